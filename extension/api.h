@@ -1,0 +1,40 @@
+/*
+ * api.h: what the SQL functions share: checks of arguments, rows of results.
+ */
+#ifndef MILLRACE_API_H
+#define MILLRACE_API_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/jsonb.h"
+#include "utils/tuplestore.h"
+
+/* The namespace that the session has selected: SET millrace.namespace. */
+extern char *selected_namespace;
+
+/* A set-returning function's result, gathered as rows of the declared type. */
+typedef struct ResultSet
+{
+	TupleDesc desc;
+	Tuplestorestate *rows;
+} ResultSet;
+
+extern ResultSet *ResultSetBegin(FunctionCallInfo fcinfo);
+extern void ResultSetPut(ResultSet *set, Datum *values, bool *isnull);
+
+extern TupleDesc ResultRowType(FunctionCallInfo fcinfo);
+
+/* Arguments.  `what` is the argument's name as users know it. */
+extern text *ArgName(FunctionCallInfo fcinfo, int arg, const char *what);
+extern text *ArgTextOrNull(FunctionCallInfo fcinfo, int arg);
+extern int64 ArgInt64(FunctionCallInfo fcinfo, int arg, int64 if_null);
+extern char *ArgNamespace(FunctionCallInfo fcinfo, int arg);
+
+/* Checks that raise MR005 to MR009. */
+extern void CheckNotNull(bool isnull, const char *what);
+extern void CheckName(text *name, const char *what);
+extern void CheckObject(Jsonb *value, const char *what);
+extern void CheckExpectedVersion(int64 version);
+
+#endif

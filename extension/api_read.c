@@ -1,0 +1,234 @@
+/*
+ * api_read.c: read_stream(), read_category(), read_all(), last_message(), stream_version(), list_streams(): rows for SQL.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+#include "api.h"
+#include "api_read.h"
+#include "errors.h"
+#include "read.h"
+
+PG_FUNCTION_INFO_V1(millrace_read_stream);
+PG_FUNCTION_INFO_V1(millrace_read_category);
+PG_FUNCTION_INFO_V1(millrace_read_all);
+PG_FUNCTION_INFO_V1(millrace_last_message);
+PG_FUNCTION_INFO_V1(millrace_stream_version);
+PG_FUNCTION_INFO_V1(millrace_list_streams);
+
+extern Datum millrace_read_stream(PG_FUNCTION_ARGS);
+extern Datum millrace_read_category(PG_FUNCTION_ARGS);
+extern Datum millrace_read_all(PG_FUNCTION_ARGS);
+extern Datum millrace_last_message(PG_FUNCTION_ARGS);
+extern Datum millrace_stream_version(PG_FUNCTION_ARGS);
+extern Datum millrace_list_streams(PG_FUNCTION_ARGS);
+
+/* ---- arguments shared with api_json.c -------------------------------------------------------------- */
+
+/* -1: all; 0: none; NULL: the default. */
+int64
+ArgBatchSize(FunctionCallInfo fcinfo, int arg)
+{
+	int64 size = ArgInt64(fcinfo, arg, DEFAULT_BATCH_SIZE);
+
+	if (size < NO_LIMIT)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("batch_size " INT64_FORMAT " is out of range", size),
+						errhint("It is a number of messages, or -1 for all.")));
+	return size;
+}
+
+void
+ArgTypes(FunctionCallInfo fcinfo, int arg, ReadRequest *request)
+{
+	ArrayType *array;
+	Datum *elements;
+	bool *isnull;
+
+	if (PG_ARGISNULL(arg))
+		return;
+	array = PG_GETARG_ARRAYTYPE_P(arg);
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &isnull, &request->ntypes);
+	request->types = palloc(sizeof(text *) * (request->ntypes + 1));
+	for (int i = 0; i < request->ntypes; i++)
+	{
+		CheckNotNull(isnull[i], psprintf("types[%d]", i + 1));
+		request->types[i] = DatumGetTextPP(elements[i]);
+	}
+}
+
+static void
+RefuseGroup(ReadRequest *request, const char *problem)
+{
+	ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE), errmsg("%s (consumer_group_member " INT64_FORMAT
+																   ", consumer_group_size " INT64_FORMAT ")",
+																   problem, request->member, request->size)));
+}
+
+/* Both or neither of member and size. */
+void
+ArgConsumerGroup(FunctionCallInfo fcinfo, int member, int size, ReadRequest *request)
+{
+	if (PG_ARGISNULL(member) && PG_ARGISNULL(size))
+		return;
+	if (PG_ARGISNULL(member) || PG_ARGISNULL(size))
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_NULL_ARGUMENT),
+						errmsg("consumer_group_member and consumer_group_size must be given together")));
+	request->member = PG_GETARG_INT64(member);
+	request->size = PG_GETARG_INT64(size);
+	if (request->size < 1)
+		RefuseGroup(request, "consumer_group_size must be at least 1");
+	if (request->member < 0)
+		RefuseGroup(request, "consumer_group_member must not be negative");
+	if (request->member >= request->size)
+		RefuseGroup(request, "consumer_group_member must be less than consumer_group_size");
+}
+
+/* ---- rows ------------------------------------------------------------------------------------------------ */
+
+/* Sink: puts the message as a row of the type millrace.message. */
+static bool
+PutMessage(void *arg, const Message *message)
+{
+	Datum values[8];
+	bool isnull[8] = {false};
+
+	values[0] = UUIDPGetDatum(message->id);
+	values[1] = PointerGetDatum(cstring_to_text_with_len(message->stream.bytes, message->stream.len));
+	values[2] = PointerGetDatum(cstring_to_text_with_len(message->type.bytes, message->type.len));
+	values[3] = Int64GetDatum(message->position);
+	values[4] = Int64GetDatum(message->global_position);
+	values[5] = PointerGetDatum(message->data);
+	values[6] = PointerGetDatum(message->metadata);
+	values[7] =
+		TimestampTzGetDatum((TimestampTz)message->time); /* a UTC timestamp has a timestamptz's value */
+	isnull[5] = message->data == NULL;
+	isnull[6] = message->metadata == NULL;
+	ResultSetPut(arg, values, isnull);
+	return true;
+}
+
+static Datum
+ReadRows(FunctionCallInfo fcinfo, const ReadRequest *request)
+{
+	ResultSet *set = ResultSetBegin(fcinfo);
+	Store *store = StoreOpen(selected_namespace, STORE_READ);
+
+	(void)ReadMessages(store, request, PutMessage, set);
+	StoreClose(store);
+	return (Datum)0;
+}
+
+/* read_stream(stream, position, batch_size, types) */
+Datum
+millrace_read_stream(PG_FUNCTION_ARGS)
+{
+	ReadRequest request = {.kind = READ_STREAM};
+
+	request.name = ArgName(fcinfo, 0, "stream");
+	request.position = ArgInt64(fcinfo, 1, 0);
+	request.limit = ArgBatchSize(fcinfo, 2);
+	ArgTypes(fcinfo, 3, &request);
+	return ReadRows(fcinfo, &request);
+}
+
+/* read_category(category, position, batch_size, correlation, consumer_group_member, consumer_group_size, types) */
+Datum
+millrace_read_category(PG_FUNCTION_ARGS)
+{
+	ReadRequest request = {.kind = READ_CATEGORY};
+
+	CheckNotNull(PG_ARGISNULL(0), "category");
+	request.name = PG_GETARG_TEXT_PP(0); /* '' is the category of -x */
+	request.position = ArgInt64(fcinfo, 1, 1);
+	request.limit = ArgBatchSize(fcinfo, 2);
+	request.correlation = ArgTextOrNull(fcinfo, 3);
+	ArgConsumerGroup(fcinfo, 4, 5, &request);
+	ArgTypes(fcinfo, 6, &request);
+	return ReadRows(fcinfo, &request);
+}
+
+/* read_all(position, batch_size, types) */
+Datum
+millrace_read_all(PG_FUNCTION_ARGS)
+{
+	ReadRequest request = {.kind = READ_ALL};
+
+	request.position = ArgInt64(fcinfo, 0, 1);
+	request.limit = ArgBatchSize(fcinfo, 1);
+	ArgTypes(fcinfo, 2, &request);
+	return ReadRows(fcinfo, &request);
+}
+
+/* last_message(stream, type) -> no row or one */
+Datum
+millrace_last_message(PG_FUNCTION_ARGS)
+{
+	ResultSet *set = ResultSetBegin(fcinfo);
+	text *stream = ArgName(fcinfo, 0, "stream");
+	Store *store = StoreOpen(selected_namespace, STORE_READ);
+
+	(void)ReadLastMessage(store, stream, ArgTextOrNull(fcinfo, 1), PutMessage, set);
+	StoreClose(store);
+	return (Datum)0;
+}
+
+/* stream_version(stream) -> the position of its last message, NULL when there is no such stream */
+Datum
+millrace_stream_version(PG_FUNCTION_ARGS)
+{
+	text *stream = ArgName(fcinfo, 0, "stream");
+	Store *store = StoreOpen(selected_namespace, STORE_READ);
+	int64 version = ReadStreamVersion(store, stream);
+
+	StoreClose(store);
+	if (version < 0)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(version);
+}
+
+static void
+PutStream(void *arg, text *stream, int64 version, Timestamp last_activity)
+{
+	Datum values[3];
+	bool isnull[3] = {false};
+
+	values[0] = PointerGetDatum(stream);
+	values[1] = Int64GetDatum(version);
+	values[2] = TimestampTzGetDatum((TimestampTz)last_activity);
+	ResultSetPut(arg, values, isnull);
+}
+
+/* list_streams(prefix, max_rows, after) */
+Datum
+millrace_list_streams(PG_FUNCTION_ARGS)
+{
+	ResultSet *set = ResultSetBegin(fcinfo);
+	Store *store = StoreOpen(selected_namespace, STORE_READ);
+
+	ReadStreamNames(store, ArgPrefix(fcinfo, 0), ArgTextOrNull(fcinfo, 2), ArgMaxRows(fcinfo, 1), PutStream,
+					set);
+	StoreClose(store);
+	return (Datum)0;
+}
+
+text *
+ArgPrefix(FunctionCallInfo fcinfo, int arg)
+{
+	return PG_ARGISNULL(arg) ? cstring_to_text("") : PG_GETARG_TEXT_PP(arg);
+}
+
+int64
+ArgMaxRows(FunctionCallInfo fcinfo, int arg)
+{
+	int64 rows = ArgInt64(fcinfo, arg, DEFAULT_MAX_ROWS);
+
+	if (rows < 0)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("max_rows " INT64_FORMAT " is out of range", rows)));
+	return rows;
+}

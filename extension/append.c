@@ -1,0 +1,533 @@
+/*
+ * append.c: judging append requests and giving positions.
+ *
+ *   1. open the tables of the namespaces
+ *   2. lock the streams, in the order of their hashes; to commit
+ *   3. judge each request in turn: repeated ids first (a retry gets the first answer), then expected versions
+ *   4. insert what was accepted, a namespace at a time (insert.c)
+ *
+ * The version that an append builds on is the latest committed one plus what this transaction and this call have
+ * added, whatever the transaction's snapshot: the stream lock makes it stable, and SnapshotSelf reads it.
+ *
+ * Memory: everything is in the caller's context, which is to live as long as the call.
+ */
+#include "postgres.h"
+
+#include <time.h>
+
+#include "access/nbtree.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "append.h"
+#include "errors.h"
+#include "store.h"
+
+/* A stream that this call appends to. */
+typedef struct AppendStream
+{
+	Store *store;
+	text *name;
+	uint64 hash;
+	bool loaded;   /* `version` is known */
+	int64 version; /* with what was accepted so far in this call */
+} AppendStream;
+
+/* An open namespace with its scans, which serve all its streams and ids in turn. */
+typedef struct OpenNamespace
+{
+	const char *name;
+	Store *store; /* NULL: no such namespace */
+	StoreScan *versions;
+	StoreScan *ids;
+	SnapshotData dirty;
+} OpenNamespace;
+
+typedef struct AppendCall
+{
+	AppendRequest *requests;
+	int nrequests;
+	List *namespaces; /* of OpenNamespace */
+	AppendStream *streams;
+	int nstreams;
+	AppendMessage **messages; /* all of them, in order */
+	int nmessages;
+} AppendCall;
+
+/* ---- 1: namespaces ----------------------------------------------------------------------------- */
+
+static OpenNamespace *
+FindNamespace(AppendCall *call, const char *name)
+{
+	ListCell *cell;
+	OpenNamespace *space;
+
+	foreach (cell, call->namespaces)
+	{
+		space = lfirst(cell);
+		if (strcmp(space->name, name) == 0)
+			return space;
+	}
+	space = palloc0(sizeof(OpenNamespace));
+	space->name = name;
+	space->store = StoreTryOpen(name, STORE_APPEND);
+	call->namespaces = lappend(call->namespaces, space);
+	return space;
+}
+
+static OpenNamespace *
+NamespaceOfStore(AppendCall *call, Store *store)
+{
+	ListCell *cell;
+
+	foreach (cell, call->namespaces)
+	{
+		OpenNamespace *space = lfirst(cell);
+
+		if (space->store == store)
+			return space;
+	}
+	elog(ERROR, "no open namespace for a stream");
+}
+
+static void
+Refuse(AppendRequest *request, int part, int sqlerrcode, char *message)
+{
+	request->verdict.sqlerrcode = sqlerrcode;
+	request->verdict.part = part;
+	request->verdict.message = message;
+}
+
+static void
+OpenNamespaces(AppendCall *call)
+{
+	for (int i = 0; i < call->nrequests; i++)
+	{
+		AppendRequest *request = &call->requests[i];
+
+		memset(&request->verdict, 0, sizeof(AppendVerdict));
+		request->store = FindNamespace(call, request->namespace_name)->store;
+		if (!request->store)
+			Refuse(request, 0, ERRCODE_MILLRACE_NAMESPACE_NOT_FOUND,
+				   psprintf("namespace \"%s\" does not exist", request->namespace_name));
+	}
+}
+
+static void
+CloseNamespaces(AppendCall *call)
+{
+	ListCell *cell;
+
+	foreach (cell, call->namespaces)
+	{
+		OpenNamespace *space = lfirst(cell);
+
+		if (space->versions)
+			StoreEndScan(space->versions);
+		if (space->ids)
+			StoreEndScan(space->ids);
+		if (space->store)
+			StoreClose(space->store);
+	}
+}
+
+/* ---- 2: streams ------------------------------------------------------------------------------------ */
+
+/* By hash, which is the order of locking; then by table and name, so that one stream's parts stand together. */
+static int
+CompareParts(const void *left, const void *right)
+{
+	const AppendStream *a = *(AppendStream *const *)left;
+	const AppendStream *b = *(AppendStream *const *)right;
+
+	if (a->hash != b->hash)
+		return a->hash < b->hash ? -1 : 1;
+	if (a->store != b->store)
+		return RelationGetRelid(a->store->heap) < RelationGetRelid(b->store->heap) ? -1 : 1;
+	return SliceCompare(SliceOfText(a->name), SliceOfText(b->name));
+}
+
+/* Makes one AppendStream for every part, sorted, then lets the parts of one stream share the first. */
+static void
+LockStreams(AppendCall *call)
+{
+	AppendStream **sorted;
+	AppendPart **part_of;
+	int nparts = 0;
+
+	for (int i = 0; i < call->nrequests; i++)
+		nparts += call->requests[i].nparts;
+	call->streams = palloc0(sizeof(AppendStream) * nparts);
+	sorted = palloc(sizeof(AppendStream *) * nparts);
+	part_of = palloc(sizeof(AppendPart *) * nparts);
+	for (int i = 0; i < call->nrequests; i++)
+	{
+		AppendRequest *request = &call->requests[i];
+
+		for (int j = 0; request->store && j < request->nparts; j++)
+		{
+			AppendStream *stream = &call->streams[call->nstreams];
+
+			stream->store = request->store;
+			stream->name = request->parts[j].stream;
+			stream->hash = StoreStreamHash(stream->store, SliceOfText(stream->name));
+			sorted[call->nstreams] = stream;
+			part_of[call->nstreams++] = &request->parts[j];
+		}
+	}
+	if (call->nstreams > 1)
+		qsort(sorted, call->nstreams, sizeof(AppendStream *), CompareParts);
+	for (int i = 0; i < call->nstreams; i++)
+	{
+		if (i == 0 || sorted[i]->hash != sorted[i - 1]->hash)
+			StoreLockStream(sorted[i]->hash);
+		if (i > 0 && CompareParts(&sorted[i], &sorted[i - 1]) == 0)
+		{
+			part_of[sorted[i] - call->streams]->state = part_of[sorted[i - 1] - call->streams]->state;
+			continue;
+		}
+		part_of[sorted[i] - call->streams]->state = sorted[i];
+	}
+}
+
+static void
+LoadVersion(AppendCall *call, AppendStream *stream)
+{
+	OpenNamespace *space = NamespaceOfStore(call, stream->store);
+	ScanKeyData key;
+
+	if (!space->versions)
+		space->versions = StoreBeginScan(space->store, INDEX_STREAM, SnapshotSelf, 1);
+	StoreTextKey(space->versions, &key, 1, BTEqualStrategyNumber, stream->name);
+	StoreRescan(space->versions, &key, 1);
+	stream->version = NO_STREAM;
+	if (StoreScanNext(space->versions, BackwardScanDirection))
+	{
+		bool isnull;
+
+		stream->version = DatumGetInt64(slot_getattr(space->versions->slot, COLUMN_POSITION, &isnull));
+	}
+	stream->loaded = true;
+}
+
+/* ---- 3: verdicts ------------------------------------------------------------------------------------- */
+
+static int
+CompareIds(const void *left, const void *right)
+{
+	const AppendMessage *a = *(AppendMessage *const *)left;
+	const AppendMessage *b = *(AppendMessage *const *)right;
+	int order = memcmp(a->id.data, b->id.data, UUID_LEN);
+
+	return order ? order : (a->position < b->position ? -1 : 1); /* position: still the order in the call */
+}
+
+/* Lists all messages, and chains those with the same id. */
+static void
+ListMessages(AppendCall *call)
+{
+	AppendMessage **sorted;
+
+	for (int i = 0; i < call->nrequests; i++)
+		for (int j = 0; j < call->requests[i].nparts; j++)
+			call->nmessages += call->requests[i].parts[j].nmessages;
+	call->messages = palloc(sizeof(AppendMessage *) * call->nmessages);
+	call->nmessages = 0;
+	for (int i = 0; i < call->nrequests; i++)
+		for (int j = 0; j < call->requests[i].nparts; j++)
+		{
+			AppendPart *part = &call->requests[i].parts[j];
+
+			for (int k = 0; k < part->nmessages; k++)
+			{
+				AppendMessage *message = &part->messages[k];
+
+				message->earlier = NULL;
+				message->original = NULL;
+				message->accepted = false;
+				message->stream = part->stream;
+				message->position = call->nmessages;
+				call->messages[call->nmessages++] = message;
+			}
+		}
+	if (call->nmessages == 1)
+		return;
+	sorted = palloc(sizeof(AppendMessage *) * call->nmessages);
+	memcpy(sorted, call->messages, sizeof(AppendMessage *) * call->nmessages);
+	qsort(sorted, call->nmessages, sizeof(AppendMessage *), CompareIds);
+	for (int i = 1; i < call->nmessages; i++)
+		if (memcmp(sorted[i]->id.data, sorted[i - 1]->id.data, UUID_LEN) == 0)
+			sorted[i]->earlier = sorted[i - 1];
+	pfree(sorted);
+}
+
+typedef enum IdVerdict
+{
+	ID_NEW,
+	ID_REPEATED, /* stored, or accepted before in this call, with the same content */
+	ID_TAKEN
+} IdVerdict;
+
+static bool
+SameText(text *a, text *b)
+{
+	return SliceEqual(SliceOfText(a), SliceOfText(b));
+}
+
+static bool
+SameJsonb(Jsonb *a, Jsonb *b)
+{
+	if (!a || !b)
+		return a == b;
+	return compareJsonbContainers(&a->root, &b->root) == 0;
+}
+
+/* Compares the message with the stored one in the slot, and takes over its positions. */
+static IdVerdict
+JudgeAgainstStored(AppendMessage *message, TupleTableSlot *slot)
+{
+	slot_getallattrs(slot);
+	if (!SameText(message->stream, DatumGetTextPP(slot->tts_values[COLUMN_STREAM_NAME - 1])) ||
+		!SameText(message->type, DatumGetTextPP(slot->tts_values[COLUMN_TYPE - 1])) ||
+		!SameJsonb(message->data, StoreSlotJsonb(slot, COLUMN_DATA)))
+		return ID_TAKEN;
+	message->position = DatumGetInt64(slot->tts_values[COLUMN_POSITION - 1]);
+	message->global_position = DatumGetInt64(slot->tts_values[COLUMN_GLOBAL_POSITION - 1]);
+	return ID_REPEATED;
+}
+
+static IdVerdict
+JudgeId(AppendCall *call, OpenNamespace *space, AppendMessage *message)
+{
+	for (AppendMessage *earlier = message->earlier; earlier; earlier = earlier->earlier)
+	{
+		if (!earlier->accepted || earlier->space != space)
+			continue;
+		if (!SameText(message->stream, earlier->stream) || !SameText(message->type, earlier->type) ||
+			!SameJsonb(message->data, earlier->data))
+			return ID_TAKEN;
+		message->original = earlier;
+		return ID_REPEATED;
+	}
+	if (message->id_is_new)
+		return ID_NEW;
+	if (!space->ids)
+	{
+		InitDirtySnapshot(space->dirty);
+		space->ids = StoreBeginScan(space->store, INDEX_ID, &space->dirty, 1);
+	}
+	if (!StoreFindId(space->ids, &message->id, NULL))
+		return ID_NEW;
+	return JudgeAgainstStored(message, space->ids->slot);
+}
+
+static char *
+IdConflictText(AppendMessage *message, const char *what)
+{
+	return psprintf("message id %s %s",
+					DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&message->id))), what);
+}
+
+/*
+ * Judges the request's ids.  ID_REPEATED: the whole request is stored already.  ID_TAKEN: refused.
+ */
+static IdVerdict
+JudgeIds(AppendCall *call, OpenNamespace *space, AppendRequest *request)
+{
+	int new = 0;
+	int repeated = 0;
+
+	for (int i = 0; i < request->nparts; i++)
+		for (int j = 0; j < request->parts[i].nmessages; j++)
+		{
+			AppendMessage *message = &request->parts[i].messages[j];
+			IdVerdict verdict = JudgeId(call, space, message);
+
+			if (verdict == ID_REPEATED)
+				repeated++;
+			else if (verdict == ID_NEW)
+				new ++;
+			if (verdict == ID_TAKEN || (new > 0 && repeated > 0))
+			{
+				Refuse(request, i, ERRCODE_MILLRACE_MESSAGE_ID_CONFLICT,
+					   IdConflictText(
+						   message,
+						   verdict == ID_TAKEN
+							   ? "is already stored with another stream, type or data"
+							   : "belongs to a request of which some messages are stored and some are not"));
+				return ID_TAKEN;
+			}
+		}
+	return repeated ? ID_REPEATED : ID_NEW;
+}
+
+/* Says whether two messages of one new request have the same id. */
+static AppendMessage *
+FindIdTwice(AppendRequest *request)
+{
+	for (int i = 0; i < request->nparts; i++)
+		for (int j = 0; j < request->parts[i].nmessages; j++)
+		{
+			AppendMessage *message = &request->parts[i].messages[j];
+
+			for (AppendMessage *earlier = message->earlier; earlier; earlier = earlier->earlier)
+				for (int k = 0; k <= i; k++)
+					if (earlier >= request->parts[k].messages &&
+						earlier < request->parts[k].messages + request->parts[k].nmessages)
+						return message;
+		}
+	return NULL;
+}
+
+/* Checks expected versions and moves the versions on; puts them back where a part is refused. */
+static bool
+JudgeVersions(AppendCall *call, AppendRequest *request)
+{
+	for (int i = 0; i < request->nparts; i++)
+	{
+		AppendPart *part = &request->parts[i];
+		AppendStream *stream = part->state;
+
+		if (!stream->loaded)
+			LoadVersion(call, stream);
+		part->version_before = stream->version;
+		if (part->expected != EXPECT_ANY && part->expected != stream->version)
+		{
+			Refuse(request, i, ERRCODE_MILLRACE_WRONG_EXPECTED_VERSION,
+				   psprintf("wrong expected version: " INT64_FORMAT
+							" (stream \"%s\" is at version " INT64_FORMAT ")",
+							part->expected, text_to_cstring(part->stream), stream->version));
+			request->verdict.expected = part->expected;
+			request->verdict.actual = stream->version;
+			while (--i >= 0)
+				request->parts[i].state->version = request->parts[i].version_before;
+			return false;
+		}
+		stream->version += part->nmessages;
+	}
+	return true;
+}
+
+static void
+Accept(OpenNamespace *space, AppendRequest *request)
+{
+	for (int i = 0; i < request->nparts; i++)
+	{
+		AppendPart *part = &request->parts[i];
+
+		for (int j = 0; j < part->nmessages; j++)
+		{
+			AppendMessage *message = &part->messages[j];
+
+			message->accepted = true;
+			message->space = space;
+			message->position = part->version_before + 1 + j;
+			message->row = (NewRow){
+				.stream = part->stream,
+				.type = message->type,
+				.data = message->data,
+				.metadata = message->metadata,
+				.id = message->id,
+				.position = message->position,
+			};
+		}
+	}
+}
+
+static void
+JudgeRequest(AppendCall *call, AppendRequest *request)
+{
+	OpenNamespace *space;
+	AppendMessage *twice;
+
+	if (!request->store)
+		return;
+	space = NamespaceOfStore(call, request->store);
+	if (JudgeIds(call, space, request) != ID_NEW)
+		return;
+	twice = FindIdTwice(request);
+	if (twice)
+		Refuse(request, 0, ERRCODE_MILLRACE_MESSAGE_ID_CONFLICT,
+			   IdConflictText(twice, "stands twice in one request"));
+	else if (JudgeVersions(call, request))
+		Accept(space, request);
+}
+
+/* ---- 4: inserting ------------------------------------------------------------------------------------- */
+
+static void
+InsertAccepted(AppendCall *call)
+{
+	NewRow **rows = palloc(sizeof(NewRow *) * call->nmessages);
+	ListCell *cell;
+
+	foreach (cell, call->namespaces)
+	{
+		OpenNamespace *space = lfirst(cell);
+		int nrows = 0;
+
+		for (int i = 0; i < call->nmessages; i++)
+			if (call->messages[i]->accepted && call->messages[i]->space == space)
+				rows[nrows++] = &call->messages[i]->row;
+		if (nrows > 0)
+			StoreInsert(space->store, rows, nrows);
+	}
+	for (int i = 0; i < call->nmessages; i++)
+	{
+		AppendMessage *message = call->messages[i];
+
+		if (message->accepted)
+			message->global_position = message->row.global_position;
+		else if (message->original)
+		{
+			message->position = message->original->position;
+			message->global_position = message->original->global_position;
+		}
+	}
+}
+
+/*
+ * Appends, with a verdict for each request.  Errors raised (none of them a verdict): privileges, an unusable
+ * table, read-only transactions, and what the table itself refuses.
+ */
+void
+AppendRequests(AppendRequest *requests, int nrequests)
+{
+	AppendCall call = {.requests = requests, .nrequests = nrequests};
+
+	StoreCheckAppendAllowed("millrace append");
+	OpenNamespaces(&call);
+	LockStreams(&call);
+	ListMessages(&call);
+	for (int i = 0; i < nrequests; i++)
+		JudgeRequest(&call, &requests[i]);
+	InsertAccepted(&call);
+	CloseNamespaces(&call);
+}
+
+/*
+ * Makes a UUID of version 7 (RFC 9562): milliseconds, then 12 bits of the millisecond's fraction (method 3),
+ * then random bits.
+ */
+void
+GenerateUuidV7(pg_uuid_t *id)
+{
+	struct timespec now;
+	uint64 milliseconds;
+	uint32 fraction;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	milliseconds = (uint64)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	fraction = (uint32)((now.tv_nsec % 1000000) * UINT64CONST(4096) / 1000000);
+	if (!pg_strong_random(id->data + 8, 8))
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random values")));
+	for (int i = 0; i < 6; i++)
+		id->data[i] = (unsigned char)(milliseconds >> (40 - 8 * i));
+	id->data[6] = 0x70 | (fraction >> 8);
+	id->data[7] = fraction & 0xFF;
+	id->data[8] = (id->data[8] & 0x3F) | 0x80;
+}

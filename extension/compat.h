@@ -1,0 +1,69 @@
+/*
+ * compat.h: every difference between PostgreSQL 13 and 18 that Millrace meets.
+ *
+ * Each entry names the change it follows.  No other file tests PG_VERSION_NUM.
+ */
+#ifndef MILLRACE_COMPAT_H
+#define MILLRACE_COMPAT_H
+
+#include "access/genam.h"
+#include "access/toast_internals.h"
+#include "catalog/pg_namespace.h"
+#include "common/md5.h"
+#include "utils/acl.h"
+
+#if PG_VERSION_NUM < 130000
+#error "Millrace needs PostgreSQL 13 or newer"
+#endif
+
+/* 14: index_insert() learned whether an UPDATE left the key alone. */
+#if PG_VERSION_NUM >= 140000
+#define CompatIndexInsert(index, values, isnull, tid, heap, check, info)                                     \
+	index_insert(index, values, isnull, tid, heap, check, false, info)
+#else
+#define CompatIndexInsert(index, values, isnull, tid, heap, check, info)                                     \
+	index_insert(index, values, isnull, tid, heap, check, info)
+#endif
+
+/* 14: a hash table says when its keys are strings; before, that was what no flag meant. */
+#if PG_VERSION_NUM < 140000
+#define HASH_STRINGS 0
+#endif
+
+/* 14: columns choose their compression method. */
+#if PG_VERSION_NUM >= 140000
+#define CompatCompress(value, attribute) toast_compress_datum(value, (attribute)->attcompression)
+#else
+#define CompatCompress(value, attribute) toast_compress_datum(value)
+#endif
+
+/* 15: pg_md5_binary() reports why it failed. */
+#if PG_VERSION_NUM >= 150000
+#define CompatMd5(bytes, len, digest, reason) pg_md5_binary(bytes, len, digest, reason)
+#else
+#define CompatMd5(bytes, len, digest, reason) (*(reason) = NULL, pg_md5_binary(bytes, len, digest))
+#endif
+
+/* 16: the per-object aclcheck functions became object_aclcheck(). */
+#if PG_VERSION_NUM >= 160000
+#define CompatSchemaAclCheck(schema, role, mode) object_aclcheck(NamespaceRelationId, schema, role, mode)
+#else
+#define CompatSchemaAclCheck(schema, role, mode) pg_namespace_aclcheck(schema, role, mode)
+#endif
+
+/* 17: index_insert_cleanup() lets an access method end what index_insert() began. */
+#if PG_VERSION_NUM >= 170000
+#define CompatIndexInsertCleanup(index, info) index_insert_cleanup(index, info)
+#else
+#define CompatIndexInsertCleanup(index, info) ((void)0)
+#endif
+
+/* 18: index_beginscan() takes a place for instrumentation. */
+#if PG_VERSION_NUM >= 180000
+#define CompatIndexBeginScan(heap, index, snapshot, nkeys)                                                   \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#else
+#define CompatIndexBeginScan(heap, index, snapshot, nkeys) index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
+#endif

@@ -1,0 +1,352 @@
+/*
+ * insert.c: putting rows into a namespace's table.
+ *
+ * Phases, and what is locked in each:
+ *
+ *   1. form and compress tuples     the caller's stream locks
+ *   2. append lock taken
+ *      draw global positions, take the time, insert tuples, insert index entries
+ *      append lock released
+ *   3. recheck what might not be unique
+ *
+ * Phase 2 never waits for another transaction: uniqueness is checked there as for deferrable constraints
+ * (UNIQUE_CHECK_PARTIAL: put the entry in, say whether it may be a duplicate), and the doubtful ones are checked again in phase 3, where
+ * waiting for the other transaction is nobody else's loss.  The order of steps follows execReplication.c and
+ * unique_key_recheck() of PostgreSQL.
+ *
+ * Forming and compressing in phase 1 keeps that work out of the lock.  It needs no global position: the first three columns
+ * are of fixed width and never NULL, so position and time are written into the finished tuple.
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/heaptoast.h"
+#include "access/htup_details.h"
+#include "access/toast_internals.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "commands/sequence.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "errors.h"
+#include "store.h"
+
+/* Tuples of one heap_multi_insert(): as COPY does it. */
+#define INSERT_CHUNK 1000
+
+/* A row whose entry in an index may be a duplicate. */
+typedef struct Doubt
+{
+	NewRow *row;
+	StoreIndex *index;
+} Doubt;
+
+/* The executor's view of one index, for indexes whose entries it must compute. */
+typedef struct OtherIndex
+{
+	IndexInfo *info;
+	EState *estate;
+	ExprState *predicate;
+	TupleTableSlot *slot;
+} OtherIndex;
+
+/* ---- phase 1: tuples ------------------------------------------------------------------------------ */
+
+/* Compresses a value as the toaster would, where the column's storage allows it and it helps. */
+static Datum
+CompressValue(Store *store, int column, Datum value)
+{
+	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(store->heap), column - 1);
+	Datum compressed = (Datum)0;
+
+	if (attribute->attstorage == TYPSTORAGE_EXTENDED || attribute->attstorage == TYPSTORAGE_MAIN)
+		compressed = CompatCompress(value, attribute);
+	return DatumGetPointer(compressed) ? compressed : value;
+}
+
+static void
+FormTuple(Store *store, NewRow *row)
+{
+	Datum values[COLUMNS];
+	bool isnull[COLUMNS] = {false};
+
+	values[COLUMN_GLOBAL_POSITION - 1] = Int64GetDatum(0);
+	values[COLUMN_POSITION - 1] = Int64GetDatum(row->position);
+	values[COLUMN_TIME - 1] = TimestampGetDatum(0);
+	values[COLUMN_STREAM_NAME - 1] = PointerGetDatum(row->stream);
+	values[COLUMN_TYPE - 1] = PointerGetDatum(row->type);
+	values[COLUMN_DATA - 1] = PointerGetDatum(row->data);
+	values[COLUMN_METADATA - 1] = PointerGetDatum(row->metadata);
+	values[COLUMN_ID - 1] = UUIDPGetDatum(&row->id);
+	isnull[COLUMN_DATA - 1] = row->data == NULL;
+	isnull[COLUMN_METADATA - 1] = row->metadata == NULL;
+	row->tuple = heap_form_tuple(RelationGetDescr(store->heap), values, isnull);
+	if (row->tuple->t_len <= TOAST_TUPLE_THRESHOLD)
+		return;
+
+	/*
+	 * What stays too large is moved out of line by heap_insert.  That can't be done here: it would be fetched
+	 * and moved once more.
+	 */
+	for (int column = COLUMN_DATA; column <= COLUMN_METADATA; column++)
+		if (!isnull[column - 1])
+			values[column - 1] = CompressValue(store, column, values[column - 1]);
+	heap_freetuple(row->tuple);
+	row->tuple = heap_form_tuple(RelationGetDescr(store->heap), values, isnull);
+}
+
+/* Writes the columns that only the append lock's holder knows. */
+static void
+SetPosition(NewRow *row, int64 global_position, Timestamp time)
+{
+	char *fixed = (char *)row->tuple->t_data + row->tuple->t_data->t_hoff;
+
+	row->global_position = global_position;
+	memcpy(fixed, &global_position, sizeof(int64));
+	memcpy(fixed + 2 * sizeof(int64), &time, sizeof(Timestamp));
+}
+
+/* ---- phase 2: heap --------------------------------------------------------------------------------- */
+
+static void
+InsertChunk(Store *store, NewRow **rows, int nrows, CommandId cid)
+{
+	TupleTableSlot *slots[INSERT_CHUNK];
+
+	for (int i = 0; i < nrows; i++)
+	{
+		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(store->heap), &TTSOpsHeapTuple);
+		ExecStoreHeapTuple(rows[i]->tuple, slots[i], false);
+	}
+	heap_multi_insert(store->heap, slots, nrows, cid, 0, NULL);
+	for (int i = 0; i < nrows; i++)
+	{
+		rows[i]->tuple->t_self = slots[i]->tts_tid;
+		ExecDropSingleTupleTableSlot(slots[i]);
+	}
+}
+
+static void
+InsertTuples(Store *store, NewRow **rows, int nrows)
+{
+	CommandId cid = GetCurrentCommandId(true);
+
+	if (nrows == 1)
+	{
+		heap_insert(store->heap, rows[0]->tuple, cid, 0, NULL);
+		return;
+	}
+	for (int done = 0; done < nrows; done += INSERT_CHUNK)
+		InsertChunk(store, rows + done, Min(INSERT_CHUNK, nrows - done), cid);
+}
+
+/* ---- phase 2: indexes ------------------------------------------------------------------------------- */
+
+static OtherIndex *
+BeginOtherIndex(Store *store, Relation index)
+{
+	OtherIndex *other = palloc0(sizeof(OtherIndex));
+
+	other->info = BuildIndexInfo(index);
+	other->estate = CreateExecutorState();
+	other->predicate = ExecPrepareQual(other->info->ii_Predicate, other->estate);
+	other->slot = MakeSingleTupleTableSlot(RelationGetDescr(store->heap), &TTSOpsHeapTuple);
+	return other;
+}
+
+static void
+EndOtherIndex(OtherIndex *other)
+{
+	ExecDropSingleTupleTableSlot(other->slot);
+	FreeExecutorState(other->estate);
+	pfree(other->info);
+	pfree(other);
+}
+
+/* Computes an entry as the executor would; false when the index's predicate leaves the row out. */
+static bool
+FormOtherEntry(OtherIndex *other, NewRow *row, Datum *values, bool *isnull)
+{
+	ExprContext *context = GetPerTupleExprContext(other->estate);
+
+	ResetPerTupleExprContext(other->estate);
+	ExecStoreHeapTuple(row->tuple, other->slot, false);
+	context->ecxt_scantuple = other->slot;
+	if (other->predicate && !ExecQual(other->predicate, context))
+		return false;
+	FormIndexDatum(other->info, other->slot, other->estate, values, isnull);
+	return true;
+}
+
+/* Computes the entry of one of our own indexes. */
+static void
+FormPlainEntry(StoreIndexKind kind, NewRow *row, Datum *values)
+{
+	switch (kind)
+	{
+		case INDEX_GLOBAL_POSITION:
+			values[0] = Int64GetDatum(row->global_position);
+			break;
+		case INDEX_ID:
+			values[0] = UUIDPGetDatum(&row->id);
+			break;
+		case INDEX_STREAM:
+			values[0] = PointerGetDatum(row->stream);
+			values[1] = Int64GetDatum(row->position);
+			break;
+		case INDEX_CATEGORY:
+		{
+			Slice category = NameCategory(SliceOfText(row->stream));
+
+			values[0] = PointerGetDatum(cstring_to_text_with_len(category.bytes, category.len));
+			values[1] = Int64GetDatum(row->global_position);
+			break;
+		}
+		case INDEX_OTHER:
+			elog(ERROR, "an index of unknown shape has no plain entries");
+	}
+}
+
+/* Inserts the entries of all rows into one index; appends to *doubts those that may be duplicates. */
+static void
+InsertEntries(Store *store, StoreIndex *which, NewRow **rows, int nrows, IndexUniqueCheck check,
+			  List **doubts)
+{
+	Relation index = StoreOpenIndex(store, which->oid, STORE_APPEND);
+	OtherIndex *other = which->plain ? NULL : BeginOtherIndex(store, index);
+	IndexInfo plain_info = {.type = T_IndexInfo};
+	IndexInfo *info = other ? other->info : &plain_info;
+	Datum values[INDEX_MAX_KEYS];
+	bool isnull[INDEX_MAX_KEYS] = {false};
+
+	if (!index->rd_index->indisunique)
+		check = UNIQUE_CHECK_NO;
+	for (int i = 0; i < nrows; i++)
+	{
+		bool unique;
+
+		if (!other)
+			FormPlainEntry(which->kind, rows[i], values);
+		else if (!FormOtherEntry(other, rows[i], values, isnull))
+			continue;
+		unique = CompatIndexInsert(index, values, isnull, &rows[i]->tuple->t_self, store->heap, check, info);
+		if (check == UNIQUE_CHECK_PARTIAL && !unique)
+		{
+			Doubt *doubt = palloc(sizeof(Doubt));
+
+			doubt->row = rows[i];
+			doubt->index = which;
+			*doubts = lappend(*doubts, doubt);
+		}
+	}
+	CompatIndexInsertCleanup(index, info);
+	if (other)
+		EndOtherIndex(other);
+	index_close(index, NoLock);
+}
+
+/* ---- phase 3: uniqueness ----------------------------------------------------------------------------- */
+
+/*
+ * Finds a live row with this id, other than the row at `except` (which may be NULL).  Where the only one is of a
+ * transaction in progress, waits for its end.  The row is in scan->slot.  The scan is on INDEX_ID, with a dirty snapshot.
+ */
+bool
+StoreFindId(StoreScan *scan, const pg_uuid_t *id, ItemPointer except)
+{
+	Snapshot dirty = scan->scan->xs_snapshot;
+	ScanKeyData key;
+	TransactionId other;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		other = InvalidTransactionId;
+		StoreRescan(scan, &key, 1);
+		while (StoreScanNext(scan, ForwardScanDirection))
+		{
+			if (except && ItemPointerEquals(&scan->slot->tts_tid, except))
+				continue;
+			other = TransactionIdIsValid(dirty->xmin) ? dirty->xmin : dirty->xmax;
+			if (!TransactionIdIsValid(other))
+				return true;
+			break;
+		}
+		if (TransactionIdIsValid(other))
+		{
+			ItemPointerData tid = scan->slot->tts_tid;
+
+			ExecClearTuple(scan->slot);
+			XactLockTableWait(other, scan->store->heap, &tid, XLTW_InsertIndex);
+		}
+	} while (TransactionIdIsValid(other));
+	return false;
+}
+
+/* Raises MR002 when another row with the row's id is there to stay. */
+static void
+RecheckId(Store *store, NewRow *row)
+{
+	SnapshotData dirty;
+	StoreScan *scan;
+
+	InitDirtySnapshot(dirty);
+	scan = StoreBeginScan(store, INDEX_ID, &dirty, 1);
+	if (StoreFindId(scan, &row->id, &row->tuple->t_self))
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_MESSAGE_ID_CONFLICT),
+						errmsg("message id %s was stored by another transaction at the same time",
+							   DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&row->id)))),
+						errhint("Repeat the append: it will say whether the message is the same.")));
+	StoreEndScan(scan);
+}
+
+static void
+RecheckDoubts(Store *store, List *doubts)
+{
+	ListCell *cell;
+
+	foreach (cell, doubts)
+	{
+		Doubt *doubt = lfirst(cell);
+
+		if (doubt->index->kind == INDEX_ID)
+			RecheckId(store, doubt->row);
+		else
+			InsertEntries(store, doubt->index, &doubt->row, 1, UNIQUE_CHECK_EXISTING, NULL);
+	}
+}
+
+/*
+ * Inserts rows in order and gives each its global position.  The caller holds the locks of their streams.
+ * Errors: MR002, or 23505 where somebody wrote into the table without these functions.
+ */
+void
+StoreInsert(Store *store, NewRow **rows, int nrows)
+{
+	List *doubts = NIL;
+	Timestamp now;
+
+	for (int i = 0; i < nrows; i++)
+		FormTuple(store, rows[i]);
+	(void)GetCurrentTransactionId(); /* not for the first time under the append lock */
+
+	StoreLockAppends(store);
+	now = GetCurrentTimestamp();
+	for (int i = 0; i < nrows; i++)
+		SetPosition(rows[i], nextval_internal(store->sequence, false), now);
+	InsertTuples(store, rows, nrows);
+	for (int i = 0; i < store->nindexes; i++)
+		InsertEntries(store, &store->indexes[i], rows, nrows, UNIQUE_CHECK_PARTIAL, &doubts);
+	StoreUnlockAppends(store);
+
+	RecheckDoubts(store, doubts);
+}

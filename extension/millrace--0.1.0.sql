@@ -1,0 +1,376 @@
+-- millrace 0.1.0: event and message store inside PostgreSQL.  extension/README.md is the reference.
+\echo Use "CREATE EXTENSION millrace" to load this file. \quit
+
+-- ---- names ------------------------------------------------------------------------------------
+
+CREATE FUNCTION millrace.category(stream text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_category';
+COMMENT ON FUNCTION millrace.category(text) IS 'the text before the first dash, or all of it';
+
+CREATE FUNCTION millrace.stream_id(stream text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_stream_id';
+COMMENT ON FUNCTION millrace.stream_id(text) IS 'the text behind the first dash; NULL without a dash';
+
+CREATE FUNCTION millrace.cardinal_id(stream text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_cardinal_id';
+COMMENT ON FUNCTION millrace.cardinal_id(text) IS 'the stream id up to its first plus sign';
+
+CREATE FUNCTION millrace.hash_64(value text) RETURNS bigint
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_hash_64';
+COMMENT ON FUNCTION millrace.hash_64(text) IS 'the first eight bytes of the MD5, big-endian, signed';
+
+-- ---- the registry of namespaces -----------------------------------------------------------------
+
+CREATE TABLE millrace.namespaces (
+    name text COLLATE "C" PRIMARY KEY,
+    schema text COLLATE "C" NOT NULL UNIQUE,
+    token_hash text,
+    description text,
+    metadata jsonb,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE millrace.namespaces IS 'one row a namespace; dumped with the database';
+SELECT pg_catalog.pg_extension_config_dump('millrace.namespaces', '');
+GRANT SELECT (name, schema, description, metadata, created_at) ON millrace.namespaces TO PUBLIC;
+GRANT USAGE ON SCHEMA millrace TO PUBLIC;
+
+CREATE FUNCTION millrace.lock_namespace(name text) RETURNS void
+    LANGUAGE c STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_lock_namespace';
+COMMENT ON FUNCTION millrace.lock_namespace(text) IS 'internal: lets one transaction at a time create or drop a namespace of this name';
+
+CREATE FUNCTION millrace.check_namespace_name(name text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF name IS NULL THEN
+        RAISE EXCEPTION 'namespace must not be NULL' USING ERRCODE = 'MR005';
+    ELSIF name = '' THEN
+        RAISE EXCEPTION 'namespace must not be empty' USING ERRCODE = 'MR006';
+    ELSIF octet_length(name) > 200 THEN
+        RAISE EXCEPTION 'namespace is too long: % bytes, at most 200 are allowed', octet_length(name)
+            USING ERRCODE = 'MR007';
+    END IF;
+END $$;
+
+-- The schema that a namespace lives in.  A short plain name is kept readable; any other becomes a hash behind a dash,
+-- which no plain name contains, so two names never share a schema.
+CREATE FUNCTION millrace.namespace_schema(name text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN name COLLATE "C" ~ '^[a-z0-9_]{1,50}$' THEN 'millrace_' || name
+                ELSE 'millrace-' || left(encode(sha256(convert_to(name, 'UTF8')), 'hex'), 54) END
+$$;
+
+CREATE FUNCTION millrace.create_namespace(name text, description text DEFAULT NULL, token_hash text DEFAULT NULL,
+                                          metadata jsonb DEFAULT NULL) RETURNS timestamptz
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema text := millrace.namespace_schema(name);
+    created_at timestamptz;
+BEGIN
+    PERFORM millrace.check_namespace_name(name);
+    PERFORM millrace.lock_namespace(name);
+    INSERT INTO millrace.namespaces AS registry (name, schema, token_hash, description, metadata)
+        VALUES (create_namespace.name, schema, create_namespace.token_hash, create_namespace.description,
+                create_namespace.metadata)
+        ON CONFLICT DO NOTHING
+        RETURNING registry.created_at INTO created_at;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'namespace "%" exists already', name USING ERRCODE = 'MR004';
+    END IF;
+    EXECUTE format('CREATE SCHEMA %I', schema);
+    -- Message DB's table, column for column.
+    EXECUTE format($table$
+        CREATE TABLE %1$I.messages (
+            global_position bigserial NOT NULL,
+            position bigint NOT NULL,
+            time timestamp without time zone NOT NULL DEFAULT (clock_timestamp() AT TIME ZONE 'utc'),
+            stream_name text COLLATE "C" NOT NULL,
+            type text COLLATE "C" NOT NULL,
+            data jsonb,
+            metadata jsonb,
+            id uuid NOT NULL DEFAULT gen_random_uuid(),
+            CONSTRAINT messages_pkey PRIMARY KEY (global_position)
+        ) USING heap;
+        CREATE UNIQUE INDEX messages_id ON %1$I.messages (id);
+        CREATE UNIQUE INDEX messages_stream ON %1$I.messages (stream_name, position);
+        CREATE INDEX messages_category ON %1$I.messages (millrace.category(stream_name), global_position);
+    $table$, schema);
+    RETURN created_at;
+END $$;
+COMMENT ON FUNCTION millrace.create_namespace(text, text, text, jsonb) IS
+    'creates a namespace; returns when. MR004 when it exists';
+
+CREATE FUNCTION millrace.ensure_namespace(name text) RETURNS boolean
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM millrace.check_namespace_name(name);
+    IF EXISTS (SELECT FROM millrace.namespaces n WHERE n.name = ensure_namespace.name) THEN
+        RETURN false;
+    END IF;
+    PERFORM millrace.lock_namespace(name);
+    IF EXISTS (SELECT FROM millrace.namespaces n WHERE n.name = ensure_namespace.name) THEN
+        RETURN false;
+    END IF;
+    PERFORM millrace.create_namespace(name);
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION millrace.ensure_namespace(text) IS 'creates a namespace unless it exists; returns whether this call did';
+
+-- Returns the schema of a registered namespace; MR003 when there is none.
+CREATE FUNCTION millrace.find_namespace(name text) RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found_schema text;
+BEGIN
+    PERFORM millrace.check_namespace_name(name);
+    SELECT schema INTO found_schema FROM millrace.namespaces n WHERE n.name = find_namespace.name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'namespace "%" does not exist', name USING ERRCODE = 'MR003';
+    END IF;
+    RETURN found_schema;
+END $$;
+
+CREATE FUNCTION millrace.drop_namespace(name text) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema text;
+    deleted bigint := 0;
+BEGIN
+    PERFORM millrace.check_namespace_name(name);
+    IF name = 'default' THEN
+        RAISE EXCEPTION 'namespace "default" can''t be dropped' USING ERRCODE = 'MR012';
+    END IF;
+    PERFORM millrace.lock_namespace(name);
+    schema := millrace.find_namespace(name);
+    IF to_regclass(format('%I.messages', schema)) IS NOT NULL THEN
+        -- The table before its sequence: the order in which appends lock them.
+        EXECUTE format('LOCK TABLE %I.messages IN ACCESS EXCLUSIVE MODE', schema);
+        EXECUTE format('SELECT count(*) FROM %I.messages', schema) INTO deleted;
+    END IF;
+    EXECUTE format('DROP SCHEMA IF EXISTS %I CASCADE', schema);
+    DELETE FROM millrace.namespaces n WHERE n.name = drop_namespace.name;
+    RETURN deleted;
+END $$;
+ALTER FUNCTION millrace.drop_namespace(text) SET client_min_messages = 'warning';
+COMMENT ON FUNCTION millrace.drop_namespace(text) IS
+    'drops a namespace with all its messages; returns their number. MR003 when there is none, MR012 for default';
+
+CREATE FUNCTION millrace.set_namespace_token(name text, token_hash text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM millrace.find_namespace(name);
+    UPDATE millrace.namespaces n SET token_hash = set_namespace_token.token_hash
+        WHERE n.name = set_namespace_token.name;
+END $$;
+COMMENT ON FUNCTION millrace.set_namespace_token(text, text) IS
+    'sets the lowercase hex SHA-256 of the token that opens a namespace over HTTP';
+
+CREATE FUNCTION millrace.namespace_token_hash(name text) RETURNS SETOF text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT token_hash FROM millrace.namespaces n WHERE n.name = namespace_token_hash.name
+$$;
+COMMENT ON FUNCTION millrace.namespace_token_hash(text) IS 'no row: no such namespace; NULL: no token opens it';
+
+-- About how many messages a namespace holds: exact up to about a thousand pages, from the statistics beyond.
+CREATE FUNCTION millrace.estimate_messages(schema text) RETURNS bigint
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    messages regclass := to_regclass(format('%I.messages', schema));
+    pages bigint;
+    estimate bigint;
+BEGIN
+    IF messages IS NULL OR NOT has_schema_privilege(schema, 'USAGE')
+        OR NOT has_table_privilege(messages, 'SELECT') THEN
+        RETURN NULL;
+    END IF;
+    pages := pg_relation_size(messages) / current_setting('block_size')::bigint;
+    IF pages > 1000 THEN
+        SELECT reltuples / relpages * pages INTO estimate FROM pg_class
+            WHERE oid = messages AND reltuples >= 0 AND relpages > 0;
+    END IF;
+    IF estimate IS NULL THEN
+        EXECUTE format('SELECT count(*) FROM %s', messages) INTO estimate;
+    END IF;
+    RETURN estimate;
+END $$;
+
+CREATE FUNCTION millrace.list_namespaces(OUT name text, OUT schema text, OUT description text,
+                                         OUT created_at timestamptz, OUT message_count bigint) RETURNS SETOF record
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT n.name, n.schema, n.description, n.created_at, millrace.estimate_messages(n.schema)
+    FROM millrace.namespaces n ORDER BY n.name
+$$;
+COMMENT ON FUNCTION millrace.list_namespaces() IS
+    'all namespaces by name; the message count of a large one is an estimate';
+
+CREATE FUNCTION millrace.describe_namespace(name text, OUT namespace text, OUT schema text, OUT description text,
+                                            OUT created_at timestamptz, OUT message_count bigint,
+                                            OUT stream_count bigint, OUT last_activity timestamptz) RETURNS record
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    schema := millrace.find_namespace(name);
+    SELECT n.name, n.description, n.created_at INTO namespace, description, created_at
+        FROM millrace.namespaces n WHERE n.name = describe_namespace.name;
+    EXECUTE format('SELECT count(*), count(DISTINCT stream_name) FROM %I.messages', schema)
+        INTO message_count, stream_count;
+    EXECUTE format('SELECT time AT TIME ZONE ''utc'' FROM %I.messages ORDER BY global_position DESC LIMIT 1', schema)
+        INTO last_activity;
+END $$;
+COMMENT ON FUNCTION millrace.describe_namespace(text) IS 'one namespace, counted exactly. MR003 when there is none';
+
+-- ---- append ---------------------------------------------------------------------------------------
+
+CREATE TYPE millrace.new_message AS (type text, data jsonb, metadata jsonb, id uuid);
+CREATE TYPE millrace.stream_append AS (stream text, messages millrace.new_message[], expected_version bigint);
+
+CREATE FUNCTION millrace.append(stream text, type text, data jsonb, metadata jsonb DEFAULT NULL,
+                                expected_version bigint DEFAULT NULL, id uuid DEFAULT NULL,
+                                OUT "position" bigint, OUT global_position bigint) RETURNS record
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_append';
+COMMENT ON FUNCTION millrace.append(text, text, jsonb, jsonb, bigint, uuid) IS
+    'appends a message to a stream; returns its position in the stream and in the namespace';
+
+CREATE FUNCTION millrace.append_messages(stream text, messages millrace.new_message[],
+                                         expected_version bigint DEFAULT NULL,
+                                         OUT "position" bigint, OUT last_position bigint,
+                                         OUT global_position bigint, OUT last_global_position bigint) RETURNS record
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_append_messages';
+COMMENT ON FUNCTION millrace.append_messages(text, millrace.new_message[], bigint) IS
+    'appends messages to one stream, all or none; returns the positions of the first and the last';
+
+CREATE FUNCTION millrace.append_streams(appends millrace.stream_append[],
+                                        OUT stream text, OUT "position" bigint, OUT last_position bigint,
+                                        OUT global_position bigint, OUT last_global_position bigint)
+    RETURNS SETOF record
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_append_streams';
+COMMENT ON FUNCTION millrace.append_streams(millrace.stream_append[]) IS
+    'appends messages to several streams, all or none; returns a row for each element';
+
+CREATE FUNCTION millrace.append_batch(batch bytea,
+                                      OUT request integer, OUT part integer, OUT sqlstate text,
+                                      OUT "position" bigint, OUT last_position bigint,
+                                      OUT global_position bigint, OUT last_global_position bigint,
+                                      OUT expected bigint, OUT actual bigint, OUT message text)
+    RETURNS SETOF record
+    LANGUAGE c STRICT PARALLEL UNSAFE ROWS 50 AS 'MODULE_PATHNAME', 'millrace_append_batch';
+COMMENT ON FUNCTION millrace.append_batch(bytea) IS
+    'appends many requests, each on its own verdict; the form that millrace serve calls';
+
+-- ---- read ------------------------------------------------------------------------------------------
+
+CREATE TYPE millrace.message AS (
+    id uuid, stream_name text, type text, "position" bigint, global_position bigint,
+    data jsonb, metadata jsonb, "time" timestamptz
+);
+
+CREATE FUNCTION millrace.read_stream(stream text, "position" bigint DEFAULT 0, batch_size bigint DEFAULT 1000,
+                                     types text[] DEFAULT NULL) RETURNS SETOF millrace.message
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'millrace_read_stream';
+COMMENT ON FUNCTION millrace.read_stream(text, bigint, bigint, text[]) IS
+    'the messages of a stream from a position on, in order';
+
+CREATE FUNCTION millrace.read_category(category text, "position" bigint DEFAULT 1, batch_size bigint DEFAULT 1000,
+                                       correlation text DEFAULT NULL, consumer_group_member bigint DEFAULT NULL,
+                                       consumer_group_size bigint DEFAULT NULL, types text[] DEFAULT NULL)
+    RETURNS SETOF millrace.message
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'millrace_read_category';
+COMMENT ON FUNCTION millrace.read_category(text, bigint, bigint, text, bigint, bigint, text[]) IS
+    'the messages of a category from a global position on, in order; never skips one that commits later';
+
+CREATE FUNCTION millrace.read_all("position" bigint DEFAULT 1, batch_size bigint DEFAULT 1000,
+                                  types text[] DEFAULT NULL) RETURNS SETOF millrace.message
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'millrace_read_all';
+COMMENT ON FUNCTION millrace.read_all(bigint, bigint, text[]) IS
+    'all messages of the namespace from a global position on, in order; never skips one that commits later';
+
+CREATE FUNCTION millrace.last_message(stream text, type text DEFAULT NULL) RETURNS SETOF millrace.message
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'millrace_last_message';
+COMMENT ON FUNCTION millrace.last_message(text, text) IS 'the last message of a stream, or its last of a type';
+
+CREATE FUNCTION millrace.stream_version(stream text) RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_stream_version';
+COMMENT ON FUNCTION millrace.stream_version(text) IS
+    'the position of the last message of a stream; NULL when there is no such stream';
+
+CREATE FUNCTION millrace.list_streams(prefix text DEFAULT '', max_rows bigint DEFAULT 100, after text DEFAULT NULL,
+                                      OUT stream text, OUT version bigint, OUT last_activity timestamptz)
+    RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'millrace_list_streams';
+COMMENT ON FUNCTION millrace.list_streams(text, bigint, text) IS
+    'the streams whose names begin with a prefix, in byte order, behind a given name';
+
+CREATE FUNCTION millrace.count_categories(namespace text, OUT category text, OUT stream_count bigint,
+                                          OUT message_count bigint) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY EXECUTE format($query$
+        SELECT millrace.category(stream_name) COLLATE "C", count(*), sum(messages)::bigint
+        FROM (SELECT stream_name, count(*) AS messages FROM %I.messages GROUP BY stream_name) streams
+        GROUP BY 1 ORDER BY 1 $query$, millrace.find_namespace(namespace));
+END $$;
+
+CREATE FUNCTION millrace.list_categories(OUT category text, OUT stream_count bigint, OUT message_count bigint)
+    RETURNS SETOF record LANGUAGE sql STABLE AS $$
+    SELECT * FROM millrace.count_categories(pg_catalog.current_setting('millrace.namespace'))
+$$;
+COMMENT ON FUNCTION millrace.list_categories() IS 'the categories of the namespace in byte order, with exact counts';
+
+-- ---- finished JSON, for the HTTP side ----------------------------------------------------------------
+
+CREATE FUNCTION millrace.json_time(value timestamptz) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_json_time';
+
+CREATE FUNCTION millrace.json_read_stream(namespace text, stream text, "position" bigint, global_position bigint,
+                                          batch_size bigint, types text[], max_bytes integer,
+                                          OUT body text, OUT count bigint, OUT next_position bigint) RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_read_stream';
+
+CREATE FUNCTION millrace.json_read_category(namespace text, category text, "position" bigint, batch_size bigint,
+                                            correlation text, consumer_group_member bigint,
+                                            consumer_group_size bigint, types text[], max_bytes integer,
+                                            OUT body text, OUT count bigint, OUT next_position bigint) RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_read_category';
+
+CREATE FUNCTION millrace.json_last_message(namespace text, stream text, type text) RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_last_message';
+
+CREATE FUNCTION millrace.json_stream_version(namespace text, stream text) RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_stream_version';
+
+CREATE FUNCTION millrace.json_list_streams(namespace text, prefix text, max_rows bigint, after text) RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_list_streams';
+
+CREATE FUNCTION millrace.json_list_categories(namespace text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(json_agg(json_build_object('category', category, 'streamCount', stream_count,
+                                               'messageCount', message_count)), '[]')::text
+    FROM millrace.count_categories(namespace)
+$$;
+
+CREATE FUNCTION millrace.json_list_namespaces() RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(json_agg(json_build_object('namespace', name, 'description', coalesce(description, ''),
+                                               'createdAt', millrace.json_time(created_at),
+                                               'messageCount', coalesce(message_count, 0))), '[]')::text
+    FROM millrace.list_namespaces()
+$$;
+
+CREATE FUNCTION millrace.json_describe_namespace(name text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT json_build_object('namespace', namespace, 'description', coalesce(description, ''),
+                             'createdAt', millrace.json_time(created_at), 'messageCount', message_count,
+                             'streamCount', stream_count, 'lastActivity', millrace.json_time(last_activity))::text
+    FROM millrace.describe_namespace(name)
+$$;
+
+CREATE FUNCTION millrace.json_create_namespace(name text, description text, token_hash text, metadata jsonb)
+    RETURNS text LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT json_build_object('namespace', name, 'createdAt', millrace.json_time(
+        millrace.create_namespace(name, description, token_hash, metadata)))::text
+$$;
+
+CREATE FUNCTION millrace.json_drop_namespace(name text) RETURNS text
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT json_build_object('namespace', name, 'deletedAt', millrace.json_time(clock_timestamp()),
+                             'messagesDeleted', deleted)::text
+    FROM millrace.drop_namespace(name) AS deleted
+$$;

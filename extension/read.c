@@ -1,0 +1,320 @@
+/*
+ * read.c: reading messages, and the prefix rule.
+ *
+ * A stream is read with the caller's snapshot and no more: the stream lock is held to commit, so positions commit in
+ * order.  Global positions don't: they are drawn before commit, and a reader that remembers the last one it saw could
+ * step over one that commits later.  The prefix rule prevents it:
+ *
+ *   - insert.c puts index entries in in the order of their global positions, so when entry g is in the index,
+ *     every smaller one is too.
+ *   - A reader scans the index in order and looks at every row, visible or not.  A row that its snapshot sees is
+ *     returned.  A row that it doesn't see ends the read if it may still commit or did so after the snapshot; the row of an aborted
+ *     transaction, or a deleted one, is passed over.
+ *
+ * So what a read returns is final: nothing will ever appear below its last row.  Why the scan can't miss an entry g'
+ * below a row g that it returns: g is visible, so g was in the index before the snapshot was taken, so g' was too, and the scan begins
+ * after the snapshot.
+ *
+ * Filters come after the rule: a row that they would leave out ends the read just the same.
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/nbtree.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/predicate.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+#include "utils/snapmgr.h"
+
+#include "read.h"
+#include "store.h"
+
+typedef enum Visibility
+{
+	VISIBLE,
+	PASSED_OVER,
+	UNDECIDED /* the end of the prefix */
+} Visibility;
+
+/* ---- filters -------------------------------------------------------------------------------------- */
+
+/* The text of metadata's correlationStreamName, as ->> gives it; false when there is none. */
+static bool
+CorrelationStream(Jsonb *metadata, Slice *name)
+{
+	static const char key[] = "correlationStreamName";
+	JsonbValue found;
+	char *text_form;
+
+	if (!metadata || !JB_ROOT_IS_OBJECT(metadata) ||
+		!getKeyJsonValueFromContainer(&metadata->root, key, strlen(key), &found) || found.type == jbvNull)
+		return false;
+	if (found.type == jbvString)
+	{
+		*name = (Slice){found.val.string.val, found.val.string.len};
+		return true;
+	}
+	if (found.type == jbvNumeric)
+		text_form = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(found.val.numeric)));
+	else if (found.type == jbvBool)
+		text_form = found.val.boolean ? "true" : "false";
+	else
+		text_form = JsonbToCString(NULL, found.val.binary.data, found.val.binary.len);
+	*name = (Slice){text_form, strlen(text_form)};
+	return true;
+}
+
+static bool
+TypeIsWanted(const ReadRequest *request, Slice type)
+{
+	if (!request->types)
+		return true;
+	for (int i = 0; i < request->ntypes; i++)
+		if (SliceEqual(type, SliceOfText(request->types[i])))
+			return true;
+	return false;
+}
+
+static bool
+PassesFilters(const ReadRequest *request, const Message *message)
+{
+	Slice correlation;
+
+	if (message->global_position < request->global_position || !TypeIsWanted(request, message->type))
+		return false;
+	if (request->size > 0 && !NameIsMembers(message->stream, request->member, request->size))
+		return false;
+	if (!request->correlation)
+		return true;
+	return CorrelationStream(message->metadata, &correlation) &&
+		   SliceEqual(NameCategory(correlation), SliceOfText(request->correlation));
+}
+
+/* ---- rows -------------------------------------------------------------------------------------------- */
+
+static void
+MessageFromSlot(TupleTableSlot *slot, Message *message)
+{
+	text *stream;
+	text *type;
+
+	slot_getallattrs(slot);
+	stream = DatumGetTextPP(slot->tts_values[COLUMN_STREAM_NAME - 1]);
+	type = DatumGetTextPP(slot->tts_values[COLUMN_TYPE - 1]);
+	message->stream = SliceOfText(stream);
+	message->type = SliceOfText(type);
+	message->position = DatumGetInt64(slot->tts_values[COLUMN_POSITION - 1]);
+	message->global_position = DatumGetInt64(slot->tts_values[COLUMN_GLOBAL_POSITION - 1]);
+	message->data = StoreSlotJsonb(slot, COLUMN_DATA);
+	message->metadata = StoreSlotJsonb(slot, COLUMN_METADATA);
+	message->time = DatumGetTimestamp(slot->tts_values[COLUMN_TIME - 1]);
+	message->id = DatumGetUUIDP(slot->tts_values[COLUMN_ID - 1]);
+}
+
+/*
+ * A scan that is not by an MVCC snapshot takes no predicate locks and reports no conflicts, so a serializable
+ * transaction does both by hand.
+ */
+static void
+CheckSerializable(StoreScan *scan, Snapshot snapshot, bool visible)
+{
+	BufferHeapTupleTableSlot *row = (BufferHeapTupleTableSlot *)scan->slot;
+
+	LockBuffer(row->buffer, BUFFER_LOCK_SHARE);
+	HeapCheckForSerializableConflictOut(visible, scan->store->heap, row->base.tuple, row->buffer, snapshot);
+	LockBuffer(row->buffer, BUFFER_LOCK_UNLOCK);
+}
+
+/* Decides what the row in the slot is to a reader with this snapshot. */
+static Visibility
+JudgeRow(StoreScan *scan, Snapshot snapshot)
+{
+	SnapshotData dirty;
+	bool visible = table_tuple_satisfies_snapshot(scan->store->heap, scan->slot, snapshot);
+
+	if (IsolationIsSerializable())
+		CheckSerializable(scan, snapshot, visible);
+	if (visible)
+		return VISIBLE;
+	InitDirtySnapshot(dirty);
+	return table_tuple_satisfies_snapshot(scan->store->heap, scan->slot, &dirty) ? UNDECIDED : PASSED_OVER;
+}
+
+/* ---- reads --------------------------------------------------------------------------------------------- */
+
+static StoreScan *
+BeginRead(Store *store, const ReadRequest *request, Snapshot snapshot)
+{
+	ScanKeyData keys[2];
+	StoreScan *scan;
+
+	switch (request->kind)
+	{
+		case READ_STREAM:
+			scan = StoreBeginScan(store, INDEX_STREAM, snapshot, 2);
+			break;
+		case READ_CATEGORY:
+			scan = StoreBeginScan(store, INDEX_CATEGORY, SnapshotAny, 2);
+			break;
+		default:
+			scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, SnapshotAny, 1);
+			StoreInt8Key(&keys[0], 1, BTGreaterEqualStrategyNumber, request->position);
+			StoreRescan(scan, keys, 1);
+			return scan;
+	}
+	StoreTextKey(scan, &keys[0], 1, BTEqualStrategyNumber, request->name);
+	StoreInt8Key(&keys[1], 2, BTGreaterEqualStrategyNumber, request->position);
+	StoreRescan(scan, keys, 2);
+	return scan;
+}
+
+/*
+ * Hands the messages that the request describes to the sink, in order; returns how many.  Stops at the
+ * limit, at the end of the prefix, or when the sink says so.
+ */
+int64
+ReadMessages(Store *store, const ReadRequest *request, MessageSink sink, void *arg)
+{
+	Snapshot snapshot = GetActiveSnapshot();
+	bool prefix = request->kind != READ_STREAM;
+	MemoryContext row_context;
+	MemoryContext caller_context;
+	StoreScan *scan;
+	int64 count = 0;
+	bool more = request->limit != 0;
+
+	if (!more)
+		return 0;
+	if (prefix && IsolationIsSerializable())
+		PredicateLockRelation(store->heap, snapshot);
+	row_context = AllocSetContextCreate(CurrentMemoryContext, "millrace row", ALLOCSET_DEFAULT_SIZES);
+	scan = BeginRead(store, request, snapshot);
+	while (more && StoreScanNext(scan, ForwardScanDirection))
+	{
+		Visibility visibility = prefix ? JudgeRow(scan, snapshot) : VISIBLE;
+		Message message;
+
+		CHECK_FOR_INTERRUPTS();
+		if (visibility == UNDECIDED)
+			break;
+		if (visibility == PASSED_OVER)
+			continue;
+		caller_context = MemoryContextSwitchTo(row_context);
+		MessageFromSlot(scan->slot, &message);
+		if (PassesFilters(request, &message))
+		{
+			count++;
+			more = sink(arg, &message) && count != request->limit;
+		}
+		MemoryContextSwitchTo(caller_context);
+		MemoryContextReset(row_context);
+	}
+	StoreEndScan(scan);
+	MemoryContextDelete(row_context);
+	return count;
+}
+
+/* Begins a scan of one stream with the caller's snapshot. */
+static StoreScan *
+BeginStream(Store *store, text *stream)
+{
+	ScanKeyData key;
+	StoreScan *scan = StoreBeginScan(store, INDEX_STREAM, GetActiveSnapshot(), 1);
+
+	StoreTextKey(scan, &key, 1, BTEqualStrategyNumber, stream);
+	StoreRescan(scan, &key, 1);
+	return scan;
+}
+
+/* Hands the stream's last message, or its last of a type, to the sink; returns whether there is one. */
+bool
+ReadLastMessage(Store *store, text *stream, text *type, MessageSink sink, void *arg)
+{
+	StoreScan *scan = BeginStream(store, stream);
+	bool found = false;
+
+	while (!found && StoreScanNext(scan, BackwardScanDirection))
+	{
+		text *row_type;
+		bool isnull;
+		Message message;
+
+		CHECK_FOR_INTERRUPTS();
+		row_type = DatumGetTextPP(slot_getattr(scan->slot, COLUMN_TYPE, &isnull));
+		found = !type || SliceEqual(SliceOfText(row_type), SliceOfText(type));
+		if (found)
+		{
+			MessageFromSlot(scan->slot, &message);
+			(void)sink(arg, &message);
+		}
+	}
+	StoreEndScan(scan);
+	return found;
+}
+
+/* Returns the position of the stream's last message, -1 when there is no such stream. */
+int64
+ReadStreamVersion(Store *store, text *stream)
+{
+	StoreScan *scan = BeginStream(store, stream);
+	int64 version = -1;
+	bool isnull;
+
+	if (StoreScanNext(scan, BackwardScanDirection))
+		version = DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull));
+	StoreEndScan(scan);
+	return version;
+}
+
+/*
+ * Hands the streams whose names begin with the prefix to the sink, in byte order, beginning behind `after` (may be
+ * NULL).  Jumps from stream to stream in the index, so the cost is by streams, not by messages.
+ */
+void
+ReadStreamNames(Store *store, text *prefix, text *after, int64 limit, StreamSink sink, void *arg)
+{
+	Slice wanted = SliceOfText(prefix);
+	StoreScan *scan = StoreBeginScan(store, INDEX_STREAM, GetActiveSnapshot(), 1);
+	StrategyNumber strategy = BTGreaterEqualStrategyNumber;
+	text *from = prefix;
+	ScanKeyData key;
+	bool isnull;
+
+	if (after && SliceCompare(SliceOfText(after), wanted) >= 0)
+	{
+		strategy = BTGreaterStrategyNumber;
+		from = after;
+	}
+	for (int64 count = 0; count < limit; count++)
+	{
+		text *name;
+		Slice slice;
+		int64 version;
+		Timestamp time;
+
+		CHECK_FOR_INTERRUPTS();
+		StoreTextKey(scan, &key, 1, strategy, from);
+		StoreRescan(scan, &key, 1);
+		if (!StoreScanNext(scan, ForwardScanDirection))
+			break;
+		name = DatumGetTextPCopy(slot_getattr(scan->slot, COLUMN_STREAM_NAME, &isnull));
+		slice = SliceOfText(name);
+		if (slice.len < wanted.len || memcmp(slice.bytes, wanted.bytes, wanted.len) != 0)
+			break;
+		StoreTextKey(scan, &key, 1, BTEqualStrategyNumber, name);
+		StoreRescan(scan, &key, 1);
+		if (!StoreScanNext(scan, BackwardScanDirection))
+			break; /* can't be: the same snapshot just saw the stream */
+		version = DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull));
+		time = DatumGetTimestamp(slot_getattr(scan->slot, COLUMN_TIME, &isnull));
+		sink(arg, name, version, time);
+		strategy = BTGreaterStrategyNumber;
+		from = name;
+	}
+	StoreEndScan(scan);
+}

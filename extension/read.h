@@ -1,0 +1,60 @@
+/*
+ * read.h: reading messages in order, each handed to a sink.
+ */
+#ifndef MILLRACE_READ_H
+#define MILLRACE_READ_H
+
+#include "postgres.h"
+
+#include "store.h"
+
+typedef enum ReadKind
+{
+	READ_STREAM,   /* by position */
+	READ_CATEGORY, /* by global position, by the prefix rule */
+	READ_ALL	   /* the same */
+} ReadKind;
+
+#define NO_LIMIT INT64CONST(-1)
+
+typedef struct ReadRequest
+{
+	ReadKind kind;
+	text *name;		/* stream or category; NULL for READ_ALL */
+	int64 position; /* the first wanted: position in the stream, or global position */
+	int64 limit;	/* messages, after filters; NO_LIMIT */
+	/* filters; NULL or 0: none */
+	int64 global_position; /* READ_STREAM: the first wanted */
+	text **types;
+	int ntypes;		   /* with types NULL: -1 */
+	text *correlation; /* category of metadata.correlationStreamName */
+	int64 member;
+	int64 size; /* of the consumer group; 0: none */
+} ReadRequest;
+
+/* A message; valid until the sink returns. */
+typedef struct Message
+{
+	Slice stream;
+	Slice type;
+	int64 position;
+	int64 global_position;
+	Jsonb *data;	 /* may be NULL */
+	Jsonb *metadata; /* may be NULL */
+	Timestamp time;	 /* UTC */
+	pg_uuid_t *id;
+} Message;
+
+/* Takes a message.  Returns false to end the read after it. */
+typedef bool (*MessageSink)(void *arg, const Message *message);
+
+extern int64 ReadMessages(Store *store, const ReadRequest *request, MessageSink sink, void *arg);
+extern bool ReadLastMessage(Store *store, text *stream, text *type, MessageSink sink, void *arg);
+extern int64 ReadStreamVersion(Store *store, text *stream);
+
+/* A stream in a list: its name, version and the time of its last message. */
+typedef void (*StreamSink)(void *arg, text *stream, int64 version, Timestamp last_activity);
+
+extern void ReadStreamNames(Store *store, text *prefix, text *after, int64 limit, StreamSink sink, void *arg);
+
+#endif

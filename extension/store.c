@@ -1,0 +1,481 @@
+/*
+ * store.c: opening the table of a namespace, scanning it, and its locks.
+ *
+ * Reading and writing tables from C goes round the executor, so the checks that it makes for a
+ * caller are made here: privileges on schema and table, row security, triggers and constraints.
+ *
+ * What is known of a namespace's table (its OIDs, the kinds of its indexes) is kept for the life of the backend
+ * and thrown away by relcache invalidation, which every DROP, ALTER and CREATE INDEX sends.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/nbtree.h"
+#include "access/parallel.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_sequence.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rls.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "errors.h"
+#include "store.h"
+
+#define LOCK_CLASS_APPEND 0x4D41
+#define LOCK_CLASS_NAMESPACE 0x4D4E
+#define LOCK_CLASS_STREAM 0x4D53
+
+#define REGISTRY_SCHEMA "millrace"
+#define REGISTRY_TABLE "namespaces"
+enum
+{
+	REGISTRY_NAME = 1,
+	REGISTRY_SCHEMA_NAME
+};
+
+/* What is known of a namespace.  `valid` falls when anything about its table changes. */
+typedef struct StoreEntry
+{
+	char name[MAX_NAMESPACE_NAME + 1]; /* hash key */
+	bool valid;
+	bool described; /* `description` and `append_problem` are filled in */
+	Oid schema;
+	Oid relid;
+	const char *append_problem; /* a constant: why appends must not go round the executor; or NULL */
+	Store description;			/* heap is not set here */
+} StoreEntry;
+
+static HTAB *entries = NULL;
+static uint64 invalidations = 0; /* counts them, to notice one that comes while an entry is loaded */
+static Oid registry_relid = InvalidOid;
+
+PG_FUNCTION_INFO_V1(millrace_lock_namespace);
+
+extern Datum millrace_lock_namespace(PG_FUNCTION_ARGS);
+
+/* ---- what is known of namespaces ------------------------------------------------------------- */
+
+static void
+ForgetRelation(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	StoreEntry *entry;
+
+	invalidations++;
+	hash_seq_init(&status, entries);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		if (relid == InvalidOid || relid == entry->relid || relid == registry_relid)
+			entry->valid = false;
+}
+
+static void
+CreateEntries(void)
+{
+	HASHCTL ctl = {
+		.keysize = MAX_NAMESPACE_NAME + 1,
+		.entrysize = sizeof(StoreEntry),
+		.hcxt = CacheMemoryContext,
+	};
+
+	entries = hash_create("millrace namespaces", 32, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	CacheRegisterRelcacheCallback(ForgetRelation, (Datum)0);
+}
+
+/* Reads the namespace's schema name from the registry; NULL when it is not registered. */
+static char *
+ReadRegistry(const char *name)
+{
+	Relation registry;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple row;
+	char *schema = NULL;
+	Oid schema_oid = get_namespace_oid(REGISTRY_SCHEMA, false);
+
+	registry_relid = get_relname_relid(REGISTRY_TABLE, schema_oid);
+	registry = table_open(registry_relid, AccessShareLock);
+	ScanKeyInit(&key, REGISTRY_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
+	scan = systable_beginscan(registry, RelationGetPrimaryKeyIndex(registry), true, NULL, 1, &key);
+	row = systable_getnext(scan);
+	if (HeapTupleIsValid(row))
+	{
+		bool isnull;
+		Datum value = heap_getattr(row, REGISTRY_SCHEMA_NAME, RelationGetDescr(registry), &isnull);
+
+		schema = TextDatumGetCString(value);
+	}
+	systable_endscan(scan);
+	table_close(registry, AccessShareLock);
+	return schema;
+}
+
+/* Finds or loads a namespace's entry; NULL when there is no such namespace. */
+static StoreEntry *
+FindEntry(const char *name)
+{
+	StoreEntry *entry;
+	char *schema;
+	uint64 before;
+
+	if (strlen(name) > MAX_NAMESPACE_NAME)
+		return NULL;
+	if (!entries)
+		CreateEntries();
+	entry = hash_search(entries, name, HASH_FIND, NULL);
+	if (entry && entry->valid)
+		return entry;
+
+	before = invalidations;
+	schema = ReadRegistry(name);
+	if (!schema)
+		return NULL;
+	entry = hash_search(entries, name, HASH_ENTER, NULL);
+	entry->valid = false;
+	entry->described = false;
+	entry->schema = get_namespace_oid(schema, true);
+	entry->relid = OidIsValid(entry->schema) ? get_relname_relid("messages", entry->schema) : InvalidOid;
+	if (!OidIsValid(entry->relid))
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
+						errmsg("namespace \"%s\" has lost its table \"%s\".messages", name, schema),
+						errhint("Restore the table, or drop the namespace with millrace.drop_namespace().")));
+	entry->valid = before == invalidations;
+	return entry;
+}
+
+/* ---- what kind of table it is --------------------------------------------------------------------- */
+
+static const struct
+{
+	const char *name;
+	Oid type;
+} columns[COLUMNS] = {
+	{"global_position", INT8OID}, {"position", INT8OID}, {"time", TIMESTAMPOID},
+	{"stream_name", TEXTOID},	  {"type", TEXTOID},	 {"data", JSONBOID},
+	{"metadata", JSONBOID},		  {"id", UUIDOID},
+};
+
+static void
+CheckColumns(Relation heap)
+{
+	TupleDesc desc = RelationGetDescr(heap);
+	bool ours = heap->rd_rel->relkind == RELKIND_RELATION && heap->rd_rel->relam == HEAP_TABLE_AM_OID &&
+				desc->natts == COLUMNS;
+
+	for (int i = 0; ours && i < COLUMNS; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, i);
+
+		ours = !column->attisdropped && strcmp(NameStr(column->attname), columns[i].name) == 0 &&
+			   column->atttypid == columns[i].type &&
+			   (column->attnotnull || i + 1 == COLUMN_DATA || i + 1 == COLUMN_METADATA);
+	}
+	if (!ours)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
+						errmsg("table \"%s\".\"%s\" is not a table of messages",
+							   get_namespace_name(RelationGetNamespace(heap)), RelationGetRelationName(heap)),
+						errhint("Its eight columns must be those that millrace.create_namespace() makes.")));
+}
+
+/* Says why rows must not be inserted into the table behind the executor's back; NULL when they may. */
+static const char *
+AppendProblem(Relation heap)
+{
+	TupleConstr *constraints = RelationGetDescr(heap)->constr;
+	TriggerDesc *triggers = heap->trigdesc;
+
+	if (constraints && (constraints->num_check > 0 || constraints->has_generated_stored))
+		return "it has check constraints or generated columns";
+	if (triggers && (triggers->trig_insert_before_row || triggers->trig_insert_after_row ||
+					 triggers->trig_insert_before_statement || triggers->trig_insert_after_statement))
+		return "it has triggers on INSERT";
+	if (heap->rd_rel->relhasrules)
+		return "it has rules";
+	if (heap->rd_rel->relhassubclass || heap->rd_rel->relispartition)
+		return "it has child tables or is one";
+	return NULL;
+}
+
+/* Finds the sequence of global positions, which must hand out one number at a time, in rising order. */
+static Oid
+FindSequence(Relation heap, const char **problem)
+{
+	List *owned = getOwnedSequences(RelationGetRelid(heap));
+	HeapTuple row;
+	Form_pg_sequence form;
+	Oid sequence;
+
+	if (list_length(owned) != 1)
+	{
+		*problem = "it does not own exactly one sequence";
+		return InvalidOid;
+	}
+	sequence = linitial_oid(owned);
+	row = SearchSysCache1(SEQRELID, ObjectIdGetDatum(sequence));
+	if (!HeapTupleIsValid(row))
+		elog(ERROR, "cache lookup failed for sequence %u", sequence);
+	form = (Form_pg_sequence)GETSTRUCT(row);
+	if (form->seqcache != 1 || form->seqincrement <= 0 || form->seqcycle)
+		*problem = "its sequence caches, cycles or falls, so global positions would not rise";
+	ReleaseSysCache(row);
+	return sequence;
+}
+
+static void
+DescribeTable(StoreEntry *entry, Relation heap)
+{
+	CheckColumns(heap);
+	entry->append_problem = AppendProblem(heap);
+	StoreDescribeIndexes(heap, &entry->description, &entry->append_problem);
+	entry->description.sequence = FindSequence(heap, &entry->append_problem);
+	entry->described = true;
+}
+
+/* ---- opening --------------------------------------------------------------------------------------- */
+
+static void
+CheckPrivileges(StoreEntry *entry, StoreMode mode)
+{
+	Oid role = GetUserId();
+	AclMode wanted = mode == STORE_APPEND ? ACL_SELECT | ACL_INSERT : ACL_SELECT;
+	AclResult result;
+
+	result = CompatSchemaAclCheck(entry->schema, role, ACL_USAGE);
+	if (result != ACLCHECK_OK)
+		aclcheck_error(result, OBJECT_SCHEMA, get_namespace_name(entry->schema));
+	if ((pg_class_aclmask(entry->relid, role, wanted, ACLMASK_ALL) & wanted) != wanted)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(entry->relid));
+	if (check_enable_rls(entry->relid, InvalidOid, true) == RLS_ENABLED)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
+						errmsg("row security is active on table \"%s\".messages for role \"%s\"",
+							   get_namespace_name(entry->schema), GetUserNameFromId(role, false)),
+						errhint("Millrace does not apply row security policies. "
+								"Give each tenant a namespace of its own instead.")));
+}
+
+/* Opens the heap with its lock; what was known before the lock was granted may have become wrong, so looks again then. */
+static Relation
+OpenHeap(const char *name, LOCKMODE lockmode, StoreEntry **entry)
+{
+	for (;;)
+	{
+		Relation heap;
+
+		CHECK_FOR_INTERRUPTS();
+		*entry = FindEntry(name);
+		if (!*entry)
+			return NULL;
+		heap = try_relation_open((*entry)->relid, lockmode);
+		if (heap && (*entry)->valid)
+			return heap;
+		if (heap)
+			relation_close(heap, lockmode);
+		(*entry)->valid = false;
+	}
+}
+
+/*
+ * Opens a namespace's table; NULL when there is no such namespace.  Anything else that is wrong is an
+ * error: privileges 42501, an unusable table MR010.
+ */
+Store *
+StoreTryOpen(const char *namespace_name, StoreMode mode)
+{
+	StoreEntry *entry;
+	Relation heap =
+		OpenHeap(namespace_name, mode == STORE_APPEND ? RowExclusiveLock : AccessShareLock, &entry);
+	Store *store;
+
+	if (!heap)
+		return NULL;
+	CheckPrivileges(entry, mode);
+	if (!entry->described)
+		DescribeTable(entry, heap);
+	if (mode == STORE_APPEND && entry->append_problem)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
+						errmsg("messages can't be appended to table \"%s\".messages: %s",
+							   get_namespace_name(entry->schema), entry->append_problem)));
+	store = palloc(sizeof(Store));
+	*store = entry->description;
+	store->heap = heap;
+	return store;
+}
+
+/* The same, but a missing namespace is an error, MR003. */
+Store *
+StoreOpen(const char *namespace_name, StoreMode mode)
+{
+	Store *store = StoreTryOpen(namespace_name, mode);
+
+	if (!store)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_NAMESPACE_NOT_FOUND),
+						errmsg("namespace \"%s\" does not exist", namespace_name),
+						errhint("Create it with millrace.create_namespace(), or select another with SET "
+								"millrace.namespace.")));
+	return store;
+}
+
+void
+StoreClose(Store *store)
+{
+	relation_close(store->heap, NoLock); /* the lock stays to commit, as the executor's would */
+	pfree(store);
+}
+
+Relation
+StoreOpenIndex(Store *store, Oid index, StoreMode mode)
+{
+	return index_open(index, mode == STORE_APPEND ? RowExclusiveLock : AccessShareLock);
+}
+
+/* Refuses where an INSERT would be refused: read-only transactions, parallel mode, recovery. */
+void
+StoreCheckAppendAllowed(const char *command)
+{
+	PreventCommandIfReadOnly(command);
+	PreventCommandIfParallelMode(command);
+	PreventCommandDuringRecovery(command);
+}
+
+/* ---- scanning -------------------------------------------------------------------------------------- */
+
+StoreScan *
+StoreBeginScan(Store *store, StoreIndexKind kind, Snapshot snapshot, int nkeys)
+{
+	StoreScan *scan = palloc(sizeof(StoreScan));
+
+	scan->store = store;
+	scan->index = StoreOpenIndex(store, store->index[kind], STORE_READ);
+	scan->scan = CompatIndexBeginScan(store->heap, scan->index, snapshot, nkeys);
+	scan->slot = table_slot_create(store->heap, NULL);
+	return scan;
+}
+
+void
+StoreRescan(StoreScan *scan, ScanKey keys, int nkeys)
+{
+	index_rescan(scan->scan, keys, nkeys, NULL, 0);
+}
+
+bool
+StoreScanNext(StoreScan *scan, ScanDirection direction)
+{
+	return index_getnext_slot(scan->scan, direction, scan->slot);
+}
+
+void
+StoreEndScan(StoreScan *scan)
+{
+	ExecDropSingleTupleTableSlot(scan->slot);
+	index_endscan(scan->scan);
+	index_close(scan->index, NoLock);
+	pfree(scan);
+}
+
+/* Makes a scan key on a text column of the scan's index. */
+void
+StoreTextKey(StoreScan *scan, ScanKey key, int column, StrategyNumber strategy, text *value)
+{
+	RegProcedure compare = strategy == BTEqualStrategyNumber	 ? F_TEXTEQ
+						   : strategy == BTGreaterStrategyNumber ? F_TEXT_GT
+																 : F_TEXT_GE;
+
+	ScanKeyEntryInitialize(key, 0, column, strategy, InvalidOid, scan->index->rd_indcollation[column - 1],
+						   compare, PointerGetDatum(value));
+}
+
+void
+StoreInt8Key(ScanKey key, int column, StrategyNumber strategy, int64 value)
+{
+	ScanKeyInit(key, column, strategy, strategy == BTEqualStrategyNumber ? F_INT8EQ : F_INT8GE,
+				Int64GetDatum(value));
+}
+
+/* Returns a jsonb column of the row, detoasted in the current memory context; NULL for SQL NULL. */
+Jsonb *
+StoreSlotJsonb(TupleTableSlot *slot, int column)
+{
+	bool isnull;
+	Datum value = slot_getattr(slot, column, &isnull);
+
+	return isnull ? NULL : DatumGetJsonbP(value);
+}
+
+/* ---- locks ------------------------------------------------------------------------------------------ */
+
+uint64
+StoreStreamHash(Store *store, Slice stream)
+{
+	return hash_bytes_extended((const unsigned char *)stream.bytes, stream.len,
+							   RelationGetRelid(store->heap));
+}
+
+static void
+LockToCommit(uint64 key, uint16 class)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32)(key >> 32), (uint32)key, class);
+	(void)LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* To commit.  Several must be taken in rising order of their hashes, or two batches could deadlock. */
+void
+StoreLockStream(uint64 hash)
+{
+	LockToCommit(hash, LOCK_CLASS_STREAM);
+}
+
+static void
+SetAppendLockTag(LOCKTAG *tag, Store *store)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, 0, RelationGetRelid(store->heap), LOCK_CLASS_APPEND);
+}
+
+void
+StoreLockAppends(Store *store)
+{
+	LOCKTAG tag;
+
+	SetAppendLockTag(&tag, store);
+	(void)LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* An error while the lock is held releases it with the (sub)transaction. */
+void
+StoreUnlockAppends(Store *store)
+{
+	LOCKTAG tag;
+
+	SetAppendLockTag(&tag, store);
+	(void)LockRelease(&tag, ExclusiveLock, false);
+}
+
+/* millrace.lock_namespace(name text): lets one transaction at a time create or drop a namespace of this name. */
+Datum
+millrace_lock_namespace(PG_FUNCTION_ARGS)
+{
+	text *name = PG_GETARG_TEXT_PP(0);
+	Slice slice = SliceOfText(name);
+
+	LockToCommit(hash_bytes_extended((const unsigned char *)slice.bytes, slice.len, 0), LOCK_CLASS_NAMESPACE);
+	PG_RETURN_VOID();
+}

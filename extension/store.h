@@ -1,0 +1,130 @@
+/*
+ * store.h: the table of messages of one namespace.
+ *
+ * The store is the only part that opens relations, and the only one that takes locks:
+ *
+ *   namespace lock  to commit, around creating and dropping a namespace of one name
+ *   stream lock     to commit; a position depends on the commit of the one before it
+ *   append lock     inside StoreInsert only; makes the index entries of a namespace appear in the
+ *                   order of their global positions, on which the prefix rule (read.c) stands
+ *
+ * All are heavyweight locks in the advisory space, of classes (pg_locks.objsubid) that SQL's
+ * advisory functions never use, so no user's lock meets ours.
+ */
+#ifndef MILLRACE_STORE_H
+#define MILLRACE_STORE_H
+
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/sdir.h"
+#include "executor/tuptable.h"
+#include "utils/jsonb.h"
+#include "utils/rel.h"
+#include "utils/snapshot.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "names.h"
+
+/* Limits in bytes.  A stream name must fit a btree entry (2704 bytes) together with a position. */
+#define MAX_NAMESPACE_NAME 200
+#define MAX_NAME 2000
+
+/* Columns of the table: Message DB's. */
+enum
+{
+	COLUMN_GLOBAL_POSITION = 1,
+	COLUMN_POSITION,
+	COLUMN_TIME,
+	COLUMN_STREAM_NAME,
+	COLUMN_TYPE,
+	COLUMN_DATA,
+	COLUMN_METADATA,
+	COLUMN_ID,
+	COLUMNS = COLUMN_ID
+};
+
+typedef enum StoreMode
+{
+	STORE_READ,
+	STORE_APPEND
+} StoreMode;
+
+typedef enum StoreIndexKind
+{
+	INDEX_GLOBAL_POSITION, /* unique (global_position) */
+	INDEX_ID,			   /* unique (id) */
+	INDEX_STREAM,		   /* unique (stream_name, position) */
+	INDEX_CATEGORY,		   /* (category(stream_name), global_position) */
+	INDEX_KINDS,
+	INDEX_OTHER = INDEX_KINDS /* a user's own */
+} StoreIndexKind;
+
+typedef struct StoreIndex
+{
+	Oid oid;
+	StoreIndexKind kind;
+	bool plain; /* has just the columns of its kind, so its entries need no executor */
+} StoreIndex;
+
+#define MAX_INDEXES 16
+
+/* A namespace's table, opened for one call.  Lives in the caller's memory; the locks last to commit. */
+typedef struct Store
+{
+	Relation heap;
+	Oid sequence;
+	Oid index[INDEX_KINDS]; /* by kind, for scans */
+	int nindexes;
+	StoreIndex indexes[MAX_INDEXES]; /* all, for inserts */
+} Store;
+
+/* One index scan.  `slot` holds the row that StoreScanNext found. */
+typedef struct StoreScan
+{
+	Store *store;
+	Relation index;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;
+} StoreScan;
+
+/* A row to insert.  All pointers are the caller's; the positions' owner is the caller but for the global one. */
+typedef struct NewRow
+{
+	text *stream;
+	text *type;
+	Jsonb *data;	 /* may be NULL */
+	Jsonb *metadata; /* may be NULL */
+	pg_uuid_t id;
+	int64 position;
+	int64 global_position; /* set by StoreInsert */
+	HeapTuple tuple;	   /* StoreInsert's */
+} NewRow;
+
+/* store.c */
+extern Store *StoreOpen(const char *namespace_name, StoreMode mode);
+extern Store *StoreTryOpen(const char *namespace_name, StoreMode mode);
+extern void StoreClose(Store *store);
+extern Relation StoreOpenIndex(Store *store, Oid index, StoreMode mode);
+extern StoreScan *StoreBeginScan(Store *store, StoreIndexKind kind, Snapshot snapshot, int nkeys);
+extern void StoreRescan(StoreScan *scan, ScanKey keys, int nkeys);
+extern bool StoreScanNext(StoreScan *scan, ScanDirection direction);
+extern void StoreEndScan(StoreScan *scan);
+extern void StoreTextKey(StoreScan *scan, ScanKey key, int column, StrategyNumber strategy, text *value);
+extern void StoreInt8Key(ScanKey key, int column, StrategyNumber strategy, int64 value);
+extern uint64 StoreStreamHash(Store *store, Slice stream);
+extern void StoreLockStream(uint64 hash);
+extern void StoreLockAppends(Store *store);
+extern void StoreUnlockAppends(Store *store);
+extern Jsonb *StoreSlotJsonb(TupleTableSlot *slot, int column);
+extern void StoreCheckAppendAllowed(const char *command);
+
+/* storeindex.c */
+extern void StoreDescribeIndexes(Relation heap, Store *description, const char **problem);
+
+/* insert.c */
+extern void StoreInsert(Store *store, NewRow **rows, int nrows);
+extern bool StoreFindId(StoreScan *scan, const pg_uuid_t *id, ItemPointer except);
+
+#endif

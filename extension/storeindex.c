@@ -1,0 +1,117 @@
+/*
+ * storeindex.c: finding out which index of a table of messages is which.
+ *
+ * Known by shape, not by name, so that an adopted table may call them as it likes.  What is none of ours
+ * (a user's GIN index on data, say) is kept up through the executor's own routines.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_index.h"
+#include "fmgr.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/primnodes.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+
+#include "errors.h"
+#include "store.h"
+
+static bool
+HasColumns(Form_pg_index form, AttrNumber first, AttrNumber second)
+{
+	return form->indnkeyatts == (second ? 2 : 1) && form->indkey.values[0] == first &&
+		   (!second || form->indkey.values[1] == second);
+}
+
+/* Says whether the index's first column is millrace.category(stream_name): our C function, under any name. */
+static bool
+IsOnCategory(Relation index)
+{
+	Form_pg_index form = index->rd_index;
+	List *expressions;
+	FuncExpr *call;
+	Node *argument;
+	FmgrInfo function;
+
+	if (form->indnkeyatts < 2 || form->indkey.values[0] != 0 ||
+		form->indkey.values[1] != COLUMN_GLOBAL_POSITION)
+		return false;
+	expressions = RelationGetIndexExpressions(index);
+	call = (FuncExpr *)strip_implicit_coercions((Node *)linitial(expressions));
+	if (!IsA(call, FuncExpr) || list_length(call->args) != 1)
+		return false;
+	argument = strip_implicit_coercions((Node *)linitial(call->args));
+	if (!IsA(argument, Var) || ((Var *)argument)->varattno != COLUMN_STREAM_NAME)
+		return false;
+	fmgr_info(call->funcid, &function);
+	return function.fn_addr == millrace_category;
+}
+
+static StoreIndexKind
+IndexKind(Relation index)
+{
+	Form_pg_index form = index->rd_index;
+
+	if (index->rd_rel->relam != BTREE_AM_OID || !form->indisvalid || RelationGetIndexPredicate(index) != NIL)
+		return INDEX_OTHER;
+	if (IsOnCategory(index))
+		return INDEX_CATEGORY;
+	if (!form->indisunique || !form->indimmediate)
+		return INDEX_OTHER;
+	if (HasColumns(form, COLUMN_GLOBAL_POSITION, 0))
+		return INDEX_GLOBAL_POSITION;
+	if (HasColumns(form, COLUMN_ID, 0))
+		return INDEX_ID;
+	if (HasColumns(form, COLUMN_STREAM_NAME, COLUMN_POSITION))
+		return INDEX_STREAM;
+	return INDEX_OTHER;
+}
+
+static void
+RequireIndex(Relation heap, Store *description, StoreIndexKind kind, const char *definition)
+{
+	if (!OidIsValid(description->index[kind]))
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
+						errmsg("table \"%s\" lacks the index %s", RelationGetRelationName(heap), definition),
+						errhint("Create it; extension/README.md shows the table with its indexes.")));
+}
+
+/* Fills in the description's indexes, and *problem when the table can't be appended to because of one. */
+void
+StoreDescribeIndexes(Relation heap, Store *description, const char **problem)
+{
+	List *list = RelationGetIndexList(heap);
+	ListCell *cell;
+
+	description->nindexes = 0;
+	memset(description->index, 0, sizeof(description->index));
+	if (list_length(list) > MAX_INDEXES)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
+						errmsg("table \"%s\" has more than %d indexes", RelationGetRelationName(heap),
+							   MAX_INDEXES)));
+	foreach (cell, list)
+	{
+		StoreIndex *entry = &description->indexes[description->nindexes];
+		Relation index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		entry->oid = lfirst_oid(cell);
+		entry->kind = IndexKind(index);
+		entry->plain = entry->kind != INDEX_OTHER &&
+					   index->rd_index->indnatts ==
+						   (entry->kind == INDEX_STREAM || entry->kind == INDEX_CATEGORY ? 2 : 1);
+		if (index->rd_index->indisexclusion)
+			*problem = "it has an exclusion constraint";
+		if (entry->kind != INDEX_OTHER)
+			description->index[entry->kind] = entry->oid;
+		if (index->rd_index->indisready)
+			description->nindexes++;
+		index_close(index, AccessShareLock);
+	}
+	list_free(list);
+	RequireIndex(heap, description, INDEX_GLOBAL_POSITION, "UNIQUE (global_position)");
+	RequireIndex(heap, description, INDEX_ID, "UNIQUE (id)");
+	RequireIndex(heap, description, INDEX_STREAM, "UNIQUE (stream_name, position)");
+	RequireIndex(heap, description, INDEX_CATEGORY, "(millrace.category(stream_name), global_position)");
+}
