@@ -40,7 +40,8 @@ typedef struct AppendStream
 /* An open namespace with its scans, which serve all its streams and ids in turn. */
 typedef struct OpenNamespace
 {
-	const char *name;
+	const char *name; /* or NULL, and: */
+	Oid schema;
 	Store *store; /* NULL: no such namespace */
 	StoreScan *versions;
 	StoreScan *ids;
@@ -61,7 +62,7 @@ typedef struct AppendCall
 /* ---- 1: namespaces ----------------------------------------------------------------------------- */
 
 static OpenNamespace *
-FindNamespace(AppendCall *call, const char *name)
+FindNamespace(AppendCall *call, AppendRequest *request)
 {
 	ListCell *cell;
 	OpenNamespace *space;
@@ -69,12 +70,14 @@ FindNamespace(AppendCall *call, const char *name)
 	foreach (cell, call->namespaces)
 	{
 		space = lfirst(cell);
-		if (strcmp(space->name, name) == 0)
+		if (request->namespace_name ? space->name && strcmp(space->name, request->namespace_name) == 0
+									: space->schema == request->schema)
 			return space;
 	}
 	space = palloc0(sizeof(OpenNamespace));
-	space->name = name;
-	space->store = StoreTryOpen(name, STORE_APPEND);
+	space->name = request->namespace_name;
+	space->schema = request->schema;
+	space->store = space->name ? StoreTryOpen(space->name, STORE_APPEND) : StoreOpenSchema(space->schema, STORE_APPEND);
 	call->namespaces = lappend(call->namespaces, space);
 	return space;
 }
@@ -110,10 +113,10 @@ OpenNamespaces(AppendCall *call)
 		AppendRequest *request = &call->requests[i];
 
 		memset(&request->verdict, 0, sizeof(AppendVerdict));
-		request->store = FindNamespace(call, request->namespace_name)->store;
+		request->store = FindNamespace(call, request)->store;
 		if (!request->store)
 			Refuse(request, 0, ERRCODE_MILLRACE_NAMESPACE_NOT_FOUND,
-				   psprintf("namespace \"%s\" does not exist", request->namespace_name));
+				   psprintf("namespace \"%s\" does not exist", request->namespace_name ? request->namespace_name : ""));
 	}
 }
 
@@ -432,6 +435,7 @@ Accept(OpenNamespace *space, AppendRequest *request)
 				.data = message->data,
 				.metadata = message->metadata,
 				.id = message->id,
+				.id_is_new = message->id_is_new,
 				.position = message->position,
 			};
 		}
@@ -499,7 +503,7 @@ AppendRequests(AppendRequest *requests, int nrequests)
 {
 	AppendCall call = {.requests = requests, .nrequests = nrequests};
 
-	StoreCheckAppendAllowed("millrace append");
+	StoreCheckAppendAllowed();
 	OpenNamespaces(&call);
 	LockStreams(&call);
 	ListMessages(&call);

@@ -23,7 +23,7 @@ typedef struct AppendMessage
 	Jsonb *data;
 	Jsonb *metadata; /* NULL: none */
 	pg_uuid_t id;
-	bool id_is_new; /* made by this call, so it can't be stored already */
+	bool id_is_new; /* don't look whether it is stored: made by this call, or to be a unique violation */
 	/* results */
 	int64 position;
 	int64 global_position;
@@ -58,7 +58,8 @@ typedef struct AppendVerdict
 
 typedef struct AppendRequest
 {
-	const char *namespace_name;
+	const char *namespace_name; /* or NULL, and: */
+	Oid schema;					/* the schema of the table */
 	AppendPart *parts;
 	int nparts;
 	AppendVerdict verdict;

@@ -318,7 +318,7 @@ RecheckDoubts(Store *store, List *doubts)
 	{
 		Doubt *doubt = lfirst(cell);
 
-		if (doubt->index->kind == INDEX_ID)
+		if (doubt->index->kind == INDEX_ID && !doubt->row->id_is_new)
 			RecheckId(store, doubt->row);
 		else
 			InsertEntries(store, doubt->index, &doubt->row, 1, UNIQUE_CHECK_EXISTING, NULL);

@@ -374,3 +374,174 @@ CREATE FUNCTION millrace.json_drop_namespace(name text) RETURNS text
                              'messagesDeleted', deleted)::text
     FROM millrace.drop_namespace(name) AS deleted
 $$;
+
+-- ---- Message DB -------------------------------------------------------------------------------------
+
+-- What makes a schema message_store unlike Message DB's; NULL when nothing does, or there is none.
+CREATE FUNCTION millrace.message_db_problem() RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    messages regclass := to_regclass('message_store.messages');
+    found text;
+BEGIN
+    IF messages IS NULL THEN
+        RETURN NULL;
+    END IF;
+    IF (SELECT relkind FROM pg_class WHERE oid = messages) <> 'r' THEN
+        RETURN 'message_store.messages is not a table';
+    END IF;
+    SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod) || CASE WHEN attnotnull THEN ' not null' ELSE '' END, ', ' ORDER BY attnum)
+        INTO found FROM pg_attribute WHERE attrelid = messages AND attnum > 0;
+    IF found <> 'global_position bigint not null, position bigint not null, time timestamp without time zone not null, '
+        'stream_name text not null, type text not null, data jsonb, metadata jsonb, id uuid not null' THEN
+        RETURN 'the columns of message_store.messages are not Message DB''s: ' || found;
+    END IF;
+    IF to_regprocedure('message_store.write_message(varchar, varchar, varchar, jsonb, jsonb, bigint)') IS NULL
+        OR to_regprocedure('message_store.category(varchar)') IS NULL THEN
+        RETURN 'the functions in schema message_store are not those of Message DB 1.3';
+    END IF;
+    SELECT string_agg(index, ', ') INTO found
+        FROM unnest(ARRAY['messages_id', 'messages_stream', 'messages_category']) index
+        WHERE to_regclass('message_store.' || index) IS NULL;
+    IF found IS NOT NULL THEN
+        RETURN 'indexes of message_store.messages are missing: ' || found;
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- Makes message_store the schema of namespace default.
+CREATE FUNCTION millrace.register_message_db() RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = 'warning' AS $$
+DECLARE
+    current_schema_name text;
+    messages bigint;
+BEGIN
+    SELECT schema INTO current_schema_name FROM millrace.namespaces WHERE name = 'default';
+    IF NOT FOUND THEN
+        INSERT INTO millrace.namespaces (name, schema) VALUES ('default', 'message_store');
+    ELSIF current_schema_name <> 'message_store' THEN
+        EXECUTE format('SELECT count(*) FROM %I.messages', current_schema_name) INTO messages;
+        IF messages > 0 THEN
+            RAISE EXCEPTION 'namespace "default" already holds % messages, in schema "%"', messages, current_schema_name
+                USING ERRCODE = 'MR010', HINT = 'Message DB''s functions work on namespace default, so it must be empty before.';
+        END IF;
+        EXECUTE format('DROP SCHEMA %I CASCADE', current_schema_name);
+        UPDATE millrace.namespaces SET schema = 'message_store' WHERE name = 'default';
+    END IF;
+    PERFORM millrace.forget_namespaces();
+END $$;
+
+CREATE FUNCTION millrace.forget_namespaces() RETURNS void
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_forget_namespaces';
+COMMENT ON FUNCTION millrace.forget_namespaces() IS 'internal: tells all sessions, at commit, that the registry changed';
+
+CREATE FUNCTION millrace.install_message_db() RETURNS text
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = 'warning' AS $install$
+DECLARE
+    adopted boolean := to_regclass('message_store.messages') IS NOT NULL;
+    problem text := millrace.message_db_problem();
+    view record;
+BEGIN
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION 'schema message_store can''t be adopted: %', problem
+            USING ERRCODE = 'MR010', HINT = 'Only the schema of Message DB 1.3 is understood.';
+    END IF;
+    PERFORM millrace.lock_namespace('default');
+    IF adopted THEN
+        -- No writer of before may be between reading a version and inserting while the functions change.
+        LOCK TABLE message_store.messages IN SHARE ROW EXCLUSIVE MODE;
+    END IF;
+
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'message_store') THEN
+        CREATE ROLE message_store LOGIN;
+    END IF;
+    CREATE SCHEMA IF NOT EXISTS message_store;
+    CREATE TABLE IF NOT EXISTS message_store.messages (
+        global_position bigserial NOT NULL,
+        position bigint NOT NULL,
+        time timestamp without time zone NOT NULL DEFAULT (now() AT TIME ZONE 'utc'),
+        stream_name text COLLATE "C" NOT NULL,
+        type text COLLATE "C" NOT NULL,
+        data jsonb,
+        metadata jsonb,
+        id uuid NOT NULL DEFAULT gen_random_uuid(),
+        CONSTRAINT messages_pkey PRIMARY KEY (global_position)
+    );
+    IF to_regtype('message_store.message') IS NULL THEN
+        CREATE TYPE message_store.message AS (
+            id varchar, stream_name varchar, type varchar, "position" bigint, global_position bigint,
+            data varchar, metadata varchar, "time" timestamp);
+    END IF;
+
+    CREATE OR REPLACE FUNCTION message_store.category(stream_name varchar) RETURNS varchar
+        LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_category';
+    CREATE OR REPLACE FUNCTION message_store.id(stream_name varchar) RETURNS varchar
+        LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_stream_id';
+    CREATE OR REPLACE FUNCTION message_store.cardinal_id(stream_name varchar) RETURNS varchar
+        LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_cardinal_id';
+    CREATE OR REPLACE FUNCTION message_store.hash_64(value varchar) RETURNS bigint
+        LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_hash_64';
+    CREATE OR REPLACE FUNCTION message_store.is_category(stream_name varchar) RETURNS boolean
+        LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_mdb_is_category';
+    CREATE OR REPLACE FUNCTION message_store.acquire_lock(stream_name varchar) RETURNS bigint
+        LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'millrace_mdb_acquire_lock';
+    CREATE OR REPLACE FUNCTION message_store.stream_version(stream_name varchar) RETURNS bigint
+        LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'millrace_mdb_stream_version';
+    CREATE OR REPLACE FUNCTION message_store.message_store_version() RETURNS varchar
+        LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'millrace_mdb_version';
+    CREATE OR REPLACE FUNCTION message_store.write_message(
+            id varchar, stream_name varchar, "type" varchar, data jsonb, metadata jsonb DEFAULT NULL,
+            expected_version bigint DEFAULT NULL) RETURNS bigint
+        LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'millrace_mdb_write_message';
+    CREATE OR REPLACE FUNCTION message_store.get_stream_messages(
+            stream_name varchar, "position" bigint DEFAULT 0, batch_size bigint DEFAULT 1000,
+            condition varchar DEFAULT NULL) RETURNS SETOF message_store.message
+        LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'millrace_mdb_get_stream_messages';
+    CREATE OR REPLACE FUNCTION message_store.get_category_messages(
+            category varchar, "position" bigint DEFAULT 1, batch_size bigint DEFAULT 1000,
+            correlation varchar DEFAULT NULL, consumer_group_member bigint DEFAULT NULL,
+            consumer_group_size bigint DEFAULT NULL, condition varchar DEFAULT NULL)
+        RETURNS SETOF message_store.message
+        LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'millrace_mdb_get_category_messages';
+    CREATE OR REPLACE FUNCTION message_store.get_last_stream_message(
+            stream_name varchar, type varchar DEFAULT NULL) RETURNS SETOF message_store.message
+        LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'millrace_mdb_get_last_stream_message';
+
+    CREATE UNIQUE INDEX IF NOT EXISTS messages_id ON message_store.messages (id);
+    CREATE UNIQUE INDEX IF NOT EXISTS messages_stream ON message_store.messages (stream_name, position);
+    -- Message DB's has the correlation's category as a third column, which our reads have no use for.
+    CREATE INDEX IF NOT EXISTS messages_category ON message_store.messages (
+        message_store.category(stream_name), global_position);
+
+    -- The six views: a count for each combination of columns, and its share of all.
+    FOR view IN SELECT * FROM (VALUES
+        ('stream_summary', 'stream_name'),
+        ('type_summary', 'type'),
+        ('stream_type_summary', 'stream_name, type'),
+        ('type_stream_summary', 'type, stream_name'),
+        ('category_type_summary', 'message_store.category(stream_name) AS category, type'),
+        ('type_category_summary', 'type, message_store.category(stream_name) AS category')) AS v (name, columns)
+    LOOP
+        CONTINUE WHEN to_regclass('message_store.' || view.name) IS NOT NULL;
+        EXECUTE format($view$
+            CREATE VIEW message_store.%I AS
+                SELECT *, round(message_count / (SELECT count(*) FROM message_store.messages)::numeric * 100, 2) AS percent
+                FROM (SELECT %s, count(*) AS message_count FROM message_store.messages GROUP BY %s) counts
+                ORDER BY %s $view$, view.name, view.columns,
+            CASE WHEN view.columns LIKE '%,%' THEN '1, 2' ELSE '1' END,
+            CASE WHEN view.columns LIKE '%,%' THEN '1, 2' ELSE '1' END);
+    END LOOP;
+
+    GRANT USAGE ON SCHEMA message_store TO message_store;
+    GRANT SELECT, INSERT ON message_store.messages TO message_store;
+    GRANT USAGE, SELECT ON SEQUENCE message_store.messages_global_position_seq TO message_store;
+    GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA message_store TO message_store;
+    GRANT SELECT ON message_store.stream_summary, message_store.type_summary, message_store.stream_type_summary,
+        message_store.type_stream_summary, message_store.category_type_summary, message_store.type_category_summary
+        TO message_store;
+
+    PERFORM millrace.register_message_db();
+    RETURN CASE WHEN adopted THEN 'adopted' ELSE 'installed' END;
+END $install$;
+COMMENT ON FUNCTION millrace.install_message_db() IS
+    'puts Message DB''s interface in schema message_store on namespace default; adopts a Message DB that is there already';

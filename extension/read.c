@@ -219,6 +219,34 @@ ReadMessages(Store *store, const ReadRequest *request, MessageSink sink, void *a
 	return count;
 }
 
+/*
+ * Returns the global position of the first row, from the request's position to `last`, at which a read by the prefix rule
+ * ends; PG_INT64_MAX when there is none.
+ */
+int64
+ReadPrefixEnd(Store *store, const ReadRequest *request, int64 last)
+{
+	Snapshot snapshot = GetActiveSnapshot();
+	StoreScan *scan = BeginRead(store, request, snapshot);
+	int64 end = PG_INT64_MAX;
+	bool isnull;
+
+	if (IsolationIsSerializable())
+		PredicateLockRelation(store->heap, snapshot);
+	while (end == PG_INT64_MAX && StoreScanNext(scan, ForwardScanDirection))
+	{
+		int64 position = DatumGetInt64(slot_getattr(scan->slot, COLUMN_GLOBAL_POSITION, &isnull));
+
+		CHECK_FOR_INTERRUPTS();
+		if (position > last)
+			break;
+		if (JudgeRow(scan, snapshot) == UNDECIDED)
+			end = position;
+	}
+	StoreEndScan(scan);
+	return end;
+}
+
 /* Begins a scan of one stream with the caller's snapshot. */
 static StoreScan *
 BeginStream(Store *store, text *stream)

@@ -49,6 +49,7 @@ typedef struct Message
 typedef bool (*MessageSink)(void *arg, const Message *message);
 
 extern int64 ReadMessages(Store *store, const ReadRequest *request, MessageSink sink, void *arg);
+extern int64 ReadPrefixEnd(Store *store, const ReadRequest *request, int64 last);
 extern bool ReadLastMessage(Store *store, text *stream, text *type, MessageSink sink, void *arg);
 extern int64 ReadStreamVersion(Store *store, text *stream);
 

@@ -46,57 +46,94 @@
 
 #define REGISTRY_SCHEMA "millrace"
 #define REGISTRY_TABLE "namespaces"
+#define MESSAGES_TABLE "messages"
 enum
 {
 	REGISTRY_NAME = 1,
 	REGISTRY_SCHEMA_NAME
 };
 
-/* What is known of a namespace.  `valid` falls when anything about its table changes. */
-typedef struct StoreEntry
+/* What is known of the table in a schema.  `valid` falls when anything about the table changes. */
+typedef struct TableEntry
 {
-	char name[MAX_NAMESPACE_NAME + 1]; /* hash key */
+	Oid schema; /* hash key */
 	bool valid;
 	bool described; /* `description` and `append_problem` are filled in */
-	Oid schema;
 	Oid relid;
 	const char *append_problem; /* a constant: why appends must not go round the executor; or NULL */
 	Store description;			/* heap is not set here */
-} StoreEntry;
+} TableEntry;
 
-static HTAB *entries = NULL;
+/* The schema of a namespace.  `valid` falls when the registry or a known table changes. */
+typedef struct NameEntry
+{
+	char name[MAX_NAMESPACE_NAME + 1]; /* hash key */
+	bool valid;
+	Oid schema;
+} NameEntry;
+
+static HTAB *tables = NULL;
+static HTAB *names = NULL;
 static uint64 invalidations = 0; /* counts them, to notice one that comes while an entry is loaded */
 static Oid registry_relid = InvalidOid;
 
 PG_FUNCTION_INFO_V1(millrace_lock_namespace);
+PG_FUNCTION_INFO_V1(millrace_forget_namespaces);
 
 extern Datum millrace_lock_namespace(PG_FUNCTION_ARGS);
+extern Datum millrace_forget_namespaces(PG_FUNCTION_ARGS);
 
 /* ---- what is known of namespaces ------------------------------------------------------------- */
 
 static void
+ForgetNames(void)
+{
+	HASH_SEQ_STATUS status;
+	NameEntry *entry;
+
+	hash_seq_init(&status, names);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		entry->valid = false;
+}
+
+/* Relcache callback: InvalidOid stands for all relations. */
+static void
 ForgetRelation(Datum arg, Oid relid)
 {
 	HASH_SEQ_STATUS status;
-	StoreEntry *entry;
+	TableEntry *entry;
+	bool known = relid == InvalidOid || relid == registry_relid;
 
 	invalidations++;
-	hash_seq_init(&status, entries);
+	hash_seq_init(&status, tables);
 	while ((entry = hash_seq_search(&status)) != NULL)
-		if (relid == InvalidOid || relid == entry->relid || relid == registry_relid)
+		if (relid == InvalidOid || relid == entry->relid)
+		{
 			entry->valid = false;
+			known = true;
+		}
+	if (known)
+		ForgetNames();
 }
 
 static void
-CreateEntries(void)
+CreateCaches(void)
 {
-	HASHCTL ctl = {
+	HASHCTL table_keys = {
+		.keysize = sizeof(Oid),
+		.entrysize = sizeof(TableEntry),
+		.hcxt = CacheMemoryContext,
+	};
+	HASHCTL name_keys = {
 		.keysize = MAX_NAMESPACE_NAME + 1,
-		.entrysize = sizeof(StoreEntry),
+		.entrysize = sizeof(NameEntry),
 		.hcxt = CacheMemoryContext,
 	};
 
-	entries = hash_create("millrace namespaces", 32, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	if (tables)
+		return;
+	names = hash_create("millrace names", 32, &name_keys, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	tables = hash_create("millrace tables", 32, &table_keys, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	CacheRegisterRelcacheCallback(ForgetRelation, (Datum)0);
 }
 
@@ -128,35 +165,56 @@ ReadRegistry(const char *name)
 	return schema;
 }
 
-/* Finds or loads a namespace's entry; NULL when there is no such namespace. */
-static StoreEntry *
-FindEntry(const char *name)
+/* Finds a namespace's schema: InvalidOid when there is no such namespace. */
+static Oid
+FindSchema(const char *name)
 {
-	StoreEntry *entry;
+	NameEntry *entry;
 	char *schema;
 	uint64 before;
 
 	if (strlen(name) > MAX_NAMESPACE_NAME)
-		return NULL;
-	if (!entries)
-		CreateEntries();
-	entry = hash_search(entries, name, HASH_FIND, NULL);
+		return InvalidOid;
+	entry = hash_search(names, name, HASH_FIND, NULL);
 	if (entry && entry->valid)
-		return entry;
+		return entry->schema;
 
 	before = invalidations;
 	schema = ReadRegistry(name);
 	if (!schema)
-		return NULL;
-	entry = hash_search(entries, name, HASH_ENTER, NULL);
-	entry->valid = false;
-	entry->described = false;
+		return InvalidOid;
+	entry = hash_search(names, name, HASH_ENTER, NULL);
 	entry->schema = get_namespace_oid(schema, true);
-	entry->relid = OidIsValid(entry->schema) ? get_relname_relid("messages", entry->schema) : InvalidOid;
-	if (!OidIsValid(entry->relid))
+	entry->valid = before == invalidations;
+	if (!OidIsValid(entry->schema) || !OidIsValid(get_relname_relid(MESSAGES_TABLE, entry->schema)))
+	{
+		entry->valid = false;
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
 						errmsg("namespace \"%s\" has lost its table \"%s\".messages", name, schema),
 						errhint("Restore the table, or drop the namespace with millrace.drop_namespace().")));
+	}
+	return entry->schema;
+}
+
+/* Finds or loads the entry of a schema's table; NULL when there is no such table. */
+static TableEntry *
+FindTable(Oid schema)
+{
+	TableEntry *entry = hash_search(tables, &schema, HASH_FIND, NULL);
+	uint64 before = invalidations;
+	Oid relid;
+
+	if (entry && entry->valid)
+		return entry;
+	relid = get_relname_relid(MESSAGES_TABLE, schema);
+	if (!OidIsValid(relid))
+	{
+		(void)hash_search(tables, &schema, HASH_REMOVE, NULL);
+		return NULL;
+	}
+	entry = hash_search(tables, &schema, HASH_ENTER, NULL);
+	entry->described = false;
+	entry->relid = relid;
 	entry->valid = before == invalidations;
 	return entry;
 }
@@ -240,7 +298,7 @@ FindSequence(Relation heap, const char **problem)
 }
 
 static void
-DescribeTable(StoreEntry *entry, Relation heap)
+DescribeTable(TableEntry *entry, Relation heap)
 {
 	CheckColumns(heap);
 	entry->append_problem = AppendProblem(heap);
@@ -252,7 +310,7 @@ DescribeTable(StoreEntry *entry, Relation heap)
 /* ---- opening --------------------------------------------------------------------------------------- */
 
 static void
-CheckPrivileges(StoreEntry *entry, StoreMode mode)
+CheckPrivileges(TableEntry *entry, StoreMode mode)
 {
 	Oid role = GetUserId();
 	AclMode wanted = mode == STORE_APPEND ? ACL_SELECT | ACL_INSERT : ACL_SELECT;
@@ -271,16 +329,19 @@ CheckPrivileges(StoreEntry *entry, StoreMode mode)
 								"Give each tenant a namespace of its own instead.")));
 }
 
-/* Opens the heap with its lock; what was known before the lock was granted may have become wrong, so looks again then. */
+/*
+ * Opens the heap with its lock.  What was known before the lock was granted may have become wrong, so looks
+ * again then.  NULL: there is no such table.
+ */
 static Relation
-OpenHeap(const char *name, LOCKMODE lockmode, StoreEntry **entry)
+OpenHeap(Oid schema, LOCKMODE lockmode, TableEntry **entry)
 {
 	for (;;)
 	{
 		Relation heap;
 
 		CHECK_FOR_INTERRUPTS();
-		*entry = FindEntry(name);
+		*entry = FindTable(schema);
 		if (!*entry)
 			return NULL;
 		heap = try_relation_open((*entry)->relid, lockmode);
@@ -293,17 +354,18 @@ OpenHeap(const char *name, LOCKMODE lockmode, StoreEntry **entry)
 }
 
 /*
- * Opens a namespace's table; NULL when there is no such namespace.  Anything else that is wrong is an
- * error: privileges 42501, an unusable table MR010.
+ * Opens the table in a schema; NULL when there is none.  Anything else that is wrong is an error: privileges
+ * 42501, an unusable table MR010.
  */
 Store *
-StoreTryOpen(const char *namespace_name, StoreMode mode)
+StoreOpenSchema(Oid schema, StoreMode mode)
 {
-	StoreEntry *entry;
-	Relation heap =
-		OpenHeap(namespace_name, mode == STORE_APPEND ? RowExclusiveLock : AccessShareLock, &entry);
+	TableEntry *entry;
+	Relation heap;
 	Store *store;
 
+	CreateCaches();
+	heap = OpenHeap(schema, mode == STORE_APPEND ? RowExclusiveLock : AccessShareLock, &entry);
 	if (!heap)
 		return NULL;
 	CheckPrivileges(entry, mode);
@@ -312,11 +374,33 @@ StoreTryOpen(const char *namespace_name, StoreMode mode)
 	if (mode == STORE_APPEND && entry->append_problem)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
 						errmsg("messages can't be appended to table \"%s\".messages: %s",
-							   get_namespace_name(entry->schema), entry->append_problem)));
+							   get_namespace_name(schema), entry->append_problem)));
 	store = palloc(sizeof(Store));
 	*store = entry->description;
 	store->heap = heap;
 	return store;
+}
+
+/* Opens a namespace's table; NULL when there is no such namespace. */
+Store *
+StoreTryOpen(const char *namespace_name, StoreMode mode)
+{
+	CreateCaches();
+	for (;;)
+	{
+		Oid schema = FindSchema(namespace_name);
+		Store *store;
+
+		if (!OidIsValid(schema))
+			return NULL;
+		store = StoreOpenSchema(schema, mode);
+		/* Waiting for the lock may have shown that the name means another table now, or none. */
+		if (store && FindSchema(namespace_name) == schema)
+			return store;
+		if (store)
+			StoreClose(store);
+		ForgetNames();
+	}
 }
 
 /* The same, but a missing namespace is an error, MR003. */
@@ -346,13 +430,13 @@ StoreOpenIndex(Store *store, Oid index, StoreMode mode)
 	return index_open(index, mode == STORE_APPEND ? RowExclusiveLock : AccessShareLock);
 }
 
-/* Refuses where an INSERT would be refused: read-only transactions, parallel mode, recovery. */
+/* Refuses where an INSERT would be refused, with the same words: read-only transactions, parallel mode, recovery. */
 void
-StoreCheckAppendAllowed(const char *command)
+StoreCheckAppendAllowed(void)
 {
-	PreventCommandIfReadOnly(command);
-	PreventCommandIfParallelMode(command);
-	PreventCommandDuringRecovery(command);
+	PreventCommandIfReadOnly("INSERT");
+	PreventCommandIfParallelMode("INSERT");
+	PreventCommandDuringRecovery("INSERT");
 }
 
 /* ---- scanning -------------------------------------------------------------------------------------- */
@@ -477,5 +561,13 @@ millrace_lock_namespace(PG_FUNCTION_ARGS)
 	Slice slice = SliceOfText(name);
 
 	LockToCommit(hash_bytes_extended((const unsigned char *)slice.bytes, slice.len, 0), LOCK_CLASS_NAMESPACE);
+	PG_RETURN_VOID();
+}
+
+/* millrace.forget_namespaces(): lets every session read the registry anew; it is told when this transaction commits. */
+Datum
+millrace_forget_namespaces(PG_FUNCTION_ARGS)
+{
+	CacheInvalidateRelcacheByRelid(get_relname_relid(REGISTRY_TABLE, get_namespace_oid(REGISTRY_SCHEMA, false)));
 	PG_RETURN_VOID();
 }

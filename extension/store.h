@@ -97,6 +97,7 @@ typedef struct NewRow
 	Jsonb *data;	 /* may be NULL */
 	Jsonb *metadata; /* may be NULL */
 	pg_uuid_t id;
+	bool id_is_new; /* a duplicate is Postgres's unique violation, not MR002 */
 	int64 position;
 	int64 global_position; /* set by StoreInsert */
 	HeapTuple tuple;	   /* StoreInsert's */
@@ -105,6 +106,7 @@ typedef struct NewRow
 /* store.c */
 extern Store *StoreOpen(const char *namespace_name, StoreMode mode);
 extern Store *StoreTryOpen(const char *namespace_name, StoreMode mode);
+extern Store *StoreOpenSchema(Oid schema, StoreMode mode);
 extern void StoreClose(Store *store);
 extern Relation StoreOpenIndex(Store *store, Oid index, StoreMode mode);
 extern StoreScan *StoreBeginScan(Store *store, StoreIndexKind kind, Snapshot snapshot, int nkeys);
@@ -118,7 +120,7 @@ extern void StoreLockStream(uint64 hash);
 extern void StoreLockAppends(Store *store);
 extern void StoreUnlockAppends(Store *store);
 extern Jsonb *StoreSlotJsonb(TupleTableSlot *slot, int column);
-extern void StoreCheckAppendAllowed(const char *command);
+extern void StoreCheckAppendAllowed(void);
 
 /* storeindex.c */
 extern void StoreDescribeIndexes(Relation heap, Store *description, const char **problem);
