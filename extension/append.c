@@ -77,7 +77,8 @@ FindNamespace(AppendCall *call, AppendRequest *request)
 	space = palloc0(sizeof(OpenNamespace));
 	space->name = request->namespace_name;
 	space->schema = request->schema;
-	space->store = space->name ? StoreTryOpen(space->name, STORE_APPEND) : StoreOpenSchema(space->schema, STORE_APPEND);
+	space->store =
+		space->name ? StoreTryOpen(space->name, STORE_APPEND) : StoreOpenSchema(space->schema, STORE_APPEND);
 	call->namespaces = lappend(call->namespaces, space);
 	return space;
 }
@@ -116,7 +117,8 @@ OpenNamespaces(AppendCall *call)
 		request->store = FindNamespace(call, request)->store;
 		if (!request->store)
 			Refuse(request, 0, ERRCODE_MILLRACE_NAMESPACE_NOT_FOUND,
-				   psprintf("namespace \"%s\" does not exist", request->namespace_name ? request->namespace_name : ""));
+				   psprintf("namespace \"%s\" does not exist",
+							request->namespace_name ? request->namespace_name : ""));
 	}
 }
 

@@ -37,6 +37,11 @@
 #define CompatCompress(value, attribute) toast_compress_datum(value)
 #endif
 
+/* 14: pg_rotate_left32(). */
+#if PG_VERSION_NUM < 140000
+#define pg_rotate_left32(word, n) (((word) << (n)) | ((word) >> (32 - (n))))
+#endif
+
 /* 15: pg_md5_binary() reports why it failed. */
 #if PG_VERSION_NUM >= 150000
 #define CompatMd5(bytes, len, digest, reason) pg_md5_binary(bytes, len, digest, reason)

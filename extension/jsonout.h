@@ -1,5 +1,5 @@
 /*
- * jsonout.h: messages as JSON text, the way the HTTP side sends them (WIRE format).
+ * jsonout.h: JSON text, written straight into a buffer.
  */
 #ifndef MILLRACE_JSONOUT_H
 #define MILLRACE_JSONOUT_H
@@ -10,8 +10,13 @@
 
 #include "read.h"
 
+/* Room for a UUID's text, without a NUL. */
+#define UUID_TEXT_LEN 36
+
 extern void JsonAppendMessage(StringInfo out, const Message *message, bool with_stream);
 extern void JsonAppendString(StringInfo out, Slice string);
 extern void JsonAppendTime(StringInfo out, Timestamp time);
+extern void JsonAppendJsonb(StringInfo out, Jsonb *value);
+extern void UuidToText(const pg_uuid_t *id, char *text_form);
 
 #endif

@@ -27,6 +27,7 @@
 #include "api.h"
 #include "append.h"
 #include "errors.h"
+#include "jsonout.h"
 #include "message_db.h"
 #include "read.h"
 
@@ -165,10 +166,10 @@ ParseUuid(const char *source, pg_uuid_t *id)
 static void
 RaiseWrongVersion(int64 expected, const char *stream, int64 version)
 {
-	ereport(ERROR, (errcode(ERRCODE_RAISE_EXCEPTION),
-					errmsg("Wrong expected version: " INT64_FORMAT " (Stream: %s, Stream Version: " INT64_FORMAT
-						   ")",
-						   expected, stream ? stream : "<NULL>", version)));
+	ereport(ERROR,
+			(errcode(ERRCODE_RAISE_EXCEPTION),
+			 errmsg("Wrong expected version: " INT64_FORMAT " (Stream: %s, Stream Version: " INT64_FORMAT ")",
+					expected, stream ? stream : "<NULL>", version)));
 }
 
 /* Lets the table itself refuse the row, so that the error is its own, and a global position is spent as there. */
@@ -195,7 +196,8 @@ RaiseByInserting(FunctionCallInfo fcinfo, int64 position)
 	SPI_connect();
 	SPI_execute_with_args(command, 6, types, values, nulls, false, 0);
 	SPI_finish();
-	ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION), errmsg("id, stream_name and type must not be NULL")));
+	ereport(ERROR,
+			(errcode(ERRCODE_NOT_NULL_VIOLATION), errmsg("id, stream_name and type must not be NULL")));
 }
 
 /* Raises what Message DB raises for a write whose id is no UUID, or whose id, stream or type is NULL. */
@@ -266,10 +268,19 @@ millrace_mdb_write_message(PG_FUNCTION_ARGS)
 
 /* ---- read -------------------------------------------------------------------------------------------- */
 
+/* A text datum of a jsonb's text; NULL for NULL. */
 static text *
 JsonbText(Jsonb *value)
 {
-	return value ? cstring_to_text(JsonbToCString(NULL, &value->root, VARSIZE(value))) : NULL;
+	StringInfoData out;
+
+	if (!value)
+		return NULL;
+	initStringInfo(&out);
+	appendStringInfoSpaces(&out, VARHDRSZ);
+	JsonAppendJsonb(&out, value);
+	SET_VARSIZE(out.data, out.len);
+	return (text *)out.data;
 }
 
 /* Sink: puts the message as a row of the type message_store.message, which is text but for positions and time. */
@@ -278,9 +289,10 @@ PutMessage(void *arg, const Message *message)
 {
 	Datum values[8];
 	bool isnull[8] = {false};
+	char id[UUID_TEXT_LEN];
 
-	values[0] = PointerGetDatum(
-		cstring_to_text(DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(message->id)))));
+	UuidToText(message->id, id);
+	values[0] = PointerGetDatum(cstring_to_text_with_len(id, sizeof(id)));
 	values[1] = PointerGetDatum(cstring_to_text_with_len(message->stream.bytes, message->stream.len));
 	values[2] = PointerGetDatum(cstring_to_text_with_len(message->type.bytes, message->type.len));
 	values[3] = Int64GetDatum(message->position);
@@ -330,7 +342,8 @@ static void
 CheckLimit(int64 limit)
 {
 	if (limit < NO_LIMIT)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_ROW_COUNT_IN_LIMIT_CLAUSE), errmsg("LIMIT must not be negative")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_ROW_COUNT_IN_LIMIT_CLAUSE), errmsg("LIMIT must not be negative")));
 }
 
 /* Runs a read, with a condition through SQL, and returns its rows. */
@@ -375,7 +388,8 @@ millrace_mdb_get_stream_messages(PG_FUNCTION_ARGS)
 	char *command = NULL;
 
 	if (PG_ARGISNULL(0) || !HasDash(PG_GETARG_TEXT_PP(0)))
-		RaiseException(psprintf("Must be a stream name: %s", PG_ARGISNULL(0) ? "<NULL>" : ArgText(fcinfo, 0)));
+		RaiseException(
+			psprintf("Must be a stream name: %s", PG_ARGISNULL(0) ? "<NULL>" : ArgText(fcinfo, 0)));
 	request.name = PG_GETARG_TEXT_PP(0);
 	request.position = ArgInt64(fcinfo, 1, 0);
 	request.limit = ArgLimit(fcinfo, 2);

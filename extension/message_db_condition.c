@@ -25,19 +25,22 @@ MessageDbCommand(Oid schema, const ReadRequest *request, const char *condition)
 	StringInfoData command;
 
 	initStringInfo(&command);
-	appendStringInfo(&command,
-					 "\n    SELECT\n      id::varchar,\n      stream_name::varchar,\n      type::varchar,\n"
-					 "      position::bigint,\n      global_position::bigint,\n      data::varchar,\n"
-					 "      metadata::varchar,\n      time::timestamp\n    FROM\n      %s.messages\n    WHERE\n",
-					 own);
+	appendStringInfo(
+		&command,
+		"\n    SELECT\n      id::varchar,\n      stream_name::varchar,\n      type::varchar,\n"
+		"      position::bigint,\n      global_position::bigint,\n      data::varchar,\n"
+		"      metadata::varchar,\n      time::timestamp\n    FROM\n      %s.messages\n    WHERE\n",
+		own);
 	if (category)
-		appendStringInfo(&command, "      %s.category(stream_name) = $1 AND\n      global_position >= $2", own);
+		appendStringInfo(&command, "      %s.category(stream_name) = $1 AND\n      global_position >= $2",
+						 own);
 	else
 		appendStringInfoString(&command, "      stream_name = $1 AND\n      position >= $2");
 	if (request->correlation)
 		appendStringInfo(&command, " AND\n      %s.category(metadata->>'correlationStreamName') = $4", own);
 	if (request->size > 0)
-		appendStringInfo(&command, " AND\n      MOD(@%s.hash_64(%s.cardinal_id(stream_name)), $6) = $5", own, own);
+		appendStringInfo(&command, " AND\n      MOD(@%s.hash_64(%s.cardinal_id(stream_name)), $6) = $5", own,
+						 own);
 	appendStringInfo(&command, " AND\n      (%s)\n    ORDER BY\n      %s ASC", condition,
 					 category ? "global_position" : "position");
 	if (request->limit != NO_LIMIT)
@@ -50,7 +53,8 @@ GlobalPositionOfRow(uint64 row)
 {
 	bool isnull;
 
-	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, RESULT_GLOBAL_POSITION, &isnull));
+	return DatumGetInt64(
+		SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, RESULT_GLOBAL_POSITION, &isnull));
 }
 
 /* Runs the query with the active snapshot and puts its rows. */
@@ -73,7 +77,8 @@ MessageDbReadBySql(Store *store, const ReadRequest *request, const char *command
 		elog(ERROR, "a read with a condition is not a SELECT");
 	if (request->kind == READ_CATEGORY && request->name && SPI_processed > 0)
 		end = ReadPrefixEnd(store, request, GlobalPositionOfRow(SPI_processed - 1));
-	for (uint64 row = 0; row < SPI_processed && (end == PG_INT64_MAX || GlobalPositionOfRow(row) < end); row++)
+	for (uint64 row = 0; row < SPI_processed && (end == PG_INT64_MAX || GlobalPositionOfRow(row) < end);
+		 row++)
 		tuplestore_puttuple(set->rows, SPI_tuptable->vals[row]);
 	SPI_finish();
 }

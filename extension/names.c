@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "md5.h"
 #include "names.h"
 
 #include "compat.h"
@@ -71,6 +72,8 @@ NameHash64(Slice name)
 	const char *reason = NULL;
 	uint64 hash = 0;
 
+	if (name.len <= MD5_SHORT_MAX)
+		return (int64)Md5ShortPrefix(name.bytes, name.len);
 	if (!CompatMd5(name.bytes, name.len, digest, &reason))
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
 						errmsg("could not compute MD5 hash: %s", reason ? reason : "unknown reason")));

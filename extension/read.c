@@ -80,14 +80,25 @@ TypeIsWanted(const ReadRequest *request, Slice type)
 	return false;
 }
 
+/* The filters that need no more than the row's first columns: those which most rows of a group's read fail. */
+static bool
+PassesNameFilters(const ReadRequest *request, TupleTableSlot *slot)
+{
+	bool isnull;
+	text *stream;
+
+	if (request->size == 0)
+		return true;
+	stream = DatumGetTextPP(slot_getattr(slot, COLUMN_STREAM_NAME, &isnull));
+	return NameIsMembers(SliceOfText(stream), request->member, request->size);
+}
+
 static bool
 PassesFilters(const ReadRequest *request, const Message *message)
 {
 	Slice correlation;
 
 	if (message->global_position < request->global_position || !TypeIsWanted(request, message->type))
-		return false;
-	if (request->size > 0 && !NameIsMembers(message->stream, request->member, request->size))
 		return false;
 	if (!request->correlation)
 		return true;
@@ -205,11 +216,14 @@ ReadMessages(Store *store, const ReadRequest *request, MessageSink sink, void *a
 		if (visibility == PASSED_OVER)
 			continue;
 		caller_context = MemoryContextSwitchTo(row_context);
-		MessageFromSlot(scan->slot, &message);
-		if (PassesFilters(request, &message))
+		if (PassesNameFilters(request, scan->slot))
 		{
-			count++;
-			more = sink(arg, &message) && count != request->limit;
+			MessageFromSlot(scan->slot, &message);
+			if (PassesFilters(request, &message))
+			{
+				count++;
+				more = sink(arg, &message) && count != request->limit;
+			}
 		}
 		MemoryContextSwitchTo(caller_context);
 		MemoryContextReset(row_context);

@@ -568,6 +568,7 @@ millrace_lock_namespace(PG_FUNCTION_ARGS)
 Datum
 millrace_forget_namespaces(PG_FUNCTION_ARGS)
 {
-	CacheInvalidateRelcacheByRelid(get_relname_relid(REGISTRY_TABLE, get_namespace_oid(REGISTRY_SCHEMA, false)));
+	CacheInvalidateRelcacheByRelid(
+		get_relname_relid(REGISTRY_TABLE, get_namespace_oid(REGISTRY_SCHEMA, false)));
 	PG_RETURN_VOID();
 }
