@@ -1,0 +1,71 @@
+# Millrace: what a newcomer types.  `make help` lists it.
+#
+# Every part has a Makefile of its own (extension/, sidecar/, test/unit/, bench/); this one calls
+# them in the right order.
+
+PG_CONFIG ?= pg_config
+PYTHON ?= /usr/bin/python3
+DURATION ?= 30
+ARGS ?=
+export PG_CONFIG SAN
+
+# For `make install` only: the Postgres folders usually belong to root.
+SUDO = $(shell [ -w "$$($(PG_CONFIG) --pkglibdir)" ] || echo sudo)
+
+# The embedded Postgres never runs as root, so its folder must be one that another user can reach.
+DATA_DIR ?= $(shell if [ "$$(id -u)" != 0 ] || \
+	setpriv --reuid=65534 --regid=65534 --clear-groups test -x "$(CURDIR)" 2>/dev/null; \
+	then echo "$(CURDIR)/millrace-data"; else echo /var/lib/millrace; fi)
+
+C_FILES = $(wildcard extension/*.[ch] sidecar/*.[ch] test/unit/*.[ch] bench/*.[ch])
+SCRIPTS = .ci/run $(wildcard test/*.sh bench/*.sh)
+
+.DEFAULT_GOAL := all
+.PHONY: help deps all install run test installcheck bench-load format lint clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+deps: ## install what is missing (Debian, Ubuntu)
+	@test/deps.sh
+
+all: ## build the extension and the program
+	$(MAKE) -C extension
+	$(MAKE) -C sidecar SAN=
+
+install: all ## put the extension into the folders of this machine's Postgres
+	$(SUDO) $(MAKE) -C extension install
+
+run: ## serve on port 8080: make run [DATA_DIR=folder] [ARGS='--port 9000']
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory install
+	exec sidecar/millrace serve --data-dir "$(DATA_DIR)" $(ARGS)
+
+test: ## every test, the last line counts them: make test [SAN=1]
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory install
+	@$(if $(SAN),$(MAKE) --no-print-directory -C sidecar SAN=1)
+	@$(PYTHON) test/run.py $(ARGS)
+
+installcheck: ## the SQL tests against a running server (PGHOST, PGPORT, PGUSER); after make install
+	@$(PYTHON) test/run.py --installcheck
+
+bench-load: ## the load of DESIGN.md: make bench-load [DURATION=30] [ARGS='--workers 64']
+	@$(MAKE) --no-print-directory deps >&2
+	@$(MAKE) --no-print-directory install >&2
+	@$(MAKE) --no-print-directory -C bench >&2
+	@bench/bench-load.sh --duration $(DURATION) $(ARGS)
+
+format: ## lay out the C files
+	clang-format -i $(C_FILES)
+
+lint: ## layout, layers and shell scripts
+	clang-format --dry-run -Werror $(C_FILES)
+	$(PYTHON) test/layers.py
+	shellcheck $(SCRIPTS)
+
+clean: ## remove what was built
+	$(MAKE) -C extension clean
+	$(MAKE) -C sidecar clean
+	$(MAKE) -C test/unit clean
+	$(MAKE) -C bench clean

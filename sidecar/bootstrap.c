@@ -1,0 +1,244 @@
+/*
+ * bootstrap: prepares a database for the workers; see bootstrap.h.
+ *
+ * Several servers may start on one database at once: a session's advisory lock makes them take turns.
+ * Nothing is written when everything is there, so a server may start on a standby.
+ */
+#include "bootstrap.h"
+
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "config.h"
+#include "log.h"
+#include "version.h"
+
+#define MIN_SERVER_VERSION 130000
+#define DEFAULT_NAMESPACE "default"
+#define RETRY_MS 100
+
+/* The lock's number is "millrace" in ASCII. */
+static const char lock_sql[] = "SELECT pg_advisory_lock(7883960610104632165)";
+
+static void ignore_notice(void *arg, const PGresult *result)
+{
+	(void)arg;
+	(void)result;
+}
+
+/* Appends what Postgres said, with its hint. */
+static void explain(struct buf *error, const char *doing, const PGresult *result)
+{
+	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+	const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
+	const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
+
+	buf_printf(error, "could not %s: %s", doing, message ? message : PQresultErrorMessage(result));
+	if (detail != NULL)
+		buf_printf(error, " (%s)", detail);
+	if (hint != NULL)
+		buf_printf(error, "; %s", hint);
+}
+
+/* Runs a statement with at most two parameters; NULL: *error says why. */
+static PGresult *run(PGconn *pg, const char *doing, const char *sql, const char *first, const char *second,
+					 struct buf *error)
+{
+	const char *params[] = {first, second};
+	int nparams = second ? 2 : first ? 1 : 0;
+	PGresult *result = PQexecParams(pg, sql, nparams, NULL, params, NULL, NULL, 0);
+	ExecStatusType status = PQresultStatus(result);
+
+	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK)
+		return result;
+	explain(error, doing, result);
+	PQclear(result);
+	return NULL;
+}
+
+/* The same for a statement whose answer doesn't matter. */
+static bool run_only(PGconn *pg, const char *doing, const char *sql, const char *first, const char *second,
+					 struct buf *error)
+{
+	PGresult *result = run(pg, doing, sql, first, second, error);
+
+	PQclear(result);
+	return result != NULL;
+}
+
+/* Connects; waits for a server that is there but still starting up, within the retry window. */
+static PGconn *connect_patiently(const struct config *config, const char *conninfo, bool (*stopping)(void),
+								 struct buf *error)
+{
+	static const struct timespec pause = {.tv_nsec = RETRY_MS * 1000000L};
+	const char *keywords[] = {"fallback_application_name", "connect_timeout", "dbname", "client_encoding",
+							  NULL};
+	const char *values[] = {"millrace", "10", conninfo, "UTF8", NULL};
+	time_t until = time(NULL) + config->retry_window;
+
+	for (;;)
+	{
+		PGconn *pg = PQconnectdbParams(keywords, values, 1);
+
+		if (PQstatus(pg) == CONNECTION_OK)
+		{
+			PQsetNoticeReceiver(pg, ignore_notice, NULL);
+			return pg;
+		}
+		if (PQpingParams(keywords, values, 1) != PQPING_REJECT || time(NULL) >= until || stopping())
+		{
+			buf_printf(error, "could not connect to the database: %s", PQerrorMessage(pg));
+			PQfinish(pg);
+			return NULL;
+		}
+		PQfinish(pg);
+		nanosleep(&pause, NULL);
+	}
+}
+
+static bool check_server(PGconn *pg, struct bootstrap *bootstrap, struct buf *error)
+{
+	const char *version = PQparameterStatus(pg, "server_version");
+	const char *encoding = PQparameterStatus(pg, "server_encoding");
+
+	snprintf(bootstrap->server_version, sizeof(bootstrap->server_version), "%.*s",
+			 version ? (int)strcspn(version, " ") : 0, version ? version : "");
+	if (PQserverVersion(pg) < MIN_SERVER_VERSION)
+	{
+		buf_printf(error, "the server is PostgreSQL %s; Millrace needs 13 or later",
+				   bootstrap->server_version);
+		return false;
+	}
+	if (encoding == NULL || strcmp(encoding, "UTF8") != 0)
+	{
+		buf_printf(error, "the database has encoding %s; Millrace needs one with UTF8",
+				   encoding ? encoding : "?");
+		return false;
+	}
+	return true;
+}
+
+static bool create_extension(PGconn *pg, struct buf *error)
+{
+	PGresult *result = PQexec(pg, "CREATE EXTENSION IF NOT EXISTS millrace");
+	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	bool created = PQresultStatus(result) == PGRES_COMMAND_OK;
+
+	if (!created)
+	{
+		explain(error, "create extension millrace", result);
+		/* No control file: feature_not_supported, undefined_file before PostgreSQL 15. */
+		if (sqlstate && (strcmp(sqlstate, "0A000") == 0 || strcmp(sqlstate, "58P01") == 0))
+			buf_add_str(error, "; run `make -C extension install` on the machine of the database server");
+		else if (sqlstate && strcmp(sqlstate, "42501") == 0)
+			buf_add_str(error, "; let a superuser run CREATE EXTENSION millrace in this database once");
+	}
+	PQclear(result);
+	return created;
+}
+
+/* The same major.minor: a patch release changes no function that the program calls. */
+static bool version_fits(const char *version)
+{
+	const char *ours = MILLRACE_VERSION;
+	const char *dot = strrchr(ours, '.');
+	size_t len = dot ? (size_t)(dot - ours) + 1 : strlen(ours);
+
+	return strncmp(version, ours, len) == 0;
+}
+
+/* Writes the installed version, empty when the extension isn't there. */
+static bool read_extension(PGconn *pg, char version[32], struct buf *error)
+{
+	PGresult *result =
+		run(pg, "look for the extension",
+			"SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'millrace'", NULL, NULL, error);
+
+	if (result == NULL)
+		return false;
+	snprintf(version, 32, "%s", PQntuples(result) == 1 ? PQgetvalue(result, 0, 0) : "");
+	PQclear(result);
+	return true;
+}
+
+static bool ensure_extension(PGconn *pg, bool own, struct buf *error)
+{
+	char version[32];
+
+	if (!read_extension(pg, version, error))
+		return false;
+	if (version[0] == '\0' && (!create_extension(pg, error) || !read_extension(pg, version, error)))
+		return false;
+	if (!version_fits(version) && own &&
+		(!run_only(pg, "update the extension", "ALTER EXTENSION millrace UPDATE", NULL, NULL, error) ||
+		 !read_extension(pg, version, error)))
+		return false;
+	if (version_fits(version))
+		return true;
+	buf_printf(error,
+			   "extension millrace %s in the database does not fit millrace " MILLRACE_VERSION
+			   "; install the extension of this version, then run ALTER EXTENSION millrace UPDATE",
+			   version);
+	return false;
+}
+
+static bool set_token(PGconn *pg, const char *token, struct buf *error)
+{
+	char hash[TOKEN_HASH_LEN + 1];
+
+	token_hash(slice_of(token), hash);
+	return run_only(pg, "set the token of namespace " DEFAULT_NAMESPACE,
+					"SELECT millrace.set_namespace_token($1::text, $2::text)", DEFAULT_NAMESPACE, hash,
+					error);
+}
+
+/* Whether namespace default exists, and with a token; one without comes from SQL or from a start that was cut short. */
+static bool read_namespace(PGconn *pg, bool *exists, bool *has_token, struct buf *error)
+{
+	PGresult *result = run(pg, "look for namespace " DEFAULT_NAMESPACE,
+						   "SELECT millrace.namespace_token_hash($1::text)", DEFAULT_NAMESPACE, NULL, error);
+
+	if (result == NULL)
+		return false;
+	*exists = PQntuples(result) > 0;
+	*has_token = *exists && !PQgetisnull(result, 0, 0) && PQgetlength(result, 0, 0) > 0;
+	PQclear(result);
+	return true;
+}
+
+static bool ensure_namespace(PGconn *pg, struct bootstrap *bootstrap, const struct config *config,
+							 struct buf *error)
+{
+	bool exists, has_token;
+
+	if (!read_namespace(pg, &exists, &has_token, error))
+		return false;
+	if (!exists && !run_only(pg, "create namespace " DEFAULT_NAMESPACE,
+							 "SELECT millrace.ensure_namespace($1::text)", DEFAULT_NAMESPACE, NULL, error))
+		return false;
+	if (config->token != NULL)
+		return set_token(pg, config->token, error);
+	if (has_token || config->test_mode)
+		return true;
+	token_new(slice_of(DEFAULT_NAMESPACE), bootstrap->token);
+	return set_token(pg, bootstrap->token, error);
+}
+
+bool bootstrap_run(struct bootstrap *bootstrap, const struct config *config, const char *conninfo, bool own,
+				   bool (*stopping)(void), struct buf *error)
+{
+	PGconn *pg = connect_patiently(config, conninfo, stopping, error);
+	bool done;
+
+	*bootstrap = (struct bootstrap){0};
+	if (pg == NULL)
+		return false;
+	done = check_server(pg, bootstrap, error) &&
+		   run_only(pg, "take the start-up lock", lock_sql, NULL, NULL, error) &&
+		   ensure_extension(pg, own, error) && ensure_namespace(pg, bootstrap, config, error);
+	PQfinish(pg);
+	return done;
+}

@@ -1,0 +1,50 @@
+/*
+ * config: every setting of the program, in one table.
+ *
+ * config.c holds the table (name, type, default, range, help text); it drives the
+ * parsing of flags, of MILLRACE_* environment variables, and `--help`.
+ * Flags beat environment beat defaults.
+ */
+#ifndef MILLRACE_CONFIG_H
+#define MILLRACE_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct config
+{
+	/* serve */
+	int64_t port;		/* 8080; 0 = any free port */
+	const char *listen; /* address; NULL = all, IPv4 and IPv6 */
+	const char *
+		admin_listen; /* host:port of the admin listener; empty = none; NULL = 127.0.0.1:9090 if it is free */
+	const char *database;  /* libpq connection string; NULL = the embedded Postgres */
+	const char *data_dir;  /* of the embedded Postgres; default ./millrace-data */
+	const char *pg_bindir; /* where initdb and postgres are; default from pg_config at build time */
+	const char *token;	   /* sets the token of namespace default */
+	bool test_mode;
+	int64_t workers;		 /* 0 = one per core, at most 4 */
+	const char *log_level;	 /* debug, info, warning, error */
+	const char *log_format;	 /* text, json */
+	const char *cors_origin; /* NULL = off */
+	/* limits */
+	int64_t max_body;		  /* bytes, 100 MiB */
+	int64_t max_header;		  /* bytes, 64 KiB */
+	int64_t request_timeout;  /* s, 30: the whole request must have arrived */
+	int64_t idle_timeout;	  /* s, 120 */
+	int64_t max_connections;  /* client connections a worker, 20000 */
+	int64_t read_connections; /* to Postgres, a worker, 2 */
+	int64_t queue_requests;	  /* waiting requests a worker, 10000 */
+	int64_t queue_bytes;	  /* waiting bytes a worker, 256 MiB */
+	int64_t batch_messages;	  /* in one append batch, 1000 */
+	int64_t batch_bytes;	  /* in one append batch, 8 MiB (one larger request goes alone) */
+	int64_t retry_window;	  /* s, 30 */
+	int64_t drain_timeout;	  /* s, 30: at SIGTERM */
+};
+
+/* Fills in *config; returns an exit code: -1 go on, else exit with it (message already printed). */
+int config_parse(struct config *config, int argc, char **argv);
+void config_help(FILE *out);
+
+#endif

@@ -1,0 +1,165 @@
+/*
+ * db: the life of a worker's connections to Postgres; see db.h and db_internal.h.
+ *
+ * `turn` is an event that the calls of db.h activate.  libevent runs it after everything that was
+ * already active, so it is the end of the loop turn: what arrived together is sent together.
+ */
+#include "db_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define READ_DEPTH 16 /* in flight on one connection; the rest waits for whichever is free first */
+#define SLOW_DEPTH 1
+#define SWEEP_MS 100
+
+uint64_t db_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+void db_schedule(struct db *db)
+{
+	if (db->turn_scheduled || db->closing)
+		return;
+	db->turn_scheduled = true;
+	event_active(&db->turn, EV_TIMEOUT, 1);
+}
+
+bool db_has_room(const struct db *db, size_t bytes)
+{
+	size_t limit = (size_t)db->config->queue_bytes;
+
+	return db->waiting_requests < (size_t)db->config->queue_requests && db->waiting_bytes < limit &&
+		   bytes <= limit - db->waiting_bytes;
+}
+
+uint64_t db_deadline(const struct db *db, uint64_t now)
+{
+	return now + (uint64_t)db->config->retry_window * 1000;
+}
+
+bool db_outage_is_long(const struct db *db, const struct conn *conn, uint64_t now)
+{
+	return conn->state != CONN_READY && conn->state != CONN_UNUSED &&
+		   now - conn->down_since > (uint64_t)db->config->retry_window * 1000;
+}
+
+/* Fails what has waited too long, and comes back as long as something waits. */
+static void sweep(struct db *db)
+{
+	static const struct timeval pause = {.tv_usec = SWEEP_MS * 1000};
+	uint64_t now = db_now_ms();
+	bool waiting = batcher_sweep(&db->batcher, now);
+
+	waiting = batcher_sweep(&db->patient, now) || waiting;
+	waiting = lane_sweep(&db->reads, now) || waiting;
+	waiting = lane_sweep(&db->slow, now) || waiting;
+	if (waiting && !event_pending(&db->sweep, EV_TIMEOUT, NULL))
+		event_add(&db->sweep, &pause);
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	sweep(arg);
+}
+
+static void on_turn(evutil_socket_t fd, short what, void *arg)
+{
+	struct db *db = arg;
+
+	(void)fd;
+	(void)what;
+	db->turn_scheduled = false;
+	batcher_send(&db->batcher);
+	batcher_send(&db->patient);
+	lane_send(&db->reads);
+	lane_send(&db->slow);
+	if (!event_pending(&db->sweep, EV_TIMEOUT, NULL))
+		sweep(db);
+}
+
+/* True when a connection string names more than one server. */
+static bool names_several_hosts(const char *conninfo)
+{
+	PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
+	bool several = false;
+
+	for (PQconninfoOption *option = options; option != NULL && option->keyword != NULL; option++)
+	{
+		if (strncmp(option->keyword, "host", 4) == 0 && option->val != NULL &&
+			strchr(option->val, ',') != NULL)
+			several = true;
+	}
+	PQconninfoFree(options);
+	return several;
+}
+
+struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo)
+{
+	struct db *db = calloc(1, sizeof(*db));
+
+	if (db == NULL)
+		return NULL;
+	db->base = base;
+	db->config = config;
+	db->conninfo = strdup(conninfo);
+	db->several_hosts = names_several_hosts(conninfo);
+	event_assign(&db->turn, base, -1, 0, on_turn, db);
+	event_assign(&db->sweep, base, -1, 0, on_sweep, db);
+	batcher_init(&db->batcher, db, &batcher_append_user);
+	batcher_init(&db->patient, db, &batcher_patient_user);
+	if (db->conninfo == NULL ||
+		!lane_init(&db->reads, db, &lane_read_user, (unsigned)config->read_connections, READ_DEPTH) ||
+		!lane_init(&db->slow, db, &lane_slow_user, 1, SLOW_DEPTH))
+	{
+		db_free(db);
+		return NULL;
+	}
+	conn_open(&db->batcher.conn);
+	lane_open(&db->reads);
+	return db;
+}
+
+void db_free(struct db *db)
+{
+	if (db == NULL)
+		return;
+	db->closing = true;
+	batcher_free(&db->batcher);
+	batcher_free(&db->patient);
+	lane_free(&db->reads);
+	lane_free(&db->slow);
+	event_del(&db->turn);
+	event_del(&db->sweep);
+	query_free_spares(db);
+	free(db->conninfo);
+	free(db);
+}
+
+unsigned db_connections(const struct db *db)
+{
+	unsigned open = (db->batcher.conn.state == CONN_READY) + (db->patient.conn.state == CONN_READY);
+
+	for (unsigned i = 0; i < db->reads.nconns; i++)
+		open += db->reads.conns[i].conn.state == CONN_READY;
+	for (unsigned i = 0; i < db->slow.nconns; i++)
+		open += db->slow.conns[i].conn.state == CONN_READY;
+	return open;
+}
+
+bool db_ready(const struct db *db)
+{
+	return atomic_load(&db->ready);
+}
+
+bool db_idle(const struct db *db)
+{
+	return db->waiting_requests == 0;
+}

@@ -1,0 +1,132 @@
+/*
+ * db: what one worker says to Postgres.
+ *
+ * A worker owns one `struct db`; it is used from that worker's thread only.
+ * It holds one connection for appends (batches: all appends that gather while
+ * one batch is in flight go as ONE statement in one transaction), a few for
+ * reads (pipeline mode, prepared statements, one sync per request), and one
+ * for slow statements (namespace calls, lists), opened when first needed.
+ *
+ * Every call answers through its `done` callback exactly once, later, from the
+ * event loop: never from inside the call itself.  The reply and all it points to live until
+ * `done` returns, except a PGresult that `done` takes by setting reply->result = NULL.
+ *
+ * Lost connections are opened again with a growing pause.  Appends and reads
+ * that were in flight are sent again (appends carry their ids, which makes that
+ * exactly-once); what has waited longer than the retry window fails with
+ * DB_UNAVAILABLE.  Namespace calls that were in flight fail at once.
+ */
+#ifndef MILLRACE_DB_H
+#define MILLRACE_DB_H
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "buf.h"
+
+struct event_base;
+struct config;
+struct db;
+
+enum db_status
+{
+	DB_OK,			/* see the reply's payload */
+	DB_ERROR,		/* Postgres refused: sqlstate, message, detail, hint are set */
+	DB_OVERLOADED,	/* a queue is full, nothing was sent */
+	DB_UNAVAILABLE, /* no connection within the retry window, or shutting down */
+};
+
+/* What Postgres said; the strings are never NULL (empty when absent). */
+struct db_error
+{
+	char sqlstate[6];
+	const char *message;
+	const char *detail;
+	const char *hint;
+};
+
+/* ---- appends -------------------------------------------------------- */
+
+/* The verdict on one part (one stream) of one append request. */
+struct db_part
+{
+	int64_t position;
+	int64_t last_position;
+	int64_t global_position;
+	int64_t last_global_position;
+};
+
+struct db_append_reply
+{
+	enum db_status status;
+	struct db_error error;	  /* DB_ERROR: also for a verdict such as MR001 */
+	unsigned failed_part;	  /* DB_ERROR: which part was refused */
+	int64_t expected, actual; /* MR001 (version conflict): both versions */
+	const struct db_part *parts;
+	unsigned nparts;
+};
+
+typedef void (*db_append_done)(void *arg, const struct db_append_reply *reply);
+
+/*
+ * An append is written straight into the batch that is gathering:
+ *
+ *     struct buf *frame = db_append_begin(db);   (NULL: overloaded or unavailable, *why says which)
+ *     ... write exactly one `request` of the batch format ...
+ *     db_append_end(db, nparts, nmessages, done, arg);   or   db_append_abandon(db);
+ *
+ * Begin and end must be called within one turn of the event loop, unnested.
+ * db_append_end returns false (and abandons) when frame->failed.
+ */
+struct buf *db_append_begin(struct db *db, enum db_status *why);
+bool db_append_end(struct db *db, unsigned nparts, unsigned nmessages, db_append_done done, void *arg);
+void db_append_abandon(struct db *db);
+
+/* ---- everything else ------------------------------------------------- */
+
+/*
+ * The prepared statements; db_statements.c holds their SQL.  Parameters are
+ * text, NUL-terminated, NULL for SQL NULL.  All SQL names are in schema millrace.
+ */
+enum db_statement
+{
+	DB_READ_STREAM, /* json_read_stream(namespace, stream, position, global_position, batch_size, types, max_bytes) -> body, count, next_position */
+	DB_READ_CATEGORY, /* json_read_category(namespace, category, position, batch_size, correlation, member, size, types, max_bytes) -> same */
+	DB_LAST_MESSAGE,  /* json_last_message(namespace, stream, type) -> json */
+	DB_STREAM_VERSION,	   /* json_stream_version(namespace, stream) -> json */
+	DB_LIST_STREAMS,	   /* json_list_streams(namespace, prefix, max_rows, after) -> json */
+	DB_LIST_CATEGORIES,	   /* json_list_categories(namespace) -> json */
+	DB_LIST_NAMESPACES,	   /* json_list_namespaces() -> json */
+	DB_DESCRIBE_NAMESPACE, /* json_describe_namespace(name) -> json */
+	DB_CREATE_NAMESPACE,   /* json_create_namespace(name, description, token_hash, metadata) -> json */
+	DB_DROP_NAMESPACE,	   /* json_drop_namespace(name) -> json */
+	DB_ENSURE_NAMESPACE,   /* ensure_namespace(name) -> boolean: true when this call created it */
+	DB_TOKEN_HASH, /* namespace_token_hash(name) -> text; no row when there is no such namespace, NULL when it has no token */
+	DB_SET_TOKEN, /* set_namespace_token(name, token_hash) -> void */
+	DB_STATEMENTS
+};
+
+struct db_reply
+{
+	enum db_status status;
+	struct db_error error;
+	PGresult *result; /* DB_OK: text format; taken by setting it NULL, then PQclear is the taker's */
+};
+
+typedef void (*db_query_done)(void *arg, struct db_reply *reply);
+
+/* False: a queue is full (answer OVERLOADED); `done` is then never called. */
+bool db_query(struct db *db, enum db_statement statement, const char *const *params, db_query_done done,
+			  void *arg);
+
+/* ---- life ------------------------------------------------------------- */
+
+struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo);
+void db_free(struct db *db);
+unsigned db_connections(const struct db *db); /* open now, for sys.health */
+bool db_ready(const struct db *db);			  /* the append connection is up; from any thread */
+bool db_idle(const struct db *db);			  /* nothing queued, nothing in flight */
+
+#endif

@@ -1,0 +1,717 @@
+/*
+ * db_batch: appends, many requests to one transaction; see db_internal.h.
+ *
+ * A batch is the frame of the batch format, written in place by the callers, and the list of its
+ * requests.  At most one batch is in flight; meanwhile the next ones gather, and the oldest goes
+ * as soon as the connection is free.  Requests are answered in order, so what is left of a batch is always
+ * a suffix: [first, count).  The header of what is sent is written into the five bytes before
+ * request `first`, which belong to the batch's own header or to a request already answered.  So sending
+ * a batch again, or its requests one at a time, copies nothing.
+ *
+ * A session elsewhere may hold a stream's lock for long.  The server then gives up after a short
+ * lock timeout; the batch goes one by one, and the request that meets the lock is parked: it moves to a second
+ * batcher, `patient`, with a connection of its own, where such requests are tried in turns until
+ * the retry window ends.  Later requests of a parked stream follow it there, so that they keep their order.
+ *
+ * A batch is owned by exactly one of: the gathering list, `flight`, the spares.
+ */
+#include "db_internal.h"
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+
+#define FRAME_VERSION 1
+#define FRAME_HEADER_LEN 5 /* u8 version, u32 number of requests */
+#define MAX_SPARES 4
+#define SQLSTATE_OK "00000"
+
+enum verdict_column
+{
+	COLUMN_REQUEST,
+	COLUMN_PART,
+	COLUMN_SQLSTATE,
+	COLUMN_POSITION,
+	COLUMN_LAST_POSITION,
+	COLUMN_GLOBAL_POSITION,
+	COLUMN_LAST_GLOBAL_POSITION,
+	COLUMN_EXPECTED,
+	COLUMN_ACTUAL,
+	COLUMN_MESSAGE,
+	VERDICT_COLUMNS
+};
+
+struct append
+{
+	db_append_done done;
+	void *arg;
+	uint64_t deadline; /* ms */
+	size_t offset;	   /* in the frame */
+	unsigned nparts;
+};
+
+struct batch
+{
+	struct batch *next;
+	struct buf frame;
+	struct append *requests;
+	unsigned first, count, capacity;
+	int64_t nmessages;
+	unsigned attempts; /* connections lost under it */
+	bool single;	   /* it was refused as a whole: one request at a time */
+};
+
+static void append_on_ready(struct conn *conn);
+static void append_on_answer(struct conn *conn, PGresult *result);
+static void append_on_lost(struct conn *conn);
+
+const struct conn_user batcher_append_user = {
+	.role = DB_ROLE_APPEND,
+	.what = "appends",
+	.on_ready = append_on_ready,
+	.on_answer = append_on_answer,
+	.on_lost = append_on_lost,
+};
+
+const struct conn_user batcher_patient_user = {
+	.role = DB_ROLE_PATIENT,
+	.what = "appends to locked streams",
+	.on_ready = append_on_ready,
+	.on_answer = append_on_answer,
+	.on_lost = append_on_lost,
+};
+
+/* ---- batches ------------------------------------------------------------ */
+
+static void batch_reset(struct batch *batch)
+{
+	buf_clear(&batch->frame);
+	buf_add_u8(&batch->frame, FRAME_VERSION);
+	buf_add_u32(&batch->frame, 0);
+	batch->next = NULL;
+	batch->first = batch->count = 0;
+	batch->nmessages = 0;
+	batch->attempts = 0;
+	batch->single = false;
+}
+
+static void batch_free(struct batch *batch)
+{
+	buf_free(&batch->frame);
+	free(batch->requests);
+	free(batch);
+}
+
+/* Keeps a few for reuse, but not the memory of an unusually large one. */
+static void batch_recycle(struct batcher *batcher, struct batch *batch)
+{
+	if (batcher->nspares == MAX_SPARES ||
+		batch->frame.cap > 2 * (size_t)batcher->conn.db->config->batch_bytes)
+	{
+		batch_free(batch);
+		return;
+	}
+	batch->next = batcher->spares;
+	batcher->spares = batch;
+	batcher->nspares++;
+}
+
+/* Starts a new tail; NULL when out of memory. */
+static struct batch *batch_new(struct batcher *batcher)
+{
+	struct batch *batch = batcher->spares;
+
+	if (batch != NULL)
+	{
+		batcher->spares = batch->next;
+		batcher->nspares--;
+	}
+	else
+		batch = calloc(1, sizeof(*batch));
+	if (batch == NULL)
+		return NULL;
+	batch_reset(batch);
+	if (batch->frame.failed)
+	{
+		batch_free(batch);
+		return NULL;
+	}
+	if (batcher->tail != NULL)
+		batcher->tail->next = batch;
+	else
+		batcher->head = batch;
+	batcher->tail = batch;
+	return batch;
+}
+
+static struct batch *batch_pop(struct batcher *batcher)
+{
+	struct batch *batch = batcher->head;
+
+	if (batch == NULL || batch->count == 0)
+		return NULL;
+	batcher->head = batch->next;
+	if (batcher->head == NULL)
+		batcher->tail = NULL;
+	batch->next = NULL;
+	return batch;
+}
+
+static bool reserve_request(struct batch *batch)
+{
+	unsigned capacity = batch->capacity == 0 ? 64 : batch->capacity * 2;
+	struct append *requests;
+
+	if (batch->count < batch->capacity)
+		return true;
+	requests = realloc(batch->requests, capacity * sizeof(*requests));
+	if (requests == NULL)
+		return false;
+	batch->requests = requests;
+	batch->capacity = capacity;
+	return true;
+}
+
+/* Takes back a batch_new that came to nothing. */
+static void batch_unlink_tail(struct batcher *batcher)
+{
+	struct batch **link = &batcher->head;
+	struct batch *before = NULL;
+
+	for (; *link != batcher->tail; link = &before->next)
+		before = *link;
+	batch_free(*link);
+	*link = NULL;
+	batcher->tail = before;
+}
+
+static size_t request_end(const struct batch *batch, unsigned at)
+{
+	return at + 1 < batch->count ? batch->requests[at + 1].offset : batch->frame.len;
+}
+
+/* ---- answers -------------------------------------------------------------- */
+
+/* Answers the first unanswered request of a batch. */
+static void settle(struct batcher *batcher, struct batch *batch, const struct db_append_reply *reply)
+{
+	struct db *db = batcher->conn.db;
+	const struct append *request = &batch->requests[batch->first];
+
+	db->waiting_requests--;
+	db->waiting_bytes -= request_end(batch, batch->first) - request->offset;
+	batch->first++;
+	request->done(request->arg, reply);
+}
+
+static void settle_unavailable(struct batcher *batcher, struct batch *batch)
+{
+	static const struct db_append_reply reply = {
+		.status = DB_UNAVAILABLE,
+		.error = {.sqlstate = "08006", .message = "the database is not available", .detail = "", .hint = ""},
+	};
+
+	settle(batcher, batch, &reply);
+}
+
+static int32_t read_int4(const PGresult *result, int row, int column)
+{
+	uint32_t value;
+
+	memcpy(&value, PQgetvalue(result, row, column), sizeof(value));
+	return (int32_t)ntohl(value);
+}
+
+/* NULL reads as zero. */
+static int64_t read_int8(const PGresult *result, int row, int column)
+{
+	uint32_t half[2];
+
+	if (PQgetisnull(result, row, column))
+		return 0;
+	memcpy(half, PQgetvalue(result, row, column), sizeof(half));
+	return (int64_t)((uint64_t)ntohl(half[0]) << 32 | ntohl(half[1]));
+}
+
+/* The sizes that the readers above rely on. */
+static bool verdicts_are_sound(const PGresult *result)
+{
+	if (PQresultStatus(result) != PGRES_TUPLES_OK || PQnfields(result) != VERDICT_COLUMNS)
+		return false;
+	for (int row = 0; row < PQntuples(result); row++)
+	{
+		if (PQgetlength(result, row, COLUMN_REQUEST) != 4 || PQgetlength(result, row, COLUMN_PART) != 4 ||
+			PQgetlength(result, row, COLUMN_SQLSTATE) != 5)
+			return false;
+		for (int column = COLUMN_POSITION; column <= COLUMN_ACTUAL; column++)
+		{
+			if (!PQgetisnull(result, row, column) && PQgetlength(result, row, column) != 8)
+				return false;
+		}
+	}
+	return true;
+}
+
+static void fill_error(struct db_append_reply *reply, const char *sqlstate, const char *message)
+{
+	reply->status = DB_ERROR;
+	memcpy(reply->error.sqlstate, sqlstate, 5);
+	reply->error.message = message;
+}
+
+static bool fill_parts(struct batcher *batcher, const PGresult *result, int row, unsigned nparts)
+{
+	if (nparts > batcher->nparts)
+	{
+		struct db_part *parts = realloc(batcher->parts, nparts * sizeof(*parts));
+
+		if (parts == NULL)
+			return false;
+		batcher->parts = parts;
+		batcher->nparts = nparts;
+	}
+	for (unsigned i = 0; i < nparts; i++, row++)
+		batcher->parts[i] = (struct db_part){
+			.position = read_int8(result, row, COLUMN_POSITION),
+			.last_position = read_int8(result, row, COLUMN_LAST_POSITION),
+			.global_position = read_int8(result, row, COLUMN_GLOBAL_POSITION),
+			.last_global_position = read_int8(result, row, COLUMN_LAST_GLOBAL_POSITION),
+		};
+	return true;
+}
+
+/* Answers the first unanswered request from its rows [row, end). */
+static void settle_from_rows(struct batcher *batcher, struct batch *batch, const PGresult *result, int row,
+							 int end)
+{
+	unsigned nparts = batch->requests[batch->first].nparts;
+	struct db_append_reply reply = {.status = DB_OK, .error = {.message = "", .detail = "", .hint = ""}};
+
+	if (row == end)
+		fill_error(&reply, "XX000", "append_batch gave no verdict on this request");
+	else if (memcmp(PQgetvalue(result, row, COLUMN_SQLSTATE), SQLSTATE_OK, 5) != 0)
+	{
+		fill_error(&reply, PQgetvalue(result, row, COLUMN_SQLSTATE), PQgetvalue(result, row, COLUMN_MESSAGE));
+		reply.failed_part = (unsigned)read_int4(result, row, COLUMN_PART);
+		reply.expected = read_int8(result, row, COLUMN_EXPECTED);
+		reply.actual = read_int8(result, row, COLUMN_ACTUAL);
+	}
+	else if ((unsigned)(end - row) != nparts)
+		fill_error(&reply, "XX000",
+				   "append_batch gave another number of verdicts than the request has parts");
+	else if (!fill_parts(batcher, result, row, nparts))
+		fill_error(&reply, "53200", "out of memory");
+	else
+	{
+		reply.parts = batcher->parts;
+		reply.nparts = nparts;
+	}
+	settle(batcher, batch, &reply);
+}
+
+/* Answers `count` requests from the verdicts on them. */
+static void settle_verdicts(struct batcher *batcher, struct batch *batch, unsigned count,
+							const PGresult *result)
+{
+	int row = 0;
+
+	for (int32_t request = 0; (unsigned)request < count; request++)
+	{
+		int start = row;
+
+		while (row < PQntuples(result) && read_int4(result, row, COLUMN_REQUEST) == request)
+			row++;
+		settle_from_rows(batcher, batch, result, start, row);
+	}
+}
+
+static void settle_error(struct batcher *batcher, struct batch *batch, const PGresult *result)
+{
+	struct db_append_reply reply = {.status = DB_ERROR};
+
+	if (PQresultStatus(result) == PGRES_FATAL_ERROR)
+		conn_describe_error(result, &reply.error);
+	else
+	{
+		reply.error =
+			(struct db_error){.detail = "", .hint = "The extension and the server differ in version."};
+		fill_error(&reply, "XX000", "append_batch answered in an unknown form");
+	}
+	settle(batcher, batch, &reply);
+}
+
+/* How many requests of a batch go into one statement. */
+static unsigned sent_count(const struct batch *batch)
+{
+	return batch->single ? 1 : batch->count - batch->first;
+}
+
+static void finish_flight(struct batcher *batcher, struct batch *batch)
+{
+	if (batch->first == batch->count)
+		batch_recycle(batcher, batch);
+	else
+		batcher->flight = batch;
+}
+
+/* ---- parking ---------------------------------------------------------------- */
+
+static struct frame_request request_bytes(const struct batch *batch, unsigned at)
+{
+	size_t offset = batch->requests[at].offset;
+
+	return (struct frame_request){batch->frame.data + offset, request_end(batch, at) - offset};
+}
+
+static bool is_lock_timeout(const PGresult *result)
+{
+	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+	return sqlstate != NULL && strcmp(sqlstate, "55P03") == 0;
+}
+
+/* Copies a request into a batch of its own at the end of `patient`; false: out of memory. */
+static bool park(struct batcher *patient, const struct append *request, struct frame_request bytes)
+{
+	struct batch *batch = batch_new(patient);
+
+	if (batch == NULL)
+		return false;
+	buf_add(&batch->frame, bytes.bytes, bytes.len);
+	if (batch->frame.failed || !reserve_request(batch))
+	{
+		batch_unlink_tail(patient);
+		return false;
+	}
+	batch->requests[0] = *request;
+	batch->requests[0].offset = FRAME_HEADER_LEN;
+	batch->count = 1;
+	conn_open(&patient->conn);
+	return true;
+}
+
+/* Moves what shares a stream with the last batch behind it: a stream's requests stay in order. */
+static void move_followers(struct batcher *patient)
+{
+	struct batch *last = patient->tail;
+	struct batch **link = &patient->head;
+
+	while (*link != last)
+	{
+		struct batch *batch = *link;
+
+		if (!frame_share_stream(request_bytes(batch, 0), request_bytes(last, 0)))
+		{
+			link = &batch->next;
+			continue;
+		}
+		*link = batch->next;
+		batch->next = NULL;
+		patient->tail->next = batch;
+		patient->tail = batch;
+	}
+}
+
+/* Parks the first unanswered request of a batch; false: it has waited long enough, or there is no memory. */
+static bool park_first(struct batcher *batcher, struct batch *batch)
+{
+	struct batcher *patient = &batcher->conn.db->patient;
+	const struct append *request = &batch->requests[batch->first];
+
+	if (db_now_ms() >= request->deadline || !park(patient, request, request_bytes(batch, batch->first)))
+		return false;
+	batch->first++;
+	if (batcher == patient)
+		move_followers(patient);
+	return true;
+}
+
+/* True when a request appends to a stream that somebody waits for in `patient`. */
+static bool is_parked(const struct batcher *patient, struct frame_request request)
+{
+	if (patient->flight != NULL &&
+		frame_share_stream(request_bytes(patient->flight, patient->flight->first), request))
+		return true;
+	for (const struct batch *batch = patient->head; batch != NULL; batch = batch->next)
+	{
+		if (frame_share_stream(request_bytes(batch, 0), request))
+			return true;
+	}
+	return false;
+}
+
+/* Parks the first request, and those right behind it that would meet the same lock; false as park_first. */
+static bool park_leading(struct batcher *batcher, struct batch *batch)
+{
+	const struct batcher *patient = &batcher->conn.db->patient;
+
+	if (!park_first(batcher, batch))
+		return false;
+	while (batch->first < batch->count && is_parked(patient, request_bytes(batch, batch->first)))
+	{
+		if (!park_first(batcher, batch))
+			break;
+	}
+	return true;
+}
+
+/* ---- the answer to a batch ------------------------------------------------------ */
+
+static void append_on_answer(struct conn *conn, PGresult *result)
+{
+	struct batcher *batcher = (struct batcher *)conn;
+	struct batch *batch = batcher->flight;
+	unsigned count = sent_count(batch);
+
+	batcher->sent = false;
+	if (verdicts_are_sound(result))
+	{
+		batcher->flight = NULL;
+		/* Postgres gets its next batch before the clients get their answers: both then work at once. */
+		if (!batch->single)
+			batcher_send(batcher);
+		settle_verdicts(batcher, batch, count, result);
+		if (batch->single)
+			finish_flight(batcher, batch);
+		else
+			batch_recycle(batcher, batch);
+	}
+	else if (count == 1 && is_lock_timeout(result) && park_leading(batcher, batch))
+	{
+		batcher->flight = NULL;
+		finish_flight(batcher, batch);
+	}
+	else if (conn_failure(conn, result) == FAILURE_AGAIN && !is_lock_timeout(result) &&
+			 db_now_ms() < batch->requests[batch->first].deadline)
+		log_debug("a batch of %u appends is sent again: %s", count, PQresultErrorMessage(result));
+	else if (count == 1)
+	{
+		batcher->flight = NULL;
+		settle_error(batcher, batch, result);
+		finish_flight(batcher, batch);
+	}
+	else
+	{
+		log_debug("a batch of %u appends is sent one by one: %s", count, PQresultErrorMessage(result));
+		batch->single = true;
+	}
+	PQclear(result);
+	db_schedule(conn->db);
+}
+
+/* ---- sending ---------------------------------------------------------------- */
+
+/* Writes the header of what is left of the batch before it; returns where that begins. */
+static char *write_header(struct batch *batch, unsigned nrequests)
+{
+	char *header = batch->frame.data + batch->requests[batch->first].offset - FRAME_HEADER_LEN;
+	uint32_t number = htonl(nrequests);
+
+	header[0] = FRAME_VERSION;
+	memcpy(header + 1, &number, sizeof(number));
+	return header;
+}
+
+void batcher_send(struct batcher *batcher)
+{
+	const char *value;
+	unsigned count;
+	int length;
+
+	if (batcher->conn.state != CONN_READY || batcher->sent)
+		return;
+	if (batcher->flight == NULL)
+		batcher->flight = batch_pop(batcher);
+	if (batcher->flight == NULL)
+		return;
+	count = sent_count(batcher->flight);
+	value = write_header(batcher->flight, count);
+	length = (int)(batcher->flight->frame.data +
+				   request_end(batcher->flight, batcher->flight->first + count - 1) - value);
+	batcher->sent = true; /* before: on_lost may be called from within */
+	conn_send(&batcher->conn, &db_append_statement, &value, &length, true);
+}
+
+static void append_on_ready(struct conn *conn)
+{
+	db_schedule(conn->db);
+}
+
+/* Postgres went away under this batch again and again: find the request that does it, and fail that one. */
+static void suspect_flight(struct batcher *batcher)
+{
+	struct batch *batch = batcher->flight;
+
+	batch->attempts = 0;
+	if (sent_count(batch) > 1)
+	{
+		batch->single = true;
+		return;
+	}
+	batcher->flight = NULL;
+	settle_unavailable(batcher, batch);
+	finish_flight(batcher, batch);
+}
+
+static void append_on_lost(struct conn *conn)
+{
+	struct batcher *batcher = (struct batcher *)conn;
+
+	if (batcher->sent && ++batcher->flight->attempts >= DB_MAX_ATTEMPTS)
+		suspect_flight(batcher);
+	batcher->sent = false;
+	db_schedule(conn->db);
+}
+
+/* Fails the requests at the front of a batch that have waited too long; true when some are left. */
+static bool batch_expire(struct batcher *batcher, struct batch *batch, uint64_t now)
+{
+	while (batch->first < batch->count && batch->requests[batch->first].deadline <= now)
+		settle_unavailable(batcher, batch);
+	return batch->first < batch->count;
+}
+
+bool batcher_sweep(struct batcher *batcher, uint64_t now)
+{
+	struct batch *batch;
+
+	if (batcher->conn.state == CONN_READY)
+		return false;
+	while (batcher->flight != NULL || (batch = batch_pop(batcher)) != NULL)
+	{
+		/* The oldest is always the flight, so that what is left of it is still sent first. */
+		if (batcher->flight == NULL)
+			batcher->flight = batch;
+		batch = batcher->flight;
+		if (batch_expire(batcher, batch, now))
+			return true;
+		batcher->flight = NULL;
+		batch_recycle(batcher, batch);
+	}
+	return false;
+}
+
+/* ---- gathering ---------------------------------------------------------------- */
+
+static bool batch_is_full(const struct batch *batch, const struct config *config)
+{
+	return batch->nmessages >= config->batch_messages || batch->frame.len >= (size_t)config->batch_bytes;
+}
+
+struct buf *db_append_begin(struct db *db, enum db_status *why)
+{
+	struct batcher *batcher = &db->batcher;
+	struct batch *batch = batcher->tail;
+
+	*why = DB_UNAVAILABLE;
+	if (db->closing || db_outage_is_long(db, &batcher->conn, db_now_ms()))
+		return NULL;
+	*why = DB_OVERLOADED;
+	if (!db_has_room(db, 0))
+		return NULL;
+	if (batch == NULL || batch_is_full(batch, db->config))
+		batch = batch_new(batcher);
+	if (batch == NULL)
+		return NULL;
+	batcher->writing = batch;
+	batcher->mark = batch->frame.len;
+	return &batch->frame;
+}
+
+void db_append_abandon(struct db *db)
+{
+	struct batcher *batcher = &db->batcher;
+
+	buf_truncate(&batcher->writing->frame, batcher->mark);
+	/* What stands before the mark is whole, see buf.c. */
+	batcher->writing->frame.failed = false;
+	batcher->writing = NULL;
+}
+
+/* A request that would make a batch too large starts a new one; returns the batch it is in. */
+static struct batch *move_if_too_large(struct batcher *batcher, unsigned nmessages)
+{
+	const struct config *config = batcher->conn.db->config;
+	struct batch *batch = batcher->writing;
+	struct batch *next;
+
+	if (batch->count == 0 || (batch->nmessages + nmessages <= config->batch_messages &&
+							  batch->frame.len <= (size_t)config->batch_bytes))
+		return batch;
+	next = batch_new(batcher);
+	if (next == NULL)
+		return NULL;
+	buf_add(&next->frame, batch->frame.data + batcher->mark, batch->frame.len - batcher->mark);
+	if (next->frame.failed)
+	{
+		batch_reset(next); /* it stays as an empty tail */
+		return NULL;
+	}
+	buf_truncate(&batch->frame, batcher->mark);
+	batcher->writing = next;
+	batcher->mark = FRAME_HEADER_LEN;
+	return next;
+}
+
+bool db_append_end(struct db *db, unsigned nparts, unsigned nmessages, db_append_done done, void *arg)
+{
+	struct batcher *batcher = &db->batcher;
+	struct append request = {
+		.done = done, .arg = arg, .deadline = db_deadline(db, db_now_ms()), .nparts = nparts};
+	struct frame_request bytes;
+	struct batch *batch = NULL;
+
+	if (!batcher->writing->frame.failed)
+		batch = move_if_too_large(batcher, nmessages);
+	if (batch == NULL || !reserve_request(batch))
+	{
+		db_append_abandon(db);
+		return false;
+	}
+	request.offset = batcher->mark;
+	bytes = (struct frame_request){batch->frame.data + batcher->mark, batch->frame.len - batcher->mark};
+	db->waiting_requests++;
+	db->waiting_bytes += bytes.len;
+	if (is_parked(&db->patient, bytes) && park(&db->patient, &request, bytes))
+		db_append_abandon(db);
+	else
+	{
+		batch->requests[batch->count++] = request;
+		batch->nmessages += nmessages;
+		batcher->writing = NULL;
+	}
+	db_schedule(db);
+	return true;
+}
+
+/* ---- life ------------------------------------------------------------------------ */
+
+void batcher_init(struct batcher *batcher, struct db *db, const struct conn_user *user)
+{
+	conn_init(&batcher->conn, db, user);
+}
+
+void batcher_free(struct batcher *batcher)
+{
+	struct batch *batch;
+
+	conn_close(&batcher->conn);
+	batcher->sent = false;
+	while ((batch = batcher->flight) != NULL || (batch = batch_pop(batcher)) != NULL)
+	{
+		batcher->flight = NULL;
+		while (batch->first < batch->count)
+			settle_unavailable(batcher, batch);
+		batch_free(batch);
+	}
+	if (batcher->head != NULL) /* an empty one that gathered nothing */
+		batch_free(batcher->head);
+	while ((batch = batcher->spares) != NULL)
+	{
+		batcher->spares = batch->next;
+		batch_free(batch);
+	}
+	free(batcher->parts);
+}

@@ -1,0 +1,211 @@
+/*
+ * db_internal: what the files of the db family share; nobody else includes it.
+ *
+ *     db.c             struct db: its life, the end of a loop turn, the sweep of what waited too long
+ *     db_conn.c        one nonblocking connection: connects, reconnects, hands out whole answers
+ *     db_batch.c       the appends: one batch in flight, the next ones gathering
+ *     db_frame.c       looks into a request of a batch: which streams it appends to
+ *     db_query.c       everything else: lanes of pipelined connections
+ *     db_statements.c  the SQL
+ *
+ * Nothing is sent from inside db_append_end or db_query.  They schedule the end of the loop turn,
+ * so that requests which arrived together leave together, and nothing re-enters its caller.
+ */
+#ifndef MILLRACE_DB_INTERNAL_H
+#define MILLRACE_DB_INTERNAL_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdatomic.h>
+
+#include "config.h"
+#include "db.h"
+
+/* A request whose connection was lost this many times under it is suspected to be the cause. */
+#define DB_MAX_ATTEMPTS 10
+
+/* ---- db_statements.c -------------------------------------------------- */
+
+enum db_role
+{
+	DB_ROLE_APPEND,
+	DB_ROLE_PATIENT, /* appends whose stream somebody else holds locked */
+	DB_ROLE_READ,
+	DB_ROLE_SLOW,
+};
+
+struct db_statement_info
+{
+	const char *name; /* of the prepared statement */
+	const char *sql;
+	int nparams;
+	enum db_role role;
+	bool once; /* must not be sent again when its connection was lost: the answer would be wrong */
+};
+
+extern const struct db_statement_info db_statements[DB_STATEMENTS];
+extern const struct db_statement_info db_append_statement;
+
+/* ---- db_conn.c -------------------------------------------------------- */
+
+enum conn_state
+{
+	CONN_UNUSED,	 /* never opened, or closed for good */
+	CONN_PAUSED,	 /* lost; the timer opens it again */
+	CONN_CONNECTING, /* libpq is at it */
+	CONN_SETUP,		 /* settings and prepared statements are on their way */
+	CONN_READY,
+};
+
+struct conn;
+
+/* What the user of a connection wants to hear. */
+struct conn_user
+{
+	enum db_role role;
+	const char *what; /* for the log */
+	void (*on_ready)(struct conn *conn);
+	/* The answer to the oldest in flight, after its sync: final, and the callee's to clear. */
+	void (*on_answer)(struct conn *conn, PGresult *result);
+	/* Everything in flight is unanswered and must be sent again or failed. */
+	void (*on_lost)(struct conn *conn);
+};
+
+struct conn
+{
+	struct db *db;
+	const struct conn_user *user;
+	enum conn_state state;
+	PGconn *pg;
+	struct event readable, writable, timer;
+	unsigned in_flight;				  /* syncs awaited */
+	unsigned pause_ms;				  /* before the next attempt; small again after the first answer */
+	uint64_t down_since, ready_since; /* ms; which one counts depends on the state */
+	bool outage_logged;
+	PGresult *result; /* of the oldest in flight, until its sync: the first error, else the first one */
+};
+
+/* How an error is to be taken. */
+enum db_failure
+{
+	FAILURE_FINAL, /* the answer */
+	FAILURE_AGAIN, /* a clash with others: the same statement may succeed at once */
+	FAILURE_LOST,  /* this server is going away or is the wrong one: connect again, then send again */
+};
+
+void conn_init(struct conn *conn, struct db *db, const struct conn_user *user);
+void conn_open(struct conn *conn);	/* does nothing unless unused */
+void conn_close(struct conn *conn); /* for good; calls nobody */
+void conn_lose(struct conn *conn, const char *why);
+/* Sends a prepared statement and its sync; false: the connection was lost (on_lost was called). */
+bool conn_send(struct conn *conn, const struct db_statement_info *statement, const char *const *values,
+			   const int *lengths, bool binary);
+enum db_failure conn_failure(const struct conn *conn, const PGresult *result);
+/* Points into `result`. */
+void conn_describe_error(const PGresult *result, struct db_error *error);
+
+/* ---- db_batch.c -------------------------------------------------------- */
+
+struct batch;
+
+struct batcher
+{
+	struct conn conn;
+	struct batch *flight;	   /* sent, or to be sent (again) before all others */
+	bool sent;				   /* flight is with Postgres */
+	struct batch *head, *tail; /* gathering, oldest first */
+	struct batch *spares;	   /* empty, memory kept */
+	unsigned nspares;
+	struct batch *writing; /* between db_append_begin and db_append_end: always the tail */
+	size_t mark;		   /* where the request being written begins */
+	struct db_part *parts; /* of the reply being delivered */
+	size_t nparts;
+};
+
+void batcher_init(struct batcher *batcher, struct db *db, const struct conn_user *user);
+void batcher_free(struct batcher *batcher); /* fails what waits */
+void batcher_send(struct batcher *batcher);
+bool batcher_sweep(struct batcher *batcher, uint64_t now); /* true: something still waits for a connection */
+
+extern const struct conn_user batcher_append_user;
+extern const struct conn_user batcher_patient_user;
+
+/* ---- db_frame.c ------------------------------------------------------- */
+
+/* One request of the batch format, as db_append_begin's caller wrote it. */
+struct frame_request
+{
+	const char *bytes;
+	size_t len;
+};
+
+/* True when both append to a stream of the same name in the same namespace. */
+bool frame_share_stream(struct frame_request a, struct frame_request b);
+
+/* ---- db_query.c -------------------------------------------------------- */
+
+struct query;
+
+struct query_list
+{
+	struct query *first, *last;
+};
+
+struct lane_conn
+{
+	struct conn conn; /* first: callbacks get it and cast */
+	struct lane *lane;
+	struct query_list flying;
+};
+
+struct lane
+{
+	struct db *db;
+	struct lane_conn *conns;
+	unsigned nconns;
+	unsigned depth; /* most requests in flight on one connection */
+	struct query_list waiting;
+};
+
+bool lane_init(struct lane *lane, struct db *db, const struct conn_user *user, unsigned nconns,
+			   unsigned depth);
+void lane_open(struct lane *lane);
+void lane_free(struct lane *lane); /* fails what waits */
+void lane_send(struct lane *lane);
+bool lane_sweep(struct lane *lane, uint64_t now); /* true: something still waits for a connection */
+
+void query_free_spares(struct db *db);
+
+extern const struct conn_user lane_read_user;
+extern const struct conn_user lane_slow_user;
+
+/* ---- db.c ---------------------------------------------------------------- */
+
+struct db
+{
+	struct event_base *base;
+	const struct config *config;
+	char *conninfo;
+	bool several_hosts; /* reads too must then ask for the primary, or they may miss the newest appends */
+	bool closing;
+	_Atomic bool ready; /* the append connection is up */
+	struct event turn;	/* the end of this loop turn: everything that gathered is sent */
+	bool turn_scheduled;
+	struct event sweep;						/* runs only while something waits for a lost connection */
+	size_t waiting_requests, waiting_bytes; /* not yet answered */
+	struct batcher batcher;
+	struct batcher patient; /* requests that met a locked stream: they wait here and hold up nobody */
+	struct lane reads, slow;
+	struct query *free_queries;
+	unsigned nfree_queries;
+};
+
+uint64_t db_now_ms(void);
+void db_schedule(struct db *db);
+/* True when one more request of that size fits the queues. */
+bool db_has_room(const struct db *db, size_t bytes);
+/* When a request that arrives now on a connection that is down since then gives up waiting. */
+uint64_t db_deadline(const struct db *db, uint64_t now);
+bool db_outage_is_long(const struct db *db, const struct conn *conn, uint64_t now);
+
+#endif

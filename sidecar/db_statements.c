@@ -1,0 +1,53 @@
+/*
+ * db_statements: the SQL of every prepared statement, one row each; see db.h for the answers.
+ *
+ * Parameters are cast, so that a statement means the same function whatever overloads appear later.
+ */
+#include "db_internal.h"
+
+/* Columns in the order that batcher reads them; the frame goes in, the verdicts come out, both binary. */
+const struct db_statement_info db_append_statement = {
+	"millrace_append",
+	"SELECT request, part, sqlstate, \"position\", last_position, global_position, last_global_position,"
+	" expected, actual, message FROM millrace.append_batch($1::bytea)",
+	1,
+	DB_ROLE_APPEND,
+	false,
+};
+
+const struct db_statement_info db_statements[DB_STATEMENTS] = {
+	[DB_READ_STREAM] = {"millrace_read_stream",
+						"SELECT body, count, next_position FROM millrace.json_read_stream($1::text, $2::text,"
+						" $3::bigint, $4::bigint, $5::bigint, $6::text[], $7::int)",
+						7, DB_ROLE_READ, false},
+	[DB_READ_CATEGORY] =
+		{"millrace_read_category",
+		 "SELECT body, count, next_position FROM millrace.json_read_category($1::text, $2::text,"
+		 " $3::bigint, $4::bigint, $5::text, $6::bigint, $7::bigint, $8::text[], $9::int)",
+		 9, DB_ROLE_READ, false},
+	[DB_LAST_MESSAGE] = {"millrace_last_message",
+						 "SELECT millrace.json_last_message($1::text, $2::text, $3::text)", 3, DB_ROLE_READ,
+						 false},
+	[DB_STREAM_VERSION] = {"millrace_stream_version",
+						   "SELECT millrace.json_stream_version($1::text, $2::text)", 2, DB_ROLE_READ, false},
+	[DB_TOKEN_HASH] = {"millrace_token_hash", "SELECT millrace.namespace_token_hash($1::text)", 1,
+					   DB_ROLE_READ, false},
+	[DB_LIST_STREAMS] = {"millrace_list_streams",
+						 "SELECT millrace.json_list_streams($1::text, $2::text, $3::bigint, $4::text)", 4,
+						 DB_ROLE_SLOW, false},
+	[DB_LIST_CATEGORIES] = {"millrace_list_categories", "SELECT millrace.json_list_categories($1::text)", 1,
+							DB_ROLE_SLOW, false},
+	[DB_LIST_NAMESPACES] = {"millrace_list_namespaces", "SELECT millrace.json_list_namespaces()", 0,
+							DB_ROLE_SLOW, false},
+	[DB_DESCRIBE_NAMESPACE] = {"millrace_describe_namespace",
+							   "SELECT millrace.json_describe_namespace($1::text)", 1, DB_ROLE_SLOW, false},
+	[DB_CREATE_NAMESPACE] = {"millrace_create_namespace",
+							 "SELECT millrace.json_create_namespace($1::text, $2::text, $3::text, $4::jsonb)",
+							 4, DB_ROLE_SLOW, true},
+	[DB_DROP_NAMESPACE] = {"millrace_drop_namespace", "SELECT millrace.json_drop_namespace($1::text)", 1,
+						   DB_ROLE_SLOW, true},
+	[DB_ENSURE_NAMESPACE] = {"millrace_ensure_namespace", "SELECT millrace.ensure_namespace($1::text)", 1,
+							 DB_ROLE_SLOW, false},
+	[DB_SET_TOKEN] = {"millrace_set_token", "SELECT millrace.set_namespace_token($1::text, $2::text)", 2,
+					  DB_ROLE_SLOW, false},
+};

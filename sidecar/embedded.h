@@ -1,0 +1,37 @@
+/*
+ * embedded: a private PostgreSQL, a child process of ours.
+ *
+ * One per process, used from the main thread only: Linux ties "tell me when my parent dies" to the
+ * thread that forked.  It lives in its data directory:
+ *
+ *     pg/             the cluster (initdb), with millrace.conf
+ *     run/            its socket, in a folder that only its user can enter; there is no TCP port
+ *     postgres.log    what it says
+ *     millrace.lock   held while a server uses the directory
+ *
+ * In test mode all of that is a temporary folder that is removed at the end.
+ */
+#ifndef MILLRACE_EMBEDDED_H
+#define MILLRACE_EMBEDDED_H
+
+#include <stdbool.h>
+
+#include "buf.h"
+
+struct config;
+struct embedded;
+struct event_base;
+
+/*
+ * Makes the data directory when there is none, starts Postgres and waits until it accepts connections.
+ * NULL: *error says why.  `stopping` is asked while it waits; when it says true the start is given up.
+ */
+struct embedded *embedded_start(const struct config *config, unsigned workers, bool (*stopping)(void),
+								struct buf *error);
+const char *embedded_conninfo(const struct embedded *embedded);
+/* From now on a Postgres that dies is started again, with a growing pause; false: out of memory. */
+bool embedded_watch(struct embedded *embedded, struct event_base *base);
+/* Stops Postgres cleanly, removes what is temporary, frees. */
+void embedded_stop(struct embedded *embedded);
+
+#endif

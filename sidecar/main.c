@@ -1,0 +1,298 @@
+/*
+ * main: the program `millrace`.
+ *
+ * `serve` starts from the bottom up: Postgres (when it is ours), the database's contents, the
+ * listening sockets, the workers; and stops the other way round.  The main thread then only
+ * waits for signals, for the death of Postgres and for the admin listener's requests.
+ */
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "admin.h"
+#include "bootstrap.h"
+#include "config.h"
+#include "embedded.h"
+#include "listener.h"
+#include "log.h"
+#include "service.h"
+#include "version.h"
+#include "worker.h"
+
+#define DEFAULT_WORKERS_MAX 4
+#define DEFAULT_ADMIN "127.0.0.1:9090"
+#define READY_WAIT_MS 10000
+#define READY_POLL_MS 2
+
+/* What signal handlers touch; everything else is in struct server. */
+static volatile sig_atomic_t stop_signals = 0;
+static int stop_fd = -1;
+
+struct server
+{
+	struct config config;
+	struct event_base *base;
+	struct event *stop_event;
+	struct embedded *embedded; /* NULL with --database */
+	const char *conninfo;
+	struct bootstrap bootstrap;
+	struct admin *admin;
+	struct shared shared;
+	struct listeners *listeners; /* [nworkers], each until its worker takes it */
+	struct worker **workers;	 /* [nworkers] */
+	unsigned nworkers;
+	char url[128];
+	int port;
+};
+
+static void on_stop_signal(int number)
+{
+	uint64_t one = 1;
+
+	(void)number;
+	if (++stop_signals > 1)
+		_exit(1);
+	if (write(stop_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+static bool stopping(void)
+{
+	return stop_signals > 0;
+}
+
+static void on_stop(evutil_socket_t fd, short what, void *arg)
+{
+	struct server *server = arg;
+
+	(void)fd;
+	(void)what;
+	event_base_loopbreak(server->base);
+}
+
+static bool catch_signals(struct server *server)
+{
+	struct sigaction stop = {.sa_handler = on_stop_signal};
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
+
+	stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	server->base = event_base_new();
+	if (stop_fd < 0 || server->base == NULL)
+		return false;
+	server->stop_event = event_new(server->base, stop_fd, EV_READ, on_stop, server);
+	if (server->stop_event == NULL || event_add(server->stop_event, NULL) != 0)
+		return false;
+	sigaction(SIGTERM, &stop, NULL);
+	sigaction(SIGINT, &stop, NULL);
+	sigaction(SIGPIPE, &ignore, NULL);
+	return true;
+}
+
+static unsigned count_workers(const struct config *config)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (config->workers > 0)
+		return (unsigned)config->workers;
+	if (cores < 1)
+		return 1;
+	return cores < DEFAULT_WORKERS_MAX ? (unsigned)cores : DEFAULT_WORKERS_MAX;
+}
+
+/* A token that isn't one for namespace default is a mistake that the user must hear of before anything starts. */
+static bool check_token(const struct config *config, struct buf *error)
+{
+	char name[TOKEN_MAX_NAMESPACE + 1];
+
+	if (config->token == NULL)
+		return true;
+	if (token_parse(slice_of(config->token), name) && strcmp(name, "default") == 0)
+		return true;
+	buf_add_str(error,
+				"--token is not a token for namespace default (ns_ZGVmYXVsdA_ and 64 lowercase hex digits)");
+	return false;
+}
+
+static bool start_database(struct server *server, struct buf *error)
+{
+	const struct config *config = &server->config;
+
+	if (config->database == NULL)
+	{
+		server->embedded = embedded_start(config, server->nworkers, stopping, error);
+		if (server->embedded == NULL)
+			return false;
+		server->conninfo = embedded_conninfo(server->embedded);
+	}
+	else
+		server->conninfo = config->database;
+	if (!bootstrap_run(&server->bootstrap, config, server->conninfo, server->embedded != NULL, stopping,
+					   error))
+		return false;
+	if (server->embedded == NULL || embedded_watch(server->embedded, server->base))
+		return true;
+	buf_add_str(error, "out of memory");
+	return false;
+}
+
+static bool workers_ready(void *arg)
+{
+	const struct server *server = arg;
+
+	for (unsigned i = 0; i < server->nworkers; i++)
+	{
+		if (!worker_ready(server->workers[i]))
+			return false;
+	}
+	return true;
+}
+
+static bool start_admin(struct server *server, struct buf *error)
+{
+	const char *address = server->config.admin_listen;
+
+	if (address != NULL && address[0] == '\0')
+		return true;
+	server->admin = admin_new(server->base, address ? address : DEFAULT_ADMIN, workers_ready, server, error);
+	if (server->admin != NULL || address != NULL)
+		return server->admin != NULL;
+	/* Nobody asked for this port, so nobody misses it when it is taken. */
+	log_debug("no admin listener: %.*s", (int)error->len, error->data);
+	buf_clear(error);
+	return true;
+}
+
+static bool start_workers(struct server *server, struct buf *error)
+{
+	for (unsigned i = 0; i < server->nworkers; i++)
+	{
+		server->workers[i] =
+			worker_new(&server->config, server->conninfo, &server->shared, &server->listeners[i]);
+		server->listeners[i].count = 0;
+		if (server->workers[i] == NULL || !worker_start(server->workers[i]))
+		{
+			buf_add_str(error, "could not start a worker thread");
+			return false;
+		}
+	}
+	return true;
+}
+
+/* "Listening" is promised only when the first request can be answered. */
+static void wait_until_ready(struct server *server)
+{
+	struct timespec pause = {.tv_nsec = READY_POLL_MS * 1000000L};
+
+	for (int waited = 0; !workers_ready(server) && !stopping(); waited += READY_POLL_MS)
+	{
+		if (waited > READY_WAIT_MS)
+		{
+			log_warning("the database accepts no writes; appends wait for it");
+			return;
+		}
+		nanosleep(&pause, NULL);
+	}
+}
+
+static void announce(const struct server *server)
+{
+	const struct bootstrap *bootstrap = &server->bootstrap;
+	bool secured = !server->config.test_mode;
+
+	printf("millrace: listening on %s (%u worker%s, PostgreSQL %s)\n", server->url, server->nworkers,
+		   server->nworkers == 1 ? "" : "s", bootstrap->server_version);
+	if (bootstrap->token[0] != '\0')
+		printf("\nNamespace default was created. Its token, which opens everything and is shown only this "
+			   "once:\n\n"
+			   "    %s\n",
+			   bootstrap->token);
+	else if (secured && server->config.token == NULL)
+		printf("Namespace default exists with its token; to set a new one: millrace serve --token TOKEN\n");
+	if (bootstrap->token[0] != '\0' || !secured)
+		printf("\nTry it:\n\n"
+			   "    curl -s http://localhost:%d/rpc%s%s%s -d "
+			   "'[\"stream.write\",\"greetings-1\",{\"type\":\"Hello\",\"data\":{\"text\":\"world\"}}]'\n\n",
+			   server->port, secured ? " -H 'Authorization: Bearer " : "", bootstrap->token,
+			   secured ? "'" : "");
+	fflush(stdout);
+}
+
+static bool start(struct server *server, struct buf *error)
+{
+	server->nworkers = count_workers(&server->config);
+	server->listeners = calloc(server->nworkers, sizeof(*server->listeners));
+	server->workers = calloc(server->nworkers, sizeof(*server->workers));
+	if (server->listeners == NULL || server->workers == NULL || !catch_signals(server))
+	{
+		buf_add_str(error, "out of memory or descriptors");
+		return false;
+	}
+	server->port = (int)server->config.port;
+	/* The sockets come first: a port that is taken shows before a database is touched. */
+	return check_token(&server->config, error) &&
+		   listener_open(server->listeners, server->nworkers, server->config.listen, &server->port,
+						 server->url, error) &&
+		   start_database(server, error) && start_workers(server, error) && start_admin(server, error);
+}
+
+static void stop(struct server *server)
+{
+	admin_free(server->admin);
+	for (unsigned i = 0; server->workers && i < server->nworkers; i++)
+	{
+		if (server->workers[i] != NULL)
+			worker_stop(server->workers[i]);
+	}
+	for (unsigned i = 0; server->workers && i < server->nworkers; i++)
+		worker_free(server->workers[i]);
+	for (unsigned i = 0; server->listeners && i < server->nworkers; i++)
+		listener_close(&server->listeners[i]);
+	embedded_stop(server->embedded);
+	if (server->stop_event != NULL)
+		event_free(server->stop_event);
+	if (server->base != NULL)
+		event_base_free(server->base);
+	free(server->workers);
+	free(server->listeners);
+}
+
+static int serve(struct server *server)
+{
+	struct buf error = {0};
+	bool started = start(server, &error);
+
+	if (started)
+	{
+		wait_until_ready(server);
+		if (!stopping())
+		{
+			announce(server);
+			event_base_dispatch(server->base);
+		}
+		log_info("stopping");
+	}
+	else if (stopping())
+		log_info("%.*s", (int)error.len, error.data ? error.data : "");
+	else
+		log_error("%.*s", (int)error.len, error.data ? error.data : "");
+	stop(server);
+	buf_free(&error);
+	return started || stopping() ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+	struct server server = {.port = 0};
+	int code = config_parse(&server.config, argc, argv);
+
+	if (code >= 0)
+		return code;
+	/* config_parse has checked both words. */
+	log_setup(server.config.log_level, server.config.log_format);
+	return serve(&server);
+}

@@ -1,0 +1,198 @@
+/*
+ * methods.c: the table of methods, who may call them, and the life of a call.
+ */
+#include "methods.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "methods_internal.h"
+
+/* Results below this are copied if the socket is full; larger ones are kept whole until it is not. */
+#define LARGE_RESULT 16384
+
+enum method_right
+{
+	RIGHT_ANY_TOKEN,
+	RIGHT_ADMINISTRATOR,
+};
+
+struct method
+{
+	const char *name;
+	enum method_right right;
+	const char *arguments[METHOD_MAX_ARGS]; /* their names in JSON-RPC */
+	bool (*run)(struct method_call *call);
+};
+
+/* The most called first. */
+static const struct method methods[] = {
+	{"stream.write", RIGHT_ANY_TOKEN, {"stream", "message", "options"}, method_stream_write},
+	{"stream.get", RIGHT_ANY_TOKEN, {"stream", "options"}, method_stream_get},
+	{"category.get", RIGHT_ANY_TOKEN, {"category", "options"}, method_category_get},
+	{"stream.last", RIGHT_ANY_TOKEN, {"stream", "options"}, method_stream_last},
+	{"stream.version", RIGHT_ANY_TOKEN, {"stream"}, method_stream_version},
+	{"stream.append", RIGHT_ANY_TOKEN, {"stream", "messages", "options"}, method_stream_append},
+	{"streams.append", RIGHT_ANY_TOKEN, {"streams"}, method_streams_append},
+	{"ns.create", RIGHT_ADMINISTRATOR, {"namespace", "options"}, method_namespace_create},
+	{"ns.delete", RIGHT_ADMINISTRATOR, {"namespace"}, method_namespace_delete},
+	{"ns.list", RIGHT_ADMINISTRATOR, {NULL}, method_namespace_list},
+	{"ns.info", RIGHT_ANY_TOKEN, {"namespace"}, method_namespace_info},
+	{"ns.streams", RIGHT_ANY_TOKEN, {"options"}, method_namespace_streams},
+	{"ns.categories", RIGHT_ANY_TOKEN, {NULL}, method_namespace_categories},
+	{"sys.version", RIGHT_ANY_TOKEN, {NULL}, method_system_version},
+	{"sys.health", RIGHT_ANY_TOKEN, {NULL}, method_system_health},
+};
+
+const struct method *method_find(struct slice name)
+{
+	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
+	{
+		if (json_string_is(name, methods[i].name))
+			return &methods[i];
+	}
+	return NULL;
+}
+
+int method_argument(const struct method *method, struct slice key)
+{
+	for (int i = 0; i < METHOD_MAX_ARGS && method->arguments[i] != NULL; i++)
+	{
+		if (json_string_is(key, method->arguments[i]))
+			return i;
+	}
+	return -1;
+}
+
+bool method_is_administrator(const struct method_call *call)
+{
+	return strcmp(call->namespace_name, METHOD_DEFAULT_NAMESPACE) == 0;
+}
+
+void method_start(struct method_call *call)
+{
+	call->error.code = ERROR_NONE;
+	call->inside = NULL;
+	call->stream_index = call->message_index = -1;
+	call->text = (struct buf){0};
+	call->messages_left = 0;
+	call->begun = call->any = false;
+	for (unsigned i = 0; i < METHOD_MAX_PARAMETERS; i++)
+		call->parameters[i] = -1;
+	if (call->method->right == RIGHT_ADMINISTRATOR && !method_is_administrator(call))
+	{
+		method_fail(call, ERROR_AUTH_UNAUTHORIZED, "%s needs the administrator's token, that of namespace %s",
+					call->method->name, METHOD_DEFAULT_NAMESPACE);
+		method_answer_error(call);
+		return;
+	}
+	if (!call->method->run(call))
+		method_answer_error(call);
+}
+
+void method_resume(struct method_call *call)
+{
+	method_next_page(call);
+}
+
+void method_end(struct method_call *call)
+{
+	buf_free(&call->text);
+}
+
+/* ---- answers --------------------------------------------------------------- */
+
+bool method_fail(struct method_call *call, enum error_code code, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	call->error.code = code;
+	call->error.details[0] = '\0';
+	vsnprintf(call->error.message, sizeof(call->error.message), format, args);
+	va_end(args);
+	return false;
+}
+
+bool method_fail_status(struct method_call *call, enum db_status status, const struct db_error *error)
+{
+	switch (status)
+	{
+		case DB_ERROR:
+			error_from_sqlstate(&call->error, error->sqlstate, error->message, error->hint);
+			return false;
+		case DB_OVERLOADED:
+			return method_fail(call, ERROR_OVERLOADED, "too many requests are waiting");
+		case DB_UNAVAILABLE:
+			return method_fail(call, ERROR_BACKEND_UNAVAILABLE, "Postgres cannot be reached");
+		case DB_OK:
+			break;
+	}
+	return method_fail(call, ERROR_INTERNAL_ERROR, "an error without a reason");
+}
+
+void method_answer_error(struct method_call *call)
+{
+	struct method_reply reply = {.error = &call->error};
+
+	call->done(call->arg, &reply);
+}
+
+void method_answer_text(struct method_call *call, const char *bytes, size_t len)
+{
+	struct method_reply reply = {.npieces = 1};
+
+	reply.pieces[0] = (struct piece){.bytes = bytes, .len = len};
+	call->done(call->arg, &reply);
+}
+
+/* ---- statements -------------------------------------------------------------- */
+
+bool method_query(struct method_call *call, enum db_statement statement, db_query_done done)
+{
+	const char *parameters[METHOD_MAX_PARAMETERS];
+
+	if (call->text.failed)
+		return method_fail(call, ERROR_INTERNAL_ERROR, "out of memory");
+	for (unsigned i = 0; i < METHOD_MAX_PARAMETERS; i++)
+		parameters[i] = args_get(call, i);
+	if (!db_query(call->methods->db, statement, parameters, done, call))
+		return method_fail_status(call, DB_OVERLOADED, NULL);
+	return true;
+}
+
+static void clear_result(void *result)
+{
+	PQclear(result);
+}
+
+struct piece method_result_piece(struct db_reply *reply)
+{
+	struct piece piece = {.bytes = PQgetvalue(reply->result, 0, 0),
+						  .len = (size_t)PQgetlength(reply->result, 0, 0)};
+
+	if (piece.len < LARGE_RESULT)
+		return piece;
+	piece.release = clear_result;
+	piece.owner = reply->result;
+	reply->result = NULL;
+	return piece;
+}
+
+void method_on_value(void *arg, struct db_reply *reply)
+{
+	struct method_call *call = arg;
+	struct method_reply answer = {.npieces = 1};
+
+	if (reply->status != DB_OK)
+	{
+		method_fail_status(call, reply->status, &reply->error);
+		method_answer_error(call);
+		return;
+	}
+	if (PQntuples(reply->result) == 0 || PQgetisnull(reply->result, 0, 0))
+		answer.pieces[0] = piece_of("null");
+	else
+		answer.pieces[0] = method_result_piece(reply);
+	call->done(call->arg, &answer);
+}

@@ -1,0 +1,393 @@
+/*
+ * service.c: the public HTTP side of a worker: routes, and what becomes of a request on /rpc.
+ *
+ * A request to /rpc lives in a struct exchange from its body's arrival to the end of its reply: its token is checked,
+ * then its method, then the body goes to rpc, whose parts are passed to the socket as it drains.
+ * The service itself goes when it was freed and its last exchange ended.
+ */
+#include "service.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "auth.h"
+#include "config.h"
+#include "db.h"
+#include "http.h"
+#include "log.h"
+#include "methods.h"
+#include "rpc.h"
+#include "version.h"
+
+struct service
+{
+	struct http_server *http;
+	struct auth *auth;
+	struct methods methods;
+	char *cors_headers;		 /* of every /rpc reply; NULL = off */
+	char *preflight_headers; /* of the reply to OPTIONS */
+	unsigned exchanges;
+	bool freed;
+};
+
+struct exchange
+{
+	struct service *service;
+	struct http_request *request;
+	struct claim claim;
+	struct rpc_request *rpc; /* while its reply is streamed */
+	bool streaming;
+};
+
+struct route
+{
+	const char *path;
+	void (*headers)(struct service *service, struct http_request *request);
+	void (*body)(struct service *service, struct http_request *request);
+};
+
+/* ---- simple replies --------------------------------------------------------- */
+
+static void reply_text(struct http_request *request, int status, const char *headers, const char *text)
+{
+	const struct http_reply reply = {.status = status, .headers = headers};
+	struct piece piece = piece_of(text);
+
+	http_reply(request, &reply, &piece, 1);
+}
+
+static void reply_error(struct http_request *request, const struct error *error, int status,
+						const char *headers)
+{
+	const struct http_reply reply = {.status = status, .headers = headers};
+	struct buf text = {0};
+	struct piece piece;
+
+	error_write_body(&text, error);
+	piece = (struct piece){.bytes = text.data, .len = text.len};
+	http_reply(request, &reply, &piece, 1);
+	buf_free(&text);
+}
+
+/* Joins header lines, either of which may be NULL. */
+static const char *join_headers(char *out, size_t cap, const char *a, const char *b)
+{
+	snprintf(out, cap, "%s%s", a != NULL ? a : "", b != NULL ? b : "");
+	return out;
+}
+
+static void reply_wrong_method(struct http_request *request, const char *allow, const char *more)
+{
+	struct error error;
+	struct slice method = http_method(request);
+	char headers[1024];
+
+	error_set(&error, ERROR_INVALID_REQUEST, "method %.*s is not allowed here",
+			  (int)(method.len < 40 ? method.len : 40), method.bytes);
+	reply_error(request, &error, 405, join_headers(headers, sizeof(headers), allow, more));
+}
+
+static bool is_get(struct http_request *request)
+{
+	struct slice method = http_method(request);
+
+	return slice_is(method, "GET") || slice_is(method, "HEAD");
+}
+
+static void answer_get(struct http_request *request, const char *text)
+{
+	if (is_get(request))
+		reply_text(request, 200, NULL, text);
+	else
+		reply_wrong_method(request, "Allow: GET, HEAD\r\n", NULL);
+}
+
+static void health_body(struct service *service, struct http_request *request)
+{
+	(void)service;
+	answer_get(request, "{\"status\":\"ok\"}");
+}
+
+static void version_body(struct service *service, struct http_request *request)
+{
+	(void)service;
+	answer_get(request, "{\"version\":\"" MILLRACE_VERSION "\"}");
+}
+
+static void not_found(struct service *service, struct http_request *request)
+{
+	struct error error;
+	struct slice path = http_path(request);
+
+	(void)service;
+	error_set(&error, ERROR_NOT_FOUND, "there is nothing at %.*s", (int)(path.len < 200 ? path.len : 200),
+			  path.bytes);
+	reply_error(request, &error, 404, NULL);
+}
+
+/* ---- /rpc ------------------------------------------------------------------ */
+
+static void dispose(struct service *service)
+{
+	auth_free(service->auth);
+	free(service->cors_headers);
+	free(service->preflight_headers);
+	free(service);
+}
+
+static struct exchange *exchange_new(struct service *service, struct http_request *request)
+{
+	struct exchange *exchange = malloc(sizeof(*exchange));
+
+	if (exchange == NULL)
+		return NULL;
+	exchange->service = service;
+	exchange->request = request;
+	exchange->rpc = NULL;
+	exchange->streaming = false;
+	service->exchanges++;
+	return exchange;
+}
+
+/* Before the reply's last words, because these may already begin the next request. */
+static void exchange_end(struct exchange *exchange)
+{
+	struct service *service = exchange->service;
+
+	free(exchange);
+	service->exchanges--;
+	if (service->freed && service->exchanges == 0)
+		dispose(service);
+}
+
+static void exchange_fail(struct exchange *exchange, const struct error *error, int status)
+{
+	struct http_request *request = exchange->request;
+	const char *retry = error_is_temporary(error->code) ? "Retry-After: 1\r\n" : NULL;
+	char headers[1024];
+
+	join_headers(headers, sizeof(headers), retry, exchange->service->cors_headers);
+	exchange_end(exchange);
+	reply_error(request, error, status, headers);
+}
+
+static void on_drained(void *arg, bool gone)
+{
+	struct exchange *exchange = arg;
+	struct http_request *request = exchange->request;
+
+	if (!gone)
+	{
+		rpc_resume(exchange->rpc);
+		return;
+	}
+	rpc_cancel(exchange->rpc);
+	exchange_end(exchange);
+	http_reply_abort(request);
+}
+
+/* A part of a reply that does not come whole. */
+static void stream_part(struct exchange *exchange, struct rpc_reply *reply)
+{
+	struct http_request *request = exchange->request;
+
+	if (!exchange->streaming)
+	{
+		const struct http_reply head = {.status = reply->status, .headers = exchange->service->cors_headers};
+
+		http_reply_start(request, &head);
+		exchange->streaming = true;
+	}
+	http_reply_part(request, reply->pieces, reply->npieces);
+	if (reply->more)
+	{
+		exchange->rpc = reply->request;
+		http_reply_when_drained(request, on_drained, exchange);
+		return;
+	}
+	exchange_end(exchange);
+	if (reply->broken)
+		http_reply_abort(request);
+	else
+		http_reply_end(request);
+}
+
+static void on_rpc_reply(void *arg, struct rpc_reply *reply)
+{
+	struct exchange *exchange = arg;
+	struct http_request *request = exchange->request;
+	char headers[1024];
+	struct http_reply head = {.status = reply->status, .headers = exchange->service->cors_headers};
+
+	if (exchange->streaming || reply->more)
+	{
+		stream_part(exchange, reply);
+		return;
+	}
+	if (reply->temporary)
+		head.headers = join_headers(headers, sizeof(headers), "Retry-After: 1\r\n", head.headers);
+	/* The reply's headers must outlive the exchange, whose end may take the service with it. */
+	http_reply(request, &head, reply->pieces, reply->npieces);
+	exchange_end(exchange);
+}
+
+static void on_authorised(void *arg, const struct error *error)
+{
+	struct exchange *exchange = arg;
+	struct http_request *request = exchange->request;
+
+	if (error->code != ERROR_NONE)
+		exchange_fail(exchange, error, error_status(error->code));
+	else if (!slice_is(http_method(request), "POST"))
+	{
+		struct error wrong;
+		char headers[1024];
+
+		error_set(&wrong, ERROR_INVALID_REQUEST, "only POST is allowed here");
+		join_headers(headers, sizeof(headers), "Allow: POST\r\n", exchange->service->cors_headers);
+		exchange_end(exchange);
+		reply_error(request, &wrong, 405, headers);
+	}
+	else
+		rpc_start(&exchange->service->methods, exchange->claim.name, http_body(request), on_rpc_reply,
+				  exchange);
+}
+
+/* What can be said before the body is in: a preflight's answer, or that there is no token. */
+static bool read_claim(struct service *service, struct http_request *request, struct claim *claim,
+					   struct error *error)
+{
+	const struct credentials credentials = {.query = http_query(request),
+											.authorization = http_header(request, "Authorization")};
+
+	return auth_read(service->auth, &credentials, claim, error);
+}
+
+static void rpc_headers(struct service *service, struct http_request *request)
+{
+	struct claim claim;
+	struct error error;
+
+	if (service->cors_headers != NULL && slice_is(http_method(request), "OPTIONS") &&
+		http_header(request, "Access-Control-Request-Method").bytes != NULL)
+		reply_text(request, 204, service->preflight_headers, "");
+	else if (!read_claim(service, request, &claim, &error))
+		reply_error(request, &error, error_status(error.code), service->cors_headers);
+}
+
+static void rpc_body(struct service *service, struct http_request *request)
+{
+	struct exchange *exchange = exchange_new(service, request);
+	struct error error;
+
+	if (exchange == NULL)
+	{
+		error_set(&error, ERROR_INTERNAL_ERROR, "out of memory");
+		reply_error(request, &error, 500, NULL);
+	}
+	else if (!read_claim(service, request, &exchange->claim, &error))
+		exchange_fail(exchange, &error, error_status(error.code));
+	else
+		auth_check(service->auth, &exchange->claim, on_authorised, exchange);
+}
+
+/* ---- routes ------------------------------------------------------------------ */
+
+static const struct route routes[] = {
+	{"/rpc", rpc_headers, rpc_body},
+	{"/health", NULL, health_body},
+	{"/version", NULL, version_body},
+};
+
+static const struct route *find_route(const struct http_request *request)
+{
+	struct slice path = http_path(request);
+
+	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
+	{
+		if (slice_is(path, routes[i].path))
+			return &routes[i];
+	}
+	return NULL;
+}
+
+static void on_headers(void *arg, struct http_request *request)
+{
+	const struct route *route = find_route(request);
+
+	if (route == NULL)
+		not_found(arg, request);
+	else if (route->headers != NULL)
+		route->headers(arg, request);
+}
+
+static void on_body(void *arg, struct http_request *request)
+{
+	find_route(request)->body(arg, request);
+}
+
+/* ---- life -------------------------------------------------------------------- */
+
+/* False: out of memory. */
+static bool set_cors(struct service *service, const char *origin)
+{
+	const char *vary = strcmp(origin, "*") == 0 ? "" : "Vary: Origin\r\n";
+	char headers[600];
+
+	snprintf(headers, sizeof(headers), "Access-Control-Allow-Origin: %.400s\r\n%s", origin, vary);
+	service->cors_headers = strdup(headers);
+	if (service->cors_headers == NULL)
+		return false;
+	return asprintf(&service->preflight_headers,
+					"%sAccess-Control-Allow-Methods: POST\r\n"
+					"Access-Control-Allow-Headers: Authorization, Content-Type\r\n"
+					"Access-Control-Max-Age: 600\r\n",
+					headers) >= 0;
+}
+
+struct service *service_new(struct event_base *base, const struct config *config, struct db *db,
+							struct shared *shared, const evutil_socket_t *listeners, int nlisteners)
+{
+	static const struct http_handlers handlers = {.headers = on_headers, .body = on_body};
+	const struct http_options options = {
+		.max_header = (size_t)config->max_header,
+		.max_body = (size_t)config->max_body,
+		.request_timeout = (unsigned)config->request_timeout,
+		.idle_timeout = (unsigned)config->idle_timeout,
+		.max_connections = (unsigned)config->max_connections,
+	};
+	struct service *service = calloc(1, sizeof(*service));
+
+	if (service == NULL)
+		return NULL;
+	service->methods.db = db;
+	service->methods.token_generation = &shared->token_generation;
+	service->auth = auth_new(db, &shared->token_generation, config->test_mode);
+	if (service->auth != NULL && (config->cors_origin == NULL || config->cors_origin[0] == '\0' ||
+								  set_cors(service, config->cors_origin)))
+		service->http = http_server_new(base, &options, &handlers, service, listeners, nlisteners);
+	if (service->http != NULL)
+		return service;
+	free(service->auth);
+	service->auth = NULL;
+	free(service->cors_headers);
+	free(service->preflight_headers);
+	free(service);
+	return NULL;
+}
+
+void service_drain(struct service *service, void (*drained)(void *arg), void *arg)
+{
+	http_server_drain(service->http, drained, arg);
+}
+
+void service_free(struct service *service)
+{
+	service->freed = true;
+	service->exchanges++; /* keeps it until we are through */
+	http_server_free(service->http);
+	service->exchanges--;
+	if (service->exchanges == 0)
+		dispose(service);
+}

@@ -1,0 +1,31 @@
+/*
+ * service: the public HTTP side of one worker: http -> rpc -> methods -> db.
+ *
+ * One per worker, used from that worker's thread only.  `shared` is the one struct that all
+ * workers see; its members are atomics.
+ */
+#ifndef MILLRACE_SERVICE_H
+#define MILLRACE_SERVICE_H
+
+#include <event2/event.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+struct config;
+struct db;
+struct service;
+
+struct shared
+{
+	/* Raised whenever a namespace or a token changed here; workers then forget what they know of tokens. */
+	_Atomic unsigned long token_generation;
+};
+
+/* Takes ownership of the nonblocking listening sockets (closed by service_drain or service_free). */
+struct service *service_new(struct event_base *base, const struct config *config, struct db *db,
+							struct shared *shared, const evutil_socket_t *listeners, int nlisteners);
+/* Stops accepting, finishes what is in flight, closes idle connections; calls `drained` once, when no connection is left. */
+void service_drain(struct service *service, void (*drained)(void *arg), void *arg);
+void service_free(struct service *service);
+
+#endif

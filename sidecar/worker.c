@@ -1,0 +1,147 @@
+/*
+ * worker: a thread with an event loop; see worker.h.
+ *
+ * Other threads say one thing to it, "stop", through an eventfd.  It then drains: the service
+ * finishes what is in flight, or the drain timeout ends the loop.
+ */
+#include "worker.h"
+
+#include <event2/event.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "db.h"
+#include "listener.h"
+#include "log.h"
+#include "service.h"
+
+struct worker
+{
+	const struct config *config;
+	struct event_base *base;
+	struct db *db;
+	struct service *service;
+	struct event *stop_event, *drain_event;
+	int stop_fd;
+	pthread_t thread;
+	bool started;
+};
+
+static void on_drained(void *arg)
+{
+	struct worker *worker = arg;
+
+	event_base_loopbreak(worker->base);
+}
+
+static void on_drain_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *worker = arg;
+
+	(void)fd;
+	(void)what;
+	log_warning("requests were still in flight after %d s; they are cut off",
+				(int)worker->config->drain_timeout);
+	event_base_loopbreak(worker->base);
+}
+
+static void on_stop(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *worker = arg;
+	struct timeval limit = {.tv_sec = worker->config->drain_timeout};
+
+	(void)fd;
+	(void)what;
+	event_del(worker->stop_event);
+	event_add(worker->drain_event, &limit);
+	service_drain(worker->service, on_drained, worker);
+}
+
+static void *run(void *arg)
+{
+	struct worker *worker = arg;
+
+	event_base_dispatch(worker->base);
+	return NULL;
+}
+
+struct worker *worker_new(const struct config *config, const char *conninfo, struct shared *shared,
+						  struct listeners *listeners)
+{
+	struct worker *worker = calloc(1, sizeof(*worker));
+
+	if (worker == NULL)
+	{
+		listener_close(listeners);
+		return NULL;
+	}
+	worker->config = config;
+	worker->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	worker->base = event_base_new();
+	if (worker->base != NULL && worker->stop_fd >= 0)
+	{
+		worker->stop_event = event_new(worker->base, worker->stop_fd, EV_READ, on_stop, worker);
+		worker->drain_event = evtimer_new(worker->base, on_drain_timeout, worker);
+		worker->db = db_new(worker->base, config, conninfo);
+	}
+	if (worker->db != NULL && worker->stop_event != NULL && worker->drain_event != NULL &&
+		event_add(worker->stop_event, NULL) == 0)
+		worker->service =
+			service_new(worker->base, config, worker->db, shared, listeners->sockets, listeners->count);
+	if (worker->service != NULL)
+		return worker;
+	listener_close(listeners);
+	worker_free(worker);
+	return NULL;
+}
+
+bool worker_start(struct worker *worker)
+{
+	sigset_t all, before;
+
+	/* Signals are the main thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	worker->started = pthread_create(&worker->thread, NULL, run, worker) == 0;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return worker->started;
+}
+
+bool worker_ready(const struct worker *worker)
+{
+	return db_ready(worker->db);
+}
+
+void worker_stop(struct worker *worker)
+{
+	uint64_t one = 1;
+
+	if (write(worker->stop_fd, &one, sizeof(one)) < 0)
+		log_bug("could not wake a worker to stop it");
+}
+
+void worker_free(struct worker *worker)
+{
+	if (worker == NULL)
+		return;
+	if (worker->started)
+		pthread_join(worker->thread, NULL);
+	/* db first: what still waits is answered through the service. */
+	db_free(worker->db);
+	if (worker->service != NULL)
+		service_free(worker->service);
+	if (worker->stop_event != NULL)
+		event_free(worker->stop_event);
+	if (worker->drain_event != NULL)
+		event_free(worker->drain_event);
+	if (worker->base != NULL)
+		event_base_free(worker->base);
+	if (worker->stop_fd >= 0)
+		close(worker->stop_fd);
+	free(worker);
+}

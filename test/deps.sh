@@ -1,0 +1,87 @@
+#!/bin/bash
+# Installs what building, running and testing Millrace needs, on Debian and Ubuntu.
+#
+# Asks for nothing as root, uses sudo where that is allowed, else prints what is missing and the
+# command to run, and exits 1.  Takes no time and no network when nothing is missing.
+set -euo pipefail
+
+pg_config=${PG_CONFIG:-pg_config}
+missing=()
+
+# need PACKAGES COMMAND...: the packages are missing when the command fails
+need() {
+	local packages=$1
+	shift
+	"$@" >/dev/null 2>&1 || missing+=("$packages")
+}
+
+compiles() { printf '#include <stdio.h>\n' | gcc -E -x c -; }
+has_library() { command -v pkg-config && pkg-config --exists "$1"; }
+has_server() {
+	[ -x "$("$pg_config" --bindir)/postgres" ] && [ -f "$("$pg_config" --includedir-server)/postgres.h" ] &&
+		[ -f "$("$pg_config" --pgxs)" ]
+}
+has_module() { /usr/bin/python3 -c "import $1"; }
+
+check() {
+	missing=()
+	need "gcc libc6-dev" compiles
+	need make command -v make
+	need pkg-config command -v pkg-config
+	need curl command -v curl
+	need libpq-dev has_library libpq
+	need libevent-dev has_library libevent
+	need libjson-c-dev has_library json-c
+	need libssl-dev has_library libcrypto
+	need libcmocka-dev has_library cmocka
+	need python3-pytest has_module pytest
+	need python3-psycopg2 has_module psycopg2
+	need postgresql-server has_server
+}
+
+# The Postgres that is installed already, else the distribution's own.
+server_packages() {
+	local major
+	major=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' 'postgresql-[0-9]*' 2>/dev/null |
+		sed -n 's/^installed postgresql-\([0-9]*\)$/\1/p' | sort -n | tail -1)
+	[ -n "$major" ] || major=$(apt-cache depends postgresql 2>/dev/null |
+		sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p' | head -1)
+	if [ -n "$major" ]; then
+		echo "postgresql-$major postgresql-server-dev-$major"
+	else
+		echo "postgresql postgresql-server-dev-all"
+	fi
+}
+
+packages() {
+	local list=" ${missing[*]} "
+	# shellcheck disable=SC2086 # a list of words
+	echo ${list/ postgresql-server / $(server_packages) }
+}
+
+give_up() {
+	echo "Missing: $(packages)"
+	echo "$1"
+	command -v apt-get >/dev/null && echo "  sudo apt-get update && sudo apt-get install -y $(packages)"
+	exit 1
+} >&2
+
+check
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+command -v apt-get >/dev/null || give_up "This is neither Debian nor Ubuntu: install the packages of these names by hand."
+if [ "$(id -u)" = 0 ]; then
+	as_root=(env DEBIAN_FRONTEND=noninteractive)
+elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
+	as_root=(sudo env DEBIAN_FRONTEND=noninteractive)
+else
+	give_up "Not allowed to install packages here. Run this, then try again:"
+fi
+
+"${as_root[@]}" apt-get update
+read -ra wanted <<<"$(packages)" # after the update: a fresh machine knows no package before it
+echo "Installing: ${wanted[*]}"
+"${as_root[@]}" apt-get install -y --no-install-recommends "${wanted[@]}"
+
+check
+[ ${#missing[@]} -eq 0 ] || give_up "These are still missing after the installation:"

@@ -1,0 +1,389 @@
+"""The life of a server: starting, stopping, its Postgres going away, full queues, and the errors of the last resort."""
+import os
+import signal
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from store import MILLRACE, ZERO_TOKEN, Server, new_id, sql, token_for, wait_until
+
+MESSAGE = {"type": "Tested", "data": {}}
+
+
+class Load:
+    """Writers, each to a stream of its own, that keep every answer."""
+
+    def __init__(self, server, writers=8):
+        self.server, self.token, self.stopped = server, server.token or token_for("load " + new_id()), False
+        self.acknowledged, self.others, self.lost = [0] * writers, [], [0] * writers
+        self.threads = [threading.Thread(target=self._write, args=(n,)) for n in range(writers)]
+        for thread in self.threads:
+            thread.start()
+
+    def _write(self, n):
+        client = self.server.client(self.token, timeout=90)
+        while not self.stopped:
+            try:
+                reply = client.post(["stream.write", f"s-{n}", {"type": "T", "data": {"n": self.acknowledged[n]}}])
+            except (OSError, EOFError, Exception) as error:  # noqa: B014 the connection is gone
+                self.lost[n] += 1
+                self.others.append(repr(error))
+                return
+            if reply.status == 200:
+                self.acknowledged[n] += 1
+            else:
+                self.others.append((reply.status, reply.body))
+
+    def goes_on(self, more=20):
+        """Waits until every writer has been answered some more times."""
+        before = list(self.acknowledged)
+        wait_until(lambda: self.others or all(now >= then + more for now, then in zip(self.acknowledged, before)),
+                   "more answers", 60)
+
+    def stop(self):
+        self.stopped = True
+        for thread in self.threads:
+            thread.join()
+
+    def verify(self, client, exactly=True):
+        """Every acknowledged message is there, once, in order."""
+        for n, acknowledged in enumerate(self.acknowledged):
+            messages = client.call("stream.get", f"s-{n}", {"batchSize": -1})
+            assert [message[2] for message in messages] == list(range(len(messages)))
+            numbers = [message[4]["n"] for message in messages]
+            assert numbers[:acknowledged] == list(range(acknowledged))
+            assert acknowledged <= len(numbers) <= acknowledged + (0 if exactly else 1)
+
+
+# Starting
+
+def test_a_port_that_is_taken_ends_the_start_with_a_reason(server):
+    done = subprocess.run([MILLRACE, "serve", "--test-mode", "--port", str(server.port)], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and str(server.port) in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--port", "x"], ["--port", "70000"], ["--port", "-1"], ["--nonsense"], ["--port"], ["surplus"],
+                                       ["--log-level", "loud"], ["--workers", "-1"], ["--listen", "nowhere.invalid"]])
+def test_bad_flags_end_the_start_with_a_reason(arguments):
+    done = subprocess.run([MILLRACE, "serve", "--test-mode", *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode not in (0, -6, -11)
+    assert arguments[0].lstrip("-") in done.stderr + done.stdout or arguments[-1] in done.stderr
+
+
+def test_flags_beat_the_environment():
+    env = {**os.environ, "MILLRACE_PORT": "nonsense"}
+    done = subprocess.run([MILLRACE, "serve", "--test-mode"], capture_output=True, text=True, timeout=60, env=env)
+    assert done.returncode not in (0, -6, -11) and "port" in (done.stderr + done.stdout).lower()
+
+
+def test_help_and_version():
+    for arguments, word in ((["help"], "serve"), (["--help"], "serve"), (["version"], "0.1.0"), (["serve", "--help"], "--data-dir")):
+        done = subprocess.run([MILLRACE, *arguments], capture_output=True, text=True, timeout=20)
+        assert done.returncode == 0 and word in done.stdout, arguments
+    assert subprocess.run([MILLRACE, "nonsense"], capture_output=True, timeout=20).returncode != 0
+
+
+def test_a_database_that_does_not_answer_ends_the_start_or_is_waited_for(folder):
+    server = Server("--database", f"host={folder} dbname=none", "--retry-window", "1", wait=False)
+    try:
+        assert server.wait(60) not in (0, -6, -11)
+        assert server.text
+    finally:
+        server.kill()
+
+
+def test_two_servers_do_not_share_a_data_folder(folder, start):
+    start("--data-dir", folder + "/data")
+    second = Server("--data-dir", folder + "/data", wait=False)
+    try:
+        assert second.wait(60) not in (0, -6, -11)
+        assert "data" in second.text
+    finally:
+        second.kill()
+
+
+def test_it_listens_on_ipv4_and_ipv6(server):
+    import socket
+    socket.create_connection(("127.0.0.1", server.port), timeout=5).close()
+    if Path("/proc/net/if_inet6").exists() and "00000000000000000000000000000001" in Path("/proc/net/if_inet6").read_text():
+        socket.create_connection(("::1", server.port), timeout=5).close()
+
+
+def test_a_database_of_ones_own(cluster, start):
+    sql(cluster.connect(), "CREATE DATABASE mine")
+    first = start("--database", cluster.conninfo("mine"), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    second = start("--database", cluster.conninfo("mine"), token=ZERO_TOKEN)
+    first.client().write("s")
+    assert second.client().call("stream.version", "s") == 0
+    token = first.client().call("ns.create", "shared")["token"]
+    client = second.client(token)
+    assert client.write("s")["position"] == 0
+    first.client().call("ns.delete", "shared")
+    gone = time.monotonic()
+    wait_until(lambda: client.post(["stream.get", "s"]).status == 403, "a dead token on the other server", 10)
+    assert time.monotonic() - gone < 1.5
+
+
+# Stopping
+
+def test_sigterm_finishes_what_is_in_flight(folder):
+    server = Server("--data-dir", folder + "/data", "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    load = Load(server)
+    load.goes_on()
+    server.terminate()
+    load.stop()
+    server.stop()
+    assert not [each for each in load.others if isinstance(each, tuple) and each[0] != 503]
+    server = Server("--data-dir", folder + "/data", token=ZERO_TOKEN)
+    load.verify(server.client(), exactly=False)
+    server.stop()
+
+
+def test_sigterm_waits_for_a_request_that_is_being_answered(cluster, start):
+    server = Server("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    connection = hold_stream(cluster.connect(), "s")
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(server.client().write, "s")
+        wait_until(lambda: waiting(cluster), "a writer that waits")
+        server.terminate()
+        wait_until(lambda: refuses_connections(server), "the end of listening")
+        connection.commit()
+        connection.close()
+        assert answer.result()["position"] == 1
+    server.stop()
+
+
+def test_nothing_is_left_after_the_end():
+    before = set(os.listdir(os.environ.get("TMPDIR", "/tmp")))
+    server = Server("--test-mode")
+    server.client().write("s")
+    postmaster = server.postmaster()
+    server.stop()
+    assert not Path(f"/proc/{postmaster}").exists()
+    left = set(os.listdir(os.environ.get("TMPDIR", "/tmp"))) - before
+    assert not [name for name in left if "millrace" in name]
+
+
+def test_sigint_is_a_clean_end_too():
+    server = Server("--test-mode")
+    server.process.send_signal(signal.SIGINT)
+    assert server.wait(60) == 0
+
+
+def test_after_kill_9_the_next_start_has_all_that_was_acknowledged(folder):
+    server = Server("--data-dir", folder + "/data", "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    load = Load(server)
+    load.goes_on()
+    server.kill()
+    load.stop()
+    server = Server("--data-dir", folder + "/data", token=ZERO_TOKEN)
+    load.verify(server.client(), exactly=False)
+    server.stop()
+
+
+# Postgres goes away
+
+def test_a_killed_backend_is_a_pause(folder, start):
+    server = start("--data-dir", folder + "/data", "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    load = Load(server)
+    for _ in range(5):
+        load.goes_on()
+        connection = server.postgres()
+        sql(connection, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'")
+        connection.close()
+    load.goes_on()
+    load.stop()
+    assert load.others == []
+    load.verify(server.client())
+
+
+def test_a_crash_of_postgres_is_a_pause(folder, start):
+    server = start("--data-dir", folder + "/data", "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    load = Load(server)
+    for _ in range(2):
+        load.goes_on()
+        connection = server.postgres()
+        (pid,) = sql(connection, "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' LIMIT 1")[0]
+        connection.close()
+        if os.geteuid() == Path(f"/proc/{pid}").stat().st_uid or os.geteuid() == 0:
+            os.kill(pid, signal.SIGKILL)
+    load.goes_on()
+    load.stop()
+    assert load.others == []
+    load.verify(server.client())
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_restart_of_postgres_is_a_pause(cluster, start, mode):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    load = Load(server)
+    readers = [server.client() for _ in range(4)]
+    for _ in range(2):
+        load.goes_on()
+        with ThreadPoolExecutor(5) as pool:
+            restarted = pool.submit(lambda: (cluster.stop(mode), cluster.start()))
+            while not restarted.done():
+                replies = list(pool.map(lambda reader: reader.post(["stream.get", "s-0", {"batchSize": 5}]), readers))
+                assert {reply.status for reply in replies} == {200}
+    load.goes_on()
+    load.stop()
+    assert load.others == []
+    load.verify(server.client())
+
+
+def test_after_the_retry_window_the_backend_is_unavailable(cluster, start):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--retry-window", "1", token=ZERO_TOKEN)
+    clients = [server.client() for _ in range(3)]
+    for client in clients:
+        client.write("s")
+    cluster.stop("immediate")
+    requests = [["stream.write", "s", MESSAGE], ["stream.get", "s"], ["ns.list"]]
+    with ThreadPoolExecutor(3) as pool:
+        errors = list(pool.map(lambda pair: pair[0].refused(*pair[1]), zip(clients, requests)))
+    for error in errors:
+        assert (error.status, error.code) == (503, "BACKEND_UNAVAILABLE")
+        assert int(error.headers["Retry-After"]) >= 1
+    assert clients[0].request("GET", "/health").status == 200, "health touches no database"
+    cluster.start()
+    wait_until(lambda: clients[0].post(["stream.write", "s", MESSAGE]).status == 200, "writing after the outage")
+
+
+# Full queues
+
+def hold_stream(connection, stream):
+    """A transaction that appended to a stream and sits idle: other writers of that stream wait."""
+    connection.autocommit = False
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM millrace.append(%s, 'Held', '{}')", (stream,))
+    return connection
+
+
+def waiting(cluster):
+    with cluster.connect().cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        return cursor.fetchone()[0]
+
+
+def refuses_connections(server):
+    try:
+        server.connect().close()
+        return False
+    except ConnectionError:
+        return True
+
+
+def test_a_writer_that_waits_for_an_idle_transaction_holds_up_no_other_stream(cluster, start):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", token=ZERO_TOKEN)
+    connection = hold_stream(cluster.connect(), "account-1")
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(server.client().write, "account-1")
+        try:
+            wait_until(lambda: waiting(cluster), "a writer that waits")
+            assert server.client(timeout=5).write("account-2")["position"] == 0
+            assert server.client(timeout=5).write("other-1")["position"] == 0
+            assert not waits.done()
+        finally:
+            connection.commit()
+            connection.close()
+        assert waits.result()["position"] == 1
+
+
+def test_beyond_a_full_queue_the_server_is_overloaded_and_stays_responsive(cluster, start):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--queue-requests", "5", token=ZERO_TOKEN)
+    connection = hold_stream(cluster.connect(), "s")
+    with ThreadPoolExecutor(40) as pool:
+        answers = [pool.submit(lambda: server.client().post(["stream.write", "s", MESSAGE])) for _ in range(40)]
+        refused = wait_until(lambda: [answer for answer in answers if answer.done()], "a refused request")
+        reply = refused[0].result()
+        assert (reply.status, reply.error["code"]) == (503, "OVERLOADED")
+        assert int(reply.headers["Retry-After"]) >= 1
+        assert server.client().request("GET", "/health").status == 200
+        connection.commit()
+        connection.close()
+        statuses = [answer.result().status for answer in answers]
+    assert set(statuses) == {200, 503}
+    assert server.client().call("stream.version", "s") == statuses.count(200)
+    assert server.client().write("s")
+
+
+def test_a_queue_is_bounded_in_bytes_too(cluster, start):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--queue-bytes", "1M", token=ZERO_TOKEN)
+    connection = hold_stream(cluster.connect(), "s")
+    message = {"type": "T", "data": {"x": "y" * 200_000}}
+    with ThreadPoolExecutor(20) as pool:
+        answers = [pool.submit(lambda: server.client().post(["stream.write", "s", message])) for _ in range(20)]
+        refused = wait_until(lambda: [answer for answer in answers if answer.done()], "a refused request")
+        assert refused[0].result().error["code"] == "OVERLOADED"
+        connection.commit()
+        connection.close()
+        assert {answer.result().status for answer in answers} == {200, 503}
+
+
+# Errors of the last resort
+
+def test_a_table_dropped_by_hand_is_a_backend_error(cluster, start):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    client = server.client()
+    broken = server.client(client.call("ns.create", "broken")["token"])
+    broken.write("s")
+    ((schema,),) = sql(cluster.connect(), "SELECT schema FROM millrace.namespaces WHERE name = 'broken'")
+    sql(cluster.connect(), f'DROP TABLE "{schema}".messages CASCADE')
+    for call in (["stream.write", "s", MESSAGE], ["stream.get", "s"], ["category.get", "s"], ["stream.version", "s"]):
+        error = broken.refused(*call)
+        assert (error.status, error.code) == (500, "BACKEND_ERROR") and error.message
+    assert client.write("s")["position"] == 0, "the other namespaces work on"
+    answer = broken.post({"jsonrpc": "2.0", "method": "stream.get", "params": ["s"], "id": 1}).json
+    assert answer["error"]["data"]["code"] == "BACKEND_ERROR"
+
+
+def test_a_malformed_batch_is_an_internal_error(cluster, start):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    client = server.client()
+    client.write("s")
+    ((result,),) = sql(cluster.connect(), "SELECT pg_get_function_result(oid) FROM pg_proc WHERE proname = 'append_batch'")
+    ((arguments,),) = sql(cluster.connect(), "SELECT pg_get_function_arguments(oid) FROM pg_proc WHERE proname = 'append_batch'")
+    kind = "" if "OUT" in arguments else f"RETURNS {result}"
+    sql(cluster.connect(), f"""CREATE OR REPLACE FUNCTION millrace.append_batch({arguments}) {kind or 'RETURNS ' + result} LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION SQLSTATE 'MR011' USING MESSAGE = 'malformed batch'; END $$""")
+    error = client.refused("stream.write", "s", MESSAGE)
+    assert (error.status, error.code) == (500, "INTERNAL_ERROR")
+    answer = client.post({"jsonrpc": "2.0", "method": "stream.write", "params": ["s", MESSAGE], "id": 1}).json
+    assert answer["error"]["code"] in (-32603, -32000)
+
+
+# As root
+
+@pytest.mark.root
+def test_started_by_root_it_runs_postgres_as_another_user():
+    server = Server("--test-mode")
+    try:
+        assert server.client().write("s")["position"] == 0
+        assert Path(f"/proc/{server.postmaster()}").stat().st_uid != 0
+    finally:
+        server.stop()
+
+
+@pytest.mark.root
+def test_started_by_root_it_makes_its_data_folder(folder):
+    os.chmod(folder, 0o755)
+    for expected in (0, 1):
+        server = Server("--data-dir", folder + "/data", "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+        try:
+            assert server.client().write("s")["position"] == expected
+        finally:
+            server.stop()
+
+
+@pytest.mark.root
+def test_a_data_folder_out_of_reach_is_a_clear_error(folder):
+    os.chmod(folder, 0o700)
+    server = Server("--data-dir", folder + "/data", wait=False)
+    try:
+        assert server.wait(60) not in (0, -6, -11)
+        assert folder in server.text
+    finally:
+        server.kill()

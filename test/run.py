@@ -1,0 +1,243 @@
+#!/usr/bin/python3
+"""Runs every test and ends with one line that counts them.
+
+Layout and layers, pg_regress, isolation specs, unit tests, black-box and stress tests, in that order.
+Postgres refuses to run as root.  So the parts that start one run in a temporary folder, which is
+removed at the end, and when we are root as another user.
+
+`run.py --installcheck` runs the SQL tests only, against the server that PGHOST and PGPORT name.
+Other arguments go to pytest and leave all other parts out: `run.py -k conflict`.
+"""
+import glob
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SAN = bool(os.environ.get("SAN"))
+PG_CONFIG = os.environ.get("PG_CONFIG", "pg_config")
+
+
+class Counts:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+
+    def add(self, passed=0, failed=0, skipped=0):
+        self.passed += passed
+        self.failed += failed
+        self.skipped += skipped
+
+    def line(self):
+        line = f"{self.passed} passed, {self.failed} failed"
+        return line + (f", {self.skipped} skipped" if self.skipped else "")
+
+
+def run_quietly(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def pg_config(what):
+    return run_quietly(PG_CONFIG, what)
+
+
+def unprivileged():
+    """Arguments for subprocess that make it run as another user when we are root."""
+    if os.geteuid() != 0:
+        return {}
+    for name in ("postgres", "nobody"):
+        try:
+            user = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    sys.exit("test/run.py: no user to run Postgres as: there is neither postgres nor nobody")
+
+
+def heading(text):
+    print(f"\n== {text}", flush=True)
+
+
+def run(command, **options):
+    """Runs a command, shows its output as it comes, and returns the output and the exit code."""
+    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               text=True, errors="replace", **options)
+    lines = []
+    try:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+        return "".join(lines), process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        raise
+
+
+def copy_files(pattern, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in glob.glob(str(ROOT / pattern)):
+        shutil.copy(name, folder)
+
+
+def check(counts, name, command):
+    """A part that is one test."""
+    output, code = run(command, cwd=ROOT)
+    print(f"{name}: {'ok' if code == 0 else 'FAILED'}")
+    counts.add(passed=code == 0, failed=code != 0)
+
+
+def layout(counts):
+    heading("layout and layers")
+    check(counts, "layers", [sys.executable, "test/layers.py"])
+    files = [name for part in ("extension", "sidecar", "test/unit", "bench") for name in
+             sorted(glob.glob(str(ROOT / part / "*.[ch]")))]
+    # Other versions lay out differently.
+    if shutil.which("clang-format") and "version 14." in run_quietly("clang-format", "--version"):
+        check(counts, "clang-format", ["clang-format", "--dry-run", "-Werror", *files])
+
+
+def count_regress(counts, output, code):
+    """The lines of pg_regress, old (`test name ... ok 12 ms`) and since 16 (`ok 1 - name 12 ms`)."""
+    passed = len(re.findall(r"^(?:test| {4,})\s*\S+\s+\.\.\. ok\b|^ok \d+", output, re.M))
+    failed = len(re.findall(r"^(?:test| {4,})\s*\S+\s+\.\.\. FAILED\b|^not ok \d+", output, re.M))
+    counts.add(passed, failed or (code != 0))
+
+
+def regress(counts, folder, title, program, tests, running):
+    """Runs pg_regress or pg_isolation_regress on the tests in `folder`."""
+    heading(title)
+    if not tests:
+        print("there are none")
+        return
+    outputs = folder / "out"
+    outputs.mkdir()
+    command = [Path(pg_config("--pgxs")).parent.parent / "test" / program, f"--inputdir={folder}",
+               f"--outputdir={outputs}", f"--bindir={pg_config('--bindir')}", f"--dlpath={pg_config('--pkglibdir')}"]
+    if (folder / "expected").exists():
+        version = int(re.search(r"\d+", pg_config("--version")).group())
+        command += [f"--expecteddir={folder}"] if version >= 16 else []
+    options = {"cwd": folder, "env": clean_environment(folder)}
+    if running:
+        command.append("--dbname=contrib_regression")
+        options["env"] = {**os.environ}
+    else:
+        give_away(folder)
+        command += [f"--temp-instance={folder / 'instance'}", "--encoding=UTF8", "--no-locale"]
+        options.update(unprivileged())
+    output, code = run(command + tests, **options)
+    count_regress(counts, output, code)
+    diffs = outputs / "regression.diffs"
+    if code != 0 and diffs.exists():
+        print(diffs.read_text(errors="replace"))
+    if code != 0 and not running:
+        show_log(outputs / "log" / "postmaster.log")
+
+
+def show_log(path):
+    """The end of a server log, when the server itself failed."""
+    if path.exists():
+        lines = path.read_text(errors="replace").splitlines()
+        crashed = [line for line in lines if re.search(r"PANIC|terminated by signal|TRAP|could not", line)]
+        print("\n".join(crashed[-20:]))
+
+
+def sql_tests(counts, temp, running=False):
+    copy_files("sql/*.sql", temp / "regress" / "sql")
+    copy_files("expected/*.out", temp / "regress" / "expected")
+    names = sorted(path.stem for path in (ROOT / "sql").glob("*.sql"))
+    regress(counts, temp / "regress", "SQL (pg_regress)", "regress/pg_regress", names, running)
+
+    copy_files("test/isolation/*.spec", temp / "isolation" / "specs")
+    copy_files("test/isolation/expected/*.out", temp / "isolation" / "expected")
+    names = sorted(path.stem for path in (ROOT / "test" / "isolation").glob("*.spec"))
+    regress(counts, temp / "isolation", "isolation", "isolation/pg_isolation_regress", names, running)
+
+
+def unit_tests(counts):
+    heading("unit tests")
+    output, code = run(["make", "--no-print-directory", "-C", "test/unit", "check"], cwd=ROOT)
+    passed = sum(map(int, re.findall(r"^\[  PASSED  \] (\d+) test\(s\)", output, re.M)))
+    failed = sum(map(int, re.findall(r"^\[  FAILED  \] (\d+) test\(s\)", output, re.M)))
+    counts.add(passed, failed or (code != 0))
+
+
+def pytest(counts, temp, title, arguments, as_root=False):
+    """Runs pytest on a copy of the tests and the program, in a folder that every user reaches."""
+    heading(title)
+    folder = temp / ("root" if as_root else "pytest")
+    folder.mkdir()
+    for name in ("conftest.py", "store.py"):
+        shutil.copy(ROOT / "test" / name, folder)
+    for part in sorted({path.parent for path in (ROOT / "test").glob("*/test_*.py")}):
+        shutil.copytree(part, folder / part.name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "sidecar" / ("build-san/millrace" if SAN else "millrace"), folder / "millrace")
+    report = folder / "report.xml"
+    give_away(folder)
+    options = {} if as_root else unprivileged()
+    output, code = run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", f"--junitxml={report}",
+                        "-o", "addopts=", "--rootdir", folder, "-m", "root" if as_root else "not root", *arguments, folder],
+                       cwd=folder, env={**clean_environment(temp), "MILLRACE": str(folder / "millrace")}, **options)
+    if code not in (0, 1, 5) or not report.exists():  # 5: nothing was selected
+        counts.add(failed=1)
+        return
+    suite = xml.etree.ElementTree.parse(report).getroot().find("testsuite")
+    tests, failures, errors, skipped = (int(suite.get(name)) for name in ("tests", "failures", "errors", "skipped"))
+    counts.add(tests - failures - errors - skipped, failures + errors, skipped)
+
+
+def clean_environment(temp):
+    """Without the settings of the caller's Postgres or Millrace; temporary files go to our folder."""
+    env = {name: value for name, value in os.environ.items()
+           if not name.startswith(("PG", "MILLRACE")) and name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    env.update(HOME=str(temp), TMPDIR=str(temp), PYTHONDONTWRITEBYTECODE="1", PG_CONFIG=PG_CONFIG)
+    if SAN:
+        env.update(ASAN_OPTIONS="detect_leaks=1:abort_on_error=1", UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1")
+    return env
+
+
+def give_away(folder):
+    """Makes a folder belong to the user that will work in it."""
+    user = unprivileged()
+    if not user:
+        return
+    for path in [folder, *folder.rglob("*")]:
+        os.chown(path, user["user"], user["group"])
+
+
+def stop(number, frame):
+    raise KeyboardInterrupt
+
+
+def main(arguments):
+    signal.signal(signal.SIGTERM, stop)
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    counts = Counts()
+    temp = Path(tempfile.mkdtemp(prefix="millrace-test-", dir="/tmp"))
+    give_away(temp)
+    try:
+        if arguments == ["--installcheck"]:
+            sql_tests(counts, temp, running=True)
+        elif arguments:
+            pytest(counts, temp, "HTTP and stress (pytest)", arguments)
+        else:
+            layout(counts)
+            sql_tests(counts, temp)
+            unit_tests(counts)
+            pytest(counts, temp, "HTTP and stress (pytest)", [])
+            if os.geteuid() == 0:
+                pytest(counts, temp, "started as root (pytest)", [], as_root=True)
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+    print(f"\n{counts.line()}")
+    return 1 if counts.failed or not counts.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,264 @@
+"""What the tests start and talk to: the program, a Postgres of one's own, an HTTP client."""
+import base64
+import glob
+import http.client
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import psycopg2
+
+ROOT = Path(__file__).resolve().parent.parent
+MILLRACE = os.environ.get("MILLRACE", str(ROOT / "sidecar" / "millrace"))
+PG_BIN = subprocess.run([os.environ.get("PG_CONFIG", "pg_config"), "--bindir"], check=True, capture_output=True,
+                        text=True).stdout.strip()
+ZERO_TOKEN = "ns_ZGVmYXVsdA_" + "0" * 64
+
+
+def token_for(namespace):
+    """A new well-formed token."""
+    name = base64.urlsafe_b64encode(namespace.encode()).decode().rstrip("=")
+    return f"ns_{name}_{secrets.token_hex(32)}"
+
+
+def wait_until(condition, what, seconds=30):
+    """Waits for a condition, not for a time; returns its first true value."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"waited {seconds} s in vain for: {what}")
+
+
+class RpcError(Exception):
+    def __init__(self, status, body, headers):
+        super().__init__(f"{status} {body}")
+        error = body["error"]
+        self.status, self.code, self.message = status, error["code"], error["message"]
+        self.details, self.headers, self.body = error.get("details"), headers, body
+
+
+class Reply:
+    def __init__(self, response):
+        self.body = response.read()
+        self.status, self.headers = response.status, response.headers
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def error(self):
+        return self.json["error"]
+
+
+class Client:
+    """One keep-alive connection with one token."""
+
+    def __init__(self, port, token=None, timeout=60):
+        self.port, self.token = port, token
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+
+    def close(self):
+        self.connection.close()
+
+    def headers(self):
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+    def request(self, method, path, body=None, headers=None):
+        self.connection.request(method, path, body, {**self.headers(), **(headers or {})})
+        return Reply(self.connection.getresponse())
+
+    def post(self, body):
+        """Posts a body to /rpc as it is; what is not text or bytes is sent as JSON."""
+        if not isinstance(body, (str, bytes)):
+            body = json.dumps(body)
+        if isinstance(body, str):
+            body = body.encode()
+        return self.request("POST", "/rpc", body, {"Content-Type": "application/json"})
+
+    def call(self, *array):
+        """The array form: the result, or RpcError."""
+        reply = self.post(list(array))
+        if reply.status != 200:
+            raise RpcError(reply.status, reply.json, reply.headers)
+        return reply.json
+
+    def refused(self, *array):
+        """The array form, where an error is expected: returns it."""
+        return self.refused_body(list(array))
+
+    def refused_body(self, body):
+        reply = self.post(body)
+        assert reply.status >= 400, f"accepted: {reply.body[:500]}"
+        assert reply.headers["Content-Type"] == "application/json"
+        return RpcError(reply.status, reply.json, reply.headers)
+
+    def write(self, stream, data=None, type="Tested", metadata=None, **options):
+        message = {"type": type, "data": {} if data is None else data}
+        if metadata is not None:
+            message["metadata"] = metadata
+        return self.call("stream.write", stream, message, *([options] if options else []))
+
+
+class Program:
+    """A process whose output is kept, and that is ended with SIGTERM."""
+
+    def __init__(self, command, env=None):
+        self.output = []
+        self.process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True, errors="replace", env=env)
+        self.threads = [threading.Thread(target=self._collect, args=(stream,), daemon=True)
+                        for stream in (self.process.stdout, self.process.stderr)]
+        for thread in self.threads:
+            thread.start()
+
+    def _collect(self, stream):
+        for line in stream:
+            self.output.append(line)
+
+    @property
+    def text(self):
+        return "".join(self.output)
+
+    def wait(self, seconds=60):
+        code = self.process.wait(seconds)
+        for thread in self.threads:
+            thread.join(5)
+        return code
+
+
+class Server(Program):
+    """`millrace serve` on a free port."""
+
+    def __init__(self, *arguments, wait=True, token=None):
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "MILLRACE"))}
+        super().__init__([MILLRACE, "serve", "--port", "0", *arguments], env)
+        self.token, self.port, self.terminated = token, None, False
+        if wait:
+            try:
+                self.port = int(wait_until(self._listening, "the line `listening on`", 90).group(1))
+            except BaseException:
+                self.kill()
+                raise
+
+    def _listening(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.text}")
+        return re.search(r"listening on http://\S+?:(\d+)", self.text)
+
+    def client(self, token=None, timeout=60):
+        return Client(self.port, token or self.token, timeout)
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+    # The embedded Postgres
+
+    def postmaster(self):
+        """Process id of the embedded Postgres."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        for child in children:
+            command = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+            if command[0].endswith((b"postgres", b"postmaster")):
+                return int(child)
+        raise AssertionError("no embedded Postgres runs")
+
+    def postgres(self):
+        """A connection to the embedded Postgres, each statement its own transaction."""
+        folder = Path(os.readlink(f"/proc/{self.postmaster()}/cwd"))
+        lines = (folder / "postmaster.pid").read_text().splitlines()
+        connection = psycopg2.connect(host=lines[4], port=lines[3], user="postgres", dbname="postgres")
+        connection.autocommit = True
+        return connection
+
+    def stop(self):
+        """Ends the server as an operator would, once: a second signal means at once.  The exit code must be 0."""
+        self.terminate()
+        try:
+            code = self.wait(60)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"the server did not stop:\n{self.text[-3000:]}")
+        assert code == 0, f"the server ended with {code}:\n{self.text[-6000:]}"
+
+    def terminate(self):
+        if self.process.poll() is None and not self.terminated:
+            self.process.send_signal(signal.SIGTERM)
+        self.terminated = True
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.wait()
+
+
+class Cluster:
+    """A Postgres of one's own, in a folder, reached by a Unix socket."""
+
+    def __init__(self, folder, settings=()):
+        self.folder = Path(folder)
+        self.data = self.folder / "data"
+        self.settings = ["fsync=off", "listen_addresses=", f"unix_socket_directories={self.folder}",
+                         "max_connections=100", *settings]
+
+    def create(self):
+        self.folder.mkdir(exist_ok=True)
+        self._run("initdb", "-D", self.data, "-U", "tester", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        return self
+
+    def copy_of(self, primary):
+        """Makes this cluster a streaming standby of another one."""
+        self.folder.mkdir(exist_ok=True)
+        self._run("pg_basebackup", "-D", self.data, "-d", primary.conninfo("postgres"), "-R", "--no-sync",
+                  "--checkpoint=fast")
+        return self
+
+    def start(self):
+        options = " ".join(f"-c {setting}" for setting in self.settings)
+        self._run("pg_ctl", "start", "-w", "-D", self.data, "-l", self.folder / "log", "-o", options)
+        return self
+
+    def stop(self, mode="fast"):
+        self._run("pg_ctl", "stop", "-w", "-D", self.data, "-m", mode, check=False)
+
+    def _run(self, program, *arguments, check=True):
+        done = subprocess.run([f"{PG_BIN}/{program}", *map(str, arguments)], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE if program != "pg_ctl" else subprocess.DEVNULL,
+                              stderr=subprocess.STDOUT, text=True)
+        assert not check or done.returncode == 0, f"{program}: {done.stdout}"
+
+    def conninfo(self, database="postgres"):
+        return f"host={self.folder} user=tester dbname={database}"
+
+    def connect(self, database="postgres"):
+        connection = psycopg2.connect(self.conninfo(database))
+        connection.autocommit = True
+        return connection
+
+
+def sql(connection, statement, *arguments):
+    """Runs one statement and returns its rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, arguments or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def new_id():
+    return str(uuid.uuid4())
+
+
+def temporary_folder():
+    """A folder with a short name (a Unix socket's path has at most 107 bytes)."""
+    return tempfile.mkdtemp(prefix="m-")

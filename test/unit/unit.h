@@ -1,0 +1,15 @@
+/*
+ * unit: what every unit test needs of cmocka, in the order it wants its headers.
+ */
+#ifndef MILLRACE_UNIT_H
+#define MILLRACE_UNIT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#endif
