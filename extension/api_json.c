@@ -42,21 +42,6 @@ typedef struct JsonPage
 	int64 last; /* of the last message */
 } JsonPage;
 
-static void
-BeginText(StringInfo out)
-{
-	initStringInfo(out);
-	/* The header of the text datum that it becomes. */
-	appendStringInfoSpaces(out, VARHDRSZ);
-}
-
-static text *
-EndText(StringInfo out)
-{
-	SET_VARSIZE(out->data, out->len);
-	return (text *)out->data;
-}
-
 /* Sink: writes the message; says stop when the page is full. */
 static bool
 WriteMessage(void *arg, const Message *message)
@@ -85,11 +70,11 @@ ReadPage(FunctionCallInfo fcinfo, const ReadRequest *request, int max_bytes_arg)
 
 	CheckNotNull(PG_ARGISNULL(max_bytes_arg), "max_bytes");
 	page.max_bytes = PG_GETARG_INT32(max_bytes_arg);
-	BeginText(&page.text);
+	TextBegin(&page.text);
 	store = StoreOpen(namespace_name, STORE_READ);
-	count = ReadMessages(store, request, WriteMessage, &page);
+	count = ReadMessages(store, request, WriteMessage, &page).count;
 	StoreClose(store);
-	values[0] = PointerGetDatum(EndText(&page.text));
+	values[0] = PointerGetDatum(TextEnd(&page.text));
 	values[1] = Int64GetDatum(count);
 	values[2] = Int64GetDatum(page.last + 1);
 	isnull[2] = !page.full || count == request->limit || page.last == PG_INT64_MAX;
@@ -140,11 +125,11 @@ millrace_json_last_message(PG_FUNCTION_ARGS)
 	text *stream = ArgName(fcinfo, 1, "stream");
 	Store *store = StoreOpen(namespace_name, STORE_READ);
 
-	BeginText(&page.text);
+	TextBegin(&page.text);
 	if (!ReadLastMessage(store, stream, ArgTextOrNull(fcinfo, 2), WriteMessage, &page))
 		appendStringInfoString(&page.text, "null");
 	StoreClose(store);
-	PG_RETURN_TEXT_P(EndText(&page.text));
+	PG_RETURN_TEXT_P(TextEnd(&page.text));
 }
 
 /* json_stream_version(namespace, stream) -> a position or null */
@@ -180,13 +165,13 @@ millrace_json_list_streams(PG_FUNCTION_ARGS)
 	Store *store = StoreOpen(namespace_name, STORE_READ);
 	StringInfoData out;
 
-	BeginText(&out);
+	TextBegin(&out);
 	appendStringInfoChar(&out, '[');
 	ReadStreamNames(store, ArgPrefix(fcinfo, 1), ArgTextOrNull(fcinfo, 3), ArgMaxRows(fcinfo, 2), WriteStream,
 					&out);
 	appendStringInfoChar(&out, ']');
 	StoreClose(store);
-	PG_RETURN_TEXT_P(EndText(&out));
+	PG_RETURN_TEXT_P(TextEnd(&out));
 }
 
 /* json_time(timestamptz) -> the time as the HTTP side writes it, without quotes */

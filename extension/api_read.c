@@ -42,23 +42,29 @@ ArgBatchSize(FunctionCallInfo fcinfo, int arg)
 	return size;
 }
 
+/* An array of texts, none of them NULL; NULL leaves *texts NULL. */
 void
-ArgTypes(FunctionCallInfo fcinfo, int arg, ReadRequest *request)
+ArgTexts(FunctionCallInfo fcinfo, int arg, const char *what, text ***texts, int *ntexts)
 {
-	ArrayType *array;
 	Datum *elements;
 	bool *isnull;
 
 	if (PG_ARGISNULL(arg))
 		return;
-	array = PG_GETARG_ARRAYTYPE_P(arg);
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &isnull, &request->ntypes);
-	request->types = palloc(sizeof(text *) * (request->ntypes + 1));
-	for (int i = 0; i < request->ntypes; i++)
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(arg), TEXTOID, -1, false, TYPALIGN_INT, &elements, &isnull,
+					  ntexts);
+	*texts = palloc(sizeof(text *) * (*ntexts + 1));
+	for (int i = 0; i < *ntexts; i++)
 	{
-		CheckNotNull(isnull[i], psprintf("types[%d]", i + 1));
-		request->types[i] = DatumGetTextPP(elements[i]);
+		CheckNotNull(isnull[i], psprintf("%s[%d]", what, i + 1));
+		(*texts)[i] = DatumGetTextPP(elements[i]);
 	}
+}
+
+void
+ArgTypes(FunctionCallInfo fcinfo, int arg, ReadRequest *request)
+{
+	ArgTexts(fcinfo, arg, "types", &request->types, &request->ntypes);
 }
 
 static void

@@ -16,6 +16,7 @@
 extern int64 ArgBatchSize(FunctionCallInfo fcinfo, int arg);
 extern int64 ArgMaxRows(FunctionCallInfo fcinfo, int arg);
 extern text *ArgPrefix(FunctionCallInfo fcinfo, int arg);
+extern void ArgTexts(FunctionCallInfo fcinfo, int arg, const char *what, text ***texts, int *ntexts);
 extern void ArgTypes(FunctionCallInfo fcinfo, int arg, ReadRequest *request);
 extern void ArgConsumerGroup(FunctionCallInfo fcinfo, int member, int size, ReadRequest *request);
 

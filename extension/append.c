@@ -480,7 +480,7 @@ InsertAccepted(AppendCall *call)
 			if (call->messages[i]->accepted && call->messages[i]->space == space)
 				rows[nrows++] = &call->messages[i]->row;
 		if (nrows > 0)
-			StoreInsert(space->store, rows, nrows);
+			StoreInsert(space->store, rows, nrows, false);
 	}
 	for (int i = 0; i < call->nmessages; i++)
 	{

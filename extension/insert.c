@@ -114,6 +114,30 @@ SetPosition(NewRow *row, int64 global_position, Timestamp time)
 	memcpy(fixed + 2 * sizeof(int64), &time, sizeof(Timestamp));
 }
 
+static void
+DrawPositions(Store *store, NewRow **rows, int nrows)
+{
+	Timestamp now = GetCurrentTimestamp();
+
+	for (int i = 0; i < nrows; i++)
+		SetPosition(rows[i], nextval_internal(store->sequence, false), now);
+}
+
+/* Keeps the rows' own positions and times, and lifts the sequence above them; it never goes back. */
+static void
+TakePositions(Store *store, NewRow **rows, int nrows)
+{
+	int64 highest = 0;
+
+	for (int i = 0; i < nrows; i++)
+	{
+		SetPosition(rows[i], rows[i]->global_position, rows[i]->time);
+		highest = Max(highest, rows[i]->global_position);
+	}
+	if (nextval_internal(store->sequence, false) <= highest)
+		(void)DirectFunctionCall2(setval_oid, ObjectIdGetDatum(store->sequence), Int64GetDatum(highest));
+}
+
 /* ---- phase 2: heap --------------------------------------------------------------------------------- */
 
 static void
@@ -256,22 +280,20 @@ InsertEntries(Store *store, StoreIndex *which, NewRow **rows, int nrows, IndexUn
 /* ---- phase 3: uniqueness ----------------------------------------------------------------------------- */
 
 /*
- * Finds a live row with this id, other than the row at `except` (which may be NULL).  Where the only one is of a
- * transaction in progress, waits for its end.  The row is in scan->slot.  The scan is on INDEX_ID, with a dirty snapshot.
+ * Finds a live row with these keys, other than the row at `except` (which may be NULL).  Where the only one is of a
+ * transaction in progress, waits for its end.  The row is in scan->slot.  The scan's snapshot must be a dirty one.
  */
 bool
-StoreFindId(StoreScan *scan, const pg_uuid_t *id, ItemPointer except)
+StoreFindLive(StoreScan *scan, ScanKey keys, int nkeys, ItemPointer except)
 {
 	Snapshot dirty = scan->scan->xs_snapshot;
-	ScanKeyData key;
 	TransactionId other;
 
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
 		other = InvalidTransactionId;
-		StoreRescan(scan, &key, 1);
+		StoreRescan(scan, keys, nkeys);
 		while (StoreScanNext(scan, ForwardScanDirection))
 		{
 			if (except && ItemPointerEquals(&scan->slot->tts_tid, except))
@@ -290,6 +312,16 @@ StoreFindId(StoreScan *scan, const pg_uuid_t *id, ItemPointer except)
 		}
 	} while (TransactionIdIsValid(other));
 	return false;
+}
+
+/* The same by id; the scan is on INDEX_ID. */
+bool
+StoreFindId(StoreScan *scan, const pg_uuid_t *id, ItemPointer except)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(id));
+	return StoreFindLive(scan, &key, 1, except);
 }
 
 /* Raises MR002 when another row with the row's id is there to stay. */
@@ -326,23 +358,24 @@ RecheckDoubts(Store *store, List *doubts)
 }
 
 /*
- * Inserts rows in order and gives each its global position.  The caller holds the locks of their streams.
- * Errors: MR002, or 23505 where somebody wrote into the table without these functions.
+ * Inserts rows in order and gives each its global position; with `import` each brings its own, and its time.  The
+ * caller holds the locks of their streams.  Errors: MR002, or 23505 where somebody wrote into the table without
+ * these functions.
  */
 void
-StoreInsert(Store *store, NewRow **rows, int nrows)
+StoreInsert(Store *store, NewRow **rows, int nrows, bool import)
 {
 	List *doubts = NIL;
-	Timestamp now;
 
 	for (int i = 0; i < nrows; i++)
 		FormTuple(store, rows[i]);
 	(void)GetCurrentTransactionId(); /* not for the first time under the append lock */
 
 	StoreLockAppends(store);
-	now = GetCurrentTimestamp();
-	for (int i = 0; i < nrows; i++)
-		SetPosition(rows[i], nextval_internal(store->sequence, false), now);
+	if (import)
+		TakePositions(store, rows, nrows);
+	else
+		DrawPositions(store, rows, nrows);
 	InsertTuples(store, rows, nrows);
 	for (int i = 0; i < store->nindexes; i++)
 		InsertEntries(store, &store->indexes[i], rows, nrows, UNIQUE_CHECK_PARTIAL, &doubts);

@@ -21,6 +21,22 @@
 
 static void AppendContainer(StringInfo out, JsonbContainer *container);
 
+/* ---- text --------------------------------------------------------------------------------------------- */
+
+void
+TextBegin(StringInfo out)
+{
+	initStringInfo(out);
+	appendStringInfoSpaces(out, VARHDRSZ); /* the header of the datum that it becomes */
+}
+
+text *
+TextEnd(StringInfo out)
+{
+	SET_VARSIZE(out->data, out->len);
+	return (text *)out->data;
+}
+
 /* ---- strings ---------------------------------------------------------------------------------------- */
 
 #define EVERY_BYTE(b) (UINT64CONST(0x0101010101010101) * (b))
@@ -171,8 +187,8 @@ JsonAppendJsonb(StringInfo out, Jsonb *value)
 
 /* ---- numbers, ids, times -------------------------------------------------------------------------------- */
 
-static void
-AppendInt64(StringInfo out, int64 value)
+void
+JsonAppendInt64(StringInfo out, int64 value)
 {
 	enlargeStringInfo(out, 24);
 	out->len += pg_lltoa(value, out->data + out->len);
@@ -192,8 +208,8 @@ UuidToText(const pg_uuid_t *id, char *text_form)
 	}
 }
 
-static void
-AppendUuid(StringInfo out, const pg_uuid_t *id)
+void
+JsonAppendUuid(StringInfo out, const pg_uuid_t *id)
 {
 	char text_form[UUID_TEXT_LEN];
 
@@ -259,7 +275,7 @@ void
 JsonAppendMessage(StringInfo out, const Message *message, bool with_stream)
 {
 	appendStringInfoCharMacro(out, '[');
-	AppendUuid(out, message->id);
+	JsonAppendUuid(out, message->id);
 	appendStringInfoCharMacro(out, ',');
 	if (with_stream)
 	{
@@ -268,9 +284,9 @@ JsonAppendMessage(StringInfo out, const Message *message, bool with_stream)
 	}
 	JsonAppendString(out, message->type);
 	appendStringInfoCharMacro(out, ',');
-	AppendInt64(out, message->position);
+	JsonAppendInt64(out, message->position);
 	appendStringInfoCharMacro(out, ',');
-	AppendInt64(out, message->global_position);
+	JsonAppendInt64(out, message->global_position);
 	appendStringInfoCharMacro(out, ',');
 	JsonAppendJsonb(out, message->data);
 	appendStringInfoCharMacro(out, ',');

@@ -13,6 +13,12 @@
 /* Room for a UUID's text, without a NUL. */
 #define UUID_TEXT_LEN 36
 
+/* A text datum made in place: begin, append, end. */
+extern void TextBegin(StringInfo out);
+extern text *TextEnd(StringInfo out);
+
+extern void JsonAppendInt64(StringInfo out, int64 value);
+extern void JsonAppendUuid(StringInfo out, const pg_uuid_t *id);
 extern void JsonAppendMessage(StringInfo out, const Message *message, bool with_stream);
 extern void JsonAppendString(StringInfo out, Slice string);
 extern void JsonAppendTime(StringInfo out, Timestamp time);

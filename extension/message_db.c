@@ -276,11 +276,9 @@ JsonbText(Jsonb *value)
 
 	if (!value)
 		return NULL;
-	initStringInfo(&out);
-	appendStringInfoSpaces(&out, VARHDRSZ);
+	TextBegin(&out);
 	JsonAppendJsonb(&out, value);
-	SET_VARSIZE(out.data, out.len);
-	return (text *)out.data;
+	return TextEnd(&out);
 }
 
 /* Sink: puts the message as a row of the type message_store.message, which is text but for positions and time. */

@@ -375,6 +375,57 @@ CREATE FUNCTION millrace.json_drop_namespace(name text) RETURNS text
     FROM millrace.drop_namespace(name) AS deleted
 $$;
 
+-- ---- subscriptions, export and import ----------------------------------------------------------------
+
+CREATE FUNCTION millrace.read_pokes(namespace text, stream text, category text, "position" bigint, below bigint,
+                                    consumer_group_member bigint, consumer_group_size bigint, ids boolean,
+                                    messages boolean, max_bytes integer, global_position bigint DEFAULT NULL,
+                                    OUT body text, OUT count bigint, OUT next_position bigint, OUT state text)
+    RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_read_pokes';
+COMMENT ON FUNCTION millrace.read_pokes(text, text, text, bigint, bigint, bigint, bigint, boolean, boolean, integer, bigint) IS
+    'finished server-sent events for a subscription that catches up';
+
+CREATE FUNCTION millrace.read_feed(namespace text, "position" bigint, max_rows integer, messages boolean,
+                                   OUT stream text, OUT "position" bigint, OUT global_position bigint,
+                                   OUT poke text, OUT message text) RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'millrace_read_feed';
+COMMENT ON FUNCTION millrace.read_feed(text, bigint, integer, boolean) IS
+    'all messages of a namespace from a global position on, as subscriptions are told of them';
+
+CREATE FUNCTION millrace.feed_head(namespace text) RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_feed_head';
+COMMENT ON FUNCTION millrace.feed_head(text) IS
+    'one more than the highest global position written, committed or not';
+
+CREATE FUNCTION millrace.json_export(namespace text, "position" bigint, categories text[], since timestamptz,
+                                     until timestamptz, max_bytes integer,
+                                     OUT body text, OUT count bigint, OUT next_position bigint) RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_export';
+COMMENT ON FUNCTION millrace.json_export(text, bigint, text[], timestamptz, timestamptz, integer) IS
+    'a page of a namespace as NDJSON, one object a line';
+
+CREATE FUNCTION millrace.import_batch(namespace text, batch bytea, OUT imported bigint, OUT failed_record integer,
+                                      OUT sqlstate text, OUT message text, OUT last_global_position bigint)
+    RETURNS record
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_import_batch';
+COMMENT ON FUNCTION millrace.import_batch(text, bytea) IS
+    'stores messages that bring their own positions, ids and times, all or none';
+
+CREATE FUNCTION millrace.empty_namespace(name text) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema text := millrace.find_namespace(name);
+    deleted bigint;
+BEGIN
+    EXECUTE format('LOCK TABLE %I.messages IN ACCESS EXCLUSIVE MODE', schema);
+    EXECUTE format('SELECT count(*) FROM %I.messages', schema) INTO deleted;
+    EXECUTE format('TRUNCATE %I.messages', schema);
+    RETURN deleted;
+END $$;
+COMMENT ON FUNCTION millrace.empty_namespace(text) IS
+    'deletes all messages of a namespace; returns their number. Global positions go on where they were';
+
 -- ---- Message DB -------------------------------------------------------------------------------------
 
 -- What makes a schema message_store unlike Message DB's; NULL when nothing does, or there is none.

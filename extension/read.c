@@ -69,13 +69,14 @@ CorrelationStream(Jsonb *metadata, Slice *name)
 	return true;
 }
 
+/* Says whether a list of names, which may be missing, lets this one pass. */
 static bool
-TypeIsWanted(const ReadRequest *request, Slice type)
+IsWanted(text **names, int nnames, Slice name)
 {
-	if (!request->types)
+	if (!names)
 		return true;
-	for (int i = 0; i < request->ntypes; i++)
-		if (SliceEqual(type, SliceOfText(request->types[i])))
+	for (int i = 0; i < nnames; i++)
+		if (SliceEqual(name, SliceOfText(names[i])))
 			return true;
 	return false;
 }
@@ -86,11 +87,14 @@ PassesNameFilters(const ReadRequest *request, TupleTableSlot *slot)
 {
 	bool isnull;
 	text *stream;
+	Slice name;
 
-	if (request->size == 0)
+	if (request->size == 0 && !request->categories)
 		return true;
 	stream = DatumGetTextPP(slot_getattr(slot, COLUMN_STREAM_NAME, &isnull));
-	return NameIsMembers(SliceOfText(stream), request->member, request->size);
+	name = SliceOfText(stream);
+	return IsWanted(request->categories, request->ncategories, NameCategory(name)) &&
+		   (request->size == 0 || NameIsMembers(name, request->member, request->size));
 }
 
 static bool
@@ -98,7 +102,11 @@ PassesFilters(const ReadRequest *request, const Message *message)
 {
 	Slice correlation;
 
-	if (message->global_position < request->global_position || !TypeIsWanted(request, message->type))
+	if (message->global_position < request->global_position ||
+		!IsWanted(request->types, request->ntypes, message->type))
+		return false;
+	if ((request->since && message->time < *request->since) ||
+		(request->until && message->time >= *request->until))
 		return false;
 	if (!request->correlation)
 		return true;
@@ -184,53 +192,100 @@ BeginRead(Store *store, const ReadRequest *request, Snapshot snapshot)
 	return scan;
 }
 
-/*
- * Hands the messages that the request describes to the sink, in order; returns how many.  Stops at the
- * limit, at the end of the prefix, or when the sink says so.
- */
-int64
-ReadMessages(Store *store, const ReadRequest *request, MessageSink sink, void *arg)
+static int64
+SlotGlobalPosition(TupleTableSlot *slot)
 {
-	Snapshot snapshot = GetActiveSnapshot();
-	bool prefix = request->kind != READ_STREAM;
-	MemoryContext row_context;
-	MemoryContext caller_context;
-	StoreScan *scan;
-	int64 count = 0;
-	bool more = request->limit != 0;
+	bool isnull;
 
-	if (!more)
-		return 0;
-	if (prefix && IsolationIsSerializable())
-		PredicateLockRelation(store->heap, snapshot);
-	row_context = AllocSetContextCreate(CurrentMemoryContext, "millrace row", ALLOCSET_DEFAULT_SIZES);
-	scan = BeginRead(store, request, snapshot);
+	return DatumGetInt64(slot_getattr(slot, COLUMN_GLOBAL_POSITION, &isnull));
+}
+
+/* Hands the row to the sink if it passes the filters; returns whether to go on. */
+static bool
+TakeRow(TupleTableSlot *slot, const ReadRequest *request, MessageSink sink, void *arg, ReadOutcome *outcome)
+{
+	Message message;
+
+	if (!PassesNameFilters(request, slot))
+		return true;
+	MessageFromSlot(slot, &message);
+	if (!PassesFilters(request, &message))
+		return true;
+	outcome->count++;
+	return sink(arg, &message) && outcome->count != request->limit;
+}
+
+static void
+ReadRows(StoreScan *scan, Snapshot snapshot, const ReadRequest *request, MessageSink sink, void *arg,
+		 ReadOutcome *outcome)
+{
+	MemoryContext row_context =
+		AllocSetContextCreate(CurrentMemoryContext, "millrace row", ALLOCSET_DEFAULT_SIZES);
+	bool prefix = request->kind != READ_STREAM;
+	bool more = true;
+
 	while (more && StoreScanNext(scan, ForwardScanDirection))
 	{
 		Visibility visibility = prefix ? JudgeRow(scan, snapshot) : VISIBLE;
-		Message message;
+		MemoryContext caller_context;
 
 		CHECK_FOR_INTERRUPTS();
-		if (visibility == UNDECIDED)
+		if (request->below > 0 && SlotGlobalPosition(scan->slot) >= request->below)
 			break;
+		if (visibility == UNDECIDED)
+		{
+			outcome->end = READ_UNDECIDED;
+			break;
+		}
 		if (visibility == PASSED_OVER)
 			continue;
 		caller_context = MemoryContextSwitchTo(row_context);
-		if (PassesNameFilters(request, scan->slot))
-		{
-			MessageFromSlot(scan->slot, &message);
-			if (PassesFilters(request, &message))
-			{
-				count++;
-				more = sink(arg, &message) && count != request->limit;
-			}
-		}
+		more = TakeRow(scan->slot, request, sink, arg, outcome);
+		outcome->last_global_position = SlotGlobalPosition(scan->slot);
 		MemoryContextSwitchTo(caller_context);
 		MemoryContextReset(row_context);
 	}
-	StoreEndScan(scan);
+	if (!more)
+		outcome->end = READ_STOPPED;
 	MemoryContextDelete(row_context);
-	return count;
+}
+
+/*
+ * Hands the messages that the request describes to the sink, in order.  Stops at the limit, at the end of the
+ * prefix, or when the sink says so.
+ */
+ReadOutcome
+ReadMessages(Store *store, const ReadRequest *request, MessageSink sink, void *arg)
+{
+	ReadOutcome outcome = {.end = READ_EXHAUSTED};
+	Snapshot snapshot = GetActiveSnapshot();
+	StoreScan *scan;
+
+	if (request->limit == 0)
+		return outcome;
+	if (request->kind != READ_STREAM && IsolationIsSerializable())
+		PredicateLockRelation(store->heap, snapshot);
+	scan = BeginRead(store, request, snapshot);
+	ReadRows(scan, snapshot, request, sink, arg, &outcome);
+	StoreEndScan(scan);
+	return outcome;
+}
+
+/*
+ * Returns one more than the highest global position in the index, whether it is committed or not; 1 when there
+ * is none.  What is appended from now on gets at least that.
+ */
+int64
+ReadHead(Store *store)
+{
+	StoreScan *scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, SnapshotAny, 0);
+	int64 head = 1;
+
+	StoreRescan(scan, NULL, 0);
+	if (StoreScanNext(scan, BackwardScanDirection))
+		head = SlotGlobalPosition(scan->slot) + 1;
+	StoreEndScan(scan);
+	return head;
 }
 
 /*
@@ -243,13 +298,12 @@ ReadPrefixEnd(Store *store, const ReadRequest *request, int64 last)
 	Snapshot snapshot = GetActiveSnapshot();
 	StoreScan *scan = BeginRead(store, request, snapshot);
 	int64 end = PG_INT64_MAX;
-	bool isnull;
 
 	if (IsolationIsSerializable())
 		PredicateLockRelation(store->heap, snapshot);
 	while (end == PG_INT64_MAX && StoreScanNext(scan, ForwardScanDirection))
 	{
-		int64 position = DatumGetInt64(slot_getattr(scan->slot, COLUMN_GLOBAL_POSITION, &isnull));
+		int64 position = SlotGlobalPosition(scan->slot);
 
 		CHECK_FOR_INTERRUPTS();
 		if (position > last)

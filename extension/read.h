@@ -26,11 +26,32 @@ typedef struct ReadRequest
 	/* filters; NULL or 0: none */
 	int64 global_position; /* READ_STREAM: the first wanted */
 	text **types;
-	int ntypes;		   /* with types NULL: -1 */
+	int ntypes;
 	text *correlation; /* category of metadata.correlationStreamName */
 	int64 member;
-	int64 size; /* of the consumer group; 0: none */
+	int64 size;				/* of the consumer group; 0: none */
+	int64 below;			/* global positions end here; 0: no bound */
+	const Timestamp *since; /* inclusive */
+	const Timestamp *until; /* exclusive */
+	text **categories;
+	int ncategories;
 } ReadRequest;
+
+/* Why a read ended. */
+typedef enum ReadEnd
+{
+	READ_EXHAUSTED, /* there is nothing more, or nothing below the bound */
+	READ_STOPPED,	/* by the limit or by the sink */
+	READ_UNDECIDED	/* below a message that may still commit */
+} ReadEnd;
+
+/* What a read came to. */
+typedef struct ReadOutcome
+{
+	int64 count; /* handed to the sink */
+	ReadEnd end;
+	int64 last_global_position; /* of the last row passed, filtered out or not; 0: none */
+} ReadOutcome;
 
 /* A message; valid until the sink returns. */
 typedef struct Message
@@ -48,7 +69,8 @@ typedef struct Message
 /* Takes a message.  Returns false to end the read after it. */
 typedef bool (*MessageSink)(void *arg, const Message *message);
 
-extern int64 ReadMessages(Store *store, const ReadRequest *request, MessageSink sink, void *arg);
+extern ReadOutcome ReadMessages(Store *store, const ReadRequest *request, MessageSink sink, void *arg);
+extern int64 ReadHead(Store *store);
 extern int64 ReadPrefixEnd(Store *store, const ReadRequest *request, int64 last);
 extern bool ReadLastMessage(Store *store, text *stream, text *type, MessageSink sink, void *arg);
 extern int64 ReadStreamVersion(Store *store, text *stream);

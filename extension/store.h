@@ -99,7 +99,8 @@ typedef struct NewRow
 	pg_uuid_t id;
 	bool id_is_new; /* a duplicate is Postgres's unique violation, not MR002 */
 	int64 position;
-	int64 global_position; /* set by StoreInsert */
+	int64 global_position; /* set by StoreInsert, or an import's own */
+	Timestamp time;		   /* an import's own */
 	HeapTuple tuple;	   /* StoreInsert's */
 } NewRow;
 
@@ -126,7 +127,8 @@ extern void StoreCheckAppendAllowed(void);
 extern void StoreDescribeIndexes(Relation heap, Store *description, const char **problem);
 
 /* insert.c */
-extern void StoreInsert(Store *store, NewRow **rows, int nrows);
+extern void StoreInsert(Store *store, NewRow **rows, int nrows, bool import);
+extern bool StoreFindLive(StoreScan *scan, ScanKey keys, int nkeys, ItemPointer except);
 extern bool StoreFindId(StoreScan *scan, const pg_uuid_t *id, ItemPointer except);
 
 #endif

@@ -30,11 +30,12 @@ LAYERS = {
     "extension": [
         ["millrace"],
         ["message_db"],
-        ["api"],
+        ["api frame"],
         ["jsonout"],
-        ["append", "read"],
+        ["append", "import", "read"],
         ["store insert storeindex"],
         ["names"],
+        ["md5"],
         ["errors", "compat"],
     ],
 }

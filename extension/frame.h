@@ -1,0 +1,31 @@
+/*
+ * frame.h: reading binary frames.
+ *
+ * Integers are big-endian.  A string is u32 length, bytes, and a NUL that is not part of it, so that it is used where
+ * it lies; length 0xFFFFFFFF stands for none.  Every function raises MR011 for what is malformed.
+ */
+#ifndef MILLRACE_FRAME_H
+#define MILLRACE_FRAME_H
+
+#include "postgres.h"
+
+#include "utils/jsonb.h"
+
+typedef struct FrameReader
+{
+	const char *next;
+	const char *end;
+} FrameReader;
+
+extern FrameReader FrameOpen(bytea *frame);
+extern void FrameClose(FrameReader *reader);
+extern const char *FrameBytes(FrameReader *reader, size_t len);
+extern uint32 FrameUint32(FrameReader *reader);
+extern int64 FrameInt64(FrameReader *reader);
+extern int FrameCount(FrameReader *reader, size_t least);
+extern const char *FrameString(FrameReader *reader);
+extern const char *FrameRequiredString(FrameReader *reader);
+extern Jsonb *FrameObject(FrameReader *reader, const char *what, bool required);
+extern text *FrameName(FrameReader *reader, const char *what);
+
+#endif
