@@ -199,24 +199,68 @@ LockStreams(AppendCall *call)
 	}
 }
 
+/*
+ * Where this backend last saw the end of a stream.  Only a hint: reading from there on finds the end among a few entries of the
+ * index instead of a page full.  Where nothing is found there (an append that was rolled back, a namespace that was emptied), the
+ * whole stream is looked at.
+ */
+typedef struct VersionHint
+{
+	uint64 hash;
+	int64 version;
+} VersionHint;
+
+#define VERSION_HINTS 4096
+
+static VersionHint version_hints[VERSION_HINTS];
+
+static VersionHint *
+HintOfStream(AppendStream *stream)
+{
+	return &version_hints[stream->hash % VERSION_HINTS];
+}
+
+/* Finds the last position of the stream that is at least `from`; NO_STREAM when there is none. */
+static int64
+FindVersion(StoreScan *scan, text *stream, int64 from)
+{
+	ScanKeyData keys[2];
+	bool isnull;
+
+	StoreTextKey(scan, &keys[0], 1, BTEqualStrategyNumber, stream);
+	StoreInt8Key(&keys[1], 2, BTGreaterEqualStrategyNumber, from);
+	StoreRescan(scan, keys, 2);
+	if (!StoreScanNext(scan, BackwardScanDirection))
+		return NO_STREAM;
+	return DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull));
+}
+
 static void
 LoadVersion(AppendCall *call, AppendStream *stream)
 {
 	OpenNamespace *space = NamespaceOfStore(call, stream->store);
-	ScanKeyData key;
+	VersionHint *hint = HintOfStream(stream);
 
 	if (!space->versions)
-		space->versions = StoreBeginScan(space->store, INDEX_STREAM, SnapshotSelf, 1);
-	StoreTextKey(space->versions, &key, 1, BTEqualStrategyNumber, stream->name);
-	StoreRescan(space->versions, &key, 1);
+		space->versions = StoreBeginScan(space->store, INDEX_STREAM, SnapshotSelf, 2);
 	stream->version = NO_STREAM;
-	if (StoreScanNext(space->versions, BackwardScanDirection))
-	{
-		bool isnull;
-
-		stream->version = DatumGetInt64(slot_getattr(space->versions->slot, COLUMN_POSITION, &isnull));
-	}
+	if (hint->hash == stream->hash)
+		stream->version = FindVersion(space->versions, stream->name, hint->version);
+	if (stream->version == NO_STREAM)
+		stream->version = FindVersion(space->versions, stream->name, 0);
 	stream->loaded = true;
+}
+
+static void
+KeepHints(AppendCall *call)
+{
+	for (int i = 0; i < call->nstreams; i++)
+	{
+		AppendStream *stream = &call->streams[i];
+
+		if (stream->loaded && stream->version > NO_STREAM)
+			*HintOfStream(stream) = (VersionHint){stream->hash, stream->version};
+	}
 }
 
 /* ---- 3: verdicts ------------------------------------------------------------------------------------- */
@@ -512,6 +556,7 @@ AppendRequests(AppendRequest *requests, int nrequests)
 	for (int i = 0; i < nrequests; i++)
 		JudgeRequest(&call, &requests[i]);
 	InsertAccepted(&call);
+	KeepHints(&call);
 	CloseNamespaces(&call);
 }
 
