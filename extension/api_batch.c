@@ -4,7 +4,7 @@
  * The batch is one bytea, so that a request costs no array and no conversion (extension/README.md, "The batch
  * format").  All integers are big-endian.  Strings end in a NUL that is not part of them, so that they are used where they lie.
  *
- *     batch   = u8 version (1), u32 number of requests, request...
+ *     batch   = u8 version (1, or 2: all ids are new), u32 number of requests, request...
  *     request = string namespace, u32 number of parts, part...
  *     part    = string stream, i64 expected version (the smallest int64: any), u32 number of messages, message...
  *     message = 16 bytes id, string type, string data, string metadata
@@ -20,6 +20,12 @@
 #include "errors.h"
 #include "frame.h"
 
+/*
+ * The version that says that the sender made all ids just now, so that none needs to be looked for.  If one is
+ * there all the same, it is a unique violation.
+ */
+#define BATCH_NEW_IDS 2
+
 PG_FUNCTION_INFO_V1(millrace_append_batch);
 
 extern Datum millrace_append_batch(PG_FUNCTION_ARGS);
@@ -29,6 +35,7 @@ ReadMessage(FrameReader *reader, AppendMessage *message)
 {
 	memset(message, 0, sizeof(AppendMessage));
 	memcpy(message->id.data, FrameBytes(reader, UUID_LEN), UUID_LEN);
+	message->id_is_new = reader->version == BATCH_NEW_IDS;
 	message->type = FrameName(reader, "type");
 	message->data = FrameObject(reader, "data", true);
 	message->metadata = FrameObject(reader, "metadata", false);
@@ -60,7 +67,7 @@ ReadRequestFrame(FrameReader *reader, AppendRequest *request)
 static AppendRequest *
 ReadBatch(bytea *batch, int *nrequests)
 {
-	FrameReader reader = FrameOpen(batch);
+	FrameReader reader = FrameOpen(batch, BATCH_NEW_IDS);
 	AppendRequest *requests;
 
 	*nrequests = FrameCount(&reader, 2 * sizeof(uint32));

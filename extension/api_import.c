@@ -66,7 +66,7 @@ ImportResult(FunctionCallInfo fcinfo, int64 imported, int failed, int sqlerrcode
 Datum
 millrace_import_batch(PG_FUNCTION_ARGS)
 {
-	FrameReader reader = FrameOpen(PG_GETARG_BYTEA_PP(1));
+	FrameReader reader = FrameOpen(PG_GETARG_BYTEA_PP(1), 1);
 	int nrows = FrameCount(&reader, RECORD_LEAST);
 	NewRow *rows = palloc0(sizeof(NewRow) * nrows);
 	ImportVerdict verdict;

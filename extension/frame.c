@@ -14,7 +14,6 @@
 #include "errors.h"
 #include "frame.h"
 
-#define FRAME_VERSION 1
 #define NO_STRING PG_UINT32_MAX
 
 static void
@@ -110,13 +109,14 @@ FrameName(FrameReader *reader, const char *what)
 	return name;
 }
 
-/* Begins to read a frame, whose first byte is its version. */
+/* Begins to read a frame, whose first byte is its version: 1 to `newest`. */
 FrameReader
-FrameOpen(bytea *frame)
+FrameOpen(bytea *frame, int newest)
 {
-	FrameReader reader = {VARDATA_ANY(frame), (char *)VARDATA_ANY(frame) + VARSIZE_ANY_EXHDR(frame)};
+	FrameReader reader = {VARDATA_ANY(frame), (char *)VARDATA_ANY(frame) + VARSIZE_ANY_EXHDR(frame), 0};
 
-	if (*FrameBytes(&reader, 1) != FRAME_VERSION)
+	reader.version = *FrameBytes(&reader, 1);
+	if (reader.version < 1 || reader.version > newest)
 		Malformed("unknown version");
 	return reader;
 }

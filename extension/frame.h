@@ -15,9 +15,10 @@ typedef struct FrameReader
 {
 	const char *next;
 	const char *end;
+	int version;
 } FrameReader;
 
-extern FrameReader FrameOpen(bytea *frame);
+extern FrameReader FrameOpen(bytea *frame, int newest);
 extern void FrameClose(FrameReader *reader);
 extern const char *FrameBytes(FrameReader *reader, size_t len);
 extern uint32 FrameUint32(FrameReader *reader);

@@ -47,8 +47,12 @@ SELECT request, sqlstate, "position", last_position, global_position, last_globa
     pg_temp.req('batch', pg_temp.part('s-1', -1, pg_temp.msg(pg_temp.id(1), 'T', '{"n": 1}'), pg_temp.msg(pg_temp.id(2), 'T', '{}', '{"m": 1}'))),
     pg_temp.req('batch', pg_temp.part('s-1', 1, pg_temp.msg(pg_temp.id(4), 'T', '{}')))));
 
+-- Version 2: ids that are new. One that is not is a unique violation, and nothing is stored.
+SELECT request, sqlstate, "position" FROM millrace.append_batch(set_byte(pg_temp.batch(pg_temp.req('batch', pg_temp.part('v-1', NULL, pg_temp.msg(pg_temp.id(30), 'T', '{}'))), pg_temp.req('batch', pg_temp.part('v-1', 0, pg_temp.msg(pg_temp.id(31), 'T', '{}')))), 0, 2));
+SELECT pg_temp.try(set_byte(pg_temp.batch(pg_temp.req('batch', pg_temp.part('v-1', NULL, pg_temp.msg(pg_temp.id(32), 'T', '{}'))), pg_temp.req('batch', pg_temp.part('v-1', NULL, pg_temp.msg(pg_temp.id(31), 'T', '{}')))), 0, 2));
+SELECT count(*) FROM millrace.read_category('v');
 -- What fails as a whole.
-SELECT pg_temp.try(''), pg_temp.try('\x02'), pg_temp.try('\x0100000000'), pg_temp.try('\x01ffffffff');
+SELECT pg_temp.try(''), pg_temp.try('\x03'), pg_temp.try('\x0100000000'), pg_temp.try('\x01ffffffff');
 SELECT DISTINCT pg_temp.try(substr(b, 1, n)) FROM (SELECT pg_temp.batch(pg_temp.req('batch', pg_temp.part('t-1', NULL, pg_temp.msg(pg_temp.id(20), 'T', '{}')))) AS b) f, generate_series(1, octet_length(b) - 1) n ORDER BY 1;
 SELECT pg_temp.try(pg_temp.batch(pg_temp.req('batch', pg_temp.part('t-1', NULL, pg_temp.msg(pg_temp.id(20), 'T', '{}')))) || '\x00');
 SELECT pg_temp.try(pg_temp.batch(pg_temp.req('batch', pg_temp.part('', NULL, pg_temp.msg(pg_temp.id(20), 'T', '{}')))));
