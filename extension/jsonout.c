@@ -10,6 +10,10 @@
  */
 #include "postgres.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
@@ -42,24 +46,43 @@ TextEnd(StringInfo out)
 #define EVERY_BYTE(b) (UINT64CONST(0x0101010101010101) * (b))
 #define HAS_ZERO_BYTE(w) (((w)-EVERY_BYTE(0x01)) & ~(w)&EVERY_BYTE(0x80))
 
-/* Returns how many bytes from the start need no escape: looks at eight at a time. */
+/* Says whether one of eight bytes needs an escape: below a blank, a quote or a backslash. */
+static inline bool
+WordNeedsEscape(const char *bytes)
+{
+	uint64 word;
+
+	memcpy(&word, bytes, sizeof(word));
+	return (((word - EVERY_BYTE(0x20)) & ~word & EVERY_BYTE(0x80)) | HAS_ZERO_BYTE(word ^ EVERY_BYTE('"')) |
+			HAS_ZERO_BYTE(word ^ EVERY_BYTE('\\'))) != 0;
+}
+
+#ifdef __SSE2__
+/* The same of sixteen.  The least of a byte and 0x1F is the byte itself for those below a blank. */
+static inline bool
+VectorNeedsEscape(const char *bytes)
+{
+	__m128i vector = _mm_loadu_si128((const __m128i *)bytes);
+	__m128i special = _mm_cmpeq_epi8(_mm_min_epu8(vector, _mm_set1_epi8(0x1F)), vector);
+
+	special = _mm_or_si128(special, _mm_cmpeq_epi8(vector, _mm_set1_epi8('"')));
+	special = _mm_or_si128(special, _mm_cmpeq_epi8(vector, _mm_set1_epi8('\\')));
+	return _mm_movemask_epi8(special) != 0;
+}
+#endif
+
+/* Returns how many bytes from the start need no escape. */
 static size_t
 PlainLength(const char *bytes, size_t len)
 {
 	size_t done = 0;
 
-	while (len - done >= sizeof(uint64))
-	{
-		uint64 word;
-		uint64 special;
-
-		memcpy(&word, bytes + done, sizeof(word));
-		special = (word - EVERY_BYTE(0x20)) & ~word & EVERY_BYTE(0x80); /* below a blank */
-		special |= HAS_ZERO_BYTE(word ^ EVERY_BYTE('"')) | HAS_ZERO_BYTE(word ^ EVERY_BYTE('\\'));
-		if (special)
-			break;
+#ifdef __SSE2__
+	while (len - done >= sizeof(__m128i) && !VectorNeedsEscape(bytes + done))
+		done += sizeof(__m128i);
+#endif
+	while (len - done >= sizeof(uint64) && !WordNeedsEscape(bytes + done))
 		done += sizeof(uint64);
-	}
 	while (done < len && (unsigned char)bytes[done] >= 0x20 && bytes[done] != '"' && bytes[done] != '\\')
 		done++;
 	return done;

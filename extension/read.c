@@ -2,7 +2,7 @@
  * read.c: reading messages, and the prefix rule.
  *
  * A stream is read with the caller's snapshot and no more: the stream lock is held to commit, so positions commit in
- * order.  Global positions don't: they are drawn before commit, and a reader that remembers the last one it saw could
+ * order.  (With a bound the prefix rule holds here, too: whoever reads up to a bound goes on elsewhere behind it.)  Global positions don't: they are drawn before commit, and a reader that remembers the last one it saw could
  * step over one that commits later.  The prefix rule prevents it:
  *
  *   - insert.c puts index entries in in the order of their global positions, so when entry g is in the index,
@@ -175,7 +175,7 @@ BeginRead(Store *store, const ReadRequest *request, Snapshot snapshot)
 	switch (request->kind)
 	{
 		case READ_STREAM:
-			scan = StoreBeginScan(store, INDEX_STREAM, snapshot, 2);
+			scan = StoreBeginScan(store, INDEX_STREAM, request->below > 0 ? SnapshotAny : snapshot, 2);
 			break;
 		case READ_CATEGORY:
 			scan = StoreBeginScan(store, INDEX_CATEGORY, SnapshotAny, 2);
@@ -221,7 +221,7 @@ ReadRows(StoreScan *scan, Snapshot snapshot, const ReadRequest *request, Message
 {
 	MemoryContext row_context =
 		AllocSetContextCreate(CurrentMemoryContext, "millrace row", ALLOCSET_DEFAULT_SIZES);
-	bool prefix = request->kind != READ_STREAM;
+	bool prefix = request->kind != READ_STREAM || request->below > 0;
 	bool more = true;
 
 	while (more && StoreScanNext(scan, ForwardScanDirection))
@@ -273,7 +273,8 @@ ReadMessages(Store *store, const ReadRequest *request, MessageSink sink, void *a
 
 /*
  * Returns one more than the highest global position in the index, whether it is committed or not; 1 when there
- * is none.  What is appended from now on gets at least that.
+ * is none.  What is appended from now on gets at least that, and what is below it is in every index: an insertion that is
+ * under way is waited for (not its commit), because its rows may be in this index and not yet in the others.
  */
 int64
 ReadHead(Store *store)
@@ -281,9 +282,11 @@ ReadHead(Store *store)
 	StoreScan *scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, SnapshotAny, 0);
 	int64 head = 1;
 
+	StoreLockAppends(store);
 	StoreRescan(scan, NULL, 0);
 	if (StoreScanNext(scan, BackwardScanDirection))
 		head = SlotGlobalPosition(scan->slot) + 1;
+	StoreUnlockAppends(store);
 	StoreEndScan(scan);
 	return head;
 }
