@@ -174,12 +174,14 @@ COMMENT ON FUNCTION millrace.namespace_token_hash(text) IS 'no row: no such name
 CREATE FUNCTION millrace.estimate_messages(schema text) RETURNS bigint
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    messages regclass := to_regclass(format('%I.messages', schema));
+    messages regclass;
     pages bigint;
     estimate bigint;
 BEGIN
-    IF messages IS NULL OR NOT has_schema_privilege(schema, 'USAGE')
-        OR NOT has_table_privilege(messages, 'SELECT') THEN
+    SELECT c.oid INTO messages FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = estimate_messages.schema AND c.relname = 'messages'
+            AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT');
+    IF messages IS NULL THEN
         RETURN NULL;
     END IF;
     pages := pg_relation_size(messages) / current_setting('block_size')::bigint;
@@ -341,37 +343,37 @@ CREATE FUNCTION millrace.json_list_streams(namespace text, prefix text, max_rows
 
 CREATE FUNCTION millrace.json_list_categories(namespace text) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(json_agg(json_build_object('category', category, 'streamCount', stream_count,
-                                               'messageCount', message_count)), '[]')::text
+    SELECT '[' || coalesce(string_agg(format('{"category":%s,"streamCount":%s,"messageCount":%s}',
+                                             to_json(category), stream_count, message_count), ','), '') || ']'
     FROM millrace.count_categories(namespace)
 $$;
 
 CREATE FUNCTION millrace.json_list_namespaces() RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(json_agg(json_build_object('namespace', name, 'description', coalesce(description, ''),
-                                               'createdAt', millrace.json_time(created_at),
-                                               'messageCount', coalesce(message_count, 0))), '[]')::text
+    SELECT '[' || coalesce(string_agg(format('{"namespace":%s,"description":%s,"createdAt":"%s","messageCount":%s}',
+                                             to_json(name), to_json(coalesce(description, '')),
+                                             millrace.json_time(created_at), coalesce(message_count, 0)), ','), '') || ']'
     FROM millrace.list_namespaces()
 $$;
 
 CREATE FUNCTION millrace.json_describe_namespace(name text) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT json_build_object('namespace', namespace, 'description', coalesce(description, ''),
-                             'createdAt', millrace.json_time(created_at), 'messageCount', message_count,
-                             'streamCount', stream_count, 'lastActivity', millrace.json_time(last_activity))::text
+    SELECT format('{"namespace":%s,"description":%s,"createdAt":"%s","messageCount":%s,"streamCount":%s,"lastActivity":%s}',
+                  to_json(namespace), to_json(coalesce(description, '')), millrace.json_time(created_at), message_count,
+                  stream_count, coalesce('"' || millrace.json_time(last_activity) || '"', 'null'))
     FROM millrace.describe_namespace(name)
 $$;
 
 CREATE FUNCTION millrace.json_create_namespace(name text, description text, token_hash text, metadata jsonb)
     RETURNS text LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-    SELECT json_build_object('namespace', name, 'createdAt', millrace.json_time(
-        millrace.create_namespace(name, description, token_hash, metadata)))::text
+    SELECT format('{"namespace":%s,"createdAt":"%s"}', to_json(name),
+                  millrace.json_time(millrace.create_namespace(name, description, token_hash, metadata)))
 $$;
 
 CREATE FUNCTION millrace.json_drop_namespace(name text) RETURNS text
     LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-    SELECT json_build_object('namespace', name, 'deletedAt', millrace.json_time(clock_timestamp()),
-                             'messagesDeleted', deleted)::text
+    SELECT format('{"namespace":%s,"deletedAt":"%s","messagesDeleted":%s}', to_json(name),
+                  millrace.json_time(clock_timestamp()), deleted)
     FROM millrace.drop_namespace(name) AS deleted
 $$;
 

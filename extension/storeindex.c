@@ -10,7 +10,6 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_index.h"
 #include "fmgr.h"
-#include "nodes/nodeFuncs.h"
 #include "nodes/primnodes.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
@@ -23,6 +22,15 @@ HasColumns(Form_pg_index form, AttrNumber first, AttrNumber second)
 {
 	return form->indnkeyatts == (second ? 2 : 1) && form->indkey.values[0] == first &&
 		   (!second || form->indkey.values[1] == second);
+}
+
+/* What a cast without a function is made from; an index's own cast is implicit, the same index's after pg_restore is not. */
+static Node *
+StripRelabels(Node *node)
+{
+	while (IsA(node, RelabelType))
+		node = (Node *)((RelabelType *)node)->arg;
+	return node;
 }
 
 /* Says whether the index's first column is millrace.category(stream_name): our C function, under any name. */
@@ -39,10 +47,10 @@ IsOnCategory(Relation index)
 		form->indkey.values[1] != COLUMN_GLOBAL_POSITION)
 		return false;
 	expressions = RelationGetIndexExpressions(index);
-	call = (FuncExpr *)strip_implicit_coercions((Node *)linitial(expressions));
+	call = (FuncExpr *)StripRelabels((Node *)linitial(expressions));
 	if (!IsA(call, FuncExpr) || list_length(call->args) != 1)
 		return false;
-	argument = strip_implicit_coercions((Node *)linitial(call->args));
+	argument = StripRelabels((Node *)linitial(call->args));
 	if (!IsA(argument, Var) || ((Var *)argument)->varattno != COLUMN_STREAM_NAME)
 		return false;
 	fmgr_info(call->funcid, &function);

@@ -6,6 +6,7 @@ SELECT millrace.create_namespace('rights') IS NOT NULL AS created;
 SELECT millrace.set_namespace_token('rights', 'secret');
 SET millrace.namespace = 'rights';
 SELECT "position" FROM millrace.append('s-1', 'T', '{}');
+SELECT millrace.create_namespace('closed') IS NOT NULL AS created;
 CREATE ROLE regress_millrace_user;
 SET ROLE regress_millrace_user;
 SELECT "position" FROM millrace.read_stream('s-1');
@@ -28,7 +29,7 @@ SELECT * FROM millrace.namespace_token_hash('rights');
 SELECT millrace.set_namespace_token('rights', 'mine');
 SELECT millrace.drop_namespace('rights');
 SELECT millrace.create_namespace('mine');
-SELECT name, message_count FROM millrace.list_namespaces() WHERE name = 'rights';
+SELECT name, message_count FROM millrace.list_namespaces() WHERE name IN ('rights', 'closed');
 RESET ROLE;
 -- Row security is refused where it would apply, not silently passed by.
 ALTER TABLE millrace_rights.messages ENABLE ROW LEVEL SECURITY;
@@ -40,6 +41,6 @@ RESET ROLE;
 -- Parallel workers don't append.
 SELECT proparallel, count(*) FROM pg_proc WHERE pronamespace = 'millrace'::regnamespace AND proname LIKE 'append%' GROUP BY 1;
 RESET millrace.namespace;
-SELECT millrace.drop_namespace('rights');
+SELECT millrace.drop_namespace('rights'), millrace.drop_namespace('closed');
 DROP OWNED BY regress_millrace_user;
 DROP ROLE regress_millrace_user;

@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SAN = bool(os.environ.get("SAN"))
 PG_CONFIG = os.environ.get("PG_CONFIG", "pg_config")
+DOCUMENTS = ["README.md", "extension/README.md", "sidecar/README.md"]  # test/docs runs their examples
 
 
 class Counts:
@@ -169,7 +170,7 @@ def unit_tests(counts):
 
 
 def pytest(counts, temp, title, arguments, as_root=False):
-    """Runs pytest on a copy of the tests and the program, in a folder that every user reaches."""
+    """Runs pytest on a copy of the tests, the program and the documents, in a folder that every user reaches."""
     heading(title)
     folder = temp / ("root" if as_root else "pytest")
     folder.mkdir()
@@ -178,6 +179,9 @@ def pytest(counts, temp, title, arguments, as_root=False):
     for part in sorted({path.parent for path in (ROOT / "test").glob("*/test_*.py")}):
         shutil.copytree(part, folder / part.name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "sidecar" / ("build-san/millrace" if SAN else "millrace"), folder / "millrace")
+    for name in DOCUMENTS:
+        (temp / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, temp / name)
     report = folder / "report.xml"
     give_away(folder)
     options = {} if as_root else unprivileged()
