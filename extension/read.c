@@ -2,8 +2,8 @@
  * read.c: reading messages, and the prefix rule.
  *
  * A stream is read with the caller's snapshot and no more: the stream lock is held to commit, so positions commit in
- * order.  (With a bound the prefix rule holds here, too: whoever reads up to a bound goes on elsewhere behind it.)  Global positions don't: they are drawn before commit, and a reader that remembers the last one it saw could
- * step over one that commits later.  The prefix rule prevents it:
+ * order.  Global positions don't: they are drawn before commit, and a reader that remembers the last one it saw could
+ * step over one that commits later.  The prefix rule prevents it, also for a stream that is read up to a global position:
  *
  *   - insert.c puts index entries in in the order of their global positions, so when entry g is in the index,
  *     every smaller one is too.
@@ -273,8 +273,8 @@ ReadMessages(Store *store, const ReadRequest *request, MessageSink sink, void *a
 
 /*
  * Returns one more than the highest global position in the index, whether it is committed or not; 1 when there
- * is none.  What is appended from now on gets at least that, and what is below it is in every index: an insertion that is
- * under way is waited for (not its commit), because its rows may be in this index and not yet in the others.
+ * is none.  What is appended from now on gets at least that, and what is below it is in every index, because entries
+ * are put into this one last (storeindex.c).
  */
 int64
 ReadHead(Store *store)
@@ -282,11 +282,9 @@ ReadHead(Store *store)
 	StoreScan *scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, SnapshotAny, 0);
 	int64 head = 1;
 
-	StoreLockAppends(store);
 	StoreRescan(scan, NULL, 0);
 	if (StoreScanNext(scan, BackwardScanDirection))
 		head = SlotGlobalPosition(scan->slot) + 1;
-	StoreUnlockAppends(store);
 	StoreEndScan(scan);
 	return head;
 }

@@ -86,6 +86,25 @@ RequireIndex(Relation heap, Store *description, StoreIndexKind kind, const char 
 						errhint("Create it; extension/README.md shows the table with its indexes.")));
 }
 
+/*
+ * Puts the index on global positions last, and so its entries: what is found in it is in every other index, too, on a
+ * standby as well.
+ */
+static void
+PutGlobalPositionLast(Store *description)
+{
+	StoreIndex *last = &description->indexes[description->nindexes - 1];
+
+	for (StoreIndex *index = description->indexes; index < last; index++)
+		if (index->kind == INDEX_GLOBAL_POSITION)
+		{
+			StoreIndex moved = *index;
+
+			*index = *last;
+			*last = moved;
+		}
+}
+
 /* Fills in the description's indexes, and *problem when the table can't be appended to because of one. */
 void
 StoreDescribeIndexes(Relation heap, Store *description, const char **problem)
@@ -118,6 +137,7 @@ StoreDescribeIndexes(Relation heap, Store *description, const char **problem)
 		index_close(index, AccessShareLock);
 	}
 	list_free(list);
+	PutGlobalPositionLast(description);
 	RequireIndex(heap, description, INDEX_GLOBAL_POSITION, "UNIQUE (global_position)");
 	RequireIndex(heap, description, INDEX_ID, "UNIQUE (id)");
 	RequireIndex(heap, description, INDEX_STREAM, "UNIQUE (stream_name, position)");
