@@ -21,7 +21,7 @@ C_FILES = $(wildcard extension/*.[ch] sidecar/*.[ch] test/unit/*.[ch] bench/*.[c
 SCRIPTS = .ci/run $(wildcard test/*.sh bench/*.sh)
 
 .DEFAULT_GOAL := all
-.PHONY: help deps all install run test installcheck bench-load format lint clean
+.PHONY: help deps all install run test installcheck bench-load bench-message-db format lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -55,6 +55,11 @@ bench-load: ## the load of DESIGN.md: make bench-load [DURATION=30] [ARGS='--wor
 	@$(MAKE) --no-print-directory install >&2
 	@$(MAKE) --no-print-directory -C bench >&2
 	@bench/bench-load.sh --duration $(DURATION) $(ARGS)
+
+bench-message-db: ## our Message DB functions beside Message DB's own: make bench-message-db [ARGS='--rounds 5']
+	@$(MAKE) --no-print-directory deps >&2
+	@$(MAKE) --no-print-directory install >&2
+	@$(PYTHON) bench/message_db.py $(ARGS)
 
 format: ## lay out the C files
 	clang-format -i $(C_FILES)

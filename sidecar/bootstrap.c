@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "config.h"
+#include "db.h"
 #include "log.h"
 #include "version.h"
 
@@ -74,9 +75,11 @@ static PGconn *connect_patiently(const struct config *config, const char *connin
 								 struct buf *error)
 {
 	static const struct timespec pause = {.tv_nsec = RETRY_MS * 1000000L};
-	const char *keywords[] = {"fallback_application_name", "connect_timeout", "dbname", "client_encoding",
-							  NULL};
-	const char *values[] = {"millrace", "10", conninfo, "UTF8", NULL};
+	const char *session = db_names_several_hosts(conninfo) ? "read-write" : "any";
+	const char *keywords[] = {"fallback_application_name", "connect_timeout",
+							  "target_session_attrs",	   "dbname",
+							  "client_encoding",		   NULL};
+	const char *values[] = {"millrace", "10", session, conninfo, "UTF8", NULL};
 	time_t until = time(NULL) + config->retry_window;
 
 	for (;;)
@@ -185,46 +188,55 @@ static bool ensure_extension(PGconn *pg, bool own, struct buf *error)
 	return false;
 }
 
-static bool set_token(PGconn *pg, const char *token, struct buf *error)
+/* What is known of namespace default.  It has no hash if it comes from SQL, or from a start that was cut short. */
+struct default_namespace
 {
+	bool exists;
 	char hash[TOKEN_HASH_LEN + 1];
+};
 
-	token_hash(slice_of(token), hash);
-	return run_only(pg, "set the token of namespace " DEFAULT_NAMESPACE,
-					"SELECT millrace.set_namespace_token($1::text, $2::text)", DEFAULT_NAMESPACE, hash,
-					error);
-}
-
-/* Whether namespace default exists, and with a token; one without comes from SQL or from a start that was cut short. */
-static bool read_namespace(PGconn *pg, bool *exists, bool *has_token, struct buf *error)
+static bool read_namespace(PGconn *pg, struct default_namespace *known, struct buf *error)
 {
 	PGresult *result = run(pg, "look for namespace " DEFAULT_NAMESPACE,
 						   "SELECT millrace.namespace_token_hash($1::text)", DEFAULT_NAMESPACE, NULL, error);
 
 	if (result == NULL)
 		return false;
-	*exists = PQntuples(result) > 0;
-	*has_token = *exists && !PQgetisnull(result, 0, 0) && PQgetlength(result, 0, 0) > 0;
+	known->exists = PQntuples(result) > 0;
+	snprintf(known->hash, sizeof(known->hash), "%s", known->exists ? PQgetvalue(result, 0, 0) : "");
 	PQclear(result);
 	return true;
+}
+
+/* Writes only what is not so already: the server may be a standby. */
+static bool set_token(PGconn *pg, const struct default_namespace *known, const char *token, struct buf *error)
+{
+	char hash[TOKEN_HASH_LEN + 1];
+
+	token_hash(slice_of(token), hash);
+	return strcmp(hash, known->hash) == 0 ||
+		   run_only(pg, "set the token of namespace " DEFAULT_NAMESPACE,
+					"SELECT millrace.set_namespace_token($1::text, $2::text)", DEFAULT_NAMESPACE, hash,
+					error);
 }
 
 static bool ensure_namespace(PGconn *pg, struct bootstrap *bootstrap, const struct config *config,
 							 struct buf *error)
 {
-	bool exists, has_token;
+	struct default_namespace known;
 
-	if (!read_namespace(pg, &exists, &has_token, error))
+	if (!read_namespace(pg, &known, error))
 		return false;
-	if (!exists && !run_only(pg, "create namespace " DEFAULT_NAMESPACE,
-							 "SELECT millrace.ensure_namespace($1::text)", DEFAULT_NAMESPACE, NULL, error))
+	if (!known.exists &&
+		!run_only(pg, "create namespace " DEFAULT_NAMESPACE, "SELECT millrace.ensure_namespace($1::text)",
+				  DEFAULT_NAMESPACE, NULL, error))
 		return false;
 	if (config->token != NULL)
-		return set_token(pg, config->token, error);
-	if (has_token || config->test_mode)
+		return set_token(pg, &known, config->token, error);
+	if (known.hash[0] != '\0' || config->test_mode)
 		return true;
 	token_new(slice_of(DEFAULT_NAMESPACE), bootstrap->token);
-	return set_token(pg, bootstrap->token, error);
+	return set_token(pg, &known, bootstrap->token, error);
 }
 
 bool bootstrap_run(struct bootstrap *bootstrap, const struct config *config, const char *conninfo, bool own,

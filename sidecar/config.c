@@ -1,5 +1,5 @@
 /*
- * config: every setting of the program, in one table; see config.h.
+ * config: every setting of the program, in one table a command; see config.h.
  *
  * A row of the table is a flag (--name), an environment variable (MILLRACE_NAME, upper case,
  * dashes as underscores), a default, a range, and a line of help.  Values stay what they came
@@ -25,6 +25,8 @@
 #define GIB (1024 * MIB)
 
 #define NAME_MAX_LEN 32
+#define HELP_COLUMN 31 /* where explanations begin in --help */
+#define HELP_WIDTH 100
 
 enum setting_type
 {
@@ -46,6 +48,17 @@ struct setting
 	const char *words; /* SETTING_TEXT: what is allowed, between bars ("|a|b|"); NULL = anything */
 	const char *value; /* what --help calls it */
 	const char *help;
+	bool flag_only; /* no environment variable: too dangerous to be left lying about */
+};
+
+struct command
+{
+	const char *name;
+	enum config_command number;
+	const struct setting *settings;
+	size_t nsettings;
+	const char *summary; /* one line, for `millrace help` */
+	const char *usage, *description, *notes;
 };
 
 #define NUMBER(field, kind, standard, low, high)                                                             \
@@ -54,7 +67,7 @@ struct setting
 #define TEXT(field, standard)                                                                                \
 	.type = SETTING_TEXT, .offset = offsetof(struct config, field), .text = (standard)
 
-static const struct setting settings[] = {
+static const struct setting serve_settings[] = {
 	{"port", "Listening", NUMBER(port, NUMBER, 8080, 0, 65535), .value = "N",
 	 .help = "TCP port of the HTTP API; 0 takes a free one"},
 	{"listen", "Listening", TEXT(listen, NULL), .value = "ADDRESS",
@@ -77,7 +90,8 @@ static const struct setting settings[] = {
 	 .help = "a private PostgreSQL in a temporary folder, nothing durable, no authentication; never for real "
 			 "data"},
 	{"read-connections", "Database", NUMBER(read_connections, NUMBER, 2, 1, 64), .value = "N",
-	 .help = "connections for reads, a worker (three more are for appends and namespace calls)"},
+	 .help =
+		 "connections for reads, a worker (five more are for appends, namespace calls, import and export)"},
 	{"retry-window", "Database", NUMBER(retry_window, SECONDS, 30, 0, 3600), .value = "SECONDS",
 	 .help = "how long a request may wait for a lost database before it fails"},
 
@@ -111,7 +125,133 @@ static const struct setting settings[] = {
 	 .help = "at SIGTERM, how long requests in flight may take to finish"},
 };
 
-#define NSETTINGS (sizeof(settings) / sizeof(settings[0]))
+#define SERVER_SETTINGS                                                                                      \
+	{"url", "Server", TEXT(url, "http://localhost:8080"), .value = "URL",                                    \
+	 .help = "where the server is; plain http only"},                                                        \
+	{                                                                                                        \
+		"token", "Server", TEXT(token, NULL),                                                                \
+			.value = "TOKEN",                                                                                \
+			.help = "the namespace's token; better as MILLRACE_TOKEN, which other users can't see"           \
+	}
+
+static const struct setting export_settings[] = {
+	SERVER_SETTINGS,
+
+	{"categories", "What", TEXT(categories, NULL), .value = "A,B",
+	 .help = "only messages of these categories (default: all)"},
+	{"since", "What", TEXT(since, NULL), .value = "TIME",
+	 .help = "only messages of that time and later, as 2025-01-31T12:00:00Z or 2025-01-31"},
+	{"until", "What", TEXT(until, NULL), .value = "TIME", .help = "only messages before that time"},
+
+	{"output", "Where to", TEXT(output, "-"), .value = "FILE",
+	 .help = "written whole or not at all; - is the standard output"},
+	{"gzip", "Where to", .type = SETTING_SWITCH, .offset = offsetof(struct config, gzip),
+	 .help = "compress, on the server already"},
+};
+
+static const struct setting import_settings[] = {
+	SERVER_SETTINGS,
+
+	{"input", "What", TEXT(input, "-"), .value = "FILE", .help = "the export; - is the standard input"},
+	{"gzip", "What", .type = SETTING_SWITCH, .offset = offsetof(struct config, gzip),
+	 .help = "the file is compressed with gzip"},
+
+	{"force", "Where to", .type = SETTING_SWITCH, .offset = offsetof(struct config, force),
+	 .help = "delete every message of the namespace first; asks before it does", .flag_only = true},
+	{"yes", "Where to", .type = SETTING_SWITCH, .offset = offsetof(struct config, yes), .help = "do not ask",
+	 .flag_only = true},
+};
+
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+#define EXIT_STATUS                                                                                          \
+	"\n"                                                                                                     \
+	"Every flag but --force and --yes is also an environment variable: --url is MILLRACE_URL. Flags beat\n"  \
+	"the environment, the environment beats defaults.\n"                                                     \
+	"\n"                                                                                                     \
+	"Progress is shown on stderr when that is a terminal.\n"                                                 \
+	"\n"                                                                                                     \
+	"Exit status:\n"                                                                                         \
+	"  0 all of it was done; 1 it failed: stderr says why; 2 wrong usage\n"                                  \
+	"\n"                                                                                                     \
+	"Examples:\n"
+
+static const struct command commands[] = {
+	{
+		.name = "serve",
+		.number = COMMAND_SERVE,
+		.settings = serve_settings,
+		.nsettings = LENGTH(serve_settings),
+		.summary = "run the server",
+		.usage = "millrace serve [--name value | --name=value]...",
+		.description =
+			"`millrace serve` alone is a whole server: it runs a private PostgreSQL in ./millrace-data,\n"
+			"listens on port 8080, and at its first start prints the token of namespace default.\n",
+		.notes = "\n"
+				 "Bytes may end in k, M or G. Every flag is also an environment variable: --log-level is\n"
+				 "MILLRACE_LOG_LEVEL. Flags beat the environment, the environment beats defaults.\n"
+				 "\n"
+				 "Signals:\n"
+				 "  SIGTERM, SIGINT              stop accepting, finish what is in flight, exit; a second "
+				 "one exits "
+				 "at once\n"
+				 "\n"
+				 "Exit status:\n"
+				 "  0 stopped as asked; 1 could not start, or failed; 2 wrong usage\n"
+				 "\n"
+				 "Examples:\n"
+				 "  millrace serve --data-dir /var/lib/millrace\n"
+				 "  millrace serve --database 'host=db1,db2 dbname=events user=millrace'\n"
+				 "  millrace serve --test-mode --port 0\n",
+	},
+	{
+		.name = "export",
+		.number = COMMAND_EXPORT,
+		.settings = export_settings,
+		.nsettings = LENGTH(export_settings),
+		.summary = "write the messages of a namespace to a file",
+		.usage =
+			"millrace export [--url URL] [--token TOKEN] [--categories A,B] [--since TIME] [--until TIME]\n"
+			"                  [--gzip] [--output FILE]",
+		.description = "Writes the messages of the token's namespace as NDJSON, one object a line, in the "
+					   "order of their\n"
+					   "global positions:\n"
+					   "\n"
+					   "  "
+					   "{\"id\":...,\"stream\":...,\"type\":...,\"pos\":...,\"gpos\":...,\"data\":...,"
+					   "\"meta\":...,\"time\":...}\n"
+					   "\n"
+					   "The file appears under its name when all of it is there and safe on disk; on any "
+					   "failure, and when\n"
+					   "interrupted, nothing is left behind.\n",
+		.notes = EXIT_STATUS
+		"  millrace export --output orders.ndjson --categories order,invoice\n"
+		"  millrace export --gzip --output backup.ndjson.gz --url http://events.internal:8080\n"
+		"  millrace export --since 2025-01-01 | jq -r .type | sort | uniq -c\n",
+	},
+	{
+		.name = "import",
+		.number = COMMAND_IMPORT,
+		.settings = import_settings,
+		.nsettings = LENGTH(import_settings),
+		.summary = "store the messages of such a file in a namespace",
+		.usage = "millrace import [--url URL] [--token TOKEN] [--input FILE] [--gzip] [--force [--yes]]",
+		.description = "Stores what `millrace export` wrote in the token's namespace: ids, positions, global "
+					   "positions and\n"
+					   "times stay exactly what they are, and must not be taken yet. New messages then get "
+					   "global positions\n"
+					   "above all of them.\n"
+					   "\n"
+					   "A thousand messages are one transaction. At the first line that cannot be stored the "
+					   "import stops\n"
+					   "and names it; the thousands before it stay stored.\n",
+		.notes = EXIT_STATUS
+		"  millrace import --input orders.ndjson\n"
+		"  millrace import --gzip --input backup.ndjson.gz --force --yes\n"
+		"  millrace export --url http://old:8080 --token \"$OLD\" | millrace import --token \"$NEW\"\n",
+	},
+};
+
+#define NCOMMANDS LENGTH(commands)
 
 /* "admin-listen" -> "MILLRACE_ADMIN_LISTEN" */
 static void environment_name(const char *name, char *out)
@@ -143,65 +283,77 @@ static void format_number(const struct setting *setting, int64_t number, char *o
 		snprintf(out, size, "%" PRId64, number);
 }
 
-static void help_setting(FILE *out, const struct setting *setting)
+/* Prints text in the column of explanations, broken at blanks. */
+static void print_wrapped(FILE *out, const char *text)
 {
-	char flag[2 * NAME_MAX_LEN];
-	char standard[32] = "";
+	int column = HELP_COLUMN;
 
-	snprintf(flag, sizeof(flag), "--%s%s%s", setting->name, setting->value ? " " : "",
-			 setting->value ? setting->value : "");
-	fprintf(out, "  %-28s %s", flag, setting->help);
-	if (setting->type == SETTING_TEXT)
+	while (*text != '\0')
 	{
-		if (setting->text != NULL && setting->text[0] != '\0')
-			fprintf(out, " (default: %s)", setting->text);
-	}
-	else if (setting->type != SETTING_SWITCH)
-	{
-		format_number(setting, setting->number, standard, sizeof(standard));
-		fprintf(out, " (default: %s)", standard);
+		int len = (int)strcspn(text, " ");
+
+		if (column > HELP_COLUMN && column + len >= HELP_WIDTH)
+		{
+			fprintf(out, "\n%*s", HELP_COLUMN, "");
+			column = HELP_COLUMN;
+		}
+		column += fprintf(out, "%s%.*s", column > HELP_COLUMN ? " " : "", len, text);
+		text += len + (text[len] == ' ');
 	}
 	fputc('\n', out);
 }
 
-void config_help(FILE *out)
+static void help_setting(FILE *out, const struct setting *setting)
+{
+	char flag[2 * NAME_MAX_LEN];
+	char standard[32] = "";
+	char text[500];
+	const char *value = standard;
+
+	snprintf(flag, sizeof(flag), "--%s%s%s", setting->name, setting->value ? " " : "",
+			 setting->value ? setting->value : "");
+	if (setting->type == SETTING_TEXT && setting->text != NULL)
+		value = setting->text;
+	else if (setting->type != SETTING_TEXT && setting->type != SETTING_SWITCH)
+		format_number(setting, setting->number, standard, sizeof(standard));
+	snprintf(text, sizeof(text), value[0] != '\0' ? "%s (default: %s)" : "%s", setting->help, value);
+	fprintf(out, "  %-*s", HELP_COLUMN - 2, flag);
+	print_wrapped(out, text);
+}
+
+static void help_command(FILE *out, const struct command *command)
 {
 	const char *subject = "";
 
-	fputs("millrace: an event and message store inside PostgreSQL, served as JSON-RPC over HTTP\n"
-		  "\n"
-		  "Usage:\n"
-		  "  millrace serve [--name value | --name=value]...\n"
-		  "  millrace version\n"
-		  "  millrace help\n"
-		  "\n"
-		  "`millrace serve` alone is a whole server: it runs a private PostgreSQL in ./millrace-data,\n"
-		  "listens on port 8080, and at its first start prints the token of namespace default.\n",
-		  out);
-	for (size_t i = 0; i < NSETTINGS; i++)
+	fprintf(out, "millrace %s: %s\n\nUsage:\n  %s\n\n%s", command->name, command->summary, command->usage,
+			command->description);
+	for (size_t i = 0; i < command->nsettings; i++)
 	{
-		if (strcmp(subject, settings[i].subject) != 0)
+		const struct setting *setting = &command->settings[i];
+
+		if (strcmp(subject, setting->subject) != 0)
 		{
-			subject = settings[i].subject;
+			subject = setting->subject;
 			fprintf(out, "\n%s:\n", subject);
 		}
-		help_setting(out, &settings[i]);
+		help_setting(out, setting);
 	}
+	fputs(command->notes, out);
+}
+
+static void help(FILE *out)
+{
+	fputs("millrace: an event and message store inside PostgreSQL, served as JSON-RPC over HTTP\n"
+		  "\n"
+		  "Usage:\n",
+		  out);
+	for (size_t i = 0; i < NCOMMANDS; i++)
+		fprintf(out, "  millrace %-18s %s\n", commands[i].name, commands[i].summary);
+	fprintf(out, "  millrace %-18s %s\n  millrace %-18s %s\n", "version", "print the version",
+			"help [COMMAND]", "this, or all about a command");
 	fputs("\n"
-		  "Bytes may end in k, M or G. Every flag is also an environment variable: --log-level is\n"
-		  "MILLRACE_LOG_LEVEL. Flags beat the environment, the environment beats defaults.\n"
-		  "\n"
-		  "Signals:\n"
-		  "  SIGTERM, SIGINT              stop accepting, finish what is in flight, exit; a second one exits "
-		  "at once\n"
-		  "\n"
-		  "Exit status:\n"
-		  "  0 stopped as asked; 1 could not start, or failed; 2 wrong usage\n"
-		  "\n"
-		  "Examples:\n"
-		  "  millrace serve --data-dir /var/lib/millrace\n"
-		  "  millrace serve --database 'host=db1,db2 dbname=events user=millrace'\n"
-		  "  millrace serve --test-mode --port 0\n",
+		  "`millrace serve` alone is a whole server: it runs a private PostgreSQL in ./millrace-data,\n"
+		  "listens on port 8080, and at its first start prints the token of namespace default.\n",
 		  out);
 }
 
@@ -300,13 +452,13 @@ static bool set(struct config *config, const struct setting *setting, const char
 	return false;
 }
 
-static bool set_defaults_and_environment(struct config *config)
+static bool set_defaults_and_environment(struct config *config, const struct command *command)
 {
 	char variable[NAME_MAX_LEN + 16];
 
-	for (size_t i = 0; i < NSETTINGS; i++)
+	for (size_t i = 0; i < command->nsettings; i++)
 	{
-		const struct setting *setting = &settings[i];
+		const struct setting *setting = &command->settings[i];
 		char *field = (char *)config + setting->offset;
 		const char *text;
 
@@ -317,7 +469,7 @@ static bool set_defaults_and_environment(struct config *config)
 		else
 			*(int64_t *)field = setting->number;
 		environment_name(setting->name, variable);
-		text = getenv(variable);
+		text = setting->flag_only ? NULL : getenv(variable);
 		if (text != NULL && !set(config, setting, variable, text))
 			return false;
 	}
@@ -354,50 +506,52 @@ static unsigned distance(const char *a, size_t alen, const char *b)
 	return row[blen];
 }
 
-static void complain_unknown(const char *name, size_t len)
+static void complain_unknown(const struct command *command, const char *name, size_t len)
 {
 	const char *nearest = NULL;
 	unsigned best = 3;
 
-	for (size_t i = 0; i < NSETTINGS; i++)
+	for (size_t i = 0; i < command->nsettings; i++)
 	{
-		unsigned d = distance(name, len, settings[i].name);
+		unsigned d = distance(name, len, command->settings[i].name);
 
 		if (d < best)
 		{
 			best = d;
-			nearest = settings[i].name;
+			nearest = command->settings[i].name;
 		}
 	}
 	fprintf(stderr, "millrace: there is no flag --%.*s", (int)len, name);
 	if (nearest != NULL)
 		fprintf(stderr, "; did you mean --%s?\n", nearest);
 	else
-		fputs("; `millrace help` lists them all\n", stderr);
+		fprintf(stderr, "; `millrace help %s` lists them all\n", command->name);
 }
 
-static const struct setting *find_setting(const char *name, size_t len)
+static const struct setting *find_setting(const struct command *command, const char *name, size_t len)
 {
-	for (size_t i = 0; i < NSETTINGS; i++)
+	for (size_t i = 0; i < command->nsettings; i++)
 	{
-		if (strlen(settings[i].name) == len && memcmp(settings[i].name, name, len) == 0)
-			return &settings[i];
+		const struct setting *setting = &command->settings[i];
+
+		if (strlen(setting->name) == len && memcmp(setting->name, name, len) == 0)
+			return setting;
 	}
 	return NULL;
 }
 
 /* Takes the flag at argv[*at] and its value; false when something is wrong (printed). */
-static bool take_flag(struct config *config, int argc, char **argv, int *at)
+static bool take_flag(struct config *config, const struct command *command, int argc, char **argv, int *at)
 {
 	const char *name = argv[*at] + 2;
 	size_t len = strcspn(name, "=");
 	const char *value = name[len] == '=' ? name + len + 1 : NULL;
-	const struct setting *setting = find_setting(name, len);
+	const struct setting *setting = find_setting(command, name, len);
 	char source[NAME_MAX_LEN + 4];
 
 	if (setting == NULL)
 	{
-		complain_unknown(name, len);
+		complain_unknown(command, name, len);
 		return false;
 	}
 	if (value == NULL && setting->type == SETTING_SWITCH)
@@ -414,15 +568,16 @@ static bool take_flag(struct config *config, int argc, char **argv, int *at)
 	return set(config, setting, source, value);
 }
 
-static int parse_serve(struct config *config, int argc, char **argv)
+static int parse_command(struct config *config, const struct command *command, int argc, char **argv)
 {
-	if (!set_defaults_and_environment(config))
+	config->command = command->number;
+	if (!set_defaults_and_environment(config, command))
 		return 2;
 	for (int at = 2; at < argc; at++)
 	{
 		if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0)
 		{
-			config_help(stdout);
+			help_command(stdout, command);
 			return 0;
 		}
 		if (strncmp(argv[at], "--", 2) != 0)
@@ -431,32 +586,57 @@ static int parse_serve(struct config *config, int argc, char **argv)
 					argv[at]);
 			return 2;
 		}
-		if (!take_flag(config, argc, argv, &at))
+		if (!take_flag(config, command, argc, argv, &at))
 			return 2;
 	}
 	return -1;
 }
 
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < NCOMMANDS; i++)
+	{
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	}
+	return NULL;
+}
+
+static int complain_command(const char *name)
+{
+	fprintf(stderr, "millrace: there is no command \"%s\"; `millrace help` lists them all\n", name);
+	return 2;
+}
+
+static int parse_help(int argc, char **argv)
+{
+	const struct command *command = argc > 2 ? find_command(argv[2]) : NULL;
+
+	if (command != NULL)
+		help_command(stdout, command);
+	else if (argc > 2 && strcmp(argv[2], "version") != 0 && strcmp(argv[2], "help") != 0)
+		return complain_command(argv[2]);
+	else
+		help(stdout);
+	return 0;
+}
+
 int config_parse(struct config *config, int argc, char **argv)
 {
-	const char *command = argc > 1 ? argv[1] : "";
+	const char *name = argc > 1 ? argv[1] : "";
+	const struct command *command = find_command(name);
 
-	if (strcmp(command, "serve") == 0)
-		return parse_serve(config, argc, argv);
-	if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0)
+	if (command != NULL)
+		return parse_command(config, command, argc, argv);
+	if (strcmp(name, "version") == 0 || strcmp(name, "--version") == 0)
 	{
 		puts("millrace " MILLRACE_VERSION);
 		return 0;
 	}
-	if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0)
-	{
-		config_help(stdout);
-		return 0;
-	}
-	if (command[0] == '\0')
-		config_help(stderr);
-	else
-		fprintf(stderr, "millrace: there is no command \"%s\"; try `millrace serve` or `millrace help`\n",
-				command);
+	if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+		return parse_help(argc, argv);
+	if (name[0] != '\0')
+		return complain_command(name);
+	help(stderr);
 	return 2;
 }

@@ -1,7 +1,7 @@
 /*
- * config: every setting of the program, in one table.
+ * config: every setting of the program, in one table a command.
  *
- * config.c holds the table (name, type, default, range, help text); it drives the
+ * config.c holds the tables (name, type, default, range, help text); they drive the
  * parsing of flags, of MILLRACE_* environment variables, and `--help`.
  * Flags beat environment beat defaults.
  */
@@ -12,8 +12,16 @@
 #include <stdint.h>
 #include <stdio.h>
 
+enum config_command
+{
+	COMMAND_SERVE,
+	COMMAND_EXPORT,
+	COMMAND_IMPORT,
+};
+
 struct config
 {
+	enum config_command command; /* only its settings are set */
 	/* serve */
 	int64_t port;		/* 8080; 0 = any free port */
 	const char *listen; /* address; NULL = all, IPv4 and IPv6 */
@@ -22,7 +30,7 @@ struct config
 	const char *database;  /* libpq connection string; NULL = the embedded Postgres */
 	const char *data_dir;  /* of the embedded Postgres; default ./millrace-data */
 	const char *pg_bindir; /* where initdb and postgres are; default from pg_config at build time */
-	const char *token;	   /* sets the token of namespace default */
+	const char *token;	   /* serve: sets the token of namespace default; export, import: the namespace's */
 	bool test_mode;
 	int64_t workers;		 /* 0 = one per core, at most 4 */
 	const char *log_level;	 /* debug, info, warning, error */
@@ -41,10 +49,16 @@ struct config
 	int64_t batch_bytes;	  /* in one append batch, 8 MiB (one larger request goes alone) */
 	int64_t retry_window;	  /* s, 30 */
 	int64_t drain_timeout;	  /* s, 30: at SIGTERM */
+	/* export and import */
+	const char *url;						/* of the server */
+	bool gzip;								/* the file is compressed */
+	const char *output;						/* "-" = stdout */
+	const char *input;						/* "-" = stdin */
+	const char *categories, *since, *until; /* NULL = without */
+	bool force, yes;
 };
 
 /* Fills in *config; returns an exit code: -1 go on, else exit with it (message already printed). */
 int config_parse(struct config *config, int argc, char **argv);
-void config_help(FILE *out);
 
 #endif

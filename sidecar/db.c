@@ -14,12 +14,17 @@
 #define SLOW_DEPTH 1
 #define SWEEP_MS 100
 
-uint64_t db_now_ms(void)
+uint64_t db_now_us(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+uint64_t db_now_ms(void)
+{
+	return db_now_us() / 1000;
 }
 
 void db_schedule(struct db *db)
@@ -59,6 +64,8 @@ static void sweep(struct db *db)
 	waiting = batcher_sweep(&db->patient, now) || waiting;
 	waiting = lane_sweep(&db->reads, now) || waiting;
 	waiting = lane_sweep(&db->slow, now) || waiting;
+	waiting = lane_sweep(&db->imports, now) || waiting;
+	waiting = lane_sweep(&db->exports, now) || waiting;
 	if (waiting && !event_pending(&db->sweep, EV_TIMEOUT, NULL))
 		event_add(&db->sweep, &pause);
 }
@@ -81,12 +88,13 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 	batcher_send(&db->patient);
 	lane_send(&db->reads);
 	lane_send(&db->slow);
+	lane_send(&db->imports);
+	lane_send(&db->exports);
 	if (!event_pending(&db->sweep, EV_TIMEOUT, NULL))
 		sweep(db);
 }
 
-/* True when a connection string names more than one server. */
-static bool names_several_hosts(const char *conninfo)
+bool db_names_several_hosts(const char *conninfo)
 {
 	PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
 	bool several = false;
@@ -110,14 +118,16 @@ struct db *db_new(struct event_base *base, const struct config *config, const ch
 	db->base = base;
 	db->config = config;
 	db->conninfo = strdup(conninfo);
-	db->several_hosts = names_several_hosts(conninfo);
+	db->several_hosts = db_names_several_hosts(conninfo);
 	event_assign(&db->turn, base, -1, 0, on_turn, db);
 	event_assign(&db->sweep, base, -1, 0, on_sweep, db);
 	batcher_init(&db->batcher, db, &batcher_append_user);
 	batcher_init(&db->patient, db, &batcher_patient_user);
 	if (db->conninfo == NULL ||
 		!lane_init(&db->reads, db, &lane_read_user, (unsigned)config->read_connections, READ_DEPTH) ||
-		!lane_init(&db->slow, db, &lane_slow_user, 1, SLOW_DEPTH))
+		!lane_init(&db->slow, db, &lane_slow_user, 1, SLOW_DEPTH) ||
+		!lane_init(&db->imports, db, &lane_import_user, 1, SLOW_DEPTH) ||
+		!lane_init(&db->exports, db, &lane_export_user, 1, SLOW_DEPTH))
 	{
 		db_free(db);
 		return NULL;
@@ -136,6 +146,8 @@ void db_free(struct db *db)
 	batcher_free(&db->patient);
 	lane_free(&db->reads);
 	lane_free(&db->slow);
+	lane_free(&db->imports);
+	lane_free(&db->exports);
 	event_del(&db->turn);
 	event_del(&db->sweep);
 	query_free_spares(db);
@@ -145,12 +157,14 @@ void db_free(struct db *db)
 
 unsigned db_connections(const struct db *db)
 {
+	const struct lane *lanes[] = {&db->reads, &db->slow, &db->imports, &db->exports};
 	unsigned open = (db->batcher.conn.state == CONN_READY) + (db->patient.conn.state == CONN_READY);
 
-	for (unsigned i = 0; i < db->reads.nconns; i++)
-		open += db->reads.conns[i].conn.state == CONN_READY;
-	for (unsigned i = 0; i < db->slow.nconns; i++)
-		open += db->slow.conns[i].conn.state == CONN_READY;
+	for (size_t i = 0; i < sizeof(lanes) / sizeof(lanes[0]); i++)
+	{
+		for (unsigned j = 0; j < lanes[i]->nconns; j++)
+			open += lanes[i]->conns[j].conn.state == CONN_READY;
+	}
 	return open;
 }
 

@@ -4,8 +4,8 @@
  * A worker owns one `struct db`; it is used from that worker's thread only.
  * It holds one connection for appends (batches: all appends that gather while
  * one batch is in flight go as ONE statement in one transaction), a few for
- * reads (pipeline mode, prepared statements, one sync per request), and one
- * for slow statements (namespace calls, lists), opened when first needed.
+ * reads (pipeline mode, prepared statements, one sync per request), and one each
+ * for slow statements (namespace calls, lists), imports and exports, opened when first needed.
  *
  * Every call answers through its `done` callback exactly once, later, from the
  * event loop: never from inside the call itself.  The reply and all it points to live until
@@ -14,7 +14,7 @@
  * Lost connections are opened again with a growing pause.  Appends and reads
  * that were in flight are sent again (appends carry their ids, which makes that
  * exactly-once); what has waited longer than the retry window fails with
- * DB_UNAVAILABLE.  Namespace calls that were in flight fail at once.
+ * DB_UNAVAILABLE.  Namespace calls and imports that were in flight fail at once.
  */
 #ifndef MILLRACE_DB_H
 #define MILLRACE_DB_H
@@ -70,18 +70,27 @@ struct db_append_reply
 
 typedef void (*db_append_done)(void *arg, const struct db_append_reply *reply);
 
+/* What was written between begin and end. */
+struct db_append
+{
+	unsigned nparts, nmessages;
+	bool new_ids; /* all ids were made for this request, so none can be stored yet */
+	db_append_done done;
+	void *arg;
+};
+
 /*
  * An append is written straight into the batch that is gathering:
  *
  *     struct buf *frame = db_append_begin(db);   (NULL: overloaded or unavailable, *why says which)
  *     ... write exactly one `request` of the batch format ...
- *     db_append_end(db, nparts, nmessages, done, arg);   or   db_append_abandon(db);
+ *     db_append_end(db, &append);   or   db_append_abandon(db);
  *
  * Begin and end must be called within one turn of the event loop, unnested.
  * db_append_end returns false (and abandons) when frame->failed.
  */
 struct buf *db_append_begin(struct db *db, enum db_status *why);
-bool db_append_end(struct db *db, unsigned nparts, unsigned nmessages, db_append_done done, void *arg);
+bool db_append_end(struct db *db, const struct db_append *append);
 void db_append_abandon(struct db *db);
 
 /* ---- everything else ------------------------------------------------- */
@@ -105,6 +114,14 @@ enum db_statement
 	DB_ENSURE_NAMESPACE,   /* ensure_namespace(name) -> boolean: true when this call created it */
 	DB_TOKEN_HASH, /* namespace_token_hash(name) -> text; no row when there is no such namespace, NULL when it has no token */
 	DB_SET_TOKEN, /* set_namespace_token(name, token_hash) -> void */
+	DB_EXPORT, /* json_export(namespace, position, categories, since, until, max_bytes) -> body, count, next_position; times in microseconds since 2000-01-01 UTC */
+	DB_EMPTY_NAMESPACE, /* empty_namespace(name) -> count */
+	DB_IMPORT,			/* for db_import only: import_batch(namespace, batch) */
+	DB_IMPORT_TRIAL,	/* for db_import only: the same, rolled back */
+	DB_READ_POKES, /* read_pokes(namespace, stream, category, position, below, member, size, ids, messages, max_bytes, global_position) -> body, next_position, state */
+	DB_READ_FEED,  /* read_feed(namespace, position, max_rows) -> stream, position, global_position, poke */
+	DB_READ_FEED_WHOLE, /* (namespace, position, max_rows, max_bytes) -> the same and message; ends with the one that reaches max_bytes */
+	DB_FEED_STATE,		/* (namespace) -> head, created_at, token_hash; no row: no such namespace */
 	DB_STATEMENTS
 };
 
@@ -121,7 +138,20 @@ typedef void (*db_query_done)(void *arg, struct db_reply *reply);
 bool db_query(struct db *db, enum db_statement statement, const char *const *params, db_query_done done,
 			  void *arg);
 
+/*
+ * Imports a frame: import_batch(namespace, frame) -> imported, failed_record, sqlstate, message, last_global_position.
+ * With `trial` nothing is imported: the answer is an error, DB_TRIAL_PASSED when Postgres did not refuse the frame.
+ * The frame must stay as it is until `done` is called.  It is not sent again when its connection is lost.
+ */
+#define DB_TRIAL_PASSED "22012"
+
+bool db_import(struct db *db, const char *namespace_name, const struct buf *frame, bool trial,
+			   db_query_done done, void *arg);
+
 /* ---- life ------------------------------------------------------------- */
+
+/* True when a connection string names more than one server; then only one that takes writes will do. */
+bool db_names_several_hosts(const char *conninfo);
 
 struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo);
 void db_free(struct db *db);

@@ -24,7 +24,8 @@
 #include "log.h"
 
 #define FRAME_VERSION 1
-#define FRAME_HEADER_LEN 5 /* u8 version, u32 number of requests */
+#define FRAME_VERSION_NEW_IDS 2 /* all ids are new: Postgres need not look for them */
+#define FRAME_HEADER_LEN 5		/* u8 version, u32 number of requests */
 #define MAX_SPARES 4
 #define SQLSTATE_OK "00000"
 
@@ -61,6 +62,7 @@ struct batch
 	int64_t nmessages;
 	unsigned attempts; /* connections lost under it */
 	bool single;	   /* it was refused as a whole: one request at a time */
+	bool new_ids;	   /* we made all ids, and none can have been stored yet */
 };
 
 static void append_on_ready(struct conn *conn);
@@ -95,6 +97,7 @@ static void batch_reset(struct batch *batch)
 	batch->nmessages = 0;
 	batch->attempts = 0;
 	batch->single = false;
+	batch->new_ids = true;
 }
 
 static void batch_free(struct batch *batch)
@@ -327,12 +330,29 @@ static void settle_verdicts(struct batcher *batcher, struct batch *batch, unsign
 	}
 }
 
+static bool has_sqlstate(const PGresult *result, const char *wanted)
+{
+	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+	return sqlstate != NULL && strcmp(sqlstate, wanted) == 0;
+}
+
+static bool is_lock_timeout(const PGresult *result)
+{
+	return has_sqlstate(result, "55P03");
+}
+
 static void settle_error(struct batcher *batcher, struct batch *batch, const PGresult *result)
 {
 	struct db_append_reply reply = {.status = DB_ERROR};
 
 	if (PQresultStatus(result) == PGRES_FATAL_ERROR)
+	{
 		conn_describe_error(result, &reply.error);
+		if (is_lock_timeout(result))
+			reply.error.message =
+				"another session holds the stream in an open transaction; nothing was stored";
+	}
 	else
 	{
 		reply.error =
@@ -365,13 +385,6 @@ static struct frame_request request_bytes(const struct batch *batch, unsigned at
 	return (struct frame_request){batch->frame.data + offset, request_end(batch, at) - offset};
 }
 
-static bool is_lock_timeout(const PGresult *result)
-{
-	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-
-	return sqlstate != NULL && strcmp(sqlstate, "55P03") == 0;
-}
-
 /* Copies a request into a batch of its own at the end of `patient`; false: out of memory. */
 static bool park(struct batcher *patient, const struct append *request, struct frame_request bytes)
 {
@@ -388,6 +401,7 @@ static bool park(struct batcher *patient, const struct append *request, struct f
 	batch->requests[0] = *request;
 	batch->requests[0].offset = FRAME_HEADER_LEN;
 	batch->count = 1;
+	batch->new_ids = false;
 	conn_open(&patient->conn);
 	return true;
 }
@@ -469,9 +483,8 @@ static void append_on_answer(struct conn *conn, PGresult *result)
 	if (verdicts_are_sound(result))
 	{
 		batcher->flight = NULL;
-		/* Postgres gets its next batch before the clients get their answers: both then work at once. */
 		if (!batch->single)
-			batcher_send(batcher);
+			hold_begin(&batcher->hold, count + (batcher->head ? batcher->head->count : 0));
 		settle_verdicts(batcher, batch, count, result);
 		if (batch->single)
 			finish_flight(batcher, batch);
@@ -486,6 +499,8 @@ static void append_on_answer(struct conn *conn, PGresult *result)
 	else if (conn_failure(conn, result) == FAILURE_AGAIN && !is_lock_timeout(result) &&
 			 db_now_ms() < batch->requests[batch->first].deadline)
 		log_debug("a batch of %u appends is sent again: %s", count, PQresultErrorMessage(result));
+	else if (batch->new_ids && has_sqlstate(result, "23505"))
+		batch->new_ids = false; /* one was not new after all: let Postgres look */
 	else if (count == 1)
 	{
 		batcher->flight = NULL;
@@ -496,6 +511,7 @@ static void append_on_answer(struct conn *conn, PGresult *result)
 	{
 		log_debug("a batch of %u appends is sent one by one: %s", count, PQresultErrorMessage(result));
 		batch->single = true;
+		batch->new_ids = false;
 	}
 	PQclear(result);
 	db_schedule(conn->db);
@@ -509,19 +525,24 @@ static char *write_header(struct batch *batch, unsigned nrequests)
 	char *header = batch->frame.data + batch->requests[batch->first].offset - FRAME_HEADER_LEN;
 	uint32_t number = htonl(nrequests);
 
-	header[0] = FRAME_VERSION;
+	header[0] = batch->new_ids ? FRAME_VERSION_NEW_IDS : FRAME_VERSION;
 	memcpy(header + 1, &number, sizeof(number));
 	return header;
 }
 
 void batcher_send(struct batcher *batcher)
 {
+	static const int binary = 1;
 	const char *value;
 	unsigned count;
 	int length;
 
 	if (batcher->conn.state != CONN_READY || batcher->sent)
 		return;
+	if (batcher->flight == NULL && batcher->head != NULL && batcher->head == batcher->tail &&
+		hold_lasts(&batcher->hold, batcher->head->count))
+		return;
+	hold_end(&batcher->hold);
 	if (batcher->flight == NULL)
 		batcher->flight = batch_pop(batcher);
 	if (batcher->flight == NULL)
@@ -531,7 +552,19 @@ void batcher_send(struct batcher *batcher)
 	length = (int)(batcher->flight->frame.data +
 				   request_end(batcher->flight, batcher->flight->first + count - 1) - value);
 	batcher->sent = true; /* before: on_lost may be called from within */
-	conn_send(&batcher->conn, &db_append_statement, &value, &length, true);
+	conn_send(&batcher->conn, &db_append_statement,
+			  &(struct conn_params){
+				  .values = &value, .lengths = &length, .formats = &binary, .result_format = binary});
+}
+
+static void on_hold_over(evutil_socket_t fd, short what, void *arg)
+{
+	struct batcher *batcher = arg;
+
+	(void)fd;
+	(void)what;
+	hold_end(&batcher->hold);
+	batcher_send(batcher);
 }
 
 static void append_on_ready(struct conn *conn)
@@ -559,6 +592,8 @@ static void append_on_lost(struct conn *conn)
 {
 	struct batcher *batcher = (struct batcher *)conn;
 
+	if (batcher->sent)
+		batcher->flight->new_ids = false; /* it may have been stored before the connection broke */
 	if (batcher->sent && ++batcher->flight->attempts >= DB_MAX_ATTEMPTS)
 		suspect_flight(batcher);
 	batcher->sent = false;
@@ -655,16 +690,18 @@ static struct batch *move_if_too_large(struct batcher *batcher, unsigned nmessag
 	return next;
 }
 
-bool db_append_end(struct db *db, unsigned nparts, unsigned nmessages, db_append_done done, void *arg)
+bool db_append_end(struct db *db, const struct db_append *append)
 {
 	struct batcher *batcher = &db->batcher;
-	struct append request = {
-		.done = done, .arg = arg, .deadline = db_deadline(db, db_now_ms()), .nparts = nparts};
+	struct append request = {.done = append->done,
+							 .arg = append->arg,
+							 .deadline = db_deadline(db, db_now_ms()),
+							 .nparts = append->nparts};
 	struct frame_request bytes;
 	struct batch *batch = NULL;
 
 	if (!batcher->writing->frame.failed)
-		batch = move_if_too_large(batcher, nmessages);
+		batch = move_if_too_large(batcher, append->nmessages);
 	if (batch == NULL || !reserve_request(batch))
 	{
 		db_append_abandon(db);
@@ -679,7 +716,8 @@ bool db_append_end(struct db *db, unsigned nparts, unsigned nmessages, db_append
 	else
 	{
 		batch->requests[batch->count++] = request;
-		batch->nmessages += nmessages;
+		batch->nmessages += append->nmessages;
+		batch->new_ids = batch->new_ids && append->new_ids;
 		batcher->writing = NULL;
 	}
 	db_schedule(db);
@@ -691,6 +729,7 @@ bool db_append_end(struct db *db, unsigned nparts, unsigned nmessages, db_append
 void batcher_init(struct batcher *batcher, struct db *db, const struct conn_user *user)
 {
 	conn_init(&batcher->conn, db, user);
+	hold_init(&batcher->hold, db->base, on_hold_over, batcher);
 }
 
 void batcher_free(struct batcher *batcher)
@@ -698,6 +737,7 @@ void batcher_free(struct batcher *batcher)
 	struct batch *batch;
 
 	conn_close(&batcher->conn);
+	hold_end(&batcher->hold);
 	batcher->sent = false;
 	while ((batch = batcher->flight) != NULL || (batch = batch_pop(batcher)) != NULL)
 	{

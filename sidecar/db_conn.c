@@ -73,7 +73,8 @@ static void watch_socket(struct conn *conn, bool readable, bool writable)
 static PGconn *start_connection(const struct conn *conn)
 {
 	const struct db *db = conn->db;
-	bool primary = conn->user->role != DB_ROLE_READ || db->several_hosts;
+	bool reads = conn->user->role == DB_ROLE_READ || conn->user->role == DB_ROLE_EXPORT;
+	bool primary = !reads || db->several_hosts;
 	const char *keywords[] = {"fallback_application_name",
 							  "target_session_attrs",
 							  "tcp_user_timeout",
@@ -405,14 +406,11 @@ static void conn_on_socket(evutil_socket_t fd, short what, void *arg)
 		flush_output(conn);
 }
 
-bool conn_send(struct conn *conn, const struct db_statement_info *statement, const char *const *values,
-			   const int *lengths, bool binary)
+bool conn_send(struct conn *conn, const struct db_statement_info *statement, const struct conn_params *params)
 {
-	static const int binary_formats[] = {1};
-
 	/* PQpipelineSync of libpq before 17 flushes by itself; the explicit flush then costs nothing. */
-	if (!PQsendQueryPrepared(conn->pg, statement->name, statement->nparams, values, lengths,
-							 binary ? binary_formats : NULL, binary) ||
+	if (!PQsendQueryPrepared(conn->pg, statement->name, statement->nparams, params->values, params->lengths,
+							 params->formats, params->result_format) ||
 		!PQpipelineSync(conn->pg))
 	{
 		conn_lose(conn, PQerrorMessage(conn->pg));

@@ -4,6 +4,7 @@
  *     db.c             struct db: its life, the end of a loop turn, the sweep of what waited too long
  *     db_conn.c        one nonblocking connection: connects, reconnects, hands out whole answers
  *     db_batch.c       the appends: one batch in flight, the next ones gathering
+ *     db_hold.c        how long a batch may gather when nothing is in flight
  *     db_frame.c       looks into a request of a batch: which streams it appends to
  *     db_query.c       everything else: lanes of pipelined connections
  *     db_statements.c  the SQL
@@ -32,6 +33,8 @@ enum db_role
 	DB_ROLE_PATIENT, /* appends whose stream somebody else holds locked */
 	DB_ROLE_READ,
 	DB_ROLE_SLOW,
+	DB_ROLE_IMPORT,
+	DB_ROLE_EXPORT,
 };
 
 struct db_statement_info
@@ -97,12 +100,36 @@ void conn_init(struct conn *conn, struct db *db, const struct conn_user *user);
 void conn_open(struct conn *conn);	/* does nothing unless unused */
 void conn_close(struct conn *conn); /* for good; calls nobody */
 void conn_lose(struct conn *conn, const char *why);
+/* As libpq wants them: formats NULL = all text, lengths count for binary ones only. */
+struct conn_params
+{
+	const char *const *values;
+	const int *lengths;
+	const int *formats;
+	int result_format;
+};
+
 /* Sends a prepared statement and its sync; false: the connection was lost (on_lost was called). */
-bool conn_send(struct conn *conn, const struct db_statement_info *statement, const char *const *values,
-			   const int *lengths, bool binary);
+bool conn_send(struct conn *conn, const struct db_statement_info *statement,
+			   const struct conn_params *params);
 enum db_failure conn_failure(const struct conn *conn, const PGresult *result);
 /* Points into `result`. */
 void conn_describe_error(const PGresult *result, struct db_error *error);
+
+/* ---- db_hold.c --------------------------------------------------------- */
+
+struct hold
+{
+	struct event timer;
+	unsigned crowd; /* requests that were around when the last answer came; 0: no hold */
+	uint64_t since_us;
+};
+
+void hold_init(struct hold *hold, struct event_base *base, event_callback_fn on_over, void *arg);
+void hold_begin(struct hold *hold, unsigned crowd);
+void hold_end(struct hold *hold);
+/* True while a batch of that many requests is to wait for more; the timer then calls on_over. */
+bool hold_lasts(struct hold *hold, unsigned waiting);
 
 /* ---- db_batch.c -------------------------------------------------------- */
 
@@ -118,6 +145,7 @@ struct batcher
 	unsigned nspares;
 	struct batch *writing; /* between db_append_begin and db_append_end: always the tail */
 	size_t mark;		   /* where the request being written begins */
+	struct hold hold;
 	struct db_part *parts; /* of the reply being delivered */
 	size_t nparts;
 };
@@ -178,6 +206,8 @@ void query_free_spares(struct db *db);
 
 extern const struct conn_user lane_read_user;
 extern const struct conn_user lane_slow_user;
+extern const struct conn_user lane_import_user;
+extern const struct conn_user lane_export_user;
 
 /* ---- db.c ---------------------------------------------------------------- */
 
@@ -195,12 +225,13 @@ struct db
 	size_t waiting_requests, waiting_bytes; /* not yet answered */
 	struct batcher batcher;
 	struct batcher patient; /* requests that met a locked stream: they wait here and hold up nobody */
-	struct lane reads, slow;
+	struct lane reads, slow, imports, exports;
 	struct query *free_queries;
 	unsigned nfree_queries;
 };
 
 uint64_t db_now_ms(void);
+uint64_t db_now_us(void);
 void db_schedule(struct db *db);
 /* True when one more request of that size fits the queues. */
 bool db_has_room(const struct db *db, size_t bytes);

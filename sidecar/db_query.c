@@ -1,13 +1,14 @@
 /*
- * db_query: reads and namespace calls; see db_internal.h.
+ * db_query: reads, namespace calls, imports and exports; see db_internal.h.
  *
  * A lane is a few connections of one role and the list of requests that wait for one.  Reads are
  * pipelined, each with its own sync; a request goes to the connection with the fewest in flight.
- * The slow lane is one connection, opened when first needed, with one request in flight, so that a lost
+ * The other lanes are one connection each, opened when first needed, with one request in flight, so that a lost
  * connection leaves only that one in doubt.
  *
  * A request and copies of its parameters are one allocation, owned by the list it is on: waiting of
- * its lane, flying of a connection, or the free list of struct db.
+ * its lane, flying of a connection, or the free list of struct db.  Only the frame of an import is
+ * not copied: it stays the caller's.
  */
 #include "db_internal.h"
 
@@ -16,7 +17,8 @@
 
 #include "log.h"
 
-#define MAX_PARAMS 9
+#define MAX_PARAMS 11
+#define IMPORT_FRAME 1	   /* which parameter of an import the frame is */
 #define QUERY_TEXT_MIN 512 /* requests of that size are kept for reuse */
 #define MAX_FREE_QUERIES 256
 
@@ -30,6 +32,7 @@ struct query
 	unsigned attempts;	   /* connections lost under it */
 	size_t size, capacity; /* of text */
 	const char *params[MAX_PARAMS];
+	const struct buf *frame; /* of an import: goes as the parameter behind the last of `params` */
 	char text[];
 };
 
@@ -48,6 +51,22 @@ const struct conn_user lane_read_user = {
 const struct conn_user lane_slow_user = {
 	.role = DB_ROLE_SLOW,
 	.what = "namespace calls",
+	.on_ready = lane_on_ready,
+	.on_answer = lane_on_answer,
+	.on_lost = lane_on_lost,
+};
+
+const struct conn_user lane_import_user = {
+	.role = DB_ROLE_IMPORT,
+	.what = "imports",
+	.on_ready = lane_on_ready,
+	.on_answer = lane_on_answer,
+	.on_lost = lane_on_lost,
+};
+
+const struct conn_user lane_export_user = {
+	.role = DB_ROLE_EXPORT,
+	.what = "exports",
 	.on_ready = lane_on_ready,
 	.on_answer = lane_on_answer,
 	.on_lost = lane_on_lost,
@@ -130,9 +149,10 @@ static void query_recycle(struct db *db, struct query *query)
 }
 
 static struct query *query_new(struct db *db, const struct db_statement_info *statement,
-							   const char *const *params)
+							   const char *const *params, const struct buf *frame)
 {
-	size_t size = params_size(statement->nparams, params);
+	int nparams = statement->nparams - (frame != NULL);
+	size_t size = params_size(nparams, params);
 	struct query *query = query_alloc(db, size);
 	char *at;
 
@@ -141,8 +161,9 @@ static struct query *query_new(struct db *db, const struct db_statement_info *st
 	query->statement = statement;
 	query->attempts = 0;
 	query->size = size;
+	query->frame = frame;
 	at = query->text;
-	for (int i = 0; i < statement->nparams; i++)
+	for (int i = 0; i < nparams; i++)
 	{
 		size_t len;
 
@@ -158,14 +179,14 @@ static struct query *query_new(struct db *db, const struct db_statement_info *st
 
 static size_t query_bytes(const struct query *query)
 {
-	return sizeof(*query) + query->size;
+	return sizeof(*query) + query->size + (query->frame != NULL ? query->frame->len : 0);
 }
 
 /* Answers a request that is on no list any more; clears the result unless it is taken. */
 static void settle(struct db *db, struct query *query, struct db_reply *reply)
 {
 	db->waiting_requests--;
-	db->waiting_bytes -= query_bytes(query);
+	db->waiting_bytes -= query_bytes(query); /* before the owner of a frame may change it */
 	query->done(query->arg, reply);
 	PQclear(reply->result);
 	query_recycle(db, query);
@@ -207,6 +228,22 @@ static struct lane_conn *least_busy(struct lane *lane)
 	return best;
 }
 
+static void send_query(struct conn *conn, struct query *query)
+{
+	static const int formats[MAX_PARAMS] = {[IMPORT_FRAME] = 1};
+	int lengths[MAX_PARAMS] = {0};
+	struct conn_params params = {.values = query->params};
+
+	if (query->frame != NULL)
+	{
+		query->params[IMPORT_FRAME] = query->frame->data;
+		lengths[IMPORT_FRAME] = (int)query->frame->len;
+		params.lengths = lengths;
+		params.formats = formats;
+	}
+	conn_send(conn, query->statement, &params);
+}
+
 void lane_send(struct lane *lane)
 {
 	struct lane_conn *to;
@@ -220,7 +257,7 @@ void lane_send(struct lane *lane)
 
 		/* In flight before it is sent: when sending fails, lane_on_lost finds it there. */
 		list_push(&to->flying, query);
-		conn_send(&to->conn, query->statement, query->params, NULL, false);
+		send_query(&to->conn, query);
 	}
 }
 
@@ -304,19 +341,35 @@ bool lane_sweep(struct lane *lane, uint64_t now)
 
 /* ---- asking ---------------------------------------------------------------------- */
 
-bool db_query(struct db *db, enum db_statement statement, const char *const *params, db_query_done done,
-			  void *arg)
+static struct lane *lane_of(struct db *db, enum db_role role)
 {
-	const struct db_statement_info *info = &db_statements[statement];
-	struct lane *lane = info->role == DB_ROLE_READ ? &db->reads : &db->slow;
-	struct query *query;
+	switch (role)
+	{
+		case DB_ROLE_READ:
+			return &db->reads;
+		case DB_ROLE_IMPORT:
+			return &db->imports;
+		case DB_ROLE_EXPORT:
+			return &db->exports;
+		default:
+			return &db->slow;
+	}
+}
+
+/* Puts a request on its lane; false: it is NULL, or there is no room for it. */
+static bool ask(struct db *db, struct query *query, db_query_done done, void *arg)
+{
+	struct lane *lane;
 	uint64_t now = db_now_ms();
 
-	if (db->closing || !db_has_room(db, sizeof(*query) + params_size(info->nparams, params)))
-		return false;
-	query = query_new(db, info, params);
 	if (query == NULL)
 		return false;
+	if (db->closing || !db_has_room(db, query_bytes(query)))
+	{
+		query_recycle(db, query);
+		return false;
+	}
+	lane = lane_of(db, query->statement->role);
 	query->done = done;
 	query->arg = arg;
 	query->deadline = db_deadline(db, now);
@@ -328,6 +381,22 @@ bool db_query(struct db *db, enum db_statement statement, const char *const *par
 	db->waiting_bytes += query_bytes(query);
 	db_schedule(db);
 	return true;
+}
+
+bool db_query(struct db *db, enum db_statement statement, const char *const *params, db_query_done done,
+			  void *arg)
+{
+	return ask(db, query_new(db, &db_statements[statement], params, NULL), done, arg);
+}
+
+bool db_import(struct db *db, const char *namespace_name, const struct buf *frame, bool trial,
+			   db_query_done done, void *arg)
+{
+	const struct db_statement_info *statement = &db_statements[trial ? DB_IMPORT_TRIAL : DB_IMPORT];
+
+	if (frame->len > INT32_MAX)
+		return false;
+	return ask(db, query_new(db, statement, &namespace_name, frame), done, arg);
 }
 
 /* ---- life --------------------------------------------------------------------------- */

@@ -50,4 +50,40 @@ const struct db_statement_info db_statements[DB_STATEMENTS] = {
 							 DB_ROLE_SLOW, false},
 	[DB_SET_TOKEN] = {"millrace_set_token", "SELECT millrace.set_namespace_token($1::text, $2::text)", 2,
 					  DB_ROLE_SLOW, false},
+	[DB_EXPORT] = {"millrace_export",
+				   "SELECT body, count, next_position FROM millrace.json_export($1::text, $2::bigint,"
+				   " $3::text[], '2000-01-01 00:00:00Z'::timestamptz + $4::bigint * interval '1 microsecond',"
+				   " '2000-01-01 00:00:00Z'::timestamptz + $5::bigint * interval '1 microsecond', $6::int)",
+				   6, DB_ROLE_EXPORT, false},
+	[DB_EMPTY_NAMESPACE] = {"millrace_empty_namespace", "SELECT millrace.empty_namespace($1::text)", 1,
+							DB_ROLE_IMPORT, false},
+	[DB_IMPORT] = {"millrace_import",
+				   "SELECT imported, failed_record, sqlstate, message, last_global_position"
+				   " FROM millrace.import_batch($1::text, $2::bytea)",
+				   2, DB_ROLE_IMPORT, true},
+	/* The division by zero takes back what the function did. */
+	[DB_IMPORT_TRIAL] = {"millrace_import_trial",
+						 "SELECT 1 / (imported - imported) FROM millrace.import_batch($1::text, $2::bytea)",
+						 2, DB_ROLE_IMPORT, false},
+	[DB_READ_POKES] =
+		{"millrace_read_pokes",
+		 "SELECT body, next_position, state FROM millrace.read_pokes($1::text, $2::text, $3::text,"
+		 " $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::boolean, $9::boolean, $10::int, $11::bigint)",
+		 11, DB_ROLE_READ, false},
+	[DB_READ_FEED] = {"millrace_read_feed",
+					  "SELECT stream, \"position\", global_position, poke"
+					  " FROM millrace.read_feed($1::text, $2::bigint, $3::int, false)",
+					  3, DB_ROLE_READ, false},
+	[DB_READ_FEED_WHOLE] =
+		{"millrace_read_feed_whole",
+		 "SELECT stream, \"position\", global_position, poke, message"
+		 " FROM (SELECT *, sum(octet_length(message)) OVER (ORDER BY global_position) - octet_length(message)"
+		 " AS before FROM millrace.read_feed($1::text, $2::bigint, $3::int, true)) AS page"
+		 " WHERE before < $4::bigint",
+		 4, DB_ROLE_READ, false},
+	[DB_FEED_STATE] = {"millrace_feed_state",
+					   "SELECT millrace.feed_head(n.name), n.created_at,"
+					   " (SELECT millrace.namespace_token_hash(n.name))"
+					   " FROM millrace.namespaces n WHERE n.name = $1::text",
+					   1, DB_ROLE_READ, false},
 };

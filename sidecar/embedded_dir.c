@@ -134,6 +134,11 @@ static bool make_directory(struct embedded_dir *dir, const char *path, struct bu
 	}
 	if (is_empty_or_ours(dir->path))
 		return true;
+	if (access(dir->path, R_OK | X_OK) != 0)
+	{
+		buf_printf(error, "the data directory %s belongs to another user: %s", dir->path, strerror(errno));
+		return false;
+	}
 	buf_printf(error, "the data directory %s is neither empty nor one of Millrace; choose another --data-dir",
 			   dir->path);
 	return false;

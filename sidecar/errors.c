@@ -61,6 +61,7 @@ static const struct
 	{"53", ERROR_BACKEND_UNAVAILABLE},	  /* out of connections, memory, disk */
 	{"40001", ERROR_BACKEND_UNAVAILABLE}, /* serialization failure */
 	{"40P01", ERROR_BACKEND_UNAVAILABLE}, /* deadlock */
+	{"55P03", ERROR_BACKEND_UNAVAILABLE}, /* another session holds the stream for too long */
 	{"25006", ERROR_BACKEND_UNAVAILABLE}, /* read-only: a standby, until failover is done */
 };
 

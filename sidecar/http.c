@@ -11,7 +11,8 @@
  * instead of two.  Only transport_receive and transport_send touch the socket.
  *
  * Memory: the connection owns `in`, one growing buffer in which a request is parsed in place.  It does not move
- * while a handler has the request.  What the socket did not take at once waits in `out`.
+ * while a handler has the request, unless the body is streamed: then what the sink took makes room for
+ * what comes, behind the head.  What the socket did not take at once waits in `out`.
  */
 #include "http.h"
 
@@ -37,7 +38,10 @@
 #define MAX_IDLE_INPUT 65536   /* larger ones are given back between requests */
 #define MAX_DISCARD 65536	   /* bytes of an unwanted body that are read to keep the connection */
 #define LOW_WATER (256 * 1024) /* unsent bytes at which a streamed reply goes on */
-#define LINGER_MS 2000
+#define STREAM_ROOM 32768	   /* bytes that are free at least before a streamed body is read on */
+#define LINGER_MS 2000		   /* without a byte from the client */
+#define MAX_LINGER_MS 30000
+#define DRAIN_STUCK_MS 5000 /* without a byte taken by the client, while the server drains */
 #define SWEEP_MS 250
 #define ACCEPT_AT_ONCE 64
 #define MAX_PIECES 8
@@ -47,6 +51,7 @@ enum connection_state
 {
 	CONNECTION_IDLE,	  /* between requests */
 	CONNECTION_RECEIVING, /* a request is coming in */
+	CONNECTION_STREAMING, /* a handler has the request and takes its body as it comes */
 	CONNECTION_WORKING,	  /* the request is in, its reply is not out yet */
 	CONNECTION_LINGERING, /* our side is shut; what the client still sends is thrown away */
 	CONNECTION_CLOSED,	  /* to be freed, once no handler has its request */
@@ -80,8 +85,17 @@ struct http_request
 	bool held;	  /* a handler has it */
 	bool discard; /* replied before the body was in, which nobody wants any more */
 	bool keep_alive;
+	bool wants_continue; /* the client waits for 100 Continue */
+	size_t low_water;	 /* unsent bytes at which `drained` is called */
 	void (*drained)(void *arg, bool gone);
 	void *drained_arg;
+	void (*gone)(void *arg);
+	void *gone_arg;
+	/* Of a streamed body: */
+	const struct http_sink *sink; /* NULL before http_body_start and after the body's end */
+	void *sink_arg;
+	bool paused; /* the sink was given what it did not take */
+	size_t run;	 /* bytes of the body at in.parsed, for the sink */
 };
 
 struct http_connection
@@ -97,6 +111,7 @@ struct http_connection
 	bool running;
 	bool input_ended; /* the client has shut its side */
 	bool unread;	  /* it sends what we will not read: linger before closing */
+	uint64_t linger_until;
 	struct input in;
 	struct evbuffer *out; /* NULL until needed */
 	struct http_request request;
@@ -198,6 +213,16 @@ static void server_dispose(struct http_server *server)
 	free(server);
 }
 
+/* Tells the sink that no more comes. */
+static void end_body(struct http_request *request, enum http_body_end how)
+{
+	const struct http_sink *sink = request->sink;
+
+	request->sink = NULL;
+	if (sink != NULL)
+		sink->end(request->sink_arg, how);
+}
+
 /* Frees what is closed and held by nobody, and tells the holders of the rest that the client is gone. */
 static void reap(struct http_server *server)
 {
@@ -208,9 +233,15 @@ static void reap(struct http_server *server)
 		struct http_connection *next = c->next;
 		void (*drained)(void *arg, bool gone) = c->request.drained;
 
+		void (*gone)(void *arg) = c->request.gone;
+
 		c->request.drained = NULL;
+		c->request.gone = NULL;
 		if (drained != NULL)
 			drained(c->request.drained_arg, true);
+		if (gone != NULL)
+			gone(c->request.gone_arg);
+		end_body(&c->request, HTTP_BODY_CUT);
 		if (!c->request.held)
 			connection_free(c);
 		c = next;
@@ -250,6 +281,21 @@ static void connection_close(struct http_connection *c)
 	schedule_reap(c->server);
 }
 
+/* Nobody wants the rest of a streamed body: it is thrown away, or not even read. */
+static void stop_streaming(struct http_connection *c)
+{
+	struct http_request *request = &c->request;
+
+	c->in.parsed += request->run;
+	request->body_len += request->run;
+	request->run = 0;
+	if (request->keep_alive)
+		request->discard = true;
+	else
+		c->unread = true;
+	set_state(c, CONNECTION_RECEIVING);
+}
+
 /* The handler is through with the request. */
 static void release_request(struct http_request *request)
 {
@@ -258,8 +304,13 @@ static void release_request(struct http_request *request)
 
 	request->held = false;
 	request->reply = REPLY_DONE;
+	request->sink = NULL;
+	request->drained = NULL;
+	request->gone = NULL;
 	if (c->state != CONNECTION_CLOSED)
 	{
+		if (c->state == CONNECTION_STREAMING)
+			stop_streaming(c);
 		connection_run(c);
 		return;
 	}
@@ -382,9 +433,14 @@ static void connection_send(struct http_connection *c, struct piece *pieces, uns
 		if (sent < 0)
 			sent = 0;
 	}
-	if (c->state != CONNECTION_CLOSED && (size_t)sent < total_length(pieces, n) &&
-		!keep_pieces(c, pieces, n, (size_t)sent))
-		connection_close(c);
+	if (c->state != CONNECTION_CLOSED && (size_t)sent < total_length(pieces, n))
+	{
+		/* From here on its client is expected to read. */
+		if (c->state == CONNECTION_WORKING && unsent(c) == 0)
+			touch(c);
+		if (!keep_pieces(c, pieces, n, (size_t)sent))
+			connection_close(c);
+	}
 	release_pieces(pieces, n);
 }
 
@@ -392,7 +448,7 @@ static void tell_drained(struct http_connection *c)
 {
 	void (*drained)(void *arg, bool gone) = c->request.drained;
 
-	if (drained == NULL || unsent(c) > LOW_WATER)
+	if (drained == NULL || unsent(c) > c->request.low_water)
 		return;
 	c->request.drained = NULL;
 	drained(c->request.drained_arg, false);
@@ -455,6 +511,8 @@ static const char *reason_phrase(int status)
 			return "Conflict";
 		case 413:
 			return "Content Too Large";
+		case 415:
+			return "Unsupported Media Type";
 		case 417:
 			return "Expectation Failed";
 		case 431:
@@ -493,12 +551,21 @@ static void decide_keep_alive(struct http_request *request)
 	if (left == 0)
 		return;
 	/* A client that waits for 100 Continue may or may not send its body now. */
-	if (left > MAX_DISCARD || (request->head.expects_continue && left > here))
+	if (left > MAX_DISCARD || (request->wants_continue && left > here))
 	{
 		request->keep_alive = false;
 		c->unread = true;
 	}
 	request->discard = true;
+}
+
+static void send_continue(struct http_request *request)
+{
+	struct piece piece = piece_of("HTTP/1.1 100 Continue\r\n\r\n");
+
+	if (request->wants_continue)
+		connection_send(request->connection, &piece, 1);
+	request->wants_continue = false;
 }
 
 /* Writes the head into server->head; length < 0 is a reply of unknown length. */
@@ -566,7 +633,14 @@ void http_reply(struct http_request *request, const struct http_reply *reply, st
 
 void http_reply_start(struct http_request *request, const struct http_reply *reply)
 {
-	decide_keep_alive(request);
+	if (request->connection->state == CONNECTION_STREAMING)
+	{
+		/* Whether the body will be read to its end shows later. */
+		send_continue(request);
+		request->keep_alive = request->head.keep_alive && !request->connection->server->draining;
+	}
+	else
+		decide_keep_alive(request);
 	/* Without chunks only the end of the connection can tell the end of the reply. */
 	if (request->head.minor_version == 0)
 		request->keep_alive = false;
@@ -621,6 +695,24 @@ void http_reply_abort(struct http_request *request)
 	release_request(request);
 }
 
+void http_reply_raw(struct http_request *request, struct piece *pieces, unsigned npieces)
+{
+	if (npieces > MAX_PIECES)
+		release_pieces(pieces, npieces);
+	else
+		connection_send(request->connection, pieces, npieces);
+}
+
+bool http_reply_is_chunked(const struct http_request *request)
+{
+	return request->head.minor_version > 0;
+}
+
+size_t http_reply_unsent(const struct http_request *request)
+{
+	return unsent(request->connection);
+}
+
 void http_reply_when_drained(struct http_request *request, void (*drained)(void *arg, bool gone), void *arg)
 {
 	if (request->connection->state == CONNECTION_CLOSED)
@@ -631,6 +723,23 @@ void http_reply_when_drained(struct http_request *request, void (*drained)(void 
 	request->drained = drained;
 	request->drained_arg = arg;
 	tell_drained(request->connection);
+}
+
+void http_reply_low_water(struct http_request *request, size_t bytes)
+{
+	request->low_water = bytes;
+}
+
+void http_reply_when_gone(struct http_request *request, void (*gone)(void *arg), void *arg)
+{
+	struct http_connection *c = request->connection;
+
+	request->gone = gone;
+	request->gone_arg = arg;
+	if (c->state == CONNECTION_CLOSED)
+		schedule_reap(c->server);
+	else if (c->input_ended)
+		connection_close(c);
 }
 
 /* Answers what is wrong with the request itself, and gives up on the connection. */
@@ -667,8 +776,13 @@ static void start_request(struct http_connection *c)
 	request->chunks = (struct http_chunked){0};
 	request->head_len = request->body_len = 0;
 	request->reply = REPLY_NONE;
-	request->held = request->discard = false;
+	request->held = request->discard = request->wants_continue = false;
 	request->keep_alive = true;
+	request->low_water = LOW_WATER;
+	request->drained = NULL;
+	request->gone = NULL;
+	request->sink = NULL;
+	request->run = 0;
 	c->in.parsed = c->in.start;
 	set_state(c, CONNECTION_RECEIVING);
 }
@@ -695,21 +809,20 @@ static const char *describe_status(int status)
 /* The head is in: its handler, then the checks of the body that can be made before it comes. */
 static void begin_request(struct http_connection *c)
 {
-	static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
 	struct http_request *request = &c->request;
 
+	request->wants_continue =
+		request->head.expects_continue &&
+		(request->head.chunked || request->head.content_length > c->in.len - c->in.parsed);
 	c->server->handlers.headers(c->server->arg, request);
 	if (request->reply != REPLY_NONE)
 		return;
-	if (!request->head.chunked && request->head.content_length > c->server->options.max_body)
+	if (c->state == CONNECTION_STREAMING)
+		c->server->handlers.body(c->server->arg, request);
+	else if (!request->head.chunked && request->head.content_length > c->server->options.max_body)
 		refuse(c, 413, describe_status(413));
-	else if (request->head.expects_continue &&
-			 (request->head.chunked || request->head.content_length > c->in.len - c->in.parsed))
-	{
-		struct piece piece = piece_of(go_on);
-
-		connection_send(c, &piece, 1);
-	}
+	else
+		send_continue(request);
 }
 
 /* False: more bytes are needed. */
@@ -757,6 +870,11 @@ static bool receive_chunks(struct http_connection *c)
 		ssize_t used =
 			http_chunked_read(&request->chunks, c->in.data + c->in.parsed, c->in.len - c->in.parsed, &data);
 
+		if (used == HTTP_BAD && request->discard)
+		{
+			connection_close(c);
+			return false;
+		}
 		if (used == HTTP_BAD)
 		{
 			refuse(c, 400, "malformed chunked body");
@@ -766,7 +884,7 @@ static bool receive_chunks(struct http_connection *c)
 			return false;
 		c->in.parsed += (size_t)used;
 		take_body(c, data);
-		if (request->chunks.chunk_left > c->server->options.max_body - request->body_len)
+		if (!request->discard && request->chunks.chunk_left > c->server->options.max_body - request->body_len)
 		{
 			refuse(c, 413, describe_status(413));
 			return false;
@@ -826,6 +944,125 @@ static bool receive(struct http_connection *c)
 	return true;
 }
 
+/* ---- streamed bodies ------------------------------------------------------ */
+
+void http_stream_body(struct http_request *request)
+{
+	request->held = true;
+	request->paused = true;
+	set_state(request->connection, CONNECTION_STREAMING);
+}
+
+void http_body_start(struct http_request *request, const struct http_sink *sink, void *arg)
+{
+	if (request->connection->state == CONNECTION_CLOSED)
+	{
+		sink->end(arg, HTTP_BODY_CUT);
+		return;
+	}
+	request->sink = sink;
+	request->sink_arg = arg;
+	send_continue(request);
+	http_body_resume(request);
+}
+
+void http_body_resume(struct http_request *request)
+{
+	request->paused = false;
+	if (request->connection->state != CONNECTION_STREAMING)
+		return;
+	touch(request->connection); /* the wait was for us */
+	connection_run(request->connection);
+}
+
+/* No more of the body comes, or none that is wanted; its sink is told, and ends the reply when it likes. */
+static void finish_body(struct http_connection *c, enum http_body_end how)
+{
+	if (how != HTTP_BODY_COMPLETE)
+	{
+		c->request.keep_alive = false;
+		c->request.head.keep_alive = false;
+		c->unread = true;
+	}
+	set_state(c, CONNECTION_WORKING);
+	end_body(&c->request, how);
+}
+
+/* Finds the next bytes for the sink; false: there are none, either because more must come or because the body has ended. */
+static bool find_run(struct http_connection *c)
+{
+	struct http_request *request = &c->request;
+	size_t here = c->in.len - c->in.parsed;
+
+	if (request->run > 0)
+		return true;
+	if (!request->head.chunked)
+	{
+		uint64_t left = request->head.content_length - request->body_len;
+
+		request->run = here < left ? here : (size_t)left;
+		if (left == 0)
+			finish_body(c, HTTP_BODY_COMPLETE);
+		return request->run > 0;
+	}
+	while (request->run == 0)
+	{
+		struct slice data;
+		ssize_t used =
+			http_chunked_read(&request->chunks, c->in.data + c->in.parsed, c->in.len - c->in.parsed, &data);
+
+		if (used == 0 && request->chunks.state != HTTP_CHUNK_DONE)
+			return false;
+		if (used == 0 || used == HTTP_BAD)
+		{
+			finish_body(c, used == 0 ? HTTP_BODY_COMPLETE : HTTP_BODY_MALFORMED);
+			return false;
+		}
+		request->run = data.len;
+		c->in.parsed += (size_t)used - data.len;
+	}
+	return true;
+}
+
+/* Hands the sink what came; false: it must wait, for the client or for the sink. */
+static bool stream_body(struct http_connection *c)
+{
+	struct http_request *request = &c->request;
+
+	while (c->state == CONNECTION_STREAMING && !request->paused && find_run(c))
+	{
+		struct slice data = {c->in.data + c->in.parsed, request->run};
+		size_t used;
+
+		request->paused = true; /* unless it resumes from within, or takes all */
+		used = request->sink->data(request->sink_arg, data);
+		if (c->state != CONNECTION_STREAMING)
+			break;
+		request->run -= used;
+		request->body_len += used;
+		c->in.parsed += used;
+		if (used == data.len)
+			request->paused = false;
+	}
+	if (c->state != CONNECTION_STREAMING)
+		return c->state != CONNECTION_CLOSED;
+	if (c->in.parsed == c->in.len)
+		c->in.parsed = c->in.len = c->in.start + request->head_len;
+	if (request->paused || !c->input_ended)
+		return false;
+	finish_body(c, HTTP_BODY_CUT);
+	return true;
+}
+
+/* ---- from one request to the next ----------------------------------------- */
+
+static void start_lingering(struct http_connection *c)
+{
+	shutdown(c->fd, SHUT_WR);
+	c->linger_until = now_ms() + MAX_LINGER_MS;
+	set_state(c, CONNECTION_LINGERING);
+}
+
 /* The reply is out: on to the next request, or to the end of the connection. */
 static void finish_request(struct http_connection *c)
 {
@@ -839,8 +1076,7 @@ static void finish_request(struct http_connection *c)
 			connection_close(c);
 			return;
 		}
-		shutdown(c->fd, SHUT_WR);
-		set_state(c, CONNECTION_LINGERING);
+		start_lingering(c);
 		return;
 	}
 	in->start = in->parsed;
@@ -876,6 +1112,8 @@ static bool connection_step(struct http_connection *c)
 			if (c->input_ended)
 				connection_close(c);
 			return false;
+		case CONNECTION_STREAMING:
+			return stream_body(c);
 		case CONNECTION_WORKING:
 			if (c->request.reply != REPLY_DONE || unsent(c) > 0)
 				return false;
@@ -897,6 +1135,13 @@ static void set_reading(struct http_connection *c, bool reading)
 		event_del(&c->readable);
 }
 
+/* Whether what the client sends now has to wait for a handler. */
+static bool is_held_back(const struct http_connection *c)
+{
+	return (c->state == CONNECTION_WORKING && c->in.len == c->in.cap) ||
+		   (c->state == CONNECTION_STREAMING && c->request.paused);
+}
+
 static void connection_run(struct http_connection *c)
 {
 	if (c->running)
@@ -906,8 +1151,7 @@ static void connection_run(struct http_connection *c)
 		;
 	c->running = false;
 	/* Reading was paused if the buffer filled up while a handler had the request. */
-	if (c->state != CONNECTION_CLOSED && !c->input_ended &&
-		(c->state != CONNECTION_WORKING || c->in.len < c->in.cap))
+	if (c->state != CONNECTION_CLOSED && !c->input_ended && !is_held_back(c))
 		set_reading(c, true);
 }
 
@@ -918,9 +1162,10 @@ static bool make_room(struct http_connection *c)
 {
 	struct input *in = &c->in;
 	size_t cap = in->cap == 0 ? FIRST_INPUT : in->cap * 2;
+	size_t least = c->state == CONNECTION_STREAMING ? STREAM_ROOM : 1;
 	char *data;
 
-	if (in->len < in->cap)
+	if (in->cap - in->len >= least)
 		return true;
 	if (in->start > 0)
 	{
@@ -946,6 +1191,8 @@ static void throw_away(struct http_connection *c)
 
 	if (got == 0 || (got < 0 && !is_try_again()))
 		connection_close(c);
+	else if (got > 0 && now_ms() < c->linger_until && !c->server->draining)
+		touch(c);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -960,7 +1207,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		throw_away(c);
 		return;
 	}
-	if (c->state == CONNECTION_WORKING && c->in.len == c->in.cap)
+	if (is_held_back(c))
 	{
 		set_reading(c, false);
 		return;
@@ -981,8 +1228,15 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	{
 		c->input_ended = true;
 		set_reading(c, false);
+		if (c->request.gone != NULL)
+		{
+			connection_close(c);
+			return;
+		}
 	}
 	c->in.len += (size_t)got;
+	if (c->state == CONNECTION_STREAMING)
+		touch(c);
 	connection_run(c);
 }
 
@@ -1001,6 +1255,7 @@ static void sweep(struct http_server *server)
 	uint64_t now = now_ms();
 	uint64_t idle = now - (uint64_t)server->options.idle_timeout * 1000;
 	uint64_t request = now - (uint64_t)server->options.request_timeout * 1000;
+	uint64_t stuck = server->draining ? now - DRAIN_STUCK_MS : idle;
 	struct http_connection *c;
 
 	while ((c = first_older(server, CONNECTION_IDLE, idle)) != NULL)
@@ -1014,7 +1269,17 @@ static void sweep(struct http_server *server)
 		if (c->state == CONNECTION_RECEIVING)
 			connection_close(c);
 	}
-	while ((c = first_older(server, CONNECTION_WORKING, idle)) != NULL)
+	while ((c = first_older(server, CONNECTION_STREAMING, request)) != NULL)
+	{
+		if (c->request.paused)
+			touch(c);
+		else
+		{
+			finish_body(c, HTTP_BODY_LATE);
+			connection_run(c);
+		}
+	}
+	while ((c = first_older(server, CONNECTION_WORKING, stuck)) != NULL)
 	{
 		/* A client that reads nothing is let go; one that waits for us is not. */
 		if (unsent(c) > 0)
@@ -1088,8 +1353,7 @@ static void turn_away(struct http_connection *c)
 	connection_send(c, &piece, 1);
 	if (c->state == CONNECTION_CLOSED)
 		return;
-	shutdown(c->fd, SHUT_WR);
-	set_state(c, CONNECTION_LINGERING);
+	start_lingering(c);
 }
 
 static void on_acceptable(evutil_socket_t fd, short what, void *arg)

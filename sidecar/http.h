@@ -10,6 +10,9 @@
  * it that exactly one reply is made, now or later: http_reply, or http_reply_start followed
  * by http_reply_end or http_reply_abort.  Until then the request stays, with all its slices, even when
  * the client goes away: replying to nobody is allowed and does nothing.
+ *
+ * A body without bounds is taken as it comes: http_stream_body in `headers` makes `body` be called at
+ * once, and http_body_start then hands the bytes to a sink that says how many it took.
  */
 #ifndef MILLRACE_HTTP_H
 #define MILLRACE_HTTP_H
@@ -25,10 +28,11 @@ struct http_request;
 
 struct http_options
 {
-	size_t max_header;		  /* bytes */
-	size_t max_body;		  /* bytes */
-	unsigned request_timeout; /* s, from the first byte of a request to its last */
-	unsigned idle_timeout;	  /* s, between requests; also of a client that does not read */
+	size_t max_header; /* bytes */
+	size_t max_body;   /* bytes */
+	unsigned
+		request_timeout; /* s, from the first byte of a request to its last; between two of a streamed body */
+	unsigned idle_timeout; /* s, between requests; also of a client that does not read */
 	unsigned max_connections;
 };
 
@@ -56,6 +60,35 @@ struct slice http_header(const struct http_request *request,
 						 const char *name); /* the first; .bytes NULL: none */
 struct slice http_body(const struct http_request *request);
 
+/* ---- a body that is taken as it comes ----------------------------------- */
+
+enum http_body_end
+{
+	HTTP_BODY_COMPLETE,
+	HTTP_BODY_CUT,		 /* the client is gone, or shut its side too early */
+	HTTP_BODY_LATE,		 /* no byte came for options.request_timeout */
+	HTTP_BODY_MALFORMED, /* its chunks are */
+};
+
+struct http_sink
+{
+	/* Returns how many of the bytes it took.  Fewer than there are: no more come before http_body_resume. */
+	size_t (*data)(void *arg, struct slice bytes);
+	/* Called once, unless the reply was ended before. */
+	void (*end)(void *arg, enum http_body_end how);
+};
+
+/*
+ * In the `headers` handler only: the body is not collected, and neither max_body nor the timeout of the
+ * whole request holds for it.  `body` is called next, and waits for no byte of it.  The request's slices are then
+ * good only until the handler that asked for them returns, or http_body_start is called.  What is left of
+ * the body when the reply has ended is thrown away.
+ */
+void http_stream_body(struct http_request *request);
+/* The sink may be called before this returns.  A client that waits for 100 Continue gets it. */
+void http_body_start(struct http_request *request, const struct http_sink *sink, void *arg);
+void http_body_resume(struct http_request *request);
+
 /* ---- the reply ---------------------------------------------------------- */
 
 struct http_reply
@@ -73,6 +106,14 @@ void http_reply(struct http_request *request, const struct http_reply *reply, st
 void http_reply_start(struct http_request *request, const struct http_reply *reply);
 void http_reply_part(struct http_request *request, struct piece *pieces, unsigned npieces);
 void http_reply_end(struct http_request *request);
+/*
+ * Parts of a reply that are chunks already when http_reply_is_chunked (each with its size line and its line end), and plain
+ * bytes else.
+ */
+void http_reply_raw(struct http_request *request, struct piece *pieces, unsigned npieces);
+bool http_reply_is_chunked(const struct http_request *request);
+/* Bytes of the reply that the client did not take yet. */
+size_t http_reply_unsent(const struct http_request *request);
 /* Ends a started reply so that the client sees that it is not complete. */
 void http_reply_abort(struct http_request *request);
 /*
@@ -80,5 +121,12 @@ void http_reply_abort(struct http_request *request);
  * is no client any more, in which case nothing further need be sent (but the reply must be ended).
  */
 void http_reply_when_drained(struct http_request *request, void (*drained)(void *arg, bool gone), void *arg);
+/* How many unsent bytes are few enough for http_reply_when_drained; else it is 256 KiB. */
+void http_reply_low_water(struct http_request *request, size_t bytes);
+/*
+ * For replies without an end: calls `gone` once when there is no client any more, later and not from inside another call.
+ * A client that shuts its side counts as gone.  The reply must still be ended.
+ */
+void http_reply_when_gone(struct http_request *request, void (*gone)(void *arg), void *arg);
 
 #endif

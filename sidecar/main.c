@@ -16,8 +16,10 @@
 
 #include "admin.h"
 #include "bootstrap.h"
+#include "cli.h"
 #include "config.h"
 #include "embedded.h"
+#include "feed.h"
 #include "listener.h"
 #include "log.h"
 #include "service.h"
@@ -250,6 +252,7 @@ static void stop(struct server *server)
 	}
 	for (unsigned i = 0; server->workers && i < server->nworkers; i++)
 		worker_free(server->workers[i]);
+	feed_wakes_close(&server->shared.wakes);
 	for (unsigned i = 0; server->listeners && i < server->nworkers; i++)
 		listener_close(&server->listeners[i]);
 	embedded_stop(server->embedded);
@@ -292,6 +295,10 @@ int main(int argc, char **argv)
 
 	if (code >= 0)
 		return code;
+	if (server.config.command == COMMAND_EXPORT)
+		return cli_export(&server.config);
+	if (server.config.command == COMMAND_IMPORT)
+		return cli_import(&server.config);
 	/* config_parse has checked both words. */
 	log_setup(server.config.log_level, server.config.log_format);
 	return serve(&server);

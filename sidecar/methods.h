@@ -28,6 +28,7 @@
 #define METHOD_MAX_PIECES 3
 
 struct db;
+struct feeds;
 struct method;
 struct method_call;
 
@@ -35,6 +36,7 @@ struct method_call;
 struct methods
 {
 	struct db *db;
+	struct feeds *feeds;					 /* hear of every append */
 	_Atomic unsigned long *token_generation; /* raised when a namespace or token changed */
 	struct uuid_generator ids;
 };

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "feed.h"
 #include "methods_internal.h"
 
 #define EXPECT_ANY INT64_MIN
@@ -21,6 +22,7 @@ struct writer
 	size_t count_at; /* where the count that is not known yet goes */
 	unsigned nparts;
 	unsigned nmessages;
+	bool given_ids; /* some id is the client's */
 };
 
 /* ---- replies --------------------------------------------------------------- */
@@ -37,7 +39,10 @@ static void add_part(struct buf *out, const struct db_part *part)
 static bool appended(struct method_call *call, const struct db_append_reply *reply)
 {
 	if (reply->status == DB_OK && reply->nparts > 0)
+	{
+		feeds_appended(call->methods->feeds, call->namespace_name);
 		return true;
+	}
 	method_fail_status(call, reply->status, &reply->error);
 	if (call->error.code == ERROR_STREAM_VERSION_CONFLICT)
 		error_set_versions(&call->error, reply->expected, reply->actual);
@@ -141,6 +146,8 @@ static bool write_id(struct writer *writer, const char *field, struct slice id)
 		uuid = uuid_new(&writer->call->methods->ids);
 	else if (!string || !uuid_parse((struct slice){id.bytes + 1, id.len - 2}, &uuid))
 		return args_reject(writer->call, field, id, "a UUID");
+	else
+		writer->given_ids = true;
 	buf_add(writer->frame, uuid.bytes, sizeof(uuid.bytes));
 	return true;
 }
@@ -213,7 +220,7 @@ static bool write_messages(struct writer *writer, struct slice messages)
 	}
 	call->message_index = -1;
 	if (count == 0)
-		return args_reject(call, "messages", messages, "an array of at least one message");
+		return method_fail(call, ERROR_INVALID_REQUEST, "messages must hold at least one message");
 	patch_u32(writer->frame, count_at, count);
 	return true;
 }
@@ -236,6 +243,7 @@ static bool begin(struct writer *writer, struct method_call *call)
 static bool end(struct writer *writer, bool ok, db_append_done done)
 {
 	struct method_call *call = writer->call;
+	struct db_append append;
 
 	if (!ok)
 	{
@@ -243,7 +251,12 @@ static bool end(struct writer *writer, bool ok, db_append_done done)
 		return false;
 	}
 	patch_u32(writer->frame, writer->count_at, writer->nparts);
-	if (!db_append_end(call->methods->db, writer->nparts, writer->nmessages, done, call))
+	append = (struct db_append){.nparts = writer->nparts,
+								.nmessages = writer->nmessages,
+								.new_ids = !writer->given_ids,
+								.done = done,
+								.arg = call};
+	if (!db_append_end(call->methods->db, &append))
 		return method_fail(call, ERROR_INTERNAL_ERROR, "out of memory");
 	return true;
 }

@@ -1,8 +1,8 @@
 /*
- * service.c: the public HTTP side of a worker: routes, and what becomes of a request on /rpc.
+ * service.c: the public HTTP side of a worker: routes, and what becomes of a request on a protected path.
  *
- * A request to /rpc lives in a struct exchange from its body's arrival to the end of its reply: its token is checked,
- * then its method, then the body goes to rpc, whose parts are passed to the socket as it drains.
+ * Such a request lives in a struct exchange while its token is checked, then its method; then its route starts it.
+ * One to /rpc keeps the exchange to the end of its reply, whose parts are passed to the socket as it drains.
  * The service itself goes when it was freed and its last exchange ended.
  */
 #include "service.h"
@@ -14,10 +14,14 @@
 #include "auth.h"
 #include "config.h"
 #include "db.h"
+#include "export.h"
+#include "feed.h"
 #include "http.h"
+#include "import.h"
 #include "log.h"
 #include "methods.h"
 #include "rpc.h"
+#include "subscribe.h"
 #include "version.h"
 
 struct service
@@ -25,6 +29,8 @@ struct service
 	struct http_server *http;
 	struct auth *auth;
 	struct methods methods;
+	struct subscriptions *subscriptions;
+	size_t max_line;		 /* of an import */
 	char *cors_headers;		 /* of every /rpc reply; NULL = off */
 	char *preflight_headers; /* of the reply to OPTIONS */
 	unsigned exchanges;
@@ -34,7 +40,9 @@ struct service
 struct exchange
 {
 	struct service *service;
+	const struct route *route;
 	struct http_request *request;
+	const char *cors; /* header lines of every reply; NULL = none */
 	struct claim claim;
 	struct rpc_request *rpc; /* while its reply is streamed */
 	bool streaming;
@@ -45,7 +53,13 @@ struct route
 	const char *path;
 	void (*headers)(struct service *service, struct http_request *request);
 	void (*body)(struct service *service, struct http_request *request);
+	/* Of a protected path: */
+	const char *method;
+	void (*start)(struct exchange *exchange); /* when the token opens the namespace */
+	const char *cors;						  /* NULL = the service's */
 };
+
+static const struct route *find_route(const struct http_request *request);
 
 /* ---- simple replies --------------------------------------------------------- */
 
@@ -130,7 +144,10 @@ static void not_found(struct service *service, struct http_request *request)
 
 static void dispose(struct service *service)
 {
-	auth_free(service->auth);
+	if (service->auth != NULL)
+		auth_free(service->auth);
+	subscriptions_free(service->subscriptions);
+	feeds_free(service->methods.feeds);
 	free(service->cors_headers);
 	free(service->preflight_headers);
 	free(service);
@@ -143,7 +160,9 @@ static struct exchange *exchange_new(struct service *service, struct http_reques
 	if (exchange == NULL)
 		return NULL;
 	exchange->service = service;
+	exchange->route = find_route(request);
 	exchange->request = request;
+	exchange->cors = exchange->route->cors != NULL ? exchange->route->cors : service->cors_headers;
 	exchange->rpc = NULL;
 	exchange->streaming = false;
 	service->exchanges++;
@@ -167,7 +186,7 @@ static void exchange_fail(struct exchange *exchange, const struct error *error, 
 	const char *retry = error_is_temporary(error->code) ? "Retry-After: 1\r\n" : NULL;
 	char headers[1024];
 
-	join_headers(headers, sizeof(headers), retry, exchange->service->cors_headers);
+	join_headers(headers, sizeof(headers), retry, exchange->cors);
 	exchange_end(exchange);
 	reply_error(request, error, status, headers);
 }
@@ -236,22 +255,24 @@ static void on_authorised(void *arg, const struct error *error)
 {
 	struct exchange *exchange = arg;
 	struct http_request *request = exchange->request;
+	const char *method = exchange->route->method;
 
 	if (error->code != ERROR_NONE)
 		exchange_fail(exchange, error, error_status(error->code));
-	else if (!slice_is(http_method(request), "POST"))
+	else if (!slice_is(http_method(request), method))
 	{
 		struct error wrong;
+		char allow[40];
 		char headers[1024];
 
-		error_set(&wrong, ERROR_INVALID_REQUEST, "only POST is allowed here");
-		join_headers(headers, sizeof(headers), "Allow: POST\r\n", exchange->service->cors_headers);
+		error_set(&wrong, ERROR_INVALID_REQUEST, "only %s is allowed here", method);
+		snprintf(allow, sizeof(allow), "Allow: %s\r\n", method);
+		join_headers(headers, sizeof(headers), allow, exchange->cors);
 		exchange_end(exchange);
 		reply_error(request, &wrong, 405, headers);
 	}
 	else
-		rpc_start(&exchange->service->methods, exchange->claim.name, http_body(request), on_rpc_reply,
-				  exchange);
+		exchange->route->start(exchange);
 }
 
 /* What can be said before the body is in: a preflight's answer, or that there is no token. */
@@ -276,7 +297,7 @@ static void rpc_headers(struct service *service, struct http_request *request)
 		reply_error(request, &error, error_status(error.code), service->cors_headers);
 }
 
-static void rpc_body(struct service *service, struct http_request *request)
+static void protected_body(struct service *service, struct http_request *request)
 {
 	struct exchange *exchange = exchange_new(service, request);
 	struct error error;
@@ -292,12 +313,74 @@ static void rpc_body(struct service *service, struct http_request *request)
 		auth_check(service->auth, &exchange->claim, on_authorised, exchange);
 }
 
+static void rpc_begin(struct exchange *exchange)
+{
+	rpc_start(&exchange->service->methods, exchange->claim.name, http_body(exchange->request), on_rpc_reply,
+			  exchange);
+}
+
+/* ---- import, export, subscribe ------------------------------------------------ */
+
+static void protected_headers(struct service *service, struct http_request *request)
+{
+	struct claim claim;
+	struct error error;
+
+	if (!read_claim(service, request, &claim, &error))
+		reply_error(request, &error, error_status(error.code), find_route(request)->cors);
+}
+
+static void import_headers(struct service *service, struct http_request *request)
+{
+	struct claim claim;
+	struct error error;
+
+	if (read_claim(service, request, &claim, &error))
+		http_stream_body(request);
+	else
+		reply_error(request, &error, error_status(error.code), NULL);
+}
+
+static void import_begin(struct exchange *exchange)
+{
+	struct db *db = exchange->service->methods.db;
+	size_t max_line = exchange->service->max_line;
+	struct http_request *request = exchange->request;
+	struct claim claim = exchange->claim;
+
+	exchange_end(exchange);
+	import_start(db, claim.name, max_line, request);
+}
+
+static void export_begin(struct exchange *exchange)
+{
+	struct db *db = exchange->service->methods.db;
+	struct http_request *request = exchange->request;
+	struct claim claim = exchange->claim;
+
+	exchange_end(exchange);
+	export_start(db, claim.name, request);
+}
+
+static void subscribe_begin(struct exchange *exchange)
+{
+	struct subscriptions *subscriptions = exchange->service->subscriptions;
+	struct http_request *request = exchange->request;
+	struct claim claim = exchange->claim;
+
+	exchange_end(exchange);
+	subscribe_start(subscriptions, request, &claim);
+}
+
 /* ---- routes ------------------------------------------------------------------ */
 
 static const struct route routes[] = {
-	{"/rpc", rpc_headers, rpc_body},
-	{"/health", NULL, health_body},
-	{"/version", NULL, version_body},
+	{"/rpc", rpc_headers, protected_body, "POST", rpc_begin, NULL},
+	{"/subscribe", protected_headers, protected_body, "GET", subscribe_begin, SUBSCRIBE_HEADERS},
+	{"/import", import_headers, protected_body, "POST", import_begin, NULL},
+	{"/export", protected_headers, protected_body, "GET", export_begin, NULL},
+	{"/health", NULL, health_body, NULL, NULL, NULL},
+	{"/version", NULL, version_body, NULL, NULL, NULL},
 };
 
 static const struct route *find_route(const struct http_request *request)
@@ -357,29 +440,36 @@ struct service *service_new(struct event_base *base, const struct config *config
 		.idle_timeout = (unsigned)config->idle_timeout,
 		.max_connections = (unsigned)config->max_connections,
 	};
+	const struct feeds_options feeds_options = {
+		.wakes = &shared->wakes,
+		.generation = &shared->token_generation,
+		.check_tokens = !config->test_mode,
+	};
 	struct service *service = calloc(1, sizeof(*service));
 
 	if (service == NULL)
 		return NULL;
 	service->methods.db = db;
+	service->max_line = (size_t)config->max_body;
 	service->methods.token_generation = &shared->token_generation;
+	service->methods.feeds = feeds_new(base, db, &feeds_options);
+	if (service->methods.feeds != NULL)
+		service->subscriptions = subscriptions_new(base, db, service->methods.feeds);
 	service->auth = auth_new(db, &shared->token_generation, config->test_mode);
-	if (service->auth != NULL && (config->cors_origin == NULL || config->cors_origin[0] == '\0' ||
-								  set_cors(service, config->cors_origin)))
+	if (service->subscriptions != NULL && service->auth != NULL &&
+		(config->cors_origin == NULL || config->cors_origin[0] == '\0' ||
+		 set_cors(service, config->cors_origin)))
 		service->http = http_server_new(base, &options, &handlers, service, listeners, nlisteners);
 	if (service->http != NULL)
 		return service;
-	free(service->auth);
-	service->auth = NULL;
-	free(service->cors_headers);
-	free(service->preflight_headers);
-	free(service);
+	dispose(service);
 	return NULL;
 }
 
 void service_drain(struct service *service, void (*drained)(void *arg), void *arg)
 {
 	http_server_drain(service->http, drained, arg);
+	subscriptions_end(service->subscriptions);
 }
 
 void service_free(struct service *service)

@@ -11,6 +11,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "feed.h"
+
 struct config;
 struct db;
 struct service;
@@ -19,6 +21,7 @@ struct shared
 {
 	/* Raised whenever a namespace or a token changed here; workers then forget what they know of tokens. */
 	_Atomic unsigned long token_generation;
+	struct feed_wakes wakes;
 };
 
 /* Takes ownership of the nonblocking listening sockets (closed by service_drain or service_free). */

@@ -70,6 +70,20 @@ static void *run(void *arg)
 	return NULL;
 }
 
+/* With timers finer than a millisecond: batches of appends are held back for less. */
+static struct event_base *new_base(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base;
+
+	if (config == NULL)
+		return NULL;
+	event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
+	base = event_base_new_with_config(config);
+	event_config_free(config);
+	return base;
+}
+
 struct worker *worker_new(const struct config *config, const char *conninfo, struct shared *shared,
 						  struct listeners *listeners)
 {
@@ -82,7 +96,7 @@ struct worker *worker_new(const struct config *config, const char *conninfo, str
 	}
 	worker->config = config;
 	worker->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	worker->base = event_base_new();
+	worker->base = new_base();
 	if (worker->base != NULL && worker->stop_fd >= 0)
 	{
 		worker->stop_event = event_new(worker->base, worker->stop_fd, EV_READ, on_stop, worker);

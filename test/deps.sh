@@ -33,6 +33,7 @@ check() {
 	need libevent-dev has_library libevent
 	need libjson-c-dev has_library json-c
 	need libssl-dev has_library libcrypto
+	need zlib1g-dev has_library zlib
 	need libcmocka-dev has_library cmocka
 	need python3-pytest has_module pytest
 	need python3-psycopg2 has_module psycopg2

@@ -16,15 +16,17 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = {
     "sidecar": [
         ["main"],
-        ["admin", "bootstrap", "embedded", "worker"],
+        ["admin", "bootstrap", "cli", "embedded", "worker"],
         ["service"],
+        ["import", "export", "subscribe"],
         ["http"],
         ["rpc"],
         ["methods"],
-        ["auth"],
+        ["auth", "feed"],
         ["db"],
         ["errors", "token", "uuid", "listener"],
-        ["config", "json", "stats", "log"],
+        ["config", "json", "stats", "timestamp", "url_query", "names", "sse"],
+        ["log"],
         ["buf", "slice", "version"],
     ],
     "extension": [

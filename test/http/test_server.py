@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from store import MILLRACE, ZERO_TOKEN, Server, new_id, sql, token_for, wait_until
+from store import MILLRACE, ZERO_TOKEN, Cluster, Server, new_id, sql, token_for, wait_until
 
 MESSAGE = {"type": "Tested", "data": {}}
 
@@ -290,6 +290,31 @@ def test_a_writer_that_waits_for_an_idle_transaction_holds_up_no_other_stream(cl
             connection.commit()
             connection.close()
         assert waits.result()["position"] == 1
+
+
+def test_a_stream_held_longer_than_the_retry_window_is_503(cluster, start):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--retry-window", "1", token=ZERO_TOKEN)
+    connection = hold_stream(cluster.connect(), "account-1")
+    reply = server.client().post(["stream.write", "account-1", MESSAGE])
+    assert (reply.status, reply.error["code"]) == (503, "BACKEND_UNAVAILABLE")
+    assert "another session holds the stream" in reply.error["message"] and int(reply.headers["Retry-After"]) >= 1
+    connection.rollback()
+    connection.close()
+    assert server.client().write("account-1")["position"] == 0
+
+
+def test_several_hosts_may_name_a_standby_first_and_a_token_that_is_set_already_writes_nothing(cluster, start, folder):
+    start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN).stop()
+    standby = Cluster(folder + "/standby").copy_of(cluster).start()
+    try:
+        alone = start("--database", standby.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+        assert alone.client().call("stream.get", "s") == []
+        alone.stop()
+        both = start("--database", f"host={standby.folder},{cluster.folder} user=tester dbname=postgres", "--token", token := token_for("default"), token=token)
+        assert both.client().write("s")["position"] == 0
+        both.stop()
+    finally:
+        standby.stop("immediate")
 
 
 def test_beyond_a_full_queue_the_server_is_overloaded_and_stays_responsive(cluster, start):

@@ -1,0 +1,14 @@
+/*
+ * cli: the commands `millrace export` and `millrace import`, clients of a server's HTTP API.
+ *
+ * Both return an exit code and have said on stderr what was wrong.
+ */
+#ifndef MILLRACE_CLI_H
+#define MILLRACE_CLI_H
+
+struct config;
+
+int cli_export(const struct config *config);
+int cli_import(const struct config *config);
+
+#endif

@@ -1,0 +1,110 @@
+/*
+ * cli_internal: what the files of the cli family share; nobody else includes it.
+ *
+ *     cli.c         messages and progress on stderr
+ *     cli_http.c    one HTTP request over a plain socket
+ *     cli_output.c  a file that appears whole or not at all
+ *     cli_export.c, cli_import.c  the commands
+ */
+#ifndef MILLRACE_CLI_INTERNAL_H
+#define MILLRACE_CLI_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "buf.h"
+#include "http_parse.h"
+#include "slice.h"
+
+/* ---- cli.c ---------------------------------------------------------------- */
+
+enum cli_exit
+{
+	CLI_DONE = 0,
+	CLI_FAILED = 1,
+	CLI_USAGE = 2,
+};
+
+void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* What an HTTP reply other than 200 says, from its JSON if it is ours. */
+void cli_complain_reply(int status, struct slice body);
+/* The value of a member of a checked object; .bytes NULL: it has none. */
+struct slice cli_member(struct slice object, const char *name);
+/* Prints a JSON string's text to `out`, or what else the value is. */
+void cli_decode(struct slice value, struct buf *out);
+
+/* A line on the terminal that says how far it is; silent when stderr is none. */
+struct cli_progress
+{
+	bool terminal;
+	const char *verb; /* "exported" */
+	uint64_t messages;
+	uint64_t started_ms, shown_ms;
+};
+
+void cli_progress_start(struct cli_progress *progress, const char *verb);
+void cli_progress_update(struct cli_progress *progress, uint64_t messages);
+/* Ends the line: with the total when done, else so that a message can follow. */
+void cli_progress_end(struct cli_progress *progress, bool done);
+
+/* ---- cli_http.c ------------------------------------------------------------- */
+
+enum cli_http_state
+{
+	CLI_HTTP_MORE,
+	CLI_HTTP_END,	 /* the reply is complete */
+	CLI_HTTP_FAILED, /* it is not: see error */
+};
+
+struct cli_http
+{
+	/* Takes a part of the body; false: the caller gave up.  http->status is known. */
+	bool (*data)(void *arg, struct slice bytes);
+	void *arg;
+
+	int fd; /* -1 = none */
+	char host[300], base[300];
+	struct buf head;
+	int status; /* 0 until the head is in */
+	bool gzip;	/* the body's encoding */
+	bool chunked, has_length;
+	uint64_t left; /* of the body, when it has a length */
+	struct http_chunked chunks;
+	char error[400];
+};
+
+struct cli_request
+{
+	const char *method;
+	const char *target;	 /* path and query */
+	const char *token;	 /* NULL = none */
+	const char *headers; /* more header lines, each with its CR LF */
+};
+
+/* False: http->error says why. */
+bool cli_http_connect(struct cli_http *http, const char *url);
+bool cli_http_request(struct cli_http *http, const struct cli_request *request);
+/* Receives once, waiting for it, and hands on what came of the body. */
+enum cli_http_state cli_http_receive(struct cli_http *http);
+void cli_http_close(struct cli_http *http);
+/* Appends text to a URL's query, percent-encoded. */
+void cli_http_escape(struct buf *out, const char *text);
+
+/* ---- cli_output.c -------------------------------------------------------------- */
+
+struct cli_output
+{
+	const char *name; /* as the user wrote it; NULL = standard output */
+	int fd;
+	char path[4096]; /* final, symbolic links resolved; empty: `fd` is not a file of ours */
+};
+
+/* False: it was complained about. */
+bool cli_output_open(struct cli_output *output, const char *name);
+bool cli_output_write(struct cli_output *output, struct slice bytes);
+/* Makes the file durable and gives it its name. */
+bool cli_output_finish(struct cli_output *output);
+/* Leaves nothing behind. */
+void cli_output_discard(struct cli_output *output);
+
+#endif

@@ -1,0 +1,16 @@
+/*
+ * export: GET /export, a namespace as NDJSON (WIRE.md section 6).
+ *
+ * Postgres makes the lines, in pages of about a MiB; the next page is asked for when the client has
+ * read most of the one before, so an export of any size takes the memory of one page.
+ */
+#ifndef MILLRACE_EXPORT_H
+#define MILLRACE_EXPORT_H
+
+struct db;
+struct http_request;
+
+/* Makes the reply to a request whose token opens the namespace, now or later. */
+void export_start(struct db *db, const char *namespace_name, struct http_request *request);
+
+#endif

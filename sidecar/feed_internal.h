@@ -1,0 +1,106 @@
+/*
+ * feed_internal: what the files of the feed family share; nobody else includes it.
+ *
+ *     feed.c          the feeds of a worker: what each asks of Postgres and when, and where its listeners are
+ *     feed_channel.c  who gets which message
+ */
+#ifndef MILLRACE_FEED_INTERNAL_H
+#define MILLRACE_FEED_INTERNAL_H
+
+#include <event2/event_struct.h>
+#include <libpq-fe.h>
+
+#include "buf.h"
+#include "feed.h"
+#include "token.h"
+
+#define FEED_BUCKETS 256
+
+struct listener_list
+{
+	struct listener *first, *last;
+};
+
+/* The columns of DB_READ_FEED. */
+enum feed_column
+{
+	FEED_STREAM_NAME,
+	FEED_POSITION,
+	FEED_GLOBAL_POSITION,
+	FEED_POKE,
+	FEED_MESSAGE,
+};
+
+/* What a feed has asked Postgres and not heard yet. */
+enum feed_question
+{
+	FEED_ASKED_NOTHING,
+	FEED_ASKED_STATE,
+	FEED_ASKED_MESSAGES,
+};
+
+struct feed
+{
+	struct feeds *feeds;
+	struct feed *next; /* of its bucket */
+	uint32_t hash;	   /* of the name */
+	char name[TOKEN_MAX_NAMESPACE + 1];
+	char token_hash[TOKEN_HASH_LEN + 1];
+	char created_at[48]; /* of the namespace, which tells it from a later one of its name */
+
+	int64_t position; /* everything below was handed out or is the listeners' own to find; 0: not known yet */
+	int64_t next_read; /* below position while some who join are brought there */
+	enum feed_question asked;
+	int64_t asked_from;
+	bool asked_whole; /* messages and not only pokes */
+	bool woken;		  /* a message was appended since the last question */
+	bool failing;	  /* the last answer was an error, which is logged */
+	bool closed;	  /* without listeners; freed with the answer */
+	unsigned long generation;
+	uint64_t checked_ms, traffic_ms, not_before_ms;
+	struct event timer;
+
+	unsigned nlisteners;
+	struct listener_list aside, waiting, joining;
+	unsigned nchannels[FEED_STREAM + 1]; /* by their source */
+	unsigned nwhole;					 /* that follow and want whole messages */
+};
+
+/* All channels of a worker, by feed, source and name. */
+struct channel_table
+{
+	struct feed_channel **buckets;
+	unsigned nbuckets, nchannels;
+};
+
+struct feeds
+{
+	struct event_base *base;
+	struct db *db;
+	struct feeds_options options;
+	struct feed_waker *waker; /* our place in options.wakes; NULL: there was none left */
+	struct event woken;
+	struct feed *buckets[FEED_BUCKETS];
+	unsigned nfeeds;
+	struct channel_table channels;
+};
+
+/* ---- feed.c ----------------------------------------------------------------- */
+
+uint32_t feed_hash(uint32_t start, struct slice name);
+/* Only this moves a listener; to FOLLOWING with its channel set. */
+void listener_move(struct listener *listener, enum listener_place place);
+
+/* ---- feed_channel.c ----------------------------------------------------------- */
+
+/* Makes a listener follow; false: out of memory, it is where it was. */
+bool channel_join(struct listener *listener);
+/* Puts a listener that follows elsewhere. */
+void channel_leave(struct listener *listener, enum listener_place place);
+struct listener_list *channel_followers(struct feed_channel *channel);
+/* Somebody who follows the feed, NULL when nobody does. */
+struct listener *channel_any_follower(const struct feed *feed);
+/* Hands the messages of a DB_READ_FEED to all who follow. */
+void channel_dispatch(struct feed *feed, const PGresult *result);
+
+#endif

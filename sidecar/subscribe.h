@@ -1,0 +1,34 @@
+/*
+ * subscribe: GET /subscribe, WIRE.md section 5: messages as server-sent events, from any position on and for ever.
+ *
+ *     subscribe.c         the states of a subscription
+ *     subscribe_params.c  what the request asks for
+ *
+ * One struct subscriptions per worker.  It owns the subscriptions, which end with their client, with
+ * their namespace, or with the server.
+ */
+#ifndef MILLRACE_SUBSCRIBE_H
+#define MILLRACE_SUBSCRIBE_H
+
+#include <event2/event.h>
+
+/* Of every reply on /subscribe, errors included: browsers of any origin may read it. */
+#define SUBSCRIBE_HEADERS "Access-Control-Allow-Origin: *\r\n"
+
+struct claim;
+struct db;
+struct feeds;
+struct http_request;
+struct subscriptions;
+
+struct subscriptions *subscriptions_new(struct event_base *base, struct db *db, struct feeds *feeds);
+/* Ends them all, and those that are asked for later at once. */
+void subscriptions_end(struct subscriptions *subscriptions);
+/* None may be left, and no query of theirs may be in flight. */
+void subscriptions_free(struct subscriptions *subscriptions);
+
+/* Answers the request, which may go where the claim says. */
+void subscribe_start(struct subscriptions *subscriptions, struct http_request *request,
+					 const struct claim *claim);
+
+#endif

@@ -1,0 +1,179 @@
+/*
+ * subscribe_params.c: reads the parameters of /subscribe (see subscribe_params.h).
+ *
+ * An empty parameter is as good as none, of a repeated one the first counts, unknown ones are ignored.
+ */
+#include "subscribe_params.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "json.h"
+#include "url_query.h"
+
+#define MAX_NAME 2000 /* bytes; the extension's own limit */
+
+struct reader
+{
+	struct slice query;
+	struct buf text; /* of the parameter that is being read */
+	char *problem;	 /* [200] */
+};
+
+static bool reject(struct reader *reader, const char *name, const char *wanted)
+{
+	snprintf(reader->problem, 200, "%s must be %s", name, wanted);
+	return false;
+}
+
+/* The decoded value with a NUL behind it; NULL: there is none, or it is empty. */
+static const char *find(struct reader *reader, const char *name)
+{
+	buf_clear(&reader->text);
+	if (!url_query_find(reader->query, name, &reader->text) || reader->text.len == 0)
+		return NULL;
+	buf_add(&reader->text, "", 1);
+	return reader->text.failed ? NULL : reader->text.data;
+}
+
+static bool is_text(const char *bytes, size_t len)
+{
+	const unsigned char *p = (const unsigned char *)bytes;
+	const unsigned char *end = p + len;
+
+	while (p < end)
+	{
+		size_t n = json_utf8_len(p, end);
+
+		if (n == 0 || *p == '\0')
+			return false;
+		p += n;
+	}
+	return true;
+}
+
+/* Reads all of text as a decimal integer. */
+static bool parse_integer(const char *text, int64_t *value)
+{
+	char *end;
+
+	if (text[0] != '-' && (text[0] < '0' || text[0] > '9'))
+		return false;
+	errno = 0;
+	*value = strtoll(text, &end, 10);
+	return errno == 0 && *end == '\0' && end > text && end[-1] != '-';
+}
+
+/* Leaves *value alone when there is no such parameter. */
+static bool read_integer(struct reader *reader, const char *name, int64_t min, const char *wanted,
+						 int64_t *value)
+{
+	const char *text = find(reader, name);
+
+	if (text == NULL)
+		return true;
+	if (!parse_integer(text, value) || *value < min)
+		return reject(reader, name, wanted);
+	return true;
+}
+
+static bool read_flag(struct reader *reader, const char *name, bool *value)
+{
+	const char *text = find(reader, name);
+
+	*value = text != NULL && strcmp(text, "true") == 0;
+	if (text == NULL || *value || strcmp(text, "false") == 0)
+		return true;
+	return reject(reader, name, "true or false");
+}
+
+/* Takes a name into the params if there is one; *given counts. */
+static bool read_name(struct reader *reader, const char *name, enum feed_source source,
+					  struct subscribe_params *params, int *given)
+{
+	const char *text = find(reader, name);
+	size_t len = text != NULL ? reader->text.len - 1 : 0;
+
+	if (text == NULL)
+		return true;
+	if (len > MAX_NAME || !is_text(text, len))
+		return reject(reader, name, "UTF-8 text of at most 2000 bytes");
+	params->filter.source = source;
+	buf_clear(&params->text);
+	buf_add(&params->text, text, len + 1);
+	(*given)++;
+	return true;
+}
+
+static bool read_source(struct reader *reader, struct subscribe_params *params)
+{
+	int given = 0;
+	bool all;
+
+	if (!read_name(reader, "stream", FEED_STREAM, params, &given) ||
+		!read_name(reader, "category", FEED_CATEGORY, params, &given) || !read_flag(reader, "all", &all))
+		return false;
+	if (all && given == 0)
+		buf_add(&params->text, "", 1); /* FEED_ALL is zero */
+	given += all;
+	if (given == 1)
+		return true;
+	snprintf(reader->problem, 200, "exactly one of stream, category and all=true must be given");
+	return false;
+}
+
+static bool read_group(struct reader *reader, struct subscribe_params *params)
+{
+	struct feed_filter *filter = &params->filter;
+	int64_t member = -1;
+	int64_t size = 0;
+
+	if (!read_integer(reader, "consumer", 0, "an integer, 0 or more", &member) ||
+		!read_integer(reader, "size", 1, "an integer, 1 or more", &size))
+		return false;
+	if (member < 0 && size == 0)
+		return true;
+	if (member < 0)
+		return reject(reader, "consumer", "given together with size");
+	if (size == 0)
+		return reject(reader, "size", "given together with consumer");
+	if (filter->source != FEED_CATEGORY)
+		return reject(reader, "consumer", "given together with category");
+	if (member >= size)
+		return reject(reader, "consumer", "below size");
+	filter->member = member;
+	filter->size = size;
+	return true;
+}
+
+static bool read_last_event_id(struct reader *reader, struct slice value, int64_t *after)
+{
+	if (value.len == 0)
+		return true;
+	buf_clear(&reader->text);
+	buf_add(&reader->text, value.bytes, value.len);
+	buf_add(&reader->text, "", 1);
+	if (reader->text.failed || !parse_integer(reader->text.data, after) || *after < 0 || *after == INT64_MAX)
+		return reject(reader, "Last-Event-ID", "a global position");
+	return true;
+}
+
+bool subscribe_params_read(struct subscribe_params *params, struct slice query, struct slice last_event_id,
+						   char problem[200])
+{
+	struct reader reader = {.query = query, .problem = problem};
+	bool ok;
+
+	*params = (struct subscribe_params){.after = -1};
+	ok = read_source(&reader, params) && read_group(&reader, params) &&
+		 read_integer(&reader, "position", INT64_MIN, "an integer", &params->position) &&
+		 read_flag(&reader, "ids", &params->filter.ids) &&
+		 read_flag(&reader, "messages", &params->filter.messages) &&
+		 read_last_event_id(&reader, last_event_id, &params->after);
+	if (ok && (params->text.failed || reader.text.failed))
+		ok = reject(&reader, "the request", "smaller: out of memory");
+	params->filter.name = params->text.data;
+	buf_free(&reader.text);
+	return ok;
+}

@@ -1,0 +1,26 @@
+/*
+ * subscribe_params: what a request on /subscribe asks for.
+ */
+#ifndef MILLRACE_SUBSCRIBE_PARAMS_H
+#define MILLRACE_SUBSCRIBE_PARAMS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "buf.h"
+#include "feed.h"
+#include "slice.h"
+
+struct subscribe_params
+{
+	struct feed_filter filter; /* `chunked` is left alone; `name` points into `text` */
+	int64_t position;		   /* by stream, or global */
+	int64_t after;			   /* Last-Event-ID, a global position; -1: none */
+	struct buf text;
+};
+
+/* False: `problem` says in plain text what is wrong with which parameter.  Free params->text in any case. */
+bool subscribe_params_read(struct subscribe_params *params, struct slice query, struct slice last_event_id,
+						   char problem[200]);
+
+#endif

@@ -1,0 +1,18 @@
+/*
+ * url_query: the parameters behind the question mark of a URL.
+ */
+#ifndef MILLRACE_URL_QUERY_H
+#define MILLRACE_URL_QUERY_H
+
+#include <stdbool.h>
+
+#include "buf.h"
+#include "slice.h"
+
+/*
+ * Appends the first parameter of that name to `out`, percent and `+` decoded; one without `=` is empty.  False:
+ * there is none.  Out of memory shows in out->failed.
+ */
+bool url_query_find(struct slice query, const char *name, struct buf *out);
+
+#endif
