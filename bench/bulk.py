@@ -10,7 +10,6 @@ throughout. The last line is the figures as JSON; exit code 1 when anything is n
 import argparse
 import json
 import os
-import pwd
 import random
 import re
 import shutil
@@ -26,18 +25,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "test"))
 sys.dont_write_bytecode = True
 
+from store import MILLRACE, ZERO_TOKEN, Server, drop_root, sql, temporary_folder, token_for  # noqa: E402
+
 CHECKSUM = """SELECT count(*), sum(('x' || substr(md5(concat_ws('|', global_position, position, stream_name, type, id,
     to_char(time, 'YYYY-MM-DD HH24:MI:SS.US'), data, coalesce(metadata::text, 'none'))), 1, 15))::bit(60)::bigint)
     FROM "{}".messages"""
-
-
-def drop_root():
-    """Postgres refuses root."""
-    if os.geteuid() == 0:
-        user = pwd.getpwnam("postgres")
-        os.setgroups([])
-        os.setgid(user.pw_gid)
-        os.setuid(user.pw_uid)
 
 
 class Memory(threading.Thread):
@@ -84,7 +76,6 @@ def write_messages(path, count):
 
 class Bench:
     def __init__(self, server, folder, count):
-        from store import sql
         self.server, self.folder, self.count, self.sql = server, folder, count, sql
         self.postgres = server.postgres()
         self.memory = Memory(server.process.pid)
@@ -92,7 +83,6 @@ class Bench:
 
     def token(self, name):
         """A new namespace's token."""
-        from store import token_for
         token = token_for(name)
         if self.server.token:
             return self.server.client().call("ns.create", name)["token"]
@@ -104,7 +94,6 @@ class Bench:
         return self.sql(self.postgres, CHECKSUM.format(schema))[0]
 
     def run(self, what, *arguments, token, messages=None, check=True):
-        from store import MILLRACE
         self.memory.phase()
         before = time.monotonic()
         done = subprocess.run([MILLRACE, *arguments], env={"MILLRACE_URL": f"http://127.0.0.1:{self.server.port}",
@@ -119,7 +108,6 @@ class Bench:
 
 
 def bench(options):
-    from store import ZERO_TOKEN, Server, temporary_folder
     folder = Path(temporary_folder())
     if options.durable:
         server = Server("--data-dir", str(folder / "data"), "--token", ZERO_TOKEN, token=ZERO_TOKEN)

@@ -10,7 +10,6 @@ last line is the ratios as JSON.
 import argparse
 import json
 import os
-import pwd
 import re
 import shutil
 import statistics
@@ -23,14 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "test"), str(ROOT / "test" / "message_db")]
 sys.dont_write_bytecode = True
 
-
-def drop_root():
-    """Postgres refuses root."""
-    if os.geteuid() == 0:
-        user = pwd.getpwnam("postgres")
-        os.setgroups([])
-        os.setgid(user.pw_gid)
-        os.setuid(user.pw_uid)
+import peer  # noqa: E402
+from store import Cluster, drop_root, sql  # noqa: E402
 
 
 DATA = ('{"account": "4711", "amount": 1234.56, "currency": "EUR", "note": "' + "lorem ipsum dolor sit amet " * 8 + '"}')
@@ -93,9 +86,6 @@ def main():
     drop_root()
     folder = Path(tempfile.mkdtemp(prefix="m-", dir="/var/tmp"))
     os.environ["HOME"] = str(folder)
-
-    import peer
-    from store import Cluster, sql
 
     cluster = Cluster(folder / "pg", ["fsync=on", "shared_buffers=512MB", "max_wal_size=4GB"])
     try:

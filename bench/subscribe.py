@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The figures of subscriptions: latency of a poke, catch-up, memory.  Prints a table.
 
-Starts a durable server of its own (--workers 2) in a temporary folder; not as root (Postgres does not run as root).
+Starts a durable server of its own (--workers 2) in a temporary folder.
 
     python3 bench/subscribe.py [--messages 1000000] [--latency 2000] [--load bench/load]
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "test"))
 
-from store import ROOT, ZERO_TOKEN, Server, sql, temporary_folder  # noqa: E402
+from store import ROOT, ZERO_TOKEN, Server, drop_root, sql, temporary_folder  # noqa: E402
 
 
 def subscribe(server, query, receive_buffer=None):
@@ -116,6 +116,7 @@ def main():
     parser.add_argument("--load", default=str(ROOT / "bench" / "load"))
     parser.add_argument("--duration", type=int, default=10)
     options = parser.parse_args()
+    drop_root()
     folder = temporary_folder()
     server = Server("--data-dir", folder + "/data", "--token", ZERO_TOKEN, "--workers", "2", token=ZERO_TOKEN)
     try:
