@@ -37,6 +37,7 @@ struct record
 	struct slice values[FIELDS];
 	struct buf *frame;
 	struct import_fault *fault;
+	bool unsupported; /* somewhere in the line is what Postgres cannot hold */
 };
 
 __attribute__((format(printf, 3, 4))) static bool fail(struct import_fault *fault, const char *code,
@@ -60,11 +61,6 @@ static bool refuse(struct record *record, enum field field, const char *wanted)
 
 /* ---- finding the fields --------------------------------------------------------- */
 
-static bool is_within(const char *p, struct slice value)
-{
-	return value.bytes != NULL && p >= value.bytes && p < value.bytes + value.len;
-}
-
 /* Finds the known members; of duplicates the last wins. */
 static bool find_fields(struct record *record, struct slice line)
 {
@@ -85,19 +81,6 @@ static bool find_fields(struct record *record, struct slice line)
 				break;
 			}
 		}
-	}
-	return true;
-}
-
-/* What Postgres cannot hold matters where it is to be stored, not in a key that is ignored. */
-static bool check_supported(struct record *record, const char *start, const struct json_verdict *verdict)
-{
-	if (verdict->unsupported == NULL)
-		return true;
-	for (enum field field = FIELD_ID; field < FIELDS; field++)
-	{
-		if (is_within(start + verdict->unsupported_offset, record->values[field]))
-			return fail(record->fault, "INVALID_RECORD", "\"%s\": %s", names[field], verdict->unsupported);
 	}
 	return true;
 }
@@ -168,9 +151,13 @@ static bool add_time(struct record *record)
 static bool add_payload(struct record *record, enum field field)
 {
 	struct slice value = record->values[field];
+	struct json_verdict verdict;
 
 	if (json_kind(value) != JSON_OBJECT)
 		return refuse(record, field, field == FIELD_META ? "an object or null" : "an object");
+	/* It matters where it is to be stored, not in a key that is ignored. */
+	if (record->unsupported && json_check(value, &verdict) && verdict.unsupported != NULL)
+		return fail(record->fault, "INVALID_RECORD", "\"%s\": %s", names[field], verdict.unsupported);
 	buf_add_frame_string(record->frame, value.bytes, value.len);
 	return true;
 }
@@ -193,9 +180,9 @@ bool import_record_encode(struct slice line, struct buf *frame, struct import_fa
 
 	if (!json_check(line, &verdict))
 		return fail(fault, "INVALID_JSON", "not JSON at byte %zu: %s", verdict.offset + 1, verdict.reason);
-	if (find_fields(&record, json_trim(line)) && check_supported(&record, line.bytes, &verdict) &&
-		add_id(&record) && add_name(&record, FIELD_STREAM) && add_name(&record, FIELD_TYPE) &&
-		add_integer(&record, FIELD_POS, 0, "an integer, 0 or more") &&
+	record.unsupported = verdict.unsupported != NULL;
+	if (find_fields(&record, json_trim(line)) && add_id(&record) && add_name(&record, FIELD_STREAM) &&
+		add_name(&record, FIELD_TYPE) && add_integer(&record, FIELD_POS, 0, "an integer, 0 or more") &&
 		add_integer(&record, FIELD_GPOS, 1, "an integer, 1 or more") && add_time(&record) &&
 		add_payload(&record, FIELD_DATA) && add_metadata(&record) && !frame->failed)
 		return true;

@@ -4,6 +4,7 @@ import glob
 import http.client
 import json
 import os
+import pwd
 import re
 import secrets
 import signal
@@ -257,6 +258,15 @@ def sql(connection, statement, *arguments):
 
 def new_id():
     return str(uuid.uuid4())
+
+
+def drop_root():
+    """Makes this process another user's when it is root's: Postgres refuses root."""
+    if os.geteuid() == 0:
+        user = pwd.getpwnam("postgres")
+        os.setgroups([])
+        os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
 
 
 def temporary_folder():
