@@ -6,6 +6,9 @@
  *   3. judge each request in turn: repeated ids first (a retry gets the first answer), then expected versions
  *   4. insert what was accepted, a namespace at a time (insert.c)
  *
+ * A request that was stored before is answered only after the commit that stored it has reached disk and the synchronous
+ * standbys: a backend that ends while it waits for a standby leaves a commit that is visible here and nowhere else.
+ *
  * The version that an append builds on is the latest committed one plus what this transaction and this call have
  * added, whatever the transaction's snapshot: the stream lock makes it stable, and SnapshotSelf reads it.
  *
@@ -57,6 +60,7 @@ typedef struct AppendCall
 	int nstreams;
 	AppendMessage **messages; /* all of them, in order */
 	int nmessages;
+	bool repeated; /* some request was stored before */
 } AppendCall;
 
 /* ---- 1: namespaces ----------------------------------------------------------------------------- */
@@ -497,8 +501,16 @@ JudgeRequest(AppendCall *call, AppendRequest *request)
 	if (!request->store)
 		return;
 	space = NamespaceOfStore(call, request->store);
-	if (JudgeIds(call, space, request) != ID_NEW)
-		return;
+	switch (JudgeIds(call, space, request))
+	{
+		case ID_REPEATED:
+			call->repeated = true;
+			return;
+		case ID_TAKEN:
+			return;
+		case ID_NEW:
+			break;
+	}
 	twice = FindIdTwice(request);
 	if (twice)
 		Refuse(request, 0, ERRCODE_MILLRACE_MESSAGE_ID_CONFLICT,
@@ -556,6 +568,8 @@ AppendRequests(AppendRequest *requests, int nrequests)
 	for (int i = 0; i < nrequests; i++)
 		JudgeRequest(&call, &requests[i]);
 	InsertAccepted(&call);
+	if (call.repeated)
+		StoreFollowEarlierCommits();
 	KeepHints(&call);
 	CloseNamespaces(&call);
 }

@@ -63,6 +63,13 @@
 #define CompatIndexInsertCleanup(index, info) ((void)0)
 #endif
 
+/* 17: LogLogicalMessage() can flush. */
+#if PG_VERSION_NUM >= 170000
+#define CompatLogMessage(prefix, bytes, len) LogLogicalMessage(prefix, bytes, len, true, false)
+#else
+#define CompatLogMessage(prefix, bytes, len) LogLogicalMessage(prefix, bytes, len, true)
+#endif
+
 /* 18: index_beginscan() takes a place for instrumentation. */
 #if PG_VERSION_NUM >= 180000
 #define CompatIndexBeginScan(heap, index, snapshot, nkeys)                                                   \

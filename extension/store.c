@@ -26,6 +26,7 @@
 #include "common/hashfn.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "replication/message.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -437,6 +438,16 @@ StoreCheckAppendAllowed(void)
 	PreventCommandIfReadOnly("INSERT");
 	PreventCommandIfParallelMode("INSERT");
 	PreventCommandDuringRecovery("INSERT");
+}
+
+/*
+ * Makes this transaction's commit wait for all commits before it, as if it had written something: for the disk, and for the
+ * synchronous standbys.  An empty message in the WAL is what it writes.
+ */
+void
+StoreFollowEarlierCommits(void)
+{
+	(void)CompatLogMessage("millrace", "", 0);
 }
 
 /* ---- scanning -------------------------------------------------------------------------------------- */

@@ -122,6 +122,7 @@ extern void StoreLockAppends(Store *store);
 extern void StoreUnlockAppends(Store *store);
 extern Jsonb *StoreSlotJsonb(TupleTableSlot *slot, int column);
 extern void StoreCheckAppendAllowed(void);
+extern void StoreFollowEarlierCommits(void);
 
 /* storeindex.c */
 extern void StoreDescribeIndexes(Relation heap, Store *description, const char **problem);
