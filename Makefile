@@ -17,11 +17,11 @@ DATA_DIR ?= $(shell if [ "$$(id -u)" != 0 ] || \
 	setpriv --reuid=65534 --regid=65534 --clear-groups test -x "$(CURDIR)" 2>/dev/null; \
 	then echo "$(CURDIR)/millrace-data"; else echo /var/lib/millrace; fi)
 
-C_FILES = $(wildcard extension/*.[ch] sidecar/*.[ch] test/unit/*.[ch] bench/*.[ch])
-SCRIPTS = .ci/run $(wildcard test/*.sh bench/*.sh)
+C_FILES = $(wildcard extension/*.[ch] sidecar/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] bench/*.[ch])
+SCRIPTS = .ci/run $(wildcard test/*.sh test/fuzz/*.sh bench/*.sh)
 
 .DEFAULT_GOAL := all
-.PHONY: help deps all install run test installcheck bench-load bench-message-db format lint clean
+.PHONY: help deps all install run test fuzz installcheck ready bench-load bench-message-db bench-subscribe bench-bulk format lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -43,23 +43,38 @@ run: ## serve on port 8080: make run [DATA_DIR=folder] [ARGS='--port 9000']
 
 test: ## every test, the last line counts them: make test [SAN=1]
 	@$(MAKE) --no-print-directory deps
+	@test/deps.sh --fuzzing || echo "Going on without the fuzzers."
 	@$(MAKE) --no-print-directory install
 	@$(if $(SAN),$(MAKE) --no-print-directory -C sidecar SAN=1)
 	@$(PYTHON) test/run.py $(ARGS)
 
+fuzz: ## a long run of the fuzzers: make fuzz [RUNS=1000000], for each of them
+	@test/deps.sh --fuzzing
+	@$(MAKE) --no-print-directory -C test/fuzz run
+
 installcheck: ## the SQL tests against a running server (PGHOST, PGPORT, PGUSER); after make install
 	@$(PYTHON) test/run.py --installcheck
 
+ready: # what the benchmarks stand on
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory install
+	@$(MAKE) --no-print-directory -C bench
+
 bench-load: ## the load of DESIGN.md: make bench-load [DURATION=30] [ARGS='--workers 64']
-	@$(MAKE) --no-print-directory deps >&2
-	@$(MAKE) --no-print-directory install >&2
-	@$(MAKE) --no-print-directory -C bench >&2
+	@$(MAKE) --no-print-directory ready >&2
 	@bench/bench-load.sh --duration $(DURATION) $(ARGS)
 
 bench-message-db: ## our Message DB functions beside Message DB's own: make bench-message-db [ARGS='--rounds 5']
-	@$(MAKE) --no-print-directory deps >&2
-	@$(MAKE) --no-print-directory install >&2
+	@$(MAKE) --no-print-directory ready >&2
 	@$(PYTHON) bench/message_db.py $(ARGS)
+
+bench-subscribe: ## subscriptions: latency, catch-up, memory
+	@$(MAKE) --no-print-directory ready >&2
+	@$(PYTHON) bench/subscribe.py $(ARGS)
+
+bench-bulk: ## export and import of a million messages
+	@$(MAKE) --no-print-directory ready >&2
+	@$(PYTHON) bench/bulk.py $(ARGS)
 
 format: ## lay out the C files
 	clang-format -i $(C_FILES)
@@ -73,4 +88,5 @@ clean: ## remove what was built
 	$(MAKE) -C extension clean
 	$(MAKE) -C sidecar clean
 	$(MAKE) -C test/unit clean
+	$(MAKE) -C test/fuzz clean
 	$(MAKE) -C bench clean

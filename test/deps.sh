@@ -3,6 +3,8 @@
 #
 # Asks for nothing as root, uses sudo where that is allowed, else prints what is missing and the
 # command to run, and exits 1.  Takes no time and no network when nothing is missing.
+#
+# deps.sh --fuzzing does the same for a compiler with libFuzzer, which only test/fuzz needs.
 set -euo pipefail
 
 pg_config=${PG_CONFIG:-pg_config}
@@ -23,8 +25,16 @@ has_server() {
 }
 has_module() { /usr/bin/python3 -c "import $1"; }
 
+fuzzing=
+[ "${1:-}" != --fuzzing ] || fuzzing=yes
+can_fuzz() { make -s -C "$(dirname "$0")/fuzz" can; }
+
 check() {
 	missing=()
+	if [ "$fuzzing" ]; then
+		need clang-with-libfuzzer can_fuzz
+		return
+	fi
 	need "gcc libc6-dev" compiles
 	need make command -v make
 	need pkg-config command -v pkg-config
@@ -54,8 +64,19 @@ server_packages() {
 	fi
 }
 
+# The clang that is installed already, else the distribution's own.
+fuzzer_packages() {
+	local major
+	major=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' 'clang-[0-9]*' 2>/dev/null |
+		sed -n 's/^installed clang-\([0-9]*\)$/\1/p' | sort -n | tail -1)
+	[ -n "$major" ] || major=$(apt-cache depends clang 2>/dev/null |
+		sed -n 's/.*Depends: clang-\([0-9]*\)$/\1/p' | head -1)
+	echo "clang-$major libclang-rt-$major-dev"
+}
+
 packages() {
 	local list=" ${missing[*]} "
+	[ -z "$fuzzing" ] || list=" $(fuzzer_packages) "
 	# shellcheck disable=SC2086 # a list of words
 	echo ${list/ postgresql-server / $(server_packages) }
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs every test and ends with one line that counts them.
 
-Layout and layers, pg_regress, isolation specs, unit tests, black-box and stress tests, in that order.
+Layout and layers, pg_regress, isolation specs, unit tests, fuzzers, black-box and stress tests, in that order.
 Postgres refuses to run as root.  So the parts that start one run in a temporary folder, which is
 removed at the end, and when we are root as another user.
 
@@ -97,7 +97,7 @@ def check(counts, name, command):
 def layout(counts):
     heading("layout and layers")
     check(counts, "layers", [sys.executable, "test/layers.py"])
-    files = [name for part in ("extension", "sidecar", "test/unit", "bench") for name in
+    files = [name for part in ("extension", "sidecar", "test/unit", "test/fuzz", "bench") for name in
              sorted(glob.glob(str(ROOT / part / "*.[ch]")))]
     # Other versions lay out differently.
     if shutil.which("clang-format") and "version 14." in run_quietly("clang-format", "--version"):
@@ -169,6 +169,19 @@ def unit_tests(counts):
     counts.add(passed, failed or (code != 0))
 
 
+def fuzzing(counts):
+    """A short run of each fuzzer, which is one test."""
+    heading("fuzzing")
+    if subprocess.run(["make", "-s", "-C", "test/fuzz", "can"], cwd=ROOT, stderr=subprocess.DEVNULL).returncode != 0:
+        print("SKIPPED: there is no clang with libFuzzer; test/deps.sh --fuzzing says which packages have it")
+        counts.add(skipped=1)
+        return
+    output, code = run(["make", "--no-print-directory", "-C", "test/fuzz", "check"], cwd=ROOT)
+    passed = len(re.findall(r"^fuzz \S+: ok\b", output, re.M))
+    failed = len(re.findall(r"^fuzz \S+: FAILED\b", output, re.M))
+    counts.add(passed, failed or (code != 0))
+
+
 def pytest(counts, temp, title, arguments, as_root=False):
     """Runs pytest on a copy of the tests, the program and the documents, in a folder that every user reaches."""
     heading(title)
@@ -234,6 +247,7 @@ def main(arguments):
             layout(counts)
             sql_tests(counts, temp)
             unit_tests(counts)
+            fuzzing(counts)
             pytest(counts, temp, "HTTP and stress (pytest)", [])
             if os.geteuid() == 0:
                 pytest(counts, temp, "started as root (pytest)", [], as_root=True)

@@ -1,0 +1,454 @@
+/*
+ * fuzz_rpc.c: both envelopes and all methods, with a stand-in for db.h behind them that checks what it is asked to store and
+ * answers as Postgres might.  Whatever the body is:
+ *
+ *   there is one last reply; it has no body or one that json-c takes; a request's id comes back
+ *   a request that was refused left nothing in the batch, one that was not is a frame that the extension takes
+ *   parameters are UTF-8
+ *   the array form, JSON-RPC and a batch of one do the same and say the same
+ */
+#include <inttypes.h>
+
+#include "db.h"
+#include "feed.h"
+#include "frame_reader.h"
+#include "rpc.h"
+
+/* How the stand-in answers. */
+enum mood
+{
+	WILLING,
+	FAILING, /* an error from Postgres; a reader of pages loses interest after the first */
+	FULL,
+	MOODS
+};
+
+/* What is waiting for its answer. */
+struct question
+{
+	struct question *next;
+	enum db_statement statement;
+	db_query_done query_done;
+	unsigned page;
+	struct db_append append; /* of an append */
+	void *arg;
+};
+
+struct db
+{
+	enum mood mood;
+	struct buf batch;
+	size_t mark;
+	bool writing;
+	unsigned pages;
+	struct question *first, **last;
+	struct buf did; /* what was asked for, without what is random */
+};
+
+/* ---- the stand-in ------------------------------------------------------------------------ */
+
+static struct question *ask(struct db *db, void *arg)
+{
+	struct question *question = calloc(1, sizeof(*question));
+
+	question->arg = arg;
+	*db->last = question;
+	db->last = &question->next;
+	return question;
+}
+
+struct buf *db_append_begin(struct db *db, enum db_status *why)
+{
+	require(!db->writing);
+	if (db->mood == FULL)
+	{
+		*why = DB_OVERLOADED;
+		return NULL;
+	}
+	db->writing = true;
+	db->mark = db->batch.len;
+	return &db->batch;
+}
+
+void db_append_abandon(struct db *db)
+{
+	require(db->writing);
+	db->writing = false;
+	buf_truncate(&db->batch, db->mark);
+}
+
+static void note(struct db *db, const char *what, struct slice value)
+{
+	buf_printf(&db->did, "%s %zu ", what, value.bytes == NULL ? (size_t)9999999 : value.len);
+	buf_add(&db->did, value.bytes, value.len);
+	buf_add_str(&db->did, "\n");
+}
+
+/* Reads one request of the batch. */
+static void read_request(struct db *db, const struct db_append *append)
+{
+	struct frame_reader reader = {{db->batch.data + db->mark, db->batch.len - db->mark}};
+	unsigned nparts, nmessages = 0;
+
+	note(db, "append", frame_name(&reader));
+	nparts = (unsigned)frame_number(&reader, 4);
+	require(nparts > 0 && nparts == append->nparts);
+	for (unsigned i = 0; i < nparts; i++)
+	{
+		unsigned count;
+		int64_t expected;
+
+		note(db, "stream", frame_name(&reader));
+		expected = (int64_t)frame_number(&reader, 8);
+		require(expected >= -1 || expected == INT64_MIN);
+		buf_printf(&db->did, "expected %" PRId64 "\n", expected);
+		count = (unsigned)frame_number(&reader, 4);
+		require(count > 0);
+		for (unsigned j = 0; j < count; j++)
+		{
+			struct slice id = frame_bytes(&reader, 16);
+
+			if (append->new_ids)
+				require((id.bytes[6] & 0xF0) == 0x70 && (id.bytes[8] & 0xC0) == 0x80);
+			note(db, "type", frame_name(&reader));
+			note(db, "data", frame_object(&reader, true));
+			note(db, "metadata", frame_object(&reader, false));
+		}
+		nmessages += count;
+	}
+	require(nmessages == append->nmessages && reader.rest.len == 0);
+}
+
+bool db_append_end(struct db *db, const struct db_append *append)
+{
+	require(db->writing && !db->batch.failed);
+	db->writing = false;
+	read_request(db, append);
+	ask(db, append->arg)->append = *append;
+	return true;
+}
+
+bool db_query(struct db *db, enum db_statement statement, const char *const *params, db_query_done done,
+			  void *arg)
+{
+	struct question *question;
+
+	buf_printf(&db->did, "statement %d\n", (int)statement);
+	for (unsigned i = 0; i < METHOD_MAX_PARAMETERS; i++)
+	{
+		/* The token that was made, and its hash. */
+		bool random = statement == DB_CREATE_NAMESPACE && (i == 2 || i == 4);
+
+		if (params[i] != NULL)
+			require(fuzz_is_utf8(slice_of(params[i])));
+		if (!random)
+			note(db, "parameter", params[i] == NULL ? (struct slice){NULL, 0} : slice_of(params[i]));
+	}
+	if (db->mood == FULL)
+		return false;
+	question = ask(db, arg);
+	question->statement = statement;
+	question->query_done = done;
+	question->page = db->pages++;
+	return true;
+}
+
+unsigned db_connections(const struct db *db)
+{
+	(void)db;
+	return 3;
+}
+
+void feeds_appended(struct feeds *feeds, const char *namespace_name)
+{
+	require(feeds == NULL && namespace_name != NULL);
+}
+
+static PGresult *make_result(int ncolumns, const char *const *values)
+{
+	static PGresAttDesc columns[3] = {{.name = "a"}, {.name = "b"}, {.name = "c"}};
+	PGresult *result = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
+
+	require(PQsetResultAttrs(result, ncolumns, columns));
+	for (int i = 0; i < ncolumns; i++)
+	{
+		int len = values[i] == NULL ? -1 : (int)strlen(values[i]);
+
+		require(PQsetvalue(result, 0, i, (char *)values[i], len));
+	}
+	return result;
+}
+
+/* The first page is a large one: those are passed on without a copy. */
+static PGresult *answer_to(const struct question *question)
+{
+	static char large[20000];
+	const char *page[] = {"[2]", "1", NULL};
+	const char *value = "{\"namespace\" : \"n\", \"createdAt\" : \"t\"}";
+
+	if (question->statement != DB_READ_STREAM && question->statement != DB_READ_CATEGORY)
+		return make_result(1, &value);
+	if (question->page == 0)
+	{
+		memset(large, ' ', sizeof(large) - 1);
+		memcpy(large, "[1]", 3);
+		page[0] = large;
+		page[2] = "7";
+	}
+	return make_result(3, page);
+}
+
+static void answer_query(struct db *db, struct question *question)
+{
+	struct db_reply reply = {.status = DB_OK};
+
+	if (db->mood == FAILING && question->page == 0)
+		reply = (struct db_reply){.status = DB_ERROR, .error = {"MR006", "no \"such\" thing", "", "a\thint"}};
+	else
+		reply.result = answer_to(question);
+	question->query_done(question->arg, &reply);
+	PQclear(reply.result);
+}
+
+static void answer_append(struct db *db, struct question *question)
+{
+	struct db_append_reply reply = {.status = DB_OK, .nparts = question->append.nparts};
+	struct db_part *parts = calloc(reply.nparts, sizeof(*parts));
+
+	reply.parts = parts;
+	if (db->mood == FAILING)
+		reply = (struct db_append_reply){
+			.status = DB_ERROR, .error = {"MR001", "", "", ""}, .expected = 1, .actual = -1};
+	question->append.done(question->arg, &reply);
+	free(parts);
+}
+
+static bool answer_next(struct db *db)
+{
+	struct question *question = db->first;
+
+	if (question == NULL)
+		return false;
+	db->first = question->next;
+	if (db->first == NULL)
+		db->last = &db->first;
+	if (question->query_done != NULL)
+		answer_query(db, question);
+	else
+		answer_append(db, question);
+	free(question);
+	return true;
+}
+
+/* ---- one request --------------------------------------------------------------------------- */
+
+struct outcome
+{
+	unsigned last_replies;
+	int status;
+	bool broken;
+	bool cancelled;
+	struct buf body;
+	struct rpc_request *waiting;
+	struct db db;
+};
+
+static void on_reply(void *arg, struct rpc_reply *reply)
+{
+	struct outcome *outcome = arg;
+
+	require(outcome->last_replies == 0 && reply->npieces <= RPC_MAX_PIECES);
+	if (outcome->status == 0)
+		outcome->status = reply->status;
+	for (unsigned i = 0; i < reply->npieces; i++)
+	{
+		buf_add(&outcome->body, reply->pieces[i].bytes, reply->pieces[i].len);
+		piece_release(&reply->pieces[i]);
+	}
+	outcome->broken |= reply->broken;
+	outcome->waiting = reply->more ? reply->request : NULL;
+	outcome->last_replies += !reply->more;
+}
+
+static struct slice body_of(const struct outcome *outcome)
+{
+	return (struct slice){outcome->body.data, outcome->body.len};
+}
+
+static struct outcome *run(struct slice body, enum mood mood, const char *namespace_name)
+{
+	struct outcome *outcome = calloc(1, sizeof(*outcome));
+	_Atomic unsigned long generation = 0;
+	struct methods methods = {.db = &outcome->db, .token_generation = &generation};
+
+	outcome->db.mood = mood;
+	outcome->db.last = &outcome->db.first;
+	rpc_start(&methods, namespace_name, body, on_reply, outcome);
+	for (;;)
+	{
+		struct rpc_request *waiting = outcome->waiting;
+
+		outcome->waiting = NULL;
+		if (waiting != NULL && mood == FAILING)
+		{
+			rpc_cancel(waiting);
+			outcome->cancelled = true;
+		}
+		else if (waiting != NULL)
+			rpc_resume(waiting);
+		else if (!answer_next(&outcome->db))
+			break;
+	}
+	require(outcome->last_replies == !outcome->cancelled);
+	require(!outcome->db.writing);
+	return outcome;
+}
+
+static void forget(struct outcome *outcome)
+{
+	buf_free(&outcome->body);
+	buf_free(&outcome->db.batch);
+	buf_free(&outcome->db.did);
+	free(outcome);
+}
+
+/* ---- what must hold ------------------------------------------------------------------------- */
+
+static void check_reply(struct outcome *outcome)
+{
+	static const int statuses[] = {200, 204, 400, 403, 404, 409, 500, 503};
+	bool known = false;
+
+	for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++)
+		known |= outcome->status == statuses[i];
+	require(known);
+	if (outcome->status == 204)
+		require(outcome->body.len == 0);
+	else if (!outcome->broken && !outcome->cancelled)
+		json_object_put(oracle_require(body_of(outcome)));
+}
+
+static struct json_object *get(struct json_object *object, const char *key)
+{
+	struct json_object *value = NULL;
+
+	if (json_object_is_type(object, json_type_object))
+		json_object_object_get_ex(object, key, &value);
+	return value;
+}
+
+/* The id of a single request comes back; a notification has no answer. */
+static void check_id(struct slice body, const struct outcome *outcome)
+{
+	struct json_object *request, *reply, *id;
+	struct json_verdict verdict;
+
+	/* Keys that json-c spells otherwise, and texts that are none. */
+	if (!json_check(body, &verdict) || verdict.unsupported != NULL || outcome->cancelled || outcome->broken)
+		return;
+	require(oracle_parse(body, &request));
+	if (json_object_is_type(get(request, "jsonrpc"), json_type_string) &&
+		strcmp(json_object_get_string(get(request, "jsonrpc")), "2.0") == 0 &&
+		json_object_get_string_len(get(request, "jsonrpc")) == 3)
+	{
+		if (outcome->status == 204)
+			require(!json_object_object_get_ex(request, "id", NULL));
+		else
+		{
+			require(outcome->status == 200 && oracle_parse(body_of(outcome), &reply));
+			id = get(request, "id");
+			if (!json_object_is_type(id, json_type_string) && !json_object_is_type(id, json_type_int) &&
+				!json_object_is_type(id, json_type_double))
+				id = NULL;
+			require(json_object_equal(get(reply, "id"), id));
+			require((get(reply, "error") != NULL) != json_object_object_get_ex(reply, "result", NULL));
+			json_object_put(reply);
+		}
+	}
+	json_object_put(request);
+}
+
+static bool same_did(const struct outcome *a, const struct outcome *b)
+{
+	return fuzz_equal((struct slice){a->db.did.data, a->db.did.len},
+					  (struct slice){b->db.did.data, b->db.did.len});
+}
+
+/* The array form and JSON-RPC: the same call, and the same answer in another envelope. */
+static void compare_envelopes(struct slice array, const struct outcome *outcome, enum mood mood,
+							  const char *name)
+{
+	struct json_iterator iterator;
+	struct slice method, argument;
+	struct buf text = {0};
+	struct buf batch = {0};
+	struct outcome *single, *gathered;
+	struct json_object *a, *b;
+
+	json_iterate(&iterator, array);
+	if (!json_next_element(&iterator, &method) || json_kind(method) != JSON_STRING)
+		return;
+	buf_add_str(&text, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":");
+	buf_add(&text, method.bytes, method.len);
+	buf_add_str(&text, ",\"params\":[");
+	for (bool first = true; json_next_element(&iterator, &argument); first = false)
+	{
+		buf_add_str(&text, first ? "" : ",");
+		buf_add(&text, argument.bytes, argument.len);
+	}
+	buf_add_str(&text, "]}");
+	buf_add_str(&batch, "[");
+	buf_add(&batch, text.data, text.len);
+	buf_add_str(&batch, "]");
+	single = run((struct slice){text.data, text.len}, mood, name);
+	gathered = run((struct slice){batch.data, batch.len}, mood, name);
+	require(same_did(single, outcome) && same_did(gathered, outcome));
+	require(single->cancelled == outcome->cancelled && single->status == 200 && gathered->status == 200);
+	if (!outcome->cancelled && !outcome->broken)
+	{
+		a = oracle_require(body_of(outcome));
+		b = oracle_require(body_of(single));
+		if (outcome->status == 200)
+			/* ns.create makes a token. */
+			require(json_object_equal(a, get(b, "result")) || get(a, "token") != NULL);
+		else
+		{
+			require(strcmp(json_object_get_string(get(get(a, "error"), "code")),
+						   json_object_get_string(get(get(get(b, "error"), "data"), "code"))) == 0);
+			require(json_object_equal(get(get(a, "error"), "message"), get(get(b, "error"), "message")));
+		}
+		if (get(a, "token") == NULL)
+			require(gathered->body.len == single->body.len + 2 &&
+					memcmp(gathered->body.data + 1, single->body.data, single->body.len) == 0);
+		json_object_put(a);
+		json_object_put(b);
+	}
+	forget(single);
+	forget(gathered);
+	buf_free(&text);
+	buf_free(&batch);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct slice body = fuzz_slice(data, size);
+	struct json_verdict verdict;
+
+	for (enum mood mood = WILLING; mood < MOODS; mood++)
+	{
+		const char *name = size % 4 == 0 ? "other" : "default";
+		struct outcome *outcome = run(body, mood, name);
+
+		check_reply(outcome);
+		check_id(body, outcome);
+		if (outcome->db.batch.len > 0)
+			require(outcome->db.did.len > 0);
+		if (json_check(body, &verdict) && json_kind(json_trim(body)) == JSON_ARRAY)
+			compare_envelopes(json_trim(body), outcome, mood, name);
+		forget(outcome);
+		/* What is no JSON is the same in every mood. */
+		if (verdict.malformation != JSON_WELL_FORMED)
+			break;
+	}
+	return 0;
+}
