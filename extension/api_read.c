@@ -104,8 +104,8 @@ PutMessage(void *arg, const Message *message)
 	bool isnull[8] = {false};
 
 	values[0] = UUIDPGetDatum(message->id);
-	values[1] = PointerGetDatum(cstring_to_text_with_len(message->stream.bytes, message->stream.len));
-	values[2] = PointerGetDatum(cstring_to_text_with_len(message->type.bytes, message->type.len));
+	values[1] = PointerGetDatum(message->stream_text);
+	values[2] = PointerGetDatum(message->type_text);
 	values[3] = Int64GetDatum(message->position);
 	values[4] = Int64GetDatum(message->global_position);
 	values[5] = PointerGetDatum(message->data);

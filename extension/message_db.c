@@ -291,8 +291,8 @@ PutMessage(void *arg, const Message *message)
 
 	UuidToText(message->id, id);
 	values[0] = PointerGetDatum(cstring_to_text_with_len(id, sizeof(id)));
-	values[1] = PointerGetDatum(cstring_to_text_with_len(message->stream.bytes, message->stream.len));
-	values[2] = PointerGetDatum(cstring_to_text_with_len(message->type.bytes, message->type.len));
+	values[1] = PointerGetDatum(message->stream_text);
+	values[2] = PointerGetDatum(message->type_text);
 	values[3] = Int64GetDatum(message->position);
 	values[4] = Int64GetDatum(message->global_position);
 	values[5] = PointerGetDatum(JsonbText(message->data));

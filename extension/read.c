@@ -23,6 +23,7 @@
 #include "access/nbtree.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/predicate.h"
@@ -81,9 +82,40 @@ IsWanted(text **names, int nnames, Slice name)
 	return false;
 }
 
-/* The filters that need no more than the row's first columns: those which most rows of a group's read fail. */
+/* What is known of streams that a group's read has met: a category's messages are of few streams, again and again. */
+#define MEMBERS 256
+#define MEMBER_NAME 47
+
+typedef struct Member
+{
+	uint8 len; /* 0: empty */
+	bool is_member;
+	char name[MEMBER_NAME];
+} Member;
+
 static bool
-PassesNameFilters(const ReadRequest *request, TupleTableSlot *slot)
+IsMember(const ReadRequest *request, Slice name, Member *members)
+{
+	Member *known;
+
+	if (name.len == 0 || name.len > MEMBER_NAME)
+		return NameIsMembers(name, request->member, request->size);
+	known = &members[hash_bytes((const unsigned char *)name.bytes, name.len) % MEMBERS];
+	if (known->len != name.len || memcmp(known->name, name.bytes, name.len) != 0)
+	{
+		known->len = (uint8)name.len;
+		known->is_member = NameIsMembers(name, request->member, request->size);
+		memcpy(known->name, name.bytes, name.len);
+	}
+	return known->is_member;
+}
+
+/*
+ * The filters that need no more than the row's first columns: those which most rows of a group's read fail.  `members` is NULL
+ * unless the read is a group's.
+ */
+static bool
+PassesNameFilters(const ReadRequest *request, TupleTableSlot *slot, Member *members)
 {
 	bool isnull;
 	text *stream;
@@ -94,7 +126,7 @@ PassesNameFilters(const ReadRequest *request, TupleTableSlot *slot)
 	stream = DatumGetTextPP(slot_getattr(slot, COLUMN_STREAM_NAME, &isnull));
 	name = SliceOfText(stream);
 	return IsWanted(request->categories, request->ncategories, NameCategory(name)) &&
-		   (request->size == 0 || NameIsMembers(name, request->member, request->size));
+		   (!members || IsMember(request, name, members));
 }
 
 static bool
@@ -119,14 +151,11 @@ PassesFilters(const ReadRequest *request, const Message *message)
 static void
 MessageFromSlot(TupleTableSlot *slot, Message *message)
 {
-	text *stream;
-	text *type;
-
 	slot_getallattrs(slot);
-	stream = DatumGetTextPP(slot->tts_values[COLUMN_STREAM_NAME - 1]);
-	type = DatumGetTextPP(slot->tts_values[COLUMN_TYPE - 1]);
-	message->stream = SliceOfText(stream);
-	message->type = SliceOfText(type);
+	message->stream_text = DatumGetTextPP(slot->tts_values[COLUMN_STREAM_NAME - 1]);
+	message->type_text = DatumGetTextPP(slot->tts_values[COLUMN_TYPE - 1]);
+	message->stream = SliceOfText(message->stream_text);
+	message->type = SliceOfText(message->type_text);
 	message->position = DatumGetInt64(slot->tts_values[COLUMN_POSITION - 1]);
 	message->global_position = DatumGetInt64(slot->tts_values[COLUMN_GLOBAL_POSITION - 1]);
 	message->data = StoreSlotJsonb(slot, COLUMN_DATA);
@@ -206,8 +235,6 @@ TakeRow(TupleTableSlot *slot, const ReadRequest *request, MessageSink sink, void
 {
 	Message message;
 
-	if (!PassesNameFilters(request, slot))
-		return true;
 	MessageFromSlot(slot, &message);
 	if (!PassesFilters(request, &message))
 		return true;
@@ -222,6 +249,7 @@ ReadRows(StoreScan *scan, Snapshot snapshot, const ReadRequest *request, Message
 	MemoryContext row_context =
 		AllocSetContextCreate(CurrentMemoryContext, "millrace row", ALLOCSET_DEFAULT_SIZES);
 	bool prefix = request->kind != READ_STREAM || request->below > 0;
+	Member *members = request->size > 0 ? palloc0(sizeof(Member) * MEMBERS) : NULL;
 	bool more = true;
 
 	while (more && StoreScanNext(scan, ForwardScanDirection))
@@ -240,7 +268,8 @@ ReadRows(StoreScan *scan, Snapshot snapshot, const ReadRequest *request, Message
 		if (visibility == PASSED_OVER)
 			continue;
 		caller_context = MemoryContextSwitchTo(row_context);
-		more = TakeRow(scan->slot, request, sink, arg, outcome);
+		if (PassesNameFilters(request, scan->slot, members))
+			more = TakeRow(scan->slot, request, sink, arg, outcome);
 		outcome->last_global_position = SlotGlobalPosition(scan->slot);
 		MemoryContextSwitchTo(caller_context);
 		MemoryContextReset(row_context);

@@ -56,7 +56,9 @@ typedef struct ReadOutcome
 /* A message; valid until the sink returns. */
 typedef struct Message
 {
-	Slice stream;
+	text *stream_text;
+	text *type_text;
+	Slice stream; /* the same as bytes */
 	Slice type;
 	int64 position;
 	int64 global_position;
