@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from store import PG_BIN, Cluster, sql, temporary_folder
+from store import PG_BIN, Cluster, sql, temporary_folder, wait_until
 
 NAMESPACES = ["default", "sales", "Odd \"name\" é"]
 CONTENT = ("SELECT n.name, n.token_hash, n.description, (SELECT count(*) FROM millrace.list_namespaces()) "
@@ -80,5 +80,13 @@ def test_a_standby_reads_by_the_prefix_rule_and_refuses_appends(cluster):
         with pytest.raises(Exception, match="cannot execute INSERT"):
             sql(reader, "SELECT millrace.append('a-1', 'T', '{}')")
         assert sql(reader, "SELECT * FROM millrace.read_category('a')") == []
+
+        # A rolled-back append holds the reader back until its end arrives, which nobody flushes, and no longer.
+        open_append = cluster.connect("store")
+        open_append.autocommit = False
+        sql(open_append, "SELECT millrace.append('a-1', 'T', '{}')")
+        sql(primary, "SELECT millrace.append('a-2', 'T', '{}')")
+        open_append.rollback()
+        wait_until(lambda: sql(reader, "SELECT stream_name FROM millrace.read_category('a')") == [("a-2",)], "the message above the rolled-back one")
     finally:
         standby.stop("immediate")
