@@ -21,7 +21,7 @@ C_FILES = $(wildcard extension/*.[ch] sidecar/*.[ch] test/unit/*.[ch] test/fuzz/
 SCRIPTS = .ci/run $(wildcard test/*.sh test/fuzz/*.sh bench/*.sh)
 
 .DEFAULT_GOAL := all
-.PHONY: help deps all install run test fuzz installcheck ready bench-load bench-message-db bench-subscribe bench-bulk format lint clean
+.PHONY: help deps all install run test test-crash fuzz installcheck ready bench-load bench-message-db bench-subscribe bench-bulk format lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -47,6 +47,11 @@ test: ## every test, the last line counts them: make test [SAN=1]
 	@$(MAKE) --no-print-directory install
 	@$(if $(SAN),$(MAKE) --no-print-directory -C sidecar SAN=1)
 	@$(PYTHON) test/run.py $(ARGS)
+
+test-crash: ## kills at random moments under load, and what got lost: make test-crash [ARGS='--kills 100 --seed 7']
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory install
+	@$(PYTHON) test/crash.py $(ARGS)
 
 fuzz: ## a long run of the fuzzers: make fuzz [RUNS=1000000], for each of them
 	@test/deps.sh --fuzzing
