@@ -44,6 +44,7 @@ run: ## serve on port 8080: make run [DATA_DIR=folder] [ARGS='--port 9000']
 test: ## every test, the last line counts them: make test [SAN=1]
 	@$(MAKE) --no-print-directory deps
 	@test/deps.sh --fuzzing || echo "Going on without the fuzzers."
+	@test/deps.sh --browser || echo "Going on without a browser."
 	@$(MAKE) --no-print-directory install
 	@$(if $(SAN),$(MAKE) --no-print-directory -C sidecar SAN=1)
 	@$(PYTHON) test/run.py $(ARGS)

@@ -4,7 +4,8 @@
 # Asks for nothing as root, uses sudo where that is allowed, else prints what is missing and the
 # command to run, and exits 1.  Takes no time and no network when nothing is missing.
 #
-# deps.sh --fuzzing does the same for a compiler with libFuzzer, which only test/fuzz needs.
+# deps.sh --fuzzing does the same for a compiler with libFuzzer, which only test/fuzz needs, and
+# deps.sh --browser for Chromium, which only test/browser needs.
 set -euo pipefail
 
 pg_config=${PG_CONFIG:-pg_config}
@@ -25,14 +26,16 @@ has_server() {
 }
 has_module() { /usr/bin/python3 -c "import $1"; }
 
-fuzzing=
-[ "${1:-}" != --fuzzing ] || fuzzing=yes
+part=${1:-}
 can_fuzz() { make -s -C "$(dirname "$0")/fuzz" can; }
 
 check() {
 	missing=()
-	if [ "$fuzzing" ]; then
+	if [ "$part" = --fuzzing ]; then
 		need clang-with-libfuzzer can_fuzz
+		return
+	elif [ "$part" = --browser ]; then
+		need chromium command -v chromium
 		return
 	fi
 	need "gcc libc6-dev" compiles
