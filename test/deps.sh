@@ -79,7 +79,7 @@ fuzzer_packages() {
 
 packages() {
 	local list=" ${missing[*]} "
-	[ -z "$fuzzing" ] || list=" $(fuzzer_packages) "
+	[ "$part" != --fuzzing ] || list=" $(fuzzer_packages) "
 	# shellcheck disable=SC2086 # a list of words
 	echo ${list/ postgresql-server / $(server_packages) }
 }
