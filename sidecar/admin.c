@@ -5,48 +5,125 @@
 
 #include <errno.h>
 #include <event2/buffer.h>
-#include <event2/event.h>
-#include <event2/http.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin_internal.h"
+#include "buf.h"
 #include "log.h"
+#include "worker.h"
 
 #define MAX_HOST 256
 
-struct admin
+struct route
 {
-	struct evhttp *http;
-	bool (*ready)(void *arg);
-	void *arg;
+	const char *path;
+	void (*handle)(struct admin *admin, struct evhttp_request *request);
 };
 
-static void reply(struct evhttp_request *request, int status, const char *word)
+/* ---- replies ------------------------------------------------------------- */
+
+static const char *reason_phrase(int status)
+{
+	switch (status)
+	{
+		case 200:
+			return "OK";
+		case 400:
+			return "Bad Request";
+		case 404:
+			return "Not Found";
+		case 409:
+			return "Conflict";
+		case 500:
+			return "Internal Server Error";
+		case 501:
+			return "Not Implemented";
+		case 503:
+			return "Service Unavailable";
+		default:
+			return "Unknown";
+	}
+}
+
+void admin_reply(struct evhttp_request *request, int status, const char *content_type, struct evbuffer *body)
+{
+	evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type", content_type);
+	evhttp_send_reply(request, status, reason_phrase(status), body);
+}
+
+void admin_refuse(struct evhttp_request *request, int status, const char *format, ...)
+{
+	struct evbuffer *body = evbuffer_new();
+	va_list args;
+
+	va_start(args, format);
+	if (body != NULL)
+	{
+		evbuffer_add_vprintf(body, format, args);
+		evbuffer_add(body, "\n", 1);
+	}
+	va_end(args);
+	admin_reply(request, status, "text/plain; charset=utf-8", body);
+	if (body != NULL)
+		evbuffer_free(body);
+}
+
+static void reply_status(struct evhttp_request *request, int status, const char *word)
 {
 	struct evbuffer *body = evbuffer_new();
 
 	if (body != NULL)
 		evbuffer_add_printf(body, "{\"status\":\"%s\"}", word);
-	evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type", "application/json");
-	evhttp_send_reply(request, status, status == 200 ? "OK" : "Service Unavailable", body);
+	admin_reply(request, status, "application/json", body);
 	if (body != NULL)
 		evbuffer_free(body);
 }
 
-static void on_live(struct evhttp_request *request, void *arg)
+/* ---- routes -------------------------------------------------------------- */
+
+static void on_live(struct admin *admin, struct evhttp_request *request)
 {
-	(void)arg;
-	reply(request, 200, "live");
+	(void)admin;
+	reply_status(request, 200, "live");
 }
 
-static void on_ready(struct evhttp_request *request, void *arg)
+static void on_ready(struct admin *admin, struct evhttp_request *request)
 {
-	const struct admin *admin = arg;
-	bool ready = admin->ready(admin->arg);
-
-	reply(request, ready ? 200 : 503, ready ? "ready" : "not ready");
+	for (unsigned i = 0; i < admin->nworkers; i++)
+	{
+		if (!worker_ready(admin->workers[i]))
+		{
+			reply_status(request, 503, "not ready");
+			return;
+		}
+	}
+	reply_status(request, 200, "ready");
 }
+
+static const struct route routes[] = {
+	{"/live", on_live},
+	{"/ready", on_ready},
+};
+
+static void on_request(struct evhttp_request *request, void *arg)
+{
+	const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));
+
+	for (size_t i = 0; path != NULL && i < sizeof(routes) / sizeof(routes[0]); i++)
+	{
+		if (strcmp(path, routes[i].path) == 0)
+		{
+			routes[i].handle(arg, request);
+			return;
+		}
+	}
+	admin_refuse(request, 404, "there is nothing here");
+}
+
+/* ---- life ---------------------------------------------------------------- */
 
 /* Splits "host:port" or "[host]:port"; false when it is neither. */
 static bool split_address(const char *address, char host[MAX_HOST], int *port)
@@ -76,12 +153,12 @@ static void log_address(struct evhttp_bound_socket *bound, const char *host)
 	if (getsockname(evhttp_bound_socket_get_fd(bound), (struct sockaddr *)&address, &len) == 0)
 		port = ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
 												   : ((struct sockaddr_in *)&address)->sin_port);
-	log_info("admin listener (/live, /ready) on http://%s%s%s:%d", strchr(host, ':') ? "[" : "", host,
+	log_info("admin listener on http://%s%s%s:%d", strchr(host, ':') ? "[" : "", host,
 			 strchr(host, ':') ? "]" : "", port);
 }
 
-struct admin *admin_new(struct event_base *base, const char *address, bool (*ready)(void *arg), void *arg,
-						struct buf *error)
+struct admin *admin_new(struct event_base *base, const char *address, struct worker *const *workers,
+						unsigned nworkers, struct buf *error)
 {
 	struct admin *admin = calloc(1, sizeof(*admin));
 	struct evhttp_bound_socket *bound;
@@ -100,8 +177,9 @@ struct admin *admin_new(struct event_base *base, const char *address, bool (*rea
 		free(admin);
 		return NULL;
 	}
-	admin->ready = ready;
-	admin->arg = arg;
+	admin->base = base;
+	admin->workers = workers;
+	admin->nworkers = nworkers;
 	bound = evhttp_bind_socket_with_handle(admin->http, host, (ev_uint16_t)port);
 	if (bound == NULL)
 	{
@@ -111,8 +189,7 @@ struct admin *admin_new(struct event_base *base, const char *address, bool (*rea
 	}
 	evhttp_set_allowed_methods(admin->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD);
 	evhttp_set_timeout(admin->http, 30);
-	evhttp_set_cb(admin->http, "/live", on_live, admin);
-	evhttp_set_cb(admin->http, "/ready", on_ready, admin);
+	evhttp_set_gencb(admin->http, on_request, admin);
 	log_address(bound, host);
 	return admin;
 }

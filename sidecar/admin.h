@@ -7,16 +7,14 @@
 #ifndef MILLRACE_ADMIN_H
 #define MILLRACE_ADMIN_H
 
-#include <stdbool.h>
-
-#include "buf.h"
-
 struct admin;
+struct buf;
 struct event_base;
+struct worker;
 
-/* `address` is host:port; `ready` is asked for each /ready.  NULL: *error says why. */
-struct admin *admin_new(struct event_base *base, const char *address, bool (*ready)(void *arg), void *arg,
-						struct buf *error);
+/* `address` is host:port; the workers stay the caller's and outlive it.  NULL: *error says why. */
+struct admin *admin_new(struct event_base *base, const char *address, struct worker *const *workers,
+						unsigned nworkers, struct buf *error);
 void admin_free(struct admin *admin);
 
 #endif

@@ -142,10 +142,8 @@ static bool start_database(struct server *server, struct buf *error)
 	return false;
 }
 
-static bool workers_ready(void *arg)
+static bool workers_ready(const struct server *server)
 {
-	const struct server *server = arg;
-
 	for (unsigned i = 0; i < server->nworkers; i++)
 	{
 		if (!worker_ready(server->workers[i]))
@@ -160,7 +158,8 @@ static bool start_admin(struct server *server, struct buf *error)
 
 	if (address != NULL && address[0] == '\0')
 		return true;
-	server->admin = admin_new(server->base, address ? address : DEFAULT_ADMIN, workers_ready, server, error);
+	server->admin =
+		admin_new(server->base, address ? address : DEFAULT_ADMIN, server->workers, server->nworkers, error);
 	if (server->admin != NULL || address != NULL)
 		return server->admin != NULL;
 	/* Nobody asked for this port, so nobody misses it when it is taken. */

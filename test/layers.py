@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = {
     "sidecar": [
         ["main"],
-        ["admin", "bootstrap", "cli", "embedded", "worker"],
+        ["admin"],
+        ["bootstrap", "cli", "embedded", "worker"],
         ["service"],
         ["import", "export", "subscribe"],
         ["http"],
