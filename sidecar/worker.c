@@ -1,8 +1,9 @@
 /*
  * worker: a thread with an event loop; see worker.h.
  *
- * Other threads say one thing to it, "stop", through an eventfd.  It then drains: the service
- * finishes what is in flight, or the drain timeout ends the loop.
+ * Other threads say two things to it, each through an eventfd.  "Stop": it then drains, the service
+ * finishes what is in flight, or the drain timeout ends the loop.  "Here is a question": it answers all that
+ * are on the list, which `lock` guards.
  */
 #include "worker.h"
 
@@ -26,8 +27,10 @@ struct worker
 	struct event_base *base;
 	struct db *db;
 	struct service *service;
-	struct event *stop_event, *drain_event;
-	int stop_fd;
+	struct event *stop_event, *drain_event, *ask_event;
+	int stop_fd, ask_fd;
+	pthread_mutex_t lock;
+	struct worker_question *questions; /* not answered yet, the newest first */
 	pthread_t thread;
 	bool started;
 };
@@ -60,6 +63,33 @@ static void on_stop(evutil_socket_t fd, short what, void *arg)
 	event_del(worker->stop_event);
 	event_add(worker->drain_event, &limit);
 	service_drain(worker->service, on_drained, worker);
+}
+
+static struct worker_question *take_questions(struct worker *worker)
+{
+	struct worker_question *questions;
+
+	pthread_mutex_lock(&worker->lock);
+	questions = worker->questions;
+	worker->questions = NULL;
+	pthread_mutex_unlock(&worker->lock);
+	return questions;
+}
+
+static void on_asked(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *worker = arg;
+	struct worker_question *question, *next;
+	uint64_t asked;
+
+	(void)what;
+	if (read(fd, &asked, sizeof(asked)) < 0)
+		return;
+	for (question = take_questions(worker); question != NULL; question = next)
+	{
+		next = question->next;
+		question->answer(question, worker->service, worker->db);
+	}
 }
 
 static void *run(void *arg)
@@ -96,15 +126,19 @@ struct worker *worker_new(const struct config *config, const char *conninfo, str
 	}
 	worker->config = config;
 	worker->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	worker->ask_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	pthread_mutex_init(&worker->lock, NULL);
 	worker->base = new_base();
-	if (worker->base != NULL && worker->stop_fd >= 0)
+	if (worker->base != NULL && worker->stop_fd >= 0 && worker->ask_fd >= 0)
 	{
+		worker->ask_event = event_new(worker->base, worker->ask_fd, EV_READ | EV_PERSIST, on_asked, worker);
 		worker->stop_event = event_new(worker->base, worker->stop_fd, EV_READ, on_stop, worker);
 		worker->drain_event = evtimer_new(worker->base, on_drain_timeout, worker);
 		worker->db = db_new(worker->base, config, conninfo);
 	}
 	if (worker->db != NULL && worker->stop_event != NULL && worker->drain_event != NULL &&
-		event_add(worker->stop_event, NULL) == 0)
+		worker->ask_event != NULL && event_add(worker->stop_event, NULL) == 0 &&
+		event_add(worker->ask_event, NULL) == 0)
 		worker->service =
 			service_new(worker->base, config, worker->db, shared, listeners->sockets, listeners->count);
 	if (worker->service != NULL)
@@ -131,6 +165,18 @@ bool worker_ready(const struct worker *worker)
 	return db_ready(worker->db);
 }
 
+void worker_ask(struct worker *worker, struct worker_question *question)
+{
+	uint64_t one = 1;
+
+	pthread_mutex_lock(&worker->lock);
+	question->next = worker->questions;
+	worker->questions = question;
+	pthread_mutex_unlock(&worker->lock);
+	if (write(worker->ask_fd, &one, sizeof(one)) < 0)
+		log_bug("could not wake a worker to ask it");
+}
+
 void worker_stop(struct worker *worker)
 {
 	uint64_t one = 1;
@@ -141,10 +187,17 @@ void worker_stop(struct worker *worker)
 
 void worker_free(struct worker *worker)
 {
+	struct worker_question *question, *next;
+
 	if (worker == NULL)
 		return;
 	if (worker->started)
 		pthread_join(worker->thread, NULL);
+	for (question = take_questions(worker); question != NULL; question = next)
+	{
+		next = question->next;
+		question->answer(question, NULL, NULL);
+	}
 	/* db first: what still waits is answered through the service. */
 	db_free(worker->db);
 	if (worker->service != NULL)
@@ -153,9 +206,14 @@ void worker_free(struct worker *worker)
 		event_free(worker->stop_event);
 	if (worker->drain_event != NULL)
 		event_free(worker->drain_event);
+	if (worker->ask_event != NULL)
+		event_free(worker->ask_event);
 	if (worker->base != NULL)
 		event_base_free(worker->base);
 	if (worker->stop_fd >= 0)
 		close(worker->stop_fd);
+	if (worker->ask_fd >= 0)
+		close(worker->ask_fd);
+	pthread_mutex_destroy(&worker->lock);
 	free(worker);
 }

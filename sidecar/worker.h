@@ -11,14 +11,28 @@
 struct config;
 struct listeners;
 struct shared;
+struct db;
+struct service;
 struct worker;
+
+/* What another thread wants to know of a worker.  The asker's, from the answer on; it begins a larger struct. */
+struct worker_question
+{
+	struct worker_question *next; /* the worker's */
+	/*
+	 * Called once.  On the worker's thread, from its loop and from inside nothing else, it may look at what the worker owns; when
+	 * the worker ended first, service and db are NULL and it is called by worker_free.
+	 */
+	void (*answer)(struct worker_question *question, struct service *service, struct db *db);
+};
 
 /* Takes the sockets of `listeners` in any case; NULL: out of memory or descriptors. */
 struct worker *worker_new(const struct config *config, const char *conninfo, struct shared *shared,
 						  struct listeners *listeners);
 bool worker_start(struct worker *worker);		/* false: no thread could be made */
 bool worker_ready(const struct worker *worker); /* has its connection for appends; from any thread */
-void worker_stop(struct worker *worker);		/* begins to drain; worker_free waits for the end */
+void worker_ask(struct worker *worker, struct worker_question *question); /* from any thread */
+void worker_stop(struct worker *worker); /* begins to drain; worker_free waits for the end */
 void worker_free(struct worker *worker);
 
 #endif
