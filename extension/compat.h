@@ -56,6 +56,11 @@
 #define CompatSchemaAclCheck(schema, role, mode) pg_namespace_aclcheck(schema, role, mode)
 #endif
 
+/* 16: the macros for values of varying length are in a header of their own, which no other brings along. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* 17: index_insert_cleanup() lets an access method end what index_insert() began. */
 #if PG_VERSION_NUM >= 170000
 #define CompatIndexInsertCleanup(index, info) index_insert_cleanup(index, info)
@@ -76,6 +81,13 @@
 	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
 #else
 #define CompatIndexBeginScan(heap, index, snapshot, nkeys) index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
+/* 18: RelationGetPrimaryKeyIndex() can return a deferrable key's, too. */
+#if PG_VERSION_NUM >= 180000
+#define CompatPrimaryKeyIndex(relation) RelationGetPrimaryKeyIndex(relation, false)
+#else
+#define CompatPrimaryKeyIndex(relation) RelationGetPrimaryKeyIndex(relation)
 #endif
 
 #endif

@@ -152,7 +152,7 @@ ReadRegistry(const char *name)
 	registry_relid = get_relname_relid(REGISTRY_TABLE, schema_oid);
 	registry = table_open(registry_relid, AccessShareLock);
 	ScanKeyInit(&key, REGISTRY_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
-	scan = systable_beginscan(registry, RelationGetPrimaryKeyIndex(registry), true, NULL, 1, &key);
+	scan = systable_beginscan(registry, CompatPrimaryKeyIndex(registry), true, NULL, 1, &key);
 	row = systable_getnext(scan);
 	if (HeapTupleIsValid(row))
 	{
