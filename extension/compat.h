@@ -42,6 +42,13 @@
 #define pg_rotate_left32(word, n) (((word) << (n)) | ((word) >> (32 - (n))))
 #endif
 
+/* 14: pg_lltoa() returns the length. */
+#if PG_VERSION_NUM >= 140000
+#define CompatInt64ToText(value, out) pg_lltoa(value, out)
+#else
+#define CompatInt64ToText(value, out) (pg_lltoa(value, out), (int)strlen(out))
+#endif
+
 /* 15: pg_md5_binary() reports why it failed. */
 #if PG_VERSION_NUM >= 150000
 #define CompatMd5(bytes, len, digest, reason) pg_md5_binary(bytes, len, digest, reason)

@@ -14,6 +14,7 @@
 #include <emmintrin.h>
 #endif
 
+#include "compat.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
@@ -214,7 +215,7 @@ void
 JsonAppendInt64(StringInfo out, int64 value)
 {
 	enlargeStringInfo(out, 24);
-	out->len += pg_lltoa(value, out->data + out->len);
+	out->len += CompatInt64ToText(value, out->data + out->len);
 }
 
 void
