@@ -3,15 +3,18 @@
  *
  * Phases, and what is locked in each:
  *
- *   1. form and compress tuples     the caller's stream locks
+ *   1. form and compress tuples, open     the caller's stream locks
+ *      indexes, take all heavyweight locks
  *   2. append lock taken
  *      draw global positions, take the time, insert tuples, insert index entries
- *      append lock released
- *   3. recheck what might not be unique
+ *      append lock released; so for each chunk
+ *   3. entries of a user's own indexes,
+ *      recheck what might not be unique
  *
- * Phase 2 never waits for another transaction: uniqueness is checked there as for deferrable constraints
- * (UNIQUE_CHECK_PARTIAL: put the entry in, say whether it may be a duplicate), and the doubtful ones are checked again in phase 3, where
- * waiting for the other transaction is nobody else's loss.  The order of steps follows execReplication.c and
+ * Phase 2 never waits for another transaction, and so must not: nobody finds the deadlock of who waits under a lightweight lock.
+ * Uniqueness is checked there as for deferrable constraints (UNIQUE_CHECK_PARTIAL: put the entry in, say whether it may be a duplicate),
+ * and the doubtful ones are checked again in phase 3, where waiting for the other transaction is nobody else's loss.  The
+ * relations that it uses are locked in phase 1, the sequence and the toast table too.  The order of steps follows execReplication.c and
  * unique_key_recheck() of PostgreSQL.
  *
  * Forming and compressing in phase 1 keeps that work out of the lock.  It needs no global position: the first three columns
@@ -39,15 +42,8 @@
 #include "errors.h"
 #include "store.h"
 
-/* Tuples of one heap_multi_insert(): as COPY does it. */
+/* Tuples of one heap_multi_insert(), as COPY does it; the append lock, which can't be interrupted, is held for no more. */
 #define INSERT_CHUNK 1000
-
-/* A row whose entry in an index may be a duplicate. */
-typedef struct Doubt
-{
-	NewRow *row;
-	StoreIndex *index;
-} Doubt;
 
 /* The executor's view of one index, for indexes whose entries it must compute. */
 typedef struct OtherIndex
@@ -57,6 +53,31 @@ typedef struct OtherIndex
 	ExprState *predicate;
 	TupleTableSlot *slot;
 } OtherIndex;
+
+typedef struct OpenIndex
+{
+	StoreIndexKind kind;
+	Relation index;
+	OtherIndex *other; /* NULL: its entries are plain */
+} OpenIndex;
+
+/* A row whose entry in an index may be a duplicate. */
+typedef struct Doubt
+{
+	NewRow *row;
+	OpenIndex *index;
+} Doubt;
+
+/* One call of StoreInsert. */
+typedef struct Insertion
+{
+	Store *store;
+	NewRow **rows;
+	int nrows;
+	OpenIndex indexes[MAX_INDEXES]; /* in the order of the store's */
+	TupleTableSlot **slots;			/* for a chunk; NULL for a single row */
+	List *doubts;
+} Insertion;
 
 /* ---- phase 1: tuples ------------------------------------------------------------------------------ */
 
@@ -141,35 +162,21 @@ TakePositions(Store *store, NewRow **rows, int nrows)
 /* ---- phase 2: heap --------------------------------------------------------------------------------- */
 
 static void
-InsertChunk(Store *store, NewRow **rows, int nrows, CommandId cid)
+InsertTuples(Insertion *insertion, NewRow **rows, int nrows)
 {
-	TupleTableSlot *slots[INSERT_CHUNK];
-
-	for (int i = 0; i < nrows; i++)
-	{
-		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(store->heap), &TTSOpsHeapTuple);
-		ExecStoreHeapTuple(rows[i]->tuple, slots[i], false);
-	}
-	heap_multi_insert(store->heap, slots, nrows, cid, 0, NULL);
-	for (int i = 0; i < nrows; i++)
-	{
-		rows[i]->tuple->t_self = slots[i]->tts_tid;
-		ExecDropSingleTupleTableSlot(slots[i]);
-	}
-}
-
-static void
-InsertTuples(Store *store, NewRow **rows, int nrows)
-{
+	Relation heap = insertion->store->heap;
 	CommandId cid = GetCurrentCommandId(true);
 
-	if (nrows == 1)
+	if (!insertion->slots)
 	{
-		heap_insert(store->heap, rows[0]->tuple, cid, 0, NULL);
+		heap_insert(heap, rows[0]->tuple, cid, 0, NULL);
 		return;
 	}
-	for (int done = 0; done < nrows; done += INSERT_CHUNK)
-		InsertChunk(store, rows + done, Min(INSERT_CHUNK, nrows - done), cid);
+	for (int i = 0; i < nrows; i++)
+		ExecStoreHeapTuple(rows[i]->tuple, insertion->slots[i], false);
+	heap_multi_insert(heap, insertion->slots, nrows, cid, 0, NULL);
+	for (int i = 0; i < nrows; i++)
+		rows[i]->tuple->t_self = insertion->slots[i]->tts_tid;
 }
 
 /* ---- phase 2: indexes ------------------------------------------------------------------------------- */
@@ -239,42 +246,50 @@ FormPlainEntry(StoreIndexKind kind, NewRow *row, Datum *values)
 	}
 }
 
-/* Inserts the entries of all rows into one index; appends to *doubts those that may be duplicates. */
+/* Inserts the entries of rows into one index; adds to the doubts those that may be duplicates. */
 static void
-InsertEntries(Store *store, StoreIndex *which, NewRow **rows, int nrows, IndexUniqueCheck check,
-			  List **doubts)
+InsertEntries(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows, IndexUniqueCheck check)
 {
-	Relation index = StoreOpenIndex(store, which->oid, STORE_APPEND);
-	OtherIndex *other = which->plain ? NULL : BeginOtherIndex(store, index);
 	IndexInfo plain_info = {.type = T_IndexInfo};
-	IndexInfo *info = other ? other->info : &plain_info;
+	IndexInfo *info = which->other ? which->other->info : &plain_info;
 	Datum values[INDEX_MAX_KEYS];
 	bool isnull[INDEX_MAX_KEYS] = {false};
 
-	if (!index->rd_index->indisunique)
+	if (!which->index->rd_index->indisunique)
 		check = UNIQUE_CHECK_NO;
 	for (int i = 0; i < nrows; i++)
 	{
 		bool unique;
 
-		if (!other)
+		if (!which->other)
 			FormPlainEntry(which->kind, rows[i], values);
-		else if (!FormOtherEntry(other, rows[i], values, isnull))
+		else if (!FormOtherEntry(which->other, rows[i], values, isnull))
 			continue;
-		unique = CompatIndexInsert(index, values, isnull, &rows[i]->tuple->t_self, store->heap, check, info);
+		unique = CompatIndexInsert(which->index, values, isnull, &rows[i]->tuple->t_self,
+								   insertion->store->heap, check, info);
 		if (check == UNIQUE_CHECK_PARTIAL && !unique)
 		{
 			Doubt *doubt = palloc(sizeof(Doubt));
 
 			doubt->row = rows[i];
 			doubt->index = which;
-			*doubts = lappend(*doubts, doubt);
+			insertion->doubts = lappend(insertion->doubts, doubt);
 		}
 	}
-	CompatIndexInsertCleanup(index, info);
-	if (other)
-		EndOtherIndex(other);
-	index_close(index, NoLock);
+	CompatIndexInsertCleanup(which->index, info);
+}
+
+/* Inserts the entries of rows into our own indexes, on which reads stand, or into all others. */
+static void
+InsertAllEntries(Insertion *insertion, bool own, NewRow **rows, int nrows)
+{
+	for (int i = 0; i < insertion->store->nindexes; i++)
+	{
+		OpenIndex *index = &insertion->indexes[i];
+
+		if ((index->kind != INDEX_OTHER) == own)
+			InsertEntries(insertion, index, rows, nrows, UNIQUE_CHECK_PARTIAL);
+	}
 }
 
 /* ---- phase 3: uniqueness ----------------------------------------------------------------------------- */
@@ -342,8 +357,9 @@ RecheckId(Store *store, NewRow *row)
 }
 
 static void
-RecheckDoubts(Store *store, List *doubts)
+RecheckDoubts(Insertion *insertion)
 {
+	List *doubts = insertion->doubts;
 	ListCell *cell;
 
 	foreach (cell, doubts)
@@ -351,10 +367,75 @@ RecheckDoubts(Store *store, List *doubts)
 		Doubt *doubt = lfirst(cell);
 
 		if (doubt->index->kind == INDEX_ID && !doubt->row->id_is_new)
-			RecheckId(store, doubt->row);
+			RecheckId(insertion->store, doubt->row);
 		else
-			InsertEntries(store, doubt->index, &doubt->row, 1, UNIQUE_CHECK_EXISTING, NULL);
+			InsertEntries(insertion, doubt->index, &doubt->row, 1, UNIQUE_CHECK_EXISTING);
 	}
+}
+
+/* ---- all phases --------------------------------------------------------------------------------------- */
+
+static void
+BeginInsertion(Insertion *insertion)
+{
+	Store *store = insertion->store;
+	Oid toast = store->heap->rd_rel->reltoastrelid;
+	bool large = false;
+
+	for (int i = 0; i < insertion->nrows; i++)
+	{
+		FormTuple(store, insertion->rows[i]);
+		large = large || insertion->rows[i]->tuple->t_len > TOAST_TUPLE_THRESHOLD;
+	}
+	for (int i = 0; i < store->nindexes; i++)
+	{
+		StoreIndex *which = &store->indexes[i];
+		Relation index = StoreOpenIndex(store, which->oid, STORE_APPEND);
+
+		insertion->indexes[i] =
+			(OpenIndex){which->kind, index, which->plain ? NULL : BeginOtherIndex(store, index)};
+	}
+	LockRelationOid(store->sequence, RowExclusiveLock);
+	if (large && OidIsValid(toast))
+		LockRelationOid(toast, RowExclusiveLock);
+	(void)GetCurrentTransactionId();
+	if (insertion->nrows > 1)
+	{
+		int nslots = Min(insertion->nrows, INSERT_CHUNK);
+
+		insertion->slots = palloc(sizeof(TupleTableSlot *) * nslots);
+		for (int i = 0; i < nslots; i++)
+			insertion->slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(store->heap), &TTSOpsHeapTuple);
+	}
+}
+
+static void
+InsertChunk(Insertion *insertion, NewRow **rows, int nrows, bool import)
+{
+	Store *store = insertion->store;
+
+	CHECK_FOR_INTERRUPTS();
+	StoreLockAppends(store);
+	if (import)
+		TakePositions(store, rows, nrows);
+	else
+		DrawPositions(store, rows, nrows);
+	InsertTuples(insertion, rows, nrows);
+	InsertAllEntries(insertion, true, rows, nrows);
+	StoreUnlockAppends(store);
+}
+
+static void
+EndInsertion(Insertion *insertion)
+{
+	for (int i = 0; i < insertion->store->nindexes; i++)
+	{
+		if (insertion->indexes[i].other)
+			EndOtherIndex(insertion->indexes[i].other);
+		index_close(insertion->indexes[i].index, NoLock);
+	}
+	for (int i = 0; insertion->slots && i < Min(insertion->nrows, INSERT_CHUNK); i++)
+		ExecDropSingleTupleTableSlot(insertion->slots[i]);
 }
 
 /*
@@ -365,21 +446,12 @@ RecheckDoubts(Store *store, List *doubts)
 void
 StoreInsert(Store *store, NewRow **rows, int nrows, bool import)
 {
-	List *doubts = NIL;
+	Insertion insertion = {.store = store, .rows = rows, .nrows = nrows};
 
-	for (int i = 0; i < nrows; i++)
-		FormTuple(store, rows[i]);
-	(void)GetCurrentTransactionId(); /* not for the first time under the append lock */
-
-	StoreLockAppends(store);
-	if (import)
-		TakePositions(store, rows, nrows);
-	else
-		DrawPositions(store, rows, nrows);
-	InsertTuples(store, rows, nrows);
-	for (int i = 0; i < store->nindexes; i++)
-		InsertEntries(store, &store->indexes[i], rows, nrows, UNIQUE_CHECK_PARTIAL, &doubts);
-	StoreUnlockAppends(store);
-
-	RecheckDoubts(store, doubts);
+	BeginInsertion(&insertion);
+	for (int done = 0; done < nrows; done += INSERT_CHUNK)
+		InsertChunk(&insertion, rows + done, Min(INSERT_CHUNK, nrows - done), import);
+	InsertAllEntries(&insertion, false, rows, nrows);
+	RecheckDoubts(&insertion);
+	EndInsertion(&insertion);
 }

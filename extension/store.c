@@ -1,5 +1,5 @@
 /*
- * store.c: opening the table of a namespace, scanning it, and its locks.
+ * store.c: opening the table of a namespace, and scanning it.
  *
  * Reading and writing tables from C goes round the executor, so the checks that it makes for a
  * caller are made here: privileges on schema and table, row security, triggers and constraints.
@@ -23,7 +23,6 @@
 #include "catalog/pg_sequence.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
-#include "common/hashfn.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "replication/message.h"
@@ -40,10 +39,6 @@
 #include "compat.h"
 #include "errors.h"
 #include "store.h"
-
-#define LOCK_CLASS_APPEND 0x4D41
-#define LOCK_CLASS_NAMESPACE 0x4D4E
-#define LOCK_CLASS_STREAM 0x4D53
 
 #define REGISTRY_SCHEMA "millrace"
 #define REGISTRY_TABLE "namespaces"
@@ -78,10 +73,8 @@ static HTAB *names = NULL;
 static uint64 invalidations = 0; /* counts them, to notice one that comes while an entry is loaded */
 static Oid registry_relid = InvalidOid;
 
-PG_FUNCTION_INFO_V1(millrace_lock_namespace);
 PG_FUNCTION_INFO_V1(millrace_forget_namespaces);
 
-extern Datum millrace_lock_namespace(PG_FUNCTION_ARGS);
 extern Datum millrace_forget_namespaces(PG_FUNCTION_ARGS);
 
 /* ---- what is known of namespaces ------------------------------------------------------------- */
@@ -512,67 +505,6 @@ StoreSlotJsonb(TupleTableSlot *slot, int column)
 	Datum value = slot_getattr(slot, column, &isnull);
 
 	return isnull ? NULL : DatumGetJsonbP(value);
-}
-
-/* ---- locks ------------------------------------------------------------------------------------------ */
-
-uint64
-StoreStreamHash(Store *store, Slice stream)
-{
-	return hash_bytes_extended((const unsigned char *)stream.bytes, stream.len,
-							   RelationGetRelid(store->heap));
-}
-
-static void
-LockToCommit(uint64 key, uint16 class)
-{
-	LOCKTAG tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32)(key >> 32), (uint32)key, class);
-	(void)LockAcquire(&tag, ExclusiveLock, false, false);
-}
-
-/* To commit.  Several must be taken in rising order of their hashes, or two batches could deadlock. */
-void
-StoreLockStream(uint64 hash)
-{
-	LockToCommit(hash, LOCK_CLASS_STREAM);
-}
-
-static void
-SetAppendLockTag(LOCKTAG *tag, Store *store)
-{
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, 0, RelationGetRelid(store->heap), LOCK_CLASS_APPEND);
-}
-
-void
-StoreLockAppends(Store *store)
-{
-	LOCKTAG tag;
-
-	SetAppendLockTag(&tag, store);
-	(void)LockAcquire(&tag, ExclusiveLock, false, false);
-}
-
-/* An error while the lock is held releases it with the (sub)transaction. */
-void
-StoreUnlockAppends(Store *store)
-{
-	LOCKTAG tag;
-
-	SetAppendLockTag(&tag, store);
-	(void)LockRelease(&tag, ExclusiveLock, false);
-}
-
-/* millrace.lock_namespace(name text): lets one transaction at a time create or drop a namespace of this name. */
-Datum
-millrace_lock_namespace(PG_FUNCTION_ARGS)
-{
-	text *name = PG_GETARG_TEXT_PP(0);
-	Slice slice = SliceOfText(name);
-
-	LockToCommit(hash_bytes_extended((const unsigned char *)slice.bytes, slice.len, 0), LOCK_CLASS_NAMESPACE);
-	PG_RETURN_VOID();
 }
 
 /* millrace.forget_namespaces(): lets every session read the registry anew; it is told when this transaction commits. */

@@ -8,8 +8,8 @@
  *   append lock     inside StoreInsert only; makes the index entries of a namespace appear in the
  *                   order of their global positions, on which the prefix rule (read.c) stands
  *
- * All are heavyweight locks in the advisory space, of classes (pg_locks.objsubid) that SQL's
- * advisory functions never use, so no user's lock meets ours.
+ * The first two are heavyweight locks in the advisory space, of classes (pg_locks.objsubid) that SQL's
+ * advisory functions never use, so no user's lock meets ours.  The append lock is a lightweight one (storelock.c).
  */
 #ifndef MILLRACE_STORE_H
 #define MILLRACE_STORE_H
@@ -116,13 +116,15 @@ extern bool StoreScanNext(StoreScan *scan, ScanDirection direction);
 extern void StoreEndScan(StoreScan *scan);
 extern void StoreTextKey(StoreScan *scan, ScanKey key, int column, StrategyNumber strategy, text *value);
 extern void StoreInt8Key(ScanKey key, int column, StrategyNumber strategy, int64 value);
+extern Jsonb *StoreSlotJsonb(TupleTableSlot *slot, int column);
+extern void StoreCheckAppendAllowed(void);
+extern void StoreFollowEarlierCommits(void);
+
+/* storelock.c */
 extern uint64 StoreStreamHash(Store *store, Slice stream);
 extern void StoreLockStream(uint64 hash);
 extern void StoreLockAppends(Store *store);
 extern void StoreUnlockAppends(Store *store);
-extern Jsonb *StoreSlotJsonb(TupleTableSlot *slot, int column);
-extern void StoreCheckAppendAllowed(void);
-extern void StoreFollowEarlierCommits(void);
 
 /* storeindex.c */
 extern void StoreDescribeIndexes(Relation heap, Store *description, const char **problem);
