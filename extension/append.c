@@ -3,7 +3,7 @@
  *
  *   1. open the tables of the namespaces
  *   2. lock the streams, in the order of their hashes; to commit
- *   3. judge each request in turn: repeated ids first (a retry gets the first answer), then expected versions
+ *   3. judge each request in turn: ids first (a retry gets the first answer), then expected versions
  *   4. insert what was accepted, a namespace at a time (insert.c)
  *
  * A request that was stored before is answered only after the commit that stored it has reached disk and the synchronous
@@ -118,6 +118,7 @@ OpenNamespaces(AppendCall *call)
 		AppendRequest *request = &call->requests[i];
 
 		memset(&request->verdict, 0, sizeof(AppendVerdict));
+		request->twice = NULL;
 		request->store = FindNamespace(call, request)->store;
 		if (!request->store)
 			Refuse(request, 0, ERRCODE_MILLRACE_NAMESPACE_NOT_FOUND,
@@ -279,7 +280,7 @@ CompareIds(const void *left, const void *right)
 	return order ? order : (a->position < b->position ? -1 : 1); /* position: still the order in the call */
 }
 
-/* Lists all messages, and chains those with the same id. */
+/* Lists all messages, chains those with the same id, and notes where they are of one request. */
 static void
 ListMessages(AppendCall *call)
 {
@@ -302,6 +303,7 @@ ListMessages(AppendCall *call)
 				message->earlier = NULL;
 				message->original = NULL;
 				message->accepted = false;
+				message->request = &call->requests[i];
 				message->stream = part->stream;
 				message->position = call->nmessages;
 				call->messages[call->nmessages++] = message;
@@ -314,7 +316,11 @@ ListMessages(AppendCall *call)
 	qsort(sorted, call->nmessages, sizeof(AppendMessage *), CompareIds);
 	for (int i = 1; i < call->nmessages; i++)
 		if (memcmp(sorted[i]->id.data, sorted[i - 1]->id.data, UUID_LEN) == 0)
+		{
 			sorted[i]->earlier = sorted[i - 1];
+			if (sorted[i]->request == sorted[i - 1]->request)
+				sorted[i]->request->twice = sorted[i];
+		}
 	pfree(sorted);
 }
 
@@ -418,22 +424,11 @@ JudgeIds(AppendCall *call, OpenNamespace *space, AppendRequest *request)
 	return repeated ? ID_REPEATED : ID_NEW;
 }
 
-/* Says whether two messages of one new request have the same id. */
-static AppendMessage *
-FindIdTwice(AppendRequest *request)
+static void
+RestoreVersions(AppendRequest *request, int nparts)
 {
-	for (int i = 0; i < request->nparts; i++)
-		for (int j = 0; j < request->parts[i].nmessages; j++)
-		{
-			AppendMessage *message = &request->parts[i].messages[j];
-
-			for (AppendMessage *earlier = message->earlier; earlier; earlier = earlier->earlier)
-				for (int k = 0; k <= i; k++)
-					if (earlier >= request->parts[k].messages &&
-						earlier < request->parts[k].messages + request->parts[k].nmessages)
-						return message;
-		}
-	return NULL;
+	while (--nparts >= 0)
+		request->parts[nparts].state->version = request->parts[nparts].version_before;
 }
 
 /* Checks expected versions and moves the versions on; puts them back where a part is refused. */
@@ -456,8 +451,15 @@ JudgeVersions(AppendCall *call, AppendRequest *request)
 							part->expected, text_to_cstring(part->stream), stream->version));
 			request->verdict.expected = part->expected;
 			request->verdict.actual = stream->version;
-			while (--i >= 0)
-				request->parts[i].state->version = request->parts[i].version_before;
+			RestoreVersions(request, i);
+			return false;
+		}
+		if (stream->version > PG_INT64_MAX - part->nmessages)
+		{
+			Refuse(request, i, ERRCODE_MILLRACE_OUT_OF_RANGE,
+				   psprintf("stream \"%s\" is full: its last position is " INT64_FORMAT,
+							text_to_cstring(part->stream), stream->version));
+			RestoreVersions(request, i);
 			return false;
 		}
 		stream->version += part->nmessages;
@@ -496,10 +498,15 @@ static void
 JudgeRequest(AppendCall *call, AppendRequest *request)
 {
 	OpenNamespace *space;
-	AppendMessage *twice;
 
 	if (!request->store)
 		return;
+	if (request->twice)
+	{
+		Refuse(request, 0, ERRCODE_MILLRACE_MESSAGE_ID_CONFLICT,
+			   IdConflictText(request->twice, "stands twice in one request"));
+		return;
+	}
 	space = NamespaceOfStore(call, request->store);
 	switch (JudgeIds(call, space, request))
 	{
@@ -511,11 +518,7 @@ JudgeRequest(AppendCall *call, AppendRequest *request)
 		case ID_NEW:
 			break;
 	}
-	twice = FindIdTwice(request);
-	if (twice)
-		Refuse(request, 0, ERRCODE_MILLRACE_MESSAGE_ID_CONFLICT,
-			   IdConflictText(twice, "stands twice in one request"));
-	else if (JudgeVersions(call, request))
+	if (JudgeVersions(call, request))
 		Accept(space, request);
 }
 

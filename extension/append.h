@@ -31,6 +31,7 @@ typedef struct AppendMessage
 	struct AppendMessage *earlier;	/* the one before it in this call with the same id */
 	struct AppendMessage *original; /* idempotence: the earlier one that this one repeats */
 	bool accepted;					/* will be inserted, into `space` */
+	struct AppendRequest *request;
 	struct OpenNamespace *space;
 	text *stream;
 	NewRow row;
@@ -63,7 +64,8 @@ typedef struct AppendRequest
 	AppendPart *parts;
 	int nparts;
 	AppendVerdict verdict;
-	Store *store; /* the core's own */
+	Store *store;		  /* the core's own */
+	AppendMessage *twice; /* the core's own: a message whose id another one of the request has, too */
 } AppendRequest;
 
 extern void AppendRequests(AppendRequest *requests, int nrequests);

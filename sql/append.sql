@@ -113,5 +113,10 @@ BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT millrace.stream_version('s-1');
 SELECT "position" FROM millrace.append('s-1', 'T', '{}', expected_version => 2);
 COMMIT;
+-- A stream that is full, by a row of somebody's own; and as many messages of one id as one likes, refused at once.
+INSERT INTO millrace_append.messages (stream_name, "position", type, data) VALUES ('full-1', 9223372036854775806, 'T', '{}');
+SELECT "position" FROM millrace.append('full-1', 'T', '{}');
+SELECT * FROM millrace.append('full-1', 'T', '{}');
+SELECT * FROM millrace.append_messages('twice-1', (SELECT array_agg(ROW('T', '{}', NULL, '00000001-0000-4000-8000-00000000aaaa')::millrace.new_message) FROM generate_series(1, 200000)));
 RESET millrace.namespace;
 SELECT millrace.drop_namespace('append') > 2500 AS dropped;
