@@ -255,7 +255,12 @@ CREATE FUNCTION millrace.append_batch(batch bytea,
     RETURNS SETOF record
     LANGUAGE c STRICT PARALLEL UNSAFE ROWS 50 AS 'MODULE_PATHNAME', 'millrace_append_batch';
 COMMENT ON FUNCTION millrace.append_batch(bytea) IS
-    'appends many requests, each on its own verdict; the form that millrace serve calls';
+    'appends many requests, each on its own verdict';
+
+CREATE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea
+    LANGUAGE c STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_append_batch_packed';
+COMMENT ON FUNCTION millrace.append_batch_packed(bytea) IS
+    'the same, the verdicts in one value; the form that millrace serve calls';
 
 -- ---- read ------------------------------------------------------------------------------------------
 

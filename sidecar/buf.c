@@ -73,6 +73,17 @@ void buf_add_str(struct buf *buf, const char *text)
 	buf_add(buf, text, strlen(text));
 }
 
+void buf_add_decimal(struct buf *buf, uint64_t value)
+{
+	char digits[20];
+	char *first = digits + sizeof(digits);
+
+	do
+		*--first = (char)('0' + value % 10);
+	while ((value /= 10) > 0);
+	buf_add(buf, first, (size_t)(digits + sizeof(digits) - first));
+}
+
 void buf_printf(struct buf *buf, const char *format, ...)
 {
 	va_list args;

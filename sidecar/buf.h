@@ -24,6 +24,7 @@ void buf_clear(struct buf *buf); /* empties it, keeps the memory, clears `failed
 void buf_truncate(struct buf *buf, size_t len);
 void buf_add(struct buf *buf, const void *bytes, size_t len);
 void buf_add_str(struct buf *buf, const char *text); /* without its NUL */
+void buf_add_decimal(struct buf *buf, uint64_t value);
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The pieces of the append frame (extension/README.md, "The batch format"): big-endian. */

@@ -27,23 +27,6 @@
 #define FRAME_VERSION_NEW_IDS 2 /* all ids are new: Postgres need not look for them */
 #define FRAME_HEADER_LEN 5		/* u8 version, u32 number of requests */
 #define MAX_SPARES 4
-#define SQLSTATE_OK "00000"
-
-enum verdict_column
-{
-	COLUMN_REQUEST,
-	COLUMN_PART,
-	COLUMN_SQLSTATE,
-	COLUMN_POSITION,
-	COLUMN_LAST_POSITION,
-	COLUMN_GLOBAL_POSITION,
-	COLUMN_LAST_GLOBAL_POSITION,
-	COLUMN_EXPECTED,
-	COLUMN_ACTUAL,
-	COLUMN_MESSAGE,
-	VERDICT_COLUMNS
-};
-
 struct append
 {
 	db_append_done done;
@@ -219,42 +202,11 @@ static void settle_unavailable(struct batcher *batcher, struct batch *batch)
 	settle(batcher, batch, &reply);
 }
 
-static int32_t read_int4(const PGresult *result, int row, int column)
+static bool open_verdicts(const PGresult *result, unsigned count, struct frame_verdicts *verdicts)
 {
-	uint32_t value;
-
-	memcpy(&value, PQgetvalue(result, row, column), sizeof(value));
-	return (int32_t)ntohl(value);
-}
-
-/* NULL reads as zero. */
-static int64_t read_int8(const PGresult *result, int row, int column)
-{
-	uint32_t half[2];
-
-	if (PQgetisnull(result, row, column))
-		return 0;
-	memcpy(half, PQgetvalue(result, row, column), sizeof(half));
-	return (int64_t)((uint64_t)ntohl(half[0]) << 32 | ntohl(half[1]));
-}
-
-/* The sizes that the readers above rely on. */
-static bool verdicts_are_sound(const PGresult *result)
-{
-	if (PQresultStatus(result) != PGRES_TUPLES_OK || PQnfields(result) != VERDICT_COLUMNS)
-		return false;
-	for (int row = 0; row < PQntuples(result); row++)
-	{
-		if (PQgetlength(result, row, COLUMN_REQUEST) != 4 || PQgetlength(result, row, COLUMN_PART) != 4 ||
-			PQgetlength(result, row, COLUMN_SQLSTATE) != 5)
-			return false;
-		for (int column = COLUMN_POSITION; column <= COLUMN_ACTUAL; column++)
-		{
-			if (!PQgetisnull(result, row, column) && PQgetlength(result, row, column) != 8)
-				return false;
-		}
-	}
-	return true;
+	return PQresultStatus(result) == PGRES_TUPLES_OK && PQnfields(result) == 1 && PQntuples(result) == 1 &&
+		   PQfformat(result, 0) == 1 &&
+		   frame_open_verdicts(verdicts, PQgetvalue(result, 0, 0), (size_t)PQgetlength(result, 0, 0), count);
 }
 
 static void fill_error(struct db_append_reply *reply, const char *sqlstate, const char *message)
@@ -264,47 +216,39 @@ static void fill_error(struct db_append_reply *reply, const char *sqlstate, cons
 	reply->error.message = message;
 }
 
-static bool fill_parts(struct batcher *batcher, const PGresult *result, int row, unsigned nparts)
+static bool fill_parts(struct batcher *batcher, const struct frame_verdict *verdict)
 {
-	if (nparts > batcher->nparts)
+	if (verdict->nparts > batcher->nparts)
 	{
-		struct db_part *parts = realloc(batcher->parts, nparts * sizeof(*parts));
+		struct db_part *parts = realloc(batcher->parts, verdict->nparts * sizeof(*parts));
 
 		if (parts == NULL)
 			return false;
 		batcher->parts = parts;
-		batcher->nparts = nparts;
+		batcher->nparts = verdict->nparts;
 	}
-	for (unsigned i = 0; i < nparts; i++, row++)
-		batcher->parts[i] = (struct db_part){
-			.position = read_int8(result, row, COLUMN_POSITION),
-			.last_position = read_int8(result, row, COLUMN_LAST_POSITION),
-			.global_position = read_int8(result, row, COLUMN_GLOBAL_POSITION),
-			.last_global_position = read_int8(result, row, COLUMN_LAST_GLOBAL_POSITION),
-		};
+	for (unsigned i = 0; i < verdict->nparts; i++)
+		frame_read_part(verdict, i, &batcher->parts[i]);
 	return true;
 }
 
-/* Answers the first unanswered request from its rows [row, end). */
-static void settle_from_rows(struct batcher *batcher, struct batch *batch, const PGresult *result, int row,
-							 int end)
+/* Answers the first unanswered request with its verdict. */
+static void settle_verdict(struct batcher *batcher, struct batch *batch, const struct frame_verdict *verdict)
 {
 	unsigned nparts = batch->requests[batch->first].nparts;
 	struct db_append_reply reply = {.status = DB_OK, .error = {.message = "", .detail = "", .hint = ""}};
 
-	if (row == end)
-		fill_error(&reply, "XX000", "append_batch gave no verdict on this request");
-	else if (memcmp(PQgetvalue(result, row, COLUMN_SQLSTATE), SQLSTATE_OK, 5) != 0)
+	if (verdict->nparts == 0)
 	{
-		fill_error(&reply, PQgetvalue(result, row, COLUMN_SQLSTATE), PQgetvalue(result, row, COLUMN_MESSAGE));
-		reply.failed_part = (unsigned)read_int4(result, row, COLUMN_PART);
-		reply.expected = read_int8(result, row, COLUMN_EXPECTED);
-		reply.actual = read_int8(result, row, COLUMN_ACTUAL);
+		fill_error(&reply, verdict->sqlstate, verdict->message);
+		reply.failed_part = verdict->failed_part;
+		reply.expected = verdict->expected;
+		reply.actual = verdict->actual;
 	}
-	else if ((unsigned)(end - row) != nparts)
+	else if (verdict->nparts != nparts)
 		fill_error(&reply, "XX000",
-				   "append_batch gave another number of verdicts than the request has parts");
-	else if (!fill_parts(batcher, result, row, nparts))
+				   "append_batch gave positions for another number of parts than the request has");
+	else if (!fill_parts(batcher, verdict))
 		fill_error(&reply, "53200", "out of memory");
 	else
 	{
@@ -314,20 +258,13 @@ static void settle_from_rows(struct batcher *batcher, struct batch *batch, const
 	settle(batcher, batch, &reply);
 }
 
-/* Answers `count` requests from the verdicts on them. */
-static void settle_verdicts(struct batcher *batcher, struct batch *batch, unsigned count,
-							const PGresult *result)
+/* Answers as many requests as there are verdicts. */
+static void settle_verdicts(struct batcher *batcher, struct batch *batch, struct frame_verdicts *verdicts)
 {
-	int row = 0;
+	struct frame_verdict verdict;
 
-	for (int32_t request = 0; (unsigned)request < count; request++)
-	{
-		int start = row;
-
-		while (row < PQntuples(result) && read_int4(result, row, COLUMN_REQUEST) == request)
-			row++;
-		settle_from_rows(batcher, batch, result, start, row);
-	}
+	while (verdicts->at < verdicts->end && frame_next_verdict(verdicts, &verdict))
+		settle_verdict(batcher, batch, &verdict);
 }
 
 static bool has_sqlstate(const PGresult *result, const char *wanted)
@@ -478,14 +415,15 @@ static void append_on_answer(struct conn *conn, PGresult *result)
 	struct batcher *batcher = (struct batcher *)conn;
 	struct batch *batch = batcher->flight;
 	unsigned count = sent_count(batch);
+	struct frame_verdicts verdicts;
 
 	batcher->sent = false;
-	if (verdicts_are_sound(result))
+	if (open_verdicts(result, count, &verdicts))
 	{
 		batcher->flight = NULL;
 		if (!batch->single)
 			hold_begin(&batcher->hold, count + (batcher->head ? batcher->head->count : 0));
-		settle_verdicts(batcher, batch, count, result);
+		settle_verdicts(batcher, batch, &verdicts);
 		if (batch->single)
 			finish_flight(batcher, batch);
 		else

@@ -1,7 +1,7 @@
 /*
- * db_frame: which streams a request of the batch format appends to (extension/README.md, "The batch format").
+ * db_frame: reading frames (extension/README.md, "The batch format"): which streams a request appends to, and the verdicts.
  *
- * Asked only while some request waits for a locked stream.  What the front wrote is sound, but nothing
+ * The first is asked only while some request waits for a locked stream.  What the front and Postgres wrote is sound, but nothing
  * here reads past the end if it isn't.
  */
 #include "db_internal.h"
@@ -12,11 +12,13 @@
 #define NO_STRING UINT32_MAX
 #define ID_LEN 16
 #define VERSION_LEN 8
+#define VERDICTS_VERSION 1
+#define POSITIONS_LEN 32
 
 struct cursor
 {
 	const char *at, *end;
-	uint32_t parts; /* not yet read */
+	uint32_t parts; /* of a request, not yet read */
 };
 
 struct name
@@ -51,6 +53,18 @@ static bool read_name(struct cursor *cursor, struct name *name)
 	name->bytes = cursor->at;
 	return name->len == NO_STRING || skip(cursor, (size_t)name->len + 1);
 }
+
+static bool read_i64(struct cursor *cursor, int64_t *value)
+{
+	uint32_t high, low;
+
+	if (!read_u32(cursor, &high) || !read_u32(cursor, &low))
+		return false;
+	*value = (int64_t)((uint64_t)high << 32 | low);
+	return true;
+}
+
+/* ---- requests ------------------------------------------------------------- */
 
 static bool open_request(struct cursor *cursor, struct frame_request request, struct name *space)
 {
@@ -100,4 +114,63 @@ bool frame_share_stream(struct frame_request a, struct frame_request b)
 		}
 	}
 	return false;
+}
+
+/* ---- verdicts ------------------------------------------------------------- */
+
+static bool read_refusal(struct cursor *cursor, struct frame_verdict *verdict)
+{
+	const char *sqlstate = cursor->at;
+	struct name message;
+
+	if (!skip(cursor, 5) || !read_u32(cursor, &verdict->failed_part) ||
+		!read_i64(cursor, &verdict->expected) || !read_i64(cursor, &verdict->actual) ||
+		!read_name(cursor, &message) || message.len == NO_STRING || message.bytes[message.len] != '\0')
+		return false;
+	memcpy(verdict->sqlstate, sqlstate, 5);
+	verdict->sqlstate[5] = '\0';
+	verdict->message = message.bytes;
+	return true;
+}
+
+bool frame_next_verdict(struct frame_verdicts *verdicts, struct frame_verdict *verdict)
+{
+	struct cursor cursor = {.at = verdicts->at, .end = verdicts->end};
+
+	if (!read_u32(&cursor, &verdict->nparts))
+		return false;
+	verdict->parts = cursor.at;
+	if (verdict->nparts == 0 ? !read_refusal(&cursor, verdict)
+							 : !skip(&cursor, (size_t)verdict->nparts * POSITIONS_LEN))
+		return false;
+	verdicts->at = cursor.at;
+	return true;
+}
+
+bool frame_open_verdicts(struct frame_verdicts *verdicts, const char *bytes, size_t len, unsigned count)
+{
+	struct cursor cursor = {.at = bytes, .end = bytes + len};
+	struct frame_verdict verdict;
+	struct frame_verdicts rest;
+	uint32_t number;
+
+	if (!skip(&cursor, 1) || bytes[0] != VERDICTS_VERSION || !read_u32(&cursor, &number) || number != count)
+		return false;
+	rest = *verdicts = (struct frame_verdicts){.at = cursor.at, .end = cursor.end};
+	for (unsigned i = 0; i < count; i++)
+	{
+		if (!frame_next_verdict(&rest, &verdict))
+			return false;
+	}
+	return rest.at == rest.end;
+}
+
+void frame_read_part(const struct frame_verdict *verdict, unsigned part, struct db_part *out)
+{
+	struct cursor cursor = {.at = verdict->parts + (size_t)part * POSITIONS_LEN,
+							.end = verdict->parts + (size_t)verdict->nparts * POSITIONS_LEN};
+
+	*out = (struct db_part){0};
+	(void)(read_i64(&cursor, &out->position) && read_i64(&cursor, &out->last_position) &&
+		   read_i64(&cursor, &out->global_position) && read_i64(&cursor, &out->last_global_position));
 }

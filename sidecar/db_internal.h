@@ -5,7 +5,7 @@
  *     db_conn.c        one nonblocking connection: connects, reconnects, hands out whole answers
  *     db_batch.c       the appends: one batch in flight, the next ones gathering
  *     db_hold.c        how long a batch may gather when nothing is in flight
- *     db_frame.c       looks into a request of a batch: which streams it appends to
+ *     db_frame.c       reads frames: which streams a request appends to, and the verdicts
  *     db_query.c       everything else: lanes of pipelined connections
  *     db_statements.c  the SQL
  *
@@ -169,6 +169,28 @@ struct frame_request
 
 /* True when both append to a stream of the same name in the same namespace. */
 bool frame_share_stream(struct frame_request a, struct frame_request b);
+
+/* The verdicts on a batch, not yet read. */
+struct frame_verdicts
+{
+	const char *at, *end;
+};
+
+/* On one request.  Points into the frame. */
+struct frame_verdict
+{
+	uint32_t nparts; /* 0: refused */
+	const char *parts;
+	char sqlstate[6];
+	uint32_t failed_part;
+	int64_t expected, actual;
+	const char *message;
+};
+
+/* False: it isn't a frame of as many sound verdicts. */
+bool frame_open_verdicts(struct frame_verdicts *verdicts, const char *bytes, size_t len, unsigned count);
+bool frame_next_verdict(struct frame_verdicts *verdicts, struct frame_verdict *verdict);
+void frame_read_part(const struct frame_verdict *verdict, unsigned part, struct db_part *out);
 
 /* ---- db_query.c -------------------------------------------------------- */
 

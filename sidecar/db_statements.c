@@ -5,14 +5,9 @@
  */
 #include "db_internal.h"
 
-/* Columns in the order that batcher reads them; the frame goes in, the verdicts come out, both binary. */
+/* The frame goes in, the verdicts come out, both binary. */
 const struct db_statement_info db_append_statement = {
-	"millrace_append",
-	"SELECT request, part, sqlstate, \"position\", last_position, global_position, last_global_position,"
-	" expected, actual, message FROM millrace.append_batch($1::bytea)",
-	1,
-	DB_ROLE_APPEND,
-	false,
+	"millrace_append", "SELECT millrace.append_batch_packed($1::bytea)", 1, DB_ROLE_APPEND, false,
 };
 
 const struct db_statement_info db_statements[DB_STATEMENTS] = {

@@ -100,14 +100,22 @@ static struct piece write_head(struct http_request *request, const struct http_r
 	bool old = request->head.minor_version == 0;
 
 	buf_clear(head);
-	buf_printf(head, "HTTP/1.1 %d %s\r\n", reply->status, reason_phrase(reply->status));
+	buf_add_str(head, "HTTP/1.1 ");
+	buf_add_decimal(head, (uint64_t)reply->status);
+	buf_add_str(head, " ");
+	buf_add_str(head, reason_phrase(reply->status));
+	buf_add_str(head, "\r\n");
 	if (reply->status != 204)
 	{
 		buf_add_str(head, "Content-Type: ");
 		buf_add_str(head, reply->content_type != NULL ? reply->content_type : "application/json");
 		buf_add_str(head, "\r\n");
 		if (length >= 0)
-			buf_printf(head, "Content-Length: %lld\r\n", (long long)length);
+		{
+			buf_add_str(head, "Content-Length: ");
+			buf_add_decimal(head, (uint64_t)length);
+			buf_add_str(head, "\r\n");
+		}
 		else if (!old)
 			buf_add_str(head, "Transfer-Encoding: chunked\r\n");
 	}

@@ -51,6 +51,18 @@ SELECT request, sqlstate, "position", last_position, global_position, last_globa
 SELECT request, sqlstate, "position" FROM millrace.append_batch(set_byte(pg_temp.batch(pg_temp.req('batch', pg_temp.part('v-1', NULL, pg_temp.msg(pg_temp.id(30), 'T', '{}'))), pg_temp.req('batch', pg_temp.part('v-1', 0, pg_temp.msg(pg_temp.id(31), 'T', '{}')))), 0, 2));
 SELECT pg_temp.try(set_byte(pg_temp.batch(pg_temp.req('batch', pg_temp.part('v-1', NULL, pg_temp.msg(pg_temp.id(32), 'T', '{}'))), pg_temp.req('batch', pg_temp.part('v-1', NULL, pg_temp.msg(pg_temp.id(31), 'T', '{}')))), 0, 2));
 SELECT count(*) FROM millrace.read_category('v');
+
+-- The verdicts packed: appended, another number of parts, refused, unknown; and the same again.
+CREATE FUNCTION pg_temp.packed() RETURNS bytea LANGUAGE sql AS $$ SELECT pg_temp.batch(
+    pg_temp.req('batch2', pg_temp.part('p-1', -1, pg_temp.msg(pg_temp.id(40), 'T', '{}'), pg_temp.msg(pg_temp.id(41), 'T', '{}'))),
+    pg_temp.req('batch2', pg_temp.part('p-1', NULL, pg_temp.msg(pg_temp.id(42), 'T', '{}')), pg_temp.part('p-2', NULL, pg_temp.msg(pg_temp.id(43), 'T', '{}'))),
+    pg_temp.req('batch2', pg_temp.part('p-3', NULL, pg_temp.msg(pg_temp.id(44), 'T', '{}')), pg_temp.part('p-1', 7, pg_temp.msg(pg_temp.id(45), 'T', '{}'))),
+    pg_temp.req('nowhere', pg_temp.part('p-1', NULL, pg_temp.msg(pg_temp.id(46), 'T', '{}')))) $$;
+\a \t
+SELECT encode(packed, 'hex') AS first FROM millrace.append_batch_packed(pg_temp.packed()) packed \gset
+SELECT :'first';
+SELECT encode(packed, 'hex') = :'first' AS the_same FROM millrace.append_batch_packed(pg_temp.packed()) packed;
+\a \t
 -- What fails as a whole.
 SELECT pg_temp.try(''), pg_temp.try('\x03'), pg_temp.try('\x0100000000'), pg_temp.try('\x01ffffffff');
 SELECT DISTINCT pg_temp.try(substr(b, 1, n)) FROM (SELECT pg_temp.batch(pg_temp.req('batch', pg_temp.part('t-1', NULL, pg_temp.msg(pg_temp.id(20), 'T', '{}')))) AS b) f, generate_series(1, octet_length(b) - 1) n ORDER BY 1;

@@ -369,10 +369,7 @@ def test_a_malformed_batch_is_an_internal_error(cluster, start):
     server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
     client = server.client()
     client.write("s")
-    ((result,),) = sql(cluster.connect(), "SELECT pg_get_function_result(oid) FROM pg_proc WHERE proname = 'append_batch'")
-    ((arguments,),) = sql(cluster.connect(), "SELECT pg_get_function_arguments(oid) FROM pg_proc WHERE proname = 'append_batch'")
-    kind = "" if "OUT" in arguments else f"RETURNS {result}"
-    sql(cluster.connect(), f"""CREATE OR REPLACE FUNCTION millrace.append_batch({arguments}) {kind or 'RETURNS ' + result} LANGUAGE plpgsql AS
+    sql(cluster.connect(), """CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea LANGUAGE plpgsql AS
         $$ BEGIN RAISE EXCEPTION SQLSTATE 'MR011' USING MESSAGE = 'malformed batch'; END $$""")
     error = client.refused("stream.write", "s", MESSAGE)
     assert (error.status, error.code) == (500, "INTERNAL_ERROR")
