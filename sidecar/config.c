@@ -113,6 +113,10 @@ static const struct setting serve_settings[] = {
 	 .help = "a connection without requests is closed after that"},
 	{"max-connections", "Limits", NUMBER(max_connections, NUMBER, 20000, 1, 1000000), .value = "N",
 	 .help = "client connections, a worker"},
+	{"buffer-bytes", "Limits", NUMBER(buffer_bytes, BYTES, 512 * MIB, MIB, 64 * GIB), .value = "BYTES",
+	 .help = "memory for requests, as much for unread replies, as much for results of batches, a worker; at "
+			 "least "
+			 "twice --max-body"},
 	{"queue-requests", "Limits", NUMBER(queue_requests, NUMBER, 10000, 1, 10000000), .value = "N",
 	 .help = "requests that wait for the database, a worker; beyond it: 503"},
 	{"queue-bytes", "Limits", NUMBER(queue_bytes, BYTES, 256 * MIB, MIB, 64 * GIB), .value = "BYTES",

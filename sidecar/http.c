@@ -18,6 +18,9 @@
 #define DRAIN_STUCK_MS 5000 /* without a byte taken by the client, while the server drains */
 #define SWEEP_MS 250
 #define ACCEPT_AT_ONCE 64
+#define TURNED_AWAY 64	   /* connections beyond the limit that are told so; more are just closed */
+#define SPARE_IDLE_MS 1000 /* a connection that is idle for that long may be closed for a new one */
+#define WARN_AGAIN_MS 60000
 
 /* ---- freeing --------------------------------------------------------------- */
 
@@ -166,6 +169,29 @@ static void turn_away(struct http_connection *c)
 	connection_linger(c);
 }
 
+/* Makes room for a new client, if somebody does not use his place. */
+static bool close_oldest_idle(struct http_server *server)
+{
+	struct http_connection *c = first_older(server, CONNECTION_IDLE, http_now_ms() - SPARE_IDLE_MS);
+
+	if (c != NULL)
+		connection_close(c);
+	return c != NULL;
+}
+
+/* Out of descriptors or memory: the sweep tries again, spinning here would help nobody. */
+static void pause_accepting(struct http_server *server)
+{
+	uint64_t now = http_now_ms();
+
+	if (server->warned == 0 || now - server->warned > WARN_AGAIN_MS)
+	{
+		log_warning("cannot accept connections: %s", strerror(errno));
+		server->warned = now;
+	}
+	set_accepting(server, false);
+}
+
 static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 {
 	struct listener *listener = arg;
@@ -179,21 +205,17 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 
 		if (client < 0)
 		{
-			/* Out of descriptors or memory: the sweep tries again, spinning here would help nobody. */
 			if (!transport_must_wait() && errno != ECONNABORTED)
-			{
-				log_warning("cannot accept a connection: %s", strerror(errno));
-				set_accepting(server, false);
-			}
+				pause_accepting(server);
 			return;
 		}
-		if (server->nconnections >= 2 * server->options.max_connections)
+		if (server->nconnections >= server->options.max_connections + TURNED_AWAY)
 		{
 			close(client);
 			continue;
 		}
 		c = connection_new(server, client);
-		if (c != NULL && server->nconnections > server->options.max_connections)
+		if (c != NULL && server->nconnections > server->options.max_connections && !close_oldest_idle(server))
 			turn_away(c);
 	}
 }

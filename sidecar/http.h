@@ -34,6 +34,8 @@ struct http_options
 		request_timeout; /* s, from the first byte of a request to its last; between two of a streamed body */
 	unsigned idle_timeout; /* s, between requests; also of a client that does not read */
 	unsigned max_connections;
+	size_t
+		max_held; /* bytes of all requests that are here, and as many of replies that clients have not read */
 };
 
 struct http_handlers

@@ -10,9 +10,7 @@
 
 #include "http_internal.h"
 
-#define FIRST_INPUT 4096	 /* bytes of a connection's input buffer */
-#define MAX_IDLE_INPUT 65536 /* larger ones are given back between requests */
-#define STREAM_ROOM 32768	 /* bytes that are free at least before a streamed body is read on */
+#define STREAM_ROOM 32768 /* bytes that are free at least before a streamed body is read on */
 #define MAX_LINGER_MS 30000
 
 uint64_t http_now_ms(void)
@@ -65,7 +63,7 @@ void connection_free(struct http_connection *c)
 {
 	list_remove(&c->server->lists[c->state], c);
 	c->server->nconnections--;
-	free(c->in.data);
+	memory_free_input(c);
 	free(c);
 }
 
@@ -79,6 +77,7 @@ void connection_close(struct http_connection *c)
 	if (c->out != NULL)
 		evbuffer_free(c->out);
 	c->out = NULL;
+	memory_output_shrank(c);
 	connection_set_state(c, CONNECTION_CLOSED);
 	server_schedule_reap(c->server);
 }
@@ -130,6 +129,7 @@ void request_release(struct http_request *request)
 void connection_linger(struct http_connection *c)
 {
 	shutdown(c->transport.fd, SHUT_WR);
+	memory_free_input(c);
 	c->linger_until = http_now_ms() + MAX_LINGER_MS;
 	connection_set_state(c, CONNECTION_LINGERING);
 }
@@ -154,11 +154,7 @@ static void finish_request(struct http_connection *c)
 	if (in->start == in->len)
 	{
 		in->start = in->len = in->parsed = 0;
-		if (in->cap > MAX_IDLE_INPUT)
-		{
-			free(in->data);
-			*in = (struct input){0};
-		}
+		memory_trim_input(c);
 	}
 	connection_set_state(c, CONNECTION_IDLE);
 }
@@ -228,13 +224,11 @@ void connection_run(struct http_connection *c)
 
 /* ---- input --------------------------------------------------------------- */
 
-/* Makes room behind what came; false: there is none, or no memory. */
+/* Makes room behind what came; false: there is no memory, or not for this request, which was answered then. */
 static bool make_room(struct http_connection *c)
 {
 	struct input *in = &c->in;
-	size_t cap = in->cap == 0 ? FIRST_INPUT : in->cap * 2;
 	size_t least = c->state == CONNECTION_STREAMING ? STREAM_ROOM : 1;
-	char *data;
 
 	if (in->cap - in->len >= least)
 		return true;
@@ -246,12 +240,15 @@ static bool make_room(struct http_connection *c)
 		in->start = 0;
 		return true;
 	}
-	data = realloc(in->data, cap);
-	if (data == NULL)
+	if (c->state == CONNECTION_RECEIVING && c->request.reply == REPLY_NONE && !memory_allows_growth(c))
+	{
+		request_refuse(c, 503, "too many bytes of requests are waiting");
 		return false;
-	in->data = data;
-	in->cap = cap;
-	return true;
+	}
+	if (memory_grow_input(c))
+		return true;
+	connection_close(c);
+	return false;
 }
 
 /* Reads what a lingering client still sends, for nothing. */
@@ -284,10 +281,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	if (!make_room(c))
-	{
-		connection_close(c);
 		return;
-	}
 	got = transport_receive(&c->transport, c->in.data + c->in.len, c->in.cap - c->in.len);
 	if (got < 0)
 	{

@@ -6,6 +6,7 @@
  *     http_request.c     a request comes in: head, body, or a body that is taken as it comes
  *     http_reply.c       replies
  *     http_output.c      what the socket did not take yet
+ *     http_memory.c      what connections hold, and its bounds
  *     http_transport.h   receiving and sending
  *     http_parse.c       the syntax
  *
@@ -102,7 +103,8 @@ struct http_connection
 	bool unread;	  /* it sends what we will not read: linger before closing */
 	uint64_t linger_until;
 	struct input in;
-	struct evbuffer *out; /* NULL until needed */
+	struct evbuffer *out;	  /* NULL until needed */
+	size_t in_held, out_held; /* its parts of the server's sums */
 	struct http_request request;
 };
 
@@ -131,7 +133,9 @@ struct http_server
 	struct event reap;
 	struct connection_list lists[CONNECTION_STATES];
 	unsigned nconnections;
-	struct buf head; /* of the reply being written */
+	size_t in_held, out_held; /* bytes of input buffers, and of replies that clients have not read */
+	uint64_t warned;		  /* ms: when it was last said that nobody can be accepted; 0: never */
+	struct buf head;		  /* of the reply being written */
 	bool draining;
 	bool freeing;
 	void (*drained)(void *arg);
@@ -187,5 +191,17 @@ void connection_tell_drained(struct http_connection *c);
 void connection_on_writable(evutil_socket_t fd, short what, void *arg);
 void pieces_release(struct piece *pieces, unsigned n);
 size_t pieces_length(const struct piece *pieces, unsigned n);
+
+/* ---- http_memory.c -------------------------------------------------------------- */
+
+/* Whether a request may have a larger input buffer; the first one every connection may have. */
+bool memory_allows_growth(const struct http_connection *c);
+bool memory_grow_input(struct http_connection *c); /* false: no memory */
+void memory_free_input(struct http_connection *c);
+/* Between requests: gives a buffer back that is large, or that others may need. */
+void memory_trim_input(struct http_connection *c);
+void memory_output_shrank(struct http_connection *c);
+/* May close connections, this one too. */
+void memory_output_grew(struct http_connection *c);
 
 #endif

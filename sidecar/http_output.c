@@ -70,6 +70,7 @@ static bool keep_pieces(struct http_connection *c, struct piece *pieces, unsigne
 		sent = 0;
 	}
 	event_add(&c->writable, NULL);
+	memory_output_grew(c);
 	return true;
 }
 
@@ -141,6 +142,7 @@ void connection_on_writable(evutil_socket_t fd, short what, void *arg)
 	if (sent > 0)
 	{
 		evbuffer_drain(c->out, (size_t)sent);
+		memory_output_shrank(c);
 		connection_touch(c);
 	}
 	if (connection_unsent(c) > 0)

@@ -280,9 +280,13 @@ void request_refuse(struct http_connection *c, int status, const char *message)
 	struct error error;
 	struct buf body = {0};
 	struct piece piece;
-	const struct http_reply reply = {.status = status};
+	const struct http_reply reply = {.status = status,
+									 .headers = status == 503 ? "Retry-After: 1\r\n" : NULL};
+	enum error_code code = status == 413   ? ERROR_PAYLOAD_TOO_LARGE
+						   : status == 503 ? ERROR_OVERLOADED
+										   : ERROR_INVALID_REQUEST;
 
-	error_set(&error, status == 413 ? ERROR_PAYLOAD_TOO_LARGE : ERROR_INVALID_REQUEST, "%s", message);
+	error_set(&error, code, "%s", message);
 	error_write_body(&body, &error);
 	piece = (struct piece){.bytes = body.data, .len = body.len};
 	/* A head that was not understood says nothing about how to answer. */

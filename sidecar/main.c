@@ -18,6 +18,7 @@
 #include "bootstrap.h"
 #include "cli.h"
 #include "config.h"
+#include "descriptors.h"
 #include "embedded.h"
 #include "feed.h"
 #include "listener.h"
@@ -226,6 +227,7 @@ static void announce(const struct server *server)
 static bool start(struct server *server, struct buf *error)
 {
 	server->nworkers = count_workers(&server->config);
+	descriptors_reserve(&server->config, server->nworkers);
 	server->listeners = calloc(server->nworkers, sizeof(*server->listeners));
 	server->workers = calloc(server->nworkers, sizeof(*server->workers));
 	if (server->listeners == NULL || server->workers == NULL || !catch_signals(server))

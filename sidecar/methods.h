@@ -39,6 +39,7 @@ struct methods
 	struct feeds *feeds;					 /* hear of every append */
 	_Atomic unsigned long *token_generation; /* raised when a namespace or token changed */
 	struct uuid_generator ids;
+	size_t gathered, max_gathered; /* bytes of the answers of JSON-RPC batches that are not out yet */
 };
 
 struct method_reply

@@ -81,6 +81,7 @@ static void free_request(struct rpc_request *request)
 static void finish(struct rpc_request *request, struct rpc_reply *reply)
 {
 	reply->request = request;
+	request->methods->gathered -= request->gathered; /* `done` may end them all */
 	request->done(request->arg, reply);
 	free_request(request);
 }
@@ -417,14 +418,22 @@ static void end_item(struct item *item)
 	pump_batch(request);
 }
 
+/* An answer has grown from `before` bytes, or shrunk. */
+static void gather(struct item *item, size_t before)
+{
+	item->request->gathered += item->answer.len - before;
+	item->request->methods->gathered += item->answer.len - before;
+}
+
 /* The answer of one call, in place of what there is of it so far. */
 static void set_item_error(struct item *item, const struct error *error)
 {
-	item->request->gathered -= item->answer.len;
+	size_t before = item->answer.len;
+
 	buf_clear(&item->answer);
 	if (!item->notification)
 		error_write_jsonrpc(&item->answer, error, item->id);
-	item->request->gathered += item->answer.len;
+	gather(item, before);
 }
 
 static void add_item_part(struct item *item, struct method_reply *answer)
@@ -441,7 +450,25 @@ static void add_item_part(struct item *item, struct method_reply *answer)
 		buf_add(&item->answer, item->id.bytes, item->id.len);
 		buf_add_str(&item->answer, "}");
 	}
-	item->request->gathered += item->answer.len - before;
+	gather(item, before);
+}
+
+/* Whether an answer is too much for its batch, or for what all batches may gather. */
+static bool is_too_large(const struct item *item, struct error *error)
+{
+	const struct rpc_request *request = item->request;
+
+	/* A small answer always fits: that of an append must not look like a failure. */
+	if (item->answer.len <= SMALL_ANSWER && !item->answer.failed)
+		return false;
+	if (item->answer.failed || request->gathered > MAX_BATCH_ANSWER)
+		error_set(error, ERROR_INVALID_REQUEST,
+				  "the results of this batch are too large: ask for less, or outside a batch");
+	else if (request->methods->gathered > request->methods->max_gathered)
+		error_set(error, ERROR_OVERLOADED, "the results of all batches take too much memory");
+	else
+		return false;
+	return true;
 }
 
 static void on_item_answer(void *arg, struct method_reply *answer)
@@ -458,14 +485,8 @@ static void on_item_answer(void *arg, struct method_reply *answer)
 	if (!item->notification)
 		add_item_part(item, answer);
 	release_pieces(answer);
-	/* A small answer always fits: that of an append must not look like a failure. */
-	if (item->answer.failed ||
-		(item->request->gathered > MAX_BATCH_ANSWER && item->answer.len > SMALL_ANSWER))
-	{
-		error_set(&error, ERROR_INVALID_REQUEST,
-				  "the results of this batch are too large: ask for less, or outside a batch");
+	if (is_too_large(item, &error))
 		set_item_error(item, &error);
-	}
 	else if (answer->more && !item->notification)
 	{
 		method_resume(item->call);

@@ -439,6 +439,7 @@ struct service *service_new(struct event_base *base, const struct config *config
 		.request_timeout = (unsigned)config->request_timeout,
 		.idle_timeout = (unsigned)config->idle_timeout,
 		.max_connections = (unsigned)config->max_connections,
+		.max_held = (size_t)config->buffer_bytes,
 	};
 	const struct feeds_options feeds_options = {
 		.wakes = &shared->wakes,
@@ -450,6 +451,7 @@ struct service *service_new(struct event_base *base, const struct config *config
 	if (service == NULL)
 		return NULL;
 	service->methods.db = db;
+	service->methods.max_gathered = (size_t)config->buffer_bytes;
 	service->max_line = (size_t)config->max_body;
 	service->methods.token_generation = &shared->token_generation;
 	service->methods.feeds = feeds_new(base, db, &feeds_options);

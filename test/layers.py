@@ -25,7 +25,7 @@ LAYERS = {
         ["methods"],
         ["auth", "feed"],
         ["db"],
-        ["errors", "token", "uuid", "listener"],
+        ["errors", "token", "uuid", "listener", "descriptors"],
         ["config", "json", "stats", "timestamp", "url_query", "names", "sse"],
         ["log"],
         ["buf", "slice", "version"],

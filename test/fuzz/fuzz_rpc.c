@@ -279,7 +279,7 @@ static struct outcome *run(struct slice body, enum mood mood, const char *namesp
 {
 	struct outcome *outcome = calloc(1, sizeof(*outcome));
 	_Atomic unsigned long generation = 0;
-	struct methods methods = {.db = &outcome->db, .token_generation = &generation};
+	struct methods methods = {.db = &outcome->db, .token_generation = &generation, .max_gathered = SIZE_MAX};
 
 	outcome->db.mood = mood;
 	outcome->db.last = &outcome->db.first;
