@@ -195,15 +195,42 @@ JudgeRow(StoreScan *scan, Snapshot snapshot)
 
 /* ---- reads --------------------------------------------------------------------------------------------- */
 
+/*
+ * Where in its stream a read begins: behind the message just below its global position if that is one of the stream, as
+ * for a reader who comes back with the last one it saw, so that what it has seen is not read again.
+ */
+static int64
+FirstPosition(Store *store, const ReadRequest *request, Snapshot snapshot)
+{
+	int64 first = request->position;
+	ScanKeyData key;
+	StoreScan *scan;
+	bool isnull;
+
+	if (request->global_position <= 1)
+		return first;
+	scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, snapshot, 1);
+	StoreInt8Key(&key, 1, BTEqualStrategyNumber, request->global_position - 1);
+	StoreRescan(scan, &key, 1);
+	if (StoreScanNext(scan, ForwardScanDirection) &&
+		SliceEqual(SliceOfText(DatumGetTextPP(slot_getattr(scan->slot, COLUMN_STREAM_NAME, &isnull))),
+				   SliceOfText(request->name)))
+		first = Max(first, DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull)) + 1);
+	StoreEndScan(scan);
+	return first;
+}
+
 static StoreScan *
 BeginRead(Store *store, const ReadRequest *request, Snapshot snapshot)
 {
+	int64 position = request->position;
 	ScanKeyData keys[2];
 	StoreScan *scan;
 
 	switch (request->kind)
 	{
 		case READ_STREAM:
+			position = FirstPosition(store, request, snapshot);
 			scan = StoreBeginScan(store, INDEX_STREAM, request->below > 0 ? SnapshotAny : snapshot, 2);
 			break;
 		case READ_CATEGORY:
@@ -216,7 +243,7 @@ BeginRead(Store *store, const ReadRequest *request, Snapshot snapshot)
 			return scan;
 	}
 	StoreTextKey(scan, &keys[0], 1, BTEqualStrategyNumber, request->name);
-	StoreInt8Key(&keys[1], 2, BTGreaterEqualStrategyNumber, request->position);
+	StoreInt8Key(&keys[1], 2, BTGreaterEqualStrategyNumber, position);
 	StoreRescan(scan, keys, 2);
 	return scan;
 }
