@@ -185,6 +185,14 @@ def test_after_kill_9_the_next_start_has_all_that_was_acknowledged(folder):
     server.stop()
 
 
+def test_a_private_postgres_is_durable(folder, start):
+    server = start("--data-dir", folder + "/data", "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    connection = server.postgres()
+    for setting in ("fsync", "synchronous_commit", "full_page_writes", "data_checksums"):
+        assert sql(connection, f"SHOW {setting}") == [("on",)], setting
+    connection.close()
+
+
 # Postgres goes away
 
 def test_a_killed_backend_is_a_pause(folder, start):
@@ -233,6 +241,41 @@ def test_a_restart_of_postgres_is_a_pause(cluster, start, mode):
     load.stop()
     assert load.others == []
     load.verify(server.client())
+
+
+def test_a_database_that_accepts_no_writes_for_a_while_is_a_pause(cluster, start):
+    """As when the roles of two servers are exchanged: the connection is fine, but leads to the wrong one."""
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    load, connection = Load(server), cluster.connect()
+    load.goes_on()
+    for read_only in ("on", "off"):
+        sql(connection, f"ALTER SYSTEM SET default_transaction_read_only = {read_only}")
+        sql(connection, "SELECT pg_reload_conf()")
+        wait_until(lambda: "connection for appends: " in server.text, "the loss of the connection")
+    load.goes_on()
+    load.stop()
+    assert load.others == []
+    load.verify(server.client())
+
+
+def test_a_request_that_takes_postgres_down_each_time_fails_alone(cluster, start):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", token=ZERO_TOKEN)
+    connection = cluster.connect()
+    ((arguments, result),) = sql(connection, "SELECT pg_get_function_arguments(oid), pg_get_function_result(oid) FROM pg_proc "
+                                             "WHERE proname = 'append_batch'")
+    sql(connection, f"CREATE FUNCTION millrace.true_append_batch({arguments}) RETURNS {result} LANGUAGE c AS 'millrace', 'millrace_append_batch'")
+    sql(connection, f"""CREATE OR REPLACE FUNCTION millrace.append_batch({arguments}) RETURNS {result} LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM pg_terminate_backend(pg_backend_pid()) WHERE position('deadly'::bytea IN batch) > 0;
+        RETURN QUERY SELECT * FROM millrace.true_append_batch(batch); END $$""")
+    load = Load(server)
+    load.goes_on()
+    reply = server.client().post(["stream.write", "s", {"type": "deadly", "data": {}}])
+    assert (reply.status, reply.error["code"]) == (503, "BACKEND_UNAVAILABLE")
+    load.goes_on()
+    load.stop()
+    assert load.others == []
+    load.verify(server.client())
+    assert server.client().call("stream.version", "s") is None
 
 
 def test_after_the_retry_window_the_backend_is_unavailable(cluster, start):
