@@ -21,7 +21,7 @@ C_FILES = $(wildcard extension/*.[ch] sidecar/*.[ch] test/unit/*.[ch] test/fuzz/
 SCRIPTS = .ci/run $(wildcard test/*.sh test/fuzz/*.sh bench/*.sh)
 
 .DEFAULT_GOAL := all
-.PHONY: help deps all install run test test-crash fuzz installcheck ready bench-load bench-message-db bench-subscribe bench-bulk format lint clean
+.PHONY: help deps all install run test test-crash test-overload fuzz installcheck ready bench-load bench-message-db bench-subscribe bench-bulk format lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -53,6 +53,10 @@ test-crash: ## kills at random moments under load, and what got lost: make test-
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory install
 	@$(PYTHON) test/crash.py $(ARGS)
+
+test-overload: ## far too many requests and clients: make test-overload [ARGS='--times 20 --clients 5000']
+	@$(MAKE) --no-print-directory ready
+	@$(PYTHON) test/overload.py $(ARGS)
 
 fuzz: ## a long run of the fuzzers: make fuzz [RUNS=1000000], for each of them
 	@test/deps.sh --fuzzing

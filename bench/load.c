@@ -6,6 +6,9 @@
  * as --mix says.  All workers share one thread and one epoll set, so that the generator takes
  * little of the CPU that the server beside it needs.
  *
+ * With --rate requests begin at that rate instead, whether or not the answers keep up: each takes a worker that
+ * is free.  Where none is, it is counted as unsent.  Answers 503 are counted as rejected, and are no errors then.
+ *
  * Latency is counted from before the send until the last byte of the answer, in a histogram whose
  * buckets are at most 1/128 wide.  What begins in the warm-up is not counted.
  */
@@ -39,6 +42,7 @@ struct options
 	const char *output;
 	const char *durable;	 /* told to us, for the record */
 	double duration, warmup; /* s */
+	long rate;				 /* requests a second; 0: closed loop */
 	long workers, streams, size;
 	unsigned write_share, read_share;
 };
@@ -124,8 +128,9 @@ static struct
 {
 	struct histogram latency;
 	uint64_t writes, reads, errors;
-	uint64_t by_status[600]; /* of the errors; 0 = the connection was lost */
-	bool shown;				 /* the first error's body */
+	uint64_t rejected, unsent; /* with --rate only */
+	uint64_t by_status[600];   /* of the errors; 0 = the connection was lost */
+	bool shown;				   /* the first error's body */
 } counted;
 
 /* ---- small things -------------------------------------------------------- */
@@ -180,6 +185,7 @@ enum body_kind
 
 struct worker
 {
+	struct worker *next_free; /* with --rate */
 	int fd;
 	bool is_read; /* the request in flight */
 	int64_t began;
@@ -197,6 +203,7 @@ static struct addrinfo *address;
 static char host[256], port[16] = "80";
 static char *filler;
 static int epoll_fd;
+static struct worker *free_workers;
 static uint64_t message_number;
 
 static void parse_url(void)
@@ -402,6 +409,11 @@ static void count_error(int status, const char *body)
 
 static void count_answer(const struct worker *worker)
 {
+	if (options.rate > 0 && worker->status == 503)
+	{
+		counted.rejected++;
+		return;
+	}
 	if (worker->status != 200)
 	{
 		count_error(worker->status, worker->in + worker->body);
@@ -447,32 +459,74 @@ static void handle(struct worker *worker, int64_t counts_from)
 	}
 	if (worker->began >= counts_from)
 		count_answer(worker);
-	if (!worker_begin(worker))
+	if (options.rate > 0)
+	{
+		worker->next_free = free_workers;
+		free_workers = worker;
+	}
+	else if (!worker_begin(worker))
 		worker_reconnect(worker);
+}
+
+/* Begins the requests that are due by now; returns how many have been in all. */
+static uint64_t begin_due(int64_t since, uint64_t begun, int64_t counts_from)
+{
+	int64_t time = now();
+	uint64_t due = (uint64_t)((double)(time - since) / (double)SECOND * (double)options.rate);
+
+	for (; begun < due; begun++)
+	{
+		struct worker *worker = free_workers;
+
+		if (worker == NULL)
+		{
+			counted.unsent += time >= counts_from ? due - begun : 0;
+			return due;
+		}
+		free_workers = worker->next_free;
+		if (!worker_begin(worker))
+			worker_reconnect(worker);
+	}
+	return begun;
+}
+
+static void start_workers(struct worker *workers)
+{
+	for (long i = 0; i < options.workers; i++)
+	{
+		if (options.rate > 0)
+		{
+			workers[i].next_free = free_workers;
+			free_workers = &workers[i];
+		}
+		else if (!worker_begin(&workers[i]))
+			worker_reconnect(&workers[i]);
+	}
 }
 
 /* Runs all workers; returns how long was counted, in seconds. */
 static double run(struct worker *workers)
 {
-	int64_t counts_from = now() + (int64_t)(options.warmup * (double)SECOND);
+	int64_t began = now();
+	int64_t counts_from = began + (int64_t)(options.warmup * (double)SECOND);
 	int64_t end = counts_from + (int64_t)(options.duration * (double)SECOND);
 	int64_t next_second = counts_from + SECOND;
-	uint64_t before = 0;
+	uint64_t before = 0, begun = 0;
 	int64_t time;
 	struct epoll_event events[256];
 
-	for (long i = 0; i < options.workers; i++)
-		if (!worker_begin(&workers[i]))
-			worker_reconnect(&workers[i]);
+	start_workers(workers);
 	while ((time = now()) < end)
 	{
-		int64_t until = next_second < end ? next_second : end;
+		int64_t until = options.rate > 0 ? time + 1 : next_second < end ? next_second : end;
 		int ready = epoll_wait(epoll_fd, events, 256, until > time ? (int)((until - time) / 1000000 + 1) : 0);
 
 		if (ready < 0 && errno != EINTR)
 			fail("epoll_wait: %s", strerror(errno));
 		for (int i = 0; i < ready; i++)
 			handle(events[i].data.ptr, counts_from);
+		if (options.rate > 0)
+			begun = begin_due(began, begun, counts_from);
 		if (now() >= next_second)
 		{
 			show_progress((double)(next_second - counts_from) / (double)SECOND,
@@ -525,6 +579,9 @@ static void print_json(FILE *file, double seconds, const char *version)
 			"\"total_ops\":%" PRIu64 ",\"writes\":%" PRIu64 ",\"reads\":%" PRIu64 ",\"errors\":%" PRIu64
 			",\"duration\":%.2f,",
 			latency->count, counted.writes, counted.reads, counted.errors, seconds);
+	if (options.rate > 0)
+		fprintf(file, "\"rate\":%ld,\"rejected\":%" PRIu64 ",\"unsent\":%" PRIu64 ",", options.rate,
+				counted.rejected, counted.unsent);
 	fprintf(file,
 			"\"settings\":{\"workers\":%ld,\"streams\":%ld,\"mix\":\"%u:%u\",\"size\":%ld,\"warmup\":%.1f,"
 			"\"durable\":\"%s\",\"server_version\":\"%s\"}}\n",
@@ -547,6 +604,9 @@ static void print_table(double seconds, const char *version)
 		   latency->count ? latency->sum / (double)latency->count / 1e6 : 0,
 		   histogram_quantile(latency, 0.50), histogram_quantile(latency, 0.95),
 		   histogram_quantile(latency, 0.99), (double)latency->max / 1e6);
+	if (options.rate > 0)
+		printf("asked for    %ld /s: %" PRIu64 " rejected, %" PRIu64 " unsent\n", options.rate,
+			   counted.rejected, counted.unsent);
 	printf("errors       %" PRIu64 "\n", counted.errors);
 	for (int status = 0; status < 600; status++)
 		if (counted.by_status[status] > 0)
@@ -596,25 +656,32 @@ static void parse_mix(const char *text)
 
 static void usage(void)
 {
-	printf(
-		"usage: load [--url http://host:port] [--token T] [--duration s] [--warmup s] [--workers n]\n"
-		"            [--streams n] [--mix writes:reads] [--size bytes] [--durable yes|no] [--output file]\n"
-		"defaults: %s, %.0f s after %.0f s of warm-up, %ld workers, %ld streams,\n"
-		"          9:1, %ld bytes, %s\n",
-		options.url, options.duration, options.warmup, options.workers, options.streams, options.size,
-		options.output);
+	printf("usage: load [--url http://host:port] [--token T] [--duration s] [--warmup s] [--workers n]\n"
+		   "            [--streams n] [--mix writes:reads] [--size bytes] [--rate n] [--durable yes|no]\n"
+		   "            [--output file]\n"
+		   "defaults: %s, %.0f s after %.0f s of warm-up, %ld workers, %ld streams,\n"
+		   "          9:1, %ld bytes, %s\n",
+		   options.url, options.duration, options.warmup, options.workers, options.streams, options.size,
+		   options.output);
 	exit(0);
 }
 
 static void parse_options(int argc, char **argv)
 {
 	static const struct option known[] = {
-		{"url", required_argument, NULL, 'u'},	   {"token", required_argument, NULL, 't'},
-		{"output", required_argument, NULL, 'o'},  {"duration", required_argument, NULL, 'd'},
-		{"warmup", required_argument, NULL, 'W'},  {"workers", required_argument, NULL, 'w'},
-		{"streams", required_argument, NULL, 's'}, {"size", required_argument, NULL, 'b'},
-		{"mix", required_argument, NULL, 'm'},	   {"durable", required_argument, NULL, 'D'},
-		{"help", no_argument, NULL, 'h'},		   {NULL, 0, NULL, 0},
+		{"url", required_argument, NULL, 'u'},
+		{"token", required_argument, NULL, 't'},
+		{"output", required_argument, NULL, 'o'},
+		{"duration", required_argument, NULL, 'd'},
+		{"warmup", required_argument, NULL, 'W'},
+		{"workers", required_argument, NULL, 'w'},
+		{"streams", required_argument, NULL, 's'},
+		{"size", required_argument, NULL, 'b'},
+		{"mix", required_argument, NULL, 'm'},
+		{"durable", required_argument, NULL, 'D'},
+		{"rate", required_argument, NULL, 'r'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
 	};
 	int index = 0;
 	int letter;
@@ -649,6 +716,9 @@ static void parse_options(int argc, char **argv)
 				break;
 			case 'm':
 				parse_mix(optarg);
+				break;
+			case 'r':
+				options.rate = number_between("rate", optarg, 1, 10000000);
 				break;
 			case 'D':
 				options.durable = plain_text("durable", optarg);
