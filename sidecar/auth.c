@@ -157,7 +157,7 @@ static struct slice find_bearer_token(struct slice authorization)
 /* The claim of a token; false when it is malformed. */
 static bool read_token(struct auth *auth, struct slice token, struct claim *claim)
 {
-	if (token.len == auth->last_len && token.len > 0 && memcmp(token.bytes, auth->last_token, token.len) == 0)
+	if (token.len > 0 && token_equal(token, (struct slice){auth->last_token, auth->last_len}))
 	{
 		*claim = auth->last_claim;
 		return true;

@@ -153,6 +153,11 @@ void token_hash(struct slice token, char hash[TOKEN_HASH_LEN + 1])
 	hash[TOKEN_HASH_LEN] = '\0';
 }
 
+bool token_equal(struct slice a, struct slice b)
+{
+	return a.len == b.len && CRYPTO_memcmp(a.bytes, b.bytes, a.len) == 0;
+}
+
 bool token_hash_equal(const char *a, const char *b)
 {
 	return CRYPTO_memcmp(a, b, TOKEN_HASH_LEN) == 0;

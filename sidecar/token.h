@@ -21,7 +21,8 @@ bool token_parse(struct slice token, char name[TOKEN_MAX_NAMESPACE + 1]);
 void token_new(struct slice name, char token[TOKEN_MAX_LEN + 1]);
 /* What is stored: the lowercase hex SHA-256, NUL-terminated. */
 void token_hash(struct slice token, char hash[TOKEN_HASH_LEN + 1]);
-/* In constant time. */
+/* In a time that does not depend on where they differ: both can be measured from outside. */
+bool token_equal(struct slice a, struct slice b);
 bool token_hash_equal(const char *a, const char *b);
 
 #endif

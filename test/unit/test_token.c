@@ -3,7 +3,10 @@
  */
 #include "unit.h"
 
+#include <signal.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "token.h"
 
@@ -100,6 +103,87 @@ static void a_name_of_201_bytes_has_no_token(void **state)
 	assert_malformed(token);
 }
 
+static void equality_is_of_all_bytes(void **state)
+{
+	char a[TOKEN_HASH_LEN + 1], b[TOKEN_HASH_LEN + 1];
+
+	(void)state;
+	token_hash(slice_of("x"), a);
+	for (int i = 0; i < TOKEN_HASH_LEN; i++)
+	{
+		memcpy(b, a, sizeof(b));
+		assert_true(token_hash_equal(a, b));
+		b[i] ^= 1;
+		assert_false(token_hash_equal(a, b));
+		assert_false(token_equal(slice_of(a), slice_of(b)));
+	}
+	assert_true(token_equal(slice_of("abc"), slice_of("abc")));
+	assert_false(token_equal(slice_of("abc"), slice_of("abcd")));
+	assert_false(token_equal(slice_of(""), slice_of("a")));
+}
+
+static sigjmp_buf back;
+
+static void on_fault(int number)
+{
+	siglongjmp(back, number);
+}
+
+/*
+ * Puts a text in front of memory that faults when it is touched, so that only its first `readable` bytes can be
+ * read, and compares it with another that differs in its first byte; tells whether the rest was looked at.
+ */
+static bool looks_further(size_t readable, bool (*equal)(const char *a, const char *b))
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	char *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct sigaction faults = {.sa_handler = on_fault, .sa_flags = SA_NODEFER}, before;
+	volatile bool faulted = true;
+	char other[TOKEN_HASH_LEN];
+
+	assert_ptr_not_equal(pages, MAP_FAILED);
+	memset(pages, 'a', page);
+	memset(other, 'a', sizeof(other));
+	other[0] = 'b';
+	assert_int_equal(mprotect(pages + page, page, PROT_NONE), 0);
+	sigaction(SIGSEGV, &faults, &before);
+	if (sigsetjmp(back, 1) == 0)
+	{
+		equal(pages + page - readable, other);
+		faulted = false;
+	}
+	sigaction(SIGSEGV, &before, NULL);
+	munmap(pages, 2 * page);
+	return faulted;
+}
+
+static bool early_equal(const char *a, const char *b)
+{
+	for (int i = 0; i < TOKEN_HASH_LEN; i++)
+	{
+		if (a[i] != b[i])
+			return false;
+	}
+	return true;
+}
+
+static bool whole_equal(const char *a, const char *b)
+{
+	return token_equal((struct slice){a, TOKEN_HASH_LEN}, (struct slice){b, TOKEN_HASH_LEN});
+}
+
+static void a_difference_in_the_first_byte_does_not_end_a_comparison(void **state)
+{
+	(void)state;
+	for (size_t readable = 1; readable < TOKEN_HASH_LEN; readable++)
+	{
+		assert_false(looks_further(readable, early_equal)); /* so the method can tell */
+		assert_true(looks_further(readable, token_hash_equal));
+		assert_true(looks_further(readable, whole_equal));
+	}
+	assert_false(looks_further(TOKEN_HASH_LEN, token_hash_equal));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -108,6 +192,8 @@ int main(void)
 		cmocka_unit_test(malformed_tokens_are_refused),
 		cmocka_unit_test(a_new_token_opens_its_namespace),
 		cmocka_unit_test(a_name_of_201_bytes_has_no_token),
+		cmocka_unit_test(equality_is_of_all_bytes),
+		cmocka_unit_test(a_difference_in_the_first_byte_does_not_end_a_comparison),
 	};
 
 	return cmocka_run_group_tests_name("token", tests, NULL, NULL);
