@@ -297,6 +297,70 @@ def test_text_of_a_message_is_stored_and_found_literally(attacker, text):
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
+def test_text_of_messages_that_are_appended_together_is_stored_and_found_literally(attacker, text):
+    message = {"type": text, "data": {text: text}, "metadata": {text: [text]}}
+    attacker.call("stream.append", text, [message, message], {"expectedVersion": -1})
+    attacker.call("streams.append", [{"stream": text + "2", "messages": [message]}, {"stream": text, "messages": [message], "expectedVersion": 1}])
+    for stream, count in ((text, 3), (text + "2", 1)):
+        assert [found[1:] for found in fields(attacker.call("stream.get", stream))] == [(text, {text: text}, {text: [text]})] * count
+    assert {listed["stream"] for listed in attacker.call("ns.streams")} == {text, text + "2", "probe"}
+
+
+def fields(messages):
+    return [(found[0], found[1], found[4], found[5]) for found in messages]
+
+
+# Every argument that is no free text, with the text in its place.
+NO_TEXT = [["stream.write", "s", {"type": "T", "data": {}}, {"id": ...}], ["stream.write", "s", {"type": "T", "data": {}}, {"expectedVersion": ...}],
+           ["stream.write", "s", {"type": "T", "data": ...}], ["stream.write", "s", {"type": "T", "data": {}, "metadata": ...}], ["stream.write", "s", ...],
+           ["stream.write", "s", {"type": "T", "data": {}}, ...], ["stream.append", "s", ...], ["stream.append", "s", [...]],
+           ["stream.append", "s", [{"type": "T", "data": {}, "id": ...}]], ["stream.append", "s", [{"type": "T", "data": {}}], {"expectedVersion": ...}],
+           ["streams.append", ...], ["streams.append", [...]], ["streams.append", [{"stream": "s", "messages": [{"type": "T", "data": {}, "id": ...}]}]],
+           ["streams.append", [{"stream": "s", "messages": [{"type": "T", "data": {}}], "expectedVersion": ...}]],
+           ["stream.get", "s", {"position": ...}], ["stream.get", "s", {"globalPosition": ...}], ["stream.get", "s", {"batchSize": ...}],
+           ["stream.get", "s", {"types": ...}], ["stream.get", "s", ...], ["stream.last", "s", ...], ["category.get", "c", {"position": ...}],
+           ["category.get", "c", {"globalPosition": ...}], ["category.get", "c", {"batchSize": ...}], ["category.get", "c", {"types": ...}],
+           ["category.get", "c", {"consumerGroup": ...}], ["category.get", "c", {"consumerGroup": {"member": ..., "size": 2}}],
+           ["category.get", "c", {"consumerGroup": {"member": 0, "size": ...}}], ["ns.streams", {"limit": ...}], ["ns.streams", ...]]
+
+
+def with_text(value, text):
+    if value is ...:
+        return text
+    if isinstance(value, list):
+        return [with_text(each, text) for each in value]
+    return {key: with_text(each, text) for key, each in value.items()} if isinstance(value, dict) else value
+
+
+@pytest.mark.parametrize("call", NO_TEXT, ids=lambda call: json.dumps(call, default=lambda _: "...")[:60])
+def test_text_where_none_belongs_is_refused(attacker, call):
+    for text in INJECTIONS:
+        error = attacker.refused(*with_text(call, text))
+        assert (error.status, error.code) == (400, "INVALID_REQUEST"), (text, error)
+    assert [listed["stream"] for listed in attacker.call("ns.streams")] == ["probe"]
+
+
+@pytest.mark.parametrize("field", ["id", "pos", "gpos", "data", "meta", "time"])
+def test_text_where_none_belongs_is_refused_in_an_import(attacker, field):
+    record = {"id": new_id(), "stream": "s", "type": "T", "pos": 0, "gpos": 1000, "data": {}, "meta": None, "time": "2024-01-02T03:04:05Z"}
+    for text in INJECTIONS:
+        reply = attacker.request("POST", "/import", json.dumps({**record, field: text}).encode())
+        assert json.loads(reply.body.split(b"data: ")[-1])["error"].startswith("INVALID_"), (text, reply.body)
+    assert attacker.call("stream.version", "s") is None
+
+
+def test_text_where_none_belongs_is_refused_in_a_url_and_a_header(attacker):
+    for text in INJECTIONS:
+        for path in ("/import?force=", "/subscribe?stream=s&position=", "/subscribe?category=c&consumer=0&size=", "/subscribe?category=c&size=2&consumer=",
+                     "/subscribe?all=", "/subscribe?stream=s&ids=", "/subscribe?stream=s&messages=", "/export?since=", "/export?until="):
+            reply = attacker.request("POST" if "import" in path else "GET", path + quote(text, safe=""), b"" if "import" in path else None)
+            assert reply.status == 400, path + text
+        if text.isprintable() and text.isascii():
+            reply = attacker.request("GET", "/subscribe?stream=s", None, {"Last-Event-ID": text})
+            assert reply.status == 400, text
+
+
+@pytest.mark.parametrize("text", INJECTIONS)
 def test_text_of_an_import_and_an_export_is_taken_literally(attacker, text):
     stream = text + "-1"
     category = stream[:stream.index("-")]
@@ -354,6 +418,10 @@ def test_text_of_a_namespace_is_taken_literally(victim, text):
     fingerprint.require_unchanged()
     assert admin.call("ns.delete", name)["messagesDeleted"] == 1
     assert admin.refused("ns.info", name).code == "NAMESPACE_NOT_FOUND"
+    for call in (["ns.delete", text], ["ns.info", text]):
+        assert admin.refused(*call).code == "NAMESPACE_NOT_FOUND"
+    for options in ({"token": text}, {"token": token + text}, {"metadata": text}, text):
+        assert admin.refused("ns.create", name, options).code == "INVALID_REQUEST"
     fingerprint.require_unchanged()
     connection.close()
     client.close()
@@ -362,7 +430,7 @@ def test_text_of_a_namespace_is_taken_literally(victim, text):
 
 def test_a_token_is_only_ever_a_token(secured):
     digest = hashlib.sha256(b"x").hexdigest()
-    for text in [*INJECTIONS, digest, "ns_" + "'" * 10 + "_" + "0" * 64, "ns_ZGVmYXVsdA_' OR 1=1", token_for("' OR TRUE --"), token_for("%"),
+    for text in [*INJECTIONS, digest, "ns_" + "'" * 10 + "_" + "0" * 64, "ns_ZGVmYXVsdA_' OR 1=1", *map(token_for, INJECTIONS),
                  token_for("default' --"), token_for('default"')]:
         client = secured.client("")
         client.token = None
