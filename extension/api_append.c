@@ -87,7 +87,7 @@ SetMessage(AppendMessage *message, Datum *values, bool *isnull)
 		message->id = *DatumGetUUIDP(values[MESSAGE_ID]);
 }
 
-/* Deforms an array of composites, all of which must have the given number of attributes; none may be NULL. */
+/* Takes an array of composites apart; none may be NULL. */
 static HeapTupleHeader *
 ArrayRows(Datum array_datum, const char *what, int *nrows)
 {
@@ -116,10 +116,17 @@ DeformRow(HeapTupleHeader row, TupleDesc desc, Datum *values, bool *isnull)
 	heap_deform_tuple(&tuple, desc, values, isnull);
 }
 
+/* The rows' descriptor, which is refused where ALTER TYPE has given the type more attributes, or fewer. */
 static TupleDesc
-RowDesc(HeapTupleHeader row)
+RowDesc(HeapTupleHeader row, int nattributes)
 {
-	return lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(row), HeapTupleHeaderGetTypMod(row));
+	TupleDesc desc = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(row), HeapTupleHeaderGetTypMod(row));
+
+	if (desc->natts != nattributes)
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+						errmsg("type %s has %d attributes instead of %d",
+							   format_type_be(HeapTupleHeaderGetTypeId(row)), desc->natts, nattributes)));
+	return desc;
 }
 
 /* Fills in a part's messages from an array of new_message. */
@@ -127,7 +134,7 @@ static void
 SetMessages(AppendPart *part, Datum array)
 {
 	HeapTupleHeader *rows = ArrayRows(array, "messages", &part->nmessages);
-	TupleDesc desc = RowDesc(rows[0]);
+	TupleDesc desc = RowDesc(rows[0], MESSAGE_ATTRIBUTES);
 	Datum values[MESSAGE_ATTRIBUTES];
 	bool isnull[MESSAGE_ATTRIBUTES];
 
@@ -221,7 +228,7 @@ millrace_append_streams(PG_FUNCTION_ARGS)
 	CheckNotNull(PG_ARGISNULL(0), "appends");
 	rows = ArrayRows(PG_GETARG_DATUM(0), "appends", &nparts);
 	parts = palloc0(sizeof(AppendPart) * nparts);
-	desc = RowDesc(rows[0]);
+	desc = RowDesc(rows[0], APPEND_ATTRIBUTES);
 	for (int i = 0; i < nparts; i++)
 		SetPart(&parts[i], rows[i], desc);
 	ReleaseTupleDesc(desc);

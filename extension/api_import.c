@@ -25,6 +25,9 @@ extern Datum millrace_import_batch(PG_FUNCTION_ARGS);
 /* The least that a record takes: id, four string lengths with a NUL for three, three integers. */
 #define RECORD_LEAST (UUID_LEN + 4 * sizeof(uint32) + 3 + 3 * sizeof(int64))
 
+/* The largest position, and global position, that can be brought along: behind it there must be room for what is appended. */
+#define MAX_POSITION (INT64CONST(1) << 62)
+
 /* Reads a record; returns what is wrong with its positions or time, or NULL. */
 static char *
 ReadRecord(FrameReader *reader, NewRow *row)
@@ -40,7 +43,9 @@ ReadRecord(FrameReader *reader, NewRow *row)
 	row->id_is_new = true; /* a duplicate that comes in between is a unique violation */
 	if (row->position < 0)
 		return psprintf("position " INT64_FORMAT " is negative", row->position);
-	if (row->global_position < 1 || row->global_position == PG_INT64_MAX)
+	if (row->position > MAX_POSITION)
+		return psprintf("position " INT64_FORMAT " is out of range", row->position);
+	if (row->global_position < 1 || row->global_position > MAX_POSITION)
 		return psprintf("global position " INT64_FORMAT " is out of range", row->global_position);
 	if (!IS_VALID_TIMESTAMP(row->time))
 		return psprintf("time " INT64_FORMAT " is out of range", row->time);

@@ -5,7 +5,7 @@
  * caller are made here: privileges on schema and table, row security, triggers and constraints.
  *
  * What is known of a namespace's table (its OIDs, the kinds of its indexes) is kept for the life of the backend
- * and thrown away by relcache invalidation, which every DROP, ALTER and CREATE INDEX sends.
+ * and thrown away by relcache invalidation, which every DROP, ALTER and CREATE INDEX sends, and when a sequence is altered.
  */
 #include "postgres.h"
 
@@ -58,6 +58,7 @@ typedef struct TableEntry
 	Oid relid;
 	const char *append_problem; /* a constant: why appends must not go round the executor; or NULL */
 	Store description;			/* heap is not set here */
+	uint32 sequence_hash;		/* of the sequence in its syscache */
 } TableEntry;
 
 /* The schema of a namespace.  `valid` falls when the registry or a known table changes. */
@@ -73,8 +74,10 @@ static HTAB *names = NULL;
 static uint64 invalidations = 0; /* counts them, to notice one that comes while an entry is loaded */
 static Oid registry_relid = InvalidOid;
 
+PG_FUNCTION_INFO_V1(millrace_lock_namespace);
 PG_FUNCTION_INFO_V1(millrace_forget_namespaces);
 
+extern Datum millrace_lock_namespace(PG_FUNCTION_ARGS);
 extern Datum millrace_forget_namespaces(PG_FUNCTION_ARGS);
 
 /* ---- what is known of namespaces ------------------------------------------------------------- */
@@ -110,6 +113,20 @@ ForgetRelation(Datum arg, Oid relid)
 		ForgetNames();
 }
 
+/* Syscache callback: ALTER SEQUENCE sends the table nothing.  0 stands for all sequences. */
+static void
+ForgetSequence(Datum arg, int cache, uint32 hash)
+{
+	HASH_SEQ_STATUS status;
+	TableEntry *entry;
+
+	invalidations++;
+	hash_seq_init(&status, tables);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		if (entry->described && (hash == 0 || hash == entry->sequence_hash))
+			entry->valid = false;
+}
+
 static void
 CreateCaches(void)
 {
@@ -129,6 +146,7 @@ CreateCaches(void)
 	names = hash_create("millrace names", 32, &name_keys, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	tables = hash_create("millrace tables", 32, &table_keys, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	CacheRegisterRelcacheCallback(ForgetRelation, (Datum)0);
+	CacheRegisterSyscacheCallback(SEQRELID, ForgetSequence, (Datum)0);
 }
 
 /* Reads the namespace's schema name from the registry; NULL when it is not registered. */
@@ -298,6 +316,7 @@ DescribeTable(TableEntry *entry, Relation heap)
 	entry->append_problem = AppendProblem(heap);
 	StoreDescribeIndexes(heap, &entry->description, &entry->append_problem);
 	entry->description.sequence = FindSequence(heap, &entry->append_problem);
+	entry->sequence_hash = GetSysCacheHashValue1(SEQRELID, ObjectIdGetDatum(entry->description.sequence));
 	entry->described = true;
 }
 
@@ -486,14 +505,14 @@ StoreTextKey(StoreScan *scan, ScanKey key, int column, StrategyNumber strategy, 
 						   : strategy == BTGreaterStrategyNumber ? F_TEXT_GT
 																 : F_TEXT_GE;
 
-	ScanKeyEntryInitialize(key, 0, column, strategy, InvalidOid, scan->index->rd_indcollation[column - 1],
-						   compare, PointerGetDatum(value));
+	ScanKeyEntryInitialize(key, 0, (AttrNumber)column, strategy, InvalidOid,
+						   scan->index->rd_indcollation[column - 1], compare, PointerGetDatum(value));
 }
 
 void
 StoreInt8Key(ScanKey key, int column, StrategyNumber strategy, int64 value)
 {
-	ScanKeyInit(key, column, strategy, strategy == BTEqualStrategyNumber ? F_INT8EQ : F_INT8GE,
+	ScanKeyInit(key, (AttrNumber)column, strategy, strategy == BTEqualStrategyNumber ? F_INT8EQ : F_INT8GE,
 				Int64GetDatum(value));
 }
 
@@ -505,6 +524,21 @@ StoreSlotJsonb(TupleTableSlot *slot, int column)
 	Datum value = slot_getattr(slot, column, &isnull);
 
 	return isnull ? NULL : DatumGetJsonbP(value);
+}
+
+/*
+ * millrace.lock_namespace(name text): lets one transaction at a time create or drop a namespace of this name.  For those only
+ * who could do either, or anybody could hold them up; 42501 else.
+ */
+Datum
+millrace_lock_namespace(PG_FUNCTION_ARGS)
+{
+	Oid registry = get_relname_relid(REGISTRY_TABLE, get_namespace_oid(REGISTRY_SCHEMA, false));
+
+	if (pg_class_aclmask(registry, GetUserId(), ACL_INSERT | ACL_DELETE, ACLMASK_ANY) == 0)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, REGISTRY_TABLE);
+	StoreLockNamespace(SliceOfText(PG_GETARG_TEXT_PP(0)));
+	PG_RETURN_VOID();
 }
 
 /* millrace.forget_namespaces(): lets every session read the registry anew; it is told when this transaction commits. */

@@ -123,6 +123,7 @@ extern void StoreFollowEarlierCommits(void);
 /* storelock.c */
 extern uint64 StoreStreamHash(Store *store, Slice stream);
 extern void StoreLockStream(uint64 hash);
+extern void StoreLockNamespace(Slice name);
 extern void StoreLockAppends(Store *store);
 extern void StoreUnlockAppends(Store *store);
 

@@ -9,8 +9,10 @@
 #include "access/table.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_index.h"
+#include "commands/defrem.h"
 #include "fmgr.h"
 #include "nodes/primnodes.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
 
@@ -57,12 +59,30 @@ IsOnCategory(Relation index)
 	return function.fn_addr == millrace_category;
 }
 
+/* Says whether the first two columns rise, in the order of the table's columns: what scans by our keys count on. */
+static bool
+HasOurOrder(Relation heap, Relation index)
+{
+	Oid collation = TupleDescAttr(RelationGetDescr(heap), COLUMN_STREAM_NAME - 1)->attcollation;
+
+	for (int i = 0; i < Min(index->rd_index->indnkeyatts, 2); i++)
+	{
+		Oid usual = GetDefaultOpClass(index->rd_opcintype[i], BTREE_AM_OID);
+
+		if (index->rd_indoption[i] != 0 || index->rd_opfamily[i] != get_opclass_family(usual) ||
+			(OidIsValid(index->rd_indcollation[i]) && index->rd_indcollation[i] != collation))
+			return false;
+	}
+	return true;
+}
+
 static StoreIndexKind
-IndexKind(Relation index)
+IndexKind(Relation heap, Relation index)
 {
 	Form_pg_index form = index->rd_index;
 
-	if (index->rd_rel->relam != BTREE_AM_OID || !form->indisvalid || RelationGetIndexPredicate(index) != NIL)
+	if (index->rd_rel->relam != BTREE_AM_OID || !form->indisvalid ||
+		RelationGetIndexPredicate(index) != NIL || !HasOurOrder(heap, index))
 		return INDEX_OTHER;
 	if (IsOnCategory(index))
 		return INDEX_CATEGORY;
@@ -87,8 +107,8 @@ RequireIndex(Relation heap, Store *description, StoreIndexKind kind, const char 
 }
 
 /*
- * Puts the index on global positions last, and so its entries: what is found in it is in every other index, too, on a
- * standby as well.
+ * Puts the index on global positions that is read last, and so its entries: what is found in it is in every other index, too, on
+ * a standby as well.
  */
 static void
 PutGlobalPositionLast(Store *description)
@@ -96,7 +116,7 @@ PutGlobalPositionLast(Store *description)
 	StoreIndex *last = &description->indexes[description->nindexes - 1];
 
 	for (StoreIndex *index = description->indexes; index < last; index++)
-		if (index->kind == INDEX_GLOBAL_POSITION)
+		if (index->oid == description->index[INDEX_GLOBAL_POSITION])
 		{
 			StoreIndex moved = *index;
 
@@ -124,7 +144,7 @@ StoreDescribeIndexes(Relation heap, Store *description, const char **problem)
 		Relation index = index_open(lfirst_oid(cell), AccessShareLock);
 
 		entry->oid = lfirst_oid(cell);
-		entry->kind = IndexKind(index);
+		entry->kind = IndexKind(heap, index);
 		entry->plain = entry->kind != INDEX_OTHER &&
 					   index->rd_index->indnatts ==
 						   (entry->kind == INDEX_STREAM || entry->kind == INDEX_CATEGORY ? 2 : 1);
@@ -137,9 +157,9 @@ StoreDescribeIndexes(Relation heap, Store *description, const char **problem)
 		index_close(index, AccessShareLock);
 	}
 	list_free(list);
-	PutGlobalPositionLast(description);
 	RequireIndex(heap, description, INDEX_GLOBAL_POSITION, "UNIQUE (global_position)");
 	RequireIndex(heap, description, INDEX_ID, "UNIQUE (id)");
 	RequireIndex(heap, description, INDEX_STREAM, "UNIQUE (stream_name, position)");
 	RequireIndex(heap, description, INDEX_CATEGORY, "(millrace.category(stream_name), global_position)");
+	PutGlobalPositionLast(description);
 }

@@ -40,10 +40,6 @@ typedef struct AppendLocks
 static AppendLocks *append_locks = NULL;
 static bool no_append_locks = false; /* the reserve is used up */
 
-PG_FUNCTION_INFO_V1(millrace_lock_namespace);
-
-extern Datum millrace_lock_namespace(PG_FUNCTION_ARGS);
-
 /* ---- to commit ----------------------------------------------------------------------------------- */
 
 uint64
@@ -69,15 +65,11 @@ StoreLockStream(uint64 hash)
 	LockToCommit(hash, LOCK_CLASS_STREAM);
 }
 
-/* millrace.lock_namespace(name text): lets one transaction at a time create or drop a namespace of this name. */
-Datum
-millrace_lock_namespace(PG_FUNCTION_ARGS)
+/* To commit. */
+void
+StoreLockNamespace(Slice name)
 {
-	text *name = PG_GETARG_TEXT_PP(0);
-	Slice slice = SliceOfText(name);
-
-	LockToCommit(hash_bytes_extended((const unsigned char *)slice.bytes, slice.len, 0), LOCK_CLASS_NAMESPACE);
-	PG_RETURN_VOID();
+	LockToCommit(hash_bytes_extended((const unsigned char *)name.bytes, name.len, 0), LOCK_CLASS_NAMESPACE);
 }
 
 /* ---- the append lock ------------------------------------------------------------------------------ */
