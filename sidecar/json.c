@@ -21,6 +21,7 @@ struct scanner
 	const char *end;
 	struct json_verdict *verdict;
 	unsigned depth;
+	int64_t zeros; /* that exponents stand for */
 	uint64_t is_object[(JSON_MAX_DEPTH + 64) / 64];
 };
 
@@ -324,6 +325,14 @@ static bool fits_numeric(const struct number *number)
 	return before + number->exponent <= NUMERIC_MAX_BEFORE;
 }
 
+/* About how many zeros numeric writes instead of the exponent. */
+static int64_t zeros_of(const struct number *number)
+{
+	int64_t zeros = number->exponent < 0 ? -number->exponent : number->exponent;
+
+	return zeros < NUMERIC_MAX_BEFORE ? zeros : NUMERIC_MAX_BEFORE;
+}
+
 static bool scan_number(struct scanner *s)
 {
 	struct number number;
@@ -333,6 +342,8 @@ static bool scan_number(struct scanner *s)
 		return malformed(s, JSON_SYNTAX, "a number that is not one");
 	if (!fits_numeric(&number))
 		unsupported(s, s->pos, "a number is beyond what numeric holds");
+	else if (number.exponent != 0 && (s->zeros += zeros_of(&number)) > JSON_MAX_ZEROS)
+		unsupported(s, s->pos, "its numbers with exponents are too many or too large");
 	s->pos = behind;
 	return true;
 }
@@ -674,7 +685,7 @@ static size_t decode_escape(const char **p, const char *end, char out[4])
 		return len == 0 || code <= 0 ? 0 : encode_utf8(code, out);
 	}
 	letter = memchr(letters, (*p)[1], sizeof(letters) - 1);
-	out[0] = letter != NULL ? meanings[letter - letters] : (*p)[1];
+	out[0] = (char)(letter != NULL ? meanings[letter - letters] : (*p)[1]);
 	*p += 2;
 	return 1;
 }

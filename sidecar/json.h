@@ -6,7 +6,8 @@
  * was not checked is a bug (they stay within the slice, but what they find means nothing).
  *
  * Beyond the grammar json_check notes what a Postgres jsonb cannot hold: \u0000, surrogates
- * without their other half, numbers beyond numeric, overlong strings.  That is kept apart from
+ * without their other half, numbers beyond numeric, overlong strings; and numbers whose exponents would make it much
+ * longer, because jsonb writes 1e131071 with all its zeros.  That is kept apart from
  * malformed text, because it only matters where the value is going to be stored.
  */
 #ifndef MILLRACE_JSON_H
@@ -21,6 +22,7 @@
 
 #define JSON_MAX_DEPTH 1000		   /* arrays and objects within each other */
 #define JSON_MAX_STRING 0x0FFFFFFF /* bytes; jsonb's own limit (JENTRY_OFFLENMASK) */
+#define JSON_MAX_ZEROS (64 << 20)  /* of all numbers in a text, once they are written without exponents */
 
 enum json_kind
 {

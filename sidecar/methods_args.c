@@ -195,6 +195,7 @@ bool args_text_array(struct method_call *call, unsigned i, const char *field, st
 	struct buf decoded = {0};
 	size_t start = call->text.len;
 	size_t len;
+	unsigned n = 0;
 	bool ok = true;
 
 	if (value.bytes == NULL)
@@ -205,7 +206,10 @@ bool args_text_array(struct method_call *call, unsigned i, const char *field, st
 	json_iterate(&iterator, value);
 	while (ok && json_next_element(&iterator, &element))
 	{
-		if (json_kind(element) != JSON_STRING)
+		if (n++ == METHOD_MAX_TYPES)
+			ok =
+				method_fail(call, ERROR_INVALID_REQUEST, "%s: more than %d strings", field, METHOD_MAX_TYPES);
+		else if (json_kind(element) != JSON_STRING)
 			ok = args_reject(call, field, element, "an array of strings");
 		else
 			ok = args_decode(call, field, element, &decoded, &len);

@@ -171,6 +171,23 @@ def test_numbers_are_kept_up_to_what_numeric_holds(client):
     assert client.call("stream.version", "s") == 3
 
 
+def test_exponents_do_not_blow_up_what_is_read(client):
+    """Postgres writes 1e131071 with all its zeros: 100 kB of such numbers would be read as a gigabyte."""
+    numbers = lambda count: '["stream.write","s",{"type":"T","data":{"n":[%s]}}]' % ",".join(["1e131071"] * count)
+    error = client.refused_body(numbers(8000))
+    assert (error.status, error.code) == (400, "INVALID_REQUEST") and "exponents" in error.message
+    assert client.post(numbers(100)).status == 200
+    assert 13_000_000 < len(client.post('["stream.get","s"]').body) < 14_000_000
+
+
+def test_a_filter_of_types_has_a_limit_because_each_message_is_compared_with_all(client):
+    client.write("s", type="t0")
+    types = [f"t{n}" for n in range(1001)]
+    for call in (["stream.get", "s"], ["category.get", "s"]):
+        assert len(client.call(*call, {"types": types[:1000]})) == 1
+        assert "more than 1000" in client.refused(*call, {"types": types}).message
+
+
 def test_nesting_is_kept_up_to_its_limit(client):
     for depth in (100, 900):
         data = '{"a":' * depth + "[]" + "}" * depth

@@ -193,14 +193,47 @@ static void numeric(const char *front, char digit, size_t count, const char *beh
 	size_t len = strlen(front) + count + strlen(behind);
 	char *text = malloc(len + 1);
 
-	strcpy(text, front);
+	memcpy(text, front, strlen(front));
 	memset(text + strlen(front), digit, count);
-	strcpy(text + strlen(front) + count, behind);
+	memcpy(text + strlen(front) + count, behind, strlen(behind) + 1);
 	if (ok)
 		assert_ok(text);
 	else
 		assert_unsupported(text);
 	free(text);
+}
+
+/* An array of so many of a number. */
+static void repeated(const char *number, size_t count, bool ok)
+{
+	size_t len = strlen(number);
+	char *text = malloc(count * (len + 1) + 3);
+	char *end = text;
+
+	for (size_t i = 0; i < count; i++)
+	{
+		*end++ = i == 0 ? '[' : ',';
+		memcpy(end, number, len);
+		end += len;
+	}
+	memcpy(end, "]", 2);
+	if (ok)
+		assert_ok(text);
+	else
+		assert_unsupported(text);
+	free(text);
+}
+
+static void exponents_cannot_make_a_text_much_longer(void **state)
+{
+	(void)state;
+	repeated("1e131071", 512, true);
+	repeated("1e131071", 513, false);
+	repeated("1e-16000", 4194, true);
+	repeated("1e-16000", 4195, false);
+	repeated("6.02214076e23", 1000000, true);
+	repeated("0e999999", 512, true);
+	repeated("0e999999", 513, false);
 }
 
 /* Each of these was compared with SELECT '...'::numeric. */
@@ -543,6 +576,7 @@ int main(void)
 		cmocka_unit_test(bytes_that_are_not_utf8_are_malformed),
 		cmocka_unit_test(what_a_text_of_postgres_cannot_hold_is_noted),
 		cmocka_unit_test(numbers_are_held_to_what_numeric_holds),
+		cmocka_unit_test(exponents_cannot_make_a_text_much_longer),
 		cmocka_unit_test(nesting_ends_at_1000_levels),
 		cmocka_unit_test(every_first_part_of_a_text_is_malformed),
 		cmocka_unit_test(generated_texts_are_read_as_json_c_reads_them),
