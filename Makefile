@@ -18,10 +18,10 @@ DATA_DIR ?= $(shell if [ "$$(id -u)" != 0 ] || \
 	then echo "$(CURDIR)/millrace-data"; else echo /var/lib/millrace; fi)
 
 C_FILES = $(wildcard extension/*.[ch] sidecar/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] bench/*.[ch])
-SCRIPTS = .ci/run $(wildcard test/*.sh test/fuzz/*.sh bench/*.sh)
+SCRIPTS = .ci/run $(wildcard test/*.sh test/fuzz/*.sh test/sanitize/*.sh bench/*.sh)
 
 .DEFAULT_GOAL := all
-.PHONY: help deps all install run test test-crash test-overload fuzz installcheck ready bench-load bench-message-db bench-subscribe bench-bulk format lint clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST))) # all of them
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -30,11 +30,11 @@ deps: ## install what is missing (Debian, Ubuntu)
 	@test/deps.sh
 
 all: ## build the extension and the program
-	$(MAKE) -C extension
+	$(MAKE) -C extension SAN=
 	$(MAKE) -C sidecar SAN=
 
 install: all ## put the extension into the folders of this machine's Postgres
-	$(SUDO) $(MAKE) -C extension install
+	$(SUDO) $(MAKE) -C extension SAN= install
 
 run: ## serve on port 8080: make run [DATA_DIR=folder] [ARGS='--port 9000']
 	@$(MAKE) --no-print-directory deps
@@ -88,6 +88,11 @@ bench-bulk: ## export and import of a million messages
 
 format: ## lay out the C files
 	clang-format -i $(C_FILES)
+
+analyse: ## clang-tidy and cppcheck over all C files, two minutes
+	@$(MAKE) --no-print-directory deps
+	@test/deps.sh --analysis
+	@test/analyse.sh
 
 lint: ## layout, layers and shell scripts
 	clang-format --dry-run -Werror $(C_FILES)

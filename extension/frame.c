@@ -74,7 +74,7 @@ FrameString(FrameReader *reader)
 	bytes = FrameBytes(reader, (size_t)len + 1);
 	if (bytes[len] != '\0' || memchr(bytes, '\0', len) != NULL)
 		Malformed("a string holds a NUL, or doesn't end in one");
-	return pg_any_to_server(bytes, len, PG_UTF8);
+	return pg_any_to_server(bytes, (int)len, PG_UTF8);
 }
 
 const char *
@@ -115,7 +115,7 @@ FrameOpen(bytea *frame, int newest)
 {
 	FrameReader reader = {VARDATA_ANY(frame), (char *)VARDATA_ANY(frame) + VARSIZE_ANY_EXHDR(frame), 0};
 
-	reader.version = *FrameBytes(&reader, 1);
+	reader.version = (unsigned char)*FrameBytes(&reader, 1);
 	if (reader.version < 1 || reader.version > newest)
 		Malformed("unknown version");
 	return reader;

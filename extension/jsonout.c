@@ -115,7 +115,7 @@ JsonAppendString(StringInfo out, Slice string)
 	{
 		size_t plain = PlainLength(bytes, left);
 
-		appendBinaryStringInfo(out, bytes, plain);
+		appendBinaryStringInfo(out, bytes, (int)plain);
 		if (plain == left)
 			break;
 		AppendEscaped(out, (unsigned char)bytes[plain]);
@@ -171,7 +171,7 @@ static void
 AppendObject(StringInfo out, JsonbContainer *object)
 {
 	int count = JsonContainerSize(object);
-	char *data = (char *)&object->children[2 * count];
+	char *data = (char *)&object->children[(size_t)2 * count];
 	uint32 key_offset = 0;
 	uint32 value_offset = count > 0 ? getJsonbOffset(object, count) : 0;
 
@@ -249,7 +249,7 @@ PutDigits(char *place, int value, int digits)
 {
 	for (int i = digits - 1; i >= 0; i--)
 	{
-		place[i] = '0' + value % 10;
+		place[i] = (char)('0' + value % 10);
 		value /= 10;
 	}
 	return place + digits;

@@ -53,7 +53,8 @@ CorrelationStream(Jsonb *metadata, Slice *name)
 	char *text_form;
 
 	if (!metadata || !JB_ROOT_IS_OBJECT(metadata) ||
-		!getKeyJsonValueFromContainer(&metadata->root, key, strlen(key), &found) || found.type == jbvNull)
+		!getKeyJsonValueFromContainer(&metadata->root, key, (int)strlen(key), &found) ||
+		found.type == jbvNull)
 		return false;
 	if (found.type == jbvString)
 	{
@@ -66,7 +67,7 @@ CorrelationStream(Jsonb *metadata, Slice *name)
 		text_form = found.val.boolean ? "true" : "false";
 	else
 		text_form = JsonbToCString(NULL, found.val.binary.data, found.val.binary.len);
-	*name = (Slice){text_form, strlen(text_form)};
+	*name = (Slice){text_form, (int)strlen(text_form)};
 	return true;
 }
 

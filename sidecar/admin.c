@@ -146,13 +146,17 @@ static bool split_address(const char *address, char host[MAX_HOST], int *port)
 
 static void log_address(struct evhttp_bound_socket *bound, const char *host)
 {
-	struct sockaddr_storage address;
+	union
+	{
+		struct sockaddr any;
+		struct sockaddr_in ipv4;
+		struct sockaddr_in6 ipv6;
+	} address = {0};
 	ev_socklen_t len = sizeof(address);
 	int port = 0;
 
-	if (getsockname(evhttp_bound_socket_get_fd(bound), (struct sockaddr *)&address, &len) == 0)
-		port = ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
-												   : ((struct sockaddr_in *)&address)->sin_port);
+	if (getsockname(evhttp_bound_socket_get_fd(bound), &address.any, &len) == 0)
+		port = ntohs(address.any.sa_family == AF_INET6 ? address.ipv6.sin6_port : address.ipv4.sin_port);
 	log_info("admin listener on http://%s%s%s:%d", strchr(host, ':') ? "[" : "", host,
 			 strchr(host, ':') ? "]" : "", port);
 }

@@ -298,7 +298,7 @@ static struct lookup *join_lookup(struct auth *auth, const char *name)
 		return NULL;
 	lookup->auth = auth;
 	lookup->known.generation = generation_now(auth);
-	strcpy(lookup->known.name, name);
+	memcpy(lookup->known.name, name, strlen(name) + 1);
 	if (!db_query(auth->db, auth->test_mode ? DB_ENSURE_NAMESPACE : DB_TOKEN_HASH,
 				  (const char *const[]){lookup->known.name}, on_answer, lookup))
 	{

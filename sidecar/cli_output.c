@@ -91,7 +91,7 @@ static bool open_temporary(struct cli_output *output)
 	output->fd = mkostemp(name, O_CLOEXEC);
 	if (output->fd < 0)
 		return false;
-	strcpy(temporary, name);
+	memcpy(temporary, name, sizeof(name));
 	catch_signals();
 	return fchmod(output->fd, mode_of(output->path)) == 0;
 }

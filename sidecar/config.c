@@ -262,7 +262,7 @@ static void environment_name(const char *name, char *out)
 {
 	out += sprintf(out, "MILLRACE_");
 	for (; *name != '\0'; name++)
-		*out++ = *name == '-' ? '_' : (char)toupper((unsigned char)*name);
+		*out++ = (char)(*name == '-' ? '_' : toupper((unsigned char)*name));
 	*out = '\0';
 }
 

@@ -57,7 +57,7 @@ bool db_outage_is_long(const struct db *db, const struct conn *conn, uint64_t no
 /* Fails what has waited too long, and comes back as long as something waits. */
 static void sweep(struct db *db)
 {
-	static const struct timeval pause = {.tv_usec = SWEEP_MS * 1000};
+	static const struct timeval pause = {.tv_usec = SWEEP_MS * 1000L};
 	uint64_t now = db_now_ms();
 	bool waiting = batcher_sweep(&db->batcher, now);
 

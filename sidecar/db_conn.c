@@ -41,7 +41,7 @@ static const char out_of_step[] = "the server answered something that was not as
 
 static void set_timer(struct conn *conn, unsigned ms)
 {
-	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (int)(ms % 1000) * 1000};
+	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
 
 	event_add(&conn->timer, &tv);
 }

@@ -491,7 +491,7 @@ static void schedule_restart(struct embedded *embedded)
 	if (now_ms() - embedded->started_at > STABLE_MS)
 		embedded->restart_ms = RESTART_MIN_MS;
 	pause.tv_sec = embedded->restart_ms / 1000;
-	pause.tv_usec = (int)(embedded->restart_ms % 1000) * 1000;
+	pause.tv_usec = (suseconds_t)(embedded->restart_ms % 1000) * 1000;
 	event_add(embedded->restart_event, &pause);
 	embedded->restart_ms =
 		embedded->restart_ms * 2 < RESTART_MAX_MS ? embedded->restart_ms * 2 : RESTART_MAX_MS;

@@ -330,7 +330,8 @@ static void on_page(void *arg, struct db_reply *reply)
 		body = (struct piece){.bytes = export->deflated.data, .len = export->deflated.len};
 	else
 	{
-		fail(export, NULL);
+		export_free(export);
+		http_reply_abort(request);
 		return;
 	}
 	http_reply_part(request, &body, 1);

@@ -200,7 +200,7 @@ struct listener *channel_any_follower(const struct feed *feed)
 static struct slice value_of(const PGresult *result, int row, int column)
 {
 	if (PQgetisnull(result, row, column))
-		return (struct slice){NULL, 0};
+		return (struct slice){"", 0};
 	return (struct slice){PQgetvalue(result, row, column), (size_t)PQgetlength(result, row, column)};
 }
 
@@ -216,7 +216,7 @@ static struct row read_row(const PGresult *result, int number, bool whole)
 		row.message = value_of(result, number, FEED_MESSAGE);
 	row.category = name_category(row.stream);
 	row.position = strtoll(PQgetvalue(result, number, FEED_POSITION), NULL, 10);
-	row.global_position = strtoll(row.id.bytes, NULL, 10);
+	row.global_position = strtoll(PQgetvalue(result, number, FEED_GLOBAL_POSITION), NULL, 10);
 	return row;
 }
 
@@ -325,11 +325,14 @@ static void deliver(struct feed_channel *channel, struct listener *listener)
 /* Nobody gets what could not be written; they will all find it themselves. */
 static void turn_away(struct feed_channel *channel)
 {
-	struct listener *listener;
+	struct listener *next;
 
 	log_warning("out of memory for the live messages of a namespace; they are read again");
-	while ((listener = channel->following.first) != NULL)
+	for (struct listener *listener = channel->following.first; listener != NULL; listener = next)
+	{
+		next = listener->next_here;
 		channel_leave(listener, LISTENER_WAITING);
+	}
 }
 
 static void finish_page(struct feed_channel *channel)

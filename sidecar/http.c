@@ -226,7 +226,7 @@ struct http_server *http_server_new(struct event_base *base, const struct http_o
 									const struct http_handlers *handlers, void *arg,
 									const evutil_socket_t *listeners, int nlisteners)
 {
-	const struct timeval interval = {.tv_usec = SWEEP_MS * 1000};
+	const struct timeval interval = {.tv_usec = SWEEP_MS * 1000L};
 	struct http_server *server = calloc(1, sizeof(*server));
 	const int on = 1;
 

@@ -6,7 +6,7 @@
 
 #include "http_internal.h"
 
-#define LOW_WATER (256 * 1024) /* unsent bytes at which a streamed reply goes on */
+#define LOW_WATER ((size_t)256 * 1024) /* unsent bytes at which a streamed reply goes on */
 
 /* ---- requests ------------------------------------------------------------ */
 
@@ -252,7 +252,10 @@ static bool find_run(struct http_connection *c)
 
 		request->run = here < left ? here : (size_t)left;
 		if (left == 0)
+		{
 			request_finish_body(c, HTTP_BODY_COMPLETE);
+			return false;
+		}
 		return request->run > 0;
 	}
 	while (request->run == 0)

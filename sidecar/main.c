@@ -80,7 +80,7 @@ static void on_stop(evutil_socket_t fd, short what, void *arg)
 
 static bool catch_signals(struct server *server)
 {
-	struct sigaction stop = {.sa_handler = on_stop_signal};
+	struct sigaction end = {.sa_handler = on_stop_signal};
 	struct sigaction ignore = {.sa_handler = SIG_IGN};
 
 	stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -90,8 +90,8 @@ static bool catch_signals(struct server *server)
 	server->stop_event = event_new(server->base, stop_fd, EV_READ, on_stop, server);
 	if (server->stop_event == NULL || event_add(server->stop_event, NULL) != 0)
 		return false;
-	sigaction(SIGTERM, &stop, NULL);
-	sigaction(SIGINT, &stop, NULL);
+	sigaction(SIGTERM, &end, NULL);
+	sigaction(SIGINT, &end, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
 	return true;
 }
@@ -229,7 +229,7 @@ static bool start(struct server *server, struct buf *error)
 	server->nworkers = count_workers(&server->config);
 	descriptors_reserve(&server->config, server->nworkers);
 	server->listeners = calloc(server->nworkers, sizeof(*server->listeners));
-	server->workers = calloc(server->nworkers, sizeof(*server->workers));
+	server->workers = calloc(server->nworkers, sizeof(struct worker *));
 	if (server->listeners == NULL || server->workers == NULL || !catch_signals(server))
 	{
 		buf_add_str(error, "out of memory or descriptors");

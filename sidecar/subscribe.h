@@ -23,12 +23,11 @@ struct subscriptions;
 
 struct subscriptions *subscriptions_new(struct event_base *base, struct db *db, struct feeds *feeds);
 /* Ends them all, and those that are asked for later at once. */
-void subscriptions_end(struct subscriptions *subscriptions);
+void subscriptions_end(struct subscriptions *all);
 /* None may be left, and no query of theirs may be in flight. */
-void subscriptions_free(struct subscriptions *subscriptions);
+void subscriptions_free(struct subscriptions *all);
 
 /* Answers the request, which may go where the claim says. */
-void subscribe_start(struct subscriptions *subscriptions, struct http_request *request,
-					 const struct claim *claim);
+void subscribe_start(struct subscriptions *all, struct http_request *request, const struct claim *claim);
 
 #endif

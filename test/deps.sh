@@ -5,7 +5,7 @@
 # command to run, and exits 1.  Takes no time and no network when nothing is missing.
 #
 # deps.sh --fuzzing does the same for a compiler with libFuzzer, which only test/fuzz needs, and
-# deps.sh --browser for Chromium, which only test/browser needs.
+# deps.sh --browser for Chromium, which only test/browser needs, and deps.sh --analysis for what test/analyse.sh runs.
 set -euo pipefail
 
 pg_config=${PG_CONFIG:-pg_config}
@@ -27,6 +27,7 @@ has_server() {
 has_module() { /usr/bin/python3 -c "import $1"; }
 
 part=${1:-}
+can_tidy() { command -v clang-tidy-14 || command -v clang-tidy; }
 can_fuzz() { make -s -C "$(dirname "$0")/fuzz" can; }
 
 check() {
@@ -36,6 +37,12 @@ check() {
 		return
 	elif [ "$part" = --browser ]; then
 		need chromium command -v chromium
+		return
+	elif [ "$part" = --analysis ]; then
+		need cppcheck command -v cppcheck
+		need clang-tidy can_tidy
+		need shellcheck command -v shellcheck
+		need clang-format command -v clang-format
 		return
 	fi
 	need "gcc libc6-dev" compiles

@@ -10,13 +10,13 @@
 /* Parses what comes in steps: the first one, then all others.  Each in an allocation of its size. */
 static ssize_t parse(struct http_head *head, struct slice bytes, size_t first, size_t step, size_t max_head)
 {
-	ssize_t used = HTTP_MORE;
 	size_t have = first < bytes.len ? first : bytes.len;
 
 	http_head_start(head);
 	for (;;)
 	{
 		char *copy = malloc(have > 0 ? have : 1);
+		ssize_t used;
 
 		memcpy(copy, bytes.bytes, have);
 		used = http_parse_head(head, copy, have, max_head);

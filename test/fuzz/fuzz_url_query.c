@@ -33,7 +33,7 @@ static bool oracle(struct slice query, struct slice name, char *out, size_t *len
 					i += 2;
 				}
 				else
-					out[(*len)++] = query.bytes[i] == '+' ? ' ' : query.bytes[i];
+					out[(*len)++] = (char)(query.bytes[i] == '+' ? ' ' : query.bytes[i]);
 			}
 			return true;
 		}

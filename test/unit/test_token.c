@@ -94,12 +94,13 @@ static void a_new_token_opens_its_namespace(void **state)
 
 static void a_name_of_201_bytes_has_no_token(void **state)
 {
-	char token[400] = "ns_";
+	char token[400];
+	int len = snprintf(token, sizeof(token), "ns_");
 
 	(void)state;
 	for (int i = 0; i < 67; i++)
-		strcat(token, "YWFh");
-	strcat(token, "_" ZEROS);
+		len += snprintf(token + len, sizeof(token) - (size_t)len, "YWFh");
+	snprintf(token + len, sizeof(token) - (size_t)len, "_" ZEROS);
 	assert_malformed(token);
 }
 

@@ -68,7 +68,7 @@ static void any_version_in_either_case_is_read_and_written_lowercase(void **stat
 		char lower[UUID_TEXT_LEN + 1];
 
 		for (int j = 0; j <= UUID_TEXT_LEN; j++)
-			lower[j] = texts[i][j] >= 'A' && texts[i][j] <= 'F' ? (char)(texts[i][j] + 32) : texts[i][j];
+			lower[j] = (char)(texts[i][j] >= 'A' && texts[i][j] <= 'F' ? texts[i][j] + 32 : texts[i][j]);
 		assert_true(uuid_parse(slice_of(texts[i]), &uuid));
 		uuid_format(&uuid, text);
 		assert_string_equal(text, lower);
