@@ -102,6 +102,9 @@ def layout(counts):
     # Other versions lay out differently.
     if shutil.which("clang-format") and "version 14." in run_quietly("clang-format", "--version"):
         check(counts, "clang-format", ["clang-format", "--dry-run", "-Werror", *files])
+    # Other versions find other things; `make analyse` runs clang-tidy, too, which takes minutes.
+    if shutil.which("cppcheck") and "Cppcheck 2.10" in run_quietly("cppcheck", "--version"):
+        check(counts, "cppcheck", ["test/analyse.sh", "--cppcheck"])
 
 
 def count_regress(counts, output, code):
