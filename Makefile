@@ -46,6 +46,7 @@ test: ## every test, the last line counts them: make test [SAN=1]
 	@test/deps.sh --fuzzing || echo "Going on without the fuzzers."
 	@test/deps.sh --browser || echo "Going on without a browser."
 	@$(MAKE) --no-print-directory install
+	@$(MAKE) --no-print-directory -C bench
 	@$(if $(SAN),$(MAKE) --no-print-directory -C sidecar SAN=1)
 	@$(PYTHON) test/run.py $(ARGS)
 
@@ -70,13 +71,14 @@ ready: # what the benchmarks stand on
 	@$(MAKE) --no-print-directory install
 	@$(MAKE) --no-print-directory -C bench
 
+bench: ## us and the peers side by side, into bench/RESULTS.md: make bench [ARGS='--quick --only append']
+	@test/deps.sh --bench >&2
+	@$(MAKE) --no-print-directory ready >&2
+	@$(PYTHON) bench/bench.py $(ARGS)
+
 bench-load: ## the load of DESIGN.md: make bench-load [DURATION=30] [ARGS='--workers 64']
 	@$(MAKE) --no-print-directory ready >&2
 	@bench/bench-load.sh --duration $(DURATION) $(ARGS)
-
-bench-message-db: ## our Message DB functions beside Message DB's own: make bench-message-db [ARGS='--rounds 5']
-	@$(MAKE) --no-print-directory ready >&2
-	@$(PYTHON) bench/message_db.py $(ARGS)
 
 bench-subscribe: ## subscriptions: latency, catch-up, memory
 	@$(MAKE) --no-print-directory ready >&2

@@ -3,8 +3,8 @@
  *
  * A worker is one keep-alive connection that sends a request, waits for the answer, and sends
  * the next one at once.  It picks a stream at random, and writes to it or reads its first messages
- * as --mix says.  All workers share one thread and one epoll set, so that the generator takes
- * little of the CPU that the server beside it needs.
+ * as --mix says; with --category the reads are of the whole category.  All workers share one thread
+ * and one epoll set, so that the generator takes little of the CPU that the server beside it needs.
  *
  * With --rate requests begin at that rate instead, whether or not the answers keep up: each takes a worker that
  * is free.  Where none is, it is counted as unsent.  Answers 503 are counted as rejected, and are no errors then.
@@ -44,6 +44,7 @@ struct options
 	double duration, warmup; /* s */
 	long rate;				 /* requests a second; 0: closed loop */
 	long workers, streams, size;
+	long category; /* read it, from a random position up to this one; 0: read streams */
 	unsigned write_share, read_share;
 };
 
@@ -292,7 +293,10 @@ static bool worker_begin(struct worker *worker)
 	if (body == NULL)
 		body = allocate((size_t)options.size + 512);
 	worker->is_read = random_number() % (options.write_share + options.read_share) >= options.write_share;
-	if (worker->is_read)
+	if (worker->is_read && options.category > 0)
+		length = sprintf(body, "[\"category.get\",\"load\",{\"position\":%" PRIu64 ",\"batchSize\":1000}]",
+						 1 + random_number() % (uint64_t)options.category);
+	else if (worker->is_read)
 		length =
 			sprintf(body, "[\"stream.get\",\"load-%" PRIu64 "\",{\"position\":0,\"batchSize\":10}]", stream);
 	else
@@ -659,6 +663,8 @@ static void usage(void)
 	printf("usage: load [--url http://host:port] [--token T] [--duration s] [--warmup s] [--workers n]\n"
 		   "            [--streams n] [--mix writes:reads] [--size bytes] [--rate n] [--durable yes|no]\n"
 		   "            [--output file]\n"
+		   "            [--category n]  reads are 1000 messages of the category, from a random position up "
+		   "to n\n"
 		   "defaults: %s, %.0f s after %.0f s of warm-up, %ld workers, %ld streams,\n"
 		   "          9:1, %ld bytes, %s\n",
 		   options.url, options.duration, options.warmup, options.workers, options.streams, options.size,
@@ -669,19 +675,13 @@ static void usage(void)
 static void parse_options(int argc, char **argv)
 {
 	static const struct option known[] = {
-		{"url", required_argument, NULL, 'u'},
-		{"token", required_argument, NULL, 't'},
-		{"output", required_argument, NULL, 'o'},
-		{"duration", required_argument, NULL, 'd'},
-		{"warmup", required_argument, NULL, 'W'},
-		{"workers", required_argument, NULL, 'w'},
-		{"streams", required_argument, NULL, 's'},
-		{"size", required_argument, NULL, 'b'},
-		{"mix", required_argument, NULL, 'm'},
-		{"durable", required_argument, NULL, 'D'},
-		{"rate", required_argument, NULL, 'r'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
+		{"url", required_argument, NULL, 'u'},	   {"token", required_argument, NULL, 't'},
+		{"output", required_argument, NULL, 'o'},  {"duration", required_argument, NULL, 'd'},
+		{"warmup", required_argument, NULL, 'W'},  {"workers", required_argument, NULL, 'w'},
+		{"streams", required_argument, NULL, 's'}, {"size", required_argument, NULL, 'b'},
+		{"mix", required_argument, NULL, 'm'},	   {"durable", required_argument, NULL, 'D'},
+		{"rate", required_argument, NULL, 'r'},	   {"category", required_argument, NULL, 'c'},
+		{"help", no_argument, NULL, 'h'},		   {NULL, 0, NULL, 0},
 	};
 	int index = 0;
 	int letter;
@@ -719,6 +719,9 @@ static void parse_options(int argc, char **argv)
 				break;
 			case 'r':
 				options.rate = number_between("rate", optarg, 1, 10000000);
+				break;
+			case 'c':
+				options.category = number_between("category", optarg, 1, 1000000000);
 				break;
 			case 'D':
 				options.durable = plain_text("durable", optarg);

@@ -1,38 +1,18 @@
-#!/usr/bin/python3
-"""Millrace's Message DB functions beside Message DB's own: the same calls, by pgbench, on one durable server.
+"""Millrace's Message DB functions beside Message DB's own, and the whole HTTP stack beside its write_message.
 
-    make bench-message-db [ARGS='--seconds 5 --rounds 5']
-
-Two databases on one server, each with 100 streams of one category: `theirs` with the package from the npm registry,
-`ours` with millrace.install_message_db(). Each measurement runs `rounds` times in turn, and the medians are compared. The
-last line is the ratios as JSON.
+Two databases on one durable server, each with 100 streams of one category: `theirs` with the package from the npm registry,
+`ours` with millrace.install_message_db(). `millrace serve --database` works on `ours`.
 """
-import argparse
-import json
-import os
-import re
-import shutil
-import statistics
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
+from contextlib import contextmanager
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "test"), str(ROOT / "test" / "message_db")]
-sys.dont_write_bytecode = True
+import peer
+import pytest
+from measure import Pgbench, at_least, database, durable_postgres, load, medians, row, serve, sql
+from sql_append import INSERT, fill, plain_position
 
-import peer  # noqa: E402
-from store import Cluster, drop_root, sql  # noqa: E402
-
-
-DATA = ('{"account": "4711", "amount": 1234.56, "currency": "EUR", "note": "' + "lorem ipsum dolor sit amet " * 8 + '"}')
-
-WRITE = f"""\\set s random(1, 100)
-SELECT message_store.write_message(gen_random_uuid()::varchar, 'account-' || :s, 'Deposited', '{DATA}');
-"""
-INSERT = f"""\\set s random(1, 100)
-INSERT INTO message_store.messages (id, stream_name, position, type, data) VALUES (gen_random_uuid(), 'plain-' || :s, nextval('plain_position'), 'Deposited', '{DATA}');
+TABLE = "message_store.messages"
+WRITE = """\\set s random(0, 99)
+SELECT message_store.write_message(gen_random_uuid()::varchar, 'load-' || :s, 'Loaded', :data);
 """
 READS = {
     "get_stream_messages of 10": """\\set s random(1, 100)
@@ -49,70 +29,81 @@ SELECT * FROM message_store.get_category_messages('account', :p, 1000);
 SELECT * FROM message_store.get_category_messages('account', :p, 1000, consumer_group_member => :m, consumer_group_size => 4);
 """,
 }
-FILL = f"""INSERT INTO message_store.messages (stream_name, position, type, data)
-SELECT 'account-' || 1 + n %% 100, n / 100, 'Deposited', '{DATA}' FROM generate_series(0, 99999) n"""
+CLIENTS = (1, 10, 32)
+HTTP_CLIENTS = (10, 32, 64)
 
 
-class Bench:
-    def __init__(self, cluster, folder, seconds, rounds):
-        self.cluster, self.folder, self.seconds, self.rounds = cluster, folder, seconds, rounds
+class Sides:
+    """Both databases; `theirs` is None where Message DB can't be had."""
 
-    def pgbench(self, database, script, clients):
-        """Transactions per second. Functions are found by search_path in `theirs`, which needs it."""
-        path = self.folder / "script.sql"
-        path.write_text(script)
-        env = {**os.environ, "PGOPTIONS": "-c search_path=message_store,public"}
-        done = subprocess.run(["pgbench", "-h", str(self.cluster.folder), "-U", "tester", "-n", "-M", "prepared", "-c", str(clients),
-                               "-j", str(min(clients, 2)), "-T", str(self.seconds), "-f", str(path), database],
-                              env=env, capture_output=True, text=True, check=True)
-        return float(re.search(r"tps = ([\d.]+)", done.stdout).group(1))
-
-    def compare(self, name, first, second, clients):
-        """Both sides in turn, (database, script) each; returns name, medians and their ratio."""
-        rates = ([], [])
-        for _ in range(self.rounds):
-            for side, (database, script) in zip(rates, (first, second)):
-                side.append(self.pgbench(database, script, clients))
-        ours, theirs = map(statistics.median, rates)
-        print(f"| {name} | {clients} | {ours:,.0f} | {theirs:,.0f} | {ours / theirs:.2f} |", flush=True)
-        return ours / theirs
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    drop_root()
-    folder = Path(tempfile.mkdtemp(prefix="m-", dir="/var/tmp"))
-    os.environ["HOME"] = str(folder)
-
-    cluster = Cluster(folder / "pg", ["fsync=on", "shared_buffers=512MB", "max_wal_size=4GB"])
-    try:
-        cluster.create().start()
-        peer.install(peer.fetch(folder), cluster, "theirs")
-        sql(cluster.connect(), "CREATE DATABASE ours")
-        ours, theirs = cluster.connect("ours"), cluster.connect("theirs")
-        sql(ours, "CREATE EXTENSION millrace")
-        sql(ours, "SELECT millrace.install_message_db()")
-        sql(ours, "CREATE SEQUENCE plain_position CACHE 100")
-        for connection in (ours, theirs):
+    def __init__(self, cluster, with_peer):
+        self.cluster = cluster
+        self.connection = database(cluster, "ours")
+        sql(self.connection, "SELECT millrace.install_message_db()")
+        plain_position(self.connection)
+        self.connections = [self.connection] + ([cluster.connect("theirs")] if with_peer else [])
+        for connection in self.connections:
             sql(connection, "SET search_path = message_store, public")
-            sql(connection, FILL.replace("%%", "%"))
-            sql(connection, "VACUUM ANALYZE message_store.messages")
+            fill(connection, TABLE)
+            sql(connection, f"VACUUM ANALYZE {TABLE}")
+        # Message DB's functions find one another by the search_path.
+        self.ours, self.theirs = (Pgbench(cluster, name, search_path="message_store,public") for name in ("ours", "theirs"))
+        self.theirs = self.theirs if with_peer else None
 
-        bench = Bench(cluster, folder, options.seconds, options.rounds)
-        print("| what | clients | Millrace /s | Message DB /s | ratio |\n|---|---|---|---|---|", flush=True)
-        ratios = {name: bench.compare(name, ("ours", script), ("theirs", script), 10) for name, script in READS.items()}
-        ratios["write_message"] = bench.compare("write_message", ("ours", WRITE), ("theirs", WRITE), 10)
-        for clients in (1, 32):
-            ratios[f"write_message, {clients} clients"] = bench.compare("write_message", ("ours", WRITE), ("theirs", WRITE), clients)
-        ratios["write_message to plain INSERT, 1 client"] = bench.compare("write_message / a plain INSERT into our table", ("ours", WRITE), ("ours", INSERT), 1)
-        print(json.dumps({name: round(ratio, 2) for name, ratio in ratios.items()}))
-    finally:
-        cluster.stop("immediate")
-        shutil.rmtree(folder, ignore_errors=True)
+    def checkpoint(self):
+        sql(self.connection, "CHECKPOINT")
+
+    @contextmanager
+    def http(self):
+        with serve("--database", self.cluster.conninfo("ours")) as server:
+            yield server
+
+    def insert(self):
+        return INSERT.format(table=TABLE)
 
 
-if __name__ == "__main__":
-    main()
+@contextmanager
+def both_sides():
+    with durable_postgres() as cluster:
+        try:
+            peer.install(peer.fetch(cluster.folder), cluster, "theirs")
+            with_peer = True
+        except pytest.skip.Exception as reason:
+            print(f"  *** {reason} ***", flush=True)
+            with_peer = False
+        yield Sides(cluster, with_peer)
+
+
+def compare(options, sides, name, script, clients):
+    found = medians(options.rounds, ours=lambda: sides.checkpoint() or sides.ours.rate(script, clients, options.seconds),
+                    theirs=lambda: sides.checkpoint() or sides.theirs.rate(script, clients, options.seconds))
+    return row(f"`{name}`", clients, found["ours"], found["theirs"], found["ours"] / found["theirs"])
+
+
+def compare_http(options, sides, server, clients):
+    """Writes only, on streams of the same names."""
+    found = medians(options.rounds, ours=lambda: sides.checkpoint() or load(server, clients, options.seconds, "--mix", "1:0")["throughput"],
+                    theirs=lambda: sides.checkpoint() or sides.theirs.rate(WRITE, clients, options.seconds))
+    ratio = found["ours"] / found["theirs"]
+    return row("`stream.write` over HTTP / `write_message`", clients, found["ours"], found["theirs"], ratio,
+               checks=[at_least(f"HTTP / write_message, {clients} clients", ratio, 5)])
+
+
+def measure(options):
+    section = {"title": "Message DB",
+               "about": "The calls a second of Message DB 1.3.1's functions, theirs and ours on one durable server, by pgbench, prepared; at the end our whole "
+                        "HTTP stack on that server beside their `write_message`, with as many clients on the same streams. 300 bytes of data, 100 streams of "
+                        "one category, 100,000 messages before; a checkpoint before each.",
+               "columns": ["what", "clients", "Millrace /s", "Message DB /s", "ratio"], "rows": []}
+    with both_sides() as sides:
+        if not sides.theirs:
+            return {**section, "skipped": "Message DB could not be fetched"}
+        rows = section["rows"]
+        for name, script in READS.items():
+            rows.append(compare(options, sides, name, script, 10))
+        for clients in CLIENTS:
+            rows.append(compare(options, sides, "write_message", WRITE, clients))
+        with sides.http() as server:
+            for clients in HTTP_CLIENTS:
+                rows.append(compare_http(options, sides, server, clients))
+    return section

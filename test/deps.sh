@@ -4,8 +4,9 @@
 # Asks for nothing as root, uses sudo where that is allowed, else prints what is missing and the
 # command to run, and exits 1.  Takes no time and no network when nothing is missing.
 #
-# deps.sh --fuzzing does the same for a compiler with libFuzzer, which only test/fuzz needs, and
-# deps.sh --browser for Chromium, which only test/browser needs, and deps.sh --analysis for what test/analyse.sh runs.
+# deps.sh --fuzzing does the same for a compiler with libFuzzer, which only test/fuzz needs, --browser for
+# Chromium, which only test/browser needs, --analysis for what test/analyse.sh runs, and --bench for what draws the
+# plot of `make bench`.
 set -euo pipefail
 
 pg_config=${PG_CONFIG:-pg_config}
@@ -43,6 +44,9 @@ check() {
 		need clang-tidy can_tidy
 		need shellcheck command -v shellcheck
 		need clang-format command -v clang-format
+		return
+	elif [ "$part" = --bench ]; then
+		need python3-matplotlib has_module matplotlib
 		return
 	fi
 	need "gcc libc6-dev" compiles

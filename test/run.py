@@ -186,7 +186,7 @@ def fuzzing(counts):
 
 
 def pytest(counts, temp, title, arguments, as_root=False):
-    """Runs pytest on a copy of the tests, the program and the documents, in a folder that every user reaches."""
+    """Runs pytest on a copy of the tests, the program, the bench and the documents, in a folder that every user reaches."""
     heading(title)
     folder = temp / ("root" if as_root else "pytest")
     folder.mkdir()
@@ -195,6 +195,8 @@ def pytest(counts, temp, title, arguments, as_root=False):
     for part in sorted({path.parent for path in (ROOT / "test").glob("*/test_*.py")}):
         shutil.copytree(part, folder / part.name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "sidecar" / ("build-san/millrace" if SAN else "millrace"), folder / "millrace")
+    copy_files("bench/*.py", temp / "bench")
+    copy_files("bench/load", temp / "bench")
     for name in DOCUMENTS:
         (temp / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, temp / name)

@@ -1,0 +1,56 @@
+"""The load over HTTP, durable and not, by number of workers."""
+from bulk import Memory
+from measure import at_least, at_most, in_turn, load, row, serve, serve_durable
+
+WORKERS = (1, 10, 64, 256)
+COLUMNS = ["durable", "workers", "operations/s", "average ms", "p50 ms", "p99 ms", "errors", "server MiB"]
+MEMORY_LIMIT = 32  # MiB
+
+
+def middle(runs):
+    """The run with the median throughput."""
+    return sorted(runs, key=lambda run: run["throughput"])[len(runs) // 2]
+
+
+def checks(durable, workers, run):
+    name = f"load, {'durable' if durable else 'not durable'}, {workers} workers"
+    throughput, latency = run["throughput"], []
+    limit = {(True, 10): 20000, (True, 64): 25000, (False, 64): 30000}.get((durable, workers))
+    if durable and workers == 10:
+        latency = [at_most(f"{name}: average ms", run["avg_latency"], 0.5)]
+    elif durable and workers == 64:
+        latency = [at_most(f"{name}: p99 ms", run["p99"], 10)]
+    found = ([at_least(f"{name}: operations/s", throughput, limit)] if limit else []) + latency
+    if durable and workers == 256:
+        found.append(at_most(f"{name}: server MiB", run["memory"], MEMORY_LIMIT))
+    return [*found, at_most(f"{name}: errors", run["errors"], 0)] if run["errors"] else found
+
+
+def with_memory(server, memory, workers, seconds, durable):
+    memory.phase()
+    run = load(server, workers, seconds, durable="yes" if durable else "no")
+    return {**run, "memory": memory.phase()}
+
+
+def measure(options):
+    rows = []
+    with serve_durable() as durable, serve("--test-mode") as volatile:
+        servers = {True: (durable, Memory(durable.process.pid)), False: (volatile, Memory(volatile.process.pid))}
+
+        def side(kind, workers):
+            return lambda: with_memory(*servers[kind], workers, options.seconds, kind)
+
+        for workers in WORKERS:
+            runs = in_turn(options.rounds, durable=side(True, workers), volatile=side(False, workers))
+            for kind, name in ((True, "durable"), (False, "volatile")):
+                run = middle(runs[name])
+                run["errors"] = sum(each["errors"] for each in runs[name])
+                run["memory"] = max(each["memory"] for each in runs[name])
+                rows.append(row("yes" if kind else "no", workers, run["throughput"], run["avg_latency"], run["p50"], run["p99"],
+                                run["errors"], run["memory"], checks=checks(kind, workers, run)))
+    rows.sort(key=lambda each: each["cells"][0], reverse=True)
+    return {"title": "The load over HTTP",
+            "about": "`make bench-load`: 100 streams of one category, nine `stream.write` of 300 bytes to one `stream.get` of ten messages, "
+                     "each worker waiting for its answer. The row is the run with the median throughput, `errors` the sum and `server MiB` the most "
+                     "resident memory of all its runs. Not durable: `--test-mode`.",
+            "columns": COLUMNS, "rows": rows}
