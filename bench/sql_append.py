@@ -23,11 +23,11 @@ INSERT_BULK = """INSERT INTO {table} (stream_name, position, type, data)
     SELECT 'account-' || 1 + n % 100, nextval('plain_position'), 'Deposited', :data::jsonb FROM generate_series(1, {rows}) n;
 """
 FILL = """INSERT INTO {table} (stream_name, position, type, data)
-    SELECT 'account-' || 1 + n % {streams}, n / {streams}, 'Deposited', '{data}' FROM generate_series(0, 99999) n"""
+    SELECT '{category}-' || 1 + n % {streams}, n / {streams}, 'Deposited', '{data}' FROM generate_series(0, 99999) n"""
 
 
-def fill(connection, table):
-    sql(connection, FILL.format(table=table, streams=STREAMS, data=DATA))
+def fill(connection, table, category="account"):
+    sql(connection, FILL.format(table=table, category=category, streams=STREAMS, data=DATA))
 
 
 def plain_position(connection):
