@@ -36,7 +36,7 @@ LAYERS = {
         ["api frame"],
         ["jsonout"],
         ["append", "import", "read"],
-        ["store insert storeindex"],
+        ["store insert storeindex storelock"],
         ["names"],
         ["md5"],
         ["errors", "compat"],

@@ -261,12 +261,10 @@ def test_a_database_that_accepts_no_writes_for_a_while_is_a_pause(cluster, start
 def test_a_request_that_takes_postgres_down_each_time_fails_alone(cluster, start):
     server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", token=ZERO_TOKEN)
     connection = cluster.connect()
-    ((arguments, result),) = sql(connection, "SELECT pg_get_function_arguments(oid), pg_get_function_result(oid) FROM pg_proc "
-                                             "WHERE proname = 'append_batch'")
-    sql(connection, f"CREATE FUNCTION millrace.true_append_batch({arguments}) RETURNS {result} LANGUAGE c AS 'millrace', 'millrace_append_batch'")
-    sql(connection, f"""CREATE OR REPLACE FUNCTION millrace.append_batch({arguments}) RETURNS {result} LANGUAGE plpgsql AS $$ BEGIN
+    sql(connection, "CREATE FUNCTION millrace.true_append_batch(batch bytea) RETURNS bytea LANGUAGE c AS 'millrace', 'millrace_append_batch_packed'")
+    sql(connection, """CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN
         PERFORM pg_terminate_backend(pg_backend_pid()) WHERE position('deadly'::bytea IN batch) > 0;
-        RETURN QUERY SELECT * FROM millrace.true_append_batch(batch); END $$""")
+        RETURN millrace.true_append_batch(batch); END $$""")
     load = Load(server)
     load.goes_on()
     reply = server.client().post(["stream.write", "s", {"type": "deadly", "data": {}}])
