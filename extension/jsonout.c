@@ -16,6 +16,8 @@
 
 #include "compat.h"
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
+#include "port/pg_bswap.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/jsonb.h"
@@ -42,6 +44,25 @@ TextEnd(StringInfo out)
 	return (text *)out->data;
 }
 
+/* ---- appending ---------------------------------------------------------------------------------------- */
+
+/* Makes room for more bytes, and the NUL that StringInfo keeps behind them. */
+static inline void
+Reserve(StringInfo out, size_t len)
+{
+	if (unlikely(len >= (size_t)(out->maxlen - out->len)))
+		enlargeStringInfo(out, (int)len);
+}
+
+/* appendBinaryStringInfo(), without a call for the few bytes that most are.  Leaves the NUL to the last one's caller. */
+static inline void
+AppendBytes(StringInfo out, const char *bytes, size_t len)
+{
+	Reserve(out, len);
+	memcpy(out->data + out->len, bytes, len);
+	out->len += (int)len;
+}
+
 /* ---- strings ---------------------------------------------------------------------------------------- */
 
 #define EVERY_BYTE(b) (UINT64CONST(0x0101010101010101) * (b))
@@ -59,33 +80,49 @@ WordNeedsEscape(const char *bytes)
 }
 
 #ifdef __SSE2__
-/* The same of sixteen.  The least of a byte and 0x1F is the byte itself for those below a blank. */
-static inline bool
-VectorNeedsEscape(const char *bytes)
+/*
+ * The same of sixteen: a bit for each that needs an escape.  The least of a byte and 0x1F is the byte itself for those
+ * below a blank.
+ */
+static inline uint32
+SpecialBytes(__m128i vector)
 {
-	__m128i vector = _mm_loadu_si128((const __m128i *)bytes);
 	__m128i special = _mm_cmpeq_epi8(_mm_min_epu8(vector, _mm_set1_epi8(0x1F)), vector);
 
 	special = _mm_or_si128(special, _mm_cmpeq_epi8(vector, _mm_set1_epi8('"')));
 	special = _mm_or_si128(special, _mm_cmpeq_epi8(vector, _mm_set1_epi8('\\')));
-	return _mm_movemask_epi8(special) != 0;
+	return (uint32)_mm_movemask_epi8(special);
 }
 #endif
 
-/* Returns how many bytes from the start need no escape. */
-static size_t
-PlainLength(const char *bytes, size_t len)
+/* Copies bytes up to the first that needs an escape; returns how many.  `to` has room for all. */
+static inline size_t
+CopyPlain(char *to, const char *from, size_t len)
 {
 	size_t done = 0;
 
 #ifdef __SSE2__
-	while (len - done >= sizeof(__m128i) && !VectorNeedsEscape(bytes + done))
+	while (len - done >= sizeof(__m128i))
+	{
+		__m128i vector = _mm_loadu_si128((const __m128i *)(from + done));
+		uint32 special = SpecialBytes(vector);
+
+		_mm_storeu_si128((__m128i *)(to + done), vector);
+		if (special != 0)
+			return done + pg_rightmost_one_pos32(special);
 		done += sizeof(__m128i);
+	}
 #endif
-	while (len - done >= sizeof(uint64) && !WordNeedsEscape(bytes + done))
+	while (len - done >= sizeof(uint64) && !WordNeedsEscape(from + done))
+	{
+		memcpy(to + done, from + done, sizeof(uint64));
 		done += sizeof(uint64);
-	while (done < len && (unsigned char)bytes[done] >= 0x20 && bytes[done] != '"' && bytes[done] != '\\')
+	}
+	while (done < len && (unsigned char)from[done] >= 0x20 && from[done] != '"' && from[done] != '\\')
+	{
+		to[done] = from[done];
 		done++;
+	}
 	return done;
 }
 
@@ -109,20 +146,22 @@ JsonAppendString(StringInfo out, Slice string)
 	const char *bytes = string.bytes;
 	size_t left = string.len;
 
-	enlargeStringInfo(out, string.len + 2);
-	appendStringInfoCharMacro(out, '"');
+	AppendBytes(out, "\"", 1);
 	for (;;)
 	{
-		size_t plain = PlainLength(bytes, left);
+		size_t plain;
 
-		appendBinaryStringInfo(out, bytes, (int)plain);
+		Reserve(out, left);
+		plain = CopyPlain(out->data + out->len, bytes, left);
+		out->len += (int)plain;
 		if (plain == left)
 			break;
 		AppendEscaped(out, (unsigned char)bytes[plain]);
 		bytes += plain + 1;
 		left -= plain + 1;
 	}
-	appendStringInfoCharMacro(out, '"');
+	AppendBytes(out, "\"", 1);
+	out->data[out->len] = '\0';
 }
 
 /* ---- jsonb ------------------------------------------------------------------------------------------- */
@@ -137,11 +176,11 @@ AppendChild(StringInfo out, JEntry entry, char *data, uint32 offset, uint32 len)
 		appendStringInfoString(
 			out, DatumGetCString(DirectFunctionCall1(numeric_out, PointerGetDatum(data + INTALIGN(offset)))));
 	else if (JBE_ISBOOL_TRUE(entry))
-		appendStringInfoString(out, "true");
+		AppendBytes(out, "true", 4);
 	else if (JBE_ISBOOL_FALSE(entry))
-		appendStringInfoString(out, "false");
+		AppendBytes(out, "false", 5);
 	else if (JBE_ISNULL(entry))
-		appendStringInfoString(out, "null");
+		AppendBytes(out, "null", 4);
 	else
 		AppendContainer(out, (JsonbContainer *)(data + INTALIGN(offset)));
 }
@@ -155,16 +194,16 @@ AppendArray(StringInfo out, JsonbContainer *array)
 	bool scalar = JsonContainerIsScalar(array);
 
 	if (!scalar)
-		appendStringInfoCharMacro(out, '[');
+		AppendBytes(out, "[", 1);
 	for (int i = 0; i < count; i++)
 	{
 		if (i > 0)
-			appendBinaryStringInfo(out, ", ", 2);
+			AppendBytes(out, ", ", 2);
 		AppendChild(out, array->children[i], data, offset, getJsonbLength(array, i));
 		JBE_ADVANCE_OFFSET(offset, array->children[i]);
 	}
 	if (!scalar)
-		appendStringInfoCharMacro(out, ']');
+		AppendBytes(out, "]", 1);
 }
 
 static void
@@ -175,18 +214,18 @@ AppendObject(StringInfo out, JsonbContainer *object)
 	uint32 key_offset = 0;
 	uint32 value_offset = count > 0 ? getJsonbOffset(object, count) : 0;
 
-	appendStringInfoCharMacro(out, '{');
+	AppendBytes(out, "{", 1);
 	for (int i = 0; i < count; i++)
 	{
 		if (i > 0)
-			appendBinaryStringInfo(out, ", ", 2);
+			AppendBytes(out, ", ", 2);
 		JsonAppendString(out, (Slice){data + key_offset, (int)getJsonbLength(object, i)});
-		appendBinaryStringInfo(out, ": ", 2);
+		AppendBytes(out, ": ", 2);
 		AppendChild(out, object->children[count + i], data, value_offset, getJsonbLength(object, count + i));
 		JBE_ADVANCE_OFFSET(key_offset, object->children[i]);
 		JBE_ADVANCE_OFFSET(value_offset, object->children[count + i]);
 	}
-	appendStringInfoCharMacro(out, '}');
+	AppendBytes(out, "}", 1);
 }
 
 static void
@@ -206,7 +245,8 @@ JsonAppendJsonb(StringInfo out, Jsonb *value)
 	if (value)
 		AppendContainer(out, &value->root);
 	else
-		appendStringInfoString(out, "null");
+		AppendBytes(out, "null", 4);
+	out->data[out->len] = '\0';
 }
 
 /* ---- numbers, ids, times -------------------------------------------------------------------------------- */
@@ -218,18 +258,37 @@ JsonAppendInt64(StringInfo out, int64 value)
 	out->len += CompatInt64ToText(value, out->data + out->len);
 }
 
+/* Writes four bytes as eight hexadecimal digits, all at once: a nibble to a byte of a word. */
+static inline void
+PutHex(char *place, const unsigned char *bytes)
+{
+	uint32 number;
+	uint64 digits;
+
+	memcpy(&number, bytes, sizeof(number));
+	digits = pg_ntoh32(number);
+	digits = (digits | digits << 16) & UINT64CONST(0x0000FFFF0000FFFF);
+	digits = (digits | digits << 8) & UINT64CONST(0x00FF00FF00FF00FF);
+	digits = (digits | digits << 4) & EVERY_BYTE(0x0F);
+	/* Six more carry those from ten on into the high nibble. */
+	digits += EVERY_BYTE('0') + ((digits + EVERY_BYTE(6)) >> 4 & EVERY_BYTE(1)) * ('a' - '9' - 1);
+	digits = pg_hton64(digits);
+	memcpy(place, &digits, sizeof(digits));
+}
+
 void
 UuidToText(const pg_uuid_t *id, char *text_form)
 {
-	static const char hex[] = "0123456789abcdef";
+	char hex[2 * UUID_LEN];
 
-	for (int i = 0; i < UUID_LEN; i++)
-	{
-		if (i == 4 || i == 6 || i == 8 || i == 10)
-			*text_form++ = '-';
-		*text_form++ = hex[id->data[i] >> 4];
-		*text_form++ = hex[id->data[i] & 0xF];
-	}
+	for (int i = 0; i < UUID_LEN; i += 4)
+		PutHex(hex + 2 * i, id->data + i);
+	memset(text_form, '-', UUID_TEXT_LEN);
+	memcpy(text_form, hex, 8);
+	memcpy(text_form + 9, hex + 8, 4);
+	memcpy(text_form + 14, hex + 12, 4);
+	memcpy(text_form + 19, hex + 16, 4);
+	memcpy(text_form + 24, hex + 20, 12);
 }
 
 void
