@@ -19,28 +19,21 @@
  */
 #include "postgres.h"
 
-#include "access/heapam.h"
+#include "access/htup_details.h"
 #include "access/nbtree.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
-#include "storage/bufmgr.h"
 #include "storage/predicate.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/snapmgr.h"
 
+#include "prefix.h"
 #include "read.h"
 #include "store.h"
-
-typedef enum Visibility
-{
-	VISIBLE,
-	PASSED_OVER,
-	UNDECIDED /* the end of the prefix */
-} Visibility;
 
 /* ---- filters -------------------------------------------------------------------------------------- */
 
@@ -84,7 +77,7 @@ IsWanted(text **names, int nnames, Slice name)
 }
 
 /* What is known of streams that a group's read has met: a category's messages are of few streams, again and again. */
-#define MEMBERS 256
+#define MEMBERS 1024
 #define MEMBER_NAME 47
 
 typedef struct Member
@@ -93,6 +86,20 @@ typedef struct Member
 	bool is_member;
 	char name[MEMBER_NAME];
 } Member;
+
+struct Reader
+{
+	Store *store;
+	const ReadRequest *request;
+	Snapshot snapshot;
+	StoreScan *scan;	   /* NULL: there is nothing to read, or no more */
+	PrefixScan *prefix;	   /* NULL: the scan is by the snapshot alone */
+	Member *members;	   /* a group's read's; else NULL */
+	MemoryContext home;	   /* the reader's own */
+	MemoryContext context; /* of one message */
+	Message message;
+	ReadOutcome outcome;
+};
 
 static bool
 IsMember(const ReadRequest *request, Slice name, Member *members)
@@ -111,23 +118,15 @@ IsMember(const ReadRequest *request, Slice name, Member *members)
 	return known->is_member;
 }
 
-/*
- * The filters that need no more than the row's first columns: those which most rows of a group's read fail.  `members` is NULL
- * unless the read is a group's.
- */
+/* The filters that need no more than the name: those which most rows of a group's read fail. */
 static bool
-PassesNameFilters(const ReadRequest *request, TupleTableSlot *slot, Member *members)
+PassesNameFilters(const Reader *reader, Slice name)
 {
-	bool isnull;
-	text *stream;
-	Slice name;
+	const ReadRequest *request = reader->request;
 
-	if (request->size == 0 && !request->categories)
-		return true;
-	stream = DatumGetTextPP(slot_getattr(slot, COLUMN_STREAM_NAME, &isnull));
-	name = SliceOfText(stream);
-	return IsWanted(request->categories, request->ncategories, NameCategory(name)) &&
-		   (!members || IsMember(request, name, members));
+	return (!request->categories ||
+			IsWanted(request->categories, request->ncategories, NameCategory(name))) &&
+		   (!reader->members || IsMember(request, name, reader->members));
 }
 
 static bool
@@ -149,49 +148,69 @@ PassesFilters(const ReadRequest *request, const Message *message)
 
 /* ---- rows -------------------------------------------------------------------------------------------- */
 
-static void
-MessageFromSlot(TupleTableSlot *slot, Message *message)
+/* The columns before the first that may be NULL are where they are in every row: three of eight bytes, then the name. */
+static int64
+RowInt64(HeapTuple row, int column)
 {
-	slot_getallattrs(slot);
-	message->stream_text = DatumGetTextPP(slot->tts_values[COLUMN_STREAM_NAME - 1]);
-	message->type_text = DatumGetTextPP(slot->tts_values[COLUMN_TYPE - 1]);
+	return ((const int64 *)((char *)row->t_data + row->t_data->t_hoff))[column - 1];
+}
+
+static text *
+RowStream(HeapTuple row)
+{
+	return DatumGetTextPP(PointerGetDatum((char *)row->t_data + row->t_data->t_hoff + 3 * sizeof(int64)));
+}
+
+/* Returns where the next text or jsonb begins: one with a short header right here, another where it is aligned. */
+static inline char *
+AlignText(char *place)
+{
+	return VARATT_NOT_PAD_BYTE(place) ? place : (char *)INTALIGN(place);
+}
+
+/* heap_deform_tuple() for the one layout that there is, which CheckColumns() in store.c makes sure of. */
+static void
+DeformRow(HeapTuple row, Datum *values, bool *isnull)
+{
+	HeapTupleHeader header = row->t_data;
+	char *place = (char *)header + header->t_hoff;
+
+	memset(isnull, false, COLUMNS * sizeof(bool));
+	for (int column = COLUMN_GLOBAL_POSITION; column <= COLUMN_TIME; column++)
+		values[column - 1] = Int64GetDatum(RowInt64(row, column));
+	place += COLUMN_TIME * sizeof(int64);
+	for (int column = COLUMN_STREAM_NAME; column <= COLUMN_METADATA; column++)
+	{
+		isnull[column - 1] = HeapTupleHasNulls(row) && att_isnull(column - 1, header->t_bits);
+		if (isnull[column - 1])
+			continue;
+		place = AlignText(place);
+		values[column - 1] = PointerGetDatum(place);
+		place += VARSIZE_ANY(place);
+	}
+	values[COLUMN_ID - 1] = PointerGetDatum(place);
+}
+
+static void
+MessageFromRow(Store *store, HeapTuple row, Message *message)
+{
+	Datum values[COLUMNS];
+	bool isnull[COLUMNS];
+
+	if (HeapTupleHeaderGetNatts(row->t_data) == COLUMNS)
+		DeformRow(row, values, isnull);
+	else /* it is older than the last column */
+		heap_deform_tuple(row, RelationGetDescr(store->heap), values, isnull);
+	message->stream_text = DatumGetTextPP(values[COLUMN_STREAM_NAME - 1]);
+	message->type_text = DatumGetTextPP(values[COLUMN_TYPE - 1]);
 	message->stream = SliceOfText(message->stream_text);
 	message->type = SliceOfText(message->type_text);
-	message->position = DatumGetInt64(slot->tts_values[COLUMN_POSITION - 1]);
-	message->global_position = DatumGetInt64(slot->tts_values[COLUMN_GLOBAL_POSITION - 1]);
-	message->data = StoreSlotJsonb(slot, COLUMN_DATA);
-	message->metadata = StoreSlotJsonb(slot, COLUMN_METADATA);
-	message->time = DatumGetTimestamp(slot->tts_values[COLUMN_TIME - 1]);
-	message->id = DatumGetUUIDP(slot->tts_values[COLUMN_ID - 1]);
-}
-
-/*
- * A scan that is not by an MVCC snapshot takes no predicate locks and reports no conflicts, so a serializable
- * transaction does both by hand.
- */
-static void
-CheckSerializable(StoreScan *scan, Snapshot snapshot, bool visible)
-{
-	BufferHeapTupleTableSlot *row = (BufferHeapTupleTableSlot *)scan->slot;
-
-	LockBuffer(row->buffer, BUFFER_LOCK_SHARE);
-	HeapCheckForSerializableConflictOut(visible, scan->store->heap, row->base.tuple, row->buffer, snapshot);
-	LockBuffer(row->buffer, BUFFER_LOCK_UNLOCK);
-}
-
-/* Decides what the row in the slot is to a reader with this snapshot. */
-static Visibility
-JudgeRow(StoreScan *scan, Snapshot snapshot)
-{
-	SnapshotData dirty;
-	bool visible = table_tuple_satisfies_snapshot(scan->store->heap, scan->slot, snapshot);
-
-	if (IsolationIsSerializable())
-		CheckSerializable(scan, snapshot, visible);
-	if (visible)
-		return VISIBLE;
-	InitDirtySnapshot(dirty);
-	return table_tuple_satisfies_snapshot(scan->store->heap, scan->slot, &dirty) ? UNDECIDED : PASSED_OVER;
+	message->position = DatumGetInt64(values[COLUMN_POSITION - 1]);
+	message->global_position = DatumGetInt64(values[COLUMN_GLOBAL_POSITION - 1]);
+	message->data = isnull[COLUMN_DATA - 1] ? NULL : DatumGetJsonbP(values[COLUMN_DATA - 1]);
+	message->metadata = isnull[COLUMN_METADATA - 1] ? NULL : DatumGetJsonbP(values[COLUMN_METADATA - 1]);
+	message->time = DatumGetTimestamp(values[COLUMN_TIME - 1]);
+	message->id = DatumGetUUIDP(values[COLUMN_ID - 1]);
 }
 
 /* ---- reads --------------------------------------------------------------------------------------------- */
@@ -221,90 +240,150 @@ FirstPosition(Store *store, const ReadRequest *request, Snapshot snapshot)
 	return first;
 }
 
+/* Begins the scan of the index that the request needs, by a snapshot of its own: prefix.c says what that means. */
 static StoreScan *
-BeginRead(Store *store, const ReadRequest *request, Snapshot snapshot)
+BeginScan(Store *store, const ReadRequest *request, Snapshot snapshot, Snapshot scan_snapshot)
 {
 	int64 position = request->position;
 	ScanKeyData keys[2];
 	StoreScan *scan;
 
-	switch (request->kind)
+	if (request->kind == READ_ALL)
 	{
-		case READ_STREAM:
-			position = FirstPosition(store, request, snapshot);
-			scan = StoreBeginScan(store, INDEX_STREAM, request->below > 0 ? SnapshotAny : snapshot, 2);
-			break;
-		case READ_CATEGORY:
-			scan = StoreBeginScan(store, INDEX_CATEGORY, SnapshotAny, 2);
-			break;
-		default:
-			scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, SnapshotAny, 1);
-			StoreInt8Key(&keys[0], 1, BTGreaterEqualStrategyNumber, request->position);
-			StoreRescan(scan, keys, 1);
-			return scan;
+		scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, scan_snapshot, 1);
+		StoreInt8Key(&keys[0], 1, BTGreaterEqualStrategyNumber, position);
+		StoreRescan(scan, keys, 1);
+		return scan;
 	}
+	if (request->kind == READ_STREAM)
+		position = FirstPosition(store, request, snapshot);
+	scan =
+		StoreBeginScan(store, request->kind == READ_STREAM ? INDEX_STREAM : INDEX_CATEGORY, scan_snapshot, 2);
 	StoreTextKey(scan, &keys[0], 1, BTEqualStrategyNumber, request->name);
 	StoreInt8Key(&keys[1], 2, BTGreaterEqualStrategyNumber, position);
 	StoreRescan(scan, keys, 2);
 	return scan;
 }
 
-static int64
-SlotGlobalPosition(TupleTableSlot *slot)
+/* Begins a read, which may be drawn out (scan.c).  The request and the snapshot must live until its end. */
+Reader *
+ReaderBegin(Store *store, const ReadRequest *request, Snapshot snapshot)
 {
-	bool isnull;
+	Reader *reader = palloc0(sizeof(Reader));
 
-	return DatumGetInt64(slot_getattr(slot, COLUMN_GLOBAL_POSITION, &isnull));
+	reader->store = store;
+	reader->request = request;
+	reader->snapshot = snapshot;
+	reader->outcome.end = READ_EXHAUSTED;
+	reader->home = CurrentMemoryContext;
+	if (request->limit == 0 || (request->kind != READ_ALL && !request->name))
+		return reader;
+	if (request->kind != READ_STREAM && IsolationIsSerializable())
+		PredicateLockRelation(store->heap, snapshot);
+	reader->context = AllocSetContextCreate(CurrentMemoryContext, "millrace message", ALLOCSET_DEFAULT_SIZES);
+	reader->scan = BeginScan(store, request, snapshot, request->below > 0 ? SnapshotAny : snapshot);
+	if (request->kind != READ_STREAM || request->below > 0)
+		reader->prefix = PrefixBegin(reader->scan, snapshot);
+	if (request->size > 0)
+		reader->members = palloc0(sizeof(Member) * MEMBERS);
+	return reader;
 }
 
-/* Hands the row to the sink if it passes the filters; returns whether to go on. */
-static bool
-TakeRow(TupleTableSlot *slot, const ReadRequest *request, MessageSink sink, void *arg, ReadOutcome *outcome)
-{
-	Message message;
-
-	MessageFromSlot(slot, &message);
-	if (!PassesFilters(request, &message))
-		return true;
-	outcome->count++;
-	return sink(arg, &message) && outcome->count != request->limit;
-}
-
+/* Gives back what the read holds, but not its outcome. */
 static void
-ReadRows(StoreScan *scan, Snapshot snapshot, const ReadRequest *request, MessageSink sink, void *arg,
-		 ReadOutcome *outcome)
+EndScan(Reader *reader)
 {
-	MemoryContext row_context =
-		AllocSetContextCreate(CurrentMemoryContext, "millrace row", ALLOCSET_DEFAULT_SIZES);
-	bool prefix = request->kind != READ_STREAM || request->below > 0;
-	Member *members = request->size > 0 ? palloc0(sizeof(Member) * MEMBERS) : NULL;
-	bool more = true;
+	if (!reader->scan)
+		return;
+	if (reader->prefix)
+		PrefixEnd(reader->prefix);
+	StoreEndScan(reader->scan);
+	reader->scan = NULL;
+}
 
-	while (more && StoreScanNext(scan, ForwardScanDirection))
+static PrefixStep
+NextRow(Reader *reader, HeapTuple *row)
+{
+	if (reader->prefix)
+		return PrefixNext(reader->prefix, row);
+	CHECK_FOR_INTERRUPTS();
+	if (!StoreScanNext(reader->scan, ForwardScanDirection))
+		return PREFIX_NO_MORE;
+	*row = StoreScanRow(reader->scan);
+	return PREFIX_ROW;
+}
+
+/* Makes a message of the row, if the filters let it pass. */
+static bool
+TakeRow(Reader *reader, HeapTuple row)
+{
+	const ReadRequest *request = reader->request;
+
+	if ((reader->members || request->categories) && !PassesNameFilters(reader, SliceOfText(RowStream(row))))
+		return false;
+	MessageFromRow(reader->store, row, &reader->message);
+	return PassesFilters(request, &reader->message);
+}
+
+/* Goes one row on; returns whether that gave a message. */
+static bool
+Step(Reader *reader)
+{
+	const ReadRequest *request = reader->request;
+	HeapTuple row;
+	PrefixStep step = NextRow(reader, &row);
+
+	if (step == PREFIX_NO_MORE ||
+		(request->below > 0 && RowInt64(row, COLUMN_GLOBAL_POSITION) >= request->below))
+		EndScan(reader);
+	else if (step == PREFIX_UNDECIDED)
 	{
-		Visibility visibility = prefix ? JudgeRow(scan, snapshot) : VISIBLE;
-		MemoryContext caller_context;
-
-		CHECK_FOR_INTERRUPTS();
-		if (request->below > 0 && SlotGlobalPosition(scan->slot) >= request->below)
-			break;
-		if (visibility == UNDECIDED)
-		{
-			outcome->end = READ_UNDECIDED;
-			break;
-		}
-		if (visibility == PASSED_OVER)
-			continue;
-		caller_context = MemoryContextSwitchTo(row_context);
-		if (PassesNameFilters(request, scan->slot, members))
-			more = TakeRow(scan->slot, request, sink, arg, outcome);
-		outcome->last_global_position = SlotGlobalPosition(scan->slot);
-		MemoryContextSwitchTo(caller_context);
-		MemoryContextReset(row_context);
+		reader->outcome.end = READ_UNDECIDED;
+		EndScan(reader);
 	}
-	if (!more)
-		outcome->end = READ_STOPPED;
-	MemoryContextDelete(row_context);
+	else
+	{
+		reader->outcome.last_global_position = RowInt64(row, COLUMN_GLOBAL_POSITION);
+		MemoryContextSwitchTo(reader->context);
+		return TakeRow(reader, row);
+	}
+	return false;
+}
+
+/* Returns the next message, which is valid until the next call; NULL at the end. */
+const Message *
+ReaderNext(Reader *reader)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	bool found = false;
+
+	if (reader->scan && reader->outcome.count == reader->request->limit)
+	{
+		reader->outcome.end = READ_STOPPED;
+		EndScan(reader);
+	}
+	while (reader->scan && !found)
+	{
+		MemoryContextReset(reader->context);
+		MemoryContextSwitchTo(reader->home);
+		found = Step(reader);
+	}
+	MemoryContextSwitchTo(caller);
+	reader->outcome.count += found;
+	return found ? &reader->message : NULL;
+}
+
+/* Ends the read, at its end or before. */
+ReadOutcome
+ReaderEnd(Reader *reader)
+{
+	ReadOutcome outcome = reader->outcome;
+
+	EndScan(reader);
+	if (reader->context)
+		MemoryContextDelete(reader->context);
+	pfree(reader);
+	return outcome;
 }
 
 /*
@@ -314,17 +393,21 @@ ReadRows(StoreScan *scan, Snapshot snapshot, const ReadRequest *request, Message
 ReadOutcome
 ReadMessages(Store *store, const ReadRequest *request, MessageSink sink, void *arg)
 {
-	ReadOutcome outcome = {.end = READ_EXHAUSTED};
-	Snapshot snapshot = GetActiveSnapshot();
-	StoreScan *scan;
+	Reader *reader = ReaderBegin(store, request, GetActiveSnapshot());
+	const Message *message;
+	bool more = true;
+	ReadOutcome outcome;
 
-	if (request->limit == 0)
-		return outcome;
-	if (request->kind != READ_STREAM && IsolationIsSerializable())
-		PredicateLockRelation(store->heap, snapshot);
-	scan = BeginRead(store, request, snapshot);
-	ReadRows(scan, snapshot, request, sink, arg, &outcome);
-	StoreEndScan(scan);
+	while (more && (message = ReaderNext(reader)) != NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(reader->context);
+
+		more = sink(arg, message);
+		MemoryContextSwitchTo(caller);
+	}
+	outcome = ReaderEnd(reader);
+	if (!more)
+		outcome.end = READ_STOPPED;
 	return outcome;
 }
 
@@ -341,7 +424,7 @@ ReadHead(Store *store)
 
 	StoreRescan(scan, NULL, 0);
 	if (StoreScanNext(scan, BackwardScanDirection))
-		head = SlotGlobalPosition(scan->slot) + 1;
+		head = RowInt64(StoreScanRow(scan), COLUMN_GLOBAL_POSITION) + 1;
 	StoreEndScan(scan);
 	return head;
 }
@@ -354,21 +437,24 @@ int64
 ReadPrefixEnd(Store *store, const ReadRequest *request, int64 last)
 {
 	Snapshot snapshot = GetActiveSnapshot();
-	StoreScan *scan = BeginRead(store, request, snapshot);
+	StoreScan *scan = BeginScan(store, request, snapshot, SnapshotAny);
+	PrefixScan *prefix = PrefixBegin(scan, snapshot);
+	PrefixStep step;
+	HeapTuple row;
 	int64 end = PG_INT64_MAX;
 
 	if (IsolationIsSerializable())
 		PredicateLockRelation(store->heap, snapshot);
-	while (end == PG_INT64_MAX && StoreScanNext(scan, ForwardScanDirection))
+	while (end == PG_INT64_MAX && (step = PrefixNext(prefix, &row)) != PREFIX_NO_MORE)
 	{
-		int64 position = SlotGlobalPosition(scan->slot);
+		int64 position = RowInt64(row, COLUMN_GLOBAL_POSITION);
 
-		CHECK_FOR_INTERRUPTS();
 		if (position > last)
 			break;
-		if (JudgeRow(scan, snapshot) == UNDECIDED)
+		if (step == PREFIX_UNDECIDED)
 			end = position;
 	}
+	PrefixEnd(prefix);
 	StoreEndScan(scan);
 	return end;
 }
@@ -403,7 +489,7 @@ ReadLastMessage(Store *store, text *stream, text *type, MessageSink sink, void *
 		found = !type || SliceEqual(SliceOfText(row_type), SliceOfText(type));
 		if (found)
 		{
-			MessageFromSlot(scan->slot, &message);
+			MessageFromRow(store, StoreScanRow(scan), &message);
 			(void)sink(arg, &message);
 		}
 	}

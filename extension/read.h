@@ -20,7 +20,7 @@ typedef enum ReadKind
 typedef struct ReadRequest
 {
 	ReadKind kind;
-	text *name;		/* stream or category; NULL for READ_ALL */
+	text *name;		/* stream or category, NULL: there is none; not for READ_ALL */
 	int64 position; /* the first wanted: position in the stream, or global position */
 	int64 limit;	/* messages, after filters; NO_LIMIT */
 	/* filters; NULL or 0: none */
@@ -70,6 +70,13 @@ typedef struct Message
 
 /* Takes a message.  Returns false to end the read after it. */
 typedef bool (*MessageSink)(void *arg, const Message *message);
+
+/* A read whose messages are fetched one by one. */
+typedef struct Reader Reader;
+
+extern Reader *ReaderBegin(Store *store, const ReadRequest *request, Snapshot snapshot);
+extern const Message *ReaderNext(Reader *reader);
+extern ReadOutcome ReaderEnd(Reader *reader);
 
 extern ReadOutcome ReadMessages(Store *store, const ReadRequest *request, MessageSink sink, void *arg);
 extern int64 ReadHead(Store *store);

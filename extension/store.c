@@ -256,7 +256,9 @@ CheckColumns(Relation heap)
 
 		ours = !column->attisdropped && strcmp(NameStr(column->attname), columns[i].name) == 0 &&
 			   column->atttypid == columns[i].type &&
-			   (column->attnotnull || i + 1 == COLUMN_DATA || i + 1 == COLUMN_METADATA);
+			   (column->attnotnull || i + 1 == COLUMN_DATA || i + 1 == COLUMN_METADATA) &&
+			   (!column->atthasmissing ||
+				i + 1 > COLUMN_STREAM_NAME); /* read.c takes those to be in every row */
 	}
 	if (!ours)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
@@ -486,6 +488,13 @@ bool
 StoreScanNext(StoreScan *scan, ScanDirection direction)
 {
 	return index_getnext_slot(scan->scan, direction, scan->slot);
+}
+
+/* The row that StoreScanNext found, which the slot keeps. */
+HeapTuple
+StoreScanRow(StoreScan *scan)
+{
+	return ExecFetchSlotHeapTuple(scan->slot, false, NULL);
 }
 
 void

@@ -113,6 +113,7 @@ extern Relation StoreOpenIndex(Store *store, Oid index, StoreMode mode);
 extern StoreScan *StoreBeginScan(Store *store, StoreIndexKind kind, Snapshot snapshot, int nkeys);
 extern void StoreRescan(StoreScan *scan, ScanKey keys, int nkeys);
 extern bool StoreScanNext(StoreScan *scan, ScanDirection direction);
+extern HeapTuple StoreScanRow(StoreScan *scan);
 extern void StoreEndScan(StoreScan *scan);
 extern void StoreTextKey(StoreScan *scan, ScanKey key, int column, StrategyNumber strategy, text *value);
 extern void StoreInt8Key(ScanKey key, int column, StrategyNumber strategy, int64 value);

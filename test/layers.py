@@ -36,6 +36,7 @@ LAYERS = {
         ["api frame"],
         ["jsonout"],
         ["append", "import", "read"],
+        ["prefix"],
         ["store insert storeindex storelock"],
         ["names"],
         ["md5"],
