@@ -3,10 +3,12 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 
 #include "api.h"
 #include "api_read.h"
@@ -96,13 +98,11 @@ ArgConsumerGroup(FunctionCallInfo fcinfo, int member, int size, ReadRequest *req
 
 /* ---- rows ------------------------------------------------------------------------------------------------ */
 
-/* Sink: puts the message as a row of the type millrace.message. */
-static bool
-PutMessage(void *arg, const Message *message)
+/* Makes a row of the type millrace.message. */
+static void
+MessageRow(const Message *message, Datum *values, bool *isnull)
 {
-	Datum values[8];
-	bool isnull[8] = {false};
-
+	memset(isnull, false, MESSAGE_COLUMNS * sizeof(bool));
 	values[0] = UUIDPGetDatum(message->id);
 	values[1] = PointerGetDatum(message->stream_text);
 	values[2] = PointerGetDatum(message->type_text);
@@ -114,60 +114,151 @@ PutMessage(void *arg, const Message *message)
 		TimestampTzGetDatum((TimestampTz)message->time); /* a UTC timestamp has a timestamptz's value */
 	isnull[5] = message->data == NULL;
 	isnull[6] = message->metadata == NULL;
-	ResultSetPut(arg, values, isnull);
+}
+
+typedef struct RowSink
+{
+	ResultSet *set;
+	const MessageFunction *function;
+} RowSink;
+
+static bool
+PutRow(void *arg, const Message *message)
+{
+	RowSink *sink = arg;
+	Datum values[MESSAGE_COLUMNS];
+	bool isnull[MESSAGE_COLUMNS];
+
+	sink->function->row(message, values, isnull);
+	ResultSetPut(sink->set, values, isnull);
 	return true;
 }
 
-static Datum
-ReadRows(FunctionCallInfo fcinfo, const ReadRequest *request)
+/* The snapshot that the function reads with; a fresh one sees all that this transaction wrote. */
+Snapshot
+MessageFunctionSnapshot(const MessageFunction *function)
 {
-	ResultSet *set = ResultSetBegin(fcinfo);
-	Store *store = StoreOpen(selected_namespace, STORE_READ);
+	if (!function->fresh_snapshot)
+		return GetActiveSnapshot();
+	CommandCounterIncrement();
+	return GetTransactionSnapshot();
+}
 
-	(void)ReadMessages(store, request, PutMessage, set);
+/* Runs the function to its end into a tuplestore. */
+Datum
+MessageFunctionCall(const MessageFunction *function, FunctionCallInfo fcinfo)
+{
+	RowSink sink = {ResultSetBegin(fcinfo), function};
+	ReadRequest request = {0};
+	Store *store = function->begin(fcinfo, &request);
+
+	PushActiveSnapshot(MessageFunctionSnapshot(function));
+	(void)ReadMessages(store, &request, PutRow, &sink);
+	PopActiveSnapshot();
 	StoreClose(store);
 	return (Datum)0;
 }
+
+/* The row type millrace.message. */
+#define MESSAGE_TYPES                                                                                        \
+	{                                                                                                        \
+		UUIDOID, TEXTOID, TEXTOID, INT8OID, INT8OID, JSONBOID, JSONBOID, TIMESTAMPTZOID                      \
+	}
+
+static Store *
+BeginReadStream(FunctionCallInfo fcinfo, ReadRequest *request)
+{
+	request->kind = READ_STREAM;
+	request->name = ArgName(fcinfo, 0, "stream");
+	request->position = ArgInt64(fcinfo, 1, 0);
+	request->limit = ArgBatchSize(fcinfo, 2);
+	ArgTypes(fcinfo, 3, request);
+	return StoreOpen(selected_namespace, STORE_READ);
+}
+
+static const MessageFunction read_stream = {
+	.address = millrace_read_stream,
+	.begin = BeginReadStream,
+	.row = MessageRow,
+	.types = MESSAGE_TYPES,
+	.limit_argument = 2,
+	.other_argument = -1,
+};
 
 /* read_stream(stream, position, batch_size, types) */
 Datum
 millrace_read_stream(PG_FUNCTION_ARGS)
 {
-	ReadRequest request = {.kind = READ_STREAM};
-
-	request.name = ArgName(fcinfo, 0, "stream");
-	request.position = ArgInt64(fcinfo, 1, 0);
-	request.limit = ArgBatchSize(fcinfo, 2);
-	ArgTypes(fcinfo, 3, &request);
-	return ReadRows(fcinfo, &request);
+	return MessageFunctionCall(&read_stream, fcinfo);
 }
+
+static Store *
+BeginReadCategory(FunctionCallInfo fcinfo, ReadRequest *request)
+{
+	request->kind = READ_CATEGORY;
+	CheckNotNull(PG_ARGISNULL(0), "category");
+	request->name = PG_GETARG_TEXT_PP(0); /* '' is the category of -x */
+	request->position = ArgInt64(fcinfo, 1, 1);
+	request->limit = ArgBatchSize(fcinfo, 2);
+	request->correlation = ArgTextOrNull(fcinfo, 3);
+	ArgConsumerGroup(fcinfo, 4, 5, request);
+	ArgTypes(fcinfo, 6, request);
+	return StoreOpen(selected_namespace, STORE_READ);
+}
+
+static const MessageFunction read_category = {
+	.address = millrace_read_category,
+	.begin = BeginReadCategory,
+	.row = MessageRow,
+	.types = MESSAGE_TYPES,
+	.limit_argument = 2,
+	.other_argument = -1,
+};
 
 /* read_category(category, position, batch_size, correlation, consumer_group_member, consumer_group_size, types) */
 Datum
 millrace_read_category(PG_FUNCTION_ARGS)
 {
-	ReadRequest request = {.kind = READ_CATEGORY};
-
-	CheckNotNull(PG_ARGISNULL(0), "category");
-	request.name = PG_GETARG_TEXT_PP(0); /* '' is the category of -x */
-	request.position = ArgInt64(fcinfo, 1, 1);
-	request.limit = ArgBatchSize(fcinfo, 2);
-	request.correlation = ArgTextOrNull(fcinfo, 3);
-	ArgConsumerGroup(fcinfo, 4, 5, &request);
-	ArgTypes(fcinfo, 6, &request);
-	return ReadRows(fcinfo, &request);
+	return MessageFunctionCall(&read_category, fcinfo);
 }
+
+static Store *
+BeginReadAll(FunctionCallInfo fcinfo, ReadRequest *request)
+{
+	request->kind = READ_ALL;
+	request->position = ArgInt64(fcinfo, 0, 1);
+	request->limit = ArgBatchSize(fcinfo, 1);
+	ArgTypes(fcinfo, 2, request);
+	return StoreOpen(selected_namespace, STORE_READ);
+}
+
+static const MessageFunction read_all = {
+	.address = millrace_read_all,
+	.begin = BeginReadAll,
+	.row = MessageRow,
+	.types = MESSAGE_TYPES,
+	.limit_argument = 1,
+	.other_argument = -1,
+};
 
 /* read_all(position, batch_size, types) */
 Datum
 millrace_read_all(PG_FUNCTION_ARGS)
 {
-	ReadRequest request = {.kind = READ_ALL};
+	return MessageFunctionCall(&read_all, fcinfo);
+}
 
-	request.position = ArgInt64(fcinfo, 0, 1);
-	request.limit = ArgBatchSize(fcinfo, 1);
-	ArgTypes(fcinfo, 2, &request);
-	return ReadRows(fcinfo, &request);
+const MessageFunction *const read_functions[] = {&read_stream, &read_category, &read_all, NULL};
+
+static bool
+PutMessage(void *arg, const Message *message)
+{
+	Datum values[MESSAGE_COLUMNS];
+	bool isnull[MESSAGE_COLUMNS];
+
+	MessageRow(message, values, isnull);
+	ResultSetPut(arg, values, isnull);
+	return true;
 }
 
 /* last_message(stream, type) -> no row or one */

@@ -13,6 +13,35 @@
 #define DEFAULT_BATCH_SIZE 1000
 #define DEFAULT_MAX_ROWS 100
 
+/* The columns of a message's row, in all of our row types for messages. */
+#define MESSAGE_COLUMNS 8
+
+/*
+ * A function whose rows are messages in the order in which they are read.  Called as a function, it fills a tuplestore;
+ * in FROM it runs as a plan node that fetches them one by one (scan.c).
+ */
+typedef struct MessageFunction
+{
+	PGFunction address;
+	/*
+	 * Checks the arguments, describes the read and opens the table.  The request points into the arguments and into the
+	 * current memory context.
+	 */
+	Store *(*begin)(FunctionCallInfo fcinfo, ReadRequest *request);
+	/* Makes a row; what it points to is the message's or in the current memory context. */
+	void (*row)(const Message *message, Datum *values, bool *isnull);
+	Oid types[MESSAGE_COLUMNS]; /* of the row's columns */
+	bool fresh_snapshot;		/* reads with a snapshot of its own, of now, as a volatile function does */
+	int limit_argument;
+	int other_argument; /* the node does without this one, so it must be NULL; -1: none */
+} MessageFunction;
+
+/* api_read.c */
+extern const MessageFunction *const read_functions[];
+
+extern Snapshot MessageFunctionSnapshot(const MessageFunction *function);
+extern Datum MessageFunctionCall(const MessageFunction *function, FunctionCallInfo fcinfo);
+
 extern int64 ArgBatchSize(FunctionCallInfo fcinfo, int arg);
 extern int64 ArgMaxRows(FunctionCallInfo fcinfo, int arg);
 extern text *ArgPrefix(FunctionCallInfo fcinfo, int arg);

@@ -9,6 +9,7 @@
 #include "access/genam.h"
 #include "access/toast_internals.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
 #include "common/md5.h"
 #include "utils/acl.h"
 
@@ -56,11 +57,23 @@
 #define CompatMd5(bytes, len, digest, reason) (*(reason) = NULL, pg_md5_binary(bytes, len, digest))
 #endif
 
+/* 15: a custom scan says that it can project; before, each had to. */
+#if PG_VERSION_NUM < 150000
+#define CUSTOMPATH_SUPPORT_PROJECTION 0
+#endif
+
 /* 16: the per-object aclcheck functions became object_aclcheck(). */
 #if PG_VERSION_NUM >= 160000
 #define CompatSchemaAclCheck(schema, role, mode) object_aclcheck(NamespaceRelationId, schema, role, mode)
 #else
 #define CompatSchemaAclCheck(schema, role, mode) pg_namespace_aclcheck(schema, role, mode)
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#define CompatFunctionAclCheck(function, role, mode)                                                         \
+	object_aclcheck(ProcedureRelationId, function, role, mode)
+#else
+#define CompatFunctionAclCheck(function, role, mode) pg_proc_aclcheck(function, role, mode)
 #endif
 
 /* 16: the macros for values of varying length are in a header of their own, which no other brings along. */
@@ -80,6 +93,24 @@
 #define CompatLogMessage(prefix, bytes, len) LogLogicalMessage(prefix, bytes, len, true, false)
 #else
 #define CompatLogMessage(prefix, bytes, len) LogLogicalMessage(prefix, bytes, len, true)
+#endif
+
+/* 18: the parts of EXPLAIN that print have a header of their own. */
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#else
+#include "commands/explain.h"
+#endif
+
+/* 18: ExecutorRun() is no longer told that it runs once. */
+#if PG_VERSION_NUM >= 180000
+#define CompatExecutorRunParameters QueryDesc *queryDesc, ScanDirection direction, uint64 count
+#define CompatExecutorRunArguments queryDesc, direction, count
+#else
+#define CompatExecutorRunParameters                                                                          \
+	QueryDesc *queryDesc, ScanDirection direction, uint64 count, bool execute_once
+#define CompatExecutorRunArguments queryDesc, direction, count, execute_once
 #endif
 
 /* 18: index_beginscan() takes a place for instrumentation. */

@@ -25,6 +25,7 @@
 #include "utils/uuid.h"
 
 #include "api.h"
+#include "api_read.h"
 #include "append.h"
 #include "errors.h"
 #include "jsonout.h"
@@ -281,14 +282,13 @@ JsonbText(Jsonb *value)
 	return TextEnd(&out);
 }
 
-/* Sink: puts the message as a row of the type message_store.message, which is text but for positions and time. */
-static bool
-PutMessage(void *arg, const Message *message)
+/* Makes a row of the type message_store.message, which is text but for positions and time. */
+static void
+MessageRow(const Message *message, Datum *values, bool *isnull)
 {
-	Datum values[8];
-	bool isnull[8] = {false};
 	char id[UUID_TEXT_LEN];
 
+	memset(isnull, false, MESSAGE_COLUMNS * sizeof(bool));
 	UuidToText(message->id, id);
 	values[0] = PointerGetDatum(cstring_to_text_with_len(id, sizeof(id)));
 	values[1] = PointerGetDatum(message->stream_text);
@@ -300,6 +300,16 @@ PutMessage(void *arg, const Message *message)
 	values[7] = TimestampGetDatum(message->time);
 	isnull[5] = message->data == NULL;
 	isnull[6] = message->metadata == NULL;
+}
+
+/* Sink: puts the row. */
+static bool
+PutMessage(void *arg, const Message *message)
+{
+	Datum values[MESSAGE_COLUMNS];
+	bool isnull[MESSAGE_COLUMNS];
+
+	MessageRow(message, values, isnull);
 	ResultSetPut(arg, values, isnull);
 	return true;
 }
@@ -344,25 +354,34 @@ CheckLimit(int64 limit)
 				(errcode(ERRCODE_INVALID_ROW_COUNT_IN_LIMIT_CLAUSE), errmsg("LIMIT must not be negative")));
 }
 
-/* Runs a read, with a condition through SQL, and returns its rows. */
+/* Runs a read with a condition, which goes through SQL, and returns its rows. */
 static void
-RunRead(FunctionCallInfo fcinfo, ReadRequest *request, char *command)
+RunCondition(FunctionCallInfo fcinfo, ReadRequest *request, const char *command)
 {
 	ResultSet *set = ResultSetBegin(fcinfo);
 	Store *store = OpenOwnTable(fcinfo, STORE_READ);
 
 	PushFreshSnapshot();
-	if (command)
-		MessageDbReadBySql(store, request, command, set);
-	else
-	{
-		CheckLimit(request->limit);
-		if (request->name)
-			(void)ReadMessages(store, request, PutMessage, set);
-	}
+	MessageDbReadBySql(store, request, command, set);
 	PopActiveSnapshot();
 	StoreClose(store);
 }
+
+/* Opens the table for a read that goes straight to the index. */
+static Store *
+BeginDirectRead(FunctionCallInfo fcinfo, const ReadRequest *request)
+{
+	Store *store = OpenOwnTable(fcinfo, STORE_READ);
+
+	CheckLimit(request->limit);
+	return store;
+}
+
+/* The row type message_store.message. */
+#define MESSAGE_TYPES                                                                                        \
+	{                                                                                                        \
+		VARCHAROID, VARCHAROID, VARCHAROID, INT8OID, INT8OID, VARCHAROID, VARCHAROID, TIMESTAMPOID           \
+	}
 
 static void
 StreamNotices(FunctionCallInfo fcinfo, ReadRequest *request, const char *command)
@@ -378,24 +397,53 @@ StreamNotices(FunctionCallInfo fcinfo, ReadRequest *request, const char *command
 		MessageDbNotice("Generated Command", command);
 }
 
+/* Checks the arguments and describes the read; returns the command to run instead when there is a condition. */
+static char *
+DescribeStreamRead(FunctionCallInfo fcinfo, ReadRequest *request)
+{
+	char *command = NULL;
+
+	request->kind = READ_STREAM;
+	request->global_position = PG_INT64_MIN;
+	if (PG_ARGISNULL(0) || !HasDash(PG_GETARG_TEXT_PP(0)))
+		RaiseException(
+			psprintf("Must be a stream name: %s", PG_ARGISNULL(0) ? "<NULL>" : ArgText(fcinfo, 0)));
+	request->name = PG_GETARG_TEXT_PP(0);
+	request->position = ArgInt64(fcinfo, 1, 0);
+	request->limit = ArgLimit(fcinfo, 2);
+	CheckConditionActivated(!PG_ARGISNULL(3));
+	if (!PG_ARGISNULL(3))
+		command = MessageDbCommand(OwnSchema(fcinfo), request, ArgText(fcinfo, 3));
+	StreamNotices(fcinfo, request, command);
+	return command;
+}
+
+static Store *
+BeginStreamRead(FunctionCallInfo fcinfo, ReadRequest *request)
+{
+	(void)DescribeStreamRead(fcinfo, request);
+	return BeginDirectRead(fcinfo, request);
+}
+
+static const MessageFunction get_stream_messages = {
+	.address = millrace_mdb_get_stream_messages,
+	.begin = BeginStreamRead,
+	.row = MessageRow,
+	.types = MESSAGE_TYPES,
+	.fresh_snapshot = true,
+	.limit_argument = 2,
+	.other_argument = 3,
+};
+
 /* get_stream_messages(stream_name, position, batch_size, condition) -> messages */
 Datum
 millrace_mdb_get_stream_messages(PG_FUNCTION_ARGS)
 {
-	ReadRequest request = {.kind = READ_STREAM, .global_position = PG_INT64_MIN};
-	char *command = NULL;
+	ReadRequest request = {0};
 
-	if (PG_ARGISNULL(0) || !HasDash(PG_GETARG_TEXT_PP(0)))
-		RaiseException(
-			psprintf("Must be a stream name: %s", PG_ARGISNULL(0) ? "<NULL>" : ArgText(fcinfo, 0)));
-	request.name = PG_GETARG_TEXT_PP(0);
-	request.position = ArgInt64(fcinfo, 1, 0);
-	request.limit = ArgLimit(fcinfo, 2);
-	CheckConditionActivated(!PG_ARGISNULL(3));
-	if (!PG_ARGISNULL(3))
-		command = MessageDbCommand(OwnSchema(fcinfo), &request, ArgText(fcinfo, 3));
-	StreamNotices(fcinfo, &request, command);
-	RunRead(fcinfo, &request, command);
+	if (PG_ARGISNULL(3))
+		return MessageFunctionCall(&get_stream_messages, fcinfo);
+	RunCondition(fcinfo, &request, DescribeStreamRead(fcinfo, &request));
 	return (Datum)0;
 }
 
@@ -443,29 +491,60 @@ CategoryNotices(FunctionCallInfo fcinfo, ReadRequest *request, const char *comma
 		MessageDbNotice("Generated Command", command);
 }
 
+/* Checks the arguments and describes the read; returns the command to run instead when there is a condition. */
+static char *
+DescribeCategoryRead(FunctionCallInfo fcinfo, ReadRequest *request)
+{
+	char *command = NULL;
+
+	request->kind = READ_CATEGORY;
+	request->global_position = PG_INT64_MIN;
+	request->name = ArgTextOrNull(fcinfo, 0);
+	if (request->name && HasDash(request->name))
+		RaiseException(psprintf("Must be a category: %s", ArgText(fcinfo, 0)));
+	request->position = ArgInt64(fcinfo, 1, 1);
+	request->limit = ArgLimit(fcinfo, 2);
+	request->correlation = ArgTextOrNull(fcinfo, 3);
+	if (request->correlation && HasDash(request->correlation))
+		RaiseException(psprintf("Correlation must be a category (Correlation: %s)", ArgText(fcinfo, 3)));
+	SetGroup(fcinfo, request);
+	CheckConditionActivated(!PG_ARGISNULL(6));
+	if (!PG_ARGISNULL(6))
+		command = MessageDbCommand(OwnSchema(fcinfo), request, ArgText(fcinfo, 6));
+	CategoryNotices(fcinfo, request, command);
+	return command;
+}
+
+static Store *
+BeginCategoryRead(FunctionCallInfo fcinfo, ReadRequest *request)
+{
+	(void)DescribeCategoryRead(fcinfo, request);
+	return BeginDirectRead(fcinfo, request);
+}
+
+static const MessageFunction get_category_messages = {
+	.address = millrace_mdb_get_category_messages,
+	.begin = BeginCategoryRead,
+	.row = MessageRow,
+	.types = MESSAGE_TYPES,
+	.fresh_snapshot = true,
+	.limit_argument = 2,
+	.other_argument = 6,
+};
+
 /* get_category_messages(category, position, batch_size, correlation, member, size, condition) -> messages */
 Datum
 millrace_mdb_get_category_messages(PG_FUNCTION_ARGS)
 {
-	ReadRequest request = {.kind = READ_CATEGORY, .global_position = PG_INT64_MIN};
-	char *command = NULL;
+	ReadRequest request = {0};
 
-	request.name = ArgTextOrNull(fcinfo, 0);
-	if (request.name && HasDash(request.name))
-		RaiseException(psprintf("Must be a category: %s", ArgText(fcinfo, 0)));
-	request.position = ArgInt64(fcinfo, 1, 1);
-	request.limit = ArgLimit(fcinfo, 2);
-	request.correlation = ArgTextOrNull(fcinfo, 3);
-	if (request.correlation && HasDash(request.correlation))
-		RaiseException(psprintf("Correlation must be a category (Correlation: %s)", ArgText(fcinfo, 3)));
-	SetGroup(fcinfo, &request);
-	CheckConditionActivated(!PG_ARGISNULL(6));
-	if (!PG_ARGISNULL(6))
-		command = MessageDbCommand(OwnSchema(fcinfo), &request, ArgText(fcinfo, 6));
-	CategoryNotices(fcinfo, &request, command);
-	RunRead(fcinfo, &request, command);
+	if (PG_ARGISNULL(6))
+		return MessageFunctionCall(&get_category_messages, fcinfo);
+	RunCondition(fcinfo, &request, DescribeCategoryRead(fcinfo, &request));
 	return (Datum)0;
 }
+
+const MessageFunction *const message_db_functions[] = {&get_stream_messages, &get_category_messages, NULL};
 
 /* get_last_stream_message(stream_name, type) -> no message or one */
 Datum

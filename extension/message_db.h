@@ -7,9 +7,11 @@
 #include "postgres.h"
 
 #include "api.h"
+#include "api_read.h"
 #include "read.h"
 
 /* message_db.c */
+extern const MessageFunction *const message_db_functions[];
 extern bool MessageDbDebug(const char *setting);
 extern void MessageDbNotice(const char *label, const char *value);
 

@@ -269,9 +269,13 @@ CREATE TYPE millrace.message AS (
     data jsonb, metadata jsonb, "time" timestamptz
 );
 
+CREATE FUNCTION millrace.read_support(internal) RETURNS internal
+    LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_read_support';
+COMMENT ON FUNCTION millrace.read_support(internal) IS 'internal: what the planner asks about functions that return messages';
+
 CREATE FUNCTION millrace.read_stream(stream text, "position" bigint DEFAULT 0, batch_size bigint DEFAULT 1000,
                                      types text[] DEFAULT NULL) RETURNS SETOF millrace.message
-    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'millrace_read_stream';
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_stream';
 COMMENT ON FUNCTION millrace.read_stream(text, bigint, bigint, text[]) IS
     'the messages of a stream from a position on, in order';
 
@@ -279,13 +283,13 @@ CREATE FUNCTION millrace.read_category(category text, "position" bigint DEFAULT 
                                        correlation text DEFAULT NULL, consumer_group_member bigint DEFAULT NULL,
                                        consumer_group_size bigint DEFAULT NULL, types text[] DEFAULT NULL)
     RETURNS SETOF millrace.message
-    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'millrace_read_category';
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_category';
 COMMENT ON FUNCTION millrace.read_category(text, bigint, bigint, text, bigint, bigint, text[]) IS
     'the messages of a category from a global position on, in order; never skips one that commits later';
 
 CREATE FUNCTION millrace.read_all("position" bigint DEFAULT 1, batch_size bigint DEFAULT 1000,
                                   types text[] DEFAULT NULL) RETURNS SETOF millrace.message
-    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'millrace_read_all';
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_all';
 COMMENT ON FUNCTION millrace.read_all(bigint, bigint, text[]) IS
     'all messages of the namespace from a global position on, in order; never skips one that commits later';
 
@@ -551,16 +555,19 @@ BEGIN
             id varchar, stream_name varchar, "type" varchar, data jsonb, metadata jsonb DEFAULT NULL,
             expected_version bigint DEFAULT NULL) RETURNS bigint
         LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'millrace_mdb_write_message';
+    -- In this schema, so that DROP EXTENSION leaves the functions that need it.
+    CREATE OR REPLACE FUNCTION message_store.millrace_read_support(internal) RETURNS internal
+        LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_read_support';
     CREATE OR REPLACE FUNCTION message_store.get_stream_messages(
             stream_name varchar, "position" bigint DEFAULT 0, batch_size bigint DEFAULT 1000,
             condition varchar DEFAULT NULL) RETURNS SETOF message_store.message
-        LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'millrace_mdb_get_stream_messages';
+        LANGUAGE c VOLATILE SUPPORT message_store.millrace_read_support AS 'MODULE_PATHNAME', 'millrace_mdb_get_stream_messages';
     CREATE OR REPLACE FUNCTION message_store.get_category_messages(
             category varchar, "position" bigint DEFAULT 1, batch_size bigint DEFAULT 1000,
             correlation varchar DEFAULT NULL, consumer_group_member bigint DEFAULT NULL,
             consumer_group_size bigint DEFAULT NULL, condition varchar DEFAULT NULL)
         RETURNS SETOF message_store.message
-        LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'millrace_mdb_get_category_messages';
+        LANGUAGE c VOLATILE SUPPORT message_store.millrace_read_support AS 'MODULE_PATHNAME', 'millrace_mdb_get_category_messages';
     CREATE OR REPLACE FUNCTION message_store.get_last_stream_message(
             stream_name varchar, type varchar DEFAULT NULL) RETURNS SETOF message_store.message
         LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'millrace_mdb_get_last_stream_message';

@@ -11,6 +11,7 @@
 
 #include "api.h"
 #include "errors.h"
+#include "scan.h"
 #include "store.h"
 
 PG_MODULE_MAGIC;
@@ -25,6 +26,8 @@ _PG_init(void)
 	DefineCustomStringVariable("millrace.namespace",
 							   "Selects the namespace that the millrace functions work on.", NULL,
 							   &selected_namespace, "default", PGC_USERSET, 0, NULL, NULL, NULL);
+	ScanInit();
+	WireInit();
 }
 
 /* Begins the result of a set-returning function: a tuplestore, which spills to disk beyond work_mem. */

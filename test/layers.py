@@ -32,6 +32,7 @@ LAYERS = {
     ],
     "extension": [
         ["millrace"],
+        ["scan"],
         ["message_db"],
         ["api frame"],
         ["jsonout"],

@@ -7,7 +7,7 @@ import pytest
 
 import peer
 from peer import as_client
-from store import Server, new_id, sql, token_for
+from store import Server, new_id, sql, token_for, wait_until
 
 MESSAGES = 1_000_000
 SUM = ("SELECT count(*), sum(global_position), sum(hashtextextended(concat_ws('|', global_position, position, time, stream_name, type, data, metadata, id), 0)) "
@@ -103,10 +103,32 @@ def test_leaving_keeps_the_table_whole(adopted, package):
     sql(connection, "DROP EXTENSION millrace CASCADE")
     assert sql(connection, SUM) == before
     peer.run_script(package, adopted, "full", "install-functions.sh")
+    sql(connection, "DROP FUNCTION message_store.millrace_read_support")
     client = as_client(adopted, "full")
     assert sql(client, "SELECT stream_version('c8-8')") == [(999,)]
     assert sql(client, "SELECT write_message(%s::varchar, 'c8-8'::varchar, 'T'::varchar, '{}'::jsonb)", new_id()) == [(1000,)]
     assert len(sql(client, "SELECT * FROM get_category_messages('c7', batch_size => 5)")) == 5
+
+
+def test_a_write_that_has_begun_before_finishes_after(message_db, package):
+    database = "overtaken"
+    peer.install(package, message_db, database)
+    sql(message_db.connect(database), "CREATE EXTENSION millrace")
+    writer, holder = as_client(message_db, database), as_client(message_db, database)
+    holder.autocommit = False
+    sql(holder, "SELECT acquire_lock('c-1')")
+    written = []
+    thread = threading.Thread(target=lambda: written.append(
+        sql(writer, "SELECT write_message(%s::varchar, 'c-1'::varchar, 'T'::varchar, '{}'::jsonb)", new_id())[0][0]))
+    thread.start()
+    observer = message_db.connect(database)
+    wait_until(lambda: sql(observer, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"), "the writer is in Message DB's function")
+    assert sql(observer, "SELECT millrace.install_message_db()") == [("adopted",)]
+    assert sql(observer, "SELECT message_store.write_message(%s, 'c-1', 'T', '{}')", new_id()) == [(0,)]
+    holder.rollback()
+    thread.join()
+    assert written == [1]
+    assert sql(observer, "SELECT position FROM message_store.get_category_messages('c')") == [(0,), (1,)]
 
 
 @pytest.mark.parametrize("change, reason", [

@@ -1,0 +1,145 @@
+"""Rows of Message DB's reads reach the client as the very bytes that Postgres itself would send, whatever the client asks for."""
+import shutil
+import socket
+import struct
+
+import pytest
+
+from store import Cluster, sql, temporary_folder
+
+READ = "SELECT * FROM message_store.get_category_messages('w', 1, -1)"
+LIMITED = READ + " LIMIT 1000000"  # the plan is more than the node, so Postgres sends the rows
+COLUMNS = 8
+
+
+class Connection:
+    """The wire protocol, as far as it takes to see the bytes of rows."""
+
+    def __init__(self, cluster, database):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(f"{cluster.folder}/.s.PGSQL.5432")
+        self.stream = self.socket.makefile("rb")
+        parameters = f"user\0tester\0database\0{database}\0\0".encode()
+        self.socket.sendall(struct.pack("!iI", len(parameters) + 8, 196608) + parameters)
+        self.answers()
+
+    def close(self):
+        self.socket.close()
+
+    def answers(self):
+        """All messages until the server is ready again."""
+        found = []
+        while not found or found[-1][0] != b"Z":
+            kind, length = struct.unpack("!cI", self.stream.read(5))
+            found.append((kind, self.stream.read(length - 4)))
+            assert kind != b"E", found[-1]
+        return found
+
+    @staticmethod
+    def message(kind, body):
+        return kind + struct.pack("!I", len(body) + 4) + body
+
+    def simple(self, command):
+        self.socket.sendall(self.message(b"Q", command.encode() + b"\0"))
+        return self.answers()
+
+    def extended(self, command, formats=(), page=0):
+        """Executes the statement in pages of so many rows."""
+        bind = b"\0\0" + struct.pack("!HHH", 0, 0, len(formats)) + b"".join(struct.pack("!H", code) for code in formats)
+        execute = self.message(b"E", b"\0" + struct.pack("!I", page))
+        self.socket.sendall(self.message(b"P", b"\0" + command.encode() + b"\0\0\0") + self.message(b"B", bind) +
+                            self.message(b"D", b"P\0") + execute * (1 if page == 0 else 20) + self.message(b"S", b""))
+        return self.answers()
+
+
+def rows(answers):
+    return [body for kind, body in answers if kind == b"D"]
+
+
+@pytest.fixture(scope="module")
+def server():
+    folder = temporary_folder()
+    server = Cluster(folder + "/pg").create().start()
+    fill(server.connect())
+    yield server
+    server.stop("immediate")
+    shutil.rmtree(folder)
+
+
+def fill(connection):
+    sql(connection, "CREATE EXTENSION millrace")
+    sql(connection, "SELECT millrace.install_message_db()")
+    for number, (time, data, metadata) in enumerate([
+            ("2026-11-24 06:00:00", '{"a": 1}', None), ("2026-11-24 06:00:00.1", "null", '"scalar"'), ("2026-11-24 23:59:59.999999", "[]", "{}"),
+            ("2026-11-25 00:00:00.000001", '{"é\\n\\"": [1.50, true, null, {"b": {}}, "\\u0001\\\\"]}', "[1, [2, []]]"),
+            ("1999-12-31 23:59:59.123450", None, "12345678901234567890.1e5"), ("0001-01-01 00:00:00", "false", None), ("0001-12-31 12:00:00 BC", "{}", None),
+            ("9999-12-31 23:59:59.5", "{}", None), ("10000-01-01 00:00:00", "{}", None), ("294276-12-31 23:59:59.999999", "{}", None),
+            ("infinity", "{}", None), ("-infinity", "{}", None)]):
+        sql(connection, "INSERT INTO message_store.messages (stream_name, position, time, type, data, metadata) VALUES (%s, %s, %s, %s, %s, %s)",
+            "w-" + "é" * (number % 3), number, time, "T" * number, data, metadata)
+    sql(connection, "INSERT INTO message_store.messages (stream_name, position, type, data, metadata) SELECT 'w', 9223372036854775807 - n, repeat('type', 3000), "
+        "jsonb_build_object('long', repeat('a\"b', 100000 * n), 'incompressible', (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 1000) i)), "
+        "jsonb_build_object('x', n) FROM generate_series(0, 2) n")
+
+
+@pytest.fixture
+def connection(server):
+    connection = Connection(server, "postgres")
+    yield connection
+    connection.close()
+
+
+def check_same(connection, **options):
+    ours, postgres = (connection.extended(command, **options) for command in (READ, LIMITED))
+    assert len(rows(ours)) == 15 and ours == postgres
+
+
+def test_text_rows_are_the_same(connection):
+    check_same(connection)
+    assert connection.simple(READ) == connection.simple(LIMITED)
+
+
+@pytest.mark.parametrize("formats", [[1], [0], [1] + [0] * 7, [0] * 7 + [1]], ids=str)
+def test_columns_in_binary_are_the_same(connection, formats):
+    check_same(connection, formats=formats)
+
+
+@pytest.mark.parametrize("setting", ["DateStyle = 'German'", "DateStyle = 'SQL, DMY'", "TimeZone = 'Asia/Tokyo'", "client_encoding = 'LATIN1'",
+                                     "client_encoding = 'SQL_ASCII'", "extra_float_digits = 0"])
+def test_settings_of_the_client_are_kept_to(connection, setting):
+    connection.simple("SET " + setting)
+    check_same(connection)
+
+
+def test_rows_fetched_in_pages_are_the_same(connection):
+    for page in (1, 4, 15, 16):
+        connection.simple("BEGIN")
+        check_same(connection, page=page)
+        connection.simple("COMMIT")
+
+
+def test_settings_changed_between_two_pages_take_effect_in_the_second(connection):
+    answers = {}
+    for command in (READ, LIMITED):
+        connection.simple("BEGIN")
+        connection.simple("SET LOCAL DateStyle = 'ISO'")
+        connection.socket.sendall(connection.message(b"P", b"\0" + command.encode() + b"\0\0\0") + connection.message(b"B", b"p\0\0" + b"\0" * 6) +
+                                  connection.message(b"E", b"p\0" + struct.pack("!I", 3)) + connection.message(b"S", b""))
+        first = connection.answers()
+        connection.simple("SET LOCAL DateStyle = 'German'")
+        connection.socket.sendall(connection.message(b"E", b"p\0" + struct.pack("!I", 0)) + connection.message(b"S", b""))
+        answers[command] = first, connection.answers()
+        connection.simple("COMMIT")
+    assert answers[READ] == answers[LIMITED] and len(rows(answers[READ][1])) == 12
+
+
+@pytest.mark.parametrize("clause", ["WHERE type <> 'TT'", "WHERE metadata IS NULL", "ORDER BY global_position DESC", "OFFSET 3", "FETCH FIRST 2 ROWS ONLY"])
+def test_only_whole_reads_go_the_short_way(connection, clause):
+    assert connection.extended(f"{READ} {clause}") == connection.extended(f"SELECT * FROM ({LIMITED}) AS m {clause}")
+
+
+def test_a_read_inside_a_function_sends_nothing_to_the_client(connection):
+    connection.simple("CREATE FUNCTION pg_temp.numbered() RETURNS bigint LANGUAGE plpgsql AS $$ DECLARE n bigint := 0; r record; BEGIN "
+                      f"FOR r IN {READ} LOOP n := n + length(r.type); END LOOP; RETURN n; END $$")
+    command = "SELECT pg_temp.numbered() FROM message_store.get_category_messages('w', 1, 2)"
+    assert rows(connection.simple(command)) == [struct.pack("!HI", 1, 5) + b"36066"] * 2
