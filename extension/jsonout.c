@@ -279,7 +279,7 @@ PutHex(char *place, const unsigned char *bytes)
 void
 UuidToText(const pg_uuid_t *id, char *text_form)
 {
-	char hex[2 * UUID_LEN];
+	char hex[2 * UUID_LEN] = {0}; /* for cppcheck, which does not see PutHex() fill it */
 
 	for (int i = 0; i < UUID_LEN; i += 4)
 		PutHex(hex + 2 * i, id->data + i);
