@@ -203,7 +203,8 @@ def pytest(counts, temp, title, arguments, as_root=False):
     report = folder / "report.xml"
     give_away(folder)
     options = {} if as_root else unprivileged()
-    output, code = run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", f"--junitxml={report}",
+    # Signals that nohup or a shell's & made us ignore would be ignored by the programs that are tested.
+    output, code = run(["env", "--default-signal", sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", f"--junitxml={report}",
                         "-o", "addopts=", "--rootdir", folder, "-m", "root" if as_root else "not root", *arguments, folder],
                        cwd=folder, env={**clean_environment(temp), "MILLRACE": str(folder / "millrace")}, **options)
     if code not in (0, 1, 5) or not report.exists():  # 5: nothing was selected
