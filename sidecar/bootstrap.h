@@ -15,7 +15,7 @@ struct config;
 struct bootstrap
 {
 	char server_version[32];	   /* "15.20" */
-	char token[TOKEN_MAX_LEN + 1]; /* a token that was generated now and is known nowhere else; else empty */
+	char token[TOKEN_MAX_LEN + 1]; /* a token that was generated now; else empty */
 };
 
 /*

@@ -97,6 +97,8 @@ static const struct setting serve_settings[] = {
 
 	{"token", "Access", TEXT(token, NULL), .value = "TOKEN",
 	 .help = "set the token of namespace default; better as MILLRACE_TOKEN, which other users can't see"},
+	{"new-token-file", "Access", TEXT(new_token_file, NULL), .value = "FILE",
+	 .help = "where the first start writes the token that it makes, instead of printing it"},
 
 	{"log-level", "Logging", TEXT(log_level, "info"), .words = "|debug|info|warning|error|", .value = "LEVEL",
 	 .help = "least severity that is logged: debug, info, warning, error"},

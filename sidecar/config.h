@@ -31,6 +31,7 @@ struct config
 	const char *data_dir;  /* of the embedded Postgres; default ./millrace-data */
 	const char *pg_bindir; /* where initdb and postgres are; default from pg_config at build time */
 	const char *token;	   /* serve: sets the token of namespace default; export, import: the namespace's */
+	const char *new_token_file; /* NULL: a new token is printed */
 	bool test_mode;
 	int64_t workers;		 /* 0 = one per core, at most 4 */
 	const char *log_level;	 /* debug, info, warning, error */

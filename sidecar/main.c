@@ -23,6 +23,7 @@
 #include "feed.h"
 #include "listener.h"
 #include "log.h"
+#include "notify.h"
 #include "service.h"
 #include "version.h"
 #include "worker.h"
@@ -43,6 +44,7 @@ struct server
 	struct event *stop_event;
 	struct embedded *embedded; /* NULL with --database */
 	const char *conninfo;
+	struct notify notify;
 	struct bootstrap bootstrap;
 	struct admin *admin;
 	struct shared shared;
@@ -204,18 +206,22 @@ static void wait_until_ready(struct server *server)
 static void announce(const struct server *server)
 {
 	const struct bootstrap *bootstrap = &server->bootstrap;
+	const char *file = server->config.new_token_file;
+	bool created = bootstrap->token[0] != '\0';
 	bool secured = !server->config.test_mode;
 
 	printf("millrace: listening on %s (%u worker%s, PostgreSQL %s)\n", server->url, server->nworkers,
 		   server->nworkers == 1 ? "" : "s", bootstrap->server_version);
-	if (bootstrap->token[0] != '\0')
+	if (created && file != NULL)
+		printf("Namespace default was created. Its token, which opens everything, is in %s\n", file);
+	else if (created)
 		printf("\nNamespace default was created. Its token, which opens everything and is shown only this "
 			   "once:\n\n"
 			   "    %s\n",
 			   bootstrap->token);
 	else if (secured && server->config.token == NULL)
 		printf("Namespace default exists with its token; to set a new one: millrace serve --token TOKEN\n");
-	if (bootstrap->token[0] != '\0' || !secured)
+	if ((created && file == NULL) || !secured)
 		printf("\nTry it:\n\n"
 			   "    curl -s http://localhost:%d/rpc%s%s%s -d "
 			   "'[\"stream.write\",\"greetings-1\",{\"type\":\"Hello\",\"data\":{\"text\":\"world\"}}]'\n\n",
@@ -268,7 +274,10 @@ static void stop(struct server *server)
 static int serve(struct server *server)
 {
 	struct buf error = {0};
-	bool started = start(server, &error);
+	bool started;
+
+	notify_open(&server->notify);
+	started = start(server, &error);
 
 	if (started)
 	{
@@ -276,6 +285,7 @@ static int serve(struct server *server)
 		if (!stopping())
 		{
 			announce(server);
+			notify_send(&server->notify, "READY=1");
 			event_base_dispatch(server->base);
 		}
 		log_info("stopping");
@@ -284,6 +294,7 @@ static int serve(struct server *server)
 		log_info("%.*s", (int)error.len, error.data ? error.data : "");
 	else
 		log_error("%.*s", (int)error.len, error.data ? error.data : "");
+	notify_send(&server->notify, "STOPPING=1");
 	stop(server);
 	buf_free(&error);
 	return started || stopping() ? 0 : 1;

@@ -17,7 +17,7 @@ LAYERS = {
     "sidecar": [
         ["main"],
         ["admin"],
-        ["bootstrap", "cli", "embedded", "worker"],
+        ["bootstrap", "cli", "embedded", "notify", "worker"],
         ["service"],
         ["import", "export", "subscribe"],
         ["http"],
