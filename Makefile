@@ -6,6 +6,7 @@
 PG_CONFIG ?= pg_config
 PYTHON ?= /usr/bin/python3
 DURATION ?= 30
+RELEASE ?= trixie
 ARGS ?=
 export PG_CONFIG SAN
 
@@ -45,6 +46,9 @@ test: ## every test, the last line counts them: make test [SAN=1]
 	@$(MAKE) --no-print-directory deps
 	@test/deps.sh --fuzzing || echo "Going on without the fuzzers."
 	@test/deps.sh --browser || echo "Going on without a browser."
+	@$(MAKE) --no-print-directory test-installed
+
+test-installed: # the same, and what needs more than `make deps` is skipped
 	@$(MAKE) --no-print-directory install
 	@$(MAKE) --no-print-directory -C bench
 	@$(if $(SAN),$(MAKE) --no-print-directory -C sidecar SAN=1)
@@ -58,6 +62,12 @@ test-crash: ## kills at random moments under load, and what got lost: make test-
 test-overload: ## far too many requests and clients: make test-overload [ARGS='--times 20 --clients 5000']
 	@$(MAKE) --no-print-directory ready
 	@$(PYTHON) test/overload.py $(ARGS)
+
+test-postgres: ## the tests on another Debian and its Postgres, as root: make test-postgres RELEASE=trixie [ARGS='-k test_read']
+	@test/postgres.sh $(RELEASE)
+
+test-upgrade: ## a data directory from PostgreSQL 15 to 17, as root
+	@test/upgrade.sh
 
 fuzz: ## a long run of the fuzzers: make fuzz [RUNS=1000000], for each of them
 	@test/deps.sh --fuzzing

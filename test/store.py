@@ -238,7 +238,8 @@ class Cluster:
         done = subprocess.run([f"{PG_BIN}/{program}", *map(str, arguments)], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE if program != "pg_ctl" else subprocess.DEVNULL,
                               stderr=subprocess.STDOUT, text=True)
-        assert not check or done.returncode == 0, f"{program}: {done.stdout}"
+        log = self.folder / "log"
+        assert not check or done.returncode == 0, f"{program}: {done.stdout or log.exists() and log.read_text()[-3000:]}"
 
     def conninfo(self, database="postgres"):
         return f"host={self.folder} user=tester dbname={database}"
