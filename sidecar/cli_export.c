@@ -4,6 +4,7 @@
  * With --gzip the server compresses; what comes is written as it is, and inflated on the side to count the
  * messages and to see that it is whole.
  */
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #define ZLIB_CONST
@@ -117,7 +118,7 @@ static bool ask(struct download *download, const struct config *config)
 	add_parameter(&target, "since", config->since);
 	add_parameter(&target, "until", config->until);
 	buf_add(&target, "", 1);
-	asked = !target.failed && cli_http_connect(&download->http, config->url) &&
+	asked = !target.failed && cli_http_connect(&download->http, config->url, config->ca_file) &&
 			cli_http_request(&download->http, &(struct cli_request){
 												  .method = "GET",
 												  .target = target.data,
@@ -136,8 +137,10 @@ static bool receive(struct download *download)
 	enum cli_http_state state;
 
 	do
+	{
+		cli_http_wait(&download->http, POLLIN);
 		state = cli_http_receive(&download->http);
-	while (state == CLI_HTTP_MORE);
+	} while (state == CLI_HTTP_MORE);
 	if (state == CLI_HTTP_END && download->http.status == 200 && download->gzip == download->gzip_ended)
 	{
 		cli_progress_end(&download->progress, true);

@@ -1,12 +1,14 @@
 /*
- * cli_http.c: one HTTP/1.1 request over a plain blocking socket, and its reply (see cli_internal.h).
+ * cli_http.c: one HTTP/1.1 request, and its reply (see cli_internal.h).
  *
  * It knows what our server sends and what a proxy in front of it may make of that: a body in chunks, of a
  * length, or up to the end of the connection.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <netdb.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,18 +39,19 @@ struct address
 {
 	char host[256];
 	char port[8];
+	bool tls;
 };
 
-/* Takes http://host[:port][/base] apart. */
+/* Takes http[s]://host[:port][/base] apart. */
 static bool parse_url(struct cli_http *http, const char *url, struct address *address)
 {
-	const char *authority = url + 7;
+	const char *authority;
 	size_t len, host_len;
 	const char *colon;
 
-	if (strncasecmp(url, "https://", 8) == 0)
-		return fail(http, "https is not spoken here (%s): use http, through a tunnel if need be", url);
-	if (strncasecmp(url, "http://", 7) != 0)
+	address->tls = strncasecmp(url, "https://", 8) == 0;
+	authority = url + (address->tls ? 8 : 7);
+	if (!address->tls && strncasecmp(url, "http://", 7) != 0)
 		return fail(http, "\"%s\" is not a URL like http://localhost:8080", url);
 	len = strcspn(authority, "/?#");
 	if (authority[len] == '?' || authority[len] == '#' || memchr(authority, '@', len) != NULL ||
@@ -62,7 +65,10 @@ static bool parse_url(struct cli_http *http, const char *url, struct address *ad
 	colon = host_len <= len ? http->host + host_len : "?";
 	if ((colon[0] != ':' && colon[0] != '\0') || strlen(colon) > 6 || host_len == 0)
 		return fail(http, "\"%s\" is not a URL like http://localhost:8080", url);
-	snprintf(address->port, sizeof(address->port), "%s", colon[0] == ':' ? colon + 1 : "80");
+	snprintf(address->port, sizeof(address->port), "%s",
+			 colon[0] == ':' ? colon + 1
+			 : address->tls	 ? "443"
+							 : "80");
 	if (http->host[0] == '[')
 		snprintf(address->host, sizeof(address->host), "%.*s", (int)host_len - 2, http->host + 1);
 	else
@@ -70,17 +76,12 @@ static bool parse_url(struct cli_http *http, const char *url, struct address *ad
 	return true;
 }
 
-bool cli_http_connect(struct cli_http *http, const char *url)
+static bool open_socket(struct cli_http *http, const char *url, const struct address *address)
 {
 	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
 	struct addrinfo *found, *at;
-	struct address address;
-	int reason;
+	int reason = getaddrinfo(address->host, address->port, &hints, &found);
 
-	http->fd = -1;
-	if (!parse_url(http, url, &address))
-		return false;
-	reason = getaddrinfo(address.host, address.port, &hints, &found);
 	if (reason != 0)
 		return fail(http, "cannot find %s: %s", url, gai_strerror(reason));
 	for (at = found; at != NULL && http->fd < 0; at = at->ai_next)
@@ -96,8 +97,21 @@ bool cli_http_connect(struct cli_http *http, const char *url)
 	return http->fd >= 0 || fail(http, "cannot connect to %s: %s", url, strerror(reason));
 }
 
+bool cli_http_connect(struct cli_http *http, const char *url, const char *ca_file)
+{
+	struct address address;
+
+	http->fd = -1;
+	if (!parse_url(http, url, &address) || !open_socket(http, url, &address) ||
+		(address.tls && !cli_tls_start(http, url, address.host, ca_file)))
+		return false;
+	fcntl(http->fd, F_SETFL, O_NONBLOCK);
+	return true;
+}
+
 void cli_http_close(struct cli_http *http)
 {
+	cli_tls_end(http);
 	if (http->fd >= 0)
 		close(http->fd);
 	http->fd = -1;
@@ -120,6 +134,25 @@ void cli_http_escape(struct buf *out, const char *text)
 	}
 }
 
+ssize_t cli_http_send(struct cli_http *http, const void *bytes, size_t len)
+{
+	if (http->ssl != NULL)
+		return cli_tls_send(http, bytes, len);
+	return send(http->fd, bytes, len, MSG_NOSIGNAL);
+}
+
+static bool must_wait(void)
+{
+	return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+}
+
+void cli_http_wait(const struct cli_http *http, short events)
+{
+	struct pollfd polled = {.fd = http->fd, .events = events};
+
+	poll(&polled, 1, -1);
+}
+
 bool cli_http_request(struct cli_http *http, const struct cli_request *request)
 {
 	struct buf head = {0};
@@ -133,10 +166,12 @@ bool cli_http_request(struct cli_http *http, const struct cli_request *request)
 	buf_add_str(&head, "\r\n");
 	while (!head.failed && sent < head.len)
 	{
-		ssize_t n = send(http->fd, head.data + sent, head.len - sent, MSG_NOSIGNAL);
+		ssize_t n = cli_http_send(http, head.data + sent, head.len - sent);
 
-		if (n < 0 && errno != EINTR)
+		if (n < 0 && !must_wait())
 			break;
+		if (n < 0)
+			cli_http_wait(http, POLLOUT);
 		sent += n > 0 ? (size_t)n : 0;
 	}
 	if (head.failed || sent < head.len)
@@ -258,16 +293,25 @@ static enum cli_http_state take(struct cli_http *http, struct slice bytes)
 	return http->chunked ? take_chunks(http, bytes) : take_plain(http, bytes);
 }
 
+static ssize_t receive_some(struct cli_http *http, void *bytes, size_t len)
+{
+	if (http->ssl != NULL)
+		return cli_tls_receive(http, bytes, len);
+	return recv(http->fd, bytes, len, 0);
+}
+
 enum cli_http_state cli_http_receive(struct cli_http *http)
 {
 	static char bytes[RECEIVE_BYTES];
-	ssize_t got = recv(http->fd, bytes, sizeof(bytes), 0);
+	enum cli_http_state state = CLI_HTTP_MORE;
+	ssize_t got;
 
 	http->error[0] = '\0';
-	if (got > 0)
-		return take(http, (struct slice){bytes, (size_t)got});
-	if (got < 0 && errno == EINTR)
-		return CLI_HTTP_MORE;
+	/* To the end of it: the socket does not tell of what TLS holds already. */
+	while (state == CLI_HTTP_MORE && (got = receive_some(http, bytes, sizeof(bytes))) > 0)
+		state = take(http, (struct slice){bytes, (size_t)got});
+	if (state != CLI_HTTP_MORE || (got < 0 && must_wait()))
+		return state;
 	if (got == 0 && http->status != 0 && !http->chunked && !http->has_length)
 		return CLI_HTTP_END;
 	if (got < 0)

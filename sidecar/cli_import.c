@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -144,8 +143,8 @@ static void make_chunk(struct upload *upload)
 
 static void send_chunk(struct upload *upload)
 {
-	ssize_t sent = send(upload->http.fd, upload->chunk.data + upload->chunk_sent,
-						upload->chunk.len - upload->chunk_sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+	ssize_t sent = cli_http_send(&upload->http, upload->chunk.data + upload->chunk_sent,
+								 upload->chunk.len - upload->chunk_sent);
 
 	/* A server that hangs up has said why, or the missing `done` will tell. */
 	if (sent < 0 && errno != EAGAIN && errno != EINTR)
@@ -247,7 +246,8 @@ static bool start(struct upload *upload)
 								: "Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n",
 	};
 
-	if (cli_http_connect(&upload->http, config->url) && cli_http_request(&upload->http, &request))
+	if (cli_http_connect(&upload->http, config->url, config->ca_file) &&
+		cli_http_request(&upload->http, &request))
 		return true;
 	cli_complain("%s", upload->http.error);
 	return false;

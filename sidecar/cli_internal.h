@@ -2,7 +2,8 @@
  * cli_internal: what the files of the cli family share; nobody else includes it.
  *
  *     cli.c         messages and progress on stderr
- *     cli_http.c    one HTTP request over a plain socket
+ *     cli_http.c    one HTTP request
+ *     cli_tls.c     the same over https
  *     cli_output.c  a file that appears whole or not at all
  *     cli_export.c, cli_import.c  the commands
  */
@@ -11,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "buf.h"
 #include "http_parse.h"
@@ -62,7 +64,8 @@ struct cli_http
 	bool (*data)(void *arg, struct slice bytes);
 	void *arg;
 
-	int fd; /* -1 = none */
+	int fd;				/* -1 = none; nonblocking */
+	struct ssl_st *ssl; /* NULL = not https */
 	char host[300], base[300];
 	struct buf head;
 	int status; /* 0 until the head is in */
@@ -81,14 +84,27 @@ struct cli_request
 	const char *headers; /* more header lines, each with its CR LF */
 };
 
-/* False: http->error says why. */
-bool cli_http_connect(struct cli_http *http, const char *url);
+/* False: http->error says why.  `ca_file`: for https, whom to trust; NULL = the system's. */
+bool cli_http_connect(struct cli_http *http, const char *url, const char *ca_file);
 bool cli_http_request(struct cli_http *http, const struct cli_request *request);
-/* Receives once, waiting for it, and hands on what came of the body. */
+/* Like send on a nonblocking socket. */
+ssize_t cli_http_send(struct cli_http *http, const void *bytes, size_t len);
+/* Waits until the socket may be readable (POLLIN) or writable (POLLOUT). */
+void cli_http_wait(const struct cli_http *http, short events);
+/* Receives what is there, perhaps nothing, and hands on what came of the body. */
 enum cli_http_state cli_http_receive(struct cli_http *http);
 void cli_http_close(struct cli_http *http);
 /* Appends text to a URL's query, percent-encoded. */
 void cli_http_escape(struct buf *out, const char *text);
+
+/* ---- cli_tls.c ---------------------------------------------------------------- */
+
+/* On the connected, still blocking http->fd; false: http->error says why. */
+bool cli_tls_start(struct cli_http *http, const char *url, const char *host, const char *ca_file);
+void cli_tls_end(struct cli_http *http);
+/* Like recv and send. */
+ssize_t cli_tls_receive(struct cli_http *http, void *bytes, size_t len);
+ssize_t cli_tls_send(struct cli_http *http, const void *bytes, size_t len);
 
 /* ---- cli_output.c -------------------------------------------------------------- */
 

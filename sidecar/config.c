@@ -3,7 +3,7 @@
  *
  * A row of the table is a flag (--name), an environment variable (MILLRACE_NAME, upper case,
  * dashes as underscores), a default, a range, and a line of help.  Values stay what they came
- * in: strings point into argv, the environment or the table, so nothing here is ever freed.
+ * in: strings point into argv, the environment or the table, so nothing here is ever freed; only secrets are moved.
  */
 #include "config.h"
 
@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config_internal.h"
 #include "version.h"
 
 #ifndef MILLRACE_PG_BINDIR
@@ -49,6 +50,7 @@ struct setting
 	const char *value; /* what --help calls it */
 	const char *help;
 	bool flag_only; /* no environment variable: too dangerous to be left lying about */
+	bool secret;	/* SETTING_TEXT: config_internal.h */
 };
 
 struct command
@@ -74,6 +76,10 @@ static const struct setting serve_settings[] = {
 	 .help = "address of the HTTP API (default: all, IPv4 and IPv6)"},
 	{"admin-listen", "Listening", TEXT(admin_listen, NULL), .value = "HOST:PORT",
 	 .help = "where /live and /ready are (default: 127.0.0.1:9090 if it is free; empty: nowhere)"},
+	{"tls-cert", "Listening", TEXT(tls_cert, NULL), .value = "FILE",
+	 .help = "speak https with this certificate, in PEM, its chain behind it; SIGHUP reads it again"},
+	{"tls-key", "Listening", TEXT(tls_key, NULL), .value = "FILE",
+	 .help = "the certificate's key, in PEM, without a passphrase"},
 	{"cors-origin", "Listening", TEXT(cors_origin, NULL), .value = "ORIGIN",
 	 .help = "let pages of this origin call /rpc from a browser (* for any; default: none)"},
 	{"workers", "Listening", NUMBER(workers, NUMBER, 0, 0, 256), .value = "N",
@@ -96,7 +102,9 @@ static const struct setting serve_settings[] = {
 	 .help = "how long a request may wait for a lost database before it fails"},
 
 	{"token", "Access", TEXT(token, NULL), .value = "TOKEN",
-	 .help = "set the token of namespace default; better as MILLRACE_TOKEN, which other users can't see"},
+	 .help = "set the token of namespace default; better from a file or as MILLRACE_TOKEN", .secret = true},
+	{"token-file", "Access", TEXT(token_file, NULL), .value = "FILE",
+	 .help = "a file with that token and nothing else"},
 	{"new-token-file", "Access", TEXT(new_token_file, NULL), .value = "FILE",
 	 .help = "where the first start writes the token that it makes, instead of printing it"},
 
@@ -131,14 +139,17 @@ static const struct setting serve_settings[] = {
 	 .help = "at SIGTERM, how long requests in flight may take to finish"},
 };
 
-#define SERVER_SETTINGS                                                                                      \
-	{"url", "Server", TEXT(url, "http://localhost:8080"), .value = "URL",                                    \
-	 .help = "where the server is; plain http only"},                                                        \
-	{                                                                                                        \
-		"token", "Server", TEXT(token, NULL),                                                                \
-			.value = "TOKEN",                                                                                \
-			.help = "the namespace's token; better as MILLRACE_TOKEN, which other users can't see"           \
-	}
+/* clang-format off */
+#define SERVER_SETTINGS \
+	{"url", "Server", TEXT(url, "http://localhost:8080"), .value = "URL", \
+	 .help = "where the server is, http or https"}, \
+	{"ca-file", "Server", TEXT(ca_file, NULL), .value = "FILE", \
+	 .help = "https: trust these certificates, in PEM, and not those of this machine"}, \
+	{"token", "Server", TEXT(token, NULL), .value = "TOKEN", \
+	 .help = "the namespace's token; better from a file or as MILLRACE_TOKEN", .secret = true}, \
+	{"token-file", "Server", TEXT(token_file, NULL), .value = "FILE", \
+	 .help = "a file with that token and nothing else"}
+/* clang-format on */
 
 static const struct setting export_settings[] = {
 	SERVER_SETTINGS,
@@ -200,6 +211,7 @@ static const struct command commands[] = {
 				 "  SIGTERM, SIGINT              stop accepting, finish what is in flight, exit; a second "
 				 "one exits "
 				 "at once\n"
+				 "  SIGHUP                       read --tls-cert and --tls-key again\n"
 				 "\n"
 				 "Exit status:\n"
 				 "  0 stopped as asked; 1 could not start, or failed; 2 wrong usage\n"
@@ -216,8 +228,8 @@ static const struct command commands[] = {
 		.nsettings = LENGTH(export_settings),
 		.summary = "write the messages of a namespace to a file",
 		.usage =
-			"millrace export [--url URL] [--token TOKEN] [--categories A,B] [--since TIME] [--until TIME]\n"
-			"                  [--gzip] [--output FILE]",
+			"millrace export [--url URL] [--ca-file FILE] [--token TOKEN | --token-file FILE]\n"
+			"                  [--categories A,B] [--since TIME] [--until TIME] [--gzip] [--output FILE]",
 		.description = "Writes the messages of the token's namespace as NDJSON, one object a line, in the "
 					   "order of their\n"
 					   "global positions:\n"
@@ -240,7 +252,8 @@ static const struct command commands[] = {
 		.settings = import_settings,
 		.nsettings = LENGTH(import_settings),
 		.summary = "store the messages of such a file in a namespace",
-		.usage = "millrace import [--url URL] [--token TOKEN] [--input FILE] [--gzip] [--force [--yes]]",
+		.usage = "millrace import [--url URL] [--ca-file FILE] [--token TOKEN | --token-file FILE]\n"
+				 "                  [--input FILE] [--gzip] [--force [--yes]]",
 		.description = "Stores what `millrace export` wrote in the token's namespace: ids, positions, global "
 					   "positions and\n"
 					   "times stay exactly what they are, and must not be taken yet. New messages then get "
@@ -424,6 +437,7 @@ static bool set_number(struct config *config, const struct setting *setting, con
 static bool set_text(struct config *config, const struct setting *setting, const char *source,
 					 const char *text)
 {
+	const char **field = (const char **)((char *)config + setting->offset);
 	char word[NAME_MAX_LEN];
 
 	snprintf(word, sizeof(word), "|%s|", text);
@@ -434,7 +448,10 @@ static bool set_text(struct config *config, const struct setting *setting, const
 				(int)strlen(setting->words) - 2, setting->words + 1);
 		return false;
 	}
-	*(const char **)((char *)config + setting->offset) = text;
+	/* What a setting is read from is ours to write to. */
+	if (setting->secret)
+		return config_take_secret(field, (char *)text);
+	*field = text;
 	return true;
 }
 
@@ -595,7 +612,7 @@ static int parse_command(struct config *config, const struct command *command, i
 		if (!take_flag(config, command, argc, argv, &at))
 			return 2;
 	}
-	return -1;
+	return config_read_token_file(config);
 }
 
 static const struct command *find_command(const char *name)

@@ -27,11 +27,13 @@ struct config
 	const char *listen; /* address; NULL = all, IPv4 and IPv6 */
 	const char *
 		admin_listen; /* host:port of the admin listener; empty = none; NULL = 127.0.0.1:9090 if it is free */
-	const char *database;  /* libpq connection string; NULL = the embedded Postgres */
-	const char *data_dir;  /* of the embedded Postgres; default ./millrace-data */
-	const char *pg_bindir; /* where initdb and postgres are; default from pg_config at build time */
-	const char *token;	   /* serve: sets the token of namespace default; export, import: the namespace's */
-	const char *new_token_file; /* NULL: a new token is printed */
+	const char *database;	/* libpq connection string; NULL = the embedded Postgres */
+	const char *data_dir;	/* of the embedded Postgres; default ./millrace-data */
+	const char *pg_bindir;	/* where initdb and postgres are; default from pg_config at build time */
+	const char *token;		/* serve: sets the token of namespace default; export, import: the namespace's */
+	const char *token_file; /* where it came from; NULL = not from a file */
+	const char *tls_cert, *tls_key; /* files; NULL = plain HTTP */
+	const char *new_token_file;		/* NULL: a new token is printed */
 	bool test_mode;
 	int64_t workers;		 /* 0 = one per core, at most 4 */
 	const char *log_level;	 /* debug, info, warning, error */
@@ -53,6 +55,7 @@ struct config
 	int64_t drain_timeout;	  /* s, 30: at SIGTERM */
 	/* export and import */
 	const char *url;						/* of the server */
+	const char *ca_file;					/* of certificates to trust; NULL = the system's */
 	bool gzip;								/* the file is compressed */
 	const char *output;						/* "-" = stdout */
 	const char *input;						/* "-" = stdin */

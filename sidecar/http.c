@@ -93,6 +93,8 @@ static void sweep(struct http_server *server)
 	uint64_t stuck = server->draining ? now - DRAIN_STUCK_MS : idle;
 	struct http_connection *c;
 
+	while ((c = first_older(server, CONNECTION_HANDSHAKING, request)) != NULL)
+		connection_close(c);
 	while ((c = first_older(server, CONNECTION_IDLE, idle)) != NULL)
 		connection_close(c);
 	while ((c = first_older(server, CONNECTION_LINGERING, now - LINGER_MS)) != NULL)
@@ -151,7 +153,10 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 
 /* ---- accepting ----------------------------------------------------------- */
 
-/* One client too many: it is told so at once, without waiting for what it wants. */
+/*
+ * One client too many: it is told so at once, without waiting for what it wants.  With TLS that would cost a
+ * handshake, which is more than the words are worth.
+ */
 static void turn_away(struct http_connection *c)
 {
 	static const char answer[] =
@@ -163,10 +168,14 @@ static void turn_away(struct http_connection *c)
 		"{\"error\":{\"code\":\"OVERLOADED\",\"message\":\"too many open connections\"}}";
 	struct piece piece = piece_of(answer);
 
-	connection_send(c, &piece, 1);
-	if (c->state == CONNECTION_CLOSED)
+	if (c->state == CONNECTION_HANDSHAKING)
+	{
+		connection_close(c);
 		return;
-	connection_linger(c);
+	}
+	connection_send(c, &piece, 1);
+	if (c->state != CONNECTION_CLOSED)
+		connection_linger(c);
 }
 
 /* Makes room for a new client, if somebody does not use his place. */
@@ -275,6 +284,8 @@ void http_server_drain(struct http_server *server, void (*drained)(void *arg), v
 	server->drained = drained;
 	server->drained_arg = arg;
 	close_listeners(server);
+	while ((c = server->lists[CONNECTION_HANDSHAKING].first) != NULL)
+		connection_close(c);
 	while ((c = server->lists[CONNECTION_IDLE].first) != NULL)
 		connection_close(c);
 	server_schedule_reap(server);
@@ -285,7 +296,7 @@ void http_server_free(struct http_server *server)
 	server->drained = NULL;
 	server->draining = true;
 	close_listeners(server);
-	for (enum connection_state state = CONNECTION_IDLE; state < CONNECTION_CLOSED; state++)
+	for (enum connection_state state = 0; state < CONNECTION_CLOSED; state++)
 	{
 		while (server->lists[state].first != NULL)
 			connection_close(server->lists[state].first);

@@ -25,17 +25,19 @@
 
 struct http_server;
 struct http_request;
+struct tls;
 
 struct http_options
 {
 	size_t max_header; /* bytes */
 	size_t max_body;   /* bytes */
-	unsigned
-		request_timeout; /* s, from the first byte of a request to its last; between two of a streamed body */
+	/* s, from the first byte of a request to its last; between two of a streamed body; for a TLS handshake */
+	unsigned request_timeout;
 	unsigned idle_timeout; /* s, between requests; also of a client that does not read */
 	unsigned max_connections;
 	size_t
 		max_held; /* bytes of all requests that are here, and as many of replies that clients have not read */
+	struct tls *tls; /* NULL = plain HTTP */
 };
 
 struct http_handlers

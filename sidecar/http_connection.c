@@ -73,7 +73,7 @@ void connection_close(struct http_connection *c)
 		return;
 	event_del(&c->readable);
 	event_del(&c->writable);
-	close(c->transport.fd);
+	transport_close(&c->transport, connection_unsent(c) == 0 && c->request.reply != REPLY_STREAMING);
 	if (c->out != NULL)
 		evbuffer_free(c->out);
 	c->out = NULL;
@@ -128,7 +128,7 @@ void request_release(struct http_request *request)
 
 void connection_linger(struct http_connection *c)
 {
-	shutdown(c->transport.fd, SHUT_WR);
+	transport_shut(&c->transport);
 	memory_free_input(c);
 	c->linger_until = http_now_ms() + MAX_LINGER_MS;
 	connection_set_state(c, CONNECTION_LINGERING);
@@ -191,6 +191,13 @@ static bool connection_step(struct http_connection *c)
 	}
 }
 
+/* Sees to it that what TLS holds of the input is received, too. */
+static void read_pending(struct http_connection *c)
+{
+	if (c->reading && transport_has_pending(&c->transport))
+		event_active(&c->readable, EV_READ, 0);
+}
+
 static void set_reading(struct http_connection *c, bool reading)
 {
 	if (c->reading == reading)
@@ -200,6 +207,7 @@ static void set_reading(struct http_connection *c, bool reading)
 		event_add(&c->readable, NULL);
 	else
 		event_del(&c->readable);
+	read_pending(c);
 }
 
 /* Whether what the client sends now has to wait for a handler. */
@@ -220,6 +228,44 @@ void connection_run(struct http_connection *c)
 	/* Reading was paused if the buffer filled up while a handler had the request. */
 	if (c->state != CONNECTION_CLOSED && !c->input_ended && !is_held_back(c))
 		set_reading(c, true);
+}
+
+/* ---- TLS ------------------------------------------------------------------- */
+
+/* A client that took us for a server without TLS is told so in the way it understands. */
+static void answer_in_clear(struct http_connection *c)
+{
+	static const char answer[] =
+		"HTTP/1.1 400 Bad Request\r\n"
+		"Content-Type: application/json\r\n"
+		"Content-Length: 81\r\n"
+		"Connection: close\r\n\r\n"
+		"{\"error\":{\"code\":\"INVALID_REQUEST\",\"message\":\"this port speaks https, not http\"}}";
+	struct piece piece = piece_of(answer);
+
+	connection_send(c, &piece, 1);
+	if (c->state != CONNECTION_CLOSED)
+		connection_linger(c);
+}
+
+static void shake_hands(struct http_connection *c)
+{
+	switch (transport_handshake(&c->transport))
+	{
+		case TRANSPORT_DONE:
+			connection_set_state(c, CONNECTION_IDLE);
+			break;
+		case TRANSPORT_WAITS:
+			if (c->transport.wants_write)
+				event_add(&c->writable, NULL);
+			break;
+		case TRANSPORT_CLEAR:
+			answer_in_clear(c);
+			break;
+		case TRANSPORT_BROKEN:
+			connection_close(c);
+			break;
+	}
 }
 
 /* ---- input --------------------------------------------------------------- */
@@ -255,7 +301,7 @@ static bool make_room(struct http_connection *c)
 static void throw_away(struct http_connection *c)
 {
 	char scratch[16384];
-	ssize_t got = transport_receive(&c->transport, scratch, sizeof(scratch));
+	ssize_t got = transport_discard(&c->transport, scratch, sizeof(scratch));
 
 	if (got == 0 || (got < 0 && !transport_must_wait()))
 		connection_close(c);
@@ -270,6 +316,10 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	if (c->state == CONNECTION_HANDSHAKING)
+		shake_hands(c);
+	if (c->state == CONNECTION_HANDSHAKING || c->state == CONNECTION_CLOSED)
+		return;
 	if (c->state == CONNECTION_LINGERING)
 	{
 		throw_away(c);
@@ -287,6 +337,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	{
 		if (!transport_must_wait())
 			connection_close(c);
+		else if (c->transport.wants_write)
+			event_add(&c->writable, NULL);
 		return;
 	}
 	if (got == 0)
@@ -303,6 +355,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	if (c->state == CONNECTION_STREAMING)
 		connection_touch(c);
 	connection_run(c);
+	if (c->state != CONNECTION_CLOSED)
+		read_pending(c);
 }
 
 /* ---- a new one ------------------------------------------------------------- */
@@ -311,17 +365,20 @@ struct http_connection *connection_new(struct http_server *server, evutil_socket
 {
 	struct http_connection *c = calloc(1, sizeof(*c));
 
-	if (c == NULL)
+	if (c != NULL)
+		c->transport.fd = fd;
+	if (c == NULL ||
+		(server->options.tls != NULL && !transport_start_tls(&c->transport, server->options.tls)))
 	{
 		close(fd);
+		free(c);
 		return NULL;
 	}
 	c->server = server;
-	c->transport.fd = fd;
 	c->request.connection = c;
-	c->state = CONNECTION_IDLE;
+	c->state = server->options.tls != NULL ? CONNECTION_HANDSHAKING : CONNECTION_IDLE;
 	c->since = http_now_ms();
-	list_append(&server->lists[CONNECTION_IDLE], c);
+	list_append(&server->lists[c->state], c);
 	server->nconnections++;
 	event_assign(&c->readable, server->base, fd, EV_READ | EV_PERSIST, on_readable, c);
 	event_assign(&c->writable, server->base, fd, EV_WRITE, connection_on_writable, c);

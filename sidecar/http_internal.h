@@ -7,7 +7,7 @@
  *     http_reply.c       replies
  *     http_output.c      what the socket did not take yet
  *     http_memory.c      what connections hold, and its bounds
- *     http_transport.h   receiving and sending
+ *     http_transport.c   receiving and sending, in clear or through TLS
  *     http_parse.c       the syntax
  *
  * A connection is in one state, and on the server's list of that state in the order of entry; only
@@ -39,12 +39,13 @@ struct evbuffer;
 
 enum connection_state
 {
-	CONNECTION_IDLE,	  /* between requests */
-	CONNECTION_RECEIVING, /* a request is coming in */
-	CONNECTION_STREAMING, /* a handler has the request and takes its body as it comes */
-	CONNECTION_WORKING,	  /* the request is in, its reply is not out yet */
-	CONNECTION_LINGERING, /* our side is shut; what the client still sends is thrown away */
-	CONNECTION_CLOSED,	  /* to be freed, once no handler has its request */
+	CONNECTION_HANDSHAKING, /* TLS is not agreed on yet */
+	CONNECTION_IDLE,		/* between requests */
+	CONNECTION_RECEIVING,	/* a request is coming in */
+	CONNECTION_STREAMING,	/* a handler has the request and takes its body as it comes */
+	CONNECTION_WORKING,		/* the request is in, its reply is not out yet */
+	CONNECTION_LINGERING,	/* our side is shut; what the client still sends is thrown away */
+	CONNECTION_CLOSED,		/* to be freed, once no handler has its request */
 	CONNECTION_STATES
 };
 

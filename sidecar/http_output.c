@@ -124,11 +124,20 @@ void connection_on_writable(evutil_socket_t fd, short what, void *arg)
 	struct http_connection *c = arg;
 	struct evbuffer_iovec parts[MAX_VECTORS];
 	struct iovec vectors[MAX_VECTORS];
-	int n = evbuffer_peek(c->out, -1, NULL, parts, MAX_VECTORS);
 	ssize_t sent;
+	int n;
 
 	(void)fd;
 	(void)what;
+	/* What waited was TLS, on its way to receive something. */
+	if (c->transport.wants_write)
+	{
+		c->transport.wants_write = false;
+		event_active(&c->readable, EV_READ, 0);
+	}
+	if (connection_unsent(c) == 0)
+		return;
+	n = evbuffer_peek(c->out, -1, NULL, parts, MAX_VECTORS);
 	if (n > MAX_VECTORS)
 		n = MAX_VECTORS;
 	for (int i = 0; i < n; i++)

@@ -2,7 +2,6 @@
  * http_reply.c: replies, whole or in parts.
  */
 #include <stdio.h>
-#include <sys/socket.h>
 
 #include "errors.h"
 #include "http_internal.h"
@@ -219,9 +218,7 @@ void http_reply_abort(struct http_request *request)
 	/* Without its last chunk a reply is visibly cut; HTTP/1.0 has only the reset to show it. */
 	if (request->head.minor_version == 0 && request->connection->state != CONNECTION_CLOSED)
 	{
-		struct linger reset = {.l_onoff = 1};
-
-		setsockopt(request->connection->transport.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+		transport_reset(&request->connection->transport);
 		connection_close(request->connection);
 	}
 	request->keep_alive = false;

@@ -81,7 +81,7 @@ static bool open_address(struct listeners *sets, unsigned nsets, struct sockaddr
 }
 
 /* All addresses: one IPv6 socket takes both kinds; a kernel without IPv6 has only the other. */
-static bool open_everywhere(struct listeners *sets, unsigned nsets, int *port, char url[128])
+static bool open_everywhere(struct listeners *sets, unsigned nsets, int *port, char place[128])
 {
 	struct sockaddr_storage storage = {.ss_family = AF_INET6}; /* all zeros: any address */
 	struct sockaddr *address = (struct sockaddr *)&storage;
@@ -96,12 +96,12 @@ static bool open_everywhere(struct listeners *sets, unsigned nsets, int *port, c
 		opened = open_address(sets, nsets, address, sizeof(struct sockaddr_in), false);
 	}
 	*port = port_of(address);
-	snprintf(url, 128, "http://%s:%d", address->sa_family == AF_INET6 ? "[::]" : "0.0.0.0", *port);
+	snprintf(place, 128, "%s:%d", address->sa_family == AF_INET6 ? "[::]" : "0.0.0.0", *port);
 	return opened;
 }
 
 /* One name may stand for several addresses, as localhost does. */
-static bool open_name(struct listeners *sets, unsigned nsets, const char *name, int *port, char url[128],
+static bool open_name(struct listeners *sets, unsigned nsets, const char *name, int *port, char place[128],
 					  struct buf *error)
 {
 	struct addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM};
@@ -126,24 +126,24 @@ static bool open_name(struct listeners *sets, unsigned nsets, const char *name, 
 			*port = port_of(at->ai_addr);
 	}
 	freeaddrinfo(found);
-	snprintf(url, 128, strchr(name, ':') ? "http://[%.64s]:%d" : "http://%.64s:%d", name, *port);
+	snprintf(place, 128, strchr(name, ':') ? "[%.64s]:%d" : "%.64s:%d", name, *port);
 	return opened;
 }
 
-bool listener_open(struct listeners *sets, unsigned nsets, const char *address, int *port, char url[128],
+bool listener_open(struct listeners *sets, unsigned nsets, const char *address, int *port, char place[128],
 				   struct buf *error)
 {
 	bool opened;
 
 	memset(sets, 0, nsets * sizeof(*sets));
 	if (address == NULL || address[0] == '\0')
-		opened = open_everywhere(sets, nsets, port, url);
+		opened = open_everywhere(sets, nsets, port, place);
 	else
-		opened = open_name(sets, nsets, address, port, url, error);
+		opened = open_name(sets, nsets, address, port, place, error);
 	if (opened)
 		return true;
 	if (error->len == 0)
-		buf_printf(error, "could not listen on %s: %s%s", url, strerror(errno),
+		buf_printf(error, "could not listen on %s: %s%s", place, strerror(errno),
 				   errno == EADDRINUSE ? "; choose another --port (0 takes a free one)" : "");
 	for (unsigned i = 0; i < nsets; i++)
 		listener_close(&sets[i]);

@@ -22,9 +22,9 @@ struct listeners
 
 /*
  * Opens the sockets of `nsets` workers on `address` (NULL = all, IPv4 and IPv6) and *port; port 0
- * becomes the free one that was found.  `url` gets "http://host:port".  False: *error, nothing stays open.
+ * becomes the free one that was found.  `place` gets "host:port".  False: *error, nothing stays open.
  */
-bool listener_open(struct listeners *sets, unsigned nsets, const char *address, int *port, char url[128],
+bool listener_open(struct listeners *sets, unsigned nsets, const char *address, int *port, char place[128],
 				   struct buf *error);
 void listener_close(struct listeners *set);
 

@@ -25,6 +25,7 @@
 #include "log.h"
 #include "notify.h"
 #include "service.h"
+#include "tls.h"
 #include "version.h"
 #include "worker.h"
 
@@ -35,13 +36,13 @@
 
 /* What signal handlers touch; everything else is in struct server. */
 static volatile sig_atomic_t stop_signals = 0;
-static int stop_fd = -1;
+static int stop_fd = -1, reload_fd = -1;
 
 struct server
 {
 	struct config config;
 	struct event_base *base;
-	struct event *stop_event;
+	struct event *stop_event, *reload_event;
 	struct embedded *embedded; /* NULL with --database */
 	const char *conninfo;
 	struct notify notify;
@@ -51,7 +52,7 @@ struct server
 	struct listeners *listeners; /* [nworkers], each until its worker takes it */
 	struct worker **workers;	 /* [nworkers] */
 	unsigned nworkers;
-	char url[128];
+	char place[128]; /* host:port */
 	int port;
 };
 
@@ -63,6 +64,18 @@ static void on_stop_signal(int number)
 	if (++stop_signals > 1)
 		_exit(1);
 	if (write(stop_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+/* From the terminal that closes it means to end, from anybody else to read files again. */
+static void on_hangup_signal(int number, siginfo_t *info, void *context)
+{
+	uint64_t one = 1;
+
+	(void)context;
+	if (info->si_code == SI_KERNEL)
+		on_stop_signal(number);
+	else if (write(reload_fd, &one, sizeof(one)) < 0)
 		return;
 }
 
@@ -80,20 +93,52 @@ static void on_stop(evutil_socket_t fd, short what, void *arg)
 	event_base_loopbreak(server->base);
 }
 
+static void on_reload(evutil_socket_t fd, short what, void *arg)
+{
+	struct server *server = arg;
+	struct buf error = {0};
+	uint64_t count;
+
+	(void)what;
+	if (read(fd, &count, sizeof(count)) < 0)
+		return;
+	if (server->shared.tls == NULL)
+		log_info("SIGHUP: without --tls-cert there is nothing to read again");
+	else if (tls_reload(server->shared.tls, &error))
+		log_info("SIGHUP: new connections get the certificate that is in %s now", server->config.tls_cert);
+	else
+		log_error("SIGHUP: the certificate stays what it was: %.*s", (int)error.len, error.data);
+	buf_free(&error);
+}
+
+/* Calls back in the main loop when something is written to *fd, which is made here; NULL: it cannot be. */
+static struct event *new_bell(struct server *server, int *fd, event_callback_fn callback)
+{
+	struct event *event;
+
+	*fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	event = *fd < 0 ? NULL : event_new(server->base, *fd, EV_READ | EV_PERSIST, callback, server);
+	if (event != NULL)
+		event_add(event, NULL);
+	return event;
+}
+
 static bool catch_signals(struct server *server)
 {
 	struct sigaction end = {.sa_handler = on_stop_signal};
+	struct sigaction hangup = {.sa_sigaction = on_hangup_signal, .sa_flags = SA_SIGINFO};
 	struct sigaction ignore = {.sa_handler = SIG_IGN};
 
-	stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	server->base = event_base_new();
-	if (stop_fd < 0 || server->base == NULL)
+	if (server->base == NULL)
 		return false;
-	server->stop_event = event_new(server->base, stop_fd, EV_READ, on_stop, server);
-	if (server->stop_event == NULL || event_add(server->stop_event, NULL) != 0)
+	server->stop_event = new_bell(server, &stop_fd, on_stop);
+	server->reload_event = new_bell(server, &reload_fd, on_reload);
+	if (server->stop_event == NULL || server->reload_event == NULL)
 		return false;
 	sigaction(SIGTERM, &end, NULL);
 	sigaction(SIGINT, &end, NULL);
+	sigaction(SIGHUP, &hangup, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
 	return true;
 }
@@ -121,6 +166,23 @@ static bool check_token(const struct config *config, struct buf *error)
 	buf_add_str(error,
 				"--token is not a token for namespace default (ns_ZGVmYXVsdA_ and 64 lowercase hex digits)");
 	return false;
+}
+
+static bool start_tls(struct server *server, struct buf *error)
+{
+	const struct config *config = &server->config;
+
+	if (config->tls_cert == NULL && config->tls_key == NULL)
+		return true;
+	if (config->tls_cert == NULL || config->tls_key == NULL)
+	{
+		buf_printf(error, "%s",
+				   config->tls_key == NULL ? "--tls-cert needs --tls-key, too"
+										   : "--tls-key needs --tls-cert, too");
+		return false;
+	}
+	server->shared.tls = tls_new(config->tls_cert, config->tls_key, error);
+	return server->shared.tls != NULL;
 }
 
 static bool start_database(struct server *server, struct buf *error)
@@ -209,9 +271,10 @@ static void announce(const struct server *server)
 	const char *file = server->config.new_token_file;
 	bool created = bootstrap->token[0] != '\0';
 	bool secured = !server->config.test_mode;
+	const char *scheme = server->shared.tls != NULL ? "https" : "http";
 
-	printf("millrace: listening on %s (%u worker%s, PostgreSQL %s)\n", server->url, server->nworkers,
-		   server->nworkers == 1 ? "" : "s", bootstrap->server_version);
+	printf("millrace: listening on %s://%s (%u worker%s, PostgreSQL %s)\n", scheme, server->place,
+		   server->nworkers, server->nworkers == 1 ? "" : "s", bootstrap->server_version);
 	if (created && file != NULL)
 		printf("Namespace default was created. Its token, which opens everything, is in %s\n", file);
 	else if (created)
@@ -223,10 +286,10 @@ static void announce(const struct server *server)
 		printf("Namespace default exists with its token; to set a new one: millrace serve --token TOKEN\n");
 	if ((created && file == NULL) || !secured)
 		printf("\nTry it:\n\n"
-			   "    curl -s http://localhost:%d/rpc%s%s%s -d "
+			   "    curl -s%s %s://localhost:%d/rpc%s%s%s -d "
 			   "'[\"stream.write\",\"greetings-1\",{\"type\":\"Hello\",\"data\":{\"text\":\"world\"}}]'\n\n",
-			   server->port, secured ? " -H 'Authorization: Bearer " : "", bootstrap->token,
-			   secured ? "'" : "");
+			   server->shared.tls != NULL ? "k" : "", scheme, server->port,
+			   secured ? " -H 'Authorization: Bearer " : "", bootstrap->token, secured ? "'" : "");
 	fflush(stdout);
 }
 
@@ -243,9 +306,9 @@ static bool start(struct server *server, struct buf *error)
 	}
 	server->port = (int)server->config.port;
 	/* The sockets come first: a port that is taken shows before a database is touched. */
-	return check_token(&server->config, error) &&
+	return check_token(&server->config, error) && start_tls(server, error) &&
 		   listener_open(server->listeners, server->nworkers, server->config.listen, &server->port,
-						 server->url, error) &&
+						 server->place, error) &&
 		   start_database(server, error) && start_workers(server, error) && start_admin(server, error);
 }
 
@@ -262,9 +325,12 @@ static void stop(struct server *server)
 	feed_wakes_close(&server->shared.wakes);
 	for (unsigned i = 0; server->listeners && i < server->nworkers; i++)
 		listener_close(&server->listeners[i]);
+	tls_free(server->shared.tls);
 	embedded_stop(server->embedded);
 	if (server->stop_event != NULL)
 		event_free(server->stop_event);
+	if (server->reload_event != NULL)
+		event_free(server->reload_event);
 	if (server->base != NULL)
 		event_base_free(server->base);
 	free(server->workers);

@@ -440,6 +440,7 @@ struct service *service_new(struct event_base *base, const struct config *config
 		.idle_timeout = (unsigned)config->idle_timeout,
 		.max_connections = (unsigned)config->max_connections,
 		.max_held = (size_t)config->buffer_bytes,
+		.tls = shared->tls,
 	};
 	const struct feeds_options feeds_options = {
 		.wakes = &shared->wakes,

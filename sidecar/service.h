@@ -2,7 +2,7 @@
  * service: the public HTTP side of one worker: http -> rpc -> methods -> db.
  *
  * One per worker, used from that worker's thread only.  `shared` is the one struct that all
- * workers see; its members are atomics.
+ * workers see; its members are atomics, or see to their own locking.
  */
 #ifndef MILLRACE_SERVICE_H
 #define MILLRACE_SERVICE_H
@@ -16,12 +16,14 @@
 struct config;
 struct db;
 struct service;
+struct tls;
 
 struct shared
 {
 	/* Raised whenever a namespace or a token changed here; workers then forget what they know of tokens. */
 	_Atomic unsigned long token_generation;
 	struct feed_wakes wakes;
+	struct tls *tls; /* NULL: the listener speaks plain HTTP */
 };
 
 /* Takes ownership of the nonblocking listening sockets (closed by service_drain or service_free). */

@@ -7,11 +7,16 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import certificates  # noqa: E402
 from store import ZERO_TOKEN, Cluster, Server, new_id, temporary_folder, token_for  # noqa: E402
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "root: needs to be started by root")
+
+
+def pytest_unconfigure(config):
+    certificates.forget_common_certificate()
 
 
 @pytest.fixture(scope="session")

@@ -53,10 +53,11 @@ check() {
 	need make command -v make
 	need pkg-config command -v pkg-config
 	need curl command -v curl
+	need openssl command -v openssl
 	need libpq-dev has_library libpq
 	need libevent-dev has_library libevent
 	need libjson-c-dev has_library json-c
-	need libssl-dev has_library libcrypto
+	need libssl-dev has_library libssl
 	need zlib1g-dev has_library zlib
 	need libcmocka-dev has_library cmocka
 	need python3-pytest has_module pytest

@@ -25,7 +25,7 @@ LAYERS = {
         ["methods"],
         ["auth", "feed"],
         ["db"],
-        ["errors", "token", "uuid", "listener", "descriptors"],
+        ["errors", "token", "uuid", "listener", "tls", "descriptors"],
         ["config", "json", "stats", "timestamp", "url_query", "names", "sse"],
         ["log"],
         ["buf", "slice", "version"],

@@ -6,7 +6,8 @@ Postgres refuses to run as root.  So the parts that start one run in a temporary
 removed at the end, and when we are root as another user.
 
 `run.py --installcheck` runs the SQL tests only, against the server that PGHOST and PGPORT name.
-Other arguments go to pytest and leave all other parts out: `run.py -k conflict`.
+Other arguments go to pytest and leave all other parts out: `run.py -k conflict`, and with `--tls` before them
+every server of the tests speaks TLS: `run.py --tls -k test_http`.
 """
 import glob
 import os
@@ -23,6 +24,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SAN = bool(os.environ.get("SAN"))
 PG_CONFIG = os.environ.get("PG_CONFIG", "pg_config")
+# Not those that look into sockets in ways that Python's TLS has not, nor those that measure memory.
+OVER_TLS = ("(test_http or test_import or test_export or test_subscribe) and not thousand and not transaction_holds_back and not was_open_when "
+            "and not bomb and not costs_a_page and not stays_flat and not slow_sender")
 DOCUMENTS = ["README.md", "extension/README.md", "sidecar/README.md"]  # test/docs runs their examples
 
 
@@ -185,12 +189,12 @@ def fuzzing(counts):
     counts.add(passed, failed or (code != 0))
 
 
-def pytest(counts, temp, title, arguments, as_root=False):
+def pytest(counts, temp, title, arguments, as_root=False, tls=False):
     """Runs pytest on a copy of the tests, the program, the bench and the documents, in a folder that every user reaches."""
     heading(title)
-    folder = temp / ("root" if as_root else "pytest")
+    folder = temp / ("root" if as_root else "tls" if tls else "pytest")
     folder.mkdir()
-    for name in ("conftest.py", "store.py"):
+    for name in ("certificates.py", "conftest.py", "store.py"):
         shutil.copy(ROOT / "test" / name, folder)
     for part in sorted({path.parent for path in (ROOT / "test").glob("*/test_*.py")}):
         shutil.copytree(part, folder / part.name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -204,9 +208,10 @@ def pytest(counts, temp, title, arguments, as_root=False):
     give_away(folder)
     options = {} if as_root else unprivileged()
     # Signals that nohup or a shell's & made us ignore would be ignored by the programs that are tested.
+    env = {**clean_environment(temp), "MILLRACE": str(folder / "millrace"), **({"MILLRACE_TEST_TLS": "1"} if tls else {})}
     output, code = run(["env", "--default-signal", sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", f"--junitxml={report}",
                         "-o", "addopts=", "--rootdir", folder, "-m", "root" if as_root else "not root", *arguments, folder],
-                       cwd=folder, env={**clean_environment(temp), "MILLRACE": str(folder / "millrace")}, **options)
+                       cwd=folder, env=env, **options)
     if code not in (0, 1, 5) or not report.exists():  # 5: nothing was selected
         counts.add(failed=1)
         return
@@ -247,6 +252,8 @@ def main(arguments):
     try:
         if arguments == ["--installcheck"]:
             sql_tests(counts, temp, running=True)
+        elif arguments[:1] == ["--tls"]:
+            pytest(counts, temp, "HTTP over TLS (pytest)", arguments[1:], tls=True)
         elif arguments:
             pytest(counts, temp, "HTTP and stress (pytest)", arguments)
         else:
@@ -255,6 +262,7 @@ def main(arguments):
             unit_tests(counts)
             fuzzing(counts)
             pytest(counts, temp, "HTTP and stress (pytest)", [])
+            pytest(counts, temp, "HTTP over TLS (pytest)", ["-k", OVER_TLS], tls=True)
             if os.geteuid() == 0:
                 pytest(counts, temp, "started as root (pytest)", [], as_root=True)
     finally:

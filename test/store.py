@@ -18,6 +18,8 @@ from pathlib import Path
 
 import psycopg2
 
+import certificates
+
 ROOT = Path(__file__).resolve().parent.parent
 MILLRACE = os.environ.get("MILLRACE", str(ROOT / "sidecar" / "millrace"))
 PG_BIN = subprocess.run([os.environ.get("PG_CONFIG", "pg_config"), "--bindir"], check=True, capture_output=True,
@@ -67,9 +69,12 @@ class Reply:
 class Client:
     """One keep-alive connection with one token."""
 
-    def __init__(self, port, token=None, timeout=60):
+    def __init__(self, port, token=None, timeout=60, tls=None):
         self.port, self.token = port, token
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+        if tls is None:
+            self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+        else:
+            self.connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=tls.context())
 
     def close(self):
         self.connection.close()
@@ -141,10 +146,14 @@ class Program:
 
 
 class Server(Program):
-    """`millrace serve` on a free port."""
+    """`millrace serve` on a free port; with a certificate, over TLS."""
 
-    def __init__(self, *arguments, wait=True, token=None):
+    def __init__(self, *arguments, wait=True, token=None, tls=None, variables=None):
+        self.tls = tls or (certificates.common_certificate() if certificates.EVERYWHERE else None)
+        if self.tls:
+            arguments += tuple(self.tls.flags())
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "MILLRACE"))}
+        env.update(variables or {})
         super().__init__([MILLRACE, "serve", "--port", "0", *arguments], env)
         self.token, self.port, self.terminated = token, None, False
         if wait:
@@ -157,13 +166,17 @@ class Server(Program):
     def _listening(self):
         if self.process.poll() is not None:
             raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.text}")
-        return re.search(r"listening on http://\S+?:(\d+)", self.text)
+        return re.search(r"listening on https?://\S+?:(\d+)", self.text)
 
     def client(self, token=None, timeout=60):
-        return Client(self.port, token or self.token, timeout)
+        return Client(self.port, token or self.token, timeout, self.tls)
 
     def connect(self):
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        return self.wrap(socket.create_connection(("127.0.0.1", self.port), timeout=30))
+
+    def wrap(self, connected):
+        """Begins TLS on a connected socket, if the server speaks it."""
+        return connected if self.tls is None else self.tls.context().wrap_socket(connected, server_hostname="localhost")
 
     # The embedded Postgres
 

@@ -35,6 +35,7 @@ class Subscriber:
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.connect(("127.0.0.1", server.port))
+        self.socket = server.wrap(self.socket)
         self.socket.sendall("\r\n".join([*lines, "", ""]).encode())
 
     def close(self):

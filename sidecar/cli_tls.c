@@ -1,0 +1,187 @@
+/*
+ * cli_tls.c: https for the commands (see cli_internal.h).
+ *
+ * A server is trusted when its certificate leads to one of --ca-file, or else of this machine, and names the host of the
+ * URL.  There is no way around it: a certificate that nobody signed is trusted by naming it in --ca-file.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "cli_internal.h"
+
+/* Why the last call failed, in words. */
+static const char *explain(SSL *ssl)
+{
+	long verdict = ssl != NULL ? SSL_get_verify_result(ssl) : X509_V_OK;
+	unsigned long code = ERR_peek_last_error();
+	const char *reason = ERR_reason_error_string(code);
+
+	if (verdict != X509_V_OK)
+		return X509_verify_cert_error_string(verdict);
+	if (code == 0)
+		return errno != 0 ? strerror(errno) : "the server closed the connection";
+	return reason != NULL ? reason : "unknown error";
+}
+
+static bool fail(struct cli_http *http, const char *what, const char *name, const char *reason)
+{
+	snprintf(http->error, sizeof(http->error), "%s %s: %s", what, name, reason);
+	return false;
+}
+
+/* ---- the socket -------------------------------------------------------------------- */
+
+/* A server that hung up is an error and not the end of this program. */
+static int send_without_signal(BIO *bio, const char *bytes, int len)
+{
+	ssize_t sent = send((int)BIO_get_fd(bio, NULL), bytes, (size_t)len, MSG_NOSIGNAL);
+
+	BIO_clear_retry_flags(bio);
+	if (sent < 0 && BIO_sock_should_retry((int)sent))
+		BIO_set_retry_write(bio);
+	return (int)sent;
+}
+
+/* OpenSSL's way to use a socket, but for the above. */
+static BIO *new_socket_bio(int fd)
+{
+	static BIO_METHOD *method;
+	const BIO_METHOD *theirs = BIO_s_socket();
+	BIO *bio;
+
+	if (method == NULL)
+		method = BIO_meth_new(BIO_TYPE_SOCKET, "socket");
+	if (method == NULL || BIO_meth_set_read(method, BIO_meth_get_read(theirs)) != 1 ||
+		BIO_meth_set_ctrl(method, BIO_meth_get_ctrl(theirs)) != 1 ||
+		BIO_meth_set_create(method, BIO_meth_get_create(theirs)) != 1 ||
+		BIO_meth_set_destroy(method, BIO_meth_get_destroy(theirs)) != 1 ||
+		BIO_meth_set_write(method, send_without_signal) != 1)
+		return NULL;
+	bio = BIO_new(method);
+	if (bio != NULL)
+		BIO_set_fd(bio, fd, BIO_NOCLOSE);
+	return bio;
+}
+
+/* ---- connecting --------------------------------------------------------------------- */
+
+static SSL_CTX *new_context(struct cli_http *http, const char *ca_file)
+{
+	SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+
+	if (context == NULL || SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1)
+	{
+		fail(http, "cannot set up", "TLS", explain(NULL));
+		SSL_CTX_free(context);
+		return NULL;
+	}
+	SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+	SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	errno = 0;
+	if (ca_file == NULL)
+		SSL_CTX_set_default_verify_paths(context);
+	else if (SSL_CTX_load_verify_locations(context, ca_file, NULL) != 1)
+	{
+		fail(http, "--ca-file", ca_file, errno != 0 ? strerror(errno) : "there is no PEM certificate in it");
+		SSL_CTX_free(context);
+		return NULL;
+	}
+	return context;
+}
+
+/* The certificate must name the host, and the server may choose it by the name. */
+static bool set_host(SSL *ssl, const char *host)
+{
+	unsigned char address[16];
+
+	if (inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1)
+		return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1;
+	return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
+}
+
+bool cli_tls_start(struct cli_http *http, const char *url, const char *host, const char *ca_file)
+{
+	static const unsigned char protocols[] = "\x08http/1.1";
+	SSL_CTX *context;
+	BIO *bio;
+
+	ERR_clear_error();
+	context = new_context(http, ca_file);
+	if (context == NULL)
+		return false;
+	http->ssl = SSL_new(context);
+	SSL_CTX_free(context); /* the connection holds on to it */
+	bio = new_socket_bio(http->fd);
+	if (http->ssl == NULL || bio == NULL)
+	{
+		BIO_free(bio);
+		return fail(http, "cannot connect to", url, "out of memory");
+	}
+	SSL_set_bio(http->ssl, bio, bio);
+	errno = 0;
+	if (!set_host(http->ssl, host) || SSL_set_alpn_protos(http->ssl, protocols, sizeof(protocols) - 1) != 0 ||
+		SSL_connect(http->ssl) != 1)
+		return fail(http, "cannot connect to", url, explain(http->ssl));
+	return true;
+}
+
+void cli_tls_end(struct cli_http *http)
+{
+	if (http->ssl != NULL)
+		SSL_free(http->ssl);
+	http->ssl = NULL;
+	ERR_clear_error();
+}
+
+/* ---- bytes --------------------------------------------------------------------------- */
+
+/*
+ * What a call that returned `result` means, as recv and send would say it.  An end of the connection that the server
+ * did not announce is a failure: anybody on the way can make one.
+ */
+static ssize_t verdict(struct cli_http *http, int result)
+{
+	switch (SSL_get_error(http->ssl, result))
+	{
+		case SSL_ERROR_WANT_READ:
+		case SSL_ERROR_WANT_WRITE:
+			errno = EAGAIN;
+			return -1;
+		case SSL_ERROR_ZERO_RETURN:
+			return 0;
+		case SSL_ERROR_SYSCALL:
+			if (errno == 0)
+				errno = ECONNRESET;
+			return -1;
+		default:
+			errno = EPROTO;
+			return -1;
+	}
+}
+
+ssize_t cli_tls_receive(struct cli_http *http, void *bytes, size_t len)
+{
+	size_t got;
+	int result;
+
+	ERR_clear_error();
+	errno = 0;
+	result = SSL_read_ex(http->ssl, bytes, len, &got);
+	return result == 1 ? (ssize_t)got : verdict(http, result);
+}
+
+ssize_t cli_tls_send(struct cli_http *http, const void *bytes, size_t len)
+{
+	size_t sent;
+	int result;
+
+	ERR_clear_error();
+	errno = 0;
+	result = SSL_write_ex(http->ssl, bytes, len, &sent);
+	return result == 1 ? (ssize_t)sent : verdict(http, result);
+}
