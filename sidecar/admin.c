@@ -71,6 +71,28 @@ void admin_refuse(struct evhttp_request *request, int status, const char *format
 		evbuffer_free(body);
 }
 
+void admin_reply_bytes(struct evhttp_request *request, const char *content_type, const struct buf *bytes)
+{
+	struct evbuffer *body = evbuffer_new();
+
+	if (body == NULL || evbuffer_add(body, bytes->data, bytes->len) != 0)
+		admin_refuse(request, 500, "out of memory");
+	else
+		admin_reply(request, 200, content_type, body);
+	if (body != NULL)
+		evbuffer_free(body);
+}
+
+bool admin_query(struct evhttp_request *request, struct evkeyvalq *query)
+{
+	const char *text = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(request));
+
+	if (evhttp_parse_query_str(text != NULL ? text : "", query) == 0)
+		return true;
+	admin_refuse(request, 400, "the query is malformed");
+	return false;
+}
+
 static void reply_status(struct evhttp_request *request, int status, const char *word)
 {
 	struct evbuffer *body = evbuffer_new();
@@ -106,6 +128,10 @@ static void on_ready(struct admin *admin, struct evhttp_request *request)
 static const struct route routes[] = {
 	{"/live", on_live},
 	{"/ready", on_ready},
+	{"/debug/connections", admin_connections},
+	{"/debug/pprof/allocs", admin_pprof_allocs},
+	{"/debug/pprof/heap", admin_pprof_heap},
+	{"/debug/pprof/profile", admin_pprof_profile},
 };
 
 static void on_request(struct evhttp_request *request, void *arg)
@@ -202,6 +228,8 @@ void admin_free(struct admin *admin)
 {
 	if (admin == NULL)
 		return;
+	admin_connections_end(admin);
+	admin_pprof_end(admin);
 	if (admin->http != NULL)
 		evhttp_free(admin->http);
 	free(admin);

@@ -2,6 +2,9 @@
  * admin_internal: what the files of the admin family share; nobody else includes it.
  *
  *     admin.c              the listener, the table of routes, /live and /ready
+ *     admin_connections.c  /debug/connections
+ *     admin_table.c        the form of its tables
+ *     admin_pprof.c        /debug/pprof
  *
  * Everything here runs on the main thread, whose loop must keep turning: a handler replies at once or
  * keeps the request and replies later, from an event.
@@ -11,7 +14,12 @@
 
 #include <event2/event.h>
 #include <event2/http.h>
+#include <stdbool.h>
 
+struct admin_inquiry;
+struct admin_profile;
+struct buf;
+struct evkeyvalq;
 struct worker;
 
 struct admin
@@ -20,12 +28,25 @@ struct admin
 	struct evhttp *http;
 	struct worker *const *workers; /* the server's */
 	unsigned nworkers;
+	struct admin_inquiry *inquiries; /* that wait for their answers */
+	struct admin_profile *profile;	 /* that is being taken */
 };
 
 /* Takes the body, which may be NULL, out of the caller's evbuffer; the buffer itself stays the caller's. */
 void admin_reply(struct evhttp_request *request, int status, const char *content_type, struct evbuffer *body);
+void admin_reply_bytes(struct evhttp_request *request, const char *content_type, const struct buf *bytes);
 /* A line of text that says what is wrong. */
 void admin_refuse(struct evhttp_request *request, int status, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+/* What stands behind the question mark, for evhttp_clear_headers; false: it is malformed, and that was replied. */
+bool admin_query(struct evhttp_request *request, struct evkeyvalq *query);
+
+/* Handlers of routes, and what ends all that they left waiting. */
+void admin_connections(struct admin *admin, struct evhttp_request *request);
+void admin_connections_end(struct admin *admin);
+void admin_pprof_profile(struct admin *admin, struct evhttp_request *request);
+void admin_pprof_heap(struct admin *admin, struct evhttp_request *request);
+void admin_pprof_allocs(struct admin *admin, struct evhttp_request *request);
+void admin_pprof_end(struct admin *admin);
 
 #endif

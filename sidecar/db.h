@@ -159,4 +159,20 @@ unsigned db_connections(const struct db *db); /* open now, for sys.health */
 bool db_ready(const struct db *db);			  /* the append connection is up; from any thread */
 bool db_idle(const struct db *db);			  /* nothing queued, nothing in flight */
 
+struct db_connection
+{
+	const char *what; /* "appends", "reads", ... */
+	const char *state;
+	uint64_t age_ms;			  /* since it was ready, or was lost */
+	uint64_t bytes_in, bytes_out; /* of parameters and results */
+	unsigned in_flight;			  /* requests that Postgres has */
+	unsigned waiting;			  /* requests that wait for it, or for any other of its kind */
+	const char *host, *port;	  /* empty before it is connected */
+	int pid;					  /* of the process that serves it; 0 before it is connected */
+};
+
+/* Those that were ever opened. */
+void db_walk(const struct db *db, void (*visit)(void *arg, const struct db_connection *connection),
+			 void *arg);
+
 #endif

@@ -566,6 +566,16 @@ bool batcher_sweep(struct batcher *batcher, uint64_t now)
 	return false;
 }
 
+void batcher_count(const struct batcher *batcher, unsigned *in_flight, unsigned *waiting)
+{
+	const struct batch *flight = batcher->flight;
+
+	*in_flight = batcher->sent ? sent_count(flight) : 0;
+	*waiting = flight != NULL ? flight->count - flight->first - *in_flight : 0;
+	for (const struct batch *batch = batcher->head; batch != NULL; batch = batch->next)
+		*waiting += batch->count;
+}
+
 /* ---- gathering ---------------------------------------------------------------- */
 
 static bool batch_is_full(const struct batch *batch, const struct config *config)

@@ -182,6 +182,7 @@ static void conn_move(struct conn *conn, enum conn_state state)
 			break;
 		case CONN_READY:
 			conn->ready_since = db_now_ms();
+			conn->bytes_in = conn->bytes_out = 0;
 			event_del(&conn->timer);
 			log_connected(conn);
 			conn->user->on_ready(conn);
@@ -306,6 +307,33 @@ void conn_describe_error(const PGresult *result, struct db_error *error)
 	error->hint = hint ? hint : "";
 }
 
+static uint64_t result_bytes(const PGresult *result)
+{
+	int nrows = PQntuples(result), ncolumns = PQnfields(result);
+	uint64_t bytes = 0;
+
+	for (int row = 0; row < nrows; row++)
+	{
+		for (int column = 0; column < ncolumns; column++)
+			bytes += (uint64_t)PQgetlength(result, row, column);
+	}
+	return bytes;
+}
+
+static uint64_t params_bytes(const struct db_statement_info *statement, const struct conn_params *params)
+{
+	uint64_t bytes = 0;
+
+	for (int i = 0; i < statement->nparams; i++)
+	{
+		if (params->formats != NULL && params->formats[i] == 1)
+			bytes += (uint64_t)params->lengths[i];
+		else if (params->values[i] != NULL)
+			bytes += strlen(params->values[i]);
+	}
+	return bytes;
+}
+
 /* A sync has arrived: conn->result is the whole answer to the oldest in flight. */
 static void take_sync(struct conn *conn)
 {
@@ -331,6 +359,7 @@ static void take_sync(struct conn *conn)
 	conn->result = NULL;
 	conn->in_flight--;
 	conn->pause_ms = PAUSE_MIN_MS;
+	conn->bytes_in += result_bytes(result);
 	conn->user->on_answer(conn, result);
 }
 
@@ -417,6 +446,7 @@ bool conn_send(struct conn *conn, const struct db_statement_info *statement, con
 		return false;
 	}
 	conn->in_flight++;
+	conn->bytes_out += params_bytes(statement, params);
 	if (PQflush(conn->pg) != 0)
 		event_add(&conn->writable, NULL);
 	return true;

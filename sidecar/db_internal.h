@@ -7,6 +7,7 @@
  *     db_hold.c        how long a batch may gather when nothing is in flight
  *     db_frame.c       reads frames: which streams a request appends to, and the verdicts
  *     db_query.c       everything else: lanes of pipelined connections
+ *     db_walk.c        what there is to tell of each connection
  *     db_statements.c  the SQL
  *
  * Nothing is sent from inside db_append_end or db_query.  They schedule the end of the loop turn,
@@ -86,6 +87,7 @@ struct conn
 	uint64_t down_since, ready_since; /* ms; which one counts depends on the state */
 	bool outage_logged;
 	PGresult *result; /* of the oldest in flight, until its sync: the first error, else the first one */
+	uint64_t bytes_in, bytes_out; /* of results and parameters */
 };
 
 /* How an error is to be taken. */
@@ -153,6 +155,8 @@ struct batcher
 void batcher_init(struct batcher *batcher, struct db *db, const struct conn_user *user);
 void batcher_free(struct batcher *batcher); /* fails what waits */
 void batcher_send(struct batcher *batcher);
+/* Requests of both kinds. */
+void batcher_count(const struct batcher *batcher, unsigned *in_flight, unsigned *waiting);
 bool batcher_sweep(struct batcher *batcher, uint64_t now); /* true: something still waits for a connection */
 
 extern const struct conn_user batcher_append_user;
@@ -222,6 +226,7 @@ bool lane_init(struct lane *lane, struct db *db, const struct conn_user *user, u
 void lane_open(struct lane *lane);
 void lane_free(struct lane *lane); /* fails what waits */
 void lane_send(struct lane *lane);
+unsigned lane_waiting(const struct lane *lane);	  /* requests */
 bool lane_sweep(struct lane *lane, uint64_t now); /* true: something still waits for a connection */
 
 void query_free_spares(struct db *db);

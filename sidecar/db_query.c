@@ -339,6 +339,15 @@ bool lane_sweep(struct lane *lane, uint64_t now)
 	return lane->waiting.first != NULL;
 }
 
+unsigned lane_waiting(const struct lane *lane)
+{
+	unsigned count = 0;
+
+	for (const struct query *query = lane->waiting.first; query != NULL; query = query->next)
+		count++;
+	return count;
+}
+
 /* ---- asking ---------------------------------------------------------------------- */
 
 static struct lane *lane_of(struct db *db, enum db_role role)

@@ -55,6 +55,23 @@ void http_server_drain(struct http_server *server, void (*drained)(void *arg), v
 /* Closes all connections.  Requests not yet replied to stay until they are. */
 void http_server_free(struct http_server *server);
 
+/* ---- who is connected ---------------------------------------------------- */
+
+struct http_client
+{
+	const char *state;
+	struct slice path; /* of the request that a handler has; empty: none */
+	uint64_t age_ms;   /* since it was accepted */
+	uint64_t quiet_ms; /* since anything happened */
+	uint64_t bytes_in, bytes_out;
+	size_t unsent; /* bytes of replies that the client did not take yet */
+	char peer[64];
+};
+
+void http_server_walk(const struct http_server *server,
+					  void (*visit)(void *arg, const struct http_client *client), void *arg);
+void http_request_describe(const struct http_request *request, struct http_client *client);
+
 /* ---- the request -------------------------------------------------------- */
 
 struct slice http_method(const struct http_request *request);

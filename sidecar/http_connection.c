@@ -377,7 +377,7 @@ struct http_connection *connection_new(struct http_server *server, evutil_socket
 	c->server = server;
 	c->request.connection = c;
 	c->state = server->options.tls != NULL ? CONNECTION_HANDSHAKING : CONNECTION_IDLE;
-	c->since = http_now_ms();
+	c->since = c->accepted = http_now_ms();
 	list_append(&server->lists[c->state], c);
 	server->nconnections++;
 	event_assign(&c->readable, server->base, fd, EV_READ | EV_PERSIST, on_readable, c);

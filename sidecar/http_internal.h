@@ -8,6 +8,7 @@
  *     http_output.c      what the socket did not take yet
  *     http_memory.c      what connections hold, and its bounds
  *     http_transport.c   receiving and sending, in clear or through TLS
+ *     http_walk.c        who is connected
  *     http_parse.c       the syntax
  *
  * A connection is in one state, and on the server's list of that state in the order of entry; only
@@ -93,7 +94,8 @@ struct http_connection
 {
 	struct http_server *server;
 	enum connection_state state;
-	uint64_t since; /* ms: when it entered the state, or last made progress in it */
+	uint64_t since;	   /* ms: when it entered the state, or last made progress in it */
+	uint64_t accepted; /* ms */
 	struct http_connection *previous, *next;
 	struct transport transport;
 	struct event readable;

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -25,9 +26,10 @@ struct tls;
 struct transport
 {
 	int fd;
-	struct ssl_st *ssl; /* owned; NULL = in clear */
-	bool wants_write;	/* what just had to wait goes on when the socket is writable */
-	bool no_notice;		/* TLS's own word for the end must not, or cannot, be sent */
+	struct ssl_st *ssl;			  /* owned; NULL = in clear */
+	bool wants_write;			  /* what just had to wait goes on when the socket is writable */
+	bool no_notice;				  /* TLS's own word for the end must not, or cannot, be sent */
+	uint64_t bytes_in, bytes_out; /* as the callers below see them, not as TLS packs them */
 };
 
 enum transport_progress
@@ -56,19 +58,22 @@ bool transport_has_pending_tls(const struct transport *transport);
 /* Like recv: 0 at the end of input; -1 and errno, see transport_must_wait. */
 static inline ssize_t transport_receive(struct transport *transport, void *bytes, size_t len)
 {
-	if (transport->ssl != NULL)
-		return transport_receive_tls(transport, bytes, len);
-	return recv(transport->fd, bytes, len, 0);
+	ssize_t received = transport->ssl != NULL ? transport_receive_tls(transport, bytes, len)
+											  : recv(transport->fd, bytes, len, 0);
+
+	transport->bytes_in += received > 0 ? (uint64_t)received : 0;
+	return received;
 }
 
 /* Like sendmsg.  After a failure no less may be offered again than before, and no other bytes. */
 static inline ssize_t transport_send(struct transport *transport, struct iovec *vectors, size_t n)
 {
 	struct msghdr message = {.msg_iov = vectors, .msg_iovlen = n};
+	ssize_t sent = transport->ssl != NULL ? transport_send_tls(transport, vectors, n)
+										  : sendmsg(transport->fd, &message, MSG_NOSIGNAL);
 
-	if (transport->ssl != NULL)
-		return transport_send_tls(transport, vectors, n);
-	return sendmsg(transport->fd, &message, MSG_NOSIGNAL);
+	transport->bytes_out += sent > 0 ? (uint64_t)sent : 0;
+	return sent;
 }
 
 /* Whether the call that just failed may succeed later. */

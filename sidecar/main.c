@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "admin.h"
+#include "allocations.h"
 #include "bootstrap.h"
 #include "cli.h"
 #include "config.h"
@@ -369,8 +370,10 @@ static int serve(struct server *server)
 int main(int argc, char **argv)
 {
 	struct server server = {.port = 0};
-	int code = config_parse(&server.config, argc, argv);
+	int code;
 
+	allocations_record(argv);
+	code = config_parse(&server.config, argc, argv);
 	if (code >= 0)
 		return code;
 	if (server.config.command == COMMAND_EXPORT)

@@ -484,3 +484,9 @@ void service_free(struct service *service)
 	if (service->exchanges == 0)
 		dispose(service);
 }
+
+void service_walk(const struct service *service, const struct service_visitor *visitor, void *arg)
+{
+	http_server_walk(service->http, visitor->client, arg);
+	subscriptions_walk(service->subscriptions, visitor->subscriber, arg);
+}

@@ -15,7 +15,9 @@
 
 struct config;
 struct db;
+struct http_client;
 struct service;
+struct subscriber;
 struct tls;
 
 struct shared
@@ -32,5 +34,13 @@ struct service *service_new(struct event_base *base, const struct config *config
 /* Stops accepting, finishes what is in flight, closes idle connections; calls `drained` once, when no connection is left. */
 void service_drain(struct service *service, void (*drained)(void *arg), void *arg);
 void service_free(struct service *service);
+
+struct service_visitor
+{
+	void (*client)(void *arg, const struct http_client *client);
+	void (*subscriber)(void *arg, const struct subscriber *subscriber);
+};
+
+void service_walk(const struct service *service, const struct service_visitor *visitor, void *arg);
 
 #endif

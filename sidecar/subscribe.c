@@ -68,7 +68,8 @@ struct subscription
 	enum subscription_state state;
 	enum past past;
 	struct link in_queue, in_silence;
-	uint64_t sent_ms;
+	uint64_t sent_ms, begun_ms;
+	uint64_t bytes_out;
 	int64_t after;	 /* a stream's: only messages above this global position; -1: any */
 	int64_t below;	 /* of the page that was asked for: the feed's position at that time */
 	size_t page;	 /* bytes of the page that is under way, 0: none */
@@ -224,6 +225,7 @@ static void send_bytes(struct subscription *s, const char *bytes, size_t len)
 {
 	struct piece piece = {.bytes = bytes, .len = len};
 
+	s->bytes_out += len;
 	http_reply_raw(s->request, &piece, 1);
 	touch(s);
 }
@@ -232,6 +234,7 @@ static void send_text(struct subscription *s, const char *text)
 {
 	struct piece piece = piece_of(text);
 
+	s->bytes_out += piece.len;
 	http_reply_part(s->request, &piece, 1);
 	touch(s);
 }
@@ -287,6 +290,7 @@ static bool send_page(struct subscription *s, const char *body, size_t len)
 	}
 	piece =
 		(struct piece){.bytes = framed.data, .len = framed.len, .release = free_bytes, .owner = framed.data};
+	s->bytes_out += framed.len;
 	http_reply_raw(s->request, &piece, 1);
 	touch(s);
 	s->reads_fast = http_reply_unsent(s->request) == 0;
@@ -488,6 +492,7 @@ static struct subscription *subscription_new(struct subscriptions *all, struct h
 	s->all = all;
 	s->request = request;
 	s->state = SUBSCRIPTION_WAITING;
+	s->begun_ms = now_ms();
 	memcpy(s->namespace_name, claim->name, sizeof(s->namespace_name));
 	memcpy(s->name, params->text.data, params->text.len);
 	s->after = by_stream ? params->after : -1;
@@ -545,6 +550,42 @@ void subscribe_start(struct subscriptions *all, struct http_request *request, co
 		refuse(request, 503, all->ending ? "the server is stopping" : "out of memory");
 	else
 		start(s);
+}
+
+/* ---- who listens ------------------------------------------------------------------------ */
+
+static void describe(const struct subscription *s, struct subscriber *subscriber)
+{
+	static const char *const states[] = {
+		[SUBSCRIPTION_WAITING] = "waiting",		[SUBSCRIPTION_QUEUED] = "queued",
+		[SUBSCRIPTION_READING] = "reading",		[SUBSCRIPTION_DRAINING] = "draining",
+		[SUBSCRIPTION_FOLLOWING] = "following", [SUBSCRIPTION_ENDED] = "ended",
+	};
+	static const char *const sources[] = {
+		[FEED_ALL] = "all", [FEED_CATEGORY] = "category", [FEED_STREAM] = "stream"};
+
+	*subscriber = (struct subscriber){
+		.state = states[s->state],
+		.namespace_name = s->namespace_name,
+		.source = sources[s->listener.filter.source],
+		.name = s->name,
+		.age_ms = now_ms() - s->begun_ms,
+		.bytes_out = s->bytes_out,
+		.next = s->listener.next,
+	};
+	http_request_describe(s->request, &subscriber->client);
+}
+
+void subscriptions_walk(const struct subscriptions *all,
+						void (*visit)(void *arg, const struct subscriber *subscriber), void *arg)
+{
+	for (const struct subscription *s = all->by_silence.first; s != NULL; s = s->in_silence.next)
+	{
+		struct subscriber subscriber;
+
+		describe(s, &subscriber);
+		visit(arg, &subscriber);
+	}
 }
 
 /* ---- life ------------------------------------------------------------------------------ */

@@ -11,6 +11,9 @@
 #define MILLRACE_SUBSCRIBE_H
 
 #include <event2/event.h>
+#include <stdint.h>
+
+#include "http.h"
 
 /* Of every reply on /subscribe, errors included: browsers of any origin may read it. */
 #define SUBSCRIBE_HEADERS "Access-Control-Allow-Origin: *\r\n"
@@ -18,7 +21,6 @@
 struct claim;
 struct db;
 struct feeds;
-struct http_request;
 struct subscriptions;
 
 struct subscriptions *subscriptions_new(struct event_base *base, struct db *db, struct feeds *feeds);
@@ -26,6 +28,21 @@ struct subscriptions *subscriptions_new(struct event_base *base, struct db *db, 
 void subscriptions_end(struct subscriptions *all);
 /* None may be left, and no query of theirs may be in flight. */
 void subscriptions_free(struct subscriptions *all);
+
+struct subscriber
+{
+	const char *state;
+	const char *namespace_name;
+	const char *source; /* "all", "category" or "stream" */
+	const char *name;	/* of the category or stream */
+	uint64_t age_ms;
+	uint64_t bytes_out; /* of events */
+	int64_t next;		/* the position that it waits for: of a stream its own, else the global one */
+	struct http_client client;
+};
+
+void subscriptions_walk(const struct subscriptions *subscriptions,
+						void (*visit)(void *arg, const struct subscriber *subscriber), void *arg);
 
 /* Answers the request, which may go where the claim says. */
 void subscribe_start(struct subscriptions *all, struct http_request *request, const struct claim *claim);

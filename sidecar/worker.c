@@ -152,8 +152,9 @@ bool worker_start(struct worker *worker)
 {
 	sigset_t all, before;
 
-	/* Signals are the main thread's. */
+	/* Signals are the main thread's, but for the one by which a CPU profile looks at the thread that runs. */
 	sigfillset(&all);
+	sigdelset(&all, SIGPROF);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	worker->started = pthread_create(&worker->thread, NULL, run, worker) == 0;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -5,8 +5,8 @@
 # command to run, and exits 1.  Takes no time and no network when nothing is missing.
 #
 # deps.sh --fuzzing does the same for a compiler with libFuzzer, which only test/fuzz needs, --browser for
-# Chromium, which only test/browser needs, --analysis for what test/analyse.sh runs, and --bench for what draws the
-# plot of `make bench`.
+# Chromium, which only test/browser needs, --analysis for what test/analyse.sh runs, --profiling for gperftools,
+# which only profiles need, and --bench for what draws the plot of `make bench`.
 set -euo pipefail
 
 pg_config=${PG_CONFIG:-pg_config}
@@ -47,6 +47,11 @@ check() {
 		return
 	elif [ "$part" = --bench ]; then
 		need python3-matplotlib has_module matplotlib
+		return
+	elif [ "$part" = --profiling ]; then
+		need google-perftools command -v google-pprof
+		need libgoogle-perftools-dev has_library libtcmalloc
+		need libgoogle-perftools-dev has_library libprofiler
 		return
 	fi
 	need "gcc libc6-dev" compiles

@@ -26,9 +26,9 @@ LAYERS = {
         ["auth", "feed"],
         ["db"],
         ["errors", "token", "uuid", "listener", "tls", "descriptors"],
-        ["config", "json", "stats", "timestamp", "url_query", "names", "sse"],
+        ["allocations", "config", "json", "stats", "timestamp", "url_query", "names", "sse"],
         ["log"],
-        ["buf", "slice", "version"],
+        ["buf", "pool", "slice", "version"],
     ],
     "extension": [
         ["millrace"],

@@ -201,6 +201,9 @@ def pytest(counts, temp, title, arguments, as_root=False, tls=False):
     shutil.copy(ROOT / "sidecar" / ("build-san/millrace" if SAN else "millrace"), folder / "millrace")
     copy_files("bench/*.py", temp / "bench")
     copy_files("bench/load", temp / "bench")
+    if (ROOT / "sidecar" / "build-profile" / "millrace").exists():
+        (folder / "build-profile").mkdir()
+        shutil.copy(ROOT / "sidecar" / "build-profile" / "millrace", folder / "build-profile")
     for name in DOCUMENTS:
         (temp / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, temp / name)
