@@ -20,6 +20,7 @@
 
 #include "buf.h"
 #include "errors.h"
+#include "pool.h"
 #include "slice.h"
 #include "uuid.h"
 
@@ -40,6 +41,7 @@ struct methods
 	_Atomic unsigned long *token_generation; /* raised when a namespace or token changed */
 	struct uuid_generator ids;
 	size_t gathered, max_gathered; /* bytes of the answers of JSON-RPC batches that are not out yet */
+	struct pool requests, calls; /* rpc's memory */
 };
 
 struct method_reply

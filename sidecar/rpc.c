@@ -74,7 +74,7 @@ static void free_request(struct rpc_request *request)
 	for (unsigned i = 0; i < request->nitems; i++)
 		buf_free(&request->items[i].answer);
 	free(request->items);
-	free(request);
+	pool_give(&request->methods->requests, request);
 }
 
 /* Hands over the last reply and ends the request. */
@@ -412,7 +412,7 @@ static void end_item(struct item *item)
 	struct rpc_request *request = item->request;
 
 	method_end(item->call);
-	free(item->call);
+	pool_give(&request->methods->calls, item->call);
 	item->call = NULL;
 	request->running--;
 	pump_batch(request);
@@ -525,7 +525,7 @@ static void start_item(struct rpc_request *request, struct item *item, struct sl
 		refuse_item(item, &parsed);
 		return;
 	}
-	item->call = malloc(sizeof(*item->call));
+	item->call = pool_take(&request->methods->calls, sizeof(*item->call));
 	if (item->call == NULL)
 	{
 		error_set(&error, ERROR_INTERNAL_ERROR, "out of memory");
@@ -630,7 +630,7 @@ static void start_list(struct rpc_request *request, struct slice array)
 void rpc_start(struct methods *methods, const char *namespace_name, struct slice body, rpc_done done,
 			   void *arg)
 {
-	struct rpc_request *request = malloc(sizeof(*request));
+	struct rpc_request *request = pool_take(&methods->requests, sizeof(*request));
 	struct json_verdict verdict;
 
 	if (request == NULL)

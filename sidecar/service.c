@@ -20,6 +20,7 @@
 #include "import.h"
 #include "log.h"
 #include "methods.h"
+#include "pool.h"
 #include "rpc.h"
 #include "subscribe.h"
 #include "version.h"
@@ -34,6 +35,7 @@ struct service
 	char *cors_headers;		 /* of every /rpc reply; NULL = off */
 	char *preflight_headers; /* of the reply to OPTIONS */
 	unsigned exchanges;
+	struct pool spare_exchanges;
 	bool freed;
 };
 
@@ -148,6 +150,9 @@ static void dispose(struct service *service)
 		auth_free(service->auth);
 	subscriptions_free(service->subscriptions);
 	feeds_free(service->methods.feeds);
+	pool_empty(&service->spare_exchanges);
+	pool_empty(&service->methods.requests);
+	pool_empty(&service->methods.calls);
 	free(service->cors_headers);
 	free(service->preflight_headers);
 	free(service);
@@ -155,7 +160,7 @@ static void dispose(struct service *service)
 
 static struct exchange *exchange_new(struct service *service, struct http_request *request)
 {
-	struct exchange *exchange = malloc(sizeof(*exchange));
+	struct exchange *exchange = pool_take(&service->spare_exchanges, sizeof(*exchange));
 
 	if (exchange == NULL)
 		return NULL;
@@ -174,7 +179,7 @@ static void exchange_end(struct exchange *exchange)
 {
 	struct service *service = exchange->service;
 
-	free(exchange);
+	pool_give(&service->spare_exchanges, exchange);
 	service->exchanges--;
 	if (service->freed && service->exchanges == 0)
 		dispose(service);
