@@ -52,6 +52,8 @@ test-installed: # the same, and what needs more than `make deps` is skipped
 	@$(MAKE) --no-print-directory install
 	@$(MAKE) --no-print-directory -C bench
 	@$(if $(SAN),$(MAKE) --no-print-directory -C sidecar SAN=1)
+	@if test/deps.sh --profiling; then $(MAKE) --no-print-directory -C sidecar SAN= PROFILE=1; \
+	else echo "Going on without profiles."; fi
 	@$(PYTHON) test/run.py $(ARGS)
 
 test-crash: ## kills at random moments under load, and what got lost: make test-crash [ARGS='--kills 100 --seed 7']
@@ -97,6 +99,15 @@ bench-subscribe: ## subscriptions: latency, catch-up, memory
 bench-bulk: ## export and import of a million messages
 	@$(MAKE) --no-print-directory ready >&2
 	@$(PYTHON) bench/bulk.py $(ARGS)
+
+profile-baseline: ## where time and memory go under the load: make profile-baseline [DURATION=30] [ARGS='--workers 64']
+	@test/deps.sh --profiling >&2
+	@$(MAKE) --no-print-directory ready >&2
+	@$(MAKE) --no-print-directory -C sidecar SAN= PROFILE=1 >&2
+	@$(PYTHON) bench/profile_baseline.py --duration $(DURATION) $(ARGS)
+
+profile-compare: ## two of them side by side: make profile-compare BASELINE=folder OPTIMIZED=folder
+	@$(PYTHON) bench/profile_compare.py $(BASELINE) $(OPTIMIZED)
 
 format: ## lay out the C files
 	clang-format -i $(C_FILES)

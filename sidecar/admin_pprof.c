@@ -1,5 +1,5 @@
 /*
- * admin_pprof: /debug/pprof, profiles in the formats of gperftools, which google-pprof and `go tool pprof` read.
+ * admin_pprof: /debug/pprof, profiles in the formats of gperftools, which google-pprof reads.
  *
  * The CPU profiler is a library that is loaded when somebody first asks for a profile: the kernel's timer for
  * CPU time then signals whichever thread is running, 100 times a second.  It writes to memory that has a

@@ -41,7 +41,7 @@ struct methods
 	_Atomic unsigned long *token_generation; /* raised when a namespace or token changed */
 	struct uuid_generator ids;
 	size_t gathered, max_gathered; /* bytes of the answers of JSON-RPC batches that are not out yet */
-	struct pool requests, calls; /* rpc's memory */
+	struct pool requests, calls;   /* rpc's memory */
 };
 
 struct method_reply

@@ -12,9 +12,9 @@
 #endif
 
 #if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-#define MAX_SPARES 0
+static const unsigned max_spares = 0;
 #else
-#define MAX_SPARES 256
+static const unsigned max_spares = 256;
 #endif
 
 struct pool_spare
@@ -37,7 +37,7 @@ void pool_give(struct pool *pool, void *memory)
 {
 	struct pool_spare *spare = memory;
 
-	if (pool->nspares >= MAX_SPARES)
+	if (pool->nspares >= max_spares)
 	{
 		free(memory);
 		return;
