@@ -437,6 +437,95 @@ END $$;
 COMMENT ON FUNCTION millrace.empty_namespace(text) IS
     'deletes all messages of a namespace; returns their number. Global positions go on where they were';
 
+-- ---- who holds whom up --------------------------------------------------------------------------------
+
+-- An append keeps a ROW EXCLUSIVE lock on the table and an advisory lock (store.c) on each stream to its end.  Of other roles'
+-- sessions the caller sees what pg_stat_activity shows: all of it with pg_read_all_stats.
+CREATE VIEW millrace.appending AS
+    WITH locks AS MATERIALIZED (
+        SELECT l.locktype, l.relation, l.transactionid, l.virtualtransaction, l.pid FROM pg_catalog.pg_locks l
+        WHERE l.granted AND (l.locktype = 'transactionid'
+            OR l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+            AND (l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' OR l.locktype = 'advisory' AND l.objsubid = 19795))
+    ), prepared AS (
+        SELECT l.virtualtransaction, p.* FROM locks l
+            JOIN pg_catalog.pg_prepared_xacts p ON l.locktype = 'transactionid' AND l.pid IS NULL AND l.transactionid = p.transaction
+    ), streams AS (
+        SELECT virtualtransaction, pg_catalog.count(*) AS streams FROM locks WHERE locktype = 'advisory' GROUP BY 1
+    )
+    SELECT n.name AS namespace, l.pid, p.gid, coalesce(a.usename, p.owner) AS usename, a.application_name, a.client_addr,
+        CASE WHEN p.gid IS NULL THEN a.state ELSE 'prepared' END AS state,
+        coalesce(a.backend_xid, p.transaction) AS xid, coalesce(s.streams, 0) AS streams,
+        coalesce(a.xact_start, p.prepared) AS xact_start,
+        pg_catalog.clock_timestamp() - coalesce(a.xact_start, p.prepared) AS age, a.query
+    FROM locks l
+        JOIN pg_catalog.pg_class c ON c.oid = l.relation AND c.relname = 'messages'
+        JOIN pg_catalog.pg_namespace schema ON schema.oid = c.relnamespace
+        JOIN millrace.namespaces n ON n.schema = schema.nspname
+        LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+        LEFT JOIN prepared p ON l.pid IS NULL AND p.virtualtransaction = l.virtualtransaction
+        LEFT JOIN streams s ON s.virtualtransaction = l.virtualtransaction
+    WHERE l.locktype = 'relation' AND (s.streams > 0 OR a.backend_xid IS NOT NULL OR p.transaction IS NOT NULL);
+COMMENT ON VIEW millrace.appending IS
+    'open transactions that appended: those with an xid hold readers of the namespace back, all hold the writers of their streams back';
+
+CREATE VIEW millrace.blocked AS
+    WITH waiting AS MATERIALIZED (
+        SELECT l.pid, CASE l.objsubid WHEN 19795 THEN 'stream' WHEN 19777 THEN 'append' ELSE 'namespace' END AS lock
+        FROM pg_catalog.pg_locks l
+        WHERE NOT l.granted AND l.locktype = 'advisory' AND l.objsubid IN (19795, 19777, 19790)
+            AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+    )
+    SELECT w.lock, w.pid, a.usename, a.application_name, a.client_addr, a.query_start, a.query,
+        nullif(by.pid, 0) AS blocking_pid, b.usename AS blocking_usename, b.application_name AS blocking_application_name,
+        b.client_addr AS blocking_client_addr, CASE by.pid WHEN 0 THEN 'prepared' ELSE b.state END AS blocking_state,
+        b.xact_start AS blocking_xact_start, b.query AS blocking_query
+    FROM waiting w
+        CROSS JOIN LATERAL (SELECT DISTINCT u.pid FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) u (pid)) by
+        LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = w.pid
+        LEFT JOIN pg_catalog.pg_stat_activity b ON b.pid = by.pid;
+COMMENT ON VIEW millrace.blocked IS 'who waits for one of our locks, and for whom: a row for each pair';
+GRANT SELECT ON millrace.appending, millrace.blocked TO PUBLIC;
+
+CREATE FUNCTION millrace.first_undecided(namespace text, since timestamp, "position" bigint,
+                                         OUT head bigint, OUT global_position bigint, OUT xid xid) RETURNS record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_first_undecided';
+COMMENT ON FUNCTION millrace.first_undecided(text, timestamp, bigint) IS
+    'internal: the first message that may still commit, of those not older than a time nor below a global position';
+
+CREATE FUNCTION millrace.read_horizon(namespace text DEFAULT NULL, "position" bigint DEFAULT NULL,
+                                      OUT readable bigint, OUT last bigint, OUT xid xid, OUT pid integer, OUT gid text)
+    RETURNS record LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    name text := coalesce(read_horizon.namespace, current_setting('millrace.namespace', true), 'default');
+    messages regclass := to_regclass(format('%I.messages', millrace.find_namespace(name)));
+    since timestamptz;
+    found record;
+BEGIN
+    -- Whoever appends holds a lock on the table, so no open message is older than the oldest of these transactions.  A second
+    -- for clocks that are set back a little.  NULL, from the first message on: when it can't be known.
+    IF NOT pg_is_in_recovery() THEN
+        SELECT CASE WHEN count(*) = count(a.xact_start) THEN least(min(a.xact_start), clock_timestamp()) - interval '1 second' END
+            INTO since
+            FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+            WHERE l.locktype = 'relation' AND l.relation = messages AND l.granted
+                AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock');
+    END IF;
+    found := millrace.first_undecided(name, since AT TIME ZONE 'utc', read_horizon.position);
+    readable := coalesce(found.global_position, found.head) - 1;
+    last := found.head - 1;
+    xid := found.xid;
+    -- The xid may be a subtransaction's; a prepared transaction is found by its own, which the same holder has locked.
+    SELECT l.pid, p.gid INTO pid, gid
+        FROM pg_locks l
+            LEFT JOIN (pg_locks own JOIN pg_prepared_xacts p ON own.locktype = 'transactionid' AND own.transactionid = p.transaction)
+                ON l.pid IS NULL AND own.virtualtransaction = l.virtualtransaction
+        WHERE l.locktype = 'transactionid' AND l.transactionid = found.xid AND l.granted;
+END $$;
+COMMENT ON FUNCTION millrace.read_horizon(text, bigint) IS
+    'up to which global position readers see all now, the last one given out, and the transaction that they wait for';
+
 -- ---- Message DB -------------------------------------------------------------------------------------
 
 -- What makes a schema message_store unlike Message DB's; NULL when nothing does, or there is none.
