@@ -93,6 +93,13 @@ bool admin_query(struct evhttp_request *request, struct evkeyvalq *query)
 	return false;
 }
 
+void admin_forget(struct evhttp_request *request)
+{
+	/* One whose client went away meanwhile is nobody's else. */
+	if (evhttp_request_get_connection(request) == NULL)
+		evhttp_request_free(request);
+}
+
 static void reply_status(struct evhttp_request *request, int status, const char *word)
 {
 	struct evbuffer *body = evbuffer_new();
@@ -114,20 +121,17 @@ static void on_live(struct admin *admin, struct evhttp_request *request)
 
 static void on_ready(struct admin *admin, struct evhttp_request *request)
 {
-	for (unsigned i = 0; i < admin->nworkers; i++)
-	{
-		if (!worker_ready(admin->workers[i]))
-		{
-			reply_status(request, 503, "not ready");
-			return;
-		}
-	}
-	reply_status(request, 200, "ready");
+	bool ready = !admin->draining;
+
+	for (unsigned i = 0; ready && i < admin->nworkers; i++)
+		ready = worker_ready(admin->workers[i]);
+	reply_status(request, ready ? 200 : 503, ready ? "ready" : "not ready");
 }
 
 static const struct route routes[] = {
 	{"/live", on_live},
 	{"/ready", on_ready},
+	{"/metrics", admin_metrics},
 	{"/debug/connections", admin_connections},
 	{"/debug/pprof/allocs", admin_pprof_allocs},
 	{"/debug/pprof/heap", admin_pprof_heap},
@@ -224,12 +228,19 @@ struct admin *admin_new(struct event_base *base, const char *address, struct wor
 	return admin;
 }
 
+void admin_drain(struct admin *admin)
+{
+	if (admin != NULL)
+		admin->draining = true;
+}
+
 void admin_free(struct admin *admin)
 {
 	if (admin == NULL)
 		return;
 	admin_connections_end(admin);
 	admin_pprof_end(admin);
+	admin_metrics_end(admin);
 	if (admin->http != NULL)
 		evhttp_free(admin->http);
 	free(admin);

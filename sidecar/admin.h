@@ -1,5 +1,5 @@
 /*
- * admin: the second listener, for those who operate the server: /live and /ready.
+ * admin: the second listener, for those who operate the server: /live, /ready and /metrics.
  *
  * Main thread.  /live answers 200 as long as the process turns its loop; /ready answers 200 when every
  * worker has its database, else 503.
@@ -15,6 +15,7 @@ struct worker;
 /* `address` is host:port; the workers stay the caller's and outlive it.  NULL: *error says why. */
 struct admin *admin_new(struct event_base *base, const char *address, struct worker *const *workers,
 						unsigned nworkers, struct buf *error);
+void admin_drain(struct admin *admin); /* not ready from now on */
 void admin_free(struct admin *admin);
 
 #endif

@@ -409,5 +409,8 @@ void admin_connections(struct admin *admin, struct evhttp_request *request)
 void admin_connections_end(struct admin *admin)
 {
 	while (admin->inquiries != NULL)
+	{
+		admin_forget(admin->inquiries->request);
 		inquiry_free(admin->inquiries);
+	}
 }

@@ -5,6 +5,8 @@
  *     admin_connections.c  /debug/connections
  *     admin_table.c        the form of its tables
  *     admin_pprof.c        /debug/pprof
+ *     admin_metrics.c      /metrics
+ *     admin_process.c      what it says of the process itself
  *
  * Everything here runs on the main thread, whose loop must keep turning: a handler replies at once or
  * keeps the request and replies later, from an event.
@@ -20,6 +22,7 @@ struct admin_inquiry;
 struct admin_profile;
 struct buf;
 struct evkeyvalq;
+struct scrape;
 struct worker;
 
 struct admin
@@ -30,6 +33,8 @@ struct admin
 	unsigned nworkers;
 	struct admin_inquiry *inquiries; /* that wait for their answers */
 	struct admin_profile *profile;	 /* that is being taken */
+	bool draining;
+	struct scrape *scrapes; /* that wait for their answers */
 };
 
 /* Takes the body, which may be NULL, out of the caller's evbuffer; the buffer itself stays the caller's. */
@@ -40,6 +45,8 @@ void admin_refuse(struct evhttp_request *request, int status, const char *format
 	__attribute__((format(printf, 3, 4)));
 /* What stands behind the question mark, for evhttp_clear_headers; false: it is malformed, and that was replied. */
 bool admin_query(struct evhttp_request *request, struct evkeyvalq *query);
+/* Ends a request that was kept, without a reply, before the listener itself ends. */
+void admin_forget(struct evhttp_request *request);
 
 /* Handlers of routes, and what ends all that they left waiting. */
 void admin_connections(struct admin *admin, struct evhttp_request *request);
@@ -48,5 +55,9 @@ void admin_pprof_profile(struct admin *admin, struct evhttp_request *request);
 void admin_pprof_heap(struct admin *admin, struct evhttp_request *request);
 void admin_pprof_allocs(struct admin *admin, struct evhttp_request *request);
 void admin_pprof_end(struct admin *admin);
+void admin_metrics(struct admin *admin, struct evhttp_request *request);
+void admin_metrics_end(struct admin *admin);
+
+void admin_add_process_metrics(struct buf *out);
 
 #endif

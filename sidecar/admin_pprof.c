@@ -179,6 +179,7 @@ void admin_pprof_end(struct admin *admin)
 	if (admin->profile == NULL)
 		return;
 	admin->profile->profiler.stop();
+	admin_forget(admin->profile->request);
 	profile_free(admin->profile);
 }
 

@@ -275,7 +275,8 @@ static void on_answer(void *arg, struct db_reply *reply)
 	if (reply->status == DB_OK)
 		take_answer(lookup, reply->result);
 	else if (reply->status == DB_ERROR)
-		error_from_sqlstate(&failure, reply->error.sqlstate, reply->error.message, reply->error.hint);
+		error_from_sqlstate(&failure, reply->error.sqlstate, reply->error.message, reply->error.hint,
+							reply->error.pid);
 	else if (reply->status == DB_OVERLOADED)
 		error_set(&failure, ERROR_OVERLOADED, "too many requests are waiting");
 	else

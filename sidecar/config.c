@@ -75,7 +75,8 @@ static const struct setting serve_settings[] = {
 	{"listen", "Listening", TEXT(listen, NULL), .value = "ADDRESS",
 	 .help = "address of the HTTP API (default: all, IPv4 and IPv6)"},
 	{"admin-listen", "Listening", TEXT(admin_listen, NULL), .value = "HOST:PORT",
-	 .help = "where /live and /ready are (default: 127.0.0.1:9090 if it is free; empty: nowhere)"},
+	 .help = "where /live, /ready, /metrics and /debug are (default: 127.0.0.1:9090 if it is free; empty: "
+			 "nowhere)"},
 	{"tls-cert", "Listening", TEXT(tls_cert, NULL), .value = "FILE",
 	 .help = "speak https with this certificate, in PEM, its chain behind it; SIGHUP reads it again"},
 	{"tls-key", "Listening", TEXT(tls_key, NULL), .value = "FILE",
@@ -112,6 +113,8 @@ static const struct setting serve_settings[] = {
 	 .help = "least severity that is logged: debug, info, warning, error"},
 	{"log-format", "Logging", TEXT(log_format, "text"), .words = "|text|json|", .value = "FORMAT",
 	 .help = "text or json, one line an event, on stderr"},
+	{"log-slow", "Logging", NUMBER(log_slow, NUMBER, 1000, 0, 3600000), .value = "MILLISECONDS",
+	 .help = "requests that take at least that long are logged; 0: all"},
 
 	{"max-body", "Limits", NUMBER(max_body, BYTES, 100 * MIB, KIB, 512 * MIB), .value = "BYTES",
 	 .help = "largest request body"},

@@ -38,6 +38,7 @@ struct config
 	int64_t workers;		 /* 0 = one per core, at most 4 */
 	const char *log_level;	 /* debug, info, warning, error */
 	const char *log_format;	 /* text, json */
+	int64_t log_slow;		 /* ms, 1000 */
 	const char *cors_origin; /* NULL = off */
 	/* limits */
 	int64_t max_body;		  /* bytes, 100 MiB */

@@ -54,6 +54,12 @@ bool db_outage_is_long(const struct db *db, const struct conn *conn, uint64_t no
 		   now - conn->down_since > (uint64_t)db->config->retry_window * 1000;
 }
 
+void db_note_queues(const struct db *db)
+{
+	stats_set(&db->stats->queue_requests, db->waiting_requests);
+	stats_set(&db->stats->queue_bytes, db->waiting_bytes);
+}
+
 /* Fails what has waited too long, and comes back as long as something waits. */
 static void sweep(struct db *db)
 {
@@ -66,6 +72,7 @@ static void sweep(struct db *db)
 	waiting = lane_sweep(&db->slow, now) || waiting;
 	waiting = lane_sweep(&db->imports, now) || waiting;
 	waiting = lane_sweep(&db->exports, now) || waiting;
+	db_note_queues(db);
 	if (waiting && !event_pending(&db->sweep, EV_TIMEOUT, NULL))
 		event_add(&db->sweep, &pause);
 }
@@ -90,6 +97,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 	lane_send(&db->slow);
 	lane_send(&db->imports);
 	lane_send(&db->exports);
+	db_note_queues(db);
 	if (!event_pending(&db->sweep, EV_TIMEOUT, NULL))
 		sweep(db);
 }
@@ -109,7 +117,8 @@ bool db_names_several_hosts(const char *conninfo)
 	return several;
 }
 
-struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo)
+struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo,
+				  struct stats *stats)
 {
 	struct db *db = calloc(1, sizeof(*db));
 
@@ -117,6 +126,7 @@ struct db *db_new(struct event_base *base, const struct config *config, const ch
 		return NULL;
 	db->base = base;
 	db->config = config;
+	db->stats = stats;
 	db->conninfo = strdup(conninfo);
 	db->several_hosts = db_names_several_hosts(conninfo);
 	event_assign(&db->turn, base, -1, 0, on_turn, db);
@@ -153,6 +163,22 @@ void db_free(struct db *db)
 	query_free_spares(db);
 	free(db->conninfo);
 	free(db);
+}
+
+struct stats *db_stats(const struct db *db)
+{
+	return db->stats;
+}
+
+const char *db_role_name(unsigned role)
+{
+	static const char *const names[] = {
+		[DB_ROLE_APPEND] = "append",  [DB_ROLE_PATIENT] = "locked", [DB_ROLE_READ] = "read",
+		[DB_ROLE_SLOW] = "namespace", [DB_ROLE_IMPORT] = "import",	[DB_ROLE_EXPORT] = "export",
+	};
+
+	_Static_assert(DB_ROLES <= STATS_ROLES, "STATS_ROLES");
+	return role < DB_ROLES ? names[role] : NULL;
 }
 
 unsigned db_connections(const struct db *db)

@@ -29,6 +29,7 @@
 struct event_base;
 struct config;
 struct db;
+struct stats;
 
 enum db_status
 {
@@ -45,6 +46,7 @@ struct db_error
 	const char *message;
 	const char *detail;
 	const char *hint;
+	int pid; /* of the backend that said so, as in its log; 0: none did */
 };
 
 /* ---- appends -------------------------------------------------------- */
@@ -122,6 +124,7 @@ enum db_statement
 	DB_READ_FEED,  /* read_feed(namespace, position, max_rows) -> stream, position, global_position, poke */
 	DB_READ_FEED_WHOLE, /* (namespace, position, max_rows, max_bytes) -> the same and message; ends with the one that reaches max_bytes */
 	DB_FEED_STATE,		/* (namespace) -> head, created_at, token_hash; no row: no such namespace */
+	DB_APPENDING, /* () -> namespace, open transactions that appended, the age of the oldest in s (NULL: not known) */
 	DB_STATEMENTS
 };
 
@@ -153,8 +156,12 @@ bool db_import(struct db *db, const char *namespace_name, const struct buf *fram
 /* True when a connection string names more than one server; then only one that takes writes will do. */
 bool db_names_several_hosts(const char *conninfo);
 
-struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo);
+/* The stats must outlive it. */
+struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo,
+				  struct stats *stats);
 void db_free(struct db *db);
+struct stats *db_stats(const struct db *db);
+const char *db_role_name(unsigned role);	  /* of STATS_ROLES; NULL: there is none */
 unsigned db_connections(const struct db *db); /* open now, for sys.health */
 bool db_ready(const struct db *db);			  /* the append connection is up; from any thread */
 bool db_idle(const struct db *db);			  /* nothing queued, nothing in flight */

@@ -285,7 +285,7 @@ static void settle_error(struct batcher *batcher, struct batch *batch, const PGr
 
 	if (PQresultStatus(result) == PGRES_FATAL_ERROR)
 	{
-		conn_describe_error(result, &reply.error);
+		conn_describe_error(&batcher->conn, result, &reply.error);
 		if (is_lock_timeout(result))
 			reply.error.message =
 				"another session holds the stream in an open transaction; nothing was stored";
@@ -335,6 +335,7 @@ static bool park(struct batcher *patient, const struct append *request, struct f
 		batch_unlink_tail(patient);
 		return false;
 	}
+	stats_add(&patient->conn.db->stats->parked, 1);
 	batch->requests[0] = *request;
 	batch->requests[0].offset = FRAME_HEADER_LEN;
 	batch->count = 1;
@@ -410,6 +411,14 @@ static bool park_leading(struct batcher *batcher, struct batch *batch)
 
 /* ---- the answer to a batch ------------------------------------------------------ */
 
+static void note_batch(const struct batcher *batcher, unsigned count)
+{
+	struct stats *stats = batcher->conn.db->stats;
+
+	stats_observe(&stats->batch_us, &stats_durations, db_now_us() - batcher->sent_us);
+	stats_observe(&stats->batch_requests, &stats_sizes, count);
+}
+
 static void append_on_answer(struct conn *conn, PGresult *result)
 {
 	struct batcher *batcher = (struct batcher *)conn;
@@ -417,6 +426,7 @@ static void append_on_answer(struct conn *conn, PGresult *result)
 	unsigned count = sent_count(batch);
 	struct frame_verdicts verdicts;
 
+	note_batch(batcher, count);
 	batcher->sent = false;
 	if (open_verdicts(result, count, &verdicts))
 	{
@@ -490,6 +500,7 @@ void batcher_send(struct batcher *batcher)
 	length = (int)(batcher->flight->frame.data +
 				   request_end(batcher->flight, batcher->flight->first + count - 1) - value);
 	batcher->sent = true; /* before: on_lost may be called from within */
+	batcher->sent_us = db_now_us();
 	conn_send(&batcher->conn, &db_append_statement,
 			  &(struct conn_params){
 				  .values = &value, .lengths = &length, .formats = &binary, .result_format = binary});

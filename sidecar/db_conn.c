@@ -142,12 +142,25 @@ static void drop_connection(struct conn *conn)
 	conn->pg = NULL;
 }
 
+/* Counts connections: one more, one less, or none. */
+static void note_ready(struct conn *conn, int change)
+{
+	struct stats *stats = conn->db->stats;
+
+	stats_add(&stats->postgres[conn->user->role], (uint64_t)change);
+	if (change <= 0)
+		return;
+	stats_add(&stats->reconnects[conn->user->role], conn->was_ready);
+	conn->was_ready = true;
+}
+
 static void conn_move(struct conn *conn, enum conn_state state)
 {
 	bool append = conn->user->role == DB_ROLE_APPEND;
 
 	if (conn->state == CONN_READY || conn->state == CONN_UNUSED)
 		conn->down_since = db_now_ms();
+	note_ready(conn, (state == CONN_READY) - (conn->state == CONN_READY));
 	conn->state = state;
 	if (append)
 		atomic_store(&conn->db->ready, state == CONN_READY);
@@ -294,7 +307,7 @@ enum db_failure conn_failure(const struct conn *conn, const PGresult *result)
 	return FAILURE_FINAL;
 }
 
-void conn_describe_error(const PGresult *result, struct db_error *error)
+void conn_describe_error(const struct conn *conn, const PGresult *result, struct db_error *error)
 {
 	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
@@ -305,6 +318,7 @@ void conn_describe_error(const PGresult *result, struct db_error *error)
 	error->message = message ? message : PQresultErrorMessage(result);
 	error->detail = detail ? detail : "";
 	error->hint = hint ? hint : "";
+	error->pid = sqlstate ? PQbackendPID(conn->pg) : 0;
 }
 
 static uint64_t result_bytes(const PGresult *result)

@@ -22,6 +22,7 @@
 
 #include "config.h"
 #include "db.h"
+#include "stats.h"
 
 /* A request whose connection was lost this many times under it is suspected to be the cause. */
 #define DB_MAX_ATTEMPTS 10
@@ -36,6 +37,7 @@ enum db_role
 	DB_ROLE_SLOW,
 	DB_ROLE_IMPORT,
 	DB_ROLE_EXPORT,
+	DB_ROLES
 };
 
 struct db_statement_info
@@ -86,6 +88,7 @@ struct conn
 	unsigned pause_ms;				  /* before the next attempt; small again after the first answer */
 	uint64_t down_since, ready_since; /* ms; which one counts depends on the state */
 	bool outage_logged;
+	bool was_ready;	  /* ever */
 	PGresult *result; /* of the oldest in flight, until its sync: the first error, else the first one */
 	uint64_t bytes_in, bytes_out; /* of results and parameters */
 };
@@ -116,7 +119,7 @@ bool conn_send(struct conn *conn, const struct db_statement_info *statement,
 			   const struct conn_params *params);
 enum db_failure conn_failure(const struct conn *conn, const PGresult *result);
 /* Points into `result`. */
-void conn_describe_error(const PGresult *result, struct db_error *error);
+void conn_describe_error(const struct conn *conn, const PGresult *result, struct db_error *error);
 
 /* ---- db_hold.c --------------------------------------------------------- */
 
@@ -140,8 +143,9 @@ struct batch;
 struct batcher
 {
 	struct conn conn;
-	struct batch *flight;	   /* sent, or to be sent (again) before all others */
-	bool sent;				   /* flight is with Postgres */
+	struct batch *flight; /* sent, or to be sent (again) before all others */
+	bool sent;			  /* flight is with Postgres */
+	uint64_t sent_us;
 	struct batch *head, *tail; /* gathering, oldest first */
 	struct batch *spares;	   /* empty, memory kept */
 	unsigned nspares;
@@ -242,6 +246,7 @@ struct db
 {
 	struct event_base *base;
 	const struct config *config;
+	struct stats *stats; /* the worker's */
 	char *conninfo;
 	bool several_hosts; /* reads too must then ask for the primary, or they may miss the newest appends */
 	bool closing;
@@ -260,6 +265,7 @@ struct db
 uint64_t db_now_ms(void);
 uint64_t db_now_us(void);
 void db_schedule(struct db *db);
+void db_note_queues(const struct db *db); /* in the stats */
 /* True when one more request of that size fits the queues. */
 bool db_has_room(const struct db *db, size_t bytes);
 /* When a request that arrives now on a connection that is down since then gives up waiting. */

@@ -187,6 +187,7 @@ static void settle(struct db *db, struct query *query, struct db_reply *reply)
 {
 	db->waiting_requests--;
 	db->waiting_bytes -= query_bytes(query); /* before the owner of a frame may change it */
+	db_note_queues(db);						 /* who asks how long they are must not find himself there */
 	query->done(query->arg, reply);
 	PQclear(reply->result);
 	query_recycle(db, query);
@@ -202,12 +203,12 @@ static void settle_unavailable(struct db *db, struct query *query)
 	settle(db, query, &reply);
 }
 
-static void settle_error(struct db *db, struct query *query, PGresult *result)
+static void settle_error(const struct conn *conn, struct query *query, PGresult *result)
 {
 	struct db_reply reply = {.status = DB_ERROR};
 
-	conn_describe_error(result, &reply.error);
-	settle(db, query, &reply);
+	conn_describe_error(conn, result, &reply.error);
+	settle(conn->db, query, &reply);
 	PQclear(result); /* the reply pointed into it */
 }
 
@@ -288,7 +289,7 @@ static void lane_on_answer(struct conn *conn, PGresult *result)
 		list_prepend(&from->lane->waiting, &one);
 	}
 	else
-		settle_error(db, query, result);
+		settle_error(conn, query, result);
 }
 
 /* What is in flight goes back to the front of those that wait, in order. */

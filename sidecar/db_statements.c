@@ -81,4 +81,8 @@ const struct db_statement_info db_statements[DB_STATEMENTS] = {
 					   " (SELECT millrace.namespace_token_hash(n.name))"
 					   " FROM millrace.namespaces n WHERE n.name = $1::text",
 					   1, DB_ROLE_READ, false},
+	[DB_APPENDING] = {"millrace_appending",
+					  "SELECT namespace, count(*), extract(epoch from max(age))::float8"
+					  " FROM millrace.appending WHERE xid IS NOT NULL GROUP BY 1 ORDER BY 3 DESC NULLS LAST",
+					  0, DB_ROLE_READ, false},
 };

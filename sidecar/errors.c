@@ -85,7 +85,7 @@ void error_set_details(struct error *error, const struct buf *text)
 	error->details[text->len] = '\0';
 }
 
-static void add_hint(struct error *error, const char *sqlstate, const char *hint)
+static void add_hint(struct error *error, const char *sqlstate, const char *hint, int pid)
 {
 	bool unexpected = error->code == ERROR_BACKEND_ERROR || error->code == ERROR_INTERNAL_ERROR;
 	struct buf text = {0};
@@ -94,7 +94,7 @@ static void add_hint(struct error *error, const char *sqlstate, const char *hint
 		return;
 	buf_add_str(&text, "{");
 	if (unexpected)
-		buf_printf(&text, "\"sqlstate\":\"%s\"%s", sqlstate, hint[0] != '\0' ? "," : "");
+		buf_printf(&text, "\"sqlstate\":\"%s\",\"pid\":%d%s", sqlstate, pid, hint[0] != '\0' ? "," : "");
 	if (hint[0] != '\0')
 	{
 		buf_add_str(&text, "\"hint\":");
@@ -105,7 +105,8 @@ static void add_hint(struct error *error, const char *sqlstate, const char *hint
 	buf_free(&text);
 }
 
-void error_from_sqlstate(struct error *error, const char *sqlstate, const char *message, const char *hint)
+void error_from_sqlstate(struct error *error, const char *sqlstate, const char *message, const char *hint,
+						 int pid)
 {
 	enum error_code code = ERROR_BACKEND_ERROR;
 
@@ -118,7 +119,7 @@ void error_from_sqlstate(struct error *error, const char *sqlstate, const char *
 		}
 	}
 	error_set(error, code, "%s", message[0] != '\0' ? message : error_code_name(code));
-	add_hint(error, sqlstate, hint);
+	add_hint(error, sqlstate, hint, pid);
 }
 
 void error_set_versions(struct error *error, int64_t expected, int64_t actual)

@@ -54,8 +54,9 @@ struct error
 
 void error_set(struct error *error, enum error_code code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-/* From what Postgres said; the strings are never NULL. */
-void error_from_sqlstate(struct error *error, const char *sqlstate, const char *message, const char *hint);
+/* From what Postgres said; the strings are never NULL.  `pid` is that of its backend, by which its log is searched. */
+void error_from_sqlstate(struct error *error, const char *sqlstate, const char *message, const char *hint,
+						 int pid);
 /* Details that do not fit are left out: half a JSON object is none. */
 void error_set_details(struct error *error, const struct buf *text);
 void error_set_versions(struct error *error, int64_t expected, int64_t actual);

@@ -20,6 +20,7 @@
 #include "errors.h"
 #include "http.h"
 #include "json.h"
+#include "stats.h"
 #include "timestamp.h"
 #include "token.h"
 #include "url_query.h"
@@ -58,6 +59,7 @@ struct export
 
 static void export_free(struct export *export)
 {
+	stats_add(&db_stats(export->db)->exports, (uint64_t)-1);
 	if (export->gzip)
 		deflateEnd(&export->deflater);
 	buf_free(&export->deflated);
@@ -84,6 +86,8 @@ static void fail(struct export *export, const struct error *error)
 	struct http_request *request = export->request;
 	bool started = export->started;
 
+	if (error != NULL && error_status(error->code) >= 500)
+		http_note(request, slice_of(error->message));
 	export_free(export);
 	if (started)
 		http_reply_abort(request);
@@ -295,7 +299,8 @@ static void start_reply(struct export *export)
 static void describe_failure(const struct db_reply *reply, struct error *error)
 {
 	if (reply->status == DB_ERROR)
-		error_from_sqlstate(error, reply->error.sqlstate, reply->error.message, reply->error.hint);
+		error_from_sqlstate(error, reply->error.sqlstate, reply->error.message, reply->error.hint,
+							reply->error.pid);
 	else
 		error_set(error, ERROR_BACKEND_UNAVAILABLE, "Postgres cannot be reached");
 }
@@ -370,6 +375,7 @@ void export_start(struct db *db, const char *namespace_name, struct http_request
 		return;
 	}
 	export->db = db;
+	stats_add(&db_stats(db)->exports, 1);
 	export->request = request;
 	snprintf(export->namespace_name, sizeof(export->namespace_name), "%s", namespace_name);
 	strcpy(export->position, "1");

@@ -168,6 +168,7 @@ static void turn_away(struct http_connection *c)
 		"{\"error\":{\"code\":\"OVERLOADED\",\"message\":\"too many open connections\"}}";
 	struct piece piece = piece_of(answer);
 
+	stats_add(&c->server->options.stats->turned_away, 1);
 	if (c->state == CONNECTION_HANDSHAKING)
 	{
 		connection_close(c);
@@ -220,6 +221,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 		}
 		if (server->nconnections >= server->options.max_connections + TURNED_AWAY)
 		{
+			stats_add(&server->options.stats->turned_away, 1);
 			close(client);
 			continue;
 		}
@@ -295,6 +297,7 @@ void http_server_free(struct http_server *server)
 {
 	server->drained = NULL;
 	server->draining = true;
+	server->handlers.done = NULL; /* who is told may go before the last request does */
 	close_listeners(server);
 	for (enum connection_state state = 0; state < CONNECTION_CLOSED; state++)
 	{

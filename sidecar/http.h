@@ -25,6 +25,7 @@
 
 struct http_server;
 struct http_request;
+struct stats;
 struct tls;
 
 struct http_options
@@ -37,13 +38,26 @@ struct http_options
 	unsigned max_connections;
 	size_t
 		max_held; /* bytes of all requests that are here, and as many of replies that clients have not read */
-	struct tls *tls; /* NULL = plain HTTP */
+	struct tls *tls;	 /* NULL = plain HTTP */
+	unsigned slow_ms;	 /* a request that takes that long gets an id */
+	struct stats *stats; /* the worker's */
+};
+
+/* How a request ended. */
+struct http_outcome
+{
+	int status;		 /* 0: no reply was made */
+	uint64_t ms;	 /* from when the request was in */
+	struct slice id; /* see http_id.h; empty: it has none */
+	const char *note;
 };
 
 struct http_handlers
 {
 	void (*headers)(void *arg, struct http_request *request);
 	void (*body)(void *arg, struct http_request *request);
+	/* Called when a reply has ended; the request's slices are still good. */
+	void (*done)(void *arg, struct http_request *request, const struct http_outcome *outcome);
 };
 
 /* Takes ownership of the listening sockets. */
@@ -118,6 +132,9 @@ struct http_reply
 	const char *content_type; /* NULL = application/json */
 	const char *headers;	  /* more header lines, each with its CR LF; NULL = none */
 };
+
+/* Says for the log why a request failed, before its reply ends; marks a reply of status 200 as a failure, too. */
+void http_note(struct http_request *request, struct slice text);
 
 /* The whole reply.  Takes the pieces, whatever happens. */
 void http_reply(struct http_request *request, const struct http_reply *reply, struct piece *pieces,

@@ -63,6 +63,8 @@ void connection_free(struct http_connection *c)
 {
 	list_remove(&c->server->lists[c->state], c);
 	c->server->nconnections--;
+	stats_set(&c->server->options.stats->connections, c->server->nconnections);
+	free(c->request.note);
 	memory_free_input(c);
 	free(c);
 }
@@ -102,6 +104,7 @@ void request_release(struct http_request *request)
 	struct http_connection *c = request->connection;
 	struct http_server *server = c->server;
 
+	request_tell_done(request);
 	request->held = false;
 	request->reply = REPLY_DONE;
 	request->sink = NULL;
@@ -366,7 +369,7 @@ struct http_connection *connection_new(struct http_server *server, evutil_socket
 	struct http_connection *c = calloc(1, sizeof(*c));
 
 	if (c != NULL)
-		c->transport.fd = fd;
+		c->transport = (struct transport){.fd = fd, .stats = server->options.stats};
 	if (c == NULL ||
 		(server->options.tls != NULL && !transport_start_tls(&c->transport, server->options.tls)))
 	{
@@ -380,6 +383,8 @@ struct http_connection *connection_new(struct http_server *server, evutil_socket
 	c->since = c->accepted = http_now_ms();
 	list_append(&server->lists[c->state], c);
 	server->nconnections++;
+	stats_set(&server->options.stats->connections, server->nconnections);
+	stats_add(&server->options.stats->accepted, 1);
 	event_assign(&c->readable, server->base, fd, EV_READ | EV_PERSIST, on_readable, c);
 	event_assign(&c->writable, server->base, fd, EV_WRITE, connection_on_writable, c);
 	set_reading(c, true);

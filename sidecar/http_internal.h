@@ -7,6 +7,7 @@
  *     http_reply.c       replies
  *     http_output.c      what the socket did not take yet
  *     http_memory.c      what connections hold, and its bounds
+ *     http_outcome.c     how requests end: their ids, and who is told
  *     http_transport.c   receiving and sending, in clear or through TLS
  *     http_walk.c        who is connected
  *     http_parse.c       the syntax
@@ -30,9 +31,11 @@
 
 #include "buf.h"
 #include "http.h"
+#include "http_id.h"
 #include "http_parse.h"
 #include "http_transport.h"
 #include "slice.h"
+#include "stats.h"
 
 struct evbuffer;
 
@@ -88,6 +91,11 @@ struct http_request
 	void *sink_arg;
 	bool paused; /* the sink was given what it did not take */
 	size_t run;	 /* bytes of the body at in.parsed, for the sink */
+	/* For whoever is told how it ended: */
+	uint64_t started; /* ms */
+	int status;
+	char made_id[HTTP_ID_LEN + 1]; /* empty: none was made */
+	char *note;					   /* ours; NULL: none */
 };
 
 struct http_connection
@@ -206,5 +214,15 @@ void memory_trim_input(struct http_connection *c);
 void memory_output_shrank(struct http_connection *c);
 /* May close connections, this one too. */
 void memory_output_grew(struct http_connection *c);
+
+/* ---- http_outcome.c -------------------------------------------------------------- */
+
+void request_begin_outcome(struct http_request *request);
+/*
+ * The id goes out with the reply if the client sent one, or if the reply is one that is logged, so that both sides can name the
+ * request.  With all others it would be bytes that nobody looks at.
+ */
+void request_write_id(struct http_request *request, struct buf *head);
+void request_tell_done(struct http_request *request);
 
 #endif

@@ -98,12 +98,14 @@ static struct piece write_head(struct http_request *request, const struct http_r
 	struct buf *head = &request->connection->server->head;
 	bool old = request->head.minor_version == 0;
 
+	request->status = reply->status;
 	buf_clear(head);
 	buf_add_str(head, "HTTP/1.1 ");
 	buf_add_decimal(head, (uint64_t)reply->status);
 	buf_add_str(head, " ");
 	buf_add_str(head, reason_phrase(reply->status));
 	buf_add_str(head, "\r\n");
+	request_write_id(request, head);
 	if (reply->status != 204)
 	{
 		buf_add_str(head, "Content-Type: ");
@@ -290,7 +292,7 @@ void request_refuse(struct http_connection *c, int status, const char *message)
 	if (c->request.head_len == 0)
 	{
 		c->request.head.minor_version = 1;
-		c->request.head.method.len = 0;
+		c->request.head.method.len = c->request.head.target.len = c->request.head.nheaders = 0;
 	}
 	c->request.head.keep_alive = false;
 	c->unread = true;

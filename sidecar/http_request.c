@@ -28,6 +28,7 @@ void request_start(struct http_connection *c)
 	request->run = 0;
 	c->in.parsed = c->in.start;
 	connection_set_state(c, CONNECTION_RECEIVING);
+	request_begin_outcome(request);
 }
 
 static const char *describe_status(int status)
@@ -180,6 +181,7 @@ bool request_receive(struct http_connection *c)
 	connection_set_state(c, CONNECTION_WORKING);
 	if (request->reply == REPLY_NONE)
 	{
+		request->started = c->since;
 		request->held = true;
 		c->server->handlers.body(c->server->arg, request);
 	}

@@ -20,6 +20,8 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "stats.h"
+
 struct ssl_st;
 struct tls;
 
@@ -29,6 +31,7 @@ struct transport
 	struct ssl_st *ssl;			  /* owned; NULL = in clear */
 	bool wants_write;			  /* what just had to wait goes on when the socket is writable */
 	bool no_notice;				  /* TLS's own word for the end must not, or cannot, be sent */
+	struct stats *stats;		  /* the worker's */
 	uint64_t bytes_in, bytes_out; /* as the callers below see them, not as TLS packs them */
 };
 
@@ -55,13 +58,22 @@ ssize_t transport_receive_tls(struct transport *transport, void *bytes, size_t l
 ssize_t transport_send_tls(struct transport *transport, const struct iovec *vectors, size_t n);
 bool transport_has_pending_tls(const struct transport *transport);
 
+/* What was received or sent counts for the connection and for the worker; -1 is a failure. */
+static inline void transport_count(uint64_t *own, stats_value *all, ssize_t bytes)
+{
+	if (bytes <= 0)
+		return;
+	*own += (uint64_t)bytes;
+	stats_add(all, (uint64_t)bytes);
+}
+
 /* Like recv: 0 at the end of input; -1 and errno, see transport_must_wait. */
 static inline ssize_t transport_receive(struct transport *transport, void *bytes, size_t len)
 {
 	ssize_t received = transport->ssl != NULL ? transport_receive_tls(transport, bytes, len)
 											  : recv(transport->fd, bytes, len, 0);
 
-	transport->bytes_in += received > 0 ? (uint64_t)received : 0;
+	transport_count(&transport->bytes_in, &transport->stats->bytes_in, received);
 	return received;
 }
 
@@ -72,7 +84,7 @@ static inline ssize_t transport_send(struct transport *transport, struct iovec *
 	ssize_t sent = transport->ssl != NULL ? transport_send_tls(transport, vectors, n)
 										  : sendmsg(transport->fd, &message, MSG_NOSIGNAL);
 
-	transport->bytes_out += sent > 0 ? (uint64_t)sent : 0;
+	transport_count(&transport->bytes_out, &transport->stats->bytes_out, sent);
 	return sent;
 }
 

@@ -27,6 +27,7 @@
 #include "import_lines.h"
 #include "import_record.h"
 #include "json.h"
+#include "stats.h"
 #include "token.h"
 #include "url_query.h"
 
@@ -98,6 +99,7 @@ static void finish(struct import *import, struct buf *event)
 {
 	struct http_request *request = import->request;
 
+	stats_add(&db_stats(import->db)->imports, (uint64_t)-1);
 	send_event(request, event);
 	buf_free(event);
 	import_free(import);
@@ -108,6 +110,8 @@ static void report_fault(struct import *import)
 {
 	struct buf event = {0};
 
+	if (strcmp(import->fault.code, "IMPORT_FAILED") == 0)
+		http_note(import->request, slice_of(import->fault.message));
 	buf_printf(&event, "data: {\"error\":\"%s\",\"message\":", import->fault.code);
 	json_add_string(&event, import->fault.message, strlen(import->fault.message));
 	buf_printf(&event, ",\"line\":%" PRIu64 "}\n\n", import->fault_line);
@@ -365,6 +369,7 @@ static void on_batch(void *arg, struct db_reply *reply)
 		const struct batch *batch = land(import);
 
 		import->imported += batch->count;
+		stats_add(&db_stats(import->db)->imported, batch->count);
 		if (is_full(batch))
 			report_progress(import, PQgetvalue(reply->result, 0, 4));
 	}
@@ -484,6 +489,7 @@ static void begin(struct import *import, bool force)
 		.status = 200, .content_type = "text/event-stream", .headers = "Cache-Control: no-cache\r\n"};
 	const char *const name = import->namespace_name;
 
+	stats_add(&db_stats(import->db)->imports, 1);
 	http_reply_start(import->request, &head);
 	if (!force)
 		http_body_start(import->request, &sink, import);

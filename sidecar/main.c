@@ -33,7 +33,7 @@
 #define DEFAULT_WORKERS_MAX 4
 #define DEFAULT_ADMIN "127.0.0.1:9090"
 #define READY_WAIT_MS 10000
-#define READY_POLL_MS 2
+#define POLL_MS 2
 
 /* What signal handlers touch; everything else is in struct server. */
 static volatile sig_atomic_t stop_signals = 0;
@@ -250,19 +250,26 @@ static bool start_workers(struct server *server, struct buf *error)
 	return true;
 }
 
+/* Waits a little, while the admin listener answers. */
+static void turn_and_pause(const struct server *server)
+{
+	static const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
+
+	event_base_loop(server->base, EVLOOP_NONBLOCK);
+	nanosleep(&pause, NULL);
+}
+
 /* "Listening" is promised only when the first request can be answered. */
 static void wait_until_ready(struct server *server)
 {
-	struct timespec pause = {.tv_nsec = READY_POLL_MS * 1000000L};
-
-	for (int waited = 0; !workers_ready(server) && !stopping(); waited += READY_POLL_MS)
+	for (int waited = 0; !workers_ready(server) && !stopping(); waited += POLL_MS)
 	{
 		if (waited > READY_WAIT_MS)
 		{
 			log_warning("the database accepts no writes; appends wait for it");
 			return;
 		}
-		nanosleep(&pause, NULL);
+		turn_and_pause(server);
 	}
 }
 
@@ -313,14 +320,33 @@ static bool start(struct server *server, struct buf *error)
 		   start_database(server, error) && start_workers(server, error) && start_admin(server, error);
 }
 
-static void stop(struct server *server)
+static bool workers_ended(const struct server *server)
 {
-	admin_free(server->admin);
+	for (unsigned i = 0; server->workers && i < server->nworkers; i++)
+	{
+		if (server->workers[i] != NULL && !worker_ended(server->workers[i]))
+			return false;
+	}
+	return true;
+}
+
+/* Says that we are not ready, then takes no more connections, and finishes what is in flight. */
+static void drain(struct server *server)
+{
+	admin_drain(server->admin);
 	for (unsigned i = 0; server->workers && i < server->nworkers; i++)
 	{
 		if (server->workers[i] != NULL)
 			worker_stop(server->workers[i]);
 	}
+	while (!workers_ended(server))
+		turn_and_pause(server);
+}
+
+static void stop(struct server *server)
+{
+	drain(server);
+	admin_free(server->admin);
 	for (unsigned i = 0; server->workers && i < server->nworkers; i++)
 		worker_free(server->workers[i]);
 	feed_wakes_close(&server->shared.wakes);

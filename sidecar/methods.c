@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "methods_internal.h"
+#include "stats.h"
 
 /* Results below this are copied if the socket is full; larger ones are kept whole until it is not. */
 #define LARGE_RESULT 16384
@@ -26,7 +27,7 @@ struct method
 };
 
 /* The most called first. */
-static const struct method methods[] = {
+static const struct method all[] = {
 	{"stream.write", RIGHT_ANY_TOKEN, {"stream", "message", "options"}, method_stream_write},
 	{"stream.get", RIGHT_ANY_TOKEN, {"stream", "options"}, method_stream_get},
 	{"category.get", RIGHT_ANY_TOKEN, {"category", "options"}, method_category_get},
@@ -44,14 +45,33 @@ static const struct method methods[] = {
 	{"sys.health", RIGHT_ANY_TOKEN, {NULL}, method_system_health},
 };
 
-const struct method *method_find(struct slice name)
+#define N_METHODS (sizeof(all) / sizeof(all[0]))
+#define UNKNOWN (STATS_METHODS - 1)
+
+_Static_assert(N_METHODS <= UNKNOWN, "STATS_METHODS");
+_Static_assert(ERROR_CODES <= STATS_CODES, "STATS_CODES");
+
+const struct method *method_find(const struct methods *methods, struct slice name)
 {
-	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
+	for (size_t i = 0; i < N_METHODS; i++)
 	{
-		if (json_string_is(name, methods[i].name))
-			return &methods[i];
+		if (json_string_is(name, all[i].name))
+			return &all[i];
 	}
+	stats_add(&methods->stats->calls[UNKNOWN][ERROR_METHOD_NOT_FOUND], 1);
 	return NULL;
+}
+
+const char *method_name(const struct method *method)
+{
+	return method->name;
+}
+
+const char *method_counted_name(unsigned index)
+{
+	if (index < N_METHODS)
+		return all[index].name;
+	return index == UNKNOWN ? "unknown" : NULL;
 }
 
 int method_argument(const struct method *method, struct slice key)
@@ -72,6 +92,7 @@ bool method_is_administrator(const struct method_call *call)
 void method_start(struct method_call *call)
 {
 	call->error.code = ERROR_NONE;
+	call->started_us = stats_now_us();
 	call->inside = NULL;
 	call->stream_index = call->message_index = -1;
 	call->text = (struct buf){0};
@@ -97,6 +118,11 @@ void method_resume(struct method_call *call)
 
 void method_end(struct method_call *call)
 {
+	struct stats *stats = call->methods->stats;
+	size_t index = (size_t)(call->method - all);
+
+	stats_add(&stats->calls[index][call->error.code], 1);
+	stats_observe(&stats->call_us[index], &stats_durations, stats_now_us() - call->started_us);
 	buf_free(&call->text);
 }
 
@@ -119,7 +145,7 @@ bool method_fail_status(struct method_call *call, enum db_status status, const s
 	switch (status)
 	{
 		case DB_ERROR:
-			error_from_sqlstate(&call->error, error->sqlstate, error->message, error->hint);
+			error_from_sqlstate(&call->error, error->sqlstate, error->message, error->hint, error->pid);
 			return false;
 		case DB_OVERLOADED:
 			return method_fail(call, ERROR_OVERLOADED, "too many requests are waiting");

@@ -30,6 +30,7 @@
 
 struct db;
 struct feeds;
+struct stats;
 struct method;
 struct method_call;
 
@@ -42,6 +43,7 @@ struct methods
 	struct uuid_generator ids;
 	size_t gathered, max_gathered; /* bytes of the answers of JSON-RPC batches that are not out yet */
 	struct pool requests, calls;   /* rpc's memory */
+	struct stats *stats;		   /* the worker's */
 };
 
 struct method_reply
@@ -67,6 +69,7 @@ struct method_call
 	void *arg;
 
 	struct error error;
+	uint64_t started_us;
 	/* Where in the arguments we are, for error messages; -1 = not inside one. */
 	const char *inside; /* "message." or NULL */
 	int stream_index;
@@ -81,15 +84,18 @@ struct method_call
 	bool any;			   /* a message went out */
 };
 
-/* `name` is a JSON string with its quotes; NULL when there is no such method. */
-const struct method *method_find(struct slice name);
+/* `name` is a JSON string with its quotes; NULL when there is no such method, which is counted. */
+const struct method *method_find(const struct methods *methods, struct slice name);
+const char *method_name(const struct method *method);
+/* Of the calls counted in stats; NULL: there is none. */
+const char *method_counted_name(unsigned index);
 /* Which argument a named parameter of JSON-RPC is, -1 for none; `key` with its quotes. */
 int method_argument(const struct method *method, struct slice key);
 
 /* Calls `done`, perhaps at once and perhaps several times (see method_reply.more). */
 void method_start(struct method_call *call);
 void method_resume(struct method_call *call);
-/* Frees what the call itself holds: after the last reply, or in place of resuming. */
+/* Counts the call and frees what it holds: after the last reply, or in place of resuming. */
 void method_end(struct method_call *call);
 
 #endif

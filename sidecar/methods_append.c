@@ -10,6 +10,7 @@
 
 #include "feed.h"
 #include "methods_internal.h"
+#include "stats.h"
 
 #define EXPECT_ANY INT64_MIN
 #define MAX_PARTS 100000
@@ -35,11 +36,21 @@ static void add_part(struct buf *out, const struct db_part *part)
 			   part->position, part->last_position, part->global_position, part->last_global_position);
 }
 
+static void count_messages(const struct method_call *call, const struct db_append_reply *reply)
+{
+	uint64_t count = 0;
+
+	for (unsigned i = 0; i < reply->nparts; i++)
+		count += (uint64_t)(reply->parts[i].last_position - reply->parts[i].position + 1);
+	stats_add(&call->methods->stats->messages_appended, count);
+}
+
 /* True when the append went well; else the error is answered. */
 static bool appended(struct method_call *call, const struct db_append_reply *reply)
 {
 	if (reply->status == DB_OK && reply->nparts > 0)
 	{
+		count_messages(call, reply);
 		feeds_appended(call->methods->feeds, call->namespace_name);
 		return true;
 	}

@@ -17,6 +17,7 @@
 #define MAX_CALLS_AT_ONCE 200
 #define MAX_BATCH_ANSWER ((size_t)64 * 1024 * 1024)
 #define SMALL_ANSWER 4096
+#define MAX_FAILURES 1000 /* bytes of text */
 
 enum envelope
 {
@@ -57,6 +58,7 @@ struct rpc_request
 	struct slice id;
 	bool notification;
 	struct method_call call;
+	struct buf failures; /* text for the log */
 	/* ENVELOPE_BATCH */
 	struct json_iterator elements;
 	struct item *items;
@@ -74,6 +76,7 @@ static void free_request(struct rpc_request *request)
 	for (unsigned i = 0; i < request->nitems; i++)
 		buf_free(&request->items[i].answer);
 	free(request->items);
+	buf_free(&request->failures);
 	pool_give(&request->methods->requests, request);
 }
 
@@ -82,6 +85,7 @@ static void finish(struct rpc_request *request, struct rpc_reply *reply)
 {
 	reply->request = request;
 	request->methods->gathered -= request->gathered; /* `done` may end them all */
+	reply->failures = (struct slice){request->failures.data, request->failures.len};
 	request->done(request->arg, reply);
 	free_request(request);
 }
@@ -159,6 +163,19 @@ static void finish_call_error(struct rpc_request *request, const struct error *e
 	buf_free(&text);
 }
 
+/* Remembers for the log what failed without the client's doing. */
+static void note_failure(struct rpc_request *request, const struct method_call *call,
+						 const struct error *error)
+{
+	struct buf *failures = &request->failures;
+
+	if (error_status(error->code) < 500 || failures->len > MAX_FAILURES)
+		return;
+	buf_printf(failures, "%s%s: %s %s%s%s", failures->len > 0 ? "; " : "", method_name(call->method),
+			   error_code_name(error->code), error->message, error->details[0] != '\0' ? " " : "",
+			   error->details);
+}
+
 static void release_pieces(struct method_reply *answer)
 {
 	for (unsigned i = 0; i < answer->npieces; i++)
@@ -192,6 +209,8 @@ static void on_answer(void *arg, struct method_reply *answer)
 {
 	struct rpc_request *request = arg;
 
+	if (answer->error != NULL)
+		note_failure(request, &request->call, answer->error);
 	/* What was read for an error or the last part is not needed any more; `error` is in the call itself. */
 	if (request->notification || !answer->more)
 		method_end(&request->call);
@@ -267,7 +286,7 @@ static void unknown_method(struct error *error, struct slice name)
 
 static void start_array(struct rpc_request *request, struct slice array, struct slice name)
 {
-	const struct method *method = method_find(name);
+	const struct method *method = method_find(request->methods, name);
 	struct error error;
 
 	request->envelope = ENVELOPE_ARRAY;
@@ -343,7 +362,7 @@ static void start_jsonrpc(struct rpc_request *request, struct slice object)
 		return;
 	}
 	request->notification = parsed.notification;
-	method = method_find(parsed.method);
+	method = method_find(request->methods, parsed.method);
 	if (method == NULL && parsed.notification)
 		finish_empty(request);
 	else if (method == NULL)
@@ -478,6 +497,7 @@ static void on_item_answer(void *arg, struct method_reply *answer)
 
 	if (answer->error != NULL)
 	{
+		note_failure(item->request, item->call, answer->error);
 		set_item_error(item, answer->error);
 		end_item(item);
 		return;
@@ -486,7 +506,11 @@ static void on_item_answer(void *arg, struct method_reply *answer)
 		add_item_part(item, answer);
 	release_pieces(answer);
 	if (is_too_large(item, &error))
+	{
+		item->call->error.code = error.code; /* so it is counted */
+		note_failure(item->request, item->call, &error);
 		set_item_error(item, &error);
+	}
 	else if (answer->more && !item->notification)
 	{
 		method_resume(item->call);
@@ -519,7 +543,7 @@ static void start_item(struct rpc_request *request, struct item *item, struct sl
 	item->request = request;
 	item->id = parsed.id;
 	item->notification = parsed.valid && parsed.notification;
-	method = parsed.valid ? method_find(parsed.method) : NULL;
+	method = parsed.valid ? method_find(request->methods, parsed.method) : NULL;
 	if (method == NULL)
 	{
 		refuse_item(item, &parsed);
@@ -647,6 +671,7 @@ void rpc_start(struct methods *methods, const char *namespace_name, struct slice
 	request->arg = arg;
 	request->envelope = ENVELOPE_ARRAY;
 	request->begun = request->notification = request->pumping = false;
+	request->failures = (struct buf){0};
 	request->items = NULL;
 	request->nitems = request->started = request->running = 0;
 	request->gathered = 0;

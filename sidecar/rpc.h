@@ -23,6 +23,8 @@ struct rpc_reply
 	bool more;		/* call rpc_resume for the next part, or rpc_cancel to do without */
 	struct piece pieces[RPC_MAX_PIECES];
 	unsigned npieces;
+	struct slice
+		failures; /* with the last part: what went wrong that is not the client's doing, for the log; empty: nothing */
 };
 
 /* The receiver takes the pieces.  Called once, or again and again while `more` is set. */

@@ -7,9 +7,11 @@
  */
 #include "service.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "auth.h"
 #include "config.h"
@@ -22,6 +24,7 @@
 #include "methods.h"
 #include "pool.h"
 #include "rpc.h"
+#include "stats.h"
 #include "subscribe.h"
 #include "version.h"
 
@@ -31,7 +34,11 @@ struct service
 	struct auth *auth;
 	struct methods methods;
 	struct subscriptions *subscriptions;
-	size_t max_line;		 /* of an import */
+	size_t max_line; /* of an import */
+	uint64_t slow_ms;
+	time_t log_second;		 /* the last one in which a request was logged, */
+	unsigned log_lines;		 /* how many were, */
+	unsigned log_left_out;	 /* and how many were not */
 	char *cors_headers;		 /* of every /rpc reply; NULL = off */
 	char *preflight_headers; /* of the reply to OPTIONS */
 	unsigned exchanges;
@@ -59,6 +66,7 @@ struct route
 	const char *method;
 	void (*start)(struct exchange *exchange); /* when the token opens the namespace */
 	const char *cors;						  /* NULL = the service's */
+	bool lasts;								  /* as long as its client likes: never slow */
 };
 
 static const struct route *find_route(const struct http_request *request);
@@ -193,6 +201,8 @@ static void exchange_fail(struct exchange *exchange, const struct error *error, 
 
 	join_headers(headers, sizeof(headers), retry, exchange->cors);
 	exchange_end(exchange);
+	if (status >= 500)
+		http_note(request, slice_of(error->message));
 	reply_error(request, error, status, headers);
 }
 
@@ -244,6 +254,8 @@ static void on_rpc_reply(void *arg, struct rpc_reply *reply)
 	char headers[1024];
 	struct http_reply head = {.status = reply->status, .headers = exchange->service->cors_headers};
 
+	if (reply->failures.len > 0)
+		http_note(request, reply->failures);
 	if (exchange->streaming || reply->more)
 	{
 		stream_part(exchange, reply);
@@ -380,12 +392,12 @@ static void subscribe_begin(struct exchange *exchange)
 /* ---- routes ------------------------------------------------------------------ */
 
 static const struct route routes[] = {
-	{"/rpc", rpc_headers, protected_body, "POST", rpc_begin, NULL},
-	{"/subscribe", protected_headers, protected_body, "GET", subscribe_begin, SUBSCRIBE_HEADERS},
-	{"/import", import_headers, protected_body, "POST", import_begin, NULL},
-	{"/export", protected_headers, protected_body, "GET", export_begin, NULL},
-	{"/health", NULL, health_body, NULL, NULL, NULL},
-	{"/version", NULL, version_body, NULL, NULL, NULL},
+	{"/rpc", rpc_headers, protected_body, "POST", rpc_begin, NULL, false},
+	{"/subscribe", protected_headers, protected_body, "GET", subscribe_begin, SUBSCRIBE_HEADERS, true},
+	{"/import", import_headers, protected_body, "POST", import_begin, NULL, true},
+	{"/export", protected_headers, protected_body, "GET", export_begin, NULL, true},
+	{"/health", NULL, health_body, NULL, NULL, NULL, false},
+	{"/version", NULL, version_body, NULL, NULL, NULL, false},
 };
 
 static const struct route *find_route(const struct http_request *request)
@@ -415,6 +427,112 @@ static void on_body(void *arg, struct http_request *request)
 	find_route(request)->body(arg, request);
 }
 
+/* ---- what became of requests ---------------------------------------------------- */
+
+#define N_ROUTES (sizeof(routes) / sizeof(routes[0]))
+#define OTHER_ROUTE (STATS_ROUTES - 1)
+#define OTHER_STATUS (STATS_STATUSES - 1)
+#define LOG_LINES_MAX 100 /* about requests, in a second */
+
+_Static_assert(N_ROUTES <= OTHER_ROUTE, "STATS_ROUTES");
+
+/* The most frequent first. */
+static const char *const status_names[] = {"200", "204", "409", "503", "500", "400", "401", "403", "404",
+										   "405", "408", "413", "415", "417", "431", "501", "505"};
+
+#define N_STATUSES (sizeof(status_names) / sizeof(status_names[0]))
+
+_Static_assert(N_STATUSES <= OTHER_STATUS, "STATS_STATUSES");
+
+const char *service_route_name(unsigned route)
+{
+	if (route < N_ROUTES)
+		return routes[route].path;
+	return route == OTHER_ROUTE ? "other" : NULL;
+}
+
+const char *service_status_name(unsigned status)
+{
+	if (status < N_STATUSES)
+		return status_names[status];
+	return status == OTHER_STATUS ? "other" : NULL;
+}
+
+static size_t status_index(int status)
+{
+	const char name[] = {(char)('0' + status / 100), (char)('0' + status / 10 % 10),
+						 (char)('0' + status % 10), '\0'};
+
+	for (size_t i = 0; i < N_STATUSES; i++)
+	{
+		if (memcmp(status_names[i], name, sizeof(name)) == 0)
+			return i;
+	}
+	return OTHER_STATUS;
+}
+
+/* A server that is failing has better things to do than to say so ten thousand times a second. */
+static bool may_log(struct service *service)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	if (now.tv_sec != service->log_second)
+	{
+		if (service->log_left_out > 0)
+			log_warning("%u more requests failed or were slow within a second", service->log_left_out);
+		service->log_second = now.tv_sec;
+		service->log_lines = service->log_left_out = 0;
+	}
+	if (service->log_lines < LOG_LINES_MAX)
+	{
+		service->log_lines++;
+		return true;
+	}
+	service->log_left_out++;
+	return false;
+}
+
+/* The path alone: there may be a token behind the question mark. */
+static void log_request(enum log_level level, const char *what, const struct http_request *request,
+						const struct http_outcome *outcome)
+{
+	char status[12], ms[24];
+	const struct log_field fields[] = {
+		{"id", outcome->id, false},
+		{"method", http_method(request), false},
+		{"path", http_path(request), false},
+		{"status", {status, (size_t)snprintf(status, sizeof(status), "%d", outcome->status)}, true},
+		{"ms", {ms, (size_t)snprintf(ms, sizeof(ms), "%" PRIu64, outcome->ms)}, true},
+	};
+
+	log_event(level, fields, sizeof(fields) / sizeof(fields[0]), "%s%s%s", what,
+			  outcome->note != NULL ? ": " : "", outcome->note != NULL ? outcome->note : "");
+}
+
+static void on_done(void *arg, struct http_request *request, const struct http_outcome *outcome)
+{
+	struct service *service = arg;
+	const struct route *route = find_route(request);
+	size_t index = route != NULL ? (size_t)(route - routes) : OTHER_ROUTE;
+	bool failed = outcome->status >= 500 || outcome->note != NULL;
+	bool slow = outcome->ms >= service->slow_ms && (route == NULL || !route->lasts);
+
+	stats_add(&service->methods.stats->requests[index][status_index(outcome->status)], 1);
+	if (log_is_debug() && !failed && !slow)
+		log_request(LOG_LEVEL_DEBUG, "request", request, outcome);
+	else if ((failed || slow) && (log_is_debug() || may_log(service)))
+		log_request(outcome->status == 500 ? LOG_LEVEL_ERROR
+					: failed			   ? LOG_LEVEL_WARNING
+										   : LOG_LEVEL_INFO,
+					failed ? "request failed" : "slow request", request, outcome);
+}
+
+void service_summarise(const struct service *service, struct subscriptions_summary *summary)
+{
+	subscriptions_summarise(service->subscriptions, summary);
+}
+
 /* ---- life -------------------------------------------------------------------- */
 
 /* False: out of memory. */
@@ -437,7 +555,7 @@ static bool set_cors(struct service *service, const char *origin)
 struct service *service_new(struct event_base *base, const struct config *config, struct db *db,
 							struct shared *shared, const evutil_socket_t *listeners, int nlisteners)
 {
-	static const struct http_handlers handlers = {.headers = on_headers, .body = on_body};
+	static const struct http_handlers handlers = {.headers = on_headers, .body = on_body, .done = on_done};
 	const struct http_options options = {
 		.max_header = (size_t)config->max_header,
 		.max_body = (size_t)config->max_body,
@@ -446,6 +564,8 @@ struct service *service_new(struct event_base *base, const struct config *config
 		.max_connections = (unsigned)config->max_connections,
 		.max_held = (size_t)config->buffer_bytes,
 		.tls = shared->tls,
+		.slow_ms = (unsigned)config->log_slow,
+		.stats = db_stats(db),
 	};
 	const struct feeds_options feeds_options = {
 		.wakes = &shared->wakes,
@@ -458,6 +578,8 @@ struct service *service_new(struct event_base *base, const struct config *config
 		return NULL;
 	service->methods.db = db;
 	service->methods.max_gathered = (size_t)config->buffer_bytes;
+	service->methods.stats = db_stats(db);
+	service->slow_ms = (uint64_t)config->log_slow;
 	service->max_line = (size_t)config->max_body;
 	service->methods.token_generation = &shared->token_generation;
 	service->methods.feeds = feeds_new(base, db, &feeds_options);

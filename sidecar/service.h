@@ -20,6 +20,8 @@ struct service;
 struct subscriber;
 struct tls;
 
+struct subscriptions_summary;
+
 struct shared
 {
 	/* Raised whenever a namespace or a token changed here; workers then forget what they know of tokens. */
@@ -42,5 +44,11 @@ struct service_visitor
 };
 
 void service_walk(const struct service *service, const struct service_visitor *visitor, void *arg);
+
+/* How the worker's subscriptions are; from its own thread. */
+void service_summarise(const struct service *service, struct subscriptions_summary *summary);
+/* What the requests counted in stats are called; NULL: there is none of that number. */
+const char *service_route_name(unsigned route);
+const char *service_status_name(unsigned status);
 
 #endif

@@ -552,20 +552,23 @@ void subscribe_start(struct subscriptions *all, struct http_request *request, co
 		start(s);
 }
 
-/* ---- who listens ------------------------------------------------------------------------ */
+/* ---- how they are ----------------------------------------------------------------------- */
+
+const char *const subscription_state_names[SUBSCRIPTION_STATES] = {
+	[SUBSCRIPTION_WAITING] = "waiting",		[SUBSCRIPTION_QUEUED] = "queued",
+	[SUBSCRIPTION_READING] = "reading",		[SUBSCRIPTION_DRAINING] = "draining",
+	[SUBSCRIPTION_FOLLOWING] = "following",
+};
+
+_Static_assert(SUBSCRIPTION_ENDED == SUBSCRIPTION_STATES, "SUBSCRIPTION_STATES");
 
 static void describe(const struct subscription *s, struct subscriber *subscriber)
 {
-	static const char *const states[] = {
-		[SUBSCRIPTION_WAITING] = "waiting",		[SUBSCRIPTION_QUEUED] = "queued",
-		[SUBSCRIPTION_READING] = "reading",		[SUBSCRIPTION_DRAINING] = "draining",
-		[SUBSCRIPTION_FOLLOWING] = "following", [SUBSCRIPTION_ENDED] = "ended",
-	};
 	static const char *const sources[] = {
 		[FEED_ALL] = "all", [FEED_CATEGORY] = "category", [FEED_STREAM] = "stream"};
 
 	*subscriber = (struct subscriber){
-		.state = states[s->state],
+		.state = subscription_state_names[s->state],
 		.namespace_name = s->namespace_name,
 		.source = sources[s->listener.filter.source],
 		.name = s->name,
@@ -585,6 +588,28 @@ void subscriptions_walk(const struct subscriptions *all,
 
 		describe(s, &subscriber);
 		visit(arg, &subscriber);
+	}
+}
+
+static uint64_t lag(const struct subscription *s)
+{
+	int64_t reached = s->listener.complete_below;
+
+	if (s->state == SUBSCRIPTION_FOLLOWING)
+		return 0;
+	if (s->listener.filter.source != FEED_STREAM && s->listener.next > reached)
+		reached = s->listener.next;
+	return feed_position(&s->listener) > reached ? (uint64_t)(feed_position(&s->listener) - reached) : 0;
+}
+
+void subscriptions_summarise(const struct subscriptions *all, struct subscriptions_summary *summary)
+{
+	*summary = (struct subscriptions_summary){.max_lag = 0};
+	for (const struct subscription *s = all->by_silence.first; s != NULL; s = s->in_silence.next)
+	{
+		summary->states[s->state]++;
+		if (lag(s) > summary->max_lag)
+			summary->max_lag = lag(s);
 	}
 }
 

@@ -18,6 +18,8 @@
 /* Of every reply on /subscribe, errors included: browsers of any origin may read it. */
 #define SUBSCRIBE_HEADERS "Access-Control-Allow-Origin: *\r\n"
 
+#define SUBSCRIPTION_STATES 5
+
 struct claim;
 struct db;
 struct feeds;
@@ -41,8 +43,19 @@ struct subscriber
 	struct http_client client;
 };
 
-void subscriptions_walk(const struct subscriptions *subscriptions,
+void subscriptions_walk(const struct subscriptions *all,
 						void (*visit)(void *arg, const struct subscriber *subscriber), void *arg);
+
+/* Counts those of each state, and the one that is farthest behind. */
+struct subscriptions_summary
+{
+	uint64_t states[SUBSCRIPTION_STATES];
+	/* Global positions between what it has dealt with and the newest that its feed knows; none for who follows. */
+	uint64_t max_lag;
+};
+
+extern const char *const subscription_state_names[SUBSCRIPTION_STATES];
+void subscriptions_summarise(const struct subscriptions *all, struct subscriptions_summary *summary);
 
 /* Answers the request, which may go where the claim says. */
 void subscribe_start(struct subscriptions *all, struct http_request *request, const struct claim *claim);

@@ -10,6 +10,7 @@
 #include <event2/event.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -20,11 +21,13 @@
 #include "listener.h"
 #include "log.h"
 #include "service.h"
+#include "stats.h"
 
 struct worker
 {
 	const struct config *config;
 	struct event_base *base;
+	struct stats *stats;
 	struct db *db;
 	struct service *service;
 	struct event *stop_event, *drain_event, *ask_event;
@@ -33,6 +36,7 @@ struct worker
 	struct worker_question *questions; /* not answered yet, the newest first */
 	pthread_t thread;
 	bool started;
+	_Atomic bool running;
 };
 
 static void on_drained(void *arg)
@@ -97,6 +101,7 @@ static void *run(void *arg)
 	struct worker *worker = arg;
 
 	event_base_dispatch(worker->base);
+	atomic_store(&worker->running, false);
 	return NULL;
 }
 
@@ -129,12 +134,13 @@ struct worker *worker_new(const struct config *config, const char *conninfo, str
 	worker->ask_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	pthread_mutex_init(&worker->lock, NULL);
 	worker->base = new_base();
-	if (worker->base != NULL && worker->stop_fd >= 0 && worker->ask_fd >= 0)
+	worker->stats = stats_new();
+	if (worker->base != NULL && worker->stats != NULL && worker->stop_fd >= 0 && worker->ask_fd >= 0)
 	{
 		worker->ask_event = event_new(worker->base, worker->ask_fd, EV_READ | EV_PERSIST, on_asked, worker);
 		worker->stop_event = event_new(worker->base, worker->stop_fd, EV_READ, on_stop, worker);
 		worker->drain_event = evtimer_new(worker->base, on_drain_timeout, worker);
-		worker->db = db_new(worker->base, config, conninfo);
+		worker->db = db_new(worker->base, config, conninfo, worker->stats);
 	}
 	if (worker->db != NULL && worker->stop_event != NULL && worker->drain_event != NULL &&
 		worker->ask_event != NULL && event_add(worker->stop_event, NULL) == 0 &&
@@ -156,9 +162,15 @@ bool worker_start(struct worker *worker)
 	sigfillset(&all);
 	sigdelset(&all, SIGPROF);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
+	worker->running = true;
 	worker->started = pthread_create(&worker->thread, NULL, run, worker) == 0;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return worker->started;
+}
+
+const struct stats *worker_stats(const struct worker *worker)
+{
+	return worker->stats;
 }
 
 bool worker_ready(const struct worker *worker)
@@ -184,6 +196,11 @@ void worker_stop(struct worker *worker)
 
 	if (write(worker->stop_fd, &one, sizeof(one)) < 0)
 		log_bug("could not wake a worker to stop it");
+}
+
+bool worker_ended(const struct worker *worker)
+{
+	return !worker->started || !atomic_load(&worker->running);
 }
 
 void worker_free(struct worker *worker)
@@ -216,5 +233,6 @@ void worker_free(struct worker *worker)
 	if (worker->ask_fd >= 0)
 		close(worker->ask_fd);
 	pthread_mutex_destroy(&worker->lock);
+	free(worker->stats);
 	free(worker);
 }

@@ -13,6 +13,7 @@ struct listeners;
 struct shared;
 struct db;
 struct service;
+struct stats;
 struct worker;
 
 /* What another thread wants to know of a worker.  The asker's, from the answer on; it begins a larger struct. */
@@ -29,10 +30,12 @@ struct worker_question
 /* Takes the sockets of `listeners` in any case; NULL: out of memory or descriptors. */
 struct worker *worker_new(const struct config *config, const char *conninfo, struct shared *shared,
 						  struct listeners *listeners);
-bool worker_start(struct worker *worker);		/* false: no thread could be made */
+bool worker_start(struct worker *worker);					   /* false: no thread could be made */
+const struct stats *worker_stats(const struct worker *worker); /* to be read from any thread */
 bool worker_ready(const struct worker *worker); /* has its connection for appends; from any thread */
 void worker_ask(struct worker *worker, struct worker_question *question); /* from any thread */
-void worker_stop(struct worker *worker); /* begins to drain; worker_free waits for the end */
+void worker_stop(struct worker *worker);		/* begins to drain; worker_free waits for the end */
+bool worker_ended(const struct worker *worker); /* it is drained, or was never started; from any thread */
 void worker_free(struct worker *worker);
 
 #endif

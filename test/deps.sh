@@ -67,6 +67,7 @@ check() {
 	need libcmocka-dev has_library cmocka
 	need python3-pytest has_module pytest
 	need python3-psycopg2 has_module psycopg2
+	need python3-prometheus-client has_module prometheus_client
 	need postgresql-server has_server
 }
 

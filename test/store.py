@@ -178,6 +178,11 @@ class Server(Program):
         """Begins TLS on a connected socket, if the server speaks it."""
         return connected if self.tls is None else self.tls.context().wrap_socket(connected, server_hostname="localhost")
 
+    def admin(self):
+        """A client of the admin listener, for a server that was started with --admin-listen 127.0.0.1:0."""
+        return Client(int(wait_until(lambda: re.search(r"admin listener on http://127\.0\.0\.1:(\d+)", self.text),
+                                     "the admin listener").group(1)))
+
     # The embedded Postgres
 
     def postmaster(self):

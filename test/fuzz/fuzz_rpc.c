@@ -13,6 +13,7 @@
 #include "feed.h"
 #include "frame_reader.h"
 #include "rpc.h"
+#include "stats.h"
 
 /* How the stand-in answers. */
 enum mood
@@ -279,7 +280,9 @@ static struct outcome *run(struct slice body, enum mood mood, const char *namesp
 {
 	struct outcome *outcome = calloc(1, sizeof(*outcome));
 	_Atomic unsigned long generation = 0;
-	struct methods methods = {.db = &outcome->db, .token_generation = &generation, .max_gathered = SIZE_MAX};
+	static struct stats stats;
+	struct methods methods = {
+		.db = &outcome->db, .token_generation = &generation, .stats = &stats, .max_gathered = SIZE_MAX};
 
 	outcome->db.mood = mood;
 	outcome->db.last = &outcome->db.first;
