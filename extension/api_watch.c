@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/subtrans.h"
 #include "access/tableam.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -63,7 +64,10 @@ FirstSince(StoreScan *scan, Timestamp since, int64 head)
 	return low;
 }
 
-/* Leaves the first undecided row from the position on in the scan's slot and returns its transaction; invalid: there is none. */
+/*
+ * Leaves the first undecided row from the position on in the scan's slot and returns its transaction; invalid: there is
+ * none.  Not the subtransaction, which has no lock any more, by which its process could be found, once it is committed.
+ */
 static TransactionId
 FindUndecided(StoreScan *scan, int64 position)
 {
@@ -75,7 +79,7 @@ FindUndecided(StoreScan *scan, int64 position)
 		CHECK_FOR_INTERRUPTS();
 		if (table_tuple_satisfies_snapshot(scan->store->heap, scan->slot, &dirty) &&
 			TransactionIdIsValid(dirty.xmin))
-			return dirty.xmin;
+			return SubTransGetTopmostTransaction(dirty.xmin);
 	}
 	return InvalidTransactionId;
 }

@@ -516,11 +516,8 @@ BEGIN
     readable := coalesce(found.global_position, found.head) - 1;
     last := found.head - 1;
     xid := found.xid;
-    -- The xid may be a subtransaction's; a prepared transaction is found by its own, which the same holder has locked.
     SELECT l.pid, p.gid INTO pid, gid
-        FROM pg_locks l
-            LEFT JOIN (pg_locks own JOIN pg_prepared_xacts p ON own.locktype = 'transactionid' AND own.transactionid = p.transaction)
-                ON l.pid IS NULL AND own.virtualtransaction = l.virtualtransaction
+        FROM pg_locks l LEFT JOIN pg_prepared_xacts p ON p.transaction = l.transactionid
         WHERE l.locktype = 'transactionid' AND l.transactionid = found.xid AND l.granted;
 END $$;
 COMMENT ON FUNCTION millrace.read_horizon(text, bigint) IS

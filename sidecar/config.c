@@ -75,8 +75,7 @@ static const struct setting serve_settings[] = {
 	{"listen", "Listening", TEXT(listen, NULL), .value = "ADDRESS",
 	 .help = "address of the HTTP API (default: all, IPv4 and IPv6)"},
 	{"admin-listen", "Listening", TEXT(admin_listen, NULL), .value = "HOST:PORT",
-	 .help = "where /live, /ready, /metrics and /debug are (default: 127.0.0.1:9090 if it is free; empty: "
-			 "nowhere)"},
+	 .help = "of /live, /ready, /metrics, /debug (default: 127.0.0.1:9090 if it is free; empty: nowhere)"},
 	{"tls-cert", "Listening", TEXT(tls_cert, NULL), .value = "FILE",
 	 .help = "speak https with this certificate, in PEM, its chain behind it; SIGHUP reads it again"},
 	{"tls-key", "Listening", TEXT(tls_key, NULL), .value = "FILE",

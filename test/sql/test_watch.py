@@ -37,8 +37,10 @@ def test_a_prepared_transaction_is_shown_and_named(cluster):
     sql(open_one, "BEGIN")
     sql(open_one, "SAVEPOINT inner_one")
     append(open_one, "a-1")
+    append(watcher, "a-0")
+    sql(open_one, "RELEASE SAVEPOINT inner_one")
+    assert sql(watcher, HORIZON, None, None) == [(0, 2, open_one.get_backend_pid(), None)]
     sql(open_one, "PREPARE TRANSACTION 'forgotten'")
-    append(watcher, "a-2")
     assert sql(watcher, "SELECT namespace, pid, gid, usename, state, streams, xid IS NOT NULL, age > interval '0' FROM millrace.appending") == \
         [("default", None, "forgotten", "tester", "prepared", 1, True, True)]
     assert sql(watcher, HORIZON, None, None) == [(0, 2, None, "forgotten")]
