@@ -88,7 +88,7 @@ def test_errors_of_the_client_are_not_logged_unless_asked_for(start):
     number = server.client().request("GET", "/health").headers["X-Request-Id"]
     assert "path=/health status=200" in wait_until(lambda: lines_about(loud, number), "the line")[0]
     wait_until(lambda: lines_about(loud, "status=404"), "the line")
-    assert not lines_about(quiet, "/rpc")
+    assert not lines_about(quiet, "path=/rpc")
 
 
 def test_slow_requests_are_logged(cluster, start):
