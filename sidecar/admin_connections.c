@@ -351,7 +351,7 @@ static struct admin_inquiry *inquiry_new(struct admin *admin, struct evhttp_requ
 {
 	/* The timer runs from the first question; an answer begins it anew, and there are few. */
 	static const struct timeval patience = {.tv_sec = PATIENCE_MS / 1000,
-											.tv_usec = PATIENCE_MS % 1000 * 1000};
+											.tv_usec = PATIENCE_MS % 1000 * 1000L};
 	struct survey *survey = survey_new(admin->nworkers, json);
 	struct admin_inquiry *inquiry = survey != NULL ? calloc(1, sizeof(*inquiry)) : NULL;
 
@@ -408,9 +408,12 @@ void admin_connections(struct admin *admin, struct evhttp_request *request)
 
 void admin_connections_end(struct admin *admin)
 {
-	while (admin->inquiries != NULL)
+	struct admin_inquiry *next;
+
+	for (struct admin_inquiry *inquiry = admin->inquiries; inquiry != NULL; inquiry = next)
 	{
-		admin_forget(admin->inquiries->request);
-		inquiry_free(admin->inquiries);
+		next = inquiry->next;
+		admin_forget(inquiry->request);
+		inquiry_free(inquiry);
 	}
 }

@@ -411,7 +411,7 @@ static void on_answer(evutil_socket_t fd, short what, void *arg)
 static struct scrape *scrape_new(struct admin *admin, struct evhttp_request *request)
 {
 	static const struct timeval patience = {.tv_sec = PATIENCE_MS / 1000,
-											.tv_usec = PATIENCE_MS % 1000 * 1000};
+											.tv_usec = PATIENCE_MS % 1000 * 1000L};
 	struct scrape *scrape = calloc(1, sizeof(*scrape) + admin->nworkers * sizeof(scrape->parts[0]));
 
 	if (scrape == NULL)
@@ -460,9 +460,12 @@ void admin_metrics(struct admin *admin, struct evhttp_request *request)
 
 void admin_metrics_end(struct admin *admin)
 {
-	while (admin->scrapes != NULL)
+	struct scrape *next;
+
+	for (struct scrape *scrape = admin->scrapes; scrape != NULL; scrape = next)
 	{
-		admin_forget(admin->scrapes->request);
-		scrape_leave(admin->scrapes);
+		next = scrape->next;
+		admin_forget(scrape->request);
+		scrape_leave(scrape);
 	}
 }

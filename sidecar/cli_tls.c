@@ -17,12 +17,12 @@
 /* Why the last call failed, in words. */
 static const char *explain(SSL *ssl)
 {
-	long verdict = ssl != NULL ? SSL_get_verify_result(ssl) : X509_V_OK;
+	long verified = ssl != NULL ? SSL_get_verify_result(ssl) : X509_V_OK;
 	unsigned long code = ERR_peek_last_error();
 	const char *reason = ERR_reason_error_string(code);
 
-	if (verdict != X509_V_OK)
-		return X509_verify_cert_error_string(verdict);
+	if (verified != X509_V_OK)
+		return X509_verify_cert_error_string(verified);
 	if (code == 0)
 		return errno != 0 ? strerror(errno) : "the server closed the connection";
 	return reason != NULL ? reason : "unknown error";

@@ -204,7 +204,7 @@ static void answer_query(struct db *db, struct question *question)
 	struct db_reply reply = {.status = DB_OK};
 
 	if (db->mood == FAILING && question->page == 0)
-		reply = (struct db_reply){.status = DB_ERROR, .error = {"MR006", "no \"such\" thing", "", "a\thint"}};
+		reply = (struct db_reply){.status = DB_ERROR, .error = {"MR006", "no \"such\" thing", "", "a\thint", 0}};
 	else
 		reply.result = answer_to(question);
 	question->query_done(question->arg, &reply);
@@ -219,7 +219,7 @@ static void answer_append(struct db *db, struct question *question)
 	reply.parts = parts;
 	if (db->mood == FAILING)
 		reply = (struct db_append_reply){
-			.status = DB_ERROR, .error = {"MR001", "", "", ""}, .expected = 1, .actual = -1};
+			.status = DB_ERROR, .error = {"MR001", "", "", "", 0}, .expected = 1, .actual = -1};
 	question->append.done(question->arg, &reply);
 	free(parts);
 }
