@@ -83,7 +83,7 @@ static const struct setting serve_settings[] = {
 	{"cors-origin", "Listening", TEXT(cors_origin, NULL), .value = "ORIGIN",
 	 .help = "let pages of this origin call /rpc from a browser (* for any; default: none)"},
 	{"workers", "Listening", NUMBER(workers, NUMBER, 0, 0, 256), .value = "N",
-	 .help = "worker threads; 0: one a core, at most 4"},
+	 .help = "worker threads; 0: one for two cores, at least 1, at most 4"},
 
 	{"database", "Database", TEXT(database, NULL), .value = "CONNINFO",
 	 .help =

@@ -35,7 +35,7 @@ struct config
 	const char *tls_cert, *tls_key; /* files; NULL = plain HTTP */
 	const char *new_token_file;		/* NULL: a new token is printed */
 	bool test_mode;
-	int64_t workers;		 /* 0 = one per core, at most 4 */
+	int64_t workers;		 /* 0 = one for two cores, at least 1, at most 4 */
 	const char *log_level;	 /* debug, info, warning, error */
 	const char *log_format;	 /* text, json */
 	int64_t log_slow;		 /* ms, 1000 */
