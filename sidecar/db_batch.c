@@ -501,9 +501,10 @@ void batcher_send(struct batcher *batcher)
 				   request_end(batcher->flight, batcher->flight->first + count - 1) - value);
 	batcher->sent = true; /* before: on_lost may be called from within */
 	batcher->sent_us = db_now_us();
-	conn_send(&batcher->conn, &db_append_statement,
-			  &(struct conn_params){
-				  .values = &value, .lengths = &length, .formats = &binary, .result_format = binary});
+	if (conn_queue(&batcher->conn, &db_append_statement,
+				   &(struct conn_params){
+					   .values = &value, .lengths = &length, .formats = &binary, .result_format = binary}))
+		conn_sync(&batcher->conn);
 }
 
 static void on_hold_over(evutil_socket_t fd, short what, void *arg)

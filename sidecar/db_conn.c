@@ -7,8 +7,10 @@
  *                   +------ timer ----- PAUSED
  *
  * conn_move is the only function that changes the state; it also sets up and tears down what
- * belongs to a state.  Every statement has its own sync, so an answer counts only when its sync has
- * arrived: the implicit transaction commits there.  The PGconn is owned by the connection and
+ * belongs to a state.  A statement that writes has its own sync, and its answer counts only when that has
+ * arrived: the implicit transaction commits there.  Reads that are sent together share one, which spares Postgres a transaction and
+ * a write to the socket for each of them.  Their answers count at once.  When one fails, Postgres passes over those behind it up to the
+ * sync (PGRES_PIPELINE_ABORTED), and they are to be sent again.  The PGconn is owned by the connection and
  * lives in the states CONNECTING to READY.
  */
 #include "db_internal.h"
@@ -112,7 +114,7 @@ static bool send_setup(struct conn *conn)
 	}
 	if (!PQpipelineSync(conn->pg))
 		return false;
-	conn->in_flight = 1;
+	conn->in_flight = conn->syncs = 1;
 	return true;
 }
 
@@ -137,7 +139,8 @@ static void drop_connection(struct conn *conn)
 	event_del(&conn->timer);
 	PQclear(conn->result);
 	conn->result = NULL;
-	conn->in_flight = 0;
+	conn->in_flight = conn->syncs = 0;
+	conn->unsynced = false;
 	PQfinish(conn->pg);
 	conn->pg = NULL;
 }
@@ -348,8 +351,8 @@ static uint64_t params_bytes(const struct db_statement_info *statement, const st
 	return bytes;
 }
 
-/* A sync has arrived: conn->result is the whole answer to the oldest in flight. */
-static void take_sync(struct conn *conn)
+/* conn->result is the whole answer to the oldest in flight. */
+static void take_answer(struct conn *conn)
 {
 	PGresult *result = conn->result;
 
@@ -389,15 +392,21 @@ static void keep_result(struct conn *conn, PGresult *result)
 		PQclear(result);
 }
 
+static bool is_grouped(const struct conn *conn)
+{
+	return conn->user->grouped && conn->state == CONN_READY;
+}
+
 /* Takes every answer that is whole.  A callback may lose the connection; then there is nothing more. */
 static void take_answers(struct conn *conn)
 {
 	const PGconn *pg = conn->pg;
 	bool ended = false;
 
-	while (conn->pg == pg && conn->in_flight > 0 && !PQisBusy(conn->pg))
+	while (conn->pg == pg && conn->syncs > 0 && !PQisBusy(conn->pg))
 	{
 		PGresult *result = PQgetResult(conn->pg);
+		bool synced = PQresultStatus(result) == PGRES_PIPELINE_SYNC;
 
 		if (result == NULL && ended) /* libpq expects nothing more, we do: the connection broke */
 		{
@@ -405,20 +414,21 @@ static void take_answers(struct conn *conn)
 			return;
 		}
 		ended = result == NULL;
-		if (result == NULL)
-			continue;
-		if (PQresultStatus(result) != PGRES_PIPELINE_SYNC)
+		if (synced)
 		{
-			keep_result(conn, result);
-			continue;
+			PQclear(result);
+			conn->syncs--;
 		}
-		PQclear(result);
+		else if (result != NULL)
+			keep_result(conn, result);
+		if (!(is_grouped(conn) ? ended : synced))
+			continue;
 		if (conn->result == NULL)
 		{
 			conn_lose(conn, out_of_step);
 			return;
 		}
-		take_sync(conn);
+		take_answer(conn);
 	}
 }
 
@@ -449,21 +459,35 @@ static void conn_on_socket(evutil_socket_t fd, short what, void *arg)
 		flush_output(conn);
 }
 
-bool conn_send(struct conn *conn, const struct db_statement_info *statement, const struct conn_params *params)
+bool conn_queue(struct conn *conn, const struct db_statement_info *statement,
+				const struct conn_params *params)
 {
-	/* PQpipelineSync of libpq before 17 flushes by itself; the explicit flush then costs nothing. */
 	if (!PQsendQueryPrepared(conn->pg, statement->name, statement->nparams, params->values, params->lengths,
-							 params->formats, params->result_format) ||
-		!PQpipelineSync(conn->pg))
+							 params->formats, params->result_format))
 	{
 		conn_lose(conn, PQerrorMessage(conn->pg));
 		return false;
 	}
 	conn->in_flight++;
+	conn->unsynced = true;
 	conn->bytes_out += params_bytes(statement, params);
+	return true;
+}
+
+void conn_sync(struct conn *conn)
+{
+	if (!conn->unsynced)
+		return;
+	/* PQpipelineSync of libpq before 17 flushes by itself; the explicit flush then costs nothing. */
+	if (!PQpipelineSync(conn->pg))
+	{
+		conn_lose(conn, PQerrorMessage(conn->pg));
+		return;
+	}
+	conn->unsynced = false;
+	conn->syncs++;
 	if (PQflush(conn->pg) != 0)
 		event_add(&conn->writable, NULL);
-	return true;
 }
 
 void conn_init(struct conn *conn, struct db *db, const struct conn_user *user)

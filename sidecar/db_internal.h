@@ -70,8 +70,12 @@ struct conn_user
 {
 	enum db_role role;
 	const char *what; /* for the log */
+	bool grouped;	  /* its statements only read, so several may share a sync */
 	void (*on_ready)(struct conn *conn);
-	/* The answer to the oldest in flight, after its sync: final, and the callee's to clear. */
+	/*
+	 * The answer to the oldest in flight: final, and the callee's to clear.  Of a grouped one PGRES_PIPELINE_ABORTED
+	 * too, which stands for no answer: another one of its group failed.
+	 */
 	void (*on_answer)(struct conn *conn, PGresult *result);
 	/* Everything in flight is unanswered and must be sent again or failed. */
 	void (*on_lost)(struct conn *conn);
@@ -84,7 +88,9 @@ struct conn
 	enum conn_state state;
 	PGconn *pg;
 	struct event readable, writable, timer;
-	unsigned in_flight;				  /* syncs awaited */
+	unsigned in_flight;				  /* statements whose answers are awaited */
+	unsigned syncs;					  /* awaited */
+	bool unsynced;					  /* a statement waits for conn_sync */
 	unsigned pause_ms;				  /* before the next attempt; small again after the first answer */
 	uint64_t down_since, ready_since; /* ms; which one counts depends on the state */
 	bool outage_logged;
@@ -114,9 +120,11 @@ struct conn_params
 	int result_format;
 };
 
-/* Sends a prepared statement and its sync; false: the connection was lost (on_lost was called). */
-bool conn_send(struct conn *conn, const struct db_statement_info *statement,
-			   const struct conn_params *params);
+/* Queues a prepared statement, which conn_sync sends; false: the connection was lost (on_lost was called). */
+bool conn_queue(struct conn *conn, const struct db_statement_info *statement,
+				const struct conn_params *params);
+/* Sends what is queued, with a sync behind it.  The connection may be lost by it (on_lost is called). */
+void conn_sync(struct conn *conn);
 enum db_failure conn_failure(const struct conn *conn, const PGresult *result);
 /* Points into `result`. */
 void conn_describe_error(const struct conn *conn, const PGresult *result, struct db_error *error);

@@ -2,7 +2,7 @@
  * db_query: reads, namespace calls, imports and exports; see db_internal.h.
  *
  * A lane is a few connections of one role and the list of requests that wait for one.  Reads are
- * pipelined, each with its own sync; a request goes to the connection with the fewest in flight.
+ * pipelined, those of a loop turn with one sync; a request goes to the connection with the fewest in flight.
  * The other lanes are one connection each, opened when first needed, with one request in flight, so that a lost
  * connection leaves only that one in doubt.
  *
@@ -43,6 +43,7 @@ static void lane_on_lost(struct conn *conn);
 const struct conn_user lane_read_user = {
 	.role = DB_ROLE_READ,
 	.what = "reads",
+	.grouped = true,
 	.on_ready = lane_on_ready,
 	.on_answer = lane_on_answer,
 	.on_lost = lane_on_lost,
@@ -229,7 +230,7 @@ static struct lane_conn *least_busy(struct lane *lane)
 	return best;
 }
 
-static void send_query(struct conn *conn, struct query *query)
+static void queue_query(struct conn *conn, struct query *query)
 {
 	static const int formats[MAX_PARAMS] = {[IMPORT_FRAME] = 1};
 	int lengths[MAX_PARAMS] = {0};
@@ -242,7 +243,7 @@ static void send_query(struct conn *conn, struct query *query)
 		params.lengths = lengths;
 		params.formats = formats;
 	}
-	conn_send(conn, query->statement, &params);
+	(void)conn_queue(conn, query->statement, &params);
 }
 
 void lane_send(struct lane *lane)
@@ -258,13 +259,25 @@ void lane_send(struct lane *lane)
 
 		/* In flight before it is sent: when sending fails, lane_on_lost finds it there. */
 		list_push(&to->flying, query);
-		send_query(&to->conn, query);
+		queue_query(&to->conn, query);
 	}
+	for (unsigned i = 0; i < lane->nconns; i++)
+		conn_sync(&lane->conns[i].conn);
 }
 
 static void lane_on_ready(struct conn *conn)
 {
 	db_schedule(conn->db);
+}
+
+/* The request is sent again before all others. */
+static void send_again(struct lane *lane, struct query *query, PGresult *result)
+{
+	struct query_list one = {NULL, NULL};
+
+	PQclear(result);
+	list_push(&one, query);
+	list_prepend(&lane->waiting, &one);
 }
 
 static void lane_on_answer(struct conn *conn, PGresult *result)
@@ -280,14 +293,9 @@ static void lane_on_answer(struct conn *conn, PGresult *result)
 		reply.result = result;
 		settle(db, query, &reply);
 	}
-	else if (conn_failure(conn, result) == FAILURE_AGAIN && db_now_ms() < query->deadline)
-	{
-		struct query_list one = {NULL, NULL};
-
-		PQclear(result);
-		list_push(&one, query);
-		list_prepend(&from->lane->waiting, &one);
-	}
+	else if (PQresultStatus(result) == PGRES_PIPELINE_ABORTED ||
+			 (conn_failure(conn, result) == FAILURE_AGAIN && db_now_ms() < query->deadline))
+		send_again(from->lane, query, result);
 	else
 		settle_error(conn, query, result);
 }

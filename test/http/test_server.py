@@ -406,6 +406,28 @@ def test_a_table_dropped_by_hand_is_a_backend_error(cluster, start):
     assert answer["error"]["data"]["code"] == "BACKEND_ERROR"
 
 
+def test_reads_that_are_sent_together_fail_apart(cluster, start):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--read-connections", "1", token=ZERO_TOKEN)
+    whole, token = server.client(), server.client().call("ns.create", "broken")["token"]
+    whole.write("s")
+    server.client(token).write("s")
+    ((schema,),) = sql(cluster.connect(), "SELECT schema FROM millrace.namespaces WHERE name = 'broken'")
+    sql(cluster.connect(), f'DROP TABLE "{schema}".messages CASCADE')
+    answers = {"whole": set(), "broken": set()}
+
+    def read(kind, client):
+        for _ in range(200):
+            answers[kind].add(client.post(["stream.version", "s"]).status)
+
+    threads = [threading.Thread(target=read, args=(kind, server.client(token) if kind == "broken" else server.client()))
+               for kind in ("whole", "broken") for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == {"whole": {200}, "broken": {500}}
+
+
 def test_a_malformed_batch_is_an_internal_error(cluster, start):
     server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
     client = server.client()
