@@ -212,14 +212,17 @@ def test_a_worker_that_does_not_answer_is_not_waited_for(frozen):
     wait_until(lambda: server.connections()["silentWorkers"] == [], "it answers again")
 
 
-def test_a_server_stops_while_a_question_is_open(frozen):
+def test_a_question_that_is_open_when_the_server_stops_is_answered(frozen):
     server, thread = frozen
-    asking = threading.Thread(target=lambda: pytest.raises(OSError, server.ask, "/debug/connections"))
+    replies = []
+    asking = threading.Thread(target=lambda: replies.append(server.ask("/debug/connections?format=json")))
     asking.start()
     wait_until(lambda: server.ask("/live").status == 200, "the question is asked")
     server.terminate()
     asking.join()
+    assert replies[0].json["silentWorkers"] and server.process.poll() is None
     thread.thaw()
+    assert server.wait() == 0
 
 
 # Profiles

@@ -42,7 +42,7 @@ def secret(certificate):
 
 @pytest.fixture(scope="module")
 def hasty(certificate):
-    server = Server("--test-mode", "--workers", "1", "--request-timeout", "1", "--max-connections", "5", tls=certificate)
+    server = Server("--test-mode", "--workers", "1", "--request-timeout", "1", tls=certificate)
     yield server
     server.stop()
 
@@ -334,17 +334,19 @@ def trickle(wire, data, pause):
         pass
 
 
-def test_a_connection_too_many_is_closed(hasty):
-    kept = []
-    for _ in range(5):
-        kept.append(connect(hasty))
-        kept[-1].sendall(HEALTH)
-        assert kept[-1].recv(1000).startswith(b"HTTP/1.1 200")
+def test_a_connection_too_many_is_closed_unless_another_is_idle(start, certificate):
+    server = start("--test-mode", "--workers", "1", "--max-connections", "2", tls=certificate)
+    first, second = connect(server), connect(server)
+    for wire in first, second:
+        wire.sendall(HEALTH[:10])
     with pytest.raises((OSError, ssl.SSLError)):
-        connect(hasty)
-    for wire in kept:
-        wire.close()
-    wait_until(lambda: can_connect(hasty), "room for another connection")
+        connect(server)
+    first.sendall(HEALTH[10:])
+    assert first.recv(1000).startswith(b"HTTP/1.1 200")
+    wait_until(lambda: can_connect(server), "the first one is idle for a second")
+    assert first.recv(1000) == b""
+    second.sendall(HEALTH[10:])
+    assert second.recv(1000).startswith(b"HTTP/1.1 200")
 
 
 def can_connect(server):
