@@ -204,7 +204,8 @@ static void answer_query(struct db *db, struct question *question)
 	struct db_reply reply = {.status = DB_OK};
 
 	if (db->mood == FAILING && question->page == 0)
-		reply = (struct db_reply){.status = DB_ERROR, .error = {"MR006", "no \"such\" thing", "", "a\thint", 0}};
+		reply =
+			(struct db_reply){.status = DB_ERROR, .error = {"MR006", "no \"such\" thing", "", "a\thint", 0}};
 	else
 		reply.result = answer_to(question);
 	question->query_done(question->arg, &reply);
