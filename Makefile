@@ -92,6 +92,9 @@ bench-load: ## the load of DESIGN.md: make bench-load [DURATION=30] [ARGS='--wor
 	@$(MAKE) --no-print-directory ready >&2
 	@bench/bench-load.sh --duration $(DURATION) $(ARGS)
 
+bench-message-db: ## only that part: our Message DB functions beside Message DB's own
+	@$(MAKE) --no-print-directory bench ARGS='--only message-db $(ARGS)'
+
 bench-subscribe: ## subscriptions: latency, catch-up, memory
 	@$(MAKE) --no-print-directory ready >&2
 	@$(PYTHON) bench/subscribe.py $(ARGS)

@@ -29,6 +29,12 @@ SELECT * FROM message_store.get_category_messages('account', :p, 1000);
 SELECT * FROM message_store.get_category_messages('account', :p, 1000, consumer_group_member => :m, consumer_group_size => 4);
 """,
 }
+# For comparison: what a plain table of the finished rows does, which no function can beat by much.
+FLAT = """\\set p random(1, 50000)
+SELECT * FROM flat WHERE global_position >= :p ORDER BY global_position LIMIT 1000;
+"""
+LIMITS = {"get_stream_messages of 10": 1.5, "get_last_stream_message": 1.5, "get_category_messages of 1000": 3,
+          "get_category_messages of 1000, group of 4": 12}
 CLIENTS = (1, 10, 32)
 HTTP_CLIENTS = (10, 32, 64)
 
@@ -61,6 +67,11 @@ class Sides:
     def insert(self):
         return INSERT.format(table=TABLE)
 
+    def make_flat(self):
+        sql(self.connection, "CREATE TABLE flat AS SELECT * FROM get_category_messages('account', 1, -1)")
+        sql(self.connection, "CREATE UNIQUE INDEX ON flat (global_position)")
+        sql(self.connection, "VACUUM ANALYZE flat")
+
 
 @contextmanager
 def both_sides():
@@ -74,10 +85,21 @@ def both_sides():
         yield Sides(cluster, with_peer)
 
 
-def compare(options, sides, name, script, clients):
+def compare(options, sides, name, clients, script, their_script=None, limit=None):
     found = medians(options.rounds, ours=lambda: sides.checkpoint() or sides.ours.rate(script, clients, options.seconds),
-                    theirs=lambda: sides.checkpoint() or sides.theirs.rate(script, clients, options.seconds))
-    return row(f"`{name}`", clients, found["ours"], found["theirs"], found["ours"] / found["theirs"])
+                    theirs=lambda: sides.checkpoint() or sides.theirs.rate(their_script or script, clients, options.seconds))
+    ratio = found["ours"] / found["theirs"]
+    return row(name, clients, found["ours"], found["theirs"], ratio,
+               checks=[at_least(f"{name}, {clients} clients", ratio, limit)] if limit else [])
+
+
+def compare_insert(options, sides):
+    """Our write_message beside a plain INSERT into the same table."""
+    found = medians(options.rounds, ours=lambda: sides.checkpoint() or sides.ours.rate(WRITE, 1, options.seconds),
+                    insert=lambda: sides.checkpoint() or sides.ours.rate(sides.insert(), 1, options.seconds))
+    ratio = found["ours"] / found["insert"]
+    return row("write_message / a plain INSERT into our table", 1, found["ours"], found["insert"], ratio,
+               checks=[at_least("write_message / a plain INSERT, 1 client", ratio, 0.91)])
 
 
 def compare_http(options, sides, server, clients):
@@ -99,10 +121,14 @@ def measure(options):
         if not sides.theirs:
             return {**section, "skipped": "Message DB could not be fetched"}
         rows = section["rows"]
+        sides.make_flat()
         for name, script in READS.items():
-            rows.append(compare(options, sides, name, script, 10))
+            rows.append(compare(options, sides, name, 10, script, limit=LIMITS[name]))
+        rows.append(compare(options, sides, "a plain table of the finished rows / get_category_messages of 1000", 10, FLAT,
+                            READS["get_category_messages of 1000"]))
         for clients in CLIENTS:
-            rows.append(compare(options, sides, "write_message", WRITE, clients))
+            rows.append(compare(options, sides, "write_message", clients, WRITE, limit=3 if clients == 10 else None))
+        rows.append(compare_insert(options, sides))
         with sides.http() as server:
             for clients in HTTP_CLIENTS:
                 rows.append(compare_http(options, sides, server, clients))
