@@ -63,7 +63,9 @@ class Tenant:
 def tenants(secured):
     admin = secured.client()
     made = [Tenant(secured, admin, "a"), Tenant(secured, admin, "b")]
+    admin.close()
     yield made
+    admin = secured.client()  # the first one was idle for so long that the server may have closed it
     for tenant in made:
         admin.call("ns.delete", tenant.name)
         tenant.client.close()
