@@ -19,7 +19,7 @@ DATA_DIR ?= $(shell if [ "$$(id -u)" != 0 ] || \
 	then echo "$(CURDIR)/millrace-data"; else echo /var/lib/millrace; fi)
 
 C_FILES = $(wildcard extension/*.[ch] sidecar/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] bench/*.[ch])
-SCRIPTS = .ci/run $(wildcard test/*.sh test/fuzz/*.sh bench/*.sh)
+SCRIPTS = .ci/run $(wildcard test/*.sh test/fuzz/*.sh bench/*.sh sidecar/packaging/*.sh)
 
 .DEFAULT_GOAL := all
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST))) # all of them
@@ -36,6 +36,11 @@ all: ## build the extension and the program
 
 install: all ## put the extension into the folders of this machine's Postgres
 	$(SUDO) $(MAKE) -C extension SAN= install
+
+deb: ## Debian packages of the program and of the extension, in sidecar/build/deb
+	@$(MAKE) --no-print-directory deps
+	@test/deps.sh --packages
+	@sidecar/packaging/deb.sh
 
 run: ## serve on port 8080: make run [DATA_DIR=folder] [ARGS='--port 9000']
 	@$(MAKE) --no-print-directory deps
@@ -67,6 +72,10 @@ test-overload: ## far too many requests and clients: make test-overload [ARGS='-
 
 test-postgres: ## the tests on another Debian and its Postgres, as root: make test-postgres RELEASE=trixie [ARGS='-k test_read']
 	@test/postgres.sh $(RELEASE)
+
+test-deb: RELEASE = bookworm
+test-deb: ## the Debian packages on a new system, as root: make test-deb [RELEASE=trixie]
+	@test/deb.sh $(RELEASE)
 
 test-upgrade: ## a data directory from PostgreSQL 15 to 17, as root
 	@test/upgrade.sh

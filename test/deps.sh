@@ -6,7 +6,7 @@
 #
 # deps.sh --fuzzing does the same for a compiler with libFuzzer, which only test/fuzz needs, --browser for
 # Chromium, which only test/browser needs, --analysis for what test/analyse.sh runs, --profiling for gperftools,
-# which only profiles need, and --bench for what draws the plot of `make bench`.
+# which only profiles need, --bench for what draws the plot of `make bench`, and --packages for what `make deb` needs.
 set -euo pipefail
 
 pg_config=${PG_CONFIG:-pg_config}
@@ -25,6 +25,7 @@ has_server() {
 	[ -x "$("$pg_config" --bindir)/postgres" ] && [ -f "$("$pg_config" --includedir-server)/postgres.h" ] &&
 		[ -f "$("$pg_config" --pgxs)" ]
 }
+has_package() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1")" = installed ]; }
 has_module() { /usr/bin/python3 -c "import $1"; }
 
 part=${1:-}
@@ -52,6 +53,11 @@ check() {
 		need google-perftools command -v google-pprof
 		need libgoogle-perftools-dev has_library libtcmalloc
 		need libgoogle-perftools-dev has_library libprofiler
+		return
+	elif [ "$part" = --packages ]; then
+		for package in build-essential debhelper postgresql-server-dev-all; do
+			need "$package" has_package "$package"
+		done
 		return
 	fi
 	need "gcc libc6-dev" compiles

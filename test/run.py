@@ -190,7 +190,7 @@ def fuzzing(counts):
 
 
 def pytest(counts, temp, title, arguments, as_root=False, tls=False):
-    """Runs pytest on a copy of the tests, the program, the bench and the documents, in a folder that every user reaches."""
+    """Runs pytest on a copy of the tests, the program, the bench, the packaging and the documents, in a folder that every user reaches."""
     heading(title)
     folder = temp / ("root" if as_root else "tls" if tls else "pytest")
     folder.mkdir()
@@ -207,6 +207,7 @@ def pytest(counts, temp, title, arguments, as_root=False, tls=False):
     for name in DOCUMENTS:
         (temp / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, temp / name)
+    shutil.copytree(ROOT / "sidecar" / "packaging", temp / "sidecar" / "packaging", dirs_exist_ok=True)
     report = folder / "report.xml"
     give_away(folder)
     options = {} if as_root else unprivileged()

@@ -1,12 +1,24 @@
-"""What a systemd unit relies on: notifications, and a first token that is in no log."""
+"""What the systemd unit relies on: notifications, a first token that is in no log, settings that exist; and the manual page."""
 import os
 import re
+import shutil
 import socket
 import stat
+import subprocess
 
 import pytest
 
-from store import Server, wait_until
+from store import MILLRACE, ROOT, Server, wait_until
+
+PACKAGING = ROOT / "sidecar/packaging"
+
+
+def output(*command):
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+
+
+def words(text):
+    return re.findall(r"[\w.:/=-]*\w", text)
 
 
 @pytest.fixture(params=["a path", "an abstract name"])
@@ -57,3 +69,27 @@ def test_a_token_that_can_not_be_written_down_does_not_count(folder, start):
     assert f"could not write the token of namespace default to {folder}/missing/token: No such file or directory" in server.text
     start(*data, f"{folder}/token")
     assert os.path.exists(f"{folder}/token")
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze")
+def test_systemd_finds_no_fault_in_the_unit(folder):
+    path = f"{folder}/millrace.service"
+    with open(path, "w") as unit:
+        unit.write((PACKAGING / "debian/millrace.service").read_text().replace("/usr/bin/millrace", MILLRACE))
+    assert "millrace.service" not in output("systemd-analyze", "verify", "--man=no", path)
+
+
+@pytest.mark.parametrize("file", ["debian/millrace.service", "millrace.conf"])
+def test_the_settings_of_the_service_are_settings_of_serve(file):
+    names = re.findall(r"MILLRACE_[A-Z_]+(?==)", (PACKAGING / file).read_text())
+    flags = re.findall(r"^  (--[a-z-]+)", output(MILLRACE, "serve", "--help"), re.M)
+    assert len(names) >= 2
+    assert {"--" + name[9:].lower().replace("_", "-") for name in names} - {"--name"} <= set(flags)
+
+
+@pytest.mark.parametrize("command", ["serve", "export", "import"])
+def test_the_manual_page_has_every_word_of_the_help(command):
+    page = output(PACKAGING / "manpage.sh", MILLRACE)
+    section = re.search(rf"^\.SH MILLRACE {command.upper()}\n(.*?)^\.SH", page, re.M | re.S).group(1)
+    shown = re.sub(r"^\.[a-zA-Z]+ ?|\\&", "", section, flags=re.M).replace("\\e", "\\").replace("\\-", "-")
+    assert words(shown) == words(output(MILLRACE, command, "--help").split("\n", 1)[1])
