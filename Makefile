@@ -8,7 +8,8 @@ PYTHON ?= /usr/bin/python3
 DURATION ?= 30
 RELEASE ?= trixie
 ARGS ?=
-export PG_CONFIG SAN
+SANITIZED_POSTGRES ?= /var/tmp/millrace-sanitized-postgres
+export PG_CONFIG SAN SANITIZED_POSTGRES
 
 # For `make install` only: the Postgres folders usually belong to root.
 SUDO = $(shell [ -w "$$($(PG_CONFIG) --pkglibdir)" ] || echo sudo)
@@ -19,7 +20,7 @@ DATA_DIR ?= $(shell if [ "$$(id -u)" != 0 ] || \
 	then echo "$(CURDIR)/millrace-data"; else echo /var/lib/millrace; fi)
 
 C_FILES = $(wildcard extension/*.[ch] sidecar/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] bench/*.[ch])
-SCRIPTS = .ci/run $(wildcard test/*.sh test/fuzz/*.sh bench/*.sh sidecar/packaging/*.sh)
+SCRIPTS = .ci/run $(wildcard test/*.sh test/fuzz/*.sh test/sanitize/*.sh bench/*.sh sidecar/packaging/*.sh)
 
 .DEFAULT_GOAL := all
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST))) # all of them
@@ -56,10 +57,16 @@ test: ## every test, the last line counts them: make test [SAN=1]
 test-installed: # the same, and what needs more than `make deps` is skipped
 	@$(MAKE) --no-print-directory install
 	@$(MAKE) --no-print-directory -C bench
+	@$(if $(SAN),test/deps.sh --sanitized || echo "Going on without a sanitized Postgres.")
 	@$(if $(SAN),$(MAKE) --no-print-directory -C sidecar SAN=1)
 	@if test/deps.sh --profiling; then $(MAKE) --no-print-directory -C sidecar SAN= PROFILE=1; \
 	else echo "Going on without profiles."; fi
 	@$(PYTHON) test/run.py $(ARGS)
+
+sanitized-postgres: ## the Postgres of SAN=1, with assertions and each byte of its memory watched
+	@test/deps.sh
+	@test/deps.sh --sanitized
+	@test/sanitize/postgres.sh "$(SANITIZED_POSTGRES)"
 
 test-crash: ## kills at random moments under load, and what got lost: make test-crash [ARGS='--kills 100 --seed 7']
 	@$(MAKE) --no-print-directory deps
@@ -136,6 +143,7 @@ lint: ## layout, layers and shell scripts
 
 clean: ## remove what was built
 	$(MAKE) -C extension clean
+	rm -rf extension/build-san
 	$(MAKE) -C sidecar clean
 	$(MAKE) -C test/unit clean
 	$(MAKE) -C test/fuzz clean

@@ -6,7 +6,8 @@
 #
 # deps.sh --fuzzing does the same for a compiler with libFuzzer, which only test/fuzz needs, --browser for
 # Chromium, which only test/browser needs, --analysis for what test/analyse.sh runs, --profiling for gperftools,
-# which only profiles need, --bench for what draws the plot of `make bench`, and --packages for what `make deb` needs.
+# which only profiles need, --bench for what draws the plot of `make bench`, --packages for what `make deb` needs, and
+# --sanitized for what building the Postgres of test/sanitize/postgres.sh needs.
 set -euo pipefail
 
 pg_config=${PG_CONFIG:-pg_config}
@@ -45,6 +46,11 @@ check() {
 		need clang-tidy can_tidy
 		need shellcheck command -v shellcheck
 		need clang-format command -v clang-format
+		return
+	elif [ "$part" = --sanitized ]; then
+		need bzip2 command -v bzip2 # the source's compression
+		need bison command -v bison
+		need flex command -v flex
 		return
 	elif [ "$part" = --bench ]; then
 		need python3-matplotlib has_module matplotlib

@@ -24,6 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SAN = bool(os.environ.get("SAN"))
 PG_CONFIG = os.environ.get("PG_CONFIG", "pg_config")
+SANITIZED_POSTGRES = os.environ.get("SANITIZED_POSTGRES", "/var/tmp/millrace-sanitized-postgres")
+REPORTS = None  # with SAN=1: the folder where a process that a sanitizer ends says why
 # Not those that look into sockets in ways that Python's TLS has not, nor those that measure memory.
 OVER_TLS = ("(test_http or test_import or test_export or test_subscribe) and not thousand and not transaction_holds_back and not was_open_when "
             "and not bomb and not costs_a_page and not stays_flat and not slow_sender")
@@ -168,6 +170,34 @@ def sql_tests(counts, temp, running=False):
     regress(counts, temp / "isolation", "isolation", "isolation/pg_isolation_regress", names, running)
 
 
+def sanitize(counts, temp):
+    """Makes the Postgres of this run one with sanitizers in it and in its extension."""
+    global PG_CONFIG, REPORTS
+    REPORTS = temp / "reports"
+    REPORTS.mkdir()
+    REPORTS.chmod(0o1777)
+    heading("a Postgres with sanitizers")
+    if subprocess.run([ROOT / "test" / "sanitize" / "postgres.sh", SANITIZED_POSTGRES]).returncode != 0:
+        print("SKIPPED: there is none, so NO SANITIZER LOOKS AT THE EXTENSION in this run; `make sanitized-postgres` says why")
+        counts.add(skipped=1)
+        return
+    PG_CONFIG = f"{SANITIZED_POSTGRES}/bin/pg_config"
+    build = ROOT / "extension" / "build-san"
+    build.mkdir(exist_ok=True)
+    subprocess.run(["make", "--no-print-directory", "-s", "-C", build, "-f", "../Makefile", "SAN=1", f"PG_CONFIG={PG_CONFIG}", "install"],
+                   check=True)
+
+
+def sanitizers_reports(counts):
+    """The process that a sanitizer ended may be one whose end its test did not mind."""
+    heading("what the sanitizers found")
+    reports = sorted(REPORTS.iterdir())
+    for report in reports:
+        print(f"{report.name}:\n{report.read_text(errors='replace')[:10000]}")
+    print(f"{len(reports)} reports")
+    counts.add(passed=not reports, failed=len(reports))
+
+
 def unit_tests(counts):
     heading("unit tests")
     output, code = run(["make", "--no-print-directory", "-C", "test/unit", "check"], cwd=ROOT)
@@ -229,8 +259,9 @@ def clean_environment(temp):
     env = {name: value for name, value in os.environ.items()
            if not name.startswith(("PG", "MILLRACE")) and name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     env.update(HOME=str(temp), TMPDIR=str(temp), PYTHONDONTWRITEBYTECODE="1", PG_CONFIG=PG_CONFIG)
-    if SAN:
-        env.update(ASAN_OPTIONS="detect_leaks=1:abort_on_error=1", UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1")
+    if REPORTS:
+        log = f"abort_on_error=1:log_path={REPORTS}/report"
+        env.update(ASAN_OPTIONS=log, UBSAN_OPTIONS=f"print_stacktrace=1:{log}")
     return env
 
 
@@ -254,6 +285,8 @@ def main(arguments):
     temp = Path(tempfile.mkdtemp(prefix="millrace-test-", dir="/tmp"))
     give_away(temp)
     try:
+        if SAN:
+            sanitize(counts, temp)
         if arguments == ["--installcheck"]:
             sql_tests(counts, temp, running=True)
         elif arguments[:1] == ["--tls"]:
@@ -269,6 +302,8 @@ def main(arguments):
             pytest(counts, temp, "HTTP over TLS (pytest)", ["-k", OVER_TLS], tls=True)
             if os.geteuid() == 0:
                 pytest(counts, temp, "started as root (pytest)", [], as_root=True)
+        if SAN:
+            sanitizers_reports(counts)
     finally:
         shutil.rmtree(temp, ignore_errors=True)
     print(f"\n{counts.line()}")

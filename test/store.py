@@ -153,6 +153,7 @@ class Server(Program):
         if self.tls:
             arguments += tuple(self.tls.flags())
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "MILLRACE"))}
+        env["MILLRACE_PG_BINDIR"] = PG_BIN
         env.update(variables or {})
         super().__init__([MILLRACE, "serve", "--port", "0", *arguments], env)
         self.token, self.port, self.terminated = token, None, False
