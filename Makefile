@@ -143,7 +143,6 @@ lint: ## layout, layers and shell scripts
 
 clean: ## remove what was built
 	$(MAKE) -C extension clean
-	rm -rf extension/build-san
 	$(MAKE) -C sidecar clean
 	$(MAKE) -C test/unit clean
 	$(MAKE) -C test/fuzz clean
