@@ -538,8 +538,9 @@ bool feed_attach(struct feeds *feeds, const char *namespace_name, const char *to
 
 	if (!feeds->options.check_tokens)
 		token_hash = "";
+	/* One that isn't sure may be of a namespace that was deleted since, and would soon end who joins it now. */
 	while (feed != NULL && (feed->hash != hash || strcmp(feed->name, namespace_name) != 0 ||
-							strcmp(feed->token_hash, token_hash) != 0))
+							strcmp(feed->token_hash, token_hash) != 0 || !is_sure(feed)))
 		feed = feed->next;
 	if (feed == NULL)
 		feed = feed_new(feeds, hash, namespace_name, token_hash);
