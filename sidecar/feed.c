@@ -299,6 +299,7 @@ static void take_state(struct feed *feed, const PGresult *result)
 		return;
 	}
 	feed->checked_ms = now_ms();
+	feed->doubtful = !is_sure(feed);
 	if (feed->position == 0)
 	{
 		feed->position = feed->next_read = strtoll(PQgetvalue(result, 0, STATE_HEAD), NULL, 10);
@@ -372,6 +373,7 @@ static void on_messages(void *arg, struct db_reply *reply)
 
 static bool ask_state(struct feed *feed)
 {
+	feed->doubtful = feed->doubtful || (feed->position > 0 && !is_sure(feed));
 	feed->generation = atomic_load(feed->feeds->options.generation);
 	if (!db_query(feed->feeds->db, DB_FEED_STATE, (const char *const[]){feed->name}, on_state, feed))
 		return false;
@@ -538,9 +540,9 @@ bool feed_attach(struct feeds *feeds, const char *namespace_name, const char *to
 
 	if (!feeds->options.check_tokens)
 		token_hash = "";
-	/* One that isn't sure may be of a namespace that was deleted since, and would soon end who joins it now. */
+	/* One in doubt may be of a namespace that was deleted since, and would soon end who joins it now. */
 	while (feed != NULL && (feed->hash != hash || strcmp(feed->name, namespace_name) != 0 ||
-							strcmp(feed->token_hash, token_hash) != 0 || !is_sure(feed)))
+							strcmp(feed->token_hash, token_hash) != 0 || feed->doubtful || !is_sure(feed)))
 		feed = feed->next;
 	if (feed == NULL)
 		feed = feed_new(feeds, hash, namespace_name, token_hash);
