@@ -13,7 +13,8 @@ def main(arguments):
     signal.signal(signal.SIGTERM, run.stop)
     temp = Path(tempfile.mkdtemp(prefix="millrace-crash-", dir="/tmp"))
     try:
-        shutil.copy(run.ROOT / "test" / "store.py", temp)
+        for name in ("store.py", "certificates.py"):
+            shutil.copy(run.ROOT / "test" / name, temp)
         shutil.copytree(run.ROOT / "test" / "crash", temp / "crash", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(run.ROOT / "sidecar" / ("build-san/millrace" if run.SAN else "millrace"), temp / "millrace")
         run.give_away(temp)

@@ -14,7 +14,8 @@ def main(arguments):
     # On a real disk: /tmp is memory on some machines.
     temp = Path(tempfile.mkdtemp(prefix="millrace-overload-", dir="/var/tmp"))
     try:
-        shutil.copy(run.ROOT / "test" / "store.py", temp)
+        for name in ("store.py", "certificates.py"):
+            shutil.copy(run.ROOT / "test" / name, temp)
         shutil.copytree(run.ROOT / "test" / "overload", temp / "overload", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(run.ROOT / "sidecar" / "millrace", temp / "millrace")
         shutil.copy(run.ROOT / "bench" / "load", temp / "load")
