@@ -25,33 +25,10 @@ struct route
 
 /* ---- replies ------------------------------------------------------------- */
 
-static const char *reason_phrase(int status)
-{
-	switch (status)
-	{
-		case 200:
-			return "OK";
-		case 400:
-			return "Bad Request";
-		case 404:
-			return "Not Found";
-		case 409:
-			return "Conflict";
-		case 500:
-			return "Internal Server Error";
-		case 501:
-			return "Not Implemented";
-		case 503:
-			return "Service Unavailable";
-		default:
-			return "Unknown";
-	}
-}
-
 void admin_reply(struct evhttp_request *request, int status, const char *content_type, struct evbuffer *body)
 {
 	evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type", content_type);
-	evhttp_send_reply(request, status, reason_phrase(status), body);
+	evhttp_send_reply(request, status, NULL, body); /* NULL: libevent knows the phrase */
 }
 
 void admin_refuse(struct evhttp_request *request, int status, const char *format, ...)
