@@ -1,13 +1,17 @@
 """What an append and a read cost in a store of 5 million messages, beside one of 10 thousand.
 
-Two namespaces of one Postgres whose shared buffers hold both, so that what is compared is the work and not the cache. Streams
+Two namespaces of one Postgres whose shared buffers hold both, so that what is compared is the work and not the cache. They are of huge
+pages where the bench may reserve them, as Postgres's manual advises for so many: else what grows most is the time in which the processor finds
+out where in 6 GB a page is, and that is measured beside it. Streams
 have 50 messages and live for a while, as orders and accounts do: 200 of them take turns for 10,000 messages, then 200 others do. So
 the large store has 500 times as many streams, not longer ones, in the same four categories. Names are scattered over the index as
 UUIDs would be.
 """
 import os
+from contextlib import contextmanager
+from pathlib import Path
 
-from measure import DATA, Pgbench, at_most, database, durable_postgres, medians, row, sql
+from measure import DATA, Pgbench, at_most, database, durable_postgres, medians, privileged, row, sql
 
 SMALL, LARGE = 10000, 5000000
 QUICK_LARGE = 200000
@@ -34,9 +38,36 @@ SELECT * FROM millrace.read_category('account' || :c, :p, 1000);
 
 
 def shared_buffers():
-    """Room for both stores where the machine has it: 5 million messages take 4 GB."""
+    """GB, room for both stores where the machine has it: 5 million messages take 4 GB."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
-    return f"{min(6, max(1, memory // 2))}GB"
+    return min(6, max(1, memory // 2))
+
+
+@contextmanager
+def huge_pages(gigabytes):
+    """Reserves them for so large a cache while it lasts; says whether we may and they are there."""
+    reserve = Path("/proc/sys/vm/nr_hugepages")
+    with privileged() as may:
+        before = int(reserve.read_text()) if may and reserve.exists() else None
+        wanted = gigabytes * 550  # of 2 MB each, and a tenth more for what is not buffers
+        if before is not None:
+            reserve.write_text(str(before + wanted))
+        there = before is not None and int(reserve.read_text()) == before + wanted
+    try:
+        yield there
+    finally:
+        if before is not None:
+            with privileged():
+                reserve.write_text(str(before))
+
+
+def restart_with(cluster, setting):
+    """With both stores in the buffers, as before."""
+    cluster.stop()
+    cluster.settings.append(setting)
+    connection = cluster.start().connect("growth")
+    sql(connection, "CREATE EXTENSION IF NOT EXISTS pg_prewarm")
+    sql(connection, "SELECT pg_prewarm(oid) FROM pg_class WHERE relnamespace::regnamespace::text LIKE 'millrace\\_%%' AND relkind IN ('r', 'i')")
 
 
 class Store:
@@ -68,9 +99,9 @@ class Store:
         return self.rate(APPEND, self.streams - ALIVE if alive else 0, self.streams - 1, transactions=APPENDS)
 
 
-def line(name, found):
+def line(name, found, checked=True):
     cost = found["small"] / found["large"]
-    return row(name, found["small"], found["large"], cost, checks=[at_most(f"growth, {name}", cost, LIMIT)])
+    return row(name, found["small"], found["large"], cost, checks=[at_most(f"growth, {name}", cost, LIMIT)] if checked else [])
 
 
 def append_to_small(small, alive):
@@ -78,24 +109,32 @@ def append_to_small(small, alive):
     return small.append(alive)
 
 
+def read_rows(small, large, options, note="", **kind):
+    of_large = large.reads(options.seconds)
+    return [line(name + note, medians(options.rounds, small=read, large=of_large[name]), **kind) for name, read in small.reads(options.seconds).items()]
+
+
+def append_rows(small, large, options):
+    return [line(name, medians(2 * options.rounds + 1, small=lambda: append_to_small(small, alive), large=lambda: large.append(alive)))
+            for name, alive in (("append to a live stream", True), ("append to any stream", False))]
+
+
 def measure(options):
     buffers = shared_buffers()
-    with durable_postgres(f"shared_buffers={buffers}") as cluster:
+    with huge_pages(buffers) as huge, durable_postgres(f"shared_buffers={buffers}GB", f"huge_pages={'on' if huge else 'off'}") as cluster:
         connection = database(cluster, "growth")
         small = Store(cluster, connection, "small", SMALL)
         large = Store(cluster, connection, "large", QUICK_LARGE if options.quick else LARGE)
         for store in (small, large):
             store.fill()
         sql(connection, "CHECKPOINT")
-        rows = []
-        of_small, of_large = small.reads(options.seconds), large.reads(options.seconds)
-        for name, read in of_small.items():
-            rows.append(line(name, medians(options.rounds, small=read, large=of_large[name])))
-        for name, alive in (("append to a live stream", True), ("append to any stream", False)):
-            rows.append(line(name, medians(2 * options.rounds + 1, small=lambda: append_to_small(small, alive), large=lambda: large.append(alive))))
-        large_size = large.messages
-    return {"title": f"Growth: from {SMALL:,} to {large_size:,} messages",
-            "about": f"Calls a second, by pgbench, prepared, {CLIENTS} clients, on stores of both sizes in one durable Postgres with `shared_buffers = {buffers}`, which holds both. "
+        rows = read_rows(small, large, options) + append_rows(small, large, options)
+        if huge:
+            restart_with(cluster, "huge_pages=off")
+            rows += read_rows(small, large, options, ", pages of 4 kB", checked=False)
+    kept = "kept in huge pages but for the last rows" if huge else "kept in pages of 4 kB, because this machine has no huge ones for them"
+    return {"title": f"Growth: from {SMALL:,} to {large.messages:,} messages",
+            "about": f"Calls a second, by pgbench, prepared, {CLIENTS} clients, on stores of both sizes in one durable Postgres with `shared_buffers = {buffers}GB`, which holds both, {kept}. "
                      f"Streams of {EACH} messages, of which {ALIVE} are alive at a time, in {CATEGORIES} categories: {SMALL // EACH:,} streams in the small store, "
-                     f"{large_size // EACH:,} in the large one. Cost is the small store's rate divided by the large one's.",
-            "columns": ["what", f"at {SMALL:,} /s", f"at {large_size:,} /s", "cost"], "rows": rows}
+                     f"{large.messages // EACH:,} in the large one. Cost is the small store's rate divided by the large one's.",
+            "columns": ["what", f"at {SMALL:,} /s", f"at {large.messages:,} /s", "cost"], "rows": rows}

@@ -55,6 +55,20 @@ def unprivileged():
 
 
 @contextmanager
+def privileged():
+    """Root's rights for a while where they are ours; says whether they are."""
+    real, effective, saved = os.getresuid()
+    if saved != 0:
+        yield False
+        return
+    os.setresuid(0, 0, 0)
+    try:
+        yield True
+    finally:
+        os.setresuid(real, effective, saved)
+
+
+@contextmanager
 def temporary_folder():
     """On a real disk: /tmp is memory on some machines."""
     folder = Path(tempfile.mkdtemp(prefix="m-", dir="/var/tmp"))
