@@ -13,6 +13,7 @@
 #include "api.h"
 #include "errors.h"
 #include "frame.h"
+#include "jsonin.h"
 
 #define NO_STRING PG_UINT32_MAX
 
@@ -95,7 +96,7 @@ FrameObject(FrameReader *reader, const char *what, bool required)
 
 	if (!string)
 		return NULL;
-	value = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(string)));
+	value = JsonbFromText(string, strlen(string));
 	CheckObject(value, what);
 	return value;
 }

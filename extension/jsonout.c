@@ -10,13 +10,8 @@
  */
 #include "postgres.h"
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
 #include "compat.h"
 #include "miscadmin.h"
-#include "port/pg_bitutils.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
@@ -24,6 +19,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "jsonbytes.h"
 #include "jsonout.h"
 
 static void AppendContainer(StringInfo out, JsonbContainer *container);
@@ -65,36 +61,6 @@ AppendBytes(StringInfo out, const char *bytes, size_t len)
 
 /* ---- strings ---------------------------------------------------------------------------------------- */
 
-#define EVERY_BYTE(b) (UINT64CONST(0x0101010101010101) * (b))
-#define HAS_ZERO_BYTE(w) (((w)-EVERY_BYTE(0x01)) & ~(w)&EVERY_BYTE(0x80))
-
-/* Says whether one of eight bytes needs an escape: below a blank, a quote or a backslash. */
-static inline bool
-WordNeedsEscape(const char *bytes)
-{
-	uint64 word;
-
-	memcpy(&word, bytes, sizeof(word));
-	return (((word - EVERY_BYTE(0x20)) & ~word & EVERY_BYTE(0x80)) | HAS_ZERO_BYTE(word ^ EVERY_BYTE('"')) |
-			HAS_ZERO_BYTE(word ^ EVERY_BYTE('\\'))) != 0;
-}
-
-#ifdef __SSE2__
-/*
- * The same of sixteen: a bit for each that needs an escape.  The least of a byte and 0x1F is the byte itself for those
- * below a blank.
- */
-static inline uint32
-SpecialBytes(__m128i vector)
-{
-	__m128i special = _mm_cmpeq_epi8(_mm_min_epu8(vector, _mm_set1_epi8(0x1F)), vector);
-
-	special = _mm_or_si128(special, _mm_cmpeq_epi8(vector, _mm_set1_epi8('"')));
-	special = _mm_or_si128(special, _mm_cmpeq_epi8(vector, _mm_set1_epi8('\\')));
-	return (uint32)_mm_movemask_epi8(special);
-}
-#endif
-
 /* Copies bytes up to the first that needs an escape; returns how many.  `to` has room for all. */
 static inline size_t
 CopyPlain(char *to, const char *from, size_t len)
@@ -118,7 +84,7 @@ CopyPlain(char *to, const char *from, size_t len)
 		memcpy(to + done, from + done, sizeof(uint64));
 		done += sizeof(uint64);
 	}
-	while (done < len && (unsigned char)from[done] >= 0x20 && from[done] != '"' && from[done] != '\\')
+	while (done < len && IsPlainByte(from[done]))
 	{
 		to[done] = from[done];
 		done++;
