@@ -202,6 +202,8 @@ struct worker
 
 static struct addrinfo *address;
 static char host[256], port[16] = "80";
+static char head[1024];
+static size_t head_len;
 static char *filler;
 static int epoll_fd;
 static struct worker *free_workers;
@@ -250,18 +252,28 @@ static void worker_connect(struct worker *worker)
 		fail("epoll_ctl: %s", strerror(errno));
 }
 
+/* Writes the part of the head that all requests have, once. */
+static void prepare_head(void)
+{
+	head_len = (size_t)snprintf(head, sizeof(head),
+								"POST /rpc HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n"
+								"%s%.200s%sContent-Length: ",
+								host, *options.token ? "Authorization: Bearer " : "", options.token,
+								*options.token ? "\r\n" : "");
+}
+
 /* Writes a whole request with this body into worker->out. */
 static void worker_prepare(struct worker *worker, const char *body, int length)
 {
-	size_t room = (size_t)options.size + 2048;
+	char *out = worker->out;
 
-	if (worker->out == NULL)
-		worker->out = allocate(room);
-	worker->out_len = (size_t)snprintf(worker->out, room,
-									   "POST /rpc HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n"
-									   "%s%.200s%sContent-Length: %d\r\n\r\n%s",
-									   host, *options.token ? "Authorization: Bearer " : "", options.token,
-									   *options.token ? "\r\n" : "", length, body);
+	if (out == NULL)
+		out = worker->out = allocate((size_t)options.size + 2048);
+	memcpy(out, head, head_len);
+	out += head_len;
+	out += sprintf(out, "%d\r\n\r\n", length);
+	memcpy(out, body, (size_t)length);
+	worker->out_len = (size_t)(out + length - worker->out);
 	worker->out_sent = 0;
 	worker->in_len = 0;
 	worker->kind = BODY_UNKNOWN;
@@ -304,42 +316,53 @@ static bool worker_begin(struct worker *worker)
 		/* 27 bytes of data around the filler make --size bytes. */
 		length = sprintf(body,
 						 "[\"stream.write\",\"load-%" PRIu64
-						 "\",{\"type\":\"Loaded\",\"data\":{\"n\":%011" PRIu64 ",\"text\":\"%s\"}}]",
-						 stream, UINT64_C(10000000000) + message_number++, filler);
+						 "\",{\"type\":\"Loaded\",\"data\":{\"n\":%011" PRIu64 ",\"text\":\"",
+						 stream, UINT64_C(10000000000) + message_number++);
+		memcpy(body + length, filler, (size_t)options.size - 27);
+		length += (int)options.size - 27;
+		length += sprintf(body + length, "\"}}]");
 	}
 	worker_prepare(worker, body, length);
 	worker->began = now();
 	return worker_send(worker);
 }
 
-/* Finds a header's value in the NUL-terminated head of the answer. */
-static const char *header_value(const char *head, const char *name)
+/* The value of a header line; NULL when it is another header's. */
+static const char *header_value(const char *line, const char *name)
 {
-	const char *found = strcasestr(head, name);
+	size_t len = strlen(name);
 
-	return found == NULL ? NULL : found + strlen(name) + strspn(found + strlen(name), " \t");
+	return strncasecmp(line, name, len) == 0 ? line + len + strspn(line + len, " \t") : NULL;
 }
 
-/* Looks at a head that has just become complete. */
+/* Looks at a head that has just become complete: `end` is where the last line ends. */
 static void worker_parse_head(struct worker *worker, char *end)
 {
+	char *line = worker->in;
 	const char *value;
 
-	*end = '\0';
+	end[1] = '\0'; /* behind the \r */
+	if (strncmp(line, "HTTP/1.", 7) != 0)
+		fail("not an HTTP answer: %.60s", line);
+	worker->status = atoi(line + strlen("HTTP/1.1 "));
+	if (worker->status < 100 || worker->status >= 600)
+		fail("not an HTTP answer: %.60s", line);
 	worker->body = (size_t)(end - worker->in) + 4;
-	if (sscanf(worker->in, "HTTP/1.%*c %d", &worker->status) != 1 || worker->status < 100 ||
-		worker->status >= 600)
-		fail("not an HTTP answer: %.60s", worker->in);
-	value = header_value(worker->in, "\r\nTransfer-Encoding:");
-	if (value != NULL && strncasecmp(value, "chunked", 7) == 0)
-	{
-		worker->kind = BODY_CHUNKED;
-		worker->length = worker->body;
-		return;
-	}
-	value = header_value(worker->in, "\r\nContent-Length:");
 	worker->kind = BODY_SIZED;
-	worker->length = value == NULL ? 0 : (size_t)strtoull(value, NULL, 10);
+	worker->length = 0;
+	while ((line = strchr(line, '\n')) != NULL)
+	{
+		line++;
+		if ((value = header_value(line, "Content-Length:")) != NULL)
+			worker->length = (size_t)strtoull(value, NULL, 10);
+		else if ((value = header_value(line, "Transfer-Encoding:")) != NULL &&
+				 strncasecmp(value, "chunked", 7) == 0)
+		{
+			worker->kind = BODY_CHUNKED;
+			worker->length = worker->body;
+			return;
+		}
+	}
 }
 
 /* Whether the last chunk has come. */
@@ -746,6 +769,7 @@ int main(int argc, char **argv)
 
 	parse_options(argc, argv);
 	parse_url();
+	prepare_head();
 	filler = allocate((size_t)options.size);
 	for (long i = 0; i < options.size - 27; i++)
 		filler[i] = (char)('a' + random_number() % 26);
