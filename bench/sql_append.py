@@ -25,6 +25,15 @@ INSERT_BULK = """INSERT INTO {table} (stream_name, position, type, data)
 FILL = """INSERT INTO {table} (stream_name, position, type, data)
     SELECT '{category}-' || 1 + n % {streams}, n / {streams}, 'Deposited', '{data}' FROM generate_series(0, 99999) n"""
 
+# By `append`, whose ids rise: among random ones they would land in the middle of an index, whose pages split in halves there.
+FILL_BY_APPEND = """SELECT count(*) FROM generate_series(0, 99999) n,
+    LATERAL millrace.append('{category}-' || 1 + n % {streams}, 'Deposited', '{data}')"""
+
+
+def fill_by_append(connection, category="account"):
+    """The same in the namespace of the connection."""
+    sql(connection, FILL_BY_APPEND.format(category=category, streams=STREAMS, data=DATA))
+
 
 def fill(connection, table, category="account"):
     sql(connection, FILL.format(table=table, category=category, streams=STREAMS, data=DATA))
@@ -63,7 +72,8 @@ def measure(options):
         connection = database(cluster, "append")
         for name in ("default", "plain"):
             sql(connection, f"SELECT millrace.create_namespace('{name}')")
-            fill(connection, f"millrace_{name}.messages")
+        fill_by_append(connection)
+        fill(connection, "millrace_plain.messages")
         plain_position(connection)
         sql(connection, "VACUUM ANALYZE")
         bench = Pgbench(cluster, "append")

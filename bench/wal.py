@@ -1,7 +1,7 @@
 """Bytes of WAL for each message, of all ways to write one."""
 from measure import at_most, load, row, sql
 from message_db import TABLE, WRITE, both_sides
-from sql_append import fill
+from sql_append import fill, fill_by_append
 
 CLIENTS = 10
 OURS = HTTP, SQL = "HTTP `stream.write`", "`millrace.append`"
@@ -27,16 +27,19 @@ class Wal:
     def position(self):
         return int(sql(self.sides.connection, "SELECT pg_current_wal_insert_lsn() - '0/0'")[0][0])
 
-    def refill(self):
-        """The same tables for every way: full leaves at the same places in the same indexes."""
+    def refill(self, ours):
+        """The same tables for every way, and filled in that way: full leaves at the same places in the same indexes."""
         for connection in self.sides.connections:
             sql(connection, f"TRUNCATE {TABLE} RESTART IDENTITY")
-            fill(connection, TABLE, "load")
+            if ours and connection == self.sides.connection:
+                fill_by_append(connection, "load")
+            else:
+                fill(connection, TABLE, "load")
             sql(connection, f"VACUUM ANALYZE {TABLE}")
 
-    def each(self, write):
+    def each(self, write, ours=False):
         """Bytes for each message that was written."""
-        self.refill()
+        self.refill(ours)
         stored = self.count()
         self.sides.checkpoint()
         before = self.position()
@@ -48,13 +51,13 @@ class Wal:
 
     def http(self):
         with self.sides.http() as server:
-            return self.each(lambda: load(server, CLIENTS, self.options.seconds, "--mix", "1:0", "--warmup", 0))
+            return self.each(lambda: load(server, CLIENTS, self.options.seconds, "--mix", "1:0", "--warmup", 0), ours=True)
 
-    def pgbench(self, bench, script):
-        return self.each(lambda: bench.rate(script, CLIENTS, transactions=max(1, self.messages // CLIENTS)))
+    def pgbench(self, bench, script, **how):
+        return self.each(lambda: bench.rate(script, CLIENTS, transactions=max(1, self.messages // CLIENTS)), **how)
 
     def all(self):
-        found = {HTTP: self.http(), SQL: self.pgbench(self.sides.ours, APPEND), "plain `INSERT`": self.pgbench(self.sides.ours, self.sides.insert().replace("account", "load"))}
+        found = {HTTP: self.http(), SQL: self.pgbench(self.sides.ours, APPEND, ours=True), "plain `INSERT`": self.pgbench(self.sides.ours, self.sides.insert().replace("account", "load"))}
         if self.sides.theirs:
             found[THEIRS] = self.pgbench(self.sides.theirs, WRITE)
         return found
@@ -75,8 +78,8 @@ def measure(options):
                       at_most(f"WAL bytes a message, {plain}: without images", without[name], round(without[THEIRS]) - 1)]
         rows.append(row(name, value, without[name], checks=checks))
     return {"title": "WAL for each message",
-            "about": f"Bytes, over {wal.messages:,} messages of 300 bytes from {CLIENTS} clients after a checkpoint, into a new table with 100,000 messages in the same streams, the same "
-                     "number for each way. The smaller the number of messages, the larger the share of the full page images that follow a checkpoint: "
+            "about": f"Bytes, over {wal.messages:,} messages of 300 bytes from {CLIENTS} clients after a checkpoint, into a new table with 100,000 messages in the same streams, filled in the same "
+                     "way, the same number for each. The smaller the number of messages, the larger the share of the full page images that follow a checkpoint: "
                      "the second figure is without them.",
             "columns": ["what", "bytes", "bytes, `full_page_writes = off`"], "rows": rows,
             **({} if THEIRS in with_images else {"skipped": "Message DB could not be fetched, so there is nothing to compare with"})}
