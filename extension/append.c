@@ -16,8 +16,6 @@
  */
 #include "postgres.h"
 
-#include <time.h>
-
 #include "access/nbtree.h"
 #include "access/xact.h"
 #include "miscadmin.h"
@@ -575,27 +573,4 @@ AppendRequests(AppendRequest *requests, int nrequests)
 		StoreFollowEarlierCommits();
 	KeepHints(&call);
 	CloseNamespaces(&call);
-}
-
-/*
- * Makes a UUID of version 7 (RFC 9562): milliseconds, then 12 bits of the millisecond's fraction (method 3),
- * then random bits.
- */
-void
-GenerateUuidV7(pg_uuid_t *id)
-{
-	struct timespec now;
-	uint64 milliseconds;
-	uint32 fraction;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	milliseconds = (uint64)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-	fraction = (uint32)((now.tv_nsec % 1000000) * UINT64CONST(4096) / 1000000);
-	if (!pg_strong_random(id->data + 8, 8))
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random values")));
-	for (int i = 0; i < 6; i++)
-		id->data[i] = (unsigned char)(milliseconds >> (40 - 8 * i));
-	id->data[6] = 0x70 | (fraction >> 8);
-	id->data[7] = fraction & 0xFF;
-	id->data[8] = (id->data[8] & 0x3F) | 0x80;
 }

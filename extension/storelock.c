@@ -21,6 +21,7 @@
 #include "storage/lmgr.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
+#include "storage/spin.h"
 
 #include "store.h"
 
@@ -30,6 +31,10 @@
 
 /* Namespaces whose hashes meet share one, which is right and may be slow. */
 #define APPEND_LOCKS 64
+
+/* Tries to have the lock before sleeping, and pauses between two of them: some twenty microseconds in all. */
+#define SPINS 50
+#define SPIN_DELAYS 10
 
 typedef struct AppendLocks
 {
@@ -135,6 +140,23 @@ HeavyAppendLock(Store *store)
 	return tag;
 }
 
+/*
+ * A lock held for microseconds is not worth going to sleep for: who does is woken behind all the others that want a processor.  But its
+ * holder may have lost its own, so not for long.
+ */
+static void
+AcquireSoon(LWLock *lock)
+{
+	for (int i = 0; i < SPINS; i++)
+	{
+		if (LWLockConditionalAcquire(lock, LW_EXCLUSIVE))
+			return;
+		for (int j = 0; j < SPIN_DELAYS; j++)
+			SPIN_DELAY();
+	}
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+}
+
 /* An error while the lock is held releases it with the (sub)transaction. */
 void
 StoreLockAppends(Store *store)
@@ -145,7 +167,7 @@ StoreLockAppends(Store *store)
 		AttachAppendLocks();
 	if (append_locks)
 	{
-		LWLockAcquire(AppendLock(store), LW_EXCLUSIVE);
+		AcquireSoon(AppendLock(store));
 		return;
 	}
 	tag = HeavyAppendLock(store);
