@@ -1,6 +1,6 @@
 """The load over HTTP, durable and not, by number of workers."""
 from bulk import Memory
-from measure import at_least, at_most, load, row, serve, serve_durable
+from measure import at_least, at_most, load, row, serve, serve_durable, sql
 
 WORKERS = (1, 10, 64, 256)
 COLUMNS = ["durable", "workers", "operations/s", "average ms", "p50 ms", "p99 ms", "errors", "server MiB"]
@@ -27,13 +27,16 @@ def checks(durable, workers, run):
 
 
 def with_memory(server, memory, workers, seconds, durable):
+    sql(server.postgres(), "CHECKPOINT")
     memory.phase()
     run = load(server, workers, seconds, durable="yes" if durable else "no")
     return {**run, "memory": memory.phase()}
 
 
 def rows_of(kind, server, options):
+    """After a first load, and with a checkpoint before each, files of the WAL are used again, as in a server that has run for a while."""
     memory = Memory(server.process.pid)
+    load(server, WORKERS[-1], 2 * options.seconds)
     for workers in WORKERS:
         runs = [with_memory(server, memory, workers, options.seconds, kind) for _ in range(options.rounds)]
         run = middle(runs)
@@ -51,6 +54,6 @@ def measure(options):
         rows += rows_of(False, server, options)
     return {"title": "The load over HTTP",
             "about": "`make bench-load`: 100 streams of one category, nine `stream.write` of 300 bytes to one `stream.get` of ten messages, "
-                     "each worker waiting for its answer. Not side by side, as nothing here is a ratio. The row is the run with the median throughput, `errors` the sum and `server MiB` the most "
+                     "each worker waiting for its answer. A checkpoint before each run, and another load before the first, so that files of the WAL are used again as in a server that has run for a while. The row is the run with the median throughput, `errors` the sum and `server MiB` the most "
                      "resident memory of all its runs. Not durable: `--test-mode`.",
             "columns": COLUMNS, "rows": rows}
