@@ -96,27 +96,40 @@ Unescaped(char c)
 	}
 }
 
+/* Finds the quote that ends a string, from its first backslash on; NULL: there is something that is not read here. */
+static const char *
+EndOfString(Reader *reader)
+{
+	const char *next = reader->next;
+
+	while (*next == '\\' && Unescaped(next[1]) != '\0')
+		next = SkipPlain(next + 2, reader->end);
+	return *next == '"' ? next : NULL;
+}
+
 /* Reads the rest of a string, from its first backslash on. */
 static bool
 ReadEscapedString(Reader *reader, const char *from, JsonbValue *value)
 {
+	const char *end = EndOfString(reader);
 	const char *next = reader->next;
-	char *to = palloc((size_t)(reader->end - from));
+	char *to;
 
-	value->val.string.val = to;
-	for (;;)
+	if (!end)
+		return false;
+	to = value->val.string.val = palloc((size_t)(end - from));
+	while (next < end)
 	{
 		memcpy(to, from, (size_t)(next - from));
 		to += next - from;
-		if (*next == '"')
-			break;
-		if (*next != '\\' || (*to++ = Unescaped(next[1])) == '\0')
-			return false;
+		*to++ = Unescaped(next[1]);
 		from = next + 2;
-		next = SkipPlain(from, reader->end);
+		next = SkipPlain(from, end);
 	}
+	memcpy(to, from, (size_t)(end - from));
+	to += end - from;
 	value->val.string.len = (int)(to - value->val.string.val);
-	reader->next = next + 1;
+	reader->next = end + 1;
 	return true;
 }
 

@@ -4,6 +4,8 @@ Thousands of objects, right and with a byte changed, are appended and cast in on
 """
 import json
 import random
+import re
+from pathlib import Path
 
 import pytest
 
@@ -102,10 +104,15 @@ def deep(levels):
 
 
 @pytest.fixture
-def compare(cluster):
+def connection(cluster):
     connection = cluster.connect()
     sql(connection, "CREATE EXTENSION millrace")
     sql(connection, "SELECT millrace.create_namespace('default')")
+    return connection
+
+
+@pytest.fixture
+def compare(connection):
     sql(connection, COMPARE)
     return lambda texts: [row[0] for row in sql(connection, "SELECT pg_temp.compare(t) FROM unnest(%s::text[]) WITH ORDINALITY u(t, n) ORDER BY n", texts)]
 
@@ -123,3 +130,14 @@ def test_what_a_cast_refuses_is_refused_with_its_words(compare):
     found = compare(texts)
     assert [(text, outcome) for text, outcome in zip(texts, found) if outcome not in ("stored", "refused")] == []
     assert found.count("refused") > WRONG / 3
+
+
+def test_escapes_take_no_more_memory_than_the_text(compare, connection):
+    status = Path(f"/proc/{sql(connection, 'SELECT pg_backend_pid()')[0][0]}/status")
+
+    def peak():
+        return int(re.search(r"VmPeak:\s+(\d+) kB", status.read_text()).group(1)) // 1024
+
+    before = peak()
+    assert compare([json.dumps({str(n): "line\n" for n in range(20000)})]) == ["stored"]
+    assert peak() < before + 500
