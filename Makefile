@@ -102,6 +102,7 @@ ready: # what the benchmarks stand on
 bench: ## us and the peers side by side, into bench/RESULTS.md: make bench [ARGS='--quick --only append']
 	@test/deps.sh --bench >&2
 	@$(MAKE) --no-print-directory ready >&2
+	@if test/deps.sh --profiling >&2; then $(MAKE) --no-print-directory -C sidecar SAN= PROFILE=1 >&2; fi
 	@$(PYTHON) bench/bench.py $(ARGS)
 
 bench-load: ## the load of DESIGN.md: make bench-load [DURATION=30] [ARGS='--workers 64']

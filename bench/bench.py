@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 
+import allocations  # noqa: E402
 import growth  # noqa: E402
 import http_load  # noqa: E402
 import http_reads  # noqa: E402
@@ -27,7 +28,7 @@ import sql_append  # noqa: E402
 import wal  # noqa: E402
 from measure import LOAD, PG_BIN, ROOT, unprivileged  # noqa: E402
 
-PARTS = {"load": http_load, "reads": http_reads, "append": sql_append, "message-db": message_db, "wal": wal, "growth": growth}
+PARTS = {"load": http_load, "reads": http_reads, "memory": allocations, "append": sql_append, "message-db": message_db, "wal": wal, "growth": growth}
 
 
 def output_of(*command):
