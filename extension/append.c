@@ -165,6 +165,7 @@ LockStreams(AppendCall *call)
 {
 	AppendStream **sorted;
 	AppendPart **part_of;
+	uint64 *hashes;
 	int nparts = 0;
 
 	for (int i = 0; i < call->nrequests; i++)
@@ -172,6 +173,7 @@ LockStreams(AppendCall *call)
 	call->streams = palloc0(sizeof(AppendStream) * nparts);
 	sorted = palloc(sizeof(AppendStream *) * nparts);
 	part_of = palloc(sizeof(AppendPart *) * nparts);
+	hashes = palloc(sizeof(uint64) * nparts);
 	for (int i = 0; i < call->nrequests; i++)
 	{
 		AppendRequest *request = &call->requests[i];
@@ -190,9 +192,10 @@ LockStreams(AppendCall *call)
 	if (call->nstreams > 1)
 		qsort(sorted, call->nstreams, sizeof(AppendStream *), CompareParts);
 	for (int i = 0; i < call->nstreams; i++)
+		hashes[i] = sorted[i]->hash;
+	StoreLockStreams(hashes, call->nstreams);
+	for (int i = 0; i < call->nstreams; i++)
 	{
-		if (i == 0 || sorted[i]->hash != sorted[i - 1]->hash)
-			StoreLockStream(sorted[i]->hash);
 		if (i > 0 && CompareParts(&sorted[i], &sorted[i - 1]) == 0)
 		{
 			part_of[sorted[i] - call->streams]->state = part_of[sorted[i - 1] - call->streams]->state;
@@ -555,7 +558,7 @@ InsertAccepted(AppendCall *call)
 
 /*
  * Appends, with a verdict for each request.  Errors raised (none of them a verdict): privileges, an unusable
- * table, read-only transactions, and what the table itself refuses.
+ * table, read-only transactions, more than MAX_STREAMS streams, and what the table itself refuses.
  */
 void
 AppendRequests(AppendRequest *requests, int nrequests)

@@ -149,9 +149,7 @@ LockStreams(Store *store, NewRow *rows, int nrows)
 	for (int i = 0; i < nrows; i++)
 		hashes[i] = StoreStreamHash(store, SliceOfText(rows[i].stream));
 	qsort(hashes, nrows, sizeof(uint64), CompareHashes);
-	for (int i = 0; i < nrows; i++)
-		if (i == 0 || hashes[i] != hashes[i - 1])
-			StoreLockStream(hashes[i]);
+	StoreLockStreams(hashes, nrows);
 	pfree(hashes);
 }
 

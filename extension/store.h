@@ -30,6 +30,8 @@
 /* Limits in bytes.  A stream name must fit a btree entry (2704 bytes) together with a position. */
 #define MAX_NAMESPACE_NAME 200
 #define MAX_NAME 2000
+/* Streams of one call.  Each is a heavyweight lock; all sessions share a table with room for some 12,000 by default. */
+#define MAX_STREAMS 1000
 
 /* Columns of the table: Message DB's. */
 enum
@@ -124,6 +126,7 @@ extern void StoreFollowEarlierCommits(void);
 /* storelock.c */
 extern uint64 StoreStreamHash(Store *store, Slice stream);
 extern void StoreLockStream(uint64 hash);
+extern void StoreLockStreams(const uint64 *hashes, int nhashes);
 extern void StoreLockNamespace(Slice name);
 extern void StoreLockAppends(Store *store);
 extern void StoreUnlockAppends(Store *store);

@@ -23,6 +23,7 @@
 #include "storage/shmem.h"
 #include "storage/spin.h"
 
+#include "errors.h"
 #include "store.h"
 
 #define LOCK_CLASS_APPEND 0x4D41
@@ -63,11 +64,32 @@ LockToCommit(uint64 key, uint16 class)
 	(void)LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
-/* To commit.  Several must be taken in rising order of their hashes, or two batches could deadlock. */
+/* To commit. */
 void
 StoreLockStream(uint64 hash)
 {
 	LockToCommit(hash, LOCK_CLASS_STREAM);
+}
+
+/*
+ * To commit.  The hashes are in rising order, which is the order of locking, or two batches could deadlock; one may be there
+ * several times.
+ */
+void
+StoreLockStreams(const uint64 *hashes, int nhashes)
+{
+	int nstreams = 0;
+
+	for (int i = 0; i < nhashes; i++)
+		nstreams += i == 0 || hashes[i] != hashes[i - 1];
+	if (nstreams > MAX_STREAMS)
+		ereport(ERROR,
+				(errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+				 errmsg("%d streams in one call; at most %d are allowed", nstreams, MAX_STREAMS),
+				 errhint("Each has a place in the lock table of the server until the transaction ends.")));
+	for (int i = 0; i < nhashes; i++)
+		if (i == 0 || hashes[i] != hashes[i - 1])
+			StoreLockStream(hashes[i]);
 }
 
 /* To commit. */

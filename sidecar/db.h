@@ -72,6 +72,9 @@ struct db_append_reply
 
 typedef void (*db_append_done)(void *arg, const struct db_append_reply *reply);
 
+/* Streams of one request, and of one batch: what the extension takes in one call. */
+#define DB_MAX_STREAMS 1000
+
 /* What was written between begin and end. */
 struct db_append
 {

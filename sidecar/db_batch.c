@@ -43,6 +43,7 @@ struct batch
 	struct append *requests;
 	unsigned first, count, capacity;
 	int64_t nmessages;
+	unsigned nparts;   /* no fewer than its streams */
 	unsigned attempts; /* connections lost under it */
 	bool single;	   /* it was refused as a whole: one request at a time */
 	bool new_ids;	   /* we made all ids, and none can have been stored yet */
@@ -78,6 +79,7 @@ static void batch_reset(struct batch *batch)
 	batch->next = NULL;
 	batch->first = batch->count = 0;
 	batch->nmessages = 0;
+	batch->nparts = 0;
 	batch->attempts = 0;
 	batch->single = false;
 	batch->new_ids = true;
@@ -592,7 +594,8 @@ void batcher_count(const struct batcher *batcher, unsigned *in_flight, unsigned 
 
 static bool batch_is_full(const struct batch *batch, const struct config *config)
 {
-	return batch->nmessages >= config->batch_messages || batch->frame.len >= (size_t)config->batch_bytes;
+	return batch->nmessages >= config->batch_messages || batch->nparts >= DB_MAX_STREAMS ||
+		   batch->frame.len >= (size_t)config->batch_bytes;
 }
 
 struct buf *db_append_begin(struct db *db, enum db_status *why)
@@ -626,14 +629,15 @@ void db_append_abandon(struct db *db)
 }
 
 /* A request that would make a batch too large starts a new one; returns the batch it is in. */
-static struct batch *move_if_too_large(struct batcher *batcher, unsigned nmessages)
+static struct batch *move_if_too_large(struct batcher *batcher, const struct db_append *append)
 {
 	const struct config *config = batcher->conn.db->config;
 	struct batch *batch = batcher->writing;
 	struct batch *next;
 
-	if (batch->count == 0 || (batch->nmessages + nmessages <= config->batch_messages &&
-							  batch->frame.len <= (size_t)config->batch_bytes))
+	if (batch->count == 0 ||
+		(batch->nmessages + append->nmessages <= config->batch_messages &&
+		 batch->nparts + append->nparts <= DB_MAX_STREAMS && batch->frame.len <= (size_t)config->batch_bytes))
 		return batch;
 	next = batch_new(batcher);
 	if (next == NULL)
@@ -661,7 +665,7 @@ bool db_append_end(struct db *db, const struct db_append *append)
 	struct batch *batch = NULL;
 
 	if (!batcher->writing->frame.failed)
-		batch = move_if_too_large(batcher, append->nmessages);
+		batch = move_if_too_large(batcher, append);
 	if (batch == NULL || !reserve_request(batch))
 	{
 		db_append_abandon(db);
@@ -677,6 +681,7 @@ bool db_append_end(struct db *db, const struct db_append *append)
 	{
 		batch->requests[batch->count++] = request;
 		batch->nmessages += append->nmessages;
+		batch->nparts += append->nparts;
 		batch->new_ids = batch->new_ids && append->new_ids;
 		batcher->writing = NULL;
 	}

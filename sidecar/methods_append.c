@@ -13,7 +13,6 @@
 #include "stats.h"
 
 #define EXPECT_ANY INT64_MIN
-#define MAX_PARTS 100000
 
 /* A request being written. */
 struct writer
@@ -341,8 +340,6 @@ static bool write_streams(struct writer *writer, struct slice streams)
 	while (json_next_element(&iterator, &stream))
 	{
 		call->stream_index = (int)writer->nparts;
-		if (writer->nparts == MAX_PARTS)
-			return method_fail(call, ERROR_INVALID_REQUEST, "more than %d streams in one append", MAX_PARTS);
 		if (!write_stream(writer, stream))
 			return false;
 	}
@@ -352,11 +349,28 @@ static bool write_streams(struct writer *writer, struct slice streams)
 	return true;
 }
 
+static size_t count_elements(struct slice array)
+{
+	struct json_iterator iterator;
+	struct slice element;
+	size_t count = 0;
+
+	json_iterate(&iterator, array);
+	while (json_next_element(&iterator, &element))
+		count++;
+	return count;
+}
+
 bool method_streams_append(struct method_call *call)
 {
 	struct writer writer;
+	size_t count;
 
 	if (json_kind(call->args[0]) != JSON_ARRAY)
 		return args_reject(call, "streams", call->args[0], "an array of appends");
+	count = count_elements(call->args[0]);
+	if (count > DB_MAX_STREAMS)
+		return method_fail(call, ERROR_INVALID_REQUEST, "%zu streams in one append; at most %d are allowed",
+						   count, DB_MAX_STREAMS);
 	return begin(&writer, call) && end(&writer, write_streams(&writer, call->args[0]), on_streams_appended);
 }

@@ -85,6 +85,13 @@ DO $$ BEGIN
 END $$;
 SELECT "position", data FROM millrace.read_stream('o-1', 3);
 
+-- As many streams as one call may lock; a stream counts once, however often it is named.
+CREATE FUNCTION pg_temp.appends(streams int, parts int) RETURNS millrace.stream_append[] LANGUAGE sql AS $$
+    SELECT array_agg(('many-' || n % streams, ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[], NULL)::millrace.stream_append) FROM generate_series(1, parts) n $$;
+SELECT count(*), max("position") FROM millrace.append_streams(pg_temp.appends(1000, 2000));
+SELECT count(*) FROM millrace.append_streams(pg_temp.appends(1001, 2000));
+SELECT count(*) FROM millrace.read_category('many', batch_size => -1);
+
 -- Values of any size, out of line where they must be.
 SELECT "position" FROM millrace.append('big-1', 'T', jsonb_build_object('x', repeat('x', 3000000)));
 SELECT "position" FROM millrace.append('big-1', 'T', (SELECT jsonb_object_agg(n, md5(n::text)) FROM generate_series(1, 30000) n), (SELECT jsonb_object_agg(n, md5(n::text)) FROM generate_series(1, 1000) n));

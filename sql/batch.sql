@@ -75,6 +75,11 @@ SELECT pg_temp.try(pg_temp.batch(pg_temp.req('batch', pg_temp.part('t-1', NULL, 
 SELECT pg_temp.try(pg_temp.batch(pg_temp.req('batch', pg_temp.part('t-1', NULL, pg_temp.msg(pg_temp.id(20), 'T', '{"a":')))));
 SELECT pg_temp.try(pg_temp.batch(pg_temp.req('batch', int4send(3) || '\x742dff00'::bytea || int8send(-1) || int4send(1) || pg_temp.msg(pg_temp.id(20), 'T', '{}'))));
 SELECT pg_temp.try(pg_temp.batch(pg_temp.req('batch', int4send(3) || '\x74002d00'::bytea || int8send(-1) || int4send(1) || pg_temp.msg(pg_temp.id(20), 'T', '{}'))));
+-- More streams than one call may lock, in all its requests together.
+CREATE FUNCTION pg_temp.streams(n int) RETURNS bytea LANGUAGE sql AS $$
+    SELECT pg_temp.batch(VARIADIC array_agg(pg_temp.req('batch', pg_temp.part('t-' || i, NULL, pg_temp.msg(pg_temp.id(100 + i), 'T', '{}'))))) FROM generate_series(1, n) i $$;
+SELECT pg_temp.try(pg_temp.streams(1001));
 SELECT count(*) AS nothing_stored FROM millrace.read_category('t');
+SELECT pg_temp.try(pg_temp.streams(1000));
 RESET millrace.namespace;
 SELECT millrace.drop_namespace('batch'), millrace.drop_namespace('batch2');

@@ -64,6 +64,7 @@ SELECT "position", global_position > 1000 AS above FROM millrace.append('i-1', '
 SELECT stream_name, "position", time AT TIME ZONE 'utc' AS time FROM millrace.read_category('i', 1, 2);
 SELECT millrace.empty_namespace('copy'), millrace.empty_namespace('copy');
 SELECT "position", global_position > 1001 AS above FROM millrace.append('i-1', 'T', '{}');
+SELECT * FROM millrace.import_batch('copy', pg_temp.frame((SELECT string_agg(pg_temp.line(n, 'l-' || n, 0, 10000 + n), '') FROM generate_series(1, 1001) n)));
 SELECT millrace.empty_namespace('nowhere');
 RESET millrace.namespace;
 SELECT millrace.drop_namespace('transfer'), millrace.drop_namespace('copy');

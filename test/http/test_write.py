@@ -317,6 +317,26 @@ def test_bad_parts_are_refused(client, parts):
     invalid(client.refused_body(f'["streams.append",{parts}]'))
 
 
+def test_an_append_to_more_streams_than_the_lock_table_has_room_for_is_refused(client):
+    error = client.refused("streams.append", [{"stream": f"s-{n}", "messages": some(1)} for n in range(1001)])
+    invalid(error, "1001 streams", "at most 1000")
+    error = client.refused("streams.append", [{"stream": f"s-{n}", "messages": some(1)} for n in range(20000)])
+    invalid(error, "20000 streams", "at most 1000")
+    assert client.call("category.get", "") == []
+    assert len(client.call("streams.append", [{"stream": f"s-{n}", "messages": some(2)} for n in range(1000)])) == 1000
+
+
+def test_a_batch_of_many_requests_keeps_to_the_streams_that_one_call_may_lock(start):
+    server = start("--test-mode", "--workers", "1", "--batch-messages", "100000", "--log-level", "debug")
+    client = server.client()
+    calls = [{"jsonrpc": "2.0", "id": n, "method": "stream.write", "params": [f"s-{n}", MESSAGE]} for n in range(2500)]
+    assert [answer["result"]["position"] for answer in client.post(calls).json] == [0] * 2500
+    appends = [{"jsonrpc": "2.0", "id": n, "method": "streams.append", "params": [[{"stream": f"s-{n * 400 + m}", "messages": [MESSAGE]} for m in range(400)]]}
+               for n in range(5)]
+    assert [len(answer["result"]) for answer in client.post(appends).json] == [400] * 5
+    assert "one by one" not in server.text
+
+
 def test_opposite_orders_of_streams_do_not_deadlock(client, another):
     from concurrent.futures import ThreadPoolExecutor
     clients = [another() for _ in range(16)]
