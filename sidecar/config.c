@@ -125,6 +125,10 @@ static const struct setting serve_settings[] = {
 	 .help = "a connection without requests is closed after that"},
 	{"max-connections", "Limits", NUMBER(max_connections, NUMBER, 20000, 1, 1000000), .value = "N",
 	 .help = "client connections, a worker"},
+	{"max-imports", "Limits", NUMBER(max_imports, NUMBER, 16, 1, 10000), .value = "N",
+	 .help = "imports at a time, a worker; beyond it: 503"},
+	{"max-exports", "Limits", NUMBER(max_exports, NUMBER, 64, 1, 10000), .value = "N",
+	 .help = "exports at a time, a worker; beyond it: 503"},
 	{"buffer-bytes", "Limits", NUMBER(buffer_bytes, BYTES, 512 * MIB, MIB, 64 * GIB), .value = "BYTES",
 	 .help = "memory for requests, as much for unread replies, as much for results of batches, a worker; at "
 			 "least "

@@ -46,6 +46,8 @@ struct config
 	int64_t request_timeout;  /* s, 30: the whole request must have arrived */
 	int64_t idle_timeout;	  /* s, 120 */
 	int64_t max_connections;  /* client connections a worker, 20000 */
+	int64_t max_imports;	  /* at a time, a worker, 16 */
+	int64_t max_exports;	  /* at a time, a worker, 64 */
 	int64_t buffer_bytes;	  /* of requests, and as many of unread replies, a worker, 512 MiB */
 	int64_t read_connections; /* to Postgres, a worker, 2 */
 	int64_t queue_requests;	  /* waiting requests a worker, 10000 */

@@ -363,11 +363,20 @@ static bool prepare(struct export *export, struct error *error)
 	return true;
 }
 
-void export_start(struct db *db, const char *namespace_name, struct http_request *request)
+void export_start(struct db *db, const char *namespace_name, size_t max_running, struct http_request *request)
 {
-	struct export *export = calloc(1, sizeof(*export));
+	struct export *export;
 	struct error error;
 
+	if (stats_get(&db_stats(db)->exports) >= max_running)
+	{
+		error_set(&error, ERROR_OVERLOADED, "%zu exports are running, which is the limit (--max-exports)",
+				  max_running);
+		http_note(request, slice_of(error.message));
+		reply_error(request, &error);
+		return;
+	}
+	export = calloc(1, sizeof(*export));
 	if (export == NULL)
 	{
 		error_set(&error, ERROR_INTERNAL_ERROR, "out of memory");

@@ -7,10 +7,16 @@
 #ifndef MILLRACE_EXPORT_H
 #define MILLRACE_EXPORT_H
 
+#include <stddef.h>
+
 struct db;
 struct http_request;
 
-/* Makes the reply to a request whose token opens the namespace, now or later. */
-void export_start(struct db *db, const char *namespace_name, struct http_request *request);
+/*
+ * Makes the reply to a request whose token opens the namespace, now or later; OVERLOADED when `max_running` exports of this
+ * worker are running.
+ */
+void export_start(struct db *db, const char *namespace_name, size_t max_running,
+				  struct http_request *request);
 
 #endif

@@ -74,12 +74,15 @@ static void send_event(struct http_request *request, const struct buf *event)
 
 static void reply_error(struct http_request *request, enum error_code code, int status, const char *message)
 {
-	const struct http_reply reply = {.status = status};
+	const struct http_reply reply = {.status = status,
+									 .headers = error_is_temporary(code) ? "Retry-After: 1\r\n" : NULL};
 	struct error error;
 	struct buf text = {0};
 	struct piece piece;
 
 	error_set(&error, code, "%s", message);
+	if (status >= 500)
+		http_note(request, slice_of(message));
 	error_write_body(&text, &error);
 	piece = (struct piece){.bytes = text.data, .len = text.len};
 	http_reply(request, &reply, &piece, 1);
@@ -500,16 +503,24 @@ static void begin(struct import *import, bool force)
 	}
 }
 
-void import_start(struct db *db, const char *namespace_name, size_t max_line, struct http_request *request)
+void import_start(struct db *db, const char *namespace_name, const struct import_limits *limits,
+				  struct http_request *request)
 {
 	struct import *import;
 	bool force, gzip;
+	char message[100];
 
-	if (!read_force(request, &force))
+	if (stats_get(&db_stats(db)->imports) >= limits->max_running)
+	{
+		snprintf(message, sizeof(message), "%zu imports are running, which is the limit (--max-imports)",
+				 limits->max_running);
+		reply_error(request, ERROR_OVERLOADED, error_status(ERROR_OVERLOADED), message);
+	}
+	else if (!read_force(request, &force))
 		reply_error(request, ERROR_INVALID_REQUEST, 400, "force must be true or false");
 	else if (!read_encoding(request, &gzip))
 		reply_error(request, ERROR_INVALID_REQUEST, 415, "the only Content-Encoding understood is gzip");
-	else if ((import = import_new(db, namespace_name, max_line, gzip)) == NULL)
+	else if ((import = import_new(db, namespace_name, limits->max_line, gzip)) == NULL)
 		reply_error(request, ERROR_INTERNAL_ERROR, 500, "out of memory");
 	else
 	{

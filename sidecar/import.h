@@ -2,7 +2,8 @@
  * import: POST /import, NDJSON into a namespace (WIRE.md section 6).
  *
  * The body is taken as it comes: its lines gather in a batch while the batch before is with Postgres, and
- * the client is held back when both are full.  So an import of any size takes the memory of two batches.
+ * the client is held back when both are full.  So an import of any size takes the memory of two batches and a line, and all
+ * together take that of as many as may run.
  */
 #ifndef MILLRACE_IMPORT_H
 #define MILLRACE_IMPORT_H
@@ -12,10 +13,17 @@
 struct db;
 struct http_request;
 
+struct import_limits
+{
+	size_t max_line;	/* bytes of the longest one allowed */
+	size_t max_running; /* imports of this worker at a time */
+};
+
 /*
  * Takes the body of a request whose token opens the namespace and that had http_stream_body, and makes its
- * reply; `max_line` bytes is the longest line allowed.
+ * reply, which is OVERLOADED when enough imports are running.
  */
-void import_start(struct db *db, const char *namespace_name, size_t max_line, struct http_request *request);
+void import_start(struct db *db, const char *namespace_name, const struct import_limits *limits,
+				  struct http_request *request);
 
 #endif

@@ -34,7 +34,8 @@ struct service
 	struct auth *auth;
 	struct methods methods;
 	struct subscriptions *subscriptions;
-	size_t max_line; /* of an import */
+	struct import_limits import_limits;
+	size_t max_exports; /* running at a time */
 	uint64_t slow_ms;
 	time_t log_second;		 /* the last one in which a request was logged, */
 	unsigned log_lines;		 /* how many were, */
@@ -361,22 +362,23 @@ static void import_headers(struct service *service, struct http_request *request
 static void import_begin(struct exchange *exchange)
 {
 	struct db *db = exchange->service->methods.db;
-	size_t max_line = exchange->service->max_line;
+	const struct import_limits limits = exchange->service->import_limits;
 	struct http_request *request = exchange->request;
 	struct claim claim = exchange->claim;
 
 	exchange_end(exchange);
-	import_start(db, claim.name, max_line, request);
+	import_start(db, claim.name, &limits, request);
 }
 
 static void export_begin(struct exchange *exchange)
 {
 	struct db *db = exchange->service->methods.db;
+	size_t max_exports = exchange->service->max_exports;
 	struct http_request *request = exchange->request;
 	struct claim claim = exchange->claim;
 
 	exchange_end(exchange);
-	export_start(db, claim.name, request);
+	export_start(db, claim.name, max_exports, request);
 }
 
 static void subscribe_begin(struct exchange *exchange)
@@ -580,7 +582,9 @@ struct service *service_new(struct event_base *base, const struct config *config
 	service->methods.max_gathered = (size_t)config->buffer_bytes;
 	service->methods.stats = db_stats(db);
 	service->slow_ms = (uint64_t)config->log_slow;
-	service->max_line = (size_t)config->max_body;
+	service->import_limits.max_line = (size_t)config->max_body;
+	service->import_limits.max_running = (size_t)config->max_imports;
+	service->max_exports = (size_t)config->max_exports;
 	service->methods.token_generation = &shared->token_generation;
 	service->methods.feeds = feeds_new(base, db, &feeds_options);
 	if (service->methods.feeds != NULL)

@@ -57,7 +57,7 @@ struct stats
 	stats_value postgres[STATS_ROLES];	 /* connections that are ready */
 	stats_value reconnects[STATS_ROLES]; /* became ready again */
 
-	stats_value imports, exports; /* running */
+	stats_value imports, exports; /* running; their limits are of these */
 	stats_value imported;
 };
 

@@ -1,0 +1,57 @@
+"""Imports and exports last as long as their clients like: so many at a time, and the others are told to come again."""
+import json
+
+from crowd import connections
+from store import ZERO_TOKEN, new_id, sql, wait_until
+
+HEAD = f"Host: x\r\nAuthorization: Bearer {ZERO_TOKEN}\r\n"
+IMPORT = f"POST /import HTTP/1.1\r\n{HEAD}Transfer-Encoding: chunked\r\n\r\n".encode()
+EXPORT = f"GET /export HTTP/1.1\r\n{HEAD}\r\n".encode()
+LIMITED = ["--test-mode", "--workers", "1", "--max-imports", "3", "--max-exports", "3", "--admin-listen", "127.0.0.1:0"]
+
+
+def record(n):
+    return json.dumps({"id": new_id(), "stream": "s-1", "type": "T", "pos": n, "gpos": n + 1, "data": {}, "meta": None, "time": "2024-01-02T03:04:05Z"})
+
+
+def read_status(wire):
+    return int(wire.recv(65536).split()[1])
+
+
+def overloaded(reply):
+    assert (reply.status, reply.error["code"]) == (503, "OVERLOADED") and int(reply.headers["Retry-After"]) >= 1, reply
+    return reply.error["message"]
+
+
+def test_beyond_the_limit_of_imports_a_client_is_told_so_until_another_ends(start):
+    server = start(*LIMITED, token=ZERO_TOKEN)
+    client = server.client()
+    with connections(server, 3, IMPORT) as wires:
+        assert overloaded(client.request("POST", "/import", record(0))) == "3 imports are running, which is the limit (--max-imports)"
+        assert client.write("t")["position"] == 0
+        assert client.request("GET", "/export").status == 200
+        wires[0].sendall(b"0\r\n\r\n")
+        wait_until(lambda: client.request("POST", "/import", "").status == 200, "room for another when one is done")
+        with connections(server, 1, IMPORT):
+            overloaded(client.request("POST", "/import", ""))
+            wires[1].close()
+            wait_until(lambda: client.request("POST", "/import", "").status == 200, "room for another when a client has gone")
+    with connections(server, 3, IMPORT.replace(b"/import", b"/import?force=maybe"), answered=False) as refused:
+        assert [read_status(wire) for wire in refused] == [400] * 3
+    wait_until(lambda: b'"done":true' in client.request("POST", "/import", record(5)).body, "room: those that were refused do not count")
+
+
+def test_beyond_the_limit_of_exports_a_client_is_told_so_until_another_ends(start):
+    server = start(*LIMITED, token=ZERO_TOKEN)
+    client = server.client()
+    client.write("s")
+    connection = server.postgres()
+    sql(connection, "BEGIN")
+    sql(connection, "LOCK TABLE millrace_default.messages IN ACCESS EXCLUSIVE MODE")
+    with connections(server, 3, EXPORT, answered=False) as wires:
+        wait_until(lambda: b"millrace_exports_running 3" in server.admin().request("GET", "/metrics").body, "the exports")
+        assert overloaded(client.request("GET", "/export")) == "3 exports are running, which is the limit (--max-exports)"
+        connection.close()
+        assert [read_status(wire) for wire in wires] == [200] * 3
+    for _ in range(5):
+        assert client.request("GET", "/export").status == 200
