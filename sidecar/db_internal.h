@@ -215,6 +215,7 @@ struct query;
 struct query_list
 {
 	struct query *first, *last;
+	size_t count;
 };
 
 struct lane_conn
@@ -231,6 +232,7 @@ struct lane
 	unsigned nconns;
 	unsigned depth; /* most requests in flight on one connection */
 	struct query_list waiting;
+	size_t most_waiting; /* beyond it: overloaded */
 };
 
 bool lane_init(struct lane *lane, struct db *db, const struct conn_user *user, unsigned nconns,
@@ -238,7 +240,6 @@ bool lane_init(struct lane *lane, struct db *db, const struct conn_user *user, u
 void lane_open(struct lane *lane);
 void lane_free(struct lane *lane); /* fails what waits */
 void lane_send(struct lane *lane);
-unsigned lane_waiting(const struct lane *lane);	  /* requests */
 bool lane_sweep(struct lane *lane, uint64_t now); /* true: something still waits for a connection */
 
 void query_free_spares(struct db *db);

@@ -21,6 +21,7 @@
 #define IMPORT_FRAME 1	   /* which parameter of an import the frame is */
 #define QUERY_TEXT_MIN 512 /* requests of that size are kept for reuse */
 #define MAX_FREE_QUERIES 256
+#define SLOW_SHARE 4 /* which part of the queue namespace calls may fill: others must not wait for them */
 
 struct query
 {
@@ -83,6 +84,7 @@ static void list_push(struct query_list *list, struct query *query)
 	else
 		list->first = query;
 	list->last = query;
+	list->count++;
 }
 
 static struct query *list_pop(struct query_list *list)
@@ -94,6 +96,7 @@ static struct query *list_pop(struct query_list *list)
 	list->first = query->next;
 	if (list->first == NULL)
 		list->last = NULL;
+	list->count--;
 	return query;
 }
 
@@ -106,7 +109,8 @@ static void list_prepend(struct query_list *list, struct query_list *front)
 	list->first = front->first;
 	if (list->last == NULL)
 		list->last = front->last;
-	*front = (struct query_list){NULL, NULL};
+	list->count += front->count;
+	*front = (struct query_list){0};
 }
 
 /* ---- requests --------------------------------------------------------------- */
@@ -273,7 +277,7 @@ static void lane_on_ready(struct conn *conn)
 /* The request is sent again before all others. */
 static void send_again(struct lane *lane, struct query *query, PGresult *result)
 {
-	struct query_list one = {NULL, NULL};
+	struct query_list one = {0};
 
 	PQclear(result);
 	list_push(&one, query);
@@ -305,10 +309,10 @@ static void lane_on_lost(struct conn *conn)
 {
 	struct lane_conn *lost = (struct lane_conn *)conn;
 	struct query_list flying = lost->flying;
-	struct query_list again = {NULL, NULL};
+	struct query_list again = {0};
 	struct query *query;
 
-	lost->flying = (struct query_list){NULL, NULL};
+	lost->flying = (struct query_list){0};
 	while ((query = list_pop(&flying)) != NULL)
 	{
 		if (query->statement->once || ++query->attempts >= DB_MAX_ATTEMPTS)
@@ -337,7 +341,7 @@ bool lane_sweep(struct lane *lane, uint64_t now)
 
 	if (lane_is_ready(lane) || waiting.first == NULL)
 		return false;
-	lane->waiting = (struct query_list){NULL, NULL};
+	lane->waiting = (struct query_list){0};
 	while ((query = list_pop(&waiting)) != NULL)
 	{
 		if (query->deadline <= now)
@@ -346,15 +350,6 @@ bool lane_sweep(struct lane *lane, uint64_t now)
 			list_push(&lane->waiting, query);
 	}
 	return lane->waiting.first != NULL;
-}
-
-unsigned lane_waiting(const struct lane *lane)
-{
-	unsigned count = 0;
-
-	for (const struct query *query = lane->waiting.first; query != NULL; query = query->next)
-		count++;
-	return count;
 }
 
 /* ---- asking ---------------------------------------------------------------------- */
@@ -382,12 +377,12 @@ static bool ask(struct db *db, struct query *query, db_query_done done, void *ar
 
 	if (query == NULL)
 		return false;
-	if (db->closing || !db_has_room(db, query_bytes(query)))
+	lane = lane_of(db, query->statement->role);
+	if (db->closing || lane->waiting.count >= lane->most_waiting || !db_has_room(db, query_bytes(query)))
 	{
 		query_recycle(db, query);
 		return false;
 	}
-	lane = lane_of(db, query->statement->role);
 	query->done = done;
 	query->arg = arg;
 	query->deadline = db_deadline(db, now);
@@ -433,7 +428,11 @@ void query_free_spares(struct db *db)
 bool lane_init(struct lane *lane, struct db *db, const struct conn_user *user, unsigned nconns,
 			   unsigned depth)
 {
-	*lane = (struct lane){.db = db, .depth = depth};
+	size_t queue = (size_t)db->config->queue_requests;
+
+	*lane = (struct lane){.db = db, .depth = depth, .most_waiting = queue};
+	if (user->role == DB_ROLE_SLOW)
+		lane->most_waiting = (queue + SLOW_SHARE - 1) / SLOW_SHARE;
 	lane->conns = calloc(nconns, sizeof(*lane->conns));
 	if (lane->conns == NULL)
 		return false;

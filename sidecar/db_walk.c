@@ -57,7 +57,7 @@ void db_walk(const struct db *db, void (*visit)(void *arg, const struct db_conne
 			struct db_connection connection = describe(conn);
 
 			connection.in_flight = conn->in_flight;
-			connection.waiting = lane_waiting(lanes[i]);
+			connection.waiting = (unsigned)lanes[i]->waiting.count;
 			if (conn->state != CONN_UNUSED)
 				visit(arg, &connection);
 		}

@@ -1,5 +1,7 @@
 """Imports and exports last as long as their clients like: so many at a time, and the others are told to come again."""
 import json
+import re
+from concurrent.futures import ThreadPoolExecutor
 
 from crowd import connections
 from store import ZERO_TOKEN, new_id, sql, wait_until
@@ -16,6 +18,10 @@ def record(n):
 
 def read_status(wire):
     return int(wire.recv(65536).split()[1])
+
+
+def metric(server, name):
+    return int(re.search(rf"^{name} (\d+)$", server.admin().request("GET", "/metrics").body.decode(), re.M).group(1))
 
 
 def overloaded(reply):
@@ -49,9 +55,28 @@ def test_beyond_the_limit_of_exports_a_client_is_told_so_until_another_ends(star
     sql(connection, "BEGIN")
     sql(connection, "LOCK TABLE millrace_default.messages IN ACCESS EXCLUSIVE MODE")
     with connections(server, 3, EXPORT, answered=False) as wires:
-        wait_until(lambda: b"millrace_exports_running 3" in server.admin().request("GET", "/metrics").body, "the exports")
+        wait_until(lambda: metric(server, "millrace_exports_running") == 3, "the exports")
         assert overloaded(client.request("GET", "/export")) == "3 exports are running, which is the limit (--max-exports)"
         connection.close()
         assert [read_status(wire) for wire in wires] == [200] * 3
     for _ in range(5):
         assert client.request("GET", "/export").status == 200
+
+
+def test_calls_that_wait_for_a_namespace_leave_others_room_in_the_queue(start):
+    server = start("--test-mode", "--workers", "1", "--queue-requests", "40", "--admin-listen", "127.0.0.1:0", token=ZERO_TOKEN)
+    client = server.client()
+    client.call("ns.create", "other")
+    connection = server.postgres()
+    sql(connection, "BEGIN")
+    sql(connection, "LOCK TABLE millrace_other.messages IN ACCESS EXCLUSIVE MODE")
+    calls = [{"jsonrpc": "2.0", "id": n, "method": "ns.info", "params": ["other"]} for n in range(100)]
+    with ThreadPoolExecutor(1) as pool:
+        answers = pool.submit(server.client().post, calls)
+        wait_until(lambda: metric(server, "millrace_queue_requests") >= 10, "the calls")
+        write = client.post(["stream.write", "s", {"type": "T", "data": {}}])
+        connection.close()
+        answers = answers.result().json
+    assert write.status == 200, write.body
+    assert ["result" in answer for answer in answers] == [True] * 10 + [False] * 90
+    assert {answer["error"]["data"]["code"] for answer in answers[10:]} == {"OVERLOADED"}
