@@ -131,8 +131,7 @@ static const struct setting serve_settings[] = {
 	 .help = "exports at a time, a worker; beyond it: 503"},
 	{"buffer-bytes", "Limits", NUMBER(buffer_bytes, BYTES, 512 * MIB, MIB, 64 * GIB), .value = "BYTES",
 	 .help = "memory for requests, as much for unread replies, as much for results of batches, a worker; at "
-			 "least "
-			 "twice --max-body"},
+			 "least twice --max-body and --max-header together"},
 	{"queue-requests", "Limits", NUMBER(queue_requests, NUMBER, 10000, 1, 10000000), .value = "N",
 	 .help = "requests that wait for the database, a worker; beyond it: 503"},
 	{"queue-bytes", "Limits", NUMBER(queue_bytes, BYTES, 256 * MIB, MIB, 64 * GIB), .value = "BYTES",
@@ -597,6 +596,26 @@ static bool take_flag(struct config *config, const struct command *command, int 
 	return set(config, setting, source, value);
 }
 
+/*
+ * What no single setting tells is wrong.  A request's buffer grows by doubling, so it may be twice as large as the request: where
+ * that is more than there may be, a request of the allowed size would be refused as long as the server runs.
+ */
+static bool check_pairs(const struct config *config)
+{
+	char buffer[32], body[32], header[32];
+
+	if (config->buffer_bytes / 2 >= config->max_body + config->max_header)
+		return true;
+	format_bytes(config->buffer_bytes, buffer, sizeof(buffer));
+	format_bytes(config->max_body, body, sizeof(body));
+	format_bytes(config->max_header, header, sizeof(header));
+	fprintf(stderr,
+			"millrace: --buffer-bytes %s is too little for --max-body %s and --max-header %s: "
+			"it must be at least twice both together\n",
+			buffer, body, header);
+	return false;
+}
+
 static int parse_command(struct config *config, const struct command *command, int argc, char **argv)
 {
 	config->command = command->number;
@@ -618,6 +637,8 @@ static int parse_command(struct config *config, const struct command *command, i
 		if (!take_flag(config, command, argc, argv, &at))
 			return 2;
 	}
+	if (command->number == COMMAND_SERVE && !check_pairs(config))
+		return 2;
 	return config_read_token_file(config);
 }
 

@@ -74,6 +74,25 @@ def test_bad_flags_end_the_start_with_a_reason(arguments):
     assert arguments[0].lstrip("-") in done.stderr + done.stdout or arguments[-1] in done.stderr
 
 
+@pytest.mark.parametrize("arguments, words", [
+    (["--buffer-bytes", "4M"], ["--buffer-bytes 4M", "--max-body 100M", "--max-header 64k"]),
+    (["--buffer-bytes", "2M", "--max-body", "1M"], ["--buffer-bytes 2M", "--max-body 1M"]),
+    (["--buffer-bytes", "512M", "--max-body", "256M"], ["--buffer-bytes 512M", "--max-body 256M"]),
+    (["--max-body", "512M"], ["--buffer-bytes 512M", "--max-body 512M"])])
+def test_flags_that_contradict_each_other_end_the_start_with_both(arguments, words):
+    done = subprocess.run([MILLRACE, "serve", "--test-mode", *arguments], capture_output=True, text=True, timeout=10)
+    assert done.returncode == 2
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.mark.parametrize("beside", [0, 1000, 3000])
+def test_a_body_of_the_largest_size_fits_the_smallest_memory_for_requests(start, beside):
+    largest = 1024 * 1024 - beside  # together with its head it needs more than a MiB, which is 2
+    client = start("--test-mode", "--workers", "1", "--max-body", str(largest), "--max-header", "64k", "--buffer-bytes", str(2 * (largest + 65536))).client()
+    assert client.post('["sys.version"]'.ljust(largest)).status == 200
+
+
 def test_flags_beat_the_environment():
     env = {**os.environ, "MILLRACE_PORT": "nonsense"}
     done = subprocess.run([MILLRACE, "serve", "--test-mode"], capture_output=True, text=True, timeout=60, env=env)

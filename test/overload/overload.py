@@ -70,7 +70,7 @@ def main():
     arguments = parser.parse_args()
     allow_files(arguments.clients + 100)
     folder = temporary_folder()
-    server = Server("--data-dir", folder + "/data", "--token", ZERO_TOKEN, "--queue-requests", str(QUEUE), "--buffer-bytes", f"{BUFFERS}M",
+    server = Server("--data-dir", folder + "/data", "--token", ZERO_TOKEN, "--queue-requests", str(QUEUE), "--buffer-bytes", f"{BUFFERS}M", "--max-body", "32M",
                     token=ZERO_TOKEN)
     try:
         return report(server, arguments)

@@ -58,7 +58,7 @@ def test_ten_times_more_requests_than_may_wait_are_refused_at_once_and_cost_no_m
 
 
 def test_thousands_of_idle_connections_cost_little_and_hinder_nobody(start):
-    server, count = start("--test-mode", "--buffer-bytes", "10M", token=ZERO_TOKEN), 4000
+    server, count = start("--test-mode", "--buffer-bytes", "10M", "--max-body", "2M", token=ZERO_TOKEN), 4000
     allow_files(count + 200)
     server.client().write("s")
     before = memory(server)[0]
@@ -163,7 +163,7 @@ def test_without_descriptors_the_server_accepts_nobody_and_neither_spins_nor_end
 
 
 def test_requests_that_would_take_too_much_memory_are_refused_and_others_go_on(start):
-    server = start("--test-mode", "--workers", "1", "--buffer-bytes", "4M", token=ZERO_TOKEN)
+    server = start("--test-mode", "--workers", "1", "--buffer-bytes", "4M", "--max-body", "1900k", token=ZERO_TOKEN)
     client = server.client()
     client.write("s")
     before = memory(server)[0]
@@ -195,7 +195,7 @@ def test_requests_that_would_take_too_much_memory_are_refused_and_others_go_on(s
 
 
 def test_clients_that_do_not_read_are_let_go_when_their_answers_take_too_much_memory(start):
-    server = start("--test-mode", "--workers", "1", "--buffer-bytes", "4M", token=ZERO_TOKEN)
+    server = start("--test-mode", "--workers", "1", "--buffer-bytes", "4M", "--max-body", "1900k", token=ZERO_TOKEN)
     client = server.client()
     for _ in range(16):  # more than the kernel takes for a client
         client.write("s", {"text": "x" * 500_000})
@@ -217,7 +217,7 @@ def test_clients_that_do_not_read_are_let_go_when_their_answers_take_too_much_me
 
 
 def test_results_of_batches_that_take_too_much_memory_are_overloaded_and_small_ones_are_not(start):
-    server = start("--test-mode", "--workers", "1", "--buffer-bytes", "4M", token=ZERO_TOKEN)
+    server = start("--test-mode", "--workers", "1", "--buffer-bytes", "4M", "--max-body", "1900k", token=ZERO_TOKEN)
     client = server.client()
     client.write("s", {"text": "x" * 300_000})
 
