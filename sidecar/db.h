@@ -148,6 +148,7 @@ bool db_query(struct db *db, enum db_statement statement, const char *const *par
  * Imports a frame: import_batch(namespace, frame) -> imported, failed_record, sqlstate, message, last_global_position.
  * With `trial` nothing is imported: the answer is an error, DB_TRIAL_PASSED when Postgres did not refuse the frame.
  * The frame must stay as it is until `done` is called.  It is not sent again when its connection is lost.
+ * The queues' bounds do not count: who calls sees to it that there are not too many.  False: out of memory, or closing.
  */
 #define DB_TRIAL_PASSED "22012"
 

@@ -184,15 +184,15 @@ static struct query *query_new(struct db *db, const struct db_statement_info *st
 
 static size_t query_bytes(const struct query *query)
 {
-	return sizeof(*query) + query->size + (query->frame != NULL ? query->frame->len : 0);
+	return sizeof(*query) + query->size;
 }
 
 /* Answers a request that is on no list any more; clears the result unless it is taken. */
 static void settle(struct db *db, struct query *query, struct db_reply *reply)
 {
 	db->waiting_requests--;
-	db->waiting_bytes -= query_bytes(query); /* before the owner of a frame may change it */
-	db_note_queues(db);						 /* who asks how long they are must not find himself there */
+	db->waiting_bytes -= query_bytes(query);
+	db_note_queues(db); /* who asks how long they are must not find himself there */
 	query->done(query->arg, reply);
 	PQclear(reply->result);
 	query_recycle(db, query);
@@ -369,6 +369,13 @@ static struct lane *lane_of(struct db *db, enum db_role role)
 	}
 }
 
+/* An import was let in when it began, and its frame is its own memory: it must not fail half way because others wait. */
+static bool has_room(const struct db *db, const struct lane *lane, const struct query *query)
+{
+	return query->frame != NULL ||
+		   (lane->waiting.count < lane->most_waiting && db_has_room(db, query_bytes(query)));
+}
+
 /* Puts a request on its lane; false: it is NULL, or there is no room for it. */
 static bool ask(struct db *db, struct query *query, db_query_done done, void *arg)
 {
@@ -378,7 +385,7 @@ static bool ask(struct db *db, struct query *query, db_query_done done, void *ar
 	if (query == NULL)
 		return false;
 	lane = lane_of(db, query->statement->role);
-	if (db->closing || lane->waiting.count >= lane->most_waiting || !db_has_room(db, query_bytes(query)))
+	if (db->closing || !has_room(db, lane, query))
 	{
 		query_recycle(db, query);
 		return false;

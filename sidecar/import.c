@@ -194,7 +194,7 @@ static void send_batch(struct import *import)
 	set_count(batch, batch->count);
 	if (!db_import(import->db, import->namespace_name, &batch->frame, false, on_batch, import))
 	{
-		set_fault(import, "IMPORT_FAILED", "too many requests are waiting for the database", batch->lines[0]);
+		set_fault(import, "IMPORT_FAILED", "out of memory, or the server is stopping", batch->lines[0]);
 		return;
 	}
 	import->flight = batch;

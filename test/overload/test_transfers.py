@@ -12,8 +12,8 @@ EXPORT = f"GET /export HTTP/1.1\r\n{HEAD}\r\n".encode()
 LIMITED = ["--test-mode", "--workers", "1", "--max-imports", "3", "--max-exports", "3", "--admin-listen", "127.0.0.1:0"]
 
 
-def record(n):
-    return json.dumps({"id": new_id(), "stream": "s-1", "type": "T", "pos": n, "gpos": n + 1, "data": {}, "meta": None, "time": "2024-01-02T03:04:05Z"})
+def record(n, data=None):
+    return json.dumps({"id": new_id(), "stream": "s-1", "type": "T", "pos": n, "gpos": n + 1, "data": data or {}, "meta": None, "time": "2024-01-02T03:04:05Z"})
 
 
 def read_status(wire):
@@ -61,6 +61,13 @@ def test_beyond_the_limit_of_exports_a_client_is_told_so_until_another_ends(star
         assert [read_status(wire) for wire in wires] == [200] * 3
     for _ in range(5):
         assert client.request("GET", "/export").status == 200
+
+
+def test_an_import_goes_through_a_queue_that_is_smaller_than_its_batches(start):
+    client = start("--test-mode", "--workers", "1", "--queue-bytes", "1M", token=ZERO_TOKEN).client()
+    lines = [record(n, {"text": "x" * 300_000}) for n in range(20)]
+    assert b'"imported":20' in client.request("POST", "/import", "\n".join(lines)).body
+    assert len(client.call("stream.get", "s-1", {"position": 10})) == 10
 
 
 def test_calls_that_wait_for_a_namespace_leave_others_room_in_the_queue(start):
