@@ -147,10 +147,8 @@ struct db *db_new(struct event_base *base, const struct config *config, const ch
 	return db;
 }
 
-void db_free(struct db *db)
+void db_close(struct db *db)
 {
-	if (db == NULL)
-		return;
 	db->closing = true;
 	batcher_free(&db->batcher);
 	batcher_free(&db->patient);
@@ -160,6 +158,14 @@ void db_free(struct db *db)
 	lane_free(&db->exports);
 	event_del(&db->turn);
 	event_del(&db->sweep);
+}
+
+void db_free(struct db *db)
+{
+	if (db == NULL)
+		return;
+	if (!db->closing)
+		db_close(db);
 	query_free_spares(db);
 	free(db->conninfo);
 	free(db);

@@ -163,6 +163,11 @@ bool db_names_several_hosts(const char *conninfo);
 /* The stats must outlive it. */
 struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo,
 				  struct stats *stats);
+/*
+ * Two steps, because whoever uses it must end between them: what waits is answered to him, and whatever he asks from
+ * then on is refused.
+ */
+void db_close(struct db *db);
 void db_free(struct db *db);
 struct stats *db_stats(const struct db *db);
 const char *db_role_name(unsigned role);	  /* of STATS_ROLES; NULL: there is none */

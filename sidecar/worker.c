@@ -216,10 +216,12 @@ void worker_free(struct worker *worker)
 		next = question->next;
 		question->answer(question, NULL, NULL);
 	}
-	/* db first: what still waits is answered through the service. */
-	db_free(worker->db);
+	/* Closing answers what waits, through the service; ending the service asks again, and is refused. */
+	if (worker->db != NULL)
+		db_close(worker->db);
 	if (worker->service != NULL)
 		service_free(worker->service);
+	db_free(worker->db);
 	if (worker->stop_event != NULL)
 		event_free(worker->stop_event);
 	if (worker->drain_event != NULL)

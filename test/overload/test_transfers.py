@@ -1,4 +1,5 @@
 """Imports and exports last as long as their clients like: so many at a time, and the others are told to come again."""
+import contextlib
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from store import ZERO_TOKEN, new_id, sql, wait_until
 
 HEAD = f"Host: x\r\nAuthorization: Bearer {ZERO_TOKEN}\r\n"
 IMPORT = f"POST /import HTTP/1.1\r\n{HEAD}Transfer-Encoding: chunked\r\n\r\n".encode()
+SUBSCRIBE = f"GET /subscribe?all=true&messages=true HTTP/1.1\r\n{HEAD}\r\n".encode()
 EXPORT = f"GET /export HTTP/1.1\r\n{HEAD}\r\n".encode()
 LIMITED = ["--test-mode", "--workers", "1", "--max-imports", "3", "--max-exports", "3", "--admin-listen", "127.0.0.1:0"]
 
@@ -87,3 +89,28 @@ def test_calls_that_wait_for_a_namespace_leave_others_room_in_the_queue(start):
     assert write.status == 200, write.body
     assert ["result" in answer for answer in answers] == [True] * 10 + [False] * 90
     assert {answer["error"]["data"]["code"] for answer in answers[10:]} == {"OVERLOADED"}
+
+
+def test_what_is_cut_off_when_the_server_stops_ends_in_order(start):
+    server = start("--test-mode", "--workers", "1", "--drain-timeout", "1", token=ZERO_TOKEN)
+    client = server.client()
+    for _ in range(40):  # more than the kernel takes for a client
+        client.write("s", {"text": "x" * 500_000})
+    connection = server.postgres()
+    client.call("ns.create", "other")
+    sql(connection, "BEGIN")
+    sql(connection, "LOCK TABLE millrace_other.messages IN ACCESS EXCLUSIVE MODE")
+    waiting = json.dumps(["ns.info", "other"])
+    reading = json.dumps(["stream.get", "s", {"batchSize": -1}])
+    requests = [IMPORT, EXPORT, EXPORT.replace(b"\r\n\r\n", b"\r\nAccept-Encoding: gzip\r\n\r\n"), SUBSCRIBE,
+                *(f"POST /rpc HTTP/1.1\r\n{HEAD}Content-Length: {len(call)}\r\n\r\n{call}".encode() for call in (reading, waiting))]
+    with connections(server, 1, IMPORT) as (importing,), contextlib.ExitStack() as stack:
+        line = record(0).encode() + b"\n"
+        importing.sendall(b"%x\r\n%s\r\n" % (len(line), line))
+        for request in requests:
+            (wire,) = stack.enter_context(connections(server, 1, request, answered=False))
+            if request != requests[-1]:
+                assert wire.recv(1000).startswith(b"HTTP/1.1 200 ")
+        server.stop()
+    connection.close()
+    assert "cut off" in server.text
