@@ -3,7 +3,7 @@
  *
  * A row of the table is a flag (--name), an environment variable (MILLRACE_NAME, upper case,
  * dashes as underscores), a default, a range, and a line of help.  Values stay what they came
- * in: strings point into argv, the environment or the table, so nothing here is ever freed; only secrets are moved.
+ * in: strings point into argv, the environment or the table, so only secrets, which are moved, are freed.
  */
 #include "config.h"
 

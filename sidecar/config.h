@@ -68,5 +68,7 @@ struct config
 
 /* Fills in *config; returns an exit code: -1 go on, else exit with it (message already printed). */
 int config_parse(struct config *config, int argc, char **argv);
+/* After config_parse, whatever it returned. */
+void config_free(struct config *config);
 
 #endif

@@ -28,6 +28,16 @@ bool config_take_secret(const char **field, char *text)
 	return true;
 }
 
+void config_free(struct config *config)
+{
+	char *token = (char *)config->token;
+
+	if (token != NULL)
+		explicit_bzero(token, strlen(token));
+	free(token);
+	config->token = NULL;
+}
+
 /* Reads a file of one line; NULL: *reason says why not. */
 static char *read_line(const char *file, const char **reason)
 {

@@ -397,6 +397,19 @@ static int serve(struct server *server)
 	return started || stopping() ? 0 : 1;
 }
 
+static int run(struct server *server)
+{
+	const struct config *config = &server->config;
+
+	if (config->command == COMMAND_EXPORT)
+		return cli_export(config);
+	if (config->command == COMMAND_IMPORT)
+		return cli_import(config);
+	/* config_parse has checked both words. */
+	log_setup(config->log_level, config->log_format);
+	return serve(server);
+}
+
 int main(int argc, char **argv)
 {
 	struct server server = {.port = 0};
@@ -404,13 +417,8 @@ int main(int argc, char **argv)
 
 	allocations_record(argv);
 	code = config_parse(&server.config, argc, argv);
-	if (code >= 0)
-		return code;
-	if (server.config.command == COMMAND_EXPORT)
-		return cli_export(&server.config);
-	if (server.config.command == COMMAND_IMPORT)
-		return cli_import(&server.config);
-	/* config_parse has checked both words. */
-	log_setup(server.config.log_level, server.config.log_format);
-	return serve(&server);
+	if (code < 0)
+		code = run(&server);
+	config_free(&server.config);
+	return code;
 }
