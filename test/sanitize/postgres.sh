@@ -78,7 +78,7 @@ export ASAN_OPTIONS=detect_leaks=0 # of the programs that run while others are b
 	CPPFLAGS="-I$folder -DUSE_VALGRIND -DRELCACHE_FORCE_RELEASE" \
 	CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address -Wno-unused-value -Wno-unused-function" LDFLAGS_EX="$folder/options.o"
 make --silent -j "$(nproc)"
-for part in . src/test/regress src/test/isolation; do
+for part in . src/test/regress src/test/isolation contrib/pgcrypto; do # the last one for Message DB
 	make --silent -j "$(nproc)" -C "$part" install
 done
 echo "$recipe" >"$folder/recipe"
