@@ -268,7 +268,9 @@ def victim():
     client = server.client(token_for("bystander"))
     for n in range(5):
         client.write(f"precious-{n}", {"n": n})
+    client.close()
     yield server
+    client = server.client(token_for("bystander"))  # the first one would have been idle for too long
     assert [message[5] for message in client.call("category.get", "")] == [{"n": n} for n in range(5)]
     assert client.call("ns.info", "bystander")["messageCount"] == 5
     server.stop()

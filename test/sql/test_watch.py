@@ -80,9 +80,14 @@ def test_the_horizon_costs_by_what_is_younger_than_the_open_transaction(cluster)
     sql(watcher, "UPDATE millrace_default.messages SET time = time - interval '1 hour'")
     sql(watcher, "VACUUM millrace_default.messages")
     open_one = begin(cluster, "a-1")
-    plan = "\n".join(row[0] for row in sql(watcher, "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, COSTS OFF) SELECT * FROM millrace.read_horizon()"))
-    buffers = int(plan.split("shared hit=")[1].split()[0])
-    assert buffers < 2000, plan
+
+    def buffers(position):
+        plan = "\n".join(row[0] for row in sql(watcher, "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, COSTS OFF) SELECT * FROM millrace.read_horizon(NULL, %s)", position))
+        return int(plan.split("shared hit=")[1].split()[0])
+
+    # What it reads of the catalogue depends on the server and is the same in both; looking at all rows is 300 more.
+    found, told = [(buffers(None), buffers(20000)) for _ in range(2)][-1]
+    assert found < told + 200
     open_one.close()
 
 
