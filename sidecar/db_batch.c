@@ -11,7 +11,8 @@
  * A session elsewhere may hold a stream's lock for long.  The server then gives up after a short
  * lock timeout; the batch goes one by one, and the request that meets the lock is parked: it moves to a second
  * batcher, `patient`, with a connection of its own, where such requests are tried in turns until
- * the retry window ends.  Later requests of a parked stream follow it there, so that they keep their order.
+ * the retry window ends.  Requests of a parked stream that come behind it, in its batch and in later ones, follow it there when
+ * it is their turn to be sent, so that they keep their order.
  *
  * A batch is owned by exactly one of: the gathering list, `flight`, the spares.
  */
@@ -337,7 +338,6 @@ static bool park(struct batcher *patient, const struct append *request, struct f
 		batch_unlink_tail(patient);
 		return false;
 	}
-	stats_add(&patient->conn.db->stats->parked, 1);
 	batch->requests[0] = *request;
 	batch->requests[0].offset = FRAME_HEADER_LEN;
 	batch->count = 1;
@@ -346,17 +346,28 @@ static bool park(struct batcher *patient, const struct append *request, struct f
 	return true;
 }
 
-/* Moves what shares a stream with the last batch behind it: a stream's requests stay in order. */
+/* True when a request shares a stream with one of the batches from this one on. */
+static bool shares_stream(const struct batch *batch, struct frame_request request)
+{
+	for (; batch != NULL; batch = batch->next)
+	{
+		if (frame_share_stream(request_bytes(batch, 0), request))
+			return true;
+	}
+	return false;
+}
+
+/* Moves what shares a stream with the last batch behind it, and what shares one with those: a stream's requests stay in order. */
 static void move_followers(struct batcher *patient)
 {
-	struct batch *last = patient->tail;
+	const struct batch *last = patient->tail;
 	struct batch **link = &patient->head;
 
 	while (*link != last)
 	{
 		struct batch *batch = *link;
 
-		if (!frame_share_stream(request_bytes(batch, 0), request_bytes(last, 0)))
+		if (!shares_stream(last, request_bytes(batch, 0)))
 		{
 			link = &batch->next;
 			continue;
@@ -379,6 +390,8 @@ static bool park_first(struct batcher *batcher, struct batch *batch)
 	batch->first++;
 	if (batcher == patient)
 		move_followers(patient);
+	else
+		stats_add(&db_stats(batcher->conn.db)->parked, 1);
 	return true;
 }
 
@@ -388,27 +401,64 @@ static bool is_parked(const struct batcher *patient, struct frame_request reques
 	if (patient->flight != NULL &&
 		frame_share_stream(request_bytes(patient->flight, patient->flight->first), request))
 		return true;
-	for (const struct batch *batch = patient->head; batch != NULL; batch = batch->next)
-	{
-		if (frame_share_stream(request_bytes(batch, 0), request))
-			return true;
-	}
-	return false;
+	return shares_stream(patient->head, request);
 }
 
-/* Parks the first request, and those right behind it that would meet the same lock; false as park_first. */
+/*
+ * Parks what is left of a batch and appends to a stream that somebody waits for in `patient`: behind him, so that requests of one
+ * stream stay in order.  The batch must not be with Postgres.
+ */
+static void park_followers(struct batch *batch, struct batcher *patient)
+{
+	unsigned kept = batch->first;
+	size_t end = batch->requests[kept].offset;
+
+	for (unsigned at = batch->first; at < batch->count; at++)
+	{
+		struct frame_request bytes = request_bytes(batch, at);
+		struct append *request = &batch->requests[at];
+
+		if (is_parked(patient, bytes) && park(patient, request, bytes))
+		{
+			stats_add(&db_stats(patient->conn.db)->parked, 1);
+			continue;
+		}
+		memmove(batch->frame.data + end, bytes.bytes, bytes.len);
+		batch->requests[kept] = *request;
+		batch->requests[kept++].offset = end;
+		end += bytes.len;
+	}
+	batch->count = kept;
+	buf_truncate(&batch->frame, end);
+}
+
+/* Parks the first request and those of the batch that would meet the same lock; false as park_first. */
 static bool park_leading(struct batcher *batcher, struct batch *batch)
 {
-	const struct batcher *patient = &batcher->conn.db->patient;
+	struct batcher *patient = &batcher->conn.db->patient;
 
 	if (!park_first(batcher, batch))
 		return false;
-	while (batch->first < batch->count && is_parked(patient, request_bytes(batch, batch->first)))
-	{
-		if (!park_first(batcher, batch))
-			break;
-	}
+	if (batcher != patient && batch->first < batch->count)
+		park_followers(batch, patient);
 	return true;
+}
+
+/* Takes the oldest batch that has something to send; NULL: there is none. */
+static struct batch *next_batch(struct batcher *batcher)
+{
+	struct batcher *patient = &batcher->conn.db->patient;
+	struct batch *batch;
+
+	while ((batch = batch_pop(batcher)) != NULL)
+	{
+		if (batcher != patient && (patient->flight != NULL || patient->head != NULL))
+			park_followers(batch, patient);
+		if (batch->count > 0)
+			break;
+		batch_recycle(batcher, batch);
+	}
+	return batch;
 }
 
 /* ---- the answer to a batch ------------------------------------------------------ */
@@ -494,7 +544,7 @@ void batcher_send(struct batcher *batcher)
 		return;
 	hold_end(&batcher->hold);
 	if (batcher->flight == NULL)
-		batcher->flight = batch_pop(batcher);
+		batcher->flight = next_batch(batcher);
 	if (batcher->flight == NULL)
 		return;
 	count = sent_count(batcher->flight);
@@ -566,7 +616,7 @@ bool batcher_sweep(struct batcher *batcher, uint64_t now)
 
 	if (batcher->conn.state == CONN_READY)
 		return false;
-	while (batcher->flight != NULL || (batch = batch_pop(batcher)) != NULL)
+	while (batcher->flight != NULL || (batch = next_batch(batcher)) != NULL)
 	{
 		/* The oldest is always the flight, so that what is left of it is still sent first. */
 		if (batcher->flight == NULL)
@@ -661,7 +711,6 @@ bool db_append_end(struct db *db, const struct db_append *append)
 							 .arg = append->arg,
 							 .deadline = db_deadline(db, db_now_ms()),
 							 .nparts = append->nparts};
-	struct frame_request bytes;
 	struct batch *batch = NULL;
 
 	if (!batcher->writing->frame.failed)
@@ -672,19 +721,13 @@ bool db_append_end(struct db *db, const struct db_append *append)
 		return false;
 	}
 	request.offset = batcher->mark;
-	bytes = (struct frame_request){batch->frame.data + batcher->mark, batch->frame.len - batcher->mark};
 	db->waiting_requests++;
-	db->waiting_bytes += bytes.len;
-	if (is_parked(&db->patient, bytes) && park(&db->patient, &request, bytes))
-		db_append_abandon(db);
-	else
-	{
-		batch->requests[batch->count++] = request;
-		batch->nmessages += append->nmessages;
-		batch->nparts += append->nparts;
-		batch->new_ids = batch->new_ids && append->new_ids;
-		batcher->writing = NULL;
-	}
+	db->waiting_bytes += batch->frame.len - batcher->mark;
+	batch->requests[batch->count++] = request;
+	batch->nmessages += append->nmessages;
+	batch->nparts += append->nparts;
+	batch->new_ids = batch->new_ids && append->new_ids;
+	batcher->writing = NULL;
 	db_schedule(db);
 	return true;
 }
