@@ -123,7 +123,8 @@ ForgetSequence(Datum arg, int cache, uint32 hash)
 	invalidations++;
 	hash_seq_init(&status, tables);
 	while ((entry = hash_seq_search(&status)) != NULL)
-		if (entry->described && (hash == 0 || hash == entry->sequence_hash))
+		if (entry->described &&
+			(hash == 0 || hash == entry->sequence_hash || !OidIsValid(entry->description.sequence)))
 			entry->valid = false;
 }
 
