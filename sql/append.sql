@@ -115,6 +115,19 @@ RESET enable_seqscan;
 BEGIN READ ONLY;
 SELECT * FROM millrace.append('s-1', 'T', '{}');
 ROLLBACK;
+CREATE FUNCTION append_in_parallel() RETURNS bigint LANGUAGE plpgsql PARALLEL SAFE AS $$
+BEGIN
+    RETURN ap."position" FROM millrace.append('s-1', 'T', '{}') ap;
+END $$;
+BEGIN;
+\set SHOW_CONTEXT never
+SET LOCAL parallel_setup_cost = 0;
+SET LOCAL parallel_tuple_cost = 0;
+SET LOCAL min_parallel_table_scan_size = 0;
+SELECT count(*) FROM millrace_append.messages WHERE append_in_parallel() > 0;
+ROLLBACK;
+\set SHOW_CONTEXT errors
+DROP FUNCTION append_in_parallel();
 -- The version under the lock counts, not the transaction's snapshot.
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT millrace.stream_version('s-1');

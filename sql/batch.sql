@@ -52,6 +52,16 @@ SELECT request, sqlstate, "position" FROM millrace.append_batch(set_byte(pg_temp
 SELECT pg_temp.try(set_byte(pg_temp.batch(pg_temp.req('batch', pg_temp.part('v-1', NULL, pg_temp.msg(pg_temp.id(32), 'T', '{}'))), pg_temp.req('batch', pg_temp.part('v-1', NULL, pg_temp.msg(pg_temp.id(31), 'T', '{}')))), 0, 2));
 SELECT count(*) FROM millrace.read_category('v');
 
+-- An id seen before in this batch with another stream or type; a part that is refused because its stream is full leaves no trace.
+SELECT request, part, sqlstate, "position", message FROM millrace.append_batch(pg_temp.batch(
+    pg_temp.req('batch', pg_temp.part('w-1', NULL, pg_temp.msg(pg_temp.id(50), 'T', '{}'))),
+    pg_temp.req('batch', pg_temp.part('w-2', NULL, pg_temp.msg(pg_temp.id(50), 'T', '{}'))),
+    pg_temp.req('batch', pg_temp.part('w-1', NULL, pg_temp.msg(pg_temp.id(50), 'U', '{}')))));
+INSERT INTO millrace_batch.messages (stream_name, "position", type, data) VALUES ('full-1', 9223372036854775807, 'T', '{}');
+SELECT request, part, sqlstate, "position", message FROM millrace.append_batch(pg_temp.batch(
+    pg_temp.req('batch', pg_temp.part('w-2', NULL, pg_temp.msg(pg_temp.id(51), 'T', '{}')), pg_temp.part('full-1', NULL, pg_temp.msg(pg_temp.id(52), 'T', '{}'))),
+    pg_temp.req('batch', pg_temp.part('w-2', -1, pg_temp.msg(pg_temp.id(53), 'T', '{}')))));
+
 -- The verdicts packed: appended, another number of parts, refused, unknown; and the same again.
 CREATE FUNCTION pg_temp.packed() RETURNS bytea LANGUAGE sql AS $$ SELECT pg_temp.batch(
     pg_temp.req('batch2', pg_temp.part('p-1', -1, pg_temp.msg(pg_temp.id(40), 'T', '{}'), pg_temp.msg(pg_temp.id(41), 'T', '{}'))),

@@ -24,6 +24,20 @@ RESET ROLE;
 GRANT INSERT ON millrace_rights.messages TO regress_millrace_user;
 SET ROLE regress_millrace_user;
 SELECT "position" FROM millrace.append('s-1', 'T', '{}');
+-- Who may not read may not append: versions and ids would tell him what there is.
+RESET ROLE;
+REVOKE SELECT ON millrace_rights.messages FROM regress_millrace_user;
+SET ROLE regress_millrace_user;
+SELECT "position" FROM millrace.append('s-1', 'T', '{}');
+RESET ROLE;
+GRANT SELECT ON millrace_rights.messages TO regress_millrace_user;
+-- Functions may be taken away, also where a plan of our own runs them.
+REVOKE EXECUTE ON FUNCTION millrace.read_all FROM PUBLIC;
+SET ROLE regress_millrace_user;
+SELECT "position" FROM millrace.read_all();
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION millrace.read_all TO PUBLIC;
+SET ROLE regress_millrace_user;
 -- Tokens and other people's namespaces are out of reach.
 SELECT * FROM millrace.namespace_token_hash('rights');
 SELECT millrace.set_namespace_token('rights', 'mine');

@@ -20,6 +20,10 @@ ROLLBACK;
 -- The last one seen is of another stream, or was never there: all is looked at, and the same is found.
 SELECT count, next_position, state FROM millrace.read_pokes('resume', 'long-1', NULL, 0, 9999, NULL, NULL, false, false, 100000, 2002);
 SELECT count, next_position, state FROM millrace.read_pokes('resume', 'long-1', NULL, 0, 9999, NULL, NULL, false, false, 100000, 9000);
+-- Also where that one has a higher position.
+SELECT count(millrace.append('busy-1', 'T', '{}')) FROM generate_series(1, 2100);
+SELECT "position", global_position FROM millrace.append('long-1', 'T', '{}');
+SELECT count, next_position, state FROM millrace.read_pokes('resume', 'long-1', NULL, 0, 9999, NULL, NULL, false, false, 100000, 4105);
 -- A position above it counts.
 SELECT count, next_position, state FROM millrace.read_pokes('resume', 'long-1', NULL, 2002, 9999, NULL, NULL, false, false, 100000, 2001);
 -- Reads by others than subscribers, too.

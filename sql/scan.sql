@@ -32,6 +32,11 @@ CREATE TABLE copied AS SELECT stream_name FROM millrace.read_all() LIMIT 1;
 EXPLAIN (COSTS OFF) INSERT INTO copied SELECT stream_name FROM millrace.read_all();
 EXPLAIN (COSTS OFF) SELECT count(*) FROM copied, millrace.read_all();
 DROP TABLE copied;
+-- And where the type of the rows is no longer the one that the node makes.
+BEGIN;
+ALTER TYPE millrace.message ADD ATTRIBUTE more text;
+EXPLAIN (COSTS OFF) SELECT * FROM millrace.read_all();
+ROLLBACK;
 
 -- Rows are the same either way; so are those of empty reads.
 CREATE VIEW node_rows AS SELECT * FROM millrace.read_all(2, 5);

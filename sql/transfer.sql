@@ -55,6 +55,12 @@ SELECT * FROM millrace.import_batch('copy', pg_temp.frame(pg_temp.line(1, 'i-1',
 SELECT * FROM millrace.import_batch('copy', pg_temp.frame(pg_temp.line(1, 'i-1', 0, 0)));
 SELECT * FROM millrace.import_batch('nowhere', pg_temp.frame(pg_temp.line(1, 'i-1', 0, 100)));
 SELECT * FROM millrace.import_batch('copy', '\x01');
+SELECT * FROM millrace.import_batch('copy', pg_temp.frame(pg_temp.line(1, 'i-1', 9223372036854775807, 100)));
+SELECT * FROM millrace.import_batch('copy', pg_temp.frame(pg_temp.line(1, 'i-1', 0, 9223372036854775807)));
+SELECT * FROM millrace.import_batch('copy', '\x01'::bytea || int4send(1) || pg_temp.record(gen_random_uuid(), 'i-1', 'I', 0, 100, 'infinity', '{}', NULL));
+BEGIN READ ONLY;
+SELECT * FROM millrace.import_batch('copy', pg_temp.frame(pg_temp.line(1, 'i-1', 0, 100)));
+ROLLBACK;
 SELECT count(*) FROM millrace_copy.messages;
 -- Gaps are legal; what is appended afterwards lies above, in its stream and in the namespace, and the sequence never goes back.
 SELECT * FROM millrace.import_batch('copy', pg_temp.frame(pg_temp.line(1, 'i-1', 5, 1000) || pg_temp.line(2, 'i-1', 9, 500)));
