@@ -3,6 +3,7 @@ import base64
 import hashlib
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -161,6 +162,33 @@ def test_a_deleted_namespaces_token_is_dead_at_once_on_every_worker(start, folde
 
 
 # The first start, and later ones
+
+
+def test_a_token_is_not_let_in_by_what_was_asked_about_it_before_it_died(cluster, start):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", token=ZERO_TOKEN)
+    admin, connection = server.client(), cluster.connect()
+    old = admin.call("ns.create", "victim")["token"]
+    sql(connection, """CREATE OR REPLACE FUNCTION millrace.namespace_token_hash(name text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+        DECLARE found text := (SELECT n.token_hash FROM millrace.namespaces n WHERE n.name = $1); BEGIN
+        IF $1 = 'victim' THEN PERFORM pg_advisory_xact_lock_shared(42); END IF;
+        RETURN NEXT found; END $$""")
+    sql(connection, "SELECT pg_advisory_lock(42)")
+
+    def asked():
+        return sql(connection, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory'")[0][0]
+
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(server.client(old).post, ["stream.version", "s"])
+        wait_until(lambda: asked() == 1, "the first question")
+        admin.call("ns.delete", "victim")
+        admin.call("ns.create", "victim")
+        late = pool.submit(server.client(old).post, ["stream.version", "s"])
+        for _ in range(50):
+            if asked() == 2:
+                break
+            sql(connection, "SELECT pg_sleep(0.01)")
+        sql(connection, "SELECT pg_advisory_unlock(42)")
+        assert late.result().status == 403
 
 
 def test_a_generated_token_is_printed_once_with_a_curl_line_that_works(folder, start):

@@ -3,6 +3,7 @@ import hashlib
 import json
 import re
 import socket
+import threading
 import time
 from urllib.parse import quote
 
@@ -32,6 +33,28 @@ def exchange(server, data, seconds=20):
         except ConnectionResetError:
             pass
         return received
+
+
+@pytest.fixture(scope="module", autouse=True)
+def endless(server):
+    """Was refused when the first test begins, and sends on until it is cut off."""
+    wire = server.connect()
+    wire.sendall(b"GARBAGE\r\n\r\n")
+    assert wire.recv(4096).startswith(b"HTTP/1.1 400 ")
+    began = time.monotonic()
+
+    def send():
+        try:
+            while True:
+                wire.sendall(b"x")
+                time.sleep(0.5)
+        except OSError:
+            thread.lasted = time.monotonic() - began
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    yield thread
+    wire.close()
 
 
 def statuses(received):
@@ -510,3 +533,8 @@ def test_slow_clients_are_cut_off_and_disturb_nobody(start):
     wait_until(drip, "the end of all slow clients", 30)
     assert time.monotonic() - started < 15
     client.close()
+
+
+def test_who_was_refused_and_sends_on_is_read_for_half_a_minute_at_most(endless):
+    endless.join(40)
+    assert not endless.is_alive() and 5 < endless.lasted < 40

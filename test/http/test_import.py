@@ -495,6 +495,26 @@ def test_a_slow_sender_is_waited_for_and_a_silent_one_is_not(start):
     wire.close()
 
 
+def test_a_sender_is_not_late_while_it_waits_for_us(start):
+    server = start("--test-mode", "--workers", "1", "--request-timeout", "1")
+    server.client().call("stream.version", "x")
+    connection = server.postgres()
+    connection.autocommit = False
+    sql(connection, "LOCK TABLE millrace_default.messages")
+    wire = Wire(server, token_for("default"))
+    wire.start("Transfer-Encoding: chunked")
+    wire.chunk(lines(1, 5000))
+    for _ in range(2):
+        with server.connect() as late:
+            late.sendall(b"GET ")
+            assert late.recv(4096).startswith(b"HTTP/1.1 408 "), "one that sends nothing"
+    connection.commit()
+    connection.close()
+    wire.end()
+    assert wire.head()[0] == 200 and DONE.fullmatch(list(wire.chunks())[-1]).group(1) == b"5000"
+    wire.close()
+
+
 def test_malformed_chunks_end_the_import(wire):
     wire.start("Transfer-Encoding: chunked")
     wire.chunk(lines(1, 1000))

@@ -147,6 +147,27 @@ def test_a_database_of_ones_own(cluster, start):
     assert time.monotonic() - gone < 1.5
 
 
+def test_settings_of_the_role_change_nothing(cluster, start):
+    owner = cluster.connect()
+    sql(owner, "CREATE SCHEMA decoy")
+    sql(owner, "CREATE FUNCTION decoy.late(bigint, interval) RETURNS interval LANGUAGE sql AS $$ SELECT interval '1000 years' $$")
+    sql(owner, "CREATE OPERATOR decoy.* (FUNCTION = decoy.late, LEFTARG = bigint, RIGHTARG = interval)")
+    for setting in ("search_path = decoy, pg_catalog", "statement_timeout = '100ms'", "lock_timeout = '100ms'"):
+        sql(owner, f"ALTER ROLE tester SET {setting}")
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    connection = cluster.connect()
+    sql(connection, "SET statement_timeout = 0")
+    hold_stream(connection, "s")
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(server.client().write, "s")
+        wait_until(lambda: answer.done() or sql(owner, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND clock_timestamp() - query_start > '0.2 s'"),
+                   "a long wait")
+        connection.commit()
+        connection.close()
+        assert answer.result()["position"] == 1
+    assert server.client().request("GET", "/export?since=2020-01-01").body.count(b"\n") == 2
+
+
 # Stopping
 
 def test_sigterm_finishes_what_is_in_flight(folder):
@@ -174,6 +195,63 @@ def test_sigterm_waits_for_a_request_that_is_being_answered(cluster, start):
         connection.close()
         assert answer.result()["position"] == 1
     server.stop()
+
+
+def test_a_subscription_whose_token_is_still_looked_up_when_the_server_stops_is_refused(cluster, start):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    connection = cluster.connect()
+    connection.autocommit = False
+    sql(connection, "LOCK TABLE millrace.namespaces")
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(server.client().request, "GET", "/subscribe?all=true")
+        wait_until(lambda: waiting(cluster), "the question for the token")
+        server.terminate()
+        wait_until(lambda: refuses_connections(server), "the end of listening")
+        connection.commit()
+        connection.close()
+        reply = answer.result()
+        assert (reply.status, reply.body) == (503, b"the server is stopping") and int(reply.headers["Retry-After"]) >= 1
+    assert server.wait(15) == 0
+
+
+def test_a_request_that_takes_too_long_keeps_no_server_from_stopping(cluster, start):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--drain-timeout", "1", token=ZERO_TOKEN)
+    connection = hold_stream(cluster.connect(), "s")
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(server.client().post, ["stream.write", "s", MESSAGE])
+        wait_until(lambda: waiting(cluster), "a writer that waits")
+        server.terminate()
+        assert server.wait(15) == 0 and "still in flight after 1 s" in server.text
+        assert answer.result().status == 503
+    connection.close()
+
+
+def test_a_client_that_reads_nothing_of_its_answer_keeps_no_server_from_stopping(start):
+    server = start("--test-mode")
+    client = server.client()
+    for _ in range(16):  # more than the kernel takes for a client
+        client.write("s", {"text": "x" * 500_000})
+    with server.connect() as wire:
+        wire.sendall(b'POST /rpc HTTP/1.1\r\nHost: x\r\nContent-Length: 18\r\n\r\n["stream.get","s"]')
+        assert wire.recv(1) == b"H"
+        server.terminate()
+        assert server.wait(15) == 0 and "still in flight" not in server.text
+
+
+def test_a_client_that_was_refused_and_sends_on_keeps_no_server_from_stopping(start):
+    server = start("--test-mode")
+    with server.connect() as wire:
+        wire.sendall(b"GARBAGE\r\n\r\n")
+        assert wire.recv(4096).startswith(b"HTTP/1.1 400 ")
+        server.terminate()
+        end = time.monotonic() + 15
+        while server.process.poll() is None:
+            assert time.monotonic() < end, "it still runs"
+            try:
+                wire.sendall(b"x")
+            except ConnectionError:
+                pass
+            time.sleep(0.05)
 
 
 def test_nothing_is_left_after_the_end():
@@ -307,9 +385,28 @@ def test_after_the_retry_window_the_backend_is_unavailable(cluster, start):
     for error in errors:
         assert (error.status, error.code) == (503, "BACKEND_UNAVAILABLE")
         assert int(error.headers["Retry-After"]) >= 1
+    began = time.monotonic()
+    for request in requests[:2]:
+        error = clients[0].refused(*request)
+        assert (error.status, error.code) == (503, "BACKEND_UNAVAILABLE") and int(error.headers["Retry-After"]) >= 1
+    assert time.monotonic() - began < 0.5, "new ones are not waited for"
     assert clients[0].request("GET", "/health").status == 200, "health touches no database"
     cluster.start()
     wait_until(lambda: clients[0].post(["stream.write", "s", MESSAGE]).status == 200, "writing after the outage")
+
+
+def test_a_database_that_accepts_no_writes_for_longer_than_the_retry_window_still_serves_reads(cluster, start):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--retry-window", "1", token=ZERO_TOKEN)
+    client, connection = server.client(), cluster.connect()
+    client.write("s")
+    for read_only in ("on", "off"):
+        sql(connection, f"ALTER SYSTEM SET default_transaction_read_only = {read_only}")
+        sql(connection, "SELECT pg_reload_conf()")
+        wait_until(lambda: client.post(["stream.write", "s", MESSAGE]).status == (503 if read_only == "on" else 200), "the change")
+        began = time.monotonic()
+        assert client.call("stream.version", "s") is not None
+        assert read_only == "off" or client.refused("stream.write", "s", MESSAGE).code == "BACKEND_UNAVAILABLE"
+        assert time.monotonic() - began < 0.5, "it is not waited for again"
 
 
 # Full queues
@@ -371,7 +468,9 @@ def test_several_hosts_may_name_a_standby_first_and_a_token_that_is_set_already_
         assert alone.client().call("stream.get", "s") == []
         alone.stop()
         both = start("--database", f"host={standby.folder},{cluster.folder} user=tester dbname=postgres", "--token", token := token_for("default"), token=token)
+        sql(standby.connect(), "SELECT pg_wal_replay_pause()")
         assert both.client().write("s")["position"] == 0
+        assert both.client().call("stream.version", "s") == 0, "what was acknowledged is read, so not from the standby"
         both.stop()
     finally:
         standby.stop("immediate")
@@ -393,6 +492,19 @@ def test_beyond_a_full_queue_the_server_is_overloaded_and_stays_responsive(clust
     assert set(statuses) == {200, 503}
     assert server.client().call("stream.version", "s") == statuses.count(200)
     assert server.client().write("s")
+
+
+def test_a_full_queue_refuses_reads_exports_and_namespace_calls_too(cluster, start):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--queue-requests", "1", token=ZERO_TOKEN)
+    client, connection = server.client(), hold_stream(cluster.connect(), "s")
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(server.client().write, "s")
+        wait_until(lambda: waiting(cluster), "a writer that waits")
+        for reply in (client.request("GET", "/export"), client.post(["stream.version", "s"]), client.post(["ns.list"])):
+            assert (reply.status, reply.error["code"]) == (503, "OVERLOADED") and int(reply.headers["Retry-After"]) >= 1
+        connection.commit()
+        connection.close()
+        assert answer.result()["position"] == 1
 
 
 def test_a_queue_is_bounded_in_bytes_too(cluster, start):

@@ -639,6 +639,49 @@ def test_a_reader_that_stops_reading_costs_bounded_memory_and_misses_nothing(sta
         subscriber.close()
 
 
+def states(admin):
+    """How many subscriptions are in each state."""
+    text = admin.request("GET", "/metrics").body.decode()
+    return {state: int(count) for state, count in re.findall(r'^millrace_subscriptions\{state="(\w+)"\} (\d+)$', text, re.M)}
+
+
+def test_of_many_that_catch_up_two_read_at_a_time(start):
+    server = start("--test-mode", "--workers", "1", "--read-connections", "6")
+    client, connection, holder = server.client(), server.postgres(), server.postgres()
+    client.write("s")
+    follower = Subscriber(server, all="true", position=1)
+    follower.wait_for(1)
+    holder.autocommit = False
+    sql(holder, "LOCK TABLE millrace_default.messages")
+    crowd = [Subscriber(server, all="true", position=1).ready() for _ in range(10)]
+
+    def reading():
+        return sql(connection, "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT body,%read_pokes%'")[0][0]
+
+    wait_until(lambda: reading() >= 2, "the first two")
+    sql(connection, "SELECT pg_sleep(0.1)")
+    assert reading() == 2
+    holder.commit()
+    holder.close()
+    connection.close()
+    for subscriber in (*crowd, follower):
+        subscriber.wait_for(1)
+        subscriber.close()
+
+
+def test_a_crowd_that_stops_reading_holds_small_pages(start):
+    server = start("--test-mode", "--workers", "1", "--admin-listen", "127.0.0.1:0")
+    client, admin = server.client(), server.admin()
+    append(client, "s", 4000, {"text": "x" * 2000})
+    before = memory_of(server)
+    crowd = [Subscriber(server, receive_buffer=4096, messages="true", all="true") for _ in range(500)]
+    wait_until(lambda: states(admin)["draining"] == 500, "all of them to stop")
+    if "build-san" not in str(server.process.args[0]):
+        assert memory_of(server) - before < 25
+    for subscriber in crowd:
+        subscriber.close()
+
+
 def test_clients_that_go_away_are_noticed_at_once(server, client, subscribe):
     def sockets():
         return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))

@@ -33,6 +33,10 @@ def read_answers(wire, count):
     return statuses(received)
 
 
+def files(server):
+    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+
+
 # Requests
 
 
@@ -71,14 +75,25 @@ def test_thousands_of_idle_connections_cost_little_and_hinder_nobody(start):
         assert health.failures == [] and max(health.seconds) < 1
 
 
+def test_an_idle_connection_gives_the_room_of_a_large_request_back(start):
+    server = start("--test-mode", "--workers", "1", token=ZERO_TOKEN)
+    server.client().write("s")
+    before = memory(server)[0]
+    with connections(server, 60, post('["sys.version"]' + " " * MB)):
+        assert "ASAN_OPTIONS" in os.environ or memory(server)[0] - before < 30, "not 2 MB each"
+
+
 def test_beyond_the_limit_of_connections_a_client_is_told_so_until_another_leaves(start):
     server = start("--test-mode", "--workers", "1", "--max-connections", "20", token=ZERO_TOKEN)
     with connections(server, 20, SUBSCRIBE) as wires:
+        before = files(server)
         reply = server.client().request("GET", "/health")
         assert (reply.status, reply.error["code"], reply.headers["Connection"]) == (503, "OVERLOADED", "close")
         assert int(reply.headers["Retry-After"]) >= 1
         with connections(server, 100) as more:
             wait_until(lambda: all(map(shut_down, more)), "the end of all others")
+            assert files(server) - before <= 64, "those that were told so are bounded too"
+            wait_until(lambda: files(server) <= before, "the end of waiting for them to close")
         wires[7].close()
         wait_until(lambda: server.client().request("GET", "/health").status == 200, "room for another")
 
@@ -146,7 +161,7 @@ def test_without_descriptors_the_server_accepts_nobody_and_neither_spins_nor_end
     client = server.client()
     client.write("s")
     limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{server.process.pid}/fd")), limits[1]))
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (files(server), limits[1]))
     with connections(server, 50, Health.REQUEST, answered=False) as wires:
         wait_until(lambda: "cannot accept" in server.text, "a word in the log")
         began, before = time.monotonic(), cpu_seconds(server)
@@ -208,12 +223,23 @@ def test_clients_that_do_not_read_are_let_go_when_their_answers_take_too_much_me
             wires[-1].connect(("127.0.0.1", server.port))
             wires[-1].sendall(post('["stream.get","s"]'))
         assert len(client.call("stream.get", "s")) == 16, "one that reads"
-        wait_until(lambda: len(os.listdir(f"/proc/{server.process.pid}/fd")) < 60, "the end of most")
+        wait_until(lambda: files(server) < 60, "the end of most")
         assert growth(server, before) < 80
         assert len(client.call("stream.get", "s")) == 16
     finally:
         for wire in wires:
             wire.close()
+
+
+def test_a_client_that_does_not_read_a_long_answer_costs_a_page_of_it(start):
+    server = start("--test-mode", "--workers", "1", token=ZERO_TOKEN)
+    client = server.client()
+    for _ in range(10):
+        client.call("stream.append", "s", [{"type": "T", "data": {"text": "x" * 1000}}] * 3000)
+    before = memory(server)[0]
+    with connections(server, 5, post('["stream.get","s",{"batchSize":-1}]')):
+        assert len(client.call("stream.get", "s", {"batchSize": -1})) == 30000, "one that reads, behind them"
+        assert growth(server, before) < 30, "not 30 MB each"
 
 
 def test_results_of_batches_that_take_too_much_memory_are_overloaded_and_small_ones_are_not(start):
@@ -237,20 +263,34 @@ def test_results_of_batches_that_take_too_much_memory_are_overloaded_and_small_o
 def test_a_client_that_reads_nothing_of_its_answer_is_cut_off_after_a_while(start):
     server = start("--test-mode", "--workers", "1", "--idle-timeout", "1", token=ZERO_TOKEN)
 
-    def files():
-        return len(os.listdir(f"/proc/{server.process.pid}/fd"))
-
     client = server.client()
     for _ in range(16):  # more than the kernel takes for a client
         client.write("s", {"text": "x" * 500_000})
     assert client.call("stream.version", "s") == 15
-    before = files() - 1
+    before = files(server) - 1
     client.close()
-    wait_until(lambda: files() == before, "the end of the other connection")
+    wait_until(lambda: files(server) == before, "the end of the other connection")
     with socket.socket() as wire:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         wire.connect(("127.0.0.1", server.port))
         wire.sendall(post('["stream.get","s"]'))
-        wait_until(lambda: files() == before + 1, "a new connection")
-        wait_until(lambda: files() == before, "its end")
+        wait_until(lambda: files(server) == before + 1, "a new connection")
+        wait_until(lambda: files(server) == before, "its end")
         assert shut_down(wire)
+
+
+def test_a_client_that_waits_for_us_is_not_cut_off_however_long_it_takes(start):
+    server = start("--test-mode", "--workers", "1", "--idle-timeout", "1", token=ZERO_TOKEN)
+    client = server.client()
+    client.write("s")
+    holder = server.postgres()
+    holder.autocommit = False
+    sql(holder, "SELECT millrace.append('s', 'Held', '{}')")
+    with ThreadPoolExecutor(1) as pool, server.connect() as idle:
+        answer = pool.submit(client.write, "s")
+        wait_until(lambda: shut_down(idle), "the end of an idle connection")
+        with server.connect() as idle:
+            wait_until(lambda: shut_down(idle), "the end of one that is younger than the request")
+        holder.commit()
+        holder.close()
+        assert answer.result()["position"] == 2
