@@ -676,8 +676,8 @@ def test_a_crowd_that_stops_reading_holds_small_pages(start):
     before = memory_of(server)
     crowd = [Subscriber(server, receive_buffer=4096, messages="true", all="true") for _ in range(500)]
     wait_until(lambda: states(admin)["draining"] == 500, "all of them to stop")
-    if "build-san" not in str(server.process.args[0]):
-        assert memory_of(server) - before < 25
+    if "ASAN_OPTIONS" not in os.environ:
+        assert memory_of(server) - before < (25 if server.tls is None else 60)  # OpenSSL keeps some of its own for each
     for subscriber in crowd:
         subscriber.close()
 
