@@ -790,5 +790,6 @@ int main(int argc, char **argv)
 	print_json(file, seconds, version);
 	if (fclose(file) != 0)
 		fail("%s: %s", options.output, strerror(errno));
+	free(workers);
 	return counted.errors > 0 || counted.latency.count == 0 ? 1 : 0;
 }

@@ -192,10 +192,9 @@ PackAppended(StringInfo out, const AppendRequest *request)
 static void
 PackRefused(StringInfo out, const AppendVerdict *verdict)
 {
-	int len;
-	char *message = pg_server_to_any(verdict->message, strlen(verdict->message), PG_UTF8);
+	char *message = pg_server_to_any(verdict->message, (int)strlen(verdict->message), PG_UTF8);
+	int len = (int)strlen(message);
 
-	len = strlen(message);
 	pq_sendint32(out, 0);
 	pq_sendbytes(out, unpack_sql_state(verdict->sqlerrcode), 5);
 	pq_sendint32(out, verdict->part);

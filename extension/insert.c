@@ -75,7 +75,8 @@ typedef struct Insertion
 	NewRow **rows;
 	int nrows;
 	OpenIndex indexes[MAX_INDEXES]; /* in the order of the store's */
-	TupleTableSlot **slots;			/* for a chunk; NULL for a single row */
+	int nindexes;
+	TupleTableSlot **slots; /* for a chunk; NULL for a single row */
 	List *doubts;
 } Insertion;
 
@@ -283,7 +284,7 @@ InsertEntries(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows, 
 static void
 InsertAllEntries(Insertion *insertion, bool own, NewRow **rows, int nrows)
 {
-	for (int i = 0; i < insertion->store->nindexes; i++)
+	for (int i = 0; i < insertion->nindexes; i++)
 	{
 		OpenIndex *index = &insertion->indexes[i];
 
@@ -387,7 +388,8 @@ BeginInsertion(Insertion *insertion)
 		FormTuple(store, insertion->rows[i]);
 		large = large || insertion->rows[i]->tuple->t_len > TOAST_TUPLE_THRESHOLD;
 	}
-	for (int i = 0; i < store->nindexes; i++)
+	insertion->nindexes = store->nindexes;
+	for (int i = 0; i < insertion->nindexes; i++)
 	{
 		StoreIndex *which = &store->indexes[i];
 		Relation index = StoreOpenIndex(store, which->oid, STORE_APPEND);
@@ -428,7 +430,7 @@ InsertChunk(Insertion *insertion, NewRow **rows, int nrows, bool import)
 static void
 EndInsertion(Insertion *insertion)
 {
-	for (int i = 0; i < insertion->store->nindexes; i++)
+	for (int i = 0; i < insertion->nindexes; i++)
 	{
 		if (insertion->indexes[i].other)
 			EndOtherIndex(insertion->indexes[i].other);

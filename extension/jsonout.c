@@ -248,7 +248,7 @@ UuidToText(const pg_uuid_t *id, char *text_form)
 	char hex[2 * UUID_LEN] = {0}; /* for cppcheck, which does not see PutHex() fill it */
 
 	for (int i = 0; i < UUID_LEN; i += 4)
-		PutHex(hex + 2 * i, id->data + i);
+		PutHex(hex + (size_t)2 * i, id->data + i);
 	memset(text_form, '-', UUID_TEXT_LEN);
 	memcpy(text_form, hex, 8);
 	memcpy(text_form + 9, hex + 8, 4);

@@ -165,7 +165,7 @@ RowStream(HeapTuple row)
 static inline char *
 AlignText(char *place)
 {
-	return VARATT_NOT_PAD_BYTE(place) ? place : (char *)INTALIGN(place);
+	return VARATT_NOT_PAD_BYTE(place) ? place : place + (INTALIGN((uintptr_t)place) - (uintptr_t)place);
 }
 
 /* heap_deform_tuple() for the one layout that there is, which CheckColumns() in store.c makes sure of. */

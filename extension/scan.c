@@ -131,9 +131,10 @@ ScanColumns(RelOptInfo *rel, const MessageFunction *function)
 	for (int i = 0; i < MESSAGE_COLUMNS; i++)
 	{
 		Oid type = function->types[i];
-		Var *column = makeVar(rel->relid, i + 1, type, -1, get_typcollation(type), 0);
+		AttrNumber number = (AttrNumber)(i + 1);
+		Var *column = makeVar(rel->relid, number, type, -1, get_typcollation(type), 0);
 
-		columns = lappend(columns, makeTargetEntry((Expr *)column, i + 1, NULL, false));
+		columns = lappend(columns, makeTargetEntry((Expr *)column, number, NULL, false));
 	}
 	return columns;
 }

@@ -75,8 +75,8 @@ PutInt64(char *place, int64 value)
 static inline char *
 PutTwoDigits(char *place, int value)
 {
-	place[0] = '0' + value / 10;
-	place[1] = '0' + value % 10;
+	place[0] = (char)('0' + value / 10);
+	place[1] = (char)('0' + value % 10);
 	return place + 2;
 }
 
@@ -122,7 +122,7 @@ PutTime(WireReceiver *wire, char *place, Timestamp time)
 	{
 		char *text_form = DatumGetCString(DirectFunctionCall1(timestamp_out, TimestampGetDatum(time)));
 
-		return PutBytes(place, text_form, strlen(text_form));
+		return PutBytes(place, text_form, (int)strlen(text_form));
 	}
 	seconds = (int32)(rest / USECS_PER_SEC);
 	microseconds = (int32)(rest % USECS_PER_SEC);
@@ -168,7 +168,7 @@ AppendRow(WireReceiver *wire, const Message *message)
 	char *place;
 
 	pq_sendint16(row, MESSAGE_COLUMNS);
-	enlargeStringInfo(row, 5 * sizeof(int32) + UUID_TEXT_LEN + message->stream.len + message->type.len +
+	enlargeStringInfo(row, 5 * (int)sizeof(int32) + UUID_TEXT_LEN + message->stream.len + message->type.len +
 							   2 * (MAX_INT64_TEXT + 1));
 	place = PutLength(row->data + row->len, UUID_TEXT_LEN);
 	UuidToText(message->id, place);
