@@ -10,6 +10,7 @@
 #
 # Each of them ends the server process, with a report where ASAN_OPTIONS=log_path says.
 set -euo pipefail
+unset MAKELEVEL MAKEFLAGS MFLAGS # Postgres makes its generated headers only in a make that no other one called
 
 folder=$1
 here=$(cd "$(dirname "$0")" && pwd)
