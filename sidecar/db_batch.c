@@ -612,7 +612,7 @@ static bool batch_expire(struct batcher *batcher, struct batch *batch, uint64_t 
 
 bool batcher_sweep(struct batcher *batcher, uint64_t now)
 {
-	struct batch *batch;
+	struct batch *batch = NULL;
 
 	if (batcher->conn.state == CONN_READY)
 		return false;
