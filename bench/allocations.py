@@ -3,7 +3,7 @@ import json
 
 from measure import at_most, row, temporary_folder
 from pprof import Profile
-from profile_baseline import RECORDING, Durable, finish, store
+from profile_baseline import RECORDING, Durable, finish
 
 LIMIT = 1024  # bytes a request
 # Names of loads, their workers and flags.
@@ -17,8 +17,7 @@ def allocated(server, folder, workers, seconds, flags):
     before, after = folder / "before.prof", folder / "after.prof"
     finish(server.load(seconds / 2, 0, ["--workers", workers, *flags], folder / "first.json"))  # fills the buffers
     server.debug("pprof/allocs", before)
-    load = server.load(seconds, 0, ["--workers", workers, *flags], folder / "load.json")
-    finish(load)
+    finish(server.load(seconds, 0, ["--workers", workers, *flags], folder / "load.json"))
     operations = json.loads((folder / "load.json").read_text())["total_ops"]
     server.debug("pprof/allocs", after)
     profile = Profile(RECORDING, after, before)
@@ -38,20 +37,16 @@ def measure(options):
                         "into that of a batch."}
     if not RECORDING.exists():
         return {**section, "skipped": "the build that records allocations needs gperftools: test/deps.sh --profiling"}
-    program = store.MILLRACE
-    try:
-        with temporary_folder() as folder:
-            folder.chmod(0o755)
-            server = Durable(RECORDING, folder)
-            try:
-                ours = {}
-                for load, workers, flags in LOADS:
-                    total, libpq, times = allocated(server, folder, workers, options.seconds, flags)
-                    ours[load] = total - libpq
-                    section["rows"].append(row(load, workers, total, libpq, total - libpq, times, checks=checks(load, workers, total)))
-                section["rows"][-1]["checks"] = [at_most("memory, a write: bytes allocated for 2,700 more of payload", max(0, ours[LONG] - ours[SHORT]), 27)]
-            finally:
-                server.stop()
-    finally:
-        store.MILLRACE = program
+    with temporary_folder() as folder:
+        folder.chmod(0o755)
+        server = Durable(RECORDING, folder)
+        try:
+            ours = {}
+            for load, workers, flags in LOADS:
+                total, libpq, times = allocated(server, folder, workers, options.seconds, flags)
+                ours[load] = total - libpq
+                section["rows"].append(row(load, workers, total, libpq, total - libpq, times, checks=checks(load, workers, total)))
+            section["rows"][-1]["checks"] = [at_most("memory, a write: bytes allocated for 2,700 more of payload", max(0, ours[LONG] - ours[SHORT]), 27)]
+        finally:
+            server.stop()
     return section

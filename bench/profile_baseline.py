@@ -47,16 +47,15 @@ class Durable(Server):
     """A durable server in a folder of its own, with its admin listener; Postgres collects statistics if it can."""
 
     def __init__(self, program, folder):
-        store.MILLRACE = str(program)
         arguments = ["--data-dir", f"{folder}/data", "--token", ZERO_TOKEN, "--admin-listen", "127.0.0.1:0",
                      *os.environ.get("SERVE_ARGS", "").split()]
-        super().__init__(*arguments, token=ZERO_TOKEN)
+        super().__init__(*arguments, token=ZERO_TOKEN, program=str(program))
         cluster = Path(os.readlink(f"/proc/{self.postmaster()}/cwd"))
         if (Path(store.PG_BIN).parent / "lib" / "pg_stat_statements.so").exists():
             with open(cluster / "postgresql.conf", "a") as settings:
                 settings.write("\nshared_preload_libraries = 'pg_stat_statements'\n")
             self.stop()
-            super().__init__(*arguments, token=ZERO_TOKEN)
+            super().__init__(*arguments, token=ZERO_TOKEN, program=str(program))
         self.admin = wait_until(lambda: re.search(r"admin listener on (http://\S+)", self.text), "the admin listener")[1]
 
     def debug(self, path, file=None):
