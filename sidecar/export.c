@@ -67,20 +67,6 @@ static void export_free(struct export *export)
 	free(export);
 }
 
-static void reply_error(struct http_request *request, const struct error *error)
-{
-	const struct http_reply reply = {.status = error_status(error->code),
-									 .headers =
-										 error_is_temporary(error->code) ? "Retry-After: 1\r\n" : NULL};
-	struct buf text = {0};
-	struct piece piece;
-
-	error_write_body(&text, error);
-	piece = (struct piece){.bytes = text.data, .len = text.len};
-	http_reply(request, &reply, &piece, 1);
-	buf_free(&text);
-}
-
 static void fail(struct export *export, const struct error *error)
 {
 	struct http_request *request = export->request;
@@ -92,7 +78,7 @@ static void fail(struct export *export, const struct error *error)
 	if (started)
 		http_reply_abort(request);
 	else
-		reply_error(request, error);
+		http_reply_error(request, error, error_status(error->code), NULL);
 }
 
 /* ---- the request ---------------------------------------------------------------- */
@@ -373,14 +359,14 @@ void export_start(struct db *db, const char *namespace_name, size_t max_running,
 		error_set(&error, ERROR_OVERLOADED, "%zu exports are running, which is the limit (--max-exports)",
 				  max_running);
 		http_note(request, slice_of(error.message));
-		reply_error(request, &error);
+		http_reply_error(request, &error, error_status(error.code), NULL);
 		return;
 	}
 	export = calloc(1, sizeof(*export));
 	if (export == NULL)
 	{
 		error_set(&error, ERROR_INTERNAL_ERROR, "out of memory");
-		reply_error(request, &error);
+		http_reply_error(request, &error, error_status(error.code), NULL);
 		return;
 	}
 	export->db = db;

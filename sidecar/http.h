@@ -23,6 +23,7 @@
 
 #include "slice.h"
 
+struct error;
 struct http_server;
 struct http_request;
 struct stats;
@@ -139,6 +140,10 @@ void http_note(struct http_request *request, struct slice text);
 /* The whole reply.  Takes the pieces, whatever happens. */
 void http_reply(struct http_request *request, const struct http_reply *reply, struct piece *pieces,
 				unsigned npieces);
+
+/* The whole reply to what failed: the error as JSON, with Retry-After where that helps; `headers` as in http_reply. */
+void http_reply_error(struct http_request *request, const struct error *error, int status,
+					  const char *headers);
 
 /* A reply of unknown length: start, any number of parts (each goes out as one chunk), end. */
 void http_reply_start(struct http_request *request, const struct http_reply *reply);

@@ -274,20 +274,33 @@ void http_reply_when_gone(struct http_request *request, void (*gone)(void *arg),
 		connection_close(c);
 }
 
+void http_reply_error(struct http_request *request, const struct error *error, int status,
+					  const char *headers)
+{
+	struct http_reply reply = {.status = status, .headers = headers};
+	char with_retry[1100];
+	struct buf body = {0};
+	struct piece piece;
+
+	if (error_is_temporary(error->code))
+	{
+		snprintf(with_retry, sizeof(with_retry), "Retry-After: 1\r\n%s", headers != NULL ? headers : "");
+		reply.headers = with_retry;
+	}
+	error_write_body(&body, error);
+	piece = (struct piece){.bytes = body.data, .len = body.len};
+	http_reply(request, &reply, &piece, 1);
+	buf_free(&body);
+}
+
 void request_refuse(struct http_connection *c, int status, const char *message)
 {
 	struct error error;
-	struct buf body = {0};
-	struct piece piece;
-	const struct http_reply reply = {.status = status,
-									 .headers = status == 503 ? "Retry-After: 1\r\n" : NULL};
 	enum error_code code = status == 413   ? ERROR_PAYLOAD_TOO_LARGE
 						   : status == 503 ? ERROR_OVERLOADED
 										   : ERROR_INVALID_REQUEST;
 
 	error_set(&error, code, "%s", message);
-	error_write_body(&body, &error);
-	piece = (struct piece){.bytes = body.data, .len = body.len};
 	/* A head that was not understood says nothing about how to answer. */
 	if (c->request.head_len == 0)
 	{
@@ -296,6 +309,5 @@ void request_refuse(struct http_connection *c, int status, const char *message)
 	}
 	c->request.head.keep_alive = false;
 	c->unread = true;
-	http_reply(&c->request, &reply, &piece, 1);
-	buf_free(&body);
+	http_reply_error(&c->request, &error, status, NULL);
 }

@@ -72,21 +72,14 @@ static void send_event(struct http_request *request, const struct buf *event)
 	http_reply_part(request, &piece, 1);
 }
 
-static void reply_error(struct http_request *request, enum error_code code, int status, const char *message)
+static void refuse(struct http_request *request, enum error_code code, int status, const char *message)
 {
-	const struct http_reply reply = {.status = status,
-									 .headers = error_is_temporary(code) ? "Retry-After: 1\r\n" : NULL};
 	struct error error;
-	struct buf text = {0};
-	struct piece piece;
 
 	error_set(&error, code, "%s", message);
 	if (status >= 500)
 		http_note(request, slice_of(message));
-	error_write_body(&text, &error);
-	piece = (struct piece){.bytes = text.data, .len = text.len};
-	http_reply(request, &reply, &piece, 1);
-	buf_free(&text);
+	http_reply_error(request, &error, status, NULL);
 }
 
 static void import_free(struct import *import)
@@ -514,14 +507,14 @@ void import_start(struct db *db, const char *namespace_name, const struct import
 	{
 		snprintf(message, sizeof(message), "%zu imports are running, which is the limit (--max-imports)",
 				 limits->max_running);
-		reply_error(request, ERROR_OVERLOADED, error_status(ERROR_OVERLOADED), message);
+		refuse(request, ERROR_OVERLOADED, error_status(ERROR_OVERLOADED), message);
 	}
 	else if (!read_force(request, &force))
-		reply_error(request, ERROR_INVALID_REQUEST, 400, "force must be true or false");
+		refuse(request, ERROR_INVALID_REQUEST, 400, "force must be true or false");
 	else if (!read_encoding(request, &gzip))
-		reply_error(request, ERROR_INVALID_REQUEST, 415, "the only Content-Encoding understood is gzip");
+		refuse(request, ERROR_INVALID_REQUEST, 415, "the only Content-Encoding understood is gzip");
 	else if ((import = import_new(db, namespace_name, limits->max_line, gzip)) == NULL)
-		reply_error(request, ERROR_INTERNAL_ERROR, 500, "out of memory");
+		refuse(request, ERROR_INTERNAL_ERROR, 500, "out of memory");
 	else
 	{
 		import->request = request;

@@ -82,19 +82,6 @@ static void reply_text(struct http_request *request, int status, const char *hea
 	http_reply(request, &reply, &piece, 1);
 }
 
-static void reply_error(struct http_request *request, const struct error *error, int status,
-						const char *headers)
-{
-	const struct http_reply reply = {.status = status, .headers = headers};
-	struct buf text = {0};
-	struct piece piece;
-
-	error_write_body(&text, error);
-	piece = (struct piece){.bytes = text.data, .len = text.len};
-	http_reply(request, &reply, &piece, 1);
-	buf_free(&text);
-}
-
 /* Joins header lines, either of which may be NULL. */
 static const char *join_headers(char *out, size_t cap, const char *a, const char *b)
 {
@@ -110,7 +97,7 @@ static void reply_wrong_method(struct http_request *request, const char *allow, 
 
 	error_set(&error, ERROR_INVALID_REQUEST, "method %.*s is not allowed here",
 			  (int)(method.len < 40 ? method.len : 40), method.bytes);
-	reply_error(request, &error, 405, join_headers(headers, sizeof(headers), allow, more));
+	http_reply_error(request, &error, 405, join_headers(headers, sizeof(headers), allow, more));
 }
 
 static bool is_get(struct http_request *request)
@@ -148,7 +135,7 @@ static void not_found(struct service *service, struct http_request *request)
 	(void)service;
 	error_set(&error, ERROR_NOT_FOUND, "there is nothing at %.*s", (int)(path.len < 200 ? path.len : 200),
 			  path.bytes);
-	reply_error(request, &error, 404, NULL);
+	http_reply_error(request, &error, 404, NULL);
 }
 
 /* ---- /rpc ------------------------------------------------------------------ */
@@ -197,14 +184,13 @@ static void exchange_end(struct exchange *exchange)
 static void exchange_fail(struct exchange *exchange, const struct error *error, int status)
 {
 	struct http_request *request = exchange->request;
-	const char *retry = error_is_temporary(error->code) ? "Retry-After: 1\r\n" : NULL;
 	char headers[1024];
 
-	join_headers(headers, sizeof(headers), retry, exchange->cors);
+	join_headers(headers, sizeof(headers), exchange->cors, NULL); /* it may go with the exchange */
 	exchange_end(exchange);
 	if (status >= 500)
 		http_note(request, slice_of(error->message));
-	reply_error(request, error, status, headers);
+	http_reply_error(request, error, status, headers);
 }
 
 static void on_drained(void *arg, bool gone)
@@ -287,7 +273,7 @@ static void on_authorised(void *arg, const struct error *error)
 		snprintf(allow, sizeof(allow), "Allow: %s\r\n", method);
 		join_headers(headers, sizeof(headers), allow, exchange->cors);
 		exchange_end(exchange);
-		reply_error(request, &wrong, 405, headers);
+		http_reply_error(request, &wrong, 405, headers);
 	}
 	else
 		exchange->route->start(exchange);
@@ -312,7 +298,7 @@ static void rpc_headers(struct service *service, struct http_request *request)
 		http_header(request, "Access-Control-Request-Method").bytes != NULL)
 		reply_text(request, 204, service->preflight_headers, "");
 	else if (!read_claim(service, request, &claim, &error))
-		reply_error(request, &error, error_status(error.code), service->cors_headers);
+		http_reply_error(request, &error, error_status(error.code), service->cors_headers);
 }
 
 static void protected_body(struct service *service, struct http_request *request)
@@ -323,7 +309,7 @@ static void protected_body(struct service *service, struct http_request *request
 	if (exchange == NULL)
 	{
 		error_set(&error, ERROR_INTERNAL_ERROR, "out of memory");
-		reply_error(request, &error, 500, NULL);
+		http_reply_error(request, &error, 500, NULL);
 	}
 	else if (!read_claim(service, request, &exchange->claim, &error))
 		exchange_fail(exchange, &error, error_status(error.code));
@@ -345,7 +331,7 @@ static void protected_headers(struct service *service, struct http_request *requ
 	struct error error;
 
 	if (!read_claim(service, request, &claim, &error))
-		reply_error(request, &error, error_status(error.code), find_route(request)->cors);
+		http_reply_error(request, &error, error_status(error.code), find_route(request)->cors);
 }
 
 static void import_headers(struct service *service, struct http_request *request)
@@ -356,7 +342,7 @@ static void import_headers(struct service *service, struct http_request *request
 	if (read_claim(service, request, &claim, &error))
 		http_stream_body(request);
 	else
-		reply_error(request, &error, error_status(error.code), NULL);
+		http_reply_error(request, &error, error_status(error.code), NULL);
 }
 
 static void import_begin(struct exchange *exchange)
