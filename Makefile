@@ -77,6 +77,11 @@ test-overload: ## far too many requests and clients: make test-overload [ARGS='-
 	@$(MAKE) --no-print-directory ready
 	@$(PYTHON) test/overload.py $(ARGS)
 
+test-silence: ## forty servers with a silent subscriber each, ten minutes: make test-silence [ARGS='--servers 10 --minutes 1']
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory install
+	@$(PYTHON) test/silence.py $(ARGS)
+
 test-postgres: ## the tests on another Debian and its Postgres, as root: make test-postgres RELEASE=trixie [ARGS='-k test_read']
 	@test/postgres.sh $(RELEASE)
 

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "config.h"
 #include "db.h"
 #include "log.h"
@@ -84,7 +85,7 @@ static PGconn *connect_patiently(const struct config *config, const char *connin
 							  "target_session_attrs",	   "dbname",
 							  "client_encoding",		   NULL};
 	const char *values[] = {"millrace", "10", session, conninfo, "UTF8", NULL};
-	time_t until = time(NULL) + config->retry_window;
+	uint64_t until = clock_ms() + (uint64_t)config->retry_window * 1000;
 
 	for (;;)
 	{
@@ -95,7 +96,7 @@ static PGconn *connect_patiently(const struct config *config, const char *connin
 			PQsetNoticeReceiver(pg, ignore_notice, NULL);
 			return pg;
 		}
-		if (PQpingParams(keywords, values, 1) != PQPING_REJECT || time(NULL) >= until || stopping())
+		if (PQpingParams(keywords, values, 1) != PQPING_REJECT || clock_ms() >= until || stopping())
 		{
 			buf_printf(error, "could not connect to the database: %s", PQerrorMessage(pg));
 			PQfinish(pg);

@@ -223,7 +223,7 @@ def pytest(counts, temp, title, arguments, as_root=False, tls=False):
     heading(title)
     folder = temp / ("root" if as_root else "tls" if tls else "pytest")
     folder.mkdir()
-    for name in ("certificates.py", "conftest.py", "store.py"):
+    for name in ("certificates.py", "clock.c", "clock.py", "conftest.py", "store.py"):
         shutil.copy(ROOT / "test" / name, folder)
     for part in sorted({path.parent for path in (ROOT / "test").glob("*/test_*.py")}):
         shutil.copytree(part, folder / part.name, ignore=shutil.ignore_patterns("__pycache__"))
