@@ -9,7 +9,7 @@ DURATION ?= 30
 RELEASE ?= trixie
 ARGS ?=
 SANITIZED_POSTGRES ?= /var/tmp/millrace-sanitized-postgres
-export PG_CONFIG SAN SANITIZED_POSTGRES
+export PG_CONFIG SAN SANITIZED_POSTGRES WERROR
 
 # For `make install` only: the Postgres folders usually belong to root.
 SUDO = $(shell [ -w "$$($(PG_CONFIG) --pkglibdir)" ] || echo sudo)
@@ -47,6 +47,9 @@ run: ## serve on port 8080: make run [DATA_DIR=folder] [ARGS='--port 9000']
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory install
 	exec sidecar/millrace serve --data-dir "$(DATA_DIR)" $(ARGS)
+
+# A warning is an error for us, and never for users: compilers and libraries of tomorrow warn of what is right.
+test test-installed analyse: export WERROR = 1
 
 test: ## every test, the last line counts them: make test [SAN=1]
 	@$(MAKE) --no-print-directory deps

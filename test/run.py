@@ -103,6 +103,7 @@ def check(counts, name, command):
 def layout(counts):
     heading("layout and layers")
     check(counts, "layers", [sys.executable, "test/layers.py"])
+    check(counts, "warnings end no user's build", ["test/warnings.sh"])
     files = [name for part in ("extension", "sidecar", "test/unit", "test/fuzz", "bench") for name in
              sorted(glob.glob(str(ROOT / part / "*.[ch]")))]
     # Other versions lay out differently.
