@@ -90,7 +90,7 @@ CompressValue(Store *store, int column, Datum value)
 	Datum compressed = (Datum)0;
 
 	if (attribute->attstorage == TYPSTORAGE_EXTENDED || attribute->attstorage == TYPSTORAGE_MAIN)
-		compressed = CompatCompress(value, attribute);
+		compressed = toast_compress_datum(value, attribute->attcompression);
 	return DatumGetPointer(compressed) ? compressed : value;
 }
 
@@ -266,8 +266,8 @@ InsertEntries(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows, 
 			FormPlainEntry(which->kind, rows[i], values);
 		else if (!FormOtherEntry(which->other, rows[i], values, isnull))
 			continue;
-		unique = CompatIndexInsert(which->index, values, isnull, &rows[i]->tuple->t_self,
-								   insertion->store->heap, check, info);
+		unique = index_insert(which->index, values, isnull, &rows[i]->tuple->t_self, insertion->store->heap,
+							  check, false, info);
 		if (check == UNIQUE_CHECK_PARTIAL && !unique)
 		{
 			Doubt *doubt = palloc(sizeof(Doubt));

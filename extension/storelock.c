@@ -19,10 +19,12 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
 
+#include "compat.h"
 #include "errors.h"
 #include "store.h"
 
@@ -110,7 +112,7 @@ InitAppendLocks(void)
 
 	if (!found)
 	{
-		array->tranche = LWLockNewTrancheId();
+		array->tranche = CompatNewTranche("millrace_append");
 		for (int i = 0; i < APPEND_LOCKS; i++)
 			LWLockInitialize(&array->locks[i].lock, array->tranche);
 	}
@@ -142,7 +144,7 @@ AttachAppendLocks(void)
 	}
 	PG_END_TRY();
 	if (append_locks)
-		LWLockRegisterTranche(append_locks->tranche, "millrace_append");
+		CompatNameTranche(append_locks->tranche, "millrace_append");
 }
 
 static LWLock *
