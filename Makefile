@@ -88,6 +88,9 @@ test-silence: ## forty servers with a silent subscriber each, ten minutes: make 
 test-postgres: ## the tests on another Debian and its Postgres, as root: make test-postgres RELEASE=trixie [ARGS='-k test_read']
 	@test/postgres.sh $(RELEASE)
 
+test-systems: ## the tests on every system that we claim, as root, over an hour: make test-systems [ARGS='trixie sid']
+	@test/systems.sh $(ARGS)
+
 test-deb: RELEASE = bookworm
 test-deb: ## the Debian packages on a new system, as root: make test-deb [RELEASE=trixie]
 	@test/deb.sh $(RELEASE)
