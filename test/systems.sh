@@ -61,7 +61,8 @@ run_system() {
 	"$here/postgres.sh" "${system/wheel/bookworm}" test/systems.sh --inside "$system" >"$log" 2>&1 || true
 	counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed\(, \([0-9]*\) skipped\)\?$/\1 | \2 | \4/p' "$log" | tail -n 1)
 	facts=$(sed -n 's/^system: //p' "$log" | tail -n 1)
-	echo "| ${facts:-$system: it did not build | | | | | |  | ${counts:-- | - | -} | $(date -u +%F) | $(((SECONDS - began + 59) / 60)) |" >"$log.row"
+	[ -n "$facts" ] || facts="$system: it did not build | | | | | |"
+	echo "| $facts | ${counts:-- | - | -} | $(date -u +%F) | $(((SECONDS - began + 59) / 60)) |" >"$log.row"
 	[[ $counts =~ ^[1-9][0-9]*\ \|\ 0\  ]]
 }
 
