@@ -550,7 +550,9 @@ static void complain_unknown(const struct command *command, const char *name, si
 		}
 	}
 	fprintf(stderr, "millrace: there is no flag --%.*s", (int)len, name);
-	if (nearest != NULL)
+	if (len == strlen("db-url") && memcmp(name, "db-url", len) == 0) /* EventoDB's */
+		fputs("; --database names the database\n", stderr);
+	else if (nearest != NULL)
 		fprintf(stderr, "; did you mean --%s?\n", nearest);
 	else
 		fprintf(stderr, "; `millrace help %s` lists them all\n", command->name);
@@ -571,7 +573,7 @@ static const struct setting *find_setting(const struct command *command, const c
 /* Takes the flag at argv[*at] and its value; false when something is wrong (printed). */
 static bool take_flag(struct config *config, const struct command *command, int argc, char **argv, int *at)
 {
-	const char *name = argv[*at] + 2;
+	const char *name = argv[*at] + strspn(argv[*at], "-");
 	size_t len = strcspn(name, "=");
 	const char *value = name[len] == '=' ? name + len + 1 : NULL;
 	const struct setting *setting = find_setting(command, name, len);
@@ -616,19 +618,33 @@ static bool check_pairs(const struct config *config)
 	return false;
 }
 
-static int parse_command(struct config *config, const struct command *command, int argc, char **argv)
+/* One dash or two, and something behind them. */
+static bool is_flag(const char *word)
+{
+	size_t dashes = strspn(word, "-");
+
+	return (dashes == 1 || dashes == 2) && word[dashes] != '\0';
+}
+
+static bool is_word(const char *word, const char *name, const char *letter)
+{
+	return is_flag(word) && (strcmp(word + strspn(word, "-"), name) == 0 || strcmp(word, letter) == 0);
+}
+
+/* Reads the flags from argv[at] on. */
+static int parse_command(struct config *config, const struct command *command, int argc, char **argv, int at)
 {
 	config->command = command->number;
 	if (!set_defaults_and_environment(config, command))
 		return 2;
-	for (int at = 2; at < argc; at++)
+	for (; at < argc; at++)
 	{
-		if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0)
+		if (is_word(argv[at], "help", "-h"))
 		{
 			help_command(stdout, command);
 			return 0;
 		}
-		if (strncmp(argv[at], "--", 2) != 0)
+		if (!is_flag(argv[at]))
 		{
 			fprintf(stderr, "millrace: unexpected argument \"%s\"; flags are --name value or --name=value\n",
 					argv[at]);
@@ -677,14 +693,16 @@ int config_parse(struct config *config, int argc, char **argv)
 	const struct command *command = find_command(name);
 
 	if (command != NULL)
-		return parse_command(config, command, argc, argv);
-	if (strcmp(name, "version") == 0 || strcmp(name, "--version") == 0)
+		return parse_command(config, command, argc, argv, 2);
+	if (strcmp(name, "version") == 0 || is_word(name, "version", "-v"))
 	{
 		puts("millrace " MILLRACE_VERSION);
 		return 0;
 	}
-	if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+	if (strcmp(name, "help") == 0 || is_word(name, "help", "-h"))
 		return parse_help(argc, argv);
+	if (is_flag(name))
+		return parse_command(config, find_command("serve"), argc, argv, 1);
 	if (name[0] != '\0')
 		return complain_command(name);
 	help(stderr);
