@@ -91,6 +91,9 @@ test-postgres: ## the tests on another Debian and its Postgres, as root: make te
 test-systems: ## the tests on every system that we claim, as root, over an hour: make test-systems [ARGS='trixie sid']
 	@test/systems.sh $(ARGS)
 
+test-bare: ## make run and its curl line on systems with only git, make and gcc, as root: make test-bare [ARGS='trixie']
+	@test/bare.sh $(ARGS)
+
 test-deb: RELEASE = bookworm
 test-deb: ## the Debian packages on a new system, as root: make test-deb [RELEASE=trixie]
 	@test/deb.sh $(RELEASE)
