@@ -143,6 +143,7 @@ static const struct setting import_settings[] = {
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 #define EXIT_STATUS                                                                                          \
 	"\n"                                                                                                     \
+	"A flag may have one dash or two, and its value behind it or behind a =.\n"                              \
 	"Every flag but --force and --yes is also an environment variable: --url is MILLRACE_URL. Flags beat\n"  \
 	"the environment, the environment beats defaults.\n"                                                     \
 	"\n"                                                                                                     \
@@ -160,11 +161,12 @@ static const struct command commands[] = {
 		.settings = serve_settings,
 		.nsettings = LENGTH(serve_settings),
 		.summary = "run the server",
-		.usage = "millrace serve [--name value | --name=value]...",
+		.usage = "millrace [serve] [--name value | --name=value]...",
 		.description =
 			"`millrace serve` alone is a whole server: it runs a private PostgreSQL in ./millrace-data,\n"
 			"listens on port 8080, and at its first start prints the token of namespace default.\n",
 		.notes = "\n"
+				 "A flag may have one dash or two. The word serve may be left out where a flag follows.\n"
 				 "Bytes may end in k, M or G. Every flag is also an environment variable: --log-level is\n"
 				 "MILLRACE_LOG_LEVEL. Flags beat the environment, the environment beats defaults.\n"
 				 "\n"
@@ -302,32 +304,6 @@ static void help(FILE *out)
 		  out);
 }
 
-static int parse_command(struct config *config, const struct command *command, int argc, char **argv)
-{
-	config->command = command->number;
-	if (!set_defaults_and_environment(config, command))
-		return 2;
-	for (int at = 2; at < argc; at++)
-	{
-		if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0)
-		{
-			config_help(stdout, command);
-			return 0;
-		}
-		if (strncmp(argv[at], "--", 2) != 0)
-		{
-			fprintf(stderr, "millrace: unexpected argument \"%s\"; flags are --name value or --name=value\n",
-					argv[at]);
-			return 2;
-		}
-		if (!config_take_flag(config, command, argc, argv, &at))
-			return 2;
-	}
-	if (command->number == COMMAND_SERVE && !check_pairs(config))
-		return 2;
-	return config_read_token_file(config);
-}
-
 static const struct command *find_command(const char *name)
 {
 	for (size_t i = 0; i < NCOMMANDS; i++)
@@ -336,6 +312,52 @@ static const struct command *find_command(const char *name)
 			return &commands[i];
 	}
 	return NULL;
+}
+
+/* Something behind one dash or two. */
+static bool is_flag(const char *argument)
+{
+	return argument[0] == '-' && argument[1] != '\0' && strcmp(argument, "--") != 0;
+}
+
+static bool is_help(const char *argument)
+{
+	return strcmp(argument, "-h") == 0 || strcmp(argument, "-help") == 0 || strcmp(argument, "--help") == 0;
+}
+
+static void complain_argument(const char *argument)
+{
+	fprintf(stderr, "millrace: unexpected argument \"%s\"; ", argument);
+	if (find_command(argument) != NULL)
+		fprintf(stderr, "the command comes first: millrace %s\n", argument);
+	else
+		fprintf(stderr, "flags are --name value or --name=value\n");
+}
+
+/* Its flags are argv[at] and what follows. */
+static int parse_command(struct config *config, const struct command *command, int argc, char **argv, int at)
+{
+	config->command = command->number;
+	if (!set_defaults_and_environment(config, command))
+		return 2;
+	for (; at < argc; at++)
+	{
+		if (is_help(argv[at]))
+		{
+			config_help(stdout, command);
+			return 0;
+		}
+		if (!is_flag(argv[at]))
+		{
+			complain_argument(argv[at]);
+			return 2;
+		}
+		if (!config_take_flag(config, command, argc, argv, &at))
+			return 2;
+	}
+	if (command->number == COMMAND_SERVE && !check_pairs(config))
+		return 2;
+	return config_read_token_file(config);
 }
 
 static int complain_command(const char *name)
@@ -363,14 +385,16 @@ int config_parse(struct config *config, int argc, char **argv)
 	const struct command *command = find_command(name);
 
 	if (command != NULL)
-		return parse_command(config, command, argc, argv);
-	if (strcmp(name, "version") == 0 || strcmp(name, "--version") == 0)
+		return parse_command(config, command, argc, argv, 2);
+	if (strcmp(name, "version") == 0 || strcmp(name, "-version") == 0 || strcmp(name, "--version") == 0)
 	{
 		puts("millrace " MILLRACE_VERSION);
 		return 0;
 	}
-	if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+	if (strcmp(name, "help") == 0 || is_help(name))
 		return parse_help(argc, argv);
+	if (name[0] == '-')
+		return parse_command(config, find_command("serve"), argc, argv, 1);
 	if (name[0] != '\0')
 		return complain_command(name);
 	help(stderr);

@@ -35,7 +35,8 @@ static unsigned distance(const char *a, size_t alen, const char *b)
 	return row[blen];
 }
 
-static void complain_unknown(const struct command *command, const char *name, size_t len)
+/* `flag` with its dashes, as it was written; the first `len` bytes of `name` are its name. */
+static void complain_unknown(const struct command *command, const char *flag, const char *name, size_t len)
 {
 	const char *nearest = NULL;
 	unsigned best = 3;
@@ -50,8 +51,11 @@ static void complain_unknown(const struct command *command, const char *name, si
 			nearest = command->settings[i].name;
 		}
 	}
-	fprintf(stderr, "millrace: there is no flag --%.*s", (int)len, name);
-	if (nearest != NULL)
+	fprintf(stderr, "millrace: there is no flag %.*s", (int)(name - flag + (ptrdiff_t)len), flag);
+	/* EventoDB has it. */
+	if (command->number == COMMAND_SERVE && len == strlen("db-url") && memcmp(name, "db-url", len) == 0)
+		fprintf(stderr, "; --database takes a PostgreSQL connection string or URI\n");
+	else if (nearest != NULL)
 		fprintf(stderr, "; did you mean --%s?\n", nearest);
 	else
 		fprintf(stderr, "; `millrace help %s` lists them all\n", command->name);
@@ -71,7 +75,8 @@ static const struct setting *find_setting(const struct command *command, const c
 
 bool config_take_flag(struct config *config, const struct command *command, int argc, char **argv, int *at)
 {
-	const char *name = argv[*at] + 2;
+	const char *flag = argv[*at];
+	const char *name = flag + (flag[1] == '-' ? 2 : 1);
 	size_t len = strcspn(name, "=");
 	const char *value = name[len] == '=' ? name + len + 1 : NULL;
 	const struct setting *setting = find_setting(command, name, len);
@@ -79,7 +84,7 @@ bool config_take_flag(struct config *config, const struct command *command, int 
 
 	if (setting == NULL)
 	{
-		complain_unknown(command, name, len);
+		complain_unknown(command, flag, name, len);
 		return false;
 	}
 	if (value == NULL && setting->type == SETTING_SWITCH)

@@ -59,7 +59,7 @@ struct command
 
 /* ---- config_flag.c -------------------------------------------------------- */
 
-/* Takes the flag at argv[*at], with one dash or two, and its value; false when something is wrong (printed). */
+/* Takes the flag at argv[*at], which has one dash or two, and its value; false when something is wrong (printed). */
 bool config_take_flag(struct config *config, const struct command *command, int argc, char **argv, int *at);
 
 /* ---- config_value.c ------------------------------------------------------- */

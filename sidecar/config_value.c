@@ -52,15 +52,15 @@ static bool read_number(const char *text, bool bytes, int64_t *number)
 
 static bool read_switch(const char *text, bool *on)
 {
-	static const char yes[] = "|true|on|yes|1|";
-	static const char no[] = "|false|off|no|0|";
+	static const char yes[] = "|true|t|on|yes|1|";
+	static const char no[] = "|false|f|off|no|0|";
 	char word[16];
 
 	if (strlen(text) > 8 || strchr(text, '|') != NULL)
 		return false;
 	snprintf(word, sizeof(word), "|%s|", text);
-	*on = strstr(yes, word) != NULL;
-	return *on || strstr(no, word) != NULL;
+	*on = strcasestr(yes, word) != NULL;
+	return *on || strcasestr(no, word) != NULL;
 }
 
 static bool set_number(struct config *config, const struct setting *setting, const char *source,
