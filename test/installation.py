@@ -53,6 +53,10 @@ class Installation:
     def script(self, old, new):
         return self.extension / f"millrace--{old}--{new}.sql"
 
+    def next_patch(self):
+        minor, patch = self.version.rsplit(".", 1)
+        return f"{minor}.{int(patch) + 1}"
+
     def configure(self, **settings):
         """Lines of the control file, instead of those that are there."""
         lines = [line for line in self.control.read_text().splitlines() if line.split(" = ")[0] not in settings]
