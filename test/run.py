@@ -225,7 +225,7 @@ def pytest(counts, temp, title, arguments, as_root=False, tls=False):
     heading(title)
     folder = temp / ("root" if as_root else "tls" if tls else "pytest")
     folder.mkdir()
-    for name in ("certificates.py", "clock.c", "clock.py", "conftest.py", "store.py"):
+    for name in ("catalogue.py", "certificates.py", "clock.c", "clock.py", "conftest.py", "installation.py", "store.py"):
         shutil.copy(ROOT / "test" / name, folder)
     for part in sorted({path.parent for path in (ROOT / "test").glob("*/test_*.py")}):
         shutil.copytree(part, folder / part.name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -235,6 +235,7 @@ def pytest(counts, temp, title, arguments, as_root=False, tls=False):
     if (ROOT / "sidecar" / "build-profile" / "millrace").exists():
         (folder / "build-profile").mkdir()
         shutil.copy(ROOT / "sidecar" / "build-profile" / "millrace", folder / "build-profile")
+    copy_files("extension/*.sql", temp / "extension")
     for name in DOCUMENTS:
         (temp / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, temp / name)

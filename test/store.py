@@ -227,8 +227,8 @@ class Server(Program):
 class Cluster:
     """A Postgres of one's own, in a folder, reached by a Unix socket."""
 
-    def __init__(self, folder, settings=()):
-        self.folder = Path(folder)
+    def __init__(self, folder, settings=(), bin=PG_BIN):
+        self.folder, self.bin = Path(folder), bin
         self.data = self.folder / "data"
         self.settings = ["fsync=off", "listen_addresses=", f"unix_socket_directories={self.folder}",
                          "max_connections=100", *settings]
@@ -254,7 +254,7 @@ class Cluster:
         self._run("pg_ctl", "stop", "-w", "-D", self.data, "-m", mode, check=False)
 
     def _run(self, program, *arguments, check=True):
-        done = subprocess.run([f"{PG_BIN}/{program}", *map(str, arguments)], stdin=subprocess.DEVNULL,
+        done = subprocess.run([f"{self.bin}/{program}", *map(str, arguments)], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE if program != "pg_ctl" else subprocess.DEVNULL,
                               stderr=subprocess.STDOUT, text=True)
         log = self.folder / "log"
