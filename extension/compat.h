@@ -50,6 +50,13 @@
 #define CompatLogMessage(prefix, bytes, len) LogLogicalMessage(prefix, bytes, len, true)
 #endif
 
+/* 18: BTMaxItemSize is the same for every page. */
+#if PG_VERSION_NUM >= 180000
+#define CompatMaxEntrySize(page) ((void)(page), BTMaxItemSize)
+#else
+#define CompatMaxEntrySize(page) BTMaxItemSize((Page)(page))
+#endif
+
 /* 18: the parts of EXPLAIN that print have a header of their own. */
 #if PG_VERSION_NUM >= 180000
 #include "commands/explain_format.h"

@@ -197,10 +197,12 @@ MessageFromRow(Store *store, HeapTuple row, Message *message)
 	Datum values[COLUMNS];
 	bool isnull[COLUMNS];
 
-	if (HeapTupleHeaderGetNatts(row->t_data) == COLUMNS)
+	if (HeapTupleHeaderGetNatts(row->t_data) >= COLUMNS)
 		DeformRow(row, values, isnull);
 	else /* it is older than the last column */
-		heap_deform_tuple(row, RelationGetDescr(store->heap), values, isnull);
+		for (int column = 1; column <= COLUMNS; column++)
+			values[column - 1] =
+				heap_getattr(row, column, RelationGetDescr(store->heap), &isnull[column - 1]);
 	message->stream_text = DatumGetTextPP(values[COLUMN_STREAM_NAME - 1]);
 	message->type_text = DatumGetTextPP(values[COLUMN_TYPE - 1]);
 	message->stream = SliceOfText(message->stream_text);

@@ -181,7 +181,7 @@ AcquireSoon(LWLock *lock)
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 }
 
-/* An error while the lock is held releases it with the (sub)transaction. */
+/* Until StoreUnlockAppends(); in an error, until StoreAbandonAppends(). */
 void
 StoreLockAppends(Store *store)
 {
@@ -208,6 +208,22 @@ StoreUnlockAppends(Store *store)
 		LWLockRelease(AppendLock(store));
 		return;
 	}
+	tag = HeavyAppendLock(store);
+	(void)LockRelease(&tag, ExclusiveLock, false);
+}
+
+/*
+ * The same in an error, in PG_CATCH().  The server would release the lock with the (sub)transaction, which is after it has sent the error to
+ * the client; and a client that reads nothing can keep it from that for ever.  Locks of pages that the error came from go as well.
+ */
+void
+StoreAbandonAppends(Store *store)
+{
+	LOCKTAG tag;
+
+	LWLockReleaseAll();
+	if (append_locks)
+		return;
 	tag = HeavyAppendLock(store);
 	(void)LockRelease(&tag, ExclusiveLock, false);
 }
