@@ -220,6 +220,13 @@ def fuzzing(counts):
     counts.add(passed, failed or (code != 0))
 
 
+def install_elsewhere(temp):
+    """Puts the extension into a folder that is none of the server's, for test_elsewhere.py."""
+    sanitized = ["SAN=1"] if (temp / "extension" / "Makefile").exists() else []
+    subprocess.run(["make", "-s", "-C", temp / "extension" if sanitized else ROOT / "extension", *sanitized, f"PG_CONFIG={PG_CONFIG}",
+                    f"prefix={temp}/elsewhere", "install"], check=True, env=clean_environment(temp))
+
+
 def pytest(counts, temp, title, arguments, as_root=False, tls=False):
     """Runs pytest on a copy of the tests, the program, the bench, the packaging and the documents, in a folder that every user reaches."""
     heading(title)
@@ -240,6 +247,7 @@ def pytest(counts, temp, title, arguments, as_root=False, tls=False):
         (temp / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, temp / name)
     shutil.copytree(ROOT / "sidecar" / "packaging", temp / "sidecar" / "packaging", dirs_exist_ok=True)
+    install_elsewhere(temp)
     report = folder / "report.xml"
     give_away(folder)
     options = {} if as_root else unprivileged()
