@@ -4,7 +4,7 @@
 # them in the right order.
 
 PG_CONFIG ?= pg_config
-PYTHON ?= /usr/bin/python3
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 DURATION ?= 30
 RELEASE ?= trixie
 ARGS ?=
@@ -33,10 +33,17 @@ deps: ## install what is missing (Debian, Ubuntu)
 
 all: ## build the extension and the program
 	$(MAKE) -C extension SAN=
-	$(MAKE) -C sidecar SAN=
+	@if $(MAKE) -s -C sidecar can 2>/dev/null; then $(MAKE) -C sidecar SAN=; \
+	else echo "The program is not built: its libraries are missing, which make deps installs. The extension needs none of them."; fi
 
 install: all ## put the extension into the folders of this machine's Postgres
 	$(SUDO) $(MAKE) -C extension SAN= install
+
+uninstall: ## take it out again
+	$(SUDO) $(MAKE) -C extension SAN= uninstall
+
+dist: ## the archive for PGXN, millrace-VERSION.zip, of what is committed
+	@sidecar/packaging/dist.sh
 
 deb: ## Debian packages of the program and of the extension, in sidecar/build/deb
 	@$(MAKE) --no-print-directory deps
@@ -46,6 +53,7 @@ deb: ## Debian packages of the program and of the extension, in sidecar/build/de
 run: ## serve on port 8080: make run [DATA_DIR=folder] [ARGS='--port 9000']
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory install
+	@$(MAKE) --no-print-directory -C sidecar SAN=
 	exec sidecar/millrace serve --data-dir "$(DATA_DIR)" $(ARGS)
 
 # A warning is an error for us, and never for users: compilers and libraries of tomorrow warn of what is right.
@@ -91,9 +99,15 @@ test-postgres: ## the tests on another Debian and its Postgres, as root: make te
 test-systems: ## the tests on every system that we claim, as root, over an hour: make test-systems [ARGS='trixie sid']
 	@test/systems.sh $(ARGS)
 
+test-bare: ## make run and its curl line on systems with only git, make and gcc, as root: make test-bare [ARGS='trixie']
+	@test/bare.sh $(ARGS)
+
 test-deb: RELEASE = bookworm
 test-deb: ## the Debian packages on a new system, as root: make test-deb [RELEASE=trixie]
 	@test/deb.sh $(RELEASE)
+
+test-pgxn: ## the archive for PGXN by PGXN's client on a new system, as root: make test-pgxn [RELEASE=bookworm]
+	@test/pgxn.sh $(RELEASE)
 
 test-upgrade: ## a data directory from PostgreSQL 15 to 17, as root
 	@test/upgrade.sh
@@ -151,6 +165,7 @@ analyse: ## clang-tidy and cppcheck over all C files, two minutes
 lint: ## layout, layers and shell scripts
 	clang-format --dry-run -Werror $(C_FILES)
 	$(PYTHON) test/layers.py
+	$(PYTHON) test/versions.py
 	shellcheck $(SCRIPTS)
 
 clean: ## remove what was built
@@ -159,3 +174,4 @@ clean: ## remove what was built
 	$(MAKE) -C test/unit clean
 	$(MAKE) -C test/fuzz clean
 	$(MAKE) -C bench clean
+	rm -f millrace-*.zip

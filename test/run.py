@@ -104,6 +104,7 @@ def layout(counts):
     heading("layout and layers")
     check(counts, "layers", [sys.executable, "test/layers.py"])
     check(counts, "warnings end no user's build", ["test/warnings.sh"])
+    check(counts, "versions", [sys.executable, "test/versions.py"])
     files = [name for part in ("extension", "sidecar", "test/unit", "test/fuzz", "bench") for name in
              sorted(glob.glob(str(ROOT / part / "*.[ch]")))]
     # Other versions lay out differently.
@@ -136,7 +137,7 @@ def regress(counts, folder, title, program, tests, running):
         command += [f"--expecteddir={folder}"] if version >= 16 else []
     options = {"cwd": folder, "env": clean_environment(folder)}
     if running:
-        command.append("--dbname=contrib_regression")
+        command.append(f"--dbname={os.environ.get('CONTRIB_TESTDB', 'contrib_regression')}")
         options["env"] = {**os.environ}
     else:
         give_away(folder)

@@ -146,16 +146,16 @@ class Program:
 
 
 class Server(Program):
-    """`millrace serve` on a free port; with a certificate, over TLS.  `command`: other arguments, instead of all."""
+    """`millrace serve` on a free port; with a certificate, over TLS."""
 
-    def __init__(self, *arguments, wait=True, token=None, tls=None, variables=None, program=None, before=(), command=None):
+    def __init__(self, *arguments, wait=True, token=None, tls=None, variables=None, program=None, before=()):
         self.tls = tls or (certificates.common_certificate() if certificates.EVERYWHERE else None)
         if self.tls:
             arguments += tuple(self.tls.flags())
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "MILLRACE"))}
         env["MILLRACE_PG_BINDIR"] = PG_BIN
         env.update(variables or {})
-        super().__init__([*before, program or MILLRACE, *(command or ["serve", "--port", "0", *arguments])], env)
+        super().__init__([*before, program or MILLRACE, "serve", "--port", "0", *arguments], env)
         self.token, self.port, self.terminated = token, None, False
         if wait:
             try:
