@@ -9,7 +9,7 @@ DURATION ?= 30
 RELEASE ?= trixie
 ARGS ?=
 SANITIZED_POSTGRES ?= /var/tmp/millrace-sanitized-postgres
-export PG_CONFIG SAN SANITIZED_POSTGRES
+export PG_CONFIG SAN SANITIZED_POSTGRES WERROR
 
 # For `make install` only: the Postgres folders usually belong to root.
 SUDO = $(shell [ -w "$$($(PG_CONFIG) --pkglibdir)" ] || echo sudo)
@@ -56,6 +56,9 @@ run: ## serve on port 8080: make run [DATA_DIR=folder] [ARGS='--port 9000']
 	@$(MAKE) --no-print-directory -C sidecar SAN=
 	exec sidecar/millrace serve --data-dir "$(DATA_DIR)" $(ARGS)
 
+# A warning is an error for us, and never for users: compilers and libraries of tomorrow warn of what is right.
+test test-installed analyse: export WERROR = 1
+
 test: ## every test, the last line counts them: make test [SAN=1]
 	@$(MAKE) --no-print-directory deps
 	@test/deps.sh --fuzzing || echo "Going on without the fuzzers."
@@ -85,8 +88,19 @@ test-overload: ## far too many requests and clients: make test-overload [ARGS='-
 	@$(MAKE) --no-print-directory ready
 	@$(PYTHON) test/overload.py $(ARGS)
 
+test-silence: ## forty servers with a silent subscriber each, ten minutes: make test-silence [ARGS='--servers 10 --minutes 1']
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory install
+	@$(PYTHON) test/silence.py $(ARGS)
+
 test-postgres: ## the tests on another Debian and its Postgres, as root: make test-postgres RELEASE=trixie [ARGS='-k test_read']
 	@test/postgres.sh $(RELEASE)
+
+test-systems: ## the tests on every system that we claim, as root, over an hour: make test-systems [ARGS='trixie sid']
+	@test/systems.sh $(ARGS)
+
+test-bare: ## make run and its curl line on systems with only git, make and gcc, as root: make test-bare [ARGS='trixie']
+	@test/bare.sh $(ARGS)
 
 test-deb: RELEASE = bookworm
 test-deb: ## the Debian packages on a new system, as root: make test-deb [RELEASE=trixie]

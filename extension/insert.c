@@ -4,7 +4,8 @@
  * Phases, and what is locked in each:
  *
  *   1. form and compress tuples, open     the caller's stream locks
- *      indexes, take all heavyweight locks
+ *      indexes, take all heavyweight locks,
+ *      check what can be checked
  *   2. append lock taken
  *      draw global positions, take the time, insert tuples, insert index entries
  *      append lock released; so for each chunk
@@ -14,7 +15,8 @@
  * Phase 2 never waits for another transaction, and so must not: nobody finds the deadlock of who waits under a lightweight lock.
  * Uniqueness is checked there as for deferrable constraints (UNIQUE_CHECK_PARTIAL: put the entry in, say whether it may be a duplicate),
  * and the doubtful ones are checked again in phase 3, where waiting for the other transaction is nobody else's loss.  The
- * relations that it uses are locked in phase 1, the sequence and the toast table too.  The order of steps follows execReplication.c and
+ * relations that it uses are locked in phase 1, the sequence and the toast table too, which stays open with its indexes, so that phase 2
+ * looks nothing up.  It evaluates no user's expression.  An error in it lets go of the lock before it travels.  The order of steps follows execReplication.c and
  * unique_key_recheck() of PostgreSQL.
  *
  * Forming and compressing in phase 1 keeps that work out of the lock.  It needs no global position: the first three columns
@@ -23,6 +25,8 @@
 #include "postgres.h"
 
 #include "access/heapam.h"
+#include "access/nbtree.h"
+#include "access/table.h"
 #include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/toast_internals.h"
@@ -42,8 +46,15 @@
 #include "errors.h"
 #include "store.h"
 
-/* Tuples of one heap_multi_insert(), as COPY does it; the append lock, which can't be interrupted, is held for no more. */
+/*
+ * Tuples of one heap_multi_insert(), as COPY does it, and their bytes; the append lock, which can't be interrupted, is held for no
+ * more, but for a tuple that is larger by itself.  Half a MiB takes about ten milliseconds where it is toasted.
+ */
 #define INSERT_CHUNK 1000
+#define INSERT_CHUNK_BYTES (512 * 1024)
+
+/* Names that are longer may be too long for an index. */
+#define NAME_FITS 2000
 
 /* The executor's view of one index, for indexes whose entries it must compute. */
 typedef struct OtherIndex
@@ -74,8 +85,13 @@ typedef struct Insertion
 	Store *store;
 	NewRow **rows;
 	int nrows;
-	OpenIndex indexes[MAX_INDEXES]; /* in the order of the store's */
+	OpenIndex *indexes; /* those that are ready, in the order of the store's */
 	int nindexes;
+	Relation toast; /* NULL: no row may need it */
+	Relation *toast_indexes;
+	int ntoast_indexes;
+	Datum *values; /* of one row, with those of dropped columns behind them */
+	bool *isnull;
 	TupleTableSlot **slots; /* for a chunk; NULL for a single row */
 	List *doubts;
 } Insertion;
@@ -90,15 +106,16 @@ CompressValue(Store *store, int column, Datum value)
 	Datum compressed = (Datum)0;
 
 	if (attribute->attstorage == TYPSTORAGE_EXTENDED || attribute->attstorage == TYPSTORAGE_MAIN)
-		compressed = CompatCompress(value, attribute);
+		compressed = toast_compress_datum(value, attribute->attcompression);
 	return DatumGetPointer(compressed) ? compressed : value;
 }
 
 static void
-FormTuple(Store *store, NewRow *row)
+FormTuple(Insertion *insertion, NewRow *row)
 {
-	Datum values[COLUMNS];
-	bool isnull[COLUMNS] = {false};
+	Store *store = insertion->store;
+	Datum *values = insertion->values;
+	bool *isnull = insertion->isnull;
 
 	values[COLUMN_GLOBAL_POSITION - 1] = Int64GetDatum(0);
 	values[COLUMN_POSITION - 1] = Int64GetDatum(row->position);
@@ -108,6 +125,7 @@ FormTuple(Store *store, NewRow *row)
 	values[COLUMN_DATA - 1] = PointerGetDatum(row->data);
 	values[COLUMN_METADATA - 1] = PointerGetDatum(row->metadata);
 	values[COLUMN_ID - 1] = UUIDPGetDatum(&row->id);
+	memset(isnull, false, sizeof(bool) * COLUMNS);
 	isnull[COLUMN_DATA - 1] = row->data == NULL;
 	isnull[COLUMN_METADATA - 1] = row->metadata == NULL;
 	row->tuple = heap_form_tuple(RelationGetDescr(store->heap), values, isnull);
@@ -266,8 +284,8 @@ InsertEntries(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows, 
 			FormPlainEntry(which->kind, rows[i], values);
 		else if (!FormOtherEntry(which->other, rows[i], values, isnull))
 			continue;
-		unique = CompatIndexInsert(which->index, values, isnull, &rows[i]->tuple->t_self,
-								   insertion->store->heap, check, info);
+		unique = index_insert(which->index, values, isnull, &rows[i]->tuple->t_self, insertion->store->heap,
+							  check, false, info);
 		if (check == UNIQUE_CHECK_PARTIAL && !unique)
 		{
 			Doubt *doubt = palloc(sizeof(Doubt));
@@ -323,7 +341,7 @@ StoreFindLive(StoreScan *scan, ScanKey keys, int nkeys, ItemPointer except)
 		{
 			ItemPointerData tid = scan->slot->tts_tid;
 
-			ExecClearTuple(scan->slot);
+			StoreRestScan(scan);
 			XactLockTableWait(other, scan->store->heap, &tid, XLTW_InsertIndex);
 		}
 	} while (TransactionIdIsValid(other));
@@ -376,30 +394,91 @@ RecheckDoubts(Insertion *insertion)
 
 /* ---- all phases --------------------------------------------------------------------------------------- */
 
+/* Opens the indexes that are ready to be filled.  One that becomes ready from now on waits for this transaction before it is made whole. */
+static void
+OpenIndexes(Insertion *insertion)
+{
+	Store *store = insertion->store;
+
+	insertion->indexes = palloc(sizeof(OpenIndex) * store->nindexes);
+	for (int i = 0; i < store->nindexes; i++)
+	{
+		StoreIndex *which = &store->indexes[i];
+		Relation index = StoreOpenIndex(store, which->oid, STORE_APPEND);
+
+		if (!index->rd_index->indisready)
+		{
+			index_close(index, NoLock);
+			continue;
+		}
+		insertion->indexes[insertion->nindexes++] =
+			(OpenIndex){which->kind, index, which->plain ? NULL : BeginOtherIndex(store, index)};
+	}
+}
+
+/* Refuses, in the server's words, a name that an index has no room for.  The index would do so itself, under the append lock. */
+static void
+CheckName(OpenIndex *which, NewRow *row)
+{
+	Datum values[INDEX_MAX_KEYS];
+	bool isnull[INDEX_MAX_KEYS] = {false};
+	PageHeaderData page = {.pd_pagesize_version = BLCKSZ | PG_PAGE_LAYOUT_VERSION};
+	IndexTuple entry;
+
+	FormPlainEntry(which->kind, row, values);
+	entry = index_form_tuple(RelationGetDescr(which->index), values, isnull);
+	if (IndexTupleSize(entry) > CompatMaxEntrySize(&page))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("index row size %zu exceeds btree version %u maximum %zu for index \"%s\"",
+						(Size)IndexTupleSize(entry), BTREE_VERSION, (Size)CompatMaxEntrySize(&page),
+						RelationGetRelationName(which->index)),
+				 errdetail("The name of the stream has %d bytes.", (int)VARSIZE_ANY_EXHDR(row->stream))));
+	pfree(entry);
+}
+
+static void
+CheckNames(Insertion *insertion)
+{
+	for (int i = 0; i < insertion->nrows; i++)
+	{
+		if (VARSIZE_ANY_EXHDR(insertion->rows[i]->stream) <= NAME_FITS)
+			continue;
+		for (int j = 0; j < insertion->nindexes; j++)
+		{
+			OpenIndex *which = &insertion->indexes[j];
+
+			if (!which->other && (which->kind == INDEX_STREAM || which->kind == INDEX_CATEGORY))
+				CheckName(which, insertion->rows[i]);
+		}
+	}
+}
+
 static void
 BeginInsertion(Insertion *insertion)
 {
 	Store *store = insertion->store;
 	Oid toast = store->heap->rd_rel->reltoastrelid;
+	int natts = RelationGetDescr(store->heap)->natts;
 	bool large = false;
 
+	insertion->values = palloc0(sizeof(Datum) * natts);
+	insertion->isnull = palloc(sizeof(bool) * natts);
+	memset(insertion->isnull, true, sizeof(bool) * natts);
 	for (int i = 0; i < insertion->nrows; i++)
 	{
-		FormTuple(store, insertion->rows[i]);
+		FormTuple(insertion, insertion->rows[i]);
 		large = large || insertion->rows[i]->tuple->t_len > TOAST_TUPLE_THRESHOLD;
 	}
-	insertion->nindexes = store->nindexes;
-	for (int i = 0; i < insertion->nindexes; i++)
-	{
-		StoreIndex *which = &store->indexes[i];
-		Relation index = StoreOpenIndex(store, which->oid, STORE_APPEND);
-
-		insertion->indexes[i] =
-			(OpenIndex){which->kind, index, which->plain ? NULL : BeginOtherIndex(store, index)};
-	}
+	OpenIndexes(insertion);
+	CheckNames(insertion);
 	LockRelationOid(store->sequence, RowExclusiveLock);
 	if (large && OidIsValid(toast))
-		LockRelationOid(toast, RowExclusiveLock);
+	{
+		insertion->toast = table_open(toast, RowExclusiveLock);
+		(void)toast_open_indexes(insertion->toast, RowExclusiveLock, &insertion->toast_indexes,
+								 &insertion->ntoast_indexes);
+	}
 	(void)GetCurrentTransactionId();
 	if (insertion->nrows > 1)
 	{
@@ -418,13 +497,34 @@ InsertChunk(Insertion *insertion, NewRow **rows, int nrows, bool import)
 
 	CHECK_FOR_INTERRUPTS();
 	StoreLockAppends(store);
-	if (import)
-		TakePositions(store, rows, nrows);
-	else
-		DrawPositions(store, rows, nrows);
-	InsertTuples(insertion, rows, nrows);
-	InsertAllEntries(insertion, true, rows, nrows);
+	PG_TRY();
+	{
+		if (import)
+			TakePositions(store, rows, nrows);
+		else
+			DrawPositions(store, rows, nrows);
+		InsertTuples(insertion, rows, nrows);
+		InsertAllEntries(insertion, true, rows, nrows);
+	}
+	PG_CATCH();
+	{
+		StoreAbandonAppends(store);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	StoreUnlockAppends(store);
+}
+
+/* Returns how many of the rows go into one chunk. */
+static int
+ChunkOf(NewRow **rows, int nrows)
+{
+	Size bytes = 0;
+	int n = 0;
+
+	while (n < Min(nrows, INSERT_CHUNK) && (n == 0 || bytes + rows[n]->tuple->t_len <= INSERT_CHUNK_BYTES))
+		bytes += rows[n++]->tuple->t_len;
+	return n;
 }
 
 static void
@@ -435,6 +535,11 @@ EndInsertion(Insertion *insertion)
 		if (insertion->indexes[i].other)
 			EndOtherIndex(insertion->indexes[i].other);
 		index_close(insertion->indexes[i].index, NoLock);
+	}
+	if (insertion->toast)
+	{
+		toast_close_indexes(insertion->toast_indexes, insertion->ntoast_indexes, NoLock);
+		table_close(insertion->toast, NoLock);
 	}
 	for (int i = 0; insertion->slots && i < Min(insertion->nrows, INSERT_CHUNK); i++)
 		ExecDropSingleTupleTableSlot(insertion->slots[i]);
@@ -451,8 +556,11 @@ StoreInsert(Store *store, NewRow **rows, int nrows, bool import)
 	Insertion insertion = {.store = store, .rows = rows, .nrows = nrows};
 
 	BeginInsertion(&insertion);
-	for (int done = 0; done < nrows; done += INSERT_CHUNK)
-		InsertChunk(&insertion, rows + done, Min(INSERT_CHUNK, nrows - done), import);
+	for (int done = 0, n; done < nrows; done += n)
+	{
+		n = ChunkOf(rows + done, nrows - done);
+		InsertChunk(&insertion, rows + done, n, import);
+	}
 	InsertAllEntries(&insertion, false, rows, nrows);
 	RecheckDoubts(&insertion);
 	EndInsertion(&insertion);

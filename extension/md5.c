@@ -6,7 +6,6 @@
 #include "port/pg_bitutils.h"
 #include "port/pg_bswap.h"
 
-#include "compat.h"
 #include "md5.h"
 
 /* RFC 1321, 3.4: floor(2^32 * abs(sin(i + 1))). */

@@ -3,10 +3,10 @@
  */
 #include "postgres.h"
 
+#include "common/md5.h"
+
 #include "md5.h"
 #include "names.h"
-
-#include "compat.h"
 
 int
 SliceCompare(Slice a, Slice b)
@@ -74,7 +74,7 @@ NameHash64(Slice name)
 
 	if (name.len <= MD5_SHORT_MAX)
 		return (int64)Md5ShortPrefix(name.bytes, name.len);
-	if (!CompatMd5(name.bytes, name.len, digest, &reason))
+	if (!pg_md5_binary(name.bytes, name.len, digest, &reason))
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
 						errmsg("could not compute MD5 hash: %s", reason ? reason : "unknown reason")));
 	for (int i = 0; i < 8; i++)

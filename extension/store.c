@@ -54,10 +54,9 @@ typedef struct TableEntry
 {
 	Oid schema; /* hash key */
 	bool valid;
-	bool described; /* `description` and `append_problem` are filled in */
 	Oid relid;
 	const char *append_problem; /* a constant: why appends must not go round the executor; or NULL */
-	Store description;			/* heap is not set here */
+	Store *description;			/* in CacheMemoryContext, without the heap; NULL: not made yet */
 	uint32 sequence_hash;		/* of the sequence in its syscache */
 } TableEntry;
 
@@ -123,8 +122,8 @@ ForgetSequence(Datum arg, int cache, uint32 hash)
 	invalidations++;
 	hash_seq_init(&status, tables);
 	while ((entry = hash_seq_search(&status)) != NULL)
-		if (entry->described &&
-			(hash == 0 || hash == entry->sequence_hash || !OidIsValid(entry->description.sequence)))
+		if (entry->description &&
+			(hash == 0 || hash == entry->sequence_hash || !OidIsValid(entry->description->sequence)))
 			entry->valid = false;
 }
 
@@ -209,6 +208,16 @@ FindSchema(const char *name)
 	return entry->schema;
 }
 
+static void
+ForgetDescription(TableEntry *entry)
+{
+	Store *description = entry->description;
+
+	entry->description = NULL;
+	if (description)
+		pfree(description);
+}
+
 /* Finds or loads the entry of a schema's table; NULL when there is no such table. */
 static TableEntry *
 FindTable(Oid schema)
@@ -219,6 +228,8 @@ FindTable(Oid schema)
 
 	if (entry && entry->valid)
 		return entry;
+	if (entry)
+		ForgetDescription(entry);
 	relid = get_relname_relid(MESSAGES_TABLE, schema);
 	if (!OidIsValid(relid))
 	{
@@ -226,7 +237,7 @@ FindTable(Oid schema)
 		return NULL;
 	}
 	entry = hash_search(tables, &schema, HASH_ENTER, NULL);
-	entry->described = false;
+	entry->description = NULL;
 	entry->relid = relid;
 	entry->valid = before == invalidations;
 	return entry;
@@ -249,8 +260,11 @@ CheckColumns(Relation heap)
 {
 	TupleDesc desc = RelationGetDescr(heap);
 	bool ours = heap->rd_rel->relkind == RELKIND_RELATION && heap->rd_rel->relam == HEAP_TABLE_AM_OID &&
-				desc->natts == COLUMNS;
+				desc->natts >= COLUMNS;
 
+	/* A column that was added and dropped again stays in every row, as NULL. */
+	for (int i = COLUMNS; ours && i < desc->natts; i++)
+		ours = TupleDescAttr(desc, i)->attisdropped;
 	for (int i = 0; ours && i < COLUMNS; i++)
 	{
 		Form_pg_attribute column = TupleDescAttr(desc, i);
@@ -315,12 +329,19 @@ FindSequence(Relation heap, const char **problem)
 static void
 DescribeTable(TableEntry *entry, Relation heap)
 {
+	Store *description, *kept;
+	const char *problem;
+
 	CheckColumns(heap);
-	entry->append_problem = AppendProblem(heap);
-	StoreDescribeIndexes(heap, &entry->description, &entry->append_problem);
-	entry->description.sequence = FindSequence(heap, &entry->append_problem);
-	entry->sequence_hash = GetSysCacheHashValue1(SEQRELID, ObjectIdGetDatum(entry->description.sequence));
-	entry->described = true;
+	problem = AppendProblem(heap);
+	description = StoreDescribeIndexes(heap, &problem);
+	description->sequence = FindSequence(heap, &problem);
+	kept = MemoryContextAlloc(CacheMemoryContext, StoreSize(description->nindexes));
+	memcpy(kept, description, StoreSize(description->nindexes));
+	pfree(description);
+	entry->append_problem = problem;
+	entry->sequence_hash = GetSysCacheHashValue1(SEQRELID, ObjectIdGetDatum(kept->sequence));
+	entry->description = kept;
 }
 
 /* ---- opening --------------------------------------------------------------------------------------- */
@@ -385,14 +406,14 @@ StoreOpenSchema(Oid schema, StoreMode mode)
 	if (!heap)
 		return NULL;
 	CheckPrivileges(entry, mode);
-	if (!entry->described)
+	if (!entry->description)
 		DescribeTable(entry, heap);
 	if (mode == STORE_APPEND && entry->append_problem)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
 						errmsg("messages can't be appended to table \"%s\".messages: %s",
 							   get_namespace_name(schema), entry->append_problem)));
-	store = palloc(sizeof(Store));
-	*store = entry->description;
+	store = palloc(StoreSize(entry->description->nindexes));
+	memcpy(store, entry->description, StoreSize(entry->description->nindexes));
 	store->heap = heap;
 	return store;
 }
@@ -496,6 +517,17 @@ HeapTuple
 StoreScanRow(StoreScan *scan)
 {
 	return ExecFetchSlotHeapTuple(scan->slot, false, NULL);
+}
+
+/*
+ * Lets go of the pages that the scan stands on, as whoever waits for another transaction must: that one may wait for somebody who
+ * waits for a page that nobody else has pinned, and such a circle is never found.  StoreRescan begins anew.
+ */
+void
+StoreRestScan(StoreScan *scan)
+{
+	ExecClearTuple(scan->slot);
+	index_rescan(scan->scan, NULL, scan->scan->numberOfKeys, NULL, 0);
 }
 
 void

@@ -70,17 +70,18 @@ typedef struct StoreIndex
 	bool plain; /* has just the columns of its kind, so its entries need no executor */
 } StoreIndex;
 
-#define MAX_INDEXES 16
-
 /* A namespace's table, opened for one call.  Lives in the caller's memory; the locks last to commit. */
 typedef struct Store
 {
 	Relation heap;
 	Oid sequence;
-	Oid index[INDEX_KINDS]; /* by kind, for scans */
+	Oid index[INDEX_KINDS]; /* by kind, for scans: valid ones */
 	int nindexes;
-	StoreIndex indexes[MAX_INDEXES]; /* all, for inserts */
+	StoreIndex indexes
+		[FLEXIBLE_ARRAY_MEMBER]; /* all, also those that are not yet or no longer valid, in the order of filling them */
 } Store;
+
+#define StoreSize(nindexes) (offsetof(Store, indexes) + sizeof(StoreIndex) * (nindexes))
 
 /* One index scan.  `slot` holds the row that StoreScanNext found. */
 typedef struct StoreScan
@@ -116,6 +117,7 @@ extern StoreScan *StoreBeginScan(Store *store, StoreIndexKind kind, Snapshot sna
 extern void StoreRescan(StoreScan *scan, ScanKey keys, int nkeys);
 extern bool StoreScanNext(StoreScan *scan, ScanDirection direction);
 extern HeapTuple StoreScanRow(StoreScan *scan);
+extern void StoreRestScan(StoreScan *scan);
 extern void StoreEndScan(StoreScan *scan);
 extern void StoreTextKey(StoreScan *scan, ScanKey key, int column, StrategyNumber strategy, text *value);
 extern void StoreInt8Key(ScanKey key, int column, StrategyNumber strategy, int64 value);
@@ -130,9 +132,10 @@ extern void StoreLockStreams(const uint64 *hashes, int nhashes);
 extern void StoreLockNamespace(Slice name);
 extern void StoreLockAppends(Store *store);
 extern void StoreUnlockAppends(Store *store);
+extern void StoreAbandonAppends(Store *store);
 
 /* storeindex.c */
-extern void StoreDescribeIndexes(Relation heap, Store *description, const char **problem);
+extern Store *StoreDescribeIndexes(Relation heap, const char **problem);
 
 /* insert.c */
 extern void StoreInsert(Store *store, NewRow **rows, int nrows, bool import);

@@ -13,6 +13,7 @@
  * sync (PGRES_PIPELINE_ABORTED), and they are to be sent again.  The PGconn is owned by the connection and
  * lives in the states CONNECTING to READY.
  */
+#include "clock.h"
 #include "db_internal.h"
 
 #include <stdlib.h>
@@ -124,7 +125,7 @@ static void log_connected(struct conn *conn)
 
 	if (conn->outage_logged)
 		log_info("connection for %s is back (%s port %s dbname %s) after %.1f s", conn->user->what, host,
-				 PQport(conn->pg), PQdb(conn->pg), (double)(db_now_ms() - conn->down_since) / 1000);
+				 PQport(conn->pg), PQdb(conn->pg), (double)clock_span(conn->down_since, clock_ms()) / 1000);
 	else
 		log_debug("connection for %s: %s port %s dbname %s", conn->user->what, host, PQport(conn->pg),
 				  PQdb(conn->pg));
@@ -162,7 +163,7 @@ static void conn_move(struct conn *conn, enum conn_state state)
 	bool append = conn->user->role == DB_ROLE_APPEND;
 
 	if (conn->state == CONN_READY || conn->state == CONN_UNUSED)
-		conn->down_since = db_now_ms();
+		conn->down_since = clock_ms();
 	note_ready(conn, (state == CONN_READY) - (conn->state == CONN_READY));
 	conn->state = state;
 	if (append)
@@ -197,7 +198,7 @@ static void conn_move(struct conn *conn, enum conn_state state)
 			watch_socket(conn, true, true);
 			break;
 		case CONN_READY:
-			conn->ready_since = db_now_ms();
+			conn->ready_since = clock_ms();
 			conn->bytes_in = conn->bytes_out = 0;
 			event_del(&conn->timer);
 			log_connected(conn);
@@ -227,7 +228,7 @@ static void log_lost(struct conn *conn, const char *why)
 void conn_lose(struct conn *conn, const char *why)
 {
 	log_lost(conn, why);
-	if (conn->state == CONN_READY && db_now_ms() - conn->ready_since > STABLE_MS)
+	if (conn->state == CONN_READY && clock_passed(clock_ms(), conn->ready_since, STABLE_MS))
 		conn->pause_ms = PAUSE_MIN_MS;
 	conn_move(conn, CONN_PAUSED);
 	conn->user->on_lost(conn);

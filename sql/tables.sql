@@ -73,7 +73,7 @@ ALTER TABLE messages SET (fillfactor = 90);
 SELECT try();
 ROLLBACK;
 BEGIN;
-DO $$ BEGIN FOR i IN 1..13 LOOP CREATE INDEX ON messages (type); END LOOP; END $$;
+DO $$ BEGIN FOR i IN 1..20 LOOP CREATE INDEX ON messages (type); END LOOP; END $$;
 SELECT try();
 ROLLBACK;
 -- One that is not ready yet gets no entries.

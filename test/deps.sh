@@ -22,6 +22,8 @@ need() {
 
 compiles() { printf '#include <stdio.h>\n' | gcc -E -x c -; }
 has_library() { command -v pkg-config && pkg-config --exists "$1"; }
+# Not by pkg-config: libpq.pc of PostgreSQL 19 asks for libcurl's, which Debian's package doesn't bring along.
+has_libpq() { [ -f "$("$pg_config" --includedir)/libpq-fe.h" ]; }
 has_server() {
 	[ -x "$("$pg_config" --bindir)/postgres" ] && [ -f "$("$pg_config" --includedir-server)/postgres.h" ] &&
 		[ -f "$("$pg_config" --pgxs)" ]
@@ -76,7 +78,7 @@ check() {
 	need pkg-config command -v pkg-config
 	need curl command -v curl
 	need openssl command -v openssl
-	need libpq-dev has_library libpq
+	need libpq-dev has_libpq
 	need libevent-dev has_library libevent
 	need libjson-c-dev has_library json-c
 	need libssl-dev has_library libssl

@@ -103,6 +103,7 @@ def check(counts, name, command):
 def layout(counts):
     heading("layout and layers")
     check(counts, "layers", [sys.executable, "test/layers.py"])
+    check(counts, "warnings end no user's build", ["test/warnings.sh"])
     check(counts, "versions", [sys.executable, "test/versions.py"])
     files = [name for part in ("extension", "sidecar", "test/unit", "test/fuzz", "bench") for name in
              sorted(glob.glob(str(ROOT / part / "*.[ch]")))]
@@ -231,7 +232,7 @@ def pytest(counts, temp, title, arguments, as_root=False, tls=False):
     heading(title)
     folder = temp / ("root" if as_root else "tls" if tls else "pytest")
     folder.mkdir()
-    for name in ("certificates.py", "conftest.py", "store.py"):
+    for name in ("catalogue.py", "certificates.py", "clock.c", "clock.py", "conftest.py", "installation.py", "store.py"):
         shutil.copy(ROOT / "test" / name, folder)
     for part in sorted({path.parent for path in (ROOT / "test").glob("*/test_*.py")}):
         shutil.copytree(part, folder / part.name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -241,6 +242,7 @@ def pytest(counts, temp, title, arguments, as_root=False, tls=False):
     if (ROOT / "sidecar" / "build-profile" / "millrace").exists():
         (folder / "build-profile").mkdir()
         shutil.copy(ROOT / "sidecar" / "build-profile" / "millrace", folder / "build-profile")
+    copy_files("extension/*.sql", temp / "extension")
     for name in DOCUMENTS:
         (temp / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, temp / name)

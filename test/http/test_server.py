@@ -100,7 +100,7 @@ def test_flags_beat_the_environment():
 
 
 def test_help_and_version():
-    for arguments, word in ((["help"], "serve"), (["--help"], "serve"), (["version"], "0.1.0"), (["serve", "--help"], "--data-dir")):
+    for arguments, word in ((["help"], "serve"), (["--help"], "serve"), (["-help"], "serve"), (["version"], "0.2.0"), (["-version"], "0.2.0"), (["serve", "--help"], "--data-dir")):
         done = subprocess.run([MILLRACE, *arguments], capture_output=True, text=True, timeout=20)
         assert done.returncode == 0 and word in done.stdout, arguments
     assert subprocess.run([MILLRACE, "nonsense"], capture_output=True, timeout=20).returncode != 0

@@ -1,0 +1,43 @@
+-- millrace 0.1.0 to 0.2.0.  test/sql/test_versions.py compares what it leads to with what millrace--0.2.0.sql makes.
+\echo Use "ALTER EXTENSION millrace UPDATE" to load this file. \quit
+
+-- Who may call a function stays as it was also where the function's arguments change.  Such a function is dropped and made again, and
+-- everybody could call it then, whatever an administrator had revoked.
+CREATE TEMPORARY TABLE millrace_privileges AS
+    SELECT proname AS name, proacl AS privileges FROM pg_catalog.pg_proc
+    WHERE pronamespace = 'millrace'::pg_catalog.regnamespace AND proacl IS NOT NULL;
+
+-- ---- changes ----------------------------------------------------------------------------------------
+
+-- ---- privileges -------------------------------------------------------------------------------------
+
+DO $$
+DECLARE
+    known record;
+    granted record;
+BEGIN
+    FOR known IN
+        SELECT p.oid::regprocedure AS function, p.proowner::regrole AS owner, k.privileges
+        FROM pg_temp.millrace_privileges k
+            JOIN pg_proc p ON p.proname = k.name AND p.pronamespace = 'millrace'::regnamespace
+        WHERE p.proacl IS DISTINCT FROM k.privileges
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC, %s', known.function, known.owner);
+        FOR granted IN SELECT grantee, is_grantable FROM aclexplode(known.privileges) LOOP
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', known.function,
+                           CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE granted.grantee::regrole::text END
+                           || CASE WHEN granted.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END);
+        END LOOP;
+    END LOOP;
+END $$;
+DROP TABLE pg_temp.millrace_privileges;
+
+-- PostgreSQL takes for the extension's own, and pg_dump leaves out, whatever is granted on an object when a script has granted
+-- something on it.  The extension grants nothing on functions.
+DELETE FROM pg_catalog.pg_init_privs
+    WHERE classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+        AND objoid IN (SELECT oid FROM pg_catalog.pg_proc WHERE pronamespace = 'millrace'::pg_catalog.regnamespace);
+DELETE FROM pg_catalog.pg_shdepend
+    WHERE deptype = 'i' AND dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+        AND classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+        AND objid IN (SELECT oid FROM pg_catalog.pg_proc WHERE pronamespace = 'millrace'::pg_catalog.regnamespace);
