@@ -14,6 +14,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -232,8 +233,8 @@ class Container:
         self.pid = int(wait_for("process 1", lambda: self.running() and children.read_text().split())[0])
 
     def kill(self):
-        """As `docker kill`."""
-        self.process.kill()
+        """As `docker kill`: process 1 ends when all others have."""
+        os.kill(self.pid, signal.SIGKILL)
         self.process.wait(60)
 
     def running(self):
@@ -260,7 +261,7 @@ class Container:
 
     def stop(self):
         """As `docker stop`; the exit code."""
-        subprocess.run(["nsenter", f"--target={self.pid}", "--pid", "--mount", "--root", "kill", f"-{self.image.signal}", "1"], check=True)
+        os.kill(self.pid, signal.Signals[f"SIG{self.image.signal}"])
         return self.process.wait(60)
 
 
