@@ -109,6 +109,10 @@ test-deb: ## the Debian packages on a new system, as root: make test-deb [RELEAS
 test-pgxn: ## the archive for PGXN by PGXN's client on a new system, as root: make test-pgxn [RELEASE=bookworm]
 	@test/pgxn.sh $(RELEASE)
 
+test-images: ## the Dockerfiles and the compose file, without an engine, as root
+	@test/deps.sh --images
+	@$(PYTHON) test/images.py
+
 test-upgrade: ## a data directory from PostgreSQL 15 to 17, as root
 	@test/upgrade.sh
 

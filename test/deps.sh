@@ -6,8 +6,8 @@
 #
 # deps.sh --fuzzing does the same for a compiler with libFuzzer, which only test/fuzz needs, --browser for
 # Chromium, which only test/browser needs, --analysis for what test/analyse.sh runs, --profiling for gperftools,
-# which only profiles need, --bench for what draws the plot of `make bench`, --packages for what `make deb` needs, and
-# --sanitized for what building the Postgres of test/sanitize/postgres.sh needs.
+# which only profiles need, --bench for what draws the plot of `make bench`, --packages for what `make deb` needs,
+# --images for what `make test-images` needs, and --sanitized for what building the Postgres of test/sanitize/postgres.sh needs.
 set -euo pipefail
 
 pg_config=${PG_CONFIG:-pg_config}
@@ -61,6 +61,11 @@ check() {
 		need google-perftools command -v google-pprof
 		need libgoogle-perftools-dev has_library libtcmalloc
 		need libgoogle-perftools-dev has_library libprofiler
+		return
+	elif [ "$part" = --images ]; then
+		need debootstrap command -v debootstrap
+		need curl command -v curl
+		need python3-yaml has_module yaml
 		return
 	elif [ "$part" = --packages ]; then
 		for package in build-essential debhelper postgresql-server-dev-all; do
