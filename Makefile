@@ -109,7 +109,7 @@ test-deb: ## the Debian packages on a new system, as root: make test-deb [RELEAS
 test-pgxn: ## the archive for PGXN by PGXN's client on a new system, as root: make test-pgxn [RELEASE=bookworm]
 	@test/pgxn.sh $(RELEASE)
 
-test-upgrade: ## a data directory from PostgreSQL 15 to 17, as root
+test-upgrade: ## stores from PostgreSQL 15, 17 and 18 to each newer one up to 19, as root: make test-upgrade [ARGS='-k swap']
 	@test/upgrade.sh
 
 fuzz: ## a long run of the fuzzers: make fuzz [RUNS=1000000], for each of them

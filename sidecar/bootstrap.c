@@ -22,7 +22,7 @@
 #include "log.h"
 #include "version.h"
 
-#define MIN_SERVER_VERSION 130000
+#define MIN_SERVER_VERSION 150000
 #define DEFAULT_NAMESPACE "default"
 #define RETRY_MS 100
 
@@ -116,7 +116,7 @@ static bool check_server(PGconn *pg, struct bootstrap *bootstrap, struct buf *er
 			 version ? (int)strcspn(version, " ") : 0, version ? version : "");
 	if (PQserverVersion(pg) < MIN_SERVER_VERSION)
 	{
-		buf_printf(error, "the server is PostgreSQL %s; Millrace needs 13 or later",
+		buf_printf(error, "the server is PostgreSQL %s; Millrace needs 15 or later",
 				   bootstrap->server_version);
 		return false;
 	}
