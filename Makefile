@@ -113,7 +113,7 @@ test-images: ## the Dockerfiles and the compose file, without an engine, as root
 	@test/deps.sh --images
 	@$(PYTHON) test/images.py
 
-test-upgrade: ## a data directory from PostgreSQL 15 to 17, as root
+test-upgrade: ## stores from PostgreSQL 15, 17 and 18 to each newer one up to 19, as root: make test-upgrade [ARGS='-k swap']
 	@test/upgrade.sh
 
 fuzz: ## a long run of the fuzzers: make fuzz [RUNS=1000000], for each of them

@@ -9,6 +9,14 @@ CREATE TEMPORARY TABLE millrace_privileges AS
 
 -- ---- changes ----------------------------------------------------------------------------------------
 
+DO $$ BEGIN
+    EXECUTE format('ALTER SCHEMA millrace OWNER TO %s', (SELECT relowner::regrole FROM pg_class WHERE oid = 'millrace.namespaces'::regclass));
+END $$;
+
+ALTER TABLE millrace.namespaces ADD CONSTRAINT namespaces_schema
+    CHECK (schema = millrace.namespace_schema(name) OR name = 'default' AND schema = 'message_store');
+GRANT SELECT, INSERT, UPDATE, DELETE ON millrace.namespaces TO pg_database_owner;
+
 -- ---- privileges -------------------------------------------------------------------------------------
 
 DO $$
@@ -32,12 +40,18 @@ BEGIN
 END $$;
 DROP TABLE pg_temp.millrace_privileges;
 
--- PostgreSQL takes for the extension's own, and pg_dump leaves out, whatever is granted on an object when a script has granted
--- something on it.  The extension grants nothing on functions.
+-- PostgreSQL takes for the extension's own, and pg_dump leaves out, all that is granted on an object when a script has granted
+-- something on it.  The extension grants nothing on functions, and on the registry what is granted above.
 DELETE FROM pg_catalog.pg_init_privs
     WHERE classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass
         AND objoid IN (SELECT oid FROM pg_catalog.pg_proc WHERE pronamespace = 'millrace'::pg_catalog.regnamespace);
+UPDATE pg_catalog.pg_init_privs SET initprivs = ARRAY(
+        SELECT item FROM pg_catalog.unnest(initprivs) item, pg_catalog.aclexplode(ARRAY[item]) privilege
+        WHERE privilege.grantee IN (privilege.grantor, 'pg_database_owner'::pg_catalog.regrole) GROUP BY item::text, item)
+    WHERE classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objoid = 'millrace.namespaces'::pg_catalog.regclass AND objsubid = 0;
+-- Since PostgreSQL 17 a role named there can't be dropped.
 DELETE FROM pg_catalog.pg_shdepend
     WHERE deptype = 'i' AND dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-        AND classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-        AND objid IN (SELECT oid FROM pg_catalog.pg_proc WHERE pronamespace = 'millrace'::pg_catalog.regnamespace);
+        AND (classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+                AND objid IN (SELECT oid FROM pg_catalog.pg_proc WHERE pronamespace = 'millrace'::pg_catalog.regnamespace)
+            OR classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objid = 'millrace.namespaces'::pg_catalog.regclass);

@@ -1,6 +1,10 @@
 -- millrace 0.2.0: event and message store inside PostgreSQL.  extension/README.md is the reference.
 \echo Use "CREATE EXTENSION millrace" to load this file. \quit
 
+-- Where the extension is trusted, CREATE EXTENSION makes the schema for a role that need not be a superuser, as all else that is
+-- made here is: it could put functions of its own beside these, for superusers to call.
+ALTER SCHEMA millrace OWNER TO CURRENT_USER;
+
 -- ---- names ------------------------------------------------------------------------------------
 
 CREATE FUNCTION millrace.category(stream text) RETURNS text
@@ -21,17 +25,28 @@ COMMENT ON FUNCTION millrace.hash_64(text) IS 'the first eight bytes of the MD5,
 
 -- ---- the registry of namespaces -----------------------------------------------------------------
 
+-- The schema that a namespace lives in.  A short plain name is kept readable; any other becomes a hash behind a dash,
+-- which no plain name contains, so two names never share a schema.
+CREATE FUNCTION millrace.namespace_schema(name text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN name COLLATE "C" ~ '^[a-z0-9_]{1,50}$' THEN 'millrace_' || name
+                ELSE 'millrace-' || left(encode(sha256(convert_to(name, 'UTF8')), 'hex'), 54) END
+$$;
+
 CREATE TABLE millrace.namespaces (
     name text COLLATE "C" PRIMARY KEY,
     schema text COLLATE "C" NOT NULL UNIQUE,
     token_hash text,
     description text,
     metadata jsonb,
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Whoever may write here has no other schema emptied or dropped by those who may do more.
+    CONSTRAINT namespaces_schema CHECK (schema = millrace.namespace_schema(name) OR name = 'default' AND schema = 'message_store')
 );
 COMMENT ON TABLE millrace.namespaces IS 'one row a namespace; dumped with the database';
 SELECT pg_catalog.pg_extension_config_dump('millrace.namespaces', '');
 GRANT SELECT (name, schema, description, metadata, created_at) ON millrace.namespaces TO PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON millrace.namespaces TO pg_database_owner;
 GRANT USAGE ON SCHEMA millrace TO PUBLIC;
 
 CREATE FUNCTION millrace.lock_namespace(name text) RETURNS void
@@ -50,14 +65,6 @@ BEGIN
             USING ERRCODE = 'MR007';
     END IF;
 END $$;
-
--- The schema that a namespace lives in.  A short plain name is kept readable; any other becomes a hash behind a dash,
--- which no plain name contains, so two names never share a schema.
-CREATE FUNCTION millrace.namespace_schema(name text) RETURNS text
-    LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN name COLLATE "C" ~ '^[a-z0-9_]{1,50}$' THEN 'millrace_' || name
-                ELSE 'millrace-' || left(encode(sha256(convert_to(name, 'UTF8')), 'hex'), 54) END
-$$;
 
 CREATE FUNCTION millrace.create_namespace(name text, description text DEFAULT NULL, token_hash text DEFAULT NULL,
                                           metadata jsonb DEFAULT NULL) RETURNS timestamptz

@@ -51,7 +51,7 @@ FROM pg_namespace WHERE oid = %s::regnamespace"""
 EXTENSION = """
 SELECT 'extension', jsonb_build_object('version', extversion, 'owner', extowner::regrole, 'schema', extnamespace::regnamespace, 'relocatable', extrelocatable,
     'dumped', (SELECT array_agg(part::regclass ORDER BY part::regclass::text) FROM unnest(extconfig) part), 'conditions', extcondition,
-    'members', (SELECT array_agg(pg_describe_object(classid, objid, objsubid) ORDER BY 1) FROM pg_depend
+    'members', (SELECT array_agg(object ORDER BY object) FROM pg_depend, pg_describe_object(classid, objid, objsubid) object
                 WHERE deptype = 'e' AND refclassid = 'pg_extension'::regclass AND refobjid = e.oid))
 FROM pg_extension e WHERE extname = 'millrace'"""
 
@@ -64,6 +64,7 @@ def catalogue(connection, schema="millrace"):
     """Everything in the schema, by its name; of `millrace` the extension and its settings, too."""
     rows = [row for query in (FUNCTIONS, RELATIONS, COLUMNS, TYPES, SCHEMA) for row in sql(connection, query, schema)]
     if schema == "millrace":
+        sql(connection, "SELECT millrace.category('')")  # loads the library, which brings the settings
         rows += sql(connection, EXTENSION) + sql(connection, SETTINGS)
     return dict(rows)
 

@@ -2,7 +2,7 @@
 # Moves stores from older versions of PostgreSQL to newer ones (upgrade/moves.py): by pg_upgrade as sidecar/README.md shows it, and by dump and
 # restore from each version to each newer one.  As root:
 #
-#   test/upgrade.sh
+#   [ARGS="-k swap"] test/upgrade.sh
 #
 # The versions are those of Debian's releases, all in one: a sid with the older releases' packages beside, and experimental's.  It is
 # kept, in $MILLRACE_RELEASES/upgrade.  Started again inside of it (postgres.sh), where it works as an ordinary user.
@@ -67,4 +67,5 @@ install_ours() {
 make deps
 install_versions
 install_ours
-PG_CONFIG=$(bin "${versions[-1]}")/pg_config exec /usr/bin/python3 -m pytest -p no:cacheprovider -q test/upgrade/moves.py
+# shellcheck disable=SC2086 # a list of words
+PG_CONFIG=$(bin "${versions[-1]}")/pg_config exec /usr/bin/python3 -m pytest -p no:cacheprovider -q test/upgrade/moves.py ${ARGS:-}

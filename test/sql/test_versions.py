@@ -173,3 +173,23 @@ def test_an_update_that_would_break_a_view_says_so_and_changes_nothing(changing)
     with pytest.raises(psycopg2.errors.DependentObjectsStillExist, match="view public.mine depends on function"):
         sql(connection, "ALTER EXTENSION millrace UPDATE")
     assert catalogue(connection) == before
+
+
+def test_grants_on_the_registry_are_kept_and_dumped(old):
+    """The update grants something there itself, and PostgreSQL would take all other grants for the extension's."""
+    query = "SELECT has_table_privilege('server', 'millrace.namespaces', 'INSERT'), has_column_privilege('server', 'millrace.namespaces', 'token_hash', 'UPDATE')"
+    connection = database(old, "store", with_version(RELEASED[-1]), "CREATE ROLE server", "GRANT INSERT ON millrace.namespaces TO server",
+                          "GRANT UPDATE (token_hash) ON millrace.namespaces TO server")
+    sql(connection, "ALTER EXTENSION millrace UPDATE")
+    assert sql(connection, query) == [(True, True)]
+    assert sql(copy(old, "store", "restored"), query) == [(True, True)]
+    check_roles_go(old, connection, "server")
+
+
+def test_the_owner_of_a_database_administers_an_updated_registry(old):
+    sql(old.connect(), "CREATE ROLE owner LOGIN")
+    connection = database(old, "store", "ALTER DATABASE store OWNER TO owner", with_version(RELEASED[-1]))
+    sql(connection, "ALTER EXTENSION millrace UPDATE")
+    sql(connection, "SET ROLE owner")
+    sql(connection, "SELECT millrace.create_namespace('sales')")
+    assert sql(connection, "SELECT millrace.drop_namespace('sales')") == [(0,)]
