@@ -39,6 +39,7 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -63,6 +64,9 @@ typedef struct OtherIndex
 	EState *estate;
 	ExprState *predicate;
 	TupleTableSlot *slot;
+	Datum *
+		values; /* of our own kinds: the entries of all rows, computed in phase 1 but for the late columns; else NULL */
+	bool *isnull;
 } OtherIndex;
 
 typedef struct OpenIndex
@@ -90,6 +94,7 @@ typedef struct Insertion
 	Relation toast; /* NULL: no row may need it */
 	Relation *toast_indexes;
 	int ntoast_indexes;
+	int64 highest; /* global position that was there before */
 	Datum *values; /* of one row, with those of dropped columns behind them */
 	bool *isnull;
 	TupleTableSlot **slots; /* for a chunk; NULL for a single row */
@@ -150,17 +155,74 @@ SetPosition(NewRow *row, int64 global_position, Timestamp time)
 	char *fixed = (char *)row->tuple->t_data + row->tuple->t_data->t_hoff;
 
 	row->global_position = global_position;
+	row->time = time;
 	memcpy(fixed, &global_position, sizeof(int64));
 	memcpy(fixed + 2 * sizeof(int64), &time, sizeof(Timestamp));
 }
 
 static void
-DrawPositions(Store *store, NewRow **rows, int nrows)
+DrawPositions(Insertion *insertion, NewRow **rows, int nrows)
 {
+	Store *store = insertion->store;
 	Timestamp now = GetCurrentTimestamp();
 
 	for (int i = 0; i < nrows; i++)
 		SetPosition(rows[i], nextval_internal(store->sequence, false), now);
+	if (rows[0]->global_position <= insertion->highest)
+		ereport(ERROR,
+				(errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
+				 errmsg("the sequence of table \"%s\".\"%s\" is behind its messages: it gave " INT64_FORMAT
+						", and there is global position " INT64_FORMAT,
+						get_namespace_name(RelationGetNamespace(store->heap)),
+						RelationGetRelationName(store->heap), rows[0]->global_position, insertion->highest),
+				 errhint("Logical replication and a restore of rows alone bring no sequence along.  SELECT "
+						 "setval(%s::regclass, " INT64_FORMAT ") puts it where it belongs.",
+						 quote_literal_cstr(quote_qualified_identifier(
+							 get_namespace_name(get_rel_namespace(store->sequence)),
+							 get_rel_name(store->sequence))),
+						 insertion->highest)));
+}
+
+/* When this session last looked for the highest global position of a table; a place for each of a few tables. */
+typedef struct LastLook
+{
+	Oid table;
+	TimestampTz time;
+} LastLook;
+
+#define LAST_LOOKS 64
+#define LOOK_AGAIN_MS 1000
+
+static LastLook last_looks[LAST_LOOKS];
+
+static LastLook *
+LastLookAt(Store *store)
+{
+	return &last_looks[RelationGetRelid(store->heap) % LAST_LOOKS];
+}
+
+/*
+ * Returns the highest global position that there is: rows that come now must be above, or readers who were there would never see
+ * them.  These functions keep it so; others may have written rows and left the sequence where it was.  That does not happen all the time,
+ * so it is looked for at a session's first append to a table, and once a second.  0: not looked for.
+ */
+static int64
+HighestPosition(Store *store)
+{
+	LastLook *last = LastLookAt(store);
+	StoreScan *scan;
+	int64 highest = 0;
+	bool isnull;
+
+	if (last->table == RelationGetRelid(store->heap) &&
+		!TimestampDifferenceExceeds(last->time, GetCurrentTransactionStartTimestamp(), LOOK_AGAIN_MS))
+		return 0;
+	scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, SnapshotSelf, 0);
+	StoreRescan(scan, NULL, 0);
+	if (StoreScanNext(scan, BackwardScanDirection))
+		highest = DatumGetInt64(slot_getattr(scan->slot, COLUMN_GLOBAL_POSITION, &isnull));
+	StoreEndScan(scan);
+	return highest;
 }
 
 /* Keeps the rows' own positions and times, and lifts the sequence above them; it never goes back. */
@@ -236,6 +298,46 @@ FormOtherEntry(OtherIndex *other, NewRow *row, Datum *values, bool *isnull)
 	return true;
 }
 
+/*
+ * Computes the entries of an index of our own kinds that has further columns: a user's expression may take its time, or wait.  They live as
+ * long as the executor's state of the index.
+ */
+static void
+ComputeEntries(Insertion *insertion, OpenIndex *which)
+{
+	OtherIndex *other = which->other;
+	int natts = which->index->rd_index->indnatts;
+	ExprContext *context = GetPerTupleExprContext(other->estate);
+
+	other->values = palloc(sizeof(Datum) * natts * insertion->nrows);
+	other->isnull = palloc(sizeof(bool) * natts * insertion->nrows);
+	for (int i = 0; i < insertion->nrows; i++)
+	{
+		ExecStoreHeapTuple(insertion->rows[i]->tuple, other->slot, false);
+		context->ecxt_scantuple = other->slot;
+		FormIndexDatum(other->info, other->slot, other->estate, other->values + i * natts,
+					   other->isnull + i * natts);
+	}
+}
+
+/* Takes an entry that was computed before, and fills in the late columns. */
+static void
+TakeEntry(OpenIndex *which, NewRow *row, Datum *values, bool *isnull)
+{
+	Form_pg_index form = which->index->rd_index;
+	int natts = form->indnatts;
+
+	memcpy(values, which->other->values + row->number * natts, sizeof(Datum) * natts);
+	memcpy(isnull, which->other->isnull + row->number * natts, sizeof(bool) * natts);
+	for (int i = 0; i < natts; i++)
+	{
+		if (form->indkey.values[i] == COLUMN_GLOBAL_POSITION)
+			values[i] = Int64GetDatum(row->global_position);
+		else if (form->indkey.values[i] == COLUMN_TIME)
+			values[i] = TimestampGetDatum(row->time);
+	}
+}
+
 /* Computes the entry of one of our own indexes. */
 static void
 FormPlainEntry(StoreIndexKind kind, NewRow *row, Datum *values)
@@ -282,6 +384,8 @@ InsertEntries(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows, 
 
 		if (!which->other)
 			FormPlainEntry(which->kind, rows[i], values);
+		else if (which->other->values)
+			TakeEntry(which, rows[i], values, isnull);
 		else if (!FormOtherEntry(which->other, rows[i], values, isnull))
 			continue;
 		unique = index_insert(which->index, values, isnull, &rows[i]->tuple->t_self, insertion->store->heap,
@@ -413,6 +517,8 @@ OpenIndexes(Insertion *insertion)
 		}
 		insertion->indexes[insertion->nindexes++] =
 			(OpenIndex){which->kind, index, which->plain ? NULL : BeginOtherIndex(store, index)};
+		if (which->kind != INDEX_OTHER && !which->plain)
+			ComputeEntries(insertion, &insertion->indexes[insertion->nindexes - 1]);
 	}
 }
 
@@ -467,6 +573,7 @@ BeginInsertion(Insertion *insertion)
 	memset(insertion->isnull, true, sizeof(bool) * natts);
 	for (int i = 0; i < insertion->nrows; i++)
 	{
+		insertion->rows[i]->number = i;
 		FormTuple(insertion, insertion->rows[i]);
 		large = large || insertion->rows[i]->tuple->t_len > TOAST_TUPLE_THRESHOLD;
 	}
@@ -502,7 +609,7 @@ InsertChunk(Insertion *insertion, NewRow **rows, int nrows, bool import)
 		if (import)
 			TakePositions(store, rows, nrows);
 		else
-			DrawPositions(store, rows, nrows);
+			DrawPositions(insertion, rows, nrows);
 		InsertTuples(insertion, rows, nrows);
 		InsertAllEntries(insertion, true, rows, nrows);
 	}
@@ -556,11 +663,15 @@ StoreInsert(Store *store, NewRow **rows, int nrows, bool import)
 	Insertion insertion = {.store = store, .rows = rows, .nrows = nrows};
 
 	BeginInsertion(&insertion);
+	if (!import)
+		insertion.highest = HighestPosition(store);
 	for (int done = 0, n; done < nrows; done += n)
 	{
 		n = ChunkOf(rows + done, nrows - done);
 		InsertChunk(&insertion, rows + done, n, import);
 	}
+	if (insertion.highest > 0) /* and it was below what was drawn */
+		*LastLookAt(store) = (LastLook){RelationGetRelid(store->heap), GetCurrentTransactionStartTimestamp()};
 	InsertAllEntries(&insertion, false, rows, nrows);
 	RecheckDoubts(&insertion);
 	EndInsertion(&insertion);

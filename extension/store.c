@@ -34,6 +34,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rls.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "compat.h"
@@ -43,6 +44,9 @@
 #define REGISTRY_SCHEMA "millrace"
 #define REGISTRY_TABLE "namespaces"
 #define MESSAGES_TABLE "messages"
+/* Transactions; half of the numbers there are is the most that may lie between two. */
+#define SNAPSHOT_AGE_MAX 1000000000
+
 enum
 {
 	REGISTRY_NAME = 1,
@@ -55,6 +59,7 @@ typedef struct TableEntry
 	Oid schema; /* hash key */
 	bool valid;
 	Oid relid;
+	TransactionId changed_by;	/* who wrote the table's row in pg_class; InvalidTransactionId: long ago */
 	const char *append_problem; /* a constant: why appends must not go round the executor; or NULL */
 	Store *description;			/* in CacheMemoryContext, without the heap; NULL: not made yet */
 	uint32 sequence_hash;		/* of the sequence in its syscache */
@@ -239,6 +244,7 @@ FindTable(Oid schema)
 	entry = hash_search(tables, &schema, HASH_ENTER, NULL);
 	entry->description = NULL;
 	entry->relid = relid;
+	entry->changed_by = InvalidTransactionId;
 	entry->valid = before == invalidations;
 	return entry;
 }
@@ -296,6 +302,8 @@ AppendProblem(Relation heap)
 		return "it has triggers on INSERT";
 	if (heap->rd_rel->relhasrules)
 		return "it has rules";
+	if (heap->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
+		return "it is unlogged, so a crash empties it and positions are given again";
 	if (heap->rd_rel->relhassubclass || heap->rd_rel->relispartition)
 		return "it has child tables or is one";
 	return NULL;
@@ -326,6 +334,20 @@ FindSequence(Relation heap, const char **problem)
 	return sequence;
 }
 
+/* Who wrote the latest version of the table's row in pg_class; InvalidTransactionId when that was so long ago that every snapshot sees it. */
+static TransactionId
+WriterOfTable(Oid relid)
+{
+	HeapTuple row = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	TransactionId writer;
+
+	if (!HeapTupleIsValid(row))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	writer = HeapTupleHeaderGetXmin(row->t_data);
+	ReleaseSysCache(row);
+	return TransactionIdIsNormal(writer) ? writer : InvalidTransactionId;
+}
+
 static void
 DescribeTable(TableEntry *entry, Relation heap)
 {
@@ -336,6 +358,7 @@ DescribeTable(TableEntry *entry, Relation heap)
 	problem = AppendProblem(heap);
 	description = StoreDescribeIndexes(heap, &problem);
 	description->sequence = FindSequence(heap, &problem);
+	entry->changed_by = WriterOfTable(entry->relid);
 	kept = MemoryContextAlloc(CacheMemoryContext, StoreSize(description->nindexes));
 	memcpy(kept, description, StoreSize(description->nindexes));
 	pfree(description);
@@ -390,6 +413,22 @@ OpenHeap(Oid schema, LOCKMODE lockmode, TableEntry **entry)
 	}
 }
 
+/* Says whether the table was created, altered or swapped for another file by a transaction that the snapshot doesn't see. */
+static bool
+IsYoungerThan(TableEntry *entry, Snapshot snapshot)
+{
+	TransactionId writer = entry->changed_by;
+
+	if (!TransactionIdIsValid(writer) || TransactionIdIsCurrentTransactionId(writer))
+		return false;
+	if (!TransactionIdPrecedes(writer, snapshot->xmin))
+		return XidInMVCCSnapshot(writer, snapshot);
+	/* So far back that numbers will soon have gone round is the same as long ago. */
+	if (snapshot->xmin - writer > SNAPSHOT_AGE_MAX)
+		entry->changed_by = InvalidTransactionId;
+	return false;
+}
+
 /*
  * Opens the table in a schema; NULL when there is none.  Anything else that is wrong is an error: privileges
  * 42501, an unusable table MR010.
@@ -415,6 +454,9 @@ StoreOpenSchema(Oid schema, StoreMode mode)
 	store = palloc(StoreSize(entry->description->nindexes));
 	memcpy(store, entry->description, StoreSize(entry->description->nindexes));
 	store->heap = heap;
+	store->has_snapshot = false;
+	if (mode == STORE_READ && IsYoungerThan(entry, GetActiveSnapshot()))
+		StoreReplaceSnapshot(store);
 	return store;
 }
 
@@ -457,6 +499,8 @@ StoreOpen(const char *namespace_name, StoreMode mode)
 void
 StoreClose(Store *store)
 {
+	if (store->has_snapshot)
+		PopActiveSnapshot();
 	relation_close(store->heap, NoLock); /* the lock stays to commit, as the executor's would */
 	pfree(store);
 }

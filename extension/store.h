@@ -75,6 +75,7 @@ typedef struct Store
 {
 	Relation heap;
 	Oid sequence;
+	bool has_snapshot;		/* StoreOpen has pushed a younger one, which StoreClose pops */
 	Oid index[INDEX_KINDS]; /* by kind, for scans: valid ones */
 	int nindexes;
 	StoreIndex indexes
@@ -105,6 +106,7 @@ typedef struct NewRow
 	int64 global_position; /* set by StoreInsert, or an import's own */
 	Timestamp time;		   /* an import's own */
 	HeapTuple tuple;	   /* StoreInsert's */
+	int number;			   /* among its rows */
 } NewRow;
 
 /* store.c */
@@ -124,6 +126,10 @@ extern void StoreInt8Key(ScanKey key, int column, StrategyNumber strategy, int64
 extern Jsonb *StoreSlotJsonb(TupleTableSlot *slot, int column);
 extern void StoreCheckAppendAllowed(void);
 extern void StoreFollowEarlierCommits(void);
+
+/* storesnapshot.c */
+extern void StoreReplaceSnapshot(Store *store);
+extern Snapshot StoreTakeSnapshot(Store *store);
 
 /* storelock.c */
 extern uint64 StoreStreamHash(Store *store, Slice stream);

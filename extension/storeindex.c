@@ -6,12 +6,14 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_index.h"
 #include "commands/defrem.h"
 #include "fmgr.h"
 #include "nodes/primnodes.h"
+#include "optimizer/optimizer.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
@@ -76,23 +78,33 @@ HasOurOrder(Relation heap, Relation index)
 	return true;
 }
 
+/* Says whether an expression of the index needs what a row has only when it is inserted: its global position or its time. */
+static bool
+ComputesFromLateColumns(Relation index)
+{
+	Bitmapset *columns = NULL;
+
+	pull_varattnos((Node *)RelationGetIndexExpressions(index), 1, &columns);
+	return bms_is_member(COLUMN_GLOBAL_POSITION - FirstLowInvalidHeapAttributeNumber, columns) ||
+		   bms_is_member(COLUMN_TIME - FirstLowInvalidHeapAttributeNumber, columns);
+}
+
 /*
  * Judged by shape alone: an index that is being built concurrently, or that another one has just replaced, is filled like any other
- * of its kind.  Whoever scans it, now or once it is valid, counts on the order of its entries.  What a user computes in an index is
- * computed outside of the append lock, so an index with more expressions than our own is none of ours.
+ * of its kind.  Whoever scans it, now or once it is valid, counts on the order of its entries.  It may have further columns, as Message
+ * DB's has; their expressions are computed before the append lock is taken, so they must not need more.
  */
 static StoreIndexKind
 IndexKind(Relation heap, Relation index)
 {
 	Form_pg_index form = index->rd_index;
-	int nexpressions = list_length(RelationGetIndexExpressions(index));
 
 	if (index->rd_rel->relam != BTREE_AM_OID || RelationGetIndexPredicate(index) != NIL ||
-		!HasOurOrder(heap, index))
+		!HasOurOrder(heap, index) || ComputesFromLateColumns(index))
 		return INDEX_OTHER;
-	if (nexpressions == 1 && IsOnCategory(index))
+	if (IsOnCategory(index))
 		return INDEX_CATEGORY;
-	if (nexpressions > 0 || !form->indisunique || !form->indimmediate)
+	if (!form->indisunique || !form->indimmediate)
 		return INDEX_OTHER;
 	if (HasColumns(form, COLUMN_GLOBAL_POSITION, 0))
 		return INDEX_GLOBAL_POSITION;

@@ -124,7 +124,7 @@ enum db_statement
 	DB_IMPORT,			/* for db_import only: import_batch(namespace, batch) */
 	DB_IMPORT_TRIAL,	/* for db_import only: the same, rolled back */
 	DB_READ_POKES, /* read_pokes(namespace, stream, category, position, below, member, size, ids, messages, max_bytes, global_position) -> body, next_position, state */
-	DB_READ_FEED,  /* read_feed(namespace, position, max_rows) -> stream, position, global_position, poke */
+	DB_READ_FEED, /* read_feed(namespace, position, max_rows) -> stream, position, global_position, poke, hash_64 of the cardinal id */
 	DB_READ_FEED_WHOLE, /* (namespace, position, max_rows, max_bytes) -> the same and message; ends with the one that reaches max_bytes */
 	DB_FEED_STATE,		/* (namespace) -> head, created_at, token_hash; no row: no such namespace */
 	DB_APPENDING, /* () -> namespace, open transactions that appended, the age of the oldest in s (NULL: not known) */

@@ -40,6 +40,22 @@ ALTER TABLE messages ADD CONSTRAINT e EXCLUDE USING btree (id WITH =);
 SELECT try();
 ALTER TABLE messages DROP CONSTRAINT e;
 
+BEGIN;
+ALTER TABLE messages SET UNLOGGED;
+SELECT try();
+ROLLBACK;
+
+-- A sequence that is behind, as on a former logical subscriber: what it gives may lie below what readers have seen.
+\c
+SET client_min_messages = warning;
+SET millrace.namespace = 'tables';
+SET search_path = millrace_tables, public;
+INSERT INTO messages (global_position, stream_name, position, type) VALUES (1000, 'elsewhere-1', 0, 'T');
+SELECT * FROM millrace.append('a-1', 'T', '{}');
+SELECT * FROM millrace.append('a-1', 'T', '{}');
+SELECT setval('millrace_tables.messages_global_position_seq'::regclass, 1000);
+SELECT * FROM millrace.append('a-1', 'T', '{}');
+
 -- The sequence must rise, one at a time, and be the only one.
 ALTER SEQUENCE messages_global_position_seq CYCLE;
 SELECT try();
