@@ -325,6 +325,7 @@ bool bootstrap_run(struct bootstrap *bootstrap, const struct config *config, con
 	if (pg == NULL)
 		return false;
 	done = check_server(pg, bootstrap, error) &&
+		   run_only(pg, "set up the session", db_setup_sql, "0", NULL, error) &&
 		   run_only(pg, "take the start-up lock", lock_sql, NULL, NULL, error) &&
 		   ensure_extension(pg, own, error) && ensure_namespace(pg, bootstrap, config, error);
 	PQfinish(pg);

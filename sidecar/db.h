@@ -159,6 +159,8 @@ bool db_import(struct db *db, const char *namespace_name, const struct buf *fram
 
 /* True when a connection string names more than one server; then only one that takes writes will do. */
 bool db_names_several_hosts(const char *conninfo);
+/* What every session begins with, whatever is set for the role or the database; $1 is the lock_timeout. */
+extern const char db_setup_sql[];
 
 /* The stats must outlive it. */
 struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo,
