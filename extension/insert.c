@@ -115,6 +115,19 @@ CompressValue(Store *store, int column, Datum value)
 	return DatumGetPointer(compressed) ? compressed : value;
 }
 
+/* Refuses NULL in a column that a user has made NOT NULL, in the executor's words. */
+static void
+CheckNotNullColumn(Store *store, int column, const bool *isnull)
+{
+	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(store->heap), column - 1);
+
+	if (isnull[column - 1] && attribute->attnotnull)
+		ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
+						errmsg("null value in column \"%s\" of relation \"%s\" violates not-null constraint",
+							   NameStr(attribute->attname), RelationGetRelationName(store->heap)),
+						errtablecol(store->heap, column)));
+}
+
 static void
 FormTuple(Insertion *insertion, NewRow *row)
 {
@@ -133,6 +146,8 @@ FormTuple(Insertion *insertion, NewRow *row)
 	memset(isnull, false, sizeof(bool) * COLUMNS);
 	isnull[COLUMN_DATA - 1] = row->data == NULL;
 	isnull[COLUMN_METADATA - 1] = row->metadata == NULL;
+	CheckNotNullColumn(store, COLUMN_DATA, isnull);
+	CheckNotNullColumn(store, COLUMN_METADATA, isnull);
 	row->tuple = heap_form_tuple(RelationGetDescr(store->heap), values, isnull);
 	if (row->tuple->t_len <= TOAST_TUPLE_THRESHOLD)
 		return;

@@ -17,6 +17,12 @@ ALTER TABLE millrace.namespaces ADD CONSTRAINT namespaces_schema
     CHECK (schema = millrace.namespace_schema(name) OR name = 'default' AND schema = 'message_store');
 GRANT SELECT, INSERT, UPDATE, DELETE ON millrace.namespaces TO pg_database_owner;
 
+CREATE OR REPLACE FUNCTION millrace.list_categories(OUT category text, OUT stream_count bigint, OUT message_count bigint)
+    RETURNS SETOF record LANGUAGE sql STABLE AS $$
+    -- The setting is not known before the session's first call into the library.
+    SELECT * FROM millrace.count_categories(coalesce(nullif(pg_catalog.current_setting('millrace.namespace', true), ''), 'default'))
+$$;
+
 -- ---- privileges -------------------------------------------------------------------------------------
 
 DO $$

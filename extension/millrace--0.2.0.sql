@@ -328,7 +328,8 @@ END $$;
 
 CREATE FUNCTION millrace.list_categories(OUT category text, OUT stream_count bigint, OUT message_count bigint)
     RETURNS SETOF record LANGUAGE sql STABLE AS $$
-    SELECT * FROM millrace.count_categories(pg_catalog.current_setting('millrace.namespace'))
+    -- The setting is not known before the session's first call into the library.
+    SELECT * FROM millrace.count_categories(coalesce(nullif(pg_catalog.current_setting('millrace.namespace', true), ''), 'default'))
 $$;
 COMMENT ON FUNCTION millrace.list_categories() IS 'the categories of the namespace in byte order, with exact counts';
 

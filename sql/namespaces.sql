@@ -78,3 +78,8 @@ DROP TABLE millrace_broken.messages;
 SELECT * FROM millrace.append('a-1', 'T', '{}');
 RESET millrace.namespace;
 SELECT millrace.drop_namespace('broken');
+
+-- The setting, before the session's first call into the library, and with a slip in it.
+\c
+SELECT count(*) >= 0 AS listed FROM millrace.list_categories();
+SET millrace.namespce = 'default';

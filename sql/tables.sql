@@ -45,6 +45,13 @@ ALTER TABLE messages SET UNLOGGED;
 SELECT try();
 ROLLBACK;
 
+-- NOT NULL, which a user may add.
+BEGIN;
+UPDATE messages SET metadata = '{}';
+ALTER TABLE messages ALTER metadata SET NOT NULL;
+SELECT try();
+ROLLBACK;
+
 -- A sequence that is behind, as on a former logical subscriber: what it gives may lie below what readers have seen.
 \c
 SET client_min_messages = warning;
