@@ -5,6 +5,30 @@
 -- made here is: it could put functions of its own beside these, for superusers to call.
 ALTER SCHEMA millrace OWNER TO CURRENT_USER;
 
+-- A schema that was there before may hold overloads of what is made here, which a superuser would call one day, or be open for others to
+-- put some into it.
+DO $$
+DECLARE
+    found text := (
+        SELECT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_catalog.pg_depend d
+        WHERE d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = 'millrace'::pg_catalog.regnamespace
+            AND d.classid <> 'pg_catalog.pg_extension'::pg_catalog.regclass
+        ORDER BY 1 LIMIT 1);
+    other text := (
+        SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::pg_catalog.regrole::text END
+        FROM pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a
+        WHERE n.nspname = 'millrace' AND a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner
+        ORDER BY 1 LIMIT 1);
+BEGIN
+    IF found IS NOT NULL THEN
+        RAISE EXCEPTION 'schema millrace is not empty: it has %', found
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Drop or rename the schema; the extension makes its own.';
+    ELSIF other IS NOT NULL THEN
+        RAISE EXCEPTION 'others may create objects in schema millrace: %', other
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Drop or rename the schema; the extension makes its own.';
+    END IF;
+END $$;
+
 -- ---- names ------------------------------------------------------------------------------------
 
 CREATE FUNCTION millrace.category(stream text) RETURNS text

@@ -164,3 +164,30 @@ def test_a_dump_is_restored_by_an_owner(trusted, owner, user):
     assert sql(another, "SELECT \"position\" FROM millrace.append('a-1', 'T', '{}')") == [(1,)]
     assert difference(catalogue(trusted.connect("store")), catalogue(trusted.connect("restored"))).keys() <= {"extension"}
     assert sql(another, "SELECT millrace.drop_namespace(n::text) FROM (SELECT 'new' AS n, millrace.create_namespace('new')) v") == [(0,)]
+
+
+@pytest.mark.parametrize("before, said", [
+    (["CREATE FUNCTION millrace.category(varchar) RETURNS text LANGUAGE sql AS 'SELECT 1::text'"], "schema millrace is not empty: it has function category("),
+    (["CREATE TABLE millrace.namespaces (n int)"], "schema millrace is not empty: it has t"),
+    (["CREATE TYPE millrace.message AS (n int)"], "schema millrace is not empty: it has t"),
+    (["CREATE FUNCTION millrace.f(int, int) RETURNS int LANGUAGE sql AS 'SELECT 1'", "CREATE OPERATOR millrace.= (FUNCTION = millrace.f, LEFTARG = int, RIGHTARG = int)"],
+     "schema millrace is not empty: it has function"),
+    (["GRANT CREATE ON SCHEMA millrace TO another"], "others may create objects in schema millrace: another"),
+    (["GRANT CREATE ON SCHEMA millrace TO PUBLIC"], "others may create objects in schema millrace: PUBLIC")])
+@pytest.mark.parametrize("creator", ["owner", "superuser"])
+def test_a_schema_of_somebody_else_is_not_taken_over(trusted, before, said, creator):
+    owner = connect(trusted, "owner")
+    for statement in ["CREATE SCHEMA millrace", *before]:
+        sql(owner, statement)
+    with pytest.raises(psycopg2.errors.ObjectNotInPrerequisiteState) as error:
+        sql(owner if creator == "owner" else trusted.connect("store"), "CREATE EXTENSION millrace")
+    assert said in str(error.value)
+    assert sql(owner, "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'millrace'") == [("owner",)]
+
+
+def test_an_empty_schema_that_only_its_owner_may_use_is_taken(trusted):
+    owner = connect(trusted, "owner")
+    sql(owner, "CREATE SCHEMA millrace")
+    sql(owner, "CREATE EXTENSION millrace")
+    administer(owner)
+    refused(owner, "CREATE FUNCTION millrace.category(varchar) RETURNS text LANGUAGE sql AS 'SELECT 1::text'")
