@@ -15,7 +15,7 @@
  * Phase 2 never waits for another transaction, and so must not: nobody finds the deadlock of who waits under a lightweight lock.
  * Uniqueness is checked there as for deferrable constraints (UNIQUE_CHECK_PARTIAL: put the entry in, say whether it may be a duplicate),
  * and the doubtful ones are checked again in phase 3, where waiting for the other transaction is nobody else's loss.  The
- * relations that it uses are locked in phase 1, the sequence and the toast table too, which stays open with its indexes, so that phase 2
+ * relations that it uses are locked in phase 1, the sequence and the toast table too, which stay open, with its indexes, so that phase 2
  * looks nothing up.  It evaluates no user's expression.  An error in it lets go of the lock before it travels.  The order of steps follows execReplication.c and
  * unique_key_recheck() of PostgreSQL.
  *
@@ -26,6 +26,7 @@
 
 #include "access/heapam.h"
 #include "access/nbtree.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/heaptoast.h"
 #include "access/htup_details.h"
@@ -91,6 +92,7 @@ typedef struct Insertion
 	int nrows;
 	OpenIndex *indexes; /* those that are ready, in the order of the store's */
 	int nindexes;
+	Relation sequence;
 	Relation toast; /* NULL: no row may need it */
 	Relation *toast_indexes;
 	int ntoast_indexes;
@@ -175,27 +177,35 @@ SetPosition(NewRow *row, int64 global_position, Timestamp time)
 	memcpy(fixed + 2 * sizeof(int64), &time, sizeof(Timestamp));
 }
 
-static void
+/* Says whether all of them are above those that were there before. */
+static bool
 DrawPositions(Insertion *insertion, NewRow **rows, int nrows)
 {
-	Store *store = insertion->store;
 	Timestamp now = GetCurrentTimestamp();
 
 	for (int i = 0; i < nrows; i++)
-		SetPosition(rows[i], nextval_internal(store->sequence, false), now);
-	if (rows[0]->global_position <= insertion->highest)
-		ereport(ERROR,
-				(errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
-				 errmsg("the sequence of table \"%s\".\"%s\" is behind its messages: it gave " INT64_FORMAT
-						", and there is global position " INT64_FORMAT,
-						get_namespace_name(RelationGetNamespace(store->heap)),
-						RelationGetRelationName(store->heap), rows[0]->global_position, insertion->highest),
-				 errhint("Logical replication and a restore of rows alone bring no sequence along.  SELECT "
-						 "setval(%s::regclass, " INT64_FORMAT ") puts it where it belongs.",
-						 quote_literal_cstr(quote_qualified_identifier(
-							 get_namespace_name(get_rel_namespace(store->sequence)),
-							 get_rel_name(store->sequence))),
-						 insertion->highest)));
+		SetPosition(rows[i], nextval_internal(insertion->store->sequence, false), now);
+	return rows[0]->global_position > insertion->highest;
+}
+
+/* The append lock is free: the names are looked up. */
+static void
+RefuseSequence(Insertion *insertion, int64 drawn)
+{
+	Store *store = insertion->store;
+
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
+		 errmsg("the sequence of table \"%s\".\"%s\" is behind its messages: it gave " INT64_FORMAT
+				", and must give more than " INT64_FORMAT,
+				get_namespace_name(RelationGetNamespace(store->heap)), RelationGetRelationName(store->heap),
+				drawn, insertion->highest),
+		 errhint("Logical replication and a restore of rows alone bring no sequence along.  SELECT "
+				 "setval(%s::regclass, " INT64_FORMAT ") puts it where it belongs.",
+				 quote_literal_cstr(quote_qualified_identifier(
+					 get_namespace_name(get_rel_namespace(store->sequence)), get_rel_name(store->sequence))),
+				 insertion->highest)));
 }
 
 /* When this session last looked for the highest global position of a table; a place for each of a few tables. */
@@ -594,7 +604,7 @@ BeginInsertion(Insertion *insertion)
 	}
 	OpenIndexes(insertion);
 	CheckNames(insertion);
-	LockRelationOid(store->sequence, RowExclusiveLock);
+	insertion->sequence = relation_open(store->sequence, RowExclusiveLock);
 	if (large && OidIsValid(toast))
 	{
 		insertion->toast = table_open(toast, RowExclusiveLock);
@@ -616,6 +626,7 @@ static void
 InsertChunk(Insertion *insertion, NewRow **rows, int nrows, bool import)
 {
 	Store *store = insertion->store;
+	volatile bool in_order = true;
 
 	CHECK_FOR_INTERRUPTS();
 	StoreLockAppends(store);
@@ -624,9 +635,12 @@ InsertChunk(Insertion *insertion, NewRow **rows, int nrows, bool import)
 		if (import)
 			TakePositions(store, rows, nrows);
 		else
-			DrawPositions(insertion, rows, nrows);
-		InsertTuples(insertion, rows, nrows);
-		InsertAllEntries(insertion, true, rows, nrows);
+			in_order = DrawPositions(insertion, rows, nrows);
+		if (in_order)
+		{
+			InsertTuples(insertion, rows, nrows);
+			InsertAllEntries(insertion, true, rows, nrows);
+		}
 	}
 	PG_CATCH();
 	{
@@ -635,6 +649,8 @@ InsertChunk(Insertion *insertion, NewRow **rows, int nrows, bool import)
 	}
 	PG_END_TRY();
 	StoreUnlockAppends(store);
+	if (!in_order)
+		RefuseSequence(insertion, rows[0]->global_position);
 }
 
 /* Returns how many of the rows go into one chunk. */
@@ -658,6 +674,7 @@ EndInsertion(Insertion *insertion)
 			EndOtherIndex(insertion->indexes[i].other);
 		index_close(insertion->indexes[i].index, NoLock);
 	}
+	relation_close(insertion->sequence, NoLock);
 	if (insertion->toast)
 	{
 		toast_close_indexes(insertion->toast_indexes, insertion->ntoast_indexes, NoLock);

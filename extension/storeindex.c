@@ -78,14 +78,15 @@ HasOurOrder(Relation heap, Relation index)
 	return true;
 }
 
-/* Says whether an expression of the index needs what a row has only when it is inserted: its global position or its time. */
+/* Says whether an expression of the index needs what a row has only when it is inserted: its global position, its time, or all of it. */
 static bool
 ComputesFromLateColumns(Relation index)
 {
 	Bitmapset *columns = NULL;
 
 	pull_varattnos((Node *)RelationGetIndexExpressions(index), 1, &columns);
-	return bms_is_member(COLUMN_GLOBAL_POSITION - FirstLowInvalidHeapAttributeNumber, columns) ||
+	return bms_is_member(InvalidAttrNumber - FirstLowInvalidHeapAttributeNumber, columns) ||
+		   bms_is_member(COLUMN_GLOBAL_POSITION - FirstLowInvalidHeapAttributeNumber, columns) ||
 		   bms_is_member(COLUMN_TIME - FirstLowInvalidHeapAttributeNumber, columns);
 }
 

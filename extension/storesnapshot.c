@@ -39,25 +39,26 @@ FileNumberBy(Snapshot snapshot, Oid relid)
 
 /*
  * The statement's snapshot is older than what the table is now.  Where its rows were written anew, by ALTER TABLE or a tool that exchanges the file, every
- * one of them is younger than the snapshot, and the table would look empty.  So the read goes by a snapshot of this moment; in a
- * transaction that keeps one, it fails if the file was exchanged.
+ * one of them is younger than the snapshot, and the table would look empty.  So the read goes by a snapshot of this moment; where
+ * that can't be, in a transaction that keeps one and in a query of parallel processes, which share one, it fails if the file was exchanged.
  */
 void
 StoreReplaceSnapshot(Store *store)
 {
-	if (!IsolationUsesXactSnapshot())
+	if (!IsolationUsesXactSnapshot() && !IsInParallelMode())
 	{
 		PushActiveSnapshot(GetLatestSnapshot());
 		store->has_snapshot = true;
 		return;
 	}
 	if (FileNumberBy(GetActiveSnapshot(), RelationGetRelid(store->heap)) != store->heap->rd_rel->relfilenode)
-		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						errmsg("could not read table \"%s\".\"%s\": it was written anew after this "
-							   "transaction's snapshot was taken",
-							   get_namespace_name(RelationGetNamespace(store->heap)),
-							   RelationGetRelationName(store->heap)),
-						errhint("Repeat the transaction.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not read table \"%s\".\"%s\": it was written anew after the snapshot was taken",
+					get_namespace_name(RelationGetNamespace(store->heap)),
+					RelationGetRelationName(store->heap)),
+			 errhint("Repeat the transaction.")));
 }
 
 /* The snapshot that StoreOpen pushed, which is no longer active now, for a read that is drawn out; NULL: there is none. */

@@ -110,6 +110,15 @@ SET enable_seqscan = off;
 SELECT stream_name, data FROM millrace_append.messages WHERE type = 'Paid' AND (data->>'amount')::numeric > 10;
 SELECT stream_name FROM millrace_append.messages WHERE data @> '{"reference": "r1"}';
 RESET enable_seqscan;
+-- One with the shape of ours whose further column asks for the whole row, so for the position and the time that come last.
+CREATE FUNCTION place(millrace_append.messages) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT $1.global_position || ' ' || ($1.time > '2000-01-01') $$;
+CREATE INDEX by_place ON millrace_append.messages (millrace.category(stream_name), global_position, place(messages));
+SELECT global_position AS placed FROM millrace.append('u-3', 'T', '{}') \gset
+SET enable_seqscan = off;
+SELECT stream_name FROM millrace_append.messages
+    WHERE millrace.category(stream_name) = 'u' AND global_position = :placed AND place(messages) = :placed || ' true';
+RESET enable_seqscan;
+DROP FUNCTION place CASCADE;
 
 -- Where an INSERT would be refused.
 BEGIN READ ONLY;
