@@ -4,12 +4,12 @@
 # them in the right order.
 
 PG_CONFIG ?= pg_config
-PYTHON ?= /usr/bin/python3
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 DURATION ?= 30
 RELEASE ?= trixie
 ARGS ?=
 SANITIZED_POSTGRES ?= /var/tmp/millrace-sanitized-postgres
-export PG_CONFIG SAN SANITIZED_POSTGRES
+export PG_CONFIG SAN SANITIZED_POSTGRES WERROR
 
 # For `make install` only: the Postgres folders usually belong to root.
 SUDO = $(shell [ -w "$$($(PG_CONFIG) --pkglibdir)" ] || echo sudo)
@@ -33,10 +33,17 @@ deps: ## install what is missing (Debian, Ubuntu)
 
 all: ## build the extension and the program
 	$(MAKE) -C extension SAN=
-	$(MAKE) -C sidecar SAN=
+	@if $(MAKE) -s -C sidecar can 2>/dev/null; then $(MAKE) -C sidecar SAN=; \
+	else echo "The program is not built: its libraries are missing, which make deps installs. The extension needs none of them."; fi
 
 install: all ## put the extension into the folders of this machine's Postgres
 	$(SUDO) $(MAKE) -C extension SAN= install
+
+uninstall: ## take it out again
+	$(SUDO) $(MAKE) -C extension SAN= uninstall
+
+dist: ## the archive for PGXN, millrace-VERSION.zip, of what is committed
+	@sidecar/packaging/dist.sh
 
 deb: ## Debian packages of the program and of the extension, in sidecar/build/deb
 	@$(MAKE) --no-print-directory deps
@@ -46,7 +53,11 @@ deb: ## Debian packages of the program and of the extension, in sidecar/build/de
 run: ## serve on port 8080: make run [DATA_DIR=folder] [ARGS='--port 9000']
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory install
+	@$(MAKE) --no-print-directory -C sidecar SAN=
 	exec sidecar/millrace serve --data-dir "$(DATA_DIR)" $(ARGS)
+
+# A warning is an error for us, and never for users: compilers and libraries of tomorrow warn of what is right.
+test test-installed analyse: export WERROR = 1
 
 test: ## every test, the last line counts them: make test [SAN=1]
 	@$(MAKE) --no-print-directory deps
@@ -77,14 +88,32 @@ test-overload: ## far too many requests and clients: make test-overload [ARGS='-
 	@$(MAKE) --no-print-directory ready
 	@$(PYTHON) test/overload.py $(ARGS)
 
+test-silence: ## forty servers with a silent subscriber each, ten minutes: make test-silence [ARGS='--servers 10 --minutes 1']
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory install
+	@$(PYTHON) test/silence.py $(ARGS)
+
 test-postgres: ## the tests on another Debian and its Postgres, as root: make test-postgres RELEASE=trixie [ARGS='-k test_read']
 	@test/postgres.sh $(RELEASE)
+
+test-systems: ## the tests on every system that we claim, as root, over an hour: make test-systems [ARGS='trixie sid']
+	@test/systems.sh $(ARGS)
+
+test-bare: ## make run and its curl line on systems with only git, make and gcc, as root: make test-bare [ARGS='trixie']
+	@test/bare.sh $(ARGS)
 
 test-deb: RELEASE = bookworm
 test-deb: ## the Debian packages on a new system, as root: make test-deb [RELEASE=trixie]
 	@test/deb.sh $(RELEASE)
 
-test-upgrade: ## a data directory from PostgreSQL 15 to 17, as root
+test-pgxn: ## the archive for PGXN by PGXN's client on a new system, as root: make test-pgxn [RELEASE=bookworm]
+	@test/pgxn.sh $(RELEASE)
+
+test-images: ## the Dockerfiles and the compose file, without an engine, as root
+	@test/deps.sh --images
+	@$(PYTHON) test/images.py
+
+test-upgrade: ## stores from PostgreSQL 15, 17 and 18 to each newer one up to 19, as root: make test-upgrade [ARGS='-k swap']
 	@test/upgrade.sh
 
 fuzz: ## a long run of the fuzzers: make fuzz [RUNS=1000000], for each of them
@@ -140,6 +169,7 @@ analyse: ## clang-tidy and cppcheck over all C files, two minutes
 lint: ## layout, layers and shell scripts
 	clang-format --dry-run -Werror $(C_FILES)
 	$(PYTHON) test/layers.py
+	$(PYTHON) test/versions.py
 	shellcheck $(SCRIPTS)
 
 clean: ## remove what was built
@@ -148,3 +178,4 @@ clean: ## remove what was built
 	$(MAKE) -C test/unit clean
 	$(MAKE) -C test/fuzz clean
 	$(MAKE) -C bench clean
+	rm -f millrace-*.zip

@@ -11,6 +11,7 @@ import datetime
 import json
 import os
 import signal
+import shutil
 import subprocess
 import sys
 import time
@@ -32,6 +33,8 @@ PARTS = {"load": http_load, "reads": http_reads, "memory": allocations, "append"
 
 
 def output_of(*command):
+    if not shutil.which(command[0]):
+        return ""
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     return done.stdout.strip() if done.returncode == 0 else ""
 

@@ -152,9 +152,11 @@ MessageFunctionCall(const MessageFunction *function, FunctionCallInfo fcinfo)
 	ReadRequest request = {0};
 	Store *store = function->begin(fcinfo, &request);
 
-	PushActiveSnapshot(MessageFunctionSnapshot(function));
+	if (function->fresh_snapshot)
+		PushActiveSnapshot(MessageFunctionSnapshot(function));
 	(void)ReadMessages(store, &request, PutRow, &sink);
-	PopActiveSnapshot();
+	if (function->fresh_snapshot)
+		PopActiveSnapshot();
 	StoreClose(store);
 	return (Datum)0;
 }

@@ -254,6 +254,7 @@ LoadVersion(AppendCall *call, AppendStream *stream)
 		stream->version = FindVersion(space->versions, stream->name, hint->version);
 	if (stream->version == NO_STREAM)
 		stream->version = FindVersion(space->versions, stream->name, 0);
+	StoreRestScan(space->versions);
 	stream->loaded = true;
 }
 
@@ -363,6 +364,8 @@ JudgeAgainstStored(AppendMessage *message, TupleTableSlot *slot)
 static IdVerdict
 JudgeId(AppendCall *call, OpenNamespace *space, AppendMessage *message)
 {
+	IdVerdict verdict = ID_NEW;
+
 	for (AppendMessage *earlier = message->earlier; earlier; earlier = earlier->earlier)
 	{
 		if (!earlier->accepted || earlier->space != space)
@@ -380,9 +383,10 @@ JudgeId(AppendCall *call, OpenNamespace *space, AppendMessage *message)
 		InitDirtySnapshot(space->dirty);
 		space->ids = StoreBeginScan(space->store, INDEX_ID, &space->dirty, 1);
 	}
-	if (!StoreFindId(space->ids, &message->id, NULL))
-		return ID_NEW;
-	return JudgeAgainstStored(message, space->ids->slot);
+	if (StoreFindId(space->ids, &message->id, NULL))
+		verdict = JudgeAgainstStored(message, space->ids->slot);
+	StoreRestScan(space->ids);
+	return verdict;
 }
 
 static char *

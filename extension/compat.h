@@ -1,5 +1,5 @@
 /*
- * compat.h: every difference between PostgreSQL 13 and 18 that Millrace meets.
+ * compat.h: every difference between PostgreSQL 15 and 19 that Millrace meets.
  *
  * Each entry names the change it follows.  No other file tests PG_VERSION_NUM.
  */
@@ -7,59 +7,14 @@
 #define MILLRACE_COMPAT_H
 
 #include "access/genam.h"
-#include "access/toast_internals.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
-#include "common/md5.h"
+#include "storage/lwlock.h"
 #include "utils/acl.h"
+#include "utils/jsonb.h"
 
-#if PG_VERSION_NUM < 130000
-#error "Millrace needs PostgreSQL 13 or newer"
-#endif
-
-/* 14: index_insert() learned whether an UPDATE left the key alone. */
-#if PG_VERSION_NUM >= 140000
-#define CompatIndexInsert(index, values, isnull, tid, heap, check, info)                                     \
-	index_insert(index, values, isnull, tid, heap, check, false, info)
-#else
-#define CompatIndexInsert(index, values, isnull, tid, heap, check, info)                                     \
-	index_insert(index, values, isnull, tid, heap, check, info)
-#endif
-
-/* 14: a hash table says when its keys are strings; before, that was what no flag meant. */
-#if PG_VERSION_NUM < 140000
-#define HASH_STRINGS 0
-#endif
-
-/* 14: columns choose their compression method. */
-#if PG_VERSION_NUM >= 140000
-#define CompatCompress(value, attribute) toast_compress_datum(value, (attribute)->attcompression)
-#else
-#define CompatCompress(value, attribute) toast_compress_datum(value)
-#endif
-
-/* 14: pg_rotate_left32(). */
-#if PG_VERSION_NUM < 140000
-#define pg_rotate_left32(word, n) (((word) << (n)) | ((word) >> (32 - (n))))
-#endif
-
-/* 14: pg_lltoa() returns the length. */
-#if PG_VERSION_NUM >= 140000
-#define CompatInt64ToText(value, out) pg_lltoa(value, out)
-#else
-#define CompatInt64ToText(value, out) (pg_lltoa(value, out), (int)strlen(out))
-#endif
-
-/* 15: pg_md5_binary() reports why it failed. */
-#if PG_VERSION_NUM >= 150000
-#define CompatMd5(bytes, len, digest, reason) pg_md5_binary(bytes, len, digest, reason)
-#else
-#define CompatMd5(bytes, len, digest, reason) (*(reason) = NULL, pg_md5_binary(bytes, len, digest))
-#endif
-
-/* 15: a custom scan says that it can project; before, each had to. */
 #if PG_VERSION_NUM < 150000
-#define CUSTOMPATH_SUPPORT_PROJECTION 0
+#error "Millrace needs PostgreSQL 15 or newer"
 #endif
 
 /* 16: the per-object aclcheck functions became object_aclcheck(). */
@@ -95,6 +50,13 @@
 #define CompatLogMessage(prefix, bytes, len) LogLogicalMessage(prefix, bytes, len, true)
 #endif
 
+/* 18: BTMaxItemSize is the same for every page. */
+#if PG_VERSION_NUM >= 180000
+#define CompatMaxEntrySize(page) ((void)(page), BTMaxItemSize)
+#else
+#define CompatMaxEntrySize(page) BTMaxItemSize((Page)(page))
+#endif
+
 /* 18: the parts of EXPLAIN that print have a header of their own. */
 #if PG_VERSION_NUM >= 180000
 #include "commands/explain_format.h"
@@ -113,8 +75,11 @@
 #define CompatExecutorRunArguments queryDesc, direction, count, execute_once
 #endif
 
-/* 18: index_beginscan() takes a place for instrumentation. */
-#if PG_VERSION_NUM >= 180000
+/* 18: index_beginscan() takes a place for instrumentation; 19: flags. */
+#if PG_VERSION_NUM >= 190000
+#define CompatIndexBeginScan(heap, index, snapshot, nkeys)                                                   \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0, 0)
+#elif PG_VERSION_NUM >= 180000
 #define CompatIndexBeginScan(heap, index, snapshot, nkeys)                                                   \
 	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
 #else
@@ -126,6 +91,28 @@
 #define CompatPrimaryKeyIndex(relation) RelationGetPrimaryKeyIndex(relation, false)
 #else
 #define CompatPrimaryKeyIndex(relation) RelationGetPrimaryKeyIndex(relation)
+#endif
+
+/* 19: a tranche of lightweight locks is named once, for all sessions; before, each session registered the name. */
+#if PG_VERSION_NUM >= 190000
+#define CompatNewTranche(name) LWLockNewTrancheId(name)
+#define CompatNameTranche(tranche, name) ((void)0)
+#else
+#define CompatNewTranche(name) LWLockNewTrancheId()
+#define CompatNameTranche(tranche, name) LWLockRegisterTranche(tranche, name)
+#endif
+
+/* 19: pushJsonbValue() keeps the finished value in its state; before, it returned it. */
+#if PG_VERSION_NUM >= 190000
+typedef JsonbInState CompatJsonbState;
+#define CompatPushJsonb(state, token, value) pushJsonbValue(state, token, value)
+#else
+typedef struct CompatJsonbState
+{
+	JsonbValue *result; /* the container that was ended last */
+	JsonbParseState *stack;
+} CompatJsonbState;
+#define CompatPushJsonb(state, token, value) ((state)->result = pushJsonbValue(&(state)->stack, token, value))
 #endif
 
 #endif

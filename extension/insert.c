@@ -4,7 +4,8 @@
  * Phases, and what is locked in each:
  *
  *   1. form and compress tuples, open     the caller's stream locks
- *      indexes, take all heavyweight locks
+ *      indexes, take all heavyweight locks,
+ *      check what can be checked
  *   2. append lock taken
  *      draw global positions, take the time, insert tuples, insert index entries
  *      append lock released; so for each chunk
@@ -14,7 +15,8 @@
  * Phase 2 never waits for another transaction, and so must not: nobody finds the deadlock of who waits under a lightweight lock.
  * Uniqueness is checked there as for deferrable constraints (UNIQUE_CHECK_PARTIAL: put the entry in, say whether it may be a duplicate),
  * and the doubtful ones are checked again in phase 3, where waiting for the other transaction is nobody else's loss.  The
- * relations that it uses are locked in phase 1, the sequence and the toast table too.  The order of steps follows execReplication.c and
+ * relations that it uses are locked in phase 1, the sequence and the toast table too, which stays open with its indexes, so that phase 2
+ * looks nothing up.  It evaluates no user's expression.  An error in it lets go of the lock before it travels.  The order of steps follows execReplication.c and
  * unique_key_recheck() of PostgreSQL.
  *
  * Forming and compressing in phase 1 keeps that work out of the lock.  It needs no global position: the first three columns
@@ -23,6 +25,8 @@
 #include "postgres.h"
 
 #include "access/heapam.h"
+#include "access/nbtree.h"
+#include "access/table.h"
 #include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/toast_internals.h"
@@ -35,6 +39,7 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -42,8 +47,15 @@
 #include "errors.h"
 #include "store.h"
 
-/* Tuples of one heap_multi_insert(), as COPY does it; the append lock, which can't be interrupted, is held for no more. */
+/*
+ * Tuples of one heap_multi_insert(), as COPY does it, and their bytes; the append lock, which can't be interrupted, is held for no
+ * more, but for a tuple that is larger by itself.  Half a MiB takes about ten milliseconds where it is toasted.
+ */
 #define INSERT_CHUNK 1000
+#define INSERT_CHUNK_BYTES (512 * 1024)
+
+/* Names that are longer may be too long for an index. */
+#define NAME_FITS 2000
 
 /* The executor's view of one index, for indexes whose entries it must compute. */
 typedef struct OtherIndex
@@ -52,6 +64,9 @@ typedef struct OtherIndex
 	EState *estate;
 	ExprState *predicate;
 	TupleTableSlot *slot;
+	Datum *
+		values; /* of our own kinds: the entries of all rows, computed in phase 1 but for the late columns; else NULL */
+	bool *isnull;
 } OtherIndex;
 
 typedef struct OpenIndex
@@ -74,8 +89,14 @@ typedef struct Insertion
 	Store *store;
 	NewRow **rows;
 	int nrows;
-	OpenIndex indexes[MAX_INDEXES]; /* in the order of the store's */
+	OpenIndex *indexes; /* those that are ready, in the order of the store's */
 	int nindexes;
+	Relation toast; /* NULL: no row may need it */
+	Relation *toast_indexes;
+	int ntoast_indexes;
+	int64 highest; /* global position that was there before */
+	Datum *values; /* of one row, with those of dropped columns behind them */
+	bool *isnull;
 	TupleTableSlot **slots; /* for a chunk; NULL for a single row */
 	List *doubts;
 } Insertion;
@@ -90,15 +111,29 @@ CompressValue(Store *store, int column, Datum value)
 	Datum compressed = (Datum)0;
 
 	if (attribute->attstorage == TYPSTORAGE_EXTENDED || attribute->attstorage == TYPSTORAGE_MAIN)
-		compressed = CompatCompress(value, attribute);
+		compressed = toast_compress_datum(value, attribute->attcompression);
 	return DatumGetPointer(compressed) ? compressed : value;
 }
 
+/* Refuses NULL in a column that a user has made NOT NULL, in the executor's words. */
 static void
-FormTuple(Store *store, NewRow *row)
+CheckNotNullColumn(Store *store, int column, const bool *isnull)
 {
-	Datum values[COLUMNS];
-	bool isnull[COLUMNS] = {false};
+	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(store->heap), column - 1);
+
+	if (isnull[column - 1] && attribute->attnotnull)
+		ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
+						errmsg("null value in column \"%s\" of relation \"%s\" violates not-null constraint",
+							   NameStr(attribute->attname), RelationGetRelationName(store->heap)),
+						errtablecol(store->heap, column)));
+}
+
+static void
+FormTuple(Insertion *insertion, NewRow *row)
+{
+	Store *store = insertion->store;
+	Datum *values = insertion->values;
+	bool *isnull = insertion->isnull;
 
 	values[COLUMN_GLOBAL_POSITION - 1] = Int64GetDatum(0);
 	values[COLUMN_POSITION - 1] = Int64GetDatum(row->position);
@@ -108,8 +143,11 @@ FormTuple(Store *store, NewRow *row)
 	values[COLUMN_DATA - 1] = PointerGetDatum(row->data);
 	values[COLUMN_METADATA - 1] = PointerGetDatum(row->metadata);
 	values[COLUMN_ID - 1] = UUIDPGetDatum(&row->id);
+	memset(isnull, false, sizeof(bool) * COLUMNS);
 	isnull[COLUMN_DATA - 1] = row->data == NULL;
 	isnull[COLUMN_METADATA - 1] = row->metadata == NULL;
+	CheckNotNullColumn(store, COLUMN_DATA, isnull);
+	CheckNotNullColumn(store, COLUMN_METADATA, isnull);
 	row->tuple = heap_form_tuple(RelationGetDescr(store->heap), values, isnull);
 	if (row->tuple->t_len <= TOAST_TUPLE_THRESHOLD)
 		return;
@@ -132,17 +170,74 @@ SetPosition(NewRow *row, int64 global_position, Timestamp time)
 	char *fixed = (char *)row->tuple->t_data + row->tuple->t_data->t_hoff;
 
 	row->global_position = global_position;
+	row->time = time;
 	memcpy(fixed, &global_position, sizeof(int64));
 	memcpy(fixed + 2 * sizeof(int64), &time, sizeof(Timestamp));
 }
 
 static void
-DrawPositions(Store *store, NewRow **rows, int nrows)
+DrawPositions(Insertion *insertion, NewRow **rows, int nrows)
 {
+	Store *store = insertion->store;
 	Timestamp now = GetCurrentTimestamp();
 
 	for (int i = 0; i < nrows; i++)
 		SetPosition(rows[i], nextval_internal(store->sequence, false), now);
+	if (rows[0]->global_position <= insertion->highest)
+		ereport(ERROR,
+				(errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
+				 errmsg("the sequence of table \"%s\".\"%s\" is behind its messages: it gave " INT64_FORMAT
+						", and there is global position " INT64_FORMAT,
+						get_namespace_name(RelationGetNamespace(store->heap)),
+						RelationGetRelationName(store->heap), rows[0]->global_position, insertion->highest),
+				 errhint("Logical replication and a restore of rows alone bring no sequence along.  SELECT "
+						 "setval(%s::regclass, " INT64_FORMAT ") puts it where it belongs.",
+						 quote_literal_cstr(quote_qualified_identifier(
+							 get_namespace_name(get_rel_namespace(store->sequence)),
+							 get_rel_name(store->sequence))),
+						 insertion->highest)));
+}
+
+/* When this session last looked for the highest global position of a table; a place for each of a few tables. */
+typedef struct LastLook
+{
+	Oid table;
+	TimestampTz time;
+} LastLook;
+
+#define LAST_LOOKS 64
+#define LOOK_AGAIN_MS 1000
+
+static LastLook last_looks[LAST_LOOKS];
+
+static LastLook *
+LastLookAt(Store *store)
+{
+	return &last_looks[RelationGetRelid(store->heap) % LAST_LOOKS];
+}
+
+/*
+ * Returns the highest global position that there is: rows that come now must be above, or readers who were there would never see
+ * them.  These functions keep it so; others may have written rows and left the sequence where it was.  That does not happen all the time,
+ * so it is looked for at a session's first append to a table, and once a second.  0: not looked for.
+ */
+static int64
+HighestPosition(Store *store)
+{
+	LastLook *last = LastLookAt(store);
+	StoreScan *scan;
+	int64 highest = 0;
+	bool isnull;
+
+	if (last->table == RelationGetRelid(store->heap) &&
+		!TimestampDifferenceExceeds(last->time, GetCurrentTransactionStartTimestamp(), LOOK_AGAIN_MS))
+		return 0;
+	scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, SnapshotSelf, 0);
+	StoreRescan(scan, NULL, 0);
+	if (StoreScanNext(scan, BackwardScanDirection))
+		highest = DatumGetInt64(slot_getattr(scan->slot, COLUMN_GLOBAL_POSITION, &isnull));
+	StoreEndScan(scan);
+	return highest;
 }
 
 /* Keeps the rows' own positions and times, and lifts the sequence above them; it never goes back. */
@@ -218,6 +313,46 @@ FormOtherEntry(OtherIndex *other, NewRow *row, Datum *values, bool *isnull)
 	return true;
 }
 
+/*
+ * Computes the entries of an index of our own kinds that has further columns: a user's expression may take its time, or wait.  They live as
+ * long as the executor's state of the index.
+ */
+static void
+ComputeEntries(Insertion *insertion, OpenIndex *which)
+{
+	OtherIndex *other = which->other;
+	int natts = which->index->rd_index->indnatts;
+	ExprContext *context = GetPerTupleExprContext(other->estate);
+
+	other->values = palloc(sizeof(Datum) * natts * insertion->nrows);
+	other->isnull = palloc(sizeof(bool) * natts * insertion->nrows);
+	for (int i = 0; i < insertion->nrows; i++)
+	{
+		ExecStoreHeapTuple(insertion->rows[i]->tuple, other->slot, false);
+		context->ecxt_scantuple = other->slot;
+		FormIndexDatum(other->info, other->slot, other->estate, other->values + i * natts,
+					   other->isnull + i * natts);
+	}
+}
+
+/* Takes an entry that was computed before, and fills in the late columns. */
+static void
+TakeEntry(OpenIndex *which, NewRow *row, Datum *values, bool *isnull)
+{
+	Form_pg_index form = which->index->rd_index;
+	int natts = form->indnatts;
+
+	memcpy(values, which->other->values + row->number * natts, sizeof(Datum) * natts);
+	memcpy(isnull, which->other->isnull + row->number * natts, sizeof(bool) * natts);
+	for (int i = 0; i < natts; i++)
+	{
+		if (form->indkey.values[i] == COLUMN_GLOBAL_POSITION)
+			values[i] = Int64GetDatum(row->global_position);
+		else if (form->indkey.values[i] == COLUMN_TIME)
+			values[i] = TimestampGetDatum(row->time);
+	}
+}
+
 /* Computes the entry of one of our own indexes. */
 static void
 FormPlainEntry(StoreIndexKind kind, NewRow *row, Datum *values)
@@ -264,10 +399,12 @@ InsertEntries(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows, 
 
 		if (!which->other)
 			FormPlainEntry(which->kind, rows[i], values);
+		else if (which->other->values)
+			TakeEntry(which, rows[i], values, isnull);
 		else if (!FormOtherEntry(which->other, rows[i], values, isnull))
 			continue;
-		unique = CompatIndexInsert(which->index, values, isnull, &rows[i]->tuple->t_self,
-								   insertion->store->heap, check, info);
+		unique = index_insert(which->index, values, isnull, &rows[i]->tuple->t_self, insertion->store->heap,
+							  check, false, info);
 		if (check == UNIQUE_CHECK_PARTIAL && !unique)
 		{
 			Doubt *doubt = palloc(sizeof(Doubt));
@@ -323,7 +460,7 @@ StoreFindLive(StoreScan *scan, ScanKey keys, int nkeys, ItemPointer except)
 		{
 			ItemPointerData tid = scan->slot->tts_tid;
 
-			ExecClearTuple(scan->slot);
+			StoreRestScan(scan);
 			XactLockTableWait(other, scan->store->heap, &tid, XLTW_InsertIndex);
 		}
 	} while (TransactionIdIsValid(other));
@@ -376,30 +513,94 @@ RecheckDoubts(Insertion *insertion)
 
 /* ---- all phases --------------------------------------------------------------------------------------- */
 
+/* Opens the indexes that are ready to be filled.  One that becomes ready from now on waits for this transaction before it is made whole. */
+static void
+OpenIndexes(Insertion *insertion)
+{
+	Store *store = insertion->store;
+
+	insertion->indexes = palloc(sizeof(OpenIndex) * store->nindexes);
+	for (int i = 0; i < store->nindexes; i++)
+	{
+		StoreIndex *which = &store->indexes[i];
+		Relation index = StoreOpenIndex(store, which->oid, STORE_APPEND);
+
+		if (!index->rd_index->indisready)
+		{
+			index_close(index, NoLock);
+			continue;
+		}
+		insertion->indexes[insertion->nindexes++] =
+			(OpenIndex){which->kind, index, which->plain ? NULL : BeginOtherIndex(store, index)};
+		if (which->kind != INDEX_OTHER && !which->plain)
+			ComputeEntries(insertion, &insertion->indexes[insertion->nindexes - 1]);
+	}
+}
+
+/* Refuses, in the server's words, a name that an index has no room for.  The index would do so itself, under the append lock. */
+static void
+CheckName(OpenIndex *which, NewRow *row)
+{
+	Datum values[INDEX_MAX_KEYS];
+	bool isnull[INDEX_MAX_KEYS] = {false};
+	PageHeaderData page = {.pd_pagesize_version = BLCKSZ | PG_PAGE_LAYOUT_VERSION};
+	IndexTuple entry;
+
+	FormPlainEntry(which->kind, row, values);
+	entry = index_form_tuple(RelationGetDescr(which->index), values, isnull);
+	if (IndexTupleSize(entry) > CompatMaxEntrySize(&page))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("index row size %zu exceeds btree version %u maximum %zu for index \"%s\"",
+						(Size)IndexTupleSize(entry), BTREE_VERSION, (Size)CompatMaxEntrySize(&page),
+						RelationGetRelationName(which->index)),
+				 errdetail("The name of the stream has %d bytes.", (int)VARSIZE_ANY_EXHDR(row->stream))));
+	pfree(entry);
+}
+
+static void
+CheckNames(Insertion *insertion)
+{
+	for (int i = 0; i < insertion->nrows; i++)
+	{
+		if (VARSIZE_ANY_EXHDR(insertion->rows[i]->stream) <= NAME_FITS)
+			continue;
+		for (int j = 0; j < insertion->nindexes; j++)
+		{
+			OpenIndex *which = &insertion->indexes[j];
+
+			if (!which->other && (which->kind == INDEX_STREAM || which->kind == INDEX_CATEGORY))
+				CheckName(which, insertion->rows[i]);
+		}
+	}
+}
+
 static void
 BeginInsertion(Insertion *insertion)
 {
 	Store *store = insertion->store;
 	Oid toast = store->heap->rd_rel->reltoastrelid;
+	int natts = RelationGetDescr(store->heap)->natts;
 	bool large = false;
 
+	insertion->values = palloc0(sizeof(Datum) * natts);
+	insertion->isnull = palloc(sizeof(bool) * natts);
+	memset(insertion->isnull, true, sizeof(bool) * natts);
 	for (int i = 0; i < insertion->nrows; i++)
 	{
-		FormTuple(store, insertion->rows[i]);
+		insertion->rows[i]->number = i;
+		FormTuple(insertion, insertion->rows[i]);
 		large = large || insertion->rows[i]->tuple->t_len > TOAST_TUPLE_THRESHOLD;
 	}
-	insertion->nindexes = store->nindexes;
-	for (int i = 0; i < insertion->nindexes; i++)
-	{
-		StoreIndex *which = &store->indexes[i];
-		Relation index = StoreOpenIndex(store, which->oid, STORE_APPEND);
-
-		insertion->indexes[i] =
-			(OpenIndex){which->kind, index, which->plain ? NULL : BeginOtherIndex(store, index)};
-	}
+	OpenIndexes(insertion);
+	CheckNames(insertion);
 	LockRelationOid(store->sequence, RowExclusiveLock);
 	if (large && OidIsValid(toast))
-		LockRelationOid(toast, RowExclusiveLock);
+	{
+		insertion->toast = table_open(toast, RowExclusiveLock);
+		(void)toast_open_indexes(insertion->toast, RowExclusiveLock, &insertion->toast_indexes,
+								 &insertion->ntoast_indexes);
+	}
 	(void)GetCurrentTransactionId();
 	if (insertion->nrows > 1)
 	{
@@ -418,13 +619,34 @@ InsertChunk(Insertion *insertion, NewRow **rows, int nrows, bool import)
 
 	CHECK_FOR_INTERRUPTS();
 	StoreLockAppends(store);
-	if (import)
-		TakePositions(store, rows, nrows);
-	else
-		DrawPositions(store, rows, nrows);
-	InsertTuples(insertion, rows, nrows);
-	InsertAllEntries(insertion, true, rows, nrows);
+	PG_TRY();
+	{
+		if (import)
+			TakePositions(store, rows, nrows);
+		else
+			DrawPositions(insertion, rows, nrows);
+		InsertTuples(insertion, rows, nrows);
+		InsertAllEntries(insertion, true, rows, nrows);
+	}
+	PG_CATCH();
+	{
+		StoreAbandonAppends(store);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	StoreUnlockAppends(store);
+}
+
+/* Returns how many of the rows go into one chunk. */
+static int
+ChunkOf(NewRow **rows, int nrows)
+{
+	Size bytes = 0;
+	int n = 0;
+
+	while (n < Min(nrows, INSERT_CHUNK) && (n == 0 || bytes + rows[n]->tuple->t_len <= INSERT_CHUNK_BYTES))
+		bytes += rows[n++]->tuple->t_len;
+	return n;
 }
 
 static void
@@ -435,6 +657,11 @@ EndInsertion(Insertion *insertion)
 		if (insertion->indexes[i].other)
 			EndOtherIndex(insertion->indexes[i].other);
 		index_close(insertion->indexes[i].index, NoLock);
+	}
+	if (insertion->toast)
+	{
+		toast_close_indexes(insertion->toast_indexes, insertion->ntoast_indexes, NoLock);
+		table_close(insertion->toast, NoLock);
 	}
 	for (int i = 0; insertion->slots && i < Min(insertion->nrows, INSERT_CHUNK); i++)
 		ExecDropSingleTupleTableSlot(insertion->slots[i]);
@@ -451,8 +678,15 @@ StoreInsert(Store *store, NewRow **rows, int nrows, bool import)
 	Insertion insertion = {.store = store, .rows = rows, .nrows = nrows};
 
 	BeginInsertion(&insertion);
-	for (int done = 0; done < nrows; done += INSERT_CHUNK)
-		InsertChunk(&insertion, rows + done, Min(INSERT_CHUNK, nrows - done), import);
+	if (!import)
+		insertion.highest = HighestPosition(store);
+	for (int done = 0, n; done < nrows; done += n)
+	{
+		n = ChunkOf(rows + done, nrows - done);
+		InsertChunk(&insertion, rows + done, n, import);
+	}
+	if (insertion.highest > 0) /* and it was below what was drawn */
+		*LastLookAt(store) = (LastLook){RelationGetRelid(store->heap), GetCurrentTransactionStartTimestamp()};
 	InsertAllEntries(&insertion, false, rows, nrows);
 	RecheckDoubts(&insertion);
 	EndInsertion(&insertion);

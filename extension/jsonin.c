@@ -16,6 +16,7 @@
 #include "utils/jsonb.h"
 
 #include "jsonbytes.h"
+#include "compat.h"
 #include "jsonin.h"
 
 /* Levels of nesting: each is a call of its own. */
@@ -27,7 +28,7 @@ typedef struct Reader
 {
 	const char *next;
 	const char *end; /* a NUL is there, which is no part of JSON */
-	JsonbParseState *state;
+	CompatJsonbState state;
 } Reader;
 
 static bool ReadValue(Reader *reader, JsonbIteratorToken as, int depth);
@@ -252,14 +253,14 @@ ReadMember(Reader *reader, int depth)
 	SkipBlanks(reader);
 	if (!ReadString(reader, &key))
 		return false;
-	(void)pushJsonbValue(&reader->state, WJB_KEY, &key);
+	CompatPushJsonb(&reader->state, WJB_KEY, &key);
 	SkipBlanks(reader);
 	return Take(reader, ':') && ReadValue(reader, WJB_VALUE, depth);
 }
 
-/* Reads what an opening brace or bracket begins, into `*result`. */
+/* Reads what an opening brace or bracket begins. */
 static bool
-ReadContainer(Reader *reader, int depth, JsonbValue **result)
+ReadContainer(Reader *reader, int depth)
 {
 	bool object = *reader->next == '{';
 	char closing = object ? '}' : ']';
@@ -267,7 +268,7 @@ ReadContainer(Reader *reader, int depth, JsonbValue **result)
 	if (depth >= MAX_DEPTH)
 		return false;
 	reader->next++;
-	(void)pushJsonbValue(&reader->state, object ? WJB_BEGIN_OBJECT : WJB_BEGIN_ARRAY, NULL);
+	CompatPushJsonb(&reader->state, object ? WJB_BEGIN_OBJECT : WJB_BEGIN_ARRAY, NULL);
 	SkipBlanks(reader);
 	if (!Take(reader, closing))
 	{
@@ -280,7 +281,7 @@ ReadContainer(Reader *reader, int depth, JsonbValue **result)
 		if (!Take(reader, closing))
 			return false;
 	}
-	*result = pushJsonbValue(&reader->state, object ? WJB_END_OBJECT : WJB_END_ARRAY, NULL);
+	CompatPushJsonb(&reader->state, object ? WJB_END_OBJECT : WJB_END_ARRAY, NULL);
 	return true;
 }
 
@@ -288,14 +289,13 @@ static bool
 ReadValue(Reader *reader, JsonbIteratorToken as, int depth)
 {
 	JsonbValue value;
-	JsonbValue *container;
 
 	SkipBlanks(reader);
 	if (*reader->next == '{' || *reader->next == '[')
-		return ReadContainer(reader, depth, &container);
+		return ReadContainer(reader, depth);
 	if (!ReadScalar(reader, &value))
 		return false;
-	(void)pushJsonbValue(&reader->state, as, &value);
+	CompatPushJsonb(&reader->state, as, &value);
 	return true;
 }
 
@@ -306,15 +306,14 @@ Jsonb *
 JsonbFromText(const char *json, size_t len)
 {
 	Reader reader = {.next = json, .end = json + len};
-	JsonbValue *object;
 
 	SkipBlanks(&reader);
 	if (GetDatabaseEncoding() == PG_UTF8 && len <= JENTRY_OFFLENMASK && *reader.next == '{' &&
-		ReadContainer(&reader, 0, &object))
+		ReadContainer(&reader, 0))
 	{
 		SkipBlanks(&reader);
 		if (reader.next == reader.end)
-			return JsonbValueToJsonb(object);
+			return JsonbValueToJsonb(reader.state.result);
 	}
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json)));
 }

@@ -221,7 +221,7 @@ void
 JsonAppendInt64(StringInfo out, int64 value)
 {
 	enlargeStringInfo(out, 24);
-	out->len += CompatInt64ToText(value, out->data + out->len);
+	out->len += pg_lltoa(value, out->data + out->len);
 }
 
 /* Writes four bytes as eight hexadecimal digits, all at once: a nibble to a byte of a word. */

@@ -1,12 +1,11 @@
 /*
- * md5.c: one block of MD5 (RFC 1321).
+ * md5.c: MD5 (RFC 1321).
  */
 #include "postgres.h"
 
 #include "port/pg_bitutils.h"
 #include "port/pg_bswap.h"
 
-#include "compat.h"
 #include "md5.h"
 
 /* RFC 1321, 3.4: floor(2^32 * abs(sin(i + 1))). */
@@ -54,19 +53,22 @@ Mix(int step, uint32 b, uint32 c, uint32 d, int *word)
 	}
 }
 
-uint64
-Md5ShortPrefix(const char *bytes, int len)
+typedef struct State
 {
-	uint32 block[16] = {0};
-	uint32 a = 0x67452301;
-	uint32 b = 0xefcdab89;
-	uint32 c = 0x98badcfe;
-	uint32 d = 0x10325476;
+	uint32 a, b, c, d;
+} State;
 
-	Assert(len >= 0 && len <= MD5_SHORT_MAX);
-	memcpy(block, bytes, len);
-	((unsigned char *)block)[len] = 0x80;
-	block[14] = Little((uint32)len * 8);
+/* RFC 1321, 3.4. */
+static void
+TakeBlock(State *state, const char *bytes)
+{
+	uint32 block[16];
+	uint32 a = state->a;
+	uint32 b = state->b;
+	uint32 c = state->c;
+	uint32 d = state->d;
+
+	memcpy(block, bytes, MD5_BLOCK);
 #pragma GCC unroll 64
 	for (int step = 0; step < 64; step++)
 	{
@@ -79,6 +81,28 @@ Md5ShortPrefix(const char *bytes, int len)
 		c = b;
 		b += mixed;
 	}
+	state->a += a;
+	state->b += b;
+	state->c += c;
+	state->d += d;
+}
+
+uint64
+Md5Prefix(const char *bytes, size_t len)
+{
+	State state = {0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476};
+	char last[2 * MD5_BLOCK] = {0};
+	size_t rest = len % MD5_BLOCK;
+	size_t padded = rest < MD5_BLOCK - sizeof(uint64) ? MD5_BLOCK : 2 * MD5_BLOCK;
+	uint32 bits[2] = {Little((uint32)(len << 3)), Little((uint32)(len >> 29))};
+
+	for (size_t at = 0; at + MD5_BLOCK <= len; at += MD5_BLOCK)
+		TakeBlock(&state, bytes + at);
+	memcpy(last, bytes + len - rest, rest);
+	last[rest] = (char)0x80;
+	memcpy(last + padded - sizeof(bits), bits, sizeof(bits));
+	for (size_t at = 0; at < padded; at += MD5_BLOCK)
+		TakeBlock(&state, last + at);
 	/* The digest is a, b, c, d, each little-endian: its first eight bytes are a and b. */
-	return (uint64)pg_bswap32(a + 0x67452301) << 32 | pg_bswap32(b + 0xefcdab89);
+	return (uint64)pg_bswap32(state.a) << 32 | pg_bswap32(state.b);
 }

@@ -26,6 +26,7 @@ _PG_init(void)
 	DefineCustomStringVariable("millrace.namespace",
 							   "Selects the namespace that the millrace functions work on.", NULL,
 							   &selected_namespace, "default", PGC_USERSET, 0, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("millrace"); /* so that a name with a slip in it is refused */
 	ScanInit();
 	WireInit();
 }

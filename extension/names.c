@@ -6,8 +6,6 @@
 #include "md5.h"
 #include "names.h"
 
-#include "compat.h"
-
 int
 SliceCompare(Slice a, Slice b)
 {
@@ -68,18 +66,7 @@ NameCardinalId(Slice name, Slice *id)
 int64
 NameHash64(Slice name)
 {
-	uint8 digest[16];
-	const char *reason = NULL;
-	uint64 hash = 0;
-
-	if (name.len <= MD5_SHORT_MAX)
-		return (int64)Md5ShortPrefix(name.bytes, name.len);
-	if (!CompatMd5(name.bytes, name.len, digest, &reason))
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
-						errmsg("could not compute MD5 hash: %s", reason ? reason : "unknown reason")));
-	for (int i = 0; i < 8; i++)
-		hash = (hash << 8) | digest[i];
-	return (int64)hash;
+	return (int64)Md5Prefix(name.bytes, name.len);
 }
 
 bool

@@ -18,8 +18,9 @@
  * The snapshot of the scan itself decides only whether the index's page stays pinned too.  By SnapshotAny it does, so that VACUUM can't free a
  * line pointer before its entry has been followed.  By an MVCC snapshot it doesn't, so that a cursor at rest holds up no VACUUM; then an
  * entry of an aborted row may lead to a row that was put in its place.  That row is younger than the snapshot, so at worst it ends
- * the read: still a prefix.  But where a row that the snapshot doesn't see is asked for its position, the scan must be by
- * SnapshotAny.
+ * the read: still a prefix.  In recovery the pin is not enough either: a replayed VACUUM waits only for pins on the pages that it takes
+ * entries from, and an entry may have moved to another page by a split.  So the position of a row that the snapshot doesn't see is
+ * asked of its entry, not of the row (read.c).
  *
  * Going round the table's access methods means to do for serializable transactions what they do: read.c locks the
  * whole table, and conflicts are reported here, for the rows that are met and no others.

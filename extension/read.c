@@ -197,10 +197,12 @@ MessageFromRow(Store *store, HeapTuple row, Message *message)
 	Datum values[COLUMNS];
 	bool isnull[COLUMNS];
 
-	if (HeapTupleHeaderGetNatts(row->t_data) == COLUMNS)
+	if (HeapTupleHeaderGetNatts(row->t_data) >= COLUMNS)
 		DeformRow(row, values, isnull);
 	else /* it is older than the last column */
-		heap_deform_tuple(row, RelationGetDescr(store->heap), values, isnull);
+		for (int column = 1; column <= COLUMNS; column++)
+			values[column - 1] =
+				heap_getattr(row, column, RelationGetDescr(store->heap), &isnull[column - 1]);
 	message->stream_text = DatumGetTextPP(values[COLUMN_STREAM_NAME - 1]);
 	message->type_text = DatumGetTextPP(values[COLUMN_TYPE - 1]);
 	message->stream = SliceOfText(message->stream_text);
@@ -251,6 +253,7 @@ BeginScan(Store *store, const ReadRequest *request, Snapshot snapshot, Snapshot 
 	if (request->kind == READ_ALL)
 	{
 		scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, scan_snapshot, 1);
+		scan->scan->xs_want_itup = scan_snapshot == SnapshotAny;
 		StoreInt8Key(&keys[0], 1, BTGreaterEqualStrategyNumber, position);
 		StoreRescan(scan, keys, 1);
 		return scan;
@@ -259,6 +262,7 @@ BeginScan(Store *store, const ReadRequest *request, Snapshot snapshot, Snapshot 
 		position = FirstPosition(store, request, snapshot);
 	scan =
 		StoreBeginScan(store, request->kind == READ_STREAM ? INDEX_STREAM : INDEX_CATEGORY, scan_snapshot, 2);
+	scan->scan->xs_want_itup = request->kind == READ_CATEGORY && scan_snapshot == SnapshotAny;
 	StoreTextKey(scan, &keys[0], 1, BTEqualStrategyNumber, request->name);
 	StoreInt8Key(&keys[1], 2, BTGreaterEqualStrategyNumber, position);
 	StoreRescan(scan, keys, 2);
@@ -301,6 +305,39 @@ EndScan(Reader *reader)
 	reader->scan = NULL;
 }
 
+/*
+ * The global position at which the scan stands: what its entry says, where the index has it.  In recovery an entry of an aborted row may lead to a
+ * row that was put in its place, whose position is of no meaning here (prefix.c).
+ */
+static int64
+EntryPosition(StoreScan *scan, HeapTuple row)
+{
+	IndexScanDesc index = scan->scan;
+	bool isnull;
+
+	if (!index->xs_itup)
+		return RowInt64(row, COLUMN_GLOBAL_POSITION);
+	return DatumGetInt64(index_getattr(
+		index->xs_itup, scan->store->index[INDEX_CATEGORY] == RelationGetRelid(scan->index) ? 2 : 1,
+		index->xs_itupdesc, &isnull));
+}
+
+/*
+ * Whether a row is at the bound or behind it.  An index of a stream says nothing of global positions, so in recovery a row that the snapshot
+ * doesn't see may be another one, and proves nothing.
+ */
+static bool
+IsBehind(Reader *reader, PrefixStep step, HeapTuple row)
+{
+	const ReadRequest *request = reader->request;
+
+	if (request->below == 0)
+		return false;
+	if (step == PREFIX_UNDECIDED && request->kind == READ_STREAM && reader->snapshot->takenDuringRecovery)
+		return false;
+	return EntryPosition(reader->scan, row) >= request->below;
+}
+
 static PrefixStep
 NextRow(Reader *reader, HeapTuple *row)
 {
@@ -329,12 +366,10 @@ TakeRow(Reader *reader, HeapTuple row)
 static bool
 Step(Reader *reader)
 {
-	const ReadRequest *request = reader->request;
 	HeapTuple row;
 	PrefixStep step = NextRow(reader, &row);
 
-	if (step == PREFIX_NO_MORE ||
-		(request->below > 0 && RowInt64(row, COLUMN_GLOBAL_POSITION) >= request->below))
+	if (step == PREFIX_NO_MORE || IsBehind(reader, step, row))
 		EndScan(reader);
 	else if (step == PREFIX_UNDECIDED)
 	{
@@ -422,9 +457,10 @@ ReadHead(Store *store)
 	StoreScan *scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, SnapshotAny, 0);
 	int64 head = 1;
 
+	scan->scan->xs_want_itup = true;
 	StoreRescan(scan, NULL, 0);
 	if (StoreScanNext(scan, BackwardScanDirection))
-		head = RowInt64(StoreScanRow(scan), COLUMN_GLOBAL_POSITION) + 1;
+		head = EntryPosition(scan, StoreScanRow(scan)) + 1;
 	StoreEndScan(scan);
 	return head;
 }
@@ -447,7 +483,7 @@ ReadPrefixEnd(Store *store, const ReadRequest *request, int64 last)
 		PredicateLockRelation(store->heap, snapshot);
 	while (end == PG_INT64_MAX && (step = PrefixNext(prefix, &row)) != PREFIX_NO_MORE)
 	{
-		int64 position = RowInt64(row, COLUMN_GLOBAL_POSITION);
+		int64 position = EntryPosition(scan, row);
 
 		if (position > last)
 			break;

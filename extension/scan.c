@@ -239,6 +239,19 @@ BeginScan(CustomScanState *node, EState *estate, int flags)
 }
 
 /* Evaluates the arguments and opens the table, as a call of the function would. */
+/* A snapshot of the function's own is always young enough. */
+static Snapshot
+FixSnapshot(MessageScan *scan)
+{
+	Snapshot younger = StoreTakeSnapshot(scan->store);
+
+	if (younger && !scan->function->fresh_snapshot)
+		return younger;
+	if (younger)
+		UnregisterSnapshot(younger);
+	return RegisterSnapshot(MessageFunctionSnapshot(scan->function));
+}
+
 static void
 BeginRun(MessageScan *scan)
 {
@@ -262,7 +275,7 @@ BeginRun(MessageScan *scan)
 	pgstat_init_function_usage(fcinfo, &usage); /* counts the call, not the time that the rows take */
 	scan->store = scan->function->begin(fcinfo, &scan->request);
 	pgstat_end_function_usage(&usage, true);
-	scan->snapshot = RegisterSnapshot(MessageFunctionSnapshot(scan->function));
+	scan->snapshot = FixSnapshot(scan);
 	scan->reader = ReaderBegin(scan->store, &scan->request, scan->snapshot);
 	MemoryContextSwitchTo(caller);
 }

@@ -67,7 +67,7 @@ PutBytes(char *place, const char *bytes, int len)
 static inline char *
 PutInt64(char *place, int64 value)
 {
-	int len = CompatInt64ToText(value, place + sizeof(int32));
+	int len = pg_lltoa(value, place + sizeof(int32));
 
 	return PutLength(place, len) + len;
 }

@@ -34,6 +34,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rls.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "compat.h"
@@ -43,6 +44,9 @@
 #define REGISTRY_SCHEMA "millrace"
 #define REGISTRY_TABLE "namespaces"
 #define MESSAGES_TABLE "messages"
+/* Transactions; half of the numbers there are is the most that may lie between two. */
+#define SNAPSHOT_AGE_MAX 1000000000
+
 enum
 {
 	REGISTRY_NAME = 1,
@@ -54,10 +58,10 @@ typedef struct TableEntry
 {
 	Oid schema; /* hash key */
 	bool valid;
-	bool described; /* `description` and `append_problem` are filled in */
 	Oid relid;
+	TransactionId changed_by;	/* who wrote the table's row in pg_class; InvalidTransactionId: long ago */
 	const char *append_problem; /* a constant: why appends must not go round the executor; or NULL */
-	Store description;			/* heap is not set here */
+	Store *description;			/* in CacheMemoryContext, without the heap; NULL: not made yet */
 	uint32 sequence_hash;		/* of the sequence in its syscache */
 } TableEntry;
 
@@ -123,8 +127,8 @@ ForgetSequence(Datum arg, int cache, uint32 hash)
 	invalidations++;
 	hash_seq_init(&status, tables);
 	while ((entry = hash_seq_search(&status)) != NULL)
-		if (entry->described &&
-			(hash == 0 || hash == entry->sequence_hash || !OidIsValid(entry->description.sequence)))
+		if (entry->description &&
+			(hash == 0 || hash == entry->sequence_hash || !OidIsValid(entry->description->sequence)))
 			entry->valid = false;
 }
 
@@ -209,6 +213,16 @@ FindSchema(const char *name)
 	return entry->schema;
 }
 
+static void
+ForgetDescription(TableEntry *entry)
+{
+	Store *description = entry->description;
+
+	entry->description = NULL;
+	if (description)
+		pfree(description);
+}
+
 /* Finds or loads the entry of a schema's table; NULL when there is no such table. */
 static TableEntry *
 FindTable(Oid schema)
@@ -219,6 +233,8 @@ FindTable(Oid schema)
 
 	if (entry && entry->valid)
 		return entry;
+	if (entry)
+		ForgetDescription(entry);
 	relid = get_relname_relid(MESSAGES_TABLE, schema);
 	if (!OidIsValid(relid))
 	{
@@ -226,8 +242,9 @@ FindTable(Oid schema)
 		return NULL;
 	}
 	entry = hash_search(tables, &schema, HASH_ENTER, NULL);
-	entry->described = false;
+	entry->description = NULL;
 	entry->relid = relid;
+	entry->changed_by = InvalidTransactionId;
 	entry->valid = before == invalidations;
 	return entry;
 }
@@ -249,8 +266,11 @@ CheckColumns(Relation heap)
 {
 	TupleDesc desc = RelationGetDescr(heap);
 	bool ours = heap->rd_rel->relkind == RELKIND_RELATION && heap->rd_rel->relam == HEAP_TABLE_AM_OID &&
-				desc->natts == COLUMNS;
+				desc->natts >= COLUMNS;
 
+	/* A column that was added and dropped again stays in every row, as NULL. */
+	for (int i = COLUMNS; ours && i < desc->natts; i++)
+		ours = TupleDescAttr(desc, i)->attisdropped;
 	for (int i = 0; ours && i < COLUMNS; i++)
 	{
 		Form_pg_attribute column = TupleDescAttr(desc, i);
@@ -282,6 +302,8 @@ AppendProblem(Relation heap)
 		return "it has triggers on INSERT";
 	if (heap->rd_rel->relhasrules)
 		return "it has rules";
+	if (heap->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
+		return "it is unlogged, so a crash empties it and positions are given again";
 	if (heap->rd_rel->relhassubclass || heap->rd_rel->relispartition)
 		return "it has child tables or is one";
 	return NULL;
@@ -312,15 +334,37 @@ FindSequence(Relation heap, const char **problem)
 	return sequence;
 }
 
+/* Who wrote the latest version of the table's row in pg_class; InvalidTransactionId when that was so long ago that every snapshot sees it. */
+static TransactionId
+WriterOfTable(Oid relid)
+{
+	HeapTuple row = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	TransactionId writer;
+
+	if (!HeapTupleIsValid(row))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	writer = HeapTupleHeaderGetXmin(row->t_data);
+	ReleaseSysCache(row);
+	return TransactionIdIsNormal(writer) ? writer : InvalidTransactionId;
+}
+
 static void
 DescribeTable(TableEntry *entry, Relation heap)
 {
+	Store *description, *kept;
+	const char *problem;
+
 	CheckColumns(heap);
-	entry->append_problem = AppendProblem(heap);
-	StoreDescribeIndexes(heap, &entry->description, &entry->append_problem);
-	entry->description.sequence = FindSequence(heap, &entry->append_problem);
-	entry->sequence_hash = GetSysCacheHashValue1(SEQRELID, ObjectIdGetDatum(entry->description.sequence));
-	entry->described = true;
+	problem = AppendProblem(heap);
+	description = StoreDescribeIndexes(heap, &problem);
+	description->sequence = FindSequence(heap, &problem);
+	entry->changed_by = WriterOfTable(entry->relid);
+	kept = MemoryContextAlloc(CacheMemoryContext, StoreSize(description->nindexes));
+	memcpy(kept, description, StoreSize(description->nindexes));
+	pfree(description);
+	entry->append_problem = problem;
+	entry->sequence_hash = GetSysCacheHashValue1(SEQRELID, ObjectIdGetDatum(kept->sequence));
+	entry->description = kept;
 }
 
 /* ---- opening --------------------------------------------------------------------------------------- */
@@ -369,6 +413,22 @@ OpenHeap(Oid schema, LOCKMODE lockmode, TableEntry **entry)
 	}
 }
 
+/* Says whether the table was created, altered or swapped for another file by a transaction that the snapshot doesn't see. */
+static bool
+IsYoungerThan(TableEntry *entry, Snapshot snapshot)
+{
+	TransactionId writer = entry->changed_by;
+
+	if (!TransactionIdIsValid(writer) || TransactionIdIsCurrentTransactionId(writer))
+		return false;
+	if (!TransactionIdPrecedes(writer, snapshot->xmin))
+		return XidInMVCCSnapshot(writer, snapshot);
+	/* So far back that numbers will soon have gone round is the same as long ago. */
+	if (snapshot->xmin - writer > SNAPSHOT_AGE_MAX)
+		entry->changed_by = InvalidTransactionId;
+	return false;
+}
+
 /*
  * Opens the table in a schema; NULL when there is none.  Anything else that is wrong is an error: privileges
  * 42501, an unusable table MR010.
@@ -385,15 +445,18 @@ StoreOpenSchema(Oid schema, StoreMode mode)
 	if (!heap)
 		return NULL;
 	CheckPrivileges(entry, mode);
-	if (!entry->described)
+	if (!entry->description)
 		DescribeTable(entry, heap);
 	if (mode == STORE_APPEND && entry->append_problem)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
 						errmsg("messages can't be appended to table \"%s\".messages: %s",
 							   get_namespace_name(schema), entry->append_problem)));
-	store = palloc(sizeof(Store));
-	*store = entry->description;
+	store = palloc(StoreSize(entry->description->nindexes));
+	memcpy(store, entry->description, StoreSize(entry->description->nindexes));
 	store->heap = heap;
+	store->has_snapshot = false;
+	if (mode == STORE_READ && IsYoungerThan(entry, GetActiveSnapshot()))
+		StoreReplaceSnapshot(store);
 	return store;
 }
 
@@ -436,6 +499,8 @@ StoreOpen(const char *namespace_name, StoreMode mode)
 void
 StoreClose(Store *store)
 {
+	if (store->has_snapshot)
+		PopActiveSnapshot();
 	relation_close(store->heap, NoLock); /* the lock stays to commit, as the executor's would */
 	pfree(store);
 }
@@ -496,6 +561,17 @@ HeapTuple
 StoreScanRow(StoreScan *scan)
 {
 	return ExecFetchSlotHeapTuple(scan->slot, false, NULL);
+}
+
+/*
+ * Lets go of the pages that the scan stands on, as whoever waits for another transaction must: that one may wait for somebody who
+ * waits for a page that nobody else has pinned, and such a circle is never found.  StoreRescan begins anew.
+ */
+void
+StoreRestScan(StoreScan *scan)
+{
+	ExecClearTuple(scan->slot);
+	index_rescan(scan->scan, NULL, scan->scan->numberOfKeys, NULL, 0);
 }
 
 void

@@ -70,17 +70,19 @@ typedef struct StoreIndex
 	bool plain; /* has just the columns of its kind, so its entries need no executor */
 } StoreIndex;
 
-#define MAX_INDEXES 16
-
 /* A namespace's table, opened for one call.  Lives in the caller's memory; the locks last to commit. */
 typedef struct Store
 {
 	Relation heap;
 	Oid sequence;
-	Oid index[INDEX_KINDS]; /* by kind, for scans */
+	bool has_snapshot;		/* StoreOpen has pushed a younger one, which StoreClose pops */
+	Oid index[INDEX_KINDS]; /* by kind, for scans: valid ones */
 	int nindexes;
-	StoreIndex indexes[MAX_INDEXES]; /* all, for inserts */
+	StoreIndex indexes
+		[FLEXIBLE_ARRAY_MEMBER]; /* all, also those that are not yet or no longer valid, in the order of filling them */
 } Store;
+
+#define StoreSize(nindexes) (offsetof(Store, indexes) + sizeof(StoreIndex) * (nindexes))
 
 /* One index scan.  `slot` holds the row that StoreScanNext found. */
 typedef struct StoreScan
@@ -104,6 +106,7 @@ typedef struct NewRow
 	int64 global_position; /* set by StoreInsert, or an import's own */
 	Timestamp time;		   /* an import's own */
 	HeapTuple tuple;	   /* StoreInsert's */
+	int number;			   /* among its rows */
 } NewRow;
 
 /* store.c */
@@ -116,12 +119,17 @@ extern StoreScan *StoreBeginScan(Store *store, StoreIndexKind kind, Snapshot sna
 extern void StoreRescan(StoreScan *scan, ScanKey keys, int nkeys);
 extern bool StoreScanNext(StoreScan *scan, ScanDirection direction);
 extern HeapTuple StoreScanRow(StoreScan *scan);
+extern void StoreRestScan(StoreScan *scan);
 extern void StoreEndScan(StoreScan *scan);
 extern void StoreTextKey(StoreScan *scan, ScanKey key, int column, StrategyNumber strategy, text *value);
 extern void StoreInt8Key(ScanKey key, int column, StrategyNumber strategy, int64 value);
 extern Jsonb *StoreSlotJsonb(TupleTableSlot *slot, int column);
 extern void StoreCheckAppendAllowed(void);
 extern void StoreFollowEarlierCommits(void);
+
+/* storesnapshot.c */
+extern void StoreReplaceSnapshot(Store *store);
+extern Snapshot StoreTakeSnapshot(Store *store);
 
 /* storelock.c */
 extern uint64 StoreStreamHash(Store *store, Slice stream);
@@ -130,9 +138,10 @@ extern void StoreLockStreams(const uint64 *hashes, int nhashes);
 extern void StoreLockNamespace(Slice name);
 extern void StoreLockAppends(Store *store);
 extern void StoreUnlockAppends(Store *store);
+extern void StoreAbandonAppends(Store *store);
 
 /* storeindex.c */
-extern void StoreDescribeIndexes(Relation heap, Store *description, const char **problem);
+extern Store *StoreDescribeIndexes(Relation heap, const char **problem);
 
 /* insert.c */
 extern void StoreInsert(Store *store, NewRow **rows, int nrows, bool import);

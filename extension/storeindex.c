@@ -6,12 +6,14 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_index.h"
 #include "commands/defrem.h"
 #include "fmgr.h"
 #include "nodes/primnodes.h"
+#include "optimizer/optimizer.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
@@ -76,13 +78,29 @@ HasOurOrder(Relation heap, Relation index)
 	return true;
 }
 
+/* Says whether an expression of the index needs what a row has only when it is inserted: its global position or its time. */
+static bool
+ComputesFromLateColumns(Relation index)
+{
+	Bitmapset *columns = NULL;
+
+	pull_varattnos((Node *)RelationGetIndexExpressions(index), 1, &columns);
+	return bms_is_member(COLUMN_GLOBAL_POSITION - FirstLowInvalidHeapAttributeNumber, columns) ||
+		   bms_is_member(COLUMN_TIME - FirstLowInvalidHeapAttributeNumber, columns);
+}
+
+/*
+ * Judged by shape alone: an index that is being built concurrently, or that another one has just replaced, is filled like any other
+ * of its kind.  Whoever scans it, now or once it is valid, counts on the order of its entries.  It may have further columns, as Message
+ * DB's has; their expressions are computed before the append lock is taken, so they must not need more.
+ */
 static StoreIndexKind
 IndexKind(Relation heap, Relation index)
 {
 	Form_pg_index form = index->rd_index;
 
-	if (index->rd_rel->relam != BTREE_AM_OID || !form->indisvalid ||
-		RelationGetIndexPredicate(index) != NIL || !HasOurOrder(heap, index))
+	if (index->rd_rel->relam != BTREE_AM_OID || RelationGetIndexPredicate(index) != NIL ||
+		!HasOurOrder(heap, index) || ComputesFromLateColumns(index))
 		return INDEX_OTHER;
 	if (IsOnCategory(index))
 		return INDEX_CATEGORY;
@@ -106,60 +124,67 @@ RequireIndex(Relation heap, Store *description, StoreIndexKind kind, const char 
 						errhint("Create it; extension/README.md shows the table with its indexes.")));
 }
 
-/*
- * Puts the index on global positions that is read last, and so its entries: what is found in it is in every other index, too, on
- * a standby as well.
- */
-static void
-PutGlobalPositionLast(Store *description)
+static StoreIndex
+DescribeIndex(Relation heap, Relation index)
 {
-	StoreIndex *last = &description->indexes[description->nindexes - 1];
+	StoreIndexKind kind = IndexKind(heap, index);
+	int natts = kind == INDEX_STREAM || kind == INDEX_CATEGORY ? 2 : 1;
 
-	for (StoreIndex *index = description->indexes; index < last; index++)
-		if (index->oid == description->index[INDEX_GLOBAL_POSITION])
-		{
-			StoreIndex moved = *index;
-
-			*index = *last;
-			*last = moved;
-		}
+	return (StoreIndex){
+		.oid = RelationGetRelid(index),
+		.kind = kind,
+		.plain = kind != INDEX_OTHER && index->rd_index->indnatts == natts,
+	};
 }
 
-/* Fills in the description's indexes, and *problem when the table can't be appended to because of one. */
-void
-StoreDescribeIndexes(Relation heap, Store *description, const char **problem)
+/*
+ * In the order of filling them: every one on global positions comes last of our own kinds, so that what is found in it is in every
+ * other one, too, on a standby as well.
+ */
+static int
+CompareIndexes(const void *left, const void *right)
+{
+	static const int ranks[] = {[INDEX_CATEGORY] = 0,
+								[INDEX_ID] = 1,
+								[INDEX_STREAM] = 2,
+								[INDEX_GLOBAL_POSITION] = 3,
+								[INDEX_OTHER] = 4};
+	const StoreIndex *a = left;
+	const StoreIndex *b = right;
+
+	if (a->kind != b->kind)
+		return ranks[a->kind] - ranks[b->kind];
+	return a->oid < b->oid ? -1 : a->oid > b->oid;
+}
+
+/*
+ * Describes the table's indexes, in the caller's memory; sets *problem when the table can't be appended to because of one.
+ * Whether an index is ready to be filled is not a part of it: that changes without a word to those who know the table.
+ */
+Store *
+StoreDescribeIndexes(Relation heap, const char **problem)
 {
 	List *list = RelationGetIndexList(heap);
+	Store *description = palloc0(StoreSize(list_length(list)));
 	ListCell *cell;
 
-	description->nindexes = 0;
-	memset(description->index, 0, sizeof(description->index));
-	if (list_length(list) > MAX_INDEXES)
-		ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
-						errmsg("table \"%s\" has more than %d indexes", RelationGetRelationName(heap),
-							   MAX_INDEXES)));
 	foreach (cell, list)
 	{
-		StoreIndex *entry = &description->indexes[description->nindexes];
 		Relation index = index_open(lfirst_oid(cell), AccessShareLock);
+		StoreIndex entry = DescribeIndex(heap, index);
 
-		entry->oid = lfirst_oid(cell);
-		entry->kind = IndexKind(heap, index);
-		entry->plain = entry->kind != INDEX_OTHER &&
-					   index->rd_index->indnatts ==
-						   (entry->kind == INDEX_STREAM || entry->kind == INDEX_CATEGORY ? 2 : 1);
 		if (index->rd_index->indisexclusion)
 			*problem = "it has an exclusion constraint";
-		if (entry->kind != INDEX_OTHER)
-			description->index[entry->kind] = entry->oid;
-		if (index->rd_index->indisready)
-			description->nindexes++;
+		if (entry.kind != INDEX_OTHER && index->rd_index->indisvalid)
+			description->index[entry.kind] = entry.oid;
+		description->indexes[description->nindexes++] = entry;
 		index_close(index, AccessShareLock);
 	}
 	list_free(list);
+	qsort(description->indexes, description->nindexes, sizeof(StoreIndex), CompareIndexes);
 	RequireIndex(heap, description, INDEX_GLOBAL_POSITION, "UNIQUE (global_position)");
 	RequireIndex(heap, description, INDEX_ID, "UNIQUE (id)");
 	RequireIndex(heap, description, INDEX_STREAM, "UNIQUE (stream_name, position)");
 	RequireIndex(heap, description, INDEX_CATEGORY, "(millrace.category(stream_name), global_position)");
-	PutGlobalPositionLast(description);
+	return description;
 }

@@ -19,10 +19,12 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
 
+#include "compat.h"
 #include "errors.h"
 #include "store.h"
 
@@ -110,7 +112,7 @@ InitAppendLocks(void)
 
 	if (!found)
 	{
-		array->tranche = LWLockNewTrancheId();
+		array->tranche = CompatNewTranche("millrace_append");
 		for (int i = 0; i < APPEND_LOCKS; i++)
 			LWLockInitialize(&array->locks[i].lock, array->tranche);
 	}
@@ -142,7 +144,7 @@ AttachAppendLocks(void)
 	}
 	PG_END_TRY();
 	if (append_locks)
-		LWLockRegisterTranche(append_locks->tranche, "millrace_append");
+		CompatNameTranche(append_locks->tranche, "millrace_append");
 }
 
 static LWLock *
@@ -179,7 +181,7 @@ AcquireSoon(LWLock *lock)
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 }
 
-/* An error while the lock is held releases it with the (sub)transaction. */
+/* Until StoreUnlockAppends(); in an error, until StoreAbandonAppends(). */
 void
 StoreLockAppends(Store *store)
 {
@@ -206,6 +208,22 @@ StoreUnlockAppends(Store *store)
 		LWLockRelease(AppendLock(store));
 		return;
 	}
+	tag = HeavyAppendLock(store);
+	(void)LockRelease(&tag, ExclusiveLock, false);
+}
+
+/*
+ * The same in an error, in PG_CATCH().  The server would release the lock with the (sub)transaction, which is after it has sent the error to
+ * the client; and a client that reads nothing can keep it from that for ever.  Locks of pages that the error came from go as well.
+ */
+void
+StoreAbandonAppends(Store *store)
+{
+	LOCKTAG tag;
+
+	LWLockReleaseAll();
+	if (append_locks)
+		return;
 	tag = HeavyAppendLock(store);
 	(void)LockRelease(&tag, ExclusiveLock, false);
 }

@@ -11,6 +11,7 @@
 
 #include "admin_internal.h"
 #include "buf.h"
+#include "clock.h"
 
 static unsigned count_descriptors(void)
 {
@@ -39,7 +40,7 @@ static void add_stat(struct buf *out)
 	double ticks = (double)sysconf(_SC_CLK_TCK);
 	unsigned long user, system, size;
 	unsigned long long started;
-	struct timespec now, up;
+	struct timespec boot;
 	long pages;
 	const char *at;
 
@@ -52,16 +53,14 @@ static void add_stat(struct buf *out)
 			   ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d %*d %llu %lu %ld",
 			   &user, &system, &started, &size, &pages) != 5)
 		return;
-	clock_gettime(CLOCK_REALTIME, &now);
-	clock_gettime(CLOCK_BOOTTIME, &up);
+	boot = clock_boot();
 	add(out, "process_cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds.",
 		(double)(user + system) / ticks);
 	add(out, "process_virtual_memory_bytes", "gauge", "Virtual memory size in bytes.", (double)size);
 	add(out, "process_resident_memory_bytes", "gauge", "Resident memory size in bytes.",
 		(double)pages * (double)sysconf(_SC_PAGESIZE));
 	add(out, "process_start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds.",
-		(double)(now.tv_sec - up.tv_sec) + (double)(now.tv_nsec - up.tv_nsec) / 1e9 +
-			(double)started / ticks);
+		(double)boot.tv_sec + (double)boot.tv_nsec / 1e9 + (double)started / ticks);
 }
 
 void admin_add_process_metrics(struct buf *out)

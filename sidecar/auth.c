@@ -13,6 +13,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include "clock.h"
 #include "db.h"
 
 #define CACHE_PLACES 1024
@@ -57,14 +58,6 @@ struct auth
 	struct claim last_claim;
 	struct known cache[CACHE_PLACES];
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 struct auth *auth_new(struct db *db, const _Atomic unsigned long *generation, bool test_mode)
 {
@@ -213,8 +206,8 @@ static unsigned long generation_now(const struct auth *auth)
 
 static bool is_fresh(const struct auth *auth, const struct known *known, const char *name)
 {
-	return known->generation == generation_now(auth) && now_ms() - known->asked_ms < LIFETIME_MS &&
-		   strcmp(known->name, name) == 0;
+	return known->generation == generation_now(auth) &&
+		   !clock_passed(clock_ms(), known->asked_ms, LIFETIME_MS) && strcmp(known->name, name) == 0;
 }
 
 static bool holds(const struct auth *auth, const struct known *known, const char *hash)
@@ -263,7 +256,7 @@ static void take_answer(struct lookup *lookup, const PGresult *result)
 		return;
 	if (!auth->test_mode && !PQgetisnull(result, 0, 0) && PQgetlength(result, 0, 0) == TOKEN_HASH_LEN)
 		memcpy(lookup->known.hash, PQgetvalue(result, 0, 0), TOKEN_HASH_LEN + 1);
-	lookup->known.asked_ms = now_ms();
+	lookup->known.asked_ms = clock_ms();
 	*cache_place(auth, lookup->known.name) = lookup->known;
 }
 

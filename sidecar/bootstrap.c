@@ -16,12 +16,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "config.h"
 #include "db.h"
 #include "log.h"
 #include "version.h"
 
-#define MIN_SERVER_VERSION 130000
+#define MIN_SERVER_VERSION 150000
 #define DEFAULT_NAMESPACE "default"
 #define RETRY_MS 100
 
@@ -84,7 +85,7 @@ static PGconn *connect_patiently(const struct config *config, const char *connin
 							  "target_session_attrs",	   "dbname",
 							  "client_encoding",		   NULL};
 	const char *values[] = {"millrace", "10", session, conninfo, "UTF8", NULL};
-	time_t until = time(NULL) + config->retry_window;
+	uint64_t until = clock_ms() + (uint64_t)config->retry_window * 1000;
 
 	for (;;)
 	{
@@ -95,7 +96,7 @@ static PGconn *connect_patiently(const struct config *config, const char *connin
 			PQsetNoticeReceiver(pg, ignore_notice, NULL);
 			return pg;
 		}
-		if (PQpingParams(keywords, values, 1) != PQPING_REJECT || time(NULL) >= until || stopping())
+		if (PQpingParams(keywords, values, 1) != PQPING_REJECT || clock_ms() >= until || stopping())
 		{
 			buf_printf(error, "could not connect to the database: %s", PQerrorMessage(pg));
 			PQfinish(pg);
@@ -115,7 +116,7 @@ static bool check_server(PGconn *pg, struct bootstrap *bootstrap, struct buf *er
 			 version ? (int)strcspn(version, " ") : 0, version ? version : "");
 	if (PQserverVersion(pg) < MIN_SERVER_VERSION)
 	{
-		buf_printf(error, "the server is PostgreSQL %s; Millrace needs 13 or later",
+		buf_printf(error, "the server is PostgreSQL %s; Millrace needs 15 or later",
 				   bootstrap->server_version);
 		return false;
 	}
@@ -128,24 +129,11 @@ static bool check_server(PGconn *pg, struct bootstrap *bootstrap, struct buf *er
 	return true;
 }
 
-static bool create_extension(PGconn *pg, struct buf *error)
+/* The versions of the extension: in the database, and of the files that its server has.  Empty: none. */
+struct extension
 {
-	PGresult *result = PQexec(pg, "CREATE EXTENSION IF NOT EXISTS millrace");
-	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-	bool created = PQresultStatus(result) == PGRES_COMMAND_OK;
-
-	if (!created)
-	{
-		explain(error, "create extension millrace", result);
-		/* No control file: feature_not_supported, undefined_file before PostgreSQL 15. */
-		if (sqlstate && (strcmp(sqlstate, "0A000") == 0 || strcmp(sqlstate, "58P01") == 0))
-			buf_add_str(error, "; run `make -C extension install` on the machine of the database server");
-		else if (sqlstate && strcmp(sqlstate, "42501") == 0)
-			buf_add_str(error, "; let a superuser run CREATE EXTENSION millrace in this database once");
-	}
-	PQclear(result);
-	return created;
-}
+	char installed[32], available[32];
+};
 
 /* The same major.minor: a patch release changes no function that the program calls. */
 static bool version_fits(const char *version)
@@ -157,38 +145,106 @@ static bool version_fits(const char *version)
 	return strncmp(version, ours, len) == 0;
 }
 
-/* Writes the installed version, empty when the extension isn't there. */
-static bool read_extension(PGconn *pg, char version[32], struct buf *error)
+static bool read_extension(PGconn *pg, struct extension *extension, struct buf *error)
 {
-	PGresult *result =
-		run(pg, "look for the extension",
-			"SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'millrace'", NULL, NULL, error);
+	PGresult *result = run(
+		pg, "look for the extension",
+		"SELECT (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'millrace'),"
+		" (SELECT default_version FROM pg_catalog.pg_available_extensions WHERE name = 'millrace' LIMIT 1)",
+		NULL, NULL, error);
 
 	if (result == NULL)
 		return false;
-	snprintf(version, 32, "%s", PQntuples(result) == 1 ? PQgetvalue(result, 0, 0) : "");
+	snprintf(extension->installed, sizeof(extension->installed), "%s", PQgetvalue(result, 0, 0));
+	snprintf(extension->available, sizeof(extension->available), "%s", PQgetvalue(result, 0, 1));
 	PQclear(result);
 	return true;
 }
 
+static bool create_extension(PGconn *pg, const struct extension *extension, struct buf *error)
+{
+	PGresult *result;
+	const char *sqlstate;
+	bool created;
+
+	if (extension->available[0] != '\0' && !version_fits(extension->available))
+	{
+		buf_printf(error,
+				   "the files of extension millrace %s on the machine of the database server do not fit"
+				   " millrace " MILLRACE_VERSION "; install those of this version",
+				   extension->available);
+		return false;
+	}
+	result = PQexec(pg, "CREATE EXTENSION IF NOT EXISTS millrace");
+	sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	created = PQresultStatus(result) == PGRES_COMMAND_OK;
+	if (!created)
+	{
+		explain(error, "create extension millrace", result);
+		/* No control file: feature_not_supported. */
+		if (sqlstate && strcmp(sqlstate, "0A000") == 0)
+			buf_add_str(error, "; run `make -C extension install` on the machine of the database server");
+		else if (sqlstate && strcmp(sqlstate, "42501") == 0)
+			buf_add_str(error, "; let a superuser run CREATE EXTENSION millrace in this database once");
+	}
+	PQclear(result);
+	return created;
+}
+
+/* A database of our own gets what its server's files bring; in somebody else's, somebody else decides. */
+static bool update_extension(PGconn *pg, struct extension *extension, bool own, struct buf *error)
+{
+	char before[sizeof(extension->installed)];
+
+	if (!version_fits(extension->available) || strverscmp(extension->installed, extension->available) >= 0)
+		return true;
+	if (!own)
+	{
+		if (version_fits(extension->installed))
+			log_info("extension millrace %s is older than its files, %s: a superuser or its owner can run"
+					 " ALTER EXTENSION millrace UPDATE",
+					 extension->installed, extension->available);
+		return true;
+	}
+	memcpy(before, extension->installed, sizeof(before));
+	if (!run_only(pg, "update the extension", "ALTER EXTENSION millrace UPDATE", NULL, NULL, error) ||
+		!read_extension(pg, extension, error))
+		return false;
+	log_info("extension millrace updated from %s to %s", before, extension->installed);
+	return true;
+}
+
+static void explain_misfit(const struct extension *extension, bool own, struct buf *error)
+{
+	buf_printf(error, "extension millrace %s in the database does not fit millrace " MILLRACE_VERSION "; ",
+			   extension->installed);
+	if (strverscmp(extension->installed, MILLRACE_VERSION) > 0)
+	{
+		buf_add_str(error, "it is newer: start the program of its version");
+		return;
+	}
+	if (!version_fits(extension->available))
+		buf_printf(error, "install the extension of this version on the machine of the database server%s",
+				   own ? "" : ", then ");
+	if (!own)
+		buf_add_str(error,
+					"let a superuser or the extension's owner run ALTER EXTENSION millrace UPDATE in this"
+					" database");
+}
+
 static bool ensure_extension(PGconn *pg, bool own, struct buf *error)
 {
-	char version[32];
+	struct extension extension;
 
-	if (!read_extension(pg, version, error))
+	if (!read_extension(pg, &extension, error))
 		return false;
-	if (version[0] == '\0' && (!create_extension(pg, error) || !read_extension(pg, version, error)))
+	if (extension.installed[0] == '\0')
+		return create_extension(pg, &extension, error);
+	if (!update_extension(pg, &extension, own, error))
 		return false;
-	if (!version_fits(version) && own &&
-		(!run_only(pg, "update the extension", "ALTER EXTENSION millrace UPDATE", NULL, NULL, error) ||
-		 !read_extension(pg, version, error)))
-		return false;
-	if (version_fits(version))
+	if (version_fits(extension.installed))
 		return true;
-	buf_printf(error,
-			   "extension millrace %s in the database does not fit millrace " MILLRACE_VERSION
-			   "; install the extension of this version, then run ALTER EXTENSION millrace UPDATE",
-			   version);
+	explain_misfit(&extension, own, error);
 	return false;
 }
 
@@ -269,6 +325,7 @@ bool bootstrap_run(struct bootstrap *bootstrap, const struct config *config, con
 	if (pg == NULL)
 		return false;
 	done = check_server(pg, bootstrap, error) &&
+		   run_only(pg, "set up the session", db_setup_sql, "0", NULL, error) &&
 		   run_only(pg, "take the start-up lock", lock_sql, NULL, NULL, error) &&
 		   ensure_extension(pg, own, error) && ensure_namespace(pg, bootstrap, config, error);
 	PQfinish(pg);

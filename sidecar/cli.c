@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cli_internal.h"
+#include "clock.h"
 #include "json.h"
 
 #define SHOW_EVERY_MS 200
@@ -72,23 +73,15 @@ void cli_complain_reply(int status, struct slice body)
 
 /* ---- progress ------------------------------------------------------------------- */
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 void cli_progress_start(struct cli_progress *progress, const char *verb)
 {
 	*progress = (struct cli_progress){.terminal = isatty(STDERR_FILENO), .verb = verb};
-	progress->started_ms = progress->shown_ms = now_ms();
+	progress->started_ms = progress->shown_ms = clock_ms();
 }
 
 static void show(struct cli_progress *progress, const char *after)
 {
-	double seconds = (double)(progress->shown_ms - progress->started_ms) / 1000;
+	double seconds = (double)clock_span(progress->started_ms, progress->shown_ms) / 1000;
 
 	fprintf(stderr, "\r%s %" PRIu64 " messages in %.1f s%s", progress->verb, progress->messages, seconds,
 			after);
@@ -102,8 +95,8 @@ void cli_progress_update(struct cli_progress *progress, uint64_t messages)
 	progress->messages = messages;
 	if (!progress->terminal)
 		return;
-	now = now_ms();
-	if (now - progress->shown_ms < SHOW_EVERY_MS)
+	now = clock_ms();
+	if (!clock_passed(now, progress->shown_ms, SHOW_EVERY_MS))
 		return;
 	progress->shown_ms = now;
 	show(progress, "");
@@ -115,7 +108,7 @@ void cli_progress_end(struct cli_progress *progress, bool done)
 
 	if (!progress->terminal)
 		return;
-	progress->shown_ms = now_ms();
+	progress->shown_ms = clock_ms();
 	if (done)
 		show(progress, "\n");
 	else if (shown)

@@ -65,6 +65,7 @@ struct cli_http
 	void *arg;
 
 	int fd;				/* -1 = none; nonblocking */
+	bool ended;			/* the server closed it */
 	struct ssl_st *ssl; /* NULL = not https */
 	char host[300], base[300];
 	struct buf head;

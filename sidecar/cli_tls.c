@@ -36,35 +36,62 @@ static bool fail(struct cli_http *http, const char *what, const char *name, cons
 
 /* ---- the socket -------------------------------------------------------------------- */
 
-/* A server that hung up is an error and not the end of this program. */
-static int send_without_signal(BIO *bio, const char *bytes, int len)
+/*
+ * OpenSSL's own way to use a socket ends this program by SIGPIPE when the server has hung up, which is to be an error.  So it is told how
+ * to by three functions, see BIO_meth_new(3); a BIO's data is the connection.
+ */
+static struct cli_http *connection_of(BIO *bio)
 {
-	ssize_t sent = send((int)BIO_get_fd(bio, NULL), bytes, (size_t)len, MSG_NOSIGNAL);
-
-	BIO_clear_retry_flags(bio);
-	if (sent < 0 && BIO_sock_should_retry((int)sent))
-		BIO_set_retry_write(bio);
-	return (int)sent;
+	return BIO_get_data(bio);
 }
 
-/* OpenSSL's way to use a socket, but for the above. */
-static BIO *new_socket_bio(int fd)
+/* What send or recv returned, as OpenSSL wants to be told. */
+static int judge(BIO *bio, ssize_t moved, int retry)
+{
+	BIO_clear_retry_flags(bio);
+	if (moved < 0 && BIO_sock_should_retry((int)moved))
+		BIO_set_flags(bio, retry | BIO_FLAGS_SHOULD_RETRY);
+	return (int)moved;
+}
+
+static int bio_send(BIO *bio, const char *bytes, int len)
+{
+	return judge(bio, send(connection_of(bio)->fd, bytes, (size_t)len, MSG_NOSIGNAL), BIO_FLAGS_WRITE);
+}
+
+static int bio_receive(BIO *bio, char *bytes, int len)
+{
+	ssize_t got = recv(connection_of(bio)->fd, bytes, (size_t)len, 0);
+
+	connection_of(bio)->ended = got == 0;
+	return judge(bio, got, BIO_FLAGS_READ);
+}
+
+static long bio_control(BIO *bio, int command, long number, void *pointer)
+{
+	(void)number;
+	(void)pointer;
+	if (command == BIO_CTRL_EOF)
+		return connection_of(bio)->ended;
+	return command == BIO_CTRL_FLUSH;
+}
+
+/* NULL: out of memory. */
+static BIO *new_socket_bio(struct cli_http *http)
 {
 	static BIO_METHOD *method;
-	const BIO_METHOD *theirs = BIO_s_socket();
 	BIO *bio;
 
 	if (method == NULL)
-		method = BIO_meth_new(BIO_TYPE_SOCKET, "socket");
-	if (method == NULL || BIO_meth_set_read(method, BIO_meth_get_read(theirs)) != 1 ||
-		BIO_meth_set_ctrl(method, BIO_meth_get_ctrl(theirs)) != 1 ||
-		BIO_meth_set_create(method, BIO_meth_get_create(theirs)) != 1 ||
-		BIO_meth_set_destroy(method, BIO_meth_get_destroy(theirs)) != 1 ||
-		BIO_meth_set_write(method, send_without_signal) != 1)
+		method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "socket");
+	if (method == NULL || BIO_meth_set_read(method, bio_receive) != 1 ||
+		BIO_meth_set_write(method, bio_send) != 1 || BIO_meth_set_ctrl(method, bio_control) != 1)
 		return NULL;
 	bio = BIO_new(method);
-	if (bio != NULL)
-		BIO_set_fd(bio, fd, BIO_NOCLOSE);
+	if (bio == NULL)
+		return NULL;
+	BIO_set_data(bio, http);
+	BIO_set_init(bio, 1);
 	return bio;
 }
 
@@ -116,7 +143,7 @@ bool cli_tls_start(struct cli_http *http, const char *url, const char *host, con
 		return false;
 	http->ssl = SSL_new(context);
 	SSL_CTX_free(context); /* the connection holds on to it */
-	bio = new_socket_bio(http->fd);
+	bio = new_socket_bio(http);
 	if (http->ssl == NULL || bio == NULL)
 	{
 		BIO_free(bio);

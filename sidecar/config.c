@@ -8,8 +8,6 @@
 #include "config.h"
 
 #include <ctype.h>
-#include <errno.h>
-#include <inttypes.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,48 +18,6 @@
 #ifndef MILLRACE_PG_BINDIR
 #define MILLRACE_PG_BINDIR ""
 #endif
-
-#define KIB ((int64_t)1024)
-#define MIB (1024 * KIB)
-#define GIB (1024 * MIB)
-
-#define NAME_MAX_LEN 32
-#define HELP_COLUMN 31 /* where explanations begin in --help */
-#define HELP_WIDTH 100
-
-enum setting_type
-{
-	SETTING_NUMBER,
-	SETTING_SECONDS,
-	SETTING_BYTES, /* a number, with k, M or G behind it if you like */
-	SETTING_TEXT,
-	SETTING_SWITCH,
-};
-
-struct setting
-{
-	const char *name;
-	const char *subject; /* the heading in --help; rows of one subject stand together */
-	enum setting_type type;
-	size_t offset; /* in struct config */
-	int64_t number, min, max;
-	const char *text;  /* default of SETTING_TEXT */
-	const char *words; /* SETTING_TEXT: what is allowed, between bars ("|a|b|"); NULL = anything */
-	const char *value; /* what --help calls it */
-	const char *help;
-	bool flag_only; /* no environment variable: too dangerous to be left lying about */
-	bool secret;	/* SETTING_TEXT: config_internal.h */
-};
-
-struct command
-{
-	const char *name;
-	enum config_command number;
-	const struct setting *settings;
-	size_t nsettings;
-	const char *summary; /* one line, for `millrace help` */
-	const char *usage, *description, *notes;
-};
 
 #define NUMBER(field, kind, standard, low, high)                                                             \
 	.type = SETTING_##kind, .offset = offsetof(struct config, field), .number = (standard), .min = (low),    \
@@ -191,6 +147,7 @@ static const struct setting import_settings[] = {
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 #define EXIT_STATUS                                                                                          \
 	"\n"                                                                                                     \
+	"A flag may have one dash or two, and its value behind it or behind a =.\n"                              \
 	"Every flag but --force and --yes is also an environment variable: --url is MILLRACE_URL. Flags beat\n"  \
 	"the environment, the environment beats defaults.\n"                                                     \
 	"\n"                                                                                                     \
@@ -208,11 +165,12 @@ static const struct command commands[] = {
 		.settings = serve_settings,
 		.nsettings = LENGTH(serve_settings),
 		.summary = "run the server",
-		.usage = "millrace serve [--name value | --name=value]...",
+		.usage = "millrace [serve] [--name value | --name=value]...",
 		.description =
 			"`millrace serve` alone is a whole server: it runs a private PostgreSQL in ./millrace-data,\n"
 			"listens on port 8080, and at its first start prints the token of namespace default.\n",
 		.notes = "\n"
+				 "A flag may have one dash or two. The word serve may be left out where a flag follows.\n"
 				 "Bytes may end in k, M or G. Every flag is also an environment variable: --log-level is\n"
 				 "MILLRACE_LOG_LEVEL. Flags beat the environment, the environment beats defaults.\n"
 				 "\n"
@@ -290,200 +248,6 @@ static void environment_name(const char *name, char *out)
 	*out = '\0';
 }
 
-/* Writes 104857600 as "100M". */
-static void format_bytes(int64_t bytes, char *out, size_t size)
-{
-	if (bytes >= GIB && bytes % GIB == 0)
-		snprintf(out, size, "%" PRId64 "G", bytes / GIB);
-	else if (bytes >= MIB && bytes % MIB == 0)
-		snprintf(out, size, "%" PRId64 "M", bytes / MIB);
-	else if (bytes >= KIB && bytes % KIB == 0)
-		snprintf(out, size, "%" PRId64 "k", bytes / KIB);
-	else
-		snprintf(out, size, "%" PRId64, bytes);
-}
-
-static void format_number(const struct setting *setting, int64_t number, char *out, size_t size)
-{
-	if (setting->type == SETTING_BYTES)
-		format_bytes(number, out, size);
-	else
-		snprintf(out, size, "%" PRId64, number);
-}
-
-/* Prints text in the column of explanations, broken at blanks. */
-static void print_wrapped(FILE *out, const char *text)
-{
-	int column = HELP_COLUMN;
-
-	while (*text != '\0')
-	{
-		int len = (int)strcspn(text, " ");
-
-		if (column > HELP_COLUMN && column + len >= HELP_WIDTH)
-		{
-			fprintf(out, "\n%*s", HELP_COLUMN, "");
-			column = HELP_COLUMN;
-		}
-		column += fprintf(out, "%s%.*s", column > HELP_COLUMN ? " " : "", len, text);
-		text += len + (text[len] == ' ');
-	}
-	fputc('\n', out);
-}
-
-static void help_setting(FILE *out, const struct setting *setting)
-{
-	char flag[2 * NAME_MAX_LEN];
-	char standard[32] = "";
-	char text[500];
-	const char *value = standard;
-
-	snprintf(flag, sizeof(flag), "--%s%s%s", setting->name, setting->value ? " " : "",
-			 setting->value ? setting->value : "");
-	if (setting->type == SETTING_TEXT && setting->text != NULL)
-		value = setting->text;
-	else if (setting->type != SETTING_TEXT && setting->type != SETTING_SWITCH)
-		format_number(setting, setting->number, standard, sizeof(standard));
-	snprintf(text, sizeof(text), value[0] != '\0' ? "%s (default: %s)" : "%s", setting->help, value);
-	fprintf(out, "  %-*s", HELP_COLUMN - 2, flag);
-	print_wrapped(out, text);
-}
-
-static void help_command(FILE *out, const struct command *command)
-{
-	const char *subject = "";
-
-	fprintf(out, "millrace %s: %s\n\nUsage:\n  %s\n\n%s", command->name, command->summary, command->usage,
-			command->description);
-	for (size_t i = 0; i < command->nsettings; i++)
-	{
-		const struct setting *setting = &command->settings[i];
-
-		if (strcmp(subject, setting->subject) != 0)
-		{
-			subject = setting->subject;
-			fprintf(out, "\n%s:\n", subject);
-		}
-		help_setting(out, setting);
-	}
-	fputs(command->notes, out);
-}
-
-static void help(FILE *out)
-{
-	fputs("millrace: an event and message store inside PostgreSQL, served as JSON-RPC over HTTP\n"
-		  "\n"
-		  "Usage:\n",
-		  out);
-	for (size_t i = 0; i < NCOMMANDS; i++)
-		fprintf(out, "  millrace %-18s %s\n", commands[i].name, commands[i].summary);
-	fprintf(out, "  millrace %-18s %s\n  millrace %-18s %s\n", "version", "print the version",
-			"help [COMMAND]", "this, or all about a command");
-	fputs("\n"
-		  "`millrace serve` alone is a whole server: it runs a private PostgreSQL in ./millrace-data,\n"
-		  "listens on port 8080, and at its first start prints the token of namespace default.\n",
-		  out);
-}
-
-/* Reads a whole number, for bytes with k, M or G behind it; false when it isn't one. */
-static bool read_number(const char *text, bool bytes, int64_t *number)
-{
-	int64_t unit = 1;
-	char *end;
-
-	errno = 0;
-	*number = strtoll(text, &end, 10);
-	if (end == text || errno != 0 || isspace((unsigned char)text[0]))
-		return false;
-	if (bytes && *end != '\0')
-	{
-		unit = *end == 'k' || *end == 'K' ? KIB : *end == 'M' ? MIB : *end == 'G' ? GIB : 0;
-		end++;
-		if (unit == 0 || *number > INT64_MAX / unit || *number < 0)
-			return false;
-	}
-	*number *= unit;
-	return *end == '\0';
-}
-
-static bool read_switch(const char *text, bool *on)
-{
-	static const char yes[] = "|true|on|yes|1|";
-	static const char no[] = "|false|off|no|0|";
-	char word[16];
-
-	if (strlen(text) > 8 || strchr(text, '|') != NULL)
-		return false;
-	snprintf(word, sizeof(word), "|%s|", text);
-	*on = strstr(yes, word) != NULL;
-	return *on || strstr(no, word) != NULL;
-}
-
-static bool set_number(struct config *config, const struct setting *setting, const char *source,
-					   const char *text)
-{
-	int64_t *field = (int64_t *)((char *)config + setting->offset);
-	char low[32], high[32];
-	int64_t number;
-
-	if (!read_number(text, setting->type == SETTING_BYTES, &number))
-	{
-		fprintf(stderr, "millrace: %s: \"%s\" is not a whole number%s\n", source, text,
-				setting->type == SETTING_BYTES ? " of bytes (k, M or G may follow it)" : "");
-		return false;
-	}
-	if (number < setting->min || number > setting->max)
-	{
-		format_number(setting, setting->min, low, sizeof(low));
-		format_number(setting, setting->max, high, sizeof(high));
-		fprintf(stderr, "millrace: %s: %s is out of range (%s to %s)\n", source, text, low, high);
-		return false;
-	}
-	*field = number;
-	return true;
-}
-
-static bool set_text(struct config *config, const struct setting *setting, const char *source,
-					 const char *text)
-{
-	const char **field = (const char **)((char *)config + setting->offset);
-	char word[NAME_MAX_LEN];
-
-	snprintf(word, sizeof(word), "|%s|", text);
-	if (setting->words != NULL &&
-		(strlen(text) > 16 || strchr(text, '|') || strstr(setting->words, word) == NULL))
-	{
-		fprintf(stderr, "millrace: %s: \"%s\" is none of %.*s\n", source, text,
-				(int)strlen(setting->words) - 2, setting->words + 1);
-		return false;
-	}
-	/* What a setting is read from is ours to write to. */
-	if (setting->secret)
-		return config_take_secret(field, (char *)text);
-	*field = text;
-	return true;
-}
-
-/* Sets one field from text; `source` is what the user wrote it as. Prints what is wrong. */
-static bool set(struct config *config, const struct setting *setting, const char *source, const char *text)
-{
-	switch (setting->type)
-	{
-		case SETTING_NUMBER:
-		case SETTING_SECONDS:
-		case SETTING_BYTES:
-			return set_number(config, setting, source, text);
-		case SETTING_TEXT:
-			return set_text(config, setting, source, text);
-		case SETTING_SWITCH:
-			if (read_switch(text, (bool *)((char *)config + setting->offset)))
-				return true;
-			fprintf(stderr, "millrace: %s: \"%s\" is neither true nor false\n", source, text);
-			return false;
-	}
-	return false;
-}
-
 static bool set_defaults_and_environment(struct config *config, const struct command *command)
 {
 	char variable[NAME_MAX_LEN + 16];
@@ -502,102 +266,10 @@ static bool set_defaults_and_environment(struct config *config, const struct com
 			*(int64_t *)field = setting->number;
 		environment_name(setting->name, variable);
 		text = setting->flag_only ? NULL : getenv(variable);
-		if (text != NULL && !set(config, setting, variable, text))
+		if (text != NULL && !config_set(config, setting, variable, text))
 			return false;
 	}
 	return true;
-}
-
-/* Levenshtein's distance, for "did you mean"; names are short. */
-static unsigned distance(const char *a, size_t alen, const char *b)
-{
-	unsigned row[NAME_MAX_LEN + 1];
-	size_t blen = strlen(b);
-
-	if (alen > NAME_MAX_LEN || blen > NAME_MAX_LEN)
-		return NAME_MAX_LEN;
-	for (size_t j = 0; j <= blen; j++)
-		row[j] = (unsigned)j;
-	for (size_t i = 1; i <= alen; i++)
-	{
-		unsigned diagonal = row[0];
-
-		row[0] = (unsigned)i;
-		for (size_t j = 1; j <= blen; j++)
-		{
-			unsigned best = diagonal + (a[i - 1] != b[j - 1]);
-
-			diagonal = row[j];
-			if (row[j] + 1 < best)
-				best = row[j] + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			row[j] = best;
-		}
-	}
-	return row[blen];
-}
-
-static void complain_unknown(const struct command *command, const char *name, size_t len)
-{
-	const char *nearest = NULL;
-	unsigned best = 3;
-
-	for (size_t i = 0; i < command->nsettings; i++)
-	{
-		unsigned d = distance(name, len, command->settings[i].name);
-
-		if (d < best)
-		{
-			best = d;
-			nearest = command->settings[i].name;
-		}
-	}
-	fprintf(stderr, "millrace: there is no flag --%.*s", (int)len, name);
-	if (nearest != NULL)
-		fprintf(stderr, "; did you mean --%s?\n", nearest);
-	else
-		fprintf(stderr, "; `millrace help %s` lists them all\n", command->name);
-}
-
-static const struct setting *find_setting(const struct command *command, const char *name, size_t len)
-{
-	for (size_t i = 0; i < command->nsettings; i++)
-	{
-		const struct setting *setting = &command->settings[i];
-
-		if (strlen(setting->name) == len && memcmp(setting->name, name, len) == 0)
-			return setting;
-	}
-	return NULL;
-}
-
-/* Takes the flag at argv[*at] and its value; false when something is wrong (printed). */
-static bool take_flag(struct config *config, const struct command *command, int argc, char **argv, int *at)
-{
-	const char *name = argv[*at] + 2;
-	size_t len = strcspn(name, "=");
-	const char *value = name[len] == '=' ? name + len + 1 : NULL;
-	const struct setting *setting = find_setting(command, name, len);
-	char source[NAME_MAX_LEN + 4];
-
-	if (setting == NULL)
-	{
-		complain_unknown(command, name, len);
-		return false;
-	}
-	if (value == NULL && setting->type == SETTING_SWITCH)
-		value = "true";
-	if (value == NULL && *at + 1 < argc)
-		value = argv[++*at];
-	if (value == NULL)
-	{
-		fprintf(stderr, "millrace: --%s wants a value: --%s %s\n", setting->name, setting->name,
-				setting->value);
-		return false;
-	}
-	snprintf(source, sizeof(source), "--%s", setting->name);
-	return set(config, setting, source, value);
 }
 
 /*
@@ -610,9 +282,9 @@ static bool check_pairs(const struct config *config)
 
 	if (config->buffer_bytes / 2 >= config->max_body + config->max_header)
 		return true;
-	format_bytes(config->buffer_bytes, buffer, sizeof(buffer));
-	format_bytes(config->max_body, body, sizeof(body));
-	format_bytes(config->max_header, header, sizeof(header));
+	config_format_bytes(config->buffer_bytes, buffer, sizeof(buffer));
+	config_format_bytes(config->max_body, body, sizeof(body));
+	config_format_bytes(config->max_header, header, sizeof(header));
 	fprintf(stderr,
 			"millrace: --buffer-bytes %s is too little for --max-body %s and --max-header %s: "
 			"it must be at least twice both together\n",
@@ -620,30 +292,20 @@ static bool check_pairs(const struct config *config)
 	return false;
 }
 
-static int parse_command(struct config *config, const struct command *command, int argc, char **argv)
+static void help(FILE *out)
 {
-	config->command = command->number;
-	if (!set_defaults_and_environment(config, command))
-		return 2;
-	for (int at = 2; at < argc; at++)
-	{
-		if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0)
-		{
-			help_command(stdout, command);
-			return 0;
-		}
-		if (strncmp(argv[at], "--", 2) != 0)
-		{
-			fprintf(stderr, "millrace: unexpected argument \"%s\"; flags are --name value or --name=value\n",
-					argv[at]);
-			return 2;
-		}
-		if (!take_flag(config, command, argc, argv, &at))
-			return 2;
-	}
-	if (command->number == COMMAND_SERVE && !check_pairs(config))
-		return 2;
-	return config_read_token_file(config);
+	fputs("millrace: an event and message store inside PostgreSQL, served as JSON-RPC over HTTP\n"
+		  "\n"
+		  "Usage:\n",
+		  out);
+	for (size_t i = 0; i < NCOMMANDS; i++)
+		fprintf(out, "  millrace %-18s %s\n", commands[i].name, commands[i].summary);
+	fprintf(out, "  millrace %-18s %s\n  millrace %-18s %s\n", "version", "print the version",
+			"help [COMMAND]", "this, or all about a command");
+	fputs("\n"
+		  "`millrace serve` alone is a whole server: it runs a private PostgreSQL in ./millrace-data,\n"
+		  "listens on port 8080, and at its first start prints the token of namespace default.\n",
+		  out);
 }
 
 static const struct command *find_command(const char *name)
@@ -654,6 +316,52 @@ static const struct command *find_command(const char *name)
 			return &commands[i];
 	}
 	return NULL;
+}
+
+/* Something behind one dash or two. */
+static bool is_flag(const char *argument)
+{
+	return argument[0] == '-' && argument[1] != '\0' && strcmp(argument, "--") != 0;
+}
+
+static bool is_help(const char *argument)
+{
+	return strcmp(argument, "-h") == 0 || strcmp(argument, "-help") == 0 || strcmp(argument, "--help") == 0;
+}
+
+static void complain_argument(const char *argument)
+{
+	fprintf(stderr, "millrace: unexpected argument \"%s\"; ", argument);
+	if (find_command(argument) != NULL)
+		fprintf(stderr, "the command comes first: millrace %s\n", argument);
+	else
+		fprintf(stderr, "flags are --name value or --name=value\n");
+}
+
+/* Its flags are argv[at] and what follows. */
+static int parse_command(struct config *config, const struct command *command, int argc, char **argv, int at)
+{
+	config->command = command->number;
+	if (!set_defaults_and_environment(config, command))
+		return 2;
+	for (; at < argc; at++)
+	{
+		if (is_help(argv[at]))
+		{
+			config_help(stdout, command);
+			return 0;
+		}
+		if (!is_flag(argv[at]))
+		{
+			complain_argument(argv[at]);
+			return 2;
+		}
+		if (!config_take_flag(config, command, argc, argv, &at))
+			return 2;
+	}
+	if (command->number == COMMAND_SERVE && !check_pairs(config))
+		return 2;
+	return config_read_token_file(config);
 }
 
 static int complain_command(const char *name)
@@ -667,7 +375,7 @@ static int parse_help(int argc, char **argv)
 	const struct command *command = argc > 2 ? find_command(argv[2]) : NULL;
 
 	if (command != NULL)
-		help_command(stdout, command);
+		config_help(stdout, command);
 	else if (argc > 2 && strcmp(argv[2], "version") != 0 && strcmp(argv[2], "help") != 0)
 		return complain_command(argv[2]);
 	else
@@ -681,14 +389,16 @@ int config_parse(struct config *config, int argc, char **argv)
 	const struct command *command = find_command(name);
 
 	if (command != NULL)
-		return parse_command(config, command, argc, argv);
-	if (strcmp(name, "version") == 0 || strcmp(name, "--version") == 0)
+		return parse_command(config, command, argc, argv, 2);
+	if (strcmp(name, "version") == 0 || strcmp(name, "-version") == 0 || strcmp(name, "--version") == 0)
 	{
 		puts("millrace " MILLRACE_VERSION);
 		return 0;
 	}
-	if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+	if (strcmp(name, "help") == 0 || is_help(name))
 		return parse_help(argc, argv);
+	if (name[0] == '-')
+		return parse_command(config, find_command("serve"), argc, argv, 1);
 	if (name[0] != '\0')
 		return complain_command(name);
 	help(stderr);

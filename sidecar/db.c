@@ -4,28 +4,15 @@
  * `turn` is an event that the calls of db.h activate.  libevent runs it after everything that was
  * already active, so it is the end of the loop turn: what arrived together is sent together.
  */
+#include "clock.h"
 #include "db_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define READ_DEPTH 16 /* in flight on one connection; the rest waits for whichever is free first */
 #define SLOW_DEPTH 1
 #define SWEEP_MS 100
-
-uint64_t db_now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
-uint64_t db_now_ms(void)
-{
-	return db_now_us() / 1000;
-}
 
 void db_schedule(struct db *db)
 {
@@ -51,7 +38,7 @@ uint64_t db_deadline(const struct db *db, uint64_t now)
 bool db_outage_is_long(const struct db *db, const struct conn *conn, uint64_t now)
 {
 	return conn->state != CONN_READY && conn->state != CONN_UNUSED &&
-		   now - conn->down_since > (uint64_t)db->config->retry_window * 1000;
+		   clock_passed(now, conn->down_since, (uint64_t)db->config->retry_window * 1000);
 }
 
 void db_note_queues(const struct db *db)
@@ -64,7 +51,7 @@ void db_note_queues(const struct db *db)
 static void sweep(struct db *db)
 {
 	static const struct timeval pause = {.tv_usec = SWEEP_MS * 1000L};
-	uint64_t now = db_now_ms();
+	uint64_t now = clock_ms();
 	bool waiting = batcher_sweep(&db->batcher, now);
 
 	waiting = batcher_sweep(&db->patient, now) || waiting;

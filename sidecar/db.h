@@ -124,7 +124,7 @@ enum db_statement
 	DB_IMPORT,			/* for db_import only: import_batch(namespace, batch) */
 	DB_IMPORT_TRIAL,	/* for db_import only: the same, rolled back */
 	DB_READ_POKES, /* read_pokes(namespace, stream, category, position, below, member, size, ids, messages, max_bytes, global_position) -> body, next_position, state */
-	DB_READ_FEED,  /* read_feed(namespace, position, max_rows) -> stream, position, global_position, poke */
+	DB_READ_FEED, /* read_feed(namespace, position, max_rows) -> stream, position, global_position, poke, hash_64 of the cardinal id */
 	DB_READ_FEED_WHOLE, /* (namespace, position, max_rows, max_bytes) -> the same and message; ends with the one that reaches max_bytes */
 	DB_FEED_STATE,		/* (namespace) -> head, created_at, token_hash; no row: no such namespace */
 	DB_APPENDING, /* () -> namespace, open transactions that appended, the age of the oldest in s (NULL: not known) */
@@ -159,6 +159,8 @@ bool db_import(struct db *db, const char *namespace_name, const struct buf *fram
 
 /* True when a connection string names more than one server; then only one that takes writes will do. */
 bool db_names_several_hosts(const char *conninfo);
+/* What every session begins with, whatever is set for the role or the database; $1 is the lock_timeout. */
+extern const char db_setup_sql[];
 
 /* The stats must outlive it. */
 struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo,

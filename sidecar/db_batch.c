@@ -16,6 +16,7 @@
  *
  * A batch is owned by exactly one of: the gathering list, `flight`, the spares.
  */
+#include "clock.h"
 #include "db_internal.h"
 
 #include <arpa/inet.h>
@@ -385,7 +386,7 @@ static bool park_first(struct batcher *batcher, struct batch *batch)
 	struct batcher *patient = &batcher->conn.db->patient;
 	const struct append *request = &batch->requests[batch->first];
 
-	if (db_now_ms() >= request->deadline || !park(patient, request, request_bytes(batch, batch->first)))
+	if (clock_ms() >= request->deadline || !park(patient, request, request_bytes(batch, batch->first)))
 		return false;
 	batch->first++;
 	if (batcher == patient)
@@ -467,7 +468,7 @@ static void note_batch(const struct batcher *batcher, unsigned count)
 {
 	struct stats *stats = batcher->conn.db->stats;
 
-	stats_observe(&stats->batch_us, &stats_durations, db_now_us() - batcher->sent_us);
+	stats_observe(&stats->batch_us, &stats_durations, clock_span(batcher->sent_us, clock_us()));
 	stats_observe(&stats->batch_requests, &stats_sizes, count);
 }
 
@@ -497,7 +498,7 @@ static void append_on_answer(struct conn *conn, PGresult *result)
 		finish_flight(batcher, batch);
 	}
 	else if (conn_failure(conn, result) == FAILURE_AGAIN && !is_lock_timeout(result) &&
-			 db_now_ms() < batch->requests[batch->first].deadline)
+			 clock_ms() < batch->requests[batch->first].deadline)
 		log_debug("a batch of %u appends is sent again: %s", count, PQresultErrorMessage(result));
 	else if (batch->new_ids && has_sqlstate(result, "23505"))
 		batch->new_ids = false; /* one was not new after all: let Postgres look */
@@ -552,7 +553,7 @@ void batcher_send(struct batcher *batcher)
 	length = (int)(batcher->flight->frame.data +
 				   request_end(batcher->flight, batcher->flight->first + count - 1) - value);
 	batcher->sent = true; /* before: on_lost may be called from within */
-	batcher->sent_us = db_now_us();
+	batcher->sent_us = clock_us();
 	if (conn_queue(&batcher->conn, &db_append_statement,
 				   &(struct conn_params){
 					   .values = &value, .lengths = &length, .formats = &binary, .result_format = binary}))
@@ -654,7 +655,7 @@ struct buf *db_append_begin(struct db *db, enum db_status *why)
 	struct batch *batch = batcher->tail;
 
 	*why = DB_UNAVAILABLE;
-	if (db->closing || db_outage_is_long(db, &batcher->conn, db_now_ms()))
+	if (db->closing || db_outage_is_long(db, &batcher->conn, clock_ms()))
 		return NULL;
 	*why = DB_OVERLOADED;
 	if (!db_has_room(db, 0))
@@ -709,7 +710,7 @@ bool db_append_end(struct db *db, const struct db_append *append)
 	struct batcher *batcher = &db->batcher;
 	struct append request = {.done = append->done,
 							 .arg = append->arg,
-							 .deadline = db_deadline(db, db_now_ms()),
+							 .deadline = db_deadline(db, clock_ms()),
 							 .nparts = append->nparts};
 	struct batch *batch = NULL;
 

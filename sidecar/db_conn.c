@@ -13,6 +13,7 @@
  * sync (PGRES_PIPELINE_ABORTED), and they are to be sent again.  The PGconn is owned by the connection and
  * lives in the states CONNECTING to READY.
  */
+#include "clock.h"
 #include "db_internal.h"
 
 #include <stdlib.h>
@@ -32,12 +33,15 @@ static void conn_move(struct conn *conn, enum conn_state state);
 static void conn_on_socket(evutil_socket_t fd, short what, void *arg);
 
 /* Lazily planned statements of this schema-qualified kind never gain from a custom plan. */
-static const char setup_sql[] = "SELECT set_config('search_path', 'pg_catalog, pg_temp', false),"
-								" set_config('plan_cache_mode', 'force_generic_plan', false),"
-								" set_config('statement_timeout', '0', false),"
-								" set_config('lock_timeout', $1, false),"
-								" set_config('idle_in_transaction_session_timeout', '0', false),"
-								" set_config('standard_conforming_strings', 'on', false)";
+const char db_setup_sql[] = "SELECT set_config('search_path', 'pg_catalog, pg_temp', false),"
+							" set_config('plan_cache_mode', 'force_generic_plan', false),"
+							" set_config('statement_timeout', '0', false),"
+							" set_config('lock_timeout', $1, false),"
+							" set_config('idle_in_transaction_session_timeout', '0', false),"
+							" set_config('idle_session_timeout', '0', false),"
+							" CASE WHEN current_setting('server_version_num')::int >= 170000"
+							" THEN set_config('transaction_timeout', '0', false) END,"
+							" set_config('standard_conforming_strings', 'on', false)";
 
 static const char out_of_step[] = "the server answered something that was not asked";
 
@@ -100,7 +104,7 @@ static bool send_setup(struct conn *conn)
 
 	if (PQsetnonblocking(conn->pg, 1) != 0 || !PQenterPipelineMode(conn->pg))
 		return false;
-	if (!PQsendQueryParams(conn->pg, setup_sql, 1, NULL, &lock_timeout, NULL, NULL, 0))
+	if (!PQsendQueryParams(conn->pg, db_setup_sql, 1, NULL, &lock_timeout, NULL, NULL, 0))
 		return false;
 	if (appends && !PQsendPrepare(conn->pg, db_append_statement.name, db_append_statement.sql, 0, NULL))
 		return false;
@@ -124,7 +128,7 @@ static void log_connected(struct conn *conn)
 
 	if (conn->outage_logged)
 		log_info("connection for %s is back (%s port %s dbname %s) after %.1f s", conn->user->what, host,
-				 PQport(conn->pg), PQdb(conn->pg), (double)(db_now_ms() - conn->down_since) / 1000);
+				 PQport(conn->pg), PQdb(conn->pg), (double)clock_span(conn->down_since, clock_ms()) / 1000);
 	else
 		log_debug("connection for %s: %s port %s dbname %s", conn->user->what, host, PQport(conn->pg),
 				  PQdb(conn->pg));
@@ -162,7 +166,7 @@ static void conn_move(struct conn *conn, enum conn_state state)
 	bool append = conn->user->role == DB_ROLE_APPEND;
 
 	if (conn->state == CONN_READY || conn->state == CONN_UNUSED)
-		conn->down_since = db_now_ms();
+		conn->down_since = clock_ms();
 	note_ready(conn, (state == CONN_READY) - (conn->state == CONN_READY));
 	conn->state = state;
 	if (append)
@@ -197,7 +201,7 @@ static void conn_move(struct conn *conn, enum conn_state state)
 			watch_socket(conn, true, true);
 			break;
 		case CONN_READY:
-			conn->ready_since = db_now_ms();
+			conn->ready_since = clock_ms();
 			conn->bytes_in = conn->bytes_out = 0;
 			event_del(&conn->timer);
 			log_connected(conn);
@@ -227,7 +231,7 @@ static void log_lost(struct conn *conn, const char *why)
 void conn_lose(struct conn *conn, const char *why)
 {
 	log_lost(conn, why);
-	if (conn->state == CONN_READY && db_now_ms() - conn->ready_since > STABLE_MS)
+	if (conn->state == CONN_READY && clock_passed(clock_ms(), conn->ready_since, STABLE_MS))
 		conn->pause_ms = PAUSE_MIN_MS;
 	conn_move(conn, CONN_PAUSED);
 	conn->user->on_lost(conn);

@@ -7,6 +7,7 @@
  * requests have gathered as were around when the answer came (less a quarter: some come back later, some not), for at most HOLD_US, less than
  * what a flush takes.  A client that is alone is never held back.  Measured in bench/README.md.
  */
+#include "clock.h"
 #include "db_internal.h"
 
 #define HOLD_US 200
@@ -25,7 +26,7 @@ void hold_init(struct hold *hold, struct event_base *base, event_callback_fn on_
 void hold_begin(struct hold *hold, unsigned crowd)
 {
 	hold->crowd = crowd;
-	hold->since_us = db_now_us();
+	hold->since_us = clock_us();
 }
 
 void hold_end(struct hold *hold)
@@ -37,14 +38,14 @@ void hold_end(struct hold *hold)
 bool hold_lasts(struct hold *hold, unsigned waiting)
 {
 	struct timeval left = {0};
-	uint64_t held;
+	uint64_t now;
 
 	if (hold->crowd <= 1 || is_most(waiting, hold->crowd))
 		return false;
-	held = db_now_us() - hold->since_us;
-	if (held >= HOLD_US)
+	now = clock_us();
+	if (clock_passed(now, hold->since_us, HOLD_US))
 		return false;
-	left.tv_usec = (int)(HOLD_US - held);
+	left.tv_usec = (suseconds_t)clock_span(now, hold->since_us + HOLD_US);
 	if (!event_pending(&hold->timer, EV_TIMEOUT, NULL))
 		event_add(&hold->timer, &left);
 	return true;

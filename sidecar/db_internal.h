@@ -271,8 +271,6 @@ struct db
 	unsigned nfree_queries;
 };
 
-uint64_t db_now_ms(void);
-uint64_t db_now_us(void);
 void db_schedule(struct db *db);
 void db_note_queues(const struct db *db); /* in the stats */
 /* True when one more request of that size fits the queues. */

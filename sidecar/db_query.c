@@ -10,6 +10,7 @@
  * its lane, flying of a connection, or the free list of struct db.  Only the frame of an import is
  * not copied: it stays the caller's.
  */
+#include "clock.h"
 #include "db_internal.h"
 
 #include <stdlib.h>
@@ -298,7 +299,7 @@ static void lane_on_answer(struct conn *conn, PGresult *result)
 		settle(db, query, &reply);
 	}
 	else if (PQresultStatus(result) == PGRES_PIPELINE_ABORTED ||
-			 (conn_failure(conn, result) == FAILURE_AGAIN && db_now_ms() < query->deadline))
+			 (conn_failure(conn, result) == FAILURE_AGAIN && clock_ms() < query->deadline))
 		send_again(from->lane, query, result);
 	else
 		settle_error(conn, query, result);
@@ -380,7 +381,7 @@ static bool has_room(const struct db *db, const struct lane *lane, const struct 
 static bool ask(struct db *db, struct query *query, db_query_done done, void *arg)
 {
 	struct lane *lane;
-	uint64_t now = db_now_ms();
+	uint64_t now = clock_ms();
 
 	if (query == NULL)
 		return false;

@@ -65,13 +65,15 @@ const struct db_statement_info db_statements[DB_STATEMENTS] = {
 		 "SELECT body, next_position, state FROM millrace.read_pokes($1::text, $2::text, $3::text,"
 		 " $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::boolean, $9::boolean, $10::int, $11::bigint)",
 		 11, DB_ROLE_READ, false},
-	[DB_READ_FEED] = {"millrace_read_feed",
-					  "SELECT stream, \"position\", global_position, poke"
-					  " FROM millrace.read_feed($1::text, $2::bigint, $3::int, false)",
-					  3, DB_ROLE_READ, false},
+	[DB_READ_FEED] =
+		{"millrace_read_feed",
+		 "SELECT stream, \"position\", global_position, poke, millrace.hash_64(millrace.cardinal_id(stream))"
+		 " FROM millrace.read_feed($1::text, $2::bigint, $3::int, false)",
+		 3, DB_ROLE_READ, false},
 	[DB_READ_FEED_WHOLE] =
 		{"millrace_read_feed_whole",
-		 "SELECT stream, \"position\", global_position, poke, message"
+		 "SELECT stream, \"position\", global_position, poke, "
+		 "millrace.hash_64(millrace.cardinal_id(stream)), message"
 		 " FROM (SELECT *, sum(octet_length(message)) OVER (ORDER BY global_position) - octet_length(message)"
 		 " AS before FROM millrace.read_feed($1::text, $2::bigint, $3::int, true)) AS page"
 		 " WHERE before < $4::bigint",

@@ -1,6 +1,7 @@
 /*
  * db_walk: what there is to tell of each connection to Postgres; see db.h.
  */
+#include "clock.h"
 #include "db_internal.h"
 
 static const char *state_name(const struct conn *conn)
@@ -27,7 +28,7 @@ static struct db_connection describe(const struct conn *conn)
 	return (struct db_connection){
 		.what = conn->user->what,
 		.state = state_name(conn),
-		.age_ms = db_now_ms() - (conn->state == CONN_READY ? conn->ready_since : conn->down_since),
+		.age_ms = clock_span(conn->state == CONN_READY ? conn->ready_since : conn->down_since, clock_ms()),
 		.bytes_in = conn->bytes_in,
 		.bytes_out = conn->bytes_out,
 		.host = connected ? PQhost(conn->pg) : "",

@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "db.h"
 #include "feed_internal.h"
 #include "log.h"
@@ -42,14 +43,6 @@
 #define FNV_PRIME 16777619U
 
 static void feed_ask(struct feed *feed);
-
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 uint32_t feed_hash(uint32_t start, struct slice name)
 {
@@ -214,7 +207,7 @@ static void schedule(struct feed *feed, uint64_t ms)
 /* With many feeds the timers slow down: together they ask no more than a thousand times a second. */
 static uint64_t poll_interval(const struct feed *feed, uint64_t now)
 {
-	bool busy = now - feed->traffic_ms < BUSY_MS || feed->waiting.first != NULL;
+	bool busy = !clock_passed(now, feed->traffic_ms, BUSY_MS) || feed->waiting.first != NULL;
 	uint64_t interval = busy ? POLL_BUSY_MS : POLL_IDLE_MS;
 
 	return interval > feed->feeds->nfeeds ? interval : feed->feeds->nfeeds;
@@ -223,12 +216,12 @@ static uint64_t poll_interval(const struct feed *feed, uint64_t now)
 /* When to ask next. */
 static void schedule_next(struct feed *feed, bool more)
 {
-	uint64_t now = now_ms();
+	uint64_t now = clock_ms();
 
 	if (more || feed->joining.first != NULL || (feed->woken && now >= feed->not_before_ms))
 		feed_ask(feed);
 	else if (feed->woken)
-		schedule(feed, feed->not_before_ms - now);
+		schedule(feed, clock_span(now, feed->not_before_ms));
 	else
 		schedule(feed, poll_interval(feed, now));
 }
@@ -298,7 +291,7 @@ static void take_state(struct feed *feed, const PGresult *result)
 		feed_end(feed);
 		return;
 	}
-	feed->checked_ms = now_ms();
+	feed->checked_ms = clock_ms();
 	feed->doubtful = !is_sure(feed);
 	if (feed->position == 0)
 	{
@@ -335,7 +328,7 @@ static bool take_messages(struct feed *feed, const PGresult *result)
 	int rows = PQntuples(result);
 	bool full = is_full(feed, result);
 	int64_t end = feed->asked_from;
-	uint64_t now = now_ms();
+	uint64_t now = clock_ms();
 	uint64_t gap = (uint64_t)rows / ROWS_PER_GAP_MS;
 
 	if (rows > 0)
@@ -422,7 +415,7 @@ static void feed_ask(struct feed *feed)
 		return;
 	event_del(&feed->timer);
 	feed->woken = false;
-	if (feed->position == 0 || !is_sure(feed) || now_ms() - feed->checked_ms >= CHECK_MS)
+	if (feed->position == 0 || !is_sure(feed) || clock_passed(clock_ms(), feed->checked_ms, CHECK_MS))
 		sent = ask_state(feed);
 	else
 		sent = ask_messages(feed);
@@ -448,11 +441,11 @@ static void wake(struct feed *feed)
 	feed->woken = true;
 	if (feed->asked != FEED_ASKED_NOTHING)
 		return;
-	now = now_ms();
+	now = clock_ms();
 	if (now >= feed->not_before_ms)
 		feed_ask(feed);
 	else
-		schedule(feed, feed->not_before_ms - now);
+		schedule(feed, clock_span(now, feed->not_before_ms));
 }
 
 static void wake_workers(const struct feeds *feeds, uint64_t bit)

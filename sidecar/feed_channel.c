@@ -39,7 +39,7 @@ struct row
 {
 	struct slice stream, category, poke, message, id;
 	int64_t position, global_position;
-	bool hashed, has_group_hash;
+	bool has_group_hash;
 	uint64_t group_hash;
 };
 
@@ -204,6 +204,17 @@ static struct slice value_of(const PGresult *result, int row, int column)
 	return (struct slice){PQgetvalue(result, row, column), (size_t)PQgetlength(result, row, column)};
 }
 
+/* The hash of the cardinal id, as reads have it; a stream without an id has none, and is in nobody's share. */
+static void read_group_hash(struct row *row, const PGresult *result, int number)
+{
+	int64_t hash;
+
+	row->has_group_hash = !PQgetisnull(result, number, FEED_GROUP_HASH);
+	hash = row->has_group_hash ? strtoll(PQgetvalue(result, number, FEED_GROUP_HASH), NULL, 10) : 0;
+	/* abs() of the smallest 64-bit integer does not fit one, but fits this. */
+	row->group_hash = hash < 0 ? 0 - (uint64_t)hash : (uint64_t)hash;
+}
+
 static struct row read_row(const PGresult *result, int number, bool whole)
 {
 	struct row row = {
@@ -214,6 +225,7 @@ static struct row read_row(const PGresult *result, int number, bool whole)
 
 	if (whole)
 		row.message = value_of(result, number, FEED_MESSAGE);
+	read_group_hash(&row, result, number);
 	row.category = name_category(row.stream);
 	row.position = strtoll(PQgetvalue(result, number, FEED_POSITION), NULL, 10);
 	row.global_position = strtoll(PQgetvalue(result, number, FEED_GLOBAL_POSITION), NULL, 10);
@@ -224,11 +236,6 @@ static bool is_members(struct row *row, const struct feed_filter *filter)
 {
 	if (filter->size == 0)
 		return true;
-	if (!row->hashed)
-	{
-		row->has_group_hash = name_group_hash(row->stream, &row->group_hash);
-		row->hashed = true;
-	}
 	return row->has_group_hash && row->group_hash % (uint64_t)filter->size == (uint64_t)filter->member;
 }
 

@@ -28,6 +28,7 @@ enum feed_column
 	FEED_POSITION,
 	FEED_GLOBAL_POSITION,
 	FEED_POKE,
+	FEED_GROUP_HASH, /* NULL: the stream has no id */
 	FEED_MESSAGE,
 };
 

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "http_internal.h"
 #include "log.h"
 
@@ -78,35 +79,48 @@ void server_schedule_reap(struct http_server *server)
 /* ---- timeouts ------------------------------------------------------------ */
 
 static struct http_connection *first_older(struct http_server *server, enum connection_state state,
-										   uint64_t limit)
+										   uint64_t now, uint64_t length)
 {
 	struct http_connection *c = server->lists[state].first;
 
-	return c != NULL && c->since < limit ? c : NULL;
+	return c != NULL && clock_passed(now, c->since, length) ? c : NULL;
+}
+
+/* The next of them that this sweep has not looked at.  What is touched goes to the end of its list, behind all others. */
+static struct http_connection *next_older(struct http_server *server, enum connection_state state,
+										  uint64_t now, uint64_t length)
+{
+	struct http_connection *c = first_older(server, state, now, length);
+
+	if (c == NULL || c->sweep == server->sweeps)
+		return NULL;
+	c->sweep = server->sweeps;
+	return c;
 }
 
 static void sweep(struct http_server *server)
 {
-	uint64_t now = http_now_ms();
-	uint64_t idle = now - (uint64_t)server->options.idle_timeout * 1000;
-	uint64_t request = now - (uint64_t)server->options.request_timeout * 1000;
-	uint64_t stuck = server->draining ? now - DRAIN_STUCK_MS : idle;
+	uint64_t now = clock_ms();
+	uint64_t idle = (uint64_t)server->options.idle_timeout * 1000;
+	uint64_t request = (uint64_t)server->options.request_timeout * 1000;
+	uint64_t stuck = server->draining ? DRAIN_STUCK_MS : idle;
 	struct http_connection *c;
 
-	while ((c = first_older(server, CONNECTION_HANDSHAKING, request)) != NULL)
+	server->sweeps++;
+	while ((c = next_older(server, CONNECTION_HANDSHAKING, now, request)) != NULL)
 		connection_close(c);
-	while ((c = first_older(server, CONNECTION_IDLE, idle)) != NULL)
+	while ((c = next_older(server, CONNECTION_IDLE, now, idle)) != NULL)
 		connection_close(c);
-	while ((c = first_older(server, CONNECTION_LINGERING, now - LINGER_MS)) != NULL)
+	while ((c = next_older(server, CONNECTION_LINGERING, now, LINGER_MS)) != NULL)
 		connection_close(c);
-	while ((c = first_older(server, CONNECTION_RECEIVING, request)) != NULL)
+	while ((c = next_older(server, CONNECTION_RECEIVING, now, request)) != NULL)
 	{
 		if (c->request.reply == REPLY_NONE)
 			request_refuse(c, 408, "the request did not arrive in time");
 		if (c->state == CONNECTION_RECEIVING)
 			connection_close(c);
 	}
-	while ((c = first_older(server, CONNECTION_STREAMING, request)) != NULL)
+	while ((c = next_older(server, CONNECTION_STREAMING, now, request)) != NULL)
 	{
 		if (c->request.paused)
 			connection_touch(c);
@@ -116,7 +130,7 @@ static void sweep(struct http_server *server)
 			connection_run(c);
 		}
 	}
-	while ((c = first_older(server, CONNECTION_WORKING, stuck)) != NULL)
+	while ((c = next_older(server, CONNECTION_WORKING, now, stuck)) != NULL)
 	{
 		/* A client that reads nothing is let go; one that waits for us is not. */
 		if (connection_unsent(c) > 0)
@@ -182,7 +196,7 @@ static void turn_away(struct http_connection *c)
 /* Makes room for a new client, if somebody does not use his place. */
 static bool close_oldest_idle(struct http_server *server)
 {
-	struct http_connection *c = first_older(server, CONNECTION_IDLE, http_now_ms() - SPARE_IDLE_MS);
+	struct http_connection *c = first_older(server, CONNECTION_IDLE, clock_ms(), SPARE_IDLE_MS);
 
 	if (c != NULL)
 		connection_close(c);
@@ -192,12 +206,13 @@ static bool close_oldest_idle(struct http_server *server)
 /* Out of descriptors or memory: the sweep tries again, spinning here would help nobody. */
 static void pause_accepting(struct http_server *server)
 {
-	uint64_t now = http_now_ms();
+	int why = errno;
+	uint64_t now = clock_ms();
 
-	if (server->warned == 0 || now - server->warned > WARN_AGAIN_MS)
+	if (now >= server->warn_from)
 	{
-		log_warning("cannot accept connections: %s", strerror(errno));
-		server->warned = now;
+		log_warning("cannot accept connections: %s", strerror(why));
+		server->warn_from = now + WARN_AGAIN_MS;
 	}
 	set_accepting(server, false);
 }

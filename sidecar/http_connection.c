@@ -5,21 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "http_internal.h"
 
 #define STREAM_ROOM 32768 /* bytes that are free at least before a streamed body is read on */
 #define MAX_LINGER_MS 30000
-
-uint64_t http_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /* ---- states -------------------------------------------------------------- */
 
@@ -50,7 +42,7 @@ void connection_set_state(struct http_connection *c, enum connection_state state
 {
 	list_remove(&c->server->lists[c->state], c);
 	c->state = state;
-	c->since = http_now_ms();
+	c->since = clock_ms();
 	list_append(&c->server->lists[state], c);
 }
 
@@ -133,7 +125,7 @@ void connection_linger(struct http_connection *c)
 {
 	transport_shut(&c->transport);
 	memory_free_input(c);
-	c->linger_until = http_now_ms() + MAX_LINGER_MS;
+	c->linger_until = clock_ms() + MAX_LINGER_MS;
 	connection_set_state(c, CONNECTION_LINGERING);
 }
 
@@ -308,7 +300,7 @@ static void throw_away(struct http_connection *c)
 
 	if (got == 0 || (got < 0 && !transport_must_wait()))
 		connection_close(c);
-	else if (got > 0 && http_now_ms() < c->linger_until && !c->server->draining)
+	else if (got > 0 && clock_ms() < c->linger_until && !c->server->draining)
 		connection_touch(c);
 }
 
@@ -380,7 +372,7 @@ struct http_connection *connection_new(struct http_server *server, evutil_socket
 	c->server = server;
 	c->request.connection = c;
 	c->state = server->options.tls != NULL ? CONNECTION_HANDSHAKING : CONNECTION_IDLE;
-	c->since = c->accepted = http_now_ms();
+	c->since = c->accepted = clock_ms();
 	list_append(&server->lists[c->state], c);
 	server->nconnections++;
 	stats_set(&server->options.stats->connections, server->nconnections);

@@ -104,6 +104,7 @@ struct http_connection
 	enum connection_state state;
 	uint64_t since;	   /* ms: when it entered the state, or last made progress in it */
 	uint64_t accepted; /* ms */
+	uint64_t sweep;	   /* the last one that looked at it: each does so once, or it may never end */
 	struct http_connection *previous, *next;
 	struct transport transport;
 	struct event readable;
@@ -145,8 +146,9 @@ struct http_server
 	struct connection_list lists[CONNECTION_STATES];
 	unsigned nconnections;
 	size_t in_held, out_held; /* bytes of input buffers, and of replies that clients have not read */
-	uint64_t warned;		  /* ms: when it was last said that nobody can be accepted; 0: never */
-	struct buf head;		  /* of the reply being written */
+	uint64_t warn_from;		  /* ms: not earlier is it said again that no connection can be accepted */
+	uint64_t sweeps;
+	struct buf head; /* of the reply being written */
 	bool draining;
 	bool freeing;
 	void (*drained)(void *arg);
@@ -161,7 +163,6 @@ void server_dispose(struct http_server *server);
 
 /* ---- http_connection.c ------------------------------------------------------- */
 
-uint64_t http_now_ms(void);
 /* Takes the socket; NULL: out of memory. */
 struct http_connection *connection_new(struct http_server *server, evutil_socket_t fd);
 void connection_set_state(struct http_connection *c, enum connection_state state);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "http_internal.h"
 #include "log.h"
 
@@ -26,8 +27,9 @@ void request_write_id(struct http_request *request, struct buf *head)
 {
 	struct slice id = request_id(request);
 
-	if (id.len == 0 && (request->status >= 400 || request->note != NULL || log_is_debug() ||
-						http_now_ms() - request->started >= request->connection->server->options.slow_ms))
+	if (id.len == 0 &&
+		(request->status >= 400 || request->note != NULL || log_is_debug() ||
+		 clock_passed(clock_ms(), request->started, request->connection->server->options.slow_ms)))
 	{
 		http_id_make(request->made_id);
 		id = slice_of(request->made_id);
@@ -44,7 +46,7 @@ void request_tell_done(struct http_request *request)
 	struct http_server *server = request->connection->server;
 	const struct http_outcome outcome = {
 		.status = request->status,
-		.ms = http_now_ms() - request->started,
+		.ms = clock_span(request->started, clock_ms()),
 		.id = request_id(request),
 		.note = request->note,
 	};

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "clock.h"
 #include "http_internal.h"
 
 static void describe_peer(const struct http_connection *c, struct http_client *client)
@@ -39,13 +40,13 @@ static void describe(const struct http_connection *c, struct http_client *client
 		[CONNECTION_WORKING] = "working",		[CONNECTION_LINGERING] = "lingering",
 		[CONNECTION_CLOSED] = "closed",
 	};
-	uint64_t now = http_now_ms();
+	uint64_t now = clock_ms();
 
 	*client = (struct http_client){
 		.state = states[c->state],
 		.path = c->request.held ? http_path(&c->request) : (struct slice){"", 0},
-		.age_ms = now - c->accepted,
-		.quiet_ms = now - c->since,
+		.age_ms = clock_span(c->accepted, now),
+		.quiet_ms = clock_span(c->since, now),
 		.bytes_in = c->transport.bytes_in,
 		.bytes_out = c->transport.bytes_out,
 		.unsent = connection_unsent(c),

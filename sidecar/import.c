@@ -21,6 +21,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include "clock.h"
 #include "db.h"
 #include "errors.h"
 #include "http.h"
@@ -58,7 +59,7 @@ struct import
 	bool body_ended;		 /* nothing more comes */
 	bool lines_ended;		 /* and the last line was taken */
 	uint64_t imported;
-	struct timespec started;
+	uint64_t started_us;
 	struct import_fault fault;
 	uint64_t fault_line;
 };
@@ -117,13 +118,9 @@ static void report_fault(struct import *import)
 static void report_done(struct import *import)
 {
 	struct buf event = {0};
-	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
 	buf_printf(&event, "data: {\"done\":true,\"imported\":%" PRIu64 ",\"elapsed\":\"%.1fs\"}\n\n",
-			   import->imported,
-			   (double)(now.tv_sec - import->started.tv_sec) +
-				   (double)(now.tv_nsec - import->started.tv_nsec) / 1e9);
+			   import->imported, (double)clock_span(import->started_us, clock_us()) / 1e6);
 	finish(import, &event);
 }
 
@@ -472,7 +469,7 @@ static struct import *import_new(struct db *db, const char *namespace_name, size
 	import->lines.arg = import;
 	import->gathering = &import->batches[0];
 	batch_clear(import->gathering);
-	clock_gettime(CLOCK_MONOTONIC, &import->started);
+	import->started_us = clock_us();
 	if (import_lines_open(&import->lines, gzip) && !import->gathering->frame.failed)
 		return import;
 	import_free(import);

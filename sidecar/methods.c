@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "clock.h"
 #include "methods_internal.h"
 #include "stats.h"
 
@@ -92,7 +93,7 @@ bool method_is_administrator(const struct method_call *call)
 void method_start(struct method_call *call)
 {
 	call->error.code = ERROR_NONE;
-	call->started_us = stats_now_us();
+	call->started_us = clock_us();
 	call->inside = NULL;
 	call->stream_index = call->message_index = -1;
 	call->text = (struct buf){0};
@@ -122,7 +123,7 @@ void method_end(struct method_call *call)
 	size_t index = (size_t)(call->method - all);
 
 	stats_add(&stats->calls[index][call->error.code], 1);
-	stats_observe(&stats->call_us[index], &stats_durations, stats_now_us() - call->started_us);
+	stats_observe(&stats->call_us[index], &stats_durations, clock_span(call->started_us, clock_us()));
 	buf_free(&call->text);
 }
 

@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "auth.h"
+#include "clock.h"
 #include "config.h"
 #include "db.h"
 #include "export.h"
@@ -37,7 +38,7 @@ struct service
 	struct import_limits import_limits;
 	size_t max_exports; /* running at a time */
 	uint64_t slow_ms;
-	time_t log_second;		 /* the last one in which a request was logged, */
+	uint64_t log_second;	 /* the last one in which a request was logged, */
 	unsigned log_lines;		 /* how many were, */
 	unsigned log_left_out;	 /* and how many were not */
 	char *cors_headers;		 /* of every /rpc reply; NULL = off */
@@ -462,14 +463,13 @@ static size_t status_index(int status)
 /* A server that is failing has better things to do than to say so ten thousand times a second. */
 static bool may_log(struct service *service)
 {
-	struct timespec now;
+	uint64_t second = clock_ms() / 1000;
 
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	if (now.tv_sec != service->log_second)
+	if (second != service->log_second)
 	{
 		if (service->log_left_out > 0)
 			log_warning("%u more requests failed or were slow within a second", service->log_left_out);
-		service->log_second = now.tv_sec;
+		service->log_second = second;
 		service->log_lines = service->log_left_out = 0;
 	}
 	if (service->log_lines < LOG_LINES_MAX)

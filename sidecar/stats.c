@@ -5,7 +5,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 const struct stats_bounds stats_durations = {
 	.n = 17,
@@ -17,14 +16,6 @@ const struct stats_bounds stats_sizes = {
 	.n = 10,
 	.le = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000},
 };
-
-uint64_t stats_now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
 
 struct stats *stats_new(void)
 {

@@ -90,8 +90,6 @@ static inline void stats_observe(struct stats_histogram *histogram, const struct
 	stats_add(&histogram->sum, observed);
 }
 
-uint64_t stats_now_us(void); /* of a clock that only goes forward */
-
 /* ---- by whoever reads -------------------------------------------------------- */
 
 /* NULL: out of memory. */

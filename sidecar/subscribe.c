@@ -21,6 +21,7 @@
 #include <time.h>
 
 #include "auth.h"
+#include "clock.h"
 #include "db.h"
 #include "feed.h"
 #include "http.h"
@@ -69,6 +70,7 @@ struct subscription
 	enum past past;
 	struct link in_queue, in_silence;
 	uint64_t sent_ms, begun_ms;
+	uint64_t sweep; /* the last one that looked at it: each does so once, or it may never end */
 	uint64_t bytes_out;
 	int64_t after;	 /* a stream's: only messages above this global position; -1: any */
 	int64_t below;	 /* of the page that was asked for: the feed's position at that time */
@@ -88,6 +90,7 @@ struct subscriptions
 	struct db *db;
 	struct feeds *feeds;
 	struct event sweep;
+	uint64_t sweeps;
 	bool ending;
 	unsigned reading;
 	size_t held; /* bytes of pages under way */
@@ -96,14 +99,6 @@ struct subscriptions
 
 static void go_on(struct subscription *s);
 static void read_queued(struct subscriptions *all);
-
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /* ---- states ------------------------------------------------------------------ */
 
@@ -160,7 +155,7 @@ static void set_state(struct subscription *s, enum subscription_state state)
 static void touch(struct subscription *s)
 {
 	list_remove(&s->all->by_silence, s);
-	s->sent_ms = now_ms();
+	s->sent_ms = clock_ms();
 	list_append(&s->all->by_silence, s);
 }
 
@@ -452,13 +447,17 @@ static void on_end(struct listener *listener)
 static void on_sweep(evutil_socket_t fd, short what, void *arg)
 {
 	struct subscriptions *all = arg;
-	uint64_t now = now_ms();
+	uint64_t now = clock_ms();
 	struct subscription *s;
 
 	(void)fd;
 	(void)what;
-	while ((s = all->by_silence.first) != NULL && now - s->sent_ms >= SILENCE_MS)
+	all->sweeps++;
+	/* One that is touched goes to the end of the list, behind all others. */
+	while ((s = all->by_silence.first) != NULL && s->sweep != all->sweeps &&
+		   clock_passed(now, s->sent_ms, SILENCE_MS))
 	{
+		s->sweep = all->sweeps;
 		/* Who has not read what it was sent has no silence. */
 		if (http_reply_unsent(s->request) == 0)
 			send_text(s, ": ping\n\n");
@@ -492,7 +491,7 @@ static struct subscription *subscription_new(struct subscriptions *all, struct h
 	s->all = all;
 	s->request = request;
 	s->state = SUBSCRIPTION_WAITING;
-	s->begun_ms = now_ms();
+	s->begun_ms = clock_ms();
 	memcpy(s->namespace_name, claim->name, sizeof(s->namespace_name));
 	memcpy(s->name, params->text.data, params->text.len);
 	s->after = by_stream ? params->after : -1;
@@ -572,7 +571,7 @@ static void describe(const struct subscription *s, struct subscriber *subscriber
 		.namespace_name = s->namespace_name,
 		.source = sources[s->listener.filter.source],
 		.name = s->name,
-		.age_ms = now_ms() - s->begun_ms,
+		.age_ms = clock_span(s->begun_ms, clock_ms()),
 		.bytes_out = s->bytes_out,
 		.next = s->listener.next,
 	};

@@ -3,6 +3,7 @@
  * starts at a random value below 2048 in each millisecond; when it runs over, the clock is pushed on by
  * one millisecond, so ids of one generator always rise.
  */
+#include "clock.h"
 #include "uuid.h"
 
 #include <stdlib.h>
@@ -37,9 +38,8 @@ static void take_random(struct uuid_generator *generator, uint8_t *out, unsigned
 
 static uint64_t now_milliseconds(void)
 {
-	struct timespec now;
+	struct timespec now = clock_calendar();
 
-	clock_gettime(CLOCK_REALTIME, &now);
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 

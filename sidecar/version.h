@@ -4,6 +4,6 @@
 #ifndef MILLRACE_VERSION_H
 #define MILLRACE_VERSION_H
 
-#define MILLRACE_VERSION "0.1.0"
+#define MILLRACE_VERSION "0.2.0"
 
 #endif

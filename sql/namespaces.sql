@@ -70,8 +70,16 @@ CREATE INDEX ON millrace_broken.messages (millrace.category(stream_name), global
 ALTER TABLE millrace_broken.messages ADD COLUMN extra int;
 SELECT * FROM millrace.append('a-1', 'T', '{}');
 ALTER TABLE millrace_broken.messages DROP COLUMN extra;
-SELECT * FROM millrace.append('a-1', 'T', '{}');
+SELECT * FROM millrace.append('a-1', 'T', '{"n": 1}');
+SELECT * FROM millrace.append('a-2', 'T', '{"n": 2}', '{"m": 3}');
+SELECT stream_name, "position", type, data, metadata, id IS NOT NULL AS has_id FROM millrace.read_all();
+SELECT millrace.stream_version('a-1');
 DROP TABLE millrace_broken.messages;
 SELECT * FROM millrace.append('a-1', 'T', '{}');
 RESET millrace.namespace;
 SELECT millrace.drop_namespace('broken');
+
+-- The setting, before the session's first call into the library, and with a slip in it.
+\c
+SELECT count(*) >= 0 AS listed FROM millrace.list_categories();
+SET millrace.namespce = 'default';

@@ -26,7 +26,16 @@ SET millrace.namespace = 'scan';
 -- The function scan stays where rows may be wanted twice, or as a whole, or are written.
 EXPLAIN (COSTS OFF) SELECT m FROM millrace.read_all() AS m;
 EXPLAIN (COSTS OFF) SELECT * FROM millrace.read_all() WITH ORDINALITY;
-EXPLAIN (COSTS OFF) SELECT (SELECT count(*) FROM millrace.read_all());
+-- Versions name an InitPlan differently.
+CREATE FUNCTION pg_temp.plan(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    line text;
+BEGIN
+    FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
+        RETURN NEXT regexp_replace(line, 'InitPlan .*', 'InitPlan');
+    END LOOP;
+END $$;
+SELECT pg_temp.plan('SELECT (SELECT count(*) FROM millrace.read_all())');
 EXPLAIN (COSTS OFF) CREATE TABLE copied AS SELECT * FROM millrace.read_all();
 CREATE TABLE copied AS SELECT stream_name FROM millrace.read_all() LIMIT 1;
 EXPLAIN (COSTS OFF) INSERT INTO copied SELECT stream_name FROM millrace.read_all();
@@ -142,15 +151,15 @@ EXPLAIN (COSTS OFF) SELECT * FROM pg_temp.read_all(1, 1, NULL);
 SELECT global_position FROM pg_temp.read_all(1, 1, NULL);
 
 -- A row that is older than the table's last column.
-CREATE SCHEMA scan_old;
-CREATE TABLE scan_old.messages (global_position bigserial PRIMARY KEY, position bigint NOT NULL, time timestamp NOT NULL, stream_name text COLLATE "C" NOT NULL,
+CREATE SCHEMA millrace_scan_old;
+CREATE TABLE millrace_scan_old.messages (global_position bigserial PRIMARY KEY, position bigint NOT NULL, time timestamp NOT NULL, stream_name text COLLATE "C" NOT NULL,
     type text COLLATE "C" NOT NULL, data jsonb, metadata jsonb);
-INSERT INTO scan_old.messages VALUES (1, 0, '2026-11-24', 's-1', 'T', '{"old": true}', NULL);
-ALTER TABLE scan_old.messages ADD COLUMN id uuid NOT NULL DEFAULT '00000000-0000-4000-8000-000000000001';
-CREATE UNIQUE INDEX ON scan_old.messages (id);
-CREATE UNIQUE INDEX ON scan_old.messages (stream_name, position);
-CREATE INDEX ON scan_old.messages (millrace.category(stream_name), global_position);
-INSERT INTO millrace.namespaces (name, schema) VALUES ('scan_old', 'scan_old');
+INSERT INTO millrace_scan_old.messages VALUES (1, 0, '2026-11-24', 's-1', 'T', '{"old": true}', NULL);
+ALTER TABLE millrace_scan_old.messages ADD COLUMN id uuid NOT NULL DEFAULT '00000000-0000-4000-8000-000000000001';
+CREATE UNIQUE INDEX ON millrace_scan_old.messages (id);
+CREATE UNIQUE INDEX ON millrace_scan_old.messages (stream_name, position);
+CREATE INDEX ON millrace_scan_old.messages (millrace.category(stream_name), global_position);
+INSERT INTO millrace.namespaces (name, schema) VALUES ('scan_old', 'millrace_scan_old');
 SET millrace.namespace = 'scan_old';
 SELECT id, stream_name, type, data, metadata FROM millrace.read_all();
 SELECT millrace.drop_namespace('scan_old');

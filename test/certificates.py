@@ -9,6 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 NAMES = "DNS:localhost,IP:127.0.0.1,IP:::1"
+# As RFC 5280 has it, which Python checks since 3.13.
+SIGNS_OTHERS = ("basicConstraints=critical,CA:true", "keyUsage=critical,keyCertSign,cRLSign")
+KEYS = ("subjectKeyIdentifier=hash", "authorityKeyIdentifier=keyid")
 
 
 def openssl(*arguments):
@@ -29,6 +32,7 @@ class Certificate:
     def context(self):
         """For a client that trusts who signed it."""
         context = ssl.create_default_context(cafile=self.authority)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT  # whatever the version
         context.sslsocket_class = HalfClosing
         return context
 
@@ -50,18 +54,18 @@ class Authority:
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        self.root = self._make("root", None, "basicConstraints=critical,CA:true")
-        self.middle = self._make("middle", self.root, "basicConstraints=critical,CA:true")
+        self.root = self._make("root", None, SIGNS_OTHERS)
+        self.middle = self._make("middle", self.root, SIGNS_OTHERS)
 
-    def _make(self, name, signer, extension, algorithm=("ec", "ec_paramgen_curve:P-256"), days=2):
+    def _make(self, name, signer, extensions, algorithm=("ec", "ec_paramgen_curve:P-256"), days=2):
         certificate = Certificate(self.folder / f"{name}.pem", self.folder / f"{name}.key", self.folder / "root.pem")
         request = ["req", "-x509"] if signer is None else ["req", "-new"]
-        signed = ["-days", days, "-addext", extension] if signer is None else []
+        signed = ["-days", days, "-addext", extensions[1]] if signer is None else []  # the other one is there by itself
         out = certificate.file if signer is None else self.folder / f"{name}.csr"
         openssl(*request, "-newkey", algorithm[0], "-pkeyopt", algorithm[1], "-nodes", "-keyout", certificate.key, "-out", out,
                 "-subj", f"/CN={name}", *signed)
         if signer is not None:
-            (self.folder / f"{name}.ext").write_text(extension)
+            (self.folder / f"{name}.ext").write_text("\n".join((*extensions, *KEYS)))
             openssl("x509", "-req", "-in", out, "-CA", signer.file, "-CAkey", signer.key, "-CAcreateserial", "-days", days,
                     "-extfile", self.folder / f"{name}.ext", "-out", certificate.file)
         certificate.key.chmod(0o600)
@@ -69,7 +73,7 @@ class Authority:
 
     def issue(self, name, names=NAMES, **options):
         """A server's certificate with its chain behind it."""
-        certificate = self._make(name, self.middle, f"subjectAltName={names}", **options)
+        certificate = self._make(name, self.middle, (f"subjectAltName={names}",), **options)
         certificate.file.write_text(certificate.file.read_text() + self.middle.file.read_text())
         return certificate
 

@@ -8,6 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import certificates  # noqa: E402
+from installation import Installation  # noqa: E402
 from store import ZERO_TOKEN, Cluster, Server, new_id, temporary_folder, token_for  # noqa: E402
 
 
@@ -91,5 +92,21 @@ def folder():
 def cluster(folder):
     """A Postgres that the test may stop and break."""
     cluster = Cluster(folder + "/pg").create().start()
+    yield cluster
+    cluster.stop("immediate")
+
+
+@pytest.fixture
+def installation(folder):
+    """A PostgreSQL whose extension files the test may change."""
+    return Installation(folder + "/installation")
+
+
+@pytest.fixture
+def old(installation, folder):
+    """A Postgres that has the scripts of the extension's older versions, too."""
+    installation.add_released()
+    cluster = installation.cluster(folder + "/pg").create().start()
+    cluster.installation = installation
     yield cluster
     cluster.stop("immediate")

@@ -21,6 +21,7 @@ is() { [ "$1" = "$2" ] || { echo "it is: $1"; return 1; }; }
 missing() { [ ! -e "$1" ]; }
 install_packages() { apt-get install -qq --no-install-recommends "$@"; }
 query() { su postgres -c "psql -X -A -t -v ON_ERROR_STOP=1 -d $1 -c \"$2\""; }
+field() { dpkg-query --show --showformat="\${$1}" "$2"; }
 property() { systemctl show --property "$1" --value millrace; }
 
 # Appends the next message of a stream: fails when an earlier one got lost.
@@ -44,6 +45,8 @@ restarted() {
 
 check "apt installs the packages" install_packages /packages/millrace_*.deb /packages/postgresql-[0-9]*-millrace_*.deb logrotate
 version=$(find /usr/lib/postgresql -mindepth 1 -maxdepth 1 -printf '%f\n')
+check "the extension depends on the minor release that it was built with" grep -qF "postgresql-$version (>= $(field source:Upstream-Version "postgresql-$version")~)," \
+	<<<"$(field Depends "postgresql-$version-millrace")"
 check "systemd finds no fault in the unit" systemd-analyze verify --man=no millrace.service
 check "the service was started at once, with a PostgreSQL of its own" is "$(property ActiveState) $(property NRestarts)" "active 0"
 check "it runs as its user" is "$(ps -o user= -p "$(property MainPID)")" millrace

@@ -6,8 +6,8 @@
 #
 # deps.sh --fuzzing does the same for a compiler with libFuzzer, which only test/fuzz needs, --browser for
 # Chromium, which only test/browser needs, --analysis for what test/analyse.sh runs, --profiling for gperftools,
-# which only profiles need, --bench for what draws the plot of `make bench`, --packages for what `make deb` needs, and
-# --sanitized for what building the Postgres of test/sanitize/postgres.sh needs.
+# which only profiles need, --bench for what draws the plot of `make bench`, --packages for what `make deb` needs,
+# --images for what `make test-images` needs, and --sanitized for what building the Postgres of test/sanitize/postgres.sh needs.
 set -euo pipefail
 
 pg_config=${PG_CONFIG:-pg_config}
@@ -22,6 +22,8 @@ need() {
 
 compiles() { printf '#include <stdio.h>\n' | gcc -E -x c -; }
 has_library() { command -v pkg-config && pkg-config --exists "$1"; }
+# Not by pkg-config: libpq.pc of PostgreSQL 19 asks for libcurl's, which Debian's package doesn't bring along.
+has_libpq() { [ -f "$("$pg_config" --includedir)/libpq-fe.h" ]; }
 has_server() {
 	[ -x "$("$pg_config" --bindir)/postgres" ] && [ -f "$("$pg_config" --includedir-server)/postgres.h" ] &&
 		[ -f "$("$pg_config" --pgxs)" ]
@@ -60,6 +62,11 @@ check() {
 		need libgoogle-perftools-dev has_library libtcmalloc
 		need libgoogle-perftools-dev has_library libprofiler
 		return
+	elif [ "$part" = --images ]; then
+		need debootstrap command -v debootstrap
+		need curl command -v curl
+		need python3-yaml has_module yaml
+		return
 	elif [ "$part" = --packages ]; then
 		for package in build-essential debhelper postgresql-server-dev-all; do
 			need "$package" has_package "$package"
@@ -71,7 +78,7 @@ check() {
 	need pkg-config command -v pkg-config
 	need curl command -v curl
 	need openssl command -v openssl
-	need libpq-dev has_library libpq
+	need libpq-dev has_libpq
 	need libevent-dev has_library libevent
 	need libjson-c-dev has_library json-c
 	need libssl-dev has_library libssl

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Data flows one way: a file includes only what is below it (DESIGN.md, "Layout").
 
-Checks the includes of sidecar/ and extension/, that every version test is in extension/compat.h,
-and that every expected output belongs to a test.  Prints what is wrong; exit code 1 if anything is.
+Checks the includes of sidecar/ and extension/, that every version test is in extension/compat.h, that the program looks at
+the system's clocks in clock.c only, and that every expected output belongs to a test.  Prints what is wrong; exit code 1 if anything is.
 """
 import re
 import sys
@@ -28,7 +28,7 @@ LAYERS = {
         ["errors", "token", "uuid", "listener", "tls", "descriptors"],
         ["allocations", "config", "json", "stats", "timestamp", "url_query", "names", "sse"],
         ["log"],
-        ["buf", "pool", "slice", "version"],
+        ["buf", "clock", "pool", "slice", "version"],
     ],
     "extension": [
         ["millrace"],
@@ -38,7 +38,7 @@ LAYERS = {
         ["jsonin", "jsonout"],
         ["append uuid7", "import", "read"],
         ["prefix"],
-        ["store insert storeindex storelock"],
+        ["store insert storeindex storelock storesnapshot"],
         ["names"],
         ["jsonbytes", "md5"],
         ["errors", "compat"],
@@ -78,6 +78,17 @@ def version_tests_elsewhere():
             yield f"extension/{path.name} tests PG_VERSION_NUM: that belongs into compat.h"
 
 
+def clocks_elsewhere():
+    for path in sorted((ROOT / "sidecar").glob("*.[ch]")):
+        if path.stem not in ("clock", "embedded") and re.search(r"\b(clock_gettime|gettimeofday|time)\s*\((?!void)", code_of(path)):
+            yield f"sidecar/{path.name} looks at a clock of the system: that belongs into clock.c"
+
+
+def code_of(path):
+    """Without comments and strings."""
+    return re.sub(r'/\*.*?\*/|"(?:\\.|[^"\\\n])*"', "", path.read_text(), flags=re.S)
+
+
 def orphaned_outputs():
     for inputs, outputs, suffix in (("sql", "expected", ".sql"), ("test/isolation", "test/isolation/expected", ".spec")):
         tests = {path.stem for path in (ROOT / inputs).glob("*" + suffix)}
@@ -92,6 +103,7 @@ def orphaned_outputs():
 def main():
     faults = [fault for folder, layers in LAYERS.items() for fault in upward_includes(folder, layers)]
     faults += version_tests_elsewhere()
+    faults += clocks_elsewhere()
     faults += orphaned_outputs()
     for fault in faults:
         print(fault)

@@ -3,7 +3,7 @@
 #
 #   test/postgres.sh RELEASE [COMMAND...]
 #
-# bullseye has PostgreSQL 13, bookworm 15, trixie 17, sid 18.  The release is installed with
+# bookworm has PostgreSQL 15, trixie 17, sid 18; `experimental` is sid with experimental's 19.  The release is installed with
 # debootstrap into a folder, $MILLRACE_RELEASES/RELEASE, which is kept: remove it to begin from
 # nothing.  It holds no more than make and sudo at first; `make deps` installs the rest, as on a
 # new machine.  The files that git knows or would add are copied there, and the tests run on them.
@@ -12,7 +12,7 @@
 # Needs root.  Processes and mounts end with the script: they live in namespaces of their own.
 set -euo pipefail
 
-release=${1:?"which release? bullseye, bookworm, trixie or sid"}
+release=${1:?"which release? bookworm, trixie, sid or experimental"}
 root=${MILLRACE_RELEASES:-/var/cache/millrace}/$release
 source=$(cd "$(dirname "$0")/.." && pwd)
 home=/home/tester
@@ -23,7 +23,7 @@ install_release() {
 	rm -rf --one-file-system "$root.new"
 	mkdir -p "$root.new"
 	# Its mounts end with it, however it ends.
-	unshare --mount debootstrap --variant=minbase --include=make,sudo "$release" "$root.new" >"$root.log" || {
+	unshare --mount debootstrap --variant=minbase --include=make,sudo "${release/experimental/sid}" "$root.new" >"$root.log" || {
 		tail -n 5 "$root.log"
 		exit 1
 	} >&2
@@ -31,7 +31,15 @@ install_release() {
 	echo 'Acquire::Check-Valid-Until "false";' >"$root.new/etc/apt/apt.conf.d/80millrace"
 	chroot "$root.new" useradd --home-dir "$home" --create-home --shell /bin/bash tester
 	echo 'tester ALL=(ALL) NOPASSWD: ALL' >"$root.new/etc/sudoers.d/tester"
+	[ "$release" != experimental ] || install_experimental
 	mv "$root.new" "$root"
+}
+
+# Only what is named comes from there.
+install_experimental() {
+	sed 's/ sid / experimental /' "$root.new/etc/apt/sources.list" >"$root.new/etc/apt/sources.list.d/experimental.list"
+	DEBIAN_FRONTEND=noninteractive chroot "$root.new" bash -c 'apt-get update && apt-get install -y --no-install-recommends \
+		-t experimental postgresql-19 postgresql-server-dev-19 libpq-dev' >>"$root.log"
 }
 
 copy_source() {

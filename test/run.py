@@ -103,6 +103,8 @@ def check(counts, name, command):
 def layout(counts):
     heading("layout and layers")
     check(counts, "layers", [sys.executable, "test/layers.py"])
+    check(counts, "warnings end no user's build", ["test/warnings.sh"])
+    check(counts, "versions", [sys.executable, "test/versions.py"])
     files = [name for part in ("extension", "sidecar", "test/unit", "test/fuzz", "bench") for name in
              sorted(glob.glob(str(ROOT / part / "*.[ch]")))]
     # Other versions lay out differently.
@@ -135,7 +137,7 @@ def regress(counts, folder, title, program, tests, running):
         command += [f"--expecteddir={folder}"] if version >= 16 else []
     options = {"cwd": folder, "env": clean_environment(folder)}
     if running:
-        command.append("--dbname=contrib_regression")
+        command.append(f"--dbname={os.environ.get('CONTRIB_TESTDB', 'contrib_regression')}")
         options["env"] = {**os.environ}
     else:
         give_away(folder)
@@ -218,12 +220,19 @@ def fuzzing(counts):
     counts.add(passed, failed or (code != 0))
 
 
+def install_elsewhere(temp):
+    """Puts the extension into a folder that is none of the server's, for test_elsewhere.py."""
+    sanitized = ["SAN=1"] if (temp / "extension" / "Makefile").exists() else []
+    subprocess.run(["make", "-s", "-C", temp / "extension" if sanitized else ROOT / "extension", *sanitized, f"PG_CONFIG={PG_CONFIG}",
+                    f"prefix={temp}/elsewhere", "install"], check=True, env=clean_environment(temp))
+
+
 def pytest(counts, temp, title, arguments, as_root=False, tls=False):
     """Runs pytest on a copy of the tests, the program, the bench, the packaging and the documents, in a folder that every user reaches."""
     heading(title)
     folder = temp / ("root" if as_root else "tls" if tls else "pytest")
     folder.mkdir()
-    for name in ("certificates.py", "conftest.py", "store.py"):
+    for name in ("catalogue.py", "certificates.py", "clock.c", "clock.py", "conftest.py", "installation.py", "store.py"):
         shutil.copy(ROOT / "test" / name, folder)
     for part in sorted({path.parent for path in (ROOT / "test").glob("*/test_*.py")}):
         shutil.copytree(part, folder / part.name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -233,10 +242,12 @@ def pytest(counts, temp, title, arguments, as_root=False, tls=False):
     if (ROOT / "sidecar" / "build-profile" / "millrace").exists():
         (folder / "build-profile").mkdir()
         shutil.copy(ROOT / "sidecar" / "build-profile" / "millrace", folder / "build-profile")
+    copy_files("extension/*.sql", temp / "extension")
     for name in DOCUMENTS:
         (temp / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, temp / name)
     shutil.copytree(ROOT / "sidecar" / "packaging", temp / "sidecar" / "packaging", dirs_exist_ok=True)
+    install_elsewhere(temp)
     report = folder / "report.xml"
     give_away(folder)
     options = {} if as_root else unprivileged()

@@ -148,14 +148,14 @@ class Program:
 class Server(Program):
     """`millrace serve` on a free port; with a certificate, over TLS."""
 
-    def __init__(self, *arguments, wait=True, token=None, tls=None, variables=None, program=None):
+    def __init__(self, *arguments, wait=True, token=None, tls=None, variables=None, program=None, before=()):
         self.tls = tls or (certificates.common_certificate() if certificates.EVERYWHERE else None)
         if self.tls:
             arguments += tuple(self.tls.flags())
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "MILLRACE"))}
         env["MILLRACE_PG_BINDIR"] = PG_BIN
         env.update(variables or {})
-        super().__init__([program or MILLRACE, "serve", "--port", "0", *arguments], env)
+        super().__init__([*before, program or MILLRACE, "serve", "--port", "0", *arguments], env)
         self.token, self.port, self.terminated = token, None, False
         if wait:
             try:
@@ -227,8 +227,8 @@ class Server(Program):
 class Cluster:
     """A Postgres of one's own, in a folder, reached by a Unix socket."""
 
-    def __init__(self, folder, settings=()):
-        self.folder = Path(folder)
+    def __init__(self, folder, settings=(), bin=PG_BIN):
+        self.folder, self.bin = Path(folder), bin
         self.data = self.folder / "data"
         self.settings = ["fsync=off", "listen_addresses=", f"unix_socket_directories={self.folder}",
                          "max_connections=100", *settings]
@@ -254,7 +254,7 @@ class Cluster:
         self._run("pg_ctl", "stop", "-w", "-D", self.data, "-m", mode, check=False)
 
     def _run(self, program, *arguments, check=True):
-        done = subprocess.run([f"{PG_BIN}/{program}", *map(str, arguments)], stdin=subprocess.DEVNULL,
+        done = subprocess.run([f"{self.bin}/{program}", *map(str, arguments)], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE if program != "pg_ctl" else subprocess.DEVNULL,
                               stderr=subprocess.STDOUT, text=True)
         log = self.folder / "log"

@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from store import MILLRACE, ZERO_TOKEN, Cluster, Server, new_id, sql, token_for, wait_until
@@ -100,7 +101,7 @@ def test_flags_beat_the_environment():
 
 
 def test_help_and_version():
-    for arguments, word in ((["help"], "serve"), (["--help"], "serve"), (["version"], "0.1.0"), (["serve", "--help"], "--data-dir")):
+    for arguments, word in ((["help"], "serve"), (["--help"], "serve"), (["-help"], "serve"), (["version"], "0.2.0"), (["-version"], "0.2.0"), (["serve", "--help"], "--data-dir")):
         done = subprocess.run([MILLRACE, *arguments], capture_output=True, text=True, timeout=20)
         assert done.returncode == 0 and word in done.stdout, arguments
     assert subprocess.run([MILLRACE, "nonsense"], capture_output=True, timeout=20).returncode != 0
@@ -152,11 +153,15 @@ def test_settings_of_the_role_change_nothing(cluster, start):
     sql(owner, "CREATE SCHEMA decoy")
     sql(owner, "CREATE FUNCTION decoy.late(bigint, interval) RETURNS interval LANGUAGE sql AS $$ SELECT interval '1000 years' $$")
     sql(owner, "CREATE OPERATOR decoy.* (FUNCTION = decoy.late, LEFTARG = bigint, RIGHTARG = interval)")
-    for setting in ("search_path = decoy, pg_catalog", "statement_timeout = '100ms'", "lock_timeout = '100ms'"):
+    newer = ("transaction_timeout = '100ms'",) if owner.server_version >= 170000 else ()
+    for setting in ("search_path = decoy, pg_catalog", "statement_timeout = '100ms'", "lock_timeout = '100ms'", "idle_session_timeout = '100ms'", *newer):
         sql(owner, f"ALTER ROLE tester SET {setting}")
     server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
-    connection = cluster.connect()
-    sql(connection, "SET statement_timeout = 0")
+    connection = psycopg2.connect(cluster.conninfo() + " options='-c statement_timeout=0 -c idle_session_timeout=0'")
+    connection.autocommit = True
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() - began > 0.5, "sessions that were idle for longer than the role's setting allows")
+    assert "connection for" not in server.text
     hold_stream(connection, "s")
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(server.client().write, "s")

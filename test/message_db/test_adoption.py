@@ -6,6 +6,8 @@ import psycopg2
 import pytest
 
 import peer
+from catalogue import catalogue, difference
+from installation import RELEASED
 from peer import as_client
 from store import Server, new_id, sql, token_for, wait_until
 
@@ -170,3 +172,15 @@ def test_an_empty_default_namespace_moves_in_other_sessions_too(message_db):
     sql(connection, "SELECT millrace.install_message_db()")
     sql(other, "SELECT millrace.append('a-1', 'T', '{}')")
     assert sql(connection, "SELECT stream_name FROM message_store.get_category_messages('a')") == [("a-1",)]
+
+
+@pytest.mark.parametrize("version", RELEASED)
+def test_what_an_older_version_adopted_is_updated(old, package, version):
+    for database, with_version in (("updated", f"VERSION '{version}'"), ("fresh", "")):
+        peer.install(package, old, database)
+        sql(old.connect(database), f"CREATE EXTENSION millrace {with_version}")
+        assert sql(old.connect(database), "SELECT millrace.install_message_db()") == [("adopted",)]
+    updated = old.connect("updated")
+    sql(updated, "ALTER EXTENSION millrace UPDATE")
+    assert difference(catalogue(old.connect("fresh"), "message_store"), catalogue(updated, "message_store")) == {}
+    assert sql(as_client(old, "updated"), "SELECT write_message(%s::varchar, 'a-1'::varchar, 'T'::varchar, '{}'::jsonb)", new_id()) == [(0,)]

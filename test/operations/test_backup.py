@@ -53,7 +53,8 @@ def test_a_dump_of_the_private_postgres_is_restored_into_a_new_data_directory(fo
     run("pg_dump", *socket_of(folder, "old"), "-Fc", "-f", f"{folder}/millrace.dump", "postgres")
     server.stop()
     new = start("--data-dir", f"{folder}/new")
-    run("pg_restore", *socket_of(folder, "new"), "-d", "postgres", "--clean", "--if-exists", f"{folder}/millrace.dump")
+    run("psql", *socket_of(folder, "new"), "-c", "DROP SCHEMA millrace, millrace_default CASCADE")
+    run("pg_restore", *socket_of(folder, "new"), "-d", "postgres", "--exit-on-error", f"{folder}/millrace.dump")
     new.stop()
     new = start("--data-dir", f"{folder}/new", token=ZERO_TOKEN)
     assert content(new) == before

@@ -362,12 +362,12 @@ static void compare(struct slice value, struct json_object *expected)
 }
 
 /* json-c, made strict; it still takes \u0000 and lone surrogates, which we only note. */
-static struct json_object *oracle(const char *text, size_t len)
+static struct json_object *read_by_json_c(const char *text, size_t len, int flags)
 {
 	struct json_tokener *tokener = json_tokener_new_ex(JSON_MAX_DEPTH + 1);
 	struct json_object *object;
 
-	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	json_tokener_set_flags(tokener, flags);
 	object = json_tokener_parse_ex(tokener, text, (int)len);
 	if (json_tokener_get_error(tokener) != json_tokener_success || json_tokener_get_parse_end(tokener) != len)
 	{
@@ -376,6 +376,22 @@ static struct json_object *oracle(const char *text, size_t len)
 	}
 	json_tokener_free(tokener);
 	return object;
+}
+
+/* Strict, but for json-c 0.18: there a strict reader refuses every string that is not ASCII. */
+static struct json_object *oracle(const char *text, size_t len)
+{
+	static const char not_ascii[] = "[\"\xC3\xA9\"]";
+	static int flags;
+
+	if (flags == 0)
+	{
+		struct json_object *object = read_by_json_c(not_ascii, strlen(not_ascii), JSON_TOKENER_STRICT);
+
+		flags = JSON_TOKENER_VALIDATE_UTF8 | (object != NULL ? JSON_TOKENER_STRICT : 0);
+		json_object_put(object);
+	}
+	return read_by_json_c(text, len, flags);
 }
 
 static void generate(struct buf *out, int depth)

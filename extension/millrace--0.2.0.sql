@@ -1,0 +1,706 @@
+-- millrace 0.2.0: event and message store inside PostgreSQL.  extension/README.md is the reference.
+\echo Use "CREATE EXTENSION millrace" to load this file. \quit
+
+-- Where the extension is trusted, CREATE EXTENSION makes the schema for a role that need not be a superuser, as all else that is
+-- made here is: it could put functions of its own beside these, for superusers to call.
+ALTER SCHEMA millrace OWNER TO CURRENT_USER;
+
+-- ---- names ------------------------------------------------------------------------------------
+
+CREATE FUNCTION millrace.category(stream text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_category';
+COMMENT ON FUNCTION millrace.category(text) IS 'the text before the first dash, or all of it';
+
+CREATE FUNCTION millrace.stream_id(stream text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_stream_id';
+COMMENT ON FUNCTION millrace.stream_id(text) IS 'the text behind the first dash; NULL without a dash';
+
+CREATE FUNCTION millrace.cardinal_id(stream text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_cardinal_id';
+COMMENT ON FUNCTION millrace.cardinal_id(text) IS 'the stream id up to its first plus sign';
+
+CREATE FUNCTION millrace.hash_64(value text) RETURNS bigint
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_hash_64';
+COMMENT ON FUNCTION millrace.hash_64(text) IS 'the first eight bytes of the MD5, big-endian, signed';
+
+-- ---- the registry of namespaces -----------------------------------------------------------------
+
+-- The schema that a namespace lives in.  A short plain name is kept readable; any other becomes a hash behind a dash,
+-- which no plain name contains, so two names never share a schema.
+CREATE FUNCTION millrace.namespace_schema(name text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN name COLLATE "C" ~ '^[a-z0-9_]{1,50}$' THEN 'millrace_' || name
+                ELSE 'millrace-' || left(encode(sha256(convert_to(name, 'UTF8')), 'hex'), 54) END
+$$;
+
+CREATE TABLE millrace.namespaces (
+    name text COLLATE "C" PRIMARY KEY,
+    schema text COLLATE "C" NOT NULL UNIQUE,
+    token_hash text,
+    description text,
+    metadata jsonb,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Whoever may write here has no other schema emptied or dropped by those who may do more.
+    CONSTRAINT namespaces_schema CHECK (schema = millrace.namespace_schema(name) OR name = 'default' AND schema = 'message_store')
+);
+COMMENT ON TABLE millrace.namespaces IS 'one row a namespace; dumped with the database';
+SELECT pg_catalog.pg_extension_config_dump('millrace.namespaces', '');
+GRANT SELECT (name, schema, description, metadata, created_at) ON millrace.namespaces TO PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON millrace.namespaces TO pg_database_owner;
+GRANT USAGE ON SCHEMA millrace TO PUBLIC;
+
+CREATE FUNCTION millrace.lock_namespace(name text) RETURNS void
+    LANGUAGE c STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_lock_namespace';
+COMMENT ON FUNCTION millrace.lock_namespace(text) IS 'internal: lets one transaction at a time create or drop a namespace of this name';
+
+CREATE FUNCTION millrace.check_namespace_name(name text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF name IS NULL THEN
+        RAISE EXCEPTION 'namespace must not be NULL' USING ERRCODE = 'MR005';
+    ELSIF name = '' THEN
+        RAISE EXCEPTION 'namespace must not be empty' USING ERRCODE = 'MR006';
+    ELSIF octet_length(name) > 200 THEN
+        RAISE EXCEPTION 'namespace is too long: % bytes, at most 200 are allowed', octet_length(name)
+            USING ERRCODE = 'MR007';
+    END IF;
+END $$;
+
+CREATE FUNCTION millrace.create_namespace(name text, description text DEFAULT NULL, token_hash text DEFAULT NULL,
+                                          metadata jsonb DEFAULT NULL) RETURNS timestamptz
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema text := millrace.namespace_schema(name);
+    created_at timestamptz;
+BEGIN
+    PERFORM millrace.check_namespace_name(name);
+    PERFORM millrace.lock_namespace(name);
+    INSERT INTO millrace.namespaces AS registry (name, schema, token_hash, description, metadata)
+        VALUES (create_namespace.name, schema, create_namespace.token_hash, create_namespace.description,
+                create_namespace.metadata)
+        ON CONFLICT DO NOTHING
+        RETURNING registry.created_at INTO created_at;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'namespace "%" exists already', name USING ERRCODE = 'MR004';
+    END IF;
+    EXECUTE format('CREATE SCHEMA %I', schema);
+    -- Message DB's table, column for column.
+    EXECUTE format($table$
+        CREATE TABLE %1$I.messages (
+            global_position bigserial NOT NULL,
+            position bigint NOT NULL,
+            time timestamp without time zone NOT NULL DEFAULT (clock_timestamp() AT TIME ZONE 'utc'),
+            stream_name text COLLATE "C" NOT NULL,
+            type text COLLATE "C" NOT NULL,
+            data jsonb,
+            metadata jsonb,
+            id uuid NOT NULL DEFAULT gen_random_uuid(),
+            CONSTRAINT messages_pkey PRIMARY KEY (global_position)
+        ) USING heap;
+        CREATE UNIQUE INDEX messages_id ON %1$I.messages (id);
+        CREATE UNIQUE INDEX messages_stream ON %1$I.messages (stream_name, position);
+        CREATE INDEX messages_category ON %1$I.messages (millrace.category(stream_name), global_position);
+    $table$, schema);
+    RETURN created_at;
+END $$;
+COMMENT ON FUNCTION millrace.create_namespace(text, text, text, jsonb) IS
+    'creates a namespace; returns when. MR004 when it exists';
+
+CREATE FUNCTION millrace.ensure_namespace(name text) RETURNS boolean
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM millrace.check_namespace_name(name);
+    IF EXISTS (SELECT FROM millrace.namespaces n WHERE n.name = ensure_namespace.name) THEN
+        RETURN false;
+    END IF;
+    PERFORM millrace.lock_namespace(name);
+    IF EXISTS (SELECT FROM millrace.namespaces n WHERE n.name = ensure_namespace.name) THEN
+        RETURN false;
+    END IF;
+    PERFORM millrace.create_namespace(name);
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION millrace.ensure_namespace(text) IS 'creates a namespace unless it exists; returns whether this call did';
+
+-- Returns the schema of a registered namespace; MR003 when there is none.
+CREATE FUNCTION millrace.find_namespace(name text) RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found_schema text;
+BEGIN
+    PERFORM millrace.check_namespace_name(name);
+    SELECT schema INTO found_schema FROM millrace.namespaces n WHERE n.name = find_namespace.name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'namespace "%" does not exist', name USING ERRCODE = 'MR003';
+    END IF;
+    RETURN found_schema;
+END $$;
+
+CREATE FUNCTION millrace.drop_namespace(name text) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema text;
+    deleted bigint := 0;
+BEGIN
+    PERFORM millrace.check_namespace_name(name);
+    IF name = 'default' THEN
+        RAISE EXCEPTION 'namespace "default" can''t be dropped' USING ERRCODE = 'MR012';
+    END IF;
+    PERFORM millrace.lock_namespace(name);
+    schema := millrace.find_namespace(name);
+    IF to_regclass(format('%I.messages', schema)) IS NOT NULL THEN
+        -- The table before its sequence: the order in which appends lock them.
+        EXECUTE format('LOCK TABLE %I.messages IN ACCESS EXCLUSIVE MODE', schema);
+        EXECUTE format('SELECT count(*) FROM %I.messages', schema) INTO deleted;
+    END IF;
+    EXECUTE format('DROP SCHEMA IF EXISTS %I CASCADE', schema);
+    DELETE FROM millrace.namespaces n WHERE n.name = drop_namespace.name;
+    RETURN deleted;
+END $$;
+ALTER FUNCTION millrace.drop_namespace(text) SET client_min_messages = 'warning';
+COMMENT ON FUNCTION millrace.drop_namespace(text) IS
+    'drops a namespace with all its messages; returns their number. MR003 when there is none, MR012 for default';
+
+CREATE FUNCTION millrace.set_namespace_token(name text, token_hash text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM millrace.find_namespace(name);
+    UPDATE millrace.namespaces n SET token_hash = set_namespace_token.token_hash
+        WHERE n.name = set_namespace_token.name;
+END $$;
+COMMENT ON FUNCTION millrace.set_namespace_token(text, text) IS
+    'sets the lowercase hex SHA-256 of the token that opens a namespace over HTTP';
+
+CREATE FUNCTION millrace.namespace_token_hash(name text) RETURNS SETOF text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT token_hash FROM millrace.namespaces n WHERE n.name = namespace_token_hash.name
+$$;
+COMMENT ON FUNCTION millrace.namespace_token_hash(text) IS 'no row: no such namespace; NULL: no token opens it';
+
+-- About how many messages a namespace holds: exact up to about a thousand pages, from the statistics beyond.
+CREATE FUNCTION millrace.estimate_messages(schema text) RETURNS bigint
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    messages regclass;
+    pages bigint;
+    estimate bigint;
+BEGIN
+    SELECT c.oid INTO messages FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = estimate_messages.schema AND c.relname = 'messages'
+            AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT');
+    IF messages IS NULL THEN
+        RETURN NULL;
+    END IF;
+    pages := pg_relation_size(messages) / current_setting('block_size')::bigint;
+    IF pages > 1000 THEN
+        SELECT reltuples / relpages * pages INTO estimate FROM pg_class
+            WHERE oid = messages AND reltuples >= 0 AND relpages > 0;
+    END IF;
+    IF estimate IS NULL THEN
+        EXECUTE format('SELECT count(*) FROM %s', messages) INTO estimate;
+    END IF;
+    RETURN estimate;
+END $$;
+
+CREATE FUNCTION millrace.list_namespaces(OUT name text, OUT schema text, OUT description text,
+                                         OUT created_at timestamptz, OUT message_count bigint) RETURNS SETOF record
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT n.name, n.schema, n.description, n.created_at, millrace.estimate_messages(n.schema)
+    FROM millrace.namespaces n ORDER BY n.name
+$$;
+COMMENT ON FUNCTION millrace.list_namespaces() IS
+    'all namespaces by name; the message count of a large one is an estimate';
+
+CREATE FUNCTION millrace.describe_namespace(name text, OUT namespace text, OUT schema text, OUT description text,
+                                            OUT created_at timestamptz, OUT message_count bigint,
+                                            OUT stream_count bigint, OUT last_activity timestamptz) RETURNS record
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    schema := millrace.find_namespace(name);
+    SELECT n.name, n.description, n.created_at INTO namespace, description, created_at
+        FROM millrace.namespaces n WHERE n.name = describe_namespace.name;
+    EXECUTE format('SELECT count(*), count(DISTINCT stream_name) FROM %I.messages', schema)
+        INTO message_count, stream_count;
+    EXECUTE format('SELECT time AT TIME ZONE ''utc'' FROM %I.messages ORDER BY global_position DESC LIMIT 1', schema)
+        INTO last_activity;
+END $$;
+COMMENT ON FUNCTION millrace.describe_namespace(text) IS 'one namespace, counted exactly. MR003 when there is none';
+
+-- ---- append ---------------------------------------------------------------------------------------
+
+CREATE TYPE millrace.new_message AS (type text, data jsonb, metadata jsonb, id uuid);
+CREATE TYPE millrace.stream_append AS (stream text, messages millrace.new_message[], expected_version bigint);
+
+CREATE FUNCTION millrace.append(stream text, type text, data jsonb, metadata jsonb DEFAULT NULL,
+                                expected_version bigint DEFAULT NULL, id uuid DEFAULT NULL,
+                                OUT "position" bigint, OUT global_position bigint) RETURNS record
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_append';
+COMMENT ON FUNCTION millrace.append(text, text, jsonb, jsonb, bigint, uuid) IS
+    'appends a message to a stream; returns its position in the stream and in the namespace';
+
+CREATE FUNCTION millrace.append_messages(stream text, messages millrace.new_message[],
+                                         expected_version bigint DEFAULT NULL,
+                                         OUT "position" bigint, OUT last_position bigint,
+                                         OUT global_position bigint, OUT last_global_position bigint) RETURNS record
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_append_messages';
+COMMENT ON FUNCTION millrace.append_messages(text, millrace.new_message[], bigint) IS
+    'appends messages to one stream, all or none; returns the positions of the first and the last';
+
+CREATE FUNCTION millrace.append_streams(appends millrace.stream_append[],
+                                        OUT stream text, OUT "position" bigint, OUT last_position bigint,
+                                        OUT global_position bigint, OUT last_global_position bigint)
+    RETURNS SETOF record
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_append_streams';
+COMMENT ON FUNCTION millrace.append_streams(millrace.stream_append[]) IS
+    'appends messages to several streams, all or none; returns a row for each element';
+
+CREATE FUNCTION millrace.append_batch(batch bytea,
+                                      OUT request integer, OUT part integer, OUT sqlstate text,
+                                      OUT "position" bigint, OUT last_position bigint,
+                                      OUT global_position bigint, OUT last_global_position bigint,
+                                      OUT expected bigint, OUT actual bigint, OUT message text)
+    RETURNS SETOF record
+    LANGUAGE c STRICT PARALLEL UNSAFE ROWS 50 AS 'MODULE_PATHNAME', 'millrace_append_batch';
+COMMENT ON FUNCTION millrace.append_batch(bytea) IS
+    'appends many requests, each on its own verdict';
+
+CREATE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea
+    LANGUAGE c STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_append_batch_packed';
+COMMENT ON FUNCTION millrace.append_batch_packed(bytea) IS
+    'the same, the verdicts in one value; the form that millrace serve calls';
+
+-- ---- read ------------------------------------------------------------------------------------------
+
+CREATE TYPE millrace.message AS (
+    id uuid, stream_name text, type text, "position" bigint, global_position bigint,
+    data jsonb, metadata jsonb, "time" timestamptz
+);
+
+CREATE FUNCTION millrace.read_support(internal) RETURNS internal
+    LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_read_support';
+COMMENT ON FUNCTION millrace.read_support(internal) IS 'internal: what the planner asks about functions that return messages';
+
+CREATE FUNCTION millrace.read_stream(stream text, "position" bigint DEFAULT 0, batch_size bigint DEFAULT 1000,
+                                     types text[] DEFAULT NULL) RETURNS SETOF millrace.message
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_stream';
+COMMENT ON FUNCTION millrace.read_stream(text, bigint, bigint, text[]) IS
+    'the messages of a stream from a position on, in order';
+
+CREATE FUNCTION millrace.read_category(category text, "position" bigint DEFAULT 1, batch_size bigint DEFAULT 1000,
+                                       correlation text DEFAULT NULL, consumer_group_member bigint DEFAULT NULL,
+                                       consumer_group_size bigint DEFAULT NULL, types text[] DEFAULT NULL)
+    RETURNS SETOF millrace.message
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_category';
+COMMENT ON FUNCTION millrace.read_category(text, bigint, bigint, text, bigint, bigint, text[]) IS
+    'the messages of a category from a global position on, in order; never skips one that commits later';
+
+CREATE FUNCTION millrace.read_all("position" bigint DEFAULT 1, batch_size bigint DEFAULT 1000,
+                                  types text[] DEFAULT NULL) RETURNS SETOF millrace.message
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_all';
+COMMENT ON FUNCTION millrace.read_all(bigint, bigint, text[]) IS
+    'all messages of the namespace from a global position on, in order; never skips one that commits later';
+
+CREATE FUNCTION millrace.last_message(stream text, type text DEFAULT NULL) RETURNS SETOF millrace.message
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'millrace_last_message';
+COMMENT ON FUNCTION millrace.last_message(text, text) IS 'the last message of a stream, or its last of a type';
+
+CREATE FUNCTION millrace.stream_version(stream text) RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_stream_version';
+COMMENT ON FUNCTION millrace.stream_version(text) IS
+    'the position of the last message of a stream; NULL when there is no such stream';
+
+CREATE FUNCTION millrace.list_streams(prefix text DEFAULT '', max_rows bigint DEFAULT 100, after text DEFAULT NULL,
+                                      OUT stream text, OUT version bigint, OUT last_activity timestamptz)
+    RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'millrace_list_streams';
+COMMENT ON FUNCTION millrace.list_streams(text, bigint, text) IS
+    'the streams whose names begin with a prefix, in byte order, behind a given name';
+
+CREATE FUNCTION millrace.count_categories(namespace text, OUT category text, OUT stream_count bigint,
+                                          OUT message_count bigint) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY EXECUTE format($query$
+        SELECT millrace.category(stream_name) COLLATE "C", count(*), sum(messages)::bigint
+        FROM (SELECT stream_name, count(*) AS messages FROM %I.messages GROUP BY stream_name) streams
+        GROUP BY 1 ORDER BY 1 $query$, millrace.find_namespace(namespace));
+END $$;
+
+CREATE FUNCTION millrace.list_categories(OUT category text, OUT stream_count bigint, OUT message_count bigint)
+    RETURNS SETOF record LANGUAGE sql STABLE AS $$
+    -- The setting is not known before the session's first call into the library.
+    SELECT * FROM millrace.count_categories(coalesce(nullif(pg_catalog.current_setting('millrace.namespace', true), ''), 'default'))
+$$;
+COMMENT ON FUNCTION millrace.list_categories() IS 'the categories of the namespace in byte order, with exact counts';
+
+-- ---- finished JSON, for the HTTP side ----------------------------------------------------------------
+
+CREATE FUNCTION millrace.json_time(value timestamptz) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_json_time';
+
+CREATE FUNCTION millrace.json_read_stream(namespace text, stream text, "position" bigint, global_position bigint,
+                                          batch_size bigint, types text[], max_bytes integer,
+                                          OUT body text, OUT count bigint, OUT next_position bigint) RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_read_stream';
+
+CREATE FUNCTION millrace.json_read_category(namespace text, category text, "position" bigint, batch_size bigint,
+                                            correlation text, consumer_group_member bigint,
+                                            consumer_group_size bigint, types text[], max_bytes integer,
+                                            OUT body text, OUT count bigint, OUT next_position bigint) RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_read_category';
+
+CREATE FUNCTION millrace.json_last_message(namespace text, stream text, type text) RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_last_message';
+
+CREATE FUNCTION millrace.json_stream_version(namespace text, stream text) RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_stream_version';
+
+CREATE FUNCTION millrace.json_list_streams(namespace text, prefix text, max_rows bigint, after text) RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_list_streams';
+
+CREATE FUNCTION millrace.json_list_categories(namespace text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT '[' || coalesce(string_agg(format('{"category":%s,"streamCount":%s,"messageCount":%s}',
+                                             to_json(category), stream_count, message_count), ','), '') || ']'
+    FROM millrace.count_categories(namespace)
+$$;
+
+CREATE FUNCTION millrace.json_list_namespaces() RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT '[' || coalesce(string_agg(format('{"namespace":%s,"description":%s,"createdAt":"%s","messageCount":%s}',
+                                             to_json(name), to_json(coalesce(description, '')),
+                                             millrace.json_time(created_at), coalesce(message_count, 0)), ','), '') || ']'
+    FROM millrace.list_namespaces()
+$$;
+
+CREATE FUNCTION millrace.json_describe_namespace(name text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('{"namespace":%s,"description":%s,"createdAt":"%s","messageCount":%s,"streamCount":%s,"lastActivity":%s}',
+                  to_json(namespace), to_json(coalesce(description, '')), millrace.json_time(created_at), message_count,
+                  stream_count, coalesce('"' || millrace.json_time(last_activity) || '"', 'null'))
+    FROM millrace.describe_namespace(name)
+$$;
+
+CREATE FUNCTION millrace.json_create_namespace(name text, description text, token_hash text, metadata jsonb)
+    RETURNS text LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('{"namespace":%s,"createdAt":"%s"}', to_json(name),
+                  millrace.json_time(millrace.create_namespace(name, description, token_hash, metadata)))
+$$;
+
+CREATE FUNCTION millrace.json_drop_namespace(name text) RETURNS text
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('{"namespace":%s,"deletedAt":"%s","messagesDeleted":%s}', to_json(name),
+                  millrace.json_time(clock_timestamp()), deleted)
+    FROM millrace.drop_namespace(name) AS deleted
+$$;
+
+-- ---- subscriptions, export and import ----------------------------------------------------------------
+
+CREATE FUNCTION millrace.read_pokes(namespace text, stream text, category text, "position" bigint, below bigint,
+                                    consumer_group_member bigint, consumer_group_size bigint, ids boolean,
+                                    messages boolean, max_bytes integer, global_position bigint DEFAULT NULL,
+                                    OUT body text, OUT count bigint, OUT next_position bigint, OUT state text)
+    RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_read_pokes';
+COMMENT ON FUNCTION millrace.read_pokes(text, text, text, bigint, bigint, bigint, bigint, boolean, boolean, integer, bigint) IS
+    'finished server-sent events for a subscription that catches up';
+
+CREATE FUNCTION millrace.read_feed(namespace text, "position" bigint, max_rows integer, messages boolean,
+                                   OUT stream text, OUT "position" bigint, OUT global_position bigint,
+                                   OUT poke text, OUT message text) RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'millrace_read_feed';
+COMMENT ON FUNCTION millrace.read_feed(text, bigint, integer, boolean) IS
+    'all messages of a namespace from a global position on, as subscriptions are told of them';
+
+CREATE FUNCTION millrace.feed_head(namespace text) RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_feed_head';
+COMMENT ON FUNCTION millrace.feed_head(text) IS
+    'one more than the highest global position written, committed or not';
+
+CREATE FUNCTION millrace.json_export(namespace text, "position" bigint, categories text[], since timestamptz,
+                                     until timestamptz, max_bytes integer,
+                                     OUT body text, OUT count bigint, OUT next_position bigint) RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_export';
+COMMENT ON FUNCTION millrace.json_export(text, bigint, text[], timestamptz, timestamptz, integer) IS
+    'a page of a namespace as NDJSON, one object a line';
+
+CREATE FUNCTION millrace.import_batch(namespace text, batch bytea, OUT imported bigint, OUT failed_record integer,
+                                      OUT sqlstate text, OUT message text, OUT last_global_position bigint)
+    RETURNS record
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_import_batch';
+COMMENT ON FUNCTION millrace.import_batch(text, bytea) IS
+    'stores messages that bring their own positions, ids and times, all or none';
+
+CREATE FUNCTION millrace.empty_namespace(name text) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema text := millrace.find_namespace(name);
+    deleted bigint;
+BEGIN
+    EXECUTE format('LOCK TABLE %I.messages IN ACCESS EXCLUSIVE MODE', schema);
+    EXECUTE format('SELECT count(*) FROM %I.messages', schema) INTO deleted;
+    EXECUTE format('TRUNCATE %I.messages', schema);
+    RETURN deleted;
+END $$;
+COMMENT ON FUNCTION millrace.empty_namespace(text) IS
+    'deletes all messages of a namespace; returns their number. Global positions go on where they were';
+
+-- ---- who holds whom up --------------------------------------------------------------------------------
+
+-- An append keeps a ROW EXCLUSIVE lock on the table and an advisory lock (store.c) on each stream to its end.  Of other roles'
+-- sessions the caller sees what pg_stat_activity shows: all of it with pg_read_all_stats.
+CREATE VIEW millrace.appending AS
+    WITH locks AS MATERIALIZED (
+        SELECT l.locktype, l.relation, l.transactionid, l.virtualtransaction, l.pid FROM pg_catalog.pg_locks l
+        WHERE l.granted AND (l.locktype = 'transactionid'
+            OR l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+            AND (l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' OR l.locktype = 'advisory' AND l.objsubid = 19795))
+    ), prepared AS (
+        SELECT l.virtualtransaction, p.* FROM locks l
+            JOIN pg_catalog.pg_prepared_xacts p ON l.locktype = 'transactionid' AND l.pid IS NULL AND l.transactionid = p.transaction
+    ), streams AS (
+        SELECT virtualtransaction, pg_catalog.count(*) AS streams FROM locks WHERE locktype = 'advisory' GROUP BY 1
+    )
+    SELECT n.name AS namespace, l.pid, p.gid, coalesce(a.usename, p.owner) AS usename, a.application_name, a.client_addr,
+        CASE WHEN p.gid IS NULL THEN a.state ELSE 'prepared' END AS state,
+        coalesce(a.backend_xid, p.transaction) AS xid, coalesce(s.streams, 0) AS streams,
+        coalesce(a.xact_start, p.prepared) AS xact_start,
+        pg_catalog.clock_timestamp() - coalesce(a.xact_start, p.prepared) AS age, a.query
+    FROM locks l
+        JOIN pg_catalog.pg_class c ON c.oid = l.relation AND c.relname = 'messages'
+        JOIN pg_catalog.pg_namespace schema ON schema.oid = c.relnamespace
+        JOIN millrace.namespaces n ON n.schema = schema.nspname
+        LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+        LEFT JOIN prepared p ON l.pid IS NULL AND p.virtualtransaction = l.virtualtransaction
+        LEFT JOIN streams s ON s.virtualtransaction = l.virtualtransaction
+    WHERE l.locktype = 'relation' AND (s.streams > 0 OR a.backend_xid IS NOT NULL OR p.transaction IS NOT NULL);
+COMMENT ON VIEW millrace.appending IS
+    'open transactions that appended: those with an xid hold readers of the namespace back, all hold the writers of their streams back';
+
+CREATE VIEW millrace.blocked AS
+    WITH waiting AS MATERIALIZED (
+        SELECT l.pid, CASE l.objsubid WHEN 19795 THEN 'stream' WHEN 19777 THEN 'append' ELSE 'namespace' END AS lock
+        FROM pg_catalog.pg_locks l
+        WHERE NOT l.granted AND l.locktype = 'advisory' AND l.objsubid IN (19795, 19777, 19790)
+            AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+    )
+    SELECT w.lock, w.pid, a.usename, a.application_name, a.client_addr, a.query_start, a.query,
+        nullif(by.pid, 0) AS blocking_pid, b.usename AS blocking_usename, b.application_name AS blocking_application_name,
+        b.client_addr AS blocking_client_addr, CASE by.pid WHEN 0 THEN 'prepared' ELSE b.state END AS blocking_state,
+        b.xact_start AS blocking_xact_start, b.query AS blocking_query
+    FROM waiting w
+        CROSS JOIN LATERAL (SELECT DISTINCT u.pid FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) u (pid)) by
+        LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = w.pid
+        LEFT JOIN pg_catalog.pg_stat_activity b ON b.pid = by.pid;
+COMMENT ON VIEW millrace.blocked IS 'who waits for one of our locks, and for whom: a row for each pair';
+GRANT SELECT ON millrace.appending, millrace.blocked TO PUBLIC;
+
+CREATE FUNCTION millrace.first_undecided(namespace text, since timestamp, "position" bigint,
+                                         OUT head bigint, OUT global_position bigint, OUT xid xid) RETURNS record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_first_undecided';
+COMMENT ON FUNCTION millrace.first_undecided(text, timestamp, bigint) IS
+    'internal: the first message that may still commit, of those not older than a time nor below a global position';
+
+CREATE FUNCTION millrace.read_horizon(namespace text DEFAULT NULL, "position" bigint DEFAULT NULL,
+                                      OUT readable bigint, OUT last bigint, OUT xid xid, OUT pid integer, OUT gid text)
+    RETURNS record LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    name text := coalesce(read_horizon.namespace, current_setting('millrace.namespace', true), 'default');
+    messages regclass := to_regclass(format('%I.messages', millrace.find_namespace(name)));
+    since timestamptz;
+    found record;
+BEGIN
+    -- Whoever appends holds a lock on the table, so no open message is older than the oldest of these transactions.  A second
+    -- for clocks that are set back a little.  NULL, from the first message on: when it can't be known.
+    IF NOT pg_is_in_recovery() THEN
+        SELECT CASE WHEN count(*) = count(a.xact_start) THEN least(min(a.xact_start), clock_timestamp()) - interval '1 second' END
+            INTO since
+            FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+            WHERE l.locktype = 'relation' AND l.relation = messages AND l.granted
+                AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock');
+    END IF;
+    found := millrace.first_undecided(name, since AT TIME ZONE 'utc', read_horizon.position);
+    readable := coalesce(found.global_position, found.head) - 1;
+    last := found.head - 1;
+    xid := found.xid;
+    SELECT l.pid, p.gid INTO pid, gid
+        FROM pg_locks l LEFT JOIN pg_prepared_xacts p ON p.transaction = l.transactionid
+        WHERE l.locktype = 'transactionid' AND l.transactionid = found.xid AND l.granted;
+END $$;
+COMMENT ON FUNCTION millrace.read_horizon(text, bigint) IS
+    'up to which global position readers see all now, the last one given out, and the transaction that they wait for';
+
+-- ---- Message DB -------------------------------------------------------------------------------------
+
+-- What makes a schema message_store unlike Message DB's; NULL when nothing does, or there is none.
+CREATE FUNCTION millrace.message_db_problem() RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    messages regclass := to_regclass('message_store.messages');
+    found text;
+BEGIN
+    IF messages IS NULL THEN
+        RETURN NULL;
+    END IF;
+    IF (SELECT relkind FROM pg_class WHERE oid = messages) <> 'r' THEN
+        RETURN 'message_store.messages is not a table';
+    END IF;
+    SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod) || CASE WHEN attnotnull THEN ' not null' ELSE '' END, ', ' ORDER BY attnum)
+        INTO found FROM pg_attribute WHERE attrelid = messages AND attnum > 0;
+    IF found <> 'global_position bigint not null, position bigint not null, time timestamp without time zone not null, '
+        'stream_name text not null, type text not null, data jsonb, metadata jsonb, id uuid not null' THEN
+        RETURN 'the columns of message_store.messages are not Message DB''s: ' || found;
+    END IF;
+    IF to_regprocedure('message_store.write_message(varchar, varchar, varchar, jsonb, jsonb, bigint)') IS NULL
+        OR to_regprocedure('message_store.category(varchar)') IS NULL THEN
+        RETURN 'the functions in schema message_store are not those of Message DB 1.3';
+    END IF;
+    SELECT string_agg(index, ', ') INTO found
+        FROM unnest(ARRAY['messages_id', 'messages_stream', 'messages_category']) index
+        WHERE to_regclass('message_store.' || index) IS NULL;
+    IF found IS NOT NULL THEN
+        RETURN 'indexes of message_store.messages are missing: ' || found;
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- Makes message_store the schema of namespace default.
+CREATE FUNCTION millrace.register_message_db() RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = 'warning' AS $$
+DECLARE
+    current_schema_name text;
+    messages bigint;
+BEGIN
+    SELECT schema INTO current_schema_name FROM millrace.namespaces WHERE name = 'default';
+    IF NOT FOUND THEN
+        INSERT INTO millrace.namespaces (name, schema) VALUES ('default', 'message_store');
+    ELSIF current_schema_name <> 'message_store' THEN
+        EXECUTE format('SELECT count(*) FROM %I.messages', current_schema_name) INTO messages;
+        IF messages > 0 THEN
+            RAISE EXCEPTION 'namespace "default" already holds % messages, in schema "%"', messages, current_schema_name
+                USING ERRCODE = 'MR010', HINT = 'Message DB''s functions work on namespace default, so it must be empty before.';
+        END IF;
+        EXECUTE format('DROP SCHEMA %I CASCADE', current_schema_name);
+        UPDATE millrace.namespaces SET schema = 'message_store' WHERE name = 'default';
+    END IF;
+    PERFORM millrace.forget_namespaces();
+END $$;
+
+CREATE FUNCTION millrace.forget_namespaces() RETURNS void
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_forget_namespaces';
+COMMENT ON FUNCTION millrace.forget_namespaces() IS 'internal: tells all sessions, at commit, that the registry changed';
+
+CREATE FUNCTION millrace.install_message_db() RETURNS text
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = 'warning' AS $install$
+DECLARE
+    adopted boolean := to_regclass('message_store.messages') IS NOT NULL;
+    problem text := millrace.message_db_problem();
+    view record;
+BEGIN
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION 'schema message_store can''t be adopted: %', problem
+            USING ERRCODE = 'MR010', HINT = 'Only the schema of Message DB 1.3 is understood.';
+    END IF;
+    PERFORM millrace.lock_namespace('default');
+    IF adopted THEN
+        -- No writer of before may be between reading a version and inserting while the functions change.
+        LOCK TABLE message_store.messages IN SHARE ROW EXCLUSIVE MODE;
+    END IF;
+
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'message_store') THEN
+        CREATE ROLE message_store LOGIN;
+    END IF;
+    CREATE SCHEMA IF NOT EXISTS message_store;
+    CREATE TABLE IF NOT EXISTS message_store.messages (
+        global_position bigserial NOT NULL,
+        position bigint NOT NULL,
+        time timestamp without time zone NOT NULL DEFAULT (now() AT TIME ZONE 'utc'),
+        stream_name text COLLATE "C" NOT NULL,
+        type text COLLATE "C" NOT NULL,
+        data jsonb,
+        metadata jsonb,
+        id uuid NOT NULL DEFAULT gen_random_uuid(),
+        CONSTRAINT messages_pkey PRIMARY KEY (global_position)
+    );
+    IF to_regtype('message_store.message') IS NULL THEN
+        CREATE TYPE message_store.message AS (
+            id varchar, stream_name varchar, type varchar, "position" bigint, global_position bigint,
+            data varchar, metadata varchar, "time" timestamp);
+    END IF;
+
+    CREATE OR REPLACE FUNCTION message_store.category(stream_name varchar) RETURNS varchar
+        LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_category';
+    CREATE OR REPLACE FUNCTION message_store.id(stream_name varchar) RETURNS varchar
+        LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_stream_id';
+    CREATE OR REPLACE FUNCTION message_store.cardinal_id(stream_name varchar) RETURNS varchar
+        LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_cardinal_id';
+    CREATE OR REPLACE FUNCTION message_store.hash_64(value varchar) RETURNS bigint
+        LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_hash_64';
+    CREATE OR REPLACE FUNCTION message_store.is_category(stream_name varchar) RETURNS boolean
+        LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_mdb_is_category';
+    CREATE OR REPLACE FUNCTION message_store.acquire_lock(stream_name varchar) RETURNS bigint
+        LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'millrace_mdb_acquire_lock';
+    CREATE OR REPLACE FUNCTION message_store.stream_version(stream_name varchar) RETURNS bigint
+        LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'millrace_mdb_stream_version';
+    CREATE OR REPLACE FUNCTION message_store.message_store_version() RETURNS varchar
+        LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'millrace_mdb_version';
+    CREATE OR REPLACE FUNCTION message_store.write_message(
+            id varchar, stream_name varchar, "type" varchar, data jsonb, metadata jsonb DEFAULT NULL,
+            expected_version bigint DEFAULT NULL) RETURNS bigint
+        LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'millrace_mdb_write_message';
+    -- In this schema, so that DROP EXTENSION leaves the functions that need it.
+    CREATE OR REPLACE FUNCTION message_store.millrace_read_support(internal) RETURNS internal
+        LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_read_support';
+    CREATE OR REPLACE FUNCTION message_store.get_stream_messages(
+            stream_name varchar, "position" bigint DEFAULT 0, batch_size bigint DEFAULT 1000,
+            condition varchar DEFAULT NULL) RETURNS SETOF message_store.message
+        LANGUAGE c VOLATILE SUPPORT message_store.millrace_read_support AS 'MODULE_PATHNAME', 'millrace_mdb_get_stream_messages';
+    CREATE OR REPLACE FUNCTION message_store.get_category_messages(
+            category varchar, "position" bigint DEFAULT 1, batch_size bigint DEFAULT 1000,
+            correlation varchar DEFAULT NULL, consumer_group_member bigint DEFAULT NULL,
+            consumer_group_size bigint DEFAULT NULL, condition varchar DEFAULT NULL)
+        RETURNS SETOF message_store.message
+        LANGUAGE c VOLATILE SUPPORT message_store.millrace_read_support AS 'MODULE_PATHNAME', 'millrace_mdb_get_category_messages';
+    CREATE OR REPLACE FUNCTION message_store.get_last_stream_message(
+            stream_name varchar, type varchar DEFAULT NULL) RETURNS SETOF message_store.message
+        LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'millrace_mdb_get_last_stream_message';
+
+    CREATE UNIQUE INDEX IF NOT EXISTS messages_id ON message_store.messages (id);
+    CREATE UNIQUE INDEX IF NOT EXISTS messages_stream ON message_store.messages (stream_name, position);
+    -- Message DB's has the correlation's category as a third column, which our reads have no use for.
+    CREATE INDEX IF NOT EXISTS messages_category ON message_store.messages (
+        message_store.category(stream_name), global_position);
+
+    -- The six views: a count for each combination of columns, and its share of all.
+    FOR view IN SELECT * FROM (VALUES
+        ('stream_summary', 'stream_name'),
+        ('type_summary', 'type'),
+        ('stream_type_summary', 'stream_name, type'),
+        ('type_stream_summary', 'type, stream_name'),
+        ('category_type_summary', 'message_store.category(stream_name) AS category, type'),
+        ('type_category_summary', 'type, message_store.category(stream_name) AS category')) AS v (name, columns)
+    LOOP
+        CONTINUE WHEN to_regclass('message_store.' || view.name) IS NOT NULL;
+        EXECUTE format($view$
+            CREATE VIEW message_store.%I AS
+                SELECT *, round(message_count / (SELECT count(*) FROM message_store.messages)::numeric * 100, 2) AS percent
+                FROM (SELECT %s, count(*) AS message_count FROM message_store.messages GROUP BY %s) counts
+                ORDER BY %s $view$, view.name, view.columns,
+            CASE WHEN view.columns LIKE '%,%' THEN '1, 2' ELSE '1' END,
+            CASE WHEN view.columns LIKE '%,%' THEN '1, 2' ELSE '1' END);
+    END LOOP;
+
+    GRANT USAGE ON SCHEMA message_store TO message_store;
+    GRANT SELECT, INSERT ON message_store.messages TO message_store;
+    GRANT USAGE, SELECT ON SEQUENCE message_store.messages_global_position_seq TO message_store;
+    GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA message_store TO message_store;
+    GRANT SELECT ON message_store.stream_summary, message_store.type_summary, message_store.stream_type_summary,
+        message_store.type_stream_summary, message_store.category_type_summary, message_store.type_category_summary
+        TO message_store;
+
+    PERFORM millrace.register_message_db();
+    RETURN CASE WHEN adopted THEN 'adopted' ELSE 'installed' END;
+END $install$;
+COMMENT ON FUNCTION millrace.install_message_db() IS
+    'puts Message DB''s interface in schema message_store on namespace default; adopts a Message DB that is there already';

@@ -1,0 +1,75 @@
+/*
+ * storesnapshot.c: reads of a table that is younger than the statement that reads it.
+ *
+ * A function opens its table inside of a statement whose snapshot was taken before.  Should the table be written anew in between, it would look empty.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "store.h"
+
+/* Finds the table's file as the snapshot has it; 0 when it has none. */
+static Oid
+FileNumberBy(Snapshot snapshot, Oid relid)
+{
+	Relation catalog = table_open(RelationRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple row;
+	Oid number = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_class_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(catalog, ClassOidIndexId, true, snapshot, 1, &key);
+	row = systable_getnext(scan);
+	if (HeapTupleIsValid(row))
+		number = ((Form_pg_class)GETSTRUCT(row))->relfilenode;
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return number;
+}
+
+/*
+ * The statement's snapshot is older than what the table is now.  Where its rows were written anew, by ALTER TABLE or a tool that exchanges the file, every
+ * one of them is younger than the snapshot, and the table would look empty.  So the read goes by a snapshot of this moment; in a
+ * transaction that keeps one, it fails if the file was exchanged.
+ */
+void
+StoreReplaceSnapshot(Store *store)
+{
+	if (!IsolationUsesXactSnapshot())
+	{
+		PushActiveSnapshot(GetLatestSnapshot());
+		store->has_snapshot = true;
+		return;
+	}
+	if (FileNumberBy(GetActiveSnapshot(), RelationGetRelid(store->heap)) != store->heap->rd_rel->relfilenode)
+		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						errmsg("could not read table \"%s\".\"%s\": it was written anew after this "
+							   "transaction's snapshot was taken",
+							   get_namespace_name(RelationGetNamespace(store->heap)),
+							   RelationGetRelationName(store->heap)),
+						errhint("Repeat the transaction.")));
+}
+
+/* The snapshot that StoreOpen pushed, which is no longer active now, for a read that is drawn out; NULL: there is none. */
+Snapshot
+StoreTakeSnapshot(Store *store)
+{
+	Snapshot snapshot;
+
+	if (!store->has_snapshot)
+		return NULL;
+	snapshot = RegisterSnapshot(GetActiveSnapshot());
+	PopActiveSnapshot();
+	store->has_snapshot = false;
+	return snapshot;
+}
