@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """How long a server takes from its start to its first acknowledged message, of one build or of several in turns.
 
-    make install && bench/first_answer.py [--rounds 15] [--program before=/path/to/millrace]...
+    make install && bench/first_answer.py [--rounds 15] [--program before=/path/to/millrace[,/its/postgres/bin]]...
 
 In every round each program starts in each case, one after the other, so that whatever else the machine does falls on all of them:
 
@@ -10,6 +10,9 @@ In every round each program starts in each case, one after the other, so that wh
     empty durable    a new data directory; the cache folder is empty
     empty test       --test-mode; the cache folder is empty
     existing         a data directory that was stopped cleanly
+
+Nothing is removed before the end: where thousands of files were removed in the last minute ext4 looks at each of them whenever it
+makes a file, and a store is a thousand files.  So servers in test mode are killed, which leaves their folders.
 
 A program from before there was a prepared cluster does the same in both.  Prints medians with quartiles in
 milliseconds, and each program's median in parts of the first one's.  The last line is JSON.
@@ -24,6 +27,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -42,20 +46,36 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def environment(cache):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "MILLRACE"))}
-    return {**kept, "MILLRACE_PG_BINDIR": PG_BIN, "XDG_CACHE_HOME": str(cache)}
+class Program:
+    """A build, and the PostgreSQL whose extension fits it."""
+
+    def __init__(self, path, bindir=PG_BIN):
+        self.path, self.bindir = path, bindir
+
+    def environment(self, cache, temporary):
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "MILLRACE"))}
+        return {**kept, "MILLRACE_PG_BINDIR": self.bindir, "XDG_CACHE_HOME": str(cache),
+                **({"TMPDIR": str(temporary)} if temporary else {})}
 
 
-def first_answer(program, cache, arguments, before_stop=lambda: None):
+def stop(server, temporary):
+    """Ends a server, and waits for the Postgres of one that is killed."""
+    server.send_signal(signal.SIGKILL if temporary else signal.SIGTERM)
+    server.communicate()
+    if temporary:
+        wait_until(lambda: not list(temporary.glob("millrace-test-*/pg/postmaster.pid")), "the end of Postgres")
+
+
+def first_answer(program, cache, folder, arguments, before_stop=lambda: None):
     """Seconds until a message is acknowledged; the server is stopped then."""
     port = free_port()
+    temporary = Path(tempfile.mkdtemp(dir=folder)) if "--test-mode" in arguments else None
     begin = time.monotonic()
-    server = subprocess.Popen([program, "serve", "--port", str(port), "--admin-listen", "", *arguments], env=environment(cache),
+    server = subprocess.Popen([program.path, "serve", "--port", str(port), "--admin-listen", "", *arguments], env=program.environment(cache, temporary),
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         if "listening on" not in server.stdout.readline():
-            sys.exit(f"{program} did not start: {server.stderr.read()}")
+            sys.exit(f"{program.path} did not start: {server.stderr.read()}")
         client = http.client.HTTPConnection("127.0.0.1", port)
         client.request("POST", "/rpc", APPEND, {"Authorization": f"Bearer {ZERO_TOKEN}"})
         reply = client.getresponse()
@@ -65,33 +85,26 @@ def first_answer(program, cache, arguments, before_stop=lambda: None):
         before_stop()
         return took
     finally:
-        server.send_signal(signal.SIGTERM)
-        server.communicate()
+        stop(server, temporary)
 
 
 def prepare(program, folder):
     """Makes the cache that the cases with one share; a program that knows none leaves it empty."""
     cache = folder / "prepared"
     cache.mkdir()
-    knows = "--cluster-cache" in subprocess.run([program, "serve", "--help"], capture_output=True, text=True, check=True).stdout
-    first_answer(program, cache, ["--test-mode"],
+    knows = "--cluster-cache" in subprocess.run([program.path, "serve", "--help"], capture_output=True, text=True, check=True).stdout
+    first_answer(program, cache, folder, ["--test-mode"],
                  lambda: knows and wait_until(lambda: list(cache.glob("millrace/cluster-*")), "a prepared cluster", 120))
     return cache
 
 
 def measure(case, program, folder, cache):
-    data, empty = folder / "data", folder / "empty"
-    durable = ["--data-dir", str(data), "--token", ZERO_TOKEN]
+    durable = ["--data-dir", tempfile.mkdtemp(dir=folder), "--token", ZERO_TOKEN]
     if case == "existing":
-        first_answer(program, cache, durable)
+        first_answer(program, cache, folder, durable)
     if case.startswith("empty"):
-        empty.mkdir()
-        cache = empty
-    try:
-        return first_answer(program, cache, ["--test-mode"] if case.endswith("test") else durable)
-    finally:
-        for each in (data, empty):
-            shutil.rmtree(each, ignore_errors=True)
+        cache = tempfile.mkdtemp(dir=folder)
+    return first_answer(program, cache, folder, ["--test-mode"] if case.endswith("test") else durable)
 
 
 def summary(seconds):
@@ -111,14 +124,18 @@ def table(programs, results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--program", action="append", default=[], metavar="NAME=PATH", help="another build, which is compared with; may be repeated")
+    parser.add_argument("--program", action="append", default=[], metavar="NAME=PATH[,BINDIR]",
+                        help="another build, which is compared with, and the folder of the programs of its PostgreSQL; may be repeated")
     options = parser.parse_args()
     given = {**dict(each.split("=", 1) for each in options.program), "this build": MILLRACE}
     drop_root()
     os.chdir("/")
     folder = Path(temporary_folder())
     try:
-        programs = {name: shutil.copy(path, folder / f"program-{number}") for number, (name, path) in enumerate(given.items())}
+        programs = {}
+        for number, (name, where) in enumerate(given.items()):
+            path, *bindir = where.split(",")
+            programs[name] = Program(shutil.copy(path, folder / f"program-{number}"), *bindir)
         folders = {name: folder / f"folder-{number}" for number, name in enumerate(programs)}
         for each in folders.values():
             each.mkdir()

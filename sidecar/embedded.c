@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "embedded_internal.h"
 #include "log.h"
 
@@ -90,14 +91,14 @@ static pid_t previous_postmaster(const struct embedded *embedded)
 
 static bool wait_for_previous(const struct embedded *embedded, struct buf *error)
 {
-	uint64_t until = embedded_now_ms() + PREVIOUS_WAIT_MS;
+	uint64_t until = clock_ms() + PREVIOUS_WAIT_MS;
 	pid_t pid = previous_postmaster(embedded);
 
 	if (pid != 0)
 		log_info("waiting for the PostgreSQL (pid %d) of a previous server to stop", (int)pid);
 	while ((pid = previous_postmaster(embedded)) != 0)
 	{
-		if (embedded->stopping() || embedded_now_ms() > until)
+		if (embedded->stopping() || clock_ms() > until)
 		{
 			buf_printf(error, "a PostgreSQL (pid %d) is running on %s; stop it first", (int)pid,
 					   embedded->dir.cluster);
@@ -137,7 +138,7 @@ static bool is_ready(const struct embedded *embedded)
 /* Waits until the child accepts connections; false: it ended, or we are to stop. */
 static bool wait_until_ready(struct embedded *embedded, int *status)
 {
-	uint64_t next_note = embedded_now_ms() + 5000;
+	uint64_t next_note = clock_ms() + 5000;
 
 	while (!embedded->stopping())
 	{
@@ -148,10 +149,10 @@ static bool wait_until_ready(struct embedded *embedded, int *status)
 			embedded->postmaster = 0;
 			return false;
 		}
-		if (embedded_now_ms() > next_note)
+		if (clock_ms() > next_note)
 		{
 			log_info("PostgreSQL is not ready yet (recovering, perhaps); see %s", embedded->log);
-			next_note = embedded_now_ms() + 5000;
+			next_note = clock_ms() + 5000;
 		}
 	}
 	return false;
@@ -179,7 +180,7 @@ static bool start_postmaster(struct embedded *embedded, struct buf *error)
 			buf_printf(error, "could not start PostgreSQL: %s", strerror(errno));
 			return false;
 		}
-		embedded->started_at = embedded_now_ms();
+		embedded->started_at = clock_ms();
 		if (wait_until_ready(embedded, &status))
 			return true;
 		if (embedded->stopping())
@@ -261,7 +262,7 @@ static void schedule_restart(struct embedded *embedded)
 {
 	struct timeval pause;
 
-	if (embedded_now_ms() - embedded->started_at > STABLE_MS)
+	if (clock_passed(clock_ms(), embedded->started_at, STABLE_MS))
 		embedded->restart_ms = RESTART_MIN_MS;
 	pause.tv_sec = embedded->restart_ms / 1000;
 	pause.tv_usec = (suseconds_t)(embedded->restart_ms % 1000) * 1000;
@@ -296,7 +297,7 @@ static void on_restart(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	embedded->postmaster = spawn_postmaster(embedded);
-	embedded->started_at = embedded_now_ms();
+	embedded->started_at = clock_ms();
 	if (embedded->postmaster > 0)
 		return;
 	log_error("could not start PostgreSQL: %s", strerror(errno));

@@ -11,19 +11,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "embedded_internal.h"
 #include "log.h"
 
 #define POLL_MS 1
 #define STOP_POLL_MS 20 /* how long a signal to stop may go unnoticed */
-
-uint64_t embedded_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 void embedded_pause_ms(unsigned ms)
 {
@@ -85,7 +78,7 @@ pid_t embedded_spawn(const struct embedded *embedded, const struct embedded_prog
 
 bool embedded_reap(pid_t child, unsigned ms, int *status)
 {
-	uint64_t until = embedded_now_ms() + ms;
+	uint64_t until = clock_us() + 1000 * (uint64_t)ms; /* exact: every start waits here */
 
 	for (;;)
 	{
@@ -93,7 +86,7 @@ bool embedded_reap(pid_t child, unsigned ms, int *status)
 
 		if (rc == child || (rc < 0 && errno != EINTR))
 			return true;
-		if (embedded_now_ms() >= until)
+		if (clock_us() >= until)
 			return false;
 		embedded_pause_ms(POLL_MS);
 	}

@@ -6,8 +6,9 @@
  *     embedded_prepared.c   the cluster that is kept to begin others with: where it is, whether it fits
  *     embedded_prepare.c    making it
  *     embedded_unpack.c     beginning a cluster with it
- *     embedded_archive.c    one in a file
- *     embedded_control.c    its identity
+ *     embedded_pack.c       one as a file
+ *     embedded_archive.c    reading and unpacking that
+ *     embedded_identity.c   its identity
  *     embedded_child.c      the programs of PostgreSQL
  *     embedded_dir.c        the data directory
  */
@@ -53,7 +54,6 @@ struct embedded_program
 	int output;		   /* a descriptor; -1 = the log, or our stderr at debug */
 };
 
-uint64_t embedded_now_ms(void);
 void embedded_pause_ms(unsigned ms);
 /* -1: errno. */
 pid_t embedded_spawn(const struct embedded *embedded, const struct embedded_program *program);

@@ -15,15 +15,14 @@
 #include <unistd.h>
 
 #include "embedded_archive.h"
-#include "embedded_control.h"
 #include "embedded_internal.h"
 #include "embedded_prepared.h"
 #include "log.h"
 
 #define KEEP 4 /* installations of PostgreSQL beside each other */
 #define WORK "work-"
+#define ARCHIVE "archive"
 #define NICENESS "10"
-#define CONTROL_MAX 16384
 #define ANSWER_MAX 8192
 #define STOP_WAIT_MS 10000
 
@@ -85,52 +84,57 @@ static bool create_extension(const struct embedded *embedded, const char *cluste
 		error);
 }
 
-/* Where the CRC of the control file is; 0: we do not understand this version's. */
-static size_t find_crc(const struct embedded *embedded, const char *cluster)
+/* Leaves of the write-ahead log one checkpoint, in one file. */
+static bool shorten_log(const struct embedded *embedded, const char *cluster, struct buf *error)
 {
-	char program[PATH_MAX], path[PATH_MAX], answer[ANSWER_MAX];
-	unsigned char control[CONTROL_MAX];
-	ssize_t len;
-	size_t at;
-	int fd;
+	char program[PATH_MAX];
+	char *argv[] = {program, "-D", (char *)cluster, NULL};
 
-	snprintf(path, sizeof(path), "%.4000s/" PREPARED_CONTROL, cluster);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	len = fd < 0 ? -1 : read(fd, control, sizeof(control));
-	if (fd >= 0)
-		close(fd);
-	at = len > 0 ? control_find_crc(control, (size_t)len) : 0;
-	snprintf(program, sizeof(program), "%s/pg_controldata", embedded->config->pg_bindir);
-	if (at == 0 ||
-		!embedded_ask(embedded, (char *const[]){program, (char *)cluster, NULL}, answer, sizeof(answer)) ||
-		!control_agrees(control, at, answer))
-		return 0;
-	return at;
+	snprintf(program, sizeof(program), "%s/pg_resetwal", embedded->config->pg_bindir);
+	return embedded_run(
+		embedded, &(struct embedded_program){.argv = argv, .death_signal = SIGKILL, .output = -1}, error);
 }
 
-/* Makes the cluster and its archive below embedded->dir.path. */
+/* Reads the archive as a new store would, and compares with what PostgreSQL says of the cluster. */
+static bool verify(const struct embedded *embedded, const char *cluster, struct buf *error)
+{
+	char program[PATH_MAX], answer[ANSWER_MAX];
+	int work = open(embedded->dir.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct archive archive = {0};
+	struct identity identity;
+	bool good;
+
+	snprintf(program, sizeof(program), "%s/pg_controldata", embedded->config->pg_bindir);
+	good = work >= 0 && archive_read(&archive, work, ARCHIVE) == ARCHIVE_GOOD &&
+		   prepared_identity(&archive, &identity) &&
+		   embedded_ask(embedded, (char *const[]){program, (char *)cluster, NULL}, answer, sizeof(answer)) &&
+		   identity_agrees(&identity, answer);
+	if (!good)
+		buf_add_str(error, "the identity of this PostgreSQL's clusters is not where we know it to be");
+	archive_free(&archive);
+	if (work >= 0)
+		close(work);
+	return good;
+}
+
+/* Makes the cluster and its archive below embedded->dir.path, and puts the archive into the folder. */
 static bool make(const struct embedded *embedded, int folder, struct buf *error)
 {
 	char cluster[PATH_MAX], archive[PATH_MAX], share[PATH_MAX], name[PREPARED_NAME_LEN + 1];
 	struct buf key = {0};
-	size_t crc_at;
 	bool made = false;
 
 	snprintf(cluster, sizeof(cluster), "%.4000s/pg", embedded->dir.path);
-	snprintf(archive, sizeof(archive), "%.4000s/archive", embedded->dir.path);
+	snprintf(archive, sizeof(archive), "%.4000s/" ARCHIVE, embedded->dir.path);
 	prepared_name(embedded, name);
 	/* The key comes first: when a package is replaced meanwhile, it is the old one's. */
 	if (!find_share(embedded, share) || !prepared_describe(embedded, share, &key))
 		buf_add_str(error, "could not find out the version of PostgreSQL or of the extension");
-	else if (embedded_make_fresh(embedded, cluster, false, error) &&
-			 create_extension(embedded, cluster, error))
-	{
-		crc_at = find_crc(embedded, cluster);
-		if (crc_at == 0)
-			buf_add_str(error, "this version's pg_control is not understood");
-		else if (archive_pack(archive, cluster, key.data, crc_at, error))
-			made = !stopping() && renameat(AT_FDCWD, archive, folder, name) == 0;
-	}
+	else
+		made = embedded_make_fresh(embedded, cluster, false, error) &&
+			   create_extension(embedded, cluster, error) && shorten_log(embedded, cluster, error) &&
+			   archive_pack(archive, cluster, key.data, error) && verify(embedded, cluster, error) &&
+			   !stopping() && renameat(AT_FDCWD, archive, folder, name) == 0;
 	buf_free(&key);
 	return made;
 }

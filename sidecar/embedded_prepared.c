@@ -16,26 +16,25 @@
  * last used are kept.
  *
  * Whole or not at all.  It is written beside, then renamed; its checksum is verified, in memory, before anything is
- * unpacked from there; a damaged one is removed.  It is never unpacked by halves: a failure removes the folder.
+ * unpacked from there; a damaged one is removed.  What was unpacked by halves is removed.
  *
- * An identity of its own.  PostgreSQL tells clusters apart by the identifier in pg_control and in the write-ahead log.  As
- * pg_createsubscriber does, we put a new identifier into pg_control, with its CRC (embedded_control.h), and the nonce beside it, then
- * pg_resetwal writes a write-ahead log that bears it.  It does so without --force only if it finds the CRC right
- * and the cluster cleanly shut down.  That identifier and nonce are where we look is compared with what pg_controldata
- * prints, for each archive when it is made: if a future version moves them there is no archive, and initdb is used.
- * No page holds the identifier, and pg_resetwal begins the log above the position of every page.
+ * An identity of its own.  PostgreSQL tells clusters apart by an identifier in pg_control and in the write-ahead log.  The
+ * prepared cluster is shut down, and pg_resetwal leaves of its log a single checkpoint.  So a new store needs the
+ * identifier written in two places, and a CRC (embedded_identity.h); the nonce beside it is renewed, too.  No page bears any of
+ * them.  Where they are is compared with what pg_controldata prints whenever an archive is made: should a version of PostgreSQL
+ * move them, there is no archive, and initdb is used.  Postgres itself does not start where pg_control's CRC is wrong, or where
+ * log and pg_control bear different identifiers.
  *
  * Who does it.  A forked process that is the user who runs Postgres, so root reads and writes nothing of that user.
- *   unpacker   unpacks, says so on a pipe, then flushes files and folders while Postgres starts on them
- *              (embedded_cluster.c says why that is safe), and ends.
- *   preparer   only where there was no archive.  Forked before there are threads, it waits until the server listens, then works at the
+ *   unpacker   unpacks what Postgres starts with, says so on a pipe, and goes on with the rest and with flushing while Postgres starts on that
+ *              (embedded_unpack.c and embedded_cluster.c say why that is safe).
+ *   preparer   only where there was no archive.  Forked before there are threads, it waits until the server listens, then works at a
  *              lower priority: initdb once more, in a folder of its own that no store uses.  One at a time by a lock; it
  *              first removes what others left that were killed.  When the server stops it stops, too, and leaves nothing.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,21 +144,12 @@ void prepared_find_folder(struct embedded *embedded)
 
 /* ---- the key --------------------------------------------------------------------- */
 
-static void checksum(const void *bytes, size_t len, char hex[2 * SHA256_DIGEST_LENGTH + 1])
-{
-	unsigned char digest[SHA256_DIGEST_LENGTH];
-
-	SHA256(bytes, len, digest);
-	for (size_t i = 0; i < sizeof(digest); i++)
-		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-}
-
 void prepared_name(const struct embedded *embedded, char name[PREPARED_NAME_LEN + 1])
 {
 	const char *folder = embedded->config->pg_bindir;
-	char hex[2 * SHA256_DIGEST_LENGTH + 1];
+	char hex[ARCHIVE_HEX_LEN + 1];
 
-	checksum(folder, strlen(folder), hex);
+	archive_checksum(folder, strlen(folder), hex);
 	snprintf(name, PREPARED_NAME_LEN + 1, PREPARED_NAME "%.16s", hex);
 }
 
@@ -222,7 +212,7 @@ static bool add_contents(const char *folder, const char *name, struct buf *all)
 static bool add_extension(const char *share, struct buf *key)
 {
 	char folder[PATH_MAX];
-	char hex[2 * SHA256_DIGEST_LENGTH + 1];
+	char hex[ARCHIVE_HEX_LEN + 1];
 	struct dirent **files;
 	struct buf all = {0};
 	bool read = true;
@@ -240,7 +230,7 @@ static bool add_extension(const char *share, struct buf *key)
 	read = read && nfiles > 0 && !all.failed;
 	if (read)
 	{
-		checksum(all.data, all.len, hex);
+		archive_checksum(all.data, all.len, hex);
 		buf_printf(key, "extension %s\n", hex);
 	}
 	buf_free(&all);
@@ -295,4 +285,14 @@ bool prepared_read(const struct embedded *embedded, int folder, struct archive *
 			return false;
 	}
 	return false;
+}
+
+bool prepared_identity(const struct archive *archive, struct identity *identity)
+{
+	const struct archive_entry *control = archive_find(archive, "global/pg_control");
+	const struct archive_entry *log = archive_find(archive, "pg_wal/");
+
+	return control != NULL && log != NULL &&
+		   identity_find(identity, (unsigned char *)archive->data + control->offset, control->size,
+						 (unsigned char *)archive->data + log->offset, log->size);
 }

@@ -5,11 +5,11 @@
 #define MILLRACE_EMBEDDED_PREPARED_H
 
 #include "embedded_archive.h"
+#include "embedded_identity.h"
 #include "embedded_internal.h"
 
 #define PREPARED_NAME "cluster-"
 #define PREPARED_NAME_LEN (sizeof(PREPARED_NAME) - 1 + 16)
-#define PREPARED_CONTROL "global/pg_control"
 
 /* Finds or makes the folder; embedded->cache is empty where there is none. */
 void prepared_find_folder(struct embedded *embedded);
@@ -24,5 +24,7 @@ int prepared_open_folder(const struct embedded *embedded);
 bool prepared_describe(const struct embedded *embedded, const char *share, struct buf *key);
 /* Reads the archive if there is a good one that fits; a damaged one is removed.  To be freed whatever it returns. */
 bool prepared_read(const struct embedded *embedded, int folder, struct archive *archive);
+/* Where its identity is; false: it is not where we know it to be. */
+bool prepared_identity(const struct archive *archive, struct identity *identity);
 
 #endif
