@@ -229,7 +229,7 @@ def test_one_that_postgres_does_not_start_on_is_made_anew(cache, folder, start):
     def add_nonsense(rest):
         key, index, data = rest.split(b"\n\n", 2)
         offset, size = map(int, re.search(rb"f (\d+) (\d+) \d+ postgresql.conf\n", index + b"\n").groups())
-        return b"\n\n".join([key, index, data[:offset] + b"nonsense = on\n" + data[offset + 14:]])
+        return b"\n\n".join([key, index, data[:offset] + b"nonsense = on\n#" + data[offset + 15:]])
 
     rewrite(archives(cache)[0], add_nonsense)
     before = archives(cache)[0].stat().st_ino
