@@ -46,6 +46,8 @@ class Pair(Victim):
         postmaster = self.postmaster(self.primary)
         for pid in [postmaster, *children(postmaster)]:
             kill(pid)
+        # Until it has been waited for it counts as running, and its lock files keep the next one from starting.
+        wait_until(lambda: not Path(f"/proc/{postmaster}").exists(), "the end of the primary")
 
     def promote(self):
         assert pg_ctl(self.standby.data, "promote", "-w") == 0
