@@ -48,6 +48,10 @@ static const struct setting serve_settings[] = {
 	 .help = "where the private PostgreSQL keeps its data; made on first use"},
 	{"pg-bindir", "Database", TEXT(pg_bindir, MILLRACE_PG_BINDIR), .value = "PATH",
 	 .help = "where initdb and postgres of the private PostgreSQL are"},
+	{"cluster-cache", "Database", TEXT(cluster_cache, NULL), .value = "PATH",
+	 .help = "where a prepared PostgreSQL cluster is kept, with which new data directories begin (default: "
+			 "millrace in "
+			 "the user's cache folder; empty: none)"},
 	{"test-mode", "Database", .type = SETTING_SWITCH, .offset = offsetof(struct config, test_mode),
 	 .help = "a private PostgreSQL in a temporary folder, nothing durable, no authentication; never for real "
 			 "data"},

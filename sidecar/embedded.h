@@ -31,6 +31,8 @@ struct embedded *embedded_start(const struct config *config, unsigned workers, b
 const char *embedded_conninfo(const struct embedded *embedded);
 /* From now on a Postgres that dies is started again, with a growing pause; false: out of memory. */
 bool embedded_watch(struct embedded *embedded, struct event_base *base);
+/* The server answers, so there is time to prepare the cluster that the next new store begins with. */
+void embedded_serving(struct embedded *embedded);
 /* Stops Postgres cleanly, removes what is temporary, frees. */
 void embedded_stop(struct embedded *embedded);
 

@@ -383,6 +383,7 @@ static int serve(struct server *server)
 		{
 			announce(server);
 			notify_send(&server->notify, "READY=1");
+			embedded_serving(server->embedded);
 			event_base_dispatch(server->base);
 		}
 		log_info("stopping");
