@@ -20,7 +20,7 @@ DATA_DIR ?= $(shell if [ "$$(id -u)" != 0 ] || \
 	then echo "$(CURDIR)/millrace-data"; else echo /var/lib/millrace; fi)
 
 C_FILES = $(wildcard extension/*.[ch] sidecar/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] bench/*.[ch])
-SCRIPTS = .ci/run $(wildcard test/*.sh test/fuzz/*.sh test/sanitize/*.sh bench/*.sh sidecar/packaging/*.sh)
+SCRIPTS = .ci/run $(wildcard test/*.sh test/message_db/*.sh test/fuzz/*.sh test/sanitize/*.sh bench/*.sh sidecar/packaging/*.sh)
 
 .DEFAULT_GOAL := all
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST))) # all of them
@@ -93,6 +93,11 @@ test-silence: ## forty servers with a silent subscriber each, ten minutes: make 
 	@$(MAKE) --no-print-directory install
 	@$(PYTHON) test/silence.py $(ARGS)
 
+test-busy: ## the tests beside four processes that take the processors, hours: make test-busy [ARGS='--parts 1 --whole 1']
+	@$(MAKE) --no-print-directory ready
+	@test/deps.sh --busy
+	@test/busy.sh $(ARGS)
+
 test-postgres: ## the tests on another Debian and its Postgres, as root: make test-postgres RELEASE=trixie [ARGS='-k test_read']
 	@test/postgres.sh $(RELEASE)
 
@@ -137,6 +142,10 @@ bench: ## us and the peers side by side, into bench/RESULTS.md: make bench [ARGS
 bench-load: ## the load of DESIGN.md: make bench-load [DURATION=30] [ARGS='--workers 64']
 	@$(MAKE) --no-print-directory ready >&2
 	@bench/bench-load.sh --duration $(DURATION) $(ARGS)
+
+bench-versions: ## the load on PostgreSQL 15, 17, 18 and 19 side by side, as root: make bench-versions [ARGS='--rounds 20 trixie sid']
+	@$(MAKE) --no-print-directory -C bench >&2
+	@$(PYTHON) bench/postgres_versions.py $(ARGS)
 
 bench-message-db: ## only that part: our Message DB functions beside Message DB's own
 	@$(MAKE) --no-print-directory bench ARGS='--only message-db $(ARGS)'

@@ -5,7 +5,8 @@ Layout and layers, pg_regress, isolation specs, unit tests, fuzzers, black-box a
 Postgres refuses to run as root.  So the parts that start one run in a temporary folder, which is
 removed at the end, and when we are root as another user.
 
-`run.py --installcheck` runs the SQL tests only, against the server that PGHOST and PGPORT name.
+`run.py --sql` runs the SQL tests and the isolation specs only; `run.py --installcheck` does so against the server that PGHOST and
+PGPORT name.
 Other arguments go to pytest and leave all other parts out: `run.py -k conflict`, and with `--tls` before them
 every server of the tests speaks TLS: `run.py --tls -k test_http`.
 """
@@ -318,6 +319,8 @@ def main(arguments):
             sanitize(counts, temp)
         if arguments == ["--installcheck"]:
             sql_tests(counts, temp, running=True)
+        elif arguments == ["--sql"]:
+            sql_tests(counts, temp)
         elif arguments[:1] == ["--tls"]:
             pytest(counts, temp, "HTTP over TLS (pytest)", arguments[1:], tls=True)
         elif arguments:

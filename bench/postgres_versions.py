@@ -1,0 +1,177 @@
+#!/usr/bin/python3
+"""The load of DESIGN.md on several PostgreSQL versions side by side, each in a Debian release of its own (test/postgres.sh).
+
+    make bench-versions, or bench/postgres_versions.py [--rounds 10] [--seconds 5] [--workers 10] [RELEASE...]
+
+As root.  The releases (bookworm = 15, trixie = 17, sid = 18, experimental = 19) are installed where they are missing, the sources are built
+in each, and a durable server of each stays up; one load generator, this machine's, loads them in turns, in another order each round.  Prints for each
+version the operations a second, the latency, and the processor time an operation of Postgres and of the server, medians with quartiles and in parts of the first
+one's.  The last line is JSON.
+
+--setting NAME=VALUE goes to every Postgres, as a line of postgresql.auto.conf: to see what explains a difference.
+"""
+import argparse
+import json
+import os
+import random
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.dont_write_bytecode = True
+
+from measure import ROOT, load  # noqa: E402
+
+from store import token_for  # noqa: E402
+
+TICKS = os.sysconf("SC_CLK_TCK")
+# Builds what is there, and serves until it is ended; $1 is the port, $2 the token, the rest are lines of settings.
+INSIDE = r"""
+set -e
+make --silent deps >&2
+make --silent install >&2
+folder=$(mktemp -d /var/tmp/millrace-versions-XXXXXX)
+chmod 755 "$folder"
+port=$1 token=$2
+shift 2
+serve() {
+	sidecar/millrace serve --port "$port" --token "$token" --admin-listen '' --data-dir "$folder/data" &
+	server=$!
+}
+stop() {
+	kill -TERM "$server" 2>/dev/null || true
+	wait "$server" || true
+}
+trap 'stop; rm -rf "$folder"' EXIT
+if [ $# -gt 0 ]; then
+	serve
+	until grep -q ready "$folder/data/pg/postmaster.pid" 2>/dev/null; do sleep 0.1; done
+	stop
+	printf '%s\n' "$@" >>"$folder/data/pg/postgresql.auto.conf"
+fi
+pg_config --version
+serve
+wait "$server"
+"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Side:
+    """A server in a release, in a namespace of processes of its own."""
+
+    def __init__(self, release, settings):
+        self.release, self.port, self.token = release, free_port(), token_for("default")
+        self.process = subprocess.Popen([str(ROOT / "test" / "postgres.sh"), release, "bash", "-c", INSIDE, "serve", str(self.port), self.token, *settings],
+                                        stdout=subprocess.PIPE, text=True)
+        for line in self.process.stdout:
+            if line.startswith("PostgreSQL"):
+                self.version = line.split()[1]
+            if "listening on" in line and hasattr(self, "version"):
+                return
+        sys.exit(f"{release}: the server did not start")
+
+    def processes(self):
+        """The ids of all that descends from the script."""
+        children = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                parent = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(stat.parent.name))
+        found, seen = [], [self.process.pid]
+        while seen:
+            below = children.get(seen.pop(), [])
+            found += below
+            seen += below
+        return found
+
+    def cpu(self):
+        """Seconds of processor time so far: of Postgres, of the server."""
+        seconds = {"postgres": 0, "millrace": 0}
+        for pid in self.processes():
+            try:
+                name, fields = re.fullmatch(r"\d+ \((.*)\) (.*)", Path(f"/proc/{pid}/stat").read_text().strip(), re.S).groups()
+            except OSError:
+                continue
+            kind = "millrace" if name.startswith("millrace") else "postgres"
+            # Its own and that of its children that have ended.
+            seconds[kind] += sum(int(ticks) for ticks in fields.split()[11:15]) / TICKS
+        return seconds
+
+    def measure(self, workers, seconds):
+        before = self.cpu()
+        result = load(self, workers, seconds)
+        after = self.cpu()
+        if result["errors"]:
+            sys.exit(f"{self.release}: {result['errors']} errors")
+        # The warm-up's work is in the time, and so it is counted with the operations.
+        operations = result["total_ops"] * (1 + min(1, seconds / 4) / result["duration"])
+        return {"rate": result["throughput"], "p50": result["p50"], "p99": result["p99"],
+                **{f"{kind}_us": (after[kind] - before[kind]) / operations * 1e6 for kind in before}}
+
+    def stop(self):
+        for pid in self.processes():
+            if Path(f"/proc/{pid}/comm").read_text().strip() == "millrace":
+                os.kill(pid, 15)
+        time.sleep(3)
+        self.process.terminate()
+        self.process.wait()
+
+
+@contextmanager
+def side(release, settings):
+    started = Side(release, settings)
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+def summary(values):
+    lower, middle, upper = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
+    return {"median": round(middle, 3), "quartiles": [round(lower, 3), round(upper, 3)]}
+
+
+def shown(found, first):
+    spread = "{:,.4g} ({:,.4g} to {:,.4g})".format(found["median"], *found["quartiles"])
+    return f"{spread} | {found['median'] / first['median']:.2f}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("releases", nargs="*", default=["bookworm", "trixie", "sid", "experimental"])
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--workers", type=int, default=10)
+    parser.add_argument("--setting", action="append", default=[])
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        sides = [stack.enter_context(side(release, options.setting)) for release in options.releases]
+        for each in sides:
+            each.measure(options.workers, 1)
+        found = {each.version: [] for each in sides}
+        for _ in range(options.rounds):
+            for each in random.sample(sides, len(sides)):
+                found[each.version].append(each.measure(options.workers, options.seconds))
+    result = {version: {key: summary([one[key] for one in runs]) for key in runs[0]} for version, runs in found.items()}
+    print("| PostgreSQL | operations/s | | p50, ms | | p99, ms | | CPU of Postgres, us/operation | | of the server | |\n|" + "---|" * 11)
+    first = next(iter(result.values()))
+    for version, values in result.items():
+        print(f"| {version} | " + " | ".join(shown(values[key], first[key]) for key in values) + " |")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
