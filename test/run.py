@@ -204,7 +204,7 @@ def unit_tests(counts):
     heading("unit tests")
     output, code = run(["make", "--no-print-directory", "-C", "test/unit", "check"], cwd=ROOT)
     passed = sum(map(int, re.findall(r"^\[  PASSED  \] (\d+) test\(s\)", output, re.M)))
-    failed = sum(map(int, re.findall(r"^\[  FAILED  \] (\d+) test\(s\)", output, re.M)))
+    failed = sum(map(int, re.findall(r"^\[  FAILED  \] (?:\w+: )?(\d+) test\(s\)", output, re.M)))
     counts.add(passed, failed or (code != 0))
 
 

@@ -157,7 +157,8 @@ def test_settings_of_the_role_change_nothing(cluster, start):
     for setting in ("search_path = decoy, pg_catalog", "statement_timeout = '100ms'", "lock_timeout = '100ms'", "idle_session_timeout = '100ms'", *newer):
         sql(owner, f"ALTER ROLE tester SET {setting}")
     server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
-    connection = psycopg2.connect(cluster.conninfo() + " options='-c statement_timeout=0 -c idle_session_timeout=0'")
+    ours = "".join(f" -c {setting.split()[0]}=0" for setting in ("statement_timeout", "idle_session_timeout", *newer))
+    connection = psycopg2.connect(f"{cluster.conninfo()} options='{ours}'")
     connection.autocommit = True
     began = time.monotonic()
     wait_until(lambda: time.monotonic() - began > 0.5, "sessions that were idle for longer than the role's setting allows")

@@ -4,11 +4,11 @@
 #include "unit.h"
 
 #include <fcntl.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "json_c.h"
 #include "log.h"
 
 static char line[65536];
@@ -37,16 +37,13 @@ static char line[65536];
 static const char *member(const char *name)
 {
 	static json_object *object = NULL;
-	struct json_tokener *tokener = json_tokener_new();
 	size_t len = strlen(line);
 
 	json_object_put(object);
 	assert_true(len > 0 && line[len - 1] == '\n');
 	assert_null(memchr(line, '\n', len - 1));
-	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-	object = json_tokener_parse_ex(tokener, line, (int)len - 1);
+	object = json_c_read(line, len - 1);
 	assert_non_null(object);
-	json_tokener_free(tokener);
 	return json_object_get_string(json_object_object_get(object, name));
 }
 
