@@ -20,7 +20,7 @@ DATA_DIR ?= $(shell if [ "$$(id -u)" != 0 ] || \
 	then echo "$(CURDIR)/millrace-data"; else echo /var/lib/millrace; fi)
 
 C_FILES = $(wildcard extension/*.[ch] sidecar/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] bench/*.[ch])
-SCRIPTS = .ci/run $(wildcard test/*.sh test/message_db/*.sh test/fuzz/*.sh test/sanitize/*.sh bench/*.sh sidecar/packaging/*.sh)
+SCRIPTS = .ci/run $(wildcard findings/*.sh test/*.sh test/message_db/*.sh test/fuzz/*.sh test/sanitize/*.sh bench/*.sh sidecar/packaging/*.sh)
 
 .DEFAULT_GOAL := all
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST))) # all of them
