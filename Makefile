@@ -147,6 +147,10 @@ bench-versions: ## the load on PostgreSQL 15, 17, 18 and 19 side by side, as roo
 	@$(MAKE) --no-print-directory -C bench >&2
 	@$(PYTHON) bench/postgres_versions.py $(ARGS)
 
+bench-builds: ## an earlier commit and the working tree side by side: make bench-builds BEFORE=a441bc1 [ARGS='--rounds 20']
+	@$(MAKE) --no-print-directory ready >&2
+	@$(PYTHON) bench/builds.py $(BEFORE) $(ARGS)
+
 bench-message-db: ## only that part: our Message DB functions beside Message DB's own
 	@$(MAKE) --no-print-directory bench ARGS='--only message-db $(ARGS)'
 

@@ -150,6 +150,43 @@ def load(server, workers, seconds, *arguments, durable="yes"):
         return json.load(output)
 
 
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def below(root):
+    """The ids of all processes that descend from one."""
+    children = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            continue
+        children.setdefault(parent, []).append(int(stat.parent.name))
+    found, seen = [], [root]
+    while seen:
+        more = children.get(seen.pop(), [])
+        found += more
+        seen += more
+    return found
+
+
+def processor_time(root):
+    """Seconds of processor time that Postgres and millrace have taken so far, of a process and all below it."""
+    seconds = {"postgres": 0, "millrace": 0}
+    for pid in [root, *below(root)]:
+        try:
+            name, fields = re.fullmatch(r"\d+ \((.*)\) (.*)", Path(f"/proc/{pid}/stat").read_text().strip(), re.S).groups()
+        except OSError:
+            continue
+        # Its own and that of its children that have ended.
+        seconds["millrace" if name.startswith("millrace") else "postgres"] += sum(int(ticks) for ticks in fields.split()[11:15]) / TICKS
+    return seconds
+
+
+def quartiles(values):
+    return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+
+
 def in_turn(rounds, **sides):
     """Calls all sides in turn, `rounds` times; returns the list of what each returned."""
     found = {name: [] for name in sides}

@@ -14,9 +14,7 @@ import argparse
 import json
 import os
 import random
-import re
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -26,11 +24,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.dont_write_bytecode = True
 
-from measure import ROOT, load  # noqa: E402
+from measure import ROOT, below, load, processor_time, quartiles  # noqa: E402
 
 from store import token_for  # noqa: E402
 
-TICKS = os.sysconf("SC_CLK_TCK")
 # Builds what is there, and serves until it is ended; $1 is the port, $2 the token, the rest are lines of settings.
 INSIDE = r"""
 set -e
@@ -81,39 +78,10 @@ class Side:
                 return
         sys.exit(f"{release}: the server did not start")
 
-    def processes(self):
-        """The ids of all that descends from the script."""
-        children = {}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                parent = int(stat.read_text().rsplit(")", 1)[1].split()[1])
-            except OSError:
-                continue
-            children.setdefault(parent, []).append(int(stat.parent.name))
-        found, seen = [], [self.process.pid]
-        while seen:
-            below = children.get(seen.pop(), [])
-            found += below
-            seen += below
-        return found
-
-    def cpu(self):
-        """Seconds of processor time so far: of Postgres, of the server."""
-        seconds = {"postgres": 0, "millrace": 0}
-        for pid in self.processes():
-            try:
-                name, fields = re.fullmatch(r"\d+ \((.*)\) (.*)", Path(f"/proc/{pid}/stat").read_text().strip(), re.S).groups()
-            except OSError:
-                continue
-            kind = "millrace" if name.startswith("millrace") else "postgres"
-            # Its own and that of its children that have ended.
-            seconds[kind] += sum(int(ticks) for ticks in fields.split()[11:15]) / TICKS
-        return seconds
-
     def measure(self, workers, seconds):
-        before = self.cpu()
+        before = processor_time(self.process.pid)
         result = load(self, workers, seconds)
-        after = self.cpu()
+        after = processor_time(self.process.pid)
         if result["errors"]:
             sys.exit(f"{self.release}: {result['errors']} errors")
         # The warm-up's work is in the time, and so it is counted with the operations.
@@ -122,7 +90,7 @@ class Side:
                 **{f"{kind}_us": (after[kind] - before[kind]) / operations * 1e6 for kind in before}}
 
     def stop(self):
-        for pid in self.processes():
+        for pid in below(self.process.pid):
             if Path(f"/proc/{pid}/comm").read_text().strip() == "millrace":
                 os.kill(pid, 15)
         time.sleep(3)
@@ -140,7 +108,7 @@ def side(release, settings):
 
 
 def summary(values):
-    lower, middle, upper = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
+    lower, middle, upper = quartiles(values)
     return {"median": round(middle, 3), "quartiles": [round(lower, 3), round(upper, 3)]}
 
 

@@ -1,0 +1,142 @@
+#!/usr/bin/python3
+"""Appends by SQL and the load of DESIGN.md on two builds side by side: the working tree, and an earlier commit.
+
+    make bench-builds BEFORE=COMMIT [ARGS='--rounds 20 --seconds 5']
+
+Each build has a copy of PostgreSQL's folders with its own extension in it, a durable Postgres for the appends and a durable server for the load.
+The two take turns, in another order each round.  Prints for each the rate and the processor time an operation, medians with quartiles, and
+the median of the rounds' ratios: near 1 the processor time decides, as the rate is the machine's as much as ours.  The last line is JSON.
+"""
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.dont_write_bytecode = True
+
+from measure import ROOT, SETTINGS, Pgbench, load, processor_time, quartiles, sql  # noqa: E402
+from sql_append import APPEND, fill_by_append  # noqa: E402
+
+from installation import PG_CONFIG, Installation, installed  # noqa: E402
+from store import Server, drop_root, token_for  # noqa: E402
+
+CLIENTS = (1, 10, 32)
+WORKERS = (10, 64)
+
+
+class Build:
+    """Sources that were built, and an installation with their extension."""
+
+    def __init__(self, name, folder, sources):
+        self.name, self.folder = name, folder / name
+        self.folder.mkdir()
+        for part in ("extension", "sidecar"):
+            subprocess.run(["make", "--silent", "-C", sources / part, f"PG_CONFIG={PG_CONFIG}"], check=True, stdout=sys.stderr)
+        self.installation = Installation(self.folder / "installation")
+        library = self.installation.inside(installed("pkglibdir")) / "millrace.so"
+        for file in [library, *self.installation.extension.glob("millrace*")]:
+            file.unlink(missing_ok=True)
+        shutil.copy(sources / "extension" / "millrace.so", library)
+        for file in [*(sources / "extension").glob("millrace*.sql"), *(sources / "extension").glob("millrace*.control")]:
+            shutil.copy(file, self.installation.extension)
+        self.program = shutil.copy(sources / "sidecar" / "millrace", self.folder / "millrace")
+
+    def start(self, stack):
+        self.cluster = self.installation.cluster(self.folder / "pg")
+        self.cluster.settings += SETTINGS
+        self.cluster.create().start()
+        stack.callback(self.cluster.stop, "immediate")
+        connection = self.cluster.connect()
+        sql(connection, "CREATE EXTENSION millrace")
+        sql(connection, "SELECT millrace.ensure_namespace('default')")
+        fill_by_append(connection)
+        self.postmaster = int((self.cluster.data / "postmaster.pid").read_text().split()[0])
+        self.bench = Pgbench(self.cluster, "postgres")
+        token = token_for("default")
+        self.server = Server("--data-dir", self.folder / "data", "--token", token, token=token, program=self.program,
+                             variables={"MILLRACE_PG_BINDIR": str(self.installation.bin)})
+        stack.callback(self.server.stop)
+
+    def append(self, clients, seconds):
+        before = processor_time(self.postmaster)["postgres"]
+        rate = self.bench.rate(APPEND, clients, seconds)
+        used = processor_time(self.postmaster)["postgres"] - before
+        return {"rate": rate, "us": used / (rate * max(1, round(seconds))) * 1e6}
+
+    def load(self, workers, seconds):
+        before = processor_time(self.server.process.pid)
+        result = load(self.server, workers, seconds)
+        after = processor_time(self.server.process.pid)
+        if result["errors"]:
+            sys.exit(f"{self.name}: {result['errors']} errors")
+        # The warm-up's work is in the time, and so it is counted with the operations.
+        operations = result["total_ops"] * (1 + min(1, seconds / 4) / result["duration"])
+        return {"rate": result["throughput"], "us": sum(after[kind] - before[kind] for kind in before) / operations * 1e6}
+
+
+def exported(commit, folder):
+    """The sources of a commit."""
+    sources = folder / "sources"
+    sources.mkdir()
+    archive = subprocess.run(["git", "-C", ROOT, "archive", commit], check=True, capture_output=True).stdout
+    subprocess.run(["tar", "-x", "-C", sources], check=True, input=archive)
+    return sources
+
+
+def ratio(now, before, key):
+    lower, middle, upper = quartiles([one[key] / other[key] for one, other in zip(now, before)])
+    return f"{middle:.3f} ({lower:.3f} to {upper:.3f})", round(middle, 4)
+
+
+def report(title, found):
+    """A line of the table, and the ratios."""
+    medians = {name: {key: quartiles([run[key] for run in runs])[1] for key in runs[0]} for name, runs in found.items()}
+    rate, rates = ratio(found["now"], found["before"], "rate")
+    time, times = ratio(found["now"], found["before"], "us")
+    print(f"| {title} | {medians['before']['rate']:,.0f} | {medians['now']['rate']:,.0f} | {rate} | "
+          f"{medians['before']['us']:.1f} | {medians['now']['us']:.1f} | {time} |", flush=True)
+    return {"rate": rates, "cpu": times}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("before", help="the commit to compare with")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=3)
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="m-", dir="/var/tmp"))
+    try:
+        builds = [Build("before", folder, exported(options.before, folder)), Build("now", folder, ROOT)]
+        for path in [folder, *folder.rglob("*")] if os.geteuid() == 0 else []:
+            shutil.chown(path, "postgres", "postgres") if not path.is_symlink() else None
+        drop_root()
+        os.environ["HOME"] = str(folder)
+        with ExitStack() as stack:
+            for build in builds:
+                build.start(stack)
+            parts = {f"append, {n} client{'s' if n > 1 else ''}": (Build.append, n) for n in CLIENTS}
+            parts |= {f"load, {n} workers": (Build.load, n) for n in WORKERS}
+            print("| | before, /s | now, /s | ratio | before, us CPU | now, us CPU | ratio |\n" + "|---" * 7 + "|")
+            ratios = {}
+            for title, (measure, n) in parts.items():
+                found = {"before": [], "now": []}
+                for build in builds:
+                    measure(build, n, 1)
+                for _ in range(options.rounds):
+                    for build in random.sample(builds, 2):
+                        found[build.name].append(measure(build, n, options.seconds))
+                ratios[title] = report(title, found)
+        print(json.dumps({"before": options.before, "rounds": options.rounds, "load": os.getloadavg()[0], "ratios": ratios}))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
