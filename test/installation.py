@@ -27,6 +27,8 @@ class Installation:
         self.extension.mkdir(parents=True)
         for what in ("sharedir", "pkglibdir", "libdir"):
             self.link(installed(what))
+        for libraries in installed("bindir").parents[2].glob("*.libs"):  # a Python package's, found by where its programs lie
+            self.inside(libraries).symlink_to(libraries)
         for file in (installed("sharedir") / "extension").iterdir():
             shutil.copy(file, self.extension)
         self.control = self.extension / "millrace.control"
