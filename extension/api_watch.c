@@ -2,7 +2,7 @@
  * api_watch.c: what holds readers back, for those who operate the database.
  *
  * Readers stop at the first row whose transaction is still open (the prefix rule, read.c).  Here that row is looked for
- * with a dirty snapshot alone, which also names its transaction.  There may be millions of rows below it; none of them need be
+ * as they do, by the active snapshot; it names its transaction.  There may be millions of rows below it; none of them need be
  * looked at when it is known since when the oldest open transaction runs, because rows got their times in the order of their global
  * positions (insert.c).  So the first row that is young enough is found by bisection, and the search begins there.
  */
@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "api.h"
+#include "prefix.h"
 #include "read.h"
 #include "store.h"
 
@@ -65,23 +66,30 @@ FirstSince(StoreScan *scan, Timestamp since, int64 head)
 }
 
 /*
- * Leaves the first undecided row from the position on in the scan's slot and returns its transaction; invalid: there is
- * none.  Not the subtransaction, which has no lock any more, by which its process could be found, once it is committed.
+ * Finds the first row from the position on at which a reader's prefix ends, and returns its transaction; invalid: there is none.  Not the
+ * subtransaction, which has no lock any more, by which its process could be found, once it is committed.
  */
 static TransactionId
-FindUndecided(StoreScan *scan, int64 position)
+FindUndecided(StoreScan *scan, int64 position, int64 *found)
 {
-	SnapshotData dirty;
+	PrefixScan *prefix = PrefixBegin(scan, GetActiveSnapshot());
+	PrefixStep step = PREFIX_ROW;
+	TransactionId xid = InvalidTransactionId;
+	ScanKeyData key;
+	HeapTuple row;
 
-	InitDirtySnapshot(dirty);
-	for (bool found = SeekRow(scan, position); found; found = StoreScanNext(scan, ForwardScanDirection))
+	scan->scan->xs_want_itup = true;
+	StoreInt8Key(&key, 1, BTGreaterEqualStrategyNumber, position);
+	StoreRescan(scan, &key, 1);
+	while (step == PREFIX_ROW)
+		step = PrefixNext(prefix, &row);
+	if (step == PREFIX_UNDECIDED)
 	{
-		CHECK_FOR_INTERRUPTS();
-		if (table_tuple_satisfies_snapshot(scan->store->heap, scan->slot, &dirty) &&
-			TransactionIdIsValid(dirty.xmin))
-			return SubTransGetTopmostTransaction(dirty.xmin);
+		*found = PrefixEntryPosition(scan, row);
+		xid = SubTransGetTopmostTransaction(HeapTupleHeaderGetXmin(row->t_data));
 	}
-	return InvalidTransactionId;
+	PrefixEnd(prefix);
+	return xid;
 }
 
 /*
@@ -95,13 +103,14 @@ millrace_first_undecided(PG_FUNCTION_ARGS)
 	StoreScan *scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, SnapshotAny, 1);
 	int64 head = ReadHead(store);
 	int64 from = PG_ARGISNULL(1) ? 0 : FirstSince(scan, PG_GETARG_TIMESTAMP(1), head);
-	TransactionId xid = FindUndecided(scan, Max(from, ArgInt64(fcinfo, 2, 0)));
+	int64 found = 0;
+	TransactionId xid = FindUndecided(scan, Max(from, ArgInt64(fcinfo, 2, 0)), &found);
 	Datum values[3] = {Int64GetDatum(head)};
 	bool isnull[3] = {false, !TransactionIdIsValid(xid), !TransactionIdIsValid(xid)};
 
 	if (TransactionIdIsValid(xid))
 	{
-		values[1] = SlotValue(scan, COLUMN_GLOBAL_POSITION);
+		values[1] = Int64GetDatum(found);
 		values[2] = TransactionIdGetDatum(xid);
 	}
 	StoreEndScan(scan);
