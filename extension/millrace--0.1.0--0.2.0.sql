@@ -23,6 +23,31 @@ CREATE OR REPLACE FUNCTION millrace.list_categories(OUT category text, OUT strea
     SELECT * FROM millrace.count_categories(coalesce(nullif(pg_catalog.current_setting('millrace.namespace', true), ''), 'default'))
 $$;
 
+DROP FUNCTION millrace.first_undecided(text, timestamp, bigint);
+CREATE FUNCTION millrace.first_undecided(namespace text, "position" bigint,
+                                         OUT head bigint, OUT global_position bigint, OUT xid xid) RETURNS record
+    LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_first_undecided';
+COMMENT ON FUNCTION millrace.first_undecided(text, bigint) IS
+    'internal: the first message, from a global position on, at which readers by this statement''s snapshot stop';
+
+CREATE OR REPLACE FUNCTION millrace.read_horizon(namespace text DEFAULT NULL, "position" bigint DEFAULT NULL,
+                                      OUT readable bigint, OUT last bigint, OUT xid xid, OUT pid integer, OUT gid text)
+    RETURNS record LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found record;
+BEGIN
+    found := millrace.first_undecided(coalesce(read_horizon.namespace, nullif(current_setting('millrace.namespace', true), ''), 'default'),
+                                      read_horizon.position);
+    readable := coalesce(found.global_position, found.head) - 1;
+    last := found.head - 1;
+    xid := found.xid;
+    SELECT l.pid, p.gid INTO pid, gid
+        FROM pg_locks l LEFT JOIN pg_prepared_xacts p ON p.transaction = l.transactionid
+        WHERE l.locktype = 'transactionid' AND l.transactionid = found.xid AND l.granted;
+END $$;
+COMMENT ON FUNCTION millrace.read_horizon(text, bigint) IS
+    'up to which global position readers see all by this statement''s snapshot, the last one given out, and the transaction that they wait for';
+
 -- ---- privileges -------------------------------------------------------------------------------------
 
 DO $$
