@@ -10,7 +10,8 @@
  *      draw global positions, take the time, insert tuples, insert index entries
  *      append lock released; so for each chunk
  *   3. entries of a user's own indexes,
- *      recheck what might not be unique
+ *      recheck what might not be unique,
+ *      fire a user's triggers
  *
  * Phase 2 never waits for another transaction, and so must not: nobody finds the deadlock of who waits under a lightweight lock.
  * Uniqueness is checked there as for deferrable constraints (UNIQUE_CHECK_PARTIAL: put the entry in, say whether it may be a duplicate),
@@ -706,5 +707,6 @@ StoreInsert(Store *store, NewRow **rows, int nrows, bool import)
 		*LastLookAt(store) = (LastLook){RelationGetRelid(store->heap), GetCurrentTransactionStartTimestamp()};
 	InsertAllEntries(&insertion, false, rows, nrows);
 	RecheckDoubts(&insertion);
+	StoreFireTriggers(store, rows, nrows);
 	EndInsertion(&insertion);
 }

@@ -144,6 +144,9 @@ extern void StoreAbandonAppends(Store *store);
 extern bool category_lock; /* the setting millrace.category_lock */
 extern void StoreLockCategories(text *const *streams, int nstreams);
 
+/* storetrigger.c */
+extern void StoreFireTriggers(Store *store, NewRow **rows, int nrows);
+
 /* storeindex.c */
 extern Store *StoreDescribeIndexes(Relation heap, const char **problem);
 
