@@ -471,7 +471,8 @@ COMMENT ON FUNCTION millrace.empty_namespace(text) IS
 
 -- ---- who holds whom up --------------------------------------------------------------------------------
 
--- An append keeps a ROW EXCLUSIVE lock on the table and an advisory lock (store.c) on each stream to its end.  Of other roles'
+-- An append keeps a ROW EXCLUSIVE lock on the table and an advisory lock (store.c) on each stream to its end; an INSERT by hand one on the sequence instead,
+-- which a DELETE or an UPDATE, who hold nobody, do not.  Of other roles'
 -- sessions the caller sees what pg_stat_activity shows: all of it with pg_read_all_stats.
 CREATE VIEW millrace.appending AS
     WITH locks AS MATERIALIZED (
@@ -497,7 +498,12 @@ CREATE VIEW millrace.appending AS
         LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
         LEFT JOIN prepared p ON l.pid IS NULL AND p.virtualtransaction = l.virtualtransaction
         LEFT JOIN streams s ON s.virtualtransaction = l.virtualtransaction
-    WHERE l.locktype = 'relation' AND (s.streams > 0 OR a.backend_xid IS NOT NULL OR p.transaction IS NOT NULL);
+    WHERE l.locktype = 'relation' AND (s.streams > 0
+        OR (a.backend_xid IS NOT NULL OR p.transaction IS NOT NULL) AND EXISTS (
+            SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_sequence q ON q.seqrelid = d.objid
+                JOIN locks drawn ON drawn.locktype = 'relation' AND drawn.relation = q.seqrelid
+            WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refclassid = d.classid AND d.refobjid = c.oid
+                AND d.deptype IN ('a', 'i') AND drawn.virtualtransaction = l.virtualtransaction));
 COMMENT ON VIEW millrace.appending IS
     'open transactions that appended: those with an xid hold readers of the namespace back, all hold the writers of their streams back';
 
