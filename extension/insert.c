@@ -178,7 +178,7 @@ SetPosition(NewRow *row, int64 global_position, Timestamp time)
 	memcpy(fixed + 2 * sizeof(int64), &time, sizeof(Timestamp));
 }
 
-/* Says whether all of them are above those that were there before. */
+/* Says whether all of them are above those that were there before, and have one above them. */
 static bool
 DrawPositions(Insertion *insertion, NewRow **rows, int nrows)
 {
@@ -186,7 +186,18 @@ DrawPositions(Insertion *insertion, NewRow **rows, int nrows)
 
 	for (int i = 0; i < nrows; i++)
 		SetPosition(rows[i], nextval_internal(insertion->store->sequence, false), now);
-	return rows[0]->global_position > insertion->highest;
+	return rows[0]->global_position > insertion->highest && rows[nrows - 1]->global_position < PG_INT64_MAX;
+}
+
+static void
+RefuseFull(Store *store)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
+			 errmsg("table \"%s\".\"%s\" is full: there is no global position behind " INT64_FORMAT,
+					get_namespace_name(RelationGetNamespace(store->heap)),
+					RelationGetRelationName(store->heap), PG_INT64_MAX),
+			 errhint("Where somebody has put a message there by hand, give it another global position.")));
 }
 
 /* The append lock is free: the names are looked up. */
@@ -195,6 +206,8 @@ RefuseSequence(Insertion *insertion, int64 drawn)
 {
 	Store *store = insertion->store;
 
+	if (insertion->highest == PG_INT64_MAX || drawn > insertion->highest)
+		RefuseFull(store);
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),

@@ -237,7 +237,7 @@ FirstPosition(Store *store, const ReadRequest *request, Snapshot snapshot)
 	if (StoreScanNext(scan, ForwardScanDirection) &&
 		SliceEqual(SliceOfText(DatumGetTextPP(slot_getattr(scan->slot, COLUMN_STREAM_NAME, &isnull))),
 				   SliceOfText(request->name)))
-		first = Max(first, DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull)) + 1);
+		first = Max(first, PositionBehind(DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull))));
 	StoreEndScan(scan);
 	return first;
 }
@@ -443,7 +443,7 @@ ReadHead(Store *store)
 	scan->scan->xs_want_itup = true;
 	StoreRescan(scan, NULL, 0);
 	if (StoreScanNext(scan, BackwardScanDirection))
-		head = PrefixEntryPosition(scan, StoreScanRow(scan)) + 1;
+		head = PositionBehind(PrefixEntryPosition(scan, StoreScanRow(scan)));
 	StoreEndScan(scan);
 	return head;
 }
