@@ -76,7 +76,7 @@ millrace_json_export(PG_FUNCTION_ARGS)
 	StoreClose(store);
 	values[0] = PointerGetDatum(TextEnd(&page.text));
 	values[1] = Int64GetDatum(outcome.count);
-	values[2] = Int64GetDatum(outcome.last_global_position + 1);
-	isnull[2] = outcome.end != READ_STOPPED;
+	values[2] = Int64GetDatum(PositionBehind(outcome.last_global_position));
+	isnull[2] = outcome.end != READ_STOPPED || outcome.last_global_position == LAST_POSITION;
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(ResultRowType(fcinfo)), values, isnull));
 }

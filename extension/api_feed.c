@@ -29,6 +29,7 @@ typedef struct PokePage
 	bool by_position; /* else by global position */
 	bool ids;
 	bool messages;
+	int64 count;
 	int64 next;
 } PokePage;
 
@@ -51,7 +52,10 @@ WritePoke(void *arg, const Message *message)
 {
 	PokePage *page = arg;
 	StringInfo out = &page->text;
+	int64 position = page->by_position ? message->position : message->global_position;
 
+	if (position == LAST_POSITION)
+		return true;
 	if (page->ids)
 	{
 		appendStringInfoString(out, "id: ");
@@ -64,7 +68,8 @@ WritePoke(void *arg, const Message *message)
 	else
 		AppendPoke(out, message);
 	appendBinaryStringInfo(out, "\n\n", 2);
-	page->next = (page->by_position ? message->position : message->global_position) + 1;
+	page->count++;
+	page->next = position + 1;
 	return out->len < page->max_bytes;
 }
 
@@ -132,9 +137,9 @@ millrace_read_pokes(PG_FUNCTION_ARGS)
 	StoreClose(store);
 	/* What was left out behind the last event need not be looked at again. */
 	if (!page.by_position && outcome.last_global_position >= page.next)
-		page.next = outcome.last_global_position + 1;
+		page.next = PositionBehind(outcome.last_global_position);
 	values[0] = PointerGetDatum(TextEnd(&page.text));
-	values[1] = Int64GetDatum(outcome.count);
+	values[1] = Int64GetDatum(page.count);
 	values[2] = Int64GetDatum(page.next);
 	values[3] = CStringGetTextDatum(StateName(outcome.end));
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(ResultRowType(fcinfo)), values, isnull));
@@ -154,6 +159,8 @@ PutFeedRow(void *arg, const Message *message)
 	bool isnull[5] = {false};
 	StringInfoData out;
 
+	if (message->global_position == LAST_POSITION)
+		return true;
 	TextBegin(&out);
 	AppendPoke(&out, message);
 	values[0] = PointerGetDatum(cstring_to_text_with_len(message->stream.bytes, message->stream.len));

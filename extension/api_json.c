@@ -76,7 +76,7 @@ ReadPage(FunctionCallInfo fcinfo, const ReadRequest *request, int max_bytes_arg)
 	StoreClose(store);
 	values[0] = PointerGetDatum(TextEnd(&page.text));
 	values[1] = Int64GetDatum(count);
-	values[2] = Int64GetDatum(page.last + 1);
+	values[2] = Int64GetDatum(PositionBehind(page.last));
 	isnull[2] = !page.full || count == request->limit || page.last == PG_INT64_MAX;
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(ResultRowType(fcinfo)), values, isnull));
 }

@@ -159,6 +159,18 @@ CompareParts(const void *left, const void *right)
 	return SliceCompare(SliceOfText(a->name), SliceOfText(b->name));
 }
 
+/* Takes the locks of Message DB's that the streams' writers would hold. */
+static void
+LockCategories(AppendCall *call)
+{
+	text **names = palloc(sizeof(text *) * call->nstreams);
+
+	for (int i = 0; i < call->nstreams; i++)
+		names[i] = call->streams[i].name;
+	StoreLockCategories(names, call->nstreams);
+	pfree(names);
+}
+
 /* Makes one AppendStream for every part, sorted, then lets the parts of one stream share the first. */
 static void
 LockStreams(AppendCall *call)
@@ -193,6 +205,8 @@ LockStreams(AppendCall *call)
 		qsort(sorted, call->nstreams, sizeof(AppendStream *), CompareParts);
 	for (int i = 0; i < call->nstreams; i++)
 		hashes[i] = sorted[i]->hash;
+	if (category_lock)
+		LockCategories(call);
 	StoreLockStreams(hashes, call->nstreams);
 	for (int i = 0; i < call->nstreams; i++)
 	{

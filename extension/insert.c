@@ -10,7 +10,8 @@
  *      draw global positions, take the time, insert tuples, insert index entries
  *      append lock released; so for each chunk
  *   3. entries of a user's own indexes,
- *      recheck what might not be unique
+ *      recheck what might not be unique,
+ *      fire a user's triggers
  *
  * Phase 2 never waits for another transaction, and so must not: nobody finds the deadlock of who waits under a lightweight lock.
  * Uniqueness is checked there as for deferrable constraints (UNIQUE_CHECK_PARTIAL: put the entry in, say whether it may be a duplicate),
@@ -177,7 +178,7 @@ SetPosition(NewRow *row, int64 global_position, Timestamp time)
 	memcpy(fixed + 2 * sizeof(int64), &time, sizeof(Timestamp));
 }
 
-/* Says whether all of them are above those that were there before. */
+/* Says whether all of them are above those that were there before, and have one above them. */
 static bool
 DrawPositions(Insertion *insertion, NewRow **rows, int nrows)
 {
@@ -185,7 +186,18 @@ DrawPositions(Insertion *insertion, NewRow **rows, int nrows)
 
 	for (int i = 0; i < nrows; i++)
 		SetPosition(rows[i], nextval_internal(insertion->store->sequence, false), now);
-	return rows[0]->global_position > insertion->highest;
+	return rows[0]->global_position > insertion->highest && rows[nrows - 1]->global_position < PG_INT64_MAX;
+}
+
+static void
+RefuseFull(Store *store)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
+			 errmsg("table \"%s\".\"%s\" is full: there is no global position behind " INT64_FORMAT,
+					get_namespace_name(RelationGetNamespace(store->heap)),
+					RelationGetRelationName(store->heap), PG_INT64_MAX),
+			 errhint("Where somebody has put a message there by hand, give it another global position.")));
 }
 
 /* The append lock is free: the names are looked up. */
@@ -194,6 +206,8 @@ RefuseSequence(Insertion *insertion, int64 drawn)
 {
 	Store *store = insertion->store;
 
+	if (insertion->highest == PG_INT64_MAX || drawn > insertion->highest)
+		RefuseFull(store);
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
@@ -706,5 +720,6 @@ StoreInsert(Store *store, NewRow **rows, int nrows, bool import)
 		*LastLookAt(store) = (LastLook){RelationGetRelid(store->heap), GetCurrentTransactionStartTimestamp()};
 	InsertAllEntries(&insertion, false, rows, nrows);
 	RecheckDoubts(&insertion);
+	StoreFireTriggers(store, rows, nrows);
 	EndInsertion(&insertion);
 }

@@ -222,7 +222,7 @@ RefuseWrite(FunctionCallInfo fcinfo)
 	StoreClose(store);
 	if (!PG_ARGISNULL(5) && PG_GETARG_INT64(5) != version)
 		RaiseWrongVersion(PG_GETARG_INT64(5), ArgText(fcinfo, 1), version);
-	RaiseByInserting(fcinfo, version + 1);
+	RaiseByInserting(fcinfo, PositionBehind(version));
 }
 
 static void
@@ -262,7 +262,10 @@ millrace_mdb_write_message(PG_FUNCTION_ARGS)
 	if (request.verdict.sqlerrcode == ERRCODE_MILLRACE_WRONG_EXPECTED_VERSION)
 		RaiseWrongVersion(PG_GETARG_INT64(5), text_to_cstring(part.stream), request.verdict.actual);
 	if (request.verdict.sqlerrcode != 0)
+	{
 		(void)OpenOwnTable(fcinfo, STORE_APPEND); /* no such table: says so */
+		ereport(ERROR, (errcode(request.verdict.sqlerrcode), errmsg("%s", request.verdict.message)));
+	}
 	WriteNotices(fcinfo, message.position);
 	PG_RETURN_INT64(message.position);
 }

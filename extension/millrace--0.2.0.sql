@@ -471,7 +471,8 @@ COMMENT ON FUNCTION millrace.empty_namespace(text) IS
 
 -- ---- who holds whom up --------------------------------------------------------------------------------
 
--- An append keeps a ROW EXCLUSIVE lock on the table and an advisory lock (store.c) on each stream to its end.  Of other roles'
+-- An append keeps a ROW EXCLUSIVE lock on the table and an advisory lock (store.c) on each stream to its end; an INSERT by hand one on the sequence instead,
+-- which a DELETE or an UPDATE, who hold nobody, do not.  Of other roles'
 -- sessions the caller sees what pg_stat_activity shows: all of it with pg_read_all_stats.
 CREATE VIEW millrace.appending AS
     WITH locks AS MATERIALIZED (
@@ -497,7 +498,12 @@ CREATE VIEW millrace.appending AS
         LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
         LEFT JOIN prepared p ON l.pid IS NULL AND p.virtualtransaction = l.virtualtransaction
         LEFT JOIN streams s ON s.virtualtransaction = l.virtualtransaction
-    WHERE l.locktype = 'relation' AND (s.streams > 0 OR a.backend_xid IS NOT NULL OR p.transaction IS NOT NULL);
+    WHERE l.locktype = 'relation' AND (s.streams > 0
+        OR (a.backend_xid IS NOT NULL OR p.transaction IS NOT NULL) AND EXISTS (
+            SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_sequence q ON q.seqrelid = d.objid
+                JOIN locks drawn ON drawn.locktype = 'relation' AND drawn.relation = q.seqrelid
+            WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refclassid = d.classid AND d.refobjid = c.oid
+                AND d.deptype IN ('a', 'i') AND drawn.virtualtransaction = l.virtualtransaction));
 COMMENT ON VIEW millrace.appending IS
     'open transactions that appended: those with an xid hold readers of the namespace back, all hold the writers of their streams back';
 
@@ -519,32 +525,20 @@ CREATE VIEW millrace.blocked AS
 COMMENT ON VIEW millrace.blocked IS 'who waits for one of our locks, and for whom: a row for each pair';
 GRANT SELECT ON millrace.appending, millrace.blocked TO PUBLIC;
 
-CREATE FUNCTION millrace.first_undecided(namespace text, since timestamp, "position" bigint,
+CREATE FUNCTION millrace.first_undecided(namespace text, "position" bigint,
                                          OUT head bigint, OUT global_position bigint, OUT xid xid) RETURNS record
-    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_first_undecided';
-COMMENT ON FUNCTION millrace.first_undecided(text, timestamp, bigint) IS
-    'internal: the first message that may still commit, of those not older than a time nor below a global position';
+    LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_first_undecided';
+COMMENT ON FUNCTION millrace.first_undecided(text, bigint) IS
+    'internal: the first message, from a global position on, at which readers by this statement''s snapshot stop';
 
 CREATE FUNCTION millrace.read_horizon(namespace text DEFAULT NULL, "position" bigint DEFAULT NULL,
                                       OUT readable bigint, OUT last bigint, OUT xid xid, OUT pid integer, OUT gid text)
-    RETURNS record LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    RETURNS record LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    name text := coalesce(read_horizon.namespace, current_setting('millrace.namespace', true), 'default');
-    messages regclass := to_regclass(format('%I.messages', millrace.find_namespace(name)));
-    since timestamptz;
     found record;
 BEGIN
-    -- Whoever appends holds a lock on the table, so no open message is older than the oldest of these transactions.  A second
-    -- for clocks that are set back a little.  NULL, from the first message on: when it can't be known.
-    IF NOT pg_is_in_recovery() THEN
-        SELECT CASE WHEN count(*) = count(a.xact_start) THEN least(min(a.xact_start), clock_timestamp()) - interval '1 second' END
-            INTO since
-            FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-            WHERE l.locktype = 'relation' AND l.relation = messages AND l.granted
-                AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-                AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock');
-    END IF;
-    found := millrace.first_undecided(name, since AT TIME ZONE 'utc', read_horizon.position);
+    found := millrace.first_undecided(coalesce(read_horizon.namespace, nullif(current_setting('millrace.namespace', true), ''), 'default'),
+                                      read_horizon.position);
     readable := coalesce(found.global_position, found.head) - 1;
     last := found.head - 1;
     xid := found.xid;
@@ -553,7 +547,7 @@ BEGIN
         WHERE l.locktype = 'transactionid' AND l.transactionid = found.xid AND l.granted;
 END $$;
 COMMENT ON FUNCTION millrace.read_horizon(text, bigint) IS
-    'up to which global position readers see all now, the last one given out, and the transaction that they wait for';
+    'up to which global position readers see all by this statement''s snapshot, the last one given out, and the transaction that they wait for';
 
 -- ---- Message DB -------------------------------------------------------------------------------------
 

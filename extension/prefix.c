@@ -14,6 +14,9 @@
  *     in recovery, see heapgetpage(): there the mark may arrive before the standby's own snapshots are over.
  *   - A row that comes to the page afterwards has no verdict yet, so it gets one when an entry leads to it.
  *   - A row that somebody has updated is a chain of versions (HOT); heap_hot_search_buffer() walks it, as for any index scan.
+ *   - Where the new version has entries of its own (not HOT) the old one's stay.  Such a version, undecided, is of a message that was there before, which the
+ *     snapshot sees by another entry: then it is passed over.  Where the snapshot sees none, the message was inserted since, and the version stands
+ *     for it.  Which of the entries comes first in the index is left to chance, so the other one is looked up.
  *
  * The snapshot of the scan itself decides only whether the index's page stays pinned too.  By SnapshotAny it does, so that VACUUM can't free a
  * line pointer before its entry has been followed.  By an MVCC snapshot it doesn't, so that a cursor at rest holds up no VACUUM; then an
@@ -35,8 +38,11 @@
 #include "pgstat.h"
 #include "storage/bufmgr.h"
 #include "storage/predicate.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "names.h"
 #include "prefix.h"
 
 typedef enum Verdict
@@ -217,6 +223,65 @@ VisitRow(PrefixScan *prefix, ItemPointer tid)
 	return verdict;
 }
 
+static Datum
+RowValue(PrefixScan *prefix, int column)
+{
+	bool isnull;
+
+	return heap_getattr(&prefix->row, column, RelationGetDescr(prefix->scan->store->heap), &isnull);
+}
+
+/* Begins a look-up, in the scan's index, of entries with the key of the row that it stands on. */
+static StoreScan *
+BeginSameKey(PrefixScan *prefix)
+{
+	Store *store = prefix->scan->store;
+	Oid index = RelationGetRelid(prefix->scan->index);
+	Datum name = RowValue(prefix, COLUMN_STREAM_NAME);
+	text *stream = DatumGetTextPP(name);
+	bool by_stream = index == store->index[INDEX_STREAM];
+	int nkeys = index == store->index[INDEX_GLOBAL_POSITION] ? 1 : 2;
+	ScanKeyData keys[2];
+	StoreScan *scan;
+
+	scan = StoreBeginScan(store,
+						  by_stream	   ? INDEX_STREAM
+						  : nkeys == 2 ? INDEX_CATEGORY
+									   : INDEX_GLOBAL_POSITION,
+						  prefix->snapshot, nkeys);
+	if (nkeys == 2)
+	{
+		Slice slice = by_stream ? SliceOfText(stream) : NameCategory(SliceOfText(stream));
+
+		StoreTextKey(scan, &keys[0], 1, BTEqualStrategyNumber,
+					 cstring_to_text_with_len(slice.bytes, slice.len));
+	}
+	StoreInt8Key(&keys[nkeys - 1], nkeys, BTEqualStrategyNumber,
+				 DatumGetInt64(RowValue(prefix, by_stream ? COLUMN_POSITION : COLUMN_GLOBAL_POSITION)));
+	StoreRescan(scan, keys, nkeys);
+	return scan;
+}
+
+/* Says whether the row is a version that an update made, of a message that the snapshot sees another version of. */
+static bool
+IsSeenOtherwise(PrefixScan *prefix)
+{
+	MemoryContext caller, context;
+	StoreScan *scan;
+	bool seen;
+
+	if ((prefix->row.t_data->t_infomask & HEAP_UPDATED) == 0)
+		return false;
+	context = AllocSetContextCreate(CurrentMemoryContext, "millrace version", ALLOCSET_SMALL_SIZES);
+	caller = MemoryContextSwitchTo(context);
+	scan = BeginSameKey(prefix);
+	seen = StoreScanNext(scan, ForwardScanDirection);
+	StoreEndScan(scan);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+	return seen;
+}
+
 /*
  * Goes to the next row that the snapshot sees or that ends the prefix.  The row is the scan's and stays until the next
  * call.
@@ -235,7 +300,25 @@ PrefixNext(PrefixScan *prefix, HeapTuple *row)
 		if (!tid)
 			return PREFIX_NO_MORE;
 		verdict = VisitRow(prefix, tid);
-	} while (verdict != VISIBLE && verdict != UNDECIDED);
+	} while (verdict != VISIBLE && (verdict != UNDECIDED || IsSeenOtherwise(prefix)));
 	pgstat_count_heap_fetch(prefix->scan->index);
 	return verdict == VISIBLE ? PREFIX_ROW : PREFIX_UNDECIDED;
+}
+
+/*
+ * The global position at which a scan stands: what its entry says, where the index has it and the scan wants it.  In recovery an entry of an aborted row may
+ * lead to a row that was put in its place, whose position is of no meaning here.
+ */
+int64
+PrefixEntryPosition(StoreScan *scan, HeapTuple row)
+{
+	IndexScanDesc index = scan->scan;
+	bool isnull;
+
+	if (!index->xs_itup)
+		return DatumGetInt64(
+			heap_getattr(row, COLUMN_GLOBAL_POSITION, RelationGetDescr(scan->store->heap), &isnull));
+	return DatumGetInt64(index_getattr(
+		index->xs_itup, scan->store->index[INDEX_CATEGORY] == RelationGetRelid(scan->index) ? 2 : 1,
+		index->xs_itupdesc, &isnull));
 }

@@ -22,5 +22,6 @@ typedef struct PrefixScan PrefixScan;
 extern PrefixScan *PrefixBegin(StoreScan *scan, Snapshot snapshot);
 extern PrefixStep PrefixNext(PrefixScan *prefix, HeapTuple *row);
 extern void PrefixEnd(PrefixScan *prefix);
+extern int64 PrefixEntryPosition(StoreScan *scan, HeapTuple row);
 
 #endif

@@ -9,7 +9,7 @@
  *     every smaller one is too.
  *   - A reader scans the index in order and looks at every row, visible or not.  A row that its snapshot sees is
  *     returned.  A row that it doesn't see ends the read if it may still commit or did so after the snapshot; the row of an aborted
- *     transaction, or a deleted one, is passed over.
+ *     transaction, or a deleted one, is passed over, and so is a new version of a message that the snapshot sees in an older one (prefix.c).
  *
  * So what a read returns is final: nothing will ever appear below its last row.  Why the scan can't miss an entry g'
  * below a row g that it returns: g is visible, so g was in the index before the snapshot was taken, so g' was too, and the scan begins
@@ -237,7 +237,7 @@ FirstPosition(Store *store, const ReadRequest *request, Snapshot snapshot)
 	if (StoreScanNext(scan, ForwardScanDirection) &&
 		SliceEqual(SliceOfText(DatumGetTextPP(slot_getattr(scan->slot, COLUMN_STREAM_NAME, &isnull))),
 				   SliceOfText(request->name)))
-		first = Max(first, DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull)) + 1);
+		first = Max(first, PositionBehind(DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull))));
 	StoreEndScan(scan);
 	return first;
 }
@@ -306,23 +306,6 @@ EndScan(Reader *reader)
 }
 
 /*
- * The global position at which the scan stands: what its entry says, where the index has it.  In recovery an entry of an aborted row may lead to a
- * row that was put in its place, whose position is of no meaning here (prefix.c).
- */
-static int64
-EntryPosition(StoreScan *scan, HeapTuple row)
-{
-	IndexScanDesc index = scan->scan;
-	bool isnull;
-
-	if (!index->xs_itup)
-		return RowInt64(row, COLUMN_GLOBAL_POSITION);
-	return DatumGetInt64(index_getattr(
-		index->xs_itup, scan->store->index[INDEX_CATEGORY] == RelationGetRelid(scan->index) ? 2 : 1,
-		index->xs_itupdesc, &isnull));
-}
-
-/*
  * Whether a row is at the bound or behind it.  An index of a stream says nothing of global positions, so in recovery a row that the snapshot
  * doesn't see may be another one, and proves nothing.
  */
@@ -335,7 +318,7 @@ IsBehind(Reader *reader, PrefixStep step, HeapTuple row)
 		return false;
 	if (step == PREFIX_UNDECIDED && request->kind == READ_STREAM && reader->snapshot->takenDuringRecovery)
 		return false;
-	return EntryPosition(reader->scan, row) >= request->below;
+	return PrefixEntryPosition(reader->scan, row) >= request->below;
 }
 
 static PrefixStep
@@ -460,7 +443,7 @@ ReadHead(Store *store)
 	scan->scan->xs_want_itup = true;
 	StoreRescan(scan, NULL, 0);
 	if (StoreScanNext(scan, BackwardScanDirection))
-		head = EntryPosition(scan, StoreScanRow(scan)) + 1;
+		head = PositionBehind(PrefixEntryPosition(scan, StoreScanRow(scan)));
 	StoreEndScan(scan);
 	return head;
 }
@@ -483,7 +466,7 @@ ReadPrefixEnd(Store *store, const ReadRequest *request, int64 last)
 		PredicateLockRelation(store->heap, snapshot);
 	while (end == PG_INT64_MAX && (step = PrefixNext(prefix, &row)) != PREFIX_NO_MORE)
 	{
-		int64 position = EntryPosition(scan, row);
+		int64 position = PrefixEntryPosition(scan, row);
 
 		if (position > last)
 			break;

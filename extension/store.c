@@ -297,9 +297,9 @@ AppendProblem(Relation heap)
 
 	if (constraints && (constraints->num_check > 0 || constraints->has_generated_stored))
 		return "it has check constraints or generated columns";
-	if (triggers && (triggers->trig_insert_before_row || triggers->trig_insert_after_row ||
-					 triggers->trig_insert_before_statement || triggers->trig_insert_after_statement))
-		return "it has triggers on INSERT";
+	if (triggers && (triggers->trig_insert_before_row || triggers->trig_insert_before_statement ||
+					 triggers->trig_insert_after_statement || triggers->trig_insert_new_table))
+		return "it has triggers on INSERT, other than plain AFTER ROW ones";
 	if (heap->rd_rel->relhasrules)
 		return "it has rules";
 	if (heap->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)

@@ -140,6 +140,13 @@ extern void StoreLockAppends(Store *store);
 extern void StoreUnlockAppends(Store *store);
 extern void StoreAbandonAppends(Store *store);
 
+/* storecategory.c */
+extern bool category_lock; /* the setting millrace.category_lock */
+extern void StoreLockCategories(text *const *streams, int nstreams);
+
+/* storetrigger.c */
+extern void StoreFireTriggers(Store *store, NewRow **rows, int nrows);
+
 /* storeindex.c */
 extern Store *StoreDescribeIndexes(Relation heap, const char **problem);
 

@@ -123,6 +123,11 @@ SELECT stream_name, "position" FROM millrace.read_category('s', batch_size => 3)
 SELECT "position" FROM millrace.append('s-10', 'T', '{}', id => pg_temp.id(10)::uuid);
 SELECT message_store.write_message(pg_temp.id(10), 's-10', 'T', '{}');
 
+-- A stream that is full.
+INSERT INTO message_store.messages (position, stream_name, type) VALUES (9223372036854775807, 'full-1', 'T');
+SELECT message_store.write_message(pg_temp.id(90), 'full-1', 'T', '{}');
+SELECT message_store.write_message(pg_temp.id(90), 'full-1', 'T', '{}', NULL, 9223372036854775807);
+
 DROP SCHEMA message_store CASCADE;
 DELETE FROM millrace.namespaces WHERE name = 'default';
 SELECT millrace.forget_namespaces();

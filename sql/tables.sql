@@ -15,7 +15,7 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 
--- Triggers of each kind, rules, child tables, constraints.
+-- Triggers of each kind, rules, child tables, constraints.  AFTER ROW triggers are fired.
 CREATE TRIGGER t AFTER INSERT ON messages FOR EACH ROW EXECUTE FUNCTION pass();
 SELECT try(), (SELECT count(*) FROM millrace.read_all());
 DROP TRIGGER t ON messages;

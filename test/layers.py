@@ -38,7 +38,7 @@ LAYERS = {
         ["jsonin", "jsonout"],
         ["append uuid7", "import", "read"],
         ["prefix"],
-        ["store insert storeindex storelock storesnapshot"],
+        ["store insert storecategory storeindex storelock storesnapshot storetrigger"],
         ["names"],
         ["jsonbytes", "md5"],
         ["errors", "compat"],
