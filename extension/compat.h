@@ -36,6 +36,15 @@
 #include "varatt.h"
 #endif
 
+/* 16: TRUNCATE can run the triggers as the table's owner. */
+#if PG_VERSION_NUM >= 160000
+#define CompatTruncate(tables, relids, logged)                                                               \
+	ExecuteTruncateGuts(tables, relids, logged, DROP_RESTRICT, false, false)
+#else
+#define CompatTruncate(tables, relids, logged)                                                               \
+	ExecuteTruncateGuts(tables, relids, logged, DROP_RESTRICT, false)
+#endif
+
 /* 17: index_insert_cleanup() lets an access method end what index_insert() began. */
 #if PG_VERSION_NUM >= 170000
 #define CompatIndexInsertCleanup(index, info) index_insert_cleanup(index, info)
@@ -91,6 +100,13 @@
 #define CompatPrimaryKeyIndex(relation) RelationGetPrimaryKeyIndex(relation, false)
 #else
 #define CompatPrimaryKeyIndex(relation) RelationGetPrimaryKeyIndex(relation)
+#endif
+
+/* 19: table_beginscan() takes flags. */
+#if PG_VERSION_NUM >= 190000
+#define CompatTableBeginScan(heap, snapshot) table_beginscan(heap, snapshot, 0, NULL, 0)
+#else
+#define CompatTableBeginScan(heap, snapshot) table_beginscan(heap, snapshot, 0, NULL)
 #endif
 
 /* 19: a tranche of lightweight locks is named once, for all sessions; before, each session registered the name. */

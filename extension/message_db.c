@@ -173,9 +173,12 @@ RaiseWrongVersion(int64 expected, const char *stream, int64 version)
 					expected, stream ? stream : "<NULL>", version)));
 }
 
-/* Lets the table itself refuse the row, so that the error is its own, and a global position is spent as there. */
+/*
+ * Lets the table itself refuse the row, so that the error is its own, and a global position is spent as there.  The caller's rights
+ * were looked at before; the defaults of its columns are the owner's to run.
+ */
 static void
-RaiseByInserting(FunctionCallInfo fcinfo, int64 position)
+RaiseByInserting(FunctionCallInfo fcinfo, Relation heap, int64 position)
 {
 	Oid types[6] = {UUIDOID, TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID};
 	Datum values[6] = {0};
@@ -194,6 +197,7 @@ RaiseByInserting(FunctionCallInfo fcinfo, int64 position)
 	if (nulls[0] == ' ')
 		values[0] = DirectFunctionCall1(uuid_in, CStringGetDatum(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 	values[2] = Int64GetDatum(position);
+	(void)StoreBecomeOwner(heap);
 	SPI_connect();
 	SPI_execute_with_args(command, 6, types, values, nulls, false, 0);
 	SPI_finish();
@@ -219,10 +223,9 @@ RefuseWrite(FunctionCallInfo fcinfo)
 		version = ReadStreamVersion(store, stream);
 		PopActiveSnapshot();
 	}
-	StoreClose(store);
 	if (!PG_ARGISNULL(5) && PG_GETARG_INT64(5) != version)
 		RaiseWrongVersion(PG_GETARG_INT64(5), ArgText(fcinfo, 1), version);
-	RaiseByInserting(fcinfo, version + 1);
+	RaiseByInserting(fcinfo, store->heap, version + 1);
 }
 
 static void

@@ -23,6 +23,144 @@ CREATE OR REPLACE FUNCTION millrace.list_categories(OUT category text, OUT strea
     SELECT * FROM millrace.count_categories(coalesce(nullif(pg_catalog.current_setting('millrace.namespace', true), ''), 'default'))
 $$;
 
+-- What is done with a namespace's table is done in C.  A statement here would run whatever the owner of the schema has put in the
+-- place of the table, a view on a function of theirs, with the rights of the caller.
+CREATE FUNCTION millrace.is_messages(relation regclass) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_is_messages';
+COMMENT ON FUNCTION millrace.is_messages(regclass) IS 'internal: whether a relation is a table of messages';
+
+CREATE FUNCTION millrace.check_messages(schema text) RETURNS void
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_check_messages';
+COMMENT ON FUNCTION millrace.check_messages(text) IS 'internal: MR010 unless the schema has a table of messages';
+
+CREATE FUNCTION millrace.count_messages(schema text) RETURNS bigint
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_count_messages';
+COMMENT ON FUNCTION millrace.count_messages(text) IS 'internal: how many messages the table in a schema holds';
+
+CREATE FUNCTION millrace.stream_names(schema text) RETURNS SETOF text
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 100000 AS 'MODULE_PATHNAME', 'millrace_stream_names';
+COMMENT ON FUNCTION millrace.stream_names(text) IS 'internal: the stream of each message in a schema; for a select list, which keeps none of them';
+
+CREATE FUNCTION millrace.last_activity(schema text) RETURNS timestamptz
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_last_activity';
+COMMENT ON FUNCTION millrace.last_activity(text) IS 'internal: the time of the last message in a schema';
+
+CREATE FUNCTION millrace.truncate_messages(schema text) RETURNS bigint
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_truncate_messages';
+COMMENT ON FUNCTION millrace.truncate_messages(text) IS 'internal: empties the table in a schema; returns how many messages it held';
+
+-- Drops a namespace's schema, and returns how many messages went with it.  One without a table of messages goes only if it is empty: whoever put
+-- it into the registry may have meant somebody else's.
+CREATE FUNCTION millrace.drop_messages(schema text) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    deleted bigint := 0;
+BEGIN
+    IF to_regclass(format('%I.messages', schema)) IS NULL THEN
+        EXECUTE format('DROP SCHEMA IF EXISTS %I', schema);
+        RETURN 0;
+    END IF;
+    PERFORM millrace.check_messages(schema);
+    -- The table before its sequence: the order in which appends lock them.
+    EXECUTE format('LOCK TABLE %I.messages IN ACCESS EXCLUSIVE MODE', schema);
+    deleted := millrace.count_messages(schema);
+    EXECUTE format('DROP SCHEMA %I CASCADE', schema);
+    RETURN deleted;
+END $$;
+
+CREATE OR REPLACE FUNCTION millrace.drop_namespace(name text) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = 'warning' AS $$
+DECLARE
+    deleted bigint;
+BEGIN
+    PERFORM millrace.check_namespace_name(name);
+    IF name = 'default' THEN
+        RAISE EXCEPTION 'namespace "default" can''t be dropped' USING ERRCODE = 'MR012';
+    END IF;
+    PERFORM millrace.lock_namespace(name);
+    deleted := millrace.drop_messages(millrace.find_namespace(name));
+    DELETE FROM millrace.namespaces n WHERE n.name = drop_namespace.name;
+    RETURN deleted;
+END $$;
+COMMENT ON FUNCTION millrace.drop_namespace(text) IS
+    'drops a namespace with all its messages; returns their number. MR003 when there is none, MR012 for default, MR010 for a schema that is not one';
+
+CREATE OR REPLACE FUNCTION millrace.estimate_messages(schema text) RETURNS bigint
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    messages regclass;
+    pages bigint;
+    estimate bigint;
+BEGIN
+    SELECT c.oid INTO messages FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = estimate_messages.schema AND c.relname = 'messages'
+            AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid);
+    IF messages IS NULL OR millrace.is_messages(messages) IS NOT TRUE THEN
+        RETURN NULL;
+    END IF;
+    pages := pg_relation_size(messages) / current_setting('block_size')::bigint;
+    IF pages > 1000 THEN
+        SELECT reltuples / relpages * pages INTO estimate FROM pg_class
+            WHERE oid = messages AND reltuples >= 0 AND relpages > 0;
+    END IF;
+    IF estimate IS NULL THEN
+        estimate := millrace.count_messages(schema);
+    END IF;
+    RETURN estimate;
+END $$;
+
+CREATE OR REPLACE FUNCTION millrace.describe_namespace(name text, OUT namespace text, OUT schema text, OUT description text,
+                                            OUT created_at timestamptz, OUT message_count bigint,
+                                            OUT stream_count bigint, OUT last_activity timestamptz) RETURNS record
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    schema := millrace.find_namespace(name);
+    SELECT n.name, n.description, n.created_at INTO namespace, description, created_at
+        FROM millrace.namespaces n WHERE n.name = describe_namespace.name;
+    SELECT count(*), count(DISTINCT stream COLLATE "C") INTO message_count, stream_count
+        FROM (SELECT millrace.stream_names(describe_namespace.schema) AS stream) messages;
+    last_activity := millrace.last_activity(schema);
+END $$;
+
+CREATE OR REPLACE FUNCTION millrace.count_categories(namespace text, OUT category text, OUT stream_count bigint,
+                                          OUT message_count bigint) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema text := millrace.find_namespace(namespace);
+BEGIN
+    RETURN QUERY
+        SELECT millrace.category(streams.name) COLLATE "C", count(*), sum(streams.messages)::bigint
+        FROM (SELECT each.name, count(*) AS messages
+              FROM (SELECT millrace.stream_names(schema) COLLATE "C" AS name) each GROUP BY each.name) streams
+        GROUP BY 1 ORDER BY 1;
+END $$;
+
+CREATE OR REPLACE FUNCTION millrace.empty_namespace(name text) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN millrace.truncate_messages(millrace.find_namespace(name));
+END $$;
+
+CREATE OR REPLACE FUNCTION millrace.register_message_db() RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = 'warning' AS $$
+DECLARE
+    current_schema_name text;
+    messages bigint;
+BEGIN
+    SELECT schema INTO current_schema_name FROM millrace.namespaces WHERE name = 'default';
+    IF NOT FOUND THEN
+        INSERT INTO millrace.namespaces (name, schema) VALUES ('default', 'message_store');
+    ELSIF current_schema_name <> 'message_store' THEN
+        messages := millrace.drop_messages(current_schema_name);
+        IF messages > 0 THEN
+            RAISE EXCEPTION 'namespace "default" already holds % messages, in schema "%"', messages, current_schema_name
+                USING ERRCODE = 'MR010', HINT = 'Message DB''s functions work on namespace default, so it must be empty before.';
+        END IF;
+        UPDATE millrace.namespaces SET schema = 'message_store' WHERE name = 'default';
+    END IF;
+    PERFORM millrace.forget_namespaces();
+END $$;
+
 -- ---- privileges -------------------------------------------------------------------------------------
 
 DO $$

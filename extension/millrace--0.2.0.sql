@@ -160,30 +160,67 @@ BEGIN
     RETURN found_schema;
 END $$;
 
-CREATE FUNCTION millrace.drop_namespace(name text) RETURNS bigint
+-- What is done with a namespace's table is done in C.  A statement here would run whatever the owner of the schema has put in the
+-- place of the table, a view on a function of theirs, with the rights of the caller.
+CREATE FUNCTION millrace.is_messages(relation regclass) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_is_messages';
+COMMENT ON FUNCTION millrace.is_messages(regclass) IS 'internal: whether a relation is a table of messages';
+
+CREATE FUNCTION millrace.check_messages(schema text) RETURNS void
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_check_messages';
+COMMENT ON FUNCTION millrace.check_messages(text) IS 'internal: MR010 unless the schema has a table of messages';
+
+CREATE FUNCTION millrace.count_messages(schema text) RETURNS bigint
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_count_messages';
+COMMENT ON FUNCTION millrace.count_messages(text) IS 'internal: how many messages the table in a schema holds';
+
+CREATE FUNCTION millrace.stream_names(schema text) RETURNS SETOF text
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 100000 AS 'MODULE_PATHNAME', 'millrace_stream_names';
+COMMENT ON FUNCTION millrace.stream_names(text) IS 'internal: the stream of each message in a schema; for a select list, which keeps none of them';
+
+CREATE FUNCTION millrace.last_activity(schema text) RETURNS timestamptz
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_last_activity';
+COMMENT ON FUNCTION millrace.last_activity(text) IS 'internal: the time of the last message in a schema';
+
+CREATE FUNCTION millrace.truncate_messages(schema text) RETURNS bigint
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_truncate_messages';
+COMMENT ON FUNCTION millrace.truncate_messages(text) IS 'internal: empties the table in a schema; returns how many messages it held';
+
+-- Drops a namespace's schema, and returns how many messages went with it.  One without a table of messages goes only if it is empty: whoever put
+-- it into the registry may have meant somebody else's.
+CREATE FUNCTION millrace.drop_messages(schema text) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    schema text;
     deleted bigint := 0;
+BEGIN
+    IF to_regclass(format('%I.messages', schema)) IS NULL THEN
+        EXECUTE format('DROP SCHEMA IF EXISTS %I', schema);
+        RETURN 0;
+    END IF;
+    PERFORM millrace.check_messages(schema);
+    -- The table before its sequence: the order in which appends lock them.
+    EXECUTE format('LOCK TABLE %I.messages IN ACCESS EXCLUSIVE MODE', schema);
+    deleted := millrace.count_messages(schema);
+    EXECUTE format('DROP SCHEMA %I CASCADE', schema);
+    RETURN deleted;
+END $$;
+
+CREATE FUNCTION millrace.drop_namespace(name text) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = 'warning' AS $$
+DECLARE
+    deleted bigint;
 BEGIN
     PERFORM millrace.check_namespace_name(name);
     IF name = 'default' THEN
         RAISE EXCEPTION 'namespace "default" can''t be dropped' USING ERRCODE = 'MR012';
     END IF;
     PERFORM millrace.lock_namespace(name);
-    schema := millrace.find_namespace(name);
-    IF to_regclass(format('%I.messages', schema)) IS NOT NULL THEN
-        -- The table before its sequence: the order in which appends lock them.
-        EXECUTE format('LOCK TABLE %I.messages IN ACCESS EXCLUSIVE MODE', schema);
-        EXECUTE format('SELECT count(*) FROM %I.messages', schema) INTO deleted;
-    END IF;
-    EXECUTE format('DROP SCHEMA IF EXISTS %I CASCADE', schema);
+    deleted := millrace.drop_messages(millrace.find_namespace(name));
     DELETE FROM millrace.namespaces n WHERE n.name = drop_namespace.name;
     RETURN deleted;
 END $$;
-ALTER FUNCTION millrace.drop_namespace(text) SET client_min_messages = 'warning';
 COMMENT ON FUNCTION millrace.drop_namespace(text) IS
-    'drops a namespace with all its messages; returns their number. MR003 when there is none, MR012 for default';
+    'drops a namespace with all its messages; returns their number. MR003 when there is none, MR012 for default, MR010 for a schema that is not one';
 
 CREATE FUNCTION millrace.set_namespace_token(name text, token_hash text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -201,7 +238,8 @@ CREATE FUNCTION millrace.namespace_token_hash(name text) RETURNS SETOF text
 $$;
 COMMENT ON FUNCTION millrace.namespace_token_hash(text) IS 'no row: no such namespace; NULL: no token opens it';
 
--- About how many messages a namespace holds: exact up to about a thousand pages, from the statistics beyond.
+-- About how many messages a namespace holds: exact up to about a thousand pages, from the statistics beyond.  NULL: there is no table of messages
+-- that the caller may read.
 CREATE FUNCTION millrace.estimate_messages(schema text) RETURNS bigint
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -211,8 +249,8 @@ DECLARE
 BEGIN
     SELECT c.oid INTO messages FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = estimate_messages.schema AND c.relname = 'messages'
-            AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT');
-    IF messages IS NULL THEN
+            AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid);
+    IF messages IS NULL OR millrace.is_messages(messages) IS NOT TRUE THEN
         RETURN NULL;
     END IF;
     pages := pg_relation_size(messages) / current_setting('block_size')::bigint;
@@ -221,7 +259,7 @@ BEGIN
             WHERE oid = messages AND reltuples >= 0 AND relpages > 0;
     END IF;
     IF estimate IS NULL THEN
-        EXECUTE format('SELECT count(*) FROM %s', messages) INTO estimate;
+        estimate := millrace.count_messages(schema);
     END IF;
     RETURN estimate;
 END $$;
@@ -243,10 +281,9 @@ BEGIN
     schema := millrace.find_namespace(name);
     SELECT n.name, n.description, n.created_at INTO namespace, description, created_at
         FROM millrace.namespaces n WHERE n.name = describe_namespace.name;
-    EXECUTE format('SELECT count(*), count(DISTINCT stream_name) FROM %I.messages', schema)
-        INTO message_count, stream_count;
-    EXECUTE format('SELECT time AT TIME ZONE ''utc'' FROM %I.messages ORDER BY global_position DESC LIMIT 1', schema)
-        INTO last_activity;
+    SELECT count(*), count(DISTINCT stream COLLATE "C") INTO message_count, stream_count
+        FROM (SELECT millrace.stream_names(describe_namespace.schema) AS stream) messages;
+    last_activity := millrace.last_activity(schema);
 END $$;
 COMMENT ON FUNCTION millrace.describe_namespace(text) IS 'one namespace, counted exactly. MR003 when there is none';
 
@@ -343,11 +380,14 @@ COMMENT ON FUNCTION millrace.list_streams(text, bigint, text) IS
 CREATE FUNCTION millrace.count_categories(namespace text, OUT category text, OUT stream_count bigint,
                                           OUT message_count bigint) RETURNS SETOF record
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema text := millrace.find_namespace(namespace);
 BEGIN
-    RETURN QUERY EXECUTE format($query$
-        SELECT millrace.category(stream_name) COLLATE "C", count(*), sum(messages)::bigint
-        FROM (SELECT stream_name, count(*) AS messages FROM %I.messages GROUP BY stream_name) streams
-        GROUP BY 1 ORDER BY 1 $query$, millrace.find_namespace(namespace));
+    RETURN QUERY
+        SELECT millrace.category(streams.name) COLLATE "C", count(*), sum(streams.messages)::bigint
+        FROM (SELECT each.name, count(*) AS messages
+              FROM (SELECT millrace.stream_names(schema) COLLATE "C" AS name) each GROUP BY each.name) streams
+        GROUP BY 1 ORDER BY 1;
 END $$;
 
 CREATE FUNCTION millrace.list_categories(OUT category text, OUT stream_count bigint, OUT message_count bigint)
@@ -457,14 +497,8 @@ COMMENT ON FUNCTION millrace.import_batch(text, bytea) IS
 
 CREATE FUNCTION millrace.empty_namespace(name text) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    schema text := millrace.find_namespace(name);
-    deleted bigint;
 BEGIN
-    EXECUTE format('LOCK TABLE %I.messages IN ACCESS EXCLUSIVE MODE', schema);
-    EXECUTE format('SELECT count(*) FROM %I.messages', schema) INTO deleted;
-    EXECUTE format('TRUNCATE %I.messages', schema);
-    RETURN deleted;
+    RETURN millrace.truncate_messages(millrace.find_namespace(name));
 END $$;
 COMMENT ON FUNCTION millrace.empty_namespace(text) IS
     'deletes all messages of a namespace; returns their number. Global positions go on where they were';
@@ -600,12 +634,11 @@ BEGIN
     IF NOT FOUND THEN
         INSERT INTO millrace.namespaces (name, schema) VALUES ('default', 'message_store');
     ELSIF current_schema_name <> 'message_store' THEN
-        EXECUTE format('SELECT count(*) FROM %I.messages', current_schema_name) INTO messages;
+        messages := millrace.drop_messages(current_schema_name);
         IF messages > 0 THEN
             RAISE EXCEPTION 'namespace "default" already holds % messages, in schema "%"', messages, current_schema_name
                 USING ERRCODE = 'MR010', HINT = 'Message DB''s functions work on namespace default, so it must be empty before.';
         END IF;
-        EXECUTE format('DROP SCHEMA %I CASCADE', current_schema_name);
         UPDATE millrace.namespaces SET schema = 'message_store' WHERE name = 'default';
     END IF;
     PERFORM millrace.forget_namespaces();

@@ -38,7 +38,7 @@ LAYERS = {
         ["jsonin", "jsonout"],
         ["append uuid7", "import", "read"],
         ["prefix"],
-        ["store insert storeindex storelock storesnapshot"],
+        ["store insert storeindex storelock storeowner storesnapshot storewhole"],
         ["names"],
         ["jsonbytes", "md5"],
         ["errors", "compat"],
