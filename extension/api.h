@@ -21,9 +21,13 @@ typedef struct ResultSet
 } ResultSet;
 
 extern ResultSet *ResultSetBegin(FunctionCallInfo fcinfo);
+extern ResultSet *ResultSetBeginOf(FunctionCallInfo fcinfo, const Oid *types, int ntypes);
 extern void ResultSetPut(ResultSet *set, Datum *values, bool *isnull);
 
 extern TupleDesc ResultRowType(FunctionCallInfo fcinfo);
+
+/* A row type that users can alter is looked at where its rows are made or taken apart. */
+extern void CheckRowType(TupleDesc desc, const Oid *types, int ntypes);
 
 /* Arguments.  `what` is the argument's name as users know it. */
 extern text *ArgName(FunctionCallInfo fcinfo, int arg, const char *what);

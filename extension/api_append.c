@@ -43,6 +43,9 @@ enum
 	APPEND_ATTRIBUTES
 };
 
+static const Oid message_types[MESSAGE_ATTRIBUTES] = {TEXTOID, JSONBOID, JSONBOID, UUIDOID};
+static const Oid append_types[APPEND_ATTRIBUTES] = {TEXTOID, InvalidOid /* CheckMessagesType() */, INT8OID};
+
 /* Runs one request in the selected namespace; a refusal becomes an error. */
 static void
 AppendOrRaise(AppendPart *parts, int nparts)
@@ -116,16 +119,14 @@ DeformRow(HeapTupleHeader row, TupleDesc desc, Datum *values, bool *isnull)
 	heap_deform_tuple(&tuple, desc, values, isnull);
 }
 
-/* The rows' descriptor, which is refused where ALTER TYPE has given the type more attributes, or fewer. */
+/* The rows' descriptor, which is refused where ALTER TYPE has made another of the type. */
 static TupleDesc
-RowDesc(HeapTupleHeader row, int nattributes)
+RowDesc(HeapTupleHeader row, const Oid *types, int ntypes)
 {
-	TupleDesc desc = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(row), HeapTupleHeaderGetTypMod(row));
+	TupleDesc desc =
+		lookup_rowtype_tupdesc_copy(HeapTupleHeaderGetTypeId(row), HeapTupleHeaderGetTypMod(row));
 
-	if (desc->natts != nattributes)
-		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-						errmsg("type %s has %d attributes instead of %d",
-							   format_type_be(HeapTupleHeaderGetTypeId(row)), desc->natts, nattributes)));
+	CheckRowType(desc, types, ntypes);
 	return desc;
 }
 
@@ -134,9 +135,9 @@ static void
 SetMessages(AppendPart *part, Datum array)
 {
 	HeapTupleHeader *rows = ArrayRows(array, "messages", &part->nmessages);
-	TupleDesc desc = RowDesc(rows[0], MESSAGE_ATTRIBUTES);
-	Datum values[MESSAGE_ATTRIBUTES];
-	bool isnull[MESSAGE_ATTRIBUTES];
+	TupleDesc desc = RowDesc(rows[0], message_types, MESSAGE_ATTRIBUTES);
+	Datum *values = palloc(sizeof(Datum) * desc->natts);
+	bool *isnull = palloc(sizeof(bool) * desc->natts);
 
 	part->messages = palloc(sizeof(AppendMessage) * part->nmessages);
 	for (int i = 0; i < part->nmessages; i++)
@@ -144,7 +145,6 @@ SetMessages(AppendPart *part, Datum array)
 		DeformRow(rows[i], desc, values, isnull);
 		SetMessage(&part->messages[i], values, isnull);
 	}
-	ReleaseTupleDesc(desc);
 }
 
 /* The part's result: the positions of its first and last messages. */
@@ -203,8 +203,8 @@ millrace_append_messages(PG_FUNCTION_ARGS)
 static void
 SetPart(AppendPart *part, HeapTupleHeader row, TupleDesc desc)
 {
-	Datum values[APPEND_ATTRIBUTES];
-	bool isnull[APPEND_ATTRIBUTES];
+	Datum *values = palloc(sizeof(Datum) * desc->natts);
+	bool *isnull = palloc(sizeof(bool) * desc->natts);
 
 	DeformRow(row, desc, values, isnull);
 	CheckNotNull(isnull[APPEND_STREAM], "stream");
@@ -213,6 +213,21 @@ SetPart(AppendPart *part, HeapTupleHeader row, TupleDesc desc)
 	CheckName(part->stream, "stream");
 	SetMessages(part, values[APPEND_MESSAGES]);
 	SetExpectedVersion(part, isnull[APPEND_EXPECTED_VERSION], values[APPEND_EXPECTED_VERSION]);
+}
+
+/* The messages of a stream_append must still be an array of rows, whose own type is looked at when they are taken apart. */
+static void
+CheckMessagesType(TupleDesc desc)
+{
+	Oid type = TupleDescAttr(desc, APPEND_MESSAGES)->atttypid;
+	Oid element = get_element_type(type);
+
+	if (!OidIsValid(element) || !type_is_rowtype(element))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("type %s is not what it was when it was created", format_type_be(desc->tdtypeid)),
+				 errdetail("Its attribute \"messages\" is of type %s.", format_type_be(type)),
+				 errhint("ALTER TYPE has changed it; give it the attributes that it had.")));
 }
 
 /* append_streams(appends stream_append[]) -> one row a part: stream and the positions of its first and last message */
@@ -228,10 +243,10 @@ millrace_append_streams(PG_FUNCTION_ARGS)
 	CheckNotNull(PG_ARGISNULL(0), "appends");
 	rows = ArrayRows(PG_GETARG_DATUM(0), "appends", &nparts);
 	parts = palloc0(sizeof(AppendPart) * nparts);
-	desc = RowDesc(rows[0], APPEND_ATTRIBUTES);
+	desc = RowDesc(rows[0], append_types, APPEND_ATTRIBUTES);
+	CheckMessagesType(desc);
 	for (int i = 0; i < nparts; i++)
 		SetPart(&parts[i], rows[i], desc);
-	ReleaseTupleDesc(desc);
 	AppendOrRaise(parts, nparts);
 	for (int i = 0; i < nparts; i++)
 	{

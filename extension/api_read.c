@@ -148,7 +148,7 @@ MessageFunctionSnapshot(const MessageFunction *function)
 Datum
 MessageFunctionCall(const MessageFunction *function, FunctionCallInfo fcinfo)
 {
-	RowSink sink = {ResultSetBegin(fcinfo), function};
+	RowSink sink = {ResultSetBeginOf(fcinfo, function->types, MESSAGE_COLUMNS), function};
 	ReadRequest request = {0};
 	Store *store = function->begin(fcinfo, &request);
 
@@ -267,7 +267,7 @@ PutMessage(void *arg, const Message *message)
 Datum
 millrace_last_message(PG_FUNCTION_ARGS)
 {
-	ResultSet *set = ResultSetBegin(fcinfo);
+	ResultSet *set = ResultSetBeginOf(fcinfo, read_stream.types, MESSAGE_COLUMNS);
 	text *stream = ArgName(fcinfo, 0, "stream");
 	Store *store = StoreOpen(selected_namespace, STORE_READ);
 

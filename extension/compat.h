@@ -118,6 +118,13 @@
 #define CompatNameTranche(tranche, name) LWLockRegisterTranche(tranche, name)
 #endif
 
+/* 19: a descriptor that is made by hand must be finished. */
+#if PG_VERSION_NUM >= 190000
+#define CompatTupleDescFinalize(desc) TupleDescFinalize(desc)
+#else
+#define CompatTupleDescFinalize(desc) ((void)0)
+#endif
+
 /* 19: pushJsonbValue() keeps the finished value in its state; before, it returned it. */
 #if PG_VERSION_NUM >= 190000
 typedef JsonbInState CompatJsonbState;

@@ -272,6 +272,14 @@ millrace_mdb_write_message(PG_FUNCTION_ARGS)
 
 /* ---- read -------------------------------------------------------------------------------------------- */
 
+/* The row type message_store.message. */
+#define MESSAGE_TYPES                                                                                        \
+	{                                                                                                        \
+		VARCHAROID, VARCHAROID, VARCHAROID, INT8OID, INT8OID, VARCHAROID, VARCHAROID, TIMESTAMPOID           \
+	}
+
+static const Oid message_types[MESSAGE_COLUMNS] = MESSAGE_TYPES;
+
 /* A text datum of a jsonb's text; NULL for NULL. */
 static text *
 JsonbText(Jsonb *value)
@@ -361,7 +369,7 @@ CheckLimit(int64 limit)
 static void
 RunCondition(FunctionCallInfo fcinfo, ReadRequest *request, const char *command)
 {
-	ResultSet *set = ResultSetBegin(fcinfo);
+	ResultSet *set = ResultSetBeginOf(fcinfo, message_types, MESSAGE_COLUMNS);
 	Store *store = OpenOwnTable(fcinfo, STORE_READ);
 
 	PushFreshSnapshot();
@@ -379,12 +387,6 @@ BeginDirectRead(FunctionCallInfo fcinfo, const ReadRequest *request)
 	CheckLimit(request->limit);
 	return store;
 }
-
-/* The row type message_store.message. */
-#define MESSAGE_TYPES                                                                                        \
-	{                                                                                                        \
-		VARCHAROID, VARCHAROID, VARCHAROID, INT8OID, INT8OID, VARCHAROID, VARCHAROID, TIMESTAMPOID           \
-	}
 
 static void
 StreamNotices(FunctionCallInfo fcinfo, ReadRequest *request, const char *command)
@@ -553,7 +555,7 @@ const MessageFunction *const message_db_functions[] = {&get_stream_messages, &ge
 Datum
 millrace_mdb_get_last_stream_message(PG_FUNCTION_ARGS)
 {
-	ResultSet *set = ResultSetBegin(fcinfo);
+	ResultSet *set = ResultSetBeginOf(fcinfo, message_types, MESSAGE_COLUMNS);
 	Store *store = OpenOwnTable(fcinfo, STORE_READ);
 
 	if (MessageDbDebug("message_store.debug_get"))
