@@ -150,7 +150,7 @@ MessageFunctionCall(const MessageFunction *function, FunctionCallInfo fcinfo)
 {
 	RowSink sink = {ResultSetBeginOf(fcinfo, function->types, MESSAGE_COLUMNS), function};
 	ReadRequest request = {0};
-	Store *store = function->begin(fcinfo, &request);
+	Store *store = function->begin(fcinfo, &request, selected_namespace);
 
 	if (function->fresh_snapshot)
 		PushActiveSnapshot(MessageFunctionSnapshot(function));
@@ -168,14 +168,14 @@ MessageFunctionCall(const MessageFunction *function, FunctionCallInfo fcinfo)
 	}
 
 static Store *
-BeginReadStream(FunctionCallInfo fcinfo, ReadRequest *request)
+BeginReadStream(FunctionCallInfo fcinfo, ReadRequest *request, const char *selected)
 {
 	request->kind = READ_STREAM;
 	request->name = ArgName(fcinfo, 0, "stream");
 	request->position = ArgInt64(fcinfo, 1, 0);
 	request->limit = ArgBatchSize(fcinfo, 2);
 	ArgTypes(fcinfo, 3, request);
-	return StoreOpen(selected_namespace, STORE_READ);
+	return StoreOpen(selected, STORE_READ);
 }
 
 static const MessageFunction read_stream = {
@@ -195,7 +195,7 @@ millrace_read_stream(PG_FUNCTION_ARGS)
 }
 
 static Store *
-BeginReadCategory(FunctionCallInfo fcinfo, ReadRequest *request)
+BeginReadCategory(FunctionCallInfo fcinfo, ReadRequest *request, const char *selected)
 {
 	request->kind = READ_CATEGORY;
 	CheckNotNull(PG_ARGISNULL(0), "category");
@@ -205,7 +205,7 @@ BeginReadCategory(FunctionCallInfo fcinfo, ReadRequest *request)
 	request->correlation = ArgTextOrNull(fcinfo, 3);
 	ArgConsumerGroup(fcinfo, 4, 5, request);
 	ArgTypes(fcinfo, 6, request);
-	return StoreOpen(selected_namespace, STORE_READ);
+	return StoreOpen(selected, STORE_READ);
 }
 
 static const MessageFunction read_category = {
@@ -225,13 +225,13 @@ millrace_read_category(PG_FUNCTION_ARGS)
 }
 
 static Store *
-BeginReadAll(FunctionCallInfo fcinfo, ReadRequest *request)
+BeginReadAll(FunctionCallInfo fcinfo, ReadRequest *request, const char *selected)
 {
 	request->kind = READ_ALL;
 	request->position = ArgInt64(fcinfo, 0, 1);
 	request->limit = ArgBatchSize(fcinfo, 1);
 	ArgTypes(fcinfo, 2, request);
-	return StoreOpen(selected_namespace, STORE_READ);
+	return StoreOpen(selected, STORE_READ);
 }
 
 static const MessageFunction read_all = {

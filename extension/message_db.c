@@ -424,7 +424,7 @@ DescribeStreamRead(FunctionCallInfo fcinfo, ReadRequest *request)
 }
 
 static Store *
-BeginStreamRead(FunctionCallInfo fcinfo, ReadRequest *request)
+BeginStreamRead(FunctionCallInfo fcinfo, ReadRequest *request, const char *selected)
 {
 	(void)DescribeStreamRead(fcinfo, request);
 	return BeginDirectRead(fcinfo, request);
@@ -521,7 +521,7 @@ DescribeCategoryRead(FunctionCallInfo fcinfo, ReadRequest *request)
 }
 
 static Store *
-BeginCategoryRead(FunctionCallInfo fcinfo, ReadRequest *request)
+BeginCategoryRead(FunctionCallInfo fcinfo, ReadRequest *request, const char *selected)
 {
 	(void)DescribeCategoryRead(fcinfo, request);
 	return BeginDirectRead(fcinfo, request);
