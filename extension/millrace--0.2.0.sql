@@ -1,32 +1,30 @@
 -- millrace 0.2.0: event and message store inside PostgreSQL.  extension/README.md is the reference.
 \echo Use "CREATE EXTENSION millrace" to load this file. \quit
 
--- Where the extension is trusted, CREATE EXTENSION makes the schema for a role that need not be a superuser, as all else that is
--- made here is: it could put functions of its own beside these, for superusers to call.
-ALTER SCHEMA millrace OWNER TO CURRENT_USER;
-
--- A schema that was there before may hold overloads of what is made here, which a superuser would call one day, or be open for others to
--- put some into it.
+-- The extension's objects stand in a schema of their own, a superuser's.  CREATE EXTENSION makes one for a role that need not be a superuser, where the
+-- extension is trusted, or takes one that was there before.  Whoever owned it may be making an object in it at this moment, an overload for superusers to
+-- call one day, which nobody sees before it is committed.  So it is exchanged for a new one, which nobody else knows yet.
 DO $$
 DECLARE
+    before oid := 'millrace'::pg_catalog.regnamespace;
     found text := (
         SELECT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_catalog.pg_depend d
-        WHERE d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = 'millrace'::pg_catalog.regnamespace
+        WHERE d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = before
             AND d.classid <> 'pg_catalog.pg_extension'::pg_catalog.regclass
-        ORDER BY 1 LIMIT 1);
-    other text := (
-        SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::pg_catalog.regrole::text END
-        FROM pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a
-        WHERE n.nspname = 'millrace' AND a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner
         ORDER BY 1 LIMIT 1);
 BEGIN
     IF found IS NOT NULL THEN
         RAISE EXCEPTION 'schema millrace is not empty: it has %', found
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Drop or rename the schema; the extension makes its own.';
-    ELSIF other IS NOT NULL THEN
-        RAISE EXCEPTION 'others may create objects in schema millrace: %', other
-            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Drop or rename the schema; the extension makes its own.';
     END IF;
+    EXECUTE pg_catalog.format('ALTER SCHEMA millrace RENAME TO %I', 'millrace-' || before);
+    CREATE SCHEMA millrace;
+    ALTER EXTENSION millrace DROP SCHEMA millrace; -- it contains the extension, so it can't be a part of it
+    UPDATE pg_catalog.pg_depend SET refobjid = 'millrace'::pg_catalog.regnamespace
+        WHERE classid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND objid = (SELECT oid FROM pg_catalog.pg_extension WHERE extname = 'millrace')
+            AND refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND refobjid = before;
+    UPDATE pg_catalog.pg_extension SET extnamespace = 'millrace'::pg_catalog.regnamespace WHERE extname = 'millrace';
+    EXECUTE pg_catalog.format('DROP SCHEMA %I', 'millrace-' || before);
 END $$;
 
 -- ---- names ------------------------------------------------------------------------------------
