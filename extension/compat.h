@@ -66,6 +66,13 @@
 #define CompatMaxEntrySize(page) BTMaxItemSize((Page)(page))
 #endif
 
+/* 18: what a collation is like is a part of its locale. */
+#if PG_VERSION_NUM >= 180000
+#define CompatCollationIsC(collation) (pg_newlocale_from_collation(collation)->collate_is_c)
+#else
+#define CompatCollationIsC(collation) lc_collate_is_c(collation)
+#endif
+
 /* 18: the parts of EXPLAIN that print have a header of their own. */
 #if PG_VERSION_NUM >= 180000
 #include "commands/explain_format.h"
