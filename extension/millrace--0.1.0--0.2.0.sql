@@ -161,6 +161,69 @@ BEGIN
     PERFORM millrace.forget_namespaces();
 END $$;
 
+-- A token in the place of its hash would lock everybody out.  The error shows nothing of it.
+CREATE FUNCTION millrace.check_token_hash(token_hash text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF token_hash COLLATE "C" !~ '^[0-9a-f]{64}$' THEN
+        RAISE EXCEPTION 'token_hash is not the SHA-256 of a token in lowercase hex: %',
+                CASE WHEN starts_with(token_hash, 'ns_') THEN 'it looks like the token itself'
+                     WHEN length(token_hash) <> 64 THEN format('it has %s characters instead of 64', length(token_hash))
+                     ELSE format('character %s is none of 0-9 and a-f', length(substring(token_hash COLLATE "C" FROM '^[0-9a-f]*')) + 1) END
+            USING ERRCODE = 'MR009', HINT = 'It is encode(sha256(''ns_...''), ''hex'').';
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION millrace.create_namespace(name text, description text DEFAULT NULL, token_hash text DEFAULT NULL,
+                                          metadata jsonb DEFAULT NULL) RETURNS timestamptz
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema text := millrace.namespace_schema(name);
+    created_at timestamptz;
+BEGIN
+    PERFORM millrace.check_namespace_name(name);
+    PERFORM millrace.check_token_hash(token_hash);
+    PERFORM millrace.lock_namespace(name);
+    INSERT INTO millrace.namespaces AS registry (name, schema, token_hash, description, metadata)
+        VALUES (create_namespace.name, schema, create_namespace.token_hash, create_namespace.description,
+                create_namespace.metadata)
+        ON CONFLICT DO NOTHING
+        RETURNING registry.created_at INTO created_at;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'namespace "%" exists already', name USING ERRCODE = 'MR004';
+    END IF;
+    EXECUTE format('CREATE SCHEMA %I', schema);
+    -- Message DB's table, column for column.
+    EXECUTE format($table$
+        CREATE TABLE %1$I.messages (
+            global_position bigserial NOT NULL,
+            position bigint NOT NULL,
+            time timestamp without time zone NOT NULL DEFAULT (clock_timestamp() AT TIME ZONE 'utc'),
+            stream_name text COLLATE "C" NOT NULL,
+            type text COLLATE "C" NOT NULL,
+            data jsonb,
+            metadata jsonb,
+            id uuid NOT NULL DEFAULT gen_random_uuid(),
+            CONSTRAINT messages_pkey PRIMARY KEY (global_position)
+        ) USING heap;
+        CREATE UNIQUE INDEX messages_id ON %1$I.messages (id);
+        CREATE UNIQUE INDEX messages_stream ON %1$I.messages (stream_name, position);
+        CREATE INDEX messages_category ON %1$I.messages (millrace.category(stream_name), global_position);
+    $table$, schema);
+    RETURN created_at;
+END $$;
+
+CREATE OR REPLACE FUNCTION millrace.set_namespace_token(name text, token_hash text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM millrace.find_namespace(name);
+    PERFORM millrace.check_token_hash(token_hash);
+    UPDATE millrace.namespaces n SET token_hash = set_namespace_token.token_hash
+        WHERE n.name = set_namespace_token.name;
+END $$;
+COMMENT ON FUNCTION millrace.set_namespace_token(text, text) IS
+    'sets the lowercase hex SHA-256 of the token that opens a namespace over HTTP; NULL: none does. MR009 for anything else';
+
 -- ---- privileges -------------------------------------------------------------------------------------
 
 DO $$

@@ -88,6 +88,19 @@ BEGIN
     END IF;
 END $$;
 
+-- A token in the place of its hash would lock everybody out.  The error shows nothing of it.
+CREATE FUNCTION millrace.check_token_hash(token_hash text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF token_hash COLLATE "C" !~ '^[0-9a-f]{64}$' THEN
+        RAISE EXCEPTION 'token_hash is not the SHA-256 of a token in lowercase hex: %',
+                CASE WHEN starts_with(token_hash, 'ns_') THEN 'it looks like the token itself'
+                     WHEN length(token_hash) <> 64 THEN format('it has %s characters instead of 64', length(token_hash))
+                     ELSE format('character %s is none of 0-9 and a-f', length(substring(token_hash COLLATE "C" FROM '^[0-9a-f]*')) + 1) END
+            USING ERRCODE = 'MR009', HINT = 'It is encode(sha256(''ns_...''), ''hex'').';
+    END IF;
+END $$;
+
 CREATE FUNCTION millrace.create_namespace(name text, description text DEFAULT NULL, token_hash text DEFAULT NULL,
                                           metadata jsonb DEFAULT NULL) RETURNS timestamptz
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -96,6 +109,7 @@ DECLARE
     created_at timestamptz;
 BEGIN
     PERFORM millrace.check_namespace_name(name);
+    PERFORM millrace.check_token_hash(token_hash);
     PERFORM millrace.lock_namespace(name);
     INSERT INTO millrace.namespaces AS registry (name, schema, token_hash, description, metadata)
         VALUES (create_namespace.name, schema, create_namespace.token_hash, create_namespace.description,
@@ -224,11 +238,12 @@ CREATE FUNCTION millrace.set_namespace_token(name text, token_hash text) RETURNS
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM millrace.find_namespace(name);
+    PERFORM millrace.check_token_hash(token_hash);
     UPDATE millrace.namespaces n SET token_hash = set_namespace_token.token_hash
         WHERE n.name = set_namespace_token.name;
 END $$;
 COMMENT ON FUNCTION millrace.set_namespace_token(text, text) IS
-    'sets the lowercase hex SHA-256 of the token that opens a namespace over HTTP';
+    'sets the lowercase hex SHA-256 of the token that opens a namespace over HTTP; NULL: none does. MR009 for anything else';
 
 CREATE FUNCTION millrace.namespace_token_hash(name text) RETURNS SETOF text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

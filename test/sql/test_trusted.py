@@ -42,9 +42,9 @@ def refused(connection, statement, *arguments):
 def administer(connection):
     """Everything that an administrator of namespaces does."""
     assert sql(connection, "SELECT millrace.ensure_namespace('default')") == [(True,)]
-    sql(connection, "SELECT millrace.create_namespace('sales', 'what is sold', 'hash')")
-    sql(connection, "SELECT millrace.set_namespace_token('sales', 'another hash')")
-    assert sql(connection, "SELECT millrace.namespace_token_hash('sales')") == [("another hash",)]
+    sql(connection, "SELECT millrace.create_namespace('sales', 'what is sold', repeat('0', 64))")
+    sql(connection, "SELECT millrace.set_namespace_token('sales', repeat('a', 64))")
+    assert sql(connection, "SELECT millrace.namespace_token_hash('sales')") == [("a" * 64,)]
     assert sql(connection, "SELECT \"position\" FROM millrace.append('a-1', 'T', '{}')") == [(0,)]
     assert sql(connection, "SELECT stream_name FROM millrace.read_all()") == [("a-1",)]
     assert sql(connection, "SELECT name, message_count FROM millrace.list_namespaces()") == [("default", 1), ("sales", 0)]
@@ -156,12 +156,12 @@ def dump(cluster, user, target, *options):
 
 @pytest.mark.parametrize("user", ["owner", "tester"])
 def test_a_dump_is_restored_by_an_owner(trusted, owner, user):
-    sql(owner, "SELECT millrace.create_namespace('default', NULL, 'hash')")
+    sql(owner, "SELECT millrace.create_namespace('default', NULL, repeat('0', 64))")
     sql(owner, "SELECT millrace.append('a-1', 'T', '{}')")
     sql(trusted.connect(), "CREATE DATABASE restored OWNER another")
     dump(trusted, user, "restored", "--no-owner")
     another = connect(trusted, "another", "restored")
-    assert sql(another, "SELECT name, schema, token_hash FROM millrace.namespaces") == [("default", "millrace_default", "hash")]
+    assert sql(another, "SELECT name, schema, token_hash FROM millrace.namespaces") == [("default", "millrace_default", "0" * 64)]
     assert sql(another, "SELECT \"position\" FROM millrace.append('a-1', 'T', '{}')") == [(1,)]
     assert difference(catalogue(trusted.connect("store")), catalogue(trusted.connect("restored"))).keys() <= {"extension"}
     assert sql(another, "SELECT millrace.drop_namespace(n::text) FROM (SELECT 'new' AS n, millrace.create_namespace('new')) v") == [(0,)]

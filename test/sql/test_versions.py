@@ -26,7 +26,7 @@ def with_version(version):
 
 def fill(connection, namespaces=NAMESPACES):
     for number, name in enumerate(namespaces):
-        sql(connection, "SELECT millrace.create_namespace(%s, %s, %s)", name, f"number {number}", f"hash {number}")
+        sql(connection, "SELECT millrace.create_namespace(%s, %s, %s)", name, f"number {number}", f"{number:064x}")
         append(connection, name)
 
 
