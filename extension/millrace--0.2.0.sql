@@ -118,6 +118,9 @@ BEGIN
         RETURNING registry.created_at INTO created_at;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'namespace "%" exists already', name USING ERRCODE = 'MR004';
+    ELSIF to_regnamespace(quote_ident(schema)) IS NOT NULL THEN
+        RAISE EXCEPTION 'schema "%" exists already', schema
+            USING ERRCODE = 'duplicate_schema', HINT = 'If it holds the messages of this namespace, millrace.register_namespace() takes it.';
     END IF;
     EXECUTE format('CREATE SCHEMA %I', schema);
     -- Message DB's table, column for column.
@@ -250,6 +253,42 @@ CREATE FUNCTION millrace.namespace_token_hash(name text) RETURNS SETOF text
     SELECT token_hash FROM millrace.namespaces n WHERE n.name = namespace_token_hash.name
 $$;
 COMMENT ON FUNCTION millrace.namespace_token_hash(text) IS 'no row: no such namespace; NULL: no token opens it';
+
+CREATE FUNCTION millrace.register_namespace(name text, description text DEFAULT NULL, token_hash text DEFAULT NULL,
+                                            metadata jsonb DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema text := millrace.namespace_schema(name);
+BEGIN
+    PERFORM millrace.check_namespace_name(name);
+    PERFORM millrace.check_token_hash(token_hash);
+    PERFORM millrace.lock_namespace(name);
+    IF to_regclass(format('%I.messages', schema)) IS NULL THEN
+        RAISE EXCEPTION 'there is no table "%".messages, which namespace "%" would have', schema, name
+            USING ERRCODE = 'MR003', HINT = 'millrace.create_namespace() makes a new one; millrace.install_message_db() adopts Message DB''s.';
+    ELSIF NOT (SELECT pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = schema) THEN
+        RAISE EXCEPTION 'must be owner of schema "%"', schema USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    PERFORM millrace.check_messages(schema);
+    INSERT INTO millrace.namespaces (name, schema, token_hash, description, metadata)
+        VALUES (register_namespace.name, schema, register_namespace.token_hash, register_namespace.description, register_namespace.metadata)
+        ON CONFLICT DO NOTHING;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'namespace "%" exists already', name USING ERRCODE = 'MR004';
+    END IF;
+    -- DROP EXTENSION has taken it away with its function.
+    IF NOT EXISTS (SELECT FROM pg_index i
+                   WHERE i.indrelid = to_regclass(format('%I.messages', schema)) AND i.indisvalid
+                       AND pg_get_indexdef(i.indexrelid, 1, false) = 'millrace.category(stream_name)'
+                       AND pg_get_indexdef(i.indexrelid, 2, false) = 'global_position') THEN
+        EXECUTE format('CREATE INDEX %s ON %I.messages (millrace.category(stream_name), global_position)',
+                       CASE WHEN to_regclass(format('%I.messages_category', schema)) IS NULL THEN 'messages_category' ELSE '' END, schema);
+    END IF;
+    PERFORM millrace.last_activity(schema); -- raises what is wrong with the table, if anything
+    RETURN millrace.count_messages(schema);
+END $$;
+COMMENT ON FUNCTION millrace.register_namespace(text, text, text, jsonb) IS
+    'makes a namespace again of a schema that holds its messages; returns their number. MR003 when there is none, MR004 when it is registered';
 
 -- About how many messages a namespace holds: exact up to about a thousand pages, from the statistics beyond.  NULL: there is no table of messages
 -- that the caller may read.
