@@ -46,15 +46,15 @@ enum
 static const Oid message_types[MESSAGE_ATTRIBUTES] = {TEXTOID, JSONBOID, JSONBOID, UUIDOID};
 static const Oid append_types[APPEND_ATTRIBUTES] = {TEXTOID, InvalidOid /* CheckMessagesType() */, INT8OID};
 
-/* Runs one request in the selected namespace; a refusal becomes an error. */
+/* Runs one request; a refusal becomes an error. */
 static void
-AppendOrRaise(AppendPart *parts, int nparts)
+AppendOrRaise(const char *namespace_name, AppendPart *parts, int nparts)
 {
-	AppendRequest request = {.namespace_name = selected_namespace, .parts = parts, .nparts = nparts};
+	AppendRequest request = {.namespace_name = namespace_name, .parts = parts, .nparts = nparts};
 
 	AppendRequests(&request, 1);
 	if (request.verdict.sqlerrcode == ERRCODE_MILLRACE_NAMESPACE_NOT_FOUND)
-		(void)StoreOpen(selected_namespace, STORE_APPEND); /* raises the same, with its hint */
+		(void)StoreOpen(namespace_name, STORE_APPEND); /* raises the same, with its hint */
 	if (request.verdict.sqlerrcode != 0)
 		ereport(ERROR, (errcode(request.verdict.sqlerrcode), errmsg("%s", request.verdict.message)));
 }
@@ -160,7 +160,7 @@ PartPositions(AppendPart *part, Datum *values)
 	values[3] = Int64GetDatum(last->global_position);
 }
 
-/* append(stream, type, data, metadata, expected_version, id) -> (position, global_position) */
+/* append(stream, type, data, metadata, expected_version, id, namespace) -> (position, global_position) */
 Datum
 millrace_append(PG_FUNCTION_ARGS)
 {
@@ -175,14 +175,14 @@ millrace_append(PG_FUNCTION_ARGS)
 	part.stream = ArgName(fcinfo, 0, "stream");
 	SetMessage(&message, values, isnull);
 	SetExpectedVersion(&part, PG_ARGISNULL(4), PG_GETARG_DATUM(4));
-	AppendOrRaise(&part, 1);
+	AppendOrRaise(ArgNamespaceOr(fcinfo, 6, SelectedNamespace()), &part, 1);
 	result[0] = Int64GetDatum(message.position);
 	result[1] = Int64GetDatum(message.global_position);
 	PG_RETURN_DATUM(
 		HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(ResultRowType(fcinfo)), result, result_isnull)));
 }
 
-/* append_messages(stream, messages new_message[], expected_version) -> positions of the first and the last */
+/* append_messages(stream, messages new_message[], expected_version, namespace) -> positions of the first and the last */
 Datum
 millrace_append_messages(PG_FUNCTION_ARGS)
 {
@@ -194,7 +194,7 @@ millrace_append_messages(PG_FUNCTION_ARGS)
 	CheckNotNull(PG_ARGISNULL(1), "messages");
 	SetMessages(&part, PG_GETARG_DATUM(1));
 	SetExpectedVersion(&part, PG_ARGISNULL(2), PG_GETARG_DATUM(2));
-	AppendOrRaise(&part, 1);
+	AppendOrRaise(ArgNamespaceOr(fcinfo, 3, SelectedNamespace()), &part, 1);
 	PartPositions(&part, result);
 	PG_RETURN_DATUM(
 		HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(ResultRowType(fcinfo)), result, result_isnull)));
@@ -230,7 +230,7 @@ CheckMessagesType(TupleDesc desc)
 				 errhint("ALTER TYPE has changed it; give it the attributes that it had.")));
 }
 
-/* append_streams(appends stream_append[]) -> one row a part: stream and the positions of its first and last message */
+/* append_streams(appends stream_append[], namespace) -> one row a part: stream and the positions of its first and last message */
 Datum
 millrace_append_streams(PG_FUNCTION_ARGS)
 {
@@ -247,7 +247,7 @@ millrace_append_streams(PG_FUNCTION_ARGS)
 	CheckMessagesType(desc);
 	for (int i = 0; i < nparts; i++)
 		SetPart(&parts[i], rows[i], desc);
-	AppendOrRaise(parts, nparts);
+	AppendOrRaise(ArgNamespaceOr(fcinfo, 1, SelectedNamespace()), parts, nparts);
 	for (int i = 0; i < nparts; i++)
 	{
 		Datum values[5];

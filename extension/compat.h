@@ -11,6 +11,7 @@
 #include "catalog/pg_proc.h"
 #include "storage/lwlock.h"
 #include "utils/acl.h"
+#include "utils/guc_tables.h"
 #include "utils/jsonb.h"
 
 #if PG_VERSION_NUM < 150000
@@ -34,6 +35,21 @@
 /* 16: the macros for values of varying length are in a header of their own, which no other brings along. */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
+#endif
+
+/* 16: one setting can be looked up by its name. */
+#if PG_VERSION_NUM >= 160000
+#define CompatFindSetting(setting) find_option(setting, false, false, ERROR)
+#else
+static inline struct config_generic *
+CompatFindSetting(const char *setting)
+{
+	struct config_generic **all = get_guc_variables();
+
+	while (strcmp((*all)->name, setting) != 0)
+		all++;
+	return *all;
+}
 #endif
 
 /* 16: TRUNCATE can run the triggers as the table's owner. */

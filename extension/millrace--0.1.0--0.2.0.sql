@@ -17,12 +17,6 @@ ALTER TABLE millrace.namespaces ADD CONSTRAINT namespaces_schema
     CHECK (schema = millrace.namespace_schema(name) OR name = 'default' AND schema = 'message_store');
 GRANT SELECT, INSERT, UPDATE, DELETE ON millrace.namespaces TO pg_database_owner;
 
-CREATE OR REPLACE FUNCTION millrace.list_categories(OUT category text, OUT stream_count bigint, OUT message_count bigint)
-    RETURNS SETOF record LANGUAGE sql STABLE AS $$
-    -- The setting is not known before the session's first call into the library.
-    SELECT * FROM millrace.count_categories(coalesce(nullif(pg_catalog.current_setting('millrace.namespace', true), ''), 'default'))
-$$;
-
 -- What is done with a namespace's table is done in C.  A statement here would run whatever the owner of the schema has put in the
 -- place of the table, a view on a function of theirs, with the rights of the caller.
 CREATE FUNCTION millrace.is_messages(relation regclass) RETURNS boolean
@@ -262,6 +256,114 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION millrace.register_namespace(text, text, text, jsonb) IS
     'makes a namespace again of a schema that holds its messages; returns their number. MR003 when there is none, MR004 when it is registered';
+
+CREATE FUNCTION millrace.selected_namespace() RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_selected_namespace';
+COMMENT ON FUNCTION millrace.selected_namespace() IS 'the namespace that the others work on where they are given none';
+
+DROP FUNCTION millrace.append(text, text, jsonb, jsonb, bigint, uuid);
+CREATE FUNCTION millrace.append(stream text, type text, data jsonb, metadata jsonb DEFAULT NULL,
+                                expected_version bigint DEFAULT NULL, id uuid DEFAULT NULL, namespace text DEFAULT NULL,
+                                OUT "position" bigint, OUT global_position bigint) RETURNS record
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_append';
+COMMENT ON FUNCTION millrace.append(text, text, jsonb, jsonb, bigint, uuid, text) IS
+    'appends a message to a stream; returns its position in the stream and in the namespace';
+
+DROP FUNCTION millrace.append_messages(text, millrace.new_message[], bigint);
+CREATE FUNCTION millrace.append_messages(stream text, messages millrace.new_message[],
+                                         expected_version bigint DEFAULT NULL, namespace text DEFAULT NULL,
+                                         OUT "position" bigint, OUT last_position bigint,
+                                         OUT global_position bigint, OUT last_global_position bigint) RETURNS record
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_append_messages';
+COMMENT ON FUNCTION millrace.append_messages(text, millrace.new_message[], bigint, text) IS
+    'appends messages to one stream, all or none; returns the positions of the first and the last';
+
+DROP FUNCTION millrace.append_streams(millrace.stream_append[]);
+CREATE FUNCTION millrace.append_streams(appends millrace.stream_append[], namespace text DEFAULT NULL,
+                                        OUT stream text, OUT "position" bigint, OUT last_position bigint,
+                                        OUT global_position bigint, OUT last_global_position bigint)
+    RETURNS SETOF record
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_append_streams';
+COMMENT ON FUNCTION millrace.append_streams(millrace.stream_append[], text) IS
+    'appends messages to several streams, all or none; returns a row for each element';
+
+DROP FUNCTION millrace.read_stream(text, bigint, bigint, text[]);
+CREATE FUNCTION millrace.read_stream(stream text, "position" bigint DEFAULT 0, batch_size bigint DEFAULT 1000,
+                                     types text[] DEFAULT NULL, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_stream';
+COMMENT ON FUNCTION millrace.read_stream(text, bigint, bigint, text[], text) IS
+    'the messages of a stream from a position on, in order';
+
+DROP FUNCTION millrace.read_category(text, bigint, bigint, text, bigint, bigint, text[]);
+CREATE FUNCTION millrace.read_category(category text, "position" bigint DEFAULT 1, batch_size bigint DEFAULT 1000,
+                                       correlation text DEFAULT NULL, consumer_group_member bigint DEFAULT NULL,
+                                       consumer_group_size bigint DEFAULT NULL, types text[] DEFAULT NULL, namespace text DEFAULT NULL)
+    RETURNS SETOF millrace.message
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_category';
+COMMENT ON FUNCTION millrace.read_category(text, bigint, bigint, text, bigint, bigint, text[], text) IS
+    'the messages of a category from a global position on, in order; never skips one that commits later';
+
+DROP FUNCTION millrace.read_all(bigint, bigint, text[]);
+CREATE FUNCTION millrace.read_all("position" bigint DEFAULT 1, batch_size bigint DEFAULT 1000,
+                                  types text[] DEFAULT NULL, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_all';
+COMMENT ON FUNCTION millrace.read_all(bigint, bigint, text[], text) IS
+    'all messages of the namespace from a global position on, in order; never skips one that commits later';
+
+DROP FUNCTION millrace.last_message(text, text);
+CREATE FUNCTION millrace.last_message(stream text, type text DEFAULT NULL, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'millrace_last_message';
+COMMENT ON FUNCTION millrace.last_message(text, text, text) IS 'the last message of a stream, or its last of a type';
+
+DROP FUNCTION millrace.stream_version(text);
+CREATE FUNCTION millrace.stream_version(stream text, namespace text DEFAULT NULL) RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_stream_version';
+COMMENT ON FUNCTION millrace.stream_version(text, text) IS
+    'the position of the last message of a stream; NULL when there is no such stream';
+
+DROP FUNCTION millrace.list_streams(text, bigint, text);
+CREATE FUNCTION millrace.list_streams(prefix text DEFAULT '', max_rows bigint DEFAULT 100, after text DEFAULT NULL,
+                                      namespace text DEFAULT NULL, OUT stream text, OUT version bigint, OUT last_activity timestamptz)
+    RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'millrace_list_streams';
+COMMENT ON FUNCTION millrace.list_streams(text, bigint, text, text) IS
+    'the streams whose names begin with a prefix, in byte order, behind a given name';
+
+CREATE OR REPLACE FUNCTION millrace.read_horizon(namespace text DEFAULT NULL, "position" bigint DEFAULT NULL,
+                                      OUT readable bigint, OUT last bigint, OUT xid xid, OUT pid integer, OUT gid text)
+    RETURNS record LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    name text := coalesce(read_horizon.namespace, millrace.selected_namespace());
+    messages regclass := to_regclass(format('%I.messages', millrace.find_namespace(name)));
+    since timestamptz;
+    found record;
+BEGIN
+    -- Whoever appends holds a lock on the table, so no open message is older than the oldest of these transactions.  A second
+    -- for clocks that are set back a little.  NULL, from the first message on: when it can't be known.
+    IF NOT pg_is_in_recovery() THEN
+        SELECT CASE WHEN count(*) = count(a.xact_start) THEN least(min(a.xact_start), clock_timestamp()) - interval '1 second' END
+            INTO since
+            FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+            WHERE l.locktype = 'relation' AND l.relation = messages AND l.granted
+                AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock');
+    END IF;
+    found := millrace.first_undecided(name, since AT TIME ZONE 'utc', read_horizon.position);
+    readable := coalesce(found.global_position, found.head) - 1;
+    last := found.head - 1;
+    xid := found.xid;
+    SELECT l.pid, p.gid INTO pid, gid
+        FROM pg_locks l LEFT JOIN pg_prepared_xacts p ON p.transaction = l.transactionid
+        WHERE l.locktype = 'transactionid' AND l.transactionid = found.xid AND l.granted;
+END $$;
+
+DROP FUNCTION millrace.list_categories();
+CREATE FUNCTION millrace.list_categories(namespace text DEFAULT NULL, OUT category text, OUT stream_count bigint,
+                                         OUT message_count bigint)
+    RETURNS SETOF record LANGUAGE sql STABLE AS $$
+    SELECT * FROM millrace.count_categories(coalesce(namespace, millrace.selected_namespace()))
+$$;
+COMMENT ON FUNCTION millrace.list_categories(text) IS 'the categories of the namespace in byte order, with exact counts';
 
 -- ---- privileges -------------------------------------------------------------------------------------
 

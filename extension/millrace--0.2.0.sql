@@ -339,32 +339,36 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION millrace.describe_namespace(text) IS 'one namespace, counted exactly. MR003 when there is none';
 
+CREATE FUNCTION millrace.selected_namespace() RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_selected_namespace';
+COMMENT ON FUNCTION millrace.selected_namespace() IS 'the namespace that the others work on where they are given none';
+
 -- ---- append ---------------------------------------------------------------------------------------
 
 CREATE TYPE millrace.new_message AS (type text, data jsonb, metadata jsonb, id uuid);
 CREATE TYPE millrace.stream_append AS (stream text, messages millrace.new_message[], expected_version bigint);
 
 CREATE FUNCTION millrace.append(stream text, type text, data jsonb, metadata jsonb DEFAULT NULL,
-                                expected_version bigint DEFAULT NULL, id uuid DEFAULT NULL,
+                                expected_version bigint DEFAULT NULL, id uuid DEFAULT NULL, namespace text DEFAULT NULL,
                                 OUT "position" bigint, OUT global_position bigint) RETURNS record
     LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_append';
-COMMENT ON FUNCTION millrace.append(text, text, jsonb, jsonb, bigint, uuid) IS
+COMMENT ON FUNCTION millrace.append(text, text, jsonb, jsonb, bigint, uuid, text) IS
     'appends a message to a stream; returns its position in the stream and in the namespace';
 
 CREATE FUNCTION millrace.append_messages(stream text, messages millrace.new_message[],
-                                         expected_version bigint DEFAULT NULL,
+                                         expected_version bigint DEFAULT NULL, namespace text DEFAULT NULL,
                                          OUT "position" bigint, OUT last_position bigint,
                                          OUT global_position bigint, OUT last_global_position bigint) RETURNS record
     LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_append_messages';
-COMMENT ON FUNCTION millrace.append_messages(text, millrace.new_message[], bigint) IS
+COMMENT ON FUNCTION millrace.append_messages(text, millrace.new_message[], bigint, text) IS
     'appends messages to one stream, all or none; returns the positions of the first and the last';
 
-CREATE FUNCTION millrace.append_streams(appends millrace.stream_append[],
+CREATE FUNCTION millrace.append_streams(appends millrace.stream_append[], namespace text DEFAULT NULL,
                                         OUT stream text, OUT "position" bigint, OUT last_position bigint,
                                         OUT global_position bigint, OUT last_global_position bigint)
     RETURNS SETOF record
     LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_append_streams';
-COMMENT ON FUNCTION millrace.append_streams(millrace.stream_append[]) IS
+COMMENT ON FUNCTION millrace.append_streams(millrace.stream_append[], text) IS
     'appends messages to several streams, all or none; returns a row for each element';
 
 CREATE FUNCTION millrace.append_batch(batch bytea,
@@ -394,39 +398,39 @@ CREATE FUNCTION millrace.read_support(internal) RETURNS internal
 COMMENT ON FUNCTION millrace.read_support(internal) IS 'internal: what the planner asks about functions that return messages';
 
 CREATE FUNCTION millrace.read_stream(stream text, "position" bigint DEFAULT 0, batch_size bigint DEFAULT 1000,
-                                     types text[] DEFAULT NULL) RETURNS SETOF millrace.message
+                                     types text[] DEFAULT NULL, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_stream';
-COMMENT ON FUNCTION millrace.read_stream(text, bigint, bigint, text[]) IS
+COMMENT ON FUNCTION millrace.read_stream(text, bigint, bigint, text[], text) IS
     'the messages of a stream from a position on, in order';
 
 CREATE FUNCTION millrace.read_category(category text, "position" bigint DEFAULT 1, batch_size bigint DEFAULT 1000,
                                        correlation text DEFAULT NULL, consumer_group_member bigint DEFAULT NULL,
-                                       consumer_group_size bigint DEFAULT NULL, types text[] DEFAULT NULL)
+                                       consumer_group_size bigint DEFAULT NULL, types text[] DEFAULT NULL, namespace text DEFAULT NULL)
     RETURNS SETOF millrace.message
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_category';
-COMMENT ON FUNCTION millrace.read_category(text, bigint, bigint, text, bigint, bigint, text[]) IS
+COMMENT ON FUNCTION millrace.read_category(text, bigint, bigint, text, bigint, bigint, text[], text) IS
     'the messages of a category from a global position on, in order; never skips one that commits later';
 
 CREATE FUNCTION millrace.read_all("position" bigint DEFAULT 1, batch_size bigint DEFAULT 1000,
-                                  types text[] DEFAULT NULL) RETURNS SETOF millrace.message
+                                  types text[] DEFAULT NULL, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_all';
-COMMENT ON FUNCTION millrace.read_all(bigint, bigint, text[]) IS
+COMMENT ON FUNCTION millrace.read_all(bigint, bigint, text[], text) IS
     'all messages of the namespace from a global position on, in order; never skips one that commits later';
 
-CREATE FUNCTION millrace.last_message(stream text, type text DEFAULT NULL) RETURNS SETOF millrace.message
+CREATE FUNCTION millrace.last_message(stream text, type text DEFAULT NULL, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'millrace_last_message';
-COMMENT ON FUNCTION millrace.last_message(text, text) IS 'the last message of a stream, or its last of a type';
+COMMENT ON FUNCTION millrace.last_message(text, text, text) IS 'the last message of a stream, or its last of a type';
 
-CREATE FUNCTION millrace.stream_version(stream text) RETURNS bigint
+CREATE FUNCTION millrace.stream_version(stream text, namespace text DEFAULT NULL) RETURNS bigint
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_stream_version';
-COMMENT ON FUNCTION millrace.stream_version(text) IS
+COMMENT ON FUNCTION millrace.stream_version(text, text) IS
     'the position of the last message of a stream; NULL when there is no such stream';
 
 CREATE FUNCTION millrace.list_streams(prefix text DEFAULT '', max_rows bigint DEFAULT 100, after text DEFAULT NULL,
-                                      OUT stream text, OUT version bigint, OUT last_activity timestamptz)
+                                      namespace text DEFAULT NULL, OUT stream text, OUT version bigint, OUT last_activity timestamptz)
     RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'millrace_list_streams';
-COMMENT ON FUNCTION millrace.list_streams(text, bigint, text) IS
+COMMENT ON FUNCTION millrace.list_streams(text, bigint, text, text) IS
     'the streams whose names begin with a prefix, in byte order, behind a given name';
 
 CREATE FUNCTION millrace.count_categories(namespace text, OUT category text, OUT stream_count bigint,
@@ -442,12 +446,12 @@ BEGIN
         GROUP BY 1 ORDER BY 1;
 END $$;
 
-CREATE FUNCTION millrace.list_categories(OUT category text, OUT stream_count bigint, OUT message_count bigint)
+CREATE FUNCTION millrace.list_categories(namespace text DEFAULT NULL, OUT category text, OUT stream_count bigint,
+                                         OUT message_count bigint)
     RETURNS SETOF record LANGUAGE sql STABLE AS $$
-    -- The setting is not known before the session's first call into the library.
-    SELECT * FROM millrace.count_categories(coalesce(nullif(pg_catalog.current_setting('millrace.namespace', true), ''), 'default'))
+    SELECT * FROM millrace.count_categories(coalesce(namespace, millrace.selected_namespace()))
 $$;
-COMMENT ON FUNCTION millrace.list_categories() IS 'the categories of the namespace in byte order, with exact counts';
+COMMENT ON FUNCTION millrace.list_categories(text) IS 'the categories of the namespace in byte order, with exact counts';
 
 -- ---- finished JSON, for the HTTP side ----------------------------------------------------------------
 
@@ -615,7 +619,7 @@ CREATE FUNCTION millrace.read_horizon(namespace text DEFAULT NULL, "position" bi
                                       OUT readable bigint, OUT last bigint, OUT xid xid, OUT pid integer, OUT gid text)
     RETURNS record LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    name text := coalesce(read_horizon.namespace, current_setting('millrace.namespace', true), 'default');
+    name text := coalesce(read_horizon.namespace, millrace.selected_namespace());
     messages regclass := to_regclass(format('%I.messages', millrace.find_namespace(name)));
     since timestamptz;
     found record;

@@ -233,7 +233,9 @@ BeginScan(CustomScanState *node, EState *estate, int flags)
 	if (!scan->function)
 		elog(ERROR, "function %u is not one that returns messages", call->funcid);
 	scan->role = GetUserId();
-	scan->selected = pstrdup(selected_namespace);
+	scan->selected = SelectedNamespace();
+	if (scan->selected)
+		scan->selected = pstrdup(scan->selected);
 	fmgr_info(call->funcid, &scan->function_info);
 	fmgr_info_set_expr((Node *)call, &scan->function_info);
 	scan->arguments = ExecInitExprList(call->args, &node->ss.ps);

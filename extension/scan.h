@@ -17,7 +17,7 @@ typedef struct MessageScan
 	const MessageFunction *function;
 	FmgrInfo function_info;
 	Oid role;			   /* whose rights the statement has, whoever fetches from its cursor */
-	char *selected;		   /* the namespace that was selected when it began */
+	const char *selected;  /* the namespace that was selected when it began; NULL: SelectedNamespace() */
 	List *arguments;	   /* ExprStates */
 	MemoryContext context; /* of one run: arguments, request, reader */
 	ReadRequest request;
