@@ -10,8 +10,8 @@
 #include "utils/jsonb.h"
 #include "utils/tuplestore.h"
 
-/* The namespace that the session has selected: SET millrace.namespace. */
-extern char *selected_namespace;
+/* The namespace that is selected: SET millrace.namespace.  NULL: by a setting that does not count (millrace.transaction_pooling). */
+extern const char *SelectedNamespace(void);
 
 /* A set-returning function's result, gathered as rows of the declared type. */
 typedef struct ResultSet
@@ -21,15 +21,20 @@ typedef struct ResultSet
 } ResultSet;
 
 extern ResultSet *ResultSetBegin(FunctionCallInfo fcinfo);
+extern ResultSet *ResultSetBeginOf(FunctionCallInfo fcinfo, const Oid *types, int ntypes);
 extern void ResultSetPut(ResultSet *set, Datum *values, bool *isnull);
 
 extern TupleDesc ResultRowType(FunctionCallInfo fcinfo);
+
+/* A row type that users can alter is looked at where its rows are made or taken apart. */
+extern void CheckRowType(TupleDesc desc, const Oid *types, int ntypes);
 
 /* Arguments.  `what` is the argument's name as users know it. */
 extern text *ArgName(FunctionCallInfo fcinfo, int arg, const char *what);
 extern text *ArgTextOrNull(FunctionCallInfo fcinfo, int arg);
 extern int64 ArgInt64(FunctionCallInfo fcinfo, int arg, int64 if_null);
 extern char *ArgNamespace(FunctionCallInfo fcinfo, int arg);
+extern const char *ArgNamespaceOr(FunctionCallInfo fcinfo, int arg, const char *selected);
 
 /* Checks that raise MR005 to MR009. */
 extern void CheckNotNull(bool isnull, const char *what);

@@ -43,15 +43,18 @@ enum
 	APPEND_ATTRIBUTES
 };
 
-/* Runs one request in the selected namespace; a refusal becomes an error. */
+static const Oid message_types[MESSAGE_ATTRIBUTES] = {TEXTOID, JSONBOID, JSONBOID, UUIDOID};
+static const Oid append_types[APPEND_ATTRIBUTES] = {TEXTOID, InvalidOid /* CheckMessagesType() */, INT8OID};
+
+/* Runs one request; a refusal becomes an error. */
 static void
-AppendOrRaise(AppendPart *parts, int nparts)
+AppendOrRaise(const char *namespace_name, AppendPart *parts, int nparts)
 {
-	AppendRequest request = {.namespace_name = selected_namespace, .parts = parts, .nparts = nparts};
+	AppendRequest request = {.namespace_name = namespace_name, .parts = parts, .nparts = nparts};
 
 	AppendRequests(&request, 1);
 	if (request.verdict.sqlerrcode == ERRCODE_MILLRACE_NAMESPACE_NOT_FOUND)
-		(void)StoreOpen(selected_namespace, STORE_APPEND); /* raises the same, with its hint */
+		(void)StoreOpen(namespace_name, STORE_APPEND); /* raises the same, with its hint */
 	if (request.verdict.sqlerrcode != 0)
 		ereport(ERROR, (errcode(request.verdict.sqlerrcode), errmsg("%s", request.verdict.message)));
 }
@@ -116,16 +119,14 @@ DeformRow(HeapTupleHeader row, TupleDesc desc, Datum *values, bool *isnull)
 	heap_deform_tuple(&tuple, desc, values, isnull);
 }
 
-/* The rows' descriptor, which is refused where ALTER TYPE has given the type more attributes, or fewer. */
+/* The rows' descriptor, which is refused where ALTER TYPE has made another of the type. */
 static TupleDesc
-RowDesc(HeapTupleHeader row, int nattributes)
+RowDesc(HeapTupleHeader row, const Oid *types, int ntypes)
 {
-	TupleDesc desc = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(row), HeapTupleHeaderGetTypMod(row));
+	TupleDesc desc =
+		lookup_rowtype_tupdesc_copy(HeapTupleHeaderGetTypeId(row), HeapTupleHeaderGetTypMod(row));
 
-	if (desc->natts != nattributes)
-		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-						errmsg("type %s has %d attributes instead of %d",
-							   format_type_be(HeapTupleHeaderGetTypeId(row)), desc->natts, nattributes)));
+	CheckRowType(desc, types, ntypes);
 	return desc;
 }
 
@@ -134,9 +135,9 @@ static void
 SetMessages(AppendPart *part, Datum array)
 {
 	HeapTupleHeader *rows = ArrayRows(array, "messages", &part->nmessages);
-	TupleDesc desc = RowDesc(rows[0], MESSAGE_ATTRIBUTES);
-	Datum values[MESSAGE_ATTRIBUTES];
-	bool isnull[MESSAGE_ATTRIBUTES];
+	TupleDesc desc = RowDesc(rows[0], message_types, MESSAGE_ATTRIBUTES);
+	Datum *values = palloc(sizeof(Datum) * desc->natts);
+	bool *isnull = palloc(sizeof(bool) * desc->natts);
 
 	part->messages = palloc(sizeof(AppendMessage) * part->nmessages);
 	for (int i = 0; i < part->nmessages; i++)
@@ -144,7 +145,6 @@ SetMessages(AppendPart *part, Datum array)
 		DeformRow(rows[i], desc, values, isnull);
 		SetMessage(&part->messages[i], values, isnull);
 	}
-	ReleaseTupleDesc(desc);
 }
 
 /* The part's result: the positions of its first and last messages. */
@@ -160,7 +160,7 @@ PartPositions(AppendPart *part, Datum *values)
 	values[3] = Int64GetDatum(last->global_position);
 }
 
-/* append(stream, type, data, metadata, expected_version, id) -> (position, global_position) */
+/* append(stream, type, data, metadata, expected_version, id, namespace) -> (position, global_position) */
 Datum
 millrace_append(PG_FUNCTION_ARGS)
 {
@@ -175,14 +175,14 @@ millrace_append(PG_FUNCTION_ARGS)
 	part.stream = ArgName(fcinfo, 0, "stream");
 	SetMessage(&message, values, isnull);
 	SetExpectedVersion(&part, PG_ARGISNULL(4), PG_GETARG_DATUM(4));
-	AppendOrRaise(&part, 1);
+	AppendOrRaise(ArgNamespaceOr(fcinfo, 6, SelectedNamespace()), &part, 1);
 	result[0] = Int64GetDatum(message.position);
 	result[1] = Int64GetDatum(message.global_position);
 	PG_RETURN_DATUM(
 		HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(ResultRowType(fcinfo)), result, result_isnull)));
 }
 
-/* append_messages(stream, messages new_message[], expected_version) -> positions of the first and the last */
+/* append_messages(stream, messages new_message[], expected_version, namespace) -> positions of the first and the last */
 Datum
 millrace_append_messages(PG_FUNCTION_ARGS)
 {
@@ -194,7 +194,7 @@ millrace_append_messages(PG_FUNCTION_ARGS)
 	CheckNotNull(PG_ARGISNULL(1), "messages");
 	SetMessages(&part, PG_GETARG_DATUM(1));
 	SetExpectedVersion(&part, PG_ARGISNULL(2), PG_GETARG_DATUM(2));
-	AppendOrRaise(&part, 1);
+	AppendOrRaise(ArgNamespaceOr(fcinfo, 3, SelectedNamespace()), &part, 1);
 	PartPositions(&part, result);
 	PG_RETURN_DATUM(
 		HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(ResultRowType(fcinfo)), result, result_isnull)));
@@ -203,8 +203,8 @@ millrace_append_messages(PG_FUNCTION_ARGS)
 static void
 SetPart(AppendPart *part, HeapTupleHeader row, TupleDesc desc)
 {
-	Datum values[APPEND_ATTRIBUTES];
-	bool isnull[APPEND_ATTRIBUTES];
+	Datum *values = palloc(sizeof(Datum) * desc->natts);
+	bool *isnull = palloc(sizeof(bool) * desc->natts);
 
 	DeformRow(row, desc, values, isnull);
 	CheckNotNull(isnull[APPEND_STREAM], "stream");
@@ -215,7 +215,22 @@ SetPart(AppendPart *part, HeapTupleHeader row, TupleDesc desc)
 	SetExpectedVersion(part, isnull[APPEND_EXPECTED_VERSION], values[APPEND_EXPECTED_VERSION]);
 }
 
-/* append_streams(appends stream_append[]) -> one row a part: stream and the positions of its first and last message */
+/* The messages of a stream_append must still be an array of rows, whose own type is looked at when they are taken apart. */
+static void
+CheckMessagesType(TupleDesc desc)
+{
+	Oid type = TupleDescAttr(desc, APPEND_MESSAGES)->atttypid;
+	Oid element = get_element_type(type);
+
+	if (!OidIsValid(element) || !type_is_rowtype(element))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("type %s is not what it was when it was created", format_type_be(desc->tdtypeid)),
+				 errdetail("Its attribute \"messages\" is of type %s.", format_type_be(type)),
+				 errhint("ALTER TYPE has changed it; give it the attributes that it had.")));
+}
+
+/* append_streams(appends stream_append[], namespace) -> one row a part: stream and the positions of its first and last message */
 Datum
 millrace_append_streams(PG_FUNCTION_ARGS)
 {
@@ -228,11 +243,11 @@ millrace_append_streams(PG_FUNCTION_ARGS)
 	CheckNotNull(PG_ARGISNULL(0), "appends");
 	rows = ArrayRows(PG_GETARG_DATUM(0), "appends", &nparts);
 	parts = palloc0(sizeof(AppendPart) * nparts);
-	desc = RowDesc(rows[0], APPEND_ATTRIBUTES);
+	desc = RowDesc(rows[0], append_types, APPEND_ATTRIBUTES);
+	CheckMessagesType(desc);
 	for (int i = 0; i < nparts; i++)
 		SetPart(&parts[i], rows[i], desc);
-	ReleaseTupleDesc(desc);
-	AppendOrRaise(parts, nparts);
+	AppendOrRaise(ArgNamespaceOr(fcinfo, 1, SelectedNamespace()), parts, nparts);
 	for (int i = 0; i < nparts; i++)
 	{
 		Datum values[5];

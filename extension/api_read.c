@@ -148,9 +148,9 @@ MessageFunctionSnapshot(const MessageFunction *function)
 Datum
 MessageFunctionCall(const MessageFunction *function, FunctionCallInfo fcinfo)
 {
-	RowSink sink = {ResultSetBegin(fcinfo), function};
+	RowSink sink = {ResultSetBeginOf(fcinfo, function->types, MESSAGE_COLUMNS), function};
 	ReadRequest request = {0};
-	Store *store = function->begin(fcinfo, &request);
+	Store *store = function->begin(fcinfo, &request, SelectedNamespace());
 
 	if (function->fresh_snapshot)
 		PushActiveSnapshot(MessageFunctionSnapshot(function));
@@ -168,14 +168,14 @@ MessageFunctionCall(const MessageFunction *function, FunctionCallInfo fcinfo)
 	}
 
 static Store *
-BeginReadStream(FunctionCallInfo fcinfo, ReadRequest *request)
+BeginReadStream(FunctionCallInfo fcinfo, ReadRequest *request, const char *selected)
 {
 	request->kind = READ_STREAM;
 	request->name = ArgName(fcinfo, 0, "stream");
 	request->position = ArgInt64(fcinfo, 1, 0);
 	request->limit = ArgBatchSize(fcinfo, 2);
 	ArgTypes(fcinfo, 3, request);
-	return StoreOpen(selected_namespace, STORE_READ);
+	return StoreOpen(ArgNamespaceOr(fcinfo, 4, selected), STORE_READ);
 }
 
 static const MessageFunction read_stream = {
@@ -187,7 +187,7 @@ static const MessageFunction read_stream = {
 	.other_argument = -1,
 };
 
-/* read_stream(stream, position, batch_size, types) */
+/* read_stream(stream, position, batch_size, types, namespace) */
 Datum
 millrace_read_stream(PG_FUNCTION_ARGS)
 {
@@ -195,7 +195,7 @@ millrace_read_stream(PG_FUNCTION_ARGS)
 }
 
 static Store *
-BeginReadCategory(FunctionCallInfo fcinfo, ReadRequest *request)
+BeginReadCategory(FunctionCallInfo fcinfo, ReadRequest *request, const char *selected)
 {
 	request->kind = READ_CATEGORY;
 	CheckNotNull(PG_ARGISNULL(0), "category");
@@ -205,7 +205,7 @@ BeginReadCategory(FunctionCallInfo fcinfo, ReadRequest *request)
 	request->correlation = ArgTextOrNull(fcinfo, 3);
 	ArgConsumerGroup(fcinfo, 4, 5, request);
 	ArgTypes(fcinfo, 6, request);
-	return StoreOpen(selected_namespace, STORE_READ);
+	return StoreOpen(ArgNamespaceOr(fcinfo, 7, selected), STORE_READ);
 }
 
 static const MessageFunction read_category = {
@@ -217,7 +217,7 @@ static const MessageFunction read_category = {
 	.other_argument = -1,
 };
 
-/* read_category(category, position, batch_size, correlation, consumer_group_member, consumer_group_size, types) */
+/* read_category(category, position, batch_size, correlation, consumer_group_member, consumer_group_size, types, namespace) */
 Datum
 millrace_read_category(PG_FUNCTION_ARGS)
 {
@@ -225,13 +225,13 @@ millrace_read_category(PG_FUNCTION_ARGS)
 }
 
 static Store *
-BeginReadAll(FunctionCallInfo fcinfo, ReadRequest *request)
+BeginReadAll(FunctionCallInfo fcinfo, ReadRequest *request, const char *selected)
 {
 	request->kind = READ_ALL;
 	request->position = ArgInt64(fcinfo, 0, 1);
 	request->limit = ArgBatchSize(fcinfo, 1);
 	ArgTypes(fcinfo, 2, request);
-	return StoreOpen(selected_namespace, STORE_READ);
+	return StoreOpen(ArgNamespaceOr(fcinfo, 3, selected), STORE_READ);
 }
 
 static const MessageFunction read_all = {
@@ -243,7 +243,7 @@ static const MessageFunction read_all = {
 	.other_argument = -1,
 };
 
-/* read_all(position, batch_size, types) */
+/* read_all(position, batch_size, types, namespace) */
 Datum
 millrace_read_all(PG_FUNCTION_ARGS)
 {
@@ -263,25 +263,25 @@ PutMessage(void *arg, const Message *message)
 	return true;
 }
 
-/* last_message(stream, type) -> no row or one */
+/* last_message(stream, type, namespace) -> no row or one */
 Datum
 millrace_last_message(PG_FUNCTION_ARGS)
 {
-	ResultSet *set = ResultSetBegin(fcinfo);
+	ResultSet *set = ResultSetBeginOf(fcinfo, read_stream.types, MESSAGE_COLUMNS);
 	text *stream = ArgName(fcinfo, 0, "stream");
-	Store *store = StoreOpen(selected_namespace, STORE_READ);
+	Store *store = StoreOpen(ArgNamespaceOr(fcinfo, 2, SelectedNamespace()), STORE_READ);
 
 	(void)ReadLastMessage(store, stream, ArgTextOrNull(fcinfo, 1), PutMessage, set);
 	StoreClose(store);
 	return (Datum)0;
 }
 
-/* stream_version(stream) -> the position of its last message, NULL when there is no such stream */
+/* stream_version(stream, namespace) -> the position of its last message, NULL when there is no such stream */
 Datum
 millrace_stream_version(PG_FUNCTION_ARGS)
 {
 	text *stream = ArgName(fcinfo, 0, "stream");
-	Store *store = StoreOpen(selected_namespace, STORE_READ);
+	Store *store = StoreOpen(ArgNamespaceOr(fcinfo, 1, SelectedNamespace()), STORE_READ);
 	int64 version = ReadStreamVersion(store, stream);
 
 	StoreClose(store);
@@ -302,12 +302,12 @@ PutStream(void *arg, text *stream, int64 version, Timestamp last_activity)
 	ResultSetPut(arg, values, isnull);
 }
 
-/* list_streams(prefix, max_rows, after) */
+/* list_streams(prefix, max_rows, after, namespace) */
 Datum
 millrace_list_streams(PG_FUNCTION_ARGS)
 {
 	ResultSet *set = ResultSetBegin(fcinfo);
-	Store *store = StoreOpen(selected_namespace, STORE_READ);
+	Store *store = StoreOpen(ArgNamespaceOr(fcinfo, 3, SelectedNamespace()), STORE_READ);
 
 	ReadStreamNames(store, ArgPrefix(fcinfo, 0), ArgTextOrNull(fcinfo, 2), ArgMaxRows(fcinfo, 1), PutStream,
 					set);

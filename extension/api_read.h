@@ -24,10 +24,10 @@ typedef struct MessageFunction
 {
 	PGFunction address;
 	/*
-	 * Checks the arguments, describes the read and opens the table.  The request points into the arguments and into the
-	 * current memory context.
+	 * Checks the arguments, describes the read and opens the table; of the namespace that is selected, unless they say which.  The request points
+	 * into the arguments and into the current memory context.
 	 */
-	Store *(*begin)(FunctionCallInfo fcinfo, ReadRequest *request);
+	Store *(*begin)(FunctionCallInfo fcinfo, ReadRequest *request, const char *selected);
 	/* Makes a row; what it points to is the message's or in the current memory context. */
 	void (*row)(const Message *message, Datum *values, bool *isnull);
 	Oid types[MESSAGE_COLUMNS]; /* of the row's columns */

@@ -11,6 +11,7 @@
 #include "catalog/pg_proc.h"
 #include "storage/lwlock.h"
 #include "utils/acl.h"
+#include "utils/guc_tables.h"
 #include "utils/jsonb.h"
 
 #if PG_VERSION_NUM < 150000
@@ -36,6 +37,30 @@
 #include "varatt.h"
 #endif
 
+/* 16: one setting can be looked up by its name. */
+#if PG_VERSION_NUM >= 160000
+#define CompatFindSetting(setting) find_option(setting, false, false, ERROR)
+#else
+static inline struct config_generic *
+CompatFindSetting(const char *setting)
+{
+	struct config_generic **all = get_guc_variables();
+
+	while (strcmp((*all)->name, setting) != 0)
+		all++;
+	return *all;
+}
+#endif
+
+/* 16: TRUNCATE can run the triggers as the table's owner. */
+#if PG_VERSION_NUM >= 160000
+#define CompatTruncate(tables, relids, logged)                                                               \
+	ExecuteTruncateGuts(tables, relids, logged, DROP_RESTRICT, false, false)
+#else
+#define CompatTruncate(tables, relids, logged)                                                               \
+	ExecuteTruncateGuts(tables, relids, logged, DROP_RESTRICT, false)
+#endif
+
 /* 17: index_insert_cleanup() lets an access method end what index_insert() began. */
 #if PG_VERSION_NUM >= 170000
 #define CompatIndexInsertCleanup(index, info) index_insert_cleanup(index, info)
@@ -55,6 +80,13 @@
 #define CompatMaxEntrySize(page) ((void)(page), BTMaxItemSize)
 #else
 #define CompatMaxEntrySize(page) BTMaxItemSize((Page)(page))
+#endif
+
+/* 18: what a collation is like is a part of its locale. */
+#if PG_VERSION_NUM >= 180000
+#define CompatCollationIsC(collation) (pg_newlocale_from_collation(collation)->collate_is_c)
+#else
+#define CompatCollationIsC(collation) lc_collate_is_c(collation)
 #endif
 
 /* 18: the parts of EXPLAIN that print have a header of their own. */
@@ -93,6 +125,13 @@
 #define CompatPrimaryKeyIndex(relation) RelationGetPrimaryKeyIndex(relation)
 #endif
 
+/* 19: table_beginscan() takes flags. */
+#if PG_VERSION_NUM >= 190000
+#define CompatTableBeginScan(heap, snapshot) table_beginscan(heap, snapshot, 0, NULL, 0)
+#else
+#define CompatTableBeginScan(heap, snapshot) table_beginscan(heap, snapshot, 0, NULL)
+#endif
+
 /* 19: a tranche of lightweight locks is named once, for all sessions; before, each session registered the name. */
 #if PG_VERSION_NUM >= 190000
 #define CompatNewTranche(name) LWLockNewTrancheId(name)
@@ -100,6 +139,13 @@
 #else
 #define CompatNewTranche(name) LWLockNewTrancheId()
 #define CompatNameTranche(tranche, name) LWLockRegisterTranche(tranche, name)
+#endif
+
+/* 19: a descriptor that is made by hand must be finished. */
+#if PG_VERSION_NUM >= 190000
+#define CompatTupleDescFinalize(desc) TupleDescFinalize(desc)
+#else
+#define CompatTupleDescFinalize(desc) ((void)0)
 #endif
 
 /* 19: pushJsonbValue() keeps the finished value in its state; before, it returned it. */

@@ -537,6 +537,42 @@ RecheckDoubts(Insertion *insertion)
 
 /* ---- all phases --------------------------------------------------------------------------------------- */
 
+static OpenIndex
+BeginIndex(Insertion *insertion, const StoreIndex *which, Relation index)
+{
+	OpenIndex open = {which->kind, index, NULL};
+	StoreCaller caller;
+
+	if (which->plain)
+		return open;
+	caller = StoreBecomeOwner(insertion->store->heap);
+	open.other = BeginOtherIndex(insertion->store, index);
+	if (which->kind != INDEX_OTHER)
+		ComputeEntries(insertion, &open);
+	StoreBecomeCaller(caller);
+	return open;
+}
+
+/* Fills the indexes that reads do not stand on, whose expressions are the owner's, and waits where uniqueness is in doubt. */
+static void
+FinishEntries(Insertion *insertion)
+{
+	bool plain = true;
+	StoreCaller caller;
+
+	for (int i = 0; plain && i < insertion->nindexes; i++)
+		plain = insertion->indexes[i].other == NULL;
+	if (plain)
+	{
+		RecheckDoubts(insertion);
+		return;
+	}
+	caller = StoreBecomeOwner(insertion->store->heap);
+	InsertAllEntries(insertion, false, insertion->rows, insertion->nrows);
+	RecheckDoubts(insertion);
+	StoreBecomeCaller(caller);
+}
+
 /* Opens the indexes that are ready to be filled.  One that becomes ready from now on waits for this transaction before it is made whole. */
 static void
 OpenIndexes(Insertion *insertion)
@@ -554,10 +590,7 @@ OpenIndexes(Insertion *insertion)
 			index_close(index, NoLock);
 			continue;
 		}
-		insertion->indexes[insertion->nindexes++] =
-			(OpenIndex){which->kind, index, which->plain ? NULL : BeginOtherIndex(store, index)};
-		if (which->kind != INDEX_OTHER && !which->plain)
-			ComputeEntries(insertion, &insertion->indexes[insertion->nindexes - 1]);
+		insertion->indexes[insertion->nindexes++] = BeginIndex(insertion, which, index);
 	}
 }
 
@@ -718,8 +751,7 @@ StoreInsert(Store *store, NewRow **rows, int nrows, bool import)
 	}
 	if (insertion.highest > 0) /* and it was below what was drawn */
 		*LastLookAt(store) = (LastLook){RelationGetRelid(store->heap), GetCurrentTransactionStartTimestamp()};
-	InsertAllEntries(&insertion, false, rows, nrows);
-	RecheckDoubts(&insertion);
+	FinishEntries(&insertion);
 	StoreFireTriggers(store, rows, nrows);
 	EndInsertion(&insertion);
 }

@@ -173,9 +173,12 @@ RaiseWrongVersion(int64 expected, const char *stream, int64 version)
 					expected, stream ? stream : "<NULL>", version)));
 }
 
-/* Lets the table itself refuse the row, so that the error is its own, and a global position is spent as there. */
+/*
+ * Lets the table itself refuse the row, so that the error is its own, and a global position is spent as there.  The caller's rights
+ * were looked at before; the defaults of its columns are the owner's to run.
+ */
 static void
-RaiseByInserting(FunctionCallInfo fcinfo, int64 position)
+RaiseByInserting(FunctionCallInfo fcinfo, Relation heap, int64 position)
 {
 	Oid types[6] = {UUIDOID, TEXTOID, INT8OID, TEXTOID, JSONBOID, JSONBOID};
 	Datum values[6] = {0};
@@ -194,6 +197,7 @@ RaiseByInserting(FunctionCallInfo fcinfo, int64 position)
 	if (nulls[0] == ' ')
 		values[0] = DirectFunctionCall1(uuid_in, CStringGetDatum(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 	values[2] = Int64GetDatum(position);
+	(void)StoreBecomeOwner(heap);
 	SPI_connect();
 	SPI_execute_with_args(command, 6, types, values, nulls, false, 0);
 	SPI_finish();
@@ -219,10 +223,9 @@ RefuseWrite(FunctionCallInfo fcinfo)
 		version = ReadStreamVersion(store, stream);
 		PopActiveSnapshot();
 	}
-	StoreClose(store);
 	if (!PG_ARGISNULL(5) && PG_GETARG_INT64(5) != version)
 		RaiseWrongVersion(PG_GETARG_INT64(5), ArgText(fcinfo, 1), version);
-	RaiseByInserting(fcinfo, PositionBehind(version));
+	RaiseByInserting(fcinfo, store->heap, PositionBehind(version));
 }
 
 static void
@@ -271,6 +274,14 @@ millrace_mdb_write_message(PG_FUNCTION_ARGS)
 }
 
 /* ---- read -------------------------------------------------------------------------------------------- */
+
+/* The row type message_store.message. */
+#define MESSAGE_TYPES                                                                                        \
+	{                                                                                                        \
+		VARCHAROID, VARCHAROID, VARCHAROID, INT8OID, INT8OID, VARCHAROID, VARCHAROID, TIMESTAMPOID           \
+	}
+
+static const Oid message_types[MESSAGE_COLUMNS] = MESSAGE_TYPES;
 
 /* A text datum of a jsonb's text; NULL for NULL. */
 static text *
@@ -361,7 +372,7 @@ CheckLimit(int64 limit)
 static void
 RunCondition(FunctionCallInfo fcinfo, ReadRequest *request, const char *command)
 {
-	ResultSet *set = ResultSetBegin(fcinfo);
+	ResultSet *set = ResultSetBeginOf(fcinfo, message_types, MESSAGE_COLUMNS);
 	Store *store = OpenOwnTable(fcinfo, STORE_READ);
 
 	PushFreshSnapshot();
@@ -379,12 +390,6 @@ BeginDirectRead(FunctionCallInfo fcinfo, const ReadRequest *request)
 	CheckLimit(request->limit);
 	return store;
 }
-
-/* The row type message_store.message. */
-#define MESSAGE_TYPES                                                                                        \
-	{                                                                                                        \
-		VARCHAROID, VARCHAROID, VARCHAROID, INT8OID, INT8OID, VARCHAROID, VARCHAROID, TIMESTAMPOID           \
-	}
 
 static void
 StreamNotices(FunctionCallInfo fcinfo, ReadRequest *request, const char *command)
@@ -422,7 +427,7 @@ DescribeStreamRead(FunctionCallInfo fcinfo, ReadRequest *request)
 }
 
 static Store *
-BeginStreamRead(FunctionCallInfo fcinfo, ReadRequest *request)
+BeginStreamRead(FunctionCallInfo fcinfo, ReadRequest *request, const char *selected)
 {
 	(void)DescribeStreamRead(fcinfo, request);
 	return BeginDirectRead(fcinfo, request);
@@ -519,7 +524,7 @@ DescribeCategoryRead(FunctionCallInfo fcinfo, ReadRequest *request)
 }
 
 static Store *
-BeginCategoryRead(FunctionCallInfo fcinfo, ReadRequest *request)
+BeginCategoryRead(FunctionCallInfo fcinfo, ReadRequest *request, const char *selected)
 {
 	(void)DescribeCategoryRead(fcinfo, request);
 	return BeginDirectRead(fcinfo, request);
@@ -553,7 +558,7 @@ const MessageFunction *const message_db_functions[] = {&get_stream_messages, &ge
 Datum
 millrace_mdb_get_last_stream_message(PG_FUNCTION_ARGS)
 {
-	ResultSet *set = ResultSetBegin(fcinfo);
+	ResultSet *set = ResultSetBeginOf(fcinfo, message_types, MESSAGE_COLUMNS);
 	Store *store = OpenOwnTable(fcinfo, STORE_READ);
 
 	if (MessageDbDebug("message_store.debug_get"))

@@ -1,32 +1,30 @@
 -- millrace 0.2.0: event and message store inside PostgreSQL.  extension/README.md is the reference.
 \echo Use "CREATE EXTENSION millrace" to load this file. \quit
 
--- Where the extension is trusted, CREATE EXTENSION makes the schema for a role that need not be a superuser, as all else that is
--- made here is: it could put functions of its own beside these, for superusers to call.
-ALTER SCHEMA millrace OWNER TO CURRENT_USER;
-
--- A schema that was there before may hold overloads of what is made here, which a superuser would call one day, or be open for others to
--- put some into it.
+-- The extension's objects stand in a schema of their own, a superuser's.  CREATE EXTENSION makes one for a role that need not be a superuser, where the
+-- extension is trusted, or takes one that was there before.  Whoever owned it may be making an object in it at this moment, an overload for superusers to
+-- call one day, which nobody sees before it is committed.  So it is exchanged for a new one, which nobody else knows yet.
 DO $$
 DECLARE
+    before oid := 'millrace'::pg_catalog.regnamespace;
     found text := (
         SELECT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_catalog.pg_depend d
-        WHERE d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = 'millrace'::pg_catalog.regnamespace
+        WHERE d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = before
             AND d.classid <> 'pg_catalog.pg_extension'::pg_catalog.regclass
-        ORDER BY 1 LIMIT 1);
-    other text := (
-        SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::pg_catalog.regrole::text END
-        FROM pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a
-        WHERE n.nspname = 'millrace' AND a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner
         ORDER BY 1 LIMIT 1);
 BEGIN
     IF found IS NOT NULL THEN
         RAISE EXCEPTION 'schema millrace is not empty: it has %', found
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Drop or rename the schema; the extension makes its own.';
-    ELSIF other IS NOT NULL THEN
-        RAISE EXCEPTION 'others may create objects in schema millrace: %', other
-            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Drop or rename the schema; the extension makes its own.';
     END IF;
+    EXECUTE pg_catalog.format('ALTER SCHEMA millrace RENAME TO %I', 'millrace-' || before);
+    CREATE SCHEMA millrace;
+    ALTER EXTENSION millrace DROP SCHEMA millrace; -- it contains the extension, so it can't be a part of it
+    UPDATE pg_catalog.pg_depend SET refobjid = 'millrace'::pg_catalog.regnamespace
+        WHERE classid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND objid = (SELECT oid FROM pg_catalog.pg_extension WHERE extname = 'millrace')
+            AND refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND refobjid = before;
+    UPDATE pg_catalog.pg_extension SET extnamespace = 'millrace'::pg_catalog.regnamespace WHERE extname = 'millrace';
+    EXECUTE pg_catalog.format('DROP SCHEMA %I', 'millrace-' || before);
 END $$;
 
 -- ---- names ------------------------------------------------------------------------------------
@@ -90,6 +88,19 @@ BEGIN
     END IF;
 END $$;
 
+-- A token in the place of its hash would lock everybody out.  The error shows nothing of it.
+CREATE FUNCTION millrace.check_token_hash(token_hash text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF token_hash COLLATE "C" !~ '^[0-9a-f]{64}$' THEN
+        RAISE EXCEPTION 'token_hash is not the SHA-256 of a token in lowercase hex: %',
+                CASE WHEN starts_with(token_hash, 'ns_') THEN 'it looks like the token itself'
+                     WHEN length(token_hash) <> 64 THEN format('it has %s characters instead of 64', length(token_hash))
+                     ELSE format('character %s is none of 0-9 and a-f', length(substring(token_hash COLLATE "C" FROM '^[0-9a-f]*')) + 1) END
+            USING ERRCODE = 'MR009', HINT = 'It is encode(sha256(''ns_...''), ''hex'').';
+    END IF;
+END $$;
+
 CREATE FUNCTION millrace.create_namespace(name text, description text DEFAULT NULL, token_hash text DEFAULT NULL,
                                           metadata jsonb DEFAULT NULL) RETURNS timestamptz
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -98,6 +109,7 @@ DECLARE
     created_at timestamptz;
 BEGIN
     PERFORM millrace.check_namespace_name(name);
+    PERFORM millrace.check_token_hash(token_hash);
     PERFORM millrace.lock_namespace(name);
     INSERT INTO millrace.namespaces AS registry (name, schema, token_hash, description, metadata)
         VALUES (create_namespace.name, schema, create_namespace.token_hash, create_namespace.description,
@@ -106,6 +118,9 @@ BEGIN
         RETURNING registry.created_at INTO created_at;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'namespace "%" exists already', name USING ERRCODE = 'MR004';
+    ELSIF to_regnamespace(quote_ident(schema)) IS NOT NULL THEN
+        RAISE EXCEPTION 'schema "%" exists already', schema
+            USING ERRCODE = 'duplicate_schema', HINT = 'If it holds the messages of this namespace, millrace.register_namespace() takes it.';
     END IF;
     EXECUTE format('CREATE SCHEMA %I', schema);
     -- Message DB's table, column for column.
@@ -160,40 +175,78 @@ BEGIN
     RETURN found_schema;
 END $$;
 
-CREATE FUNCTION millrace.drop_namespace(name text) RETURNS bigint
+-- What is done with a namespace's table is done in C.  A statement here would run whatever the owner of the schema has put in the
+-- place of the table, a view on a function of theirs, with the rights of the caller.
+CREATE FUNCTION millrace.is_messages(relation regclass) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_is_messages';
+COMMENT ON FUNCTION millrace.is_messages(regclass) IS 'internal: whether a relation is a table of messages';
+
+CREATE FUNCTION millrace.check_messages(schema text) RETURNS void
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_check_messages';
+COMMENT ON FUNCTION millrace.check_messages(text) IS 'internal: MR010 unless the schema has a table of messages';
+
+CREATE FUNCTION millrace.count_messages(schema text) RETURNS bigint
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_count_messages';
+COMMENT ON FUNCTION millrace.count_messages(text) IS 'internal: how many messages the table in a schema holds';
+
+CREATE FUNCTION millrace.stream_names(schema text) RETURNS SETOF text
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 100000 AS 'MODULE_PATHNAME', 'millrace_stream_names';
+COMMENT ON FUNCTION millrace.stream_names(text) IS 'internal: the stream of each message in a schema; for a select list, which keeps none of them';
+
+CREATE FUNCTION millrace.last_activity(schema text) RETURNS timestamptz
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_last_activity';
+COMMENT ON FUNCTION millrace.last_activity(text) IS 'internal: the time of the last message in a schema';
+
+CREATE FUNCTION millrace.truncate_messages(schema text) RETURNS bigint
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_truncate_messages';
+COMMENT ON FUNCTION millrace.truncate_messages(text) IS 'internal: empties the table in a schema; returns how many messages it held';
+
+-- Drops a namespace's schema, and returns how many messages went with it.  One without a table of messages goes only if it is empty: whoever put
+-- it into the registry may have meant somebody else's.
+CREATE FUNCTION millrace.drop_messages(schema text) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    schema text;
     deleted bigint := 0;
+BEGIN
+    IF to_regclass(format('%I.messages', schema)) IS NULL THEN
+        EXECUTE format('DROP SCHEMA IF EXISTS %I', schema);
+        RETURN 0;
+    END IF;
+    PERFORM millrace.check_messages(schema);
+    -- The table before its sequence: the order in which appends lock them.
+    EXECUTE format('LOCK TABLE %I.messages IN ACCESS EXCLUSIVE MODE', schema);
+    deleted := millrace.count_messages(schema);
+    EXECUTE format('DROP SCHEMA %I CASCADE', schema);
+    RETURN deleted;
+END $$;
+
+CREATE FUNCTION millrace.drop_namespace(name text) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = 'warning' AS $$
+DECLARE
+    deleted bigint;
 BEGIN
     PERFORM millrace.check_namespace_name(name);
     IF name = 'default' THEN
         RAISE EXCEPTION 'namespace "default" can''t be dropped' USING ERRCODE = 'MR012';
     END IF;
     PERFORM millrace.lock_namespace(name);
-    schema := millrace.find_namespace(name);
-    IF to_regclass(format('%I.messages', schema)) IS NOT NULL THEN
-        -- The table before its sequence: the order in which appends lock them.
-        EXECUTE format('LOCK TABLE %I.messages IN ACCESS EXCLUSIVE MODE', schema);
-        EXECUTE format('SELECT count(*) FROM %I.messages', schema) INTO deleted;
-    END IF;
-    EXECUTE format('DROP SCHEMA IF EXISTS %I CASCADE', schema);
+    deleted := millrace.drop_messages(millrace.find_namespace(name));
     DELETE FROM millrace.namespaces n WHERE n.name = drop_namespace.name;
     RETURN deleted;
 END $$;
-ALTER FUNCTION millrace.drop_namespace(text) SET client_min_messages = 'warning';
 COMMENT ON FUNCTION millrace.drop_namespace(text) IS
-    'drops a namespace with all its messages; returns their number. MR003 when there is none, MR012 for default';
+    'drops a namespace with all its messages; returns their number. MR003 when there is none, MR012 for default, MR010 for a schema that is not one';
 
 CREATE FUNCTION millrace.set_namespace_token(name text, token_hash text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM millrace.find_namespace(name);
+    PERFORM millrace.check_token_hash(token_hash);
     UPDATE millrace.namespaces n SET token_hash = set_namespace_token.token_hash
         WHERE n.name = set_namespace_token.name;
 END $$;
 COMMENT ON FUNCTION millrace.set_namespace_token(text, text) IS
-    'sets the lowercase hex SHA-256 of the token that opens a namespace over HTTP';
+    'sets the lowercase hex SHA-256 of the token that opens a namespace over HTTP; NULL: none does. MR009 for anything else';
 
 CREATE FUNCTION millrace.namespace_token_hash(name text) RETURNS SETOF text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -201,7 +254,44 @@ CREATE FUNCTION millrace.namespace_token_hash(name text) RETURNS SETOF text
 $$;
 COMMENT ON FUNCTION millrace.namespace_token_hash(text) IS 'no row: no such namespace; NULL: no token opens it';
 
--- About how many messages a namespace holds: exact up to about a thousand pages, from the statistics beyond.
+CREATE FUNCTION millrace.register_namespace(name text, description text DEFAULT NULL, token_hash text DEFAULT NULL,
+                                            metadata jsonb DEFAULT NULL) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema text := millrace.namespace_schema(name);
+BEGIN
+    PERFORM millrace.check_namespace_name(name);
+    PERFORM millrace.check_token_hash(token_hash);
+    PERFORM millrace.lock_namespace(name);
+    IF to_regclass(format('%I.messages', schema)) IS NULL THEN
+        RAISE EXCEPTION 'there is no table "%".messages, which namespace "%" would have', schema, name
+            USING ERRCODE = 'MR003', HINT = 'millrace.create_namespace() makes a new one; millrace.install_message_db() adopts Message DB''s.';
+    ELSIF NOT (SELECT pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = schema) THEN
+        RAISE EXCEPTION 'must be owner of schema "%"', schema USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    PERFORM millrace.check_messages(schema);
+    INSERT INTO millrace.namespaces (name, schema, token_hash, description, metadata)
+        VALUES (register_namespace.name, schema, register_namespace.token_hash, register_namespace.description, register_namespace.metadata)
+        ON CONFLICT DO NOTHING;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'namespace "%" exists already', name USING ERRCODE = 'MR004';
+    END IF;
+    -- DROP EXTENSION has taken it away with its function.
+    IF NOT EXISTS (SELECT FROM pg_index i
+                   WHERE i.indrelid = to_regclass(format('%I.messages', schema)) AND i.indisvalid
+                       AND pg_get_indexdef(i.indexrelid, 1, false) = 'millrace.category(stream_name)'
+                       AND pg_get_indexdef(i.indexrelid, 2, false) = 'global_position') THEN
+        EXECUTE format('CREATE INDEX %s ON %I.messages (millrace.category(stream_name), global_position)',
+                       CASE WHEN to_regclass(format('%I.messages_category', schema)) IS NULL THEN 'messages_category' ELSE '' END, schema);
+    END IF;
+    PERFORM millrace.last_activity(schema); -- raises what is wrong with the table, if anything
+    RETURN millrace.count_messages(schema);
+END $$;
+COMMENT ON FUNCTION millrace.register_namespace(text, text, text, jsonb) IS
+    'makes a namespace again of a schema that holds its messages; returns their number. MR003 when there is none, MR004 when it is registered';
+
+-- About how many messages a namespace holds: exact up to about a thousand pages, from the statistics beyond.  NULL: there is no table of messages
+-- that the caller may read.
 CREATE FUNCTION millrace.estimate_messages(schema text) RETURNS bigint
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -211,8 +301,8 @@ DECLARE
 BEGIN
     SELECT c.oid INTO messages FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = estimate_messages.schema AND c.relname = 'messages'
-            AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT');
-    IF messages IS NULL THEN
+            AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid);
+    IF messages IS NULL OR millrace.is_messages(messages) IS NOT TRUE THEN
         RETURN NULL;
     END IF;
     pages := pg_relation_size(messages) / current_setting('block_size')::bigint;
@@ -221,7 +311,7 @@ BEGIN
             WHERE oid = messages AND reltuples >= 0 AND relpages > 0;
     END IF;
     IF estimate IS NULL THEN
-        EXECUTE format('SELECT count(*) FROM %s', messages) INTO estimate;
+        estimate := millrace.count_messages(schema);
     END IF;
     RETURN estimate;
 END $$;
@@ -243,12 +333,15 @@ BEGIN
     schema := millrace.find_namespace(name);
     SELECT n.name, n.description, n.created_at INTO namespace, description, created_at
         FROM millrace.namespaces n WHERE n.name = describe_namespace.name;
-    EXECUTE format('SELECT count(*), count(DISTINCT stream_name) FROM %I.messages', schema)
-        INTO message_count, stream_count;
-    EXECUTE format('SELECT time AT TIME ZONE ''utc'' FROM %I.messages ORDER BY global_position DESC LIMIT 1', schema)
-        INTO last_activity;
+    SELECT count(*), count(DISTINCT stream COLLATE "C") INTO message_count, stream_count
+        FROM (SELECT millrace.stream_names(describe_namespace.schema) AS stream) messages;
+    last_activity := millrace.last_activity(schema);
 END $$;
 COMMENT ON FUNCTION millrace.describe_namespace(text) IS 'one namespace, counted exactly. MR003 when there is none';
+
+CREATE FUNCTION millrace.selected_namespace() RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_selected_namespace';
+COMMENT ON FUNCTION millrace.selected_namespace() IS 'the namespace that the others work on where they are given none';
 
 -- ---- append ---------------------------------------------------------------------------------------
 
@@ -256,26 +349,26 @@ CREATE TYPE millrace.new_message AS (type text, data jsonb, metadata jsonb, id u
 CREATE TYPE millrace.stream_append AS (stream text, messages millrace.new_message[], expected_version bigint);
 
 CREATE FUNCTION millrace.append(stream text, type text, data jsonb, metadata jsonb DEFAULT NULL,
-                                expected_version bigint DEFAULT NULL, id uuid DEFAULT NULL,
+                                expected_version bigint DEFAULT NULL, id uuid DEFAULT NULL, namespace text DEFAULT NULL,
                                 OUT "position" bigint, OUT global_position bigint) RETURNS record
     LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_append';
-COMMENT ON FUNCTION millrace.append(text, text, jsonb, jsonb, bigint, uuid) IS
+COMMENT ON FUNCTION millrace.append(text, text, jsonb, jsonb, bigint, uuid, text) IS
     'appends a message to a stream; returns its position in the stream and in the namespace';
 
 CREATE FUNCTION millrace.append_messages(stream text, messages millrace.new_message[],
-                                         expected_version bigint DEFAULT NULL,
+                                         expected_version bigint DEFAULT NULL, namespace text DEFAULT NULL,
                                          OUT "position" bigint, OUT last_position bigint,
                                          OUT global_position bigint, OUT last_global_position bigint) RETURNS record
     LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_append_messages';
-COMMENT ON FUNCTION millrace.append_messages(text, millrace.new_message[], bigint) IS
+COMMENT ON FUNCTION millrace.append_messages(text, millrace.new_message[], bigint, text) IS
     'appends messages to one stream, all or none; returns the positions of the first and the last';
 
-CREATE FUNCTION millrace.append_streams(appends millrace.stream_append[],
+CREATE FUNCTION millrace.append_streams(appends millrace.stream_append[], namespace text DEFAULT NULL,
                                         OUT stream text, OUT "position" bigint, OUT last_position bigint,
                                         OUT global_position bigint, OUT last_global_position bigint)
     RETURNS SETOF record
     LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_append_streams';
-COMMENT ON FUNCTION millrace.append_streams(millrace.stream_append[]) IS
+COMMENT ON FUNCTION millrace.append_streams(millrace.stream_append[], text) IS
     'appends messages to several streams, all or none; returns a row for each element';
 
 CREATE FUNCTION millrace.append_batch(batch bytea,
@@ -305,57 +398,60 @@ CREATE FUNCTION millrace.read_support(internal) RETURNS internal
 COMMENT ON FUNCTION millrace.read_support(internal) IS 'internal: what the planner asks about functions that return messages';
 
 CREATE FUNCTION millrace.read_stream(stream text, "position" bigint DEFAULT 0, batch_size bigint DEFAULT 1000,
-                                     types text[] DEFAULT NULL) RETURNS SETOF millrace.message
+                                     types text[] DEFAULT NULL, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_stream';
-COMMENT ON FUNCTION millrace.read_stream(text, bigint, bigint, text[]) IS
+COMMENT ON FUNCTION millrace.read_stream(text, bigint, bigint, text[], text) IS
     'the messages of a stream from a position on, in order';
 
 CREATE FUNCTION millrace.read_category(category text, "position" bigint DEFAULT 1, batch_size bigint DEFAULT 1000,
                                        correlation text DEFAULT NULL, consumer_group_member bigint DEFAULT NULL,
-                                       consumer_group_size bigint DEFAULT NULL, types text[] DEFAULT NULL)
+                                       consumer_group_size bigint DEFAULT NULL, types text[] DEFAULT NULL, namespace text DEFAULT NULL)
     RETURNS SETOF millrace.message
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_category';
-COMMENT ON FUNCTION millrace.read_category(text, bigint, bigint, text, bigint, bigint, text[]) IS
+COMMENT ON FUNCTION millrace.read_category(text, bigint, bigint, text, bigint, bigint, text[], text) IS
     'the messages of a category from a global position on, in order; never skips one that commits later';
 
 CREATE FUNCTION millrace.read_all("position" bigint DEFAULT 1, batch_size bigint DEFAULT 1000,
-                                  types text[] DEFAULT NULL) RETURNS SETOF millrace.message
+                                  types text[] DEFAULT NULL, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_all';
-COMMENT ON FUNCTION millrace.read_all(bigint, bigint, text[]) IS
+COMMENT ON FUNCTION millrace.read_all(bigint, bigint, text[], text) IS
     'all messages of the namespace from a global position on, in order; never skips one that commits later';
 
-CREATE FUNCTION millrace.last_message(stream text, type text DEFAULT NULL) RETURNS SETOF millrace.message
+CREATE FUNCTION millrace.last_message(stream text, type text DEFAULT NULL, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'millrace_last_message';
-COMMENT ON FUNCTION millrace.last_message(text, text) IS 'the last message of a stream, or its last of a type';
+COMMENT ON FUNCTION millrace.last_message(text, text, text) IS 'the last message of a stream, or its last of a type';
 
-CREATE FUNCTION millrace.stream_version(stream text) RETURNS bigint
+CREATE FUNCTION millrace.stream_version(stream text, namespace text DEFAULT NULL) RETURNS bigint
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_stream_version';
-COMMENT ON FUNCTION millrace.stream_version(text) IS
+COMMENT ON FUNCTION millrace.stream_version(text, text) IS
     'the position of the last message of a stream; NULL when there is no such stream';
 
 CREATE FUNCTION millrace.list_streams(prefix text DEFAULT '', max_rows bigint DEFAULT 100, after text DEFAULT NULL,
-                                      OUT stream text, OUT version bigint, OUT last_activity timestamptz)
+                                      namespace text DEFAULT NULL, OUT stream text, OUT version bigint, OUT last_activity timestamptz)
     RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'millrace_list_streams';
-COMMENT ON FUNCTION millrace.list_streams(text, bigint, text) IS
+COMMENT ON FUNCTION millrace.list_streams(text, bigint, text, text) IS
     'the streams whose names begin with a prefix, in byte order, behind a given name';
 
 CREATE FUNCTION millrace.count_categories(namespace text, OUT category text, OUT stream_count bigint,
                                           OUT message_count bigint) RETURNS SETOF record
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema text := millrace.find_namespace(namespace);
 BEGIN
-    RETURN QUERY EXECUTE format($query$
-        SELECT millrace.category(stream_name) COLLATE "C", count(*), sum(messages)::bigint
-        FROM (SELECT stream_name, count(*) AS messages FROM %I.messages GROUP BY stream_name) streams
-        GROUP BY 1 ORDER BY 1 $query$, millrace.find_namespace(namespace));
+    RETURN QUERY
+        SELECT millrace.category(streams.name) COLLATE "C", count(*), sum(streams.messages)::bigint
+        FROM (SELECT each.name, count(*) AS messages
+              FROM (SELECT millrace.stream_names(schema) COLLATE "C" AS name) each GROUP BY each.name) streams
+        GROUP BY 1 ORDER BY 1;
 END $$;
 
-CREATE FUNCTION millrace.list_categories(OUT category text, OUT stream_count bigint, OUT message_count bigint)
+CREATE FUNCTION millrace.list_categories(namespace text DEFAULT NULL, OUT category text, OUT stream_count bigint,
+                                         OUT message_count bigint)
     RETURNS SETOF record LANGUAGE sql STABLE AS $$
-    -- The setting is not known before the session's first call into the library.
-    SELECT * FROM millrace.count_categories(coalesce(nullif(pg_catalog.current_setting('millrace.namespace', true), ''), 'default'))
+    SELECT * FROM millrace.count_categories(coalesce(namespace, millrace.selected_namespace()))
 $$;
-COMMENT ON FUNCTION millrace.list_categories() IS 'the categories of the namespace in byte order, with exact counts';
+COMMENT ON FUNCTION millrace.list_categories(text) IS 'the categories of the namespace in byte order, with exact counts';
 
 -- ---- finished JSON, for the HTTP side ----------------------------------------------------------------
 
@@ -457,14 +553,8 @@ COMMENT ON FUNCTION millrace.import_batch(text, bytea) IS
 
 CREATE FUNCTION millrace.empty_namespace(name text) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    schema text := millrace.find_namespace(name);
-    deleted bigint;
 BEGIN
-    EXECUTE format('LOCK TABLE %I.messages IN ACCESS EXCLUSIVE MODE', schema);
-    EXECUTE format('SELECT count(*) FROM %I.messages', schema) INTO deleted;
-    EXECUTE format('TRUNCATE %I.messages', schema);
-    RETURN deleted;
+    RETURN millrace.truncate_messages(millrace.find_namespace(name));
 END $$;
 COMMENT ON FUNCTION millrace.empty_namespace(text) IS
     'deletes all messages of a namespace; returns their number. Global positions go on where they were';
@@ -537,7 +627,7 @@ CREATE FUNCTION millrace.read_horizon(namespace text DEFAULT NULL, "position" bi
 DECLARE
     found record;
 BEGIN
-    found := millrace.first_undecided(coalesce(read_horizon.namespace, nullif(current_setting('millrace.namespace', true), ''), 'default'),
+    found := millrace.first_undecided(coalesce(read_horizon.namespace, millrace.selected_namespace()),
                                       read_horizon.position);
     readable := coalesce(found.global_position, found.head) - 1;
     last := found.head - 1;
@@ -594,12 +684,11 @@ BEGIN
     IF NOT FOUND THEN
         INSERT INTO millrace.namespaces (name, schema) VALUES ('default', 'message_store');
     ELSIF current_schema_name <> 'message_store' THEN
-        EXECUTE format('SELECT count(*) FROM %I.messages', current_schema_name) INTO messages;
+        messages := millrace.drop_messages(current_schema_name);
         IF messages > 0 THEN
             RAISE EXCEPTION 'namespace "default" already holds % messages, in schema "%"', messages, current_schema_name
                 USING ERRCODE = 'MR010', HINT = 'Message DB''s functions work on namespace default, so it must be empty before.';
         END IF;
-        EXECUTE format('DROP SCHEMA %I CASCADE', current_schema_name);
         UPDATE millrace.namespaces SET schema = 'message_store' WHERE name = 'default';
     END IF;
     PERFORM millrace.forget_namespaces();

@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -10,6 +11,7 @@
 #include "utils/guc.h"
 
 #include "api.h"
+#include "compat.h"
 #include "errors.h"
 #include "scan.h"
 #include "store.h"
@@ -18,7 +20,13 @@ PG_MODULE_MAGIC;
 
 extern void _PG_init(void);
 
-char *selected_namespace;
+PG_FUNCTION_INFO_V1(millrace_selected_namespace);
+
+extern Datum millrace_selected_namespace(PG_FUNCTION_ARGS);
+
+static char *selected_namespace;
+static bool transaction_pooling;
+static struct config_generic *selection; /* what the server knows of millrace.namespace */
 
 void
 _PG_init(void)
@@ -30,10 +38,64 @@ _PG_init(void)
 		"millrace.category_lock", "Makes appends hold Message DB's lock of the category to their commit.",
 		"For programs that read the table with a SELECT of their own by global position.", &category_lock,
 		false, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable(
+		"millrace.transaction_pooling",
+		"Whether sessions are shared by a pooler, transaction by transaction.",
+		"Then a namespace counts only if it was selected in the same transaction, or is the "
+		"role's or the database's setting.",
+		&transaction_pooling, false, PGC_USERSET, 0, NULL, NULL, NULL);
+	selection = CompatFindSetting("millrace.namespace");
 	MarkGUCPrefixReserved("millrace"); /* so that a name with a slip in it is refused */
 	ScanInit();
 	WireInit();
 }
+
+/* ---- which namespace --------------------------------------------------------------------------------- */
+
+/*
+ * A pooler may lend the session to another client with every transaction, and nothing tells the server so.  Where it is said to be so, what was set for
+ * the session in an earlier transaction is somebody else's.  The server keeps a stack of what the current transaction has changed, SET LOCAL and a
+ * function's SET among it; an empty one says that the value was there before.  (A parallel worker gets its leader's.)
+ */
+static bool
+SelectionIsLeftOver(void)
+{
+	return transaction_pooling && selection->source >= PGC_S_INTERACTIVE && selection->stack == NULL &&
+		   !IsParallelWorker();
+}
+
+const char *
+SelectedNamespace(void)
+{
+	return SelectionIsLeftOver() ? NULL : selected_namespace;
+}
+
+/* The namespace that the argument names; without one, the selected one.  Errors: 55000 when that does not count. */
+const char *
+ArgNamespaceOr(FunctionCallInfo fcinfo, int arg, const char *selected)
+{
+	if (arg < PG_NARGS() && !PG_ARGISNULL(arg)) /* functions of 0.1.0 have none */
+		return text_to_cstring(PG_GETARG_TEXT_PP(arg));
+	if (!selected)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("millrace.namespace was set for the session in an earlier transaction, which may have "
+					"been another client's"),
+			 errdetail("millrace.transaction_pooling is on."),
+			 errhint("Say SET LOCAL millrace.namespace in each transaction, or give the function the "
+					 "argument namespace.")));
+	return selected;
+}
+
+/* selected_namespace() -> the namespace that the others work on without an argument */
+Datum
+millrace_selected_namespace(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(ArgNamespaceOr(fcinfo, 0, SelectedNamespace())));
+}
+
+/* ---- results ----------------------------------------------------------------------------------------- */
 
 /* Begins the result of a set-returning function: a tuplestore, which spills to disk beyond work_mem. */
 ResultSet *
@@ -56,6 +118,33 @@ ResultSetBegin(FunctionCallInfo fcinfo)
 	return set;
 }
 
+/* The first attributes of a row type, as a type of their own. */
+static TupleDesc
+FirstAttributes(TupleDesc desc, int natts)
+{
+	TupleDesc first = CreateTemplateTupleDesc(natts);
+
+	for (int i = 0; i < natts; i++)
+		TupleDescCopyEntry(first, (AttrNumber)(i + 1), desc, (AttrNumber)(i + 1));
+	CompatTupleDescFinalize(first);
+	return first;
+}
+
+/*
+ * The same for a result whose type has a name, so that ALTER TYPE may have made another of it.  What was added and dropped again stays in
+ * the type; the rows end before it.
+ */
+ResultSet *
+ResultSetBeginOf(FunctionCallInfo fcinfo, const Oid *types, int ntypes)
+{
+	ResultSet *set = ResultSetBegin(fcinfo);
+
+	CheckRowType(set->desc, types, ntypes);
+	if (set->desc->natts > ntypes)
+		set->desc = FirstAttributes(set->desc, ntypes); /* the one before stays the executor's */
+	return set;
+}
+
 void
 ResultSetPut(ResultSet *set, Datum *values, bool *isnull)
 {
@@ -70,6 +159,39 @@ ResultRowType(FunctionCallInfo fcinfo)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	return desc;
+}
+
+static void
+RefuseRowType(TupleDesc desc, char *problem)
+{
+	ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+					errmsg("type %s is not what it was when it was created", format_type_be(desc->tdtypeid)),
+					errdetail_internal("%s", problem),
+					errhint("ALTER TYPE has changed it; give it the attributes that it had.")));
+}
+
+/*
+ * Refuses a row type whose attributes are not of these types, 42804; InvalidOid stands for any.  Attributes behind them that are dropped do
+ * no harm.
+ */
+void
+CheckRowType(TupleDesc desc, const Oid *types, int ntypes)
+{
+	for (int i = 0; i < ntypes; i++)
+	{
+		Form_pg_attribute attribute = i < desc->natts ? TupleDescAttr(desc, i) : NULL;
+
+		if (!attribute || attribute->attisdropped)
+			RefuseRowType(desc, psprintf("It lacks its attribute %d.", i + 1));
+		if (OidIsValid(types[i]) && attribute->atttypid != types[i])
+			RefuseRowType(desc, psprintf("Its attribute \"%s\" is of type %s instead of %s.",
+										 NameStr(attribute->attname), format_type_be(attribute->atttypid),
+										 format_type_be(types[i])));
+	}
+	for (int i = ntypes; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			RefuseRowType(desc, psprintf("It has one attribute too many: \"%s\".",
+										 NameStr(TupleDescAttr(desc, i)->attname)));
 }
 
 /* ---- arguments ------------------------------------------------------------------------------------- */

@@ -6,8 +6,8 @@
  *
  *   plan     The functions have a support function, so the planner has loaded this library, and with it the hook below, before it
  *            looks for ways to scan the function's rows.  The hook puts a custom path in the place of the function scan.
- *   begin    checks the privilege to execute, as the executor does for a function scan.
- *   first    evaluates the arguments, opens the table and fixes the snapshot; nothing of that happens for an EXPLAIN.
+ *   begin    checks the privilege to execute, as the executor does for a function scan; keeps whose rights the statement has.
+ *   first    evaluates the arguments, opens the table with those rights and fixes the snapshot; nothing of that happens for an EXPLAIN.
  *   each     fetches one message and makes a row of it, which points into the table's page where it can.
  *   end      of the rows or of the query, whichever is first, closes the table.
  *
@@ -232,13 +232,16 @@ BeginScan(CustomScanState *node, EState *estate, int flags)
 	scan->function = FindFunction(call->funcid);
 	if (!scan->function)
 		elog(ERROR, "function %u is not one that returns messages", call->funcid);
+	scan->role = GetUserId();
+	scan->selected = SelectedNamespace();
+	if (scan->selected)
+		scan->selected = pstrdup(scan->selected);
 	fmgr_info(call->funcid, &scan->function_info);
 	fmgr_info_set_expr((Node *)call, &scan->function_info);
 	scan->arguments = ExecInitExprList(call->args, &node->ss.ps);
 	scan->context = AllocSetContextCreate(CurrentMemoryContext, "millrace scan", ALLOCSET_DEFAULT_SIZES);
 }
 
-/* Evaluates the arguments and opens the table, as a call of the function would. */
 /* A snapshot of the function's own is always young enough. */
 static Snapshot
 FixSnapshot(MessageScan *scan)
@@ -252,6 +255,25 @@ FixSnapshot(MessageScan *scan)
 	return RegisterSnapshot(MessageFunctionSnapshot(scan->function));
 }
 
+/*
+ * Opens the table with the rights of the one who began the statement, as they are those of a query on a table: the cursor may have been opened in a
+ * SECURITY DEFINER function, and be fetched from outside, or the other way round.  An error's end of the transaction undoes the change, too.
+ */
+static void
+OpenAsStatement(MessageScan *scan, FunctionCallInfo fcinfo)
+{
+	Oid role;
+	int security;
+
+	GetUserIdAndSecContext(&role, &security);
+	if (role != scan->role)
+		SetUserIdAndSecContext(scan->role, security | SECURITY_LOCAL_USERID_CHANGE);
+	scan->store = scan->function->begin(fcinfo, &scan->request, scan->selected);
+	if (role != scan->role)
+		SetUserIdAndSecContext(role, security);
+}
+
+/* Evaluates the arguments and opens the table, as a call of the function would. */
 static void
 BeginRun(MessageScan *scan)
 {
@@ -273,7 +295,7 @@ BeginRun(MessageScan *scan)
 	memset(&scan->request, 0, sizeof(scan->request));
 	scan->begun = true;
 	pgstat_init_function_usage(fcinfo, &usage); /* counts the call, not the time that the rows take */
-	scan->store = scan->function->begin(fcinfo, &scan->request);
+	OpenAsStatement(scan, fcinfo);
 	pgstat_end_function_usage(&usage, true);
 	scan->snapshot = FixSnapshot(scan);
 	scan->reader = ReaderBegin(scan->store, &scan->request, scan->snapshot);

@@ -261,8 +261,9 @@ static const struct
 	{"metadata", JSONBOID},		  {"id", UUIDOID},
 };
 
-static void
-CheckColumns(Relation heap)
+/* Says whether a relation is an ordinary table with the columns of messages. */
+static bool
+HasOurColumns(Relation heap)
 {
 	TupleDesc desc = RelationGetDescr(heap);
 	bool ours = heap->rd_rel->relkind == RELKIND_RELATION && heap->rd_rel->relam == HEAP_TABLE_AM_OID &&
@@ -281,7 +282,13 @@ CheckColumns(Relation heap)
 			   (!column->atthasmissing ||
 				i + 1 > COLUMN_STREAM_NAME); /* read.c takes those to be in every row */
 	}
-	if (!ours)
+	return ours;
+}
+
+static void
+CheckColumns(Relation heap)
+{
+	if (!HasOurColumns(heap))
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
 						errmsg("table \"%s\".\"%s\" is not a table of messages",
 							   get_namespace_name(RelationGetNamespace(heap)), RelationGetRelationName(heap)),
@@ -353,10 +360,13 @@ DescribeTable(TableEntry *entry, Relation heap)
 {
 	Store *description, *kept;
 	const char *problem;
+	StoreCaller caller;
 
 	CheckColumns(heap);
 	problem = AppendProblem(heap);
+	caller = StoreBecomeOwner(heap);
 	description = StoreDescribeIndexes(heap, &problem);
+	StoreBecomeCaller(caller);
 	description->sequence = FindSequence(heap, &problem);
 	entry->changed_by = WriterOfTable(entry->relid);
 	kept = MemoryContextAlloc(CacheMemoryContext, StoreSize(description->nindexes));
@@ -370,10 +380,9 @@ DescribeTable(TableEntry *entry, Relation heap)
 /* ---- opening --------------------------------------------------------------------------------------- */
 
 static void
-CheckPrivileges(TableEntry *entry, StoreMode mode)
+CheckPrivileges(TableEntry *entry, AclMode wanted)
 {
 	Oid role = GetUserId();
-	AclMode wanted = mode == STORE_APPEND ? ACL_SELECT | ACL_INSERT : ACL_SELECT;
 	AclResult result;
 
 	result = CompatSchemaAclCheck(entry->schema, role, ACL_USAGE);
@@ -444,7 +453,7 @@ StoreOpenSchema(Oid schema, StoreMode mode)
 	heap = OpenHeap(schema, mode == STORE_APPEND ? RowExclusiveLock : AccessShareLock, &entry);
 	if (!heap)
 		return NULL;
-	CheckPrivileges(entry, mode);
+	CheckPrivileges(entry, mode == STORE_APPEND ? ACL_SELECT | ACL_INSERT : ACL_SELECT);
 	if (!entry->description)
 		DescribeTable(entry, heap);
 	if (mode == STORE_APPEND && entry->append_problem)
@@ -458,6 +467,44 @@ StoreOpenSchema(Oid schema, StoreMode mode)
 	if (mode == STORE_READ && IsYoungerThan(entry, GetActiveSnapshot()))
 		StoreReplaceSnapshot(store);
 	return store;
+}
+
+/*
+ * Opens a schema's table of messages for what needs none of its indexes.  Who may not do what is wanted gets no lock either.  Errors: 42501,
+ * MR010, and 42P01 when there is no relation `messages`.
+ */
+Relation
+StoreOpenHeap(Oid schema, LOCKMODE lockmode, AclMode wanted)
+{
+	TableEntry *entry;
+	Relation heap = NULL;
+
+	CreateCaches();
+	entry = FindTable(schema);
+	if (entry)
+	{
+		CheckPrivileges(entry, wanted);
+		heap = OpenHeap(schema, lockmode, &entry);
+	}
+	if (!heap)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation \"%s\".\"%s\" does not exist",
+														  get_namespace_name(schema), MESSAGES_TABLE)));
+	CheckPrivileges(entry, wanted);
+	CheckColumns(heap);
+	return heap;
+}
+
+/* Says whether a relation is a table of messages, without running anything of it; keeps no lock. */
+bool
+StoreHoldsMessages(Oid relid)
+{
+	Relation heap = try_relation_open(relid, AccessShareLock);
+	bool ours = heap && HasOurColumns(heap);
+
+	if (heap)
+		relation_close(heap, AccessShareLock);
+	return ours;
 }
 
 /* Opens a namespace's table; NULL when there is no such namespace. */

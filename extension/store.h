@@ -19,6 +19,8 @@
 #include "access/genam.h"
 #include "access/sdir.h"
 #include "executor/tuptable.h"
+#include "storage/lockdefs.h"
+#include "utils/acl.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
 #include "utils/snapshot.h"
@@ -93,6 +95,23 @@ typedef struct StoreScan
 	TupleTableSlot *slot;
 } StoreScan;
 
+/* A walk through all rows of a table.  `slot` holds the row that StoreWalkNext found. */
+typedef struct StoreWalk
+{
+	Relation heap;
+	Snapshot snapshot;
+	struct TableScanDescData *scan;
+	TupleTableSlot *slot;
+} StoreWalk;
+
+/* Who called, while the owner's expressions run. */
+typedef struct StoreCaller
+{
+	Oid role;
+	int security;
+	int settings;
+} StoreCaller;
+
 /* A row to insert.  All pointers are the caller's; the positions' owner is the caller but for the global one. */
 typedef struct NewRow
 {
@@ -113,6 +132,8 @@ typedef struct NewRow
 extern Store *StoreOpen(const char *namespace_name, StoreMode mode);
 extern Store *StoreTryOpen(const char *namespace_name, StoreMode mode);
 extern Store *StoreOpenSchema(Oid schema, StoreMode mode);
+extern Relation StoreOpenHeap(Oid schema, LOCKMODE lockmode, AclMode wanted);
+extern bool StoreHoldsMessages(Oid relid);
 extern void StoreClose(Store *store);
 extern Relation StoreOpenIndex(Store *store, Oid index, StoreMode mode);
 extern StoreScan *StoreBeginScan(Store *store, StoreIndexKind kind, Snapshot snapshot, int nkeys);
@@ -130,6 +151,17 @@ extern void StoreFollowEarlierCommits(void);
 /* storesnapshot.c */
 extern void StoreReplaceSnapshot(Store *store);
 extern Snapshot StoreTakeSnapshot(Store *store);
+
+/* storeowner.c */
+extern StoreCaller StoreBecomeOwner(Relation heap);
+extern void StoreBecomeCaller(StoreCaller caller);
+
+/* storewhole.c */
+extern StoreWalk *StoreBeginWalk(Oid schema);
+extern bool StoreWalkNext(StoreWalk *walk);
+extern void StoreEndWalk(StoreWalk *walk);
+extern int64 StoreCountRows(Oid schema);
+extern int64 StoreTruncate(Oid schema);
 
 /* storelock.c */
 extern uint64 StoreStreamHash(Store *store, Slice stream);

@@ -1,8 +1,9 @@
 /*
  * storetrigger.c: a user's AFTER INSERT ... FOR EACH ROW triggers, foreign keys and what a tool like pg_repack puts on the table while it runs.
  *
- * They are queued and fired as the executor does it for an INSERT, with the same states (ENABLE ALWAYS, session_replication_role), conditions and
- * deferral, and run as the role that appends.  That is at the end of StoreInsert: the append lock is free, the rows are in all indexes and are known to be unique.
+ * They are queued and fired as the executor does it for an INSERT, with the same states (ENABLE ALWAYS, session_replication_role) and conditions, but
+ * with the rights of the table's owner, like all that they have put into it (storeowner.c); so a deferred one is refused by Postgres.  That is
+ * at the end of StoreInsert: the append lock is free, the rows are in all indexes and are known to be unique.
  * A trigger can't come between a look at the table and the end of the transaction, since CREATE TRIGGER waits for who has the lock of an append.
  */
 #include "postgres.h"
@@ -20,9 +21,11 @@ StoreFireTriggers(Store *store, NewRow **rows, int nrows)
 	EState *estate;
 	ResultRelInfo *relation;
 	TupleTableSlot *slot;
+	StoreCaller caller;
 
 	if (!triggers || !triggers->trig_insert_after_row)
 		return;
+	caller = StoreBecomeOwner(store->heap);
 	estate = CreateExecutorState();
 	relation = makeNode(ResultRelInfo);
 	InitResultRelInfo(relation, store->heap, 0, NULL, 0);
@@ -40,4 +43,5 @@ StoreFireTriggers(Store *store, NewRow **rows, int nrows)
 	ExecCloseResultRelations(estate);
 	ExecDropSingleTupleTableSlot(slot);
 	FreeExecutorState(estate);
+	StoreBecomeCaller(caller);
 }

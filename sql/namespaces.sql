@@ -33,9 +33,18 @@ SELECT millrace.set_namespace_token('nowhere', 'x');
 RESET millrace.namespace;
 
 -- Tokens are kept as hashes, and not shown to everybody.
-SELECT millrace.set_namespace_token('sales', 'abc');
+SELECT millrace.set_namespace_token('sales', repeat('abcdef01', 8));
 SELECT millrace.namespace_token_hash('sales');
 SELECT count(*) FROM millrace.namespace_token_hash('nowhere');
+-- Nothing else is taken for one, and nothing of it is shown: it may be the token.
+SELECT millrace.set_namespace_token('sales', 'ns_c2FsZXM_' || repeat('0', 64));
+SELECT millrace.set_namespace_token('sales', repeat('0', 63));
+SELECT millrace.set_namespace_token('sales', repeat('0', 63) || E'\n');
+SELECT millrace.set_namespace_token('sales', repeat('abcdeF01', 8));
+SELECT millrace.set_namespace_token('sales', '');
+SELECT millrace.create_namespace('tokened', token_hash => 'secret');
+SELECT millrace.set_namespace_token('sales', NULL);
+SELECT millrace.namespace_token_hash('sales');
 
 -- Dropping counts, and a dropped name can be used again at once, by the session that knew it too.
 SELECT millrace.drop_namespace('Tenant');

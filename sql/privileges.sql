@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS millrace;
 SELECT millrace.create_namespace('rights') IS NOT NULL AS created;
-SELECT millrace.set_namespace_token('rights', 'secret');
+SELECT millrace.set_namespace_token('rights', repeat('5', 64));
 SET millrace.namespace = 'rights';
 SELECT "position" FROM millrace.append('s-1', 'T', '{}');
 SELECT millrace.create_namespace('closed') IS NOT NULL AS created;
@@ -40,7 +40,7 @@ GRANT EXECUTE ON FUNCTION millrace.read_all TO PUBLIC;
 SET ROLE regress_millrace_user;
 -- Tokens and other people's namespaces are out of reach.
 SELECT * FROM millrace.namespace_token_hash('rights');
-SELECT millrace.set_namespace_token('rights', 'mine');
+SELECT millrace.set_namespace_token('rights', repeat('6', 64));
 SELECT millrace.drop_namespace('rights');
 SELECT millrace.create_namespace('mine');
 SELECT name, message_count FROM millrace.list_namespaces() WHERE name IN ('rights', 'closed');

@@ -38,7 +38,7 @@ LAYERS = {
         ["jsonin", "jsonout"],
         ["append uuid7", "import", "read"],
         ["prefix"],
-        ["store insert storecategory storeindex storelock storesnapshot storetrigger"],
+        ["store insert storecategory storeindex storelock storeowner storesnapshot storetrigger storewhole"],
         ["names"],
         ["jsonbytes", "md5"],
         ["errors", "compat"],

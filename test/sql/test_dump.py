@@ -13,7 +13,7 @@ CONTENT = ("SELECT n.name, n.token_hash, n.description, (SELECT count(*) FROM mi
 def fill(connection):
     sql(connection, "CREATE EXTENSION millrace")
     for number, name in enumerate(NAMESPACES):
-        sql(connection, "SELECT millrace.create_namespace(%s, %s, %s)", name, f"number {number}", f"hash {number}")
+        sql(connection, "SELECT millrace.create_namespace(%s, %s, %s)", name, f"number {number}", f"{number:064x}")
         sql(connection, "SELECT set_config('millrace.namespace', %s, false)", name)
         sql(connection, "SELECT millrace.append('a-' || n % 5, 'T', jsonb_build_object('n', n), '{\"m\": 1}') FROM generate_series(1, 100) n")
 

@@ -1,0 +1,32 @@
+/*
+ * storeowner.c: running what the owner of a table has put into it.
+ *
+ * An index may have an expression or a condition, and they may call functions of the table's owner.  Some are run as soon as the index is looked at:
+ * a call of constants is folded.  Whoever appends or reads, a superuser too, must not lend the owner their rights; so, as in CREATE
+ * INDEX and VACUUM, they run with the owner's, may do less, and what they set is undone.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "store.h"
+
+/* The end of the transaction undoes it, too, so an error needs nothing. */
+StoreCaller
+StoreBecomeOwner(Relation heap)
+{
+	StoreCaller caller;
+
+	GetUserIdAndSecContext(&caller.role, &caller.security);
+	SetUserIdAndSecContext(heap->rd_rel->relowner, caller.security | SECURITY_RESTRICTED_OPERATION);
+	caller.settings = NewGUCNestLevel();
+	return caller;
+}
+
+void
+StoreBecomeCaller(StoreCaller caller)
+{
+	AtEOXact_GUC(false, caller.settings);
+	SetUserIdAndSecContext(caller.role, caller.security);
+}

@@ -1,0 +1,118 @@
+"""The owner of a database creates the extension and namespaces, and waits for a superuser to look at what they made of them."""
+import psycopg2
+import pytest
+
+from store import sql
+from test_trusted import connect, owner, trusted  # noqa: F401
+
+# IMMUTABLE, so that it may stand in an index; what changes something is another function.
+ATTACK = """CREATE FUNCTION public.take() RETURNS int LANGUAGE plpgsql AS $$
+    BEGIN IF current_user <> 'owner' THEN ALTER ROLE owner SUPERUSER; END IF; RETURN 1; END $$;
+CREATE FUNCTION public.attack(anything text DEFAULT '') RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM public.take(); RETURN 1; END $$;
+CREATE FUNCTION public.attack_by_trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM public.take(); RETURN NEW; END $$;"""
+
+# All that runs something of ours on a namespace's table; those that delete it last.
+LOOKS = ["list_namespaces()", "json_list_namespaces()", "estimate_messages('millrace_sales')", "describe_namespace('sales')", "json_describe_namespace('sales')",
+         "count_categories('sales')", "list_categories()", "json_list_categories('sales')", "read_horizon('sales')", "read_stream('a-1')", "read_category('a')", "read_all()",
+         "last_message('a-1')", "stream_version('a-1')", "list_streams()", "feed_head('sales')", "read_feed('sales', 1, 10, true)",
+         "json_export('sales', 1, NULL, NULL, NULL, 1000)", "json_read_stream('sales', 'a-1', 0, NULL, 10, NULL, 1000)", "append('a-1', 'T', '{}')"]
+DELETES = ["empty_namespace('sales')", "drop_namespace('sales')", "json_drop_namespace('sales')"]
+
+
+@pytest.fixture
+def sales(owner):  # noqa: F811
+    """Namespace `sales` with a message, and the owner's functions that make a superuser of the owner when somebody else calls them."""
+    sql(owner, ATTACK)
+    sql(owner, "SELECT millrace.create_namespace('sales')")
+    sql(owner, "SET millrace.namespace = 'sales'")
+    sql(owner, "SELECT millrace.append('a-1', 'T', '{}')")
+    return owner
+
+
+def taken(superuser):
+    return sql(superuser, "SELECT rolsuper FROM pg_roles WHERE rolname = 'owner'") == [(True,)]
+
+
+def look(cluster, calls, allowed=()):
+    """Makes the calls as a superuser, and returns the SQLSTATE of each that failed."""
+    failed = {}
+    for call in calls:
+        superuser = cluster.connect("store")
+        sql(superuser, "SET millrace.namespace = 'sales'")
+        try:
+            sql(superuser, f"SELECT * FROM millrace.{call}")
+        except psycopg2.Error as error:
+            failed[call] = error.pgcode
+        assert not taken(superuser), f"the owner is a superuser after {call}"
+        superuser.close()
+    return failed
+
+
+@pytest.mark.parametrize("kind", ["VIEW", "MATERIALIZED VIEW", "RULE", "POLICY"])
+def test_another_relation_in_the_place_of_the_table_is_not_run(trusted, sales, kind):  # noqa: F811
+    sql(sales, "ALTER TABLE millrace_sales.messages RENAME TO kept")
+    if kind == "POLICY":
+        sql(sales, "ALTER TABLE millrace_sales.kept RENAME TO messages")
+        sql(sales, "CREATE POLICY mine ON millrace_sales.messages USING (public.attack(stream_name) = 1)")
+        sql(sales, "ALTER TABLE millrace_sales.messages ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+        assert look(trusted, LOOKS) == {}
+        return
+    if kind == "RULE":
+        sql(sales, "CREATE VIEW millrace_sales.messages AS SELECT * FROM millrace_sales.kept WHERE public.attack() = 1")
+        sql(sales, "CREATE RULE mine AS ON INSERT TO millrace_sales.messages DO INSTEAD SELECT public.take()")
+    else:
+        sql(sales, f"CREATE {kind} millrace_sales.messages AS SELECT * FROM millrace_sales.kept WHERE public.attack(stream_name) = 1")
+    failed = look(trusted, LOOKS + DELETES)
+    assert set(failed.values()) == {"MR010"}
+    assert LOOKS[0] not in failed and LOOKS[1] not in failed, "one bad namespace does not hide the others"
+    assert sql(sales, "SELECT count(*) FROM millrace_sales.kept") == [(1,)]
+
+
+def test_the_owner_s_expressions_run_with_the_owner_s_rights(trusted, sales):  # noqa: F811
+    sql(sales, "CREATE INDEX ON millrace_sales.messages (public.attack())")
+    sql(sales, "CREATE INDEX ON millrace_sales.messages (public.attack(type))")
+    sql(sales, "CREATE INDEX ON millrace_sales.messages (type) WHERE public.attack(type) = 1")
+    sql(sales, "CREATE INDEX ON millrace_sales.messages (millrace.category(stream_name), global_position, public.attack(type))")
+    sql(sales, "CREATE STATISTICS millrace_sales.mine ON (public.attack()), (public.attack(type)) FROM millrace_sales.messages")
+    sql(sales, "ALTER TABLE millrace_sales.messages ALTER COLUMN id SET DEFAULT md5(public.take()::text)::uuid, ALTER COLUMN time SET DEFAULT now() + interval '1 second' * public.take()")
+    assert look(trusted, LOOKS + ["drop_namespace('sales')"]) == {}
+
+
+def test_what_an_expression_sets_is_undone(trusted, sales):  # noqa: F811
+    sql(sales, "CREATE FUNCTION public.divert() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('search_path', 'evil', false); RETURN 1; END $$")
+    sql(sales, "CREATE FUNCTION public.diverted(anything text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN public.divert(); END $$")
+    sql(sales, "CREATE INDEX ON millrace_sales.messages (public.diverted(type))")
+    superuser = trusted.connect("store")
+    sql(superuser, "SET millrace.namespace = 'sales'")
+    sql(superuser, "SELECT millrace.append('a-1', 'T', '{}')")
+    assert sql(superuser, "SHOW search_path") == [('"$user", public',)]
+
+
+def test_emptying_runs_no_trigger(trusted, sales):  # noqa: F811
+    sql(sales, "CREATE TRIGGER mine BEFORE TRUNCATE ON millrace_sales.messages EXECUTE FUNCTION public.attack_by_trigger()")
+    assert look(trusted, ["empty_namespace('sales')"]) == {"empty_namespace('sales')": "MR010"}
+    sql(sales, "DROP TRIGGER mine ON millrace_sales.messages")
+    assert sql(trusted.connect("store"), "SELECT millrace.empty_namespace('sales'), millrace.empty_namespace('sales')") == [(1, 0)]
+
+
+@pytest.mark.parametrize("made", ["CREATE TABLE millrace_private.secrets (n int)", "CREATE TABLE millrace_private.messages (n int)"])
+def test_no_schema_is_dropped_that_is_not_a_namespace_s(trusted, sales, made):  # noqa: F811
+    superuser = trusted.connect("store")
+    sql(superuser, "CREATE SCHEMA millrace_private")
+    sql(superuser, made)
+    sql(sales, "INSERT INTO millrace.namespaces (name, schema) VALUES ('private', 'millrace_private')")
+    for call in ("drop_namespace", "json_drop_namespace"):
+        with pytest.raises(psycopg2.Error) as error:
+            sql(superuser, f"SELECT millrace.{call}('private')")
+        assert error.value.pgcode in ("MR010", "2BP01")
+    assert sql(superuser, "SELECT count(*) FROM pg_class WHERE relnamespace = 'millrace_private'::regnamespace AND relkind = 'r'") == [(1,)]
+    sql(superuser, "DROP SCHEMA millrace_private CASCADE")
+    assert sql(superuser, "SELECT millrace.drop_namespace('private')") == [(0,)]
+
+
+def test_adopting_message_db_does_not_run_what_default_has(trusted, owner):  # noqa: F811
+    sql(owner, ATTACK)
+    sql(owner, "SELECT millrace.create_namespace('default')")
+    sql(owner, "ALTER TABLE millrace_default.messages RENAME TO kept")
+    sql(owner, "CREATE VIEW millrace_default.messages AS SELECT * FROM millrace_default.kept WHERE public.attack() = 1")
+    assert look(trusted, ["install_message_db()"]) == {"install_message_db()": "MR010"}
