@@ -194,6 +194,24 @@ millrace_read_stream(PG_FUNCTION_ARGS)
 	return MessageFunctionCall(&read_stream, fcinfo);
 }
 
+/* A name with a dash is no message's category.  Asking for one is a slip that looks like success, so a session is told of it once. */
+static void
+NoticeDash(text *name)
+{
+	static bool told = false;
+	Slice slice = SliceOfText(name);
+	Slice category = NameCategory(slice);
+
+	if (told || category.len == slice.len)
+		return;
+	told = true;
+	ereport(NOTICE, (errmsg("\"%s\" is the name of a stream; no message is of such a category",
+							text_to_cstring(name)),
+					 errhint("A category is what stands before the first dash, here \"%.*s\"; "
+							 "millrace.read_stream() reads a stream.",
+							 category.len, category.bytes)));
+}
+
 static Store *
 BeginReadCategory(FunctionCallInfo fcinfo, ReadRequest *request, const char *selected)
 {
@@ -205,6 +223,9 @@ BeginReadCategory(FunctionCallInfo fcinfo, ReadRequest *request, const char *sel
 	request->correlation = ArgTextOrNull(fcinfo, 3);
 	ArgConsumerGroup(fcinfo, 4, 5, request);
 	ArgTypes(fcinfo, 6, request);
+	NoticeDash(request->name);
+	if (request->correlation)
+		NoticeDash(request->correlation);
 	return StoreOpen(ArgNamespaceOr(fcinfo, 7, selected), STORE_READ);
 }
 

@@ -47,6 +47,9 @@ PG_FUNCTION_INFO_V1(millrace_read_support);
 
 extern Datum millrace_read_support(PG_FUNCTION_ARGS);
 
+/* A larger batch_size stands for all there is; as an estimate it would make the planner compile the query, for a hundred times as long as it runs. */
+#define ROWS_ESTIMATED_MAX 10000
+
 static set_rel_pathlist_hook_type next_pathlist_hook = NULL;
 
 /* ---- which functions ---------------------------------------------------------------------------- */
@@ -208,7 +211,7 @@ millrace_read_support(PG_FUNCTION_ARGS)
 	limit = list_nth(((FuncExpr *)rows->node)->args, function->limit_argument);
 	if (!IsA(limit, Const) || limit->constisnull || DatumGetInt64(limit->constvalue) < 0)
 		PG_RETURN_POINTER(NULL);
-	rows->rows = DatumGetInt64(limit->constvalue);
+	rows->rows = Min(DatumGetInt64(limit->constvalue), ROWS_ESTIMATED_MAX);
 	PG_RETURN_POINTER(rows);
 }
 

@@ -95,5 +95,15 @@ SELECT s ->> 'stream', s -> 'version' FROM json_array_elements(millrace.json_lis
 SELECT millrace.json_list_streams('read', 'none', 100, NULL), millrace.json_list_categories('read');
 SELECT * FROM millrace.json_read_stream(NULL, 's-1', 0, NULL, -1, NULL, 1);
 SELECT * FROM millrace.json_read_stream('nowhere', 's-1', 0, NULL, -1, NULL, 1);
+-- A stream's name instead of a category's: once a session.
+\c -
+SET millrace.namespace = 'read';
+SELECT count FROM millrace.json_read_category('read', 's-1', 1, -1, NULL, NULL, NULL, NULL, 1000000);
+SELECT count(*) FROM millrace.read_category('s', correlation => 's');
+SELECT count(*) FROM millrace.read_category('s-1');
+SELECT count(*) FROM millrace.read_category('s-1');
+\c -
+SET millrace.namespace = 'read';
+SELECT count(*) FROM millrace.read_category('s', correlation => 'c-1');
 RESET millrace.namespace;
 SELECT millrace.drop_namespace('read');

@@ -164,4 +164,16 @@ SET millrace.namespace = 'scan_old';
 SELECT id, stream_name, type, data, metadata FROM millrace.read_all();
 SELECT millrace.drop_namespace('scan_old');
 RESET millrace.namespace;
+
+-- A constant batch_size is what the planner reckons with, within bounds: a large one stands for all there is, and is no reason to compile.
+CREATE FUNCTION pg_temp.planned(query text, OUT rows numeric, OUT cheap boolean) LANGUAGE plpgsql AS $$
+DECLARE
+    plan json;
+BEGIN
+    EXECUTE 'EXPLAIN (FORMAT JSON) ' || query INTO plan;
+    rows := plan->0->'Plan'->>'Plan Rows';
+    cheap := (plan->0->'Plan'->>'Total Cost')::float8 < current_setting('jit_above_cost')::float8;
+END $$;
+SELECT batch_size, p.* FROM unnest(ARRAY[0, 1, 500, 1000000000, 9223372036854775807, -1]) AS batch_size,
+    pg_temp.planned(format('SELECT * FROM millrace.read_category(''s'', batch_size => %s) ORDER BY type', batch_size)) AS p;
 SELECT millrace.drop_namespace('scan');
