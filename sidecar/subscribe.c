@@ -622,6 +622,20 @@ static struct subscription *subscription_new(struct subscriptions *all, struct h
 	return NULL;
 }
 
+/* A category ends before the first dash, so one with a dash is a stream that was meant. */
+static void warn_of_dash(struct subscription *s)
+{
+	const struct feed_filter *filter = &s->listener.filter;
+
+	if (filter->source != FEED_CATEGORY || strchr(filter->name, '-') == NULL)
+		return;
+	log_warning(
+		"a subscription of namespace %s gets nothing: no category has a dash in its name, as \"%.100s\" has",
+		s->namespace_name, filter->name);
+	send_text(s,
+			  ": no category has a dash in its name, nothing will come; stream= takes a stream's name\n\n");
+}
+
 static void start(struct subscription *s)
 {
 	static const struct timeval interval = {.tv_usec = SWEEP_MS * 1000L};
@@ -637,6 +651,7 @@ static void start(struct subscription *s)
 	list_append(&all->by_silence, s);
 	http_reply_start(s->request, &head);
 	send_text(s, ": ready\n\n");
+	warn_of_dash(s);
 	http_reply_low_water(s->request, 0);
 	http_reply_when_gone(s->request, on_gone, s);
 	if (feed_position(&s->listener) > 0)
