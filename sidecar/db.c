@@ -192,6 +192,11 @@ bool db_ready(const struct db *db)
 	return atomic_load(&db->ready);
 }
 
+unsigned long db_reconnects(const struct db *db)
+{
+	return db->reconnects;
+}
+
 bool db_idle(const struct db *db)
 {
 	return db->waiting_requests == 0;

@@ -127,6 +127,7 @@ enum db_statement
 	DB_READ_FEED, /* read_feed(namespace, position, max_rows) -> stream, position, global_position, poke, hash_64 of the cardinal id */
 	DB_READ_FEED_WHOLE, /* (namespace, position, max_rows, max_bytes) -> the same and message; ends with the one that reaches max_bytes */
 	DB_FEED_STATE,		/* (namespace) -> head, created_at, token_hash; no row: no such namespace */
+	DB_SUBSCRIBE_HEAD, /* (namespace, stream) -> last global position (0: none), in recovery, the stream's version as JSON */
 	DB_APPENDING, /* () -> namespace, open transactions that appended, the age of the oldest in s (NULL: not known) */
 	DB_STATEMENTS
 };
@@ -175,7 +176,9 @@ struct stats *db_stats(const struct db *db);
 const char *db_role_name(unsigned role);	  /* of STATS_ROLES; NULL: there is none */
 unsigned db_connections(const struct db *db); /* open now, for sys.health */
 bool db_ready(const struct db *db);			  /* the append connection is up; from any thread */
-bool db_idle(const struct db *db);			  /* nothing queued, nothing in flight */
+/* How often a connection for reads was lost and is back: Postgres may have crashed meanwhile, or be another one. */
+unsigned long db_reconnects(const struct db *db);
+bool db_idle(const struct db *db); /* nothing queued, nothing in flight */
 
 struct db_connection
 {

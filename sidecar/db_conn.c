@@ -158,6 +158,8 @@ static void note_ready(struct conn *conn, int change)
 	if (change <= 0)
 		return;
 	stats_add(&stats->reconnects[conn->user->role], conn->was_ready);
+	if (conn->user->role == DB_ROLE_READ)
+		conn->db->reconnects += conn->was_ready;
 	conn->was_ready = true;
 }
 

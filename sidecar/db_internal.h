@@ -259,8 +259,9 @@ struct db
 	char *conninfo;
 	bool several_hosts; /* reads too must then ask for the primary, or they may miss the newest appends */
 	bool closing;
-	_Atomic bool ready; /* the append connection is up */
-	struct event turn;	/* the end of this loop turn: everything that gathered is sent */
+	_Atomic bool ready;		  /* the append connection is up */
+	unsigned long reconnects; /* of those for reads */
+	struct event turn;		  /* the end of this loop turn: everything that gathered is sent */
 	bool turn_scheduled;
 	struct event sweep;						/* runs only while something waits for a lost connection */
 	size_t waiting_requests, waiting_bytes; /* not yet answered */

@@ -83,6 +83,11 @@ const struct db_statement_info db_statements[DB_STATEMENTS] = {
 					   " (SELECT millrace.namespace_token_hash(n.name))"
 					   " FROM millrace.namespaces n WHERE n.name = $1::text",
 					   1, DB_ROLE_READ, false},
+	[DB_SUBSCRIBE_HEAD] = {"millrace_subscribe_head",
+						   "SELECT millrace.feed_head($1::text) - 1, pg_is_in_recovery(),"
+						   " CASE WHEN $2::text IS NOT NULL THEN"
+						   " millrace.json_stream_version($1::text, $2::text) END",
+						   2, DB_ROLE_READ, false},
 	[DB_APPENDING] = {"millrace_appending",
 					  "SELECT namespace, count(*), extract(epoch from max(age))::float8"
 					  " FROM millrace.appending WHERE xid IS NOT NULL GROUP BY 1 ORDER BY 3 DESC NULLS LAST",

@@ -9,6 +9,9 @@
  * Who wants to follow from a little below the feed's position (it moved on while the listener read up to it) joins at the next
  * question, which then begins that much lower; what the others have already is not handed to them again.
  *
+ * When a connection to Postgres was lost and is back, the feed begins anew.  Its position may come from messages that were not
+ * committed, and whose positions a crashed Postgres gives out again.
+ *
  * Other workers wake us through an eventfd and one bit for each namespace, or several of the same hash.
  */
 #include "feed.h"
@@ -192,9 +195,42 @@ static void feed_end(struct feed *feed)
 
 /* ---- answers ----------------------------------------------------------------------- */
 
-static bool is_sure(const struct feed *feed)
+static bool is_same_generation(const struct feed *feed)
 {
 	return feed->generation == atomic_load(feed->feeds->options.generation);
+}
+
+static bool is_same_connection(const struct feed *feed)
+{
+	return feed->reconnects == db_reconnects(feed->feeds->db);
+}
+
+static bool is_sure(const struct feed *feed)
+{
+	return is_same_generation(feed) && is_same_connection(feed);
+}
+
+static void restart_each(struct listener *listener)
+{
+	struct listener *next;
+
+	for (; listener != NULL; listener = next)
+	{
+		next = listener->next_here;
+		listener->user->restart(listener);
+	}
+}
+
+/* The position was not that of a message which is sure to be there still. */
+static void restart(struct feed *feed)
+{
+	struct listener *listener;
+
+	while ((listener = feed->joining.first) != NULL || (listener = channel_any_follower(feed)) != NULL)
+		put(listener, LISTENER_WAITING);
+	feed->position = 0;
+	restart_each(feed->waiting.first);
+	restart_each(feed->aside.first);
 }
 
 static void schedule(struct feed *feed, uint64_t ms)
@@ -292,7 +328,7 @@ static void take_state(struct feed *feed, const PGresult *result)
 		return;
 	}
 	feed->checked_ms = clock_ms();
-	feed->doubtful = !is_sure(feed);
+	feed->doubtful = !is_same_generation(feed);
 	if (feed->position == 0)
 	{
 		feed->position = feed->next_read = strtoll(PQgetvalue(result, 0, STATE_HEAD), NULL, 10);
@@ -366,8 +402,11 @@ static void on_messages(void *arg, struct db_reply *reply)
 
 static bool ask_state(struct feed *feed)
 {
-	feed->doubtful = feed->doubtful || (feed->position > 0 && !is_sure(feed));
+	feed->doubtful = feed->doubtful || (feed->position > 0 && !is_same_generation(feed));
+	if (feed->position > 0 && !is_same_connection(feed))
+		restart(feed);
 	feed->generation = atomic_load(feed->feeds->options.generation);
+	feed->reconnects = db_reconnects(feed->feeds->db);
 	if (!db_query(feed->feeds->db, DB_FEED_STATE, (const char *const[]){feed->name}, on_state, feed))
 		return false;
 	feed->asked = FEED_ASKED_STATE;
@@ -534,8 +573,9 @@ bool feed_attach(struct feeds *feeds, const char *namespace_name, const char *to
 	if (!feeds->options.check_tokens)
 		token_hash = "";
 	/* One in doubt may be of a namespace that was deleted since, and would soon end who joins it now. */
-	while (feed != NULL && (feed->hash != hash || strcmp(feed->name, namespace_name) != 0 ||
-							strcmp(feed->token_hash, token_hash) != 0 || feed->doubtful || !is_sure(feed)))
+	while (feed != NULL &&
+		   (feed->hash != hash || strcmp(feed->name, namespace_name) != 0 ||
+			strcmp(feed->token_hash, token_hash) != 0 || feed->doubtful || !is_same_generation(feed)))
 		feed = feed->next;
 	if (feed == NULL)
 		feed = feed_new(feeds, hash, namespace_name, token_hash);

@@ -303,8 +303,8 @@ static unsigned first_wanted(const struct feed_channel *channel, const struct li
 	unsigned at = 0;
 
 	while (at < channel->nevents && (channel->events[at].global_position < listener->complete_below ||
-									 (by_position ? channel->events[at].position
-												  : channel->events[at].global_position) < listener->next))
+									 (by_position ? channel->events[at].position < listener->first
+												  : channel->events[at].global_position < listener->next)))
 		at++;
 	return at;
 }

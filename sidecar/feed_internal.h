@@ -58,7 +58,8 @@ struct feed
 	bool failing;	  /* the last answer was an error, which is logged */
 	bool closed;	  /* without listeners; freed with the answer */
 	unsigned long generation;
-	bool doubtful; /* the question whether it is still the same namespace is open */
+	unsigned long reconnects; /* of the database, when its position was asked for */
+	bool doubtful;			  /* the question whether it is still the same namespace is open */
 	uint64_t checked_ms, traffic_ms, not_before_ms;
 	struct event timer;
 

@@ -9,6 +9,8 @@
  * messages come is no longer handed them; when it has read what it was sent, the subscription goes on
  * from where it is as if it were new.  So all that it costs is a page, or two slices of live events.
  *
+ * Before it reads, one that may be above everything there is asks for the head; so does each when the database was away.
+ *
  * Memory: pages are large for who reads fast, small for who does not, and small for all while clients hold many of
  * them.  The subscription owns itself: it is freed when its reply is ended and its query is answered.
  */
@@ -25,7 +27,9 @@
 #include "db.h"
 #include "feed.h"
 #include "http.h"
+#include "log.h"
 #include "sse.h"
+#include "subscribe_head.h"
 #include "subscribe_params.h"
 
 #define SMALL_PAGE 16384
@@ -76,6 +80,10 @@ struct subscription
 	int64_t below;	 /* of the page that was asked for: the feed's position at that time */
 	size_t page;	 /* bytes of the page that is under way, 0: none */
 	bool reads_fast; /* its client's socket took the last page whole */
+	bool placed;	 /* it is known not to be above the head */
+	bool stale;		 /* the feed began anew while Postgres had its query */
+	bool has_ids;	 /* its events bear ids, or its client came with one */
+	bool knows_reset;
 	char namespace_name[TOKEN_MAX_NAMESPACE + 1];
 	char name[]; /* of the filter */
 };
@@ -98,6 +106,7 @@ struct subscriptions
 };
 
 static void go_on(struct subscription *s);
+static void on_head(void *arg, struct db_reply *reply);
 static void read_queued(struct subscriptions *all);
 
 /* ---- states ------------------------------------------------------------------ */
@@ -329,6 +338,15 @@ static void take_page(struct subscription *s, const PGresult *page)
 	drain(s);
 }
 
+/* False: it is asked again when the feed says so. */
+static bool is_usable(struct subscription *s, const struct db_reply *reply)
+{
+	bool stale = s->stale;
+
+	s->stale = false;
+	return reply->status == DB_OK && !stale && feed_is_sure(&s->listener);
+}
+
 static void on_page(void *arg, struct db_reply *reply)
 {
 	struct subscription *s = arg;
@@ -339,7 +357,7 @@ static void on_page(void *arg, struct db_reply *reply)
 		all->reading--;
 		free(s);
 	}
-	else if (reply->status == DB_OK && feed_is_sure(&s->listener))
+	else if (is_usable(s, reply))
 		take_page(s, reply->result);
 	else
 	{
@@ -401,6 +419,35 @@ static bool ask_page(struct subscription *s)
 	return db_query(s->all->db, DB_READ_POKES, params, on_page, s);
 }
 
+static struct subscribe_place place_of(const struct subscription *s)
+{
+	return (struct subscribe_place){
+		.by_stream = s->listener.filter.source == FEED_STREAM, .next = s->listener.next, .after = s->after};
+}
+
+static bool ask_head(struct subscription *s)
+{
+	const char *stream = s->listener.filter.source == FEED_STREAM ? s->listener.filter.name : NULL;
+
+	return db_query(s->all->db, DB_SUBSCRIBE_HEAD, (const char *const[]){s->namespace_name, stream}, on_head,
+					s);
+}
+
+/* Asks for the head or for a page, whichever comes first. */
+static bool ask(struct subscription *s)
+{
+	struct subscribe_place place = place_of(s);
+
+	s->below = feed_position(&s->listener);
+	if (s->below == 0)
+		return false;
+	s->placed = s->placed || !subscribe_head_is_suspect(&place, s->below);
+	if (!s->placed)
+		return ask_head(s);
+	hold_page(s, s->reads_fast && s->all->held < MAX_HELD ? LARGE_PAGE : SMALL_PAGE);
+	return ask_page(s);
+}
+
 /* Those whose turn it is. */
 static void read_queued(struct subscriptions *all)
 {
@@ -408,14 +455,63 @@ static void read_queued(struct subscriptions *all)
 
 	while (all->reading < READS_AT_ONCE && (s = all->queue.first) != NULL)
 	{
-		s->below = feed_position(&s->listener);
-		hold_page(s, s->reads_fast && all->held < MAX_HELD ? LARGE_PAGE : SMALL_PAGE);
 		set_state(s, SUBSCRIPTION_READING);
-		if (ask_page(s))
+		if (ask(s))
 			continue;
 		hold_page(s, 0);
 		set_state(s, SUBSCRIPTION_WAITING);
 	}
+}
+
+/* ---- the head ------------------------------------------------------------------ */
+
+/*
+ * Who does not know the event `reset` would take it for a message.  It waits for the position that it asked for, unless it was
+ * handed messages already.
+ */
+static void take_head(struct subscription *s, const PGresult *answer)
+{
+	struct subscribe_place place = place_of(s);
+	struct subscribe_place below;
+	struct subscribe_head head;
+	char text[SUBSCRIBE_HEAD_TEXT];
+
+	s->placed = true;
+	if (!subscribe_head_judge(answer, &place, &head, &below))
+		return;
+	log_warning("a subscription of namespace %s at position %" PRId64 " is above the head %" PRId64,
+				s->namespace_name, head.position, head.head);
+	if (s->knows_reset)
+		subscribe_head_write_reset(&head, s->has_ids, text);
+	else
+		subscribe_head_write_comment(&head, text);
+	send_text(s, text);
+	if (!s->knows_reset && s->listener.next == s->listener.first)
+		return;
+	s->listener.next = below.next;
+	s->after = below.after;
+	if (s->listener.first > below.next)
+		s->listener.first = below.next;
+}
+
+static void on_head(void *arg, struct db_reply *reply)
+{
+	struct subscription *s = arg;
+	struct subscriptions *all = s->all;
+
+	if (s->state == SUBSCRIPTION_ENDED)
+	{
+		all->reading--;
+		free(s);
+	}
+	else if (is_usable(s, reply))
+	{
+		take_head(s, reply->result);
+		set_state(s, SUBSCRIPTION_QUEUED);
+	}
+	else
+		set_state(s, SUBSCRIPTION_WAITING);
+	read_queued(all);
 }
 
 /* From any state in which nothing is under way. */
@@ -435,6 +531,17 @@ static void go_on(struct subscription *s)
 static void on_go_on(struct listener *listener)
 {
 	go_on((struct subscription *)listener);
+}
+
+static void on_restart(struct listener *listener)
+{
+	struct subscription *s = (struct subscription *)listener;
+
+	s->past = PAST_MORE;
+	s->placed = false;
+	s->stale = s->state == SUBSCRIPTION_READING;
+	if (s->state == SUBSCRIPTION_FOLLOWING)
+		set_state(s, SUBSCRIPTION_WAITING);
 }
 
 static void on_end(struct listener *listener)
@@ -482,7 +589,8 @@ static void refuse(struct http_request *request, int status, const char *problem
 static struct subscription *subscription_new(struct subscriptions *all, struct http_request *request,
 											 const struct claim *claim, const struct subscribe_params *params)
 {
-	static const struct feed_user user = {.go_on = on_go_on, .deliver = on_deliver, .end = on_end};
+	static const struct feed_user user = {
+		.go_on = on_go_on, .deliver = on_deliver, .restart = on_restart, .end = on_end};
 	struct subscription *s = calloc(1, sizeof(*s) + params->text.len);
 	bool by_stream = params->filter.source == FEED_STREAM;
 
@@ -505,10 +613,27 @@ static struct subscription *subscription_new(struct subscriptions *all, struct h
 	/* Last-Event-ID wins over position. */
 	if (params->after >= 0)
 		s->listener.next = by_stream ? 0 : params->after + 1;
+	s->listener.first = s->listener.next;
+	s->has_ids = params->filter.ids || params->after >= 0;
+	s->knows_reset = s->has_ids || params->filter.messages;
 	if (feed_attach(all->feeds, claim->name, claim->hash, &s->listener))
 		return s;
 	free(s);
 	return NULL;
+}
+
+/* A category ends before the first dash, so one with a dash is a stream that was meant. */
+static void warn_of_dash(struct subscription *s)
+{
+	const struct feed_filter *filter = &s->listener.filter;
+
+	if (filter->source != FEED_CATEGORY || strchr(filter->name, '-') == NULL)
+		return;
+	log_warning(
+		"a subscription of namespace %s gets nothing: no category has a dash in its name, as \"%.100s\" has",
+		s->namespace_name, filter->name);
+	send_text(s,
+			  ": no category has a dash in its name, nothing will come; stream= takes a stream's name\n\n");
 }
 
 static void start(struct subscription *s)
@@ -526,6 +651,7 @@ static void start(struct subscription *s)
 	list_append(&all->by_silence, s);
 	http_reply_start(s->request, &head);
 	send_text(s, ": ready\n\n");
+	warn_of_dash(s);
 	http_reply_low_water(s->request, 0);
 	http_reply_when_gone(s->request, on_gone, s);
 	if (feed_position(&s->listener) > 0)

@@ -262,6 +262,22 @@ def test_a_bad_last_event_id_is_refused(client, value):
     assert reply.status == 400 and b"Last-Event-ID" in reply.body
 
 
+def test_a_category_with_a_dash_gets_a_comment_and_a_line_in_the_log(server, client, subscribe):
+    client.write("account-1")
+    name = new_id()
+    subscribers = [subscribe(category=category) for category in ("account-1", "account-", "-\ndata: x", name)]
+    for subscriber in subscribers:
+        subscriber.read_until(lambda: len(subscriber.chunks) == 2)
+        assert subscriber.chunks[1] == b": no category has a dash in its name, nothing will come; stream= takes a stream's name\n\n"
+        assert subscriber.head.startswith("HTTP/1.1 200")
+    wait_until(lambda: name in server.text, "a line in the log")
+    others = [subscribe(category="account"), subscribe(stream="account-1")]
+    for subscriber in others:
+        subscriber.wait_for(1)
+        assert subscriber.chunks == [READY, poke("account-1", 0, 1)]
+    assert client.call("category.get", "account-1") == []
+
+
 def test_empty_unknown_and_repeated_parameters(server, client, subscribe):
     for _ in range(3):
         client.write("a-1")
@@ -329,8 +345,7 @@ def test_positions_are_of_the_stream_for_a_stream_and_global_for_the_others(clie
 
 def test_a_position_that_is_not_reached_yet_is_waited_for(client, subscribe):
     client.write("a-1")
-    subscribers = [subscribe(stream="a-1", position=3), subscribe(category="a", position=4), subscribe(all="true", position=4),
-                   subscribe(stream="a-1", position=1, headers={"Last-Event-ID": "3"})]
+    subscribers = [subscribe(stream="a-1", position=3), subscribe(category="a", position=4), subscribe(all="true", position=4)]
     for subscriber in subscribers:
         subscriber.ready()
     for _ in range(5):

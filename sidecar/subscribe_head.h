@@ -1,0 +1,44 @@
+/*
+ * subscribe_head: whether a subscription wants to begin above everything there is.
+ *
+ * Then its client saw what is gone: the namespace was deleted and made again, messages were deleted by hand, or a crash took
+ * what was not on disk.  Or it asks for what is not there yet.  Following in silence, it would miss what comes below.
+ */
+#ifndef MILLRACE_SUBSCRIBE_HEAD_H
+#define MILLRACE_SUBSCRIBE_HEAD_H
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Where a subscription is. */
+struct subscribe_place
+{
+	bool by_stream;
+	int64_t next;  /* the first position wanted, of the stream or global */
+	int64_t after; /* a stream's: only messages above this global position; -1: any */
+};
+
+struct subscribe_head
+{
+	int64_t position; /* that is above the head */
+	int64_t
+		head; /* the last position of the same kind; -1: the stream does not exist, 0: the namespace is empty */
+	int64_t last_global;
+};
+
+#define SUBSCRIBE_HEAD_TEXT 128
+
+/* Whether the place may be above the head, by the feed's position; only DB_SUBSCRIBE_HEAD knows. */
+bool subscribe_head_is_suspect(const struct subscribe_place *place, int64_t feed_position);
+/*
+ * Judges the place by the answer of DB_SUBSCRIBE_HEAD.  True: it is above the head, and *head and *below are set, the latter to
+ * the place just behind the head.  Never on a standby, which may not have got there yet.
+ */
+bool subscribe_head_judge(const PGresult *answer, const struct subscribe_place *place,
+						  struct subscribe_head *head, struct subscribe_place *below);
+/* For those who know the event, and for those who take each event for a message. */
+void subscribe_head_write_reset(const struct subscribe_head *head, bool ids, char text[SUBSCRIBE_HEAD_TEXT]);
+void subscribe_head_write_comment(const struct subscribe_head *head, char text[SUBSCRIBE_HEAD_TEXT]);
+
+#endif
