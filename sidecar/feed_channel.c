@@ -321,8 +321,10 @@ static void deliver(struct feed_channel *channel, struct listener *listener)
 	{
 		const struct feed_event *last = &channel->events[first + taken - 1];
 
-		listener->next =
-			(listener->filter.source == FEED_STREAM ? last->position : last->global_position) + 1;
+		/* Behind a stream's last position there is none. */
+		listener->next = listener->filter.source != FEED_STREAM ? last->global_position + 1
+						 : last->position < INT64_MAX			? last->position + 1
+																: INT64_MAX;
 		listener->complete_below = last->global_position + 1;
 	}
 	if (first + taken < channel->nevents)

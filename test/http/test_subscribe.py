@@ -422,6 +422,25 @@ def test_appends_by_sql(server, client, subscribe):
         assert subscriber.wait_for(21) == [poke("s-1", n, n + 1) for n in range(21)]
 
 
+def test_a_row_at_the_last_global_position_is_not_followed(server, client, subscribe):
+    client.write("s-1")
+    subscribers = [subscribe(stream="s-1"), subscribe(category="s"), subscribe(all="true", ids="true")]
+    for subscriber in subscribers:
+        subscriber.wait_for(1)
+    connection = connect_to_namespace(server)
+    table = sql(connection, "SELECT format('%I.messages', schema) FROM millrace.namespaces WHERE name = current_setting('millrace.namespace')")[0][0]
+    sql(connection, f"INSERT INTO {table} (global_position, stream_name, position, type) VALUES (9223372036854775807, 's-2', 0, 'T')")
+    late = [subscribe(category="s"), subscribe(all="true", headers={"Last-Event-ID": "9223372036854775806"})]
+    late[0].wait_for(1)
+    late[1].ready()
+    assert client.call("category.get", "s")[-1][4] == 9223372036854775807
+    sql(connection, f"DELETE FROM {table} WHERE stream_name = 's-2'")
+    position = client.write("s-1")["globalPosition"]
+    for subscriber in [*subscribers, late[0]]:
+        subscriber.wait_for(2)
+        assert subscriber.positions() == [1, position]
+
+
 def test_several_workers(start):
     server = start("--test-mode", "--workers", "2")
     subscribers = [Subscriber(server, stream="s") for _ in range(8)]
