@@ -93,6 +93,11 @@ test-silence: ## forty servers with a silent subscriber each, ten minutes: make 
 	@$(MAKE) --no-print-directory install
 	@$(PYTHON) test/silence.py $(ARGS)
 
+test-chaos: ## all that can be done to a table and a server, beside writers and readers: make test-chaos [ARGS='--minutes 10 --seed 7']
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory install
+	@$(PYTHON) test/chaos.py $(ARGS)
+
 test-postgres: ## the tests on another Debian and its Postgres, as root: make test-postgres RELEASE=trixie [ARGS='-k test_read']
 	@test/postgres.sh $(RELEASE)
 
