@@ -141,12 +141,13 @@ def kill(pid):
 
 
 def start_again(cluster):
+    """When the last process of the one before is gone.  Recovery may take longer than pg_ctl waits."""
     def started():
         try:
             return cluster.start()
         except AssertionError:
-            return None
-    wait_until(started, "Postgres to start", 120)
+            return answers(cluster)
+    wait_until(started, "Postgres to start", 300)
 
 
 class Killer:
