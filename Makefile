@@ -98,6 +98,16 @@ test-busy: ## the tests beside four processes that take the processors, hours: m
 	@test/deps.sh --busy
 	@test/busy.sh $(ARGS)
 
+test-chaos: ## all that can be done to a table and a server, beside writers and readers: make test-chaos [ARGS='--minutes 10 --seed 7']
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory install
+	@$(PYTHON) test/chaos.py $(ARGS)
+
+test-races: ## the races that readers or writers lost once, again and again: make test-races [ARGS='--times 20']
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory install
+	@$(PYTHON) test/races.py $(ARGS)
+
 test-postgres: ## the tests on another Debian and its Postgres, as root: make test-postgres RELEASE=trixie [ARGS='-k test_read']
 	@test/postgres.sh $(RELEASE)
 
