@@ -185,7 +185,9 @@ static bool create_extension(PGconn *pg, const struct extension *extension, stru
 		if (sqlstate && strcmp(sqlstate, "0A000") == 0)
 			buf_add_str(error, "; run `make -C extension install` on the machine of the database server");
 		else if (sqlstate && strcmp(sqlstate, "42501") == 0)
-			buf_add_str(error, "; let a superuser run CREATE EXTENSION millrace in this database once");
+			buf_add_str(
+				error,
+				"; let the owner of the database or a superuser run CREATE EXTENSION millrace in it once");
 	}
 	PQclear(result);
 	return created;

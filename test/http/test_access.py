@@ -530,7 +530,7 @@ def test_a_role_for_namespaces_that_others_created_serves_all_but_their_creation
                  "DELETE FROM millrace_default.messages", "ALTER TABLE millrace_default.messages ADD x int", "DROP TABLE millrace_default.messages",
                  "DROP SCHEMA millrace_default CASCADE", "DELETE FROM millrace.namespaces",
                  "INSERT INTO millrace.namespaces (name, schema) VALUES ('x', 'x')", "UPDATE millrace.namespaces SET token_hash = 'x'",
-                 "SELECT millrace.set_namespace_token('default', 'x')", "SELECT millrace.create_namespace('x')")
+                 "SELECT millrace.set_namespace_token('default', repeat('0', 64))", "SELECT millrace.create_namespace('x')")
     for privilege, where in privileges(grants(role.lines)):
         sql(role.owner, f"REVOKE {privilege} ON {where} FROM millrace")
         lost = exercise_quietly(admin)

@@ -5,9 +5,10 @@ import pytest
 from store import sql
 from test_trusted import connect, owner, trusted  # noqa: F401
 
-# IMMUTABLE, so that it may stand in an index; what changes something is another function.
-ATTACK = """CREATE FUNCTION public.take() RETURNS int LANGUAGE plpgsql AS $$
-    BEGIN IF current_user <> 'owner' THEN ALTER ROLE owner SUPERUSER; END IF; RETURN 1; END $$;
+# IMMUTABLE, so that it may stand in an index; what changes something is another function.  A sequence remembers it when the statement fails after that.
+ATTACK = """CREATE SEQUENCE public.evidence;
+CREATE FUNCTION public.take() RETURNS int LANGUAGE plpgsql AS $$
+    BEGIN IF current_user <> 'owner' THEN PERFORM nextval('public.evidence'); ALTER ROLE owner SUPERUSER; END IF; RETURN 1; END $$;
 CREATE FUNCTION public.attack(anything text DEFAULT '') RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM public.take(); RETURN 1; END $$;
 CREATE FUNCTION public.attack_by_trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM public.take(); RETURN NEW; END $$;"""
 
@@ -30,7 +31,7 @@ def sales(owner):  # noqa: F811
 
 
 def taken(superuser):
-    return sql(superuser, "SELECT rolsuper FROM pg_roles WHERE rolname = 'owner'") == [(True,)]
+    return sql(superuser, "SELECT rolsuper OR is_called FROM pg_roles, public.evidence WHERE rolname = 'owner'") == [(True,)]
 
 
 def look(cluster, calls, allowed=()):
@@ -116,3 +117,18 @@ def test_adopting_message_db_does_not_run_what_default_has(trusted, owner):  # n
     sql(owner, "ALTER TABLE millrace_default.messages RENAME TO kept")
     sql(owner, "CREATE VIEW millrace_default.messages AS SELECT * FROM millrace_default.kept WHERE public.attack() = 1")
     assert look(trusted, ["install_message_db()"]) == {"install_message_db()": "MR010"}
+
+
+def test_a_write_that_the_table_itself_refuses_runs_its_defaults_as_its_owner(trusted, owner):  # noqa: F811
+    superuser = trusted.connect("store")
+    sql(superuser, "SELECT millrace.install_message_db()")
+    sql(superuser, "ALTER TABLE message_store.messages OWNER TO owner")
+    sql(superuser, "GRANT ALL ON SCHEMA message_store TO owner")
+    sql(owner, ATTACK)
+    sql(owner, "ALTER TABLE message_store.messages ALTER COLUMN time SET DEFAULT now() + interval '1 second' * public.take()")
+    for arguments, code in (("'no uuid', 'a-1', 'T'", "22P02"), ("gen_random_uuid()::varchar, 'a-1', NULL", "23502"), ("gen_random_uuid()::varchar, NULL, 'T'", "23502")):
+        with pytest.raises(psycopg2.Error) as error:
+            sql(superuser, f"SELECT message_store.write_message({arguments}, '{{}}')")
+        assert error.value.pgcode == code
+        assert not taken(superuser)
+        assert sql(superuser, "SELECT current_user::text") == [("tester",)]
