@@ -11,6 +11,7 @@
 #include "catalog/pg_proc.h"
 #include "storage/lwlock.h"
 #include "utils/acl.h"
+#include "utils/guc_tables.h"
 #include "utils/jsonb.h"
 
 #if PG_VERSION_NUM < 150000
@@ -29,6 +30,13 @@
 	object_aclcheck(ProcedureRelationId, function, role, mode)
 #else
 #define CompatFunctionAclCheck(function, role, mode) pg_proc_aclcheck(function, role, mode)
+#endif
+
+/* 16: get_guc_variables() returns their number, too. */
+#if PG_VERSION_NUM >= 160000
+#define CompatSettings(nsettings) get_guc_variables(&(nsettings))
+#else
+#define CompatSettings(nsettings) ((nsettings) = GetNumConfigOptions(), get_guc_variables())
 #endif
 
 /* 16: the macros for values of varying length are in a header of their own, which no other brings along. */

@@ -10,6 +10,7 @@
 #include "utils/guc.h"
 
 #include "api.h"
+#include "compat.h"
 #include "errors.h"
 #include "scan.h"
 #include "store.h"
@@ -20,8 +21,8 @@ extern void _PG_init(void);
 
 char *selected_namespace;
 
-void
-_PG_init(void)
+static void
+DefineSettings(void)
 {
 	DefineCustomStringVariable("millrace.namespace",
 							   "Selects the namespace that the millrace functions work on.", NULL,
@@ -30,7 +31,49 @@ _PG_init(void)
 		"millrace.category_lock", "Makes appends hold Message DB's lock of the category to their commit.",
 		"For programs that read the table with a SELECT of their own by global position.", &category_lock,
 		false, PGC_USERSET, 0, NULL, NULL, NULL);
-	MarkGUCPrefixReserved("millrace"); /* so that a name with a slip in it is refused */
+}
+
+/*
+ * Before this library is loaded any name with our prefix can be set, as Postgres can't know better.  It would only warn of one that we have not defined, and
+ * forget it; but whoever meant millrace.namespace would then be in another tenant's namespace.  So the library is not loaded, and all
+ * that is called fails.
+ */
+static void
+RefuseUnknownSettings(void)
+{
+	int nsettings;
+	struct config_generic **settings = CompatSettings(nsettings);
+
+	for (int i = 0; i < nsettings; i++)
+	{
+		const char *name = settings[i]->name;
+		const char *value;
+
+		if ((settings[i]->flags & GUC_CUSTOM_PLACEHOLDER) == 0 || pg_strncasecmp(name, "millrace.", 9) != 0)
+			continue;
+		value = GetConfigOption(name, true, false);
+		if (value && *value) /* after a RESET there is none */
+			ereport(ERROR, (errcode(ERRCODE_INVALID_NAME),
+							errmsg("invalid configuration parameter name \"%s\"", name),
+							errdetail("\"millrace\" is a reserved prefix."),
+							errhint("RESET %s. Where the role or the database brings it along, ALTER ROLE or "
+									"ALTER DATABASE ... RESET %s takes it away.",
+									name, name)));
+	}
+}
+
+void
+_PG_init(void)
+{
+	static bool defined =
+		false; /* an error below leaves the library in memory, and the next call comes here again */
+
+	if (!defined)
+		DefineSettings();
+	defined = true;
+	if (!process_shared_preload_libraries_in_progress) /* the server should start */
+		RefuseUnknownSettings();
+	MarkGUCPrefixReserved("millrace");
 	ScanInit();
 	WireInit();
 }
