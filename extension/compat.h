@@ -32,6 +32,13 @@
 #define CompatFunctionAclCheck(function, role, mode) pg_proc_aclcheck(function, role, mode)
 #endif
 
+/* 16: get_guc_variables() returns their number, too. */
+#if PG_VERSION_NUM >= 160000
+#define CompatSettings(nsettings) get_guc_variables(&(nsettings))
+#else
+#define CompatSettings(nsettings) ((nsettings) = GetNumConfigOptions(), get_guc_variables())
+#endif
+
 /* 16: the macros for values of varying length are in a header of their own, which no other brings along. */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"

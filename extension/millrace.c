@@ -28,8 +28,8 @@ static char *selected_namespace;
 static bool transaction_pooling;
 static struct config_generic *selection; /* what the server knows of millrace.namespace */
 
-void
-_PG_init(void)
+static void
+DefineSettings(void)
 {
 	DefineCustomStringVariable("millrace.namespace",
 							   "Selects the namespace that the millrace functions work on.", NULL,
@@ -45,7 +45,49 @@ _PG_init(void)
 		"role's or the database's setting.",
 		&transaction_pooling, false, PGC_USERSET, 0, NULL, NULL, NULL);
 	selection = CompatFindSetting("millrace.namespace");
-	MarkGUCPrefixReserved("millrace"); /* so that a name with a slip in it is refused */
+}
+
+/*
+ * Before this library is loaded any name with our prefix can be set, as Postgres can't know better.  It would only warn of one that we have not defined, and
+ * forget it; but whoever meant millrace.namespace would then be in another tenant's namespace.  So the library is not loaded, and all
+ * that is called fails.
+ */
+static void
+RefuseUnknownSettings(void)
+{
+	int nsettings;
+	struct config_generic **settings = CompatSettings(nsettings);
+
+	for (int i = 0; i < nsettings; i++)
+	{
+		const char *name = settings[i]->name;
+		const char *value;
+
+		if ((settings[i]->flags & GUC_CUSTOM_PLACEHOLDER) == 0 || pg_strncasecmp(name, "millrace.", 9) != 0)
+			continue;
+		value = GetConfigOption(name, true, false);
+		if (value && *value) /* after a RESET there is none */
+			ereport(ERROR, (errcode(ERRCODE_INVALID_NAME),
+							errmsg("invalid configuration parameter name \"%s\"", name),
+							errdetail("\"millrace\" is a reserved prefix."),
+							errhint("RESET %s. Where the role or the database brings it along, ALTER ROLE or "
+									"ALTER DATABASE ... RESET %s takes it away.",
+									name, name)));
+	}
+}
+
+void
+_PG_init(void)
+{
+	static bool defined =
+		false; /* an error below leaves the library in memory, and the next call comes here again */
+
+	if (!defined)
+		DefineSettings();
+	defined = true;
+	if (!process_shared_preload_libraries_in_progress) /* the server should start */
+		RefuseUnknownSettings();
+	MarkGUCPrefixReserved("millrace");
 	ScanInit();
 	WireInit();
 }

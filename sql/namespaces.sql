@@ -92,16 +92,3 @@ SELECT millrace.drop_namespace('broken');
 \c
 SELECT count(*) >= 0 AS listed FROM millrace.list_categories();
 SET millrace.namespce = 'default';
-CREATE ROLE regress_millrace_plain;
-\c
-\set SHOW_CONTEXT never
-SET ROLE regress_millrace_plain;
-ALTER ROLE regress_millrace_plain SET millrace.namespace = 'sales';
-SET millrace.namespce = 'default';
-SELECT millrace.category('a-1');
-SHOW millrace.namespce;
-ALTER ROLE regress_millrace_plain SET millrace.namespace = 'sales';
-ALTER ROLE regress_millrace_plain SET millrace.namespce = 'sales';
-RESET ROLE;
-SELECT setconfig FROM pg_db_role_setting JOIN pg_roles r ON r.oid = setrole WHERE rolname = 'regress_millrace_plain';
-DROP ROLE regress_millrace_plain;

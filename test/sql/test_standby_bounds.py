@@ -81,7 +81,9 @@ def test_a_bounded_read_does_not_end_at_a_row_that_took_an_aborted_ones_place(pa
     thread.join()
     (count, position, state), = answer
     wanted = before + after
-    assert state == "waiting" and count == before or state == "done" and count == wanted, answer
+    # A reader that had passed the aborted ones when it was stopped waits at what was appended since: its index says nothing of the bound.
+    complete = ("done", "waiting") if source == "stream" else ("done",)
+    assert state == "waiting" and count == before or state in complete and count == wanted, answer
     # Whatever it was, the rest comes with the next page.
     arguments[2] = position
     rest = sql(standby.connect(), call, *arguments)[0]
