@@ -131,7 +131,8 @@ static bool parse(struct archive *archive, size_t len)
 
 enum archive_state archive_read(struct archive *archive, int folder, const char *name)
 {
-	int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	/* A pipe in its place would have us wait for a writer. */
+	int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	char hex[ARCHIVE_HEX_LEN + 1];
 	struct stat status;
 	size_t len;

@@ -147,6 +147,30 @@ static bool pack(const struct embedded *embedded, const char *cluster, const cha
 	return good;
 }
 
+/* A package that is replaced meanwhile leaves a cluster of both versions, whose key would fit should the older one come back. */
+static bool still_fits(const struct embedded *embedded, const char *share, const struct buf *key,
+					   struct buf *error)
+{
+	struct buf now = {0};
+	bool fits = prepared_describe(embedded, share, &now) && now.len == key->len &&
+				memcmp(now.data, key->data, now.len) == 0;
+
+	if (!fits)
+		buf_add_str(error, "PostgreSQL or the extension was replaced while it was made");
+	buf_free(&now);
+	return fits;
+}
+
+static bool put(int folder, const char *archive, const char *name, struct buf *error)
+{
+	if (stopping())
+		return false;
+	if (renameat(AT_FDCWD, archive, folder, name) == 0)
+		return true;
+	buf_printf(error, "could not rename it to %s: %s", name, strerror(errno));
+	return false;
+}
+
 /* Makes the cluster and its archive below embedded->dir.path, and puts the archive into the folder. */
 static bool make(const struct embedded *embedded, int folder, struct buf *error)
 {
@@ -157,14 +181,13 @@ static bool make(const struct embedded *embedded, int folder, struct buf *error)
 	snprintf(cluster, sizeof(cluster), "%.4000s/pg", embedded->dir.path);
 	snprintf(archive, sizeof(archive), "%.4000s/" ARCHIVE, embedded->dir.path);
 	prepared_name(embedded, name);
-	/* The key comes first: when a package is replaced meanwhile, it is the old one's. */
 	if (!find_share(embedded, share) || !prepared_describe(embedded, share, &key))
 		buf_add_str(error, "could not find out the version of PostgreSQL or of the extension");
 	else
 		made = embedded_make_fresh(embedded, cluster, false, error) &&
 			   reset_log(embedded, cluster, FIRST_OID, error) && create_extension(embedded, cluster, error) &&
 			   reset_log(embedded, cluster, NULL, error) && pack(embedded, cluster, key.data, error) &&
-			   !stopping() && renameat(AT_FDCWD, archive, folder, name) == 0;
+			   still_fits(embedded, share, &key, error) && put(folder, archive, name, error);
 	buf_free(&key);
 	return made;
 }

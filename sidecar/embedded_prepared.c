@@ -11,7 +11,7 @@
  *
  * What for.  The archive's key says what it was made with: the version that the programs tell, size and time of
  * initdb, postgres and the catalog that initdb reads, the options of initdb, and the checksum of the extension's files, so
- * that a store never begins with another version's functions.  An archive whose key is not that of today is replaced.  Its name is
+ * that a store never begins with another version's functions; what was replaced while one was made leaves none.  An archive whose key is not that of today is replaced.  Its name is
  * that of the folder of the programs, so that installations beside each other do not replace each other's; the KEEP
  * last used are kept.
  *
@@ -70,14 +70,14 @@ static bool name_folder(const struct embedded *embedded, char path[PATH_MAX])
 /* Makes the folder for the user who runs Postgres, ~/.cache too. */
 static void make_folder(const struct embedded *embedded, const char *path)
 {
+	const char *slash = strrchr(path, '/');
 	char above[PATH_MAX];
 	bool made = mkdir(path, 0700) == 0;
 	int fd;
 
-	if (!made && errno == ENOENT && !embedded->dir.drop)
+	if (!made && errno == ENOENT && slash != NULL && !embedded->dir.drop)
 	{
-		snprintf(above, sizeof(above), "%s", path);
-		*strrchr(above, '/') = '\0';
+		snprintf(above, sizeof(above), "%.*s", (int)(slash - path), path);
 		made = mkdir(above, 0700) == 0 && mkdir(path, 0700) == 0;
 	}
 	if (!made || !embedded->dir.drop)

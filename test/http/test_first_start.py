@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import store
 from store import PG_BIN, ZERO_TOKEN, Cluster, Server, sql, temporary_folder, wait_until
 
 
@@ -225,6 +226,28 @@ def test_the_version_is_what_the_programs_say(folder, start):
     assert is_from_initdb(start(*arguments))
 
 
+def test_one_that_was_made_while_postgres_was_replaced_is_not_kept(folder, start):
+    """It may be of both versions, and the older one may come back."""
+    programs = Path(folder + "/bin")
+    programs.mkdir()
+    for program in Path(PG_BIN).iterdir():
+        (programs / program.name).symlink_to(program)
+    version, script = Path(folder + "/version"), programs / "pg_resetwal"
+    version.write_text("15.98")
+    version.chmod(0o666)
+    script.unlink()
+    script.write_text(f'#!/bin/sh\n[ "$1" != --version ] || exec echo "pg_resetwal (PostgreSQL) $(cat {version})"\n'
+                      f'printf 15.99 > {version} && exec {PG_BIN}/pg_resetwal "$@"\n')
+    script.chmod(0o755)
+    arguments, cache = ("--test-mode", "--cluster-cache", folder + "/cache", "--pg-bindir", str(programs)), folder + "/cache"
+    server = start(*arguments)
+    wait_until(lambda: version.read_text() == "15.99" and not work(cache), "the end of the making", 240)
+    assert "while it was made" in server.text
+    assert not archives(cache)
+    start(*arguments)
+    wait_for_archive(cache)
+
+
 @pytest.mark.parametrize("open_up", [lambda cache: cache.chmod(0o777), lambda cache: cache.chmod(0o770), lambda cache: cache.parent.chmod(0o777),
                                      lambda cache: archives(cache)[0].chmod(0o666)], ids=["folder", "group", "above", "archive"])
 def test_one_that_others_can_write_is_refused(cache, folder, start, open_up):
@@ -243,6 +266,34 @@ def test_one_that_is_a_link_to_elsewhere_is_refused(cache, folder, start):
     shutil.move(archive, folder + "/elsewhere")
     archive.symlink_to(folder + "/elsewhere")
     assert is_from_initdb(start("--test-mode", "--cluster-cache", cache))
+
+
+def test_a_pipe_in_its_place_holds_up_nobody(cache, start):
+    archive = archives(cache)[0]
+    archive.unlink()
+    os.mkfifo(archive, 0o600)
+    server = start("--test-mode", "--cluster-cache", cache)
+    assert is_from_initdb(server) and "is not used: it belongs to" in server.text
+    wait_until(lambda: archive.is_file(), "another in its place", 240)
+
+
+def test_a_folder_in_its_place_is_named_in_the_log(cache, start):
+    archive = archives(cache)[0]
+    archive.unlink()
+    (archive / "something").mkdir(parents=True)
+    server = start("--test-mode", "--cluster-cache", cache)
+    assert is_from_initdb(server)
+    wait_until(lambda: "could not rename" in server.text, "why none is prepared", 240)
+    wait_until(lambda: not work(cache), "the end of the making")
+
+
+def test_a_relative_folder_of_a_current_folder_that_was_deleted_is_no_obstacle(folder, monkeypatch, start):
+    script, program, gone = Path(folder + "/millrace"), store.MILLRACE, folder + "/gone"
+    script.write_text(f'#!/bin/sh\nmkdir "{gone}" && cd "{gone}" && rmdir "{gone}" && exec "{program}" "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setattr(store, "MILLRACE", str(script))
+    server = start("--test-mode", "--cluster-cache", "cache")
+    assert is_from_initdb(server) and "--cluster-cache cache is not used: No such file or directory" in server.text
 
 
 def test_one_that_postgres_does_not_start_on_is_made_anew(cache, folder, start):
