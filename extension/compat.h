@@ -89,7 +89,16 @@ CompatFindSetting(const char *setting)
 #define CompatMaxEntrySize(page) BTMaxItemSize((Page)(page))
 #endif
 
-/* 18: what a collation is like is a part of its locale. */
+/*
+ * 18: what a collation is like is a part of its locale.
+ *
+ * Before 19 the header of locales includes ICU's, which not everybody has who builds an extension.  Nothing of it is used here, and where
+ * it is left out the members stay where they are.
+ */
+#pragma push_macro("USE_ICU")
+#undef USE_ICU
+#include "utils/pg_locale.h"
+#pragma pop_macro("USE_ICU")
 #if PG_VERSION_NUM >= 180000
 #define CompatCollationIsC(collation) (pg_newlocale_from_collation(collation)->collate_is_c)
 #else

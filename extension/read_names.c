@@ -9,7 +9,6 @@
 
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/pg_locale.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
