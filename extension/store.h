@@ -151,6 +151,7 @@ extern void StoreFollowEarlierCommits(void);
 /* storesnapshot.c */
 extern void StoreReplaceSnapshot(Store *store);
 extern Snapshot StoreTakeSnapshot(Store *store);
+extern Snapshot StoreWholeSnapshot(Relation heap);
 
 /* storeowner.c */
 extern StoreCaller StoreBecomeOwner(Relation heap);

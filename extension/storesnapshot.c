@@ -37,6 +37,35 @@ FileNumberBy(Snapshot snapshot, Oid relid)
 	return number;
 }
 
+/* A transaction that keeps its snapshot, or a query of parallel processes, can't read what is younger: fails if the file was exchanged. */
+static void
+RefuseYounger(Relation heap)
+{
+	if (FileNumberBy(GetActiveSnapshot(), RelationGetRelid(heap)) != heap->rd_rel->relfilenode)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not read table \"%s\".\"%s\": it was written anew after the snapshot was taken",
+					get_namespace_name(RelationGetNamespace(heap)), RelationGetRelationName(heap)),
+			 errhint("Repeat the transaction.")));
+}
+
+static bool
+CanBeYounger(void)
+{
+	return !IsolationUsesXactSnapshot() && !IsInParallelMode();
+}
+
+/* Returns a registered snapshot for a read of the whole table, which was opened in a statement that began before.  Errors: 40001. */
+Snapshot
+StoreWholeSnapshot(Relation heap)
+{
+	if (CanBeYounger())
+		return RegisterSnapshot(GetLatestSnapshot());
+	RefuseYounger(heap);
+	return RegisterSnapshot(GetActiveSnapshot());
+}
+
 /*
  * The statement's snapshot is older than what the table is now.  Where its rows were written anew, by ALTER TABLE or a tool that exchanges the file, every
  * one of them is younger than the snapshot, and the table would look empty.  So the read goes by a snapshot of this moment; where
@@ -45,20 +74,13 @@ FileNumberBy(Snapshot snapshot, Oid relid)
 void
 StoreReplaceSnapshot(Store *store)
 {
-	if (!IsolationUsesXactSnapshot() && !IsInParallelMode())
+	if (CanBeYounger())
 	{
 		PushActiveSnapshot(GetLatestSnapshot());
 		store->has_snapshot = true;
-		return;
 	}
-	if (FileNumberBy(GetActiveSnapshot(), RelationGetRelid(store->heap)) != store->heap->rd_rel->relfilenode)
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not read table \"%s\".\"%s\": it was written anew after the snapshot was taken",
-					get_namespace_name(RelationGetNamespace(store->heap)),
-					RelationGetRelationName(store->heap)),
-			 errhint("Repeat the transaction.")));
+	else
+		RefuseYounger(store->heap);
 }
 
 /* The snapshot that StoreOpen pushed, which is no longer active now, for a read that is drawn out; NULL: there is none. */

@@ -20,14 +20,14 @@
 #include "errors.h"
 #include "store.h"
 
-/* Begins a walk through all rows that the active snapshot sees.  Errors: 42501, MR010. */
+/* Begins a walk through all rows.  Errors: 40001, 42501, MR010. */
 StoreWalk *
 StoreBeginWalk(Oid schema)
 {
 	StoreWalk *walk = palloc(sizeof(StoreWalk));
 
 	walk->heap = StoreOpenHeap(schema, AccessShareLock, ACL_SELECT);
-	walk->snapshot = RegisterSnapshot(GetActiveSnapshot());
+	walk->snapshot = StoreWholeSnapshot(walk->heap);
 	walk->scan = CompatTableBeginScan(walk->heap, walk->snapshot);
 	walk->slot = table_slot_create(walk->heap, NULL);
 	return walk;

@@ -9,7 +9,7 @@ REWRITE = "ALTER TABLE millrace_default.messages ALTER type TYPE text USING type
 CLUSTER = "CLUSTER millrace_default.messages USING messages_pkey"
 CALLS = [["stream.get", "account-1"], ["stream.get", "account-1", {"position": 1}], ["stream.version", "account-1"], ["stream.last", "account-1"],
          ["category.get", "account"], ["category.get", ""], ["category.get", "account", {"consumerGroup": {"member": 0, "size": 1}}],
-         ["ns.streams"], ["export"]]
+         ["ns.streams"], ["ns.categories"], ["ns.info", "default"], ["export"]]
 
 
 @pytest.fixture
