@@ -328,10 +328,13 @@ def test_two_that_make_it_at_once_leave_one(folder, start):
     assert not is_from_initdb(start("--test-mode", "--cluster-cache", cache))
 
 
-def test_a_server_that_stops_while_it_makes_one_leaves_nothing(folder, start):
-    cache = folder + "/cache"
-    server = start("--test-mode", "--cluster-cache", cache)
-    wait_until(lambda: work(cache), "the making", 60)
+def test_a_server_that_stops_while_it_makes_one_leaves_nothing(folder, start, installation):
+    cache, initdb = folder + "/cache", installation.bin / "initdb"
+    initdb.rename(installation.bin / "quick")
+    initdb.write_text(f"#!/bin/sh\ncase \"$*\" in *{cache}/work-*) touch {folder}/making; exec sleep 1000 ;; esac\nexec {installation.bin}/quick \"$@\"\n")
+    initdb.chmod(0o755)
+    server = start("--test-mode", "--cluster-cache", cache, "--pg-bindir", installation.bin)
+    wait_until(lambda: os.path.exists(folder + "/making") and work(cache), "the making", 60)
     server.stop()
     assert not work(cache) and not archives(cache)
 
