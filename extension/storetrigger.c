@@ -2,16 +2,32 @@
  * storetrigger.c: a user's AFTER INSERT ... FOR EACH ROW triggers, foreign keys and what a tool like pg_repack puts on the table while it runs.
  *
  * They are queued and fired as the executor does it for an INSERT, with the same states (ENABLE ALWAYS, session_replication_role) and conditions, but
- * with the rights of the table's owner, like all that they have put into it (storeowner.c); so a deferred one is refused by Postgres.  That is
- * at the end of StoreInsert: the append lock is free, the rows are in all indexes and are known to be unique.
+ * with the rights of the table's owner, like all that they have put into it (storeowner.c); so a user's deferred one is refused by Postgres.  Foreign
+ * keys look after their rights themselves, and may be deferred.  That is at the end of StoreInsert: the append lock is free, the rows
+ * are in all indexes and are known to be unique.
  * A trigger can't come between a look at the table and the end of the transaction, since CREATE TRIGGER waits for who has the lock of an append.
  */
 #include "postgres.h"
 
+#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 
 #include "store.h"
+
+static bool
+HasUsersTrigger(TriggerDesc *triggers)
+{
+	for (int i = 0; i < triggers->numtriggers; i++)
+	{
+		Trigger *trigger = &triggers->triggers[i];
+
+		if (!trigger->tgisinternal && TRIGGER_FOR_ROW(trigger->tgtype) &&
+			TRIGGER_FOR_AFTER(trigger->tgtype) && TRIGGER_FOR_INSERT(trigger->tgtype))
+			return true;
+	}
+	return false;
+}
 
 /* Fires the triggers for rows that were just inserted; for tables without them it does nothing. */
 void
@@ -21,11 +37,14 @@ StoreFireTriggers(Store *store, NewRow **rows, int nrows)
 	EState *estate;
 	ResultRelInfo *relation;
 	TupleTableSlot *slot;
-	StoreCaller caller;
+	StoreCaller caller = {0};
+	bool as_owner;
 
 	if (!triggers || !triggers->trig_insert_after_row)
 		return;
-	caller = StoreBecomeOwner(store->heap);
+	as_owner = HasUsersTrigger(triggers);
+	if (as_owner)
+		caller = StoreBecomeOwner(store->heap);
 	estate = CreateExecutorState();
 	relation = makeNode(ResultRelInfo);
 	InitResultRelInfo(relation, store->heap, 0, NULL, 0);
@@ -43,5 +62,6 @@ StoreFireTriggers(Store *store, NewRow **rows, int nrows)
 	ExecCloseResultRelations(estate);
 	ExecDropSingleTupleTableSlot(slot);
 	FreeExecutorState(estate);
-	StoreBecomeCaller(caller);
+	if (as_owner)
+		StoreBecomeCaller(caller);
 }

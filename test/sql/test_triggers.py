@@ -63,6 +63,30 @@ def test_a_trigger_that_is_not_enabled_is_not_fired(cluster):
     assert sql(connection, LOG) == []
 
 
+def test_a_trigger_has_the_rights_of_the_table_s_owner(cluster):
+    """A superuser who appends lends it nothing, and what it sets is undone."""
+    connection = cluster.connect()
+    sql(connection, TRIGGER)
+    sql(connection, "CREATE ROLE owner")
+    sql(connection, "CREATE TABLE who (name text)")
+    sql(connection, "GRANT INSERT ON who TO owner")
+    sql(connection, "ALTER TABLE millrace_default.messages OWNER TO owner")
+    sql(connection, "GRANT USAGE ON SCHEMA millrace_default, public TO owner")
+    sql(connection, "CREATE OR REPLACE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                    "INSERT INTO who VALUES (current_user); SET work_mem = '77kB'; RETURN NULL; END $$")
+    sql(connection, "SELECT millrace.append('a-1', 'T', '{}')")
+    assert sql(connection, "SELECT name, current_user, current_setting('work_mem') = '77kB' FROM who") == [("owner", "tester", False)]
+
+
+def test_a_deferred_constraint_trigger_is_refused(cluster):
+    connection = cluster.connect()
+    sql(connection, "CREATE FUNCTION later() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$")
+    sql(connection, "CREATE CONSTRAINT TRIGGER later AFTER INSERT ON millrace_default.messages DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION later()")
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="deferred trigger"):
+        sql(connection, "SELECT millrace.append('a-1', 'T', '{}')")
+    assert sql(connection, ROWS) == []
+
+
 def test_a_trigger_refuses_the_append(cluster):
     connection = cluster.connect()
     sql(connection, TRIGGER)
