@@ -113,7 +113,7 @@ def summary(values):
 
 
 def shown(found, first):
-    spread = "{:,.4g} ({:,.4g} to {:,.4g})".format(found["median"], *found["quartiles"])
+    spread = "{} ({} to {})".format(*(f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" for value in (found["median"], *found["quartiles"])))
     return f"{spread} | {found['median'] / first['median']:.2f}"
 
 
