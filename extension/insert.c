@@ -535,6 +535,12 @@ RecheckDoubts(Insertion *insertion)
 	}
 }
 
+/*
+ * The append lock is free, but who takes it again at once is quicker than those who wait for it and have to be woken: a call of many chunks would keep
+ * them all waiting.
+ */
+#define YIELD_US 100
+
 /* ---- all phases --------------------------------------------------------------------------------------- */
 
 static OpenIndex
@@ -747,6 +753,8 @@ StoreInsert(Store *store, NewRow **rows, int nrows, bool import)
 	for (int done = 0, n; done < nrows; done += n)
 	{
 		n = ChunkOf(rows + done, nrows - done);
+		if (done > 0)
+			pg_usleep(YIELD_US);
 		InsertChunk(&insertion, rows + done, n, import);
 	}
 	if (insertion.highest > 0) /* and it was below what was drawn */
