@@ -347,9 +347,10 @@ static bool is_usable(struct subscription *s, const struct db_reply *reply)
 	return reply->status == DB_OK && !stale && feed_is_sure(&s->listener);
 }
 
-static void on_page(void *arg, struct db_reply *reply)
+/* Hands what Postgres answered to `take`, unless the subscription has ended meanwhile or must ask again. */
+static void on_answer(struct subscription *s, const struct db_reply *reply,
+					  void (*take)(struct subscription *s, const PGresult *answer))
 {
-	struct subscription *s = arg;
 	struct subscriptions *all = s->all;
 
 	if (s->state == SUBSCRIPTION_ENDED)
@@ -358,7 +359,7 @@ static void on_page(void *arg, struct db_reply *reply)
 		free(s);
 	}
 	else if (is_usable(s, reply))
-		take_page(s, reply->result);
+		take(s, reply->result);
 	else
 	{
 		/* The feed has the same troubles, and knows what to do about them. */
@@ -366,6 +367,11 @@ static void on_page(void *arg, struct db_reply *reply)
 		set_state(s, SUBSCRIPTION_WAITING);
 	}
 	read_queued(all);
+}
+
+static void on_page(void *arg, struct db_reply *reply)
+{
+	on_answer(arg, reply, take_page);
 }
 
 /* The parameters of read_pokes. */
@@ -477,6 +483,7 @@ static void take_head(struct subscription *s, const PGresult *answer)
 	char text[SUBSCRIBE_HEAD_TEXT];
 
 	s->placed = true;
+	set_state(s, SUBSCRIPTION_QUEUED);
 	if (!subscribe_head_judge(answer, &place, &head, &below))
 		return;
 	log_warning("a subscription of namespace %s at position %" PRId64 " is above the head %" PRId64,
@@ -496,22 +503,7 @@ static void take_head(struct subscription *s, const PGresult *answer)
 
 static void on_head(void *arg, struct db_reply *reply)
 {
-	struct subscription *s = arg;
-	struct subscriptions *all = s->all;
-
-	if (s->state == SUBSCRIPTION_ENDED)
-	{
-		all->reading--;
-		free(s);
-	}
-	else if (is_usable(s, reply))
-	{
-		take_head(s, reply->result);
-		set_state(s, SUBSCRIPTION_QUEUED);
-	}
-	else
-		set_state(s, SUBSCRIPTION_WAITING);
-	read_queued(all);
+	on_answer(arg, reply, take_head);
 }
 
 /* From any state in which nothing is under way. */

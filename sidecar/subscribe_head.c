@@ -42,7 +42,7 @@ bool subscribe_head_judge(const PGresult *answer, const struct subscribe_place *
 	*head = (struct subscribe_head){.last_global = last};
 	if (PQgetvalue(answer, 0, HEAD_IN_RECOVERY)[0] == 't')
 		return false;
-	if (place->next > version + 1)
+	if (place->next - 1 > version) /* which may be the last position there is */
 	{
 		head->position = place->next;
 		head->head = version;
