@@ -41,7 +41,7 @@ run_inside() {
 	done
 	echo "system: $1 | $("$PG_CONFIG" --version | cut -d' ' -f2) | $(version_of libevent) | $(version_of openssl) | $(version_of json-c) |" \
 		"$(/usr/bin/python3 -c 'import platform; print(platform.python_version())') | $(gcc -dumpfullversion), $("$clang" -dumpversion)"
-	make --silent test-installed
+	make --silent test-installed ARGS=
 }
 
 # ---- outside --------------------------------------------------------------------------------

@@ -31,8 +31,10 @@ def write(connection, number, end, appended, setting):
     sql(connection, f"SET millrace.category_lock = {setting}")
     while time.monotonic() < end:
         sql(connection, "BEGIN")
-        mine = [sql(connection, "SELECT global_position FROM millrace.append('a-' || %s, 'T', '{}')", str(pause.randrange(1000)))[0][0]
-                for _ in range(pause.choice((1, 1, 3)))]
+        # Streams in one order, or two writers wait for each other.
+        streams = sorted(pause.randrange(1000) for _ in range(pause.choice((1, 1, 3))))
+        mine = [sql(connection, "SELECT global_position FROM millrace.append('a-' || %s, 'T', '{}')", str(stream))[0][0]
+                for stream in streams]
         if pause.random() < 0.3:
             time.sleep(pause.random() * 0.01)
         kept = pause.random() > 0.1
