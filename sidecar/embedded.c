@@ -271,6 +271,26 @@ static void schedule_restart(struct embedded *embedded)
 		embedded->restart_ms * 2 < RESTART_MAX_MS ? embedded->restart_ms * 2 : RESTART_MAX_MS;
 }
 
+/* All of them: as a container's first process we get the children of those that died.  True: Postgres ended. */
+static bool reap_children(struct embedded *embedded, int *status)
+{
+	bool ended = false;
+	int one;
+	pid_t child;
+
+	while ((child = waitpid(-1, &one, WNOHANG)) > 0)
+	{
+		if (child == embedded->preparer)
+			embedded->preparer = 0;
+		if (child != embedded->postmaster)
+			continue;
+		embedded->postmaster = 0;
+		*status = one;
+		ended = true;
+	}
+	return ended;
+}
+
 static void on_child(evutil_socket_t fd, short what, void *arg)
 {
 	struct embedded *embedded = arg;
@@ -279,11 +299,8 @@ static void on_child(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (embedded->preparer != 0 && waitpid(embedded->preparer, &status, WNOHANG) == embedded->preparer)
-		embedded->preparer = 0;
-	if (embedded->postmaster == 0 || waitpid(embedded->postmaster, &status, WNOHANG) != embedded->postmaster)
+	if (!reap_children(embedded, &status))
 		return;
-	embedded->postmaster = 0;
 	embedded_describe_status(status, how, sizeof(how));
 	log_error("PostgreSQL %s; starting it again in %u ms, see %s", how, embedded->restart_ms, embedded->log);
 	schedule_restart(embedded);

@@ -62,7 +62,9 @@ static bool run_initdb(const struct embedded *embedded, const char *where, bool 
 	snprintf(program, sizeof(program), "%s/initdb", embedded->config->pg_bindir);
 	snprintf(pgdata, sizeof(pgdata), "--pgdata=%s", where);
 	return embedded_run(
-		embedded, &(struct embedded_program){.argv = argv, .death_signal = SIGKILL, .output = -1}, error);
+		embedded,
+		&(struct embedded_program){.argv = argv, .death_signal = SIGKILL, .output = -1, .asks_name = true},
+		error);
 }
 
 static bool write_file(const struct embedded *embedded, const char *path, int flags, const struct buf *text,

@@ -10,6 +10,7 @@
  *     embedded_archive.c    reading and unpacking that
  *     embedded_identity.c   its identity
  *     embedded_child.c      the programs of PostgreSQL
+ *     embedded_account.c    a name for a user who has none
  *     embedded_dir.c        the data directory
  */
 #ifndef MILLRACE_EMBEDDED_INTERNAL_H
@@ -53,7 +54,19 @@ struct embedded_program
 	int death_signal;  /* what it gets when we die */
 	const char *input; /* a file; NULL = our standard input */
 	int output;		   /* a descriptor; -1 = the log, or our stderr at debug */
+	bool asks_name;	   /* it looks up who runs it, and ends when that user has no name */
 };
+
+/* What such a program is given. */
+struct embedded_account
+{
+	char **environment; /* NULL: ours */
+	char *preload;
+	int library; /* a descriptor that stays open in the program; -1 = none */
+};
+
+bool embedded_lend_account(const struct embedded *embedded, struct embedded_account *account);
+void embedded_return_account(struct embedded_account *account);
 
 void embedded_pause_ms(unsigned ms);
 /* -1: errno. */
