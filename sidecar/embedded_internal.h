@@ -2,6 +2,7 @@
  * embedded_internal: what the files of `embedded` share.
  *
  *     embedded.c            running: start, watch, stop
+ *     embedded_previous.c   what is left of a Postgres before ours
  *     embedded_cluster.c    the cluster: initdb, its settings
  *     embedded_prepared.c   the cluster that is kept to begin others with: where it is, whether it fits
  *     embedded_prepare.c    making it
@@ -88,6 +89,17 @@ void embedded_explain_failure(const struct embedded *embedded, const char *progr
  * server's signals, and gets SIGKILL when the server dies.
  */
 bool embedded_become_helper(struct embedded *embedded, pid_t parent);
+
+/* ---- embedded_previous ------------------------------------------------------- */
+
+#define EMBEDDED_PORT "5432" /* only part of the socket's name */
+
+/* A process of a Postgres that works on the cluster though it is none of ours; 0 = none. */
+pid_t embedded_find_previous(const struct embedded *embedded);
+/* Waits until there is none; false: *error says which there is. */
+bool embedded_wait_for_previous(const struct embedded *embedded, struct buf *error);
+/* Before Postgres starts: so that it minds no other program whose number is in a lock file that was left behind. */
+void embedded_claim_lock_files(const struct embedded *embedded);
 
 /* ---- embedded_cluster --------------------------------------------------------- */
 
