@@ -25,10 +25,7 @@
 #include "embedded_internal.h"
 #include "log.h"
 
-#define PORT "5432" /* only part of the socket's name */
-#define POLL_MS 5
 #define READY_POLL_MS 1
-#define PREVIOUS_WAIT_MS 60000
 #define START_ATTEMPTS 20
 #define START_RETRY_MS 250
 #define RESTART_MIN_MS 50
@@ -47,9 +44,15 @@ static pid_t spawn_postmaster(const struct embedded *embedded)
 										  "wal_level=minimal", "max_wal_senders=0"};
 	char program[PATH_MAX];
 	char sockets[PATH_MAX + 64];
-	char *argv[MAX_ARGS] = {
-		program, "-D",	 (char *)embedded->dir.cluster, "-c", "listen_addresses=", "-c", "port=" PORT,
-		"-c",	 sockets};
+	char *argv[MAX_ARGS] = {program,
+							"-D",
+							(char *)embedded->dir.cluster,
+							"-c",
+							"listen_addresses=",
+							"-c",
+							"port=" EMBEDDED_PORT,
+							"-c",
+							sockets};
 	size_t argc = 9;
 
 	snprintf(program, sizeof(program), "%s/postgres", embedded->config->pg_bindir);
@@ -60,53 +63,9 @@ static pid_t spawn_postmaster(const struct embedded *embedded)
 		argv[argc++] = "-c";
 		argv[argc++] = test_settings[i];
 	}
+	embedded_claim_lock_files(embedded);
 	return embedded_spawn(embedded,
 						  &(struct embedded_program){.argv = argv, .death_signal = SIGINT, .output = -1});
-}
-
-/* The postmaster of a server before us that is still shutting down; 0 = none. */
-static pid_t previous_postmaster(const struct embedded *embedded)
-{
-	char path[PATH_MAX + 64];
-	char cwd[PATH_MAX];
-	ssize_t len;
-	FILE *file;
-	int pid = 0;
-
-	snprintf(path, sizeof(path), "%s/postmaster.pid", embedded->dir.cluster);
-	file = fopen(path, "re");
-	if (file == NULL)
-		return 0;
-	if (fscanf(file, "%d", &pid) != 1)
-		pid = 0;
-	fclose(file);
-	/* The number may be another process's by now; a postmaster's working directory is its cluster. */
-	snprintf(path, sizeof(path), "/proc/%d/cwd", pid);
-	len = pid > 0 ? readlink(path, cwd, sizeof(cwd) - 1) : -1;
-	if (len < 0)
-		return 0;
-	cwd[len] = '\0';
-	return strcmp(cwd, embedded->dir.cluster) == 0 ? pid : 0;
-}
-
-static bool wait_for_previous(const struct embedded *embedded, struct buf *error)
-{
-	uint64_t until = clock_ms() + PREVIOUS_WAIT_MS;
-	pid_t pid = previous_postmaster(embedded);
-
-	if (pid != 0)
-		log_info("waiting for the PostgreSQL (pid %d) of a previous server to stop", (int)pid);
-	while ((pid = previous_postmaster(embedded)) != 0)
-	{
-		if (embedded->stopping() || clock_ms() > until)
-		{
-			buf_printf(error, "a PostgreSQL (pid %d) is running on %s; stop it first", (int)pid,
-					   embedded->dir.cluster);
-			return false;
-		}
-		embedded_pause_ms(POLL_MS);
-	}
-	return true;
 }
 
 /*
@@ -158,15 +117,6 @@ static bool wait_until_ready(struct embedded *embedded, int *status)
 	return false;
 }
 
-/* Processes of a postmaster that was killed go away by themselves, a moment later. */
-static bool may_pass(const struct embedded *embedded)
-{
-	char tail[EMBEDDED_LOG_TAIL + 1];
-
-	embedded_read_log_tail(embedded, tail);
-	return strstr(tail, "is still in use") != NULL || strstr(tail, "lock file") != NULL;
-}
-
 static bool start_postmaster(struct embedded *embedded, struct buf *error)
 {
 	int status = 0;
@@ -188,7 +138,7 @@ static bool start_postmaster(struct embedded *embedded, struct buf *error)
 			buf_add_str(error, "stopped while starting");
 			return false;
 		}
-		if (!may_pass(embedded))
+		if (embedded_find_previous(embedded) == 0)
 			break;
 		embedded_pause_ms(START_RETRY_MS);
 	}
@@ -242,9 +192,10 @@ struct embedded *embedded_start(const struct config *config, unsigned workers, b
 	}
 	snprintf(embedded->log, sizeof(embedded->log), "%s/postgres.log", embedded->dir.path);
 	snprintf(embedded->conninfo, sizeof(embedded->conninfo),
-			 "host=%s port=" PORT " user=postgres dbname=postgres sslmode=disable gssencmode=disable",
+			 "host=%s port=" EMBEDDED_PORT
+			 " user=postgres dbname=postgres sslmode=disable gssencmode=disable",
 			 embedded->dir.sockets);
-	if (wait_for_previous(embedded, error) &&
+	if (embedded_wait_for_previous(embedded, error) &&
 		(start_cluster(embedded, workers, error) || start_without_prepared(embedded, workers, error)))
 		return embedded;
 	embedded_stop(embedded);
@@ -271,6 +222,26 @@ static void schedule_restart(struct embedded *embedded)
 		embedded->restart_ms * 2 < RESTART_MAX_MS ? embedded->restart_ms * 2 : RESTART_MAX_MS;
 }
 
+/* All of them: as a container's first process we get the children of those that died.  True: Postgres ended. */
+static bool reap_children(struct embedded *embedded, int *status)
+{
+	bool ended = false;
+	int one;
+	pid_t child;
+
+	while ((child = waitpid(-1, &one, WNOHANG)) > 0)
+	{
+		if (child == embedded->preparer)
+			embedded->preparer = 0;
+		if (child != embedded->postmaster)
+			continue;
+		embedded->postmaster = 0;
+		*status = one;
+		ended = true;
+	}
+	return ended;
+}
+
 static void on_child(evutil_socket_t fd, short what, void *arg)
 {
 	struct embedded *embedded = arg;
@@ -279,11 +250,8 @@ static void on_child(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (embedded->preparer != 0 && waitpid(embedded->preparer, &status, WNOHANG) == embedded->preparer)
-		embedded->preparer = 0;
-	if (embedded->postmaster == 0 || waitpid(embedded->postmaster, &status, WNOHANG) != embedded->postmaster)
+	if (!reap_children(embedded, &status))
 		return;
-	embedded->postmaster = 0;
 	embedded_describe_status(status, how, sizeof(how));
 	log_error("PostgreSQL %s; starting it again in %u ms, see %s", how, embedded->restart_ms, embedded->log);
 	schedule_restart(embedded);

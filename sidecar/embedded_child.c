@@ -27,7 +27,8 @@ void embedded_pause_ms(unsigned ms)
 
 /* In the child: nothing here may allocate or take a lock, see fork(2) about threads. */
 static void become_program(const struct embedded *embedded, pid_t parent,
-						   const struct embedded_program *program, int input, int output)
+						   const struct embedded_program *program, const struct embedded_account *account,
+						   int input, int output)
 {
 	sigset_t none;
 
@@ -51,7 +52,9 @@ static void become_program(const struct embedded *embedded, pid_t parent,
 	}
 	else
 		dup2(STDERR_FILENO, STDOUT_FILENO);
-	execv(program->argv[0], program->argv);
+	if (account->library >= 0)
+		fcntl(account->library, F_SETFD, 0);
+	execve(program->argv[0], program->argv, account->environment ? account->environment : environ);
 	_exit(127);
 }
 
@@ -62,13 +65,16 @@ pid_t embedded_spawn(const struct embedded *embedded, const struct embedded_prog
 	int input = program->input == NULL ? -1 : open(program->input, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	int output =
 		to_log ? embedded_dir_create(&embedded->dir, embedded->log, O_WRONLY | O_APPEND) : program->output;
+	struct embedded_account account = {.library = -1};
 	pid_t parent = getpid();
 	pid_t child = -1;
 
-	if ((!to_log || output >= 0) && (program->input == NULL || input >= 0))
+	if ((!to_log || output >= 0) && (program->input == NULL || input >= 0) &&
+		(!program->asks_name || embedded_lend_account(embedded, &account)))
 		child = fork();
 	if (child == 0)
-		become_program(embedded, parent, program, input, output);
+		become_program(embedded, parent, program, &account, input, output);
+	embedded_return_account(&account);
 	if (input >= 0)
 		close(input);
 	if (to_log && output >= 0)
@@ -127,8 +133,9 @@ bool embedded_ask(const struct embedded *embedded, char *const *argv, char *answ
 
 	if (pipe2(ends, O_CLOEXEC) != 0)
 		return false;
-	child = embedded_spawn(
-		embedded, &(struct embedded_program){.argv = argv, .death_signal = SIGKILL, .output = ends[1]});
+	child = embedded_spawn(embedded,
+						   &(struct embedded_program){
+							   .argv = argv, .death_signal = SIGKILL, .output = ends[1], .asks_name = true});
 	close(ends[1]);
 	while (child > 0 && len < size &&
 		   ((n = read(ends[0], answer + len, size - len)) > 0 || (n < 0 && errno == EINTR)))

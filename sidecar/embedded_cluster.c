@@ -19,6 +19,7 @@
 
 #include "embedded_internal.h"
 #include "log.h"
+#include "machine.h"
 
 #define MAX_ARGS 16
 #define WAIT_MS 20
@@ -61,7 +62,9 @@ static bool run_initdb(const struct embedded *embedded, const char *where, bool 
 	snprintf(program, sizeof(program), "%s/initdb", embedded->config->pg_bindir);
 	snprintf(pgdata, sizeof(pgdata), "--pgdata=%s", where);
 	return embedded_run(
-		embedded, &(struct embedded_program){.argv = argv, .death_signal = SIGKILL, .output = -1}, error);
+		embedded,
+		&(struct embedded_program){.argv = argv, .death_signal = SIGKILL, .output = -1, .asks_name = true},
+		error);
 }
 
 static bool write_file(const struct embedded *embedded, const char *path, int flags, const struct buf *text,
@@ -207,13 +210,18 @@ void embedded_stop_unpacker(struct embedded *embedded)
 
 /* ---- settings --------------------------------------------------------------------- */
 
-/* An eighth of the memory, within reason. */
+/* An eighth of the memory that we may use, within reason; of little a quarter, as less is slow. */
 static long shared_buffers_mb(const struct config *config)
 {
-	long mb = sysconf(_SC_PHYS_PAGES) / 1024 * (sysconf(_SC_PAGESIZE) / 1024) / 8;
+	struct machine machine;
+	long mb;
 
+	machine_look(&machine);
+	mb = (long)(machine.memory / 1024 / 1024 / 8);
 	if (config->test_mode || mb < 128)
-		return 128;
+		mb = 2 * mb < 128 ? 2 * mb : 128;
+	if (mb < 16)
+		return 16;
 	return mb < 2048 ? mb : 2048;
 }
 

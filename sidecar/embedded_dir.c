@@ -1,8 +1,8 @@
 /*
  * embedded_dir: the data directory of the private PostgreSQL; see embedded_dir.h.
  *
- * A directory is ours when it is empty or holds our lock file; another one is left alone.  An
- * existing cluster is run by whoever owns it, so that root and its owner can start it in turns.
+ * A directory is ours when it is empty, but for what a new volume has, or holds our lock file; another one is left alone.
+ * An existing cluster is run by whoever owns it, so that root and its owner can start it in turns.
  */
 #include "embedded_dir.h"
 
@@ -20,6 +20,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "log.h"
 
 #define LOCK_NAME "millrace.lock"
 /* sockaddr_un holds 107 bytes and the name of the socket comes behind. */
@@ -59,6 +61,13 @@ static void use_account(struct embedded_dir *dir, const struct passwd *account)
 	snprintf(dir->user, sizeof(dir->user), "%s", account->pw_name);
 }
 
+static void use_number(struct embedded_dir *dir, uid_t uid, gid_t gid)
+{
+	dir->uid = uid;
+	dir->gid = gid;
+	snprintf(dir->user, sizeof(dir->user), "%u", (unsigned)uid);
+}
+
 /* Root becomes the owner of an existing cluster, else `postgres`, else `nobody`; others stay who they are. */
 static bool choose_user(struct embedded_dir *dir, struct buf *error)
 {
@@ -68,13 +77,19 @@ static bool choose_user(struct embedded_dir *dir, struct buf *error)
 	dir->drop = geteuid() == 0;
 	if (!dir->drop)
 	{
-		dir->uid = geteuid();
-		dir->gid = getegid();
+		use_number(dir, geteuid(), getegid());
 		return true;
 	}
 	if (lstat(dir->cluster, &status) == 0 && status.st_uid != 0)
+	{
 		account = getpwuid(status.st_uid);
-	if (account == NULL)
+		if (account == NULL) /* of a container whose user has but a number */
+		{
+			use_number(dir, status.st_uid, status.st_gid);
+			return true;
+		}
+	}
+	else
 		account = getpwnam("postgres");
 	if (account == NULL)
 		account = getpwnam("nobody");
@@ -87,6 +102,20 @@ static bool choose_user(struct embedded_dir *dir, struct buf *error)
 	}
 	use_account(dir, account);
 	return true;
+}
+
+/* What is in a new volume: of file systems, of snapshots, of folders that a repository is to keep. */
+static bool is_of_volume(const char *name)
+{
+	static const char *const names[] = {".",		  "..",	  "lost+found", ".snapshot",
+										".snapshots", ".zfs", ".gitkeep",	".gitignore"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+	{
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	}
+	return false;
 }
 
 static bool is_empty_or_ours(const char *path)
@@ -103,7 +132,7 @@ static bool is_empty_or_ours(const char *path)
 	if (listing == NULL)
 		return false;
 	while (empty && (entry = readdir(listing)) != NULL)
-		empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+		empty = is_of_volume(entry->d_name);
 	closedir(listing);
 	return empty;
 }
@@ -144,14 +173,36 @@ static bool make_directory(struct embedded_dir *dir, const char *path, struct bu
 	return false;
 }
 
+/* Some give a volume's files to a group whenever it is mounted, and Postgres starts on none that a group may write. */
+static void close_cluster(const struct embedded_dir *dir)
+{
+	struct stat status;
+
+	if (lstat(dir->cluster, &status) == 0 && S_ISDIR(status.st_mode) && status.st_uid == dir->uid &&
+		(status.st_mode & (S_IWGRP | S_IRWXO)) != 0 && chmod(dir->cluster, 0700) != 0)
+		log_warning("could not close %s to others: %s", dir->cluster, strerror(errno));
+}
+
 static bool own_directory(const struct embedded_dir *dir, struct buf *error)
 {
 	struct stat status;
 
+	close_cluster(dir);
 	if (stat(dir->path, &status) == 0 && status.st_uid != dir->uid && !dir->drop)
 	{
-		buf_printf(error, "the data directory %s belongs to another user (uid %u)", dir->path,
-				   (unsigned)status.st_uid);
+		bool writable = status.st_uid == 0 && access(dir->path, R_OK | W_OK | X_OK) == 0;
+
+		/* A container's volume: root's, and for a group that we are in.  What we make in it is ours alone. */
+		if (writable && (status.st_mode & S_IWOTH) == 0)
+			return true;
+		if (writable)
+			buf_printf(
+				error,
+				"the data directory %s is open to everybody; name a folder below it, which is then made",
+				dir->path);
+		else
+			buf_printf(error, "the data directory %s belongs to another user (uid %u)", dir->path,
+					   (unsigned)status.st_uid);
 		return false;
 	}
 	if (chmod(dir->path, 0700) == 0 && (!dir->drop || chown(dir->path, dir->uid, dir->gid) == 0))

@@ -2,6 +2,7 @@
  * embedded_internal: what the files of `embedded` share.
  *
  *     embedded.c            running: start, watch, stop
+ *     embedded_previous.c   what is left of a Postgres before ours
  *     embedded_cluster.c    the cluster: initdb, its settings
  *     embedded_prepared.c   the cluster that is kept to begin others with: where it is, whether it fits
  *     embedded_prepare.c    making it
@@ -10,6 +11,7 @@
  *     embedded_archive.c    reading and unpacking that
  *     embedded_identity.c   its identity
  *     embedded_child.c      the programs of PostgreSQL
+ *     embedded_account.c    a name for a user who has none
  *     embedded_dir.c        the data directory
  */
 #ifndef MILLRACE_EMBEDDED_INTERNAL_H
@@ -53,7 +55,19 @@ struct embedded_program
 	int death_signal;  /* what it gets when we die */
 	const char *input; /* a file; NULL = our standard input */
 	int output;		   /* a descriptor; -1 = the log, or our stderr at debug */
+	bool asks_name;	   /* it looks up who runs it, and ends when that user has no name */
 };
+
+/* What such a program is given. */
+struct embedded_account
+{
+	char **environment; /* NULL: ours */
+	char *preload;
+	int library; /* a descriptor that stays open in the program; -1 = none */
+};
+
+bool embedded_lend_account(const struct embedded *embedded, struct embedded_account *account);
+void embedded_return_account(struct embedded_account *account);
 
 void embedded_pause_ms(unsigned ms);
 /* -1: errno. */
@@ -75,6 +89,17 @@ void embedded_explain_failure(const struct embedded *embedded, const char *progr
  * server's signals, and gets SIGKILL when the server dies.
  */
 bool embedded_become_helper(struct embedded *embedded, pid_t parent);
+
+/* ---- embedded_previous ------------------------------------------------------- */
+
+#define EMBEDDED_PORT "5432" /* only part of the socket's name */
+
+/* A process of a Postgres that works on the cluster though it is none of ours; 0 = none. */
+pid_t embedded_find_previous(const struct embedded *embedded);
+/* Waits until there is none; false: *error says which there is. */
+bool embedded_wait_for_previous(const struct embedded *embedded, struct buf *error);
+/* Before Postgres starts: so that it minds no other program whose number is in a lock file that was left behind. */
+void embedded_claim_lock_files(const struct embedded *embedded);
 
 /* ---- embedded_cluster --------------------------------------------------------- */
 

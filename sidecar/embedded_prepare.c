@@ -97,7 +97,8 @@ static bool create_extension(const struct embedded *embedded, const char *cluste
 	close(fd);
 	return embedded_run(
 		embedded,
-		&(struct embedded_program){.argv = argv, .death_signal = SIGKILL, .input = input, .output = -1},
+		&(struct embedded_program){
+			.argv = argv, .death_signal = SIGKILL, .input = input, .output = -1, .asks_name = true},
 		error);
 }
 

@@ -24,6 +24,7 @@
 #include "feed.h"
 #include "listener.h"
 #include "log.h"
+#include "machine.h"
 #include "notify.h"
 #include "service.h"
 #include "tls.h"
@@ -141,6 +142,9 @@ static bool catch_signals(struct server *server)
 	sigaction(SIGINT, &end, NULL);
 	sigaction(SIGHUP, &hangup, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
+	/* As a container's first process we get the children of those that died; our own are watched (embedded.c). */
+	if (getpid() == 1 && server->config.database != NULL)
+		sigaction(SIGCHLD, &ignore, NULL);
 	return true;
 }
 
@@ -150,13 +154,18 @@ static bool catch_signals(struct server *server)
  */
 static unsigned count_workers(const struct config *config)
 {
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	struct machine machine;
 
+	machine_look(&machine);
+	if (machine.limited)
+		log_info("this container may use %llu MB of memory and %.3g processors",
+				 (unsigned long long)machine.memory / 1024 / 1024, machine.processors);
 	if (config->workers > 0)
 		return (unsigned)config->workers;
-	if (cores < 4)
+	if (machine.processors < 4)
 		return 1;
-	return cores / 2 < DEFAULT_WORKERS_MAX ? (unsigned)(cores / 2) : DEFAULT_WORKERS_MAX;
+	return machine.processors / 2 < DEFAULT_WORKERS_MAX ? (unsigned)(machine.processors / 2)
+														: DEFAULT_WORKERS_MAX;
 }
 
 /* A token that isn't one for namespace default is a mistake that the user must hear of before anything starts. */

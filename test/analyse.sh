@@ -20,7 +20,7 @@ run_tidy() {
 	done
 	case $1 in
 	extension/*) options+=(-fwrapv "-isystem$("${PG_CONFIG:-pg_config}" --includedir-server)") ;;
-	*) options+=(-Isidecar '-DMILLRACE_PG_BINDIR=""') ;;
+	*) options+=(-Isidecar '-DMILLRACE_PG_BINDIR=""' '-DMILLRACE_PRELOAD="/dev/null"') ;;
 	esac
 	"$(command -v clang-tidy-14 || echo clang-tidy)" --quiet "$1" -- "${options[@]}" 2> >(grep -v ' warnings\? generated\.$' >&2)
 }

@@ -28,7 +28,7 @@ LAYERS = {
         ["errors", "token", "uuid", "listener", "tls", "descriptors"],
         ["allocations", "config", "json", "stats", "timestamp", "url_query", "names", "sse"],
         ["log"],
-        ["buf", "clock", "pool", "slice", "version"],
+        ["buf", "clock", "machine", "pool", "slice", "version"],
     ],
     "extension": [
         ["millrace"],
