@@ -38,15 +38,15 @@ static void conn_move(struct conn *conn, enum conn_state state);
 static void conn_on_socket(evutil_socket_t fd, short what, void *arg);
 
 /* Lazily planned statements of this schema-qualified kind never gain from a custom plan. */
-const char db_setup_sql[] = "SELECT set_config('search_path', 'pg_catalog, pg_temp', false),"
-							" set_config('plan_cache_mode', 'force_generic_plan', false),"
-							" set_config('statement_timeout', '0', false),"
-							" set_config('lock_timeout', $1, false),"
-							" set_config('idle_in_transaction_session_timeout', '0', false),"
-							" set_config('idle_session_timeout', '0', false),"
+const char db_setup_sql[] = "SELECT set_config('search_path', 'pg_catalog, pg_temp', $2::boolean),"
+							" set_config('plan_cache_mode', 'force_generic_plan', $2),"
+							" set_config('statement_timeout', '0', $2),"
+							" set_config('lock_timeout', $1, $2),"
+							" set_config('idle_in_transaction_session_timeout', '0', $2),"
+							" set_config('idle_session_timeout', '0', $2),"
 							" CASE WHEN current_setting('server_version_num')::int >= 170000"
-							" THEN set_config('transaction_timeout', '0', false) END,"
-							" set_config('standard_conforming_strings', 'on', false)";
+							" THEN set_config('transaction_timeout', '0', $2) END,"
+							" set_config('standard_conforming_strings', 'on', $2)";
 
 static const char out_of_step[] = "the server answered something that was not asked";
 
@@ -118,11 +118,11 @@ static PGconn *start_connection(const struct conn *conn)
 static bool send_setup(struct conn *conn)
 {
 	bool appends = conn->user->role == DB_ROLE_APPEND || conn->user->role == DB_ROLE_PATIENT;
-	const char *lock_timeout = appends ? LOCK_TIMEOUT : "0";
+	const char *setup[] = {appends ? LOCK_TIMEOUT : "0", "false"};
 
 	if (PQsetnonblocking(conn->pg, 1) != 0 || !PQenterPipelineMode(conn->pg))
 		return false;
-	if (!PQsendQueryParams(conn->pg, db_setup_sql, 1, NULL, &lock_timeout, NULL, NULL, 0))
+	if (!PQsendQueryParams(conn->pg, db_setup_sql, 2, NULL, setup, NULL, NULL, 0))
 		return false;
 	if (appends && !PQsendPrepare(conn->pg, db_append_statement.name, db_append_statement.sql, 0, NULL))
 		return false;
