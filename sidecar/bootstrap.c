@@ -1,7 +1,7 @@
 /*
  * bootstrap: prepares a database for the workers; see bootstrap.h.
  *
- * Several servers may start on one database at once: a session's advisory lock makes them take turns.
+ * Several servers may start on one database at once: an advisory lock makes them take turns, see bootstrap_session.h.
  * Nothing is written when everything is there, so a server may start on a standby.
  */
 #include "bootstrap.h"
@@ -13,9 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "bootstrap_session.h"
 #include "clock.h"
 #include "config.h"
 #include "db.h"
@@ -24,88 +24,6 @@
 
 #define MIN_SERVER_VERSION 150000
 #define DEFAULT_NAMESPACE "default"
-#define RETRY_MS 100
-
-/* The lock's number is "millrace" in ASCII. */
-static const char lock_sql[] = "SELECT pg_advisory_lock(7883960610104632165)";
-
-static void ignore_notice(void *arg, const PGresult *result)
-{
-	(void)arg;
-	(void)result;
-}
-
-/* Appends what Postgres said, with its hint. */
-static void explain(struct buf *error, const char *doing, const PGresult *result)
-{
-	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-	const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
-	const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
-
-	buf_printf(error, "could not %s: %s", doing, message ? message : PQresultErrorMessage(result));
-	if (detail != NULL)
-		buf_printf(error, " (%s)", detail);
-	if (hint != NULL)
-		buf_printf(error, "; %s", hint);
-}
-
-/* Runs a statement with at most two parameters; NULL: *error says why. */
-static PGresult *run(PGconn *pg, const char *doing, const char *sql, const char *first, const char *second,
-					 struct buf *error)
-{
-	const char *params[] = {first, second};
-	int nparams = second ? 2 : first ? 1 : 0;
-	PGresult *result = PQexecParams(pg, sql, nparams, NULL, params, NULL, NULL, 0);
-	ExecStatusType status = PQresultStatus(result);
-
-	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK)
-		return result;
-	explain(error, doing, result);
-	PQclear(result);
-	return NULL;
-}
-
-/* The same for a statement whose answer doesn't matter. */
-static bool run_only(PGconn *pg, const char *doing, const char *sql, const char *first, const char *second,
-					 struct buf *error)
-{
-	PGresult *result = run(pg, doing, sql, first, second, error);
-
-	PQclear(result);
-	return result != NULL;
-}
-
-/* Connects; waits for a server that is there but still starting up, within the retry window. */
-static PGconn *connect_patiently(const struct config *config, const char *conninfo, bool (*stopping)(void),
-								 struct buf *error)
-{
-	static const struct timespec pause = {.tv_nsec = RETRY_MS * 1000000L};
-	const char *session = db_names_several_hosts(conninfo) ? "read-write" : "any";
-	const char *keywords[] = {"fallback_application_name", "connect_timeout",
-							  "target_session_attrs",	   "dbname",
-							  "client_encoding",		   NULL};
-	const char *values[] = {"millrace", "10", session, conninfo, "UTF8", NULL};
-	uint64_t until = clock_ms() + (uint64_t)config->retry_window * 1000;
-
-	for (;;)
-	{
-		PGconn *pg = PQconnectdbParams(keywords, values, 1);
-
-		if (PQstatus(pg) == CONNECTION_OK)
-		{
-			PQsetNoticeReceiver(pg, ignore_notice, NULL);
-			return pg;
-		}
-		if (PQpingParams(keywords, values, 1) != PQPING_REJECT || clock_ms() >= until || stopping())
-		{
-			buf_printf(error, "could not connect to the database: %s", PQerrorMessage(pg));
-			PQfinish(pg);
-			return NULL;
-		}
-		PQfinish(pg);
-		nanosleep(&pause, NULL);
-	}
-}
 
 static bool check_server(PGconn *pg, struct bootstrap *bootstrap, struct buf *error)
 {
@@ -145,10 +63,10 @@ static bool version_fits(const char *version)
 	return strncmp(version, ours, len) == 0;
 }
 
-static bool read_extension(PGconn *pg, struct extension *extension, struct buf *error)
+static bool read_extension(struct session *session, struct extension *extension, struct buf *error)
 {
-	PGresult *result = run(
-		pg, "look for the extension",
+	PGresult *result = session_run(
+		session, "look for the extension",
 		"SELECT (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'millrace'),"
 		" (SELECT default_version FROM pg_catalog.pg_available_extensions WHERE name = 'millrace' LIMIT 1)",
 		NULL, NULL, error);
@@ -161,7 +79,7 @@ static bool read_extension(PGconn *pg, struct extension *extension, struct buf *
 	return true;
 }
 
-static bool create_extension(PGconn *pg, const struct extension *extension, struct buf *error)
+static bool create_extension(struct session *session, const struct extension *extension, struct buf *error)
 {
 	PGresult *result;
 	const char *sqlstate;
@@ -175,12 +93,13 @@ static bool create_extension(PGconn *pg, const struct extension *extension, stru
 				   extension->available);
 		return false;
 	}
-	result = PQexec(pg, "CREATE EXTENSION IF NOT EXISTS millrace");
+	result = session_ask(session, "create extension millrace", "CREATE EXTENSION IF NOT EXISTS millrace",
+						 NULL, NULL);
 	sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 	created = PQresultStatus(result) == PGRES_COMMAND_OK;
 	if (!created)
 	{
-		explain(error, "create extension millrace", result);
+		session_explain(error, "create extension millrace", result);
 		/* No control file: feature_not_supported. */
 		if (sqlstate && strcmp(sqlstate, "0A000") == 0)
 			buf_add_str(error, "; run `make -C extension install` on the machine of the database server");
@@ -194,7 +113,8 @@ static bool create_extension(PGconn *pg, const struct extension *extension, stru
 }
 
 /* A database of our own gets what its server's files bring; in somebody else's, somebody else decides. */
-static bool update_extension(PGconn *pg, struct extension *extension, bool own, struct buf *error)
+static bool update_extension(struct session *session, struct extension *extension, bool own,
+							 struct buf *error)
 {
 	char before[sizeof(extension->installed)];
 
@@ -209,8 +129,9 @@ static bool update_extension(PGconn *pg, struct extension *extension, bool own, 
 		return true;
 	}
 	memcpy(before, extension->installed, sizeof(before));
-	if (!run_only(pg, "update the extension", "ALTER EXTENSION millrace UPDATE", NULL, NULL, error) ||
-		!read_extension(pg, extension, error))
+	if (!session_run_only(session, "update the extension", "ALTER EXTENSION millrace UPDATE", NULL, NULL,
+						  error) ||
+		!read_extension(session, extension, error))
 		return false;
 	log_info("extension millrace updated from %s to %s", before, extension->installed);
 	return true;
@@ -234,15 +155,15 @@ static void explain_misfit(const struct extension *extension, bool own, struct b
 					" database");
 }
 
-static bool ensure_extension(PGconn *pg, bool own, struct buf *error)
+static bool ensure_extension(struct session *session, bool own, struct buf *error)
 {
 	struct extension extension;
 
-	if (!read_extension(pg, &extension, error))
+	if (!read_extension(session, &extension, error))
 		return false;
 	if (extension.installed[0] == '\0')
-		return create_extension(pg, &extension, error);
-	if (!update_extension(pg, &extension, own, error))
+		return create_extension(session, &extension, error);
+	if (!update_extension(session, &extension, own, error))
 		return false;
 	if (version_fits(extension.installed))
 		return true;
@@ -257,10 +178,11 @@ struct default_namespace
 	char hash[TOKEN_HASH_LEN + 1];
 };
 
-static bool read_namespace(PGconn *pg, struct default_namespace *known, struct buf *error)
+static bool read_namespace(struct session *session, struct default_namespace *known, struct buf *error)
 {
-	PGresult *result = run(pg, "look for namespace " DEFAULT_NAMESPACE,
-						   "SELECT millrace.namespace_token_hash($1::text)", DEFAULT_NAMESPACE, NULL, error);
+	PGresult *result =
+		session_run(session, "look for namespace " DEFAULT_NAMESPACE,
+					"SELECT millrace.namespace_token_hash($1::text)", DEFAULT_NAMESPACE, NULL, error);
 
 	if (result == NULL)
 		return false;
@@ -271,15 +193,16 @@ static bool read_namespace(PGconn *pg, struct default_namespace *known, struct b
 }
 
 /* Writes only what is not so already: the server may be a standby. */
-static bool set_token(PGconn *pg, const struct default_namespace *known, const char *token, struct buf *error)
+static bool set_token(struct session *session, const struct default_namespace *known, const char *token,
+					  struct buf *error)
 {
 	char hash[TOKEN_HASH_LEN + 1];
 
 	token_hash(slice_of(token), hash);
 	return strcmp(hash, known->hash) == 0 ||
-		   run_only(pg, "set the token of namespace " DEFAULT_NAMESPACE,
-					"SELECT millrace.set_namespace_token($1::text, $2::text)", DEFAULT_NAMESPACE, hash,
-					error);
+		   session_run_only(session, "set the token of namespace " DEFAULT_NAMESPACE,
+							"SELECT millrace.set_namespace_token($1::text, $2::text)", DEFAULT_NAMESPACE,
+							hash, error);
 }
 
 /* For its owner's eyes only, and safe on disk before the token counts. */
@@ -296,40 +219,50 @@ static bool write_token(const char *path, const char *token, struct buf *error)
 	return written;
 }
 
-static bool ensure_namespace(PGconn *pg, struct bootstrap *bootstrap, const struct config *config,
-							 struct buf *error)
+static bool ensure_namespace(struct session *session, struct bootstrap *bootstrap,
+							 const struct config *config, struct buf *error)
 {
 	struct default_namespace known;
 
-	if (!read_namespace(pg, &known, error))
+	if (!read_namespace(session, &known, error))
 		return false;
 	if (!known.exists &&
-		!run_only(pg, "create namespace " DEFAULT_NAMESPACE, "SELECT millrace.ensure_namespace($1::text)",
-				  DEFAULT_NAMESPACE, NULL, error))
+		!session_run_only(session, "create namespace " DEFAULT_NAMESPACE,
+						  "SELECT millrace.ensure_namespace($1::text)", DEFAULT_NAMESPACE, NULL, error))
 		return false;
 	if (config->token != NULL)
-		return set_token(pg, &known, config->token, error);
+		return set_token(session, &known, config->token, error);
 	if (known.hash[0] != '\0' || config->test_mode)
 		return true;
 	token_new(slice_of(DEFAULT_NAMESPACE), bootstrap->token);
 	if (config->new_token_file != NULL && !write_token(config->new_token_file, bootstrap->token, error))
 		return false;
-	return set_token(pg, &known, bootstrap->token, error);
+	return set_token(session, &known, bootstrap->token, error);
+}
+
+/* All in one transaction: a start that is cut short leaves nothing. */
+static bool prepare(struct session *session, struct bootstrap *bootstrap, const struct config *config,
+					bool own, struct buf *error)
+{
+	*bootstrap = (struct bootstrap){0};
+	return check_server(session->pg, bootstrap, error) && session_begin(session, error) &&
+		   ensure_extension(session, own, error) && ensure_namespace(session, bootstrap, config, error) &&
+		   session_run_only(session, "commit what was prepared", "COMMIT", NULL, NULL, error);
 }
 
 bool bootstrap_run(struct bootstrap *bootstrap, const struct config *config, const char *conninfo, bool own,
 				   bool (*stopping)(void), struct buf *error)
 {
-	PGconn *pg = connect_patiently(config, conninfo, stopping, error);
-	bool done;
+	struct session session = {.stopping = stopping};
+	uint64_t until = clock_ms() + (uint64_t)config->retry_window * 1000;
+	bool done = false, lost = true;
 
-	*bootstrap = (struct bootstrap){0};
-	if (pg == NULL)
-		return false;
-	done = check_server(pg, bootstrap, error) &&
-		   run_only(pg, "set up the session", db_setup_sql, "0", NULL, error) &&
-		   run_only(pg, "take the start-up lock", lock_sql, NULL, NULL, error) &&
-		   ensure_extension(pg, own, error) && ensure_namespace(pg, bootstrap, config, error);
-	PQfinish(pg);
+	while (!done && lost && session_open(&session, conninfo, until, error))
+	{
+		done = prepare(&session, bootstrap, config, own, error);
+		/* A token that was made may have been stored: then another attempt would not know it. */
+		lost = PQstatus(session.pg) == CONNECTION_BAD && bootstrap->token[0] == '\0' && clock_ms() < until;
+		session_close(&session);
+	}
 	return done;
 }

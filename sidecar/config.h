@@ -56,6 +56,7 @@ struct config
 	int64_t batch_messages;	  /* in one append batch, 1000 */
 	int64_t batch_bytes;	  /* in one append batch, 8 MiB (one larger request goes alone) */
 	int64_t retry_window;	  /* s, 30 */
+	int64_t answer_timeout;	  /* s, 30; ten times that for namespace calls, import and export */
 	int64_t drain_timeout;	  /* s, 30: at SIGTERM */
 	/* export and import */
 	const char *url;						/* of the server */

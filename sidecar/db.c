@@ -155,6 +155,7 @@ void db_free(struct db *db)
 		db_close(db);
 	query_free_spares(db);
 	free(db->conninfo);
+	db_hosts_free(&db->hosts);
 	free(db);
 }
 

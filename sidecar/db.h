@@ -15,6 +15,8 @@
  * that were in flight are sent again (appends carry their ids, which makes that
  * exactly-once); what has waited longer than the retry window fails with
  * DB_UNAVAILABLE.  Namespace calls and imports that were in flight fail at once.
+ *
+ * A server that is silent for the answer timeout while something was asked (an idle connection asks for a sign of life) counts as lost.
  */
 #ifndef MILLRACE_DB_H
 #define MILLRACE_DB_H
@@ -160,7 +162,7 @@ bool db_import(struct db *db, const char *namespace_name, const struct buf *fram
 
 /* True when a connection string names more than one server; then only one that takes writes will do. */
 bool db_names_several_hosts(const char *conninfo);
-/* What every session begins with, whatever is set for the role or the database; $1 is the lock_timeout. */
+/* What every session begins with, whatever is set for the role or the database; $1 is the lock_timeout, $2 whether only for the transaction. */
 extern const char db_setup_sql[];
 
 /* The stats must outlive it. */
@@ -175,7 +177,7 @@ void db_free(struct db *db);
 struct stats *db_stats(const struct db *db);
 const char *db_role_name(unsigned role);	  /* of STATS_ROLES; NULL: there is none */
 unsigned db_connections(const struct db *db); /* open now, for sys.health */
-bool db_ready(const struct db *db);			  /* the append connection is up; from any thread */
+bool db_ready(const struct db *db); /* the append connection is up and its server not silent; from any thread */
 /* How often a connection for reads was lost and is back: Postgres may have crashed meanwhile, or be another one. */
 unsigned long db_reconnects(const struct db *db);
 bool db_idle(const struct db *db); /* nothing queued, nothing in flight */

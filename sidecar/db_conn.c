@@ -24,8 +24,13 @@
 #define PAUSE_MIN_MS 10
 #define PAUSE_MAX_MS 500
 #define STABLE_MS 5000 /* a connection that lasted that long may be opened again at once */
-/* For a server that accepts the connection and then says nothing; an unreachable one gives up earlier. */
-#define CONNECT_TIMEOUT_MS 30000
+/*
+ * The answer timeout is counted in turns of a timer, not read off a clock: a program that was stopped for a while finds one turn
+ * over, not all.  The first turn may have begun long before the question, so there is one more.
+ */
+#define SILENT_TURNS 6
+#define UNREADY_TURNS 2
+#define PATIENCE_FACTOR 10 /* for statements that may take long */
 /* A batch waits that long for a stream that another session holds; then it goes on without it, see db_batch.c. */
 #define LOCK_TIMEOUT "250ms"
 
@@ -33,15 +38,15 @@ static void conn_move(struct conn *conn, enum conn_state state);
 static void conn_on_socket(evutil_socket_t fd, short what, void *arg);
 
 /* Lazily planned statements of this schema-qualified kind never gain from a custom plan. */
-const char db_setup_sql[] = "SELECT set_config('search_path', 'pg_catalog, pg_temp', false),"
-							" set_config('plan_cache_mode', 'force_generic_plan', false),"
-							" set_config('statement_timeout', '0', false),"
-							" set_config('lock_timeout', $1, false),"
-							" set_config('idle_in_transaction_session_timeout', '0', false),"
-							" set_config('idle_session_timeout', '0', false),"
+const char db_setup_sql[] = "SELECT set_config('search_path', 'pg_catalog, pg_temp', $2::boolean),"
+							" set_config('plan_cache_mode', 'force_generic_plan', $2),"
+							" set_config('statement_timeout', '0', $2),"
+							" set_config('lock_timeout', $1, $2),"
+							" set_config('idle_in_transaction_session_timeout', '0', $2),"
+							" set_config('idle_session_timeout', '0', $2),"
 							" CASE WHEN current_setting('server_version_num')::int >= 170000"
-							" THEN set_config('transaction_timeout', '0', false) END,"
-							" set_config('standard_conforming_strings', 'on', false)";
+							" THEN set_config('transaction_timeout', '0', $2) END,"
+							" set_config('standard_conforming_strings', 'on', $2)";
 
 static const char out_of_step[] = "the server answered something that was not asked";
 
@@ -89,9 +94,22 @@ static PGconn *start_connection(const struct conn *conn)
 							  "keepalives_count",
 							  "dbname",
 							  "client_encoding",
+							  "host",
+							  "hostaddr",
+							  "port",
 							  NULL};
-	const char *values[] = {
-		"millrace", primary ? "read-write" : "any", "10000", "10", "5", "3", db->conninfo, "UTF8", NULL};
+	const char *values[] = {"millrace",
+							primary ? "read-write" : "any",
+							"10000",
+							"10",
+							"5",
+							"3",
+							db->conninfo,
+							"UTF8",
+							db->hosts.host,
+							db->hosts.hostaddr,
+							db->hosts.port,
+							NULL};
 
 	return PQconnectStartParams(keywords, values, 1);
 }
@@ -100,11 +118,11 @@ static PGconn *start_connection(const struct conn *conn)
 static bool send_setup(struct conn *conn)
 {
 	bool appends = conn->user->role == DB_ROLE_APPEND || conn->user->role == DB_ROLE_PATIENT;
-	const char *lock_timeout = appends ? LOCK_TIMEOUT : "0";
+	const char *setup[] = {appends ? LOCK_TIMEOUT : "0", "false"};
 
 	if (PQsetnonblocking(conn->pg, 1) != 0 || !PQenterPipelineMode(conn->pg))
 		return false;
-	if (!PQsendQueryParams(conn->pg, db_setup_sql, 1, NULL, &lock_timeout, NULL, NULL, 0))
+	if (!PQsendQueryParams(conn->pg, db_setup_sql, 2, NULL, setup, NULL, NULL, 0))
 		return false;
 	if (appends && !PQsendPrepare(conn->pg, db_append_statement.name, db_append_statement.sql, 0, NULL))
 		return false;
@@ -144,7 +162,8 @@ static void drop_connection(struct conn *conn)
 	PQclear(conn->result);
 	conn->result = NULL;
 	conn->in_flight = conn->syncs = 0;
-	conn->unsynced = false;
+	conn->unsynced = conn->probing = false;
+	conn->silence = 0;
 	PQfinish(conn->pg);
 	conn->pg = NULL;
 }
@@ -161,6 +180,21 @@ static void note_ready(struct conn *conn, int change)
 	if (conn->user->role == DB_ROLE_READ)
 		conn->db->reconnects += conn->was_ready;
 	conn->was_ready = true;
+}
+
+/* In seconds. */
+static unsigned answer_timeout(const struct conn *conn)
+{
+	enum db_role role = conn->user->role;
+	bool quick = role == DB_ROLE_APPEND || role == DB_ROLE_PATIENT || role == DB_ROLE_READ;
+
+	return (unsigned)conn->db->config->answer_timeout * (quick ? 1 : PATIENCE_FACTOR);
+}
+
+/* Of the timer that looks for silence. */
+static unsigned turn_ms(const struct conn *conn)
+{
+	return answer_timeout(conn) * 1000 / SILENT_TURNS;
 }
 
 static void conn_move(struct conn *conn, enum conn_state state)
@@ -192,7 +226,7 @@ static void conn_move(struct conn *conn, enum conn_state state)
 			}
 			PQsetNoticeReceiver(conn->pg, ignore_notice, NULL);
 			watch_socket(conn, false, true);
-			set_timer(conn, CONNECT_TIMEOUT_MS);
+			set_timer(conn, db_connect_timeout(conn->pg));
 			break;
 		case CONN_SETUP:
 			if (!send_setup(conn))
@@ -205,7 +239,8 @@ static void conn_move(struct conn *conn, enum conn_state state)
 		case CONN_READY:
 			conn->ready_since = clock_ms();
 			conn->bytes_in = conn->bytes_out = 0;
-			event_del(&conn->timer);
+			conn->heard = true;
+			set_timer(conn, turn_ms(conn));
 			log_connected(conn);
 			conn->user->on_ready(conn);
 			break;
@@ -233,10 +268,58 @@ static void log_lost(struct conn *conn, const char *why)
 void conn_lose(struct conn *conn, const char *why)
 {
 	log_lost(conn, why);
+	if (conn->pg != NULL && (conn->state != CONN_READY || conn->silence > SILENT_TURNS))
+		db_hosts_next(&conn->db->hosts, conn->pg);
 	if (conn->state == CONN_READY && clock_passed(clock_ms(), conn->ready_since, STABLE_MS))
 		conn->pause_ms = PAUSE_MIN_MS;
 	conn_move(conn, CONN_PAUSED);
 	conn->user->on_lost(conn);
+}
+
+/* Of the append connection everybody hears, at /ready. */
+static void note_silence(struct conn *conn, unsigned turns)
+{
+	conn->silence = turns;
+	if (conn->user->role == DB_ROLE_APPEND)
+		atomic_store(&conn->db->ready, turns < UNREADY_TURNS);
+}
+
+/* A sync alone is answered without a transaction. */
+static void probe(struct conn *conn)
+{
+	conn->probing = conn->unsynced = true;
+	conn_sync(conn);
+}
+
+/* A turn of the timer is over. */
+static void look_for_silence(struct conn *conn)
+{
+	bool awaited = conn->syncs > 0;
+
+	note_silence(conn, awaited && !conn->heard ? conn->silence + 1 : 0);
+	conn->heard = false;
+	if (conn->silence > SILENT_TURNS)
+	{
+		log_warning("connection for %s: %s port %s (process %d there) has not answered for %u s",
+					conn->user->what, PQhost(conn->pg), PQport(conn->pg), PQbackendPID(conn->pg),
+					answer_timeout(conn));
+		conn->outage_logged = true;
+		if (conn->in_flight > 0)
+			conn_cancel(conn);
+		conn_lose(conn, "the server is silent");
+		return;
+	}
+	set_timer(conn, turn_ms(conn));
+	if (!awaited)
+		probe(conn);
+}
+
+static void lose_silent(struct conn *conn)
+{
+	char why[256];
+
+	snprintf(why, sizeof(why), "%s port %s does not answer", PQhost(conn->pg), PQport(conn->pg));
+	conn_lose(conn, why);
 }
 
 static void conn_on_timer(evutil_socket_t fd, short what, void *arg)
@@ -247,8 +330,10 @@ static void conn_on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (conn->state == CONN_PAUSED)
 		conn_move(conn, CONN_CONNECTING);
+	else if (conn->state == CONN_READY)
+		look_for_silence(conn);
 	else
-		conn_lose(conn, "the server does not answer");
+		lose_silent(conn);
 }
 
 /* One step of connecting. */
@@ -256,6 +341,7 @@ static void poll_connection(struct conn *conn)
 {
 	event_del(&conn->readable);
 	event_del(&conn->writable);
+	set_timer(conn, db_connect_timeout(conn->pg)); /* anew, as libpq may have gone on to the next host */
 	switch (PQconnectPoll(conn->pg))
 	{
 		case PGRES_POLLING_READING:
@@ -424,6 +510,11 @@ static void take_answers(struct conn *conn)
 		{
 			PQclear(result);
 			conn->syncs--;
+			if (conn->probing)
+			{
+				conn->probing = false;
+				continue;
+			}
 		}
 		else if (result != NULL)
 			keep_result(conn, result);
@@ -450,6 +541,9 @@ static void conn_on_socket(evutil_socket_t fd, short what, void *arg)
 		poll_connection(conn);
 		return;
 	}
+	conn->heard = true;
+	if (conn->silence > 0)
+		note_silence(conn, 0);
 	if (what & EV_READ)
 	{
 		alive = PQconsumeInput(conn->pg);

@@ -4,6 +4,7 @@
  *     db.c             struct db: its life, the end of a loop turn, the sweep of what waited too long
  *     db_conn.c        one nonblocking connection: connects, reconnects, hands out whole answers
  *     db_batch.c       the appends: one batch in flight, the next ones gathering
+ *     db_cancel.c      ends a statement that is not waited for any more
  *     db_hold.c        how long a batch may gather when nothing is in flight
  *     db_frame.c       reads frames: which streams a request appends to, and the verdicts
  *     db_query.c       everything else: lanes of pipelined connections
@@ -22,6 +23,7 @@
 
 #include "config.h"
 #include "db.h"
+#include "db_hosts.h"
 #include "stats.h"
 
 /* A request whose connection was lost this many times under it is suspected to be the cause. */
@@ -88,10 +90,13 @@ struct conn
 	enum conn_state state;
 	PGconn *pg;
 	struct event readable, writable, timer;
-	unsigned in_flight;				  /* statements whose answers are awaited */
-	unsigned syncs;					  /* awaited */
-	bool unsynced;					  /* a statement waits for conn_sync */
-	unsigned pause_ms;				  /* before the next attempt; small again after the first answer */
+	unsigned in_flight; /* statements whose answers are awaited */
+	unsigned syncs;		/* awaited */
+	bool unsynced;		/* a statement waits for conn_sync */
+	bool heard;			/* since the timer's last turn the server gave or took something */
+	bool probing;		/* the first sync that is awaited asks for nothing but an answer */
+	unsigned silence;	/* turns of the timer for which an answer was awaited and nothing heard */
+	unsigned pause_ms;	/* before the next attempt; small again after the first answer */
 	uint64_t down_since, ready_since; /* ms; which one counts depends on the state */
 	bool outage_logged;
 	bool was_ready;	  /* ever */
@@ -128,6 +133,11 @@ void conn_sync(struct conn *conn);
 enum db_failure conn_failure(const struct conn *conn, const PGresult *result);
 /* Points into `result`. */
 void conn_describe_error(const struct conn *conn, const PGresult *result, struct db_error *error);
+
+/* ---- db_cancel.c ------------------------------------------------------- */
+
+/* Asks the server to end what it does for this connection, which may be closed at once. */
+void conn_cancel(const struct conn *conn);
 
 /* ---- db_hold.c --------------------------------------------------------- */
 
@@ -257,9 +267,10 @@ struct db
 	const struct config *config;
 	struct stats *stats; /* the worker's */
 	char *conninfo;
-	bool several_hosts; /* reads too must then ask for the primary, or they may miss the newest appends */
+	struct db_hosts hosts; /* which one the next attempt begins with */
+	bool several_hosts;	   /* reads too must then ask for the primary, or they may miss the newest appends */
 	bool closing;
-	_Atomic bool ready;		  /* the append connection is up */
+	_Atomic bool ready;		  /* the append connection is up and not silent */
 	unsigned long reconnects; /* of those for reads */
 	struct event turn;		  /* the end of this loop turn: everything that gathered is sent */
 	bool turn_scheduled;

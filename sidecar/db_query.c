@@ -312,11 +312,12 @@ static void lane_on_lost(struct conn *conn)
 	struct query_list flying = lost->flying;
 	struct query_list again = {0};
 	struct query *query;
+	uint64_t now = clock_ms();
 
 	lost->flying = (struct query_list){0};
 	while ((query = list_pop(&flying)) != NULL)
 	{
-		if (query->statement->once || ++query->attempts >= DB_MAX_ATTEMPTS)
+		if (query->statement->once || query->deadline <= now || ++query->attempts >= DB_MAX_ATTEMPTS)
 			settle_unavailable(conn->db, query);
 		else
 			list_push(&again, query);
