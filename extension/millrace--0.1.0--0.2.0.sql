@@ -310,6 +310,17 @@ CREATE FUNCTION millrace.read_all("position" bigint DEFAULT 1, batch_size bigint
 COMMENT ON FUNCTION millrace.read_all(bigint, bigint, text[], text) IS
     'all messages of the namespace from a global position on, in order; never skips one that commits later';
 
+DROP FUNCTION millrace.read_pokes(text, text, text, bigint, bigint, bigint, bigint, boolean, boolean, integer, bigint);
+CREATE FUNCTION millrace.read_pokes(namespace text, stream text, category text, "position" bigint, below bigint,
+                                    consumer_group_member bigint, consumer_group_size bigint, ids boolean,
+                                    messages boolean, max_bytes integer, global_position bigint DEFAULT NULL,
+                                    types text[] DEFAULT NULL, correlation text DEFAULT NULL,
+                                    OUT body text, OUT count bigint, OUT next_position bigint, OUT state text)
+    RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_read_pokes';
+COMMENT ON FUNCTION millrace.read_pokes(text, text, text, bigint, bigint, bigint, bigint, boolean, boolean, integer, bigint, text[], text) IS
+    'finished server-sent events for a subscription that catches up';
+
 DROP FUNCTION millrace.last_message(text, text);
 CREATE FUNCTION millrace.last_message(stream text, type text DEFAULT NULL, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'millrace_last_message';

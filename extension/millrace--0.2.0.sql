@@ -519,10 +519,11 @@ $$;
 CREATE FUNCTION millrace.read_pokes(namespace text, stream text, category text, "position" bigint, below bigint,
                                     consumer_group_member bigint, consumer_group_size bigint, ids boolean,
                                     messages boolean, max_bytes integer, global_position bigint DEFAULT NULL,
+                                    types text[] DEFAULT NULL, correlation text DEFAULT NULL,
                                     OUT body text, OUT count bigint, OUT next_position bigint, OUT state text)
     RETURNS record
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_read_pokes';
-COMMENT ON FUNCTION millrace.read_pokes(text, text, text, bigint, bigint, bigint, bigint, boolean, boolean, integer, bigint) IS
+COMMENT ON FUNCTION millrace.read_pokes(text, text, text, bigint, bigint, bigint, bigint, boolean, boolean, integer, bigint, text[], text) IS
     'finished server-sent events for a subscription that catches up';
 
 CREATE FUNCTION millrace.read_feed(namespace text, "position" bigint, max_rows integer, messages boolean,

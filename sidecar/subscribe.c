@@ -85,7 +85,7 @@ struct subscription
 	bool has_ids;	 /* its events bear ids, or its client came with one */
 	bool knows_reset;
 	char namespace_name[TOKEN_MAX_NAMESPACE + 1];
-	char name[]; /* of the filter */
+	char name[]; /* of the filter; behind it its types and its correlation */
 };
 
 struct list
@@ -388,6 +388,8 @@ enum pokes_parameter
 	POKES_MESSAGES,
 	POKES_MAX_BYTES,
 	POKES_GLOBAL_POSITION,
+	POKES_TYPES,
+	POKES_CORRELATION,
 	POKES_PARAMETERS
 };
 
@@ -400,6 +402,8 @@ static const char *print(char text[24], int64_t value)
 static bool ask_page(struct subscription *s)
 {
 	const struct feed_filter *filter = &s->listener.filter;
+	struct buf types = {0};
+	bool asked;
 	char numbers[POKES_PARAMETERS][24];
 	const char *params[POKES_PARAMETERS] = {
 		[POKES_NAMESPACE] = s->namespace_name,
@@ -408,6 +412,7 @@ static bool ask_page(struct subscription *s)
 		[POKES_IDS] = filter->ids ? "t" : "f",
 		[POKES_MESSAGES] = filter->messages ? "t" : "f",
 		[POKES_MAX_BYTES] = print(numbers[POKES_MAX_BYTES], (int64_t)s->page),
+		[POKES_CORRELATION] = filter->correlation,
 	};
 
 	if (filter->source == FEED_STREAM)
@@ -422,7 +427,14 @@ static bool ask_page(struct subscription *s)
 		params[POKES_MEMBER] = print(numbers[POKES_MEMBER], filter->member);
 		params[POKES_SIZE] = print(numbers[POKES_SIZE], filter->size);
 	}
-	return db_query(s->all->db, DB_READ_POKES, params, on_page, s);
+	if (filter->types != NULL)
+	{
+		subscribe_params_write_types(&types, filter->types);
+		params[POKES_TYPES] = types.data;
+	}
+	asked = !types.failed && db_query(s->all->db, DB_READ_POKES, params, on_page, s);
+	buf_free(&types);
+	return asked;
 }
 
 static struct subscribe_place place_of(const struct subscription *s)
@@ -601,6 +613,10 @@ static struct subscription *subscription_new(struct subscriptions *all, struct h
 		.next = params->position > 0 ? params->position : 0,
 	};
 	s->listener.filter.name = s->name;
+	if (params->filter.types != NULL)
+		s->listener.filter.types = s->name + (params->filter.types - params->text.data);
+	if (params->filter.correlation != NULL)
+		s->listener.filter.correlation = s->name + (params->filter.correlation - params->text.data);
 	s->listener.filter.chunked = http_reply_is_chunked(request);
 	/* Last-Event-ID wins over position. */
 	if (params->after >= 0)
