@@ -495,9 +495,9 @@ $$;
 
 CREATE FUNCTION millrace.json_describe_namespace(name text) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT format('{"namespace":%s,"description":%s,"createdAt":"%s","messageCount":%s,"streamCount":%s,"lastActivity":%s}',
+    SELECT format('{"namespace":%s,"description":%s,"createdAt":"%s","messageCount":%s,"streamCount":%s,"lastActivity":%s,"head":%s}',
                   to_json(namespace), to_json(coalesce(description, '')), millrace.json_time(created_at), message_count,
-                  stream_count, coalesce('"' || millrace.json_time(last_activity) || '"', 'null'))
+                  stream_count, coalesce('"' || millrace.json_time(last_activity) || '"', 'null'), millrace.head(name))
     FROM millrace.describe_namespace(name)
 $$;
 
@@ -513,6 +513,11 @@ CREATE FUNCTION millrace.json_drop_namespace(name text) RETURNS text
                   millrace.json_time(clock_timestamp()), deleted)
     FROM millrace.drop_namespace(name) AS deleted
 $$;
+
+CREATE FUNCTION millrace.head(namespace text DEFAULT NULL) RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_head';
+COMMENT ON FUNCTION millrace.head(text) IS
+    'the global position of the last message of the namespace; 0: it is empty';
 
 -- ---- subscriptions, export and import ----------------------------------------------------------------
 

@@ -84,6 +84,7 @@ const struct db_statement_info db_statements[DB_STATEMENTS] = {
 					   " (SELECT millrace.namespace_token_hash(n.name))"
 					   " FROM millrace.namespaces n WHERE n.name = $1::text",
 					   1, DB_ROLE_READ, false},
+	[DB_HEAD] = {"millrace_head", "SELECT millrace.head($1::text)", 1, DB_ROLE_READ, false},
 	[DB_SUBSCRIBE_HEAD] = {"millrace_subscribe_head",
 						   "SELECT millrace.feed_head($1::text) - 1, pg_is_in_recovery(),"
 						   " CASE WHEN $2::text IS NOT NULL THEN"

@@ -35,6 +35,7 @@ static const struct method all[] = {
 	{"category.get", RIGHT_ANY_TOKEN, false, {"category", "options"}, method_category_get},
 	{"stream.last", RIGHT_ANY_TOKEN, false, {"stream", "options"}, method_stream_last},
 	{"stream.version", RIGHT_ANY_TOKEN, false, {"stream"}, method_stream_version},
+	{"stream.head", RIGHT_ANY_TOKEN, true, {NULL}, method_stream_head},
 	{"stream.append", RIGHT_ANY_TOKEN, true, {"stream", "messages", "options"}, method_stream_append},
 	{"streams.append", RIGHT_ANY_TOKEN, true, {"streams"}, method_streams_append},
 	{"ns.create", RIGHT_ADMINISTRATOR, false, {"namespace", "options"}, method_namespace_create},

@@ -4,7 +4,7 @@
  *     methods.c            the table, rights, the life of a call
  *     methods_args.c       reading and checking arguments
  *     methods_append.c     stream.write, stream.append, streams.append
- *     methods_read.c       stream.get, stream.last, stream.version, category.get
+ *     methods_read.c       stream.get, stream.last, stream.version, stream.head, category.get
  *     methods_namespace.c  ns.*
  *     methods_system.c     sys.*
  *

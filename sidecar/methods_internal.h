@@ -76,6 +76,7 @@ bool method_streams_append(struct method_call *call);
 bool method_stream_get(struct method_call *call);
 bool method_stream_last(struct method_call *call);
 bool method_stream_version(struct method_call *call);
+bool method_stream_head(struct method_call *call);
 bool method_category_get(struct method_call *call);
 bool method_namespace_create(struct method_call *call);
 bool method_namespace_delete(struct method_call *call);

@@ -31,6 +31,7 @@ static const char *const parameters[] = {
 	"consumerGroupMember",
 	"consumerGroupSize",
 	"lastEventId",
+	"head",
 };
 
 struct reader
@@ -278,6 +279,7 @@ bool subscribe_params_read(struct subscribe_params *params, struct slice query, 
 		 read_integer(&reader, "position", INT64_MIN, "an integer", &params->position) &&
 		 read_flag(&reader, "ids", &params->filter.ids) &&
 		 read_flag(&reader, "messages", &params->filter.messages) &&
+		 read_flag(&reader, "head", &params->head) &&
 		 read_last_event_id(&reader, last_event_id, &params->after);
 	if (ok && (params->text.failed || reader.text.failed))
 		ok = reject(&reader, "the request", "smaller: out of memory");

@@ -16,6 +16,7 @@ struct subscribe_params
 	struct feed_filter filter; /* `chunked` is left alone; its name, types and correlation are in `text` */
 	int64_t position;		   /* by stream, or global */
 	int64_t after;			   /* Last-Event-ID, a global position; -1: none */
+	bool head;				   /* tell when all is caught up with */
 	struct buf text;		   /* the name comes first */
 };
 
