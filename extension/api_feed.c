@@ -104,8 +104,8 @@ SetSource(FunctionCallInfo fcinfo, int stream, int category, ReadRequest *reques
 }
 
 /*
- * read_pokes(namespace, stream, category, position, below, member, size, ids, messages, max_bytes, global_position)
- * -> (body, count, next_position, state)
+ * read_pokes(namespace, stream, category, position, below, member, size, ids, messages, max_bytes, global_position,
+ * types, correlation) -> (body, count, next_position, state)
  */
 Datum
 millrace_read_pokes(PG_FUNCTION_ARGS)
@@ -123,6 +123,11 @@ millrace_read_pokes(PG_FUNCTION_ARGS)
 	request.below = ArgInt64(fcinfo, 4, 0);
 	ArgConsumerGroup(fcinfo, 5, 6, &request);
 	request.global_position = ArgInt64(fcinfo, 10, 0);
+	if (PG_NARGS() > 11) /* else the extension in the catalogue is 0.1.0 */
+	{
+		ArgTypes(fcinfo, 11, &request);
+		request.correlation = ArgTextOrNull(fcinfo, 12);
+	}
 	for (int arg = 7; arg <= 9; arg++)
 		CheckNotNull(PG_ARGISNULL(arg), "ids, messages and max_bytes");
 	page.by_position = request.kind == READ_STREAM;

@@ -1,5 +1,5 @@
 /*
- * api_read.c: read_stream(), read_category(), read_all(), last_message(), stream_version(), list_streams(): rows for SQL.
+ * api_read.c: read_stream(), read_category(), read_all(), last_message(), stream_version(), head(), list_streams(): rows for SQL.
  */
 #include "postgres.h"
 
@@ -20,6 +20,7 @@ PG_FUNCTION_INFO_V1(millrace_read_category);
 PG_FUNCTION_INFO_V1(millrace_read_all);
 PG_FUNCTION_INFO_V1(millrace_last_message);
 PG_FUNCTION_INFO_V1(millrace_stream_version);
+PG_FUNCTION_INFO_V1(millrace_head);
 PG_FUNCTION_INFO_V1(millrace_list_streams);
 
 extern Datum millrace_read_stream(PG_FUNCTION_ARGS);
@@ -27,6 +28,7 @@ extern Datum millrace_read_category(PG_FUNCTION_ARGS);
 extern Datum millrace_read_all(PG_FUNCTION_ARGS);
 extern Datum millrace_last_message(PG_FUNCTION_ARGS);
 extern Datum millrace_stream_version(PG_FUNCTION_ARGS);
+extern Datum millrace_head(PG_FUNCTION_ARGS);
 extern Datum millrace_list_streams(PG_FUNCTION_ARGS);
 
 /* ---- arguments shared with api_json.c -------------------------------------------------------------- */
@@ -309,6 +311,17 @@ millrace_stream_version(PG_FUNCTION_ARGS)
 	if (version < 0)
 		PG_RETURN_NULL();
 	PG_RETURN_INT64(version);
+}
+
+/* head(namespace) -> the global position of the last message; 0 when there is none */
+Datum
+millrace_head(PG_FUNCTION_ARGS)
+{
+	Store *store = StoreOpen(ArgNamespaceOr(fcinfo, 0, SelectedNamespace()), STORE_READ);
+	int64 head = ReadLastPosition(store);
+
+	StoreClose(store);
+	PG_RETURN_INT64(head);
 }
 
 static void

@@ -310,6 +310,30 @@ CREATE FUNCTION millrace.read_all("position" bigint DEFAULT 1, batch_size bigint
 COMMENT ON FUNCTION millrace.read_all(bigint, bigint, text[], text) IS
     'all messages of the namespace from a global position on, in order; never skips one that commits later';
 
+CREATE FUNCTION millrace.head(namespace text DEFAULT NULL) RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_head';
+COMMENT ON FUNCTION millrace.head(text) IS
+    'the global position of the last message of the namespace; 0: it is empty';
+
+CREATE OR REPLACE FUNCTION millrace.json_describe_namespace(name text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('{"namespace":%s,"description":%s,"createdAt":"%s","messageCount":%s,"streamCount":%s,"lastActivity":%s,"head":%s}',
+                  to_json(namespace), to_json(coalesce(description, '')), millrace.json_time(created_at), message_count,
+                  stream_count, coalesce('"' || millrace.json_time(last_activity) || '"', 'null'), millrace.head(name))
+    FROM millrace.describe_namespace(name)
+$$;
+
+DROP FUNCTION millrace.read_pokes(text, text, text, bigint, bigint, bigint, bigint, boolean, boolean, integer, bigint);
+CREATE FUNCTION millrace.read_pokes(namespace text, stream text, category text, "position" bigint, below bigint,
+                                    consumer_group_member bigint, consumer_group_size bigint, ids boolean,
+                                    messages boolean, max_bytes integer, global_position bigint DEFAULT NULL,
+                                    types text[] DEFAULT NULL, correlation text DEFAULT NULL,
+                                    OUT body text, OUT count bigint, OUT next_position bigint, OUT state text)
+    RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_read_pokes';
+COMMENT ON FUNCTION millrace.read_pokes(text, text, text, bigint, bigint, bigint, bigint, boolean, boolean, integer, bigint, text[], text) IS
+    'finished server-sent events for a subscription that catches up';
+
 DROP FUNCTION millrace.last_message(text, text);
 CREATE FUNCTION millrace.last_message(stream text, type text DEFAULT NULL, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'millrace_last_message';

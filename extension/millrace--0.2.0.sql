@@ -495,9 +495,9 @@ $$;
 
 CREATE FUNCTION millrace.json_describe_namespace(name text) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT format('{"namespace":%s,"description":%s,"createdAt":"%s","messageCount":%s,"streamCount":%s,"lastActivity":%s}',
+    SELECT format('{"namespace":%s,"description":%s,"createdAt":"%s","messageCount":%s,"streamCount":%s,"lastActivity":%s,"head":%s}',
                   to_json(namespace), to_json(coalesce(description, '')), millrace.json_time(created_at), message_count,
-                  stream_count, coalesce('"' || millrace.json_time(last_activity) || '"', 'null'))
+                  stream_count, coalesce('"' || millrace.json_time(last_activity) || '"', 'null'), millrace.head(name))
     FROM millrace.describe_namespace(name)
 $$;
 
@@ -514,15 +514,21 @@ CREATE FUNCTION millrace.json_drop_namespace(name text) RETURNS text
     FROM millrace.drop_namespace(name) AS deleted
 $$;
 
+CREATE FUNCTION millrace.head(namespace text DEFAULT NULL) RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_head';
+COMMENT ON FUNCTION millrace.head(text) IS
+    'the global position of the last message of the namespace; 0: it is empty';
+
 -- ---- subscriptions, export and import ----------------------------------------------------------------
 
 CREATE FUNCTION millrace.read_pokes(namespace text, stream text, category text, "position" bigint, below bigint,
                                     consumer_group_member bigint, consumer_group_size bigint, ids boolean,
                                     messages boolean, max_bytes integer, global_position bigint DEFAULT NULL,
+                                    types text[] DEFAULT NULL, correlation text DEFAULT NULL,
                                     OUT body text, OUT count bigint, OUT next_position bigint, OUT state text)
     RETURNS record
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_read_pokes';
-COMMENT ON FUNCTION millrace.read_pokes(text, text, text, bigint, bigint, bigint, bigint, boolean, boolean, integer, bigint) IS
+COMMENT ON FUNCTION millrace.read_pokes(text, text, text, bigint, bigint, bigint, bigint, boolean, boolean, integer, bigint, text[], text) IS
     'finished server-sent events for a subscription that catches up';
 
 CREATE FUNCTION millrace.read_feed(namespace text, "position" bigint, max_rows integer, messages boolean,

@@ -448,6 +448,21 @@ ReadHead(Store *store)
 	return head;
 }
 
+/* Returns the global position of the last message that the caller's snapshot sees; 0 when there is none. */
+int64
+ReadLastPosition(Store *store)
+{
+	StoreScan *scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, GetActiveSnapshot(), 0);
+	int64 position = 0;
+	bool isnull;
+
+	StoreRescan(scan, NULL, 0);
+	if (StoreScanNext(scan, BackwardScanDirection))
+		position = DatumGetInt64(slot_getattr(scan->slot, COLUMN_GLOBAL_POSITION, &isnull));
+	StoreEndScan(scan);
+	return position;
+}
+
 /*
  * Returns the global position of the first row, from the request's position to `last`, at which a read by the prefix rule
  * ends; PG_INT64_MAX when there is none.

@@ -90,6 +90,7 @@ extern int64 ReadHead(Store *store);
 extern int64 ReadPrefixEnd(Store *store, const ReadRequest *request, int64 last);
 extern bool ReadLastMessage(Store *store, text *stream, text *type, MessageSink sink, void *arg);
 extern int64 ReadStreamVersion(Store *store, text *stream);
+extern int64 ReadLastPosition(Store *store);
 
 /* A stream in a list: its name, version and the time of its last message. */
 typedef void (*StreamSink)(void *arg, text *stream, int64 version, Timestamp last_activity);

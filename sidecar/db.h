@@ -125,10 +125,11 @@ enum db_statement
 	DB_EMPTY_NAMESPACE, /* empty_namespace(name) -> count */
 	DB_IMPORT,			/* for db_import only: import_batch(namespace, batch) */
 	DB_IMPORT_TRIAL,	/* for db_import only: the same, rolled back */
-	DB_READ_POKES, /* read_pokes(namespace, stream, category, position, below, member, size, ids, messages, max_bytes, global_position) -> body, next_position, state */
+	DB_READ_POKES, /* read_pokes(namespace, stream, category, position, below, member, size, ids, messages, max_bytes, global_position, types, correlation) -> body, next_position, state */
 	DB_READ_FEED, /* read_feed(namespace, position, max_rows) -> stream, position, global_position, poke, hash_64 of the cardinal id */
 	DB_READ_FEED_WHOLE, /* (namespace, position, max_rows, max_bytes) -> the same and message; ends with the one that reaches max_bytes */
 	DB_FEED_STATE,		/* (namespace) -> head, created_at, token_hash; no row: no such namespace */
+	DB_HEAD,			/* (namespace) -> the global position of the last message; 0: none */
 	DB_SUBSCRIBE_HEAD, /* (namespace, stream) -> last global position (0: none), in recovery, the stream's version as JSON */
 	DB_APPENDING, /* () -> namespace, open transactions that appended, the age of the oldest in s (NULL: not known) */
 	DB_STATEMENTS

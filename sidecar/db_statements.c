@@ -63,8 +63,9 @@ const struct db_statement_info db_statements[DB_STATEMENTS] = {
 	[DB_READ_POKES] =
 		{"millrace_read_pokes",
 		 "SELECT body, next_position, state FROM millrace.read_pokes($1::text, $2::text, $3::text,"
-		 " $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::boolean, $9::boolean, $10::int, $11::bigint)",
-		 11, DB_ROLE_READ, false},
+		 " $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::boolean, $9::boolean, $10::int, $11::bigint,"
+		 " $12::text[], $13::text)",
+		 13, DB_ROLE_READ, false},
 	[DB_READ_FEED] =
 		{"millrace_read_feed",
 		 "SELECT stream, \"position\", global_position, poke, millrace.hash_64(millrace.cardinal_id(stream))"
@@ -83,6 +84,7 @@ const struct db_statement_info db_statements[DB_STATEMENTS] = {
 					   " (SELECT millrace.namespace_token_hash(n.name))"
 					   " FROM millrace.namespaces n WHERE n.name = $1::text",
 					   1, DB_ROLE_READ, false},
+	[DB_HEAD] = {"millrace_head", "SELECT millrace.head($1::text)", 1, DB_ROLE_READ, false},
 	[DB_SUBSCRIBE_HEAD] = {"millrace_subscribe_head",
 						   "SELECT millrace.feed_head($1::text) - 1, pg_is_in_recovery(),"
 						   " CASE WHEN $2::text IS NOT NULL THEN"

@@ -613,7 +613,8 @@ bool feed_follow(struct listener *listener)
 {
 	struct feed *feed = listener->feed;
 	/* What is on its way may lack what this one wants. */
-	bool lacking = feed->asked == FEED_ASKED_MESSAGES && listener->filter.messages && !feed->asked_whole;
+	bool lacking =
+		feed->asked == FEED_ASKED_MESSAGES && feed_wants_whole(&listener->filter) && !feed->asked_whole;
 
 	if (listener->complete_below < feed->position - JOIN_DISTANCE)
 		return false;

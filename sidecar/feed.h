@@ -76,11 +76,13 @@ enum feed_source
 struct feed_filter
 {
 	enum feed_source source;
-	const char *name;	  /* of the category or stream; "" for FEED_ALL */
-	int64_t member, size; /* of a consumer group; size 0: none */
-	bool ids;			  /* events bear their global position as id */
-	bool messages;		  /* whole messages instead of pokes */
-	bool chunked;		  /* each event is an HTTP chunk */
+	const char *name;		 /* of the category or stream; "" for FEED_ALL */
+	const char *types;		 /* one behind the other, each with its NUL, an empty one at the end; NULL: all */
+	const char *correlation; /* the category of metadata's correlationStreamName; NULL: any */
+	int64_t member, size;	 /* of a consumer group; size 0: none */
+	bool ids;				 /* events bear their global position as id */
+	bool messages;			 /* whole messages instead of pokes */
+	bool chunked;			 /* each event is an HTTP chunk */
 };
 
 struct feed_event
@@ -120,7 +122,7 @@ enum listener_place
 
 struct listener
 {
-	/* Set before feed_attach; the filter's name must stay. */
+	/* Set before feed_attach; what the filter points to must stay. */
 	const struct feed_user *user;
 	struct feed_filter filter;
 	/* The listener's progress, kept up to date by whoever hands it messages: the first wanted, by position for a

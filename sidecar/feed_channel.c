@@ -22,7 +22,7 @@ struct feed_channel
 	struct feed_channel *next; /* of its bucket */
 	struct feed *feed;
 	uint32_t hash;
-	struct feed_filter filter; /* its name is our own, below */
+	struct feed_filter filter; /* what it points to is our own, below */
 	size_t name_len;
 	struct listener_list following;
 	/* The events of the page that is being handed out. */
@@ -31,7 +31,7 @@ struct feed_channel
 	struct buf text;
 	struct feed_event *events;
 	unsigned nevents, capacity;
-	char name[];
+	char name[]; /* of the filter; behind it its types and its correlation */
 };
 
 /* One message of a page. */
@@ -41,6 +41,7 @@ struct row
 	int64_t position, global_position;
 	bool has_group_hash;
 	uint64_t group_hash;
+	struct feed_content *content; /* of `message` */
 };
 
 /* ---- the table ---------------------------------------------------------------- */
@@ -92,14 +93,37 @@ static bool has_form(const struct feed_channel *channel, const struct feed_filte
 	const struct feed_filter *ours = &channel->filter;
 
 	return ours->member == filter->member && ours->size == filter->size && ours->ids == filter->ids &&
-		   ours->messages == filter->messages && ours->chunked == filter->chunked;
+		   ours->messages == filter->messages && ours->chunked == filter->chunked &&
+		   feed_same_content(ours, filter);
+}
+
+/* Takes the filter, and what it points to behind the channel itself. */
+static void keep_filter(struct feed_channel *channel, const struct feed_filter *filter)
+{
+	char *to = channel->name;
+
+	channel->filter = *filter;
+	channel->name_len = strlen(filter->name);
+	memcpy(to, filter->name, channel->name_len + 1);
+	channel->filter.name = to;
+	to += channel->name_len + 1;
+	if (filter->types != NULL)
+		channel->filter.types = memcpy(to, filter->types, feed_types_size(filter->types));
+	to += feed_types_size(filter->types);
+	if (filter->correlation != NULL)
+		channel->filter.correlation = memcpy(to, filter->correlation, strlen(filter->correlation) + 1);
+}
+
+static size_t filter_size(const struct feed_filter *filter)
+{
+	return strlen(filter->name) + 1 + feed_types_size(filter->types) +
+		   (filter->correlation != NULL ? strlen(filter->correlation) + 1 : 0);
 }
 
 static struct feed_channel *channel_new(struct feed *feed, const struct feed_filter *filter, uint32_t hash)
 {
 	struct channel_table *table = &feed->feeds->channels;
-	size_t len = strlen(filter->name);
-	struct feed_channel *channel = calloc(1, sizeof(*channel) + len + 1);
+	struct feed_channel *channel = calloc(1, sizeof(*channel) + filter_size(filter));
 	struct feed_channel **to;
 
 	if (table->buckets == NULL)
@@ -116,10 +140,7 @@ static struct feed_channel *channel_new(struct feed *feed, const struct feed_fil
 		grow(table);
 	channel->feed = feed;
 	channel->hash = hash;
-	memcpy(channel->name, filter->name, len);
-	channel->name_len = len;
-	channel->filter = *filter;
-	channel->filter.name = channel->name;
+	keep_filter(channel, filter);
 	to = bucket(table, hash);
 	channel->next = *to;
 	*to = channel;
@@ -161,7 +182,7 @@ bool channel_join(struct listener *listener)
 		return false;
 	listener->channel = channel;
 	listener_move(listener, LISTENER_FOLLOWING);
-	feed->nwhole += filter->messages;
+	feed->nwhole += feed_wants_whole(filter);
 	return true;
 }
 
@@ -169,7 +190,7 @@ void channel_leave(struct listener *listener, enum listener_place place)
 {
 	struct feed_channel *channel = listener->channel;
 
-	listener->feed->nwhole -= listener->filter.messages;
+	listener->feed->nwhole -= feed_wants_whole(&listener->filter);
 	listener_move(listener, place);
 	listener->channel = NULL;
 	dispose_unused(channel);
@@ -284,7 +305,8 @@ static void add_row(struct feed *feed, enum feed_source source, struct slice nam
 	for (struct feed_channel *channel = *bucket(&feed->feeds->channels, hash); channel != NULL;
 		 channel = channel->next)
 	{
-		if (!is_keyed(channel, feed, source, hash, name) || !is_members(row, &channel->filter))
+		if (!is_keyed(channel, feed, source, hash, name) || !is_members(row, &channel->filter) ||
+			!feed_passes(&channel->filter, row->message, row->content))
 			continue;
 		if (!channel->touched)
 		{
@@ -292,6 +314,8 @@ static void add_row(struct feed *feed, enum feed_source source, struct slice nam
 			channel->next_touched = *touched;
 			*touched = channel;
 		}
+		if (row->content->text.failed)
+			channel->text.failed = true;
 		add_event(channel, row);
 	}
 }
@@ -368,15 +392,19 @@ void channel_dispatch(struct feed *feed, const PGresult *result)
 	static const struct slice all = {"", 0};
 	struct feed_channel *touched = NULL;
 	struct feed_channel *channel;
+	struct feed_content content = {.read = false};
 
 	for (int i = 0; i < PQntuples(result); i++)
 	{
 		struct row row = read_row(result, i, feed->asked_whole);
 
+		row.content = &content;
+		content.read = false;
 		add_row(feed, FEED_ALL, all, &row, &touched);
 		add_row(feed, FEED_CATEGORY, row.category, &row, &touched);
 		add_row(feed, FEED_STREAM, row.stream, &row, &touched);
 	}
+	buf_free(&content.text);
 	while ((channel = touched) != NULL)
 	{
 		touched = channel->next_touched;

@@ -3,6 +3,7 @@
  *
  *     feed.c          the feeds of a worker: what each asks of Postgres and when, and where its listeners are
  *     feed_channel.c  who gets which message
+ *     feed_filter.c   what a listener wants of the messages of its stream or category
  */
 #ifndef MILLRACE_FEED_INTERNAL_H
 #define MILLRACE_FEED_INTERNAL_H
@@ -66,7 +67,7 @@ struct feed
 	unsigned nlisteners;
 	struct listener_list aside, waiting, joining;
 	unsigned nchannels[FEED_STREAM + 1]; /* by their source */
-	unsigned nwhole;					 /* that follow and want whole messages */
+	unsigned nwhole;					 /* that follow and need whole messages */
 };
 
 /* All channels of a worker, by feed, source and name. */
@@ -93,6 +94,26 @@ struct feeds
 uint32_t feed_hash(uint32_t start, struct slice name);
 /* Only this moves a listener; to FOLLOWING with its channel set. */
 void listener_move(struct listener *listener, enum listener_place place);
+
+/* ---- feed_filter.c ------------------------------------------------------------ */
+
+/* What filters look at in a whole message, taken out of it when the first one asks; text.failed: out of memory. */
+struct feed_content
+{
+	bool read;
+	bool correlated;
+	struct buf text; /* the type, and behind it the stream of the correlation, if there is one */
+	size_t type_len;
+};
+
+/* Whether there is more to look at of a message than its poke tells. */
+bool feed_wants_whole(const struct feed_filter *filter);
+
+/* How many bytes the types of a filter take, with every NUL; 0 for NULL. */
+size_t feed_types_size(const char *types);
+bool feed_same_content(const struct feed_filter *a, const struct feed_filter *b);
+/* Whether the filter's types and correlation let the message pass, by the rules of the extension's reads. */
+bool feed_passes(const struct feed_filter *filter, struct slice message, struct feed_content *content);
 
 /* ---- feed_channel.c ----------------------------------------------------------- */
 

@@ -23,27 +23,29 @@ struct method
 {
 	const char *name;
 	enum method_right right;
+	bool ours; /* not one of EventoDB's, whose clients may send keys that nobody knows */
 	const char *arguments[METHOD_MAX_ARGS]; /* their names in JSON-RPC */
 	bool (*run)(struct method_call *call);
 };
 
 /* The most called first. */
 static const struct method all[] = {
-	{"stream.write", RIGHT_ANY_TOKEN, {"stream", "message", "options"}, method_stream_write},
-	{"stream.get", RIGHT_ANY_TOKEN, {"stream", "options"}, method_stream_get},
-	{"category.get", RIGHT_ANY_TOKEN, {"category", "options"}, method_category_get},
-	{"stream.last", RIGHT_ANY_TOKEN, {"stream", "options"}, method_stream_last},
-	{"stream.version", RIGHT_ANY_TOKEN, {"stream"}, method_stream_version},
-	{"stream.append", RIGHT_ANY_TOKEN, {"stream", "messages", "options"}, method_stream_append},
-	{"streams.append", RIGHT_ANY_TOKEN, {"streams"}, method_streams_append},
-	{"ns.create", RIGHT_ADMINISTRATOR, {"namespace", "options"}, method_namespace_create},
-	{"ns.delete", RIGHT_ADMINISTRATOR, {"namespace"}, method_namespace_delete},
-	{"ns.list", RIGHT_ADMINISTRATOR, {NULL}, method_namespace_list},
-	{"ns.info", RIGHT_ANY_TOKEN, {"namespace"}, method_namespace_info},
-	{"ns.streams", RIGHT_ANY_TOKEN, {"options"}, method_namespace_streams},
-	{"ns.categories", RIGHT_ANY_TOKEN, {NULL}, method_namespace_categories},
-	{"sys.version", RIGHT_ANY_TOKEN, {NULL}, method_system_version},
-	{"sys.health", RIGHT_ANY_TOKEN, {NULL}, method_system_health},
+	{"stream.write", RIGHT_ANY_TOKEN, false, {"stream", "message", "options"}, method_stream_write},
+	{"stream.get", RIGHT_ANY_TOKEN, false, {"stream", "options"}, method_stream_get},
+	{"category.get", RIGHT_ANY_TOKEN, false, {"category", "options"}, method_category_get},
+	{"stream.last", RIGHT_ANY_TOKEN, false, {"stream", "options"}, method_stream_last},
+	{"stream.version", RIGHT_ANY_TOKEN, false, {"stream"}, method_stream_version},
+	{"stream.head", RIGHT_ANY_TOKEN, true, {NULL}, method_stream_head},
+	{"stream.append", RIGHT_ANY_TOKEN, true, {"stream", "messages", "options"}, method_stream_append},
+	{"streams.append", RIGHT_ANY_TOKEN, true, {"streams"}, method_streams_append},
+	{"ns.create", RIGHT_ADMINISTRATOR, false, {"namespace", "options"}, method_namespace_create},
+	{"ns.delete", RIGHT_ADMINISTRATOR, false, {"namespace"}, method_namespace_delete},
+	{"ns.list", RIGHT_ADMINISTRATOR, false, {NULL}, method_namespace_list},
+	{"ns.info", RIGHT_ANY_TOKEN, false, {"namespace"}, method_namespace_info},
+	{"ns.streams", RIGHT_ANY_TOKEN, false, {"options"}, method_namespace_streams},
+	{"ns.categories", RIGHT_ANY_TOKEN, false, {NULL}, method_namespace_categories},
+	{"sys.version", RIGHT_ANY_TOKEN, false, {NULL}, method_system_version},
+	{"sys.health", RIGHT_ANY_TOKEN, false, {NULL}, method_system_health},
 };
 
 #define N_METHODS (sizeof(all) / sizeof(all[0]))
@@ -90,6 +92,18 @@ bool method_is_administrator(const struct method_call *call)
 	return strcmp(call->namespace_name, METHOD_DEFAULT_NAMESPACE) == 0;
 }
 
+/* For the error about an argument that the method does not have. */
+static bool refuse_stray(struct method_call *call)
+{
+	const struct method *method = call->method;
+	struct member arguments[METHOD_MAX_ARGS];
+	unsigned n = 0;
+
+	for (; n < METHOD_MAX_ARGS && method->arguments[n] != NULL; n++)
+		arguments[n] = (struct member){.name = method->arguments[n]};
+	return args_unknown_key(call, "params", call->stray, arguments, n);
+}
+
 void method_start(struct method_call *call)
 {
 	call->error.code = ERROR_NONE;
@@ -108,7 +122,8 @@ void method_start(struct method_call *call)
 		method_answer_error(call);
 		return;
 	}
-	if (!call->method->run(call))
+	call->strict = call->strict || call->method->ours;
+	if ((call->stray.bytes != NULL && !refuse_stray(call)) || !call->method->run(call))
 		method_answer_error(call);
 }
 

@@ -4,7 +4,7 @@
  *     methods.c            the table, rights, the life of a call
  *     methods_args.c       reading and checking arguments
  *     methods_append.c     stream.write, stream.append, streams.append
- *     methods_read.c       stream.get, stream.last, stream.version, category.get
+ *     methods_read.c       stream.get, stream.last, stream.version, stream.head, category.get
  *     methods_namespace.c  ns.*
  *     methods_system.c     sys.*
  *
@@ -65,6 +65,9 @@ struct method_call
 	const char *namespace_name;			/* that the token opens */
 	struct slice args[METHOD_MAX_ARGS]; /* .bytes NULL: absent */
 	bool unsupported; /* somewhere in the request is what jsonb cannot hold (see json_check) */
+	bool strict; /* every key that is not known is refused, and not only one that is nearly a known one */
+	struct slice
+		stray; /* a named argument that the method does not have, with its quotes; .bytes NULL: none */
 	method_done done;
 	void *arg;
 

@@ -183,7 +183,8 @@ static bool write_message(struct writer *writer, struct slice message, const cha
 	};
 	struct slice metadata;
 
-	if (!args_members(call, message, "message", members, MESSAGE_MEMBERS))
+	/* The id is the last: where it is among the options, a message has none. */
+	if (!args_members(call, message, "message", members, id_field != NULL ? MESSAGE_ID : MESSAGE_MEMBERS))
 		return false;
 	if (id_field != NULL)
 	{

@@ -5,8 +5,10 @@
 #include <stdio.h>
 
 #include "methods_internal.h"
+#include "spelling.h"
 
 #define SHOWN_VALUE 80 /* bytes of a refused value that the message repeats */
+#define LONG_KEY 100   /* bytes, with its quotes: none of ours is nearly that long, escapes and all */
 
 /* Where in the arguments we are: "message.", "messages[3].", "streams[0].messages[3]." */
 static void describe_place(const struct method_call *call, char *out, size_t cap)
@@ -45,6 +47,47 @@ bool args_reject(struct method_call *call, const char *field, struct slice value
 	return fail_field(call, field, what);
 }
 
+/* The member that the key was meant to be; NULL: none. */
+static const char *find_near(struct slice key, const struct member *members, unsigned nmembers)
+{
+	struct buf decoded = {0};
+	const char *found = NULL;
+
+	if (key.len <= LONG_KEY && json_decode(key, &decoded) == NULL && !decoded.failed)
+	{
+		for (unsigned i = 0; i < nmembers && found == NULL; i++)
+		{
+			if (spelling_is_near((struct slice){decoded.data, decoded.len}, members[i].name))
+				found = members[i].name;
+		}
+	}
+	buf_free(&decoded);
+	return found;
+}
+
+bool args_unknown_key(struct method_call *call, const char *field, struct slice key,
+					  const struct member *members, unsigned nmembers)
+{
+	const char *near = find_near(key, members, nmembers);
+	int shown = (int)(key.len - 2 < SHOWN_VALUE ? key.len - 2 : SHOWN_VALUE);
+	char place[80];
+	char known[200] = "";
+	size_t len = 0;
+
+	if (near == NULL && !call->strict)
+		return true;
+	describe_place(call, place, sizeof(place));
+	if (place[0] == '\0')
+		snprintf(place, sizeof(place), "%s.", field);
+	if (near != NULL)
+		return method_fail(call, ERROR_INVALID_REQUEST, "%s%.*s is not known; did you mean %s?", place, shown,
+						   key.bytes + 1, near);
+	for (unsigned i = 0; i < nmembers && len < sizeof(known); i++)
+		len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", i > 0 ? ", " : "", members[i].name);
+	return method_fail(call, ERROR_INVALID_REQUEST, "%s%.*s is not known; %s%s", place, shown, key.bytes + 1,
+					   nmembers > 0 ? "known are " : "there are none", known);
+}
+
 bool args_members(struct method_call *call, struct slice object, const char *field, struct member *members,
 				  unsigned nmembers)
 {
@@ -56,11 +99,14 @@ bool args_members(struct method_call *call, struct slice object, const char *fie
 	json_iterate(&iterator, object);
 	while (json_next_member(&iterator, &key, &value))
 	{
-		for (unsigned i = 0; i < nmembers; i++)
-		{
-			if (json_string_is(key, members[i].name))
-				members[i].value = value;
-		}
+		unsigned i = 0;
+
+		while (i < nmembers && !json_string_is(key, members[i].name))
+			i++;
+		if (i < nmembers)
+			members[i].value = value;
+		else if (!args_unknown_key(call, field, key, members, nmembers))
+			return false;
 	}
 	return true;
 }

@@ -40,11 +40,17 @@ struct member
 
 /* Fails with "<where><field> must be <wanted>, not <value>". */
 bool args_reject(struct method_call *call, const char *field, struct slice value, const char *wanted);
-/* Finds the members; of duplicates the last wins.  `field` names the object. */
+/*
+ * Finds the members; of duplicates the last wins.  `field` names the object.  Any other key is refused when the call is strict or
+ * when it is nearly one of these, else ignored.
+ */
 bool args_members(struct method_call *call, struct slice object, const char *field, struct member *members,
 				  unsigned nmembers);
 /* The same for an options argument, which may be absent; null is refused for the whole and each option. */
 bool args_options(struct method_call *call, struct slice options, struct member *members, unsigned nmembers);
+/* Judges a key, with its quotes, that is none of the members: true, it is ignored. */
+bool args_unknown_key(struct method_call *call, const char *field, struct slice key,
+					  const struct member *members, unsigned nmembers);
 /* Leaves *value alone when absent. */
 bool args_integer(struct method_call *call, const char *field, struct slice value, int64_t min, int64_t max,
 				  int64_t *result);
@@ -70,6 +76,7 @@ bool method_streams_append(struct method_call *call);
 bool method_stream_get(struct method_call *call);
 bool method_stream_last(struct method_call *call);
 bool method_stream_version(struct method_call *call);
+bool method_stream_head(struct method_call *call);
 bool method_category_get(struct method_call *call);
 bool method_namespace_create(struct method_call *call);
 bool method_namespace_delete(struct method_call *call);

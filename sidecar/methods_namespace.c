@@ -26,17 +26,24 @@ static void forget_tokens(struct method_call *call)
 /* Puts the token behind the namespace: {"namespace":N,"token":T,"createdAt":C}. */
 static bool add_token(struct method_call *call, struct slice created, struct buf *out)
 {
-	struct member members[] = {{.name = "namespace"}, {.name = "createdAt"}};
 	const char *token = args_get(call, CREATE_TOKEN);
+	struct json_iterator iterator;
+	struct slice key, value;
 
-	if (!args_members(call, created, "result", members, 2))
-		return false;
-	buf_add_str(out, "{\"namespace\":");
-	buf_add(out, members[0].value.bytes, members[0].value.len);
-	buf_add_str(out, ",\"token\":");
-	json_add_string(out, token, strlen(token));
-	buf_add_str(out, ",\"createdAt\":");
-	buf_add(out, members[1].value.bytes, members[1].value.len);
+	if (json_kind(created) != JSON_OBJECT)
+		return method_fail(call, ERROR_INTERNAL_ERROR, "a namespace was created, and is not described");
+	json_iterate(&iterator, created);
+	while (json_next_member(&iterator, &key, &value))
+	{
+		buf_add_str(out, out->len == 0 ? "{" : ",");
+		buf_add(out, key.bytes, key.len);
+		buf_add_str(out, ":");
+		buf_add(out, value.bytes, value.len);
+		if (!json_string_is(key, "namespace"))
+			continue;
+		buf_add_str(out, ",\"token\":");
+		json_add_string(out, token, strlen(token));
+	}
 	buf_add_str(out, "}");
 	return out->failed ? method_fail(call, ERROR_INTERNAL_ERROR, "out of memory") : true;
 }

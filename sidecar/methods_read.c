@@ -1,5 +1,5 @@
 /*
- * methods_read.c: stream.get, category.get, stream.last and stream.version.
+ * methods_read.c: stream.get, category.get, stream.last, stream.version and stream.head.
  *
  * Postgres makes the JSON text; here it is only framed and passed on.  A long answer comes in pages of
  * about a MiB: the next one is asked for when whoever receives the answer wants it.
@@ -237,4 +237,26 @@ bool method_stream_version(struct method_call *call)
 	args_set(call, 0, call->namespace_name);
 	return args_name(call, 1, "stream", call->args[0], METHOD_MAX_NAME) &&
 		   method_query(call, DB_STREAM_VERSION, method_on_value);
+}
+
+static void on_head(void *arg, struct db_reply *reply)
+{
+	struct method_call *call = arg;
+	char text[40];
+
+	if (reply->status != DB_OK)
+	{
+		method_fail_status(call, reply->status, &reply->error);
+		method_answer_error(call);
+		return;
+	}
+	method_answer_text(
+		call, text,
+		(size_t)snprintf(text, sizeof(text), "{\"head\":%.20s}", PQgetvalue(reply->result, 0, 0)));
+}
+
+bool method_stream_head(struct method_call *call)
+{
+	args_set(call, 0, call->namespace_name);
+	return method_query(call, DB_HEAD, on_head);
 }

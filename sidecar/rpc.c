@@ -251,6 +251,8 @@ static void set_named(struct method_call *call, struct slice object)
 
 		if (argument >= 0)
 			call->args[argument] = value;
+		else
+			call->stray = key;
 	}
 }
 
@@ -262,6 +264,8 @@ static void prepare_call(struct rpc_request *request, struct method_call *call, 
 	call->method = method;
 	call->namespace_name = request->namespace_name;
 	call->unsupported = request->unsupported;
+	call->strict = request->envelope != ENVELOPE_ARRAY;
+	call->stray = (struct slice){NULL, 0};
 	for (unsigned i = 0; i < METHOD_MAX_ARGS; i++)
 		call->args[i] = (struct slice){NULL, 0};
 	call->done = done;

@@ -9,7 +9,8 @@
  * messages come is no longer handed them; when it has read what it was sent, the subscription goes on
  * from where it is as if it were new.  So all that it costs is a page, or two slices of live events.
  *
- * Before it reads, one that may be above everything there is asks for the head; so does each when the database was away.
+ * Before it reads, one that may be above everything there is asks for the head; so does each when the database was away.  And before
+ * it follows, one whose client wants to hear that it has caught up.
  *
  * Memory: pages are large for who reads fast, small for who does not, and small for all while clients hold many of
  * them.  The subscription owns itself: it is freed when its reply is ended and its query is answered.
@@ -84,8 +85,16 @@ struct subscription
 	bool stale;		 /* the feed began anew while Postgres had its query */
 	bool has_ids;	 /* its events bear ids, or its client came with one */
 	bool knows_reset;
+	bool wants_head; /* its client wants to hear when it has caught up, */
+	enum
+	{
+		HEAD_UNKNOWN,
+		HEAD_KNOWN,
+		HEAD_TOLD,
+	} head_state;
+	int64_t head; /* with this position */
 	char namespace_name[TOKEN_MAX_NAMESPACE + 1];
-	char name[]; /* of the filter */
+	char name[]; /* of the filter; behind it its types and its correlation */
 };
 
 struct list
@@ -107,6 +116,7 @@ struct subscriptions
 
 static void go_on(struct subscription *s);
 static void on_head(void *arg, struct db_reply *reply);
+static void on_reached(void *arg, struct db_reply *reply);
 static void read_queued(struct subscriptions *all);
 
 /* ---- states ------------------------------------------------------------------ */
@@ -388,6 +398,8 @@ enum pokes_parameter
 	POKES_MESSAGES,
 	POKES_MAX_BYTES,
 	POKES_GLOBAL_POSITION,
+	POKES_TYPES,
+	POKES_CORRELATION,
 	POKES_PARAMETERS
 };
 
@@ -400,6 +412,8 @@ static const char *print(char text[24], int64_t value)
 static bool ask_page(struct subscription *s)
 {
 	const struct feed_filter *filter = &s->listener.filter;
+	struct buf types = {0};
+	bool asked;
 	char numbers[POKES_PARAMETERS][24];
 	const char *params[POKES_PARAMETERS] = {
 		[POKES_NAMESPACE] = s->namespace_name,
@@ -408,6 +422,7 @@ static bool ask_page(struct subscription *s)
 		[POKES_IDS] = filter->ids ? "t" : "f",
 		[POKES_MESSAGES] = filter->messages ? "t" : "f",
 		[POKES_MAX_BYTES] = print(numbers[POKES_MAX_BYTES], (int64_t)s->page),
+		[POKES_CORRELATION] = filter->correlation,
 	};
 
 	if (filter->source == FEED_STREAM)
@@ -422,7 +437,14 @@ static bool ask_page(struct subscription *s)
 		params[POKES_MEMBER] = print(numbers[POKES_MEMBER], filter->member);
 		params[POKES_SIZE] = print(numbers[POKES_SIZE], filter->size);
 	}
-	return db_query(s->all->db, DB_READ_POKES, params, on_page, s);
+	if (filter->types != NULL)
+	{
+		subscribe_params_write_types(&types, filter->types);
+		params[POKES_TYPES] = types.data;
+	}
+	asked = !types.failed && db_query(s->all->db, DB_READ_POKES, params, on_page, s);
+	buf_free(&types);
+	return asked;
 }
 
 static struct subscribe_place place_of(const struct subscription *s)
@@ -439,6 +461,12 @@ static bool ask_head(struct subscription *s)
 					s);
 }
 
+/* Whether it has everything, and only lacks what to tell its client. */
+static bool must_learn_head(const struct subscription *s)
+{
+	return s->wants_head && s->past == PAST_READ && s->head_state == HEAD_UNKNOWN;
+}
+
 /* Asks for the head or for a page, whichever comes first. */
 static bool ask(struct subscription *s)
 {
@@ -450,6 +478,9 @@ static bool ask(struct subscription *s)
 	s->placed = s->placed || !subscribe_head_is_suspect(&place, s->below);
 	if (!s->placed)
 		return ask_head(s);
+	if (must_learn_head(s))
+		return db_query(s->all->db, DB_HEAD, (const char *const[]){s->namespace_name}, on_reached, s);
+	s->head_state = HEAD_UNKNOWN;
 	hold_page(s, s->reads_fast && s->all->held < MAX_HELD ? LARGE_PAGE : SMALL_PAGE);
 	return ask_page(s);
 }
@@ -506,13 +537,43 @@ static void on_head(void *arg, struct db_reply *reply)
 	on_answer(arg, reply, take_head);
 }
 
+/* No more than it has dealt with, and no more than there is: a position above that may have been given out in vain. */
+static void take_reached(struct subscription *s, const PGresult *answer)
+{
+	int64_t last = strtoll(PQgetvalue(answer, 0, 0), NULL, 10);
+	int64_t reached = s->listener.complete_below - 1;
+
+	s->head = last < reached ? last : reached;
+	s->head_state = HEAD_KNOWN;
+	go_on(s);
+}
+
+static void on_reached(void *arg, struct db_reply *reply)
+{
+	on_answer(arg, reply, take_reached);
+}
+
+static void tell_head(struct subscription *s)
+{
+	char text[SUBSCRIBE_HEAD_TEXT];
+
+	if (s->head_state != HEAD_KNOWN)
+		return;
+	subscribe_head_write_reached(s->head, s->has_ids, text);
+	send_text(s, text);
+	s->head_state = HEAD_TOLD;
+}
+
 /* From any state in which nothing is under way. */
 static void go_on(struct subscription *s)
 {
 	if (s->past == PAST_UNDECIDED && s->state == SUBSCRIPTION_DRAINING)
 		set_state(s, SUBSCRIPTION_WAITING);
-	else if (s->past == PAST_READ && feed_follow(&s->listener))
+	else if (s->past == PAST_READ && !must_learn_head(s) && feed_follow(&s->listener))
+	{
 		set_state(s, SUBSCRIPTION_FOLLOWING);
+		tell_head(s);
+	}
 	else
 	{
 		set_state(s, SUBSCRIPTION_QUEUED);
@@ -601,6 +662,10 @@ static struct subscription *subscription_new(struct subscriptions *all, struct h
 		.next = params->position > 0 ? params->position : 0,
 	};
 	s->listener.filter.name = s->name;
+	if (params->filter.types != NULL)
+		s->listener.filter.types = s->name + (params->filter.types - params->text.data);
+	if (params->filter.correlation != NULL)
+		s->listener.filter.correlation = s->name + (params->filter.correlation - params->text.data);
 	s->listener.filter.chunked = http_reply_is_chunked(request);
 	/* Last-Event-ID wins over position. */
 	if (params->after >= 0)
@@ -608,6 +673,7 @@ static struct subscription *subscription_new(struct subscriptions *all, struct h
 	s->listener.first = s->listener.next;
 	s->has_ids = params->filter.ids || params->after >= 0;
 	s->knows_reset = s->has_ids || params->filter.messages;
+	s->wants_head = params->head;
 	if (feed_attach(all->feeds, claim->name, claim->hash, &s->listener))
 		return s;
 	free(s);

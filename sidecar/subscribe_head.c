@@ -57,13 +57,23 @@ bool subscribe_head_judge(const PGresult *answer, const struct subscribe_place *
 	return below->next != place->next || below->after != place->after;
 }
 
-void subscribe_head_write_reset(const struct subscribe_head *head, bool ids, char text[SUBSCRIBE_HEAD_TEXT])
+static void write_event(const char *name, int64_t head, bool ids, int64_t id, char text[SUBSCRIBE_HEAD_TEXT])
 {
-	char id[32] = "";
+	char line[32] = "";
 
 	if (ids)
-		snprintf(id, sizeof(id), "id: %" PRId64 "\n", head->last_global);
-	snprintf(text, SUBSCRIBE_HEAD_TEXT, "%sevent: reset\ndata: {\"head\":%" PRId64 "}\n\n", id, head->head);
+		snprintf(line, sizeof(line), "id: %" PRId64 "\n", id);
+	snprintf(text, SUBSCRIBE_HEAD_TEXT, "%sevent: %s\ndata: {\"head\":%" PRId64 "}\n\n", line, name, head);
+}
+
+void subscribe_head_write_reset(const struct subscribe_head *head, bool ids, char text[SUBSCRIBE_HEAD_TEXT])
+{
+	write_event("reset", head->head, ids, head->last_global, text);
+}
+
+void subscribe_head_write_reached(int64_t head, bool ids, char text[SUBSCRIBE_HEAD_TEXT])
+{
+	write_event("head", head, ids, head, text);
 }
 
 void subscribe_head_write_comment(const struct subscribe_head *head, char text[SUBSCRIBE_HEAD_TEXT])

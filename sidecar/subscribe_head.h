@@ -1,8 +1,10 @@
 /*
- * subscribe_head: whether a subscription wants to begin above everything there is.
+ * subscribe_head: where a subscription is, compared with the head, the last position there is.
  *
- * Then its client saw what is gone: the namespace was deleted and made again, messages were deleted by hand, or a crash took
+ * One that wants to begin above it: its client saw what is gone: the namespace was deleted and made again, messages were deleted by hand, or a crash took
  * what was not on disk.  Or it asks for what is not there yet.  Following in silence, it would miss what comes below.
+ *
+ * And one that has caught up with it may want to be told.
  */
 #ifndef MILLRACE_SUBSCRIBE_HEAD_H
 #define MILLRACE_SUBSCRIBE_HEAD_H
@@ -39,6 +41,8 @@ bool subscribe_head_judge(const PGresult *answer, const struct subscribe_place *
 						  struct subscribe_head *head, struct subscribe_place *below);
 /* For those who know the event, and for those who take each event for a message. */
 void subscribe_head_write_reset(const struct subscribe_head *head, bool ids, char text[SUBSCRIBE_HEAD_TEXT]);
+/* That everything up to the head was sent, or is none of the subscription's. */
+void subscribe_head_write_reached(int64_t head, bool ids, char text[SUBSCRIBE_HEAD_TEXT]);
 void subscribe_head_write_comment(const struct subscribe_head *head, char text[SUBSCRIBE_HEAD_TEXT]);
 
 #endif

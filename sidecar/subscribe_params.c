@@ -1,7 +1,7 @@
 /*
  * subscribe_params.c: reads the parameters of /subscribe (see subscribe_params.h).
  *
- * An empty parameter is as good as none, of a repeated one the first counts, unknown ones are ignored.
+ * An empty parameter is as good as none, of a repeated one the first counts.  Unknown ones are ignored, unless they look like one of ours.
  */
 #include "subscribe_params.h"
 
@@ -10,9 +10,29 @@
 #include <stdlib.h>
 
 #include "json.h"
+#include "spelling.h"
 #include "url_query.h"
 
-#define MAX_NAME 2000 /* bytes; the extension's own limit */
+#define MAX_NAME 2000  /* bytes; the extension's own limit */
+#define MAX_TYPES 1000 /* as in options.types */
+
+static const char *const parameters[] = {
+	"stream",
+	"category",
+	"all",
+	"position",
+	"consumer",
+	"size",
+	"messages",
+	"ids",
+	"types",
+	"correlation",
+	"token",
+	"consumerGroupMember",
+	"consumerGroupSize",
+	"lastEventId",
+	"head",
+};
 
 struct reader
 {
@@ -123,13 +143,71 @@ static bool read_source(struct reader *reader, struct subscribe_params *params)
 	return false;
 }
 
+static bool read_types(struct reader *reader, struct subscribe_params *params, size_t *at)
+{
+	const char *p = find(reader, "types");
+	unsigned n = 0;
+
+	*at = params->text.len;
+	if (p == NULL)
+		return true;
+	if (!is_text(p, reader->text.len - 1))
+		return reject(reader, "types", "UTF-8 text");
+	for (;; p++)
+	{
+		size_t len = strcspn(p, ",");
+
+		if (len == 0 || len > MAX_NAME || ++n > MAX_TYPES)
+			return reject(reader, "types", "at most 1000 types of 1 to 2000 bytes, with commas between them");
+		buf_add(&params->text, p, len);
+		buf_add(&params->text, "", 1);
+		p += len;
+		if (*p == '\0')
+			break;
+	}
+	buf_add(&params->text, "", 1);
+	return true;
+}
+
+static bool read_correlation(struct reader *reader, struct subscribe_params *params, size_t *at)
+{
+	const char *text = find(reader, "correlation");
+
+	*at = params->text.len;
+	if (text == NULL)
+		return true;
+	if (reader->text.len - 1 > MAX_NAME || !is_text(text, reader->text.len - 1))
+		return reject(reader, "correlation", "UTF-8 text of at most 2000 bytes");
+	buf_add(&params->text, text, reader->text.len);
+	return true;
+}
+
+/* What the messages of the source must be like. */
+static bool read_content(struct reader *reader, struct subscribe_params *params)
+{
+	size_t types, correlation, end;
+
+	if (!read_types(reader, params, &types) || !read_correlation(reader, params, &correlation))
+		return false;
+	end = params->text.len;
+	if (params->text.failed)
+		return true; /* found out later */
+	params->filter.name = params->text.data;
+	params->filter.types = correlation > types ? params->text.data + types : NULL;
+	params->filter.correlation = end > correlation ? params->text.data + correlation : NULL;
+	return true;
+}
+
 static bool read_group(struct reader *reader, struct subscribe_params *params)
 {
 	struct feed_filter *filter = &params->filter;
 	int64_t member = -1;
 	int64_t size = 0;
 
-	if (!read_integer(reader, "consumer", 0, "an integer, 0 or more", &member) ||
+	/* The longer names are those of SQL. */
+	if (!read_integer(reader, "consumerGroupMember", 0, "an integer, 0 or more", &member) ||
+		!read_integer(reader, "consumerGroupSize", 1, "an integer, 1 or more", &size) ||
+		!read_integer(reader, "consumer", 0, "an integer, 0 or more", &member) ||
 		!read_integer(reader, "size", 1, "an integer, 1 or more", &size))
 		return false;
 	if (member < 0 && size == 0)
@@ -147,15 +225,45 @@ static bool read_group(struct reader *reader, struct subscribe_params *params)
 	return true;
 }
 
+/* From the header, or the parameter that a polyfill of EventSource adds in its place. */
 static bool read_last_event_id(struct reader *reader, struct slice value, int64_t *after)
 {
-	if (value.len == 0)
+	if (value.len > 0)
+	{
+		buf_clear(&reader->text);
+		buf_add(&reader->text, value.bytes, value.len);
+		buf_add(&reader->text, "", 1);
+	}
+	else if (find(reader, "lastEventId") == NULL)
 		return true;
-	buf_clear(&reader->text);
-	buf_add(&reader->text, value.bytes, value.len);
-	buf_add(&reader->text, "", 1);
 	if (reader->text.failed || !parse_integer(reader->text.data, after) || *after < 0 || *after == INT64_MAX)
-		return reject(reader, "Last-Event-ID", "a global position");
+		return reject(reader, value.len > 0 ? "Last-Event-ID" : "lastEventId", "a global position");
+	return true;
+}
+
+/* Refuses what is nearly one of ours. */
+static bool check_names(struct reader *reader)
+{
+	struct slice rest = reader->query;
+	struct slice name;
+
+	while (url_query_next(&rest, &name))
+	{
+		const char *near = NULL;
+		bool known = false;
+
+		for (size_t i = 0; i < sizeof(parameters) / sizeof(parameters[0]) && !known; i++)
+		{
+			known = slice_is(name, parameters[i]);
+			if (near == NULL && spelling_is_near(name, parameters[i]))
+				near = parameters[i];
+		}
+		if (known || near == NULL)
+			continue;
+		snprintf(reader->problem, 200, "%.*s is not known; did you mean %s?",
+				 (int)(name.len < 80 ? name.len : 80), name.bytes, near);
+		return false;
+	}
 	return true;
 }
 
@@ -166,14 +274,33 @@ bool subscribe_params_read(struct subscribe_params *params, struct slice query, 
 	bool ok;
 
 	*params = (struct subscribe_params){.after = -1};
-	ok = read_source(&reader, params) && read_group(&reader, params) &&
+	ok = check_names(&reader) && read_source(&reader, params) && read_content(&reader, params) &&
+		 read_group(&reader, params) &&
 		 read_integer(&reader, "position", INT64_MIN, "an integer", &params->position) &&
 		 read_flag(&reader, "ids", &params->filter.ids) &&
 		 read_flag(&reader, "messages", &params->filter.messages) &&
+		 read_flag(&reader, "head", &params->head) &&
 		 read_last_event_id(&reader, last_event_id, &params->after);
 	if (ok && (params->text.failed || reader.text.failed))
 		ok = reject(&reader, "the request", "smaller: out of memory");
-	params->filter.name = params->text.data;
 	buf_free(&reader.text);
 	return ok;
+}
+
+void subscribe_params_write_types(struct buf *out, const char *types)
+{
+	const char *separator = "{\"";
+
+	for (; *types != '\0'; types++)
+	{
+		buf_add_str(out, separator);
+		for (; *types != '\0'; types++)
+		{
+			if (*types == '"' || *types == '\\')
+				buf_add(out, "\\", 1);
+			buf_add(out, types, 1);
+		}
+		separator = "\",\"";
+	}
+	buf_add(out, "\"}", 3);
 }

@@ -32,6 +32,24 @@ static void decode(struct slice value, struct buf *out)
 	}
 }
 
+bool url_query_next(struct slice *query, struct slice *name)
+{
+	const char *stop, *equals;
+	size_t len;
+
+	if (query->len == 0)
+		return false;
+	stop = memchr(query->bytes, '&', query->len);
+	len = stop != NULL ? (size_t)(stop - query->bytes) : query->len;
+	equals = memchr(query->bytes, '=', len);
+	*name = (struct slice){query->bytes, equals != NULL ? (size_t)(equals - query->bytes) : len};
+	if (stop != NULL)
+		len++;
+	query->bytes += len;
+	query->len -= len;
+	return true;
+}
+
 bool url_query_find(struct slice query, const char *name, struct buf *out)
 {
 	const char *p = query.bytes;

@@ -15,4 +15,7 @@
  */
 bool url_query_find(struct slice query, const char *name, struct buf *out);
 
+/* Takes the next parameter off the query; its name as it was sent.  False: there is none left. */
+bool url_query_next(struct slice *query, struct slice *name);
+
 #endif

@@ -102,7 +102,7 @@ def test_until_the_update_the_new_library_serves_the_old_functions(old, version)
     sql(other, "SELECT * FROM millrace.append_messages('b-1', '{\"(T,{},,)\"}'::millrace.new_message[])")
     for call in ("read_stream('a-1')", "read_category('a')", "read_all()", "last_message('a-1')", "list_streams()", "list_categories()", "list_namespaces()",
                  "describe_namespace('default')", "read_horizon()", "feed_head('default')", "json_export('default', 1, NULL, NULL, NULL, 1000000)",
-                 "read_feed('default', 1, 100, true)", "json_read_stream('default', 'a-1', 0, NULL, 10, NULL, 1000000)", "json_list_namespaces()"):
+                 "read_feed('default', 1, 100, true)", "read_pokes('default', NULL, NULL, 0, 100, NULL, NULL, false, false, 1000)", "json_read_stream('default', 'a-1', 0, NULL, 10, NULL, 1000000)", "json_list_namespaces()"):
         assert len(sql(connection, f"SELECT * FROM millrace.{call}")) > 0, call
     sql(connection, "ALTER EXTENSION millrace UPDATE")
     assert sql(other, "EXECUTE append('b-1')") == [(2,)] and sql(other, "EXECUTE read('b')") == [(3,)]
