@@ -190,7 +190,10 @@ class Server(Program):
         """Process id of the embedded Postgres."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         for child in children:
-            command = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+            try:
+                command = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+            except (FileNotFoundError, ProcessLookupError):  # one that prepared something has ended
+                continue
             if command[0].endswith((b"postgres", b"postmaster")):
                 return int(child)
         raise AssertionError("no embedded Postgres runs")
