@@ -55,6 +55,10 @@ static const struct setting serve_settings[] = {
 	{"test-mode", "Database", .type = SETTING_SWITCH, .offset = offsetof(struct config, test_mode),
 	 .help = "a private PostgreSQL in a temporary folder, nothing durable, no authentication; never for real "
 			 "data"},
+	{"without-authentication", "Database", .type = SETTING_SWITCH,
+	 .offset = offsetof(struct config, without_authentication), .flag_only = true,
+	 .help = "let --test-mode open --database to everybody on this machine; --listen must be a loopback "
+			 "address"},
 	{"read-connections", "Database", NUMBER(read_connections, NUMBER, 2, 1, 64), .value = "N",
 	 .help =
 		 "connections for reads, a worker (five more are for appends, namespace calls, import and export)"},
@@ -242,8 +246,7 @@ static const struct command commands[] = {
 
 #define NCOMMANDS LENGTH(commands)
 
-/* "admin-listen" -> "MILLRACE_ADMIN_LISTEN" */
-static void environment_name(const char *name, char *out)
+void config_variable_name(const char *name, char out[VARIABLE_MAX])
 {
 	out += sprintf(out, "MILLRACE_");
 	for (; *name != '\0'; name++)
@@ -253,7 +256,7 @@ static void environment_name(const char *name, char *out)
 
 static bool set_defaults_and_environment(struct config *config, const struct command *command)
 {
-	char variable[NAME_MAX_LEN + 16];
+	char variable[VARIABLE_MAX];
 
 	for (size_t i = 0; i < command->nsettings; i++)
 	{
@@ -267,10 +270,13 @@ static bool set_defaults_and_environment(struct config *config, const struct com
 			*(bool *)field = false;
 		else
 			*(int64_t *)field = setting->number;
-		environment_name(setting->name, variable);
+		config_variable_name(setting->name, variable);
 		text = setting->flag_only ? NULL : getenv(variable);
-		if (text != NULL && !config_set(config, setting, variable, text))
+		if (text == NULL)
+			continue;
+		if (!config_set(config, setting, variable, text))
 			return false;
+		config->sources[i] = SOURCE_ENVIRONMENT;
 	}
 	return true;
 }
@@ -362,7 +368,7 @@ static int parse_command(struct config *config, const struct command *command, i
 		if (!config_take_flag(config, command, argc, argv, &at))
 			return 2;
 	}
-	if (command->number == COMMAND_SERVE && !check_pairs(config))
+	if (command->number == COMMAND_SERVE && (!check_pairs(config) || !config_check_postgres(config, command)))
 		return 2;
 	return config_read_token_file(config);
 }

@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#define CONFIG_SETTINGS_MAX 64 /* of a command */
+
 enum config_command
 {
 	COMMAND_SERVE,
@@ -22,6 +24,8 @@ enum config_command
 struct config
 {
 	enum config_command command; /* only its settings are set */
+	/* Where each setting came from, in the order of the command's table: enum setting_source of config_internal.h */
+	unsigned char sources[CONFIG_SETTINGS_MAX];
 	/* serve */
 	int64_t port;		/* 8080; 0 = any free port */
 	const char *listen; /* address; NULL = all, IPv4 and IPv6 */
@@ -36,11 +40,12 @@ struct config
 	const char *tls_cert, *tls_key; /* files; NULL = plain HTTP */
 	const char *new_token_file;		/* NULL: a new token is printed */
 	bool test_mode;
-	int64_t workers;		 /* 0 = one for two cores, at least 1, at most 4 */
-	const char *log_level;	 /* debug, info, warning, error */
-	const char *log_format;	 /* text, json */
-	int64_t log_slow;		 /* ms, 1000 */
-	const char *cors_origin; /* NULL = off */
+	bool without_authentication; /* test mode may serve a database that is not its own */
+	int64_t workers;			 /* 0 = one for two cores, at least 1, at most 4 */
+	const char *log_level;		 /* debug, info, warning, error */
+	const char *log_format;		 /* text, json */
+	int64_t log_slow;			 /* ms, 1000 */
+	const char *cors_origin;	 /* NULL = off */
 	/* limits */
 	int64_t max_body;		  /* bytes, 100 MiB */
 	int64_t max_header;		  /* bytes, 64 KiB */

@@ -98,5 +98,8 @@ bool config_take_flag(struct config *config, const struct command *command, int 
 		return false;
 	}
 	snprintf(source, sizeof(source), "--%s", setting->name);
-	return config_set(config, setting, source, value);
+	if (!config_set(config, setting, source, value))
+		return false;
+	config->sources[setting - command->settings] = SOURCE_FLAG;
+	return true;
 }

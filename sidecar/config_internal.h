@@ -4,6 +4,7 @@
  *     config.c         the tables of settings, and which command is meant
  *     config_flag.c    flags: finding the setting, and the nearest one when there is none
  *     config_value.c   text into a setting's value
+ *     config_check.c   settings that contradict one another
  *     config_help.c    --help
  *     config_secret.c  secrets
  */
@@ -32,6 +33,13 @@ enum setting_type
 	SETTING_SWITCH,
 };
 
+enum setting_source
+{
+	SOURCE_DEFAULT,
+	SOURCE_ENVIRONMENT,
+	SOURCE_FLAG,
+};
+
 struct setting
 {
 	const char *name;
@@ -57,6 +65,10 @@ struct command
 	const char *usage, *description, *notes;
 };
 
+/* Writes "admin-listen" as "MILLRACE_ADMIN_LISTEN". */
+#define VARIABLE_MAX (NAME_MAX_LEN + 16)
+void config_variable_name(const char *name, char out[VARIABLE_MAX]);
+
 /* ---- config_flag.c -------------------------------------------------------- */
 
 /* Takes the flag at argv[*at], which has one dash or two, and its value; false when something is wrong (printed). */
@@ -70,6 +82,11 @@ bool config_set(struct config *config, const struct setting *setting, const char
 void config_format_bytes(int64_t bytes, char *out, size_t size);
 /* The same for settings of bytes, digits for others. */
 void config_format_number(const struct setting *setting, int64_t number, char *out, size_t size);
+
+/* ---- config_check.c ------------------------------------------------------- */
+
+/* For serve: says which of the settings that name a PostgreSQL contradict one another; false when some do (printed). */
+bool config_check_postgres(const struct config *config, const struct command *command);
 
 /* ---- config_help.c -------------------------------------------------------- */
 

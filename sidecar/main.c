@@ -212,6 +212,9 @@ static bool start_database(struct server *server, struct buf *error)
 	}
 	else
 		server->conninfo = config->database;
+	if (server->embedded == NULL && config->test_mode)
+		log_warning("--without-authentication: everybody on this machine can read, write and delete in the "
+					"database without a token");
 	if (!bootstrap_run(&server->bootstrap, config, server->conninfo, server->embedded != NULL, stopping,
 					   error))
 		return false;

@@ -227,6 +227,11 @@ class Server(Program):
         self.wait()
 
 
+def without_tokens(cluster):
+    """Flags of a server that works on that Postgres and asks nobody for a token."""
+    return "--database", cluster.conninfo(), "--test-mode", "--without-authentication", "--listen", "127.0.0.1"
+
+
 class Cluster:
     """A Postgres of one's own, in a folder, reached by a Unix socket."""
 

@@ -1,7 +1,7 @@
 """Subscriptions that begin above everything there is: what their client saw is gone, or is not there yet."""
 import pytest
 
-from store import new_id, sql, wait_until
+from store import new_id, sql, wait_until, without_tokens
 from test_subscribe import READY, Subscriber, append, poke, subscribe  # noqa: F401
 
 SOURCES = [{"all": "true"}, {"category": "a"}, {"category": "a", "consumer": 0, "size": 1}, {"stream": "a-1"}]
@@ -130,7 +130,7 @@ def test_positions_that_a_crash_gave_back_are_not_skipped(cluster, start):
     cluster.connect().cursor().execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
     cluster.stop("fast")
     cluster.start()
-    server = start("--database", cluster.conninfo(), "--test-mode", "--workers", "1")
+    server = start(*without_tokens(cluster), "--workers", "1")
     client = server.client()
     append(client, "a-1", 5)
     holder = cluster.connect()
@@ -158,7 +158,7 @@ def test_messages_that_a_crash_took_are_a_reset_for_open_subscriptions(cluster, 
     cluster.connect().cursor().execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
     cluster.stop("fast")
     cluster.start()
-    server = start("--database", cluster.conninfo(), "--test-mode", "--workers", "1")
+    server = start(*without_tokens(cluster), "--workers", "1")
     client = server.client()
     append(client, "a-1", 5)
     database = cluster.connect()

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from store import ZERO_TOKEN, Server, new_id, sql, token_for, wait_until
+from store import ZERO_TOKEN, Server, new_id, sql, token_for, wait_until, without_tokens
 
 READY = b": ready\n\n"
 PING = b": ping\n\n"
@@ -455,7 +455,7 @@ def test_several_workers(start):
 
 
 def test_several_servers_on_one_database(cluster, start):
-    servers = [start("--database", cluster.conninfo(), "--test-mode", "--workers", "1") for _ in range(2)]
+    servers = [start(*without_tokens(cluster), "--workers", "1") for _ in range(2)]
     subscribers = [Subscriber(server, category="s") for server in servers]
     for subscriber in subscribers:
         subscriber.ready()
@@ -839,7 +839,7 @@ def test_last_event_id_resumes_after_a_restart_of_the_server(folder):
 
 
 def test_subscriptions_stay_open_while_the_database_is_away(cluster, start):
-    server = start("--database", cluster.conninfo(), "--test-mode", "--workers", "1", "--retry-window", "1")
+    server = start(*without_tokens(cluster), "--workers", "1", "--retry-window", "1")
     client = server.client()
     append(client, "s", 5)
     subscribers = [Subscriber(server, **source) for source in ({"stream": "s"}, {"category": "s"}, {"all": "true"})]
