@@ -195,6 +195,7 @@ struct embedded *embedded_start(const struct config *config, unsigned workers, b
 			 "host=%s port=" EMBEDDED_PORT
 			 " user=postgres dbname=postgres sslmode=disable gssencmode=disable",
 			 embedded->dir.sockets);
+	embedded_sweep(embedded);
 	if (embedded_wait_for_previous(embedded, error) &&
 		(start_cluster(embedded, workers, error) || start_without_prepared(embedded, workers, error)))
 		return embedded;
@@ -233,6 +234,8 @@ static bool reap_children(struct embedded *embedded, int *status)
 	{
 		if (child == embedded->preparer)
 			embedded->preparer = 0;
+		if (child == embedded->sweeper)
+			embedded->sweeper = 0;
 		if (child != embedded->postmaster)
 			continue;
 		embedded->postmaster = 0;
@@ -322,6 +325,7 @@ void embedded_stop(struct embedded *embedded)
 	embedded_stop_unpacker(embedded);
 	stop_postmaster(embedded);
 	prepared_stop(embedded);
+	embedded_stop_sweeper(embedded);
 	embedded_dir_close(&embedded->dir);
 	free(embedded);
 }

@@ -23,7 +23,6 @@
 
 #include "log.h"
 
-#define LOCK_NAME "millrace.lock"
 /* sockaddr_un holds 107 bytes and the name of the socket comes behind. */
 #define SOCKET_DIR_MAX 90
 
@@ -125,7 +124,7 @@ static bool is_empty_or_ours(const char *path)
 	bool empty = true;
 	DIR *listing;
 
-	snprintf(lock, sizeof(lock), "%s/" LOCK_NAME, path);
+	snprintf(lock, sizeof(lock), "%s/" EMBEDDED_LOCK, path);
 	if (access(lock, F_OK) == 0)
 		return true;
 	listing = opendir(path);
@@ -144,8 +143,7 @@ static bool make_directory(struct embedded_dir *dir, const char *path, struct bu
 	{
 		const char *tmp = getenv("TMPDIR");
 
-		snprintf(dir->path, sizeof(dir->path), "%s/millrace-test-XXXXXX",
-				 tmp && tmp[0] == '/' ? tmp : "/tmp");
+		snprintf(dir->path, sizeof(dir->path), "%s/" EMBEDDED_TEMPORARY, tmp && tmp[0] == '/' ? tmp : "/tmp");
 		if (mkdtemp(dir->path) != NULL)
 			return true;
 		buf_printf(error, "could not make a temporary folder %s: %s", dir->path, strerror(errno));
@@ -250,7 +248,7 @@ static bool take_lock(struct embedded_dir *dir, struct buf *error)
 {
 	char path[PATH_MAX + 32];
 
-	snprintf(path, sizeof(path), "%s/" LOCK_NAME, dir->path);
+	snprintf(path, sizeof(path), "%s/" EMBEDDED_LOCK, dir->path);
 	dir->lock = embedded_dir_create(dir, path, O_RDWR);
 	if (dir->lock >= 0 && flock(dir->lock, LOCK_EX | LOCK_NB) == 0)
 		return true;
@@ -276,7 +274,7 @@ static bool make_socket_dir(struct embedded_dir *dir, struct buf *error)
 	dir->temporary_sockets = strlen(dir->sockets) > SOCKET_DIR_MAX || !is_plain(dir->sockets);
 	if (dir->temporary_sockets)
 	{
-		snprintf(dir->sockets, sizeof(dir->sockets), "/tmp/millrace-run-XXXXXX");
+		snprintf(dir->sockets, sizeof(dir->sockets), "/tmp/" EMBEDDED_SOCKETS);
 		if (mkdtemp(dir->sockets) == NULL)
 		{
 			dir->temporary_sockets = false;

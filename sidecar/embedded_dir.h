@@ -10,6 +10,10 @@
 
 #include "buf.h"
 
+#define EMBEDDED_LOCK "millrace.lock"
+#define EMBEDDED_TEMPORARY "millrace-test-XXXXXX" /* as mkdtemp takes it */
+#define EMBEDDED_SOCKETS "millrace-run-XXXXXX"
+
 struct embedded_dir
 {
 	char path[PATH_MAX]; /* absolute */

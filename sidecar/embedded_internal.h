@@ -10,6 +10,7 @@
  *     embedded_pack.c       one as a file
  *     embedded_archive.c    reading and unpacking that
  *     embedded_identity.c   its identity
+ *     embedded_sweep.c      the temporary folders of servers that were killed
  *     embedded_child.c      the programs of PostgreSQL
  *     embedded_account.c    a name for a user who has none
  *     embedded_dir.c        the data directory
@@ -39,8 +40,9 @@ struct embedded
 	bool distrusts_prepared; /* Postgres did not start on it */
 	bool new_cluster;		 /* this server made it */
 	pid_t postmaster;
-	pid_t unpacker;	 /* unpacked a prepared cluster, and now makes it durable */
-	pid_t preparer;	 /* waits until the server listens, then prepares a cluster */
+	pid_t unpacker; /* unpacked a prepared cluster, and now makes it durable */
+	pid_t preparer; /* waits until the server listens, then prepares a cluster */
+	pid_t sweeper;
 	int preparer_go; /* the pipe that it waits at; -1 = none */
 	struct event *child_event, *restart_event;
 	unsigned restart_ms;
@@ -100,6 +102,12 @@ pid_t embedded_find_previous(const struct embedded *embedded);
 bool embedded_wait_for_previous(const struct embedded *embedded, struct buf *error);
 /* Before Postgres starts: so that it minds no other program whose number is in a lock file that was left behind. */
 void embedded_claim_lock_files(const struct embedded *embedded);
+
+/* ---- embedded_sweep ---------------------------------------------------------- */
+
+/* Removes, in the background, temporary folders like ours whose servers were killed. */
+void embedded_sweep(struct embedded *embedded);
+void embedded_stop_sweeper(struct embedded *embedded);
 
 /* ---- embedded_cluster --------------------------------------------------------- */
 

@@ -1,5 +1,6 @@
 """The life of a server: starting, stopping, its Postgres going away, full queues, and the errors of the last resort."""
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -269,6 +270,49 @@ def test_nothing_is_left_after_the_end():
     assert not Path(f"/proc/{postmaster}").exists()
     left = set(os.listdir(os.environ.get("TMPDIR", "/tmp"))) - before
     assert not [name for name in left if "millrace" in name]
+
+
+def test_what_a_killed_test_server_left_is_removed_by_the_next_one(folder, start):
+    temporary = {"TMPDIR": folder}
+    living = start("--test-mode", variables=temporary)
+    killed = Server("--test-mode", variables=temporary)
+    [left] = [name for name in os.listdir(folder) if not is_folder_of(living, name)]
+    killed.kill()
+    for name in ("millrace-test-abcdef", "millrace-test-abcdefg", "millrace-test-young1", "somebodys"):
+        os.mkdir(f"{folder}/{name}")
+    os.utime(folder + "/millrace-test-abcdef", (1, 1))
+    start("--test-mode", variables=temporary)
+    wait_until(lambda: not {left, "millrace-test-abcdef"} & set(os.listdir(folder)), "their end")
+    assert {"millrace-test-abcdefg", "millrace-test-young1", "somebodys"} < set(os.listdir(folder))
+    living.client().write("s")
+
+
+def sockets_folder(server):
+    return (Path(os.readlink(f"/proc/{server.postmaster()}/cwd")) / "postmaster.pid").read_text().splitlines()[4]
+
+
+@pytest.mark.parametrize("what", ["again", "gone"])
+def test_what_a_killed_server_left_below_tmp_is_removed_by_a_later_one(folder, start, what):
+    """Its sockets, where its own path is too long for them."""
+    long = folder + "/" + "x" * 90
+    killed = Server("--data-dir", long, "--token", ZERO_TOKEN)
+    left, living = sockets_folder(killed), start("--data-dir", long + "y", "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    assert left.startswith("/tmp/millrace-run-") and sockets_folder(living) != left
+    postmaster = killed.postmaster()
+    killed.kill()
+    wait_until(lambda: not os.path.exists(f"/proc/{postmaster}"), "the end of its Postgres")
+    os.makedirs(left, exist_ok=True)  # as it is after kill -9 of both
+    Path(left + "/.s.PGSQL.5432.lock").write_text(f"12345\n{long}/pg\n1\n5432\n{left}\n")
+    if what == "gone":
+        shutil.rmtree(long)
+    start("--data-dir", long if what == "again" else long + "z", "--token", ZERO_TOKEN)
+    wait_until(lambda: not os.path.exists(left), "its end")
+    assert os.path.exists(sockets_folder(living))
+    living.client().write("s")
+
+
+def is_folder_of(server, name):
+    return f"/{name}/" in os.readlink(f"/proc/{server.postmaster()}/cwd")
 
 
 def test_sigint_is_a_clean_end_too():
