@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <event2/buffer.h>
+#include <event2/keyvalq_struct.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,11 +99,22 @@ static void on_live(struct admin *admin, struct evhttp_request *request)
 
 static void on_ready(struct admin *admin, struct evhttp_request *request)
 {
-	bool ready = !admin->draining;
+	bool writes = !admin->draining, reads = writes;
+	struct evkeyvalq query;
+	const char *asked;
+	bool ready;
 
-	for (unsigned i = 0; ready && i < admin->nworkers; i++)
-		ready = worker_ready(admin->workers[i]);
-	reply_status(request, ready ? 200 : 503, ready ? "ready" : "not ready");
+	if (!admin_query(request, &query))
+		return;
+	for (unsigned i = 0; i < admin->nworkers; i++)
+	{
+		writes = writes && worker_ready(admin->workers[i]);
+		reads = reads && worker_readable(admin->workers[i]);
+	}
+	asked = evhttp_find_header(&query, "for");
+	ready = asked != NULL && strcmp(asked, "reads") == 0 ? reads : writes;
+	reply_status(request, ready ? 200 : 503, ready ? "ready" : reads ? "reads only" : "not ready");
+	evhttp_clear_headers(&query);
 }
 
 static const struct route routes[] = {

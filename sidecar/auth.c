@@ -273,7 +273,7 @@ static void on_answer(void *arg, struct db_reply *reply)
 	else if (reply->status == DB_OVERLOADED)
 		error_set(&failure, ERROR_OVERLOADED, "too many requests are waiting");
 	else
-		error_set(&failure, ERROR_BACKEND_UNAVAILABLE, "Postgres cannot be reached");
+		error_set(&failure, ERROR_BACKEND_UNAVAILABLE, "%s", db_unavailable(lookup->auth->db));
 	finish_lookup(lookup, &failure);
 }
 

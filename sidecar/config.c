@@ -31,7 +31,7 @@ static const struct setting serve_settings[] = {
 	{"listen", "Listening", TEXT(listen, NULL), .value = "ADDRESS",
 	 .help = "address of the HTTP API (default: all, IPv4 and IPv6)"},
 	{"admin-listen", "Listening", TEXT(admin_listen, NULL), .value = "HOST:PORT",
-	 .help = "of /ready, /metrics, /debug (default: 127.0.0.1:9090 if it is free; empty: nowhere)"},
+	 .help = "of /ready, /metrics, /debug (default: 127.0.0.1:8079 if it is free; empty: nowhere)"},
 	{"tls-cert", "Listening", TEXT(tls_cert, NULL), .value = "FILE",
 	 .help = "speak https with this certificate, in PEM, its chain behind it; SIGHUP reads it again"},
 	{"tls-key", "Listening", TEXT(tls_key, NULL), .value = "FILE",
@@ -61,8 +61,8 @@ static const struct setting serve_settings[] = {
 			 "address"},
 	{"read-connections", "Database", NUMBER(read_connections, NUMBER, 2, 1, 64), .value = "N",
 	 .help =
-		 "connections for reads, a worker (five more are for appends, namespace calls, import and export)"},
-	{"retry-window", "Database", NUMBER(retry_window, SECONDS, 30, 0, 3600), .value = "SECONDS",
+		 "connections for reads, a worker (six more are for appends, namespace calls, import and export)"},
+	{"retry-window", "Database", NUMBER(retry_window, SECONDS, 60, 0, 3600), .value = "SECONDS",
 	 .help = "how long a request may wait for a lost database before it fails"},
 	{"answer-timeout", "Database", NUMBER(answer_timeout, SECONDS, 30, 1, 3600), .value = "SECONDS",
 	 .help = "how long PostgreSQL may be silent when it was asked something, before the server connects anew; "

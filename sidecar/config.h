@@ -30,7 +30,7 @@ struct config
 	int64_t port;		/* 8080; 0 = any free port */
 	const char *listen; /* address; NULL = all, IPv4 and IPv6 */
 	const char *
-		admin_listen; /* host:port of the admin listener; empty = none; NULL = 127.0.0.1:9090 if it is free */
+		admin_listen; /* host:port of the admin listener; empty = none; NULL = 127.0.0.1:8079 if it is free */
 	const char *database;	   /* libpq connection string; NULL = the embedded Postgres */
 	const char *data_dir;	   /* of the embedded Postgres; default ./millrace-data */
 	const char *pg_bindir;	   /* where initdb and postgres are; default from pg_config at build time */
@@ -60,7 +60,7 @@ struct config
 	int64_t queue_bytes;	  /* waiting bytes a worker, 256 MiB */
 	int64_t batch_messages;	  /* in one append batch, 1000 */
 	int64_t batch_bytes;	  /* in one append batch, 8 MiB (one larger request goes alone) */
-	int64_t retry_window;	  /* s, 30 */
+	int64_t retry_window;	  /* s, 60 */
 	int64_t answer_timeout;	  /* s, 30; ten times that for namespace calls, import and export */
 	int64_t drain_timeout;	  /* s, 30: at SIGTERM */
 	/* export and import */

@@ -59,6 +59,7 @@ static void sweep(struct db *db)
 	waiting = lane_sweep(&db->slow, now) || waiting;
 	waiting = lane_sweep(&db->imports, now) || waiting;
 	waiting = lane_sweep(&db->exports, now) || waiting;
+	waiting = lane_sweep(&db->lists, now) || waiting;
 	db_note_queues(db);
 	if (waiting && !event_pending(&db->sweep, EV_TIMEOUT, NULL))
 		event_add(&db->sweep, &pause);
@@ -84,6 +85,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 	lane_send(&db->slow);
 	lane_send(&db->imports);
 	lane_send(&db->exports);
+	lane_send(&db->lists);
 	db_note_queues(db);
 	if (!event_pending(&db->sweep, EV_TIMEOUT, NULL))
 		sweep(db);
@@ -124,7 +126,8 @@ struct db *db_new(struct event_base *base, const struct config *config, const ch
 		!lane_init(&db->reads, db, &lane_read_user, (unsigned)config->read_connections, READ_DEPTH) ||
 		!lane_init(&db->slow, db, &lane_slow_user, 1, SLOW_DEPTH) ||
 		!lane_init(&db->imports, db, &lane_import_user, 1, SLOW_DEPTH) ||
-		!lane_init(&db->exports, db, &lane_export_user, 1, SLOW_DEPTH))
+		!lane_init(&db->exports, db, &lane_export_user, 1, SLOW_DEPTH) ||
+		!lane_init(&db->lists, db, &lane_list_user, 1, SLOW_DEPTH))
 	{
 		db_free(db);
 		return NULL;
@@ -143,6 +146,7 @@ void db_close(struct db *db)
 	lane_free(&db->slow);
 	lane_free(&db->imports);
 	lane_free(&db->exports);
+	lane_free(&db->lists);
 	event_del(&db->turn);
 	event_del(&db->sweep);
 }
@@ -169,6 +173,7 @@ const char *db_role_name(unsigned role)
 	static const char *const names[] = {
 		[DB_ROLE_APPEND] = "append",  [DB_ROLE_PATIENT] = "locked", [DB_ROLE_READ] = "read",
 		[DB_ROLE_SLOW] = "namespace", [DB_ROLE_IMPORT] = "import",	[DB_ROLE_EXPORT] = "export",
+		[DB_ROLE_LIST] = "list",
 	};
 
 	_Static_assert(DB_ROLES <= STATS_ROLES, "STATS_ROLES");
@@ -177,7 +182,7 @@ const char *db_role_name(unsigned role)
 
 unsigned db_connections(const struct db *db)
 {
-	const struct lane *lanes[] = {&db->reads, &db->slow, &db->imports, &db->exports};
+	const struct lane *lanes[] = {&db->reads, &db->slow, &db->imports, &db->exports, &db->lists};
 	unsigned open = (db->batcher.conn.state == CONN_READY) + (db->patient.conn.state == CONN_READY);
 
 	for (size_t i = 0; i < sizeof(lanes) / sizeof(lanes[0]); i++)
@@ -191,6 +196,22 @@ unsigned db_connections(const struct db *db)
 bool db_ready(const struct db *db)
 {
 	return atomic_load(&db->ready);
+}
+
+bool db_readable(const struct db *db)
+{
+	return atomic_load(&db->readable) > 0;
+}
+
+const char *db_unavailable(const struct db *db)
+{
+	bool writes = db->batcher.conn.state == CONN_READY;
+
+	if (db->closing)
+		return "the server is stopping";
+	if (writes)
+		return "the connection to Postgres was lost before the answer came";
+	return db_readable(db) ? "Postgres answers reads, but takes no writes" : "Postgres cannot be reached";
 }
 
 unsigned long db_reconnects(const struct db *db)

@@ -178,7 +178,11 @@ void db_free(struct db *db);
 struct stats *db_stats(const struct db *db);
 const char *db_role_name(unsigned role);	  /* of STATS_ROLES; NULL: there is none */
 unsigned db_connections(const struct db *db); /* open now, for sys.health */
-bool db_ready(const struct db *db); /* the append connection is up and its server not silent; from any thread */
+bool db_ready(
+	const struct db *db); /* the append connection is up and its server not silent; from any thread */
+bool db_readable(const struct db *db); /* a connection for reads is up; from any thread */
+/* What is to be told of a request that failed with DB_UNAVAILABLE. */
+const char *db_unavailable(const struct db *db);
 /* How often a connection for reads was lost and is back: Postgres may have crashed meanwhile, or be another one. */
 unsigned long db_reconnects(const struct db *db);
 bool db_idle(const struct db *db); /* nothing queued, nothing in flight */

@@ -84,7 +84,8 @@ static void watch_socket(struct conn *conn, bool readable, bool writable)
 static PGconn *start_connection(const struct conn *conn)
 {
 	const struct db *db = conn->db;
-	bool reads = conn->user->role == DB_ROLE_READ || conn->user->role == DB_ROLE_EXPORT;
+	enum db_role role = conn->user->role;
+	bool reads = role == DB_ROLE_READ || role == DB_ROLE_EXPORT || role == DB_ROLE_LIST;
 	bool primary = !reads || db->several_hosts;
 	const char *keywords[] = {"fallback_application_name",
 							  "target_session_attrs",
@@ -174,6 +175,8 @@ static void note_ready(struct conn *conn, int change)
 	struct stats *stats = conn->db->stats;
 
 	stats_add(&stats->postgres[conn->user->role], (uint64_t)change);
+	if (conn->user->role == DB_ROLE_READ)
+		atomic_fetch_add(&conn->db->readable, (unsigned)change);
 	if (change <= 0)
 		return;
 	stats_add(&stats->reconnects[conn->user->role], conn->was_ready);

@@ -39,6 +39,7 @@ enum db_role
 	DB_ROLE_SLOW,
 	DB_ROLE_IMPORT,
 	DB_ROLE_EXPORT,
+	DB_ROLE_LIST, /* namespace calls that only read */
 	DB_ROLES
 };
 
@@ -258,6 +259,7 @@ extern const struct conn_user lane_read_user;
 extern const struct conn_user lane_slow_user;
 extern const struct conn_user lane_import_user;
 extern const struct conn_user lane_export_user;
+extern const struct conn_user lane_list_user;
 
 /* ---- db.c ---------------------------------------------------------------- */
 
@@ -270,15 +272,16 @@ struct db
 	struct db_hosts hosts; /* which one the next attempt begins with */
 	bool several_hosts;	   /* reads too must then ask for the primary, or they may miss the newest appends */
 	bool closing;
-	_Atomic bool ready;		  /* the append connection is up and not silent */
-	unsigned long reconnects; /* of those for reads */
-	struct event turn;		  /* the end of this loop turn: everything that gathered is sent */
+	_Atomic bool ready;		   /* the append connection is up and not silent */
+	_Atomic unsigned readable; /* connections for reads that are ready */
+	unsigned long reconnects;  /* of those for reads */
+	struct event turn;		   /* the end of this loop turn: everything that gathered is sent */
 	bool turn_scheduled;
 	struct event sweep;						/* runs only while something waits for a lost connection */
 	size_t waiting_requests, waiting_bytes; /* not yet answered */
 	struct batcher batcher;
 	struct batcher patient; /* requests that met a locked stream: they wait here and hold up nobody */
-	struct lane reads, slow, imports, exports;
+	struct lane reads, slow, imports, exports, lists;
 	struct query *free_queries;
 	unsigned nfree_queries;
 };

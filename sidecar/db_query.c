@@ -75,6 +75,14 @@ const struct conn_user lane_export_user = {
 	.on_lost = lane_on_lost,
 };
 
+const struct conn_user lane_list_user = {
+	.role = DB_ROLE_LIST,
+	.what = "lists",
+	.on_ready = lane_on_ready,
+	.on_answer = lane_on_answer,
+	.on_lost = lane_on_lost,
+};
+
 /* ---- lists ---------------------------------------------------------------- */
 
 static void list_push(struct query_list *list, struct query *query)
@@ -203,7 +211,7 @@ static void settle_unavailable(struct db *db, struct query *query)
 {
 	struct db_reply reply = {
 		.status = DB_UNAVAILABLE,
-		.error = {.sqlstate = "08006", .message = "the database is not available", .detail = "", .hint = ""},
+		.error = {.sqlstate = "08006", .message = db_unavailable(db), .detail = "", .hint = ""},
 	};
 
 	settle(db, query, &reply);
@@ -366,9 +374,19 @@ static struct lane *lane_of(struct db *db, enum db_role role)
 			return &db->imports;
 		case DB_ROLE_EXPORT:
 			return &db->exports;
+		case DB_ROLE_LIST:
+			return &db->lists;
 		default:
 			return &db->slow;
 	}
+}
+
+/* Where appends find nobody who takes writes, neither does it. */
+static bool lane_writes(const struct lane *lane)
+{
+	enum db_role role = lane->conns[0].conn.user->role;
+
+	return role == DB_ROLE_SLOW || role == DB_ROLE_IMPORT;
 }
 
 /* An import was let in when it began, and its frame is its own memory: it must not fail half way because others wait. */
@@ -396,7 +414,8 @@ static bool ask(struct db *db, struct query *query, db_query_done done, void *ar
 	query->arg = arg;
 	query->deadline = db_deadline(db, now);
 	/* After a long outage a new request isn't worth the wait that the others had. */
-	if (!lane_is_ready(lane) && db_outage_is_long(db, &lane->conns[0].conn, now))
+	if (!lane_is_ready(lane) && (db_outage_is_long(db, &lane->conns[0].conn, now) ||
+								 (lane_writes(lane) && db_outage_is_long(db, &db->batcher.conn, now))))
 		query->deadline = now;
 	list_push(&lane->waiting, query);
 	db->waiting_requests++;
@@ -440,7 +459,7 @@ bool lane_init(struct lane *lane, struct db *db, const struct conn_user *user, u
 	size_t queue = (size_t)db->config->queue_requests;
 
 	*lane = (struct lane){.db = db, .depth = depth, .most_waiting = queue};
-	if (user->role == DB_ROLE_SLOW)
+	if (user->role == DB_ROLE_SLOW || user->role == DB_ROLE_LIST)
 		lane->most_waiting = (queue + SLOW_SHARE - 1) / SLOW_SHARE;
 	lane->conns = calloc(nconns, sizeof(*lane->conns));
 	if (lane->conns == NULL)

@@ -282,13 +282,13 @@ static void start_reply(struct export *export)
 	export->started = true;
 }
 
-static void describe_failure(const struct db_reply *reply, struct error *error)
+static void describe_failure(const struct export *export, const struct db_reply *reply, struct error *error)
 {
 	if (reply->status == DB_ERROR)
 		error_from_sqlstate(error, reply->error.sqlstate, reply->error.message, reply->error.hint,
 							reply->error.pid);
 	else
-		error_set(error, ERROR_BACKEND_UNAVAILABLE, "Postgres cannot be reached");
+		error_set(error, ERROR_BACKEND_UNAVAILABLE, "%s", db_unavailable(export->db));
 }
 
 static void on_page(void *arg, struct db_reply *reply)
@@ -300,7 +300,7 @@ static void on_page(void *arg, struct db_reply *reply)
 
 	if (reply->status != DB_OK)
 	{
-		describe_failure(reply, &error);
+		describe_failure(export, reply, &error);
 		fail(export, &error);
 		return;
 	}

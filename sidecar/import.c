@@ -426,7 +426,7 @@ static void on_emptied(void *arg, struct db_reply *reply)
 		return;
 	}
 	set_fault(import, "IMPORT_FAILED",
-			  reply->status == DB_ERROR ? reply->error.message : "Postgres cannot be reached", 0);
+			  reply->status == DB_ERROR ? reply->error.message : db_unavailable(import->db), 0);
 	settle(import);
 }
 

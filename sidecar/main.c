@@ -32,7 +32,7 @@
 #include "worker.h"
 
 #define DEFAULT_WORKERS_MAX 4
-#define DEFAULT_ADMIN "127.0.0.1:9090"
+#define DEFAULT_ADMIN "127.0.0.1:8079"
 #define READY_WAIT_MS 10000
 #define POLL_MS 2
 
@@ -56,6 +56,7 @@ struct server
 	unsigned nworkers;
 	char place[128]; /* host:port */
 	int port;
+	bool misconfigured; /* the start failed for a setting: exit code 2 */
 };
 
 static void on_stop_signal(int number)
@@ -242,10 +243,15 @@ static bool start_admin(struct server *server, struct buf *error)
 		return true;
 	server->admin =
 		admin_new(server->base, address ? address : DEFAULT_ADMIN, server->workers, server->nworkers, error);
-	if (server->admin != NULL || address != NULL)
-		return server->admin != NULL;
-	/* Nobody asked for this port, so nobody misses it when it is taken. */
-	log_debug("no admin listener: %.*s", (int)error->len, error->data);
+	if (server->admin != NULL)
+		return true;
+	if (address != NULL)
+	{
+		server->misconfigured = true;
+		return false;
+	}
+	/* Nobody asked for this port, so a server that has none still starts. */
+	log_warning("no admin listener: %.*s", (int)error->len, error->data);
 	buf_clear(error);
 	return true;
 }
@@ -407,7 +413,9 @@ static int serve(struct server *server)
 	notify_send(&server->notify, "STOPPING=1");
 	stop(server);
 	buf_free(&error);
-	return started || stopping() ? 0 : 1;
+	if (started || stopping())
+		return 0;
+	return server->misconfigured ? 2 : 1;
 }
 
 static int run(struct server *server)

@@ -166,7 +166,7 @@ bool method_fail_status(struct method_call *call, enum db_status status, const s
 		case DB_OVERLOADED:
 			return method_fail(call, ERROR_OVERLOADED, "too many requests are waiting");
 		case DB_UNAVAILABLE:
-			return method_fail(call, ERROR_BACKEND_UNAVAILABLE, "Postgres cannot be reached");
+			return method_fail(call, ERROR_BACKEND_UNAVAILABLE, "%s", db_unavailable(call->methods->db));
 		case DB_OK:
 			break;
 	}

@@ -173,6 +173,11 @@ const struct stats *worker_stats(const struct worker *worker)
 	return worker->stats;
 }
 
+bool worker_readable(const struct worker *worker)
+{
+	return db_readable(worker->db);
+}
+
 bool worker_ready(const struct worker *worker)
 {
 	return db_ready(worker->db);

@@ -32,6 +32,7 @@ struct worker *worker_new(const struct config *config, const char *conninfo, str
 						  struct listeners *listeners);
 bool worker_start(struct worker *worker);					   /* false: no thread could be made */
 const struct stats *worker_stats(const struct worker *worker); /* to be read from any thread */
+bool worker_readable(const struct worker *worker);			   /* has one for reads */
 bool worker_ready(const struct worker *worker); /* has its connection for appends; from any thread */
 void worker_ask(struct worker *worker, struct worker_question *question); /* from any thread */
 void worker_stop(struct worker *worker);		/* begins to drain; worker_free waits for the end */
