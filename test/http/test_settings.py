@@ -1,10 +1,12 @@
 """Settings that contradict each other, settings that must not be seen, and what of the environment counts."""
 import os
+import re
+import socket
 import subprocess
 
 import pytest
 
-from store import MILLRACE, PG_BIN, Client, new_id, sql, without_tokens
+from store import MILLRACE, PG_BIN, Client, Server, new_id, sql, wait_until, without_tokens
 
 
 def environment(**variables):
@@ -65,3 +67,46 @@ def test_a_database_is_served_without_tokens_where_that_is_said_twice(cluster, s
         stream = "s-" + new_id()
         assert Client(server.port).write(stream)["position"] == 0
         assert sql(cluster.connect(), "SELECT count(*) FROM millrace_default.messages") == [(1,)]
+
+
+# The administrator's token
+
+TOKEN = re.compile(r"ns_ZGVmYXVsdA_[0-9a-f]{64}")
+
+
+def test_a_first_start_that_fails_at_the_admin_port_loses_no_token(folder, start):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = serve("--data-dir", folder + "/data", "--admin-listen", f"127.0.0.1:{taken.getsockname()[1]}")
+    assert done.returncode != 0 and "--admin-listen" in done.stderr
+    assert not os.path.exists(folder + "/data"), "that shows before a cluster is made"
+    server = start("--data-dir", folder + "/data")
+    assert server.client(TOKEN.search(server.text).group()).write("s")["position"] == 0
+
+
+def test_a_token_that_nobody_could_see_does_not_count(folder, start):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([MILLRACE, "serve", "--port", "0", "--data-dir", folder + "/data"], stdout=full, stderr=subprocess.PIPE, text=True,
+                              timeout=120, env=environment())
+    assert done.returncode == 1 and "could not show the token" in done.stderr and "No space left" in done.stderr
+    server = start("--data-dir", folder + "/data")
+    assert server.client(TOKEN.search(server.text).group()).write("s")["position"] == 0
+
+
+def test_a_start_that_is_cut_short_has_shown_the_token_before_it_counts(cluster, start):
+    database = cluster.connect()
+    sql(database, "CREATE EXTENSION millrace")
+    sql(database, "SELECT millrace.ensure_namespace('default')")
+    holder = cluster.connect()
+    holder.autocommit = False
+    sql(holder, "LOCK TABLE millrace.namespaces IN SHARE MODE")  # it can be read, and nothing stored
+    server = Server("--database", cluster.conninfo(), wait=False)
+    try:
+        shown = wait_until(lambda: TOKEN.search(server.text), "the token").group()
+        wait_until(lambda: sql(database, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == [(1,)], "a server that stores it")
+        assert sql(database, "SELECT token_hash FROM millrace.namespaces") == [(None,)]
+    finally:
+        server.kill()
+    holder.commit()  # now the token may be stored or not
+    again = start("--database", cluster.conninfo())
+    made = TOKEN.search(again.text)
+    assert again.client(made.group() if made else shown).write("s")["position"] == 0
