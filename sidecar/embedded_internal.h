@@ -11,6 +11,7 @@
  *     embedded_identity.c   its identity
  *     embedded_child.c      the programs of PostgreSQL
  *     embedded_dir.c        the data directory
+ *     embedded_environment.c   what the environment has for other servers
  */
 #ifndef MILLRACE_EMBEDDED_INTERNAL_H
 #define MILLRACE_EMBEDDED_INTERNAL_H
@@ -75,6 +76,15 @@ void embedded_explain_failure(const struct embedded *embedded, const char *progr
  * server's signals, and gets SIGKILL when the server dies.
  */
 bool embedded_become_helper(struct embedded *embedded, pid_t parent);
+
+/* ---- embedded_environment ------------------------------------------------------- */
+
+/*
+ * Forgets libpq's variables (PGHOSTADDR, PGSERVICE, PGOPTIONS and the like), which would lead our connections to another
+ * server or change the sessions and the programs of this one, and the language of messages; false: out of memory.
+ * In the whole process, before it has threads.
+ */
+bool embedded_forget_environment(void);
 
 /* ---- embedded_cluster --------------------------------------------------------- */
 

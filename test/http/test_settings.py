@@ -1,8 +1,10 @@
 """Settings that contradict each other, settings that must not be seen, and what of the environment counts."""
 import os
 import re
+import signal
 import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +112,29 @@ def test_a_start_that_is_cut_short_has_shown_the_token_before_it_counts(cluster,
     again = start("--database", cluster.conninfo())
     made = TOKEN.search(again.text)
     assert again.client(made.group() if made else shown).write("s")["position"] == 0
+
+
+# libpq's environment
+
+@pytest.mark.parametrize("variables", [
+    {"PGHOSTADDR": "127.0.0.1"}, {"PGSERVICE": "nowhere"}, {"PGREQUIREPEER": "nobody-else"}, {"PGCHANNELBINDING": "require"},
+    {"PGOPTIONS": "-c default_transaction_read_only=on -c datestyle=German"}, {"PGDATA": "/nowhere", "PGPORT": "1", "PGUSER": "x", "PGDATABASE": "x"},
+    {"PGTARGETSESSIONATTRS": "standby", "PGSSLMODE": "verify-full", "PGCLIENTENCODING": "LATIN1", "LC_ALL": "de_DE.UTF-8", "LANGUAGE": "de"}],
+    ids=lambda variables: " ".join(variables))
+def test_the_private_postgres_takes_nothing_from_libpqs_variables(start, variables):
+    server = start("--test-mode", variables=variables)
+    assert server.client().write("s", {"text": "\u00fc"}) == {"position": 0, "globalPosition": 1}
+    assert server.client().call("stream.last", "s")[4] == {"text": "\u00fc"}
+    assert sql(server.postgres(), "SELECT count(*) FROM millrace_default.messages") == [(1,)]
+    os.kill(server.postmaster(), signal.SIGKILL)
+    wait_until(lambda: "starting it again" in server.text, "its end")
+    wait_until(lambda: server.client().post(["stream.write", "s", {"type": "T", "data": {}}]).status == 200, "the PostgreSQL that is started again")
+    shown = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    shown = b"".join(Path(f"/proc/{child}/environ").read_bytes() for child in shown)
+    assert not [name for name in variables if name.startswith("PG") and name.encode() + b"=" in shown]
+
+
+def test_libpqs_variables_keep_their_meaning_for_a_database_of_ones_own(cluster, start):
+    server = start("--database", "dbname=postgres", variables={"PGHOST": str(cluster.folder), "PGUSER": "tester"})
+    server.client(TOKEN.search(server.text).group()).write("s")
+    assert sql(cluster.connect(), "SELECT count(*) FROM millrace_default.messages") == [(1,)]
