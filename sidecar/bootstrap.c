@@ -6,20 +6,17 @@
  */
 #include "bootstrap.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "bootstrap_session.h"
 #include "clock.h"
 #include "config.h"
 #include "db.h"
 #include "log.h"
+#include "token_handover.h"
 #include "version.h"
 
 #define MIN_SERVER_VERSION 150000
@@ -205,20 +202,6 @@ static bool set_token(struct session *session, const struct default_namespace *k
 							hash, error);
 }
 
-/* For its owner's eyes only, and safe on disk before the token counts. */
-static bool write_token(const char *path, const char *token, struct buf *error)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	bool written = fd >= 0 && fchmod(fd, 0600) == 0 && dprintf(fd, "%s\n", token) > 0 && fsync(fd) == 0;
-
-	if (!written)
-		buf_printf(error, "could not write the token of namespace " DEFAULT_NAMESPACE " to %s: %s", path,
-				   strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	return written;
-}
-
 static bool ensure_namespace(struct session *session, struct bootstrap *bootstrap,
 							 const struct config *config, struct buf *error)
 {
@@ -235,9 +218,12 @@ static bool ensure_namespace(struct session *session, struct bootstrap *bootstra
 	if (known.hash[0] != '\0' || config->test_mode)
 		return true;
 	token_new(slice_of(DEFAULT_NAMESPACE), bootstrap->token);
-	if (config->new_token_file != NULL && !write_token(config->new_token_file, bootstrap->token, error))
+	if (!token_hand_over(config, bootstrap->token, error))
 		return false;
-	return set_token(session, &known, bootstrap->token, error);
+	if (set_token(session, &known, bootstrap->token, error))
+		return true;
+	buf_add_str(error, "; the token that was made is not valid, the next start makes another");
+	return false;
 }
 
 /* All in one transaction: a start that is cut short leaves nothing. */

@@ -15,7 +15,7 @@ struct config;
 struct bootstrap
 {
 	char server_version[32];	   /* "15.20" */
-	char token[TOKEN_MAX_LEN + 1]; /* a token that was generated now; else empty */
+	char token[TOKEN_MAX_LEN + 1]; /* a token that was generated and handed over now; else empty */
 };
 
 /*

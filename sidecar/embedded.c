@@ -184,7 +184,9 @@ struct embedded *embedded_start(const struct config *config, unsigned workers, b
 	embedded->restart_ms = RESTART_MIN_MS;
 	embedded->preparer_go = -1;
 	embedded->dir.lock = -1;
-	if (!embedded_check_programs(config, error) ||
+	if (!embedded_forget_environment())
+		buf_add_str(error, "out of memory");
+	if (error->len > 0 || !embedded_check_programs(config, error) ||
 		!embedded_dir_open(&embedded->dir, config->data_dir, config->test_mode, error))
 	{
 		free(embedded);

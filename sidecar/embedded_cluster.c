@@ -20,6 +20,7 @@
 #include "embedded_internal.h"
 #include "log.h"
 #include "machine.h"
+#include "token_handover.h"
 
 #define MAX_ARGS 16
 #define WAIT_MS 20
@@ -142,6 +143,8 @@ bool embedded_make_cluster(struct embedded *embedded, struct buf *error)
 
 	if (has_cluster(embedded))
 		return true;
+	if (!token_can_be_handed_over(embedded->config, error))
+		return false;
 	if (durable)
 		log_info("making a new PostgreSQL data directory in %s", embedded->dir.path);
 	snprintf(fresh, sizeof(fresh), "%s/pg.new", embedded->dir.path);

@@ -14,6 +14,7 @@
  *     embedded_child.c      the programs of PostgreSQL
  *     embedded_account.c    a name for a user who has none
  *     embedded_dir.c        the data directory
+ *     embedded_environment.c   what the environment has for other servers
  */
 #ifndef MILLRACE_EMBEDDED_INTERNAL_H
 #define MILLRACE_EMBEDDED_INTERNAL_H
@@ -108,6 +109,15 @@ void embedded_claim_lock_files(const struct embedded *embedded);
 /* Removes, in the background, temporary folders like ours whose servers were killed. */
 void embedded_sweep(struct embedded *embedded);
 void embedded_stop_sweeper(struct embedded *embedded);
+
+/* ---- embedded_environment ------------------------------------------------------- */
+
+/*
+ * Forgets libpq's variables (PGHOSTADDR, PGSERVICE, PGOPTIONS and the like), which would lead our connections to another
+ * server or change the sessions and the programs of this one, and the language of messages; false: out of memory.
+ * In the whole process, before it has threads.
+ */
+bool embedded_forget_environment(void);
 
 /* ---- embedded_cluster --------------------------------------------------------- */
 

@@ -265,6 +265,8 @@ static bool start_workers(struct server *server, struct buf *error)
 		server->listeners[i].count = 0;
 		if (server->workers[i] == NULL || !worker_start(server->workers[i]))
 		{
+			admin_free(server->admin); /* it asks all workers */
+			server->admin = NULL;
 			buf_add_str(error, "could not start a worker thread");
 			return false;
 		}
@@ -307,12 +309,7 @@ static void announce(const struct server *server)
 		   server->nworkers, server->nworkers == 1 ? "" : "s", bootstrap->server_version);
 	if (created && file != NULL)
 		printf("Namespace default was created. Its token, which opens everything, is in %s\n", file);
-	else if (created)
-		printf("\nNamespace default was created. Its token, which opens everything and is shown only this "
-			   "once:\n\n"
-			   "    %s\n",
-			   bootstrap->token);
-	else if (secured && server->config.token == NULL)
+	else if (!created && secured && server->config.token == NULL)
 		printf("Namespace default exists with its token; to set a new one: millrace serve --token TOKEN\n");
 	if ((created && file == NULL) || !secured)
 		printf("\nTry it:\n\n"
@@ -335,11 +332,11 @@ static bool start(struct server *server, struct buf *error)
 		return false;
 	}
 	server->port = (int)server->config.port;
-	/* The sockets come first: a port that is taken shows before a database is touched. */
+	/* The sockets come first: a port that is taken shows before a database is touched, and a token made. */
 	return check_token(&server->config, error) && start_tls(server, error) &&
 		   listener_open(server->listeners, server->nworkers, server->config.listen, &server->port,
 						 server->place, error) &&
-		   start_database(server, error) && start_workers(server, error) && start_admin(server, error);
+		   start_admin(server, error) && start_database(server, error) && start_workers(server, error);
 }
 
 static bool workers_ended(const struct server *server)

@@ -1,10 +1,14 @@
 """Settings that contradict each other, settings that must not be seen, and what of the environment counts."""
 import os
+import re
+import signal
+import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from store import MILLRACE, PG_BIN, Client, new_id, sql, without_tokens
+from store import MILLRACE, PG_BIN, Client, Server, new_id, sql, wait_until, without_tokens
 
 
 def environment(**variables):
@@ -65,3 +69,72 @@ def test_a_database_is_served_without_tokens_where_that_is_said_twice(cluster, s
         stream = "s-" + new_id()
         assert Client(server.port).write(stream)["position"] == 0
         assert sql(cluster.connect(), "SELECT count(*) FROM millrace_default.messages") == [(1,)]
+
+
+# The administrator's token
+
+TOKEN = re.compile(r"ns_ZGVmYXVsdA_[0-9a-f]{64}")
+
+
+def test_a_first_start_that_fails_at_the_admin_port_loses_no_token(folder, start):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = serve("--data-dir", folder + "/data", "--admin-listen", f"127.0.0.1:{taken.getsockname()[1]}")
+    assert done.returncode != 0 and "--admin-listen" in done.stderr
+    assert not os.path.exists(folder + "/data"), "that shows before a cluster is made"
+    server = start("--data-dir", folder + "/data")
+    assert server.client(TOKEN.search(server.text).group()).write("s")["position"] == 0
+
+
+def test_a_token_that_nobody_could_see_does_not_count(folder, start):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([MILLRACE, "serve", "--port", "0", "--data-dir", folder + "/data"], stdout=full, stderr=subprocess.PIPE, text=True,
+                              timeout=120, env=environment())
+    assert done.returncode == 1 and "could not show the token" in done.stderr and "No space left" in done.stderr
+    server = start("--data-dir", folder + "/data")
+    assert server.client(TOKEN.search(server.text).group()).write("s")["position"] == 0
+
+
+def test_a_start_that_is_cut_short_has_shown_the_token_before_it_counts(cluster, start):
+    database = cluster.connect()
+    sql(database, "CREATE EXTENSION millrace")
+    sql(database, "SELECT millrace.ensure_namespace('default')")
+    holder = cluster.connect()
+    holder.autocommit = False
+    sql(holder, "LOCK TABLE millrace.namespaces IN SHARE MODE")  # it can be read, and nothing stored
+    server = Server("--database", cluster.conninfo(), wait=False)
+    try:
+        shown = wait_until(lambda: TOKEN.search(server.text), "the token").group()
+        wait_until(lambda: sql(database, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == [(1,)], "a server that stores it")
+        assert sql(database, "SELECT token_hash FROM millrace.namespaces") == [(None,)]
+    finally:
+        server.kill()
+    holder.commit()  # now the token may be stored or not
+    again = start("--database", cluster.conninfo())
+    made = TOKEN.search(again.text)
+    assert again.client(made.group() if made else shown).write("s")["position"] == 0
+
+
+# libpq's environment
+
+@pytest.mark.parametrize("variables", [
+    {"PGHOSTADDR": "127.0.0.1"}, {"PGSERVICE": "nowhere"}, {"PGREQUIREPEER": "nobody-else"}, {"PGCHANNELBINDING": "require"},
+    {"PGOPTIONS": "-c default_transaction_read_only=on -c datestyle=German"}, {"PGDATA": "/nowhere", "PGPORT": "1", "PGUSER": "x", "PGDATABASE": "x"},
+    {"PGTARGETSESSIONATTRS": "standby", "PGSSLMODE": "verify-full", "PGCLIENTENCODING": "LATIN1", "LC_ALL": "de_DE.UTF-8", "LANGUAGE": "de"}],
+    ids=lambda variables: " ".join(variables))
+def test_the_private_postgres_takes_nothing_from_libpqs_variables(start, variables):
+    server = start("--test-mode", variables=variables)
+    assert server.client().write("s", {"text": "\u00fc"}) == {"position": 0, "globalPosition": 1}
+    assert server.client().call("stream.last", "s")[4] == {"text": "\u00fc"}
+    assert sql(server.postgres(), "SELECT count(*) FROM millrace_default.messages") == [(1,)]
+    os.kill(server.postmaster(), signal.SIGKILL)
+    wait_until(lambda: "starting it again" in server.text, "its end")
+    wait_until(lambda: server.client().post(["stream.write", "s", {"type": "T", "data": {}}]).status == 200, "the PostgreSQL that is started again")
+    shown = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    shown = b"".join(Path(f"/proc/{child}/environ").read_bytes() for child in shown)
+    assert not [name for name in variables if name.startswith("PG") and name.encode() + b"=" in shown]
+
+
+def test_libpqs_variables_keep_their_meaning_for_a_database_of_ones_own(cluster, start):
+    server = start("--database", "dbname=postgres", variables={"PGHOST": str(cluster.folder), "PGUSER": "tester"})
+    server.client(TOKEN.search(server.text).group()).write("s")
+    assert sql(cluster.connect(), "SELECT count(*) FROM millrace_default.messages") == [(1,)]
