@@ -185,7 +185,10 @@ static void add_histogram(struct buf *out, const char *name, const char *label,
 
 /* ---- what workers count ------------------------------------------------------------ */
 
-/* What has happened, and what can be expected to: a series that is there from the start shows its first step. */
+/*
+ * Every series with labels that are known is there from the start, with 0: Prometheus sees the first step of a counter only
+ * where it saw the counter before.
+ */
 static void add_calls(struct buf *out, const struct stats *stats)
 {
 	const char *name;
@@ -193,17 +196,16 @@ static void add_calls(struct buf *out, const struct stats *stats)
 
 	add_head(out, "millrace_requests_total", "counter",
 			 "Method calls by method and code of error, OK for none.");
-	for (unsigned i = 0; i < STATS_METHODS; i++)
+	for (unsigned i = 0; i < STATS_METHODS - 1 && (name = method_counted_name(i)) != NULL; i++)
 	{
-		for (unsigned code = 0; (name = method_counted_name(i)) != NULL && code < ERROR_CODES; code++)
-		{
-			uint64_t count = stats_get(&stats->calls[i][code]);
-
-			if (count > 0 || (code == ERROR_NONE && i < STATS_METHODS - 1))
-				buf_printf(out, "millrace_requests_total{method=\"%s\",code=\"%s\"} %" PRIu64 "\n", name,
-						   code == ERROR_NONE ? "OK" : error_code_name(code), count);
-		}
+		for (unsigned code = 0; code < ERROR_CODES; code++)
+			buf_printf(out, "millrace_requests_total{method=\"%s\",code=\"%s\"} %" PRIu64 "\n", name,
+					   code == ERROR_NONE ? "OK" : error_code_name(code), stats_get(&stats->calls[i][code]));
 	}
+	/* Of what is no method nothing else is counted. */
+	buf_printf(out, "millrace_requests_total{method=\"%s\",code=\"%s\"} %" PRIu64 "\n",
+			   method_counted_name(STATS_METHODS - 1), error_code_name(ERROR_METHOD_NOT_FOUND),
+			   stats_get(&stats->calls[STATS_METHODS - 1][ERROR_METHOD_NOT_FOUND]));
 	add_head(out, "millrace_request_duration_seconds", "histogram",
 			 "Time from the start of a method call to its answer.");
 	for (unsigned i = 0; i < STATS_METHODS - 1 && (name = method_counted_name(i)) != NULL; i++)
@@ -228,11 +230,9 @@ static void add_http(struct buf *out, const struct stats *stats)
 	{
 		for (unsigned j = 0; (route = service_route_name(i)) != NULL && j < STATS_STATUSES; j++)
 		{
-			uint64_t count = stats_get(&stats->requests[i][j]);
-
-			if ((status = service_status_name(j)) != NULL && (count > 0 || (j == 0 && i < STATS_ROUTES - 1)))
+			if ((status = service_status_name(j)) != NULL)
 				buf_printf(out, "millrace_http_requests_total{path=\"%s\",code=\"%s\"} %" PRIu64 "\n", route,
-						   status, count);
+						   status, stats_get(&stats->requests[i][j]));
 		}
 	}
 	add_value(out, "millrace_http_connections", "gauge", "Client connections that are open.",

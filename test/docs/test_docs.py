@@ -60,7 +60,7 @@ def run_sql(codes):
     if not codes:
         return []
     folder = temporary_folder()
-    cluster = Cluster(folder + "/pg").create().start()
+    cluster = Cluster(folder + "/pg", settings=["wal_level=logical"]).create().start()
     try:
         sql(cluster.connect(), "CREATE ROLE app")
         psql = [f"{PG_BIN}/psql", "-X", "-q", "-P", "footer=off", "-d", cluster.conninfo()]
