@@ -63,6 +63,7 @@ test: ## every test, the last line counts them: make test [SAN=1]
 	@$(MAKE) --no-print-directory deps
 	@test/deps.sh --fuzzing || echo "Going on without the fuzzers."
 	@test/deps.sh --browser || echo "Going on without a browser."
+	@test/deps.sh --proxies || echo "Going on without proxies."
 	@$(MAKE) --no-print-directory test-installed
 
 test-installed: # the same, and what needs more than `make deps` is skipped
@@ -83,6 +84,12 @@ test-crash: ## kills at random moments under load, and what got lost: make test-
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory install
 	@$(PYTHON) test/crash.py $(ARGS)
+
+test-proxies: ## nginx, HAProxy and pgbouncer killed and restarted under load, ten minutes: make test-proxies [ARGS='--seconds 30']
+	@$(MAKE) --no-print-directory deps
+	@test/deps.sh --proxies
+	@$(MAKE) --no-print-directory install
+	@$(PYTHON) test/proxies.py $(ARGS)
 
 test-overload: ## far too many requests and clients: make test-overload [ARGS='--times 20 --clients 5000']
 	@$(MAKE) --no-print-directory ready

@@ -7,7 +7,7 @@
 # deps.sh --fuzzing does the same for a compiler with libFuzzer, which only test/fuzz needs, --browser for
 # Chromium, which only test/browser needs, --analysis for what test/analyse.sh runs, --profiling for gperftools,
 # which only profiles need, --bench for what draws the plot of `make bench`, --packages for what `make deb` needs,
-# --images for what `make test-images` needs, --busy for what `make test-busy` needs, and --sanitized for what building the Postgres of test/sanitize/postgres.sh needs.
+# --proxies for nginx, HAProxy and pgbouncer, which test/proxies needs and whose services are not started, --images for what `make test-images` needs, --busy for what `make test-busy` needs, and --sanitized for what building the Postgres of test/sanitize/postgres.sh needs.
 set -euo pipefail
 
 pg_config=${PG_CONFIG:-pg_config}
@@ -29,6 +29,7 @@ has_server() {
 		[ -f "$("$pg_config" --pgxs)" ]
 }
 has_package() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1")" = installed ]; }
+has_program() { PATH=$PATH:/usr/sbin command -v "$1"; }
 has_module() { /usr/bin/python3 -c "import $1"; }
 
 part=${1:-}
@@ -53,6 +54,11 @@ check() {
 		need bzip2 command -v bzip2 # the source's compression
 		need bison command -v bison
 		need flex command -v flex
+		return
+	elif [ "$part" = --proxies ]; then
+		need nginx-light has_program nginx
+		need haproxy has_program haproxy
+		need pgbouncer has_program pgbouncer
 		return
 	elif [ "$part" = --busy ]; then
 		need stress-ng command -v stress-ng
@@ -146,6 +152,13 @@ fi
 "${as_root[@]}" apt-get update
 read -ra wanted <<<"$(packages)" # after the update: a fresh machine knows no package before it
 echo "Installing: ${wanted[*]}"
+# The packages of servers start these, on ports of their own choice, unless this file says no.
+policy=/usr/sbin/policy-rc.d
+if [ "$part" = --proxies ] && [ ! -e $policy ]; then
+	# shellcheck disable=SC2016 # the shell that is called writes the file
+	"${as_root[@]}" sh -c 'printf "#!/bin/sh\nexit 101\n" >$0 && chmod 755 $0' $policy
+	trap '"${as_root[@]}" rm -f $policy' EXIT
+fi
 "${as_root[@]}" apt-get install -y --no-install-recommends "${wanted[@]}"
 
 check
