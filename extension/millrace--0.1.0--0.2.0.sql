@@ -15,6 +15,8 @@ END $$;
 
 ALTER TABLE millrace.namespaces ADD CONSTRAINT namespaces_schema
     CHECK (schema = millrace.namespace_schema(name) OR name = 'default' AND schema = 'message_store');
+ALTER TABLE millrace.namespaces ADD COLUMN requests_per_second bigint, ADD COLUMN bytes_per_second bigint;
+GRANT SELECT (requests_per_second, bytes_per_second) ON millrace.namespaces TO PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON millrace.namespaces TO pg_database_owner;
 
 -- What is done with a namespace's table is done in C.  A statement here would run whatever the owner of the schema has put in the
@@ -315,11 +317,46 @@ CREATE FUNCTION millrace.head(namespace text DEFAULT NULL) RETURNS bigint
 COMMENT ON FUNCTION millrace.head(text) IS
     'the global position of the last message of the namespace; 0: it is empty';
 
+CREATE FUNCTION millrace.set_namespace_limits(name text, requests_per_second bigint DEFAULT NULL, bytes_per_second bigint DEFAULT NULL)
+    RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM millrace.find_namespace(name);
+    IF requests_per_second NOT BETWEEN 1 AND 1000000000 THEN
+        RAISE EXCEPTION 'requests_per_second % is out of range', requests_per_second
+            USING ERRCODE = 'MR009', HINT = 'It is 1 to 1000000000, or NULL for any number.';
+    ELSIF bytes_per_second NOT BETWEEN 1 AND 10000000000 THEN
+        RAISE EXCEPTION 'bytes_per_second % is out of range', bytes_per_second
+            USING ERRCODE = 'MR009', HINT = 'It is 1 to 10000000000, or NULL for any number.';
+    END IF;
+    UPDATE millrace.namespaces n
+        SET requests_per_second = set_namespace_limits.requests_per_second, bytes_per_second = set_namespace_limits.bytes_per_second
+        WHERE n.name = set_namespace_limits.name;
+END $$;
+COMMENT ON FUNCTION millrace.set_namespace_limits(text, bigint, bigint) IS
+    'how much a namespace may ask for over HTTP, each server; NULL: any number. MR003 when there is none, MR009 when out of range';
+
+-- What a namespace may ask for, as a JSON object; null when there are no limits.
+CREATE FUNCTION millrace.json_namespace_limits(name text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN coalesce(requests_per_second, bytes_per_second) IS NULL THEN 'null'
+           ELSE format('{"requestsPerSecond":%s,"bytesPerSecond":%s}', coalesce(requests_per_second::text, 'null'),
+                       coalesce(bytes_per_second::text, 'null')) END
+    FROM millrace.namespaces n WHERE n.name = json_namespace_limits.name
+$$;
+
+CREATE FUNCTION millrace.json_set_namespace_limits(name text, requests_per_second bigint, bytes_per_second bigint) RETURNS text
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM millrace.set_namespace_limits(name, requests_per_second, bytes_per_second);
+    RETURN format('{"namespace":%s,"limits":%s}', to_json(name), millrace.json_namespace_limits(name));
+END $$;
+
 CREATE OR REPLACE FUNCTION millrace.json_describe_namespace(name text) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT format('{"namespace":%s,"description":%s,"createdAt":"%s","messageCount":%s,"streamCount":%s,"lastActivity":%s,"head":%s}',
+    SELECT format('{"namespace":%s,"description":%s,"createdAt":"%s","messageCount":%s,"streamCount":%s,"lastActivity":%s,"head":%s,"limits":%s}',
                   to_json(namespace), to_json(coalesce(description, '')), millrace.json_time(created_at), message_count,
-                  stream_count, coalesce('"' || millrace.json_time(last_activity) || '"', 'null'), millrace.head(name))
+                  stream_count, coalesce('"' || millrace.json_time(last_activity) || '"', 'null'), millrace.head(name),
+                  millrace.json_namespace_limits(name))
     FROM millrace.describe_namespace(name)
 $$;
 

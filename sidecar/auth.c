@@ -15,6 +15,7 @@
 
 #include "clock.h"
 #include "db.h"
+#include "quota.h"
 
 #define CACHE_PLACES 1024
 #define LIFETIME_MS 1000
@@ -24,6 +25,7 @@ struct known
 {
 	char name[TOKEN_MAX_NAMESPACE + 1]; /* empty: nothing */
 	char hash[TOKEN_HASH_LEN + 1];		/* empty: it has no token */
+	struct quota *quota;				/* NULL: it has no limits */
 	unsigned long generation;
 	uint64_t asked_ms;
 };
@@ -48,6 +50,7 @@ struct lookup
 struct auth
 {
 	struct db *db;
+	struct quotas *quotas;
 	const _Atomic unsigned long *generation;
 	bool test_mode;
 	bool freed;
@@ -59,13 +62,15 @@ struct auth
 	struct known cache[CACHE_PLACES];
 };
 
-struct auth *auth_new(struct db *db, const _Atomic unsigned long *generation, bool test_mode)
+struct auth *auth_new(struct db *db, struct quotas *quotas, const _Atomic unsigned long *generation,
+					  bool test_mode)
 {
 	struct auth *auth = calloc(1, sizeof(*auth));
 
 	if (auth == NULL)
 		return NULL;
 	auth->db = db;
+	auth->quotas = quotas;
 	auth->generation = generation;
 	auth->test_mode = test_mode;
 	return auth;
@@ -223,7 +228,7 @@ static void tell(const struct waiter *waiter, const struct lookup *lookup, const
 		error = *failure;
 	else if (!holds(lookup->auth, &lookup->known, waiter->hash))
 		error_set(&error, ERROR_AUTH_UNAUTHORIZED, "the token does not open a namespace");
-	waiter->done(waiter->arg, &error);
+	waiter->done(waiter->arg, &error, lookup->known.quota);
 }
 
 /* Takes the lookup off the list and answers everyone who waits for it. */
@@ -247,6 +252,30 @@ static void finish_lookup(struct lookup *lookup, const struct error *failure)
 		free(auth);
 }
 
+/* The columns of DB_TOKEN_HASH and DB_ENSURE_NAMESPACE. */
+enum answer_column
+{
+	ANSWER_HASH,
+	ANSWER_REQUESTS,
+	ANSWER_BYTES,
+};
+
+static uint64_t read_limit(const PGresult *result, enum answer_column column)
+{
+	return PQgetisnull(result, 0, column) ? 0 : strtoull(PQgetvalue(result, 0, column), NULL, 10);
+}
+
+static struct quota *read_quota(struct auth *auth, const char *name, const PGresult *result)
+{
+	uint64_t requests = read_limit(result, ANSWER_REQUESTS);
+	uint64_t bytes = read_limit(result, ANSWER_BYTES);
+	struct quota *quota = requests > 0 || bytes > 0 ? quota_of(auth->quotas, name) : NULL;
+
+	if (quota != NULL)
+		quota_set(quota, requests, bytes);
+	return quota;
+}
+
 /* An answer with a row: what it says goes into the cache. */
 static void take_answer(struct lookup *lookup, const PGresult *result)
 {
@@ -254,8 +283,10 @@ static void take_answer(struct lookup *lookup, const PGresult *result)
 
 	if (PQntuples(result) == 0 || PQnfields(result) == 0)
 		return;
-	if (!auth->test_mode && !PQgetisnull(result, 0, 0) && PQgetlength(result, 0, 0) == TOKEN_HASH_LEN)
-		memcpy(lookup->known.hash, PQgetvalue(result, 0, 0), TOKEN_HASH_LEN + 1);
+	if (!auth->test_mode && !PQgetisnull(result, 0, ANSWER_HASH) &&
+		PQgetlength(result, 0, ANSWER_HASH) == TOKEN_HASH_LEN)
+		memcpy(lookup->known.hash, PQgetvalue(result, 0, ANSWER_HASH), TOKEN_HASH_LEN + 1);
+	lookup->known.quota = read_quota(auth, lookup->known.name, result);
 	lookup->known.asked_ms = clock_ms();
 	*cache_place(auth, lookup->known.name) = lookup->known;
 }
@@ -313,7 +344,7 @@ void auth_check(struct auth *auth, const struct claim *claim, auth_done done, vo
 
 	if (is_fresh(auth, known, claim->name) && holds(auth, known, claim->hash))
 	{
-		done(arg, &none);
+		done(arg, &none, known->quota);
 		return;
 	}
 	waiter = calloc(1, sizeof(*waiter));
@@ -324,7 +355,7 @@ void auth_check(struct auth *auth, const struct claim *claim, auth_done done, vo
 
 		free(waiter);
 		error_set(&error, ERROR_OVERLOADED, "too many requests are waiting");
-		done(arg, &error);
+		done(arg, &error, NULL);
 		return;
 	}
 	*waiter = (struct waiter){.next = lookup->waiters, .done = done, .arg = arg};

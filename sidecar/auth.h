@@ -1,7 +1,7 @@
 /*
- * auth: which namespace a request may work in, WIRE.md section 2.
+ * auth: which namespace a request may work in, WIRE.md section 2, and how much it may ask for.
  *
- * What Postgres said about a namespace's token is believed for a second, or until a namespace
+ * What Postgres said about a namespace's token and limits is believed for a second, or until a namespace
  * or a token changes here, which raises `generation`.  One per worker.
  */
 #ifndef MILLRACE_AUTH_H
@@ -16,8 +16,11 @@
 
 struct auth;
 struct db;
+struct quota;
+struct quotas;
 
-struct auth *auth_new(struct db *db, const _Atomic unsigned long *generation, bool test_mode);
+struct auth *auth_new(struct db *db, struct quotas *quotas, const _Atomic unsigned long *generation,
+					  bool test_mode);
 /* Checks that wait for Postgres may still call back afterwards; the memory goes with the last of them. */
 void auth_free(struct auth *auth);
 
@@ -39,8 +42,8 @@ struct claim
 bool auth_read(struct auth *auth, const struct credentials *credentials, struct claim *claim,
 			   struct error *error);
 
-/* error->code is ERROR_NONE when the claim holds. */
-typedef void (*auth_done)(void *arg, const struct error *error);
+/* error->code is ERROR_NONE when the claim holds.  The namespace's quota, NULL: it has no limits. */
+typedef void (*auth_done)(void *arg, const struct error *error, struct quota *quota);
 
 /* Calls `done` once, perhaps at once. */
 void auth_check(struct auth *auth, const struct claim *claim, auth_done done, void *arg);

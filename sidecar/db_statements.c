@@ -25,8 +25,14 @@ const struct db_statement_info db_statements[DB_STATEMENTS] = {
 						 false},
 	[DB_STREAM_VERSION] = {"millrace_stream_version",
 						   "SELECT millrace.json_stream_version($1::text, $2::text)", 2, DB_ROLE_READ, false},
-	[DB_TOKEN_HASH] = {"millrace_token_hash", "SELECT millrace.namespace_token_hash($1::text)", 1,
-					   DB_ROLE_READ, false},
+	[DB_TOKEN_HASH] = {"millrace_token_hash",
+					   "SELECT hash, n.requests_per_second, n.bytes_per_second"
+					   " FROM millrace.namespace_token_hash($1::text) AS hash"
+					   " LEFT JOIN millrace.namespaces n ON n.name = $1::text",
+					   1, DB_ROLE_READ, false},
+	[DB_SET_LIMITS] = {"millrace_set_limits",
+					   "SELECT millrace.json_set_namespace_limits($1::text, $2::bigint, $3::bigint)", 3,
+					   DB_ROLE_SLOW, false},
 	[DB_LIST_STREAMS] = {"millrace_list_streams",
 						 "SELECT millrace.json_list_streams($1::text, $2::text, $3::bigint, $4::text)", 4,
 						 DB_ROLE_LIST, false},
@@ -41,8 +47,11 @@ const struct db_statement_info db_statements[DB_STATEMENTS] = {
 							 4, DB_ROLE_SLOW, true},
 	[DB_DROP_NAMESPACE] = {"millrace_drop_namespace", "SELECT millrace.json_drop_namespace($1::text)", 1,
 						   DB_ROLE_SLOW, true},
-	[DB_ENSURE_NAMESPACE] = {"millrace_ensure_namespace", "SELECT millrace.ensure_namespace($1::text)", 1,
-							 DB_ROLE_SLOW, false},
+	[DB_ENSURE_NAMESPACE] = {"millrace_ensure_namespace",
+							 "SELECT millrace.ensure_namespace($1::text),"
+							 " (SELECT requests_per_second FROM millrace.namespaces WHERE name = $1::text),"
+							 " (SELECT bytes_per_second FROM millrace.namespaces WHERE name = $1::text)",
+							 1, DB_ROLE_SLOW, false},
 	[DB_SET_TOKEN] = {"millrace_set_token", "SELECT millrace.set_namespace_token($1::text, $2::text)", 2,
 					  DB_ROLE_SLOW, false},
 	[DB_EXPORT] = {"millrace_export",

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "json.h"
+#include "quota.h"
 
 static const struct
 {
@@ -29,6 +30,7 @@ static const struct
 	[ERROR_MESSAGE_ID_CONFLICT] = {"MESSAGE_ID_CONFLICT", 409, JSONRPC_OURS},
 	[ERROR_NAMESPACE_EXISTS] = {"NAMESPACE_EXISTS", 409, JSONRPC_OURS},
 	[ERROR_NAMESPACE_NOT_FOUND] = {"NAMESPACE_NOT_FOUND", 404, JSONRPC_OURS},
+	[ERROR_RATE_LIMITED] = {"RATE_LIMITED", 429, JSONRPC_OURS},
 	[ERROR_OVERLOADED] = {"OVERLOADED", 503, JSONRPC_OURS},
 	[ERROR_BACKEND_UNAVAILABLE] = {"BACKEND_UNAVAILABLE", 503, JSONRPC_OURS},
 	[ERROR_INTERNAL_ERROR] = {"INTERNAL_ERROR", 500, JSONRPC_INTERNAL_ERROR},
@@ -128,6 +130,20 @@ void error_set_versions(struct error *error, int64_t expected, int64_t actual)
 			 expected, actual);
 }
 
+bool error_take_quota(struct error *error, struct quota *quota, size_t bytes)
+{
+	unsigned wait = 0;
+	enum quota_answer answer = quota_take(quota, bytes, &wait);
+
+	if (answer == QUOTA_GRANTED)
+		return true;
+	error_set(error, ERROR_RATE_LIMITED, "the namespace has had its limit of %s a second",
+			  answer == QUOTA_REQUESTS ? "requests" : "bytes");
+	error->retry_after = wait;
+	snprintf(error->details, sizeof(error->details), "{\"retryAfter\":%u}", wait);
+	return false;
+}
+
 const char *error_code_name(enum error_code code)
 {
 	return codes[code].name;
@@ -138,9 +154,11 @@ int error_status(enum error_code code)
 	return codes[code].status;
 }
 
-bool error_is_temporary(enum error_code code)
+unsigned error_retry_after(const struct error *error)
 {
-	return codes[code].status == 503;
+	if (error->code == ERROR_RATE_LIMITED)
+		return error->retry_after;
+	return codes[error->code].status == 503 ? 1 : 0;
 }
 
 void error_write_body(struct buf *out, const struct error *error)

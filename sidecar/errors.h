@@ -28,6 +28,7 @@ enum error_code
 	ERROR_MESSAGE_ID_CONFLICT,
 	ERROR_NAMESPACE_EXISTS,
 	ERROR_NAMESPACE_NOT_FOUND,
+	ERROR_RATE_LIMITED,
 	ERROR_OVERLOADED,
 	ERROR_BACKEND_UNAVAILABLE,
 	ERROR_INTERNAL_ERROR,
@@ -48,8 +49,9 @@ enum jsonrpc_code
 struct error
 {
 	enum error_code code;
-	char message[600]; /* longer ones are cut */
-	char details[600]; /* a JSON object, or empty */
+	unsigned retry_after; /* s; of ERROR_RATE_LIMITED only */
+	char message[600];	  /* longer ones are cut */
+	char details[600];	  /* a JSON object, or empty */
 };
 
 void error_set(struct error *error, enum error_code code, const char *format, ...)
@@ -61,9 +63,15 @@ void error_from_sqlstate(struct error *error, const char *sqlstate, const char *
 void error_set_details(struct error *error, const struct buf *text);
 void error_set_versions(struct error *error, int64_t expected, int64_t actual);
 
+struct quota;
+
+/* Asks a quota for a request (see quota.h); false: it is refused, and the error says why. */
+bool error_take_quota(struct error *error, struct quota *quota, size_t bytes);
+
 const char *error_code_name(enum error_code code);
 int error_status(enum error_code code);
-bool error_is_temporary(enum error_code code); /* goes out with Retry-After */
+/* For the header Retry-After, in seconds; 0: the same request fails again. */
+unsigned error_retry_after(const struct error *error);
 
 /* {"error":{...}}, the body of HTTP errors and of the array form. */
 void error_write_body(struct buf *out, const struct error *error);

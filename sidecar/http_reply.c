@@ -39,6 +39,8 @@ static const char *reason_phrase(int status)
 			return "Unsupported Media Type";
 		case 417:
 			return "Expectation Failed";
+		case 429:
+			return "Too Many Requests";
 		case 431:
 			return "Request Header Fields Too Large";
 		case 500:
@@ -282,9 +284,10 @@ void http_reply_error(struct http_request *request, const struct error *error, i
 	struct buf body = {0};
 	struct piece piece;
 
-	if (error_is_temporary(error->code))
+	if (error_retry_after(error) > 0)
 	{
-		snprintf(with_retry, sizeof(with_retry), "Retry-After: 1\r\n%s", headers != NULL ? headers : "");
+		snprintf(with_retry, sizeof(with_retry), "Retry-After: %u\r\n%s", error_retry_after(error),
+				 headers != NULL ? headers : "");
 		reply.headers = with_retry;
 	}
 	error_write_body(&body, error);

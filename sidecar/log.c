@@ -18,7 +18,6 @@
 
 #define LOG_TEXT_MAX 2048
 #define LOG_VALUE_MAX 300
-#define LOG_MAX_FIELDS 8
 /* JSON may write one byte as two. */
 #define LOG_LINE_MAX (LOG_TEXT_MAX * 2 + LOG_MAX_FIELDS * (LOG_VALUE_MAX * 2 + 40) + 128)
 #define TOKEN_SECRET_LEN 64 /* hex digits */

@@ -19,6 +19,8 @@ enum log_level
 	LOG_LEVEL_ERROR,
 };
 
+#define LOG_MAX_FIELDS 10 /* of a line */
+
 /* Something that a program will look for; as text ` name=value`, as JSON a member. */
 struct log_field
 {

@@ -369,6 +369,7 @@ static void stop(struct server *server)
 	for (unsigned i = 0; server->workers && i < server->nworkers; i++)
 		worker_free(server->workers[i]);
 	feed_wakes_close(&server->shared.wakes);
+	quotas_free(&server->shared.quotas);
 	for (unsigned i = 0; server->listeners && i < server->nworkers; i++)
 		listener_close(&server->listeners[i]);
 	tls_free(server->shared.tls);

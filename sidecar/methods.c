@@ -8,6 +8,7 @@
 
 #include "clock.h"
 #include "methods_internal.h"
+#include "quota.h"
 #include "stats.h"
 
 /* Results below this are copied if the socket is full; larger ones are kept whole until it is not. */
@@ -40,6 +41,7 @@ static const struct method all[] = {
 	{"streams.append", RIGHT_ANY_TOKEN, true, {"streams"}, method_streams_append},
 	{"ns.create", RIGHT_ADMINISTRATOR, false, {"namespace", "options"}, method_namespace_create},
 	{"ns.delete", RIGHT_ADMINISTRATOR, false, {"namespace"}, method_namespace_delete},
+	{"ns.setLimits", RIGHT_ADMINISTRATOR, true, {"namespace", "options"}, method_namespace_set_limits},
 	{"ns.list", RIGHT_ADMINISTRATOR, false, {NULL}, method_namespace_list},
 	{"ns.info", RIGHT_ANY_TOKEN, false, {"namespace"}, method_namespace_info},
 	{"ns.streams", RIGHT_ANY_TOKEN, false, {"options"}, method_namespace_streams},
@@ -104,6 +106,26 @@ static bool refuse_stray(struct method_call *call)
 	return args_unknown_key(call, "params", call->stray, arguments, n);
 }
 
+static bool take_quota(struct method_call *call)
+{
+	size_t bytes = 0;
+
+	for (unsigned i = 0; i < METHOD_MAX_ARGS; i++)
+		bytes += call->args[i].len;
+	return error_take_quota(&call->error, call->quota, bytes);
+}
+
+void method_charge(struct method_call *call, const struct method_reply *reply)
+{
+	size_t bytes = 0;
+
+	if (call->quota == NULL || reply->error != NULL)
+		return;
+	for (unsigned i = 0; i < reply->npieces; i++)
+		bytes += reply->pieces[i].len;
+	quota_charge(call->quota, bytes);
+}
+
 void method_start(struct method_call *call)
 {
 	call->error.code = ERROR_NONE;
@@ -119,6 +141,12 @@ void method_start(struct method_call *call)
 	{
 		method_fail(call, ERROR_AUTH_UNAUTHORIZED, "%s needs the administrator's token, that of namespace %s",
 					call->method->name, METHOD_DEFAULT_NAMESPACE);
+		method_answer_error(call);
+		return;
+	}
+	/* Who administrates must get in to raise a limit. */
+	if (call->quota != NULL && call->method->right != RIGHT_ADMINISTRATOR && !take_quota(call))
+	{
 		method_answer_error(call);
 		return;
 	}

@@ -30,6 +30,7 @@
 
 struct db;
 struct feeds;
+struct quota;
 struct stats;
 struct method;
 struct method_call;
@@ -63,6 +64,7 @@ struct method_call
 	struct methods *methods;
 	const struct method *method;
 	const char *namespace_name;			/* that the token opens */
+	struct quota *quota;				/* its; NULL: it has no limits */
 	struct slice args[METHOD_MAX_ARGS]; /* .bytes NULL: absent */
 	bool unsupported; /* somewhere in the request is what jsonb cannot hold (see json_check) */
 	bool strict; /* every key that is not known is refused, and not only one that is nearly a known one */
@@ -98,6 +100,8 @@ int method_argument(const struct method *method, struct slice key);
 /* Calls `done`, perhaps at once and perhaps several times (see method_reply.more). */
 void method_start(struct method_call *call);
 void method_resume(struct method_call *call);
+/* For its quota: a part of its result goes out. */
+void method_charge(struct method_call *call, const struct method_reply *reply);
 /* Counts the call and frees what it holds: after the last reply, or in place of resuming. */
 void method_end(struct method_call *call);
 

@@ -1,7 +1,8 @@
 /*
- * methods_namespace.c: ns.create, ns.delete, ns.list, ns.info, ns.streams and ns.categories.
+ * methods_namespace.c: ns.create, ns.delete, ns.setLimits, ns.list, ns.info, ns.streams and ns.categories.
  */
 #include "methods_internal.h"
+#include "quota.h"
 #include "token.h"
 
 #define MAX_STREAMS 1000
@@ -131,6 +132,30 @@ bool method_namespace_delete(struct method_call *call)
 {
 	return args_name(call, 0, "namespace", call->args[0], TOKEN_MAX_NAMESPACE) &&
 		   method_query(call, DB_DROP_NAMESPACE, on_deleted);
+}
+
+static void on_limits_set(void *arg, struct db_reply *reply)
+{
+	forget_tokens(arg); /* and the limits with them */
+	method_on_value(arg, reply);
+}
+
+bool method_namespace_set_limits(struct method_call *call)
+{
+	struct member options[] = {{.name = "requestsPerSecond"}, {.name = "bytesPerSecond"}};
+	int64_t requests, bytes;
+
+	if (!args_name(call, 0, "namespace", call->args[0], TOKEN_MAX_NAMESPACE) ||
+		!args_options(call, call->args[1], options, 2) ||
+		!args_integer(call, "options.requestsPerSecond", options[0].value, 1, QUOTA_MAX_REQUESTS,
+					  &requests) ||
+		!args_integer(call, "options.bytesPerSecond", options[1].value, 1, QUOTA_MAX_BYTES, &bytes))
+		return false;
+	if (options[0].value.bytes != NULL)
+		args_set_integer(call, 1, requests);
+	if (options[1].value.bytes != NULL)
+		args_set_integer(call, 2, bytes);
+	return method_query(call, DB_SET_LIMITS, on_limits_set);
 }
 
 bool method_namespace_list(struct method_call *call)

@@ -49,7 +49,7 @@ struct item
 struct rpc_request
 {
 	struct methods *methods;
-	const char *namespace_name;
+	struct rpc_caller caller;
 	rpc_done done;
 	void *arg;
 	enum envelope envelope;
@@ -109,7 +109,7 @@ static void finish_with_error(struct rpc_request *request, const struct error *e
 	struct buf text = {0};
 
 	error_write_body(&text, error);
-	reply.temporary = error_is_temporary(error->code);
+	reply.retry_after = error_retry_after(error);
 	reply.pieces[0] = (struct piece){.bytes = text.data, .len = text.len};
 	finish(request, &reply);
 	buf_free(&text);
@@ -209,6 +209,7 @@ static void on_answer(void *arg, struct method_reply *answer)
 {
 	struct rpc_request *request = arg;
 
+	method_charge(&request->call, answer);
 	if (answer->error != NULL)
 		note_failure(request, &request->call, answer->error);
 	/* What was read for an error or the last part is not needed any more; `error` is in the call itself. */
@@ -262,7 +263,8 @@ static void prepare_call(struct rpc_request *request, struct method_call *call, 
 {
 	call->methods = request->methods;
 	call->method = method;
-	call->namespace_name = request->namespace_name;
+	call->namespace_name = request->caller.namespace_name;
+	call->quota = request->caller.quota;
 	call->unsupported = request->unsupported;
 	call->strict = request->envelope != ENVELOPE_ARRAY;
 	call->stray = (struct slice){NULL, 0};
@@ -499,6 +501,7 @@ static void on_item_answer(void *arg, struct method_reply *answer)
 	struct item *item = arg;
 	struct error error;
 
+	method_charge(item->call, answer);
 	if (answer->error != NULL)
 	{
 		note_failure(item->request, item->call, answer->error);
@@ -655,7 +658,7 @@ static void start_list(struct rpc_request *request, struct slice array)
 		finish_invalid(request, "Method name must be a string");
 }
 
-void rpc_start(struct methods *methods, const char *namespace_name, struct slice body, rpc_done done,
+void rpc_start(struct methods *methods, const struct rpc_caller *caller, struct slice body, rpc_done done,
 			   void *arg)
 {
 	struct rpc_request *request = pool_take(&methods->requests, sizeof(*request));
@@ -670,7 +673,7 @@ void rpc_start(struct methods *methods, const char *namespace_name, struct slice
 		return;
 	}
 	request->methods = methods;
-	request->namespace_name = namespace_name;
+	request->caller = *caller;
 	request->done = done;
 	request->arg = arg;
 	request->envelope = ENVELOPE_ARRAY;

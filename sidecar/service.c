@@ -55,6 +55,7 @@ struct exchange
 	struct http_request *request;
 	const char *cors; /* header lines of every reply; NULL = none */
 	struct claim claim;
+	struct quota *quota;	 /* of the namespace; NULL: it has no limits */
 	struct rpc_request *rpc; /* while its reply is streamed */
 	bool streaming;
 };
@@ -72,6 +73,7 @@ struct route
 };
 
 static const struct route *find_route(const struct http_request *request);
+static void rpc_begin(struct exchange *exchange);
 
 /* ---- simple replies --------------------------------------------------------- */
 
@@ -249,19 +251,33 @@ static void on_rpc_reply(void *arg, struct rpc_reply *reply)
 		stream_part(exchange, reply);
 		return;
 	}
-	if (reply->temporary)
-		head.headers = join_headers(headers, sizeof(headers), "Retry-After: 1\r\n", head.headers);
+	if (reply->retry_after > 0)
+	{
+		char retry[40];
+
+		snprintf(retry, sizeof(retry), "Retry-After: %u\r\n", reply->retry_after);
+		head.headers = join_headers(headers, sizeof(headers), retry, head.headers);
+	}
 	/* The reply's headers must outlive the exchange, whose end may take the service with it. */
 	http_reply(request, &head, reply->pieces, reply->npieces);
 	exchange_end(exchange);
 }
 
-static void on_authorised(void *arg, const struct error *error)
+/* Each call of /rpc asks for itself. */
+static bool is_within_quota(const struct exchange *exchange, struct error *error)
+{
+	return exchange->quota == NULL || exchange->route->start == rpc_begin ||
+		   error_take_quota(error, exchange->quota, 0);
+}
+
+static void on_authorised(void *arg, const struct error *error, struct quota *quota)
 {
 	struct exchange *exchange = arg;
 	struct http_request *request = exchange->request;
 	const char *method = exchange->route->method;
+	struct error refusal;
 
+	exchange->quota = quota;
 	if (error->code != ERROR_NONE)
 		exchange_fail(exchange, error, error_status(error->code));
 	else if (!slice_is(http_method(request), method))
@@ -276,6 +292,8 @@ static void on_authorised(void *arg, const struct error *error)
 		exchange_end(exchange);
 		http_reply_error(request, &wrong, 405, headers);
 	}
+	else if (!is_within_quota(exchange, &refusal))
+		exchange_fail(exchange, &refusal, error_status(refusal.code));
 	else
 		exchange->route->start(exchange);
 }
@@ -320,8 +338,9 @@ static void protected_body(struct service *service, struct http_request *request
 
 static void rpc_begin(struct exchange *exchange)
 {
-	rpc_start(&exchange->service->methods, exchange->claim.name, http_body(exchange->request), on_rpc_reply,
-			  exchange);
+	const struct rpc_caller caller = {.namespace_name = exchange->claim.name, .quota = exchange->quota};
+
+	rpc_start(&exchange->service->methods, &caller, http_body(exchange->request), on_rpc_reply, exchange);
 }
 
 /* ---- import, export, subscribe ------------------------------------------------ */
@@ -427,7 +446,7 @@ _Static_assert(N_ROUTES <= OTHER_ROUTE, "STATS_ROUTES");
 
 /* The most frequent first. */
 static const char *const status_names[] = {"200", "204", "409", "503", "500", "400", "401", "403", "404",
-										   "405", "408", "413", "415", "417", "431", "501", "505"};
+										   "405", "408", "413", "415", "417", "429", "431", "501", "505"};
 
 #define N_STATUSES (sizeof(status_names) / sizeof(status_names[0]))
 
@@ -481,21 +500,56 @@ static bool may_log(struct service *service)
 	return false;
 }
 
-/* The path alone: there may be a token behind the question mark. */
-static void log_request(enum log_level level, const char *what, const struct http_request *request,
-						const struct http_outcome *outcome)
+struct log_line
 {
-	char status[12], ms[24];
-	const struct log_field fields[] = {
-		{"id", outcome->id, false},
-		{"method", http_method(request), false},
-		{"path", http_path(request), false},
-		{"status", {status, (size_t)snprintf(status, sizeof(status), "%d", outcome->status)}, true},
-		{"ms", {ms, (size_t)snprintf(ms, sizeof(ms), "%" PRIu64, outcome->ms)}, true},
-	};
+	struct log_field fields[LOG_MAX_FIELDS];
+	unsigned n;
+};
 
-	log_event(level, fields, sizeof(fields) / sizeof(fields[0]), "%s%s%s", what,
-			  outcome->note != NULL ? ": " : "", outcome->note != NULL ? outcome->note : "");
+static void add_field(struct log_line *line, const char *name, struct slice value, bool is_number)
+{
+	if (value.len > 0)
+		line->fields[line->n++] = (struct log_field){name, value, is_number};
+}
+
+static struct slice print_number(char text[24], uint64_t number)
+{
+	return (struct slice){text, (size_t)snprintf(text, 24, "%" PRIu64, number)};
+}
+
+/*
+ * Who asked for what is read from the request once more, as it is told of few.  The path alone: there may be a token behind the
+ * question mark.
+ */
+static void log_request(struct service *service, enum log_level level, const char *what,
+						struct http_request *request, const struct http_outcome *outcome)
+{
+	const struct route *route = find_route(request);
+	struct rpc_description asked = {.calls = 0};
+	struct log_line line = {.n = 0};
+	struct http_client client;
+	struct claim claim = {.name = ""};
+	struct error error;
+	char status[24], ms[24], calls[24];
+
+	http_request_describe(request, &client);
+	if (route != NULL && route->method != NULL && !read_claim(service, request, &claim, &error))
+		claim.name[0] = '\0';
+	if (route != NULL && route->start == rpc_begin)
+		rpc_describe(http_body(request), &asked);
+	add_field(&line, "id", outcome->id, false);
+	add_field(&line, "method", http_method(request), false);
+	add_field(&line, "path", http_path(request), false);
+	add_field(&line, "status", print_number(status, (uint64_t)outcome->status), true);
+	add_field(&line, "ms", print_number(ms, outcome->ms), true);
+	add_field(&line, "namespace", slice_of(claim.name), false);
+	add_field(&line, "rpc", asked.method, false);
+	if (asked.calls > 0)
+		add_field(&line, "calls", print_number(calls, asked.calls), true);
+	add_field(&line, "stream", asked.name, false);
+	add_field(&line, "peer", slice_of(client.peer), false);
+	log_event(level, line.fields, line.n, "%s%s%s", what, outcome->note != NULL ? ": " : "",
+			  outcome->note != NULL ? outcome->note : "");
 }
 
 static void on_done(void *arg, struct http_request *request, const struct http_outcome *outcome)
@@ -508,9 +562,10 @@ static void on_done(void *arg, struct http_request *request, const struct http_o
 
 	stats_add(&service->methods.stats->requests[index][status_index(outcome->status)], 1);
 	if (log_is_debug() && !failed && !slow)
-		log_request(LOG_LEVEL_DEBUG, "request", request, outcome);
+		log_request(service, LOG_LEVEL_DEBUG, "request", request, outcome);
 	else if ((failed || slow) && (log_is_debug() || may_log(service)))
-		log_request(outcome->status == 500 ? LOG_LEVEL_ERROR
+		log_request(service,
+					outcome->status == 500 ? LOG_LEVEL_ERROR
 					: failed			   ? LOG_LEVEL_WARNING
 										   : LOG_LEVEL_INFO,
 					failed ? "request failed" : "slow request", request, outcome);
@@ -575,7 +630,7 @@ struct service *service_new(struct event_base *base, const struct config *config
 	service->methods.feeds = feeds_new(base, db, &feeds_options);
 	if (service->methods.feeds != NULL)
 		service->subscriptions = subscriptions_new(base, db, service->methods.feeds);
-	service->auth = auth_new(db, &shared->token_generation, config->test_mode);
+	service->auth = auth_new(db, &shared->quotas, &shared->token_generation, config->test_mode);
 	if (service->subscriptions != NULL && service->auth != NULL &&
 		(config->cors_origin == NULL || config->cors_origin[0] == '\0' ||
 		 set_cors(service, config->cors_origin)))

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 
 #include "feed.h"
+#include "quota.h"
 
 struct config;
 struct db;
@@ -24,9 +25,10 @@ struct subscriptions_summary;
 
 struct shared
 {
-	/* Raised whenever a namespace or a token changed here; workers then forget what they know of tokens. */
+	/* Raised whenever a namespace, a token or a limit changed here; workers then forget what they know of them. */
 	_Atomic unsigned long token_generation;
 	struct feed_wakes wakes;
+	struct quotas quotas;
 	struct tls *tls; /* NULL: the listener speaks plain HTTP */
 };
 

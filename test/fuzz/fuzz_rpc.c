@@ -285,9 +285,11 @@ static struct outcome *run(struct slice body, enum mood mood, const char *namesp
 	struct methods methods = {
 		.db = &outcome->db, .token_generation = &generation, .stats = &stats, .max_gathered = SIZE_MAX};
 
+	const struct rpc_caller caller = {.namespace_name = namespace_name};
+
 	outcome->db.mood = mood;
 	outcome->db.last = &outcome->db.first;
-	rpc_start(&methods, namespace_name, body, on_reply, outcome);
+	rpc_start(&methods, &caller, body, on_reply, outcome);
 	for (;;)
 	{
 		struct rpc_request *waiting = outcome->waiting;

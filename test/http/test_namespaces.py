@@ -69,7 +69,7 @@ def test_a_new_namespace(secured, admin, name):
     assert abs(created - datetime.datetime.utcnow()) < datetime.timedelta(seconds=60)
     about = admin.call("ns.info", name)
     assert about == {"namespace": name, "description": "for a test", "createdAt": made["createdAt"], "messageCount": 0, "streamCount": 0,
-                     "lastActivity": None, "head": 0}
+                     "lastActivity": None, "head": 0, "limits": None}
     assert secured.client(made["token"]).call("category.get", "") == []
 
 

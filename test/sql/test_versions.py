@@ -35,7 +35,7 @@ def append(connection, name):
 
 
 def content(connection):
-    registry = sql(connection, "SELECT * FROM millrace.namespaces ORDER BY 1")
+    registry = sql(connection, "SELECT name, schema, token_hash, description, metadata, created_at FROM millrace.namespaces ORDER BY 1")
     rows = {}
     for row in registry:
         sql(connection, "SELECT set_config('millrace.namespace', %s, false)", row[0])

@@ -42,7 +42,9 @@ static void two_are_not(void **state)
 	assert_false(is_near("size", "batchSize"));
 	assert_false(is_near("", "id"));
 	assert_false(is_near("limit", "id"));
-	assert_false(is_near("batchSize" "0123456789012345678901234567890123456789", "batchSize"));
+	assert_false(is_near("batchSize"
+						 "0123456789012345678901234567890123456789",
+						 "batchSize"));
 	assert_false(spelling_is_near((struct slice){"\0\0", 2}, "id"));
 }
 
