@@ -217,6 +217,12 @@ struct admin *admin_new(struct event_base *base, const char *address, struct wor
 	return admin;
 }
 
+void admin_tell_of(struct admin *admin, const struct embedded *embedded, const struct tls *tls)
+{
+	admin->embedded = embedded;
+	admin->tls = tls;
+}
+
 void admin_drain(struct admin *admin)
 {
 	if (admin != NULL)

@@ -9,12 +9,16 @@
 
 struct admin;
 struct buf;
+struct embedded;
 struct event_base;
+struct tls;
 struct worker;
 
 /* `address` is host:port; the workers stay the caller's and outlive it.  NULL: *error says why. */
 struct admin *admin_new(struct event_base *base, const char *address, struct worker *const *workers,
 						unsigned nworkers, struct buf *error);
+/* What /metrics tells of besides, each the caller's, or NULL. */
+void admin_tell_of(struct admin *admin, const struct embedded *embedded, const struct tls *tls);
 void admin_drain(struct admin *admin); /* not ready from now on */
 void admin_free(struct admin *admin);
 

@@ -6,6 +6,7 @@
  *     admin_table.c        the form of its tables
  *     admin_pprof.c        /debug/pprof
  *     admin_metrics.c      /metrics
+ *     admin_files.c        what it says of the disk and of the certificate
  *     admin_process.c      what it says of the process itself
  *
  * Everything here runs on the main thread, whose loop must keep turning: a handler replies at once or
@@ -21,8 +22,10 @@
 struct admin_inquiry;
 struct admin_profile;
 struct buf;
+struct embedded;
 struct evkeyvalq;
 struct scrape;
+struct tls;
 struct worker;
 
 struct admin
@@ -34,7 +37,9 @@ struct admin
 	struct admin_inquiry *inquiries; /* that wait for their answers */
 	struct admin_profile *profile;	 /* that is being taken */
 	bool draining;
-	struct scrape *scrapes; /* that wait for their answers */
+	const struct embedded *embedded; /* NULL: the database is somebody else's */
+	const struct tls *tls;			 /* NULL: without */
+	struct scrape *scrapes;			 /* that wait for their answers */
 };
 
 /* Takes the body, which may be NULL, out of the caller's evbuffer; the buffer itself stays the caller's. */
@@ -59,5 +64,6 @@ void admin_metrics(struct admin *admin, struct evhttp_request *request);
 void admin_metrics_end(struct admin *admin);
 
 void admin_add_process_metrics(struct buf *out);
+void admin_add_file_metrics(struct buf *out, const struct admin *admin);
 
 #endif

@@ -361,6 +361,7 @@ static bool write_metrics(struct buf *out, const struct scrape *scrape)
 	add_database(out, sum);
 	add_subscriptions(out, scrape);
 	add_appending(out, scrape);
+	admin_add_file_metrics(out, scrape->admin);
 	admin_add_process_metrics(out);
 	free(sum);
 	return !out->failed;

@@ -150,8 +150,11 @@ static void stop_postmaster(struct embedded *embedded);
 
 static bool start_cluster(struct embedded *embedded, unsigned workers, struct buf *error)
 {
-	return embedded_make_cluster(embedded, error) && embedded_write_settings(embedded, workers, error) &&
-		   start_postmaster(embedded, error) && embedded_finish_cluster(embedded, error);
+	if (!embedded_make_cluster(embedded, error))
+		return false;
+	embedded_begin_disk(embedded);
+	return embedded_write_settings(embedded, workers, error) && start_postmaster(embedded, error) &&
+		   embedded_finish_cluster(embedded, error);
 }
 
 /* A new cluster that Postgres does not start on, though its checksum was right, is made again by initdb. */
@@ -257,6 +260,7 @@ static void on_child(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (!reap_children(embedded, &status))
 		return;
+	embedded_look_at_disk(embedded);
 	embedded_describe_status(status, how, sizeof(how));
 	log_error("PostgreSQL %s; starting it again in %u ms, see %s", how, embedded->restart_ms, embedded->log);
 	schedule_restart(embedded);
@@ -283,7 +287,7 @@ bool embedded_watch(struct embedded *embedded, struct event_base *base)
 	embedded->child_event = evsignal_new(base, SIGCHLD, on_child, embedded);
 	embedded->restart_event = evtimer_new(base, on_restart, embedded);
 	if (embedded->child_event == NULL || embedded->restart_event == NULL ||
-		event_add(embedded->child_event, NULL) != 0)
+		event_add(embedded->child_event, NULL) != 0 || !embedded_watch_disk(embedded, base))
 		return false;
 	/* It may have died before anybody watched. */
 	on_child(-1, 0, embedded);
@@ -324,6 +328,8 @@ void embedded_stop(struct embedded *embedded)
 		event_free(embedded->child_event);
 	if (embedded->restart_event != NULL)
 		event_free(embedded->restart_event);
+	if (embedded->disk_event != NULL)
+		event_free(embedded->disk_event);
 	embedded_stop_unpacker(embedded);
 	stop_postmaster(embedded);
 	prepared_stop(embedded);

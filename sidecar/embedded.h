@@ -8,6 +8,7 @@
  *     run/            its socket, in a folder that only its user can enter; there is no TCP port
  *     postgres.log    what it says
  *     millrace.lock   held while a server uses the directory
+ *     millrace.reserve  room for Postgres to start again in when the disk is full
  *
  * In test mode all of that is a temporary folder that is removed at the end.
  */
@@ -15,6 +16,7 @@
 #define MILLRACE_EMBEDDED_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "buf.h"
 
@@ -33,6 +35,15 @@ const char *embedded_conninfo(const struct embedded *embedded);
 bool embedded_watch(struct embedded *embedded, struct event_base *base);
 /* The server answers, so there is time to prepare the cluster that the next new store begins with. */
 void embedded_serving(struct embedded *embedded);
+/* The file system of the data directory. */
+struct embedded_disk
+{
+	uint64_t size, free; /* bytes; free for whom runs Postgres */
+	bool full;			 /* so little is left that Postgres was made read-only */
+};
+
+/* False: it can't be told. */
+bool embedded_measure_disk(const struct embedded *embedded, struct embedded_disk *disk);
 /* Stops Postgres cleanly, removes what is temporary, frees. */
 void embedded_stop(struct embedded *embedded);
 

@@ -228,6 +228,26 @@ static long shared_buffers_mb(const struct config *config)
 	return mb < 2048 ? mb : 2048;
 }
 
+/* For a full disk: nothing is appended, and of the log no more is kept than must be; see embedded_disk.c. */
+static bool write_full_settings(const struct embedded *embedded, struct buf *error)
+{
+	char on[PATH_MAX + 64], off[PATH_MAX + 64];
+	struct buf text = {0};
+	bool written;
+
+	snprintf(on, sizeof(on), "%s/" EMBEDDED_FULL_ON, embedded->dir.cluster);
+	snprintf(off, sizeof(off), "%s/" EMBEDDED_FULL_OFF, embedded->dir.cluster);
+	unlink(embedded->disk_full ? off : on);
+	buf_add_str(&text, "# Written by millrace, and in force while the disk is full.\n"
+					   "default_transaction_read_only = on\n"
+					   "autovacuum = off\n"
+					   "max_wal_size = 64MB\n"
+					   "min_wal_size = 32MB\n");
+	written = write_file(embedded, embedded->disk_full ? on : off, O_TRUNC, &text, error);
+	buf_free(&text);
+	return written;
+}
+
 bool embedded_write_settings(const struct embedded *embedded, unsigned workers, struct buf *error)
 {
 	const struct config *config = embedded->config;
@@ -253,9 +273,10 @@ bool embedded_write_settings(const struct embedded *embedded, unsigned workers, 
 			   "autovacuum_analyze_scale_factor = 0.05\n"
 			   "log_line_prefix = '%%m [%%p] '\n"
 			   "log_timezone = 'UTC'\n"
-			   "timezone = 'UTC'\n",
+			   "timezone = 'UTC'\n"
+			   "include_if_exists = '" EMBEDDED_FULL_ON "'	# is there while the disk is full\n",
 			   ours + 50, shared_buffers_mb(config));
 	written = write_file(embedded, path, O_TRUNC, &text, error);
 	buf_free(&text);
-	return written;
+	return written && write_full_settings(embedded, error);
 }

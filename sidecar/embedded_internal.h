@@ -10,6 +10,7 @@
  *     embedded_pack.c       one as a file
  *     embedded_archive.c    reading and unpacking that
  *     embedded_identity.c   its identity
+ *     embedded_disk.c       when the disk is full
  *     embedded_sweep.c      the temporary folders of servers that were killed
  *     embedded_child.c      the programs of PostgreSQL
  *     embedded_account.c    a name for a user who has none
@@ -45,7 +46,9 @@ struct embedded
 	pid_t preparer; /* waits until the server listens, then prepares a cluster */
 	pid_t sweeper;
 	int preparer_go; /* the pipe that it waits at; -1 = none */
-	struct event *child_event, *restart_event;
+	struct event *child_event, *restart_event, *disk_event;
+	bool disk_full;	  /* and Postgres read-only */
+	bool has_reserve; /* or an attempt to make one failed */
 	unsigned restart_ms;
 	uint64_t started_at;
 };
@@ -103,6 +106,17 @@ pid_t embedded_find_previous(const struct embedded *embedded);
 bool embedded_wait_for_previous(const struct embedded *embedded, struct buf *error);
 /* Before Postgres starts: so that it minds no other program whose number is in a lock file that was left behind. */
 void embedded_claim_lock_files(const struct embedded *embedded);
+
+/* ---- embedded_disk ----------------------------------------------------------- */
+
+/* In the cluster: settings for a full disk, under the one name or the other. */
+#define EMBEDDED_FULL_ON "millrace.full.conf"
+#define EMBEDDED_FULL_OFF "millrace.full.off"
+
+/* Before the settings are written and Postgres starts. */
+void embedded_begin_disk(struct embedded *embedded);
+bool embedded_watch_disk(struct embedded *embedded, struct event_base *base);
+void embedded_look_at_disk(struct embedded *embedded);
 
 /* ---- embedded_sweep ---------------------------------------------------------- */
 

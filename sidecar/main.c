@@ -244,7 +244,10 @@ static bool start_admin(struct server *server, struct buf *error)
 	server->admin =
 		admin_new(server->base, address ? address : DEFAULT_ADMIN, server->workers, server->nworkers, error);
 	if (server->admin != NULL)
+	{
+		admin_tell_of(server->admin, server->embedded, server->shared.tls);
 		return true;
+	}
 	if (address != NULL)
 	{
 		server->misconfigured = true;

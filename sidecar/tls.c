@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 
 #define TLS_1_2_CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -32,6 +33,7 @@ struct tls
 	const char *certificate, *key; /* the files' names */
 	pthread_mutex_t lock;		   /* of context */
 	SSL_CTX *context;
+	struct tls_facts facts; /* the main thread's */
 };
 
 const char *tls_reason(void)
@@ -75,6 +77,14 @@ static void warn_about_certificate(SSL_CTX *context, const char *file)
 
 	if (X509_cmp_current_time(end) < 0)
 		log_warning("--tls-cert %s: the certificate has expired", file);
+}
+
+static int64_t end_of_certificate(SSL_CTX *context)
+{
+	struct tm end = {0};
+
+	return ASN1_TIME_to_tm(X509_get0_notAfter(SSL_CTX_get0_certificate(context)), &end) == 1 ? timegm(&end)
+																							 : 0;
 }
 
 static bool load_certificate(SSL_CTX *context, const char *file, struct buf *error)
@@ -168,9 +178,22 @@ static SSL_CTX *read_context(const struct tls *tls, struct buf *error)
 	return NULL;
 }
 
+static void take_context(struct tls *tls, SSL_CTX *context)
+{
+	tls->context = context;
+	tls->facts.expires = end_of_certificate(context);
+	tls->facts.loaded = clock_calendar().tv_sec;
+}
+
+struct tls_facts tls_facts(const struct tls *tls)
+{
+	return tls->facts;
+}
+
 struct tls *tls_new(const char *certificate, const char *key, struct buf *error)
 {
 	struct tls *tls = calloc(1, sizeof(*tls));
+	SSL_CTX *context;
 
 	if (tls == NULL)
 	{
@@ -179,12 +202,13 @@ struct tls *tls_new(const char *certificate, const char *key, struct buf *error)
 	}
 	tls->certificate = certificate;
 	tls->key = key;
-	tls->context = read_context(tls, error);
-	if (tls->context == NULL)
+	context = read_context(tls, error);
+	if (context == NULL)
 	{
 		free(tls);
 		return NULL;
 	}
+	take_context(tls, context);
 	pthread_mutex_init(&tls->lock, NULL);
 	return tls;
 }
@@ -194,11 +218,12 @@ bool tls_reload(struct tls *tls, struct buf *error)
 	SSL_CTX *context = read_context(tls, error);
 	SSL_CTX *old;
 
+	tls->facts.reload_failed = context == NULL;
 	if (context == NULL)
 		return false;
 	pthread_mutex_lock(&tls->lock);
 	old = tls->context;
-	tls->context = context;
+	take_context(tls, context);
 	pthread_mutex_unlock(&tls->lock);
 	SSL_CTX_free(old);
 	return true;

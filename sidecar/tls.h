@@ -8,6 +8,7 @@
 #define MILLRACE_TLS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "buf.h"
 
@@ -21,6 +22,13 @@ struct tls;
 struct tls *tls_new(const char *certificate, const char *key, struct buf *error);
 /* Reads both files again, for connections to come; false: *error says why, and all stays as it was. */
 bool tls_reload(struct tls *tls, struct buf *error);
+struct tls_facts
+{
+	int64_t expires, loaded; /* s since 1970: when the certificate ends; when it was read */
+	bool reload_failed;		 /* the last one, and since then none */
+};
+
+struct tls_facts tls_facts(const struct tls *tls);
 void tls_free(struct tls *tls); /* NULL is allowed */
 
 /* The server's side of a new connection on a nonblocking socket; NULL: out of memory.  From any thread. */

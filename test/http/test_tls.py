@@ -250,6 +250,29 @@ def test_sighup_gives_new_connections_the_new_certificate(renewed, authority):
     assert client.write("s")["position"] == 1, "the old connection goes on"
 
 
+def test_metrics_tell_when_the_certificate_ends_and_whether_it_was_read_again(authority, start, tmp_path):
+    names = ("certificate_expiry_timestamp", "last_reload_success_timestamp")
+    own, longer, file = authority.issue("short", days=1), authority.issue("long", days=2), tmp_path / "file"
+    file.write_bytes(own.file.read_bytes())
+    own.file = file
+    began = time.time()
+    server = start("--test-mode", "--admin-listen", "127.0.0.1:0", tls=own)
+
+    def told():
+        text = server.admin().request("GET", "/metrics").body.decode()
+        return [float(re.search(rf"^millrace_tls_{name}(?:_seconds)? (\S+)$", text, re.M).group(1)) for name in (*names, "last_reload_successful")]
+
+    expiry, loaded, good = told()
+    assert abs(expiry - began - 86400) < 300 and began - 1 <= loaded <= time.time() and good == 1
+    file.write_bytes(b"nothing")
+    hang_up(server, "the certificate stays what it was")
+    assert told() == [expiry, loaded, 0]
+    file.write_bytes(longer.file.read_bytes())
+    own.key.write_bytes(longer.key.read_bytes())
+    hang_up(server, "new connections get the certificate")
+    assert told()[0] - expiry > 80000 and told()[1] >= loaded and told()[2] == 1
+
+
 @pytest.mark.parametrize("file, broken, reason", [("file", b"", "there is no PEM certificate"), ("file", None, "No such file"),
                                                   ("key", b"nothing", "there is no private key"), ("key", None, "No such file"),
                                                   ("key", "other", "is not the key of the certificate")])
