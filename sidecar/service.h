@@ -27,6 +27,7 @@ struct shared
 	/* Raised whenever a namespace or a token changed here; workers then forget what they know of tokens. */
 	_Atomic unsigned long token_generation;
 	struct feed_wakes wakes;
+	bool pooled;	 /* sessions with the database are lent for single transactions */
 	struct tls *tls; /* NULL: the listener speaks plain HTTP */
 };
 
