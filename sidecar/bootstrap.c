@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bootstrap_pooler.h"
 #include "bootstrap_session.h"
 #include "clock.h"
 #include "config.h"
@@ -226,13 +227,25 @@ static bool ensure_namespace(struct session *session, struct bootstrap *bootstra
 	return false;
 }
 
+/* Our own database has no pooler before it. */
+static bool look_for_pooler(struct session *session, struct bootstrap *bootstrap, const char *conninfo,
+							bool own, struct buf *error)
+{
+	if (own)
+		return true;
+	if (!pooler_look(session, conninfo, &bootstrap->pooled, error))
+		return false;
+	if (bootstrap->pooled)
+		log_info("the database is behind a pooler that lends sessions for single transactions");
+	return true;
+}
+
 /* All in one transaction: a start that is cut short leaves nothing. */
 static bool prepare(struct session *session, struct bootstrap *bootstrap, const struct config *config,
 					bool own, struct buf *error)
 {
-	*bootstrap = (struct bootstrap){0};
-	return check_server(session->pg, bootstrap, error) && session_begin(session, error) &&
-		   ensure_extension(session, own, error) && ensure_namespace(session, bootstrap, config, error) &&
+	return session_begin(session, error) && ensure_extension(session, own, error) &&
+		   ensure_namespace(session, bootstrap, config, error) &&
 		   session_run_only(session, "commit what was prepared", "COMMIT", NULL, NULL, error);
 }
 
@@ -243,9 +256,13 @@ bool bootstrap_run(struct bootstrap *bootstrap, const struct config *config, con
 	uint64_t until = clock_ms() + (uint64_t)config->retry_window * 1000;
 	bool done = false, lost = true;
 
+	*bootstrap = (struct bootstrap){0};
 	while (!done && lost && session_open(&session, conninfo, until, error))
 	{
-		done = prepare(&session, bootstrap, config, own, error);
+		*bootstrap = (struct bootstrap){0};
+		done = check_server(session.pg, bootstrap, error) &&
+			   look_for_pooler(&session, bootstrap, conninfo, own, error) &&
+			   prepare(&session, bootstrap, config, own, error);
 		/* A token that was made may have been stored: then another attempt would not know it. */
 		lost = PQstatus(session.pg) == CONNECTION_BAD && bootstrap->token[0] == '\0' && clock_ms() < until;
 		session_close(&session);

@@ -201,14 +201,12 @@ static bool await_answer(struct session *session, const char *doing)
 	return true;
 }
 
-PGresult *session_ask(struct session *session, const char *doing, const char *sql, const char *first,
-					  const char *second)
+/* What came of what was sent; NULL: told to stop. */
+static PGresult *take_answer(struct session *session, const char *doing, int sent)
 {
-	const char *params[] = {first, second};
-	int nparams = second ? 2 : first ? 1 : 0;
 	PGresult *result, *next;
 
-	if (!PQsendQueryParams(session->pg, sql, nparams, NULL, params, NULL, NULL, 0))
+	if (!sent)
 		return PQmakeEmptyPGresult(session->pg, PGRES_FATAL_ERROR);
 	if (!await_answer(session, doing))
 		return NULL;
@@ -216,6 +214,26 @@ PGresult *session_ask(struct session *session, const char *doing, const char *sq
 	while (await_answer(session, doing) && (next = PQgetResult(session->pg)) != NULL)
 		PQclear(next);
 	return result;
+}
+
+PGresult *session_ask(struct session *session, const char *doing, const char *sql, const char *first,
+					  const char *second)
+{
+	const char *params[] = {first, second};
+	int nparams = second ? 2 : first ? 1 : 0;
+
+	return take_answer(session, doing,
+					   PQsendQueryParams(session->pg, sql, nparams, NULL, params, NULL, NULL, 0));
+}
+
+PGresult *session_prepare(struct session *session, const char *doing, const char *name, const char *sql)
+{
+	return take_answer(session, doing, PQsendPrepare(session->pg, name, sql, 0, NULL));
+}
+
+PGresult *session_execute(struct session *session, const char *doing, const char *name)
+{
+	return take_answer(session, doing, PQsendQueryPrepared(session->pg, name, 0, NULL, NULL, NULL, 0));
 }
 
 PGresult *session_run(struct session *session, const char *doing, const char *sql, const char *first,

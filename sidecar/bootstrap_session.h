@@ -27,7 +27,10 @@ void session_close(struct session *session);
 /* Sends a statement with at most two parameters and returns what came of it; NULL: told to stop, or out of memory. */
 PGresult *session_ask(struct session *session, const char *doing, const char *sql, const char *first,
 					  const char *second);
-/* The same, but NULL for an error too; *error says what it is.  `doing` completes "could not ...". */
+/* The same for a prepared statement without parameters. */
+PGresult *session_prepare(struct session *session, const char *doing, const char *name, const char *sql);
+PGresult *session_execute(struct session *session, const char *doing, const char *name);
+/* As session_ask, but NULL for an error too; *error says what it is.  `doing` completes "could not ...". */
 PGresult *session_run(struct session *session, const char *doing, const char *sql, const char *first,
 					  const char *second, struct buf *error);
 /* The same for a statement whose answer doesn't matter. */

@@ -106,7 +106,7 @@ bool db_names_several_hosts(const char *conninfo)
 	return several;
 }
 
-struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo,
+struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo, bool pooled,
 				  struct stats *stats)
 {
 	struct db *db = calloc(1, sizeof(*db));
@@ -116,6 +116,7 @@ struct db *db_new(struct event_base *base, const struct config *config, const ch
 	db->base = base;
 	db->config = config;
 	db->stats = stats;
+	db->pooled = pooled;
 	db->conninfo = strdup(conninfo);
 	db->several_hosts = db_names_several_hosts(conninfo);
 	event_assign(&db->turn, base, -1, 0, on_turn, db);

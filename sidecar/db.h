@@ -167,8 +167,8 @@ bool db_names_several_hosts(const char *conninfo);
 /* What every session begins with, whatever is set for the role or the database; $1 is the lock_timeout, $2 whether only for the transaction. */
 extern const char db_setup_sql[];
 
-/* The stats must outlive it. */
-struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo,
+/* `pooled`: sessions are lent for single transactions.  The stats must outlive it. */
+struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo, bool pooled,
 				  struct stats *stats);
 /*
  * Two steps, because whoever uses it must end between them: what waits is answered to him, and whatever he asks from

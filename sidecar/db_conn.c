@@ -31,8 +31,6 @@
 #define SILENT_TURNS 6
 #define UNREADY_TURNS 2
 #define PATIENCE_FACTOR 10 /* for statements that may take long */
-/* A batch waits that long for a stream that another session holds; then it goes on without it, see db_batch.c. */
-#define LOCK_TIMEOUT "250ms"
 
 static void conn_move(struct conn *conn, enum conn_state state);
 static void conn_on_socket(evutil_socket_t fd, short what, void *arg);
@@ -119,13 +117,16 @@ static PGconn *start_connection(const struct conn *conn)
 static bool send_setup(struct conn *conn)
 {
 	bool appends = conn->user->role == DB_ROLE_APPEND || conn->user->role == DB_ROLE_PATIENT;
-	const char *setup[] = {appends ? LOCK_TIMEOUT : "0", "false"};
+	bool pooled = conn->db->pooled;
+	const struct db_statement_info *append = pooled ? &db_append_pooled : &db_append_statement;
+	const char *setup[] = {appends ? DB_LOCK_TIMEOUT : "0", "false"};
 
 	if (PQsetnonblocking(conn->pg, 1) != 0 || !PQenterPipelineMode(conn->pg))
 		return false;
-	if (!PQsendQueryParams(conn->pg, db_setup_sql, 2, NULL, setup, NULL, NULL, 0))
+	/* What is set for a session that is only lent would stay there for others. */
+	if (!pooled && !PQsendQueryParams(conn->pg, db_setup_sql, 2, NULL, setup, NULL, NULL, 0))
 		return false;
-	if (appends && !PQsendPrepare(conn->pg, db_append_statement.name, db_append_statement.sql, 0, NULL))
+	if (appends && !PQsendPrepare(conn->pg, append->name, append->sql, 0, NULL))
 		return false;
 	for (int i = 0; i < DB_STATEMENTS; i++)
 	{

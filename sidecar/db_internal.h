@@ -53,7 +53,7 @@ struct db_statement_info
 };
 
 extern const struct db_statement_info db_statements[DB_STATEMENTS];
-extern const struct db_statement_info db_append_statement;
+extern const struct db_statement_info db_append_statement, db_append_pooled;
 
 /* ---- db_conn.c -------------------------------------------------------- */
 
@@ -104,6 +104,9 @@ struct conn
 	PGresult *result; /* of the oldest in flight, until its sync: the first error, else the first one */
 	uint64_t bytes_in, bytes_out; /* of results and parameters */
 };
+
+/* A batch waits that long for a stream that another session holds; then it goes on without it, see db_batch.c. */
+#define DB_LOCK_TIMEOUT "250ms"
 
 /* How an error is to be taken. */
 enum db_failure
@@ -271,6 +274,7 @@ struct db
 	char *conninfo;
 	struct db_hosts hosts; /* which one the next attempt begins with */
 	bool several_hosts;	   /* reads too must then ask for the primary, or they may miss the newest appends */
+	bool pooled;		   /* sessions are lent for single transactions */
 	bool closing;
 	_Atomic bool ready;		   /* the append connection is up and not silent */
 	_Atomic unsigned readable; /* connections for reads that are ready */

@@ -10,6 +10,16 @@ const struct db_statement_info db_append_statement = {
 	"millrace_append", "SELECT millrace.append_batch_packed($1::bytea)", 1, DB_ROLE_APPEND, false,
 };
 
+/* The same in a session that is only lent, so that nothing is set in it but for its transaction. */
+const struct db_statement_info db_append_pooled = {
+	"millrace_append",
+	"SELECT millrace.append_batch_packed($1::bytea)"
+	" FROM pg_catalog.set_config('lock_timeout', '" DB_LOCK_TIMEOUT "', true)",
+	1,
+	DB_ROLE_APPEND,
+	false,
+};
+
 const struct db_statement_info db_statements[DB_STATEMENTS] = {
 	[DB_READ_STREAM] = {"millrace_read_stream",
 						"SELECT body, count, next_position FROM millrace.json_read_stream($1::text, $2::text,"

@@ -219,6 +219,7 @@ static bool start_database(struct server *server, struct buf *error)
 	if (!bootstrap_run(&server->bootstrap, config, server->conninfo, server->embedded != NULL, stopping,
 					   error))
 		return false;
+	server->shared.pooled = server->bootstrap.pooled;
 	if (server->embedded == NULL || embedded_watch(server->embedded, server->base))
 		return true;
 	buf_add_str(error, "out of memory");

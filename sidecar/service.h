@@ -29,6 +29,7 @@ struct shared
 	_Atomic unsigned long token_generation;
 	struct feed_wakes wakes;
 	struct quotas quotas;
+	bool pooled;	 /* sessions with the database are lent for single transactions */
 	struct tls *tls; /* NULL: the listener speaks plain HTTP */
 };
 

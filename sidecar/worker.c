@@ -140,7 +140,7 @@ struct worker *worker_new(const struct config *config, const char *conninfo, str
 		worker->ask_event = event_new(worker->base, worker->ask_fd, EV_READ | EV_PERSIST, on_asked, worker);
 		worker->stop_event = event_new(worker->base, worker->stop_fd, EV_READ, on_stop, worker);
 		worker->drain_event = evtimer_new(worker->base, on_drain_timeout, worker);
-		worker->db = db_new(worker->base, config, conninfo, worker->stats);
+		worker->db = db_new(worker->base, config, conninfo, shared->pooled, worker->stats);
 	}
 	if (worker->db != NULL && worker->stop_event != NULL && worker->drain_event != NULL &&
 		worker->ask_event != NULL && event_add(worker->stop_event, NULL) == 0 &&
