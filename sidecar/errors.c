@@ -87,19 +87,17 @@ void error_set_details(struct error *error, const struct buf *text)
 	error->details[text->len] = '\0';
 }
 
+/* For who looks after the database.  A client of ours did nothing in SQL, so what a hint says in terms of SQL is not for it. */
 static void add_hint(struct error *error, const char *sqlstate, const char *hint, int pid)
 {
-	bool unexpected = error->code == ERROR_BACKEND_ERROR || error->code == ERROR_INTERNAL_ERROR;
 	struct buf text = {0};
 
-	if (!unexpected && hint[0] == '\0')
+	if (error->code != ERROR_BACKEND_ERROR && error->code != ERROR_INTERNAL_ERROR)
 		return;
-	buf_add_str(&text, "{");
-	if (unexpected)
-		buf_printf(&text, "\"sqlstate\":\"%s\",\"pid\":%d%s", sqlstate, pid, hint[0] != '\0' ? "," : "");
+	buf_printf(&text, "{\"sqlstate\":\"%s\",\"pid\":%d", sqlstate, pid);
 	if (hint[0] != '\0')
 	{
-		buf_add_str(&text, "\"hint\":");
+		buf_add_str(&text, ",\"hint\":");
 		json_add_string(&text, hint, strlen(hint));
 	}
 	buf_add_str(&text, "}");

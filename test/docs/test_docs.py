@@ -57,15 +57,16 @@ def run_sh(codes):
 
 
 def run_sql(codes):
+    """Runs all statements in one session, as a reader does; returns the output of each."""
     if not codes:
         return []
     folder = temporary_folder()
     cluster = Cluster(folder + "/pg", settings=["wal_level=logical"]).create().start()
     try:
-        sql(cluster.connect(), "CREATE ROLE app")
         psql = [f"{PG_BIN}/psql", "-X", "-q", "-P", "footer=off", "-d", cluster.conninfo()]
-        return [subprocess.run(psql, input=code, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60).stdout
-                for code in codes]
+        script = "".join(code + "\\echo the-next-example\n" for code in codes)
+        done = subprocess.run(psql, input=script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+        return done.stdout.split("the-next-example\n")
     finally:
         cluster.stop("immediate")
         shutil.rmtree(folder)
@@ -85,6 +86,17 @@ def outputs():
         return known[example.place]
 
     return output
+
+
+def test_no_two_documents_append_to_the_same_stream():
+    """Who follows one on the store of another would get other positions than it shows."""
+    streams = {}
+    for document in ("README.md", "sidecar/README.md"):
+        for example in examples(document):
+            if example.language == "sh":
+                for stream in re.findall(r'"(?:stream\.write|stream\.append)", "([^"]+)"|"stream": "([^"]+)", "messages"', example.code):
+                    streams.setdefault(max(stream), set()).add(document)
+    assert len(streams) > 3 and [stream for stream, documents in streams.items() if len(documents) > 1] == []
 
 
 def without_varying(text):

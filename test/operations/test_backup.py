@@ -1,4 +1,6 @@
 """Backup and restore as sidecar/README.md describes them, step by step."""
+import os
+import re
 import shutil
 import subprocess
 import time
@@ -6,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from store import PG_BIN, ZERO_TOKEN, sql, token_for, wait_until
+from store import PG_BIN, ROOT, ZERO_TOKEN, sql, token_for, wait_until
 
 SALES = token_for("sales")
 
@@ -98,6 +100,21 @@ def test_a_base_backup_is_a_data_directory(folder, serve):
     before = content(server)
     base_backup(folder, "data", "backup")
     server.client().write("account-1", {"n": "after the backup"})
+    restored = serve("backup")
+    assert content(restored) == before
+    check_goes_on(restored)
+
+
+@pytest.mark.root
+def test_a_base_backup_by_root_is_given_away_as_documented(folder, serve):
+    os.chmod(folder, 0o755)
+    server = serve("data")
+    fill(server)
+    before = content(server)
+    commands = re.findall(r"^    ((?:install -d -m 700|pg_basebackup -h|chown -R) .*)$", (ROOT / "sidecar/README.md").read_text(), re.M)
+    assert len(commands) == 3
+    script = "\n".join(commands).replace("/backup/millrace", f"{folder}/backup").replace("/var/lib/millrace", f"{folder}/data")
+    subprocess.run(["bash", "-ec", script], env={**os.environ, "PATH": f"{PG_BIN}:{os.environ['PATH']}"}, check=True)
     restored = serve("backup")
     assert content(restored) == before
     check_goes_on(restored)
