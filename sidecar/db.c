@@ -91,9 +91,16 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 		sweep(db);
 }
 
+/*
+ * libpq alone knows what a connection string, the environment and a service file come to together.  It tells of a connection that it
+ * refuses to begin, too, as one with such an sslmode.
+ */
 bool db_names_several_hosts(const char *conninfo)
 {
-	PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
+	static const char *const keywords[] = {"dbname", "sslmode", NULL};
+	const char *const values[] = {conninfo, "none", NULL};
+	PGconn *refused = PQconnectStartParams(keywords, values, 1);
+	PQconninfoOption *options = PQconninfo(refused);
 	bool several = false;
 
 	for (PQconninfoOption *option = options; option != NULL && option->keyword != NULL; option++)
@@ -103,6 +110,7 @@ bool db_names_several_hosts(const char *conninfo)
 			several = true;
 	}
 	PQconninfoFree(options);
+	PQfinish(refused);
 	return several;
 }
 

@@ -162,7 +162,7 @@ bool db_import(struct db *db, const char *namespace_name, const struct buf *fram
 
 /* ---- life ------------------------------------------------------------- */
 
-/* True when a connection string names more than one server; then only one that takes writes will do. */
+/* True when a connection string, the environment or a service names more than one server; then only one that takes writes will do. */
 bool db_names_several_hosts(const char *conninfo);
 /* What every session begins with, whatever is set for the role or the database; $1 is the lock_timeout, $2 whether only for the transaction. */
 extern const char db_setup_sql[];

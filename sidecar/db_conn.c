@@ -82,9 +82,7 @@ static void watch_socket(struct conn *conn, bool readable, bool writable)
 static PGconn *start_connection(const struct conn *conn)
 {
 	const struct db *db = conn->db;
-	enum db_role role = conn->user->role;
-	bool reads = role == DB_ROLE_READ || role == DB_ROLE_EXPORT || role == DB_ROLE_LIST;
-	bool primary = !reads || db->several_hosts;
+	bool primary = conn_wants_primary(conn);
 	const char *keywords[] = {"fallback_application_name",
 							  "target_session_attrs",
 							  "tcp_user_timeout",
@@ -247,6 +245,8 @@ static void conn_move(struct conn *conn, enum conn_state state)
 			set_timer(conn, turn_ms(conn));
 			log_connected(conn);
 			conn->user->on_ready(conn);
+			if (append)
+				db_leave_standbys(conn->db);
 			break;
 	}
 }
@@ -355,7 +355,7 @@ static void poll_connection(struct conn *conn)
 			watch_socket(conn, false, true);
 			break;
 		case PGRES_POLLING_OK:
-			conn_move(conn, CONN_SETUP);
+			conn_move(conn, conn_misses_primary(conn) ? CONN_PAUSED : CONN_SETUP);
 			break;
 		default:
 			conn_lose(conn, PQerrorMessage(conn->pg));

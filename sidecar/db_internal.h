@@ -5,6 +5,7 @@
  *     db_conn.c        one nonblocking connection: connects, reconnects, hands out whole answers
  *     db_batch.c       the appends: one batch in flight, the next ones gathering
  *     db_cancel.c      ends a statement that is not waited for any more
+ *     db_standby.c     which server reads may go to
  *     db_hold.c        how long a batch may gather when nothing is in flight
  *     db_frame.c       reads frames: which streams a request appends to, and the verdicts
  *     db_query.c       everything else: lanes of pipelined connections
@@ -142,6 +143,15 @@ void conn_describe_error(const struct conn *conn, const PGresult *result, struct
 
 /* Asks the server to end what it does for this connection, which may be closed at once. */
 void conn_cancel(const struct conn *conn);
+
+/* ---- db_standby.c ------------------------------------------------------ */
+
+/* Whether this connection must lead to a server that takes writes. */
+bool conn_wants_primary(const struct conn *conn);
+/* Whether it must and does not, though libpq has connected. */
+bool conn_misses_primary(const struct conn *conn);
+/* Now that the appends have found the primary. */
+void db_leave_standbys(struct db *db);
 
 /* ---- db_hold.c --------------------------------------------------------- */
 

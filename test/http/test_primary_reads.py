@@ -1,0 +1,87 @@
+"""Reads go where appends go, wherever libpq has the hosts from: a client finds what it has just written."""
+import socket
+import threading
+
+import pytest
+
+from store import ZERO_TOKEN, Cluster, Server, sql, wait_until
+
+
+class Switch:
+    """One address that leads to several servers in turn."""
+
+    def __init__(self, *paths):
+        self.paths, self.count = paths, 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(self.paths[self.count % len(self.paths)])
+            self.count += 1
+            for one, other in (client, server), (server, client):
+                threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def _copy(one, other):
+        try:
+            while part := one.recv(65536):
+                other.sendall(part)
+            other.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+@pytest.fixture
+def pair(folder):
+    """A primary, and a standby that replays nothing more."""
+    primary = Cluster(folder + "/primary").create()
+    standby = Cluster(folder + "/standby")
+    primary.start()
+    try:
+        server = Server("--database", primary.conninfo(), "--token", ZERO_TOKEN)  # the extension and the namespace are there
+        server.stop()
+        standby.copy_of(primary).start()
+        sql(standby.connect(), "SELECT pg_wal_replay_pause()")
+        wait_until(lambda: sql(standby.connect(), "SELECT pg_get_wal_replay_pause_state()") == [("paused",)], "a standby that stands still")
+        yield primary, standby
+    finally:
+        standby.stop("immediate")
+        primary.stop("immediate")
+
+
+def finds_what_it_wrote(server):
+    client = server.client(ZERO_TOKEN)
+    for n in range(5):
+        assert client.write("s")["position"] == n
+        assert client.call("stream.version", "s") == n
+    events = server.client(ZERO_TOKEN).request("GET", "/export").body
+    assert events.count(b"\n") == 5
+
+
+def test_hosts_from_the_environment(pair, start):
+    primary, standby = pair
+    finds_what_it_wrote(start("--database", "dbname=postgres user=tester", "--workers", "1",
+                              variables={"PGHOST": f"{standby.folder},{primary.folder}"}))
+
+
+def test_hosts_from_a_service(pair, start, folder):
+    primary, standby = pair
+    with open(folder + "/services", "w") as file:
+        file.write(f"[events]\nhost={standby.folder},{primary.folder}\nuser=tester\ndbname=postgres\n")
+    finds_what_it_wrote(start("--database", "service=events", "--workers", "1", variables={"PGSERVICEFILE": folder + "/services"}))
+
+
+def test_one_address_that_leads_to_both_in_turn(pair, start):
+    primary, standby = pair
+    switch = Switch(*(f"{cluster.folder}/.s.PGSQL.5432" for cluster in (standby, primary)))
+    server = start("--database", f"host=127.0.0.1 port={switch.port} dbname=postgres user=tester", "--workers", "1", "--read-connections", "4")
+    finds_what_it_wrote(server)
+    assert switch.count > 6
+    switch.listener.close()
