@@ -43,7 +43,10 @@ static const struct setting serve_settings[] = {
 
 	{"database", "Database", TEXT(database, NULL), .value = "CONNINFO",
 	 .help =
-		 "your PostgreSQL, as any libpq connection string or URI; without it the server runs a private one"},
+		 "your PostgreSQL, as any libpq connection string or URI; without it the server runs a private one",
+	 .secret = true},
+	{"database-file", "Database", TEXT(database_file, NULL), .value = "FILE",
+	 .help = "a file with that and nothing else; better where there is a password in it"},
 	{"data-dir", "Database", TEXT(data_dir, "./millrace-data"), .value = "PATH",
 	 .help = "where the private PostgreSQL keeps its data; made on first use"},
 	{"pg-bindir", "Database", TEXT(pg_bindir, MILLRACE_PG_BINDIR), .value = "PATH",
@@ -347,6 +350,8 @@ static void complain_argument(const char *argument)
 /* Its flags are argv[at] and what follows. */
 static int parse_command(struct config *config, const struct command *command, int argc, char **argv, int at)
 {
+	int code;
+
 	config->command = command->number;
 	if (!set_defaults_and_environment(config, command))
 		return 2;
@@ -365,9 +370,11 @@ static int parse_command(struct config *config, const struct command *command, i
 		if (!config_take_flag(config, command, argc, argv, &at))
 			return 2;
 	}
-	if (command->number == COMMAND_SERVE && (!check_pairs(config) || !config_check_postgres(config, command)))
+	code = config_read_secret_files(config, command);
+	if (code < 0 && command->number == COMMAND_SERVE &&
+		(!check_pairs(config) || !config_check_postgres(config, command)))
 		return 2;
-	return config_read_token_file(config);
+	return code;
 }
 
 static int complain_command(const char *name)

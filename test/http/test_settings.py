@@ -144,3 +144,57 @@ def test_libpqs_variables_keep_their_meaning_for_a_database_of_ones_own(cluster,
     server = start("--database", "dbname=postgres", variables={"PGHOST": str(cluster.folder), "PGUSER": "tester"})
     server.client(TOKEN.search(server.text).group()).write("s")
     assert sql(cluster.connect(), "SELECT count(*) FROM millrace_default.messages") == [(1,)]
+
+
+# The password of a database
+
+def test_every_way_to_give_a_password_hides_it_from_other_processes(cluster, start, folder):
+    password = "hidden-" + new_id()
+    conninfo = cluster.conninfo() + " password=" + password
+    file = Path(folder) / "database"
+    file.write_text(conninfo + "\n")
+    for arguments, variables in ((["--database", conninfo], {}), (["--database=" + conninfo], {}), ([], {"MILLRACE_DATABASE": conninfo}),
+                                 (["--database-file", file], {}), ([], {"MILLRACE_DATABASE_FILE": str(file)}),
+                                 (["--database", "host=/nowhere", "--database", conninfo], {"MILLRACE_DATABASE": conninfo})):
+        server = start("--workers", "1", *arguments, variables={"KEPT": "kept", **variables})
+        process = Path(f"/proc/{server.process.pid}")
+        shown = process.joinpath("cmdline").read_bytes() + process.joinpath("environ").read_bytes()
+        assert password.encode() not in shown and b"host=" not in shown, shown
+        assert b"--workers" in shown and b"KEPT=kept" in shown, "only what is secret is hidden"
+        assert password not in server.text
+        server.stop()
+    assert sql(cluster.connect(), "SELECT count(*) FROM millrace.namespaces") == [(1,)]
+
+
+@pytest.mark.parametrize("content, reason", [(None, "No such file"), ("", "not one line"), ("a\nb\n", "not one line"), ("x" * 5000, "not one line")])
+def test_a_database_file_that_is_not_one_line_ends_the_start_with_a_reason(tmp_path, content, reason):
+    file = tmp_path / "database"
+    if content is not None:
+        file.write_text(content)
+    done = serve("--database-file", file)
+    assert done.returncode in (1, 2) and f"--database-file {file}" in done.stderr and reason in done.stderr
+    assert content is None or len(content) < 5 or content not in done.stderr
+
+
+@pytest.mark.parametrize("arguments, variables, words", [
+    (["--database", DATABASE, "--database-file", "FILE"], {}, ["--database and --database-file", "which one is meant"]),
+    ([], {"MILLRACE_DATABASE": DATABASE, "MILLRACE_DATABASE_FILE": "FILE"}, ["MILLRACE_DATABASE and MILLRACE_DATABASE_FILE"]),
+    ([], {"MILLRACE_TOKEN": "x", "MILLRACE_TOKEN_FILE": "FILE"}, ["MILLRACE_TOKEN and MILLRACE_TOKEN_FILE"]),
+    (["--database-file", "FILE", "--data-dir", "/nowhere"], {}, ["--database-file and --data-dir"]),
+    (["--database-file", "FILE", "--test-mode"], {}, ["--test-mode and --database-file", "without a token"]),
+])
+def test_a_secret_and_its_file_are_one_too_many(tmp_path, arguments, variables, words):
+    file = tmp_path / "database"
+    file.write_text(DATABASE)
+    done = serve(*(file if each == "FILE" else each for each in arguments),
+                 **{name: str(file) if value == "FILE" else value for name, value in variables.items()})
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1, done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_of_a_secret_and_its_file_the_flag_is_meant(cluster, start, tmp_path):
+    file = tmp_path / "database"
+    file.write_text(cluster.conninfo())
+    start("--database", cluster.conninfo(), variables={"MILLRACE_DATABASE_FILE": "/nowhere"}).stop()
+    start("--database-file", file, variables={"MILLRACE_DATABASE": DATABASE}).stop()
