@@ -31,7 +31,8 @@ static const struct setting serve_settings[] = {
 	{"listen", "Listening", TEXT(listen, NULL), .value = "ADDRESS",
 	 .help = "address of the HTTP API (default: all, IPv4 and IPv6)"},
 	{"admin-listen", "Listening", TEXT(admin_listen, NULL), .value = "HOST:PORT",
-	 .help = "of /ready, /metrics, /debug (default: 127.0.0.1:9090 if it is free; empty: nowhere)"},
+	 .help = "of /ready, /metrics, /debug (default: 127.0.0.1:9090 if it is free; none: nowhere)",
+	 .optional = true, .none = true},
 	{"tls-cert", "Listening", TEXT(tls_cert, NULL), .value = "FILE",
 	 .help = "speak https with this certificate, in PEM, its chain behind it; SIGHUP reads it again"},
 	{"tls-key", "Listening", TEXT(tls_key, NULL), .value = "FILE",
@@ -54,7 +55,8 @@ static const struct setting serve_settings[] = {
 	{"cluster-cache", "Database", TEXT(cluster_cache, NULL), .value = "PATH",
 	 .help = "where a prepared PostgreSQL cluster is kept, with which new data directories begin (default: "
 			 "millrace in "
-			 "the user's cache folder; empty: none)"},
+			 "the user's cache folder; none: there is none)",
+	 .optional = true, .none = true},
 	{"test-mode", "Database", .type = SETTING_SWITCH, .offset = offsetof(struct config, test_mode),
 	 .help = "a private PostgreSQL in a temporary folder, nothing durable, no authentication; never for real "
 			 "data"},
@@ -127,10 +129,11 @@ static const struct setting export_settings[] = {
 	SERVER_SETTINGS,
 
 	{"categories", "What", TEXT(categories, NULL), .value = "A,B",
-	 .help = "only messages of these categories (default: all)"},
+	 .help = "only messages of these categories (default: all)", .optional = true},
 	{"since", "What", TEXT(since, NULL), .value = "TIME",
-	 .help = "only messages of that time and later, as 2025-01-31T12:00:00Z or 2025-01-31"},
-	{"until", "What", TEXT(until, NULL), .value = "TIME", .help = "only messages before that time"},
+	 .help = "only messages of that time and later, as 2025-01-31T12:00:00Z or 2025-01-31", .optional = true},
+	{"until", "What", TEXT(until, NULL), .value = "TIME", .help = "only messages before that time",
+	 .optional = true},
 
 	{"output", "Where to", TEXT(output, "-"), .value = "FILE",
 	 .help = "written whole or not at all; - is the standard output"},
@@ -254,15 +257,12 @@ void config_variable_name(const char *name, char out[VARIABLE_MAX])
 	*out = '\0';
 }
 
-static bool set_defaults_and_environment(struct config *config, const struct command *command)
+static void set_defaults(struct config *config, const struct command *command)
 {
-	char variable[VARIABLE_MAX];
-
 	for (size_t i = 0; i < command->nsettings; i++)
 	{
 		const struct setting *setting = &command->settings[i];
 		char *field = (char *)config + setting->offset;
-		const char *text;
 
 		if (setting->type == SETTING_TEXT)
 			*(const char **)field = setting->text;
@@ -270,10 +270,37 @@ static bool set_defaults_and_environment(struct config *config, const struct com
 			*(bool *)field = false;
 		else
 			*(int64_t *)field = setting->number;
+	}
+}
+
+/* Kubernetes gives every container MILLRACE_PORT=tcp://10.96.0.12:8080 where there is a service called millrace. */
+static bool is_of_kubernetes(const struct setting *setting, const char *text)
+{
+	return strcmp(setting->name, "port") == 0 &&
+		   (strncmp(text, "tcp://", 6) == 0 || strncmp(text, "udp://", 6) == 0 ||
+			strncmp(text, "sctp://", 7) == 0);
+}
+
+/* For what no flag has set.  An empty variable is none: compose makes one of ${X} where there is no X. */
+static bool set_from_environment(struct config *config, const struct command *command)
+{
+	char variable[VARIABLE_MAX];
+
+	for (size_t i = 0; i < command->nsettings; i++)
+	{
+		const struct setting *setting = &command->settings[i];
+		char *text;
+
 		config_variable_name(setting->name, variable);
 		text = setting->flag_only ? NULL : getenv(variable);
-		if (text == NULL)
+		if (text == NULL || text[0] == '\0' || is_of_kubernetes(setting, text))
 			continue;
+		if (config->sources[i] == SOURCE_FLAG)
+		{
+			if (setting->secret)
+				config_blot(text);
+			continue;
+		}
 		if (!config_set(config, setting, variable, text))
 			return false;
 		config->sources[i] = SOURCE_ENVIRONMENT;
@@ -353,8 +380,7 @@ static int parse_command(struct config *config, const struct command *command, i
 	int code;
 
 	config->command = command->number;
-	if (!set_defaults_and_environment(config, command))
-		return 2;
+	set_defaults(config, command);
 	for (; at < argc; at++)
 	{
 		if (is_help(argv[at]))
@@ -370,6 +396,8 @@ static int parse_command(struct config *config, const struct command *command, i
 		if (!config_take_flag(config, command, argc, argv, &at))
 			return 2;
 	}
+	if (!set_from_environment(config, command))
+		return 2;
 	code = config_read_secret_files(config, command);
 	if (code < 0 && command->number == COMMAND_SERVE &&
 		(!check_pairs(config) || !config_check_postgres(config, command)))

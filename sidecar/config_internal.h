@@ -53,6 +53,8 @@ struct setting
 	const char *help;
 	bool flag_only; /* no environment variable: too dangerous to be left lying about */
 	bool secret;	/* SETTING_TEXT: config_internal.h */
+	bool optional;	/* SETTING_TEXT: may be empty */
+	bool none;		/* SETTING_TEXT: `none` is empty, too, as an empty variable is no setting */
 };
 
 struct command
@@ -103,6 +105,8 @@ void config_help(FILE *out, const struct command *command);
  * So a secret is copied from where it came in, and what stays there is made illegible.
  */
 
+/* Makes a secret illegible where it stands. */
+void config_blot(char *text);
 /* *field is NULL or an earlier secret.  Prints what is wrong. */
 bool config_take_secret(const char **field, char *text);
 

@@ -13,6 +13,11 @@
 
 #define MAX_SECRET 4096
 
+void config_blot(char *text)
+{
+	memset(text, 'x', strlen(text));
+}
+
 bool config_take_secret(const char **field, char *text)
 {
 	char *copy = strdup(text);
@@ -22,7 +27,7 @@ bool config_take_secret(const char **field, char *text)
 		fputs("millrace: out of memory\n", stderr);
 		return false;
 	}
-	memset(text, 'x', strlen(text));
+	config_blot(text);
 	free((char *)*field);
 	*field = copy;
 	return true;

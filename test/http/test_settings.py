@@ -37,7 +37,7 @@ DATABASE = "host=/nowhere"
     (["--test-mode", "--database", DATABASE, "--without-authentication"], {}, ["loopback", "all addresses"]),
     (["--test-mode", "--database", DATABASE, "--without-authentication", "--listen", "0.0.0.0"], {}, ["loopback", "0.0.0.0"]),
     (["--test-mode", "--database", DATABASE, "--without-authentication", "--listen", "::"], {}, ["loopback", "::"]),
-    (["--test-mode", "--database", DATABASE, "--without-authentication", "--listen", ""], {}, ["loopback", "all addresses"]),
+    (["--test-mode", "--database", DATABASE, "--without-authentication", "--listen", ""], {}, ["--listen is empty"]),
     (["--without-authentication", "--database", DATABASE], {}, ["only for --test-mode with --database"]),
     (["--without-authentication", "--test-mode"], {}, ["only for --test-mode with --database"]),
     (["--test-mode", "--data-dir", "/nowhere"], {}, ["--test-mode and --data-dir", "which one is meant"]),
@@ -198,3 +198,51 @@ def test_of_a_secret_and_its_file_the_flag_is_meant(cluster, start, tmp_path):
     file.write_text(cluster.conninfo())
     start("--database", cluster.conninfo(), variables={"MILLRACE_DATABASE_FILE": "/nowhere"}).stop()
     start("--database-file", file, variables={"MILLRACE_DATABASE": DATABASE}).stop()
+
+
+# The environment's variables
+
+def refusal(*arguments, **variables):
+    """What a start says that gets as far as its listener, for which there is no address."""
+    done = subprocess.run([MILLRACE, "serve", "--test-mode", "--listen", "nowhere.invalid", *arguments], capture_output=True, text=True, timeout=60,
+                          env=environment(**variables))
+    assert done.returncode != 0
+    return done.stderr
+
+
+@pytest.mark.parametrize("link", ["tcp://10.96.0.12:8080", "udp://10.96.0.12:8080", "sctp://[fd00::c]:8080"])
+def test_the_port_that_kubernetes_tells_of_a_service_called_millrace_is_none(link, start):
+    assert "nowhere.invalid" in refusal(MILLRACE_PORT=link)
+    start("--test-mode", variables={"MILLRACE_PORT": link, "MILLRACE_SERVICE_HOST": "10.96.0.12", "MILLRACE_PORT_8080_TCP": link})
+    for other in "tcp:8080", "8080tcp://", "http://10.96.0.12:8080":
+        assert f'MILLRACE_PORT: "{other}" is not a whole number' in refusal(MILLRACE_PORT=other)
+    assert "MILLRACE_WORKERS" in refusal(MILLRACE_WORKERS=link)
+
+
+def test_flags_win_over_variables_that_make_no_sense(start):
+    server = start("--test-mode", "--workers", "1", "--log-level", "error", "--max-body", "1M", "--retry-window", "7", "--admin-listen", "none",
+                   variables={"MILLRACE_PORT": "x", "MILLRACE_WORKERS": "many", "MILLRACE_LOG_LEVEL": "loud", "MILLRACE_MAX_BODY": "-1",
+                              "MILLRACE_RETRY_WINDOW": "9999999", "MILLRACE_TEST_MODE": "perhaps", "MILLRACE_ADMIN_LISTEN": "x"})
+    assert server.client().write("s")["position"] == 0
+
+
+def test_an_empty_variable_is_none(start):
+    names = re.findall(r"^  --([a-z-]+)", subprocess.run([MILLRACE, "help", "serve"], capture_output=True, text=True, check=True).stdout, re.M)
+    empty = {"MILLRACE_" + name.upper().replace("-", "_"): "" for name in names if name != "pg-bindir"}
+    assert len(empty) > 30
+    server = start(variables={**empty, "MILLRACE_TEST_MODE": "1"})
+    assert "listening on http://[::]:" in server.text and server.client().write("s")["position"] == 0
+    assert not os.path.exists("millrace-data")
+
+
+@pytest.mark.parametrize("name", ["database", "database-file", "data-dir", "listen", "token", "token-file", "new-token-file", "tls-cert", "pg-bindir"])
+def test_an_empty_flag_is_refused(name):
+    """As $X where there is no X: libpq would take an empty connection string for another database."""
+    for flag in ([f"--{name}="], [f"--{name}", ""]):
+        done = serve(*flag)
+        assert (done.returncode, done.stdout) == (2, "") and f"--{name} is empty" in done.stderr
+
+
+def test_none_is_a_word_for_what_there_may_be_none_of(start, folder):
+    quiet = start("--test-mode", "--log-level", "debug", variables={"MILLRACE_ADMIN_LISTEN": "none", "MILLRACE_CLUSTER_CACHE": "none"})
+    assert "admin listener" not in quiet.text and not os.path.exists("none")
