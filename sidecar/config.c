@@ -191,7 +191,7 @@ static const struct command commands[] = {
 				 "  SIGHUP                       read --tls-cert and --tls-key again\n"
 				 "\n"
 				 "Exit status:\n"
-				 "  0 stopped as asked; 1 could not start, or failed; 2 wrong usage\n"
+				 "  0 stopped as asked; 1 could not start, or failed; 2 wrong usage, or wrong settings\n"
 				 "\n"
 				 "Examples:\n"
 				 "  millrace serve --data-dir /var/lib/millrace\n"
@@ -337,10 +337,11 @@ static void help(FILE *out)
 	for (size_t i = 0; i < NCOMMANDS; i++)
 		fprintf(out, "  millrace %-18s %s\n", commands[i].name, commands[i].summary);
 	fprintf(out, "  millrace %-18s %s\n  millrace %-18s %s\n", "version", "print the version",
-			"help [COMMAND]", "this, or all about a command");
+			"help [COMMAND]", "this, or a command with all its settings");
 	fputs("\n"
 		  "`millrace serve` alone is a whole server: it runs a private PostgreSQL in ./millrace-data,\n"
-		  "listens on port 8080, and at its first start prints the token of namespace default.\n",
+		  "listens on port 8080, and at its first start prints the token of namespace default.\n"
+		  "`millrace help serve` lists its settings.\n",
 		  out);
 }
 

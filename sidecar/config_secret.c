@@ -94,7 +94,7 @@ static int read_secret_file(struct config *config, const struct command *command
 	if (*secret != NULL)
 		return -1;
 	fprintf(stderr, "millrace: %s %s: %s\n", file_written, *file, reason);
-	return 1;
+	return 2;
 }
 
 int config_read_secret_files(struct config *config, const struct command *command)

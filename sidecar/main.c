@@ -19,6 +19,7 @@
 #include "bootstrap.h"
 #include "cli.h"
 #include "config.h"
+#include "db.h"
 #include "descriptors.h"
 #include "embedded.h"
 #include "feed.h"
@@ -53,7 +54,8 @@ struct server
 	struct listeners *listeners; /* [nworkers], each until its worker takes it */
 	struct worker **workers;	 /* [nworkers] */
 	unsigned nworkers;
-	char place[128]; /* host:port */
+	bool wrong_settings; /* why the start failed */
+	char place[128];	 /* host:port */
 	int port;
 };
 
@@ -190,6 +192,18 @@ static bool start_tls(struct server *server, struct buf *error)
 	return server->shared.tls != NULL;
 }
 
+/* What would fail again, however often the server is started. */
+static bool check_settings(struct server *server, struct buf *error)
+{
+	const struct config *config = &server->config;
+	bool right = check_token(config, error) && start_tls(server, error) &&
+				 (config->database == NULL ? embedded_check_programs(config, error)
+										   : db_check_conninfo(config->database, error));
+
+	server->wrong_settings = !right;
+	return right;
+}
+
 static bool start_database(struct server *server, struct buf *error)
 {
 	const struct config *config = &server->config;
@@ -233,6 +247,7 @@ static bool start_admin(struct server *server, struct buf *error)
 		return true;
 	server->admin =
 		admin_new(server->base, address ? address : DEFAULT_ADMIN, server->workers, server->nworkers, error);
+	server->wrong_settings = server->admin == NULL && address != NULL;
 	if (server->admin != NULL || address != NULL)
 		return server->admin != NULL;
 	/* Nobody asked for this port, so nobody misses it when it is taken. */
@@ -318,7 +333,7 @@ static bool start(struct server *server, struct buf *error)
 	}
 	server->port = (int)server->config.port;
 	/* The sockets come first: a port that is taken shows before a database is touched, and a token made. */
-	return check_token(&server->config, error) && start_tls(server, error) &&
+	return check_settings(server, error) &&
 		   listener_open(server->listeners, server->nworkers, server->config.listen, &server->port,
 						 server->place, error) &&
 		   start_admin(server, error) && start_database(server, error) && start_workers(server, error);
@@ -395,7 +410,7 @@ static int serve(struct server *server)
 	notify_send(&server->notify, "STOPPING=1");
 	stop(server);
 	buf_free(&error);
-	return started || stopping() ? 0 : 1;
+	return started || stopping() ? 0 : server->wrong_settings ? 2 : 1;
 }
 
 static int run(struct server *server)

@@ -79,7 +79,7 @@ TOKEN = re.compile(r"ns_ZGVmYXVsdA_[0-9a-f]{64}")
 def test_a_first_start_that_fails_at_the_admin_port_loses_no_token(folder, start):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = serve("--data-dir", folder + "/data", "--admin-listen", f"127.0.0.1:{taken.getsockname()[1]}")
-    assert done.returncode != 0 and "--admin-listen" in done.stderr
+    assert done.returncode == 2 and "--admin-listen" in done.stderr
     assert not os.path.exists(folder + "/data"), "that shows before a cluster is made"
     server = start("--data-dir", folder + "/data")
     assert server.client(TOKEN.search(server.text).group()).write("s")["position"] == 0
@@ -172,7 +172,7 @@ def test_a_database_file_that_is_not_one_line_ends_the_start_with_a_reason(tmp_p
     if content is not None:
         file.write_text(content)
     done = serve("--database-file", file)
-    assert done.returncode in (1, 2) and f"--database-file {file}" in done.stderr and reason in done.stderr
+    assert done.returncode == 2 and f"--database-file {file}" in done.stderr and reason in done.stderr
     assert content is None or len(content) < 5 or content not in done.stderr
 
 
@@ -246,3 +246,27 @@ def test_an_empty_flag_is_refused(name):
 def test_none_is_a_word_for_what_there_may_be_none_of(start, folder):
     quiet = start("--test-mode", "--log-level", "debug", variables={"MILLRACE_ADMIN_LISTEN": "none", "MILLRACE_CLUSTER_CACHE": "none"})
     assert "admin listener" not in quiet.text and not os.path.exists("none")
+
+
+# The exit code
+
+@pytest.mark.parametrize("arguments, word", [
+    (["--token", "nonsense"], "--token"), (["--token-file", "/nowhere"], "/nowhere"), (["--admin-listen", "nonsense"], "--admin-listen"),
+    (["--tls-cert", "/nowhere"], "--tls-key"), (["--tls-cert", "/nowhere", "--tls-key", "/nowhere"], "/nowhere"), (["--pg-bindir", "/nowhere"], "/nowhere"),
+    (["--database", "nonsense"], "--database"), (["--database", "postgres://[x"], "--database"), (["--database", "hots=x"], "hots"),
+    (["--database", "host=x password=very secret"], "not shown"), (["--database", "postgres://me:secret@[x"], "not shown"),
+    (["--database-file", "/nowhere"], "/nowhere")])
+def test_settings_that_are_wrong_are_exit_code_2(arguments, word, folder):
+    where = [] if arguments[0].startswith("--database") else ["--data-dir", folder + "/data"]
+    done = serve(*where, *arguments)
+    assert done.returncode == 2 and word in done.stderr and "secret" not in done.stderr and not os.path.exists(folder + "/data")
+
+
+def test_what_may_be_right_the_next_time_is_exit_code_1(server, folder):
+    assert serve("--database", f"host={folder} dbname=none", "--retry-window", "0").returncode == 1
+    assert serve("--test-mode", "--port", server.port).returncode == 1
+
+
+def test_help_says_where_the_settings_are():
+    shown = subprocess.run([MILLRACE, "help"], capture_output=True, text=True, check=True).stdout
+    assert "millrace help serve" in shown and "all its settings" in shown
