@@ -26,6 +26,11 @@ void cli_complain(const char *format, ...)
 	fputc('\n', stderr);
 }
 
+enum cli_exit cli_exit_code(const struct cli_http *http, bool done)
+{
+	return done ? CLI_DONE : http->wrong_settings ? CLI_USAGE : CLI_FAILED;
+}
+
 struct slice cli_member(struct slice object, const char *name)
 {
 	struct json_iterator iterator;

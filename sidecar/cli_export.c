@@ -182,5 +182,5 @@ int cli_export(const struct config *config)
 		inflateEnd(&download.inflater);
 	buf_free(&download.error_body);
 	cli_http_close(&download.http);
-	return done ? CLI_DONE : CLI_FAILED;
+	return cli_exit_code(&download.http, done);
 }

@@ -22,7 +22,7 @@
 #define MAX_HEAD 65536
 #define RECEIVE_BYTES 65536
 
-__attribute__((format(printf, 2, 3))) static bool fail(struct cli_http *http, const char *format, ...)
+bool cli_http_fail(struct cli_http *http, const char *format, ...)
 {
 	va_list args;
 
@@ -34,16 +34,13 @@ __attribute__((format(printf, 2, 3))) static bool fail(struct cli_http *http, co
 
 /* ---- connecting ------------------------------------------------------------------- */
 
-/* Where a server is, from its URL. */
-struct address
+static bool is_no_url(struct cli_http *http, const char *url)
 {
-	char host[256];
-	char port[8];
-	bool tls;
-};
+	http->wrong_settings = true;
+	return cli_http_fail(http, "\"%s\" is not a URL like http://localhost:8080", url);
+}
 
-/* Takes http[s]://host[:port][/base] apart. */
-static bool parse_url(struct cli_http *http, const char *url, struct address *address)
+bool cli_http_parse_url(struct cli_http *http, const char *url, struct cli_address *address)
 {
 	const char *authority;
 	size_t len, host_len;
@@ -52,11 +49,11 @@ static bool parse_url(struct cli_http *http, const char *url, struct address *ad
 	address->tls = strncasecmp(url, "https://", 8) == 0;
 	authority = url + (address->tls ? 8 : 7);
 	if (!address->tls && strncasecmp(url, "http://", 7) != 0)
-		return fail(http, "\"%s\" is not a URL like http://localhost:8080", url);
+		return is_no_url(http, url);
 	len = strcspn(authority, "/?#");
 	if (authority[len] == '?' || authority[len] == '#' || memchr(authority, '@', len) != NULL ||
 		len >= sizeof(address->host) || strlen(authority + len) >= sizeof(http->base))
-		return fail(http, "\"%s\" is not a URL like http://localhost:8080", url);
+		return is_no_url(http, url);
 	snprintf(http->host, sizeof(http->host), "%.*s", (int)len, authority);
 	snprintf(http->base, sizeof(http->base), "%s", authority + len);
 	while (http->base[0] != '\0' && http->base[strlen(http->base) - 1] == '/')
@@ -64,7 +61,7 @@ static bool parse_url(struct cli_http *http, const char *url, struct address *ad
 	host_len = http->host[0] == '[' ? strcspn(http->host, "]") + 1 : strcspn(http->host, ":");
 	colon = host_len <= len ? http->host + host_len : "?";
 	if ((colon[0] != ':' && colon[0] != '\0') || strlen(colon) > 6 || host_len == 0)
-		return fail(http, "\"%s\" is not a URL like http://localhost:8080", url);
+		return is_no_url(http, url);
 	snprintf(address->port, sizeof(address->port), "%s",
 			 colon[0] == ':' ? colon + 1
 			 : address->tls	 ? "443"
@@ -76,14 +73,14 @@ static bool parse_url(struct cli_http *http, const char *url, struct address *ad
 	return true;
 }
 
-static bool open_socket(struct cli_http *http, const char *url, const struct address *address)
+static bool open_socket(struct cli_http *http, const char *url, const struct cli_address *address)
 {
 	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
 	struct addrinfo *found, *at;
 	int reason = getaddrinfo(address->host, address->port, &hints, &found);
 
 	if (reason != 0)
-		return fail(http, "cannot find %s: %s", url, gai_strerror(reason));
+		return cli_http_fail(http, "cannot find %s: %s", url, gai_strerror(reason));
 	for (at = found; at != NULL && http->fd < 0; at = at->ai_next)
 	{
 		http->fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, at->ai_protocol);
@@ -94,16 +91,20 @@ static bool open_socket(struct cli_http *http, const char *url, const struct add
 		http->fd = -1;
 	}
 	freeaddrinfo(found);
-	return http->fd >= 0 || fail(http, "cannot connect to %s: %s", url, strerror(reason));
+	return http->fd >= 0 || cli_http_fail(http, "cannot connect to %s: %s", url, strerror(reason));
 }
 
 bool cli_http_connect(struct cli_http *http, const char *url, const char *ca_file)
 {
-	struct address address;
+	struct cli_address address, proxy;
 
 	http->fd = -1;
-	if (!parse_url(http, url, &address) || !open_socket(http, url, &address) ||
-		(address.tls && !cli_tls_start(http, url, address.host, ca_file)))
+	if (!cli_http_parse_url(http, url, &address) || !cli_proxy_find(http, &address, &proxy))
+		return false;
+	if (!(http->proxy[0] == '\0' ? open_socket(http, url, &address) : open_socket(http, http->proxy, &proxy)))
+		return false;
+	if (address.tls && ((http->proxy[0] != '\0' && !cli_proxy_tunnel(http, &address)) ||
+						!cli_tls_start(http, url, address.host, ca_file)))
 		return false;
 	fcntl(http->fd, F_SETFL, O_NONBLOCK);
 	return true;
@@ -155,11 +156,15 @@ void cli_http_wait(const struct cli_http *http, short events)
 
 bool cli_http_request(struct cli_http *http, const struct cli_request *request)
 {
+	bool whole_url = http->proxy[0] != '\0' && http->ssl == NULL;
 	struct buf head = {0};
 	size_t sent = 0;
 
-	buf_printf(&head, "%s %s%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n", request->method, http->base,
-			   request->target, http->host);
+	buf_printf(&head, "%s %s%s%s%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n", request->method,
+			   whole_url ? "http://" : "", whole_url ? http->host : "", http->base, request->target,
+			   http->host);
+	if (whole_url && http->proxy_login[0] != '\0')
+		buf_printf(&head, "Proxy-Authorization: Basic %s\r\n", http->proxy_login);
 	if (request->token != NULL)
 		buf_printf(&head, "Authorization: Bearer %s\r\n", request->token);
 	buf_add_str(&head, request->headers);
@@ -175,7 +180,7 @@ bool cli_http_request(struct cli_http *http, const struct cli_request *request)
 		sent += n > 0 ? (size_t)n : 0;
 	}
 	if (head.failed || sent < head.len)
-		fail(http, "cannot send the request: %s", strerror(errno));
+		cli_http_fail(http, "cannot send the request: %s", strerror(errno));
 	else
 		http->error[0] = '\0';
 	buf_free(&head);
@@ -201,7 +206,7 @@ static bool read_head(struct cli_http *http, char *head)
 	char *line, *rest;
 
 	if (sscanf(head, "HTTP/1.%*1[01] %3d", &http->status) != 1)
-		return fail(http, "the server does not speak HTTP");
+		return cli_http_fail(http, "the server does not speak HTTP");
 	http->chunked = http->has_length = http->gzip = false;
 	for (line = strtok_r(head, "\r\n", &rest); line != NULL; line = strtok_r(NULL, "\r\n", &rest))
 	{
@@ -231,7 +236,7 @@ static ssize_t take_head(struct cli_http *http, struct slice bytes)
 	{
 		if (http->head.failed || http->head.len > MAX_HEAD)
 		{
-			fail(http, "the reply's headers are too long");
+			cli_http_fail(http, "the reply's headers are too long");
 			return -1;
 		}
 		buf_truncate(&http->head, http->head.len - 1);
@@ -267,7 +272,7 @@ static enum cli_http_state take_chunks(struct cli_http *http, struct slice bytes
 
 		if (n == HTTP_BAD)
 		{
-			fail(http, "the reply is malformed");
+			cli_http_fail(http, "the reply is malformed");
 			return CLI_HTTP_FAILED;
 		}
 		used += (size_t)n;
@@ -315,8 +320,8 @@ enum cli_http_state cli_http_receive(struct cli_http *http)
 	if (got == 0 && http->status != 0 && !http->chunked && !http->has_length)
 		return CLI_HTTP_END;
 	if (got < 0)
-		fail(http, "the connection to the server broke: %s", strerror(errno));
+		cli_http_fail(http, "the connection to the server broke: %s", strerror(errno));
 	else
-		fail(http, "the server closed the connection before its reply was complete");
+		cli_http_fail(http, "the server closed the connection before its reply was complete");
 	return CLI_HTTP_FAILED;
 }

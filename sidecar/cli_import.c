@@ -297,5 +297,5 @@ int cli_import(const struct config *config)
 	buf_free(&upload.line);
 	buf_free(&upload.error_body);
 	free(upload.bytes);
-	return done ? CLI_DONE : CLI_FAILED;
+	return cli_exit_code(&upload.http, done);
 }

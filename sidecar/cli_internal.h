@@ -3,6 +3,7 @@
  *
  *     cli.c         messages and progress on stderr
  *     cli_http.c    one HTTP request
+ *     cli_proxy.c   by way of a proxy
  *     cli_tls.c     the same over https
  *     cli_output.c  a file that appears whole or not at all
  *     cli_export.c, cli_import.c  the commands
@@ -28,6 +29,8 @@ enum cli_exit
 };
 
 void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+struct cli_http;
+enum cli_exit cli_exit_code(const struct cli_http *http, bool done);
 /* What an HTTP reply other than 200 says, from its JSON if it is ours. */
 void cli_complain_reply(int status, struct slice body);
 /* The value of a member of a checked object; .bytes NULL: it has none. */
@@ -58,6 +61,14 @@ enum cli_http_state
 	CLI_HTTP_FAILED, /* it is not: see error */
 };
 
+/* Where a server is, from its URL. */
+struct cli_address
+{
+	char host[256]; /* an IPv6 address without brackets */
+	char port[8];
+	bool tls;
+};
+
 struct cli_http
 {
 	/* Takes a part of the body; false: the caller gave up.  http->status is known. */
@@ -68,6 +79,8 @@ struct cli_http
 	bool ended;			/* the server closed it */
 	struct ssl_st *ssl; /* NULL = not https */
 	char host[300], base[300];
+	char proxy[300];	   /* what errors call the one that is connected to; empty = none */
+	char proxy_login[400]; /* user and password for it, in base64; empty = none */
 	struct buf head;
 	int status; /* 0 until the head is in */
 	bool gzip;	/* the body's encoding */
@@ -75,6 +88,7 @@ struct cli_http
 	uint64_t left; /* of the body, when it has a length */
 	struct http_chunked chunks;
 	char error[400];
+	bool wrong_settings; /* it is they that failed, and will again */
 };
 
 struct cli_request
@@ -97,6 +111,20 @@ enum cli_http_state cli_http_receive(struct cli_http *http);
 void cli_http_close(struct cli_http *http);
 /* Appends text to a URL's query, percent-encoded. */
 void cli_http_escape(struct buf *out, const char *text);
+
+/* Takes http[s]://host[:port][/base] apart, into http->host, http->base and *address; false: http->error. */
+bool cli_http_parse_url(struct cli_http *http, const char *url, struct cli_address *address);
+bool cli_http_fail(struct cli_http *http, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- cli_proxy.c -------------------------------------------------------------- */
+
+/*
+ * Looks into http_proxy, https_proxy and no_proxy, as curl does; when there is a proxy for the server at `address`, sets http->proxy and
+ * *proxy.  False: the variable makes no sense, see http->error.  A server on this machine has none.
+ */
+bool cli_proxy_find(struct cli_http *http, const struct cli_address *address, struct cli_address *proxy);
+/* On the connected, still blocking http->fd: asks the proxy for a tunnel, which TLS needs; false: http->error. */
+bool cli_proxy_tunnel(struct cli_http *http, const struct cli_address *address);
 
 /* ---- cli_tls.c ---------------------------------------------------------------- */
 

@@ -114,6 +114,7 @@ static SSL_CTX *new_context(struct cli_http *http, const char *ca_file)
 		SSL_CTX_set_default_verify_paths(context);
 	else if (SSL_CTX_load_verify_locations(context, ca_file, NULL) != 1)
 	{
+		http->wrong_settings = true;
 		fail(http, "--ca-file", ca_file, errno != 0 ? strerror(errno) : "there is no PEM certificate in it");
 		SSL_CTX_free(context);
 		return NULL;

@@ -31,7 +31,8 @@ static const struct setting serve_settings[] = {
 	{"listen", "Listening", TEXT(listen, NULL), .value = "ADDRESS",
 	 .help = "address of the HTTP API (default: all, IPv4 and IPv6)"},
 	{"admin-listen", "Listening", TEXT(admin_listen, NULL), .value = "HOST:PORT",
-	 .help = "of /ready, /metrics, /debug (default: 127.0.0.1:8079 if it is free; empty: nowhere)"},
+	 .help = "of /ready, /metrics, /debug (default: 127.0.0.1:8079 if it is free; none: nowhere)",
+	 .optional = true, .none = true},
 	{"tls-cert", "Listening", TEXT(tls_cert, NULL), .value = "FILE",
 	 .help = "speak https with this certificate, in PEM, its chain behind it; SIGHUP reads it again"},
 	{"tls-key", "Listening", TEXT(tls_key, NULL), .value = "FILE",
@@ -43,7 +44,10 @@ static const struct setting serve_settings[] = {
 
 	{"database", "Database", TEXT(database, NULL), .value = "CONNINFO",
 	 .help =
-		 "your PostgreSQL, as any libpq connection string or URI; without it the server runs a private one"},
+		 "your PostgreSQL, as any libpq connection string or URI; without it the server runs a private one",
+	 .secret = true},
+	{"database-file", "Database", TEXT(database_file, NULL), .value = "FILE",
+	 .help = "a file with that and nothing else; better where there is a password in it"},
 	{"data-dir", "Database", TEXT(data_dir, "./millrace-data"), .value = "PATH",
 	 .help = "where the private PostgreSQL keeps its data; made on first use"},
 	{"pg-bindir", "Database", TEXT(pg_bindir, MILLRACE_PG_BINDIR), .value = "PATH",
@@ -51,7 +55,8 @@ static const struct setting serve_settings[] = {
 	{"cluster-cache", "Database", TEXT(cluster_cache, NULL), .value = "PATH",
 	 .help = "where a prepared PostgreSQL cluster is kept, with which new data directories begin (default: "
 			 "millrace in "
-			 "the user's cache folder; empty: none)"},
+			 "the user's cache folder; none: there is none)",
+	 .optional = true, .none = true},
 	{"test-mode", "Database", .type = SETTING_SWITCH, .offset = offsetof(struct config, test_mode),
 	 .help = "a private PostgreSQL in a temporary folder, nothing durable, no authentication; never for real "
 			 "data"},
@@ -127,10 +132,11 @@ static const struct setting export_settings[] = {
 	SERVER_SETTINGS,
 
 	{"categories", "What", TEXT(categories, NULL), .value = "A,B",
-	 .help = "only messages of these categories (default: all)"},
+	 .help = "only messages of these categories (default: all)", .optional = true},
 	{"since", "What", TEXT(since, NULL), .value = "TIME",
-	 .help = "only messages of that time and later, as 2025-01-31T12:00:00Z or 2025-01-31"},
-	{"until", "What", TEXT(until, NULL), .value = "TIME", .help = "only messages before that time"},
+	 .help = "only messages of that time and later, as 2025-01-31T12:00:00Z or 2025-01-31", .optional = true},
+	{"until", "What", TEXT(until, NULL), .value = "TIME", .help = "only messages before that time",
+	 .optional = true},
 
 	{"output", "Where to", TEXT(output, "-"), .value = "FILE",
 	 .help = "written whole or not at all; - is the standard output"},
@@ -188,7 +194,7 @@ static const struct command commands[] = {
 				 "  SIGHUP                       read --tls-cert and --tls-key again\n"
 				 "\n"
 				 "Exit status:\n"
-				 "  0 stopped as asked; 1 could not start, or failed; 2 wrong usage\n"
+				 "  0 stopped as asked; 1 could not start, or failed; 2 wrong usage, or wrong settings\n"
 				 "\n"
 				 "Examples:\n"
 				 "  millrace serve --data-dir /var/lib/millrace\n"
@@ -254,15 +260,12 @@ void config_variable_name(const char *name, char out[VARIABLE_MAX])
 	*out = '\0';
 }
 
-static bool set_defaults_and_environment(struct config *config, const struct command *command)
+static void set_defaults(struct config *config, const struct command *command)
 {
-	char variable[VARIABLE_MAX];
-
 	for (size_t i = 0; i < command->nsettings; i++)
 	{
 		const struct setting *setting = &command->settings[i];
 		char *field = (char *)config + setting->offset;
-		const char *text;
 
 		if (setting->type == SETTING_TEXT)
 			*(const char **)field = setting->text;
@@ -270,10 +273,37 @@ static bool set_defaults_and_environment(struct config *config, const struct com
 			*(bool *)field = false;
 		else
 			*(int64_t *)field = setting->number;
+	}
+}
+
+/* Kubernetes gives every container MILLRACE_PORT=tcp://10.96.0.12:8080 where there is a service called millrace. */
+static bool is_of_kubernetes(const struct setting *setting, const char *text)
+{
+	return strcmp(setting->name, "port") == 0 &&
+		   (strncmp(text, "tcp://", 6) == 0 || strncmp(text, "udp://", 6) == 0 ||
+			strncmp(text, "sctp://", 7) == 0);
+}
+
+/* For what no flag has set.  An empty variable is none: compose makes one of ${X} where there is no X. */
+static bool set_from_environment(struct config *config, const struct command *command)
+{
+	char variable[VARIABLE_MAX];
+
+	for (size_t i = 0; i < command->nsettings; i++)
+	{
+		const struct setting *setting = &command->settings[i];
+		char *text;
+
 		config_variable_name(setting->name, variable);
 		text = setting->flag_only ? NULL : getenv(variable);
-		if (text == NULL)
+		if (text == NULL || text[0] == '\0' || is_of_kubernetes(setting, text))
 			continue;
+		if (config->sources[i] == SOURCE_FLAG)
+		{
+			if (setting->secret)
+				config_blot(text);
+			continue;
+		}
 		if (!config_set(config, setting, variable, text))
 			return false;
 		config->sources[i] = SOURCE_ENVIRONMENT;
@@ -310,10 +340,11 @@ static void help(FILE *out)
 	for (size_t i = 0; i < NCOMMANDS; i++)
 		fprintf(out, "  millrace %-18s %s\n", commands[i].name, commands[i].summary);
 	fprintf(out, "  millrace %-18s %s\n  millrace %-18s %s\n", "version", "print the version",
-			"help [COMMAND]", "this, or all about a command");
+			"help [COMMAND]", "this, or a command with all its settings");
 	fputs("\n"
 		  "`millrace serve` alone is a whole server: it runs a private PostgreSQL in ./millrace-data,\n"
-		  "listens on port 8080, and at its first start prints the token of namespace default.\n",
+		  "listens on port 8080, and at its first start prints the token of namespace default.\n"
+		  "`millrace help serve` lists its settings.\n",
 		  out);
 }
 
@@ -350,9 +381,10 @@ static void complain_argument(const char *argument)
 /* Its flags are argv[at] and what follows. */
 static int parse_command(struct config *config, const struct command *command, int argc, char **argv, int at)
 {
+	int code;
+
 	config->command = command->number;
-	if (!set_defaults_and_environment(config, command))
-		return 2;
+	set_defaults(config, command);
 	for (; at < argc; at++)
 	{
 		if (is_help(argv[at]))
@@ -368,9 +400,13 @@ static int parse_command(struct config *config, const struct command *command, i
 		if (!config_take_flag(config, command, argc, argv, &at))
 			return 2;
 	}
-	if (command->number == COMMAND_SERVE && (!check_pairs(config) || !config_check_postgres(config, command)))
+	if (!set_from_environment(config, command))
 		return 2;
-	return config_read_token_file(config);
+	code = config_read_secret_files(config, command);
+	if (code < 0 && command->number == COMMAND_SERVE &&
+		(!check_pairs(config) || !config_check_postgres(config, command)))
+		return 2;
+	return code;
 }
 
 static int complain_command(const char *name)

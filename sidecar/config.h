@@ -32,6 +32,7 @@ struct config
 	const char *
 		admin_listen; /* host:port of the admin listener; empty = none; NULL = 127.0.0.1:8079 if it is free */
 	const char *database;	   /* libpq connection string; NULL = the embedded Postgres */
+	const char *database_file; /* where it came from; NULL = not from a file */
 	const char *data_dir;	   /* of the embedded Postgres; default ./millrace-data */
 	const char *pg_bindir;	   /* where initdb and postgres are; default from pg_config at build time */
 	const char *cluster_cache; /* folder of the prepared cluster; empty = none; NULL = the user's cache */

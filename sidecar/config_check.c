@@ -12,20 +12,25 @@
 
 #include "config_internal.h"
 
-/* Writes the setting as it was given, as a flag or as a variable; false: it was not. */
-static bool was_given(const struct config *config, const struct command *command, const char *name,
-					  char written[VARIABLE_MAX])
+enum setting_source config_source(const struct config *config, const struct command *command,
+								  const char *name, char written[VARIABLE_MAX])
 {
 	for (size_t i = 0; i < command->nsettings; i++)
 	{
 		if (strcmp(command->settings[i].name, name) != 0)
 			continue;
-		if (config->sources[i] == SOURCE_FLAG)
-			snprintf(written, VARIABLE_MAX, "--%s", name);
-		else
+		if (config->sources[i] == SOURCE_ENVIRONMENT)
 			config_variable_name(name, written);
-		return config->sources[i] != SOURCE_DEFAULT;
+		else
+			snprintf(written, VARIABLE_MAX, "--%s", name);
+		return config->sources[i];
 	}
+	return SOURCE_DEFAULT;
+}
+
+bool config_refuse_both(const char *first, const char *second)
+{
+	fprintf(stderr, "millrace: there is %s and %s: which one is meant?\n", first, second);
 	return false;
 }
 
@@ -73,27 +78,21 @@ static bool check_open_database(const struct config *config, const char *test_mo
 	return false;
 }
 
-static bool refuse(const char *first, const char *second)
-{
-	fprintf(stderr, "millrace: there is %s and %s: which one is meant?\n", first, second);
-	return false;
-}
-
 bool config_check_postgres(const struct config *config, const struct command *command)
 {
 	char database[VARIABLE_MAX], data_dir[VARIABLE_MAX], test_mode[VARIABLE_MAX];
-	bool has_database = was_given(config, command, "database", database) && config->database != NULL;
-	bool has_data_dir = was_given(config, command, "data-dir", data_dir);
-	bool is_flag;
+	const char *database_setting = config->database_file != NULL ? "database-file" : "database";
+	enum setting_source data_dir_from = config_source(config, command, "data-dir", data_dir);
+	enum setting_source test_mode_from = config_source(config, command, "test-mode", test_mode);
+	bool is_flag = data_dir_from == SOURCE_FLAG;
 
-	was_given(config, command, "test-mode", test_mode);
-	is_flag = has_data_dir && data_dir[0] == '-';
-	if (has_database && is_flag)
-		return refuse(database, data_dir);
-	if (config->test_mode && has_data_dir && !has_database && (is_flag || test_mode[0] != '-'))
-		return refuse(test_mode, data_dir);
-	if (config->test_mode && has_database)
+	config_source(config, command, database_setting, database);
+	if (config->database != NULL && is_flag)
+		return config_refuse_both(database, data_dir);
+	if (config->test_mode && config->database != NULL)
 		return check_open_database(config, test_mode, database);
+	if (config->test_mode && (is_flag || (data_dir_from != SOURCE_DEFAULT && test_mode_from != SOURCE_FLAG)))
+		return config_refuse_both(test_mode, data_dir);
 	if (!config->without_authentication)
 		return true;
 	fputs("millrace: --without-authentication is only for --test-mode with --database\n", stderr);

@@ -53,6 +53,8 @@ struct setting
 	const char *help;
 	bool flag_only; /* no environment variable: too dangerous to be left lying about */
 	bool secret;	/* SETTING_TEXT: config_internal.h */
+	bool optional;	/* SETTING_TEXT: may be empty */
+	bool none;		/* SETTING_TEXT: `none` is empty, too, as an empty variable is no setting */
 };
 
 struct command
@@ -85,6 +87,11 @@ void config_format_number(const struct setting *setting, int64_t number, char *o
 
 /* ---- config_check.c ------------------------------------------------------- */
 
+/* Writes the setting as it was given, as a flag or as a variable; returns where it was given. */
+enum setting_source config_source(const struct config *config, const struct command *command,
+								  const char *name, char written[VARIABLE_MAX]);
+/* Says that only one of them can be meant; false. */
+bool config_refuse_both(const char *first, const char *second);
 /* For serve: says which of the settings that name a PostgreSQL contradict one another; false when some do (printed). */
 bool config_check_postgres(const struct config *config, const struct command *command);
 
@@ -98,10 +105,12 @@ void config_help(FILE *out, const struct command *command);
  * So a secret is copied from where it came in, and what stays there is made illegible.
  */
 
+/* Makes a secret illegible where it stands. */
+void config_blot(char *text);
 /* *field is NULL or an earlier secret.  Prints what is wrong. */
 bool config_take_secret(const char **field, char *text);
 
-/* Sets config->token from --token-file, if there is one; an exit code as config_parse. */
-int config_read_token_file(struct config *config);
+/* Sets config->token from --token-file and config->database from --database-file, if there is one; an exit code as config_parse. */
+int config_read_secret_files(struct config *config, const struct command *command);
 
 #endif

@@ -93,6 +93,13 @@ static bool set_text(struct config *config, const struct setting *setting, const
 	const char **field = (const char **)((char *)config + setting->offset);
 	char word[NAME_MAX_LEN];
 
+	if (setting->none && strcmp(text, "none") == 0)
+		text = "";
+	if (text[0] == '\0' && !setting->optional)
+	{
+		fprintf(stderr, "millrace: %s is empty: leave it out, or give it a value\n", source);
+		return false;
+	}
 	snprintf(word, sizeof(word), "|%s|", text);
 	if (setting->words != NULL &&
 		(strlen(text) > 16 || strchr(text, '|') || strstr(setting->words, word) == NULL))

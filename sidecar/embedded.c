@@ -189,8 +189,7 @@ struct embedded *embedded_start(const struct config *config, unsigned workers, b
 	embedded->dir.lock = -1;
 	if (!embedded_forget_environment())
 		buf_add_str(error, "out of memory");
-	if (error->len > 0 || !embedded_check_programs(config, error) ||
-		!embedded_dir_open(&embedded->dir, config->data_dir, config->test_mode, error))
+	if (error->len > 0 || !embedded_dir_open(&embedded->dir, config->data_dir, config->test_mode, error))
 	{
 		free(embedded);
 		return NULL;

@@ -24,6 +24,8 @@ struct config;
 struct embedded;
 struct event_base;
 
+/* Whether PostgreSQL is where --pg-bindir says; false: *error says what is missing. */
+bool embedded_check_programs(const struct config *config, struct buf *error);
 /*
  * Makes the data directory when there is none, starts Postgres and waits until it accepts connections.
  * NULL: *error says why.  `stopping` is asked while it waits; when it says true the start is given up.

@@ -141,7 +141,6 @@ bool embedded_forget_environment(void);
 /* What initdb is told, which a prepared cluster must have been told, too; ends with NULL. */
 extern char *const embedded_initdb_options[];
 
-bool embedded_check_programs(const struct config *config, struct buf *error);
 /* Makes the cluster unless it is there. */
 bool embedded_make_cluster(struct embedded *embedded, struct buf *error);
 /* A cluster of initdb that includes our settings, in the new folder `where`. */

@@ -19,6 +19,7 @@
 #include "bootstrap.h"
 #include "cli.h"
 #include "config.h"
+#include "db.h"
 #include "descriptors.h"
 #include "embedded.h"
 #include "feed.h"
@@ -54,9 +55,9 @@ struct server
 	struct listeners *listeners; /* [nworkers], each until its worker takes it */
 	struct worker **workers;	 /* [nworkers] */
 	unsigned nworkers;
-	char place[128]; /* host:port */
+	bool wrong_settings; /* why the start failed */
+	char place[128];	 /* host:port */
 	int port;
-	bool misconfigured; /* the start failed for a setting: exit code 2 */
 };
 
 static void on_stop_signal(int number)
@@ -200,6 +201,18 @@ static bool start_tls(struct server *server, struct buf *error)
 	return server->shared.tls != NULL;
 }
 
+/* What would fail again, however often the server is started. */
+static bool check_settings(struct server *server, struct buf *error)
+{
+	const struct config *config = &server->config;
+	bool right = check_token(config, error) && start_tls(server, error) &&
+				 (config->database == NULL ? embedded_check_programs(config, error)
+										   : db_check_conninfo(config->database, error));
+
+	server->wrong_settings = !right;
+	return right;
+}
+
 static bool start_database(struct server *server, struct buf *error)
 {
 	const struct config *config = &server->config;
@@ -251,7 +264,7 @@ static bool start_admin(struct server *server, struct buf *error)
 	}
 	if (address != NULL)
 	{
-		server->misconfigured = true;
+		server->wrong_settings = true;
 		return false;
 	}
 	/* Nobody asked for this port, so a server that has none still starts. */
@@ -337,7 +350,7 @@ static bool start(struct server *server, struct buf *error)
 	}
 	server->port = (int)server->config.port;
 	/* The sockets come first: a port that is taken shows before a database is touched, and a token made. */
-	return check_token(&server->config, error) && start_tls(server, error) &&
+	return check_settings(server, error) &&
 		   listener_open(server->listeners, server->nworkers, server->config.listen, &server->port,
 						 server->place, error) &&
 		   start_admin(server, error) && start_database(server, error) && start_workers(server, error);
@@ -415,9 +428,7 @@ static int serve(struct server *server)
 	notify_send(&server->notify, "STOPPING=1");
 	stop(server);
 	buf_free(&error);
-	if (started || stopping())
-		return 0;
-	return server->misconfigured ? 2 : 1;
+	return started || stopping() ? 0 : server->wrong_settings ? 2 : 1;
 }
 
 static int run(struct server *server)

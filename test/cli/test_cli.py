@@ -273,7 +273,7 @@ def test_an_error_stops_a_sender_that_waits_for_its_input(cli):
 @pytest.mark.parametrize("url, word", [("https://", "URL"), ("x", "URL"), ("http://", "URL"), ("http://a:b@c", "URL"), ("http://[::1", "URL"),
                                        ("http://localhost:1", "refused"), ("http://no.such.host.invalid", "cannot find"), ("http://x:1234567", "URL")])
 def test_a_bad_url_is_told(cli, url, word):
-    fails(cli.run("export", "--url", url), word)
+    fails(cli.run("export", "--url", url), word, code=2 if word == "URL" else 1)
 
 
 def test_an_input_that_cannot_be_read_fails_before_anything_is_deleted(cli, folder):

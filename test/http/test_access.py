@@ -382,7 +382,7 @@ def test_a_token_file_that_holds_no_token_ends_the_start_with_a_reason(tmp_path,
     if content is not None:
         file.write_text(content)
     done = subprocess.run([MILLRACE, "serve", "--test-mode", "--token-file", file], capture_output=True, text=True, timeout=30)
-    assert done.returncode == 1 and reason in done.stderr and (content is None or len(content) < 5 or content not in done.stderr)
+    assert done.returncode == 2 and reason in done.stderr and (content is None or len(content) < 5 or content not in done.stderr)
 
 
 def test_two_tokens_are_refused(tmp_path):

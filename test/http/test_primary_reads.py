@@ -84,4 +84,5 @@ def test_one_address_that_leads_to_both_in_turn(pair, start):
     server = start("--database", f"host=127.0.0.1 port={switch.port} dbname=postgres user=tester", "--workers", "1", "--read-connections", "4")
     finds_what_it_wrote(server)
     assert switch.count > 6
+    switch.listener.shutdown(socket.SHUT_RDWR)  # ends accept, too
     switch.listener.close()

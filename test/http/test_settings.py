@@ -37,7 +37,7 @@ DATABASE = "host=/nowhere"
     (["--test-mode", "--database", DATABASE, "--without-authentication"], {}, ["loopback", "all addresses"]),
     (["--test-mode", "--database", DATABASE, "--without-authentication", "--listen", "0.0.0.0"], {}, ["loopback", "0.0.0.0"]),
     (["--test-mode", "--database", DATABASE, "--without-authentication", "--listen", "::"], {}, ["loopback", "::"]),
-    (["--test-mode", "--database", DATABASE, "--without-authentication", "--listen", ""], {}, ["loopback", "all addresses"]),
+    (["--test-mode", "--database", DATABASE, "--without-authentication", "--listen", ""], {}, ["--listen is empty"]),
     (["--without-authentication", "--database", DATABASE], {}, ["only for --test-mode with --database"]),
     (["--without-authentication", "--test-mode"], {}, ["only for --test-mode with --database"]),
     (["--test-mode", "--data-dir", "/nowhere"], {}, ["--test-mode and --data-dir", "which one is meant"]),
@@ -79,7 +79,7 @@ TOKEN = re.compile(r"ns_ZGVmYXVsdA_[0-9a-f]{64}")
 def test_a_first_start_that_fails_at_the_admin_port_loses_no_token(folder, start):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = serve("--data-dir", folder + "/data", "--admin-listen", f"127.0.0.1:{taken.getsockname()[1]}")
-    assert done.returncode != 0 and "--admin-listen" in done.stderr
+    assert done.returncode == 2 and "--admin-listen" in done.stderr
     assert not os.path.exists(folder + "/data"), "that shows before a cluster is made"
     server = start("--data-dir", folder + "/data")
     assert server.client(TOKEN.search(server.text).group()).write("s")["position"] == 0
@@ -144,3 +144,129 @@ def test_libpqs_variables_keep_their_meaning_for_a_database_of_ones_own(cluster,
     server = start("--database", "dbname=postgres", variables={"PGHOST": str(cluster.folder), "PGUSER": "tester"})
     server.client(TOKEN.search(server.text).group()).write("s")
     assert sql(cluster.connect(), "SELECT count(*) FROM millrace_default.messages") == [(1,)]
+
+
+# The password of a database
+
+def test_every_way_to_give_a_password_hides_it_from_other_processes(cluster, start, folder):
+    password = "hidden-" + new_id()
+    conninfo = cluster.conninfo() + " password=" + password
+    file = Path(folder) / "database"
+    file.write_text(conninfo + "\n")
+    for arguments, variables in ((["--database", conninfo], {}), (["--database=" + conninfo], {}), ([], {"MILLRACE_DATABASE": conninfo}),
+                                 (["--database-file", file], {}), ([], {"MILLRACE_DATABASE_FILE": str(file)}),
+                                 (["--database", "host=/nowhere", "--database", conninfo], {"MILLRACE_DATABASE": conninfo})):
+        server = start("--workers", "1", *arguments, variables={"KEPT": "kept", **variables})
+        process = Path(f"/proc/{server.process.pid}")
+        shown = process.joinpath("cmdline").read_bytes() + process.joinpath("environ").read_bytes()
+        assert password.encode() not in shown and b"host=" not in shown, shown
+        assert b"--workers" in shown and b"KEPT=kept" in shown, "only what is secret is hidden"
+        assert password not in server.text
+        server.stop()
+    assert sql(cluster.connect(), "SELECT count(*) FROM millrace.namespaces") == [(1,)]
+
+
+@pytest.mark.parametrize("content, reason", [(None, "No such file"), ("", "not one line"), ("a\nb\n", "not one line"), ("x" * 5000, "not one line")])
+def test_a_database_file_that_is_not_one_line_ends_the_start_with_a_reason(tmp_path, content, reason):
+    file = tmp_path / "database"
+    if content is not None:
+        file.write_text(content)
+    done = serve("--database-file", file)
+    assert done.returncode == 2 and f"--database-file {file}" in done.stderr and reason in done.stderr
+    assert content is None or len(content) < 5 or content not in done.stderr
+
+
+@pytest.mark.parametrize("arguments, variables, words", [
+    (["--database", DATABASE, "--database-file", "FILE"], {}, ["--database and --database-file", "which one is meant"]),
+    ([], {"MILLRACE_DATABASE": DATABASE, "MILLRACE_DATABASE_FILE": "FILE"}, ["MILLRACE_DATABASE and MILLRACE_DATABASE_FILE"]),
+    ([], {"MILLRACE_TOKEN": "x", "MILLRACE_TOKEN_FILE": "FILE"}, ["MILLRACE_TOKEN and MILLRACE_TOKEN_FILE"]),
+    (["--database-file", "FILE", "--data-dir", "/nowhere"], {}, ["--database-file and --data-dir"]),
+    (["--database-file", "FILE", "--test-mode"], {}, ["--test-mode and --database-file", "without a token"]),
+])
+def test_a_secret_and_its_file_are_one_too_many(tmp_path, arguments, variables, words):
+    file = tmp_path / "database"
+    file.write_text(DATABASE)
+    done = serve(*(file if each == "FILE" else each for each in arguments),
+                 **{name: str(file) if value == "FILE" else value for name, value in variables.items()})
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1, done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_of_a_secret_and_its_file_the_flag_is_meant(cluster, start, tmp_path):
+    file = tmp_path / "database"
+    file.write_text(cluster.conninfo())
+    start("--database", cluster.conninfo(), variables={"MILLRACE_DATABASE_FILE": "/nowhere"}).stop()
+    start("--database-file", file, variables={"MILLRACE_DATABASE": DATABASE}).stop()
+
+
+# The environment's variables
+
+def refusal(*arguments, **variables):
+    """What a start says that gets as far as its listener, for which there is no address."""
+    done = subprocess.run([MILLRACE, "serve", "--test-mode", "--listen", "nowhere.invalid", *arguments], capture_output=True, text=True, timeout=60,
+                          env=environment(**variables))
+    assert done.returncode != 0
+    return done.stderr
+
+
+@pytest.mark.parametrize("link", ["tcp://10.96.0.12:8080", "udp://10.96.0.12:8080", "sctp://[fd00::c]:8080"])
+def test_the_port_that_kubernetes_tells_of_a_service_called_millrace_is_none(link, start):
+    assert "nowhere.invalid" in refusal(MILLRACE_PORT=link)
+    start("--test-mode", variables={"MILLRACE_PORT": link, "MILLRACE_SERVICE_HOST": "10.96.0.12", "MILLRACE_PORT_8080_TCP": link})
+    for other in "tcp:8080", "8080tcp://", "http://10.96.0.12:8080":
+        assert f'MILLRACE_PORT: "{other}" is not a whole number' in refusal(MILLRACE_PORT=other)
+    assert "MILLRACE_WORKERS" in refusal(MILLRACE_WORKERS=link)
+
+
+def test_flags_win_over_variables_that_make_no_sense(start):
+    server = start("--test-mode", "--workers", "1", "--log-level", "error", "--max-body", "1M", "--retry-window", "7", "--admin-listen", "none",
+                   variables={"MILLRACE_PORT": "x", "MILLRACE_WORKERS": "many", "MILLRACE_LOG_LEVEL": "loud", "MILLRACE_MAX_BODY": "-1",
+                              "MILLRACE_RETRY_WINDOW": "9999999", "MILLRACE_TEST_MODE": "perhaps", "MILLRACE_ADMIN_LISTEN": "x"})
+    assert server.client().write("s")["position"] == 0
+
+
+def test_an_empty_variable_is_none(start):
+    names = re.findall(r"^  --([a-z-]+)", subprocess.run([MILLRACE, "help", "serve"], capture_output=True, text=True, check=True).stdout, re.M)
+    empty = {"MILLRACE_" + name.upper().replace("-", "_"): "" for name in names if name != "pg-bindir"}
+    assert len(empty) > 30
+    server = start(variables={**empty, "MILLRACE_TEST_MODE": "1"})
+    assert "listening on http://[::]:" in server.text and server.client().write("s")["position"] == 0
+    assert not os.path.exists("millrace-data")
+
+
+@pytest.mark.parametrize("name", ["database", "database-file", "data-dir", "listen", "token", "token-file", "new-token-file", "tls-cert", "pg-bindir"])
+def test_an_empty_flag_is_refused(name):
+    """As $X where there is no X: libpq would take an empty connection string for another database."""
+    for flag in ([f"--{name}="], [f"--{name}", ""]):
+        done = serve(*flag)
+        assert (done.returncode, done.stdout) == (2, "") and f"--{name} is empty" in done.stderr
+
+
+def test_none_is_a_word_for_what_there_may_be_none_of(start, folder):
+    quiet = start("--test-mode", "--log-level", "debug", variables={"MILLRACE_ADMIN_LISTEN": "none", "MILLRACE_CLUSTER_CACHE": "none"})
+    assert "admin listener" not in quiet.text and not os.path.exists("none")
+
+
+# The exit code
+
+@pytest.mark.parametrize("arguments, word", [
+    (["--token", "nonsense"], "--token"), (["--token-file", "/nowhere"], "/nowhere"), (["--admin-listen", "nonsense"], "--admin-listen"),
+    (["--tls-cert", "/nowhere"], "--tls-key"), (["--tls-cert", "/nowhere", "--tls-key", "/nowhere"], "/nowhere"), (["--pg-bindir", "/nowhere"], "/nowhere"),
+    (["--database", "nonsense"], "--database"), (["--database", "postgres://[x"], "--database"), (["--database", "hots=x"], "hots"),
+    (["--database", "host=x password=very secret"], "not shown"), (["--database", "postgres://me:secret@[x"], "not shown"),
+    (["--database-file", "/nowhere"], "/nowhere")])
+def test_settings_that_are_wrong_are_exit_code_2(arguments, word, folder):
+    where = [] if arguments[0].startswith("--database") else ["--data-dir", folder + "/data"]
+    done = serve(*where, *arguments)
+    assert done.returncode == 2 and word in done.stderr and "secret" not in done.stderr and not os.path.exists(folder + "/data")
+
+
+def test_what_may_be_right_the_next_time_is_exit_code_1(server, folder):
+    assert serve("--database", f"host={folder} dbname=none", "--retry-window", "0").returncode == 1
+    assert serve("--test-mode", "--port", server.port).returncode == 1
+
+
+def test_help_says_where_the_settings_are():
+    shown = subprocess.run([MILLRACE, "help"], capture_output=True, text=True, check=True).stdout
+    assert "millrace help serve" in shown and "all its settings" in shown
