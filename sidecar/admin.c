@@ -98,7 +98,7 @@ static void on_live(struct admin *admin, struct evhttp_request *request)
 
 static void on_ready(struct admin *admin, struct evhttp_request *request)
 {
-	bool ready = !admin->draining;
+	bool ready = !admin->draining && !admin_disk_is_full(admin);
 
 	for (unsigned i = 0; ready && i < admin->nworkers; i++)
 		ready = worker_ready(admin->workers[i]);
