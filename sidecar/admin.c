@@ -99,7 +99,7 @@ static void on_live(struct admin *admin, struct evhttp_request *request)
 
 static void on_ready(struct admin *admin, struct evhttp_request *request)
 {
-	bool writes = !admin->draining, reads = writes;
+	bool reads = !admin->draining, writes = reads && !admin_disk_is_full(admin);
 	struct evkeyvalq query;
 	const char *asked;
 	bool ready;

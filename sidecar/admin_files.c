@@ -37,6 +37,13 @@ static void add_certificate(struct buf *out, const struct tls *tls)
 		"When the certificate was last read, since unix epoch.", facts.loaded);
 }
 
+bool admin_disk_is_full(const struct admin *admin)
+{
+	struct embedded_disk disk;
+
+	return admin->embedded != NULL && embedded_measure_disk(admin->embedded, &disk) && disk.full;
+}
+
 void admin_add_file_metrics(struct buf *out, const struct admin *admin)
 {
 	if (admin->embedded != NULL)

@@ -65,5 +65,7 @@ void admin_metrics_end(struct admin *admin);
 
 void admin_add_process_metrics(struct buf *out);
 void admin_add_file_metrics(struct buf *out, const struct admin *admin);
+/* So nothing is appended, whatever the workers have noticed of it. */
+bool admin_disk_is_full(const struct admin *admin);
 
 #endif

@@ -112,8 +112,8 @@ def test_before_the_disk_is_full_reads_are_all_that_is_answered_and_it_comes_bac
         assert gauge(server, "millrace_disk_size_bytes") == pytest.approx(SIZE, rel=0.01)
         fill(small_disk, 5_000_000)
         wait_until(lambda: "is full (" in server.text, "a line in the log")
-        wait_until(lambda: append(server) == 503, "appends that are refused")
         assert server.admin().request("GET", "/ready").status == 503
+        wait_until(lambda: append(server) == 503, "appends that are refused")
         assert reads(server) and gauge(server, "millrace_disk_full") == 1
         assert "PostgreSQL exited" not in server.text
         server.stop()
