@@ -54,6 +54,7 @@ check "nobody else can log in as its user" grep -q '^millrace:.*:/var/lib/millra
 check "its token is its user's alone" is "$(stat -c '%U %a' /var/lib/millrace/token)" "millrace 600"
 check "its token is not in the journal" is "$(journalctl | grep -c ns_ZGVm)" 0
 check "it listens on the loopback only" grep -q 'http://127.0.0.1:8080' <(journalctl -u millrace)
+check "the alerts and the dashboard are there" test -s /usr/share/millrace/alerts.yaml -a -s /usr/share/millrace/dashboard.json
 check_append "a message is appended with the token"
 systemctl kill --signal KILL --kill-who main millrace
 check "killed, it comes back" restarted 0
