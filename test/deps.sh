@@ -7,7 +7,7 @@
 # deps.sh --fuzzing does the same for a compiler with libFuzzer, which only test/fuzz needs, --browser for
 # Chromium, which only test/browser needs, --analysis for what test/analyse.sh runs, --profiling for gperftools,
 # which only profiles need, --bench for what draws the plot of `make bench`, --packages for what `make deb` needs,
-# --images for what `make test-images` needs, --busy for what `make test-busy` needs, and --sanitized for what building the Postgres of test/sanitize/postgres.sh needs.
+# --proxies for the nginx that some of test/http go through, --images for what `make test-images` needs, --busy for what `make test-busy` needs, and --sanitized for what building the Postgres of test/sanitize/postgres.sh needs.
 set -euo pipefail
 
 pg_config=${PG_CONFIG:-pg_config}
@@ -29,6 +29,7 @@ has_server() {
 		[ -f "$("$pg_config" --pgxs)" ]
 }
 has_package() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1")" = installed ]; }
+has_nginx() { command -v nginx || [ -x /usr/sbin/nginx ]; }
 has_module() { /usr/bin/python3 -c "import $1"; }
 
 part=${1:-}
@@ -53,6 +54,9 @@ check() {
 		need bzip2 command -v bzip2 # the source's compression
 		need bison command -v bison
 		need flex command -v flex
+		return
+	elif [ "$part" = --proxies ]; then
+		need nginx-light has_nginx
 		return
 	elif [ "$part" = --busy ]; then
 		need stress-ng command -v stress-ng
