@@ -1,8 +1,8 @@
 /*
  * cli_import.c: `millrace import`.
  *
- * The file goes out in chunks while the server's events come in, both through one poll loop, so that an
- * error stops the sending at once.
+ * The file goes out in chunks while the server's events come in (with --progress, else they come at the end), both
+ * through one poll loop, so that an error stops the sending at once.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -234,12 +234,19 @@ static bool open_input(struct upload *upload)
 	return true;
 }
 
+static const char *target(const struct config *config)
+{
+	if (config->progress)
+		return config->force ? "/import?force=true&progress=true" : "/import?progress=true";
+	return config->force ? "/import?force=true" : "/import";
+}
+
 static bool start(struct upload *upload)
 {
 	const struct config *config = upload->config;
 	const struct cli_request request = {
 		.method = "POST",
-		.target = config->force ? "/import?force=true" : "/import",
+		.target = target(config),
 		.token = config->token,
 		.headers = config->gzip ? "Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n"
 								  "Content-Encoding: gzip\r\n"

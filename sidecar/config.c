@@ -150,6 +150,10 @@ static const struct setting import_settings[] = {
 	{"input", "What", TEXT(input, "-"), .value = "FILE", .help = "the export; - is the standard input"},
 	{"gzip", "What", .type = SETTING_SWITCH, .offset = offsetof(struct config, gzip),
 	 .help = "the file is compressed with gzip"},
+	{"progress", "What", .type = SETTING_SWITCH, .offset = offsetof(struct config, progress),
+	 .help =
+		 "have the server tell how far it is while the file is sent; not through proxies that take an early "
+		 "answer for the end"},
 
 	{"force", "Where to", .type = SETTING_SWITCH, .offset = offsetof(struct config, force),
 	 .help = "delete every message of the namespace first; asks before it does", .flag_only = true},

@@ -71,7 +71,7 @@ struct config
 	const char *output;						/* "-" = stdout */
 	const char *input;						/* "-" = stdin */
 	const char *categories, *since, *until; /* NULL = without */
-	bool force, yes;
+	bool force, yes, progress;
 };
 
 /* Fills in *config; returns an exit code: -1 go on, else exit with it (message already printed). */

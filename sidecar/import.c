@@ -8,12 +8,17 @@
  * sets `fault` once; settle() tells it when nothing is in flight any more, so that what was
  * stored before is reported before.
  *
+ * The reply begins when the body has ended: many a proxy takes an earlier one for the whole, and stops sending.  What
+ * there is to tell until then is kept.  A fault that is found before is kept, too, and the rest of the body is thrown away, up to a
+ * size and a time.  ?progress=true is for who reads while it sends.
+ *
  * Errors that Postgres raises name no record.  The batch is then tried again in parts that are
  * rolled back, halving what is in doubt, until the record is found.
  */
 #include "import.h"
 
 #include <arpa/inet.h>
+#include <event2/event_struct.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,8 +31,10 @@
 #include "errors.h"
 #include "http.h"
 #include "import_lines.h"
+#include "import_progress.h"
 #include "import_record.h"
 #include "json.h"
+#include "sse.h"
 #include "stats.h"
 #include "token.h"
 #include "url_query.h"
@@ -36,6 +43,7 @@
 #define BATCH_BYTES ((size_t)4 * 1024 * 1024)
 #define BATCH_VERSION 1
 #define BATCH_HEADER 5					 /* u8 version, u32 number of records */
+#define DISCARD_S 30					 /* for the rest of a body after a fault */
 #define MAX_UNREAD ((size_t)1024 * 1024) /* bytes of progress for a client that reads none of it */
 
 struct batch
@@ -50,6 +58,13 @@ struct import
 {
 	struct db *db;
 	struct http_request *request;
+	bool at_once;	 /* ?progress=true */
+	bool replying;	 /* the reply has begun */
+	bool discarding; /* there is a fault, and the rest of the body comes */
+	bool taking;	 /* the body */
+	size_t may_discard;
+	struct event discard_timeout;
+	struct import_progress progress; /* before the reply */
 	char namespace_name[TOKEN_MAX_NAMESPACE + 1];
 	struct import_lines lines;
 	struct batch batches[2];
@@ -85,10 +100,37 @@ static void refuse(struct http_request *request, enum error_code code, int statu
 
 static void import_free(struct import *import)
 {
+	event_del(&import->discard_timeout);
+	import_progress_free(&import->progress);
 	import_lines_close(&import->lines);
 	buf_free(&import->batches[0].frame);
 	buf_free(&import->batches[1].frame);
 	free(import);
+}
+
+/* Sends the reply's head and what was kept for it, once. */
+static void start_reply(struct import *import)
+{
+	const struct http_reply head = {
+		.status = 200,
+		.content_type = "text/event-stream",
+		.headers = "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n",
+	};
+	struct buf events = {0}, framed = {0};
+	struct piece piece;
+
+	if (import->replying)
+		return;
+	import->replying = true;
+	http_reply_start(import->request, &head);
+	import_progress_write(&import->progress, &events);
+	sse_add_text(&framed, (struct slice){events.data, events.len}, http_reply_is_chunked(import->request));
+	piece = (struct piece){.bytes = framed.data, .len = framed.len};
+	if (framed.len > 0 && !events.failed && !framed.failed)
+		http_reply_raw(import->request, &piece, 1);
+	buf_free(&events);
+	buf_free(&framed);
+	import_progress_free(&import->progress);
 }
 
 /* Sends the last event and ends the reply; the import is gone. */
@@ -96,6 +138,7 @@ static void finish(struct import *import, struct buf *event)
 {
 	struct http_request *request = import->request;
 
+	start_reply(import);
 	stats_add(&db_stats(import->db)->imports, (uint64_t)-1);
 	send_event(request, event);
 	buf_free(event);
@@ -125,14 +168,18 @@ static void report_done(struct import *import)
 }
 
 /* A client that sends all before it reads anything would make us keep it all: it misses some. */
-static void report_progress(struct import *import, const char *last_global_position)
+static void report_progress(struct import *import, int64_t last_global_position)
 {
 	struct buf event = {0};
 
+	if (!import->replying)
+	{
+		import_progress_keep(&import->progress, import->imported, last_global_position);
+		return;
+	}
 	if (http_reply_unsent(import->request) > MAX_UNREAD)
 		return;
-	buf_printf(&event, "data: {\"imported\":%" PRIu64 ",\"gpos\":%s}\n\n", import->imported,
-			   last_global_position);
+	import_progress_write_event(&event, import->imported, last_global_position);
 	send_event(import->request, &event);
 	buf_free(&event);
 }
@@ -314,6 +361,30 @@ static void check_lines(struct import *import)
 
 /* ---- going on --------------------------------------------------------------------------- */
 
+static void take_body(struct import *import);
+
+/* A proxy that is still sending would take a reply for the end: what it sends is thrown away first. */
+static void discard_body(struct import *import)
+{
+	const struct timeval timeout = {.tv_sec = DISCARD_S};
+
+	if (import->discarding)
+		return;
+	import->discarding = true;
+	event_add(&import->discard_timeout, &timeout);
+	if (import->taking)
+		http_body_resume(import->request);
+	else
+		take_body(import);
+}
+
+static void on_discard_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	report_fault(arg);
+}
+
 /* Ends the import if nothing more is to be waited for; it may be gone then. */
 static void settle(struct import *import)
 {
@@ -323,8 +394,10 @@ static void settle(struct import *import)
 		send_batch(import);
 	if (import->flight != NULL)
 		return;
-	if (import->fault.code != NULL)
+	if (import->fault.code != NULL && (import->body_ended || import->replying))
 		report_fault(import);
+	else if (import->fault.code != NULL)
+		discard_body(import);
 	else if (import->lines_ended)
 		report_done(import);
 }
@@ -364,7 +437,7 @@ static void on_batch(void *arg, struct db_reply *reply)
 		import->imported += batch->count;
 		stats_add(&db_stats(import->db)->imported, batch->count);
 		if (is_full(batch))
-			report_progress(import, PQgetvalue(reply->result, 0, 4));
+			report_progress(import, strtoll(PQgetvalue(reply->result, 0, 4), NULL, 10));
 	}
 	go_on(import);
 }
@@ -389,8 +462,19 @@ static void on_trial(void *arg, struct db_reply *reply)
 static size_t on_data(void *arg, struct slice bytes)
 {
 	struct import *import = arg;
-	size_t used = is_open(import) ? import_lines_feed(&import->lines, bytes) : 0;
+	size_t used;
 
+	if (import->discarding && bytes.len > import->may_discard)
+	{
+		report_fault(import);
+		return bytes.len;
+	}
+	if (import->discarding)
+	{
+		import->may_discard -= bytes.len;
+		return bytes.len;
+	}
+	used = is_open(import) ? import_lines_feed(&import->lines, bytes) : 0;
 	check_lines(import);
 	if (import->fault.code != NULL)
 		settle(import);
@@ -407,6 +491,7 @@ static void on_body_end(void *arg, enum http_body_end how)
 	struct import *import = arg;
 
 	import->body_ended = true;
+	start_reply(import);
 	if (how != HTTP_BODY_COMPLETE)
 		set_fault(import, "IMPORT_FAILED", faults[how], import->lines.number + 1);
 	go_on(import);
@@ -416,13 +501,19 @@ static const struct http_sink sink = {.data = on_data, .end = on_body_end};
 
 /* ---- the beginning ------------------------------------------------------------------------- */
 
+static void take_body(struct import *import)
+{
+	import->taking = true;
+	http_body_start(import->request, &sink, import);
+}
+
 static void on_emptied(void *arg, struct db_reply *reply)
 {
 	struct import *import = arg;
 
 	if (reply->status == DB_OK)
 	{
-		http_body_start(import->request, &sink, import);
+		take_body(import);
 		return;
 	}
 	set_fault(import, "IMPORT_FAILED",
@@ -430,18 +521,18 @@ static void on_emptied(void *arg, struct db_reply *reply)
 	settle(import);
 }
 
-/* Reads ?force=; false: it is neither true nor false. */
-static bool read_force(struct http_request *request, bool *force)
+/* Reads a parameter that is true or false, which it is when it is not there; false: it is neither. */
+static bool read_switch(struct http_request *request, const char *name, bool *on)
 {
 	struct buf value = {0};
 	struct slice word;
 	bool known;
 
-	*force = false;
-	url_query_find(http_query(request), "force", &value);
+	*on = false;
+	url_query_find(http_query(request), name, &value);
 	word = (struct slice){value.data, value.len};
-	*force = word.len > 0 && (slice_is(word, "true") || slice_is(word, "1"));
-	known = *force || word.len == 0 || slice_is(word, "false") || slice_is(word, "0");
+	*on = word.len > 0 && (slice_is(word, "true") || slice_is(word, "1"));
+	known = *on || word.len == 0 || slice_is(word, "false") || slice_is(word, "0");
 	buf_free(&value);
 	return known && !value.failed;
 }
@@ -456,7 +547,8 @@ static bool read_encoding(struct http_request *request, bool *gzip)
 	return *gzip || coding.len == 0 || (coding.len == 8 && strncasecmp(coding.bytes, "identity", 8) == 0);
 }
 
-static struct import *import_new(struct db *db, const char *namespace_name, size_t max_line, bool gzip)
+static struct import *import_new(struct db *db, const char *namespace_name,
+								 const struct import_limits *limits, bool gzip)
 {
 	struct import *import = calloc(1, sizeof(*import));
 
@@ -464,7 +556,9 @@ static struct import *import_new(struct db *db, const char *namespace_name, size
 		return NULL;
 	import->db = db;
 	snprintf(import->namespace_name, sizeof(import->namespace_name), "%s", namespace_name);
-	import->lines.max_line = max_line;
+	event_assign(&import->discard_timeout, limits->base, -1, 0, on_discard_timeout, import);
+	import->may_discard = limits->max_discarded;
+	import->lines.max_line = limits->max_line;
 	import->lines.take = on_line;
 	import->lines.arg = import;
 	import->gathering = &import->batches[0];
@@ -478,14 +572,13 @@ static struct import *import_new(struct db *db, const char *namespace_name, size
 
 static void begin(struct import *import, bool force)
 {
-	const struct http_reply head = {
-		.status = 200, .content_type = "text/event-stream", .headers = "Cache-Control: no-cache\r\n"};
 	const char *const name = import->namespace_name;
 
 	stats_add(&db_stats(import->db)->imports, 1);
-	http_reply_start(import->request, &head);
+	if (import->at_once)
+		start_reply(import);
 	if (!force)
-		http_body_start(import->request, &sink, import);
+		take_body(import);
 	else if (!db_query(import->db, DB_EMPTY_NAMESPACE, &name, on_emptied, import))
 	{
 		set_fault(import, "IMPORT_FAILED", "too many requests are waiting for the database", 0);
@@ -497,7 +590,7 @@ void import_start(struct db *db, const char *namespace_name, const struct import
 				  struct http_request *request)
 {
 	struct import *import;
-	bool force, gzip;
+	bool force, progress, gzip;
 	char message[100];
 
 	if (stats_get(&db_stats(db)->imports) >= limits->max_running)
@@ -506,15 +599,18 @@ void import_start(struct db *db, const char *namespace_name, const struct import
 				 limits->max_running);
 		refuse(request, ERROR_OVERLOADED, error_status(ERROR_OVERLOADED), message);
 	}
-	else if (!read_force(request, &force))
+	else if (!read_switch(request, "force", &force))
 		refuse(request, ERROR_INVALID_REQUEST, 400, "force must be true or false");
+	else if (!read_switch(request, "progress", &progress))
+		refuse(request, ERROR_INVALID_REQUEST, 400, "progress must be true or false");
 	else if (!read_encoding(request, &gzip))
 		refuse(request, ERROR_INVALID_REQUEST, 415, "the only Content-Encoding understood is gzip");
-	else if ((import = import_new(db, namespace_name, limits->max_line, gzip)) == NULL)
+	else if ((import = import_new(db, namespace_name, limits, gzip)) == NULL)
 		refuse(request, ERROR_INTERNAL_ERROR, 500, "out of memory");
 	else
 	{
 		import->request = request;
+		import->at_once = progress;
 		begin(import, force);
 	}
 }

@@ -4,6 +4,8 @@
  * The body is taken as it comes: its lines gather in a batch while the batch before is with Postgres, and
  * the client is held back when both are full.  So an import of any size takes the memory of two batches and a line, and all
  * together take that of as many as may run.
+ *
+ * The reply begins when the body has ended, or at once with ?progress=true.
  */
 #ifndef MILLRACE_IMPORT_H
 #define MILLRACE_IMPORT_H
@@ -11,12 +13,15 @@
 #include <stddef.h>
 
 struct db;
+struct event_base;
 struct http_request;
 
 struct import_limits
 {
-	size_t max_line;	/* bytes of the longest one allowed */
-	size_t max_running; /* imports of this worker at a time */
+	size_t max_line;	  /* bytes of the longest one allowed */
+	size_t max_running;	  /* imports of this worker at a time */
+	size_t max_discarded; /* bytes of a body that are still read after a fault */
+	struct event_base *base;
 };
 
 /*

@@ -624,6 +624,8 @@ struct service *service_new(struct event_base *base, const struct config *config
 	service->methods.stats = db_stats(db);
 	service->slow_ms = (uint64_t)config->log_slow;
 	service->import_limits.max_line = (size_t)config->max_body;
+	service->import_limits.max_discarded = (size_t)config->max_body;
+	service->import_limits.base = base;
 	service->import_limits.max_running = (size_t)config->max_imports;
 	service->max_exports = (size_t)config->max_exports;
 	service->methods.token_generation = &shared->token_generation;

@@ -263,7 +263,7 @@ def test_events_may_come_cut_anywhere(canned):
 
 
 def test_an_error_stops_a_sender_that_waits_for_its_input(cli):
-    with cli.start("import", stdin=subprocess.PIPE) as process:
+    with cli.start("import", "--progress", stdin=subprocess.PIPE) as process:
         process.stdin.write(b"broken\n")
         process.stdin.flush()
         assert process.wait(10) == 1
@@ -316,7 +316,7 @@ def test_counts_are_shown_on_a_terminal(cli, folder):
 
 
 @pytest.mark.parametrize("command, flags", [("export", ["url", "token", "categories", "since", "until", "gzip", "output"]),
-                                            ("import", ["url", "token", "input", "gzip", "force", "yes"]), ("serve", ["port", "data-dir"])])
+                                            ("import", ["url", "token", "input", "gzip", "progress", "force", "yes"]), ("serve", ["port", "data-dir"])])
 def test_help_names_every_flag(cli, command, flags):
     text = cli.ok(command, "--help").decode()
     assert text == cli.ok("help", command).decode()

@@ -3,6 +3,7 @@ import gzip
 import http.client
 import json
 import re
+import select
 import socket
 import struct
 import threading
@@ -421,8 +422,73 @@ def memory(server, what="VmHWM"):
 # ---- the connection ------------------------------------------------------------------------------------------------------------
 
 
-def test_progress_comes_while_the_body_is_still_sent(wire):
+def is_silent(connection, seconds=0.3):
+    return select.select([connection], [], [], seconds)[0] == []
+
+
+def test_nothing_is_answered_before_the_body_has_ended(client, wire):
     wire.start("Transfer-Encoding: chunked")
+    wire.chunk(lines(1, 2500))
+    wait_until(lambda: len(stored(client)) == 2000, "two batches")
+    assert is_silent(wire.socket), "a proxy would take an answer for the end"
+    wire.end()
+    assert wire.head()[0] == 200
+    got = list(wire.chunks())
+    assert got[:2] == [b'data: {"imported":1000,"gpos":1000}\n\n', b'data: {"imported":2000,"gpos":2000}\n\n'] and DONE.fullmatch(got[2])
+
+
+@pytest.mark.parametrize("force", ["", "?force=true"])
+def test_a_failure_is_told_when_the_rest_of_the_body_was_thrown_away(client, wire, force):
+    wire.start("Transfer-Encoding: chunked", path="/import" + force)
+    wire.chunk(lines(1, 1000) + "broken\n")
+    wire.chunk(lines(1001, 9000))
+    wait_until(lambda: len(stored(client)) == 1000, "the first batch")
+    assert is_silent(wire.socket)
+    wire.socket.sendall(b"0\r\n\r\nGET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert wire.head()[0] == 200
+    got = list(wire.chunks())
+    assert got[0] == b'data: {"imported":1000,"gpos":1000}\n\n'
+    assert json.loads(got[1][6:])["error"] == "INVALID_JSON" and json.loads(got[1][6:])["line"] == 1001 and len(got) == 2
+    assert wire.head()[0] == 200, "the connection goes on"
+
+
+def test_no_more_than_a_body_is_thrown_away(start):
+    server = start("--test-mode", "--max-body", "1M", "--request-timeout", "60")
+    server.client().call("stream.version", "x")
+    wire = Wire(server, token_for("default"))
+    wire.start("Transfer-Encoding: chunked")
+    wire.chunk("broken\n")
+    for _ in range(9):
+        wire.chunk(b"x" * 100000)
+    assert is_silent(wire.socket)
+    for _ in range(4):
+        wire.chunk(b"x" * 100000)
+    assert wire.head()[0] == 200
+    assert b"INVALID_JSON" in list(wire.chunks())[0]
+    wire.close()
+
+
+def test_the_rest_of_a_body_is_not_waited_for_longer_than_30_s(start):
+    server = start("--test-mode", "--request-timeout", "300")
+    server.client().call("stream.version", "x")
+    wire = Wire(server, token_for("default"))
+    wire.start("Transfer-Encoding: chunked")
+    begun = time.monotonic()
+    wire.chunk("broken\n")
+    wire.socket.settimeout(120)
+    assert wire.head()[0] == 200 and time.monotonic() - begun > 29
+    assert b"INVALID_JSON" in list(wire.chunks())[0]
+    wire.close()
+
+
+@pytest.mark.parametrize("value, status", [("true", 200), ("0", 200), ("often", 400)])
+def test_a_bad_progress_is_refused_by_name(client, value, status):
+    reply = post(client, line(1), f"/import?progress={value}")
+    assert reply.status == status and (status == 200 or b"progress must be" in bytes(str(reply.body), "utf-8"))
+
+
+def test_progress_comes_while_the_body_is_still_sent(wire):
+    wire.start("Transfer-Encoding: chunked", path="/import?progress=true")
     wire.chunk(lines(1, 1000))
     assert wire.head()[0] == 200
     chunks = wire.chunks()
@@ -591,7 +657,7 @@ def test_a_stopping_server_finishes_the_import(start):
     client = server.client()
     client.call("stream.version", "x")
     wire = Wire(server, token_for("default"))
-    wire.start("Transfer-Encoding: chunked")
+    wire.start("Transfer-Encoding: chunked", path="/import?progress=true")
     wire.chunk(lines(1, 1000))
     assert wire.head()[0] == 200
     chunks = wire.chunks()
