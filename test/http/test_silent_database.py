@@ -34,6 +34,8 @@ class Gate(threading.Thread):
             for key, _ in self.selector.select(0.05):
                 if key.fileobj is self.listener:
                     self._accept()
+                elif key.fileobj.fileno() == -1:
+                    pass  # closed with its other end, which was ready, too
                 elif not self.mute:
                     self._pass_on(key.fileobj, key.data)
                 else:
