@@ -258,10 +258,7 @@ static bool start_admin(struct server *server, struct buf *error)
 	server->admin =
 		admin_new(server->base, address ? address : DEFAULT_ADMIN, server->workers, server->nworkers, error);
 	if (server->admin != NULL)
-	{
-		admin_tell_of(server->admin, server->embedded, server->shared.tls);
 		return true;
-	}
 	if (address != NULL)
 	{
 		server->wrong_settings = true;
@@ -350,10 +347,14 @@ static bool start(struct server *server, struct buf *error)
 	}
 	server->port = (int)server->config.port;
 	/* The sockets come first: a port that is taken shows before a database is touched, and a token made. */
-	return check_settings(server, error) &&
-		   listener_open(server->listeners, server->nworkers, server->config.listen, &server->port,
-						 server->place, error) &&
-		   start_admin(server, error) && start_database(server, error) && start_workers(server, error);
+	if (!check_settings(server, error) ||
+		!listener_open(server->listeners, server->nworkers, server->config.listen, &server->port,
+					   server->place, error) ||
+		!start_admin(server, error) || !start_database(server, error) || !start_workers(server, error))
+		return false;
+	if (server->admin != NULL)
+		admin_tell_of(server->admin, server->embedded, server->shared.tls);
+	return true;
 }
 
 static bool workers_ended(const struct server *server)

@@ -10,11 +10,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from store import ROOT, Server, new_id, sql, token_for, wait_until
+from certificates import Authority
+from store import ROOT, ZERO_TOKEN, Server, new_id, sql, token_for, wait_until
 from test_metrics import ADMIN, MESSAGE, Metrics, find, hold_stream
 
 PACKAGING = ROOT / "sidecar" / "packaging"
@@ -81,6 +84,17 @@ def calm(watched):
     return scraped(watched)
 
 
+@pytest.fixture(scope="module")
+def durable():
+    """A server with a data directory and a certificate, which has more to tell of."""
+    folder = tempfile.mkdtemp(prefix="m-")
+    own = Authority(folder).issue("own", days=30)
+    server = Server("--data-dir", folder + "/data", "--token", ZERO_TOKEN, *ADMIN, token=ZERO_TOKEN, tls=own)
+    yield server, own
+    server.stop()
+    shutil.rmtree(folder)
+
+
 @pytest.fixture
 def own(watched, calm):
     name = "alerts " + new_id()
@@ -112,8 +126,8 @@ def expressions():
     return [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ())]
 
 
-def test_every_metric_that_an_alert_or_the_dashboard_names_is_in_a_scrape(watched, calm):
-    there = {name.split("{")[0] for name in scraped(watched, slow=True)} | {"up"}
+def test_every_metric_that_an_alert_or_the_dashboard_names_is_in_a_scrape(watched, durable, calm):
+    there = {name.split("{")[0] for name in [*scraped(watched, slow=True), *scraped(durable[0])]} | {"up"}
     texts = expressions() + re.findall(r"expr: (.+?)\n +(?:for|labels):", ALERTS.read_text(), re.S)
     named = {name for text in texts for name in re.findall(r"\b(?:millrace|process)_\w+|\bup\b", text)}
     assert len(expressions()) >= 20 and len(named) > 20
@@ -292,3 +306,35 @@ def test_descriptors(start, folder):
     before = scraped(server)
     subprocess.run(["prlimit", f"--pid={server.process.pid}", f"--nofile={open_fds + 5}:"], check=True)
     assert fires(folder, (before, 5), (scraped(server), 5)) == {"MillraceDescriptors"}
+
+
+def changed(scrape, name, value):
+    found = [series for series in scrape if series.startswith(name + "{")]
+    assert len(found) == 1
+    return {**scrape, found[0]: value}
+
+
+@with_promtool
+def test_a_disk_that_is_nearly_full(durable, folder):
+    server, _ = durable
+    size, free = Metrics(server)("millrace_disk_size_bytes"), Metrics(server)("millrace_disk_free_bytes")
+    assert 0 < free < size
+    before = changed(scraped(server), "millrace_disk_free_bytes", size * 0.5)
+    assert fires(folder, (before, 5)) == set()
+    assert fires(folder, (before, 5), (changed(before, "millrace_disk_free_bytes", size * 0.09), 5)) == {"MillraceDisk"}
+
+
+@with_promtool
+def test_a_certificate_that_ends_soon_and_one_that_cannot_be_read(durable, folder):
+    server, own = durable
+    scrape, name = scraped(server), "millrace_tls_certificate_expiry_timestamp_seconds"
+    left = Metrics(server)(name) - time.time()
+    assert 29 * 86400 < left <= 30 * 86400 + 300
+    # A history begins at 0.
+    assert fires(folder, (changed(scrape, name, left), 5)) == set()
+    assert fires(folder, (changed(scrape, name, left - 17 * 86400), 5)) == {"MillraceCertificateEnds"}
+    own.file.write_bytes(b"nothing")
+    server.process.send_signal(signal.SIGHUP)
+    find(server, lambda metrics: metrics("millrace_tls_last_reload_successful") == 0, "the attempt to read it")
+    failed = changed(scraped(server), name, left)
+    assert fires(folder, (scrape, 5), (failed, 5)) == {"MillraceCertificateNotRead"}
