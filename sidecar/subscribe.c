@@ -57,7 +57,7 @@ enum subscription_state
 enum past
 {
 	PAST_MORE,
-	PAST_UNDECIDED, /* there is a message that may still commit */
+	PAST_UNDECIDED, /* there is a message that may still commit, or that the feed has yet to come to */
 	PAST_READ,
 };
 
@@ -92,7 +92,7 @@ struct subscription
 		HEAD_KNOWN,
 		HEAD_TOLD,
 	} head_state;
-	int64_t head; /* with this position */
+	int64_t head; /* with this position, the last one when it first had read everything */
 	char namespace_name[TOKEN_MAX_NAMESPACE + 1];
 	char name[]; /* of the filter; behind it its types and its correlation */
 };
@@ -118,6 +118,7 @@ static void go_on(struct subscription *s);
 static void on_head(void *arg, struct db_reply *reply);
 static void on_reached(void *arg, struct db_reply *reply);
 static void read_queued(struct subscriptions *all);
+static bool has_reached_head(const struct subscription *s);
 
 /* ---- states ------------------------------------------------------------------ */
 
@@ -342,6 +343,8 @@ static void take_page(struct subscription *s, const PGresult *page)
 	s->past = read_past(PQgetvalue(page, 0, PAGE_STATE));
 	if (s->past == PAST_READ)
 		s->listener.complete_below = s->below > s->after ? s->below : s->after + 1;
+	if (s->past == PAST_READ && s->head_state == HEAD_KNOWN && !has_reached_head(s))
+		s->past = PAST_UNDECIDED;
 	/* What this one waited for is decided, so perhaps is what the others wait for. */
 	if (was_undecided && s->past != PAST_UNDECIDED)
 		feed_stir(&s->listener);
@@ -480,7 +483,8 @@ static bool ask(struct subscription *s)
 		return ask_head(s);
 	if (must_learn_head(s))
 		return db_query(s->all->db, DB_HEAD, (const char *const[]){s->namespace_name}, on_reached, s);
-	s->head_state = HEAD_UNKNOWN;
+	if (s->head_state == HEAD_TOLD)
+		s->head_state = HEAD_UNKNOWN; /* there is more to catch up with */
 	hold_page(s, s->reads_fast && s->all->held < MAX_HELD ? LARGE_PAGE : SMALL_PAGE);
 	return ask_page(s);
 }
@@ -537,15 +541,23 @@ static void on_head(void *arg, struct db_reply *reply)
 	on_answer(arg, reply, take_head);
 }
 
-/* No more than it has dealt with, and no more than there is: a position above that may have been given out in vain. */
+/* Whether all that there was when it first had read everything is dealt with; the feed may not have got there yet. */
+static bool has_reached_head(const struct subscription *s)
+{
+	return s->listener.complete_below > s->head || s->head == INT64_MAX;
+}
+
 static void take_reached(struct subscription *s, const PGresult *answer)
 {
-	int64_t last = strtoll(PQgetvalue(answer, 0, 0), NULL, 10);
-	int64_t reached = s->listener.complete_below - 1;
-
-	s->head = last < reached ? last : reached;
+	s->head = strtoll(PQgetvalue(answer, 0, 0), NULL, 10);
 	s->head_state = HEAD_KNOWN;
-	go_on(s);
+	if (has_reached_head(s))
+	{
+		go_on(s);
+		return;
+	}
+	s->past = PAST_UNDECIDED;
+	set_state(s, SUBSCRIPTION_WAITING);
 }
 
 static void on_reached(void *arg, struct db_reply *reply)
@@ -559,7 +571,7 @@ static void tell_head(struct subscription *s)
 
 	if (s->head_state != HEAD_KNOWN)
 		return;
-	subscribe_head_write_reached(s->head, s->has_ids, text);
+	subscribe_head_write_reached(s->head, text);
 	send_text(s, text);
 	s->head_state = HEAD_TOLD;
 }
@@ -592,6 +604,7 @@ static void on_restart(struct listener *listener)
 
 	s->past = PAST_MORE;
 	s->placed = false;
+	s->head_state = HEAD_UNKNOWN;
 	s->stale = s->state == SUBSCRIPTION_READING;
 	if (s->state == SUBSCRIPTION_FOLLOWING)
 		set_state(s, SUBSCRIPTION_WAITING);

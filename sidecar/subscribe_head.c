@@ -71,9 +71,9 @@ void subscribe_head_write_reset(const struct subscribe_head *head, bool ids, cha
 	write_event("reset", head->head, ids, head->last_global, text);
 }
 
-void subscribe_head_write_reached(int64_t head, bool ids, char text[SUBSCRIBE_HEAD_TEXT])
+void subscribe_head_write_reached(int64_t head, char text[SUBSCRIBE_HEAD_TEXT])
 {
-	write_event("head", head, ids, head, text);
+	write_event("head", head, false, 0, text);
 }
 
 void subscribe_head_write_comment(const struct subscribe_head *head, char text[SUBSCRIBE_HEAD_TEXT])

@@ -41,8 +41,8 @@ bool subscribe_head_judge(const PGresult *answer, const struct subscribe_place *
 						  struct subscribe_head *head, struct subscribe_place *below);
 /* For those who know the event, and for those who take each event for a message. */
 void subscribe_head_write_reset(const struct subscribe_head *head, bool ids, char text[SUBSCRIBE_HEAD_TEXT]);
-/* That everything up to the head was sent, or is none of the subscription's. */
-void subscribe_head_write_reached(int64_t head, bool ids, char text[SUBSCRIBE_HEAD_TEXT]);
+/* That everything up to the head was sent, or is none of the subscription's.  Without an id: one above it may have been sent already. */
+void subscribe_head_write_reached(int64_t head, char text[SUBSCRIBE_HEAD_TEXT]);
 void subscribe_head_write_comment(const struct subscribe_head *head, char text[SUBSCRIBE_HEAD_TEXT]);
 
 #endif

@@ -380,7 +380,17 @@ static bool same_did(const struct outcome *a, const struct outcome *b)
 					  (struct slice){b->db.did.data, b->db.did.len});
 }
 
-/* The array form and JSON-RPC: the same call, and the same answer in another envelope. */
+static bool refuses_key(const struct outcome *outcome)
+{
+	static const char words[] = " is not known; ";
+
+	return memmem(outcome->body.data, outcome->body.len, words, strlen(words)) != NULL;
+}
+
+/*
+ * The array form and JSON-RPC: the same call, and the same answer in another envelope; but JSON-RPC refuses every key that it does
+ * not know.
+ */
 static void compare_envelopes(struct slice array, const struct outcome *outcome, enum mood mood,
 							  const char *name)
 {
@@ -408,9 +418,10 @@ static void compare_envelopes(struct slice array, const struct outcome *outcome,
 	buf_add_str(&batch, "]");
 	single = run((struct slice){text.data, text.len}, mood, name);
 	gathered = run((struct slice){batch.data, batch.len}, mood, name);
-	require(same_did(single, outcome) && same_did(gathered, outcome));
-	require(single->cancelled == outcome->cancelled && single->status == 200 && gathered->status == 200);
-	if (!outcome->cancelled && !outcome->broken)
+	require(same_did(single, gathered) && single->status == 200 && gathered->status == 200);
+	if (!refuses_key(single))
+		require(same_did(single, outcome) && single->cancelled == outcome->cancelled);
+	if (!refuses_key(single) && !outcome->cancelled && !outcome->broken)
 	{
 		a = oracle_require(body_of(outcome));
 		b = oracle_require(body_of(single));
