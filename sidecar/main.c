@@ -55,7 +55,7 @@ struct server
 	unsigned nworkers;
 	char place[128]; /* host:port */
 	int port;
-	bool misconfigured; /* the start failed for a setting: exit code 2 */
+	bool wrong_settings; /* the start failed for a setting: exit code 2 */
 };
 
 static void on_stop_signal(int number)
@@ -236,7 +236,7 @@ static bool start_admin(struct server *server, struct buf *error)
 		return true;
 	if (address != NULL)
 	{
-		server->misconfigured = true;
+		server->wrong_settings = true;
 		return false;
 	}
 	/* Nobody asked for this port, so a server that has none still starts. */
@@ -404,7 +404,7 @@ static int serve(struct server *server)
 	buf_free(&error);
 	if (started || stopping())
 		return 0;
-	return server->misconfigured ? 2 : 1;
+	return server->wrong_settings ? 2 : 1;
 }
 
 static int run(struct server *server)
