@@ -84,6 +84,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 	lane_send(&db->slow);
 	lane_send(&db->imports);
 	lane_send(&db->exports);
+	watch_send(&db->watch);
 	db_note_queues(db);
 	if (!event_pending(&db->sweep, EV_TIMEOUT, NULL))
 		sweep(db);
@@ -120,6 +121,7 @@ struct db *db_new(struct event_base *base, const struct config *config, const ch
 	event_assign(&db->sweep, base, -1, 0, on_sweep, db);
 	batcher_init(&db->batcher, db, &batcher_append_user);
 	batcher_init(&db->patient, db, &batcher_patient_user);
+	watch_init(&db->watch, db);
 	if (db->conninfo == NULL ||
 		!lane_init(&db->reads, db, &lane_read_user, (unsigned)config->read_connections, READ_DEPTH) ||
 		!lane_init(&db->slow, db, &lane_slow_user, 1, SLOW_DEPTH) ||
@@ -143,6 +145,7 @@ void db_close(struct db *db)
 	lane_free(&db->slow);
 	lane_free(&db->imports);
 	lane_free(&db->exports);
+	watch_free(&db->watch);
 	event_del(&db->turn);
 	event_del(&db->sweep);
 }
@@ -168,6 +171,7 @@ const char *db_role_name(unsigned role)
 	static const char *const names[] = {
 		[DB_ROLE_APPEND] = "append",  [DB_ROLE_PATIENT] = "locked", [DB_ROLE_READ] = "read",
 		[DB_ROLE_SLOW] = "namespace", [DB_ROLE_IMPORT] = "import",	[DB_ROLE_EXPORT] = "export",
+		[DB_ROLE_WATCH] = "watch",
 	};
 
 	_Static_assert(DB_ROLES <= STATS_ROLES, "STATS_ROLES");
@@ -177,7 +181,8 @@ const char *db_role_name(unsigned role)
 unsigned db_connections(const struct db *db)
 {
 	const struct lane *lanes[] = {&db->reads, &db->slow, &db->imports, &db->exports};
-	unsigned open = (db->batcher.conn.state == CONN_READY) + (db->patient.conn.state == CONN_READY);
+	unsigned open = (db->batcher.conn.state == CONN_READY) + (db->patient.conn.state == CONN_READY) +
+					(db->watch.conn.state == CONN_READY);
 
 	for (size_t i = 0; i < sizeof(lanes) / sizeof(lanes[0]); i++)
 	{

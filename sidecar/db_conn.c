@@ -79,7 +79,8 @@ static void watch_socket(struct conn *conn, bool readable, bool writable)
 static PGconn *start_connection(const struct conn *conn)
 {
 	const struct db *db = conn->db;
-	bool reads = conn->user->role == DB_ROLE_READ || conn->user->role == DB_ROLE_EXPORT;
+	bool reads = conn->user->role == DB_ROLE_READ || conn->user->role == DB_ROLE_EXPORT ||
+				 conn->user->role == DB_ROLE_WATCH;
 	bool primary = !reads || db->several_hosts;
 	const char *keywords[] = {"fallback_application_name",
 							  "target_session_attrs",

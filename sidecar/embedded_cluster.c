@@ -220,7 +220,7 @@ static long shared_buffers_mb(const struct config *config)
 bool embedded_write_settings(const struct embedded *embedded, unsigned workers, struct buf *error)
 {
 	const struct config *config = embedded->config;
-	long ours = (long)workers * (config->read_connections + 5);
+	long ours = (long)workers * (config->read_connections + 6);
 	char path[PATH_MAX + 64];
 	struct buf text = {0};
 	bool written;
