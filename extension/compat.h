@@ -7,6 +7,7 @@
 #define MILLRACE_COMPAT_H
 
 #include "access/genam.h"
+#include "access/transam.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "storage/lwlock.h"
@@ -80,6 +81,13 @@ CompatFindSetting(const char *setting)
 #define CompatLogMessage(prefix, bytes, len) LogLogicalMessage(prefix, bytes, len, true, false)
 #else
 #define CompatLogMessage(prefix, bytes, len) LogLogicalMessage(prefix, bytes, len, true)
+#endif
+
+/* 17: the variable has another name.  A count of 64 bits, written under ProcArrayLock; whoever compares it needs no lock to read it. */
+#if PG_VERSION_NUM >= 170000
+#define CompatCompletedTransactions() (*(volatile uint64 *)&TransamVariables->xactCompletionCount)
+#else
+#define CompatCompletedTransactions() (*(volatile uint64 *)&ShmemVariableCache->xactCompletionCount)
 #endif
 
 /* 18: BTMaxItemSize is the same for every page. */

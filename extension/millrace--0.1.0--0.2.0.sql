@@ -458,6 +458,11 @@ END $$;
 COMMENT ON FUNCTION millrace.read_horizon(text, bigint) IS
     'up to which global position readers see all by this statement''s snapshot, the last one given out, and the transaction that they wait for';
 
+CREATE PROCEDURE millrace.wait_for_commits(asker bigint, heard boolean, timeout_ms integer)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'millrace_wait_for_commits';
+COMMENT ON PROCEDURE millrace.wait_for_commits(bigint, boolean, integer) IS
+    'returns when a transaction that wrote has ended on the server since the asker was told so, or after a time';
+
 -- ---- privileges -------------------------------------------------------------------------------------
 
 DO $$

@@ -581,6 +581,11 @@ CREATE FUNCTION millrace.feed_head(namespace text) RETURNS bigint
 COMMENT ON FUNCTION millrace.feed_head(text) IS
     'one more than the highest global position written, committed or not';
 
+CREATE PROCEDURE millrace.wait_for_commits(asker bigint, heard boolean, timeout_ms integer)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'millrace_wait_for_commits';
+COMMENT ON PROCEDURE millrace.wait_for_commits(bigint, boolean, integer) IS
+    'returns when a transaction that wrote has ended on the server since the asker was told so, or after a time';
+
 CREATE FUNCTION millrace.json_export(namespace text, "position" bigint, categories text[], since timestamptz,
                                      until timestamptz, max_bytes integer,
                                      OUT body text, OUT count bigint, OUT next_position bigint) RETURNS record

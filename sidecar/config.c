@@ -66,7 +66,7 @@ static const struct setting serve_settings[] = {
 			 "address"},
 	{"read-connections", "Database", NUMBER(read_connections, NUMBER, 2, 1, 64), .value = "N",
 	 .help =
-		 "connections for reads, a worker (six more are for appends, namespace calls, import and export)"},
+		 "connections for reads, a worker (seven more are for appends, namespace calls, import, export and subscriptions)"},
 	{"retry-window", "Database", NUMBER(retry_window, SECONDS, 60, 0, 3600), .value = "SECONDS",
 	 .help = "how long a request may wait for a lost database before it fails"},
 	{"answer-timeout", "Database", NUMBER(answer_timeout, SECONDS, 30, 1, 3600), .value = "SECONDS",

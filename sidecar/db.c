@@ -86,6 +86,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 	lane_send(&db->imports);
 	lane_send(&db->exports);
 	lane_send(&db->lists);
+	watch_send(&db->watch);
 	db_note_queues(db);
 	if (!event_pending(&db->sweep, EV_TIMEOUT, NULL))
 		sweep(db);
@@ -150,6 +151,7 @@ struct db *db_new(struct event_base *base, const struct config *config, const ch
 	event_assign(&db->sweep, base, -1, 0, on_sweep, db);
 	batcher_init(&db->batcher, db, &batcher_append_user);
 	batcher_init(&db->patient, db, &batcher_patient_user);
+	watch_init(&db->watch, db);
 	if (db->conninfo == NULL ||
 		!lane_init(&db->reads, db, &lane_read_user, (unsigned)config->read_connections, READ_DEPTH) ||
 		!lane_init(&db->slow, db, &lane_slow_user, 1, SLOW_DEPTH) ||
@@ -175,6 +177,7 @@ void db_close(struct db *db)
 	lane_free(&db->imports);
 	lane_free(&db->exports);
 	lane_free(&db->lists);
+	watch_free(&db->watch);
 	event_del(&db->turn);
 	event_del(&db->sweep);
 }
@@ -202,6 +205,7 @@ const char *db_role_name(unsigned role)
 		[DB_ROLE_APPEND] = "append",  [DB_ROLE_PATIENT] = "locked", [DB_ROLE_READ] = "read",
 		[DB_ROLE_SLOW] = "namespace", [DB_ROLE_IMPORT] = "import",	[DB_ROLE_EXPORT] = "export",
 		[DB_ROLE_LIST] = "list",
+		[DB_ROLE_WATCH] = "watch",
 	};
 
 	_Static_assert(DB_ROLES <= STATS_ROLES, "STATS_ROLES");
@@ -211,7 +215,8 @@ const char *db_role_name(unsigned role)
 unsigned db_connections(const struct db *db)
 {
 	const struct lane *lanes[] = {&db->reads, &db->slow, &db->imports, &db->exports, &db->lists};
-	unsigned open = (db->batcher.conn.state == CONN_READY) + (db->patient.conn.state == CONN_READY);
+	unsigned open = (db->batcher.conn.state == CONN_READY) + (db->patient.conn.state == CONN_READY) +
+					(db->watch.conn.state == CONN_READY);
 
 	for (size_t i = 0; i < sizeof(lanes) / sizeof(lanes[0]); i++)
 	{

@@ -5,7 +5,7 @@
  * It holds one connection for appends (batches: all appends that gather while
  * one batch is in flight go as ONE statement in one transaction), a few for
  * reads (pipeline mode, prepared statements, one sync per request), and one each
- * for slow statements (namespace calls, lists), imports and exports, opened when first needed.
+ * for slow statements (namespace calls, lists), imports, exports and the wait for what others commit, opened when first needed.
  *
  * Every call answers through its `done` callback exactly once, later, from the
  * event loop: never from inside the call itself.  The reply and all it points to live until
@@ -159,6 +159,28 @@ bool db_query(struct db *db, enum db_statement statement, const char *const *par
 
 bool db_import(struct db *db, const char *namespace_name, const struct buf *frame, bool trial,
 			   db_query_done done, void *arg);
+
+/* ---- what others commit ------------------------------------------------ */
+
+#define DB_WATCH_MS 1000 /* the longest wait */
+
+enum db_watch_end
+{
+	DB_WATCH_TOLD,		  /* a transaction that wrote has ended, whoever's it was */
+	DB_WATCH_OVER,		  /* none has, as far as can be told; if one has just then, the next wait tells so */
+	DB_WATCH_UNAVAILABLE, /* the connection was lost, or cannot be had */
+	DB_WATCH_REFUSED,	  /* the extension is older, or the role may not */
+};
+
+typedef void (*db_watch_done)(void *arg, enum db_watch_end end);
+
+/*
+ * Waits until a transaction that wrote has ended since the last DB_WATCH_TOLD; the first wait on a connection ends at once.  Who is told so and reads
+ * then misses nothing.  One wait at a time; it holds up no shutdown and is in no queue.  False: closing, or one is under way.
+ */
+bool db_watch(struct db *db, db_watch_done done, void *arg);
+/* Whether Postgres has the wait, and not for much longer than it should: it can be relied on. */
+bool db_is_watching(const struct db *db);
 
 /* ---- life ------------------------------------------------------------- */
 

@@ -9,6 +9,7 @@
  *     db_hold.c        how long a batch may gather when nothing is in flight
  *     db_frame.c       reads frames: which streams a request appends to, and the verdicts
  *     db_query.c       everything else: lanes of pipelined connections
+ *     db_watch.c       waits for what others commit
  *     db_walk.c        what there is to tell of each connection
  *     db_statements.c  the SQL
  *
@@ -41,6 +42,7 @@ enum db_role
 	DB_ROLE_IMPORT,
 	DB_ROLE_EXPORT,
 	DB_ROLE_LIST, /* namespace calls that only read */
+	DB_ROLE_WATCH,
 	DB_ROLES
 };
 
@@ -274,6 +276,23 @@ extern const struct conn_user lane_import_user;
 extern const struct conn_user lane_export_user;
 extern const struct conn_user lane_list_user;
 
+/* ---- db_watch.c -------------------------------------------------------- */
+
+struct watch
+{
+	struct conn conn;
+	db_watch_done done; /* NULL: nobody waits */
+	void *arg;
+	bool heard; /* what the last answer told */
+	bool sent;
+	uint64_t sent_ms;
+	char asker[24]; /* a number that nobody else has */
+};
+
+void watch_init(struct watch *watch, struct db *db);
+void watch_send(struct watch *watch);
+void watch_free(struct watch *watch); /* who waits is not called */
+
 /* ---- db.c ---------------------------------------------------------------- */
 
 struct db
@@ -296,6 +315,7 @@ struct db
 	struct batcher batcher;
 	struct batcher patient; /* requests that met a locked stream: they wait here and hold up nobody */
 	struct lane reads, slow, imports, exports, lists;
+	struct watch watch;
 	struct query *free_queries;
 	unsigned nfree_queries;
 };

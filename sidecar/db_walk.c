@@ -63,4 +63,11 @@ void db_walk(const struct db *db, void (*visit)(void *arg, const struct db_conne
 				visit(arg, &connection);
 		}
 	}
+	if (db->watch.conn.state != CONN_UNUSED)
+	{
+		struct db_connection connection = describe(&db->watch.conn);
+
+		connection.in_flight = db->watch.conn.in_flight;
+		visit(arg, &connection);
+	}
 }

@@ -2,8 +2,8 @@
  * feed.c: the feeds of a worker (see feed.h and feed_internal.h).
  *
  * A feed has at most one question with Postgres.  It asks for messages when it was woken by an append through this
- * process, after a gap that grows with what the last answer brought, so that under load one answer serves many appends; and
- * otherwise when its timer runs out.  Each second, and whenever a namespace or token changed here, it first
+ * process, after a gap that grows with what the last answer brought, so that under load one answer serves many appends; when
+ * Postgres tells that somebody has committed something (feed_watch.c); and otherwise when its timer runs out.  Each second, and whenever a namespace or token changed here, it first
  * asks for its state: whether the namespace is still the same one and the token still opens it.
  *
  * Who wants to follow from a little below the feed's position (it moved on while the listener read up to it) joins at the next
@@ -246,6 +246,8 @@ static uint64_t poll_interval(const struct feed *feed, uint64_t now)
 	bool busy = !clock_passed(now, feed->traffic_ms, BUSY_MS) || feed->waiting.first != NULL;
 	uint64_t interval = busy ? POLL_BUSY_MS : POLL_IDLE_MS;
 
+	if (!busy && feeds_watch(feed->feeds, now))
+		interval = CHECK_MS;
 	return interval > feed->feeds->nfeeds ? interval : feed->feeds->nfeeds;
 }
 
@@ -522,17 +524,8 @@ void feeds_appended(struct feeds *feeds, const char *namespace_name)
 		wake_workers(feeds, UINT64_C(1) << (hash % 64));
 }
 
-static void on_woken(evutil_socket_t fd, short what, void *arg)
+void feeds_wake(struct feeds *feeds, uint64_t namespaces)
 {
-	struct feeds *feeds = arg;
-	uint64_t count;
-	uint64_t namespaces;
-
-	(void)what;
-	/* First the bell, then the bits: who sets one in between rings again. */
-	if (read(fd, &count, sizeof(count)) < 0)
-		return;
-	namespaces = atomic_exchange(&feeds->waker->namespaces, 0);
 	for (unsigned i = 0; i < FEED_BUCKETS; i++)
 	{
 		for (struct feed *feed = feeds->buckets[i]; feed != NULL; feed = feed->next)
@@ -541,6 +534,18 @@ static void on_woken(evutil_socket_t fd, short what, void *arg)
 				wake(feed);
 		}
 	}
+}
+
+static void on_woken(evutil_socket_t fd, short what, void *arg)
+{
+	struct feeds *feeds = arg;
+	uint64_t count;
+
+	(void)what;
+	/* First the bell, then the bits: who sets one in between rings again. */
+	if (read(fd, &count, sizeof(count)) < 0)
+		return;
+	feeds_wake(feeds, atomic_exchange(&feeds->waker->namespaces, 0));
 }
 
 /* ---- what listeners ask ------------------------------------------------------------------ */

@@ -4,6 +4,7 @@
  *     feed.c          the feeds of a worker: what each asks of Postgres and when, and where its listeners are
  *     feed_channel.c  who gets which message
  *     feed_filter.c   what a listener wants of the messages of its stream or category
+ *     feed_watch.c    waits for messages that others append
  */
 #ifndef MILLRACE_FEED_INTERNAL_H
 #define MILLRACE_FEED_INTERNAL_H
@@ -86,6 +87,7 @@ struct feeds
 	struct event woken;
 	struct feed *buckets[FEED_BUCKETS];
 	unsigned nfeeds;
+	uint64_t watch_from_ms; /* until then the feeds ask */
 	struct channel_table channels;
 };
 
@@ -94,6 +96,14 @@ struct feeds
 uint32_t feed_hash(uint32_t start, struct slice name);
 /* Only this moves a listener; to FOLLOWING with its channel set. */
 void listener_move(struct listener *listener, enum listener_place place);
+
+/* Has those feeds ask whose names' hashes have one of these bits. */
+void feeds_wake(struct feeds *feeds, uint64_t namespaces);
+
+/* ---- feed_watch.c ------------------------------------------------------------- */
+
+/* True when Postgres will tell that something was committed; sees to it that it does when it is time for that. */
+bool feeds_watch(struct feeds *feeds, uint64_t now);
 
 /* ---- feed_filter.c ------------------------------------------------------------ */
 
