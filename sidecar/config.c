@@ -70,8 +70,9 @@ static const struct setting serve_settings[] = {
 	{"retry-window", "Database", NUMBER(retry_window, SECONDS, 60, 0, 3600), .value = "SECONDS",
 	 .help = "how long a request may wait for a lost database before it fails"},
 	{"answer-timeout", "Database", NUMBER(answer_timeout, SECONDS, 30, 1, 3600), .value = "SECONDS",
-	 .help = "how long PostgreSQL may be silent when it was asked something, before the server connects anew; "
-			 "ten times that for namespace calls, imports and exports"},
+	 .help =
+		 "how long PostgreSQL may be silent when it was asked something, before the server connects anew; "
+		 "ten times that for namespace calls, imports and exports"},
 
 	{"token", "Access", TEXT(token, NULL), .value = "TOKEN",
 	 .help = "set the token of namespace default; better from a file or as MILLRACE_TOKEN", .secret = true},
