@@ -54,7 +54,7 @@ run: ## serve on port 8080: make run [DATA_DIR=folder] [ARGS='--port 9000']
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory install
 	@$(MAKE) --no-print-directory -C sidecar SAN=
-	exec sidecar/millrace serve --data-dir "$(DATA_DIR)" $(ARGS)
+	exec env MILLRACE_DATA_DIR="$(DATA_DIR)" sidecar/millrace serve $(ARGS)
 
 # A warning is an error for us, and never for users: compilers and libraries of tomorrow warn of what is right.
 test test-installed analyse: export WERROR = 1

@@ -166,7 +166,8 @@ def test_every_way_to_give_a_password_hides_it_from_other_processes(cluster, sta
     assert sql(cluster.connect(), "SELECT count(*) FROM millrace.namespaces") == [(1,)]
 
 
-@pytest.mark.parametrize("content, reason", [(None, "No such file"), ("", "not one line"), ("a\nb\n", "not one line"), ("x" * 5000, "not one line")])
+@pytest.mark.parametrize("content, reason", [(None, "No such file"), ("", "not one line"), ("a\nb\n", "not one line"), ("x" * 5000, "not one line")],
+                         ids=["none", "empty", "two lines", "too long"])
 def test_a_database_file_that_is_not_one_line_ends_the_start_with_a_reason(tmp_path, content, reason):
     file = tmp_path / "database"
     if content is not None:
