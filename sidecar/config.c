@@ -37,7 +37,8 @@ static const struct setting serve_settings[] = {
 	{"tls-key", "Listening", TEXT(tls_key, NULL), .value = "FILE",
 	 .help = "the certificate's key, in PEM, without a passphrase"},
 	{"cors-origin", "Listening", TEXT(cors_origin, NULL), .value = "ORIGIN",
-	 .help = "let pages of this origin call /rpc from a browser (* for any; default: none)"},
+	 .help = "let pages of this origin, or of these with commas between, call /rpc from a browser (* for "
+			 "any; default: none)"},
 	{"workers", "Listening", NUMBER(workers, NUMBER, 0, 0, 256), .value = "N",
 	 .help = "worker threads; 0: one for two cores, at least 1, at most 4"},
 
