@@ -15,6 +15,8 @@ struct worker;
 /* `address` is host:port; the workers stay the caller's and outlive it.  NULL: *error says why. */
 struct admin *admin_new(struct event_base *base, const char *address, struct worker *const *workers,
 						unsigned nworkers, struct buf *error);
+/* Names in `Host` that are answered besides addresses; see hosts.h.  The caller's. */
+void admin_allow_hosts(struct admin *admin, const char *allowed);
 void admin_drain(struct admin *admin); /* not ready from now on */
 void admin_free(struct admin *admin);
 

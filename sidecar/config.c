@@ -39,6 +39,10 @@ static const struct setting serve_settings[] = {
 	{"cors-origin", "Listening", TEXT(cors_origin, NULL), .value = "ORIGIN",
 	 .help = "let pages of this origin, or of these with commas between, call /rpc from a browser (* for "
 			 "any; default: none)"},
+	{"allowed-hosts", "Listening", TEXT(allowed_hosts, NULL), .value = "NAMES",
+	 .help = "names, with commas between, under which the admin listener and --test-mode may be addressed "
+			 "(besides "
+			 "IP addresses and localhost; * for any)"},
 	{"workers", "Listening", NUMBER(workers, NUMBER, 0, 0, 256), .value = "N",
 	 .help = "worker threads; 0: one for two cores, at least 1, at most 4"},
 

@@ -35,6 +35,7 @@ struct config
 	const char *token_file; /* where it came from; NULL = not from a file */
 	const char *tls_cert, *tls_key; /* files; NULL = plain HTTP */
 	const char *new_token_file;		/* NULL: a new token is printed */
+	const char *allowed_hosts;		/* of listeners without tokens, with commas between; NULL = none */
 	bool test_mode;
 	int64_t workers;		 /* 0 = one for two cores, at least 1, at most 4 */
 	const char *log_level;	 /* debug, info, warning, error */

@@ -230,6 +230,8 @@ static bool start_admin(struct server *server, struct buf *error)
 		return true;
 	server->admin =
 		admin_new(server->base, address ? address : DEFAULT_ADMIN, server->workers, server->nworkers, error);
+	if (server->admin != NULL)
+		admin_allow_hosts(server->admin, server->config.allowed_hosts);
 	if (server->admin != NULL || address != NULL)
 		return server->admin != NULL;
 	/* Nobody asked for this port, so nobody misses it when it is taken. */

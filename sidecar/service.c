@@ -21,6 +21,7 @@
 #include "db.h"
 #include "export.h"
 #include "feed.h"
+#include "hosts.h"
 #include "http.h"
 #include "import.h"
 #include "log.h"
@@ -44,6 +45,8 @@ struct service
 	unsigned log_lines;	   /* how many were, */
 	unsigned log_left_out; /* and how many were not */
 	struct cors *cors;	   /* of /rpc; NULL = off */
+	bool without_tokens;   /* test mode: */
+	const char *allowed_hosts;
 	unsigned exchanges;
 	struct pool spare_exchanges;
 	bool freed;
@@ -439,11 +442,34 @@ static const struct route *find_route(const struct http_request *request)
 	return NULL;
 }
 
+/* Without tokens it is only where a request comes from that can tell a page of another site. */
+static bool is_foreign(const struct service *service, const struct http_request *request, struct error *error)
+{
+	struct slice host = http_header(request, "Host");
+	struct slice origin = http_header(request, "Origin");
+
+	if (!hosts_allow(service->allowed_hosts, host))
+		error_set(error, ERROR_AUTH_UNAUTHORIZED, HOSTS_REFUSAL, (int)(host.len < 100 ? host.len : 100),
+				  host.bytes);
+	else if (origin.bytes != NULL && !hosts_are_one(origin, host) && !cors_allows(service->cors, origin))
+		error_set(
+			error, ERROR_AUTH_UNAUTHORIZED,
+			"in test mode pages of other sites are refused unless --cors-origin names them; Origin is %.*s",
+			(int)(origin.len < 100 ? origin.len : 100), origin.bytes);
+	else
+		return false;
+	return true;
+}
+
 static void on_headers(void *arg, struct http_request *request)
 {
+	const struct service *service = arg;
 	const struct route *route = find_route(request);
+	struct error error;
 
-	if (route == NULL)
+	if (service->without_tokens && is_foreign(service, request, &error))
+		http_reply_error(request, &error, 403, NULL);
+	else if (route == NULL)
 		not_found(arg, request);
 	else if (route->headers != NULL)
 		route->headers(arg, request);
@@ -598,6 +624,8 @@ struct service *service_new(struct event_base *base, const struct config *config
 	service->methods.max_gathered = (size_t)config->buffer_bytes;
 	service->methods.stats = db_stats(db);
 	service->slow_ms = (uint64_t)config->log_slow;
+	service->without_tokens = config->test_mode;
+	service->allowed_hosts = config->allowed_hosts;
 	service->import_limits.max_line = (size_t)config->max_body;
 	service->import_limits.max_discarded = (size_t)config->max_body;
 	service->import_limits.base = base;

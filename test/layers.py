@@ -26,7 +26,7 @@ LAYERS = {
         ["auth", "feed"],
         ["db"],
         ["errors", "token", "uuid", "listener", "tls", "descriptors"],
-        ["allocations", "config", "cors", "json", "stats", "timestamp", "url_query", "names", "sse"],
+        ["allocations", "config", "cors", "hosts", "json", "stats", "timestamp", "url_query", "names", "sse"],
         ["log"],
         ["buf", "clock", "pool", "slice", "version"],
     ],
