@@ -13,6 +13,7 @@
 
 #include "admin_internal.h"
 #include "buf.h"
+#include "hosts.h"
 #include "log.h"
 #include "worker.h"
 
@@ -129,8 +130,15 @@ static const struct route routes[] = {
 
 static void on_request(struct evhttp_request *request, void *arg)
 {
+	const struct admin *admin = arg;
 	const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));
+	const char *host = evhttp_find_header(evhttp_request_get_input_headers(request), "Host");
 
+	if (host != NULL && !hosts_allow(admin->allowed_hosts, slice_of(host)))
+	{
+		admin_refuse(request, 403, HOSTS_REFUSAL, 100, host);
+		return;
+	}
 	for (size_t i = 0; path != NULL && i < sizeof(routes) / sizeof(routes[0]); i++)
 	{
 		if (strcmp(path, routes[i].path) == 0)
@@ -221,6 +229,11 @@ void admin_tell_of(struct admin *admin, const struct embedded *embedded, const s
 {
 	admin->embedded = embedded;
 	admin->tls = tls;
+}
+
+void admin_allow_hosts(struct admin *admin, const char *allowed)
+{
+	admin->allowed_hosts = allowed;
 }
 
 void admin_drain(struct admin *admin)

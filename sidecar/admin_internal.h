@@ -34,6 +34,7 @@ struct admin
 	struct evhttp *http;
 	struct worker *const *workers; /* the server's */
 	unsigned nworkers;
+	const char *allowed_hosts;
 	struct admin_inquiry *inquiries; /* that wait for their answers */
 	struct admin_profile *profile;	 /* that is being taken */
 	bool draining;

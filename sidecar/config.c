@@ -38,7 +38,12 @@ static const struct setting serve_settings[] = {
 	{"tls-key", "Listening", TEXT(tls_key, NULL), .value = "FILE",
 	 .help = "the certificate's key, in PEM, without a passphrase"},
 	{"cors-origin", "Listening", TEXT(cors_origin, NULL), .value = "ORIGIN",
-	 .help = "let pages of this origin call /rpc from a browser (* for any; default: none)"},
+	 .help = "let pages of this origin, or of these with commas between, call /rpc from a browser (* for "
+			 "any; default: none)"},
+	{"allowed-hosts", "Listening", TEXT(allowed_hosts, NULL), .value = "NAMES",
+	 .help = "names, with commas between, under which the admin listener and --test-mode may be addressed "
+			 "(besides "
+			 "IP addresses and localhost; * for any)"},
 	{"workers", "Listening", NUMBER(workers, NUMBER, 0, 0, 256), .value = "N",
 	 .help = "worker threads; 0: one for two cores, at least 1, at most 4"},
 

@@ -40,6 +40,7 @@ struct config
 	const char *token_file; /* where it came from; NULL = not from a file */
 	const char *tls_cert, *tls_key; /* files; NULL = plain HTTP */
 	const char *new_token_file;		/* NULL: a new token is printed */
+	const char *allowed_hosts;		/* of listeners without tokens, with commas between; NULL = none */
 	bool test_mode;
 	bool without_authentication; /* test mode may serve a database that is not its own */
 	int64_t workers;			 /* 0 = one for two cores, at least 1, at most 4 */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,6 +17,7 @@
 #include "log.h"
 
 #define LINGER_MS 2000		/* without a byte from the client */
+#define SURPLUS_MS 1000		/* the same of one that is to be turned away */
 #define DRAIN_STUCK_MS 5000 /* without a byte taken by the client, while the server drains */
 #define SWEEP_MS 250
 #define ACCEPT_AT_ONCE 64
@@ -111,6 +113,8 @@ static void sweep(struct http_server *server)
 		connection_close(c);
 	while ((c = next_older(server, CONNECTION_IDLE, now, idle)) != NULL)
 		connection_close(c);
+	while ((c = next_older(server, CONNECTION_SURPLUS, now, SURPLUS_MS)) != NULL)
+		server_turn_away(c);
 	while ((c = next_older(server, CONNECTION_LINGERING, now, LINGER_MS)) != NULL)
 		connection_close(c);
 	while ((c = next_older(server, CONNECTION_RECEIVING, now, request)) != NULL)
@@ -154,12 +158,31 @@ static void set_accepting(struct http_server *server, bool accepting)
 	}
 }
 
+/* Formats the time for replies, in the form of RFC 9110, 5.6.7, in English whatever the locale. */
+static void keep_date(struct http_server *server)
+{
+	static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+	static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+									   "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+	time_t now = clock_calendar().tv_sec;
+	struct tm tm;
+
+	if (now == server->date_second || gmtime_r(&now, &tm) == NULL)
+		return;
+	server->date_second = now;
+	snprintf(server->date, sizeof(server->date), "Date: %s, %02u %s %04u %02u:%02u:%02u GMT\r\n",
+			 days[tm.tm_wday], (unsigned)tm.tm_mday % 100, months[tm.tm_mon],
+			 (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100,
+			 (unsigned)tm.tm_sec % 100);
+}
+
 static void on_sweep(evutil_socket_t fd, short what, void *arg)
 {
 	struct http_server *server = arg;
 
 	(void)fd;
 	(void)what;
+	keep_date(server);
 	sweep(server);
 	if (!server->draining)
 		set_accepting(server, true);
@@ -167,30 +190,33 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 
 /* ---- accepting ----------------------------------------------------------- */
 
+void server_turn_away(struct http_connection *c)
+{
+	static const char answer[] = "HTTP/1.1 503 Service Unavailable\r\n"
+								 "Content-Type: application/json\r\n"
+								 "Content-Length: 69\r\n"
+								 "Retry-After: 1\r\n"
+								 "Connection: close\r\n";
+	static const char body[] =
+		"\r\n{\"error\":{\"code\":\"OVERLOADED\",\"message\":\"too many open connections\"}}";
+	struct piece pieces[] = {piece_of(answer), piece_of(c->server->date), piece_of(body)};
+
+	connection_send(c, pieces, 3);
+	if (c->state != CONNECTION_CLOSED)
+		connection_linger(c);
+}
+
 /*
- * One client too many: it is told so at once, without waiting for what it wants.  With TLS that would cost a
- * handshake, which is more than the words are worth.
+ * One client too many.  Many a client takes an answer that comes before it has asked for a broken connection, so its first bytes are waited for,
+ * but not for long.  With TLS the answer would cost a handshake, which is more than the words are worth.
  */
 static void turn_away(struct http_connection *c)
 {
-	static const char answer[] =
-		"HTTP/1.1 503 Service Unavailable\r\n"
-		"Content-Type: application/json\r\n"
-		"Content-Length: 69\r\n"
-		"Retry-After: 1\r\n"
-		"Connection: close\r\n\r\n"
-		"{\"error\":{\"code\":\"OVERLOADED\",\"message\":\"too many open connections\"}}";
-	struct piece piece = piece_of(answer);
-
 	stats_add(&c->server->options.stats->turned_away, 1);
 	if (c->state == CONNECTION_HANDSHAKING)
-	{
 		connection_close(c);
-		return;
-	}
-	connection_send(c, &piece, 1);
-	if (c->state != CONNECTION_CLOSED)
-		connection_linger(c);
+	else
+		connection_set_state(c, CONNECTION_SURPLUS);
 }
 
 /* Makes room for a new client, if somebody does not use his place. */
@@ -269,6 +295,7 @@ struct http_server *http_server_new(struct event_base *base, const struct http_o
 	server->handlers = *handlers;
 	server->arg = arg;
 	server->nlisteners = nlisteners;
+	keep_date(server);
 	for (int i = 0; i < nlisteners; i++)
 	{
 		struct listener *listener = &server->listeners[i];
@@ -302,6 +329,8 @@ void http_server_drain(struct http_server *server, void (*drained)(void *arg), v
 	server->drained_arg = arg;
 	close_listeners(server);
 	while ((c = server->lists[CONNECTION_HANDSHAKING].first) != NULL)
+		connection_close(c);
+	while ((c = server->lists[CONNECTION_SURPLUS].first) != NULL)
 		connection_close(c);
 	while ((c = server->lists[CONNECTION_IDLE].first) != NULL)
 		connection_close(c);

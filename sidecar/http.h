@@ -57,6 +57,11 @@ struct http_handlers
 {
 	void (*headers)(void *arg, struct http_request *request);
 	void (*body)(void *arg, struct http_request *request);
+	/*
+	 * Header lines for a reply to what is wrong with the request itself; NULL: none.  Of a head that was not understood nothing is known, its path
+	 * is empty.  May be left out.
+	 */
+	const char *(*refusal)(void *arg, const struct http_request *request);
 	/* Called when a reply has ended; the request's slices are still good. */
 	void (*done)(void *arg, struct http_request *request, const struct http_outcome *outcome);
 };

@@ -168,6 +168,12 @@ static bool connection_step(struct http_connection *c)
 			if (c->input_ended || c->server->draining)
 				connection_close(c);
 			return false;
+		case CONNECTION_SURPLUS:
+			if (c->in.len > 0)
+				server_turn_away(c);
+			else if (c->input_ended)
+				connection_close(c);
+			return false;
 		case CONNECTION_RECEIVING:
 			if (request_receive(c))
 				return true;

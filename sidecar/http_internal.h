@@ -28,6 +28,7 @@
 #include <event2/event_struct.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "buf.h"
 #include "http.h"
@@ -39,11 +40,13 @@
 
 struct evbuffer;
 
-#define MAX_PIECES 8 /* of a reply, or of a part of one */
+#define HTTP_DATE_LEN 37 /* "Date: Sun, 06 Nov 1994 08:49:37 GMT" CR LF */
+#define MAX_PIECES 8	 /* of a reply, or of a part of one */
 
 enum connection_state
 {
 	CONNECTION_HANDSHAKING, /* TLS is not agreed on yet */
+	CONNECTION_SURPLUS,		/* one too many: it is told so when it has sent something */
 	CONNECTION_IDLE,		/* between requests */
 	CONNECTION_RECEIVING,	/* a request is coming in */
 	CONNECTION_STREAMING,	/* a handler has the request and takes its body as it comes */
@@ -148,6 +151,9 @@ struct http_server
 	size_t in_held, out_held; /* bytes of input buffers, and of replies that clients have not read */
 	uint64_t warn_from;		  /* ms: not earlier is it said again that no connection can be accepted */
 	uint64_t sweeps;
+	time_t date_second;
+	char date[HTTP_DATE_LEN +
+			  1];	 /* a header line; kept by the sweep, so that no reply needs to ask for the time */
 	struct buf head; /* of the reply being written */
 	bool draining;
 	bool freeing;
@@ -160,6 +166,8 @@ struct http_server
 /* Frees, after this loop turn, what is closed by then. */
 void server_schedule_reap(struct http_server *server);
 void server_dispose(struct http_server *server);
+/* Answers 503 and shuts our side. */
+void server_turn_away(struct http_connection *c);
 
 /* ---- http_connection.c ------------------------------------------------------- */
 

@@ -107,6 +107,9 @@ static struct piece write_head(struct http_request *request, const struct http_r
 	buf_add_str(head, " ");
 	buf_add_str(head, reason_phrase(reply->status));
 	buf_add_str(head, "\r\n");
+	buf_add(head, request->connection->server->date, HTTP_DATE_LEN);
+	if (reply->status == 401)
+		buf_add_str(head, "WWW-Authenticate: Bearer realm=\"millrace\"\r\n");
 	request_write_id(request, head);
 	if (reply->status != 204)
 	{
@@ -312,5 +315,8 @@ void request_refuse(struct http_connection *c, int status, const char *message)
 	}
 	c->request.head.keep_alive = false;
 	c->unread = true;
-	http_reply_error(&c->request, &error, status, NULL);
+	http_reply_error(&c->request, &error, status,
+					 c->server->handlers.refusal != NULL
+						 ? c->server->handlers.refusal(c->server->arg, &c->request)
+						 : NULL);
 }

@@ -327,10 +327,13 @@ static struct slice origin_form(const struct http_request *request)
 {
 	struct slice target = resolve(request, request->head.target);
 	const char *slash;
+	size_t scheme = 7;
 
-	if (target.len < 7 || strncasecmp(target.bytes, "http://", 7) != 0)
+	if (target.len >= 8 && strncasecmp(target.bytes, "https://", 8) == 0)
+		scheme = 8;
+	else if (target.len < 7 || strncasecmp(target.bytes, "http://", 7) != 0)
 		return target;
-	slash = memchr(target.bytes + 7, '/', target.len - 7);
+	slash = memchr(target.bytes + scheme, '/', target.len - scheme);
 	if (slash == NULL)
 		return slice_of("/");
 	return (struct slice){slash, target.len - (size_t)(slash - target.bytes)};

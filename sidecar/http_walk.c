@@ -35,9 +35,13 @@ static void describe_peer(const struct http_connection *c, struct http_client *c
 static void describe(const struct http_connection *c, struct http_client *client)
 {
 	static const char *const states[CONNECTION_STATES] = {
-		[CONNECTION_HANDSHAKING] = "handshake", [CONNECTION_IDLE] = "idle",
-		[CONNECTION_RECEIVING] = "receiving",	[CONNECTION_STREAMING] = "streaming",
-		[CONNECTION_WORKING] = "working",		[CONNECTION_LINGERING] = "lingering",
+		[CONNECTION_HANDSHAKING] = "handshake",
+		[CONNECTION_SURPLUS] = "turned away",
+		[CONNECTION_IDLE] = "idle",
+		[CONNECTION_RECEIVING] = "receiving",
+		[CONNECTION_STREAMING] = "streaming",
+		[CONNECTION_WORKING] = "working",
+		[CONNECTION_LINGERING] = "lingering",
 		[CONNECTION_CLOSED] = "closed",
 	};
 	uint64_t now = clock_ms();

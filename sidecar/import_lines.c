@@ -45,9 +45,19 @@ static bool is_blank(struct slice line)
 	return true;
 }
 
+/* A byte order mark, which some programs put before the first line. */
+static void skip_bom(struct slice *line)
+{
+	if (line->len < 3 || memcmp(line->bytes, "\xef\xbb\xbf", 3) != 0)
+		return;
+	line->bytes += 3;
+	line->len -= 3;
+}
+
 static bool take_line(struct import_lines *lines, struct slice line)
 {
-	lines->number++;
+	if (lines->number++ == 0)
+		skip_bom(&line);
 	if (line.len > 0 && line.bytes[line.len - 1] == '\r')
 		line.len--;
 	return is_blank(line) || lines->take(lines->arg, line);

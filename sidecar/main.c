@@ -258,7 +258,10 @@ static bool start_admin(struct server *server, struct buf *error)
 	server->admin =
 		admin_new(server->base, address ? address : DEFAULT_ADMIN, server->workers, server->nworkers, error);
 	if (server->admin != NULL)
+	{
+		admin_allow_hosts(server->admin, server->config.allowed_hosts);
 		return true;
+	}
 	if (address != NULL)
 	{
 		server->wrong_settings = true;

@@ -11,14 +11,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "auth.h"
 #include "clock.h"
 #include "config.h"
+#include "cors.h"
 #include "db.h"
 #include "export.h"
 #include "feed.h"
+#include "hosts.h"
 #include "http.h"
 #include "import.h"
 #include "log.h"
@@ -38,11 +41,12 @@ struct service
 	struct import_limits import_limits;
 	size_t max_exports; /* running at a time */
 	uint64_t slow_ms;
-	uint64_t log_second;	 /* the last one in which a request was logged, */
-	unsigned log_lines;		 /* how many were, */
-	unsigned log_left_out;	 /* and how many were not */
-	char *cors_headers;		 /* of every /rpc reply; NULL = off */
-	char *preflight_headers; /* of the reply to OPTIONS */
+	uint64_t log_second;   /* the last one in which a request was logged, */
+	unsigned log_lines;	   /* how many were, */
+	unsigned log_left_out; /* and how many were not */
+	struct cors *cors;	   /* of /rpc; NULL = off */
+	bool without_tokens;   /* test mode: */
+	const char *allowed_hosts;
 	unsigned exchanges;
 	struct pool spare_exchanges;
 	bool freed;
@@ -152,9 +156,16 @@ static void dispose(struct service *service)
 	pool_empty(&service->spare_exchanges);
 	pool_empty(&service->methods.requests);
 	pool_empty(&service->methods.calls);
-	free(service->cors_headers);
-	free(service->preflight_headers);
+	cors_free(service->cors);
 	free(service);
+}
+
+/* Header lines of a reply of /rpc; NULL: none. */
+static const char *cors_of(const struct service *service, const struct http_request *request)
+{
+	if (service->cors == NULL)
+		return NULL;
+	return cors_headers(service->cors, http_header(request, "Origin"));
 }
 
 static struct exchange *exchange_new(struct service *service, struct http_request *request)
@@ -166,7 +177,7 @@ static struct exchange *exchange_new(struct service *service, struct http_reques
 	exchange->service = service;
 	exchange->route = find_route(request);
 	exchange->request = request;
-	exchange->cors = exchange->route->cors != NULL ? exchange->route->cors : service->cors_headers;
+	exchange->cors = exchange->route->cors != NULL ? exchange->route->cors : cors_of(service, request);
 	exchange->rpc = NULL;
 	exchange->streaming = false;
 	service->exchanges++;
@@ -218,7 +229,7 @@ static void stream_part(struct exchange *exchange, struct rpc_reply *reply)
 
 	if (!exchange->streaming)
 	{
-		const struct http_reply head = {.status = reply->status, .headers = exchange->service->cors_headers};
+		const struct http_reply head = {.status = reply->status, .headers = exchange->cors};
 
 		http_reply_start(request, &head);
 		exchange->streaming = true;
@@ -242,7 +253,7 @@ static void on_rpc_reply(void *arg, struct rpc_reply *reply)
 	struct exchange *exchange = arg;
 	struct http_request *request = exchange->request;
 	char headers[1024];
-	struct http_reply head = {.status = reply->status, .headers = exchange->service->cors_headers};
+	struct http_reply head = {.status = reply->status, .headers = exchange->cors};
 
 	if (reply->failures.len > 0)
 		http_note(request, reply->failures);
@@ -308,16 +319,25 @@ static bool read_claim(struct service *service, struct http_request *request, st
 	return auth_read(service->auth, &credentials, claim, error);
 }
 
+static bool is_preflight(struct http_request *request)
+{
+	return slice_is(http_method(request), "OPTIONS") &&
+		   http_header(request, "Access-Control-Request-Method").bytes != NULL;
+}
+
 static void rpc_headers(struct service *service, struct http_request *request)
 {
 	struct claim claim;
 	struct error error;
+	char headers[1024];
 
-	if (service->cors_headers != NULL && slice_is(http_method(request), "OPTIONS") &&
-		http_header(request, "Access-Control-Request-Method").bytes != NULL)
-		reply_text(request, 204, service->preflight_headers, "");
+	if (service->cors != NULL && is_preflight(request))
+		reply_text(request, 204,
+				   join_headers(headers, sizeof(headers), cors_of(service, request),
+								CORS_PREFLIGHT("POST", "Authorization, Content-Type, X-Request-Id")),
+				   "");
 	else if (!read_claim(service, request, &claim, &error))
-		http_reply_error(request, &error, error_status(error.code), service->cors_headers);
+		http_reply_error(request, &error, error_status(error.code), cors_of(service, request));
 }
 
 static void protected_body(struct service *service, struct http_request *request)
@@ -339,7 +359,16 @@ static void protected_body(struct service *service, struct http_request *request
 static void rpc_begin(struct exchange *exchange)
 {
 	const struct rpc_caller caller = {.namespace_name = exchange->claim.name, .quota = exchange->quota};
+	struct slice coding = http_header(exchange->request, "Content-Encoding");
+	struct error error;
 
+	if (coding.len > 0 && !(coding.len == 8 && strncasecmp(coding.bytes, "identity", 8) == 0))
+	{
+		error_set(&error, ERROR_INVALID_REQUEST, "no Content-Encoding is understood here, as %.*s is",
+				  (int)(coding.len < 40 ? coding.len : 40), coding.bytes);
+		exchange_fail(exchange, &error, 415);
+		return;
+	}
 	rpc_start(&exchange->service->methods, &caller, http_body(exchange->request), on_rpc_reply, exchange);
 }
 
@@ -352,6 +381,17 @@ static void protected_headers(struct service *service, struct http_request *requ
 
 	if (!read_claim(service, request, &claim, &error))
 		http_reply_error(request, &error, error_status(error.code), find_route(request)->cors);
+}
+
+static void subscribe_headers(struct service *service, struct http_request *request)
+{
+	if (is_preflight(request))
+		reply_text(request, 204,
+				   SUBSCRIBE_HEADERS CORS_PREFLIGHT(
+					   "GET", "Authorization, Cache-Control, Last-Event-ID, X-Request-Id"),
+				   "");
+	else
+		protected_headers(service, request);
 }
 
 static void import_headers(struct service *service, struct http_request *request)
@@ -401,7 +441,7 @@ static void subscribe_begin(struct exchange *exchange)
 
 static const struct route routes[] = {
 	{"/rpc", rpc_headers, protected_body, "POST", rpc_begin, NULL, false},
-	{"/subscribe", protected_headers, protected_body, "GET", subscribe_begin, SUBSCRIBE_HEADERS, true},
+	{"/subscribe", subscribe_headers, protected_body, "GET", subscribe_begin, SUBSCRIBE_HEADERS, true},
 	{"/import", import_headers, protected_body, "POST", import_begin, NULL, true},
 	{"/export", protected_headers, protected_body, "GET", export_begin, NULL, true},
 	{"/health", NULL, health_body, NULL, NULL, NULL, false},
@@ -420,14 +460,45 @@ static const struct route *find_route(const struct http_request *request)
 	return NULL;
 }
 
+/* Without tokens it is only where a request comes from that can tell a page of another site. */
+static bool is_foreign(const struct service *service, const struct http_request *request, struct error *error)
+{
+	struct slice host = http_header(request, "Host");
+	struct slice origin = http_header(request, "Origin");
+
+	if (!hosts_allow(service->allowed_hosts, host))
+		error_set(error, ERROR_AUTH_UNAUTHORIZED, HOSTS_REFUSAL, (int)(host.len < 100 ? host.len : 100),
+				  host.bytes);
+	else if (origin.bytes != NULL && !hosts_are_one(origin, host) && !cors_allows(service->cors, origin))
+		error_set(
+			error, ERROR_AUTH_UNAUTHORIZED,
+			"in test mode pages of other sites are refused unless --cors-origin names them; Origin is %.*s",
+			(int)(origin.len < 100 ? origin.len : 100), origin.bytes);
+	else
+		return false;
+	return true;
+}
+
 static void on_headers(void *arg, struct http_request *request)
 {
+	const struct service *service = arg;
 	const struct route *route = find_route(request);
+	struct error error;
 
-	if (route == NULL)
+	if (service->without_tokens && is_foreign(service, request, &error))
+		http_reply_error(request, &error, 403, NULL);
+	else if (route == NULL)
 		not_found(arg, request);
 	else if (route->headers != NULL)
 		route->headers(arg, request);
+}
+
+/* A page must be able to read why it was refused. */
+static const char *on_refusal(void *arg, const struct http_request *request)
+{
+	const struct route *route = find_route(request);
+
+	return route != NULL && route->cors != NULL ? route->cors : cors_of(arg, request);
 }
 
 static void on_body(void *arg, struct http_request *request)
@@ -578,27 +649,11 @@ void service_summarise(const struct service *service, struct subscriptions_summa
 
 /* ---- life -------------------------------------------------------------------- */
 
-/* False: out of memory. */
-static bool set_cors(struct service *service, const char *origin)
-{
-	const char *vary = strcmp(origin, "*") == 0 ? "" : "Vary: Origin\r\n";
-	char headers[600];
-
-	snprintf(headers, sizeof(headers), "Access-Control-Allow-Origin: %.400s\r\n%s", origin, vary);
-	service->cors_headers = strdup(headers);
-	if (service->cors_headers == NULL)
-		return false;
-	return asprintf(&service->preflight_headers,
-					"%sAccess-Control-Allow-Methods: POST\r\n"
-					"Access-Control-Allow-Headers: Authorization, Content-Type\r\n"
-					"Access-Control-Max-Age: 600\r\n",
-					headers) >= 0;
-}
-
 struct service *service_new(struct event_base *base, const struct config *config, struct db *db,
 							struct shared *shared, const evutil_socket_t *listeners, int nlisteners)
 {
-	static const struct http_handlers handlers = {.headers = on_headers, .body = on_body, .done = on_done};
+	static const struct http_handlers handlers = {
+		.headers = on_headers, .body = on_body, .refusal = on_refusal, .done = on_done};
 	const struct http_options options = {
 		.max_header = (size_t)config->max_header,
 		.max_body = (size_t)config->max_body,
@@ -623,6 +678,8 @@ struct service *service_new(struct event_base *base, const struct config *config
 	service->methods.max_gathered = (size_t)config->buffer_bytes;
 	service->methods.stats = db_stats(db);
 	service->slow_ms = (uint64_t)config->log_slow;
+	service->without_tokens = config->test_mode;
+	service->allowed_hosts = config->allowed_hosts;
 	service->import_limits.max_line = (size_t)config->max_body;
 	service->import_limits.max_discarded = (size_t)config->max_body;
 	service->import_limits.base = base;
@@ -635,7 +692,7 @@ struct service *service_new(struct event_base *base, const struct config *config
 	service->auth = auth_new(db, &shared->quotas, &shared->token_generation, config->test_mode);
 	if (service->subscriptions != NULL && service->auth != NULL &&
 		(config->cors_origin == NULL || config->cors_origin[0] == '\0' ||
-		 set_cors(service, config->cors_origin)))
+		 (service->cors = cors_new(config->cors_origin)) != NULL))
 		service->http = http_server_new(base, &options, &handlers, service, listeners, nlisteners);
 	if (service->http != NULL)
 		return service;

@@ -39,7 +39,8 @@
 #define SLICE 16384						   /* bytes of live events in one write */
 #define MAX_UNSENT 16384				   /* bytes: above it a client is handed no live events */
 #define READS_AT_ONCE 2					   /* pages; the rest of the lane is for others */
-#define SILENCE_MS 15000
+#define SILENCE_MS 8000					   /* there are clients that wait for 10 s */
+#define PINGS_KEPT 1000
 #define SWEEP_MS 250
 
 /* The states; the comments say which list of struct subscriptions they are on, all are on `by_silence`. */
@@ -83,7 +84,8 @@ struct subscription
 	bool reads_fast; /* its client's socket took the last page whole */
 	bool placed;	 /* it is known not to be above the head */
 	bool stale;		 /* the feed began anew while Postgres had its query */
-	bool has_ids;	 /* its events bear ids, or its client came with one */
+	unsigned pings;
+	bool has_ids; /* its events bear ids, or its client came with one */
 	bool knows_reset;
 	bool wants_head; /* its client wants to hear when it has caught up, */
 	enum
@@ -617,6 +619,15 @@ static void on_end(struct listener *listener)
 
 /* ---- silence ---------------------------------------------------------------------- */
 
+/*
+ * With a blank line behind it several clients make an event of a comment.  Some of the others keep comments until a blank line comes, in
+ * 64 KiB at most.
+ */
+static void ping(struct subscription *s)
+{
+	send_text(s, ++s->pings % PINGS_KEPT == 0 ? ": ping\n\n" : ": ping\n");
+}
+
 static void on_sweep(evutil_socket_t fd, short what, void *arg)
 {
 	struct subscriptions *all = arg;
@@ -633,7 +644,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 		s->sweep = all->sweeps;
 		/* Who has not read what it was sent has no silence. */
 		if (http_reply_unsent(s->request) == 0)
-			send_text(s, ": ping\n\n");
+			ping(s);
 		else
 			touch(s);
 	}
@@ -713,7 +724,7 @@ static void start(struct subscription *s)
 	const struct http_reply head = {
 		.status = 200,
 		.content_type = "text/event-stream",
-		.headers = "Cache-Control: no-cache\r\n" SUBSCRIBE_HEADERS,
+		.headers = "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n" SUBSCRIBE_HEADERS,
 	};
 	struct subscriptions *all = s->all;
 
@@ -721,7 +732,8 @@ static void start(struct subscription *s)
 		event_add(&all->sweep, &interval);
 	list_append(&all->by_silence, s);
 	http_reply_start(s->request, &head);
-	send_text(s, ": ready\n\n");
+	/* A blank line behind `retry` would make an event of it in httpx-sse; so it belongs to the first one. */
+	send_text(s, s->has_ids ? ": ready\n\nretry: 1000\n" : ": ready\n\n");
 	warn_of_dash(s);
 	http_reply_low_water(s->request, 0);
 	http_reply_when_gone(s->request, on_gone, s);

@@ -16,7 +16,7 @@
 #include "http.h"
 
 /* Of every reply on /subscribe, errors included: browsers of any origin may read it. */
-#define SUBSCRIBE_HEADERS "Access-Control-Allow-Origin: *\r\n"
+#define SUBSCRIBE_HEADERS "Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: X-Request-Id\r\n"
 
 #define SUBSCRIPTION_STATES 5
 

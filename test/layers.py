@@ -26,7 +26,7 @@ LAYERS = {
         ["auth", "feed"],
         ["db"],
         ["errors", "token", "uuid", "listener", "tls", "descriptors"],
-        ["allocations", "config", "json", "stats", "timestamp", "url_query", "names", "sse", "spelling", "quota"],
+        ["allocations", "config", "cors", "hosts", "json", "stats", "timestamp", "url_query", "names", "sse", "spelling", "quota"],
         ["log"],
         ["buf", "clock", "machine", "pool", "slice", "version"],
     ],

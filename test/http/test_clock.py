@@ -13,7 +13,7 @@ from store import Server
 from test_subscribe import PING, Subscriber
 
 pytestmark = pytest.mark.skipif("ASAN_OPTIONS" in os.environ, reason="the sanitizer's library must be the first that is loaded")
-SILENCE = 15  # seconds after which a subscriber is pinged
+SILENCE = 8  # seconds after which a subscriber is pinged
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from crowd import connections
 from store import ZERO_TOKEN, new_id, sql, wait_until
 
 HEAD = f"Host: x\r\nAuthorization: Bearer {ZERO_TOKEN}\r\n"
-IMPORT = f"POST /import HTTP/1.1\r\n{HEAD}Transfer-Encoding: chunked\r\n\r\n".encode()
+IMPORT = f"POST /import?progress=true HTTP/1.1\r\n{HEAD}Transfer-Encoding: chunked\r\n\r\n".encode()
 SUBSCRIBE = f"GET /subscribe?all=true&messages=true HTTP/1.1\r\n{HEAD}\r\n".encode()
 EXPORT = f"GET /export HTTP/1.1\r\n{HEAD}\r\n".encode()
 LIMITED = ["--test-mode", "--workers", "1", "--max-imports", "3", "--max-exports", "3", "--admin-listen", "127.0.0.1:0"]
@@ -44,7 +44,7 @@ def test_beyond_the_limit_of_imports_a_client_is_told_so_until_another_ends(star
             overloaded(client.request("POST", "/import", ""))
             wires[1].close()
             wait_until(lambda: client.request("POST", "/import", "").status == 200, "room for another when a client has gone")
-    with connections(server, 3, IMPORT.replace(b"/import", b"/import?force=maybe"), answered=False) as refused:
+    with connections(server, 3, IMPORT.replace(b"/import?", b"/import?force=maybe&"), answered=False) as refused:
         assert [read_status(wire) for wire in refused] == [400] * 3
     wait_until(lambda: b'"done":true' in client.request("POST", "/import", record(5)).body, "room: those that were refused do not count")
 
