@@ -169,7 +169,7 @@ enum db_watch_end
 	DB_WATCH_TOLD,		  /* a transaction that wrote has ended, whoever's it was */
 	DB_WATCH_OVER,		  /* none has, as far as can be told; if one has just then, the next wait tells so */
 	DB_WATCH_UNAVAILABLE, /* the connection was lost, or cannot be had */
-	DB_WATCH_REFUSED,	  /* the extension is older, or the role may not */
+	DB_WATCH_REFUSED,	  /* the procedure is not there, or not for this role */
 };
 
 typedef void (*db_watch_done)(void *arg, enum db_watch_end end);

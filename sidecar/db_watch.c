@@ -5,7 +5,7 @@
  * a statement that returns a row keeps a snapshot: one that comes well before the time is over tells that a transaction has ended.  Of one that
  * comes later that is not known, so the next wait says that nothing was heard and is told again.
  *
- * The statement is not prepared: an older extension has no such procedure, and the connection would never be set up.
+ * The statement is not prepared: where the role may not call the procedure the connection would never be set up.
  */
 #include "clock.h"
 #include "db_internal.h"

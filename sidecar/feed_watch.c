@@ -7,14 +7,14 @@
  * So then all feeds ask, and go on with that for a second: if the others' transactions go on as well, waiting
  * for them would be no cheaper.
  *
- * Where it can't be waited (the extension is older, the connection is lost or does not answer) the timers do it alone.
+ * Where it can't be waited (the role may not, the connection is lost or does not answer) the timers do it alone.
  */
 #include "clock.h"
 #include "db.h"
 #include "feed_internal.h"
 
 #define CALM_MS 1000	  /* of asking before the next wait */
-#define REFUSED_MS 600000 /* the extension may have been updated */
+#define REFUSED_MS 600000 /* it may have been allowed meanwhile */
 
 static void on_end(void *arg, enum db_watch_end end)
 {
