@@ -39,8 +39,7 @@ def replaced(text, old, new):
 class Part:
     """A program that listens on a port, and that can be killed and started again."""
 
-    binary = None
-    tls = None
+    binary, version_flag, tls = None, "--version", None
 
     def __init__(self, folder):
         self.folder, self.port, self.process = Path(folder) / self.name, free_port(), None
@@ -57,9 +56,8 @@ class Part:
         return path
 
     def version(self):
-        flag = {"nginx": "-v", "haproxy": "-v"}.get(self.binary, "--version")
-        done = subprocess.run([program(self.binary), flag], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        return re.search(r"\d+\.\d+[\w.+-]*", done.stdout).group()
+        done = subprocess.run([program(self.binary), self.version_flag], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return re.search(r"\d+(\.\d+)+", done.stdout).group()
 
     def listens(self):
         assert self.process.poll() is None, f"{self.name} ended with {self.process.returncode}:\n{self.log.read_text()[-3000:]}"
@@ -92,7 +90,7 @@ class Part:
 
 
 class Nginx(Part):
-    binary = "nginx"
+    binary, version_flag = "nginx", "-v"
 
     def __init__(self, folder, certificate, server_port):
         super().__init__(folder)
@@ -116,7 +114,7 @@ http {{
 
 
 class HAProxy(Part):
-    binary = "haproxy"
+    binary, version_flag = "haproxy", "-v"
 
     def __init__(self, folder, server_port):
         super().__init__(folder)

@@ -2,6 +2,7 @@
 """Kills and restarts nginx and HAProxy in front of the server, and pgbouncer behind it, under load, and counts what got lost.
 
     proxies.py [--seconds 600] [--seed N] [--new-ids] [--drop]
+    proxies.py --table [NAME...]
 
 Clients go through nginx and through HAProxy; `millrace serve` reaches its Postgres through pgbouncer, pool_mode = session.  The last line is
 JSON: acknowledged (messages), lost, twice, failed (requests that never came through though every part was up, or that were answered wrongly),
@@ -25,6 +26,7 @@ sys.path[1:1] = [str(Path(__file__).resolve().parent.parent)]
 
 import account  # noqa: E402
 import certificates  # noqa: E402
+import table  # noqa: E402
 from callers import Mover, Pages, Subscriber, Writer  # noqa: E402
 from parts import HAProxy, Nginx, PgBouncer, program  # noqa: E402
 from store import ZERO_TOKEN, Cluster, Server, sql, temporary_folder  # noqa: E402
@@ -158,7 +160,10 @@ def main():
     parser.add_argument("--seed", type=int, default=random.randrange(1000000))
     parser.add_argument("--new-ids", action="store_true", help="send again with new ids: the run must fail")
     parser.add_argument("--drop", action="store_true", help="take one acknowledged message out of the table: the run must fail")
+    parser.add_argument("--table", nargs="*", metavar="NAME", help="kill nothing: print what each proxy that is installed does, for sidecar/README.md")
     arguments = parser.parse_args()
+    if arguments.table is not None:
+        return table.main(arguments.table)
     folder = temporary_folder()
     world = World(folder, arguments.seed, arguments.new_ids)
     try:
