@@ -70,8 +70,8 @@ static const struct setting serve_settings[] = {
 	 .help = "let --test-mode open --database to everybody on this machine; --listen must be a loopback "
 			 "address"},
 	{"read-connections", "Database", NUMBER(read_connections, NUMBER, 2, 1, 64), .value = "N",
-	 .help =
-		 "connections for reads, a worker (seven more are for appends, namespace calls, import, export and subscriptions)"},
+	 .help = "connections for reads, a worker (seven more are for appends, namespace calls, import, export "
+			 "and subscriptions)"},
 	{"retry-window", "Database", NUMBER(retry_window, SECONDS, 60, 0, 3600), .value = "SECONDS",
 	 .help = "how long a request may wait for a lost database before it fails"},
 	{"answer-timeout", "Database", NUMBER(answer_timeout, SECONDS, 30, 1, 3600), .value = "SECONDS",

@@ -204,8 +204,7 @@ const char *db_role_name(unsigned role)
 	static const char *const names[] = {
 		[DB_ROLE_APPEND] = "append",  [DB_ROLE_PATIENT] = "locked", [DB_ROLE_READ] = "read",
 		[DB_ROLE_SLOW] = "namespace", [DB_ROLE_IMPORT] = "import",	[DB_ROLE_EXPORT] = "export",
-		[DB_ROLE_LIST] = "list",
-		[DB_ROLE_WATCH] = "watch",
+		[DB_ROLE_LIST] = "list",	  [DB_ROLE_WATCH] = "watch",
 	};
 
 	_Static_assert(DB_ROLES <= STATS_ROLES, "STATS_ROLES");

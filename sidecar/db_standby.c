@@ -19,8 +19,8 @@ static bool is_standby(const struct conn *conn)
 bool conn_wants_primary(const struct conn *conn)
 {
 	enum db_role role = conn->user->role;
-	bool reads = role == DB_ROLE_READ || role == DB_ROLE_EXPORT || role == DB_ROLE_LIST ||
-				 role == DB_ROLE_WATCH;
+	bool reads =
+		role == DB_ROLE_READ || role == DB_ROLE_EXPORT || role == DB_ROLE_LIST || role == DB_ROLE_WATCH;
 
 	return !reads || conn->db->several_hosts || db_ready(conn->db);
 }

@@ -28,7 +28,8 @@ __attribute__((constructor)) static void begin(void)
 {
 	const char *path = getenv("TEST_CLOCK");
 	int fd = path != NULL ? open(path, O_RDWR | O_CLOEXEC) : -1;
-	void *map = fd >= 0 ? mmap(NULL, sizeof(*setting), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+	void *map =
+		fd >= 0 ? mmap(NULL, sizeof(*setting), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
 
 	look = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
 	if (map == MAP_FAILED)
@@ -45,7 +46,8 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 
 	if (rc != 0 || setting == NULL)
 		return rc;
-	if (clock != CLOCK_MONOTONIC && clock != CLOCK_MONOTONIC_COARSE && clock != CLOCK_MONOTONIC_RAW && clock != CLOCK_BOOTTIME)
+	if (clock != CLOCK_MONOTONIC && clock != CLOCK_MONOTONIC_COARSE && clock != CLOCK_MONOTONIC_RAW &&
+		clock != CLOCK_BOOTTIME)
 		return rc;
 	now = time->tv_sec * NS_PER_S + time->tv_nsec + setting->offset;
 	now += setting->tick * __atomic_add_fetch(&setting->looks, 1, __ATOMIC_SEQ_CST);
