@@ -10,7 +10,7 @@ import time
 
 import certificates
 from parts import HAProxy, Nginx, Part, program
-from store import Client, Server, new_id, temporary_folder, token_for, wait_until
+from store import ZERO_TOKEN, Client, Server, new_id, temporary_folder, token_for, wait_until
 
 CALLS = 100
 IMPORTED = 12000  # messages, 6 MB
@@ -173,7 +173,9 @@ class Trial:
     """One proxy before one server, in a namespace of its own."""
 
     def __init__(self, server, proxy):
-        self.server, self.proxy, self.token = server, proxy, token_for("trial " + new_id())
+        name = "trial " + new_id()
+        self.server, self.proxy, self.token = server, proxy, token_for(name)
+        server.client().call("ns.create", name, {"token": self.token})
         self.direct, self.through = server.client(self.token), self.client()
         wait_until(self.healthy, "/health", 20)
         self.silent = self.client(LASTS)
@@ -287,7 +289,8 @@ def tried(server, make, name, setting):
 
 def main(names):
     certificate = certificates.common_certificate()
-    server = Server("--test-mode", "--admin-listen", "127.0.0.1:0", "--listen", "127.0.0.1")
+    folder = temporary_folder()
+    server = Server("--data-dir", folder + "/data", "--token", ZERO_TOKEN, "--admin-listen", "127.0.0.1:0", "--listen", "127.0.0.1", token=ZERO_TOKEN)
     print("|", " | ".join(HEADINGS), "|")
     print("|" + "---|" * len(HEADINGS), flush=True)
     try:
@@ -301,5 +304,6 @@ def main(names):
                           "" if bare else "`" + kind.settings.replace("\n", "`, `").strip(", ") + "`")
     finally:
         server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
         certificates.forget_common_certificate()
     return 0
