@@ -105,7 +105,7 @@ def test_an_event_source_gets_pokes_and_resumes_after_a_restart_with_none_missin
 
 
 def test_whole_messages_arrive_in_on_message(folder):
-    server = Server("--test-mode")
+    server = Server("--test-mode", "--cors-origin", "*")
     browser = None
     try:
         browser = Browser(folder, f"http://127.0.0.1:{server.port}/subscribe?stream=s&messages=true")
