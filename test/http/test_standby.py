@@ -72,7 +72,7 @@ def test_a_namespace_call_whose_session_ends_is_told_so(primary, start):
     client, connection, holder = server.client(), primary.connect(), primary.connect()
     client.call("ns.list")  # now the token is known
     holder.autocommit = False
-    sql(holder, "LOCK TABLE millrace.namespaces")
+    sql(holder, "LOCK TABLE millrace.namespaces IN SHARE MODE")  # which lets those read it who look at tokens
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(client.post, ["ns.create", "another"])
         found = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%json_create_namespace%%'"
