@@ -274,8 +274,10 @@ static void start_reply(struct export *export)
 	const struct http_reply head = {
 		.status = 200,
 		.content_type = "application/x-ndjson",
-		.headers = export->gzip ? "Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n"
-								: "Vary: Accept-Encoding\r\n",
+		/* With the token in the URL a proxy would keep it for others. */
+		.headers = export->gzip
+					   ? "Cache-Control: no-store\r\nContent-Encoding: gzip\r\nVary: Accept-Encoding\r\n"
+					   : "Cache-Control: no-store\r\nVary: Accept-Encoding\r\n",
 	};
 
 	http_reply_start(export->request, &head);

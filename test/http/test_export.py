@@ -101,6 +101,7 @@ def test_gzip_is_used_when_it_is_asked_for(client, header, zipped):
     client.write("a-1")
     reply = client.request("GET", "/export", headers={"Accept-Encoding": header})
     assert (reply.headers["Content-Encoding"] == "gzip") == zipped
+    assert reply.headers["Cache-Control"] == "no-store", "no cache between keeps what a token in the URL opened"
     assert (gzip.decompress(reply.body) if zipped else reply.body).startswith(b'{"id":')
 
 
