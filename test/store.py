@@ -154,7 +154,7 @@ class Server(Program):
             arguments += tuple(self.tls.flags())
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "MILLRACE"))}
         env["MILLRACE_PG_BINDIR"] = PG_BIN
-        env["MILLRACE_ALLOWED_HOSTS"] = "x, y, h, test, again, events.example"  # which tests write into their own requests
+        env["MILLRACE_ALLOWED_HOSTS"] = "x, y, h, test, again, events.example, events.invalid"  # which tests write into their own requests
         env.update(variables or {})
         super().__init__([*before, program or MILLRACE, "serve", "--port", "0", *arguments], env)
         self.token, self.port, self.terminated = token, None, False
