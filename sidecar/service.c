@@ -30,6 +30,7 @@
 #include "rpc.h"
 #include "stats.h"
 #include "subscribe.h"
+#include "subscribe_pending.h"
 #include "version.h"
 
 struct service
@@ -38,6 +39,7 @@ struct service
 	struct auth *auth;
 	struct methods methods;
 	struct subscriptions *subscriptions;
+	struct subscribe_pending *pending;
 	struct import_limits import_limits;
 	size_t max_exports; /* running at a time */
 	uint64_t slow_ms;
@@ -78,6 +80,8 @@ struct route
 
 static const struct route *find_route(const struct http_request *request);
 static void rpc_begin(struct exchange *exchange);
+static void subscribe_begin(struct exchange *exchange);
+static bool pend(struct exchange *exchange);
 
 /* ---- simple replies --------------------------------------------------------- */
 
@@ -151,6 +155,7 @@ static void dispose(struct service *service)
 {
 	if (service->auth != NULL)
 		auth_free(service->auth);
+	subscribe_pending_free(service->pending);
 	subscriptions_free(service->subscriptions);
 	feeds_free(service->methods.feeds);
 	pool_empty(&service->spare_exchanges);
@@ -289,6 +294,8 @@ static void on_authorised(void *arg, const struct error *error, struct quota *qu
 	struct error refusal;
 
 	exchange->quota = quota;
+	if (error->code == ERROR_BACKEND_UNAVAILABLE && pend(exchange))
+		return;
 	if (error->code != ERROR_NONE)
 		exchange_fail(exchange, error, error_status(error->code));
 	else if (!slice_is(http_method(request), method))
@@ -352,7 +359,7 @@ static void protected_body(struct service *service, struct http_request *request
 	}
 	else if (!read_claim(service, request, &exchange->claim, &error))
 		exchange_fail(exchange, &error, error_status(error.code));
-	else
+	else if (db_readable(service->methods.db) || !pend(exchange))
 		auth_check(service->auth, &exchange->claim, on_authorised, exchange);
 }
 
@@ -425,6 +432,44 @@ static void export_begin(struct exchange *exchange)
 
 	exchange_end(exchange);
 	export_start(db, claim.name, max_exports, request);
+}
+
+/* Of a subscription that was pending; see subscribe_pending.h. */
+static void on_pending(void *arg, const struct error *error, struct quota *quota)
+{
+	struct exchange *exchange = arg;
+	struct subscriptions *subscriptions = exchange->service->subscriptions;
+	struct http_request *request = exchange->request;
+	struct claim claim = exchange->claim;
+	struct error refusal;
+
+	exchange->quota = quota;
+	if (error != NULL && error->code == ERROR_NONE && !is_within_quota(exchange, &refusal))
+		error = &refusal;
+	exchange_end(exchange);
+	if (error == NULL)
+		return;
+	if (error->code == ERROR_NONE)
+	{
+		subscribe_go_on(subscriptions, request, &claim);
+		return;
+	}
+	http_note(request, slice_of(error->message));
+	http_reply_end(request);
+}
+
+/* Postgres can't be asked about the token.  True: the exchange is dealt with all the same. */
+static bool pend(struct exchange *exchange)
+{
+	struct http_request *request = exchange->request;
+
+	if (exchange->route->start != subscribe_begin || !slice_is(http_method(request), exchange->route->method))
+		return false;
+	if (subscribe_is_well_formed(request))
+		return subscribe_pending_add(exchange->service->pending, request, &exchange->claim, on_pending,
+									 exchange);
+	subscribe_begin(exchange);
+	return true;
 }
 
 static void subscribe_begin(struct exchange *exchange)
@@ -690,7 +735,9 @@ struct service *service_new(struct event_base *base, const struct config *config
 	if (service->methods.feeds != NULL)
 		service->subscriptions = subscriptions_new(base, db, service->methods.feeds);
 	service->auth = auth_new(db, &shared->quotas, &shared->token_generation, config->test_mode);
-	if (service->subscriptions != NULL && service->auth != NULL &&
+	if (service->auth != NULL)
+		service->pending = subscribe_pending_new(base, service->auth);
+	if (service->subscriptions != NULL && service->pending != NULL &&
 		(config->cors_origin == NULL || config->cors_origin[0] == '\0' ||
 		 (service->cors = cors_new(config->cors_origin)) != NULL))
 		service->http = http_server_new(base, &options, &handlers, service, listeners, nlisteners);
@@ -703,6 +750,7 @@ struct service *service_new(struct event_base *base, const struct config *config
 void service_drain(struct service *service, void (*drained)(void *arg), void *arg)
 {
 	http_server_drain(service->http, drained, arg);
+	subscribe_pending_end(service->pending);
 	subscriptions_end(service->subscriptions);
 }
 

@@ -39,8 +39,8 @@
 #define SLICE 16384						   /* bytes of live events in one write */
 #define MAX_UNSENT 16384				   /* bytes: above it a client is handed no live events */
 #define READS_AT_ONCE 2					   /* pages; the rest of the lane is for others */
-#define SILENCE_MS 8000					   /* there are clients that wait for 10 s */
-#define PINGS_KEPT 1000
+#define PINGS_KEPT                                                                                           \
+	1000 /* then one with a blank line, as there are clients that keep comments until one comes */
 #define SWEEP_MS 250
 
 /* The states; the comments say which list of struct subscriptions they are on, all are on `by_silence`. */
@@ -625,7 +625,7 @@ static void on_end(struct listener *listener)
  */
 static void ping(struct subscription *s)
 {
-	send_text(s, ++s->pings % PINGS_KEPT == 0 ? ": ping\n\n" : ": ping\n");
+	send_text(s, ++s->pings % PINGS_KEPT == 0 ? SUBSCRIBE_PING "\n" : SUBSCRIBE_PING);
 }
 
 static void on_sweep(evutil_socket_t fd, short what, void *arg)
@@ -639,7 +639,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 	all->sweeps++;
 	/* One that is touched goes to the end of the list, behind all others. */
 	while ((s = all->by_silence.first) != NULL && s->sweep != all->sweeps &&
-		   clock_passed(now, s->sent_ms, SILENCE_MS))
+		   clock_passed(now, s->sent_ms, SUBSCRIBE_SILENCE_MS))
 	{
 		s->sweep = all->sweeps;
 		/* Who has not read what it was sent has no silence. */
@@ -718,20 +718,26 @@ static void warn_of_dash(struct subscription *s)
 			  ": no category has a dash in its name, nothing will come; stream= takes a stream's name\n\n");
 }
 
-static void start(struct subscription *s)
+void subscribe_reply_start(struct http_request *request)
 {
-	static const struct timeval interval = {.tv_usec = SWEEP_MS * 1000L};
-	const struct http_reply head = {
+	static const struct http_reply head = {
 		.status = 200,
 		.content_type = "text/event-stream",
 		.headers = "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n" SUBSCRIBE_HEADERS,
 	};
+
+	http_reply_start(request, &head);
+}
+
+/* Its reply has begun. */
+static void start(struct subscription *s)
+{
+	static const struct timeval interval = {.tv_usec = SWEEP_MS * 1000L};
 	struct subscriptions *all = s->all;
 
 	if (all->by_silence.first == NULL)
 		event_add(&all->sweep, &interval);
 	list_append(&all->by_silence, s);
-	http_reply_start(s->request, &head);
 	/* A blank line behind `retry` would make an event of it in httpx-sse; so it belongs to the first one. */
 	send_text(s, s->has_ids ? ": ready\n\nretry: 1000\n" : ": ready\n\n");
 	warn_of_dash(s);
@@ -741,21 +747,62 @@ static void start(struct subscription *s)
 		go_on(s);
 }
 
-void subscribe_start(struct subscriptions *all, struct http_request *request, const struct claim *claim)
+static bool read_params(struct http_request *request, struct subscribe_params *params, char problem[200])
+{
+	return subscribe_params_read(params, http_query(request), http_header(request, "Last-Event-ID"), problem);
+}
+
+bool subscribe_is_well_formed(struct http_request *request)
+{
+	struct subscribe_params params;
+	char problem[200];
+	bool ok = read_params(request, &params, problem);
+
+	buf_free(&params.text);
+	return ok;
+}
+
+static struct subscription *subscribe(struct subscriptions *all, struct http_request *request,
+									  const struct claim *claim, int *status, char problem[200])
 {
 	struct subscribe_params params;
 	struct subscription *s = NULL;
-	char problem[200];
-	bool ok =
-		subscribe_params_read(&params, http_query(request), http_header(request, "Last-Event-ID"), problem);
 
-	if (ok && !all->ending)
-		s = subscription_new(all, request, claim, &params);
+	*status = 400;
+	if (read_params(request, &params, problem))
+	{
+		*status = 503;
+		snprintf(problem, 200, "%s", all->ending ? "the server is stopping" : "out of memory");
+		if (!all->ending)
+			s = subscription_new(all, request, claim, &params);
+	}
 	buf_free(&params.text);
-	if (!ok)
-		refuse(request, 400, problem);
-	else if (s == NULL)
-		refuse(request, 503, all->ending ? "the server is stopping" : "out of memory");
+	return s;
+}
+
+void subscribe_start(struct subscriptions *all, struct http_request *request, const struct claim *claim)
+{
+	char problem[200];
+	int status;
+	struct subscription *s = subscribe(all, request, claim, &status, problem);
+
+	if (s == NULL)
+	{
+		refuse(request, status, problem);
+		return;
+	}
+	subscribe_reply_start(request);
+	start(s);
+}
+
+void subscribe_go_on(struct subscriptions *all, struct http_request *request, const struct claim *claim)
+{
+	char problem[200];
+	int status;
+	struct subscription *s = subscribe(all, request, claim, &status, problem);
+
+	if (s == NULL)
+		http_reply_end(request);
 	else
 		start(s);
 }

@@ -3,6 +3,7 @@
  *
  *     subscribe.c         the states of a subscription
  *     subscribe_params.c  what the request asks for
+ *     subscribe_pending.c those whose token can't be checked yet
  *
  * One struct subscriptions per worker.  It owns the subscriptions, which end with their client, with
  * their namespace, or with the server.
@@ -11,12 +12,17 @@
 #define MILLRACE_SUBSCRIBE_H
 
 #include <event2/event.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "http.h"
 
 /* Of every reply on /subscribe, errors included: browsers of any origin may read it. */
 #define SUBSCRIBE_HEADERS "Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: X-Request-Id\r\n"
+
+/* What a reply of /subscribe sends when it has had nothing to send for so long: there are clients that wait for 10 s. */
+#define SUBSCRIBE_PING ": ping\n"
+#define SUBSCRIBE_SILENCE_MS 8000
 
 #define SUBSCRIPTION_STATES 5
 
@@ -59,5 +65,10 @@ void subscriptions_summarise(const struct subscriptions *all, struct subscriptio
 
 /* Answers the request, which may go where the claim says. */
 void subscribe_start(struct subscriptions *all, struct http_request *request, const struct claim *claim);
+
+/* The same in two steps, between which comments may be sent.  The request is to be well-formed, or it is answered by subscribe_start. */
+bool subscribe_is_well_formed(struct http_request *request);
+void subscribe_reply_start(struct http_request *request);
+void subscribe_go_on(struct subscriptions *all, struct http_request *request, const struct claim *claim);
 
 #endif
