@@ -154,6 +154,12 @@ bool db_query(struct db *db, enum db_statement statement, const char *const *par
 	return true;
 }
 
+const char *db_unavailable(const struct db *db)
+{
+	(void)db;
+	return "Postgres cannot be reached";
+}
+
 unsigned db_connections(const struct db *db)
 {
 	(void)db;
