@@ -18,7 +18,7 @@ import pytest
 
 from certificates import Authority
 from store import ROOT, ZERO_TOKEN, Server, new_id, sql, token_for, wait_until
-from test_metrics import ADMIN, MESSAGE, Metrics, find, hold_stream
+from test_metrics import ADMIN, MESSAGE, Metrics, find, hold_stream, sessions
 
 PACKAGING = ROOT / "sidecar" / "packaging"
 ALERTS = PACKAGING / "alerts.yaml"
@@ -287,7 +287,7 @@ def test_a_database_that_is_away_and_a_server_that_is(cluster, start, folder):
 @with_promtool
 def test_a_postgres_that_hangs(cluster, start, folder):
     server = start("--database", cluster.conninfo(), *ADMIN)
-    pids = [row[0] for row in sql(cluster.connect(), "SELECT pid FROM pg_stat_activity WHERE application_name = 'millrace'")]
+    pids = sessions(server, cluster)
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
