@@ -20,7 +20,7 @@ sys.path[1:1] = [str(Path(__file__).resolve().parent.parent)]
 
 from store import ZERO_TOKEN, Cluster, Server, temporary_folder  # noqa: E402
 
-SILENCE = 15   # seconds between two pings
+SILENCE = 8    # seconds between two pings
 PATIENCE = 30  # seconds that an answer may take on a busy machine
 PING = b": ping"
 
