@@ -28,7 +28,7 @@ PG_CONFIG = os.environ.get("PG_CONFIG", "pg_config")
 SANITIZED_POSTGRES = os.environ.get("SANITIZED_POSTGRES", "/var/tmp/millrace-sanitized-postgres")
 REPORTS = None  # with SAN=1: the folder where a process that a sanitizer ends says why
 # Not those that look into sockets in ways that Python's TLS has not, nor those that measure memory.
-OVER_TLS = ("(test_http or test_import or test_export or test_subscribe) and not test_metrics and not thousand and not transaction_holds_back and not was_open_when "
+OVER_TLS = ("(test_http or test_import or test_export or test_subscribe) and not test_metrics and not test_proxy and not thousand and not transaction_holds_back and not was_open_when "
             "and not bomb and not costs_a_page and not stays_flat and not slow_sender")
 DOCUMENTS = ["README.md", "extension/README.md", "sidecar/README.md"]  # test/docs runs their examples
 
@@ -326,6 +326,7 @@ def main(arguments):
     counts = Counts()
     temp = Path(tempfile.mkdtemp(prefix="millrace-test-", dir=place()))
     give_away(temp)
+    temp.chmod(0o711)  # some tests start programs as other users
     try:
         if SAN:
             sanitize(counts, temp)
