@@ -32,14 +32,6 @@ class Clock:
     def jump(self, seconds):
         self.set(0, self.get(0) + int(seconds * 1e9))
 
-    def stop(self):
-        """It shows 0 until go_on(): no timer ends, and nothing grows old."""
-        self.stopped_at = self.get(0)
-        self.set(0, -2**62)
-
-    def go_on(self):
-        self.set(0, self.stopped_at)
-
     @property
     def looks(self):
         return self.get(2)
