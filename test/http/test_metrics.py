@@ -340,9 +340,19 @@ def test_a_restart_of_postgres_is_counted_and_the_metrics_answer_meanwhile(clust
     assert server.admin().request("GET", "/ready").status == 200
 
 
+def sessions(server, cluster):
+    """The process ids of the sessions that a server opens when it starts, when all are there."""
+    def connected(metrics):
+        return [metrics("millrace_postgres_connections", role=role) for role in ("append", "read")]
+    workers = Metrics(server)("millrace_workers")
+    find(server, lambda metrics: connected(metrics) == [workers, 2 * workers] and metrics("millrace_scrape_postgres_success") == 1,
+         "all of its sessions")
+    return [row[0] for row in sql(cluster.connect(), "SELECT pid FROM pg_stat_activity WHERE application_name = 'millrace'")]
+
+
 def test_a_postgres_that_hangs_costs_a_second_and_blocks_nothing(cluster, start):
     server = start("--database", cluster.conninfo(), *ADMIN)
-    pids = [row[0] for row in sql(cluster.connect(), "SELECT pid FROM pg_stat_activity WHERE application_name = 'millrace'")]
+    pids = sessions(server, cluster)
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
