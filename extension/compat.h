@@ -177,4 +177,15 @@ typedef struct CompatJsonbState
 #define CompatPushJsonb(state, token, value) ((state)->result = pushJsonbValue(&(state)->stack, token, value))
 #endif
 
+
+/*
+ * 19: the lock of a page belongs to its pin and is no lightweight lock, so LWLockReleaseAll() leaves it.  In an error that ends the
+ * (sub)transaction: its pins, and with them their locks, go before the error is sent.
+ */
+#if PG_VERSION_NUM >= 190000
+#define CompatAbandonPages() ResourceOwnerReleaseAllOfKind(CurrentResourceOwner, &buffer_resowner_desc)
+#else
+#define CompatAbandonPages() ((void)0)
+#endif
+
 #endif

@@ -18,11 +18,13 @@
 
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "storage/buf_internals.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
+#include "utils/resowner.h"
 
 #include "compat.h"
 #include "errors.h"
@@ -222,6 +224,7 @@ StoreAbandonAppends(Store *store)
 	LOCKTAG tag;
 
 	LWLockReleaseAll();
+	CompatAbandonPages();
 	if (append_locks)
 		return;
 	tag = HeavyAppendLock(store);
