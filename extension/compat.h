@@ -177,7 +177,6 @@ typedef struct CompatJsonbState
 #define CompatPushJsonb(state, token, value) ((state)->result = pushJsonbValue(&(state)->stack, token, value))
 #endif
 
-
 /*
  * 19: the lock of a page belongs to its pin and is no lightweight lock, so LWLockReleaseAll() leaves it.  In an error that ends the
  * (sub)transaction: its pins, and with them their locks, go before the error is sent.
