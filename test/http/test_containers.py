@@ -1,7 +1,9 @@
 """The server in a container: its limits, its volumes, its process 1."""
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -89,10 +91,18 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(folder, there):
     assert len(os.listdir(data)) == 2
 
 
-@pytest.mark.root
-def test_a_user_without_a_name_can_start_it_and_root_after_him(folder, start):
-    data, cache = folder + "/data", folder + "/cache"
+@pytest.fixture
+def roots_folder():
+    """One below which nobody but root has a folder, as a prepared cluster needs it."""
+    folder = tempfile.mkdtemp(prefix="millrace-", dir="/var/tmp")
     os.chmod(folder, 0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.root
+def test_a_user_without_a_name_can_start_it_and_root_after_him(roots_folder, start):
+    data, cache = roots_folder + "/data", roots_folder + "/cache"
     for each in (data, cache):
         os.mkdir(each, 0o700)
         os.chown(each, NOBODYS, NOBODYS)
