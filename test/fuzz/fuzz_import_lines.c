@@ -99,6 +99,11 @@ static struct result oracle(struct slice bytes, size_t max_line)
 			result.fault = LINES_TOO_LONG;
 			return result;
 		}
+		if (result.number == 1 && len >= 3 && memcmp(bytes.bytes + start, "\xef\xbb\xbf", 3) == 0)
+		{
+			start += 3;
+			len -= 3;
+		}
 		if (len > 0 && bytes.bytes[end - 1] == '\r')
 			len--;
 		for (size_t i = 0; i < len; i++)
