@@ -10,9 +10,6 @@
 
 #include "read.h"
 
-#define DEFAULT_BATCH_SIZE 1000
-#define DEFAULT_MAX_ROWS 100
-
 /* The columns of a message's row, in all of our row types for messages. */
 #define MESSAGE_COLUMNS 8
 

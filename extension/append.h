@@ -14,7 +14,6 @@
 
 #include "store.h"
 
-#define EXPECT_ANY PG_INT64_MIN	 /* no expected version */
 #define NO_STREAM INT64CONST(-1) /* the version of a stream without messages */
 
 typedef struct AppendMessage

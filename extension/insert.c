@@ -56,9 +56,6 @@
 #define INSERT_CHUNK 1000
 #define INSERT_CHUNK_BYTES (512 * 1024)
 
-/* Names that are longer may be too long for an index. */
-#define NAME_FITS 2000
-
 /* The executor's view of one index, for indexes whose entries it must compute. */
 typedef struct OtherIndex
 {
@@ -626,7 +623,7 @@ CheckNames(Insertion *insertion)
 {
 	for (int i = 0; i < insertion->nrows; i++)
 	{
-		if (VARSIZE_ANY_EXHDR(insertion->rows[i]->stream) <= NAME_FITS)
+		if (VARSIZE_ANY_EXHDR(insertion->rows[i]->stream) <= MAX_NAME)
 			continue;
 		for (int j = 0; j < insertion->nindexes; j++)
 		{

@@ -356,7 +356,7 @@ CheckConditionActivated(bool given)
 static int64
 ArgLimit(FunctionCallInfo fcinfo, int arg)
 {
-	return ArgInt64(fcinfo, arg, 1000);
+	return ArgInt64(fcinfo, arg, DEFAULT_BATCH_SIZE);
 }
 
 /* Raised where Message DB's query would raise it: when it runs. */

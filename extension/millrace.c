@@ -33,7 +33,7 @@ DefineSettings(void)
 {
 	DefineCustomStringVariable("millrace.namespace",
 							   "Selects the namespace that the millrace functions work on.", NULL,
-							   &selected_namespace, "default", PGC_USERSET, 0, NULL, NULL, NULL);
+							   &selected_namespace, DEFAULT_NAMESPACE, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable(
 		"millrace.category_lock", "Makes appends hold Message DB's lock of the category to their commit.",
 		"For programs that read the table with a SELECT of their own by global position.", &category_lock,

@@ -28,12 +28,7 @@
 #include "utils/uuid.h"
 
 #include "names.h"
-
-/* Limits in bytes.  A stream name must fit a btree entry (2704 bytes) together with a position. */
-#define MAX_NAMESPACE_NAME 200
-#define MAX_NAME 2000
-/* Streams of one call.  Each is a heavyweight lock; all sessions share a table with room for some 12,000 by default. */
-#define MAX_STREAMS 1000
+#include "protocol.h"
 
 /* Columns of the table: Message DB's. */
 enum

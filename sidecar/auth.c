@@ -23,9 +23,9 @@
 /* What is known of a namespace. */
 struct known
 {
-	char name[TOKEN_MAX_NAMESPACE + 1]; /* empty: nothing */
-	char hash[TOKEN_HASH_LEN + 1];		/* empty: it has no token */
-	struct quota *quota;				/* NULL: it has no limits */
+	char name[MAX_NAMESPACE_NAME + 1]; /* empty: nothing */
+	char hash[TOKEN_HASH_LEN + 1];	   /* empty: it has no token */
+	struct quota *quota;			   /* NULL: it has no limits */
 	unsigned long generation;
 	uint64_t asked_ms;
 };
@@ -183,7 +183,7 @@ bool auth_read(struct auth *auth, const struct credentials *credentials, struct 
 		return true;
 	if (auth->test_mode)
 	{
-		*claim = (struct claim){.name = "default"};
+		*claim = (struct claim){.name = DEFAULT_NAMESPACE};
 		return true;
 	}
 	if (token.len == 0)

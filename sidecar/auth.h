@@ -34,7 +34,7 @@ struct credentials
 /* What credentials claim, before Postgres is asked. */
 struct claim
 {
-	char name[TOKEN_MAX_NAMESPACE + 1]; /* of the namespace */
+	char name[MAX_NAMESPACE_NAME + 1]; /* of the namespace */
 	char hash[TOKEN_HASH_LEN + 1];
 };
 

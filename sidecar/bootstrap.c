@@ -21,7 +21,6 @@
 #include "version.h"
 
 #define MIN_SERVER_VERSION 150000
-#define DEFAULT_NAMESPACE "default"
 
 static bool check_server(PGconn *pg, struct bootstrap *bootstrap, struct buf *error)
 {

@@ -191,7 +191,7 @@ static bool exchange(struct upload *upload)
 /* Asks whether all may be deleted; the code to exit with if not, else -1. */
 static int ask_force(const struct config *config)
 {
-	char name[TOKEN_MAX_NAMESPACE + 1] = "default";
+	char name[MAX_NAMESPACE_NAME + 1] = DEFAULT_NAMESPACE;
 	char answer[16] = "";
 
 	if (!config->force || config->yes)

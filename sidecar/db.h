@@ -28,6 +28,8 @@
 
 #include "buf.h"
 
+#include "extension/protocol.h"
+
 struct event_base;
 struct config;
 struct db;
@@ -74,10 +76,7 @@ struct db_append_reply
 
 typedef void (*db_append_done)(void *arg, const struct db_append_reply *reply);
 
-/* Streams of one request, and of one batch: what the extension takes in one call. */
-#define DB_MAX_STREAMS 1000
-
-/* What was written between begin and end. */
+/* What was written between begin and end.  No request has more than MAX_STREAMS parts, nor has a batch. */
 struct db_append
 {
 	unsigned nparts, nmessages;

@@ -645,7 +645,7 @@ void batcher_count(const struct batcher *batcher, unsigned *in_flight, unsigned 
 
 static bool batch_is_full(const struct batch *batch, const struct config *config)
 {
-	return batch->nmessages >= config->batch_messages || batch->nparts >= DB_MAX_STREAMS ||
+	return batch->nmessages >= config->batch_messages || batch->nparts >= MAX_STREAMS ||
 		   batch->frame.len >= (size_t)config->batch_bytes;
 }
 
@@ -688,7 +688,7 @@ static struct batch *move_if_too_large(struct batcher *batcher, const struct db_
 
 	if (batch->count == 0 ||
 		(batch->nmessages + append->nmessages <= config->batch_messages &&
-		 batch->nparts + append->nparts <= DB_MAX_STREAMS && batch->frame.len <= (size_t)config->batch_bytes))
+		 batch->nparts + append->nparts <= MAX_STREAMS && batch->frame.len <= (size_t)config->batch_bytes))
 		return batch;
 	next = batch_new(batcher);
 	if (next == NULL)

@@ -47,7 +47,7 @@ struct export
 {
 	struct db *db;
 	struct http_request *request;
-	char namespace_name[TOKEN_MAX_NAMESPACE + 1];
+	char namespace_name[MAX_NAMESPACE_NAME + 1];
 	char position[24], since[24], until[24]; /* the latter empty = without */
 	struct buf categories;					 /* an array literal, with its NUL; empty = all */
 	bool started;							 /* the reply is under way */

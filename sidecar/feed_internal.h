@@ -47,7 +47,7 @@ struct feed
 	struct feeds *feeds;
 	struct feed *next; /* of its bucket */
 	uint32_t hash;	   /* of the name */
-	char name[TOKEN_MAX_NAMESPACE + 1];
+	char name[MAX_NAMESPACE_NAME + 1];
 	char token_hash[TOKEN_HASH_LEN + 1];
 	char created_at[48]; /* of the namespace, which tells it from a later one of its name */
 

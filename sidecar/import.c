@@ -39,7 +39,7 @@
 #include "token.h"
 #include "url_query.h"
 
-#define BATCH_RECORDS 1000
+#define BATCH_RECORDS MAX_STREAMS /* each may be of another stream */
 #define BATCH_BYTES ((size_t)4 * 1024 * 1024)
 #define BATCH_VERSION 1
 #define BATCH_HEADER 5					 /* u8 version, u32 number of records */
@@ -65,7 +65,7 @@ struct import
 	size_t may_discard;
 	struct event discard_timeout;
 	struct import_progress progress; /* before the reply */
-	char namespace_name[TOKEN_MAX_NAMESPACE + 1];
+	char namespace_name[MAX_NAMESPACE_NAME + 1];
 	struct import_lines lines;
 	struct batch batches[2];
 	struct batch *gathering; /* one of the two */

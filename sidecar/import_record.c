@@ -14,7 +14,8 @@
 #include "timestamp.h"
 #include "uuid.h"
 
-#define MAX_NAME 2000 /* bytes of a stream name or a type; the extension's own limit */
+#include "extension/protocol.h"
+
 #define MAX_TIME_TEXT 64
 
 enum field
@@ -118,7 +119,7 @@ static bool add_name(struct record *record, enum field field)
 	if (len == 0)
 		return refuse(record, field, "a string that is not empty");
 	if (len > MAX_NAME)
-		return refuse(record, field, "at most 2000 bytes long");
+		return refuse(record, field, "at most " LIMIT_TEXT(MAX_NAME) " bytes long");
 	len = htonl(len);
 	memcpy(frame->data + mark, &len, sizeof(len));
 	buf_add_u8(frame, 0);

@@ -173,11 +173,11 @@ static unsigned count_workers(const struct config *config)
 /* A token that isn't one for namespace default is a mistake that the user must hear of before anything starts. */
 static bool check_token(const struct config *config, struct buf *error)
 {
-	char name[TOKEN_MAX_NAMESPACE + 1];
+	char name[MAX_NAMESPACE_NAME + 1];
 
 	if (config->token == NULL)
 		return true;
-	if (token_parse(slice_of(config->token), name) && strcmp(name, "default") == 0)
+	if (token_parse(slice_of(config->token), name) && strcmp(name, DEFAULT_NAMESPACE) == 0)
 		return true;
 	buf_add_str(error,
 				"--token is not a token for namespace default (ns_ZGVmYXVsdA_ and 64 lowercase hex digits)");

@@ -91,7 +91,7 @@ int method_argument(const struct method *method, struct slice key)
 
 bool method_is_administrator(const struct method_call *call)
 {
-	return strcmp(call->namespace_name, METHOD_DEFAULT_NAMESPACE) == 0;
+	return strcmp(call->namespace_name, DEFAULT_NAMESPACE) == 0;
 }
 
 /* For the error about an argument that the method does not have. */
@@ -140,7 +140,7 @@ void method_start(struct method_call *call)
 	if (call->method->right == RIGHT_ADMINISTRATOR && !method_is_administrator(call))
 	{
 		method_fail(call, ERROR_AUTH_UNAUTHORIZED, "%s needs the administrator's token, that of namespace %s",
-					call->method->name, METHOD_DEFAULT_NAMESPACE);
+					call->method->name, DEFAULT_NAMESPACE);
 		method_answer_error(call);
 		return;
 	}

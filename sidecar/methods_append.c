@@ -12,8 +12,6 @@
 #include "methods_internal.h"
 #include "stats.h"
 
-#define EXPECT_ANY INT64_MIN
-
 /* A request being written. */
 struct writer
 {
@@ -137,9 +135,9 @@ static bool write_name(struct writer *writer, const char *field, struct slice va
 	buf_add_u32(frame, 0);
 	if (!args_decode(writer->call, field, value, frame, &len))
 		return false;
-	if (len > METHOD_MAX_NAME || (len == 0 && !frame->failed))
+	if (len > MAX_NAME || (len == 0 && !frame->failed))
 	{
-		snprintf(wanted, sizeof(wanted), "a string of 1 to %d bytes", METHOD_MAX_NAME);
+		snprintf(wanted, sizeof(wanted), "a string of 1 to %d bytes", MAX_NAME);
 		return args_reject(writer->call, field, value, wanted);
 	}
 	buf_add(frame, "", 1);
@@ -370,8 +368,8 @@ bool method_streams_append(struct method_call *call)
 	if (json_kind(call->args[0]) != JSON_ARRAY)
 		return args_reject(call, "streams", call->args[0], "an array of appends");
 	count = count_elements(call->args[0]);
-	if (count > DB_MAX_STREAMS)
+	if (count > MAX_STREAMS)
 		return method_fail(call, ERROR_INVALID_REQUEST, "%zu streams in one append; at most %d are allowed",
-						   count, DB_MAX_STREAMS);
+						   count, MAX_STREAMS);
 	return begin(&writer, call) && end(&writer, write_streams(&writer, call->args[0]), on_streams_appended);
 }

@@ -252,9 +252,8 @@ bool args_text_array(struct method_call *call, unsigned i, const char *field, st
 	json_iterate(&iterator, value);
 	while (ok && json_next_element(&iterator, &element))
 	{
-		if (n++ == METHOD_MAX_TYPES)
-			ok =
-				method_fail(call, ERROR_INVALID_REQUEST, "%s: more than %d strings", field, METHOD_MAX_TYPES);
+		if (n++ == MAX_TYPES)
+			ok = method_fail(call, ERROR_INVALID_REQUEST, "%s: more than %d strings", field, MAX_TYPES);
 		else if (json_kind(element) != JSON_STRING)
 			ok = args_reject(call, field, element, "an array of strings");
 		else

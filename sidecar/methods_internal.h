@@ -10,9 +10,7 @@
 #include "json.h"
 #include "methods.h"
 
-#define METHOD_MAX_TYPES 1000 /* of a filter: each message that is looked at is compared with all */
-#define METHOD_MAX_NAME 2000  /* bytes of a stream name or a type; the extension's own limit */
-#define METHOD_DEFAULT_NAMESPACE "default"
+#include "extension/protocol.h"
 
 /* ---- methods.c ---------------------------------------------------------- */
 

@@ -5,8 +5,7 @@
 #include "quota.h"
 #include "token.h"
 
-#define MAX_STREAMS 1000
-#define DEFAULT_STREAMS 100
+#define MAX_ROWS 1000 /* of ns.streams */
 
 /* The parameters of json_create_namespace; the token itself is kept behind them. */
 enum create_parameter
@@ -74,7 +73,7 @@ static bool choose_token(struct method_call *call, struct slice wanted)
 {
 	const char *name = args_get(call, CREATE_NAME);
 	char made[TOKEN_MAX_LEN + 1];
-	char opened[TOKEN_MAX_NAMESPACE + 1];
+	char opened[MAX_NAMESPACE_NAME + 1];
 	char hash[TOKEN_HASH_LEN + 1];
 
 	if (wanted.bytes != NULL)
@@ -105,7 +104,7 @@ bool method_namespace_create(struct method_call *call)
 {
 	struct member options[] = {{.name = "description"}, {.name = "token"}, {.name = "metadata"}};
 
-	if (!args_name(call, CREATE_NAME, "namespace", call->args[0], TOKEN_MAX_NAMESPACE) ||
+	if (!args_name(call, CREATE_NAME, "namespace", call->args[0], MAX_NAMESPACE_NAME) ||
 		!args_options(call, call->args[1], options, 3) ||
 		!args_text(call, CREATE_DESCRIPTION, "options.description", options[0].value) ||
 		!choose_token(call, options[1].value))
@@ -130,7 +129,7 @@ static void on_deleted(void *arg, struct db_reply *reply)
 
 bool method_namespace_delete(struct method_call *call)
 {
-	return args_name(call, 0, "namespace", call->args[0], TOKEN_MAX_NAMESPACE) &&
+	return args_name(call, 0, "namespace", call->args[0], MAX_NAMESPACE_NAME) &&
 		   method_query(call, DB_DROP_NAMESPACE, on_deleted);
 }
 
@@ -145,11 +144,11 @@ bool method_namespace_set_limits(struct method_call *call)
 	struct member options[] = {{.name = "requestsPerSecond"}, {.name = "bytesPerSecond"}};
 	int64_t requests, bytes;
 
-	if (!args_name(call, 0, "namespace", call->args[0], TOKEN_MAX_NAMESPACE) ||
+	if (!args_name(call, 0, "namespace", call->args[0], MAX_NAMESPACE_NAME) ||
 		!args_options(call, call->args[1], options, 2) ||
-		!args_integer(call, "options.requestsPerSecond", options[0].value, 1, QUOTA_MAX_REQUESTS,
+		!args_integer(call, "options.requestsPerSecond", options[0].value, 1, MAX_REQUESTS_PER_SECOND,
 					  &requests) ||
-		!args_integer(call, "options.bytesPerSecond", options[1].value, 1, QUOTA_MAX_BYTES, &bytes))
+		!args_integer(call, "options.bytesPerSecond", options[1].value, 1, MAX_BYTES_PER_SECOND, &bytes))
 		return false;
 	if (options[0].value.bytes != NULL)
 		args_set_integer(call, 1, requests);
@@ -165,7 +164,7 @@ bool method_namespace_list(struct method_call *call)
 
 bool method_namespace_info(struct method_call *call)
 {
-	if (!args_name(call, 0, "namespace", call->args[0], TOKEN_MAX_NAMESPACE))
+	if (!args_name(call, 0, "namespace", call->args[0], MAX_NAMESPACE_NAME))
 		return false;
 	if (!method_is_administrator(call) && strcmp(args_get(call, 0), call->namespace_name) != 0)
 		return method_fail(call, ERROR_AUTH_UNAUTHORIZED, "this token may ask about its own namespace only");
@@ -175,12 +174,12 @@ bool method_namespace_info(struct method_call *call)
 bool method_namespace_streams(struct method_call *call)
 {
 	struct member options[] = {{.name = "prefix"}, {.name = "limit"}, {.name = "cursor"}};
-	int64_t limit = DEFAULT_STREAMS;
+	int64_t limit = DEFAULT_MAX_ROWS;
 
 	args_set(call, 0, call->namespace_name);
 	if (!args_options(call, call->args[0], options, 3) ||
 		!args_text(call, 1, "options.prefix", options[0].value) ||
-		!args_integer(call, "options.limit", options[1].value, 1, MAX_STREAMS, &limit) ||
+		!args_integer(call, "options.limit", options[1].value, 1, MAX_ROWS, &limit) ||
 		!args_text(call, 3, "options.cursor", options[2].value))
 		return false;
 	if (options[0].value.bytes == NULL)

@@ -11,7 +11,6 @@
 #include "methods_internal.h"
 
 #define PAGE_BYTES "1048576"
-#define DEFAULT_BATCH_SIZE 1000
 #define MAX_BATCH_SIZE 10000
 
 /* The parameters of json_read_stream and json_read_category. */
@@ -128,7 +127,7 @@ bool method_stream_get(struct method_call *call)
 	call->messages_left = DEFAULT_BATCH_SIZE;
 	args_set(call, STREAM_NAMESPACE, call->namespace_name);
 	args_set(call, STREAM_MAX_BYTES, PAGE_BYTES);
-	if (!args_name(call, STREAM_NAME, "stream", call->args[0], METHOD_MAX_NAME) ||
+	if (!args_name(call, STREAM_NAME, "stream", call->args[0], MAX_NAME) ||
 		!args_options(call, call->args[1], options, 4) ||
 		!args_integer(call, "options.position", options[0].value, INT64_MIN, INT64_MAX, &position) ||
 		!args_integer(call, "options.globalPosition", options[1].value, INT64_MIN, INT64_MAX,
@@ -222,7 +221,7 @@ bool method_stream_last(struct method_call *call)
 	struct member options[] = {{.name = "type"}};
 
 	args_set(call, 0, call->namespace_name);
-	if (!args_name(call, 1, "stream", call->args[0], METHOD_MAX_NAME) ||
+	if (!args_name(call, 1, "stream", call->args[0], MAX_NAME) ||
 		!args_options(call, call->args[1], options, 1) ||
 		!args_text(call, 2, "options.type", options[0].value))
 		return false;
@@ -235,7 +234,7 @@ bool method_stream_last(struct method_call *call)
 bool method_stream_version(struct method_call *call)
 {
 	args_set(call, 0, call->namespace_name);
-	return args_name(call, 1, "stream", call->args[0], METHOD_MAX_NAME) &&
+	return args_name(call, 1, "stream", call->args[0], MAX_NAME) &&
 		   method_query(call, DB_STREAM_VERSION, method_on_value);
 }
 

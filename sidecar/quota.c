@@ -118,7 +118,7 @@ static bool take_request(struct quota *quota, uint64_t now, unsigned *wait)
 	return true;
 }
 
-/* Without an overflow: of bytes what fits the debt, of the rate at most QUOTA_MAX_BYTES. */
+/* Without an overflow: of bytes what fits the debt, of the rate at most MAX_BYTES_PER_SECOND. */
 static uint64_t cost(uint64_t bytes, uint64_t rate)
 {
 	uint64_t seconds = bytes / rate;

@@ -12,8 +12,6 @@
 #include <stdint.h>
 
 #define QUOTA_BUCKETS 256
-#define QUOTA_MAX_REQUESTS INT64_C(1000000000)
-#define QUOTA_MAX_BYTES INT64_C(10000000000)
 
 struct quota;
 

@@ -95,7 +95,7 @@ struct subscription
 		HEAD_TOLD,
 	} head_state;
 	int64_t head; /* with this position, the last one when it first had read everything */
-	char namespace_name[TOKEN_MAX_NAMESPACE + 1];
+	char namespace_name[MAX_NAMESPACE_NAME + 1];
 	char name[]; /* of the filter; behind it its types and its correlation */
 };
 

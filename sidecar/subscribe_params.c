@@ -13,8 +13,9 @@
 #include "spelling.h"
 #include "url_query.h"
 
-#define MAX_NAME 2000  /* bytes; the extension's own limit */
-#define MAX_TYPES 1000 /* as in options.types */
+#include "extension/protocol.h"
+
+#define TYPES_LIMITS "at most " LIMIT_TEXT(MAX_TYPES) " types of 1 to " LIMIT_TEXT(MAX_NAME) " bytes"
 
 static const char *const parameters[] = {
 	"stream",
@@ -118,7 +119,7 @@ static bool read_name(struct reader *reader, const char *name, enum feed_source 
 	if (text == NULL)
 		return true;
 	if (len > MAX_NAME || !is_text(text, len))
-		return reject(reader, name, "UTF-8 text of at most 2000 bytes");
+		return reject(reader, name, "UTF-8 text of at most " LIMIT_TEXT(MAX_NAME) " bytes");
 	params->filter.source = source;
 	buf_clear(&params->text);
 	buf_add(&params->text, text, len + 1);
@@ -158,7 +159,7 @@ static bool read_types(struct reader *reader, struct subscribe_params *params, s
 		size_t len = strcspn(p, ",");
 
 		if (len == 0 || len > MAX_NAME || ++n > MAX_TYPES)
-			return reject(reader, "types", "at most 1000 types of 1 to 2000 bytes, with commas between them");
+			return reject(reader, "types", TYPES_LIMITS ", with commas between them");
 		buf_add(&params->text, p, len);
 		buf_add(&params->text, "", 1);
 		p += len;
@@ -177,7 +178,7 @@ static bool read_correlation(struct reader *reader, struct subscribe_params *par
 	if (text == NULL)
 		return true;
 	if (reader->text.len - 1 > MAX_NAME || !is_text(text, reader->text.len - 1))
-		return reject(reader, "correlation", "UTF-8 text of at most 2000 bytes");
+		return reject(reader, "correlation", "UTF-8 text of at most " LIMIT_TEXT(MAX_NAME) " bytes");
 	buf_add(&params->text, text, reader->text.len);
 	return true;
 }

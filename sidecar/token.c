@@ -93,7 +93,7 @@ static bool is_text(const char *bytes, size_t len)
 	return true;
 }
 
-bool token_parse(struct slice token, char name[TOKEN_MAX_NAMESPACE + 1])
+bool token_parse(struct slice token, char name[MAX_NAMESPACE_NAME + 1])
 {
 	struct slice encoded;
 	const char *secret;
@@ -112,7 +112,7 @@ bool token_parse(struct slice token, char name[TOKEN_MAX_NAMESPACE + 1])
 		return false;
 	encoded.bytes = token.bytes + PREFIX_LEN;
 	encoded.len = (size_t)(secret - 1 - encoded.bytes);
-	len = base64url_decode(encoded, name, TOKEN_MAX_NAMESPACE);
+	len = base64url_decode(encoded, name, MAX_NAMESPACE_NAME);
 	if (len <= 0 || !is_text(name, (size_t)len))
 		return false;
 	name[len] = '\0';

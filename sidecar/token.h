@@ -11,13 +11,14 @@
 
 #include "slice.h"
 
-#define TOKEN_MAX_NAMESPACE 200 /* bytes */
+#include "extension/protocol.h"
+
 #define TOKEN_HASH_LEN 64
-#define TOKEN_MAX_LEN (3 + (TOKEN_MAX_NAMESPACE * 4 + 2) / 3 + 1 + 64)
+#define TOKEN_MAX_LEN (3 + (MAX_NAMESPACE_NAME * 4 + 2) / 3 + 1 + 64)
 
 /* False when malformed.  `name` gets the namespace, NUL-terminated. */
-bool token_parse(struct slice token, char name[TOKEN_MAX_NAMESPACE + 1]);
-/* Writes a new random token for the namespace; its name must be 1 to 200 bytes. */
+bool token_parse(struct slice token, char name[MAX_NAMESPACE_NAME + 1]);
+/* Writes a new random token for the namespace; its name must be 1 to MAX_NAMESPACE_NAME bytes. */
 void token_new(struct slice name, char token[TOKEN_MAX_LEN + 1]);
 /* What is stored: the lowercase hex SHA-256, NUL-terminated. */
 void token_hash(struct slice token, char hash[TOKEN_HASH_LEN + 1]);

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.." || exit 1
 
 run_cppcheck() {
 	cppcheck --quiet --std=c11 --enable=warning,style,performance,portability --error-exitcode=1 -j "$(nproc)" \
-		-D_GNU_SOURCE -DPG_VERSION_NUM=150000 -Isidecar --suppressions-list=test/cppcheck.txt extension sidecar bench test/unit test/fuzz
+		-D_GNU_SOURCE -DPG_VERSION_NUM=150000 -I. -Isidecar --suppressions-list=test/cppcheck.txt extension sidecar bench test/unit test/fuzz
 }
 
 # One file a run: from its second file on, version 14 takes every va_list for uninitialized.
@@ -20,7 +20,7 @@ run_tidy() {
 	done
 	case $1 in
 	extension/*) options+=(-fwrapv "-isystem$("${PG_CONFIG:-pg_config}" --includedir-server)") ;;
-	*) options+=(-Isidecar '-DMILLRACE_PG_BINDIR=""' '-DMILLRACE_PRELOAD="/dev/null"') ;;
+	*) options+=(-I. -Isidecar '-DMILLRACE_PG_BINDIR=""' '-DMILLRACE_PRELOAD="/dev/null"') ;;
 	esac
 	"$(command -v clang-tidy-14 || echo clang-tidy)" --quiet "$1" -- "${options[@]}" 2> >(grep -v ' warnings\? generated\.$' >&2)
 }

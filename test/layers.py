@@ -42,6 +42,7 @@ LAYERS = {
         ["names"],
         ["jsonbytes", "md5"],
         ["errors", "compat"],
+        ["protocol"],
     ],
 }
 

@@ -46,7 +46,7 @@ static char *oracle(struct slice token)
 	/* One name has one text. */
 	if (decoded > 0)
 		EVP_EncodeBlock((unsigned char *)again, (unsigned char *)name, decoded);
-	if (decoded < 1 || decoded > TOKEN_MAX_NAMESPACE || strcmp(again, base64) != 0 ||
+	if (decoded < 1 || decoded > MAX_NAMESPACE_NAME || strcmp(again, base64) != 0 ||
 		memchr(name, '\0', (size_t)decoded) != NULL || !fuzz_is_utf8((struct slice){name, (size_t)decoded}))
 	{
 		free(name);
@@ -61,7 +61,7 @@ static char *oracle(struct slice token)
 
 static void check(struct slice token)
 {
-	char opened[TOKEN_MAX_NAMESPACE + 1];
+	char opened[MAX_NAMESPACE_NAME + 1];
 	char made[TOKEN_MAX_LEN + 1];
 	char *expected = oracle(token);
 
@@ -77,12 +77,12 @@ static void check(struct slice token)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct slice input = fuzz_slice(data, size);
-	char opened[TOKEN_MAX_NAMESPACE + 1];
+	char opened[MAX_NAMESPACE_NAME + 1];
 	char hashes[2][TOKEN_HASH_LEN + 1];
 	char made[TOKEN_MAX_LEN + 1];
 
 	check(input);
-	if (size < 1 || size > TOKEN_MAX_NAMESPACE)
+	if (size < 1 || size > MAX_NAMESPACE_NAME)
 		return 0;
 	/* The same bytes as a name. */
 	token_new(input, made);

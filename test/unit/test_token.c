@@ -14,7 +14,7 @@
 
 static void assert_opens(const char *token, const char *name)
 {
-	char found[TOKEN_MAX_NAMESPACE + 1];
+	char found[MAX_NAMESPACE_NAME + 1];
 
 	assert_true(token_parse(slice_of(token), found));
 	assert_string_equal(found, name);
@@ -22,7 +22,7 @@ static void assert_opens(const char *token, const char *name)
 
 static void assert_malformed(const char *token)
 {
-	char found[TOKEN_MAX_NAMESPACE + 1];
+	char found[MAX_NAMESPACE_NAME + 1];
 
 	if (token_parse(slice_of(token), found))
 		fail_msg("accepted: %s", token);
@@ -76,12 +76,12 @@ static void malformed_tokens_are_refused(void **state)
 
 static void a_new_token_opens_its_namespace(void **state)
 {
-	char name[TOKEN_MAX_NAMESPACE + 1];
+	char name[MAX_NAMESPACE_NAME + 1];
 	char token[TOKEN_MAX_LEN + 1];
 	char again[TOKEN_MAX_LEN + 1];
 
 	(void)state;
-	for (size_t len = 1; len <= TOKEN_MAX_NAMESPACE; len++)
+	for (size_t len = 1; len <= MAX_NAMESPACE_NAME; len++)
 	{
 		memset(name, 'a' + (int)(len % 26), len);
 		name[len] = '\0';
