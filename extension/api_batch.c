@@ -120,7 +120,7 @@ PutAppended(ResultSet *set, int request, int part_number, AppendPart *part)
 
 	values[VERDICT_REQUEST] = Int32GetDatum(request);
 	values[VERDICT_PART] = Int32GetDatum(part_number);
-	values[VERDICT_SQLSTATE] = CStringGetTextDatum("00000");
+	values[VERDICT_SQLSTATE] = CStringGetTextDatum(SQLSTATE_SUCCESS);
 	values[VERDICT_POSITION] = Int64GetDatum(first->position);
 	values[VERDICT_LAST_POSITION] = Int64GetDatum(last->position);
 	values[VERDICT_GLOBAL_POSITION] = Int64GetDatum(first->global_position);
@@ -196,7 +196,7 @@ PackRefused(StringInfo out, const AppendVerdict *verdict)
 	int len = (int)strlen(message);
 
 	pq_sendint32(out, 0);
-	pq_sendbytes(out, unpack_sql_state(verdict->sqlerrcode), 5);
+	pq_sendbytes(out, unpack_sql_state(verdict->sqlerrcode), SQLSTATE_LEN);
 	pq_sendint32(out, verdict->part);
 	pq_sendint64(out, verdict->expected);
 	pq_sendint64(out, verdict->actual);

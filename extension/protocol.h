@@ -40,4 +40,58 @@
 #define LIMIT_TEXT(limit) LIMIT_DIGITS(limit)
 #define LIMIT_DIGITS(digits) #digits
 
+/* ---- SQLSTATEs ---------------------------------------------------------------------------------------- */
+
+#define SQLSTATE_LEN 5
+
+/* Millrace's own. */
+#define SQLSTATE_WRONG_EXPECTED_VERSION "MR001"
+#define SQLSTATE_MESSAGE_ID_CONFLICT "MR002" /* stored with other contents, or the request only in part */
+#define SQLSTATE_NAMESPACE_NOT_FOUND "MR003"
+#define SQLSTATE_NAMESPACE_EXISTS "MR004"
+#define SQLSTATE_NULL_ARGUMENT "MR005"
+#define SQLSTATE_EMPTY_NAME "MR006"
+#define SQLSTATE_TOO_LONG "MR007"
+#define SQLSTATE_NOT_AN_OBJECT "MR008"		   /* data or metadata */
+#define SQLSTATE_OUT_OF_RANGE "MR009"		   /* an argument, or how many streams a call has */
+#define SQLSTATE_UNUSABLE_TABLE "MR010"		   /* of the namespace */
+#define SQLSTATE_MALFORMED_BATCH "MR011"	   /* a frame that is none */
+#define SQLSTATE_DEFAULT_NAMESPACE "MR012"	   /* can't be dropped */
+#define SQLSTATE_POSITION_EXISTS "MR013"	   /* or the id, of an import */
+#define SQLSTATE_POSITION_OUT_OF_RANGE "MR014" /* or the time, of an import */
+
+/* PostgreSQL's that the program decides by; the server's code has them from its own errcodes.h. */
+#define SQLSTATE_SUCCESS "00000"
+#define SQLSTATE_CONNECTION_FAILURE "08006"
+#define SQLSTATE_FEATURE_NOT_SUPPORTED "0A000"
+#define SQLSTATE_NUMERIC_VALUE_OUT_OF_RANGE "22003"
+#define SQLSTATE_DIVISION_BY_ZERO "22012"
+#define SQLSTATE_INVALID_PARAMETER_VALUE "22023"
+#define SQLSTATE_INVALID_TEXT_REPRESENTATION "22P02"
+#define SQLSTATE_UNTRANSLATABLE_CHARACTER "22P05"
+#define SQLSTATE_UNIQUE_VIOLATION "23505"
+#define SQLSTATE_READ_ONLY_TRANSACTION "25006"	/* a standby, until a failover is done */
+#define SQLSTATE_INVALID_STATEMENT_NAME "26000" /* what was prepared is in another session */
+#define SQLSTATE_SERIALIZATION_FAILURE "40001"
+#define SQLSTATE_DEADLOCK "40P01"
+#define SQLSTATE_INSUFFICIENT_PRIVILEGE "42501"
+#define SQLSTATE_DUPLICATE_PREPARED_STATEMENT "42P05"
+#define SQLSTATE_OUT_OF_MEMORY "53200"
+#define SQLSTATE_TOO_MANY_CONNECTIONS "53300"
+#define SQLSTATE_PROGRAM_LIMIT_EXCEEDED "54000" /* jsonb that is too large */
+#define SQLSTATE_STATEMENT_TOO_COMPLEX "54001"	/* nested too deep */
+#define SQLSTATE_LOCK_NOT_AVAILABLE "55P03"		/* another session holds the stream for too long */
+#define SQLSTATE_ADMIN_SHUTDOWN "57P01"
+#define SQLSTATE_CRASH_SHUTDOWN "57P02"
+#define SQLSTATE_CANNOT_CONNECT_NOW "57P03"
+#define SQLSTATE_IDLE_SESSION_TIMEOUT "57P05"
+#define SQLSTATE_INTERNAL_ERROR "XX000"
+
+/* How all of a class begin. */
+#define SQLSTATE_CLASS_CONNECTION "08"
+#define SQLSTATE_CLASS_DATA "22"
+#define SQLSTATE_CLASS_RESOURCES "53" /* out of connections, memory, disk */
+#define SQLSTATE_CLASS_LIMITS "54"
+#define SQLSTATE_CLASS_SHUTDOWN "57P0" /* shutting down, crashed, starting up */
+
 #endif

@@ -97,10 +97,10 @@ static bool create_extension(struct session *session, const struct extension *ex
 	if (!created)
 	{
 		session_explain(error, "create extension millrace", result);
-		/* No control file: feature_not_supported. */
-		if (sqlstate && strcmp(sqlstate, "0A000") == 0)
+		/* No control file. */
+		if (sqlstate && strcmp(sqlstate, SQLSTATE_FEATURE_NOT_SUPPORTED) == 0)
 			buf_add_str(error, "; run `make -C extension install` on the machine of the database server");
-		else if (sqlstate && strcmp(sqlstate, "42501") == 0)
+		else if (sqlstate && strcmp(sqlstate, SQLSTATE_INSUFFICIENT_PRIVILEGE) == 0)
 			buf_add_str(
 				error,
 				"; let the owner of the database or a superuser run CREATE EXTENSION millrace in it once");

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "extension/protocol.h"
+
 #define ROUNDS 3
 
 static const char doing[] = "look for a pooler";
@@ -27,7 +29,8 @@ static bool succeeded(PGresult *result, struct buf *error)
 	bool good = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
 
 	/* The name is taken by a client that we share the session with, or what we prepared is in another session. */
-	if (has_sqlstate(result, "42P05") || has_sqlstate(result, "26000"))
+	if (has_sqlstate(result, SQLSTATE_DUPLICATE_PREPARED_STATEMENT) ||
+		has_sqlstate(result, SQLSTATE_INVALID_STATEMENT_NAME))
 		buf_add_str(
 			error,
 			"between the server and its database is a pooler that lends sessions for single transactions "

@@ -46,7 +46,7 @@ enum db_status
 /* What Postgres said; the strings are never NULL (empty when absent). */
 struct db_error
 {
-	char sqlstate[6];
+	char sqlstate[SQLSTATE_LEN + 1];
 	const char *message;
 	const char *detail;
 	const char *hint;
@@ -67,9 +67,9 @@ struct db_part
 struct db_append_reply
 {
 	enum db_status status;
-	struct db_error error;	  /* DB_ERROR: also for a verdict such as MR001 */
+	struct db_error error;	  /* DB_ERROR: also for a verdict */
 	unsigned failed_part;	  /* DB_ERROR: which part was refused */
-	int64_t expected, actual; /* MR001 (version conflict): both versions */
+	int64_t expected, actual; /* SQLSTATE_WRONG_EXPECTED_VERSION: both versions */
 	const struct db_part *parts;
 	unsigned nparts;
 };
@@ -154,7 +154,7 @@ bool db_query(struct db *db, enum db_statement statement, const char *const *par
  * The frame must stay as it is until `done` is called.  It is not sent again when its connection is lost.
  * The queues' bounds do not count: who calls sees to it that there are not too many.  False: out of memory, or closing.
  */
-#define DB_TRIAL_PASSED "22012"
+#define DB_TRIAL_PASSED SQLSTATE_DIVISION_BY_ZERO
 
 bool db_import(struct db *db, const char *namespace_name, const struct buf *frame, bool trial,
 			   db_query_done done, void *arg);

@@ -200,7 +200,10 @@ static void settle_unavailable(struct batcher *batcher, struct batch *batch)
 {
 	static const struct db_append_reply reply = {
 		.status = DB_UNAVAILABLE,
-		.error = {.sqlstate = "08006", .message = "the database is not available", .detail = "", .hint = ""},
+		.error = {.sqlstate = SQLSTATE_CONNECTION_FAILURE,
+				  .message = "the database is not available",
+				  .detail = "",
+				  .hint = ""},
 	};
 
 	settle(batcher, batch, &reply);
@@ -216,7 +219,7 @@ static bool open_verdicts(const PGresult *result, unsigned count, struct frame_v
 static void fill_error(struct db_append_reply *reply, const char *sqlstate, const char *message)
 {
 	reply->status = DB_ERROR;
-	memcpy(reply->error.sqlstate, sqlstate, 5);
+	memcpy(reply->error.sqlstate, sqlstate, SQLSTATE_LEN);
 	reply->error.message = message;
 }
 
@@ -250,10 +253,10 @@ static void settle_verdict(struct batcher *batcher, struct batch *batch, const s
 		reply.actual = verdict->actual;
 	}
 	else if (verdict->nparts != nparts)
-		fill_error(&reply, "XX000",
+		fill_error(&reply, SQLSTATE_INTERNAL_ERROR,
 				   "append_batch gave positions for another number of parts than the request has");
 	else if (!fill_parts(batcher, verdict))
-		fill_error(&reply, "53200", "out of memory");
+		fill_error(&reply, SQLSTATE_OUT_OF_MEMORY, "out of memory");
 	else
 	{
 		reply.parts = batcher->parts;
@@ -280,7 +283,7 @@ static bool has_sqlstate(const PGresult *result, const char *wanted)
 
 static bool is_lock_timeout(const PGresult *result)
 {
-	return has_sqlstate(result, "55P03");
+	return has_sqlstate(result, SQLSTATE_LOCK_NOT_AVAILABLE);
 }
 
 static void settle_error(struct batcher *batcher, struct batch *batch, const PGresult *result)
@@ -298,7 +301,7 @@ static void settle_error(struct batcher *batcher, struct batch *batch, const PGr
 	{
 		reply.error =
 			(struct db_error){.detail = "", .hint = "The extension and the server differ in version."};
-		fill_error(&reply, "XX000", "append_batch answered in an unknown form");
+		fill_error(&reply, SQLSTATE_INTERNAL_ERROR, "append_batch answered in an unknown form");
 	}
 	settle(batcher, batch, &reply);
 }
@@ -500,7 +503,7 @@ static void append_on_answer(struct conn *conn, PGresult *result)
 	else if (conn_failure(conn, result) == FAILURE_AGAIN && !is_lock_timeout(result) &&
 			 clock_ms() < batch->requests[batch->first].deadline)
 		log_debug("a batch of %u appends is sent again: %s", count, PQresultErrorMessage(result));
-	else if (batch->new_ids && has_sqlstate(result, "23505"))
+	else if (batch->new_ids && has_sqlstate(result, SQLSTATE_UNIQUE_VIOLATION))
 		batch->new_ids = false; /* one was not new after all: let Postgres look */
 	else if (count == 1)
 	{

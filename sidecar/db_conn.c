@@ -382,16 +382,19 @@ static bool is_error(const PGresult *result)
 
 enum db_failure conn_failure(const struct conn *conn, const PGresult *result)
 {
-	static const char *const lost[] = {"57P01", "57P02", "57P03", "57P05", "53300", "26000"};
-	static const char *const again[] = {"40001", "40P01", "55P03"};
+	static const char *const lost[] = {SQLSTATE_ADMIN_SHUTDOWN,		  SQLSTATE_CRASH_SHUTDOWN,
+									   SQLSTATE_CANNOT_CONNECT_NOW,	  SQLSTATE_IDLE_SESSION_TIMEOUT,
+									   SQLSTATE_TOO_MANY_CONNECTIONS, SQLSTATE_INVALID_STATEMENT_NAME};
+	static const char *const again[] = {SQLSTATE_SERIALIZATION_FAILURE, SQLSTATE_DEADLOCK,
+										SQLSTATE_LOCK_NOT_AVAILABLE};
 	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
 	if (sqlstate == NULL) /* libpq's own */
 		return PQstatus(conn->pg) == CONNECTION_BAD ? FAILURE_LOST : FAILURE_FINAL;
-	if (strncmp(sqlstate, "08", 2) == 0)
+	if (strncmp(sqlstate, SQLSTATE_CLASS_CONNECTION, strlen(SQLSTATE_CLASS_CONNECTION)) == 0)
 		return FAILURE_LOST;
 	/* A server that turned read-only under us: the primary is elsewhere now. */
-	if (strcmp(sqlstate, "25006") == 0 && conn->user->role != DB_ROLE_READ)
+	if (strcmp(sqlstate, SQLSTATE_READ_ONLY_TRANSACTION) == 0 && conn->user->role != DB_ROLE_READ)
 		return FAILURE_LOST;
 	for (size_t i = 0; i < sizeof(lost) / sizeof(lost[0]); i++)
 	{
@@ -413,7 +416,7 @@ void conn_describe_error(const struct conn *conn, const PGresult *result, struct
 	const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
 	const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
 
-	snprintf(error->sqlstate, sizeof(error->sqlstate), "%.5s", sqlstate ? sqlstate : "XX000");
+	snprintf(error->sqlstate, sizeof(error->sqlstate), "%.5s", sqlstate ? sqlstate : SQLSTATE_INTERNAL_ERROR);
 	error->message = message ? message : PQresultErrorMessage(result);
 	error->detail = detail ? detail : "";
 	error->hint = hint ? hint : "";

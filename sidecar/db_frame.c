@@ -123,12 +123,12 @@ static bool read_refusal(struct cursor *cursor, struct frame_verdict *verdict)
 	const char *sqlstate = cursor->at;
 	struct name message;
 
-	if (!skip(cursor, 5) || !read_u32(cursor, &verdict->failed_part) ||
+	if (!skip(cursor, SQLSTATE_LEN) || !read_u32(cursor, &verdict->failed_part) ||
 		!read_i64(cursor, &verdict->expected) || !read_i64(cursor, &verdict->actual) ||
 		!read_name(cursor, &message) || message.len == NO_STRING || message.bytes[message.len] != '\0')
 		return false;
-	memcpy(verdict->sqlstate, sqlstate, 5);
-	verdict->sqlstate[5] = '\0';
+	memcpy(verdict->sqlstate, sqlstate, SQLSTATE_LEN);
+	verdict->sqlstate[SQLSTATE_LEN] = '\0';
 	verdict->message = message.bytes;
 	return true;
 }

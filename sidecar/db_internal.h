@@ -223,7 +223,7 @@ struct frame_verdict
 {
 	uint32_t nparts; /* 0: refused */
 	const char *parts;
-	char sqlstate[6];
+	char sqlstate[SQLSTATE_LEN + 1];
 	uint32_t failed_part;
 	int64_t expected, actual;
 	const char *message;

@@ -211,7 +211,10 @@ static void settle_unavailable(struct db *db, struct query *query)
 {
 	struct db_reply reply = {
 		.status = DB_UNAVAILABLE,
-		.error = {.sqlstate = "08006", .message = db_unavailable(db), .detail = "", .hint = ""},
+		.error = {.sqlstate = SQLSTATE_CONNECTION_FAILURE,
+				  .message = db_unavailable(db),
+				  .detail = "",
+				  .hint = ""},
 	};
 
 	settle(db, query, &reply);

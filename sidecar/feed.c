@@ -267,7 +267,7 @@ static void schedule_next(struct feed *feed, bool more)
 /* True when the answer is one; else the feed ends or asks again later. */
 static bool is_answered(struct feed *feed, const struct db_reply *reply)
 {
-	bool gone = reply->status == DB_ERROR && strcmp(reply->error.sqlstate, "MR003") == 0;
+	bool gone = reply->status == DB_ERROR && strcmp(reply->error.sqlstate, SQLSTATE_NAMESPACE_NOT_FOUND) == 0;
 
 	if (reply->status == DB_OK)
 	{

@@ -252,7 +252,7 @@ static struct batch *land(struct import *import)
 static void take_refusal(struct import *import, const PGresult *result)
 {
 	const struct batch *batch = land(import);
-	bool exists = strcmp(PQgetvalue(result, 0, 2), "MR013") == 0;
+	bool exists = strcmp(PQgetvalue(result, 0, 2), SQLSTATE_POSITION_EXISTS) == 0;
 	unsigned long record = strtoul(PQgetvalue(result, 0, 1), NULL, 10);
 
 	set_fault(import, exists ? "POSITION_EXISTS" : "INVALID_RECORD", PQgetvalue(result, 0, 3),
@@ -262,7 +262,9 @@ static void take_refusal(struct import *import, const PGresult *result)
 /* Whether an error is about some record, and not about the database or the namespace. */
 static bool is_about_record(const struct db_error *error)
 {
-	static const char *const states[] = {"22", "54", "MR005", "MR006", "MR007", "MR008", "MR009"};
+	static const char *const states[] = {SQLSTATE_CLASS_DATA,  SQLSTATE_CLASS_LIMITS, SQLSTATE_NULL_ARGUMENT,
+										 SQLSTATE_EMPTY_NAME,  SQLSTATE_TOO_LONG,	  SQLSTATE_NOT_AN_OBJECT,
+										 SQLSTATE_OUT_OF_RANGE};
 
 	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
 	{
