@@ -1,21 +1,9 @@
 /*
  * api_batch.c: append_batch() and append_batch_packed(), the many-request form: each request has its own verdict.
  *
- * The batch is one bytea, so that a request costs no array and no conversion (extension/README.md, "The batch
- * format").  All integers are big-endian.  Strings end in a NUL that is not part of them, so that they are used where they lie.
- * The verdicts are rows, for people, or packed into one bytea, for the HTTP side: a batch is then one value in and one value out, which
- * spares Postgres the set of rows and the client the conversion of ten columns of each.
- *
- *     batch   = u8 version (1, or 2: all ids are new), u32 number of requests, request...
- *     request = string namespace, u32 number of parts, part...
- *     part    = string stream, i64 expected version (the smallest int64: any), u32 number of messages, message...
- *     message = 16 bytes id, string type, string data, string metadata
- *     string  = u32 length, bytes, NUL; as metadata also u32 0xFFFFFFFF: none
- *
- *     verdicts = u8 version (1), u32 number of requests, verdict...
- *     verdict  = u32 number of parts, positions...    appended
- *              | u32 0, 5 bytes SQLSTATE, u32 part, i64 expected, i64 actual, string message    refused
- *     positions = i64 first position, i64 last, i64 first global position, i64 last
+ * The frames are those of protocol.h.  The verdicts are rows, for people, or packed into one bytea, for the HTTP
+ * side: a batch is then one value in and one value out, which spares Postgres the set of rows and the client the
+ * conversion of ten columns of each.
  */
 #include "postgres.h"
 
@@ -29,14 +17,6 @@
 #include "errors.h"
 #include "frame.h"
 
-/*
- * The version that says that the sender made all ids just now, so that none needs to be looked for.  If one is
- * there all the same, it is a unique violation.
- */
-#define BATCH_NEW_IDS 2
-
-#define VERDICTS_VERSION 1
-
 PG_FUNCTION_INFO_V1(millrace_append_batch);
 PG_FUNCTION_INFO_V1(millrace_append_batch_packed);
 
@@ -47,8 +27,8 @@ static void
 ReadMessage(FrameReader *reader, AppendMessage *message)
 {
 	memset(message, 0, sizeof(AppendMessage));
-	memcpy(message->id.data, FrameBytes(reader, UUID_LEN), UUID_LEN);
-	message->id_is_new = reader->version == BATCH_NEW_IDS;
+	memcpy(message->id.data, FrameBytes(reader, FRAME_ID_LEN), FRAME_ID_LEN);
+	message->id_is_new = reader->version == BATCH_VERSION_NEW_IDS;
 	message->type = FrameName(reader, "type");
 	message->data = FrameObject(reader, "data", true);
 	message->metadata = FrameObject(reader, "metadata", false);
@@ -61,7 +41,7 @@ ReadPart(FrameReader *reader, AppendPart *part)
 	part->expected = FrameInt64(reader);
 	if (part->expected != EXPECT_ANY)
 		CheckExpectedVersion(part->expected);
-	part->nmessages = FrameCount(reader, UUID_LEN + 3 * sizeof(uint32));
+	part->nmessages = FrameCount(reader, FRAME_ID_LEN + 3 * sizeof(uint32));
 	part->messages = palloc(sizeof(AppendMessage) * part->nmessages);
 	for (int i = 0; i < part->nmessages; i++)
 		ReadMessage(reader, &part->messages[i]);
@@ -80,7 +60,7 @@ ReadRequestFrame(FrameReader *reader, AppendRequest *request)
 static AppendRequest *
 ReadBatch(bytea *batch, int *nrequests)
 {
-	FrameReader reader = FrameOpen(batch, BATCH_NEW_IDS);
+	FrameReader reader = FrameOpen(batch, BATCH_VERSION_NEW_IDS);
 	AppendRequest *requests;
 
 	*nrequests = FrameCount(&reader, 2 * sizeof(uint32));

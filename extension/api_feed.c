@@ -58,16 +58,17 @@ WritePoke(void *arg, const Message *message)
 		return true;
 	if (page->ids)
 	{
-		appendStringInfoString(out, "id: ");
+		appendStringInfoString(out, SSE_ID);
 		JsonAppendInt64(out, message->global_position);
 		appendStringInfoCharMacro(out, '\n');
 	}
-	appendStringInfoString(out, page->messages ? "event: message\ndata: " : "event: poke\ndata: ");
+	appendStringInfoString(out,
+						   page->messages ? SSE_EVENT SSE_MESSAGE SSE_DATA : SSE_EVENT SSE_POKE SSE_DATA);
 	if (page->messages)
 		JsonAppendMessage(out, message, true);
 	else
 		AppendPoke(out, message);
-	appendBinaryStringInfo(out, "\n\n", 2);
+	appendBinaryStringInfo(out, SSE_END, strlen(SSE_END));
 	page->count++;
 	page->next = position + 1;
 	return out->len < page->max_bytes;
@@ -79,11 +80,11 @@ StateName(ReadEnd end)
 	switch (end)
 	{
 		case READ_STOPPED:
-			return "more";
+			return POKES_MORE;
 		case READ_UNDECIDED:
-			return "waiting";
+			return POKES_WAITING;
 		default:
-			return "done";
+			return POKES_DONE;
 	}
 }
 

@@ -1,9 +1,5 @@
 /*
- * api_import.c: import_batch(): messages with their own positions, ids and times, in one binary frame (frame.h).
- *
- *     batch  = u8 version (1), u32 number of records, record...
- *     record = 16 bytes id, string stream, string type, i64 position, i64 global position,
- *              i64 time (microseconds since 2000-01-01 UTC), string data, string metadata (may be none)
+ * api_import.c: import_batch(): messages with their own positions, ids and times, in one frame (protocol.h).
  */
 #include "postgres.h"
 
@@ -23,7 +19,7 @@ PG_FUNCTION_INFO_V1(millrace_import_batch);
 extern Datum millrace_import_batch(PG_FUNCTION_ARGS);
 
 /* The least that a record takes: id, four string lengths with a NUL for three, three integers. */
-#define RECORD_LEAST (UUID_LEN + 4 * sizeof(uint32) + 3 + 3 * sizeof(int64))
+#define RECORD_LEAST (FRAME_ID_LEN + 4 * sizeof(uint32) + 3 + 3 * sizeof(int64))
 
 /* The largest position, and global position, that can be brought along: behind it there must be room for what is appended. */
 #define MAX_POSITION (INT64CONST(1) << 62)
@@ -32,7 +28,7 @@ extern Datum millrace_import_batch(PG_FUNCTION_ARGS);
 static char *
 ReadRecord(FrameReader *reader, NewRow *row)
 {
-	memcpy(row->id.data, FrameBytes(reader, UUID_LEN), UUID_LEN);
+	memcpy(row->id.data, FrameBytes(reader, FRAME_ID_LEN), FRAME_ID_LEN);
 	row->stream = FrameName(reader, "stream");
 	row->type = FrameName(reader, "type");
 	row->position = FrameInt64(reader);
@@ -71,7 +67,7 @@ ImportResult(FunctionCallInfo fcinfo, int64 imported, int failed, int sqlerrcode
 Datum
 millrace_import_batch(PG_FUNCTION_ARGS)
 {
-	FrameReader reader = FrameOpen(PG_GETARG_BYTEA_PP(1), 1);
+	FrameReader reader = FrameOpen(PG_GETARG_BYTEA_PP(1), IMPORT_VERSION);
 	int nrows = FrameCount(&reader, RECORD_LEAST);
 	NewRow *rows = palloc0(sizeof(NewRow) * nrows);
 	ImportVerdict verdict;

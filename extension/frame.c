@@ -14,8 +14,7 @@
 #include "errors.h"
 #include "frame.h"
 #include "jsonin.h"
-
-#define NO_STRING PG_UINT32_MAX
+#include "protocol.h"
 
 static void
 Malformed(const char *what)
@@ -70,7 +69,7 @@ FrameString(FrameReader *reader)
 	uint32 len = FrameUint32(reader);
 	const char *bytes;
 
-	if (len == NO_STRING)
+	if (len == FRAME_NULL)
 		return NULL;
 	bytes = FrameBytes(reader, (size_t)len + 1);
 	if (bytes[len] != '\0' || memchr(bytes, '\0', len) != NULL)

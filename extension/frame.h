@@ -1,8 +1,7 @@
 /*
- * frame.h: reading binary frames.
+ * frame.h: reading frames, which protocol.h describes.
  *
- * Integers are big-endian.  A string is u32 length, bytes, and a NUL that is not part of it, so that it is used where
- * it lies; length 0xFFFFFFFF stands for none.  Every function raises MR011 for what is malformed.
+ * Every function raises MR011 for what is malformed.
  */
 #ifndef MILLRACE_FRAME_H
 #define MILLRACE_FRAME_H

@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-/* ---- names and limits ------------------------------------------------------------------------------- */
+/* ---- names and limits ------------------------------------------------------ */
 
 /* Its token is the administrator's, and it can't be dropped. */
 #define DEFAULT_NAMESPACE "default"
@@ -17,7 +17,7 @@
 #define MAX_NAMESPACE_NAME 200
 #define MAX_NAME 2000 /* of a stream, a category, a type */
 
-/* Streams of one call.  Each is a heavyweight lock; all sessions share a table with room for some 12,000 by default. */
+/* Of one call.  Each is a heavyweight lock; all sessions share a table with room for some 12,000 by default. */
 #define MAX_STREAMS 1000
 
 /* Types in one filter over HTTP: each message that is looked at is compared with all. */
@@ -40,7 +40,7 @@
 #define LIMIT_TEXT(limit) LIMIT_DIGITS(limit)
 #define LIMIT_DIGITS(digits) #digits
 
-/* ---- SQLSTATEs ---------------------------------------------------------------------------------------- */
+/* ---- SQLSTATEs ------------------------------------------------------------- */
 
 #define SQLSTATE_LEN 5
 
@@ -93,5 +93,53 @@
 #define SQLSTATE_CLASS_RESOURCES "53" /* out of connections, memory, disk */
 #define SQLSTATE_CLASS_LIMITS "54"
 #define SQLSTATE_CLASS_SHUTDOWN "57P0" /* shutting down, crashed, starting up */
+
+/* ---- frames ---------------------------------------------------------------- */
+
+/*
+ * What append_batch(), append_batch_packed() and import_batch() are given, and the packed verdicts.  Each is one
+ * bytea, so that a message costs no array and no conversion.  Integers are big-endian.  A string is UTF-8, and ends
+ * in a NUL that is not part of it, so that it is used where it lies.
+ *
+ *     batch     = u8 version, u32 number of requests, request...
+ *     request   = string namespace, u32 number of parts, part...
+ *     part      = string stream, i64 expected version or EXPECT_ANY, u32 number of messages, message...
+ *     message   = 16 bytes id, string type, string data, string metadata
+ *     string    = u32 length, bytes, NUL; as metadata also u32 FRAME_NULL: none
+ *
+ *     verdicts  = u8 version, u32 number of requests, verdict...
+ *     verdict   = u32 number of parts, positions...                                              appended
+ *               | u32 0, 5 bytes SQLSTATE, u32 part, i64 expected, i64 actual, string message    refused
+ *     positions = i64 first position, i64 last, i64 first global position, i64 last
+ *
+ *     import    = u8 version, u32 number of records, record...
+ *     record    = 16 bytes id, string stream, string type, i64 position, i64 global position,
+ *                 i64 time (microseconds since 2000-01-01 UTC), string data, string metadata
+ */
+#define BATCH_VERSION 1
+/* All ids were made just now, so that none is looked for; if one is there all the same, it is a unique violation. */
+#define BATCH_VERSION_NEW_IDS 2
+#define VERDICTS_VERSION 1
+#define IMPORT_VERSION 1
+
+#define FRAME_HEADER_LEN 5 /* version and number */
+#define FRAME_ID_LEN 16
+#define FRAME_POSITIONS_LEN 32
+#define FRAME_NULL UINT32_MAX
+
+/* ---- live messages --------------------------------------------------------- */
+
+/* Events: the extension writes them for those who catch up, the program for those who follow. */
+#define SSE_ID "id: "
+#define SSE_EVENT "event: "
+#define SSE_DATA "\ndata: "
+#define SSE_END "\n\n"
+#define SSE_POKE "poke"
+#define SSE_MESSAGE "message"
+
+/* How far read_pokes() came. */
+#define POKES_MORE "more"		/* the page is full */
+#define POKES_WAITING "waiting" /* what comes next is not decided yet */
+#define POKES_DONE "done"
 
 #endif

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "extension/protocol.h"
+
 #define BUF_MAX_LEN ((size_t)UINT32_MAX)
 #define BUF_MIN_CAP ((size_t)256)
 
@@ -132,7 +134,7 @@ void buf_add_i64(struct buf *buf, int64_t value)
 
 void buf_add_frame_string(struct buf *buf, const char *bytes, size_t len)
 {
-	if (len >= UINT32_MAX)
+	if (len >= FRAME_NULL)
 	{
 		buf->failed = true;
 		return;
@@ -144,5 +146,5 @@ void buf_add_frame_string(struct buf *buf, const char *bytes, size_t len)
 
 void buf_add_frame_null(struct buf *buf)
 {
-	buf_add_u32(buf, UINT32_MAX);
+	buf_add_u32(buf, FRAME_NULL);
 }

@@ -27,11 +27,11 @@ void buf_add_str(struct buf *buf, const char *text); /* without its NUL */
 void buf_add_decimal(struct buf *buf, uint64_t value);
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The pieces of the append frame (extension/README.md, "The batch format"): big-endian. */
+/* The pieces of frames (extension/protocol.h). */
 void buf_add_u8(struct buf *buf, uint8_t value);
 void buf_add_u32(struct buf *buf, uint32_t value);
 void buf_add_i64(struct buf *buf, int64_t value);
 void buf_add_frame_string(struct buf *buf, const char *bytes, size_t len); /* u32 length, bytes, NUL */
-void buf_add_frame_null(struct buf *buf);								   /* u32 0xFFFFFFFF */
+void buf_add_frame_null(struct buf *buf);								   /* instead of a string: none */
 
 #endif

@@ -25,10 +25,8 @@
 
 #include "log.h"
 
-#define FRAME_VERSION 1
-#define FRAME_VERSION_NEW_IDS 2 /* all ids are new: Postgres need not look for them */
-#define FRAME_HEADER_LEN 5		/* u8 version, u32 number of requests */
 #define MAX_SPARES 4
+
 struct append
 {
 	db_append_done done;
@@ -76,7 +74,7 @@ const struct conn_user batcher_patient_user = {
 static void batch_reset(struct batch *batch)
 {
 	buf_clear(&batch->frame);
-	buf_add_u8(&batch->frame, FRAME_VERSION);
+	buf_add_u8(&batch->frame, BATCH_VERSION);
 	buf_add_u32(&batch->frame, 0);
 	batch->next = NULL;
 	batch->first = batch->count = 0;
@@ -529,7 +527,7 @@ static char *write_header(struct batch *batch, unsigned nrequests)
 	char *header = batch->frame.data + batch->requests[batch->first].offset - FRAME_HEADER_LEN;
 	uint32_t number = htonl(nrequests);
 
-	header[0] = batch->new_ids ? FRAME_VERSION_NEW_IDS : FRAME_VERSION;
+	header[0] = batch->new_ids ? BATCH_VERSION_NEW_IDS : BATCH_VERSION;
 	memcpy(header + 1, &number, sizeof(number));
 	return header;
 }

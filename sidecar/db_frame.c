@@ -1,5 +1,5 @@
 /*
- * db_frame: reading frames (extension/README.md, "The batch format"): which streams a request appends to, and the verdicts.
+ * db_frame: reading frames (extension/protocol.h): which streams a request appends to, and the verdicts.
  *
  * The first is asked only while some request waits for a locked stream.  What the front and Postgres wrote is sound, but nothing
  * here reads past the end if it isn't.
@@ -8,12 +8,6 @@
 
 #include <arpa/inet.h>
 #include <string.h>
-
-#define NO_STRING UINT32_MAX
-#define ID_LEN 16
-#define VERSION_LEN 8
-#define VERDICTS_VERSION 1
-#define POSITIONS_LEN 32
 
 struct cursor
 {
@@ -51,7 +45,7 @@ static bool read_name(struct cursor *cursor, struct name *name)
 	if (!read_u32(cursor, &name->len))
 		return false;
 	name->bytes = cursor->at;
-	return name->len == NO_STRING || skip(cursor, (size_t)name->len + 1);
+	return name->len == FRAME_NULL || skip(cursor, (size_t)name->len + 1);
 }
 
 static bool read_i64(struct cursor *cursor, int64_t *value)
@@ -78,13 +72,13 @@ static bool next_stream(struct cursor *cursor, struct name *stream)
 	struct name ignored;
 	uint32_t messages;
 
-	if (cursor->parts == 0 || !read_name(cursor, stream) || !skip(cursor, VERSION_LEN) ||
+	if (cursor->parts == 0 || !read_name(cursor, stream) || !skip(cursor, sizeof(int64_t)) ||
 		!read_u32(cursor, &messages))
 		return false;
 	cursor->parts--;
 	for (; messages > 0; messages--)
 	{
-		if (!skip(cursor, ID_LEN) || !read_name(cursor, &ignored) || !read_name(cursor, &ignored) ||
+		if (!skip(cursor, FRAME_ID_LEN) || !read_name(cursor, &ignored) || !read_name(cursor, &ignored) ||
 			!read_name(cursor, &ignored))
 			return false;
 	}
@@ -125,7 +119,7 @@ static bool read_refusal(struct cursor *cursor, struct frame_verdict *verdict)
 
 	if (!skip(cursor, SQLSTATE_LEN) || !read_u32(cursor, &verdict->failed_part) ||
 		!read_i64(cursor, &verdict->expected) || !read_i64(cursor, &verdict->actual) ||
-		!read_name(cursor, &message) || message.len == NO_STRING || message.bytes[message.len] != '\0')
+		!read_name(cursor, &message) || message.len == FRAME_NULL || message.bytes[message.len] != '\0')
 		return false;
 	memcpy(verdict->sqlstate, sqlstate, SQLSTATE_LEN);
 	verdict->sqlstate[SQLSTATE_LEN] = '\0';
@@ -141,7 +135,7 @@ bool frame_next_verdict(struct frame_verdicts *verdicts, struct frame_verdict *v
 		return false;
 	verdict->parts = cursor.at;
 	if (verdict->nparts == 0 ? !read_refusal(&cursor, verdict)
-							 : !skip(&cursor, (size_t)verdict->nparts * POSITIONS_LEN))
+							 : !skip(&cursor, (size_t)verdict->nparts * FRAME_POSITIONS_LEN))
 		return false;
 	verdicts->at = cursor.at;
 	return true;
@@ -167,8 +161,8 @@ bool frame_open_verdicts(struct frame_verdicts *verdicts, const char *bytes, siz
 
 void frame_read_part(const struct frame_verdict *verdict, unsigned part, struct db_part *out)
 {
-	struct cursor cursor = {.at = verdict->parts + (size_t)part * POSITIONS_LEN,
-							.end = verdict->parts + (size_t)verdict->nparts * POSITIONS_LEN};
+	struct cursor cursor = {.at = verdict->parts + (size_t)part * FRAME_POSITIONS_LEN,
+							.end = verdict->parts + (size_t)verdict->nparts * FRAME_POSITIONS_LEN};
 
 	*out = (struct db_part){0};
 	(void)(read_i64(&cursor, &out->position) && read_i64(&cursor, &out->last_position) &&

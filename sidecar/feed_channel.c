@@ -280,7 +280,7 @@ static void add_event(struct feed_channel *channel, const struct row *row)
 	const struct feed_filter *filter = &channel->filter;
 	const struct sse_event event = {
 		.id = filter->ids ? row->id : (struct slice){NULL, 0},
-		.name = filter->messages ? "message" : "poke",
+		.name = filter->messages ? SSE_MESSAGE : SSE_POKE,
 		.data = filter->messages ? row->message : row->poke,
 	};
 

@@ -41,7 +41,6 @@
 
 #define BATCH_RECORDS MAX_STREAMS /* each may be of another stream */
 #define BATCH_BYTES ((size_t)4 * 1024 * 1024)
-#define BATCH_VERSION 1
 #define BATCH_HEADER 5					 /* u8 version, u32 number of records */
 #define DISCARD_S 30					 /* for the rest of a body after a fault */
 #define MAX_UNREAD ((size_t)1024 * 1024) /* bytes of progress for a client that reads none of it */
@@ -210,7 +209,7 @@ static void batch_clear(struct batch *batch)
 	if (batch->frame.cap > 2 * BATCH_BYTES)
 		buf_free(&batch->frame);
 	buf_clear(&batch->frame);
-	buf_add_u8(&batch->frame, BATCH_VERSION);
+	buf_add_u8(&batch->frame, IMPORT_VERSION);
 	buf_add_u32(&batch->frame, 0);
 }
 

@@ -3,10 +3,7 @@
  */
 #include "sse.h"
 
-#define ID "id: "
-#define EVENT "event: "
-#define DATA "\ndata: "
-#define END "\n\n"
+#include "extension/protocol.h"
 
 static void add_slice(struct buf *out, struct slice slice)
 {
@@ -30,22 +27,22 @@ static void add_chunk_size(struct buf *out, size_t size)
 
 void sse_add_event(struct buf *out, const struct sse_event *event, bool chunked)
 {
-	size_t id = event->id.bytes != NULL ? strlen(ID) + event->id.len + 1 : 0;
+	size_t id = event->id.bytes != NULL ? strlen(SSE_ID) + event->id.len + 1 : 0;
 
 	if (chunked)
-		add_chunk_size(out, id + strlen(EVENT) + strlen(event->name) + strlen(DATA) + event->data.len +
-								strlen(END));
+		add_chunk_size(out, id + strlen(SSE_EVENT) + strlen(event->name) + strlen(SSE_DATA) +
+								event->data.len + strlen(SSE_END));
 	if (id > 0)
 	{
-		buf_add_str(out, ID);
+		buf_add_str(out, SSE_ID);
 		add_slice(out, event->id);
 		buf_add_str(out, "\n");
 	}
-	buf_add_str(out, EVENT);
+	buf_add_str(out, SSE_EVENT);
 	buf_add_str(out, event->name);
-	buf_add_str(out, DATA);
+	buf_add_str(out, SSE_DATA);
 	add_slice(out, event->data);
-	buf_add_str(out, END);
+	buf_add_str(out, SSE_END);
 	if (chunked)
 		buf_add_str(out, "\r\n");
 }
@@ -54,8 +51,8 @@ void sse_add_text(struct buf *out, struct slice text, bool chunked)
 {
 	while (text.len > 0)
 	{
-		const char *end = chunked ? memmem(text.bytes, text.len, END, strlen(END)) : NULL;
-		size_t len = end != NULL ? (size_t)(end - text.bytes) + strlen(END) : text.len;
+		const char *end = chunked ? memmem(text.bytes, text.len, SSE_END, strlen(SSE_END)) : NULL;
+		size_t len = end != NULL ? (size_t)(end - text.bytes) + strlen(SSE_END) : text.len;
 
 		if (chunked)
 			add_chunk_size(out, len);

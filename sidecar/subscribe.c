@@ -324,9 +324,9 @@ enum page_column
 
 static enum past read_past(const char *state)
 {
-	if (strcmp(state, "done") == 0)
+	if (strcmp(state, POKES_DONE) == 0)
 		return PAST_READ;
-	return strcmp(state, "waiting") == 0 ? PAST_UNDECIDED : PAST_MORE;
+	return strcmp(state, POKES_WAITING) == 0 ? PAST_UNDECIDED : PAST_MORE;
 }
 
 static void take_page(struct subscription *s, const PGresult *page)
