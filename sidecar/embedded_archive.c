@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "hex.h"
+
 #define HEAD_LEN (ARCHIVE_MAGIC_LEN + ARCHIVE_HEX_LEN + 1)
 #define DATABASES "base/"
 #define UNPACK_THREADS 4
@@ -26,8 +28,7 @@ void archive_checksum(const char *bytes, size_t len, char hex[ARCHIVE_HEX_LEN + 
 	unsigned char digest[SHA256_DIGEST_LENGTH];
 
 	SHA256((const unsigned char *)bytes, len, digest);
-	for (size_t i = 0; i < sizeof(digest); i++)
-		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+	hex_write(hex, digest, sizeof(digest));
 }
 
 /* ---- reading ---------------------------------------------------------------- */

@@ -3,9 +3,9 @@
  */
 #include "http_id.h"
 
-#include <stdint.h>
-#include <stdio.h>
 #include <sys/random.h>
+
+#include "hex.h"
 
 static bool is_sane(char c)
 {
@@ -32,6 +32,5 @@ void http_id_make(char id[HTTP_ID_LEN + 1])
 	/* So few bytes come whole, or, before the kernel has any, not at all. */
 	if (getrandom(bytes, sizeof(bytes), 0) < 0)
 		bytes[0] = 0;
-	for (size_t i = 0; i < sizeof(bytes); i++)
-		snprintf(id + 2 * i, 3, "%02x", bytes[i]);
+	hex_write(id, bytes, sizeof(bytes));
 }

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "hex.h"
+
 /* Extensions and trailers of one chunked body: nobody needs more, and nobody shall send it for ever. */
 #define MAX_CHUNK_OVERHEAD 16384
 #define MAX_CHUNK_DIGITS 15
@@ -307,10 +309,7 @@ ssize_t http_parse_head(struct http_head *head, const char *bytes, size_t len, s
 
 static bool chunk_size_char(struct http_chunked *chunked, char c)
 {
-	int digit = c >= '0' && c <= '9'   ? c - '0'
-				: c >= 'a' && c <= 'f' ? c - 'a' + 10
-				: c >= 'A' && c <= 'F' ? c - 'A' + 10
-									   : -1;
+	int digit = hex_value(c);
 
 	if (digit >= 0)
 	{

@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#include "hex.h"
+
 /* What numeric holds (numeric.c, make_result): digits before the point and after it. */
 #define NUMERIC_MAX_BEFORE 131072
 #define NUMERIC_MAX_AFTER 16383
@@ -131,16 +133,9 @@ static int hex4(const char *p, const char *end)
 		return -1;
 	for (int i = 0; i < 4; i++)
 	{
-		char c = p[i];
-		int digit;
+		int digit = hex_value(p[i]);
 
-		if (is_digit(c))
-			digit = c - '0';
-		else if (c >= 'a' && c <= 'f')
-			digit = c - 'a' + 10;
-		else if (c >= 'A' && c <= 'F')
-			digit = c - 'A' + 10;
-		else
+		if (digit < 0)
 			return -1;
 		value = value * 16 + digit;
 	}

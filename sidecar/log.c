@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "hex.h"
+
 #define LOG_TEXT_MAX 2048
 #define LOG_VALUE_MAX 300
 /* JSON may write one byte as two. */
@@ -83,7 +85,7 @@ static void hide_secrets(char *text)
 {
 	while (*text != '\0')
 	{
-		size_t run = strspn(text, "0123456789abcdefABCDEF");
+		size_t run = strspn(text, HEX_DIGITS "ABCDEF");
 
 		if (run >= TOKEN_SECRET_LEN)
 			memset(text, '*', run);

@@ -4,6 +4,7 @@
 #include "sse.h"
 
 #include "extension/protocol.h"
+#include "hex.h"
 
 static void add_slice(struct buf *out, struct slice slice)
 {
@@ -13,14 +14,13 @@ static void add_slice(struct buf *out, struct slice slice)
 /* The line before a chunk: its length in hexadecimal. */
 static void add_chunk_size(struct buf *out, size_t size)
 {
-	static const char hex[] = "0123456789abcdef";
 	char line[sizeof(size) * 2 + 2];
 	char *at = line + sizeof(line);
 
 	*--at = '\n';
 	*--at = '\r';
 	do
-		*--at = hex[size & 15];
+		*--at = HEX_DIGITS[size & 15];
 	while ((size >>= 4) > 0);
 	buf_add(out, at, (size_t)(line + sizeof(line) - at));
 }

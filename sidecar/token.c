@@ -13,12 +13,13 @@
 
 #include "json.h"
 
+#include "hex.h"
+
 #define PREFIX "ns_"
 #define PREFIX_LEN 3
 #define SECRET_LEN 64
 
 static const char base64url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-static const char hex[] = "0123456789abcdef";
 
 static int base64url_value(char c)
 {
@@ -105,7 +106,7 @@ bool token_parse(struct slice token, char name[MAX_NAMESPACE_NAME + 1])
 	secret = token.bytes + token.len - SECRET_LEN;
 	for (int i = 0; i < SECRET_LEN; i++)
 	{
-		if (secret[i] == '\0' || strchr(hex, secret[i]) == NULL)
+		if (secret[i] == '\0' || strchr(HEX_DIGITS, secret[i]) == NULL)
 			return false;
 	}
 	if (secret[-1] != '_')
@@ -117,15 +118,6 @@ bool token_parse(struct slice token, char name[MAX_NAMESPACE_NAME + 1])
 		return false;
 	name[len] = '\0';
 	return true;
-}
-
-static void add_hex(char *out, const uint8_t *bytes, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-	{
-		out[2 * i] = hex[bytes[i] >> 4];
-		out[2 * i + 1] = hex[bytes[i] & 0xF];
-	}
 }
 
 void token_new(struct slice name, char token[TOKEN_MAX_LEN + 1])
@@ -140,8 +132,7 @@ void token_new(struct slice name, char token[TOKEN_MAX_LEN + 1])
 	p += PREFIX_LEN;
 	p += base64url_encode(name, p);
 	*p++ = '_';
-	add_hex(p, secret, sizeof(secret));
-	p[SECRET_LEN] = '\0';
+	hex_write(p, secret, sizeof(secret));
 }
 
 void token_hash(struct slice token, char hash[TOKEN_HASH_LEN + 1])
@@ -149,8 +140,7 @@ void token_hash(struct slice token, char hash[TOKEN_HASH_LEN + 1])
 	uint8_t digest[SHA256_DIGEST_LENGTH];
 
 	SHA256((const unsigned char *)token.bytes, token.len, digest);
-	add_hex(hash, digest, sizeof(digest));
-	hash[TOKEN_HASH_LEN] = '\0';
+	hex_write(hash, digest, sizeof(digest));
 }
 
 bool token_equal(struct slice a, struct slice b)

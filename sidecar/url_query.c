@@ -3,16 +3,7 @@
  */
 #include "url_query.h"
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
+#include "hex.h"
 
 static void decode(struct slice value, struct buf *out)
 {
@@ -22,10 +13,10 @@ static void decode(struct slice value, struct buf *out)
 
 		if (c == '+')
 			c = ' ';
-		else if (c == '%' && value.len - i > 2 && hex_digit(value.bytes[i + 1]) >= 0 &&
-				 hex_digit(value.bytes[i + 2]) >= 0)
+		else if (c == '%' && value.len - i > 2 && hex_value(value.bytes[i + 1]) >= 0 &&
+				 hex_value(value.bytes[i + 2]) >= 0)
 		{
-			c = (char)(hex_digit(value.bytes[i + 1]) << 4 | hex_digit(value.bytes[i + 2]));
+			c = (char)(hex_value(value.bytes[i + 1]) << 4 | hex_value(value.bytes[i + 2]));
 			i += 2;
 		}
 		buf_add(out, &c, 1);

@@ -11,6 +11,8 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "hex.h"
+
 static void fill_random(struct uuid_generator *generator)
 {
 	/* Up to 256 bytes come whole and uninterrupted (getrandom(2)); more may be cut by a signal. */
@@ -70,17 +72,6 @@ struct uuid uuid_new(struct uuid_generator *generator)
 	return uuid;
 }
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 static bool is_dash_place(unsigned i)
 {
 	return i == 8 || i == 13 || i == 18 || i == 23;
@@ -114,7 +105,6 @@ bool uuid_parse(struct slice text, struct uuid *uuid)
 
 void uuid_format(const struct uuid *uuid, char text[UUID_TEXT_LEN + 1])
 {
-	static const char hex[] = "0123456789abcdef";
 	unsigned digits = 0;
 
 	for (unsigned i = 0; i < UUID_TEXT_LEN; i++)
@@ -125,7 +115,7 @@ void uuid_format(const struct uuid *uuid, char text[UUID_TEXT_LEN + 1])
 		{
 			uint8_t byte = uuid->bytes[digits / 2];
 
-			text[i] = hex[digits % 2 == 0 ? byte >> 4 : byte & 0xF];
+			text[i] = HEX_DIGITS[digits % 2 == 0 ? byte >> 4 : byte & 0xF];
 			digits++;
 		}
 	}

@@ -28,7 +28,7 @@ LAYERS = {
         ["errors", "token", "uuid", "listener", "tls", "descriptors"],
         ["allocations", "config", "cors", "hosts", "json", "stats", "timestamp", "url_query", "names", "sse", "spelling", "quota"],
         ["log"],
-        ["buf", "clock", "machine", "pool", "slice", "version"],
+        ["buf", "clock", "hex", "machine", "pool", "slice", "version"],
     ],
     "extension": [
         ["millrace"],
