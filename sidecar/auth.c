@@ -17,6 +17,8 @@
 #include "db.h"
 #include "quota.h"
 
+#include "url_query.h"
+
 #define CACHE_PLACES 1024
 #define LIFETIME_MS 1000
 
@@ -85,36 +87,13 @@ void auth_free(struct auth *auth)
 
 /* ---- reading credentials --------------------------------------------------- */
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* Decodes percent and plus; what does not fit can't be a token, and is cut one byte beyond the longest. */
 static size_t decode_query_value(struct slice value, char out[TOKEN_MAX_LEN + 1])
 {
 	size_t len = 0;
 
-	for (size_t i = 0; i < value.len && len <= TOKEN_MAX_LEN; i++)
-	{
-		char c = value.bytes[i];
-
-		if (c == '+')
-			c = ' ';
-		else if (c == '%' && value.len - i > 2 && hex_digit(value.bytes[i + 1]) >= 0 &&
-				 hex_digit(value.bytes[i + 2]) >= 0)
-		{
-			c = (char)(hex_digit(value.bytes[i + 1]) << 4 | hex_digit(value.bytes[i + 2]));
-			i += 2;
-		}
-		out[len++] = c;
-	}
+	while (value.len > 0 && len <= TOKEN_MAX_LEN)
+		out[len++] = url_query_take(&value, true);
 	return len;
 }
 

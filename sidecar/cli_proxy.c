@@ -16,6 +16,8 @@
 
 #include "cli_internal.h"
 
+#include "url_query.h"
+
 #define DEFAULT_PORT "1080" /* curl's */
 #define MAX_LOGIN 256
 #define MAX_REPLY 8192
@@ -63,27 +65,14 @@ static bool is_excepted(const char *host)
 	return false;
 }
 
-static int hex_digit(char c)
-{
-	static const char digits[] = "0123456789abcdef0123456789ABCDEF";
-	const char *at = c != '\0' ? strchr(digits, c) : NULL;
-
-	return at != NULL ? (int)(at - digits) % 16 : -1;
-}
-
 /* Decodes %40 and its like in place; returns the new length. */
 static size_t decode(char *text, size_t len)
 {
+	struct slice rest = {text, len};
 	size_t out = 0;
 
-	for (size_t at = 0; at < len; at++)
-	{
-		int high = text[at] == '%' && len - at > 2 ? hex_digit(text[at + 1]) : -1;
-		int low = high >= 0 ? hex_digit(text[at + 2]) : -1;
-
-		text[out++] = low >= 0 ? (char)(high * 16 + low) : text[at];
-		at += low >= 0 ? 2 : 0;
-	}
+	while (rest.len > 0)
+		text[out++] = url_query_take(&rest, false);
 	return out;
 }
 

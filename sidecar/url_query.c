@@ -5,20 +5,30 @@
 
 #include "hex.h"
 
+char url_query_take(struct slice *text, bool plus)
+{
+	const char *bytes = text->bytes;
+	size_t used = 1;
+	char c = bytes[0];
+
+	if (c == '+' && plus)
+		c = ' ';
+	else if (c == '%' && text->len > 2 && hex_value(bytes[1]) >= 0 && hex_value(bytes[2]) >= 0)
+	{
+		c = (char)(hex_value(bytes[1]) << 4 | hex_value(bytes[2]));
+		used = 3;
+	}
+	text->bytes += used;
+	text->len -= used;
+	return c;
+}
+
 static void decode(struct slice value, struct buf *out)
 {
-	for (size_t i = 0; i < value.len; i++)
+	while (value.len > 0)
 	{
-		char c = value.bytes[i];
+		char c = url_query_take(&value, true);
 
-		if (c == '+')
-			c = ' ';
-		else if (c == '%' && value.len - i > 2 && hex_value(value.bytes[i + 1]) >= 0 &&
-				 hex_value(value.bytes[i + 2]) >= 0)
-		{
-			c = (char)(hex_value(value.bytes[i + 1]) << 4 | hex_value(value.bytes[i + 2]));
-			i += 2;
-		}
 		buf_add(out, &c, 1);
 	}
 }

@@ -18,4 +18,10 @@ bool url_query_find(struct slice query, const char *name, struct buf *out);
 /* Takes the next parameter off the query; its name as it was sent.  False: there is none left. */
 bool url_query_next(struct slice *query, struct slice *name);
 
+/*
+ * Takes the next byte off a text that is not empty: %40 and its like are one, and with `plus` a + is a space.
+ * What is no escape stands for itself.
+ */
+char url_query_take(struct slice *text, bool plus);
+
 #endif
