@@ -54,7 +54,7 @@ struct survey
 /* The admin's side of it. */
 struct admin_inquiry
 {
-	struct admin_inquiry *previous, *next;
+	LIST_ENTRY(admin_inquiry) link;
 	struct admin *admin;
 	struct evhttp_request *request;
 	struct survey *survey;
@@ -300,12 +300,7 @@ static void send_report(struct evhttp_request *request, struct survey *survey)
 
 static void inquiry_free(struct admin_inquiry *inquiry)
 {
-	if (inquiry->previous != NULL)
-		inquiry->previous->next = inquiry->next;
-	else
-		inquiry->admin->inquiries = inquiry->next;
-	if (inquiry->next != NULL)
-		inquiry->next->previous = inquiry->previous;
+	LIST_REMOVE(inquiry, link);
 	if (inquiry->on_answer != NULL)
 		event_free(inquiry->on_answer);
 	survey_drop(inquiry->survey);
@@ -361,11 +356,8 @@ static struct admin_inquiry *inquiry_new(struct admin *admin, struct evhttp_requ
 			survey_drop(survey);
 		return NULL;
 	}
-	*inquiry = (struct admin_inquiry){
-		.next = admin->inquiries, .admin = admin, .request = request, .survey = survey};
-	if (inquiry->next != NULL)
-		inquiry->next->previous = inquiry;
-	admin->inquiries = inquiry;
+	*inquiry = (struct admin_inquiry){.admin = admin, .request = request, .survey = survey};
+	LIST_INSERT_HEAD(&admin->inquiries, inquiry, link);
 	if (survey->answer_fd >= 0)
 		inquiry->on_answer =
 			event_new(admin->base, survey->answer_fd, EV_READ | EV_PERSIST, on_answer, inquiry);
@@ -410,9 +402,9 @@ void admin_connections_end(struct admin *admin)
 {
 	struct admin_inquiry *next;
 
-	for (struct admin_inquiry *inquiry = admin->inquiries; inquiry != NULL; inquiry = next)
+	for (struct admin_inquiry *inquiry = LIST_FIRST(&admin->inquiries); inquiry != NULL; inquiry = next)
 	{
-		next = inquiry->next;
+		next = LIST_NEXT(inquiry, link);
 		admin_forget(inquiry->request);
 		inquiry_free(inquiry);
 	}

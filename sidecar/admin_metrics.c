@@ -51,7 +51,7 @@ struct scrape
 	_Atomic unsigned holders;
 	int answer_fd; /* counts answers */
 	/* The admin's alone: */
-	struct scrape *previous, *next;
+	LIST_ENTRY(scrape) link;
 	struct admin *admin;
 	struct evhttp_request *request;
 	struct event *on_answer;
@@ -384,12 +384,7 @@ static void reply(const struct scrape *scrape)
 /* The admin is through with it. */
 static void scrape_leave(struct scrape *scrape)
 {
-	if (scrape->previous != NULL)
-		scrape->previous->next = scrape->next;
-	else
-		scrape->admin->scrapes = scrape->next;
-	if (scrape->next != NULL)
-		scrape->next->previous = scrape->previous;
+	LIST_REMOVE(scrape, link);
 	if (scrape->on_answer != NULL)
 		event_free(scrape->on_answer);
 	scrape_drop(scrape);
@@ -421,10 +416,7 @@ static struct scrape *scrape_new(struct admin *admin, struct evhttp_request *req
 	scrape->admin = admin;
 	scrape->request = request;
 	scrape->nparts = admin->nworkers;
-	scrape->next = admin->scrapes;
-	if (scrape->next != NULL)
-		scrape->next->previous = scrape;
-	admin->scrapes = scrape;
+	LIST_INSERT_HEAD(&admin->scrapes, scrape, link);
 	scrape->answer_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (scrape->answer_fd >= 0)
 		scrape->on_answer =
@@ -463,9 +455,9 @@ void admin_metrics_end(struct admin *admin)
 {
 	struct scrape *next;
 
-	for (struct scrape *scrape = admin->scrapes; scrape != NULL; scrape = next)
+	for (struct scrape *scrape = LIST_FIRST(&admin->scrapes); scrape != NULL; scrape = next)
 	{
-		next = scrape->next;
+		next = LIST_NEXT(scrape, link);
 		admin_forget(scrape->request);
 		scrape_leave(scrape);
 	}

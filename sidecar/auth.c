@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <sys/queue.h>
 #include <time.h>
 
 #include "clock.h"
@@ -34,7 +35,7 @@ struct known
 
 struct waiter
 {
-	struct waiter *next;
+	SLIST_ENTRY(waiter) link;
 	char hash[TOKEN_HASH_LEN + 1];
 	auth_done done;
 	void *arg;
@@ -44,9 +45,9 @@ struct waiter
 struct lookup
 {
 	struct auth *auth;
-	struct lookup *next;
+	LIST_ENTRY(lookup) link;
 	struct known known; /* filled in by the answer */
-	struct waiter *waiters;
+	SLIST_HEAD(, waiter) waiters;
 };
 
 struct auth
@@ -56,7 +57,7 @@ struct auth
 	const _Atomic unsigned long *generation;
 	bool test_mode;
 	bool freed;
-	struct lookup *lookups;
+	LIST_HEAD(, lookup) lookups;
 	/* The last token seen, so that a client's token is hashed once and not for each request. */
 	char last_token[TOKEN_MAX_LEN];
 	size_t last_len;
@@ -81,7 +82,7 @@ struct auth *auth_new(struct db *db, struct quotas *quotas, const _Atomic unsign
 void auth_free(struct auth *auth)
 {
 	auth->freed = true;
-	if (auth->lookups == NULL)
+	if (LIST_EMPTY(&auth->lookups))
 		free(auth);
 }
 
@@ -214,20 +215,17 @@ static void tell(const struct waiter *waiter, const struct lookup *lookup, const
 static void finish_lookup(struct lookup *lookup, const struct error *failure)
 {
 	struct auth *auth = lookup->auth;
-	struct lookup **link = &auth->lookups;
 	struct waiter *waiter;
 
-	while (*link != lookup)
-		link = &(*link)->next;
-	*link = lookup->next;
-	while ((waiter = lookup->waiters) != NULL)
+	LIST_REMOVE(lookup, link);
+	while ((waiter = SLIST_FIRST(&lookup->waiters)) != NULL)
 	{
-		lookup->waiters = waiter->next;
+		SLIST_REMOVE_HEAD(&lookup->waiters, link);
 		tell(waiter, lookup, failure);
 		free(waiter);
 	}
 	free(lookup);
-	if (auth->freed && auth->lookups == NULL)
+	if (auth->freed && LIST_EMPTY(&auth->lookups))
 		free(auth);
 }
 
@@ -292,7 +290,7 @@ static struct lookup *join_lookup(struct auth *auth, const char *name)
 {
 	struct lookup *lookup;
 
-	for (lookup = auth->lookups; lookup != NULL; lookup = lookup->next)
+	LIST_FOREACH(lookup, &auth->lookups, link)
 	{
 		if (lookup->known.generation == generation_now(auth) && strcmp(lookup->known.name, name) == 0)
 			return lookup;
@@ -309,8 +307,7 @@ static struct lookup *join_lookup(struct auth *auth, const char *name)
 		free(lookup);
 		return NULL;
 	}
-	lookup->next = auth->lookups;
-	auth->lookups = lookup;
+	LIST_INSERT_HEAD(&auth->lookups, lookup, link);
 	return lookup;
 }
 
@@ -337,7 +334,7 @@ void auth_check(struct auth *auth, const struct claim *claim, auth_done done, vo
 		done(arg, &error, NULL);
 		return;
 	}
-	*waiter = (struct waiter){.next = lookup->waiters, .done = done, .arg = arg};
+	*waiter = (struct waiter){.done = done, .arg = arg};
 	memcpy(waiter->hash, claim->hash, sizeof(waiter->hash));
-	lookup->waiters = waiter;
+	SLIST_INSERT_HEAD(&lookup->waiters, waiter, link);
 }

@@ -79,39 +79,17 @@ static struct listener_list *list_of(struct listener *listener, enum listener_pl
 	return NULL;
 }
 
-static void list_remove(struct listener_list *list, struct listener *listener)
-{
-	if (list == NULL)
-		return;
-	if (listener->previous_here != NULL)
-		listener->previous_here->next_here = listener->next_here;
-	else
-		list->first = listener->next_here;
-	if (listener->next_here != NULL)
-		listener->next_here->previous_here = listener->previous_here;
-	else
-		list->last = listener->previous_here;
-}
-
-static void list_append(struct listener_list *list, struct listener *listener)
-{
-	if (list == NULL)
-		return;
-	listener->next_here = NULL;
-	listener->previous_here = list->last;
-	if (list->last != NULL)
-		list->last->next_here = listener;
-	else
-		list->first = listener;
-	list->last = listener;
-}
-
 void listener_move(struct listener *listener, enum listener_place place)
 {
 	/* A listener that joins a channel has that one set already while it is still elsewhere, and the other way round. */
-	list_remove(list_of(listener, listener->place), listener);
+	struct listener_list *from = list_of(listener, listener->place);
+	struct listener_list *to = list_of(listener, place);
+
+	if (from != NULL)
+		TAILQ_REMOVE(from, listener, link);
 	listener->place = place;
-	list_append(list_of(listener, place), listener);
+	if (to != NULL)
+		TAILQ_INSERT_TAIL(to, listener, link);
 }
 
 static void put(struct listener *listener, enum listener_place place)
@@ -125,10 +103,10 @@ static void put(struct listener *listener, enum listener_place place)
 /* Lets up to so many of those that wait go on; those that must wait again do so behind the others. */
 static void release(struct feed *feed, unsigned most)
 {
-	struct listener *last = feed->waiting.last;
+	struct listener *last = TAILQ_LAST(&feed->waiting, listener_list);
 	struct listener *listener;
 
-	while (most-- > 0 && (listener = feed->waiting.first) != NULL)
+	while (most-- > 0 && (listener = TAILQ_FIRST(&feed->waiting)) != NULL)
 	{
 		bool was_last = listener == last;
 
@@ -183,8 +161,9 @@ static void feed_end(struct feed *feed)
 
 	unlink_feed(feed); /* so that who comes now gets a new one */
 	event_del(&feed->timer);
-	while ((listener = feed->aside.first) != NULL || (listener = feed->waiting.first) != NULL ||
-		   (listener = feed->joining.first) != NULL || (listener = channel_any_follower(feed)) != NULL)
+	while (
+		(listener = TAILQ_FIRST(&feed->aside)) != NULL || (listener = TAILQ_FIRST(&feed->waiting)) != NULL ||
+		(listener = TAILQ_FIRST(&feed->joining)) != NULL || (listener = channel_any_follower(feed)) != NULL)
 	{
 		put(listener, LISTENER_DETACHED);
 		feed->nlisteners--;
@@ -210,13 +189,13 @@ static bool is_sure(const struct feed *feed)
 	return is_same_generation(feed) && is_same_connection(feed);
 }
 
-static void restart_each(struct listener *listener)
+static void restart_each(struct listener_list *list)
 {
-	struct listener *next;
+	struct listener *listener, *next;
 
-	for (; listener != NULL; listener = next)
+	for (listener = TAILQ_FIRST(list); listener != NULL; listener = next)
 	{
-		next = listener->next_here;
+		next = TAILQ_NEXT(listener, link);
 		listener->user->restart(listener);
 	}
 }
@@ -226,11 +205,12 @@ static void restart(struct feed *feed)
 {
 	struct listener *listener;
 
-	while ((listener = feed->joining.first) != NULL || (listener = channel_any_follower(feed)) != NULL)
+	while ((listener = TAILQ_FIRST(&feed->joining)) != NULL ||
+		   (listener = channel_any_follower(feed)) != NULL)
 		put(listener, LISTENER_WAITING);
 	feed->position = 0;
-	restart_each(feed->waiting.first);
-	restart_each(feed->aside.first);
+	restart_each(&feed->waiting);
+	restart_each(&feed->aside);
 }
 
 static void schedule(struct feed *feed, uint64_t ms)
@@ -243,7 +223,7 @@ static void schedule(struct feed *feed, uint64_t ms)
 /* With many feeds the timers slow down: together they ask no more than a thousand times a second. */
 static uint64_t poll_interval(const struct feed *feed, uint64_t now)
 {
-	bool busy = !clock_passed(now, feed->traffic_ms, BUSY_MS) || feed->waiting.first != NULL;
+	bool busy = !clock_passed(now, feed->traffic_ms, BUSY_MS) || !TAILQ_EMPTY(&feed->waiting);
 	uint64_t interval = busy ? POLL_BUSY_MS : POLL_IDLE_MS;
 
 	if (!busy && feeds_watch(feed->feeds, now))
@@ -256,7 +236,7 @@ static void schedule_next(struct feed *feed, bool more)
 {
 	uint64_t now = clock_ms();
 
-	if (more || feed->joining.first != NULL || (feed->woken && now >= feed->not_before_ms))
+	if (more || !TAILQ_EMPTY(&feed->joining) || (feed->woken && now >= feed->not_before_ms))
 		feed_ask(feed);
 	else if (feed->woken)
 		schedule(feed, clock_span(now, feed->not_before_ms));
@@ -420,7 +400,7 @@ static void admit(struct feed *feed)
 {
 	struct listener *listener;
 
-	while ((listener = feed->joining.first) != NULL)
+	while ((listener = TAILQ_FIRST(&feed->joining)) != NULL)
 	{
 		if (!channel_join(listener))
 			listener_move(listener, LISTENER_WAITING);
@@ -559,6 +539,9 @@ static struct feed *feed_new(struct feeds *feeds, uint32_t hash, const char *nam
 		return NULL;
 	feed->feeds = feeds;
 	feed->hash = hash;
+	TAILQ_INIT(&feed->aside);
+	TAILQ_INIT(&feed->waiting);
+	TAILQ_INIT(&feed->joining);
 	snprintf(feed->name, sizeof(feed->name), "%s", namespace_name);
 	snprintf(feed->token_hash, sizeof(feed->token_hash), "%s", token_hash);
 	event_assign(&feed->timer, feeds->base, -1, 0, on_timer, feed);

@@ -21,6 +21,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "slice.h"
 
@@ -135,7 +136,7 @@ struct listener
 	enum listener_place place;
 	struct feed *feed;
 	struct feed_channel *channel;
-	struct listener *previous_here, *next_here;
+	TAILQ_ENTRY(listener) link; /* of the list of its place */
 };
 
 /* Puts the listener aside; go_on is called when the feed knows its position.  False: out of memory. */

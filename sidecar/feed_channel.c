@@ -140,6 +140,7 @@ static struct feed_channel *channel_new(struct feed *feed, const struct feed_fil
 		grow(table);
 	channel->feed = feed;
 	channel->hash = hash;
+	TAILQ_INIT(&channel->following);
 	keep_filter(channel, filter);
 	to = bucket(table, hash);
 	channel->next = *to;
@@ -154,7 +155,7 @@ static void dispose_unused(struct feed_channel *channel)
 	struct channel_table *table = &channel->feed->feeds->channels;
 	struct feed_channel **link = bucket(table, channel->hash);
 
-	if (channel->following.first != NULL || channel->touched)
+	if (!TAILQ_EMPTY(&channel->following) || channel->touched)
 		return;
 	while (*link != channel)
 		link = &(*link)->next;
@@ -209,8 +210,8 @@ struct listener *channel_any_follower(const struct feed *feed)
 	{
 		for (struct feed_channel *channel = table->buckets[i]; channel != NULL; channel = channel->next)
 		{
-			if (channel->feed == feed && channel->following.first != NULL)
-				return channel->following.first;
+			if (channel->feed == feed && !TAILQ_EMPTY(&channel->following))
+				return TAILQ_FIRST(&channel->following);
 		}
 	}
 	return NULL;
@@ -361,9 +362,9 @@ static void turn_away(struct feed_channel *channel)
 	struct listener *next;
 
 	log_warning("out of memory for the live messages of a namespace; they are read again");
-	for (struct listener *listener = channel->following.first; listener != NULL; listener = next)
+	for (struct listener *listener = TAILQ_FIRST(&channel->following); listener != NULL; listener = next)
 	{
-		next = listener->next_here;
+		next = TAILQ_NEXT(listener, link);
 		channel_leave(listener, LISTENER_WAITING);
 	}
 }
@@ -374,9 +375,9 @@ static void finish_page(struct feed_channel *channel)
 
 	if (channel->text.failed)
 		turn_away(channel);
-	for (struct listener *listener = channel->following.first; listener != NULL; listener = next)
+	for (struct listener *listener = TAILQ_FIRST(&channel->following); listener != NULL; listener = next)
 	{
-		next = listener->next_here;
+		next = TAILQ_NEXT(listener, link);
 		deliver(channel, listener);
 	}
 	buf_free(&channel->text);

@@ -18,10 +18,7 @@
 
 #define FEED_BUCKETS 256
 
-struct listener_list
-{
-	struct listener *first, *last;
-};
+TAILQ_HEAD(listener_list, listener);
 
 /* The columns of DB_READ_FEED. */
 enum feed_column

@@ -37,11 +37,11 @@ void server_dispose(struct http_server *server)
 /* Frees what is closed and held by nobody, and tells the holders of the rest that the client is gone. */
 static void reap(struct http_server *server)
 {
-	struct http_connection *c = server->lists[CONNECTION_CLOSED].first;
+	struct http_connection *c = TAILQ_FIRST(&server->lists[CONNECTION_CLOSED]);
 
 	while (c != NULL)
 	{
-		struct http_connection *next = c->next;
+		struct http_connection *next = TAILQ_NEXT(c, link);
 		void (*drained)(void *arg, bool gone) = c->request.drained;
 
 		void (*gone)(void *arg) = c->request.gone;
@@ -83,7 +83,7 @@ void server_schedule_reap(struct http_server *server)
 static struct http_connection *first_older(struct http_server *server, enum connection_state state,
 										   uint64_t now, uint64_t length)
 {
-	struct http_connection *c = server->lists[state].first;
+	struct http_connection *c = TAILQ_FIRST(&server->lists[state]);
 
 	return c != NULL && clock_passed(now, c->since, length) ? c : NULL;
 }
@@ -295,6 +295,8 @@ struct http_server *http_server_new(struct event_base *base, const struct http_o
 	server->handlers = *handlers;
 	server->arg = arg;
 	server->nlisteners = nlisteners;
+	for (int state = 0; state < CONNECTION_STATES; state++)
+		TAILQ_INIT(&server->lists[state]);
 	keep_date(server);
 	for (int i = 0; i < nlisteners; i++)
 	{
@@ -328,11 +330,11 @@ void http_server_drain(struct http_server *server, void (*drained)(void *arg), v
 	server->drained = drained;
 	server->drained_arg = arg;
 	close_listeners(server);
-	while ((c = server->lists[CONNECTION_HANDSHAKING].first) != NULL)
+	while ((c = TAILQ_FIRST(&server->lists[CONNECTION_HANDSHAKING])) != NULL)
 		connection_close(c);
-	while ((c = server->lists[CONNECTION_SURPLUS].first) != NULL)
+	while ((c = TAILQ_FIRST(&server->lists[CONNECTION_SURPLUS])) != NULL)
 		connection_close(c);
-	while ((c = server->lists[CONNECTION_IDLE].first) != NULL)
+	while ((c = TAILQ_FIRST(&server->lists[CONNECTION_IDLE])) != NULL)
 		connection_close(c);
 	server_schedule_reap(server);
 }
@@ -345,8 +347,8 @@ void http_server_free(struct http_server *server)
 	close_listeners(server);
 	for (enum connection_state state = 0; state < CONNECTION_CLOSED; state++)
 	{
-		while (server->lists[state].first != NULL)
-			connection_close(server->lists[state].first);
+		while (!TAILQ_EMPTY(&server->lists[state]))
+			connection_close(TAILQ_FIRST(&server->lists[state]));
 	}
 	reap(server);
 	event_del(&server->sweep);

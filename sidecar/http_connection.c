@@ -15,35 +15,12 @@
 
 /* ---- states -------------------------------------------------------------- */
 
-static void list_remove(struct connection_list *list, struct http_connection *c)
-{
-	if (c->previous != NULL)
-		c->previous->next = c->next;
-	else
-		list->first = c->next;
-	if (c->next != NULL)
-		c->next->previous = c->previous;
-	else
-		list->last = c->previous;
-}
-
-static void list_append(struct connection_list *list, struct http_connection *c)
-{
-	c->next = NULL;
-	c->previous = list->last;
-	if (list->last != NULL)
-		list->last->next = c;
-	else
-		list->first = c;
-	list->last = c;
-}
-
 void connection_set_state(struct http_connection *c, enum connection_state state)
 {
-	list_remove(&c->server->lists[c->state], c);
+	TAILQ_REMOVE(&c->server->lists[c->state], c, link);
 	c->state = state;
 	c->since = clock_ms();
-	list_append(&c->server->lists[state], c);
+	TAILQ_INSERT_TAIL(&c->server->lists[state], c, link);
 }
 
 void connection_touch(struct http_connection *c)
@@ -53,7 +30,7 @@ void connection_touch(struct http_connection *c)
 
 void connection_free(struct http_connection *c)
 {
-	list_remove(&c->server->lists[c->state], c);
+	TAILQ_REMOVE(&c->server->lists[c->state], c, link);
 	c->server->nconnections--;
 	stats_set(&c->server->options.stats->connections, c->server->nconnections);
 	free(c->request.note);
@@ -379,7 +356,7 @@ struct http_connection *connection_new(struct http_server *server, evutil_socket
 	c->request.connection = c;
 	c->state = server->options.tls != NULL ? CONNECTION_HANDSHAKING : CONNECTION_IDLE;
 	c->since = c->accepted = clock_ms();
-	list_append(&server->lists[c->state], c);
+	TAILQ_INSERT_TAIL(&server->lists[c->state], c, link);
 	server->nconnections++;
 	stats_set(&server->options.stats->connections, server->nconnections);
 	stats_add(&server->options.stats->accepted, 1);

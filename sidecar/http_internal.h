@@ -28,6 +28,7 @@
 #include <event2/event_struct.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <time.h>
 
 #include "buf.h"
@@ -108,7 +109,7 @@ struct http_connection
 	uint64_t since;	   /* ms: when it entered the state, or last made progress in it */
 	uint64_t accepted; /* ms */
 	uint64_t sweep;	   /* the last one that looked at it: each does so once, or it may never end */
-	struct http_connection *previous, *next;
+	TAILQ_ENTRY(http_connection) link; /* of its state's list */
 	struct transport transport;
 	struct event readable;
 	struct event writable;
@@ -123,10 +124,7 @@ struct http_connection
 	struct http_request request;
 };
 
-struct connection_list
-{
-	struct http_connection *first, *last;
-};
+TAILQ_HEAD(connection_list, http_connection);
 
 struct listener
 {

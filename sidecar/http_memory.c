@@ -81,12 +81,12 @@ void memory_output_shrank(struct http_connection *c)
 void memory_output_grew(struct http_connection *c)
 {
 	struct http_server *server = c->server;
-	struct http_connection *at = server->lists[CONNECTION_WORKING].first;
+	struct http_connection *at = TAILQ_FIRST(&server->lists[CONNECTION_WORKING]);
 
 	account_output(c);
 	while (server->out_held > server->options.max_held && at != NULL)
 	{
-		struct http_connection *next = at->next;
+		struct http_connection *next = TAILQ_NEXT(at, link);
 
 		if (at->out_held > 0)
 			connection_close(at);

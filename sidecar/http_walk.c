@@ -68,7 +68,9 @@ void http_server_walk(const struct http_server *server,
 {
 	for (int state = 0; state < CONNECTION_STATES; state++)
 	{
-		for (const struct http_connection *c = server->lists[state].first; c != NULL; c = c->next)
+		const struct http_connection *c;
+
+		TAILQ_FOREACH(c, &server->lists[state], link)
 		{
 			struct http_client client;
 

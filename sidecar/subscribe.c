@@ -21,6 +21,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 #include <time.h>
 
 #include "auth.h"
@@ -62,11 +63,6 @@ enum past
 	PAST_READ,
 };
 
-struct link
-{
-	struct subscription *previous, *next;
-};
-
 struct subscription
 {
 	struct listener listener; /* first: the feed gets it and we cast */
@@ -74,7 +70,7 @@ struct subscription
 	struct http_request *request; /* NULL when ended */
 	enum subscription_state state;
 	enum past past;
-	struct link in_queue, in_silence;
+	TAILQ_ENTRY(subscription) in_queue, in_silence;
 	uint64_t sent_ms, begun_ms;
 	uint64_t sweep; /* the last one that looked at it: each does so once, or it may never end */
 	uint64_t bytes_out;
@@ -99,10 +95,7 @@ struct subscription
 	char name[]; /* of the filter; behind it its types and its correlation */
 };
 
-struct list
-{
-	struct subscription *first, *last;
-};
+TAILQ_HEAD(subscription_list, subscription);
 
 struct subscriptions
 {
@@ -113,7 +106,7 @@ struct subscriptions
 	bool ending;
 	unsigned reading;
 	size_t held; /* bytes of pages under way */
-	struct list queue, by_silence;
+	struct subscription_list queue, by_silence;
 };
 
 static void go_on(struct subscription *s);
@@ -124,49 +117,17 @@ static bool has_reached_head(const struct subscription *s);
 
 /* ---- states ------------------------------------------------------------------ */
 
-static struct link *link_of(struct subscriptions *all, struct list *list, struct subscription *s)
-{
-	return list == &all->queue ? &s->in_queue : &s->in_silence;
-}
-
-static void list_remove(struct list *list, struct subscription *s)
-{
-	struct subscriptions *all = s->all;
-	struct link *here = link_of(all, list, s);
-
-	if (here->previous != NULL)
-		link_of(all, list, here->previous)->next = here->next;
-	else
-		list->first = here->next;
-	if (here->next != NULL)
-		link_of(all, list, here->next)->previous = here->previous;
-	else
-		list->last = here->previous;
-}
-
-static void list_append(struct list *list, struct subscription *s)
-{
-	struct subscriptions *all = s->all;
-
-	*link_of(all, list, s) = (struct link){.previous = list->last};
-	if (list->last != NULL)
-		link_of(all, list, list->last)->next = s;
-	else
-		list->first = s;
-	list->last = s;
-}
-
 static void set_state(struct subscription *s, enum subscription_state state)
 {
 	struct subscriptions *all = s->all;
 
 	if (s->state == SUBSCRIPTION_QUEUED)
-		list_remove(&all->queue, s);
+		TAILQ_REMOVE(&all->queue, s, in_queue);
 	if (s->state == SUBSCRIPTION_READING)
 		all->reading--;
 	s->state = state;
 	if (state == SUBSCRIPTION_QUEUED)
-		list_append(&all->queue, s);
+		TAILQ_INSERT_TAIL(&all->queue, s, in_queue);
 	if (state == SUBSCRIPTION_READING)
 		all->reading++;
 	if (state == SUBSCRIPTION_WAITING)
@@ -176,9 +137,9 @@ static void set_state(struct subscription *s, enum subscription_state state)
 /* Something was sent: its silence begins anew. */
 static void touch(struct subscription *s)
 {
-	list_remove(&s->all->by_silence, s);
+	TAILQ_REMOVE(&s->all->by_silence, s, in_silence);
 	s->sent_ms = clock_ms();
-	list_append(&s->all->by_silence, s);
+	TAILQ_INSERT_TAIL(&s->all->by_silence, s, in_silence);
 }
 
 static void hold_page(struct subscription *s, size_t bytes)
@@ -198,8 +159,8 @@ static struct http_request *retire(struct subscription *s)
 	hold_page(s, 0);
 	set_state(s, SUBSCRIPTION_ENDED);
 	all->reading += reading; /* its query is still in flight */
-	list_remove(&all->by_silence, s);
-	if (all->by_silence.first == NULL)
+	TAILQ_REMOVE(&all->by_silence, s, in_silence);
+	if (TAILQ_EMPTY(&all->by_silence))
 		event_del(&all->sweep);
 	s->request = NULL;
 	if (!reading)
@@ -496,7 +457,7 @@ static void read_queued(struct subscriptions *all)
 {
 	struct subscription *s;
 
-	while (all->reading < READS_AT_ONCE && (s = all->queue.first) != NULL)
+	while (all->reading < READS_AT_ONCE && (s = TAILQ_FIRST(&all->queue)) != NULL)
 	{
 		set_state(s, SUBSCRIPTION_READING);
 		if (ask(s))
@@ -638,7 +599,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	all->sweeps++;
 	/* One that is touched goes to the end of the list, behind all others. */
-	while ((s = all->by_silence.first) != NULL && s->sweep != all->sweeps &&
+	while ((s = TAILQ_FIRST(&all->by_silence)) != NULL && s->sweep != all->sweeps &&
 		   clock_passed(now, s->sent_ms, SUBSCRIBE_SILENCE_MS))
 	{
 		s->sweep = all->sweeps;
@@ -735,9 +696,9 @@ static void start(struct subscription *s)
 	static const struct timeval interval = {.tv_usec = SWEEP_MS * 1000L};
 	struct subscriptions *all = s->all;
 
-	if (all->by_silence.first == NULL)
+	if (TAILQ_EMPTY(&all->by_silence))
 		event_add(&all->sweep, &interval);
-	list_append(&all->by_silence, s);
+	TAILQ_INSERT_TAIL(&all->by_silence, s, in_silence);
 	/* A blank line behind `retry` would make an event of it in httpx-sse; so it belongs to the first one. */
 	send_text(s, s->has_ids ? ": ready\n\nretry: 1000\n" : ": ready\n\n");
 	warn_of_dash(s);
@@ -837,7 +798,9 @@ static void describe(const struct subscription *s, struct subscriber *subscriber
 void subscriptions_walk(const struct subscriptions *all,
 						void (*visit)(void *arg, const struct subscriber *subscriber), void *arg)
 {
-	for (const struct subscription *s = all->by_silence.first; s != NULL; s = s->in_silence.next)
+	const struct subscription *s;
+
+	TAILQ_FOREACH(s, &all->by_silence, in_silence)
 	{
 		struct subscriber subscriber;
 
@@ -859,8 +822,10 @@ static uint64_t lag(const struct subscription *s)
 
 void subscriptions_summarise(const struct subscriptions *all, struct subscriptions_summary *summary)
 {
+	const struct subscription *s;
+
 	*summary = (struct subscriptions_summary){.max_lag = 0};
-	for (const struct subscription *s = all->by_silence.first; s != NULL; s = s->in_silence.next)
+	TAILQ_FOREACH(s, &all->by_silence, in_silence)
 	{
 		summary->states[s->state]++;
 		if (lag(s) > summary->max_lag)
@@ -878,6 +843,8 @@ struct subscriptions *subscriptions_new(struct event_base *base, struct db *db, 
 		return NULL;
 	all->db = db;
 	all->feeds = feeds;
+	TAILQ_INIT(&all->queue);
+	TAILQ_INIT(&all->by_silence);
 	event_assign(&all->sweep, base, -1, EV_PERSIST, on_sweep, all);
 	return all;
 }
@@ -886,8 +853,8 @@ void subscriptions_end(struct subscriptions *all)
 {
 	all->ending = true;
 	/* The analyzer can't know that `all` is the subscription's, from whose list it is taken. */
-	while (all->by_silence.first != NULL)
-		end(all->by_silence.first); /* NOLINT(clang-analyzer-unix.Malloc) */
+	while (!TAILQ_EMPTY(&all->by_silence))
+		end(TAILQ_FIRST(&all->by_silence)); /* NOLINT(clang-analyzer-unix.Malloc) */
 }
 
 void subscriptions_free(struct subscriptions *all)
