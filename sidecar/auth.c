@@ -290,7 +290,7 @@ static struct lookup *join_lookup(struct auth *auth, const char *name)
 {
 	struct lookup *lookup;
 
-	LIST_FOREACH(lookup, &auth->lookups, link)
+	LIST_FOREACH (lookup, &auth->lookups, link)
 	{
 		if (lookup->known.generation == generation_now(auth) && strcmp(lookup->known.name, name) == 0)
 			return lookup;

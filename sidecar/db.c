@@ -146,6 +146,7 @@ struct db *db_new(struct event_base *base, const struct config *config, const ch
 	db->stats = stats;
 	db->pooled = pooled;
 	db->conninfo = strdup(conninfo);
+	STAILQ_INIT(&db->free_queries);
 	db->several_hosts = db_names_several_hosts(conninfo);
 	event_assign(&db->turn, base, -1, 0, on_turn, db);
 	event_assign(&db->sweep, base, -1, 0, on_sweep, db);

@@ -38,7 +38,7 @@ struct append
 
 struct batch
 {
-	struct batch *next;
+	TAILQ_ENTRY(batch) link; /* among those that gather, or the spares */
 	struct buf frame;
 	struct append *requests;
 	unsigned first, count, capacity;
@@ -76,7 +76,6 @@ static void batch_reset(struct batch *batch)
 	buf_clear(&batch->frame);
 	buf_add_u8(&batch->frame, BATCH_VERSION);
 	buf_add_u32(&batch->frame, 0);
-	batch->next = NULL;
 	batch->first = batch->count = 0;
 	batch->nmessages = 0;
 	batch->nparts = 0;
@@ -101,19 +100,18 @@ static void batch_recycle(struct batcher *batcher, struct batch *batch)
 		batch_free(batch);
 		return;
 	}
-	batch->next = batcher->spares;
-	batcher->spares = batch;
+	TAILQ_INSERT_HEAD(&batcher->spares, batch, link);
 	batcher->nspares++;
 }
 
 /* Starts a new tail; NULL when out of memory. */
 static struct batch *batch_new(struct batcher *batcher)
 {
-	struct batch *batch = batcher->spares;
+	struct batch *batch = TAILQ_FIRST(&batcher->spares);
 
 	if (batch != NULL)
 	{
-		batcher->spares = batch->next;
+		TAILQ_REMOVE(&batcher->spares, batch, link);
 		batcher->nspares--;
 	}
 	else
@@ -126,24 +124,17 @@ static struct batch *batch_new(struct batcher *batcher)
 		batch_free(batch);
 		return NULL;
 	}
-	if (batcher->tail != NULL)
-		batcher->tail->next = batch;
-	else
-		batcher->head = batch;
-	batcher->tail = batch;
+	TAILQ_INSERT_TAIL(&batcher->gathering, batch, link);
 	return batch;
 }
 
 static struct batch *batch_pop(struct batcher *batcher)
 {
-	struct batch *batch = batcher->head;
+	struct batch *batch = TAILQ_FIRST(&batcher->gathering);
 
 	if (batch == NULL || batch->count == 0)
 		return NULL;
-	batcher->head = batch->next;
-	if (batcher->head == NULL)
-		batcher->tail = NULL;
-	batch->next = NULL;
+	TAILQ_REMOVE(&batcher->gathering, batch, link);
 	return batch;
 }
 
@@ -165,14 +156,10 @@ static bool reserve_request(struct batch *batch)
 /* Takes back a batch_new that came to nothing. */
 static void batch_unlink_tail(struct batcher *batcher)
 {
-	struct batch **link = &batcher->head;
-	struct batch *before = NULL;
+	struct batch *batch = TAILQ_LAST(&batcher->gathering, batch_list);
 
-	for (; *link != batcher->tail; link = &before->next)
-		before = *link;
-	batch_free(*link);
-	*link = NULL;
-	batcher->tail = before;
+	TAILQ_REMOVE(&batcher->gathering, batch, link);
+	batch_free(batch);
 }
 
 static size_t request_end(const struct batch *batch, unsigned at)
@@ -351,7 +338,7 @@ static bool park(struct batcher *patient, const struct append *request, struct f
 /* True when a request shares a stream with one of the batches from this one on. */
 static bool shares_stream(const struct batch *batch, struct frame_request request)
 {
-	for (; batch != NULL; batch = batch->next)
+	for (; batch != NULL; batch = TAILQ_NEXT(batch, link))
 	{
 		if (frame_share_stream(request_bytes(batch, 0), request))
 			return true;
@@ -362,22 +349,16 @@ static bool shares_stream(const struct batch *batch, struct frame_request reques
 /* Moves what shares a stream with the last batch behind it, and what shares one with those: a stream's requests stay in order. */
 static void move_followers(struct batcher *patient)
 {
-	const struct batch *last = patient->tail;
-	struct batch **link = &patient->head;
+	const struct batch *last = TAILQ_LAST(&patient->gathering, batch_list);
+	struct batch *batch, *next;
 
-	while (*link != last)
+	for (batch = TAILQ_FIRST(&patient->gathering); batch != last; batch = next)
 	{
-		struct batch *batch = *link;
-
+		next = TAILQ_NEXT(batch, link);
 		if (!shares_stream(last, request_bytes(batch, 0)))
-		{
-			link = &batch->next;
 			continue;
-		}
-		*link = batch->next;
-		batch->next = NULL;
-		patient->tail->next = batch;
-		patient->tail = batch;
+		TAILQ_REMOVE(&patient->gathering, batch, link);
+		TAILQ_INSERT_TAIL(&patient->gathering, batch, link);
 	}
 }
 
@@ -403,7 +384,7 @@ static bool is_parked(const struct batcher *patient, struct frame_request reques
 	if (patient->flight != NULL &&
 		frame_share_stream(request_bytes(patient->flight, patient->flight->first), request))
 		return true;
-	return shares_stream(patient->head, request);
+	return shares_stream(TAILQ_FIRST(&patient->gathering), request);
 }
 
 /*
@@ -454,7 +435,7 @@ static struct batch *next_batch(struct batcher *batcher)
 
 	while ((batch = batch_pop(batcher)) != NULL)
 	{
-		if (batcher != patient && (patient->flight != NULL || patient->head != NULL))
+		if (batcher != patient && (patient->flight != NULL || !TAILQ_EMPTY(&patient->gathering)))
 			park_followers(batch, patient);
 		if (batch->count > 0)
 			break;
@@ -477,6 +458,7 @@ static void append_on_answer(struct conn *conn, PGresult *result)
 {
 	struct batcher *batcher = (struct batcher *)conn;
 	struct batch *batch = batcher->flight;
+	const struct batch *next = TAILQ_FIRST(&batcher->gathering);
 	unsigned count = sent_count(batch);
 	struct frame_verdicts verdicts;
 
@@ -486,7 +468,7 @@ static void append_on_answer(struct conn *conn, PGresult *result)
 	{
 		batcher->flight = NULL;
 		if (!batch->single)
-			hold_begin(&batcher->hold, count + (batcher->head ? batcher->head->count : 0));
+			hold_begin(&batcher->hold, count + (next != NULL ? next->count : 0));
 		settle_verdicts(batcher, batch, &verdicts);
 		if (batch->single)
 			finish_flight(batcher, batch);
@@ -535,14 +517,15 @@ static char *write_header(struct batch *batch, unsigned nrequests)
 void batcher_send(struct batcher *batcher)
 {
 	static const int binary = 1;
+	const struct batch *only = TAILQ_FIRST(&batcher->gathering);
 	const char *value;
 	unsigned count;
 	int length;
 
 	if (batcher->conn.state != CONN_READY || batcher->sent)
 		return;
-	if (batcher->flight == NULL && batcher->head != NULL && batcher->head == batcher->tail &&
-		hold_lasts(&batcher->hold, batcher->head->count))
+	if (batcher->flight == NULL && only != NULL && TAILQ_NEXT(only, link) == NULL &&
+		hold_lasts(&batcher->hold, only->count))
 		return;
 	hold_end(&batcher->hold);
 	if (batcher->flight == NULL)
@@ -638,7 +621,9 @@ void batcher_count(const struct batcher *batcher, unsigned *in_flight, unsigned 
 
 	*in_flight = batcher->sent ? sent_count(flight) : 0;
 	*waiting = flight != NULL ? flight->count - flight->first - *in_flight : 0;
-	for (const struct batch *batch = batcher->head; batch != NULL; batch = batch->next)
+	const struct batch *batch;
+
+	TAILQ_FOREACH (batch, &batcher->gathering, link)
 		*waiting += batch->count;
 }
 
@@ -653,7 +638,7 @@ static bool batch_is_full(const struct batch *batch, const struct config *config
 struct buf *db_append_begin(struct db *db, enum db_status *why)
 {
 	struct batcher *batcher = &db->batcher;
-	struct batch *batch = batcher->tail;
+	struct batch *batch = TAILQ_LAST(&batcher->gathering, batch_list);
 
 	*why = DB_UNAVAILABLE;
 	if (db->closing || db_outage_is_long(db, &batcher->conn, clock_ms()))
@@ -739,6 +724,8 @@ bool db_append_end(struct db *db, const struct db_append *append)
 void batcher_init(struct batcher *batcher, struct db *db, const struct conn_user *user)
 {
 	conn_init(&batcher->conn, db, user);
+	TAILQ_INIT(&batcher->gathering);
+	TAILQ_INIT(&batcher->spares);
 	hold_init(&batcher->hold, db->base, on_hold_over, batcher);
 }
 
@@ -756,11 +743,14 @@ void batcher_free(struct batcher *batcher)
 			settle_unavailable(batcher, batch);
 		batch_free(batch);
 	}
-	if (batcher->head != NULL) /* an empty one that gathered nothing */
-		batch_free(batcher->head);
-	while ((batch = batcher->spares) != NULL)
+	while ((batch = TAILQ_FIRST(&batcher->gathering)) != NULL) /* an empty one that gathered nothing */
 	{
-		batcher->spares = batch->next;
+		TAILQ_REMOVE(&batcher->gathering, batch, link);
+		batch_free(batch);
+	}
+	while ((batch = TAILQ_FIRST(&batcher->spares)) != NULL)
+	{
+		TAILQ_REMOVE(&batcher->spares, batch, link);
 		batch_free(batch);
 	}
 	free(batcher->parts);

@@ -22,6 +22,7 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <stdatomic.h>
+#include <sys/queue.h>
 
 #include "config.h"
 #include "db.h"
@@ -174,16 +175,18 @@ bool hold_lasts(struct hold *hold, unsigned waiting);
 
 struct batch;
 
+TAILQ_HEAD(batch_list, batch);
+
 struct batcher
 {
 	struct conn conn;
 	struct batch *flight; /* sent, or to be sent (again) before all others */
 	bool sent;			  /* flight is with Postgres */
 	uint64_t sent_us;
-	struct batch *head, *tail; /* gathering, oldest first */
-	struct batch *spares;	   /* empty, memory kept */
+	struct batch_list gathering; /* oldest first */
+	struct batch_list spares;	 /* empty, memory kept */
 	unsigned nspares;
-	struct batch *writing; /* between db_append_begin and db_append_end: always the tail */
+	struct batch *writing; /* between db_append_begin and db_append_end: always the last that gathers */
 	size_t mark;		   /* where the request being written begins */
 	struct hold hold;
 	struct db_part *parts; /* of the reply being delivered */
@@ -238,9 +241,11 @@ void frame_read_part(const struct frame_verdict *verdict, unsigned part, struct 
 
 struct query;
 
+STAILQ_HEAD(query_queue, query);
+
 struct query_list
 {
-	struct query *first, *last;
+	struct query_queue queries;
 	size_t count;
 };
 
@@ -316,7 +321,7 @@ struct db
 	struct batcher patient; /* requests that met a locked stream: they wait here and hold up nobody */
 	struct lane reads, slow, imports, exports, lists;
 	struct watch watch;
-	struct query *free_queries;
+	struct query_queue free_queries;
 	unsigned nfree_queries;
 };
 

@@ -26,7 +26,7 @@
 
 struct query
 {
-	struct query *next;
+	STAILQ_ENTRY(query) link; /* of the list that it is on */
 	const struct db_statement_info *statement;
 	db_query_done done;
 	void *arg;
@@ -85,26 +85,25 @@ const struct conn_user lane_list_user = {
 
 /* ---- lists ---------------------------------------------------------------- */
 
+static void list_init(struct query_list *list)
+{
+	STAILQ_INIT(&list->queries);
+	list->count = 0;
+}
+
 static void list_push(struct query_list *list, struct query *query)
 {
-	query->next = NULL;
-	if (list->last != NULL)
-		list->last->next = query;
-	else
-		list->first = query;
-	list->last = query;
+	STAILQ_INSERT_TAIL(&list->queries, query, link);
 	list->count++;
 }
 
 static struct query *list_pop(struct query_list *list)
 {
-	struct query *query = list->first;
+	struct query *query = STAILQ_FIRST(&list->queries);
 
 	if (query == NULL)
 		return NULL;
-	list->first = query->next;
-	if (list->first == NULL)
-		list->last = NULL;
+	STAILQ_REMOVE_HEAD(&list->queries, link);
 	list->count--;
 	return query;
 }
@@ -112,14 +111,10 @@ static struct query *list_pop(struct query_list *list)
 /* Empties `front` into the beginning of `list`. */
 static void list_prepend(struct query_list *list, struct query_list *front)
 {
-	if (front->first == NULL)
-		return;
-	front->last->next = list->first;
-	list->first = front->first;
-	if (list->last == NULL)
-		list->last = front->last;
+	STAILQ_CONCAT(&front->queries, &list->queries);
+	STAILQ_CONCAT(&list->queries, &front->queries);
 	list->count += front->count;
-	*front = (struct query_list){0};
+	front->count = 0;
 }
 
 /* ---- requests --------------------------------------------------------------- */
@@ -135,12 +130,12 @@ static size_t params_size(int nparams, const char *const *params)
 
 static struct query *query_alloc(struct db *db, size_t size)
 {
-	struct query *query = db->free_queries;
+	struct query *query = STAILQ_FIRST(&db->free_queries);
 	size_t capacity = size < QUERY_TEXT_MIN ? QUERY_TEXT_MIN : size;
 
 	if (size <= QUERY_TEXT_MIN && query != NULL)
 	{
-		db->free_queries = query->next;
+		STAILQ_REMOVE_HEAD(&db->free_queries, link);
 		db->nfree_queries--;
 		return query;
 	}
@@ -157,8 +152,7 @@ static void query_recycle(struct db *db, struct query *query)
 		free(query);
 		return;
 	}
-	query->next = db->free_queries;
-	db->free_queries = query;
+	STAILQ_INSERT_HEAD(&db->free_queries, query, link);
 	db->nfree_queries++;
 }
 
@@ -266,10 +260,10 @@ void lane_send(struct lane *lane)
 {
 	struct lane_conn *to;
 
-	if (lane->waiting.first == NULL)
+	if (STAILQ_EMPTY(&lane->waiting.queries))
 		return;
 	lane_open(lane);
-	while (lane->waiting.first != NULL && (to = least_busy(lane)) != NULL)
+	while (!STAILQ_EMPTY(&lane->waiting.queries) && (to = least_busy(lane)) != NULL)
 	{
 		struct query *query = list_pop(&lane->waiting);
 
@@ -289,11 +283,9 @@ static void lane_on_ready(struct conn *conn)
 /* The request is sent again before all others. */
 static void send_again(struct lane *lane, struct query *query, PGresult *result)
 {
-	struct query_list one = {0};
-
 	PQclear(result);
-	list_push(&one, query);
-	list_prepend(&lane->waiting, &one);
+	STAILQ_INSERT_HEAD(&lane->waiting.queries, query, link);
+	lane->waiting.count++;
 }
 
 static void lane_on_answer(struct conn *conn, PGresult *result)
@@ -320,12 +312,13 @@ static void lane_on_answer(struct conn *conn, PGresult *result)
 static void lane_on_lost(struct conn *conn)
 {
 	struct lane_conn *lost = (struct lane_conn *)conn;
-	struct query_list flying = lost->flying;
-	struct query_list again = {0};
+	struct query_list flying, again;
 	struct query *query;
 	uint64_t now = clock_ms();
 
-	lost->flying = (struct query_list){0};
+	list_init(&flying);
+	list_init(&again);
+	list_prepend(&flying, &lost->flying);
 	while ((query = list_pop(&flying)) != NULL)
 	{
 		if (query->statement->once || query->deadline <= now || ++query->attempts >= DB_MAX_ATTEMPTS)
@@ -349,12 +342,13 @@ static bool lane_is_ready(const struct lane *lane)
 
 bool lane_sweep(struct lane *lane, uint64_t now)
 {
-	struct query_list waiting = lane->waiting;
+	struct query_list waiting;
 	struct query *query;
 
-	if (lane_is_ready(lane) || waiting.first == NULL)
+	if (lane_is_ready(lane) || STAILQ_EMPTY(&lane->waiting.queries))
 		return false;
-	lane->waiting = (struct query_list){0};
+	list_init(&waiting);
+	list_prepend(&waiting, &lane->waiting);
 	while ((query = list_pop(&waiting)) != NULL)
 	{
 		if (query->deadline <= now)
@@ -362,7 +356,7 @@ bool lane_sweep(struct lane *lane, uint64_t now)
 		else
 			list_push(&lane->waiting, query);
 	}
-	return lane->waiting.first != NULL;
+	return !STAILQ_EMPTY(&lane->waiting.queries);
 }
 
 /* ---- asking ---------------------------------------------------------------------- */
@@ -449,9 +443,9 @@ void query_free_spares(struct db *db)
 {
 	struct query *query;
 
-	while ((query = db->free_queries) != NULL)
+	while ((query = STAILQ_FIRST(&db->free_queries)) != NULL)
 	{
-		db->free_queries = query->next;
+		STAILQ_REMOVE_HEAD(&db->free_queries, link);
 		free(query);
 	}
 }
@@ -462,6 +456,7 @@ bool lane_init(struct lane *lane, struct db *db, const struct conn_user *user, u
 	size_t queue = (size_t)db->config->queue_requests;
 
 	*lane = (struct lane){.db = db, .depth = depth, .most_waiting = queue};
+	list_init(&lane->waiting);
 	if (user->role == DB_ROLE_SLOW || user->role == DB_ROLE_LIST)
 		lane->most_waiting = (queue + SLOW_SHARE - 1) / SLOW_SHARE;
 	lane->conns = calloc(nconns, sizeof(*lane->conns));
@@ -472,6 +467,7 @@ bool lane_init(struct lane *lane, struct db *db, const struct conn_user *user, u
 	{
 		conn_init(&lane->conns[i].conn, db, user);
 		lane->conns[i].lane = lane;
+		list_init(&lane->conns[i].flying);
 	}
 	return true;
 }

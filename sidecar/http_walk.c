@@ -70,7 +70,7 @@ void http_server_walk(const struct http_server *server,
 	{
 		const struct http_connection *c;
 
-		TAILQ_FOREACH(c, &server->lists[state], link)
+		TAILQ_FOREACH (c, &server->lists[state], link)
 		{
 			struct http_client client;
 

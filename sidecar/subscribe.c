@@ -800,7 +800,7 @@ void subscriptions_walk(const struct subscriptions *all,
 {
 	const struct subscription *s;
 
-	TAILQ_FOREACH(s, &all->by_silence, in_silence)
+	TAILQ_FOREACH (s, &all->by_silence, in_silence)
 	{
 		struct subscriber subscriber;
 
@@ -825,7 +825,7 @@ void subscriptions_summarise(const struct subscriptions *all, struct subscriptio
 	const struct subscription *s;
 
 	*summary = (struct subscriptions_summary){.max_lag = 0};
-	TAILQ_FOREACH(s, &all->by_silence, in_silence)
+	TAILQ_FOREACH (s, &all->by_silence, in_silence)
 	{
 		summary->states[s->state]++;
 		if (lag(s) > summary->max_lag)
