@@ -196,9 +196,10 @@ analyse: ## clang-tidy and cppcheck over all C files, two minutes
 	@test/deps.sh --analysis
 	@test/analyse.sh
 
-lint: ## layout, layers and shell scripts
+lint: ## layout, layers, what is said once, and shell scripts
 	clang-format --dry-run -Werror $(C_FILES)
 	$(PYTHON) test/layers.py
+	$(PYTHON) test/agreement.py
 	$(PYTHON) test/versions.py
 	shellcheck $(SCRIPTS)
 

@@ -1,7 +1,8 @@
 /*
  * protocol.h: what the extension and the program `millrace` have to agree on.
  *
- * Plain C, which both include, so that each rule is said once.
+ * Plain C, which both include, so that each rule is said once.  What SQL and the documents have to repeat,
+ * test/agreement.py compares with it.
  */
 #ifndef MILLRACE_PROTOCOL_H
 #define MILLRACE_PROTOCOL_H
@@ -17,7 +18,7 @@
 #define MAX_NAMESPACE_NAME 200
 #define MAX_NAME 2000 /* of a stream, a category, a type */
 
-/* Of one call.  Each is a heavyweight lock; all sessions share a table with room for some 12,000 by default. */
+/* Of one call.  Each is a heavyweight lock; all sessions share a table, by default with room for 12,000. */
 #define MAX_STREAMS 1000
 
 /* Types in one filter over HTTP: each message that is looked at is compared with all. */
@@ -26,8 +27,9 @@
 /* Messages of a read that does not say how many: Message DB's. */
 #define DEFAULT_BATCH_SIZE 1000
 
-/* Streams of a list that does not say how many. */
+/* Streams of a list that does not say how many, and of any list over HTTP. */
 #define DEFAULT_MAX_ROWS 100
+#define MAX_ROWS 1000
 
 /* What a namespace may be allowed over HTTP, a second. */
 #define MAX_REQUESTS_PER_SECOND INT64_C(1000000000)
@@ -60,7 +62,7 @@
 #define SQLSTATE_POSITION_EXISTS "MR013"	   /* or the id, of an import */
 #define SQLSTATE_POSITION_OUT_OF_RANGE "MR014" /* or the time, of an import */
 
-/* PostgreSQL's that the program decides by; the server's code has them from its own errcodes.h. */
+/* PostgreSQL's that the program decides by. */
 #define SQLSTATE_SUCCESS "00000"
 #define SQLSTATE_CONNECTION_FAILURE "08006"
 #define SQLSTATE_FEATURE_NOT_SUPPORTED "0A000"
@@ -97,9 +99,9 @@
 /* ---- frames ---------------------------------------------------------------- */
 
 /*
- * What append_batch(), append_batch_packed() and import_batch() are given, and the packed verdicts.  Each is one
- * bytea, so that a message costs no array and no conversion.  Integers are big-endian.  A string is UTF-8, and ends
- * in a NUL that is not part of it, so that it is used where it lies.
+ * What append_batch(), append_batch_packed() and import_batch() are given, and the packed verdicts.  Each is
+ * one bytea, so that a message costs no array and no conversion.  Integers are big-endian.  A string is UTF-8
+ * and ends in a NUL that is not part of it, so that it is used where it lies.
  *
  *     batch     = u8 version, u32 number of requests, request...
  *     request   = string namespace, u32 number of parts, part...
@@ -117,7 +119,7 @@
  *                 i64 time (microseconds since 2000-01-01 UTC), string data, string metadata
  */
 #define BATCH_VERSION 1
-/* All ids were made just now, so that none is looked for; if one is there all the same, it is a unique violation. */
+/* All ids were made just now, so that none is looked for; one that is there already is a unique violation. */
 #define BATCH_VERSION_NEW_IDS 2
 #define VERDICTS_VERSION 1
 #define IMPORT_VERSION 1

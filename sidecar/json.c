@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "extension/protocol.h"
 #include "hex.h"
 
 /* What numeric holds (numeric.c, make_result): digits before the point and after it. */
@@ -365,7 +366,8 @@ static bool push(struct scanner *s, bool object)
 	uint64_t bit;
 
 	if (s->depth == JSON_MAX_DEPTH)
-		return malformed(s, JSON_TOO_DEEP, "arrays and objects nested deeper than 1000 levels");
+		return malformed(s, JSON_TOO_DEEP,
+						 "arrays and objects nested deeper than " LIMIT_TEXT(JSON_MAX_DEPTH) " levels");
 	s->depth++;
 	bit = UINT64_C(1) << (s->depth % 64);
 	if (object)

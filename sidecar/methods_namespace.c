@@ -5,8 +5,6 @@
 #include "quota.h"
 #include "token.h"
 
-#define MAX_ROWS 1000 /* of ns.streams */
-
 /* The parameters of json_create_namespace; the token itself is kept behind them. */
 enum create_parameter
 {
