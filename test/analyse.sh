@@ -15,7 +15,7 @@ run_cppcheck() {
 # One file a run: from its second file on, version 14 takes every va_list for uninitialized.
 run_tidy() {
 	local options=(-D_GNU_SOURCE -std=gnu11 "-isystem$("${PG_CONFIG:-pg_config}" --includedir)") word
-	for word in $(pkg-config --cflags libevent libevent_pthreads json-c libcrypto zlib cmocka); do
+	for word in $(pkg-config --cflags libevent json-c libcrypto zlib cmocka); do
 		options+=("${word/#-I/-isystem}")
 	done
 	case $1 in

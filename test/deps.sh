@@ -89,10 +89,10 @@ check() {
 	need openssl command -v openssl
 	need libpq-dev has_libpq
 	need libevent-dev has_library libevent
-	need libjson-c-dev has_library json-c
 	need libssl-dev has_library libssl
 	need zlib1g-dev has_library zlib
 	need libcmocka-dev has_library cmocka
+	need libjson-c-dev has_library json-c
 	need python3-pytest has_module pytest
 	need python3-psycopg2 has_module psycopg2
 	need python3-prometheus-client has_module prometheus_client
