@@ -36,12 +36,12 @@ struct admin
 	struct worker *const *workers; /* the server's */
 	unsigned nworkers;
 	const char *allowed_hosts;
-	LIST_HEAD(, admin_inquiry) inquiries; /* that wait for their answers */
-	struct admin_profile *profile;		  /* that is being taken */
+	LIST_HEAD(inquiry_list, admin_inquiry) inquiries; /* that wait for their answers */
+	struct admin_profile *profile;					  /* that is being taken */
 	bool draining;
-	const struct embedded *embedded; /* NULL: the database is somebody else's */
-	const struct tls *tls;			 /* NULL: without */
-	LIST_HEAD(, scrape) scrapes;	 /* that wait for their answers */
+	const struct embedded *embedded;		/* NULL: the database is somebody else's */
+	const struct tls *tls;					/* NULL: without */
+	LIST_HEAD(scrape_list, scrape) scrapes; /* that wait for their answers */
 };
 
 /* Takes the body, which may be NULL, out of the caller's evbuffer; the buffer itself stays the caller's. */

@@ -47,7 +47,7 @@ struct lookup
 	struct auth *auth;
 	LIST_ENTRY(lookup) link;
 	struct known known; /* filled in by the answer */
-	SLIST_HEAD(, waiter) waiters;
+	SLIST_HEAD(waiter_list, waiter) waiters;
 };
 
 struct auth
@@ -57,7 +57,7 @@ struct auth
 	const _Atomic unsigned long *generation;
 	bool test_mode;
 	bool freed;
-	LIST_HEAD(, lookup) lookups;
+	LIST_HEAD(lookup_list, lookup) lookups;
 	/* The last token seen, so that a client's token is hashed once and not for each request. */
 	char last_token[TOKEN_MAX_LEN];
 	size_t last_len;
@@ -290,7 +290,7 @@ static struct lookup *join_lookup(struct auth *auth, const char *name)
 {
 	struct lookup *lookup;
 
-	LIST_FOREACH (lookup, &auth->lookups, link)
+	for (lookup = LIST_FIRST(&auth->lookups); lookup != NULL; lookup = LIST_NEXT(lookup, link))
 	{
 		if (lookup->known.generation == generation_now(auth) && strcmp(lookup->known.name, name) == 0)
 			return lookup;

@@ -621,9 +621,8 @@ void batcher_count(const struct batcher *batcher, unsigned *in_flight, unsigned 
 
 	*in_flight = batcher->sent ? sent_count(flight) : 0;
 	*waiting = flight != NULL ? flight->count - flight->first - *in_flight : 0;
-	const struct batch *batch;
-
-	TAILQ_FOREACH (batch, &batcher->gathering, link)
+	for (const struct batch *batch = TAILQ_FIRST(&batcher->gathering); batch != NULL;
+		 batch = TAILQ_NEXT(batch, link))
 		*waiting += batch->count;
 }
 

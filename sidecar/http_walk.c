@@ -68,9 +68,8 @@ void http_server_walk(const struct http_server *server,
 {
 	for (int state = 0; state < CONNECTION_STATES; state++)
 	{
-		const struct http_connection *c;
-
-		TAILQ_FOREACH (c, &server->lists[state], link)
+		for (const struct http_connection *c = TAILQ_FIRST(&server->lists[state]); c != NULL;
+			 c = TAILQ_NEXT(c, link))
 		{
 			struct http_client client;
 

@@ -798,9 +798,8 @@ static void describe(const struct subscription *s, struct subscriber *subscriber
 void subscriptions_walk(const struct subscriptions *all,
 						void (*visit)(void *arg, const struct subscriber *subscriber), void *arg)
 {
-	const struct subscription *s;
-
-	TAILQ_FOREACH (s, &all->by_silence, in_silence)
+	for (const struct subscription *s = TAILQ_FIRST(&all->by_silence); s != NULL;
+		 s = TAILQ_NEXT(s, in_silence))
 	{
 		struct subscriber subscriber;
 
@@ -822,10 +821,9 @@ static uint64_t lag(const struct subscription *s)
 
 void subscriptions_summarise(const struct subscriptions *all, struct subscriptions_summary *summary)
 {
-	const struct subscription *s;
-
 	*summary = (struct subscriptions_summary){.max_lag = 0};
-	TAILQ_FOREACH (s, &all->by_silence, in_silence)
+	for (const struct subscription *s = TAILQ_FIRST(&all->by_silence); s != NULL;
+		 s = TAILQ_NEXT(s, in_silence))
 	{
 		summary->states[s->state]++;
 		if (lag(s) > summary->max_lag)
