@@ -106,7 +106,7 @@ def layout(counts):
     check(counts, "layers", [sys.executable, "test/layers.py"])
     check(counts, "warnings end no user's build", ["test/warnings.sh"])
     check(counts, "versions", [sys.executable, "test/versions.py"])
-    files = [name for part in ("extension", "sidecar", "test/unit", "test/fuzz", "bench") for name in
+    files = [name for part in ("extension", "sidecar", "sidecar/*", "test/unit", "test/fuzz", "bench") for name in
              sorted(glob.glob(str(ROOT / part / "*.[ch]")))]
     # Other versions lay out differently.
     if shutil.which("clang-format") and "version 14." in run_quietly("clang-format", "--version"):

@@ -1,5 +1,5 @@
 /*
- * fuzz_rpc.c: both envelopes and all methods, with a stand-in for db.h behind them that checks what it is asked to store and
+ * fuzz_rpc.c: both envelopes and all methods, with a stand-in for db/db.h behind them that checks what it is asked to store and
  * answers as Postgres might.  Whatever the body is:
  *
  *   there is one last reply; it has no body or one that json-c takes; a request's id comes back
@@ -9,11 +9,11 @@
  */
 #include <inttypes.h>
 
-#include "db.h"
-#include "feed.h"
+#include "db/db.h"
+#include "live/feed.h"
 #include "frame_reader.h"
-#include "rpc.h"
-#include "stats.h"
+#include "rpc/rpc.h"
+#include "base/stats.h"
 
 /* How the stand-in answers. */
 enum mood

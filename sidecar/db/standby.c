@@ -1,0 +1,48 @@
+/*
+ * db_standby.c: reads go to the server that takes the appends, or a client would not find what it has just written
+ * (see db_internal.h).
+ *
+ * Where several hosts are named, libpq is asked for the one that takes writes.  But one address may also lead now to one
+ * server and now to another: so what counts is what it has connected to.
+ */
+#include <string.h>
+
+#include "db/internal.h"
+
+static bool is_standby(const struct conn *conn)
+{
+	const char *standby = PQparameterStatus(conn->pg, "in_hot_standby");
+
+	return standby != NULL && strcmp(standby, "on") == 0;
+}
+
+bool conn_wants_primary(const struct conn *conn)
+{
+	enum db_role role = conn->user->role;
+	bool reads =
+		role == DB_ROLE_READ || role == DB_ROLE_EXPORT || role == DB_ROLE_LIST || role == DB_ROLE_WATCH;
+
+	return !reads || conn->db->several_hosts || db_ready(conn->db);
+}
+
+bool conn_misses_primary(const struct conn *conn)
+{
+	return conn_wants_primary(conn) && is_standby(conn);
+}
+
+static void leave_standbys(struct lane *lane)
+{
+	for (unsigned i = 0; i < lane->nconns; i++)
+	{
+		struct conn *conn = &lane->conns[i].conn;
+
+		if (conn->pg != NULL && is_standby(conn))
+			conn_lose(conn, "it leads to a standby, and the primary is there");
+	}
+}
+
+void db_leave_standbys(struct db *db)
+{
+	leave_standbys(&db->reads);
+	leave_standbys(&db->lists);
+}
