@@ -15,7 +15,8 @@ class Layers(unittest.TestCase):
         temp = tempfile.TemporaryDirectory()
         cls.addClassCleanup(temp.cleanup)
         cls.sidecar = Path(temp.name) / "sidecar"
-        shutil.copytree(layers.ROOT / "sidecar", cls.sidecar, ignore=shutil.ignore_patterns("build*", "packaging", "millrace"))
+        built = shutil.ignore_patterns("build*", "packaging", "millrace")
+        shutil.copytree(layers.ROOT / "sidecar", cls.sidecar, ignore=built)
 
     def write(self, name, text):
         """Until the end of the test."""
