@@ -144,7 +144,7 @@ static bool catch_signals(struct server *server)
 	sigaction(SIGINT, &end, NULL);
 	sigaction(SIGHUP, &hangup, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
-	/* As a container's first process we get the children of those that died; our own are watched (embedded.c). */
+	/* As a container's first process we get the children of those that died; our own are watched (serve/embedded.c). */
 	if (getpid() == 1 && server->config.database != NULL)
 		sigaction(SIGCHLD, &ignore, NULL);
 	return true;

@@ -19,7 +19,7 @@ struct admin *admin_new(struct event_base *base, const char *address, struct wor
 						unsigned nworkers, struct buf *error);
 /* What /metrics tells of besides, each the caller's, or NULL. */
 void admin_tell_of(struct admin *admin, const struct embedded *embedded, const struct tls *tls);
-/* Names in `Host` that are answered besides addresses; see hosts.h.  The caller's. */
+/* Names in `Host` that are answered besides addresses; see front/hosts.h.  The caller's. */
 void admin_allow_hosts(struct admin *admin, const char *allowed);
 void admin_drain(struct admin *admin); /* not ready from now on */
 void admin_free(struct admin *admin);

@@ -1,13 +1,13 @@
 /*
  * admin_internal: what the files of the admin family share; nobody else includes it.
  *
- *     admin.c              the listener, the table of routes, /live and /ready
- *     admin_connections.c  /debug/connections
- *     admin_table.c        the form of its tables
- *     admin_pprof.c        /debug/pprof
- *     admin_metrics.c      /metrics
- *     admin_files.c        what it says of the disk and of the certificate
- *     admin_process.c      what it says of the process itself
+ *     admin.c        the listener, the table of routes, /live and /ready
+ *     connections.c  /debug/connections
+ *     table.c        the form of its tables
+ *     pprof.c        /debug/pprof
+ *     metrics.c      /metrics
+ *     files.c        what it says of the disk and of the certificate
+ *     process.c      what it says of the process itself
  *
  * Everything here runs on the main thread, whose loop must keep turning: a handler replies at once or
  * keeps the request and replies later, from an event.

@@ -1,7 +1,7 @@
 /*
  * admin_metrics: /metrics, in Prometheus's text format 0.0.4.
  *
- * What workers count (stats.h) is read where it lies.  How their subscriptions are only they can tell, and which transactions
+ * What workers count (base/stats.h) is read where it lies.  How their subscriptions are only they can tell, and which transactions
  * hold readers back only Postgres: so every worker is asked, and the first one that has its database asks that.  The last answer,
  * or the end of our patience, sends what is known.
  *

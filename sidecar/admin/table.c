@@ -1,5 +1,5 @@
 /*
- * admin_table: rows of a table; see admin_table.h.
+ * admin_table: rows of a table; see table.h.
  */
 #include "admin/table.h"
 

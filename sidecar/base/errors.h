@@ -65,7 +65,7 @@ void error_set_versions(struct error *error, int64_t expected, int64_t actual);
 
 struct quota;
 
-/* Asks a quota for a request (see quota.h); false: it is refused, and the error says why. */
+/* Asks a quota for a request (see access/quota.h); false: it is refused, and the error says why. */
 bool error_take_quota(struct error *error, struct quota *quota, size_t bytes);
 
 const char *error_code_name(enum error_code code);

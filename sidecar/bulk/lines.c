@@ -1,5 +1,5 @@
 /*
- * import_lines.c: gunzip and the line splitter (see import_lines.h).
+ * lines.c: gunzip and the line splitter (see lines.h).
  */
 #include "bulk/lines.h"
 

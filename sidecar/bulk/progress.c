@@ -1,5 +1,5 @@
 /*
- * import_progress.c: a ring of marks (see import_progress.h).
+ * progress.c: a ring of marks (see progress.h).
  */
 #include "bulk/progress.h"
 

@@ -1,5 +1,5 @@
 /*
- * import_record.c: checks a line and writes its record (see import_record.h).
+ * record.c: checks a line and writes its record (see record.h).
  *
  *     record = 16 bytes id, string stream, string type, i64 position, i64 global position,
  *              i64 time (microseconds since 2000-01-01 UTC), string data, string metadata (may be none)

@@ -1,5 +1,5 @@
 /*
- * cli.c: messages and progress of the commands, on stderr (see cli_internal.h).
+ * cli.c: messages and progress of the commands, on stderr (see internal.h).
  */
 #include "cli/cli.h"
 

@@ -1,5 +1,5 @@
 /*
- * cli_export.c: `millrace export`.
+ * export.c: `millrace export`.
  *
  * With --gzip the server compresses; what comes is written as it is, and inflated on the side to count the
  * messages and to see that it is whole.

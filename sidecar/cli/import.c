@@ -1,5 +1,5 @@
 /*
- * cli_import.c: `millrace import`.
+ * import.c: `millrace import`.
  *
  * The file goes out in chunks while the server's events come in (with --progress, else they come at the end), both
  * through one poll loop, so that an error stops the sending at once.

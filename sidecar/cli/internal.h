@@ -1,12 +1,12 @@
 /*
  * cli_internal: what the files of the cli family share; nobody else includes it.
  *
- *     cli.c         messages and progress on stderr
- *     cli_http.c    one HTTP request
- *     cli_proxy.c   by way of a proxy
- *     cli_tls.c     the same over https
- *     cli_output.c  a file that appears whole or not at all
- *     cli_export.c, cli_import.c  the commands
+ *     cli.c                messages and progress on stderr
+ *     http/client.c        one HTTP request
+ *     http/client_proxy.c  by way of a proxy
+ *     http/client_tls.c    the same over https
+ *     output.c             a file that appears whole or not at all
+ *     export.c, import.c   the commands
  */
 #ifndef MILLRACE_CLI_INTERNAL_H
 #define MILLRACE_CLI_INTERNAL_H
@@ -52,7 +52,7 @@ void cli_progress_update(struct cli_progress *progress, uint64_t messages);
 /* Ends the line: with the total when done, else so that a message can follow. */
 void cli_progress_end(struct cli_progress *progress, bool done);
 
-/* ---- cli_http.c ------------------------------------------------------------- */
+/* ---- http/client.c ---------------------------------------------------------- */
 
 enum cli_http_state
 {
@@ -116,7 +116,7 @@ void cli_http_escape(struct buf *out, const char *text);
 bool cli_http_parse_url(struct cli_http *http, const char *url, struct cli_address *address);
 bool cli_http_fail(struct cli_http *http, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* ---- cli_proxy.c -------------------------------------------------------------- */
+/* ---- http/client_proxy.c ------------------------------------------------------ */
 
 /*
  * Looks into http_proxy, https_proxy and no_proxy, as curl does; when there is a proxy for the server at `address`, sets http->proxy and
@@ -126,7 +126,7 @@ bool cli_proxy_find(struct cli_http *http, const struct cli_address *address, st
 /* On the connected, still blocking http->fd: asks the proxy for a tunnel, which TLS needs; false: http->error. */
 bool cli_proxy_tunnel(struct cli_http *http, const struct cli_address *address);
 
-/* ---- cli_tls.c ---------------------------------------------------------------- */
+/* ---- http/client_tls.c -------------------------------------------------------- */
 
 /* On the connected, still blocking http->fd; false: http->error says why. */
 bool cli_tls_start(struct cli_http *http, const char *url, const char *host, const char *ca_file);
@@ -135,7 +135,7 @@ void cli_tls_end(struct cli_http *http);
 ssize_t cli_tls_receive(struct cli_http *http, void *bytes, size_t len);
 ssize_t cli_tls_send(struct cli_http *http, const void *bytes, size_t len);
 
-/* ---- cli_output.c -------------------------------------------------------------- */
+/* ---- output.c ------------------------------------------------------------------ */
 
 struct cli_output
 {

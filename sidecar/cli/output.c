@@ -1,5 +1,5 @@
 /*
- * cli_output.c: a file that appears under its name whole or not at all (see cli_internal.h).
+ * output.c: a file that appears under its name whole or not at all (see internal.h).
  *
  * It is written under a name of its own in the same folder, flushed, and renamed.  A signal that ends the
  * program removes it.  What is no ordinary file (a pipe, /dev/null) is written as it is.

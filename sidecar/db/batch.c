@@ -1,5 +1,5 @@
 /*
- * db_batch: appends, many requests to one transaction; see db_internal.h.
+ * db_batch: appends, many requests to one transaction; see internal.h.
  *
  * A batch is the frame of the batch format, written in place by the callers, and the list of its
  * requests.  At most one batch is in flight; meanwhile the next ones gather, and the oldest goes
@@ -674,7 +674,7 @@ void db_append_abandon(struct db *db)
 	struct batcher *batcher = &db->batcher;
 
 	buf_truncate(&batcher->writing->frame, batcher->mark);
-	/* What stands before the mark is whole, see buf.c. */
+	/* What stands before the mark is whole, see base/buf.c. */
 	batcher->writing->frame.failed = false;
 	batcher->writing = NULL;
 }

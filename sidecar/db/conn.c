@@ -1,5 +1,5 @@
 /*
- * db_conn: one nonblocking connection to Postgres, in pipeline mode; see db_internal.h.
+ * db_conn: one nonblocking connection to Postgres, in pipeline mode; see internal.h.
  *
  *     UNUSED -> CONNECTING -> SETUP -> READY
  *                   ^  \________\________\

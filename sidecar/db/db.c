@@ -1,5 +1,5 @@
 /*
- * db: the life of a worker's connections to Postgres; see db.h and db_internal.h.
+ * db: the life of a worker's connections to Postgres; see db.h and internal.h.
  *
  * `turn` is an event that the calls of db.h activate.  libevent runs it after everything that was
  * already active, so it is the end of the loop turn: what arrived together is sent together.

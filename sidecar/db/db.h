@@ -103,7 +103,7 @@ void db_append_abandon(struct db *db);
 /* ---- everything else ------------------------------------------------- */
 
 /*
- * The prepared statements; db_statements.c holds their SQL.  Parameters are
+ * The prepared statements; statements.c holds their SQL.  Parameters are
  * text, NUL-terminated, NULL for SQL NULL.  All SQL names are in schema millrace.
  */
 enum db_statement

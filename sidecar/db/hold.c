@@ -1,5 +1,5 @@
 /*
- * db_hold: when a batch goes although it could still grow; see db_internal.h.
+ * db_hold: when a batch goes although it could still grow; see internal.h.
  *
  * Clients that wait for their answers come back together, right after a batch is answered.  Sent at once, the first of
  * them would make a small batch, the others the next one, and the two groups would take turns for ever, each paying the

@@ -1,5 +1,5 @@
 /*
- * db_hosts: see db_hosts.h.
+ * db_hosts: see hosts.h.
  */
 #include "db/hosts.h"
 

@@ -1,17 +1,17 @@
 /*
  * db_internal: what the files of the db family share; nobody else includes it.
  *
- *     db.c             struct db: its life, the end of a loop turn, the sweep of what waited too long
- *     db_conn.c        one nonblocking connection: connects, reconnects, hands out whole answers
- *     db_batch.c       the appends: one batch in flight, the next ones gathering
- *     db_cancel.c      ends a statement that is not waited for any more
- *     db_standby.c     which server reads may go to
- *     db_hold.c        how long a batch may gather when nothing is in flight
- *     db_frame.c       reads frames: which streams a request appends to, and the verdicts
- *     db_query.c       everything else: lanes of pipelined connections
- *     db_watch.c       waits for what others commit
- *     db_walk.c        what there is to tell of each connection
- *     db_statements.c  the SQL
+ *     db.c          struct db: its life, the end of a loop turn, the sweep of what waited too long
+ *     conn.c        one nonblocking connection: connects, reconnects, hands out whole answers
+ *     batch.c       the appends: one batch in flight, the next ones gathering
+ *     cancel.c      ends a statement that is not waited for any more
+ *     standby.c     which server reads may go to
+ *     hold.c        how long a batch may gather when nothing is in flight
+ *     frame.c       reads frames: which streams a request appends to, and the verdicts
+ *     query.c       everything else: lanes of pipelined connections
+ *     watch.c       waits for what others commit
+ *     walk.c        what there is to tell of each connection
+ *     statements.c  the SQL
  *
  * Nothing is sent from inside db_append_end or db_query.  They schedule the end of the loop turn,
  * so that requests which arrived together leave together, and nothing re-enters its caller.
@@ -31,7 +31,7 @@
 /* A request whose connection was lost this many times under it is suspected to be the cause. */
 #define DB_MAX_ATTEMPTS 10
 
-/* ---- db_statements.c -------------------------------------------------- */
+/* ---- statements.c ----------------------------------------------------- */
 
 enum db_role
 {
@@ -58,7 +58,7 @@ struct db_statement_info
 extern const struct db_statement_info db_statements[DB_STATEMENTS];
 extern const struct db_statement_info db_append_statement, db_append_pooled;
 
-/* ---- db_conn.c -------------------------------------------------------- */
+/* ---- conn.c ----------------------------------------------------------- */
 
 enum conn_state
 {
@@ -108,7 +108,7 @@ struct conn
 	uint64_t bytes_in, bytes_out; /* of results and parameters */
 };
 
-/* A batch waits that long for a stream that another session holds; then it goes on without it, see db_batch.c. */
+/* A batch waits that long for a stream that another session holds; then it goes on without it, see batch.c. */
 #define DB_LOCK_TIMEOUT "250ms"
 
 /* How an error is to be taken. */
@@ -141,12 +141,12 @@ enum db_failure conn_failure(const struct conn *conn, const PGresult *result);
 /* Points into `result`. */
 void conn_describe_error(const struct conn *conn, const PGresult *result, struct db_error *error);
 
-/* ---- db_cancel.c ------------------------------------------------------- */
+/* ---- cancel.c ---------------------------------------------------------- */
 
 /* Asks the server to end what it does for this connection, which may be closed at once. */
 void conn_cancel(const struct conn *conn);
 
-/* ---- db_standby.c ------------------------------------------------------ */
+/* ---- standby.c --------------------------------------------------------- */
 
 /* Whether this connection must lead to a server that takes writes. */
 bool conn_wants_primary(const struct conn *conn);
@@ -155,7 +155,7 @@ bool conn_misses_primary(const struct conn *conn);
 /* Now that the appends have found the primary. */
 void db_leave_standbys(struct db *db);
 
-/* ---- db_hold.c --------------------------------------------------------- */
+/* ---- hold.c ------------------------------------------------------------ */
 
 struct hold
 {
@@ -170,7 +170,7 @@ void hold_end(struct hold *hold);
 /* True while a batch of that many requests is to wait for more; the timer then calls on_over. */
 bool hold_lasts(struct hold *hold, unsigned waiting);
 
-/* ---- db_batch.c -------------------------------------------------------- */
+/* ---- batch.c ----------------------------------------------------------- */
 
 struct batch;
 
@@ -200,7 +200,7 @@ bool batcher_sweep(struct batcher *batcher, uint64_t now); /* true: something st
 extern const struct conn_user batcher_append_user;
 extern const struct conn_user batcher_patient_user;
 
-/* ---- db_frame.c ------------------------------------------------------- */
+/* ---- frame.c ---------------------------------------------------------- */
 
 /* One request of the batch format, as db_append_begin's caller wrote it. */
 struct frame_request
@@ -234,7 +234,7 @@ bool frame_open_verdicts(struct frame_verdicts *verdicts, const char *bytes, siz
 bool frame_next_verdict(struct frame_verdicts *verdicts, struct frame_verdict *verdict);
 void frame_read_part(const struct frame_verdict *verdict, unsigned part, struct db_part *out);
 
-/* ---- db_query.c -------------------------------------------------------- */
+/* ---- query.c ----------------------------------------------------------- */
 
 struct query;
 
@@ -276,7 +276,7 @@ extern const struct conn_user lane_import_user;
 extern const struct conn_user lane_export_user;
 extern const struct conn_user lane_list_user;
 
-/* ---- db_watch.c -------------------------------------------------------- */
+/* ---- watch.c ----------------------------------------------------------- */
 
 struct watch
 {

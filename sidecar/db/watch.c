@@ -1,5 +1,5 @@
 /*
- * db_watch: waits for what others commit; see db.h and db_internal.h.
+ * db_watch: waits for what others commit; see db.h and internal.h.
  *
  * A connection of its own asks millrace.wait_for_commits, which holds no snapshot and no lock while it waits.  Its answer has no content, as
  * a statement that returns a row keeps a snapshot: one that comes well before the time is over tells that a transaction has ended.  Of one that

@@ -434,7 +434,7 @@ static void export_begin(struct exchange *exchange)
 	export_start(db, claim.name, max_exports, request);
 }
 
-/* Of a subscription that was pending; see subscribe_pending.h. */
+/* Of a subscription that was pending; see live/pending.h. */
 static void on_pending(void *arg, const struct error *error, struct quota *quota)
 {
 	struct exchange *exchange = arg;

@@ -1,5 +1,5 @@
 /*
- * cli_http.c: one HTTP/1.1 request, and its reply (see cli_internal.h).
+ * client.c: one HTTP/1.1 request, and its reply (see cli/internal.h).
  *
  * It knows what our server sends and what a proxy in front of it may make of that: a body in chunks, of a
  * length, or up to the end of the connection.

@@ -1,5 +1,5 @@
 /*
- * cli_tls.c: https for the commands (see cli_internal.h).
+ * client_tls.c: https for the commands (see cli/internal.h).
  *
  * A server is trusted when its certificate leads to one of --ca-file, or else of this machine, and names the host of the
  * URL.  There is no way around it: a certificate that nobody signed is trusted by naming it in --ca-file.

@@ -1,5 +1,5 @@
 /*
- * http_connection.c: a connection's states, its way from one request to the next, and its input.
+ * connection.c: a connection's states, its way from one request to the next, and its input.
  */
 #include <event2/buffer.h>
 #include <stdlib.h>

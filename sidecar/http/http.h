@@ -49,7 +49,7 @@ struct http_outcome
 {
 	int status;		 /* 0: no reply was made */
 	uint64_t ms;	 /* from when the request was in */
-	struct slice id; /* see http_id.h; empty: it has none */
+	struct slice id; /* see id.h; empty: it has none */
 	const char *note;
 };
 

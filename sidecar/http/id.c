@@ -1,5 +1,5 @@
 /*
- * http_id.c: see http_id.h.
+ * id.c: see id.h.
  */
 #include "http/id.h"
 

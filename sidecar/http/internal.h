@@ -1,16 +1,16 @@
 /*
  * http_internal: what the files of the HTTP server share; nobody else includes it.
  *
- *     http.c             the server: accepting, timeouts, stopping; frees what is closed
- *     http_connection.c  a connection's states, from one request to the next, and its input
- *     http_request.c     a request comes in: head, body, or a body that is taken as it comes
- *     http_reply.c       replies
- *     http_output.c      what the socket did not take yet
- *     http_memory.c      what connections hold, and its bounds
- *     http_outcome.c     how requests end: their ids, and who is told
- *     http_transport.c   receiving and sending, in clear or through TLS
- *     http_walk.c        who is connected
- *     http_parse.c       the syntax
+ *     server.c         the server: accepting, timeouts, stopping; frees what is closed
+ *     connection.c     a connection's states, from one request to the next, and its input
+ *     request.c        a request comes in: head, body, or a body that is taken as it comes
+ *     reply.c          replies
+ *     output.c         what the socket did not take yet
+ *     memory.c         what connections hold, and its bounds
+ *     outcome.c        how requests end: their ids, and who is told
+ *     net/transport.c  receiving and sending, in clear or through TLS
+ *     walk.c           who is connected
+ *     parse.c          the syntax
  *
  * A connection is in one state, and on the server's list of that state in the order of entry; only
  * connection_set_state moves it, and one sweep over the heads of the lists serves every timeout.
@@ -161,7 +161,7 @@ struct http_server
 	void *drained_arg;
 };
 
-/* ---- http.c ---------------------------------------------------------------- */
+/* ---- server.c -------------------------------------------------------------- */
 
 /* Frees, after this loop turn, what is closed by then. */
 void server_schedule_reap(struct http_server *server);
@@ -169,7 +169,7 @@ void server_dispose(struct http_server *server);
 /* Answers 503 and shuts our side. */
 void server_turn_away(struct http_connection *c);
 
-/* ---- http_connection.c ------------------------------------------------------- */
+/* ---- connection.c ------------------------------------------------------------ */
 
 /* Takes the socket; NULL: out of memory. */
 struct http_connection *connection_new(struct http_server *server, evutil_socket_t fd);
@@ -183,7 +183,7 @@ void connection_run(struct http_connection *c);
 /* The handler is through with the request. */
 void request_release(struct http_request *request);
 
-/* ---- http_request.c ----------------------------------------------------------- */
+/* ---- request.c ---------------------------------------------------------------- */
 
 void request_start(struct http_connection *c);
 /* Moves a request on as far as its bytes are here; false: it needs more of them. */
@@ -195,13 +195,13 @@ void request_finish_body(struct http_connection *c, enum http_body_end how);
 /* Tells the sink that no more comes. */
 void request_end_body(struct http_request *request, enum http_body_end how);
 
-/* ---- http_reply.c --------------------------------------------------------------- */
+/* ---- reply.c -------------------------------------------------------------------- */
 
 void request_send_continue(struct http_request *request); /* if the client waits for it */
 /* Answers what is wrong with the request itself, and gives up on the connection. */
 void request_refuse(struct http_connection *c, int status, const char *message);
 
-/* ---- http_output.c -------------------------------------------------------------- */
+/* ---- output.c ------------------------------------------------------------------- */
 
 /* Sends the pieces with one system call if the socket takes them, else keeps the rest.  Takes the pieces. */
 void connection_send(struct http_connection *c, struct piece *pieces, unsigned n);
@@ -212,7 +212,7 @@ void connection_on_writable(evutil_socket_t fd, short what, void *arg);
 void pieces_release(struct piece *pieces, unsigned n);
 size_t pieces_length(const struct piece *pieces, unsigned n);
 
-/* ---- http_memory.c -------------------------------------------------------------- */
+/* ---- memory.c ------------------------------------------------------------------- */
 
 /* Whether a request may have a larger input buffer; the first one every connection may have. */
 bool memory_allows_growth(const struct http_connection *c);
@@ -224,7 +224,7 @@ void memory_output_shrank(struct http_connection *c);
 /* May close connections, this one too. */
 void memory_output_grew(struct http_connection *c);
 
-/* ---- http_outcome.c -------------------------------------------------------------- */
+/* ---- outcome.c ------------------------------------------------------------------- */
 
 void request_begin_outcome(struct http_request *request);
 /*

@@ -1,5 +1,5 @@
 /*
- * http_outcome.c: how requests end: their ids, and who is told.
+ * outcome.c: how requests end: their ids, and who is told.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /*
- * http_output.c: what is sent, at once or when the socket takes more.
+ * output.c: what is sent, at once or when the socket takes more.
  */
 #include <event2/buffer.h>
 #include <stdlib.h>

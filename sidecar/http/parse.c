@@ -1,5 +1,5 @@
 /*
- * http_parse.c: the request parser (see http_parse.h), after RFC 9110 and RFC 9112.
+ * parse.c: the request parser (see parse.h), after RFC 9110 and RFC 9112.
  *
  * The end of the head is searched line by line, from where the last search stopped, so a head that
  * comes byte by byte costs no more than one that comes whole.  It is taken apart once, when complete.

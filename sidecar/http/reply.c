@@ -1,5 +1,5 @@
 /*
- * http_reply.c: replies, whole or in parts.
+ * reply.c: replies, whole or in parts.
  */
 #include <stdio.h>
 

@@ -1,5 +1,5 @@
 /*
- * http_request.c: a request comes in, and what handlers ask about it.
+ * request.c: a request comes in, and what handlers ask about it.
  */
 #include <string.h>
 #include <strings.h>

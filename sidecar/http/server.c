@@ -1,5 +1,5 @@
 /*
- * http.c: the HTTP server itself (see http.h, and http_internal.h for its other files).
+ * server.c: the HTTP server itself (see http.h, and internal.h for its other files).
  */
 #include "http/http.h"
 

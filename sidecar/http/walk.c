@@ -1,5 +1,5 @@
 /*
- * http_walk.c: who is connected; see http.h.
+ * walk.c: who is connected; see http.h.
  */
 #include <netdb.h>
 #include <netinet/in.h>

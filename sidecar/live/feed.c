@@ -3,7 +3,7 @@
  *
  * A feed has at most one question with Postgres.  It asks for messages when it was woken by an append through this
  * process, after a gap that grows with what the last answer brought, so that under load one answer serves many appends; when
- * Postgres tells that somebody has committed something (feed_watch.c); and otherwise when its timer runs out.  Each second, and whenever a namespace or token changed here, it first
+ * Postgres tells that somebody has committed something (watch.c); and otherwise when its timer runs out.  Each second, and whenever a namespace or token changed here, it first
  * asks for its state: whether the namespace is still the same one and the token still opens it.
  *
  * Who wants to follow from a little below the feed's position (it moved on while the listener read up to it) joins at the next

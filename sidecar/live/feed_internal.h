@@ -1,10 +1,10 @@
 /*
  * feed_internal: what the files of the feed family share; nobody else includes it.
  *
- *     feed.c          the feeds of a worker: what each asks of Postgres and when, and where its listeners are
- *     feed_channel.c  who gets which message
- *     feed_filter.c   what a listener wants of the messages of its stream or category
- *     feed_watch.c    waits for messages that others append
+ *     feed.c     the feeds of a worker: what each asks of Postgres and when, and where its listeners are
+ *     channel.c  who gets which message
+ *     filter.c   what a listener wants of the messages of its stream or category
+ *     watch.c    waits for messages that others append
  */
 #ifndef MILLRACE_FEED_INTERNAL_H
 #define MILLRACE_FEED_INTERNAL_H
@@ -100,12 +100,12 @@ void listener_move(struct listener *listener, enum listener_place place);
 /* Has those feeds ask whose names' hashes have one of these bits. */
 void feeds_wake(struct feeds *feeds, uint64_t namespaces);
 
-/* ---- feed_watch.c ------------------------------------------------------------- */
+/* ---- watch.c ------------------------------------------------------------------ */
 
 /* True when Postgres will tell that something was committed; sees to it that it does when it is time for that. */
 bool feeds_watch(struct feeds *feeds, uint64_t now);
 
-/* ---- feed_filter.c ------------------------------------------------------------ */
+/* ---- filter.c ----------------------------------------------------------------- */
 
 /* What filters look at in a whole message, taken out of it when the first one asks; text.failed: out of memory. */
 struct feed_content
@@ -125,7 +125,7 @@ bool feed_same_content(const struct feed_filter *a, const struct feed_filter *b)
 /* Whether the filter's types and correlation let the message pass, by the rules of the extension's reads. */
 bool feed_passes(const struct feed_filter *filter, struct slice message, struct feed_content *content);
 
-/* ---- feed_channel.c ----------------------------------------------------------- */
+/* ---- channel.c ---------------------------------------------------------------- */
 
 /* Makes a listener follow; false: out of memory, it is where it was. */
 bool channel_join(struct listener *listener);

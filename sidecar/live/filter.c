@@ -1,5 +1,5 @@
 /*
- * feed_filter.c: what a listener wants of the messages of its stream or category (see feed_internal.h).
+ * filter.c: what a listener wants of the messages of its stream or category (see feed_internal.h).
  */
 #include <string.h>
 

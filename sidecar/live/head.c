@@ -1,5 +1,5 @@
 /*
- * subscribe_head.c: compares a subscription's place with what there is (see subscribe_head.h).
+ * head.c: compares a subscription's place with what there is (see head.h).
  */
 #include "live/head.h"
 

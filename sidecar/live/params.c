@@ -1,5 +1,5 @@
 /*
- * subscribe_params.c: reads the parameters of /subscribe (see subscribe_params.h).
+ * params.c: reads the parameters of /subscribe (see params.h).
  *
  * An empty parameter is as good as none, of a repeated one the first counts.  Unknown ones are ignored, unless they look like one of ours.
  */

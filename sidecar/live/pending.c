@@ -1,5 +1,5 @@
 /*
- * subscribe_pending: see subscribe_pending.h.
+ * subscribe_pending: see pending.h.
  *
  * One lives until Postgres has answered about its token, also when its client is gone before: the question can't be taken back.
  */

@@ -1,9 +1,9 @@
 /*
  * subscribe: GET /subscribe, WIRE.md section 5: messages as server-sent events, from any position on and for ever.
  *
- *     subscribe.c         the states of a subscription
- *     subscribe_params.c  what the request asks for
- *     subscribe_pending.c those whose token can't be checked yet
+ *     subscribe.c  the states of a subscription
+ *     params.c     what the request asks for
+ *     pending.c    those whose token can't be checked yet
  *
  * One struct subscriptions per worker.  It owns the subscriptions, which end with their client, with
  * their namespace, or with the server.

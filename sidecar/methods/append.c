@@ -1,5 +1,5 @@
 /*
- * methods_append.c: stream.write, stream.append and streams.append.
+ * append.c: stream.write, stream.append and streams.append.
  *
  * The arguments are checked and written into the batch that is gathering in one pass: a request that turns
  * out to be wrong half way is abandoned, and the batch is as before.  data and metadata are copied there byte

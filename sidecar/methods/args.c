@@ -1,5 +1,5 @@
 /*
- * methods_args.c: reads arguments, and says what is wrong with them by field and value.
+ * args.c: reads arguments, and says what is wrong with them by field and value.
  */
 #include <inttypes.h>
 #include <stdio.h>

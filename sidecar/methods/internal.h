@@ -29,7 +29,7 @@ void method_on_value(void *arg, struct db_reply *reply);
 /* A piece of JSON text within a result; takes the result along when that saves a large copy. */
 struct piece method_result_piece(struct db_reply *reply);
 
-/* ---- methods_args.c ------------------------------------------------------- */
+/* ---- args.c --------------------------------------------------------------- */
 
 /* A member of an object that a method knows. */
 struct member

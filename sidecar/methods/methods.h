@@ -1,12 +1,12 @@
 /*
  * methods: what can be called, WIRE.md section 3.  Knows nothing of HTTP or of envelopes.
  *
- *     methods.c            the table, rights, the life of a call
- *     methods_args.c       reading and checking arguments
- *     methods_append.c     stream.write, stream.append, streams.append
- *     methods_read.c       stream.get, stream.last, stream.version, stream.head, category.get
- *     methods_namespace.c  ns.*
- *     methods_system.c     sys.*
+ *     methods.c    the table, rights, the life of a call
+ *     args.c       reading and checking arguments
+ *     append.c     stream.write, stream.append, streams.append
+ *     read.c       stream.get, stream.last, stream.version, stream.head, category.get
+ *     namespace.c  ns.*
+ *     system.c     sys.*
  *
  * The caller owns a call, and keeps it and everything its slices point to until the last reply.
  */

@@ -1,5 +1,5 @@
 /*
- * methods_namespace.c: ns.create, ns.delete, ns.setLimits, ns.list, ns.info, ns.streams and ns.categories.
+ * namespace.c: ns.create, ns.delete, ns.setLimits, ns.list, ns.info, ns.streams and ns.categories.
  */
 #include "methods/internal.h"
 #include "access/quota.h"

@@ -1,5 +1,5 @@
 /*
- * methods_system.c: sys.version and sys.health.
+ * system.c: sys.version and sys.health.
  */
 #include <stdio.h>
 

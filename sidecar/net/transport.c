@@ -1,5 +1,5 @@
 /*
- * http_transport.c: what is different when a connection speaks TLS (see http_transport.h).
+ * transport.c: what is different when a connection speaks TLS (see transport.h).
  *
  * The client may be asked for nothing in the middle of a connection (there is no renegotiation), so only the
  * handshake and reading can wait for the other direction.

@@ -1,5 +1,5 @@
 /*
- * rpc_describe.c: what a request asks for, in short (see rpc.h).
+ * describe.c: what a request asks for, in short (see rpc.h).
  */
 #include "rpc/rpc.h"
 

@@ -2,8 +2,8 @@
  * rpc: the two envelopes of /rpc, the array form and JSON-RPC 2.0 (WIRE.md section 3), around
  * the methods.  Knows nothing of HTTP but its status numbers.
  *
- *     rpc.c           requests and their calls
- *     rpc_describe.c  what a request asks for, in short
+ *     rpc.c       requests and their calls
+ *     describe.c  what a request asks for, in short
  */
 #ifndef MILLRACE_RPC_H
 #define MILLRACE_RPC_H

@@ -66,7 +66,7 @@ static enum attempt connect_by_steps(PGconn *pg, bool (*stopping)(void))
 	return next == PGRES_POLLING_OK ? ATTEMPT_DONE : ATTEMPT_FAILED;
 }
 
-/* What the parameters of an attempt are; see db_conn.c for the order. */
+/* What the parameters of an attempt are; see db/conn.c for the order. */
 struct parameters
 {
 	const char *keywords[10], *values[10];
