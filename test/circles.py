@@ -20,7 +20,6 @@ CIRCLES = {
         "admin/admin admin/connections admin/metrics admin/pprof",
         "serve/embedded_cluster serve/embedded_prepare serve/embedded_prepared serve/embedded_unpack",
         "live/channel live/feed live/watch",
-        "http/client http/client_proxy",
     ],
     "extension": [
         "api_read message_db millrace scan scan_wire",

@@ -34,10 +34,6 @@ ROOMS = {
 OWED = {
     ("methods/append.c", "live/feed.h"): "db tells of a commit, and live asks db to be told",
     ("base/errors.c", "access/quota.h"): "access takes from a quota and sets the error",
-    ("http/client.c", "cli/internal.h"): "the client has a header of its own",
-    ("http/client_proxy.c", "cli/internal.h"): "the same",
-    ("http/client_tls.c", "cli/internal.h"): "the same",
-    ("cli/internal.h", "http/parse.h"): "the same",
     ("admin/files.c", "net/tls.h"): "serve says what there is to say of the certificate",
 }
 

@@ -1,5 +1,5 @@
 /*
- * client_proxy.c: by way of a proxy, where the environment names one (see cli/internal.h).
+ * client_proxy.c: by way of a proxy, where the environment names one (see client_internal.h).
  *
  * The variables and their rules are curl's: http_proxy in lower case only, since a web server gives HTTP_PROXY to its CGI
  * programs from a header.  A server on this machine is never asked by way of a proxy.
@@ -14,7 +14,7 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-#include "cli/internal.h"
+#include "http/client_internal.h"
 
 #define DEFAULT_PORT "1080" /* curl's */
 #define MAX_LOGIN 256

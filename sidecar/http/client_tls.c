@@ -1,5 +1,5 @@
 /*
- * client_tls.c: https for the commands (see cli/internal.h).
+ * client_tls.c: https for the commands (see client_internal.h).
  *
  * A server is trusted when its certificate leads to one of --ca-file, or else of this machine, and names the host of the
  * URL.  There is no way around it: a certificate that nobody signed is trusted by naming it in --ca-file.
@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "cli/internal.h"
+#include "http/client_internal.h"
 
 /* Why the last call failed, in words. */
 static const char *explain(SSL *ssl)
