@@ -25,9 +25,7 @@ CIRCLES = {
         "api_read message_db millrace scan scan_wire",
     ],
 }
-ROOMS_IN_CIRCLES = [
-    "access base db",
-]
+ROOMS_IN_CIRCLES = []
 
 
 def objects_of(part):

@@ -3,11 +3,12 @@
  */
 #include "access/quota.h"
 
-#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/errors.h"
 
 #define NS_PER_US UINT64_C(1000)
 #define NS_PER_S UINT64_C(1000000000)
@@ -144,20 +145,26 @@ static void pay_bytes(struct quota *quota, uint64_t bytes, uint64_t now)
 	} while (!atomic_compare_exchange_weak(&quota->bytes_paid, &paid, next));
 }
 
-enum quota_answer quota_take(struct quota *quota, uint64_t bytes, unsigned *wait)
+static bool refuse(struct error *error, const char *what, unsigned wait)
+{
+	error_set(error, ERROR_RATE_LIMITED, "the namespace has had its limit of %s a second", what);
+	error->retry_after = wait;
+	snprintf(error->details, sizeof(error->details), "{\"retryAfter\":%u}", wait);
+	return false;
+}
+
+bool quota_grants(struct quota *quota, uint64_t bytes, struct error *error)
 {
 	uint64_t now = clock_us() * NS_PER_US;
 	uint64_t paid = atomic_load(&quota->bytes_paid);
+	unsigned wait;
 
 	if (atomic_load(&quota->bytes) > 0 && paid >= now + AHEAD)
-	{
-		*wait = seconds_until(paid, now + AHEAD);
-		return QUOTA_BYTES;
-	}
-	if (!take_request(quota, now, wait))
-		return QUOTA_REQUESTS;
+		return refuse(error, "bytes", seconds_until(paid, now + AHEAD));
+	if (!take_request(quota, now, &wait))
+		return refuse(error, "requests", wait);
 	pay_bytes(quota, bytes, now);
-	return QUOTA_GRANTED;
+	return true;
 }
 
 void quota_charge(struct quota *quota, uint64_t bytes)

@@ -9,25 +9,20 @@
 #define MILLRACE_QUOTA_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define QUOTA_BUCKETS 256
 #define QUOTA_MAX_REQUESTS INT64_C(1000000000)
 #define QUOTA_MAX_BYTES INT64_C(10000000000)
 
+struct error;
 struct quota;
 
 /* Of all namespaces of the process.  All zero at first. */
 struct quotas
 {
 	_Atomic(struct quota *) buckets[QUOTA_BUCKETS];
-};
-
-enum quota_answer
-{
-	QUOTA_GRANTED,
-	QUOTA_REQUESTS, /* there were too many */
-	QUOTA_BYTES,
 };
 
 /* When no worker is left. */
@@ -38,10 +33,11 @@ struct quota *quota_of(struct quotas *quotas, const char *namespace_name);
 void quota_set(struct quota *quota, uint64_t requests, uint64_t bytes);
 
 /*
- * Asks for one request of so many bytes.  If it is not granted, *wait is in how many seconds, 1 or more, it might be.  One of more bytes than
- * a second has is granted when nothing is owed, and others then wait for it, a minute at most.
+ * Asks for one request of so many bytes.  False: it is refused, and *error says of what there was too much and in how many seconds, 1 or
+ * more, it might be granted.  One of more bytes than a second has is granted when nothing is owed, and others then wait for it, a minute
+ * at most.
  */
-enum quota_answer quota_take(struct quota *quota, uint64_t bytes, unsigned *wait);
+bool quota_grants(struct quota *quota, uint64_t bytes, struct error *error);
 /* Bytes of a result, which nobody knew before. */
 void quota_charge(struct quota *quota, uint64_t bytes);
 

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "access/quota.h"
 
 static const struct
 {
@@ -126,20 +125,6 @@ void error_set_versions(struct error *error, int64_t expected, int64_t actual)
 {
 	snprintf(error->details, sizeof(error->details), "{\"expected\":%" PRId64 ",\"actual\":%" PRId64 "}",
 			 expected, actual);
-}
-
-bool error_take_quota(struct error *error, struct quota *quota, size_t bytes)
-{
-	unsigned wait = 0;
-	enum quota_answer answer = quota_take(quota, bytes, &wait);
-
-	if (answer == QUOTA_GRANTED)
-		return true;
-	error_set(error, ERROR_RATE_LIMITED, "the namespace has had its limit of %s a second",
-			  answer == QUOTA_REQUESTS ? "requests" : "bytes");
-	error->retry_after = wait;
-	snprintf(error->details, sizeof(error->details), "{\"retryAfter\":%u}", wait);
-	return false;
 }
 
 const char *error_code_name(enum error_code code)

@@ -63,11 +63,6 @@ void error_from_sqlstate(struct error *error, const char *sqlstate, const char *
 void error_set_details(struct error *error, const struct buf *text);
 void error_set_versions(struct error *error, int64_t expected, int64_t actual);
 
-struct quota;
-
-/* Asks a quota for a request (see access/quota.h); false: it is refused, and the error says why. */
-bool error_take_quota(struct error *error, struct quota *quota, size_t bytes);
-
 const char *error_code_name(enum error_code code);
 int error_status(enum error_code code);
 /* For the header Retry-After, in seconds; 0: the same request fails again. */

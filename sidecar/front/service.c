@@ -283,7 +283,7 @@ static void on_rpc_reply(void *arg, struct rpc_reply *reply)
 static bool is_within_quota(const struct exchange *exchange, struct error *error)
 {
 	return exchange->quota == NULL || exchange->route->start == rpc_begin ||
-		   error_take_quota(error, exchange->quota, 0);
+		   quota_grants(exchange->quota, 0, error);
 }
 
 static void on_authorised(void *arg, const struct error *error, struct quota *quota)

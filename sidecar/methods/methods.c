@@ -112,7 +112,7 @@ static bool take_quota(struct method_call *call)
 
 	for (unsigned i = 0; i < METHOD_MAX_ARGS; i++)
 		bytes += call->args[i].len;
-	return error_take_quota(&call->error, call->quota, bytes);
+	return quota_grants(call->quota, bytes, &call->error);
 }
 
 void method_charge(struct method_call *call, const struct method_reply *reply)
