@@ -98,7 +98,7 @@ static void batch_free(struct batch *batch)
 static void batch_recycle(struct batcher *batcher, struct batch *batch)
 {
 	if (batcher->nspares == MAX_SPARES ||
-		batch->frame.cap > 2 * (size_t)batcher->conn.db->config->batch_bytes)
+		batch->frame.cap > 2 * (size_t)batcher->conn.shared->config->batch_bytes)
 	{
 		batch_free(batch);
 		return;
@@ -187,11 +187,11 @@ static size_t request_end(const struct batch *batch, unsigned at)
 /* Answers the first unanswered request of a batch. */
 static void settle(struct batcher *batcher, struct batch *batch, const struct db_append_reply *reply)
 {
-	struct db *db = batcher->conn.db;
+	struct db_shared *shared = batcher->conn.shared;
 	const struct append *request = &batch->requests[batch->first];
 
-	db->waiting_requests--;
-	db->waiting_bytes -= request_end(batch, batch->first) - request->offset;
+	shared->waiting_requests--;
+	shared->waiting_bytes -= request_end(batch, batch->first) - request->offset;
 	batch->first++;
 	request->done(request->arg, reply);
 }
@@ -383,7 +383,7 @@ static void move_followers(struct batcher *patient)
 /* Parks the first unanswered request of a batch; false: it has waited long enough, or there is no memory. */
 static bool park_first(struct batcher *batcher, struct batch *batch)
 {
-	struct batcher *patient = &batcher->conn.db->patient;
+	struct batcher *patient = batcher->patient;
 	const struct append *request = &batch->requests[batch->first];
 
 	if (clock_ms() >= request->deadline || !park(patient, request, request_bytes(batch, batch->first)))
@@ -392,7 +392,7 @@ static bool park_first(struct batcher *batcher, struct batch *batch)
 	if (batcher == patient)
 		move_followers(patient);
 	else
-		stats_add(&db_stats(batcher->conn.db)->parked, 1);
+		stats_add(&batcher->conn.shared->stats->parked, 1);
 	return true;
 }
 
@@ -421,7 +421,7 @@ static void park_followers(struct batch *batch, struct batcher *patient)
 
 		if (is_parked(patient, bytes) && park(patient, request, bytes))
 		{
-			stats_add(&db_stats(patient->conn.db)->parked, 1);
+			stats_add(&patient->conn.shared->stats->parked, 1);
 			continue;
 		}
 		memmove(batch->frame.data + end, bytes.bytes, bytes.len);
@@ -436,7 +436,7 @@ static void park_followers(struct batch *batch, struct batcher *patient)
 /* Parks the first request and those of the batch that would meet the same lock; false as park_first. */
 static bool park_leading(struct batcher *batcher, struct batch *batch)
 {
-	struct batcher *patient = &batcher->conn.db->patient;
+	struct batcher *patient = batcher->patient;
 
 	if (!park_first(batcher, batch))
 		return false;
@@ -448,7 +448,7 @@ static bool park_leading(struct batcher *batcher, struct batch *batch)
 /* Takes the oldest batch that has something to send; NULL: there is none. */
 static struct batch *next_batch(struct batcher *batcher)
 {
-	struct batcher *patient = &batcher->conn.db->patient;
+	struct batcher *patient = batcher->patient;
 	struct batch *batch;
 
 	while ((batch = batch_pop(batcher)) != NULL)
@@ -466,7 +466,7 @@ static struct batch *next_batch(struct batcher *batcher)
 
 static void note_batch(const struct batcher *batcher, unsigned count)
 {
-	struct stats *stats = batcher->conn.db->stats;
+	struct stats *stats = batcher->conn.shared->stats;
 
 	stats_observe(&stats->batch_us, &stats_durations, clock_span(batcher->sent_us, clock_us()));
 	stats_observe(&stats->batch_requests, &stats_sizes, count);
@@ -515,7 +515,7 @@ static void append_on_answer(struct conn *conn, PGresult *result)
 		batch->new_ids = false;
 	}
 	PQclear(result);
-	db_schedule(conn->db);
+	shared_schedule(conn->shared);
 }
 
 /* ---- sending ---------------------------------------------------------------- */
@@ -572,7 +572,7 @@ static void on_hold_over(evutil_socket_t fd, short what, void *arg)
 
 static void append_on_ready(struct conn *conn)
 {
-	db_schedule(conn->db);
+	shared_schedule(conn->shared);
 }
 
 /* Postgres went away under this batch again and again: find the request that does it, and fail that one. */
@@ -600,7 +600,7 @@ static void append_on_lost(struct conn *conn)
 	if (batcher->sent && ++batcher->flight->attempts >= DB_MAX_ATTEMPTS)
 		suspect_flight(batcher);
 	batcher->sent = false;
-	db_schedule(conn->db);
+	shared_schedule(conn->shared);
 }
 
 /* Fails the requests at the front of a batch that have waited too long; true when some are left. */
@@ -655,12 +655,12 @@ struct buf *db_append_begin(struct db *db, enum db_status *why)
 	struct batch *batch = batcher->tail;
 
 	*why = DB_UNAVAILABLE;
-	if (db->closing || db_outage_is_long(db, &batcher->conn, clock_ms()))
+	if (db->shared.closing || conn_outage_is_long(&batcher->conn, clock_ms()))
 		return NULL;
 	*why = DB_OVERLOADED;
-	if (!db_has_room(db, 0))
+	if (!shared_has_room(&db->shared, 0))
 		return NULL;
-	if (batch == NULL || batch_is_full(batch, db->config))
+	if (batch == NULL || batch_is_full(batch, db->shared.config))
 		batch = batch_new(batcher);
 	if (batch == NULL)
 		return NULL;
@@ -682,7 +682,7 @@ void db_append_abandon(struct db *db)
 /* A request that would make a batch too large starts a new one; returns the batch it is in. */
 static struct batch *move_if_too_large(struct batcher *batcher, const struct db_append *append)
 {
-	const struct config *config = batcher->conn.db->config;
+	const struct config *config = batcher->conn.shared->config;
 	struct batch *batch = batcher->writing;
 	struct batch *next;
 
@@ -710,7 +710,7 @@ bool db_append_end(struct db *db, const struct db_append *append)
 	struct batcher *batcher = &db->batcher;
 	struct append request = {.done = append->done,
 							 .arg = append->arg,
-							 .deadline = db_deadline(db, clock_ms()),
+							 .deadline = shared_deadline(&db->shared, clock_ms()),
 							 .nparts = append->nparts};
 	struct batch *batch = NULL;
 
@@ -722,23 +722,25 @@ bool db_append_end(struct db *db, const struct db_append *append)
 		return false;
 	}
 	request.offset = batcher->mark;
-	db->waiting_requests++;
-	db->waiting_bytes += batch->frame.len - batcher->mark;
+	db->shared.waiting_requests++;
+	db->shared.waiting_bytes += batch->frame.len - batcher->mark;
 	batch->requests[batch->count++] = request;
 	batch->nmessages += append->nmessages;
 	batch->nparts += append->nparts;
 	batch->new_ids = batch->new_ids && append->new_ids;
 	batcher->writing = NULL;
-	db_schedule(db);
+	shared_schedule(&db->shared);
 	return true;
 }
 
 /* ---- life ------------------------------------------------------------------------ */
 
-void batcher_init(struct batcher *batcher, struct db *db, const struct conn_user *user)
+void batcher_init(struct batcher *batcher, struct db_shared *shared, const struct conn_user *user,
+				  struct batcher *patient)
 {
-	conn_init(&batcher->conn, db, user);
-	hold_init(&batcher->hold, db->base, on_hold_over, batcher);
+	batcher->patient = patient;
+	conn_init(&batcher->conn, shared, user);
+	hold_init(&batcher->hold, shared->base, on_hold_over, batcher);
 }
 
 void batcher_free(struct batcher *batcher)

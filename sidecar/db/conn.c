@@ -68,8 +68,8 @@ static void watch_socket(struct conn *conn, bool readable, bool writable)
 
 	event_del(&conn->readable);
 	event_del(&conn->writable);
-	event_assign(&conn->readable, conn->db->base, fd, EV_READ | EV_PERSIST, conn_on_socket, conn);
-	event_assign(&conn->writable, conn->db->base, fd, EV_WRITE | EV_PERSIST, conn_on_socket, conn);
+	event_assign(&conn->readable, conn->shared->base, fd, EV_READ | EV_PERSIST, conn_on_socket, conn);
+	event_assign(&conn->writable, conn->shared->base, fd, EV_WRITE | EV_PERSIST, conn_on_socket, conn);
 	if (readable)
 		event_add(&conn->readable, NULL);
 	if (writable)
@@ -81,7 +81,7 @@ static void watch_socket(struct conn *conn, bool readable, bool writable)
  */
 static PGconn *start_connection(const struct conn *conn)
 {
-	const struct db *db = conn->db;
+	const struct db_shared *shared = conn->shared;
 	bool primary = conn_wants_primary(conn);
 	const char *keywords[] = {"fallback_application_name",
 							  "target_session_attrs",
@@ -101,11 +101,11 @@ static PGconn *start_connection(const struct conn *conn)
 							"10",
 							"5",
 							"3",
-							db->conninfo,
+							shared->conninfo,
 							"UTF8",
-							db->hosts.host,
-							db->hosts.hostaddr,
-							db->hosts.port,
+							shared->hosts.host,
+							shared->hosts.hostaddr,
+							shared->hosts.port,
 							NULL};
 
 	return PQconnectStartParams(keywords, values, 1);
@@ -115,7 +115,7 @@ static PGconn *start_connection(const struct conn *conn)
 static bool send_setup(struct conn *conn)
 {
 	bool appends = conn->user->role == DB_ROLE_APPEND || conn->user->role == DB_ROLE_PATIENT;
-	bool pooled = conn->db->pooled;
+	bool pooled = conn->shared->pooled;
 	const struct db_statement_info *append = pooled ? &db_append_pooled : &db_append_statement;
 	const char *setup[] = {appends ? DB_LOCK_TIMEOUT : "0", "false"};
 
@@ -171,16 +171,16 @@ static void drop_connection(struct conn *conn)
 /* Counts connections: one more, one less, or none. */
 static void note_ready(struct conn *conn, int change)
 {
-	struct stats *stats = conn->db->stats;
+	struct stats *stats = conn->shared->stats;
 
 	stats_add(&stats->postgres[conn->user->role], (uint64_t)change);
 	if (conn->user->role == DB_ROLE_READ)
-		atomic_fetch_add(&conn->db->readable, (unsigned)change);
+		atomic_fetch_add(&conn->shared->readable, (unsigned)change);
 	if (change <= 0)
 		return;
 	stats_add(&stats->reconnects[conn->user->role], conn->was_ready);
 	if (conn->user->role == DB_ROLE_READ)
-		conn->db->reconnects += conn->was_ready;
+		conn->shared->reconnects += conn->was_ready;
 	conn->was_ready = true;
 }
 
@@ -190,7 +190,7 @@ static unsigned answer_timeout(const struct conn *conn)
 	enum db_role role = conn->user->role;
 	bool quick = role == DB_ROLE_APPEND || role == DB_ROLE_PATIENT || role == DB_ROLE_READ;
 
-	return (unsigned)conn->db->config->answer_timeout * (quick ? 1 : PATIENCE_FACTOR);
+	return (unsigned)conn->shared->config->answer_timeout * (quick ? 1 : PATIENCE_FACTOR);
 }
 
 /* Of the timer that looks for silence. */
@@ -208,7 +208,7 @@ static void conn_move(struct conn *conn, enum conn_state state)
 	note_ready(conn, (state == CONN_READY) - (conn->state == CONN_READY));
 	conn->state = state;
 	if (append)
-		atomic_store(&conn->db->ready, state == CONN_READY);
+		atomic_store(&conn->shared->ready, state == CONN_READY);
 	switch (state)
 	{
 		case CONN_UNUSED:
@@ -244,9 +244,9 @@ static void conn_move(struct conn *conn, enum conn_state state)
 			conn->heard = true;
 			set_timer(conn, turn_ms(conn));
 			log_connected(conn);
-			conn->user->on_ready(conn);
 			if (append)
-				db_leave_standbys(conn->db);
+				conn->shared->primary_found = true;
+			conn->user->on_ready(conn);
 			break;
 	}
 }
@@ -257,7 +257,8 @@ static void conn_move(struct conn *conn, enum conn_state state)
  */
 static void log_lost(struct conn *conn, const char *why)
 {
-	bool quiet = conn->user->role != DB_ROLE_APPEND && (conn->state == CONN_READY || !db_ready(conn->db));
+	bool quiet = conn->user->role != DB_ROLE_APPEND &&
+				 (conn->state == CONN_READY || !atomic_load(&conn->shared->ready));
 	int len = (int)strcspn(why, "\n");
 
 	if (conn->outage_logged || quiet)
@@ -273,7 +274,7 @@ void conn_lose(struct conn *conn, const char *why)
 {
 	log_lost(conn, why);
 	if (conn->pg != NULL && (conn->state != CONN_READY || conn->silence > SILENT_TURNS))
-		db_hosts_next(&conn->db->hosts, conn->pg);
+		db_hosts_next(&conn->shared->hosts, conn->pg);
 	if (conn->state == CONN_READY && clock_passed(clock_ms(), conn->ready_since, STABLE_MS))
 		conn->pause_ms = PAUSE_MIN_MS;
 	conn_move(conn, CONN_PAUSED);
@@ -285,7 +286,7 @@ static void note_silence(struct conn *conn, unsigned turns)
 {
 	conn->silence = turns;
 	if (conn->user->role == DB_ROLE_APPEND)
-		atomic_store(&conn->db->ready, turns < UNREADY_TURNS);
+		atomic_store(&conn->shared->ready, turns < UNREADY_TURNS);
 }
 
 /* A sync alone is answered without a transaction. */
@@ -594,12 +595,18 @@ void conn_sync(struct conn *conn)
 		event_add(&conn->writable, NULL);
 }
 
-void conn_init(struct conn *conn, struct db *db, const struct conn_user *user)
+void conn_init(struct conn *conn, struct db_shared *shared, const struct conn_user *user)
 {
-	*conn = (struct conn){.db = db, .user = user, .pause_ms = PAUSE_MIN_MS};
-	event_assign(&conn->readable, db->base, -1, EV_READ, conn_on_socket, conn);
-	event_assign(&conn->writable, db->base, -1, EV_WRITE, conn_on_socket, conn);
-	event_assign(&conn->timer, db->base, -1, 0, conn_on_timer, conn);
+	*conn = (struct conn){.shared = shared, .user = user, .pause_ms = PAUSE_MIN_MS};
+	event_assign(&conn->readable, shared->base, -1, EV_READ, conn_on_socket, conn);
+	event_assign(&conn->writable, shared->base, -1, EV_WRITE, conn_on_socket, conn);
+	event_assign(&conn->timer, shared->base, -1, 0, conn_on_timer, conn);
+}
+
+bool conn_outage_is_long(const struct conn *conn, uint64_t now)
+{
+	return conn->state != CONN_READY && conn->state != CONN_UNUSED &&
+		   clock_passed(now, conn->down_since, (uint64_t)conn->shared->config->retry_window * 1000);
 }
 
 void conn_open(struct conn *conn)

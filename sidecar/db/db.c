@@ -14,39 +14,6 @@
 #define SLOW_DEPTH 1
 #define SWEEP_MS 100
 
-void db_schedule(struct db *db)
-{
-	if (db->turn_scheduled || db->closing)
-		return;
-	db->turn_scheduled = true;
-	event_active(&db->turn, EV_TIMEOUT, 1);
-}
-
-bool db_has_room(const struct db *db, size_t bytes)
-{
-	size_t limit = (size_t)db->config->queue_bytes;
-
-	return db->waiting_requests < (size_t)db->config->queue_requests && db->waiting_bytes < limit &&
-		   bytes <= limit - db->waiting_bytes;
-}
-
-uint64_t db_deadline(const struct db *db, uint64_t now)
-{
-	return now + (uint64_t)db->config->retry_window * 1000;
-}
-
-bool db_outage_is_long(const struct db *db, const struct conn *conn, uint64_t now)
-{
-	return conn->state != CONN_READY && conn->state != CONN_UNUSED &&
-		   clock_passed(now, conn->down_since, (uint64_t)db->config->retry_window * 1000);
-}
-
-void db_note_queues(const struct db *db)
-{
-	stats_set(&db->stats->queue_requests, db->waiting_requests);
-	stats_set(&db->stats->queue_bytes, db->waiting_bytes);
-}
-
 /* Fails what has waited too long, and comes back as long as something waits. */
 static void sweep(struct db *db)
 {
@@ -60,7 +27,7 @@ static void sweep(struct db *db)
 	waiting = lane_sweep(&db->imports, now) || waiting;
 	waiting = lane_sweep(&db->exports, now) || waiting;
 	waiting = lane_sweep(&db->lists, now) || waiting;
-	db_note_queues(db);
+	shared_note_queues(&db->shared);
 	if (waiting && !event_pending(&db->sweep, EV_TIMEOUT, NULL))
 		event_add(&db->sweep, &pause);
 }
@@ -72,13 +39,24 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 	sweep(arg);
 }
 
+/* Before anything is sent: a read must find what is appended from now on. */
+static void leave_standbys(struct db *db)
+{
+	if (!db->shared.primary_found)
+		return;
+	db->shared.primary_found = false;
+	lane_leave_standbys(&db->reads);
+	lane_leave_standbys(&db->lists);
+}
+
 static void on_turn(evutil_socket_t fd, short what, void *arg)
 {
 	struct db *db = arg;
 
 	(void)fd;
 	(void)what;
-	db->turn_scheduled = false;
+	db->shared.turn_scheduled = false;
+	leave_standbys(db);
 	batcher_send(&db->batcher);
 	batcher_send(&db->patient);
 	lane_send(&db->reads);
@@ -87,7 +65,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 	lane_send(&db->exports);
 	lane_send(&db->lists);
 	watch_send(&db->watch);
-	db_note_queues(db);
+	shared_note_queues(&db->shared);
 	if (!event_pending(&db->sweep, EV_TIMEOUT, NULL))
 		sweep(db);
 }
@@ -138,26 +116,29 @@ struct db *db_new(struct event_base *base, const struct config *config, const ch
 				  struct stats *stats)
 {
 	struct db *db = calloc(1, sizeof(*db));
+	struct db_shared *shared;
 
 	if (db == NULL)
 		return NULL;
-	db->base = base;
-	db->config = config;
-	db->stats = stats;
-	db->pooled = pooled;
-	db->conninfo = strdup(conninfo);
-	db->several_hosts = db_names_several_hosts(conninfo);
-	event_assign(&db->turn, base, -1, 0, on_turn, db);
+	shared = &db->shared;
+	shared->base = base;
+	shared->config = config;
+	shared->stats = stats;
+	shared->pooled = pooled;
+	shared->conninfo = strdup(conninfo);
+	shared->several_hosts = db_names_several_hosts(conninfo);
+	shared->appends = &db->batcher.conn;
+	event_assign(&shared->turn, base, -1, 0, on_turn, db);
 	event_assign(&db->sweep, base, -1, 0, on_sweep, db);
-	batcher_init(&db->batcher, db, &batcher_append_user);
-	batcher_init(&db->patient, db, &batcher_patient_user);
-	watch_init(&db->watch, db);
-	if (db->conninfo == NULL ||
-		!lane_init(&db->reads, db, &lane_read_user, (unsigned)config->read_connections, READ_DEPTH) ||
-		!lane_init(&db->slow, db, &lane_slow_user, 1, SLOW_DEPTH) ||
-		!lane_init(&db->imports, db, &lane_import_user, 1, SLOW_DEPTH) ||
-		!lane_init(&db->exports, db, &lane_export_user, 1, SLOW_DEPTH) ||
-		!lane_init(&db->lists, db, &lane_list_user, 1, SLOW_DEPTH))
+	batcher_init(&db->batcher, shared, &batcher_append_user, &db->patient);
+	batcher_init(&db->patient, shared, &batcher_patient_user, &db->patient);
+	watch_init(&db->watch, shared);
+	if (shared->conninfo == NULL ||
+		!lane_init(&db->reads, shared, &lane_read_user, (unsigned)config->read_connections, READ_DEPTH) ||
+		!lane_init(&db->slow, shared, &lane_slow_user, 1, SLOW_DEPTH) ||
+		!lane_init(&db->imports, shared, &lane_import_user, 1, SLOW_DEPTH) ||
+		!lane_init(&db->exports, shared, &lane_export_user, 1, SLOW_DEPTH) ||
+		!lane_init(&db->lists, shared, &lane_list_user, 1, SLOW_DEPTH))
 	{
 		db_free(db);
 		return NULL;
@@ -169,7 +150,7 @@ struct db *db_new(struct event_base *base, const struct config *config, const ch
 
 void db_close(struct db *db)
 {
-	db->closing = true;
+	db->shared.closing = true;
 	batcher_free(&db->batcher);
 	batcher_free(&db->patient);
 	lane_free(&db->reads);
@@ -178,7 +159,7 @@ void db_close(struct db *db)
 	lane_free(&db->exports);
 	lane_free(&db->lists);
 	watch_free(&db->watch);
-	event_del(&db->turn);
+	event_del(&db->shared.turn);
 	event_del(&db->sweep);
 }
 
@@ -186,17 +167,17 @@ void db_free(struct db *db)
 {
 	if (db == NULL)
 		return;
-	if (!db->closing)
+	if (!db->shared.closing)
 		db_close(db);
-	query_free_spares(db);
-	free(db->conninfo);
-	db_hosts_free(&db->hosts);
+	query_free_spares(&db->shared);
+	free(db->shared.conninfo);
+	db_hosts_free(&db->shared.hosts);
 	free(db);
 }
 
 struct stats *db_stats(const struct db *db)
 {
-	return db->stats;
+	return db->shared.stats;
 }
 
 const char *db_role_name(unsigned role)
@@ -227,31 +208,60 @@ unsigned db_connections(const struct db *db)
 
 bool db_ready(const struct db *db)
 {
-	return atomic_load(&db->ready);
+	return atomic_load(&db->shared.ready);
 }
 
 bool db_readable(const struct db *db)
 {
-	return atomic_load(&db->readable) > 0;
+	return atomic_load(&db->shared.readable) > 0;
 }
 
 const char *db_unavailable(const struct db *db)
 {
-	bool writes = db->batcher.conn.state == CONN_READY;
-
-	if (db->closing)
-		return "the server is stopping";
-	if (writes)
-		return "the connection to Postgres was lost before the answer came";
-	return db_readable(db) ? "Postgres answers reads, but takes no writes" : "Postgres cannot be reached";
+	return shared_unavailable(&db->shared);
 }
 
 unsigned long db_reconnects(const struct db *db)
 {
-	return db->reconnects;
+	return db->shared.reconnects;
 }
 
 bool db_idle(const struct db *db)
 {
-	return db->waiting_requests == 0;
+	return db->shared.waiting_requests == 0;
+}
+
+/* ---- asking ---------------------------------------------------------------------- */
+
+static struct lane *lane_of(struct db *db, const struct db_statement_info *statement)
+{
+	switch (statement->role)
+	{
+		case DB_ROLE_READ:
+			return &db->reads;
+		case DB_ROLE_IMPORT:
+			return &db->imports;
+		case DB_ROLE_EXPORT:
+			return &db->exports;
+		case DB_ROLE_LIST:
+			return &db->lists;
+		default:
+			return &db->slow;
+	}
+}
+
+bool db_query(struct db *db, enum db_statement statement, const char *const *params, db_query_done done,
+			  void *arg)
+{
+	const struct db_statement_info *info = &db_statements[statement];
+
+	return lane_ask(lane_of(db, info), info, params, NULL, done, arg);
+}
+
+bool db_import(struct db *db, const char *namespace_name, const struct buf *frame, bool trial,
+			   db_query_done done, void *arg)
+{
+	const struct db_statement_info *info = &db_statements[trial ? DB_IMPORT_TRIAL : DB_IMPORT];
+
+	return frame->len <= INT32_MAX && lane_ask(lane_of(db, info), info, &namespace_name, frame, done, arg);
 }

@@ -1,7 +1,8 @@
 /*
  * db_internal: what the files of the db family share; nobody else includes it.
  *
- *     db.c          struct db: its life, the end of a loop turn, the sweep of what waited too long
+ *     db.c          struct db: its life, the end of a loop turn, the sweep of what waited too long, who answers what
+ *     shared.c      what all connections and requests of a worker have in common
  *     conn.c        one nonblocking connection: connects, reconnects, hands out whole answers
  *     batch.c       the appends: one batch in flight, the next ones gathering
  *     cancel.c      ends a statement that is not waited for any more
@@ -58,6 +59,43 @@ struct db_statement_info
 extern const struct db_statement_info db_statements[DB_STATEMENTS];
 extern const struct db_statement_info db_append_statement, db_append_pooled;
 
+/* ---- shared.c ------------------------------------------------------------ */
+
+struct conn;
+struct query;
+
+/* What all connections of a worker and all that wait for them have in common.  Owned by struct db. */
+struct db_shared
+{
+	struct event_base *base;
+	const struct config *config;
+	struct stats *stats; /* the worker's */
+	char *conninfo;
+	struct db_hosts hosts; /* which one the next attempt begins with */
+	bool several_hosts;	   /* reads too must then ask for the primary, or they may miss the newest appends */
+	bool pooled;		   /* sessions are lent for single transactions */
+	bool closing;
+	_Atomic bool ready;			/* the append connection is up and not silent */
+	_Atomic unsigned readable;	/* connections for reads that are ready */
+	unsigned long reconnects;	/* of those for reads */
+	const struct conn *appends; /* the append connection */
+	bool primary_found;			/* by it, in this loop turn: reads are to leave standbys */
+	struct event turn;			/* the end of this loop turn: everything that gathered is sent */
+	bool turn_scheduled;
+	size_t waiting_requests, waiting_bytes; /* not yet answered */
+	struct query *free_queries;
+	unsigned nfree_queries;
+};
+
+void shared_schedule(struct db_shared *shared);
+void shared_note_queues(const struct db_shared *shared); /* in the stats */
+/* True when one more request of that size fits the queues. */
+bool shared_has_room(const struct db_shared *shared, size_t bytes);
+/* When a request that arrives now on a connection that is down since then gives up waiting. */
+uint64_t shared_deadline(const struct db_shared *shared, uint64_t now);
+/* Why a request is not answered, for its client. */
+const char *shared_unavailable(const struct db_shared *shared);
+
 /* ---- conn.c ----------------------------------------------------------- */
 
 enum conn_state
@@ -68,8 +106,6 @@ enum conn_state
 	CONN_SETUP,		 /* settings and prepared statements are on their way */
 	CONN_READY,
 };
-
-struct conn;
 
 /* What the user of a connection wants to hear. */
 struct conn_user
@@ -89,7 +125,7 @@ struct conn_user
 
 struct conn
 {
-	struct db *db;
+	struct db_shared *shared;
 	const struct conn_user *user;
 	enum conn_state state;
 	PGconn *pg;
@@ -119,10 +155,12 @@ enum db_failure
 	FAILURE_LOST,  /* this server is going away or is the wrong one: connect again, then send again */
 };
 
-void conn_init(struct conn *conn, struct db *db, const struct conn_user *user);
+void conn_init(struct conn *conn, struct db_shared *shared, const struct conn_user *user);
 void conn_open(struct conn *conn);	/* does nothing unless unused */
 void conn_close(struct conn *conn); /* for good; calls nobody */
 void conn_lose(struct conn *conn, const char *why);
+/* Down for longer than a request waits. */
+bool conn_outage_is_long(const struct conn *conn, uint64_t now);
 /* As libpq wants them: formats NULL = all text, lengths count for binary ones only. */
 struct conn_params
 {
@@ -152,8 +190,7 @@ void conn_cancel(const struct conn *conn);
 bool conn_wants_primary(const struct conn *conn);
 /* Whether it must and does not, though libpq has connected. */
 bool conn_misses_primary(const struct conn *conn);
-/* Now that the appends have found the primary. */
-void db_leave_standbys(struct db *db);
+bool conn_is_at_standby(const struct conn *conn);
 
 /* ---- hold.c ------------------------------------------------------------ */
 
@@ -176,9 +213,10 @@ struct batch;
 
 struct batcher
 {
-	struct conn conn;
-	struct batch *flight; /* sent, or to be sent (again) before all others */
-	bool sent;			  /* flight is with Postgres */
+	struct conn conn;		 /* first: callbacks get it and cast */
+	struct batcher *patient; /* where requests go that met a locked stream; may be itself */
+	struct batch *flight;	 /* sent, or to be sent (again) before all others */
+	bool sent;				 /* flight is with Postgres */
 	uint64_t sent_us;
 	struct batch *head, *tail; /* gathering, oldest first */
 	struct batch *spares;	   /* empty, memory kept */
@@ -190,7 +228,8 @@ struct batcher
 	size_t nparts;
 };
 
-void batcher_init(struct batcher *batcher, struct db *db, const struct conn_user *user);
+void batcher_init(struct batcher *batcher, struct db_shared *shared, const struct conn_user *user,
+				  struct batcher *patient);
 void batcher_free(struct batcher *batcher); /* fails what waits */
 void batcher_send(struct batcher *batcher);
 /* Requests of both kinds. */
@@ -236,8 +275,6 @@ void frame_read_part(const struct frame_verdict *verdict, unsigned part, struct 
 
 /* ---- query.c ----------------------------------------------------------- */
 
-struct query;
-
 struct query_list
 {
 	struct query *first, *last;
@@ -253,7 +290,7 @@ struct lane_conn
 
 struct lane
 {
-	struct db *db;
+	struct db_shared *shared;
 	struct lane_conn *conns;
 	unsigned nconns;
 	unsigned depth; /* most requests in flight on one connection */
@@ -261,14 +298,19 @@ struct lane
 	size_t most_waiting; /* beyond it: overloaded */
 };
 
-bool lane_init(struct lane *lane, struct db *db, const struct conn_user *user, unsigned nconns,
+bool lane_init(struct lane *lane, struct db_shared *shared, const struct conn_user *user, unsigned nconns,
 			   unsigned depth);
 void lane_open(struct lane *lane);
 void lane_free(struct lane *lane); /* fails what waits */
 void lane_send(struct lane *lane);
+/* Puts a request on the lane; `frame`: of an import, the parameter behind the last.  False: there is no room for it. */
+bool lane_ask(struct lane *lane, const struct db_statement_info *statement, const char *const *params,
+			  const struct buf *frame, db_query_done done, void *arg);
+/* Now that the appends have found the primary. */
+void lane_leave_standbys(struct lane *lane);
 bool lane_sweep(struct lane *lane, uint64_t now); /* true: something still waits for a connection */
 
-void query_free_spares(struct db *db);
+void query_free_spares(struct db_shared *shared);
 
 extern const struct conn_user lane_read_user;
 extern const struct conn_user lane_slow_user;
@@ -280,7 +322,7 @@ extern const struct conn_user lane_list_user;
 
 struct watch
 {
-	struct conn conn;
+	struct conn conn;	/* first: callbacks get it and cast */
 	db_watch_done done; /* NULL: nobody waits */
 	void *arg;
 	bool heard; /* what the last answer told */
@@ -289,7 +331,7 @@ struct watch
 	char asker[24]; /* a number that nobody else has */
 };
 
-void watch_init(struct watch *watch, struct db *db);
+void watch_init(struct watch *watch, struct db_shared *shared);
 void watch_send(struct watch *watch);
 void watch_free(struct watch *watch); /* who waits is not called */
 
@@ -297,35 +339,12 @@ void watch_free(struct watch *watch); /* who waits is not called */
 
 struct db
 {
-	struct event_base *base;
-	const struct config *config;
-	struct stats *stats; /* the worker's */
-	char *conninfo;
-	struct db_hosts hosts; /* which one the next attempt begins with */
-	bool several_hosts;	   /* reads too must then ask for the primary, or they may miss the newest appends */
-	bool pooled;		   /* sessions are lent for single transactions */
-	bool closing;
-	_Atomic bool ready;		   /* the append connection is up and not silent */
-	_Atomic unsigned readable; /* connections for reads that are ready */
-	unsigned long reconnects;  /* of those for reads */
-	struct event turn;		   /* the end of this loop turn: everything that gathered is sent */
-	bool turn_scheduled;
-	struct event sweep;						/* runs only while something waits for a lost connection */
-	size_t waiting_requests, waiting_bytes; /* not yet answered */
+	struct db_shared shared;
+	struct event sweep; /* runs only while something waits for a lost connection */
 	struct batcher batcher;
 	struct batcher patient; /* requests that met a locked stream: they wait here and hold up nobody */
 	struct lane reads, slow, imports, exports, lists;
 	struct watch watch;
-	struct query *free_queries;
-	unsigned nfree_queries;
 };
-
-void db_schedule(struct db *db);
-void db_note_queues(const struct db *db); /* in the stats */
-/* True when one more request of that size fits the queues. */
-bool db_has_room(const struct db *db, size_t bytes);
-/* When a request that arrives now on a connection that is down since then gives up waiting. */
-uint64_t db_deadline(const struct db *db, uint64_t now);
-bool db_outage_is_long(const struct db *db, const struct conn *conn, uint64_t now);
 
 #endif

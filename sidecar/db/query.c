@@ -7,7 +7,7 @@
  * connection leaves only that one in doubt.
  *
  * A request and copies of its parameters are one allocation, owned by the list it is on: waiting of
- * its lane, flying of a connection, or the free list of struct db.  Only the frame of an import is
+ * its lane, flying of a connection, or the free list of struct db_shared.  Only the frame of an import is
  * not copied: it stays the caller's.
  */
 #include "base/clock.h"
@@ -133,15 +133,15 @@ static size_t params_size(int nparams, const char *const *params)
 	return size;
 }
 
-static struct query *query_alloc(struct db *db, size_t size)
+static struct query *query_alloc(struct db_shared *shared, size_t size)
 {
-	struct query *query = db->free_queries;
+	struct query *query = shared->free_queries;
 	size_t capacity = size < QUERY_TEXT_MIN ? QUERY_TEXT_MIN : size;
 
 	if (size <= QUERY_TEXT_MIN && query != NULL)
 	{
-		db->free_queries = query->next;
-		db->nfree_queries--;
+		shared->free_queries = query->next;
+		shared->nfree_queries--;
 		return query;
 	}
 	query = malloc(sizeof(*query) + capacity);
@@ -150,24 +150,24 @@ static struct query *query_alloc(struct db *db, size_t size)
 	return query;
 }
 
-static void query_recycle(struct db *db, struct query *query)
+static void query_recycle(struct db_shared *shared, struct query *query)
 {
-	if (query->capacity != QUERY_TEXT_MIN || db->nfree_queries == MAX_FREE_QUERIES)
+	if (query->capacity != QUERY_TEXT_MIN || shared->nfree_queries == MAX_FREE_QUERIES)
 	{
 		free(query);
 		return;
 	}
-	query->next = db->free_queries;
-	db->free_queries = query;
-	db->nfree_queries++;
+	query->next = shared->free_queries;
+	shared->free_queries = query;
+	shared->nfree_queries++;
 }
 
-static struct query *query_new(struct db *db, const struct db_statement_info *statement,
+static struct query *query_new(struct db_shared *shared, const struct db_statement_info *statement,
 							   const char *const *params, const struct buf *frame)
 {
 	int nparams = statement->nparams - (frame != NULL);
 	size_t size = params_size(nparams, params);
-	struct query *query = query_alloc(db, size);
+	struct query *query = query_alloc(shared, size);
 	char *at;
 
 	if (query == NULL)
@@ -197,24 +197,24 @@ static size_t query_bytes(const struct query *query)
 }
 
 /* Answers a request that is on no list any more; clears the result unless it is taken. */
-static void settle(struct db *db, struct query *query, struct db_reply *reply)
+static void settle(struct db_shared *shared, struct query *query, struct db_reply *reply)
 {
-	db->waiting_requests--;
-	db->waiting_bytes -= query_bytes(query);
-	db_note_queues(db); /* who asks how long they are must not find himself there */
+	shared->waiting_requests--;
+	shared->waiting_bytes -= query_bytes(query);
+	shared_note_queues(shared); /* who asks how long they are must not find himself there */
 	query->done(query->arg, reply);
 	PQclear(reply->result);
-	query_recycle(db, query);
+	query_recycle(shared, query);
 }
 
-static void settle_unavailable(struct db *db, struct query *query)
+static void settle_unavailable(struct db_shared *shared, struct query *query)
 {
 	struct db_reply reply = {
 		.status = DB_UNAVAILABLE,
-		.error = {.sqlstate = "08006", .message = db_unavailable(db), .detail = "", .hint = ""},
+		.error = {.sqlstate = "08006", .message = shared_unavailable(shared), .detail = "", .hint = ""},
 	};
 
-	settle(db, query, &reply);
+	settle(shared, query, &reply);
 }
 
 static void settle_error(const struct conn *conn, struct query *query, PGresult *result)
@@ -222,7 +222,7 @@ static void settle_error(const struct conn *conn, struct query *query, PGresult 
 	struct db_reply reply = {.status = DB_ERROR};
 
 	conn_describe_error(conn, result, &reply.error);
-	settle(conn->db, query, &reply);
+	settle(conn->shared, query, &reply);
 	PQclear(result); /* the reply pointed into it */
 }
 
@@ -280,7 +280,7 @@ void lane_send(struct lane *lane)
 
 static void lane_on_ready(struct conn *conn)
 {
-	db_schedule(conn->db);
+	shared_schedule(conn->shared);
 }
 
 /* The request is sent again before all others. */
@@ -296,15 +296,15 @@ static void send_again(struct lane *lane, struct query *query, PGresult *result)
 static void lane_on_answer(struct conn *conn, PGresult *result)
 {
 	struct lane_conn *from = (struct lane_conn *)conn;
-	struct db *db = conn->db;
+	struct db_shared *shared = conn->shared;
 	struct query *query = list_pop(&from->flying);
 	struct db_reply reply = {.status = DB_OK, .error = {.message = "", .detail = "", .hint = ""}};
 
-	db_schedule(db); /* there is room for another one */
+	shared_schedule(shared); /* there is room for another one */
 	if (PQresultStatus(result) == PGRES_TUPLES_OK)
 	{
 		reply.result = result;
-		settle(db, query, &reply);
+		settle(shared, query, &reply);
 	}
 	else if (PQresultStatus(result) == PGRES_PIPELINE_ABORTED ||
 			 (conn_failure(conn, result) == FAILURE_AGAIN && clock_ms() < query->deadline))
@@ -326,12 +326,12 @@ static void lane_on_lost(struct conn *conn)
 	while ((query = list_pop(&flying)) != NULL)
 	{
 		if (query->statement->once || query->deadline <= now || ++query->attempts >= DB_MAX_ATTEMPTS)
-			settle_unavailable(conn->db, query);
+			settle_unavailable(conn->shared, query);
 		else
 			list_push(&again, query);
 	}
 	list_prepend(&lost->lane->waiting, &again);
-	db_schedule(conn->db);
+	shared_schedule(conn->shared);
 }
 
 static bool lane_is_ready(const struct lane *lane)
@@ -355,7 +355,7 @@ bool lane_sweep(struct lane *lane, uint64_t now)
 	while ((query = list_pop(&waiting)) != NULL)
 	{
 		if (query->deadline <= now)
-			settle_unavailable(lane->db, query);
+			settle_unavailable(lane->shared, query);
 		else
 			list_push(&lane->waiting, query);
 	}
@@ -363,23 +363,6 @@ bool lane_sweep(struct lane *lane, uint64_t now)
 }
 
 /* ---- asking ---------------------------------------------------------------------- */
-
-static struct lane *lane_of(struct db *db, enum db_role role)
-{
-	switch (role)
-	{
-		case DB_ROLE_READ:
-			return &db->reads;
-		case DB_ROLE_IMPORT:
-			return &db->imports;
-		case DB_ROLE_EXPORT:
-			return &db->exports;
-		case DB_ROLE_LIST:
-			return &db->lists;
-		default:
-			return &db->slow;
-	}
-}
 
 /* Where appends find nobody who takes writes, neither does it. */
 static bool lane_writes(const struct lane *lane)
@@ -390,75 +373,73 @@ static bool lane_writes(const struct lane *lane)
 }
 
 /* An import was let in when it began, and its frame is its own memory: it must not fail half way because others wait. */
-static bool has_room(const struct db *db, const struct lane *lane, const struct query *query)
+static bool has_room(const struct lane *lane, const struct query *query)
 {
 	return query->frame != NULL ||
-		   (lane->waiting.count < lane->most_waiting && db_has_room(db, query_bytes(query)));
+		   (lane->waiting.count < lane->most_waiting && shared_has_room(lane->shared, query_bytes(query)));
 }
 
-/* Puts a request on its lane; false: it is NULL, or there is no room for it. */
-static bool ask(struct db *db, struct query *query, db_query_done done, void *arg)
+/* After a long outage a new request isn't worth the wait that the others had. */
+static bool is_hopeless(const struct lane *lane, uint64_t now)
 {
-	struct lane *lane;
+	return !lane_is_ready(lane) && (conn_outage_is_long(&lane->conns[0].conn, now) ||
+									(lane_writes(lane) && conn_outage_is_long(lane->shared->appends, now)));
+}
+
+bool lane_ask(struct lane *lane, const struct db_statement_info *statement, const char *const *params,
+			  const struct buf *frame, db_query_done done, void *arg)
+{
+	struct db_shared *shared = lane->shared;
+	struct query *query = query_new(shared, statement, params, frame);
 	uint64_t now = clock_ms();
 
 	if (query == NULL)
 		return false;
-	lane = lane_of(db, query->statement->role);
-	if (db->closing || !has_room(db, lane, query))
+	if (shared->closing || !has_room(lane, query))
 	{
-		query_recycle(db, query);
+		query_recycle(shared, query);
 		return false;
 	}
 	query->done = done;
 	query->arg = arg;
-	query->deadline = db_deadline(db, now);
-	/* After a long outage a new request isn't worth the wait that the others had. */
-	if (!lane_is_ready(lane) && (db_outage_is_long(db, &lane->conns[0].conn, now) ||
-								 (lane_writes(lane) && db_outage_is_long(db, &db->batcher.conn, now))))
-		query->deadline = now;
+	query->deadline = is_hopeless(lane, now) ? now : shared_deadline(shared, now);
 	list_push(&lane->waiting, query);
-	db->waiting_requests++;
-	db->waiting_bytes += query_bytes(query);
-	db_schedule(db);
+	shared->waiting_requests++;
+	shared->waiting_bytes += query_bytes(query);
+	shared_schedule(shared);
 	return true;
 }
 
-bool db_query(struct db *db, enum db_statement statement, const char *const *params, db_query_done done,
-			  void *arg)
+void lane_leave_standbys(struct lane *lane)
 {
-	return ask(db, query_new(db, &db_statements[statement], params, NULL), done, arg);
-}
+	for (unsigned i = 0; i < lane->nconns; i++)
+	{
+		struct conn *conn = &lane->conns[i].conn;
 
-bool db_import(struct db *db, const char *namespace_name, const struct buf *frame, bool trial,
-			   db_query_done done, void *arg)
-{
-	const struct db_statement_info *statement = &db_statements[trial ? DB_IMPORT_TRIAL : DB_IMPORT];
-
-	if (frame->len > INT32_MAX)
-		return false;
-	return ask(db, query_new(db, statement, &namespace_name, frame), done, arg);
+		if (conn->pg != NULL && conn_is_at_standby(conn))
+			conn_lose(conn, "it leads to a standby, and the primary is there");
+	}
 }
 
 /* ---- life --------------------------------------------------------------------------- */
 
-void query_free_spares(struct db *db)
+void query_free_spares(struct db_shared *shared)
 {
 	struct query *query;
 
-	while ((query = db->free_queries) != NULL)
+	while ((query = shared->free_queries) != NULL)
 	{
-		db->free_queries = query->next;
+		shared->free_queries = query->next;
 		free(query);
 	}
 }
 
-bool lane_init(struct lane *lane, struct db *db, const struct conn_user *user, unsigned nconns,
+bool lane_init(struct lane *lane, struct db_shared *shared, const struct conn_user *user, unsigned nconns,
 			   unsigned depth)
 {
-	size_t queue = (size_t)db->config->queue_requests;
+	size_t queue = (size_t)shared->config->queue_requests;
 
-	*lane = (struct lane){.db = db, .depth = depth, .most_waiting = queue};
+	*lane = (struct lane){.shared = shared, .depth = depth, .most_waiting = queue};
 	if (user->role == DB_ROLE_SLOW || user->role == DB_ROLE_LIST)
 		lane->most_waiting = (queue + SLOW_SHARE - 1) / SLOW_SHARE;
 	lane->conns = calloc(nconns, sizeof(*lane->conns));
@@ -467,7 +448,7 @@ bool lane_init(struct lane *lane, struct db *db, const struct conn_user *user, u
 	lane->nconns = nconns;
 	for (unsigned i = 0; i < nconns; i++)
 	{
-		conn_init(&lane->conns[i].conn, db, user);
+		conn_init(&lane->conns[i].conn, shared, user);
 		lane->conns[i].lane = lane;
 	}
 	return true;
@@ -489,7 +470,7 @@ void lane_free(struct lane *lane)
 		list_prepend(&lane->waiting, &lane->conns[i].flying);
 	}
 	while ((query = list_pop(&lane->waiting)) != NULL)
-		settle_unavailable(lane->db, query);
+		settle_unavailable(lane->shared, query);
 	free(lane->conns);
 	lane->conns = NULL;
 	lane->nconns = 0;

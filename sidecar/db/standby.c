@@ -9,7 +9,7 @@
 
 #include "db/internal.h"
 
-static bool is_standby(const struct conn *conn)
+bool conn_is_at_standby(const struct conn *conn)
 {
 	const char *standby = PQparameterStatus(conn->pg, "in_hot_standby");
 
@@ -22,27 +22,10 @@ bool conn_wants_primary(const struct conn *conn)
 	bool reads =
 		role == DB_ROLE_READ || role == DB_ROLE_EXPORT || role == DB_ROLE_LIST || role == DB_ROLE_WATCH;
 
-	return !reads || conn->db->several_hosts || db_ready(conn->db);
+	return !reads || conn->shared->several_hosts || atomic_load(&conn->shared->ready);
 }
 
 bool conn_misses_primary(const struct conn *conn)
 {
-	return conn_wants_primary(conn) && is_standby(conn);
-}
-
-static void leave_standbys(struct lane *lane)
-{
-	for (unsigned i = 0; i < lane->nconns; i++)
-	{
-		struct conn *conn = &lane->conns[i].conn;
-
-		if (conn->pg != NULL && is_standby(conn))
-			conn_lose(conn, "it leads to a standby, and the primary is there");
-	}
-}
-
-void db_leave_standbys(struct db *db)
-{
-	leave_standbys(&db->reads);
-	leave_standbys(&db->lists);
+	return conn_wants_primary(conn) && conn_is_at_standby(conn);
 }

@@ -33,7 +33,7 @@ static const struct conn_user watch_user = {
 
 static struct watch *watch_of(struct conn *conn)
 {
-	return &conn->db->watch;
+	return (struct watch *)conn;
 }
 
 static void finish(struct watch *watch, enum db_watch_end end)
@@ -71,7 +71,7 @@ void watch_send(struct watch *watch)
 
 static void watch_on_ready(struct conn *conn)
 {
-	db_schedule(conn->db);
+	shared_schedule(conn->shared);
 }
 
 static void watch_on_answer(struct conn *conn, PGresult *result)
@@ -99,12 +99,12 @@ bool db_watch(struct db *db, db_watch_done done, void *arg)
 {
 	struct watch *watch = &db->watch;
 
-	if (db->closing || watch->done != NULL)
+	if (db->shared.closing || watch->done != NULL)
 		return false;
 	watch->done = done;
 	watch->arg = arg;
 	conn_open(&watch->conn);
-	db_schedule(db);
+	shared_schedule(&db->shared);
 	return true;
 }
 
@@ -113,11 +113,11 @@ bool db_is_watching(const struct db *db)
 	return db->watch.sent && !clock_passed(clock_ms(), db->watch.sent_ms, DB_WATCH_MS + GRACE_MS);
 }
 
-void watch_init(struct watch *watch, struct db *db)
+void watch_init(struct watch *watch, struct db_shared *shared)
 {
 	int64_t asker = 0;
 
-	conn_init(&watch->conn, db, &watch_user);
+	conn_init(&watch->conn, shared, &watch_user);
 	/* Behind a pooler others may have our session in between: then each of us is a new asker, and nobody waits. */
 	if (getrandom(&asker, sizeof(asker), 0) != (ssize_t)sizeof(asker))
 		asker = (int64_t)clock_us();
