@@ -1,7 +1,7 @@
 /*
  * feed.c: the feeds of a worker (see feed.h and feed_internal.h).
  *
- * A feed has at most one question with Postgres.  It asks for messages when it was woken by an append through this
+ * A feed has at most one question with Postgres.  It asks for messages when it was woken by an append or an import through this
  * process, after a gap that grows with what the last answer brought, so that under load one answer serves many appends; when
  * Postgres tells that somebody has committed something (watch.c); and otherwise when its timer runs out.  Each second, and whenever a namespace or token changed here, it first
  * asks for its state: whether the namespace is still the same one and the token still opens it.
@@ -507,8 +507,9 @@ static void wake_workers(const struct feeds *feeds, uint64_t bit)
 	}
 }
 
-void feeds_appended(struct feeds *feeds, const char *namespace_name)
+static void on_commit(void *arg, const char *namespace_name)
 {
+	struct feeds *feeds = arg;
 	unsigned listening = atomic_load(&feeds->options.wakes->listening);
 	uint32_t hash;
 
@@ -674,6 +675,7 @@ struct feeds *feeds_new(struct event_base *base, struct db *db, const struct fee
 	feeds->db = db;
 	feeds->options = *options;
 	take_place(feeds);
+	db_on_commit(db, on_commit, feeds);
 	return feeds;
 }
 
@@ -681,6 +683,7 @@ void feeds_free(struct feeds *feeds)
 {
 	if (feeds == NULL)
 		return;
+	db_on_commit(feeds->db, NULL, NULL);
 	if (feeds->waker != NULL)
 		event_del(&feeds->woken);
 	free(feeds->channels.buckets);
