@@ -1,7 +1,7 @@
 /*
  * errors.h: the SQLSTATEs of Millrace, which protocol.h names, as errcode() takes them.
  *
- * The sidecar maps them to RPC codes in one table (sidecar/errors.c); extension/README.md
+ * The sidecar maps them to RPC codes in one table (sidecar/base/errors.c); extension/README.md
  * lists them for users.  What Postgres has a SQLSTATE for keeps Postgres's.
  */
 #ifndef MILLRACE_ERRORS_H

@@ -14,23 +14,23 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "admin.h"
-#include "allocations.h"
-#include "bootstrap.h"
-#include "cli.h"
-#include "config.h"
-#include "db.h"
-#include "descriptors.h"
-#include "embedded.h"
-#include "feed.h"
-#include "listener.h"
-#include "log.h"
-#include "machine.h"
-#include "notify.h"
-#include "service.h"
-#include "tls.h"
-#include "version.h"
-#include "worker.h"
+#include "admin/admin.h"
+#include "admin/allocations.h"
+#include "serve/bootstrap.h"
+#include "cli/cli.h"
+#include "base/config.h"
+#include "db/db.h"
+#include "serve/descriptors.h"
+#include "serve/embedded.h"
+#include "live/feed.h"
+#include "net/listener.h"
+#include "base/log.h"
+#include "serve/machine.h"
+#include "serve/notify.h"
+#include "front/service.h"
+#include "net/tls.h"
+#include "base/version.h"
+#include "serve/worker.h"
 
 #define DEFAULT_WORKERS_MAX 4
 #define DEFAULT_ADMIN "127.0.0.1:8079"
@@ -144,7 +144,7 @@ static bool catch_signals(struct server *server)
 	sigaction(SIGINT, &end, NULL);
 	sigaction(SIGHUP, &hangup, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
-	/* As a container's first process we get the children of those that died; our own are watched (embedded.c). */
+	/* As a container's first process we get the children of those that died; our own are watched (serve/embedded.c). */
 	if (getpid() == 1 && server->config.database != NULL)
 		sigaction(SIGCHLD, &ignore, NULL);
 	return true;

@@ -30,7 +30,7 @@ case ${1:-} in
 --tidy) run_tidy "$2" ;;
 *)
 	run_cppcheck || failed=1
-	printf '%s\n' {extension,sidecar,bench,test/unit,test/fuzz}/*.c | xargs -P "$(nproc)" -n 1 test/analyse.sh --tidy || failed=1
+	printf '%s\n' {extension,sidecar,sidecar/*,bench,test/unit,test/fuzz}/*.c | xargs -P "$(nproc)" -n 1 test/analyse.sh --tidy || failed=1
 	exit "${failed:-0}"
 	;;
 esac

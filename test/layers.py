@@ -1,8 +1,10 @@
 #!/usr/bin/python3
-"""Data flows one way: a file includes only what is below it (DESIGN.md, "Layout").
+"""Data flows one way: the rooms of sidecar/ and what each may include, and the layers of extension/.
 
-Checks the includes of sidecar/ and extension/, that every version test is in extension/compat.h, that the program looks at
-the system's clocks in clock.c only, and that every expected output belongs to a test.  Prints what is wrong; exit code 1 if anything is.
+Also checks that every version test is in extension/compat.h, that the program looks at the system's clocks in
+base/clock.c only, and that every expected output belongs to a test.  Prints what is wrong; exit code 1 if anything is.
+
+`layers.py FOLDER` looks at the sources in another folder.
 """
 import re
 import sys
@@ -10,41 +12,88 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# From the top down; the families of one level stand beside each other.  A file belongs to the family
-# that has its name or its beginning up to an underscore: db_batch.c is `db`.  It may include its own
-# family and what is below it.
-LAYERS = {
-    "sidecar": [
-        ["main"],
-        ["admin"],
-        ["bootstrap", "cli", "embedded", "notify", "worker"],
-        ["service"],
-        ["import", "export", "subscribe"],
-        ["http"],
-        ["rpc"],
-        ["methods"],
-        ["auth", "feed"],
-        ["db"],
-        ["errors", "token", "uuid", "listener", "tls", "descriptors"],
-        ["allocations", "config", "cors", "hosts", "json", "stats", "timestamp", "url_query", "names", "sse", "spelling", "quota"],
-        ["log"],
-        ["buf", "clock", "hex", "machine", "pool", "slice", "version"],
-    ],
-    "extension": [
-        ["millrace"],
-        ["scan"],
-        ["message_db"],
-        ["api frame"],
-        ["jsonin", "jsonout"],
-        ["append uuid7", "import", "read"],
-        ["prefix"],
-        ["store insert storecategory storeindex storelock storeowner storesnapshot storetrigger storewhole"],
-        ["names"],
-        ["jsonbytes", "md5"],
-        ["errors", "compat"],
-        ["protocol"],
-    ],
+# The rooms of sidecar/, from the bottom up, and what a file in each may include besides its own room: all of a room,
+# or one header of it.  What is not said here is not allowed.
+ROOMS = {
+    "base": [],  # bytes, words, settings
+    "net": ["base"],  # sockets, TLS
+    "http": ["net", "base"],  # HTTP/1.1, both sides; knows not what it serves
+    "db": ["base"],  # the only libpq at run time
+    "access": ["db", "base"],  # whose request it is
+    "methods": ["access", "db", "base"],  # what a call means
+    "rpc": ["methods", "base"],  # envelopes
+    "live": ["http", "db", "access", "base"],  # endless replies
+    "bulk": ["http", "db", "access", "base"],  # large replies
+    "front": ["live", "bulk", "rpc", "methods", "access", "db", "http", "net", "base"],  # which path is whose
+    "cli": ["http/client.h", "access", "base"],  # the commands
+    "serve": ["front", "db", "net", "access", "base"],  # process, threads, private Postgres
+    "admin": ["serve", "front", "live", "methods", "db", "http", "base"],  # for operators
 }
+
+# What the extension and the program say together, which every room may include.
+SHARED = "extension/protocol.h"
+
+# Includes that are not allowed and are there, each with what will end it.  One that is gone is taken out of here.
+OWED = {
+    ("admin/files.c", "net/tls.h"): "serve says what there is to say of the certificate",
+}
+
+# From the top down; the families of one level stand beside each other.  A file belongs to the family
+# that has its name or its beginning up to an underscore: message_db_condition.c is `message_db`.  It may include its
+# own family and what is below it.
+EXTENSION = [
+    ["millrace"],
+    ["scan"],
+    ["message_db"],
+    ["api frame"],
+    ["jsonin", "jsonout"],
+    ["append uuid7", "import", "read"],
+    ["prefix"],
+    ["store insert storecategory storeindex storelock storeowner storesnapshot storetrigger storewhole"],
+    ["names"],
+    ["jsonbytes", "md5"],
+    ["errors", "compat"],
+    ["protocol"],
+]
+
+
+def includes_of(path):
+    return re.findall(r'^\s*#\s*include\s+"([^"]+)"', path.read_text(), re.M)
+
+
+def sources_of(sidecar):
+    """Every C file of the program, as ROOM/FILE; main.c stands above all rooms."""
+    return sorted(str(path.relative_to(sidecar)) for room in ROOMS for path in (sidecar / room).glob("*.[ch]"))
+
+
+def is_allowed(room, header):
+    return any(header == place or header.startswith(place + "/") for place in [room, *ROOMS[room]])
+
+
+def wrong_includes(sidecar):
+    """Includes within sidecar/ that are not allowed and not owed, and what is owed no longer."""
+    owed = set(OWED)
+    for path in sorted(sidecar.glob("*.[ch]")):
+        if path.name != "main.c":
+            yield f"sidecar/{path.name} is in no room"
+    for folder in sorted({path.parent.name for path in sidecar.glob("*/*.[ch]")} - {*ROOMS, "preload"}):
+        yield f"sidecar/{folder} is no room: add it to test/layers.py and to sidecar/Makefile"
+    for name in ["main.c", *sources_of(sidecar)]:
+        room = name.split("/")[0]
+        for header in includes_of(sidecar / name):
+            if header == SHARED:
+                continue
+            if not (sidecar / header).exists():
+                yield f'sidecar/{name} includes "{header}": an include says the room, "base/buf.h"'
+            elif (name, header) in owed:
+                owed.discard((name, header))
+            elif room in ROOMS and not is_allowed(room, header):
+                yield f"sidecar/{name} includes {header}, which {room} may not use"
+    for name, header in sorted(owed):
+        yield f"sidecar/{name} does not include {header} any more: take it out of OWED in test/layers.py"
+    for (name, header) in OWED:
+        if is_allowed(name.split("/")[0], header):
+            yield f"sidecar/{name} may include {header}: take it out of OWED in test/layers.py"
 
 
 def place_of(stem, layers):
@@ -56,33 +105,30 @@ def place_of(stem, layers):
     return None
 
 
-def includes_of(path):
-    return re.findall(r'^\s*#\s*include\s+"([^"/]+)\.h"', path.read_text(), re.M)
-
-
-def upward_includes(folder, layers):
-    headers = {path.stem for path in (ROOT / folder).glob("*.h")}
-    for path in sorted((ROOT / folder).glob("*.[ch]")):
+def upward_includes(extension, layers):
+    headers = {path.name for path in extension.glob("*.h")}
+    for path in sorted(extension.glob("*.[ch]")):
         place = place_of(path.stem, layers)
         if place is None:
-            yield f"{folder}/{path.name} is in no layer: add it to test/layers.py"
+            yield f"extension/{path.name} is in no layer: add it to test/layers.py"
             continue
-        for stem in includes_of(path):
-            included = place_of(stem, layers) if stem in headers else None
+        for header in includes_of(path):
+            included = place_of(Path(header).stem, layers) if header in headers else None
             if included and included != place and included[0] <= place[0]:
-                yield f"{folder}/{path.name} includes {stem}.h, which is not below it"
+                yield f"extension/{path.name} includes {header}, which is not below it"
 
 
-def version_tests_elsewhere():
-    for path in sorted((ROOT / "extension").glob("*.[ch]")):
+def version_tests_elsewhere(extension):
+    for path in sorted(extension.glob("*.[ch]")):
         if path.name != "compat.h" and "PG_VERSION_NUM" in path.read_text():
             yield f"extension/{path.name} tests PG_VERSION_NUM: that belongs into compat.h"
 
 
-def clocks_elsewhere():
-    for path in sorted((ROOT / "sidecar").glob("*.[ch]")):
-        if path.stem != "clock" and re.search(r"\b(clock_gettime|gettimeofday|time)\s*\((?!void)", code_of(path)):
-            yield f"sidecar/{path.name} looks at a clock of the system: that belongs into clock.c"
+def clocks_elsewhere(sidecar):
+    for name in ["main.c", *sources_of(sidecar)]:
+        looks = re.search(r"\b(clock_gettime|gettimeofday|time)\s*\((?!void)", code_of(sidecar / name))
+        if looks and name != "base/clock.c":
+            yield f"sidecar/{name} looks at a clock of the system: that belongs into base/clock.c"
 
 
 def code_of(path):
@@ -90,10 +136,11 @@ def code_of(path):
     return re.sub(r'/\*.*?\*/|"(?:\\.|[^"\\\n])*"', "", path.read_text(), flags=re.S)
 
 
-def orphaned_outputs():
-    for inputs, outputs, suffix in (("sql", "expected", ".sql"), ("test/isolation", "test/isolation/expected", ".spec")):
-        tests = {path.stem for path in (ROOT / inputs).glob("*" + suffix)}
-        outs = {path.stem for path in (ROOT / outputs).glob("*.out")}
+def orphaned_outputs(root):
+    for inputs, outputs, suffix in (("sql", "expected", ".sql"),
+                                    ("test/isolation", "test/isolation/expected", ".spec")):
+        tests = {path.stem for path in (root / inputs).glob("*" + suffix)}
+        outs = {path.stem for path in (root / outputs).glob("*.out")}
         for stem in sorted(outs):
             if stem not in tests and re.sub(r"_\d$", "", stem) not in tests:
                 yield f"{outputs}/{stem}.out belongs to no test"
@@ -101,15 +148,14 @@ def orphaned_outputs():
             yield f"{inputs}/{stem}{suffix} has no expected output"
 
 
-def main():
-    faults = [fault for folder, layers in LAYERS.items() for fault in upward_includes(folder, layers)]
-    faults += version_tests_elsewhere()
-    faults += clocks_elsewhere()
-    faults += orphaned_outputs()
+def main(root):
+    sidecar, extension = root / "sidecar", root / "extension"
+    faults = [*wrong_includes(sidecar), *clocks_elsewhere(sidecar), *upward_includes(extension, EXTENSION),
+              *version_tests_elsewhere(extension), *orphaned_outputs(root)]
     for fault in faults:
         print(fault)
     return 1 if faults else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT))

@@ -104,10 +104,13 @@ def check(counts, name, command):
 def layout(counts):
     heading("layout and layers")
     check(counts, "layers", [sys.executable, "test/layers.py"])
+    check(counts, "layers.py finds what is wrong", [sys.executable, "test/test_layers.py"])
+    check(counts, "circles", [sys.executable, "test/circles.py"])
+    check(counts, "circles.py finds what is wrong", [sys.executable, "test/test_circles.py"])
     check(counts, "what is said once", [sys.executable, "test/agreement.py"])
     check(counts, "warnings end no user's build", ["test/warnings.sh"])
     check(counts, "versions", [sys.executable, "test/versions.py"])
-    files = [name for part in ("extension", "sidecar", "test/unit", "test/fuzz", "bench") for name in
+    files = [name for part in ("extension", "sidecar", "sidecar/*", "test/unit", "test/fuzz", "bench") for name in
              sorted(glob.glob(str(ROOT / part / "*.[ch]")))]
     # Other versions lay out differently.
     if shutil.which("clang-format") and "version 14." in run_quietly("clang-format", "--version"):

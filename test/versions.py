@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Each file with the line that names the version first.
 NAMED = {
-    "sidecar/version.h": r'^#define MILLRACE_VERSION "(.*)"$',
+    "sidecar/base/version.h": r'^#define MILLRACE_VERSION "(.*)"$',
     "extension/millrace.control": r"^default_version = '(.*)'$",
     "sidecar/packaging/debian/changelog": r"^millrace \((.*)\) ",
     "CHANGELOG.md": r"^## (\S+)",
@@ -39,7 +39,7 @@ def wrong_versions(version, meta):
         named[f"extension/META.json, provides {extension}"] = provided.get("version")
     for name, other in named.items():
         if other != version:
-            yield f"{name} names version {other}, sidecar/version.h names {version}"
+            yield f"{name} names version {other}, sidecar/base/version.h names {version}"
     if f"millrace--{version}.sql" not in (ROOT / "extension" / "Makefile").read_text():
         yield f"extension/Makefile does not install millrace--{version}.sql"
 
@@ -97,7 +97,7 @@ def wrong_parts(meta):
 
 def main():
     meta = json.loads((ROOT / "extension" / "META.json").read_text())
-    faults = list(wrong_versions(version_in("sidecar/version.h", NAMED["sidecar/version.h"]), meta))
+    faults = list(wrong_versions(version_in("sidecar/base/version.h", NAMED["sidecar/base/version.h"]), meta))
     faults += [f"extension/META.json: {fault}" for part in (wrong_members, wrong_values, wrong_parts) for fault in part(meta)]
     for fault in faults:
         print(fault)

@@ -5,7 +5,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 out=$root/sidecar/build/deb
-version=$(sed -n 's/^#define MILLRACE_VERSION "\(.*\)"$/\1/p' "$root/sidecar/version.h")
+version=$(sed -n 's/^#define MILLRACE_VERSION "\(.*\)"$/\1/p' "$root/sidecar/base/version.h")
 
 rm -rf "$out"
 mkdir -p "$out/millrace"

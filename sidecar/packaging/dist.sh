@@ -3,7 +3,7 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
-version=$(git show HEAD:sidecar/version.h | sed -n 's/^#define MILLRACE_VERSION "\(.*\)"$/\1/p')
+version=$(git show HEAD:sidecar/base/version.h | sed -n 's/^#define MILLRACE_VERSION "\(.*\)"$/\1/p')
 archive=$PWD/millrace-$version.zip
 meta=$(mktemp -d)
 trap 'rm -rf "$meta"' EXIT

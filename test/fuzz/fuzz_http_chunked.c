@@ -3,9 +3,9 @@
  */
 #include <ctype.h>
 
-#include "buf.h"
+#include "base/buf.h"
 #include "fuzz.h"
-#include "http_parse.h"
+#include "http/parse.h"
 
 #define MAX_OVERHEAD 16384 /* more than the inputs that we use have */
 

@@ -5,7 +5,7 @@
 #include <strings.h>
 
 #include "fuzz.h"
-#include "http_parse.h"
+#include "http/parse.h"
 
 /* Parses what comes in steps: the first one, then all others.  Each in an allocation of its size. */
 static ssize_t parse(struct http_head *head, struct slice bytes, size_t first, size_t step, size_t max_head)

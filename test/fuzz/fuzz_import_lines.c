@@ -6,7 +6,7 @@
  * the rest comes as a gzip file (4: as it is, however broken; else it is also packed here).
  */
 #include "fuzz.h"
-#include "import_lines.h"
+#include "bulk/lines.h"
 
 struct taker
 {

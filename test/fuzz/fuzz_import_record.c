@@ -5,9 +5,9 @@
 #include <inttypes.h>
 
 #include "frame_reader.h"
-#include "import_record.h"
-#include "timestamp.h"
-#include "uuid.h"
+#include "bulk/record.h"
+#include "base/timestamp.h"
+#include "base/uuid.h"
 
 struct record
 {

@@ -1,5 +1,5 @@
 /*
- * fuzz_rpc.c: both envelopes and all methods, with a stand-in for db.h behind them that checks what it is asked to store and
+ * fuzz_rpc.c: both envelopes and all methods, with a stand-in for db/db.h behind them that checks what it is asked to store and
  * answers as Postgres might.  Whatever the body is:
  *
  *   there is one last reply; it has no body or one that json-c takes; a request's id comes back
@@ -9,11 +9,10 @@
  */
 #include <inttypes.h>
 
-#include "db.h"
-#include "feed.h"
+#include "db/db.h"
 #include "frame_reader.h"
-#include "rpc.h"
-#include "stats.h"
+#include "rpc/rpc.h"
+#include "base/stats.h"
 
 /* How the stand-in answers. */
 enum mood
@@ -122,7 +121,7 @@ static void read_request(struct db *db, const struct db_append *append)
 
 bool db_append_end(struct db *db, const struct db_append *append)
 {
-	require(db->writing && !db->batch.failed);
+	require(db->writing && !db->batch.failed && append->namespace_name != NULL);
 	db->writing = false;
 	read_request(db, append);
 	ask(db, append->arg)->append = *append;
@@ -164,11 +163,6 @@ unsigned db_connections(const struct db *db)
 {
 	(void)db;
 	return 3;
-}
-
-void feeds_appended(struct feeds *feeds, const char *namespace_name)
-{
-	require(feeds == NULL && namespace_name != NULL);
 }
 
 static PGresult *make_result(int ncolumns, const char *const *values)

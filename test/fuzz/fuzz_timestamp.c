@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "pattern.h"
-#include "timestamp.h"
+#include "base/timestamp.h"
 
 #define EPOCH_2000 INT64_C(946684800) /* seconds since 1970 */
 #define MILLION INT64_C(1000000)

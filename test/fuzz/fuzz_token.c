@@ -5,7 +5,7 @@
 #include <openssl/evp.h>
 
 #include "pattern.h"
-#include "token.h"
+#include "access/token.h"
 
 static bool looks_like_one(struct slice token)
 {

@@ -4,7 +4,7 @@
 #include <ctype.h>
 
 #include "fuzz.h"
-#include "url_query.h"
+#include "base/url_query.h"
 
 /* Byte by byte, into a buffer that is large enough. */
 static bool oracle(struct slice query, struct slice name, char *out, size_t *len)

@@ -4,7 +4,7 @@
 #include <strings.h>
 
 #include "pattern.h"
-#include "uuid.h"
+#include "base/uuid.h"
 
 static bool looks_like_one(struct slice text)
 {

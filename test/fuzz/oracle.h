@@ -25,7 +25,7 @@
 #include <json-c/json.h>
 
 #include "fuzz.h"
-#include "json.h"
+#include "base/json.h"
 
 static inline bool oracle_parse_as(struct slice text, int flags, struct json_object **object)
 {

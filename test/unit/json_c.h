@@ -7,7 +7,7 @@
 #include <json-c/json.h>
 #include <string.h>
 
-#include "json.h"
+#include "base/json.h"
 
 /* The whole text as one value, no deeper than ours takes, or NULL. */
 static inline struct json_object *json_c_read_as(const char *text, size_t len, int flags)

@@ -1,7 +1,7 @@
 /* Profiles of allocations: what gperftools wrote, and what becomes of it. */
 #include "unit.h"
 
-#include "allocations.h"
+#include "admin/allocations.h"
 
 static const char written[] = "heap profile:     12:     4096 [   700:   238000] @ heapprofile\n"
 							  "    10:     4000 [   600:   200000] @ 0x55d0c8a1b2c3 0x55d0c8a1c0de\n"

@@ -1,5 +1,5 @@
 /* clock.h: points are compared with sums, at every place where a difference would wrap around. */
-#include "clock.h"
+#include "base/clock.h"
 
 #include "unit.h"
 

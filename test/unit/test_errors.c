@@ -3,7 +3,7 @@
  */
 #include "unit.h"
 
-#include "errors.h"
+#include "base/errors.h"
 
 static const char *details(const char *sqlstate, const char *hint)
 {

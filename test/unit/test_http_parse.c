@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "http_parse.h"
+#include "http/parse.h"
 
 #define MAX_HEAD 20000
 #define HOST "Host: h\r\n"

@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#include "import_record.h"
+#include "bulk/record.h"
 
 #define BEGINNING                                                                                            \
 	"\"id\":\"018f0000-0000-7000-8000-000000000001\",\"stream\":\"s-1\",\"type\":\"T\",\"pos\":0,\"gpos\":1"

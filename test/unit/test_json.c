@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "json.h"
+#include "base/json.h"
 #include "json_c.h"
 
 /* Checks an exact copy, so that a sanitizer sees reads behind the end. */

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "json_c.h"
-#include "log.h"
+#include "base/log.h"
 
 static char line[65536];
 

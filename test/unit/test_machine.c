@@ -1,5 +1,5 @@
 /* machine.h: what control groups allow, from files as they are in containers. */
-#include "machine.h"
+#include "serve/machine.h"
 
 #include <ftw.h>
 #include <stdio.h>

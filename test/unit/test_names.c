@@ -1,7 +1,7 @@
 /*
  * Categories and consumer groups: the vectors of WIRE.md, section 4.
  */
-#include "names.h"
+#include "base/names.h"
 
 #include "unit.h"
 

@@ -1,7 +1,7 @@
 /*
  * Names that are nearly others.
  */
-#include "spelling.h"
+#include "base/spelling.h"
 
 #include "unit.h"
 

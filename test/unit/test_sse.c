@@ -1,7 +1,7 @@
 /*
  * The bytes of server-sent events, WIRE.md section 5.
  */
-#include "sse.h"
+#include "http/sse.h"
 
 #include "unit.h"
 

@@ -5,8 +5,8 @@
 
 #include <stdlib.h>
 
-#include "http_id.h"
-#include "stats.h"
+#include "http/id.h"
+#include "base/stats.h"
 
 static uint64_t bucket(const struct stats *stats, unsigned i)
 {

@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "token.h"
+#include "access/token.h"
 
 #define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
 

@@ -5,7 +5,7 @@
 
 #include <time.h>
 
-#include "uuid.h"
+#include "base/uuid.h"
 
 static void new_ids_rise_strictly(void **state)
 {

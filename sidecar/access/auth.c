@@ -1,0 +1,340 @@
+/*
+ * auth.c: reads credentials and checks them against what Postgres knows.
+ *
+ * The cache is a table of fixed size in which a namespace has one place; another namespace that hashes
+ * to the same place takes it over.  That bounds it, and a lost entry costs one look-up.  A wrong token is
+ * looked up again before it is refused, so that a token set elsewhere a moment ago works at once.
+ * Requests for a namespace that is just being looked up wait for the same answer.
+ */
+#include "access/auth.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <sys/queue.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "db/db.h"
+#include "access/quota.h"
+
+#include "base/url_query.h"
+
+#define CACHE_PLACES 1024
+#define LIFETIME_MS 1000
+
+/* What is known of a namespace. */
+struct known
+{
+	char name[MAX_NAMESPACE_NAME + 1]; /* empty: nothing */
+	char hash[TOKEN_HASH_LEN + 1];	   /* empty: it has no token */
+	struct quota *quota;			   /* NULL: it has no limits */
+	unsigned long generation;
+	uint64_t asked_ms;
+};
+
+struct waiter
+{
+	SLIST_ENTRY(waiter) link;
+	char hash[TOKEN_HASH_LEN + 1];
+	auth_done done;
+	void *arg;
+};
+
+/* A question that Postgres is working on. */
+struct lookup
+{
+	struct auth *auth;
+	LIST_ENTRY(lookup) link;
+	struct known known; /* filled in by the answer */
+	SLIST_HEAD(waiter_list, waiter) waiters;
+};
+
+struct auth
+{
+	struct db *db;
+	struct quotas *quotas;
+	const _Atomic unsigned long *generation;
+	bool test_mode;
+	bool freed;
+	LIST_HEAD(lookup_list, lookup) lookups;
+	/* The last token seen, so that a client's token is hashed once and not for each request. */
+	char last_token[TOKEN_MAX_LEN];
+	size_t last_len;
+	struct claim last_claim;
+	struct known cache[CACHE_PLACES];
+};
+
+struct auth *auth_new(struct db *db, struct quotas *quotas, const _Atomic unsigned long *generation,
+					  bool test_mode)
+{
+	struct auth *auth = calloc(1, sizeof(*auth));
+
+	if (auth == NULL)
+		return NULL;
+	auth->db = db;
+	auth->quotas = quotas;
+	auth->generation = generation;
+	auth->test_mode = test_mode;
+	return auth;
+}
+
+void auth_free(struct auth *auth)
+{
+	auth->freed = true;
+	if (LIST_EMPTY(&auth->lookups))
+		free(auth);
+}
+
+/* ---- reading credentials --------------------------------------------------- */
+
+/* Decodes percent and plus; what does not fit can't be a token, and is cut one byte beyond the longest. */
+static size_t decode_query_value(struct slice value, char out[TOKEN_MAX_LEN + 1])
+{
+	size_t len = 0;
+
+	while (value.len > 0 && len <= TOKEN_MAX_LEN)
+		out[len++] = url_query_take(&value, true);
+	return len;
+}
+
+/* The first non-empty token=... of a query. */
+static struct slice find_query_token(struct slice query)
+{
+	const char *p = query.bytes;
+	const char *end = query.bytes + query.len;
+
+	while (p < end)
+	{
+		const char *stop = memchr(p, '&', (size_t)(end - p));
+
+		if (stop == NULL)
+			stop = end;
+		if (stop - p > 6 && memcmp(p, "token=", 6) == 0)
+			return (struct slice){p + 6, (size_t)(stop - p - 6)};
+		p = stop < end ? stop + 1 : end;
+	}
+	return (struct slice){NULL, 0};
+}
+
+static struct slice find_bearer_token(struct slice authorization)
+{
+	struct slice token = {NULL, 0};
+
+	if (authorization.len <= 7 || strncasecmp(authorization.bytes, "Bearer ", 7) != 0)
+		return token;
+	token = (struct slice){authorization.bytes + 7, authorization.len - 7};
+	while (token.len > 0 && token.bytes[0] == ' ')
+	{
+		token.bytes++;
+		token.len--;
+	}
+	return token;
+}
+
+/* The claim of a token; false when it is malformed. */
+static bool read_token(struct auth *auth, struct slice token, struct claim *claim)
+{
+	if (token.len > 0 && token_equal(token, (struct slice){auth->last_token, auth->last_len}))
+	{
+		*claim = auth->last_claim;
+		return true;
+	}
+	if (!token_parse(token, claim->name))
+		return false;
+	token_hash(token, claim->hash);
+	memcpy(auth->last_token, token.bytes, token.len);
+	auth->last_len = token.len;
+	auth->last_claim = *claim;
+	return true;
+}
+
+bool auth_read(struct auth *auth, const struct credentials *credentials, struct claim *claim,
+			   struct error *error)
+{
+	char decoded[TOKEN_MAX_LEN + 1];
+	struct slice token = find_query_token(credentials->query);
+
+	if (token.len > 0)
+		token = (struct slice){decoded, decode_query_value(token, decoded)};
+	else
+		token = find_bearer_token(credentials->authorization);
+	if (token.len > 0 && read_token(auth, token, claim))
+		return true;
+	if (auth->test_mode)
+	{
+		*claim = (struct claim){.name = DEFAULT_NAMESPACE};
+		return true;
+	}
+	if (token.len == 0)
+		error_set(error, ERROR_AUTH_REQUIRED, "a token is required: Authorization: Bearer <token>");
+	else
+		error_set(error, ERROR_AUTH_INVALID_TOKEN, "the token is malformed");
+	return false;
+}
+
+/* ---- checking claims ------------------------------------------------------- */
+
+static struct known *cache_place(struct auth *auth, const char *name)
+{
+	uint32_t hash = 2166136261U; /* FNV-1a */
+
+	for (const char *p = name; *p != '\0'; p++)
+		hash = (hash ^ (unsigned char)*p) * 16777619U;
+	return &auth->cache[hash % CACHE_PLACES];
+}
+
+static unsigned long generation_now(const struct auth *auth)
+{
+	return atomic_load(auth->generation);
+}
+
+static bool is_fresh(const struct auth *auth, const struct known *known, const char *name)
+{
+	return known->generation == generation_now(auth) &&
+		   !clock_passed(clock_ms(), known->asked_ms, LIFETIME_MS) && strcmp(known->name, name) == 0;
+}
+
+static bool holds(const struct auth *auth, const struct known *known, const char *hash)
+{
+	return auth->test_mode || (known->hash[0] != '\0' && token_hash_equal(known->hash, hash));
+}
+
+static void tell(const struct waiter *waiter, const struct lookup *lookup, const struct error *failure)
+{
+	struct error error = {.code = ERROR_NONE};
+
+	if (failure->code != ERROR_NONE)
+		error = *failure;
+	else if (!holds(lookup->auth, &lookup->known, waiter->hash))
+		error_set(&error, ERROR_AUTH_UNAUTHORIZED, "the token does not open a namespace");
+	waiter->done(waiter->arg, &error, lookup->known.quota);
+}
+
+/* Takes the lookup off the list and answers everyone who waits for it. */
+static void finish_lookup(struct lookup *lookup, const struct error *failure)
+{
+	struct auth *auth = lookup->auth;
+	struct waiter *waiter;
+
+	LIST_REMOVE(lookup, link);
+	while ((waiter = SLIST_FIRST(&lookup->waiters)) != NULL)
+	{
+		SLIST_REMOVE_HEAD(&lookup->waiters, link);
+		tell(waiter, lookup, failure);
+		free(waiter);
+	}
+	free(lookup);
+	if (auth->freed && LIST_EMPTY(&auth->lookups))
+		free(auth);
+}
+
+/* The columns of DB_TOKEN_HASH and DB_ENSURE_NAMESPACE. */
+enum answer_column
+{
+	ANSWER_HASH,
+	ANSWER_REQUESTS,
+	ANSWER_BYTES,
+};
+
+static uint64_t read_limit(const PGresult *result, enum answer_column column)
+{
+	return PQgetisnull(result, 0, column) ? 0 : strtoull(PQgetvalue(result, 0, column), NULL, 10);
+}
+
+static struct quota *read_quota(struct auth *auth, const char *name, const PGresult *result)
+{
+	uint64_t requests = read_limit(result, ANSWER_REQUESTS);
+	uint64_t bytes = read_limit(result, ANSWER_BYTES);
+	struct quota *quota = requests > 0 || bytes > 0 ? quota_of(auth->quotas, name) : NULL;
+
+	if (quota != NULL)
+		quota_set(quota, requests, bytes);
+	return quota;
+}
+
+/* An answer with a row: what it says goes into the cache. */
+static void take_answer(struct lookup *lookup, const PGresult *result)
+{
+	struct auth *auth = lookup->auth;
+
+	if (PQntuples(result) == 0 || PQnfields(result) == 0)
+		return;
+	if (!auth->test_mode && !PQgetisnull(result, 0, ANSWER_HASH) &&
+		PQgetlength(result, 0, ANSWER_HASH) == TOKEN_HASH_LEN)
+		memcpy(lookup->known.hash, PQgetvalue(result, 0, ANSWER_HASH), TOKEN_HASH_LEN + 1);
+	lookup->known.quota = read_quota(auth, lookup->known.name, result);
+	lookup->known.asked_ms = clock_ms();
+	*cache_place(auth, lookup->known.name) = lookup->known;
+}
+
+static void on_answer(void *arg, struct db_reply *reply)
+{
+	struct lookup *lookup = arg;
+	struct error failure = {.code = ERROR_NONE};
+
+	if (reply->status == DB_OK)
+		take_answer(lookup, reply->result);
+	else if (reply->status == DB_ERROR)
+		error_from_sqlstate(&failure, reply->error.sqlstate, reply->error.message, reply->error.hint,
+							reply->error.pid);
+	else if (reply->status == DB_OVERLOADED)
+		error_set(&failure, ERROR_OVERLOADED, "too many requests are waiting");
+	else
+		error_set(&failure, ERROR_BACKEND_UNAVAILABLE, "%s", db_unavailable(lookup->auth->db));
+	finish_lookup(lookup, &failure);
+}
+
+/* The lookup of the namespace that is under way and asks about the present, or a new one. */
+static struct lookup *join_lookup(struct auth *auth, const char *name)
+{
+	struct lookup *lookup;
+
+	for (lookup = LIST_FIRST(&auth->lookups); lookup != NULL; lookup = LIST_NEXT(lookup, link))
+	{
+		if (lookup->known.generation == generation_now(auth) && strcmp(lookup->known.name, name) == 0)
+			return lookup;
+	}
+	lookup = calloc(1, sizeof(*lookup));
+	if (lookup == NULL)
+		return NULL;
+	lookup->auth = auth;
+	lookup->known.generation = generation_now(auth);
+	memcpy(lookup->known.name, name, strlen(name) + 1);
+	if (!db_query(auth->db, auth->test_mode ? DB_ENSURE_NAMESPACE : DB_TOKEN_HASH,
+				  (const char *const[]){lookup->known.name}, on_answer, lookup))
+	{
+		free(lookup);
+		return NULL;
+	}
+	LIST_INSERT_HEAD(&auth->lookups, lookup, link);
+	return lookup;
+}
+
+void auth_check(struct auth *auth, const struct claim *claim, auth_done done, void *arg)
+{
+	static const struct error none = {.code = ERROR_NONE};
+	const struct known *known = cache_place(auth, claim->name);
+	struct waiter *waiter;
+	struct lookup *lookup;
+
+	if (is_fresh(auth, known, claim->name) && holds(auth, known, claim->hash))
+	{
+		done(arg, &none, known->quota);
+		return;
+	}
+	waiter = calloc(1, sizeof(*waiter));
+	lookup = waiter != NULL ? join_lookup(auth, claim->name) : NULL;
+	if (lookup == NULL)
+	{
+		struct error error;
+
+		free(waiter);
+		error_set(&error, ERROR_OVERLOADED, "too many requests are waiting");
+		done(arg, &error, NULL);
+		return;
+	}
+	*waiter = (struct waiter){.done = done, .arg = arg};
+	memcpy(waiter->hash, claim->hash, sizeof(waiter->hash));
+	SLIST_INSERT_HEAD(&lookup->waiters, waiter, link);
+}

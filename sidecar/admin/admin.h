@@ -1,0 +1,27 @@
+/*
+ * admin: the second listener, for those who operate the server: /live, /ready and /metrics.
+ *
+ * Main thread.  /live answers 200 as long as the process turns its loop; /ready answers 200 when every
+ * worker has its database, else 503.
+ */
+#ifndef MILLRACE_ADMIN_H
+#define MILLRACE_ADMIN_H
+
+struct admin;
+struct buf;
+struct embedded;
+struct event_base;
+struct tls;
+struct worker;
+
+/* `address` is host:port; the workers stay the caller's and outlive it.  NULL: *error says why. */
+struct admin *admin_new(struct event_base *base, const char *address, struct worker *const *workers,
+						unsigned nworkers, struct buf *error);
+/* What /metrics tells of besides, each the caller's, or NULL. */
+void admin_tell_of(struct admin *admin, const struct embedded *embedded, const struct tls *tls);
+/* Names in `Host` that are answered besides addresses; see front/hosts.h.  The caller's. */
+void admin_allow_hosts(struct admin *admin, const char *allowed);
+void admin_drain(struct admin *admin); /* not ready from now on */
+void admin_free(struct admin *admin);
+
+#endif

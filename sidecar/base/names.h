@@ -1,0 +1,12 @@
+/*
+ * names: what a stream's name says, WIRE.md section 4.  The extension has the same rules in its own names.c.
+ */
+#ifndef MILLRACE_NAMES_H
+#define MILLRACE_NAMES_H
+
+#include "base/slice.h"
+
+/* Before the first dash, or all of it. */
+struct slice name_category(struct slice stream);
+
+#endif

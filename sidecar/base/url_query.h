@@ -1,0 +1,27 @@
+/*
+ * url_query: the parameters behind the question mark of a URL.
+ */
+#ifndef MILLRACE_URL_QUERY_H
+#define MILLRACE_URL_QUERY_H
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "base/slice.h"
+
+/*
+ * Appends the first parameter of that name to `out`, percent and `+` decoded; one without `=` is empty.  False:
+ * there is none.  Out of memory shows in out->failed.
+ */
+bool url_query_find(struct slice query, const char *name, struct buf *out);
+
+/* Takes the next parameter off the query; its name as it was sent.  False: there is none left. */
+bool url_query_next(struct slice *query, struct slice *name);
+
+/*
+ * Takes the next byte off a text that is not empty: %40 and its like are one, and with `plus` a + is a space.
+ * What is no escape stands for itself.
+ */
+char url_query_take(struct slice *text, bool plus);
+
+#endif

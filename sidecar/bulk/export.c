@@ -1,0 +1,383 @@
+/*
+ * export.c: the life of one export (see export.h).
+ *
+ *     export_start -> ask -> on_page -> ask ... -> on_page (the last) -> finish
+ *                      ^________| when drained
+ *
+ * Until the first page is there an error is an ordinary error reply; after that the reply is cut off, which
+ * a client sees by the missing last chunk.
+ */
+#include "bulk/export.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#define ZLIB_CONST
+#include <zlib.h>
+
+#include "db/db.h"
+#include "base/errors.h"
+#include "http/http.h"
+#include "base/json.h"
+#include "base/stats.h"
+#include "base/timestamp.h"
+#include "access/token.h"
+#include "base/url_query.h"
+
+#define PAGE_BYTES "1048576"
+#define GZIP_PAGE_BYTES "262144" /* smaller: it is compressed in one go, while others wait */
+#define GZIP_LEVEL 1
+#define GZIP_WINDOW (15 + 16) /* zlib's way to ask for a gzip header */
+#define GZIP_MEMORY 8
+
+/* The parameters of json_export. */
+enum export_parameter
+{
+	EXPORT_NAMESPACE,
+	EXPORT_POSITION,
+	EXPORT_CATEGORIES,
+	EXPORT_SINCE,
+	EXPORT_UNTIL,
+	EXPORT_MAX_BYTES,
+	EXPORT_PARAMETERS
+};
+
+struct export
+{
+	struct db *db;
+	struct http_request *request;
+	char namespace_name[MAX_NAMESPACE_NAME + 1];
+	char position[24], since[24], until[24]; /* the latter empty = without */
+	struct buf categories;					 /* an array literal, with its NUL; empty = all */
+	bool started;							 /* the reply is under way */
+	bool last;								 /* the page just sent was the last one */
+	bool gzip;
+	z_stream deflater;	 /* with gzip */
+	struct buf deflated; /* of the page that is being sent */
+};
+
+static void export_free(struct export *export)
+{
+	stats_add(&db_stats(export->db)->exports, (uint64_t)-1);
+	if (export->gzip)
+		deflateEnd(&export->deflater);
+	buf_free(&export->deflated);
+	buf_free(&export->categories);
+	free(export);
+}
+
+static void fail(struct export *export, const struct error *error)
+{
+	struct http_request *request = export->request;
+	bool started = export->started;
+
+	if (error != NULL && error_status(error->code) >= 500)
+		http_note(request, slice_of(error->message));
+	export_free(export);
+	if (started)
+		http_reply_abort(request);
+	else
+		http_reply_error(request, error, error_status(error->code), NULL);
+}
+
+/* ---- the request ---------------------------------------------------------------- */
+
+static void add_array_element(struct buf *out, struct slice text)
+{
+	buf_add(out, "\"", 1);
+	for (size_t i = 0; i < text.len; i++)
+	{
+		if (text.bytes[i] == '"' || text.bytes[i] == '\\')
+			buf_add(out, "\\", 1);
+		buf_add(out, &text.bytes[i], 1);
+	}
+	buf_add(out, "\"", 1);
+}
+
+/* "a,b" -> {"a","b"} */
+static bool read_categories(struct export *export, struct slice list, struct error *error)
+{
+	const char *p = list.bytes;
+	const char *end = list.bytes + list.len;
+
+	buf_add_str(&export->categories, "{");
+	for (;;)
+	{
+		const char *comma = memchr(p, ',', (size_t)(end - p));
+		struct slice name = {p, (size_t)((comma != NULL ? comma : end) - p)};
+
+		if (name.len == 0)
+		{
+			error_set(error, ERROR_INVALID_REQUEST, "categories holds an empty name");
+			return false;
+		}
+		add_array_element(&export->categories, name);
+		if (comma == NULL)
+			break;
+		buf_add_str(&export->categories, ",");
+		p = comma + 1;
+	}
+	buf_add(&export->categories, "}", 2);
+	return true;
+}
+
+static bool read_time(const char *name, struct slice value, char out[24], struct error *error)
+{
+	int64_t microseconds;
+
+	if (!timestamp_parse_loosely(value, &microseconds))
+	{
+		error_set(error, ERROR_INVALID_REQUEST,
+				  "%s must be a time like 2025-01-31T12:00:00Z or a date like 2025-01-31", name);
+		return false;
+	}
+	snprintf(out, 24, "%" PRId64, microseconds);
+	return true;
+}
+
+/* Text from a URL may hold what no Postgres text can: a NUL or bytes that are not UTF-8. */
+static bool is_text(struct slice value)
+{
+	const unsigned char *p = (const unsigned char *)value.bytes;
+	const unsigned char *end = p + value.len;
+
+	while (p < end)
+	{
+		size_t len = *p == '\0' ? 0 : json_utf8_len(p, end);
+
+		if (len == 0)
+			return false;
+		p += len;
+	}
+	return true;
+}
+
+/* An absent or empty parameter says nothing. */
+static bool read_parameter(struct export *export, const char *name, struct error *error)
+{
+	struct buf decoded = {0};
+	struct slice value;
+	bool ok = true;
+
+	if (url_query_find(http_query(export->request), name, &decoded) && decoded.len > 0)
+	{
+		value = (struct slice){decoded.data, decoded.len};
+		if (!is_text(value))
+		{
+			error_set(error, ERROR_INVALID_REQUEST, "%s is not UTF-8 text", name);
+			ok = false;
+		}
+		else if (strcmp(name, "categories") == 0)
+			ok = read_categories(export, value, error);
+		else
+			ok = read_time(name, value, strcmp(name, "since") == 0 ? export->since : export->until, error);
+	}
+	if (decoded.failed || export->categories.failed)
+	{
+		error_set(error, ERROR_INTERNAL_ERROR, "out of memory");
+		ok = false;
+	}
+	buf_free(&decoded);
+	return ok;
+}
+
+/* Whether an Accept-Encoding header asks for gzip: it is named, and not with a weight of zero. */
+static bool accepts_gzip(struct slice header)
+{
+	const char *p = header.bytes;
+	const char *end = header.bytes + header.len;
+
+	while (p < end)
+	{
+		const char *comma = memchr(p, ',', (size_t)(end - p));
+		char coding[64];
+		size_t len = (size_t)((comma != NULL ? comma : end) - p);
+		double weight = 1;
+		char *parameter;
+
+		snprintf(coding, sizeof(coding), "%.*s", (int)(len < sizeof(coding) ? len : 0), p);
+		parameter = strchr(coding, ';');
+		if (parameter != NULL && sscanf(parameter, "; q = %lf", &weight) == 1)
+			*parameter = '\0';
+		if (strcasecmp(coding + strspn(coding, " \t"), "gzip") == 0 && weight > 0)
+			return true;
+		p += len + (comma != NULL);
+	}
+	return false;
+}
+
+/* ---- pages ------------------------------------------------------------------------ */
+
+static void on_page(void *arg, struct db_reply *reply);
+
+static void ask(struct export *export)
+{
+	const char *parameters[EXPORT_PARAMETERS] = {
+		[EXPORT_NAMESPACE] = export->namespace_name,
+		[EXPORT_POSITION] = export->position,
+		[EXPORT_CATEGORIES] = export->categories.len > 0 ? export->categories.data : NULL,
+		[EXPORT_SINCE] = export->since[0] != '\0' ? export->since : NULL,
+		[EXPORT_UNTIL] = export->until[0] != '\0' ? export->until : NULL,
+		[EXPORT_MAX_BYTES] = export->gzip ? GZIP_PAGE_BYTES : PAGE_BYTES,
+	};
+	struct error error;
+
+	if (db_query(export->db, DB_EXPORT, parameters, on_page, export))
+		return;
+	error_set(&error, ERROR_OVERLOADED, "too many requests are waiting");
+	fail(export, &error);
+}
+
+static void on_drained(void *arg, bool gone)
+{
+	struct export *export = arg;
+	struct http_request *request = export->request;
+
+	if (!gone)
+	{
+		ask(export);
+		return;
+	}
+	export_free(export);
+	http_reply_abort(request);
+}
+
+/* Compresses a page into export->deflated; false: out of memory. */
+static bool compress_page(struct export *export, struct slice page)
+{
+	z_stream *z = &export->deflater;
+	int result;
+
+	buf_clear(&export->deflated);
+	z->next_in = (const unsigned char *)page.bytes;
+	z->avail_in = (unsigned)page.len;
+	do
+	{
+		unsigned char out[16384];
+
+		z->next_out = out;
+		z->avail_out = sizeof(out);
+		result = deflate(z, export->last ? Z_FINISH : Z_NO_FLUSH);
+		buf_add(&export->deflated, out, sizeof(out) - z->avail_out);
+	} while (z->avail_out == 0 && result == Z_OK);
+	return !export->deflated.failed && result != Z_STREAM_ERROR;
+}
+
+static void clear_result(void *result)
+{
+	PQclear(result);
+}
+
+static void start_reply(struct export *export)
+{
+	const struct http_reply head = {
+		.status = 200,
+		.content_type = "application/x-ndjson",
+		/* With the token in the URL a proxy would keep it for others. */
+		.headers = export->gzip
+					   ? "Cache-Control: no-store\r\nContent-Encoding: gzip\r\nVary: Accept-Encoding\r\n"
+					   : "Cache-Control: no-store\r\nVary: Accept-Encoding\r\n",
+	};
+
+	http_reply_start(export->request, &head);
+	export->started = true;
+}
+
+static void describe_failure(const struct export *export, const struct db_reply *reply, struct error *error)
+{
+	if (reply->status == DB_ERROR)
+		error_from_sqlstate(error, reply->error.sqlstate, reply->error.message, reply->error.hint,
+							reply->error.pid);
+	else
+		error_set(error, ERROR_BACKEND_UNAVAILABLE, "%s", db_unavailable(export->db));
+}
+
+static void on_page(void *arg, struct db_reply *reply)
+{
+	struct export *export = arg;
+	struct http_request *request = export->request;
+	struct piece body;
+	struct error error;
+
+	if (reply->status != DB_OK)
+	{
+		describe_failure(export, reply, &error);
+		fail(export, &error);
+		return;
+	}
+	export->last = PQgetisnull(reply->result, 0, 2);
+	if (!export->last)
+		snprintf(export->position, sizeof(export->position), "%s", PQgetvalue(reply->result, 0, 2));
+	body = (struct piece){.bytes = PQgetvalue(reply->result, 0, 0),
+						  .len = (size_t)PQgetlength(reply->result, 0, 0)};
+	if (!export->started)
+		start_reply(export);
+	if (!export->gzip)
+	{
+		body.release = clear_result;
+		body.owner = reply->result;
+		reply->result = NULL;
+	}
+	else if (compress_page(export, (struct slice){body.bytes, body.len}))
+		body = (struct piece){.bytes = export->deflated.data, .len = export->deflated.len};
+	else
+	{
+		export_free(export);
+		http_reply_abort(request);
+		return;
+	}
+	http_reply_part(request, &body, 1);
+	if (!export->last)
+	{
+		http_reply_when_drained(request, on_drained, export);
+		return;
+	}
+	export_free(export);
+	http_reply_end(request);
+}
+
+/* ---- the beginning ------------------------------------------------------------------ */
+
+static bool prepare(struct export *export, struct error *error)
+{
+	if (!read_parameter(export, "categories", error) || !read_parameter(export, "since", error) ||
+		!read_parameter(export, "until", error))
+		return false;
+	if (!accepts_gzip(http_header(export->request, "Accept-Encoding")))
+		return true;
+	export->gzip = deflateInit2(&export->deflater, GZIP_LEVEL, Z_DEFLATED, GZIP_WINDOW, GZIP_MEMORY,
+								Z_DEFAULT_STRATEGY) == Z_OK;
+	return true;
+}
+
+void export_start(struct db *db, const char *namespace_name, size_t max_running, struct http_request *request)
+{
+	struct export *export;
+	struct error error;
+
+	if (stats_get(&db_stats(db)->exports) >= max_running)
+	{
+		error_set(&error, ERROR_OVERLOADED, "%zu exports are running, which is the limit (--max-exports)",
+				  max_running);
+		http_note(request, slice_of(error.message));
+		http_reply_error(request, &error, error_status(error.code), NULL);
+		return;
+	}
+	export = calloc(1, sizeof(*export));
+	if (export == NULL)
+	{
+		error_set(&error, ERROR_INTERNAL_ERROR, "out of memory");
+		http_reply_error(request, &error, error_status(error.code), NULL);
+		return;
+	}
+	export->db = db;
+	stats_add(&db_stats(db)->exports, 1);
+	export->request = request;
+	snprintf(export->namespace_name, sizeof(export->namespace_name), "%s", namespace_name);
+	strcpy(export->position, "1");
+	if (prepare(export, &error))
+		ask(export);
+	else
+		fail(export, &error);
+}

@@ -1,0 +1,23 @@
+/*
+ * import_record: one line of an import as a record of import_batch's frame; part of the import family.
+ *
+ * The line is scanned, not parsed into anything: data and metadata go into the frame as the bytes they came in.
+ */
+#ifndef MILLRACE_IMPORT_RECORD_H
+#define MILLRACE_IMPORT_RECORD_H
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "base/slice.h"
+
+struct import_fault
+{
+	const char *code; /* of WIRE.md section 6; NULL = none */
+	char message[300];
+};
+
+/* Appends the record; false: what is wrong with the line is in *fault, and the frame is as it was. */
+bool import_record_encode(struct slice line, struct buf *frame, struct import_fault *fault);
+
+#endif

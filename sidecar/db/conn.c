@@ -1,0 +1,624 @@
+/*
+ * db_conn: one nonblocking connection to Postgres, in pipeline mode; see internal.h.
+ *
+ *     UNUSED -> CONNECTING -> SETUP -> READY
+ *                   ^  \________\________\
+ *                   |                     v
+ *                   +------ timer ----- PAUSED
+ *
+ * conn_move is the only function that changes the state; it also sets up and tears down what
+ * belongs to a state.  A statement that writes has its own sync, and its answer counts only when that has
+ * arrived: the implicit transaction commits there.  Reads that are sent together share one, which spares Postgres a transaction and
+ * a write to the socket for each of them.  Their answers count at once.  When one fails, Postgres passes over those behind it up to the
+ * sync (PGRES_PIPELINE_ABORTED), and they are to be sent again.  The PGconn is owned by the connection and
+ * lives in the states CONNECTING to READY.
+ */
+#include "base/clock.h"
+#include "db/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+#define PAUSE_MIN_MS 10
+#define PAUSE_MAX_MS 500
+#define STABLE_MS 5000 /* a connection that lasted that long may be opened again at once */
+/*
+ * The answer timeout is counted in turns of a timer, not read off a clock: a program that was stopped for a while finds one turn
+ * over, not all.  The first turn may have begun long before the question, so there is one more.
+ */
+#define SILENT_TURNS 6
+#define UNREADY_TURNS 2
+#define PATIENCE_FACTOR 10 /* for statements that may take long */
+
+static void conn_move(struct conn *conn, enum conn_state state);
+static void conn_on_socket(evutil_socket_t fd, short what, void *arg);
+
+/* Lazily planned statements of this schema-qualified kind never gain from a custom plan. */
+const char db_setup_sql[] = "SELECT set_config('search_path', 'pg_catalog, pg_temp', $2::boolean),"
+							" set_config('plan_cache_mode', 'force_generic_plan', $2),"
+							" set_config('statement_timeout', '0', $2),"
+							" set_config('lock_timeout', $1, $2),"
+							" set_config('idle_in_transaction_session_timeout', '0', $2),"
+							" set_config('idle_session_timeout', '0', $2),"
+							" CASE WHEN current_setting('server_version_num')::int >= 170000"
+							" THEN set_config('transaction_timeout', '0', $2) END,"
+							" set_config('standard_conforming_strings', 'on', $2)";
+
+static const char out_of_step[] = "the server answered something that was not asked";
+
+static void set_timer(struct conn *conn, unsigned ms)
+{
+	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+
+	event_add(&conn->timer, &tv);
+}
+
+static void ignore_notice(void *arg, const PGresult *result)
+{
+	(void)arg;
+	log_debug("PostgreSQL: %s", PQresultErrorMessage(result));
+}
+
+/* libpq may close a socket and open another of the same number between two polls: start anew each time. */
+static void watch_socket(struct conn *conn, bool readable, bool writable)
+{
+	int fd = PQsocket(conn->pg);
+
+	event_del(&conn->readable);
+	event_del(&conn->writable);
+	event_assign(&conn->readable, conn->shared->base, fd, EV_READ | EV_PERSIST, conn_on_socket, conn);
+	event_assign(&conn->writable, conn->shared->base, fd, EV_WRITE | EV_PERSIST, conn_on_socket, conn);
+	if (readable)
+		event_add(&conn->readable, NULL);
+	if (writable)
+		event_add(&conn->writable, NULL);
+}
+
+/*
+ * What stands before `dbname` is a default that the connection string overrides; what stands behind overrides it.
+ */
+static PGconn *start_connection(const struct conn *conn)
+{
+	const struct db_shared *shared = conn->shared;
+	bool primary = conn_wants_primary(conn);
+	const char *keywords[] = {"fallback_application_name",
+							  "target_session_attrs",
+							  "tcp_user_timeout",
+							  "keepalives_idle",
+							  "keepalives_interval",
+							  "keepalives_count",
+							  "dbname",
+							  "client_encoding",
+							  "host",
+							  "hostaddr",
+							  "port",
+							  NULL};
+	const char *values[] = {"millrace",
+							primary ? "read-write" : "any",
+							"10000",
+							"10",
+							"5",
+							"3",
+							shared->conninfo,
+							"UTF8",
+							shared->hosts.host,
+							shared->hosts.hostaddr,
+							shared->hosts.port,
+							NULL};
+
+	return PQconnectStartParams(keywords, values, 1);
+}
+
+/* Sends the settings and all statements of the role with one sync; false when that fails at once. */
+static bool send_setup(struct conn *conn)
+{
+	bool appends = conn->user->role == DB_ROLE_APPEND || conn->user->role == DB_ROLE_PATIENT;
+	bool pooled = conn->shared->pooled;
+	const struct db_statement_info *append = pooled ? &db_append_pooled : &db_append_statement;
+	const char *setup[] = {appends ? DB_LOCK_TIMEOUT : "0", "false"};
+
+	if (PQsetnonblocking(conn->pg, 1) != 0 || !PQenterPipelineMode(conn->pg))
+		return false;
+	/* What is set for a session that is only lent would stay there for others. */
+	if (!pooled && !PQsendQueryParams(conn->pg, db_setup_sql, 2, NULL, setup, NULL, NULL, 0))
+		return false;
+	if (appends && !PQsendPrepare(conn->pg, append->name, append->sql, 0, NULL))
+		return false;
+	for (int i = 0; i < DB_STATEMENTS; i++)
+	{
+		const struct db_statement_info *statement = &db_statements[i];
+
+		if (statement->role == conn->user->role &&
+			!PQsendPrepare(conn->pg, statement->name, statement->sql, 0, NULL))
+			return false;
+	}
+	if (!PQpipelineSync(conn->pg))
+		return false;
+	conn->in_flight = conn->syncs = 1;
+	return true;
+}
+
+static void log_connected(struct conn *conn)
+{
+	const char *host = PQhost(conn->pg);
+
+	if (conn->outage_logged)
+		log_info("connection for %s is back (%s port %s dbname %s) after %.1f s", conn->user->what, host,
+				 PQport(conn->pg), PQdb(conn->pg), (double)clock_span(conn->down_since, clock_ms()) / 1000);
+	else
+		log_debug("connection for %s: %s port %s dbname %s", conn->user->what, host, PQport(conn->pg),
+				  PQdb(conn->pg));
+	conn->outage_logged = false;
+}
+
+/* Tears down the connection; what was in flight is the user's business. */
+static void drop_connection(struct conn *conn)
+{
+	event_del(&conn->readable);
+	event_del(&conn->writable);
+	event_del(&conn->timer);
+	PQclear(conn->result);
+	conn->result = NULL;
+	conn->in_flight = conn->syncs = 0;
+	conn->unsynced = conn->probing = false;
+	conn->silence = 0;
+	PQfinish(conn->pg);
+	conn->pg = NULL;
+}
+
+/* Counts connections: one more, one less, or none. */
+static void note_ready(struct conn *conn, int change)
+{
+	struct stats *stats = conn->shared->stats;
+
+	stats_add(&stats->postgres[conn->user->role], (uint64_t)change);
+	if (conn->user->role == DB_ROLE_READ)
+		atomic_fetch_add(&conn->shared->readable, (unsigned)change);
+	if (change <= 0)
+		return;
+	stats_add(&stats->reconnects[conn->user->role], conn->was_ready);
+	if (conn->user->role == DB_ROLE_READ)
+		conn->shared->reconnects += conn->was_ready;
+	conn->was_ready = true;
+}
+
+/* In seconds. */
+static unsigned answer_timeout(const struct conn *conn)
+{
+	enum db_role role = conn->user->role;
+	bool quick = role == DB_ROLE_APPEND || role == DB_ROLE_PATIENT || role == DB_ROLE_READ;
+
+	return (unsigned)conn->shared->config->answer_timeout * (quick ? 1 : PATIENCE_FACTOR);
+}
+
+/* Of the timer that looks for silence. */
+static unsigned turn_ms(const struct conn *conn)
+{
+	return answer_timeout(conn) * 1000 / SILENT_TURNS;
+}
+
+static void conn_move(struct conn *conn, enum conn_state state)
+{
+	bool append = conn->user->role == DB_ROLE_APPEND;
+
+	if (conn->state == CONN_READY || conn->state == CONN_UNUSED)
+		conn->down_since = clock_ms();
+	note_ready(conn, (state == CONN_READY) - (conn->state == CONN_READY));
+	conn->state = state;
+	if (append)
+		atomic_store(&conn->shared->ready, state == CONN_READY);
+	switch (state)
+	{
+		case CONN_UNUSED:
+			drop_connection(conn);
+			break;
+		case CONN_PAUSED:
+			drop_connection(conn);
+			set_timer(conn, conn->pause_ms);
+			conn->pause_ms = conn->pause_ms * 2 < PAUSE_MAX_MS ? conn->pause_ms * 2 : PAUSE_MAX_MS;
+			break;
+		case CONN_CONNECTING:
+			conn->pg = start_connection(conn);
+			if (conn->pg == NULL || PQstatus(conn->pg) == CONNECTION_BAD)
+			{
+				conn_lose(conn, conn->pg == NULL ? "out of memory" : PQerrorMessage(conn->pg));
+				return;
+			}
+			PQsetNoticeReceiver(conn->pg, ignore_notice, NULL);
+			watch_socket(conn, false, true);
+			set_timer(conn, db_connect_timeout(conn->pg));
+			break;
+		case CONN_SETUP:
+			if (!send_setup(conn))
+			{
+				conn_lose(conn, PQerrorMessage(conn->pg));
+				return;
+			}
+			watch_socket(conn, true, true);
+			break;
+		case CONN_READY:
+			conn->ready_since = clock_ms();
+			conn->bytes_in = conn->bytes_out = 0;
+			conn->heard = true;
+			set_timer(conn, turn_ms(conn));
+			log_connected(conn);
+			if (append)
+				conn->shared->primary_found = true;
+			conn->user->on_ready(conn);
+			break;
+	}
+}
+
+/*
+ * An outage is told once, not once for each attempt, and by the append connection alone, unless the
+ * others have one of their own.  Only the first line: libpq likes to explain.
+ */
+static void log_lost(struct conn *conn, const char *why)
+{
+	bool quiet = conn->user->role != DB_ROLE_APPEND &&
+				 (conn->state == CONN_READY || !atomic_load(&conn->shared->ready));
+	int len = (int)strcspn(why, "\n");
+
+	if (conn->outage_logged || quiet)
+		log_debug("connection for %s: %.*s", conn->user->what, len, why);
+	else
+	{
+		log_warning("connection for %s: %.*s", conn->user->what, len, why);
+		conn->outage_logged = true;
+	}
+}
+
+void conn_lose(struct conn *conn, const char *why)
+{
+	log_lost(conn, why);
+	if (conn->pg != NULL && (conn->state != CONN_READY || conn->silence > SILENT_TURNS))
+		db_hosts_next(&conn->shared->hosts, conn->pg);
+	if (conn->state == CONN_READY && clock_passed(clock_ms(), conn->ready_since, STABLE_MS))
+		conn->pause_ms = PAUSE_MIN_MS;
+	conn_move(conn, CONN_PAUSED);
+	conn->user->on_lost(conn);
+}
+
+/* Of the append connection everybody hears, at /ready. */
+static void note_silence(struct conn *conn, unsigned turns)
+{
+	conn->silence = turns;
+	if (conn->user->role == DB_ROLE_APPEND)
+		atomic_store(&conn->shared->ready, turns < UNREADY_TURNS);
+}
+
+/* A sync alone is answered without a transaction. */
+static void probe(struct conn *conn)
+{
+	conn->probing = conn->unsynced = true;
+	conn_sync(conn);
+}
+
+/* A turn of the timer is over. */
+static void look_for_silence(struct conn *conn)
+{
+	bool awaited = conn->syncs > 0;
+
+	note_silence(conn, awaited && !conn->heard ? conn->silence + 1 : 0);
+	conn->heard = false;
+	if (conn->silence > SILENT_TURNS)
+	{
+		log_warning("connection for %s: %s port %s (process %d there) has not answered for %u s",
+					conn->user->what, PQhost(conn->pg), PQport(conn->pg), PQbackendPID(conn->pg),
+					answer_timeout(conn));
+		conn->outage_logged = true;
+		if (conn->in_flight > 0)
+			conn_cancel(conn);
+		conn_lose(conn, "the server is silent");
+		return;
+	}
+	set_timer(conn, turn_ms(conn));
+	if (!awaited)
+		probe(conn);
+}
+
+static void lose_silent(struct conn *conn)
+{
+	char why[256];
+
+	snprintf(why, sizeof(why), "%s port %s does not answer", PQhost(conn->pg), PQport(conn->pg));
+	conn_lose(conn, why);
+}
+
+static void conn_on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct conn *conn = arg;
+
+	(void)fd;
+	(void)what;
+	if (conn->state == CONN_PAUSED)
+		conn_move(conn, CONN_CONNECTING);
+	else if (conn->state == CONN_READY)
+		look_for_silence(conn);
+	else
+		lose_silent(conn);
+}
+
+/* One step of connecting. */
+static void poll_connection(struct conn *conn)
+{
+	event_del(&conn->readable);
+	event_del(&conn->writable);
+	set_timer(conn, db_connect_timeout(conn->pg)); /* anew, as libpq may have gone on to the next host */
+	switch (PQconnectPoll(conn->pg))
+	{
+		case PGRES_POLLING_READING:
+			watch_socket(conn, true, false);
+			break;
+		case PGRES_POLLING_WRITING:
+			watch_socket(conn, false, true);
+			break;
+		case PGRES_POLLING_OK:
+			conn_move(conn, conn_misses_primary(conn) ? CONN_PAUSED : CONN_SETUP);
+			break;
+		default:
+			conn_lose(conn, PQerrorMessage(conn->pg));
+			break;
+	}
+}
+
+static void flush_output(struct conn *conn)
+{
+	int rc = PQflush(conn->pg);
+
+	if (rc > 0)
+		event_add(&conn->writable, NULL);
+	else
+		event_del(&conn->writable);
+	if (rc < 0)
+		conn_lose(conn, PQerrorMessage(conn->pg));
+}
+
+static bool is_error(const PGresult *result)
+{
+	return PQresultStatus(result) == PGRES_FATAL_ERROR || PQresultStatus(result) == PGRES_BAD_RESPONSE;
+}
+
+enum db_failure conn_failure(const struct conn *conn, const PGresult *result)
+{
+	static const char *const lost[] = {SQLSTATE_ADMIN_SHUTDOWN,		  SQLSTATE_CRASH_SHUTDOWN,
+									   SQLSTATE_CANNOT_CONNECT_NOW,	  SQLSTATE_IDLE_SESSION_TIMEOUT,
+									   SQLSTATE_TOO_MANY_CONNECTIONS, SQLSTATE_INVALID_STATEMENT_NAME};
+	static const char *const again[] = {SQLSTATE_SERIALIZATION_FAILURE, SQLSTATE_DEADLOCK,
+										SQLSTATE_LOCK_NOT_AVAILABLE};
+	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+	if (sqlstate == NULL) /* libpq's own */
+		return PQstatus(conn->pg) == CONNECTION_BAD ? FAILURE_LOST : FAILURE_FINAL;
+	if (strncmp(sqlstate, SQLSTATE_CLASS_CONNECTION, strlen(SQLSTATE_CLASS_CONNECTION)) == 0)
+		return FAILURE_LOST;
+	/* A server that turned read-only under us: the primary is elsewhere now. */
+	if (strcmp(sqlstate, SQLSTATE_READ_ONLY_TRANSACTION) == 0 && conn->user->role != DB_ROLE_READ)
+		return FAILURE_LOST;
+	for (size_t i = 0; i < sizeof(lost) / sizeof(lost[0]); i++)
+	{
+		if (strcmp(sqlstate, lost[i]) == 0)
+			return FAILURE_LOST;
+	}
+	for (size_t i = 0; i < sizeof(again) / sizeof(again[0]); i++)
+	{
+		if (strcmp(sqlstate, again[i]) == 0)
+			return FAILURE_AGAIN;
+	}
+	return FAILURE_FINAL;
+}
+
+void conn_describe_error(const struct conn *conn, const PGresult *result, struct db_error *error)
+{
+	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+	const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
+	const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
+
+	snprintf(error->sqlstate, sizeof(error->sqlstate), "%.5s", sqlstate ? sqlstate : SQLSTATE_INTERNAL_ERROR);
+	error->message = message ? message : PQresultErrorMessage(result);
+	error->detail = detail ? detail : "";
+	error->hint = hint ? hint : "";
+	error->pid = sqlstate ? PQbackendPID(conn->pg) : 0;
+}
+
+static uint64_t result_bytes(const PGresult *result)
+{
+	int nrows = PQntuples(result), ncolumns = PQnfields(result);
+	uint64_t bytes = 0;
+
+	for (int row = 0; row < nrows; row++)
+	{
+		for (int column = 0; column < ncolumns; column++)
+			bytes += (uint64_t)PQgetlength(result, row, column);
+	}
+	return bytes;
+}
+
+static uint64_t params_bytes(const struct db_statement_info *statement, const struct conn_params *params)
+{
+	uint64_t bytes = 0;
+
+	for (int i = 0; i < statement->nparams; i++)
+	{
+		if (params->formats != NULL && params->formats[i] == 1)
+			bytes += (uint64_t)params->lengths[i];
+		else if (params->values[i] != NULL)
+			bytes += strlen(params->values[i]);
+	}
+	return bytes;
+}
+
+/* conn->result is the whole answer to the oldest in flight. */
+static void take_answer(struct conn *conn)
+{
+	PGresult *result = conn->result;
+
+	if (conn->state == CONN_SETUP || (is_error(result) && conn_failure(conn, result) == FAILURE_LOST))
+	{
+		if (is_error(result))
+		{
+			char why[512];
+
+			/* The message dies with the result. */
+			snprintf(why, sizeof(why), "%s", PQresultErrorMessage(result));
+			conn_lose(conn, why);
+			return;
+		}
+		PQclear(result);
+		conn->result = NULL;
+		conn->in_flight--;
+		conn_move(conn, CONN_READY);
+		return;
+	}
+	conn->result = NULL;
+	conn->in_flight--;
+	conn->pause_ms = PAUSE_MIN_MS;
+	conn->bytes_in += result_bytes(result);
+	conn->user->on_answer(conn, result);
+}
+
+/* Keeps the first error of a statement or else its first result. */
+static void keep_result(struct conn *conn, PGresult *result)
+{
+	if (conn->result == NULL || (is_error(result) && !is_error(conn->result)))
+	{
+		PQclear(conn->result);
+		conn->result = result;
+	}
+	else
+		PQclear(result);
+}
+
+static bool is_grouped(const struct conn *conn)
+{
+	return conn->user->grouped && conn->state == CONN_READY;
+}
+
+/* Takes every answer that is whole.  A callback may lose the connection; then there is nothing more. */
+static void take_answers(struct conn *conn)
+{
+	const PGconn *pg = conn->pg;
+	bool ended = false;
+
+	while (conn->pg == pg && conn->syncs > 0 && !PQisBusy(conn->pg))
+	{
+		PGresult *result = PQgetResult(conn->pg);
+		bool synced = PQresultStatus(result) == PGRES_PIPELINE_SYNC;
+
+		if (result == NULL && ended) /* libpq expects nothing more, we do: the connection broke */
+		{
+			conn_lose(conn, PQstatus(conn->pg) == CONNECTION_BAD ? PQerrorMessage(conn->pg) : out_of_step);
+			return;
+		}
+		ended = result == NULL;
+		if (synced)
+		{
+			PQclear(result);
+			conn->syncs--;
+			if (conn->probing)
+			{
+				conn->probing = false;
+				continue;
+			}
+		}
+		else if (result != NULL)
+			keep_result(conn, result);
+		if (!(is_grouped(conn) ? ended : synced))
+			continue;
+		if (conn->result == NULL)
+		{
+			conn_lose(conn, out_of_step);
+			return;
+		}
+		take_answer(conn);
+	}
+}
+
+static void conn_on_socket(evutil_socket_t fd, short what, void *arg)
+{
+	struct conn *conn = arg;
+	const PGconn *pg = conn->pg;
+	bool alive;
+
+	(void)fd;
+	if (conn->state == CONN_CONNECTING)
+	{
+		poll_connection(conn);
+		return;
+	}
+	conn->heard = true;
+	if (conn->silence > 0)
+		note_silence(conn, 0);
+	if (what & EV_READ)
+	{
+		alive = PQconsumeInput(conn->pg);
+		/* What was committed and answered before the connection broke still counts. */
+		take_answers(conn);
+		if (!alive && conn->pg == pg && pg != NULL)
+		{
+			conn_lose(conn, PQerrorMessage(conn->pg));
+			return;
+		}
+	}
+	if ((what & EV_WRITE) && conn->pg == pg && pg != NULL)
+		flush_output(conn);
+}
+
+bool conn_queue(struct conn *conn, const struct db_statement_info *statement,
+				const struct conn_params *params)
+{
+	if (!PQsendQueryPrepared(conn->pg, statement->name, statement->nparams, params->values, params->lengths,
+							 params->formats, params->result_format))
+	{
+		conn_lose(conn, PQerrorMessage(conn->pg));
+		return false;
+	}
+	conn->in_flight++;
+	conn->unsynced = true;
+	conn->bytes_out += params_bytes(statement, params);
+	return true;
+}
+
+void conn_sync(struct conn *conn)
+{
+	if (!conn->unsynced)
+		return;
+	/* PQpipelineSync of libpq before 17 flushes by itself; the explicit flush then costs nothing. */
+	if (!PQpipelineSync(conn->pg))
+	{
+		conn_lose(conn, PQerrorMessage(conn->pg));
+		return;
+	}
+	conn->unsynced = false;
+	conn->syncs++;
+	if (PQflush(conn->pg) != 0)
+		event_add(&conn->writable, NULL);
+}
+
+void conn_init(struct conn *conn, struct db_shared *shared, const struct conn_user *user)
+{
+	*conn = (struct conn){.shared = shared, .user = user, .pause_ms = PAUSE_MIN_MS};
+	event_assign(&conn->readable, shared->base, -1, EV_READ, conn_on_socket, conn);
+	event_assign(&conn->writable, shared->base, -1, EV_WRITE, conn_on_socket, conn);
+	event_assign(&conn->timer, shared->base, -1, 0, conn_on_timer, conn);
+}
+
+bool conn_outage_is_long(const struct conn *conn, uint64_t now)
+{
+	return conn->state != CONN_READY && conn->state != CONN_UNUSED &&
+		   clock_passed(now, conn->down_since, (uint64_t)conn->shared->config->retry_window * 1000);
+}
+
+void conn_open(struct conn *conn)
+{
+	if (conn->state == CONN_UNUSED)
+		conn_move(conn, CONN_CONNECTING);
+}
+
+void conn_close(struct conn *conn)
+{
+	conn_move(conn, CONN_UNUSED);
+}

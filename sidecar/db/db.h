@@ -1,0 +1,240 @@
+/*
+ * db: what one worker says to Postgres.
+ *
+ * A worker owns one `struct db`; it is used from that worker's thread only.
+ * It holds one connection for appends (batches: all appends that gather while
+ * one batch is in flight go as ONE statement in one transaction), a few for
+ * reads (pipeline mode, prepared statements, one sync per request), and one each
+ * for slow statements (namespace calls, lists), imports, exports and the wait for what others commit, opened when first needed.
+ *
+ * Every call answers through its `done` callback exactly once, later, from the
+ * event loop: never from inside the call itself.  The reply and all it points to live until
+ * `done` returns, except a PGresult that `done` takes by setting reply->result = NULL.
+ *
+ * Lost connections are opened again with a growing pause.  Appends and reads
+ * that were in flight are sent again (appends carry their ids, which makes that
+ * exactly-once); what has waited longer than the retry window fails with
+ * DB_UNAVAILABLE.  Namespace calls and imports that were in flight fail at once.
+ *
+ * A server that is silent for the answer timeout while something was asked (an idle connection asks for a sign of life) counts as lost.
+ */
+#ifndef MILLRACE_DB_H
+#define MILLRACE_DB_H
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+
+#include "extension/protocol.h"
+
+struct event_base;
+struct config;
+struct db;
+struct stats;
+
+enum db_status
+{
+	DB_OK,			/* see the reply's payload */
+	DB_ERROR,		/* Postgres refused: sqlstate, message, detail, hint are set */
+	DB_OVERLOADED,	/* a queue is full, nothing was sent */
+	DB_UNAVAILABLE, /* no connection within the retry window, or shutting down */
+};
+
+/* What Postgres said; the strings are never NULL (empty when absent). */
+struct db_error
+{
+	char sqlstate[SQLSTATE_LEN + 1];
+	const char *message;
+	const char *detail;
+	const char *hint;
+	int pid; /* of the backend that said so, as in its log; 0: none did */
+};
+
+/* ---- appends -------------------------------------------------------- */
+
+/* The verdict on one part (one stream) of one append request. */
+struct db_part
+{
+	int64_t position;
+	int64_t last_position;
+	int64_t global_position;
+	int64_t last_global_position;
+};
+
+struct db_append_reply
+{
+	enum db_status status;
+	struct db_error error;	  /* DB_ERROR: also for a verdict */
+	unsigned failed_part;	  /* DB_ERROR: which part was refused */
+	int64_t expected, actual; /* SQLSTATE_WRONG_EXPECTED_VERSION: both versions */
+	const struct db_part *parts;
+	unsigned nparts;
+};
+
+typedef void (*db_append_done)(void *arg, const struct db_append_reply *reply);
+
+/* What was written between begin and end.  No request has more than MAX_STREAMS parts, nor has a batch. */
+struct db_append
+{
+	unsigned nparts, nmessages;
+	bool new_ids;				/* all ids were made for this request, so none can be stored yet */
+	const char *namespace_name; /* where it appends; stays until `done` */
+	db_append_done done;
+	void *arg;
+};
+
+/*
+ * An append is written straight into the batch that is gathering:
+ *
+ *     struct buf *frame = db_append_begin(db);   (NULL: overloaded or unavailable, *why says which)
+ *     ... write exactly one `request` of the batch format ...
+ *     db_append_end(db, &append);   or   db_append_abandon(db);
+ *
+ * Begin and end must be called within one turn of the event loop, unnested.
+ * db_append_end returns false (and abandons) when frame->failed.
+ */
+struct buf *db_append_begin(struct db *db, enum db_status *why);
+bool db_append_end(struct db *db, const struct db_append *append);
+void db_append_abandon(struct db *db);
+
+/* ---- commits --------------------------------------------------------- */
+
+typedef void (*db_committed)(void *arg, const char *namespace_name);
+/*
+ * `committed` is called whenever a request to this db, an append or an import, has committed messages to a namespace, before the request's
+ * own `done`.  There is one such callback; NULL: none.
+ */
+void db_on_commit(struct db *db, db_committed committed, void *arg);
+
+/* ---- everything else ------------------------------------------------- */
+
+/*
+ * The prepared statements; statements.c holds their SQL.  Parameters are
+ * text, NUL-terminated, NULL for SQL NULL.  All SQL names are in schema millrace.
+ */
+enum db_statement
+{
+	DB_READ_STREAM, /* json_read_stream(namespace, stream, position, global_position, batch_size, types, max_bytes) -> body, count, next_position */
+	DB_READ_CATEGORY, /* json_read_category(namespace, category, position, batch_size, correlation, member, size, types, max_bytes) -> same */
+	DB_LAST_MESSAGE,  /* json_last_message(namespace, stream, type) -> json */
+	DB_STREAM_VERSION,	   /* json_stream_version(namespace, stream) -> json */
+	DB_LIST_STREAMS,	   /* json_list_streams(namespace, prefix, max_rows, after) -> json */
+	DB_LIST_CATEGORIES,	   /* json_list_categories(namespace) -> json */
+	DB_LIST_NAMESPACES,	   /* json_list_namespaces() -> json */
+	DB_DESCRIBE_NAMESPACE, /* json_describe_namespace(name) -> json */
+	DB_CREATE_NAMESPACE,   /* json_create_namespace(name, description, token_hash, metadata) -> json */
+	DB_DROP_NAMESPACE,	   /* json_drop_namespace(name) -> json */
+	DB_ENSURE_NAMESPACE, /* ensure_namespace(name) -> boolean: true when this call created it; limits as below */
+	DB_TOKEN_HASH, /* (name) -> the token's hash, NULL: it has none; requests, bytes a second, NULL: any number.  No row: no such namespace */
+	DB_SET_LIMITS, /* json_set_namespace_limits(name, requests_per_second, bytes_per_second) -> json */
+	DB_SET_TOKEN,  /* set_namespace_token(name, token_hash) -> void */
+	DB_EXPORT, /* json_export(namespace, position, categories, since, until, max_bytes) -> body, count, next_position; times in microseconds since 2000-01-01 UTC */
+	DB_EMPTY_NAMESPACE, /* empty_namespace(name) -> count */
+	DB_IMPORT,			/* for db_import only: import_batch(namespace, batch) */
+	DB_IMPORT_TRIAL,	/* for db_import only: the same, rolled back */
+	DB_READ_POKES, /* read_pokes(namespace, stream, category, position, below, member, size, ids, messages, max_bytes, global_position, types, correlation) -> body, next_position, state */
+	DB_READ_FEED, /* read_feed(namespace, position, max_rows) -> stream, position, global_position, poke, hash_64 of the cardinal id */
+	DB_READ_FEED_WHOLE, /* (namespace, position, max_rows, max_bytes) -> the same and message; ends with the one that reaches max_bytes */
+	DB_FEED_STATE,		/* (namespace) -> head, created_at, token_hash; no row: no such namespace */
+	DB_HEAD,			/* (namespace) -> the global position of the last message; 0: none */
+	DB_SUBSCRIBE_HEAD, /* (namespace, stream) -> last global position (0: none), in recovery, the stream's version as JSON */
+	DB_APPENDING, /* () -> namespace, open transactions that appended, the age of the oldest in s (NULL: not known) */
+	DB_STATEMENTS
+};
+
+struct db_reply
+{
+	enum db_status status;
+	struct db_error error;
+	PGresult *result; /* DB_OK: text format; taken by setting it NULL, then PQclear is the taker's */
+};
+
+typedef void (*db_query_done)(void *arg, struct db_reply *reply);
+
+/* False: a queue is full (answer OVERLOADED); `done` is then never called. */
+bool db_query(struct db *db, enum db_statement statement, const char *const *params, db_query_done done,
+			  void *arg);
+
+/*
+ * Imports a frame: import_batch(namespace, frame) -> imported, failed_record, sqlstate, message, last_global_position.
+ * With `trial` nothing is imported: the answer is an error, DB_TRIAL_PASSED when Postgres did not refuse the frame.
+ * The frame must stay as it is until `done` is called.  It is not sent again when its connection is lost.
+ * The queues' bounds do not count: who calls sees to it that there are not too many.  False: out of memory, or closing.
+ */
+#define DB_TRIAL_PASSED SQLSTATE_DIVISION_BY_ZERO
+
+bool db_import(struct db *db, const char *namespace_name, const struct buf *frame, bool trial,
+			   db_query_done done, void *arg);
+
+/* ---- what others commit ------------------------------------------------ */
+
+#define DB_WATCH_MS 1000 /* the longest wait */
+
+enum db_watch_end
+{
+	DB_WATCH_TOLD,		  /* a transaction that wrote has ended, whoever's it was */
+	DB_WATCH_OVER,		  /* none has, as far as can be told; if one has just then, the next wait tells so */
+	DB_WATCH_UNAVAILABLE, /* the connection was lost, or cannot be had */
+	DB_WATCH_REFUSED,	  /* the procedure is not there, or not for this role */
+};
+
+typedef void (*db_watch_done)(void *arg, enum db_watch_end end);
+
+/*
+ * Waits until a transaction that wrote has ended since the last DB_WATCH_TOLD; the first wait on a connection ends at once.  Who is told so and reads
+ * then misses nothing.  One wait at a time; it holds up no shutdown and is in no queue.  False: closing, or one is under way.
+ */
+bool db_watch(struct db *db, db_watch_done done, void *arg);
+/* Whether Postgres has the wait, and not for much longer than it should: it can be relied on. */
+bool db_is_watching(const struct db *db);
+
+/* ---- life ------------------------------------------------------------- */
+
+/* Whether libpq can read a connection string; false: *error says what is wrong with it. */
+bool db_check_conninfo(const char *conninfo, struct buf *error);
+/* True when a connection string, the environment or a service names more than one server; then only one that takes writes will do. */
+bool db_names_several_hosts(const char *conninfo);
+/* What every session begins with, whatever is set for the role or the database; $1 is the lock_timeout, $2 whether only for the transaction. */
+extern const char db_setup_sql[];
+
+/* `pooled`: sessions are lent for single transactions.  The stats must outlive it. */
+struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo, bool pooled,
+				  struct stats *stats);
+/*
+ * Two steps, because whoever uses it must end between them: what waits is answered to him, and whatever he asks from
+ * then on is refused.
+ */
+void db_close(struct db *db);
+void db_free(struct db *db);
+struct stats *db_stats(const struct db *db);
+const char *db_role_name(unsigned role);	  /* of STATS_ROLES; NULL: there is none */
+unsigned db_connections(const struct db *db); /* open now, for sys.health */
+bool db_ready(
+	const struct db *db); /* the append connection is up and its server not silent; from any thread */
+bool db_readable(const struct db *db); /* a connection for reads is up; from any thread */
+/* What is to be told of a request that failed with DB_UNAVAILABLE. */
+const char *db_unavailable(const struct db *db);
+/* How often a connection for reads was lost and is back: Postgres may have crashed meanwhile, or be another one. */
+unsigned long db_reconnects(const struct db *db);
+bool db_idle(const struct db *db); /* nothing queued, nothing in flight */
+
+struct db_connection
+{
+	const char *what; /* "appends", "reads", ... */
+	const char *state;
+	uint64_t age_ms;			  /* since it was ready, or was lost */
+	uint64_t bytes_in, bytes_out; /* of parameters and results */
+	unsigned in_flight;			  /* requests that Postgres has */
+	unsigned waiting;			  /* requests that wait for it, or for any other of its kind */
+	const char *host, *port;	  /* empty before it is connected */
+	int pid;					  /* of the process that serves it; 0 before it is connected */
+};
+
+/* Those that were ever opened. */
+void db_walk(const struct db *db, void (*visit)(void *arg, const struct db_connection *connection),
+			 void *arg);
+
+#endif

@@ -1,0 +1,359 @@
+/*
+ * db_internal: what the files of the db family share; nobody else includes it.
+ *
+ *     db.c          struct db: its life, the end of a loop turn, the sweep of what waited too long, who answers what
+ *     shared.c      what all connections and requests of a worker have in common
+ *     conn.c        one nonblocking connection: connects, reconnects, hands out whole answers
+ *     batch.c       the appends: one batch in flight, the next ones gathering
+ *     cancel.c      ends a statement that is not waited for any more
+ *     standby.c     which server reads may go to
+ *     hold.c        how long a batch may gather when nothing is in flight
+ *     frame.c       reads frames: which streams a request appends to, and the verdicts
+ *     query.c       everything else: lanes of pipelined connections
+ *     watch.c       waits for what others commit
+ *     walk.c        what there is to tell of each connection
+ *     statements.c  the SQL
+ *
+ * Nothing is sent from inside db_append_end or db_query.  They schedule the end of the loop turn,
+ * so that requests which arrived together leave together, and nothing re-enters its caller.
+ */
+#ifndef MILLRACE_DB_INTERNAL_H
+#define MILLRACE_DB_INTERNAL_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include "base/config.h"
+#include "db/db.h"
+#include "db/hosts.h"
+#include "base/stats.h"
+
+/* A request whose connection was lost this many times under it is suspected to be the cause. */
+#define DB_MAX_ATTEMPTS 10
+
+/* ---- statements.c ----------------------------------------------------- */
+
+enum db_role
+{
+	DB_ROLE_APPEND,
+	DB_ROLE_PATIENT, /* appends whose stream somebody else holds locked */
+	DB_ROLE_READ,
+	DB_ROLE_SLOW,
+	DB_ROLE_IMPORT,
+	DB_ROLE_EXPORT,
+	DB_ROLE_LIST, /* namespace calls that only read */
+	DB_ROLE_WATCH,
+	DB_ROLES
+};
+
+struct db_statement_info
+{
+	const char *name; /* of the prepared statement */
+	const char *sql;
+	int nparams;
+	enum db_role role;
+	bool once; /* must not be sent again when its connection was lost: the answer would be wrong */
+};
+
+extern const struct db_statement_info db_statements[DB_STATEMENTS];
+extern const struct db_statement_info db_append_statement, db_append_pooled;
+
+/* ---- shared.c ------------------------------------------------------------ */
+
+struct conn;
+struct query;
+
+STAILQ_HEAD(query_queue, query);
+
+/* What all connections of a worker and all that wait for them have in common.  Owned by struct db. */
+struct db_shared
+{
+	struct event_base *base;
+	const struct config *config;
+	struct stats *stats; /* the worker's */
+	char *conninfo;
+	struct db_hosts hosts; /* which one the next attempt begins with */
+	bool several_hosts;	   /* reads too must then ask for the primary, or they may miss the newest appends */
+	bool pooled;		   /* sessions are lent for single transactions */
+	bool closing;
+	_Atomic bool ready;			/* the append connection is up and not silent */
+	_Atomic unsigned readable;	/* connections for reads that are ready */
+	unsigned long reconnects;	/* of those for reads */
+	const struct conn *appends; /* the append connection */
+	bool primary_found;			/* by it, in this loop turn: reads are to leave standbys */
+	struct event turn;			/* the end of this loop turn: everything that gathered is sent */
+	bool turn_scheduled;
+	size_t waiting_requests, waiting_bytes; /* not yet answered */
+	struct query_queue free_queries;
+	unsigned nfree_queries;
+	db_committed committed; /* NULL: none */
+	void *committed_arg;
+};
+
+void shared_schedule(struct db_shared *shared);
+void shared_note_queues(const struct db_shared *shared); /* in the stats */
+/* True when one more request of that size fits the queues. */
+bool shared_has_room(const struct db_shared *shared, size_t bytes);
+/* When a request that arrives now on a connection that is down since then gives up waiting. */
+uint64_t shared_deadline(const struct db_shared *shared, uint64_t now);
+/* Messages were committed to the namespace. */
+void shared_tell_commit(const struct db_shared *shared, const char *namespace_name);
+/* Why a request is not answered, for its client. */
+const char *shared_unavailable(const struct db_shared *shared);
+
+/* ---- conn.c ----------------------------------------------------------- */
+
+enum conn_state
+{
+	CONN_UNUSED,	 /* never opened, or closed for good */
+	CONN_PAUSED,	 /* lost; the timer opens it again */
+	CONN_CONNECTING, /* libpq is at it */
+	CONN_SETUP,		 /* settings and prepared statements are on their way */
+	CONN_READY,
+};
+
+/* What the user of a connection wants to hear. */
+struct conn_user
+{
+	enum db_role role;
+	const char *what; /* for the log */
+	bool grouped;	  /* its statements only read, so several may share a sync */
+	void (*on_ready)(struct conn *conn);
+	/*
+	 * The answer to the oldest in flight: final, and the callee's to clear.  Of a grouped one PGRES_PIPELINE_ABORTED
+	 * too, which stands for no answer: another one of its group failed.
+	 */
+	void (*on_answer)(struct conn *conn, PGresult *result);
+	/* Everything in flight is unanswered and must be sent again or failed. */
+	void (*on_lost)(struct conn *conn);
+};
+
+struct conn
+{
+	struct db_shared *shared;
+	const struct conn_user *user;
+	enum conn_state state;
+	PGconn *pg;
+	struct event readable, writable, timer;
+	unsigned in_flight; /* statements whose answers are awaited */
+	unsigned syncs;		/* awaited */
+	bool unsynced;		/* a statement waits for conn_sync */
+	bool heard;			/* since the timer's last turn the server gave or took something */
+	bool probing;		/* the first sync that is awaited asks for nothing but an answer */
+	unsigned silence;	/* turns of the timer for which an answer was awaited and nothing heard */
+	unsigned pause_ms;	/* before the next attempt; small again after the first answer */
+	uint64_t down_since, ready_since; /* ms; which one counts depends on the state */
+	bool outage_logged;
+	bool was_ready;	  /* ever */
+	PGresult *result; /* of the oldest in flight, until its sync: the first error, else the first one */
+	uint64_t bytes_in, bytes_out; /* of results and parameters */
+};
+
+/* A batch waits that long for a stream that another session holds; then it goes on without it, see batch.c. */
+#define DB_LOCK_TIMEOUT "250ms"
+
+/* How an error is to be taken. */
+enum db_failure
+{
+	FAILURE_FINAL, /* the answer */
+	FAILURE_AGAIN, /* a clash with others: the same statement may succeed at once */
+	FAILURE_LOST,  /* this server is going away or is the wrong one: connect again, then send again */
+};
+
+void conn_init(struct conn *conn, struct db_shared *shared, const struct conn_user *user);
+void conn_open(struct conn *conn);	/* does nothing unless unused */
+void conn_close(struct conn *conn); /* for good; calls nobody */
+void conn_lose(struct conn *conn, const char *why);
+/* Down for longer than a request waits. */
+bool conn_outage_is_long(const struct conn *conn, uint64_t now);
+/* As libpq wants them: formats NULL = all text, lengths count for binary ones only. */
+struct conn_params
+{
+	const char *const *values;
+	const int *lengths;
+	const int *formats;
+	int result_format;
+};
+
+/* Queues a prepared statement, which conn_sync sends; false: the connection was lost (on_lost was called). */
+bool conn_queue(struct conn *conn, const struct db_statement_info *statement,
+				const struct conn_params *params);
+/* Sends what is queued, with a sync behind it.  The connection may be lost by it (on_lost is called). */
+void conn_sync(struct conn *conn);
+enum db_failure conn_failure(const struct conn *conn, const PGresult *result);
+/* Points into `result`. */
+void conn_describe_error(const struct conn *conn, const PGresult *result, struct db_error *error);
+
+/* ---- cancel.c ---------------------------------------------------------- */
+
+/* Asks the server to end what it does for this connection, which may be closed at once. */
+void conn_cancel(const struct conn *conn);
+
+/* ---- standby.c --------------------------------------------------------- */
+
+/* Whether this connection must lead to a server that takes writes. */
+bool conn_wants_primary(const struct conn *conn);
+/* Whether it must and does not, though libpq has connected. */
+bool conn_misses_primary(const struct conn *conn);
+bool conn_is_at_standby(const struct conn *conn);
+
+/* ---- hold.c ------------------------------------------------------------ */
+
+struct hold
+{
+	struct event timer;
+	unsigned crowd; /* requests that were around when the last answer came; 0: no hold */
+	uint64_t since_us;
+};
+
+void hold_init(struct hold *hold, struct event_base *base, event_callback_fn on_over, void *arg);
+void hold_begin(struct hold *hold, unsigned crowd);
+void hold_end(struct hold *hold);
+/* True while a batch of that many requests is to wait for more; the timer then calls on_over. */
+bool hold_lasts(struct hold *hold, unsigned waiting);
+
+/* ---- batch.c ----------------------------------------------------------- */
+
+struct batch;
+
+TAILQ_HEAD(batch_list, batch);
+
+struct batcher
+{
+	struct conn conn;		 /* first: callbacks get it and cast */
+	struct batcher *patient; /* where requests go that met a locked stream; may be itself */
+	struct batch *flight;	 /* sent, or to be sent (again) before all others */
+	bool sent;				 /* flight is with Postgres */
+	uint64_t sent_us;
+	struct batch_list gathering; /* oldest first */
+	struct batch_list spares;	 /* empty, memory kept */
+	unsigned nspares;
+	struct batch *writing; /* between db_append_begin and db_append_end: always the last that gathers */
+	size_t mark;		   /* where the request being written begins */
+	struct hold hold;
+	struct db_part *parts; /* of the reply being delivered */
+	size_t nparts;
+};
+
+void batcher_init(struct batcher *batcher, struct db_shared *shared, const struct conn_user *user,
+				  struct batcher *patient);
+void batcher_free(struct batcher *batcher); /* fails what waits */
+void batcher_send(struct batcher *batcher);
+/* Requests of both kinds. */
+void batcher_count(const struct batcher *batcher, unsigned *in_flight, unsigned *waiting);
+bool batcher_sweep(struct batcher *batcher, uint64_t now); /* true: something still waits for a connection */
+
+extern const struct conn_user batcher_append_user;
+extern const struct conn_user batcher_patient_user;
+
+/* ---- frame.c ---------------------------------------------------------- */
+
+/* One request of the batch format, as db_append_begin's caller wrote it. */
+struct frame_request
+{
+	const char *bytes;
+	size_t len;
+};
+
+/* True when both append to a stream of the same name in the same namespace. */
+bool frame_share_stream(struct frame_request a, struct frame_request b);
+
+/* The verdicts on a batch, not yet read. */
+struct frame_verdicts
+{
+	const char *at, *end;
+};
+
+/* On one request.  Points into the frame. */
+struct frame_verdict
+{
+	uint32_t nparts; /* 0: refused */
+	const char *parts;
+	char sqlstate[SQLSTATE_LEN + 1];
+	uint32_t failed_part;
+	int64_t expected, actual;
+	const char *message;
+};
+
+/* False: it isn't a frame of as many sound verdicts. */
+bool frame_open_verdicts(struct frame_verdicts *verdicts, const char *bytes, size_t len, unsigned count);
+bool frame_next_verdict(struct frame_verdicts *verdicts, struct frame_verdict *verdict);
+void frame_read_part(const struct frame_verdict *verdict, unsigned part, struct db_part *out);
+
+/* ---- query.c ----------------------------------------------------------- */
+
+struct query_list
+{
+	struct query_queue queries;
+	size_t count;
+};
+
+struct lane_conn
+{
+	struct conn conn; /* first: callbacks get it and cast */
+	struct lane *lane;
+	struct query_list flying;
+};
+
+struct lane
+{
+	struct db_shared *shared;
+	struct lane_conn *conns;
+	unsigned nconns;
+	unsigned depth; /* most requests in flight on one connection */
+	struct query_list waiting;
+	size_t most_waiting; /* beyond it: overloaded */
+};
+
+bool lane_init(struct lane *lane, struct db_shared *shared, const struct conn_user *user, unsigned nconns,
+			   unsigned depth);
+void lane_open(struct lane *lane);
+void lane_free(struct lane *lane); /* fails what waits */
+void lane_send(struct lane *lane);
+/* Puts a request on the lane; `frame`: of an import, the parameter behind the last.  False: there is no room for it. */
+bool lane_ask(struct lane *lane, const struct db_statement_info *statement, const char *const *params,
+			  const struct buf *frame, db_query_done done, void *arg);
+/* Now that the appends have found the primary. */
+void lane_leave_standbys(struct lane *lane);
+bool lane_sweep(struct lane *lane, uint64_t now); /* true: something still waits for a connection */
+
+void query_free_spares(struct db_shared *shared);
+
+extern const struct conn_user lane_read_user;
+extern const struct conn_user lane_slow_user;
+extern const struct conn_user lane_import_user;
+extern const struct conn_user lane_export_user;
+extern const struct conn_user lane_list_user;
+
+/* ---- watch.c ----------------------------------------------------------- */
+
+struct watch
+{
+	struct conn conn;	/* first: callbacks get it and cast */
+	db_watch_done done; /* NULL: nobody waits */
+	void *arg;
+	bool heard; /* what the last answer told */
+	bool sent;
+	uint64_t sent_ms;
+	char asker[24]; /* a number that nobody else has */
+};
+
+void watch_init(struct watch *watch, struct db_shared *shared);
+void watch_send(struct watch *watch);
+void watch_free(struct watch *watch); /* who waits is not called */
+
+/* ---- db.c ---------------------------------------------------------------- */
+
+struct db
+{
+	struct db_shared shared;
+	struct event sweep; /* runs only while something waits for a lost connection */
+	struct batcher batcher;
+	struct batcher patient; /* requests that met a locked stream: they wait here and hold up nobody */
+	struct lane reads, slow, imports, exports, lists;
+	struct watch watch;
+};
+
+#endif

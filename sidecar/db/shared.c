@@ -1,0 +1,47 @@
+/*
+ * shared.c: what all connections and requests of a worker have in common; see internal.h.
+ */
+#include "db/internal.h"
+
+void shared_schedule(struct db_shared *shared)
+{
+	if (shared->turn_scheduled || shared->closing)
+		return;
+	shared->turn_scheduled = true;
+	event_active(&shared->turn, EV_TIMEOUT, 1);
+}
+
+bool shared_has_room(const struct db_shared *shared, size_t bytes)
+{
+	size_t limit = (size_t)shared->config->queue_bytes;
+
+	return shared->waiting_requests < (size_t)shared->config->queue_requests &&
+		   shared->waiting_bytes < limit && bytes <= limit - shared->waiting_bytes;
+}
+
+uint64_t shared_deadline(const struct db_shared *shared, uint64_t now)
+{
+	return now + (uint64_t)shared->config->retry_window * 1000;
+}
+
+void shared_note_queues(const struct db_shared *shared)
+{
+	stats_set(&shared->stats->queue_requests, shared->waiting_requests);
+	stats_set(&shared->stats->queue_bytes, shared->waiting_bytes);
+}
+
+void shared_tell_commit(const struct db_shared *shared, const char *namespace_name)
+{
+	if (shared->committed != NULL)
+		shared->committed(shared->committed_arg, namespace_name);
+}
+
+const char *shared_unavailable(const struct db_shared *shared)
+{
+	if (shared->closing)
+		return "the server is stopping";
+	if (shared->appends->state == CONN_READY)
+		return "the connection to Postgres was lost before the answer came";
+	return atomic_load(&shared->readable) > 0 ? "Postgres answers reads, but takes no writes"
+											  : "Postgres cannot be reached";
+}

@@ -1,0 +1,90 @@
+/*
+ * cors.c: a browser takes one origin or "*", so of several that are allowed a reply names the page's own (see cors.h).
+ */
+#include "front/cors.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SEPARATORS ", \t"
+#define MAX_ORIGINS 64
+#define MAX_ORIGIN 400
+
+struct cors
+{
+	unsigned n;
+	char *origins[MAX_ORIGINS];
+	char *headers[MAX_ORIGINS]; /* of replies to each */
+};
+
+static bool add(struct cors *cors, const char *origin, size_t len)
+{
+	int length = len < MAX_ORIGIN ? (int)len : MAX_ORIGIN;
+	const char *vary = len == 1 && origin[0] == '*' ? "" : "Vary: Origin\r\n";
+	unsigned at = cors->n++;
+
+	cors->origins[at] = strndup(origin, len);
+	if (asprintf(&cors->headers[at], "Access-Control-Allow-Origin: %.*s\r\n%s" CORS_EXPOSE, length, origin,
+				 vary) < 0)
+		cors->headers[at] = NULL;
+	return cors->origins[at] != NULL && cors->headers[at] != NULL;
+}
+
+struct cors *cors_new(const char *origins)
+{
+	struct cors *cors = calloc(1, sizeof(*cors));
+	const char *at = origins;
+
+	while (cors != NULL && cors->n < MAX_ORIGINS && *(at += strspn(at, SEPARATORS)) != '\0')
+	{
+		size_t len = strcspn(at, SEPARATORS);
+
+		if (!add(cors, at, len))
+		{
+			cors_free(cors);
+			return NULL;
+		}
+		at += len;
+	}
+	return cors;
+}
+
+void cors_free(struct cors *cors)
+{
+	if (cors == NULL)
+		return;
+	for (unsigned i = 0; i < cors->n; i++)
+	{
+		free(cors->origins[i]);
+		free(cors->headers[i]);
+	}
+	free(cors);
+}
+
+static int find(const struct cors *cors, struct slice origin)
+{
+	for (unsigned i = 0; i < cors->n; i++)
+	{
+		if (slice_is(origin, cors->origins[i]))
+			return (int)i;
+	}
+	return -1;
+}
+
+const char *cors_headers(const struct cors *cors, struct slice origin)
+{
+	int found;
+
+	if (cors == NULL || cors->n == 0)
+		return NULL;
+	found = cors->n == 1 || origin.bytes == NULL ? -1 : find(cors, origin);
+	if (cors->n == 1)
+		return cors->headers[0];
+	return found >= 0 ? cors->headers[found] : "Vary: Origin\r\n";
+}
+
+bool cors_allows(const struct cors *cors, struct slice origin)
+{
+	return cors != NULL && (find(cors, origin) >= 0 || find(cors, slice_of("*")) >= 0);
+}

@@ -1,0 +1,180 @@
+/*
+ * http: a small HTTP/1.1 server on one event loop.  It knows nothing of what it serves.
+ *
+ * The requests of a connection are handled one after the other: the next is looked at when the reply
+ * to the one before is out, so a pipelining client is answered in order and held back while
+ * it does not read.  Limits, timeouts and everything wrong with a request are answered in here.
+ *
+ * Two handlers see a request.  `headers` is called when the head is in and may reply at once (the body is then
+ * not waited for); otherwise `body` is called when the whole request is in, and must see to
+ * it that exactly one reply is made, now or later: http_reply, or http_reply_start followed
+ * by http_reply_end or http_reply_abort.  Until then the request stays, with all its slices, even when
+ * the client goes away: replying to nobody is allowed and does nothing.
+ *
+ * A body without bounds is taken as it comes: http_stream_body in `headers` makes `body` be called at
+ * once, and http_body_start then hands the bytes to a sink that says how many it took.
+ */
+#ifndef MILLRACE_HTTP_H
+#define MILLRACE_HTTP_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+
+struct error;
+struct http_server;
+struct http_request;
+struct stats;
+struct tls;
+
+struct http_options
+{
+	size_t max_header; /* bytes */
+	size_t max_body;   /* bytes */
+	/* s, from the first byte of a request to its last; between two of a streamed body; for a TLS handshake */
+	unsigned request_timeout;
+	unsigned idle_timeout; /* s, between requests; also of a client that does not read */
+	unsigned max_connections;
+	size_t
+		max_held; /* bytes of all requests that are here, and as many of replies that clients have not read */
+	struct tls *tls;	 /* NULL = plain HTTP */
+	unsigned slow_ms;	 /* a request that takes that long gets an id */
+	struct stats *stats; /* the worker's */
+};
+
+/* How a request ended. */
+struct http_outcome
+{
+	int status;		 /* 0: no reply was made */
+	uint64_t ms;	 /* from when the request was in */
+	struct slice id; /* see id.h; empty: it has none */
+	const char *note;
+};
+
+struct http_handlers
+{
+	void (*headers)(void *arg, struct http_request *request);
+	void (*body)(void *arg, struct http_request *request);
+	/*
+	 * Header lines for a reply to what is wrong with the request itself; NULL: none.  Of a head that was not understood nothing is known, its path
+	 * is empty.  May be left out.
+	 */
+	const char *(*refusal)(void *arg, const struct http_request *request);
+	/* Called when a reply has ended; the request's slices are still good. */
+	void (*done)(void *arg, struct http_request *request, const struct http_outcome *outcome);
+};
+
+/* Takes ownership of the listening sockets. */
+struct http_server *http_server_new(struct event_base *base, const struct http_options *options,
+									const struct http_handlers *handlers, void *arg,
+									const evutil_socket_t *listeners, int nlisteners);
+/* Stops accepting, finishes what is in flight; `drained` is called once, when no connection is left. */
+void http_server_drain(struct http_server *server, void (*drained)(void *arg), void *arg);
+/* Closes all connections.  Requests not yet replied to stay until they are. */
+void http_server_free(struct http_server *server);
+
+/* ---- who is connected ---------------------------------------------------- */
+
+struct http_client
+{
+	const char *state;
+	struct slice path; /* of the request that a handler has; empty: none */
+	uint64_t age_ms;   /* since it was accepted */
+	uint64_t quiet_ms; /* since anything happened */
+	uint64_t bytes_in, bytes_out;
+	size_t unsent; /* bytes of replies that the client did not take yet */
+	char peer[64];
+};
+
+void http_server_walk(const struct http_server *server,
+					  void (*visit)(void *arg, const struct http_client *client), void *arg);
+void http_request_describe(const struct http_request *request, struct http_client *client);
+
+/* ---- the request -------------------------------------------------------- */
+
+struct slice http_method(const struct http_request *request);
+struct slice http_path(const struct http_request *request);
+struct slice http_query(const struct http_request *request); /* without the question mark */
+struct slice http_header(const struct http_request *request,
+						 const char *name); /* the first; .bytes NULL: none */
+struct slice http_body(const struct http_request *request);
+
+/* ---- a body that is taken as it comes ----------------------------------- */
+
+enum http_body_end
+{
+	HTTP_BODY_COMPLETE,
+	HTTP_BODY_CUT,		 /* the client is gone, or shut its side too early */
+	HTTP_BODY_LATE,		 /* no byte came for options.request_timeout */
+	HTTP_BODY_MALFORMED, /* its chunks are */
+};
+
+struct http_sink
+{
+	/* Returns how many of the bytes it took.  Fewer than there are: no more come before http_body_resume. */
+	size_t (*data)(void *arg, struct slice bytes);
+	/* Called once, unless the reply was ended before. */
+	void (*end)(void *arg, enum http_body_end how);
+};
+
+/*
+ * In the `headers` handler only: the body is not collected, and neither max_body nor the timeout of the
+ * whole request holds for it.  `body` is called next, and waits for no byte of it.  The request's slices are then
+ * good only until the handler that asked for them returns, or http_body_start is called.  What is left of
+ * the body when the reply has ended is thrown away.
+ */
+void http_stream_body(struct http_request *request);
+/* The sink may be called before this returns.  A client that waits for 100 Continue gets it. */
+void http_body_start(struct http_request *request, const struct http_sink *sink, void *arg);
+void http_body_resume(struct http_request *request);
+
+/* ---- the reply ---------------------------------------------------------- */
+
+struct http_reply
+{
+	int status;
+	const char *content_type; /* NULL = application/json */
+	const char *headers;	  /* more header lines, each with its CR LF; NULL = none */
+};
+
+/* Says for the log why a request failed, before its reply ends; marks a reply of status 200 as a failure, too. */
+void http_note(struct http_request *request, struct slice text);
+
+/* The whole reply.  Takes the pieces, whatever happens. */
+void http_reply(struct http_request *request, const struct http_reply *reply, struct piece *pieces,
+				unsigned npieces);
+
+/* The whole reply to what failed: the error as JSON, with Retry-After where that helps; `headers` as in http_reply. */
+void http_reply_error(struct http_request *request, const struct error *error, int status,
+					  const char *headers);
+
+/* A reply of unknown length: start, any number of parts (each goes out as one chunk), end. */
+void http_reply_start(struct http_request *request, const struct http_reply *reply);
+void http_reply_part(struct http_request *request, struct piece *pieces, unsigned npieces);
+void http_reply_end(struct http_request *request);
+/*
+ * Parts of a reply that are chunks already when http_reply_is_chunked (each with its size line and its line end), and plain
+ * bytes else.
+ */
+void http_reply_raw(struct http_request *request, struct piece *pieces, unsigned npieces);
+bool http_reply_is_chunked(const struct http_request *request);
+/* Bytes of the reply that the client did not take yet. */
+size_t http_reply_unsent(const struct http_request *request);
+/* Ends a started reply so that the client sees that it is not complete. */
+void http_reply_abort(struct http_request *request);
+/*
+ * Calls `drained` when the client has read most of what was sent, perhaps at once; `gone` when there
+ * is no client any more, in which case nothing further need be sent (but the reply must be ended).
+ */
+void http_reply_when_drained(struct http_request *request, void (*drained)(void *arg, bool gone), void *arg);
+/* How many unsent bytes are few enough for http_reply_when_drained; else it is 256 KiB. */
+void http_reply_low_water(struct http_request *request, size_t bytes);
+/*
+ * For replies without an end: calls `gone` once when there is no client any more, later and not from inside another call.
+ * A client that shuts its side counts as gone.  The reply must still be ended.
+ */
+void http_reply_when_gone(struct http_request *request, void (*gone)(void *arg), void *arg);
+
+#endif

@@ -1,0 +1,235 @@
+/*
+ * http_internal: what the files of the HTTP server share; nobody else includes it.
+ *
+ *     server.c         the server: accepting, timeouts, stopping; frees what is closed
+ *     connection.c     a connection's states, from one request to the next, and its input
+ *     request.c        a request comes in: head, body, or a body that is taken as it comes
+ *     reply.c          replies
+ *     output.c         what the socket did not take yet
+ *     memory.c         what connections hold, and its bounds
+ *     outcome.c        how requests end: their ids, and who is told
+ *     net/transport.c  receiving and sending, in clear or through TLS
+ *     walk.c           who is connected
+ *     parse.c          the syntax
+ *
+ * A connection is in one state, and on the server's list of that state in the order of entry; only
+ * connection_set_state moves it, and one sweep over the heads of the lists serves every timeout.
+ * connection_run takes a connection as far as what has arrived allows; it is a loop, so that replies made inside a
+ * handler do not recurse into the next request.  A closed connection is freed after the loop turn.
+ *
+ * Memory: the connection owns `in`, one growing buffer in which a request is parsed in place.  It does not move
+ * while a handler has the request, unless the body is streamed: then what the sink took makes room for
+ * what comes, behind the head.  What the socket did not take at once waits in `out`.
+ */
+#ifndef MILLRACE_HTTP_INTERNAL_H
+#define MILLRACE_HTTP_INTERNAL_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <time.h>
+
+#include "base/buf.h"
+#include "http/http.h"
+#include "http/id.h"
+#include "http/parse.h"
+#include "net/transport.h"
+#include "base/slice.h"
+#include "base/stats.h"
+
+struct evbuffer;
+
+#define HTTP_DATE_LEN 37 /* "Date: Sun, 06 Nov 1994 08:49:37 GMT" CR LF */
+#define MAX_PIECES 8	 /* of a reply, or of a part of one */
+
+enum connection_state
+{
+	CONNECTION_HANDSHAKING, /* TLS is not agreed on yet */
+	CONNECTION_SURPLUS,		/* one too many: it is told so when it has sent something */
+	CONNECTION_IDLE,		/* between requests */
+	CONNECTION_RECEIVING,	/* a request is coming in */
+	CONNECTION_STREAMING,	/* a handler has the request and takes its body as it comes */
+	CONNECTION_WORKING,		/* the request is in, its reply is not out yet */
+	CONNECTION_LINGERING,	/* our side is shut; what the client still sends is thrown away */
+	CONNECTION_CLOSED,		/* to be freed, once no handler has its request */
+	CONNECTION_STATES
+};
+
+enum reply_state
+{
+	REPLY_NONE,
+	REPLY_STREAMING,
+	REPLY_DONE,
+};
+
+struct input
+{
+	char *data;
+	size_t cap;
+	size_t len;	   /* bytes that came */
+	size_t start;  /* of the request */
+	size_t parsed; /* behind what of the request is dealt with */
+};
+
+struct http_request
+{
+	struct http_connection *connection;
+	struct http_head head;
+	size_t head_len; /* 0 until complete */
+	size_t body_len; /* decoded, so far */
+	struct http_chunked chunks;
+	enum reply_state reply;
+	bool held;	  /* a handler has it */
+	bool discard; /* replied before the body was in, which nobody wants any more */
+	bool keep_alive;
+	bool wants_continue; /* the client waits for 100 Continue */
+	size_t low_water;	 /* unsent bytes at which `drained` is called */
+	void (*drained)(void *arg, bool gone);
+	void *drained_arg;
+	void (*gone)(void *arg);
+	void *gone_arg;
+	/* Of a streamed body: */
+	const struct http_sink *sink; /* NULL before http_body_start and after the body's end */
+	void *sink_arg;
+	bool paused; /* the sink was given what it did not take */
+	size_t run;	 /* bytes of the body at in.parsed, for the sink */
+	/* For whoever is told how it ended: */
+	uint64_t started; /* ms */
+	int status;
+	char made_id[HTTP_ID_LEN + 1]; /* empty: none was made */
+	char *note;					   /* ours; NULL: none */
+};
+
+struct http_connection
+{
+	struct http_server *server;
+	enum connection_state state;
+	uint64_t since;	   /* ms: when it entered the state, or last made progress in it */
+	uint64_t accepted; /* ms */
+	uint64_t sweep;	   /* the last one that looked at it: each does so once, or it may never end */
+	TAILQ_ENTRY(http_connection) link; /* of its state's list */
+	struct transport transport;
+	struct event readable;
+	struct event writable;
+	bool reading;
+	bool running;
+	bool input_ended; /* the client has shut its side */
+	bool unread;	  /* it sends what we will not read: linger before closing */
+	uint64_t linger_until;
+	struct input in;
+	struct evbuffer *out;	  /* NULL until needed */
+	size_t in_held, out_held; /* its parts of the server's sums */
+	struct http_request request;
+};
+
+TAILQ_HEAD(connection_list, http_connection);
+
+struct listener
+{
+	struct http_server *server;
+	struct event event;
+	evutil_socket_t fd;
+};
+
+struct http_server
+{
+	struct event_base *base;
+	struct http_options options;
+	struct http_handlers handlers;
+	void *arg;
+	struct listener *listeners;
+	int nlisteners;
+	bool accepting;
+	struct event sweep;
+	struct event reap;
+	struct connection_list lists[CONNECTION_STATES];
+	unsigned nconnections;
+	size_t in_held, out_held; /* bytes of input buffers, and of replies that clients have not read */
+	uint64_t warn_from;		  /* ms: not earlier is it said again that no connection can be accepted */
+	uint64_t sweeps;
+	time_t date_second;
+	char date[HTTP_DATE_LEN +
+			  1];	 /* a header line; kept by the sweep, so that no reply needs to ask for the time */
+	struct buf head; /* of the reply being written */
+	bool draining;
+	bool freeing;
+	void (*drained)(void *arg);
+	void *drained_arg;
+};
+
+/* ---- server.c -------------------------------------------------------------- */
+
+/* Frees, after this loop turn, what is closed by then. */
+void server_schedule_reap(struct http_server *server);
+void server_dispose(struct http_server *server);
+/* Answers 503 and shuts our side. */
+void server_turn_away(struct http_connection *c);
+
+/* ---- connection.c ------------------------------------------------------------ */
+
+/* Takes the socket; NULL: out of memory. */
+struct http_connection *connection_new(struct http_server *server, evutil_socket_t fd);
+void connection_set_state(struct http_connection *c, enum connection_state state);
+/* Something moved: the state's time starts again. */
+void connection_touch(struct http_connection *c);
+void connection_close(struct http_connection *c);
+void connection_free(struct http_connection *c);
+void connection_linger(struct http_connection *c); /* shuts our side */
+void connection_run(struct http_connection *c);
+/* The handler is through with the request. */
+void request_release(struct http_request *request);
+
+/* ---- request.c ---------------------------------------------------------------- */
+
+void request_start(struct http_connection *c);
+/* Moves a request on as far as its bytes are here; false: it needs more of them. */
+bool request_receive(struct http_connection *c);
+/* Hands the sink what came; false: it must wait, for the client or for the sink. */
+bool request_stream_body(struct http_connection *c);
+/* No more of the body comes, or none that is wanted; its sink is told, and ends the reply when it likes. */
+void request_finish_body(struct http_connection *c, enum http_body_end how);
+/* Tells the sink that no more comes. */
+void request_end_body(struct http_request *request, enum http_body_end how);
+
+/* ---- reply.c -------------------------------------------------------------------- */
+
+void request_send_continue(struct http_request *request); /* if the client waits for it */
+/* Answers what is wrong with the request itself, and gives up on the connection. */
+void request_refuse(struct http_connection *c, int status, const char *message);
+
+/* ---- output.c ------------------------------------------------------------------- */
+
+/* Sends the pieces with one system call if the socket takes them, else keeps the rest.  Takes the pieces. */
+void connection_send(struct http_connection *c, struct piece *pieces, unsigned n);
+size_t connection_unsent(const struct http_connection *c);
+/* Tells who waits in http_reply_when_drained, if it is time. */
+void connection_tell_drained(struct http_connection *c);
+void connection_on_writable(evutil_socket_t fd, short what, void *arg);
+void pieces_release(struct piece *pieces, unsigned n);
+size_t pieces_length(const struct piece *pieces, unsigned n);
+
+/* ---- memory.c ------------------------------------------------------------------- */
+
+/* Whether a request may have a larger input buffer; the first one every connection may have. */
+bool memory_allows_growth(const struct http_connection *c);
+bool memory_grow_input(struct http_connection *c); /* false: no memory */
+void memory_free_input(struct http_connection *c);
+/* Between requests: gives a buffer back that is large, or that others may need. */
+void memory_trim_input(struct http_connection *c);
+void memory_output_shrank(struct http_connection *c);
+/* May close connections, this one too. */
+void memory_output_grew(struct http_connection *c);
+
+/* ---- outcome.c ------------------------------------------------------------------- */
+
+void request_begin_outcome(struct http_request *request);
+/*
+ * The id goes out with the reply if the client sent one, or if the reply is one that is logged, so that both sides can name the
+ * request.  With all others it would be bytes that nobody looks at.
+ */
+void request_write_id(struct http_request *request, struct buf *head);
+void request_tell_done(struct http_request *request);
+
+#endif

@@ -1,0 +1,23 @@
+/*
+ * sse: the text of server-sent events, each in an HTTP chunk of its own where the client understands chunks.
+ */
+#ifndef MILLRACE_SSE_H
+#define MILLRACE_SSE_H
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "base/slice.h"
+
+struct sse_event
+{
+	struct slice id; /* .bytes NULL: none */
+	const char *name;
+	struct slice data; /* without a line feed */
+};
+
+void sse_add_event(struct buf *out, const struct sse_event *event, bool chunked);
+/* Adds finished events, each with its blank line. */
+void sse_add_text(struct buf *out, struct slice text, bool chunked);
+
+#endif

@@ -1,0 +1,414 @@
+/*
+ * feed_channel: who gets which message; see feed_internal.h.
+ *
+ * Listeners with the same filter share a channel.  Channels are found by the stream and the category of a message, so a
+ * message costs as much as the channels that it belongs to, however many there are.  Of each page a channel's events
+ * are written once, and every listener is handed the end of that text that is new to it: who joins
+ * while a page is read again from further back gets more of it than the others.
+ *
+ * A channel is owned by the table, and lives as long as somebody follows it.
+ */
+#include <stdlib.h>
+
+#include "live/feed_internal.h"
+#include "base/log.h"
+#include "base/names.h"
+#include "http/sse.h"
+
+#define MIN_BUCKETS 64
+
+struct feed_channel
+{
+	struct feed_channel *next; /* of its bucket */
+	struct feed *feed;
+	uint32_t hash;
+	struct feed_filter filter; /* what it points to is our own, below */
+	size_t name_len;
+	struct listener_list following;
+	/* The events of the page that is being handed out. */
+	struct feed_channel *next_touched;
+	bool touched;
+	struct buf text;
+	struct feed_event *events;
+	unsigned nevents, capacity;
+	char name[]; /* of the filter; behind it its types and its correlation */
+};
+
+/* One message of a page. */
+struct row
+{
+	struct slice stream, category, poke, message, id;
+	int64_t position, global_position;
+	bool has_group_hash;
+	uint64_t group_hash;
+	struct feed_content *content; /* of `message` */
+};
+
+/* ---- the table ---------------------------------------------------------------- */
+
+static uint32_t key_hash(const struct feed *feed, enum feed_source source, struct slice name)
+{
+	return feed_hash(feed->hash * 31 + (uint32_t)source, name);
+}
+
+static struct feed_channel **bucket(const struct channel_table *table, uint32_t hash)
+{
+	return &table->buckets[hash & (table->nbuckets - 1)];
+}
+
+static void grow(struct channel_table *table)
+{
+	struct channel_table larger = {.nbuckets = table->nbuckets * 2, .nchannels = table->nchannels};
+
+	larger.buckets = calloc(larger.nbuckets, sizeof(struct feed_channel *));
+	if (larger.buckets == NULL)
+		return; /* it works on as it is */
+	for (unsigned i = 0; i < table->nbuckets; i++)
+	{
+		struct feed_channel *channel;
+
+		while ((channel = table->buckets[i]) != NULL)
+		{
+			struct feed_channel **to = bucket(&larger, channel->hash);
+
+			table->buckets[i] = channel->next;
+			channel->next = *to;
+			*to = channel;
+		}
+	}
+	free(table->buckets);
+	*table = larger;
+}
+
+static bool is_keyed(const struct feed_channel *channel, const struct feed *feed, enum feed_source source,
+					 uint32_t hash, struct slice name)
+{
+	return channel->hash == hash && channel->feed == feed && channel->filter.source == source &&
+		   channel->name_len == name.len && memcmp(channel->name, name.bytes, name.len) == 0;
+}
+
+/* The key is the same. */
+static bool has_form(const struct feed_channel *channel, const struct feed_filter *filter)
+{
+	const struct feed_filter *ours = &channel->filter;
+
+	return ours->member == filter->member && ours->size == filter->size && ours->ids == filter->ids &&
+		   ours->messages == filter->messages && ours->chunked == filter->chunked &&
+		   feed_same_content(ours, filter);
+}
+
+/* Takes the filter, and what it points to behind the channel itself. */
+static void keep_filter(struct feed_channel *channel, const struct feed_filter *filter)
+{
+	char *to = channel->name;
+
+	channel->filter = *filter;
+	channel->name_len = strlen(filter->name);
+	memcpy(to, filter->name, channel->name_len + 1);
+	channel->filter.name = to;
+	to += channel->name_len + 1;
+	if (filter->types != NULL)
+		channel->filter.types = memcpy(to, filter->types, feed_types_size(filter->types));
+	to += feed_types_size(filter->types);
+	if (filter->correlation != NULL)
+		channel->filter.correlation = memcpy(to, filter->correlation, strlen(filter->correlation) + 1);
+}
+
+static size_t filter_size(const struct feed_filter *filter)
+{
+	return strlen(filter->name) + 1 + feed_types_size(filter->types) +
+		   (filter->correlation != NULL ? strlen(filter->correlation) + 1 : 0);
+}
+
+static struct feed_channel *channel_new(struct feed *feed, const struct feed_filter *filter, uint32_t hash)
+{
+	struct channel_table *table = &feed->feeds->channels;
+	struct feed_channel *channel = calloc(1, sizeof(*channel) + filter_size(filter));
+	struct feed_channel **to;
+
+	if (table->buckets == NULL)
+	{
+		table->buckets = calloc(MIN_BUCKETS, sizeof(struct feed_channel *));
+		table->nbuckets = table->buckets != NULL ? MIN_BUCKETS : 0;
+	}
+	if (channel == NULL || table->buckets == NULL)
+	{
+		free(channel);
+		return NULL;
+	}
+	if (table->nchannels >= table->nbuckets)
+		grow(table);
+	channel->feed = feed;
+	channel->hash = hash;
+	TAILQ_INIT(&channel->following);
+	keep_filter(channel, filter);
+	to = bucket(table, hash);
+	channel->next = *to;
+	*to = channel;
+	table->nchannels++;
+	feed->nchannels[filter->source]++;
+	return channel;
+}
+
+static void dispose_unused(struct feed_channel *channel)
+{
+	struct channel_table *table = &channel->feed->feeds->channels;
+	struct feed_channel **link = bucket(table, channel->hash);
+
+	if (!TAILQ_EMPTY(&channel->following) || channel->touched)
+		return;
+	while (*link != channel)
+		link = &(*link)->next;
+	*link = channel->next;
+	table->nchannels--;
+	channel->feed->nchannels[channel->filter.source]--;
+	free(channel);
+}
+
+bool channel_join(struct listener *listener)
+{
+	struct feed *feed = listener->feed;
+	const struct feed_filter *filter = &listener->filter;
+	struct slice name = slice_of(filter->name);
+	uint32_t hash = key_hash(feed, filter->source, name);
+	struct channel_table *table = &feed->feeds->channels;
+	struct feed_channel *channel = table->buckets != NULL ? *bucket(table, hash) : NULL;
+
+	while (channel != NULL &&
+		   !(is_keyed(channel, feed, filter->source, hash, name) && has_form(channel, filter)))
+		channel = channel->next;
+	if (channel == NULL)
+		channel = channel_new(feed, filter, hash);
+	if (channel == NULL)
+		return false;
+	listener->channel = channel;
+	listener_move(listener, LISTENER_FOLLOWING);
+	feed->nwhole += feed_wants_whole(filter);
+	return true;
+}
+
+void channel_leave(struct listener *listener, enum listener_place place)
+{
+	struct feed_channel *channel = listener->channel;
+
+	listener->feed->nwhole -= feed_wants_whole(&listener->filter);
+	listener_move(listener, place);
+	listener->channel = NULL;
+	dispose_unused(channel);
+}
+
+struct listener_list *channel_followers(struct feed_channel *channel)
+{
+	return &channel->following;
+}
+
+struct listener *channel_any_follower(const struct feed *feed)
+{
+	const struct channel_table *table = &feed->feeds->channels;
+
+	for (unsigned i = 0; i < table->nbuckets; i++)
+	{
+		for (struct feed_channel *channel = table->buckets[i]; channel != NULL; channel = channel->next)
+		{
+			if (channel->feed == feed && !TAILQ_EMPTY(&channel->following))
+				return TAILQ_FIRST(&channel->following);
+		}
+	}
+	return NULL;
+}
+
+/* ---- a page ------------------------------------------------------------------------ */
+
+static struct slice value_of(const PGresult *result, int row, int column)
+{
+	if (PQgetisnull(result, row, column))
+		return (struct slice){"", 0};
+	return (struct slice){PQgetvalue(result, row, column), (size_t)PQgetlength(result, row, column)};
+}
+
+/* The hash of the cardinal id, as reads have it; a stream without an id has none, and is in nobody's share. */
+static void read_group_hash(struct row *row, const PGresult *result, int number)
+{
+	int64_t hash;
+
+	row->has_group_hash = !PQgetisnull(result, number, FEED_GROUP_HASH);
+	hash = row->has_group_hash ? strtoll(PQgetvalue(result, number, FEED_GROUP_HASH), NULL, 10) : 0;
+	/* abs() of the smallest 64-bit integer does not fit one, but fits this. */
+	row->group_hash = hash < 0 ? 0 - (uint64_t)hash : (uint64_t)hash;
+}
+
+static struct row read_row(const PGresult *result, int number, bool whole)
+{
+	struct row row = {
+		.stream = value_of(result, number, FEED_STREAM_NAME),
+		.id = value_of(result, number, FEED_GLOBAL_POSITION),
+		.poke = value_of(result, number, FEED_POKE),
+	};
+
+	if (whole)
+		row.message = value_of(result, number, FEED_MESSAGE);
+	read_group_hash(&row, result, number);
+	row.category = name_category(row.stream);
+	row.position = strtoll(PQgetvalue(result, number, FEED_POSITION), NULL, 10);
+	row.global_position = strtoll(PQgetvalue(result, number, FEED_GLOBAL_POSITION), NULL, 10);
+	return row;
+}
+
+static bool is_members(struct row *row, const struct feed_filter *filter)
+{
+	if (filter->size == 0)
+		return true;
+	return row->has_group_hash && row->group_hash % (uint64_t)filter->size == (uint64_t)filter->member;
+}
+
+static bool reserve_event(struct feed_channel *channel)
+{
+	unsigned capacity = channel->capacity == 0 ? 16 : channel->capacity * 2;
+	struct feed_event *events;
+
+	if (channel->nevents < channel->capacity)
+		return true;
+	events = realloc(channel->events, capacity * sizeof(*events));
+	if (events == NULL)
+		return false;
+	channel->events = events;
+	channel->capacity = capacity;
+	return true;
+}
+
+static void add_event(struct feed_channel *channel, const struct row *row)
+{
+	const struct feed_filter *filter = &channel->filter;
+	const struct sse_event event = {
+		.id = filter->ids ? row->id : (struct slice){NULL, 0},
+		.name = filter->messages ? SSE_MESSAGE : SSE_POKE,
+		.data = filter->messages ? row->message : row->poke,
+	};
+
+	if (!reserve_event(channel))
+		channel->text.failed = true;
+	sse_add_event(&channel->text, &event, filter->chunked);
+	if (channel->text.failed)
+		return;
+	channel->events[channel->nevents++] = (struct feed_event){
+		.end = channel->text.len, .position = row->position, .global_position = row->global_position};
+}
+
+/* Adds the message to the channels of one source and name, and the touched ones of these to the list. */
+static void add_row(struct feed *feed, enum feed_source source, struct slice name, struct row *row,
+					struct feed_channel **touched)
+{
+	uint32_t hash;
+
+	if (feed->nchannels[source] == 0)
+		return;
+	hash = key_hash(feed, source, name);
+	for (struct feed_channel *channel = *bucket(&feed->feeds->channels, hash); channel != NULL;
+		 channel = channel->next)
+	{
+		if (!is_keyed(channel, feed, source, hash, name) || !is_members(row, &channel->filter) ||
+			!feed_passes(&channel->filter, row->message, row->content))
+			continue;
+		if (!channel->touched)
+		{
+			channel->touched = true;
+			channel->next_touched = *touched;
+			*touched = channel;
+		}
+		if (row->content->text.failed)
+			channel->text.failed = true;
+		add_event(channel, row);
+	}
+}
+
+/* The first event of the page that is new to the listener. */
+static unsigned first_wanted(const struct feed_channel *channel, const struct listener *listener)
+{
+	bool by_position = listener->filter.source == FEED_STREAM;
+	unsigned at = 0;
+
+	while (at < channel->nevents && (channel->events[at].global_position < listener->complete_below ||
+									 (by_position ? channel->events[at].position < listener->first
+												  : channel->events[at].global_position < listener->next)))
+		at++;
+	return at;
+}
+
+static void deliver(struct feed_channel *channel, struct listener *listener)
+{
+	const struct feed_page page = {channel->text.data, channel->events, channel->nevents};
+	unsigned first = first_wanted(channel, listener);
+	unsigned taken = 0;
+
+	if (first < channel->nevents)
+		taken = listener->user->deliver(listener, &page, first);
+	if (taken > 0)
+	{
+		const struct feed_event *last = &channel->events[first + taken - 1];
+
+		/* Behind a stream's last position there is none. */
+		listener->next = listener->filter.source != FEED_STREAM ? last->global_position + 1
+						 : last->position < INT64_MAX			? last->position + 1
+																: INT64_MAX;
+		listener->complete_below = last->global_position + 1;
+	}
+	if (first + taken < channel->nevents)
+		channel_leave(listener, LISTENER_ASIDE);
+}
+
+/* Nobody gets what could not be written; they will all find it themselves. */
+static void turn_away(struct feed_channel *channel)
+{
+	struct listener *next;
+
+	log_warning("out of memory for the live messages of a namespace; they are read again");
+	for (struct listener *listener = TAILQ_FIRST(&channel->following); listener != NULL; listener = next)
+	{
+		next = TAILQ_NEXT(listener, link);
+		channel_leave(listener, LISTENER_WAITING);
+	}
+}
+
+static void finish_page(struct feed_channel *channel)
+{
+	struct listener *next;
+
+	if (channel->text.failed)
+		turn_away(channel);
+	for (struct listener *listener = TAILQ_FIRST(&channel->following); listener != NULL; listener = next)
+	{
+		next = TAILQ_NEXT(listener, link);
+		deliver(channel, listener);
+	}
+	buf_free(&channel->text);
+	free(channel->events);
+	channel->events = NULL;
+	channel->nevents = channel->capacity = 0;
+	channel->touched = false;
+	dispose_unused(channel);
+}
+
+void channel_dispatch(struct feed *feed, const PGresult *result)
+{
+	static const struct slice all = {"", 0};
+	struct feed_channel *touched = NULL;
+	struct feed_channel *channel;
+	struct feed_content content = {.read = false};
+
+	for (int i = 0; i < PQntuples(result); i++)
+	{
+		struct row row = read_row(result, i, feed->asked_whole);
+
+		row.content = &content;
+		content.read = false;
+		add_row(feed, FEED_ALL, all, &row, &touched);
+		add_row(feed, FEED_CATEGORY, row.category, &row, &touched);
+		add_row(feed, FEED_STREAM, row.stream, &row, &touched);
+	}
+	buf_free(&content.text);
+	while ((channel = touched) != NULL)
+	{
+		touched = channel->next_touched;
+		finish_page(channel);
+	}
+}

@@ -1,0 +1,681 @@
+/*
+ * feed.c: the feeds of a worker (see feed.h and feed_internal.h).
+ *
+ * A feed has at most one question with Postgres.  It asks for messages when it was woken by an append or an import through this
+ * process, after a gap that grows with what the last answer brought, so that under load one answer serves many appends; when
+ * Postgres tells that somebody has committed something (watch.c); and otherwise when its timer runs out.  Each second, and whenever a namespace or token changed here, it first
+ * asks for its state: whether the namespace is still the same one and the token still opens it.
+ *
+ * Who wants to follow from a little below the feed's position (it moved on while the listener read up to it) joins at the next
+ * question, which then begins that much lower; what the others have already is not handed to them again.
+ *
+ * When a connection to Postgres was lost and is back, the feed begins anew.  Its position may come from messages that were not
+ * committed, and whose positions a crashed Postgres gives out again.
+ *
+ * Other workers wake us through an eventfd and one bit for each namespace, or several of the same hash.
+ */
+#include "live/feed.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "db/db.h"
+#include "live/feed_internal.h"
+#include "base/log.h"
+
+#define PAGE_ROWS 500
+#define PAGE_ROWS_TEXT "500"
+#define PAGE_BYTES 1048576 /* of whole messages */
+#define PAGE_BYTES_TEXT "1048576"
+#define JOIN_DISTANCE 1000 /* global positions: further below, a listener catches up by itself */
+#define POLL_BUSY_MS 10
+#define POLL_IDLE_MS 25
+#define BUSY_MS 1000 /* after the last message */
+#define CHECK_MS 1000
+#define RETRY_MS 250
+#define MAX_GAP_MS 2
+#define ROWS_PER_GAP_MS 8
+#define WAITERS_AT_ONCE 4
+
+#define FNV_START 2166136261U
+#define FNV_PRIME 16777619U
+
+static void feed_ask(struct feed *feed);
+
+uint32_t feed_hash(uint32_t start, struct slice name)
+{
+	for (size_t i = 0; i < name.len; i++)
+		start = (start ^ (unsigned char)name.bytes[i]) * FNV_PRIME;
+	return start;
+}
+
+static struct feed **bucket(struct feeds *feeds, uint32_t hash)
+{
+	return &feeds->buckets[hash % FEED_BUCKETS];
+}
+
+/* ---- listeners -------------------------------------------------------------- */
+
+static struct listener_list *list_of(struct listener *listener, enum listener_place place)
+{
+	switch (place)
+	{
+		case LISTENER_ASIDE:
+			return &listener->feed->aside;
+		case LISTENER_WAITING:
+			return &listener->feed->waiting;
+		case LISTENER_JOINING:
+			return &listener->feed->joining;
+		case LISTENER_FOLLOWING:
+			return channel_followers(listener->channel);
+		case LISTENER_DETACHED:
+			break;
+	}
+	return NULL;
+}
+
+void listener_move(struct listener *listener, enum listener_place place)
+{
+	/* A listener that joins a channel has that one set already while it is still elsewhere, and the other way round. */
+	struct listener_list *from = list_of(listener, listener->place);
+	struct listener_list *to = list_of(listener, place);
+
+	if (from != NULL)
+		TAILQ_REMOVE(from, listener, link);
+	listener->place = place;
+	if (to != NULL)
+		TAILQ_INSERT_TAIL(to, listener, link);
+}
+
+static void put(struct listener *listener, enum listener_place place)
+{
+	if (listener->place == LISTENER_FOLLOWING)
+		channel_leave(listener, place);
+	else
+		listener_move(listener, place);
+}
+
+/* Lets up to so many of those that wait go on; those that must wait again do so behind the others. */
+static void release(struct feed *feed, unsigned most)
+{
+	struct listener *last = TAILQ_LAST(&feed->waiting, listener_list);
+	struct listener *listener;
+
+	while (most-- > 0 && (listener = TAILQ_FIRST(&feed->waiting)) != NULL)
+	{
+		bool was_last = listener == last;
+
+		listener_move(listener, LISTENER_ASIDE);
+		listener->user->go_on(listener);
+		if (was_last)
+			break;
+	}
+}
+
+/* ---- the life of a feed --------------------------------------------------------- */
+
+static void count_feeds(struct feeds *feeds, int change)
+{
+	bool before = feeds->nfeeds > 0;
+
+	feeds->nfeeds += (unsigned)change;
+	if (feeds->waker == NULL || before == (feeds->nfeeds > 0))
+		return;
+	atomic_store(&feeds->waker->listening, !before);
+	if (before)
+		atomic_fetch_sub(&feeds->options.wakes->listening, 1);
+	else
+		atomic_fetch_add(&feeds->options.wakes->listening, 1);
+}
+
+static void unlink_feed(struct feed *feed)
+{
+	struct feed **link = bucket(feed->feeds, feed->hash);
+
+	while (*link != NULL && *link != feed)
+		link = &(*link)->next;
+	if (*link == NULL)
+		return; /* it ended before */
+	*link = feed->next;
+	count_feeds(feed->feeds, -1);
+}
+
+static void feed_close(struct feed *feed)
+{
+	unlink_feed(feed);
+	event_del(&feed->timer);
+	feed->closed = true;
+	if (feed->asked == FEED_ASKED_NOTHING)
+		free(feed);
+}
+
+/* The namespace or the token is gone: so is the feed.  Called with an answer only, so it is not freed here. */
+static void feed_end(struct feed *feed)
+{
+	struct listener *listener;
+
+	unlink_feed(feed); /* so that who comes now gets a new one */
+	event_del(&feed->timer);
+	while (
+		(listener = TAILQ_FIRST(&feed->aside)) != NULL || (listener = TAILQ_FIRST(&feed->waiting)) != NULL ||
+		(listener = TAILQ_FIRST(&feed->joining)) != NULL || (listener = channel_any_follower(feed)) != NULL)
+	{
+		put(listener, LISTENER_DETACHED);
+		feed->nlisteners--;
+		listener->user->end(listener);
+	}
+	feed->closed = true;
+}
+
+/* ---- answers ----------------------------------------------------------------------- */
+
+static bool is_same_generation(const struct feed *feed)
+{
+	return feed->generation == atomic_load(feed->feeds->options.generation);
+}
+
+static bool is_same_connection(const struct feed *feed)
+{
+	return feed->reconnects == db_reconnects(feed->feeds->db);
+}
+
+static bool is_sure(const struct feed *feed)
+{
+	return is_same_generation(feed) && is_same_connection(feed);
+}
+
+static void restart_each(struct listener_list *list)
+{
+	struct listener *listener, *next;
+
+	for (listener = TAILQ_FIRST(list); listener != NULL; listener = next)
+	{
+		next = TAILQ_NEXT(listener, link);
+		listener->user->restart(listener);
+	}
+}
+
+/* The position was not that of a message which is sure to be there still. */
+static void restart(struct feed *feed)
+{
+	struct listener *listener;
+
+	while ((listener = TAILQ_FIRST(&feed->joining)) != NULL ||
+		   (listener = channel_any_follower(feed)) != NULL)
+		put(listener, LISTENER_WAITING);
+	feed->position = 0;
+	restart_each(&feed->waiting);
+	restart_each(&feed->aside);
+}
+
+static void schedule(struct feed *feed, uint64_t ms)
+{
+	struct timeval delay = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+
+	event_add(&feed->timer, &delay);
+}
+
+/* With many feeds the timers slow down: together they ask no more than a thousand times a second. */
+static uint64_t poll_interval(const struct feed *feed, uint64_t now)
+{
+	bool busy = !clock_passed(now, feed->traffic_ms, BUSY_MS) || !TAILQ_EMPTY(&feed->waiting);
+	uint64_t interval = busy ? POLL_BUSY_MS : POLL_IDLE_MS;
+
+	if (!busy && feeds_watch(feed->feeds, now))
+		interval = CHECK_MS;
+	return interval > feed->feeds->nfeeds ? interval : feed->feeds->nfeeds;
+}
+
+/* When to ask next. */
+static void schedule_next(struct feed *feed, bool more)
+{
+	uint64_t now = clock_ms();
+
+	if (more || !TAILQ_EMPTY(&feed->joining) || (feed->woken && now >= feed->not_before_ms))
+		feed_ask(feed);
+	else if (feed->woken)
+		schedule(feed, clock_span(now, feed->not_before_ms));
+	else
+		schedule(feed, poll_interval(feed, now));
+}
+
+/* True when the answer is one; else the feed ends or asks again later. */
+static bool is_answered(struct feed *feed, const struct db_reply *reply)
+{
+	bool gone = reply->status == DB_ERROR && strcmp(reply->error.sqlstate, SQLSTATE_NAMESPACE_NOT_FOUND) == 0;
+
+	if (reply->status == DB_OK)
+	{
+		if (feed->failing)
+			log_info("the subscriptions of namespace %s go on", feed->name);
+		feed->failing = false;
+		return true;
+	}
+	if (gone)
+	{
+		feed_end(feed);
+		return false;
+	}
+	if (!feed->failing)
+		log_warning("the subscriptions of namespace %s are waiting: %s", feed->name,
+					reply->status == DB_ERROR ? reply->error.message : "the database is not available");
+	feed->failing = true;
+	schedule(feed, RETRY_MS);
+	return false;
+}
+
+/* Every answer ends with this.  False: the feed was closed meanwhile, and is freed now. */
+static bool is_open(struct feed *feed)
+{
+	feed->asked = FEED_ASKED_NOTHING;
+	if (!feed->closed)
+		return true;
+	free(feed);
+	return false;
+}
+
+/* The columns of DB_FEED_STATE. */
+enum state_column
+{
+	STATE_HEAD,
+	STATE_CREATED_AT,
+	STATE_TOKEN_HASH,
+};
+
+/* False: it is another namespace by now, or another token opens it. */
+static bool is_ours(struct feed *feed, const PGresult *result)
+{
+	const char *created_at;
+
+	if (PQntuples(result) == 0)
+		return false;
+	created_at = PQgetvalue(result, 0, STATE_CREATED_AT);
+	if (feed->created_at[0] == '\0')
+		snprintf(feed->created_at, sizeof(feed->created_at), "%s", created_at);
+	return strcmp(feed->created_at, created_at) == 0 &&
+		   (!feed->feeds->options.check_tokens ||
+			token_hash_equal(feed->token_hash, PQgetvalue(result, 0, STATE_TOKEN_HASH)));
+}
+
+static void take_state(struct feed *feed, const PGresult *result)
+{
+	if (!is_ours(feed, result))
+	{
+		feed_end(feed);
+		return;
+	}
+	feed->checked_ms = clock_ms();
+	feed->doubtful = !is_same_generation(feed);
+	if (feed->position == 0)
+	{
+		feed->position = feed->next_read = strtoll(PQgetvalue(result, 0, STATE_HEAD), NULL, 10);
+		release(feed, UINT32_MAX);
+	}
+}
+
+static void on_state(void *arg, struct db_reply *reply)
+{
+	struct feed *feed = arg;
+
+	if (!feed->closed && is_answered(feed, reply))
+		take_state(feed, reply->result);
+	if (is_open(feed) && !feed->failing)
+		feed_ask(feed);
+}
+
+/* True when the page was cut, so that there is more. */
+static bool is_full(const struct feed *feed, const PGresult *result)
+{
+	size_t bytes = 0;
+
+	if (PQntuples(result) == PAGE_ROWS)
+		return true;
+	for (int i = 0; feed->asked_whole && i < PQntuples(result); i++)
+		bytes += (size_t)PQgetlength(result, i, FEED_MESSAGE);
+	return bytes >= PAGE_BYTES;
+}
+
+/* Returns whether there is more to be had at once. */
+static bool take_messages(struct feed *feed, const PGresult *result)
+{
+	int rows = PQntuples(result);
+	bool full = is_full(feed, result);
+	int64_t end = feed->asked_from;
+	uint64_t now = clock_ms();
+	uint64_t gap = (uint64_t)rows / ROWS_PER_GAP_MS;
+
+	if (rows > 0)
+	{
+		feed->traffic_ms = now;
+		end = strtoll(PQgetvalue(result, rows - 1, FEED_GLOBAL_POSITION), NULL, 10) + 1;
+	}
+	channel_dispatch(feed, result);
+	/* Below the position everything is final: what was not in an uncut page is not there. */
+	if (!full && end < feed->position)
+		end = feed->position;
+	feed->next_read = end;
+	if (end > feed->position)
+		feed->position = end;
+	feed->not_before_ms = now + (gap < MAX_GAP_MS ? gap : MAX_GAP_MS);
+	release(feed, WAITERS_AT_ONCE);
+	return full || end < feed->position;
+}
+
+static void on_messages(void *arg, struct db_reply *reply)
+{
+	struct feed *feed = arg;
+	bool more = false;
+
+	if (!feed->closed && is_answered(feed, reply))
+	{
+		/* Else they may be those of another namespace of that name; they are read again when that is known. */
+		more = !is_sure(feed) || take_messages(feed, reply->result);
+	}
+	if (is_open(feed) && !feed->failing)
+		schedule_next(feed, more);
+}
+
+/* ---- questions ----------------------------------------------------------------------- */
+
+static bool ask_state(struct feed *feed)
+{
+	feed->doubtful = feed->doubtful || (feed->position > 0 && !is_same_generation(feed));
+	if (feed->position > 0 && !is_same_connection(feed))
+		restart(feed);
+	feed->generation = atomic_load(feed->feeds->options.generation);
+	feed->reconnects = db_reconnects(feed->feeds->db);
+	if (!db_query(feed->feeds->db, DB_FEED_STATE, (const char *const[]){feed->name}, on_state, feed))
+		return false;
+	feed->asked = FEED_ASKED_STATE;
+	return true;
+}
+
+/* Those who join follow from now on; the next question begins where the last of them is. */
+static void admit(struct feed *feed)
+{
+	struct listener *listener;
+
+	while ((listener = TAILQ_FIRST(&feed->joining)) != NULL)
+	{
+		if (!channel_join(listener))
+			listener_move(listener, LISTENER_WAITING);
+		else if (listener->complete_below < feed->next_read)
+			feed->next_read = listener->complete_below;
+	}
+}
+
+static bool ask_messages(struct feed *feed)
+{
+	enum db_statement statement;
+	char from[24];
+
+	admit(feed);
+	feed->asked_from = feed->next_read;
+	feed->asked_whole = feed->nwhole > 0;
+	statement = feed->asked_whole ? DB_READ_FEED_WHOLE : DB_READ_FEED;
+	snprintf(from, sizeof(from), "%" PRId64, feed->asked_from);
+	if (!db_query(feed->feeds->db, statement,
+				  (const char *const[]){feed->name, from, PAGE_ROWS_TEXT, PAGE_BYTES_TEXT}, on_messages,
+				  feed))
+		return false;
+	feed->asked = FEED_ASKED_MESSAGES;
+	return true;
+}
+
+/* Asks what is to be asked now, unless an answer is awaited. */
+static void feed_ask(struct feed *feed)
+{
+	bool sent;
+
+	if (feed->asked != FEED_ASKED_NOTHING)
+		return;
+	event_del(&feed->timer);
+	feed->woken = false;
+	if (feed->position == 0 || !is_sure(feed) || clock_passed(clock_ms(), feed->checked_ms, CHECK_MS))
+		sent = ask_state(feed);
+	else
+		sent = ask_messages(feed);
+	if (!sent)
+		schedule(feed, RETRY_MS);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	feed_ask(arg);
+}
+
+/* ---- waking --------------------------------------------------------------------------- */
+
+static void wake(struct feed *feed)
+{
+	uint64_t now;
+
+	if (feed->woken || feed->failing)
+		return;
+	feed->woken = true;
+	if (feed->asked != FEED_ASKED_NOTHING)
+		return;
+	now = clock_ms();
+	if (now >= feed->not_before_ms)
+		feed_ask(feed);
+	else
+		schedule(feed, clock_span(now, feed->not_before_ms));
+}
+
+static void wake_workers(const struct feeds *feeds, uint64_t bit)
+{
+	struct feed_wakes *wakes = feeds->options.wakes;
+	unsigned nworkers = atomic_load(&wakes->nworkers);
+	uint64_t one = 1;
+
+	for (unsigned i = 0; i < nworkers && i < FEED_MAX_WORKERS; i++)
+	{
+		struct feed_waker *waker = &wakes->workers[i];
+
+		if (waker == feeds->waker || !atomic_load(&waker->listening))
+			continue;
+		/* Who finds no bit set is the first since that worker looked. */
+		if (atomic_fetch_or(&waker->namespaces, bit) == 0 && write(waker->fd, &one, sizeof(one)) < 0)
+			log_bug("could not wake a worker");
+	}
+}
+
+static void on_commit(void *arg, const char *namespace_name)
+{
+	struct feeds *feeds = arg;
+	unsigned listening = atomic_load(&feeds->options.wakes->listening);
+	uint32_t hash;
+
+	if (feeds->nfeeds == 0 && listening == 0)
+		return;
+	hash = feed_hash(FNV_START, slice_of(namespace_name));
+	for (struct feed *feed = *bucket(feeds, hash); feed != NULL; feed = feed->next)
+	{
+		if (feed->hash == hash && strcmp(feed->name, namespace_name) == 0)
+			wake(feed);
+	}
+	if (listening > (feeds->waker != NULL && feeds->nfeeds > 0))
+		wake_workers(feeds, UINT64_C(1) << (hash % 64));
+}
+
+void feeds_wake(struct feeds *feeds, uint64_t namespaces)
+{
+	for (unsigned i = 0; i < FEED_BUCKETS; i++)
+	{
+		for (struct feed *feed = feeds->buckets[i]; feed != NULL; feed = feed->next)
+		{
+			if (namespaces & UINT64_C(1) << (feed->hash % 64))
+				wake(feed);
+		}
+	}
+}
+
+static void on_woken(evutil_socket_t fd, short what, void *arg)
+{
+	struct feeds *feeds = arg;
+	uint64_t count;
+
+	(void)what;
+	/* First the bell, then the bits: who sets one in between rings again. */
+	if (read(fd, &count, sizeof(count)) < 0)
+		return;
+	feeds_wake(feeds, atomic_exchange(&feeds->waker->namespaces, 0));
+}
+
+/* ---- what listeners ask ------------------------------------------------------------------ */
+
+static struct feed *feed_new(struct feeds *feeds, uint32_t hash, const char *namespace_name,
+							 const char *token_hash)
+{
+	struct feed *feed = calloc(1, sizeof(*feed));
+
+	if (feed == NULL)
+		return NULL;
+	feed->feeds = feeds;
+	feed->hash = hash;
+	TAILQ_INIT(&feed->aside);
+	TAILQ_INIT(&feed->waiting);
+	TAILQ_INIT(&feed->joining);
+	snprintf(feed->name, sizeof(feed->name), "%s", namespace_name);
+	snprintf(feed->token_hash, sizeof(feed->token_hash), "%s", token_hash);
+	event_assign(&feed->timer, feeds->base, -1, 0, on_timer, feed);
+	feed->next = *bucket(feeds, hash);
+	*bucket(feeds, hash) = feed;
+	count_feeds(feeds, 1);
+	feed_ask(feed);
+	return feed;
+}
+
+bool feed_attach(struct feeds *feeds, const char *namespace_name, const char *token_hash,
+				 struct listener *listener)
+{
+	uint32_t hash = feed_hash(FNV_START, slice_of(namespace_name));
+	struct feed *feed = *bucket(feeds, hash);
+
+	if (!feeds->options.check_tokens)
+		token_hash = "";
+	/* One in doubt may be of a namespace that was deleted since, and would soon end who joins it now. */
+	while (feed != NULL &&
+		   (feed->hash != hash || strcmp(feed->name, namespace_name) != 0 ||
+			strcmp(feed->token_hash, token_hash) != 0 || feed->doubtful || !is_same_generation(feed)))
+		feed = feed->next;
+	if (feed == NULL)
+		feed = feed_new(feeds, hash, namespace_name, token_hash);
+	if (feed == NULL)
+		return false;
+	listener->feed = feed;
+	listener->place = LISTENER_DETACHED;
+	feed->nlisteners++;
+	listener_move(listener, feed->position > 0 ? LISTENER_ASIDE : LISTENER_WAITING);
+	return true;
+}
+
+void feed_detach(struct listener *listener)
+{
+	struct feed *feed = listener->feed;
+
+	if (listener->place == LISTENER_DETACHED)
+		return;
+	put(listener, LISTENER_DETACHED);
+	if (--feed->nlisteners == 0)
+		feed_close(feed);
+}
+
+int64_t feed_position(const struct listener *listener)
+{
+	return listener->feed->position;
+}
+
+bool feed_is_sure(const struct listener *listener)
+{
+	return is_sure(listener->feed);
+}
+
+bool feed_follow(struct listener *listener)
+{
+	struct feed *feed = listener->feed;
+	/* What is on its way may lack what this one wants. */
+	bool lacking =
+		feed->asked == FEED_ASKED_MESSAGES && feed_wants_whole(&listener->filter) && !feed->asked_whole;
+
+	if (listener->complete_below < feed->position - JOIN_DISTANCE)
+		return false;
+	if (listener->complete_below >= feed->position && !lacking)
+		return channel_join(listener);
+	listener_move(listener, LISTENER_JOINING);
+	wake(feed);
+	return true;
+}
+
+void feed_wait(struct listener *listener)
+{
+	listener_move(listener, LISTENER_WAITING);
+}
+
+void feed_stir(struct listener *listener)
+{
+	release(listener->feed, UINT32_MAX);
+}
+
+/* ---- the feeds of a worker ------------------------------------------------------------------ */
+
+/* Takes a place among those that other workers wake; without one the timer must do. */
+static void take_place(struct feeds *feeds)
+{
+	struct feed_wakes *wakes = feeds->options.wakes;
+	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	unsigned place;
+
+	if (fd < 0)
+		return;
+	place = atomic_load(&wakes->nworkers);
+	if (place == FEED_MAX_WORKERS)
+	{
+		close(fd);
+		return;
+	}
+	feeds->waker = &wakes->workers[place];
+	feeds->waker->fd = fd;
+	atomic_store(&wakes->nworkers, place + 1);
+	event_assign(&feeds->woken, feeds->base, fd, EV_READ | EV_PERSIST, on_woken, feeds);
+	event_add(&feeds->woken, NULL);
+}
+
+struct feeds *feeds_new(struct event_base *base, struct db *db, const struct feeds_options *options)
+{
+	struct feeds *feeds = calloc(1, sizeof(*feeds));
+
+	if (feeds == NULL)
+		return NULL;
+	feeds->base = base;
+	feeds->db = db;
+	feeds->options = *options;
+	take_place(feeds);
+	db_on_commit(db, on_commit, feeds);
+	return feeds;
+}
+
+void feeds_free(struct feeds *feeds)
+{
+	if (feeds == NULL)
+		return;
+	db_on_commit(feeds->db, NULL, NULL);
+	if (feeds->waker != NULL)
+		event_del(&feeds->woken);
+	free(feeds->channels.buckets);
+	free(feeds);
+}
+
+void feed_wakes_close(struct feed_wakes *wakes)
+{
+	for (unsigned i = 0; i < atomic_load(&wakes->nworkers); i++)
+		close(wakes->workers[i].fd);
+	atomic_store(&wakes->nworkers, 0);
+}

@@ -1,0 +1,137 @@
+/*
+ * feed_internal: what the files of the feed family share; nobody else includes it.
+ *
+ *     feed.c     the feeds of a worker: what each asks of Postgres and when, and where its listeners are
+ *     channel.c  who gets which message
+ *     filter.c   what a listener wants of the messages of its stream or category
+ *     watch.c    waits for messages that others append
+ */
+#ifndef MILLRACE_FEED_INTERNAL_H
+#define MILLRACE_FEED_INTERNAL_H
+
+#include <event2/event_struct.h>
+#include <libpq-fe.h>
+
+#include "base/buf.h"
+#include "live/feed.h"
+#include "access/token.h"
+
+#define FEED_BUCKETS 256
+
+TAILQ_HEAD(listener_list, listener);
+
+/* The columns of DB_READ_FEED. */
+enum feed_column
+{
+	FEED_STREAM_NAME,
+	FEED_POSITION,
+	FEED_GLOBAL_POSITION,
+	FEED_POKE,
+	FEED_GROUP_HASH, /* NULL: the stream has no id */
+	FEED_MESSAGE,
+};
+
+/* What a feed has asked Postgres and not heard yet. */
+enum feed_question
+{
+	FEED_ASKED_NOTHING,
+	FEED_ASKED_STATE,
+	FEED_ASKED_MESSAGES,
+};
+
+struct feed
+{
+	struct feeds *feeds;
+	struct feed *next; /* of its bucket */
+	uint32_t hash;	   /* of the name */
+	char name[MAX_NAMESPACE_NAME + 1];
+	char token_hash[TOKEN_HASH_LEN + 1];
+	char created_at[48]; /* of the namespace, which tells it from a later one of its name */
+
+	int64_t position; /* everything below was handed out or is the listeners' own to find; 0: not known yet */
+	int64_t next_read; /* below position while some who join are brought there */
+	enum feed_question asked;
+	int64_t asked_from;
+	bool asked_whole; /* messages and not only pokes */
+	bool woken;		  /* a message was appended since the last question */
+	bool failing;	  /* the last answer was an error, which is logged */
+	bool closed;	  /* without listeners; freed with the answer */
+	unsigned long generation;
+	unsigned long reconnects; /* of the database, when its position was asked for */
+	bool doubtful;			  /* the question whether it is still the same namespace is open */
+	uint64_t checked_ms, traffic_ms, not_before_ms;
+	struct event timer;
+
+	unsigned nlisteners;
+	struct listener_list aside, waiting, joining;
+	unsigned nchannels[FEED_STREAM + 1]; /* by their source */
+	unsigned nwhole;					 /* that follow and need whole messages */
+};
+
+/* All channels of a worker, by feed, source and name. */
+struct channel_table
+{
+	struct feed_channel **buckets;
+	unsigned nbuckets, nchannels;
+};
+
+struct feeds
+{
+	struct event_base *base;
+	struct db *db;
+	struct feeds_options options;
+	struct feed_waker *waker; /* our place in options.wakes; NULL: there was none left */
+	struct event woken;
+	struct feed *buckets[FEED_BUCKETS];
+	unsigned nfeeds;
+	uint64_t watch_from_ms; /* until then the feeds ask */
+	struct channel_table channels;
+};
+
+/* ---- feed.c ----------------------------------------------------------------- */
+
+uint32_t feed_hash(uint32_t start, struct slice name);
+/* Only this moves a listener; to FOLLOWING with its channel set. */
+void listener_move(struct listener *listener, enum listener_place place);
+
+/* Has those feeds ask whose names' hashes have one of these bits. */
+void feeds_wake(struct feeds *feeds, uint64_t namespaces);
+
+/* ---- watch.c ------------------------------------------------------------------ */
+
+/* True when Postgres will tell that something was committed; sees to it that it does when it is time for that. */
+bool feeds_watch(struct feeds *feeds, uint64_t now);
+
+/* ---- filter.c ----------------------------------------------------------------- */
+
+/* What filters look at in a whole message, taken out of it when the first one asks; text.failed: out of memory. */
+struct feed_content
+{
+	bool read;
+	bool correlated;
+	struct buf text; /* the type, and behind it the stream of the correlation, if there is one */
+	size_t type_len;
+};
+
+/* Whether there is more to look at of a message than its poke tells. */
+bool feed_wants_whole(const struct feed_filter *filter);
+
+/* How many bytes the types of a filter take, with every NUL; 0 for NULL. */
+size_t feed_types_size(const char *types);
+bool feed_same_content(const struct feed_filter *a, const struct feed_filter *b);
+/* Whether the filter's types and correlation let the message pass, by the rules of the extension's reads. */
+bool feed_passes(const struct feed_filter *filter, struct slice message, struct feed_content *content);
+
+/* ---- channel.c ---------------------------------------------------------------- */
+
+/* Makes a listener follow; false: out of memory, it is where it was. */
+bool channel_join(struct listener *listener);
+/* Puts a listener that follows elsewhere. */
+void channel_leave(struct listener *listener, enum listener_place place);
+struct listener_list *channel_followers(struct feed_channel *channel);
+/* Somebody who follows the feed, NULL when nobody does. */
+struct listener *channel_any_follower(const struct feed *feed);
+/* Hands the messages of a DB_READ_FEED to all who follow. */
+void channel_dispatch(struct feed *feed, const PGresult *result);
+
+#endif

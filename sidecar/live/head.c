@@ -1,0 +1,83 @@
+/*
+ * head.c: compares a subscription's place with what there is (see head.h).
+ */
+#include "live/head.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The columns of DB_SUBSCRIBE_HEAD. */
+enum head_column
+{
+	HEAD_GLOBAL_POSITION,
+	HEAD_IN_RECOVERY,
+	HEAD_VERSION,
+};
+
+bool subscribe_head_is_suspect(const struct subscribe_place *place, int64_t feed_position)
+{
+	if (place->by_stream)
+		return place->next > 0 || place->after >= feed_position;
+	return place->next > feed_position;
+}
+
+/* Of a stream that does not exist, -1. */
+static int64_t read_version(const PGresult *answer)
+{
+	const char *version = PQgetvalue(answer, 0, HEAD_VERSION);
+
+	return PQgetisnull(answer, 0, HEAD_VERSION) || strcmp(version, "null") == 0 ? -1
+																				: strtoll(version, NULL, 10);
+}
+
+bool subscribe_head_judge(const PGresult *answer, const struct subscribe_place *place,
+						  struct subscribe_head *head, struct subscribe_place *below)
+{
+	int64_t last = strtoll(PQgetvalue(answer, 0, HEAD_GLOBAL_POSITION), NULL, 10);
+	int64_t version = place->by_stream ? read_version(answer) : last;
+
+	*below = *place;
+	*head = (struct subscribe_head){.last_global = last};
+	if (PQgetvalue(answer, 0, HEAD_IN_RECOVERY)[0] == 't')
+		return false;
+	if (place->next - 1 > version) /* which may be the last position there is */
+	{
+		head->position = place->next;
+		head->head = version;
+		below->next = version + 1;
+	}
+	if (place->by_stream && place->after > last)
+	{
+		head->position = place->after;
+		head->head = last;
+		below->after = last;
+	}
+	return below->next != place->next || below->after != place->after;
+}
+
+static void write_event(const char *name, int64_t head, bool ids, int64_t id, char text[SUBSCRIBE_HEAD_TEXT])
+{
+	char line[32] = "";
+
+	if (ids)
+		snprintf(line, sizeof(line), "id: %" PRId64 "\n", id);
+	snprintf(text, SUBSCRIBE_HEAD_TEXT, "%sevent: %s\ndata: {\"head\":%" PRId64 "}\n\n", line, name, head);
+}
+
+void subscribe_head_write_reset(const struct subscribe_head *head, bool ids, char text[SUBSCRIBE_HEAD_TEXT])
+{
+	write_event("reset", head->head, ids, head->last_global, text);
+}
+
+void subscribe_head_write_reached(int64_t head, char text[SUBSCRIBE_HEAD_TEXT])
+{
+	write_event("head", head, false, 0, text);
+}
+
+void subscribe_head_write_comment(const struct subscribe_head *head, char text[SUBSCRIBE_HEAD_TEXT])
+{
+	snprintf(text, SUBSCRIBE_HEAD_TEXT, ": position %" PRId64 " is above the head %" PRId64 "\n\n",
+			 head->position, head->head);
+}

@@ -1,0 +1,307 @@
+/*
+ * params.c: reads the parameters of /subscribe (see params.h).
+ *
+ * An empty parameter is as good as none, of a repeated one the first counts.  Unknown ones are ignored, unless they look like one of ours.
+ */
+#include "live/params.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "base/spelling.h"
+#include "base/url_query.h"
+
+#include "extension/protocol.h"
+
+#define TYPES_LIMITS "at most " LIMIT_TEXT(MAX_TYPES) " types of 1 to " LIMIT_TEXT(MAX_NAME) " bytes"
+
+static const char *const parameters[] = {
+	"stream",
+	"category",
+	"all",
+	"position",
+	"consumer",
+	"size",
+	"messages",
+	"ids",
+	"types",
+	"correlation",
+	"token",
+	"consumerGroupMember",
+	"consumerGroupSize",
+	"lastEventId",
+	"head",
+};
+
+struct reader
+{
+	struct slice query;
+	struct buf text; /* of the parameter that is being read */
+	char *problem;	 /* [200] */
+};
+
+static bool reject(struct reader *reader, const char *name, const char *wanted)
+{
+	snprintf(reader->problem, 200, "%s must be %s", name, wanted);
+	return false;
+}
+
+/* The decoded value with a NUL behind it; NULL: there is none, or it is empty. */
+static const char *find(struct reader *reader, const char *name)
+{
+	buf_clear(&reader->text);
+	if (!url_query_find(reader->query, name, &reader->text) || reader->text.len == 0)
+		return NULL;
+	buf_add(&reader->text, "", 1);
+	return reader->text.failed ? NULL : reader->text.data;
+}
+
+static bool is_text(const char *bytes, size_t len)
+{
+	const unsigned char *p = (const unsigned char *)bytes;
+	const unsigned char *end = p + len;
+
+	while (p < end)
+	{
+		size_t n = json_utf8_len(p, end);
+
+		if (n == 0 || *p == '\0')
+			return false;
+		p += n;
+	}
+	return true;
+}
+
+/* Reads all of text as a decimal integer. */
+static bool parse_integer(const char *text, int64_t *value)
+{
+	char *end;
+
+	if (text[0] != '-' && (text[0] < '0' || text[0] > '9'))
+		return false;
+	errno = 0;
+	*value = strtoll(text, &end, 10);
+	return errno == 0 && *end == '\0' && end > text && end[-1] != '-';
+}
+
+/* Leaves *value alone when there is no such parameter. */
+static bool read_integer(struct reader *reader, const char *name, int64_t min, const char *wanted,
+						 int64_t *value)
+{
+	const char *text = find(reader, name);
+
+	if (text == NULL)
+		return true;
+	if (!parse_integer(text, value) || *value < min)
+		return reject(reader, name, wanted);
+	return true;
+}
+
+static bool read_flag(struct reader *reader, const char *name, bool *value)
+{
+	const char *text = find(reader, name);
+
+	*value = text != NULL && strcmp(text, "true") == 0;
+	if (text == NULL || *value || strcmp(text, "false") == 0)
+		return true;
+	return reject(reader, name, "true or false");
+}
+
+/* Takes a name into the params if there is one; *given counts. */
+static bool read_name(struct reader *reader, const char *name, enum feed_source source,
+					  struct subscribe_params *params, int *given)
+{
+	const char *text = find(reader, name);
+	size_t len = text != NULL ? reader->text.len - 1 : 0;
+
+	if (text == NULL)
+		return true;
+	if (len > MAX_NAME || !is_text(text, len))
+		return reject(reader, name, "UTF-8 text of at most " LIMIT_TEXT(MAX_NAME) " bytes");
+	params->filter.source = source;
+	buf_clear(&params->text);
+	buf_add(&params->text, text, len + 1);
+	(*given)++;
+	return true;
+}
+
+static bool read_source(struct reader *reader, struct subscribe_params *params)
+{
+	int given = 0;
+	bool all;
+
+	if (!read_name(reader, "stream", FEED_STREAM, params, &given) ||
+		!read_name(reader, "category", FEED_CATEGORY, params, &given) || !read_flag(reader, "all", &all))
+		return false;
+	if (all && given == 0)
+		buf_add(&params->text, "", 1); /* FEED_ALL is zero */
+	given += all;
+	if (given == 1)
+		return true;
+	snprintf(reader->problem, 200, "exactly one of stream, category and all=true must be given");
+	return false;
+}
+
+static bool read_types(struct reader *reader, struct subscribe_params *params, size_t *at)
+{
+	const char *p = find(reader, "types");
+	unsigned n = 0;
+
+	*at = params->text.len;
+	if (p == NULL)
+		return true;
+	if (!is_text(p, reader->text.len - 1))
+		return reject(reader, "types", "UTF-8 text");
+	for (;; p++)
+	{
+		size_t len = strcspn(p, ",");
+
+		if (len == 0 || len > MAX_NAME || ++n > MAX_TYPES)
+			return reject(reader, "types", TYPES_LIMITS ", with commas between them");
+		buf_add(&params->text, p, len);
+		buf_add(&params->text, "", 1);
+		p += len;
+		if (*p == '\0')
+			break;
+	}
+	buf_add(&params->text, "", 1);
+	return true;
+}
+
+static bool read_correlation(struct reader *reader, struct subscribe_params *params, size_t *at)
+{
+	const char *text = find(reader, "correlation");
+
+	*at = params->text.len;
+	if (text == NULL)
+		return true;
+	if (reader->text.len - 1 > MAX_NAME || !is_text(text, reader->text.len - 1))
+		return reject(reader, "correlation", "UTF-8 text of at most " LIMIT_TEXT(MAX_NAME) " bytes");
+	buf_add(&params->text, text, reader->text.len);
+	return true;
+}
+
+/* What the messages of the source must be like. */
+static bool read_content(struct reader *reader, struct subscribe_params *params)
+{
+	size_t types, correlation, end;
+
+	if (!read_types(reader, params, &types) || !read_correlation(reader, params, &correlation))
+		return false;
+	end = params->text.len;
+	if (params->text.failed)
+		return true; /* found out later */
+	params->filter.name = params->text.data;
+	params->filter.types = correlation > types ? params->text.data + types : NULL;
+	params->filter.correlation = end > correlation ? params->text.data + correlation : NULL;
+	return true;
+}
+
+static bool read_group(struct reader *reader, struct subscribe_params *params)
+{
+	struct feed_filter *filter = &params->filter;
+	int64_t member = -1;
+	int64_t size = 0;
+
+	/* The longer names are those of SQL. */
+	if (!read_integer(reader, "consumerGroupMember", 0, "an integer, 0 or more", &member) ||
+		!read_integer(reader, "consumerGroupSize", 1, "an integer, 1 or more", &size) ||
+		!read_integer(reader, "consumer", 0, "an integer, 0 or more", &member) ||
+		!read_integer(reader, "size", 1, "an integer, 1 or more", &size))
+		return false;
+	if (member < 0 && size == 0)
+		return true;
+	if (member < 0)
+		return reject(reader, "consumer", "given together with size");
+	if (size == 0)
+		return reject(reader, "size", "given together with consumer");
+	if (filter->source != FEED_CATEGORY)
+		return reject(reader, "consumer", "given together with category");
+	if (member >= size)
+		return reject(reader, "consumer", "below size");
+	filter->member = member;
+	filter->size = size;
+	return true;
+}
+
+/* From the header, or the parameter that a polyfill of EventSource adds in its place. */
+static bool read_last_event_id(struct reader *reader, struct slice value, int64_t *after)
+{
+	if (value.len > 0)
+	{
+		buf_clear(&reader->text);
+		buf_add(&reader->text, value.bytes, value.len);
+		buf_add(&reader->text, "", 1);
+	}
+	else if (find(reader, "lastEventId") == NULL)
+		return true;
+	if (reader->text.failed || !parse_integer(reader->text.data, after) || *after < 0 || *after == INT64_MAX)
+		return reject(reader, value.len > 0 ? "Last-Event-ID" : "lastEventId", "a global position");
+	return true;
+}
+
+/* Refuses what is nearly one of ours. */
+static bool check_names(struct reader *reader)
+{
+	struct slice rest = reader->query;
+	struct slice name;
+
+	while (url_query_next(&rest, &name))
+	{
+		const char *near = NULL;
+		bool known = false;
+
+		for (size_t i = 0; i < sizeof(parameters) / sizeof(parameters[0]) && !known; i++)
+		{
+			known = slice_is(name, parameters[i]);
+			if (near == NULL && spelling_is_near(name, parameters[i]))
+				near = parameters[i];
+		}
+		if (known || near == NULL)
+			continue;
+		snprintf(reader->problem, 200, "%.*s is not known; did you mean %s?",
+				 (int)(name.len < 80 ? name.len : 80), name.bytes, near);
+		return false;
+	}
+	return true;
+}
+
+bool subscribe_params_read(struct subscribe_params *params, struct slice query, struct slice last_event_id,
+						   char problem[200])
+{
+	struct reader reader = {.query = query, .problem = problem};
+	bool ok;
+
+	*params = (struct subscribe_params){.after = -1};
+	ok = check_names(&reader) && read_source(&reader, params) && read_content(&reader, params) &&
+		 read_group(&reader, params) &&
+		 read_integer(&reader, "position", INT64_MIN, "an integer", &params->position) &&
+		 read_flag(&reader, "ids", &params->filter.ids) &&
+		 read_flag(&reader, "messages", &params->filter.messages) &&
+		 read_flag(&reader, "head", &params->head) &&
+		 read_last_event_id(&reader, last_event_id, &params->after);
+	if (ok && (params->text.failed || reader.text.failed))
+		ok = reject(&reader, "the request", "smaller: out of memory");
+	buf_free(&reader.text);
+	return ok;
+}
+
+void subscribe_params_write_types(struct buf *out, const char *types)
+{
+	const char *separator = "{\"";
+
+	for (; *types != '\0'; types++)
+	{
+		buf_add_str(out, separator);
+		for (; *types != '\0'; types++)
+		{
+			if (*types == '"' || *types == '\\')
+				buf_add(out, "\\", 1);
+			buf_add(out, types, 1);
+		}
+		separator = "\",\"";
+	}
+	buf_add(out, "\"}", 3);
+}

@@ -1,0 +1,38 @@
+/*
+ * feed_watch: how a worker's feeds come to know of messages that did not come through this process, without asking for them; see
+ * feed_internal.h.
+ *
+ * A feed that has seen a message lately asks on its timer.  When all is calm one wait for all feeds of the worker is with Postgres, and their
+ * timers only look whether their namespaces are still the same.  The wait ends with the next transaction that wrote anything anywhere on that server.
+ * So then all feeds ask, and go on with that for a second: if the others' transactions go on as well, waiting
+ * for them would be no cheaper.
+ *
+ * Where it can't be waited (the role may not, the connection is lost or does not answer) the timers do it alone.
+ */
+#include "base/clock.h"
+#include "db/db.h"
+#include "live/feed_internal.h"
+
+#define CALM_MS 1000	  /* of asking before the next wait */
+#define REFUSED_MS 600000 /* it may have been allowed meanwhile */
+
+static void on_end(void *arg, enum db_watch_end end)
+{
+	struct feeds *feeds = arg;
+
+	if (end == DB_WATCH_OVER && feeds->nfeeds > 0)
+	{
+		(void)db_watch(feeds->db, on_end, feeds);
+		return;
+	}
+	feeds->watch_from_ms = clock_ms() + (end == DB_WATCH_REFUSED ? REFUSED_MS : CALM_MS);
+	feeds_wake(feeds, UINT64_MAX);
+}
+
+bool feeds_watch(struct feeds *feeds, uint64_t now)
+{
+	if (now < feeds->watch_from_ms)
+		return false;
+	(void)db_watch(feeds->db, on_end, feeds);
+	return db_is_watching(feeds->db);
+}

@@ -1,0 +1,90 @@
+/*
+ * methods_internal: what the files of the methods family share; nobody else includes it.
+ *
+ * Functions that return bool and take a call return false when they have set call->error.
+ */
+#ifndef MILLRACE_METHODS_INTERNAL_H
+#define MILLRACE_METHODS_INTERNAL_H
+
+#include "db/db.h"
+#include "base/json.h"
+#include "methods/methods.h"
+
+#include "extension/protocol.h"
+
+/* ---- methods.c ---------------------------------------------------------- */
+
+bool method_fail(struct method_call *call, enum error_code code, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+bool method_fail_status(struct method_call *call, enum db_status status, const struct db_error *error);
+void method_answer_error(struct method_call *call); /* with call->error */
+void method_answer_text(struct method_call *call, const char *bytes, size_t len);
+bool method_is_administrator(const struct method_call *call);
+/* Sends a statement with call->parameters. */
+bool method_query(struct method_call *call, enum db_statement statement, db_query_done done);
+/* A db_query_done: answers with the first value of the result, which is JSON text. */
+void method_on_value(void *arg, struct db_reply *reply);
+/* A piece of JSON text within a result; takes the result along when that saves a large copy. */
+struct piece method_result_piece(struct db_reply *reply);
+
+/* ---- args.c --------------------------------------------------------------- */
+
+/* A member of an object that a method knows. */
+struct member
+{
+	const char *name;
+	struct slice value; /* .bytes NULL: absent */
+};
+
+/* Fails with "<where><field> must be <wanted>, not <value>". */
+bool args_reject(struct method_call *call, const char *field, struct slice value, const char *wanted);
+/*
+ * Finds the members; of duplicates the last wins.  `field` names the object.  Any other key is refused when the call is strict or
+ * when it is nearly one of these, else ignored.
+ */
+bool args_members(struct method_call *call, struct slice object, const char *field, struct member *members,
+				  unsigned nmembers);
+/* The same for an options argument, which may be absent; null is refused for the whole and each option. */
+bool args_options(struct method_call *call, struct slice options, struct member *members, unsigned nmembers);
+/* Judges a key, with its quotes, that is none of the members: true, it is ignored. */
+bool args_unknown_key(struct method_call *call, const char *field, struct slice key,
+					  const struct member *members, unsigned nmembers);
+/* Leaves *value alone when absent. */
+bool args_integer(struct method_call *call, const char *field, struct slice value, int64_t min, int64_t max,
+				  int64_t *result);
+bool args_object(struct method_call *call, const char *field, struct slice value);
+/* Appends a string to `out`, decoded; *len is its length. */
+bool args_decode(struct method_call *call, const char *field, struct slice value, struct buf *out,
+				 size_t *len);
+/* Decodes a string into parameter i; an absent one becomes NULL. */
+bool args_text(struct method_call *call, unsigned i, const char *field, struct slice value);
+/* The same for one that must be there and not be empty, nor longer than max bytes. */
+bool args_name(struct method_call *call, unsigned i, const char *field, struct slice value, size_t max);
+/* An array of strings into parameter i, as text[]. */
+bool args_text_array(struct method_call *call, unsigned i, const char *field, struct slice value);
+void args_set(struct method_call *call, unsigned i, const char *text); /* NULL = NULL */
+void args_set_integer(struct method_call *call, unsigned i, int64_t value);
+const char *args_get(const struct method_call *call, unsigned i);
+
+/* ---- the methods: true = the answer comes through `done` ---------------------- */
+
+bool method_stream_write(struct method_call *call);
+bool method_stream_append(struct method_call *call);
+bool method_streams_append(struct method_call *call);
+bool method_stream_get(struct method_call *call);
+bool method_stream_last(struct method_call *call);
+bool method_stream_version(struct method_call *call);
+bool method_stream_head(struct method_call *call);
+bool method_category_get(struct method_call *call);
+bool method_namespace_create(struct method_call *call);
+bool method_namespace_delete(struct method_call *call);
+bool method_namespace_list(struct method_call *call);
+bool method_namespace_set_limits(struct method_call *call);
+bool method_namespace_info(struct method_call *call);
+bool method_namespace_streams(struct method_call *call);
+bool method_namespace_categories(struct method_call *call);
+bool method_system_version(struct method_call *call);
+bool method_system_health(struct method_call *call);
+void method_next_page(struct method_call *call);
+
+#endif

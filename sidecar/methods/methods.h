@@ -1,0 +1,106 @@
+/*
+ * methods: what can be called, WIRE.md section 3.  Knows nothing of HTTP or of envelopes.
+ *
+ *     methods.c    the table, rights, the life of a call
+ *     args.c       reading and checking arguments
+ *     append.c     stream.write, stream.append, streams.append
+ *     read.c       stream.get, stream.last, stream.version, stream.head, category.get
+ *     namespace.c  ns.*
+ *     system.c     sys.*
+ *
+ * The caller owns a call, and keeps it and everything its slices point to until the last reply.
+ */
+#ifndef MILLRACE_METHODS_H
+#define MILLRACE_METHODS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/buf.h"
+#include "base/errors.h"
+#include "base/pool.h"
+#include "base/slice.h"
+#include "base/uuid.h"
+
+#define METHOD_MAX_ARGS 3
+#define METHOD_MAX_PARAMETERS 9
+#define METHOD_MAX_PIECES 3
+
+struct db;
+struct quota;
+struct stats;
+struct method;
+struct method_call;
+
+/* What all calls of a worker share. */
+struct methods
+{
+	struct db *db;
+	_Atomic unsigned long *token_generation; /* raised when a namespace or token changed */
+	struct uuid_generator ids;
+	size_t gathered, max_gathered; /* bytes of the answers of JSON-RPC batches that are not out yet */
+	struct pool requests, calls;   /* rpc's memory */
+	struct stats *stats;		   /* the worker's */
+};
+
+struct method_reply
+{
+	const struct error *error; /* NULL: the pieces are (the next part of) the result's JSON text */
+	struct piece pieces[METHOD_MAX_PIECES];
+	unsigned npieces;
+	bool more; /* call method_resume for the next part, or method_end to do without */
+};
+
+/* The receiver takes the pieces. */
+typedef void (*method_done)(void *arg, struct method_reply *reply);
+
+struct method_call
+{
+	/* Set before method_start; all else is the methods' own. */
+	struct methods *methods;
+	const struct method *method;
+	const char *namespace_name;			/* that the token opens */
+	struct quota *quota;				/* its; NULL: it has no limits */
+	struct slice args[METHOD_MAX_ARGS]; /* .bytes NULL: absent */
+	bool unsupported; /* somewhere in the request is what jsonb cannot hold (see json_check) */
+	bool strict; /* every key that is not known is refused, and not only one that is nearly a known one */
+	struct slice
+		stray; /* a named argument that the method does not have, with its quotes; .bytes NULL: none */
+	method_done done;
+	void *arg;
+
+	struct error error;
+	uint64_t started_us;
+	/* Where in the arguments we are, for error messages; -1 = not inside one. */
+	const char *inside; /* "message." or NULL */
+	int stream_index;
+	int message_index;
+	/* The statement's parameters: places in `text`, -1 = NULL. */
+	struct buf text;
+	ssize_t parameters[METHOD_MAX_PARAMETERS];
+	/* A read in pages. */
+	int64_t messages_left; /* -1 = all */
+	size_t page_mark;	   /* where the page's own parameters begin in `text` */
+	bool begun;			   /* a page went out */
+	bool any;			   /* a message went out */
+};
+
+/* `name` is a JSON string with its quotes; NULL when there is no such method, which is counted. */
+const struct method *method_find(const struct methods *methods, struct slice name);
+const char *method_name(const struct method *method);
+/* Of the calls counted in stats; NULL: there is none. */
+const char *method_counted_name(unsigned index);
+/* Which argument a named parameter of JSON-RPC is, -1 for none; `key` with its quotes. */
+int method_argument(const struct method *method, struct slice key);
+
+/* Calls `done`, perhaps at once and perhaps several times (see method_reply.more). */
+void method_start(struct method_call *call);
+void method_resume(struct method_call *call);
+/* For its quota: a part of its result goes out. */
+void method_charge(struct method_call *call, const struct method_reply *reply);
+/* Counts the call and frees what it holds: after the last reply, or in place of resuming. */
+void method_end(struct method_call *call);
+
+#endif

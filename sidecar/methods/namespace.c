@@ -1,0 +1,193 @@
+/*
+ * namespace.c: ns.create, ns.delete, ns.setLimits, ns.list, ns.info, ns.streams and ns.categories.
+ */
+#include "methods/internal.h"
+#include "access/quota.h"
+#include "access/token.h"
+
+/* The parameters of json_create_namespace; the token itself is kept behind them. */
+enum create_parameter
+{
+	CREATE_NAME,
+	CREATE_DESCRIPTION,
+	CREATE_TOKEN_HASH,
+	CREATE_METADATA,
+	CREATE_TOKEN,
+};
+
+/* Before the reply goes out, so that its receiver finds every worker forgetful. */
+static void forget_tokens(struct method_call *call)
+{
+	atomic_fetch_add(call->methods->token_generation, 1);
+}
+
+/* Puts the token behind the namespace: {"namespace":N,"token":T,"createdAt":C}. */
+static bool add_token(struct method_call *call, struct slice created, struct buf *out)
+{
+	const char *token = args_get(call, CREATE_TOKEN);
+	struct json_iterator iterator;
+	struct slice key, value;
+
+	if (json_kind(created) != JSON_OBJECT)
+		return method_fail(call, ERROR_INTERNAL_ERROR, "a namespace was created, and is not described");
+	json_iterate(&iterator, created);
+	while (json_next_member(&iterator, &key, &value))
+	{
+		buf_add_str(out, out->len == 0 ? "{" : ",");
+		buf_add(out, key.bytes, key.len);
+		buf_add_str(out, ":");
+		buf_add(out, value.bytes, value.len);
+		if (!json_string_is(key, "namespace"))
+			continue;
+		buf_add_str(out, ",\"token\":");
+		json_add_string(out, token, strlen(token));
+	}
+	buf_add_str(out, "}");
+	return out->failed ? method_fail(call, ERROR_INTERNAL_ERROR, "out of memory") : true;
+}
+
+static void on_created(void *arg, struct db_reply *reply)
+{
+	struct method_call *call = arg;
+	struct buf text = {0};
+	bool ok;
+
+	if (reply->status != DB_OK)
+		ok = method_fail_status(call, reply->status, &reply->error);
+	else
+	{
+		forget_tokens(call);
+		ok = add_token(call, json_trim(slice_of(PQgetvalue(reply->result, 0, 0))), &text);
+	}
+	if (ok)
+		method_answer_text(call, text.data, text.len);
+	else
+		method_answer_error(call);
+	buf_free(&text);
+}
+
+/* The token of the options, checked, or a new one; and its hash. */
+static bool choose_token(struct method_call *call, struct slice wanted)
+{
+	const char *name = args_get(call, CREATE_NAME);
+	char made[TOKEN_MAX_LEN + 1];
+	char opened[MAX_NAMESPACE_NAME + 1];
+	char hash[TOKEN_HASH_LEN + 1];
+
+	if (wanted.bytes != NULL)
+	{
+		if (!args_text(call, CREATE_TOKEN, "options.token", wanted))
+			return false;
+		if (call->text.failed)
+			return method_fail(call, ERROR_INTERNAL_ERROR, "out of memory");
+		name = args_get(call, CREATE_NAME); /* the text may have moved */
+		/* Its value is a secret, so the message does not repeat it. */
+		if (!token_parse(slice_of(args_get(call, CREATE_TOKEN)), opened) || strcmp(opened, name) != 0)
+			return method_fail(call, ERROR_INVALID_REQUEST,
+							   "options.token must be a well-formed token for the namespace to create");
+	}
+	else
+	{
+		token_new(slice_of(name), made);
+		args_set(call, CREATE_TOKEN, made);
+	}
+	if (call->text.failed)
+		return method_fail(call, ERROR_INTERNAL_ERROR, "out of memory");
+	token_hash(slice_of(args_get(call, CREATE_TOKEN)), hash);
+	args_set(call, CREATE_TOKEN_HASH, hash);
+	return true;
+}
+
+bool method_namespace_create(struct method_call *call)
+{
+	struct member options[] = {{.name = "description"}, {.name = "token"}, {.name = "metadata"}};
+
+	if (!args_name(call, CREATE_NAME, "namespace", call->args[0], MAX_NAMESPACE_NAME) ||
+		!args_options(call, call->args[1], options, 3) ||
+		!args_text(call, CREATE_DESCRIPTION, "options.description", options[0].value) ||
+		!choose_token(call, options[1].value))
+		return false;
+	if (options[2].value.bytes != NULL)
+	{
+		if (!args_object(call, "options.metadata", options[2].value))
+			return false;
+		call->parameters[CREATE_METADATA] = (ssize_t)call->text.len;
+		buf_add(&call->text, options[2].value.bytes, options[2].value.len);
+		buf_add(&call->text, "", 1);
+	}
+	return method_query(call, DB_CREATE_NAMESPACE, on_created);
+}
+
+static void on_deleted(void *arg, struct db_reply *reply)
+{
+	/* Also after a failure: with the connection lost nobody knows whether it was carried out. */
+	forget_tokens(arg);
+	method_on_value(arg, reply);
+}
+
+bool method_namespace_delete(struct method_call *call)
+{
+	return args_name(call, 0, "namespace", call->args[0], MAX_NAMESPACE_NAME) &&
+		   method_query(call, DB_DROP_NAMESPACE, on_deleted);
+}
+
+static void on_limits_set(void *arg, struct db_reply *reply)
+{
+	forget_tokens(arg); /* and the limits with them */
+	method_on_value(arg, reply);
+}
+
+bool method_namespace_set_limits(struct method_call *call)
+{
+	struct member options[] = {{.name = "requestsPerSecond"}, {.name = "bytesPerSecond"}};
+	int64_t requests, bytes;
+
+	if (!args_name(call, 0, "namespace", call->args[0], MAX_NAMESPACE_NAME) ||
+		!args_options(call, call->args[1], options, 2) ||
+		!args_integer(call, "options.requestsPerSecond", options[0].value, 1, MAX_REQUESTS_PER_SECOND,
+					  &requests) ||
+		!args_integer(call, "options.bytesPerSecond", options[1].value, 1, MAX_BYTES_PER_SECOND, &bytes))
+		return false;
+	if (options[0].value.bytes != NULL)
+		args_set_integer(call, 1, requests);
+	if (options[1].value.bytes != NULL)
+		args_set_integer(call, 2, bytes);
+	return method_query(call, DB_SET_LIMITS, on_limits_set);
+}
+
+bool method_namespace_list(struct method_call *call)
+{
+	return method_query(call, DB_LIST_NAMESPACES, method_on_value);
+}
+
+bool method_namespace_info(struct method_call *call)
+{
+	if (!args_name(call, 0, "namespace", call->args[0], MAX_NAMESPACE_NAME))
+		return false;
+	if (!method_is_administrator(call) && strcmp(args_get(call, 0), call->namespace_name) != 0)
+		return method_fail(call, ERROR_AUTH_UNAUTHORIZED, "this token may ask about its own namespace only");
+	return method_query(call, DB_DESCRIBE_NAMESPACE, method_on_value);
+}
+
+bool method_namespace_streams(struct method_call *call)
+{
+	struct member options[] = {{.name = "prefix"}, {.name = "limit"}, {.name = "cursor"}};
+	int64_t limit = DEFAULT_MAX_ROWS;
+
+	args_set(call, 0, call->namespace_name);
+	if (!args_options(call, call->args[0], options, 3) ||
+		!args_text(call, 1, "options.prefix", options[0].value) ||
+		!args_integer(call, "options.limit", options[1].value, 1, MAX_ROWS, &limit) ||
+		!args_text(call, 3, "options.cursor", options[2].value))
+		return false;
+	if (options[0].value.bytes == NULL)
+		args_set(call, 1, "");
+	args_set_integer(call, 2, limit);
+	return method_query(call, DB_LIST_STREAMS, method_on_value);
+}
+
+bool method_namespace_categories(struct method_call *call)
+{
+	args_set(call, 0, call->namespace_name);
+	return method_query(call, DB_LIST_CATEGORIES, method_on_value);
+}

@@ -1,0 +1,58 @@
+/*
+ * rpc: the two envelopes of /rpc, the array form and JSON-RPC 2.0 (WIRE.md section 3), around
+ * the methods.  Knows nothing of HTTP but its status numbers.
+ *
+ *     rpc.c       requests and their calls
+ *     describe.c  what a request asks for, in short
+ */
+#ifndef MILLRACE_RPC_H
+#define MILLRACE_RPC_H
+
+#include <stdbool.h>
+
+#include "methods/methods.h"
+#include "base/slice.h"
+
+#define RPC_MAX_PIECES 8
+
+struct rpc_request;
+
+struct rpc_reply
+{
+	struct rpc_request *request;
+	int status;			  /* HTTP; 204 = no body.  Counts in the first part of a reply only */
+	unsigned retry_after; /* s, of an error that is worth trying again; else 0 */
+	bool broken;		  /* an error after the first part went out: the rest will not come */
+	bool more;			  /* call rpc_resume for the next part, or rpc_cancel to do without */
+	struct piece pieces[RPC_MAX_PIECES];
+	unsigned npieces;
+	struct slice
+		failures; /* with the last part: what went wrong that is not the client's doing, for the log; empty: nothing */
+};
+
+/* The receiver takes the pieces.  Called once, or again and again while `more` is set. */
+typedef void (*rpc_done)(void *arg, struct rpc_reply *reply);
+
+struct rpc_caller
+{
+	const char *namespace_name;
+	struct quota *quota; /* NULL: it has no limits */
+};
+
+/* Body and namespace must stay until the last reply; `done` may come at once. */
+void rpc_start(struct methods *methods, const struct rpc_caller *caller, struct slice body, rpc_done done,
+			   void *arg);
+void rpc_resume(struct rpc_request *request);
+void rpc_cancel(struct rpc_request *request);
+
+/* What a request asks for, for the log; as it is written in the body, without quotes. */
+struct rpc_description
+{
+	struct slice method; /* of a batch the first call's; .bytes NULL: there is none */
+	struct slice name;	 /* of the stream, category or namespace; .bytes NULL: none */
+	unsigned calls;		 /* of a batch; else 0 */
+};
+
+void rpc_describe(struct slice body, struct rpc_description *description);
+
+#endif

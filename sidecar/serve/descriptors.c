@@ -1,0 +1,42 @@
+/*
+ * descriptors: how many files the process may have open; see descriptors.h.
+ */
+#include "serve/descriptors.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/log.h"
+
+#define OF_PROCESS 64 /* the standard ones, the log, the admin listener and who asks it */
+#define OF_WORKER 128 /* its sockets, its event loop, and the clients that it is turning away */
+#define OF_DATABASE 7 /* connections to Postgres, a worker, besides those for reads */
+#define LEAST 16	  /* client connections, a worker, whatever the limit is */
+
+void descriptors_reserve(struct config *config, unsigned nworkers)
+{
+	rlim_t own = OF_WORKER + OF_DATABASE + (rlim_t)config->read_connections;
+	rlim_t fixed = OF_PROCESS + nworkers * own;
+	rlim_t wanted = fixed + nworkers * (rlim_t)config->max_connections;
+	struct rlimit limit;
+	rlim_t left;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return;
+	if (limit.rlim_cur < wanted)
+	{
+		limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		{
+			log_warning("could not raise the limit of open files: %s", strerror(errno));
+			getrlimit(RLIMIT_NOFILE, &limit);
+		}
+	}
+	if (limit.rlim_cur >= wanted)
+		return;
+	left = limit.rlim_cur > fixed ? (limit.rlim_cur - fixed) / nworkers : 0;
+	config->max_connections = left > LEAST ? (int64_t)left : LEAST;
+	log_info("open files are limited to %llu, and so connections to %lld a worker",
+			 (unsigned long long)limit.rlim_cur, (long long)config->max_connections);
+}

@@ -1,0 +1,18 @@
+/*
+ * descriptors: how many files the process may have open.
+ *
+ * Every connection is one.  The connections to Postgres must get theirs whatever the clients do: so the
+ * clients' are bounded by what is left.
+ */
+#ifndef MILLRACE_DESCRIPTORS_H
+#define MILLRACE_DESCRIPTORS_H
+
+#include "base/config.h"
+
+/*
+ * Raises the soft limit (RLIMIT_NOFILE) to what `nworkers` workers may need, as far as the hard limit allows, and
+ * lowers config->max_connections to what fits.
+ */
+void descriptors_reserve(struct config *config, unsigned nworkers);
+
+#endif

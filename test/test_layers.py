@@ -1,0 +1,97 @@
+#!/usr/bin/python3
+"""layers.py finds what it is there to find: each test puts something wrong into a copy of the sources."""
+import shutil
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+import layers
+
+
+class Layers(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        temp = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(temp.cleanup)
+        cls.sidecar = Path(temp.name) / "sidecar"
+        built = shutil.ignore_patterns("build*", "packaging", "millrace")
+        shutil.copytree(layers.ROOT / "sidecar", cls.sidecar, ignore=built)
+
+    def write(self, name, text):
+        """Until the end of the test."""
+        path = self.sidecar / name
+        before = path.read_text() if path.exists() else None
+        self.addCleanup(path.unlink if before is None else lambda: path.write_text(before))
+        path.write_text(text)
+
+    def include(self, name, header):
+        self.write(name, f'#include "{header}"\n' + (self.sidecar / name).read_text())
+
+    def assert_found(self, *parts):
+        """One fault, and it names these."""
+        faults = list(layers.wrong_includes(self.sidecar))
+        self.assertEqual(len(faults), 1, faults)
+        for part in parts:
+            self.assertIn(part, faults[0])
+
+    def test_nothing_is_wrong_with_the_sources_as_they_are(self):
+        self.assertEqual(list(layers.wrong_includes(self.sidecar)), [])
+
+    def test_http_knows_not_what_it_serves(self):
+        for header in "db/db.h", "methods/methods.h", "live/feed.h":
+            with self.subTest(header):
+                self.include("http/reply.c", header)
+                self.assert_found("http/reply.c", header, "may not use")
+                self.doCleanups()
+
+    def test_rooms_beside_each_other_do_not_use_each_other(self):
+        self.include("bulk/export.c", "live/feed.h")
+        self.assert_found("bulk/export.c", "live/feed.h")
+
+    def test_a_header_is_as_bound_as_a_file_of_code(self):
+        self.include("base/buf.h", "net/tls.h")
+        self.assert_found("base/buf.h", "net/tls.h")
+
+    def test_what_is_allowed_of_one_header_is_not_of_its_room(self):
+        self.include("cli/export.c", "http/http.h")
+        self.assert_found("cli/export.c", "http/http.h")
+
+    def test_main_may_include_everything(self):
+        self.include("main.c", "http/http.h")
+        self.assertEqual(list(layers.wrong_includes(self.sidecar)), [])
+
+    def test_an_include_says_the_room(self):
+        self.include("base/json.c", "buf.h")
+        self.assert_found("base/json.c", '"buf.h"', "says the room")
+
+    def test_a_file_is_in_a_room(self):
+        self.write("new.c", "")
+        self.assert_found("sidecar/new.c", "no room")
+
+    def test_a_folder_is_a_room(self):
+        (self.sidecar / "attic").mkdir()
+        self.addCleanup((self.sidecar / "attic").rmdir)
+        self.write("attic/old.c", "")
+        self.assert_found("sidecar/attic", "no room")
+
+    def test_what_is_owed_is_let_through_as_long_as_it_is_there(self):
+        pair = ("base/buf.c", "net/tls.h")
+        with mock.patch.dict(layers.OWED, {pair: "a test"}):
+            self.assert_found("base/buf.c", "net/tls.h", "take it out of OWED")
+            self.include(*pair)
+            self.assertEqual(list(layers.wrong_includes(self.sidecar)), [])
+
+    def test_what_is_allowed_is_not_owed(self):
+        pair = ("net/tls.c", "base/uuid.h")
+        self.include(*pair)
+        with mock.patch.dict(layers.OWED, {pair: "a test"}):
+            self.assert_found("net/tls.c", "base/uuid.h", "take it out of OWED")
+
+    def test_a_look_at_the_clock_is_found_in_every_room(self):
+        self.write("http/reply.c", "void f(void) { time(NULL); }\n")
+        self.assertEqual(len(list(layers.clocks_elsewhere(self.sidecar))), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
