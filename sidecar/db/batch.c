@@ -133,7 +133,8 @@ static struct batch *batch_pop(struct batcher *batcher)
 {
 	struct batch *batch = TAILQ_FIRST(&batcher->gathering);
 
-	if (batch == NULL || batch->count == 0)
+	/* The analyzer can't know that one that was freed has left the list. */
+	if (batch == NULL || batch->count == 0) /* NOLINT(clang-analyzer-unix.Malloc) */
 		return NULL;
 	TAILQ_REMOVE(&batcher->gathering, batch, link);
 	return batch;
