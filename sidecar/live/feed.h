@@ -32,6 +32,7 @@ struct feed;
 struct feeds;
 struct feed_channel;
 struct listener;
+struct listener_list;
 
 /* What the workers of a process share: who wants to be woken by whose appends.  All zero at first. */
 struct feed_wakes
@@ -135,7 +136,8 @@ struct listener
 	enum listener_place place;
 	struct feed *feed;
 	struct feed_channel *channel;
-	TAILQ_ENTRY(listener) link; /* of the list of its place */
+	struct listener_list *here; /* the list that it is on; NULL when detached */
+	TAILQ_ENTRY(listener) link; /* of it */
 };
 
 /* Puts the listener aside; go_on is called when the feed knows its position.  False: out of memory. */
