@@ -1,6 +1,10 @@
 -- millrace 0.2.0: event and message store inside PostgreSQL.  extension/README.md is the reference.
 \echo Use "CREATE EXTENSION millrace" to load this file. \quit
 
+-- CREATE EXTENSION puts schema millrace first, and an operator in it that fits better than the server's own, for types of which that has none, would run as a
+-- superuser: before the schema is looked at.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 -- The extension's objects stand in a schema of their own, a superuser's.  CREATE EXTENSION makes one for a role that need not be a superuser, where the
 -- extension is trusted, or takes one that was there before.  Whoever owned it may be making an object in it at this moment, an overload for superusers to
 -- call one day, which nobody sees before it is committed.  So it is exchanged for a new one, which nobody else knows yet.
