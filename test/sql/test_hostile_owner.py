@@ -79,6 +79,28 @@ def test_the_owner_s_expressions_run_with_the_owner_s_rights(trusted, sales):  #
     assert look(trusted, LOOKS + ["drop_namespace('sales')"]) == {}
 
 
+def test_an_expression_that_exchanges_the_table_leaves_other_namespaces_alone(trusted, sales):  # noqa: F811
+    """What a session knows of one table must not be taken for what it knows of another."""
+    sql(sales, "SELECT millrace.create_namespace('evil')")
+    sql(sales, "SELECT millrace.append('a-1', 'T', '{}', namespace => 'sales') FROM generate_series(1, 4)")
+    sql(sales, """CREATE FUNCTION public.exchange() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+        IF session_user <> 'owner' AND current_setting('evil.done', true) IS DISTINCT FROM 'yes' THEN
+            PERFORM set_config('evil.done', 'yes', false);
+            ALTER TABLE millrace_evil.messages RENAME TO kept;
+            BEGIN PERFORM millrace.count_messages('millrace_evil'); EXCEPTION WHEN undefined_table THEN END;
+            PERFORM count(*) FROM millrace.read_stream('a-1', namespace => 'sales');
+            ALTER TABLE millrace_evil.kept RENAME TO messages;
+        END IF;
+        RETURN 1; END $$""")
+    sql(sales, "CREATE FUNCTION public.exchanged() RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN public.exchange(); END $$")
+    sql(sales, "CREATE INDEX ON millrace_evil.messages (public.exchanged())")
+    superuser = trusted.connect("store")
+    sql(superuser, "SELECT * FROM millrace.read_stream('a-1', namespace => 'evil')")
+    assert sql(superuser, "SELECT count(*) FROM millrace.read_stream('a-1', namespace => 'sales')") == [(5,)]
+    assert sql(superuser, "SELECT * FROM millrace.append('a-1', 'T', '{}', namespace => 'sales')") == [(5, 6)]
+    assert sql(trusted.connect("store"), "SELECT count(*) FROM millrace.read_stream('a-1', namespace => 'sales')") == [(6,)]
+
+
 def test_what_an_expression_sets_is_undone(trusted, sales):  # noqa: F811
     sql(sales, "CREATE FUNCTION public.divert() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('search_path', 'evil', false); RETURN 1; END $$")
     sql(sales, "CREATE FUNCTION public.diverted(anything text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN public.divert(); END $$")
