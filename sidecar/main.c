@@ -205,9 +205,10 @@ static bool start_tls(struct server *server, struct buf *error)
 static bool check_settings(struct server *server, struct buf *error)
 {
 	const struct config *config = &server->config;
-	bool right = check_token(config, error) && start_tls(server, error) &&
-				 (config->database == NULL ? embedded_check_programs(config, error)
-										   : db_check_conninfo(config->database, error));
+	bool right =
+		check_token(config, error) && start_tls(server, error) &&
+		(config->database == NULL ? embedded_check_programs(config, error)
+								  : db_check_conninfo(config->database, config->database_file, error));
 
 	server->wrong_settings = !right;
 	return right;
