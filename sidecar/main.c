@@ -18,6 +18,7 @@
 #include "allocations.h"
 #include "bootstrap.h"
 #include "cli.h"
+#include "clock.h"
 #include "config.h"
 #include "db.h"
 #include "descriptors.h"
@@ -304,9 +305,11 @@ static void turn_and_pause(const struct server *server)
 /* "Listening" is promised only when the first request can be answered. */
 static void wait_until_ready(struct server *server)
 {
-	for (int waited = 0; !workers_ready(server) && !stopping(); waited += POLL_MS)
+	uint64_t since = clock_ms();
+
+	while (!workers_ready(server) && !stopping())
 	{
-		if (waited > READY_WAIT_MS)
+		if (clock_passed(clock_ms(), since, READY_WAIT_MS))
 		{
 			log_warning("the database accepts no writes; appends wait for it");
 			return;
