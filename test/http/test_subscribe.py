@@ -270,7 +270,7 @@ def test_a_category_with_a_dash_gets_a_comment_and_a_line_in_the_log(server, cli
     subscribers = [subscribe(category=category) for category in ("account-1", "account-", "-\ndata: x", name)]
     for subscriber in subscribers:
         subscriber.read_until(lambda: len(subscriber.chunks) == 2)
-        assert subscriber.chunks[1] == b": no category has a dash in its name, nothing will come; stream= takes a stream's name\n\n"
+        assert subscriber.chunks[1] == b": no category has a dash in its name, nothing will come; stream= takes a stream's name\n"
         assert subscriber.head.startswith("HTTP/1.1 200")
     wait_until(lambda: name in server.text, "a line in the log")
     others = [subscribe(category="account"), subscribe(stream="account-1")]
