@@ -175,7 +175,7 @@ def test_the_bytes_of_a_subscription(client, subscribe):
     status, date, *others = head.split(b"\r\n")
     assert status == b"HTTP/1.1 200 OK" and date.startswith(b"Date: ")
     assert others == [b"Content-Type: text/event-stream", b"Transfer-Encoding: chunked", b"Cache-Control: no-cache", b"X-Accel-Buffering: no",
-                      b"Access-Control-Allow-Origin: *", b"Access-Control-Expose-Headers: X-Request-Id"]
+                      b"Access-Control-Allow-Origin: *", b"Access-Control-Expose-Headers: Retry-After, X-Request-Id"]
     expected = [READY, poke("a-1", 0, 1), poke("a-1", 1, 2)]
     assert body == b"".join(b"%x\r\n%s\r\n" % (len(text), text) for text in expected)
     assert subscriber.events[0] == b'event: poke\ndata: {"stream":"a-1","position":0,"globalPosition":1}\n\n'
