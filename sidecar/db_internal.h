@@ -104,6 +104,7 @@ struct conn
 	uint64_t down_since, ready_since; /* ms; which one counts depends on the state */
 	bool outage_logged;
 	bool was_ready;	  /* ever */
+	bool counted;	  /* among db.readable */
 	PGresult *result; /* of the oldest in flight, until its sync: the first error, else the first one */
 	uint64_t bytes_in, bytes_out; /* of results and parameters */
 };
@@ -306,7 +307,7 @@ struct db
 	bool pooled;		   /* sessions are lent for single transactions */
 	bool closing;
 	_Atomic bool ready;		   /* the append connection is up and not silent */
-	_Atomic unsigned readable; /* connections for reads that are ready */
+	_Atomic unsigned readable; /* connections for reads that are ready and not silent */
 	unsigned long reconnects;  /* of those for reads */
 	struct event turn;		   /* the end of this loop turn: everything that gathered is sent */
 	bool turn_scheduled;

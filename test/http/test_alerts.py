@@ -285,6 +285,22 @@ def test_a_database_that_is_away_and_a_server_that_is(cluster, start, folder):
 
 
 @with_promtool
+def test_json_rpc_calls_that_failed_for_want_of_a_database(cluster, start, folder):
+    """HTTP's status is 200."""
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--retry-window", "1", *ADMIN, token=ZERO_TOKEN)
+    client = server.client()
+    client.write("s")
+    before = scraped(server)
+    cluster.stop()
+    reply = client.post({"jsonrpc": "2.0", "id": 1, "method": "stream.version", "params": ["s"]})
+    assert reply.status == 200 and reply.json["error"]["data"]["code"] == "BACKEND_UNAVAILABLE"
+    cluster.start()
+    find(server, lambda metrics: metrics("millrace_workers_ready") == metrics("millrace_workers") and metrics("millrace_scrape_postgres_success") == 1,
+         "the database")
+    assert fires(folder, (before, 10), (scraped(server), 10)) == {"MillraceUnavailable"}
+
+
+@with_promtool
 def test_a_postgres_that_hangs(cluster, start, folder):
     server = start("--database", cluster.conninfo(), *ADMIN)
     pids = sessions(server, cluster)
