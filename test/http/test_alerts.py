@@ -26,7 +26,7 @@ PROMTOOL = os.environ.get("PROMTOOL") or shutil.which("promtool")
 INTERVAL = 15  # seconds between two scrapes
 DASHBOARD = json.loads((PACKAGING / "dashboard.json").read_text())
 
-with_promtool = pytest.mark.skipif(PROMTOOL is None, reason="NO PROMTOOL: `apt-get download prometheus && dpkg-deb -x prometheus_*.deb prom`, PROMTOOL=$PWD/prom/usr/bin/promtool")
+with_promtool = pytest.mark.skipif(PROMTOOL is None, reason="NO PROMTOOL: test/deps.sh --alerts, or PROMTOOL=FILE")
 
 
 def scraped(server, slow=False):
