@@ -688,10 +688,11 @@ millrace_lock_namespace(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* millrace.forget_namespaces(): lets every session read the registry anew; it is told when this transaction commits. */
+/* millrace.forget_namespaces(): lets every session read the registry anew; it is told when this transaction commits.  On a standby it can't be told: 25006. */
 Datum
 millrace_forget_namespaces(PG_FUNCTION_ARGS)
 {
+	PreventCommandDuringRecovery("millrace.forget_namespaces()");
 	CacheInvalidateRelcacheByRelid(
 		get_relname_relid(REGISTRY_TABLE, get_namespace_oid(REGISTRY_SCHEMA, false)));
 	PG_RETURN_VOID();
