@@ -37,8 +37,8 @@ ArgSchema(FunctionCallInfo fcinfo)
 	Oid schema = get_namespace_oid(name, true);
 
 	if (!OidIsValid(schema))
-		ereport(ERROR,
-				(errcode(ERRCODE_MILLRACE_NAMESPACE_NOT_FOUND), errmsg("schema \"%s\" does not exist", name)));
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_NAMESPACE_NOT_FOUND),
+						errmsg("schema \"%s\" does not exist", name)));
 	return schema;
 }
 

@@ -491,8 +491,8 @@ RaiseNoTable(Oid schema)
 	char *name = get_namespace_name(schema);
 
 	if (!name)
-		ereport(ERROR,
-				(errcode(ERRCODE_MILLRACE_NAMESPACE_NOT_FOUND), errmsg("the namespace was dropped meanwhile")));
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_NAMESPACE_NOT_FOUND),
+						errmsg("the namespace was dropped meanwhile")));
 	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
 					errmsg("relation \"%s\".\"%s\" does not exist", name, MESSAGES_TABLE)));
 }
