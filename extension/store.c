@@ -206,6 +206,8 @@ FindSchema(const char *name)
 	if (!OidIsValid(entry->schema) || !OidIsValid(get_relname_relid(MESSAGES_TABLE, entry->schema)))
 	{
 		entry->valid = false;
+		if (!ReadRegistry(name)) /* it was dropped between the two looks */
+			return InvalidOid;
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
 						errmsg("namespace \"%s\" has lost its table \"%s\".messages", name, schema),
 						errhint("Restore the table, or drop the namespace with millrace.drop_namespace().")));
@@ -483,9 +485,21 @@ StoreOpenSchema(Oid schema, StoreMode mode)
 	return store;
 }
 
+static void
+RaiseNoTable(Oid schema)
+{
+	char *name = get_namespace_name(schema);
+
+	if (!name)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_NAMESPACE_NOT_FOUND),
+						errmsg("the namespace was dropped meanwhile")));
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+					errmsg("relation \"%s\".\"%s\" does not exist", name, MESSAGES_TABLE)));
+}
+
 /*
  * Opens a schema's table of messages for what needs none of its indexes.  Who may not do what is wanted gets no lock either.  Errors: 42501,
- * MR010, and 42P01 when there is no relation `messages`.
+ * MR010, MR003 when the schema is gone, and 42P01 when there is no relation `messages`.
  */
 Relation
 StoreOpenHeap(Oid schema, LOCKMODE lockmode, AclMode wanted)
@@ -501,9 +515,7 @@ StoreOpenHeap(Oid schema, LOCKMODE lockmode, AclMode wanted)
 		heap = OpenHeap(schema, lockmode, &entry);
 	}
 	if (!heap)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation \"%s\".\"%s\" does not exist",
-														  get_namespace_name(schema), MESSAGES_TABLE)));
+		RaiseNoTable(schema);
 	CheckPrivileges(entry, wanted);
 	CheckColumns(heap);
 	return heap;
@@ -688,10 +700,11 @@ millrace_lock_namespace(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* millrace.forget_namespaces(): lets every session read the registry anew; it is told when this transaction commits. */
+/* millrace.forget_namespaces(): lets every session read the registry anew; it is told when this transaction commits.  On a standby it can't be told: 25006. */
 Datum
 millrace_forget_namespaces(PG_FUNCTION_ARGS)
 {
+	PreventCommandDuringRecovery("millrace.forget_namespaces()");
 	CacheInvalidateRelcacheByRelid(
 		get_relname_relid(REGISTRY_TABLE, get_namespace_oid(REGISTRY_SCHEMA, false)));
 	PG_RETURN_VOID();

@@ -11,7 +11,7 @@ from store import PG_BIN, Cluster, new_id, sql, wait_until
 TRIGGER = """
     CREATE TABLE log (number bigserial, stream text, "position" bigint, global_position bigint, data jsonb, id uuid);
     CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        INSERT INTO log (stream, "position", global_position, data, id) VALUES (NEW.stream_name, NEW."position", NEW.global_position, NEW.data, NEW.id);
+        INSERT INTO public.log (stream, "position", global_position, data, id) VALUES (NEW.stream_name, NEW."position", NEW.global_position, NEW.data, NEW.id);
         RETURN NULL;
     END $$;
     CREATE TRIGGER repack_trigger AFTER INSERT OR DELETE OR UPDATE ON millrace_default.messages FOR EACH ROW EXECUTE FUNCTION keep();
@@ -73,7 +73,7 @@ def test_a_trigger_has_the_rights_of_the_table_s_owner(cluster):
     sql(connection, "ALTER TABLE millrace_default.messages OWNER TO owner")
     sql(connection, "GRANT USAGE ON SCHEMA millrace_default, public TO owner")
     sql(connection, "CREATE OR REPLACE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-                    "INSERT INTO who VALUES (current_user); SET work_mem = '77kB'; RETURN NULL; END $$")
+                    "INSERT INTO public.who VALUES (current_user); SET work_mem = '77kB'; RETURN NULL; END $$")
     sql(connection, "SELECT millrace.append('a-1', 'T', '{}')")
     assert sql(connection, "SELECT name, current_user, current_setting('work_mem') = '77kB' FROM who") == [("owner", "tester", False)]
 
