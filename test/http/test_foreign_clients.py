@@ -112,6 +112,12 @@ def test_of_several_origins_a_page_gets_its_own(start):
             assert reply.headers["Access-Control-Allow-Origin"] == allowed and reply.headers["Vary"] == "Origin"
 
 
+def test_an_origin_may_end_as_an_address_does_and_any_may_be_one_of_several(start):
+    for origins, origin, allowed in ((f"{ONE}/", ONE, ONE), (f"{ONE}/,{OTHER}/", OTHER, OTHER), (f"{ONE},*", OTHER, "*"), (f"{ONE},*", ONE, ONE)):
+        reply = start("--test-mode", "--cors-origin", origins).client().request("POST", "/rpc", b'["sys.version"]', {"Origin": origin})
+        assert (reply.status, reply.headers["Access-Control-Allow-Origin"]) == (200, allowed)
+
+
 @pytest.mark.parametrize("origins", [ONE, f"{OTHER}, {ONE}"])
 def test_a_page_can_read_every_refusal_and_the_id(start, origins):
     server = start("--test-mode", "--cors-origin", origins, "--max-body", "1K", "--max-header", "16K", "--request-timeout", "1")
