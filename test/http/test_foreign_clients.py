@@ -2,6 +2,7 @@
 import email.utils
 import json
 import select
+import socket
 import time
 
 import pytest
@@ -133,5 +134,11 @@ def test_a_page_can_read_every_refusal_and_the_id(start, origins):
         assert b"X-Request-Id" in answer.partition(b"Access-Control-Expose-Headers: ")[2].partition(b"\r\n")[0]
     answer = exchange(server, f"GET /subscribe?all=true HTTP/1.1\r\n{asked}X: {'x' * 20000}\r\n\r\n")
     assert b"\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: Retry-After, X-Request-Id\r\n" in answer
+    if origins == ONE:  # whose request was not read
+        full = start("--test-mode", "--cors-origin", ONE, "--max-connections", "1", "--workers", "1")
+        with socket.create_connection(("127.0.0.1", full.port)) as first:
+            first.sendall(b"POST ")
+            answer = exchange(full, f"POST /rpc HTTP/1.1\r\n{asked}Content-Length: 0\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 503 ") and f"\r\nAccess-Control-Allow-Origin: {ONE}\r\n".encode() in answer
     reply = server.client().request("OPTIONS", "/rpc", headers={"Origin": ONE, **ASKS})
     assert "X-Request-Id" in reply.headers["Access-Control-Allow-Headers"]
