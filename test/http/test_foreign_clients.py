@@ -45,6 +45,12 @@ def test_a_target_may_be_a_whole_url(server, scheme):
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize("target", ["http://events.example?x=/health", "https://events.example?/health", "http://events.example", "HTTPS://events.example/?/health"])
+def test_the_path_of_a_whole_url_is_not_looked_for_behind_a_question_mark(server, target):
+    answer = exchange(server, f"GET {target} HTTP/1.1\r\nHost: events.example\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 404 ") and b"there is nothing at /\"" in answer
+
+
 def test_a_compressed_body_is_refused_by_name(client):
     reply = client.request("POST", "/rpc", b"\x1f\x8b", {"Content-Encoding": "gzip"})
     assert reply.status == 415 and "gzip" in reply.error["message"]
