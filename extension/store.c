@@ -357,6 +357,13 @@ WriterOfTable(Oid relid)
 	return TransactionIdIsNormal(writer) ? writer : InvalidTransactionId;
 }
 
+_Noreturn static void
+RaiseExchanged(Relation heap)
+{
+	ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
+					errmsg("table \"%s\" was exchanged while it was looked at", RelationGetRelationName(heap))));
+}
+
 /*
  * Describes the table, and returns its entry.  Expressions of its owner may run meanwhile, and they may do anything to the table and call
  * us for this and other tables; so what was known of it before is looked for again, not trusted.
@@ -378,9 +385,7 @@ DescribeTable(Oid schema, Relation heap)
 	description->sequence = FindSequence(heap, &problem);
 	entry = FindTable(schema);
 	if (!entry || entry->relid != RelationGetRelid(heap))
-		ereport(ERROR,
-				(errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
-				 errmsg("table \"%s\" was exchanged while it was looked at", RelationGetRelationName(heap))));
+		RaiseExchanged(heap);
 	ForgetDescription(entry);
 	entry->valid = before == invalidations;
 	entry->changed_by = WriterOfTable(entry->relid);
