@@ -309,11 +309,13 @@ AppendProblem(Relation heap)
 	if (triggers && (triggers->trig_insert_before_row || triggers->trig_insert_before_statement ||
 					 triggers->trig_insert_after_statement || triggers->trig_insert_new_table))
 		return "it has triggers on INSERT, other than plain AFTER ROW ones";
-	if (heap->rd_rel->relhasrules)
+	if (heap->rd_rules)
 		return "it has rules";
 	if (heap->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
 		return "it is unlogged, so a crash empties it and positions are given again";
-	if (heap->rd_rel->relhassubclass || heap->rd_rel->relispartition)
+	if (heap->rd_rel->relispartition ||
+		(heap->rd_rel->relhassubclass && /* which stays when they are dropped */
+		 find_inheritance_children(RelationGetRelid(heap), NoLock) != NIL))
 		return "it has child tables or is one";
 	return NULL;
 }
@@ -475,7 +477,8 @@ StoreOpenSchema(Oid schema, StoreMode mode)
 	if (!heap)
 		return NULL;
 	CheckPrivileges(entry, mode == STORE_APPEND ? ACL_SELECT | ACL_INSERT : ACL_SELECT);
-	if (!entry->description)
+	/* That a child table was dropped is told to nobody, so what was in the way once is looked for again. */
+	if (!entry->description || (mode == STORE_APPEND && entry->append_problem))
 		entry = DescribeTable(schema, heap);
 	if (mode == STORE_APPEND && entry->append_problem)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),

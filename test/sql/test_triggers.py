@@ -128,6 +128,23 @@ def test_foreign_keys_hold(cluster):
     assert len(sql(connection, ROWS)) == 1
 
 
+@pytest.mark.parametrize("state", ["ENABLE", "DISABLE"])
+def test_a_foreign_key_may_be_deferred_beside_a_trigger(cluster, state):
+    connection = cluster.connect()
+    sql(connection, TRIGGER)
+    sql(connection, f"ALTER TABLE millrace_default.messages {state} TRIGGER repack_trigger")
+    sql(connection, "CREATE TABLE types (type text COLLATE \"C\" PRIMARY KEY)")
+    sql(connection, "ALTER TABLE millrace_default.messages ADD FOREIGN KEY (type) REFERENCES types DEFERRABLE INITIALLY DEFERRED")
+    sql(connection, "BEGIN")
+    sql(connection, "SELECT millrace.append('a-1', 'T', '{}')")
+    sql(connection, "INSERT INTO types VALUES ('T')")
+    sql(connection, "COMMIT")
+    with pytest.raises(psycopg2.errors.ForeignKeyViolation):
+        sql(connection, "SELECT millrace.append('a-1', 'U', '{}')")
+    assert [row[0] for row in sql(connection, ROWS)] == ["a-1"]
+    assert sql(connection, LOG) == (sql(connection, ROWS) if state == "ENABLE" else [])
+
+
 @pytest.mark.parametrize("kind", ["BEFORE INSERT ON {} FOR EACH ROW", "BEFORE INSERT ON {}", "AFTER INSERT ON {}",
                                   "AFTER INSERT ON {} REFERENCING NEW TABLE AS rows FOR EACH ROW"])
 def test_other_triggers_are_refused(cluster, kind):
