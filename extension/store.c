@@ -359,11 +359,16 @@ WriterOfTable(Oid relid)
 	return TransactionIdIsNormal(writer) ? writer : InvalidTransactionId;
 }
 
-_Noreturn static void
-RaiseExchanged(Relation heap)
+static TableEntry *
+FindSameTable(Oid schema, Relation heap)
 {
-	ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
-					errmsg("table \"%s\" was exchanged while it was looked at", RelationGetRelationName(heap))));
+	TableEntry *entry = FindTable(schema);
+
+	if (entry && entry->relid == RelationGetRelid(heap))
+		return entry;
+	ereport(ERROR,
+			(errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
+			 errmsg("table \"%s\" was exchanged while it was looked at", RelationGetRelationName(heap))));
 }
 
 /*
@@ -385,9 +390,7 @@ DescribeTable(Oid schema, Relation heap)
 	description = StoreDescribeIndexes(heap, &problem);
 	StoreBecomeCaller(caller);
 	description->sequence = FindSequence(heap, &problem);
-	entry = FindTable(schema);
-	if (!entry || entry->relid != RelationGetRelid(heap))
-		RaiseExchanged(heap);
+	entry = FindSameTable(schema, heap);
 	ForgetDescription(entry);
 	entry->valid = before == invalidations;
 	entry->changed_by = WriterOfTable(entry->relid);
