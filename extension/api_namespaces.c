@@ -12,6 +12,7 @@
 #include "utils/snapmgr.h"
 
 #include "api.h"
+#include "errors.h"
 #include "store.h"
 
 PG_FUNCTION_INFO_V1(millrace_is_messages);
@@ -28,10 +29,17 @@ extern Datum millrace_stream_names(PG_FUNCTION_ARGS);
 extern Datum millrace_last_activity(PG_FUNCTION_ARGS);
 extern Datum millrace_truncate_messages(PG_FUNCTION_ARGS);
 
+/* A namespace's schema, which its registry has named a moment ago; MR003 when it is gone. */
 static Oid
 ArgSchema(FunctionCallInfo fcinfo)
 {
-	return get_namespace_oid(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Oid schema = get_namespace_oid(name, true);
+
+	if (!OidIsValid(schema))
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_NAMESPACE_NOT_FOUND),
+						errmsg("schema \"%s\" does not exist", name)));
+	return schema;
 }
 
 /* is_messages(relation) -> whether it is a table of messages; whatever else it is, nothing of it is run */

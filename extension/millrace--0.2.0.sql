@@ -336,7 +336,11 @@ BEGIN
             WHERE oid = messages AND reltuples >= 0 AND relpages > 0;
     END IF;
     IF estimate IS NULL THEN
-        estimate := millrace.count_messages(schema);
+        BEGIN
+            estimate := millrace.count_messages(schema);
+        EXCEPTION WHEN undefined_table OR insufficient_privilege OR SQLSTATE 'MR003' OR SQLSTATE 'MR010' THEN
+            RETURN NULL; -- dropped or exchanged since; the list goes on
+        END;
     END IF;
     RETURN estimate;
 END $$;

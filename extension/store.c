@@ -206,6 +206,8 @@ FindSchema(const char *name)
 	if (!OidIsValid(entry->schema) || !OidIsValid(get_relname_relid(MESSAGES_TABLE, entry->schema)))
 	{
 		entry->valid = false;
+		if (!ReadRegistry(name)) /* it was dropped between the two looks */
+			return InvalidOid;
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
 						errmsg("namespace \"%s\" has lost its table \"%s\".messages", name, schema),
 						errhint("Restore the table, or drop the namespace with millrace.drop_namespace().")));
@@ -307,11 +309,13 @@ AppendProblem(Relation heap)
 	if (triggers && (triggers->trig_insert_before_row || triggers->trig_insert_before_statement ||
 					 triggers->trig_insert_after_statement || triggers->trig_insert_new_table))
 		return "it has triggers on INSERT, other than plain AFTER ROW ones";
-	if (heap->rd_rel->relhasrules)
+	if (heap->rd_rules)
 		return "it has rules";
 	if (heap->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
 		return "it is unlogged, so a crash empties it and positions are given again";
-	if (heap->rd_rel->relhassubclass || heap->rd_rel->relispartition)
+	if (heap->rd_rel->relispartition ||
+		(heap->rd_rel->relhassubclass && /* which stays when they are dropped */
+		 find_inheritance_children(RelationGetRelid(heap), NoLock) != NIL))
 		return "it has child tables or is one";
 	return NULL;
 }
@@ -355,6 +359,18 @@ WriterOfTable(Oid relid)
 	return TransactionIdIsNormal(writer) ? writer : InvalidTransactionId;
 }
 
+static TableEntry *
+FindSameTable(Oid schema, Relation heap)
+{
+	TableEntry *entry = FindTable(schema);
+
+	if (entry && entry->relid == RelationGetRelid(heap))
+		return entry;
+	ereport(ERROR,
+			(errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
+			 errmsg("table \"%s\" was exchanged while it was looked at", RelationGetRelationName(heap))));
+}
+
 /*
  * Describes the table, and returns its entry.  Expressions of its owner may run meanwhile, and they may do anything to the table and call
  * us for this and other tables; so what was known of it before is looked for again, not trusted.
@@ -374,11 +390,7 @@ DescribeTable(Oid schema, Relation heap)
 	description = StoreDescribeIndexes(heap, &problem);
 	StoreBecomeCaller(caller);
 	description->sequence = FindSequence(heap, &problem);
-	entry = FindTable(schema);
-	if (!entry || entry->relid != RelationGetRelid(heap))
-		ereport(ERROR,
-				(errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
-				 errmsg("table \"%s\" was exchanged while it was looked at", RelationGetRelationName(heap))));
+	entry = FindSameTable(schema, heap);
 	ForgetDescription(entry);
 	entry->valid = before == invalidations;
 	entry->changed_by = WriterOfTable(entry->relid);
@@ -468,7 +480,8 @@ StoreOpenSchema(Oid schema, StoreMode mode)
 	if (!heap)
 		return NULL;
 	CheckPrivileges(entry, mode == STORE_APPEND ? ACL_SELECT | ACL_INSERT : ACL_SELECT);
-	if (!entry->description)
+	/* That a child table was dropped is told to nobody, so what was in the way once is looked for again. */
+	if (!entry->description || (mode == STORE_APPEND && entry->append_problem))
 		entry = DescribeTable(schema, heap);
 	if (mode == STORE_APPEND && entry->append_problem)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
@@ -483,9 +496,21 @@ StoreOpenSchema(Oid schema, StoreMode mode)
 	return store;
 }
 
+static void
+RaiseNoTable(Oid schema)
+{
+	char *name = get_namespace_name(schema);
+
+	if (!name)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_NAMESPACE_NOT_FOUND),
+						errmsg("the namespace was dropped meanwhile")));
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+					errmsg("relation \"%s\".\"%s\" does not exist", name, MESSAGES_TABLE)));
+}
+
 /*
  * Opens a schema's table of messages for what needs none of its indexes.  Who may not do what is wanted gets no lock either.  Errors: 42501,
- * MR010, and 42P01 when there is no relation `messages`.
+ * MR010, MR003 when the schema is gone, and 42P01 when there is no relation `messages`.
  */
 Relation
 StoreOpenHeap(Oid schema, LOCKMODE lockmode, AclMode wanted)
@@ -501,9 +526,7 @@ StoreOpenHeap(Oid schema, LOCKMODE lockmode, AclMode wanted)
 		heap = OpenHeap(schema, lockmode, &entry);
 	}
 	if (!heap)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation \"%s\".\"%s\" does not exist",
-														  get_namespace_name(schema), MESSAGES_TABLE)));
+		RaiseNoTable(schema);
 	CheckPrivileges(entry, wanted);
 	CheckColumns(heap);
 	return heap;
@@ -688,10 +711,11 @@ millrace_lock_namespace(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* millrace.forget_namespaces(): lets every session read the registry anew; it is told when this transaction commits. */
+/* millrace.forget_namespaces(): lets every session read the registry anew; it is told when this transaction commits.  On a standby it can't be told: 25006. */
 Datum
 millrace_forget_namespaces(PG_FUNCTION_ARGS)
 {
+	PreventCommandDuringRecovery("millrace.forget_namespaces()");
 	CacheInvalidateRelcacheByRelid(
 		get_relname_relid(REGISTRY_TABLE, get_namespace_oid(REGISTRY_SCHEMA, false)));
 	PG_RETURN_VOID();

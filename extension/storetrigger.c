@@ -15,39 +15,39 @@
 
 #include "store.h"
 
+/* Says whether there is one to fire: a user's, or one of Postgres's own, which keep foreign keys. */
 static bool
-HasUsersTrigger(TriggerDesc *triggers)
+HasTrigger(TriggerDesc *triggers, bool internal)
 {
 	for (int i = 0; i < triggers->numtriggers; i++)
 	{
 		Trigger *trigger = &triggers->triggers[i];
 
-		if (!trigger->tgisinternal && TRIGGER_FOR_ROW(trigger->tgtype) &&
+		if (trigger->tgisinternal == internal && TRIGGER_FOR_ROW(trigger->tgtype) &&
 			TRIGGER_FOR_AFTER(trigger->tgtype) && TRIGGER_FOR_INSERT(trigger->tgtype))
 			return true;
 	}
 	return false;
 }
 
-/* Fires the triggers for rows that were just inserted; for tables without them it does nothing. */
-void
-StoreFireTriggers(Store *store, NewRow **rows, int nrows)
+/* Leaves those of one kind to be queued.  The list is a copy, which is not looked at when they are fired. */
+static void
+KeepTriggers(TriggerDesc *triggers, bool internal)
 {
-	TriggerDesc *triggers = store->heap->trigdesc;
-	EState *estate;
-	ResultRelInfo *relation;
-	TupleTableSlot *slot;
-	StoreCaller caller = {0};
-	bool as_owner;
+	for (int i = 0; i < triggers->numtriggers; i++)
+		if (triggers->triggers[i].tgisinternal != internal)
+			triggers->triggers[i].tgenabled = TRIGGER_DISABLED;
+}
 
-	if (!triggers || !triggers->trig_insert_after_row)
-		return;
-	as_owner = HasUsersTrigger(triggers);
-	if (as_owner)
-		caller = StoreBecomeOwner(store->heap);
-	estate = CreateExecutorState();
-	relation = makeNode(ResultRelInfo);
+static void
+FireTriggers(Store *store, NewRow **rows, int nrows, bool internal)
+{
+	EState *estate = CreateExecutorState();
+	ResultRelInfo *relation = makeNode(ResultRelInfo);
+	TupleTableSlot *slot;
+
 	InitResultRelInfo(relation, store->heap, 0, NULL, 0);
+	KeepTriggers(relation->ri_TrigDesc, internal);
 	slot = MakeSingleTupleTableSlot(RelationGetDescr(store->heap), &TTSOpsHeapTuple);
 	AfterTriggerBeginQuery();
 	for (int i = 0; i < nrows; i++)
@@ -62,6 +62,27 @@ StoreFireTriggers(Store *store, NewRow **rows, int nrows)
 	ExecCloseResultRelations(estate);
 	ExecDropSingleTupleTableSlot(slot);
 	FreeExecutorState(estate);
-	if (as_owner)
-		StoreBecomeCaller(caller);
+}
+
+/*
+ * Fires the triggers for rows that were just inserted; for tables without them it does nothing.  Foreign keys by themselves, not as the owner: then a deferred
+ * one would be refused as soon as there is a user's trigger, too.
+ */
+void
+StoreFireTriggers(Store *store, NewRow **rows, int nrows)
+{
+	TriggerDesc *triggers = store->heap->trigdesc;
+	bool users;
+	StoreCaller caller;
+
+	if (!triggers || !triggers->trig_insert_after_row)
+		return;
+	users = HasTrigger(triggers, false); /* before any is fired, which might change the list */
+	if (HasTrigger(triggers, true))
+		FireTriggers(store, rows, nrows, true);
+	if (!users)
+		return;
+	caller = StoreBecomeOwner(store->heap);
+	FireTriggers(store, rows, nrows, false);
+	StoreBecomeCaller(caller);
 }

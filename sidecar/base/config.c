@@ -194,8 +194,9 @@ static const struct command commands[] = {
 			"listens on port 8080, and at its first start prints the token of namespace default.\n",
 		.notes = "\n"
 				 "A flag may have one dash or two. The word serve may be left out where a flag follows.\n"
-				 "Bytes may end in k, M or G. Every flag is also an environment variable: --log-level is\n"
-				 "MILLRACE_LOG_LEVEL. Flags beat the environment, the environment beats defaults.\n"
+				 "Bytes may end in k, M or G. Every flag but --without-authentication is also an\n"
+				 "environment variable: --log-level is MILLRACE_LOG_LEVEL, an empty one is none. Flags\n"
+				 "beat the environment, the environment beats defaults.\n"
 				 "\n"
 				 "Signals:\n"
 				 "  SIGTERM, SIGINT              stop accepting, finish what is in flight, exit; a second "

@@ -24,6 +24,7 @@
 #define PAUSE_MIN_MS 10
 #define PAUSE_MAX_MS 500
 #define STABLE_MS 5000 /* a connection that lasted that long may be opened again at once */
+#define REASON_MS 5000 /* then it is told why a connection can't be had back */
 /*
  * The answer timeout is counted in turns of a timer, not read off a clock: a program that was stopped for a while finds one turn
  * over, not all.  The first turn may have begun long before the question, so there is one more.
@@ -150,7 +151,7 @@ static void log_connected(struct conn *conn)
 	else
 		log_debug("connection for %s: %s port %s dbname %s", conn->user->what, host, PQport(conn->pg),
 				  PQdb(conn->pg));
-	conn->outage_logged = false;
+	conn->outage_logged = conn->reason_logged = false;
 }
 
 /* Tears down the connection; what was in flight is the user's business. */
@@ -263,7 +264,8 @@ static void conn_move(struct conn *conn, enum conn_state state)
 
 /*
  * An outage is told once, not once for each attempt, and by the append connection alone, unless the
- * others have one of their own.  Only the first line: libpq likes to explain.
+ * others have one of their own.  Only the first line: libpq likes to explain.  How a connection ended may say little about why there is no
+ * other one, as when its database was dropped: so that is told, too, when it takes a while.
  */
 static void log_lost(struct conn *conn, const char *why)
 {
@@ -271,7 +273,13 @@ static void log_lost(struct conn *conn, const char *why)
 				 (conn->state == CONN_READY || !atomic_load(&conn->shared->ready));
 	int len = (int)strcspn(why, "\n");
 
-	if (conn->outage_logged || quiet)
+	if (conn->outage_logged && conn->state != CONN_READY && !quiet && !conn->reason_logged &&
+		clock_passed(clock_ms(), conn->down_since, REASON_MS))
+	{
+		log_warning("connection for %s: still lost: %.*s", conn->user->what, len, why);
+		conn->reason_logged = true;
+	}
+	else if (conn->outage_logged || quiet)
 		log_debug("connection for %s: %.*s", conn->user->what, len, why);
 	else
 	{

@@ -145,7 +145,7 @@ struct conn
 	unsigned silence;	/* turns of the timer for which an answer was awaited and nothing heard */
 	unsigned pause_ms;	/* before the next attempt; small again after the first answer */
 	uint64_t down_since, ready_since; /* ms; which one counts depends on the state */
-	bool outage_logged;
+	bool outage_logged, reason_logged;
 	bool was_ready;	  /* ever */
 	bool counted;	  /* among shared.readable */
 	PGresult *result; /* of the oldest in flight, until its sync: the first error, else the first one */

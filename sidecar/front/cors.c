@@ -39,8 +39,12 @@ struct cors *cors_new(const char *origins)
 	while (cors != NULL && cors->n < MAX_ORIGINS && *(at += strspn(at, SEPARATORS)) != '\0')
 	{
 		size_t len = strcspn(at, SEPARATORS);
+		size_t origin = len;
 
-		if (!add(cors, at, len))
+		/* An address that was copied may end with one; an origin never does. */
+		while (origin > 1 && at[origin - 1] == '/')
+			origin--;
+		if (!add(cors, at, origin))
 		{
 			cors_free(cors);
 			return NULL;
@@ -78,9 +82,11 @@ const char *cors_headers(const struct cors *cors, struct slice origin)
 
 	if (cors == NULL || cors->n == 0)
 		return NULL;
-	found = cors->n == 1 || origin.bytes == NULL ? -1 : find(cors, origin);
 	if (cors->n == 1)
 		return cors->headers[0];
+	found = origin.bytes == NULL ? -1 : find(cors, origin);
+	if (found < 0)
+		found = find(cors, slice_of("*"));
 	return found >= 0 ? cors->headers[found] : "Vary: Origin\r\n";
 }
 

@@ -50,8 +50,9 @@ bool hosts_allow(const char *allowed, struct slice host)
 	while (allowed != NULL && *(allowed += strspn(allowed, SEPARATORS)) != '\0')
 	{
 		size_t len = strcspn(allowed, SEPARATORS);
+		struct slice name = without_port((struct slice){allowed, len});
 
-		if (is_name(host, allowed, len) || (len == 1 && allowed[0] == '*'))
+		if (is_name(host, name.bytes, name.len) || (len == 1 && allowed[0] == '*'))
 			return true;
 		allowed += len;
 	}

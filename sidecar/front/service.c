@@ -542,9 +542,12 @@ static void on_headers(void *arg, struct http_request *request)
 /* A page must be able to read why it was refused. */
 static const char *on_refusal(void *arg, const struct http_request *request)
 {
-	const struct route *route = find_route(request);
+	const struct service *service = arg;
+	const struct route *route = request != NULL ? find_route(request) : NULL;
 
-	return route != NULL && route->cors != NULL ? route->cors : cors_of(arg, request);
+	if (request == NULL)
+		return service->cors != NULL ? cors_headers(service->cors, (struct slice){NULL, 0}) : NULL;
+	return route != NULL && route->cors != NULL ? route->cors : cors_of(service, request);
 }
 
 static void on_body(void *arg, struct http_request *request)

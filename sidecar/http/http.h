@@ -59,7 +59,7 @@ struct http_handlers
 	void (*body)(void *arg, struct http_request *request);
 	/*
 	 * Header lines for a reply to what is wrong with the request itself; NULL: none.  Of a head that was not understood nothing is known, its path
-	 * is empty.  May be left out.
+	 * is empty; `request` is NULL where it was not even read.  May be left out.
 	 */
 	const char *(*refusal)(void *arg, const struct http_request *request);
 	/* Called when a reply has ended; the request's slices are still good. */

@@ -326,17 +326,15 @@ struct slice http_method(const struct http_request *request)
 static struct slice origin_form(const struct http_request *request)
 {
 	struct slice target = resolve(request, request->head.target);
-	const char *slash;
-	size_t scheme = 7;
+	size_t at = 7;
 
 	if (target.len >= 8 && strncasecmp(target.bytes, "https://", 8) == 0)
-		scheme = 8;
+		at = 8;
 	else if (target.len < 7 || strncasecmp(target.bytes, "http://", 7) != 0)
 		return target;
-	slash = memchr(target.bytes + scheme, '/', target.len - scheme);
-	if (slash == NULL)
-		return slice_of("/");
-	return (struct slice){slash, target.len - (size_t)(slash - target.bytes)};
+	while (at < target.len && target.bytes[at] != '/' && target.bytes[at] != '?')
+		at++;
+	return (struct slice){target.bytes + at, target.len - at};
 }
 
 struct slice http_path(const struct http_request *request)
@@ -346,7 +344,7 @@ struct slice http_path(const struct http_request *request)
 
 	if (mark != NULL)
 		target.len = (size_t)(mark - target.bytes);
-	return target;
+	return target.len == 0 && request->head.target.len > 0 ? slice_of("/") : target;
 }
 
 struct slice http_query(const struct http_request *request)

@@ -199,9 +199,12 @@ void server_turn_away(struct http_connection *c)
 								 "Connection: close\r\n";
 	static const char body[] =
 		"\r\n{\"error\":{\"code\":\"OVERLOADED\",\"message\":\"too many open connections\"}}";
-	struct piece pieces[] = {piece_of(answer), piece_of(c->server->date), piece_of(body)};
+	const struct http_handlers *handlers = &c->server->handlers;
+	const char *headers = handlers->refusal != NULL ? handlers->refusal(c->server->arg, NULL) : NULL;
+	struct piece pieces[] = {piece_of(answer), piece_of(c->server->date),
+							 piece_of(headers != NULL ? headers : ""), piece_of(body)};
 
-	connection_send(c, pieces, 3);
+	connection_send(c, pieces, 4);
 	if (c->state != CONNECTION_CLOSED)
 		connection_linger(c);
 }

@@ -2,7 +2,9 @@
  * bootstrap_pooler: see bootstrap_pooler.h.
  *
  * Both connections prepare a statement of the same name that tells the process, and execute it in turns.  A pooler gives the session
- * that was used last to whoever asks next, so two that share one find out at once.
+ * that was used last to whoever asks next, so two that share one find out at once, unless others ask it at the same time: then the
+ * processes change, sooner or later.  The process that a pooler names at the start, for cancelling, is none of PostgreSQL's, and so
+ * tells where it pays to look for longer.
  */
 #include "serve/bootstrap_pooler.h"
 
@@ -12,6 +14,7 @@
 #include "extension/protocol.h"
 
 #define ROUNDS 3
+#define ROUNDS_WITH_POOLER 100
 
 static const char doing[] = "look for a pooler";
 
@@ -54,18 +57,23 @@ static int look_at_process(struct session *session, struct buf *error)
 static bool compare(struct session *one, struct session *other, bool *pooled, struct buf *error)
 {
 	static const char sql[] = "SELECT pg_catalog.pg_backend_pid()";
+	int first = 0, second = 0;
+	bool pooler = false;
 
 	if (!succeeded(session_prepare(one, doing, "millrace_probe", sql), error) ||
 		!succeeded(session_prepare(other, doing, "millrace_probe", sql), error))
 		return false;
-	for (int round = 0; round < ROUNDS; round++)
+	for (int round = 0; round < ROUNDS || (pooler && !*pooled && round < ROUNDS_WITH_POOLER); round++)
 	{
-		int first = look_at_process(one, error);
-		int second = first ? look_at_process(other, error) : 0;
+		int first_before = first, second_before = second;
 
+		first = look_at_process(one, error);
+		second = first ? look_at_process(other, error) : 0;
 		if (second == 0)
 			return false;
-		*pooled = *pooled || first == second;
+		if (first == second || (round > 0 && (first != first_before || second != second_before)))
+			*pooled = true;
+		pooler = first != PQbackendPID(one->pg);
 	}
 	return true;
 }

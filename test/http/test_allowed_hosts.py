@@ -10,14 +10,14 @@ FOREIGN = ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0
 
 @pytest.fixture(scope="module")
 def listeners(request):
-    server = Server("--test-mode", *ADMIN, variables={"MILLRACE_ALLOWED_HOSTS": "millrace,Prometheus.example"})
+    server = Server("--test-mode", *ADMIN, variables={"MILLRACE_ALLOWED_HOSTS": "millrace,Prometheus.example, proxy.example:8079"})
     request.addfinalizer(server.stop)
     return server.client(), server.admin()
 
 
 def test_by_address_and_by_an_allowed_name_all_is_answered(listeners):
     public, admin = listeners
-    for host in [*ADDRESSES, "millrace", "millrace:9090", "prometheus.example"]:
+    for host in [*ADDRESSES, "millrace", "millrace:9090", "prometheus.example", "proxy.example", "proxy.example:8079"]:
         assert public.request("GET", "/health", headers={"Host": host}).status == 200, host
         assert admin.request("GET", "/metrics", headers={"Host": host}).status == 200, host
 

@@ -2,6 +2,7 @@
 import email.utils
 import json
 import select
+import socket
 import time
 
 import pytest
@@ -42,6 +43,12 @@ def test_a_401_says_what_it_wants(secured):
 def test_a_target_may_be_a_whole_url(server, scheme):
     answer = exchange(server, f"GET {scheme}://events.example/health HTTP/1.1\r\nHost: events.example\r\nConnection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("target", ["http://events.example?x=/health", "https://events.example?/health", "http://events.example", "HTTPS://events.example/?/health"])
+def test_the_path_of_a_whole_url_is_not_looked_for_behind_a_question_mark(server, target):
+    answer = exchange(server, f"GET {target} HTTP/1.1\r\nHost: events.example\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 404 ") and b"there is nothing at /\"" in answer
 
 
 def test_a_compressed_body_is_refused_by_name(client):
@@ -112,6 +119,12 @@ def test_of_several_origins_a_page_gets_its_own(start):
             assert reply.headers["Access-Control-Allow-Origin"] == allowed and reply.headers["Vary"] == "Origin"
 
 
+def test_an_origin_may_end_as_an_address_does_and_any_may_be_one_of_several(start):
+    for origins, origin, allowed in ((f"{ONE}/", ONE, ONE), (f"{ONE}/,{OTHER}/", OTHER, OTHER), (f"{ONE},*", OTHER, "*"), (f"{ONE},*", ONE, ONE)):
+        reply = start("--test-mode", "--cors-origin", origins).client().request("POST", "/rpc", b'["sys.version"]', {"Origin": origin})
+        assert (reply.status, reply.headers["Access-Control-Allow-Origin"]) == (200, allowed)
+
+
 @pytest.mark.parametrize("origins", [ONE, f"{OTHER}, {ONE}"])
 def test_a_page_can_read_every_refusal_and_the_id(start, origins):
     server = start("--test-mode", "--cors-origin", origins, "--max-body", "1K", "--max-header", "16K", "--request-timeout", "1")
@@ -127,5 +140,11 @@ def test_a_page_can_read_every_refusal_and_the_id(start, origins):
         assert b"X-Request-Id" in answer.partition(b"Access-Control-Expose-Headers: ")[2].partition(b"\r\n")[0]
     answer = exchange(server, f"GET /subscribe?all=true HTTP/1.1\r\n{asked}X: {'x' * 20000}\r\n\r\n")
     assert b"\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: Retry-After, X-Request-Id\r\n" in answer
+    if origins == ONE:  # whose request was not read
+        full = start("--test-mode", "--cors-origin", ONE, "--max-connections", "1", "--workers", "1")
+        with socket.create_connection(("127.0.0.1", full.port)) as first:
+            first.sendall(b"POST ")
+            answer = exchange(full, f"POST /rpc HTTP/1.1\r\n{asked}Content-Length: 0\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 503 ") and f"\r\nAccess-Control-Allow-Origin: {ONE}\r\n".encode() in answer
     reply = server.client().request("OPTIONS", "/rpc", headers={"Origin": ONE, **ASKS})
     assert "X-Request-Id" in reply.headers["Access-Control-Allow-Headers"]

@@ -5,8 +5,10 @@ import re
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import psycopg2
 import pytest
@@ -95,6 +97,29 @@ def test_a_session_each_is_as_none(pool, program, start):
     server = start("--database", pool(program, "session"), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
     assert server.client().write("s-" + new_id())["position"] == 0
     assert "single transactions" not in server.text
+
+
+@pytest.mark.parametrize("program", KEEPS or NONE)
+def test_one_that_others_use_at_the_same_time_is_found_out_too(pool, program, start):
+    """Their transactions take the session in between that both of a start's connections would get."""
+    database, ended = pool(program), threading.Event()
+
+    def use(_):
+        with closing(psycopg2.connect(database)) as connection:
+            connection.autocommit = True
+            while not ended.is_set():
+                sql(connection, "SELECT pg_sleep(0.0005)")
+
+    with ThreadPoolExecutor(6) as others:
+        users = [others.submit(use, n) for n in range(6)]
+        try:
+            for _ in range(5):
+                server = start("--database", database, "--token", ZERO_TOKEN, "--answer-timeout", "2", "--workers", "1", token=ZERO_TOKEN)
+                assert "lends sessions for single transactions" in server.text
+                server.stop()
+        finally:
+            ended.set()
+        assert [user.result() for user in users] == [None] * 6
 
 
 @pytest.mark.parametrize("program", KEEPS or NONE)

@@ -1,5 +1,6 @@
 """The life of a server: starting, stopping, its Postgres going away, full queues, and the errors of the last resort."""
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -419,6 +420,18 @@ def test_a_database_that_accepts_no_writes_for_a_while_is_a_pause(cluster, start
     load.stop()
     assert load.others == []
     load.verify(server.client())
+
+
+def test_the_log_tells_why_a_connection_cannot_be_had_back(cluster, start):
+    """How it ended does not say it."""
+    connection = cluster.connect()
+    sql(connection, "CREATE DATABASE dropped")
+    server = start("--database", cluster.conninfo("dropped"), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    server.client().write("s")
+    sql(connection, "DROP DATABASE dropped WITH (FORCE)")
+    wait_until(lambda: 'connection for appends: still lost: ' in server.text, "the reason")
+    reason = re.search("still lost: (.*)", server.text).group(1)
+    assert reason.endswith('database "dropped" does not exist') and server.text.count("connection for appends: ") == 2
 
 
 def test_a_request_that_takes_postgres_down_each_time_fails_alone(cluster, start):

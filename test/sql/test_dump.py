@@ -1,6 +1,7 @@
 """pg_dump and restore bring back every namespace, token and message, and the store works on."""
 import subprocess
 
+import psycopg2
 import pytest
 
 from store import PG_BIN, Cluster, sql, temporary_folder, wait_until
@@ -79,6 +80,8 @@ def test_a_standby_reads_by_the_prefix_rule_and_refuses_appends(cluster):
         reader = standby.connect("store")
         with pytest.raises(Exception, match="cannot execute INSERT"):
             sql(reader, "SELECT millrace.append('a-1', 'T', '{}')")
+        with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
+            sql(reader, "SELECT millrace.forget_namespaces()")
         assert sql(reader, "SELECT * FROM millrace.read_category('a')") == []
 
         # A rolled-back append holds the reader back until its end arrives, which nobody flushes, and no longer.

@@ -192,3 +192,35 @@ def test_the_owner_of_an_adopted_table_makes_nothing_else_of_functions_in_c(trus
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         sql(owner, "ALTER FUNCTION message_store.category(varchar) CALLED ON NULL INPUT")
     assert sql(owner, "SELECT message_store.write_message(gen_random_uuid()::varchar, 'a-1', 'T', '{}')") == [(0,)]
+
+
+HELPED = [
+    "CREATE FUNCTION public.norm(type text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN helper(type); END $$;"
+    "CREATE INDEX ON millrace_sales.messages (public.norm(type))",
+    "CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM helper(NEW.type); RETURN NULL; END $$;"
+    "CREATE TRIGGER keep AFTER INSERT ON millrace_sales.messages FOR EACH ROW EXECUTE FUNCTION public.keep()",
+    "CREATE TABLE public.log (type text); CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log VALUES (NEW.type); RETURN NULL; END $$;"
+    "CREATE TRIGGER keep AFTER INSERT ON millrace_sales.messages FOR EACH ROW EXECUTE FUNCTION public.keep()"]
+
+
+@pytest.mark.parametrize("helped", HELPED, ids=["index", "trigger", "table"])
+def test_who_appends_does_not_choose_what_the_owner_s_functions_call(trusted, sales, helped):  # noqa: F811
+    """They run as the owner, so by no search_path of the caller's."""
+    superuser = trusted.connect("store")
+    sql(superuser, "GRANT CREATE ON DATABASE store TO another")
+    sql(sales, "GRANT USAGE ON SCHEMA millrace_sales TO another")
+    sql(sales, "GRANT SELECT, INSERT ON millrace_sales.messages TO another")
+    sql(sales, "CREATE FUNCTION public.helper(type text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower(type)'")
+    sql(sales, helped)
+    another = connect(trusted, "another")
+    sql(another, "CREATE SCHEMA mine")
+    trap = "LANGUAGE plpgsql {} AS $$ BEGIN IF current_user <> 'another' THEN RAISE EXCEPTION 'run as %', current_user; END IF; RETURN {}; END $$"
+    sql(another, "CREATE FUNCTION mine.helper(type text) RETURNS text " + trap.format("IMMUTABLE", "type"))
+    sql(another, "CREATE FUNCTION mine.trap() RETURNS trigger " + trap.format("", "NEW"))
+    sql(another, "CREATE TABLE mine.log (type text)")
+    sql(another, "CREATE TRIGGER trap BEFORE INSERT ON mine.log FOR EACH ROW EXECUTE FUNCTION mine.trap()")
+    sql(another, "GRANT ALL ON SCHEMA mine TO PUBLIC; GRANT ALL ON mine.log TO PUBLIC")
+    sql(another, "SET search_path = mine, public")
+    with pytest.raises(psycopg2.Error) as error:
+        sql(another, "SELECT millrace.append('a-1', 'T', '{}', namespace => 'sales')")
+    assert error.value.pgcode in ("42883", "42P01") and "run as" not in str(error.value), error.value

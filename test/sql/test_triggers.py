@@ -11,7 +11,7 @@ from store import PG_BIN, Cluster, new_id, sql, wait_until
 TRIGGER = """
     CREATE TABLE log (number bigserial, stream text, "position" bigint, global_position bigint, data jsonb, id uuid);
     CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        INSERT INTO log (stream, "position", global_position, data, id) VALUES (NEW.stream_name, NEW."position", NEW.global_position, NEW.data, NEW.id);
+        INSERT INTO public.log (stream, "position", global_position, data, id) VALUES (NEW.stream_name, NEW."position", NEW.global_position, NEW.data, NEW.id);
         RETURN NULL;
     END $$;
     CREATE TRIGGER repack_trigger AFTER INSERT OR DELETE OR UPDATE ON millrace_default.messages FOR EACH ROW EXECUTE FUNCTION keep();
@@ -73,7 +73,7 @@ def test_a_trigger_has_the_rights_of_the_table_s_owner(cluster):
     sql(connection, "ALTER TABLE millrace_default.messages OWNER TO owner")
     sql(connection, "GRANT USAGE ON SCHEMA millrace_default, public TO owner")
     sql(connection, "CREATE OR REPLACE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-                    "INSERT INTO who VALUES (current_user); SET work_mem = '77kB'; RETURN NULL; END $$")
+                    "INSERT INTO public.who VALUES (current_user); SET work_mem = '77kB'; RETURN NULL; END $$")
     sql(connection, "SELECT millrace.append('a-1', 'T', '{}')")
     assert sql(connection, "SELECT name, current_user, current_setting('work_mem') = '77kB' FROM who") == [("owner", "tester", False)]
 
@@ -126,6 +126,23 @@ def test_foreign_keys_hold(cluster):
     with pytest.raises(psycopg2.errors.ForeignKeyViolation):
         sql(connection, "COMMIT")
     assert len(sql(connection, ROWS)) == 1
+
+
+@pytest.mark.parametrize("state", ["ENABLE", "DISABLE"])
+def test_a_foreign_key_may_be_deferred_beside_a_trigger(cluster, state):
+    connection = cluster.connect()
+    sql(connection, TRIGGER)
+    sql(connection, f"ALTER TABLE millrace_default.messages {state} TRIGGER repack_trigger")
+    sql(connection, "CREATE TABLE types (type text COLLATE \"C\" PRIMARY KEY)")
+    sql(connection, "ALTER TABLE millrace_default.messages ADD FOREIGN KEY (type) REFERENCES types DEFERRABLE INITIALLY DEFERRED")
+    sql(connection, "BEGIN")
+    sql(connection, "SELECT millrace.append('a-1', 'T', '{}')")
+    sql(connection, "INSERT INTO types VALUES ('T')")
+    sql(connection, "COMMIT")
+    with pytest.raises(psycopg2.errors.ForeignKeyViolation):
+        sql(connection, "SELECT millrace.append('a-1', 'U', '{}')")
+    assert [row[0] for row in sql(connection, ROWS)] == ["a-1"]
+    assert sql(connection, LOG) == (sql(connection, ROWS) if state == "ENABLE" else [])
 
 
 @pytest.mark.parametrize("kind", ["BEFORE INSERT ON {} FOR EACH ROW", "BEFORE INSERT ON {}", "AFTER INSERT ON {}",
