@@ -3,7 +3,10 @@
  */
 #include "base/url_query.h"
 
+#include <stdio.h>
+
 #include "base/hex.h"
+#include "base/spelling.h"
 
 char url_query_take(struct slice *text, bool plus)
 {
@@ -76,4 +79,35 @@ bool url_query_find(struct slice query, const char *name, struct buf *out)
 		p = stop < end ? stop + 1 : end;
 	}
 	return false;
+}
+
+static const char *find_near(struct slice name, const char *const known[])
+{
+	const char *near = NULL;
+
+	for (; *known != NULL; known++)
+	{
+		if (slice_is(name, *known))
+			return NULL;
+		if (near == NULL && spelling_is_near(name, *known))
+			near = *known;
+	}
+	return near;
+}
+
+bool url_query_check_names(struct slice query, const char *const known[], char problem[200])
+{
+	struct slice name;
+
+	while (url_query_next(&query, &name))
+	{
+		const char *near = find_near(name, known);
+
+		if (near == NULL)
+			continue;
+		snprintf(problem, 200, "%.*s is not known; did you mean %s?", (int)(name.len < 80 ? name.len : 80),
+				 name.bytes, near);
+		return false;
+	}
+	return true;
 }

@@ -19,6 +19,11 @@ bool url_query_find(struct slice query, const char *name, struct buf *out);
 bool url_query_next(struct slice *query, struct slice *name);
 
 /*
+ * False: the query has a name that is not known and nearly one that is; `problem` says which.  `known` ends with NULL.
+ */
+bool url_query_check_names(struct slice query, const char *const known[], char problem[200]);
+
+/*
  * Takes the next byte off a text that is not empty: %40 and its like are one, and with `plus` a + is a space.
  * What is no escape stands for itself.
  */

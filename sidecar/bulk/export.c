@@ -341,6 +341,14 @@ static void on_page(void *arg, struct db_reply *reply)
 
 static bool prepare(struct export *export, struct error *error)
 {
+	static const char *const known[] = {"categories", "since", "until", NULL};
+	char problem[200];
+
+	if (!url_query_check_names(http_query(export->request), known, problem))
+	{
+		error_set(error, ERROR_INVALID_REQUEST, "%s", problem);
+		return false;
+	}
 	if (!read_parameter(export, "categories", error) || !read_parameter(export, "since", error) ||
 		!read_parameter(export, "until", error))
 		return false;

@@ -590,9 +590,10 @@ static void begin(struct import *import, bool force)
 void import_start(struct db *db, const char *namespace_name, const struct import_limits *limits,
 				  struct http_request *request)
 {
+	static const char *const known[] = {"force", "progress", NULL};
 	struct import *import;
 	bool force, progress, gzip;
-	char message[100];
+	char message[200];
 
 	if (stats_get(&db_stats(db)->imports) >= limits->max_running)
 	{
@@ -600,6 +601,8 @@ void import_start(struct db *db, const char *namespace_name, const struct import
 				 limits->max_running);
 		refuse(request, ERROR_OVERLOADED, error_status(ERROR_OVERLOADED), message);
 	}
+	else if (!url_query_check_names(http_query(request), known, message))
+		refuse(request, ERROR_INVALID_REQUEST, 400, message);
 	else if (!read_switch(request, "force", &force))
 		refuse(request, ERROR_INVALID_REQUEST, 400, "force must be true or false");
 	else if (!read_switch(request, "progress", &progress))

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 
 #include "base/json.h"
-#include "base/spelling.h"
 #include "base/url_query.h"
 
 #include "extension/protocol.h"
@@ -33,6 +32,7 @@ static const char *const parameters[] = {
 	"consumerGroupSize",
 	"lastEventId",
 	"head",
+	NULL,
 };
 
 struct reader
@@ -242,32 +242,6 @@ static bool read_last_event_id(struct reader *reader, struct slice value, int64_
 	return true;
 }
 
-/* Refuses what is nearly one of ours. */
-static bool check_names(struct reader *reader)
-{
-	struct slice rest = reader->query;
-	struct slice name;
-
-	while (url_query_next(&rest, &name))
-	{
-		const char *near = NULL;
-		bool known = false;
-
-		for (size_t i = 0; i < sizeof(parameters) / sizeof(parameters[0]) && !known; i++)
-		{
-			known = slice_is(name, parameters[i]);
-			if (near == NULL && spelling_is_near(name, parameters[i]))
-				near = parameters[i];
-		}
-		if (known || near == NULL)
-			continue;
-		snprintf(reader->problem, 200, "%.*s is not known; did you mean %s?",
-				 (int)(name.len < 80 ? name.len : 80), name.bytes, near);
-		return false;
-	}
-	return true;
-}
-
 bool subscribe_params_read(struct subscribe_params *params, struct slice query, struct slice last_event_id,
 						   char problem[200])
 {
@@ -275,8 +249,8 @@ bool subscribe_params_read(struct subscribe_params *params, struct slice query, 
 	bool ok;
 
 	*params = (struct subscribe_params){.after = -1};
-	ok = check_names(&reader) && read_source(&reader, params) && read_content(&reader, params) &&
-		 read_group(&reader, params) &&
+	ok = url_query_check_names(query, parameters, problem) && read_source(&reader, params) &&
+		 read_content(&reader, params) && read_group(&reader, params) &&
 		 read_integer(&reader, "position", INT64_MIN, "an integer", &params->position) &&
 		 read_flag(&reader, "ids", &params->filter.ids) &&
 		 read_flag(&reader, "messages", &params->filter.messages) &&

@@ -169,6 +169,14 @@ def test_other_unknown_parameters_are_ignored(subscribe):
     subscribe(all="true", _="1700000000", nonsense="x", t="5").ready()
 
 
+@pytest.mark.parametrize("method,path,given,meant", [
+    ("GET", "/export", "Since", "since"), ("GET", "/export", "untill", "until"),
+    ("POST", "/import", "Force", "force"), ("POST", "/import", "froce", "force"), ("POST", "/import", "progres", "progress")])
+def test_exports_and_imports_refuse_what_is_nearly_a_parameter(client, method, path, given, meant):
+    reply = client.request(method, f"{path}?{given}=true", b"" if method == "POST" else None)
+    assert (reply.status, reply.error["message"]) == (400, f"{given} is not known; did you mean {meant}?")
+
+
 def write_variety(client, round):
     """Four messages: A and B, correlated and not."""
     for type, correlation in (("A", "x-1"), ("B", "x-2"), ("A", "y-1"), ('B,"\\', None)):
