@@ -199,6 +199,7 @@ analyse: ## clang-tidy and cppcheck over all C files, two minutes
 lint: ## layout, layers and shell scripts
 	clang-format --dry-run -Werror $(C_FILES)
 	$(PYTHON) test/layers.py
+	$(PYTHON) test/references.py
 	$(PYTHON) test/versions.py
 	shellcheck $(SCRIPTS)
 
