@@ -46,7 +46,7 @@ def comments_of(text):
 
 
 def named_in(path, text):
-    """The pages that a line names, and files.  Tests in Python make up files of their own, so there only pages count."""
+    """The pages and the files that a line names.  Tests in Python make up files, so there only pages count."""
     named = set(PAGE.findall(text))
     if path.suffix in (".c", ".h"):
         return named | set(SOURCE.findall(text)) - POSTGRES

@@ -37,9 +37,9 @@ class References(unittest.TestCase):
         self.addCleanup(temp.cleanup)
         self.root = Path(temp.name)
         self.write("README.md", "See sidecar/base/buf.c.\n")
-        self.write("sidecar/main.c", "int main(int argc,\n         char **argv)\n{\n\treturn buf_len();\n}\n")
+        self.write("sidecar/main.c", "int main(int argc,\n         char **argv)\n{\n}\n")
         self.write("sidecar/base/buf.c", BUF)
-        self.write("sidecar/base/config_help.c", "/* As buf.c, base/buf.c and README.md have it. */\nint buf_len(void);\n")
+        self.write("sidecar/base/config_help.c", "/* As buf.c, base/buf.c, README.md. */\nint buf_len(void);\n")
 
     def write(self, name, text):
         path = self.root / name
@@ -77,17 +77,17 @@ class References(unittest.TestCase):
         self.assert_lost("a.md", "`sidecar/buf.c` grows.\n", "sidecar/buf.c")
 
     def test_code_and_other_sites_are_none_of_it(self):
-        self.write("sidecar/a.c", '#include <openssl/ssl.h>\nconst char *a = "base_buf.c"; /* PostgreSQL: numeric.c */\n')
+        self.write("sidecar/a.c", '#include <openssl/ssl.h>\nconst char *a = "base_buf.c"; /* numeric.c */\n')
         self.write("a.md", "https://example.com/RULES.md and [one](http://example.com/a/RULES.md)\n")
         self.assertEqual(list(references.lost_references(self.root)), [])
 
     def test_a_map_may_name_what_there_is(self):
         self.assertEqual(self.wrong_names("`main.c:main`, `base/buf.c:buf_new`, `buf_len()`, `struct buf`, `base/`, "
-                                          "`base/buf.c`, `buf.c`, `buf_len`, `SIGTERM`, `--port`, `stream.write`\n"), [])
+                                          "`base/buf.c`, `buf.c`, `buf_len`, `SIGTERM`, `--port`\n"), [])
 
     def test_a_map_names_nothing_else(self):
-        for name in ("main.c:buf_len", "base/config_help.c:buf_len", "base/buf.c:buf", "base/buff.c:buf_new", "buf_old()",
-                     "struct buff", "base/buff.c", "buff.c", "room/", "buf_old"):
+        for name in ("main.c:buf_len", "base/config_help.c:buf_len", "base/buf.c:buf", "base/buff.c:buf_new",
+                     "buf_old()", "struct buff", "base/buff.c", "buff.c", "room/", "buf_old"):
             with self.subTest(name):
                 faults = self.wrong_names(f"`{name}`\n")
                 self.assertEqual(len(faults), 1, faults)
