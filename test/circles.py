@@ -18,7 +18,6 @@ CIRCLES = {
         "methods/append methods/args methods/methods methods/namespace methods/read methods/system",
         "admin/admin admin/connections admin/metrics admin/pprof",
         "serve/embedded_cluster serve/embedded_prepare serve/embedded_prepared serve/embedded_unpack",
-        "live/channel live/feed live/watch",
     ],
     "extension": [
         "api_read message_db millrace scan scan_wire",

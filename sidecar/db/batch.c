@@ -31,6 +31,7 @@
 #define MAX_SPARES 4
 struct append
 {
+	const char *namespace_name;
 	db_append_done done;
 	void *arg;
 	uint64_t deadline; /* ms */
@@ -193,6 +194,8 @@ static void settle(struct batcher *batcher, struct batch *batch, const struct db
 	shared->waiting_requests--;
 	shared->waiting_bytes -= request_end(batch, batch->first) - request->offset;
 	batch->first++;
+	if (reply->status == DB_OK)
+		shared_tell_commit(shared, request->namespace_name);
 	request->done(request->arg, reply);
 }
 
@@ -708,7 +711,8 @@ static struct batch *move_if_too_large(struct batcher *batcher, const struct db_
 bool db_append_end(struct db *db, const struct db_append *append)
 {
 	struct batcher *batcher = &db->batcher;
-	struct append request = {.done = append->done,
+	struct append request = {.namespace_name = append->namespace_name,
+							 .done = append->done,
 							 .arg = append->arg,
 							 .deadline = shared_deadline(&db->shared, clock_ms()),
 							 .nparts = append->nparts};

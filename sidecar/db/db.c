@@ -175,6 +175,12 @@ void db_free(struct db *db)
 	free(db);
 }
 
+void db_on_commit(struct db *db, db_committed committed, void *arg)
+{
+	db->shared.committed = committed;
+	db->shared.committed_arg = arg;
+}
+
 struct stats *db_stats(const struct db *db)
 {
 	return db->shared.stats;

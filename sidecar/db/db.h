@@ -81,7 +81,8 @@ typedef void (*db_append_done)(void *arg, const struct db_append_reply *reply);
 struct db_append
 {
 	unsigned nparts, nmessages;
-	bool new_ids; /* all ids were made for this request, so none can be stored yet */
+	bool new_ids;				/* all ids were made for this request, so none can be stored yet */
+	const char *namespace_name; /* where it appends; stays until `done` */
 	db_append_done done;
 	void *arg;
 };
@@ -99,6 +100,15 @@ struct db_append
 struct buf *db_append_begin(struct db *db, enum db_status *why);
 bool db_append_end(struct db *db, const struct db_append *append);
 void db_append_abandon(struct db *db);
+
+/* ---- commits --------------------------------------------------------- */
+
+typedef void (*db_committed)(void *arg, const char *namespace_name);
+/*
+ * `committed` is called whenever a request to this db, an append or an import, has committed messages to a namespace, before the request's
+ * own `done`.  There is one such callback; NULL: none.
+ */
+void db_on_commit(struct db *db, db_committed committed, void *arg);
 
 /* ---- everything else ------------------------------------------------- */
 

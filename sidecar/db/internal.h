@@ -85,6 +85,8 @@ struct db_shared
 	size_t waiting_requests, waiting_bytes; /* not yet answered */
 	struct query *free_queries;
 	unsigned nfree_queries;
+	db_committed committed; /* NULL: none */
+	void *committed_arg;
 };
 
 void shared_schedule(struct db_shared *shared);
@@ -93,6 +95,8 @@ void shared_note_queues(const struct db_shared *shared); /* in the stats */
 bool shared_has_room(const struct db_shared *shared, size_t bytes);
 /* When a request that arrives now on a connection that is down since then gives up waiting. */
 uint64_t shared_deadline(const struct db_shared *shared, uint64_t now);
+/* Messages were committed to the namespace. */
+void shared_tell_commit(const struct db_shared *shared, const char *namespace_name);
 /* Why a request is not answered, for its client. */
 const char *shared_unavailable(const struct db_shared *shared);
 

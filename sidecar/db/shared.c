@@ -30,6 +30,12 @@ void shared_note_queues(const struct db_shared *shared)
 	stats_set(&shared->stats->queue_bytes, shared->waiting_bytes);
 }
 
+void shared_tell_commit(const struct db_shared *shared, const char *namespace_name)
+{
+	if (shared->committed != NULL)
+		shared->committed(shared->committed_arg, namespace_name);
+}
+
 const char *shared_unavailable(const struct db_shared *shared)
 {
 	if (shared->closing)

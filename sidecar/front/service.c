@@ -38,6 +38,7 @@ struct service
 	struct http_server *http;
 	struct auth *auth;
 	struct methods methods;
+	struct feeds *feeds;
 	struct subscriptions *subscriptions;
 	struct subscribe_pending *pending;
 	struct import_limits import_limits;
@@ -157,7 +158,7 @@ static void dispose(struct service *service)
 		auth_free(service->auth);
 	subscribe_pending_free(service->pending);
 	subscriptions_free(service->subscriptions);
-	feeds_free(service->methods.feeds);
+	feeds_free(service->feeds);
 	pool_empty(&service->spare_exchanges);
 	pool_empty(&service->methods.requests);
 	pool_empty(&service->methods.calls);
@@ -731,9 +732,9 @@ struct service *service_new(struct event_base *base, const struct config *config
 	service->import_limits.max_running = (size_t)config->max_imports;
 	service->max_exports = (size_t)config->max_exports;
 	service->methods.token_generation = &shared->token_generation;
-	service->methods.feeds = feeds_new(base, db, &feeds_options);
-	if (service->methods.feeds != NULL)
-		service->subscriptions = subscriptions_new(base, db, service->methods.feeds);
+	service->feeds = feeds_new(base, db, &feeds_options);
+	if (service->feeds != NULL)
+		service->subscriptions = subscriptions_new(base, db, service->feeds);
 	service->auth = auth_new(db, &shared->quotas, &shared->token_generation, config->test_mode);
 	if (service->auth != NULL)
 		service->pending = subscribe_pending_new(base, service->auth);

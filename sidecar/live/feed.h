@@ -3,7 +3,7 @@
  *
  * A feed is one namespace in one worker, alive while it has listeners.  It has a position: every message from there on it
  * will hand out, in global order, each once, whoever wrote it.  What is below is the listener's own to catch up with.
- * It reads when a message was appended through this process, and on a short timer for everything else.  It begins anew when
+ * It reads when a message was appended or imported through this process, and on a short timer for everything else.  It begins anew when
  * the database was away: after a crash, positions that nobody could read yet are given out again.
  *
  * A listener is owned by whoever attached it, and is at one place at a time:
@@ -31,6 +31,7 @@ struct feed;
 struct feeds;
 struct feed_channel;
 struct listener;
+struct listener_list;
 
 /* What the workers of a process share: who wants to be woken by whose appends.  All zero at first. */
 struct feed_wakes
@@ -57,11 +58,10 @@ struct feeds_options
 	bool check_tokens;
 };
 
+/* Wakes the feeds of a namespace, here and in other workers, when messages were committed to it through `db`. */
 struct feeds *feeds_new(struct event_base *base, struct db *db, const struct feeds_options *options);
 /* No listener may be left. */
 void feeds_free(struct feeds *feeds);
-/* Messages were committed to the namespace. */
-void feeds_appended(struct feeds *feeds, const char *namespace_name);
 
 /* ---- listeners ------------------------------------------------------------ */
 
@@ -135,6 +135,7 @@ struct listener
 	enum listener_place place;
 	struct feed *feed;
 	struct feed_channel *channel;
+	struct listener_list *here; /* the list that it is on; NULL when detached */
 	struct listener *previous_here, *next_here;
 };
 

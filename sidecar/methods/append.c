@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "live/feed.h"
 #include "methods/internal.h"
 #include "base/stats.h"
 
@@ -50,7 +49,6 @@ static bool appended(struct method_call *call, const struct db_append_reply *rep
 	if (reply->status == DB_OK && reply->nparts > 0)
 	{
 		count_messages(call, reply);
-		feeds_appended(call->methods->feeds, call->namespace_name);
 		return true;
 	}
 	method_fail_status(call, reply->status, &reply->error);
@@ -265,6 +263,7 @@ static bool end(struct writer *writer, bool ok, db_append_done done)
 	append = (struct db_append){.nparts = writer->nparts,
 								.nmessages = writer->nmessages,
 								.new_ids = !writer->given_ids,
+								.namespace_name = call->namespace_name,
 								.done = done,
 								.arg = call};
 	if (!db_append_end(call->methods->db, &append))

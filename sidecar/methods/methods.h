@@ -29,7 +29,6 @@
 #define METHOD_MAX_PIECES 3
 
 struct db;
-struct feeds;
 struct quota;
 struct stats;
 struct method;
@@ -39,7 +38,6 @@ struct method_call;
 struct methods
 {
 	struct db *db;
-	struct feeds *feeds;					 /* hear of every append */
 	_Atomic unsigned long *token_generation; /* raised when a namespace or token changed */
 	struct uuid_generator ids;
 	size_t gathered, max_gathered; /* bytes of the answers of JSON-RPC batches that are not out yet */

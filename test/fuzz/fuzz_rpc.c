@@ -10,7 +10,6 @@
 #include <inttypes.h>
 
 #include "db/db.h"
-#include "live/feed.h"
 #include "frame_reader.h"
 #include "rpc/rpc.h"
 #include "base/stats.h"
@@ -122,7 +121,7 @@ static void read_request(struct db *db, const struct db_append *append)
 
 bool db_append_end(struct db *db, const struct db_append *append)
 {
-	require(db->writing && !db->batch.failed);
+	require(db->writing && !db->batch.failed && append->namespace_name != NULL);
 	db->writing = false;
 	read_request(db, append);
 	ask(db, append->arg)->append = *append;
@@ -164,11 +163,6 @@ unsigned db_connections(const struct db *db)
 {
 	(void)db;
 	return 3;
-}
-
-void feeds_appended(struct feeds *feeds, const char *namespace_name)
-{
-	require(feeds == NULL && namespace_name != NULL);
 }
 
 static PGresult *make_result(int ncolumns, const char *const *values)

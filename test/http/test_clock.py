@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from clock import Clock
-from store import Server
+from store import ZERO_TOKEN, Server, sql
+from test_import import line, post
 from test_subscribe import PING, Subscriber
 
 pytestmark = pytest.mark.skipif("ASAN_OPTIONS" in os.environ, reason="the sanitizer's library must be the first that is loaded")
@@ -74,6 +75,29 @@ def test_all_subscribers_are_pinged_after_one_jump(clock_server):
     assert answers(server)
     for subscriber in subscribers:
         subscriber.close()
+
+
+# A clock that stands: no timer ends
+
+
+def test_an_append_and_an_import_wake_subscribers_though_no_timer_does(start, cluster, folder):
+    sql(cluster.connect(), "CREATE EXTENSION millrace")
+    sql(cluster.connect(), "ALTER PROCEDURE millrace.wait_for_commits RENAME TO not_there")  # nor does Postgres tell
+    clock = Clock(folder)
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN, variables=clock.variables)
+    client = server.client()
+    client.write("s-1")
+    subscriber = Subscriber(server, ZERO_TOKEN, all="true", position="0")
+    subscriber.wait_for(1)
+    clock.stop()
+    for count in range(2, 5):
+        client.write("s-1")
+        subscriber.wait_for(count, seconds=10)
+    for count in range(5, 8):
+        assert b'"imported":1' in post(client, line(1, stream=f"imported-{count}", gpos=100 * count)).body
+        subscriber.wait_for(count, seconds=10)
+    subscriber.close()
+    client.close()
 
 
 # A machine that has just started
