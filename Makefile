@@ -158,7 +158,7 @@ bench: ## us and the peers side by side, into bench/RESULTS.md: make bench [ARGS
 	@if test/deps.sh --profiling >&2; then $(MAKE) --no-print-directory -C sidecar SAN= PROFILE=1 >&2; fi
 	@$(PYTHON) bench/bench.py $(ARGS)
 
-bench-load: ## the load of DESIGN.md: make bench-load [DURATION=30] [ARGS='--workers 64']
+bench-load: ## the load of bench/README.md: make bench-load [DURATION=30] [ARGS='--workers 64']
 	@$(MAKE) --no-print-directory ready >&2
 	@bench/bench-load.sh --duration $(DURATION) $(ARGS)
 
@@ -202,6 +202,7 @@ lint: ## layout, layers, what is said once, and shell scripts
 	clang-format --dry-run -Werror $(C_FILES)
 	$(PYTHON) test/layers.py
 	$(PYTHON) test/agreement.py
+	$(PYTHON) test/references.py
 	$(PYTHON) test/versions.py
 	shellcheck $(SCRIPTS)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Appends by SQL and the load of DESIGN.md on two builds side by side: the working tree, and an earlier commit.
+"""Appends by SQL and the load (README.md) on two builds side by side: the working tree, and an earlier commit.
 
     make bench-builds BEFORE=COMMIT [ARGS='--rounds 20 --seconds 5']
 

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""The load of DESIGN.md on several PostgreSQL versions side by side, each in a Debian release of its own (test/postgres.sh).
+"""The load (README.md) on several PostgreSQL versions side by side, each in a Debian release of its own
+(test/postgres.sh).
 
     make bench-versions, or bench/postgres_versions.py [--rounds 10] [--seconds 5] [--workers 10] [RELEASE...]
 

@@ -108,6 +108,8 @@ def layout(counts):
     check(counts, "circles", [sys.executable, "test/circles.py"])
     check(counts, "circles.py finds what is wrong", [sys.executable, "test/test_circles.py"])
     check(counts, "what is said once", [sys.executable, "test/agreement.py"])
+    check(counts, "references", [sys.executable, "test/references.py"])
+    check(counts, "references.py finds what is wrong", [sys.executable, "test/test_references.py"])
     check(counts, "warnings end no user's build", ["test/warnings.sh"])
     check(counts, "versions", [sys.executable, "test/versions.py"])
     files = [name for part in ("extension", "sidecar", "sidecar/*", "test/unit", "test/fuzz", "bench") for name in

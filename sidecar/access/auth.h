@@ -1,5 +1,5 @@
 /*
- * auth: which namespace a request may work in, WIRE.md section 2, and how much it may ask for.
+ * auth: which namespace a request may work in, and how much it may ask for.
  *
  * What Postgres said about a namespace's token and limits is believed for a second, or until a namespace
  * or a token changes here, which raises `generation`.  One per worker.

@@ -1,5 +1,5 @@
 /*
- * token: the credential that opens one namespace, WIRE.md section 2.
+ * token: the credential that opens one namespace (README.md, "Tokens and namespaces").
  *
  * ns_ + base64url(namespace, unpadded) + _ + 64 lowercase hex digits.  Postgres keeps only
  * the SHA-256 of the whole text, in lowercase hex.

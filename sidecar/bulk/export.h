@@ -1,5 +1,5 @@
 /*
- * export: GET /export, a namespace as NDJSON (WIRE.md section 6).
+ * export: GET /export, a namespace as NDJSON (README.md, "Import and export").
  *
  * Postgres makes the lines, in pages of about a MiB; the next page is asked for when the client has
  * read most of the one before, so an export of any size takes the memory of one page.

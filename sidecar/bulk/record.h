@@ -13,7 +13,7 @@
 
 struct import_fault
 {
-	const char *code; /* of WIRE.md section 6; NULL = none */
+	const char *code; /* as README.md has them, "POST /import"; NULL = none */
 	char message[300];
 };
 

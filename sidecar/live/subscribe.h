@@ -1,5 +1,6 @@
 /*
- * subscribe: GET /subscribe, WIRE.md section 5: messages as server-sent events, from any position on and for ever.
+ * subscribe: GET /subscribe (README.md, "Subscriptions"): messages as server-sent events, from any position on and
+ * for ever.
  *
  *     subscribe.c  the states of a subscription
  *     params.c     what the request asks for

@@ -1,5 +1,5 @@
 /*
- * methods: what can be called, WIRE.md section 3.  Knows nothing of HTTP or of envelopes.
+ * methods: what can be called (README.md, "Methods").  Knows nothing of HTTP or of envelopes.
  *
  *     methods.c    the table, rights, the life of a call
  *     args.c       reading and checking arguments

@@ -1,5 +1,5 @@
 /*
- * rpc: the two envelopes of /rpc, the array form and JSON-RPC 2.0 (WIRE.md section 3), around
+ * rpc: the two envelopes of /rpc, the array form and JSON-RPC 2.0 (README.md, "Requests and answers"), around
  * the methods.  Knows nothing of HTTP but its status numbers.
  *
  *     rpc.c       requests and their calls

@@ -1,4 +1,4 @@
-"""The commands export, import, version and help: WIRE.md section 6."""
+"""The commands export, import, version and help."""
 import gzip
 import json
 import os

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Kills everything that can be killed, at random moments, under the load of DESIGN.md, and counts what got lost.
+"""Kills everything that can be killed, at random moments, under the load of bench/README.md, and counts what got lost.
 
     crash.py [--kills 30] [--clients 20] [--seed N]
 

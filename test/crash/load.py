@@ -1,4 +1,4 @@
-"""The load of DESIGN.md, by clients that record every call: 100 streams of one category, nine writes to one read.
+"""The load of bench/README.md, by clients that record every call: 100 streams of one category, nine writes to one read.
 
 A client is a closed loop on a keep-alive connection.  When the connection breaks, the call is asked again with the same
 id, until there is an answer.  Some writes have no id of the client's; what became of one whose answer got lost

@@ -1,4 +1,4 @@
-"""GET /export: WIRE.md section 6."""
+"""GET /export."""
 import gzip
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""POST /import: WIRE.md section 6."""
+"""POST /import."""
 import gzip
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""Subscriptions, WIRE.md section 5."""
+"""Subscriptions."""
 import json
 import os
 import re

@@ -3,7 +3,7 @@
 
     overload.py [--times 10] [--clients 10000] [--seconds 10]
 
-A server with an embedded, durable Postgres and the load of DESIGN.md.  First it is measured what the server can do; then
+A server with an embedded, durable Postgres and the load of bench/README.md.  First it is measured what the server can do; then
 `--clients` idle connections are there beside that load; then requests come at `--times` that rate over `--clients`
 connections, with queues of 1000 requests a worker.  The last line is JSON.  Exit code 1 when /health failed, when anything but
 503 was refused, when something that was acknowledged is not there, or when the server took more memory than its limits allow.

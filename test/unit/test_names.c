@@ -1,5 +1,5 @@
 /*
- * Categories and consumer groups: the vectors of WIRE.md, section 4.
+ * Categories: sidecar/README.md, "Names and consumer groups".
  */
 #include "base/names.h"
 

@@ -1,5 +1,5 @@
 /*
- * The bytes of server-sent events, WIRE.md section 5.
+ * The bytes of server-sent events: sidecar/README.md, "Subscriptions".
  */
 #include "http/sse.h"
 

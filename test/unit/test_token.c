@@ -1,5 +1,5 @@
 /*
- * test_token.c: tokens are read strictly, and hashed as WIRE.md says.
+ * test_token.c: tokens are read strictly, and hashed as sidecar/README.md says, "Tokens and namespaces".
  */
 #include "unit.h"
 
