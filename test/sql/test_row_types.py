@@ -101,3 +101,14 @@ def test_appends_refuse_a_message_of_another_shape(connection, append, change):
 def test_appends_refuse_a_stream_of_another_shape(connection, change, row):
     sql(connection, f"ALTER TYPE millrace.stream_append ALTER ATTRIBUTE {change}")
     assert outcome(connection, f"SELECT * FROM millrace.append_streams(ARRAY[{row}]::millrace.stream_append[])") == "42804"
+
+
+@pytest.mark.parametrize("kind", ["STORED", "VIRTUAL"])
+def test_a_generated_column_is_refused_for_appends(connection, kind):
+    if kind == "VIRTUAL" and connection.server_version < 180000:
+        pytest.skip("PostgreSQL has virtual columns from 18 on")
+    table = sql(connection, "SELECT schema FROM millrace.namespaces")[0][0] + ".messages"
+    sql(connection, f"ALTER TABLE {table} ADD COLUMN longer text GENERATED ALWAYS AS (type || 's') {kind}")
+    with pytest.raises(psycopg2.Error, match="check constraints or generated columns") as error:
+        sql(connection, "SELECT millrace.append('a-1', 'T', '{}')")
+    assert error.value.pgcode == "MR010"
