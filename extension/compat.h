@@ -45,6 +45,14 @@
 #include "varatt.h"
 #endif
 
+/* 18: a generated column may be virtual, too. */
+#if PG_VERSION_NUM >= 180000
+#define CompatHasGenerated(constraints)                                                                      \
+	((constraints)->has_generated_stored || (constraints)->has_generated_virtual)
+#else
+#define CompatHasGenerated(constraints) ((constraints)->has_generated_stored)
+#endif
+
 /* 16: one setting can be looked up by its name. */
 #if PG_VERSION_NUM >= 160000
 #define CompatFindSetting(setting) find_option(setting, false, false, ERROR)

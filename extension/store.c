@@ -304,7 +304,7 @@ AppendProblem(Relation heap)
 	TupleConstr *constraints = RelationGetDescr(heap)->constr;
 	TriggerDesc *triggers = heap->trigdesc;
 
-	if (constraints && (constraints->num_check > 0 || constraints->has_generated_stored))
+	if (constraints && (constraints->num_check > 0 || CompatHasGenerated(constraints)))
 		return "it has check constraints or generated columns";
 	if (triggers && (triggers->trig_insert_before_row || triggers->trig_insert_before_statement ||
 					 triggers->trig_insert_after_statement || triggers->trig_insert_new_table))

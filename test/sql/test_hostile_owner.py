@@ -195,8 +195,10 @@ def test_the_owner_of_an_adopted_table_makes_nothing_else_of_functions_in_c(trus
 
 
 HELPED = [
-    "CREATE FUNCTION public.norm(type text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN helper(type); END $$;"
-    "CREATE INDEX ON millrace_sales.messages (public.norm(type))",
+    # From 17 on CREATE INDEX calls it by no search path either.
+    "CREATE FUNCTION public.norm(type text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN type; END $$;"
+    "CREATE INDEX ON millrace_sales.messages (public.norm(type));"
+    "CREATE OR REPLACE FUNCTION public.norm(type text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN helper(type); END $$",
     "CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM helper(NEW.type); RETURN NULL; END $$;"
     "CREATE TRIGGER keep AFTER INSERT ON millrace_sales.messages FOR EACH ROW EXECUTE FUNCTION public.keep()",
     "CREATE TABLE public.log (type text); CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log VALUES (NEW.type); RETURN NULL; END $$;"

@@ -101,3 +101,17 @@ def test_appends_refuse_a_message_of_another_shape(connection, append, change):
 def test_appends_refuse_a_stream_of_another_shape(connection, change, row):
     sql(connection, f"ALTER TYPE millrace.stream_append ALTER ATTRIBUTE {change}")
     assert outcome(connection, f"SELECT * FROM millrace.append_streams(ARRAY[{row}]::millrace.stream_append[])") == "42804"
+
+
+@pytest.mark.parametrize("kind", ["STORED", "VIRTUAL"])
+def test_a_generated_column_is_refused_for_appends(connection, kind):
+    if kind == "VIRTUAL" and connection.server_version < 180000:
+        pytest.skip("PostgreSQL has virtual columns from 18 on")
+    sql(connection, "DROP TABLE message_store.messages CASCADE")
+    sql(connection, "CREATE TABLE message_store.messages (global_position bigserial PRIMARY KEY, position bigint NOT NULL, time timestamp NOT NULL, "
+        'stream_name text COLLATE "C" NOT NULL, type text COLLATE "C" NOT NULL, data jsonb, '
+        f"metadata jsonb GENERATED ALWAYS AS (data) {kind}, id uuid NOT NULL UNIQUE, UNIQUE (stream_name, position))")
+    sql(connection, "CREATE INDEX ON message_store.messages (millrace.category(stream_name), global_position)")
+    with pytest.raises(psycopg2.Error, match="check constraints or generated columns") as error:
+        sql(connection, "SELECT millrace.append('a-1', 'T', '{}')")
+    assert error.value.pgcode == "MR010"
