@@ -110,6 +110,7 @@ def main():
     parser.add_argument("before", help="the commit to compare with")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--only", default="", help="the rows whose names have this, as in --only '1 client'")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="m-", dir="/var/tmp"))
     try:
@@ -125,7 +126,7 @@ def main():
             parts |= {f"load, {n} workers": (Build.load, n) for n in WORKERS}
             print("| | before, /s | now, /s | ratio | before, us CPU | now, us CPU | ratio |\n" + "|---" * 7 + "|")
             ratios = {}
-            for title, (measure, n) in parts.items():
+            for title, (measure, n) in ((title, part) for title, part in parts.items() if options.only in title):
                 found = {"before": [], "now": []}
                 for build in builds:
                     measure(build, n, 1)
