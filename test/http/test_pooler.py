@@ -5,14 +5,12 @@ import re
 import shutil
 import socket
 import subprocess
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 
 import psycopg2
 import pytest
-from store import ZERO_TOKEN, Cluster, Program, Server, new_id, sql, temporary_folder, wait_until
+from store import PG_BIN, ZERO_TOKEN, Cluster, Program, Server, new_id, sql, temporary_folder, wait_until
 
 MESSAGE = {"type": "Tested", "data": {}}
 PLACES = glob.glob(os.environ.get("RELEASES", "/var/cache/millrace") + "/pgbouncer/*/pgbouncer")
@@ -100,26 +98,22 @@ def test_a_session_each_is_as_none(pool, program, start):
 
 
 @pytest.mark.parametrize("program", KEEPS or NONE)
-def test_one_that_others_use_at_the_same_time_is_found_out_too(pool, program, start):
+def test_one_that_others_use_at_the_same_time_is_found_out_too(pool, program, folder, start):
     """Their transactions take the session in between that both of a start's connections would get."""
-    database, ended = pool(program), threading.Event()
-
-    def use(_):
-        with closing(psycopg2.connect(database)) as connection:
-            connection.autocommit = True
-            while not ended.is_set():
-                sql(connection, "SELECT pg_sleep(0.0005)")
-
-    with ThreadPoolExecutor(6) as others:
-        users = [others.submit(use, n) for n in range(6)]
-        try:
-            for _ in range(5):
-                server = start("--database", database, "--token", ZERO_TOKEN, "--answer-timeout", "2", "--workers", "1", token=ZERO_TOKEN)
-                assert "lends sessions for single transactions" in server.text
-                server.stop()
-        finally:
-            ended.set()
-        assert [user.result() for user in users] == [None] * 6
+    database = pool(program)
+    with open(folder + "/select.sql", "w") as file:
+        file.write("SELECT 1;\n")
+    others = subprocess.Popen([f"{PG_BIN}/pgbench", "-n", "-f", file.name, "-c", "8", "-j", "2", "-T", "600", database],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(5):
+            server = start("--database", database, "--token", ZERO_TOKEN, "--answer-timeout", "2", "--workers", "1", token=ZERO_TOKEN)
+            assert "lends sessions for single transactions" in server.text
+            server.stop()
+        assert others.poll() is None
+    finally:
+        others.kill()
+        others.wait()
 
 
 @pytest.mark.parametrize("program", KEEPS or NONE)
