@@ -7,8 +7,6 @@
  * The survey belongs to all who hold it: the admin and each worker that was not through yet; the last one frees
  * it.  A page is its worker's until `answered` is set, then the admin's.
  */
-#include <event2/buffer.h>
-#include <event2/keyvalq_struct.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -16,6 +14,7 @@
 
 #include "admin/internal.h"
 #include "admin/table.h"
+#include "base/url_query.h"
 #include "db/db.h"
 #include "front/service.h"
 #include "live/subscribe.h"
@@ -56,7 +55,7 @@ struct admin_inquiry
 {
 	struct admin_inquiry *previous, *next;
 	struct admin *admin;
-	struct evhttp_request *request;
+	struct http_request *request;
 	struct survey *survey;
 	struct event *on_answer;
 	unsigned nanswers;
@@ -283,17 +282,13 @@ static void write_json(struct buf *out, const struct survey *survey)
 	buf_add_str(out, "]}\n");
 }
 
-static void send_report(struct evhttp_request *request, struct survey *survey)
+static void send_report(struct http_request *request, struct survey *survey)
 {
 	struct buf report = {0};
 
 	choose_pages(survey);
 	(survey->json ? write_json : write_text)(&report, survey);
-	if (report.failed)
-		admin_refuse(request, 500, "out of memory");
-	else
-		admin_reply_bytes(request, survey->json ? "application/json" : "text/plain; charset=utf-8", &report);
-	buf_free(&report);
+	admin_reply(request, survey->json ? "application/json" : ADMIN_TEXT, &report);
 }
 
 /* ---- asking --------------------------------------------------------------------- */
@@ -347,7 +342,7 @@ static struct survey *survey_new(unsigned nworkers, bool json)
 }
 
 /* NULL: out of memory or descriptors. */
-static struct admin_inquiry *inquiry_new(struct admin *admin, struct evhttp_request *request, bool json)
+static struct admin_inquiry *inquiry_new(struct admin *admin, struct http_request *request, bool json)
 {
 	/* The timer runs from the first question; an answer begins it anew, and there are few. */
 	static const struct timeval patience = {.tv_sec = PATIENCE_MS / 1000,
@@ -375,24 +370,29 @@ static struct admin_inquiry *inquiry_new(struct admin *admin, struct evhttp_requ
 	return NULL;
 }
 
-void admin_connections(struct admin *admin, struct evhttp_request *request)
+/* False: it is unknown, and that was replied. */
+static bool read_format(struct http_request *request, bool *json)
 {
-	struct evkeyvalq query;
-	struct admin_inquiry *inquiry;
-	const char *format;
-	bool json, known;
+	struct buf format = {0};
+	bool asked = url_query_find(http_query(request), "format", &format);
+	struct slice word = {format.data, format.len};
+	bool known;
 
-	if (!admin_query(request, &query))
-		return;
-	format = evhttp_find_header(&query, "format");
-	json = format != NULL && strcmp(format, "json") == 0;
-	known = format == NULL || json || strcmp(format, "text") == 0;
-	evhttp_clear_headers(&query);
+	*json = asked && slice_is(word, "json");
+	known = !asked || *json || slice_is(word, "text");
+	buf_free(&format);
 	if (!known)
-	{
 		admin_refuse(request, 400, "format must be text or json");
+	return known;
+}
+
+void admin_connections(struct admin *admin, struct http_request *request)
+{
+	struct admin_inquiry *inquiry;
+	bool json;
+
+	if (!read_format(request, &json))
 		return;
-	}
 	inquiry = inquiry_new(admin, request, json);
 	if (inquiry == NULL)
 	{
@@ -413,7 +413,7 @@ void admin_connections_end(struct admin *admin)
 	for (struct admin_inquiry *inquiry = admin->inquiries; inquiry != NULL; inquiry = next)
 	{
 		next = inquiry->next;
-		admin_forget(inquiry->request);
+		admin_refuse(inquiry->request, 503, "the server stops");
 		inquiry_free(inquiry);
 	}
 }

@@ -8,7 +8,6 @@
  * A scrape belongs to all who hold it: the admin, and each worker that was not through yet; the last one frees it.  A part
  * is its worker's until `answered` is set, then the admin's.
  */
-#include <event2/buffer.h>
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -53,7 +52,7 @@ struct scrape
 	/* The admin's alone: */
 	struct scrape *previous, *next;
 	struct admin *admin;
-	struct evhttp_request *request;
+	struct http_request *request;
 	struct event *on_answer;
 	unsigned nanswers;
 
@@ -346,13 +345,15 @@ static void add_server(struct buf *out, const struct scrape *scrape)
 			  "Worker threads that did not answer in time; their subscriptions are not counted.", silent);
 }
 
-/* False: out of memory. */
-static bool write_metrics(struct buf *out, const struct scrape *scrape)
+static void write_metrics(struct buf *out, const struct scrape *scrape)
 {
 	struct stats *sum = stats_new();
 
 	if (sum == NULL)
-		return false;
+	{
+		out->failed = true;
+		return;
+	}
 	for (unsigned i = 0; i < scrape->nparts; i++)
 		stats_sum(sum, worker_stats(scrape->admin->workers[i]));
 	add_server(out, scrape);
@@ -364,21 +365,14 @@ static bool write_metrics(struct buf *out, const struct scrape *scrape)
 	admin_add_file_metrics(out, scrape->admin);
 	admin_add_process_metrics(out);
 	free(sum);
-	return !out->failed;
 }
 
 static void reply(const struct scrape *scrape)
 {
-	struct evbuffer *body = evbuffer_new();
 	struct buf text = {0};
 
-	if (body != NULL && write_metrics(&text, scrape) && evbuffer_add(body, text.data, text.len) == 0)
-		admin_reply(scrape->request, 200, CONTENT_TYPE, body);
-	else
-		admin_refuse(scrape->request, 500, "out of memory");
-	buf_free(&text);
-	if (body != NULL)
-		evbuffer_free(body);
+	write_metrics(&text, scrape);
+	admin_reply(scrape->request, CONTENT_TYPE, &text);
 }
 
 /* The admin is through with it. */
@@ -409,7 +403,7 @@ static void on_answer(evutil_socket_t fd, short what, void *arg)
 }
 
 /* NULL: out of memory or descriptors. */
-static struct scrape *scrape_new(struct admin *admin, struct evhttp_request *request)
+static struct scrape *scrape_new(struct admin *admin, struct http_request *request)
 {
 	static const struct timeval patience = {.tv_sec = PATIENCE_MS / 1000,
 											.tv_usec = PATIENCE_MS % 1000 * 1000L};
@@ -435,7 +429,7 @@ static struct scrape *scrape_new(struct admin *admin, struct evhttp_request *req
 	return NULL;
 }
 
-void admin_metrics(struct admin *admin, struct evhttp_request *request)
+void admin_metrics(struct admin *admin, struct http_request *request)
 {
 	struct scrape *scrape = scrape_new(admin, request);
 	bool asked = false;
@@ -466,7 +460,7 @@ void admin_metrics_end(struct admin *admin)
 	for (struct scrape *scrape = admin->scrapes; scrape != NULL; scrape = next)
 	{
 		next = scrape->next;
-		admin_forget(scrape->request);
+		admin_refuse(scrape->request, 503, "the server stops");
 		scrape_leave(scrape);
 	}
 }

@@ -3,7 +3,8 @@
  *
  * The requests of a connection are handled one after the other: the next is looked at when the reply
  * to the one before is out, so a pipelining client is answered in order and held back while
- * it does not read.  Limits, timeouts and everything wrong with a request are found in here; `refuse` gives the answer its form.
+ * it does not read.  Limits, timeouts and everything wrong with a request are found in here, and answered by
+ * `refuse`, which knows in what form.
  *
  * Two handlers see a request.  `headers` is called when the head is in and may reply at once (the body is then
  * not waited for); otherwise `body` is called when the whole request is in, and must see to
@@ -58,8 +59,8 @@ struct http_handlers
 	void (*headers)(void *arg, struct http_request *request);
 	void (*body)(void *arg, struct http_request *request);
 	/*
-	 * Replies, with http_reply, to what is wrong with the request itself: with this status, and `message` says why.  Of a head that
-	 * was not understood nothing is known: it has no method, path or headers.
+	 * Replies, with http_reply, to what is wrong with the request itself: with this status, and `message` says why.
+	 * Of a head that was not understood nothing is known: it has no method, path or headers.
 	 */
 	void (*refuse)(void *arg, struct http_request *request, int status, const char *message);
 	/* Called when a reply has ended; the request's slices are still good.  NULL: nobody asks. */
