@@ -64,6 +64,8 @@ test: ## every test, the last line counts them: make test [SAN=1]
 	@test/deps.sh --fuzzing || echo "Going on without the fuzzers."
 	@test/deps.sh --browser || echo "Going on without a browser."
 	@test/deps.sh --proxies || echo "Going on without proxies."
+	@test/deps.sh --alerts || echo "Going on without promtool."
+	@test/deps.sh --plugins || echo "Going on without wal2json."
 	@$(MAKE) --no-print-directory test-installed
 
 test-installed: # the same, and what needs more than `make deps` is skipped

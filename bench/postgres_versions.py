@@ -8,16 +8,21 @@ in each, and a durable server of each stays up; one load generator, this machine
 version the operations a second, the latency, and the processor time an operation of Postgres and of the server, medians with quartiles and in parts of the first
 one's.  The last line is JSON.
 
---setting NAME=VALUE goes to every Postgres, as a line of postgresql.auto.conf: to see what explains a difference.
+To see what explains a difference: --setting NAME=VALUE goes to every Postgres, as a line of postgresql.auto.conf; --profile N (perf) looks
+at every Postgres for N more times --seconds, in turns, and prints in which functions the versions differ most, in us of processor time an operation.
 """
 import argparse
 import json
 import os
 import random
+import re
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections import Counter
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -27,6 +32,8 @@ sys.dont_write_bytecode = True
 from measure import ROOT, below, load, processor_time, quartiles  # noqa: E402
 
 from store import token_for  # noqa: E402
+
+HERTZ, ROWS = 2000, 25
 
 # Builds what is there, and serves until it is ended; $1 is the port, $2 the token, the rest are lines of settings.
 INSIDE = r"""
@@ -89,6 +96,20 @@ class Side:
         return {"rate": result["throughput"], "p50": result["p50"], "p99": result["p99"],
                 **{f"{kind}_us": (after[kind] - before[kind]) / operations * 1e6 for kind in before}}
 
+    def profile(self, workers, seconds):
+        """Postgres's samples by function and library during a load, and the operations of that load."""
+        with tempfile.NamedTemporaryFile(prefix="millrace-perf-") as file:
+            postgres = [str(pid) for pid in below(self.process.pid) if Path(f"/proc/{pid}/comm").read_text().strip() == "postgres"]
+            perf = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", str(HERTZ), "-o", file.name, "-p", ",".join(postgres)],
+                                    stderr=subprocess.DEVNULL)
+            operations = load(self, workers, seconds)["total_ops"]
+            perf.send_signal(signal.SIGINT)
+            perf.wait()
+            report = subprocess.run(["perf", "report", "-i", file.name, "--stdio", "--no-children", "-g", "none", "-F", "sample,dso,symbol"],
+                                    capture_output=True, text=True, check=True).stdout
+        rows = re.findall(r"^ *(\d+) +(\S+) +\[.\] (.+?) *$", report, re.M)
+        return operations * (1 + min(1, seconds / 4) / seconds), {f"{symbol} ({library})": int(count) for count, library, symbol in rows}
+
     def stop(self):
         for pid in below(self.process.pid):
             if Path(f"/proc/{pid}/comm").read_text().strip() == "millrace":
@@ -117,6 +138,23 @@ def shown(found, first):
     return f"{spread} | {found['median'] / first['median']:.2f}"
 
 
+def profiles(sides, workers, seconds, times):
+    """A table of the functions that take most longer or shorter in one version than in the first, us an operation."""
+    operations, samples = Counter(), {each.version: Counter() for each in sides}
+    for _ in range(times):
+        for each in random.sample(sides, len(sides)):
+            count, found = each.profile(workers, seconds)
+            operations[each.version] += count
+            samples[each.version].update(found)
+    taken = {version: Counter({name: count / HERTZ * 1e6 / operations[version] for name, count in found.items()}) for version, found in samples.items()}
+    first = taken[sides[0].version]
+    names = set().union(*taken.values())
+    differing = sorted(names, key=lambda name: -max(abs(each[name] - first[name]) for each in taken.values()))[:ROWS]
+    print(f"\n| function | {' | '.join(taken)} |\n|{'---|' * (len(taken) + 1)}")
+    for name, row in [("all", [sum(each.values()) for each in taken.values()]), *((name, [each[name] for each in taken.values()]) for name in differing)]:
+        print(f"| {name} | " + " | ".join(f"{us:.2f}" for us in row) + " |")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("releases", nargs="*", default=["bookworm", "trixie", "sid", "experimental"])
@@ -124,6 +162,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--workers", type=int, default=10)
     parser.add_argument("--setting", action="append", default=[])
+    parser.add_argument("--profile", type=int, default=0)
     options = parser.parse_args()
     with ExitStack() as stack:
         sides = [stack.enter_context(side(release, options.setting)) for release in options.releases]
@@ -133,6 +172,8 @@ def main():
         for _ in range(options.rounds):
             for each in random.sample(sides, len(sides)):
                 found[each.version].append(each.measure(options.workers, options.seconds))
+        if options.profile:
+            profiles(sides, options.workers, options.seconds, options.profile)
     result = {version: {key: summary([one[key] for one in runs]) for key in runs[0]} for version, runs in found.items()}
     print("| PostgreSQL | operations/s | | p50, ms | | p99, ms | | CPU of Postgres, us/operation | | of the server | |\n|" + "---|" * 11)
     first = next(iter(result.values()))

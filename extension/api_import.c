@@ -71,13 +71,17 @@ ImportResult(FunctionCallInfo fcinfo, int64 imported, int failed, int sqlerrcode
 Datum
 millrace_import_batch(PG_FUNCTION_ARGS)
 {
-	FrameReader reader = FrameOpen(PG_GETARG_BYTEA_PP(1), 1);
-	int nrows = FrameCount(&reader, RECORD_LEAST);
-	NewRow *rows = palloc0(sizeof(NewRow) * nrows);
+	FrameReader reader;
+	int nrows;
+	NewRow *rows;
 	ImportVerdict verdict;
 	Store *store;
 	int64 last = 0;
 
+	CheckNotNull(PG_ARGISNULL(1), "batch");
+	reader = FrameOpen(PG_GETARG_BYTEA_PP(1), 1);
+	nrows = FrameCount(&reader, RECORD_LEAST);
+	rows = palloc0(sizeof(NewRow) * nrows);
 	for (int i = 0; i < nrows; i++)
 	{
 		char *problem = ReadRecord(&reader, &rows[i]);

@@ -17,7 +17,8 @@
  * Uniqueness is checked there as for deferrable constraints (UNIQUE_CHECK_PARTIAL: put the entry in, say whether it may be a duplicate),
  * and the doubtful ones are checked again in phase 3, where waiting for the other transaction is nobody else's loss.  The
  * relations that it uses are locked in phase 1, the sequence and the toast table too, which stay open, with its indexes, so that phase 2
- * looks nothing up.  It evaluates no user's expression.  An error in it lets go of the lock before it travels.  The order of steps follows execReplication.c and
+ * looks nothing up.  It evaluates no user's expression.  An error in it lets go of the lock before it travels, and one in phase 3 of the page that an index has
+ * kept locked.  The order of steps follows execReplication.c and
  * unique_key_recheck() of PostgreSQL.
  *
  * Forming and compressing in phase 1 keeps that work out of the lock.  It needs no global position: the first three columns
@@ -574,8 +575,17 @@ FinishEntries(Insertion *insertion)
 		return;
 	}
 	caller = StoreBecomeOwner(insertion->store->heap);
-	InsertAllEntries(insertion, false, insertion->rows, insertion->nrows);
-	RecheckDoubts(insertion);
+	PG_TRY();
+	{
+		InsertAllEntries(insertion, false, insertion->rows, insertion->nrows);
+		RecheckDoubts(insertion);
+	}
+	PG_CATCH();
+	{
+		StoreAbandonPages();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	StoreBecomeCaller(caller);
 }
 

@@ -1,6 +1,34 @@
 -- millrace 0.1.0 to 0.2.0.  test/sql/test_versions.py compares what it leads to with what millrace--0.2.0.sql makes.
 \echo Use "ALTER EXTENSION millrace UPDATE" to load this file. \quit
 
+-- Schema millrace stands first here, and 0.1.0 took one that was somebody's.  What they have put into it, or may put, would be called in the place of ours, or of
+-- what this script calls.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+DO $$
+DECLARE
+    stranger record;
+    role text;
+BEGIN
+    SELECT pg_describe_object(d.classid, d.objid, d.objsubid) AS object, o.rolname INTO stranger
+        FROM pg_depend d
+            JOIN pg_shdepend s ON s.classid = d.classid AND s.objid = d.objid AND s.refclassid = 'pg_authid'::regclass AND s.deptype = 'o'
+                AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+            JOIN pg_roles o ON o.oid = s.refobjid AND NOT o.rolsuper
+        WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = 'millrace'::regnamespace
+            AND NOT EXISTS (SELECT FROM pg_depend m WHERE m.classid = d.classid AND m.objid = d.objid AND m.deptype = 'e')
+        ORDER BY 1 LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'schema millrace has %, which belongs to role %', stranger.object, stranger.rolname
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'The schema is the extension''s.  Drop it, or move it to another schema, and update then.';
+    END IF;
+    EXECUTE format('ALTER SCHEMA millrace OWNER TO %s', (SELECT relowner::regrole FROM pg_class WHERE oid = 'millrace.namespaces'::regclass));
+    FOR role IN SELECT CASE p.grantee WHEN 0 THEN 'PUBLIC' ELSE p.grantee::regrole::text END
+                FROM pg_namespace n, aclexplode(n.nspacl) p WHERE n.nspname = 'millrace' AND p.privilege_type = 'CREATE' AND p.grantee <> n.nspowner LOOP
+        EXECUTE format('REVOKE CREATE ON SCHEMA millrace FROM %s CASCADE', role);
+    END LOOP;
+END $$;
+
 -- Who may call a function stays as it was also where the function's arguments change.  Such a function is dropped and made again, and
 -- everybody could call it then, whatever an administrator had revoked.
 CREATE TEMPORARY TABLE millrace_privileges AS
@@ -8,10 +36,6 @@ CREATE TEMPORARY TABLE millrace_privileges AS
     WHERE pronamespace = 'millrace'::pg_catalog.regnamespace AND proacl IS NOT NULL;
 
 -- ---- changes ----------------------------------------------------------------------------------------
-
-DO $$ BEGIN
-    EXECUTE format('ALTER SCHEMA millrace OWNER TO %s', (SELECT relowner::regrole FROM pg_class WHERE oid = 'millrace.namespaces'::regclass));
-END $$;
 
 ALTER TABLE millrace.namespaces ADD CONSTRAINT namespaces_schema
     CHECK (schema = millrace.namespace_schema(name) OR name = 'default' AND schema = 'message_store');
@@ -142,7 +166,22 @@ CREATE OR REPLACE FUNCTION millrace.register_message_db() RETURNS void
 DECLARE
     current_schema_name text;
     messages bigint;
+    stranger text;
+    function regprocedure;
 BEGIN
+    SELECT s.rolname INTO stranger FROM pg_namespace n JOIN pg_roles s ON s.oid = n.nspowner AND NOT s.rolsuper
+            JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'messages' JOIN pg_roles o ON o.oid = c.relowner AND o.rolsuper
+        WHERE n.nspname = 'message_store';
+    IF FOUND THEN
+        RAISE EXCEPTION 'schema message_store belongs to role %, and the table in it would be a superuser''s', stranger
+            USING ERRCODE = 'MR010', HINT = 'Drop the schema, or give it to a superuser with ALTER SCHEMA ... OWNER TO.';
+    END IF;
+    -- A function that was there before is still its owner's, who could replace it, and so run in indexes with the rights of the table's owner, or have
+    -- one in C called with NULL.
+    FOR function IN SELECT p.oid FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang AND l.lanname = 'c' JOIN pg_roles o ON o.oid = p.proowner AND NOT o.rolsuper
+                    WHERE p.pronamespace = 'message_store'::regnamespace AND starts_with(p.prosrc, 'millrace_') LOOP
+        EXECUTE format('ALTER FUNCTION %s OWNER TO CURRENT_USER', function);
+    END LOOP;
     SELECT schema INTO current_schema_name FROM millrace.namespaces WHERE name = 'default';
     IF NOT FOUND THEN
         INSERT INTO millrace.namespaces (name, schema) VALUES ('default', 'message_store');

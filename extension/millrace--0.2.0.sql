@@ -1,6 +1,10 @@
 -- millrace 0.2.0: event and message store inside PostgreSQL.  extension/README.md is the reference.
 \echo Use "CREATE EXTENSION millrace" to load this file. \quit
 
+-- CREATE EXTENSION puts schema millrace first, and an operator in it that fits better than the server's own, for types of which that has none, would run as a
+-- superuser: before the schema is looked at.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 -- The extension's objects stand in a schema of their own, a superuser's.  CREATE EXTENSION makes one for a role that need not be a superuser, where the
 -- extension is trusted, or takes one that was there before.  Whoever owned it may be making an object in it at this moment, an overload for superusers to
 -- call one day, which nobody sees before it is committed.  So it is exchanged for a new one, which nobody else knows yet.
@@ -728,7 +732,22 @@ CREATE FUNCTION millrace.register_message_db() RETURNS void
 DECLARE
     current_schema_name text;
     messages bigint;
+    stranger text;
+    function regprocedure;
 BEGIN
+    SELECT s.rolname INTO stranger FROM pg_namespace n JOIN pg_roles s ON s.oid = n.nspowner AND NOT s.rolsuper
+            JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'messages' JOIN pg_roles o ON o.oid = c.relowner AND o.rolsuper
+        WHERE n.nspname = 'message_store';
+    IF FOUND THEN
+        RAISE EXCEPTION 'schema message_store belongs to role %, and the table in it would be a superuser''s', stranger
+            USING ERRCODE = 'MR010', HINT = 'Drop the schema, or give it to a superuser with ALTER SCHEMA ... OWNER TO.';
+    END IF;
+    -- A function that was there before is still its owner's, who could replace it, and so run in indexes with the rights of the table's owner, or have
+    -- one in C called with NULL.
+    FOR function IN SELECT p.oid FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang AND l.lanname = 'c' JOIN pg_roles o ON o.oid = p.proowner AND NOT o.rolsuper
+                    WHERE p.pronamespace = 'message_store'::regnamespace AND starts_with(p.prosrc, 'millrace_') LOOP
+        EXECUTE format('ALTER FUNCTION %s OWNER TO CURRENT_USER', function);
+    END LOOP;
     SELECT schema INTO current_schema_name FROM millrace.namespaces WHERE name = 'default';
     IF NOT FOUND THEN
         INSERT INTO millrace.namespaces (name, schema) VALUES ('default', 'message_store');

@@ -355,9 +355,15 @@ WriterOfTable(Oid relid)
 	return TransactionIdIsNormal(writer) ? writer : InvalidTransactionId;
 }
 
-static void
-DescribeTable(TableEntry *entry, Relation heap)
+/*
+ * Describes the table, and returns its entry.  Expressions of its owner may run meanwhile, and they may do anything to the table and call
+ * us for this and other tables; so what was known of it before is looked for again, not trusted.
+ */
+static TableEntry *
+DescribeTable(Oid schema, Relation heap)
 {
+	uint64 before = invalidations;
+	TableEntry *entry;
 	Store *description, *kept;
 	const char *problem;
 	StoreCaller caller;
@@ -368,6 +374,13 @@ DescribeTable(TableEntry *entry, Relation heap)
 	description = StoreDescribeIndexes(heap, &problem);
 	StoreBecomeCaller(caller);
 	description->sequence = FindSequence(heap, &problem);
+	entry = FindTable(schema);
+	if (!entry || entry->relid != RelationGetRelid(heap))
+		ereport(ERROR,
+				(errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
+				 errmsg("table \"%s\" was exchanged while it was looked at", RelationGetRelationName(heap))));
+	ForgetDescription(entry);
+	entry->valid = before == invalidations;
 	entry->changed_by = WriterOfTable(entry->relid);
 	kept = MemoryContextAlloc(CacheMemoryContext, StoreSize(description->nindexes));
 	memcpy(kept, description, StoreSize(description->nindexes));
@@ -375,6 +388,7 @@ DescribeTable(TableEntry *entry, Relation heap)
 	entry->append_problem = problem;
 	entry->sequence_hash = GetSysCacheHashValue1(SEQRELID, ObjectIdGetDatum(kept->sequence));
 	entry->description = kept;
+	return entry;
 }
 
 /* ---- opening --------------------------------------------------------------------------------------- */
@@ -455,7 +469,7 @@ StoreOpenSchema(Oid schema, StoreMode mode)
 		return NULL;
 	CheckPrivileges(entry, mode == STORE_APPEND ? ACL_SELECT | ACL_INSERT : ACL_SELECT);
 	if (!entry->description)
-		DescribeTable(entry, heap);
+		entry = DescribeTable(schema, heap);
 	if (mode == STORE_APPEND && entry->append_problem)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
 						errmsg("messages can't be appended to table \"%s\".messages: %s",

@@ -172,6 +172,7 @@ extern void StoreLockNamespace(Slice name);
 extern void StoreLockAppends(Store *store);
 extern void StoreUnlockAppends(Store *store);
 extern void StoreAbandonAppends(Store *store);
+extern void StoreAbandonPages(void);
 
 /* storecategory.c */
 extern bool category_lock; /* the setting millrace.category_lock */

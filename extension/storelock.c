@@ -215,16 +215,23 @@ StoreUnlockAppends(Store *store)
 }
 
 /*
- * The same in an error, in PG_CATCH().  The server would release the lock with the (sub)transaction, which is after it has sent the error to
- * the client; and a client that reads nothing can keep it from that for ever.  Locks of pages that the error came from go as well.
+ * Lets go of the pages that an error came from with their locks, in PG_CATCH().  The server would do so with the end of the (sub)transaction, which is after it
+ * has sent the error to the client; and a client that reads nothing can keep it from that for ever.
  */
+void
+StoreAbandonPages(void)
+{
+	LWLockReleaseAll();
+	CompatAbandonPages();
+}
+
+/* StoreUnlockAppends() in an error, in PG_CATCH(); and the pages as well. */
 void
 StoreAbandonAppends(Store *store)
 {
 	LOCKTAG tag;
 
-	LWLockReleaseAll();
-	CompatAbandonPages();
+	StoreAbandonPages();
 	if (append_locks)
 		return;
 	tag = HeavyAppendLock(store);

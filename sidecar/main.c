@@ -18,6 +18,7 @@
 #include "admin/allocations.h"
 #include "serve/bootstrap.h"
 #include "cli/cli.h"
+#include "base/clock.h"
 #include "base/config.h"
 #include "db/db.h"
 #include "serve/descriptors.h"
@@ -205,9 +206,10 @@ static bool start_tls(struct server *server, struct buf *error)
 static bool check_settings(struct server *server, struct buf *error)
 {
 	const struct config *config = &server->config;
-	bool right = check_token(config, error) && start_tls(server, error) &&
-				 (config->database == NULL ? embedded_check_programs(config, error)
-										   : db_check_conninfo(config->database, error));
+	bool right =
+		check_token(config, error) && start_tls(server, error) &&
+		(config->database == NULL ? embedded_check_programs(config, error)
+								  : db_check_conninfo(config->database, config->database_file, error));
 
 	server->wrong_settings = !right;
 	return right;
@@ -311,9 +313,11 @@ static void turn_and_pause(const struct server *server)
 /* "Listening" is promised only when the first request can be answered. */
 static void wait_until_ready(struct server *server)
 {
-	for (int waited = 0; !workers_ready(server) && !stopping(); waited += POLL_MS)
+	uint64_t since = clock_ms();
+
+	while (!workers_ready(server) && !stopping())
 	{
-		if (waited > READY_WAIT_MS)
+		if (clock_passed(clock_ms(), since, READY_WAIT_MS))
 		{
 			log_warning("the database accepts no writes; appends wait for it");
 			return;

@@ -17,7 +17,6 @@ CIRCLES = {
         "base/config base/config_check base/config_flag base/config_help base/config_secret base/config_value",
         "methods/append methods/args methods/methods methods/namespace methods/read methods/system",
         "serve/embedded_cluster serve/embedded_prepare serve/embedded_prepared serve/embedded_unpack",
-        "live/channel live/feed live/watch",
     ],
     "extension": [
         "api_read message_db millrace scan scan_wire",

@@ -7,7 +7,8 @@
 # deps.sh --fuzzing does the same for a compiler with libFuzzer, which only test/fuzz needs, --browser for
 # Chromium, which only test/browser needs, --analysis for what test/analyse.sh runs, --profiling for gperftools,
 # which only profiles need, --bench for what draws the plot of `make bench`, --packages for what `make deb` needs,
-# --proxies for nginx, HAProxy and pgbouncer, which test/proxies and some of test/http need and whose services are not started, --images for what `make test-images` needs, --busy for what `make test-busy` needs, and --sanitized for what building the Postgres of test/sanitize/postgres.sh needs.
+# --proxies for nginx, HAProxy and pgbouncer, which test/proxies and some of test/http need and whose services are not started, --alerts for
+# Prometheus's promtool, --plugins for wal2json, which one test needs each, --images for what `make test-images` needs, --busy for what `make test-busy` needs, and --sanitized for what building the Postgres of test/sanitize/postgres.sh needs.
 set -euo pipefail
 
 pg_config=${PG_CONFIG:-pg_config}
@@ -30,6 +31,7 @@ has_server() {
 }
 has_package() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1")" = installed ]; }
 has_program() { PATH=$PATH:/usr/sbin command -v "$1"; }
+server_major() { "$pg_config" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/'; }
 has_module() { /usr/bin/python3 -c "import $1"; }
 
 part=${1:-}
@@ -59,6 +61,12 @@ check() {
 		need nginx-light has_program nginx
 		need haproxy has_program haproxy
 		need pgbouncer has_program pgbouncer
+		return
+	elif [ "$part" = --alerts ]; then
+		need prometheus command -v promtool
+		return
+	elif [ "$part" = --plugins ]; then
+		need "postgresql-$(server_major)-wal2json" test -f "$("$pg_config" --pkglibdir)/wal2json.so"
 		return
 	elif [ "$part" = --busy ]; then
 		need stress-ng command -v stress-ng
@@ -154,7 +162,7 @@ read -ra wanted <<<"$(packages)" # after the update: a fresh machine knows no pa
 echo "Installing: ${wanted[*]}"
 # The packages of servers start these, on ports of their own choice, unless this file says no.
 policy=/usr/sbin/policy-rc.d
-if [ "$part" = --proxies ] && [ ! -e $policy ]; then
+if [[ $part =~ ^--(proxies|alerts)$ ]] && [ ! -e $policy ]; then
 	# shellcheck disable=SC2016 # the shell that is called writes the file
 	"${as_root[@]}" sh -c 'printf "#!/bin/sh\nexit 101\n" >$0 && chmod 755 $0' $policy
 	trap '"${as_root[@]}" rm -f $policy' EXIT

@@ -17,6 +17,7 @@ import uuid
 from pathlib import Path
 
 import psycopg2
+import pytest
 
 import certificates
 
@@ -276,6 +277,13 @@ class Cluster:
         connection = psycopg2.connect(self.conninfo(database))
         connection.autocommit = True
         return connection
+
+
+def need_library(name):
+    """Skips the test where the server has no such library: the wheels lack contrib's, wal2json is a package of its own."""
+    folder = subprocess.run([f"{PG_BIN}/pg_config", "--pkglibdir"], capture_output=True, text=True, check=True).stdout.strip()
+    if not os.path.exists(f"{folder}/{name}.so"):
+        pytest.skip(f"this PostgreSQL has no {name}.so")
 
 
 def sql(connection, statement, *arguments):

@@ -174,14 +174,23 @@ static void note_ready(struct conn *conn, int change)
 	struct stats *stats = conn->shared->stats;
 
 	stats_add(&stats->postgres[conn->user->role], (uint64_t)change);
-	if (conn->user->role == DB_ROLE_READ)
-		atomic_fetch_add(&conn->shared->readable, (unsigned)change);
 	if (change <= 0)
 		return;
 	stats_add(&stats->reconnects[conn->user->role], conn->was_ready);
 	if (conn->user->role == DB_ROLE_READ)
 		conn->shared->reconnects += conn->was_ready;
 	conn->was_ready = true;
+}
+
+/* Of connections for reads, those count that are ready and not silent. */
+static void note_readable(struct conn *conn)
+{
+	bool readable =
+		conn->user->role == DB_ROLE_READ && conn->state == CONN_READY && conn->silence < UNREADY_TURNS;
+
+	if (readable != conn->counted)
+		atomic_fetch_add(&conn->shared->readable, readable ? 1U : -1U);
+	conn->counted = readable;
 }
 
 /* In seconds. */
@@ -207,6 +216,7 @@ static void conn_move(struct conn *conn, enum conn_state state)
 		conn->down_since = clock_ms();
 	note_ready(conn, (state == CONN_READY) - (conn->state == CONN_READY));
 	conn->state = state;
+	note_readable(conn);
 	if (append)
 		atomic_store(&conn->shared->ready, state == CONN_READY);
 	switch (state)
@@ -281,10 +291,11 @@ void conn_lose(struct conn *conn, const char *why)
 	conn->user->on_lost(conn);
 }
 
-/* Of the append connection everybody hears, at /ready. */
+/* Everybody hears of it, at /ready. */
 static void note_silence(struct conn *conn, unsigned turns)
 {
 	conn->silence = turns;
+	note_readable(conn);
 	if (conn->user->role == DB_ROLE_APPEND)
 		atomic_store(&conn->shared->ready, turns < UNREADY_TURNS);
 }

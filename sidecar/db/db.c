@@ -70,20 +70,20 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 		sweep(db);
 }
 
-bool db_check_conninfo(const char *conninfo, struct buf *error)
+bool db_check_conninfo(const char *conninfo, const char *file, struct buf *error)
 {
 	char *reason = NULL;
 	PQconninfoOption *options = PQconninfoParse(conninfo, &reason);
-	bool secret = strstr(conninfo, "password") != NULL || strchr(conninfo, '@') != NULL;
+	bool secret = file != NULL || strstr(conninfo, "password") != NULL || strchr(conninfo, '@') != NULL;
 	bool right = options != NULL;
 
+	if (!right)
+		buf_printf(error, "--database%s%s is not a connection string or URI", file != NULL ? "-file " : "",
+				   file != NULL ? file : "");
 	if (!right && (secret || reason == NULL)) /* libpq shows what it cannot read */
-		buf_add_str(error,
-					"--database is not a connection string or URI; there may be a password in it, so it is "
-					"not shown");
+		buf_add_str(error, "; there may be a password in it, so it is not shown");
 	else if (!right)
-		buf_printf(error, "--database is not a connection string or URI: %.*s", (int)strcspn(reason, "\n"),
-				   reason);
+		buf_printf(error, ": %.*s", (int)strcspn(reason, "\n"), reason);
 	PQfreemem(reason);
 	PQconninfoFree(options);
 	return right;

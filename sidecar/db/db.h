@@ -194,8 +194,8 @@ bool db_is_watching(const struct db *db);
 
 /* ---- life ------------------------------------------------------------- */
 
-/* Whether libpq can read a connection string; false: *error says what is wrong with it. */
-bool db_check_conninfo(const char *conninfo, struct buf *error);
+/* Whether libpq can read a connection string, out of that file or (NULL) none; false: *error says what is wrong with it. */
+bool db_check_conninfo(const char *conninfo, const char *file, struct buf *error);
 /* True when a connection string, the environment or a service names more than one server; then only one that takes writes will do. */
 bool db_names_several_hosts(const char *conninfo);
 /* What every session begins with, whatever is set for the role or the database; $1 is the lock_timeout, $2 whether only for the transaction. */
@@ -215,7 +215,7 @@ const char *db_role_name(unsigned role);	  /* of STATS_ROLES; NULL: there is non
 unsigned db_connections(const struct db *db); /* open now, for sys.health */
 bool db_ready(
 	const struct db *db); /* the append connection is up and its server not silent; from any thread */
-bool db_readable(const struct db *db); /* a connection for reads is up; from any thread */
+bool db_readable(const struct db *db); /* a connection for reads is up and not silent; from any thread */
 /* What is to be told of a request that failed with DB_UNAVAILABLE. */
 const char *db_unavailable(const struct db *db);
 /* How often a connection for reads was lost and is back: Postgres may have crashed meanwhile, or be another one. */

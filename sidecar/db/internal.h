@@ -76,7 +76,7 @@ struct db_shared
 	bool pooled;		   /* sessions are lent for single transactions */
 	bool closing;
 	_Atomic bool ready;			/* the append connection is up and not silent */
-	_Atomic unsigned readable;	/* connections for reads that are ready */
+	_Atomic unsigned readable;	/* connections for reads that are ready and not silent */
 	unsigned long reconnects;	/* of those for reads */
 	const struct conn *appends; /* the append connection */
 	bool primary_found;			/* by it, in this loop turn: reads are to leave standbys */
@@ -144,6 +144,7 @@ struct conn
 	uint64_t down_since, ready_since; /* ms; which one counts depends on the state */
 	bool outage_logged;
 	bool was_ready;	  /* ever */
+	bool counted;	  /* among shared.readable */
 	PGresult *result; /* of the oldest in flight, until its sync: the first error, else the first one */
 	uint64_t bytes_in, bytes_out; /* of results and parameters */
 };

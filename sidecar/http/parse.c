@@ -296,7 +296,11 @@ ssize_t http_parse_head(struct http_head *head, const char *bytes, size_t len, s
 	int status;
 
 	if (used == HTTP_MORE && len >= max_head)
+	{
+		/* The lines that are whole tell how to answer, and whom. */
+		parse_lines(head, bytes, skip_empty_lines(bytes, max_head), head->line + 2);
 		return bad(head, 431);
+	}
 	if (used < 0)
 		return used;
 	status = parse_lines(head, bytes, skip_empty_lines(bytes, (size_t)used), (size_t)used);

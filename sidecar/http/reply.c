@@ -303,8 +303,8 @@ void request_refuse(struct http_connection *c, int status, const char *message)
 {
 	struct http_server *server = c->server;
 
-	/* A head that was not understood says nothing about how to answer. */
-	if (c->request.head_len == 0)
+	/* A head that was not understood says nothing about how to answer; one that is too large does. */
+	if (c->request.head_len == 0 && status != 431)
 	{
 		c->request.head.minor_version = 1;
 		c->request.head.method.len = c->request.head.target.len = c->request.head.nheaders = 0;

@@ -181,7 +181,7 @@ bool channel_join(struct listener *listener)
 	if (channel == NULL)
 		return false;
 	listener->channel = channel;
-	listener_move(listener, LISTENER_FOLLOWING);
+	listener_enter(listener, LISTENER_FOLLOWING, &channel->following);
 	feed->nwhole += feed_wants_whole(filter);
 	return true;
 }
@@ -194,11 +194,6 @@ void channel_leave(struct listener *listener, enum listener_place place)
 	listener_move(listener, place);
 	listener->channel = NULL;
 	dispose_unused(channel);
-}
-
-struct listener_list *channel_followers(struct feed_channel *channel)
-{
-	return &channel->following;
 }
 
 struct listener *channel_any_follower(const struct feed *feed)

@@ -42,17 +42,7 @@
 #define ROWS_PER_GAP_MS 8
 #define WAITERS_AT_ONCE 4
 
-#define FNV_START 2166136261U
-#define FNV_PRIME 16777619U
-
 static void feed_ask(struct feed *feed);
-
-uint32_t feed_hash(uint32_t start, struct slice name)
-{
-	for (size_t i = 0; i < name.len; i++)
-		start = (start ^ (unsigned char)name.bytes[i]) * FNV_PRIME;
-	return start;
-}
 
 static struct feed **bucket(struct feeds *feeds, uint32_t hash)
 {
@@ -60,59 +50,6 @@ static struct feed **bucket(struct feeds *feeds, uint32_t hash)
 }
 
 /* ---- listeners -------------------------------------------------------------- */
-
-static struct listener_list *list_of(struct listener *listener, enum listener_place place)
-{
-	switch (place)
-	{
-		case LISTENER_ASIDE:
-			return &listener->feed->aside;
-		case LISTENER_WAITING:
-			return &listener->feed->waiting;
-		case LISTENER_JOINING:
-			return &listener->feed->joining;
-		case LISTENER_FOLLOWING:
-			return channel_followers(listener->channel);
-		case LISTENER_DETACHED:
-			break;
-	}
-	return NULL;
-}
-
-static void list_remove(struct listener_list *list, struct listener *listener)
-{
-	if (list == NULL)
-		return;
-	if (listener->previous_here != NULL)
-		listener->previous_here->next_here = listener->next_here;
-	else
-		list->first = listener->next_here;
-	if (listener->next_here != NULL)
-		listener->next_here->previous_here = listener->previous_here;
-	else
-		list->last = listener->previous_here;
-}
-
-static void list_append(struct listener_list *list, struct listener *listener)
-{
-	if (list == NULL)
-		return;
-	listener->next_here = NULL;
-	listener->previous_here = list->last;
-	if (list->last != NULL)
-		list->last->next_here = listener;
-	else
-		list->first = listener;
-	list->last = listener;
-}
-
-void listener_move(struct listener *listener, enum listener_place place)
-{
-	/* A listener that joins a channel has that one set already while it is still elsewhere, and the other way round. */
-	list_remove(list_of(listener, listener->place), listener);
-	listener->place = place;
-	list_append(list_of(listener, place), listener);
-}
 
 static void put(struct listener *listener, enum listener_place place)
 {
@@ -515,7 +452,7 @@ static void on_commit(void *arg, const char *namespace_name)
 
 	if (feeds->nfeeds == 0 && listening == 0)
 		return;
-	hash = feed_hash(FNV_START, slice_of(namespace_name));
+	hash = feed_hash(FEED_HASH_START, slice_of(namespace_name));
 	for (struct feed *feed = *bucket(feeds, hash); feed != NULL; feed = feed->next)
 	{
 		if (feed->hash == hash && strcmp(feed->name, namespace_name) == 0)
@@ -525,7 +462,8 @@ static void on_commit(void *arg, const char *namespace_name)
 		wake_workers(feeds, UINT64_C(1) << (hash % 64));
 }
 
-void feeds_wake(struct feeds *feeds, uint64_t namespaces)
+/* Has those feeds ask whose names' hashes have one of these bits. */
+static void wake_feeds(struct feeds *feeds, uint64_t namespaces)
 {
 	for (unsigned i = 0; i < FEED_BUCKETS; i++)
 	{
@@ -546,7 +484,12 @@ static void on_woken(evutil_socket_t fd, short what, void *arg)
 	/* First the bell, then the bits: who sets one in between rings again. */
 	if (read(fd, &count, sizeof(count)) < 0)
 		return;
-	feeds_wake(feeds, atomic_exchange(&feeds->waker->namespaces, 0));
+	wake_feeds(feeds, atomic_exchange(&feeds->waker->namespaces, 0));
+}
+
+static void on_told(struct feeds *feeds)
+{
+	wake_feeds(feeds, UINT64_MAX);
 }
 
 /* ---- what listeners ask ------------------------------------------------------------------ */
@@ -573,7 +516,7 @@ static struct feed *feed_new(struct feeds *feeds, uint32_t hash, const char *nam
 bool feed_attach(struct feeds *feeds, const char *namespace_name, const char *token_hash,
 				 struct listener *listener)
 {
-	uint32_t hash = feed_hash(FNV_START, slice_of(namespace_name));
+	uint32_t hash = feed_hash(FEED_HASH_START, slice_of(namespace_name));
 	struct feed *feed = *bucket(feeds, hash);
 
 	if (!feeds->options.check_tokens)
@@ -589,6 +532,7 @@ bool feed_attach(struct feeds *feeds, const char *namespace_name, const char *to
 		return false;
 	listener->feed = feed;
 	listener->place = LISTENER_DETACHED;
+	listener->here = NULL;
 	feed->nlisteners++;
 	listener_move(listener, feed->position > 0 ? LISTENER_ASIDE : LISTENER_WAITING);
 	return true;
@@ -674,6 +618,7 @@ struct feeds *feeds_new(struct event_base *base, struct db *db, const struct fee
 	feeds->base = base;
 	feeds->db = db;
 	feeds->options = *options;
+	feeds->on_told = on_told;
 	take_place(feeds);
 	db_on_commit(db, on_commit, feeds);
 	return feeds;

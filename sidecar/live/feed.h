@@ -31,6 +31,7 @@ struct feed;
 struct feeds;
 struct feed_channel;
 struct listener;
+struct listener_list;
 
 /* What the workers of a process share: who wants to be woken by whose appends.  All zero at first. */
 struct feed_wakes
@@ -134,6 +135,7 @@ struct listener
 	enum listener_place place;
 	struct feed *feed;
 	struct feed_channel *channel;
+	struct listener_list *here; /* the list that it is on; NULL when detached */
 	struct listener *previous_here, *next_here;
 };
 

@@ -1,10 +1,11 @@
 /*
  * feed_internal: what the files of the feed family share; nobody else includes it.
  *
- *     feed.c     the feeds of a worker: what each asks of Postgres and when, and where its listeners are
- *     channel.c  who gets which message
- *     filter.c   what a listener wants of the messages of its stream or category
- *     watch.c    waits for messages that others append
+ *     feed.c      the feeds of a worker: what each asks of Postgres and when, and where its listeners are
+ *     listener.c  at which place each listener is
+ *     channel.c   who gets which message
+ *     filter.c    what a listener wants of the messages of its stream or category
+ *     watch.c     waits for messages that others append
  */
 #ifndef MILLRACE_FEED_INTERNAL_H
 #define MILLRACE_FEED_INTERNAL_H
@@ -17,6 +18,7 @@
 #include "access/token.h"
 
 #define FEED_BUCKETS 256
+#define FEED_HASH_START 2166136261U
 
 struct listener_list
 {
@@ -87,18 +89,25 @@ struct feeds
 	struct event woken;
 	struct feed *buckets[FEED_BUCKETS];
 	unsigned nfeeds;
-	uint64_t watch_from_ms; /* until then the feeds ask */
+	uint64_t watch_from_ms;				  /* until then the feeds ask */
+	void (*on_told)(struct feeds *feeds); /* Postgres tells that something was committed, or can't any more */
 	struct channel_table channels;
 };
 
-/* ---- feed.c ----------------------------------------------------------------- */
+/* FNV-1a */
+static inline uint32_t feed_hash(uint32_t start, struct slice name)
+{
+	for (size_t i = 0; i < name.len; i++)
+		start = (start ^ (unsigned char)name.bytes[i]) * 16777619U;
+	return start;
+}
 
-uint32_t feed_hash(uint32_t start, struct slice name);
-/* Only this moves a listener; to FOLLOWING with its channel set. */
+/* ---- listener.c ------------------------------------------------------------- */
+
+/* Only this moves a listener: to a place, and onto the list of those that are there. */
+void listener_enter(struct listener *listener, enum listener_place place, struct listener_list *list);
+/* The same to a place of its feed, or to none; FOLLOWING is one of its channel. */
 void listener_move(struct listener *listener, enum listener_place place);
-
-/* Has those feeds ask whose names' hashes have one of these bits. */
-void feeds_wake(struct feeds *feeds, uint64_t namespaces);
 
 /* ---- watch.c ------------------------------------------------------------------ */
 
@@ -131,7 +140,6 @@ bool feed_passes(const struct feed_filter *filter, struct slice message, struct 
 bool channel_join(struct listener *listener);
 /* Puts a listener that follows elsewhere. */
 void channel_leave(struct listener *listener, enum listener_place place);
-struct listener_list *channel_followers(struct feed_channel *channel);
 /* Somebody who follows the feed, NULL when nobody does. */
 struct listener *channel_any_follower(const struct feed *feed);
 /* Hands the messages of a DB_READ_FEED to all who follow. */

@@ -78,6 +78,6 @@ void subscribe_head_write_reached(int64_t head, char text[SUBSCRIBE_HEAD_TEXT])
 
 void subscribe_head_write_comment(const struct subscribe_head *head, char text[SUBSCRIBE_HEAD_TEXT])
 {
-	snprintf(text, SUBSCRIBE_HEAD_TEXT, ": position %" PRId64 " is above the head %" PRId64 "\n\n",
+	snprintf(text, SUBSCRIBE_HEAD_TEXT, ": position %" PRId64 " is above the head %" PRId64 "\n",
 			 head->position, head->head);
 }

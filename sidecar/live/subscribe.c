@@ -714,8 +714,7 @@ static void warn_of_dash(struct subscription *s)
 	log_warning(
 		"a subscription of namespace %s gets nothing: no category has a dash in its name, as \"%.100s\" has",
 		s->namespace_name, filter->name);
-	send_text(s,
-			  ": no category has a dash in its name, nothing will come; stream= takes a stream's name\n\n");
+	send_text(s, ": no category has a dash in its name, nothing will come; stream= takes a stream's name\n");
 }
 
 void subscribe_reply_start(struct http_request *request)

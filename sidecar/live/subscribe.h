@@ -18,7 +18,9 @@
 #include "http/http.h"
 
 /* Of every reply on /subscribe, errors included: browsers of any origin may read it. */
-#define SUBSCRIBE_HEADERS "Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: X-Request-Id\r\n"
+#define SUBSCRIBE_HEADERS                                                                                    \
+	"Access-Control-Allow-Origin: *\r\n"                                                                     \
+	"Access-Control-Expose-Headers: Retry-After, X-Request-Id\r\n"
 
 /* What a reply of /subscribe sends when it has had nothing to send for so long: there are clients that wait for 10 s. */
 #define SUBSCRIBE_PING ": ping\n"

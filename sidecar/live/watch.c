@@ -26,7 +26,7 @@ static void on_end(void *arg, enum db_watch_end end)
 		return;
 	}
 	feeds->watch_from_ms = clock_ms() + (end == DB_WATCH_REFUSED ? REFUSED_MS : CALM_MS);
-	feeds_wake(feeds, UINT64_MAX);
+	feeds->on_told(feeds);
 }
 
 bool feeds_watch(struct feeds *feeds, uint64_t now)

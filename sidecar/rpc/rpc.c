@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "base/spelling.h"
 
 #define MAX_BATCH_CALLS 10000
 #define MAX_CALLS_AT_ONCE 200
@@ -34,6 +35,8 @@ struct parsed
 	struct slice id; /* "null" when it has none, or none that can be echoed */
 	bool notification;
 	bool valid;
+	struct slice stray; /* a member that is nearly one of ours, without its quotes; .bytes NULL: none */
+	const char *meant;	/* which one */
 };
 
 /* A call of a batch. */
@@ -314,6 +317,34 @@ static bool is_jsonrpc(struct slice version)
 	return json_kind(version) == JSON_STRING && json_string_is(version, "2.0");
 }
 
+/* Others than ours are extensions.  But one that is nearly ours was meant to be: without its id a call would be a notification. */
+static void note_stray(struct parsed *parsed, struct slice key)
+{
+	static const char *const members[] = {"jsonrpc", "method", "params", "id"};
+	struct slice name = {key.bytes + 1, key.len - 2};
+
+	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+	{
+		if (!spelling_is_near(name, members[i]))
+			continue;
+		parsed->stray = name;
+		parsed->meant = members[i];
+	}
+}
+
+#define INVALID_TEXT 200 /* bytes */
+
+static void describe_invalid(const struct parsed *parsed, char text[INVALID_TEXT])
+{
+	int shown = (int)(parsed->stray.len < 80 ? parsed->stray.len : 80);
+
+	if (parsed->stray.bytes == NULL)
+		snprintf(text, INVALID_TEXT, "Invalid Request");
+	else
+		snprintf(text, INVALID_TEXT, "Invalid Request: %.*s is not known; did you mean %s?", shown,
+				 parsed->stray.bytes, parsed->meant);
+}
+
 /* Returns the value of the member "jsonrpc", too. */
 static struct slice parse_object(struct slice object, struct parsed *parsed)
 {
@@ -337,9 +368,12 @@ static struct slice parse_object(struct slice object, struct parsed *parsed)
 			parsed->params = value;
 		else if (json_string_is(key, "id"))
 			id = value;
+		else
+			note_stray(parsed, key);
 	}
 	params = json_kind(parsed->params);
-	parsed->valid = is_jsonrpc(version) && json_kind(parsed->method) == JSON_STRING &&
+	parsed->valid = is_jsonrpc(version) && parsed->stray.bytes == NULL &&
+					json_kind(parsed->method) == JSON_STRING &&
 					(params == JSON_NONE || params == JSON_ARRAY || params == JSON_OBJECT);
 	parsed->notification = id.bytes == NULL;
 	if (json_kind(id) == JSON_STRING || json_kind(id) == JSON_NUMBER || json_kind(id) == JSON_NULL)
@@ -354,6 +388,7 @@ static void start_jsonrpc(struct rpc_request *request, struct slice object)
 	struct parsed parsed;
 	const struct method *method;
 	struct error error;
+	char text[INVALID_TEXT];
 
 	if (!is_jsonrpc(parse_object(object, &parsed)))
 	{
@@ -364,7 +399,8 @@ static void start_jsonrpc(struct rpc_request *request, struct slice object)
 	request->id = parsed.id;
 	if (!parsed.valid)
 	{
-		finish_with_protocol_error(request, JSONRPC_INVALID_REQUEST, "Invalid Request", parsed.id);
+		describe_invalid(&parsed, text);
+		finish_with_protocol_error(request, JSONRPC_INVALID_REQUEST, text, parsed.id);
 		return;
 	}
 	request->notification = parsed.notification;
@@ -530,9 +566,13 @@ static void on_item_answer(void *arg, struct method_reply *answer)
 static void refuse_item(struct item *item, const struct parsed *parsed)
 {
 	struct error error;
+	char text[INVALID_TEXT];
 
 	if (!parsed->valid)
-		error_write_jsonrpc_plain(&item->answer, JSONRPC_INVALID_REQUEST, "Invalid Request", item->id);
+	{
+		describe_invalid(parsed, text);
+		error_write_jsonrpc_plain(&item->answer, JSONRPC_INVALID_REQUEST, text, item->id);
+	}
 	else if (!item->notification)
 	{
 		unknown_method(&error, parsed->method);

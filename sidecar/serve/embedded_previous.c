@@ -7,7 +7,8 @@
  *
  * Its lock files name a process by a number, which may be another program's by now; in containers, where all
  * numbers are small, it often is.  Postgres goes by the number alone and would not start.  It takes a file for left behind that names its
- * parent, so it finds our number there.  The file itself stays: it also names the shared memory, in which Postgres looks for others.
+ * parent, so it finds our number there; also where a crash of the machine left the file empty, with which it would not start either.
+ * The file itself stays: it also names the shared memory, in which Postgres looks for others.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -119,10 +120,11 @@ static void claim(const struct embedded *embedded, const char *path)
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	ssize_t len = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
 
-	if (fd >= 0)
-		close(fd);
+	if (fd < 0)
+		return;
+	close(fd);
 	text[len < 0 ? 0 : len] = '\0';
-	if (strtol(text, NULL, 10) != 0 && !put_our_number(embedded, path, text))
+	if (!put_our_number(embedded, path, text))
 		log_warning("could not write %s: %s", path, strerror(errno));
 }
 

@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from store import MILLRACE, PG_BIN, ROOT, ZERO_TOKEN, Cluster, Server, sql, temporary_folder
+from store import MILLRACE, PG_BIN, ROOT, ZERO_TOKEN, Cluster, Server, need_library, sql, temporary_folder
 
 DOCUMENTS = ["README.md", "extension/README.md", "sidecar/README.md"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
@@ -111,6 +111,8 @@ def lines(text):
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.place)
 def test_the_example(example, outputs):
+    if re.search("replication_slot|logical_slot", example.code):
+        need_library("test_decoding")
     output = without_varying(outputs(example))
     if example.kind is None:
         assert "ERROR" not in output and '"error"' not in output, output

@@ -26,7 +26,7 @@ PROMTOOL = os.environ.get("PROMTOOL") or shutil.which("promtool")
 INTERVAL = 15  # seconds between two scrapes
 DASHBOARD = json.loads((PACKAGING / "dashboard.json").read_text())
 
-with_promtool = pytest.mark.skipif(PROMTOOL is None, reason="NO PROMTOOL: `apt-get download prometheus && dpkg-deb -x prometheus_*.deb prom`, PROMTOOL=$PWD/prom/usr/bin/promtool")
+with_promtool = pytest.mark.skipif(PROMTOOL is None, reason="NO PROMTOOL: test/deps.sh --alerts, or PROMTOOL=FILE")
 
 
 def scraped(server, slow=False):
@@ -282,6 +282,22 @@ def test_a_database_that_is_away_and_a_server_that_is(cluster, start, folder):
     away = scraped(server)
     assert fires(folder, (before, 5), (away, 5)) == {"MillraceNotReady", "MillraceMetricsMissing"}
     assert fires(folder, (before, 5), (None, 5)) == {"MillraceDown"}
+
+
+@with_promtool
+def test_json_rpc_calls_that_failed_for_want_of_a_database(cluster, start, folder):
+    """HTTP's status is 200."""
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--retry-window", "1", *ADMIN, token=ZERO_TOKEN)
+    client = server.client()
+    client.write("s")
+    before = scraped(server)
+    cluster.stop()
+    reply = client.post({"jsonrpc": "2.0", "id": 1, "method": "stream.version", "params": ["s"]})
+    assert reply.status == 200 and reply.json["error"]["data"]["code"] == "BACKEND_UNAVAILABLE"
+    cluster.start()
+    find(server, lambda metrics: metrics("millrace_workers_ready") == metrics("millrace_workers") and metrics("millrace_scrape_postgres_success") == 1,
+         "the database")
+    assert fires(folder, (before, 10), (scraped(server), 10)) == {"MillraceUnavailable"}
 
 
 @with_promtool

@@ -112,16 +112,20 @@ def test_of_several_origins_a_page_gets_its_own(start):
             assert reply.headers["Access-Control-Allow-Origin"] == allowed and reply.headers["Vary"] == "Origin"
 
 
-def test_a_page_can_read_every_refusal_and_the_id(start):
-    server = start("--test-mode", "--cors-origin", ONE, "--max-body", "1K", "--max-header", "16K", "--request-timeout", "1")
+@pytest.mark.parametrize("origins", [ONE, f"{OTHER}, {ONE}"])
+def test_a_page_can_read_every_refusal_and_the_id(start, origins):
+    server = start("--test-mode", "--cors-origin", origins, "--max-body", "1K", "--max-header", "16K", "--request-timeout", "1")
     asked = f"Host: x\r\nOrigin: {ONE}\r\n"
     answers = {"413": exchange(server, f"POST /rpc HTTP/1.1\r\n{asked}Content-Length: 2000\r\n\r\n"),
                "400": exchange(server, f"POST /rpc HTTP/1.1\r\n{asked}Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
                "408": exchange(server, f"POST /rpc HTTP/1.1\r\n{asked}Content-Length: 20\r\n\r\n"),
-               "431": exchange(server, f"POST /rpc HTTP/1.1\r\n{asked}X: {'x' * 20000}\r\n\r\n")}
+               "431": exchange(server, f"POST /rpc HTTP/1.1\r\n{asked}X: {'x' * 20000}\r\n\r\n"),
+               "431 ": exchange(server, f"POST /rpc HTTP/1.1\r\n{asked}" + "X: x\r\n" * 100 + "\r\n")}
     for status, answer in answers.items():
-        assert answer.startswith(f"HTTP/1.1 {status} ".encode()), (status, answer)
+        assert answer.startswith(f"HTTP/1.1 {status.strip()} ".encode()), (status, answer)
         assert f"\r\nAccess-Control-Allow-Origin: {ONE}\r\n".encode() in answer, (status, answer)
         assert b"X-Request-Id" in answer.partition(b"Access-Control-Expose-Headers: ")[2].partition(b"\r\n")[0]
+    answer = exchange(server, f"GET /subscribe?all=true HTTP/1.1\r\n{asked}X: {'x' * 20000}\r\n\r\n")
+    assert b"\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: Retry-After, X-Request-Id\r\n" in answer
     reply = server.client().request("OPTIONS", "/rpc", headers={"Origin": ONE, **ASKS})
     assert "X-Request-Id" in reply.headers["Access-Control-Allow-Headers"]

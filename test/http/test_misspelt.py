@@ -129,6 +129,23 @@ def test_json_rpc_calls_refuse_every_unknown_key(client, method, params, message
     assert client.call("stream.version", "s") is None
 
 
+@pytest.mark.parametrize("given,meant", [("ID", "id"), ("_id", "id"), ("Params", "params"), ("param", "params"), ("prams", "params"), ("Method", "method")])
+def test_a_member_of_a_call_that_is_nearly_a_known_one_is_refused_and_both_are_named(client, given, meant):
+    """Without its id a call would be a notification, which nobody is answered."""
+    call = {"jsonrpc": "2.0", "id": 1, "method": "stream.write", "params": ["s", MESSAGE]}
+    call[given] = call.pop(meant)
+    id = call.get("id")
+    for body, of in ((call, lambda json: json), ([call], lambda json: json[0])):
+        answer = of(client.post(body).json)
+        assert answer == {"jsonrpc": "2.0", "id": id, "error": {"code": -32600, "message": f"Invalid Request: {given} is not known; did you mean {meant}?"}}
+    assert client.call("stream.version", "s") is None
+
+
+def test_other_members_of_a_call_are_extensions(client):
+    answer = client.post({"jsonrpc": "2.0", "id": 1, "method": "stream.version", "params": ["s"], "auth": "x", "traceparent": "00-1-2-3"}).json
+    assert answer == {"jsonrpc": "2.0", "id": 1, "result": None}
+
+
 def test_json_rpc_calls_create_namespaces_too(admin):
     name = "called " + new_id()
     assert list(rpc2(admin, "ns.create", {"namespace": name, "options": {"description": "d"}})["result"]) == ["namespace", "token", "createdAt"]

@@ -52,6 +52,20 @@ def test_lock_files_that_name_another_living_program_end_no_start(folder, start,
     assert Path(files[0]).read_text().splitlines()[0] == str(server.postmaster())
 
 
+@pytest.mark.parametrize("content", ["", "\n", "0\n/elsewhere\n", "nonsense"], ids=["empty", "a line feed", "no number", "no lock file"])
+def test_a_lock_file_that_names_nobody_ends_no_start(folder, start, content):
+    """What a machine that lost its power may leave of it."""
+    data = folder + "/data"
+    server = start("--data-dir", data, "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    server.client().write("s")
+    server.stop()
+    for path in (data + "/pg/postmaster.pid", data + "/run/.s.PGSQL.5432.lock"):
+        Path(path).write_text(content)
+        shutil.chown(path, os.stat(data).st_uid, os.stat(data).st_gid)
+    server = start("--data-dir", data, token=ZERO_TOKEN)
+    assert server.client().write("s")["position"] == 1
+
+
 def is_used(data):
     """Whether any process works there."""
     for process in Path("/proc").glob("[0-9]*"):

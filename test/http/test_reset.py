@@ -13,7 +13,7 @@ def reset(head, last=None):
 
 
 def comment(position, head):
-    return b": position %d is above the head %d\n\n" % (position, head)
+    return b": position %d is above the head %d\n" % (position, head)
 
 
 def schema(server, client):

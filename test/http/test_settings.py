@@ -166,6 +166,13 @@ def test_every_way_to_give_a_password_hides_it_from_other_processes(cluster, sta
     assert sql(cluster.connect(), "SELECT count(*) FROM millrace.namespaces") == [(1,)]
 
 
+def test_a_database_file_with_nothing_but_a_password_is_named_and_not_shown(tmp_path):
+    file = tmp_path / "database"
+    file.write_text("s3cret\n")
+    done = serve("--database-file", file)
+    assert done.returncode == 2 and f"--database-file {file} is not a connection string" in done.stderr and "s3cret" not in done.stderr
+
+
 @pytest.mark.parametrize("content, reason", [(None, "No such file"), ("", "not one line"), ("a\nb\n", "not one line"), ("x" * 5000, "not one line")],
                          ids=["none", "empty", "two lines", "too long"])
 def test_a_database_file_that_is_not_one_line_ends_the_start_with_a_reason(tmp_path, content, reason):

@@ -189,6 +189,18 @@ def test_without_another_host_the_answer_is_503(cluster, start, stream, gates):
     assert time.monotonic() - began < 10
 
 
+def test_a_server_that_is_silent_altogether_is_not_said_to_answer_reads(cluster, start, stream, gates):
+    gate = gates(cluster)
+    server = serve(start, f"host=127.0.0.1 port={gate.port} user=tester dbname=postgres", "--answer-timeout", "6", "--retry-window", "3")
+    client = server.client(timeout=30)
+    client.write(stream)
+    assert server.admin().request("GET", "/ready?for=reads").status == 200
+    gate.mute = True
+    wait_until(lambda: server.admin().request("GET", "/ready?for=reads").body == b'{"status":"not ready"}', "/ready to tell")
+    assert "has not answered" not in server.text, "it was left before"
+    assert client.refused("stream.write", stream, MESSAGE).message == "Postgres cannot be reached"
+
+
 @pytest.mark.parametrize("statement, method", [("append_batch", "stream.write"), ("json_read_stream", "stream.get")])
 def test_a_session_that_stands_still_is_a_pause(cluster, start, stream, statement, method):
     server = serve(start, cluster.conninfo(), "--answer-timeout", "1", "--read-connections", "1")

@@ -175,7 +175,7 @@ def test_the_bytes_of_a_subscription(client, subscribe):
     status, date, *others = head.split(b"\r\n")
     assert status == b"HTTP/1.1 200 OK" and date.startswith(b"Date: ")
     assert others == [b"Content-Type: text/event-stream", b"Transfer-Encoding: chunked", b"Cache-Control: no-cache", b"X-Accel-Buffering: no",
-                      b"Access-Control-Allow-Origin: *", b"Access-Control-Expose-Headers: X-Request-Id"]
+                      b"Access-Control-Allow-Origin: *", b"Access-Control-Expose-Headers: Retry-After, X-Request-Id"]
     expected = [READY, poke("a-1", 0, 1), poke("a-1", 1, 2)]
     assert body == b"".join(b"%x\r\n%s\r\n" % (len(text), text) for text in expected)
     assert subscriber.events[0] == b'event: poke\ndata: {"stream":"a-1","position":0,"globalPosition":1}\n\n'
@@ -270,7 +270,7 @@ def test_a_category_with_a_dash_gets_a_comment_and_a_line_in_the_log(server, cli
     subscribers = [subscribe(category=category) for category in ("account-1", "account-", "-\ndata: x", name)]
     for subscriber in subscribers:
         subscriber.read_until(lambda: len(subscriber.chunks) == 2)
-        assert subscriber.chunks[1] == b": no category has a dash in its name, nothing will come; stream= takes a stream's name\n\n"
+        assert subscriber.chunks[1] == b": no category has a dash in its name, nothing will come; stream= takes a stream's name\n"
         assert subscriber.head.startswith("HTTP/1.1 200")
     wait_until(lambda: name in server.text, "a line in the log")
     others = [subscribe(category="account"), subscribe(stream="account-1")]

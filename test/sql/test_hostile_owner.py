@@ -79,6 +79,28 @@ def test_the_owner_s_expressions_run_with_the_owner_s_rights(trusted, sales):  #
     assert look(trusted, LOOKS + ["drop_namespace('sales')"]) == {}
 
 
+def test_an_expression_that_exchanges_the_table_leaves_other_namespaces_alone(trusted, sales):  # noqa: F811
+    """What a session knows of one table must not be taken for what it knows of another."""
+    sql(sales, "SELECT millrace.create_namespace('evil')")
+    sql(sales, "SELECT millrace.append('a-1', 'T', '{}', namespace => 'sales') FROM generate_series(1, 4)")
+    sql(sales, """CREATE FUNCTION public.exchange() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+        IF session_user <> 'owner' AND current_setting('evil.done', true) IS DISTINCT FROM 'yes' THEN
+            PERFORM set_config('evil.done', 'yes', false);
+            ALTER TABLE millrace_evil.messages RENAME TO kept;
+            BEGIN PERFORM millrace.count_messages('millrace_evil'); EXCEPTION WHEN undefined_table THEN END;
+            PERFORM count(*) FROM millrace.read_stream('a-1', namespace => 'sales');
+            ALTER TABLE millrace_evil.kept RENAME TO messages;
+        END IF;
+        RETURN 1; END $$""")
+    sql(sales, "CREATE FUNCTION public.exchanged() RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN public.exchange(); END $$")
+    sql(sales, "CREATE INDEX ON millrace_evil.messages (public.exchanged())")
+    superuser = trusted.connect("store")
+    sql(superuser, "SELECT * FROM millrace.read_stream('a-1', namespace => 'evil')")
+    assert sql(superuser, "SELECT count(*) FROM millrace.read_stream('a-1', namespace => 'sales')") == [(5,)]
+    assert sql(superuser, "SELECT * FROM millrace.append('a-1', 'T', '{}', namespace => 'sales')") == [(5, 6)]
+    assert sql(trusted.connect("store"), "SELECT count(*) FROM millrace.read_stream('a-1', namespace => 'sales')") == [(6,)]
+
+
 def test_what_an_expression_sets_is_undone(trusted, sales):  # noqa: F811
     sql(sales, "CREATE FUNCTION public.divert() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('search_path', 'evil', false); RETURN 1; END $$")
     sql(sales, "CREATE FUNCTION public.diverted(anything text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN public.divert(); END $$")
@@ -132,3 +154,41 @@ def test_a_write_that_the_table_itself_refuses_runs_its_defaults_as_its_owner(tr
         assert error.value.pgcode == code
         assert not taken(superuser)
         assert sql(superuser, "SELECT current_user::text") == [("tester",)]
+
+
+CATEGORY = "CREATE FUNCTION message_store.category(stream_name varchar) RETURNS varchar LANGUAGE sql IMMUTABLE AS 'SELECT $1'"
+MESSAGE_DB = ["CREATE SCHEMA message_store", CATEGORY, """CREATE TABLE message_store.messages (global_position bigserial PRIMARY KEY, position bigint NOT NULL,
+        time timestamp NOT NULL DEFAULT now(), stream_name text NOT NULL, type text NOT NULL, data jsonb, metadata jsonb, id uuid NOT NULL DEFAULT gen_random_uuid());
+    CREATE UNIQUE INDEX messages_id ON message_store.messages (id); CREATE UNIQUE INDEX messages_stream ON message_store.messages (stream_name, position);
+    CREATE INDEX messages_category ON message_store.messages (message_store.category(stream_name), global_position);
+    CREATE FUNCTION message_store.write_message(id varchar, stream_name varchar, type varchar, data jsonb, metadata jsonb, expected_version bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 0::bigint'"""]
+
+
+def owned(superuser):
+    return sql(superuser, "SELECT DISTINCT proowner::regrole::text FROM pg_proc WHERE pronamespace = 'message_store'::regnamespace")
+
+
+def test_no_function_of_somebody_else_is_in_an_index_of_a_superuser_s_table(trusted, owner):  # noqa: F811
+    """A function keeps its owner when it is replaced, and an index runs it with the rights of the table's, in ANALYZE for one."""
+    superuser = trusted.connect("store")
+    sql(owner, "CREATE SCHEMA message_store")
+    sql(owner, CATEGORY)
+    with pytest.raises(psycopg2.Error, match="schema message_store belongs to role owner") as error:
+        sql(superuser, "SELECT millrace.install_message_db()")
+    assert error.value.pgcode == "MR010"
+    assert sql(superuser, "SELECT to_regclass('message_store.messages')") == [(None,)]
+    sql(superuser, "ALTER SCHEMA message_store OWNER TO tester")
+    assert sql(superuser, "SELECT millrace.install_message_db()") == [("installed",)]
+    assert owned(superuser) == [("tester",)]
+
+
+def test_the_owner_of_an_adopted_table_makes_nothing_else_of_functions_in_c(trusted, owner):  # noqa: F811
+    """Called with NULL, one that is not made for it crashes the server."""
+    superuser = trusted.connect("store")
+    for statement in MESSAGE_DB:
+        sql(owner, statement)
+    assert sql(superuser, "SELECT millrace.install_message_db()") == [("adopted",)]
+    assert owned(superuser) == [("tester",)]
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        sql(owner, "ALTER FUNCTION message_store.category(varchar) CALLED ON NULL INPUT")
+    assert sql(owner, "SELECT message_store.write_message(gen_random_uuid()::varchar, 'a-1', 'T', '{}')") == [(0,)]

@@ -1,12 +1,11 @@
 """What extension/README.md says about logical decoding, beyond its example that test/docs runs."""
 import json
-import os
 import re
 
 import psycopg2
 import pytest
 
-from store import PG_BIN, ROOT, Cluster, sql, wait_until
+from store import ROOT, Cluster, need_library, sql, wait_until
 
 README = (ROOT / "extension/README.md").read_text()
 CHAPTER = README[README.index("\n## Logical decoding\n"):README.index("\n## Privileges\n")]
@@ -17,6 +16,7 @@ ALLOW, RELOAD, CREATE, GET = [re.sub(r"\n +", " ", text) for block in re.findall
 
 @pytest.fixture
 def logical(folder):
+    need_library("test_decoding")
     cluster = Cluster(folder + "/pg", settings=["wal_level=logical"]).create().start()
     connection = cluster.connect()
     sql(connection, "CREATE EXTENSION millrace")
@@ -81,9 +81,7 @@ def test_a_list_in_quotes_allows_nothing(logical):
 
 
 def test_wal2json_as_documented(logical):
-    library = os.popen(f"{PG_BIN}/pg_config --pkglibdir").read().strip() + "/wal2json.so"
-    if not os.path.exists(library):
-        pytest.skip("NO WAL2JSON: apt-get install postgresql-15-wal2json, to test the commands for it")
+    need_library("wal2json")
     connection = logical.connect()
     if allows_plugins(connection):
         sql(connection, ALLOW)

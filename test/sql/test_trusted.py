@@ -168,7 +168,7 @@ def test_a_dump_is_restored_by_an_owner(trusted, owner, user):
 
 
 @pytest.mark.parametrize("before, said", [
-    (["CREATE FUNCTION millrace.category(varchar) RETURNS text LANGUAGE sql AS 'SELECT 1::text'"], "schema millrace is not empty: it has function category("),
+    (["CREATE FUNCTION millrace.category(varchar) RETURNS text LANGUAGE sql AS 'SELECT 1::text'"], "schema millrace is not empty: it has function millrace.category("),
     (["CREATE TABLE millrace.namespaces (n int)"], "schema millrace is not empty: it has t"),
     (["CREATE TYPE millrace.message AS (n int)"], "schema millrace is not empty: it has t"),
     (["CREATE FUNCTION millrace.f(int, int) RETURNS int LANGUAGE sql AS 'SELECT 1'", "CREATE OPERATOR millrace.= (FUNCTION = millrace.f, LEFTARG = int, RIGHTARG = int)"],
@@ -182,6 +182,24 @@ def test_a_schema_of_somebody_else_is_not_taken_over(trusted, before, said, crea
         sql(owner if creator == "owner" else trusted.connect("store"), "CREATE EXTENSION millrace")
     assert said in str(error.value)
     assert sql(owner, "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'millrace'") == [("owner",)]
+
+
+# Operators that fit better than the server's own, which has none of these types, but casts.
+TRAPS = [("=", "oid", "regclass", "bool"), ("<>", "oid", "regclass", "bool"), ("=", "oid", "regnamespace", "bool"), ("=", "name", "text", "bool"), ("||", "text", "oid", "text")]
+
+
+def set_trap(connection, operator, left, right, result):
+    sql(connection, f"CREATE FUNCTION millrace.trap({left}, {right}) RETURNS {result} LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'run as %', current_user; END $$")
+    sql(connection, f"CREATE OPERATOR millrace.{operator} (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = millrace.trap)")
+
+
+@pytest.mark.parametrize("trap", TRAPS, ids=[" ".join(trap) for trap in TRAPS])
+def test_no_operator_that_is_there_before_is_run_by_create_extension(trusted, trap):
+    owner = connect(trusted, "owner")
+    sql(owner, "CREATE SCHEMA millrace")
+    set_trap(owner, *trap)
+    with pytest.raises(psycopg2.errors.ObjectNotInPrerequisiteState, match="schema millrace is not empty"):
+        sql(owner, "CREATE EXTENSION millrace")
 
 
 OVERLOAD = "CREATE FUNCTION millrace.category(varchar) RETURNS text LANGUAGE sql AS 'SELECT 1::text'"
@@ -240,3 +258,30 @@ def test_an_older_version_is_a_superuser_s(trusted):
     refused(owner, "CREATE EXTENSION millrace VERSION '0.1.0'")
     sql(trusted.connect("store"), "CREATE EXTENSION millrace VERSION '0.1.0'")
     refused(owner, "ALTER EXTENSION millrace UPDATE")
+
+
+FORMAT = "CREATE FUNCTION millrace.format(text, regrole) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'run as %', current_user; END $$"
+
+
+@pytest.mark.parametrize("stranger", [*TRAPS, FORMAT, OVERLOAD, "CREATE TABLE millrace.millrace_privileges (name name, privileges aclitem[])"],
+                         ids=lambda stranger: " ".join(stranger) if isinstance(stranger, tuple) else stranger.split("(")[0])
+def test_an_update_runs_and_keeps_nothing_that_others_have_put_into_the_schema(trusted, stranger):
+    """0.1.0 took a schema that was somebody's."""
+    owner, another, admin = connect(trusted, "owner"), connect(trusted, "another"), trusted.connect("store")
+    sql(owner, "CREATE SCHEMA millrace")
+    sql(owner, "GRANT ALL ON SCHEMA millrace TO another, PUBLIC")
+    sql(admin, "CREATE EXTENSION millrace VERSION '0.1.0'")
+    sql(admin, "CREATE VIEW millrace.mine AS SELECT 1 AS n")
+    if isinstance(stranger, tuple):
+        set_trap(another, *stranger)
+    else:
+        sql(another, stranger)
+    with pytest.raises(psycopg2.errors.ObjectNotInPrerequisiteState, match="schema millrace has .*, which belongs to role another"):
+        sql(admin, "ALTER EXTENSION millrace UPDATE")
+    sql(another, "DROP OWNED BY another")
+    sql(admin, "ALTER EXTENSION millrace UPDATE")
+    administer(owner)
+    for each in owner, another:
+        refused(each, OVERLOAD)
+    assert sql(another, "SELECT millrace.category('a-1')") == [("a",)]
+    assert sql(admin, "SELECT n FROM millrace.mine") == [(1,)]
