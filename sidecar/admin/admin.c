@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "admin/inquiry.h"
 #include "admin/internal.h"
 #include "base/stats.h"
 #include "base/url_query.h"
@@ -138,6 +139,7 @@ struct admin *admin_new(struct event_base *base, evutil_socket_t listener, struc
 		admin_free(admin);
 		return NULL;
 	}
+	LIST_INIT(&admin->inquiries);
 	admin->base = base;
 	admin->workers = workers;
 	admin->nworkers = nworkers;
@@ -168,8 +170,7 @@ void admin_free(struct admin *admin)
 	/* First: then no request begins anything, and what is replied to those that wait goes nowhere. */
 	if (admin->http != NULL)
 		http_server_free(admin->http);
-	admin_connections_end(admin);
-	admin_metrics_end(admin);
+	inquiry_end_all(admin);
 	free(admin->stats);
 	free(admin);
 }

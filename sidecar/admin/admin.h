@@ -15,7 +15,7 @@ struct event_base;
 struct tls;
 struct worker;
 
-/* Takes the listening socket, whatever happens; the workers stay the caller's and outlive it.  NULL: no memory. */
+/* Takes the socket, whatever happens; the workers stay the caller's and outlive it.  NULL: out of memory. */
 struct admin *admin_new(struct event_base *base, evutil_socket_t listener, struct worker *const *workers,
 						unsigned nworkers);
 /* What /metrics tells of besides, each the caller's, or NULL. */

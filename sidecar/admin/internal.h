@@ -3,6 +3,7 @@
  *
  *     admin.c        the listener, the table of routes, /live and /ready
  *     reply.c        the form of replies
+ *     inquiry.c      asking every worker
  *     connections.c  /debug/connections
  *     table.c        the form of its tables
  *     pprof.c        /debug/pprof
@@ -18,14 +19,14 @@
 
 #include <event2/event.h>
 #include <stdbool.h>
+#include <sys/queue.h>
 
 #include "base/buf.h"
 #include "http/http.h"
 
-struct admin_inquiry;
 struct admin_profile;
 struct embedded;
-struct scrape;
+struct inquiry;
 struct stats;
 struct tls;
 struct worker;
@@ -38,12 +39,11 @@ struct admin
 	struct worker *const *workers; /* the server's */
 	unsigned nworkers;
 	const char *allowed_hosts;
-	struct admin_inquiry *inquiries; /* that wait for their answers */
-	struct admin_profile *profile;	 /* that is being taken */
+	LIST_HEAD(, inquiry) inquiries; /* that wait for answers */
+	struct admin_profile *profile;	/* that is being taken */
 	bool draining;
 	const struct embedded *embedded; /* NULL: the database is somebody else's */
 	const struct tls *tls;			 /* NULL: without */
-	struct scrape *scrapes;			 /* that wait for their answers */
 };
 
 #define ADMIN_TEXT "text/plain; charset=utf-8"
@@ -54,14 +54,12 @@ void admin_reply(struct http_request *request, const char *content_type, struct 
 void admin_refuse(struct http_request *request, int status, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Handlers of routes, and what ends all that they left waiting. */
+/* Handlers of routes. */
 void admin_connections(struct admin *admin, struct http_request *request);
-void admin_connections_end(struct admin *admin);
 void admin_pprof_profile(struct admin *admin, struct http_request *request);
 void admin_pprof_heap(struct admin *admin, struct http_request *request);
 void admin_pprof_allocs(struct admin *admin, struct http_request *request);
 void admin_metrics(struct admin *admin, struct http_request *request);
-void admin_metrics_end(struct admin *admin);
 
 void admin_add_process_metrics(struct buf *out);
 void admin_add_file_metrics(struct buf *out, const struct admin *admin);
