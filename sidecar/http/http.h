@@ -42,7 +42,7 @@ struct http_options
 		max_held; /* bytes of all requests that are here, and as many of replies that clients have not read */
 	struct tls *tls;	 /* NULL = plain HTTP */
 	unsigned slow_ms;	 /* a request that takes that long gets an id */
-	struct stats *stats; /* the worker's */
+	struct stats *stats; /* the caller's: what it counts */
 };
 
 /* How a request ended. */

@@ -1,11 +1,11 @@
-"""The admin listener is served as /rpc is: what is malformed there is malformed here, and each refuses in its own form."""
+"""The admin listener is served as /rpc is: what is malformed there is malformed here; each refuses in its own form."""
 import json
 import re
 import socket
 
 import pytest
 
-from store import Client, Server
+from store import Client, Server, wait_until
 
 SECOND = "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"  # behind a request that is refused: nobody may answer it
 
@@ -89,6 +89,7 @@ def test_both_listeners_refuse_what_is_malformed_with_all_behind_it(listeners, r
 def test_each_refuses_in_its_own_form(listeners, name, content_type):
     head, body = exchange(listeners[name], "GARBAGE\r\n\r\n").split(b"\r\n\r\n", 1)
     assert b"\r\nContent-Type: " + content_type + b"\r\n" in head + b"\r\n"
+    assert (b"X-Request-Id" in head) == (name == "public"), "an id is for the log"
     if name == "admin":
         assert body == b"malformed HTTP request\n"
     else:
@@ -123,6 +124,30 @@ def test_a_query_decides_what_ready_and_connections_say_and_others_are_ignored(a
                  "/debug/connections?format=%6Ason"):
         assert admin.request("GET", path).status == 200, path
     assert admin.request("GET", "/debug/connections?format=json%00").status == 400
+
+
+@pytest.mark.parametrize("address, hosts", [("127.0.0.1", ["127.0.0.1"]), ("localhost", ["localhost"]),
+                                            ("0.0.0.0", ["127.0.0.1"]), ("[::1]", ["::1"]),
+                                            ("[::]", ["::1", "127.0.0.1"])])
+def test_it_listens_where_it_is_told(start, address, hosts):
+    server = start("--test-mode", "--workers", "1", "--admin-listen", address + ":0", wait=False)
+    pattern = rf"admin listener on http://{re.escape(address)}:(\d+)|could not listen"
+    port = wait_until(lambda: re.search(pattern, server.text), "the admin listener")[1]
+    if port is None and ":" in address:
+        pytest.skip("this machine has no IPv6")
+    wait_until(lambda: "listening on" in server.text, "its start")
+    for host in hosts:
+        with socket.create_connection((host, int(port)), timeout=30) as wire:
+            wire.sendall(b"GET /live HTTP/1.0\r\n\r\n")
+            assert b" 200 " in wire.recv(4096)
+
+
+@pytest.mark.parametrize("address, why", [("127.0.0.1", "is not host:port"), (":8079", "is not host:port"),
+                                          ("127.0.0.1:x", "is not host:port"), ("127.0.0.1:65536", "is not host:port"),
+                                          ("127.0.0.1:-1", "is not host:port"), ("name.invalid:1", "name.invalid:1: ")])
+def test_an_address_that_is_none_ends_the_start(address, why):
+    server = Server("--test-mode", "--admin-listen", address, wait=False)
+    assert server.wait(60) == 2 and f"--admin-listen {address}: " in server.text and why in server.text
 
 
 def test_who_is_one_too_many_is_told_so(listeners):
