@@ -100,7 +100,9 @@ static void on_headers(void *arg, struct http_request *request)
 
 static void on_body(void *arg, struct http_request *request)
 {
-	find_route(request)->handle(arg, request);
+	const struct route *route = find_route(request);
+
+	route->handle(arg, request);
 }
 
 static void on_refuse(void *arg, struct http_request *request, int status, const char *message)

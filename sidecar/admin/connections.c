@@ -264,12 +264,12 @@ static const struct inquiry_kind as_json = {sizeof(struct page), PATIENCE_MS, as
 static bool read_format(struct http_request *request, bool *json)
 {
 	struct buf format = {0};
-	bool asked = url_query_find(http_query(request), "format", &format);
-	struct slice word = {format.data, format.len};
+	bool found = url_query_find(http_query(request), "format", &format);
+	struct slice asked = {format.data, format.len};
 	bool known;
 
-	*json = asked && slice_is(word, "json");
-	known = !asked || *json || slice_is(word, "text");
+	*json = found && slice_is(asked, "json");
+	known = !found || *json || slice_is(asked, "text");
 	buf_free(&format);
 	if (!known)
 		admin_refuse(request, 400, "format must be text or json");

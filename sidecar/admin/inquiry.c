@@ -129,10 +129,11 @@ void inquiry_ask(struct inquiry *inquiry)
 
 void inquiry_end_all(struct admin *admin)
 {
-	struct inquiry *inquiry;
+	struct inquiry *next;
 
-	while ((inquiry = LIST_FIRST(&admin->inquiries)) != NULL)
+	for (struct inquiry *inquiry = LIST_FIRST(&admin->inquiries); inquiry != NULL; inquiry = next)
 	{
+		next = LIST_NEXT(inquiry, link);
 		admin_refuse(inquiry->request, 503, "the server stops");
 		leave(inquiry);
 	}

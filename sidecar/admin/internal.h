@@ -39,8 +39,8 @@ struct admin
 	struct worker *const *workers; /* the server's */
 	unsigned nworkers;
 	const char *allowed_hosts;
-	LIST_HEAD(, inquiry) inquiries; /* that wait for answers */
-	struct admin_profile *profile;	/* that is being taken */
+	LIST_HEAD(inquiry_list, inquiry) inquiries; /* that wait for answers */
+	struct admin_profile *profile;				/* that is being taken */
 	bool draining;
 	const struct embedded *embedded; /* NULL: the database is somebody else's */
 	const struct tls *tls;			 /* NULL: without */

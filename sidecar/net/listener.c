@@ -181,8 +181,6 @@ evutil_socket_t listener_open_one(const char *flag, const char *address, char pl
 {
 	struct addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM};
 	struct addrinfo *found;
-	struct sockaddr_storage bound = {0};
-	socklen_t len = sizeof(bound);
 	char host[MAX_HOST];
 	int port, rc, fd = -1;
 
@@ -201,11 +199,11 @@ evutil_socket_t listener_open_one(const char *flag, const char *address, char pl
 	{
 		set_port(at->ai_addr, port);
 		fd = open_socket(at->ai_addr, at->ai_addrlen, true, false);
+		if (fd >= 0 && getsockname(fd, at->ai_addr, &at->ai_addrlen) == 0)
+			port = port_of(at->ai_addr);
 	}
 	if (fd < 0)
 		buf_printf(error, "%s %s: could not listen: %s", flag, address, strerror(errno));
-	else if (getsockname(fd, (struct sockaddr *)&bound, &len) == 0)
-		port = port_of((struct sockaddr *)&bound);
 	freeaddrinfo(found);
 	snprintf(place, 128, strchr(host, ':') ? "[%.64s]:%d" : "%.64s:%d", host, port);
 	return fd;
