@@ -254,14 +254,22 @@ static bool workers_ready(const struct server *server)
 static bool start_admin(struct server *server, struct buf *error)
 {
 	const char *address = server->config.admin_listen;
+	evutil_socket_t listener;
+	char place[128];
 
 	if (address != NULL && address[0] == '\0')
 		return true;
-	server->admin =
-		admin_new(server->base, address ? address : DEFAULT_ADMIN, server->workers, server->nworkers, error);
-	if (server->admin != NULL)
+	listener = listener_open_one("--admin-listen", address ? address : DEFAULT_ADMIN, place, error);
+	if (listener >= 0)
 	{
+		server->admin = admin_new(server->base, listener, server->workers, server->nworkers);
+		if (server->admin == NULL)
+		{
+			buf_add_str(error, "out of memory");
+			return false;
+		}
 		admin_allow_hosts(server->admin, server->config.allowed_hosts);
+		log_info("admin listener on http://%s", place);
 		return true;
 	}
 	if (address != NULL)

@@ -2,7 +2,8 @@
 """Data flows one way: the rooms of sidecar/ and what each may include, and the layers of extension/.
 
 Also checks that every version test is in extension/compat.h, that the program looks at the system's clocks in
-base/clock.c only, and that every expected output belongs to a test.  Prints what is wrong; exit code 1 if anything is.
+base/clock.c only and has no HTTP but its own, and that every expected output belongs to a test.  Prints what is wrong;
+exit code 1 if anything is.
 
 `layers.py FOLDER` looks at the sources in another folder.
 """
@@ -131,6 +132,13 @@ def clocks_elsewhere(sidecar):
             yield f"sidecar/{name} looks at a clock of the system: that belongs into base/clock.c"
 
 
+def other_http(sidecar):
+    """libevent's reads what is ambiguous in a way of its own."""
+    for name in ["main.c", *sources_of(sidecar)]:
+        if re.search(r"\bevhttp|event2/http", code_of(sidecar / name)):
+            yield f"sidecar/{name} uses libevent's HTTP: the program's own is in sidecar/http"
+
+
 def code_of(path):
     """Without comments and strings."""
     return re.sub(r'/\*.*?\*/|"(?:\\.|[^"\\\n])*"', "", path.read_text(), flags=re.S)
@@ -150,8 +158,8 @@ def orphaned_outputs(root):
 
 def main(root):
     sidecar, extension = root / "sidecar", root / "extension"
-    faults = [*wrong_includes(sidecar), *clocks_elsewhere(sidecar), *upward_includes(extension, EXTENSION),
-              *version_tests_elsewhere(extension), *orphaned_outputs(root)]
+    faults = [*wrong_includes(sidecar), *clocks_elsewhere(sidecar), *other_http(sidecar),
+              *upward_includes(extension, EXTENSION), *version_tests_elsewhere(extension), *orphaned_outputs(root)]
     for fault in faults:
         print(fault)
     return 1 if faults else 0

@@ -92,6 +92,11 @@ class Layers(unittest.TestCase):
         self.write("http/reply.c", "void f(void) { time(NULL); }\n")
         self.assertEqual(len(list(layers.clocks_elsewhere(self.sidecar))), 1)
 
+    def test_http_of_others_is_found_in_every_room(self):
+        self.write("admin/admin.c", "#include <event2/http.h>\n")
+        self.write("serve/new.c", "void f(void) { evhttp_new(0); }\n")
+        self.assertEqual(len(list(layers.other_http(self.sidecar))), 2)
+
 
 if __name__ == "__main__":
     unittest.main()

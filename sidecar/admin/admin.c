@@ -3,119 +3,62 @@
  */
 #include "admin/admin.h"
 
-#include <errno.h>
-#include <event2/buffer.h>
-#include <event2/keyvalq_struct.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "admin/inquiry.h"
 #include "admin/internal.h"
-#include "base/buf.h"
+#include "base/stats.h"
+#include "base/url_query.h"
 #include "front/hosts.h"
-#include "base/log.h"
 #include "serve/worker.h"
-
-#define MAX_HOST 256
 
 struct route
 {
 	const char *path;
-	void (*handle)(struct admin *admin, struct evhttp_request *request);
+	void (*handle)(struct admin *admin, struct http_request *request);
 };
-
-/* ---- replies ------------------------------------------------------------- */
-
-void admin_reply(struct evhttp_request *request, int status, const char *content_type, struct evbuffer *body)
-{
-	evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type", content_type);
-	evhttp_send_reply(request, status, NULL, body); /* NULL: libevent knows the phrase */
-}
-
-void admin_refuse(struct evhttp_request *request, int status, const char *format, ...)
-{
-	struct evbuffer *body = evbuffer_new();
-	va_list args;
-
-	va_start(args, format);
-	if (body != NULL)
-	{
-		evbuffer_add_vprintf(body, format, args);
-		evbuffer_add(body, "\n", 1);
-	}
-	va_end(args);
-	admin_reply(request, status, "text/plain; charset=utf-8", body);
-	if (body != NULL)
-		evbuffer_free(body);
-}
-
-void admin_reply_bytes(struct evhttp_request *request, const char *content_type, const struct buf *bytes)
-{
-	struct evbuffer *body = evbuffer_new();
-
-	if (body == NULL || evbuffer_add(body, bytes->data, bytes->len) != 0)
-		admin_refuse(request, 500, "out of memory");
-	else
-		admin_reply(request, 200, content_type, body);
-	if (body != NULL)
-		evbuffer_free(body);
-}
-
-bool admin_query(struct evhttp_request *request, struct evkeyvalq *query)
-{
-	const char *text = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(request));
-
-	if (evhttp_parse_query_str(text != NULL ? text : "", query) == 0)
-		return true;
-	admin_refuse(request, 400, "the query is malformed");
-	return false;
-}
-
-void admin_forget(struct evhttp_request *request)
-{
-	/* One whose client went away meanwhile is nobody's else. */
-	if (evhttp_request_get_connection(request) == NULL)
-		evhttp_request_free(request);
-}
-
-static void reply_status(struct evhttp_request *request, int status, const char *word)
-{
-	struct evbuffer *body = evbuffer_new();
-
-	if (body != NULL)
-		evbuffer_add_printf(body, "{\"status\":\"%s\"}", word);
-	admin_reply(request, status, "application/json", body);
-	if (body != NULL)
-		evbuffer_free(body);
-}
 
 /* ---- routes -------------------------------------------------------------- */
 
-static void on_live(struct admin *admin, struct evhttp_request *request)
+static void reply_status(struct http_request *request, int status, const char *word)
+{
+	const struct http_reply reply = {.status = status};
+	struct piece pieces[] = {piece_of("{\"status\":\""), piece_of(word), piece_of("\"}")};
+
+	http_reply(request, &reply, pieces, 3);
+}
+
+static void on_live(struct admin *admin, struct http_request *request)
 {
 	(void)admin;
 	reply_status(request, 200, "live");
 }
 
-static void on_ready(struct admin *admin, struct evhttp_request *request)
+static bool asks_for_reads(const struct http_request *request)
+{
+	struct buf asked = {0};
+	bool found = url_query_find(http_query(request), "for", &asked);
+	bool reads = found && slice_is((struct slice){asked.data, asked.len}, "reads");
+
+	buf_free(&asked);
+	return reads;
+}
+
+static void on_ready(struct admin *admin, struct http_request *request)
 {
 	bool reads = !admin->draining, writes = reads && !admin_disk_is_full(admin);
-	struct evkeyvalq query;
-	const char *asked;
 	bool ready;
 
-	if (!admin_query(request, &query))
-		return;
 	for (unsigned i = 0; i < admin->nworkers; i++)
 	{
 		writes = writes && worker_ready(admin->workers[i]);
 		reads = reads && worker_readable(admin->workers[i]);
 	}
-	asked = evhttp_find_header(&query, "for");
-	ready = asked != NULL && strcmp(asked, "reads") == 0 ? reads : writes;
+	ready = asks_for_reads(request) ? reads : writes;
 	reply_status(request, ready ? 200 : 503, ready ? "ready" : reads ? "reads only" : "not ready");
-	evhttp_clear_headers(&query);
 }
 
 static const struct route routes[] = {
@@ -128,100 +71,80 @@ static const struct route routes[] = {
 	{"/debug/pprof/profile", admin_pprof_profile},
 };
 
-static void on_request(struct evhttp_request *request, void *arg)
+static const struct route *find_route(const struct http_request *request)
+{
+	struct slice path = http_path(request);
+
+	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
+	{
+		if (slice_is(path, routes[i].path))
+			return &routes[i];
+	}
+	return NULL;
+}
+
+static void on_headers(void *arg, struct http_request *request)
 {
 	const struct admin *admin = arg;
-	const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));
-	const char *host = evhttp_find_header(evhttp_request_get_input_headers(request), "Host");
+	struct slice method = http_method(request);
+	struct slice host = http_header(request, "Host");
 
-	if (host != NULL && !hosts_allow(admin->allowed_hosts, slice_of(host)))
-	{
-		admin_refuse(request, 403, HOSTS_REFUSAL, 100, host);
-		return;
-	}
-	for (size_t i = 0; path != NULL && i < sizeof(routes) / sizeof(routes[0]); i++)
-	{
-		if (strcmp(path, routes[i].path) == 0)
-		{
-			routes[i].handle(arg, request);
-			return;
-		}
-	}
-	admin_refuse(request, 404, "there is nothing here");
+	if (!hosts_allow(admin->allowed_hosts, host))
+		admin_refuse(request, 403, HOSTS_REFUSAL, (int)(host.len < 100 ? host.len : 100), host.bytes);
+	else if (!slice_is(method, "GET") && !slice_is(method, "HEAD"))
+		admin_refuse(request, 405, "method %.*s is not allowed here",
+					 (int)(method.len < 40 ? method.len : 40), method.bytes);
+	else if (find_route(request) == NULL)
+		admin_refuse(request, 404, "there is nothing here");
+}
+
+static void on_body(void *arg, struct http_request *request)
+{
+	const struct route *route = find_route(request);
+
+	route->handle(arg, request);
+}
+
+static void on_refuse(void *arg, struct http_request *request, int status, const char *message)
+{
+	(void)arg;
+	admin_refuse(request, status, "%s", message);
 }
 
 /* ---- life ---------------------------------------------------------------- */
 
-/* Splits "host:port" or "[host]:port"; false when it is neither. */
-static bool split_address(const char *address, char host[MAX_HOST], int *port)
+/* Scrapers and probes are few; serve/descriptors.c has room for them. */
+static const struct http_options limits = {
+	.max_header = 65536,
+	.max_body = 4096, /* it means nothing here */
+	.request_timeout = 30,
+	.idle_timeout = 30,
+	.max_connections = 32,
+	.max_held = (size_t)64 * 1024 * 1024,
+};
+
+struct admin *admin_new(struct event_base *base, evutil_socket_t listener, struct worker *const *workers,
+						unsigned nworkers)
 {
-	const char *colon = strrchr(address, ':');
-	size_t len = colon ? (size_t)(colon - address) : 0;
-	char *end;
-	long number;
-
-	if (colon == NULL || len >= MAX_HOST)
-		return false;
-	if (len >= 2 && address[0] == '[' && address[len - 1] == ']')
-		snprintf(host, MAX_HOST, "%.*s", (int)len - 2, address + 1);
-	else
-		snprintf(host, MAX_HOST, "%.*s", (int)len, address);
-	number = strtol(colon + 1, &end, 10);
-	*port = (int)number;
-	return end != colon + 1 && *end == '\0' && number >= 0 && number <= 65535 && host[0] != '\0';
-}
-
-static void log_address(struct evhttp_bound_socket *bound, const char *host)
-{
-	union
-	{
-		struct sockaddr any;
-		struct sockaddr_in ipv4;
-		struct sockaddr_in6 ipv6;
-	} address = {0};
-	ev_socklen_t len = sizeof(address);
-	int port = 0;
-
-	if (getsockname(evhttp_bound_socket_get_fd(bound), &address.any, &len) == 0)
-		port = ntohs(address.any.sa_family == AF_INET6 ? address.ipv6.sin6_port : address.ipv4.sin_port);
-	log_info("admin listener on http://%s%s%s:%d", strchr(host, ':') ? "[" : "", host,
-			 strchr(host, ':') ? "]" : "", port);
-}
-
-struct admin *admin_new(struct event_base *base, const char *address, struct worker *const *workers,
-						unsigned nworkers, struct buf *error)
-{
+	static const struct http_handlers handlers = {
+		.headers = on_headers, .body = on_body, .refuse = on_refuse};
 	struct admin *admin = calloc(1, sizeof(*admin));
-	struct evhttp_bound_socket *bound;
-	char host[MAX_HOST];
-	int port;
+	struct http_options options = limits;
 
-	if (!split_address(address, host, &port))
+	if (admin != NULL)
+		options.stats = admin->stats = stats_new();
+	if (options.stats != NULL)
+		admin->http = http_server_new(base, &options, &handlers, admin, &listener, 1);
+	if (options.stats == NULL || admin->http == NULL)
 	{
-		buf_printf(error, "--admin-listen %s: is not host:port", address);
-		free(admin);
-		return NULL;
-	}
-	if (admin == NULL || (admin->http = evhttp_new(base)) == NULL)
-	{
-		buf_add_str(error, "out of memory");
-		free(admin);
-		return NULL;
-	}
-	admin->base = base;
-	admin->workers = workers;
-	admin->nworkers = nworkers;
-	bound = evhttp_bind_socket_with_handle(admin->http, host, (ev_uint16_t)port);
-	if (bound == NULL)
-	{
-		buf_printf(error, "--admin-listen %s: could not listen: %s", address, strerror(errno));
+		evutil_closesocket(listener);
 		admin_free(admin);
 		return NULL;
 	}
-	evhttp_set_allowed_methods(admin->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD);
-	evhttp_set_timeout(admin->http, 30);
-	evhttp_set_gencb(admin->http, on_request, admin);
-	log_address(bound, host);
+	LIST_INIT(&admin->inquiries);
+	admin->base = base;
+	admin->workers = workers;
+	admin->nworkers = nworkers;
 	return admin;
 }
 
@@ -246,10 +169,10 @@ void admin_free(struct admin *admin)
 {
 	if (admin == NULL)
 		return;
-	admin_connections_end(admin);
-	admin_pprof_end(admin);
-	admin_metrics_end(admin);
+	/* First: then no request begins anything, and what is replied to those that wait goes nowhere. */
 	if (admin->http != NULL)
-		evhttp_free(admin->http);
+		http_server_free(admin->http);
+	inquiry_end_all(admin);
+	free(admin->stats);
 	free(admin);
 }

@@ -7,16 +7,17 @@
 #ifndef MILLRACE_ADMIN_H
 #define MILLRACE_ADMIN_H
 
+#include <event2/util.h>
+
 struct admin;
-struct buf;
 struct embedded;
 struct event_base;
 struct tls;
 struct worker;
 
-/* `address` is host:port; the workers stay the caller's and outlive it.  NULL: *error says why. */
-struct admin *admin_new(struct event_base *base, const char *address, struct worker *const *workers,
-						unsigned nworkers, struct buf *error);
+/* Takes the socket, whatever happens; the workers stay the caller's and outlive it.  NULL: out of memory. */
+struct admin *admin_new(struct event_base *base, evutil_socket_t listener, struct worker *const *workers,
+						unsigned nworkers);
 /* What /metrics tells of besides, each the caller's, or NULL. */
 void admin_tell_of(struct admin *admin, const struct embedded *embedded, const struct tls *tls);
 /* Names in `Host` that are answered besides addresses; see front/hosts.h.  The caller's. */

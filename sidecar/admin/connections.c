@@ -1,25 +1,17 @@
 /*
  * admin_connections: /debug/connections, every client, subscription and connection to Postgres.
  *
- * What a worker owns only its own thread may look at.  So every worker is asked, and writes its rows into a
- * page of its own; the last answer, or the end of our patience, sends what there is.
- *
- * The survey belongs to all who hold it: the admin and each worker that was not through yet; the last one frees
- * it.  A page is its worker's until `answered` is set, then the admin's.
+ * Every worker writes its rows into a page of its own (see inquiry.h); the report puts them together.
  */
-#include <event2/buffer.h>
-#include <event2/keyvalq_struct.h>
-#include <stdatomic.h>
-#include <stdlib.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
+#include <string.h>
 
+#include "admin/inquiry.h"
 #include "admin/internal.h"
 #include "admin/table.h"
+#include "base/url_query.h"
 #include "db/db.h"
 #include "front/service.h"
 #include "live/subscribe.h"
-#include "serve/worker.h"
 
 #define PATIENCE_MS 2000
 
@@ -33,34 +25,12 @@ enum section_kind
 
 struct page
 {
-	struct worker_question question; /* first: the worker gets it and we cast */
-	struct survey *survey;
-	unsigned worker;
-	_Atomic bool answered;
-	bool shown; /* the admin's: it was answered, in full, when the report was begun */
+	struct inquiry_part part; /* first: we cast */
 	struct buf rows[SECTIONS];
 	unsigned nrows[SECTIONS];
 };
 
-struct survey
-{
-	_Atomic unsigned holders;
-	int answer_fd; /* counts answers */
-	bool json;
-	unsigned npages;
-	struct page pages[]; /* one a worker */
-};
-
-/* The admin's side of it. */
-struct admin_inquiry
-{
-	LIST_ENTRY(admin_inquiry) link;
-	struct admin *admin;
-	struct evhttp_request *request;
-	struct survey *survey;
-	struct event *on_answer;
-	unsigned nanswers;
-};
+static const struct inquiry_kind as_text, as_json;
 
 /* ---- the tables ------------------------------------------------------------- */
 
@@ -110,20 +80,6 @@ static const struct section
 
 /* ---- in the worker's thread --------------------------------------------------- */
 
-static void survey_drop(struct survey *survey)
-{
-	if (atomic_fetch_sub(&survey->holders, 1) > 1)
-		return;
-	for (unsigned i = 0; i < survey->npages; i++)
-	{
-		for (int section = 0; section < SECTIONS; section++)
-			buf_free(&survey->pages[i].rows[section]);
-	}
-	if (survey->answer_fd >= 0)
-		close(survey->answer_fd);
-	free(survey);
-}
-
 static struct cell number(uint64_t value)
 {
 	return (struct cell){.number = (int64_t)value};
@@ -136,7 +92,8 @@ static struct cell word(const char *text)
 
 static void add_row(struct page *page, enum section_kind section, const struct cell *cells)
 {
-	table_add_row(&page->rows[section], &sections[section].table, cells, page->survey->json);
+	table_add_row(&page->rows[section], &sections[section].table, cells,
+				  page->part.inquiry->kind == &as_json);
 	page->nrows[section]++;
 }
 
@@ -144,9 +101,9 @@ static void add_client(void *arg, const struct http_client *client)
 {
 	struct page *page = arg;
 	const struct cell cells[] = {
-		number(page->worker),	  word(client->state),		number(client->age_ms),
-		number(client->quiet_ms), number(client->bytes_in), number(client->bytes_out),
-		number(client->unsent),	  word(client->peer),		{.text = client->path},
+		number(page->part.worker), word(client->state),		 number(client->age_ms),
+		number(client->quiet_ms),  number(client->bytes_in), number(client->bytes_out),
+		number(client->unsent),	   word(client->peer),		 {.text = client->path},
 	};
 
 	add_row(page, SECTION_CLIENTS, cells);
@@ -156,16 +113,11 @@ static void add_subscriber(void *arg, const struct subscriber *subscriber)
 {
 	struct page *page = arg;
 	const struct cell cells[] = {
-		number(page->worker),
-		word(subscriber->state),
-		number(subscriber->age_ms),
-		number(subscriber->client.quiet_ms),
-		number(subscriber->bytes_out),
-		number(subscriber->client.unsent),
-		{.number = subscriber->next},
-		word(subscriber->client.peer),
-		word(subscriber->source),
-		word(subscriber->name),
+		number(page->part.worker),		  word(subscriber->state),
+		number(subscriber->age_ms),		  number(subscriber->client.quiet_ms),
+		number(subscriber->bytes_out),	  number(subscriber->client.unsent),
+		{.number = subscriber->next},	  word(subscriber->client.peer),
+		word(subscriber->source),		  word(subscriber->name),
 		word(subscriber->namespace_name),
 	};
 
@@ -176,7 +128,7 @@ static void add_postgres(void *arg, const struct db_connection *connection)
 {
 	struct page *page = arg;
 	const struct cell cells[] = {
-		number(page->worker),		  word(connection->state),		 number(connection->age_ms),
+		number(page->part.worker),	  word(connection->state),		 number(connection->age_ms),
 		number(connection->bytes_in), number(connection->bytes_out), number(connection->in_flight),
 		number(connection->waiting),  {.number = connection->pid},	 word(connection->what),
 		word(connection->host),		  word(connection->port),
@@ -185,73 +137,77 @@ static void add_postgres(void *arg, const struct db_connection *connection)
 	add_row(page, SECTION_POSTGRES, cells);
 }
 
-static void on_question(struct worker_question *question, struct service *service, struct db *db)
+static void ask(struct inquiry_part *part, struct service *service, struct db *db)
 {
 	static const struct service_visitor visitor = {.client = add_client, .subscriber = add_subscriber};
-	struct page *page = (struct page *)question;
-	struct survey *survey = page->survey;
-	uint64_t one = 1;
 
 	if (service != NULL)
 	{
-		service_walk(service, &visitor, page);
-		db_walk(db, add_postgres, page);
+		service_walk(service, &visitor, part);
+		db_walk(db, add_postgres, part);
 	}
-	atomic_store(&page->answered, true);
-	/* Its counter can't be full.  Should it fail all the same, the admin's patience ends. */
-	(void)!write(survey->answer_fd, &one, sizeof(one));
-	survey_drop(survey);
+	inquiry_answer(part);
+}
+
+static void release(struct inquiry_part *part)
+{
+	struct page *page = (struct page *)part;
+
+	for (int section = 0; section < SECTIONS; section++)
+		buf_free(&page->rows[section]);
 }
 
 /* ---- the report --------------------------------------------------------------- */
 
-/* Decides which pages the report is made of. */
-static void choose_pages(struct survey *survey)
+/* A worker's page; NULL: it did not answer, or had no memory for all of it. */
+static const struct page *page_of(struct inquiry *inquiry, unsigned worker)
 {
-	for (unsigned i = 0; i < survey->npages; i++)
-	{
-		struct page *page = &survey->pages[i];
+	const struct page *page = inquiry_part(inquiry, worker);
+	bool whole = page->part.known;
 
-		page->shown = atomic_load(&page->answered);
-		for (int section = 0; page->shown && section < SECTIONS; section++)
-			page->shown = !page->rows[section].failed;
-	}
+	for (int section = 0; whole && section < SECTIONS; section++)
+		whole = !page->rows[section].failed;
+	return whole ? page : NULL;
 }
 
-static unsigned count_rows(const struct survey *survey, int section)
+static unsigned count_rows(struct inquiry *inquiry, int section)
 {
+	const struct page *page;
 	unsigned count = 0;
 
-	for (unsigned i = 0; i < survey->npages; i++)
-		count += survey->pages[i].shown ? survey->pages[i].nrows[section] : 0;
+	for (unsigned i = 0; i < inquiry->nparts; i++)
+	{
+		if ((page = page_of(inquiry, i)) != NULL)
+			count += page->nrows[section];
+	}
 	return count;
 }
 
-static void add_rows(struct buf *out, const struct survey *survey, int section)
+static void add_rows(struct buf *out, struct inquiry *inquiry, int section)
 {
-	for (unsigned i = 0; i < survey->npages; i++)
-	{
-		const struct page *page = &survey->pages[i];
+	const struct page *page;
 
-		if (page->shown)
+	for (unsigned i = 0; i < inquiry->nparts; i++)
+	{
+		if ((page = page_of(inquiry, i)) != NULL)
 			buf_add(out, page->rows[section].data, page->rows[section].len);
 	}
 }
 
-static void write_text(struct buf *out, const struct survey *survey)
+static void write_text(struct buf *out, struct inquiry *inquiry)
 {
 	for (int section = 0; section < SECTIONS; section++)
 	{
-		unsigned nrows = count_rows(survey, section);
+		unsigned nrows = count_rows(inquiry, section);
 
 		buf_printf(out, "%s%s: %u\n", section > 0 ? "\n" : "", sections[section].name, nrows);
 		if (nrows > 0)
 			table_add_titles(out, &sections[section].table);
-		add_rows(out, survey, section);
+		add_rows(out, inquiry, section);
 	}
-	for (unsigned i = 0; i < survey->npages; i++)
+	for (unsigned i = 0; i < inquiry->nparts; i++)
 	{
-		if (!survey->pages[i].shown)
+		if (page_of(inquiry, i) == NULL)
 			buf_printf(out, "\nworker %u did not answer within %d ms\n", i, PATIENCE_MS);
 	}
 }
@@ -263,149 +219,71 @@ static void drop_comma(struct buf *out)
 		buf_truncate(out, out->len - 1);
 }
 
-static void write_json(struct buf *out, const struct survey *survey)
+static void write_json(struct buf *out, struct inquiry *inquiry)
 {
 	buf_add_str(out, "{");
 	for (int section = 0; section < SECTIONS; section++)
 	{
 		buf_printf(out, "\"%s\":[", sections[section].name);
-		add_rows(out, survey, section);
+		add_rows(out, inquiry, section);
 		drop_comma(out);
 		buf_add_str(out, "],");
 	}
 	buf_add_str(out, "\"silentWorkers\":[");
-	for (unsigned i = 0; i < survey->npages; i++)
+	for (unsigned i = 0; i < inquiry->nparts; i++)
 	{
-		if (!survey->pages[i].shown)
+		if (page_of(inquiry, i) == NULL)
 			buf_printf(out, "%u,", i);
 	}
 	drop_comma(out);
 	buf_add_str(out, "]}\n");
 }
 
-static void send_report(struct evhttp_request *request, struct survey *survey)
+static void reply_text(struct inquiry *inquiry)
 {
 	struct buf report = {0};
 
-	choose_pages(survey);
-	(survey->json ? write_json : write_text)(&report, survey);
-	if (report.failed)
-		admin_refuse(request, 500, "out of memory");
-	else
-		admin_reply_bytes(request, survey->json ? "application/json" : "text/plain; charset=utf-8", &report);
-	buf_free(&report);
+	write_text(&report, inquiry);
+	admin_reply(inquiry->request, ADMIN_TEXT, &report);
 }
+
+static void reply_json(struct inquiry *inquiry)
+{
+	struct buf report = {0};
+
+	write_json(&report, inquiry);
+	admin_reply(inquiry->request, "application/json", &report);
+}
+
+static const struct inquiry_kind as_text = {sizeof(struct page), PATIENCE_MS, ask, reply_text, release};
+static const struct inquiry_kind as_json = {sizeof(struct page), PATIENCE_MS, ask, reply_json, release};
 
 /* ---- asking --------------------------------------------------------------------- */
 
-static void inquiry_free(struct admin_inquiry *inquiry)
+/* False: it is unknown, and that was replied. */
+static bool read_format(struct http_request *request, bool *json)
 {
-	LIST_REMOVE(inquiry, link);
-	if (inquiry->on_answer != NULL)
-		event_free(inquiry->on_answer);
-	survey_drop(inquiry->survey);
-	free(inquiry);
-}
+	struct buf format = {0};
+	bool found = url_query_find(http_query(request), "format", &format);
+	struct slice asked = {format.data, format.len};
+	bool known;
 
-static void on_answer(evutil_socket_t fd, short what, void *arg)
-{
-	struct admin_inquiry *inquiry = arg;
-	uint64_t answers = 0;
-
-	if ((what & EV_READ) && read(fd, &answers, sizeof(answers)) == (ssize_t)sizeof(answers))
-		inquiry->nanswers += (unsigned)answers;
-	if (!(what & EV_TIMEOUT) && inquiry->nanswers < inquiry->survey->npages)
-		return;
-	send_report(inquiry->request, inquiry->survey);
-	inquiry_free(inquiry);
-}
-
-static struct survey *survey_new(unsigned nworkers, bool json)
-{
-	struct survey *survey = calloc(1, sizeof(*survey) + nworkers * sizeof(survey->pages[0]));
-
-	if (survey == NULL)
-		return NULL;
-	survey->holders = 1;
-	survey->json = json;
-	survey->npages = nworkers;
-	survey->answer_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	for (unsigned i = 0; i < nworkers; i++)
-	{
-		struct page *page = &survey->pages[i];
-
-		page->question.answer = on_question;
-		page->survey = survey;
-		page->worker = i;
-	}
-	return survey;
-}
-
-/* NULL: out of memory or descriptors. */
-static struct admin_inquiry *inquiry_new(struct admin *admin, struct evhttp_request *request, bool json)
-{
-	/* The timer runs from the first question; an answer begins it anew, and there are few. */
-	static const struct timeval patience = {.tv_sec = PATIENCE_MS / 1000,
-											.tv_usec = PATIENCE_MS % 1000 * 1000L};
-	struct survey *survey = survey_new(admin->nworkers, json);
-	struct admin_inquiry *inquiry = survey != NULL ? calloc(1, sizeof(*inquiry)) : NULL;
-
-	if (inquiry == NULL)
-	{
-		if (survey != NULL)
-			survey_drop(survey);
-		return NULL;
-	}
-	*inquiry = (struct admin_inquiry){.admin = admin, .request = request, .survey = survey};
-	LIST_INSERT_HEAD(&admin->inquiries, inquiry, link);
-	if (survey->answer_fd >= 0)
-		inquiry->on_answer =
-			event_new(admin->base, survey->answer_fd, EV_READ | EV_PERSIST, on_answer, inquiry);
-	if (inquiry->on_answer != NULL && event_add(inquiry->on_answer, &patience) == 0)
-		return inquiry;
-	inquiry_free(inquiry);
-	return NULL;
-}
-
-void admin_connections(struct admin *admin, struct evhttp_request *request)
-{
-	struct evkeyvalq query;
-	struct admin_inquiry *inquiry;
-	const char *format;
-	bool json, known;
-
-	if (!admin_query(request, &query))
-		return;
-	format = evhttp_find_header(&query, "format");
-	json = format != NULL && strcmp(format, "json") == 0;
-	known = format == NULL || json || strcmp(format, "text") == 0;
-	evhttp_clear_headers(&query);
+	*json = found && slice_is(asked, "json");
+	known = !found || *json || slice_is(asked, "text");
+	buf_free(&format);
 	if (!known)
-	{
 		admin_refuse(request, 400, "format must be text or json");
-		return;
-	}
-	inquiry = inquiry_new(admin, request, json);
-	if (inquiry == NULL)
-	{
-		admin_refuse(request, 500, "out of memory or descriptors");
-		return;
-	}
-	for (unsigned i = 0; i < admin->nworkers; i++)
-	{
-		atomic_fetch_add(&inquiry->survey->holders, 1);
-		worker_ask(admin->workers[i], &inquiry->survey->pages[i].question);
-	}
+	return known;
 }
 
-void admin_connections_end(struct admin *admin)
+void admin_connections(struct admin *admin, struct http_request *request)
 {
-	struct admin_inquiry *next;
+	struct inquiry *inquiry;
+	bool json;
 
-	for (struct admin_inquiry *inquiry = LIST_FIRST(&admin->inquiries); inquiry != NULL; inquiry = next)
-	{
-		next = LIST_NEXT(inquiry, link);
-		admin_forget(inquiry->request);
-		inquiry_free(inquiry);
-	}
+	if (!read_format(request, &json))
+		return;
+	inquiry = inquiry_new(admin, request, json ? &as_json : &as_text);
+	if (inquiry != NULL)
+		inquiry_ask(inquiry);
 }

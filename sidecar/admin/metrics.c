@@ -1,21 +1,15 @@
 /*
  * admin_metrics: /metrics, in Prometheus's text format 0.0.4.
  *
- * What workers count (base/stats.h) is read where it lies.  How their subscriptions are only they can tell, and which transactions
- * hold readers back only Postgres: so every worker is asked, and the first one that has its database asks that.  The last answer,
- * or the end of our patience, sends what is known.
- *
- * A scrape belongs to all who hold it: the admin, and each worker that was not through yet; the last one frees it.  A part
- * is its worker's until `answered` is set, then the admin's.
+ * What workers count (base/stats.h) is read where it lies.  How their subscriptions are only they can tell,
+ * and which transactions hold readers back only Postgres: so every worker is asked (see inquiry.h), and the
+ * first one that has its database asks that.
  */
-#include <event2/buffer.h>
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
+#include "admin/inquiry.h"
 #include "admin/internal.h"
 #include "base/buf.h"
 #include "db/db.h"
@@ -32,12 +26,10 @@
 #define NAMESPACE_MIN_AGE 1.0 /* its oldest transaction is that old, in seconds */
 #define CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
-struct part
+struct answer
 {
-	struct worker_question question; /* first: the worker gets it and we cast */
-	struct scrape *scrape;
+	struct inquiry_part part; /* first: we cast */
 	bool asks_postgres;
-	_Atomic bool answered;
 	struct subscriptions_summary subscriptions;
 	/* From Postgres, if it answered: */
 	bool knows_appending;
@@ -46,44 +38,7 @@ struct part
 	struct buf namespaces; /* finished lines */
 };
 
-struct scrape
-{
-	_Atomic unsigned holders;
-	int answer_fd; /* counts answers */
-	/* The admin's alone: */
-	LIST_ENTRY(scrape) link;
-	struct admin *admin;
-	struct evhttp_request *request;
-	struct event *on_answer;
-	unsigned nanswers;
-
-	unsigned nparts;
-	struct part parts[]; /* one a worker */
-};
-
 /* ---- in the worker's thread --------------------------------------------------- */
-
-static void scrape_drop(struct scrape *scrape)
-{
-	if (atomic_fetch_sub(&scrape->holders, 1) > 1)
-		return;
-	for (unsigned i = 0; i < scrape->nparts; i++)
-		buf_free(&scrape->parts[i].namespaces);
-	if (scrape->answer_fd >= 0)
-		close(scrape->answer_fd);
-	free(scrape);
-}
-
-static void answer(struct part *part)
-{
-	struct scrape *scrape = part->scrape;
-	uint64_t one = 1;
-
-	atomic_store(&part->answered, true);
-	/* Its counter can't be full.  Should it fail all the same, the admin's patience ends. */
-	(void)!write(scrape->answer_fd, &one, sizeof(one));
-	scrape_drop(scrape);
-}
 
 /* As the inside of a label's value. */
 static void add_label(struct buf *out, const char *text)
@@ -110,44 +65,50 @@ enum appending_column
 };
 
 /* The oldest come first; those whose age we may not know come last. */
-static void take_appending(struct part *part, const PGresult *result)
+static void take_appending(struct answer *answer, const PGresult *result)
 {
 	int named = 0;
 
-	part->knows_appending = true;
+	answer->knows_appending = true;
 	for (int i = 0; i < PQntuples(result); i++)
 	{
 		double age = strtod(PQgetvalue(result, i, APPENDING_AGE), NULL);
 
-		part->appending += strtoull(PQgetvalue(result, i, APPENDING_COUNT), NULL, 10);
-		if (age > part->oldest)
-			part->oldest = age;
+		answer->appending += strtoull(PQgetvalue(result, i, APPENDING_COUNT), NULL, 10);
+		if (age > answer->oldest)
+			answer->oldest = age;
 		if (age < NAMESPACE_MIN_AGE || named == MAX_NAMESPACES)
 			continue;
 		named++;
-		buf_add_str(&part->namespaces, "millrace_namespace_append_transaction_max_age_seconds{namespace=\"");
-		add_label(&part->namespaces, PQgetvalue(result, i, APPENDING_NAMESPACE));
-		buf_printf(&part->namespaces, "\"} %.3f\n", age);
+		buf_add_str(&answer->namespaces,
+					"millrace_namespace_append_transaction_max_age_seconds{namespace=\"");
+		add_label(&answer->namespaces, PQgetvalue(result, i, APPENDING_NAMESPACE));
+		buf_printf(&answer->namespaces, "\"} %.3f\n", age);
 	}
 }
 
 static void on_appending(void *arg, struct db_reply *reply)
 {
-	struct part *part = arg;
+	struct answer *answer = arg;
 
 	if (reply->status == DB_OK)
-		take_appending(part, reply->result);
-	answer(part);
+		take_appending(answer, reply->result);
+	inquiry_answer(&answer->part);
 }
 
-static void on_question(struct worker_question *question, struct service *service, struct db *db)
+static void ask(struct inquiry_part *asked, struct service *service, struct db *db)
 {
-	struct part *part = (struct part *)question;
+	struct answer *answer = (struct answer *)asked;
 
 	if (service != NULL)
-		service_summarise(service, &part->subscriptions);
-	if (db == NULL || !part->asks_postgres || !db_query(db, DB_APPENDING, NULL, on_appending, part))
-		answer(part);
+		service_summarise(service, &answer->subscriptions);
+	if (db == NULL || !answer->asks_postgres || !db_query(db, DB_APPENDING, NULL, on_appending, answer))
+		inquiry_answer(asked);
+}
+
+static void release(struct inquiry_part *part)
+{
+	buf_free(&((struct answer *)part)->namespaces);
 }
 
 /* ---- the format ----------------------------------------------------------------- */
@@ -277,15 +238,16 @@ static void add_database(struct buf *out, const struct stats *stats)
 
 /* ---- what workers answer -------------------------------------------------------------- */
 
-static void add_subscriptions(struct buf *out, const struct scrape *scrape)
+static void add_subscriptions(struct buf *out, struct inquiry *scrape)
 {
 	struct subscriptions_summary sum = {.max_lag = 0};
 
 	for (unsigned i = 0; i < scrape->nparts; i++)
 	{
-		const struct subscriptions_summary *one = &scrape->parts[i].subscriptions;
+		const struct answer *answer = inquiry_part(scrape, i);
+		const struct subscriptions_summary *one = &answer->subscriptions;
 
-		if (!atomic_load(&scrape->parts[i].answered))
+		if (!answer->part.known)
 			continue;
 		for (unsigned state = 0; state < SUBSCRIPTION_STATES; state++)
 			sum.states[state] += one->states[state];
@@ -300,42 +262,46 @@ static void add_subscriptions(struct buf *out, const struct scrape *scrape)
 			  "Global positions that the farthest subscription is behind.", sum.max_lag);
 }
 
-static void add_appending(struct buf *out, const struct scrape *scrape)
+static void add_appending(struct buf *out, struct inquiry *scrape)
 {
-	const struct part *part = NULL;
+	const struct answer *answer = NULL;
 
-	for (unsigned i = 0; part == NULL && i < scrape->nparts; i++)
+	for (unsigned i = 0; answer == NULL && i < scrape->nparts; i++)
 	{
-		if (atomic_load(&scrape->parts[i].answered) && scrape->parts[i].knows_appending)
-			part = &scrape->parts[i];
+		const struct answer *one = inquiry_part(scrape, i);
+
+		if (one->part.known && one->knows_appending)
+			answer = one;
 	}
 	add_value(out, "millrace_scrape_postgres_success", "gauge",
-			  "1: Postgres told of open transactions; 0: it did not.", part != NULL);
-	if (part == NULL)
+			  "1: Postgres told of open transactions; 0: it did not.", answer != NULL);
+	if (answer == NULL)
 		return;
 	add_value(out, "millrace_append_transactions", "gauge", "Open transactions of any session that appended.",
-			  part->appending);
+			  answer->appending);
 	add_head(out, "millrace_append_transaction_max_age_seconds", "gauge",
 			 "Age of the oldest open transaction that appended, 0 for none; readers of its namespace stop "
 			 "below it.");
-	buf_printf(out, "millrace_append_transaction_max_age_seconds %.3f\n", part->oldest);
+	buf_printf(out, "millrace_append_transaction_max_age_seconds %.3f\n", answer->oldest);
 	add_head(out, "millrace_namespace_append_transaction_max_age_seconds", "gauge",
 			 "The same by namespace, where it is over 1 s, for the 20 oldest.");
-	if (!part->namespaces.failed)
-		buf_add(out, part->namespaces.data, part->namespaces.len);
+	if (!answer->namespaces.failed)
+		buf_add(out, answer->namespaces.data, answer->namespaces.len);
 }
 
 /* ---- the scrape ----------------------------------------------------------------------- */
 
-static void add_server(struct buf *out, const struct scrape *scrape)
+static void add_server(struct buf *out, struct inquiry *scrape)
 {
 	const struct admin *admin = scrape->admin;
 	unsigned ready = 0, silent = 0;
 
 	for (unsigned i = 0; i < scrape->nparts; i++)
 	{
+		const struct inquiry_part *part = inquiry_part(scrape, i);
+
 		ready += worker_ready(admin->workers[i]);
-		silent += !atomic_load(&scrape->parts[i].answered);
+		silent += !part->known;
 	}
 	add_head(out, "millrace_build_info", "gauge", "Always 1.");
 	buf_add_str(out, "millrace_build_info{version=\"" MILLRACE_VERSION "\"} 1\n");
@@ -346,13 +312,15 @@ static void add_server(struct buf *out, const struct scrape *scrape)
 			  "Worker threads that did not answer in time; their subscriptions are not counted.", silent);
 }
 
-/* False: out of memory. */
-static bool write_metrics(struct buf *out, const struct scrape *scrape)
+static void write_metrics(struct buf *out, struct inquiry *scrape)
 {
 	struct stats *sum = stats_new();
 
 	if (sum == NULL)
-		return false;
+	{
+		out->failed = true;
+		return;
+	}
 	for (unsigned i = 0; i < scrape->nparts; i++)
 		stats_sum(sum, worker_stats(scrape->admin->workers[i]));
 	add_server(out, scrape);
@@ -364,101 +332,30 @@ static bool write_metrics(struct buf *out, const struct scrape *scrape)
 	admin_add_file_metrics(out, scrape->admin);
 	admin_add_process_metrics(out);
 	free(sum);
-	return !out->failed;
 }
 
-static void reply(const struct scrape *scrape)
+static void reply(struct inquiry *scrape)
 {
-	struct evbuffer *body = evbuffer_new();
 	struct buf text = {0};
 
-	if (body != NULL && write_metrics(&text, scrape) && evbuffer_add(body, text.data, text.len) == 0)
-		admin_reply(scrape->request, 200, CONTENT_TYPE, body);
-	else
-		admin_refuse(scrape->request, 500, "out of memory");
-	buf_free(&text);
-	if (body != NULL)
-		evbuffer_free(body);
+	write_metrics(&text, scrape);
+	admin_reply(scrape->request, CONTENT_TYPE, &text);
 }
 
-/* The admin is through with it. */
-static void scrape_leave(struct scrape *scrape)
+void admin_metrics(struct admin *admin, struct http_request *request)
 {
-	LIST_REMOVE(scrape, link);
-	if (scrape->on_answer != NULL)
-		event_free(scrape->on_answer);
-	scrape_drop(scrape);
-}
-
-static void on_answer(evutil_socket_t fd, short what, void *arg)
-{
-	struct scrape *scrape = arg;
-	uint64_t answers = 0;
-
-	if ((what & EV_READ) && read(fd, &answers, sizeof(answers)) == (ssize_t)sizeof(answers))
-		scrape->nanswers += (unsigned)answers;
-	if (!(what & EV_TIMEOUT) && scrape->nanswers < scrape->nparts)
-		return;
-	reply(scrape);
-	scrape_leave(scrape);
-}
-
-/* NULL: out of memory or descriptors. */
-static struct scrape *scrape_new(struct admin *admin, struct evhttp_request *request)
-{
-	static const struct timeval patience = {.tv_sec = PATIENCE_MS / 1000,
-											.tv_usec = PATIENCE_MS % 1000 * 1000L};
-	struct scrape *scrape = calloc(1, sizeof(*scrape) + admin->nworkers * sizeof(scrape->parts[0]));
-
-	if (scrape == NULL)
-		return NULL;
-	scrape->holders = 1;
-	scrape->admin = admin;
-	scrape->request = request;
-	scrape->nparts = admin->nworkers;
-	LIST_INSERT_HEAD(&admin->scrapes, scrape, link);
-	scrape->answer_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (scrape->answer_fd >= 0)
-		scrape->on_answer =
-			event_new(admin->base, scrape->answer_fd, EV_READ | EV_PERSIST, on_answer, scrape);
-	if (scrape->on_answer != NULL && event_add(scrape->on_answer, &patience) == 0)
-		return scrape;
-	scrape_leave(scrape);
-	return NULL;
-}
-
-void admin_metrics(struct admin *admin, struct evhttp_request *request)
-{
-	struct scrape *scrape = scrape_new(admin, request);
+	static const struct inquiry_kind kind = {sizeof(struct answer), PATIENCE_MS, ask, reply, release};
+	struct inquiry *scrape = inquiry_new(admin, request, &kind);
 	bool asked = false;
 
 	if (scrape == NULL)
-	{
-		admin_refuse(request, 500, "out of memory or descriptors");
 		return;
-	}
-	for (unsigned i = 0; i < admin->nworkers; i++)
+	for (unsigned i = 0; i < scrape->nparts && !asked; i++)
 	{
-		struct part *part = &scrape->parts[i];
+		struct answer *answer = inquiry_part(scrape, i);
 
-		part->question.answer = on_question;
-		part->scrape = scrape;
 		/* A worker that waits for its database would keep the question until it is back. */
-		part->asks_postgres = !asked && worker_ready(admin->workers[i]);
-		asked = asked || part->asks_postgres;
-		atomic_fetch_add(&scrape->holders, 1);
-		worker_ask(admin->workers[i], &part->question);
+		asked = answer->asks_postgres = worker_ready(admin->workers[i]);
 	}
-}
-
-void admin_metrics_end(struct admin *admin)
-{
-	struct scrape *next;
-
-	for (struct scrape *scrape = LIST_FIRST(&admin->scrapes); scrape != NULL; scrape = next)
-	{
-		next = LIST_NEXT(scrape, link);
-		admin_forget(scrape->request);
-		scrape_leave(scrape);
-	}
+	inquiry_ask(scrape);
 }

@@ -6,18 +6,14 @@
  * file name.  One profile at a time, because there is one timer a process.
  */
 #include <dlfcn.h>
-#include <event2/buffer.h>
-#include <event2/bufferevent.h>
-#include <event2/keyvalq_struct.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "admin/internal.h"
 #include "admin/allocations.h"
-#include "base/buf.h"
+#include "base/url_query.h"
 
 #define PROFILER "libprofiler.so.0"
 #define DEFAULT_SECONDS 30
@@ -34,8 +30,8 @@ struct profiler
 struct admin_profile
 {
 	struct admin *admin;
-	struct evhttp_request *request;
-	struct event *over, *gone;
+	struct http_request *request;
+	struct event *over;
 	struct profiler profiler;
 	int fd; /* the profile */
 };
@@ -59,43 +55,50 @@ static void profile_free(struct admin_profile *profile)
 {
 	if (profile->over != NULL)
 		event_free(profile->over);
-	if (profile->gone != NULL)
-		event_free(profile->gone);
 	if (profile->fd >= 0)
 		close(profile->fd);
 	profile->admin->profile = NULL;
 	free(profile);
 }
 
-/* Replies with the profile, whose memory then goes with the reply. */
-static void send_profile(struct admin_profile *profile)
+/* False: it is empty, or could not be read. */
+static bool read_profile(const struct admin_profile *profile, struct buf *out)
 {
-	struct evbuffer *body = evbuffer_new();
-	struct evhttp_request *request = profile->request;
-	struct stat status;
-	bool ok = body != NULL && fstat(profile->fd, &status) == 0 && status.st_size > 0 &&
-			  evbuffer_add_file(body, profile->fd, 0, status.st_size) == 0;
+	char part[16384];
+	ssize_t got;
 
-	if (ok)
-		profile->fd = -1;
-	profile_free(profile);
-	if (ok)
-		admin_reply(request, 200, BINARY, body);
-	else
-		admin_refuse(request, 500, "the profile could not be read");
-	if (body != NULL)
-		evbuffer_free(body);
+	while ((got = pread(profile->fd, part, sizeof(part), (off_t)out->len)) > 0 && !out->failed)
+		buf_add(out, part, (size_t)got);
+	return got == 0 && out->len > 0;
 }
 
-/* The time is over, or the client has hung up. */
+/* Ends the profile and replies with it, to nobody if the client is gone. */
+static void end_profile(struct admin_profile *profile)
+{
+	struct http_request *request = profile->request;
+	struct buf bytes = {0};
+	bool ok;
+
+	profile->profiler.stop();
+	ok = read_profile(profile, &bytes);
+	profile_free(profile);
+	if (ok)
+		admin_reply(request, BINARY, &bytes);
+	else
+		admin_refuse(request, 500, "the profile could not be read");
+	buf_free(&bytes);
+}
+
 static void on_over(evutil_socket_t fd, short what, void *arg)
 {
-	struct admin_profile *profile = arg;
-
 	(void)fd;
 	(void)what;
-	profile->profiler.stop();
-	send_profile(profile);
+	end_profile(arg);
+}
+
+static void on_gone(void *arg)
+{
+	end_profile(arg);
 }
 
 static bool start_profiler(const struct admin_profile *profile)
@@ -106,11 +109,10 @@ static bool start_profiler(const struct admin_profile *profile)
 	return profile->fd >= 0 && profile->profiler.start(path) != 0;
 }
 
-static void profile_start(struct admin *admin, struct evhttp_request *request,
-						  const struct profiler *profiler, int seconds)
+static void profile_start(struct admin *admin, struct http_request *request, const struct profiler *profiler,
+						  int seconds)
 {
 	const struct timeval time = {.tv_sec = seconds};
-	struct bufferevent *client = evhttp_connection_get_bufferevent(evhttp_request_get_connection(request));
 	struct admin_profile *profile = calloc(1, sizeof(*profile));
 
 	if (profile == NULL)
@@ -122,43 +124,38 @@ static void profile_start(struct admin *admin, struct evhttp_request *request,
 	admin->profile = profile;
 	profile->fd = memfd_create("cpu.prof", MFD_CLOEXEC);
 	profile->over = evtimer_new(admin->base, on_over, profile);
-	/* evhttp itself does not look at the connection before the reply. */
-	profile->gone = event_new(admin->base, bufferevent_getfd(client), EV_CLOSED, on_over, profile);
-	if (profile->over == NULL || profile->gone == NULL || !start_profiler(profile))
+	if (profile->over == NULL || !start_profiler(profile))
 	{
 		profile_free(profile);
 		admin_refuse(request, 500, "the profiler could not be started");
 		return;
 	}
 	event_add(profile->over, &time);
-	event_add(profile->gone, NULL);
+	http_reply_when_gone(request, on_gone, profile);
 }
 
-/* False: it is malformed, and that was replied. */
-static bool read_seconds(struct evhttp_request *request, int *seconds)
+/* False: it makes no sense, and that was replied. */
+static bool read_seconds(struct http_request *request, int *seconds)
 {
-	struct evkeyvalq query;
-	const char *text;
+	struct buf text = {0};
 	char *end;
 	long number = DEFAULT_SECONDS;
 	bool ok = true;
 
-	if (!admin_query(request, &query))
-		return false;
-	text = evhttp_find_header(&query, "seconds");
-	if (text != NULL)
+	if (url_query_find(http_query(request), "seconds", &text))
 	{
-		number = strtol(text, &end, 10);
-		ok = end != text && *end == '\0' && number >= 1 && number <= MAX_SECONDS;
+		buf_add(&text, "", 1);
+		number = text.failed ? 0 : strtol(text.data, &end, 10);
+		ok = number >= 1 && number <= MAX_SECONDS && end + 1 == text.data + text.len;
 	}
-	evhttp_clear_headers(&query);
+	buf_free(&text);
 	*seconds = (int)number;
 	if (!ok)
 		admin_refuse(request, 400, "seconds must be a whole number from 1 to %d", MAX_SECONDS);
 	return ok;
 }
 
-void admin_pprof_profile(struct admin *admin, struct evhttp_request *request)
+void admin_pprof_profile(struct admin *admin, struct http_request *request)
 {
 	struct profiler profiler;
 	int seconds;
@@ -174,18 +171,9 @@ void admin_pprof_profile(struct admin *admin, struct evhttp_request *request)
 		profile_start(admin, request, &profiler, seconds);
 }
 
-void admin_pprof_end(struct admin *admin)
-{
-	if (admin->profile == NULL)
-		return;
-	admin->profile->profiler.stop();
-	admin_forget(admin->profile->request);
-	profile_free(admin->profile);
-}
-
 /* ---- memory ------------------------------------------------------------------- */
 
-static void reply_allocations(struct evhttp_request *request, enum allocations which)
+static void reply_allocations(struct http_request *request, enum allocations which)
 {
 	struct buf profile = {0};
 
@@ -194,20 +182,18 @@ static void reply_allocations(struct evhttp_request *request, enum allocations w
 			request, 501,
 			"this build does not record allocations; make -C sidecar PROFILE=1 builds one that does, "
 			"sidecar/build-profile/millrace");
-	else if (profile.failed)
-		admin_refuse(request, 500, "out of memory");
 	else
-		admin_reply_bytes(request, BINARY, &profile);
+		admin_reply(request, BINARY, &profile);
 	buf_free(&profile);
 }
 
-void admin_pprof_heap(struct admin *admin, struct evhttp_request *request)
+void admin_pprof_heap(struct admin *admin, struct http_request *request)
 {
 	(void)admin;
 	reply_allocations(request, ALLOCATIONS_IN_USE);
 }
 
-void admin_pprof_allocs(struct admin *admin, struct evhttp_request *request)
+void admin_pprof_allocs(struct admin *admin, struct http_request *request)
 {
 	(void)admin;
 	reply_allocations(request, ALLOCATIONS_ALL);

@@ -539,15 +539,18 @@ static void on_headers(void *arg, struct http_request *request)
 		route->headers(arg, request);
 }
 
-/* A page must be able to read why it was refused. */
-static const char *on_refusal(void *arg, const struct http_request *request)
+static void on_refuse(void *arg, struct http_request *request, int status, const char *message)
 {
-	const struct service *service = arg;
-	const struct route *route = request != NULL ? find_route(request) : NULL;
+	const struct route *route = find_route(request);
+	enum error_code code = status == 413   ? ERROR_PAYLOAD_TOO_LARGE
+						   : status == 503 ? ERROR_OVERLOADED
+										   : ERROR_INVALID_REQUEST;
+	struct error error;
 
-	if (request == NULL)
-		return service->cors != NULL ? cors_headers(service->cors, (struct slice){NULL, 0}) : NULL;
-	return route != NULL && route->cors != NULL ? route->cors : cors_of(service, request);
+	error_set(&error, code, "%s", message);
+	/* A page must be able to read why it was refused. */
+	http_reply_error(request, &error, status,
+					 route != NULL && route->cors != NULL ? route->cors : cors_of(arg, request));
 }
 
 static void on_body(void *arg, struct http_request *request)
@@ -702,7 +705,7 @@ struct service *service_new(struct event_base *base, const struct config *config
 							struct shared *shared, const evutil_socket_t *listeners, int nlisteners)
 {
 	static const struct http_handlers handlers = {
-		.headers = on_headers, .body = on_body, .refusal = on_refusal, .done = on_done};
+		.headers = on_headers, .body = on_body, .refuse = on_refuse, .done = on_done};
 	const struct http_options options = {
 		.max_header = (size_t)config->max_header,
 		.max_body = (size_t)config->max_body,

@@ -147,8 +147,11 @@ static bool connection_step(struct http_connection *c)
 			return false;
 		case CONNECTION_SURPLUS:
 			if (c->in.len > 0)
+			{
 				server_turn_away(c);
-			else if (c->input_ended)
+				return true;
+			}
+			if (c->input_ended)
 				connection_close(c);
 			return false;
 		case CONNECTION_RECEIVING:
@@ -210,22 +213,6 @@ void connection_run(struct http_connection *c)
 
 /* ---- TLS ------------------------------------------------------------------- */
 
-/* A client that took us for a server without TLS is told so in the way it understands. */
-static void answer_in_clear(struct http_connection *c)
-{
-	static const char answer[] =
-		"HTTP/1.1 400 Bad Request\r\n"
-		"Content-Type: application/json\r\n"
-		"Content-Length: 81\r\n"
-		"Connection: close\r\n\r\n"
-		"{\"error\":{\"code\":\"INVALID_REQUEST\",\"message\":\"this port speaks https, not http\"}}";
-	struct piece piece = piece_of(answer);
-
-	connection_send(c, &piece, 1);
-	if (c->state != CONNECTION_CLOSED)
-		connection_linger(c);
-}
-
 static void shake_hands(struct http_connection *c)
 {
 	switch (transport_handshake(&c->transport))
@@ -238,7 +225,8 @@ static void shake_hands(struct http_connection *c)
 				event_add(&c->writable, NULL);
 			break;
 		case TRANSPORT_CLEAR:
-			answer_in_clear(c);
+			/* A client that took us for a server without TLS is told so in the way it understands. */
+			connection_refuse(c, 400, "this port speaks https, not http");
 			break;
 		case TRANSPORT_BROKEN:
 			connection_close(c);

@@ -3,7 +3,8 @@
  *
  * The requests of a connection are handled one after the other: the next is looked at when the reply
  * to the one before is out, so a pipelining client is answered in order and held back while
- * it does not read.  Limits, timeouts and everything wrong with a request are answered in here.
+ * it does not read.  Limits, timeouts and everything wrong with a request are found in here, and answered by
+ * `refuse`, which knows in what form.
  *
  * Two handlers see a request.  `headers` is called when the head is in and may reply at once (the body is then
  * not waited for); otherwise `body` is called when the whole request is in, and must see to
@@ -41,7 +42,7 @@ struct http_options
 		max_held; /* bytes of all requests that are here, and as many of replies that clients have not read */
 	struct tls *tls;	 /* NULL = plain HTTP */
 	unsigned slow_ms;	 /* a request that takes that long gets an id */
-	struct stats *stats; /* the worker's */
+	struct stats *stats; /* the caller's: what it counts */
 };
 
 /* How a request ended. */
@@ -58,11 +59,11 @@ struct http_handlers
 	void (*headers)(void *arg, struct http_request *request);
 	void (*body)(void *arg, struct http_request *request);
 	/*
-	 * Header lines for a reply to what is wrong with the request itself; NULL: none.  Of a head that was not understood nothing is known, its path
-	 * is empty; `request` is NULL where it was not even read.  May be left out.
+	 * Replies, with http_reply, to what is wrong with the request itself: with this status, and `message` says why.
+	 * Of a head that was not understood nothing is known: it has no method, path or headers.
 	 */
-	const char *(*refusal)(void *arg, const struct http_request *request);
-	/* Called when a reply has ended; the request's slices are still good. */
+	void (*refuse)(void *arg, struct http_request *request, int status, const char *message);
+	/* Called when a reply has ended; the request's slices are still good.  NULL: nobody asks. */
 	void (*done)(void *arg, struct http_request *request, const struct http_outcome *outcome);
 };
 

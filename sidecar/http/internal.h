@@ -83,6 +83,7 @@ struct http_request
 	enum reply_state reply;
 	bool held;	  /* a handler has it */
 	bool discard; /* replied before the body was in, which nobody wants any more */
+	bool unseen;  /* the client is turned away whatever it asks: the handlers are not told how it ended */
 	bool keep_alive;
 	bool wants_continue; /* the client waits for 100 Continue */
 	size_t low_water;	 /* unsent bytes at which `drained` is called */
@@ -164,7 +165,7 @@ struct http_server
 /* Frees, after this loop turn, what is closed by then. */
 void server_schedule_reap(struct http_server *server);
 void server_dispose(struct http_server *server);
-/* Answers 503 and shuts our side. */
+/* Tells a client that it is one too many, and gives up on it. */
 void server_turn_away(struct http_connection *c);
 
 /* ---- connection.c ------------------------------------------------------------ */
@@ -196,8 +197,10 @@ void request_end_body(struct http_request *request, enum http_body_end how);
 /* ---- reply.c -------------------------------------------------------------------- */
 
 void request_send_continue(struct http_request *request); /* if the client waits for it */
-/* Answers what is wrong with the request itself, and gives up on the connection. */
+/* Has what is wrong with the request itself answered, and gives up on the connection. */
 void request_refuse(struct http_connection *c, int status, const char *message);
+/* The same for a client whose request is not looked at. */
+void connection_refuse(struct http_connection *c, int status, const char *message);
 
 /* ---- output.c ------------------------------------------------------------------- */
 

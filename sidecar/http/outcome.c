@@ -23,11 +23,17 @@ void request_begin_outcome(struct http_request *request)
 	request->made_id[0] = '\0';
 }
 
+/* Whether somebody hears how it ended. */
+static bool is_told(const struct http_request *request)
+{
+	return request->connection->server->handlers.done != NULL && !request->unseen;
+}
+
 void request_write_id(struct http_request *request, struct buf *head)
 {
 	struct slice id = request_id(request);
 
-	if (id.len == 0 &&
+	if (id.len == 0 && is_told(request) &&
 		(request->status >= 400 || request->note != NULL || log_is_debug() ||
 		 clock_passed(clock_ms(), request->started, request->connection->server->options.slow_ms)))
 	{
@@ -51,7 +57,7 @@ void request_tell_done(struct http_request *request)
 		.note = request->note,
 	};
 
-	if (server->handlers.done != NULL)
+	if (is_told(request))
 		server->handlers.done(server->arg, request, &outcome);
 	free(request->note);
 	request->note = NULL;

@@ -301,12 +301,8 @@ void http_reply_error(struct http_request *request, const struct error *error, i
 
 void request_refuse(struct http_connection *c, int status, const char *message)
 {
-	struct error error;
-	enum error_code code = status == 413   ? ERROR_PAYLOAD_TOO_LARGE
-						   : status == 503 ? ERROR_OVERLOADED
-										   : ERROR_INVALID_REQUEST;
+	struct http_server *server = c->server;
 
-	error_set(&error, code, "%s", message);
 	/* A head that was not understood says nothing about how to answer; one that is too large does. */
 	if (c->request.head_len == 0 && status != 431)
 	{
@@ -315,8 +311,12 @@ void request_refuse(struct http_connection *c, int status, const char *message)
 	}
 	c->request.head.keep_alive = false;
 	c->unread = true;
-	http_reply_error(&c->request, &error, status,
-					 c->server->handlers.refusal != NULL
-						 ? c->server->handlers.refusal(c->server->arg, &c->request)
-						 : NULL);
+	server->handlers.refuse(server->arg, &c->request, status, message);
+}
+
+void connection_refuse(struct http_connection *c, int status, const char *message)
+{
+	request_start(c);
+	c->request.unseen = true;
+	request_refuse(c, status, message);
 }

@@ -19,7 +19,7 @@ void request_start(struct http_connection *c)
 	request->chunks = (struct http_chunked){0};
 	request->head_len = request->body_len = 0;
 	request->reply = REPLY_NONE;
-	request->held = request->discard = request->wants_continue = false;
+	request->held = request->discard = request->unseen = request->wants_continue = false;
 	request->keep_alive = true;
 	request->low_water = LOW_WATER;
 	request->drained = NULL;
@@ -314,6 +314,8 @@ static struct slice resolve(const struct http_request *request, struct http_span
 {
 	const struct input *in = &request->connection->in;
 
+	if (span.len == 0)
+		return slice_of(""); /* there may be no input yet */
 	return (struct slice){in->data + in->start + span.at, span.len};
 }
 

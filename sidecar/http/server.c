@@ -192,21 +192,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 
 void server_turn_away(struct http_connection *c)
 {
-	static const char answer[] = "HTTP/1.1 503 Service Unavailable\r\n"
-								 "Content-Type: application/json\r\n"
-								 "Content-Length: 69\r\n"
-								 "Retry-After: 1\r\n"
-								 "Connection: close\r\n";
-	static const char body[] =
-		"\r\n{\"error\":{\"code\":\"OVERLOADED\",\"message\":\"too many open connections\"}}";
-	const struct http_handlers *handlers = &c->server->handlers;
-	const char *headers = handlers->refusal != NULL ? handlers->refusal(c->server->arg, NULL) : NULL;
-	struct piece pieces[] = {piece_of(answer), piece_of(c->server->date),
-							 piece_of(headers != NULL ? headers : ""), piece_of(body)};
-
-	connection_send(c, pieces, 4);
-	if (c->state != CONNECTION_CLOSED)
-		connection_linger(c);
+	connection_refuse(c, 503, "too many open connections");
 }
 
 /*

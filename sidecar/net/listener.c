@@ -1,5 +1,5 @@
 /*
- * listener: the listening sockets of the HTTP API; see listener.h.
+ * listener: listening sockets; see listener.h.
  */
 #include "net/listener.h"
 
@@ -7,11 +7,13 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define BACKLOG 1024
+#define MAX_HOST 256
 
 static int port_of(const struct sockaddr *address)
 {
@@ -154,4 +156,55 @@ void listener_close(struct listeners *set)
 {
 	while (set->count > 0)
 		close(set->sockets[--set->count]);
+}
+
+/* Splits "host:port" or "[host]:port"; false when it is neither. */
+static bool split_address(const char *address, char host[MAX_HOST], int *port)
+{
+	const char *colon = strrchr(address, ':');
+	size_t len = colon ? (size_t)(colon - address) : 0;
+	char *end;
+	long number;
+
+	if (colon == NULL || len >= MAX_HOST)
+		return false;
+	if (len >= 2 && address[0] == '[' && address[len - 1] == ']')
+		snprintf(host, MAX_HOST, "%.*s", (int)len - 2, address + 1);
+	else
+		snprintf(host, MAX_HOST, "%.*s", (int)len, address);
+	number = strtol(colon + 1, &end, 10);
+	*port = (int)number;
+	return end != colon + 1 && *end == '\0' && number >= 0 && number <= 65535 && host[0] != '\0';
+}
+
+evutil_socket_t listener_open_one(const char *flag, const char *address, char place[128], struct buf *error)
+{
+	struct addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM};
+	struct addrinfo *found;
+	char host[MAX_HOST];
+	int port, rc, fd = -1;
+
+	if (!split_address(address, host, &port))
+	{
+		buf_printf(error, "%s %s: is not host:port", flag, address);
+		return -1;
+	}
+	rc = getaddrinfo(host, NULL, &hints, &found);
+	if (rc != 0)
+	{
+		buf_printf(error, "%s %s: %s", flag, address, gai_strerror(rc));
+		return -1;
+	}
+	for (struct addrinfo *at = found; fd < 0 && at != NULL; at = at->ai_next)
+	{
+		set_port(at->ai_addr, port);
+		fd = open_socket(at->ai_addr, at->ai_addrlen, true, false);
+		if (fd >= 0 && getsockname(fd, at->ai_addr, &at->ai_addrlen) == 0)
+			port = port_of(at->ai_addr);
+	}
+	if (fd < 0)
+		buf_printf(error, "%s %s: could not listen: %s", flag, address, strerror(errno));
+	freeaddrinfo(found);
+	snprintf(place, 128, strchr(host, ':') ? "[%.64s]:%d" : "%.64s:%d", host, port);
+	return fd;
 }

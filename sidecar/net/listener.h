@@ -1,5 +1,5 @@
 /*
- * listener: the listening sockets of the HTTP API, one set for each worker.
+ * listener: the listening sockets of the HTTP API, one set for each worker, and that of the admin listener.
  *
  * All workers listen on the same addresses and the same port (SO_REUSEPORT); the kernel shares
  * connections out.  Whoever is given a set owns its sockets.
@@ -27,5 +27,12 @@ struct listeners
 bool listener_open(struct listeners *sets, unsigned nsets, const char *address, int *port, char place[128],
 				   struct buf *error);
 void listener_close(struct listeners *set);
+
+/*
+ * Opens one socket on "host:port" or "[host]:port", on the first address of that host that can be had; port 0 takes
+ * a free one.  `place` gets "host:port" with the port that it has.  -1: *error, which begins with `flag` and the
+ * address.
+ */
+evutil_socket_t listener_open_one(const char *flag, const char *address, char place[128], struct buf *error);
 
 #endif

@@ -214,7 +214,9 @@ def test_who_is_turned_away_is_counted(start):
     server = start("--test-mode", "--workers", "1", "--max-connections", "2", *ADMIN)
     sockets = [server.connect() for _ in range(3)]
     assert b" 503 " in sockets[2].recv(1000)
-    assert Metrics(server)("millrace_http_connections_rejected_total") == 1
+    metrics = Metrics(server)
+    assert metrics("millrace_http_connections_rejected_total") == 1
+    assert not any(metrics.all("millrace_http_requests_total").values()) and "request failed" not in server.text
     for each in sockets:
         each.close()
 
