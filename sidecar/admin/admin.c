@@ -113,13 +113,14 @@ static void on_refuse(void *arg, struct http_request *request, int status, const
 
 /* ---- life ---------------------------------------------------------------- */
 
-/* Scrapers and probes are few; serve/descriptors.c has room for them. */
+/* Scrapers and probes are few; the connections are of OF_PROCESS in serve/descriptors.c. */
 static const struct http_options limits = {
 	.max_header = 65536,
 	.max_body = 4096, /* it means nothing here */
 	.request_timeout = 30,
 	.idle_timeout = 30,
-	.max_connections = 32,
+	.max_connections = 24,
+	.max_turned_away = 16,
 	.max_held = (size_t)64 * 1024 * 1024,
 };
 

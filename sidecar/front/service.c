@@ -712,6 +712,7 @@ struct service *service_new(struct event_base *base, const struct config *config
 		.request_timeout = (unsigned)config->request_timeout,
 		.idle_timeout = (unsigned)config->idle_timeout,
 		.max_connections = (unsigned)config->max_connections,
+		.max_turned_away = 64, /* of OF_WORKER in serve/descriptors.c */
 		.max_held = (size_t)config->buffer_bytes,
 		.tls = shared->tls,
 		.slow_ms = (unsigned)config->log_slow,

@@ -38,6 +38,7 @@ struct http_options
 	unsigned request_timeout;
 	unsigned idle_timeout; /* s, between requests; also of a client that does not read */
 	unsigned max_connections;
+	unsigned max_turned_away; /* connections beyond those that are told so; more are just closed */
 	size_t
 		max_held; /* bytes of all requests that are here, and as many of replies that clients have not read */
 	struct tls *tls;	 /* NULL = plain HTTP */

@@ -21,7 +21,6 @@
 #define DRAIN_STUCK_MS 5000 /* without a byte taken by the client, while the server drains */
 #define SWEEP_MS 250
 #define ACCEPT_AT_ONCE 64
-#define TURNED_AWAY 64	   /* connections beyond the limit that are told so; more are just closed */
 #define SPARE_IDLE_MS 1000 /* a connection that is idle for that long may be closed for a new one */
 #define WARN_AGAIN_MS 60000
 
@@ -249,7 +248,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 				pause_accepting(server);
 			return;
 		}
-		if (server->nconnections >= server->options.max_connections + TURNED_AWAY)
+		if (server->nconnections >= server->options.max_connections + server->options.max_turned_away)
 		{
 			stats_add(&server->options.stats->turned_away, 1);
 			close(client);

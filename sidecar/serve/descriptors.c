@@ -9,10 +9,10 @@
 
 #include "base/log.h"
 
-#define OF_PROCESS 128 /* the standard ones, the log, the admin listener and who asks it or is turned away */
-#define OF_WORKER 128  /* its sockets, its event loop, and the clients that it is turning away */
-#define OF_DATABASE 7  /* connections to Postgres, a worker, besides those for reads */
-#define LEAST 16	   /* client connections, a worker, whatever the limit is */
+#define OF_PROCESS 64 /* the standard ones, the log, the admin listener and who asks it */
+#define OF_WORKER 128 /* its sockets, its event loop, and the clients that it is turning away */
+#define OF_DATABASE 7 /* connections to Postgres, a worker, besides those for reads */
+#define LEAST 16	  /* client connections, a worker, whatever the limit is */
 
 void descriptors_reserve(struct config *config, unsigned nworkers)
 {

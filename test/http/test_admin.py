@@ -152,11 +152,13 @@ def test_an_address_that_is_none_ends_the_start(address, why):
 
 def test_who_is_one_too_many_is_told_so(listeners):
     port, _ = listeners["admin"]
-    sockets = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(70)]
+    sockets = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(25)]
     try:
-        sockets[-1].sendall(b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
+        for each in sockets:
+            each.sendall(b"GET /live HTTP/1.1\r\nHost: x\r\n")  # it is not idle, and gets no answer
         answer = sockets[-1].recv(4096)
         assert b"HTTP/1.1 503 " in answer and answer.endswith(b"\r\n\r\ntoo many open connections\n")
+        assert b"\r\nRetry-After: 1\r\n" in answer
     finally:
         for each in sockets:
             each.close()
