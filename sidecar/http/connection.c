@@ -33,6 +33,7 @@ void connection_free(struct http_connection *c)
 	TAILQ_REMOVE(&c->server->lists[c->state], c, link);
 	c->server->nconnections--;
 	stats_set(&c->server->options.stats->connections, c->server->nconnections);
+	request_end_context(&c->request);
 	free(c->request.note);
 	memory_free_input(c);
 	free(c);
@@ -74,6 +75,7 @@ void request_release(struct http_request *request)
 	struct http_server *server = c->server;
 
 	request_tell_done(request);
+	request_end_context(request);
 	request->held = false;
 	request->reply = REPLY_DONE;
 	request->sink = NULL;

@@ -61,9 +61,11 @@ struct http_handlers
 	 * Header lines for a reply to what is wrong with the request itself; NULL: none.  Of a head that was not understood nothing is known, its path
 	 * is empty; `request` is NULL where it was not even read.  May be left out.
 	 */
-	const char *(*refusal)(void *arg, const struct http_request *request);
+	const char *(*refusal)(void *arg, struct http_request *request);
 	/* Called when a reply has ended; the request's slices are still good. */
 	void (*done)(void *arg, struct http_request *request, const struct http_outcome *outcome);
+	/* Called last of a request that has a context: it was replied to, or its client went before it was in. */
+	void (*ended)(void *arg, void *context);
 };
 
 /* Takes ownership of the listening sockets. */
@@ -100,6 +102,9 @@ struct slice http_query(const struct http_request *request); /* without the ques
 struct slice http_header(const struct http_request *request,
 						 const char *name); /* the first; .bytes NULL: none */
 struct slice http_body(const struct http_request *request);
+/* What the handlers keep of a request, until `ended`; NULL at first. */
+void http_set_context(struct http_request *request, void *context);
+void *http_context(const struct http_request *request);
 
 /* ---- a body that is taken as it comes ----------------------------------- */
 

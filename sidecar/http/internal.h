@@ -90,6 +90,7 @@ struct http_request
 	void *drained_arg;
 	void (*gone)(void *arg);
 	void *gone_arg;
+	void *context; /* the handlers'; NULL: none */
 	/* Of a streamed body: */
 	const struct http_sink *sink; /* NULL before http_body_start and after the body's end */
 	void *sink_arg;
@@ -231,5 +232,7 @@ void request_begin_outcome(struct http_request *request);
  */
 void request_write_id(struct http_request *request, struct buf *head);
 void request_tell_done(struct http_request *request);
+/* Gives the handlers back what they keep of it. */
+void request_end_context(struct http_request *request);
 
 #endif

@@ -24,6 +24,7 @@ void request_start(struct http_connection *c)
 	request->low_water = LOW_WATER;
 	request->drained = NULL;
 	request->gone = NULL;
+	request->context = NULL;
 	request->sink = NULL;
 	request->run = 0;
 	c->in.parsed = c->in.start;
@@ -369,6 +370,16 @@ struct slice http_header(const struct http_request *request, const char *name)
 			return resolve(request, request->head.headers[i].value);
 	}
 	return (struct slice){NULL, 0};
+}
+
+void http_set_context(struct http_request *request, void *context)
+{
+	request->context = context;
+}
+
+void *http_context(const struct http_request *request)
+{
+	return request->context;
 }
 
 struct slice http_body(const struct http_request *request)
