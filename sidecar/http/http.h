@@ -131,7 +131,7 @@ struct http_sink
  * the body when the reply has ended is thrown away.
  */
 void http_stream_body(struct http_request *request);
-/* The sink may be called before this returns.  A client that waits for 100 Continue gets it. */
+/* The sink is called later, from the loop.  A client that waits for 100 Continue gets it. */
 void http_body_start(struct http_request *request, const struct http_sink *sink, void *arg);
 void http_body_resume(struct http_request *request);
 

@@ -226,7 +226,7 @@ void http_body_resume(struct http_request *request)
 	if (request->connection->state != CONNECTION_STREAMING)
 		return;
 	connection_touch(request->connection); /* the wait was for us */
-	connection_run(request->connection);
+	connection_wake(request->connection);
 }
 
 void request_finish_body(struct http_connection *c, enum http_body_end how)
