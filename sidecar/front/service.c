@@ -39,6 +39,7 @@ struct service
 	struct http_server *http;
 	struct auth *auth;
 	struct methods methods;
+	struct rpc rpc;
 	struct feeds *feeds;
 	struct subscriptions *subscriptions;
 	struct subscribe_pending *pending;
@@ -158,8 +159,7 @@ static void dispose(struct service *service)
 	subscriptions_free(service->subscriptions);
 	feeds_free(service->feeds);
 	pool_empty(&service->spare_exchanges);
-	pool_empty(&service->methods.requests);
-	pool_empty(&service->methods.calls);
+	rpc_free(&service->rpc);
 	cors_free(service->cors);
 	free(service);
 }
@@ -369,7 +369,7 @@ static void rpc_begin(struct exchange *exchange)
 		exchange_fail(exchange, &error, 415);
 		return;
 	}
-	rpc_start(&exchange->service->methods, &caller, http_body(exchange->request), on_rpc_reply, exchange);
+	rpc_start(&exchange->service->rpc, &caller, http_body(exchange->request), on_rpc_reply, exchange);
 }
 
 /* ---- import, export, subscribe ------------------------------------------------ */
@@ -712,7 +712,8 @@ struct service *service_new(struct event_base *base, const struct config *config
 	if (service == NULL)
 		return NULL;
 	service->methods.db = db;
-	service->methods.max_gathered = (size_t)config->buffer_bytes;
+	service->rpc.methods = &service->methods;
+	service->rpc.max_gathered = (size_t)config->buffer_bytes;
 	service->methods.stats = db_stats(db);
 	service->slow_ms = (uint64_t)config->log_slow;
 	service->without_tokens = config->test_mode;

@@ -20,7 +20,6 @@
 
 #include "base/buf.h"
 #include "base/errors.h"
-#include "base/pool.h"
 #include "base/slice.h"
 #include "base/uuid.h"
 
@@ -40,9 +39,7 @@ struct methods
 	struct db *db;
 	_Atomic unsigned long *token_generation; /* raised when a namespace or token changed */
 	struct uuid_generator ids;
-	size_t gathered, max_gathered; /* bytes of the answers of JSON-RPC batches that are not out yet */
-	struct pool requests, calls;   /* rpc's memory */
-	struct stats *stats;		   /* the worker's */
+	struct stats *stats; /* the worker's */
 };
 
 struct method_reply
