@@ -1,7 +1,8 @@
 /*
  * methods: what can be called, WIRE.md section 3.  Knows nothing of HTTP or of envelopes.
  *
- *     methods.c    the table, rights, the life of a call
+ *     table.c      the table, rights, the life of a call
+ *     methods.c    parameters, answers, statements
  *     args.c       reading and checking arguments
  *     append.c     stream.write, stream.append, streams.append
  *     read.c       stream.get, stream.last, stream.version, stream.head, category.get
