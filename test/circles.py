@@ -14,8 +14,6 @@ from layers import OWED, ROOMS, ROOT, is_allowed, sources_of
 CIRCLES = {
     "sidecar": [
         "http/connection http/memory http/outcome http/output http/reply http/request http/server",
-        "base/config base/config_check base/config_flag base/config_help base/config_secret base/config_value",
-        "methods/append methods/args methods/methods methods/namespace methods/read methods/system",
         "serve/embedded_cluster serve/embedded_prepare serve/embedded_prepared serve/embedded_unpack",
     ],
     "extension": [

@@ -7,7 +7,6 @@
  */
 #include "base/config.h"
 
-#include <ctype.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -262,14 +261,6 @@ static const struct command commands[] = {
 };
 
 #define NCOMMANDS LENGTH(commands)
-
-void config_variable_name(const char *name, char out[VARIABLE_MAX])
-{
-	out += sprintf(out, "MILLRACE_");
-	for (; *name != '\0'; name++)
-		*out++ = (char)(*name == '-' ? '_' : toupper((unsigned char)*name));
-	*out = '\0';
-}
 
 static void set_defaults(struct config *config, const struct command *command)
 {

@@ -1,16 +1,25 @@
 /*
- * config_check.c: settings that are right each and contradict one another (see config_internal.h).
+ * config_check.c: where settings were given, and which are right each and contradict one another (see config_internal.h).
  *
  * A setting that would be passed over is refused, because who gave it means it: a database that is served without
  * tokens, or the wrong one, costs more than a start.  One exception: a package or an image names a data directory by
  * a variable, for when nothing else is said.
  */
+#include <ctype.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "base/config_internal.h"
+
+void config_variable_name(const char *name, char out[VARIABLE_MAX])
+{
+	out += sprintf(out, "MILLRACE_");
+	for (; *name != '\0'; name++)
+		*out++ = (char)(*name == '-' ? '_' : toupper((unsigned char)*name));
+	*out = '\0';
+}
 
 enum setting_source config_source(const struct config *config, const struct command *command,
 								  const char *name, char written[VARIABLE_MAX])

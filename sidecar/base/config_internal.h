@@ -67,9 +67,7 @@ struct command
 	const char *usage, *description, *notes;
 };
 
-/* Writes "admin-listen" as "MILLRACE_ADMIN_LISTEN". */
 #define VARIABLE_MAX (NAME_MAX_LEN + 16)
-void config_variable_name(const char *name, char out[VARIABLE_MAX]);
 
 /* ---- config_flag.c -------------------------------------------------------- */
 
@@ -87,6 +85,8 @@ void config_format_number(const struct setting *setting, int64_t number, char *o
 
 /* ---- config_check.c ------------------------------------------------------- */
 
+/* Writes "admin-listen" as "MILLRACE_ADMIN_LISTEN". */
+void config_variable_name(const char *name, char out[VARIABLE_MAX]);
 /* Writes the setting as it was given, as a flag or as a variable; returns where it was given. */
 enum setting_source config_source(const struct config *config, const struct command *command,
 								  const char *name, char written[VARIABLE_MAX]);

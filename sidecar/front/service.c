@@ -1,8 +1,9 @@
 /*
  * service.c: the public HTTP side of a worker: routes, and what becomes of a request on a protected path.
  *
- * Such a request lives in a struct exchange while its token is checked, then its method; then its route starts it.
- * One to /rpc keeps the exchange to the end of its reply, whose parts are passed to the socket as it drains.
+ * What is known of a request, its route and whose it is, is found out once and kept in a struct exchange, which ends
+ * with the request.  A token is read when the head is in, and checked with Postgres when the body is; then the method
+ * is looked at, and the route starts it.  The parts of a reply of /rpc are passed to the socket as it drains.
  * The service itself goes when it was freed and its last exchange ended.
  */
 #include "front/service.h"
@@ -38,6 +39,7 @@ struct service
 	struct http_server *http;
 	struct auth *auth;
 	struct methods methods;
+	struct rpc rpc;
 	struct feeds *feeds;
 	struct subscriptions *subscriptions;
 	struct subscribe_pending *pending;
@@ -50,7 +52,7 @@ struct service
 	struct cors *cors;	   /* of /rpc; NULL = off */
 	bool without_tokens;   /* test mode: */
 	const char *allowed_hosts;
-	unsigned exchanges;
+	unsigned exchanges; /* and subscriptions that are pending */
 	struct pool spare_exchanges;
 	bool freed;
 };
@@ -58,10 +60,10 @@ struct service
 struct exchange
 {
 	struct service *service;
-	const struct route *route;
+	const struct route *route; /* NULL: there is nothing at its path */
 	struct http_request *request;
-	const char *cors; /* header lines of every reply; NULL = none */
-	struct claim claim;
+	const char *cors;		 /* header lines of every reply of a protected path; NULL = none */
+	struct claim claim;		 /* .name empty: none was read */
 	struct quota *quota;	 /* of the namespace; NULL: it has no limits */
 	struct rpc_request *rpc; /* while its reply is streamed */
 	bool streaming;
@@ -70,8 +72,8 @@ struct exchange
 struct route
 {
 	const char *path;
-	void (*headers)(struct service *service, struct http_request *request);
-	void (*body)(struct service *service, struct http_request *request);
+	void (*headers)(struct exchange *exchange);
+	void (*body)(struct exchange *exchange);
 	/* Of a protected path: */
 	const char *method;
 	void (*start)(struct exchange *exchange); /* when the token opens the namespace */
@@ -127,30 +129,27 @@ static void answer_get(struct http_request *request, const char *text)
 		reply_wrong_method(request, "Allow: GET, HEAD\r\n", NULL);
 }
 
-static void health_body(struct service *service, struct http_request *request)
+static void health_body(struct exchange *exchange)
 {
-	(void)service;
-	answer_get(request, "{\"status\":\"ok\"}");
+	answer_get(exchange->request, "{\"status\":\"ok\"}");
 }
 
-static void version_body(struct service *service, struct http_request *request)
+static void version_body(struct exchange *exchange)
 {
-	(void)service;
-	answer_get(request, "{\"version\":\"" MILLRACE_VERSION "\"}");
+	answer_get(exchange->request, "{\"version\":\"" MILLRACE_VERSION "\"}");
 }
 
-static void not_found(struct service *service, struct http_request *request)
+static void not_found(struct http_request *request)
 {
 	struct error error;
 	struct slice path = http_path(request);
 
-	(void)service;
 	error_set(&error, ERROR_NOT_FOUND, "there is nothing at %.*s", (int)(path.len < 200 ? path.len : 200),
 			  path.bytes);
 	http_reply_error(request, &error, 404, NULL);
 }
 
-/* ---- /rpc ------------------------------------------------------------------ */
+/* ---- exchanges ------------------------------------------------------------- */
 
 static void dispose(struct service *service)
 {
@@ -160,8 +159,7 @@ static void dispose(struct service *service)
 	subscriptions_free(service->subscriptions);
 	feeds_free(service->feeds);
 	pool_empty(&service->spare_exchanges);
-	pool_empty(&service->methods.requests);
-	pool_empty(&service->methods.calls);
+	rpc_free(&service->rpc);
 	cors_free(service->cors);
 	free(service);
 }
@@ -174,6 +172,7 @@ static const char *cors_of(const struct service *service, const struct http_requ
 	return cors_headers(service->cors, http_header(request, "Origin"));
 }
 
+/* Finds the route of a request, which keeps the exchange.  NULL: out of memory. */
 static struct exchange *exchange_new(struct service *service, struct http_request *request)
 {
 	struct exchange *exchange = pool_take(&service->spare_exchanges, sizeof(*exchange));
@@ -183,40 +182,45 @@ static struct exchange *exchange_new(struct service *service, struct http_reques
 	exchange->service = service;
 	exchange->route = find_route(request);
 	exchange->request = request;
-	exchange->cors = exchange->route->cors != NULL ? exchange->route->cors : cors_of(service, request);
+	exchange->cors = exchange->route != NULL && exchange->route->cors != NULL ? exchange->route->cors
+																			  : cors_of(service, request);
+	exchange->claim.name[0] = '\0';
+	exchange->quota = NULL;
 	exchange->rpc = NULL;
 	exchange->streaming = false;
 	service->exchanges++;
+	http_set_context(request, exchange);
 	return exchange;
 }
 
-/* Before the reply's last words, because these may already begin the next request. */
-static void exchange_end(struct exchange *exchange)
+static void leave(struct service *service)
 {
-	struct service *service = exchange->service;
-
-	pool_give(&service->spare_exchanges, exchange);
 	service->exchanges--;
 	if (service->freed && service->exchanges == 0)
 		dispose(service);
 }
 
+/* The last call about a request, from within whatever ended its reply. */
+static void on_ended(void *arg, void *context)
+{
+	struct service *service = arg;
+
+	pool_give(&service->spare_exchanges, context);
+	leave(service);
+}
+
 static void exchange_fail(struct exchange *exchange, const struct error *error, int status)
 {
-	struct http_request *request = exchange->request;
-	char headers[1024];
-
-	join_headers(headers, sizeof(headers), exchange->cors, NULL); /* it may go with the exchange */
-	exchange_end(exchange);
 	if (status >= 500)
-		http_note(request, slice_of(error->message));
-	http_reply_error(request, error, status, headers);
+		http_note(exchange->request, slice_of(error->message));
+	http_reply_error(exchange->request, error, status, exchange->cors);
 }
+
+/* ---- /rpc ------------------------------------------------------------------ */
 
 static void on_drained(void *arg, bool gone)
 {
 	struct exchange *exchange = arg;
-	struct http_request *request = exchange->request;
 
 	if (!gone)
 	{
@@ -224,8 +228,7 @@ static void on_drained(void *arg, bool gone)
 		return;
 	}
 	rpc_cancel(exchange->rpc);
-	exchange_end(exchange);
-	http_reply_abort(request);
+	http_reply_abort(exchange->request);
 }
 
 /* A part of a reply that does not come whole. */
@@ -245,10 +248,8 @@ static void stream_part(struct exchange *exchange, struct rpc_reply *reply)
 	{
 		exchange->rpc = reply->request;
 		http_reply_when_drained(request, on_drained, exchange);
-		return;
 	}
-	exchange_end(exchange);
-	if (reply->broken)
+	else if (reply->broken)
 		http_reply_abort(request);
 	else
 		http_reply_end(request);
@@ -275,9 +276,7 @@ static void on_rpc_reply(void *arg, struct rpc_reply *reply)
 		snprintf(retry, sizeof(retry), "Retry-After: %u\r\n", reply->retry_after);
 		head.headers = join_headers(headers, sizeof(headers), retry, head.headers);
 	}
-	/* The reply's headers must outlive the exchange, whose end may take the service with it. */
 	http_reply(request, &head, reply->pieces, reply->npieces);
-	exchange_end(exchange);
 }
 
 /* Each call of /rpc asks for itself. */
@@ -307,9 +306,7 @@ static void on_authorised(void *arg, const struct error *error, struct quota *qu
 
 		error_set(&wrong, ERROR_INVALID_REQUEST, "only %s is allowed here", method);
 		snprintf(allow, sizeof(allow), "Allow: %s\r\n", method);
-		join_headers(headers, sizeof(headers), allow, exchange->cors);
-		exchange_end(exchange);
-		http_reply_error(request, &wrong, 405, headers);
+		http_reply_error(request, &wrong, 405, join_headers(headers, sizeof(headers), allow, exchange->cors));
 	}
 	else if (!is_within_quota(exchange, &refusal))
 		exchange_fail(exchange, &refusal, error_status(refusal.code));
@@ -317,14 +314,19 @@ static void on_authorised(void *arg, const struct error *error, struct quota *qu
 		exchange->route->start(exchange);
 }
 
-/* What can be said before the body is in: a preflight's answer, or that there is no token. */
-static bool read_claim(struct service *service, struct http_request *request, struct claim *claim,
-					   struct error *error)
+/* What can be said before the body is in: a preflight's answer, or that there is no token.  False: it was said. */
+static bool read_claim(struct exchange *exchange)
 {
+	struct http_request *request = exchange->request;
 	const struct credentials credentials = {.query = http_query(request),
 											.authorization = http_header(request, "Authorization")};
+	struct error error;
 
-	return auth_read(service->auth, &credentials, claim, error);
+	if (auth_read(exchange->service->auth, &credentials, &exchange->claim, &error))
+		return true;
+	exchange->claim.name[0] = '\0';
+	exchange_fail(exchange, &error, error_status(error.code));
+	return false;
 }
 
 static bool is_preflight(struct http_request *request)
@@ -333,34 +335,24 @@ static bool is_preflight(struct http_request *request)
 		   http_header(request, "Access-Control-Request-Method").bytes != NULL;
 }
 
-static void rpc_headers(struct service *service, struct http_request *request)
+static void rpc_headers(struct exchange *exchange)
 {
-	struct claim claim;
-	struct error error;
 	char headers[1024];
 
-	if (service->cors != NULL && is_preflight(request))
-		reply_text(request, 204,
-				   join_headers(headers, sizeof(headers), cors_of(service, request),
+	if (exchange->service->cors != NULL && is_preflight(exchange->request))
+		reply_text(exchange->request, 204,
+				   join_headers(headers, sizeof(headers), exchange->cors,
 								CORS_PREFLIGHT("POST", "Authorization, Content-Type, X-Request-Id")),
 				   "");
-	else if (!read_claim(service, request, &claim, &error))
-		http_reply_error(request, &error, error_status(error.code), cors_of(service, request));
+	else
+		read_claim(exchange);
 }
 
-static void protected_body(struct service *service, struct http_request *request)
+static void protected_body(struct exchange *exchange)
 {
-	struct exchange *exchange = exchange_new(service, request);
-	struct error error;
+	struct service *service = exchange->service;
 
-	if (exchange == NULL)
-	{
-		error_set(&error, ERROR_INTERNAL_ERROR, "out of memory");
-		http_reply_error(request, &error, 500, NULL);
-	}
-	else if (!read_claim(service, request, &exchange->claim, &error))
-		exchange_fail(exchange, &error, error_status(error.code));
-	else if (db_readable(service->methods.db) || !pend(exchange))
+	if (db_readable(service->methods.db) || !pend(exchange))
 		auth_check(service->auth, &exchange->claim, on_authorised, exchange);
 }
 
@@ -377,110 +369,99 @@ static void rpc_begin(struct exchange *exchange)
 		exchange_fail(exchange, &error, 415);
 		return;
 	}
-	rpc_start(&exchange->service->methods, &caller, http_body(exchange->request), on_rpc_reply, exchange);
+	rpc_start(&exchange->service->rpc, &caller, http_body(exchange->request), on_rpc_reply, exchange);
 }
 
 /* ---- import, export, subscribe ------------------------------------------------ */
 
-static void protected_headers(struct service *service, struct http_request *request)
+static void protected_headers(struct exchange *exchange)
 {
-	struct claim claim;
-	struct error error;
-
-	if (!read_claim(service, request, &claim, &error))
-		http_reply_error(request, &error, error_status(error.code), find_route(request)->cors);
+	read_claim(exchange);
 }
 
-static void subscribe_headers(struct service *service, struct http_request *request)
+static void subscribe_headers(struct exchange *exchange)
 {
-	if (is_preflight(request))
-		reply_text(request, 204,
+	if (is_preflight(exchange->request))
+		reply_text(exchange->request, 204,
 				   SUBSCRIBE_HEADERS CORS_PREFLIGHT(
 					   "GET", "Authorization, Cache-Control, Last-Event-ID, X-Request-Id"),
 				   "");
 	else
-		protected_headers(service, request);
+		read_claim(exchange);
 }
 
-static void import_headers(struct service *service, struct http_request *request)
+static void import_headers(struct exchange *exchange)
 {
-	struct claim claim;
-	struct error error;
-
-	if (read_claim(service, request, &claim, &error))
-		http_stream_body(request);
-	else
-		http_reply_error(request, &error, error_status(error.code), NULL);
+	if (read_claim(exchange))
+		http_stream_body(exchange->request);
 }
 
 static void import_begin(struct exchange *exchange)
 {
-	struct db *db = exchange->service->methods.db;
-	const struct import_limits limits = exchange->service->import_limits;
-	struct http_request *request = exchange->request;
-	struct claim claim = exchange->claim;
+	const struct service *service = exchange->service;
 
-	exchange_end(exchange);
-	import_start(db, claim.name, &limits, request);
+	import_start(service->methods.db, exchange->claim.name, &service->import_limits, exchange->request);
 }
 
 static void export_begin(struct exchange *exchange)
 {
-	struct db *db = exchange->service->methods.db;
-	size_t max_exports = exchange->service->max_exports;
-	struct http_request *request = exchange->request;
-	struct claim claim = exchange->claim;
+	const struct service *service = exchange->service;
 
-	exchange_end(exchange);
-	export_start(db, claim.name, max_exports, request);
+	export_start(service->methods.db, exchange->claim.name, service->max_exports, exchange->request);
+}
+
+static void go_on_pending(struct exchange *exchange, const struct error *error)
+{
+	struct error refusal;
+
+	if (error->code == ERROR_NONE && !is_within_quota(exchange, &refusal))
+		error = &refusal;
+	if (error->code == ERROR_NONE)
+	{
+		subscribe_go_on(exchange->service->subscriptions, exchange->request, &exchange->claim);
+		return;
+	}
+	http_note(exchange->request, slice_of(error->message));
+	http_reply_end(exchange->request);
 }
 
 /* Of a subscription that was pending; see live/pending.h. */
-static void on_pending(void *arg, const struct error *error, struct quota *quota)
+static void on_pending(void *arg, struct http_request *request, const struct error *error,
+					   struct quota *quota)
 {
-	struct exchange *exchange = arg;
-	struct subscriptions *subscriptions = exchange->service->subscriptions;
-	struct http_request *request = exchange->request;
-	struct claim claim = exchange->claim;
-	struct error refusal;
+	struct exchange *exchange = request != NULL ? http_context(request) : NULL;
 
-	exchange->quota = quota;
-	if (error != NULL && error->code == ERROR_NONE && !is_within_quota(exchange, &refusal))
-		error = &refusal;
-	exchange_end(exchange);
-	if (error == NULL)
-		return;
-	if (error->code == ERROR_NONE)
+	if (exchange != NULL)
 	{
-		subscribe_go_on(subscriptions, request, &claim);
-		return;
+		exchange->quota = quota;
+		go_on_pending(exchange, error);
 	}
-	http_note(request, slice_of(error->message));
-	http_reply_end(request);
+	leave(arg);
 }
 
 /* Postgres can't be asked about the token.  True: the exchange is dealt with all the same. */
 static bool pend(struct exchange *exchange)
 {
+	struct service *service = exchange->service;
 	struct http_request *request = exchange->request;
 
 	if (exchange->route->start != subscribe_begin || !slice_is(http_method(request), exchange->route->method))
 		return false;
-	if (subscribe_is_well_formed(request))
-		return subscribe_pending_add(exchange->service->pending, request, &exchange->claim, on_pending,
-									 exchange);
-	subscribe_begin(exchange);
-	return true;
+	if (!subscribe_is_well_formed(request))
+	{
+		subscribe_begin(exchange);
+		return true;
+	}
+	service->exchanges++; /* which may last longer than the request */
+	if (subscribe_pending_add(service->pending, request, &exchange->claim, on_pending, service))
+		return true;
+	service->exchanges--;
+	return false;
 }
 
 static void subscribe_begin(struct exchange *exchange)
 {
-	struct subscriptions *subscriptions = exchange->service->subscriptions;
-	struct http_request *request = exchange->request;
-	struct claim claim = exchange->claim;
-
-	exchange_end(exchange);
-	subscribe_start(subscriptions, request, &claim);
+	subscribe_start(exchange->service->subscriptions, exchange->request, &exchange->claim);
 }
 
 /* ---- routes ------------------------------------------------------------------ */
@@ -527,35 +508,44 @@ static bool is_foreign(const struct service *service, const struct http_request 
 
 static void on_headers(void *arg, struct http_request *request)
 {
-	const struct service *service = arg;
-	const struct route *route = find_route(request);
+	struct service *service = arg;
+	struct exchange *exchange = exchange_new(service, request);
 	struct error error;
 
-	if (service->without_tokens && is_foreign(service, request, &error))
+	if (exchange == NULL)
+	{
+		error_set(&error, ERROR_INTERNAL_ERROR, "out of memory");
+		http_reply_error(request, &error, 500, NULL);
+	}
+	else if (service->without_tokens && is_foreign(service, request, &error))
 		http_reply_error(request, &error, 403, NULL);
-	else if (route == NULL)
-		not_found(arg, request);
-	else if (route->headers != NULL)
-		route->headers(arg, request);
+	else if (exchange->route == NULL)
+		not_found(request);
+	else if (exchange->route->headers != NULL)
+		exchange->route->headers(exchange);
 }
 
+/* A page must be able to read why it was refused. */
 static void on_refuse(void *arg, struct http_request *request, int status, const char *message)
 {
-	const struct route *route = find_route(request);
+	const struct exchange *exchange = http_context(request);
 	enum error_code code = status == 413   ? ERROR_PAYLOAD_TOO_LARGE
 						   : status == 503 ? ERROR_OVERLOADED
 										   : ERROR_INVALID_REQUEST;
 	struct error error;
 
+	if (exchange == NULL) /* its head is not all in, or not understood */
+		exchange = exchange_new(arg, request);
 	error_set(&error, code, "%s", message);
-	/* A page must be able to read why it was refused. */
-	http_reply_error(request, &error, status,
-					 route != NULL && route->cors != NULL ? route->cors : cors_of(arg, request));
+	http_reply_error(request, &error, status, exchange != NULL ? exchange->cors : NULL);
 }
 
 static void on_body(void *arg, struct http_request *request)
 {
-	find_route(request)->body(arg, request);
+	struct exchange *exchange = http_context(request);
+
+	(void)arg;
+	exchange->route->body(exchange);
 }
 
 /* ---- what became of requests ---------------------------------------------------- */
@@ -641,31 +631,27 @@ static struct slice print_number(char text[24], uint64_t number)
 }
 
 /*
- * Who asked for what is read from the request once more, as it is told of few.  The path alone: there may be a token behind the
+ * What was asked for is read from the request once more, as it is told of few.  The path alone: there may be a token behind the
  * question mark.
  */
-static void log_request(struct service *service, enum log_level level, const char *what,
-						struct http_request *request, const struct http_outcome *outcome)
+static void log_request(enum log_level level, const char *what, struct http_request *request,
+						const struct http_outcome *outcome)
 {
-	const struct route *route = find_route(request);
+	const struct exchange *exchange = http_context(request); /* NULL: out of memory */
 	struct rpc_description asked = {.calls = 0};
 	struct log_line line = {.n = 0};
 	struct http_client client;
-	struct claim claim = {.name = ""};
-	struct error error;
 	char status[24], ms[24], calls[24];
 
 	http_request_describe(request, &client);
-	if (route != NULL && route->method != NULL && !read_claim(service, request, &claim, &error))
-		claim.name[0] = '\0';
-	if (route != NULL && route->start == rpc_begin)
+	if (exchange != NULL && exchange->route != NULL && exchange->route->start == rpc_begin)
 		rpc_describe(http_body(request), &asked);
 	add_field(&line, "id", outcome->id, false);
 	add_field(&line, "method", http_method(request), false);
 	add_field(&line, "path", http_path(request), false);
 	add_field(&line, "status", print_number(status, (uint64_t)outcome->status), true);
 	add_field(&line, "ms", print_number(ms, outcome->ms), true);
-	add_field(&line, "namespace", slice_of(claim.name), false);
+	add_field(&line, "namespace", slice_of(exchange != NULL ? exchange->claim.name : ""), false);
 	add_field(&line, "rpc", asked.method, false);
 	if (asked.calls > 0)
 		add_field(&line, "calls", print_number(calls, asked.calls), true);
@@ -678,17 +664,17 @@ static void log_request(struct service *service, enum log_level level, const cha
 static void on_done(void *arg, struct http_request *request, const struct http_outcome *outcome)
 {
 	struct service *service = arg;
-	const struct route *route = find_route(request);
+	const struct exchange *exchange = http_context(request);
+	const struct route *route = exchange != NULL ? exchange->route : NULL;
 	size_t index = route != NULL ? (size_t)(route - routes) : OTHER_ROUTE;
 	bool failed = outcome->status >= 500 || outcome->note != NULL;
 	bool slow = outcome->ms >= service->slow_ms && (route == NULL || !route->lasts);
 
 	stats_add(&service->methods.stats->requests[index][status_index(outcome->status)], 1);
 	if (log_is_debug() && !failed && !slow)
-		log_request(service, LOG_LEVEL_DEBUG, "request", request, outcome);
+		log_request(LOG_LEVEL_DEBUG, "request", request, outcome);
 	else if ((failed || slow) && (log_is_debug() || may_log(service)))
-		log_request(service,
-					outcome->status == 500 ? LOG_LEVEL_ERROR
+		log_request(outcome->status == 500 ? LOG_LEVEL_ERROR
 					: failed			   ? LOG_LEVEL_WARNING
 										   : LOG_LEVEL_INFO,
 					failed ? "request failed" : "slow request", request, outcome);
@@ -705,7 +691,7 @@ struct service *service_new(struct event_base *base, const struct config *config
 							struct shared *shared, const evutil_socket_t *listeners, int nlisteners)
 {
 	static const struct http_handlers handlers = {
-		.headers = on_headers, .body = on_body, .refuse = on_refuse, .done = on_done};
+		.headers = on_headers, .body = on_body, .refuse = on_refuse, .done = on_done, .ended = on_ended};
 	const struct http_options options = {
 		.max_header = (size_t)config->max_header,
 		.max_body = (size_t)config->max_body,
@@ -728,7 +714,8 @@ struct service *service_new(struct event_base *base, const struct config *config
 	if (service == NULL)
 		return NULL;
 	service->methods.db = db;
-	service->methods.max_gathered = (size_t)config->buffer_bytes;
+	service->rpc.methods = &service->methods;
+	service->rpc.max_gathered = (size_t)config->buffer_bytes;
 	service->methods.stats = db_stats(db);
 	service->slow_ms = (uint64_t)config->log_slow;
 	service->without_tokens = config->test_mode;
@@ -767,9 +754,7 @@ void service_free(struct service *service)
 	service->freed = true;
 	service->exchanges++; /* keeps it until we are through */
 	http_server_free(service->http);
-	service->exchanges--;
-	if (service->exchanges == 0)
-		dispose(service);
+	leave(service);
 }
 
 void service_walk(const struct service *service, const struct service_visitor *visitor, void *arg)

@@ -31,8 +31,11 @@ void connection_touch(struct http_connection *c)
 void connection_free(struct http_connection *c)
 {
 	TAILQ_REMOVE(&c->server->lists[c->state], c, link);
+	if (c->ready)
+		TAILQ_REMOVE(&c->server->ready, c, ready_link);
 	c->server->nconnections--;
 	stats_set(&c->server->options.stats->connections, c->server->nconnections);
+	request_end_context(&c->request);
 	free(c->request.note);
 	memory_free_input(c);
 	free(c);
@@ -74,6 +77,7 @@ void request_release(struct http_request *request)
 	struct http_server *server = c->server;
 
 	request_tell_done(request);
+	request_end_context(request);
 	request->held = false;
 	request->reply = REPLY_DONE;
 	request->sink = NULL;
@@ -83,7 +87,7 @@ void request_release(struct http_request *request)
 	{
 		if (c->state == CONNECTION_STREAMING)
 			stop_streaming(c);
-		connection_run(c);
+		connection_wake(c);
 		return;
 	}
 	if (!server->freeing)
@@ -198,17 +202,31 @@ static bool is_held_back(const struct http_connection *c)
 		   (c->state == CONNECTION_STREAMING && c->request.paused);
 }
 
+void connection_wake(struct http_connection *c)
+{
+	struct http_server *server = c->server;
+
+	if (c->ready)
+		return;
+	if (TAILQ_EMPTY(&server->ready))
+		event_active(&server->turn, EV_TIMEOUT, 0);
+	c->ready = true;
+	TAILQ_INSERT_TAIL(&server->ready, c, ready_link);
+}
+
+/* It is on the list meanwhile, so what its own steps wake does not run it once more. */
 void connection_run(struct http_connection *c)
 {
-	if (c->running)
-		return;
-	c->running = true;
 	while (connection_step(c))
 		;
-	c->running = false;
+	TAILQ_REMOVE(&c->server->ready, c, ready_link);
+	c->ready = false;
+	if (c->state == CONNECTION_CLOSED)
+		return;
 	/* Reading was paused if the buffer filled up while a handler had the request. */
-	if (c->state != CONNECTION_CLOSED && !c->input_ended && !is_held_back(c))
+	if (!c->input_ended && !is_held_back(c))
 		set_reading(c, true);
+	read_pending(c);
 }
 
 /* ---- TLS ------------------------------------------------------------------- */
@@ -320,9 +338,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	c->in.len += (size_t)got;
 	if (c->state == CONNECTION_STREAMING)
 		connection_touch(c);
-	connection_run(c);
-	if (c->state != CONNECTION_CLOSED)
-		read_pending(c);
+	connection_wake(c);
 }
 
 /* ---- a new one ------------------------------------------------------------- */

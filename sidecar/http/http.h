@@ -66,6 +66,8 @@ struct http_handlers
 	void (*refuse)(void *arg, struct http_request *request, int status, const char *message);
 	/* Called when a reply has ended; the request's slices are still good.  NULL: nobody asks. */
 	void (*done)(void *arg, struct http_request *request, const struct http_outcome *outcome);
+	/* Called last of a request that has a context: it was replied to, or its client went before it was in. */
+	void (*ended)(void *arg, void *context);
 };
 
 /* Takes ownership of the listening sockets. */
@@ -102,6 +104,9 @@ struct slice http_query(const struct http_request *request); /* without the ques
 struct slice http_header(const struct http_request *request,
 						 const char *name); /* the first; .bytes NULL: none */
 struct slice http_body(const struct http_request *request);
+/* What the handlers keep of a request, until `ended`; NULL at first. */
+void http_set_context(struct http_request *request, void *context);
+void *http_context(const struct http_request *request);
 
 /* ---- a body that is taken as it comes ----------------------------------- */
 
@@ -128,7 +133,7 @@ struct http_sink
  * the body when the reply has ended is thrown away.
  */
 void http_stream_body(struct http_request *request);
-/* The sink may be called before this returns.  A client that waits for 100 Continue gets it. */
+/* The sink is called later, from the loop.  A client that waits for 100 Continue gets it. */
 void http_body_start(struct http_request *request, const struct http_sink *sink, void *arg);
 void http_body_resume(struct http_request *request);
 

@@ -14,8 +14,10 @@
  *
  * A connection is in one state, and on the server's list of that state in the order of entry; only
  * connection_set_state moves it, and one sweep over the heads of the lists serves every timeout.
- * connection_run takes a connection as far as what has arrived allows; it is a loop, so that replies made inside a
- * handler do not recurse into the next request.  A closed connection is freed after the loop turn.
+ * A connection that may go on, because bytes came or a reply ended, is put on the list of those that are ready
+ * (connection_wake), and one event a loop turn takes each of them as far as what has arrived allows.  So nothing that replies
+ * or resumes a body is called back before it returns, and no request begins inside another's handler.  A closed
+ * connection is freed after the loop turn.
  *
  * Memory: the connection owns `in`, one growing buffer in which a request is parsed in place.  It does not move
  * while a handler has the request, unless the body is streamed: then what the sink took makes room for
@@ -91,6 +93,7 @@ struct http_request
 	void *drained_arg;
 	void (*gone)(void *arg);
 	void *gone_arg;
+	void *context; /* the handlers'; NULL: none */
 	/* Of a streamed body: */
 	const struct http_sink *sink; /* NULL before http_body_start and after the body's end */
 	void *sink_arg;
@@ -114,8 +117,9 @@ struct http_connection
 	struct transport transport;
 	struct event readable;
 	struct event writable;
+	TAILQ_ENTRY(http_connection) ready_link;
+	bool ready; /* on the server's list of those that are */
 	bool reading;
-	bool running;
 	bool input_ended; /* the client has shut its side */
 	bool unread;	  /* it sends what we will not read: linger before closing */
 	uint64_t linger_until;
@@ -145,6 +149,8 @@ struct http_server
 	bool accepting;
 	struct event sweep;
 	struct event reap;
+	struct event turn; /* runs those that are ready */
+	struct connection_list ready;
 	struct connection_list lists[CONNECTION_STATES];
 	unsigned nconnections;
 	size_t in_held, out_held; /* bytes of input buffers, and of replies that clients have not read */
@@ -178,7 +184,9 @@ void connection_touch(struct http_connection *c);
 void connection_close(struct http_connection *c);
 void connection_free(struct http_connection *c);
 void connection_linger(struct http_connection *c); /* shuts our side */
-void connection_run(struct http_connection *c);
+/* It may go on: it is run later in this loop turn. */
+void connection_wake(struct http_connection *c);
+void connection_run(struct http_connection *c); /* for the turn only */
 /* The handler is through with the request. */
 void request_release(struct http_request *request);
 
@@ -234,5 +242,7 @@ void request_begin_outcome(struct http_request *request);
  */
 void request_write_id(struct http_request *request, struct buf *head);
 void request_tell_done(struct http_request *request);
+/* Gives the handlers back what they keep of it. */
+void request_end_context(struct http_request *request);
 
 #endif

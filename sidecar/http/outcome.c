@@ -63,6 +63,16 @@ void request_tell_done(struct http_request *request)
 	request->note = NULL;
 }
 
+void request_end_context(struct http_request *request)
+{
+	struct http_server *server = request->connection->server;
+	void *context = request->context;
+
+	request->context = NULL;
+	if (context != NULL)
+		server->handlers.ended(server->arg, context);
+}
+
 void http_note(struct http_request *request, struct slice text)
 {
 	free(request->note);

@@ -157,5 +157,5 @@ void connection_on_writable(evutil_socket_t fd, short what, void *arg)
 	if (connection_unsent(c) > 0)
 		event_add(&c->writable, NULL);
 	connection_tell_drained(c);
-	connection_run(c);
+	connection_wake(c);
 }

@@ -24,6 +24,7 @@ void request_start(struct http_connection *c)
 	request->low_water = LOW_WATER;
 	request->drained = NULL;
 	request->gone = NULL;
+	request->context = NULL;
 	request->sink = NULL;
 	request->run = 0;
 	c->in.parsed = c->in.start;
@@ -225,7 +226,7 @@ void http_body_resume(struct http_request *request)
 	if (request->connection->state != CONNECTION_STREAMING)
 		return;
 	connection_touch(request->connection); /* the wait was for us */
-	connection_run(request->connection);
+	connection_wake(request->connection);
 }
 
 void request_finish_body(struct http_connection *c, enum http_body_end how)
@@ -371,6 +372,16 @@ struct slice http_header(const struct http_request *request, const char *name)
 			return resolve(request, request->head.headers[i].value);
 	}
 	return (struct slice){NULL, 0};
+}
+
+void http_set_context(struct http_request *request, void *context)
+{
+	request->context = context;
+}
+
+void *http_context(const struct http_request *request)
+{
+	return request->context;
 }
 
 struct slice http_body(const struct http_request *request)

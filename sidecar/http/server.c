@@ -77,6 +77,19 @@ void server_schedule_reap(struct http_server *server)
 		event_active(&server->reap, EV_TIMEOUT, 0);
 }
 
+/* ---- turns ----------------------------------------------------------------- */
+
+static void on_turn(evutil_socket_t fd, short what, void *arg)
+{
+	struct http_server *server = arg;
+	struct http_connection *c;
+
+	(void)fd;
+	(void)what;
+	while ((c = TAILQ_FIRST(&server->ready)) != NULL)
+		connection_run(c);
+}
+
 /* ---- timeouts ------------------------------------------------------------ */
 
 static struct http_connection *first_older(struct http_server *server, enum connection_state state,
@@ -118,10 +131,14 @@ static void sweep(struct http_server *server)
 		connection_close(c);
 	while ((c = next_older(server, CONNECTION_RECEIVING, now, request)) != NULL)
 	{
-		if (c->request.reply == REPLY_NONE)
-			request_refuse(c, 408, "the request did not arrive in time");
-		if (c->state == CONNECTION_RECEIVING)
+		if (c->request.reply != REPLY_NONE)
+		{
 			connection_close(c);
+			continue;
+		}
+		request_refuse(c, 408, "the request did not arrive in time");
+		if (c->state != CONNECTION_CLOSED)
+			connection_touch(c); /* its turn takes it on */
 	}
 	while ((c = next_older(server, CONNECTION_STREAMING, now, request)) != NULL)
 	{
@@ -130,7 +147,7 @@ static void sweep(struct http_server *server)
 		else
 		{
 			request_finish_body(c, HTTP_BODY_LATE);
-			connection_run(c);
+			connection_wake(c);
 		}
 	}
 	while ((c = next_older(server, CONNECTION_WORKING, now, stuck)) != NULL)
@@ -295,6 +312,8 @@ struct http_server *http_server_new(struct event_base *base, const struct http_o
 		setsockopt(listener->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 		event_assign(&listener->event, base, listener->fd, EV_READ | EV_PERSIST, on_acceptable, listener);
 	}
+	TAILQ_INIT(&server->ready);
+	event_assign(&server->turn, base, -1, 0, on_turn, server);
 	event_assign(&server->reap, base, -1, 0, on_reap, server);
 	event_assign(&server->sweep, base, -1, EV_PERSIST, on_sweep, server);
 	event_add(&server->sweep, &interval);
@@ -341,6 +360,7 @@ void http_server_free(struct http_server *server)
 	reap(server);
 	event_del(&server->sweep);
 	event_del(&server->reap);
+	event_del(&server->turn);
 	server->freeing = true;
 	if (server->nconnections == 0)
 		server_dispose(server);

@@ -42,13 +42,14 @@ static void finish(struct pending *one, const struct error *error, struct quota 
 {
 	struct subscribe_pending *all = one->all;
 	subscribe_pending_done done = one->done;
+	struct http_request *request = one->request;
 	void *arg = one->arg;
 
 	TAILQ_REMOVE(&all->list, one, link);
 	if (--all->count == 0)
 		event_del(&all->tick);
 	free(one);
-	done(arg, error, quota);
+	done(arg, request, error, quota);
 }
 
 static void on_answer(void *arg, const struct error *error, struct quota *quota)

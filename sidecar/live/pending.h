@@ -25,10 +25,11 @@ void subscribe_pending_end(struct subscribe_pending *all);
 void subscribe_pending_free(struct subscribe_pending *all);
 
 /*
- * What became of it.  `error` NULL: the reply has ended, as its client or the server has.  Else the caller goes on with the
- * reply, which has begun, or ends it.
+ * What became of it.  `request` and `error` NULL: the reply has ended, as its client or the server has.  Else the caller goes on with
+ * the reply, which has begun, or ends it.
  */
-typedef void (*subscribe_pending_done)(void *arg, const struct error *error, struct quota *quota);
+typedef void (*subscribe_pending_done)(void *arg, struct http_request *request, const struct error *error,
+									   struct quota *quota);
 
 /* Begins the reply; `done` is called once, perhaps at once.  False: there are too many, and nothing was begun. */
 bool subscribe_pending_add(struct subscribe_pending *all, struct http_request *request,

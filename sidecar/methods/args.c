@@ -285,8 +285,3 @@ void args_set_integer(struct method_call *call, unsigned i, int64_t value)
 	snprintf(text, sizeof(text), "%" PRId64, value);
 	args_set(call, i, text);
 }
-
-const char *args_get(const struct method_call *call, unsigned i)
-{
-	return call->parameters[i] < 0 ? NULL : call->text.data + call->parameters[i];
-}

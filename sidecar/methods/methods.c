@@ -1,173 +1,24 @@
 /*
- * methods.c: the table of methods, who may call them, and the life of a call.
+ * methods.c: what the methods share of a call: its parameters, its answers, and the statement that it sends.
  */
 #include "methods/methods.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "base/clock.h"
 #include "methods/internal.h"
-#include "access/quota.h"
-#include "base/stats.h"
 
 /* Results below this are copied if the socket is full; larger ones are kept whole until it is not. */
 #define LARGE_RESULT 16384
-
-enum method_right
-{
-	RIGHT_ANY_TOKEN,
-	RIGHT_ADMINISTRATOR,
-};
-
-struct method
-{
-	const char *name;
-	enum method_right right;
-	bool ours; /* not one of EventoDB's, whose clients may send keys that nobody knows */
-	const char *arguments[METHOD_MAX_ARGS]; /* their names in JSON-RPC */
-	bool (*run)(struct method_call *call);
-};
-
-/* The most called first. */
-static const struct method all[] = {
-	{"stream.write", RIGHT_ANY_TOKEN, false, {"stream", "message", "options"}, method_stream_write},
-	{"stream.get", RIGHT_ANY_TOKEN, false, {"stream", "options"}, method_stream_get},
-	{"category.get", RIGHT_ANY_TOKEN, false, {"category", "options"}, method_category_get},
-	{"stream.last", RIGHT_ANY_TOKEN, false, {"stream", "options"}, method_stream_last},
-	{"stream.version", RIGHT_ANY_TOKEN, false, {"stream"}, method_stream_version},
-	{"stream.head", RIGHT_ANY_TOKEN, true, {NULL}, method_stream_head},
-	{"stream.append", RIGHT_ANY_TOKEN, true, {"stream", "messages", "options"}, method_stream_append},
-	{"streams.append", RIGHT_ANY_TOKEN, true, {"streams"}, method_streams_append},
-	{"ns.create", RIGHT_ADMINISTRATOR, false, {"namespace", "options"}, method_namespace_create},
-	{"ns.delete", RIGHT_ADMINISTRATOR, false, {"namespace"}, method_namespace_delete},
-	{"ns.setLimits", RIGHT_ADMINISTRATOR, true, {"namespace", "options"}, method_namespace_set_limits},
-	{"ns.list", RIGHT_ADMINISTRATOR, false, {NULL}, method_namespace_list},
-	{"ns.info", RIGHT_ANY_TOKEN, false, {"namespace"}, method_namespace_info},
-	{"ns.streams", RIGHT_ANY_TOKEN, false, {"options"}, method_namespace_streams},
-	{"ns.categories", RIGHT_ANY_TOKEN, false, {NULL}, method_namespace_categories},
-	{"sys.version", RIGHT_ANY_TOKEN, false, {NULL}, method_system_version},
-	{"sys.health", RIGHT_ANY_TOKEN, false, {NULL}, method_system_health},
-};
-
-#define N_METHODS (sizeof(all) / sizeof(all[0]))
-#define UNKNOWN (STATS_METHODS - 1)
-
-_Static_assert(N_METHODS <= UNKNOWN, "STATS_METHODS");
-_Static_assert(ERROR_CODES <= STATS_CODES, "STATS_CODES");
-
-const struct method *method_find(const struct methods *methods, struct slice name)
-{
-	for (size_t i = 0; i < N_METHODS; i++)
-	{
-		if (json_string_is(name, all[i].name))
-			return &all[i];
-	}
-	stats_add(&methods->stats->calls[UNKNOWN][ERROR_METHOD_NOT_FOUND], 1);
-	return NULL;
-}
-
-const char *method_name(const struct method *method)
-{
-	return method->name;
-}
-
-const char *method_counted_name(unsigned index)
-{
-	if (index < N_METHODS)
-		return all[index].name;
-	return index == UNKNOWN ? "unknown" : NULL;
-}
-
-int method_argument(const struct method *method, struct slice key)
-{
-	for (int i = 0; i < METHOD_MAX_ARGS && method->arguments[i] != NULL; i++)
-	{
-		if (json_string_is(key, method->arguments[i]))
-			return i;
-	}
-	return -1;
-}
 
 bool method_is_administrator(const struct method_call *call)
 {
 	return strcmp(call->namespace_name, DEFAULT_NAMESPACE) == 0;
 }
 
-/* For the error about an argument that the method does not have. */
-static bool refuse_stray(struct method_call *call)
+const char *args_get(const struct method_call *call, unsigned i)
 {
-	const struct method *method = call->method;
-	struct member arguments[METHOD_MAX_ARGS];
-	unsigned n = 0;
-
-	for (; n < METHOD_MAX_ARGS && method->arguments[n] != NULL; n++)
-		arguments[n] = (struct member){.name = method->arguments[n]};
-	return args_unknown_key(call, "params", call->stray, arguments, n);
-}
-
-static bool take_quota(struct method_call *call)
-{
-	size_t bytes = 0;
-
-	for (unsigned i = 0; i < METHOD_MAX_ARGS; i++)
-		bytes += call->args[i].len;
-	return quota_grants(call->quota, bytes, &call->error);
-}
-
-void method_charge(struct method_call *call, const struct method_reply *reply)
-{
-	size_t bytes = 0;
-
-	if (call->quota == NULL || reply->error != NULL)
-		return;
-	for (unsigned i = 0; i < reply->npieces; i++)
-		bytes += reply->pieces[i].len;
-	quota_charge(call->quota, bytes);
-}
-
-void method_start(struct method_call *call)
-{
-	call->error.code = ERROR_NONE;
-	call->started_us = clock_us();
-	call->inside = NULL;
-	call->stream_index = call->message_index = -1;
-	call->text = (struct buf){0};
-	call->messages_left = 0;
-	call->begun = call->any = false;
-	for (unsigned i = 0; i < METHOD_MAX_PARAMETERS; i++)
-		call->parameters[i] = -1;
-	if (call->method->right == RIGHT_ADMINISTRATOR && !method_is_administrator(call))
-	{
-		method_fail(call, ERROR_AUTH_UNAUTHORIZED, "%s needs the administrator's token, that of namespace %s",
-					call->method->name, DEFAULT_NAMESPACE);
-		method_answer_error(call);
-		return;
-	}
-	/* Who administrates must get in to raise a limit. */
-	if (call->quota != NULL && call->method->right != RIGHT_ADMINISTRATOR && !take_quota(call))
-	{
-		method_answer_error(call);
-		return;
-	}
-	call->strict = call->strict || call->method->ours;
-	if ((call->stray.bytes != NULL && !refuse_stray(call)) || !call->method->run(call))
-		method_answer_error(call);
-}
-
-void method_resume(struct method_call *call)
-{
-	method_next_page(call);
-}
-
-void method_end(struct method_call *call)
-{
-	struct stats *stats = call->methods->stats;
-	size_t index = (size_t)(call->method - all);
-
-	stats_add(&stats->calls[index][call->error.code], 1);
-	stats_observe(&stats->call_us[index], &stats_durations, clock_span(call->started_us, clock_us()));
-	buf_free(&call->text);
+	return call->parameters[i] < 0 ? NULL : call->text.data + call->parameters[i];
 }
 
 /* ---- answers --------------------------------------------------------------- */

@@ -1,7 +1,8 @@
 /*
  * methods: what can be called (README.md, "Methods").  Knows nothing of HTTP or of envelopes.
  *
- *     methods.c    the table, rights, the life of a call
+ *     table.c      the table, rights, the life of a call
+ *     methods.c    parameters, answers, statements
  *     args.c       reading and checking arguments
  *     append.c     stream.write, stream.append, streams.append
  *     read.c       stream.get, stream.last, stream.version, stream.head, category.get
@@ -20,7 +21,6 @@
 
 #include "base/buf.h"
 #include "base/errors.h"
-#include "base/pool.h"
 #include "base/slice.h"
 #include "base/uuid.h"
 
@@ -40,9 +40,7 @@ struct methods
 	struct db *db;
 	_Atomic unsigned long *token_generation; /* raised when a namespace or token changed */
 	struct uuid_generator ids;
-	size_t gathered, max_gathered; /* bytes of the answers of JSON-RPC batches that are not out yet */
-	struct pool requests, calls;   /* rpc's memory */
-	struct stats *stats;		   /* the worker's */
+	struct stats *stats; /* the worker's */
 };
 
 struct method_reply

@@ -51,7 +51,7 @@ struct item
 
 struct rpc_request
 {
-	struct methods *methods;
+	struct rpc *rpc;
 	struct rpc_caller caller;
 	rpc_done done;
 	void *arg;
@@ -74,23 +74,35 @@ static const struct slice null_id = {"null", 4};
 
 /* ---- replies --------------------------------------------------------------- */
 
+void rpc_free(struct rpc *rpc)
+{
+	pool_empty(&rpc->requests);
+	pool_empty(&rpc->calls);
+}
+
 static void free_request(struct rpc_request *request)
 {
 	for (unsigned i = 0; i < request->nitems; i++)
 		buf_free(&request->items[i].answer);
 	free(request->items);
 	buf_free(&request->failures);
-	pool_give(&request->methods->requests, request);
+	request->rpc->gathered -= request->gathered;
+	pool_give(&request->rpc->requests, request);
 }
 
-/* Hands over the last reply and ends the request. */
+/* Ends the request and hands over the last reply, in which `rpc` may go. */
 static void finish(struct rpc_request *request, struct rpc_reply *reply)
 {
-	reply->request = request;
-	request->methods->gathered -= request->gathered; /* `done` may end them all */
-	reply->failures = (struct slice){request->failures.data, request->failures.len};
-	request->done(request->arg, reply);
+	struct buf failures = request->failures;
+	rpc_done done = request->done;
+	void *arg = request->arg;
+
+	request->failures = (struct buf){0};
 	free_request(request);
+	reply->request = NULL;
+	reply->failures = (struct slice){failures.data, failures.len};
+	done(arg, reply);
+	buf_free(&failures);
 }
 
 static void finish_with_text(struct rpc_request *request, int status, const struct buf *text)
@@ -264,7 +276,7 @@ static void set_named(struct method_call *call, struct slice object)
 static void prepare_call(struct rpc_request *request, struct method_call *call, const struct method *method,
 						 method_done done, void *arg)
 {
-	call->methods = request->methods;
+	call->methods = request->rpc->methods;
 	call->method = method;
 	call->namespace_name = request->caller.namespace_name;
 	call->quota = request->caller.quota;
@@ -295,7 +307,7 @@ static void unknown_method(struct error *error, struct slice name)
 
 static void start_array(struct rpc_request *request, struct slice array, struct slice name)
 {
-	const struct method *method = method_find(request->methods, name);
+	const struct method *method = method_find(request->rpc->methods, name);
 	struct error error;
 
 	request->envelope = ENVELOPE_ARRAY;
@@ -404,7 +416,7 @@ static void start_jsonrpc(struct rpc_request *request, struct slice object)
 		return;
 	}
 	request->notification = parsed.notification;
-	method = method_find(request->methods, parsed.method);
+	method = method_find(request->rpc->methods, parsed.method);
 	if (method == NULL && parsed.notification)
 		finish_empty(request);
 	else if (method == NULL)
@@ -473,7 +485,7 @@ static void end_item(struct item *item)
 	struct rpc_request *request = item->request;
 
 	method_end(item->call);
-	pool_give(&request->methods->calls, item->call);
+	pool_give(&request->rpc->calls, item->call);
 	item->call = NULL;
 	request->running--;
 	pump_batch(request);
@@ -483,7 +495,7 @@ static void end_item(struct item *item)
 static void gather(struct item *item, size_t before)
 {
 	item->request->gathered += item->answer.len - before;
-	item->request->methods->gathered += item->answer.len - before;
+	item->request->rpc->gathered += item->answer.len - before;
 }
 
 /* The answer of one call, in place of what there is of it so far. */
@@ -525,7 +537,7 @@ static bool is_too_large(const struct item *item, struct error *error)
 	if (item->answer.failed || request->gathered > MAX_BATCH_ANSWER)
 		error_set(error, ERROR_INVALID_REQUEST,
 				  "the results of this batch are too large: ask for less, or outside a batch");
-	else if (request->methods->gathered > request->methods->max_gathered)
+	else if (request->rpc->gathered > request->rpc->max_gathered)
 		error_set(error, ERROR_OVERLOADED, "the results of all batches take too much memory");
 	else
 		return false;
@@ -590,13 +602,13 @@ static void start_item(struct rpc_request *request, struct item *item, struct sl
 	item->request = request;
 	item->id = parsed.id;
 	item->notification = parsed.valid && parsed.notification;
-	method = parsed.valid ? method_find(request->methods, parsed.method) : NULL;
+	method = parsed.valid ? method_find(request->rpc->methods, parsed.method) : NULL;
 	if (method == NULL)
 	{
 		refuse_item(item, &parsed);
 		return;
 	}
-	item->call = pool_take(&request->methods->calls, sizeof(*item->call));
+	item->call = pool_take(&request->rpc->calls, sizeof(*item->call));
 	if (item->call == NULL)
 	{
 		error_set(&error, ERROR_INTERNAL_ERROR, "out of memory");
@@ -698,10 +710,9 @@ static void start_list(struct rpc_request *request, struct slice array)
 		finish_invalid(request, "Method name must be a string");
 }
 
-void rpc_start(struct methods *methods, const struct rpc_caller *caller, struct slice body, rpc_done done,
-			   void *arg)
+void rpc_start(struct rpc *rpc, const struct rpc_caller *caller, struct slice body, rpc_done done, void *arg)
 {
-	struct rpc_request *request = pool_take(&methods->requests, sizeof(*request));
+	struct rpc_request *request = pool_take(&rpc->requests, sizeof(*request));
 	struct json_verdict verdict;
 
 	if (request == NULL)
@@ -712,7 +723,7 @@ void rpc_start(struct methods *methods, const struct rpc_caller *caller, struct 
 		done(arg, &reply);
 		return;
 	}
-	request->methods = methods;
+	request->rpc = rpc;
 	request->caller = *caller;
 	request->done = done;
 	request->arg = arg;

@@ -10,12 +10,25 @@
 
 #include <stdbool.h>
 
-#include "methods/methods.h"
+#include "base/pool.h"
 #include "base/slice.h"
+#include "methods/methods.h"
 
 #define RPC_MAX_PIECES 8
 
 struct rpc_request;
+
+/* What all requests of a worker share.  The caller sets the first two, all else is zero at first. */
+struct rpc
+{
+	struct methods *methods;
+	size_t max_gathered; /* bytes of the answers of JSON-RPC batches that are not out yet */
+	size_t gathered;
+	struct pool requests, calls;
+};
+
+/* Frees what it keeps for reuse; none of its requests may be left. */
+void rpc_free(struct rpc *rpc);
 
 struct rpc_reply
 {
@@ -39,9 +52,8 @@ struct rpc_caller
 	struct quota *quota; /* NULL: it has no limits */
 };
 
-/* Body and namespace must stay until the last reply; `done` may come at once. */
-void rpc_start(struct methods *methods, const struct rpc_caller *caller, struct slice body, rpc_done done,
-			   void *arg);
+/* Body and namespace must stay until the last reply; `done` may come at once, and `rpc` may go in the last one. */
+void rpc_start(struct rpc *rpc, const struct rpc_caller *caller, struct slice body, rpc_done done, void *arg);
 void rpc_resume(struct rpc_request *request);
 void rpc_cancel(struct rpc_request *request);
 

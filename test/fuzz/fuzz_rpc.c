@@ -282,14 +282,14 @@ static struct outcome *run(struct slice body, enum mood mood, const char *namesp
 	struct outcome *outcome = calloc(1, sizeof(*outcome));
 	_Atomic unsigned long generation = 0;
 	static struct stats stats;
-	struct methods methods = {
-		.db = &outcome->db, .token_generation = &generation, .stats = &stats, .max_gathered = SIZE_MAX};
+	struct methods methods = {.db = &outcome->db, .token_generation = &generation, .stats = &stats};
+	struct rpc rpc = {.methods = &methods, .max_gathered = SIZE_MAX};
 
 	const struct rpc_caller caller = {.namespace_name = namespace_name};
 
 	outcome->db.mood = mood;
 	outcome->db.last = &outcome->db.first;
-	rpc_start(&methods, &caller, body, on_reply, outcome);
+	rpc_start(&rpc, &caller, body, on_reply, outcome);
 	for (;;)
 	{
 		struct rpc_request *waiting = outcome->waiting;
