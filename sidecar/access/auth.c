@@ -8,6 +8,7 @@
  */
 #include "access/auth.h"
 
+#include <libpq-fe.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <strings.h>

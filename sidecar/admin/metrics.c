@@ -8,6 +8,7 @@
  * A scrape belongs to all who hold it: the admin, and each worker that was not through yet; the last one frees it.  A part
  * is its worker's until `answered` is set, then the admin's.
  */
+#include <libpq-fe.h>
 #include <event2/buffer.h>
 #include <inttypes.h>
 #include <stdatomic.h>

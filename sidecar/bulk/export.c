@@ -9,6 +9,7 @@
  */
 #include "bulk/export.h"
 
+#include <libpq-fe.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -17,6 +17,7 @@
  */
 #include "bulk/import.h"
 
+#include <libpq-fe.h>
 #include <arpa/inet.h>
 #include <event2/event_struct.h>
 #include <inttypes.h>

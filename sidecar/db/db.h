@@ -9,7 +9,7 @@
  *
  * Every call answers through its `done` callback exactly once, later, from the
  * event loop: never from inside the call itself.  The reply and all it points to live until
- * `done` returns, except a PGresult that `done` takes by setting reply->result = NULL.
+ * `done` returns, except an answer that `done` takes with db_take.
  *
  * Lost connections are opened again with a growing pause.  Appends and reads
  * that were in flight are sent again (appends carry their ids, which makes that
@@ -21,7 +21,6 @@
 #ifndef MILLRACE_DB_H
 #define MILLRACE_DB_H
 
-#include <libpq-fe.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,6 +30,7 @@
 #include "extension/protocol.h"
 
 struct event_base;
+struct pg_result; /* libpq's PGresult */
 struct config;
 struct db;
 struct stats;
@@ -149,7 +149,7 @@ struct db_reply
 {
 	enum db_status status;
 	struct db_error error;
-	PGresult *result; /* DB_OK: text format; taken by setting it NULL, then PQclear is the taker's */
+	struct pg_result *result; /* DB_OK: for the functions of calls.h to read; NULL once it is taken */
 };
 
 typedef void (*db_query_done)(void *arg, struct db_reply *reply);

@@ -133,10 +133,10 @@ void method_start(struct method_call *call)
 	call->inside = NULL;
 	call->stream_index = call->message_index = -1;
 	call->text = (struct buf){0};
-	call->messages_left = 0;
-	call->begun = call->any = false;
-	for (unsigned i = 0; i < METHOD_MAX_PARAMETERS; i++)
-		call->parameters[i] = -1;
+	call->messages_left = call->size = 0;
+	call->by_global = call->begun = call->any = false;
+	for (unsigned i = 0; i < METHOD_MAX_TEXTS; i++)
+		call->texts[i] = -1;
 	if (call->method->right == RIGHT_ADMINISTRATOR && !method_is_administrator(call))
 	{
 		method_fail(call, ERROR_AUTH_UNAUTHORIZED, "%s needs the administrator's token, that of namespace %s",
@@ -218,41 +218,39 @@ void method_answer_text(struct method_call *call, const char *bytes, size_t len)
 
 /* ---- statements -------------------------------------------------------------- */
 
+bool method_has_texts(struct method_call *call)
+{
+	return !call->text.failed || method_fail(call, ERROR_INTERNAL_ERROR, "out of memory");
+}
+
+bool method_asked(struct method_call *call, bool asked)
+{
+	return asked || method_fail_status(call, DB_OVERLOADED, NULL);
+}
+
 bool method_query(struct method_call *call, enum db_statement statement, db_query_done done)
 {
-	const char *parameters[METHOD_MAX_PARAMETERS];
+	const char *parameters[METHOD_MAX_TEXTS];
 
-	if (call->text.failed)
-		return method_fail(call, ERROR_INTERNAL_ERROR, "out of memory");
-	for (unsigned i = 0; i < METHOD_MAX_PARAMETERS; i++)
+	if (!method_has_texts(call))
+		return false;
+	for (unsigned i = 0; i < METHOD_MAX_TEXTS; i++)
 		parameters[i] = args_get(call, i);
-	if (!db_query(call->methods->db, statement, parameters, done, call))
-		return method_fail_status(call, DB_OVERLOADED, NULL);
-	return true;
+	return method_asked(call, db_query(call->methods->db, statement, parameters, done, call));
 }
 
-static void clear_result(void *result)
+struct piece method_piece(struct db_reply *reply, struct slice text)
 {
-	PQclear(result);
-}
-
-struct piece method_result_piece(struct db_reply *reply)
-{
-	struct piece piece = {.bytes = PQgetvalue(reply->result, 0, 0),
-						  .len = (size_t)PQgetlength(reply->result, 0, 0)};
-
-	if (piece.len < LARGE_RESULT)
-		return piece;
-	piece.release = clear_result;
-	piece.owner = reply->result;
-	reply->result = NULL;
-	return piece;
+	if (text.len < LARGE_RESULT)
+		return (struct piece){.bytes = text.bytes, .len = text.len};
+	return db_take(reply, text);
 }
 
 void method_on_value(void *arg, struct db_reply *reply)
 {
 	struct method_call *call = arg;
 	struct method_reply answer = {.npieces = 1};
+	struct slice text;
 
 	if (reply->status != DB_OK)
 	{
@@ -260,9 +258,7 @@ void method_on_value(void *arg, struct db_reply *reply)
 		method_answer_error(call);
 		return;
 	}
-	if (PQntuples(reply->result) == 0 || PQgetisnull(reply->result, 0, 0))
-		answer.pieces[0] = piece_of("null");
-	else
-		answer.pieces[0] = method_result_piece(reply);
+	text = db_json_of(reply);
+	answer.pieces[0] = text.bytes == NULL ? piece_of("null") : method_piece(reply, text);
 	call->done(call->arg, &answer);
 }

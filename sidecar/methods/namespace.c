@@ -57,7 +57,7 @@ static void on_created(void *arg, struct db_reply *reply)
 	else
 	{
 		forget_tokens(call);
-		ok = add_token(call, json_trim(slice_of(PQgetvalue(reply->result, 0, 0))), &text);
+		ok = add_token(call, json_trim(db_json_of(reply)), &text);
 	}
 	if (ok)
 		method_answer_text(call, text.data, text.len);
@@ -111,7 +111,7 @@ bool method_namespace_create(struct method_call *call)
 	{
 		if (!args_object(call, "options.metadata", options[2].value))
 			return false;
-		call->parameters[CREATE_METADATA] = (ssize_t)call->text.len;
+		call->texts[CREATE_METADATA] = (ssize_t)call->text.len;
 		buf_add(&call->text, options[2].value.bytes, options[2].value.len);
 		buf_add(&call->text, "", 1);
 	}

@@ -1,0 +1,84 @@
+/*
+ * db_calls: what can be asked of a worker's database besides appends, imports and the wait for commits: for each statement a struct
+ * that goes in, and one that comes out.
+ *
+ *     db_read_stream(db, &(struct db_read_stream){...}, on_page, arg)
+ *     ... and in on_page, when reply->status is DB_OK:  struct db_page page = db_page_of(reply);
+ *
+ * A call returns false when a queue is full (answer OVERLOADED); `done` is then never called.  What goes in is copied; its
+ * strings are NUL-terminated, and NULL for SQL NULL.  What comes out points into the reply, and lives as long as that, or as
+ * the piece that took it.  A slice of an answer has a NUL behind it.
+ */
+#ifndef MILLRACE_DB_CALLS_H
+#define MILLRACE_DB_CALLS_H
+
+#include "base/slice.h"
+#include "db/db.h"
+
+/* A number, or SQL NULL. */
+struct db_optional
+{
+	bool is_set;
+	int64_t value;
+};
+
+/* Bytes of an answer as a piece that owns the answer, which so outlives `done`. */
+struct piece db_take(struct db_reply *reply, struct slice bytes);
+
+/* The answer of a statement that makes JSON text; .bytes NULL: there is none. */
+struct slice db_json_of(const struct db_reply *reply);
+
+/* ---- reads (calls_read.c) ------------------------------------------------------------------ */
+
+struct db_read_stream
+{
+	const char *namespace_name, *stream;
+	int64_t position;
+	struct db_optional global_position; /* no message below it */
+	int64_t batch_size;					/* -1: all */
+	const char *types;					/* an array literal */
+	int64_t max_bytes;
+};
+
+struct db_read_category
+{
+	const char *namespace_name, *category;
+	int64_t position; /* global */
+	int64_t batch_size;
+	const char *correlation;
+	int64_t member, size; /* of a consumer group; size 0: none */
+	const char *types;
+	int64_t max_bytes;
+};
+
+/* Of messages, each as JSON text; db_export has it too. */
+struct db_page
+{
+	struct slice body;		 /* with commas between them */
+	int64_t count;			 /* of messages */
+	struct db_optional next; /* where the next page begins; not set: this is the last one */
+};
+
+bool db_read_stream(struct db *db, const struct db_read_stream *in, db_query_done done, void *arg);
+bool db_read_category(struct db *db, const struct db_read_category *in, db_query_done done, void *arg);
+struct db_page db_page_of(const struct db_reply *reply);
+
+struct db_last_message
+{
+	const char *namespace_name, *stream;
+	const char *type; /* NULL: any */
+};
+
+struct db_stream_version
+{
+	const char *namespace_name, *stream;
+};
+
+bool db_last_message(struct db *db, const struct db_last_message *in, db_query_done done, void *arg);
+bool db_stream_version(struct db *db, const struct db_stream_version *in, db_query_done done, void *arg);
+
+bool db_head(struct db *db, const char *namespace_name, db_query_done done, void *arg);
+/* The global position of the last message; 0: none. */
+int64_t db_head_of(const struct db_reply *reply);
+
+#endif

@@ -1,0 +1,125 @@
+/*
+ * calls_read.c: the statements that read messages; see calls.h.
+ */
+#include "db/statement.h"
+
+static void clear_result(void *result)
+{
+	PQclear(result);
+}
+
+struct piece db_take(struct db_reply *reply, struct slice bytes)
+{
+	struct piece piece = {
+		.bytes = bytes.bytes, .len = bytes.len, .release = clear_result, .owner = reply->result};
+
+	reply->result = NULL;
+	return piece;
+}
+
+struct slice db_json_of(const struct db_reply *reply)
+{
+	return PQntuples(reply->result) == 0 ? (struct slice){NULL, 0} : db_optional_text(reply, 0, 0);
+}
+
+/* ---- pages --------------------------------------------------------------------------------- */
+
+const struct db_statement_info db_read_stream_statement = {
+	"millrace_read_stream",
+	"SELECT body, count, next_position FROM millrace.json_read_stream($1::text, $2::text,"
+	" $3::bigint, $4::bigint, $5::bigint, $6::text[], $7::int)",
+	7,
+	DB_ROLE_READ,
+	false,
+};
+
+bool db_read_stream(struct db *db, const struct db_read_stream *in, db_query_done done, void *arg)
+{
+	const char *const params[] = {
+		in->namespace_name,		   in->stream, DB_NUMBER(in->position),	 DB_OPTIONAL(in->global_position),
+		DB_NUMBER(in->batch_size), in->types,  DB_NUMBER(in->max_bytes),
+	};
+
+	return db_ask(db, &db_read_stream_statement, params, done, arg);
+}
+
+const struct db_statement_info db_read_category_statement = {
+	"millrace_read_category",
+	"SELECT body, count, next_position FROM millrace.json_read_category($1::text, $2::text,"
+	" $3::bigint, $4::bigint, $5::text, $6::bigint, $7::bigint, $8::text[], $9::int)",
+	9,
+	DB_ROLE_READ,
+	false,
+};
+
+bool db_read_category(struct db *db, const struct db_read_category *in, db_query_done done, void *arg)
+{
+	const char *const params[] = {
+		in->namespace_name,
+		in->category,
+		DB_NUMBER(in->position),
+		DB_NUMBER(in->batch_size),
+		in->correlation,
+		in->size > 0 ? DB_NUMBER(in->member) : NULL,
+		in->size > 0 ? DB_NUMBER(in->size) : NULL,
+		in->types,
+		DB_NUMBER(in->max_bytes),
+	};
+
+	return db_ask(db, &db_read_category_statement, params, done, arg);
+}
+
+struct db_page db_page_of(const struct db_reply *reply)
+{
+	return (struct db_page){
+		.body = db_text(reply, 0, 0),
+		.count = db_integer(reply, 0, 1),
+		.next = db_optional_integer(reply, 0, 2),
+	};
+}
+
+/* ---- single values ------------------------------------------------------------------------- */
+
+const struct db_statement_info db_last_message_statement = {
+	"millrace_last_message",
+	"SELECT millrace.json_last_message($1::text, $2::text, $3::text)",
+	3,
+	DB_ROLE_READ,
+	false,
+};
+
+bool db_last_message(struct db *db, const struct db_last_message *in, db_query_done done, void *arg)
+{
+	const char *const params[] = {in->namespace_name, in->stream, in->type};
+
+	return db_ask(db, &db_last_message_statement, params, done, arg);
+}
+
+const struct db_statement_info db_stream_version_statement = {
+	"millrace_stream_version",
+	"SELECT millrace.json_stream_version($1::text, $2::text)",
+	2,
+	DB_ROLE_READ,
+	false,
+};
+
+bool db_stream_version(struct db *db, const struct db_stream_version *in, db_query_done done, void *arg)
+{
+	const char *const params[] = {in->namespace_name, in->stream};
+
+	return db_ask(db, &db_stream_version_statement, params, done, arg);
+}
+
+const struct db_statement_info db_head_statement = {
+	"millrace_head", "SELECT millrace.head($1::text)", 1, DB_ROLE_READ, false,
+};
+
+bool db_head(struct db *db, const char *namespace_name, db_query_done done, void *arg)
+{
+	return db_ask(db, &db_head_statement, &namespace_name, done, arg);
+}
+
+int64_t db_head_of(const struct db_reply *reply)
+{
+	return db_integer(reply, 0, 0);
+}
