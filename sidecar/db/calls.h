@@ -81,4 +81,36 @@ bool db_head(struct db *db, const char *namespace_name, db_query_done done, void
 /* The global position of the last message; 0: none. */
 int64_t db_head_of(const struct db_reply *reply);
 
+/* ---- namespaces (calls_namespace.c): all answer with JSON text ---------------------------------- */
+
+struct db_list_streams
+{
+	const char *namespace_name;
+	const char *prefix; /* "": any */
+	int64_t max_rows;
+	const char *after; /* the cursor; NULL: from the first one on */
+};
+
+struct db_create_namespace
+{
+	const char *name;
+	const char *description; /* NULL: none */
+	const char *token_hash;
+	const char *metadata; /* a JSON object; NULL: none */
+};
+
+struct db_set_limits
+{
+	const char *name;
+	struct db_optional requests_per_second, bytes_per_second; /* not set: any number */
+};
+
+bool db_list_streams(struct db *db, const struct db_list_streams *in, db_query_done done, void *arg);
+bool db_list_categories(struct db *db, const char *name, db_query_done done, void *arg);
+bool db_list_namespaces(struct db *db, db_query_done done, void *arg);
+bool db_describe_namespace(struct db *db, const char *name, db_query_done done, void *arg);
+bool db_create_namespace(struct db *db, const struct db_create_namespace *in, db_query_done done, void *arg);
+bool db_drop_namespace(struct db *db, const char *name, db_query_done done, void *arg);
+bool db_set_limits(struct db *db, const struct db_set_limits *in, db_query_done done, void *arg);
+
 #endif

@@ -45,6 +45,13 @@ extern const struct db_statement_info db_append_statement, db_append_pooled;
 extern const struct db_statement_info db_read_stream_statement, db_read_category_statement;
 extern const struct db_statement_info db_last_message_statement, db_stream_version_statement;
 extern const struct db_statement_info db_head_statement;
+extern const struct db_statement_info db_list_streams_statement;
+extern const struct db_statement_info db_list_categories_statement;
+extern const struct db_statement_info db_list_namespaces_statement;
+extern const struct db_statement_info db_describe_namespace_statement;
+extern const struct db_statement_info db_create_namespace_statement;
+extern const struct db_statement_info db_drop_namespace_statement;
+extern const struct db_statement_info db_set_limits_statement;
 
 /* As many parameters as the statement has, NULL for SQL NULL: they are copied.  False: a queue is full. */
 bool db_ask(struct db *db, const struct db_statement_info *statement, const char *const *params,

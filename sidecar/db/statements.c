@@ -29,34 +29,13 @@ const struct db_statement_info *const db_statements[DB_STATEMENTS] = {
 										  " FROM millrace.namespace_token_hash($1::text) AS hash"
 										  " LEFT JOIN millrace.namespaces n ON n.name = $1::text",
 										  1, DB_ROLE_READ, false},
-	[DB_SET_LIMITS] =
-		&(const struct db_statement_info){
-			"millrace_set_limits",
-			"SELECT millrace.json_set_namespace_limits($1::text, $2::bigint, $3::bigint)", 3, DB_ROLE_SLOW,
-			false},
-	[DB_LIST_STREAMS] =
-		&(const struct db_statement_info){
-			"millrace_list_streams",
-			"SELECT millrace.json_list_streams($1::text, $2::text, $3::bigint, $4::text)", 4, DB_ROLE_LIST,
-			false},
-	[DB_LIST_CATEGORIES] = &(const struct db_statement_info){"millrace_list_categories",
-															 "SELECT millrace.json_list_categories($1::text)",
-															 1, DB_ROLE_LIST, false},
-	[DB_LIST_NAMESPACES] =
-		&(const struct db_statement_info){"millrace_list_namespaces",
-										  "SELECT millrace.json_list_namespaces()", 0, DB_ROLE_LIST, false},
-	[DB_DESCRIBE_NAMESPACE] =
-		&(const struct db_statement_info){"millrace_describe_namespace",
-										  "SELECT millrace.json_describe_namespace($1::text)", 1,
-										  DB_ROLE_LIST, false},
-	[DB_CREATE_NAMESPACE] =
-		&(const struct db_statement_info){
-			"millrace_create_namespace",
-			"SELECT millrace.json_create_namespace($1::text, $2::text, $3::text, $4::jsonb)", 4, DB_ROLE_SLOW,
-			true},
-	[DB_DROP_NAMESPACE] = &(const struct db_statement_info){"millrace_drop_namespace",
-															"SELECT millrace.json_drop_namespace($1::text)",
-															1, DB_ROLE_SLOW, true},
+	[DB_SET_LIMITS] = &db_set_limits_statement,
+	[DB_LIST_STREAMS] = &db_list_streams_statement,
+	[DB_LIST_CATEGORIES] = &db_list_categories_statement,
+	[DB_LIST_NAMESPACES] = &db_list_namespaces_statement,
+	[DB_DESCRIBE_NAMESPACE] = &db_describe_namespace_statement,
+	[DB_CREATE_NAMESPACE] = &db_create_namespace_statement,
+	[DB_DROP_NAMESPACE] = &db_drop_namespace_statement,
 	[DB_ENSURE_NAMESPACE] =
 		&(const struct db_statement_info){
 			"millrace_ensure_namespace",

@@ -278,14 +278,6 @@ void args_set(struct method_call *call, unsigned i, const char *text)
 	buf_add(&call->text, text, strlen(text) + 1);
 }
 
-void args_set_integer(struct method_call *call, unsigned i, int64_t value)
-{
-	char text[24];
-
-	snprintf(text, sizeof(text), "%" PRId64, value);
-	args_set(call, i, text);
-}
-
 const char *args_get(const struct method_call *call, unsigned i)
 {
 	return call->texts[i] < 0 ? NULL : call->text.data + call->texts[i];

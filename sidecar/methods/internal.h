@@ -20,8 +20,6 @@ bool method_fail_status(struct method_call *call, enum db_status status, const s
 void method_answer_error(struct method_call *call); /* with call->error */
 void method_answer_text(struct method_call *call, const char *bytes, size_t len);
 bool method_is_administrator(const struct method_call *call);
-/* Sends a statement with call->texts. */
-bool method_query(struct method_call *call, enum db_statement statement, db_query_done done);
 /* False: there was no memory for the texts; before a statement is asked. */
 bool method_has_texts(struct method_call *call);
 /* What came of asking a statement. */
@@ -67,7 +65,6 @@ bool args_name(struct method_call *call, unsigned i, const char *field, struct s
 /* An array of strings into text i, as text[]. */
 bool args_text_array(struct method_call *call, unsigned i, const char *field, struct slice value);
 void args_set(struct method_call *call, unsigned i, const char *text); /* NULL = NULL */
-void args_set_integer(struct method_call *call, unsigned i, int64_t value);
 const char *args_get(const struct method_call *call, unsigned i);
 
 /* ---- the methods: true = the answer comes through `done` ---------------------- */

@@ -228,17 +228,6 @@ bool method_asked(struct method_call *call, bool asked)
 	return asked || method_fail_status(call, DB_OVERLOADED, NULL);
 }
 
-bool method_query(struct method_call *call, enum db_statement statement, db_query_done done)
-{
-	const char *parameters[METHOD_MAX_TEXTS];
-
-	if (!method_has_texts(call))
-		return false;
-	for (unsigned i = 0; i < METHOD_MAX_TEXTS; i++)
-		parameters[i] = args_get(call, i);
-	return method_asked(call, db_query(call->methods->db, statement, parameters, done, call));
-}
-
 struct piece method_piece(struct db_reply *reply, struct slice text)
 {
 	if (text.len < LARGE_RESULT)

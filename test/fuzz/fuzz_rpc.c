@@ -137,7 +137,7 @@ bool db_ask(struct db *db, const struct db_statement_info *statement, const char
 	for (int i = 0; i < statement->nparams; i++)
 	{
 		/* The hash of a token that was made. */
-		bool random = statement == db_statements[DB_CREATE_NAMESPACE] && i == 2;
+		bool random = statement == &db_create_namespace_statement && i == 2;
 
 		if (params[i] != NULL)
 			require(fuzz_is_utf8(slice_of(params[i])));
@@ -151,12 +151,6 @@ bool db_ask(struct db *db, const struct db_statement_info *statement, const char
 	question->query_done = done;
 	question->page = db->pages++;
 	return true;
-}
-
-bool db_query(struct db *db, enum db_statement statement, const char *const *params, db_query_done done,
-			  void *arg)
-{
-	return db_ask(db, db_statements[statement], params, done, arg);
 }
 
 const char *db_unavailable(const struct db *db)
