@@ -113,4 +113,19 @@ bool db_create_namespace(struct db *db, const struct db_create_namespace *in, db
 bool db_drop_namespace(struct db *db, const char *name, db_query_done done, void *arg);
 bool db_set_limits(struct db *db, const struct db_set_limits *in, db_query_done done, void *arg);
 
+/* ---- rights (calls_auth.c) ----------------------------------------------------------------- */
+
+/* Of a namespace. */
+struct db_rights
+{
+	bool exists;
+	struct slice token_hash;						/* empty: it has none, or wasn't asked for it */
+	uint64_t requests_per_second, bytes_per_second; /* 0: any number */
+};
+
+bool db_token_hash(struct db *db, const char *name, db_query_done done, void *arg);
+/* Makes it when it is not there, and then asks for no token. */
+bool db_ensure_namespace(struct db *db, const char *name, db_query_done done, void *arg);
+struct db_rights db_rights_of(const struct db_reply *reply);
+
 #endif

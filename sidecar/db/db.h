@@ -130,7 +130,6 @@ enum db_statement
 	DB_ENSURE_NAMESPACE, /* ensure_namespace(name) -> boolean: true when this call created it; limits as below */
 	DB_TOKEN_HASH, /* (name) -> the token's hash, NULL: it has none; requests, bytes a second, NULL: any number.  No row: no such namespace */
 	DB_SET_LIMITS, /* json_set_namespace_limits(name, requests_per_second, bytes_per_second) -> json */
-	DB_SET_TOKEN,  /* set_namespace_token(name, token_hash) -> void */
 	DB_EXPORT, /* json_export(namespace, position, categories, since, until, max_bytes) -> body, count, next_position; times in microseconds since 2000-01-01 UTC */
 	DB_EMPTY_NAMESPACE, /* empty_namespace(name) -> count */
 	DB_IMPORT,			/* for db_import only: import_batch(namespace, batch) */

@@ -23,12 +23,7 @@ const struct db_statement_info *const db_statements[DB_STATEMENTS] = {
 	[DB_READ_CATEGORY] = &db_read_category_statement,
 	[DB_LAST_MESSAGE] = &db_last_message_statement,
 	[DB_STREAM_VERSION] = &db_stream_version_statement,
-	[DB_TOKEN_HASH] =
-		&(const struct db_statement_info){"millrace_token_hash",
-										  "SELECT hash, n.requests_per_second, n.bytes_per_second"
-										  " FROM millrace.namespace_token_hash($1::text) AS hash"
-										  " LEFT JOIN millrace.namespaces n ON n.name = $1::text",
-										  1, DB_ROLE_READ, false},
+	[DB_TOKEN_HASH] = &db_token_hash_statement,
 	[DB_SET_LIMITS] = &db_set_limits_statement,
 	[DB_LIST_STREAMS] = &db_list_streams_statement,
 	[DB_LIST_CATEGORIES] = &db_list_categories_statement,
@@ -36,17 +31,7 @@ const struct db_statement_info *const db_statements[DB_STATEMENTS] = {
 	[DB_DESCRIBE_NAMESPACE] = &db_describe_namespace_statement,
 	[DB_CREATE_NAMESPACE] = &db_create_namespace_statement,
 	[DB_DROP_NAMESPACE] = &db_drop_namespace_statement,
-	[DB_ENSURE_NAMESPACE] =
-		&(const struct db_statement_info){
-			"millrace_ensure_namespace",
-			"SELECT millrace.ensure_namespace($1::text),"
-			" (SELECT requests_per_second FROM millrace.namespaces WHERE name = $1::text),"
-			" (SELECT bytes_per_second FROM millrace.namespaces WHERE name = $1::text)",
-			1, DB_ROLE_SLOW, false},
-	[DB_SET_TOKEN] =
-		&(const struct db_statement_info){"millrace_set_token",
-										  "SELECT millrace.set_namespace_token($1::text, $2::text)", 2,
-										  DB_ROLE_SLOW, false},
+	[DB_ENSURE_NAMESPACE] = &db_ensure_namespace_statement,
 	[DB_EXPORT] =
 		&(const struct db_statement_info){
 			"millrace_export",
