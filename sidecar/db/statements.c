@@ -54,42 +54,12 @@ const struct db_statement_info *const db_statements[DB_STATEMENTS] = {
 			"millrace_import_trial",
 			"SELECT 1 / (imported - imported) FROM millrace.import_batch($1::text, $2::bytea)", 2,
 			DB_ROLE_IMPORT, false},
-	[DB_READ_POKES] =
-		&(const struct db_statement_info){
-			"millrace_read_pokes",
-			"SELECT body, next_position, state FROM millrace.read_pokes($1::text, $2::text, $3::text,"
-			" $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::boolean, $9::boolean, $10::int, "
-			"$11::bigint,"
-			" $12::text[], $13::text)",
-			13, DB_ROLE_READ, false},
-	[DB_READ_FEED] =
-		&(const struct db_statement_info){"millrace_read_feed",
-										  "SELECT stream, \"position\", global_position, poke, "
-										  "millrace.hash_64(millrace.cardinal_id(stream))"
-										  " FROM millrace.read_feed($1::text, $2::bigint, $3::int, false)",
-										  3, DB_ROLE_READ, false},
-	[DB_READ_FEED_WHOLE] =
-		&(const struct db_statement_info){
-			"millrace_read_feed_whole",
-			"SELECT stream, \"position\", global_position, poke, "
-			"millrace.hash_64(millrace.cardinal_id(stream)), message"
-			" FROM (SELECT *, sum(octet_length(message)) OVER (ORDER BY global_position) - "
-			"octet_length(message)"
-			" AS before FROM millrace.read_feed($1::text, $2::bigint, $3::int, true)) AS page"
-			" WHERE before < $4::bigint",
-			4, DB_ROLE_READ, false},
-	[DB_FEED_STATE] = &(const struct db_statement_info){"millrace_feed_state",
-														"SELECT millrace.feed_head(n.name), n.created_at,"
-														" (SELECT millrace.namespace_token_hash(n.name))"
-														" FROM millrace.namespaces n WHERE n.name = $1::text",
-														1, DB_ROLE_READ, false},
+	[DB_READ_POKES] = &db_read_pokes_statement,
+	[DB_READ_FEED] = &db_read_feed_statement,
+	[DB_READ_FEED_WHOLE] = &db_read_feed_whole_statement,
+	[DB_FEED_STATE] = &db_feed_state_statement,
 	[DB_HEAD] = &db_head_statement,
-	[DB_SUBSCRIBE_HEAD] =
-		&(const struct db_statement_info){"millrace_subscribe_head",
-										  "SELECT millrace.feed_head($1::text) - 1, pg_is_in_recovery(),"
-										  " CASE WHEN $2::text IS NOT NULL THEN"
-										  " millrace.json_stream_version($1::text, $2::text) END",
-										  2, DB_ROLE_READ, false},
+	[DB_SUBSCRIBE_HEAD] = &db_subscribe_head_statement,
 	[DB_APPENDING] =
 		&(const struct db_statement_info){
 			"millrace_appending",
