@@ -272,7 +272,7 @@ bool db_ask(struct db *db, const struct db_statement_info *statement, const char
 bool db_import(struct db *db, const char *namespace_name, const struct buf *frame, bool trial,
 			   db_query_done done, void *arg)
 {
-	const struct db_statement_info *info = db_statements[trial ? DB_IMPORT_TRIAL : DB_IMPORT];
+	const struct db_statement_info *info = trial ? &db_import_trial_statement : &db_import_statement;
 
 	return frame->len <= INT32_MAX && lane_ask(lane_of(db, info), info, &namespace_name, frame, done, arg);
 }

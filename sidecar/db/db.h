@@ -158,7 +158,7 @@ bool db_query(struct db *db, enum db_statement statement, const char *const *par
 			  void *arg);
 
 /*
- * Imports a frame: import_batch(namespace, frame) -> imported, failed_record, sqlstate, message, last_global_position.
+ * Imports a frame: it answers with a db_imported (calls.h).
  * With `trial` nothing is imported: the answer is an error, DB_TRIAL_PASSED when Postgres did not refuse the frame.
  * The frame must stay as it is until `done` is called.  It is not sent again when its connection is lost.
  * The queues' bounds do not count: who calls sees to it that there are not too many.  False: out of memory, or closing.

@@ -59,6 +59,10 @@ extern const struct db_statement_info db_read_feed_whole_statement;
 extern const struct db_statement_info db_feed_state_statement;
 extern const struct db_statement_info db_read_pokes_statement;
 extern const struct db_statement_info db_subscribe_head_statement;
+extern const struct db_statement_info db_export_statement;
+extern const struct db_statement_info db_empty_namespace_statement;
+extern const struct db_statement_info db_import_statement;
+extern const struct db_statement_info db_import_trial_statement;
 
 /* As many parameters as the statement has, NULL for SQL NULL: they are copied.  False: a queue is full. */
 bool db_ask(struct db *db, const struct db_statement_info *statement, const char *const *params,

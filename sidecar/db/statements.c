@@ -32,28 +32,10 @@ const struct db_statement_info *const db_statements[DB_STATEMENTS] = {
 	[DB_CREATE_NAMESPACE] = &db_create_namespace_statement,
 	[DB_DROP_NAMESPACE] = &db_drop_namespace_statement,
 	[DB_ENSURE_NAMESPACE] = &db_ensure_namespace_statement,
-	[DB_EXPORT] =
-		&(const struct db_statement_info){
-			"millrace_export",
-			"SELECT body, count, next_position FROM millrace.json_export($1::text, $2::bigint,"
-			" $3::text[], '2000-01-01 00:00:00Z'::timestamptz + $4::bigint * interval '1 microsecond',"
-			" '2000-01-01 00:00:00Z'::timestamptz + $5::bigint * interval '1 microsecond', $6::int)",
-			6, DB_ROLE_EXPORT, false},
-	[DB_EMPTY_NAMESPACE] = &(const struct db_statement_info){"millrace_empty_namespace",
-															 "SELECT millrace.empty_namespace($1::text)", 1,
-															 DB_ROLE_IMPORT, false},
-	[DB_IMPORT] =
-		&(const struct db_statement_info){
-			"millrace_import",
-			"SELECT imported, failed_record, sqlstate, message, last_global_position"
-			" FROM millrace.import_batch($1::text, $2::bytea)",
-			2, DB_ROLE_IMPORT, true},
-	/* The division by zero takes back what the function did. */
-	[DB_IMPORT_TRIAL] =
-		&(const struct db_statement_info){
-			"millrace_import_trial",
-			"SELECT 1 / (imported - imported) FROM millrace.import_batch($1::text, $2::bytea)", 2,
-			DB_ROLE_IMPORT, false},
+	[DB_EXPORT] = &db_export_statement,
+	[DB_EMPTY_NAMESPACE] = &db_empty_namespace_statement,
+	[DB_IMPORT] = &db_import_statement,
+	[DB_IMPORT_TRIAL] = &db_import_trial_statement,
 	[DB_READ_POKES] = &db_read_pokes_statement,
 	[DB_READ_FEED] = &db_read_feed_statement,
 	[DB_READ_FEED_WHOLE] = &db_read_feed_whole_statement,
