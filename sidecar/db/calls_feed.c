@@ -16,21 +16,6 @@ enum feed_column
 	FEED_MESSAGE,	 /* of the second one only */
 };
 
-const struct db_statement_info db_read_feed_statement = {
-	"millrace_read_feed",
-	"SELECT stream, \"position\", global_position, poke, millrace.hash_64(millrace.cardinal_id(stream))"
-	" FROM millrace.read_feed($1::text, $2::bigint, $3::int, false)",
-	3, DB_ROLE_READ, false};
-
-const struct db_statement_info db_read_feed_whole_statement = {
-	"millrace_read_feed_whole",
-	"SELECT stream, \"position\", global_position, poke, "
-	"millrace.hash_64(millrace.cardinal_id(stream)), message"
-	" FROM (SELECT *, sum(octet_length(message)) OVER (ORDER BY global_position) - octet_length(message)"
-	" AS before FROM millrace.read_feed($1::text, $2::bigint, $3::int, true)) AS page"
-	" WHERE before < $4::bigint",
-	4, DB_ROLE_READ, false};
-
 bool db_read_feed(struct db *db, const struct db_read_feed *in, db_query_done done, void *arg)
 {
 	const char *const params[] = {
@@ -71,13 +56,6 @@ struct db_feed_row db_feed_row(const struct db_reply *reply, int row, bool whole
 
 /* ---- the state of a namespace ------------------------------------------------------------------ */
 
-const struct db_statement_info db_feed_state_statement = {
-	"millrace_feed_state",
-	"SELECT millrace.feed_head(n.name), n.created_at,"
-	" (SELECT millrace.namespace_token_hash(n.name))"
-	" FROM millrace.namespaces n WHERE n.name = $1::text",
-	1, DB_ROLE_READ, false};
-
 bool db_feed_state(struct db *db, const char *name, db_query_done done, void *arg)
 {
 	return db_ask(db, &db_feed_state_statement, &name, done, arg);
@@ -96,13 +74,6 @@ struct db_feed_state db_feed_state_of(const struct db_reply *reply)
 }
 
 /* ---- what was before --------------------------------------------------------------------------- */
-
-const struct db_statement_info db_read_pokes_statement = {
-	"millrace_read_pokes",
-	"SELECT body, next_position, state FROM millrace.read_pokes($1::text, $2::text, $3::text,"
-	" $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::boolean, $9::boolean, $10::int, $11::bigint,"
-	" $12::text[], $13::text)",
-	13, DB_ROLE_READ, false};
 
 bool db_read_pokes(struct db *db, const struct db_read_pokes *in, db_query_done done, void *arg)
 {
@@ -133,13 +104,6 @@ struct db_pokes db_pokes_of(const struct db_reply *reply)
 		.state = PQgetvalue(reply->result, 0, 2),
 	};
 }
-
-const struct db_statement_info db_subscribe_head_statement = {
-	"millrace_subscribe_head",
-	"SELECT millrace.feed_head($1::text) - 1, pg_is_in_recovery(),"
-	" CASE WHEN $2::text IS NOT NULL THEN"
-	" millrace.json_stream_version($1::text, $2::text) END",
-	2, DB_ROLE_READ, false};
 
 bool db_subscribe_head(struct db *db, const struct db_subscribe_head *in, db_query_done done, void *arg)
 {

@@ -24,15 +24,6 @@ struct slice db_json_of(const struct db_reply *reply)
 
 /* ---- pages --------------------------------------------------------------------------------- */
 
-const struct db_statement_info db_read_stream_statement = {
-	"millrace_read_stream",
-	"SELECT body, count, next_position FROM millrace.json_read_stream($1::text, $2::text,"
-	" $3::bigint, $4::bigint, $5::bigint, $6::text[], $7::int)",
-	7,
-	DB_ROLE_READ,
-	false,
-};
-
 bool db_read_stream(struct db *db, const struct db_read_stream *in, db_query_done done, void *arg)
 {
 	const char *const params[] = {
@@ -42,15 +33,6 @@ bool db_read_stream(struct db *db, const struct db_read_stream *in, db_query_don
 
 	return db_ask(db, &db_read_stream_statement, params, done, arg);
 }
-
-const struct db_statement_info db_read_category_statement = {
-	"millrace_read_category",
-	"SELECT body, count, next_position FROM millrace.json_read_category($1::text, $2::text,"
-	" $3::bigint, $4::bigint, $5::text, $6::bigint, $7::bigint, $8::text[], $9::int)",
-	9,
-	DB_ROLE_READ,
-	false,
-};
 
 bool db_read_category(struct db *db, const struct db_read_category *in, db_query_done done, void *arg)
 {
@@ -80,14 +62,6 @@ struct db_page db_page_of(const struct db_reply *reply)
 
 /* ---- single values ------------------------------------------------------------------------- */
 
-const struct db_statement_info db_last_message_statement = {
-	"millrace_last_message",
-	"SELECT millrace.json_last_message($1::text, $2::text, $3::text)",
-	3,
-	DB_ROLE_READ,
-	false,
-};
-
 bool db_last_message(struct db *db, const struct db_last_message *in, db_query_done done, void *arg)
 {
 	const char *const params[] = {in->namespace_name, in->stream, in->type};
@@ -95,24 +69,12 @@ bool db_last_message(struct db *db, const struct db_last_message *in, db_query_d
 	return db_ask(db, &db_last_message_statement, params, done, arg);
 }
 
-const struct db_statement_info db_stream_version_statement = {
-	"millrace_stream_version",
-	"SELECT millrace.json_stream_version($1::text, $2::text)",
-	2,
-	DB_ROLE_READ,
-	false,
-};
-
 bool db_stream_version(struct db *db, const struct db_stream_version *in, db_query_done done, void *arg)
 {
 	const char *const params[] = {in->namespace_name, in->stream};
 
 	return db_ask(db, &db_stream_version_statement, params, done, arg);
 }
-
-const struct db_statement_info db_head_statement = {
-	"millrace_head", "SELECT millrace.head($1::text)", 1, DB_ROLE_READ, false,
-};
 
 bool db_head(struct db *db, const char *namespace_name, db_query_done done, void *arg)
 {

@@ -13,8 +13,8 @@
  *     watch.c       waits for what others commit
  *     walk.c        what there is to tell of each connection
  *     statement.h   what a statement is
- *     statements.c  the list of all, for those who prepare them
- *     calls_*.c     each statement's SQL, its parameters and the columns of its answer (calls.h)
+ *     statements.c  the SQL
+ *     calls_*.c     each statement's parameters and the columns of its answer (calls.h)
  *
  * Nothing is sent from inside db_append_end or db_query.  They schedule the end of the loop turn,
  * so that requests which arrived together leave together, and nothing re-enters its caller.

@@ -1,5 +1,6 @@
 /*
- * db_statements: all prepared statements; the SQL of most is in the calls_*.c, beside their parameters and answers.
+ * db_statements: the SQL of every prepared statement; calls_*.c have their parameters and the columns of their answers, in the
+ * same order.
  */
 #include "db/statement.h"
 
@@ -17,6 +18,141 @@ const struct db_statement_info db_append_pooled = {
 	DB_ROLE_APPEND,
 	false,
 };
+
+const struct db_statement_info db_read_stream_statement = {
+	"millrace_read_stream",
+	"SELECT body, count, next_position FROM millrace.json_read_stream($1::text, $2::text,"
+	" $3::bigint, $4::bigint, $5::bigint, $6::text[], $7::int)",
+	7,
+	DB_ROLE_READ,
+	false,
+};
+
+const struct db_statement_info db_read_category_statement = {
+	"millrace_read_category",
+	"SELECT body, count, next_position FROM millrace.json_read_category($1::text, $2::text,"
+	" $3::bigint, $4::bigint, $5::text, $6::bigint, $7::bigint, $8::text[], $9::int)",
+	9,
+	DB_ROLE_READ,
+	false,
+};
+
+const struct db_statement_info db_last_message_statement = {
+	"millrace_last_message",
+	"SELECT millrace.json_last_message($1::text, $2::text, $3::text)",
+	3,
+	DB_ROLE_READ,
+	false,
+};
+
+const struct db_statement_info db_stream_version_statement = {
+	"millrace_stream_version",
+	"SELECT millrace.json_stream_version($1::text, $2::text)",
+	2,
+	DB_ROLE_READ,
+	false,
+};
+
+const struct db_statement_info db_head_statement = {
+	"millrace_head", "SELECT millrace.head($1::text)", 1, DB_ROLE_READ, false,
+};
+
+const struct db_statement_info db_list_streams_statement = {
+	"millrace_list_streams", "SELECT millrace.json_list_streams($1::text, $2::text, $3::bigint, $4::text)", 4,
+	DB_ROLE_LIST, false};
+
+const struct db_statement_info db_list_categories_statement = {
+	"millrace_list_categories", "SELECT millrace.json_list_categories($1::text)", 1, DB_ROLE_LIST, false};
+
+const struct db_statement_info db_list_namespaces_statement = {
+	"millrace_list_namespaces", "SELECT millrace.json_list_namespaces()", 0, DB_ROLE_LIST, false};
+
+const struct db_statement_info db_describe_namespace_statement = {
+	"millrace_describe_namespace", "SELECT millrace.json_describe_namespace($1::text)", 1, DB_ROLE_LIST,
+	false};
+
+const struct db_statement_info db_create_namespace_statement = {
+	"millrace_create_namespace",
+	"SELECT millrace.json_create_namespace($1::text, $2::text, $3::text, $4::jsonb)", 4, DB_ROLE_SLOW, true};
+
+const struct db_statement_info db_drop_namespace_statement = {
+	"millrace_drop_namespace", "SELECT millrace.json_drop_namespace($1::text)", 1, DB_ROLE_SLOW, true};
+
+const struct db_statement_info db_set_limits_statement = {
+	"millrace_set_limits", "SELECT millrace.json_set_namespace_limits($1::text, $2::bigint, $3::bigint)", 3,
+	DB_ROLE_SLOW, false};
+
+const struct db_statement_info db_token_hash_statement = {
+	"millrace_token_hash",
+	"SELECT hash, n.requests_per_second, n.bytes_per_second"
+	" FROM millrace.namespace_token_hash($1::text) AS hash"
+	" LEFT JOIN millrace.namespaces n ON n.name = $1::text",
+	1, DB_ROLE_READ, false};
+
+const struct db_statement_info db_ensure_namespace_statement = {
+	"millrace_ensure_namespace",
+	"SELECT NULL, (SELECT requests_per_second FROM millrace.namespaces WHERE name = $1::text),"
+	" (SELECT bytes_per_second FROM millrace.namespaces WHERE name = $1::text)"
+	" FROM millrace.ensure_namespace($1::text)",
+	1, DB_ROLE_SLOW, false};
+
+const struct db_statement_info db_read_feed_statement = {
+	"millrace_read_feed",
+	"SELECT stream, \"position\", global_position, poke, millrace.hash_64(millrace.cardinal_id(stream))"
+	" FROM millrace.read_feed($1::text, $2::bigint, $3::int, false)",
+	3, DB_ROLE_READ, false};
+
+const struct db_statement_info db_read_feed_whole_statement = {
+	"millrace_read_feed_whole",
+	"SELECT stream, \"position\", global_position, poke, "
+	"millrace.hash_64(millrace.cardinal_id(stream)), message"
+	" FROM (SELECT *, sum(octet_length(message)) OVER (ORDER BY global_position) - octet_length(message)"
+	" AS before FROM millrace.read_feed($1::text, $2::bigint, $3::int, true)) AS page"
+	" WHERE before < $4::bigint",
+	4, DB_ROLE_READ, false};
+
+const struct db_statement_info db_feed_state_statement = {
+	"millrace_feed_state",
+	"SELECT millrace.feed_head(n.name), n.created_at,"
+	" (SELECT millrace.namespace_token_hash(n.name))"
+	" FROM millrace.namespaces n WHERE n.name = $1::text",
+	1, DB_ROLE_READ, false};
+
+const struct db_statement_info db_read_pokes_statement = {
+	"millrace_read_pokes",
+	"SELECT body, next_position, state FROM millrace.read_pokes($1::text, $2::text, $3::text,"
+	" $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::boolean, $9::boolean, $10::int, $11::bigint,"
+	" $12::text[], $13::text)",
+	13, DB_ROLE_READ, false};
+
+const struct db_statement_info db_subscribe_head_statement = {
+	"millrace_subscribe_head",
+	"SELECT millrace.feed_head($1::text) - 1, pg_is_in_recovery(),"
+	" CASE WHEN $2::text IS NOT NULL THEN"
+	" millrace.json_stream_version($1::text, $2::text) END",
+	2, DB_ROLE_READ, false};
+
+const struct db_statement_info db_export_statement = {
+	"millrace_export",
+	"SELECT body, count, next_position FROM millrace.json_export($1::text, $2::bigint,"
+	" $3::text[], '2000-01-01 00:00:00Z'::timestamptz + $4::bigint * interval '1 microsecond',"
+	" '2000-01-01 00:00:00Z'::timestamptz + $5::bigint * interval '1 microsecond', $6::int)",
+	6, DB_ROLE_EXPORT, false};
+
+const struct db_statement_info db_empty_namespace_statement = {
+	"millrace_empty_namespace", "SELECT millrace.empty_namespace($1::text)", 1, DB_ROLE_IMPORT, false};
+
+const struct db_statement_info db_import_statement = {
+	"millrace_import",
+	"SELECT imported, failed_record, sqlstate, message, last_global_position"
+	" FROM millrace.import_batch($1::text, $2::bytea)",
+	2, DB_ROLE_IMPORT, true};
+
+/* The division by zero takes back what the function did. */
+const struct db_statement_info db_import_trial_statement = {
+	"millrace_import_trial",
+	"SELECT 1 / (imported - imported) FROM millrace.import_batch($1::text, $2::bytea)", 2, DB_ROLE_IMPORT,
+	false};
 
 const struct db_statement_info *const db_statements[DB_STATEMENTS] = {
 	[DB_READ_STREAM] = &db_read_stream_statement,
