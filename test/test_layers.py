@@ -45,6 +45,20 @@ class Layers(unittest.TestCase):
                 self.assert_found("http/reply.c", header, "may not use")
                 self.doCleanups()
 
+    def test_only_db_uses_libpq(self):
+        for name in "methods/read.c", "live/feed.h", "cli/export.c", "main.c":
+            with self.subTest(name):
+                self.write(name, "#include <libpq-fe.h>\n" + (self.sidecar / name).read_text())
+                self.assert_found(name, "libpq-fe.h", "may not use")
+                self.doCleanups()
+
+    def test_only_db_knows_how_a_statement_is_written(self):
+        for header in "db/internal.h", "db/statement.h":
+            with self.subTest(header):
+                self.include("methods/read.c", header)
+                self.assert_found("methods/read.c", header, "may not use")
+                self.doCleanups()
+
     def test_rooms_beside_each_other_do_not_use_each_other(self):
         self.include("bulk/export.c", "live/feed.h")
         self.assert_found("bulk/export.c", "live/feed.h")

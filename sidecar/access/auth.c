@@ -15,7 +15,7 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "db/db.h"
+#include "db/calls.h"
 #include "access/quota.h"
 
 #include "base/url_query.h"
@@ -229,23 +229,10 @@ static void finish_lookup(struct lookup *lookup, const struct error *failure)
 		free(auth);
 }
 
-/* The columns of DB_TOKEN_HASH and DB_ENSURE_NAMESPACE. */
-enum answer_column
+static struct quota *read_quota(struct auth *auth, const char *name, const struct db_rights *rights)
 {
-	ANSWER_HASH,
-	ANSWER_REQUESTS,
-	ANSWER_BYTES,
-};
-
-static uint64_t read_limit(const PGresult *result, enum answer_column column)
-{
-	return PQgetisnull(result, 0, column) ? 0 : strtoull(PQgetvalue(result, 0, column), NULL, 10);
-}
-
-static struct quota *read_quota(struct auth *auth, const char *name, const PGresult *result)
-{
-	uint64_t requests = read_limit(result, ANSWER_REQUESTS);
-	uint64_t bytes = read_limit(result, ANSWER_BYTES);
+	uint64_t requests = rights->requests_per_second;
+	uint64_t bytes = rights->bytes_per_second;
 	struct quota *quota = requests > 0 || bytes > 0 ? quota_of(auth->quotas, name) : NULL;
 
 	if (quota != NULL)
@@ -253,17 +240,16 @@ static struct quota *read_quota(struct auth *auth, const char *name, const PGres
 	return quota;
 }
 
-/* An answer with a row: what it says goes into the cache. */
-static void take_answer(struct lookup *lookup, const PGresult *result)
+/* What is said of a namespace that exists goes into the cache. */
+static void take_answer(struct lookup *lookup, const struct db_rights *rights)
 {
 	struct auth *auth = lookup->auth;
 
-	if (PQntuples(result) == 0 || PQnfields(result) == 0)
+	if (!rights->exists)
 		return;
-	if (!auth->test_mode && !PQgetisnull(result, 0, ANSWER_HASH) &&
-		PQgetlength(result, 0, ANSWER_HASH) == TOKEN_HASH_LEN)
-		memcpy(lookup->known.hash, PQgetvalue(result, 0, ANSWER_HASH), TOKEN_HASH_LEN + 1);
-	lookup->known.quota = read_quota(auth, lookup->known.name, result);
+	if (!auth->test_mode && rights->token_hash.len == TOKEN_HASH_LEN)
+		memcpy(lookup->known.hash, rights->token_hash.bytes, TOKEN_HASH_LEN + 1);
+	lookup->known.quota = read_quota(auth, lookup->known.name, rights);
 	lookup->known.asked_ms = clock_ms();
 	*cache_place(auth, lookup->known.name) = lookup->known;
 }
@@ -274,7 +260,11 @@ static void on_answer(void *arg, struct db_reply *reply)
 	struct error failure = {.code = ERROR_NONE};
 
 	if (reply->status == DB_OK)
-		take_answer(lookup, reply->result);
+	{
+		const struct db_rights rights = db_rights_of(reply);
+
+		take_answer(lookup, &rights);
+	}
 	else if (reply->status == DB_ERROR)
 		error_from_sqlstate(&failure, reply->error.sqlstate, reply->error.message, reply->error.hint,
 							reply->error.pid);
@@ -283,6 +273,14 @@ static void on_answer(void *arg, struct db_reply *reply)
 	else
 		error_set(&failure, ERROR_BACKEND_UNAVAILABLE, "%s", db_unavailable(lookup->auth->db));
 	finish_lookup(lookup, &failure);
+}
+
+static bool ask(struct lookup *lookup)
+{
+	struct auth *auth = lookup->auth;
+
+	return auth->test_mode ? db_ensure_namespace(auth->db, lookup->known.name, on_answer, lookup)
+						   : db_token_hash(auth->db, lookup->known.name, on_answer, lookup);
 }
 
 /* The lookup of the namespace that is under way and asks about the present, or a new one. */
@@ -301,8 +299,7 @@ static struct lookup *join_lookup(struct auth *auth, const char *name)
 	lookup->auth = auth;
 	lookup->known.generation = generation_now(auth);
 	memcpy(lookup->known.name, name, strlen(name) + 1);
-	if (!db_query(auth->db, auth->test_mode ? DB_ENSURE_NAMESPACE : DB_TOKEN_HASH,
-				  (const char *const[]){lookup->known.name}, on_answer, lookup))
+	if (!ask(lookup))
 	{
 		free(lookup);
 		return NULL;

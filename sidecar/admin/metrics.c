@@ -5,6 +5,7 @@
  * and which transactions hold readers back only Postgres: so every worker is asked (see inquiry.h), and the
  * first one that has its database asks that.
  */
+#include <libpq-fe.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

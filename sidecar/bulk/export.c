@@ -9,14 +9,13 @@
  */
 #include "bulk/export.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #define ZLIB_CONST
 #include <zlib.h>
 
-#include "db/db.h"
+#include "db/calls.h"
 #include "base/errors.h"
 #include "http/http.h"
 #include "base/json.h"
@@ -25,33 +24,22 @@
 #include "access/token.h"
 #include "base/url_query.h"
 
-#define PAGE_BYTES "1048576"
-#define GZIP_PAGE_BYTES "262144" /* smaller: it is compressed in one go, while others wait */
+#define PAGE_BYTES 1048576
+#define GZIP_PAGE_BYTES 262144 /* smaller: it is compressed in one go, while others wait */
 #define GZIP_LEVEL 1
 #define GZIP_WINDOW (15 + 16) /* zlib's way to ask for a gzip header */
 #define GZIP_MEMORY 8
-
-/* The parameters of json_export. */
-enum export_parameter
-{
-	EXPORT_NAMESPACE,
-	EXPORT_POSITION,
-	EXPORT_CATEGORIES,
-	EXPORT_SINCE,
-	EXPORT_UNTIL,
-	EXPORT_MAX_BYTES,
-	EXPORT_PARAMETERS
-};
 
 struct export
 {
 	struct db *db;
 	struct http_request *request;
 	char namespace_name[MAX_NAMESPACE_NAME + 1];
-	char position[24], since[24], until[24]; /* the latter empty = without */
-	struct buf categories;					 /* an array literal, with its NUL; empty = all */
-	bool started;							 /* the reply is under way */
-	bool last;								 /* the page just sent was the last one */
+	int64_t position; /* where the next page begins */
+	struct db_optional since, until;
+	struct buf categories; /* an array literal, with its NUL; empty = all */
+	bool started;		   /* the reply is under way */
+	bool last;			   /* the page just sent was the last one */
 	bool gzip;
 	z_stream deflater;	 /* with gzip */
 	struct buf deflated; /* of the page that is being sent */
@@ -122,18 +110,13 @@ static bool read_categories(struct export *export, struct slice list, struct err
 	return true;
 }
 
-static bool read_time(const char *name, struct slice value, char out[24], struct error *error)
+static bool read_time(const char *name, struct slice value, struct db_optional *out, struct error *error)
 {
-	int64_t microseconds;
-
-	if (!timestamp_parse_loosely(value, &microseconds))
-	{
+	out->is_set = timestamp_parse_loosely(value, &out->value);
+	if (!out->is_set)
 		error_set(error, ERROR_INVALID_REQUEST,
 				  "%s must be a time like 2025-01-31T12:00:00Z or a date like 2025-01-31", name);
-		return false;
-	}
-	snprintf(out, 24, "%" PRId64, microseconds);
-	return true;
+	return out->is_set;
 }
 
 /* Text from a URL may hold what no Postgres text can: a NUL or bytes that are not UTF-8. */
@@ -171,7 +154,7 @@ static bool read_parameter(struct export *export, const char *name, struct error
 		else if (strcmp(name, "categories") == 0)
 			ok = read_categories(export, value, error);
 		else
-			ok = read_time(name, value, strcmp(name, "since") == 0 ? export->since : export->until, error);
+			ok = read_time(name, value, strcmp(name, "since") == 0 ? &export->since : &export->until, error);
 	}
 	if (decoded.failed || export->categories.failed)
 	{
@@ -213,17 +196,17 @@ static void on_page(void *arg, struct db_reply *reply);
 
 static void ask(struct export *export)
 {
-	const char *parameters[EXPORT_PARAMETERS] = {
-		[EXPORT_NAMESPACE] = export->namespace_name,
-		[EXPORT_POSITION] = export->position,
-		[EXPORT_CATEGORIES] = export->categories.len > 0 ? export->categories.data : NULL,
-		[EXPORT_SINCE] = export->since[0] != '\0' ? export->since : NULL,
-		[EXPORT_UNTIL] = export->until[0] != '\0' ? export->until : NULL,
-		[EXPORT_MAX_BYTES] = export->gzip ? GZIP_PAGE_BYTES : PAGE_BYTES,
+	const struct db_export in = {
+		.namespace_name = export->namespace_name,
+		.position = export->position,
+		.categories = export->categories.len > 0 ? export->categories.data : NULL,
+		.since = export->since,
+		.until = export->until,
+		.max_bytes = export->gzip ? GZIP_PAGE_BYTES : PAGE_BYTES,
 	};
 	struct error error;
 
-	if (db_query(export->db, DB_EXPORT, parameters, on_page, export))
+	if (db_export(export->db, &in, on_page, export))
 		return;
 	error_set(&error, ERROR_OVERLOADED, "too many requests are waiting");
 	fail(export, &error);
@@ -264,11 +247,6 @@ static bool compress_page(struct export *export, struct slice page)
 	return !export->deflated.failed && result != Z_STREAM_ERROR;
 }
 
-static void clear_result(void *result)
-{
-	PQclear(result);
-}
-
 static void start_reply(struct export *export)
 {
 	const struct http_reply head = {
@@ -297,6 +275,7 @@ static void on_page(void *arg, struct db_reply *reply)
 {
 	struct export *export = arg;
 	struct http_request *request = export->request;
+	struct db_page page;
 	struct piece body;
 	struct error error;
 
@@ -306,20 +285,15 @@ static void on_page(void *arg, struct db_reply *reply)
 		fail(export, &error);
 		return;
 	}
-	export->last = PQgetisnull(reply->result, 0, 2);
+	page = db_page_of(reply);
+	export->last = !page.next.is_set;
 	if (!export->last)
-		snprintf(export->position, sizeof(export->position), "%s", PQgetvalue(reply->result, 0, 2));
-	body = (struct piece){.bytes = PQgetvalue(reply->result, 0, 0),
-						  .len = (size_t)PQgetlength(reply->result, 0, 0)};
+		export->position = page.next.value;
 	if (!export->started)
 		start_reply(export);
 	if (!export->gzip)
-	{
-		body.release = clear_result;
-		body.owner = reply->result;
-		reply->result = NULL;
-	}
-	else if (compress_page(export, (struct slice){body.bytes, body.len}))
+		body = db_take(reply, page.body);
+	else if (compress_page(export, page.body))
 		body = (struct piece){.bytes = export->deflated.data, .len = export->deflated.len};
 	else
 	{
@@ -383,7 +357,7 @@ void export_start(struct db *db, const char *namespace_name, size_t max_running,
 	stats_add(&db_stats(db)->exports, 1);
 	export->request = request;
 	snprintf(export->namespace_name, sizeof(export->namespace_name), "%s", namespace_name);
-	strcpy(export->position, "1");
+	export->position = 1;
 	if (prepare(export, &error))
 		ask(export);
 	else

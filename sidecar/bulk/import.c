@@ -27,7 +27,7 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "db/db.h"
+#include "db/calls.h"
 #include "base/errors.h"
 #include "http/http.h"
 #include "bulk/lines.h"
@@ -248,14 +248,25 @@ static struct batch *land(struct import *import)
 }
 
 /* Postgres named the record. */
-static void take_refusal(struct import *import, const PGresult *result)
+static void take_refusal(struct import *import, const struct db_imported *answer)
 {
 	const struct batch *batch = land(import);
-	bool exists = strcmp(PQgetvalue(result, 0, 2), SQLSTATE_POSITION_EXISTS) == 0;
-	unsigned long record = strtoul(PQgetvalue(result, 0, 1), NULL, 10);
+	bool exists = strcmp(answer->sqlstate, SQLSTATE_POSITION_EXISTS) == 0;
+	uint64_t record = (uint64_t)answer->failed_record.value;
 
-	set_fault(import, exists ? "POSITION_EXISTS" : "INVALID_RECORD", PQgetvalue(result, 0, 3),
+	set_fault(import, exists ? "POSITION_EXISTS" : "INVALID_RECORD", answer->message,
 			  batch->lines[record < batch->count ? record : 0]);
+}
+
+/* All of it is stored. */
+static void take_success(struct import *import, const struct db_imported *answer)
+{
+	const struct batch *batch = land(import);
+
+	import->imported += batch->count;
+	stats_add(&db_stats(import->db)->imported, batch->count);
+	if (is_full(batch))
+		report_progress(import, answer->last_global_position);
 }
 
 /* Whether an error is about some record, and not about the database or the namespace. */
@@ -429,16 +440,14 @@ static void on_batch(void *arg, struct db_reply *reply)
 
 	if (reply->status != DB_OK)
 		take_error(import, reply);
-	else if (!PQgetisnull(reply->result, 0, 1))
-		take_refusal(import, reply->result);
 	else
 	{
-		const struct batch *batch = land(import);
+		const struct db_imported answer = db_imported_of(reply);
 
-		import->imported += batch->count;
-		stats_add(&db_stats(import->db)->imported, batch->count);
-		if (is_full(batch))
-			report_progress(import, strtoll(PQgetvalue(reply->result, 0, 4), NULL, 10));
+		if (answer.failed_record.is_set)
+			take_refusal(import, &answer);
+		else
+			take_success(import, &answer);
 	}
 	go_on(import);
 }
@@ -573,14 +582,12 @@ static struct import *import_new(struct db *db, const char *namespace_name,
 
 static void begin(struct import *import, bool force)
 {
-	const char *const name = import->namespace_name;
-
 	stats_add(&db_stats(import->db)->imports, 1);
 	if (import->at_once)
 		start_reply(import);
 	if (!force)
 		take_body(import);
-	else if (!db_query(import->db, DB_EMPTY_NAMESPACE, &name, on_emptied, import))
+	else if (!db_empty_namespace(import->db, import->namespace_name, on_emptied, import))
 	{
 		set_fault(import, "IMPORT_FAILED", "too many requests are waiting for the database", 0);
 		settle(import);

@@ -129,7 +129,7 @@ static bool send_setup(struct conn *conn)
 		return false;
 	for (int i = 0; i < DB_STATEMENTS; i++)
 	{
-		const struct db_statement_info *statement = &db_statements[i];
+		const struct db_statement_info *statement = db_statements[i];
 
 		if (statement->role == conn->user->role &&
 			!PQsendPrepare(conn->pg, statement->name, statement->sql, 0, NULL))

@@ -260,15 +260,19 @@ static struct lane *lane_of(struct db *db, const struct db_statement_info *state
 bool db_query(struct db *db, enum db_statement statement, const char *const *params, db_query_done done,
 			  void *arg)
 {
-	const struct db_statement_info *info = &db_statements[statement];
+	return db_ask(db, db_statements[statement], params, done, arg);
+}
 
-	return lane_ask(lane_of(db, info), info, params, NULL, done, arg);
+bool db_ask(struct db *db, const struct db_statement_info *statement, const char *const *params,
+			db_query_done done, void *arg)
+{
+	return lane_ask(lane_of(db, statement), statement, params, NULL, done, arg);
 }
 
 bool db_import(struct db *db, const char *namespace_name, const struct buf *frame, bool trial,
 			   db_query_done done, void *arg)
 {
-	const struct db_statement_info *info = &db_statements[trial ? DB_IMPORT_TRIAL : DB_IMPORT];
+	const struct db_statement_info *info = trial ? &db_import_trial_statement : &db_import_statement;
 
 	return frame->len <= INT32_MAX && lane_ask(lane_of(db, info), info, &namespace_name, frame, done, arg);
 }

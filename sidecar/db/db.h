@@ -9,7 +9,7 @@
  *
  * Every call answers through its `done` callback exactly once, later, from the
  * event loop: never from inside the call itself.  The reply and all it points to live until
- * `done` returns, except a PGresult that `done` takes by setting reply->result = NULL.
+ * `done` returns, except an answer that `done` takes with db_take.
  *
  * Lost connections are opened again with a growing pause.  Appends and reads
  * that were in flight are sent again (appends carry their ids, which makes that
@@ -21,7 +21,6 @@
 #ifndef MILLRACE_DB_H
 #define MILLRACE_DB_H
 
-#include <libpq-fe.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,6 +30,7 @@
 #include "extension/protocol.h"
 
 struct event_base;
+struct pg_result; /* libpq's PGresult */
 struct config;
 struct db;
 struct stats;
@@ -111,36 +111,32 @@ void db_on_commit(struct db *db, db_committed committed, void *arg);
 
 /* ---- everything else ------------------------------------------------- */
 
-/*
- * The prepared statements; statements.c holds their SQL.  Parameters are
- * text, NUL-terminated, NULL for SQL NULL.  All SQL names are in schema millrace.
- */
+/* The prepared statements.  What each is asked with and answers is in calls.h, but for the last one, which db_query asks. */
 enum db_statement
 {
-	DB_READ_STREAM, /* json_read_stream(namespace, stream, position, global_position, batch_size, types, max_bytes) -> body, count, next_position */
-	DB_READ_CATEGORY, /* json_read_category(namespace, category, position, batch_size, correlation, member, size, types, max_bytes) -> same */
-	DB_LAST_MESSAGE,  /* json_last_message(namespace, stream, type) -> json */
-	DB_STREAM_VERSION,	   /* json_stream_version(namespace, stream) -> json */
-	DB_LIST_STREAMS,	   /* json_list_streams(namespace, prefix, max_rows, after) -> json */
-	DB_LIST_CATEGORIES,	   /* json_list_categories(namespace) -> json */
-	DB_LIST_NAMESPACES,	   /* json_list_namespaces() -> json */
-	DB_DESCRIBE_NAMESPACE, /* json_describe_namespace(name) -> json */
-	DB_CREATE_NAMESPACE,   /* json_create_namespace(name, description, token_hash, metadata) -> json */
-	DB_DROP_NAMESPACE,	   /* json_drop_namespace(name) -> json */
-	DB_ENSURE_NAMESPACE, /* ensure_namespace(name) -> boolean: true when this call created it; limits as below */
-	DB_TOKEN_HASH, /* (name) -> the token's hash, NULL: it has none; requests, bytes a second, NULL: any number.  No row: no such namespace */
-	DB_SET_LIMITS, /* json_set_namespace_limits(name, requests_per_second, bytes_per_second) -> json */
-	DB_SET_TOKEN,  /* set_namespace_token(name, token_hash) -> void */
-	DB_EXPORT, /* json_export(namespace, position, categories, since, until, max_bytes) -> body, count, next_position; times in microseconds since 2000-01-01 UTC */
-	DB_EMPTY_NAMESPACE, /* empty_namespace(name) -> count */
-	DB_IMPORT,			/* for db_import only: import_batch(namespace, batch) */
-	DB_IMPORT_TRIAL,	/* for db_import only: the same, rolled back */
-	DB_READ_POKES, /* read_pokes(namespace, stream, category, position, below, member, size, ids, messages, max_bytes, global_position, types, correlation) -> body, next_position, state */
-	DB_READ_FEED, /* read_feed(namespace, position, max_rows) -> stream, position, global_position, poke, hash_64 of the cardinal id */
-	DB_READ_FEED_WHOLE, /* (namespace, position, max_rows, max_bytes) -> the same and message; ends with the one that reaches max_bytes */
-	DB_FEED_STATE,		/* (namespace) -> head, created_at, token_hash; no row: no such namespace */
-	DB_HEAD,			/* (namespace) -> the global position of the last message; 0: none */
-	DB_SUBSCRIBE_HEAD, /* (namespace, stream) -> last global position (0: none), in recovery, the stream's version as JSON */
+	DB_READ_STREAM,
+	DB_READ_CATEGORY,
+	DB_LAST_MESSAGE,
+	DB_STREAM_VERSION,
+	DB_LIST_STREAMS,
+	DB_LIST_CATEGORIES,
+	DB_LIST_NAMESPACES,
+	DB_DESCRIBE_NAMESPACE,
+	DB_CREATE_NAMESPACE,
+	DB_DROP_NAMESPACE,
+	DB_ENSURE_NAMESPACE,
+	DB_TOKEN_HASH,
+	DB_SET_LIMITS,
+	DB_EXPORT,
+	DB_EMPTY_NAMESPACE,
+	DB_IMPORT,
+	DB_IMPORT_TRIAL,
+	DB_READ_POKES,
+	DB_READ_FEED,
+	DB_READ_FEED_WHOLE,
+	DB_FEED_STATE,
+	DB_HEAD,
+	DB_SUBSCRIBE_HEAD,
 	DB_APPENDING, /* () -> namespace, open transactions that appended, the age of the oldest in s (NULL: not known) */
 	DB_STATEMENTS
 };
@@ -149,7 +145,7 @@ struct db_reply
 {
 	enum db_status status;
 	struct db_error error;
-	PGresult *result; /* DB_OK: text format; taken by setting it NULL, then PQclear is the taker's */
+	struct pg_result *result; /* DB_OK: for the functions of calls.h to read; NULL once it is taken */
 };
 
 typedef void (*db_query_done)(void *arg, struct db_reply *reply);
@@ -159,7 +155,7 @@ bool db_query(struct db *db, enum db_statement statement, const char *const *par
 			  void *arg);
 
 /*
- * Imports a frame: import_batch(namespace, frame) -> imported, failed_record, sqlstate, message, last_global_position.
+ * Imports a frame: it answers with a db_imported (calls.h).
  * With `trial` nothing is imported: the answer is an error, DB_TRIAL_PASSED when Postgres did not refuse the frame.
  * The frame must stay as it is until `done` is called.  It is not sent again when its connection is lost.
  * The queues' bounds do not count: who calls sees to it that there are not too many.  False: out of memory, or closing.

@@ -12,7 +12,9 @@
  *     query.c       everything else: lanes of pipelined connections
  *     watch.c       waits for what others commit
  *     walk.c        what there is to tell of each connection
+ *     statement.h   what a statement is
  *     statements.c  the SQL
+ *     calls_*.c     each statement's parameters and the columns of its answer (calls.h)
  *
  * Nothing is sent from inside db_append_end or db_query.  They schedule the end of the loop turn,
  * so that requests which arrived together leave together, and nothing re-enters its caller.
@@ -22,43 +24,18 @@
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <libpq-fe.h>
 #include <stdatomic.h>
 #include <sys/queue.h>
 
 #include "base/config.h"
 #include "db/db.h"
 #include "db/hosts.h"
+#include "db/statement.h"
 #include "base/stats.h"
 
 /* A request whose connection was lost this many times under it is suspected to be the cause. */
 #define DB_MAX_ATTEMPTS 10
-
-/* ---- statements.c ----------------------------------------------------- */
-
-enum db_role
-{
-	DB_ROLE_APPEND,
-	DB_ROLE_PATIENT, /* appends whose stream somebody else holds locked */
-	DB_ROLE_READ,
-	DB_ROLE_SLOW,
-	DB_ROLE_IMPORT,
-	DB_ROLE_EXPORT,
-	DB_ROLE_LIST, /* namespace calls that only read */
-	DB_ROLE_WATCH,
-	DB_ROLES
-};
-
-struct db_statement_info
-{
-	const char *name; /* of the prepared statement */
-	const char *sql;
-	int nparams;
-	enum db_role role;
-	bool once; /* must not be sent again when its connection was lost: the answer would be wrong */
-};
-
-extern const struct db_statement_info db_statements[DB_STATEMENTS];
-extern const struct db_statement_info db_append_statement, db_append_pooled;
 
 /* ---- shared.c ------------------------------------------------------------ */
 
@@ -151,9 +128,6 @@ struct conn
 	PGresult *result; /* of the oldest in flight, until its sync: the first error, else the first one */
 	uint64_t bytes_in, bytes_out; /* of results and parameters */
 };
-
-/* A batch waits that long for a stream that another session holds; then it goes on without it, see batch.c. */
-#define DB_LOCK_TIMEOUT "250ms"
 
 /* How an error is to be taken. */
 enum db_failure

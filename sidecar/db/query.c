@@ -298,7 +298,7 @@ static void lane_on_answer(struct conn *conn, PGresult *result)
 	shared_schedule(shared); /* there is room for another one */
 	if (PQresultStatus(result) == PGRES_TUPLES_OK)
 	{
-		if (query->statement == &db_statements[DB_IMPORT])
+		if (query->statement == &db_import_statement)
 			shared_tell_commit(shared, query->params[0]);
 		reply.result = result;
 		settle(shared, query, &reply);

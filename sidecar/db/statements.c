@@ -1,9 +1,8 @@
 /*
- * db_statements: the SQL of every prepared statement, one row each; see db.h for the answers.
- *
- * Parameters are cast, so that a statement means the same function whatever overloads appear later.
+ * db_statements: the SQL of every prepared statement; calls_*.c have their parameters and the columns of their answers, in the
+ * same order.
  */
-#include "db/internal.h"
+#include "db/statement.h"
 
 /* The frame goes in, the verdicts come out, both binary. */
 const struct db_statement_info db_append_statement = {
@@ -20,97 +19,169 @@ const struct db_statement_info db_append_pooled = {
 	false,
 };
 
-const struct db_statement_info db_statements[DB_STATEMENTS] = {
-	[DB_READ_STREAM] = {"millrace_read_stream",
-						"SELECT body, count, next_position FROM millrace.json_read_stream($1::text, $2::text,"
-						" $3::bigint, $4::bigint, $5::bigint, $6::text[], $7::int)",
-						7, DB_ROLE_READ, false},
-	[DB_READ_CATEGORY] =
-		{"millrace_read_category",
-		 "SELECT body, count, next_position FROM millrace.json_read_category($1::text, $2::text,"
-		 " $3::bigint, $4::bigint, $5::text, $6::bigint, $7::bigint, $8::text[], $9::int)",
-		 9, DB_ROLE_READ, false},
-	[DB_LAST_MESSAGE] = {"millrace_last_message",
-						 "SELECT millrace.json_last_message($1::text, $2::text, $3::text)", 3, DB_ROLE_READ,
-						 false},
-	[DB_STREAM_VERSION] = {"millrace_stream_version",
-						   "SELECT millrace.json_stream_version($1::text, $2::text)", 2, DB_ROLE_READ, false},
-	[DB_TOKEN_HASH] = {"millrace_token_hash",
-					   "SELECT hash, n.requests_per_second, n.bytes_per_second"
-					   " FROM millrace.namespace_token_hash($1::text) AS hash"
-					   " LEFT JOIN millrace.namespaces n ON n.name = $1::text",
-					   1, DB_ROLE_READ, false},
-	[DB_SET_LIMITS] = {"millrace_set_limits",
-					   "SELECT millrace.json_set_namespace_limits($1::text, $2::bigint, $3::bigint)", 3,
-					   DB_ROLE_SLOW, false},
-	[DB_LIST_STREAMS] = {"millrace_list_streams",
-						 "SELECT millrace.json_list_streams($1::text, $2::text, $3::bigint, $4::text)", 4,
-						 DB_ROLE_LIST, false},
-	[DB_LIST_CATEGORIES] = {"millrace_list_categories", "SELECT millrace.json_list_categories($1::text)", 1,
-							DB_ROLE_LIST, false},
-	[DB_LIST_NAMESPACES] = {"millrace_list_namespaces", "SELECT millrace.json_list_namespaces()", 0,
-							DB_ROLE_LIST, false},
-	[DB_DESCRIBE_NAMESPACE] = {"millrace_describe_namespace",
-							   "SELECT millrace.json_describe_namespace($1::text)", 1, DB_ROLE_LIST, false},
-	[DB_CREATE_NAMESPACE] = {"millrace_create_namespace",
-							 "SELECT millrace.json_create_namespace($1::text, $2::text, $3::text, $4::jsonb)",
-							 4, DB_ROLE_SLOW, true},
-	[DB_DROP_NAMESPACE] = {"millrace_drop_namespace", "SELECT millrace.json_drop_namespace($1::text)", 1,
-						   DB_ROLE_SLOW, true},
-	[DB_ENSURE_NAMESPACE] = {"millrace_ensure_namespace",
-							 "SELECT millrace.ensure_namespace($1::text),"
-							 " (SELECT requests_per_second FROM millrace.namespaces WHERE name = $1::text),"
-							 " (SELECT bytes_per_second FROM millrace.namespaces WHERE name = $1::text)",
-							 1, DB_ROLE_SLOW, false},
-	[DB_SET_TOKEN] = {"millrace_set_token", "SELECT millrace.set_namespace_token($1::text, $2::text)", 2,
-					  DB_ROLE_SLOW, false},
-	[DB_EXPORT] = {"millrace_export",
-				   "SELECT body, count, next_position FROM millrace.json_export($1::text, $2::bigint,"
-				   " $3::text[], '2000-01-01 00:00:00Z'::timestamptz + $4::bigint * interval '1 microsecond',"
-				   " '2000-01-01 00:00:00Z'::timestamptz + $5::bigint * interval '1 microsecond', $6::int)",
-				   6, DB_ROLE_EXPORT, false},
-	[DB_EMPTY_NAMESPACE] = {"millrace_empty_namespace", "SELECT millrace.empty_namespace($1::text)", 1,
-							DB_ROLE_IMPORT, false},
-	[DB_IMPORT] = {"millrace_import",
-				   "SELECT imported, failed_record, sqlstate, message, last_global_position"
-				   " FROM millrace.import_batch($1::text, $2::bytea)",
-				   2, DB_ROLE_IMPORT, true},
-	/* The division by zero takes back what the function did. */
-	[DB_IMPORT_TRIAL] = {"millrace_import_trial",
-						 "SELECT 1 / (imported - imported) FROM millrace.import_batch($1::text, $2::bytea)",
-						 2, DB_ROLE_IMPORT, false},
-	[DB_READ_POKES] =
-		{"millrace_read_pokes",
-		 "SELECT body, next_position, state FROM millrace.read_pokes($1::text, $2::text, $3::text,"
-		 " $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::boolean, $9::boolean, $10::int, $11::bigint,"
-		 " $12::text[], $13::text)",
-		 13, DB_ROLE_READ, false},
-	[DB_READ_FEED] =
-		{"millrace_read_feed",
-		 "SELECT stream, \"position\", global_position, poke, millrace.hash_64(millrace.cardinal_id(stream))"
-		 " FROM millrace.read_feed($1::text, $2::bigint, $3::int, false)",
-		 3, DB_ROLE_READ, false},
-	[DB_READ_FEED_WHOLE] =
-		{"millrace_read_feed_whole",
-		 "SELECT stream, \"position\", global_position, poke, "
-		 "millrace.hash_64(millrace.cardinal_id(stream)), message"
-		 " FROM (SELECT *, sum(octet_length(message)) OVER (ORDER BY global_position) - octet_length(message)"
-		 " AS before FROM millrace.read_feed($1::text, $2::bigint, $3::int, true)) AS page"
-		 " WHERE before < $4::bigint",
-		 4, DB_ROLE_READ, false},
-	[DB_FEED_STATE] = {"millrace_feed_state",
-					   "SELECT millrace.feed_head(n.name), n.created_at,"
-					   " (SELECT millrace.namespace_token_hash(n.name))"
-					   " FROM millrace.namespaces n WHERE n.name = $1::text",
-					   1, DB_ROLE_READ, false},
-	[DB_HEAD] = {"millrace_head", "SELECT millrace.head($1::text)", 1, DB_ROLE_READ, false},
-	[DB_SUBSCRIBE_HEAD] = {"millrace_subscribe_head",
-						   "SELECT millrace.feed_head($1::text) - 1, pg_is_in_recovery(),"
-						   " CASE WHEN $2::text IS NOT NULL THEN"
-						   " millrace.json_stream_version($1::text, $2::text) END",
-						   2, DB_ROLE_READ, false},
-	[DB_APPENDING] = {"millrace_appending",
-					  "SELECT namespace, count(*), extract(epoch from max(age))::float8"
-					  " FROM millrace.appending WHERE xid IS NOT NULL GROUP BY 1 ORDER BY 3 DESC NULLS LAST",
-					  0, DB_ROLE_READ, false},
+const struct db_statement_info db_read_stream_statement = {
+	"millrace_read_stream",
+	"SELECT body, count, next_position FROM millrace.json_read_stream($1::text, $2::text,"
+	" $3::bigint, $4::bigint, $5::bigint, $6::text[], $7::int)",
+	7,
+	DB_ROLE_READ,
+	false,
+};
+
+const struct db_statement_info db_read_category_statement = {
+	"millrace_read_category",
+	"SELECT body, count, next_position FROM millrace.json_read_category($1::text, $2::text,"
+	" $3::bigint, $4::bigint, $5::text, $6::bigint, $7::bigint, $8::text[], $9::int)",
+	9,
+	DB_ROLE_READ,
+	false,
+};
+
+const struct db_statement_info db_last_message_statement = {
+	"millrace_last_message",
+	"SELECT millrace.json_last_message($1::text, $2::text, $3::text)",
+	3,
+	DB_ROLE_READ,
+	false,
+};
+
+const struct db_statement_info db_stream_version_statement = {
+	"millrace_stream_version",
+	"SELECT millrace.json_stream_version($1::text, $2::text)",
+	2,
+	DB_ROLE_READ,
+	false,
+};
+
+const struct db_statement_info db_head_statement = {
+	"millrace_head", "SELECT millrace.head($1::text)", 1, DB_ROLE_READ, false,
+};
+
+const struct db_statement_info db_list_streams_statement = {
+	"millrace_list_streams", "SELECT millrace.json_list_streams($1::text, $2::text, $3::bigint, $4::text)", 4,
+	DB_ROLE_LIST, false};
+
+const struct db_statement_info db_list_categories_statement = {
+	"millrace_list_categories", "SELECT millrace.json_list_categories($1::text)", 1, DB_ROLE_LIST, false};
+
+const struct db_statement_info db_list_namespaces_statement = {
+	"millrace_list_namespaces", "SELECT millrace.json_list_namespaces()", 0, DB_ROLE_LIST, false};
+
+const struct db_statement_info db_describe_namespace_statement = {
+	"millrace_describe_namespace", "SELECT millrace.json_describe_namespace($1::text)", 1, DB_ROLE_LIST,
+	false};
+
+const struct db_statement_info db_create_namespace_statement = {
+	"millrace_create_namespace",
+	"SELECT millrace.json_create_namespace($1::text, $2::text, $3::text, $4::jsonb)", 4, DB_ROLE_SLOW, true};
+
+const struct db_statement_info db_drop_namespace_statement = {
+	"millrace_drop_namespace", "SELECT millrace.json_drop_namespace($1::text)", 1, DB_ROLE_SLOW, true};
+
+const struct db_statement_info db_set_limits_statement = {
+	"millrace_set_limits", "SELECT millrace.json_set_namespace_limits($1::text, $2::bigint, $3::bigint)", 3,
+	DB_ROLE_SLOW, false};
+
+const struct db_statement_info db_token_hash_statement = {
+	"millrace_token_hash",
+	"SELECT hash, n.requests_per_second, n.bytes_per_second"
+	" FROM millrace.namespace_token_hash($1::text) AS hash"
+	" LEFT JOIN millrace.namespaces n ON n.name = $1::text",
+	1, DB_ROLE_READ, false};
+
+const struct db_statement_info db_ensure_namespace_statement = {
+	"millrace_ensure_namespace",
+	"SELECT NULL, (SELECT requests_per_second FROM millrace.namespaces WHERE name = $1::text),"
+	" (SELECT bytes_per_second FROM millrace.namespaces WHERE name = $1::text)"
+	" FROM millrace.ensure_namespace($1::text)",
+	1, DB_ROLE_SLOW, false};
+
+const struct db_statement_info db_read_feed_statement = {
+	"millrace_read_feed",
+	"SELECT stream, \"position\", global_position, poke, millrace.hash_64(millrace.cardinal_id(stream))"
+	" FROM millrace.read_feed($1::text, $2::bigint, $3::int, false)",
+	3, DB_ROLE_READ, false};
+
+const struct db_statement_info db_read_feed_whole_statement = {
+	"millrace_read_feed_whole",
+	"SELECT stream, \"position\", global_position, poke, "
+	"millrace.hash_64(millrace.cardinal_id(stream)), message"
+	" FROM (SELECT *, sum(octet_length(message)) OVER (ORDER BY global_position) - octet_length(message)"
+	" AS before FROM millrace.read_feed($1::text, $2::bigint, $3::int, true)) AS page"
+	" WHERE before < $4::bigint",
+	4, DB_ROLE_READ, false};
+
+const struct db_statement_info db_feed_state_statement = {
+	"millrace_feed_state",
+	"SELECT millrace.feed_head(n.name), n.created_at,"
+	" (SELECT millrace.namespace_token_hash(n.name))"
+	" FROM millrace.namespaces n WHERE n.name = $1::text",
+	1, DB_ROLE_READ, false};
+
+const struct db_statement_info db_read_pokes_statement = {
+	"millrace_read_pokes",
+	"SELECT body, next_position, state FROM millrace.read_pokes($1::text, $2::text, $3::text,"
+	" $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::boolean, $9::boolean, $10::int, $11::bigint,"
+	" $12::text[], $13::text)",
+	13, DB_ROLE_READ, false};
+
+const struct db_statement_info db_subscribe_head_statement = {
+	"millrace_subscribe_head",
+	"SELECT millrace.feed_head($1::text) - 1, pg_is_in_recovery(),"
+	" CASE WHEN $2::text IS NOT NULL THEN"
+	" millrace.json_stream_version($1::text, $2::text) END",
+	2, DB_ROLE_READ, false};
+
+const struct db_statement_info db_export_statement = {
+	"millrace_export",
+	"SELECT body, count, next_position FROM millrace.json_export($1::text, $2::bigint,"
+	" $3::text[], '2000-01-01 00:00:00Z'::timestamptz + $4::bigint * interval '1 microsecond',"
+	" '2000-01-01 00:00:00Z'::timestamptz + $5::bigint * interval '1 microsecond', $6::int)",
+	6, DB_ROLE_EXPORT, false};
+
+const struct db_statement_info db_empty_namespace_statement = {
+	"millrace_empty_namespace", "SELECT millrace.empty_namespace($1::text)", 1, DB_ROLE_IMPORT, false};
+
+const struct db_statement_info db_import_statement = {
+	"millrace_import",
+	"SELECT imported, failed_record, sqlstate, message, last_global_position"
+	" FROM millrace.import_batch($1::text, $2::bytea)",
+	2, DB_ROLE_IMPORT, true};
+
+/* The division by zero takes back what the function did. */
+const struct db_statement_info db_import_trial_statement = {
+	"millrace_import_trial",
+	"SELECT 1 / (imported - imported) FROM millrace.import_batch($1::text, $2::bytea)", 2, DB_ROLE_IMPORT,
+	false};
+
+const struct db_statement_info *const db_statements[DB_STATEMENTS] = {
+	[DB_READ_STREAM] = &db_read_stream_statement,
+	[DB_READ_CATEGORY] = &db_read_category_statement,
+	[DB_LAST_MESSAGE] = &db_last_message_statement,
+	[DB_STREAM_VERSION] = &db_stream_version_statement,
+	[DB_TOKEN_HASH] = &db_token_hash_statement,
+	[DB_SET_LIMITS] = &db_set_limits_statement,
+	[DB_LIST_STREAMS] = &db_list_streams_statement,
+	[DB_LIST_CATEGORIES] = &db_list_categories_statement,
+	[DB_LIST_NAMESPACES] = &db_list_namespaces_statement,
+	[DB_DESCRIBE_NAMESPACE] = &db_describe_namespace_statement,
+	[DB_CREATE_NAMESPACE] = &db_create_namespace_statement,
+	[DB_DROP_NAMESPACE] = &db_drop_namespace_statement,
+	[DB_ENSURE_NAMESPACE] = &db_ensure_namespace_statement,
+	[DB_EXPORT] = &db_export_statement,
+	[DB_EMPTY_NAMESPACE] = &db_empty_namespace_statement,
+	[DB_IMPORT] = &db_import_statement,
+	[DB_IMPORT_TRIAL] = &db_import_trial_statement,
+	[DB_READ_POKES] = &db_read_pokes_statement,
+	[DB_READ_FEED] = &db_read_feed_statement,
+	[DB_READ_FEED_WHOLE] = &db_read_feed_whole_statement,
+	[DB_FEED_STATE] = &db_feed_state_statement,
+	[DB_HEAD] = &db_head_statement,
+	[DB_SUBSCRIBE_HEAD] = &db_subscribe_head_statement,
+	[DB_APPENDING] =
+		&(const struct db_statement_info){
+			"millrace_appending",
+			"SELECT namespace, count(*), extract(epoch from max(age))::float8"
+			" FROM millrace.appending WHERE xid IS NOT NULL GROUP BY 1 ORDER BY 3 DESC NULLS LAST",
+			0, DB_ROLE_READ, false},
 };

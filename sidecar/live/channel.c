@@ -214,38 +214,28 @@ struct listener *channel_any_follower(const struct feed *feed)
 
 /* ---- a page ------------------------------------------------------------------------ */
 
-static struct slice value_of(const PGresult *result, int row, int column)
+/* As reads have it; a stream without an id has none, and is in nobody's share. */
+static void read_group_hash(struct row *row, struct db_optional hash)
 {
-	if (PQgetisnull(result, row, column))
-		return (struct slice){"", 0};
-	return (struct slice){PQgetvalue(result, row, column), (size_t)PQgetlength(result, row, column)};
-}
-
-/* The hash of the cardinal id, as reads have it; a stream without an id has none, and is in nobody's share. */
-static void read_group_hash(struct row *row, const PGresult *result, int number)
-{
-	int64_t hash;
-
-	row->has_group_hash = !PQgetisnull(result, number, FEED_GROUP_HASH);
-	hash = row->has_group_hash ? strtoll(PQgetvalue(result, number, FEED_GROUP_HASH), NULL, 10) : 0;
+	row->has_group_hash = hash.is_set;
 	/* abs() of the smallest 64-bit integer does not fit one, but fits this. */
-	row->group_hash = hash < 0 ? 0 - (uint64_t)hash : (uint64_t)hash;
+	row->group_hash = hash.value < 0 ? 0 - (uint64_t)hash.value : (uint64_t)hash.value;
 }
 
-static struct row read_row(const PGresult *result, int number, bool whole)
+static struct row read_row(const struct db_reply *reply, int number, bool whole)
 {
+	const struct db_feed_row said = db_feed_row(reply, number, whole);
 	struct row row = {
-		.stream = value_of(result, number, FEED_STREAM_NAME),
-		.id = value_of(result, number, FEED_GLOBAL_POSITION),
-		.poke = value_of(result, number, FEED_POKE),
+		.stream = said.stream,
+		.id = said.global_text,
+		.poke = said.poke,
+		.message = said.message,
+		.category = name_category(said.stream),
+		.position = said.position,
+		.global_position = said.global_position,
 	};
 
-	if (whole)
-		row.message = value_of(result, number, FEED_MESSAGE);
-	read_group_hash(&row, result, number);
-	row.category = name_category(row.stream);
-	row.position = strtoll(PQgetvalue(result, number, FEED_POSITION), NULL, 10);
-	row.global_position = strtoll(PQgetvalue(result, number, FEED_GLOBAL_POSITION), NULL, 10);
+	read_group_hash(&row, said.group_hash);
 	return row;
 }
 
@@ -383,16 +373,16 @@ static void finish_page(struct feed_channel *channel)
 	dispose_unused(channel);
 }
 
-void channel_dispatch(struct feed *feed, const PGresult *result)
+void channel_dispatch(struct feed *feed, const struct db_reply *reply)
 {
 	static const struct slice all = {"", 0};
 	struct feed_channel *touched = NULL;
 	struct feed_channel *channel;
 	struct feed_content content = {.read = false};
 
-	for (int i = 0; i < PQntuples(result); i++)
+	for (int i = 0, rows = db_feed_rows(reply); i < rows; i++)
 	{
-		struct row row = read_row(result, i, feed->asked_whole);
+		struct row row = read_row(reply, i, feed->asked_whole);
 
 		row.content = &content;
 		content.read = false;

@@ -24,14 +24,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "db/db.h"
 #include "live/feed_internal.h"
 #include "base/log.h"
 
 #define PAGE_ROWS 500
-#define PAGE_ROWS_TEXT "500"
 #define PAGE_BYTES 1048576 /* of whole messages */
-#define PAGE_BYTES_TEXT "1048576"
 #define JOIN_DISTANCE 1000 /* global positions: further below, a listener catches up by itself */
 #define POLL_BUSY_MS 10
 #define POLL_IDLE_MS 25
@@ -238,32 +235,20 @@ static bool is_open(struct feed *feed)
 	return false;
 }
 
-/* The columns of DB_FEED_STATE. */
-enum state_column
-{
-	STATE_HEAD,
-	STATE_CREATED_AT,
-	STATE_TOKEN_HASH,
-};
-
 /* False: it is another namespace by now, or another token opens it. */
-static bool is_ours(struct feed *feed, const PGresult *result)
+static bool is_ours(struct feed *feed, const struct db_feed_state *state)
 {
-	const char *created_at;
-
-	if (PQntuples(result) == 0)
+	if (!state->exists)
 		return false;
-	created_at = PQgetvalue(result, 0, STATE_CREATED_AT);
 	if (feed->created_at[0] == '\0')
-		snprintf(feed->created_at, sizeof(feed->created_at), "%s", created_at);
-	return strcmp(feed->created_at, created_at) == 0 &&
-		   (!feed->feeds->options.check_tokens ||
-			token_hash_equal(feed->token_hash, PQgetvalue(result, 0, STATE_TOKEN_HASH)));
+		snprintf(feed->created_at, sizeof(feed->created_at), "%s", state->created_at);
+	return strcmp(feed->created_at, state->created_at) == 0 &&
+		   (!feed->feeds->options.check_tokens || token_hash_equal(feed->token_hash, state->token_hash));
 }
 
-static void take_state(struct feed *feed, const PGresult *result)
+static void take_state(struct feed *feed, const struct db_feed_state *state)
 {
-	if (!is_ours(feed, result))
+	if (!is_ours(feed, state))
 	{
 		feed_end(feed);
 		return;
@@ -272,7 +257,7 @@ static void take_state(struct feed *feed, const PGresult *result)
 	feed->doubtful = !is_same_generation(feed);
 	if (feed->position == 0)
 	{
-		feed->position = feed->next_read = strtoll(PQgetvalue(result, 0, STATE_HEAD), NULL, 10);
+		feed->position = feed->next_read = state->head;
 		release(feed, UINT32_MAX);
 	}
 }
@@ -282,28 +267,32 @@ static void on_state(void *arg, struct db_reply *reply)
 	struct feed *feed = arg;
 
 	if (!feed->closed && is_answered(feed, reply))
-		take_state(feed, reply->result);
+	{
+		const struct db_feed_state state = db_feed_state_of(reply);
+
+		take_state(feed, &state);
+	}
 	if (is_open(feed) && !feed->failing)
 		feed_ask(feed);
 }
 
 /* True when the page was cut, so that there is more. */
-static bool is_full(const struct feed *feed, const PGresult *result)
+static bool is_full(const struct feed *feed, const struct db_reply *reply, int rows)
 {
 	size_t bytes = 0;
 
-	if (PQntuples(result) == PAGE_ROWS)
+	if (rows == PAGE_ROWS)
 		return true;
-	for (int i = 0; feed->asked_whole && i < PQntuples(result); i++)
-		bytes += (size_t)PQgetlength(result, i, FEED_MESSAGE);
+	for (int i = 0; feed->asked_whole && i < rows; i++)
+		bytes += db_feed_message(reply, i).len;
 	return bytes >= PAGE_BYTES;
 }
 
 /* Returns whether there is more to be had at once. */
-static bool take_messages(struct feed *feed, const PGresult *result)
+static bool take_messages(struct feed *feed, const struct db_reply *reply)
 {
-	int rows = PQntuples(result);
-	bool full = is_full(feed, result);
+	int rows = db_feed_rows(reply);
+	bool full = is_full(feed, reply, rows);
 	int64_t end = feed->asked_from;
 	uint64_t now = clock_ms();
 	uint64_t gap = (uint64_t)rows / ROWS_PER_GAP_MS;
@@ -311,9 +300,9 @@ static bool take_messages(struct feed *feed, const PGresult *result)
 	if (rows > 0)
 	{
 		feed->traffic_ms = now;
-		end = strtoll(PQgetvalue(result, rows - 1, FEED_GLOBAL_POSITION), NULL, 10) + 1;
+		end = db_feed_global_position(reply, rows - 1) + 1;
 	}
-	channel_dispatch(feed, result);
+	channel_dispatch(feed, reply);
 	/* Below the position everything is final: what was not in an uncut page is not there. */
 	if (!full && end < feed->position)
 		end = feed->position;
@@ -333,7 +322,7 @@ static void on_messages(void *arg, struct db_reply *reply)
 	if (!feed->closed && is_answered(feed, reply))
 	{
 		/* Else they may be those of another namespace of that name; they are read again when that is known. */
-		more = !is_sure(feed) || take_messages(feed, reply->result);
+		more = !is_sure(feed) || take_messages(feed, reply);
 	}
 	if (is_open(feed) && !feed->failing)
 		schedule_next(feed, more);
@@ -348,7 +337,7 @@ static bool ask_state(struct feed *feed)
 		restart(feed);
 	feed->generation = atomic_load(feed->feeds->options.generation);
 	feed->reconnects = db_reconnects(feed->feeds->db);
-	if (!db_query(feed->feeds->db, DB_FEED_STATE, (const char *const[]){feed->name}, on_state, feed))
+	if (!db_feed_state(feed->feeds->db, feed->name, on_state, feed))
 		return false;
 	feed->asked = FEED_ASKED_STATE;
 	return true;
@@ -370,17 +359,12 @@ static void admit(struct feed *feed)
 
 static bool ask_messages(struct feed *feed)
 {
-	enum db_statement statement;
-	char from[24];
+	struct db_read_feed in = {.namespace_name = feed->name, .max_rows = PAGE_ROWS, .max_bytes = PAGE_BYTES};
 
 	admit(feed);
-	feed->asked_from = feed->next_read;
-	feed->asked_whole = feed->nwhole > 0;
-	statement = feed->asked_whole ? DB_READ_FEED_WHOLE : DB_READ_FEED;
-	snprintf(from, sizeof(from), "%" PRId64, feed->asked_from);
-	if (!db_query(feed->feeds->db, statement,
-				  (const char *const[]){feed->name, from, PAGE_ROWS_TEXT, PAGE_BYTES_TEXT}, on_messages,
-				  feed))
+	feed->asked_from = in.position = feed->next_read;
+	feed->asked_whole = in.whole = feed->nwhole > 0;
+	if (!db_read_feed(feed->feeds->db, &in, on_messages, feed))
 		return false;
 	feed->asked = FEED_ASKED_MESSAGES;
 	return true;

@@ -11,9 +11,9 @@
 #define MILLRACE_FEED_INTERNAL_H
 
 #include <event2/event_struct.h>
-#include <libpq-fe.h>
 
 #include "base/buf.h"
+#include "db/calls.h"
 #include "live/feed.h"
 #include "access/token.h"
 
@@ -21,17 +21,6 @@
 #define FEED_HASH_START 2166136261U
 
 TAILQ_HEAD(listener_list, listener);
-
-/* The columns of DB_READ_FEED. */
-enum feed_column
-{
-	FEED_STREAM_NAME,
-	FEED_POSITION,
-	FEED_GLOBAL_POSITION,
-	FEED_POKE,
-	FEED_GROUP_HASH, /* NULL: the stream has no id */
-	FEED_MESSAGE,
-};
 
 /* What a feed has asked Postgres and not heard yet. */
 enum feed_question
@@ -139,7 +128,7 @@ bool channel_join(struct listener *listener);
 void channel_leave(struct listener *listener, enum listener_place place);
 /* Somebody who follows the feed, NULL when nobody does. */
 struct listener *channel_any_follower(const struct feed *feed);
-/* Hands the messages of a DB_READ_FEED to all who follow. */
-void channel_dispatch(struct feed *feed, const PGresult *result);
+/* Hands the messages of a db_read_feed to all who follow. */
+void channel_dispatch(struct feed *feed, const struct db_reply *reply);
 
 #endif

@@ -5,16 +5,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-/* The columns of DB_SUBSCRIBE_HEAD. */
-enum head_column
-{
-	HEAD_GLOBAL_POSITION,
-	HEAD_IN_RECOVERY,
-	HEAD_VERSION,
-};
 
 bool subscribe_head_is_suspect(const struct subscribe_place *place, int64_t feed_position)
 {
@@ -23,24 +13,15 @@ bool subscribe_head_is_suspect(const struct subscribe_place *place, int64_t feed
 	return place->next > feed_position;
 }
 
-/* Of a stream that does not exist, -1. */
-static int64_t read_version(const PGresult *answer)
-{
-	const char *version = PQgetvalue(answer, 0, HEAD_VERSION);
-
-	return PQgetisnull(answer, 0, HEAD_VERSION) || strcmp(version, "null") == 0 ? -1
-																				: strtoll(version, NULL, 10);
-}
-
-bool subscribe_head_judge(const PGresult *answer, const struct subscribe_place *place,
+bool subscribe_head_judge(const struct db_heads *heads, const struct subscribe_place *place,
 						  struct subscribe_head *head, struct subscribe_place *below)
 {
-	int64_t last = strtoll(PQgetvalue(answer, 0, HEAD_GLOBAL_POSITION), NULL, 10);
-	int64_t version = place->by_stream ? read_version(answer) : last;
+	int64_t last = heads->last_global;
+	int64_t version = place->by_stream ? heads->version : last;
 
 	*below = *place;
 	*head = (struct subscribe_head){.last_global = last};
-	if (PQgetvalue(answer, 0, HEAD_IN_RECOVERY)[0] == 't')
+	if (heads->in_recovery)
 		return false;
 	if (place->next - 1 > version) /* which may be the last position there is */
 	{

@@ -9,9 +9,10 @@
 #ifndef MILLRACE_SUBSCRIBE_HEAD_H
 #define MILLRACE_SUBSCRIBE_HEAD_H
 
-#include <libpq-fe.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "db/calls.h"
 
 /* Where a subscription is. */
 struct subscribe_place
@@ -31,13 +32,13 @@ struct subscribe_head
 
 #define SUBSCRIBE_HEAD_TEXT 128
 
-/* Whether the place may be above the head, by the feed's position; only DB_SUBSCRIBE_HEAD knows. */
+/* Whether the place may be above the head, by the feed's position; only db_subscribe_head knows. */
 bool subscribe_head_is_suspect(const struct subscribe_place *place, int64_t feed_position);
 /*
- * Judges the place by the answer of DB_SUBSCRIBE_HEAD.  True: it is above the head, and *head and *below are set, the latter to
+ * Judges the place by what db_subscribe_head answered.  True: it is above the head, and *head and *below are set, the latter to
  * the place just behind the head.  Never on a standby, which may not have got there yet.
  */
-bool subscribe_head_judge(const PGresult *answer, const struct subscribe_place *place,
+bool subscribe_head_judge(const struct db_heads *heads, const struct subscribe_place *place,
 						  struct subscribe_head *head, struct subscribe_place *below);
 /* For those who know the event, and for those who take each event for a message. */
 void subscribe_head_write_reset(const struct subscribe_head *head, bool ids, char text[SUBSCRIBE_HEAD_TEXT]);

@@ -26,7 +26,7 @@
 
 #include "access/auth.h"
 #include "base/clock.h"
-#include "db/db.h"
+#include "db/calls.h"
 #include "live/feed.h"
 #include "http/http.h"
 #include "base/log.h"
@@ -253,14 +253,14 @@ static void free_bytes(void *bytes)
 }
 
 /* Sends the events of a page.  False: out of memory, nothing was sent. */
-static bool send_page(struct subscription *s, const char *body, size_t len)
+static bool send_page(struct subscription *s, struct slice body)
 {
 	struct buf framed = {0};
 	struct piece piece;
 
-	if (len == 0)
+	if (body.len == 0)
 		return true;
-	sse_add_text(&framed, (struct slice){body, len}, s->listener.filter.chunked);
+	sse_add_text(&framed, body, s->listener.filter.chunked);
 	if (framed.failed)
 	{
 		buf_free(&framed);
@@ -275,14 +275,6 @@ static bool send_page(struct subscription *s, const char *body, size_t len)
 	return true;
 }
 
-/* The columns of DB_READ_POKES. */
-enum page_column
-{
-	PAGE_BODY,
-	PAGE_NEXT_POSITION,
-	PAGE_STATE,
-};
-
 static enum past read_past(const char *state)
 {
 	if (strcmp(state, POKES_DONE) == 0)
@@ -290,20 +282,20 @@ static enum past read_past(const char *state)
 	return strcmp(state, POKES_WAITING) == 0 ? PAST_UNDECIDED : PAST_MORE;
 }
 
-static void take_page(struct subscription *s, const PGresult *page)
+static void take_page(struct subscription *s, const struct db_reply *reply)
 {
-	int64_t next = strtoll(PQgetvalue(page, 0, PAGE_NEXT_POSITION), NULL, 10);
+	const struct db_pokes page = db_pokes_of(reply);
 	bool was_undecided = s->past == PAST_UNDECIDED;
 
-	if (!send_page(s, PQgetvalue(page, 0, PAGE_BODY), (size_t)PQgetlength(page, 0, PAGE_BODY)))
+	if (!send_page(s, page.body))
 	{
 		hold_page(s, 0);
 		set_state(s, SUBSCRIPTION_WAITING);
 		return;
 	}
-	if (next > s->listener.next)
-		s->listener.next = next;
-	s->past = read_past(PQgetvalue(page, 0, PAGE_STATE));
+	if (page.next > s->listener.next)
+		s->listener.next = page.next;
+	s->past = read_past(page.state);
 	if (s->past == PAST_READ)
 		s->listener.complete_below = s->below > s->after ? s->below : s->after + 1;
 	if (s->past == PAST_READ && s->head_state == HEAD_KNOWN && !has_reached_head(s))
@@ -325,7 +317,7 @@ static bool is_usable(struct subscription *s, const struct db_reply *reply)
 
 /* Hands what Postgres answered to `take`, unless the subscription has ended meanwhile or must ask again. */
 static void on_answer(struct subscription *s, const struct db_reply *reply,
-					  void (*take)(struct subscription *s, const PGresult *answer))
+					  void (*take)(struct subscription *s, const struct db_reply *reply))
 {
 	struct subscriptions *all = s->all;
 
@@ -335,7 +327,7 @@ static void on_answer(struct subscription *s, const struct db_reply *reply,
 		free(s);
 	}
 	else if (is_usable(s, reply))
-		take(s, reply->result);
+		take(s, reply);
 	else
 	{
 		/* The feed has the same troubles, and knows what to do about them. */
@@ -350,65 +342,32 @@ static void on_page(void *arg, struct db_reply *reply)
 	on_answer(arg, reply, take_page);
 }
 
-/* The parameters of read_pokes. */
-enum pokes_parameter
-{
-	POKES_NAMESPACE,
-	POKES_STREAM,
-	POKES_CATEGORY,
-	POKES_POSITION,
-	POKES_BELOW,
-	POKES_MEMBER,
-	POKES_SIZE,
-	POKES_IDS,
-	POKES_MESSAGES,
-	POKES_MAX_BYTES,
-	POKES_GLOBAL_POSITION,
-	POKES_TYPES,
-	POKES_CORRELATION,
-	POKES_PARAMETERS
-};
-
-static const char *print(char text[24], int64_t value)
-{
-	snprintf(text, 24, "%" PRId64, value);
-	return text;
-}
-
 static bool ask_page(struct subscription *s)
 {
 	const struct feed_filter *filter = &s->listener.filter;
 	struct buf types = {0};
 	bool asked;
-	char numbers[POKES_PARAMETERS][24];
-	const char *params[POKES_PARAMETERS] = {
-		[POKES_NAMESPACE] = s->namespace_name,
-		[POKES_POSITION] = print(numbers[POKES_POSITION], s->listener.next),
-		[POKES_BELOW] = print(numbers[POKES_BELOW], s->below),
-		[POKES_IDS] = filter->ids ? "t" : "f",
-		[POKES_MESSAGES] = filter->messages ? "t" : "f",
-		[POKES_MAX_BYTES] = print(numbers[POKES_MAX_BYTES], (int64_t)s->page),
-		[POKES_CORRELATION] = filter->correlation,
+	struct db_read_pokes in = {
+		.namespace_name = s->namespace_name,
+		.stream = filter->source == FEED_STREAM ? filter->name : NULL,
+		.category = filter->source == FEED_CATEGORY ? filter->name : NULL,
+		.position = s->listener.next,
+		.below = s->below,
+		.member = filter->member,
+		.size = filter->size,
+		.ids = filter->ids,
+		.messages = filter->messages,
+		.max_bytes = (int64_t)s->page,
+		.global_position = s->after + 1,
+		.correlation = filter->correlation,
 	};
 
-	if (filter->source == FEED_STREAM)
-	{
-		params[POKES_STREAM] = filter->name;
-		params[POKES_GLOBAL_POSITION] = print(numbers[POKES_GLOBAL_POSITION], s->after + 1);
-	}
-	if (filter->source == FEED_CATEGORY)
-		params[POKES_CATEGORY] = filter->name;
-	if (filter->size > 0)
-	{
-		params[POKES_MEMBER] = print(numbers[POKES_MEMBER], filter->member);
-		params[POKES_SIZE] = print(numbers[POKES_SIZE], filter->size);
-	}
 	if (filter->types != NULL)
 	{
 		subscribe_params_write_types(&types, filter->types);
-		params[POKES_TYPES] = types.data;
+		in.types = types.data;
 	}
-	asked = !types.failed && db_query(s->all->db, DB_READ_POKES, params, on_page, s);
+	asked = !types.failed && db_read_pokes(s->all->db, &in, on_page, s);
 	buf_free(&types);
 	return asked;
 }
@@ -421,10 +380,12 @@ static struct subscribe_place place_of(const struct subscription *s)
 
 static bool ask_head(struct subscription *s)
 {
-	const char *stream = s->listener.filter.source == FEED_STREAM ? s->listener.filter.name : NULL;
+	const struct db_subscribe_head in = {
+		.namespace_name = s->namespace_name,
+		.stream = s->listener.filter.source == FEED_STREAM ? s->listener.filter.name : NULL,
+	};
 
-	return db_query(s->all->db, DB_SUBSCRIBE_HEAD, (const char *const[]){s->namespace_name, stream}, on_head,
-					s);
+	return db_subscribe_head(s->all->db, &in, on_head, s);
 }
 
 /* Whether it has everything, and only lacks what to tell its client. */
@@ -445,7 +406,7 @@ static bool ask(struct subscription *s)
 	if (!s->placed)
 		return ask_head(s);
 	if (must_learn_head(s))
-		return db_query(s->all->db, DB_HEAD, (const char *const[]){s->namespace_name}, on_reached, s);
+		return db_head(s->all->db, s->namespace_name, on_reached, s);
 	if (s->head_state == HEAD_TOLD)
 		s->head_state = HEAD_UNKNOWN; /* there is more to catch up with */
 	hold_page(s, s->reads_fast && s->all->held < MAX_HELD ? LARGE_PAGE : SMALL_PAGE);
@@ -473,8 +434,9 @@ static void read_queued(struct subscriptions *all)
  * Who does not know the event `reset` would take it for a message.  It waits for the position that it asked for, unless it was
  * handed messages already.
  */
-static void take_head(struct subscription *s, const PGresult *answer)
+static void take_head(struct subscription *s, const struct db_reply *reply)
 {
+	const struct db_heads heads = db_heads_of(reply);
 	struct subscribe_place place = place_of(s);
 	struct subscribe_place below;
 	struct subscribe_head head;
@@ -482,7 +444,7 @@ static void take_head(struct subscription *s, const PGresult *answer)
 
 	s->placed = true;
 	set_state(s, SUBSCRIPTION_QUEUED);
-	if (!subscribe_head_judge(answer, &place, &head, &below))
+	if (!subscribe_head_judge(&heads, &place, &head, &below))
 		return;
 	log_warning("a subscription of namespace %s at position %" PRId64 " is above the head %" PRId64,
 				s->namespace_name, head.position, head.head);
@@ -510,9 +472,9 @@ static bool has_reached_head(const struct subscription *s)
 	return s->listener.complete_below > s->head || s->head == INT64_MAX;
 }
 
-static void take_reached(struct subscription *s, const PGresult *answer)
+static void take_reached(struct subscription *s, const struct db_reply *reply)
 {
-	s->head = strtoll(PQgetvalue(answer, 0, 0), NULL, 10);
+	s->head = db_head_of(reply);
 	s->head_state = HEAD_KNOWN;
 	if (has_reached_head(s))
 	{

@@ -189,13 +189,13 @@ bool args_text(struct method_call *call, unsigned i, const char *field, struct s
 	size_t start = call->text.len;
 	size_t len;
 
-	call->parameters[i] = -1;
+	call->texts[i] = -1;
 	if (value.bytes == NULL)
 		return true;
 	if (!args_decode(call, field, value, &call->text, &len))
 		return false;
 	buf_add(&call->text, "", 1);
-	call->parameters[i] = (ssize_t)start;
+	call->texts[i] = (ssize_t)start;
 	return true;
 }
 
@@ -210,7 +210,7 @@ bool args_name(struct method_call *call, unsigned i, const char *field, struct s
 		return false;
 	if (call->text.failed)
 		return method_fail(call, ERROR_INTERNAL_ERROR, "out of memory");
-	len = call->text.len - (size_t)call->parameters[i] - 1;
+	len = call->text.len - (size_t)call->texts[i] - 1;
 	if (len == 0)
 		return fail_field(call, field, "must not be empty");
 	if (len > max)
@@ -265,23 +265,15 @@ bool args_text_array(struct method_call *call, unsigned i, const char *field, st
 	}
 	buf_add(&call->text, "}", 2);
 	buf_free(&decoded);
-	call->parameters[i] = (ssize_t)start;
+	call->texts[i] = (ssize_t)start;
 	return ok;
 }
 
 void args_set(struct method_call *call, unsigned i, const char *text)
 {
-	call->parameters[i] = -1;
+	call->texts[i] = -1;
 	if (text == NULL)
 		return;
-	call->parameters[i] = (ssize_t)call->text.len;
+	call->texts[i] = (ssize_t)call->text.len;
 	buf_add(&call->text, text, strlen(text) + 1);
-}
-
-void args_set_integer(struct method_call *call, unsigned i, int64_t value)
-{
-	char text[24];
-
-	snprintf(text, sizeof(text), "%" PRId64, value);
-	args_set(call, i, text);
 }

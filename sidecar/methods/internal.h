@@ -6,7 +6,7 @@
 #ifndef MILLRACE_METHODS_INTERNAL_H
 #define MILLRACE_METHODS_INTERNAL_H
 
-#include "db/db.h"
+#include "db/calls.h"
 #include "base/json.h"
 #include "methods/methods.h"
 
@@ -20,13 +20,14 @@ bool method_fail_status(struct method_call *call, enum db_status status, const s
 void method_answer_error(struct method_call *call); /* with call->error */
 void method_answer_text(struct method_call *call, const char *bytes, size_t len);
 bool method_is_administrator(const struct method_call *call);
-const char *args_get(const struct method_call *call, unsigned i); /* parameter i; NULL = NULL */
-/* Sends a statement with call->parameters. */
-bool method_query(struct method_call *call, enum db_statement statement, db_query_done done);
-/* A db_query_done: answers with the first value of the result, which is JSON text. */
+/* False: there was no memory for the texts; before a statement is asked. */
+bool method_has_texts(struct method_call *call);
+/* What came of asking a statement. */
+bool method_asked(struct method_call *call, bool asked);
+/* A db_query_done: answers with the answer, which is JSON text. */
 void method_on_value(void *arg, struct db_reply *reply);
-/* A piece of JSON text within a result; takes the result along when that saves a large copy. */
-struct piece method_result_piece(struct db_reply *reply);
+/* JSON text of an answer as a piece; takes the answer along when that saves a large copy. */
+struct piece method_piece(struct db_reply *reply, struct slice text);
 
 /* ---- args.c --------------------------------------------------------------- */
 
@@ -57,14 +58,14 @@ bool args_object(struct method_call *call, const char *field, struct slice value
 /* Appends a string to `out`, decoded; *len is its length. */
 bool args_decode(struct method_call *call, const char *field, struct slice value, struct buf *out,
 				 size_t *len);
-/* Decodes a string into parameter i; an absent one becomes NULL. */
+/* Decodes a string into text i; an absent one becomes NULL. */
 bool args_text(struct method_call *call, unsigned i, const char *field, struct slice value);
 /* The same for one that must be there and not be empty, nor longer than max bytes. */
 bool args_name(struct method_call *call, unsigned i, const char *field, struct slice value, size_t max);
-/* An array of strings into parameter i, as text[]. */
+/* An array of strings into text i, as text[]. */
 bool args_text_array(struct method_call *call, unsigned i, const char *field, struct slice value);
 void args_set(struct method_call *call, unsigned i, const char *text); /* NULL = NULL */
-void args_set_integer(struct method_call *call, unsigned i, int64_t value);
+const char *args_get(const struct method_call *call, unsigned i);
 
 /* ---- the methods: true = the answer comes through `done` ---------------------- */
 

@@ -18,7 +18,7 @@ bool method_is_administrator(const struct method_call *call)
 
 const char *args_get(const struct method_call *call, unsigned i)
 {
-	return call->parameters[i] < 0 ? NULL : call->text.data + call->parameters[i];
+	return call->texts[i] < 0 ? NULL : call->text.data + call->texts[i];
 }
 
 /* ---- answers --------------------------------------------------------------- */
@@ -69,41 +69,28 @@ void method_answer_text(struct method_call *call, const char *bytes, size_t len)
 
 /* ---- statements -------------------------------------------------------------- */
 
-bool method_query(struct method_call *call, enum db_statement statement, db_query_done done)
+bool method_has_texts(struct method_call *call)
 {
-	const char *parameters[METHOD_MAX_PARAMETERS];
-
-	if (call->text.failed)
-		return method_fail(call, ERROR_INTERNAL_ERROR, "out of memory");
-	for (unsigned i = 0; i < METHOD_MAX_PARAMETERS; i++)
-		parameters[i] = args_get(call, i);
-	if (!db_query(call->methods->db, statement, parameters, done, call))
-		return method_fail_status(call, DB_OVERLOADED, NULL);
-	return true;
+	return !call->text.failed || method_fail(call, ERROR_INTERNAL_ERROR, "out of memory");
 }
 
-static void clear_result(void *result)
+bool method_asked(struct method_call *call, bool asked)
 {
-	PQclear(result);
+	return asked || method_fail_status(call, DB_OVERLOADED, NULL);
 }
 
-struct piece method_result_piece(struct db_reply *reply)
+struct piece method_piece(struct db_reply *reply, struct slice text)
 {
-	struct piece piece = {.bytes = PQgetvalue(reply->result, 0, 0),
-						  .len = (size_t)PQgetlength(reply->result, 0, 0)};
-
-	if (piece.len < LARGE_RESULT)
-		return piece;
-	piece.release = clear_result;
-	piece.owner = reply->result;
-	reply->result = NULL;
-	return piece;
+	if (text.len < LARGE_RESULT)
+		return (struct piece){.bytes = text.bytes, .len = text.len};
+	return db_take(reply, text);
 }
 
 void method_on_value(void *arg, struct db_reply *reply)
 {
 	struct method_call *call = arg;
 	struct method_reply answer = {.npieces = 1};
+	struct slice text;
 
 	if (reply->status != DB_OK)
 	{
@@ -111,9 +98,7 @@ void method_on_value(void *arg, struct db_reply *reply)
 		method_answer_error(call);
 		return;
 	}
-	if (PQntuples(reply->result) == 0 || PQgetisnull(reply->result, 0, 0))
-		answer.pieces[0] = piece_of("null");
-	else
-		answer.pieces[0] = method_result_piece(reply);
+	text = db_json_of(reply);
+	answer.pieces[0] = text.bytes == NULL ? piece_of("null") : method_piece(reply, text);
 	call->done(call->arg, &answer);
 }

@@ -25,7 +25,7 @@
 #include "base/uuid.h"
 
 #define METHOD_MAX_ARGS 3
-#define METHOD_MAX_PARAMETERS 9
+#define METHOD_MAX_TEXTS 5
 #define METHOD_MAX_PIECES 3
 
 struct db;
@@ -75,12 +75,15 @@ struct method_call
 	const char *inside; /* "message." or NULL */
 	int stream_index;
 	int message_index;
-	/* The statement's parameters: places in `text`, -1 = NULL. */
+	/* Texts for a statement, NUL-terminated: places in `text`, -1 = NULL. */
 	struct buf text;
-	ssize_t parameters[METHOD_MAX_PARAMETERS];
+	ssize_t texts[METHOD_MAX_TEXTS];
 	/* A read in pages. */
+	bool of_stream; /* else of a category */
+	bool by_global; /* `position` is a global one, and the stream is read from where that begins */
+	int64_t position;
 	int64_t messages_left; /* -1 = all */
-	size_t page_mark;	   /* where the page's own parameters begin in `text` */
+	int64_t member, size;  /* of a consumer group; size 0: none */
 	bool begun;			   /* a page went out */
 	bool any;			   /* a message went out */
 };

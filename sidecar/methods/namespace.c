@@ -5,8 +5,7 @@
 #include "access/quota.h"
 #include "access/token.h"
 
-/* The parameters of json_create_namespace; the token itself is kept behind them. */
-enum create_parameter
+enum create_text
 {
 	CREATE_NAME,
 	CREATE_DESCRIPTION,
@@ -57,7 +56,7 @@ static void on_created(void *arg, struct db_reply *reply)
 	else
 	{
 		forget_tokens(call);
-		ok = add_token(call, json_trim(slice_of(PQgetvalue(reply->result, 0, 0))), &text);
+		ok = add_token(call, json_trim(db_json_of(reply)), &text);
 	}
 	if (ok)
 		method_answer_text(call, text.data, text.len);
@@ -98,6 +97,18 @@ static bool choose_token(struct method_call *call, struct slice wanted)
 	return true;
 }
 
+static bool ask_create(struct method_call *call)
+{
+	const struct db_create_namespace in = {
+		.name = args_get(call, CREATE_NAME),
+		.description = args_get(call, CREATE_DESCRIPTION),
+		.token_hash = args_get(call, CREATE_TOKEN_HASH),
+		.metadata = args_get(call, CREATE_METADATA),
+	};
+
+	return method_asked(call, db_create_namespace(call->methods->db, &in, on_created, call));
+}
+
 bool method_namespace_create(struct method_call *call)
 {
 	struct member options[] = {{.name = "description"}, {.name = "token"}, {.name = "metadata"}};
@@ -111,11 +122,11 @@ bool method_namespace_create(struct method_call *call)
 	{
 		if (!args_object(call, "options.metadata", options[2].value))
 			return false;
-		call->parameters[CREATE_METADATA] = (ssize_t)call->text.len;
+		call->texts[CREATE_METADATA] = (ssize_t)call->text.len;
 		buf_add(&call->text, options[2].value.bytes, options[2].value.len);
 		buf_add(&call->text, "", 1);
 	}
-	return method_query(call, DB_CREATE_NAMESPACE, on_created);
+	return method_has_texts(call) && ask_create(call);
 }
 
 static void on_deleted(void *arg, struct db_reply *reply)
@@ -128,7 +139,7 @@ static void on_deleted(void *arg, struct db_reply *reply)
 bool method_namespace_delete(struct method_call *call)
 {
 	return args_name(call, 0, "namespace", call->args[0], MAX_NAMESPACE_NAME) &&
-		   method_query(call, DB_DROP_NAMESPACE, on_deleted);
+		   method_asked(call, db_drop_namespace(call->methods->db, args_get(call, 0), on_deleted, call));
 }
 
 static void on_limits_set(void *arg, struct db_reply *reply)
@@ -140,24 +151,24 @@ static void on_limits_set(void *arg, struct db_reply *reply)
 bool method_namespace_set_limits(struct method_call *call)
 {
 	struct member options[] = {{.name = "requestsPerSecond"}, {.name = "bytesPerSecond"}};
-	int64_t requests, bytes;
+	struct db_set_limits in = {0};
 
 	if (!args_name(call, 0, "namespace", call->args[0], MAX_NAMESPACE_NAME) ||
 		!args_options(call, call->args[1], options, 2) ||
 		!args_integer(call, "options.requestsPerSecond", options[0].value, 1, MAX_REQUESTS_PER_SECOND,
-					  &requests) ||
-		!args_integer(call, "options.bytesPerSecond", options[1].value, 1, MAX_BYTES_PER_SECOND, &bytes))
+					  &in.requests_per_second.value) ||
+		!args_integer(call, "options.bytesPerSecond", options[1].value, 1, MAX_BYTES_PER_SECOND,
+					  &in.bytes_per_second.value))
 		return false;
-	if (options[0].value.bytes != NULL)
-		args_set_integer(call, 1, requests);
-	if (options[1].value.bytes != NULL)
-		args_set_integer(call, 2, bytes);
-	return method_query(call, DB_SET_LIMITS, on_limits_set);
+	in.name = args_get(call, 0);
+	in.requests_per_second.is_set = options[0].value.bytes != NULL;
+	in.bytes_per_second.is_set = options[1].value.bytes != NULL;
+	return method_asked(call, db_set_limits(call->methods->db, &in, on_limits_set, call));
 }
 
 bool method_namespace_list(struct method_call *call)
 {
-	return method_query(call, DB_LIST_NAMESPACES, method_on_value);
+	return method_asked(call, db_list_namespaces(call->methods->db, method_on_value, call));
 }
 
 bool method_namespace_info(struct method_call *call)
@@ -166,28 +177,27 @@ bool method_namespace_info(struct method_call *call)
 		return false;
 	if (!method_is_administrator(call) && strcmp(args_get(call, 0), call->namespace_name) != 0)
 		return method_fail(call, ERROR_AUTH_UNAUTHORIZED, "this token may ask about its own namespace only");
-	return method_query(call, DB_DESCRIBE_NAMESPACE, method_on_value);
+	return method_asked(call,
+						db_describe_namespace(call->methods->db, args_get(call, 0), method_on_value, call));
 }
 
 bool method_namespace_streams(struct method_call *call)
 {
 	struct member options[] = {{.name = "prefix"}, {.name = "limit"}, {.name = "cursor"}};
-	int64_t limit = DEFAULT_MAX_ROWS;
+	struct db_list_streams in = {.namespace_name = call->namespace_name, .max_rows = DEFAULT_MAX_ROWS};
 
-	args_set(call, 0, call->namespace_name);
 	if (!args_options(call, call->args[0], options, 3) ||
-		!args_text(call, 1, "options.prefix", options[0].value) ||
-		!args_integer(call, "options.limit", options[1].value, 1, MAX_ROWS, &limit) ||
-		!args_text(call, 3, "options.cursor", options[2].value))
+		!args_text(call, 0, "options.prefix", options[0].value) ||
+		!args_integer(call, "options.limit", options[1].value, 1, MAX_ROWS, &in.max_rows) ||
+		!args_text(call, 1, "options.cursor", options[2].value) || !method_has_texts(call))
 		return false;
-	if (options[0].value.bytes == NULL)
-		args_set(call, 1, "");
-	args_set_integer(call, 2, limit);
-	return method_query(call, DB_LIST_STREAMS, method_on_value);
+	in.prefix = options[0].value.bytes != NULL ? args_get(call, 0) : "";
+	in.after = args_get(call, 1);
+	return method_asked(call, db_list_streams(call->methods->db, &in, method_on_value, call));
 }
 
 bool method_namespace_categories(struct method_call *call)
 {
-	args_set(call, 0, call->namespace_name);
-	return method_query(call, DB_LIST_CATEGORIES, method_on_value);
+	return method_asked(call,
+						db_list_categories(call->methods->db, call->namespace_name, method_on_value, call));
 }

@@ -10,64 +10,57 @@
 
 #include "methods/internal.h"
 
-#define PAGE_BYTES "1048576"
+#define PAGE_BYTES 1048576
 #define MAX_BATCH_SIZE 10000
 
-/* The parameters of json_read_stream and json_read_category. */
-enum stream_parameter
+enum read_text
 {
-	STREAM_NAMESPACE,
-	STREAM_NAME,
-	STREAM_POSITION,
-	STREAM_GLOBAL_POSITION,
-	STREAM_BATCH_SIZE,
-	STREAM_TYPES,
-	STREAM_MAX_BYTES,
-};
-
-enum category_parameter
-{
-	CATEGORY_NAMESPACE,
-	CATEGORY_NAME,
-	CATEGORY_POSITION,
-	CATEGORY_BATCH_SIZE,
-	CATEGORY_CORRELATION,
-	CATEGORY_MEMBER,
-	CATEGORY_SIZE,
-	CATEGORY_TYPES,
-	CATEGORY_MAX_BYTES,
+	READ_NAME, /* of the stream or category */
+	READ_TYPES,
+	READ_CORRELATION,
 };
 
 /* ---- pages ----------------------------------------------------------------- */
 
-static bool reads_stream(const struct method_call *call)
-{
-	/* Only json_read_category has this many parameters, and its last is always set. */
-	return call->parameters[CATEGORY_MAX_BYTES] < 0;
-}
-
 static void on_page(void *arg, struct db_reply *reply);
 
-static bool send_page(struct method_call *call)
+static bool ask_stream(struct method_call *call)
 {
-	return method_query(call, reads_stream(call) ? DB_READ_STREAM : DB_READ_CATEGORY, on_page);
+	/* globalPosition wins: then the stream is read from its start, up to where that begins. */
+	const struct db_read_stream in = {
+		.namespace_name = call->namespace_name,
+		.stream = args_get(call, READ_NAME),
+		.position = call->by_global ? 0 : call->position,
+		.global_position = {call->by_global, call->position},
+		.batch_size = call->messages_left,
+		.types = args_get(call, READ_TYPES),
+		.max_bytes = PAGE_BYTES,
+	};
+
+	return db_read_stream(call->methods->db, &in, on_page, call);
 }
 
-/* Sets the parameters that change from page to page. */
-static void set_page(struct method_call *call, int64_t position)
+static bool ask_category(struct method_call *call)
 {
-	buf_truncate(&call->text, call->page_mark);
-	if (reads_stream(call))
-	{
-		args_set_integer(call, STREAM_POSITION, position);
-		args_set(call, STREAM_GLOBAL_POSITION, NULL);
-		args_set_integer(call, STREAM_BATCH_SIZE, call->messages_left);
-	}
-	else
-	{
-		args_set_integer(call, CATEGORY_POSITION, position);
-		args_set_integer(call, CATEGORY_BATCH_SIZE, call->messages_left);
-	}
+	const struct db_read_category in = {
+		.namespace_name = call->namespace_name,
+		.category = args_get(call, READ_NAME),
+		.position = call->position,
+		.batch_size = call->messages_left,
+		.correlation = args_get(call, READ_CORRELATION),
+		.member = call->member,
+		.size = call->size,
+		.types = args_get(call, READ_TYPES),
+		.max_bytes = PAGE_BYTES,
+	};
+
+	return db_read_category(call->methods->db, &in, on_page, call);
+}
+
+static bool ask_page(struct method_call *call)
+{
+	return method_has_texts(call) &&
+		   method_asked(call, call->of_stream ? ask_stream(call) : ask_category(call));
 }
 
 static void on_page(void *arg, struct db_reply *reply)
@@ -76,7 +69,7 @@ static void on_page(void *arg, struct db_reply *reply)
 	struct method_reply answer = {.npieces = METHOD_MAX_PIECES};
 	bool first = !call->begun;
 	bool any = call->any;
-	struct piece body;
+	struct db_page page;
 
 	if (reply->status != DB_OK)
 	{
@@ -84,35 +77,37 @@ static void on_page(void *arg, struct db_reply *reply)
 		method_answer_error(call);
 		return;
 	}
-	answer.more = !PQgetisnull(reply->result, 0, 2);
+	page = db_page_of(reply);
+	answer.more = page.next.is_set;
 	if (call->messages_left > 0)
-		call->messages_left -= strtoll(PQgetvalue(reply->result, 0, 1), NULL, 10);
+		call->messages_left -= page.count;
 	if (answer.more)
-		set_page(call, strtoll(PQgetvalue(reply->result, 0, 2), NULL, 10));
-	body = method_result_piece(reply);
+	{
+		call->position = page.next.value;
+		call->by_global = false;
+	}
 	call->begun = true;
-	call->any = any || body.len > 0;
-	answer.pieces[0] = piece_of(first ? "[" : any && body.len > 0 ? "," : "");
-	answer.pieces[1] = body;
+	call->any = any || page.body.len > 0;
+	answer.pieces[0] = piece_of(first ? "[" : any && page.body.len > 0 ? "," : "");
+	answer.pieces[1] = method_piece(reply, page.body);
 	answer.pieces[2] = piece_of(answer.more ? "" : "]");
 	call->done(call->arg, &answer);
 }
 
 void method_next_page(struct method_call *call)
 {
-	if (!send_page(call))
+	if (!ask_page(call))
 		method_answer_error(call);
 }
 
-/* All parameters but those of the page are set. */
-static bool begin_pages(struct method_call *call, int64_t batch_size)
+static bool begin_pages(struct method_call *call)
 {
-	if (batch_size == 0)
+	if (call->messages_left == 0)
 	{
 		method_answer_text(call, "[]", 2);
 		return true;
 	}
-	return send_page(call);
+	return ask_page(call);
 }
 
 /* ---- the methods ------------------------------------------------------------ */
@@ -121,35 +116,27 @@ bool method_stream_get(struct method_call *call)
 {
 	struct member options[] = {
 		{.name = "position"}, {.name = "globalPosition"}, {.name = "batchSize"}, {.name = "types"}};
-	int64_t position = 0;
-	int64_t global_position = 0;
 
+	call->of_stream = true;
+	call->position = 0;
 	call->messages_left = DEFAULT_BATCH_SIZE;
-	args_set(call, STREAM_NAMESPACE, call->namespace_name);
-	args_set(call, STREAM_MAX_BYTES, PAGE_BYTES);
-	if (!args_name(call, STREAM_NAME, "stream", call->args[0], MAX_NAME) ||
+	if (!args_name(call, READ_NAME, "stream", call->args[0], MAX_NAME) ||
 		!args_options(call, call->args[1], options, 4) ||
-		!args_integer(call, "options.position", options[0].value, INT64_MIN, INT64_MAX, &position) ||
+		!args_integer(call, "options.position", options[0].value, INT64_MIN, INT64_MAX, &call->position) ||
 		!args_integer(call, "options.globalPosition", options[1].value, INT64_MIN, INT64_MAX,
-					  &global_position) ||
+					  &call->position) ||
 		!args_integer(call, "options.batchSize", options[2].value, -1, MAX_BATCH_SIZE,
 					  &call->messages_left) ||
-		!args_text_array(call, STREAM_TYPES, "options.types", options[3].value))
+		!args_text_array(call, READ_TYPES, "options.types", options[3].value))
 		return false;
-	call->page_mark = call->text.len;
-	/* globalPosition wins: then the stream is read from its start, up to where that begins. */
-	set_page(call, options[1].value.bytes != NULL ? 0 : position);
-	if (options[1].value.bytes != NULL)
-		args_set_integer(call, STREAM_GLOBAL_POSITION, global_position);
-	return begin_pages(call, call->messages_left);
+	call->by_global = options[1].value.bytes != NULL;
+	return begin_pages(call);
 }
 
-/* Sets member and size from options.consumerGroup. */
+/* Sets call->member and call->size from options.consumerGroup. */
 static bool read_consumer_group(struct method_call *call, struct slice group)
 {
 	struct member members[] = {{.name = "member"}, {.name = "size"}};
-	int64_t size = 0;
-	int64_t member = 0;
 
 	if (group.bytes == NULL)
 		return true;
@@ -161,12 +148,9 @@ static bool read_consumer_group(struct method_call *call, struct slice group)
 		return args_reject(call, "options.consumerGroup.member", members[0].value, "an integer");
 	if (members[1].value.bytes == NULL)
 		return args_reject(call, "options.consumerGroup.size", members[1].value, "an integer");
-	if (!args_integer(call, "options.consumerGroup.size", members[1].value, 1, INT64_MAX, &size) ||
-		!args_integer(call, "options.consumerGroup.member", members[0].value, 0, size - 1, &member))
-		return false;
-	args_set_integer(call, CATEGORY_MEMBER, member);
-	args_set_integer(call, CATEGORY_SIZE, size);
-	return true;
+	return args_integer(call, "options.consumerGroup.size", members[1].value, 1, INT64_MAX, &call->size) &&
+		   args_integer(call, "options.consumerGroup.member", members[0].value, 0, call->size - 1,
+						&call->member);
 }
 
 enum category_option
@@ -190,52 +174,53 @@ bool method_category_get(struct method_call *call)
 		[OPTION_CONSUMER_GROUP] = {.name = "consumerGroup"},
 		[OPTION_TYPES] = {.name = "types"},
 	};
-	int64_t position = 1;
 
+	call->of_stream = false;
+	call->position = 1;
 	call->messages_left = DEFAULT_BATCH_SIZE;
-	args_set(call, CATEGORY_NAMESPACE, call->namespace_name);
-	args_set(call, CATEGORY_MAX_BYTES, PAGE_BYTES);
 	if (call->args[0].bytes == NULL)
 		return args_reject(call, "category", call->args[0], "a string");
-	if (!args_text(call, CATEGORY_NAME, "category", call->args[0]) ||
+	if (!args_text(call, READ_NAME, "category", call->args[0]) ||
 		!args_options(call, call->args[1], options, CATEGORY_OPTIONS) ||
 		!args_integer(call, "options.position", options[OPTION_POSITION].value, INT64_MIN, INT64_MAX,
-					  &position) ||
+					  &call->position) ||
 		!args_integer(call, "options.globalPosition", options[OPTION_GLOBAL_POSITION].value, INT64_MIN,
-					  INT64_MAX, &position) ||
+					  INT64_MAX, &call->position) ||
 		!args_integer(call, "options.batchSize", options[OPTION_BATCH_SIZE].value, -1, MAX_BATCH_SIZE,
 					  &call->messages_left) ||
-		!args_text(call, CATEGORY_CORRELATION, "options.correlation", options[OPTION_CORRELATION].value) ||
+		!args_text(call, READ_CORRELATION, "options.correlation", options[OPTION_CORRELATION].value) ||
 		!read_consumer_group(call, options[OPTION_CONSUMER_GROUP].value) ||
-		!args_text_array(call, CATEGORY_TYPES, "options.types", options[OPTION_TYPES].value))
+		!args_text_array(call, READ_TYPES, "options.types", options[OPTION_TYPES].value))
 		return false;
-	if (call->parameters[CATEGORY_CORRELATION] >= 0 && json_string_is(options[OPTION_CORRELATION].value, ""))
-		args_set(call, CATEGORY_CORRELATION, NULL);
-	call->page_mark = call->text.len;
-	set_page(call, position);
-	return begin_pages(call, call->messages_left);
+	if (call->texts[READ_CORRELATION] >= 0 && json_string_is(options[OPTION_CORRELATION].value, ""))
+		args_set(call, READ_CORRELATION, NULL);
+	return begin_pages(call);
 }
 
 bool method_stream_last(struct method_call *call)
 {
 	struct member options[] = {{.name = "type"}};
+	struct db_last_message in = {.namespace_name = call->namespace_name};
 
-	args_set(call, 0, call->namespace_name);
-	if (!args_name(call, 1, "stream", call->args[0], MAX_NAME) ||
+	if (!args_name(call, READ_NAME, "stream", call->args[0], MAX_NAME) ||
 		!args_options(call, call->args[1], options, 1) ||
-		!args_text(call, 2, "options.type", options[0].value))
+		!args_text(call, READ_TYPES, "options.type", options[0].value) || !method_has_texts(call))
 		return false;
+	in.stream = args_get(call, READ_NAME);
 	/* As for correlation, an empty one is no filter. */
-	if (call->parameters[2] >= 0 && json_string_is(options[0].value, ""))
-		args_set(call, 2, NULL);
-	return method_query(call, DB_LAST_MESSAGE, method_on_value);
+	if (call->texts[READ_TYPES] >= 0 && !json_string_is(options[0].value, ""))
+		in.type = args_get(call, READ_TYPES);
+	return method_asked(call, db_last_message(call->methods->db, &in, method_on_value, call));
 }
 
 bool method_stream_version(struct method_call *call)
 {
-	args_set(call, 0, call->namespace_name);
-	return args_name(call, 1, "stream", call->args[0], MAX_NAME) &&
-		   method_query(call, DB_STREAM_VERSION, method_on_value);
+	struct db_stream_version in = {.namespace_name = call->namespace_name};
+
+	if (!args_name(call, READ_NAME, "stream", call->args[0], MAX_NAME))
+		return false;
+	in.stream = args_get(call, READ_NAME);
+	return method_asked(call, db_stream_version(call->methods->db, &in, method_on_value, call));
 }
 
 static void on_head(void *arg, struct db_reply *reply)
@@ -249,13 +234,11 @@ static void on_head(void *arg, struct db_reply *reply)
 		method_answer_error(call);
 		return;
 	}
-	method_answer_text(
-		call, text,
-		(size_t)snprintf(text, sizeof(text), "{\"head\":%.20s}", PQgetvalue(reply->result, 0, 0)));
+	method_answer_text(call, text,
+					   (size_t)snprintf(text, sizeof(text), "{\"head\":%" PRId64 "}", db_head_of(reply)));
 }
 
 bool method_stream_head(struct method_call *call)
 {
-	args_set(call, 0, call->namespace_name);
-	return method_query(call, DB_HEAD, on_head);
+	return method_asked(call, db_head(call->methods->db, call->namespace_name, on_head, call));
 }

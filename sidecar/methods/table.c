@@ -121,10 +121,10 @@ void method_start(struct method_call *call)
 	call->inside = NULL;
 	call->stream_index = call->message_index = -1;
 	call->text = (struct buf){0};
-	call->messages_left = 0;
-	call->begun = call->any = false;
-	for (unsigned i = 0; i < METHOD_MAX_PARAMETERS; i++)
-		call->parameters[i] = -1;
+	call->messages_left = call->size = 0;
+	call->by_global = call->begun = call->any = false;
+	for (unsigned i = 0; i < METHOD_MAX_TEXTS; i++)
+		call->texts[i] = -1;
 	if (call->method->right == RIGHT_ADMINISTRATOR && !method_is_administrator(call))
 	{
 		method_fail(call, ERROR_AUTH_UNAUTHORIZED, "%s needs the administrator's token, that of namespace %s",

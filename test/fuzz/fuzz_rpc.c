@@ -1,5 +1,5 @@
 /*
- * fuzz_rpc.c: both envelopes and all methods, with a stand-in for db/db.h behind them that checks what it is asked to store and
+ * fuzz_rpc.c: both envelopes and all methods, with a stand-in for the database behind them that checks what it is asked to store and
  * answers as Postgres might.  Whatever the body is:
  *
  *   there is one last reply; it has no body or one that json-c takes; a request's id comes back
@@ -9,7 +9,7 @@
  */
 #include <inttypes.h>
 
-#include "db/db.h"
+#include "db/statement.h"
 #include "frame_reader.h"
 #include "rpc/rpc.h"
 #include "base/stats.h"
@@ -27,7 +27,7 @@ enum mood
 struct question
 {
 	struct question *next;
-	enum db_statement statement;
+	const struct db_statement_info *statement;
 	db_query_done query_done;
 	unsigned page;
 	struct db_append append; /* of an append */
@@ -128,16 +128,16 @@ bool db_append_end(struct db *db, const struct db_append *append)
 	return true;
 }
 
-bool db_query(struct db *db, enum db_statement statement, const char *const *params, db_query_done done,
-			  void *arg)
+bool db_ask(struct db *db, const struct db_statement_info *statement, const char *const *params,
+			db_query_done done, void *arg)
 {
 	struct question *question;
 
-	buf_printf(&db->did, "statement %d\n", (int)statement);
-	for (unsigned i = 0; i < METHOD_MAX_PARAMETERS; i++)
+	buf_printf(&db->did, "statement %s\n", statement->name);
+	for (int i = 0; i < statement->nparams; i++)
 	{
-		/* The token that was made, and its hash. */
-		bool random = statement == DB_CREATE_NAMESPACE && (i == 2 || i == 4);
+		/* The hash of a token that was made. */
+		bool random = statement == &db_create_namespace_statement && i == 2;
 
 		if (params[i] != NULL)
 			require(fuzz_is_utf8(slice_of(params[i])));
@@ -187,7 +187,8 @@ static PGresult *answer_to(const struct question *question)
 	const char *page[] = {"[2]", "1", NULL};
 	const char *value = "{\"namespace\" : \"n\", \"createdAt\" : \"t\"}";
 
-	if (question->statement != DB_READ_STREAM && question->statement != DB_READ_CATEGORY)
+	if (question->statement != &db_read_stream_statement &&
+		question->statement != &db_read_category_statement)
 		return make_result(1, &value);
 	if (question->page == 0)
 	{

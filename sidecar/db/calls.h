@@ -1,0 +1,236 @@
+/*
+ * db_calls: what can be asked of a worker's database besides appends, imports and the wait for commits: for each statement a struct
+ * that goes in, and one that comes out.
+ *
+ *     db_read_stream(db, &(struct db_read_stream){...}, on_page, arg)
+ *     ... and in on_page, when reply->status is DB_OK:  struct db_page page = db_page_of(reply);
+ *
+ * A call returns false when a queue is full (answer OVERLOADED); `done` is then never called.  What goes in is copied; its
+ * strings are NUL-terminated, and NULL for SQL NULL.  What comes out points into the reply, and lives as long as that, or as
+ * the piece that took it.  A slice of an answer has a NUL behind it.
+ */
+#ifndef MILLRACE_DB_CALLS_H
+#define MILLRACE_DB_CALLS_H
+
+#include "base/slice.h"
+#include "db/db.h"
+
+/* A number, or SQL NULL. */
+struct db_optional
+{
+	bool is_set;
+	int64_t value;
+};
+
+/* Bytes of an answer as a piece that owns the answer, which so outlives `done`. */
+struct piece db_take(struct db_reply *reply, struct slice bytes);
+
+/* The answer of a statement that makes JSON text; .bytes NULL: there is none. */
+struct slice db_json_of(const struct db_reply *reply);
+
+/* ---- reads (calls_read.c) ------------------------------------------------------------------ */
+
+struct db_read_stream
+{
+	const char *namespace_name, *stream;
+	int64_t position;
+	struct db_optional global_position; /* no message below it */
+	int64_t batch_size;					/* -1: all */
+	const char *types;					/* an array literal */
+	int64_t max_bytes;
+};
+
+struct db_read_category
+{
+	const char *namespace_name, *category;
+	int64_t position; /* global */
+	int64_t batch_size;
+	const char *correlation;
+	int64_t member, size; /* of a consumer group; size 0: none */
+	const char *types;
+	int64_t max_bytes;
+};
+
+/* Of messages, each as JSON text; db_export has it too. */
+struct db_page
+{
+	struct slice body;		 /* with commas between them */
+	int64_t count;			 /* of messages */
+	struct db_optional next; /* where the next page begins; not set: this is the last one */
+};
+
+bool db_read_stream(struct db *db, const struct db_read_stream *in, db_query_done done, void *arg);
+bool db_read_category(struct db *db, const struct db_read_category *in, db_query_done done, void *arg);
+struct db_page db_page_of(const struct db_reply *reply);
+
+struct db_last_message
+{
+	const char *namespace_name, *stream;
+	const char *type; /* NULL: any */
+};
+
+struct db_stream_version
+{
+	const char *namespace_name, *stream;
+};
+
+bool db_last_message(struct db *db, const struct db_last_message *in, db_query_done done, void *arg);
+bool db_stream_version(struct db *db, const struct db_stream_version *in, db_query_done done, void *arg);
+
+bool db_head(struct db *db, const char *namespace_name, db_query_done done, void *arg);
+/* The global position of the last message; 0: none. */
+int64_t db_head_of(const struct db_reply *reply);
+
+/* ---- namespaces (calls_namespace.c): all answer with JSON text ---------------------------------- */
+
+struct db_list_streams
+{
+	const char *namespace_name;
+	const char *prefix; /* "": any */
+	int64_t max_rows;
+	const char *after; /* the cursor; NULL: from the first one on */
+};
+
+struct db_create_namespace
+{
+	const char *name;
+	const char *description; /* NULL: none */
+	const char *token_hash;
+	const char *metadata; /* a JSON object; NULL: none */
+};
+
+struct db_set_limits
+{
+	const char *name;
+	struct db_optional requests_per_second, bytes_per_second; /* not set: any number */
+};
+
+bool db_list_streams(struct db *db, const struct db_list_streams *in, db_query_done done, void *arg);
+bool db_list_categories(struct db *db, const char *name, db_query_done done, void *arg);
+bool db_list_namespaces(struct db *db, db_query_done done, void *arg);
+bool db_describe_namespace(struct db *db, const char *name, db_query_done done, void *arg);
+bool db_create_namespace(struct db *db, const struct db_create_namespace *in, db_query_done done, void *arg);
+bool db_drop_namespace(struct db *db, const char *name, db_query_done done, void *arg);
+bool db_set_limits(struct db *db, const struct db_set_limits *in, db_query_done done, void *arg);
+
+/* ---- rights (calls_auth.c) ----------------------------------------------------------------- */
+
+/* Of a namespace. */
+struct db_rights
+{
+	bool exists;
+	struct slice token_hash;						/* empty: it has none, or wasn't asked for it */
+	uint64_t requests_per_second, bytes_per_second; /* 0: any number */
+};
+
+bool db_token_hash(struct db *db, const char *name, db_query_done done, void *arg);
+/* Makes it when it is not there, and then asks for no token. */
+bool db_ensure_namespace(struct db *db, const char *name, db_query_done done, void *arg);
+struct db_rights db_rights_of(const struct db_reply *reply);
+
+/* ---- subscriptions (calls_feed.c) ------------------------------------------------------------ */
+
+struct db_read_feed
+{
+	const char *namespace_name;
+	int64_t position; /* global, of the first message wanted */
+	int64_t max_rows;
+	bool whole;		   /* messages, and not only pokes */
+	int64_t max_bytes; /* of whole messages: the page ends with the one that reaches it */
+};
+
+struct db_feed_row
+{
+	struct slice stream, poke;
+	int64_t position, global_position;
+	struct slice global_text;	   /* the global position */
+	struct db_optional group_hash; /* hash_64 of the cardinal id; not set: the stream has no id */
+	struct slice message;		   /* of a whole one */
+};
+
+bool db_read_feed(struct db *db, const struct db_read_feed *in, db_query_done done, void *arg);
+int db_feed_rows(const struct db_reply *reply);
+struct db_feed_row db_feed_row(const struct db_reply *reply, int row, bool whole);
+/* Single columns of a row. */
+int64_t db_feed_global_position(const struct db_reply *reply, int row);
+struct slice db_feed_message(const struct db_reply *reply, int row);
+
+struct db_feed_state
+{
+	bool exists;
+	int64_t head;			/* all below it is final */
+	const char *created_at; /* as text, to be compared */
+	const char *token_hash; /* "": it has no token */
+};
+
+bool db_feed_state(struct db *db, const char *name, db_query_done done, void *arg);
+struct db_feed_state db_feed_state_of(const struct db_reply *reply);
+
+struct db_read_pokes
+{
+	const char *namespace_name;
+	const char *stream, *category; /* one of them at most; both NULL: the whole namespace */
+	int64_t position;			   /* of the stream, else global */
+	int64_t below;				   /* this global position */
+	int64_t member, size;		   /* of a consumer group; size 0: none */
+	bool ids, messages;			   /* what the events hold */
+	int64_t max_bytes;
+	int64_t global_position; /* a stream's: none below it */
+	const char *types;		 /* an array literal */
+	const char *correlation;
+};
+
+struct db_pokes
+{
+	struct slice body; /* events */
+	int64_t next;	   /* position */
+	const char *state; /* POKES_DONE and the like */
+};
+
+bool db_read_pokes(struct db *db, const struct db_read_pokes *in, db_query_done done, void *arg);
+struct db_pokes db_pokes_of(const struct db_reply *reply);
+
+struct db_subscribe_head
+{
+	const char *namespace_name;
+	const char *stream; /* NULL: its version is not wanted */
+};
+
+struct db_heads
+{
+	int64_t last_global; /* 0: the namespace is empty */
+	bool in_recovery;	 /* of a standby, which may not have got there yet */
+	int64_t version;	 /* of the stream; -1: it does not exist, or was not asked for */
+};
+
+bool db_subscribe_head(struct db *db, const struct db_subscribe_head *in, db_query_done done, void *arg);
+struct db_heads db_heads_of(const struct db_reply *reply);
+
+/* ---- exports and imports (calls_bulk.c) -------------------------------------------------------- */
+
+struct db_export
+{
+	const char *namespace_name;
+	int64_t position;				 /* global */
+	const char *categories;			 /* an array literal; NULL: all */
+	struct db_optional since, until; /* microseconds since 2000-01-01 UTC */
+	int64_t max_bytes;
+};
+
+/* Answers with a db_page, of lines. */
+bool db_export(struct db *db, const struct db_export *in, db_query_done done, void *arg);
+
+/* What db_import answers, but for a trial. */
+struct db_imported
+{
+	struct db_optional failed_record; /* its number in the frame; not set: all are stored */
+	const char *sqlstate, *message;	  /* of the failed one */
+	int64_t last_global_position;
+};
+
+struct db_imported db_imported_of(const struct db_reply *reply);
+
+/* Deletes the namespace's messages. */
+bool db_empty_namespace(struct db *db, const char *name, db_query_done done, void *arg);
+
+#endif

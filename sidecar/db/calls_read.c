@@ -1,0 +1,87 @@
+/*
+ * calls_read.c: the statements that read messages; see calls.h.
+ */
+#include "db/statement.h"
+
+static void clear_result(void *result)
+{
+	PQclear(result);
+}
+
+struct piece db_take(struct db_reply *reply, struct slice bytes)
+{
+	struct piece piece = {
+		.bytes = bytes.bytes, .len = bytes.len, .release = clear_result, .owner = reply->result};
+
+	reply->result = NULL;
+	return piece;
+}
+
+struct slice db_json_of(const struct db_reply *reply)
+{
+	return PQntuples(reply->result) == 0 ? (struct slice){NULL, 0} : db_optional_text(reply, 0, 0);
+}
+
+/* ---- pages --------------------------------------------------------------------------------- */
+
+bool db_read_stream(struct db *db, const struct db_read_stream *in, db_query_done done, void *arg)
+{
+	const char *const params[] = {
+		in->namespace_name,		   in->stream, DB_NUMBER(in->position),	 DB_OPTIONAL(in->global_position),
+		DB_NUMBER(in->batch_size), in->types,  DB_NUMBER(in->max_bytes),
+	};
+
+	return db_ask(db, &db_read_stream_statement, params, done, arg);
+}
+
+bool db_read_category(struct db *db, const struct db_read_category *in, db_query_done done, void *arg)
+{
+	const char *const params[] = {
+		in->namespace_name,
+		in->category,
+		DB_NUMBER(in->position),
+		DB_NUMBER(in->batch_size),
+		in->correlation,
+		in->size > 0 ? DB_NUMBER(in->member) : NULL,
+		in->size > 0 ? DB_NUMBER(in->size) : NULL,
+		in->types,
+		DB_NUMBER(in->max_bytes),
+	};
+
+	return db_ask(db, &db_read_category_statement, params, done, arg);
+}
+
+struct db_page db_page_of(const struct db_reply *reply)
+{
+	return (struct db_page){
+		.body = db_text(reply, 0, 0),
+		.count = db_integer(reply, 0, 1),
+		.next = db_optional_integer(reply, 0, 2),
+	};
+}
+
+/* ---- single values ------------------------------------------------------------------------- */
+
+bool db_last_message(struct db *db, const struct db_last_message *in, db_query_done done, void *arg)
+{
+	const char *const params[] = {in->namespace_name, in->stream, in->type};
+
+	return db_ask(db, &db_last_message_statement, params, done, arg);
+}
+
+bool db_stream_version(struct db *db, const struct db_stream_version *in, db_query_done done, void *arg)
+{
+	const char *const params[] = {in->namespace_name, in->stream};
+
+	return db_ask(db, &db_stream_version_statement, params, done, arg);
+}
+
+bool db_head(struct db *db, const char *namespace_name, db_query_done done, void *arg)
+{
+	return db_ask(db, &db_head_statement, &namespace_name, done, arg);
+}
+
+int64_t db_head_of(const struct db_reply *reply)
+{
+	return db_integer(reply, 0, 0);
+}

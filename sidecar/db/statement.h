@@ -1,0 +1,115 @@
+/*
+ * db_statement: what a prepared statement is, and what the calls_*.c write theirs with; nobody outside db includes it.
+ *
+ * Parameters are cast in the SQL, so that a statement means the same function whatever overloads appear later.
+ */
+#ifndef MILLRACE_DB_STATEMENT_H
+#define MILLRACE_DB_STATEMENT_H
+
+#include <inttypes.h>
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/slice.h"
+#include "db/calls.h"
+
+/* A batch waits that long for a stream that another session holds; then it goes on without it, see batch.c. */
+#define DB_LOCK_TIMEOUT "250ms"
+
+enum db_role
+{
+	DB_ROLE_APPEND,
+	DB_ROLE_PATIENT, /* appends whose stream somebody else holds locked */
+	DB_ROLE_READ,
+	DB_ROLE_SLOW,
+	DB_ROLE_IMPORT,
+	DB_ROLE_EXPORT,
+	DB_ROLE_LIST, /* namespace calls that only read */
+	DB_ROLE_WATCH,
+	DB_ROLES
+};
+
+struct db_statement_info
+{
+	const char *name; /* of the prepared statement */
+	const char *sql;
+	int nparams;
+	enum db_role role;
+	bool once; /* must not be sent again when its connection was lost: the answer would be wrong */
+};
+
+extern const struct db_statement_info *const db_statements[DB_STATEMENTS];
+extern const struct db_statement_info db_append_statement, db_append_pooled;
+
+extern const struct db_statement_info db_read_stream_statement, db_read_category_statement;
+extern const struct db_statement_info db_last_message_statement, db_stream_version_statement;
+extern const struct db_statement_info db_head_statement;
+extern const struct db_statement_info db_list_streams_statement;
+extern const struct db_statement_info db_list_categories_statement;
+extern const struct db_statement_info db_list_namespaces_statement;
+extern const struct db_statement_info db_describe_namespace_statement;
+extern const struct db_statement_info db_create_namespace_statement;
+extern const struct db_statement_info db_drop_namespace_statement;
+extern const struct db_statement_info db_set_limits_statement;
+extern const struct db_statement_info db_token_hash_statement;
+extern const struct db_statement_info db_ensure_namespace_statement;
+extern const struct db_statement_info db_read_feed_statement;
+extern const struct db_statement_info db_read_feed_whole_statement;
+extern const struct db_statement_info db_feed_state_statement;
+extern const struct db_statement_info db_read_pokes_statement;
+extern const struct db_statement_info db_subscribe_head_statement;
+extern const struct db_statement_info db_export_statement;
+extern const struct db_statement_info db_empty_namespace_statement;
+extern const struct db_statement_info db_import_statement;
+extern const struct db_statement_info db_import_trial_statement;
+
+/* As many parameters as the statement has, NULL for SQL NULL: they are copied.  False: a queue is full. */
+bool db_ask(struct db *db, const struct db_statement_info *statement, const char *const *params,
+			db_query_done done, void *arg);
+
+/* ---- parameters: their text lives as long as the block that they are written in ----------------- */
+
+#define DB_NUMBER_LEN 24
+
+static inline const char *db_print(char text[DB_NUMBER_LEN], int64_t value)
+{
+	snprintf(text, DB_NUMBER_LEN, "%" PRId64, value);
+	return text;
+}
+
+#define DB_NUMBER(value) db_print((char[DB_NUMBER_LEN]){""}, (value))
+#define DB_OPTIONAL(optional) ((optional).is_set ? DB_NUMBER((optional).value) : NULL)
+
+/* ---- columns --------------------------------------------------------------------------------- */
+
+static inline bool db_is_null(const struct db_reply *reply, int row, int column)
+{
+	return PQgetisnull(reply->result, row, column);
+}
+
+/* NULL is as an empty text. */
+static inline struct slice db_text(const struct db_reply *reply, int row, int column)
+{
+	return (struct slice){PQgetvalue(reply->result, row, column),
+						  (size_t)PQgetlength(reply->result, row, column)};
+}
+
+/* NULL has no bytes. */
+static inline struct slice db_optional_text(const struct db_reply *reply, int row, int column)
+{
+	return db_is_null(reply, row, column) ? (struct slice){NULL, 0} : db_text(reply, row, column);
+}
+
+/* NULL is 0. */
+static inline int64_t db_integer(const struct db_reply *reply, int row, int column)
+{
+	return strtoll(PQgetvalue(reply->result, row, column), NULL, 10);
+}
+
+static inline struct db_optional db_optional_integer(const struct db_reply *reply, int row, int column)
+{
+	return (struct db_optional){!db_is_null(reply, row, column), db_integer(reply, row, column)};
+}
+
+#endif
