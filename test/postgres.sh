@@ -35,11 +35,11 @@ install_release() {
 	mv "$root.new" "$root"
 }
 
-# Only what is named comes from there.
+# Only what is named comes from there, and what that needs of it: not a perl that is on its way, for instance.
 install_experimental() {
 	sed 's/ sid / experimental /' "$root.new/etc/apt/sources.list" >"$root.new/etc/apt/sources.list.d/experimental.list"
 	DEBIAN_FRONTEND=noninteractive chroot "$root.new" bash -c 'apt-get update && apt-get install -y --no-install-recommends \
-		-t experimental postgresql-19 postgresql-server-dev-19 libpq-dev' >>"$root.log"
+		postgresql{,-client,-server-dev}-19/experimental libpq{5,-dev}/experimental' >>"$root.log"
 }
 
 copy_source() {
