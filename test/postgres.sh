@@ -38,8 +38,9 @@ install_release() {
 # Only what is named comes from there, and what that needs of it: not a perl that is on its way, for instance.
 install_experimental() {
 	sed 's/ sid / experimental /' "$root.new/etc/apt/sources.list" >"$root.new/etc/apt/sources.list.d/experimental.list"
-	DEBIAN_FRONTEND=noninteractive chroot "$root.new" bash -c 'apt-get update && apt-get install -y --no-install-recommends \
-		postgresql{,-client,-server-dev}-19/experimental libpq{5,-dev}/experimental' >>"$root.log"
+	# shellcheck disable=SC2016 # the shell that is called; what configures the packages wants /proc
+	DEBIAN_FRONTEND=noninteractive unshare --mount bash -c 'mount -t proc proc "$0/proc" && exec chroot "$0" bash -c "$1"' "$root.new" \
+		'apt-get update && apt-get install -y --no-install-recommends postgresql{,-client,-server-dev}-19/experimental libpq{5,-dev}/experimental' >>"$root.log"
 }
 
 copy_source() {
