@@ -208,8 +208,9 @@ void connection_wake(struct http_connection *c)
 
 	if (c->ready)
 		return;
-	if (TAILQ_EMPTY(&server->ready))
+	if (!server->turn_due)
 		event_active(&server->turn, EV_TIMEOUT, 0);
+	server->turn_due = true;
 	c->ready = true;
 	TAILQ_INSERT_TAIL(&server->ready, c, ready_link);
 }
@@ -227,6 +228,20 @@ void connection_run(struct http_connection *c)
 	if (!c->input_ended && !is_held_back(c))
 		set_reading(c, true);
 	read_pending(c);
+}
+
+/*
+ * For its own bytes, from the event loop: what they ask for must be gathered before db's turn, which an answer of Postgres
+ * may have scheduled already.  A batch that leaves without it makes it wait for a whole commit more.
+ */
+static void run_at_once(struct http_connection *c)
+{
+	if (!c->ready)
+	{
+		c->ready = true;
+		TAILQ_INSERT_HEAD(&c->server->ready, c, ready_link);
+	}
+	connection_run(c);
 }
 
 /* ---- TLS ------------------------------------------------------------------- */
@@ -338,7 +353,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	c->in.len += (size_t)got;
 	if (c->state == CONNECTION_STREAMING)
 		connection_touch(c);
-	connection_wake(c);
+	run_at_once(c);
 }
 
 /* ---- a new one ------------------------------------------------------------- */

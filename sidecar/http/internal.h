@@ -150,6 +150,7 @@ struct http_server
 	struct event sweep;
 	struct event reap;
 	struct event turn; /* runs those that are ready */
+	bool turn_due;
 	struct connection_list ready;
 	struct connection_list lists[CONNECTION_STATES];
 	unsigned nconnections;

@@ -86,6 +86,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	server->turn_due = false;
 	while ((c = TAILQ_FIRST(&server->ready)) != NULL)
 		connection_run(c);
 }
