@@ -76,23 +76,23 @@ class Store:
         self.dumps.mkdir()
         server = serve(self.data, version)
         try:
-            self.fill(server, version)
-            self.content = content(server)
+            self.fill(server.postgres(), version)
         finally:
             server.stop()
         self.dump(folder / f"updated-{version}", version)
 
     def dump(self, updated, version):
-        """Of a copy: the server updates its extension when it starts."""
+        """Of a copy, and so what it holds: the server updates its extension when it starts."""
         shutil.copytree(self.data, updated, ignore=lambda path, names: [name for name in names if name.startswith(".s.")])
         server = serve(updated, version)
         try:
+            self.content = content(server)
             in_folder(self.dumps, shown("**A dump**")[0].replace("/var/lib/millrace/", f"{updated}/"), version)
         finally:
             server.stop()
 
-    def fill(self, server, version):
-        connection = server.postgres()
+    def fill(self, connection, version):
+        """By SQL: the server does not serve an extension of another version."""
         extension = f"VERSION '{RELEASED[0]}'" if version == VERSIONS[0] else ""
         for statement in ("DROP SCHEMA millrace, millrace_default CASCADE", f"CREATE EXTENSION millrace {extension}"):
             sql(connection, statement)
@@ -103,9 +103,10 @@ class Store:
         sql(connection, "SELECT millrace.set_namespace_token('default', encode(sha256(convert_to(%s, 'UTF8')), 'hex'))", TOKENS["default"])
         for name in NAMESPACES:
             if name != "default":
-                server.client().call("ns.create", name, {"token": TOKENS[name]})
+                sql(connection, "SELECT millrace.create_namespace(%s, token_hash => encode(sha256(convert_to(%s, 'UTF8')), 'hex'))", name, TOKENS[name])
+            sql(connection, "SELECT set_config('millrace.namespace', %s, false)", name)
             for n in range(20):
-                server.client(TOKENS[name]).write("order-1", {"n": n}, metadata={"m": n}, expectedVersion=n - 1)
+                sql(connection, "SELECT millrace.append('order-1', 'Tested', jsonb_build_object('n', %s), jsonb_build_object('m', %s), %s)", n, n, n - 1)
         for statement in GRANTS:
             sql(connection, statement)
 
