@@ -1,4 +1,5 @@
-"""What the server allocates for a request, by the build that records every allocation (sidecar/README.md, "Profiles")."""
+"""What the server allocates for a request, by the build that records every allocation (sidecar/README.md,
+"Profiles")."""
 import json
 
 from measure import at_most, row, temporary_folder
@@ -31,10 +32,13 @@ def checks(load, workers, total):
 
 
 def measure(options):
-    section = {"title": "Memory for a request", "columns": ["load", "workers", "bytes", "of them libpq's", "ours", "allocations"], "rows": [],
-               "about": "What `millrace serve` allocates for one request. libpq keeps an answer of Postgres in a PGresult, which is made of blocks of 2 kB and, for the ten "
-                        "messages of a read, their JSON; there is no way around it. Ours does not grow with the payload of a write: that goes from the buffer in which it arrived "
-                        "into that of a batch."}
+    section = {
+        "title": "Memory for a request",
+        "columns": ["load", "workers", "bytes", "of them libpq's", "ours", "allocations"], "rows": [],
+        "about": "What `millrace serve` allocates for one request. libpq keeps an answer of Postgres in a PGresult, which is made of blocks of 2 kB and, for the ten "
+        "messages of a read, their JSON; there is no way around it. Ours does not grow with the payload of a write: that goes from the buffer in which it arrived "
+        "into that of a batch."
+    }
     if not RECORDING.exists():
         return {**section, "skipped": "the build that records allocations needs gperftools: test/deps.sh --profiling"}
     with temporary_folder() as folder:
@@ -45,8 +49,12 @@ def measure(options):
             for load, workers, flags in LOADS:
                 total, libpq, times = allocated(server, folder, workers, options.seconds, flags)
                 ours[load] = total - libpq
-                section["rows"].append(row(load, workers, total, libpq, total - libpq, times, checks=checks(load, workers, total)))
-            section["rows"][-1]["checks"] = [at_most("memory, a write: bytes allocated for 2,700 more of payload", max(0, ours[LONG] - ours[SHORT]), 27)]
+                section["rows"].append(
+                    row(load, workers, total, libpq, total - libpq, times, checks=checks(load, workers, total)))
+            section["rows"][-1]["checks"] = [
+                at_most("memory, a write: bytes allocated for 2,700 more of payload", max(0, ours[LONG] - ours[SHORT]),
+                        27)
+            ]
         finally:
             server.stop()
     return section

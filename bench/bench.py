@@ -3,8 +3,8 @@
 
     make bench [ARGS='--quick'] [ARGS='--only load --only growth']
 
-What was measured stays in bench/results.json, part by part with its date: --only measures some parts and keeps the others,
---report measures nothing and writes the report anew. The last line is the key figures as JSON.
+What was measured stays in bench/results.json, part by part with its date: --only measures some parts and keeps the
+others, --report measures nothing and writes the report anew. The last line is the key figures as JSON.
 """
 import argparse
 import datetime
@@ -29,7 +29,10 @@ import sql_append  # noqa: E402
 import wal  # noqa: E402
 from measure import LOAD, PG_BIN, ROOT, unprivileged  # noqa: E402
 
-PARTS = {"load": http_load, "reads": http_reads, "memory": allocations, "append": sql_append, "message-db": message_db, "wal": wal, "growth": growth}
+PARTS = {
+    "load": http_load, "reads": http_reads, "memory": allocations, "append": sql_append, "message-db": message_db,
+    "wal": wal, "growth": growth
+}
 
 
 def output_of(*command):
@@ -58,7 +61,10 @@ def flush_time():
 
 def machine():
     """Where a part was measured."""
-    cpu = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    cpu = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
     return {"cores": len(os.sched_getaffinity(0)), "cpu": cpu[0] if cpu else "unknown",
             "memory_gib": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30,
             "postgres": output_of(f"{PG_BIN}/postgres", "--version").split()[2], "fdatasync_ms": flush_time(),
@@ -71,18 +77,23 @@ def measure(name, options):
     where = machine()
     with unprivileged():
         section = PARTS[name].measure(options)
-    return {"date": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC", "seconds": round(time.monotonic() - began),
-            "quick": options.quick, "rounds": options.rounds, "each_seconds": options.seconds, "machine": where, **section}
+    return {
+        "date": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC",
+        "seconds": round(time.monotonic() - began), "quick": options.quick, "rounds": options.rounds,
+        "each_seconds": options.seconds, "machine": where, **section
+    }
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one short measurement of each, growth to 200,000 messages only")
+    parser.add_argument("--quick", action="store_true",
+                        help="one short measurement of each, growth to 200,000 messages only")
     parser.add_argument("--only", action="append", choices=PARTS, help="this part; may be given several times")
     parser.add_argument("--report", action="store_true", help="measure nothing, write the report from results.json")
     parser.add_argument("--seconds", type=float, help="of one measurement (4; quick: 1)")
     parser.add_argument("--rounds", type=int, help="measurements that make a median (3; quick: 1)")
-    parser.add_argument("--folder", type=Path, default=ROOT / "bench", help="of results.json, RESULTS.md and results.svg (bench)")
+    parser.add_argument("--folder", type=Path, default=ROOT / "bench",
+                        help="of results.json, RESULTS.md and results.svg (bench)")
     options = parser.parse_args()
     options.seconds = options.seconds or (1 if options.quick else 4)
     options.rounds = options.rounds or (1 if options.quick else 3)

@@ -3,9 +3,10 @@
 
     make bench-builds BEFORE=COMMIT [ARGS='--rounds 20 --seconds 5']
 
-Each build has a copy of PostgreSQL's folders with its own extension in it, a durable Postgres for the appends and a durable server for the load.
-The two take turns, in another order each round.  Prints for each the rate and the processor time an operation, medians with quartiles, and
-the median of the rounds' ratios: near 1 the processor time decides, as the rate is the machine's as much as ours.  The last line is JSON.
+Each build has a copy of PostgreSQL's folders with its own extension in it, a durable Postgres for the appends and a
+durable server for the load.  The two take turns, in another order each round.  Prints for each the rate and the
+processor time an operation, medians with quartiles, and the median of the rounds' ratios: near 1 the processor time
+decides, as the rate is the machine's as much as ours.  The last line is JSON.
 """
 import argparse
 import json
@@ -38,13 +39,16 @@ class Build:
         self.name, self.folder = name, folder / name
         self.folder.mkdir()
         for part in ("extension", "sidecar"):
-            subprocess.run(["make", "--silent", "-C", sources / part, f"PG_CONFIG={PG_CONFIG}"], check=True, stdout=sys.stderr)
+            subprocess.run(["make", "--silent", "-C", sources / part, f"PG_CONFIG={PG_CONFIG}"], check=True,
+                           stdout=sys.stderr)
         self.installation = Installation(self.folder / "installation")
         library = self.installation.inside(installed("pkglibdir")) / "millrace.so"
         for file in [library, *self.installation.extension.glob("millrace*")]:
             file.unlink(missing_ok=True)
         shutil.copy(sources / "extension" / "millrace.so", library)
-        for file in [*(sources / "extension").glob("millrace*.sql"), *(sources / "extension").glob("millrace*.control")]:
+        for file in [
+                *(sources / "extension").glob("millrace*.sql"), *(sources / "extension").glob("millrace*.control")
+        ]:
             shutil.copy(file, self.installation.extension)
         self.program = shutil.copy(sources / "sidecar" / "millrace", self.folder / "millrace")
 
@@ -78,7 +82,9 @@ class Build:
             sys.exit(f"{self.name}: {result['errors']} errors")
         # The warm-up's work is in the time, and so it is counted with the operations.
         operations = result["total_ops"] * (1 + min(1, seconds / 4) / result["duration"])
-        return {"rate": result["throughput"], "us": sum(after[kind] - before[kind] for kind in before) / operations * 1e6}
+        return {
+            "rate": result["throughput"], "us": sum(after[kind] - before[kind] for kind in before) / operations * 1e6
+        }
 
 
 def exported(commit, folder):
@@ -134,7 +140,9 @@ def main():
                     for build in random.sample(builds, 2):
                         found[build.name].append(measure(build, n, options.seconds))
                 ratios[title] = report(title, found)
-        print(json.dumps({"before": options.before, "rounds": options.rounds, "load": os.getloadavg()[0], "ratios": ratios}))
+        print(
+            json.dumps(
+                {"before": options.before, "rounds": options.rounds, "load": os.getloadavg()[0], "ratios": ratios}))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -67,11 +67,12 @@ def write_messages(path, count):
             stream = n % 100
             positions[stream] += 1 if n % 17 else 3
             meta = "null" if n % 3 else '{"correlationStreamName": "order-%d"}' % stream
-            out.write('{"id":"%s","stream":"account-%d","type":"Deposited","pos":%d,"gpos":%d,'
-                      '"data":{"account": "%d", "amount": %d.50, "big": 12345678901234567890123, "note": "%s"},"meta":%s,'
-                      '"time":"2024-03-01T%02d:%02d:%02d.%06dZ"}\n'
-                      % (uuid.UUID(int=rng.getrandbits(128), version=4), stream, positions[stream], n * 2, n, n, note, meta,
-                         n // 3600 % 24, n // 60 % 60, n % 60, n % 1000000))
+            out.write(
+                '{"id":"%s","stream":"account-%d","type":"Deposited","pos":%d,"gpos":%d,'
+                '"data":{"account": "%d", "amount": %d.50, "big": 12345678901234567890123, "note": "%s"},"meta":%s,'
+                '"time":"2024-03-01T%02d:%02d:%02d.%06dZ"}\n' %
+                (uuid.UUID(int=rng.getrandbits(128), version=4), stream, positions[stream], n * 2, n, n, note, meta,
+                 n // 3600 % 24, n // 60 % 60, n % 60, n % 1000000))
 
 
 class Bench:

@@ -3,7 +3,8 @@
 
     make install && bench/first_answer.py [--rounds 15] [--program before=/path/to/millrace[,/its/postgres/bin]]...
 
-In every round each program starts in each case, one after the other, so that whatever else the machine does falls on all of them:
+In every round each program starts in each case, one after the other, so that whatever else the machine does falls on
+all of them:
 
     new durable      a new data directory; the prepared cluster is there
     new test         --test-mode; the prepared cluster is there
@@ -11,8 +12,9 @@ In every round each program starts in each case, one after the other, so that wh
     empty test       --test-mode; the cache folder is empty
     existing         a data directory that was stopped cleanly
 
-Nothing is removed before the end: where thousands of files were removed in the last minute ext4 looks at each of them whenever it
-makes a file, and a store is a thousand files.  So servers in test mode are killed, which leaves their folders.
+Nothing is removed before the end: where thousands of files were removed in the last minute ext4 looks at each of them
+whenever it makes a file, and a store is a thousand files.  So servers in test mode are killed, which leaves their
+folders.
 
 A program from before there was a prepared cluster does the same in both.  Prints medians with quartiles in
 milliseconds, and each program's median in parts of the first one's.  The last line is JSON.
@@ -71,8 +73,9 @@ def first_answer(program, cache, folder, arguments, before_stop=lambda: None):
     port = free_port()
     temporary = Path(tempfile.mkdtemp(dir=folder)) if "--test-mode" in arguments else None
     begin = time.monotonic()
-    server = subprocess.Popen([program.path, "serve", "--port", str(port), "--admin-listen", "", *arguments], env=program.environment(cache, temporary),
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [program.path, "serve", "--port", str(port), "--admin-listen", "", *arguments],
+        env=program.environment(cache, temporary), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         if "listening on" not in server.stdout.readline():
             sys.exit(f"{program.path} did not start: {server.stderr.read()}")
@@ -92,9 +95,11 @@ def prepare(program, folder):
     """Makes the cache that the cases with one share; a program that knows none leaves it empty."""
     cache = folder / "prepared"
     cache.mkdir()
-    knows = "--cluster-cache" in subprocess.run([program.path, "serve", "--help"], capture_output=True, text=True, check=True).stdout
-    first_answer(program, cache, folder, ["--test-mode"],
-                 lambda: knows and wait_until(lambda: list(cache.glob("millrace/cluster-*")), "a prepared cluster", 120))
+    knows = "--cluster-cache" in subprocess.run([program.path, "serve", "--help"], capture_output=True, text=True,
+                                                check=True).stdout
+    first_answer(
+        program, cache, folder, ["--test-mode"],
+        lambda: knows and wait_until(lambda: list(cache.glob("millrace/cluster-*")), "a prepared cluster", 120))
     return cache
 
 
@@ -118,14 +123,17 @@ def table(programs, results):
         first = results[case][next(iter(programs))]["median"]
         for name in programs:
             figures = results[case][name]
-            print(f"{case:<14} {name:<{width}} {figures['median']:6} ms  ({figures['low']} to {figures['high']})  {figures['median'] / first:.2f}")
+            print(
+                f"{case:<14} {name:<{width}} {figures['median']:6} ms  ({figures['low']} to {figures['high']})  {figures['median'] / first:.2f}"
+            )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--program", action="append", default=[], metavar="NAME=PATH[,BINDIR]",
-                        help="another build, which is compared with, and the folder of the programs of its PostgreSQL; may be repeated")
+    parser.add_argument(
+        "--program", action="append", default=[], metavar="NAME=PATH[,BINDIR]",
+        help="another build, which is compared with, and the folder of the programs of its PostgreSQL; may be repeated")
     options = parser.parse_args()
     given = {**dict(each.split("=", 1) for each in options.program), "this build": MILLRACE}
     drop_root()

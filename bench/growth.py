@@ -1,11 +1,11 @@
 """What an append and a read cost in a store of 5 million messages, beside one of 10 thousand.
 
-Two namespaces of one Postgres whose shared buffers hold both, so that what is compared is the work and not the cache. They are of huge
-pages where the bench may reserve them, as Postgres's manual advises for so many: else what grows most is the time in which the processor finds
-out where in 6 GB a page is, and that is measured beside it. Streams
-have 50 messages and live for a while, as orders and accounts do: 200 of them take turns for 10,000 messages, then 200 others do. So
-the large store has 500 times as many streams, not longer ones, in the same four categories. Names are scattered over the index as
-UUIDs would be.
+Two namespaces of one Postgres whose shared buffers hold both, so that what is compared is the work and not the cache.
+They are of huge pages where the bench may reserve them, as Postgres's manual advises for so many: else what grows most
+is the time in which the processor finds out where in 6 GB a page is, and that is measured beside it. Streams have 50
+messages and live for a while, as orders and accounts do: 200 of them take turns for 10,000 messages, then 200 others
+do. So the large store has 500 times as many streams, not longer ones, in the same four categories. Names are scattered
+over the index as UUIDs would be.
 """
 import os
 from contextlib import contextmanager
@@ -67,7 +67,10 @@ def restart_with(cluster, setting):
     cluster.settings.append(setting)
     connection = cluster.start().connect("growth")
     sql(connection, "CREATE EXTENSION IF NOT EXISTS pg_prewarm")
-    sql(connection, "SELECT pg_prewarm(oid) FROM pg_class WHERE relnamespace::regnamespace::text LIKE 'millrace\\_%%' AND relkind IN ('r', 'i')")
+    sql(
+        connection,
+        "SELECT pg_prewarm(oid) FROM pg_class WHERE relnamespace::regnamespace::text LIKE 'millrace\\_%%' AND relkind IN ('r', 'i')"
+    )
 
 
 class Store:
@@ -80,7 +83,8 @@ class Store:
     def fill(self):
         sql(self.connection, f"TRUNCATE {self.table} RESTART IDENTITY")
         for first in range(0, self.messages, 1000000):
-            sql(self.connection, FILL.format(table=self.table, data=DATA, first=first, last=min(self.messages, first + 1000000) - 1))
+            sql(self.connection,
+                FILL.format(table=self.table, data=DATA, first=first, last=min(self.messages, first + 1000000) - 1))
         sql(self.connection, f"VACUUM ANALYZE {self.table}")
 
     def rate(self, script, low, high, **length):
@@ -89,10 +93,13 @@ class Store:
     def reads(self, seconds):
         """Each read's script, where its range begins and ends."""
         streams, middle, last = self.streams - 1, self.messages // 2, self.messages - 4000
-        return {"stream of 10": lambda: self.rate(READ_STREAM, 0, streams, seconds=seconds),
-                "last message of a stream": lambda: self.rate(LAST, 0, streams, seconds=seconds),
-                "category of 1000, in the middle": lambda: self.rate(READ_CATEGORY, middle - 1000, middle + 1000, seconds=seconds),
-                "category of 1000, near the end": lambda: self.rate(READ_CATEGORY, last - 1000, last, seconds=seconds)}
+        return {
+            "stream of 10": lambda: self.rate(READ_STREAM, 0, streams, seconds=seconds),
+            "last message of a stream": lambda: self.rate(LAST, 0, streams, seconds=seconds),
+            "category of 1000, in the middle": lambda: self.rate(READ_CATEGORY, middle - 1000, middle + 1000, seconds=
+                                                                 seconds),
+            "category of 1000, near the end": lambda: self.rate(READ_CATEGORY, last - 1000, last, seconds=seconds)
+        }
 
     def append(self, alive):
         """To the streams that are alive, or to any."""
@@ -101,7 +108,8 @@ class Store:
 
 def line(name, found, checked=True):
     cost = found["small"] / found["large"]
-    return row(name, found["small"], found["large"], cost, checks=[at_most(f"growth, {name}", cost, LIMIT)] if checked else [])
+    return row(name, found["small"], found["large"], cost,
+               checks=[at_most(f"growth, {name}", cost, LIMIT)] if checked else [])
 
 
 def append_to_small(small, alive):
@@ -111,17 +119,26 @@ def append_to_small(small, alive):
 
 def read_rows(small, large, options, note="", **kind):
     of_large = large.reads(options.seconds)
-    return [line(name + note, medians(options.rounds, small=read, large=of_large[name]), **kind) for name, read in small.reads(options.seconds).items()]
+    return [
+        line(name + note, medians(options.rounds, small=read, large=of_large[name]), **kind)
+        for name, read in small.reads(options.seconds).items()
+    ]
 
 
 def append_rows(small, large, options):
-    return [line(name, medians(2 * options.rounds + 1, small=lambda: append_to_small(small, alive), large=lambda: large.append(alive)))
-            for name, alive in (("append to a live stream", True), ("append to any stream", False))]
+    return [
+        line(
+            name,
+            medians(2 * options.rounds + 1, small=lambda: append_to_small(small, alive),
+                    large=lambda: large.append(alive)))
+        for name, alive in (("append to a live stream", True), ("append to any stream", False))
+    ]
 
 
 def measure(options):
     buffers = shared_buffers()
-    with huge_pages(buffers) as huge, durable_postgres(f"shared_buffers={buffers}GB", f"huge_pages={'on' if huge else 'off'}") as cluster:
+    with huge_pages(buffers) as huge, durable_postgres(f"shared_buffers={buffers}GB",
+                                                       f"huge_pages={'on' if huge else 'off'}") as cluster:
         connection = database(cluster, "growth")
         small = Store(cluster, connection, "small", SMALL)
         large = Store(cluster, connection, "large", QUICK_LARGE if options.quick else LARGE)
@@ -133,8 +150,10 @@ def measure(options):
             restart_with(cluster, "huge_pages=off")
             rows += read_rows(small, large, options, ", pages of 4 kB", checked=False)
     kept = "kept in huge pages but for the last rows" if huge else "kept in pages of 4 kB, because this machine has no huge ones for them"
-    return {"title": f"Growth: from {SMALL:,} to {large.messages:,} messages",
-            "about": f"Calls a second, by pgbench, prepared, {CLIENTS} clients, on stores of both sizes in one durable Postgres with `shared_buffers = {buffers}GB`, which holds both, {kept}. "
-                     f"Streams of {EACH} messages, of which {ALIVE} are alive at a time, in {CATEGORIES} categories: {SMALL // EACH:,} streams in the small store, "
-                     f"{large.messages // EACH:,} in the large one. Cost is the small store's rate divided by the large one's.",
-            "columns": ["what", f"at {SMALL:,} /s", f"at {large.messages:,} /s", "cost"], "rows": rows}
+    return {
+        "title": f"Growth: from {SMALL:,} to {large.messages:,} messages",
+        "about": f"Calls a second, by pgbench, prepared, {CLIENTS} clients, on stores of both sizes in one durable Postgres with `shared_buffers = {buffers}GB`, which holds both, {kept}. "
+        f"Streams of {EACH} messages, of which {ALIVE} are alive at a time, in {CATEGORIES} categories: {SMALL // EACH:,} streams in the small store, "
+        f"{large.messages // EACH:,} in the large one. Cost is the small store's rate divided by the large one's.",
+        "columns": ["what", f"at {SMALL:,} /s", f"at {large.messages:,} /s", "cost"], "rows": rows
+    }

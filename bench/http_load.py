@@ -34,7 +34,8 @@ def with_memory(server, memory, workers, seconds, durable):
 
 
 def rows_of(kind, server, options):
-    """After a first load, and with a checkpoint before each, files of the WAL are used again, as in a server that has run for a while."""
+    """After a first load, and with a checkpoint before each, files of the WAL are used again, as in a server that has
+    run for a while."""
     memory = Memory(server.process.pid)
     load(server, WORKERS[-1], 2 * options.seconds)
     for workers in WORKERS:
@@ -52,8 +53,9 @@ def measure(options):
         rows = list(rows_of(True, server, options))
     with serve("--test-mode") as server:
         rows += rows_of(False, server, options)
-    return {"title": "The load over HTTP",
-            "about": "`make bench-load`: 100 streams of one category, nine `stream.write` of 300 bytes to one `stream.get` of ten messages, "
-                     "each worker waiting for its answer. A checkpoint before each run, and another load before the first, so that files of the WAL are used again as in a server that has run for a while. The row is the run with the median throughput, `errors` the sum and `server MiB` the most "
-                     "resident memory of all its runs. Not durable: `--test-mode`.",
-            "columns": COLUMNS, "rows": rows}
+    return {
+        "title": "The load over HTTP",
+        "about": "`make bench-load`: 100 streams of one category, nine `stream.write` of 300 bytes to one `stream.get` of ten messages, "
+        "each worker waiting for its answer. A checkpoint before each run, and another load before the first, so that files of the WAL are used again as in a server that has run for a while. The row is the run with the median throughput, `errors` the sum and `server MiB` the most "
+        "resident memory of all its runs. Not durable: `--test-mode`.", "columns": COLUMNS, "rows": rows
+    }

@@ -19,8 +19,13 @@ def measure(options):
             return lambda: load(server, workers, options.seconds, "--mix", "0:1", *arguments)["throughput"]
 
         found = medians(options.rounds, stream=side(64), category=side(10, "--category", 99000))
-    return {"title": "Reads over HTTP",
-            "about": "100,000 messages of 300 bytes in 100 streams of one category; `category.get` from a random position.",
-            "columns": ["what", "workers", "answers/s"],
-            "rows": [row("`stream.get` of 10", 64, found["stream"], checks=[at_least("stream.get of 10, 64 workers: /s", found["stream"], 30000)]),
-                     row("`category.get` of 1000", 10, found["category"], checks=[at_least("category.get of 1000: /s", found["category"], 500)])]}
+    return {
+        "title": "Reads over HTTP",
+        "about": "100,000 messages of 300 bytes in 100 streams of one category; `category.get` from a random position.",
+        "columns": ["what", "workers", "answers/s"], "rows": [
+            row("`stream.get` of 10", 64, found["stream"],
+                checks=[at_least("stream.get of 10, 64 workers: /s", found["stream"], 30000)]),
+            row("`category.get` of 1000", 10, found["category"],
+                checks=[at_least("category.get of 1000: /s", found["category"], 500)])
+        ]
+    }

@@ -6,8 +6,9 @@
  * as --mix says; with --category the reads are of the whole category.  All workers share one thread
  * and one epoll set, so that the generator takes little of the CPU that the server beside it needs.
  *
- * With --rate requests begin at that rate instead, whether or not the answers keep up: each takes a worker that
- * is free.  Where none is, it is counted as unsent.  Answers 503 are counted as rejected, and are no errors then.
+ * With --rate requests begin at that rate instead, whether or not the answers keep up: each takes a worker
+ * that is free.  Where none is, it is counted as unsent.  Answers 503 are counted as rejected, and are no
+ * errors then.
  *
  * Latency is counted from before the send until the last byte of the answer, in a histogram whose
  * buckets are at most 1/128 wide.  What begins in the warm-up is not counted.

@@ -27,10 +27,14 @@ from store import PG_BIN, Cluster, Server, sql, token_for  # noqa: E402
 LOAD = ROOT / "bench" / "load"
 
 # No checkpoint and no vacuum may begin while one side is measured and not the other.
-SETTINGS = ["fsync=on", "shared_buffers=1GB", "min_wal_size=4GB", "max_wal_size=16GB", "checkpoint_timeout=1d", "autovacuum=off", "jit=off"]
+SETTINGS = [
+    "fsync=on", "shared_buffers=1GB", "min_wal_size=4GB", "max_wal_size=16GB", "checkpoint_timeout=1d",
+    "autovacuum=off", "jit=off"
+]
 
 # 300 bytes, as bench/load sends them.
-DATA = '{"account": "4711", "amount": 1234.56, "currency": "EUR", "note": "' + ("lorem ipsum dolor sit amet " * 9)[:231] + '"}'
+DATA = '{"account": "4711", "amount": 1234.56, "currency": "EUR", "note": "' + ("lorem ipsum dolor sit amet " *
+                                                                                9)[:231] + '"}'
 STREAMS = 100
 
 
@@ -130,8 +134,11 @@ class Pgbench:
         path = self.cluster.folder / f"{secrets.token_hex(4)}.sql"
         path.write_text(script)
         length = ["-t", transactions] if transactions else ["-T", max(1, round(seconds))]
-        command = [f"{PG_BIN}/pgbench", "-h", self.cluster.folder, "-U", "tester", "-n", "-M", "prepared", "-D", f"data={DATA}",
-                   "-c", clients, "-j", min(clients, 2), *length, "-f", path, self.name]
+        command = [
+            f"{PG_BIN}/pgbench", "-h", self.cluster.folder, "-U", "tester", "-n", "-M", "prepared", "-D",
+            f"data={DATA}", "-c", clients, "-j",
+            min(clients, 2), *length, "-f", path, self.name
+        ]
         done = subprocess.run([str(word) for word in command], env={**os.environ, "PGOPTIONS": self.options},
                               capture_output=True, text=True)
         if done.returncode != 0:
@@ -142,8 +149,11 @@ class Pgbench:
 def load(server, workers, seconds, *arguments, durable="yes"):
     """What bench/load says, its errors included."""
     with tempfile.NamedTemporaryFile(dir="/var/tmp") as output:
-        command = [LOAD, "--url", f"http://127.0.0.1:{server.port}", "--token", server.token, "--durable", durable, "--workers", workers,
-                   "--duration", seconds, "--warmup", min(1, seconds / 4), "--output", output.name, *arguments]
+        command = [
+            LOAD, "--url", f"http://127.0.0.1:{server.port}", "--token", server.token, "--durable", durable,
+            "--workers", workers, "--duration", seconds, "--warmup",
+            min(1, seconds / 4), "--output", output.name, *arguments
+        ]
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
         if done.returncode != 0:
             print(done.stderr or done.stdout, file=sys.stderr)
@@ -175,11 +185,13 @@ def processor_time(root):
     seconds = {"postgres": 0, "millrace": 0}
     for pid in [root, *below(root)]:
         try:
-            name, fields = re.fullmatch(r"\d+ \((.*)\) (.*)", Path(f"/proc/{pid}/stat").read_text().strip(), re.S).groups()
+            name, fields = re.fullmatch(r"\d+ \((.*)\) (.*)",
+                                        Path(f"/proc/{pid}/stat").read_text().strip(), re.S).groups()
         except OSError:
             continue
         # Its own and that of its children that have ended.
-        seconds["millrace" if name.startswith("millrace") else "postgres"] += sum(int(ticks) for ticks in fields.split()[11:15]) / TICKS
+        seconds["millrace" if name.startswith("millrace") else "postgres"] += sum(
+            int(ticks) for ticks in fields.split()[11:15]) / TICKS
     return seconds
 
 

@@ -1,7 +1,7 @@
 """Millrace's Message DB functions beside Message DB's own, and the whole HTTP stack beside its write_message.
 
-Two databases on one durable server, each with 100 streams of one category: `theirs` with the package from the npm registry,
-`ours` with millrace.install_message_db(). `millrace serve --database` works on `ours`.
+Two databases on one durable server, each with 100 streams of one category: `theirs` with the package from the npm
+registry, `ours` with millrace.install_message_db(). `millrace serve --database` works on `ours`.
 """
 from contextlib import contextmanager
 
@@ -17,14 +17,11 @@ SELECT message_store.write_message(gen_random_uuid()::varchar, 'load-' || :s, 'L
 READS = {
     "get_stream_messages of 10": """\\set s random(1, 100)
 SELECT * FROM message_store.get_stream_messages('account-' || :s, batch_size => 10);
-""",
-    "get_last_stream_message": """\\set s random(1, 100)
+""", "get_last_stream_message": """\\set s random(1, 100)
 SELECT * FROM message_store.get_last_stream_message('account-' || :s);
-""",
-    "get_category_messages of 1000": """\\set p random(1, 50000)
+""", "get_category_messages of 1000": """\\set p random(1, 50000)
 SELECT * FROM message_store.get_category_messages('account', :p, 1000);
-""",
-    "get_category_messages of 1000, group of 4": """\\set p random(1, 50000)
+""", "get_category_messages of 1000, group of 4": """\\set p random(1, 50000)
 \\set m random(0, 3)
 SELECT * FROM message_store.get_category_messages('account', :p, 1000, consumer_group_member => :m, consumer_group_size => 4);
 """,
@@ -53,7 +50,8 @@ class Sides:
             fill(connection, TABLE)
             sql(connection, f"VACUUM ANALYZE {TABLE}")
         # Message DB's functions find one another by the search_path.
-        self.ours, self.theirs = (Pgbench(cluster, name, search_path="message_store,public") for name in ("ours", "theirs"))
+        self.ours, self.theirs = (Pgbench(cluster, name, search_path="message_store,public")
+                                  for name in ("ours", "theirs"))
         self.theirs = self.theirs if with_peer else None
 
     def checkpoint(self):
@@ -86,8 +84,9 @@ def both_sides():
 
 
 def compare(options, sides, name, clients, script, their_script=None, limit=None):
-    found = medians(options.rounds, ours=lambda: sides.checkpoint() or sides.ours.rate(script, clients, options.seconds),
-                    theirs=lambda: sides.checkpoint() or sides.theirs.rate(their_script or script, clients, options.seconds))
+    found = medians(
+        options.rounds, ours=lambda: sides.checkpoint() or sides.ours.rate(script, clients, options.seconds),
+        theirs=lambda: sides.checkpoint() or sides.theirs.rate(their_script or script, clients, options.seconds))
     ratio = found["ours"] / found["theirs"]
     return row(name, clients, found["ours"], found["theirs"], ratio,
                checks=[at_least(f"{name}, {clients} clients", ratio, limit)] if limit else [])
@@ -104,19 +103,23 @@ def compare_insert(options, sides):
 
 def compare_http(options, sides, server, clients):
     """Writes only, on streams of the same names."""
-    found = medians(options.rounds, ours=lambda: sides.checkpoint() or load(server, clients, options.seconds, "--mix", "1:0")["throughput"],
-                    theirs=lambda: sides.checkpoint() or sides.theirs.rate(WRITE, clients, options.seconds))
+    found = medians(
+        options.rounds,
+        ours=lambda: sides.checkpoint() or load(server, clients, options.seconds, "--mix", "1:0")["throughput"],
+        theirs=lambda: sides.checkpoint() or sides.theirs.rate(WRITE, clients, options.seconds))
     ratio = found["ours"] / found["theirs"]
     return row("`stream.write` over HTTP / `write_message`", clients, found["ours"], found["theirs"], ratio,
                checks=[at_least(f"HTTP / write_message, {clients} clients", ratio, 5)])
 
 
 def measure(options):
-    section = {"title": "Message DB",
-               "about": "The calls a second of Message DB 1.3.1's functions, theirs and ours on one durable server, by pgbench, prepared; at the end our whole "
-                        "HTTP stack on that server beside their `write_message`, with as many clients on the same streams. 300 bytes of data, 100 streams of "
-                        "one category, 100,000 messages before; a checkpoint before each.",
-               "columns": ["what", "clients", "Millrace /s", "Message DB /s", "ratio"], "rows": []}
+    section = {
+        "title": "Message DB",
+        "about": "The calls a second of Message DB 1.3.1's functions, theirs and ours on one durable server, by pgbench, prepared; at the end our whole "
+        "HTTP stack on that server beside their `write_message`, with as many clients on the same streams. 300 bytes of data, 100 streams of "
+        "one category, 100,000 messages before; a checkpoint before each.",
+        "columns": ["what", "clients", "Millrace /s", "Message DB /s", "ratio"], "rows": []
+    }
     with both_sides() as sides:
         if not sides.theirs:
             return {**section, "skipped": "Message DB could not be fetched"}
@@ -124,8 +127,9 @@ def measure(options):
         sides.make_flat()
         for name, script in READS.items():
             rows.append(compare(options, sides, name, 10, script, limit=LIMITS[name]))
-        rows.append(compare(options, sides, "a plain table of the finished rows / get_category_messages of 1000", 10, FLAT,
-                            READS["get_category_messages of 1000"]))
+        rows.append(
+            compare(options, sides, "a plain table of the finished rows / get_category_messages of 1000", 10, FLAT,
+                    READS["get_category_messages of 1000"]))
         for clients in CLIENTS:
             rows.append(compare(options, sides, "write_message", clients, WRITE, limit=3 if clients == 10 else None))
         rows.append(compare_insert(options, sides))

@@ -4,13 +4,15 @@
 
     make bench-versions, or bench/postgres_versions.py [--rounds 10] [--seconds 5] [--workers 10] [RELEASE...]
 
-As root.  The releases (bookworm = 15, trixie = 17, sid = 18, experimental = 19) are installed where they are missing, the sources are built
-in each, and a durable server of each stays up; one load generator, this machine's, loads them in turns, in another order each round.  Prints for each
-version the operations a second, the latency, and the processor time an operation of Postgres and of the server, medians with quartiles and in parts of the first
-one's.  The last line is JSON.
+As root.  The releases (bookworm = 15, trixie = 17, sid = 18, experimental = 19) are installed where they are missing,
+the sources are built in each, and a durable server of each stays up; one load generator, this machine's, loads them in
+turns, in another order each round.  Prints for each version the operations a second, the latency, and the processor
+time an operation of Postgres and of the server, medians with quartiles and in parts of the first one's.  The last line
+is JSON.
 
-To see what explains a difference: --setting NAME=VALUE goes to every Postgres, as a line of postgresql.auto.conf; --profile N (perf) looks
-at every Postgres for N more times --seconds, in turns, and prints in which functions the versions differ most, in us of processor time an operation.
+To see what explains a difference: --setting NAME=VALUE goes to every Postgres, as a line of postgresql.auto.conf;
+--profile N (perf) looks at every Postgres for N more times --seconds, in turns, and prints in which functions the
+versions differ most, in us of processor time an operation.
 """
 import argparse
 import json
@@ -77,8 +79,10 @@ class Side:
 
     def __init__(self, release, settings):
         self.release, self.port, self.token = release, free_port(), token_for("default")
-        self.process = subprocess.Popen([str(ROOT / "test" / "postgres.sh"), release, "bash", "-c", INSIDE, "serve", str(self.port), self.token, *settings],
-                                        stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([
+            str(ROOT / "test" / "postgres.sh"), release, "bash", "-c", INSIDE, "serve",
+            str(self.port), self.token, *settings
+        ], stdout=subprocess.PIPE, text=True)
         for line in self.process.stdout:
             if line.startswith("PostgreSQL"):
                 self.version = line.split()[1]
@@ -100,16 +104,25 @@ class Side:
     def profile(self, workers, seconds):
         """Postgres's samples by function and library during a load, and the operations of that load."""
         with tempfile.NamedTemporaryFile(prefix="millrace-perf-") as file:
-            postgres = [str(pid) for pid in below(self.process.pid) if Path(f"/proc/{pid}/comm").read_text().strip() == "postgres"]
-            perf = subprocess.Popen(["perf", "record", "-q", "-e", "cpu-clock", "-F", str(HERTZ), "-o", file.name, "-p", ",".join(postgres)],
-                                    stderr=subprocess.DEVNULL)
+            postgres = [
+                str(pid) for pid in below(self.process.pid)
+                if Path(f"/proc/{pid}/comm").read_text().strip() == "postgres"
+            ]
+            perf = subprocess.Popen([
+                "perf", "record", "-q", "-e", "cpu-clock", "-F",
+                str(HERTZ), "-o", file.name, "-p", ",".join(postgres)
+            ], stderr=subprocess.DEVNULL)
             operations = load(self, workers, seconds)["total_ops"]
             perf.send_signal(signal.SIGINT)
             perf.wait()
-            report = subprocess.run(["perf", "report", "-i", file.name, "--stdio", "--no-children", "-g", "none", "-F", "sample,dso,symbol"],
-                                    capture_output=True, text=True, check=True).stdout
+            report = subprocess.run([
+                "perf", "report", "-i", file.name, "--stdio", "--no-children", "-g", "none", "-F", "sample,dso,symbol"
+            ], capture_output=True, text=True, check=True).stdout
         rows = re.findall(r"^ *(\d+) +(\S+) +\[.\] (.+?) *$", report, re.M)
-        return operations * (1 + min(1, seconds / 4) / seconds), {f"{symbol} ({library})": int(count) for count, library, symbol in rows}
+        return operations * (1 + min(1, seconds / 4) / seconds), {
+            f"{symbol} ({library})": int(count)
+            for count, library, symbol in rows
+        }
 
     def stop(self):
         for pid in below(self.process.pid):
@@ -135,7 +148,8 @@ def summary(values):
 
 
 def shown(found, first):
-    spread = "{} ({} to {})".format(*(f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" for value in (found["median"], *found["quartiles"])))
+    spread = "{} ({} to {})".format(*(f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+                                      for value in (found["median"], *found["quartiles"])))
     return f"{spread} | {found['median'] / first['median']:.2f}"
 
 
@@ -147,12 +161,17 @@ def profiles(sides, workers, seconds, times):
             count, found = each.profile(workers, seconds)
             operations[each.version] += count
             samples[each.version].update(found)
-    taken = {version: Counter({name: count / HERTZ * 1e6 / operations[version] for name, count in found.items()}) for version, found in samples.items()}
+    taken = {
+        version: Counter({name: count / HERTZ * 1e6 / operations[version]
+                          for name, count in found.items()})
+        for version, found in samples.items()
+    }
     first = taken[sides[0].version]
     names = set().union(*taken.values())
     differing = sorted(names, key=lambda name: -max(abs(each[name] - first[name]) for each in taken.values()))[:ROWS]
     print(f"\n| function | {' | '.join(taken)} |\n|{'---|' * (len(taken) + 1)}")
-    for name, row in [("all", [sum(each.values()) for each in taken.values()]), *((name, [each[name] for each in taken.values()]) for name in differing)]:
+    for name, row in [("all", [sum(each.values()) for each in taken.values()]),
+                      *((name, [each[name] for each in taken.values()]) for name in differing)]:
         print(f"| {name} | " + " | ".join(f"{us:.2f}" for us in row) + " |")
 
 
@@ -176,7 +195,9 @@ def main():
         if options.profile:
             profiles(sides, options.workers, options.seconds, options.profile)
     result = {version: {key: summary([one[key] for one in runs]) for key in runs[0]} for version, runs in found.items()}
-    print("| PostgreSQL | operations/s | | p50, ms | | p99, ms | | CPU of Postgres, us/operation | | of the server | |\n|" + "---|" * 11)
+    print(
+        "| PostgreSQL | operations/s | | p50, ms | | p99, ms | | CPU of Postgres, us/operation | | of the server | |\n|"
+        + "---|" * 11)
     first = next(iter(result.values()))
     for version, values in result.items():
         print(f"| {version} | " + " | ".join(shown(values[key], first[key]) for key in values) + " |")

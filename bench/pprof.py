@@ -25,7 +25,8 @@ class Profile:
         self.program, self.path, self.base = str(program), str(path), base and str(base)
 
     def rows(self, *flags):
-        """The total and one Row per function, the largest flat value first.  (What google-pprof calls total knows no --focus.)"""
+        """The total and one Row per function, the largest flat value first.  (What google-pprof calls total knows no
+        --focus.)"""
         base = [f"--base={self.base}"] if self.base else []
         text = subprocess.run(["google-pprof", "--text", "--functions", *base, *flags, self.program, self.path],
                               check=True, capture_output=True, text=True, errors="replace").stdout

@@ -56,7 +56,8 @@ class Durable(Server):
                 settings.write("\nshared_preload_libraries = 'pg_stat_statements'\n")
             self.stop()
             super().__init__(*arguments, token=ZERO_TOKEN, program=str(program))
-        self.admin = wait_until(lambda: re.search(r"admin listener on (http://\S+)", self.text), "the admin listener")[1]
+        self.admin = wait_until(lambda: re.search(r"admin listener on (http://\S+)", self.text),
+                                "the admin listener")[1]
 
     def debug(self, path, file=None):
         """Gets a page of /debug; keeps it in a file if there is one."""
@@ -71,8 +72,10 @@ class Durable(Server):
         return int(re.search(name + r":\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text())[1])
 
     def load(self, duration, warmup, options, output):
-        command = [ROOT / "bench" / "load", "--url", f"http://127.0.0.1:{self.port}", "--token", self.token, "--durable", "yes",
-                   "--duration", duration, "--warmup", warmup, "--output", output, *options]
+        command = [
+            ROOT / "bench" / "load", "--url", f"http://127.0.0.1:{self.port}", "--token", self.token, "--durable",
+            "yes", "--duration", duration, "--warmup", warmup, "--output", output, *options
+        ]
         return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
 
 
@@ -95,10 +98,12 @@ class Postgres:
         if self.has_statements:
             sql(self.connection, "CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
         self.version = self.connection.server_version
-        self.messages_table = sql(self.connection, "SELECT schema FROM millrace.namespaces WHERE name = 'default'")[0][0]
+        self.messages_table = sql(self.connection,
+                                  "SELECT schema FROM millrace.namespaces WHERE name = 'default'")[0][0]
 
     def _state(self):
-        wal = sql(self.connection, "SELECT wal_records, wal_fpi, wal_bytes FROM pg_stat_wal")[0] if self.version >= 140000 else ()
+        wal = sql(self.connection,
+                  "SELECT wal_records, wal_fpi, wal_bytes FROM pg_stat_wal")[0] if self.version >= 140000 else ()
         database = sql(self.connection, "SELECT xact_commit, xact_rollback, blks_read, blks_hit FROM pg_stat_database"
                                         " WHERE datname = current_database()")[0]
         lsn = sql(self.connection, "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")[0][0]
@@ -121,8 +126,9 @@ class Postgres:
             found["statements"] = [dict(zip(names, (row[0], int(row[1]), round(row[2], 1), *map(int, row[3:]))))
                                    for row in sql(self.connection, STATEMENTS)]
         else:
-            found["tables"] = sql(self.connection, "SELECT schemaname || '.' || relname, n_tup_ins, idx_scan, idx_tup_fetch FROM"
-                                                   " pg_stat_user_tables WHERE n_tup_ins > 0 OR idx_scan > 0")
+            found["tables"] = sql(
+                self.connection, "SELECT schemaname || '.' || relname, n_tup_ins, idx_scan, idx_tup_fetch FROM"
+                " pg_stat_user_tables WHERE n_tup_ins > 0 OR idx_scan > 0")
         return found
 
 
@@ -164,7 +170,10 @@ def measure(folder, out, options):
         profiler.join()
         text = finish(load)
         waited = waits.stop()
-        found = {"text": text, "cpu_seconds": seconds, "postgres": {**postgres.end(), "waits": waited}, "rss_kb": memory, "rss_peak_kb": server.memory("VmHWM")}
+        found = {
+            "text": text, "cpu_seconds": seconds, "postgres": {**postgres.end(), "waits": waited}, "rss_kb": memory,
+            "rss_peak_kb": server.memory("VmHWM")
+        }
     finally:
         server.stop()
     (out / "postgres.json").write_text(json.dumps(found["postgres"], indent=1) + "\n")
@@ -203,20 +212,25 @@ def summarize(out, measured, recorded):
     operations = recorded["total_ops"]
     postgres = measured["postgres"]
     return {
-        "load": results,
-        "rss_kb": measured["rss_kb"], "rss_peak_kb": measured["rss_peak_kb"],
-        "cpu": {"samples": samples, "us_per_operation": samples / HZ / measured["cpu_seconds"] / results["throughput"] * 1e6,
-                "json_share": json_part(cpu.samples) / max(samples, 1),
-                "functions": {row.name: row.flat / max(samples, 1) for row in functions if row.flat > 0},
-                "with_callees": {row.name: row.cumulative / max(samples, 1) for row in functions}},
-        "allocations": {"operations": operations, "bytes_per_operation": nbytes / operations, "per_operation": nobjects / operations,
-                        "json_bytes_per_operation": json_part(allocs.bytes) / operations,
-                        "sites": {row.name: [row.flat / operations, counts.get(row.name, 0) / operations] for row in by_bytes
-                                  if row.flat > 0},
-                        "with_callees": {row.name: row.cumulative / operations for row in by_bytes if row.cumulative > 0}},
-        "heap": {"bytes": in_use, "sites": {row.name: row.flat for row in by_use if row.flat > 0}},
-        "wal_bytes_per_message": postgres["lsn"] / max(postgres["messages"], 1),
-        "messages": postgres["messages"],
+        "load": results, "rss_kb": measured["rss_kb"], "rss_peak_kb": measured["rss_peak_kb"], "cpu": {
+            "samples": samples,
+            "us_per_operation": samples / HZ / measured["cpu_seconds"] / results["throughput"] * 1e6,
+            "json_share": json_part(cpu.samples) / max(samples, 1),
+            "functions": {row.name: row.flat / max(samples, 1)
+                          for row in functions if row.flat > 0},
+            "with_callees": {row.name: row.cumulative / max(samples, 1)
+                             for row in functions}
+        }, "allocations": {
+            "operations": operations, "bytes_per_operation": nbytes / operations,
+            "per_operation": nobjects / operations, "json_bytes_per_operation": json_part(allocs.bytes) / operations,
+            "sites": {
+                row.name: [row.flat / operations, counts.get(row.name, 0) / operations]
+                for row in by_bytes if row.flat > 0
+            }, "with_callees": {row.name: row.cumulative / operations
+                                for row in by_bytes if row.cumulative > 0}
+        }, "heap": {"bytes": in_use, "sites": {row.name: row.flat
+                                               for row in by_use if row.flat > 0}},
+        "wal_bytes_per_message": postgres["lsn"] / max(postgres["messages"], 1), "messages": postgres["messages"],
     }
 
 
@@ -228,15 +242,20 @@ def report(measured, summary):
     cpu, allocations, heap, postgres = summary["cpu"], summary["allocations"], summary["heap"], measured["postgres"]
     text = heading("load") + measured["text"]
     text += f"resident     {summary['rss_kb']} kB, at most {summary['rss_peak_kb']} kB\n"
-    text += heading(f"CPU of the server: {cpu['us_per_operation']:.1f} us per operation, JSON {cpu['json_share']:.1%} of it")
+    text += heading(
+        f"CPU of the server: {cpu['us_per_operation']:.1f} us per operation, JSON {cpu['json_share']:.1%} of it")
     text += "".join(f"  {share:6.1%}  {name}\n" for name, share in list(cpu["functions"].items())[:SITES])
-    text += heading(f"allocated per operation: {allocations['bytes_per_operation']:.0f} bytes in {allocations['per_operation']:.2f} allocations, "
-                    f"for JSON {allocations['json_bytes_per_operation']:.1f} bytes")
+    text += heading(
+        f"allocated per operation: {allocations['bytes_per_operation']:.0f} bytes in {allocations['per_operation']:.2f} allocations, "
+        f"for JSON {allocations['json_bytes_per_operation']:.1f} bytes")
     text += f"  {'bytes':>8}  {'times':>6}  function\n"
-    text += "".join(f"  {size:8.1f}  {times:6.2f}  {name}\n" for name, (size, times) in list(allocations["sites"].items())[:SITES])
+    text += "".join(f"  {size:8.1f}  {times:6.2f}  {name}\n"
+                    for name, (size, times) in list(allocations["sites"].items())[:SITES])
     text += heading(f"in use after the load: {heap['bytes'] / 1024:.0f} KiB")
     text += "".join(f"  {size / 1024:8.1f} KiB  {name}\n" for name, size in list(heap["sites"].items())[:SITES // 2])
-    text += heading(f"Postgres: {summary['wal_bytes_per_message']:.0f} bytes of WAL per message, {postgres['messages'] / max(postgres['commits'], 1):.1f} messages per commit")
+    text += heading(
+        f"Postgres: {summary['wal_bytes_per_message']:.0f} bytes of WAL per message, {postgres['messages'] / max(postgres['commits'], 1):.1f} messages per commit"
+    )
     for statement in postgres.get("statements", [])[:5]:
         text += f"  {statement['calls']:8} calls, {statement['ms'] / statement['calls']:7.3f} ms each  {statement['query'][:70]}\n"
     text += "  sessions at work, by what they waited for: "

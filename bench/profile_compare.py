@@ -25,7 +25,9 @@ def table(title, unit, rows):
 
 def pairs(before, after, factor=(1, 1), form=".2f"):
     """The functions that are largest on either side, by name."""
-    names = sorted(before.keys() | after.keys(), key=lambda name: -max(before.get(name, 0) * factor[0], after.get(name, 0) * factor[1]))
+    names = sorted(before.keys() | after.keys(),
+                   key=lambda name: -max(before.get(name, 0) * factor[0],
+                                         after.get(name, 0) * factor[1]))
     return [(name, before.get(name, 0) * factor[0], after.get(name, 0) * factor[1], form) for name in names[:ROWS]]
 
 
@@ -53,10 +55,14 @@ def compare(before, after):
         both("resident memory (kB)", lambda s: s["rss_kb"], ".0f"),
         both("in use after the load (bytes)", lambda s: s["heap"]["bytes"], ".0f"),
         both("WAL (bytes per message)", lambda s: s["wal_bytes_per_message"], ".0f")])
-    yield table("allocated by", "bytes per operation: ", pairs(*({name: site[0] for name, site in s["allocations"]["sites"].items()}
-                                                              for s in (before, after)), form=".1f"))
-    yield table("CPU in", "us per operation: ", pairs(before["cpu"]["functions"], after["cpu"]["functions"],
-                                                  (before["cpu"]["us_per_operation"], after["cpu"]["us_per_operation"])))
+    yield table(
+        "allocated by", "bytes per operation: ",
+        pairs(*({name: site[0]
+                 for name, site in s["allocations"]["sites"].items()} for s in (before, after)), form=".1f"))
+    yield table(
+        "CPU in", "us per operation: ",
+        pairs(before["cpu"]["functions"], after["cpu"]["functions"],
+              (before["cpu"]["us_per_operation"], after["cpu"]["us_per_operation"])))
 
 
 def main(arguments):

@@ -44,7 +44,10 @@ def described(check):
 
 def verdict(row):
     """The cells `target` and `met` of a row."""
-    return ["; ".join(map(described, row["checks"])), "; ".join("yes" if met(check) else "**no**" for check in row["checks"])]
+    return [
+        "; ".join(map(described, row["checks"])),
+        "; ".join("yes" if met(check) else "**no**" for check in row["checks"])
+    ]
 
 
 def section(part):
@@ -53,10 +56,13 @@ def section(part):
     if part.get("skipped"):
         text += f"**Skipped: {part['skipped']}.**\n\n"
     if part["rows"]:
-        text += table([*part["columns"], "target", "met"], [[*map(shown, row["cells"]), *verdict(row)] for row in part["rows"]])
+        text += table([*part["columns"], "target", "met"],
+                      [[*map(shown, row["cells"]), *verdict(row)] for row in part["rows"]])
     quick = " A quick run: one short measurement each." if part["quick"] else ""
-    return text + (f"\n{part['date']}, commit {machine['commit']}, {machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, PostgreSQL "
-                   f"{machine['postgres']}, one fdatasync {machine['fdatasync_ms']:.2f} ms; medians of {part['rounds']} runs of {shown(part['each_seconds'])} s.{quick}\n")
+    return text + (
+        f"\n{part['date']}, commit {machine['commit']}, {machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, PostgreSQL "
+        f"{machine['postgres']}, one fdatasync {machine['fdatasync_ms']:.2f} ms; medians of {part['rounds']} runs of {shown(part['each_seconds'])} s.{quick}\n"
+    )
 
 
 def summary(results):

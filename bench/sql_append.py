@@ -1,7 +1,8 @@
 """Appends by SQL beside plain INSERTs into the same kind of table.
 
-Two namespaces, so two tables with the same columns, indexes and content. The plain INSERT gets its position from a sequence, as nothing else
-gives concurrent clients positions that no two of them share; ids and times are the table's defaults.
+Two namespaces, so two tables with the same columns, indexes and content. The plain INSERT gets its position from a
+sequence, as nothing else gives concurrent clients positions that no two of them share; ids and times are the table's
+defaults.
 """
 from measure import DATA, STREAMS, Pgbench, at_least, database, durable_postgres, medians, row, sql
 
@@ -25,7 +26,8 @@ INSERT_BULK = """INSERT INTO {table} (stream_name, position, type, data)
 FILL = """INSERT INTO {table} (stream_name, position, type, data)
     SELECT '{category}-' || 1 + n % {streams}, n / {streams}, 'Deposited', '{data}' FROM generate_series(0, 99999) n"""
 
-# By `append`, whose ids rise: among random ones they would land in the middle of an index, whose pages split in halves there.
+# By `append`, whose ids rise: among random ones they would land in the middle of an index, whose pages split in halves
+# there.
 FILL_BY_APPEND = """SELECT count(*) FROM generate_series(0, 99999) n,
     LATERAL millrace.append('{category}-' || 1 + n % {streams}, 'Deposited', '{data}')"""
 
@@ -47,8 +49,9 @@ def plain_position(connection):
 def single(options, bench, checkpoint):
     rows = []
     for clients in CLIENTS:
-        found = medians(options.rounds, append=lambda: checkpoint() or bench.rate(APPEND, clients, options.seconds),
-                        insert=lambda: checkpoint() or bench.rate(INSERT.format(table="millrace_plain.messages"), clients, options.seconds))
+        found = medians(
+            options.rounds, append=lambda: checkpoint() or bench.rate(APPEND, clients, options.seconds), insert=lambda:
+            checkpoint() or bench.rate(INSERT.format(table="millrace_plain.messages"), clients, options.seconds))
         ratio = found["append"] / found["insert"]
         rows.append(row("one message: `append` / `INSERT`", clients, found["append"], found["insert"], ratio,
                         checks=[at_least(f"append / INSERT, {clients} clients", ratio, 0.9)]))
@@ -57,14 +60,18 @@ def single(options, bench, checkpoint):
 
 def batches(options, bench, checkpoint):
     def insert(rows, **length):
-        return lambda: checkpoint() or rows * bench.rate(INSERT_BULK.format(table="millrace_plain.messages", rows=rows), 1, **length)
+        return lambda: checkpoint() or rows * bench.rate(INSERT_BULK.format(table="millrace_plain.messages", rows=rows),
+                                                         1, **length)
 
     found = medians(options.rounds, append=lambda: checkpoint() or BATCH * bench.rate(APPEND_BATCH, 1, options.seconds),
-                    bulk=insert(BULK, transactions=max(1, round(options.seconds / 2))), hundred=insert(BATCH, seconds=options.seconds))
+                    bulk=insert(BULK, transactions=max(1, round(options.seconds / 2))),
+                    hundred=insert(BATCH, seconds=options.seconds))
     to_bulk, to_hundred = found["append"] / found["bulk"], found["append"] / found["hundred"]
-    return [row(f"{BATCH} messages: `append_messages` / `INSERT ... SELECT` of {BULK:,}", 1, found["append"], found["bulk"], to_bulk,
-                checks=[at_least("append_messages of 100 / bulk INSERT ... SELECT", to_bulk, 0.6)]),
-            row(f"the same / `INSERT ... SELECT` of {BATCH}", 1, found["append"], found["hundred"], to_hundred)]
+    return [
+        row(f"{BATCH} messages: `append_messages` / `INSERT ... SELECT` of {BULK:,}", 1, found["append"], found["bulk"],
+            to_bulk, checks=[at_least("append_messages of 100 / bulk INSERT ... SELECT", to_bulk, 0.6)]),
+        row(f"the same / `INSERT ... SELECT` of {BATCH}", 1, found["append"], found["hundred"], to_hundred)
+    ]
 
 
 def measure(options):
@@ -81,9 +88,11 @@ def measure(options):
         def checkpoint():
             sql(connection, "CHECKPOINT")
 
-        return {"title": "Appends by SQL",
-                "about": "Messages a second, by pgbench, prepared, 300 bytes of data as a parameter, 100 streams of one category; a checkpoint before each. "
-                         "Right of `append` the plain INSERT into a table with the same columns, indexes and content; its positions come from "
-                         "a sequence that each session caches 100 numbers of.",
-                "columns": ["what", "clients", "Millrace /s", "plain /s", "ratio"],
-                "rows": [*single(options, bench, checkpoint), *batches(options, bench, checkpoint)]}
+        return {
+            "title": "Appends by SQL",
+            "about": "Messages a second, by pgbench, prepared, 300 bytes of data as a parameter, 100 streams of one category; a checkpoint before each. "
+            "Right of `append` the plain INSERT into a table with the same columns, indexes and content; its positions come from "
+            "a sequence that each session caches 100 numbers of.",
+            "columns": ["what", "clients", "Millrace /s", "plain /s",
+                        "ratio"], "rows": [*single(options, bench, checkpoint), *batches(options, bench, checkpoint)]
+        }

@@ -53,7 +53,8 @@ class Arrivals:
 
     def __init__(self, server, stream):
         version = server.client().call("stream.version", stream)
-        self.connection, self.times = subscribe(server, f"stream={stream}&position={0 if version is None else version + 1}"), {}
+        self.connection, self.times = subscribe(
+            server, f"stream={stream}&position={0 if version is None else version + 1}"), {}
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
@@ -128,14 +129,19 @@ def main():
         def load(what):
             # A process of its own; what it found is in its JSON file.
             output = folder + "/load.json"
-            subprocess.run([options.load, "--url", f"http://127.0.0.1:{server.port}", "--token", ZERO_TOKEN, "--durable", "yes",
-                            "--duration", str(options.duration), "--output", output], stdout=subprocess.DEVNULL, check=True)
+            subprocess.run([
+                options.load, "--url", f"http://127.0.0.1:{server.port}", "--token", ZERO_TOKEN, "--durable", "yes",
+                "--duration",
+                str(options.duration), "--output", output
+            ], stdout=subprocess.DEVNULL, check=True)
             result = json.loads(Path(output).read_text())
             row(what, f"{result['throughput']:.0f} operations/s")
             return result["throughput"]
 
-        row("poke after an append through the server, one at a time", percentiles(latency(server, options.latency, lambda: client.write("latency-1")["position"], 0.001)))
-        row("the same, back to back", percentiles(latency(server, options.latency, lambda: client.write("latency-1")["position"], 0)))
+        row("poke after an append through the server, one at a time",
+            percentiles(latency(server, options.latency, lambda: client.write("latency-1")["position"], 0.001)))
+        row("the same, back to back",
+            percentiles(latency(server, options.latency, lambda: client.write("latency-1")["position"], 0)))
         row("poke after an append by SQL", percentiles(latency(server, options.latency // 4, by_sql, 0.013)))
         row("the same, rarely", percentiles(latency(server, 10, by_sql, 1.2)))
         if Path(options.load).exists():
@@ -150,13 +156,17 @@ def main():
             thread = threading.Thread(target=load, args=("the load while latency is measured",))
             thread.start()
             time.sleep(2)
-            row("poke after an append through the server, under that load", percentiles(latency(server, options.latency // 4, lambda: client.write("latency-1")["position"], 0.005)))
+            row(
+                "poke after an append through the server, under that load",
+                percentiles(latency(server, options.latency // 4, lambda: client.write("latency-1")["position"],
+                                    0.005)))
             thread.join()
         fill(client, "big-1", options.messages)
         row("memory of the server before the catch-up", f"{memory(server):.1f} MiB")
         for query in ("category=big", "stream=big-1", "all=true"):
             rate, ordered, most = catch_up(server, query, options.messages)
-            row(f"catch-up of {options.messages} messages, {query}", f"{rate:.0f} pokes/s, {'in order' if ordered else 'NOT IN ORDER'}, memory at most {most:.1f} MiB")
+            row(f"catch-up of {options.messages} messages, {query}",
+                f"{rate:.0f} pokes/s, {'in order' if ordered else 'NOT IN ORDER'}, memory at most {most:.1f} MiB")
         stopped = threading.Event()
 
         def write():
@@ -169,7 +179,8 @@ def main():
         rate, ordered, most = catch_up(server, "category=big", options.messages)
         stopped.set()
         writing.join()
-        row("the same while one client writes, category=big", f"{rate:.0f} pokes/s, {'in order' if ordered else 'NOT IN ORDER'}, memory at most {most:.1f} MiB")
+        row("the same while one client writes, category=big",
+            f"{rate:.0f} pokes/s, {'in order' if ordered else 'NOT IN ORDER'}, memory at most {most:.1f} MiB")
     finally:
         server.stop()
         shutil.rmtree(folder)

@@ -51,13 +51,18 @@ class Wal:
 
     def http(self):
         with self.sides.http() as server:
-            return self.each(lambda: load(server, CLIENTS, self.options.seconds, "--mix", "1:0", "--warmup", 0), ours=True)
+            return self.each(lambda: load(server, CLIENTS, self.options.seconds, "--mix", "1:0", "--warmup", 0),
+                             ours=True)
 
     def pgbench(self, bench, script, **how):
         return self.each(lambda: bench.rate(script, CLIENTS, transactions=max(1, self.messages // CLIENTS)), **how)
 
     def all(self):
-        found = {HTTP: self.http(), SQL: self.pgbench(self.sides.ours, APPEND, ours=True), "plain `INSERT`": self.pgbench(self.sides.ours, self.sides.insert().replace("account", "load"))}
+        found = {
+            HTTP: self.http(), SQL: self.pgbench(self.sides.ours, APPEND, ours=True),
+            "plain `INSERT`": self.pgbench(self.sides.ours,
+                                           self.sides.insert().replace("account", "load"))
+        }
         if self.sides.theirs:
             found[THEIRS] = self.pgbench(self.sides.theirs, WRITE)
         return found
@@ -74,12 +79,19 @@ def measure(options):
         checks = []
         if THEIRS in with_images and name in OURS:
             plain = name.replace("`", "")  # a whole byte less than theirs
-            checks = [at_most(f"WAL bytes a message, {plain}: after a checkpoint", value, round(with_images[THEIRS]) - 1),
-                      at_most(f"WAL bytes a message, {plain}: without images", without[name], round(without[THEIRS]) - 1)]
+            checks = [
+                at_most(f"WAL bytes a message, {plain}: after a checkpoint", value,
+                        round(with_images[THEIRS]) - 1),
+                at_most(f"WAL bytes a message, {plain}: without images", without[name],
+                        round(without[THEIRS]) - 1)
+            ]
         rows.append(row(name, value, without[name], checks=checks))
-    return {"title": "WAL for each message",
-            "about": f"Bytes, over {wal.messages:,} messages of 300 bytes from {CLIENTS} clients after a checkpoint, into a new table with 100,000 messages in the same streams, filled in the same "
-                     "way, the same number for each. The smaller the number of messages, the larger the share of the full page images that follow a checkpoint: "
-                     "the second figure is without them.",
-            "columns": ["what", "bytes", "bytes, `full_page_writes = off`"], "rows": rows,
-            **({} if THEIRS in with_images else {"skipped": "Message DB could not be fetched, so there is nothing to compare with"})}
+    return {
+        "title": "WAL for each message",
+        "about": f"Bytes, over {wal.messages:,} messages of 300 bytes from {CLIENTS} clients after a checkpoint, into a new table with 100,000 messages in the same streams, filled in the same "
+        "way, the same number for each. The smaller the number of messages, the larger the share of the full page images that follow a checkpoint: "
+        "the second figure is without them.", "columns": ["what", "bytes", "bytes, `full_page_writes = off`"],
+        "rows": rows, **({} if THEIRS in with_images else {
+                             "skipped": "Message DB could not be fetched, so there is nothing to compare with"
+                         })
+    }

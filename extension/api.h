@@ -10,7 +10,10 @@
 #include "utils/jsonb.h"
 #include "utils/tuplestore.h"
 
-/* The namespace that is selected: SET millrace.namespace.  NULL: by a setting that does not count (millrace.transaction_pooling). */
+/*
+ * The namespace that is selected: SET millrace.namespace.  NULL: by a setting that does not count
+ * (millrace.transaction_pooling).
+ */
 extern const char *SelectedNamespace(void);
 
 /* A set-returning function's result, gathered as rows of the declared type. */

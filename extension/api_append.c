@@ -182,7 +182,10 @@ millrace_append(PG_FUNCTION_ARGS)
 		HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(ResultRowType(fcinfo)), result, result_isnull)));
 }
 
-/* append_messages(stream, messages new_message[], expected_version, namespace) -> positions of the first and the last */
+/*
+ * append_messages(stream, messages new_message[], expected_version, namespace) -> positions of the first and
+ * the last
+ */
 Datum
 millrace_append_messages(PG_FUNCTION_ARGS)
 {
@@ -215,7 +218,10 @@ SetPart(AppendPart *part, HeapTupleHeader row, TupleDesc desc)
 	SetExpectedVersion(part, isnull[APPEND_EXPECTED_VERSION], values[APPEND_EXPECTED_VERSION]);
 }
 
-/* The messages of a stream_append must still be an array of rows, whose own type is looked at when they are taken apart. */
+/*
+ * The messages of a stream_append must still be an array of rows, whose own type is looked at when they are
+ * taken apart.
+ */
 static void
 CheckMessagesType(TupleDesc desc)
 {
@@ -230,7 +236,10 @@ CheckMessagesType(TupleDesc desc)
 				 errhint("ALTER TYPE has changed it; give it the attributes that it had.")));
 }
 
-/* append_streams(appends stream_append[], namespace) -> one row a part: stream and the positions of its first and last message */
+/*
+ * append_streams(appends stream_append[], namespace) -> one row a part: stream and the positions of its first
+ * and last message
+ */
 Datum
 millrace_append_streams(PG_FUNCTION_ARGS)
 {

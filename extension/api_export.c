@@ -51,7 +51,10 @@ WriteLine(void *arg, const Message *message)
 	return out->len < page->max_bytes;
 }
 
-/* json_export(namespace, position, categories, since, until, max_bytes) -> (body, count, next_position or NULL) */
+/*
+ * json_export(namespace, position, categories, since, until, max_bytes) -> (body, count, next_position or
+ * NULL)
+ */
 Datum
 millrace_json_export(PG_FUNCTION_ARGS)
 {

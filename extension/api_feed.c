@@ -1,5 +1,6 @@
 /*
- * api_feed.c: what subscriptions are fed with: finished server-sent events for catching up, rows for following.
+ * api_feed.c: what subscriptions are fed with: finished server-sent events for catching up, rows for
+ * following.
  */
 #include "postgres.h"
 
@@ -105,8 +106,8 @@ SetSource(FunctionCallInfo fcinfo, int stream, int category, ReadRequest *reques
 }
 
 /*
- * read_pokes(namespace, stream, category, position, below, member, size, ids, messages, max_bytes, global_position,
- * types, correlation) -> (body, count, next_position, state)
+ * read_pokes(namespace, stream, category, position, below, member, size, ids, messages, max_bytes,
+ * global_position, types, correlation) -> (body, count, next_position, state)
  */
 Datum
 millrace_read_pokes(PG_FUNCTION_ARGS)
@@ -184,7 +185,10 @@ PutFeedRow(void *arg, const Message *message)
 	return true;
 }
 
-/* read_feed(namespace, position, max_rows, messages) -> rows of (stream, position, global_position, poke, message) */
+/*
+ * read_feed(namespace, position, max_rows, messages) -> rows of (stream, position, global_position, poke,
+ * message)
+ */
 Datum
 millrace_read_feed(PG_FUNCTION_ARGS)
 {

@@ -21,7 +21,10 @@ extern Datum millrace_import_batch(PG_FUNCTION_ARGS);
 /* The least that a record takes: id, four string lengths with a NUL for three, three integers. */
 #define RECORD_LEAST (FRAME_ID_LEN + 4 * sizeof(uint32) + 3 + 3 * sizeof(int64))
 
-/* The largest position, and global position, that can be brought along: behind it there must be room for what is appended. */
+/*
+ * The largest position, and global position, that can be brought along: behind it there must be room for what
+ * is appended.
+ */
 #define MAX_POSITION (INT64CONST(1) << 62)
 
 /* Reads a record; returns what is wrong with its positions or time, or NULL. */

@@ -96,8 +96,8 @@ millrace_json_read_stream(PG_FUNCTION_ARGS)
 }
 
 /*
- * json_read_category(namespace, category, position, batch_size, correlation, member, size, types, max_bytes); the
- * category '' is all messages, as over HTTP.
+ * json_read_category(namespace, category, position, batch_size, correlation, member, size, types, max_bytes);
+ * the category '' is all messages, as over HTTP.
  */
 Datum
 millrace_json_read_category(PG_FUNCTION_ARGS)

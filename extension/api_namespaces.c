@@ -1,5 +1,6 @@
 /*
- * api_namespaces.c: what the SQL functions that list, describe, empty and drop namespaces leave to C: all that looks at a table of messages.
+ * api_namespaces.c: what the SQL functions that list, describe, empty and drop namespaces leave to C: all
+ * that looks at a table of messages.
  */
 #include "postgres.h"
 
@@ -49,7 +50,10 @@ millrace_is_messages(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(StoreHoldsMessages(PG_GETARG_OID(0)));
 }
 
-/* check_messages(schema): MR010 unless its relation `messages` is a table of messages; 42501 for those who may not read it */
+/*
+ * check_messages(schema): MR010 unless its relation `messages` is a table of messages; 42501 for those who
+ * may not read it
+ */
 Datum
 millrace_check_messages(PG_FUNCTION_ARGS)
 {

@@ -1,5 +1,6 @@
 /*
- * api_read.c: read_stream(), read_category(), read_all(), last_message(), stream_version(), head(), list_streams(): rows for SQL.
+ * api_read.c: read_stream(), read_category(), read_all(), last_message(), stream_version(), head(),
+ * list_streams(): rows for SQL.
  */
 #include "postgres.h"
 
@@ -196,7 +197,10 @@ millrace_read_stream(PG_FUNCTION_ARGS)
 	return MessageFunctionCall(&read_stream, fcinfo);
 }
 
-/* A name with a dash is no message's category.  Asking for one is a slip that looks like success, so a session is told of it once. */
+/*
+ * A name with a dash is no message's category.  Asking for one is a slip that looks like success, so a
+ * session is told of it once.
+ */
 static void
 NoticeDash(text *name)
 {
@@ -240,7 +244,10 @@ static const MessageFunction read_category = {
 	.other_argument = -1,
 };
 
-/* read_category(category, position, batch_size, correlation, consumer_group_member, consumer_group_size, types, namespace) */
+/*
+ * read_category(category, position, batch_size, correlation, consumer_group_member, consumer_group_size,
+ * types, namespace)
+ */
 Datum
 millrace_read_category(PG_FUNCTION_ARGS)
 {

@@ -14,15 +14,15 @@
 #define MESSAGE_COLUMNS 8
 
 /*
- * A function whose rows are messages in the order in which they are read.  Called as a function, it fills a tuplestore;
- * in FROM it runs as a plan node that fetches them one by one (scan.c).
+ * A function whose rows are messages in the order in which they are read.  Called as a function, it fills a
+ * tuplestore; in FROM it runs as a plan node that fetches them one by one (scan.c).
  */
 typedef struct MessageFunction
 {
 	PGFunction address;
 	/*
-	 * Checks the arguments, describes the read and opens the table; of the namespace that is selected, unless they say which.  The request points
-	 * into the arguments and into the current memory context.
+	 * Checks the arguments, describes the read and opens the table; of the namespace that is selected, unless
+	 * they say which.  The request points into the arguments and into the current memory context.
 	 */
 	Store *(*begin)(FunctionCallInfo fcinfo, ReadRequest *request, const char *selected);
 	/* Makes a row; what it points to is the message's or in the current memory context. */

@@ -1,11 +1,13 @@
 /*
  * api_wait.c: what tells a subscriber's server that it may be worth its while to read.
  *
- * A message becomes readable, or stops to hold back those behind it, when a transaction ends that wrote something: one that committed or aborted,
- * in whatever session, by whatever program, also by COMMIT PREPARED; a subtransaction that aborted; on a standby, one whose end was
- * replayed.  Postgres counts these in shared memory, for its own snapshots, under the lock under which it takes them.  So nothing is added
- * to an append, nothing needs shared memory of ours, and no end is missed: whoever has seen the count change, and takes a snapshot then, has it in there.
- * The count is of the whole server, so it changes for others' transactions too.
+ * A message becomes readable, or stops to hold back those behind it, when a transaction ends that wrote
+ * something: one that committed or aborted, in whatever session, by whatever program, also by COMMIT
+ * PREPARED; a subtransaction that aborted; on a standby, one whose end was replayed.  Postgres counts these
+ * in shared memory, for its own snapshots, under the lock under which it takes them.  So nothing is added to
+ * an append, nothing needs shared memory of ours, and no end is missed: whoever has seen the count change,
+ * and takes a snapshot then, has it in there.  The count is of the whole server, so it changes for others'
+ * transactions too.
  *
  * Looking at it takes no transaction, lock or snapshot, and is done every few milliseconds.
  */
@@ -41,8 +43,8 @@ typedef struct Told
 static Told last_told;
 
 /*
- * Lets go of the snapshot that CALL has taken, so that a session that waits keeps no VACUUM from its work.  That can be done where a procedure
- * could commit.
+ * Lets go of the snapshot that CALL has taken, so that a session that waits keeps no VACUUM from its work.
+ * That can be done where a procedure could commit.
  */
 static void
 DropSnapshots(FunctionCallInfo fcinfo)
@@ -77,11 +79,13 @@ WaitForCount(uint64 count, int timeout_ms)
 }
 
 /*
- * wait_for_commits(asker, heard, timeout_ms): returns as soon as a transaction that wrote has ended since an earlier return, or when the time is over.
+ * wait_for_commits(asker, heard, timeout_ms): returns as soon as a transaction that wrote has ended since an
+ * earlier return, or when the time is over.
  *
- * asker: any number that nobody else has; the first call of one in a session returns at once.  heard: true when the asker has looked since the
- * call before returned, false when it took that for the end of the time; what it was told then is told again.  timeout_ms: milliseconds, at
- * most 60000.  Errors: 25001 in a transaction or a function, 22023 for another timeout, MR005 for NULL.
+ * asker: any number that nobody else has; the first call of one in a session returns at once.  heard: true
+ * when the asker has looked since the call before returned, false when it took that for the end of the time;
+ * what it was told then is told again.  timeout_ms: milliseconds, at most 60000.  Errors: 25001 in a
+ * transaction or a function, 22023 for another timeout, MR005 for NULL.
  */
 Datum
 millrace_wait_for_commits(PG_FUNCTION_ARGS)

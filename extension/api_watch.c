@@ -1,11 +1,14 @@
 /*
- * api_watch.c: what holds readers back, for those who operate the database and for those who read the table themselves.
+ * api_watch.c: what holds readers back, for those who operate the database and for those who read the table
+ * themselves.
  *
- * A reader's prefix ends at the first row that its snapshot doesn't see and that may still commit, or did so later (read.c).  Here that row is looked for by the
- * active snapshot, the one of the statement that asks, so that what else the statement reads of the table ends at the same row.  Who gives
- * the position that it has reached is answered by an index scan from there.  Otherwise the row may be anywhere, far below the
- * others if it is an import's; but it is on a page that is not marked all-visible, since a page with that mark has no such
- * row.  So all other pages are looked at, in the order of the table: with autovacuum those written last.
+ * A reader's prefix ends at the first row that its snapshot doesn't see and that may still commit, or did so
+ * later (read.c).  Here that row is looked for by the active snapshot, the one of the statement that asks, so
+ * that what else the statement reads of the table ends at the same row.  Who gives the position that it has
+ * reached is answered by an index scan from there.  Otherwise the row may be anywhere, far below the others
+ * if it is an import's; but it is on a page that is not marked all-visible, since a page with that mark has
+ * no such row.  So all other pages are looked at, in the order of the table: with autovacuum those written
+ * last.
  */
 #include "postgres.h"
 
@@ -59,7 +62,10 @@ FirstFrom(Store *store, int64 position, Snapshot snapshot)
 	return first;
 }
 
-/* Lists a page's rows below `limit` that are undecided; returns how many.  Updates are yet to be judged by what else the snapshot sees. */
+/*
+ * Lists a page's rows below `limit` that are undecided; returns how many.  Updates are yet to be judged by
+ * what else the snapshot sees.
+ */
 static int
 ListUndecided(Store *store, Buffer buffer, Snapshot snapshot, int64 limit, Undecided *found)
 {
@@ -107,7 +113,10 @@ IsSeen(Store *store, int64 position, Snapshot snapshot)
 	return seen;
 }
 
-/* The first of all, by the table.  A mark that arrives on a standby may be younger than the snapshot (prefix.c). */
+/*
+ * The first of all, by the table.  A mark that arrives on a standby may be younger than the snapshot
+ * (prefix.c).
+ */
 static Undecided
 FirstOfAll(Store *store, Snapshot snapshot)
 {
@@ -140,11 +149,12 @@ FirstOfAll(Store *store, Snapshot snapshot)
 }
 
 /*
- * first_undecided(namespace, position) -> (head, global_position, xid): what the statement's snapshot makes readers stop at, from a position on or (NULL)
- * anywhere, NULL when at nothing; and one more than the highest global position.  0.1.0 gave a time between the two
- * arguments, below which nothing was looked at.
+ * first_undecided(namespace, position) -> (head, global_position, xid): what the statement's snapshot makes
+ * readers stop at, from a position on or (NULL) anywhere, NULL when at nothing; and one more than the highest
+ * global position.  0.1.0 gave a time between the two arguments, below which nothing was looked at.
  *
- * The transaction is not the subtransaction, which has no lock any more, by which its process could be found, once it is committed.
+ * The transaction is not the subtransaction, which has no lock any more, by which its process could be found,
+ * once it is committed.
  */
 Datum
 millrace_first_undecided(PG_FUNCTION_ARGS)

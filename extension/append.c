@@ -6,11 +6,13 @@
  *   3. judge each request in turn: ids first (a retry gets the first answer), then expected versions
  *   4. insert what was accepted, a namespace at a time (insert.c)
  *
- * A request that was stored before is answered only after the commit that stored it has reached disk and the synchronous
- * standbys: a backend that ends while it waits for a standby leaves a commit that is visible here and nowhere else.
+ * A request that was stored before is answered only after the commit that stored it has reached disk and the
+ * synchronous standbys: a backend that ends while it waits for a standby leaves a commit that is visible here
+ * and nowhere else.
  *
- * The version that an append builds on is the latest committed one plus what this transaction and this call have
- * added, whatever the transaction's snapshot: the stream lock makes it stable, and SnapshotSelf reads it.
+ * The version that an append builds on is the latest committed one plus what this transaction and this call
+ * have added, whatever the transaction's snapshot: the stream lock makes it stable, and SnapshotSelf reads
+ * it.
  *
  * Memory: everything is in the caller's context, which is to live as long as the call.
  */
@@ -145,7 +147,9 @@ CloseNamespaces(AppendCall *call)
 
 /* ---- 2: streams ------------------------------------------------------------------------------------ */
 
-/* By hash, which is the order of locking; then by table and name, so that one stream's parts stand together. */
+/*
+ * By hash, which is the order of locking; then by table and name, so that one stream's parts stand together.
+ */
 static int
 CompareParts(const void *left, const void *right)
 {
@@ -220,9 +224,9 @@ LockStreams(AppendCall *call)
 }
 
 /*
- * Where this backend last saw the end of a stream.  Only a hint: reading from there on finds the end among a few entries of the
- * index instead of a page full.  Where nothing is found there (an append that was rolled back, a namespace that was emptied), the
- * whole stream is looked at.
+ * Where this backend last saw the end of a stream.  Only a hint: reading from there on finds the end among a
+ * few entries of the index instead of a page full.  Where nothing is found there (an append that was rolled
+ * back, a namespace that was emptied), the whole stream is looked at.
  */
 typedef struct VersionHint
 {

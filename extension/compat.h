@@ -91,7 +91,10 @@ CompatFindSetting(const char *setting)
 #define CompatLogMessage(prefix, bytes, len) LogLogicalMessage(prefix, bytes, len, true)
 #endif
 
-/* 17: the variable has another name.  A count of 64 bits, written under ProcArrayLock; whoever compares it needs no lock to read it. */
+/*
+ * 17: the variable has another name.  A count of 64 bits, written under ProcArrayLock; whoever compares it
+ * needs no lock to read it.
+ */
 #if PG_VERSION_NUM >= 170000
 #define CompatCompletedTransactions() (*(volatile uint64 *)&TransamVariables->xactCompletionCount)
 #else
@@ -108,8 +111,8 @@ CompatFindSetting(const char *setting)
 /*
  * 18: what a collation is like is a part of its locale.
  *
- * Before 19 the header of locales includes ICU's, which not everybody has who builds an extension.  Nothing of it is used here, and where
- * it is left out the members stay where they are.
+ * Before 19 the header of locales includes ICU's, which not everybody has who builds an extension.  Nothing
+ * of it is used here, and where it is left out the members stay where they are.
  */
 #pragma push_macro("USE_ICU")
 #undef USE_ICU
@@ -164,7 +167,10 @@ CompatFindSetting(const char *setting)
 #define CompatTableBeginScan(heap, snapshot) table_beginscan(heap, snapshot, 0, NULL)
 #endif
 
-/* 19: a tranche of lightweight locks is named once, for all sessions; before, each session registered the name. */
+/*
+ * 19: a tranche of lightweight locks is named once, for all sessions; before, each session registered the
+ * name.
+ */
 #if PG_VERSION_NUM >= 190000
 #define CompatNewTranche(name) LWLockNewTrancheId(name)
 #define CompatNameTranche(tranche, name) ((void)0)
@@ -194,8 +200,8 @@ typedef struct CompatJsonbState
 #endif
 
 /*
- * 19: the lock of a page belongs to its pin and is no lightweight lock, so LWLockReleaseAll() leaves it.  In an error that ends the
- * (sub)transaction: its pins, and with them their locks, go before the error is sent.
+ * 19: the lock of a page belongs to its pin and is no lightweight lock, so LWLockReleaseAll() leaves it.  In
+ * an error that ends the (sub)transaction: its pins, and with them their locks, go before the error is sent.
  */
 #if PG_VERSION_NUM >= 190000
 #define CompatAbandonPages() ResourceOwnerReleaseAllOfKind(CurrentResourceOwner, &buffer_resowner_desc)

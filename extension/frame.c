@@ -1,8 +1,8 @@
 /*
  * frame.c: reading the binary frames that the HTTP side sends: append_batch()'s and import_batch()'s.
  *
- * The bytes come from outside: lengths are compared with what is left, strings are checked for their encoding, and
- * whatever does not fit is MR011.
+ * The bytes come from outside: lengths are compared with what is left, strings are checked for their
+ * encoding, and whatever does not fit is MR011.
  */
 #include "postgres.h"
 
@@ -51,7 +51,10 @@ FrameInt64(FrameReader *reader)
 	return (int64)pg_ntoh64(value);
 }
 
-/* Reads a count of things each of which takes at least `least` bytes, so that a false one can't make us allocate. */
+/*
+ * Reads a count of things each of which takes at least `least` bytes, so that a false one can't make us
+ * allocate.
+ */
 int
 FrameCount(FrameReader *reader, size_t least)
 {

@@ -13,16 +13,17 @@
  *      recheck what might not be unique,
  *      fire a user's triggers
  *
- * Phase 2 never waits for another transaction, and so must not: nobody finds the deadlock of who waits under a lightweight lock.
- * Uniqueness is checked there as for deferrable constraints (UNIQUE_CHECK_PARTIAL: put the entry in, say whether it may be a duplicate),
- * and the doubtful ones are checked again in phase 3, where waiting for the other transaction is nobody else's loss.  The
- * relations that it uses are locked in phase 1, the sequence and the toast table too, which stay open, with its indexes, so that phase 2
- * looks nothing up.  It evaluates no user's expression.  An error in it lets go of the lock before it travels, and one in phase 3 of the page that an index has
- * kept locked.  The order of steps follows execReplication.c and
+ * Phase 2 never waits for another transaction, and so must not: nobody finds the deadlock of who waits under
+ * a lightweight lock.  Uniqueness is checked there as for deferrable constraints (UNIQUE_CHECK_PARTIAL: put
+ * the entry in, say whether it may be a duplicate), and the doubtful ones are checked again in phase 3, where
+ * waiting for the other transaction is nobody else's loss.  The relations that it uses are locked in phase 1,
+ * the sequence and the toast table too, which stay open, with its indexes, so that phase 2 looks nothing up.
+ * It evaluates no user's expression.  An error in it lets go of the lock before it travels, and one in phase
+ * 3 of the page that an index has kept locked.  The order of steps follows execReplication.c and
  * unique_key_recheck() of PostgreSQL.
  *
- * Forming and compressing in phase 1 keeps that work out of the lock.  It needs no global position: the first three columns
- * are of fixed width and never NULL, so position and time are written into the finished tuple.
+ * Forming and compressing in phase 1 keeps that work out of the lock.  It needs no global position: the first
+ * three columns are of fixed width and never NULL, so position and time are written into the finished tuple.
  */
 #include "postgres.h"
 
@@ -51,8 +52,9 @@
 #include "store.h"
 
 /*
- * Tuples of one heap_multi_insert(), as COPY does it, and their bytes; the append lock, which can't be interrupted, is held for no
- * more, but for a tuple that is larger by itself.  Half a MiB takes about ten milliseconds where it is toasted.
+ * Tuples of one heap_multi_insert(), as COPY does it, and their bytes; the append lock, which can't be
+ * interrupted, is held for no more, but for a tuple that is larger by itself.  Half a MiB takes about ten
+ * milliseconds where it is toasted.
  */
 #define INSERT_CHUNK 1000
 #define INSERT_CHUNK_BYTES (512 * 1024)
@@ -220,7 +222,9 @@ RefuseSequence(Insertion *insertion, int64 drawn)
 				 insertion->highest)));
 }
 
-/* When this session last looked for the highest global position of a table; a place for each of a few tables. */
+/*
+ * When this session last looked for the highest global position of a table; a place for each of a few tables.
+ */
 typedef struct LastLook
 {
 	Oid table;
@@ -239,9 +243,10 @@ LastLookAt(Store *store)
 }
 
 /*
- * Returns the highest global position that there is: rows that come now must be above, or readers who were there would never see
- * them.  These functions keep it so; others may have written rows and left the sequence where it was.  That does not happen all the time,
- * so it is looked for at a session's first append to a table, and once a second.  0: not looked for.
+ * Returns the highest global position that there is: rows that come now must be above, or readers who were
+ * there would never see them.  These functions keep it so; others may have written rows and left the sequence
+ * where it was.  That does not happen all the time, so it is looked for at a session's first append to a
+ * table, and once a second.  0: not looked for.
  */
 static int64
 HighestPosition(Store *store)
@@ -336,8 +341,8 @@ FormOtherEntry(OtherIndex *other, NewRow *row, Datum *values, bool *isnull)
 }
 
 /*
- * Computes the entries of an index of our own kinds that has further columns: a user's expression may take its time, or wait.  They live as
- * long as the executor's state of the index.
+ * Computes the entries of an index of our own kinds that has further columns: a user's expression may take
+ * its time, or wait.  They live as long as the executor's state of the index.
  */
 static void
 ComputeEntries(Insertion *insertion, OpenIndex *which)
@@ -455,8 +460,9 @@ InsertAllEntries(Insertion *insertion, bool own, NewRow **rows, int nrows)
 /* ---- phase 3: uniqueness ----------------------------------------------------------------------------- */
 
 /*
- * Finds a live row with these keys, other than the row at `except` (which may be NULL).  Where the only one is of a
- * transaction in progress, waits for its end.  The row is in scan->slot.  The scan's snapshot must be a dirty one.
+ * Finds a live row with these keys, other than the row at `except` (which may be NULL).  Where the only one
+ * is of a transaction in progress, waits for its end.  The row is in scan->slot.  The scan's snapshot must be
+ * a dirty one.
  */
 bool
 StoreFindLive(StoreScan *scan, ScanKey keys, int nkeys, ItemPointer except)
@@ -534,8 +540,8 @@ RecheckDoubts(Insertion *insertion)
 }
 
 /*
- * The append lock is free, but who takes it again at once is quicker than those who wait for it and have to be woken: a call of many chunks would keep
- * them all waiting.
+ * The append lock is free, but who takes it again at once is quicker than those who wait for it and have to
+ * be woken: a call of many chunks would keep them all waiting.
  */
 #define YIELD_US 100
 
@@ -557,7 +563,10 @@ BeginIndex(Insertion *insertion, const StoreIndex *which, Relation index)
 	return open;
 }
 
-/* Fills the indexes that reads do not stand on, whose expressions are the owner's, and waits where uniqueness is in doubt. */
+/*
+ * Fills the indexes that reads do not stand on, whose expressions are the owner's, and waits where uniqueness
+ * is in doubt.
+ */
 static void
 FinishEntries(Insertion *insertion)
 {
@@ -586,7 +595,10 @@ FinishEntries(Insertion *insertion)
 	StoreBecomeCaller(caller);
 }
 
-/* Opens the indexes that are ready to be filled.  One that becomes ready from now on waits for this transaction before it is made whole. */
+/*
+ * Opens the indexes that are ready to be filled.  One that becomes ready from now on waits for this
+ * transaction before it is made whole.
+ */
 static void
 OpenIndexes(Insertion *insertion)
 {
@@ -607,7 +619,10 @@ OpenIndexes(Insertion *insertion)
 	}
 }
 
-/* Refuses, in the server's words, a name that an index has no room for.  The index would do so itself, under the append lock. */
+/*
+ * Refuses, in the server's words, a name that an index has no room for.  The index would do so itself, under
+ * the append lock.
+ */
 static void
 CheckName(OpenIndex *which, NewRow *row)
 {
@@ -745,9 +760,9 @@ EndInsertion(Insertion *insertion)
 }
 
 /*
- * Inserts rows in order and gives each its global position; with `import` each brings its own, and its time.  The
- * caller holds the locks of their streams.  Errors: MR002, or 23505 where somebody wrote into the table without
- * these functions.
+ * Inserts rows in order and gives each its global position; with `import` each brings its own, and its time.
+ * The caller holds the locks of their streams.  Errors: MR002, or 23505 where somebody wrote into the table
+ * without these functions.
  */
 void
 StoreInsert(Store *store, NewRow **rows, int nrows, bool import)

@@ -34,8 +34,8 @@ WordNeedsEscape(const char *bytes)
 
 #ifdef __SSE2__
 /*
- * The same of sixteen: a bit for each that needs an escape.  The least of a byte and 0x1F is the byte itself for those
- * below a blank.
+ * The same of sixteen: a bit for each that needs an escape.  The least of a byte and 0x1F is the byte itself
+ * for those below a blank.
  */
 static inline uint32
 SpecialBytes(__m128i vector)

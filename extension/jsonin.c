@@ -1,11 +1,13 @@
 /*
  * jsonin.c: JSON text to jsonb, as jsonb_in() makes it, for the messages that the HTTP side sends.
  *
- * jsonb_in() copies strings byte by byte and calls back for each token, which was a tenth of what a batch cost Postgres.  Here
- * strings are looked through sixteen bytes at a time and taken where they lie.  The jsonb is still composed by pushJsonbValue().
+ * jsonb_in() copies strings byte by byte and calls back for each token, which was a tenth of what a batch
+ * cost Postgres.  Here strings are looked through sixteen bytes at a time and taken where they lie.  The
+ * jsonb is still composed by pushJsonbValue().
  *
- * Only what is plainly right is read here: objects in UTF-8, without \u escapes, not very deep.  For everything else, mistakes
- * above all, jsonb_in() is asked, from the beginning; so what is accepted and each error are its own.
+ * Only what is plainly right is read here: objects in UTF-8, without \u escapes, not very deep.  For
+ * everything else, mistakes above all, jsonb_in() is asked, from the beginning; so what is accepted and each
+ * error are its own.
  *
  * Memory: strings without escapes point into the text until the jsonb is made of them.
  */
@@ -97,7 +99,10 @@ Unescaped(char c)
 	}
 }
 
-/* Finds the quote that ends a string, from its first backslash on; NULL: there is something that is not read here. */
+/*
+ * Finds the quote that ends a string, from its first backslash on; NULL: there is something that is not read
+ * here.
+ */
 static const char *
 EndOfString(Reader *reader)
 {
@@ -300,7 +305,8 @@ ReadValue(Reader *reader, JsonbIteratorToken as, int depth)
 }
 
 /*
- * Makes jsonb of JSON in the server's encoding, which a NUL follows.  The errors are those of jsonb_in(): 22P02 and others.
+ * Makes jsonb of JSON in the server's encoding, which a NUL follows.  The errors are those of jsonb_in():
+ * 22P02 and others.
  */
 Jsonb *
 JsonbFromText(const char *json, size_t len)

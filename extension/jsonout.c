@@ -5,8 +5,9 @@
  *     [id, streamName, type, position, globalPosition, data, metadata, time]   from a category or all
  *
  * Times are RFC 3339 in UTC with microseconds, trailing zeros trimmed.  A jsonb's text is byte for byte what
- * jsonb_out() gives, in about a third of the time: strings are copied in runs instead of byte by byte, and containers are walked
- * without an iterator.  The format walked is that of utils/jsonb.h, which has not changed since 9.4.
+ * jsonb_out() gives, in about a third of the time: strings are copied in runs instead of byte by byte, and
+ * containers are walked without an iterator.  The format walked is that of utils/jsonb.h, which has not
+ * changed since 9.4.
  */
 #include "postgres.h"
 
@@ -50,7 +51,10 @@ Reserve(StringInfo out, size_t len)
 		enlargeStringInfo(out, (int)len);
 }
 
-/* appendBinaryStringInfo(), without a call for the few bytes that most are.  Leaves the NUL to the last one's caller. */
+/*
+ * appendBinaryStringInfo(), without a call for the few bytes that most are.  Leaves the NUL to the last one's
+ * caller.
+ */
 static inline void
 AppendBytes(StringInfo out, const char *bytes, size_t len)
 {

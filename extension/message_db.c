@@ -4,9 +4,9 @@
  * Each finds its table in the schema that the function itself lives in.  They are VOLATILE, as there, and
  * so see with a fresh snapshot what the calling statement has written.
  *
- * Where they differ from Message DB's (each a defect that no client can depend on): writers of a category don't wait for each
- * other, category reads obey the prefix rule, consumer groups may be larger than a smallint, and a notice
- * names a generated command only where one is generated.
+ * Where they differ from Message DB's (each a defect that no client can depend on): writers of a category
+ * don't wait for each other, category reads obey the prefix rule, consumer groups may be larger than a
+ * smallint, and a notice names a generated command only where one is generated.
  *
  * Source: the package @eventide/message-db 1.3.1, database/functions.
  */
@@ -68,7 +68,10 @@ OpenOwnTable(FunctionCallInfo fcinfo, StoreMode mode)
 	return store;
 }
 
-/* What each statement of a volatile PL/pgSQL function gets: a snapshot of now, with all that this transaction wrote. */
+/*
+ * What each statement of a volatile PL/pgSQL function gets: a snapshot of now, with all that this transaction
+ * wrote.
+ */
 static void
 PushFreshSnapshot(void)
 {
@@ -174,8 +177,8 @@ RaiseWrongVersion(int64 expected, const char *stream, int64 version)
 }
 
 /*
- * Lets the table itself refuse the row, so that the error is its own, and a global position is spent as there.  The caller's rights
- * were looked at before; the defaults of its columns are the owner's to run.
+ * Lets the table itself refuse the row, so that the error is its own, and a global position is spent as
+ * there.  The caller's rights were looked at before; the defaults of its columns are the owner's to run.
  */
 static void
 RaiseByInserting(FunctionCallInfo fcinfo, Relation heap, int64 position)
@@ -405,7 +408,9 @@ StreamNotices(FunctionCallInfo fcinfo, ReadRequest *request, const char *command
 		MessageDbNotice("Generated Command", command);
 }
 
-/* Checks the arguments and describes the read; returns the command to run instead when there is a condition. */
+/*
+ * Checks the arguments and describes the read; returns the command to run instead when there is a condition.
+ */
 static char *
 DescribeStreamRead(FunctionCallInfo fcinfo, ReadRequest *request)
 {
@@ -499,7 +504,9 @@ CategoryNotices(FunctionCallInfo fcinfo, ReadRequest *request, const char *comma
 		MessageDbNotice("Generated Command", command);
 }
 
-/* Checks the arguments and describes the read; returns the command to run instead when there is a condition. */
+/*
+ * Checks the arguments and describes the read; returns the command to run instead when there is a condition.
+ */
 static char *
 DescribeCategoryRead(FunctionCallInfo fcinfo, ReadRequest *request)
 {
@@ -594,7 +601,10 @@ millrace_mdb_stream_version(PG_FUNCTION_ARGS)
 
 /* ---- the rest ------------------------------------------------------------------------------------------- */
 
-/* acquire_lock(stream_name) -> the key: hash_64 of the category, locked as pg_advisory_xact_lock() does; NULL locks nothing */
+/*
+ * acquire_lock(stream_name) -> the key: hash_64 of the category, locked as pg_advisory_xact_lock() does; NULL
+ * locks nothing
+ */
 Datum
 millrace_mdb_acquire_lock(PG_FUNCTION_ARGS)
 {

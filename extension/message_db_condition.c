@@ -1,8 +1,8 @@
 /*
  * message_db_condition.c: Message DB's reads with a condition, a text that becomes part of the query.
  *
- * The query is Message DB's own.  A category's rows are then cut at the end of the prefix: the first row, up to the
- * last one returned, that may still commit (read.c).
+ * The query is Message DB's own.  A category's rows are then cut at the end of the prefix: the first row, up
+ * to the last one returned, that may still commit (read.c).
  */
 #include "postgres.h"
 

@@ -48,9 +48,9 @@ DefineSettings(void)
 }
 
 /*
- * Before this library is loaded any name with our prefix can be set, as Postgres can't know better.  It would only warn of one that we have not defined, and
- * forget it; but whoever meant millrace.namespace would then be in another tenant's namespace.  So the library is not loaded, and all
- * that is called fails.
+ * Before this library is loaded any name with our prefix can be set, as Postgres can't know better.  It would
+ * only warn of one that we have not defined, and forget it; but whoever meant millrace.namespace would then
+ * be in another tenant's namespace.  So the library is not loaded, and all that is called fails.
  */
 static void
 RefuseUnknownSettings(void)
@@ -95,9 +95,10 @@ _PG_init(void)
 /* ---- which namespace --------------------------------------------------------------------------------- */
 
 /*
- * A pooler may lend the session to another client with every transaction, and nothing tells the server so.  Where it is said to be so, what was set for
- * the session in an earlier transaction is somebody else's.  The server keeps a stack of what the current transaction has changed, SET LOCAL and a
- * function's SET among it; an empty one says that the value was there before.  (A parallel worker gets its leader's.)
+ * A pooler may lend the session to another client with every transaction, and nothing tells the server so.
+ * Where it is said to be so, what was set for the session in an earlier transaction is somebody else's.  The
+ * server keeps a stack of what the current transaction has changed, SET LOCAL and a function's SET among it;
+ * an empty one says that the value was there before.  (A parallel worker gets its leader's.)
  */
 static bool
 SelectionIsLeftOver(void)
@@ -112,7 +113,10 @@ SelectedNamespace(void)
 	return SelectionIsLeftOver() ? NULL : selected_namespace;
 }
 
-/* The namespace that the argument names; without one, the selected one.  Errors: 55000 when that does not count. */
+/*
+ * The namespace that the argument names; without one, the selected one.  Errors: 55000 when that does not
+ * count.
+ */
 const char *
 ArgNamespaceOr(FunctionCallInfo fcinfo, int arg, const char *selected)
 {
@@ -173,8 +177,8 @@ FirstAttributes(TupleDesc desc, int natts)
 }
 
 /*
- * The same for a result whose type has a name, so that ALTER TYPE may have made another of it.  What was added and dropped again stays in
- * the type; the rows end before it.
+ * The same for a result whose type has a name, so that ALTER TYPE may have made another of it.  What was
+ * added and dropped again stays in the type; the rows end before it.
  */
 ResultSet *
 ResultSetBeginOf(FunctionCallInfo fcinfo, const Oid *types, int ntypes)
@@ -213,8 +217,8 @@ RefuseRowType(TupleDesc desc, char *problem)
 }
 
 /*
- * Refuses a row type whose attributes are not of these types, 42804; InvalidOid stands for any.  Attributes behind them that are dropped do
- * no harm.
+ * Refuses a row type whose attributes are not of these types, 42804; InvalidOid stands for any.  Attributes
+ * behind them that are dropped do no harm.
  */
 void
 CheckRowType(TupleDesc desc, const Oid *types, int ntypes)

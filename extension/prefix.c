@@ -1,32 +1,36 @@
 /*
  * prefix.c: a scan that judges every row that an index leads to.
  *
- * An index scan by any snapshot that it is given either hides the rows that the snapshot doesn't see, or (SnapshotAny) costs
- * two locks of the heap's page and a slot for each row.  This one takes the entries from the index and goes to the heap itself,
- * a page at a time: a category's neighbours in the index are mostly neighbours in the heap, since both come in the order of
- * global positions.
+ * An index scan by any snapshot that it is given either hides the rows that the snapshot doesn't see, or
+ * (SnapshotAny) costs two locks of the heap's page and a slot for each row.  This one takes the entries from
+ * the index and goes to the heap itself, a page at a time: a category's neighbours in the index are mostly
+ * neighbours in the heap, since both come in the order of global positions.
  *
- *   - The page stays pinned until an entry leads to another one.  While it is pinned no row's bytes move and no line pointer of a
- *     row is given to another row (both need a lock that waits for pins), so a verdict, once found, holds, and a row may be read
- *     without the page's lock.
- *   - The first entry that leads to a page gets its own verdict; with the second one all rows of the page are judged under one lock.
- *     A page that is marked all-visible needs no judging: every snapshot there is sees all of its rows.  Not so for a snapshot taken
- *     in recovery, see heapgetpage(): there the mark may arrive before the standby's own snapshots are over.
+ *   - The page stays pinned until an entry leads to another one.  While it is pinned no row's bytes move and
+ *     no line pointer of a row is given to another row (both need a lock that waits for pins), so a verdict,
+ *     once found, holds, and a row may be read without the page's lock.
+ *   - The first entry that leads to a page gets its own verdict; with the second one all rows of the page are
+ *     judged under one lock.  A page that is marked all-visible needs no judging: every snapshot there is
+ *     sees all of its rows.  Not so for a snapshot taken in recovery, see heapgetpage(): there the mark may
+ *     arrive before the standby's own snapshots are over.
  *   - A row that comes to the page afterwards has no verdict yet, so it gets one when an entry leads to it.
- *   - A row that somebody has updated is a chain of versions (HOT); heap_hot_search_buffer() walks it, as for any index scan.
- *   - Where the new version has entries of its own (not HOT) the old one's stay.  Such a version, undecided, is of a message that was there before, which the
- *     snapshot sees by another entry: then it is passed over.  Where the snapshot sees none, the message was inserted since, and the version stands
- *     for it.  Which of the entries comes first in the index is left to chance, so the other one is looked up.
+ *   - A row that somebody has updated is a chain of versions (HOT); heap_hot_search_buffer() walks it, as for
+ *     any index scan.
+ *   - Where the new version has entries of its own (not HOT) the old one's stay.  Such a version, undecided,
+ *     is of a message that was there before, which the snapshot sees by another entry: then it is passed
+ *     over.  Where the snapshot sees none, the message was inserted since, and the version stands for it.
+ *     Which of the entries comes first in the index is left to chance, so the other one is looked up.
  *
- * The snapshot of the scan itself decides only whether the index's page stays pinned too.  By SnapshotAny it does, so that VACUUM can't free a
- * line pointer before its entry has been followed.  By an MVCC snapshot it doesn't, so that a cursor at rest holds up no VACUUM; then an
- * entry of an aborted row may lead to a row that was put in its place.  That row is younger than the snapshot, so at worst it ends
- * the read: still a prefix.  In recovery the pin is not enough either: a replayed VACUUM waits only for pins on the pages that it takes
- * entries from, and an entry may have moved to another page by a split.  So the position of a row that the snapshot doesn't see is
- * asked of its entry, not of the row (read.c).
+ * The snapshot of the scan itself decides only whether the index's page stays pinned too.  By SnapshotAny it
+ * does, so that VACUUM can't free a line pointer before its entry has been followed.  By an MVCC snapshot it
+ * doesn't, so that a cursor at rest holds up no VACUUM; then an entry of an aborted row may lead to a row
+ * that was put in its place.  That row is younger than the snapshot, so at worst it ends the read: still a
+ * prefix.  In recovery the pin is not enough either: a replayed VACUUM waits only for pins on the pages that
+ * it takes entries from, and an entry may have moved to another page by a split.  So the position of a row
+ * that the snapshot doesn't see is asked of its entry, not of the row (read.c).
  *
- * Going round the table's access methods means to do for serializable transactions what they do: read.c locks the
- * whole table, and conflicts are reported here, for the rows that are met and no others.
+ * Going round the table's access methods means to do for serializable transactions what they do: read.c locks
+ * the whole table, and conflicts are reported here, for the rows that are met and no others.
  */
 #include "postgres.h"
 
@@ -177,7 +181,10 @@ FindVerdict(PrefixScan *prefix, OffsetNumber offset)
 	return prefix->verdicts[offset];
 }
 
-/* Judges the versions of a row that has been updated.  The snapshot sees one of them at most, and then it decides. */
+/*
+ * Judges the versions of a row that has been updated.  The snapshot sees one of them at most, and then it
+ * decides.
+ */
 static Verdict
 JudgeChain(PrefixScan *prefix, ItemPointerData tid)
 {
@@ -262,7 +269,10 @@ BeginSameKey(PrefixScan *prefix)
 	return scan;
 }
 
-/* Says whether the row is a version that an update made, of a message that the snapshot sees another version of. */
+/*
+ * Says whether the row is a version that an update made, of a message that the snapshot sees another version
+ * of.
+ */
 static bool
 IsSeenOtherwise(PrefixScan *prefix)
 {
@@ -283,8 +293,8 @@ IsSeenOtherwise(PrefixScan *prefix)
 }
 
 /*
- * Goes to the next row that the snapshot sees or that ends the prefix.  The row is the scan's and stays until the next
- * call.
+ * Goes to the next row that the snapshot sees or that ends the prefix.  The row is the scan's and stays until
+ * the next call.
  */
 PrefixStep
 PrefixNext(PrefixScan *prefix, HeapTuple *row)
@@ -306,8 +316,9 @@ PrefixNext(PrefixScan *prefix, HeapTuple *row)
 }
 
 /*
- * The global position at which a scan stands: what its entry says, where the index has it and the scan wants it.  In recovery an entry of an aborted row may
- * lead to a row that was put in its place, whose position is of no meaning here.
+ * The global position at which a scan stands: what its entry says, where the index has it and the scan wants
+ * it.  In recovery an entry of an aborted row may lead to a row that was put in its place, whose position is
+ * of no meaning here.
  */
 int64
 PrefixEntryPosition(StoreScan *scan, HeapTuple row)

@@ -1,19 +1,21 @@
 /*
  * read.c: reading messages, and the prefix rule.
  *
- * A stream is read with the caller's snapshot and no more: the stream lock is held to commit, so positions commit in
- * order.  Global positions don't: they are drawn before commit, and a reader that remembers the last one it saw could
- * step over one that commits later.  The prefix rule prevents it, also for a stream that is read up to a global position:
+ * A stream is read with the caller's snapshot and no more: the stream lock is held to commit, so positions
+ * commit in order.  Global positions don't: they are drawn before commit, and a reader that remembers the
+ * last one it saw could step over one that commits later.  The prefix rule prevents it, also for a stream
+ * that is read up to a global position:
  *
  *   - insert.c puts index entries in in the order of their global positions, so when entry g is in the index,
  *     every smaller one is too.
- *   - A reader scans the index in order and looks at every row, visible or not.  A row that its snapshot sees is
- *     returned.  A row that it doesn't see ends the read if it may still commit or did so after the snapshot; the row of an aborted
- *     transaction, or a deleted one, is passed over, and so is a new version of a message that the snapshot sees in an older one (prefix.c).
+ *   - A reader scans the index in order and looks at every row, visible or not.  A row that its snapshot sees
+ *     is returned.  A row that it doesn't see ends the read if it may still commit or did so after the
+ *     snapshot; the row of an aborted transaction, or a deleted one, is passed over, and so is a new version
+ *     of a message that the snapshot sees in an older one (prefix.c).
  *
- * So what a read returns is final: nothing will ever appear below its last row.  Why the scan can't miss an entry g'
- * below a row g that it returns: g is visible, so g was in the index before the snapshot was taken, so g' was too, and the scan begins
- * after the snapshot.
+ * So what a read returns is final: nothing will ever appear below its last row.  Why the scan can't miss an
+ * entry g' below a row g that it returns: g is visible, so g was in the index before the snapshot was taken,
+ * so g' was too, and the scan begins after the snapshot.
  *
  * Filters come after the rule: a row that they would leave out ends the read just the same.
  */
@@ -76,7 +78,10 @@ IsWanted(text **names, int nnames, Slice name)
 	return false;
 }
 
-/* What is known of streams that a group's read has met: a category's messages are of few streams, again and again. */
+/*
+ * What is known of streams that a group's read has met: a category's messages are of few streams, again and
+ * again.
+ */
 #define MEMBERS 1024
 #define MEMBER_NAME 47
 
@@ -148,7 +153,10 @@ PassesFilters(const ReadRequest *request, const Message *message)
 
 /* ---- rows -------------------------------------------------------------------------------------------- */
 
-/* The columns before the first that may be NULL are where they are in every row: three of eight bytes, then the name. */
+/*
+ * The columns before the first that may be NULL are where they are in every row: three of eight bytes, then
+ * the name.
+ */
 static int64
 RowInt64(HeapTuple row, int column)
 {
@@ -161,7 +169,10 @@ RowStream(HeapTuple row)
 	return DatumGetTextPP(PointerGetDatum((char *)row->t_data + row->t_data->t_hoff + 3 * sizeof(int64)));
 }
 
-/* Returns where the next text or jsonb begins: one with a short header right here, another where it is aligned. */
+/*
+ * Returns where the next text or jsonb begins: one with a short header right here, another where it is
+ * aligned.
+ */
 static inline char *
 AlignText(char *place)
 {
@@ -218,8 +229,9 @@ MessageFromRow(Store *store, HeapTuple row, Message *message)
 /* ---- reads --------------------------------------------------------------------------------------------- */
 
 /*
- * Where in its stream a read begins: behind the message just below its global position if that is one of the stream, as
- * for a reader who comes back with the last one it saw, so that what it has seen is not read again.
+ * Where in its stream a read begins: behind the message just below its global position if that is one of the
+ * stream, as for a reader who comes back with the last one it saw, so that what it has seen is not read
+ * again.
  */
 static int64
 FirstPosition(Store *store, const ReadRequest *request, Snapshot snapshot)
@@ -242,7 +254,10 @@ FirstPosition(Store *store, const ReadRequest *request, Snapshot snapshot)
 	return first;
 }
 
-/* Begins the scan of the index that the request needs, by a snapshot of its own: prefix.c says what that means. */
+/*
+ * Begins the scan of the index that the request needs, by a snapshot of its own: prefix.c says what that
+ * means.
+ */
 static StoreScan *
 BeginScan(Store *store, const ReadRequest *request, Snapshot snapshot, Snapshot scan_snapshot)
 {
@@ -306,8 +321,8 @@ EndScan(Reader *reader)
 }
 
 /*
- * Whether a row is at the bound or behind it.  An index of a stream says nothing of global positions, so in recovery a row that the snapshot
- * doesn't see may be another one, and proves nothing.
+ * Whether a row is at the bound or behind it.  An index of a stream says nothing of global positions, so in
+ * recovery a row that the snapshot doesn't see may be another one, and proves nothing.
  */
 static bool
 IsBehind(Reader *reader, PrefixStep step, HeapTuple row)
@@ -430,9 +445,9 @@ ReadMessages(Store *store, const ReadRequest *request, MessageSink sink, void *a
 }
 
 /*
- * Returns one more than the highest global position in the index, whether it is committed or not; 1 when there
- * is none.  What is appended from now on gets at least that, and what is below it is in every index, because entries
- * are put into this one last (storeindex.c).
+ * Returns one more than the highest global position in the index, whether it is committed or not; 1 when
+ * there is none.  What is appended from now on gets at least that, and what is below it is in every index,
+ * because entries are put into this one last (storeindex.c).
  */
 int64
 ReadHead(Store *store)
@@ -464,8 +479,8 @@ ReadLastPosition(Store *store)
 }
 
 /*
- * Returns the global position of the first row, from the request's position to `last`, at which a read by the prefix rule
- * ends; PG_INT64_MAX when there is none.
+ * Returns the global position of the first row, from the request's position to `last`, at which a read by the
+ * prefix rule ends; PG_INT64_MAX when there is none.
  */
 int64
 ReadPrefixEnd(Store *store, const ReadRequest *request, int64 last)

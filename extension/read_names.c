@@ -1,9 +1,10 @@
 /*
  * read_names.c: listing streams by their names.
  *
- * The list is in byte order, as the index is when its names are COLLATE "C": a walk jumps from stream to stream and ends with the prefix.  An
- * adopted table may have a language's collation, under which names of one prefix stand far apart and in another order.  Then
- * the walk goes through all streams, and keeps those that come first.
+ * The list is in byte order, as the index is when its names are COLLATE "C": a walk jumps from stream to
+ * stream and ends with the prefix.  An adopted table may have a language's collation, under which names of
+ * one prefix stand far apart and in another order.  Then the walk goes through all streams, and keeps those
+ * that come first.
  */
 #include "postgres.h"
 
@@ -144,8 +145,8 @@ ListSorted(StoreScan *scan, const NameRange *range, int64 limit, StreamSink sink
 }
 
 /*
- * Hands the streams whose names begin with the prefix to the sink, in byte order, beginning behind `after` (may be
- * NULL).  Jumps from stream to stream in the index, so the cost is by streams, not by messages.
+ * Hands the streams whose names begin with the prefix to the sink, in byte order, beginning behind `after`
+ * (may be NULL).  Jumps from stream to stream in the index, so the cost is by streams, not by messages.
  */
 void
 ReadStreamNames(Store *store, text *prefix, text *after, int64 limit, StreamSink sink, void *arg)

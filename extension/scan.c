@@ -1,8 +1,9 @@
 /*
  * scan.c: the plan node that runs our reading functions in FROM.
  *
- * Postgres runs a function in FROM to its end and keeps its rows in a tuplestore, which for a read of messages costs as much as the read.
- * Here the planner is offered a node of our own instead, for a query whose only table is one call of such a function:
+ * Postgres runs a function in FROM to its end and keeps its rows in a tuplestore, which for a read of
+ * messages costs as much as the read.  Here the planner is offered a node of our own instead, for a query
+ * whose only table is one call of such a function:
  *
  *   plan     The functions have a support function, so the planner has loaded this library, and with it the hook below, before it
  *            looks for ways to scan the function's rows.  The hook puts a custom path in the place of the function scan.
@@ -11,12 +12,14 @@
  *   each     fetches one message and makes a row of it, which points into the table's page where it can.
  *   end      of the rows or of the query, whichever is first, closes the table.
  *
- * What a drawn-out read returns is what it would have returned at once.  The snapshot is fixed when the first row is fetched; a row that
- * it sees was in the index before, with all that are below it (read.c), and an entry that stays there is met however slowly the index is walked; a row that
- * it doesn't see is either passed over or ends the read, early or late.  Only where the end comes may differ: a transaction in progress at first may
- * have rolled back by the time its row is met, so that the read goes on.  Both are prefixes, and both final.  But two runs
- * of one scan could differ so, so the node is offered only where nothing runs it twice: not in subqueries and not beside
- * other tables.  There the function scan keeps its rows.
+ * What a drawn-out read returns is what it would have returned at once.  The snapshot is fixed when the first
+ * row is fetched; a row that it sees was in the index before, with all that are below it (read.c), and an
+ * entry that stays there is met however slowly the index is walked; a row that it doesn't see is either
+ * passed over or ends the read, early or late.  Only where the end comes may differ: a transaction in
+ * progress at first may have rolled back by the time its row is met, so that the read goes on.  Both are
+ * prefixes, and both final.  But two runs of one scan could differ so, so the node is offered only where
+ * nothing runs it twice: not in subqueries and not beside other tables.  There the function scan keeps its
+ * rows.
  *
  * The node runs forwards only: for a SCROLL cursor the planner puts a Material node above it.
  */
@@ -47,7 +50,10 @@ PG_FUNCTION_INFO_V1(millrace_read_support);
 
 extern Datum millrace_read_support(PG_FUNCTION_ARGS);
 
-/* A larger batch_size stands for all there is; as an estimate it would make the planner compile the query, for a hundred times as long as it runs. */
+/*
+ * A larger batch_size stands for all there is; as an estimate it would make the planner compile the query,
+ * for a hundred times as long as it runs.
+ */
 #define ROWS_ESTIMATED_MAX 10000
 
 static set_rel_pathlist_hook_type next_pathlist_hook = NULL;
@@ -64,8 +70,8 @@ FindAddress(const MessageFunction *const *functions, PGFunction address)
 }
 
 /*
- * Finds what we know of an SQL function; NULL when it is not one of ours, or has settings of its own or another's
- * privileges, so that fmgr must call it.
+ * Finds what we know of an SQL function; NULL when it is not one of ours, or has settings of its own or
+ * another's privileges, so that fmgr must call it.
  */
 static const MessageFunction *
 FindFunction(Oid oid)
@@ -164,7 +170,9 @@ PlanScan(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *columns, Li
 
 static const CustomPathMethods path_methods = {.CustomName = "Millrace", .PlanCustomPath = PlanScan};
 
-/* set_rel_pathlist_hook: puts our path in the place of the function scan, at the same cost but for the start. */
+/*
+ * set_rel_pathlist_hook: puts our path in the place of the function scan, at the same cost but for the start.
+ */
 static void
 OfferScan(PlannerInfo *root, RelOptInfo *rel, Index index, RangeTblEntry *rte)
 {
@@ -192,8 +200,8 @@ OfferScan(PlannerInfo *root, RelOptInfo *rel, Index index, RangeTblEntry *rte)
 }
 
 /*
- * millrace.read_support(internal): the planner's questions about our functions.  That it asks is what loads this library in
- * time; the one that is answered is how many rows there will be.
+ * millrace.read_support(internal): the planner's questions about our functions.  That it asks is what loads
+ * this library in time; the one that is answered is how many rows there will be.
  */
 Datum
 millrace_read_support(PG_FUNCTION_ARGS)
@@ -259,8 +267,9 @@ FixSnapshot(MessageScan *scan)
 }
 
 /*
- * Opens the table with the rights of the one who began the statement, as they are those of a query on a table: the cursor may have been opened in a
- * SECURITY DEFINER function, and be fetched from outside, or the other way round.  An error's end of the transaction undoes the change, too.
+ * Opens the table with the rights of the one who began the statement, as they are those of a query on a
+ * table: the cursor may have been opened in a SECURITY DEFINER function, and be fetched from outside, or the
+ * other way round.  An error's end of the transaction undoes the change, too.
  */
 static void
 OpenAsStatement(MessageScan *scan, FunctionCallInfo fcinfo)

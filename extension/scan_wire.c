@@ -1,13 +1,14 @@
 /*
  * scan_wire.c: rows of Message DB's type straight from the table's page into the client's message.
  *
- * What is left of a read of messages after scan.c is mostly Postgres's way to the client: for each of a row's eight columns a call of its type's
- * output function, a string for that, its length, and a copy.  Where the plan is nothing but our node and the client takes text in
- * the server's encoding, the row is written here instead, byte for byte as printtup() would write it: the output of varchar
- * is its bytes, of bigint its digits, of timestamp the text of DateStyle ISO (any other style is left to printtup()).
+ * What is left of a read of messages after scan.c is mostly Postgres's way to the client: for each of a row's
+ * eight columns a call of its type's output function, a string for that, its length, and a copy.  Where the
+ * plan is nothing but our node and the client takes text in the server's encoding, the row is written here
+ * instead, byte for byte as printtup() would write it: the output of varchar is its bytes, of bigint its
+ * digits, of timestamp the text of DateStyle ISO (any other style is left to printtup()).
  *
- * The receiver of the rows is exchanged while the executor runs; its start and end, and with them the description of the rows, remain
- * printtup's.
+ * The receiver of the rows is exchanged while the executor runs; its start and end, and with them the
+ * description of the rows, remain printtup's.
  */
 #include "postgres.h"
 

@@ -4,8 +4,9 @@
  * Reading and writing tables from C goes round the executor, so the checks that it makes for a
  * caller are made here: privileges on schema and table, row security, triggers and constraints.
  *
- * What is known of a namespace's table (its OIDs, the kinds of its indexes) is kept for the life of the backend
- * and thrown away by relcache invalidation, which every DROP, ALTER and CREATE INDEX sends, and when a sequence is altered.
+ * What is known of a namespace's table (its OIDs, the kinds of its indexes) is kept for the life of the
+ * backend and thrown away by relcache invalidation, which every DROP, ALTER and CREATE INDEX sends, and when
+ * a sequence is altered.
  */
 #include "postgres.h"
 
@@ -345,7 +346,10 @@ FindSequence(Relation heap, const char **problem)
 	return sequence;
 }
 
-/* Who wrote the latest version of the table's row in pg_class; InvalidTransactionId when that was so long ago that every snapshot sees it. */
+/*
+ * Who wrote the latest version of the table's row in pg_class; InvalidTransactionId when that was so long ago
+ * that every snapshot sees it.
+ */
 static TransactionId
 WriterOfTable(Oid relid)
 {
@@ -372,8 +376,9 @@ FindSameTable(Oid schema, Relation heap)
 }
 
 /*
- * Describes the table, and returns its entry.  Expressions of its owner may run meanwhile, and they may do anything to the table and call
- * us for this and other tables; so what was known of it before is looked for again, not trusted.
+ * Describes the table, and returns its entry.  Expressions of its owner may run meanwhile, and they may do
+ * anything to the table and call us for this and other tables; so what was known of it before is looked for
+ * again, not trusted.
  */
 static TableEntry *
 DescribeTable(Oid schema, Relation heap)
@@ -448,7 +453,10 @@ OpenHeap(Oid schema, LOCKMODE lockmode, TableEntry **entry)
 	}
 }
 
-/* Says whether the table was created, altered or swapped for another file by a transaction that the snapshot doesn't see. */
+/*
+ * Says whether the table was created, altered or swapped for another file by a transaction that the snapshot
+ * doesn't see.
+ */
 static bool
 IsYoungerThan(TableEntry *entry, Snapshot snapshot)
 {
@@ -509,8 +517,9 @@ RaiseNoTable(Oid schema)
 }
 
 /*
- * Opens a schema's table of messages for what needs none of its indexes.  Who may not do what is wanted gets no lock either.  Errors: 42501,
- * MR010, MR003 when the schema is gone, and 42P01 when there is no relation `messages`.
+ * Opens a schema's table of messages for what needs none of its indexes.  Who may not do what is wanted gets
+ * no lock either.  Errors: 42501, MR010, MR003 when the schema is gone, and 42P01 when there is no relation
+ * `messages`.
  */
 Relation
 StoreOpenHeap(Oid schema, LOCKMODE lockmode, AclMode wanted)
@@ -595,7 +604,10 @@ StoreOpenIndex(Store *store, Oid index, StoreMode mode)
 	return index_open(index, mode == STORE_APPEND ? RowExclusiveLock : AccessShareLock);
 }
 
-/* Refuses where an INSERT would be refused, with the same words: read-only transactions, parallel mode, recovery. */
+/*
+ * Refuses where an INSERT would be refused, with the same words: read-only transactions, parallel mode,
+ * recovery.
+ */
 void
 StoreCheckAppendAllowed(void)
 {
@@ -605,8 +617,8 @@ StoreCheckAppendAllowed(void)
 }
 
 /*
- * Makes this transaction's commit wait for all commits before it, as if it had written something: for the disk, and for the
- * synchronous standbys.  An empty message in the WAL is what it writes.
+ * Makes this transaction's commit wait for all commits before it, as if it had written something: for the
+ * disk, and for the synchronous standbys.  An empty message in the WAL is what it writes.
  */
 void
 StoreFollowEarlierCommits(void)
@@ -648,8 +660,9 @@ StoreScanRow(StoreScan *scan)
 }
 
 /*
- * Lets go of the pages that the scan stands on, as whoever waits for another transaction must: that one may wait for somebody who
- * waits for a page that nobody else has pinned, and such a circle is never found.  StoreRescan begins anew.
+ * Lets go of the pages that the scan stands on, as whoever waits for another transaction must: that one may
+ * wait for somebody who waits for a page that nobody else has pinned, and such a circle is never found.
+ * StoreRescan begins anew.
  */
 void
 StoreRestScan(StoreScan *scan)
@@ -697,8 +710,8 @@ StoreSlotJsonb(TupleTableSlot *slot, int column)
 }
 
 /*
- * millrace.lock_namespace(name text): lets one transaction at a time create or drop a namespace of this name.  For those only
- * who could do either, or anybody could hold them up; 42501 else.
+ * millrace.lock_namespace(name text): lets one transaction at a time create or drop a namespace of this name.
+ * For those only who could do either, or anybody could hold them up; 42501 else.
  */
 Datum
 millrace_lock_namespace(PG_FUNCTION_ARGS)
@@ -711,7 +724,10 @@ millrace_lock_namespace(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* millrace.forget_namespaces(): lets every session read the registry anew; it is told when this transaction commits.  On a standby it can't be told: 25006. */
+/*
+ * millrace.forget_namespaces(): lets every session read the registry anew; it is told when this transaction
+ * commits.  On a standby it can't be told: 25006.
+ */
 Datum
 millrace_forget_namespaces(PG_FUNCTION_ARGS)
 {

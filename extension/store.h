@@ -9,7 +9,8 @@
  *                   order of their global positions, on which the prefix rule (read.c) stands
  *
  * The first two are heavyweight locks in the advisory space, of classes (pg_locks.objsubid) that SQL's
- * advisory functions never use, so no user's lock meets ours.  The append lock is a lightweight one (storelock.c).
+ * advisory functions never use, so no user's lock meets ours.  The append lock is a lightweight one
+ * (storelock.c).
  */
 #ifndef MILLRACE_STORE_H
 #define MILLRACE_STORE_H
@@ -107,7 +108,9 @@ typedef struct StoreCaller
 	int settings;
 } StoreCaller;
 
-/* A row to insert.  All pointers are the caller's; the positions' owner is the caller but for the global one. */
+/*
+ * A row to insert.  All pointers are the caller's; the positions' owner is the caller but for the global one.
+ */
 typedef struct NewRow
 {
 	text *stream;

@@ -1,9 +1,10 @@
 /*
  * storecategory.c: Message DB's category lock, for those who read the table by themselves.
  *
- * Message DB's write_message holds a lock on the stream's category from before it draws a global position to its commit.  So within a category messages commit
- * in the order of their global positions, and a plain SELECT by them skips none; and all writers of a category wait for one another's
- * commits.  The readers here need no such lock (read.c), so it is taken only where millrace.category_lock says so.  It is the same lock:
+ * Message DB's write_message holds a lock on the stream's category from before it draws a global position to
+ * its commit.  So within a category messages commit in the order of their global positions, and a plain
+ * SELECT by them skips none; and all writers of a category wait for one another's commits.  The readers here
+ * need no such lock (read.c), so it is taken only where millrace.category_lock says so.  It is the same lock:
  * pg_advisory_xact_lock(hash_64(category)), in the database, whatever the namespace.
  */
 #include "postgres.h"

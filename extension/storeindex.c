@@ -28,7 +28,10 @@ HasColumns(Form_pg_index form, AttrNumber first, AttrNumber second)
 		   (!second || form->indkey.values[1] == second);
 }
 
-/* What a cast without a function is made from; an index's own cast is implicit, the same index's after pg_restore is not. */
+/*
+ * What a cast without a function is made from; an index's own cast is implicit, the same index's after
+ * pg_restore is not.
+ */
 static Node *
 StripRelabels(Node *node)
 {
@@ -61,7 +64,10 @@ IsOnCategory(Relation index)
 	return function.fn_addr == millrace_category;
 }
 
-/* Says whether the first two columns rise, in the order of the table's columns: what scans by our keys count on. */
+/*
+ * Says whether the first two columns rise, in the order of the table's columns: what scans by our keys count
+ * on.
+ */
 static bool
 HasOurOrder(Relation heap, Relation index)
 {
@@ -78,7 +84,10 @@ HasOurOrder(Relation heap, Relation index)
 	return true;
 }
 
-/* Says whether an expression of the index needs what a row has only when it is inserted: its global position, its time, or all of it. */
+/*
+ * Says whether an expression of the index needs what a row has only when it is inserted: its global position,
+ * its time, or all of it.
+ */
 static bool
 ComputesFromLateColumns(Relation index)
 {
@@ -91,9 +100,10 @@ ComputesFromLateColumns(Relation index)
 }
 
 /*
- * Judged by shape alone: an index that is being built concurrently, or that another one has just replaced, is filled like any other
- * of its kind.  Whoever scans it, now or once it is valid, counts on the order of its entries.  It may have further columns, as Message
- * DB's has; their expressions are computed before the append lock is taken, so they must not need more.
+ * Judged by shape alone: an index that is being built concurrently, or that another one has just replaced, is
+ * filled like any other of its kind.  Whoever scans it, now or once it is valid, counts on the order of its
+ * entries.  It may have further columns, as Message DB's has; their expressions are computed before the
+ * append lock is taken, so they must not need more.
  */
 static StoreIndexKind
 IndexKind(Relation heap, Relation index)
@@ -139,8 +149,8 @@ DescribeIndex(Relation heap, Relation index)
 }
 
 /*
- * In the order of filling them: every one on global positions comes last of our own kinds, so that what is found in it is in every
- * other one, too, on a standby as well.
+ * In the order of filling them: every one on global positions comes last of our own kinds, so that what is
+ * found in it is in every other one, too, on a standby as well.
  */
 static int
 CompareIndexes(const void *left, const void *right)
@@ -159,8 +169,9 @@ CompareIndexes(const void *left, const void *right)
 }
 
 /*
- * Describes the table's indexes, in the caller's memory; sets *problem when the table can't be appended to because of one.
- * Whether an index is ready to be filled is not a part of it: that changes without a word to those who know the table.
+ * Describes the table's indexes, in the caller's memory; sets *problem when the table can't be appended to
+ * because of one.  Whether an index is ready to be filled is not a part of it: that changes without a word to
+ * those who know the table.
  */
 Store *
 StoreDescribeIndexes(Relation heap, const char **problem)

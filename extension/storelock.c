@@ -1,18 +1,18 @@
 /*
  * storelock.c: the locks of store.h.
  *
- * The append lock is held for some microseconds, by every append of a namespace.  As a heavyweight lock it made a convoy: such a
- * lock is handed to the first waiter, who must wake up and get a processor before the next one can have it, so once somebody waits,
- * everybody does.  A lightweight lock is free when it is released.  With 32 clients on two processors that was 8,400 appends a second against
- * 13,000.
+ * The append lock is held for some microseconds, by every append of a namespace.  As a heavyweight lock it
+ * made a convoy: such a lock is handed to the first waiter, who must wake up and get a processor before the
+ * next one can have it, so once somebody waits, everybody does.  A lightweight lock is free when it is
+ * released.  With 32 clients on two processors that was 8,400 appends a second against 13,000.
  *
- * The lightweight locks are in shared memory, taken from what every server keeps in reserve (about 100 kB), as contrib/pg_prewarm
- * does it; nothing needs to be preloaded.  Where the reserve is used up, the append lock is a heavyweight one.
- * Two sessions always mean the same lock: the reserve never grows, so where one could not make the array, none after it can, until the server
- * is started again.
+ * The lightweight locks are in shared memory, taken from what every server keeps in reserve (about 100 kB),
+ * as contrib/pg_prewarm does it; nothing needs to be preloaded.  Where the reserve is used up, the append
+ * lock is a heavyweight one.  Two sessions always mean the same lock: the reserve never grows, so where one
+ * could not make the array, none after it can, until the server is started again.
  *
- * Who holds a lightweight lock can't be interrupted, and there is no detection of deadlocks.  So nothing under it may wait for a
- * transaction: insert.c takes all heavyweight locks before.
+ * Who holds a lightweight lock can't be interrupted, and there is no detection of deadlocks.  So nothing
+ * under it may wait for a transaction: insert.c takes all heavyweight locks before.
  */
 #include "postgres.h"
 
@@ -76,8 +76,8 @@ StoreLockStream(uint64 hash)
 }
 
 /*
- * To commit.  The hashes are in rising order, which is the order of locking, or two batches could deadlock; one may be there
- * several times.
+ * To commit.  The hashes are in rising order, which is the order of locking, or two batches could deadlock;
+ * one may be there several times.
  */
 void
 StoreLockStreams(const uint64 *hashes, int nhashes)
@@ -167,8 +167,8 @@ HeavyAppendLock(Store *store)
 }
 
 /*
- * A lock held for microseconds is not worth going to sleep for: who does is woken behind all the others that want a processor.  But its
- * holder may have lost its own, so not for long.
+ * A lock held for microseconds is not worth going to sleep for: who does is woken behind all the others that
+ * want a processor.  But its holder may have lost its own, so not for long.
  */
 static void
 AcquireSoon(LWLock *lock)
@@ -215,8 +215,9 @@ StoreUnlockAppends(Store *store)
 }
 
 /*
- * Lets go of the pages that an error came from with their locks, in PG_CATCH().  The server would do so with the end of the (sub)transaction, which is after it
- * has sent the error to the client; and a client that reads nothing can keep it from that for ever.
+ * Lets go of the pages that an error came from with their locks, in PG_CATCH().  The server would do so with
+ * the end of the (sub)transaction, which is after it has sent the error to the client; and a client that
+ * reads nothing can keep it from that for ever.
  */
 void
 StoreAbandonPages(void)

@@ -1,10 +1,12 @@
 /*
  * storeowner.c: running what the owner of a table has put into it.
  *
- * An index may have an expression or a condition, and they may call functions of the table's owner.  Some are run as soon as the index is looked at:
- * a call of constants is folded.  Whoever appends or reads, a superuser too, must not lend the owner their rights; so, as in CREATE
- * INDEX and VACUUM, they run with the owner's, may do less, and what they set is undone.  Nor must the owner lend theirs to the caller, who could have the
- * owner's functions find something else by a search path: they get the one that such commands have since PostgreSQL 17.
+ * An index may have an expression or a condition, and they may call functions of the table's owner.  Some are
+ * run as soon as the index is looked at: a call of constants is folded.  Whoever appends or reads, a
+ * superuser too, must not lend the owner their rights; so, as in CREATE INDEX and VACUUM, they run with the
+ * owner's, may do less, and what they set is undone.  Nor must the owner lend theirs to the caller, who could
+ * have the owner's functions find something else by a search path: they get the one that such commands have
+ * since PostgreSQL 17.
  */
 #include "postgres.h"
 

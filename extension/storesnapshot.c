@@ -1,7 +1,8 @@
 /*
  * storesnapshot.c: reads of a table that is younger than the statement that reads it.
  *
- * A function opens its table inside of a statement whose snapshot was taken before.  Should the table be written anew in between, it would look empty.
+ * A function opens its table inside of a statement whose snapshot was taken before.  Should the table be
+ * written anew in between, it would look empty.
  */
 #include "postgres.h"
 
@@ -37,7 +38,10 @@ FileNumberBy(Snapshot snapshot, Oid relid)
 	return number;
 }
 
-/* A transaction that keeps its snapshot, or a query of parallel processes, can't read what is younger: fails if the file was exchanged. */
+/*
+ * A transaction that keeps its snapshot, or a query of parallel processes, can't read what is younger: fails
+ * if the file was exchanged.
+ */
 static void
 RefuseYounger(Relation heap)
 {
@@ -56,7 +60,10 @@ CanBeYounger(void)
 	return !IsolationUsesXactSnapshot() && !IsInParallelMode();
 }
 
-/* Returns a registered snapshot for a read of the whole table, which was opened in a statement that began before.  Errors: 40001. */
+/*
+ * Returns a registered snapshot for a read of the whole table, which was opened in a statement that began
+ * before.  Errors: 40001.
+ */
 Snapshot
 StoreWholeSnapshot(Relation heap)
 {
@@ -67,9 +74,10 @@ StoreWholeSnapshot(Relation heap)
 }
 
 /*
- * The statement's snapshot is older than what the table is now.  Where its rows were written anew, by ALTER TABLE or a tool that exchanges the file, every
- * one of them is younger than the snapshot, and the table would look empty.  So the read goes by a snapshot of this moment; where
- * that can't be, in a transaction that keeps one and in a query of parallel processes, which share one, it fails if the file was exchanged.
+ * The statement's snapshot is older than what the table is now.  Where its rows were written anew, by ALTER
+ * TABLE or a tool that exchanges the file, every one of them is younger than the snapshot, and the table
+ * would look empty.  So the read goes by a snapshot of this moment; where that can't be, in a transaction
+ * that keeps one and in a query of parallel processes, which share one, it fails if the file was exchanged.
  */
 void
 StoreReplaceSnapshot(Store *store)
@@ -83,7 +91,10 @@ StoreReplaceSnapshot(Store *store)
 		RefuseYounger(store->heap);
 }
 
-/* The snapshot that StoreOpen pushed, which is no longer active now, for a read that is drawn out; NULL: there is none. */
+/*
+ * The snapshot that StoreOpen pushed, which is no longer active now, for a read that is drawn out; NULL:
+ * there is none.
+ */
 Snapshot
 StoreTakeSnapshot(Store *store)
 {

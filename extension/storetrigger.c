@@ -1,11 +1,13 @@
 /*
- * storetrigger.c: a user's AFTER INSERT ... FOR EACH ROW triggers, foreign keys and what a tool like pg_repack puts on the table while it runs.
+ * storetrigger.c: a user's AFTER INSERT ... FOR EACH ROW triggers, foreign keys and what a tool like
+ * pg_repack puts on the table while it runs.
  *
- * They are queued and fired as the executor does it for an INSERT, with the same states (ENABLE ALWAYS, session_replication_role) and conditions, but
- * with the rights of the table's owner, like all that they have put into it (storeowner.c); so a user's deferred one is refused by Postgres.  Foreign
- * keys look after their rights themselves, and may be deferred.  That is at the end of StoreInsert: the append lock is free, the rows
- * are in all indexes and are known to be unique.
- * A trigger can't come between a look at the table and the end of the transaction, since CREATE TRIGGER waits for who has the lock of an append.
+ * They are queued and fired as the executor does it for an INSERT, with the same states (ENABLE ALWAYS,
+ * session_replication_role) and conditions, but with the rights of the table's owner, like all that they have
+ * put into it (storeowner.c); so a user's deferred one is refused by Postgres.  Foreign keys look after their
+ * rights themselves, and may be deferred.  That is at the end of StoreInsert: the append lock is free, the
+ * rows are in all indexes and are known to be unique.  A trigger can't come between a look at the table and
+ * the end of the transaction, since CREATE TRIGGER waits for who has the lock of an append.
  */
 #include "postgres.h"
 
@@ -65,8 +67,9 @@ FireTriggers(Store *store, NewRow **rows, int nrows, bool internal)
 }
 
 /*
- * Fires the triggers for rows that were just inserted; for tables without them it does nothing.  Foreign keys by themselves, not as the owner: then a deferred
- * one would be refused as soon as there is a user's trigger, too.
+ * Fires the triggers for rows that were just inserted; for tables without them it does nothing.  Foreign keys
+ * by themselves, not as the owner: then a deferred one would be refused as soon as there is a user's trigger,
+ * too.
  */
 void
 StoreFireTriggers(Store *store, NewRow **rows, int nrows)

@@ -1,8 +1,9 @@
 /*
  * storewhole.c: a namespace's table as a whole: walking through its rows, counting them, emptying it.
  *
- * None of it is left to SQL, which would run whatever the owner of the schema has put in the place of the table, with the caller's
- * rights.  The table is found once; from then on it is held by its lock, not by its name.
+ * None of it is left to SQL, which would run whatever the owner of the schema has put in the place of the
+ * table, with the caller's rights.  The table is found once; from then on it is held by its lock, not by its
+ * name.
  */
 #include "postgres.h"
 
@@ -63,7 +64,10 @@ StoreCountRows(Oid schema)
 	return count;
 }
 
-/* Empties the table, as TRUNCATE does, and returns how many rows were there.  Errors: 42501, MR010, and TRUNCATE's own. */
+/*
+ * Empties the table, as TRUNCATE does, and returns how many rows were there.  Errors: 42501, MR010, and
+ * TRUNCATE's own.
+ */
 int64
 StoreTruncate(Oid schema)
 {

@@ -1,9 +1,12 @@
 #!/bin/bash
-# HAProxy 2.6 (Debian 12: 2.6.12-1+deb12u4) holds back a small chunk of an answer for 200 ms, with its default settings.
+# HAProxy 2.6 (Debian 12: 2.6.12-1+deb12u4) holds back a small chunk of an answer for 200 ms, with its default
+# settings.
 #
-# First guess: it passes at once what comes, as it does not buffer answers; a server-sent event through it is as fast as without it.
-# Behaviour: an event that comes alone, in a chunk of its own, arrives 200 ms later: HAProxy expects more of the answer, and
-#   tells the kernel so (MSG_MORE), which then waits for a full segment, 200 ms at most.  `option http-no-delay` ends that.
+# First guess: it passes at once what comes, as it does not buffer answers; a server-sent event through it is
+#   as fast as without it.
+# Behaviour: an event that comes alone, in a chunk of its own, arrives 200 ms later: HAProxy expects more of
+#   the answer, and tells the kernel so (MSG_MORE), which then waits for a full segment, 200 ms at most.
+#   `option http-no-delay` ends that.
 # Output seen (ms of the median of nine events, each 0.5 s behind the one before, rounded to 100):
 #   by default: 200
 #   with http-no-delay: 0

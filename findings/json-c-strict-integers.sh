@@ -1,10 +1,12 @@
 #!/bin/bash
-# json-c 0.19 (Debian unstable: libjson-c5 0.19+ds-1) read with JSON_TOKENER_STRICT refuses integers that 64 bits don't hold.
+# json-c 0.19 (Debian unstable: libjson-c5 0.19+ds-1) read with JSON_TOKENER_STRICT refuses integers that 64
+# bits don't hold.
 #
-# First guess: [18446744073709551616] is read as in 0.16, as the next number that 64 bits hold: it is JSON, RFC 8259
-#   leaves numbers of any size to the reader, and JSON_TOKENER_STRICT is for what deviates from that.
-# Behaviour: 0.16 takes it strictly and otherwise, as the greatest unsigned number; 0.19 so only without JSON_TOKENER_STRICT, with it
-#   "number expected".  So too below the least signed number.  Written with a fraction or an exponent it is a double, and taken.
+# First guess: [18446744073709551616] is read as in 0.16, as the next number that 64 bits hold: it is JSON,
+#   RFC 8259 leaves numbers of any size to the reader, and JSON_TOKENER_STRICT is for what deviates from that.
+# Behaviour: 0.16 takes it strictly and otherwise, as the greatest unsigned number; 0.19 so only without
+#   JSON_TOKENER_STRICT, with it "number expected".  So too below the least signed number.  Written with a
+#   fraction or an exponent it is a double, and taken.
 # Output seen:
 #   json-c 0.16
 #   strict [18446744073709551615]: [ 18446744073709551615 ]
@@ -18,10 +20,11 @@
 #   strict [-9223372036854775809]: number expected
 #   strict [18446744073709551616.0]: [ 18446744073709551616.0 ]
 #   default [18446744073709551616]: [ 18446744073709551615 ]
-# Consequence: a test that compares with json-c's strict reader has no such integers, or asks first whether that one takes them.
+# Consequence: a test that compares with json-c's strict reader has no such integers, or asks first whether
+#   that one takes them.
 #
-# Debian's packages are fetched into a temporary folder by this machine's apt; needs gcc and Debian's archive keys.  Exit code 1: it
-# is no longer so.
+# Debian's packages are fetched into a temporary folder by this machine's apt; needs gcc and Debian's archive
+# keys.  Exit code 1: it is no longer so.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")

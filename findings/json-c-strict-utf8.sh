@@ -1,11 +1,13 @@
 #!/bin/bash
-# json-c 0.18 (Debian 13: libjson-c5 0.18+ds-1) read with JSON_TOKENER_STRICT refuses every string value that is not ASCII.
+# json-c 0.18 (Debian 13: libjson-c5 0.18+ds-1) read with JSON_TOKENER_STRICT refuses every string value that
+# is not ASCII.
 #
-# First guess: a strict reader takes ["é"], as it does in 0.16 and 0.19: RFC 8259 allows it, and JSON_TOKENER_STRICT is
-#   documented as refusing deviations from it only.
-# Behaviour: 0.18 says "invalid string sequence" for any value with a byte above 0x7F; with JSON_TOKENER_VALIDATE_UTF8 beside it
-#   "invalid utf-8 string".  The keys of objects may have them, and so may all strings without JSON_TOKENER_STRICT.
-#   Where char is signed, such a byte is less than 0x20, and strictness forbids control characters since 0.18.
+# First guess: a strict reader takes ["é"], as it does in 0.16 and 0.19: RFC 8259 allows it, and
+#   JSON_TOKENER_STRICT is documented as refusing deviations from it only.
+# Behaviour: 0.18 says "invalid string sequence" for any value with a byte above 0x7F; with
+#   JSON_TOKENER_VALIDATE_UTF8 beside it "invalid utf-8 string".  The keys of objects may have them, and so
+#   may all strings without JSON_TOKENER_STRICT.  Where char is signed, such a byte is less than 0x20, and
+#   strictness forbids control characters since 0.18.
 # Output seen:
 #   json-c 0.18
 #   default ["é"]: taken
@@ -15,8 +17,8 @@
 #   strict, validate ["é"]: invalid utf-8 string
 # Consequence: a test that compares with json-c's strict reader asks first whether that one takes "é".
 #
-# Debian 13's packages are fetched into a temporary folder by this machine's apt; needs gcc and Debian's archive keys.  Exit code
-# 1: it is no longer so.
+# Debian 13's packages are fetched into a temporary folder by this machine's apt; needs gcc and Debian's
+# archive keys.  Exit code 1: it is no longer so.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")

@@ -1,11 +1,13 @@
 #!/bin/bash
-# pkg-config doesn't know the libpq of PostgreSQL 19 (Debian experimental's libpq-dev 19~rc1-1) when libpq-dev was installed.
+# pkg-config doesn't know the libpq of PostgreSQL 19 (Debian experimental's libpq-dev 19~rc1-1) when libpq-dev
+# was installed.
 #
-# First guess: where libpq-dev is installed, with all that it depends on, `pkg-config --cflags libpq` and `--libs libpq` answer, as
-#   with 18's.  What a program linked with the shared library doesn't need is asked for by --static only.
-# Behaviour: libpq.pc of 19 has "Requires.private: ... libcurl", and libpq-dev depends on none of the packages with libcurl.pc.
-#   pkgconf reads the private ones for --exists, --cflags and --libs, too, and fails.  --modversion alone answers.  (18's has -lcurl
-#   in Libs.private, which asks for no file.)
+# First guess: where libpq-dev is installed, with all that it depends on, `pkg-config --cflags libpq` and
+#   `--libs libpq` answer, as with 18's.  What a program linked with the shared library doesn't need is asked
+#   for by --static only.
+# Behaviour: libpq.pc of 19 has "Requires.private: ... libcurl", and libpq-dev depends on none of the packages
+#   with libcurl.pc.  pkgconf reads the private ones for --exists, --cflags and --libs, too, and fails.
+#   --modversion alone answers.  (18's has -lcurl in Libs.private, which asks for no file.)
 # Output seen:
 #   Requires.private: libssl, libcrypto, libcurl
 #   pkg-config --modversion libpq: 19rc1
@@ -15,8 +17,8 @@
 #   Package 'libcurl', required by 'libpq', not found
 # Consequence: libpq is looked for by pg_config, or libcurl4-openssl-dev is installed beside libpq-dev.
 #
-# Debian's packages are fetched into a temporary folder by this machine's apt, which chooses what libpq-dev and pkgconf depend on as
-# on an empty system; needs Debian's archive keys.  Exit code 1: it is no longer so.
+# Debian's packages are fetched into a temporary folder by this machine's apt, which chooses what libpq-dev
+# and pkgconf depend on as on an empty system; needs Debian's archive keys.  Exit code 1: it is no longer so.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")

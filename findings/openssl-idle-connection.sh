@@ -1,18 +1,21 @@
 #!/bin/bash
-# An idle TLS connection takes twice the memory with OpenSSL 3.6 (Debian unstable: libssl3t64 3.6.5-1) that it takes with 3.0.
+# An idle TLS connection takes twice the memory with OpenSSL 3.6 (Debian unstable: libssl3t64 3.6.5-1) that it
+# takes with 3.0.
 #
-# First guess: about as much as with 3.0 (libssl3 3.0.20, Debian 12's), SSL_MODE_RELEASE_BUFFERS given: that leaves no buffers for
-#   records to an idle connection, and the rest is the same protocol, version and cipher.
-# Behaviour: 3.6 has 14 kB more for each: 8 of them from SSL_new on, and 7 since it agrees on a key by X25519MLKEM768 where both sides
-#   may choose, which 3.0 doesn't know.  These stay as long as the connection does, and a server that allows X25519 only is without
-#   them.  (3.5.9, Debian 13's, is like 3.6.)
+# First guess: about as much as with 3.0 (libssl3 3.0.20, Debian 12's), SSL_MODE_RELEASE_BUFFERS given: that
+#   leaves no buffers for records to an idle connection, and the rest is the same protocol, version and
+#   cipher.
+# Behaviour: 3.6 has 14 kB more for each: 8 of them from SSL_new on, and 7 since it agrees on a key by
+#   X25519MLKEM768 where both sides may choose, which 3.0 doesn't know.  These stay as long as the connection
+#   does, and a server that allows X25519 only is without them.  (3.5.9, Debian 13's, is like 3.6.)
 # Output seen (the numbers may be off by 2):
 #   OpenSSL 3.0.20, bytes in thousands: 8 by SSL_new, 14 by an idle TLSv1.3 connection, 14 with X25519 only
 #   OpenSSL 3.6.5, bytes in thousands: 16 by SSL_new, 28 by an idle TLSv1.3 connection, 21 with X25519 only
 # Consequence: a limit of memory per connection that was measured with one version is none for another.
 #
-# These are the bytes that the server's side asks malloc for, through CRYPTO_set_mem_functions.  Debian's packages are fetched into a
-# temporary folder by this machine's apt; needs gcc and Debian's archive keys.  Exit code 1: it is no longer so.
+# These are the bytes that the server's side asks malloc for, through CRYPTO_set_mem_functions.  Debian's
+# packages are fetched into a temporary folder by this machine's apt; needs gcc and Debian's archive keys.
+# Exit code 1: it is no longer so.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")

@@ -1,11 +1,13 @@
 #!/bin/bash
-# pg_dump 18.6 (Debian unstable's) dumps a table of PostgreSQL 17.12 (Debian 13's) with an option of its columns that 18.6 refuses.
+# pg_dump 18.6 (Debian unstable's) dumps a table of PostgreSQL 17.12 (Debian 13's) with an option of its
+# columns that 18.6 refuses.
 #
-# First guess: a table without any options moves from 17 to 18 by 18's pg_dump, which reads all older servers and writes what 18
-#   takes.
-# Behaviour: 17.12 keeps a number with each column of a new table, in pg_attribute.attoptions, as an option "pg_attver".  17.12's own
-#   pg_dump leaves it out; 18.6's doesn't know it and writes ALTER TABLE ... SET (pg_attver=...), which 18.6's server refuses: a
-#   restore that ends at the first error ends there.  RESET is taken by 17.12, and changes nothing.
+# First guess: a table without any options moves from 17 to 18 by 18's pg_dump, which reads all older servers
+#   and writes what 18 takes.
+# Behaviour: 17.12 keeps a number with each column of a new table, in pg_attribute.attoptions, as an option
+#   "pg_attver".  17.12's own pg_dump leaves it out; 18.6's doesn't know it and writes ALTER TABLE ... SET
+#   (pg_attver=...), which 18.6's server refuses: a restore that ends at the first error ends there.  RESET is
+#   taken by 17.12, and changes nothing.
 # Output seen:
 #   17.12: CREATE TABLE t (n integer)
 #   17.12: attoptions of t.n: {pg_attver=NUMBER}
@@ -17,11 +19,11 @@
 #   17.12: ALTER TABLE t ALTER n RESET (pg_attver)
 #   17.12: attoptions of t.n: {pg_attver=NUMBER}
 #   restored by 18.6's dump: unrecognized parameter "pg_attver"
-# Consequence: before the move the newer version gets a minor release that isn't from before the older one's (17.12 is of November
-#   2026, 18.6 of August).
+# Consequence: before the move the newer version gets a minor release that isn't from before the older one's
+#   (17.12 is of November 2026, 18.6 of August).
 #
-# Debian's packages are fetched into a temporary folder by this machine's apt, and PostgreSQL runs there as nobody; needs root and
-# Debian's archive keys.  Exit code 1: it is no longer so.
+# Debian's packages are fetched into a temporary folder by this machine's apt, and PostgreSQL runs there as
+# nobody; needs root and Debian's archive keys.  Exit code 1: it is no longer so.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")

@@ -1,12 +1,14 @@
 #!/bin/bash
-# A GRANT in the update script of an extension (PostgreSQL 15.18, Debian 12's; 18.6 does the same) takes an administrator's own
-# grants on that object out of the dump.
+# A GRANT in the update script of an extension (PostgreSQL 15.18, Debian 12's; 18.6 does the same) takes an
+# administrator's own grants on that object out of the dump.
 #
-# First guess: what the extension's script grants is the extension's, and pg_dump leaves only that out, as CREATE EXTENSION will
-#   grant it again.  What the administrator granted by hand before the update is dumped, as it was before.
-# Behaviour: a GRANT in the script makes all privileges that the object has at that moment its initial ones, in pg_init_privs, those
-#   from before the update as well.  pg_dump dumps the difference to these, so the administrator's grant is lost by a restore,
-#   without a word.  An object that the script doesn't touch keeps it.
+# First guess: what the extension's script grants is the extension's, and pg_dump leaves only that out, as
+#   CREATE EXTENSION will grant it again.  What the administrator granted by hand before the update is dumped,
+#   as it was before.
+# Behaviour: a GRANT in the script makes all privileges that the object has at that moment its initial ones,
+#   in pg_init_privs, those from before the update as well.  pg_dump dumps the difference to these, so the
+#   administrator's grant is lost by a restore, without a word.  An object that the script doesn't touch keeps
+#   it.
 # Output seen:
 #   before the update, the dump has:
 #   GRANT ALL ON FUNCTION public.touched() TO reader;
@@ -19,8 +21,8 @@
 #   reader may call touched after the restore: f
 # Consequence: an update script that grants sets pg_init_privs right itself.
 #
-# Debian 12's packages are fetched into a temporary folder by this machine's apt, and PostgreSQL runs there as nobody; needs root
-# and Debian's archive keys.  Exit code 1: it is no longer so.
+# Debian 12's packages are fetched into a temporary folder by this machine's apt, and PostgreSQL runs there as
+# nobody; needs root and Debian's archive keys.  Exit code 1: it is no longer so.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")

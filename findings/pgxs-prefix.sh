@@ -1,10 +1,13 @@
 #!/bin/bash
-# `make install prefix=FOLDER` with PGXS of PostgreSQL 18 (Debian unstable's 18.6-3) installs into the server's folders all the same.
+# `make install prefix=FOLDER` with PGXS of PostgreSQL 18 (Debian unstable's 18.6-3) installs into the
+# server's folders all the same.
 #
-# First guess: as the documentation of 18 says ("Extension Building Infrastructure", for extension_control_path): the control file and
-#   the SQL go to FOLDER/share/postgresql/extension, the libraries to FOLDER/lib/postgresql, and nothing elsewhere.
-# Behaviour: FOLDER stays empty.  With a prefix, Makefile.global takes the folders that configure was told, and Debian tells it each
-#   of them in full, without the prefix.  The variables datadir and pkglibdir are heard.
+# First guess: as the documentation of 18 says ("Extension Building Infrastructure", for
+#   extension_control_path): the control file and the SQL go to FOLDER/share/postgresql/extension, the
+#   libraries to FOLDER/lib/postgresql, and nothing elsewhere.
+# Behaviour: FOLDER stays empty.  With a prefix, Makefile.global takes the folders that configure was told,
+#   and Debian tells it each of them in full, without the prefix.  The variables datadir and pkglibdir are
+#   heard.
 # Output seen:
 #   make install prefix=/opt/extras
 #   /usr/lib/postgresql/18/lib/toy.so
@@ -16,8 +19,8 @@
 #   /opt/extras/share/postgresql/extension/toy.control
 # Consequence: a Makefile that is to take prefix= sets these two from it.
 #
-# Debian's packages are fetched into a temporary folder by this machine's apt, and make runs there; needs root and Debian's archive
-# keys.  Exit code 1: it is no longer so.
+# Debian's packages are fetched into a temporary folder by this machine's apt, and make runs there; needs root
+# and Debian's archive keys.  Exit code 1: it is no longer so.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")

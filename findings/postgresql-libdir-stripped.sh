@@ -1,29 +1,26 @@
 #!/bin/bash
-# PostgreSQL 18 (18.6, Debian unstable's) looks for a C function's library '$libdir/NAME' in dynamic_library_path, not in $libdir.
+# PostgreSQL 18 (18.6, Debian unstable's) looks for a C function's library '$libdir/NAME' in
+# dynamic_library_path, not in $libdir.
 #
-# First guess: '$libdir/citext', as in citext's control file, is the file in the server's own folder of libraries, whatever
-#   dynamic_library_path says: it has a directory part, and by the documentation that stands for that folder ("Dynamic Loading").
-#   So it is up to 17.
+# First guess: '$libdir/citext', as in citext's control file, is the file in the server's own folder of
+#   libraries, whatever dynamic_library_path says: it has a directory part, and by the documentation that
+#   stands for that folder ("Dynamic Loading").  So it is up to 17.
 # Behaviour: a function's '$libdir/' is cut off where only a plain name follows, and the name is looked for in
-#   dynamic_library_path.  Without $libdir in that, the extensions in the server's own folder aren't found; and a library in another
-#   folder of the path is.  The error names what is left of the name; the catalogue keeps the whole.  With a folder behind
-#   $libdir, and for LOAD, it is as documented.
-# Output seen:
-#   module_pathname = '$libdir/citext'
-#   dynamic_library_path = $libdir
-#   CREATE EXTENSION citext: OK
-#   dynamic_library_path = /tmp/elsewhere
-#   CREATE EXTENSION citext: could not access file "citext": No such file or directory
-#   CREATE FUNCTION ... AS '$libdir/citext': could not access file "citext": No such file or directory
-#   LOAD '$libdir/citext': OK
-#   CREATE FUNCTION ... AS '$libdir/sub/moved': could not access file "$libdir/sub/moved": No such file or directory
-#   CREATE FUNCTION ... AS '$libdir/moved': OK
-#   LOAD '$libdir/moved': could not access file "$libdir/moved": No such file or directory
-#   the catalogue has $libdir/moved
-# Consequence: dynamic_library_path keeps $libdir whenever it is set, and an error's "NAME" may be '$libdir/NAME'.
+#   dynamic_library_path.  Without $libdir in that, the extensions in the server's own folder aren't found;
+#   and a library in another folder of the path is.  The error names what is left of the name; the catalogue
+#   keeps the whole.  With a folder behind $libdir, and for LOAD, it is as documented.
+# Output seen: module_pathname = '$libdir/citext' dynamic_library_path = $libdir CREATE EXTENSION citext: OK
+#   dynamic_library_path = /tmp/elsewhere CREATE EXTENSION citext: could not access file "citext": No such
+#   file or directory CREATE FUNCTION ... AS '$libdir/citext': could not access file "citext": No such file or
+#   directory LOAD '$libdir/citext': OK CREATE FUNCTION ... AS '$libdir/sub/moved': could not access file
+#   "$libdir/sub/moved": No such file or directory CREATE FUNCTION ... AS '$libdir/moved': OK LOAD
+#   '$libdir/moved': could not access file "$libdir/moved": No such file or directory the catalogue has
+#   $libdir/moved
+# Consequence: dynamic_library_path keeps $libdir whenever it is set, and an error's "NAME" may be
+#   '$libdir/NAME'.
 #
-# Debian's packages are fetched into a temporary folder by this machine's apt, and PostgreSQL runs there as nobody; needs root and
-# Debian's archive keys.  Exit code 1: it is no longer so.
+# Debian's packages are fetched into a temporary folder by this machine's apt, and PostgreSQL runs there as
+# nobody; needs root and Debian's archive keys.  Exit code 1: it is no longer so.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")

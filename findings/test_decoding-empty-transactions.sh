@@ -1,10 +1,11 @@
 #!/bin/bash
-# test_decoding of PostgreSQL 18 (Debian unstable's 18.6-3) shows BEGIN and COMMIT around a lone message of a transaction, also with
-# 'skip-empty-xacts'; that of 15 (Debian 12's 15.18-0+deb12u1) doesn't.
+# test_decoding of PostgreSQL 18 (Debian unstable's 18.6-3) shows BEGIN and COMMIT around a lone message of a
+# transaction, also with 'skip-empty-xacts'; that of 15 (Debian 12's 15.18-0+deb12u1) doesn't.
 #
-# First guess: both show the same.  A transaction that changed no row is empty, so its message (pg_logical_emit_message) stands alone.
-# Behaviour: to 18 a transaction with a message is none that is empty.  Who compares a plugin's output as text, or takes what stands
-#   alone for a message, sees two lines more.
+# First guess: both show the same.  A transaction that changed no row is empty, so its message
+#   (pg_logical_emit_message) stands alone.
+# Behaviour: to 18 a transaction with a message is none that is empty.  Who compares a plugin's output as
+#   text, or takes what stands alone for a message, sees two lines more.
 # Output seen:
 #   15: message: transactional: 1 prefix: p, sz: 1 content:m
 #   18: BEGIN
@@ -12,8 +13,8 @@
 #   18: COMMIT
 # Consequence: extension/README.md's example takes the lines BEGIN and COMMIT out by itself.
 #
-# Debian's packages are fetched into a temporary folder by this machine's apt, and PostgreSQL runs there as nobody; needs root and
-# Debian's archive keys.  Exit code 1: it is no longer so.
+# Debian's packages are fetched into a temporary folder by this machine's apt, and PostgreSQL runs there as
+# nobody; needs root and Debian's archive keys.  Exit code 1: it is no longer so.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")

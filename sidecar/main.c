@@ -145,15 +145,19 @@ static bool catch_signals(struct server *server)
 	sigaction(SIGINT, &end, NULL);
 	sigaction(SIGHUP, &hangup, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
-	/* As a container's first process we get the children of those that died; our own are watched (serve/embedded.c). */
+	/*
+	 * As a container's first process we get the children of those that died; our own are watched
+	 * (serve/embedded.c).
+	 */
 	if (getpid() == 1 && server->config.database != NULL)
 		sigaction(SIGCHLD, &ignore, NULL);
 	return true;
 }
 
 /*
- * Half the cores: Postgres needs the others.  And the fewer the workers, the larger the batches, each of which pays for a transaction and
- * a flush: on two cores one worker did 1.2 to 1.8 times the durable appends of two (bench/README.md).
+ * Half the cores: Postgres needs the others.  And the fewer the workers, the larger the batches, each of
+ * which pays for a transaction and a flush: on two cores one worker did 1.2 to 1.8 times the durable appends
+ * of two (bench/README.md).
  */
 static unsigned count_workers(const struct config *config)
 {
@@ -171,7 +175,10 @@ static unsigned count_workers(const struct config *config)
 														: DEFAULT_WORKERS_MAX;
 }
 
-/* A token that isn't one for namespace default is a mistake that the user must hear of before anything starts. */
+/*
+ * A token that isn't one for namespace default is a mistake that the user must hear of before anything
+ * starts.
+ */
 static bool check_token(const struct config *config, struct buf *error)
 {
 	char name[MAX_NAMESPACE_NAME + 1];

@@ -1,9 +1,9 @@
 #!/bin/bash
-# analyse.sh: cppcheck and clang-tidy over every C file; exits 1 when one of them finds something.
-# analyse.sh --cppcheck is its quick half, seconds, a part of `make test`; --tidy FILE is the other half for one file.
+# analyse.sh: cppcheck and clang-tidy over every C file; exits 1 when one of them finds something.  analyse.sh
+# --cppcheck is its quick half, seconds, a part of `make test`; --tidy FILE is the other half for one file.
 #
-# What .clang-tidy and cppcheck.txt leave out they give a reason for.  What the server's and the libraries' headers declare is
-# read, and nothing is said about it.
+# What .clang-tidy and cppcheck.txt leave out they give a reason for.  What the server's and the libraries'
+# headers declare is read, and nothing is said about it.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 

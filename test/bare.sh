@@ -3,12 +3,13 @@
 #
 #   test/bare.sh [RELEASE...]
 #
-# Clones what is committed, types `make run`, and pastes the curl line that it prints.  The releases are bookworm, trixie and sid
-# unless others are named.  Each is installed with debootstrap into $MILLRACE_RELEASES/RELEASE.bare (see postgres.sh), which stays as
-# it was installed: what `make run` changes is kept in memory.
+# Clones what is committed, types `make run`, and pastes the curl line that it prints.  The releases are
+# bookworm, trixie and sid unless others are named.  Each is installed with debootstrap into
+# $MILLRACE_RELEASES/RELEASE.bare (see postgres.sh), which stays as it was installed: what `make run` changes
+# is kept in memory.
 #
-# The server listens on every address, as it does by default, but in a network of its own.  There are no packages to be had there, so
-# `make deps`, with which `make run` begins, runs before by itself.
+# The server listens on every address, as it does by default, but in a network of its own.  There are no
+# packages to be had there, so `make deps`, with which `make run` begins, runs before by itself.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)

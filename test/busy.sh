@@ -3,8 +3,10 @@
 #
 #   test/busy.sh [--parts N] [--whole M] [--cpu 4] [--folder LOGS]
 #
-# Runs what waits (SQL, isolation, http, cli, browser, sql, crash, stress) N times (5) and then all tests M times (2), and goes on when one
-# fails; --cpu 0 beside another one that has brought the load.  Prints a line for each run: its number, how long it took, the load average at its end, and the tests' own count; the last line counts runs.
+# Runs what waits (SQL, isolation, http, cli, browser, sql, crash, stress) N times (5) and then all tests M
+# times (2), and goes on when one fails; --cpu 0 beside another one that has brought the load.  Prints a line
+# for each run: its number, how long it took, the load average at its end, and the tests' own count; the last
+# line counts runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,4 +1,5 @@
-"""What a schema consists of, as text that can be compared: with what it does, who may use it, and what pg_dump makes of it."""
+"""What a schema consists of, as text that can be compared: with what it does, who may use it, and what pg_dump makes of
+it."""
 from store import sql
 
 ACL = "(SELECT array_agg(item::text ORDER BY item::text) FROM unnest({}) item)"
@@ -6,8 +7,9 @@ INITIAL = "(SELECT array_agg(item::text ORDER BY item::text) FROM pg_init_privs 
 
 
 def member(catalogue, oid):
-    return (f"EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON d.refobjid = e.oid WHERE d.classid = '{catalogue}'::regclass AND d.objid = {oid} "
-            "AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'millrace')")
+    return (
+        f"EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON d.refobjid = e.oid WHERE d.classid = '{catalogue}'::regclass AND d.objid = {oid} "
+        "AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'millrace')")
 
 
 def initial(catalogue, oid, column="0"):
@@ -71,4 +73,7 @@ def catalogue(connection, schema="millrace"):
 
 def difference(left, right):
     """The names of what differs, with both sides: what a failed comparison shows."""
-    return {name: (left.get(name), right.get(name)) for name in sorted(left.keys() | right.keys()) if left.get(name) != right.get(name)}
+    return {
+        name: (left.get(name), right.get(name))
+        for name in sorted(left.keys() | right.keys()) if left.get(name) != right.get(name)
+    }

@@ -39,7 +39,8 @@ class Certificate:
     @cached_property
     def der(self):
         """As a client gets it."""
-        return ssl.PEM_cert_to_DER_cert(self.file.read_text().split("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----")
+        return ssl.PEM_cert_to_DER_cert(self.file.read_text().split("-----END CERTIFICATE-----")[0] +
+                                        "-----END CERTIFICATE-----")
 
 
 class HalfClosing(ssl.SSLSocket):
@@ -62,12 +63,12 @@ class Authority:
         request = ["req", "-x509"] if signer is None else ["req", "-new"]
         signed = ["-days", days, "-addext", extensions[1]] if signer is None else []  # the other one is there by itself
         out = certificate.file if signer is None else self.folder / f"{name}.csr"
-        openssl(*request, "-newkey", algorithm[0], "-pkeyopt", algorithm[1], "-nodes", "-keyout", certificate.key, "-out", out,
-                "-subj", f"/CN={name}", *signed)
+        openssl(*request, "-newkey", algorithm[0], "-pkeyopt", algorithm[1], "-nodes", "-keyout", certificate.key,
+                "-out", out, "-subj", f"/CN={name}", *signed)
         if signer is not None:
             (self.folder / f"{name}.ext").write_text("\n".join((*extensions, *KEYS)))
-            openssl("x509", "-req", "-in", out, "-CA", signer.file, "-CAkey", signer.key, "-CAcreateserial", "-days", days,
-                    "-extfile", self.folder / f"{name}.ext", "-out", certificate.file)
+            openssl("x509", "-req", "-in", out, "-CA", signer.file, "-CAkey", signer.key, "-CAcreateserial", "-days",
+                    days, "-extfile", self.folder / f"{name}.ext", "-out", certificate.file)
         certificate.key.chmod(0o600)
         return certificate
 

@@ -1,6 +1,6 @@
 /*
- * clock.c: a clock that a test sets, for a program that was built without knowing of it: preloaded (LD_PRELOAD), it answers
- * clock_gettime() for the clocks that only go forward.  See clock.py.
+ * clock.c: a clock that a test sets, for a program that was built without knowing of it: preloaded
+ * (LD_PRELOAD), it answers clock_gettime() for the clocks that only go forward.  See clock.py.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

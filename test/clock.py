@@ -10,7 +10,8 @@ SOURCE = Path(__file__).with_name("clock.c")
 
 
 class Clock:
-    """The clock of the programs that are started with `variables`.  `at`: what it shows now, in seconds; else the machine's."""
+    """The clock of the programs that are started with `variables`.  `at`: what it shows now, in seconds; else the
+    machine's."""
 
     def __init__(self, folder, at=None, tick_ms=0):
         library, setting = f"{folder}/clock.so", f"{folder}/clock"

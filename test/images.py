@@ -1,10 +1,12 @@
 #!/usr/bin/python3
-"""Does what the Dockerfiles and the compose file in sidecar/packaging say, without an engine, and tries the result.  As root.
+"""Does what the Dockerfiles and the compose file in sidecar/packaging say, without an engine, and tries the result.  As
+root.
 
-An image is a folder.  `debian:trixie-slim` is a new Debian system (new_system.sh), `postgres:N-trixie` is one with Debian's own PostgreSQL
-and an entry point that does what the official one does.  A stage is an overlay on its base, kept in memory; a container is an overlay on
-an image, with namespaces of its own and a volume that is filled from the image, as an engine's.  Where this is less than an engine:
-containers of a compose file share one network, and PostgreSQL is Debian's.
+An image is a folder.  `debian:trixie-slim` is a new Debian system (new_system.sh), `postgres:N-trixie` is one with
+Debian's own PostgreSQL and an entry point that does what the official one does.  A stage is an overlay on its base,
+kept in memory; a container is an overlay on an image, with namespaces of its own and a volume that is filled from the
+image, as an engine's.  Where this is less than an engine: containers of a compose file share one network, and
+PostgreSQL is Debian's.
 
 Mounts and processes end with the script: it starts itself again in namespaces of its own.
 """
@@ -50,12 +52,15 @@ exec "$@" -c listen_addresses='*'
 
 
 def overlay(name, layers):
-    """Mounts a folder whose changes are kept in memory, over layers, the uppermost first; returns it and the layers of what it then holds."""
+    """Mounts a folder whose changes are kept in memory, over layers, the uppermost first; returns it and the layers of
+    what it then holds."""
     upper, work, root = (WORK / name / part for part in ("upper", "work", "root"))
     for folder in upper, work, root:
         folder.mkdir(parents=True)
     lower = ":".join(map(str, layers))
-    subprocess.run(["mount", "-t", "overlay", "-o", f"lowerdir={lower},upperdir={upper},workdir={work}", "overlay", root], check=True)
+    subprocess.run(
+        ["mount", "-t", "overlay", "-o", f"lowerdir={lower},upperdir={upper},workdir={work}", "overlay", root],
+        check=True)
     return root, [upper, *layers]
 
 
@@ -79,17 +84,23 @@ class Image:
     def run(self, command, env=None):
         """In the image, as its user and with nothing but its environment; what is started ends with it."""
         mounts = f"mount -t proc proc {self.root}/proc; mount --rbind /dev {self.root}/dev"
-        inside = ["chroot", self.root, "setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--init-groups", "env", "-i",
-                  *(f"{name}={value}" for name, value in {**self.env, **(env or {})}.items()), "/bin/sh", "-c", f"cd {self.folder}; {command}"]
-        done = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", f'{mounts}; exec "$@"', "sh", *map(str, inside)],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        inside = [
+            "chroot", self.root, "setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--init-groups", "env",
+            "-i", *(f"{name}={value}" for name, value in {**self.env, **(env or {})}.items()), "/bin/sh", "-c",
+            f"cd {self.folder}; {command}"
+        ]
+        done = subprocess.run([
+            "unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", f'{mounts}; exec "$@"', "sh",
+            *map(str, inside)
+        ], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode != 0:
             sys.exit(f"{done.stdout[-3000:]}\nfailed with {done.returncode}: {command}")
         return done.stdout
 
 
 def new_system(release):
-    done = subprocess.run(["bash", "-euc", f". {ROOT}/test/new_system.sh; new_system {release}"], check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(["bash", "-euc", f". {ROOT}/test/new_system.sh; new_system {release}"], check=True,
+                          stdout=subprocess.PIPE, text=True)
     return Path(done.stdout.strip())
 
 
@@ -102,13 +113,16 @@ def base_image(name, stage):
         sys.exit(f"{name} is no image that can be stood in for")
     image = Image(stage, [new_system(postgres.group(2))])
     major = postgres.group(1)
-    image.run("mkdir -p /etc/postgresql-common/createcluster.d; echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/no.conf; "
-              f"apt-get update; apt-get install -y --no-install-recommends postgresql-{major}", {"DEBIAN_FRONTEND": "noninteractive"})
+    image.run(
+        "mkdir -p /etc/postgresql-common/createcluster.d; echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/no.conf; "
+        f"apt-get update; apt-get install -y --no-install-recommends postgresql-{major}",
+        {"DEBIAN_FRONTEND": "noninteractive"})
     image.env.update(PG_MAJOR=major, PGDATA="/var/lib/postgresql/data", PATH=f"{PATH}:/usr/lib/postgresql/{major}/bin",
                      PG_VERSION=image.run(f"dpkg-query --showformat='${{Version}}' --show postgresql-{major}"))
     (image.root / "usr/local/bin/docker-entrypoint.sh").write_text(POSTGRES_ENTRYPOINT)
     (image.root / "usr/local/bin/docker-entrypoint.sh").chmod(0o755)
-    image.entrypoint, image.command, image.volumes, image.signal = ["docker-entrypoint.sh"], ["postgres"], ["/var/lib/postgresql/data"], "INT"
+    image.entrypoint, image.command, image.volumes, image.signal = ["docker-entrypoint.sh"
+                                                                    ], ["postgres"], ["/var/lib/postgresql/data"], "INT"
     return image
 
 
@@ -134,8 +148,10 @@ def ignored(name):
             continue
         parts = name.split("/")
         parents = ["/".join(parts[:n + 1]) for n in range(len(parts))]
-        if any(fnmatch.fnmatch(each, pattern.replace("**/", "*/")) or fnmatch.fnmatch("/" + each, pattern.replace("**/", "*/"))
-               or ("/" not in pattern and each == parts[0] and fnmatch.fnmatch(each, pattern)) for each in parents):
+        if any(
+                fnmatch.fnmatch(each, pattern.replace("**/", "*/"))
+                or fnmatch.fnmatch("/" + each, pattern.replace("**/", "*/")) or (
+                    "/" not in pattern and each == parts[0] and fnmatch.fnmatch(each, pattern)) for each in parents):
             out = not line.startswith("!")
     return out
 
@@ -224,11 +240,13 @@ class Container:
             mount --bind {volume} {self.root}/{folder}; mount -t proc proc {self.root}/proc; mount --rbind /dev {self.root}/dev
             mount -t tmpfs -o mode=1777,size=64m tmpfs {self.root}/dev/shm; exec "$@" """
         into = ["nsenter", f"--net=/proc/{network.pid}/ns/net"] if network else []
-        self.process = subprocess.Popen(
-            [*into, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts", *([] if network else ["--net"]), "bash", "-ec", script, "bash",
-             "chroot", self.root, "setpriv", f"--reuid={image.user}", f"--regid={image.user}", "--init-groups",
-             "env", "-i", *(f"{name}={value}" for name, value in env.items()), "sh", "-c", f'cd {image.folder}; exec "$@"', "sh",
-             *image.entrypoint, *(command or image.command)], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen([
+            *into, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts",
+            *([] if network else ["--net"]), "bash", "-ec", script, "bash", "chroot", self.root, "setpriv",
+            f"--reuid={image.user}", f"--regid={image.user}", "--init-groups", "env", "-i",
+            *(f"{name}={value}" for name, value in env.items()), "sh", "-c", f'cd {image.folder}; exec "$@"', "sh",
+            *image.entrypoint, *(command or image.command)
+        ], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         self.pid = int(wait_for("process 1", lambda: self.running() and children.read_text().split())[0])
 
@@ -247,15 +265,19 @@ class Container:
 
     def http(self, path, *arguments):
         """Asked from the container's own network."""
-        return subprocess.run(["nsenter", f"--net=/proc/{self.pid}/ns/net", "curl", "-sS", "--fail-with-body", f"http://localhost:8080{path}", *arguments],
-                              capture_output=True, text=True).stdout
+        return subprocess.run([
+            "nsenter", f"--net=/proc/{self.pid}/ns/net", "curl", "-sS", "--fail-with-body",
+            f"http://localhost:8080{path}", *arguments
+        ], capture_output=True, text=True).stdout
 
     def execute(self, *command, check=True):
         """As `docker exec`."""
         script = f'cd {self.image.folder}; exec "$@"'
-        done = subprocess.run(["nsenter", f"--target={self.pid}", "--mount", "--pid", "--net", "--root", "setpriv", f"--reuid={self.image.user}",
-                               f"--regid={self.image.user}", "--init-groups", "env", "-i", *(f"{name}={value}" for name, value in self.image.env.items()),
-                               "sh", "-c", script, "sh", *command], capture_output=True, text=True)
+        done = subprocess.run([
+            "nsenter", f"--target={self.pid}", "--mount", "--pid", "--net", "--root", "setpriv",
+            f"--reuid={self.image.user}", f"--regid={self.image.user}", "--init-groups", "env", "-i",
+            *(f"{name}={value}" for name, value in self.image.env.items()), "sh", "-c", script, "sh", *command
+        ], capture_output=True, text=True)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip() if check else done.returncode
 
@@ -280,13 +302,15 @@ def wait_for(what, condition, seconds=60):
 
 def append(container, token, position):
     """The next message of a stream; fails when an earlier one got lost."""
-    body = json.dumps(["stream.write", "account-123", {"type": "Deposited", "data": {}}, {"expectedVersion": position - 1}])
+    body = json.dumps(
+        ["stream.write", "account-123", {"type": "Deposited", "data": {}}, {"expectedVersion": position - 1}])
     answer = container.http("/rpc", "-H", f"Authorization: Bearer {token}", "-d", body)
     assert json.loads(answer)["position"] == position, answer
 
 
 def psql(container, statement, database="postgres", user="postgres"):
-    return container.execute("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", f"--username={user}", f"--dbname={database}", f"--command={statement}")
+    return container.execute("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", f"--username={user}", f"--dbname={database}",
+                             f"--command={statement}")
 
 
 def listening(container):
@@ -294,9 +318,12 @@ def listening(container):
 
 
 def try_postgres(images):
-    container = Container(images["Dockerfile.postgres"]["last"], WORK / "volumes" / "alone", env={"POSTGRES_PASSWORD": PASSWORD})
-    wait_for("PostgreSQL", lambda: container.running() and container.execute("pg_isready", "--host=localhost", check=False) == 0)
-    yield "CREATE EXTENSION works", psql(container, "CREATE EXTENSION millrace; SELECT millrace.create_namespace('default') IS NOT NULL") == "t"
+    container = Container(images["Dockerfile.postgres"]["last"], WORK / "volumes" / "alone",
+                          env={"POSTGRES_PASSWORD": PASSWORD})
+    wait_for("PostgreSQL",
+             lambda: container.running() and container.execute("pg_isready", "--host=localhost", check=False) == 0)
+    yield "CREATE EXTENSION works", psql(
+        container, "CREATE EXTENSION millrace; SELECT millrace.create_namespace('default') IS NOT NULL") == "t"
     yield "it appends", psql(container, "SELECT millrace.append('account-123', 'Deposited', '{}')") == "(0,1)"
     yield "and reads", psql(container, "SELECT type FROM millrace.read_stream('account-123')") == "Deposited"
     yield "it stops", container.stop() == 0
@@ -307,7 +334,8 @@ def try_millrace(images):
     container = Container(images["Dockerfile"]["last"], volume)
     listening(container)
     yield "it is healthy", container.http("/health") == '{"status":"ok"}'
-    yield "it is process 1, and not root's", container.execute("sh", "-c", "cat /proc/1/comm; id -un; stat -c %U /proc/1") == "millrace\nmillrace\nmillrace"
+    yield "it is process 1, and not root's", container.execute(
+        "sh", "-c", "cat /proc/1/comm; id -un; stat -c %U /proc/1") == "millrace\nmillrace\nmillrace"
     token = container.execute("cat", "/var/lib/millrace/token")
     mode = (volume / "token").stat().st_mode & 0o777
     yield "the token is in the volume, for its user alone, and not in the log", mode == 0o600 and token not in container.text
@@ -316,7 +344,8 @@ def try_millrace(images):
     yield "it has no compiler, and nothing but its user's files to write to", container.execute(
         "sh", "-c", "command -v gcc make; find / -xdev -type d -writable ! -path '/proc/*' ! -path '/dev/*' ! -path '/var/lib/millrace*' | sort") == \
         "/run/lock\n/tmp\n/var/tmp"
-    yield "SIGTERM ends it, and its PostgreSQL as it should", container.stop() == 0 and not (volume / "data/pg/postmaster.pid").exists()
+    yield "SIGTERM ends it, and its PostgreSQL as it should", container.stop() == 0 and not (
+        volume / "data/pg/postmaster.pid").exists()
     container = Container(images["Dockerfile"]["last"], volume)
     listening(container)
     append(container, token, 1)
@@ -337,17 +366,26 @@ def composed(service, variables):
     """The environment of a service, and its health check."""
     def value(found):
         return variables[found.group(1)]
-    env = {name: re.sub(r"\$\{(\w+)(?::\?[^}]*)?\}", value, str(text)) for name, text in service.get("environment", {}).items()}
+
+    env = {
+        name: re.sub(r"\$\{(\w+)(?::\?[^}]*)?\}", value, str(text))
+        for name, text in service.get("environment", {}).items()
+    }
     return env, service.get("healthcheck", {}).get("test", ["CMD", "true"])[1:]
 
 
 def try_compose(images):
     compose = yaml.safe_load((PACKAGING / "compose.yaml").read_text())
     services = compose["services"]
-    chosen = {name: images[Path(service["build"]["dockerfile"]).name][service["build"].get("target", "last")] for name, service in services.items()}
+    chosen = {
+        name: images[Path(service["build"]["dockerfile"]).name][service["build"].get("target", "last")]
+        for name, service in services.items()
+    }
     yield "each service has its Dockerfile, and its volume where the image's is", all(
-        (PACKAGING / service["build"]["context"] / service["build"]["dockerfile"]).resolve() == PACKAGING / Path(service["build"]["dockerfile"]).name
-        and [volume.split(":")[1] for volume in service["volumes"]] == chosen[name].volumes[-1:] for name, service in services.items())
+        (PACKAGING / service["build"]["context"] / service["build"]["dockerfile"]).resolve() == PACKAGING /
+        Path(service["build"]["dockerfile"]).name and [volume.split(":")[1]
+                                                       for volume in service["volumes"]] == chosen[name].volumes[-1:]
+        for name, service in services.items())
     env, healthy = composed(services["postgres"], {"POSTGRES_PASSWORD": PASSWORD})
     postgres = Container(chosen["postgres"], WORK / "volumes" / "composed-postgres", env=env)
     wait_for("the health check", lambda: postgres.running() and postgres.execute(*healthy, check=False) == 0)
@@ -369,7 +407,10 @@ def main():
     if os.geteuid() != 0:
         sys.exit(f"{sys.argv[0]}: this needs root")
     if sys.argv[1:] != ["--inside"]:
-        os.execvp("unshare", ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, __file__, "--inside"])
+        os.execvp("unshare", [
+            "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, __file__,
+            "--inside"
+        ])
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", WORK], check=True)
     passed = failed = 0
     images = {}
@@ -379,7 +420,8 @@ def main():
         for name, image in images[file].items():
             if name != "build":
                 print(f"   {name}: {megabytes(image.root)} MB")
-    for name, attempt in ("the image with PostgreSQL", try_postgres), ("the image of the program", try_millrace), ("compose.yaml", try_compose):
+    for name, attempt in ("the image with PostgreSQL", try_postgres), ("the image of the program",
+                                                                       try_millrace), ("compose.yaml", try_compose):
         print(f"== {name}", flush=True)
         try:
             for sentence, holds in attempt(images):

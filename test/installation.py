@@ -1,6 +1,7 @@
 """A copy of the installed PostgreSQL with extension files of its own, for tests of the extension's versions.
 
-A server finds its files by where its program lies.  So the programs and the extension's files are copied, and the rest are links.
+A server finds its files by where its program lies.  So the programs and the extension's files are copied, and the rest
+are links.
 """
 import os
 import re
@@ -27,7 +28,8 @@ class Installation:
         self.extension.mkdir(parents=True)
         for what in ("sharedir", "pkglibdir", "libdir"):
             self.link(installed(what))
-        for libraries in installed("bindir").parents[2].glob("*.libs"):  # a Python package's, found by where its programs lie
+        for libraries in installed("bindir").parents[2].glob(
+                "*.libs"):  # a Python package's, found by where its programs lie
             self.inside(libraries).symlink_to(libraries)
         for file in (installed("sharedir") / "extension").iterdir():
             shutil.copy(file, self.extension)

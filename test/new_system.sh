@@ -4,7 +4,8 @@
 releases=${MILLRACE_RELEASES:-/var/cache/millrace} # see postgres.sh
 new_root=/mnt/root                                 # where the system is that was entered
 
-# new_system RELEASE: prints the folder of a system with nothing but what every Debian has, which stays as it was installed.
+# new_system RELEASE: prints the folder of a system with nothing but what every Debian has, which stays as it
+# was installed.
 new_system() {
 	local folder=$releases/$1.minimal
 	if [ ! -d "$folder" ]; then
@@ -21,7 +22,8 @@ new_system() {
 	echo "$folder"
 }
 
-# enter_new_system FOLDER: makes it $new_root, whose changes are kept in memory.  In namespaces of mounts and processes of our own.
+# enter_new_system FOLDER: makes it $new_root, whose changes are kept in memory.  In namespaces of mounts and
+# processes of our own.
 enter_new_system() {
 	mount -t tmpfs tmpfs /mnt
 	mkdir /mnt/upper /mnt/work "$new_root"

@@ -6,4 +6,5 @@ import run
 
 if __name__ == "__main__":
     # On a real disk: /tmp is memory on some machines.
-    sys.exit(run.run_by_itself("overload", "/var/tmp", {"MILLRACE": "sidecar/millrace", "LOAD": "bench/load"}, sys.argv[1:]))
+    sys.exit(
+        run.run_by_itself("overload", "/var/tmp", {"MILLRACE": "sidecar/millrace", "LOAD": "bench/load"}, sys.argv[1:]))

@@ -3,8 +3,8 @@
 #
 #   test/pgbouncer.sh [RELEASE...]
 #
-# Each goes to $MILLRACE_RELEASES/pgbouncer/RELEASE/pgbouncer and runs with the libraries of its release, which postgres.sh has put
-# into $MILLRACE_RELEASES/RELEASE.
+# Each goes to $MILLRACE_RELEASES/pgbouncer/RELEASE/pgbouncer and runs with the libraries of its release,
+# which postgres.sh has put into $MILLRACE_RELEASES/RELEASE.
 set -euo pipefail
 
 releases=${MILLRACE_RELEASES:-/var/cache/millrace}

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Tries the archive of `make dist` with PGXN's own client, on a new Debian system that has a PostgreSQL, its headers, gcc and make, and
-# none of the program's libraries.  As root:
+# Tries the archive of `make dist` with PGXN's own client, on a new Debian system that has a PostgreSQL, its
+# headers, gcc and make, and none of the program's libraries.  As root:
 #
 #   test/pgxn.sh RELEASE
 #

@@ -3,10 +3,10 @@
 #
 #   test/postgres.sh RELEASE [COMMAND...]
 #
-# bookworm has PostgreSQL 15, trixie 17, sid 18; `experimental` is sid with experimental's 19.  The release is installed with
-# debootstrap into a folder, $MILLRACE_RELEASES/RELEASE, which is kept: remove it to begin from
-# nothing.  It holds no more than make and sudo at first; `make deps` installs the rest, as on a
-# new machine.  The files that git knows or would add are copied there, and the tests run on them.
+# bookworm has PostgreSQL 15, trixie 17, sid 18; `experimental` is sid with experimental's 19.  The release is
+# installed with debootstrap into a folder, $MILLRACE_RELEASES/RELEASE, which is kept: remove it to begin from
+# nothing.  It holds no more than make and sudo at first; `make deps` installs the rest, as on a new machine.
+# The files that git knows or would add are copied there, and the tests run on them.
 #
 # A COMMAND runs there instead of the tests.  AS=user makes it an ordinary user's, who may use sudo.
 # Needs root.  Processes and mounts end with the script: they live in namespaces of their own.
@@ -61,8 +61,8 @@ run_inside() {
 	mount -t proc proc "$root/proc"
 	mount --rbind /dev "$root/dev"
 	mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
-	# Process 1 is a shell that waits: it also reaps a Postgres that was killed, whose lock file would count else.
-	# shellcheck disable=SC2016 # "$@" is for the shell that is started
+	# Process 1 is a shell that waits: it also reaps a Postgres that was killed, whose lock file would count
+	# else.  shellcheck disable=SC2016 # "$@" is for the shell that is started
 	exec chroot "$root" setpriv --reuid="$user" --regid="$user" --init-groups env -i "${environment[@]}" \
 		bash -c 'cd ~tester/millrace && "$@"; exit $?' bash "$@"
 }

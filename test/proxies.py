@@ -6,4 +6,6 @@ import run
 
 if __name__ == "__main__":
     program = "sidecar/" + ("build-san/millrace" if run.SAN else "millrace")
-    sys.exit(run.run_by_itself("proxies", "/tmp", {"MILLRACE": program, "MILLRACE_README": "sidecar/README.md"}, sys.argv[1:]))
+    sys.exit(
+        run.run_by_itself("proxies", "/tmp", {"MILLRACE": program, "MILLRACE_README": "sidecar/README.md"},
+                          sys.argv[1:]))

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Runs the races in which readers or writers lost once, so many times: races.py [--times 20].
 
-Isolation specs, which bring their sessions into each order that matters, and scripted races.  A line for each time and race; the last line counts them.
+Isolation specs, which bring their sessions into each order that matters, and scripted races.  A line for each time and
+race; the last line counts them.
 """
 import argparse
 import contextlib
@@ -16,13 +17,15 @@ import run
 
 # What was attacked -> its isolation specs, and its scripted races.
 RACES = {
-    "an index that is built concurrently": ["isolation/concurrent_index", "isolation/index_order", "sql/test_index_order"],
-    "a row that took an aborted one's place, on a standby": ["sql/test_standby_bounds"],
+    "an index that is built concurrently": [
+        "isolation/concurrent_index", "isolation/index_order", "sql/test_index_order"
+    ], "a row that took an aborted one's place, on a standby": ["sql/test_standby_bounds"],
     "rows that are changed by hand": ["isolation/updated*", "sql/test_updated*"],
-    "a table that is written anew": ["isolation/written_anew", "isolation/tables"],
-    "a sequence that is behind": ["sql/test_lookups"],
-    "an append lock that is held: by errors, large messages, waits": ["sql/test_append_lock", "sql/test_rows_of_others"],
-    "a transaction that commits late": ["isolation/prefix", "isolation/pages", "isolation/savepoints"],
+    "a table that is written anew": ["isolation/written_anew",
+                                     "isolation/tables"], "a sequence that is behind": ["sql/test_lookups"],
+    "an append lock that is held: by errors, large messages, waits": [
+        "sql/test_append_lock", "sql/test_rows_of_others"
+    ], "a transaction that commits late": ["isolation/prefix", "isolation/pages", "isolation/savepoints"],
 }
 
 
@@ -55,7 +58,8 @@ def race(patterns):
     counts, output = run.Counts(), io.StringIO()
     with contextlib.redirect_stdout(output):
         for function, ending in ((specs, "spec"), (scripts, "py")):
-            names = sorted(path.stem for pattern in patterns for path in (run.ROOT / "test").glob(f"{pattern}.{ending}"))
+            names = sorted(path.stem for pattern in patterns
+                           for path in (run.ROOT / "test").glob(f"{pattern}.{ending}"))
             if names:
                 function(counts, names)
     if counts.failed:

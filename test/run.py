@@ -5,10 +5,9 @@ Layout and layers, pg_regress, isolation specs, unit tests, fuzzers, black-box a
 Postgres refuses to run as root.  So the parts that start one run in a temporary folder, which is
 removed at the end, and when we are root as another user.
 
-`run.py --sql` runs the SQL tests and the isolation specs only; `run.py --installcheck` does so against the server that PGHOST and
-PGPORT name.
-Other arguments go to pytest and leave all other parts out: `run.py -k conflict`, and with `--tls` before them
-every server of the tests speaks TLS: `run.py --tls -k test_http`.
+`run.py --sql` runs the SQL tests and the isolation specs only; `run.py --installcheck` does so against the server that
+PGHOST and PGPORT name.  Other arguments go to pytest and leave all other parts out: `run.py -k conflict`, and with
+`--tls` before them every server of the tests speaks TLS: `run.py --tls -k test_http`.
 """
 import glob
 import os
@@ -28,8 +27,9 @@ PG_CONFIG = os.environ.get("PG_CONFIG", "pg_config")
 SANITIZED_POSTGRES = os.environ.get("SANITIZED_POSTGRES", "/var/tmp/millrace-sanitized-postgres")
 REPORTS = None  # with SAN=1: the folder where a process that a sanitizer ends says why
 # Not those that look into sockets in ways that Python's TLS has not, nor those that measure memory.
-OVER_TLS = ("(test_http or test_import or test_export or test_subscribe) and not test_metrics and not test_proxy and not thousand and not transaction_holds_back and not was_open_when "
-            "and not bomb and not costs_a_page and not stays_flat and not slow_sender")
+OVER_TLS = (
+    "(test_http or test_import or test_export or test_subscribe) and not test_metrics and not test_proxy and not thousand and not transaction_holds_back and not was_open_when "
+    "and not bomb and not costs_a_page and not stays_flat and not slow_sender")
 DOCUMENTS = ["README.md", "extension/README.md", "sidecar/README.md"]  # test/docs runs their examples
 
 
@@ -187,13 +187,17 @@ def sanitize(counts, temp):
     REPORTS.chmod(0o1777)
     heading("a Postgres with sanitizers")
     if subprocess.run([ROOT / "test" / "sanitize" / "postgres.sh", SANITIZED_POSTGRES]).returncode != 0:
-        print("SKIPPED: there is none, so NO SANITIZER LOOKS AT THE EXTENSION in this run; `make sanitized-postgres` says why")
+        print(
+            "SKIPPED: there is none, so NO SANITIZER LOOKS AT THE EXTENSION in this run; `make sanitized-postgres` says why"
+        )
         counts.add(skipped=1)
         return
     PG_CONFIG = f"{SANITIZED_POSTGRES}/bin/pg_config"
     for pattern in ("*.[ch]", "*.sql", "*.control", "Makefile"):  # away from the objects of another Postgres
         copy_files(f"extension/{pattern}", temp / "extension")
-    subprocess.run(["make", "-s", f"-j{os.cpu_count()}", "-C", temp / "extension", "SAN=1", f"PG_CONFIG={PG_CONFIG}", "install"], check=True)
+    subprocess.run(
+        ["make", "-s", f"-j{os.cpu_count()}", "-C", temp / "extension", "SAN=1", f"PG_CONFIG={PG_CONFIG}", "install"],
+        check=True)
 
 
 def sanitizers_reports(counts):
@@ -230,16 +234,20 @@ def fuzzing(counts):
 def install_elsewhere(temp):
     """Puts the extension into a folder that is none of the server's, for test_elsewhere.py."""
     sanitized = ["SAN=1"] if (temp / "extension" / "Makefile").exists() else []
-    subprocess.run(["make", "-s", "-C", temp / "extension" if sanitized else ROOT / "extension", *sanitized, f"PG_CONFIG={PG_CONFIG}",
-                    f"prefix={temp}/elsewhere", "install"], check=True, env=clean_environment(temp))
+    subprocess.run([
+        "make", "-s", "-C", temp / "extension" if sanitized else ROOT / "extension", *sanitized,
+        f"PG_CONFIG={PG_CONFIG}", f"prefix={temp}/elsewhere", "install"
+    ], check=True, env=clean_environment(temp))
 
 
 def pytest(counts, temp, title, arguments, as_root=False, tls=False):
-    """Runs pytest on a copy of the tests, the program, the bench, the packaging and the documents, in a folder that every user reaches."""
+    """Runs pytest on a copy of the tests, the program, the bench, the packaging and the documents, in a folder that
+    every user reaches."""
     heading(title)
     folder = temp / ("root" if as_root else "tls" if tls else "pytest")
     folder.mkdir()
-    for name in ("catalogue.py", "certificates.py", "clock.c", "clock.py", "conftest.py", "installation.py", "store.py"):
+    for name in ("catalogue.py", "certificates.py", "clock.c", "clock.py", "conftest.py", "installation.py",
+                 "store.py"):
         shutil.copy(ROOT / "test" / name, folder)
     for part in sorted({path.parent for path in (ROOT / "test").glob("*/test_*.py")}):
         shutil.copytree(part, folder / part.name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -259,10 +267,14 @@ def pytest(counts, temp, title, arguments, as_root=False, tls=False):
     give_away(folder)
     options = {} if as_root else unprivileged()
     # Signals that nohup or a shell's & made us ignore would be ignored by the programs that are tested.
-    env = {**clean_environment(temp), "MILLRACE": str(folder / "millrace"), **({"MILLRACE_TEST_TLS": "1"} if tls else {})}
-    output, code = run(["env", "--default-signal", sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", f"--junitxml={report}",
-                        "-o", "addopts=", "--rootdir", folder, "-m", "root" if as_root else "not root", *arguments, folder],
-                       cwd=folder, env=env, **options)
+    env = {
+        **clean_environment(temp), "MILLRACE": str(folder / "millrace"), **({"MILLRACE_TEST_TLS": "1"} if tls else {})
+    }
+    output, code = run([
+        "env", "--default-signal", sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q",
+        f"--junitxml={report}", "-o", "addopts=", "--rootdir", folder, "-m", "root" if as_root else "not root",
+        *arguments, folder
+    ], cwd=folder, env=env, **options)
     if code not in (0, 1, 5) or not report.exists():  # 5: nothing was selected
         counts.add(failed=1)
         return
@@ -292,7 +304,8 @@ def give_away(folder):
 
 
 def run_by_itself(name, where, programs, arguments):
-    """Runs test/NAME/NAME.py on copies, in a temporary folder and when we are root as another user; returns its exit code.
+    """Runs test/NAME/NAME.py on copies, in a temporary folder and when we are root as another user; returns its exit
+    code.
 
     `programs` are handed over in the environment, by the variables' names.
     """
@@ -304,7 +317,8 @@ def run_by_itself(name, where, programs, arguments):
         shutil.copytree(ROOT / "test" / name, temp / name, ignore=shutil.ignore_patterns("__pycache__"))
         environment = {variable: str(shutil.copy(ROOT / program, temp)) for variable, program in programs.items()}
         give_away(temp)
-        _, code = run([sys.executable, f"{name}/{name}.py", *arguments], cwd=temp, env={**clean_environment(temp), **environment}, **unprivileged())
+        _, code = run([sys.executable, f"{name}/{name}.py", *arguments], cwd=temp,
+                      env={**clean_environment(temp), **environment}, **unprivileged())
         return code
     finally:
         shutil.rmtree(temp, ignore_errors=True)

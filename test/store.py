@@ -280,8 +280,10 @@ class Cluster:
 
 
 def need_library(name):
-    """Skips the test where the server has no such library: the wheels lack contrib's, wal2json is a package of its own."""
-    folder = subprocess.run([f"{PG_BIN}/pg_config", "--pkglibdir"], capture_output=True, text=True, check=True).stdout.strip()
+    """Skips the test where the server has no such library: the wheels lack contrib's, wal2json is a package of its
+    own."""
+    folder = subprocess.run([f"{PG_BIN}/pg_config", "--pkglibdir"], capture_output=True, text=True,
+                            check=True).stdout.strip()
     if not os.path.exists(f"{folder}/{name}.so"):
         pytest.skip(f"this PostgreSQL has no {name}.so")
 

@@ -3,10 +3,11 @@
 #
 #   test/systems.sh [SYSTEM...]
 #
-# The systems are Debian's releases as postgres.sh installs them, each with its PostgreSQL, and `wheel`, which is bookworm with
-# PostgreSQL 16 from a Python package, for want of one of Debian's.  On each the program and the extension are built by gcc and by clang,
-# every warning an error, and all tests run on what gcc made.  What a system printed is in $MILLRACE_RELEASES/SYSTEM.test; the
-# last lines are a table of all systems, each as it ran last.
+# The systems are Debian's releases as postgres.sh installs them, each with its PostgreSQL, and `wheel`, which
+# is bookworm with PostgreSQL 16 from a Python package, for want of one of Debian's.  On each the program and
+# the extension are built by gcc and by clang, every warning an error, and all tests run on what gcc made.
+# What a system printed is in $MILLRACE_RELEASES/SYSTEM.test; the last lines are a table of all systems, each
+# as it ran last.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)

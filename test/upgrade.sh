@@ -1,11 +1,12 @@
 #!/bin/bash
-# Moves stores from older versions of PostgreSQL to newer ones (upgrade/moves.py): by pg_upgrade as sidecar/README.md shows it, and by dump and
-# restore from each version to each newer one.  As root:
+# Moves stores from older versions of PostgreSQL to newer ones (upgrade/moves.py): by pg_upgrade as
+# sidecar/README.md shows it, and by dump and restore from each version to each newer one.  As root:
 #
 #   [ARGS="-k swap"] test/upgrade.sh
 #
-# The versions are those of Debian's releases, all in one: a sid with the older releases' packages beside, and experimental's.  It is
-# kept, in $MILLRACE_RELEASES/upgrade.  Started again inside of it (postgres.sh), where it works as an ordinary user.
+# The versions are those of Debian's releases, all in one: a sid with the older releases' packages beside, and
+# experimental's.  It is kept, in $MILLRACE_RELEASES/upgrade.  Started again inside of it (postgres.sh), where
+# it works as an ordinary user.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

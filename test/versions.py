@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Every file that names the version names the same, and PGXN takes META.json.
 
-The rules for META.json are those of https://pgxn.org/spec: what must be there, and what form names, versions and licences have.
-Prints what is wrong; exit code 1 if anything is.
+The rules for META.json are those of https://pgxn.org/spec: what must be there, and what form names, versions and
+licences have. Prints what is wrong; exit code 1 if anything is.
 """
 import json
 import re
@@ -21,8 +21,10 @@ NAMED = {
 
 SEMANTIC = r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-?[A-Za-z][0-9A-Za-z-]*)?"
 TERM = r"[^\s/\\\x00-\x1f]{2,}"
-LICENCES = ("agpl_3 apache_1_1 apache_2_0 artistic_1 artistic_2 bsd freebsd gfdl_1_2 gfdl_1_3 gpl_1 gpl_2 gpl_3 lgpl_2_1 lgpl_3_0 mit mozilla_1_0 "
-            "mozilla_1_1 openssl perl_5 postgresql qpl_1_0 ssleay sun zlib open_source restricted unrestricted unknown").split()
+LICENCES = (
+    "agpl_3 apache_1_1 apache_2_0 artistic_1 artistic_2 bsd freebsd gfdl_1_2 gfdl_1_3 gpl_1 gpl_2 gpl_3 lgpl_2_1 lgpl_3_0 mit mozilla_1_0 "
+    "mozilla_1_1 openssl perl_5 postgresql qpl_1_0 ssleay sun zlib open_source restricted unrestricted unknown"
+).split()
 REQUIRED = ["name", "version", "abstract", "maintainer", "license", "provides", "meta-spec"]
 OPTIONAL = ["description", "generated_by", "no_index", "prereqs", "release_status", "resources", "tags"]
 
@@ -71,7 +73,8 @@ def wrong_values(meta):
         yield "maintainer is neither a name nor a list of names"
     if meta.get("release_status", "stable") not in ("stable", "testing", "unstable"):
         yield f"release_status is {meta['release_status']}"
-    if not texts(meta.get("tags", ["none"])) or any(len(tag) > 255 or re.search(r"[/\\\x00-\x1f]", tag) for tag in meta.get("tags", [])):
+    if not texts(meta.get("tags", ["none"])) or any(
+            len(tag) > 255 or re.search(r"[/\\\x00-\x1f]", tag) for tag in meta.get("tags", [])):
         yield "tags are not a list of short names"
     if meta.get("meta-spec", {}).get("version") != "1.0.0":
         yield "meta-spec is not version 1.0.0"
@@ -98,7 +101,9 @@ def wrong_parts(meta):
 def main():
     meta = json.loads((ROOT / "extension" / "META.json").read_text())
     faults = list(wrong_versions(version_in("sidecar/base/version.h", NAMED["sidecar/base/version.h"]), meta))
-    faults += [f"extension/META.json: {fault}" for part in (wrong_members, wrong_values, wrong_parts) for fault in part(meta)]
+    faults += [
+        f"extension/META.json: {fault}" for part in (wrong_members, wrong_values, wrong_parts) for fault in part(meta)
+    ]
     for fault in faults:
         print(fault)
     return 1 if faults else 0

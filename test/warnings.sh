@@ -1,6 +1,6 @@
 #!/bin/bash
-# A compiler's warning ends our builds and no user's: by default no part that users build is compiled with -Werror, with WERROR=1
-# each is.
+# A compiler's warning ends our builds and no user's: by default no part that users build is compiled with
+# -Werror, with WERROR=1 each is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 unset WERROR MAKEFLAGS MAKELEVEL MFLAGS

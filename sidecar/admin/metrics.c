@@ -148,8 +148,8 @@ static void add_histogram(struct buf *out, const char *name, const char *label,
 /* ---- what workers count ------------------------------------------------------------ */
 
 /*
- * Every series with labels that are known is there from the start, with 0: Prometheus sees the first step of a counter only
- * where it saw the counter before.
+ * Every series with labels that are known is there from the start, with 0: Prometheus sees the first step of
+ * a counter only where it saw the counter before.
  */
 static void add_calls(struct buf *out, const struct stats *stats)
 {

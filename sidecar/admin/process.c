@@ -31,7 +31,10 @@ static void add(struct buf *out, const char *name, const char *type, const char 
 	buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %.15g\n", name, help, name, type, name, value);
 }
 
-/* Fields of /proc/self/stat, counted from the one behind the program's name, which may hold anything (proc(5)). */
+/*
+ * Fields of /proc/self/stat, counted from the one behind the program's name, which may hold anything
+ * (proc(5)).
+ */
 static void add_stat(struct buf *out)
 {
 	char text[1024];

@@ -1,9 +1,10 @@
 /*
  * clock: what time it is.  Nothing else in the program asks the system.
  *
- * A point is ms or us on a clock that only goes forward.  Its zero is about when the machine started, so a point may be smaller
- * than any timeout; and it may tick between any two looks.  So nothing is subtracted from a point before it is compared: what is
- * compared are points, or a point and the sum of an earlier one and a length.
+ * A point is ms or us on a clock that only goes forward.  Its zero is about when the machine started, so a
+ * point may be smaller than any timeout; and it may tick between any two looks.  So nothing is subtracted
+ * from a point before it is compared: what is compared are points, or a point and the sum of an earlier one
+ * and a length.
  */
 #ifndef MILLRACE_CLOCK_H
 #define MILLRACE_CLOCK_H

@@ -278,7 +278,10 @@ static void set_defaults(struct config *config, const struct command *command)
 	}
 }
 
-/* Kubernetes gives every container MILLRACE_PORT=tcp://10.96.0.12:8080 where there is a service called millrace. */
+/*
+ * Kubernetes gives every container MILLRACE_PORT=tcp://10.96.0.12:8080 where there is a service called
+ * millrace.
+ */
 static bool is_of_kubernetes(const struct setting *setting, const char *text)
 {
 	return strcmp(setting->name, "port") == 0 &&
@@ -314,8 +317,9 @@ static bool set_from_environment(struct config *config, const struct command *co
 }
 
 /*
- * What no single setting tells is wrong.  A request's buffer grows by doubling, so it may be twice as large as the request: where
- * that is more than there may be, a request of the allowed size would be refused as long as the server runs.
+ * What no single setting tells is wrong.  A request's buffer grows by doubling, so it may be twice as large
+ * as the request: where that is more than there may be, a request of the allowed size would be refused as
+ * long as the server runs.
  */
 static bool check_pairs(const struct config *config)
 {

@@ -24,7 +24,10 @@ enum config_command
 struct config
 {
 	enum config_command command; /* only its settings are set */
-	/* Where each setting came from, in the order of the command's table: enum setting_source of config_internal.h */
+	/*
+	 * Where each setting came from, in the order of the command's table: enum setting_source of
+	 * config_internal.h
+	 */
 	unsigned char sources[CONFIG_SETTINGS_MAX];
 	/* serve */
 	int64_t port;		/* 8080; 0 = any free port */

@@ -1,9 +1,10 @@
 /*
- * config_check.c: where settings were given, and which are right each and contradict one another (see config_internal.h).
+ * config_check.c: where settings were given, and which are right each and contradict one another (see
+ * config_internal.h).
  *
- * A setting that would be passed over is refused, because who gave it means it: a database that is served without
- * tokens, or the wrong one, costs more than a start.  One exception: a package or an image names a data directory by
- * a variable, for when nothing else is said.
+ * A setting that would be passed over is refused, because who gave it means it: a database that is served
+ * without tokens, or the wrong one, costs more than a start.  One exception: a package or an image names a
+ * data directory by a variable, for when nothing else is said.
  */
 #include <ctype.h>
 #include <netdb.h>

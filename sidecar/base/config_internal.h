@@ -71,7 +71,10 @@ struct command
 
 /* ---- config_flag.c -------------------------------------------------------- */
 
-/* Takes the flag at argv[*at], which has one dash or two, and its value; false when something is wrong (printed). */
+/*
+ * Takes the flag at argv[*at], which has one dash or two, and its value; false when something is wrong
+ * (printed).
+ */
 bool config_take_flag(struct config *config, const struct command *command, int argc, char **argv, int *at);
 
 /* ---- config_value.c ------------------------------------------------------- */
@@ -92,7 +95,10 @@ enum setting_source config_source(const struct config *config, const struct comm
 								  const char *name, char written[VARIABLE_MAX]);
 /* Says that only one of them can be meant; false. */
 bool config_refuse_both(const char *first, const char *second);
-/* For serve: says which of the settings that name a PostgreSQL contradict one another; false when some do (printed). */
+/*
+ * For serve: says which of the settings that name a PostgreSQL contradict one another; false when some do
+ * (printed).
+ */
 bool config_check_postgres(const struct config *config, const struct command *command);
 
 /* ---- config_help.c -------------------------------------------------------- */
@@ -110,7 +116,10 @@ void config_blot(char *text);
 /* *field is NULL or an earlier secret.  Prints what is wrong. */
 bool config_take_secret(const char **field, char *text);
 
-/* Sets config->token from --token-file and config->database from --database-file, if there is one; an exit code as config_parse. */
+/*
+ * Sets config->token from --token-file and config->database from --database-file, if there is one; an exit
+ * code as config_parse.
+ */
 int config_read_secret_files(struct config *config, const struct command *command);
 
 #endif

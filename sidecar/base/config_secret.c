@@ -71,7 +71,10 @@ static char *read_line(const char *file, const char **reason)
 	return strdup(text);
 }
 
-/* A secret that may be in the file that another setting names.  Where both are given, the one that is a flag is meant. */
+/*
+ * A secret that may be in the file that another setting names.  Where both are given, the one that is a flag
+ * is meant.
+ */
 static int read_secret_file(struct config *config, const struct command *command, const char *name,
 							const char **secret, const char *file_name, const char **file)
 {

@@ -90,7 +90,10 @@ void error_set_details(struct error *error, const struct buf *text)
 	error->details[text->len] = '\0';
 }
 
-/* For who looks after the database.  A client of ours did nothing in SQL, so what a hint says in terms of SQL is not for it. */
+/*
+ * For who looks after the database.  A client of ours did nothing in SQL, so what a hint says in terms of SQL
+ * is not for it.
+ */
 static void add_hint(struct error *error, const char *sqlstate, const char *hint, int pid)
 {
 	struct buf text = {0};

@@ -56,7 +56,10 @@ struct error
 
 void error_set(struct error *error, enum error_code code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-/* From what Postgres said; the strings are never NULL.  `pid` is that of its backend, by which its log is searched. */
+/*
+ * From what Postgres said; the strings are never NULL.  `pid` is that of its backend, by which its log is
+ * searched.
+ */
 void error_from_sqlstate(struct error *error, const char *sqlstate, const char *message, const char *hint,
 						 int pid);
 /* Details that do not fit are left out: half a JSON object is none. */

@@ -5,10 +5,10 @@
  * and the functions below find their way by skipping, without checking again.  Calling them on text that
  * was not checked is a bug (they stay within the slice, but what they find means nothing).
  *
- * Beyond the grammar json_check notes what a Postgres jsonb cannot hold: \u0000, surrogates
- * without their other half, numbers beyond numeric, overlong strings; and numbers whose exponents would make it much
- * longer, because jsonb writes 1e131071 with all its zeros.  That is kept apart from
- * malformed text, because it only matters where the value is going to be stored.
+ * Beyond the grammar json_check notes what a Postgres jsonb cannot hold: \u0000, surrogates without their
+ * other half, numbers beyond numeric, overlong strings; and numbers whose exponents would make it much
+ * longer, because jsonb writes 1e131071 with all its zeros.  That is kept apart from malformed text, because
+ * it only matters where the value is going to be stored.
  */
 #ifndef MILLRACE_JSON_H
 #define MILLRACE_JSON_H

@@ -94,8 +94,8 @@ static void hide_secrets(char *text)
 }
 
 /*
- * An event is one line of well-formed UTF-8 without control characters, whatever it says: these become spaces (Postgres
- * likes newlines), other bytes question marks.
+ * An event is one line of well-formed UTF-8 without control characters, whatever it says: these become spaces
+ * (Postgres likes newlines), other bytes question marks.
  */
 static void clean(char *text)
 {

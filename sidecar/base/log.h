@@ -1,8 +1,8 @@
 /*
  * log: one line an event, to stderr, as text or as JSON.  Thread-safe: a line is one write.
  *
- * Three severities above info, by who has to act: WARNING (soft, we go on), ERROR (the
- * operator), and log_bug (ours; aborts in sanitizer builds).  Never log a token; 64 hex digits in a row come out as stars.
+ * Three severities above info, by who has to act: WARNING (soft, we go on), ERROR (the operator), and log_bug
+ * (ours; aborts in sanitizer builds).  Never log a token; 64 hex digits in a row come out as stars.
  */
 #ifndef MILLRACE_LOG_H
 #define MILLRACE_LOG_H

@@ -1,6 +1,6 @@
 /*
- * names: what a stream's name says (README.md, "Names and consumer groups").  The extension has the same rules
- * in its own names.c.
+ * names: what a stream's name says (README.md, "Names and consumer groups").  The extension has the same
+ * rules in its own names.c.
  */
 #ifndef MILLRACE_NAMES_H
 #define MILLRACE_NAMES_H

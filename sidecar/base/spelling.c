@@ -7,7 +7,10 @@
 
 #define MAX_NAME 40 /* bytes; all of ours are shorter */
 
-/* Copies the name in lower case and without `_` and `-`.  Returns its length, more than MAX_NAME when it does not fit. */
+/*
+ * Copies the name in lower case and without `_` and `-`.  Returns its length, more than MAX_NAME when it does
+ * not fit.
+ */
 static size_t simplify(struct slice name, char out[MAX_NAME + 1])
 {
 	size_t len = 0;

@@ -9,8 +9,8 @@
 #include "base/slice.h"
 
 /*
- * True when the two differ by nothing but case, `_` and `-`, and at most one more edit: a byte too many, too few or another one, or two
- * neighbours that changed places.
+ * True when the two differ by nothing but case, `_` and `-`, and at most one more edit: a byte too many, too
+ * few or another one, or two neighbours that changed places.
  */
 bool spelling_is_near(struct slice given, const char *known);
 

@@ -1,9 +1,9 @@
 /*
  * stats: what a worker counts.
  *
- * A struct stats has one writer, its worker; any thread may read it, value by value, at any time.  So a value is written by a
- * plain load and store (relaxed: no lock, no fence), and what was read is right for each value, if not for all at one
- * instant.  A leaf: what is counted under which name is said in admin/metrics.c.
+ * A struct stats has one writer, its worker; any thread may read it, value by value, at any time.  So a value
+ * is written by a plain load and store (relaxed: no lock, no fence), and what was read is right for each
+ * value, if not for all at one instant.  A leaf: what is counted under which name is said in admin/metrics.c.
  */
 #ifndef MILLRACE_STATS_H
 #define MILLRACE_STATS_H

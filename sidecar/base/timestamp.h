@@ -14,7 +14,10 @@
  * our own export writes them.  False: it is not a time, or there is no such day.
  */
 bool timestamp_parse(struct slice text, int64_t *microseconds);
-/* The same, where a date alone means its midnight in UTC and a blank in front of an offset is a plus: what people put into a URL. */
+/*
+ * The same, where a date alone means its midnight in UTC and a blank in front of an offset is a plus: what
+ * people put into a URL.
+ */
 bool timestamp_parse_loosely(struct slice text, int64_t *microseconds);
 
 #endif

@@ -10,8 +10,8 @@
 #include "base/slice.h"
 
 /*
- * Appends the first parameter of that name to `out`, percent and `+` decoded; one without `=` is empty.  False:
- * there is none.  Out of memory shows in out->failed.
+ * Appends the first parameter of that name to `out`, percent and `+` decoded; one without `=` is empty.
+ * False: there is none.  Out of memory shows in out->failed.
  */
 bool url_query_find(struct slice query, const char *name, struct buf *out);
 
@@ -19,7 +19,8 @@ bool url_query_find(struct slice query, const char *name, struct buf *out);
 bool url_query_next(struct slice *query, struct slice *name);
 
 /*
- * False: the query has a name that is not known and nearly one that is; `problem` says which.  `known` ends with NULL.
+ * False: the query has a name that is not known and nearly one that is; `problem` says which.  `known` ends
+ * with NULL.
  */
 bool url_query_check_names(struct slice query, const char *const known[], char problem[200]);
 

@@ -13,8 +13,8 @@ struct db;
 struct http_request;
 
 /*
- * Makes the reply to a request whose token opens the namespace, now or later; OVERLOADED when `max_running` exports of this
- * worker are running.
+ * Makes the reply to a request whose token opens the namespace, now or later; OVERLOADED when `max_running`
+ * exports of this worker are running.
  */
 void export_start(struct db *db, const char *namespace_name, size_t max_running,
 				  struct http_request *request);

@@ -3,14 +3,14 @@
  *
  *     import_start -> [empty the namespace] -> lines from the body -> on_batch ... -> the last event
  *
- * Lines become records of `gathering`.  A full batch goes to Postgres as `flight` as soon as that place is free,
- * each in a transaction of its own, in order; when both places are taken the body waits.  Whatever goes wrong
- * sets `fault` once; settle() tells it when nothing is in flight any more, so that what was
- * stored before is reported before.
+ * Lines become records of `gathering`.  A full batch goes to Postgres as `flight` as soon as that place is
+ * free, each in a transaction of its own, in order; when both places are taken the body waits.  Whatever goes
+ * wrong sets `fault` once; settle() tells it when nothing is in flight any more, so that what was stored
+ * before is reported before.
  *
- * The reply begins when the body has ended: many a proxy takes an earlier one for the whole, and stops sending.  What
- * there is to tell until then is kept.  A fault that is found before is kept, too, and the rest of the body is thrown away, up to a
- * size and a time.  ?progress=true is for who reads while it sends.
+ * The reply begins when the body has ended: many a proxy takes an earlier one for the whole, and stops
+ * sending.  What there is to tell until then is kept.  A fault that is found before is kept, too, and the
+ * rest of the body is thrown away, up to a size and a time.  ?progress=true is for who reads while it sends.
  *
  * Errors that Postgres raises name no record.  The batch is then tried again in parts that are
  * rolled back, halving what is in doubt, until the record is found.

@@ -1,9 +1,9 @@
 /*
  * import: POST /import, NDJSON into a namespace (README.md, "Import and export").
  *
- * The body is taken as it comes: its lines gather in a batch while the batch before is with Postgres, and
- * the client is held back when both are full.  So an import of any size takes the memory of two batches and a line, and all
- * together take that of as many as may run.
+ * The body is taken as it comes: its lines gather in a batch while the batch before is with Postgres, and the
+ * client is held back when both are full.  So an import of any size takes the memory of two batches and a
+ * line, and all together take that of as many as may run.
  *
  * The reply begins when the body has ended, or at once with ?progress=true.
  */

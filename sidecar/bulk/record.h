@@ -1,7 +1,8 @@
 /*
  * import_record: one line of an import as a record of import_batch's frame; part of the import family.
  *
- * The line is scanned, not parsed into anything: data and metadata go into the frame as the bytes they came in.
+ * The line is scanned, not parsed into anything: data and metadata go into the frame as the bytes they came
+ * in.
  */
 #ifndef MILLRACE_IMPORT_RECORD_H
 #define MILLRACE_IMPORT_RECORD_H

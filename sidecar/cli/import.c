@@ -1,8 +1,8 @@
 /*
  * import.c: `millrace import`.
  *
- * The file goes out in chunks while the server's events come in (with --progress, else they come at the end), both
- * through one poll loop, so that an error stops the sending at once.
+ * The file goes out in chunks while the server's events come in (with --progress, else they come at the end),
+ * both through one poll loop, so that an error stops the sending at once.
  */
 #include <errno.h>
 #include <fcntl.h>

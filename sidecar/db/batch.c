@@ -8,11 +8,11 @@
  * request `first`, which belong to the batch's own header or to a request already answered.  So sending
  * a batch again, or its requests one at a time, copies nothing.
  *
- * A session elsewhere may hold a stream's lock for long.  The server then gives up after a short
- * lock timeout; the batch goes one by one, and the request that meets the lock is parked: it moves to a second
- * batcher, `patient`, with a connection of its own, where such requests are tried in turns until
- * the retry window ends.  Requests of a parked stream that come behind it, in its batch and in later ones, follow it there when
- * it is their turn to be sent, so that they keep their order.
+ * A session elsewhere may hold a stream's lock for long.  The server then gives up after a short lock
+ * timeout; the batch goes one by one, and the request that meets the lock is parked: it moves to a second
+ * batcher, `patient`, with a connection of its own, where such requests are tried in turns until the retry
+ * window ends.  Requests of a parked stream that come behind it, in its batch and in later ones, follow it
+ * there when it is their turn to be sent, so that they keep their order.
  *
  * A batch is owned by exactly one of: the gathering list, `flight`, the spares.
  */
@@ -350,7 +350,10 @@ static bool shares_stream(const struct batch *batch, struct frame_request reques
 	return false;
 }
 
-/* Moves what shares a stream with the last batch behind it, and what shares one with those: a stream's requests stay in order. */
+/*
+ * Moves what shares a stream with the last batch behind it, and what shares one with those: a stream's
+ * requests stay in order.
+ */
 static void move_followers(struct batcher *patient)
 {
 	const struct batch *last = TAILQ_LAST(&patient->gathering, batch_list);
@@ -392,8 +395,8 @@ static bool is_parked(const struct batcher *patient, struct frame_request reques
 }
 
 /*
- * Parks what is left of a batch and appends to a stream that somebody waits for in `patient`: behind him, so that requests of one
- * stream stay in order.  The batch must not be with Postgres.
+ * Parks what is left of a batch and appends to a stream that somebody waits for in `patient`: behind him, so
+ * that requests of one stream stay in order.  The batch must not be with Postgres.
  */
 static void park_followers(struct batch *batch, struct batcher *patient)
 {

@@ -1,13 +1,13 @@
 /*
- * db_calls: what can be asked of a worker's database besides appends, imports and the wait for commits: for each statement a struct
- * that goes in, and one that comes out.
+ * db_calls: what can be asked of a worker's database besides appends, imports and the wait for commits: for
+ * each statement a struct that goes in, and one that comes out.
  *
  *     db_read_stream(db, &(struct db_read_stream){...}, on_page, arg)
  *     ... and in on_page, when reply->status is DB_OK:  struct db_page page = db_page_of(reply);
  *
- * A call returns false when a queue is full (answer OVERLOADED); `done` is then never called.  What goes in is copied; its
- * strings are NUL-terminated, and NULL for SQL NULL.  What comes out points into the reply, and lives as long as that, or as
- * the piece that took it.  A slice of an answer has a NUL behind it.
+ * A call returns false when a queue is full (answer OVERLOADED); `done` is then never called.  What goes in
+ * is copied; its strings are NUL-terminated, and NULL for SQL NULL.  What comes out points into the reply,
+ * and lives as long as that, or as the piece that took it.  A slice of an answer has a NUL behind it.
  */
 #ifndef MILLRACE_DB_CALLS_H
 #define MILLRACE_DB_CALLS_H

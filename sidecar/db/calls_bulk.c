@@ -1,5 +1,6 @@
 /*
- * calls_bulk.c: the statements of exports and imports; see calls.h.  db_import, whose frame is not copied, is in db.c.
+ * calls_bulk.c: the statements of exports and imports; see calls.h.  db_import, whose frame is not copied, is
+ * in db.c.
  */
 #include "db/statement.h"
 

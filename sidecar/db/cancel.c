@@ -1,8 +1,8 @@
 /*
  * db_cancel: asks Postgres to end a statement whose answer is not waited for any more; see internal.h.
  *
- * Left alone, its session would go on, and so many of them would be left as attempts were made.  libpq's way to ask connects and
- * waits, so a thread of its own does it.
+ * Left alone, its session would go on, and so many of them would be left as attempts were made.  libpq's way
+ * to ask connects and waits, so a thread of its own does it.
  */
 #include "db/internal.h"
 

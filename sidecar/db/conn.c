@@ -6,12 +6,12 @@
  *                   |                     v
  *                   +------ timer ----- PAUSED
  *
- * conn_move is the only function that changes the state; it also sets up and tears down what
- * belongs to a state.  A statement that writes has its own sync, and its answer counts only when that has
- * arrived: the implicit transaction commits there.  Reads that are sent together share one, which spares Postgres a transaction and
- * a write to the socket for each of them.  Their answers count at once.  When one fails, Postgres passes over those behind it up to the
- * sync (PGRES_PIPELINE_ABORTED), and they are to be sent again.  The PGconn is owned by the connection and
- * lives in the states CONNECTING to READY.
+ * conn_move is the only function that changes the state; it also sets up and tears down what belongs to a
+ * state.  A statement that writes has its own sync, and its answer counts only when that has arrived: the
+ * implicit transaction commits there.  Reads that are sent together share one, which spares Postgres a
+ * transaction and a write to the socket for each of them.  Their answers count at once.  When one fails,
+ * Postgres passes over those behind it up to the sync (PGRES_PIPELINE_ABORTED), and they are to be sent
+ * again.  The PGconn is owned by the connection and lives in the states CONNECTING to READY.
  */
 #include "base/clock.h"
 #include "db/internal.h"
@@ -26,8 +26,9 @@
 #define STABLE_MS 5000 /* a connection that lasted that long may be opened again at once */
 #define REASON_MS 5000 /* then it is told why a connection can't be had back */
 /*
- * The answer timeout is counted in turns of a timer, not read off a clock: a program that was stopped for a while finds one turn
- * over, not all.  The first turn may have begun long before the question, so there is one more.
+ * The answer timeout is counted in turns of a timer, not read off a clock: a program that was stopped for a
+ * while finds one turn over, not all.  The first turn may have begun long before the question, so there is
+ * one more.
  */
 #define SILENT_TURNS 6
 #define UNREADY_TURNS 2
@@ -78,7 +79,8 @@ static void watch_socket(struct conn *conn, bool readable, bool writable)
 }
 
 /*
- * What stands before `dbname` is a default that the connection string overrides; what stands behind overrides it.
+ * What stands before `dbname` is a default that the connection string overrides; what stands behind overrides
+ * it.
  */
 static PGconn *start_connection(const struct conn *conn)
 {
@@ -263,9 +265,10 @@ static void conn_move(struct conn *conn, enum conn_state state)
 }
 
 /*
- * An outage is told once, not once for each attempt, and by the append connection alone, unless the
- * others have one of their own.  Only the first line: libpq likes to explain.  How a connection ended may say little about why there is no
- * other one, as when its database was dropped: so that is told, too, when it takes a while.
+ * An outage is told once, not once for each attempt, and by the append connection alone, unless the others
+ * have one of their own.  Only the first line: libpq likes to explain.  How a connection ended may say little
+ * about why there is no other one, as when its database was dropped: so that is told, too, when it takes a
+ * while.
  */
 static void log_lost(struct conn *conn, const char *why)
 {

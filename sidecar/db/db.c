@@ -90,8 +90,8 @@ bool db_check_conninfo(const char *conninfo, const char *file, struct buf *error
 }
 
 /*
- * libpq alone knows what a connection string, the environment and a service file come to together.  It tells of a connection that it
- * refuses to begin, too, as one with such an sslmode.
+ * libpq alone knows what a connection string, the environment and a service file come to together.  It tells
+ * of a connection that it refuses to begin, too, as one with such an sslmode.
  */
 bool db_names_several_hosts(const char *conninfo)
 {

@@ -1,11 +1,11 @@
 /*
  * db: what one worker says to Postgres.
  *
- * A worker owns one `struct db`; it is used from that worker's thread only.
- * It holds one connection for appends (batches: all appends that gather while
- * one batch is in flight go as ONE statement in one transaction), a few for
- * reads (pipeline mode, prepared statements, one sync per request), and one each
- * for slow statements (namespace calls, lists), imports, exports and the wait for what others commit, opened when first needed.
+ * A worker owns one `struct db`; it is used from that worker's thread only.  It holds one connection for
+ * appends (batches: all appends that gather while one batch is in flight go as ONE statement in one
+ * transaction), a few for reads (pipeline mode, prepared statements, one sync per request), and one each for
+ * slow statements (namespace calls, lists), imports, exports and the wait for what others commit, opened when
+ * first needed.
  *
  * Every call answers through its `done` callback exactly once, later, from the
  * event loop: never from inside the call itself.  The reply and all it points to live until
@@ -16,7 +16,8 @@
  * exactly-once); what has waited longer than the retry window fails with
  * DB_UNAVAILABLE.  Namespace calls and imports that were in flight fail at once.
  *
- * A server that is silent for the answer timeout while something was asked (an idle connection asks for a sign of life) counts as lost.
+ * A server that is silent for the answer timeout while something was asked (an idle connection asks for a
+ * sign of life) counts as lost.
  */
 #ifndef MILLRACE_DB_H
 #define MILLRACE_DB_H
@@ -104,14 +105,17 @@ void db_append_abandon(struct db *db);
 
 typedef void (*db_committed)(void *arg, const char *namespace_name);
 /*
- * `committed` is called whenever a request to this db, an append or an import, has committed messages to a namespace, before the request's
- * own `done`.  There is one such callback; NULL: none.
+ * `committed` is called whenever a request to this db, an append or an import, has committed messages to a
+ * namespace, before the request's own `done`.  There is one such callback; NULL: none.
  */
 void db_on_commit(struct db *db, db_committed committed, void *arg);
 
 /* ---- everything else ------------------------------------------------- */
 
-/* The prepared statements.  What each is asked with and answers is in calls.h, but for the last one, which db_query asks. */
+/*
+ * The prepared statements.  What each is asked with and answers is in calls.h, but for the last one, which
+ * db_query asks.
+ */
 enum db_statement
 {
 	DB_READ_STREAM,
@@ -155,10 +159,10 @@ bool db_query(struct db *db, enum db_statement statement, const char *const *par
 			  void *arg);
 
 /*
- * Imports a frame: it answers with a db_imported (calls.h).
- * With `trial` nothing is imported: the answer is an error, DB_TRIAL_PASSED when Postgres did not refuse the frame.
- * The frame must stay as it is until `done` is called.  It is not sent again when its connection is lost.
- * The queues' bounds do not count: who calls sees to it that there are not too many.  False: out of memory, or closing.
+ * Imports a frame: it answers with a db_imported (calls.h).  With `trial` nothing is imported: the answer is
+ * an error, DB_TRIAL_PASSED when Postgres did not refuse the frame.  The frame must stay as it is until
+ * `done` is called.  It is not sent again when its connection is lost.  The queues' bounds do not count: who
+ * calls sees to it that there are not too many.  False: out of memory, or closing.
  */
 #define DB_TRIAL_PASSED SQLSTATE_DIVISION_BY_ZERO
 
@@ -180,8 +184,9 @@ enum db_watch_end
 typedef void (*db_watch_done)(void *arg, enum db_watch_end end);
 
 /*
- * Waits until a transaction that wrote has ended since the last DB_WATCH_TOLD; the first wait on a connection ends at once.  Who is told so and reads
- * then misses nothing.  One wait at a time; it holds up no shutdown and is in no queue.  False: closing, or one is under way.
+ * Waits until a transaction that wrote has ended since the last DB_WATCH_TOLD; the first wait on a connection
+ * ends at once.  Who is told so and reads then misses nothing.  One wait at a time; it holds up no shutdown
+ * and is in no queue.  False: closing, or one is under way.
  */
 bool db_watch(struct db *db, db_watch_done done, void *arg);
 /* Whether Postgres has the wait, and not for much longer than it should: it can be relied on. */
@@ -189,19 +194,28 @@ bool db_is_watching(const struct db *db);
 
 /* ---- life ------------------------------------------------------------- */
 
-/* Whether libpq can read a connection string, out of that file or (NULL) none; false: *error says what is wrong with it. */
+/*
+ * Whether libpq can read a connection string, out of that file or (NULL) none; false: *error says what is
+ * wrong with it.
+ */
 bool db_check_conninfo(const char *conninfo, const char *file, struct buf *error);
-/* True when a connection string, the environment or a service names more than one server; then only one that takes writes will do. */
+/*
+ * True when a connection string, the environment or a service names more than one server; then only one that
+ * takes writes will do.
+ */
 bool db_names_several_hosts(const char *conninfo);
-/* What every session begins with, whatever is set for the role or the database; $1 is the lock_timeout, $2 whether only for the transaction. */
+/*
+ * What every session begins with, whatever is set for the role or the database; $1 is the lock_timeout, $2
+ * whether only for the transaction.
+ */
 extern const char db_setup_sql[];
 
 /* `pooled`: sessions are lent for single transactions.  The stats must outlive it. */
 struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo, bool pooled,
 				  struct stats *stats);
 /*
- * Two steps, because whoever uses it must end between them: what waits is answered to him, and whatever he asks from
- * then on is refused.
+ * Two steps, because whoever uses it must end between them: what waits is answered to him, and whatever he
+ * asks from then on is refused.
  */
 void db_close(struct db *db);
 void db_free(struct db *db);
@@ -213,7 +227,10 @@ bool db_ready(
 bool db_readable(const struct db *db); /* a connection for reads is up and not silent; from any thread */
 /* What is to be told of a request that failed with DB_UNAVAILABLE. */
 const char *db_unavailable(const struct db *db);
-/* How often a connection for reads was lost and is back: Postgres may have crashed meanwhile, or be another one. */
+/*
+ * How often a connection for reads was lost and is back: Postgres may have crashed meanwhile, or be another
+ * one.
+ */
 unsigned long db_reconnects(const struct db *db);
 bool db_idle(const struct db *db); /* nothing queued, nothing in flight */
 

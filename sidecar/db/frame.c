@@ -1,8 +1,8 @@
 /*
  * db_frame: reading frames (extension/protocol.h): which streams a request appends to, and the verdicts.
  *
- * The first is asked only while some request waits for a locked stream.  What the front and Postgres wrote is sound, but nothing
- * here reads past the end if it isn't.
+ * The first is asked only while some request waits for a locked stream.  What the front and Postgres wrote is
+ * sound, but nothing here reads past the end if it isn't.
  */
 #include "db/internal.h"
 

@@ -1,11 +1,12 @@
 /*
  * db_hold: when a batch goes although it could still grow; see internal.h.
  *
- * Clients that wait for their answers come back together, right after a batch is answered.  Sent at once, the first of
- * them would make a small batch, the others the next one, and the two groups would take turns for ever, each paying the
- * fixed price of a transaction and its flush.  So after an answer the next batch is held back until as many
- * requests have gathered as were around when the answer came (less a quarter: some come back later, some not), for at most HOLD_US, less than
- * what a flush takes.  A client that is alone is never held back.  Measured in bench/README.md.
+ * Clients that wait for their answers come back together, right after a batch is answered.  Sent at once, the
+ * first of them would make a small batch, the others the next one, and the two groups would take turns for
+ * ever, each paying the fixed price of a transaction and its flush.  So after an answer the next batch is
+ * held back until as many requests have gathered as were around when the answer came (less a quarter: some
+ * come back later, some not), for at most HOLD_US, less than what a flush takes.  A client that is alone is
+ * never held back.  Measured in bench/README.md.
  */
 #include "base/clock.h"
 #include "db/internal.h"

@@ -45,7 +45,10 @@ static bool is_part(const char *list, unsigned number, const char *text)
 	return strlen(text) == part.len && memcmp(part.text, text, part.len) == 0;
 }
 
-/* A copy that begins with the part of that number, what was before it behind; NULL: there is nothing to turn, or no memory. */
+/*
+ * A copy that begins with the part of that number, what was before it behind; NULL: there is nothing to turn,
+ * or no memory.
+ */
 static char *turned(const char *list, unsigned first)
 {
 	size_t before = (size_t)(part_of(list, first).text - list), len = strlen(list);

@@ -99,8 +99,8 @@ struct conn_user
 	bool grouped;	  /* its statements only read, so several may share a sync */
 	void (*on_ready)(struct conn *conn);
 	/*
-	 * The answer to the oldest in flight: final, and the callee's to clear.  Of a grouped one PGRES_PIPELINE_ABORTED
-	 * too, which stands for no answer: another one of its group failed.
+	 * The answer to the oldest in flight: final, and the callee's to clear.  Of a grouped one
+	 * PGRES_PIPELINE_ABORTED too, which stands for no answer: another one of its group failed.
 	 */
 	void (*on_answer)(struct conn *conn, PGresult *result);
 	/* Everything in flight is unanswered and must be sent again or failed. */
@@ -287,7 +287,10 @@ bool lane_init(struct lane *lane, struct db_shared *shared, const struct conn_us
 void lane_open(struct lane *lane);
 void lane_free(struct lane *lane); /* fails what waits */
 void lane_send(struct lane *lane);
-/* Puts a request on the lane; `frame`: of an import, the parameter behind the last.  False: there is no room for it. */
+/*
+ * Puts a request on the lane; `frame`: of an import, the parameter behind the last.  False: there is no room
+ * for it.
+ */
 bool lane_ask(struct lane *lane, const struct db_statement_info *statement, const char *const *params,
 			  const struct buf *frame, db_query_done done, void *arg);
 /* Now that the appends have found the primary. */

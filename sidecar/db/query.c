@@ -1,9 +1,9 @@
 /*
  * db_query: reads, namespace calls, imports and exports; see internal.h.
  *
- * A lane is a few connections of one role and the list of requests that wait for one.  Reads are
- * pipelined, those of a loop turn with one sync; a request goes to the connection with the fewest in flight.
- * The other lanes are one connection each, opened when first needed, with one request in flight, so that a lost
+ * A lane is a few connections of one role and the list of requests that wait for one.  Reads are pipelined,
+ * those of a loop turn with one sync; a request goes to the connection with the fewest in flight.  The other
+ * lanes are one connection each, opened when first needed, with one request in flight, so that a lost
  * connection leaves only that one in doubt.
  *
  * A request and copies of its parameters are one allocation, owned by the list it is on: waiting of
@@ -371,7 +371,10 @@ static bool lane_writes(const struct lane *lane)
 	return role == DB_ROLE_SLOW || role == DB_ROLE_IMPORT;
 }
 
-/* An import was let in when it began, and its frame is its own memory: it must not fail half way because others wait. */
+/*
+ * An import was let in when it began, and its frame is its own memory: it must not fail half way because
+ * others wait.
+ */
 static bool has_room(const struct lane *lane, const struct query *query)
 {
 	return query->frame != NULL ||

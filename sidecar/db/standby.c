@@ -1,9 +1,9 @@
 /*
- * standby.c: reads go to the server that takes the appends, or a client would not find what it has just written
- * (see internal.h).
+ * standby.c: reads go to the server that takes the appends, or a client would not find what it has just
+ * written (see internal.h).
  *
- * Where several hosts are named, libpq is asked for the one that takes writes.  But one address may also lead now to one
- * server and now to another: so what counts is what it has connected to.
+ * Where several hosts are named, libpq is asked for the one that takes writes.  But one address may also lead
+ * now to one server and now to another: so what counts is what it has connected to.
  */
 #include <string.h>
 

@@ -1,7 +1,9 @@
 /*
- * db_statement: what a prepared statement is, and what the calls_*.c write theirs with; nobody outside db includes it.
+ * db_statement: what a prepared statement is, and what the calls_*.c write theirs with; nobody outside db
+ * includes it.
  *
- * Parameters are cast in the SQL, so that a statement means the same function whatever overloads appear later.
+ * Parameters are cast in the SQL, so that a statement means the same function whatever overloads appear
+ * later.
  */
 #ifndef MILLRACE_DB_STATEMENT_H
 #define MILLRACE_DB_STATEMENT_H
@@ -14,7 +16,9 @@
 #include "base/slice.h"
 #include "db/calls.h"
 
-/* A batch waits that long for a stream that another session holds; then it goes on without it, see batch.c. */
+/*
+ * A batch waits that long for a stream that another session holds; then it goes on without it, see batch.c.
+ */
 #define DB_LOCK_TIMEOUT "250ms"
 
 enum db_role

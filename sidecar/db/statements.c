@@ -1,6 +1,6 @@
 /*
- * db_statements: the SQL of every prepared statement; calls_*.c have their parameters and the columns of their answers, in the
- * same order.
+ * db_statements: the SQL of every prepared statement; calls_*.c have their parameters and the columns of
+ * their answers, in the same order.
  */
 #include "db/statement.h"
 

@@ -1,11 +1,13 @@
 /*
  * db_watch: waits for what others commit; see db.h and internal.h.
  *
- * A connection of its own asks millrace.wait_for_commits, which holds no snapshot and no lock while it waits.  Its answer has no content, as
- * a statement that returns a row keeps a snapshot: one that comes well before the time is over tells that a transaction has ended.  Of one that
- * comes later that is not known, so the next wait says that nothing was heard and is told again.
+ * A connection of its own asks millrace.wait_for_commits, which holds no snapshot and no lock while it waits.
+ * Its answer has no content, as a statement that returns a row keeps a snapshot: one that comes well before
+ * the time is over tells that a transaction has ended.  Of one that comes later that is not known, so the
+ * next wait says that nothing was heard and is told again.
  *
- * The statement is not prepared: where the role may not call the procedure the connection would never be set up.
+ * The statement is not prepared: where the role may not call the procedure the connection would never be set
+ * up.
  */
 #include "base/clock.h"
 #include "db/internal.h"
@@ -118,7 +120,10 @@ void watch_init(struct watch *watch, struct db_shared *shared)
 	int64_t asker = 0;
 
 	conn_init(&watch->conn, shared, &watch_user);
-	/* Behind a pooler others may have our session in between: then each of us is a new asker, and nobody waits. */
+	/*
+	 * Behind a pooler others may have our session in between: then each of us is a new asker, and nobody
+	 * waits.
+	 */
 	if (getrandom(&asker, sizeof(asker), 0) != (ssize_t)sizeof(asker))
 		asker = (int64_t)clock_us();
 	snprintf(watch->asker, sizeof(watch->asker), "%" PRId64, asker);

@@ -1,5 +1,6 @@
 /*
- * cors.c: a browser takes one origin or "*", so of several that are allowed a reply names the page's own (see cors.h).
+ * cors.c: a browser takes one origin or "*", so of several that are allowed a reply names the page's own (see
+ * cors.h).
  */
 #include "front/cors.h"
 

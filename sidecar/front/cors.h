@@ -13,7 +13,10 @@ struct cors;
 /* `origins` is "*", an origin, or several with commas between them.  NULL: out of memory. */
 struct cors *cors_new(const char *origins);
 void cors_free(struct cors *cors);
-/* Header lines of a reply to a page of that origin (.bytes NULL: it named none), good as long as `cors`; NULL where that is NULL. */
+/*
+ * Header lines of a reply to a page of that origin (.bytes NULL: it named none), good as long as `cors`; NULL
+ * where that is NULL.
+ */
 const char *cors_headers(const struct cors *cors, struct slice origin);
 /* Whether pages of that origin are allowed by name or by "*". */
 bool cors_allows(const struct cors *cors, struct slice origin);

@@ -1,10 +1,10 @@
 /*
  * service.c: the public HTTP side of a worker: routes, and what becomes of a request on a protected path.
  *
- * What is known of a request, its route and whose it is, is found out once and kept in a struct exchange, which ends
- * with the request.  A token is read when the head is in, and checked with Postgres when the body is; then the method
- * is looked at, and the route starts it.  The parts of a reply of /rpc are passed to the socket as it drains.
- * The service itself goes when it was freed and its last exchange ended.
+ * What is known of a request, its route and whose it is, is found out once and kept in a struct exchange,
+ * which ends with the request.  A token is read when the head is in, and checked with Postgres when the body
+ * is; then the method is looked at, and the route starts it.  The parts of a reply of /rpc are passed to the
+ * socket as it drains.  The service itself goes when it was freed and its last exchange ended.
  */
 #include "front/service.h"
 
@@ -314,7 +314,10 @@ static void on_authorised(void *arg, const struct error *error, struct quota *qu
 		exchange->route->start(exchange);
 }
 
-/* What can be said before the body is in: a preflight's answer, or that there is no token.  False: it was said. */
+/*
+ * What can be said before the body is in: a preflight's answer, or that there is no token.  False: it was
+ * said.
+ */
 static bool read_claim(struct exchange *exchange)
 {
 	struct http_request *request = exchange->request;
@@ -631,8 +634,8 @@ static struct slice print_number(char text[24], uint64_t number)
 }
 
 /*
- * What was asked for is read from the request once more, as it is told of few.  The path alone: there may be a token behind the
- * question mark.
+ * What was asked for is read from the request once more, as it is told of few.  The path alone: there may be
+ * a token behind the question mark.
  */
 static void log_request(enum log_level level, const char *what, struct http_request *request,
 						const struct http_outcome *outcome)

@@ -25,7 +25,10 @@ struct subscriptions_summary;
 
 struct shared
 {
-	/* Raised whenever a namespace, a token or a limit changed here; workers then forget what they know of them. */
+	/*
+	 * Raised whenever a namespace, a token or a limit changed here; workers then forget what they know of
+	 * them.
+	 */
 	_Atomic unsigned long token_generation;
 	struct feed_wakes wakes;
 	struct quotas quotas;
@@ -36,7 +39,10 @@ struct shared
 /* Takes ownership of the nonblocking listening sockets (closed by service_drain or service_free). */
 struct service *service_new(struct event_base *base, const struct config *config, struct db *db,
 							struct shared *shared, const evutil_socket_t *listeners, int nlisteners);
-/* Stops accepting, finishes what is in flight, closes idle connections; calls `drained` once, when no connection is left. */
+/*
+ * Stops accepting, finishes what is in flight, closes idle connections; calls `drained` once, when no
+ * connection is left.
+ */
 void service_drain(struct service *service, void (*drained)(void *arg), void *arg);
 void service_free(struct service *service);
 

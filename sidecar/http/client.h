@@ -1,5 +1,6 @@
 /*
- * client: one HTTP/1.1 request to a server, over https and by way of a proxy where it must be.  Blocks until it is connected.
+ * client: one HTTP/1.1 request to a server, over https and by way of a proxy where it must be.  Blocks until
+ * it is connected.
  */
 #ifndef MILLRACE_HTTP_CLIENT_H
 #define MILLRACE_HTTP_CLIENT_H

@@ -28,11 +28,15 @@ bool cli_http_fail(struct cli_http *http, const char *format, ...) __attribute__
 /* ---- client_proxy.c ------------------------------------------------------ */
 
 /*
- * Looks into http_proxy, https_proxy and no_proxy, as curl does; when there is a proxy for the server at `address`, sets http->proxy and
- * *proxy.  False: the variable makes no sense, see http->error.  A server on this machine has none.
+ * Looks into http_proxy, https_proxy and no_proxy, as curl does; when there is a proxy for the server at
+ * `address`, sets http->proxy and *proxy.  False: the variable makes no sense, see http->error.  A server on
+ * this machine has none.
  */
 bool cli_proxy_find(struct cli_http *http, const struct cli_address *address, struct cli_address *proxy);
-/* On the connected, still blocking http->fd: asks the proxy for a tunnel, which TLS needs; false: http->error. */
+/*
+ * On the connected, still blocking http->fd: asks the proxy for a tunnel, which TLS needs; false:
+ * http->error.
+ */
 bool cli_proxy_tunnel(struct cli_http *http, const struct cli_address *address);
 
 /* ---- client_tls.c -------------------------------------------------------- */

@@ -1,8 +1,8 @@
 /*
  * client_proxy.c: by way of a proxy, where the environment names one (see client_internal.h).
  *
- * The variables and their rules are curl's: http_proxy in lower case only, since a web server gives HTTP_PROXY to its CGI
- * programs from a header.  A server on this machine is never asked by way of a proxy.
+ * The variables and their rules are curl's: http_proxy in lower case only, since a web server gives
+ * HTTP_PROXY to its CGI programs from a header.  A server on this machine is never asked by way of a proxy.
  */
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,8 +1,9 @@
 /*
  * client_tls.c: https for the commands (see client_internal.h).
  *
- * A server is trusted when its certificate leads to one of --ca-file, or else of this machine, and names the host of the
- * URL.  There is no way around it: a certificate that nobody signed is trusted by naming it in --ca-file.
+ * A server is trusted when its certificate leads to one of --ca-file, or else of this machine, and names the
+ * host of the URL.  There is no way around it: a certificate that nobody signed is trusted by naming it in
+ * --ca-file.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -37,8 +38,8 @@ static bool fail(struct cli_http *http, const char *what, const char *name, cons
 /* ---- the socket -------------------------------------------------------------------- */
 
 /*
- * OpenSSL's own way to use a socket ends this program by SIGPIPE when the server has hung up, which is to be an error.  So it is told how
- * to by three functions, see BIO_meth_new(3); a BIO's data is the connection.
+ * OpenSSL's own way to use a socket ends this program by SIGPIPE when the server has hung up, which is to be
+ * an error.  So it is told how to by three functions, see BIO_meth_new(3); a BIO's data is the connection.
  */
 static struct cli_http *connection_of(BIO *bio)
 {
@@ -169,8 +170,8 @@ void cli_tls_end(struct cli_http *http)
 /* ---- bytes --------------------------------------------------------------------------- */
 
 /*
- * What a call that returned `result` means, as recv and send would say it.  An end of the connection that the server
- * did not announce is a failure: anybody on the way can make one.
+ * What a call that returned `result` means, as recv and send would say it.  An end of the connection that the
+ * server did not announce is a failure: anybody on the way can make one.
  */
 static ssize_t verdict(struct cli_http *http, int result)
 {

@@ -231,8 +231,9 @@ void connection_run(struct http_connection *c)
 }
 
 /*
- * For its own bytes, from the event loop: what they ask for must be gathered before db's turn, which an answer of Postgres
- * may have scheduled already.  A batch that leaves without it makes it wait for a whole commit more.
+ * For its own bytes, from the event loop: what they ask for must be gathered before db's turn, which an
+ * answer of Postgres may have scheduled already.  A batch that leaves without it makes it wait for a whole
+ * commit more.
  */
 static void run_at_once(struct http_connection *c)
 {
@@ -269,7 +270,9 @@ static void shake_hands(struct http_connection *c)
 
 /* ---- input --------------------------------------------------------------- */
 
-/* Makes room behind what came; false: there is no memory, or not for this request, which was answered then. */
+/*
+ * Makes room behind what came; false: there is no memory, or not for this request, which was answered then.
+ */
 static bool make_room(struct http_connection *c)
 {
 	struct input *in = &c->in;

@@ -6,11 +6,11 @@
  * it does not read.  Limits, timeouts and everything wrong with a request are found in here, and answered by
  * `refuse`, which knows in what form.
  *
- * Two handlers see a request.  `headers` is called when the head is in and may reply at once (the body is then
- * not waited for); otherwise `body` is called when the whole request is in, and must see to
- * it that exactly one reply is made, now or later: http_reply, or http_reply_start followed
- * by http_reply_end or http_reply_abort.  Until then the request stays, with all its slices, even when
- * the client goes away: replying to nobody is allowed and does nothing.
+ * Two handlers see a request.  `headers` is called when the head is in and may reply at once (the body is
+ * then not waited for); otherwise `body` is called when the whole request is in, and must see to it that
+ * exactly one reply is made, now or later: http_reply, or http_reply_start followed by http_reply_end or
+ * http_reply_abort.  Until then the request stays, with all its slices, even when the client goes away:
+ * replying to nobody is allowed and does nothing.
  *
  * A body without bounds is taken as it comes: http_stream_body in `headers` makes `body` be called at
  * once, and http_body_start then hands the bytes to a sink that says how many it took.
@@ -60,8 +60,8 @@ struct http_handlers
 	void (*headers)(void *arg, struct http_request *request);
 	void (*body)(void *arg, struct http_request *request);
 	/*
-	 * Replies, with http_reply, to what is wrong with the request itself: with this status, and `message` says why.
-	 * Of a head that was not understood nothing is known: it has no method, path or headers.
+	 * Replies, with http_reply, to what is wrong with the request itself: with this status, and `message`
+	 * says why.  Of a head that was not understood nothing is known: it has no method, path or headers.
 	 */
 	void (*refuse)(void *arg, struct http_request *request, int status, const char *message);
 	/* Called when a reply has ended; the request's slices are still good.  NULL: nobody asks. */
@@ -127,10 +127,10 @@ struct http_sink
 };
 
 /*
- * In the `headers` handler only: the body is not collected, and neither max_body nor the timeout of the
- * whole request holds for it.  `body` is called next, and waits for no byte of it.  The request's slices are then
- * good only until the handler that asked for them returns, or http_body_start is called.  What is left of
- * the body when the reply has ended is thrown away.
+ * In the `headers` handler only: the body is not collected, and neither max_body nor the timeout of the whole
+ * request holds for it.  `body` is called next, and waits for no byte of it.  The request's slices are then
+ * good only until the handler that asked for them returns, or http_body_start is called.  What is left of the
+ * body when the reply has ended is thrown away.
  */
 void http_stream_body(struct http_request *request);
 /* The sink is called later, from the loop.  A client that waits for 100 Continue gets it. */
@@ -146,14 +146,20 @@ struct http_reply
 	const char *headers;	  /* more header lines, each with its CR LF; NULL = none */
 };
 
-/* Says for the log why a request failed, before its reply ends; marks a reply of status 200 as a failure, too. */
+/*
+ * Says for the log why a request failed, before its reply ends; marks a reply of status 200 as a failure,
+ * too.
+ */
 void http_note(struct http_request *request, struct slice text);
 
 /* The whole reply.  Takes the pieces, whatever happens. */
 void http_reply(struct http_request *request, const struct http_reply *reply, struct piece *pieces,
 				unsigned npieces);
 
-/* The whole reply to what failed: the error as JSON, with Retry-After where that helps; `headers` as in http_reply. */
+/*
+ * The whole reply to what failed: the error as JSON, with Retry-After where that helps; `headers` as in
+ * http_reply.
+ */
 void http_reply_error(struct http_request *request, const struct error *error, int status,
 					  const char *headers);
 
@@ -162,8 +168,8 @@ void http_reply_start(struct http_request *request, const struct http_reply *rep
 void http_reply_part(struct http_request *request, struct piece *pieces, unsigned npieces);
 void http_reply_end(struct http_request *request);
 /*
- * Parts of a reply that are chunks already when http_reply_is_chunked (each with its size line and its line end), and plain
- * bytes else.
+ * Parts of a reply that are chunks already when http_reply_is_chunked (each with its size line and its line
+ * end), and plain bytes else.
  */
 void http_reply_raw(struct http_request *request, struct piece *pieces, unsigned npieces);
 bool http_reply_is_chunked(const struct http_request *request);
@@ -179,8 +185,8 @@ void http_reply_when_drained(struct http_request *request, void (*drained)(void 
 /* How many unsent bytes are few enough for http_reply_when_drained; else it is 256 KiB. */
 void http_reply_low_water(struct http_request *request, size_t bytes);
 /*
- * For replies without an end: calls `gone` once when there is no client any more, later and not from inside another call.
- * A client that shuts its side counts as gone.  The reply must still be ended.
+ * For replies without an end: calls `gone` once when there is no client any more, later and not from inside
+ * another call.  A client that shuts its side counts as gone.  The reply must still be ended.
  */
 void http_reply_when_gone(struct http_request *request, void (*gone)(void *arg), void *arg);
 

@@ -13,14 +13,14 @@
  *     parse.c          the syntax
  *
  * A connection is in one state, and on the server's list of that state in the order of entry; only
- * connection_set_state moves it, and one sweep over the heads of the lists serves every timeout.
- * A connection that may go on, because bytes came or a reply ended, is put on the list of those that are ready
- * (connection_wake), and one event a loop turn takes each of them as far as what has arrived allows.  So nothing that replies
- * or resumes a body is called back before it returns, and no request begins inside another's handler.  A closed
- * connection is freed after the loop turn.
+ * connection_set_state moves it, and one sweep over the heads of the lists serves every timeout.  A
+ * connection that may go on, because bytes came or a reply ended, is put on the list of those that are ready
+ * (connection_wake), and one event a loop turn takes each of them as far as what has arrived allows.  So
+ * nothing that replies or resumes a body is called back before it returns, and no request begins inside
+ * another's handler.  A closed connection is freed after the loop turn.
  *
- * Memory: the connection owns `in`, one growing buffer in which a request is parsed in place.  It does not move
- * while a handler has the request, unless the body is streamed: then what the sink took makes room for
+ * Memory: the connection owns `in`, one growing buffer in which a request is parsed in place.  It does not
+ * move while a handler has the request, unless the body is streamed: then what the sink took makes room for
  * what comes, behind the head.  What the socket did not take at once waits in `out`.
  */
 #ifndef MILLRACE_HTTP_INTERNAL_H
@@ -238,8 +238,8 @@ void memory_output_grew(struct http_connection *c);
 
 void request_begin_outcome(struct http_request *request);
 /*
- * The id goes out with the reply if the client sent one, or if the reply is one that is logged, so that both sides can name the
- * request.  With all others it would be bytes that nobody looks at.
+ * The id goes out with the reply if the client sent one, or if the reply is one that is logged, so that both
+ * sides can name the request.  With all others it would be bytes that nobody looks at.
  */
 void request_write_id(struct http_request *request, struct buf *head);
 void request_tell_done(struct http_request *request);

@@ -241,7 +241,10 @@ void request_finish_body(struct http_connection *c, enum http_body_end how)
 	request_end_body(&c->request, how);
 }
 
-/* Finds the next bytes for the sink; false: there are none, either because more must come or because the body has ended. */
+/*
+ * Finds the next bytes for the sink; false: there are none, either because more must come or because the body
+ * has ended.
+ */
 static bool find_run(struct http_connection *c)
 {
 	struct http_request *request = &c->request;

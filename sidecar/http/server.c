@@ -101,7 +101,10 @@ static struct http_connection *first_older(struct http_server *server, enum conn
 	return c != NULL && clock_passed(now, c->since, length) ? c : NULL;
 }
 
-/* The next of them that this sweep has not looked at.  What is touched goes to the end of its list, behind all others. */
+/*
+ * The next of them that this sweep has not looked at.  What is touched goes to the end of its list, behind
+ * all others.
+ */
 static struct http_connection *next_older(struct http_server *server, enum connection_state state,
 										  uint64_t now, uint64_t length)
 {
@@ -213,8 +216,9 @@ void server_turn_away(struct http_connection *c)
 }
 
 /*
- * One client too many.  Many a client takes an answer that comes before it has asked for a broken connection, so its first bytes are waited for,
- * but not for long.  With TLS the answer would cost a handshake, which is more than the words are worth.
+ * One client too many.  Many a client takes an answer that comes before it has asked for a broken connection,
+ * so its first bytes are waited for, but not for long.  With TLS the answer would cost a handshake, which is
+ * more than the words are worth.
  */
 static void turn_away(struct http_connection *c)
 {

@@ -1,10 +1,10 @@
 /*
  * feed_channel: who gets which message; see feed_internal.h.
  *
- * Listeners with the same filter share a channel.  Channels are found by the stream and the category of a message, so a
- * message costs as much as the channels that it belongs to, however many there are.  Of each page a channel's events
- * are written once, and every listener is handed the end of that text that is new to it: who joins
- * while a page is read again from further back gets more of it than the others.
+ * Listeners with the same filter share a channel.  Channels are found by the stream and the category of a
+ * message, so a message costs as much as the channels that it belongs to, however many there are.  Of each
+ * page a channel's events are written once, and every listener is handed the end of that text that is new to
+ * it: who joins while a page is read again from further back gets more of it than the others.
  *
  * A channel is owned by the table, and lives as long as somebody follows it.
  */

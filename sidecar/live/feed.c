@@ -1,16 +1,18 @@
 /*
  * feed.c: the feeds of a worker (see feed.h and feed_internal.h).
  *
- * A feed has at most one question with Postgres.  It asks for messages when it was woken by an append or an import through this
- * process, after a gap that grows with what the last answer brought, so that under load one answer serves many appends; when
- * Postgres tells that somebody has committed something (watch.c); and otherwise when its timer runs out.  Each second, and whenever a namespace or token changed here, it first
+ * A feed has at most one question with Postgres.  It asks for messages when it was woken by an append or an
+ * import through this process, after a gap that grows with what the last answer brought, so that under load
+ * one answer serves many appends; when Postgres tells that somebody has committed something (watch.c); and
+ * otherwise when its timer runs out.  Each second, and whenever a namespace or token changed here, it first
  * asks for its state: whether the namespace is still the same one and the token still opens it.
  *
- * Who wants to follow from a little below the feed's position (it moved on while the listener read up to it) joins at the next
- * question, which then begins that much lower; what the others have already is not handed to them again.
+ * Who wants to follow from a little below the feed's position (it moved on while the listener read up to it)
+ * joins at the next question, which then begins that much lower; what the others have already is not handed
+ * to them again.
  *
- * When a connection to Postgres was lost and is back, the feed begins anew.  Its position may come from messages that were not
- * committed, and whose positions a crashed Postgres gives out again.
+ * When a connection to Postgres was lost and is back, the feed begins anew.  Its position may come from
+ * messages that were not committed, and whose positions a crashed Postgres gives out again.
  *
  * Other workers wake us through an eventfd and one bit for each namespace, or several of the same hash.
  */
@@ -110,7 +112,9 @@ static void feed_close(struct feed *feed)
 		free(feed);
 }
 
-/* The namespace or the token is gone: so is the feed.  Called with an answer only, so it is not freed here. */
+/*
+ * The namespace or the token is gone: so is the feed.  Called with an answer only, so it is not freed here.
+ */
 static void feed_end(struct feed *feed)
 {
 	struct listener *listener;
@@ -321,7 +325,9 @@ static void on_messages(void *arg, struct db_reply *reply)
 
 	if (!feed->closed && is_answered(feed, reply))
 	{
-		/* Else they may be those of another namespace of that name; they are read again when that is known. */
+		/*
+		 * Else they may be those of another namespace of that name; they are read again when that is known.
+		 */
 		more = !is_sure(feed) || take_messages(feed, reply);
 	}
 	if (is_open(feed) && !feed->failing)

@@ -1,10 +1,11 @@
 /*
  * feed: the live messages of a namespace, for those of a worker who listen.
  *
- * A feed is one namespace in one worker, alive while it has listeners.  It has a position: every message from there on it
- * will hand out, in global order, each once, whoever wrote it.  What is below is the listener's own to catch up with.
- * It reads when a message was appended or imported through this process, and on a short timer for everything else.  It begins anew when
- * the database was away: after a crash, positions that nobody could read yet are given out again.
+ * A feed is one namespace in one worker, alive while it has listeners.  It has a position: every message from
+ * there on it will hand out, in global order, each once, whoever wrote it.  What is below is the listener's
+ * own to catch up with.  It reads when a message was appended or imported through this process, and on a
+ * short timer for everything else.  It begins anew when the database was away: after a crash, positions that
+ * nobody could read yet are given out again.
  *
  * A listener is owned by whoever attached it, and is at one place at a time:
  *
@@ -59,7 +60,9 @@ struct feeds_options
 	bool check_tokens;
 };
 
-/* Wakes the feeds of a namespace, here and in other workers, when messages were committed to it through `db`. */
+/*
+ * Wakes the feeds of a namespace, here and in other workers, when messages were committed to it through `db`.
+ */
 struct feeds *feeds_new(struct event_base *base, struct db *db, const struct feeds_options *options);
 /* No listener may be left. */
 void feeds_free(struct feeds *feeds);
@@ -106,7 +109,10 @@ struct feed_user
 	void (*go_on)(struct listener *listener);
 	/* Takes the events from `first` on; returns how many it took.  Fewer than there are put it aside. */
 	unsigned (*deliver)(struct listener *listener, const struct feed_page *page, unsigned first);
-	/* The feed begins anew: what the listener was not handed is its own to find again.  Who followed is waiting now. */
+	/*
+	 * The feed begins anew: what the listener was not handed is its own to find again.  Who followed is
+	 * waiting now.
+	 */
 	void (*restart)(struct listener *listener);
 	/* The namespace is gone, or the token; the listener is detached already. */
 	void (*end)(struct listener *listener);
@@ -126,8 +132,10 @@ struct listener
 	/* Set before feed_attach; what the filter points to must stay. */
 	const struct feed_user *user;
 	struct feed_filter filter;
-	/* The listener's progress, kept up to date by whoever hands it messages: the first wanted, by position for a
-	 * stream and by global position else; and a global position below which nothing is missing. */
+	/*
+	 * The listener's progress, kept up to date by whoever hands it messages: the first wanted, by position
+	 * for a stream and by global position else; and a global position below which nothing is missing.
+	 */
 	int64_t next;
 	int64_t complete_below;
 	/* The first position wanted at all.  Of a stream whose end was deleted by hand, positions come again. */
@@ -147,8 +155,8 @@ void feed_detach(struct listener *listener);
 /* Messages from this global position on will be handed out; 0: go_on was not called yet. */
 int64_t feed_position(const struct listener *listener);
 /*
- * False: a namespace or token changed, and whether ours did is not known yet, or the database was away: what was read
- * may be another's.
+ * False: a namespace or token changed, and whether ours did is not known yet, or the database was away: what
+ * was read may be another's.
  */
 bool feed_is_sure(const struct listener *listener);
 /* From complete_below on.  False: that is too far back, or out of memory. */

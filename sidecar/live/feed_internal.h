@@ -97,12 +97,18 @@ void listener_move(struct listener *listener, enum listener_place place);
 
 /* ---- watch.c ------------------------------------------------------------------ */
 
-/* True when Postgres will tell that something was committed; sees to it that it does when it is time for that. */
+/*
+ * True when Postgres will tell that something was committed; sees to it that it does when it is time for
+ * that.
+ */
 bool feeds_watch(struct feeds *feeds, uint64_t now);
 
 /* ---- filter.c ----------------------------------------------------------------- */
 
-/* What filters look at in a whole message, taken out of it when the first one asks; text.failed: out of memory. */
+/*
+ * What filters look at in a whole message, taken out of it when the first one asks; text.failed: out of
+ * memory.
+ */
 struct feed_content
 {
 	bool read;

@@ -1,8 +1,9 @@
 /*
  * subscribe_head: where a subscription is, compared with the head, the last position there is.
  *
- * One that wants to begin above it: its client saw what is gone: the namespace was deleted and made again, messages were deleted by hand, or a crash took
- * what was not on disk.  Or it asks for what is not there yet.  Following in silence, it would miss what comes below.
+ * One that wants to begin above it: its client saw what is gone: the namespace was deleted and made again,
+ * messages were deleted by hand, or a crash took what was not on disk.  Or it asks for what is not there yet.
+ * Following in silence, it would miss what comes below.
  *
  * And one that has caught up with it may want to be told.
  */
@@ -35,14 +36,17 @@ struct subscribe_head
 /* Whether the place may be above the head, by the feed's position; only db_subscribe_head knows. */
 bool subscribe_head_is_suspect(const struct subscribe_place *place, int64_t feed_position);
 /*
- * Judges the place by what db_subscribe_head answered.  True: it is above the head, and *head and *below are set, the latter to
- * the place just behind the head.  Never on a standby, which may not have got there yet.
+ * Judges the place by what db_subscribe_head answered.  True: it is above the head, and *head and *below are
+ * set, the latter to the place just behind the head.  Never on a standby, which may not have got there yet.
  */
 bool subscribe_head_judge(const struct db_heads *heads, const struct subscribe_place *place,
 						  struct subscribe_head *head, struct subscribe_place *below);
 /* For those who know the event, and for those who take each event for a message. */
 void subscribe_head_write_reset(const struct subscribe_head *head, bool ids, char text[SUBSCRIBE_HEAD_TEXT]);
-/* That everything up to the head was sent, or is none of the subscription's.  Without an id: one above it may have been sent already. */
+/*
+ * That everything up to the head was sent, or is none of the subscription's.  Without an id: one above it may
+ * have been sent already.
+ */
 void subscribe_head_write_reached(int64_t head, char text[SUBSCRIBE_HEAD_TEXT]);
 void subscribe_head_write_comment(const struct subscribe_head *head, char text[SUBSCRIBE_HEAD_TEXT]);
 

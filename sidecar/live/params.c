@@ -1,7 +1,8 @@
 /*
  * params.c: reads the parameters of /subscribe (see params.h).
  *
- * An empty parameter is as good as none, of a repeated one the first counts.  Unknown ones are ignored, unless they look like one of ours.
+ * An empty parameter is as good as none, of a repeated one the first counts.  Unknown ones are ignored,
+ * unless they look like one of ours.
  */
 #include "live/params.h"
 

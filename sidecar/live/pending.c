@@ -1,7 +1,8 @@
 /*
  * subscribe_pending: see pending.h.
  *
- * One lives until Postgres has answered about its token, also when its client is gone before: the question can't be taken back.
+ * One lives until Postgres has answered about its token, also when its client is gone before: the question
+ * can't be taken back.
  */
 #include "live/pending.h"
 

@@ -1,8 +1,8 @@
 /*
  * subscribe_pending: subscriptions whose token can't be checked yet, as Postgres is away.
  *
- * A 503 would end a browser's EventSource for good.  So the reply begins, and nothing but pings is sent until Postgres has said whose
- * token it is.
+ * A 503 would end a browser's EventSource for good.  So the reply begins, and nothing but pings is sent until
+ * Postgres has said whose token it is.
  */
 #ifndef MILLRACE_SUBSCRIBE_PENDING_H
 #define MILLRACE_SUBSCRIBE_PENDING_H
@@ -25,13 +25,16 @@ void subscribe_pending_end(struct subscribe_pending *all);
 void subscribe_pending_free(struct subscribe_pending *all);
 
 /*
- * What became of it.  `request` and `error` NULL: the reply has ended, as its client or the server has.  Else the caller goes on with
- * the reply, which has begun, or ends it.
+ * What became of it.  `request` and `error` NULL: the reply has ended, as its client or the server has.  Else
+ * the caller goes on with the reply, which has begun, or ends it.
  */
 typedef void (*subscribe_pending_done)(void *arg, struct http_request *request, const struct error *error,
 									   struct quota *quota);
 
-/* Begins the reply; `done` is called once, perhaps at once.  False: there are too many, and nothing was begun. */
+/*
+ * Begins the reply; `done` is called once, perhaps at once.  False: there are too many, and nothing was
+ * begun.
+ */
 bool subscribe_pending_add(struct subscribe_pending *all, struct http_request *request,
 						   const struct claim *claim, subscribe_pending_done done, void *arg);
 

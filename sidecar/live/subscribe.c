@@ -5,15 +5,16 @@
  *                   ^___________________/   ^_____________/
  *
  * It is put into the feed first, then reads what is below the feed's position, page after page, and follows
- * when it got there.  Each page is asked for when the client has read the one before.  A client that reads more slowly than
- * messages come is no longer handed them; when it has read what it was sent, the subscription goes on
- * from where it is as if it were new.  So all that it costs is a page, or two slices of live events.
+ * when it got there.  Each page is asked for when the client has read the one before.  A client that reads
+ * more slowly than messages come is no longer handed them; when it has read what it was sent, the
+ * subscription goes on from where it is as if it were new.  So all that it costs is a page, or two slices of
+ * live events.
  *
- * Before it reads, one that may be above everything there is asks for the head; so does each when the database was away.  And before
- * it follows, one whose client wants to hear that it has caught up.
+ * Before it reads, one that may be above everything there is asks for the head; so does each when the
+ * database was away.  And before it follows, one whose client wants to hear that it has caught up.
  *
- * Memory: pages are large for who reads fast, small for who does not, and small for all while clients hold many of
- * them.  The subscription owns itself: it is freed when its reply is ended and its query is answered.
+ * Memory: pages are large for who reads fast, small for who does not, and small for all while clients hold
+ * many of them.  The subscription owns itself: it is freed when its reply is ended and its query is answered.
  */
 #include "live/subscribe.h"
 
@@ -431,8 +432,8 @@ static void read_queued(struct subscriptions *all)
 /* ---- the head ------------------------------------------------------------------ */
 
 /*
- * Who does not know the event `reset` would take it for a message.  It waits for the position that it asked for, unless it was
- * handed messages already.
+ * Who does not know the event `reset` would take it for a message.  It waits for the position that it asked
+ * for, unless it was handed messages already.
  */
 static void take_head(struct subscription *s, const struct db_reply *reply)
 {
@@ -466,7 +467,10 @@ static void on_head(void *arg, struct db_reply *reply)
 	on_answer(arg, reply, take_head);
 }
 
-/* Whether all that there was when it first had read everything is dealt with; the feed may not have got there yet. */
+/*
+ * Whether all that there was when it first had read everything is dealt with; the feed may not have got there
+ * yet.
+ */
 static bool has_reached_head(const struct subscription *s)
 {
 	return s->listener.complete_below > s->head || s->head == INT64_MAX;
@@ -543,8 +547,8 @@ static void on_end(struct listener *listener)
 /* ---- silence ---------------------------------------------------------------------- */
 
 /*
- * With a blank line behind it several clients make an event of a comment.  Some of the others keep comments until a blank line comes, in
- * 64 KiB at most.
+ * With a blank line behind it several clients make an event of a comment.  Some of the others keep comments
+ * until a blank line comes, in 64 KiB at most.
  */
 static void ping(struct subscription *s)
 {

@@ -1,6 +1,6 @@
 /*
- * subscribe: GET /subscribe (README.md, "Subscriptions"): messages as server-sent events, from any position on and
- * for ever.
+ * subscribe: GET /subscribe (README.md, "Subscriptions"): messages as server-sent events, from any position
+ * on and for ever.
  *
  *     subscribe.c  the states of a subscription
  *     params.c     what the request asks for
@@ -23,7 +23,10 @@
 	"Access-Control-Allow-Origin: *\r\n"                                                                     \
 	"Access-Control-Expose-Headers: Retry-After, X-Request-Id\r\n"
 
-/* What a reply of /subscribe sends when it has had nothing to send for so long: there are clients that wait for 10 s. */
+/*
+ * What a reply of /subscribe sends when it has had nothing to send for so long: there are clients that wait
+ * for 10 s.
+ */
 #define SUBSCRIBE_PING ": ping\n"
 #define SUBSCRIBE_SILENCE_MS 8000
 
@@ -59,7 +62,10 @@ void subscriptions_walk(const struct subscriptions *all,
 struct subscriptions_summary
 {
 	uint64_t states[SUBSCRIPTION_STATES];
-	/* Global positions between what it has dealt with and the newest that its feed knows; none for who follows. */
+	/*
+	 * Global positions between what it has dealt with and the newest that its feed knows; none for who
+	 * follows.
+	 */
 	uint64_t max_lag;
 };
 
@@ -69,7 +75,10 @@ void subscriptions_summarise(const struct subscriptions *all, struct subscriptio
 /* Answers the request, which may go where the claim says. */
 void subscribe_start(struct subscriptions *all, struct http_request *request, const struct claim *claim);
 
-/* The same in two steps, between which comments may be sent.  The request is to be well-formed, or it is answered by subscribe_start. */
+/*
+ * The same in two steps, between which comments may be sent.  The request is to be well-formed, or it is
+ * answered by subscribe_start.
+ */
 bool subscribe_is_well_formed(struct http_request *request);
 void subscribe_reply_start(struct http_request *request);
 void subscribe_go_on(struct subscriptions *all, struct http_request *request, const struct claim *claim);

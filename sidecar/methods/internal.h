@@ -41,8 +41,8 @@ struct member
 /* Fails with "<where><field> must be <wanted>, not <value>". */
 bool args_reject(struct method_call *call, const char *field, struct slice value, const char *wanted);
 /*
- * Finds the members; of duplicates the last wins.  `field` names the object.  Any other key is refused when the call is strict or
- * when it is nearly one of these, else ignored.
+ * Finds the members; of duplicates the last wins.  `field` names the object.  Any other key is refused when
+ * the call is strict or when it is nearly one of these, else ignored.
  */
 bool args_members(struct method_call *call, struct slice object, const char *field, struct member *members,
 				  unsigned nmembers);

@@ -29,9 +29,9 @@ bool listener_open(struct listeners *sets, unsigned nsets, const char *address, 
 void listener_close(struct listeners *set);
 
 /*
- * Opens one socket on "host:port" or "[host]:port", on the first address of that host that can be had; port 0 takes
- * a free one.  `place` gets "host:port" with the port that it has.  -1: *error, which begins with `flag` and the
- * address.
+ * Opens one socket on "host:port" or "[host]:port", on the first address of that host that can be had; port 0
+ * takes a free one.  `place` gets "host:port" with the port that it has.  -1: *error, which begins with
+ * `flag` and the address.
  */
 evutil_socket_t listener_open_one(const char *flag, const char *address, char place[128], struct buf *error);
 

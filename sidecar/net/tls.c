@@ -1,11 +1,11 @@
 /*
  * tls.c: reads certificate and key, and settles what is spoken (see tls.h).
  *
- * TLS 1.2 and 1.3; of 1.2 only the ciphers with forward secrecy and authenticated encryption.  No renegotiation, no
- * compression, no early data (a replayed append would be one more).  Sessions are resumed by tickets, which the
- * client keeps, so nothing grows here.  Buffers are given back while a connection is idle.  No read-ahead: it would
- * save a system call a request, but a client that sends fast enough would always have more pending than one
- * record, and keep its worker from everybody else.
+ * TLS 1.2 and 1.3; of 1.2 only the ciphers with forward secrecy and authenticated encryption.  No
+ * renegotiation, no compression, no early data (a replayed append would be one more).  Sessions are resumed
+ * by tickets, which the client keeps, so nothing grows here.  Buffers are given back while a connection is
+ * idle.  No read-ahead: it would save a system call a request, but a client that sends fast enough would
+ * always have more pending than one record, and keep its worker from everybody else.
  */
 #include "net/tls.h"
 

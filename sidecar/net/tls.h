@@ -16,8 +16,8 @@ struct ssl_st;
 struct tls;
 
 /*
- * Both are names of PEM files, and must outlive it; the chain may follow the certificate.  NULL: *error names the flag,
- * the file and the reason.
+ * Both are names of PEM files, and must outlive it; the chain may follow the certificate.  NULL: *error names
+ * the flag, the file and the reason.
  */
 struct tls *tls_new(const char *certificate, const char *key, struct buf *error);
 /* Reads both files again, for connections to come; false: *error says why, and all stays as it was. */

@@ -1,14 +1,14 @@
 /*
- * http_transport: bytes to and from a client's socket, in clear or through TLS.  Nothing else reads from the socket
- * or writes to it.
+ * http_transport: bytes to and from a client's socket, in clear or through TLS.  Nothing else reads from the
+ * socket or writes to it.
  *
  * Sockets are used directly and not through bufferevents: a bufferevent asks FIONREAD before every read and
  * writes only after another turn through epoll, which is five system calls a request
  * instead of two.
  *
- * Over TLS the calls below mean the same as in clear, with two differences.  What OpenSSL has taken from the socket
- * does not make the socket readable again: see transport_has_pending.  And reading may have to wait for the socket
- * to take something: see wants_write.
+ * Over TLS the calls below mean the same as in clear, with two differences.  What OpenSSL has taken from the
+ * socket does not make the socket readable again: see transport_has_pending.  And reading may have to wait
+ * for the socket to take something: see wants_write.
  */
 #ifndef MILLRACE_HTTP_TRANSPORT_H
 #define MILLRACE_HTTP_TRANSPORT_H

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Makes millrace-VERSION.zip of what is committed, the archive for PGXN: META.json stands at its root, where PGXN looks for it.
+# Makes millrace-VERSION.zip of what is committed, the archive for PGXN: META.json stands at its root, where
+# PGXN looks for it.
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."

@@ -4,7 +4,8 @@
 #   manpage.sh PROGRAM
 set -euo pipefail
 
-# The help of a command as a section.  What has two columns becomes a list; what else is indented stays as it is.
+# The help of a command as a section.  What has two columns becomes a list; what else is indented stays as it
+# is.
 section() {
 	"$1" help "$2" | sed 's/\\/\\e/g; s/-/\\-/g' | awk '
 		function text() { if (verbatim) print ".fi\n.RE"; verbatim = 0 }

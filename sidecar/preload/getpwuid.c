@@ -1,5 +1,6 @@
 /*
- * getpwuid, in the place of the C library's, for programs whose user has no entry in /etc/passwd; see embedded_account.c.
+ * getpwuid, in the place of the C library's, for programs whose user has no entry in /etc/passwd; see
+ * embedded_account.c.
  */
 #include <pwd.h>
 

@@ -329,7 +329,10 @@ static bool is_jsonrpc(struct slice version)
 	return json_kind(version) == JSON_STRING && json_string_is(version, "2.0");
 }
 
-/* Others than ours are extensions.  But one that is nearly ours was meant to be: without its id a call would be a notification. */
+/*
+ * Others than ours are extensions.  But one that is nearly ours was meant to be: without its id a call would
+ * be a notification.
+ */
 static void note_stray(struct parsed *parsed, struct slice key)
 {
 	static const char *const members[] = {"jsonrpc", "method", "params", "id"};

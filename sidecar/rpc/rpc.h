@@ -52,7 +52,10 @@ struct rpc_caller
 	struct quota *quota; /* NULL: it has no limits */
 };
 
-/* Body and namespace must stay until the last reply; `done` may come at once, and `rpc` may go in the last one. */
+/*
+ * Body and namespace must stay until the last reply; `done` may come at once, and `rpc` may go in the last
+ * one.
+ */
 void rpc_start(struct rpc *rpc, const struct rpc_caller *caller, struct slice body, rpc_done done, void *arg);
 void rpc_resume(struct rpc_request *request);
 void rpc_cancel(struct rpc_request *request);

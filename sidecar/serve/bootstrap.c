@@ -1,8 +1,8 @@
 /*
  * bootstrap: prepares a database for the workers; see bootstrap.h.
  *
- * Several servers may start on one database at once: an advisory lock makes them take turns, see bootstrap_session.h.
- * Nothing is written when everything is there, so a server may start on a standby.
+ * Several servers may start on one database at once: an advisory lock makes them take turns, see
+ * bootstrap_session.h.  Nothing is written when everything is there, so a server may start on a standby.
  */
 #include "serve/bootstrap.h"
 
@@ -168,7 +168,10 @@ static bool ensure_extension(struct session *session, bool own, struct buf *erro
 	return false;
 }
 
-/* What is known of namespace default.  It has no hash if it comes from SQL, or from a start that was cut short. */
+/*
+ * What is known of namespace default.  It has no hash if it comes from SQL, or from a start that was cut
+ * short.
+ */
 struct default_namespace
 {
 	bool exists;

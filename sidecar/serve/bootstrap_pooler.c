@@ -1,10 +1,11 @@
 /*
  * bootstrap_pooler: see bootstrap_pooler.h.
  *
- * Both connections prepare a statement of the same name that tells the process, and execute it in turns.  A pooler gives the session
- * that was used last to whoever asks next, so two that share one find out at once, unless others ask it at the same time: then the
- * processes change, sooner or later.  The process that a pooler names at the start, for cancelling, is none of PostgreSQL's, and so
- * tells where it pays to look for longer.
+ * Both connections prepare a statement of the same name that tells the process, and execute it in turns.  A
+ * pooler gives the session that was used last to whoever asks next, so two that share one find out at once,
+ * unless others ask it at the same time: then the processes change, sooner or later.  The process that a
+ * pooler names at the start, for cancelling, is none of PostgreSQL's, and so tells where it pays to look for
+ * longer.
  */
 #include "serve/bootstrap_pooler.h"
 
@@ -31,7 +32,10 @@ static bool succeeded(PGresult *result, struct buf *error)
 	ExecStatusType status = PQresultStatus(result);
 	bool good = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
 
-	/* The name is taken by a client that we share the session with, or what we prepared is in another session. */
+	/*
+	 * The name is taken by a client that we share the session with, or what we prepared is in another
+	 * session.
+	 */
 	if (has_sqlstate(result, SQLSTATE_DUPLICATE_PREPARED_STATEMENT) ||
 		has_sqlstate(result, SQLSTATE_INVALID_STATEMENT_NAME))
 		buf_add_str(

@@ -272,7 +272,10 @@ static const char holder_sql[] =
 	" AND l.classid = (7883960610104632165 >> 32)::oid AND l.objid = (7883960610104632165 & 4294967295)::oid"
 	" AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
-/* The server's own look at whether we are still there: what was killed leaves no session behind that holds the lock. */
+/*
+ * The server's own look at whether we are still there: what was killed leaves no session behind that holds
+ * the lock.
+ */
 static const char alive_sql[] = "SELECT CASE WHEN version() LIKE '%linux%' THEN "
 								"set_config('client_connection_check_interval', '1s', true) END";
 

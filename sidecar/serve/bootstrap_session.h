@@ -1,6 +1,6 @@
 /*
- * bootstrap_session: the session with which a start prepares its database.  Whatever it waits for ends when the server is told to stop,
- * and what takes long is told in the log.
+ * bootstrap_session: the session with which a start prepares its database.  Whatever it waits for ends when
+ * the server is told to stop, and what takes long is told in the log.
  */
 #ifndef MILLRACE_BOOTSTRAP_SESSION_H
 #define MILLRACE_BOOTSTRAP_SESSION_H
@@ -24,7 +24,10 @@ struct session
 bool session_open(struct session *session, const char *conninfo, uint64_t until, struct buf *error);
 void session_close(struct session *session);
 
-/* Sends a statement with at most two parameters and returns what came of it; NULL: told to stop, or out of memory. */
+/*
+ * Sends a statement with at most two parameters and returns what came of it; NULL: told to stop, or out of
+ * memory.
+ */
 PGresult *session_ask(struct session *session, const char *doing, const char *sql, const char *first,
 					  const char *second);
 /* The same for a prepared statement without parameters. */
@@ -40,8 +43,9 @@ bool session_run_only(struct session *session, const char *doing, const char *sq
 void session_explain(struct buf *error, const char *doing, const PGresult *result);
 
 /*
- * Begins a transaction in which nothing of the role's settings counts, and takes the start-up lock in it, for which servers that start on
- * one database take turns.  A pooler that lends a session for one transaction takes back both with it.
+ * Begins a transaction in which nothing of the role's settings counts, and takes the start-up lock in it, for
+ * which servers that start on one database take turns.  A pooler that lends a session for one transaction
+ * takes back both with it.
  */
 bool session_begin(struct session *session, struct buf *error);
 

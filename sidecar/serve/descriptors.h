@@ -10,8 +10,8 @@
 #include "base/config.h"
 
 /*
- * Raises the soft limit (RLIMIT_NOFILE) to what `nworkers` workers may need, as far as the hard limit allows, and
- * lowers config->max_connections to what fits.
+ * Raises the soft limit (RLIMIT_NOFILE) to what `nworkers` workers may need, as far as the hard limit allows,
+ * and lowers config->max_connections to what fits.
  */
 void descriptors_reserve(struct config *config, unsigned nworkers);
 

@@ -68,8 +68,8 @@ static pid_t spawn_postmaster(const struct embedded *embedded)
 }
 
 /*
- * Whether it accepts connections, which it says in the eighth line of its pid file; pg_ctl looks there, too.  A connection would
- * cost Postgres a process each time.
+ * Whether it accepts connections, which it says in the eighth line of its pid file; pg_ctl looks there, too.
+ * A connection would cost Postgres a process each time.
  */
 static bool is_ready(const struct embedded *embedded)
 {
@@ -226,7 +226,9 @@ static void schedule_restart(struct embedded *embedded)
 		embedded->restart_ms * 2 < RESTART_MAX_MS ? embedded->restart_ms * 2 : RESTART_MAX_MS;
 }
 
-/* All of them: as a container's first process we get the children of those that died.  True: Postgres ended. */
+/*
+ * All of them: as a container's first process we get the children of those that died.  True: Postgres ended.
+ */
 static bool reap_children(struct embedded *embedded, int *status)
 {
 	bool ended = false;

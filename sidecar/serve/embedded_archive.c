@@ -1,8 +1,8 @@
 /*
  * embedded_archive: reading and unpacking one; see embedded_archive.h.
  *
- * A thousand small files are mostly waiting for the file system, so several threads unpack and flush them: with
- * flushes under way side by side, one commit of the file system's journal serves many.
+ * A thousand small files are mostly waiting for the file system, so several threads unpack and flush them:
+ * with flushes under way side by side, one commit of the file system's journal serves many.
  */
 #include "serve/embedded_archive.h"
 

@@ -47,7 +47,10 @@ enum archive_state
 	ARCHIVE_DAMAGED,
 };
 
-/* Packs the cluster in folder `cluster` into a new file `path`; `key` ends with a newline.  False: *error says why. */
+/*
+ * Packs the cluster in folder `cluster` into a new file `path`; `key` ends with a newline.  False: *error
+ * says why.
+ */
 bool archive_pack(const char *path, const char *cluster, const char *key, size_t nonce_at, struct buf *error);
 
 /* Reads `name` in an open folder and verifies its checksum.  To be freed whatever it returns. */
@@ -60,7 +63,10 @@ const struct archive_entry *archive_find(const struct archive *archive, const ch
 bool archive_unpack_shared(const struct archive *archive,
 						   const char **path); /* all but the databases' files */
 bool archive_unpack_rest(const struct archive *archive, const char **path);
-/* Makes what was unpacked durable.  The server may be running in it: what it has removed meanwhile is passed over. */
+/*
+ * Makes what was unpacked durable.  The server may be running in it: what it has removed meanwhile is passed
+ * over.
+ */
 bool archive_sync(const struct archive *archive, const char **path);
 
 /* ---- what embedded_pack.c and embedded_archive.c share ---- */

@@ -1,12 +1,13 @@
 /*
  * embedded_cluster: the files of the private PostgreSQL; see embedded_internal.h.
  *
- * A new cluster is made in pg.new, which is renamed when it is complete: there is never half a cluster.  It comes from
- * the prepared one (embedded_prepared.c), else from initdb.
+ * A new cluster is made in pg.new, which is renamed when it is complete: there is never half a cluster.  It
+ * comes from the prepared one (embedded_prepared.c), else from initdb.
  *
- * What initdb made is durable.  What was unpacked becomes so while Postgres starts on it, and until then it holds the
- * file millrace.new.  Nothing is acknowledged before that file is gone, so a cluster that is found with it holds nothing:
- * the machine stopped in between, perhaps half of its files are missing, and it is made anew.
+ * What initdb made is durable.  What was unpacked becomes so while Postgres starts on it, and until then it
+ * holds the file millrace.new.  Nothing is acknowledged before that file is gone, so a cluster that is found
+ * with it holds nothing: the machine stopped in between, perhaps half of its files are missing, and it is
+ * made anew.
  */
 #include <errno.h>
 #include <fcntl.h>

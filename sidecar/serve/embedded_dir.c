@@ -1,8 +1,9 @@
 /*
  * embedded_dir: the data directory of the private PostgreSQL; see embedded_dir.h.
  *
- * A directory is ours when it is empty, but for what a new volume has, or holds our lock file; another one is left alone.
- * An existing cluster is run by whoever owns it, so that root and its owner can start it in turns.
+ * A directory is ours when it is empty, but for what a new volume has, or holds our lock file; another one is
+ * left alone.  An existing cluster is run by whoever owns it, so that root and its owner can start it in
+ * turns.
  */
 #include "serve/embedded_dir.h"
 
@@ -171,7 +172,10 @@ static bool make_directory(struct embedded_dir *dir, const char *path, struct bu
 	return false;
 }
 
-/* Some give a volume's files to a group whenever it is mounted, and Postgres starts on none that a group may write. */
+/*
+ * Some give a volume's files to a group whenever it is mounted, and Postgres starts on none that a group may
+ * write.
+ */
 static void close_cluster(const struct embedded_dir *dir)
 {
 	struct stat status;

@@ -1,11 +1,11 @@
 /*
  * embedded_disk: what happens when the disk of the data directory is full; see embedded_internal.h.
  *
- * Postgres ends when it cannot write its log, and does not start again before it can.  So when little is left we make
- * it read-only, by a file of settings that its own includes: reads go on, appends wait as for a standby, and nothing of
- * ours takes what is left.  Should others fill the disk faster than we look, Postgres needs some room to come back: that is
- * millrace.reserve, which we remove then.  With room again all is as before.  Files are renamed or removed, as
- * neither takes room.
+ * Postgres ends when it cannot write its log, and does not start again before it can.  So when little is left
+ * we make it read-only, by a file of settings that its own includes: reads go on, appends wait as for a
+ * standby, and nothing of ours takes what is left.  Should others fill the disk faster than we look, Postgres
+ * needs some room to come back: that is millrace.reserve, which we remove then.  With room again all is as
+ * before.  Files are renamed or removed, as neither takes room.
  */
 #include <errno.h>
 #include <event2/event.h>

@@ -114,8 +114,8 @@ bool identity_renew(const struct identity *identity)
 		getrandom(identity->nonce, NONCE_LEN, 0) != NONCE_LEN)
 		return false;
 	/*
-	 * As in those that PostgreSQL makes, the upper half is the time.  Its lower half is made of microseconds and
-	 * process id, which are alike in containers that start together.
+	 * As in those that PostgreSQL makes, the upper half is the time.  Its lower half is made of microseconds
+	 * and process id, which are alike in containers that start together.
 	 */
 	number = (uint64_t)clock_calendar().tv_sec << 32 | chance;
 	memcpy(identity->control, &number, ID_LEN);

@@ -2,9 +2,10 @@
  * embedded_identity: what makes a cluster this cluster and no other.
  *
  * Its identifier, eight bytes, is in the control file (global/pg_control) and in the head of each file of the
- * write-ahead log.  The control file also keeps a nonce for failed logins, and a CRC-32C of all before it.  Every server version
- * begins it with the identifier; the rest differs, and is searched: the CRC is where the checksum of the bytes before it stands,
- * the nonce where the bytes are that pg_controldata prints, and in the log the identifier itself is looked for.
+ * write-ahead log.  The control file also keeps a nonce for failed logins, and a CRC-32C of all before it.
+ * Every server version begins it with the identifier; the rest differs, and is searched: the CRC is where the
+ * checksum of the bytes before it stands, the nonce where the bytes are that pg_controldata prints, and in
+ * the log the identifier itself is looked for.
  */
 #ifndef MILLRACE_EMBEDDED_IDENTITY_H
 #define MILLRACE_EMBEDDED_IDENTITY_H

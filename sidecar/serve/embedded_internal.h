@@ -91,8 +91,8 @@ void embedded_read_log_tail(const struct embedded *embedded, char out[EMBEDDED_L
 void embedded_explain_failure(const struct embedded *embedded, const char *program, int status,
 							  struct buf *error);
 /*
- * In a process that was forked to do something of ours: becomes the user who runs Postgres, takes no more of the
- * server's signals, and gets SIGKILL when the server dies.
+ * In a process that was forked to do something of ours: becomes the user who runs Postgres, takes no more of
+ * the server's signals, and gets SIGKILL when the server dies.
  */
 bool embedded_become_helper(struct embedded *embedded, pid_t parent);
 
@@ -104,7 +104,10 @@ bool embedded_become_helper(struct embedded *embedded, pid_t parent);
 pid_t embedded_find_previous(const struct embedded *embedded);
 /* Waits until there is none; false: *error says which there is. */
 bool embedded_wait_for_previous(const struct embedded *embedded, struct buf *error);
-/* Before Postgres starts: so that it minds no other program whose number is in a lock file that was left behind. */
+/*
+ * Before Postgres starts: so that it minds no other program whose number is in a lock file that was left
+ * behind.
+ */
 void embedded_claim_lock_files(const struct embedded *embedded);
 
 /* ---- embedded_disk ----------------------------------------------------------- */
@@ -127,9 +130,9 @@ void embedded_stop_sweeper(struct embedded *embedded);
 /* ---- embedded_environment ------------------------------------------------------- */
 
 /*
- * Forgets libpq's variables (PGHOSTADDR, PGSERVICE, PGOPTIONS and the like), which would lead our connections to another
- * server or change the sessions and the programs of this one, and the language of messages; false: out of memory.
- * In the whole process, before it has threads.
+ * Forgets libpq's variables (PGHOSTADDR, PGSERVICE, PGOPTIONS and the like), which would lead our connections
+ * to another server or change the sessions and the programs of this one, and the language of messages; false:
+ * out of memory.  In the whole process, before it has threads.
  */
 bool embedded_forget_environment(void);
 
@@ -152,7 +155,10 @@ void embedded_stop_unpacker(struct embedded *embedded);
 
 /* ---- the prepared cluster -------------------------------------------------------- */
 
-/* Makes the new folder `where` a cluster from the prepared one, with an identity of its own; the unpacker makes it durable. */
+/*
+ * Makes the new folder `where` a cluster from the prepared one, with an identity of its own; the unpacker
+ * makes it durable.
+ */
 bool prepared_take(struct embedded *embedded, const char *where);
 /* Starts the process that will prepare a cluster, when prepared_go says so. */
 void prepared_begin(struct embedded *embedded);

@@ -94,8 +94,8 @@ static bool ends_with(const char *name, const char *end)
 }
 
 /*
- * The server makes the caches of its catalog at every start.  The maps of free space and of visibility are hints that it makes
- * anew when it wants them; here they are a quarter of the files.
+ * The server makes the caches of its catalog at every start.  The maps of free space and of visibility are
+ * hints that it makes anew when it wants them; here they are a quarter of the files.
  */
 static bool is_left_out(const char *name)
 {

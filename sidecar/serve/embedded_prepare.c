@@ -62,7 +62,10 @@ static bool find_share(const struct embedded *embedded, char share[PATH_MAX])
 	return true;
 }
 
-/* Leaves of the write-ahead log one checkpoint, in one file; `oid`, unless NULL, is the next one to be given out. */
+/*
+ * Leaves of the write-ahead log one checkpoint, in one file; `oid`, unless NULL, is the next one to be given
+ * out.
+ */
 static bool reset_log(const struct embedded *embedded, const char *cluster, const char *oid,
 					  struct buf *error)
 {
@@ -75,8 +78,8 @@ static bool reset_log(const struct embedded *embedded, const char *cluster, cons
 }
 
 /*
- * In single-user mode, as initdb does its own later steps.  There OIDs below those of users are given out unless they
- * have begun, and what has one is taken for a part of PostgreSQL: no dump has it.
+ * In single-user mode, as initdb does its own later steps.  There OIDs below those of users are given out
+ * unless they have begun, and what has one is taken for a part of PostgreSQL: no dump has it.
  */
 static bool create_extension(const struct embedded *embedded, const char *cluster, struct buf *error)
 {
@@ -148,7 +151,10 @@ static bool pack(const struct embedded *embedded, const char *cluster, const cha
 	return good;
 }
 
-/* A package that is replaced meanwhile leaves a cluster of both versions, whose key would fit should the older one come back. */
+/*
+ * A package that is replaced meanwhile leaves a cluster of both versions, whose key would fit should the
+ * older one come back.
+ */
 static bool still_fits(const struct embedded *embedded, const char *share, const struct buf *key,
 					   struct buf *error)
 {
@@ -285,8 +291,8 @@ static void keep_only(int *fd)
 }
 
 /*
- * The server comes first, but we get there on a busy machine, too.  Where Linux shares the processor among sessions, a
- * process's own niceness counts within its session only.
+ * The server comes first, but we get there on a busy machine, too.  Where Linux shares the processor among
+ * sessions, a process's own niceness counts within its session only.
  */
 static void give_way(void)
 {

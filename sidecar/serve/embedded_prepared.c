@@ -1,29 +1,32 @@
 /*
  * embedded_prepared: a cluster that is made once and kept, to begin others with; see embedded_internal.h.
  *
- * initdb takes most of a new store's first seconds, and its work is nearly the same each time.  So a cluster made by
- * initdb, with the extension created in it, is kept as one archive (embedded_archive.h).  A new store unpacks it.
+ * initdb takes most of a new store's first seconds, and its work is nearly the same each time.  So a cluster
+ * made by initdb, with the extension created in it, is kept as one archive (embedded_archive.h).  A new store
+ * unpacks it.
  *
- * Where.  --cluster-cache, else $XDG_CACHE_HOME/millrace or ~/.cache/millrace; for root, who runs Postgres as another
- * user, /var/cache/millrace-USER.  A cluster is code that will run (functions, settings), so the folder and the archive
- * must be that user's own, nobody else may write them, nor rename what is above: else the folder is refused.  Without
- * a folder, and on every failure here, initdb is used.
+ * Where.  --cluster-cache, else $XDG_CACHE_HOME/millrace or ~/.cache/millrace; for root, who runs Postgres as
+ * another user, /var/cache/millrace-USER.  A cluster is code that will run (functions, settings), so the
+ * folder and the archive must be that user's own, nobody else may write them, nor rename what is above: else
+ * the folder is refused.  Without a folder, and on every failure here, initdb is used.
  *
- * What for.  The archive's key says what it was made with: the version that the programs tell, size and time of
- * initdb, postgres and the catalog that initdb reads, the options of initdb, and the checksum of the extension's files, so
- * that a store never begins with another version's functions; what was replaced while one was made leaves none.  An archive whose key is not that of today is replaced.  Its name is
- * that of the folder of the programs, so that installations beside each other do not replace each other's; the KEEP
- * last used are kept.
+ * What for.  The archive's key says what it was made with: the version that the programs tell, size and time
+ * of initdb, postgres and the catalog that initdb reads, the options of initdb, and the checksum of the
+ * extension's files, so that a store never begins with another version's functions; what was replaced while
+ * one was made leaves none.  An archive whose key is not that of today is replaced.  Its name is that of the
+ * folder of the programs, so that installations beside each other do not replace each other's; the KEEP last
+ * used are kept.
  *
- * Whole or not at all.  It is written beside, then renamed; its checksum is verified, in memory, before anything is
- * unpacked from there; a damaged one is removed.  What was unpacked by halves is removed.
+ * Whole or not at all.  It is written beside, then renamed; its checksum is verified, in memory, before
+ * anything is unpacked from there; a damaged one is removed.  What was unpacked by halves is removed.
  *
- * An identity of its own.  PostgreSQL tells clusters apart by an identifier in pg_control and in the write-ahead log.  The
- * prepared cluster is shut down, and pg_resetwal leaves of its log a single checkpoint.  So a new store needs the
- * identifier written in two places, and a CRC (embedded_identity.h); the nonce beside it is renewed, too.  No page bears any of
- * them.  Where they are is found with what pg_controldata prints whenever an archive is made: should a version of PostgreSQL
- * keep them elsewhere, there is no archive, and initdb is used.  Postgres itself does not start where pg_control's CRC is wrong, or where
- * log and pg_control bear different identifiers.
+ * An identity of its own.  PostgreSQL tells clusters apart by an identifier in pg_control and in the
+ * write-ahead log.  The prepared cluster is shut down, and pg_resetwal leaves of its log a single checkpoint.
+ * So a new store needs the identifier written in two places, and a CRC (embedded_identity.h); the nonce
+ * beside it is renewed, too.  No page bears any of them.  Where they are is found with what pg_controldata
+ * prints whenever an archive is made: should a version of PostgreSQL keep them elsewhere, there is no
+ * archive, and initdb is used.  Postgres itself does not start where pg_control's CRC is wrong, or where log
+ * and pg_control bear different identifiers.
  *
  * Who does it.  A forked process that is the user who runs Postgres, so root reads and writes nothing of that user.
  *   unpacker   unpacks what Postgres starts with, says so on a pipe, and goes on with the rest and with flushing while Postgres starts on that

@@ -21,9 +21,15 @@ void prepared_name(const struct embedded *embedded, char name[PREPARED_NAME_LEN 
 
 /* -1: there is none that can be used. */
 int prepared_open_folder(const struct embedded *embedded);
-/* Writes the key: what a cluster that is made now is made with and of; `share` is where PostgreSQL keeps its files. */
+/*
+ * Writes the key: what a cluster that is made now is made with and of; `share` is where PostgreSQL keeps its
+ * files.
+ */
 bool prepared_describe(const struct embedded *embedded, const char *share, struct buf *key);
-/* Reads the archive if there is a good one that fits; a damaged one is removed.  To be freed whatever it returns. */
+/*
+ * Reads the archive if there is a good one that fits; a damaged one is removed.  To be freed whatever it
+ * returns.
+ */
 bool prepared_read(const struct embedded *embedded, int folder, struct archive *archive);
 /* Where its identity is; false: it is not where we know it to be. */
 bool prepared_identity(const struct archive *archive, struct identity *identity);

@@ -1,14 +1,15 @@
 /*
  * embedded_previous: what is left of a Postgres before ours on the same cluster; see embedded_internal.h.
  *
- * Processes of one whose server or postmaster was killed go away by themselves, in a moment; Postgres does not start while
- * one is there.  What it says then depends on its language, so we look ourselves: at processes that run a
- * program called postgres and whose working directory is the cluster.
+ * Processes of one whose server or postmaster was killed go away by themselves, in a moment; Postgres does
+ * not start while one is there.  What it says then depends on its language, so we look ourselves: at
+ * processes that run a program called postgres and whose working directory is the cluster.
  *
  * Its lock files name a process by a number, which may be another program's by now; in containers, where all
- * numbers are small, it often is.  Postgres goes by the number alone and would not start.  It takes a file for left behind that names its
- * parent, so it finds our number there; also where a crash of the machine left the file empty, with which it would not start either.
- * The file itself stays: it also names the shared memory, in which Postgres looks for others.
+ * numbers are small, it often is.  Postgres goes by the number alone and would not start.  It takes a file
+ * for left behind that names its parent, so it finds our number there; also where a crash of the machine left
+ * the file empty, with which it would not start either.  The file itself stays: it also names the shared
+ * memory, in which Postgres looks for others.
  */
 #include <dirent.h>
 #include <errno.h>

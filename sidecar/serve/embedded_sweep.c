@@ -1,9 +1,9 @@
 /*
  * embedded_sweep: removes the temporary folders of servers that were killed; see embedded_internal.h.
  *
- * A folder of a test server holds its lock file, and a server that lives holds the lock.  One that has none yet is young.
- * A folder of sockets below /tmp, of a store whose own path is too long for them, says whose it is.
- * Done in a process of its own, as the user whose folders they are, beside the start.
+ * A folder of a test server holds its lock file, and a server that lives holds the lock.  One that has none
+ * yet is young.  A folder of sockets below /tmp, of a store whose own path is too long for them, says whose
+ * it is.  Done in a process of its own, as the user whose folders they are, beside the start.
  */
 #include <dirent.h>
 #include <errno.h>

@@ -1,9 +1,9 @@
 /*
  * embedded_unpack: a new cluster from the prepared one; see embedded_prepared.c.
  *
- * Postgres starts with what all databases share: after a clean shutdown there is nothing to replay, and only a
- * session opens the files of a database.  These are unpacked, and all is flushed, meanwhile.  The first session is
- * ours, after embedded_finish_cluster().
+ * Postgres starts with what all databases share: after a clean shutdown there is nothing to replay, and only
+ * a session opens the files of a database.  These are unpacked, and all is flushed, meanwhile.  The first
+ * session is ours, after embedded_finish_cluster().
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,10 @@
 /*
  * machine: what this process may use; see machine.h.
  *
- * /proc/self/cgroup says in which groups we are, /proc/self/mountinfo where their files are.  In a container both may be
- * told from the host's view, with only our own group's folder mounted: then what the mount shows stands for the path before it.
+ *  /proc/self/cgroup says in which groups we are, /proc/self/mountinfo where their files are.  In a container
+ *  both may be
+ * told from the host's view, with only our own group's folder mounted: then what the mount shows stands for
+ * the path before it.
  */
 #include "serve/machine.h"
 
@@ -127,7 +129,10 @@ static bool parse_mount(char *line, struct mount *mount)
 		   (strcmp(mount->type, "cgroup") == 0 || strcmp(mount->type, "cgroup2") == 0);
 }
 
-/* The groups of a line of /proc/self/cgroup, "ID:CONTROLLERS:PATH"; without controllers it is that of version 2. */
+/*
+ * The groups of a line of /proc/self/cgroup, "ID:CONTROLLERS:PATH"; without controllers it is that of version
+ * 2.
+ */
 static void look_at_line(struct machine *machine, const char *root, char *line, const struct mount *mount)
 {
 	char *controllers = strchr(line, ':');

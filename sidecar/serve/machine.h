@@ -1,8 +1,8 @@
 /*
  * machine: how much memory and how many processors this process may use.
  *
- * In a container that is less than the machine has: control groups (cgroups(7), both versions) limit it, and who
- * goes by the machine's is killed.
+ * In a container that is less than the machine has: control groups (cgroups(7), both versions) limit it, and
+ * who goes by the machine's is killed.
  */
 #ifndef MILLRACE_MACHINE_H
 #define MILLRACE_MACHINE_H
@@ -19,7 +19,10 @@ struct machine
 
 /* The least of what there is and what every group of this process, and every one above it, allows. */
 void machine_look(struct machine *machine);
-/* Lowers what is known of it to what groups allow whose files, /proc/self included, are below the folder `root`. */
+/*
+ * Lowers what is known of it to what groups allow whose files, /proc/self included, are below the folder
+ * `root`.
+ */
 void machine_limit(struct machine *machine, const char *root);
 
 #endif

@@ -16,13 +16,15 @@ struct service;
 struct stats;
 struct worker;
 
-/* What another thread wants to know of a worker.  The asker's, from the answer on; it begins a larger struct. */
+/*
+ * What another thread wants to know of a worker.  The asker's, from the answer on; it begins a larger struct.
+ */
 struct worker_question
 {
 	struct worker_question *next; /* the worker's */
 	/*
-	 * Called once.  On the worker's thread, from its loop and from inside nothing else, it may look at what the worker owns; when
-	 * the worker ended first, service and db are NULL and it is called by worker_free.
+	 * Called once.  On the worker's thread, from its loop and from inside nothing else, it may look at what
+	 * the worker owns; when the worker ended first, service and db are NULL and it is called by worker_free.
 	 */
 	void (*answer)(struct worker_question *question, struct service *service, struct db *db);
 };

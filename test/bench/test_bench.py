@@ -13,15 +13,23 @@ import pytest
 from store import ROOT, temporary_folder
 
 TESTS = Path(__file__).resolve().parent.parent
-EARLIER = {"title": "Growth", "about": "of another day", "columns": ["what", "cost"], "date": "2001-02-03 04:05 UTC", "quick": False, "rounds": 3, "each_seconds": 4,
-           "machine": {"cores": 1, "cpu": "an old one", "memory_gib": 1, "postgres": "13.0", "fdatasync_ms": 9.0, "commit": "0123456789"},
-           "rows": [{"cells": ["append", 1.21, 1, 1.21], "checks": [{"name": "growth, append", "value": 1.21, "at_most": 1.2}]}]}
+EARLIER = {
+    "title": "Growth", "about": "of another day", "columns": ["what", "cost"], "date": "2001-02-03 04:05 UTC",
+    "quick": False, "rounds": 3, "each_seconds": 4, "machine": {
+        "cores": 1, "cpu": "an old one", "memory_gib": 1, "postgres": "13.0", "fdatasync_ms": 9.0,
+        "commit": "0123456789"
+    }, "rows": [{
+        "cells": ["append", 1.21, 1, 1.21], "checks": [{"name": "growth, append", "value": 1.21, "at_most": 1.2}]
+    }]
+}
 
 
 def bench(folder, *arguments):
     """Runs it, and returns its last line and all it printed."""
     env = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS / 'message_db'}"}
-    done = subprocess.run([sys.executable, str(ROOT / "bench" / "bench.py"), "--folder", folder, *arguments], env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bench" / "bench.py"), "--folder", folder, *arguments], env=env,
+        capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout.splitlines()[-1]), done.stdout
 
@@ -48,7 +56,8 @@ def report_of(folder):
 
 def test_every_worker_count_was_measured_durable_and_not_and_got_answers_without_errors(folder):
     rows = [row["cells"] for row in results(folder)["load"]["rows"]]
-    assert [tuple(row[:2]) for row in rows] == [(kind, workers) for kind in ("yes", "no") for workers in (1, 10, 64, 256)]
+    assert [tuple(row[:2]) for row in rows] == [(kind, workers) for kind in ("yes", "no")
+                                                for workers in (1, 10, 64, 256)]
     for durable, workers, throughput, average, p50, p99, errors, memory in rows:
         assert throughput > 0 and errors == 0 and memory >= 1
         assert 0 < p50 <= p99 and average * throughput <= 1010 * workers  # a closed loop: no worker waits for two answers

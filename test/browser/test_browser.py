@@ -13,7 +13,8 @@ from store import ZERO_TOKEN, Server, wait_until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="NO BROWSER: apt-get install chromium, to test with a real EventSource")
+pytestmark = pytest.mark.skipif(CHROMIUM is None,
+                                reason="NO BROWSER: apt-get install chromium, to test with a real EventSource")
 
 # Every event goes back to the test, with the number of its place: requests may overtake each other.
 PAGE = """<!doctype html><title>subscriber</title><script>
@@ -54,10 +55,12 @@ class Browser:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.process = subprocess.Popen(
-            [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-             "--disable-background-networking", f"--user-data-dir={folder}/profile", f"http://127.0.0.1:{self.server.server_port}/"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={"HOME": folder, "PATH": "/usr/bin:/bin"}, start_new_session=True)
+        self.process = subprocess.Popen([
+            CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+            "--disable-background-networking", f"--user-data-dir={folder}/profile",
+            f"http://127.0.0.1:{self.server.server_port}/"
+        ], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={"HOME": folder, "PATH": "/usr/bin:/bin"},
+                                        start_new_session=True)
 
     @property
     def told(self):
@@ -95,7 +98,8 @@ def test_an_event_source_gets_pokes_and_resumes_after_a_restart_with_none_missin
         wait_until(lambda: browser.of("poke")[-1]["data"]["stream"] == "seen-last", "the last poke")
         stored = server.client().call("category.get", "seen")
         pokes = browser.of("poke")
-        assert [poke["data"] for poke in pokes] == [{"stream": m[1], "position": m[3], "globalPosition": m[4]} for m in stored]
+        assert [poke["data"] for poke in pokes] == [{"stream": m[1], "position": m[3], "globalPosition": m[4]}
+                                                    for m in stored]
         assert [poke["id"] for poke in pokes] == [str(m[4]) for m in stored]
         assert len(browser.of("open")) == 2 and not [what for what in browser.of("error") if what["state"] == 2]
     finally:

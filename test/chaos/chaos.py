@@ -1,11 +1,12 @@
 #!/usr/bin/python3
-"""Appends and reads of all kinds, on a primary and a standby, beside everything that is done to a table and a server; then counts.
+"""Appends and reads of all kinds, on a primary and a standby, beside everything that is done to a table and a server;
+then counts.
 
     chaos.py [--minutes 10] [--seed N] [--no-updates] [--no-kills] [--plain-reader]
 
-The last line is JSON: messages (stored), missed, twice, out_of_order (by readers, or in what is stored against what was acknowledged), stuck
-(workers that did not get on for a minute in which nothing legitimately stopped them, or met an error that nothing explains), amcheck (lines of
-pg_amcheck).  Exit code 1 when anything but messages is not 0.
+The last line is JSON: messages (stored), missed, twice, out_of_order (by readers, or in what is stored against what was
+acknowledged), stuck (workers that did not get on for a minute in which nothing legitimately stopped them, or met an
+error that nothing explains), amcheck (lines of pg_amcheck).  Exit code 1 when anything but messages is not 0.
 
 `make test-chaos` runs it; by itself it needs a user that is not root.
 """
@@ -28,9 +29,12 @@ import writers  # noqa: E402
 from store import PG_BIN, Cluster, sql, temporary_folder, wait_until  # noqa: E402
 from worker import Clock, Watch  # noqa: E402
 
-# With a max_standby_streaming_delay of -1 replay may wait for the snapshot of a session that waits for a lock of replay's, and Postgres does not notice.
-SETTINGS = ["max_prepared_transactions=50", "wal_keep_size=2GB", "max_wal_size=4GB", "autovacuum_naptime=5s", "max_standby_streaming_delay=3s",
-            "deadlock_timeout=200ms", "log_min_messages=warning"]
+# With a max_standby_streaming_delay of -1 replay may wait for the snapshot of a session that waits for a lock of
+# replay's, and Postgres does not notice.
+SETTINGS = [
+    "max_prepared_transactions=50", "wal_keep_size=2GB", "max_wal_size=4GB", "autovacuum_naptime=5s",
+    "max_standby_streaming_delay=3s", "deadlock_timeout=200ms", "log_min_messages=warning"
+]
 KILL_EVERY = 25  # seconds
 CATCH_UP = 120
 
@@ -44,7 +48,8 @@ class Chaos:
         connection = self.primary.connect("store")
         sql(connection, "CREATE EXTENSION millrace")
         sql(connection, "SELECT millrace.install_message_db()")
-        sql(connection, "SELECT setval(pg_get_serial_sequence('message_store.messages', 'global_position'), %s, false)", writers.FIRST)
+        sql(connection, "SELECT setval(pg_get_serial_sequence('message_store.messages', 'global_position'), %s, false)",
+            writers.FIRST)
         sql(connection, "CREATE EXTENSION amcheck")
         sql(connection, disturbers.WIDE)
         connection.close()
@@ -58,9 +63,14 @@ class Chaos:
         if plain:
             self.readers.append(readers.Plain("reader primary Plain", *arguments, self.ledger))
         maintenance = disturbers.Maintenance("maintenance", *arguments)
-        self.disturbers = [maintenance, disturbers.Vacuum("vacuum", *arguments), disturbers.Holder("holder", *arguments),
-                           disturbers.ByHand("by hand", *arguments, self.ledger, updates)]
-        victims = [(10, worker) for worker in self.writers] + [(1, worker) for worker in self.readers if worker.cluster is self.primary] + [(3, maintenance)]
+        self.disturbers = [
+            maintenance,
+            disturbers.Vacuum("vacuum", *arguments),
+            disturbers.Holder("holder", *arguments),
+            disturbers.ByHand("by hand", *arguments, self.ledger, updates)
+        ]
+        victims = [(10, worker) for worker in self.writers
+                   ] + [(1, worker) for worker in self.readers if worker.cluster is self.primary] + [(3, maintenance)]
         self.disturbers.append(disturbers.Canceller("canceller", *arguments, victims))
         self.killer = disturbers.Killer(self.primary, self.standby, self.clock, random.Random(seed))
         self.workers = self.writers + self.readers + self.disturbers
@@ -116,20 +126,26 @@ class Chaos:
 
     def stored(self):
         connection = self.primary.connect("store")
-        rows = sql(connection, "SELECT global_position, stream_name, position, (data ->> 'b')::bigint, (data ->> 'n')::integer "
-                               "FROM message_store.messages ORDER BY global_position")
-        shares = sql(connection, "SELECT stream_name, abs(millrace.hash_64(millrace.cardinal_id(stream_name))) %% %s FROM "
-                                 "(SELECT DISTINCT stream_name FROM message_store.messages) AS s", readers.GROUP)
+        rows = sql(
+            connection,
+            "SELECT global_position, stream_name, position, (data ->> 'b')::bigint, (data ->> 'n')::integer "
+            "FROM message_store.messages ORDER BY global_position")
+        shares = sql(
+            connection, "SELECT stream_name, abs(millrace.hash_64(millrace.cardinal_id(stream_name))) %% %s FROM "
+            "(SELECT DISTINCT stream_name FROM message_store.messages) AS s", readers.GROUP)
         connection.close()
         return rows, dict(shares)
 
     def amcheck(self, counts):
         position = sql(self.primary.connect(), "SELECT pg_current_wal_insert_lsn()")[0][0]
         standby = self.standby.connect("store")
-        wait_until(lambda: sql(standby, "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", position)[0][0], "the standby", 300)
+        wait_until(lambda: sql(standby, "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", position)[0][0], "the standby",
+                   300)
         for cluster in (self.primary, self.standby):
-            done = subprocess.run([f"{PG_BIN}/pg_amcheck", "--heapallindexed", *([] if cluster.standby else ["--parent-check"]), "-h", str(cluster.folder), "-U", "tester",
-                                   "store"], capture_output=True, text=True)
+            done = subprocess.run([
+                f"{PG_BIN}/pg_amcheck", "--heapallindexed", *([] if cluster.standby else ["--parent-check"]), "-h",
+                str(cluster.folder), "-U", "tester", "store"
+            ], capture_output=True, text=True)
             lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
             for line in lines or (["pg_amcheck failed"] if done.returncode else []):
                 counts.add("amcheck", line)
@@ -140,12 +156,15 @@ class Chaos:
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Appends and reads beside everything that is done to a table and a server, and counts what went wrong.")
+    parser = argparse.ArgumentParser(
+        description=
+        "Appends and reads beside everything that is done to a table and a server, and counts what went wrong.")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=random.randrange(1000000))
     parser.add_argument("--no-updates", action="store_true", help="no UPDATE by hand")
     parser.add_argument("--no-kills", action="store_true")
-    parser.add_argument("--plain-reader", action="store_true", help="a reader with a SELECT of its own, which misses messages: the run must fail")
+    parser.add_argument("--plain-reader", action="store_true",
+                        help="a reader with a SELECT of its own, which misses messages: the run must fail")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
     folder, counts = temporary_folder(), ledgers.Counts()

@@ -26,11 +26,24 @@ MAINTENANCE = [
     (3, False, ["REINDEX INDEX CONCURRENTLY message_store.messages_pkey"]),
     (2, False, ["REINDEX INDEX CONCURRENTLY message_store.messages_stream"]),
     (1, False, ["REINDEX INDEX CONCURRENTLY message_store.messages_id"]),
-    (3, False, ["CREATE INDEX CONCURRENTLY chaos_category ON {t} (message_store.category(stream_name), global_position)", "DROP INDEX CONCURRENTLY message_store.chaos_category"]),
-    (3, False, ["CREATE UNIQUE INDEX CONCURRENTLY chaos_global ON {t} (global_position)", "DROP INDEX CONCURRENTLY message_store.chaos_global"]),
-    (1, False, ["CREATE INDEX CONCURRENTLY chaos_own ON {t} (time) WHERE type = 'Odd'", "DROP INDEX CONCURRENTLY message_store.chaos_own"]),
-    (1, True, ["CREATE INDEX chaos_category ON {t} (message_store.category(stream_name), global_position)", "DROP INDEX message_store.chaos_category"]),
-    (2, True, ["ALTER TABLE {t} ALTER metadata TYPE jsonb USING metadata || '{{}}'"]),  # writes the table anew, with rows as young as itself
+    (3, False, [
+        "CREATE INDEX CONCURRENTLY chaos_category ON {t} (message_store.category(stream_name), global_position)",
+        "DROP INDEX CONCURRENTLY message_store.chaos_category"
+    ]),
+    (3, False, [
+        "CREATE UNIQUE INDEX CONCURRENTLY chaos_global ON {t} (global_position)",
+        "DROP INDEX CONCURRENTLY message_store.chaos_global"
+    ]),
+    (1, False, [
+        "CREATE INDEX CONCURRENTLY chaos_own ON {t} (time) WHERE type = 'Odd'",
+        "DROP INDEX CONCURRENTLY message_store.chaos_own"
+    ]),
+    (1, True, [
+        "CREATE INDEX chaos_category ON {t} (message_store.category(stream_name), global_position)",
+        "DROP INDEX message_store.chaos_category"
+    ]),
+    (2, True, ["ALTER TABLE {t} ALTER metadata TYPE jsonb USING metadata || '{{}}'"
+               ]),  # writes the table anew, with rows as young as itself
     (1, True, ["BEGIN; ALTER TABLE {t} ADD COLUMN extra integer DEFAULT 1; ALTER TABLE {t} DROP COLUMN extra; COMMIT"]),
     (1, True, ["ALTER TABLE {t} ALTER data SET STORAGE EXTERNAL", "ALTER TABLE {t} ALTER data SET STORAGE EXTENDED"]),
     (1, True, ["ALTER TABLE {t} SET (fillfactor = 90)", "ALTER TABLE {t} RESET (fillfactor)"]),
@@ -96,13 +109,16 @@ class ByHand(Worker):
 
     def step(self):
         stream = f"{self.random.choice(EDITED)}-{self.random.randrange(30)}"
-        some = ("stream_name = %s AND position IN (SELECT position FROM " + TABLE + " WHERE stream_name = %s AND position < "
+        some = ("stream_name = %s AND position IN (SELECT position FROM " + TABLE +
+                " WHERE stream_name = %s AND position < "
                 "(SELECT max(position) FROM " + TABLE + " WHERE stream_name = %s) ORDER BY random() LIMIT %s)")
         self.sql("BEGIN")
         if self.updates and self.random.random() < 0.5:
-            self.sql(f"UPDATE {TABLE} SET metadata = '{{\"changed\": true}}' WHERE {some}", stream, stream, stream, self.random.choice([1, 5, 100]))
+            self.sql(f"UPDATE {TABLE} SET metadata = '{{\"changed\": true}}' WHERE {some}", stream, stream, stream,
+                     self.random.choice([1, 5, 100]))
         else:
-            rows = self.sql(f"DELETE FROM {TABLE} WHERE {some} RETURNING global_position", stream, stream, stream, self.random.choice([1, 5]))
+            rows = self.sql(f"DELETE FROM {TABLE} WHERE {some} RETURNING global_position", stream, stream, stream,
+                            self.random.choice([1, 5]))
             self.ledger.deleted.update(row[0] for row in rows)
         time.sleep(self.random.random() * 0.2)
         self.sql(self.random.choice(["COMMIT", "COMMIT", "COMMIT", "ROLLBACK"]))
@@ -166,7 +182,9 @@ class Killer:
     def backend(self):
         connection = psycopg2.connect(self.primary.conninfo("store"))
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pid FROM pg_stat_activity WHERE application_name ~ '^(writer|maintenance)' ORDER BY state = 'active' DESC, random()")
+            cursor.execute(
+                "SELECT pid FROM pg_stat_activity WHERE application_name ~ '^(writer|maintenance)' ORDER BY state = 'active' DESC, random()"
+            )
             pids = [pid for pid, in cursor.fetchall()]
         connection.close()
         if pids:

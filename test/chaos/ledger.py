@@ -1,7 +1,8 @@
 """What the writers know of every message that they sent, and what they don't.
 
-A batch is a call's messages for one stream; each message carries the batch's number and its own in it (`b`, `n` in its data).  All
-batches of a transaction share their fate: STORED, ABSENT, or EITHER where the answer was lost: all of them or none.
+A batch is a call's messages for one stream; each message carries the batch's number and its own in it (`b`, `n` in its
+data).  All batches of a transaction share their fate: STORED, ABSENT, or EITHER where the answer was lost: all of them
+or none.
 """
 import itertools
 import threading
@@ -25,7 +26,8 @@ class Batch:
 class Ledger:
     def __init__(self):
         self.mutex, self.numbers, self.transactions = threading.Lock(), itertools.count(1), itertools.count(1)
-        self.batches, self.deleted = {}, set()  # deleted: global positions of rows that somebody may have deleted by hand
+        self.batches, self.deleted = {}, set(
+        )  # deleted: global positions of rows that somebody may have deleted by hand
         self.newest = defaultdict(int)  # category -> highest global position acknowledged
 
     def begin(self):
@@ -79,7 +81,8 @@ class Counts:
 
 
 def judge(ledger, rows, gaps_allowed, counts):
-    """Compares what is stored, rows of (global position, stream, position, batch, number) in global order, with the ledger."""
+    """Compares what is stored, rows of (global position, stream, position, batch, number) in global order, with the
+    ledger."""
     found, positions, last = defaultdict(list), defaultdict(list), 0
     for global_position, stream, position, batch, number in rows:
         if global_position <= last:
@@ -115,7 +118,8 @@ def check_batch(number, batch, rows, edited, counts):
     for n, stream, position, global_position in rows:
         if stream != batch.stream or batch.position is not None and (
                 position != batch.position + n or not batch.first <= global_position <= batch.last):
-            counts.add("out_of_order", f"{what}: number {n} is at {stream[:40]}[{position}], {global_position}; answered was {batch}")
+            counts.add("out_of_order",
+                       f"{what}: number {n} is at {stream[:40]}[{position}], {global_position}; answered was {batch}")
 
 
 def check_stream(stream, positions, edited, counts):

@@ -1,4 +1,5 @@
-"""Those who follow: each remembers how far it is, and goes on from there; in the end it must have had every message of its kind, once, in order."""
+"""Those who follow: each remembers how far it is, and goes on from there; in the end it must have had every message of
+its kind, once, in order."""
 import json
 import re
 import time
@@ -58,7 +59,8 @@ class Category(Reader):
     categories = ["a"]
 
     def fetch(self, position):
-        return self.rows("SELECT global_position FROM millrace.read_category(%s, %s, %s)", self.categories[0], position, self.size())
+        return self.rows("SELECT global_position FROM millrace.read_category(%s, %s, %s)", self.categories[0], position,
+                         self.size())
 
 
 class Edited(Category):
@@ -96,18 +98,21 @@ class Member(Reader):
     member = 0
 
     def fetch(self, position):
-        return self.rows("SELECT global_position FROM millrace.read_category('b', %s, %s, NULL, %s, %s)", position, self.size(), self.member, GROUP)
+        return self.rows("SELECT global_position FROM millrace.read_category('b', %s, %s, NULL, %s, %s)", position,
+                         self.size(), self.member, GROUP)
 
 
 class Feed(Reader):
     """The live feed as the server reads it."""
 
     def fetch(self, position):
-        return self.rows("SELECT global_position FROM millrace.read_feed('default', %s, %s, false)", position, self.size())
+        return self.rows("SELECT global_position FROM millrace.read_feed('default', %s, %s, false)", position,
+                         self.size())
 
 
 class Bounded(Reader):
-    """A subscription that catches up as the server does it: up to the head, and when it is said that all below is there, from the head on."""
+    """A subscription that catches up as the server does it: up to the head, and when it is said that all below is
+    there, from the head on."""
 
     categories = ["c"]
     source = ("NULL", "'c'")
@@ -121,9 +126,9 @@ class Bounded(Reader):
     def fetch(self, position):
         if self.below is None:
             ((self.below,),) = self.sql("SELECT millrace.feed_head('default')")
-        ((body, count, following, state),) = self.sql(
-            "SELECT body, count, next_position, state FROM millrace.read_pokes('default', {}, {}, %s, %s, NULL, NULL, true, false, %s)".format(*self.source),
-            position, self.below, self.random.choice([1, 1000, 100_000]))
+        ((body, count, following, state), ) = self.sql(
+            "SELECT body, count, next_position, state FROM millrace.read_pokes('default', {}, {}, %s, %s, NULL, NULL, true, false, %s)"
+            .format(*self.source), position, self.below, self.random.choice([1, 1000, 100_000]))
         page = [int(found) for found in GLOBAL_POSITION.findall(body)]
         assert len(page) == count, f"{len(page)} pokes, said to be {count}"
         if state == "done":
@@ -145,8 +150,9 @@ class MessageDbCategory(Reader):
             self.sql("SET message_store.sql_condition = 'on'")
 
     def fetch(self, position):
-        return self.rows("SELECT global_position FROM message_store.get_category_messages('b'::varchar, %s, %s, condition => %s::varchar)",
-                         position, self.size(), self.condition)
+        return self.rows(
+            "SELECT global_position FROM message_store.get_category_messages('b'::varchar, %s, %s, condition => %s::varchar)",
+            position, self.size(), self.condition)
 
 
 class MessageDbCondition(MessageDbCategory):
@@ -162,21 +168,25 @@ class Json(Reader):
     categories = ["a"]
 
     def fetch(self, position):
-        ((body, count, following),) = self.sql("SELECT body, count, next_position FROM millrace.json_read_category('default', 'a', %s, %s, NULL, NULL, "
-                                               "NULL, NULL, 100000)", position, self.size())
+        ((body, count, following), ) = self.sql(
+            "SELECT body, count, next_position FROM millrace.json_read_category('default', 'a', %s, %s, NULL, NULL, "
+            "NULL, NULL, 100000)", position, self.size())
         page = [message[4] for message in json.loads(f"[{body}]")]
         return page, page[-1] + 1 if page else position
 
 
 class Export(Reader):
     def fetch(self, position):
-        ((body, count, following),) = self.sql("SELECT body, count, next_position FROM millrace.json_export('default', %s, NULL, NULL, NULL, 200000)", position)
+        ((body, count, following), ) = self.sql(
+            "SELECT body, count, next_position FROM millrace.json_export('default', %s, NULL, NULL, NULL, 200000)",
+            position)
         page = [int(found) for found in GLOBAL_POSITION.findall(body)]
         return page, page[-1] + 1 if page else position
 
 
 class Snapshot(Reader):
-    """Reads all in a REPEATABLE READ transaction, for a while, and again: never less than the first time.  Concurrent builds of indexes wait for it."""
+    """Reads all in a REPEATABLE READ transaction, for a while, and again: never less than the first time.  Concurrent
+    builds of indexes wait for it."""
 
     def fetch(self, position):
         self.sql("BEGIN ISOLATION LEVEL REPEATABLE READ")
@@ -185,8 +195,11 @@ class Snapshot(Reader):
         second = self.read(position)
         self.sql("COMMIT")
         if second[:len(first)] != first:
-            same = next((n for n, pair in enumerate(zip(first, second)) if pair[0] != pair[1]), min(len(first), len(second)))
-            self.problems.append(f"a snapshot showed {len(first)} messages from {position} on, and then {len(second)}, of which {same} are the same")
+            same = next((n for n, pair in enumerate(zip(first, second)) if pair[0] != pair[1]),
+                        min(len(first), len(second)))
+            self.problems.append(
+                f"a snapshot showed {len(first)} messages from {position} on, and then {len(second)}, of which {same} are the same"
+            )
         return second, second[-1] + 1 if second else position
 
     def read(self, position):
@@ -195,10 +208,13 @@ class Snapshot(Reader):
 
 
 class Plain(Reader):
-    """What a reader does that goes by global positions without our functions, and so misses messages: --plain-reader shows that this is noticed."""
+    """What a reader does that goes by global positions without our functions, and so misses messages: --plain-reader
+    shows that this is noticed."""
 
     def fetch(self, position):
-        return self.rows("SELECT global_position FROM message_store.messages WHERE global_position >= %s ORDER BY 1 LIMIT %s", position, self.size())
+        return self.rows(
+            "SELECT global_position FROM message_store.messages WHERE global_position >= %s ORDER BY 1 LIMIT %s",
+            position, self.size())
 
 
 class Stream(Reader):
@@ -211,7 +227,8 @@ class Stream(Reader):
         rows = self.sql(self.query, self.name_of_stream, self.position, self.size())
         for global_position, position in rows:
             if position != self.position:
-                self.problems.append(f"position {position} of {self.name_of_stream} came where {self.position} was wanted")
+                self.problems.append(
+                    f"position {position} of {self.name_of_stream} came where {self.position} was wanted")
             self.seen.append(global_position)
             self.position = position + 1
         self.progress()
@@ -229,8 +246,10 @@ class MessageDbStream(Stream):
     query = "SELECT global_position, \"position\" FROM message_store.get_stream_messages(%s::varchar, %s, %s)"
 
 
-KINDS = [All, Category, Edited, Imported, Filtered, Cursor, Feed, Bounded, BoundedAll, MessageDbCategory, MessageDbCondition, Json, Export, Stream,
-         MessageDbStream, Snapshot]
+KINDS = [
+    All, Category, Edited, Imported, Filtered, Cursor, Feed, Bounded, BoundedAll, MessageDbCategory, MessageDbCondition,
+    Json, Export, Stream, MessageDbStream, Snapshot
+]
 
 
 def make(cluster, clock, seed, ledger, where):
@@ -242,7 +261,8 @@ def make(cluster, clock, seed, ledger, where):
 
 
 def judge(reader, expected, stored, deleted, counts):
-    """`expected` and `stored`: rising arrays of global positions.  Returns nothing; what was deleted by hand may have been seen or not."""
+    """`expected` and `stored`: rising arrays of global positions.  Returns nothing; what was deleted by hand may have
+    been seen or not."""
     seen = set(reader.seen)
     missed = [position for position in expected if position not in seen]
     if missed:

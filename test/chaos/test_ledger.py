@@ -10,7 +10,8 @@ A, B = "a-1", "a-2"
 
 
 class Store:
-    """Three transactions: one that is acknowledged, of two batches; one whose answer was lost; one that was rolled back."""
+    """Three transactions: one that is acknowledged, of two batches; one whose answer was lost; one that was rolled
+    back."""
 
     def __init__(self):
         self.ledger = ledger.Ledger()

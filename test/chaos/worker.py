@@ -1,4 +1,5 @@
-"""A session that does something again and again, loses its connection at times and comes back; and who notices that one hangs."""
+"""A session that does something again and again, loses its connection at times and comes back; and who notices that one
+hangs."""
 import random
 import threading
 import time
@@ -7,7 +8,8 @@ import psycopg2
 
 STUCK_AFTER = 60  # seconds in which nothing legitimately stopped a worker
 LOST = ("57P01", "57P02", "57P03", "08006", "08003", "08001", None)
-# Cancelled, serialization failure, deadlock, lock not available, and an index or a file that went while it was looked up.
+# Cancelled, serialization failure, deadlock, lock not available, and an index or a file that went while it was looked
+# up.
 EXPECTED = {"57014", "40001", "40P01", "55P03"}
 
 
@@ -17,7 +19,8 @@ def lost(error):
 
 
 class Clock:
-    """Time in which workers could go on: it stands while somebody has the table for himself, and while the server is down."""
+    """Time in which workers could go on: it stands while somebody has the table for himself, and while the server is
+    down."""
 
     def __init__(self):
         self.mutex, self.stopped, self.stood, self.since = threading.Lock(), 0, 0.0, 0.0
@@ -71,7 +74,8 @@ class Worker(threading.Thread):
         return self.ended.is_set()
 
     def connect(self):
-        self.connection = psycopg2.connect(self.cluster.conninfo("store") + f" application_name='{self.name}' connect_timeout=10")
+        self.connection = psycopg2.connect(
+            self.cluster.conninfo("store") + f" application_name='{self.name}' connect_timeout=10")
         self.connection.autocommit = True
         self.pid = self.connection.info.backend_pid
         self.connected()
@@ -109,7 +113,8 @@ class Worker(threading.Thread):
 
 
 class Watch(threading.Thread):
-    """Counts the workers that hang, says what the server says of them, and ends their session, so that the run goes on."""
+    """Counts the workers that hang, says what the server says of them, and ends their session, so that the run goes
+    on."""
 
     def __init__(self, workers, clock):
         super().__init__(daemon=True)
@@ -129,8 +134,10 @@ class Watch(threading.Thread):
         try:
             connection = psycopg2.connect(worker.cluster.conninfo("store") + " connect_timeout=10")
             with connection.cursor() as cursor:
-                cursor.execute("SELECT pid, application_name, state, wait_event_type, wait_event, backend_xmin::text, now() - xact_start, "
-                               "pg_blocking_pids(pid), left(query, 150) FROM pg_stat_activity WHERE datname = 'store' ORDER BY xact_start")
+                cursor.execute(
+                    "SELECT pid, application_name, state, wait_event_type, wait_event, backend_xmin::text, now() - xact_start, "
+                    "pg_blocking_pids(pid), left(query, 150) FROM pg_stat_activity WHERE datname = 'store' ORDER BY xact_start"
+                )
                 lines = [f"  {row}" for row in cursor.fetchall() if row[2] != "idle"][:15]
                 cursor.execute("SELECT pg_terminate_backend(%s)", (worker.pid or 0,))
             connection.close()

@@ -15,12 +15,16 @@ IMPORTED = "i"
 FIRST = 10_000_000  # the appends' first global position; imports go below
 MOST = 20_000  # messages of a batch
 
-MESSAGES = ("(SELECT array_agg((CASE WHEN %(b)s %% 2 = 0 THEN 'Even' ELSE 'Odd' END, jsonb_build_object('b', %(b)s, 'n', n), NULL, "
-            "md5(%(b)s || '-' || n)::uuid)::millrace.new_message ORDER BY n) FROM generate_series(0, %(count)s - 1) AS n)")
+MESSAGES = (
+    "(SELECT array_agg((CASE WHEN %(b)s %% 2 = 0 THEN 'Even' ELSE 'Odd' END, jsonb_build_object('b', %(b)s, 'n', n), NULL, "
+    "md5(%(b)s || '-' || n)::uuid)::millrace.new_message ORDER BY n) FROM generate_series(0, %(count)s - 1) AS n)")
 APPEND = "SELECT \"position\", global_position, last_global_position FROM millrace.append_messages(%(stream)s, " + MESSAGES + ")"
-APPEND_STREAMS = ("SELECT \"position\", global_position, last_global_position FROM millrace.append_streams(ARRAY[{}]::millrace.stream_append[])")
-ONE = ("SELECT \"position\", global_position, global_position FROM millrace.append(%(stream)s, CASE WHEN %(b)s %% 2 = 0 THEN 'Even' ELSE 'Odd' END, "
-       "jsonb_build_object('b', %(b)s, 'n', 0), id => md5(%(b)s || '-0')::uuid)")
+APPEND_STREAMS = (
+    "SELECT \"position\", global_position, last_global_position FROM millrace.append_streams(ARRAY[{}]::millrace.stream_append[])"
+)
+ONE = (
+    "SELECT \"position\", global_position, global_position FROM millrace.append(%(stream)s, CASE WHEN %(b)s %% 2 = 0 THEN 'Even' ELSE 'Odd' END, "
+    "jsonb_build_object('b', %(b)s, 'n', 0), id => md5(%(b)s || '-0')::uuid)")
 
 
 class Writer(Worker):
@@ -127,10 +131,12 @@ class Streams(Writer):
     def write(self):
         transaction = self.ledger.begin()
         streams = sorted({self.stream() for _ in range(self.random.randrange(2, 12))})
-        batches = [(transaction.batch(stream, count), stream, count) for stream in streams for count in [self.random.choice([1, 2, 50])]]
+        batches = [(transaction.batch(stream, count), stream, count) for stream in streams
+                   for count in [self.random.choice([1, 2, 50])]]
         parts, arguments = [], {}
         for i, (number, stream, count) in enumerate(batches):
-            parts.append(f"(%(stream{i})s, " + MESSAGES.replace("%(b)s", f"%(b{i})s").replace("%(count)s", f"%(count{i})s") + ", NULL)")
+            parts.append(f"(%(stream{i})s, " +
+                         MESSAGES.replace("%(b)s", f"%(b{i})s").replace("%(count)s", f"%(count{i})s") + ", NULL)")
             arguments.update({f"stream{i}": stream, f"b{i}": number, f"count{i}": count})
         try:
             rows = self.query(APPEND_STREAMS.format(", ".join(parts)), arguments)
@@ -225,21 +231,25 @@ class MessageDb(Writer):
     """Message DB's write_message(), several in a transaction."""
 
     def write(self):
-        self.in_transaction(lambda transaction: [self.message(transaction) for _ in range(self.random.choice([1, 1, 3]))])
+        self.in_transaction(
+            lambda transaction: [self.message(transaction) for _ in range(self.random.choice([1, 1, 3]))])
 
     def message(self, transaction):
         stream = self.stream()
         number = transaction.batch(stream, 1)
         arguments = {"b": number, "stream": stream}
-        ((position,),) = self.query("SELECT message_store.write_message(md5(%(b)s || '-0')::uuid::varchar, %(stream)s::varchar, (CASE WHEN %(b)s %% 2 = 0 "
-                                    "THEN 'Even' ELSE 'Odd' END)::varchar, jsonb_build_object('b', %(b)s, 'n', 0))", arguments)
+        ((position, ), ) = self.query(
+            "SELECT message_store.write_message(md5(%(b)s || '-0')::uuid::varchar, %(stream)s::varchar, (CASE WHEN %(b)s %% 2 = 0 "
+            "THEN 'Even' ELSE 'Odd' END)::varchar, jsonb_build_object('b', %(b)s, 'n', 0))", arguments)
         # The stream is ours until the transaction ends.
-        ((first,),) = self.query("SELECT global_position FROM message_store.get_last_stream_message(%(stream)s::varchar)", arguments)
+        ((first, ), ) = self.query(
+            "SELECT global_position FROM message_store.get_last_stream_message(%(stream)s::varchar)", arguments)
         transaction.answered(number, position, first, first)
 
 
 class Failing(Writer):
-    """Appends that are refused: by a version, by an id, for their size, and under the append lock by a further column of an index."""
+    """Appends that are refused: by a version, by an id, for their size, and under the append lock by a further column
+    of an index."""
 
     expected = Writer.expected | {"MR001", "MR002", "23505", "54000", "22P02", "MR009"}
     pause = 0.1
@@ -251,13 +261,16 @@ class Failing(Writer):
         if how == 0:
             self.sql("SELECT millrace.append(%s, 'T', '{}', expected_version => 1000000000)", f"{category}-1")
         elif how == 1:
-            self.sql("SELECT millrace.append_messages(%s, (SELECT array_agg((%s, '{}', NULL, NULL)::millrace.new_message) FROM generate_series(1, 300)))",
-                     long[:1900], long[1900:])
+            self.sql(
+                "SELECT millrace.append_messages(%s, (SELECT array_agg((%s, '{}', NULL, NULL)::millrace.new_message) FROM generate_series(1, 300)))",
+                long[:1900], long[1900:])
         elif how == 2:
-            self.sql("SELECT message_store.write_message(gen_random_uuid()::varchar, %s::varchar, 'T', '{}')", long + "-1")
+            self.sql("SELECT message_store.write_message(gen_random_uuid()::varchar, %s::varchar, 'T', '{}')",
+                     long + "-1")
         else:
-            self.sql("SELECT millrace.append_messages(%s, (SELECT array_agg(('T', '{}', NULL, %s)::millrace.new_message) FROM generate_series(1, 2)))",
-                     f"{category}-1", str(uuid.uuid4()))
+            self.sql(
+                "SELECT millrace.append_messages(%s, (SELECT array_agg(('T', '{}', NULL, %s)::millrace.new_message) FROM generate_series(1, 2)))",
+                f"{category}-1", str(uuid.uuid4()))
 
     def failed(self, error):
         super().failed(error)
@@ -269,7 +282,8 @@ def string(value):
 
 
 class Importer(Writer):
-    """Messages with positions and global positions of their own, below all others; its readers are the only ones of its category."""
+    """Messages with positions and global positions of their own, below all others; its readers are the only ones of its
+    category."""
 
     pause = 0.3
 
@@ -286,18 +300,21 @@ class Importer(Writer):
         transaction.answered(number, self.position, self.global_position, self.global_position + count - 1)
         while not self.imported(transaction, number, stream, count):
             pass
-        self.position, self.global_position = self.position + count, self.global_position + count + self.random.choice([0, 0, 7])
+        self.position, self.global_position = self.position + count, self.global_position + count + self.random.choice(
+            [0, 0, 7])
 
     def imported(self, transaction, number, stream, count):
         records = b"".join(
-            uuid.uuid5(uuid.NAMESPACE_OID, f"{number}-{n}").bytes + string(stream) + string("Even" if number % 2 == 0 else "Odd") +
-            struct.pack(">qqq", self.position + n, self.global_position + n, 0) + string(f'{{"b": {number}, "n": {n}}}') + b"\xff\xff\xff\xff"
-            for n in range(count))
+            uuid.uuid5(uuid.NAMESPACE_OID, f"{number}-{n}").bytes + string(stream) +
+            string("Even" if number % 2 == 0 else "Odd") +
+            struct.pack(">qqq", self.position + n, self.global_position + n, 0) +
+            string(f'{{"b": {number}, "n": {n}}}') + b"\xff\xff\xff\xff" for n in range(count))
         frame = b"\1" + struct.pack(">I", count) + records
         try:
             if self.connection is None:
                 self.connect()
-            ((imported, state),) = self.sql("SELECT imported, sqlstate FROM millrace.import_batch('default', %s)", psycopg2.Binary(frame))
+            ((imported, state), ) = self.sql("SELECT imported, sqlstate FROM millrace.import_batch('default', %s)",
+                                             psycopg2.Binary(frame))
         except psycopg2.Error as error:
             self.failed(error)
             return False
@@ -308,7 +325,10 @@ class Importer(Writer):
         return True
 
 
-KINDS = [Single, Single, Single, Batches, Batches, Largest, Streams, Savepoints, Savepoints, Prepared, Prepared, MessageDb, Failing, Importer]
+KINDS = [
+    Single, Single, Single, Batches, Batches, Largest, Streams, Savepoints, Savepoints, Prepared, Prepared, MessageDb,
+    Failing, Importer
+]
 
 
 def make(cluster, clock, seed, ledger):

@@ -16,8 +16,10 @@ from store import MILLRACE, new_id, token_for, wait_until
 
 
 def line(n, **fields):
-    return json.dumps({"id": new_id(), "stream": "s-1", "type": "T", "pos": n - 1, "gpos": n, "data": {"n": n}, "meta": None,
-                       "time": "2024-01-02T03:04:05.000006Z", **fields}) + "\n"
+    return json.dumps({
+        "id": new_id(), "stream": "s-1", "type": "T", "pos": n - 1, "gpos": n, "data": {"n": n}, "meta": None,
+        "time": "2024-01-02T03:04:05.000006Z", **fields
+    }) + "\n"
 
 
 def lines(first, last, **fields):
@@ -35,7 +37,8 @@ class Cli:
 
     def run(self, *arguments, input=b"", **env):
         input = input.encode() if isinstance(input, str) else input
-        done = subprocess.run([MILLRACE, *map(str, arguments)], input=input, capture_output=True, env={**self.env, **env}, timeout=60)
+        done = subprocess.run([MILLRACE, *map(str, arguments)], input=input, capture_output=True,
+                              env={**self.env, **env}, timeout=60)
         done.errors = done.stderr.decode()
         return done
 
@@ -139,7 +142,8 @@ def test_a_round_trip_through_files(cli, other, folder):
     text = lines(1, 2500, data={"x": "ü😀", "big": 12345678901234567890123})
     cli.ok("import", input=text)
     cli.ok("export", "--output", f"{folder}/out")
-    assert [json.loads(each) for each in Path(folder, "out").read_text().splitlines()] == [json.loads(each) for each in text.splitlines()]
+    assert [json.loads(each) for each in Path(folder, "out").read_text().splitlines()
+            ] == [json.loads(each) for each in text.splitlines()]
     other.ok("import", "--input", f"{folder}/out")
     assert other.ok("export") == cli.ok("export", "--output", "-") == Path(folder, "out").read_bytes()
     assert os.listdir(folder) == ["out"]
@@ -156,11 +160,13 @@ def test_a_round_trip_through_a_pipe_and_gzip(cli, other, folder):
 
 
 def test_categories_and_times_choose(cli):
-    cli.ok("import", input=line(1, stream="a-1", time="2024-01-01T00:00:00Z") + line(2, stream="b-1", time="2024-02-01T00:00:00Z") +
-           line(3, stream="ü&c-1", time="2024-03-01T00:00:00Z"))
-    for arguments, wanted in ((["--categories", "a,b"], [1, 2]), (["--categories=ü&c"], [3]), (["--since", "2024-02-01"], [2, 3]),
-                              (["--until=2024-02-01T01:00:00+01:00"], [1]), (["--since", "2024-01-15", "--until", "2024-02-15"], [2]),
-                              (["--categories", "none"], [])):
+    cli.ok(
+        "import", input=line(1, stream="a-1", time="2024-01-01T00:00:00Z") +
+        line(2, stream="b-1", time="2024-02-01T00:00:00Z") + line(3, stream="ü&c-1", time="2024-03-01T00:00:00Z"))
+    for arguments, wanted in ((["--categories", "a,b"], [1, 2]), (["--categories=ü&c"], [3]),
+                              (["--since", "2024-02-01"], [2, 3]), (["--until=2024-02-01T01:00:00+01:00"], [1]),
+                              (["--since", "2024-01-15", "--until", "2024-02-15"], [2]), (["--categories",
+                                                                                           "none"], [])):
         assert [json.loads(each)["gpos"] for each in cli.ok("export", *arguments).splitlines()] == wanted, arguments
 
 
@@ -193,11 +199,13 @@ def test_what_is_no_file_is_written_as_it_is(cli, folder):
     assert Path("/dev/null").is_char_device()
 
 
-# ---- failures ---------------------------------------------------------------------------------------------------------
+# ---- failures
+# ---------------------------------------------------------------------------------------------------------
 
 
 def fails(done, *words, code=1):
-    assert done.returncode == code and done.errors.startswith("millrace: ") and done.errors.count("\n") == 1, done.errors
+    assert done.returncode == code and done.errors.startswith("millrace: ") and done.errors.count(
+        "\n") == 1, done.errors
     for word in words:
         assert word in done.errors
     return done
@@ -220,14 +228,18 @@ def test_the_servers_refusals_are_told(cli, secured):
 def test_a_failed_export_leaves_nothing(cli, canned, folder):
     target = Path(folder, "out")
     target.write_text("old")
-    for answer, word in ((OK + chunk(b"x\n"), "not complete"), (OK + b"zz\r\n", "malformed"), (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx\n", "not complete"),
-                         (b"HTTP/1.1 502 Bad\r\nContent-Length: 2\r\n\r\nno", "502"), (b"SSH-2.0\r\n\r\n", "HTTP"), (b"", "before its reply"),
+    for answer, word in ((OK + chunk(b"x\n"), "not complete"), (OK + b"zz\r\n", "malformed"),
+                         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx\n",
+                          "not complete"), (b"HTTP/1.1 502 Bad\r\nContent-Length: 2\r\n\r\nno",
+                                            "502"), (b"SSH-2.0\r\n\r\n", "HTTP"), (b"", "before its reply"),
                          (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx", "compressed")):
         fails(canned(answer)[0].run("export", "--output", target), word)
         assert target.read_text() == "old" and os.listdir(folder) == ["out"]
     squeezed = gzip.compress(b"x\n" * 1000)
     head = OK.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
-    fails(canned(head + chunk(squeezed[:-4]) + b"0\r\n\r\n")[0].run("export", "--gzip", "--output", target), "ends too early")
+    fails(
+        canned(head + chunk(squeezed[:-4]) + b"0\r\n\r\n")[0].run("export", "--gzip", "--output", target),
+        "ends too early")
     fails(canned(head + chunk(b"nonsense") + b"0\r\n\r\n")[0].run("export", "--gzip", "--output", target), "damaged")
     fails(canned(OK + chunk(b"x\n") + b"0\r\n\r\n")[0].run("export", "--gzip", "--output", target), "did not compress")
     assert target.read_text() == "old" and os.listdir(folder) == ["out"]
@@ -237,7 +249,8 @@ def test_a_failed_export_leaves_nothing(cli, canned, folder):
 def test_an_interrupted_export_leaves_nothing(canned, folder, number):
     one, _ = canned(OK + chunk(b"x\n" * 100), wait=True)
     with one.start("export", "--output", f"{folder}/out") as process:
-        wait_until(lambda: os.listdir(folder) and os.stat(f"{folder}/{os.listdir(folder)[0]}").st_size == 200, "the temporary file")
+        wait_until(lambda: os.listdir(folder) and os.stat(f"{folder}/{os.listdir(folder)[0]}").st_size == 200,
+                   "the temporary file")
         assert os.listdir(folder) != ["out"]
         process.send_signal(number)
         assert process.wait(10) == -number
@@ -252,8 +265,11 @@ def test_an_output_that_cannot_be_written_fails(cli, folder):
 
 
 def test_an_import_that_ends_without_done_fails(canned):
-    for answer in (OK + b"0\r\n\r\n", OK + chunk(b'data: {"imported":1000,"gpos":1}\n\n') + b"0\r\n\r\n", OK + chunk(b'data: {"imported":1000,"gpos":1}\n\n'), b""):
-        fails(canned(answer)[0].run("import", input=lines(1, 3)), "not complete, 1000 messages" if b"1000" in answer else "not complete, 0 messages")
+    for answer in (OK + b"0\r\n\r\n", OK + chunk(b'data: {"imported":1000,"gpos":1}\n\n') + b"0\r\n\r\n",
+                   OK + chunk(b'data: {"imported":1000,"gpos":1}\n\n'), b""):
+        fails(
+            canned(answer)[0].run("import", input=lines(1, 3)),
+            "not complete, 1000 messages" if b"1000" in answer else "not complete, 0 messages")
 
 
 def test_events_may_come_cut_anywhere(canned):
@@ -270,8 +286,9 @@ def test_an_error_stops_a_sender_that_waits_for_its_input(cli):
         assert b"line 1: INVALID_JSON" in process.stderr.read()
 
 
-@pytest.mark.parametrize("url, word", [("https://", "URL"), ("x", "URL"), ("http://", "URL"), ("http://a:b@c", "URL"), ("http://[::1", "URL"),
-                                       ("http://localhost:1", "refused"), ("http://no.such.host.invalid", "cannot find"), ("http://x:1234567", "URL")])
+@pytest.mark.parametrize("url, word", [("https://", "URL"), ("x", "URL"), ("http://", "URL"), ("http://a:b@c", "URL"),
+                                       ("http://[::1", "URL"), ("http://localhost:1", "refused"),
+                                       ("http://no.such.host.invalid", "cannot find"), ("http://x:1234567", "URL")])
 def test_a_bad_url_is_told(cli, url, word):
     fails(cli.run("export", "--url", url), word, code=2 if word == "URL" else 1)
 
@@ -284,7 +301,8 @@ def test_an_input_that_cannot_be_read_fails_before_anything_is_deleted(cli, fold
     assert cli.ok("export").count(b"\n") == 3
 
 
-# ---- force and terminals ------------------------------------------------------------------------------------------------
+# ---- force and terminals
+# ------------------------------------------------------------------------------------------------
 
 
 def test_force_asks_on_a_terminal_and_nowhere_else(cli, folder):
@@ -312,11 +330,14 @@ def test_counts_are_shown_on_a_terminal(cli, folder):
     assert code == 0 and shown.endswith("\n") and "imported 2500 messages" in shown
 
 
-# ---- usage -----------------------------------------------------------------------------------------------------------------
+# ---- usage
+# -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command, flags", [("export", ["url", "token", "categories", "since", "until", "gzip", "output"]),
-                                            ("import", ["url", "token", "input", "gzip", "progress", "force", "yes"]), ("serve", ["port", "data-dir"])])
+@pytest.mark.parametrize("command, flags",
+                         [("export", ["url", "token", "categories", "since", "until", "gzip", "output"]),
+                          ("import", ["url", "token", "input", "gzip", "progress", "force", "yes"]),
+                          ("serve", ["port", "data-dir"])])
 def test_help_names_every_flag(cli, command, flags):
     text = cli.ok(command, "--help").decode()
     assert text == cli.ok("help", command).decode()
@@ -330,8 +351,11 @@ def test_help_names_every_command(cli):
     assert re.fullmatch(rb"millrace \d+\.\d+\.\d+\n", cli.ok("version"))
 
 
-@pytest.mark.parametrize("arguments, word", [(["export", "--input", "x"], "no flag --input"), (["import", "--outptu"], "no flag"), (["export", "x"], "unexpected"),
-                                             (["export", "--outputt", "x"], "did you mean --output"), (["exprt"], "no command"), (["help", "x"], "no command"),
-                                             (["export", "--since"], "wants a value"), (["export", "--gzip=maybe"], "neither true nor false")])
+@pytest.mark.parametrize("arguments, word", [(["export", "--input", "x"], "no flag --input"),
+                                             (["import", "--outptu"], "no flag"), (["export", "x"], "unexpected"),
+                                             (["export", "--outputt", "x"], "did you mean --output"),
+                                             (["exprt"], "no command"), (["help", "x"], "no command"),
+                                             (["export", "--since"], "wants a value"),
+                                             (["export", "--gzip=maybe"], "neither true nor false")])
 def test_wrong_usage_is_told(cli, arguments, word):
     fails(cli.run(*arguments), word, code=2)

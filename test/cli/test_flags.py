@@ -22,7 +22,8 @@ def settings(command):
 
 
 def value_for(name, word):
-    return {"log-level": "error", "log-format": "json"}.get(name) or {"N": "7", "SECONDS": "7", "MILLISECONDS": "7", "BYTES": "1M"}.get(word, "x")
+    return {"log-level": "error", "log-format": "json"
+            }.get(name) or {"N": "7", "SECONDS": "7", "MILLISECONDS": "7", "BYTES": "1M"}.get(word, "x")
 
 
 def refuses(arguments, *words):
@@ -40,7 +41,9 @@ def test_each_flag_is_taken_in_each_way(command):
     for dashes in "-", "--":
         for name, word in every:
             flag, value = dashes + name, value_for(name, word)
-            for way in ([f"{flag}={value}"], [flag, value]) if word else ([flag], *([f"{flag}={on}"] for on in ("true", "false", "TRUE", "False", "t", "f", "1", "0", "on", "off"))):
+            for way in ([f"{flag}={value}"], [flag, value]) if word else (
+                [flag], *([f"{flag}={on}"]
+                          for on in ("true", "false", "TRUE", "False", "t", "f", "1", "0", "on", "off"))):
                 if name == "max-body":
                     way = [*way, "--max-header", "64k"]
                 done = run(*command, *way, "--help")
@@ -65,8 +68,9 @@ def test_a_bad_value_is_told_with_its_flag(command, dashes):
 def test_a_switch_is_what_its_value_says(server, client):
     client.write("account-1")
     for value, compressed in ("=true", True), ("=T", True), ("=false", False), ("=F", False), ("", True):
-        done = subprocess.run([MILLRACE, "export", "-url", f"http://localhost:{server.port}", f"--token={client.token}", f"-gzip{value}"],
-                              capture_output=True, check=True, timeout=60)
+        done = subprocess.run(
+            [MILLRACE, "export", "-url", f"http://localhost:{server.port}", f"--token={client.token}", f"-gzip{value}"],
+            capture_output=True, check=True, timeout=60)
         assert done.stdout.startswith(b"\x1f\x8b") == compressed
 
 
@@ -87,10 +91,12 @@ def test_what_is_no_flag_is_named(arguments, words):
     refuses(arguments, *words)
 
 
-@pytest.mark.parametrize("way", [["-db-url", "postgres://events"], ["--db-url=postgres://events"], ["-db-url=x"], ["--db-url"]])
+@pytest.mark.parametrize(
+    "way", [["-db-url", "postgres://events"], ["--db-url=postgres://events"], ["-db-url=x"], ["--db-url"]])
 @pytest.mark.parametrize("command", [[], ["serve"]], ids=["no word", "serve"])
 def test_the_database_flag_of_eventodb_is_answered_with_ours(command, way):
-    refuses([*command, *way], f"there is no flag {way[0].split('=')[0]}", "--database takes a PostgreSQL connection string or URI")
+    refuses([*command, *way], f"there is no flag {way[0].split('=')[0]}",
+            "--database takes a PostgreSQL connection string or URI")
 
 
 def test_help_and_version_have_one_dash_or_two():
@@ -121,8 +127,10 @@ def started(*arguments):
 
 
 # As EventoDB's start scripts and tests spawn it.
-@pytest.mark.parametrize("arguments", [["--test-mode", "--port=0", f"--token={ZERO_TOKEN}"], ["-test-mode", "-port", "0", "-token", ZERO_TOKEN],
-                                       ["-test-mode=true", "-port=0", "-log-level=info"]], ids=["two dashes", "one dash", "switch with a value"])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--test-mode", "--port=0", f"--token={ZERO_TOKEN}"], ["-test-mode", "-port", "0", "-token", ZERO_TOKEN],
+     ["-test-mode=true", "-port=0", "-log-level=info"]], ids=["two dashes", "one dash", "switch with a value"])
 def test_flags_alone_start_a_server(arguments):
     with started(*arguments) as (port, program):
         client = Client(port, ZERO_TOKEN)

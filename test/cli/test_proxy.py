@@ -12,7 +12,8 @@ from store import MILLRACE, new_id, token_for
 
 
 class Proxy:
-    """Takes whole URLs and CONNECT, whatever host they name, to one port of this machine; keeps the heads that it got."""
+    """Takes whole URLs and CONNECT, whatever host they name, to one port of this machine; keeps the heads that it
+    got."""
 
     def __init__(self, port, refuse=b""):
         self.port, self.refuse, self.heads = port, refuse, []
@@ -69,8 +70,12 @@ class Proxy:
 
 
 def run(*arguments, input=b"", **variables):
-    env = {name: value for name, value in os.environ.items() if not name.startswith("MILLRACE") and not name.lower().endswith("_proxy")}
-    done = subprocess.run([MILLRACE, *map(str, arguments)], input=input, capture_output=True, env={**env, **variables}, timeout=60)
+    env = {
+        name: value
+        for name, value in os.environ.items() if not name.startswith("MILLRACE") and not name.lower().endswith("_proxy")
+    }
+    done = subprocess.run([MILLRACE, *map(str, arguments)], input=input, capture_output=True, env={**env, **variables},
+                          timeout=60)
     return done.returncode, done.stdout, done.stderr.decode()
 
 
@@ -93,7 +98,8 @@ def test_export_and_import_go_by_way_of_the_proxy(proxy, server, client):
     other = token_for("proxy " + new_id())
     server.client(other).call("stream.version", "x")  # makes the namespace
     assert run("import", "--url", URL, "--token", other, input=export, http_proxy=proxy.url)[0] == 0
-    assert proxy.heads[1].startswith("POST http://events.invalid:8080/import HTTP/1.1\r\n") and "Proxy-Authorization" not in proxy.heads[1]
+    assert proxy.heads[1].startswith(
+        "POST http://events.invalid:8080/import HTTP/1.1\r\n") and "Proxy-Authorization" not in proxy.heads[1]
     assert run("export", "--url", URL, "--token", other, all_proxy=proxy.url[7:] + "/")[1] == export
 
 
@@ -105,8 +111,8 @@ def test_https_goes_through_a_tunnel(start, tmp_path):
     secret.client(token).write("s-1")
     proxy = Proxy(secret.port)
     for name in "https_proxy", "HTTPS_PROXY":
-        code, export, said = run("export", "--url", "https://events.invalid", "--ca-file", authority.root.file, "--token", token,
-                                 **{name: proxy.url.replace("//", "//me:p%40ss@")})
+        code, export, said = run("export", "--url", "https://events.invalid", "--ca-file", authority.root.file,
+                                 "--token", token, **{name: proxy.url.replace("//", "//me:p%40ss@")})
         assert (code, said, export.count(b"\n")) == (0, "", 1)
         head = proxy.heads.pop()
         assert head.startswith("CONNECT events.invalid:443 HTTP/1.1\r\n") and token not in head
@@ -114,8 +120,10 @@ def test_https_goes_through_a_tunnel(start, tmp_path):
     proxy.close()
 
 
-@pytest.mark.parametrize("variables", [{"no_proxy": "events.invalid"}, {"NO_PROXY": "a, .invalid"}, {"no_proxy": "*"}, {"no_proxy": "x,invalid"}],
-                         ids=lambda variables: " ".join(variables.values()))
+@pytest.mark.parametrize(
+    "variables",
+    [{"no_proxy": "events.invalid"}, {"NO_PROXY": "a, .invalid"}, {"no_proxy": "*"}, {"no_proxy": "x,invalid"}],
+    ids=lambda variables: " ".join(variables.values()))
 def test_a_host_that_is_excepted_is_asked_itself(proxy, variables):
     code, _, said = run("export", "--url", URL, "--token", "x", http_proxy=proxy.url, **variables)
     assert code == 1 and "cannot find " + URL in said and proxy.heads == []
@@ -124,13 +132,16 @@ def test_a_host_that_is_excepted_is_asked_itself(proxy, variables):
 def test_what_names_no_proxy_for_this_server(proxy, client, server):
     for variables in {"HTTP_PROXY": proxy.url}, {"https_proxy": proxy.url}, {"http_proxy": ""}:
         assert "cannot find " + URL in run("export", "--url", URL, "--token", "x", **variables)[2]
-    code, _, said = run("export", "--url", URL, "--token", client.token, http_proxy=proxy.url, no_proxy="vents.invalid, events, 127.0.0.1")
+    code, _, said = run("export", "--url", URL, "--token", client.token, http_proxy=proxy.url,
+                        no_proxy="vents.invalid, events, 127.0.0.1")
     assert (code, said, len(proxy.heads)) == (0, "", 1)
     for host in "localhost", "127.0.0.1":  # a server on this machine
-        assert run("export", "--url", f"http://{host}:{server.port}", "--token", client.token, http_proxy="http://nowhere.invalid:1")[0] == 0
+        assert run("export", "--url", f"http://{host}:{server.port}", "--token", client.token,
+                   http_proxy="http://nowhere.invalid:1")[0] == 0
 
 
-@pytest.mark.parametrize("value", ["socks5://127.0.0.1:1", "https://127.0.0.1:1", "http://me:secret@", "http://a/path", "http://x:1234567"])
+@pytest.mark.parametrize(
+    "value", ["socks5://127.0.0.1:1", "https://127.0.0.1:1", "http://me:secret@", "http://a/path", "http://x:1234567"])
 def test_a_proxy_that_makes_no_sense_is_a_wrong_setting(value):
     code, out, said = run("export", "--url", URL, "--token", "x", http_proxy=value)
     assert (code, out) == (2, b"") and "http_proxy is not a URL like" in said and "secret" not in said

@@ -60,13 +60,15 @@ def torment(victim, kills, clients, seed, totals, say=print):
         # At times the next blow comes before the last one is over.
         if chance.random() < 0.8:
             before = load.acknowledged
-            wait_until(lambda: load.check_alive() or load.acknowledged > before + 5 * clients, "answers after a kill", 60)
+            wait_until(lambda: load.check_alive() or load.acknowledged > before + 5 * clients, "answers after a kill",
+                       60)
         time.sleep(chance.random() * 1.5)
         say(f"{victim.name}: kill {number}, {kind}; {load.acknowledged} appends acknowledged", flush=True)
         getattr(victim, f"kill_{kind}")(chance)
         totals.kills[kind] += 1
     before = load.acknowledged
-    wait_until(lambda: load.check_alive() or load.acknowledged > before + 5 * clients, "answers after the last kill", 60)
+    wait_until(lambda: load.check_alive() or load.acknowledged > before + 5 * clients, "answers after the last kill",
+               60)
     load.stop()
     verdict = load.judge()
     totals.add(victim, verdict, load)

@@ -175,7 +175,8 @@ def check_append(verdict, append, by_mark):
 
 def check_part(verdict, append, part, by_mark):
     if part.last_position - part.position != len(part.marks) - 1:
-        verdict.complain(MISPLACED, f"{append.what}: {len(part.marks)} messages at {part.position} to {part.last_position}")
+        verdict.complain(MISPLACED,
+                         f"{append.what}: {len(part.marks)} messages at {part.position} to {part.last_position}")
     if append.expected is not None and part.position != append.expected + 1:
         verdict.complain(BAD_EXPECTATION, f"{append.what}: expected {append.expected}, got position {part.position}")
     for n, mark in enumerate(part.marks):
@@ -183,7 +184,8 @@ def check_part(verdict, append, part, by_mark):
             verdict.complain(LOST, f"{mark}, acknowledged at position {part.position + n} of {part.stream}")
             continue
         message = by_mark[mark][0]
-        globally = {0: part.global_position, len(part.marks) - 1: part.last_global_position}.get(n, message.global_position)
+        globally = {0: part.global_position,
+                    len(part.marks) - 1: part.last_global_position}.get(n, message.global_position)
         wanted = (part.stream, part.position + n, globally, part.ids[n] if part.ids else message.id)
         if (message.stream, message.position, message.global_position, message.id) != wanted:
             verdict.complain(MISPLACED, f"{mark} is at {place(message)}, acknowledged was {wanted}")
@@ -241,7 +243,8 @@ def check_order(verdict, calls):
                 newest_start, newest = group_start, group_newest
             group_key, group_start, group_newest = (version, rank), -inf, None
         if end < newest_start:
-            verdict.complain(kind_of_disorder(newest, call), f"{call.what} ended before the {newest.what} began, which must come first")
+            verdict.complain(kind_of_disorder(newest, call),
+                             f"{call.what} ended before the {newest.what} began, which must come first")
         if start > group_start:
             group_start, group_newest = start, call
 
@@ -267,13 +270,15 @@ def check_seen(verdict, calls, stream, by_stream):
 
 
 def check_real_time(verdict, appends, by_mark):
-    """Over all streams: a message that was acknowledged before another was asked for has the smaller global position."""
+    """Over all streams: a message that was acknowledged before another was asked for has the smaller global
+    position."""
     done = sorted(((by_mark[mark][0].global_position, append) for append in appends for part in append.parts
                    for mark in part.marks if mark in by_mark), key=lambda pair: pair[0])
     newest = None
     for _, append in done:
         if newest is not None and append.outcome == STORED and append.end < newest.start:
-            verdict.complain(OUT_OF_ORDER, f"{append.what} ended before the {newest.what} began, and has a larger global position")
+            verdict.complain(OUT_OF_ORDER,
+                             f"{append.what} ended before the {newest.what} began, and has a larger global position")
         if newest is None or append.start > newest.start:
             newest = append
 

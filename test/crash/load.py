@@ -197,7 +197,8 @@ class HttpFollower(Caller):
         self.seen.finished = True
 
     def page(self):
-        start, end, status, answer = self.ask("category.get", self.category, {"position": self.position, "batchSize": PAGE})
+        start, end, status, answer = self.ask("category.get", self.category,
+                                              {"position": self.position, "batchSize": PAGE})
         if status != 200:
             self.read_failures.append(("category.get", status, answer))
             return []
@@ -213,7 +214,10 @@ class Load:
     def __init__(self, server, clients, seed):
         self.server = server
         self.workers = [Worker(server, number, seed) for number in range(clients)]
-        self.followers = [HttpFollower(server, "follower of the category", CATEGORY, seed), HttpFollower(server, "follower of all", "", seed)]
+        self.followers = [
+            HttpFollower(server, "follower of the category", CATEGORY, seed),
+            HttpFollower(server, "follower of all", "", seed)
+        ]
         for caller in self.callers:
             caller.start()
 

@@ -24,7 +24,8 @@ def small_disk(folder):
     os.chmod(folder, 0o755)
     disk = folder + "/disk"
     os.mkdir(disk)
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", disk], capture_output=True).returncode != 0:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", disk],
+                      capture_output=True).returncode != 0:
         pytest.skip("not allowed to mount a tmpfs")
     yield disk
     subprocess.run(["umount", disk], check=True)
@@ -58,7 +59,8 @@ def test_while_the_disk_is_full_appends_are_unavailable_and_nothing_acknowledged
         assert "is full" in server.text
         os.remove(small_disk + "/ballast")
         freed, before = time.monotonic(), load.acknowledged
-        wait_until(lambda: load.check_alive() or load.acknowledged > before + 100, "answers after space is free again", 60)
+        wait_until(lambda: load.check_alive() or load.acknowledged > before + 100, "answers after space is free again",
+                   60)
         print(f"{time.monotonic() - freed:.1f} s until appends went on")
     finally:
         load.stop()
@@ -106,12 +108,14 @@ def left_of(disk):
 
 @pytest.mark.root
 def test_before_the_disk_is_full_reads_are_all_that_is_answered_and_it_comes_back_by_itself(small_disk):
-    arguments = ("--data-dir", small_disk + "/data", "--token", ZERO_TOKEN, "--retry-window", "1", "--admin-listen", "127.0.0.1:0")
+    arguments = ("--data-dir", small_disk + "/data", "--token", ZERO_TOKEN, "--retry-window", "1", "--admin-listen",
+                 "127.0.0.1:0")
     server = Server(*arguments, token=ZERO_TOKEN)
     try:
         server.client().write("before-1")
         wait_until(lambda: has_reserve(small_disk), "the reserve")
-        assert abs(gauge(server, "millrace_disk_free_bytes") - left_of(small_disk)) < 20e6 and gauge(server, "millrace_disk_full") == 0
+        assert abs(gauge(server, "millrace_disk_free_bytes") - left_of(small_disk)) < 20e6 and gauge(
+            server, "millrace_disk_full") == 0
         assert gauge(server, "millrace_disk_size_bytes") == pytest.approx(SIZE, rel=0.01)
         fill(small_disk, 5_000_000)
         wait_until(lambda: "is full (" in server.text, "a line in the log")

@@ -36,7 +36,8 @@ class Pair(Victim):
         connection = self.primary.connect()
         sql(connection, "ALTER SYSTEM SET synchronous_standby_names = '*'")
         sql(connection, "SELECT pg_reload_conf()")
-        wait_until(lambda: sql(connection, "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"), "a synchronous standby")
+        wait_until(lambda: sql(connection, "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"),
+                   "a synchronous standby")
         connection.close()
 
     def postmaster(self, cluster):
@@ -71,7 +72,8 @@ class SqlFollower(threading.Thread):
 
     def __init__(self, cluster):
         super().__init__()
-        self.cluster, self.seen, self.stopped, self.error = cluster, Follower(f"SQL on {cluster.folder.name}"), False, None
+        self.cluster, self.seen, self.stopped, self.error = cluster, Follower(
+            f"SQL on {cluster.folder.name}"), False, None
         self.start()
 
     def run(self):
@@ -80,8 +82,9 @@ class SqlFollower(threading.Thread):
             while True:
                 last_round = self.stopped
                 try:
-                    rows = sql(connection, "SELECT id::text, stream_name, position, global_position, data::json ->> 'mark'"
-                               " FROM millrace.read_category(%s, \"position\" => %s, batch_size => 1000)", CATEGORY, position)
+                    rows = sql(
+                        connection, "SELECT id::text, stream_name, position, global_position, data::json ->> 'mark'"
+                        " FROM millrace.read_category(%s, \"position\" => %s, batch_size => 1000)", CATEGORY, position)
                 except psycopg2.errors.SerializationFailure:  # a conflict with recovery
                     continue
                 self.seen.rows += [Message(*row) for row in rows]

@@ -5,8 +5,8 @@ from history import CONFLICT, FAILED, STORED, UNKNOWN, Append, Follower, Message
 
 
 def message(position, mark=None, global_position=None, stream="s"):
-    return Message(f"id {mark or position}", stream, position, position + 1 if global_position is None else global_position,
-                   mark or f"m{position}")
+    return Message(f"id {mark or position}", stream, position,
+                   position + 1 if global_position is None else global_position, mark or f"m{position}")
 
 
 def appended(position, start, end, mark=None, stream="s", expected=None):

@@ -24,7 +24,8 @@ def children(pid):
     titles = {}
     try:
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            titles[int(child)] = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            titles[int(child)] = Path(f"/proc/{child}/cmdline").read_bytes().replace(
+                b"\0", b" ").decode(errors="replace").strip()
     except OSError:  # gone meanwhile
         pass
     return titles

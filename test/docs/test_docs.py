@@ -1,8 +1,8 @@
 """What the documents show is true: their examples are run, and the output is compared.
 
-A fenced block `sh` is run by bash, with the server and the token of the document's own; `sql` by psql, in a database of the
-document's own; in the order of the document. A block `json`, `text` or without a language right behind it is its output.
-Ids, times and tokens may differ. What must not be run stands in indented blocks.
+A fenced block `sh` is run by bash, with the server and the token of the document's own; `sql` by psql, in a database of
+the document's own; in the order of the document. A block `json`, `text` or without a language right behind it is its
+output.  Ids, times and tokens may differ. What must not be run stands in indented blocks.
 """
 import json
 import os
@@ -17,8 +17,9 @@ from store import MILLRACE, PG_BIN, ROOT, ZERO_TOKEN, Cluster, Server, need_libr
 DOCUMENTS = ["README.md", "extension/README.md", "sidecar/README.md"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 # What differs from run to run, and what is written in its place.
-VARYING = [(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<id>"), (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "<time>"),
-           (r"ns_([\w-]+)_[0-9a-f]{64}", r"<token of \1>"), (r'"connections":\d+', '"connections":1')]
+VARYING = [(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<id>"),
+           (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "<time>"), (r"ns_([\w-]+)_[0-9a-f]{64}", r"<token of \1>"),
+           (r'"connections":\d+', '"connections":1')]
 
 
 class Example:
@@ -47,9 +48,10 @@ def run_sh(codes):
     server = Server("--data-dir", folder + "/data", "--admin-listen", "")
     try:
         token = re.search(r"ns_ZGVmYXVsdA_[0-9a-f]{64}", server.text).group()
-        script = "".join(code + "printf '\\0'\n" for code in codes).replace("localhost:8080", f"localhost:{server.port}")
-        done = subprocess.run(["bash", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder,
-                              env={**os.environ, "TOKEN": token}, timeout=60)
+        script = "".join(code + "printf '\\0'\n" for code in codes).replace("localhost:8080",
+                                                                            f"localhost:{server.port}")
+        done = subprocess.run(["bash", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              cwd=folder, env={**os.environ, "TOKEN": token}, timeout=60)
         return done.stdout.split("\0")
     finally:
         server.stop()
@@ -65,7 +67,8 @@ def run_sql(codes):
     try:
         psql = [f"{PG_BIN}/psql", "-X", "-q", "-P", "footer=off", "-d", cluster.conninfo()]
         script = "".join(code + "\\echo the-next-example\n" for code in codes)
-        done = subprocess.run(psql, input=script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+        done = subprocess.run(psql, input=script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=60)
         return done.stdout.split("the-next-example\n")
     finally:
         cluster.stop("immediate")
@@ -94,7 +97,8 @@ def test_no_two_documents_append_to_the_same_stream():
     for document in ("README.md", "sidecar/README.md"):
         for example in examples(document):
             if example.language == "sh":
-                for stream in re.findall(r'"(?:stream\.write|stream\.append)", "([^"]+)"|"stream": "([^"]+)", "messages"', example.code):
+                for stream in re.findall(
+                        r'"(?:stream\.write|stream\.append)", "([^"]+)"|"stream": "([^"]+)", "messages"', example.code):
                     streams.setdefault(max(stream), set()).add(document)
     assert len(streams) > 3 and [stream for stream, documents in streams.items() if len(documents) > 1] == []
 
@@ -126,8 +130,10 @@ def test_the_grants_for_your_own_postgresql_are_enough(cluster, start):
     """The SQL of sidecar/README.md makes database `events` and a role that a server can do everything with."""
     for example in EXAMPLES:
         if example.place.startswith("sidecar/") and example.language == "sql":
-            subprocess.run([f"{PG_BIN}/psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", cluster.conninfo()], input=example.code, text=True, check=True)
-    client = start("--database", f"host={cluster.folder} dbname=events user=millrace", "--token", ZERO_TOKEN, token=ZERO_TOKEN).client()
+            subprocess.run([f"{PG_BIN}/psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d",
+                            cluster.conninfo()], input=example.code, text=True, check=True)
+    client = start("--database", f"host={cluster.folder} dbname=events user=millrace", "--token", ZERO_TOKEN,
+                   token=ZERO_TOKEN).client()
     assert client.write("account-1")["position"] == 0 and len(client.call("category.get", "account")) == 1
     client.call("ns.create", "sales")
     assert [each["namespace"] for each in client.call("ns.list")] == ["default", "sales"]
@@ -135,11 +141,14 @@ def test_the_grants_for_your_own_postgresql_are_enough(cluster, start):
 
 
 def test_every_flag_is_documented_with_its_default():
-    """Rows like | `--port N` | `MILLRACE_PORT` | 8080 | ... |, in the order of --help.  What is too dangerous to be left about has no variable."""
+    """Rows like | `--port N` | `MILLRACE_PORT` | 8080 | ... |, in the order of --help.  What is too dangerous to be
+    left about has no variable."""
     shown = subprocess.run([MILLRACE, "serve", "--help"], capture_output=True, text=True, check=True).stdout
     flags = re.findall(r"^  --([\w-]+)(?: [A-Z:]+)? .*?(?:\(default: ([^/();]+)(?:;.*)?\))?$", shown, re.M)
-    rows = re.findall(r"^\| `--([\w-]+)(?: [A-Z:]+)?` \| `?(\w+)`? \| (.*?) \|", (ROOT / "sidecar/README.md").read_text(), re.M)
+    rows = re.findall(r"^\| `--([\w-]+)(?: [A-Z:]+)?` \| `?(\w+)`? \| (.*?) \|",
+                      (ROOT / "sidecar/README.md").read_text(), re.M)
     assert [name for name, _, _ in rows] == [name for name, _ in flags]
     for (name, variable, default), (_, real) in zip(rows, flags):
-        assert variable == ("none" if name == "without-authentication" else "MILLRACE_" + name.upper().replace("-", "_"))
+        assert variable == ("none" if name == "without-authentication" else "MILLRACE_" +
+                            name.upper().replace("-", "_"))
         assert not real or default == real, name

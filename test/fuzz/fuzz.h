@@ -2,8 +2,9 @@
  * fuzz: what every fuzzer needs.
  *
  * A fuzzer checks code of sidecar/ against something that does not share its code: json-c, zlib, a regular
- * expression of libc, or a second, plainer way to say the same.  What does not hold ends the process, and libFuzzer
- * keeps the input.  The bytes come in an allocation of exactly their size, so the sanitizer sees reads behind it.
+ * expression of libc, or a second, plainer way to say the same.  What does not hold ends the process, and
+ * libFuzzer keeps the input.  The bytes come in an allocation of exactly their size, so the sanitizer sees
+ * reads behind it.
  */
 #ifndef MILLRACE_FUZZ_H
 #define MILLRACE_FUZZ_H

@@ -1,5 +1,6 @@
 #!/bin/bash
-# fuzz.sh check|run SEED RUNS TARGET...: runs fuzzers one after the other; a line for each, and one that sums up.
+# fuzz.sh check|run SEED RUNS TARGET...: runs fuzzers one after the other; a line for each, and one that sums
+# up.
 #
 # `run` starts from what earlier runs learned, too; a seed of 0 is another one each time.
 set -uo pipefail

@@ -1,5 +1,6 @@
 /*
- * fuzz_http_chunked.c: a chunked body is decoded as a plainer reader does it that has all of it at once, wherever its bytes are cut.
+ * fuzz_http_chunked.c: a chunked body is decoded as a plainer reader does it that has all of it at once,
+ * wherever its bytes are cut.
  */
 #include <ctype.h>
 

@@ -1,6 +1,6 @@
 /*
- * fuzz_http_head.c: a request's head is the same wherever its bytes are cut, and what is accepted leaves no two readers
- * room for different opinions about where the request ends.
+ * fuzz_http_head.c: a request's head is the same wherever its bytes are cut, and what is accepted leaves no
+ * two readers room for different opinions about where the request ends.
  */
 #include <strings.h>
 

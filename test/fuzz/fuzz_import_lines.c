@@ -1,9 +1,10 @@
 /*
- * fuzz_import_lines.c: lines are cut as a plainer reader does it that has all of the body at once, wherever its bytes are cut,
- * however often the receiver asks for a pause, and packed by zlib or not.
+ * fuzz_import_lines.c: lines are cut as a plainer reader does it that has all of the body at once, wherever
+ * its bytes are cut, however often the receiver asks for a pause, and packed by zlib or not.
  *
- * The first byte of the input says how long a line may be (bits 0 and 1), how often the receiver pauses (2 and 3), and whether
- * the rest comes as a gzip file (4: as it is, however broken; else it is also packed here).
+ * The first byte of the input says how long a line may be (bits 0 and 1), how often the receiver pauses (2
+ * and 3), and whether the rest comes as a gzip file (4: as it is, however broken; else it is also packed
+ * here).
  */
 #include "fuzz.h"
 #include "bulk/lines.h"

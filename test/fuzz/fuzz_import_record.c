@@ -1,6 +1,6 @@
 /*
- * fuzz_import_record.c: a line becomes a record that Postgres can hold, with the values that json-c finds in the line,
- * or is refused with a code and leaves the frame as it was.
+ * fuzz_import_record.c: a line becomes a record that Postgres can hold, with the values that json-c finds in
+ * the line, or is refused with a code and leaves the frame as it was.
  */
 #include <inttypes.h>
 

@@ -1,6 +1,6 @@
 /*
- * fuzz_json.c: the scanner agrees with json-c on what is JSON, on where each value begins and ends, and on what
- * strings spell.  Differences that are meant are listed in oracle.h.
+ * fuzz_json.c: the scanner agrees with json-c on what is JSON, on where each value begins and ends, and on
+ * what strings spell.  Differences that are meant are listed in oracle.h.
  */
 #include <errno.h>
 #include <inttypes.h>

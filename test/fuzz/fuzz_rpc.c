@@ -1,11 +1,10 @@
 /*
- * fuzz_rpc.c: both envelopes and all methods, with a stand-in for the database behind them that checks what it is asked to store and
- * answers as Postgres might.  Whatever the body is:
+ * fuzz_rpc.c: both envelopes and all methods, with a stand-in for the database behind them that checks what
+ * it is asked to store and answers as Postgres might.  Whatever the body is:
  *
- *   there is one last reply; it has no body or one that json-c takes; a request's id comes back
- *   a request that was refused left nothing in the batch, one that was not is a frame that the extension takes
- *   parameters are UTF-8
- *   the array form, JSON-RPC and a batch of one do the same and say the same
+ *   there is one last reply; it has no body or one that json-c takes; a request's id comes back a request
+ *   that was refused left nothing in the batch, one that was not is a frame that the extension takes
+ *   parameters are UTF-8 the array form, JSON-RPC and a batch of one do the same and say the same
  */
 #include <inttypes.h>
 
@@ -389,8 +388,8 @@ static bool refuses_key(const struct outcome *outcome)
 }
 
 /*
- * The array form and JSON-RPC: the same call, and the same answer in another envelope; but JSON-RPC refuses every key that it does
- * not know.
+ * The array form and JSON-RPC: the same call, and the same answer in another envelope; but JSON-RPC refuses
+ * every key that it does not know.
  */
 static void compare_envelopes(struct slice array, const struct outcome *outcome, enum mood mood,
 							  const char *name)

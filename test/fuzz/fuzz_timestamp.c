@@ -1,6 +1,6 @@
 /*
- * fuzz_timestamp.c: times are read exactly when a regular expression and the C library's calendar say so, and as
- * what those make of them.  A time that is written as our export writes it is read as what it was.
+ * fuzz_timestamp.c: times are read exactly when a regular expression and the C library's calendar say so, and
+ * as what those make of them.  A time that is written as our export writes it is read as what it was.
  */
 #include <inttypes.h>
 #include <time.h>

@@ -1,6 +1,6 @@
 /*
- * fuzz_token.c: tokens are opened exactly when a regular expression and OpenSSL's base64 say so; a token made for a name
- * opens that name.
+ * fuzz_token.c: tokens are opened exactly when a regular expression and OpenSSL's base64 say so; a token made
+ * for a name opens that name.
  */
 #include <openssl/evp.h>
 

@@ -1,5 +1,6 @@
 /*
- * fuzz_url_query.c: a parameter is found and decoded as a plainer reader does it; any bytes come back when they were escaped.
+ * fuzz_url_query.c: a parameter is found and decoded as a plainer reader does it; any bytes come back when
+ * they were escaped.
  */
 #include <ctype.h>
 

@@ -1,8 +1,8 @@
 /*
  * oracle: json-c at its strictest.
  *
- * It still takes more than RFC 8259 allows, and less than we do.  What a fuzzer that asks it must leave out or
- * decide itself:
+ * It still takes more than RFC 8259 allows, and less than we do.  What a fuzzer that asks it must leave out
+ * or decide itself:
  *
  *   UTF-8             its check lets overlong forms, surrogates and what is above U+10FFFF pass; fuzz_is_utf8 decides
  *   NUL               ends the text for it

@@ -1,4 +1,5 @@
-"""Who gets at what: every token against every method and endpoint, tokens that show up nowhere, and how little the database role needs."""
+"""Who gets at what: every token against every method and endpoint, tokens that show up nowhere, and how little the
+database role needs."""
 import json
 import os
 import re
@@ -103,8 +104,10 @@ def strangers(secured):
     admin.close()
 
 
-STRANGERS = ["none", "malformed", "of a deleted namespace", "of no namespace", "another secret", "one that was replaced",
-             "of a namespace without one", "the hash"]
+STRANGERS = [
+    "none", "malformed", "of a deleted namespace", "of no namespace", "another secret", "one that was replaced",
+    "of a namespace without one", "the hash"
+]
 FORMS = ["header", "query", "query before a good header"]
 
 
@@ -148,7 +151,8 @@ def test_a_token_that_opens_nothing_opens_no_method_and_no_endpoint(secured, ten
     ((got, said, body),) = answers
     assert (got, said) == (status, code)
     if code == "AUTH_UNAUTHORIZED":
-        assert body == send(secured, "POST", "/rpc", "[]", token_for("x"), "header").body, "nor of which of the two was wrong"
+        assert body == send(secured, "POST", "/rpc", "[]", token_for("x"),
+                            "header").body, "nor of which of the two was wrong"
     assert [tenant.snapshot() for tenant in tenants] == before
 
 
@@ -170,12 +174,15 @@ def test_a_tenant_may_call_what_is_its_own_and_nothing_administrative(secured, t
     assert other.snapshot() == before
 
 
-@pytest.mark.parametrize("call", [["ns.info", "OTHER"], ["ns.info", "default"], ["ns.info", "none such"], ["ns.delete", "OTHER"],
-                                  ["ns.delete", "OWN"], ["ns.create", "OTHER"], ["ns.create", "new", {"token": token_for("new")}], ["ns.list"]])
+@pytest.mark.parametrize(
+    "call",
+    [["ns.info", "OTHER"], ["ns.info", "default"], ["ns.info", "none such"], ["ns.delete", "OTHER"],
+     ["ns.delete", "OWN"], ["ns.create", "OTHER"], ["ns.create", "new", {"token": token_for("new")}], ["ns.list"]])
 def test_a_tenant_learns_nothing_of_others_and_changes_nothing(secured, tenants, admin, call):
     mine, other = tenants
     names = {"OTHER": other.name, "OWN": mine.name}
-    error = mine.client.refused(*[names.get(argument, argument) if isinstance(argument, str) else argument for argument in call])
+    error = mine.client.refused(
+        *[names.get(argument, argument) if isinstance(argument, str) else argument for argument in call])
     assert (error.status, error.code) == (403, "AUTH_UNAUTHORIZED")
     assert other.name not in error.message
     assert other.secret in json.dumps(other.snapshot())
@@ -184,7 +191,9 @@ def test_a_tenant_learns_nothing_of_others_and_changes_nothing(secured, tenants,
 
 def test_the_administrator_may_call_everything(secured, admin):
     for method, arguments in METHODS.items():
-        reply = send(secured, "POST", "/rpc", envelope(method, ["default" if a == "NAME" else a for a in arguments], "array"), ZERO_TOKEN, "header")
+        reply = send(secured, "POST", "/rpc",
+                     envelope(method, ["default" if a == "NAME" else a for a in arguments], "array"), ZERO_TOKEN,
+                     "header")
         assert reply.status == 200, (method, reply.body)
 
 
@@ -192,10 +201,12 @@ def test_the_same_names_in_two_namespaces_are_two_streams(tenants):
     mine, other = tenants
     id = new_id()
     for tenant in tenants:
-        at = tenant.client.call("stream.write", "same-1", {"type": tenant.name, "data": {"of": tenant.name}}, {"id": id, "expectedVersion": -1})
+        at = tenant.client.call("stream.write", "same-1", {"type": tenant.name, "data": {"of": tenant.name}},
+                                {"id": id, "expectedVersion": -1})
         assert at["position"] == 0
     for tenant in tenants:
-        assert [(m[0], m[1], m[4]) for m in tenant.client.call("stream.get", "same-1")] == [(id, tenant.name, {"of": tenant.name})]
+        assert [(m[0], m[1], m[4])
+                for m in tenant.client.call("stream.get", "same-1")] == [(id, tenant.name, {"of": tenant.name})]
         assert tenant.client.call("stream.last", "same-1")[1] == tenant.name
         assert tenant.client.call("stream.version", "same-1") == 0
         assert {m[2] for m in tenant.client.call("category.get", "same")} == {tenant.name}
@@ -208,8 +219,10 @@ def test_subscriptions_exports_and_imports_are_of_the_tokens_namespace(secured, 
     body = send(secured, "GET", "/export", None, mine.token, form).body
     assert mine.secret.encode() in body and other.secret.encode() not in body
     before = other.snapshot()
-    record = {"id": new_id(), "stream": "imported-" + form, "type": "T", "pos": 0, "gpos": 1000 + len(form), "data": {}, "meta": None,
-              "time": "2024-01-02T03:04:05Z"}
+    record = {
+        "id": new_id(), "stream": "imported-" + form, "type": "T", "pos": 0, "gpos": 1000 + len(form), "data": {},
+        "meta": None, "time": "2024-01-02T03:04:05Z"
+    }
     reply = send(secured, "POST", "/import", json.dumps(record), mine.token, form)
     assert b'"done":true,"imported":1' in reply.body
     assert mine.client.call("stream.version", "imported-" + form) == 0
@@ -255,10 +268,13 @@ def exercise(client, name="default", admin=True):
         reply = client.post([method, *[name if argument == "NAME" else argument for argument in arguments]])
         if reply.status != 200:
             failed[method] = reply.error["message"]
-    record = {"id": new_id(), "stream": "imported-" + new_id(), "type": "T", "pos": 0, "data": {}, "meta": None, "time": "2024-01-02T03:04:05Z",
-              "gpos": client.call("stream.write", "mark-1", MESSAGE)["globalPosition"] + 1000}
-    for path, method, body, good in (("/import", "POST", json.dumps(record), b'"done":true'), ("/export", "GET", None, b"imported-"),
-                                     ("/import?force=true", "POST", b"", b'"done":true')):
+    record = {
+        "id": new_id(), "stream": "imported-" + new_id(), "type": "T", "pos": 0, "data": {}, "meta": None,
+        "time": "2024-01-02T03:04:05Z", "gpos": client.call("stream.write", "mark-1", MESSAGE)["globalPosition"] + 1000
+    }
+    for path, method, body, good in (("/import", "POST", json.dumps(record), b'"done":true'),
+                                     ("/export", "GET", None, b"imported-"), ("/import?force=true", "POST", b"",
+                                                                              b'"done":true')):
         reply = client.request(method, path, body)
         if reply.status != 200 or good not in reply.body:
             failed[path] = reply.body.decode()
@@ -289,8 +305,8 @@ def test_tokens_are_in_no_log_no_error_no_process_list_no_metrics_and_no_sql(clu
         sql(database, "ALTER SYSTEM SET " + setting)
     sql(database, "SELECT pg_reload_conf()")
     token, tenant, wrong = token_for("default"), token_for("tenant"), token_for("default")
-    server = Server("--database", cluster.conninfo(), "--token", token, "--log-level", "debug", "--log-format", format, "--admin-listen", "127.0.0.1:0",
-                    "--retry-window", "5", token=token)
+    server = Server("--database", cluster.conninfo(), "--token", token, "--log-level", "debug", "--log-format", format,
+                    "--admin-listen", "127.0.0.1:0", "--retry-window", "5", token=token)
     seen = []
     try:
         admin = server.client(timeout=60)
@@ -301,11 +317,16 @@ def test_tokens_are_in_no_log_no_error_no_process_list_no_metrics_and_no_sql(clu
         subscribe(server, token, admin)
         assert exercise(server.client(tenant), "tenant", admin=False) == {}
         # What goes wrong says why, and not with what.
-        for reply in (admin.post(["ns.create", "again", {"token": tenant}]), admin.post(["ns.create", "again", {"token": tenant + "0"}]),
-                      admin.post(["ns.create", "again", {"token": [tenant]}]), admin.post(["ns.create", "tenant", {"token": tenant}]),
-                      *[send(server, method, path, b"[" if method == "POST" else None, each, form) for each in (wrong, wrong[1:], token, made) for form in FORMS
-                        for method, path in (("POST", "/rpc"), ("GET", "/rpc"), ("GET", "/nothing"), ("GET", "/export?since=x"),
-                                             ("POST", "/import?force=x"), ("GET", "/subscribe?stream="), ("OPTIONS", "/rpc"))]):
+        for reply in (admin.post(["ns.create", "again",
+                                  {"token": tenant}]), admin.post(["ns.create", "again", {"token": tenant + "0"}]),
+                      admin.post(["ns.create", "again",
+                                  {"token": [tenant]}]), admin.post(["ns.create", "tenant", {"token": tenant}]), *[
+                                      send(server, method, path, b"[" if method == "POST" else None, each, form)
+                                      for each in (wrong, wrong[1:], token, made) for form in FORMS
+                                      for method, path in (("POST", "/rpc"), ("GET", "/rpc"), ("GET", "/nothing"),
+                                                           ("GET", "/export?since=x"), ("POST", "/import?force=x"),
+                                                           ("GET", "/subscribe?stream="), ("OPTIONS", "/rpc"))
+                                  ]):
             seen.append(reply.body + str(reply.headers).encode())
             assert reply.status >= 200
         with server.connect() as wire:  # too long a head, with the token in it
@@ -337,13 +358,17 @@ def arguments_and_environment(process):
     return Path(f"/proc/{process.pid}/cmdline").read_bytes() + Path(f"/proc/{process.pid}/environ").read_bytes()
 
 
-@pytest.mark.parametrize("way", ["--token T", "--token=T", "MILLRACE_TOKEN", "--token-file", "MILLRACE_TOKEN_FILE", "twice"])
+@pytest.mark.parametrize("way",
+                         ["--token T", "--token=T", "MILLRACE_TOKEN", "--token-file", "MILLRACE_TOKEN_FILE", "twice"])
 def test_every_way_to_give_a_token_works_and_hides_it_from_other_processes(folder, way):
     token = token_for("default")
     file = Path(folder) / "token"
     file.write_text(token + "\n")
-    arguments = {"--token T": ["--token", token], "--token=T": ["--token=" + token], "--token-file": ["--token-file", str(file)],
-                 "twice": ["--token", token_for("default"), "--token", token]}.get(way, [])
+    arguments = {
+        "--token T": ["--token", token], "--token=T": ["--token=" + token], "--token-file": ["--token-file",
+                                                                                             str(file)],
+        "twice": ["--token", token_for("default"), "--token", token]
+    }.get(way, [])
     variables = {"MILLRACE_TOKEN": {"MILLRACE_TOKEN": token}, "MILLRACE_TOKEN_FILE": {"MILLRACE_TOKEN_FILE": str(file)},
                  "twice": {"MILLRACE_TOKEN": token_for("default")}}.get(way, {})
     server = Server("--data-dir", folder + "/data", *arguments, token=token, variables={"KEPT": "kept", **variables})
@@ -366,29 +391,36 @@ def test_the_commands_hide_it_too(server, tmp_path):
     server.client(token).write("s-1")
     url = f"http{'s' if server.tls else ''}://127.0.0.1:{server.port}"
     trust = ["--ca-file", str(server.tls.authority)] if server.tls else []
-    with subprocess.Popen([MILLRACE, "import", "--url", url, *trust, "--token", token], stdin=subprocess.PIPE) as program:
+    with subprocess.Popen([MILLRACE, "import", "--url", url, *trust, "--token", token],
+                          stdin=subprocess.PIPE) as program:
         wait_until(lambda: b"x" * len(token) in arguments_and_environment(program), "the token to be hidden")
         assert token.encode() not in arguments_and_environment(program)
         program.stdin.close()
         assert program.wait(30) == 0
-    done = subprocess.run([MILLRACE, "export", "--url", url, *trust, "--token-file", file], capture_output=True, timeout=30)
+    done = subprocess.run([MILLRACE, "export", "--url", url, *trust, "--token-file", file], capture_output=True,
+                          timeout=30)
     assert done.returncode == 0 and b'"stream":"s-1"' in done.stdout
 
 
-@pytest.mark.parametrize("content, reason", [(None, "No such file"), ("", "not one line"), ("\n", "not one line"), ("a\nb\n", "not one line"),
-                                             ("a\0b", "not one line"), ("x" * 5000, "not one line"), ("nonsense", "is not a token for namespace default")])
+@pytest.mark.parametrize("content, reason", [(None, "No such file"), ("", "not one line"), ("\n", "not one line"),
+                                             ("a\nb\n", "not one line"), ("a\0b", "not one line"),
+                                             ("x" * 5000, "not one line"),
+                                             ("nonsense", "is not a token for namespace default")])
 def test_a_token_file_that_holds_no_token_ends_the_start_with_a_reason(tmp_path, content, reason):
     file = tmp_path / "token"
     if content is not None:
         file.write_text(content)
-    done = subprocess.run([MILLRACE, "serve", "--test-mode", "--token-file", file], capture_output=True, text=True, timeout=30)
-    assert done.returncode == 2 and reason in done.stderr and (content is None or len(content) < 5 or content not in done.stderr)
+    done = subprocess.run([MILLRACE, "serve", "--test-mode", "--token-file", file], capture_output=True, text=True,
+                          timeout=30)
+    assert done.returncode == 2 and reason in done.stderr and (content is None or len(content) < 5
+                                                               or content not in done.stderr)
 
 
 def test_two_tokens_are_refused(tmp_path):
     file = tmp_path / "token"
     file.write_text(ZERO_TOKEN)
-    done = subprocess.run([MILLRACE, "serve", "--test-mode", "--token-file", file, "--token", ZERO_TOKEN], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([MILLRACE, "serve", "--test-mode", "--token-file", file, "--token", ZERO_TOKEN],
+                          capture_output=True, text=True, timeout=30)
     assert done.returncode == 2 and "which one is meant" in done.stderr and ZERO_TOKEN not in done.stderr
 
 
@@ -399,7 +431,10 @@ def statements(heading):
     """The GRANTs of the manual under a heading, one a string."""
     section = re.search(rf"^#+ {re.escape(heading)}\n(.*?)^#", MANUAL, re.M | re.S).group(1)
     blocks = re.findall(r"```sql\n(.*?)```", section, re.S)
-    return [line.strip() for block in blocks for line in re.sub(r"--.*|^\\.*", "", block, flags=re.M).split(";") if line.strip()]
+    return [
+        line.strip() for block in blocks for line in re.sub(r"--.*|^\\.*", "", block, flags=re.M).split(";")
+        if line.strip()
+    ]
 
 
 def grants(lines):
@@ -444,15 +479,19 @@ class Role:
         self.user.close()
 
 
-BEYOND = ["CREATE ROLE mine", "ALTER ROLE millrace SUPERUSER", "CREATE DATABASE mine", "COPY (SELECT 1) TO PROGRAM 'true'",
-          "SELECT pg_read_file('/etc/passwd')", "SELECT pg_reload_conf()", "ALTER SYSTEM SET fsync = off", "CREATE TABLE millrace.mine ()",
-          "CREATE FUNCTION millrace.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'", "DROP EXTENSION millrace", "DROP TABLE millrace.namespaces",
-          "TRUNCATE millrace.namespaces", "ALTER TABLE millrace.namespaces ADD x int", "UPDATE millrace.namespaces SET schema = 'x'",
-          "UPDATE millrace.namespaces SET name = 'x' WHERE name = 'stranger'", "CREATE TABLE millrace_stranger.mine ()",
-          "SELECT * FROM millrace_stranger.messages", "INSERT INTO millrace_stranger.messages DEFAULT VALUES", "DELETE FROM millrace_stranger.messages",
-          "TRUNCATE millrace_stranger.messages", "DROP TABLE millrace_stranger.messages", "DROP SCHEMA millrace_stranger CASCADE",
-          "SELECT millrace.drop_namespace('stranger')", "SELECT millrace.empty_namespace('stranger')",
-          "SELECT * FROM pg_authid", "CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE c AS 'libc', 'abs'"]
+BEYOND = [
+    "CREATE ROLE mine", "ALTER ROLE millrace SUPERUSER", "CREATE DATABASE mine", "COPY (SELECT 1) TO PROGRAM 'true'",
+    "SELECT pg_read_file('/etc/passwd')", "SELECT pg_reload_conf()", "ALTER SYSTEM SET fsync = off",
+    "CREATE TABLE millrace.mine ()", "CREATE FUNCTION millrace.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "DROP EXTENSION millrace", "DROP TABLE millrace.namespaces", "TRUNCATE millrace.namespaces",
+    "ALTER TABLE millrace.namespaces ADD x int", "UPDATE millrace.namespaces SET schema = 'x'",
+    "UPDATE millrace.namespaces SET name = 'x' WHERE name = 'stranger'", "CREATE TABLE millrace_stranger.mine ()",
+    "SELECT * FROM millrace_stranger.messages", "INSERT INTO millrace_stranger.messages DEFAULT VALUES",
+    "DELETE FROM millrace_stranger.messages", "TRUNCATE millrace_stranger.messages",
+    "DROP TABLE millrace_stranger.messages", "DROP SCHEMA millrace_stranger CASCADE",
+    "SELECT millrace.drop_namespace('stranger')", "SELECT millrace.empty_namespace('stranger')",
+    "SELECT * FROM pg_authid", "CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE c AS 'libc', 'abs'"
+]
 
 
 @pytest.fixture
@@ -506,8 +545,9 @@ def privileges(lines):
 def lost_tokens(role, admin):
     """What fails with tokens themselves: looking one up, and setting one."""
     failed = {}
-    for statement in ("SELECT millrace.namespace_token_hash('default')",
-                      "SELECT millrace.set_namespace_token('default', (SELECT millrace.namespace_token_hash('default')))"):
+    for statement in (
+            "SELECT millrace.namespace_token_hash('default')",
+            "SELECT millrace.set_namespace_token('default', (SELECT millrace.namespace_token_hash('default')))"):
         try:
             sql(role.user, statement)
         except psycopg2.errors.InsufficientPrivilege as error:
@@ -528,11 +568,14 @@ def test_a_role_for_namespaces_that_others_created_serves_all_but_their_creation
     assert set(failed) == {"ns.create", "ns.delete", "ns.setLimits"}, failed
     assert all("permission denied" in failed[each] or "does not exist" in failed[each] for each in failed)
     subscribe(server, token, admin)
-    role.refuses(*BEYOND, "CREATE SCHEMA mine", "CREATE TABLE millrace_default.mine ()", "UPDATE millrace_default.messages SET type = 'x'",
-                 "DELETE FROM millrace_default.messages", "ALTER TABLE millrace_default.messages ADD x int", "DROP TABLE millrace_default.messages",
+    role.refuses(*BEYOND, "CREATE SCHEMA mine", "CREATE TABLE millrace_default.mine ()",
+                 "UPDATE millrace_default.messages SET type = 'x'", "DELETE FROM millrace_default.messages",
+                 "ALTER TABLE millrace_default.messages ADD x int", "DROP TABLE millrace_default.messages",
                  "DROP SCHEMA millrace_default CASCADE", "DELETE FROM millrace.namespaces",
-                 "INSERT INTO millrace.namespaces (name, schema) VALUES ('x', 'x')", "UPDATE millrace.namespaces SET token_hash = 'x'",
-                 "SELECT millrace.set_namespace_token('default', repeat('0', 64))", "SELECT millrace.create_namespace('x')")
+                 "INSERT INTO millrace.namespaces (name, schema) VALUES ('x', 'x')",
+                 "UPDATE millrace.namespaces SET token_hash = 'x'",
+                 "SELECT millrace.set_namespace_token('default', repeat('0', 64))",
+                 "SELECT millrace.create_namespace('x')")
     for privilege, where in privileges(grants(role.lines)):
         sql(role.owner, f"REVOKE {privilege} ON {where} FROM millrace")
         lost = exercise_quietly(admin)

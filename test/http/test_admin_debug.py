@@ -22,7 +22,8 @@ class Debugged(Server):
 
     def __init__(self, *arguments):
         super().__init__("--workers", "2", "--admin-listen", "127.0.0.1:0", *arguments, token=ZERO_TOKEN)
-        self.admin_port = int(wait_until(lambda: re.search(r"admin listener on http://\S+:(\d+)", self.text), "its port")[1])
+        self.admin_port = int(
+            wait_until(lambda: re.search(r"admin listener on http://\S+:(\d+)", self.text), "its port")[1])
 
     def ask(self, path, timeout=60):
         connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=timeout)
@@ -96,14 +97,18 @@ def test_a_client_is_shown_with_what_it_sent_and_got(debugged):
 def test_a_subscription_is_shown_with_what_it_listens_to(debugged, subscribe):
     category = "heard" + new_id().replace("-", "")
     sock = subscribe(f"category={category}")
-    subscriber = wait_until(lambda: next((each for each in debugged.connections()["subscriptions"]
-                                          if each["name"] == category and each["state"] == "following"), None), "it follows")
-    assert subscriber["peer"] == peer_of(sock) and subscriber["to"] == "category" and subscriber["namespace"] == "default"
+    subscriber = wait_until(
+        lambda: next((each for each in debugged.connections()["subscriptions"]
+                      if each["name"] == category and each["state"] == "following"), None), "it follows")
+    assert subscriber["peer"] == peer_of(
+        sock) and subscriber["to"] == "category" and subscriber["namespace"] == "default"
     client = row(debugged.connections()["clients"], peer_of(sock))
     assert (client["state"], client["path"]) == ("working", "/subscribe")
     debugged.client().write(f"{category}-1")
-    later = wait_until(lambda: next((each for each in debugged.connections()["subscriptions"] if each["name"] == category
-                                     and each["bytesOut"] > subscriber["bytesOut"]), None), "a poke is counted")
+    later = wait_until(
+        lambda: next((each for each in debugged.connections()["subscriptions"]
+                      if each["name"] == category and each["bytesOut"] > subscriber["bytesOut"]), None),
+        "a poke is counted")
     assert later["position"] > subscriber["position"]
     sock.close()
     wait_until(lambda: category not in debugged.ask("/debug/connections").body.decode(), "the end of a subscription")
@@ -116,7 +121,8 @@ def test_a_subscriber_that_does_not_read_is_seen_to_have_bytes_waiting(debugged,
 
     def unsent():
         client.call("stream.write", stream, {"type": "Large", "data": {"text": "x" * 200000}})
-        return next(each["unsentBytes"] for each in debugged.connections()["subscriptions"] if each["peer"] == peer_of(sock)) > 0
+        return next(each["unsentBytes"] for each in debugged.connections()["subscriptions"]
+                    if each["peer"] == peer_of(sock)) > 0
 
     wait_until(unsent, "bytes that wait for the subscriber", 60)
 
@@ -132,7 +138,10 @@ def test_each_worker_shows_its_connections_to_postgres(debugged):
     pids = {each["pid"] for each in found}
     assert len(pids) == len(found)
     connection = debugged.postgres()
-    served = {pid for pid, in store.sql(connection, "SELECT pid FROM pg_stat_activity WHERE application_name = 'millrace'")}
+    served = {
+        pid
+        for pid, in store.sql(connection, "SELECT pid FROM pg_stat_activity WHERE application_name = 'millrace'")
+    }
     connection.close()
     assert pids <= served
 
@@ -229,7 +238,8 @@ def test_a_question_that_is_open_when_the_server_stops_is_answered(frozen):
 
 def read_profile(program, path, *flags):
     """What google-pprof says: the total, and the names of functions."""
-    done = subprocess.run(["google-pprof", "--text", *flags, str(program), str(path)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        ["google-pprof", "--text", *flags, str(program), str(path)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return float(re.search(r"^Total: ([\d.]+)", done.stdout, re.M)[1]), done.stdout
 

@@ -1,7 +1,7 @@
 """The alerts and the dashboard that are shipped, on what real servers tell.
 
-What a server told, before and after something happened to it, becomes a history of minutes, and Prometheus's promtool says which alerts
-fire in it.  Each fires once, and none on a busy server that is well.
+What a server told, before and after something happened to it, becomes a history of minutes, and Prometheus's promtool
+says which alerts fire in it.  Each fires once, and none on a busy server that is well.
 """
 import json
 import os
@@ -49,7 +49,8 @@ def history(*parts):
     names = {name for scrape in scrapes for name in scrape or ()}
     series = {name: ["_" if scrape is None else scrape.get(name, "_") for scrape in scrapes] for name in names}
     series['up{instance="one",job="millrace"}'] = [int(scrape is not None) for scrape in scrapes]
-    return [{"series": name, "values": " ".join(map(str, values))} for name, values in series.items()], len(scrapes) * INTERVAL
+    return [{"series": name, "values": " ".join(map(str, values))}
+            for name, values in series.items()], len(scrapes) * INTERVAL
 
 
 def fires(folder, *parts):
@@ -58,9 +59,13 @@ def fires(folder, *parts):
     alerts = re.findall(r"alert: (\w+)", ALERTS.read_text())
     ever = 'max by (alertname) (max_over_time(ALERTS{alertstate="firing",alertname="%s"}[1d]))'
     # Each is said not to fire; promtool tells where that is wrong.
-    tests = {"rule_files": [str(ALERTS)], "evaluation_interval": f"{INTERVAL}s", "tests": [{
-        "interval": f"{INTERVAL}s", "input_series": series,
-        "promql_expr_test": [{"expr": ever % alert, "eval_time": f"{seconds}s", "exp_samples": []} for alert in alerts]}]}
+    tests = {
+        "rule_files": [str(ALERTS)], "evaluation_interval": f"{INTERVAL}s", "tests": [{
+            "interval": f"{INTERVAL}s", "input_series": series,
+            "promql_expr_test": [{"expr": ever % alert, "eval_time": f"{seconds}s", "exp_samples": []}
+                                 for alert in alerts]
+        }]
+    }
     file = f"{folder}/history.yaml"
     with open(file, "w") as out:
         json.dump(tests, out)
@@ -136,12 +141,14 @@ def test_every_metric_that_an_alert_or_the_dashboard_names_is_in_a_scrape(watche
         for name, labels in re.findall(r"\b((?:millrace|process)_\w+)\{(.*?)\}", text):
             for label, value in re.findall(r'(\w+)=~?"(.*?)"', labels):
                 for one in value.split("|"):
-                    assert label in ("instance", "job") or any(series.startswith(name + "{") and f'{label}="{one}"' in series for series in calm), (name, one)
+                    assert label in ("instance", "job") or any(
+                        series.startswith(name + "{") and f'{label}="{one}"' in series for series in calm), (name, one)
 
 
 @with_promtool
 def test_every_query_of_the_dashboard_is_one(folder):
-    rules = [{"record": f"panel:{i}", "expr": re.sub(r"\$__rate_interval", "5m", text)} for i, text in enumerate(expressions())]
+    rules = [{"record": f"panel:{i}", "expr": re.sub(r"\$__rate_interval", "5m", text)}
+             for i, text in enumerate(expressions())]
     with open(f"{folder}/panels.yaml", "w") as out:
         json.dump({"groups": [{"name": "dashboard", "rules": rules}]}, out)
     done = subprocess.run([PROMTOOL, "check", "rules", f"{folder}/panels.yaml"], capture_output=True, text=True)
@@ -151,10 +158,12 @@ def test_every_query_of_the_dashboard_is_one(folder):
 def test_a_counter_is_there_before_it_counts(calm):
     for method in ("stream.write", "category.get", "ns.list"):
         for code in ("OK", "OVERLOADED", "BACKEND_ERROR", "BACKEND_UNAVAILABLE", "INTERNAL_ERROR"):
-            assert calm[f'millrace_requests_total{{code="{code}",method="{method}",instance="one",job="millrace"}}'] == 0
+            assert calm[
+                f'millrace_requests_total{{code="{code}",method="{method}",instance="one",job="millrace"}}'] == 0
     for path in ("/rpc", "/import", "/export", "/subscribe", "other"):
         for status in ("200", "400", "503"):
-            assert calm[f'millrace_http_requests_total{{code="{status}",path="{path}",instance="one",job="millrace"}}'] == 0
+            assert calm[
+                f'millrace_http_requests_total{{code="{status}",path="{path}",instance="one",job="millrace"}}'] == 0
 
 
 # What fires
@@ -169,9 +178,11 @@ def test_nothing_fires_on_a_busy_server_that_is_well(watched, calm, own, folder)
         own.refused_body("{")
         own.call("stream.get", "a-1")
     reconnects = scraped(watched)['millrace_postgres_reconnects_total{role="append",instance="one",job="millrace"}']
-    sql(watched.postgres(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'millrace'")
-    find(watched, lambda metrics: metrics("millrace_postgres_reconnects_total", role="append") > reconnects and metrics("millrace_workers_ready") == 1,
-         "the connection")
+    sql(watched.postgres(),
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'millrace'")
+    find(
+        watched, lambda metrics: metrics("millrace_postgres_reconnects_total", role="append") > reconnects and metrics(
+            "millrace_workers_ready") == 1, "the connection")
     after = scraped(watched)
     subscription.close()
     # Another program, of another job, has nearly all its descriptors open.
@@ -180,7 +191,8 @@ def test_nothing_fires_on_a_busy_server_that_is_well(watched, calm, own, folder)
     age = 'millrace_append_transaction_max_age_seconds{instance="one",job="millrace"}'
     assert after[age] == 0
     away = {**after, 'millrace_workers_ready{instance="one",job="millrace"}': 0}
-    assert fires(folder, (calm, 5), ({**after, **other}, 10), ({**after, age: 30}, .5), (away, .25), (after, 5), (None, .5), (calm, 10)) == set()
+    assert fires(folder, (calm, 5), ({**after, **other}, 10), ({**after, age: 30}, .5), (away, .25), (after, 5),
+                 (None, .5), (calm, 10)) == set()
 
 
 @with_promtool
@@ -199,7 +211,10 @@ def test_overload(watched, calm, own, folder):
     sql(holder, "BEGIN")
     sql(holder, "SELECT millrace.append('a-1', 'Held', '{}', namespace => %s)", own.namespace)
     with ThreadPoolExecutor(20) as pool:
-        answers = [pool.submit(lambda: watched.client(own.token).post(["stream.write", "a-1", MESSAGE]).status) for _ in range(20)]
+        answers = [
+            pool.submit(lambda: watched.client(own.token).post(["stream.write", "a-1", MESSAGE]).status)
+            for _ in range(20)
+        ]
         wait_until(lambda: any(each.done() for each in answers), "a refused request")
         sql(holder, "ROLLBACK")
         assert {each.result() for each in answers} == {200, 503}
@@ -217,7 +232,8 @@ def test_a_transaction_that_stays_open(watched, own, folder):
     sql(holder, "ROLLBACK")
     # It grows older from scrape to scrape.
     assert fires(folder, *[({**held, age: held[age] + i * INTERVAL}, INTERVAL / 60) for i in range(4)]) == set()
-    assert fires(folder, *[({**held, age: held[age] + i * INTERVAL}, INTERVAL / 60) for i in range(6)]) == {"MillraceReadersHeldBack"}
+    assert fires(folder, *[({**held, age: held[age] + i * INTERVAL}, INTERVAL / 60)
+                           for i in range(6)]) == {"MillraceReadersHeldBack"}
 
 
 @with_promtool
@@ -247,8 +263,12 @@ def test_a_subscriber_that_does_not_read(watched, own, folder):
 def test_slow_commits(watched, own, folder):
     own.write("a-1")
     connection = watched.postgres()
-    sql(connection, "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END'")
-    sql(connection, f'CREATE TRIGGER slow AFTER INSERT ON "{schema(connection, own)}".messages FOR EACH ROW EXECUTE FUNCTION slow()')
+    sql(connection,
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END'")
+    sql(
+        connection,
+        f'CREATE TRIGGER slow AFTER INSERT ON "{schema(connection, own)}".messages FOR EACH ROW EXECUTE FUNCTION slow()'
+    )
     scrapes = [scraped(watched, slow=True)]
     for _ in range(8):
         own.write("a-1")
@@ -257,7 +277,12 @@ def test_slow_commits(watched, own, folder):
     # As many that took 50 ms.
     buckets = [name for name in scrapes[0] if name.startswith("millrace_batch_duration_seconds_bucket")]
     all_of_them = next(name for name in buckets if '"+Inf"' in name)
-    fast = [{**scrape, **{name: scrape[all_of_them] if float(re.search('le="(.+?)"', name).group(1)) >= 0.05 else 0 for name in buckets}} for scrape in scrapes]
+    fast = [{
+        **scrape, **{
+            name: scrape[all_of_them] if float(re.search('le="(.+?)"', name).group(1)) >= 0.05 else 0
+            for name in buckets
+        }
+    } for scrape in scrapes]
     assert fires(folder, *[(scrape, 1) for scrape in fast]) == set()
 
 
@@ -267,9 +292,13 @@ def test_connections_that_are_lost_again_and_again(watched, folder):
         return Metrics(watched)("millrace_postgres_reconnects_total", role="append")
     before, first, connection = scraped(watched), reconnects(), watched.postgres()
     for i in range(4):
-        wait_until(lambda: sql(connection, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'millrace'")
-                   and reconnects() > first + i, "the next connection")
-    find(watched, lambda metrics: metrics("millrace_workers_ready") == 1 and metrics("millrace_scrape_postgres_success") == 1, "the last one")
+        wait_until(
+            lambda: sql(connection,
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'millrace'")
+            and reconnects() > first + i, "the next connection")
+    find(watched,
+         lambda metrics: metrics("millrace_workers_ready") == 1 and metrics("millrace_scrape_postgres_success") == 1,
+         "the last one")
     assert fires(folder, (before, 12), (scraped(watched), 12)) == {"MillraceReconnecting"}
 
 
@@ -287,7 +316,8 @@ def test_a_database_that_is_away_and_a_server_that_is(cluster, start, folder):
 @with_promtool
 def test_json_rpc_calls_that_failed_for_want_of_a_database(cluster, start, folder):
     """HTTP's status is 200."""
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--retry-window", "1", *ADMIN, token=ZERO_TOKEN)
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--retry-window", "1", *ADMIN,
+                   token=ZERO_TOKEN)
     client = server.client()
     client.write("s")
     before = scraped(server)
@@ -295,8 +325,9 @@ def test_json_rpc_calls_that_failed_for_want_of_a_database(cluster, start, folde
     reply = client.post({"jsonrpc": "2.0", "id": 1, "method": "stream.version", "params": ["s"]})
     assert reply.status == 200 and reply.json["error"]["data"]["code"] == "BACKEND_UNAVAILABLE"
     cluster.start()
-    find(server, lambda metrics: metrics("millrace_workers_ready") == metrics("millrace_workers") and metrics("millrace_scrape_postgres_success") == 1,
-         "the database")
+    find(
+        server, lambda metrics: metrics("millrace_workers_ready") == metrics("millrace_workers") and metrics(
+            "millrace_scrape_postgres_success") == 1, "the database")
     assert fires(folder, (before, 10), (scraped(server), 10)) == {"MillraceUnavailable"}
 
 

@@ -1,4 +1,5 @@
-"""A listener without tokens answers no page of another site: neither one that gave its name our address, nor one that writes."""
+"""A listener without tokens answers no page of another site: neither one that gave its name our address, nor one that
+writes."""
 import pytest
 
 from store import Server, token_for
@@ -10,7 +11,8 @@ FOREIGN = ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0
 
 @pytest.fixture(scope="module")
 def listeners(request):
-    server = Server("--test-mode", *ADMIN, variables={"MILLRACE_ALLOWED_HOSTS": "millrace,Prometheus.example, proxy.example:8079"})
+    server = Server("--test-mode", *ADMIN,
+                    variables={"MILLRACE_ALLOWED_HOSTS": "millrace,Prometheus.example, proxy.example:8079"})
     request.addfinalizer(server.stop)
     return server.client(), server.admin()
 
@@ -25,8 +27,10 @@ def test_by_address_and_by_an_allowed_name_all_is_answered(listeners):
 @pytest.mark.parametrize("host", FOREIGN)
 def test_by_another_name_nothing_is(listeners, host):
     public, admin = listeners
-    for client, method, path in ((public, "GET", "/health"), (public, "POST", "/rpc"), (public, "GET", "/subscribe?all=true"), (public, "GET", "/export"),
-                                 (admin, "GET", "/metrics"), (admin, "GET", "/debug/connections"), (admin, "GET", "/live")):
+    for client, method, path in ((public, "GET", "/health"), (public, "POST", "/rpc"),
+                                 (public, "GET", "/subscribe?all=true"), (public, "GET", "/export"),
+                                 (admin, "GET", "/metrics"), (admin, "GET", "/debug/connections"), (admin, "GET",
+                                                                                                    "/live")):
         reply = client.request(method, path, headers={"Host": host})
         assert reply.status == 403 and "--allowed-hosts" in str(reply.body), (path, reply.body)
 
@@ -35,8 +39,9 @@ def test_where_tokens_are_asked_for_any_name_will_do(secured):
     assert secured.client().request("GET", "/health", headers={"Host": "evil.example"}).status == 200
 
 
-@pytest.mark.parametrize("origin, status", [("http://evil.example", 403), ("null", 403), ("http://localhost:1", 403), ("http://a.example", 200), (None, 200),
-                                            ("http://localhost:8080", 200), ("https://LOCALHOST:8080", 200)])
+@pytest.mark.parametrize("origin, status", [("http://evil.example", 403), ("null", 403), ("http://localhost:1", 403),
+                                            ("http://a.example", 200), (None, 200), ("http://localhost:8080", 200),
+                                            ("https://LOCALHOST:8080", 200)])
 def test_in_test_mode_a_page_of_another_site_writes_nothing(start, origin, status):
     server = start("--test-mode", "--cors-origin", "http://a.example", token=token_for("default"))
     headers = {"Host": "localhost:8080", **({"Origin": origin} if origin else {})}

@@ -12,9 +12,12 @@ from test_metrics import ADMIN, Metrics
 
 DIGITS = "0" * 64
 MESSAGE = {"type": "Tested", "data": {}}
-MALFORMED = ["nonsense", "ns_", "ns__", "ns_ZGVmYXVsdA", "ns_ZGVmYXVsdA_", "ns_ZGVmYXVsdA_" + DIGITS[1:], "ns_ZGVmYXVsdA_" + DIGITS + "0",
-             "ns_ZGVmYXVsdA_" + "g" + DIGITS[1:], "ns__" + DIGITS, "ns_ZGVmYXVsdA==_" + DIGITS, "ns_!!!!_" + DIGITS,
-             "NS_ZGVmYXVsdA_" + DIGITS, "xx_ZGVmYXVsdA_" + DIGITS, "ns_Z_" + DIGITS, "ns_ZGVmYXVsdA-" + DIGITS, "_" * 70, "ns_" * 5000]
+MALFORMED = [
+    "nonsense", "ns_", "ns__", "ns_ZGVmYXVsdA", "ns_ZGVmYXVsdA_", "ns_ZGVmYXVsdA_" + DIGITS[1:],
+    "ns_ZGVmYXVsdA_" + DIGITS + "0", "ns_ZGVmYXVsdA_" + "g" + DIGITS[1:], "ns__" + DIGITS, "ns_ZGVmYXVsdA==_" + DIGITS,
+    "ns_!!!!_" + DIGITS, "NS_ZGVmYXVsdA_" + DIGITS, "xx_ZGVmYXVsdA_" + DIGITS, "ns_Z_" + DIGITS,
+    "ns_ZGVmYXVsdA-" + DIGITS, "_" * 70, "ns_" * 5000
+]
 
 
 def ask(server, headers=None, path="/rpc", method="POST", body=b'["sys.version"]'):
@@ -29,9 +32,10 @@ def bearer(token):
     return {"Authorization": f"Bearer {token}"}
 
 
-@pytest.mark.parametrize("headers", [{}, {"Authorization": ""}, {"Authorization": " "}, {"Authorization": "Basic abc"},
-                                     {"Authorization": "Bearer"}, {"Authorization": "Bearer "}, {"Authorization": ZERO_TOKEN},
-                                     {"Authorization": "Token " + ZERO_TOKEN}])
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Authorization": ""}, {"Authorization": " "}, {"Authorization": "Basic abc"}, {"Authorization": "Bearer"},
+     {"Authorization": "Bearer "}, {"Authorization": ZERO_TOKEN}, {"Authorization": "Token " + ZERO_TOKEN}])
 def test_without_a_token_authentication_is_required(secured, headers):
     reply = ask(secured, headers)
     assert (reply.status, reply.error["code"]) == (401, "AUTH_REQUIRED")
@@ -90,7 +94,8 @@ def test_token_then_method_then_body(secured):
     assert ask(secured, bearer(ZERO_TOKEN), body=b"[").status == 400
 
 
-@pytest.mark.parametrize("name", ["???>", "???", "a_b", "ÿþý", "_", "with space", "x" * 200, "ü" * 100, "a'b\"c\\d", "."])
+@pytest.mark.parametrize("name",
+                         ["???>", "???", "a_b", "ÿþý", "_", "with space", "x" * 200, "ü" * 100, "a'b\"c\\d", "."])
 def test_names_of_any_kind_have_tokens(secured, admin, name):
     made = admin.call("ns.create", name)
     encoded = base64.urlsafe_b64encode(name.encode()).decode().rstrip("=")
@@ -171,7 +176,9 @@ def test_a_token_is_not_let_in_by_what_was_asked_about_it_before_it_died(cluster
     old = admin.call("ns.create", "victim")["token"]
     # Or questions about the administrator's token would wait behind the first one.
     wait_until(lambda: Metrics(server)("millrace_postgres_connections", role="read") == 2, "both connections for reads")
-    sql(connection, """CREATE OR REPLACE FUNCTION millrace.namespace_token_hash(name text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+    sql(
+        connection,
+        """CREATE OR REPLACE FUNCTION millrace.namespace_token_hash(name text) RETURNS SETOF text LANGUAGE plpgsql AS $$
         DECLARE found text := (SELECT n.token_hash FROM millrace.namespaces n WHERE n.name = $1); BEGIN
         IF $1 = 'victim' THEN PERFORM pg_advisory_xact_lock_shared(42); END IF;
         RETURN NEXT found; END $$""")

@@ -1,4 +1,5 @@
-"""What the README's configuration of nginx changes on the way; skipped where there is no nginx (test/deps.sh --proxies)."""
+"""What the README's configuration of nginx changes on the way; skipped where there is no nginx (test/deps.sh
+--proxies)."""
 import http.client
 import os
 import re
@@ -22,7 +23,8 @@ def configuration(upstream, port, folder):
     text = re.search(r"For nginx, .*?\n\n(    upstream .*?\n    }\n)\n", README.read_text(), re.S).group(1)
     text = text.replace("127.0.0.1:8080", f"127.0.0.1:{upstream}")
     text = re.sub(r"listen 443 ssl;.*", f"listen 127.0.0.1:{port};", text)
-    paths = "".join(f"    {what}_temp_path {folder}/{what};\n" for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    paths = "".join(f"    {what}_temp_path {folder}/{what};\n"
+                    for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     return f"daemon off;\npid {folder}/pid;\nerror_log {folder}/log;\nevents {{}}\nhttp {{\n    access_log off;\n{paths}{text}}}\n"
 
 

@@ -1,5 +1,5 @@
-"""Timeouts on every clock: one that starts at 0, one that jumps, one that ticks between any two looks.  Nothing hangs, and
-nothing ends before its time."""
+"""Timeouts on every clock: one that starts at 0, one that jumps, one that ticks between any two looks.  Nothing hangs,
+and nothing ends before its time."""
 import os
 import signal
 import subprocess
@@ -13,7 +13,8 @@ from store import ZERO_TOKEN, Server, sql
 from test_import import line, post
 from test_subscribe import PING, Subscriber
 
-pytestmark = pytest.mark.skipif("ASAN_OPTIONS" in os.environ, reason="the sanitizer's library must be the first that is loaded")
+pytestmark = pytest.mark.skipif("ASAN_OPTIONS" in os.environ,
+                                reason="the sanitizer's library must be the first that is loaded")
 SILENCE = 8  # seconds after which a subscriber is pinged
 
 
@@ -51,7 +52,8 @@ def half_a_request(server):
 
 
 @pytest.mark.parametrize("tick_ms", [0, 1, 5])
-def test_a_silent_subscriber_is_pinged_once_a_silence_though_the_clock_ticks_between_any_two_looks(clock_server, tick_ms):
+def test_a_silent_subscriber_is_pinged_once_a_silence_though_the_clock_ticks_between_any_two_looks(
+        clock_server, tick_ms):
     server, clock = clock_server(tick_ms=tick_ms)
     subscriber = Subscriber(server, all="true").ready()
     for n in range(1, 4):
@@ -145,7 +147,8 @@ class Unshared(Server):
 
 @pytest.mark.root
 def test_in_the_first_seconds_of_a_machine_the_server_works():
-    """In a time namespace whose machine started five seconds ago: the program as it is shipped, without another clock."""
+    """In a time namespace whose machine started five seconds ago: the program as it is shipped, without another
+    clock."""
     up = -int(time.clock_gettime(time.CLOCK_MONOTONIC) - 5), -int(time.clock_gettime(time.CLOCK_BOOTTIME) - 5)
     unshare = ["unshare", "--time", f"--monotonic={up[0]}", f"--boottime={up[1]}", "--fork", "--kill-child=TERM"]
     if subprocess.run([*unshare, "true"], capture_output=True).returncode != 0:

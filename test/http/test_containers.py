@@ -122,7 +122,8 @@ def test_a_user_without_a_name_can_start_it_and_root_after_him(roots_folder, sta
 
 @pytest.mark.root
 def test_a_volume_of_root_that_a_group_may_write(folder, start):
-    """As Kubernetes gives it to a pod with fsGroup: at the first mount, and at later ones, when all in it was given to the group."""
+    """As Kubernetes gives it to a pod with fsGroup: at the first mount, and at later ones, when all in it was given to
+    the group."""
     group, data = 54322, folder + "/data"
     os.chmod(folder, 0o755)
     os.mkdir(data)
@@ -138,7 +139,8 @@ def test_a_volume_of_root_that_a_group_may_write(folder, start):
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("mode, groups, words", [(0o2775, (), "belongs to another user (uid 0)"), (0o777, (54322,), "is open to everybody")])
+@pytest.mark.parametrize("mode, groups, words", [(0o2775, (), "belongs to another user (uid 0)"),
+                                                 (0o777, (54322, ), "is open to everybody")])
 def test_a_volume_that_it_may_not_write_or_everybody_may_is_refused(folder, mode, groups, words):
     os.chmod(folder, 0o755)
     os.mkdir(folder + "/data")
@@ -169,7 +171,8 @@ def children(pid):
 
 def leave_orphan(pid):
     """A process there whose parent ends before it does."""
-    subprocess.run(["nsenter", "--target", str(pid), "--pid", "sh", "-c", "sleep 0.5 & exit"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["nsenter", "--target", str(pid), "--pid", "sh", "-c", "sleep 0.5 & exit"], check=True,
+                   stdout=subprocess.DEVNULL)
 
 
 @pytest.mark.root
@@ -179,8 +182,11 @@ def test_as_the_first_process_it_leaves_no_zombies(folder, start, database):
         pytest.skip("no process namespace can be made")
     os.chmod(folder, 0o755)
     own = start("--data-dir", folder + "/data", "--token", ZERO_TOKEN, token=ZERO_TOKEN) if database else None
-    arguments = ("--database", f"host={folder}/data/run user=postgres dbname=postgres") if database else ("--data-dir", folder + "/data")
-    server = Server(*arguments, "--token", ZERO_TOKEN, token=ZERO_TOKEN, before=("unshare", "--pid", "--fork", "--mount-proc"))
+    arguments = ("--database",
+                 f"host={folder}/data/run user=postgres dbname=postgres") if database else ("--data-dir",
+                                                                                            folder + "/data")
+    server = Server(*arguments, "--token", ZERO_TOKEN, token=ZERO_TOKEN,
+                    before=("unshare", "--pid", "--fork", "--mount-proc"))
     pid = first_process(server)
     try:
         before = len(children(pid))
@@ -188,7 +194,8 @@ def test_as_the_first_process_it_leaves_no_zombies(folder, start, database):
         wait_until(lambda: len(children(pid)) > before, "the orphan")
         wait_until(lambda: len(children(pid)) == before, "its end")
         if not database:
-            postmaster = next(child for child in children(pid) if b"postgres" in Path(f"/proc/{child}/cmdline").read_bytes())
+            postmaster = next(child for child in children(pid)
+                              if b"postgres" in Path(f"/proc/{child}/cmdline").read_bytes())
             subprocess.run(["kill", "-KILL", postmaster], check=True)
             wait_until(lambda: "starting it again" in server.text, "the end of Postgres")
             server.client().write("s")

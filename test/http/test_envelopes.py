@@ -27,7 +27,8 @@ def test_a_method_name_must_be_a_string(client, first):
     assert (error.status, error.code, error.message) == (400, "INVALID_REQUEST", "Method name must be a string")
 
 
-@pytest.mark.parametrize("method", ["", "stream", "stream.Write", "stream.write ", "stream.write\0", "ns.drop", "x" * 5000])
+@pytest.mark.parametrize("method",
+                         ["", "stream", "stream.Write", "stream.write ", "stream.write\0", "ns.drop", "x" * 5000])
 def test_an_unknown_method_is_not_found(client, method):
     error = client.refused(method)
     assert (error.status, error.code) == (404, "METHOD_NOT_FOUND")
@@ -83,7 +84,9 @@ def one_error(answer, code, id=None):
 
 
 def test_positional_params_are_the_array_forms_arguments(client):
-    answer = rpc(client, {"jsonrpc": "2.0", "method": "stream.write", "params": ["s-1", MESSAGE, {"expectedVersion": -1}], "id": 1})
+    answer = rpc(
+        client,
+        {"jsonrpc": "2.0", "method": "stream.write", "params": ["s-1", MESSAGE, {"expectedVersion": -1}], "id": 1})
     assert answer == {"jsonrpc": "2.0", "result": {"position": 0, "globalPosition": 1}, "id": 1}
     answer = rpc(client, {"jsonrpc": "2.0", "method": "stream.version", "params": ["s-1"], "id": 2})
     assert answer == {"jsonrpc": "2.0", "result": 0, "id": 2}
@@ -109,7 +112,8 @@ def test_ids_of_any_kind_come_back(client, id):
 
 
 def test_the_digits_of_an_id_are_kept(client):
-    reply = client.post('{"jsonrpc":"2.0","method":"stream.version","params":["s"],"id":123456789012345678901234567890}')
+    reply = client.post(
+        '{"jsonrpc":"2.0","method":"stream.version","params":["s"],"id":123456789012345678901234567890}')
     assert b"123456789012345678901234567890" in reply.body
 
 
@@ -139,7 +143,9 @@ def test_invalid_json_is_a_parse_error(client):
 
 
 def test_a_batch_of_invalid_json_is_one_parse_error(client):
-    one_error(rpc(client, '[{"jsonrpc": "2.0", "method": "sum", "params": [1,2,4], "id": "1"}, {"jsonrpc": "2.0", "method"]'), -32700)
+    one_error(
+        rpc(client, '[{"jsonrpc": "2.0", "method": "sum", "params": [1,2,4], "id": "1"}, {"jsonrpc": "2.0", "method"]'),
+        -32700)
 
 
 @pytest.mark.parametrize("request_", [{"jsonrpc": "2.0", "method": 1, "params": "bar"}, {"jsonrpc": "2.0"},
@@ -148,8 +154,9 @@ def test_an_invalid_request_object(client, request_):
     one_error(rpc(client, request_), -32600)
 
 
-@pytest.mark.parametrize("object_", [{}, {"foo": "boo"}, {"method": "sys.version"}, {"jsonrpc": "1.0", "method": "sys.version"},
-                                     {"jsonrpc": 2.0, "method": "sys.version"}])
+@pytest.mark.parametrize("object_",
+                         [{}, {"foo": "boo"}, {"method": "sys.version"}, {"jsonrpc": "1.0", "method": "sys.version"},
+                          {"jsonrpc": 2.0, "method": "sys.version"}])
 def test_an_object_of_another_protocol_is_refused(client, object_):
     error = client.refused_body(json.dumps(object_))
     assert (error.status, error.code) == (400, "INVALID_REQUEST")
@@ -169,8 +176,10 @@ def test_bad_arguments_are_invalid_params(client, params):
 
 def test_our_own_errors_carry_code_and_details(client):
     client.write("s")
-    error = one_error(rpc(client, {"jsonrpc": "2.0", "method": "stream.write", "params": ["s", MESSAGE, {"expectedVersion": 7}],
-                                   "id": 6}), -32000, 6)
+    error = one_error(
+        rpc(client,
+            {"jsonrpc": "2.0", "method": "stream.write", "params": ["s", MESSAGE, {"expectedVersion": 7}], "id": 6}),
+        -32000, 6)
     assert error["data"] == {"code": "STREAM_VERSION_CONFLICT", "details": {"expected": 7, "actual": 0}}
 
 
@@ -215,7 +224,8 @@ def test_a_batch_of_notifications_only_has_no_answer(client):
 
 
 def test_a_large_batch_is_answered_whole(client):
-    answers = rpc(client, [{"jsonrpc": "2.0", "method": "stream.write", "params": ["s", MESSAGE], "id": n} for n in range(2000)])
+    answers = rpc(client, [{"jsonrpc": "2.0", "method": "stream.write", "params": ["s", MESSAGE], "id": n}
+                           for n in range(2000)])
     assert sorted(answer["id"] for answer in answers) == list(range(2000))
     assert sorted(answer["result"]["position"] for answer in answers) == list(range(2000))
 

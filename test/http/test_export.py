@@ -17,7 +17,9 @@ KEYS = ["id", "stream", "type", "pos", "gpos", "data", "meta", "time"]
 
 
 def export(client, query="", **headers):
-    reply = client.request("GET", "/export" + query, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    reply = client.request("GET", "/export" + query,
+                           headers={name.replace("_", "-"): value
+                                    for name, value in headers.items()})
     assert reply.status == 200, reply.body
     assert reply.headers["Content-Type"] == "application/x-ndjson"
     return reply.body
@@ -33,8 +35,10 @@ def import_lines(client, body):
 
 
 def made(n, **fields):
-    return {"id": new_id(), "stream": f"made-{n % 7}", "type": "Made", "pos": n, "gpos": n, "data": {"n": n}, "meta": None,
-            "time": "2024-01-02T03:04:05Z", **fields}
+    return {
+        "id": new_id(), "stream": f"made-{n % 7}", "type": "Made", "pos": n, "gpos": n, "data": {"n": n}, "meta": None,
+        "time": "2024-01-02T03:04:05Z", **fields
+    }
 
 
 def fill(client, count, **fields):
@@ -72,11 +76,14 @@ def test_a_round_trip_keeps_all_fields(client, another_namespace):
     words = ["", "a", "ü😀", "\"\\/\b\f\n\r\t", "\x7f\u2028\u2029", "x" * 3000]
     records = []
     for n in range(1, 2501):
-        records.append(made(n, gpos=n * 3, pos=n * 2, type=rng.choice(["A", "Ünï", "with space"]),
-                            stream=rng.choice(["a-1", "a-2", "no dash", "-", "ü-1"]) + str(n % 5),
-                            data={"w": rng.choice(words), "n": rng.choice([0, -1, 10**30, 12345678901234567890123, 0.1]), "d": [[], {}, None, True]},
-                            meta=rng.choice([None, {}, {"correlationStreamName": "a-1"}]),
-                            time="20%02d-03-0%dT%02d:00:00%sZ" % (n % 90 + 10, n % 9 + 1, n % 24, rng.choice(["", ".5", ".000001", ".123456"]))))
+        records.append(
+            made(
+                n, gpos=n * 3, pos=n * 2, type=rng.choice(["A", "Ünï", "with space"]),
+                stream=rng.choice(["a-1", "a-2", "no dash", "-", "ü-1"]) + str(n % 5), data={
+                    "w": rng.choice(words), "n": rng.choice([0, -1, 10**30, 12345678901234567890123, 0.1]),
+                    "d": [[], {}, None, True]
+                }, meta=rng.choice([None, {}, {"correlationStreamName": "a-1"}]), time="20%02d-03-0%dT%02d:00:00%sZ" %
+                (n % 90 + 10, n % 9 + 1, n % 24, rng.choice(["", ".5", ".000001", ".123456"]))))
     import_lines(client, "\n".join(json.dumps(record) for record in records).encode())
     first = export(client)
     found = [json.loads(line) for line in first.splitlines()]
@@ -95,8 +102,9 @@ def test_a_round_trip_in_gzip_keeps_all_fields(client, another_namespace):
     assert export(another_namespace) == export(client)
 
 
-@pytest.mark.parametrize("header, zipped", [("gzip", True), ("deflate, gzip;q=0.5", True), ("GZIP", True), ("gzip;q=0", False), ("br", False),
-                                            ("identity", False), ("", False), ("xgzip", False)])
+@pytest.mark.parametrize("header, zipped", [("gzip", True), ("deflate, gzip;q=0.5", True), ("GZIP", True),
+                                            ("gzip;q=0", False), ("br", False), ("identity", False), ("", False),
+                                            ("xgzip", False)])
 def test_gzip_is_used_when_it_is_asked_for(client, header, zipped):
     client.write("a-1")
     reply = client.request("GET", "/export", headers={"Accept-Encoding": header})
@@ -115,8 +123,8 @@ def test_an_empty_export_in_gzip_is_a_gzip_file(client):
 def test_categories_choose(client):
     for stream in ("a-1", "b-1", "ab-1", "a", "c,d-1", "ü-1", 'q"\\-1'):
         client.write(stream)
-    for query, streams in (("a", ["a-1", "a"]), ("a,b", ["a-1", "b-1", "a"]), ("a%2Cb", ["a-1", "b-1", "a"]), ("%C3%BC", ["ü-1"]),
-                           ("none", []), ("a-1", []), ("q%22%5C", ['q"\\-1'])):
+    for query, streams in (("a", ["a-1", "a"]), ("a,b", ["a-1", "b-1", "a"]), ("a%2Cb", ["a-1", "b-1", "a"]),
+                           ("%C3%BC", ["ü-1"]), ("none", []), ("a-1", []), ("q%22%5C", ['q"\\-1'])):
         assert [message["stream"] for message in messages(client, f"?categories={query}")] == streams, query
     assert len(messages(client, "?categories=")) == 7
 
@@ -126,17 +134,19 @@ def test_since_is_inclusive_and_until_is_exclusive(client):
     import_lines(client, "\n".join(json.dumps(made(n, time=time)) for n, time in enumerate(times, 1)).encode())
     for query, wanted in (("since=2024-01-01T00:00:00.000001Z", [2, 3, 4]), ("until=2024-01-01T00:00:00.000001Z", [1]),
                           ("since=2024-01-02&until=2024-01-03", [3]), ("since=2024-01-02T01:00:00%2B01:00", [3, 4]),
-                          ("since=2024-01-02T01:00:00+01:00", [3, 4]), ("since=2024-01-03&until=2024-01-02", []), ("since=&until=", [1, 2, 3, 4]),
-                          ("since=0000-01-01&until=294275-12-31", [1, 2, 3, 4])):
+                          ("since=2024-01-02T01:00:00+01:00", [3, 4]), ("since=2024-01-03&until=2024-01-02", []),
+                          ("since=&until=", [1, 2, 3, 4]), ("since=0000-01-01&until=294275-12-31", [1, 2, 3, 4])):
         assert [message["gpos"] for message in messages(client, "?" + query)] == wanted, query
 
 
-@pytest.mark.parametrize("query, name", [("since=x", "since"), ("until=2024", "until"), ("since=2024-02-30", "since"), ("until=2024-01-01T00:00:00", "until"),
-                                         ("categories=a,,b", "categories"), ("categories=,", "categories"), ("categories=%FF", "categories"),
+@pytest.mark.parametrize("query, name", [("since=x", "since"), ("until=2024", "until"), ("since=2024-02-30", "since"),
+                                         ("until=2024-01-01T00:00:00", "until"), ("categories=a,,b", "categories"),
+                                         ("categories=,", "categories"), ("categories=%FF", "categories"),
                                          ("categories=a%00b", "categories"), ("since=%00", "since")])
 def test_a_bad_parameter_is_named(client, query, name):
     reply = client.request("GET", "/export?" + query)
-    assert (reply.status, reply.headers["Content-Type"], reply.error["code"]) == (400, "application/json", "INVALID_REQUEST")
+    assert (reply.status, reply.headers["Content-Type"], reply.error["code"]) == (400, "application/json",
+                                                                                  "INVALID_REQUEST")
     assert name in reply.error["message"]
 
 

@@ -1,4 +1,5 @@
-"""The prepared cluster that new stores begin with: used only when it is whole, ours alone and of this version; an identity for each store."""
+"""The prepared cluster that new stores begin with: used only when it is whole, ours alone and of this version; an
+identity for each store."""
 import hashlib
 import os
 import re
@@ -40,7 +41,10 @@ def identity(data):
     """The identifier and the nonce of a stopped store."""
     report = subprocess.run([f"{PG_BIN}/pg_controldata", f"{data}/pg"], check=True, capture_output=True, text=True,
                             env={**os.environ, "LC_ALL": "C"}).stdout
-    return [re.search(label + r":\s+(\S+)", report).group(1) for label in ("Database system identifier", "Mock authentication nonce")]
+    return [
+        re.search(label + r":\s+(\S+)", report).group(1)
+        for label in ("Database system identifier", "Mock authentication nonce")
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +77,10 @@ def check_tables(postgres):
     sql(postgres, "CREATE EXTENSION amcheck")
     sql(postgres, "SELECT bt_index_check(i.indexrelid, true) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
                   " WHERE c.relam = (SELECT oid FROM pg_am WHERE amname = 'btree') AND c.relpersistence = 'p'")
-    assert sql(postgres, "SELECT count(*) FROM pg_class c, LATERAL verify_heapam(c.oid) WHERE c.relkind IN ('r', 'm', 't')") == [(0,)]
+    assert sql(postgres,
+               "SELECT count(*) FROM pg_class c, LATERAL verify_heapam(c.oid) WHERE c.relkind IN ('r', 'm', 't')") == [
+                   (0, )
+               ]
 
 
 # Beginning with it
@@ -115,10 +122,13 @@ def test_what_is_in_it_is_no_part_of_postgres(cache, folder, start):
     dumps = []
     for options in (("--cluster-cache", cache), ("--cluster-cache", "")):
         server = start("--data-dir", f"{folder}/{len(dumps)}", "--token", ZERO_TOKEN, *options)
-        assert sql(server.postgres(), "SELECT min(d.objid) >= 16384, min(e.oid) >= 16384 FROM pg_depend d JOIN pg_extension e ON d.refobjid = e.oid"
-                                      " WHERE d.deptype = 'e' AND e.extname = 'millrace'") == [(True, True)]
-        dump = subprocess.run([f"{PG_BIN}/pg_dump", "-h", f"{folder}/{len(dumps)}/run", "-U", "postgres", "--schema-only", "postgres"],
-                              check=True, capture_output=True, text=True).stdout
+        assert sql(
+            server.postgres(),
+            "SELECT min(d.objid) >= 16384, min(e.oid) >= 16384 FROM pg_depend d JOIN pg_extension e ON d.refobjid = e.oid"
+            " WHERE d.deptype = 'e' AND e.extname = 'millrace'") == [(True, True)]
+        dump = subprocess.run(
+            [f"{PG_BIN}/pg_dump", "-h", f"{folder}/{len(dumps)}/run", "-U", "postgres", "--schema-only", "postgres"],
+            check=True, capture_output=True, text=True).stdout
         assert "CREATE EXTENSION IF NOT EXISTS millrace" in dump
         dumps.append(re.sub(r"(?m)^\\(un)?restrict .*", "", dump))
     assert dumps[0] == dumps[1]
@@ -130,16 +140,19 @@ def test_a_store_that_began_with_it_has_backups_and_standbys(cache, folder, star
     standby = Cluster(folder + "/standby")
     standby.folder.mkdir()
     socket = str(Path(os.readlink(f"/proc/{server.postmaster()}/cwd")).parent / "run")
-    standby._run("pg_basebackup", "-D", standby.data, "-d", f"host={socket} user=postgres dbname=postgres", "-R", "--no-sync",
-                 "--checkpoint=fast")
+    standby._run("pg_basebackup", "-D", standby.data, "-d", f"host={socket} user=postgres dbname=postgres", "-R",
+                 "--no-sync", "--checkpoint=fast")
     standby.settings.append("max_locks_per_transaction=256")
     standby.start()
     try:
         server.client().write("s")
         position = sql(server.postgres(), "SELECT pg_current_wal_lsn()")[0][0]
-        connection = Cluster.connect(type("", (), {"conninfo": lambda self, database: f"host={standby.folder} user=postgres dbname={database}"})(),
-                                     "postgres")
-        wait_until(lambda: sql(connection, "SELECT pg_last_wal_replay_lsn() >= %s", position) == [(True,)], "the standby", 60)
+        connection = Cluster.connect(
+            type("", (),
+                 {"conninfo": lambda self, database: f"host={standby.folder} user=postgres dbname={database}"})(),
+            "postgres")
+        wait_until(lambda: sql(connection, "SELECT pg_last_wal_replay_lsn() >= %s", position) == [(True, )],
+                   "the standby", 60)
         assert sql(connection, "SELECT count(*) FROM millrace_default.messages") == [(1,)]
     finally:
         standby.stop("immediate")
@@ -147,7 +160,8 @@ def test_a_store_that_began_with_it_has_backups_and_standbys(cache, folder, star
 
 def test_servers_that_start_at_once_share_nothing(cache, folder, start):
     def begin(number):
-        server = Server("--data-dir", f"{folder}/{number}", "--token", ZERO_TOKEN, "--cluster-cache", cache, token=ZERO_TOKEN)
+        server = Server("--data-dir", f"{folder}/{number}", "--token", ZERO_TOKEN, "--cluster-cache", cache,
+                        token=ZERO_TOKEN)
         server.client().write("s")
         assert not is_from_initdb(server)
         server.stop()
@@ -176,9 +190,13 @@ def flip(where):
     return change
 
 
-@pytest.mark.parametrize("damage", [cut_in_half, empty, flip(lambda size: size - 5000), flip(lambda size: size // 2), flip(lambda size: 30),
-                                    flip(lambda size: 300)],
-                         ids=["half", "empty", "end", "middle", "checksum", "key"])
+@pytest.mark.parametrize("damage", [
+    cut_in_half, empty,
+    flip(lambda size: size - 5000),
+    flip(lambda size: size // 2),
+    flip(lambda size: 30),
+    flip(lambda size: 300)
+], ids=["half", "empty", "end", "middle", "checksum", "key"])
 def test_a_damaged_one_is_noticed_and_made_anew(cache, start, damage):
     archive = archives(cache)[0]
     whole = archive.stat().st_size
@@ -213,7 +231,9 @@ def test_the_version_is_what_the_programs_say(folder, start):
     def say(version):
         script = programs / "pg_resetwal"
         script.unlink()
-        script.write_text(f'#!/bin/sh\n[ "$1" != --version ] || exec echo "pg_resetwal (PostgreSQL) {version}"\nexec {PG_BIN}/pg_resetwal "$@"\n')
+        script.write_text(
+            f'#!/bin/sh\n[ "$1" != --version ] || exec echo "pg_resetwal (PostgreSQL) {version}"\nexec {PG_BIN}/pg_resetwal "$@"\n'
+        )
         script.chmod(0o755)
 
     arguments = ("--test-mode", "--cluster-cache", folder + "/cache", "--pg-bindir", str(programs))
@@ -239,7 +259,8 @@ def test_one_that_was_made_while_postgres_was_replaced_is_not_kept(folder, start
     script.write_text(f'#!/bin/sh\n[ "$1" != --version ] || exec echo "pg_resetwal (PostgreSQL) $(cat {version})"\n'
                       f'printf 15.99 > {version} && exec {PG_BIN}/pg_resetwal "$@"\n')
     script.chmod(0o755)
-    arguments, cache = ("--test-mode", "--cluster-cache", folder + "/cache", "--pg-bindir", str(programs)), folder + "/cache"
+    arguments, cache = ("--test-mode", "--cluster-cache", folder + "/cache", "--pg-bindir",
+                        str(programs)), folder + "/cache"
     server = start(*arguments)
     wait_until(lambda: version.read_text() == "15.99" and not work(cache), "the end of the making", 240)
     assert "while it was made" in server.text
@@ -248,8 +269,10 @@ def test_one_that_was_made_while_postgres_was_replaced_is_not_kept(folder, start
     wait_for_archive(cache)
 
 
-@pytest.mark.parametrize("open_up", [lambda cache: cache.chmod(0o777), lambda cache: cache.chmod(0o770), lambda cache: cache.parent.chmod(0o777),
-                                     lambda cache: archives(cache)[0].chmod(0o666)], ids=["folder", "group", "above", "archive"])
+@pytest.mark.parametrize("open_up", [
+    lambda cache: cache.chmod(0o777), lambda cache: cache.chmod(0o770), lambda cache: cache.parent.chmod(0o777),
+    lambda cache: archives(cache)[0].chmod(0o666)
+], ids=["folder", "group", "above", "archive"])
 def test_one_that_others_can_write_is_refused(cache, folder, start, open_up):
     cache = Path(cache)
     open_up(cache)
@@ -331,7 +354,9 @@ def test_two_that_make_it_at_once_leave_one(folder, start):
 def test_a_server_that_stops_while_it_makes_one_leaves_nothing(folder, start, installation):
     cache, initdb = folder + "/cache", installation.bin / "initdb"
     initdb.rename(installation.bin / "quick")
-    initdb.write_text(f"#!/bin/sh\ncase \"$*\" in *{cache}/work-*) touch {folder}/making; exec sleep 1000 ;; esac\nexec {installation.bin}/quick \"$@\"\n")
+    initdb.write_text(
+        f"#!/bin/sh\ncase \"$*\" in *{cache}/work-*) touch {folder}/making; exec sleep 1000 ;; esac\nexec {installation.bin}/quick \"$@\"\n"
+    )
     initdb.chmod(0o755)
     server = start("--test-mode", "--cluster-cache", cache, "--pg-bindir", installation.bin)
     wait_until(lambda: os.path.exists(folder + "/making") and work(cache), "the making", 60)
@@ -369,7 +394,8 @@ def test_no_more_than_four_are_kept(cache, start):
     archive.unlink()
     start("--test-mode", "--cluster-cache", cache)
     wait_until(lambda: archive.exists() and len(archives(cache)) == 4, "those that were used last", 240)
-    assert not (Path(cache) / "cluster-0000000000000002").exists() and (Path(cache) / "cluster-0000000000000003").exists()
+    assert not (Path(cache) / "cluster-0000000000000002").exists() and (Path(cache) /
+                                                                        "cluster-0000000000000003").exists()
 
 
 # Where it is
@@ -450,4 +476,5 @@ def test_a_first_start_that_is_killed_at_any_moment_can_be_repeated(cache, folde
             assert server.client().write("s")["position"] == 0
         finally:
             server.stop()
-        subprocess.run([f"{PG_BIN}/pg_checksums", "--check", "-D", f"{folder}/{number}/pg"], check=True, capture_output=True)
+        subprocess.run([f"{PG_BIN}/pg_checksums", "--check", "-D", f"{folder}/{number}/pg"], check=True,
+                       capture_output=True)

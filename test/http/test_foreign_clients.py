@@ -1,4 +1,5 @@
-"""What clients that people bring stumbled over: no Date, an answer before the request, comments that become events, pages of other sites."""
+"""What clients that people bring stumbled over: no Date, an answer before the request, comments that become events,
+pages of other sites."""
 import email.utils
 import json
 import select
@@ -41,11 +42,15 @@ def test_a_401_says_what_it_wants(secured):
 
 @pytest.mark.parametrize("scheme", ["http", "https", "HTTPS"])
 def test_a_target_may_be_a_whole_url(server, scheme):
-    answer = exchange(server, f"GET {scheme}://events.example/health HTTP/1.1\r\nHost: events.example\r\nConnection: close\r\n\r\n")
+    answer = exchange(
+        server, f"GET {scheme}://events.example/health HTTP/1.1\r\nHost: events.example\r\nConnection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
-@pytest.mark.parametrize("target", ["http://events.example?x=/health", "https://events.example?/health", "http://events.example", "HTTPS://events.example/?/health"])
+@pytest.mark.parametrize("target", [
+    "http://events.example?x=/health", "https://events.example?/health", "http://events.example",
+    "HTTPS://events.example/?/health"
+])
 def test_the_path_of_a_whole_url_is_not_looked_for_behind_a_question_mark(server, target):
     answer = exchange(server, f"GET {target} HTTP/1.1\r\nHost: events.example\r\nConnection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 404 ") and b"there is nothing at /\"" in answer
@@ -58,7 +63,10 @@ def test_a_compressed_body_is_refused_by_name(client):
 
 
 def test_a_byte_order_mark_before_the_first_line_is_skipped(client):
-    line = json.dumps({"id": new_id(), "stream": "s", "type": "T", "pos": 0, "gpos": 1, "data": {}, "meta": None, "time": "2024-01-02T03:04:05Z"})
+    line = json.dumps({
+        "id": new_id(), "stream": "s", "type": "T", "pos": 0, "gpos": 1, "data": {}, "meta": None,
+        "time": "2024-01-02T03:04:05Z"
+    })
     reply = client.request("POST", "/import", b"\xef\xbb\xbf" + line.encode())
     assert b'"done":true,"imported":1,' in (reply.body if isinstance(reply.body, bytes) else reply.body.encode())
     reply = client.request("POST", "/import", b"\n\xef\xbb\xbf" + line.encode())
@@ -120,14 +128,17 @@ def test_of_several_origins_a_page_gets_its_own(start):
 
 
 def test_an_origin_may_end_as_an_address_does_and_any_may_be_one_of_several(start):
-    for origins, origin, allowed in ((f"{ONE}/", ONE, ONE), (f"{ONE}/,{OTHER}/", OTHER, OTHER), (f"{ONE},*", OTHER, "*"), (f"{ONE},*", ONE, ONE)):
-        reply = start("--test-mode", "--cors-origin", origins).client().request("POST", "/rpc", b'["sys.version"]', {"Origin": origin})
+    for origins, origin, allowed in ((f"{ONE}/", ONE, ONE), (f"{ONE}/,{OTHER}/", OTHER, OTHER),
+                                     (f"{ONE},*", OTHER, "*"), (f"{ONE},*", ONE, ONE)):
+        reply = start("--test-mode", "--cors-origin", origins).client().request("POST", "/rpc", b'["sys.version"]',
+                                                                                {"Origin": origin})
         assert (reply.status, reply.headers["Access-Control-Allow-Origin"]) == (200, allowed)
 
 
 @pytest.mark.parametrize("origins", [ONE, f"{OTHER}, {ONE}"])
 def test_a_page_can_read_every_refusal_and_the_id(start, origins):
-    server = start("--test-mode", "--cors-origin", origins, "--max-body", "1K", "--max-header", "16K", "--request-timeout", "1")
+    server = start("--test-mode", "--cors-origin", origins, "--max-body", "1K", "--max-header", "16K",
+                   "--request-timeout", "1")
     asked = f"Host: x\r\nOrigin: {ONE}\r\n"
     answers = {"413": exchange(server, f"POST /rpc HTTP/1.1\r\n{asked}Content-Length: 2000\r\n\r\n"),
                "400": exchange(server, f"POST /rpc HTTP/1.1\r\n{asked}Transfer-Encoding: chunked\r\n\r\nzz\r\n"),

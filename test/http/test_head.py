@@ -1,4 +1,5 @@
-"""How far a reader is behind, told over HTTP: stream.head, ns.info, and the event `head` of a subscription that has caught up."""
+"""How far a reader is behind, told over HTTP: stream.head, ns.info, and the event `head` of a subscription that has
+caught up."""
 import json
 from contextlib import closing
 
@@ -61,7 +62,8 @@ def test_what_is_rolled_back_or_open_is_not_the_head(server, client):
     assert client.call("stream.head") == {"head": 3}
 
 
-SOURCES = [{"all": "true"}, {"category": "a"}, {"category": "a", "consumer": 0, "size": 1}, {"stream": "a-1"}, {"all": "true", "types": "T"}]
+SOURCES = [{"all": "true"}, {"category": "a"}, {"category": "a", "consumer": 0, "size": 1}, {"stream": "a-1"},
+           {"all": "true", "types": "T"}]
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -79,7 +81,9 @@ def test_who_asks_for_it_is_told_once_that_it_has_caught_up(client, subscribe, s
 def test_with_nothing_to_catch_up_with_it_comes_at_once(client, subscribe, source):
     assert subscribe(**source, head="true").wait_for(1) == [reached(0)]
     client.write("other-1")
-    assert subscribe(**{**source, **({"category": "none"} if "category" in source else {"stream": "none-1", "all": ""})}, head="true").wait_for(1) == [reached(1)]
+    assert subscribe(
+        **{**source, **({"category": "none"} if "category" in source else {"stream": "none-1", "all": ""})},
+        head="true").wait_for(1) == [reached(1)]
 
 
 def test_what_was_acknowledged_before_it_subscribed_comes_before_the_head(client, subscribe):
@@ -94,7 +98,10 @@ def test_what_was_acknowledged_before_it_subscribed_comes_before_the_head(client
 
 def test_others_get_no_such_event(client, subscribe):
     append(client, "a-1", 3)
-    subscribers = [subscribe(all="true", **parameters) for parameters in ({}, {"ids": "true"}, {"messages": "true"}, {"head": "false"})]
+    subscribers = [
+        subscribe(all="true", **parameters)
+        for parameters in ({}, {"ids": "true"}, {"messages": "true"}, {"head": "false"})
+    ]
     for subscriber in subscribers:
         subscriber.wait_for(3)
     append(client, "a-1", 2)
@@ -132,8 +139,10 @@ def test_it_comes_again_when_there_was_more_to_catch_up_with(cluster, start):
     subscriber = Subscriber(server, server.token, all="true", head="true")
     assert subscriber.wait_for(2)[1] == reached(1)
     cluster.stop("immediate")
-    elsewhere = Cluster(cluster.folder, settings=[*cluster.settings, "port=5433"]).start()  # the server does not find it there
-    with closing(psycopg2.connect(elsewhere.conninfo() + " port=5433")) as connection, connection, connection.cursor() as cursor:
+    elsewhere = Cluster(cluster.folder, settings=[*cluster.settings,
+                                                  "port=5433"]).start()  # the server does not find it there
+    with closing(psycopg2.connect(elsewhere.conninfo() +
+                                  " port=5433")) as connection, connection, connection.cursor() as cursor:
         cursor.execute("SELECT global_position FROM millrace.append('a-1', 'T', '{}')")
         written = cursor.fetchone()[0]  # which may be well above 2 after a crash
     elsewhere.stop()

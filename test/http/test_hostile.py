@@ -1,4 +1,5 @@
-"""Hostile input: what would be read differently by two readers, what would be run instead of stored, what would not end."""
+"""Hostile input: what would be read differently by two readers, what would be run instead of stored, what would not
+end."""
 import hashlib
 import json
 import re
@@ -103,36 +104,42 @@ def test_a_request_of_ambiguous_length_is_refused_with_all_behind_it(server, hea
     assert b"Connection: close" in received
 
 
-@pytest.mark.parametrize("head", ["POST /rpc HTTP/1.1\nHost: x\nContent-Length: 0\n\n", "POST /rpc HTTP/1.1\r\nHost: x\r\n\n",
-                                  "POST  /rpc HTTP/1.1\r\nHost: x\r\n\r\n", "POST /rpc\tHTTP/1.1\r\nHost: x\r\n\r\n",
-                                  "POST /rpc x HTTP/1.1\r\nHost: x\r\n\r\n", "POST /r\0pc HTTP/1.1\r\nHost: x\r\n\r\n",
-                                  "POST /rpc HTTP/1.1\r\n\r\n", "PO ST /rpc HTTP/1.1\r\nHost: x\r\n\r\n",
-                                  "POST /rpc HTTP/1.1 \r\nHost: x\r\n\r\n", "POST /rpc HTTP/1.10\r\nHost: x\r\n\r\n",
-                                  "POST /rpc HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"])
+@pytest.mark.parametrize("head", [
+    "POST /rpc HTTP/1.1\nHost: x\nContent-Length: 0\n\n", "POST /rpc HTTP/1.1\r\nHost: x\r\n\n",
+    "POST  /rpc HTTP/1.1\r\nHost: x\r\n\r\n", "POST /rpc\tHTTP/1.1\r\nHost: x\r\n\r\n",
+    "POST /rpc x HTTP/1.1\r\nHost: x\r\n\r\n", "POST /r\0pc HTTP/1.1\r\nHost: x\r\n\r\n", "POST /rpc HTTP/1.1\r\n\r\n",
+    "PO ST /rpc HTTP/1.1\r\nHost: x\r\n\r\n", "POST /rpc HTTP/1.1 \r\nHost: x\r\n\r\n",
+    "POST /rpc HTTP/1.10\r\nHost: x\r\n\r\n", "POST /rpc HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+])
 def test_a_malformed_head_is_refused_with_all_behind_it(server, head):
     assert statuses(exchange(server, head + SMUGGLED)) == [400]
 
 
-@pytest.mark.parametrize("chunks", ["f\n" + VERSION + "\r\n0\r\n\r\n", "0xf\r\n" + VERSION + "\r\n0\r\n\r\n", "-1\r\n", " f\r\n" + VERSION,
-                                    "f\r\n" + VERSION + "0\r\n\r\n", "e\r\n" + VERSION + "\r\n0\r\n\r\n", "10\r\n" + VERSION + "\r\n0\r\n\r\n",
-                                    "f;a\nb\r\n" + VERSION, "f;a\rb\r\n" + VERSION, "f\0\r\n" + VERSION, "\r\n", ";\r\n", "0\r\nA: b\nC: d\r\n\r\n",
-                                    "0\r\n folded\r\n\r\n", "0\r\n\n", "f\r\r\n" + VERSION])
+@pytest.mark.parametrize("chunks", [
+    "f\n" + VERSION + "\r\n0\r\n\r\n", "0xf\r\n" + VERSION + "\r\n0\r\n\r\n", "-1\r\n", " f\r\n" + VERSION,
+    "f\r\n" + VERSION + "0\r\n\r\n", "e\r\n" + VERSION + "\r\n0\r\n\r\n", "10\r\n" + VERSION + "\r\n0\r\n\r\n",
+    "f;a\nb\r\n" + VERSION, "f;a\rb\r\n" + VERSION, "f\0\r\n" + VERSION, "\r\n", ";\r\n", "0\r\nA: b\nC: d\r\n\r\n",
+    "0\r\n folded\r\n\r\n", "0\r\n\n", "f\r\r\n" + VERSION
+])
 def test_malformed_chunks_are_refused_with_all_behind_them(server, chunks):
     received = exchange(server, HEAD + "Transfer-Encoding: chunked\r\n\r\n" + chunks + SMUGGLED)
     assert statuses(received) == [400], received
 
 
-@pytest.mark.parametrize("size", ["ffffffffffffffff", "8000000000000000", "10000000000000000", "fffffffffffffff", "00000000000000000000f"])
+@pytest.mark.parametrize(
+    "size", ["ffffffffffffffff", "8000000000000000", "10000000000000000", "fffffffffffffff", "00000000000000000000f"])
 def test_a_chunk_without_end_is_refused_at_its_size(server, size):
     received = exchange(server, HEAD + "Transfer-Encoding: chunked\r\n\r\n" + size + "\r\nx")
     assert statuses(received) in ([400], [413]), received
 
 
-@pytest.mark.parametrize("headers", [f"Content-Length: 15\r\n\r\n{VERSION}", f"Content-Length: 15\r\nContent-Length: 15\r\n\r\n{VERSION}",
-                                     f"CONTENT-length: \t15 \r\n\r\n{VERSION}",
-                                     f"Transfer-Encoding: Chunked\r\n\r\nf;name=\"v\"\r\n{VERSION}\r\n0\r\n\r\n",
-                                     f"Transfer-Encoding: chunked\r\n\r\n00F\r\n{VERSION}\r\n0;x\r\nContent-Length: 3\r\nTransfer-Encoding: x\r\n\r\n",
-                                     f"X-Content-Length: 3\r\nContent-Length: 15\r\n\r\n{VERSION}"])
+@pytest.mark.parametrize("headers", [
+    f"Content-Length: 15\r\n\r\n{VERSION}", f"Content-Length: 15\r\nContent-Length: 15\r\n\r\n{VERSION}",
+    f"CONTENT-length: \t15 \r\n\r\n{VERSION}",
+    f"Transfer-Encoding: Chunked\r\n\r\nf;name=\"v\"\r\n{VERSION}\r\n0\r\n\r\n",
+    f"Transfer-Encoding: chunked\r\n\r\n00F\r\n{VERSION}\r\n0;x\r\nContent-Length: 3\r\nTransfer-Encoding: x\r\n\r\n",
+    f"X-Content-Length: 3\r\nContent-Length: 15\r\n\r\n{VERSION}"
+])
 def test_what_everybody_reads_alike_is_taken_and_the_next_request_too(server, headers):
     received = exchange(server, HEAD + headers + SMUGGLED)
     assert statuses(received) == [200, 404], received
@@ -159,17 +166,20 @@ def test_a_header_cannot_be_made_by_what_is_repeated_in_an_answer(server, client
 
 
 def test_a_nul_byte_is_malformed_wherever_it_stands(client):
-    for body in (b'["sys.version"]\0', b'\0["sys.version"]', b'["sys.\0version"]', b'["stream.write","s\0x",{"type":"T","data":{}}]',
+    for body in (b'["sys.version"]\0', b'\0["sys.version"]', b'["sys.\0version"]',
+                 b'["stream.write","s\0x",{"type":"T","data":{}}]',
                  b'["stream.write","s",{"type":"T","data":{"a\0":1}}]', b'["stream.version",\0"s"]'):
         assert client.refused_body(body).message == "Malformed JSON request", body
     assert client.call("category.get", "") == []
 
 
 @pytest.mark.parametrize("bad", [r'"\u0000"', r'"\ud800"', r'"\udc00\ud800"', r'"a\ud83d"'])
-@pytest.mark.parametrize("call", ['["stream.last","s",{"type":%s}]', '["stream.get","s",{"types":[%s]}]', '["category.get",%s]',
-                                  '["category.get","c",{"correlation":%s}]', '["category.get","c",{"types":["a",%s]}]',
-                                  '["ns.streams",{"prefix":%s}]', '["ns.streams",{"cursor":%s}]', '["ns.info",%s]',
-                                  '["stream.write","s",{"type":"T","data":{}},{"id":%s}]'])
+@pytest.mark.parametrize("call", [
+    '["stream.last","s",{"type":%s}]', '["stream.get","s",{"types":[%s]}]', '["category.get",%s]',
+    '["category.get","c",{"correlation":%s}]', '["category.get","c",{"types":["a",%s]}]',
+    '["ns.streams",{"prefix":%s}]', '["ns.streams",{"cursor":%s}]', '["ns.info",%s]',
+    '["stream.write","s",{"type":"T","data":{}},{"id":%s}]'
+])
 def test_what_is_no_text_for_postgres_is_refused_in_every_argument(client, call, bad):
     error = client.refused_body(call % bad)
     assert (error.status, error.code) == (400, "INVALID_REQUEST"), error
@@ -254,10 +264,13 @@ def test_the_limit_of_a_body_is_exact(start, size, chunked):
 # Text that is meant to be run
 
 
-INJECTIONS = ["'", '"', "\\", "''", "\\'", "';DROP TABLE messages;--", '";DROP SCHEMA millrace CASCADE;--', "'); SELECT pg_sleep(20);--",
-              "$$;DROP TABLE messages;$$", "$1", "$1$", "%s%I%L%1$s%n", "{a,b}", '{"a"', '"},{"', "NULL", "a\\", "E'\\x27'", "'||(SELECT 1)||'",
-              "/*", "*/ OR TRUE --", "_", "%", "*", ".*", "a,b", "a\tb\nc\r\n", "\x01\x7f", "＇; DROP TABLE messages; --", "\u2028\ufeff",
-              "x' AND pg_terminate_backend(pg_backend_pid())::text='", "millrace.messages", "../../etc/passwd", "${HOME}`id`", "\\u0000", "&token=x#?"]
+INJECTIONS = [
+    "'", '"', "\\", "''", "\\'", "';DROP TABLE messages;--", '";DROP SCHEMA millrace CASCADE;--',
+    "'); SELECT pg_sleep(20);--", "$$;DROP TABLE messages;$$", "$1", "$1$", "%s%I%L%1$s%n", "{a,b}", '{"a"', '"},{"',
+    "NULL", "a\\", "E'\\x27'", "'||(SELECT 1)||'", "/*", "*/ OR TRUE --", "_", "%", "*", ".*", "a,b", "a\tb\nc\r\n",
+    "\x01\x7f", "＇; DROP TABLE messages; --", "\u2028\ufeff", "x' AND pg_terminate_backend(pg_backend_pid())::text='",
+    "millrace.messages", "../../etc/passwd", "${HOME}`id`", "\\u0000", "&token=x#?"
+]
 
 
 class Fingerprint:
@@ -268,16 +281,20 @@ class Fingerprint:
         self.before = self.take()
 
     def take(self):
-        registry = sql(self.connection, "SELECT name, schema, token_hash, description, metadata FROM millrace.namespaces "
-                                        "WHERE name <> %s ORDER BY name", self.without)
+        registry = sql(
+            self.connection, "SELECT name, schema, token_hash, description, metadata FROM millrace.namespaces "
+            "WHERE name <> %s ORDER BY name", self.without)
         own = sql(self.connection, "SELECT schema FROM millrace.namespaces WHERE name = %s", self.without)
-        relations = sql(self.connection, "SELECT nspname::text, relname::text, relkind::text, relacl::text FROM pg_class "
-                                         "JOIN pg_namespace n ON n.oid = relnamespace "
-                                         "WHERE nspname !~ '^pg_(toast|temp)' AND nspname <> ALL (%s) ORDER BY 1, 2", [row[0] for row in own])
-        functions = sql(self.connection, "SELECT pronamespace::regnamespace::text, count(*) FROM pg_proc GROUP BY 1 ORDER BY 1")
+        relations = sql(
+            self.connection, "SELECT nspname::text, relname::text, relkind::text, relacl::text FROM pg_class "
+            "JOIN pg_namespace n ON n.oid = relnamespace "
+            "WHERE nspname !~ '^pg_(toast|temp)' AND nspname <> ALL (%s) ORDER BY 1, 2", [row[0] for row in own])
+        functions = sql(self.connection,
+                        "SELECT pronamespace::regnamespace::text, count(*) FROM pg_proc GROUP BY 1 ORDER BY 1")
         roles = sql(self.connection, "SELECT rolname::text, rolsuper, rolcanlogin FROM pg_roles ORDER BY 1")
         settings = sql(self.connection, "SELECT setdatabase, setrole, setconfig FROM pg_db_role_setting ORDER BY 1, 2")
-        counts = [(row[1], sql(self.connection, f'SELECT count(*), max(global_position) FROM "{row[1]}".messages')) for row in registry]
+        counts = [(row[1], sql(self.connection, f'SELECT count(*), max(global_position) FROM "{row[1]}".messages'))
+                  for row in registry]
         return [registry, relations, functions, roles, settings, counts]
 
     def require_unchanged(self):
@@ -332,7 +349,8 @@ def test_text_of_a_message_is_stored_and_found_literally(attacker, text):
     assert stream in [listed["stream"] for listed in attacker.call("ns.streams", {"prefix": text})]
     assert all(listed["stream"].startswith(text) for listed in attacker.call("ns.streams", {"prefix": text}))
     after = [listed["stream"] for listed in attacker.call("ns.streams", {"cursor": text})]
-    assert after == sorted((name for name in {stream, "other-1", "probe"} if name.encode() > text.encode()), key=str.encode)
+    assert after == sorted((name for name in {stream, "other-1", "probe"} if name.encode() > text.encode()),
+                           key=str.encode)
     assert {"category": category, "streamCount": 1, "messageCount": 1} in attacker.call("ns.categories")
     # No other stream than these was touched.
     assert {listed["stream"] for listed in attacker.call("ns.streams")} == {stream, "other-1", "probe"}
@@ -342,9 +360,12 @@ def test_text_of_a_message_is_stored_and_found_literally(attacker, text):
 def test_text_of_messages_that_are_appended_together_is_stored_and_found_literally(attacker, text):
     message = {"type": text, "data": {text: text}, "metadata": {text: [text]}}
     attacker.call("stream.append", text, [message, message], {"expectedVersion": -1})
-    attacker.call("streams.append", [{"stream": text + "2", "messages": [message]}, {"stream": text, "messages": [message], "expectedVersion": 1}])
+    attacker.call(
+        "streams.append",
+        [{"stream": text + "2", "messages": [message]}, {"stream": text, "messages": [message], "expectedVersion": 1}])
     for stream, count in ((text, 3), (text + "2", 1)):
-        assert [found[1:] for found in fields(attacker.call("stream.get", stream))] == [(text, {text: text}, {text: [text]})] * count
+        assert [found[1:] for found in fields(attacker.call("stream.get", stream))
+                ] == [(text, {text: text}, {text: [text]})] * count
     assert {listed["stream"] for listed in attacker.call("ns.streams")} == {text, text + "2", "probe"}
 
 
@@ -353,17 +374,24 @@ def fields(messages):
 
 
 # Every argument that is no free text, with the text in its place.
-NO_TEXT = [["stream.write", "s", {"type": "T", "data": {}}, {"id": ...}], ["stream.write", "s", {"type": "T", "data": {}}, {"expectedVersion": ...}],
-           ["stream.write", "s", {"type": "T", "data": ...}], ["stream.write", "s", {"type": "T", "data": {}, "metadata": ...}], ["stream.write", "s", ...],
-           ["stream.write", "s", {"type": "T", "data": {}}, ...], ["stream.append", "s", ...], ["stream.append", "s", [...]],
-           ["stream.append", "s", [{"type": "T", "data": {}, "id": ...}]], ["stream.append", "s", [{"type": "T", "data": {}}], {"expectedVersion": ...}],
-           ["streams.append", ...], ["streams.append", [...]], ["streams.append", [{"stream": "s", "messages": [{"type": "T", "data": {}, "id": ...}]}]],
+NO_TEXT = [["stream.write", "s", {"type": "T", "data": {}}, {"id": ...}],
+           ["stream.write", "s", {"type": "T", "data": {}}, {"expectedVersion": ...}],
+           ["stream.write", "s", {"type": "T", "data": ...}],
+           ["stream.write", "s", {"type": "T", "data": {}, "metadata": ...}], ["stream.write", "s", ...],
+           ["stream.write", "s", {"type": "T", "data": {}}, ...], ["stream.append", "s", ...],
+           ["stream.append", "s", [...]], ["stream.append", "s", [{"type": "T", "data": {}, "id": ...}]],
+           ["stream.append", "s", [{"type": "T", "data": {}}], {"expectedVersion": ...}], ["streams.append", ...],
+           ["streams.append", [...]],
+           ["streams.append", [{"stream": "s", "messages": [{"type": "T", "data": {}, "id": ...}]}]],
            ["streams.append", [{"stream": "s", "messages": [{"type": "T", "data": {}}], "expectedVersion": ...}]],
-           ["stream.get", "s", {"position": ...}], ["stream.get", "s", {"globalPosition": ...}], ["stream.get", "s", {"batchSize": ...}],
-           ["stream.get", "s", {"types": ...}], ["stream.get", "s", ...], ["stream.last", "s", ...], ["category.get", "c", {"position": ...}],
-           ["category.get", "c", {"globalPosition": ...}], ["category.get", "c", {"batchSize": ...}], ["category.get", "c", {"types": ...}],
-           ["category.get", "c", {"consumerGroup": ...}], ["category.get", "c", {"consumerGroup": {"member": ..., "size": 2}}],
-           ["category.get", "c", {"consumerGroup": {"member": 0, "size": ...}}], ["ns.streams", {"limit": ...}], ["ns.streams", ...]]
+           ["stream.get", "s", {"position": ...}], ["stream.get", "s", {"globalPosition": ...}],
+           ["stream.get", "s", {"batchSize": ...}], ["stream.get", "s", {"types": ...}], ["stream.get", "s", ...],
+           ["stream.last", "s", ...], ["category.get", "c", {"position": ...}],
+           ["category.get", "c", {"globalPosition": ...}], ["category.get", "c", {"batchSize": ...}],
+           ["category.get", "c", {"types": ...}], ["category.get", "c", {"consumerGroup": ...}],
+           ["category.get", "c", {"consumerGroup": {"member": ..., "size": 2}}],
+           ["category.get", "c", {"consumerGroup": {"member": 0, "size": ...}}], ["ns.streams", {"limit": ...}],
+           ["ns.streams", ...]]
 
 
 def with_text(value, text):
@@ -384,7 +412,10 @@ def test_text_where_none_belongs_is_refused(attacker, call):
 
 @pytest.mark.parametrize("field", ["id", "pos", "gpos", "data", "meta", "time"])
 def test_text_where_none_belongs_is_refused_in_an_import(attacker, field):
-    record = {"id": new_id(), "stream": "s", "type": "T", "pos": 0, "gpos": 1000, "data": {}, "meta": None, "time": "2024-01-02T03:04:05Z"}
+    record = {
+        "id": new_id(), "stream": "s", "type": "T", "pos": 0, "gpos": 1000, "data": {}, "meta": None,
+        "time": "2024-01-02T03:04:05Z"
+    }
     for text in INJECTIONS:
         reply = attacker.request("POST", "/import", json.dumps({**record, field: text}).encode())
         assert json.loads(reply.body.split(b"data: ")[-1])["error"].startswith("INVALID_"), (text, reply.body)
@@ -393,9 +424,11 @@ def test_text_where_none_belongs_is_refused_in_an_import(attacker, field):
 
 def test_text_where_none_belongs_is_refused_in_a_url_and_a_header(attacker):
     for text in INJECTIONS:
-        for path in ("/import?force=", "/subscribe?stream=s&position=", "/subscribe?category=c&consumer=0&size=", "/subscribe?category=c&size=2&consumer=",
-                     "/subscribe?all=", "/subscribe?stream=s&ids=", "/subscribe?stream=s&messages=", "/export?since=", "/export?until="):
-            reply = attacker.request("POST" if "import" in path else "GET", path + quote(text, safe=""), b"" if "import" in path else None)
+        for path in ("/import?force=", "/subscribe?stream=s&position=", "/subscribe?category=c&consumer=0&size=",
+                     "/subscribe?category=c&size=2&consumer=", "/subscribe?all=", "/subscribe?stream=s&ids=",
+                     "/subscribe?stream=s&messages=", "/export?since=", "/export?until="):
+            reply = attacker.request("POST" if "import" in path else "GET", path + quote(text, safe=""),
+                                     b"" if "import" in path else None)
             assert reply.status == 400, path + text
         if text.isprintable() and text.isascii():
             reply = attacker.request("GET", "/subscribe?stream=s", None, {"Last-Event-ID": text})
@@ -406,8 +439,10 @@ def test_text_where_none_belongs_is_refused_in_a_url_and_a_header(attacker):
 def test_text_of_an_import_and_an_export_is_taken_literally(attacker, text):
     stream = text + "-1"
     category = stream[:stream.index("-")]
-    line = json.dumps({"id": new_id(), "stream": stream, "type": text, "pos": 7, "gpos": 1000, "data": {text: text}, "meta": {text: text},
-                       "time": "2024-01-02T03:04:05Z"})
+    line = json.dumps({
+        "id": new_id(), "stream": stream, "type": text, "pos": 7, "gpos": 1000, "data": {text: text},
+        "meta": {text: text}, "time": "2024-01-02T03:04:05Z"
+    })
     reply = attacker.request("POST", "/import", line.encode())
     assert b'"done":true,"imported":1' in reply.body, reply.body
     reply = attacker.request("GET", "/export?categories=" + quote(category, safe=""))
@@ -415,11 +450,15 @@ def test_text_of_an_import_and_an_export_is_taken_literally(attacker, text):
     if "," in category:
         assert found == []  # two names
     else:
-        assert [(each["stream"], each["type"], each["data"], each["meta"]) for each in found] == [(stream, text, {text: text}, {text: text})]
+        assert [(each["stream"], each["type"], each["data"], each["meta"])
+                for each in found] == [(stream, text, {text: text}, {text: text})]
     for query in ("since", "until"):
         assert attacker.request("GET", f"/export?{query}=" + quote(text, safe="")).status == 400
-    assert json.loads(attacker.request("POST", "/import", line.replace("2024", text.replace('"', "").replace("\\", "") + "x").encode())
-                      .body.split(b"data: ")[-1])["error"].startswith("INVALID_")
+    assert json.loads(
+        attacker.request("POST", "/import",
+                         line.replace("2024",
+                                      text.replace('"', "").replace("\\", "") +
+                                      "x").encode()).body.split(b"data: ")[-1])["error"].startswith("INVALID_")
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
@@ -448,8 +487,10 @@ def test_text_of_a_namespace_is_taken_literally(victim, text):
     name = text + " " + new_id()
     fingerprint = Fingerprint(connection, name)
     token = token_for(name)
-    assert admin.call("ns.create", name, {"description": text, "token": token, "metadata": {text: text}})["namespace"] == name
-    assert sql(connection, "SELECT description, metadata FROM millrace.namespaces WHERE name = %s", name) == [(text, {text: text})]
+    assert admin.call("ns.create", name,
+                      {"description": text, "token": token, "metadata": {text: text}})["namespace"] == name
+    assert sql(connection, "SELECT description, metadata FROM millrace.namespaces WHERE name = %s",
+               name) == [(text, {text: text})]
     assert admin.refused("ns.create", name).code == "NAMESPACE_EXISTS"
     client = victim.client(token)
     client.write("s-1", {})
@@ -472,18 +513,25 @@ def test_text_of_a_namespace_is_taken_literally(victim, text):
 
 def test_a_token_is_only_ever_a_token(secured):
     digest = hashlib.sha256(b"x").hexdigest()
-    for text in [*INJECTIONS, digest, "ns_" + "'" * 10 + "_" + "0" * 64, "ns_ZGVmYXVsdA_' OR 1=1", *map(token_for, INJECTIONS),
-                 token_for("default' --"), token_for('default"')]:
+    for text in [
+            *INJECTIONS, digest, "ns_" + "'" * 10 + "_" + "0" * 64, "ns_ZGVmYXVsdA_' OR 1=1",
+            *map(token_for, INJECTIONS),
+            token_for("default' --"),
+            token_for('default"')
+    ]:
         client = secured.client("")
         client.token = None
         reply = client.request("POST", "/rpc?token=" + quote(text, safe=""), VERSION)
         assert reply.status in (401, 403), text
         if text.isprintable() and text.isascii():
-            assert client.request("POST", "/rpc", VERSION, {"Authorization": f"Bearer {text}"}).status in (401, 403), text
+            assert client.request("POST", "/rpc", VERSION,
+                                  {"Authorization": f"Bearer {text}"}).status in (401, 403), text
         client.close()
 
 
-@pytest.mark.parametrize("query", ["stream=%ff", "stream=%00", "stream=a%00b", "stream=%ed%a0%80", "category=%c0%af", "category=%f4%90%80%80"])
+@pytest.mark.parametrize(
+    "query",
+    ["stream=%ff", "stream=%00", "stream=a%00b", "stream=%ed%a0%80", "category=%c0%af", "category=%f4%90%80%80"])
 def test_a_query_that_is_no_text_for_postgres_is_refused(victim, attacker, query):
     reply = attacker.request("GET", f"/subscribe?{query}")
     assert reply.status == 400, reply.body
@@ -496,8 +544,12 @@ def test_a_query_that_is_no_text_for_postgres_is_refused(victim, attacker, query
 
 def test_slow_clients_are_cut_off_and_disturb_nobody(start):
     server = start("--test-mode", "--request-timeout", "1", "--idle-timeout", "2")
-    beginnings = [b"", b"P", b"POST /rpc HTTP/1.1\r\n", HEAD.encode() + b"Content-Length: 1000\r\n\r\n[",
-                  HEAD.encode() + b"Transfer-Encoding: chunked\r\n\r\n", HEAD.encode() + b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n"]
+    beginnings = [
+        b"", b"P", b"POST /rpc HTTP/1.1\r\n",
+        HEAD.encode() + b"Content-Length: 1000\r\n\r\n[",
+        HEAD.encode() + b"Transfer-Encoding: chunked\r\n\r\n",
+        HEAD.encode() + b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n"
+    ]
     drips = [b"\r\n", b"O", b"X: y\r\n", b" ", b"1\r\n \r\n", b" "]
     slow = []
     for n in range(240):

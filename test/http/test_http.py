@@ -70,8 +70,10 @@ def test_health_and_version_need_no_token(secured, path, body):
     assert client.request("GET", path).status == 200, "the connection is usable after HEAD"
 
 
-@pytest.mark.parametrize("path", ["/", "/rpc/", "/RPC", "/health/", "/rpcx", "/nothing", "/../rpc", "//rpc", "/metrics", "/ready",
-                                  "/live", "/debug/vars"])
+@pytest.mark.parametrize("path", [
+    "/", "/rpc/", "/RPC", "/health/", "/rpcx", "/nothing", "/../rpc", "//rpc", "/metrics", "/ready", "/live",
+    "/debug/vars"
+])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_other_paths_are_not_found(secured, path, method):
     reply = secured.client().request(method, path)
@@ -156,10 +158,11 @@ def test_connection_close_is_honoured(wire):
     assert wire.closed()
 
 
-@pytest.mark.parametrize("garbage", ["\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", "nonsense\r\n\r\n", "POST /rpc\r\n\r\n",
-                                     "GET /health HTTP/9.9\r\n\r\n", "POST /rpc HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-                                     "POST /rpc HTTP/1.1\r\nContent-Length: x\r\n\r\n",
-                                     "POST /rpc HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"])
+@pytest.mark.parametrize("garbage", [
+    "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", "nonsense\r\n\r\n", "POST /rpc\r\n\r\n",
+    "GET /health HTTP/9.9\r\n\r\n", "POST /rpc HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+    "POST /rpc HTTP/1.1\r\nContent-Length: x\r\n\r\n", "POST /rpc HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+])
 def test_garbage_harms_nobody_else(server, wire, garbage):
     wire.send(garbage)
     wire.socket.shutdown(1)
@@ -199,7 +202,8 @@ def test_many_connections_at_once(server, client):
 @pytest.fixture(scope="module")
 def limited():
     from store import Server
-    server = Server("--test-mode", "--max-body", "65536", "--max-header", "20000", "--request-timeout", "1", "--idle-timeout", "2")
+    server = Server("--test-mode", "--max-body", "65536", "--max-header", "20000", "--request-timeout", "1",
+                    "--idle-timeout", "2")
     yield server
     server.stop()
 
@@ -295,15 +299,19 @@ def test_an_idle_connection_is_closed_without_an_answer(limited):
 
 
 def test_preflights_are_not_answered_by_default(client):
-    reply = client.request("OPTIONS", "/rpc", headers={"Origin": "http://a.example", "Access-Control-Request-Method": "POST"})
+    reply = client.request("OPTIONS", "/rpc",
+                           headers={"Origin": "http://a.example", "Access-Control-Request-Method": "POST"})
     assert reply.status == 403 and "--cors-origin" in reply.error["message"]
     assert reply.headers["Access-Control-Allow-Origin"] is None
 
 
 def test_preflights_are_answered_for_a_cors_origin(start):
     client = start("--test-mode", "--cors-origin", "http://a.example").client()
-    reply = client.request("OPTIONS", "/rpc", headers={"Origin": "http://a.example", "Access-Control-Request-Method": "POST",
-                                                       "Access-Control-Request-Headers": "authorization,content-type"})
+    reply = client.request(
+        "OPTIONS", "/rpc", headers={
+            "Origin": "http://a.example", "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,content-type"
+        })
     assert reply.status in (200, 204)
     assert reply.headers["Access-Control-Allow-Origin"] == "http://a.example"
     assert "POST" in reply.headers["Access-Control-Allow-Methods"]

@@ -1,4 +1,5 @@
-"""What subscriptions cost while nothing happens, and that what happens then is told at once (sidecar/README.md, "While nothing happens")."""
+"""What subscriptions cost while nothing happens, and that what happens then is told at once (sidecar/README.md, "While
+nothing happens")."""
 import threading
 import time
 
@@ -30,7 +31,8 @@ class Watched:
         return self.cluster.connect()
 
     def transactions(self):
-        return sql(self.look, "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = 'postgres'")[0][0]
+        return sql(self.look,
+                   "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = 'postgres'")[0][0]
 
     def rate(self, seconds=6):
         """Transactions a second; the sessions tell theirs once a second."""
@@ -39,17 +41,21 @@ class Watched:
         return (self.transactions() - before) / (time.monotonic() - begin)
 
     def last_question(self):
-        return sql(self.look, "SELECT extract(epoch FROM max(query_start)) FROM pg_stat_activity WHERE query LIKE '%%millrace.read_feed(%%'"
-                              " AND datname = 'postgres'")[0][0]
+        return sql(
+            self.look,
+            "SELECT extract(epoch FROM max(query_start)) FROM pg_stat_activity WHERE query LIKE '%%millrace.read_feed(%%'"
+            " AND datname = 'postgres'")[0][0]
 
     def now(self):
         return sql(self.look, "SELECT extract(epoch FROM clock_timestamp())")[0][0]
 
     def is_waiting(self):
-        return sql(self.look, "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE %s", WAIT + "%")[0][0] > 0
+        return sql(self.look, "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE %s",
+                   WAIT + "%")[0][0] > 0
 
     def asked_when_calm(self):
-        """Waits for a question that came no sooner than a second after the one before: the next one will not come sooner of itself, either."""
+        """Waits for a question that came no sooner than a second after the one before: the next one will not come
+        sooner of itself, either."""
         last = self.last_question()
 
         def asked():
@@ -126,7 +132,9 @@ def rollback_prepared(connect):
     return 1, behind_an_open_one(connect, "PREPARE TRANSACTION 'p'", "ROLLBACK PREPARED 'p'")[1]
 
 
-ENDS = [commit, late_commit, rollback, rollback_of_a_savepoint, the_end_of_a_session, commit_prepared, rollback_prepared]
+ENDS = [
+    commit, late_commit, rollback, rollback_of_a_savepoint, the_end_of_a_session, commit_prepared, rollback_prepared
+]
 
 
 def is_told_at_once(watched, subscriber, end):
@@ -201,7 +209,9 @@ def test_who_waits_keeps_no_snapshot_and_no_lock_and_can_be_cancelled(cluster):
     sql(other, "CREATE EXTENSION millrace")
     pid, errors = connection.info.backend_pid, []
     thread = wait_in_a_thread(connection, errors)
-    wait_until(lambda: sql(other, "SELECT wait_event FROM pg_stat_activity WHERE pid = %s AND state = 'active'", pid) == [("Extension",)], "the wait")
+    wait_until(
+        lambda: sql(other, "SELECT wait_event FROM pg_stat_activity WHERE pid = %s AND state = 'active'", pid) == [(
+            "Extension", )], "the wait")
     assert sql(other, "SELECT backend_xmin, backend_xid FROM pg_stat_activity WHERE pid = %s", pid) == [(None, None)]
     assert sql(other, "SELECT locktype FROM pg_locks WHERE pid = %s", pid) == [("virtualxid",)]
     sql(other, "SELECT pg_cancel_backend(%s)", pid)
@@ -213,7 +223,8 @@ def test_the_wait_ends_with_others_transactions_and_not_with_its_time_only(clust
     connection, other = cluster.connect(), cluster.connect()
     sql(other, "CREATE EXTENSION millrace")
     thread = wait_in_a_thread(connection, [])
-    wait_until(lambda: sql(other, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'Extension'") == [(1,)], "the wait")
+    wait_until(lambda: sql(other, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'Extension'") == [(1, )],
+               "the wait")
     sql(other, "CREATE TABLE t ()")
     thread.join(30)
     assert not thread.is_alive()
@@ -222,9 +233,11 @@ def test_the_wait_ends_with_others_transactions_and_not_with_its_time_only(clust
     sql(connection, "CALL millrace.wait_for_commits(8, true, 1)")
 
 
-@pytest.mark.parametrize("before, arguments, code", [
-    ("BEGIN", "1, true, 1", "25001"), ("BEGIN ISOLATION LEVEL REPEATABLE READ", "1, true, 1", "25001"), ("", "1, true, -1", "22023"),
-    ("", "1, true, 60001", "22023"), ("", "NULL, true, 1", "MR005"), ("", "1, NULL, 1", "MR005"), ("", "1, true, NULL", "MR005")])
+@pytest.mark.parametrize("before, arguments, code", [("BEGIN", "1, true, 1", "25001"),
+                                                     ("BEGIN ISOLATION LEVEL REPEATABLE READ", "1, true, 1", "25001"),
+                                                     ("", "1, true, -1", "22023"), ("", "1, true, 60001", "22023"),
+                                                     ("", "NULL, true, 1", "MR005"), ("", "1, NULL, 1", "MR005"),
+                                                     ("", "1, true, NULL", "MR005")])
 def test_what_it_refuses(cluster, before, arguments, code):
     connection = cluster.connect()
     sql(connection, "CREATE EXTENSION IF NOT EXISTS millrace")

@@ -17,8 +17,10 @@ DONE = re.compile(rb'data: \{"done":true,"imported":(\d+),"elapsed":"\d+\.\d+s"\
 
 
 def record(n, **fields):
-    made = {"id": new_id(), "stream": "imported-1", "type": "Imported", "pos": n - 1, "gpos": n, "data": {"n": n}, "meta": None,
-            "time": "2024-01-02T03:04:05.678901Z"}
+    made = {
+        "id": new_id(), "stream": "imported-1", "type": "Imported", "pos": n - 1, "gpos": n, "data": {"n": n},
+        "meta": None, "time": "2024-01-02T03:04:05.678901Z"
+    }
     made.update(fields)
     return {key: value for key, value in made.items() if value is not ...}
 
@@ -128,7 +130,9 @@ def test_a_failure_is_an_event_byte_for_byte(wire):
     wire.start("Content-Length: 4")
     wire.socket.sendall(b"[1]\n")
     assert wire.head()[0] == 200
-    assert list(wire.chunks()) == [b'data: {"error":"INVALID_RECORD","message":"the line is not an object but an array","line":1}\n\n']
+    assert list(wire.chunks()) == [
+        b'data: {"error":"INVALID_RECORD","message":"the line is not an object but an array","line":1}\n\n'
+    ]
 
 
 def test_an_exact_number_of_batches_ends_with_progress_and_done(client):
@@ -146,7 +150,8 @@ def test_an_old_client_gets_its_reply_without_chunks(server, client):
     client.call("stream.version", "x")
     with server.connect() as connection:
         body = line(1).encode()
-        connection.sendall(f"POST /import?token={client.token} HTTP/1.0\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        connection.sendall(
+            f"POST /import?token={client.token} HTTP/1.0\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
         reply = connection.makefile("rb").read()
     head, body = reply.split(b"\r\n\r\n", 1)
     assert b"chunked" not in head and DONE.fullmatch(body)
@@ -197,14 +202,17 @@ def test_a_bad_force_is_refused_by_name(client, query, status):
 
 def test_everything_is_kept_exactly(client):
     wanted = [
-        record(1, gpos=7, pos=3, stream="a-1", type="Ünï", data={"big": 123456789012345678901234567890, "f": 1.5, "s": "a\"\\\u2028😀"},
-               meta={"correlationStreamName": "b-2"}, time="1999-12-31T23:59:59.000001Z"),
+        record(1, gpos=7, pos=3, stream="a-1", type="Ünï",
+               data={"big": 123456789012345678901234567890, "f": 1.5,
+                     "s": "a\"\\\u2028😀"}, meta={"correlationStreamName": "b-2"}, time="1999-12-31T23:59:59.000001Z"),
         record(2, gpos=9, pos=10, stream="no dash", data={}, meta=None, time="0001-01-01T00:00:00Z"),
-        record(3, gpos=1000000000000, pos=4611686018427387904, stream="x" * 2000, type="y" * 2000, time="9999-12-31T23:59:59.999999Z"),
+        record(3, gpos=1000000000000, pos=4611686018427387904, stream="x" * 2000, type="y" * 2000,
+               time="9999-12-31T23:59:59.999999Z"),
     ]
     assert imported(client, "\n".join(json.dumps(r) for r in wanted).replace('"f": 1.5', '"f": 1.50')) == 3
     found = stored(client)
-    assert [[r[key] for key in ("id", "stream", "type", "pos", "gpos", "data", "meta", "time")] for r in wanted] == found
+    assert [[r[key] for key in ("id", "stream", "type", "pos", "gpos", "data", "meta", "time")]
+            for r in wanted] == found
     body = client.post(["stream.get", "a-1", {"position": 0}]).body
     assert b"123456789012345678901234567890" in body and b"1.50" in body
 
@@ -247,10 +255,10 @@ def test_blank_lines_are_skipped_but_counted_and_line_ends_are_tolerated(client)
     assert imported(client, f"\n{line(1)}\r\n\n{line(2)}") == 2
 
 
-@pytest.mark.parametrize("text, what", [
-    ("broken", "value"), ("{", "key"), ('{"id":}', "value"), ("{} {}", "follows"), ('{"a":1,}', "key"), ('{"a":01}', ""), ("{'a':1}", "key"),
-    ('{"a":"\x01"}', "control"), ('{"a":NaN}', ""), ("\ufeff{}", ""), ("[" * 1001 + "]" * 1001, "deeper"),
-])
+@pytest.mark.parametrize("text, what", [("broken", "value"), ("{", "key"), ('{"id":}', "value"), ("{} {}", "follows"),
+                                        ('{"a":1,}', "key"), ('{"a":01}', ""), ("{'a':1}", "key"),
+                                        ('{"a":"\x01"}', "control"), ('{"a":NaN}', ""), ("\ufeff{}", ""),
+                                        ("[" * 1001 + "]" * 1001, "deeper"), ])
 def test_what_is_not_json_is_invalid_json(client, text, what):
     error = refused(client, lines(1, 2) + text + "\n" + lines(3, 3))
     assert (error["error"], error["line"]) == ("INVALID_JSON", 3) and what in error["message"]
@@ -268,15 +276,17 @@ def test_a_missing_field_is_named(client, field):
     assert error == {"error": "INVALID_RECORD", "message": f'"{field}" is missing', "line": 1}
 
 
-@pytest.mark.parametrize("field, value", [
-    ("id", 5), ("id", ""), ("id", "x" * 36), ("id", None), ("stream", ""), ("stream", 1), ("stream", None), ("stream", "x" * 2001),
-    ("stream", "a\0b"), ("type", ""), ("type", []), ("type", "y" * 2001), ("pos", -1), ("pos", "1"), ("pos", 1.5), ("pos", 1e30),
-    ("pos", None), ("gpos", 0), ("gpos", -1), ("gpos", True), ("gpos", 9223372036854775808), ("data", None), ("data", []), ("data", "x"),
-    ("data", {"a": "\0"}), ("data", {"a": "\ud800"}), ("meta", []), ("meta", "x"), ("meta", 0), ("time", 0), ("time", ""), ("time", "2024-01-02"),
-    ("time", "2024-01-02T03:04:05"), ("time", "2024-13-02T03:04:05Z"), ("time", "2023-02-29T03:04:05Z"), ("time", "2024-01-02T24:00:00Z"),
-    ("time", "2024-01-02T03:04:05.Z"), ("time", "2024-01-02T03:04:05.1234567890Z"), ("time", "2024-01-02T03:04:05Zx"), ("time", None),
-    ("time", "999999-01-01T00:00:00Z"),
-])
+@pytest.mark.parametrize("field, value",
+                         [("id", 5), ("id", ""), ("id", "x" * 36), ("id", None), ("stream", ""), ("stream", 1),
+                          ("stream", None), ("stream", "x" * 2001), ("stream", "a\0b"), ("type", ""), ("type", []),
+                          ("type", "y" * 2001), ("pos", -1), ("pos", "1"), ("pos", 1.5), ("pos", 1e30), ("pos", None),
+                          ("gpos", 0), ("gpos", -1), ("gpos", True), ("gpos", 9223372036854775808), ("data", None),
+                          ("data", []), ("data", "x"), ("data", {"a": "\0"}), ("data", {"a": "\ud800"}), ("meta", []),
+                          ("meta", "x"), ("meta", 0), ("time", 0), ("time", ""), ("time", "2024-01-02"),
+                          ("time", "2024-01-02T03:04:05"), ("time", "2024-13-02T03:04:05Z"),
+                          ("time", "2023-02-29T03:04:05Z"), ("time", "2024-01-02T24:00:00Z"),
+                          ("time", "2024-01-02T03:04:05.Z"), ("time", "2024-01-02T03:04:05.1234567890Z"),
+                          ("time", "2024-01-02T03:04:05Zx"), ("time", None), ("time", "999999-01-01T00:00:00Z"), ])
 def test_a_wrong_field_is_named(client, field, value):
     text = lines(1, 1) + "\n" + json.dumps(record(2, **{field: value}))
     error = refused(client, text)
@@ -301,7 +311,8 @@ def test_large_records_make_smaller_batches(client):
     assert found[-1]["imported"] == 12 and len(found) > 2, "a batch is bounded in bytes, too"
 
 
-# ---- positions --------------------------------------------------------------------------------------------------------
+# ---- positions
+# --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fields", [{"gpos": 2}, {"pos": 1}, {"id": "018f0000-0000-7000-8000-000000000002"}])
@@ -328,7 +339,10 @@ def test_new_writes_come_after_everything_imported(client):
 
 def test_lines_may_come_in_any_order_below_what_is_there(client):
     first = client.write("a-1")["globalPosition"]
-    imported(client, line(1, gpos=first + 100, pos=9) + "\n" + line(1, gpos=first + 50, pos=2) + "\n" + line(1, gpos=first + 70, pos=5))
+    imported(
+        client,
+        line(1, gpos=first + 100, pos=9) + "\n" + line(1, gpos=first + 50, pos=2) + "\n" +
+        line(1, gpos=first + 70, pos=5))
     assert [message[4] for message in stored(client)] == [first, first + 50, first + 70, first + 100]
 
 
@@ -358,7 +372,8 @@ def test_what_only_postgres_refuses_is_found_in_its_batch(start):
     assert len(stored(client)) == 1000
 
 
-# ---- force --------------------------------------------------------------------------------------------------------------
+# ---- force
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_force_empties_the_namespace_first(client):
@@ -375,7 +390,8 @@ def test_force_deletes_even_when_the_body_is_broken(client):
     assert stored(client) == []
 
 
-# ---- gzip ------------------------------------------------------------------------------------------------------------------
+# ---- gzip
+# ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("coding", ["gzip", "GZIP", "x-gzip"])
@@ -385,7 +401,9 @@ def test_a_gzip_body_is_accepted(client, coding):
 
 def test_a_gzip_body_of_several_members_is_one_body(client):
     text = lines(1, 30).encode()
-    assert imported(client, gzip.compress(text[:1000]) + gzip.compress(b"") + gzip.compress(text[1000:]), Content_Encoding="gzip") == 30
+    assert imported(client,
+                    gzip.compress(text[:1000]) + gzip.compress(b"") + gzip.compress(text[1000:]),
+                    Content_Encoding="gzip") == 30
 
 
 def test_a_damaged_or_cut_gzip_body_fails(client):
@@ -418,7 +436,8 @@ def memory(server, what="VmHWM"):
         return int(re.search(what + r":\s+(\d+)", status.read()).group(1)) // 1024
 
 
-# ---- the connection ------------------------------------------------------------------------------------------------------------
+# ---- the connection
+# ------------------------------------------------------------------------------------------------------------
 
 
 def is_silent(connection, seconds=0.3):
@@ -441,7 +460,8 @@ def test_nothing_is_answered_before_the_body_has_ended(client, wire):
     wire.end()
     assert wire.head()[0] == 200
     got = list(wire.chunks())
-    assert got[:2] == [b'data: {"imported":1000,"gpos":1000}\n\n', b'data: {"imported":2000,"gpos":2000}\n\n'] and DONE.fullmatch(got[2])
+    assert got[:2] == [b'data: {"imported":1000,"gpos":1000}\n\n', b'data: {"imported":2000,"gpos":2000}\n\n'
+                       ] and DONE.fullmatch(got[2])
 
 
 @pytest.mark.parametrize("force", ["", "?force=true"])
@@ -455,7 +475,8 @@ def test_a_failure_is_told_when_the_rest_of_the_body_was_thrown_away(client, wir
     assert wire.head()[0] == 200
     got = list(wire.chunks())
     assert got[0] == b'data: {"imported":1000,"gpos":1000}\n\n'
-    assert json.loads(got[1][6:])["error"] == "INVALID_JSON" and json.loads(got[1][6:])["line"] == 1001 and len(got) == 2
+    assert json.loads(got[1][6:])["error"] == "INVALID_JSON" and json.loads(
+        got[1][6:])["line"] == 1001 and len(got) == 2
     assert wire.head()[0] == 200, "the connection goes on"
 
 
@@ -626,7 +647,8 @@ def test_two_imports_at_once_do_not_disturb_each_other(server, client, another):
     results = []
 
     def run(one, first):
-        results.append(imported(one, "".join(line(n, stream=f"s-{first}", pos=n) + "\n" for n in range(first, first + 5000))))
+        results.append(
+            imported(one, "".join(line(n, stream=f"s-{first}", pos=n) + "\n" for n in range(first, first + 5000))))
 
     threads = [threading.Thread(target=run, args=(another(), first)) for first in (1, 10001)]
     for thread in threads:

@@ -14,7 +14,8 @@ class Tenants:
 
     def __init__(self, folder, start, *arguments):
         self.clock = Clock(folder, at=1000)
-        self.server = start("--data-dir", folder + "/data", "--token", ZERO_TOKEN, *arguments, token=ZERO_TOKEN, variables=self.clock.variables)
+        self.server = start("--data-dir", folder + "/data", "--token", ZERO_TOKEN, *arguments, token=ZERO_TOKEN,
+                            variables=self.clock.variables)
         self.admin = self.server.client()
         self.name = "noisy " + new_id()
         self.client = self.server.client(self.admin.call("ns.create", self.name)["token"])
@@ -45,11 +46,14 @@ def tenants(folder, start):
 
 def test_requests_a_second_hold_over_all_workers_and_come_back(tenants):
     tenants.stand_still()
-    assert tenants.limit(requestsPerSecond=5) == {"namespace": tenants.name, "limits": {"requestsPerSecond": 5, "bytesPerSecond": None}}
+    assert tenants.limit(requestsPerSecond=5) == {
+        "namespace": tenants.name, "limits": {"requestsPerSecond": 5, "bytesPerSecond": None}
+    }
     clients = [tenants.server.client(tenants.client.token) for _ in range(20)]
     assert sum(tenants.granted(1, client) for client in clients) == 5
     error = tenants.client.refused("stream.version", "s")
-    assert (error.status, error.code, error.message) == (429, "RATE_LIMITED", "the namespace has had its limit of requests a second")
+    assert (error.status, error.code, error.message) == (429, "RATE_LIMITED",
+                                                         "the namespace has had its limit of requests a second")
     assert (error.headers["Retry-After"], error.details) == ("1", {"retryAfter": 1})
     assert tenants.admin.post(["stream.version", "s"]).status == 200  # its neighbours have their own
     tenants.go_on_at(3)
@@ -63,7 +67,8 @@ def test_requests_a_second_hold_over_all_workers_and_come_back(tenants):
 def test_each_call_of_a_batch_is_a_request(tenants):
     tenants.stand_still()
     tenants.limit(requestsPerSecond=4)
-    reply = tenants.client.post([{"jsonrpc": "2.0", "id": n, "method": "stream.version", "params": ["s"]} for n in range(10)])
+    reply = tenants.client.post([{"jsonrpc": "2.0", "id": n, "method": "stream.version", "params": ["s"]}
+                                 for n in range(10)])
     codes = [each.get("error", {}).get("data", {}).get("code") for each in reply.json]
     assert (reply.status, codes) == (200, [None] * 4 + ["RATE_LIMITED"] * 6)
 
@@ -136,10 +141,13 @@ def test_another_server_hears_of_it_within_a_second(cluster, start):
     wait_until(lambda: {client.post(["sys.version"]).status for _ in range(20)} == {200}, "its end", 10)
 
 
-@pytest.mark.parametrize("options,word", [({"requestsPerSecond": 0}, "requestsPerSecond"), ({"requestsPerSecond": -1}, "requestsPerSecond"),
-                                          ({"requestsPerSecond": 1.5}, "requestsPerSecond"), ({"requestsPerSecond": None}, "requestsPerSecond"),
-                                          ({"bytesPerSecond": 10 ** 10 + 1}, "bytesPerSecond"), ({"bytesPerSecond": "1k"}, "bytesPerSecond"),
-                                          ({"requests": 1}, "requests"), ({"requestsPersecond": 1}, "requestsPerSecond")])
+@pytest.mark.parametrize("options,word", [({"requestsPerSecond": 0}, "requestsPerSecond"),
+                                          ({"requestsPerSecond": -1}, "requestsPerSecond"),
+                                          ({"requestsPerSecond": 1.5}, "requestsPerSecond"),
+                                          ({"requestsPerSecond": None}, "requestsPerSecond"),
+                                          ({"bytesPerSecond": 10**10 + 1}, "bytesPerSecond"),
+                                          ({"bytesPerSecond": "1k"}, "bytesPerSecond"), ({"requests": 1}, "requests"),
+                                          ({"requestsPersecond": 1}, "requestsPerSecond")])
 def test_bad_limits_are_named(admin, options, word):
     error = admin.refused("ns.setLimits", "default", options)
     assert (error.status, error.code) == (400, "INVALID_REQUEST") and word in error.message
@@ -165,8 +173,11 @@ def test_the_log_tells_who_asked_for_what(start):
     client.post([{"jsonrpc": "2.0", "id": n, "method": "stream.version", "params": ["account-3"]} for n in range(3)])
     client.post("no json")
     client.request("GET", "/health")
-    lines = wait_until(lambda: (found := [json.loads(line) for line in server.output if f'"{peer}"' in line]) and len(found) == 6 and found, "six lines")
+    lines = wait_until(
+        lambda: (found := [json.loads(line) for line in server.output
+                           if f'"{peer}"' in line]) and len(found) == 6 and found, "six lines")
     shown = [tuple(line.get(key) for key in ("namespace", "rpc", "stream", "calls")) for line in lines]
-    assert shown == [(name, "stream.write", "account-1", None), (name, "category.get", "account", None), (name, "stream.get", "account-2", None),
-                     (name, "stream.version", "account-3", 3), (name, None, None, None), (None, None, None, None)]
+    assert shown == [(name, "stream.write", "account-1", None), (name, "category.get", "account", None),
+                     (name, "stream.get", "account-2", None), (name, "stream.version", "account-3", 3),
+                     (name, None, None, None), (None, None, None, None)]
     assert not re.search(r"ns_[\w-]+_[0-9a-f]{64}", server.text)

@@ -69,7 +69,8 @@ def test_a_clients_own_id_is_kept_when_it_is_sane(server, client):
 
 @pytest.mark.parametrize("own", ["", "x" * 65, "a b", "a\"b", "a\\b", "a/b", "a,b", "\xe9", "{}", "%41", "a\tb"])
 def test_any_other_is_ignored(server, client, own):
-    assert client.request("GET", "/health", headers={"X-Request-Id": own.encode("latin-1")}).headers["X-Request-Id"] is None
+    assert client.request("GET", "/health",
+                          headers={"X-Request-Id": own.encode("latin-1")}).headers["X-Request-Id"] is None
     made = client.request("GET", "/nowhere", headers={"X-Request-Id": own.encode("latin-1")}).headers["X-Request-Id"]
     assert re.fullmatch(r"[0-9a-f]{16}", made)
 
@@ -126,11 +127,14 @@ def test_with_log_slow_0_every_request_is_logged(start):
 
 def test_json_lines_are_json_whatever_was_sent(start):
     server = start("--test-mode", "--log-level", "debug", "--log-format", "json")
-    paths = [b'/"quoted"', b"/back\\slash", b"/\xff\xfe\xc0\x80", b"/\xed\xa0\x80\xf4\x90\x80\x80", "/é€\U0001F600".encode(), b"/%00%0a",
-             b"/\x7f", b"/" + b"x" * 5000, b"/" + "é".encode() * 200, b'/","level":"forged', b"/\xc3"]
+    paths = [
+        b'/"quoted"', b"/back\\slash", b"/\xff\xfe\xc0\x80", b"/\xed\xa0\x80\xf4\x90\x80\x80", "/é€\U0001F600".encode(),
+        b"/%00%0a", b"/\x7f", b"/" + b"x" * 5000, b"/" + "é".encode() * 200, b'/","level":"forged', b"/\xc3"
+    ]
     for path in paths:
         with server.connect() as raw:
-            raw.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nX-Request-Id: " + path + b"\r\nConnection: close\r\n\r\n")
+            raw.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nX-Request-Id: " + path +
+                        b"\r\nConnection: close\r\n\r\n")
             assert raw.recv(100).startswith(b"HTTP/1.1 40")
     client = server.client()
     for name in ['a"b', "\n{\"forged\": 1}", "\u2028\x01"]:
@@ -150,7 +154,8 @@ def test_a_flood_of_failures_is_counted_in_one_line(broken):
     server = broken("--workers", "1")
     server.client().post(["stream.get", "a-1"])
     body = json.dumps(["stream.get", "a-1"]).encode()
-    request = (f"POST /rpc?token={ZERO_TOKEN} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body
+    request = (
+        f"POST /rpc?token={ZERO_TOKEN} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body
     total = 1500
     with server.connect() as raw:
         raw.settimeout(30)

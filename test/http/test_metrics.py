@@ -107,10 +107,13 @@ def test_what_the_process_uses(watched):
     pages = int((proc / "statm").read_text().split()[1])
     assert abs(metrics("process_resident_memory_bytes") - pages * os.sysconf("SC_PAGESIZE")) < 20e6
     assert abs(metrics("process_open_fds") - len(os.listdir(proc / "fd"))) <= 5
-    assert metrics("process_max_fds") == int(re.search(r"Max open files\s+(\d+)", (proc / "limits").read_text()).group(1))
-    assert abs(time.time() - metrics("process_start_time_seconds") - (time.time() - (proc / "stat").stat().st_ctime)) < 120
+    assert metrics("process_max_fds") == int(
+        re.search(r"Max open files\s+(\d+)", (proc / "limits").read_text()).group(1))
+    assert abs(time.time() - metrics("process_start_time_seconds") - (time.time() -
+                                                                      (proc / "stat").stat().st_ctime)) < 120
     client = watched.client()  # the clock of the CPU is a coarse one
-    wait_until(lambda: client.request("GET", "/health") and 0 < Metrics(watched)("process_cpu_seconds_total") < 3600, "some time of the CPU")
+    wait_until(lambda: client.request("GET", "/health") and 0 < Metrics(watched)("process_cpu_seconds_total") < 3600,
+               "some time of the CPU")
 
 
 # Counts
@@ -129,16 +132,17 @@ def test_calls_are_counted_exactly(watched, own):
     own.refused("stream.nonsense\"}\n", "a-1")
     own.refused("ns.list")
     own.refused_body("{")
-    assert own.post([{"jsonrpc": "2.0", "id": 1, "method": "stream.version", "params": ["a-1"]},
-                     {"jsonrpc": "2.0", "method": "stream.write", "params": ["a-1", MESSAGE]},
-                     {"jsonrpc": "2.0", "id": 3, "method": "stream.write", "params": ["a-1", MESSAGE, {"expectedVersion": 77}]},
+    assert own.post([{"jsonrpc": "2.0", "id": 1, "method": "stream.version", "params": ["a-1"]}, {
+        "jsonrpc": "2.0", "method": "stream.write", "params": ["a-1", MESSAGE]
+    }, {"jsonrpc": "2.0", "id": 3, "method": "stream.write", "params": ["a-1", MESSAGE, {"expectedVersion": 77}]},
                      {"jsonrpc": "2.0", "id": 4, "method": "no.such"}]).status == 200
     elapsed = time.monotonic() - began
     after = Metrics(watched)
-    assert after.since(before, "millrace_requests_total", "method", "code") == {
-        ("stream.write", "OK"): 4, ("stream.write", "STREAM_VERSION_CONFLICT"): 2, ("stream.write", "INVALID_REQUEST"): 1,
-        ("stream.append", "OK"): 1, ("streams.append", "OK"): 1, ("stream.get", "OK"): 1, ("stream.version", "OK"): 1,
-        ("ns.list", "AUTH_UNAUTHORIZED"): 1, ("unknown", "METHOD_NOT_FOUND"): 2}
+    assert after.since(before, "millrace_requests_total", "method",
+                       "code") == {("stream.write", "OK"): 4, ("stream.write", "STREAM_VERSION_CONFLICT"): 2,
+                                   ("stream.write", "INVALID_REQUEST"): 1, ("stream.append", "OK"): 1,
+                                   ("streams.append", "OK"): 1, ("stream.get", "OK"): 1, ("stream.version", "OK"): 1,
+                                   ("ns.list", "AUTH_UNAUTHORIZED"): 1, ("unknown", "METHOD_NOT_FOUND"): 2}
     assert after.since(before, "millrace_http_requests_total", "path", "code") == {
         ("/rpc", "200"): 7, ("/rpc", "409"): 1, ("/rpc", "400"): 2, ("/rpc", "403"): 1, ("/rpc", "404"): 1}
     assert after.since(before, "millrace_messages_appended_total") == {(): 3 + 5 + 3 + 1}
@@ -166,7 +170,8 @@ def test_histograms_add_up(watched, own):
                 labels = {name: value for name, value in sample.labels.items() if name != "le"}
                 series.setdefault(tuple(labels.items()), []).append((float(sample.labels["le"]), sample.value))
         for labels, buckets in series.items():
-            assert buckets == sorted(buckets) and [value for _, value in buckets] == sorted(value for _, value in buckets)
+            assert buckets == sorted(buckets) and [value for _, value in buckets] == sorted(value
+                                                                                            for _, value in buckets)
             assert buckets[-1][0] == float("inf")
             assert buckets[-1][1] == metrics(family.name + "_count", **dict(labels))
             observed = metrics(family.name + "_sum", **dict(labels))
@@ -207,7 +212,8 @@ def test_bytes_and_connections_are_those_of_the_clients(watched):
     assert after("millrace_http_connections_accepted_total") - before("millrace_http_connections_accepted_total") == 5
     for each in sockets:
         each.close()
-    find(watched, lambda metrics: metrics("millrace_http_connections") == before("millrace_http_connections"), "the end of connections")
+    find(watched, lambda metrics: metrics("millrace_http_connections") == before("millrace_http_connections"),
+         "the end of connections")
 
 
 def test_who_is_turned_away_is_counted(start):
@@ -230,13 +236,15 @@ def test_the_lag_of_a_subscriber_that_does_not_read(watched, own):
     raw.settimeout(30)
     raw.sendall(f"GET /subscribe?token={own.token}&all=true&messages=true HTTP/1.0\r\n\r\n".encode())
     assert b"200" in raw.recv(15)
-    calm = find(watched, lambda metrics: metrics("millrace_subscriptions", state="following") == 1, "a subscription that follows")
+    calm = find(watched, lambda metrics: metrics("millrace_subscriptions", state="following") == 1,
+                "a subscription that follows")
     assert calm("millrace_subscription_max_lag_positions") == 0
     big = {"type": "T", "data": {"text": "x" * 20000}}
     written = 0
 
     def behind(metrics):
-        return metrics("millrace_subscriptions", state="draining") == 1 and metrics("millrace_subscription_max_lag_positions") >= 100
+        return metrics("millrace_subscriptions",
+                       state="draining") == 1 and metrics("millrace_subscription_max_lag_positions") >= 100
 
     def write_on():
         nonlocal written
@@ -250,14 +258,19 @@ def test_the_lag_of_a_subscriber_that_does_not_read(watched, own):
     seen = b""
     while seen.count(b"event: ") < written and len(seen) < 1e9:
         seen += raw.recv(1 << 20)
-    calm = find(watched, lambda metrics: metrics("millrace_subscriptions", state="following") == 1, "the subscription to follow again")
+    calm = find(watched, lambda metrics: metrics("millrace_subscriptions", state="following") == 1,
+                "the subscription to follow again")
     assert calm("millrace_subscription_max_lag_positions") == 0
     raw.close()
-    find(watched, lambda metrics: sum(metrics.all("millrace_subscriptions").values()) == 0, "the end of the subscription")
+    find(watched, lambda metrics: sum(metrics.all("millrace_subscriptions").values()) == 0,
+         "the end of the subscription")
 
 
 def test_exports_and_imports_that_run(watched, own):
-    record = {"id": new_id(), "stream": "a-1", "type": "T", "pos": 0, "gpos": 1, "data": {}, "meta": None, "time": "2026-01-01T00:00:00Z"}
+    record = {
+        "id": new_id(), "stream": "a-1", "type": "T", "pos": 0, "gpos": 1, "data": {}, "meta": None,
+        "time": "2026-01-01T00:00:00Z"
+    }
     before = Metrics(watched)
     raw = watched.connect()
     raw.sendall(f"POST /import?token={own.token} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
@@ -295,11 +308,13 @@ def test_an_open_appending_transaction_shows_by_namespace(cluster, start):
     assert Metrics(server)("millrace_append_transaction_max_age_seconds") == 0
     sql(connection, "SELECT set_config('millrace.namespace', %s, false)", name)
     hold_stream(connection, "a-1")
-    held = find(server, lambda metrics: metrics.all("millrace_namespace_append_transaction_max_age_seconds"), "an old transaction")
+    held = find(server, lambda metrics: metrics.all("millrace_namespace_append_transaction_max_age_seconds"),
+                "an old transaction")
     assert list(held.all("millrace_namespace_append_transaction_max_age_seconds")) == [(("namespace", name),)]
     assert held("millrace_append_transactions") == 1
     assert 1 <= held("millrace_namespace_append_transaction_max_age_seconds", namespace=name) < 30
-    assert held("millrace_append_transaction_max_age_seconds") == held("millrace_namespace_append_transaction_max_age_seconds", namespace=name)
+    assert held("millrace_append_transaction_max_age_seconds") == held(
+        "millrace_namespace_append_transaction_max_age_seconds", namespace=name)
     sql(connection, "COMMIT")
     find(server, lambda metrics: metrics("millrace_append_transactions") == 0, "the commit")
 
@@ -309,7 +324,8 @@ def test_requests_that_wait_are_in_the_queue(cluster, start):
     holder = hold_stream(cluster.connect(), "s")
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(server.client().write, "s", {"text": "x" * 1000})
-        waiting = find(server, lambda metrics: metrics("millrace_locked_appends_total") >= 1, "an append that is set aside")
+        waiting = find(server, lambda metrics: metrics("millrace_locked_appends_total") >= 1,
+                       "an append that is set aside")
         assert waiting("millrace_queue_requests") == 1
         assert 1000 < waiting("millrace_queue_bytes") < 2000
         assert waiting("millrace_postgres_connections", role="locked") <= 1
@@ -336,7 +352,8 @@ def test_a_restart_of_postgres_is_counted_and_the_metrics_answer_meanwhile(clust
     assert server.admin().request("GET", "/ready").status == 503
     assert server.admin().request("GET", "/live").status == 200
     cluster.start()
-    back = find(server, lambda metrics: metrics("millrace_postgres_reconnects_total", role="append") == 2, "both connections", 60)
+    back = find(server, lambda metrics: metrics("millrace_postgres_reconnects_total", role="append") == 2,
+                "both connections", 60)
     assert back("millrace_postgres_connections", role="append") == 2
     find(server, lambda metrics: metrics("millrace_scrape_postgres_success") == 1, "Postgres to answer")
     assert server.admin().request("GET", "/ready").status == 200
@@ -347,9 +364,12 @@ def sessions(server, cluster):
     def connected(metrics):
         return [metrics("millrace_postgres_connections", role=role) for role in ("append", "read")]
     workers = Metrics(server)("millrace_workers")
-    find(server, lambda metrics: connected(metrics) == [workers, 2 * workers] and metrics("millrace_scrape_postgres_success") == 1,
-         "all of its sessions")
-    return [row[0] for row in sql(cluster.connect(), "SELECT pid FROM pg_stat_activity WHERE application_name = 'millrace'")]
+    find(
+        server, lambda metrics: connected(metrics) == [workers, 2 * workers] and metrics(
+            "millrace_scrape_postgres_success") == 1, "all of its sessions")
+    return [
+        row[0] for row in sql(cluster.connect(), "SELECT pid FROM pg_stat_activity WHERE application_name = 'millrace'")
+    ]
 
 
 def test_a_postgres_that_hangs_costs_a_second_and_blocks_nothing(cluster, start):
@@ -393,7 +413,9 @@ def test_ready_turns_503_while_the_last_requests_are_answered(cluster):
 
 def test_a_scrape_under_way_does_not_keep_the_server_from_stopping(cluster):
     server = Server("--database", cluster.conninfo(), *ADMIN)
-    pids = [row[0] for row in sql(cluster.connect(), "SELECT pid FROM pg_stat_activity WHERE application_name = 'millrace'")]
+    pids = [
+        row[0] for row in sql(cluster.connect(), "SELECT pid FROM pg_stat_activity WHERE application_name = 'millrace'")
+    ]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:

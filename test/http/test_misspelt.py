@@ -1,4 +1,5 @@
-"""Keys and parameters that are not known: those that look like known ones are refused, as a dropped option does harm in silence."""
+"""Keys and parameters that are not known: those that look like known ones are refused, as a dropped option does harm in
+silence."""
 import json
 from urllib.parse import urlencode
 
@@ -15,33 +16,32 @@ def rpc2(client, method, params):
     return client.post({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).json
 
 
-NEAR = [
-    (["stream.write", "s", MESSAGE, {"expectedversion": 7}], "options.expectedversion", "expectedVersion"),
-    (["stream.write", "s", MESSAGE, {"expected_version": 7}], "options.expected_version", "expectedVersion"),
-    (["stream.write", "s", MESSAGE, {"expected-version": 7}], "options.expected-version", "expectedVersion"),
-    (["stream.write", "s", MESSAGE, {"expectedVersoin": 7}], "options.expectedVersoin", "expectedVersion"),
-    (["stream.write", "s", MESSAGE, {"expectedVersions": 7}], "options.expectedVersions", "expectedVersion"),
-    (["stream.write", "s", MESSAGE, {"exspected_version": 7}], "options.exspected_version", "expectedVersion"),
-    (["stream.write", "s", MESSAGE, {"xpectedVersion": 7}], "options.xpectedVersion", "expectedVersion"),
-    (["stream.write", "s", MESSAGE, {"ID": new_id()}], "options.ID", "id"),
-    (["stream.write", "s", MESSAGE, {"expectedVersion": -1, "Id": new_id()}], "options.Id", "id"),
-    (["stream.write", "s", {**MESSAGE, "metaData": {"a": 1}}], "message.metaData", "metadata"),
-    (["stream.write", "s", {**MESSAGE, "meta_data": {"a": 1}}], "message.meta_data", "metadata"),
-    (["stream.write", "s", {**MESSAGE, "metdata": {"a": 1}}], "message.metdata", "metadata"),
-    (["stream.write", "s", {**MESSAGE, "Type": "U"}], "message.Type", "type"),
-    (["stream.get", "s", {"batchsize": 1}], "options.batchsize", "batchSize"),
-    (["stream.get", "s", {"positon": 1}], "options.positon", "position"),
-    (["stream.get", "s", {"global_position": 1}], "options.global_position", "globalPosition"),
-    (["stream.get", "s", {"type": "T"}], "options.type", "types"),
-    (["stream.last", "s", {"Type": "T"}], "options.Type", "type"),
-    (["stream.last", "s", {"types": ["T"]}], "options.types", "type"),
-    (["category.get", "c", {"consumergroup": {"member": 0, "size": 2}}], "options.consumergroup", "consumerGroup"),
-    (["category.get", "c", {"consumerGroup": {"member": 0, "size": 2, "Member": 1}}], "options.consumerGroup.Member", "member"),
-    (["category.get", "c", {"consumerGroup": {"member": 0, "szie": 2}}], "options.consumerGroup.szie", "size"),
-    (["category.get", "c", {"corelation": "x"}], "options.corelation", "correlation"),
-    (["ns.streams", {"Prefix": "a"}], "options.Prefix", "prefix"),
-    (["ns.streams", {"limits": 1}], "options.limits", "limit"),
-]
+NEAR = [(["stream.write", "s", MESSAGE, {"expectedversion": 7}], "options.expectedversion", "expectedVersion"),
+        (["stream.write", "s", MESSAGE, {"expected_version": 7}], "options.expected_version", "expectedVersion"),
+        (["stream.write", "s", MESSAGE, {"expected-version": 7}], "options.expected-version", "expectedVersion"),
+        (["stream.write", "s", MESSAGE, {"expectedVersoin": 7}], "options.expectedVersoin", "expectedVersion"),
+        (["stream.write", "s", MESSAGE, {"expectedVersions": 7}], "options.expectedVersions", "expectedVersion"),
+        (["stream.write", "s", MESSAGE, {"exspected_version": 7}], "options.exspected_version", "expectedVersion"),
+        (["stream.write", "s", MESSAGE, {"xpectedVersion": 7}], "options.xpectedVersion", "expectedVersion"),
+        (["stream.write", "s", MESSAGE, {"ID": new_id()}], "options.ID", "id"),
+        (["stream.write", "s", MESSAGE, {"expectedVersion": -1, "Id": new_id()}], "options.Id", "id"),
+        (["stream.write", "s", {**MESSAGE, "metaData": {"a": 1}}], "message.metaData", "metadata"),
+        (["stream.write", "s", {**MESSAGE, "meta_data": {"a": 1}}], "message.meta_data", "metadata"),
+        (["stream.write", "s", {**MESSAGE, "metdata": {"a": 1}}], "message.metdata", "metadata"),
+        (["stream.write", "s", {**MESSAGE, "Type": "U"}], "message.Type", "type"),
+        (["stream.get", "s", {"batchsize": 1}], "options.batchsize", "batchSize"),
+        (["stream.get", "s", {"positon": 1}], "options.positon", "position"),
+        (["stream.get", "s", {"global_position": 1}], "options.global_position", "globalPosition"),
+        (["stream.get", "s", {"type": "T"}], "options.type", "types"),
+        (["stream.last", "s", {"Type": "T"}], "options.Type", "type"),
+        (["stream.last", "s", {"types": ["T"]}], "options.types", "type"),
+        (["category.get", "c", {"consumergroup": {"member": 0, "size": 2}}], "options.consumergroup", "consumerGroup"),
+        (["category.get", "c", {"consumerGroup": {"member": 0, "size": 2,
+                                                  "Member": 1}}], "options.consumerGroup.Member", "member"),
+        (["category.get", "c", {"consumerGroup": {"member": 0, "szie": 2}}], "options.consumerGroup.szie", "size"),
+        (["category.get", "c", {"corelation": "x"}], "options.corelation", "correlation"),
+        (["ns.streams", {"Prefix": "a"}], "options.Prefix", "prefix"),
+        (["ns.streams", {"limits": 1}], "options.limits", "limit"), ]
 
 
 @pytest.mark.parametrize("call,given,meant", NEAR)
@@ -70,14 +70,15 @@ def test_an_escaped_key_is_judged_by_what_it_spells(client):
     assert error.message.endswith("is not known; did you mean expectedVersion?")
 
 
-@pytest.mark.parametrize("call", [
-    ["stream.write", "s", {**MESSAGE, "time": "x", "stream": "y", "id": new_id()}, {"timeout": 5, "version": 7, "": 1, "e" * 500: 1}],
-    ["stream.get", "s", {"limit": 5, "consumerGroup": {"member": 0, "size": 2}, "correlation": "x", "direction": "back"}],
-    ["stream.last", "s", {"position": 3}],
-    ["stream.version", "s", {"Type": "x"}],
-    ["category.get", "c", {"limit": 5, "consumerGroup": {"member": 0, "size": 2, "name": "x"}}],
-    ["ns.streams", {"order": "asc"}],
-])
+@pytest.mark.parametrize("call", [[
+    "stream.write", "s", {**MESSAGE, "time": "x", "stream": "y", "id": new_id()},
+    {"timeout": 5, "version": 7, "": 1, "e" * 500: 1}
+], [
+    "stream.get", "s", {"limit": 5, "consumerGroup": {"member": 0, "size": 2}, "correlation": "x", "direction": "back"}
+], ["stream.last", "s", {"position": 3}], [
+    "stream.version", "s", {"Type": "x"}
+], ["category.get", "c", {"limit": 5, "consumerGroup": {"member": 0, "size": 2, "name": "x"}}],
+                                  ["ns.streams", {"order": "asc"}], ])
 def test_any_other_key_passes_in_the_array_form(client, call):
     assert client.post(call).status == 200
 
@@ -85,11 +86,15 @@ def test_any_other_key_passes_in_the_array_form(client, call):
 # The keys that EventoDB's clients send: expectedVersion, id; position, globalPosition, batchSize, type, correlation,
 # consumerGroup{member,size}; description, token, metadata; prefix, limit, cursor.
 def test_what_eventodbs_clients_send_is_as_it_was(client, admin):
-    written = client.call("stream.write", "c-1", {**MESSAGE, "metadata": {"correlationStreamName": "x-1"}}, {"expectedVersion": -1, "id": new_id()})
+    written = client.call("stream.write", "c-1", {**MESSAGE, "metadata": {"correlationStreamName": "x-1"}},
+                          {"expectedVersion": -1, "id": new_id()})
     assert written["position"] == 0
     assert len(client.call("stream.get", "c-1", {"position": 0, "globalPosition": 1, "batchSize": 10})) == 1
     assert client.call("stream.last", "c-1", {"type": "T"})[1] == "T"
-    options = {"position": 0, "globalPosition": 1, "batchSize": 10, "correlation": "x", "consumerGroup": {"member": 0, "size": 1}}
+    options = {
+        "position": 0, "globalPosition": 1, "batchSize": 10, "correlation": "x",
+        "consumerGroup": {"member": 0, "size": 1}
+    }
     assert len(client.call("category.get", "c", options)) == 1
     assert len(client.call("ns.streams", {"prefix": "c", "limit": 10, "cursor": "a"})) == 1
     name = "eventodb " + new_id()
@@ -98,38 +103,45 @@ def test_what_eventodbs_clients_send_is_as_it_was(client, admin):
     admin.call("ns.delete", name)
 
 
-@pytest.mark.parametrize("call,message", [
-    (["stream.append", "s", [MESSAGE], {"id": new_id()}], "options.id is not known; known are expectedVersion"),
-    (["stream.append", "s", [MESSAGE], {"expectedversion": 7}], "options.expectedversion is not known; did you mean expectedVersion?"),
-    (["stream.append", "s", [MESSAGE, {**MESSAGE, "when": 1}]], "messages[1].when is not known; known are type, data, metadata, id"),
-    (["streams.append", [{"stream": "s", "messages": [MESSAGE], "expected": 7}]],
-     "streams[0].expected is not known; known are stream, messages, expectedVersion"),
-    (["streams.append", [{"stream": "s", "messages": [{**MESSAGE, "metaData": {}}]}]],
-     "streams[0].messages[0].metaData is not known; did you mean metadata?"),
-])
+@pytest.mark.parametrize(
+    "call,message",
+    [(["stream.append", "s", [MESSAGE], {"id": new_id()}], "options.id is not known; known are expectedVersion"),
+     (["stream.append", "s", [MESSAGE], {"expectedversion": 7}
+       ], "options.expectedversion is not known; did you mean expectedVersion?"),
+     (["stream.append", "s", [MESSAGE, {**MESSAGE, "when": 1}]
+       ], "messages[1].when is not known; known are type, data, metadata, id"),
+     (["streams.append", [{"stream": "s", "messages": [MESSAGE], "expected": 7}]
+       ], "streams[0].expected is not known; known are stream, messages, expectedVersion"),
+     (["streams.append", [{"stream": "s", "messages": [{**MESSAGE, "metaData": {}}]}]
+       ], "streams[0].messages[0].metaData is not known; did you mean metadata?"), ])
 def test_our_own_methods_refuse_every_unknown_key(client, call, message):
     error = client.refused(*call)
     assert (error.status, error.code, error.message) == (400, "INVALID_REQUEST", message)
     assert client.call("stream.version", "s") is None
 
 
-@pytest.mark.parametrize("method,params,message", [
-    ("stream.write", {"stream": "s", "message": MESSAGE, "options": {"timeout": 5}}, "options.timeout is not known; known are expectedVersion, id"),
-    ("stream.write", ["s", MESSAGE, {"timeout": 5}], "options.timeout is not known; known are expectedVersion, id"),
-    ("stream.write", {"stream": "s", "message": {**MESSAGE, "id": new_id()}}, "message.id is not known; known are type, data, metadata"),
-    ("stream.write", {"stream": "s", "message": MESSAGE, "option": {}}, "params.option is not known; did you mean options?"),
-    ("stream.write", {"stream": "s", "message": MESSAGE, "expectedVersion": 7}, "params.expectedVersion is not known; known are stream, message, options"),
-    ("category.get", {"category": "c", "options": {"consumerGroup": {"member": 0, "size": 2, "name": "x"}}},
-     "options.consumerGroup.name is not known; known are member, size"),
-    ("ns.categories", {"category": "c"}, "params.category is not known; there are none"),
-])
+@pytest.mark.parametrize(
+    "method,params,message",
+    [("stream.write", {"stream": "s", "message": MESSAGE, "options": {"timeout": 5}
+                       }, "options.timeout is not known; known are expectedVersion, id"),
+     ("stream.write", ["s", MESSAGE, {"timeout": 5}], "options.timeout is not known; known are expectedVersion, id"),
+     ("stream.write", {"stream": "s", "message": {**MESSAGE, "id": new_id()}
+                       }, "message.id is not known; known are type, data, metadata"),
+     ("stream.write", {"stream": "s", "message": MESSAGE, "option": {}
+                       }, "params.option is not known; did you mean options?"),
+     ("stream.write", {"stream": "s", "message": MESSAGE, "expectedVersion": 7
+                       }, "params.expectedVersion is not known; known are stream, message, options"),
+     ("category.get", {"category": "c", "options": {"consumerGroup": {"member": 0, "size": 2, "name": "x"}}
+                       }, "options.consumerGroup.name is not known; known are member, size"),
+     ("ns.categories", {"category": "c"}, "params.category is not known; there are none"), ])
 def test_json_rpc_calls_refuse_every_unknown_key(client, method, params, message):
     error = rpc2(client, method, params)["error"]
     assert (error["code"], error["data"]["code"], error["message"]) == (-32602, "INVALID_REQUEST", message)
     assert client.call("stream.version", "s") is None
 
 
-@pytest.mark.parametrize("given,meant", [("ID", "id"), ("_id", "id"), ("Params", "params"), ("param", "params"), ("prams", "params"), ("Method", "method")])
+@pytest.mark.parametrize("given,meant", [("ID", "id"), ("_id", "id"), ("Params", "params"), ("param", "params"),
+                                         ("prams", "params"), ("Method", "method")])
 def test_a_member_of_a_call_that_is_nearly_a_known_one_is_refused_and_both_are_named(client, given, meant):
     """Without its id a call would be a notification, which nobody is answered."""
     call = {"jsonrpc": "2.0", "id": 1, "method": "stream.write", "params": ["s", MESSAGE]}
@@ -137,27 +149,36 @@ def test_a_member_of_a_call_that_is_nearly_a_known_one_is_refused_and_both_are_n
     id = call.get("id")
     for body, of in ((call, lambda json: json), ([call], lambda json: json[0])):
         answer = of(client.post(body).json)
-        assert answer == {"jsonrpc": "2.0", "id": id, "error": {"code": -32600, "message": f"Invalid Request: {given} is not known; did you mean {meant}?"}}
+        assert answer == {
+            "jsonrpc": "2.0", "id": id,
+            "error": {"code": -32600, "message": f"Invalid Request: {given} is not known; did you mean {meant}?"}
+        }
     assert client.call("stream.version", "s") is None
 
 
 def test_other_members_of_a_call_are_extensions(client):
-    answer = client.post({"jsonrpc": "2.0", "id": 1, "method": "stream.version", "params": ["s"], "auth": "x", "traceparent": "00-1-2-3"}).json
+    answer = client.post({
+        "jsonrpc": "2.0", "id": 1, "method": "stream.version", "params": ["s"], "auth": "x", "traceparent": "00-1-2-3"
+    }).json
     assert answer == {"jsonrpc": "2.0", "id": 1, "result": None}
 
 
 def test_json_rpc_calls_create_namespaces_too(admin):
     name = "called " + new_id()
-    assert list(rpc2(admin, "ns.create", {"namespace": name, "options": {"description": "d"}})["result"]) == ["namespace", "token", "createdAt"]
+    assert list(
+        rpc2(admin, "ns.create",
+             {"namespace": name, "options": {"description": "d"}})["result"]) == ["namespace", "token", "createdAt"]
     admin.call("ns.delete", name)
 
 
 # ---- /subscribe
 
 
-@pytest.mark.parametrize("given,meant", [("Stream", "stream"), ("categories", None), ("categry", "category"), ("postion", "position"), ("id", "ids"),
-                                         ("type", "types"), ("message", "messages"), ("last-event-id", "lastEventId"), ("Consumer", "consumer"),
-                                         ("consumer_group_member", "consumerGroupMember"), ("corelation", "correlation"), ("TOKEN", "token")])
+@pytest.mark.parametrize("given,meant", [("Stream", "stream"), ("categories", None), ("categry", "category"),
+                                         ("postion", "position"), ("id", "ids"), ("type", "types"),
+                                         ("message", "messages"), ("last-event-id", "lastEventId"),
+                                         ("Consumer", "consumer"), ("consumer_group_member", "consumerGroupMember"),
+                                         ("corelation", "correlation"), ("TOKEN", "token")])
 def test_a_parameter_that_is_nearly_a_known_one_is_refused_and_both_are_named(client, given, meant):
     reply = client.request("GET", "/subscribe?" + urlencode({given: "1", "stream": ""}))
     assert reply.status == 400 and reply.headers["Content-Type"].startswith("text/plain")
@@ -169,9 +190,11 @@ def test_other_unknown_parameters_are_ignored(subscribe):
     subscribe(all="true", _="1700000000", nonsense="x", t="5").ready()
 
 
-@pytest.mark.parametrize("method,path,given,meant", [
-    ("GET", "/export", "Since", "since"), ("GET", "/export", "untill", "until"),
-    ("POST", "/import", "Force", "force"), ("POST", "/import", "froce", "force"), ("POST", "/import", "progres", "progress")])
+@pytest.mark.parametrize("method,path,given,meant", [("GET", "/export", "Since", "since"),
+                                                     ("GET", "/export", "untill", "until"),
+                                                     ("POST", "/import", "Force", "force"),
+                                                     ("POST", "/import", "froce", "force"),
+                                                     ("POST", "/import", "progres", "progress")])
 def test_exports_and_imports_refuse_what_is_nearly_a_parameter(client, method, path, given, meant):
     reply = client.request(method, f"{path}?{given}=true", b"" if method == "POST" else None)
     assert (reply.status, reply.error["message"]) == (400, f"{given} is not known; did you mean {meant}?")
@@ -203,7 +226,8 @@ def test_types_and_correlation_filter_what_was_and_what_comes(client, another, s
         everything.wait_for(4 * round)
     wanted = [4 * round + each + 1 for round in range(3) for each in expected]
     # The last message is one that is wanted by nobody but these.
-    end = client.write("c-9", type=parameters.get("types", "A").split(",")[0], metadata={"correlationStreamName": parameters.get("correlation", "x") + "-9"})
+    end = client.write("c-9", type=parameters.get("types", "A").split(",")[0],
+                       metadata={"correlationStreamName": parameters.get("correlation", "x") + "-9"})
     if parameters.get("correlation") != "x-1":
         wanted.append(end["globalPosition"])
     events = subscriber.wait_for(len(wanted))

@@ -42,20 +42,25 @@ def test_a_namespace_name_has_at_most_200_bytes(admin, name):
     invalid(admin.refused("ns.create", name))
 
 
-@pytest.mark.parametrize("options, word", [
-    ("null", ""), ("1", ""), ('"x"', ""), ("[]", ""), ('{"description":null}', "description"), ('{"description":1}', "description"),
-    ('{"metadata":null}', "metadata"), ('{"metadata":[]}', "metadata"), ('{"metadata":"x"}', "metadata"), ('{"metadata":1}', "metadata"),
-    ('{"token":null}', "token"), ('{"token":1}', "token"), ('{"token":"nonsense"}', "token"),
-    ('{"token":"%s"}' % token_for("another"), "token"), ('{"token":"%s0"}' % token_for("refused"), "token")])
+@pytest.mark.parametrize("options, word", [("null", ""), ("1", ""), ('"x"', ""), ("[]", ""),
+                                           ('{"description":null}', "description"),
+                                           ('{"description":1}', "description"), ('{"metadata":null}', "metadata"),
+                                           ('{"metadata":[]}', "metadata"), ('{"metadata":"x"}', "metadata"),
+                                           ('{"metadata":1}', "metadata"), ('{"token":null}', "token"),
+                                           ('{"token":1}', "token"), ('{"token":"nonsense"}', "token"),
+                                           ('{"token":"%s"}' % token_for("another"), "token"),
+                                           ('{"token":"%s0"}' % token_for("refused"), "token")])
 def test_bad_options_of_a_new_namespace_are_refused(admin, options, word):
     invalid(admin.refused_body(f'["ns.create","refused",{options}]'), word)
     assert admin.refused("ns.info", "refused").code == "NAMESPACE_NOT_FOUND"
 
 
-@pytest.mark.parametrize("options, word", [
-    ("null", ""), ("1", ""), ("[]", ""), ('{"limit":0}', "limit"), ('{"limit":1001}', "limit"), ('{"limit":-1}', "limit"), ('{"limit":1.5}', "limit"),
-    ('{"limit":"1"}', "limit"), ('{"limit":null}', "limit"), ('{"prefix":1}', "prefix"), ('{"prefix":null}', "prefix"), ('{"cursor":1}', "cursor"),
-    ('{"cursor":null}', "cursor")])
+@pytest.mark.parametrize("options, word", [("null", ""), ("1", ""), ("[]", ""), ('{"limit":0}', "limit"),
+                                           ('{"limit":1001}', "limit"), ('{"limit":-1}', "limit"),
+                                           ('{"limit":1.5}', "limit"), ('{"limit":"1"}', "limit"),
+                                           ('{"limit":null}', "limit"), ('{"prefix":1}', "prefix"),
+                                           ('{"prefix":null}', "prefix"), ('{"cursor":1}', "cursor"),
+                                           ('{"cursor":null}', "cursor")])
 def test_bad_options_of_a_list_of_streams_are_refused(client, options, word):
     invalid(client.refused_body(f'["ns.streams",{options}]'), word)
 
@@ -68,8 +73,10 @@ def test_a_new_namespace(secured, admin, name):
     created = is_time(made["createdAt"])
     assert abs(created - datetime.datetime.utcnow()) < datetime.timedelta(seconds=60)
     about = admin.call("ns.info", name)
-    assert about == {"namespace": name, "description": "for a test", "createdAt": made["createdAt"], "messageCount": 0, "streamCount": 0,
-                     "lastActivity": None, "head": 0, "limits": None}
+    assert about == {
+        "namespace": name, "description": "for a test", "createdAt": made["createdAt"], "messageCount": 0,
+        "streamCount": 0, "lastActivity": None, "head": 0, "limits": None
+    }
     assert secured.client(made["token"]).call("category.get", "") == []
 
 
@@ -109,13 +116,14 @@ def test_dozens_are_created_used_and_deleted_at_once(secured, admin):
     assert not set(names) & {each["namespace"] for each in admin.call("ns.list")}
 
 
-@pytest.mark.parametrize("first, second", [("a b", "a_b"), ("A", "a"), ("x" * 199 + "1", "x" * 199 + "2"), ("a-b", "a.b"), ("ä", "a\u0308"),
-                                           ("x" * 63, "x" * 64), ("a", "a ")])
+@pytest.mark.parametrize("first, second", [("a b", "a_b"), ("A", "a"), ("x" * 199 + "1", "x" * 199 + "2"),
+                                           ("a-b", "a.b"), ("ä", "a\u0308"), ("x" * 63, "x" * 64), ("a", "a ")])
 def test_two_names_never_share_a_schema(secured, admin, first, second):
     clients = [secured.client(admin.call("ns.create", name)["token"]) for name in (first, second)]
     clients[0].write("s")
     assert clients[1].call("stream.get", "s") == []
-    schemas = sql(secured.postgres(), "SELECT DISTINCT schema FROM millrace.namespaces WHERE name IN (%s, %s)", first, second)
+    schemas = sql(secured.postgres(), "SELECT DISTINCT schema FROM millrace.namespaces WHERE name IN (%s, %s)", first,
+                  second)
     assert len(schemas) == 2
     for name in (first, second):
         admin.call("ns.delete", name)
@@ -200,7 +208,9 @@ def test_streams_are_listed_in_byte_order(client):
 
 def test_a_listed_stream_has_version_and_last_activity(client):
     client.call("stream.append", "a-1", [MESSAGE] * 4)
-    assert client.call("ns.streams") == [{"stream": "a-1", "version": 3, "lastActivity": client.call("stream.last", "a-1")[6]}]
+    assert client.call("ns.streams") == [{
+        "stream": "a-1", "version": 3, "lastActivity": client.call("stream.last", "a-1")[6]
+    }]
 
 
 def test_a_prefix_is_exact_in_its_bytes(client):

@@ -15,7 +15,8 @@ PLACES = 1000
 def away(cluster, start, folder):
     """A server whose Postgres has gone, and its clock; the token of namespace `other` has not been looked at yet."""
     clock = Clock(folder)
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", *ADMIN, token=ZERO_TOKEN, variables=clock.variables)
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", *ADMIN, token=ZERO_TOKEN,
+                   variables=clock.variables)
     server.other = server.client().call("ns.create", "other")["token"]
     server.client(server.other).write("s-1")
     clock.jump(2)  # what was known of its token is old now
@@ -59,7 +60,8 @@ def test_a_wrong_token_gets_nothing_and_then_the_end(away, cluster):
 
 
 @pytest.mark.parametrize("token, parameters, status", [("ns_x", {"stream": "s"}, 401), (None, {"stream": "s"}, 401),
-                                                       ("good", {"stream": "s", "category": "c"}, 400), ("good", {}, 400)])
+                                                       ("good", {"stream": "s", "category": "c"}, 400),
+                                                       ("good", {}, 400)])
 def test_what_is_malformed_is_refused_at_once(away, token, parameters, status):
     server, _ = away
     subscriber = Subscriber(server, token=server.other if token == "good" else token, **parameters)
@@ -88,7 +90,8 @@ def test_the_server_stops_while_they_wait(away):
 
 
 def test_there_are_places_for_a_thousand(cluster, start):
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--retry-window", "1", *ADMIN, token=ZERO_TOKEN)
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--retry-window", "1",
+                   *ADMIN, token=ZERO_TOKEN)
     cluster.stop("immediate")
     wait_until(lambda: Metrics(server)("millrace_postgres_connections", role="read") == 0, "the loss of it")
     tokens = [token_for("other") for _ in range(2)]
@@ -98,7 +101,8 @@ def test_there_are_places_for_a_thousand(cluster, start):
     assert head_of(Subscriber(server, token=tokens[0], stream="s")).startswith("HTTP/1.1 503 ")
     crowd.pop().close()
     began = time.monotonic()
-    wait_until(lambda: head_of(Subscriber(server, token=tokens[0], stream="s")).startswith("HTTP/1.1 200 "), "a place that is free")
+    wait_until(lambda: head_of(Subscriber(server, token=tokens[0], stream="s")).startswith("HTTP/1.1 200 "),
+               "a place that is free")
     print(f"{time.monotonic() - began:.1f} s until a place was free")
     cluster.start()
     for subscriber in crowd:

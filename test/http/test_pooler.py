@@ -1,4 +1,5 @@
-"""Behind PgBouncer that lends a session for one transaction: as test/pgbouncer.sh fetches it, or as this system has it."""
+"""Behind PgBouncer that lends a session for one transaction: as test/pgbouncer.sh fetches it, or as this system has
+it."""
 import glob
 import os
 import re
@@ -32,7 +33,9 @@ def programs():
 
 
 KEEPS = [pytest.param(program, id=".".join(map(str, version))) for version, program in programs() if version >= (1, 21)]
-FORGETS = [pytest.param(program, id=".".join(map(str, version))) for version, program in programs() if version < (1, 21)]
+FORGETS = [
+    pytest.param(program, id=".".join(map(str, version))) for version, program in programs() if version < (1, 21)
+]
 NONE = [pytest.param(None, id="none", marks=pytest.mark.skip(reason="no such PgBouncer is installed"))]
 
 
@@ -40,7 +43,8 @@ NONE = [pytest.param(None, id="none", marks=pytest.mark.skip(reason="no such PgB
 def cluster():
     folder = temporary_folder()
     cluster = Cluster(folder + "/pg").create().start()
-    sql(cluster.connect(), "ALTER DATABASE postgres SET millrace.transaction_pooling = on")  # as extension/README.md wants it
+    sql(cluster.connect(),
+        "ALTER DATABASE postgres SET millrace.transaction_pooling = on")  # as extension/README.md wants it
     yield cluster
     cluster.stop("immediate")
     shutil.rmtree(folder)
@@ -54,8 +58,11 @@ def pool(cluster, folder):
     def make(program, mode="transaction", **settings):
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        settings = {"listen_addr": "127.0.0.1", "listen_port": port, "unix_socket_dir": folder, "auth_type": "any", "pool_mode": mode,
-                    "max_client_conn": 200, "default_pool_size": 20, "max_prepared_statements": 200, **settings}
+        settings = {
+            "listen_addr": "127.0.0.1", "listen_port": port, "unix_socket_dir": folder, "auth_type": "any",
+            "pool_mode": mode, "max_client_conn": 200, "default_pool_size": 20, "max_prepared_statements": 200,
+            **settings
+        }
         if version_of(program) < (1, 21):
             del settings["max_prepared_statements"]
         with open(folder + "/pgbouncer.ini", "w") as file:
@@ -107,7 +114,8 @@ def test_one_that_others_use_at_the_same_time_is_found_out_too(pool, program, fo
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(5):
-            server = start("--database", database, "--token", ZERO_TOKEN, "--answer-timeout", "2", "--workers", "1", token=ZERO_TOKEN)
+            server = start("--database", database, "--token", ZERO_TOKEN, "--answer-timeout", "2", "--workers", "1",
+                           token=ZERO_TOKEN)
             assert "lends sessions for single transactions" in server.text
             server.stop()
         assert others.poll() is None
@@ -119,10 +127,14 @@ def test_one_that_others_use_at_the_same_time_is_found_out_too(pool, program, fo
 @pytest.mark.parametrize("program", KEEPS or NONE)
 def test_all_calls_work_and_the_start_leaves_nothing_behind(cluster, pool, program, start):
     database = pool(program)
-    servers = [start("--database", database, "--token", ZERO_TOKEN, "--answer-timeout", "2", "--workers", "2", token=ZERO_TOKEN) for _ in range(2)]
+    servers = [
+        start("--database", database, "--token", ZERO_TOKEN, "--answer-timeout", "2", "--workers", "2",
+              token=ZERO_TOKEN) for _ in range(2)
+    ]
     assert all("lends sessions for single transactions" in server.text for server in servers)
     connection = cluster.connect()
-    assert not sql(connection, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory'"), "the lock went with its transaction"
+    assert not sql(connection,
+                   "SELECT 1 FROM pg_locks WHERE locktype = 'advisory'"), "the lock went with its transaction"
     name = "n" + new_id()
 
     def work(number):
@@ -139,8 +151,10 @@ def test_all_calls_work_and_the_start_leaves_nothing_behind(cluster, pool, progr
     token = client.call("ns.create", name)["token"]
     assert name in [each["namespace"] for each in client.call("ns.list")]
     tenant = servers[0].client(token)
-    lines = tenant.request("POST", "/import", b'{"stream":"s-1","type":"T","pos":0,"gpos":1,"data":{},"id":"%s","time":"2026-01-01T00:00:00Z"}\n'
-                           % new_id().encode(), {"Content-Type": "application/x-ndjson"})
+    lines = tenant.request(
+        "POST", "/import",
+        b'{"stream":"s-1","type":"T","pos":0,"gpos":1,"data":{},"id":"%s","time":"2026-01-01T00:00:00Z"}\n' %
+        new_id().encode(), {"Content-Type": "application/x-ndjson"})
     assert lines.status == 200 and b"done" in lines.body, lines.body
     assert tenant.request("GET", "/export").body.count(b"\n") == 1
     client.call("ns.delete", name)
@@ -149,7 +163,9 @@ def test_all_calls_work_and_the_start_leaves_nothing_behind(cluster, pool, progr
     assert client.write("s-" + new_id())["position"] == 0
     lent = psycopg2.connect(database)
     lent.autocommit = True
-    assert sql(lent, "SELECT current_setting('search_path'), current_setting('lock_timeout')") == [('"$user", public', "0")], "nothing stays in a session"
+    assert sql(lent, "SELECT current_setting('search_path'), current_setting('lock_timeout')") == [
+        ('"$user", public', "0")
+    ], "nothing stays in a session"
     lent.close()
     assert all("connection for" not in server.text for server in servers), "nothing was lost"
 

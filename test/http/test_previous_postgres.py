@@ -52,7 +52,8 @@ def test_lock_files_that_name_another_living_program_end_no_start(folder, start,
     assert Path(files[0]).read_text().splitlines()[0] == str(server.postmaster())
 
 
-@pytest.mark.parametrize("content", ["", "\n", "0\n/elsewhere\n", "nonsense"], ids=["empty", "a line feed", "no number", "no lock file"])
+@pytest.mark.parametrize("content", ["", "\n", "0\n/elsewhere\n", "nonsense"],
+                         ids=["empty", "a line feed", "no number", "no lock file"])
 def test_a_lock_file_that_names_nobody_ends_no_start(folder, start, content):
     """What a machine that lost its power may leave of it."""
     data = folder + "/data"
@@ -81,7 +82,9 @@ def is_used(data):
 def german(installation, folder, monkeypatch):
     """A PostgreSQL that can say everything in German."""
     wanted = f"de/LC_MESSAGES/postgres-{MAJOR}.mo"
-    catalogue = next((place / wanted for place in (installed("localedir"), Path("/usr/share/locale")) if (place / wanted).exists()), None)
+    catalogue = next(
+        (place / wanted for place in (installed("localedir"), Path("/usr/share/locale")) if (place / wanted).exists()),
+        None)
     if catalogue is None:
         pytest.skip("no German messages")
     target = installation.inside(installed("localedir")) / wanted
@@ -89,7 +92,8 @@ def german(installation, folder, monkeypatch):
         target.parent.mkdir(parents=True)
         shutil.copy(catalogue, target)
     os.mkdir(folder + "/locales")
-    done = subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", f"{folder}/locales/{GERMAN}"], capture_output=True)
+    done = subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", f"{folder}/locales/{GERMAN}"],
+                          capture_output=True)
     if not Path(f"{folder}/locales/{GERMAN}").exists():
         pytest.skip(f"no German locale can be made: {done.stderr}")
     monkeypatch.setenv("LOCPATH", folder + "/locales")
@@ -121,7 +125,8 @@ def test_a_german_postgres_is_waited_for_as_an_english_one(german, folder, start
     try:
         again = start(*arguments, token=ZERO_TOKEN, wait=False)
         # It may name another one of its processes, which died a moment later than the rest.
-        wait_until(lambda: "waiting for the PostgreSQL (pid " in again.text or again.process.poll() is not None, "what it waits for")
+        wait_until(lambda: "waiting for the PostgreSQL (pid " in again.text or again.process.poll() is not None,
+                   "what it waits for")
         assert again.process.poll() is None and not again._listening(), again.text
     finally:
         os.kill(backend, signal.SIGKILL)
@@ -136,7 +141,8 @@ def test_a_german_database_is_answered_for_as_an_english_one(german, folder, sta
         client = server.client()
         client.write("s-1")
         conflict = client.refused("stream.write", "s-1", {"type": "T", "data": {}}, {"expectedVersion": 7})
-        assert (conflict.status, conflict.code, conflict.details) == (409, "STREAM_VERSION_CONFLICT", {"expected": 7, "actual": 0})
+        assert (conflict.status, conflict.code, conflict.details) == (409, "STREAM_VERSION_CONFLICT",
+                                                                      {"expected": 7, "actual": 0})
         admin = cluster.connect()
         assert "Division durch Null" in error_of(admin)
         sql(admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'millrace'")

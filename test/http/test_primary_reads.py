@@ -45,11 +45,13 @@ def pair(folder):
     standby = Cluster(folder + "/standby")
     primary.start()
     try:
-        server = Server("--database", primary.conninfo(), "--token", ZERO_TOKEN)  # the extension and the namespace are there
+        server = Server("--database", primary.conninfo(), "--token",
+                        ZERO_TOKEN)  # the extension and the namespace are there
         server.stop()
         standby.copy_of(primary).start()
         sql(standby.connect(), "SELECT pg_wal_replay_pause()")
-        wait_until(lambda: sql(standby.connect(), "SELECT pg_get_wal_replay_pause_state()") == [("paused",)], "a standby that stands still")
+        wait_until(lambda: sql(standby.connect(), "SELECT pg_get_wal_replay_pause_state()") == [("paused", )],
+                   "a standby that stands still")
         yield primary, standby
     finally:
         standby.stop("immediate")
@@ -75,13 +77,15 @@ def test_hosts_from_a_service(pair, start, folder):
     primary, standby = pair
     with open(folder + "/services", "w") as file:
         file.write(f"[events]\nhost={standby.folder},{primary.folder}\nuser=tester\ndbname=postgres\n")
-    finds_what_it_wrote(start("--database", "service=events", "--workers", "1", variables={"PGSERVICEFILE": folder + "/services"}))
+    finds_what_it_wrote(
+        start("--database", "service=events", "--workers", "1", variables={"PGSERVICEFILE": folder + "/services"}))
 
 
 def test_one_address_that_leads_to_both_in_turn(pair, start):
     primary, standby = pair
     switch = Switch(*(f"{cluster.folder}/.s.PGSQL.5432" for cluster in (standby, primary)))
-    server = start("--database", f"host=127.0.0.1 port={switch.port} dbname=postgres user=tester", "--workers", "1", "--read-connections", "4")
+    server = start("--database", f"host=127.0.0.1 port={switch.port} dbname=postgres user=tester", "--workers", "1",
+                   "--read-connections", "4")
     finds_what_it_wrote(server)
     assert switch.count > 6
     switch.listener.shutdown(socket.SHUT_RDWR)  # ends accept, too

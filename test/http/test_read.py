@@ -69,12 +69,14 @@ def test_correlation_must_be_a_string(client, correlation):
     invalid(client.refused_body(f'["category.get","s",{{"correlation":{correlation}}}]'), "correlation")
 
 
-@pytest.mark.parametrize("group, word", [
-    ("null", "consumerGroup"), ("1", "consumerGroup"), ("[]", "consumerGroup"), ('"0/2"', "consumerGroup"), 
-    ('{"member":0}', "size"), ('{"size":2}', "member"), ('{"member":2,"size":2}', "member"), ('{"member":-1,"size":2}', "member"),
-    ('{"member":0,"size":0}', "size"), ('{"member":0,"size":-1}', "size"), ('{"member":"0","size":2}', "member"),
-    ('{"member":0,"size":"2"}', "size"), ('{"member":null,"size":2}', "member"), ('{"member":0,"size":null}', "size"),
-    ('{"member":0.5,"size":2}', "member"), ('{"member":0,"size":1.5}', "size"), ('{"member":0,"size":1e30}', "size")])
+@pytest.mark.parametrize("group, word", [("null", "consumerGroup"), ("1", "consumerGroup"), ("[]", "consumerGroup"),
+                                         ('"0/2"', "consumerGroup"), ('{"member":0}', "size"), ('{"size":2}', "member"),
+                                         ('{"member":2,"size":2}', "member"), ('{"member":-1,"size":2}', "member"),
+                                         ('{"member":0,"size":0}', "size"), ('{"member":0,"size":-1}', "size"),
+                                         ('{"member":"0","size":2}', "member"), ('{"member":0,"size":"2"}', "size"),
+                                         ('{"member":null,"size":2}', "member"), ('{"member":0,"size":null}', "size"),
+                                         ('{"member":0.5,"size":2}', "member"), ('{"member":0,"size":1.5}', "size"),
+                                         ('{"member":0,"size":1e30}', "size")])
 def test_each_fault_of_a_consumer_group_names_its_field(client, group, word):
     invalid(client.refused_body(f'["category.get","s",{{"consumerGroup":{group}}}]'), word)
 
@@ -101,7 +103,8 @@ def test_a_message_of_a_stream_has_seven_parts(client):
 def parsed(time):
     match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{0,5}[1-9])?Z", time)
     assert match, time
-    return datetime.datetime.fromisoformat(match[1] + (match[2] or "").ljust(7, "0").replace("0000000", ".000000") + "+00:00")
+    return datetime.datetime.fromisoformat(match[1] + (match[2] or "").ljust(7, "0").replace("0000000", ".000000") +
+                                           "+00:00")
 
 
 def test_times_are_rfc_3339_in_utc_without_trailing_zeros(client):
@@ -124,14 +127,22 @@ def test_a_stored_time_keeps_its_microseconds(server, client):
         "2024-02-29T12:00:00Z", "2024-02-29T12:00:00.1204Z", "1999-12-31T23:59:59.000001Z"]
 
 
-@pytest.mark.parametrize("options, expected", [
-    ({}, list(range(10))), ({"position": 0}, list(range(10))), ({"position": 4}, list(range(4, 10))), ({"position": 9}, [9]),
-    ({"position": 10}, []), ({"position": 10**18}, []), ({"position": -1}, list(range(10))), ({"position": -10**18}, list(range(10))),
-    ({"batchSize": 3}, [0, 1, 2]), ({"batchSize": 0}, []), ({"batchSize": -1}, list(range(10))), ({"batchSize": 10000}, list(range(10))),
-    ({"position": 8, "batchSize": 5}, [8, 9]), ({"globalPosition": 15}, list(range(4, 10))), ({"globalPosition": 15, "position": 9}, list(range(4, 10))),
-    ({"globalPosition": 15, "batchSize": 2}, [4, 5]), ({"globalPosition": 1}, list(range(10))), ({"globalPosition": 21}, []),
-    ({"types": ["T1"]}, [1, 4, 7]), ({"types": ["T0", "T1"], "batchSize": 3}, [0, 1, 3]), ({"types": ["none"]}, []),
-    ({"types": ["T2"], "batchSize": -1}, [2, 5, 8])])
+@pytest.mark.parametrize("options, expected", [({}, list(range(10))), ({"position": 0}, list(range(10))),
+                                               ({"position": 4}, list(range(4, 10))), ({"position": 9}, [9]),
+                                               ({"position": 10}, []), ({"position": 10**18}, []),
+                                               ({"position": -1}, list(range(10))),
+                                               ({"position": -10**18}, list(range(10))), ({"batchSize": 3}, [0, 1, 2]),
+                                               ({"batchSize": 0}, []), ({"batchSize": -1}, list(range(10))),
+                                               ({"batchSize": 10000}, list(range(10))),
+                                               ({"position": 8, "batchSize": 5}, [8, 9]),
+                                               ({"globalPosition": 15}, list(range(4, 10))),
+                                               ({"globalPosition": 15, "position": 9}, list(range(4, 10))),
+                                               ({"globalPosition": 15, "batchSize": 2}, [4, 5]),
+                                               ({"globalPosition": 1}, list(range(10))), ({"globalPosition": 21}, []),
+                                               ({"types": ["T1"]}, [1, 4, 7]),
+                                               ({"types": ["T0", "T1"], "batchSize": 3}, [0, 1, 3]),
+                                               ({"types": ["none"]}, []),
+                                               ({"types": ["T2"], "batchSize": -1}, [2, 5, 8])])
 def test_what_a_stream_read_returns(client, options, expected):
     fill(client, "other", 10)
     fill(client, "s", 10)
@@ -153,7 +164,8 @@ def test_a_thousand_messages_are_read_by_default(client):
 def test_all_messages_come_back_when_they_are_megabytes(client, method):
     count = 12000
     for start in range(0, count, 3000):
-        client.call("stream.append", "s", [{"type": "T", "data": {"n": n, "x": "y" * 300}} for n in range(start, start + 3000)])
+        client.call("stream.append", "s",
+                    [{"type": "T", "data": {"n": n, "x": "y" * 300}} for n in range(start, start + 3000)])
     reply = client.post([method, "s", {"batchSize": -1}])
     assert len(reply.body) > 4 << 20
     assert [message[-3]["n"] for message in reply.json] == list(range(count))
@@ -164,7 +176,8 @@ def test_all_messages_come_back_when_they_are_megabytes(client, method):
 
 def test_a_long_answer_in_json_rpc_is_whole_too(client):
     for start in range(0, 9000, 3000):
-        client.call("stream.append", "s", [{"type": "T", "data": {"n": n, "x": "y" * 300}} for n in range(start, start + 3000)])
+        client.call("stream.append", "s",
+                    [{"type": "T", "data": {"n": n, "x": "y" * 300}} for n in range(start, start + 3000)])
     request = {"jsonrpc": "2.0", "method": "stream.get", "params": ["s", {"batchSize": -1}], "id": "long"}
     answer = client.post(request).json
     assert answer["id"] == "long" and positions(answer["result"]) == list(range(9000))
@@ -177,7 +190,9 @@ def test_a_client_that_reads_slowly_does_not_stop_the_others(server, client):
         client.call("stream.append", "s", [{"type": "T", "data": {"x": "y" * 2000}} for _ in range(3000)])
     body = b'["stream.get","s",{"batchSize":-1}]'
     slow = server.connect()
-    slow.sendall(f"POST /rpc HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {client.token}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    slow.sendall(
+        f"POST /rpc HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {client.token}\r\nContent-Length: {len(body)}\r\n\r\n".
+        encode() + body)
     assert slow.recv(12) == b"HTTP/1.1 200"
     for _ in range(20):
         other = server.client(client.token, timeout=10)
@@ -203,7 +218,8 @@ def test_the_last_message(client):
 
 
 def category(client, name, options=None):
-    return [(message[1], message[4]) for message in client.call("category.get", name, *([options] if options is not None else []))]
+    return [(message[1], message[4])
+            for message in client.call("category.get", name, *([options] if options is not None else []))]
 
 
 def test_a_message_of_a_category_has_eight_parts(client):
@@ -242,12 +258,14 @@ def test_what_a_category_read_returns(client, options, expected):
 
 
 def test_correlation_filters_by_the_category_of_the_correlated_stream(client):
-    for n, metadata in enumerate([{"correlationStreamName": "order-1"}, {"correlationStreamName": "order"}, {"correlationStreamName": "orders-1"},
-                                  {"correlationStreamName": "order-2-3"}, {"correlationStreamName": 7}, {"other": "order-1"}, None]):
+    for n, metadata in enumerate([{"correlationStreamName": "order-1"}, {"correlationStreamName": "order"},
+                                  {"correlationStreamName": "orders-1"}, {"correlationStreamName": "order-2-3"},
+                                  {"correlationStreamName": 7}, {"other": "order-1"}, None]):
         client.write("a-1", {"n": n}, metadata=metadata)
     read = [message[5]["n"] for message in client.call("category.get", "a", {"correlation": "order"})]
     assert read == [0, 1, 3]
-    assert len(client.call("category.get", "a", {"correlation": "order", "batchSize": 2})) == 2, "the limit counts what is returned"
+    assert len(client.call("category.get", "a",
+                           {"correlation": "order", "batchSize": 2})) == 2, "the limit counts what is returned"
     assert len(client.call("category.get", "a", {"correlation": ""})) == 7
     assert client.call("category.get", "a", {"correlation": "none"}) == []
     assert [message[5]["n"] for message in client.call("category.get", "", {"correlation": "orders"})] == [2]
@@ -277,7 +295,8 @@ def test_a_group_shares_by_the_cardinal_id(client):
         for member, share in enumerate(shares):
             for stream in share:
                 assert member_of(stream.split("-", 1)[1].split("+")[0], size) == member
-        assert sorted(sum(shares, [])) == ["a-1", "a-1+x", "a-1+y+z", "a-123-4", "a-2", "a-2+x"], "a stream without an id is nobody's"
+        assert sorted(sum(shares, [])) == ["a-1", "a-1+x", "a-1+y+z", "a-123-4", "a-2",
+                                           "a-2+x"], "a stream without an id is nobody's"
 
 
 def test_a_group_without_member_and_size_is_no_filter(client):

@@ -12,7 +12,8 @@ MESSAGE = {"type": "Tested", "data": {}}
 @pytest.fixture
 def serve(cluster, start):
     """Starts a server of one worker on the cluster."""
-    return lambda *arguments: start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", *arguments, token=ZERO_TOKEN)
+    return lambda *arguments: start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", *
+                                    arguments, token=ZERO_TOKEN)
 
 
 # Sent again, or not
@@ -27,9 +28,10 @@ def let_it_die(cluster, function):
     return lambda: sql(connection, "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM calls")[0][0]
 
 
-@pytest.mark.parametrize("function, call", [
-    ("json_create_namespace(name text, description text, token_hash text, metadata jsonb) RETURNS text", ["ns.create", "new"]),
-    ("json_drop_namespace(name text) RETURNS text", ["ns.delete", "old"])])
+@pytest.mark.parametrize(
+    "function, call",
+    [("json_create_namespace(name text, description text, token_hash text, metadata jsonb) RETURNS text",
+      ["ns.create", "new"]), ("json_drop_namespace(name text) RETURNS text", ["ns.delete", "old"])])
 def test_a_call_whose_second_answer_would_be_wrong_is_sent_once(cluster, serve, function, call):
     client = serve().client()
     client.call("ns.create", "old")
@@ -40,8 +42,10 @@ def test_a_call_whose_second_answer_would_be_wrong_is_sent_once(cluster, serve, 
 
 def test_a_batch_of_an_import_is_sent_once(cluster, serve):
     client = serve().client()
-    calls = let_it_die(cluster, "import_batch(namespace text, batch bytea, OUT imported bigint, OUT failed_record integer, OUT sqlstate text, "
-                                "OUT message text, OUT last_global_position bigint) RETURNS record")
+    calls = let_it_die(
+        cluster,
+        "import_batch(namespace text, batch bytea, OUT imported bigint, OUT failed_record integer, OUT sqlstate text, "
+        "OUT message text, OUT last_global_position bigint) RETURNS record")
     line = b'{"id":"00000000-0000-4000-8000-000000000001","stream":"s","type":"T","pos":0,"gpos":1,"data":{},"meta":null,"time":"2024-01-02T03:04:05Z"}'
     reply = client.request("POST", "/import", line)
     assert b'"error":"IMPORT_FAILED"' in reply.body and b"may be stored or not" in reply.body and calls() == 1
@@ -59,17 +63,24 @@ def test_an_id_of_the_servers_own_that_is_taken_after_all_is_looked_for(cluster,
     """The first byte of a batch says that all of its ids are new; a unique violation says that they aren't."""
     client = serve().client()
     connection = cluster.connect()
-    sql(connection, "CREATE FUNCTION millrace.true_append_batch(batch bytea) RETURNS bytea LANGUAGE c AS 'millrace', 'millrace_append_batch_packed'")
-    sql(connection, """CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN
+    sql(
+        connection,
+        "CREATE FUNCTION millrace.true_append_batch(batch bytea) RETURNS bytea LANGUAGE c AS 'millrace', 'millrace_append_batch_packed'"
+    )
+    sql(
+        connection,
+        """CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN
         IF get_byte(batch, 0) = 2 THEN RAISE unique_violation; END IF;
         RETURN millrace.true_append_batch(batch); END $$""")
     assert client.write("s")["position"] == 0
 
 
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
-@pytest.mark.parametrize("function, original, call", [
-    ("append_batch_packed(batch bytea) RETURNS bytea", "original(batch)", ["stream.write", "s", MESSAGE]),
-    ("json_stream_version(namespace text, stream text) RETURNS text", "original(namespace, stream)", ["stream.version", "s"])])
+@pytest.mark.parametrize(
+    "function, original, call",
+    [("append_batch_packed(batch bytea) RETURNS bytea", "original(batch)", ["stream.write", "s", MESSAGE]),
+     ("json_stream_version(namespace text, stream text) RETURNS text", "original(namespace, stream)",
+      ["stream.version", "s"])])
 def test_a_clash_with_others_is_tried_again(cluster, serve, function, original, call, sqlstate):
     client, connection = serve().client(), cluster.connect()
     name, arguments = function.split("(", 1)
@@ -84,11 +95,19 @@ def test_a_clash_with_others_is_tried_again(cluster, serve, function, original, 
 
 def test_a_request_that_only_postgres_refuses_fails_alone(cluster, serve):
     client, connection = serve().client(), cluster.connect()
-    sql(connection, "CREATE FUNCTION millrace.true_append_batch(batch bytea) RETURNS bytea LANGUAGE c AS 'millrace', 'millrace_append_batch_packed'")
-    sql(connection, """CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN
+    sql(
+        connection,
+        "CREATE FUNCTION millrace.true_append_batch(batch bytea) RETURNS bytea LANGUAGE c AS 'millrace', 'millrace_append_batch_packed'"
+    )
+    sql(
+        connection,
+        """CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN
         IF position('bad'::bytea IN batch) > 0 THEN RAISE SQLSTATE '22000' USING MESSAGE = 'it is bad'; END IF;
         RETURN millrace.true_append_batch(batch); END $$""")
-    calls = [{"jsonrpc": "2.0", "id": n, "method": "stream.write", "params": ["s", {"type": "bad" if n == 3 else "T", "data": {}}]} for n in range(7)]
+    calls = [{
+        "jsonrpc": "2.0", "id": n, "method": "stream.write",
+        "params": ["s", {"type": "bad" if n == 3 else "T", "data": {}}]
+    } for n in range(7)]
     answers = client.post(calls).json
     assert [answer["result"]["position"] for answer in answers if "result" in answer] == list(range(6))
     assert "it is bad" in answers[3]["error"]["message"]
@@ -97,15 +116,22 @@ def test_a_request_that_only_postgres_refuses_fails_alone(cluster, serve):
 # How much goes into a batch
 
 
-@pytest.mark.parametrize("arguments, method, argument", [
-    (["--batch-messages", "5"], "stream.append", [MESSAGE] * 3), (["--batch-messages", "5"], "stream.append", [MESSAGE] * 7),
-    (["--batch-bytes", "1K"], "stream.write", {"type": "T", "data": {"text": "x" * 600}}),
-    (["--batch-bytes", "1K"], "stream.write", {"type": "T", "data": {"text": "x" * 2000}})])
-def test_a_batch_holds_no_more_messages_and_bytes_than_it_may_but_one_request_at_least(cluster, serve, arguments, method, argument):
+@pytest.mark.parametrize("arguments, method, argument",
+                         [(["--batch-messages", "5"], "stream.append", [MESSAGE] * 3),
+                          (["--batch-messages", "5"], "stream.append", [MESSAGE] * 7),
+                          (["--batch-bytes", "1K"], "stream.write", {"type": "T", "data": {"text": "x" * 600}}),
+                          (["--batch-bytes", "1K"], "stream.write", {"type": "T", "data": {"text": "x" * 2000}})])
+def test_a_batch_holds_no_more_messages_and_bytes_than_it_may_but_one_request_at_least(
+        cluster, serve, arguments, method, argument):
     client, connection = serve(*arguments).client(), cluster.connect()
     sql(connection, "CREATE TABLE batches (requests bytea)")
-    sql(connection, "CREATE FUNCTION millrace.true_append_batch(batch bytea) RETURNS bytea LANGUAGE c AS 'millrace', 'millrace_append_batch_packed'")
-    sql(connection, """CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN
+    sql(
+        connection,
+        "CREATE FUNCTION millrace.true_append_batch(batch bytea) RETURNS bytea LANGUAGE c AS 'millrace', 'millrace_append_batch_packed'"
+    )
+    sql(
+        connection,
+        """CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN
         INSERT INTO public.batches VALUES (substr(batch, 2, 4));
         RETURN millrace.true_append_batch(batch); END $$""")
     calls = [{"jsonrpc": "2.0", "id": n, "method": method, "params": [f"s-{n}", argument]} for n in range(20)]
@@ -132,7 +158,8 @@ class Holder:
 
 @pytest.fixture
 def parking(cluster, serve):
-    """A server whose locked streams are many, so that each of them is tried seldom, and how many requests it has parked."""
+    """A server whose locked streams are many, so that each of them is tried seldom, and how many requests it has
+    parked."""
     server = serve("--admin-listen", "127.0.0.1:0")
     admin, client = server.admin(), server.client()
     others = Holder(cluster, *(f"other-{n}" for n in range(6)))
@@ -189,7 +216,10 @@ def test_a_request_stays_behind_one_that_is_just_being_tried(cluster, serve):
     holder = Holder(cluster, "s")
 
     def waiting():
-        return [row[0] for row in sql(connection, "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' ORDER BY query_start")]
+        return [
+            row[0] for row in sql(
+                connection, "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' ORDER BY query_start")
+        ]
 
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(server.client().write, "s")

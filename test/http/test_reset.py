@@ -59,7 +59,10 @@ def test_plain_pokes_are_told_so_in_a_comment_and_wait_for_their_position(server
 @pytest.mark.parametrize("source", SOURCES)
 def test_the_next_position_is_not_above_the_head(client, subscribe, source):
     append(client, "a-1", 2)
-    subscribers = [subscribe(position=2 if "stream" in source else 3, **source, **form) for form in ({}, {"ids": "true"}, {"messages": "true"})]
+    subscribers = [
+        subscribe(position=2 if "stream" in source else 3, **source, **form)
+        for form in ({}, {"ids": "true"}, {"messages": "true"})
+    ]
     subscribers.append(subscribe(headers={"Last-Event-ID": "2"}, **source))
     for subscriber in subscribers:
         subscriber.ready()
@@ -106,7 +109,10 @@ def test_a_stream_whose_end_was_deleted_by_hand(server, client, subscribe):
     for subscriber in opened.values():
         subscriber.wait_for(6)
     sql(server.postgres(), f'DELETE FROM "{where}".messages WHERE "position" > 2')
-    late = {form: subscribe(stream="a-1", position=6, **{form: "true"} if form else {}) for form in ("", "ids", "messages")}
+    late = {
+        form: subscribe(stream="a-1", position=6, **{form: "true"} if form else {})
+        for form in ("", "ids", "messages")
+    }
     assert late["ids"].wait_for(1)[0].endswith(reset(2)) and late["messages"].wait_for(1) == [reset(2)]
     late[""].read_until(lambda: comment(6, 2) in late[""].raw)
     client.write("a-1")
@@ -122,7 +128,8 @@ def test_a_stream_whose_end_was_deleted_by_hand(server, client, subscribe):
 def crash(server, cluster, client):
     cluster.stop("immediate")
     cluster.start()
-    wait_until(lambda: client.post(["stream.write", "later-1", {"type": "T", "data": {}}]).status == 200, "a database that is back")
+    wait_until(lambda: client.post(["stream.write", "later-1", {"type": "T", "data": {}}]).status == 200,
+               "a database that is back")
 
 
 def test_positions_that_a_crash_gave_back_are_not_skipped(cluster, start):
@@ -136,8 +143,12 @@ def test_positions_that_a_crash_gave_back_are_not_skipped(cluster, start):
     holder = cluster.connect()
     holder.autocommit = False
     sql(holder, "SELECT count(millrace.append('b-' || n, 'T', '{}')) FROM generate_series(1, 60) AS n")
-    subscribers = [Subscriber(server, **source) for source in ({"all": "true"}, {"category": "later"}, {"stream": "later-1"})]
-    subscribers += [Subscriber(server, position=6, ids="true", **source) for source in ({"all": "true"}, {"category": "later"})]
+    subscribers = [
+        Subscriber(server, **source) for source in ({"all": "true"}, {"category": "later"}, {"stream": "later-1"})
+    ]
+    subscribers += [
+        Subscriber(server, position=6, ids="true", **source) for source in ({"all": "true"}, {"category": "later"})
+    ]
     for subscriber in subscribers:
         subscriber.ready()
     subscribers[0].wait_for(5)
@@ -163,7 +174,8 @@ def test_messages_that_a_crash_took_are_a_reset_for_open_subscriptions(cluster, 
     append(client, "a-1", 5)
     database = cluster.connect()
     sql(database, "SET synchronous_commit = off")
-    knowing = [Subscriber(server, ids="true", **source) for source in SOURCES] + [Subscriber(server, messages="true", **source) for source in SOURCES]
+    knowing = [Subscriber(server, ids="true", **source)
+               for source in SOURCES] + [Subscriber(server, messages="true", **source) for source in SOURCES]
     plain = [Subscriber(server, **source) for source in SOURCES]
     for subscriber in knowing + plain:
         subscriber.wait_for(5)
@@ -175,7 +187,8 @@ def test_messages_that_a_crash_took_are_a_reset_for_open_subscriptions(cluster, 
     version = client.call("stream.version", "a-1")
     if version > 60:
         pytest.skip("the crash took nothing")
-    # Global positions are drawn ahead, so that what comes is above what was lost; the stream's own positions come again.
+    # Global positions are drawn ahead, so that what comes is above what was lost; the stream's own positions come
+    # again.
     for subscriber, told in ((knowing[3], b"reset"), (knowing[7], b"reset"), (plain[3], b"is above the head")):
         subscriber.read_until(lambda: told in subscriber.raw)
     for n in range(3):

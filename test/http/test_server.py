@@ -65,12 +65,14 @@ class Load:
 # Starting
 
 def test_a_port_that_is_taken_ends_the_start_with_a_reason(server):
-    done = subprocess.run([MILLRACE, "serve", "--test-mode", "--port", str(server.port)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [MILLRACE, "serve", "--test-mode", "--port", str(server.port)], capture_output=True, text=True, timeout=60)
     assert done.returncode != 0 and str(server.port) in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--port", "x"], ["--port", "70000"], ["--port", "-1"], ["--nonsense"], ["--port"], ["surplus"],
-                                       ["--log-level", "loud"], ["--workers", "-1"], ["--listen", "nowhere.invalid"]])
+@pytest.mark.parametrize("arguments",
+                         [["--port", "x"], ["--port", "70000"], ["--port", "-1"], ["--nonsense"], ["--port"],
+                          ["surplus"], ["--log-level", "loud"], ["--workers", "-1"], ["--listen", "nowhere.invalid"]])
 def test_bad_flags_end_the_start_with_a_reason(arguments):
     done = subprocess.run([MILLRACE, "serve", "--test-mode", *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode not in (0, -6, -11)
@@ -92,7 +94,8 @@ def test_flags_that_contradict_each_other_end_the_start_with_both(arguments, wor
 @pytest.mark.parametrize("beside", [0, 1000, 3000])
 def test_a_body_of_the_largest_size_fits_the_smallest_memory_for_requests(start, beside):
     largest = 1024 * 1024 - beside  # together with its head it needs more than a MiB, which is 2
-    client = start("--test-mode", "--workers", "1", "--max-body", str(largest), "--max-header", "64k", "--buffer-bytes", str(2 * (largest + 65536))).client()
+    client = start("--test-mode", "--workers", "1", "--max-body", str(largest), "--max-header", "64k", "--buffer-bytes",
+                   str(2 * (largest + 65536))).client()
     assert client.post('["sys.version"]'.ljust(largest)).status == 200
 
 
@@ -103,7 +106,8 @@ def test_flags_beat_the_environment():
 
 
 def test_help_and_version():
-    for arguments, word in ((["help"], "serve"), (["--help"], "serve"), (["-help"], "serve"), (["version"], "0.2.0"), (["-version"], "0.2.0"), (["serve", "--help"], "--data-dir")):
+    for arguments, word in ((["help"], "serve"), (["--help"], "serve"), (["-help"], "serve"), (["version"], "0.2.0"),
+                            (["-version"], "0.2.0"), (["serve", "--help"], "--data-dir")):
         done = subprocess.run([MILLRACE, *arguments], capture_output=True, text=True, timeout=20)
         assert done.returncode == 0 and word in done.stdout, arguments
     assert subprocess.run([MILLRACE, "nonsense"], capture_output=True, timeout=20).returncode != 0
@@ -131,7 +135,8 @@ def test_two_servers_do_not_share_a_data_folder(folder, start):
 def test_it_listens_on_ipv4_and_ipv6(server):
     import socket
     socket.create_connection(("127.0.0.1", server.port), timeout=5).close()
-    if Path("/proc/net/if_inet6").exists() and "00000000000000000000000000000001" in Path("/proc/net/if_inet6").read_text():
+    if Path("/proc/net/if_inet6").exists() and "00000000000000000000000000000001" in Path(
+            "/proc/net/if_inet6").read_text():
         socket.create_connection(("::1", server.port), timeout=5).close()
 
 
@@ -153,23 +158,31 @@ def test_a_database_of_ones_own(cluster, start):
 def test_settings_of_the_role_change_nothing(cluster, start):
     owner = cluster.connect()
     sql(owner, "CREATE SCHEMA decoy")
-    sql(owner, "CREATE FUNCTION decoy.late(bigint, interval) RETURNS interval LANGUAGE sql AS $$ SELECT interval '1000 years' $$")
+    sql(
+        owner,
+        "CREATE FUNCTION decoy.late(bigint, interval) RETURNS interval LANGUAGE sql AS $$ SELECT interval '1000 years' $$"
+    )
     sql(owner, "CREATE OPERATOR decoy.* (FUNCTION = decoy.late, LEFTARG = bigint, RIGHTARG = interval)")
     newer = ("transaction_timeout = '100ms'",) if owner.server_version >= 170000 else ()
-    for setting in ("search_path = decoy, pg_catalog", "statement_timeout = '100ms'", "lock_timeout = '100ms'", "idle_session_timeout = '100ms'", *newer):
+    for setting in ("search_path = decoy, pg_catalog", "statement_timeout = '100ms'", "lock_timeout = '100ms'",
+                    "idle_session_timeout = '100ms'", *newer):
         sql(owner, f"ALTER ROLE tester SET {setting}")
     server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
     ours = "".join(f" -c {setting.split()[0]}=0" for setting in ("statement_timeout", "idle_session_timeout", *newer))
     connection = psycopg2.connect(f"{cluster.conninfo()} options='{ours}'")
     connection.autocommit = True
     began = time.monotonic()
-    wait_until(lambda: time.monotonic() - began > 0.5, "sessions that were idle for longer than the role's setting allows")
+    wait_until(lambda: time.monotonic() - began > 0.5,
+               "sessions that were idle for longer than the role's setting allows")
     assert "connection for" not in server.text
     hold_stream(connection, "s")
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(server.client().write, "s")
-        wait_until(lambda: answer.done() or sql(owner, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND clock_timestamp() - query_start > '0.2 s'"),
-                   "a long wait")
+        wait_until(
+            lambda: answer.done() or sql(
+                owner,
+                "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND clock_timestamp() - query_start > '0.2 s'"
+            ), "a long wait")
         connection.commit()
         connection.close()
         assert answer.result()["position"] == 1
@@ -349,7 +362,10 @@ def test_a_killed_backend_is_a_pause(folder, start):
     for _ in range(5):
         load.goes_on()
         connection = server.postgres()
-        sql(connection, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'")
+        sql(
+            connection,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
         connection.close()
     load.goes_on()
     load.stop()
@@ -379,7 +395,10 @@ def test_a_crash_of_postgres_is_a_pause(folder, start):
     for _ in range(2):
         load.goes_on()
         connection = wait_until(lambda: connected(server), "Postgres")
-        (pid,) = sql(connection, "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' LIMIT 1")[0]
+        (pid, ) = sql(
+            connection,
+            "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' LIMIT 1"
+        )[0]
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: is_lost(connection), "the crash")
         connection.close()
@@ -437,8 +456,13 @@ def test_the_log_tells_why_a_connection_cannot_be_had_back(cluster, start):
 def test_a_request_that_takes_postgres_down_each_time_fails_alone(cluster, start):
     server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", token=ZERO_TOKEN)
     connection = cluster.connect()
-    sql(connection, "CREATE FUNCTION millrace.true_append_batch(batch bytea) RETURNS bytea LANGUAGE c AS 'millrace', 'millrace_append_batch_packed'")
-    sql(connection, """CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN
+    sql(
+        connection,
+        "CREATE FUNCTION millrace.true_append_batch(batch bytea) RETURNS bytea LANGUAGE c AS 'millrace', 'millrace_append_batch_packed'"
+    )
+    sql(
+        connection,
+        """CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN
         PERFORM pg_terminate_backend(pg_backend_pid()) WHERE position('deadly'::bytea IN batch) > 0;
         RETURN millrace.true_append_batch(batch); END $$""")
     load = Load(server)
@@ -481,7 +505,8 @@ def test_a_database_that_accepts_no_writes_for_longer_than_the_retry_window_stil
     for read_only in ("on", "off"):
         sql(connection, f"ALTER SYSTEM SET default_transaction_read_only = {read_only}")
         sql(connection, "SELECT pg_reload_conf()")
-        wait_until(lambda: client.post(["stream.write", "s", MESSAGE]).status == (503 if read_only == "on" else 200), "the change")
+        wait_until(lambda: client.post(["stream.write", "s", MESSAGE]).status == (503 if read_only == "on" else 200),
+                   "the change")
         began = time.monotonic()
         assert client.call("stream.version", "s") is not None
         assert read_only == "off" or client.refused("stream.write", "s", MESSAGE).code == "BACKEND_UNAVAILABLE"
@@ -529,7 +554,8 @@ def test_a_writer_that_waits_for_an_idle_transaction_holds_up_no_other_stream(cl
 
 
 def test_a_stream_held_longer_than_the_retry_window_is_503(cluster, start):
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--retry-window", "1", token=ZERO_TOKEN)
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--retry-window", "1",
+                   token=ZERO_TOKEN)
     connection = hold_stream(cluster.connect(), "account-1")
     reply = server.client().post(["stream.write", "account-1", MESSAGE])
     assert (reply.status, reply.error["code"]) == (503, "BACKEND_UNAVAILABLE")
@@ -546,7 +572,8 @@ def test_several_hosts_may_name_a_standby_first_and_a_token_that_is_set_already_
         alone = start("--database", standby.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
         assert alone.client().call("stream.get", "s") == []
         alone.stop()
-        both = start("--database", f"host={standby.folder},{cluster.folder} user=tester dbname=postgres", "--token", token := token_for("default"), token=token)
+        both = start("--database", f"host={standby.folder},{cluster.folder} user=tester dbname=postgres", "--token",
+                     token := token_for("default"), token=token)
         sql(standby.connect(), "SELECT pg_wal_replay_pause()")
         assert both.client().write("s")["position"] == 0
         assert both.client().call("stream.version", "s") == 0, "what was acknowledged is read, so not from the standby"
@@ -556,7 +583,8 @@ def test_several_hosts_may_name_a_standby_first_and_a_token_that_is_set_already_
 
 
 def test_beyond_a_full_queue_the_server_is_overloaded_and_stays_responsive(cluster, start):
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--queue-requests", "5", token=ZERO_TOKEN)
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--queue-requests", "5",
+                   token=ZERO_TOKEN)
     connection = hold_stream(cluster.connect(), "s")
     with ThreadPoolExecutor(40) as pool:
         answers = [pool.submit(lambda: server.client().post(["stream.write", "s", MESSAGE])) for _ in range(40)]
@@ -574,7 +602,8 @@ def test_beyond_a_full_queue_the_server_is_overloaded_and_stays_responsive(clust
 
 
 def test_a_full_queue_refuses_reads_exports_and_namespace_calls_too(cluster, start):
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--queue-requests", "1", token=ZERO_TOKEN)
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--queue-requests", "1",
+                   token=ZERO_TOKEN)
     client, connection = server.client(), hold_stream(cluster.connect(), "s")
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(server.client().write, "s")
@@ -587,7 +616,8 @@ def test_a_full_queue_refuses_reads_exports_and_namespace_calls_too(cluster, sta
 
 
 def test_a_queue_is_bounded_in_bytes_too(cluster, start):
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--queue-bytes", "1M", token=ZERO_TOKEN)
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--queue-bytes", "1M",
+                   token=ZERO_TOKEN)
     connection = hold_stream(cluster.connect(), "s")
     message = {"type": "T", "data": {"x": "y" * 200_000}}
     with ThreadPoolExecutor(20) as pool:
@@ -617,7 +647,8 @@ def test_a_table_dropped_by_hand_is_a_backend_error(cluster, start):
 
 
 def test_reads_that_are_sent_together_fail_apart(cluster, start):
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--read-connections", "1", token=ZERO_TOKEN)
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--read-connections", "1",
+                   token=ZERO_TOKEN)
     whole, token = server.client(), server.client().call("ns.create", "broken")["token"]
     whole.write("s")
     server.client(token).write("s")
@@ -642,7 +673,9 @@ def test_a_malformed_batch_is_an_internal_error(cluster, start):
     server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
     client = server.client()
     client.write("s")
-    sql(cluster.connect(), """CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea LANGUAGE plpgsql AS
+    sql(
+        cluster.connect(),
+        """CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea LANGUAGE plpgsql AS
         $$ BEGIN RAISE EXCEPTION SQLSTATE 'MR011' USING MESSAGE = 'malformed batch'; END $$""")
     error = client.refused("stream.write", "s", MESSAGE)
     assert (error.status, error.code) == (500, "INTERNAL_ERROR")

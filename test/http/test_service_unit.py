@@ -1,4 +1,5 @@
-"""What the systemd unit relies on: notifications, a first token that is in no log, settings that exist; and the manual page."""
+"""What the systemd unit relies on: notifications, a first token that is in no log, settings that exist; and the manual
+page."""
 import os
 import re
 import shutil
@@ -37,7 +38,8 @@ def test_the_service_manager_hears_of_us_and_not_of_our_postgres(manager):
     server = Server("--test-mode", wait=False)
     try:
         assert manager.recv(1000) == b"READY=1"
-        server.port = int(wait_until(lambda: re.search(r"listening on http://\S+?:(\d+)", server.text), "its port").group(1))
+        server.port = int(
+            wait_until(lambda: re.search(r"listening on http://\S+?:(\d+)", server.text), "its port").group(1))
         assert server.client().write("a-1")["position"] == 0
     finally:
         server.stop()

@@ -111,21 +111,26 @@ def stopped(*pids):
 
 
 def serve(start, database, *arguments):
-    return start("--database", database, "--token", ZERO_TOKEN, "--workers", "1", "--admin-listen", "127.0.0.1:0", *arguments,
-                 token=ZERO_TOKEN)
+    return start("--database", database, "--token", ZERO_TOKEN, "--workers", "1", "--admin-listen", "127.0.0.1:0",
+                 *arguments, token=ZERO_TOKEN)
 
 
 def sessions(cluster, statement):
     connection = cluster.connect()
     try:
-        return [pid for pid, in sql(connection, "SELECT pid FROM pg_stat_activity WHERE application_name = 'millrace' AND query LIKE %s", f"%{statement}%")]
+        return [
+            pid for pid, in sql(
+                connection, "SELECT pid FROM pg_stat_activity WHERE application_name = 'millrace' AND query LIKE %s",
+                f"%{statement}%")
+        ]
     finally:
         connection.close()
 
 
 def test_a_first_host_that_accepts_and_says_nothing_is_passed_over(cluster, start, stream, gates):
     mute = gates()
-    server = serve(start, f"host=127.0.0.1,{cluster.folder} port={mute.port},5432 user=tester dbname=postgres connect_timeout=2")
+    server = serve(
+        start, f"host=127.0.0.1,{cluster.folder} port={mute.port},5432 user=tester dbname=postgres connect_timeout=2")
     began = time.monotonic()
     client = server.client(timeout=20)
     assert client.write(stream)["position"] == 0 and client.call("stream.version", stream) == 0
@@ -150,8 +155,9 @@ def test_a_host_that_accepts_and_hangs_up_is_passed_over(cluster, start, stream,
 
 def test_a_server_that_falls_silent_is_left_for_the_next_host(cluster, start, stream, gates):
     gate = gates(cluster)
-    server = serve(start, f"host=127.0.0.1,{cluster.folder} port={gate.port},5432 user=tester dbname=postgres connect_timeout=2",
-                   "--answer-timeout", "1")
+    server = serve(
+        start, f"host=127.0.0.1,{cluster.folder} port={gate.port},5432 user=tester dbname=postgres connect_timeout=2",
+        "--answer-timeout", "1")
     clients = [server.client(timeout=20) for _ in range(2)]
     clients[0].write(stream)
     assert server.admin().request("GET", "/ready").status == 200
@@ -162,13 +168,16 @@ def test_a_server_that_falls_silent_is_left_for_the_next_host(cluster, start, st
         wait_until(lambda: server.admin().request("GET", "/ready").status == 503, "/ready to tell")
         assert answers[0].result()["position"] == 1 and len(answers[1].result()) in (1, 2)
     assert time.monotonic() - began < 10
-    assert re.search(rf"connection for appends: 127.0.0.1 port {gate.port} \(process \d+ there\) has not answered for 1 s", server.text)
+    assert re.search(
+        rf"connection for appends: 127.0.0.1 port {gate.port} \(process \d+ there\) has not answered for 1 s",
+        server.text)
     wait_until(lambda: server.admin().request("GET", "/ready").status == 200, "readiness")
 
 
 def test_a_server_that_falls_silent_is_told_at_ready_though_nothing_is_asked(cluster, start, stream, gates):
     gate = gates(cluster)
-    server = serve(start, f"host=127.0.0.1 port={gate.port} user=tester dbname=postgres connect_timeout=2", "--answer-timeout", "1")
+    server = serve(start, f"host=127.0.0.1 port={gate.port} user=tester dbname=postgres connect_timeout=2",
+                   "--answer-timeout", "1")
     began = time.monotonic()
     wait_until(lambda: time.monotonic() - began > 3, "a few signs of life")
     assert "connection for" not in server.text, "idle connections are kept"
@@ -178,25 +187,31 @@ def test_a_server_that_falls_silent_is_told_at_ready_though_nothing_is_asked(clu
 
 def test_without_another_host_the_answer_is_503(cluster, start, stream, gates):
     gate = gates(cluster)
-    server = serve(start, f"host=127.0.0.1 port={gate.port} user=tester dbname=postgres", "--answer-timeout", "1", "--retry-window", "2")
+    server = serve(start, f"host=127.0.0.1 port={gate.port} user=tester dbname=postgres", "--answer-timeout", "1",
+                   "--retry-window", "2")
     clients = [server.client(timeout=30) for _ in range(2)]
     clients[0].write(stream)
     gate.mute = True
     began = time.monotonic()
     with ThreadPoolExecutor(2) as pool:
-        answers = [pool.submit(clients[0].post, ["stream.write", stream, MESSAGE]), pool.submit(clients[1].post, ["stream.get", stream])]
+        answers = [
+            pool.submit(clients[0].post, ["stream.write", stream, MESSAGE]),
+            pool.submit(clients[1].post, ["stream.get", stream])
+        ]
         assert [answer.result().status for answer in answers] == [503, 503]
     assert time.monotonic() - began < 10
 
 
 def test_a_server_that_is_silent_altogether_is_not_said_to_answer_reads(cluster, start, stream, gates):
     gate = gates(cluster)
-    server = serve(start, f"host=127.0.0.1 port={gate.port} user=tester dbname=postgres", "--answer-timeout", "6", "--retry-window", "3")
+    server = serve(start, f"host=127.0.0.1 port={gate.port} user=tester dbname=postgres", "--answer-timeout", "6",
+                   "--retry-window", "3")
     client = server.client(timeout=30)
     client.write(stream)
     assert server.admin().request("GET", "/ready?for=reads").status == 200
     gate.mute = True
-    wait_until(lambda: server.admin().request("GET", "/ready?for=reads").body == b'{"status":"not ready"}', "/ready to tell")
+    wait_until(lambda: server.admin().request("GET", "/ready?for=reads").body == b'{"status":"not ready"}',
+               "/ready to tell")
     assert "has not answered" not in server.text, "it was left before"
     # By whether the time to retry ends with the connection or later.
     given_up = ("the connection to Postgres was lost before the answer came", "Postgres cannot be reached")
@@ -225,8 +240,11 @@ def test_a_statement_that_is_given_up_is_ended(cluster, start, stream):
     holder.autocommit = False
     sql(holder, "LOCK TABLE millrace_default.messages")
     assert client.post(["stream.get", stream]).status == 503
-    wait_until(lambda: not sql(holder, "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%json_read_stream%%'"),
-               "the end of the statements that nobody waits for")
+    wait_until(
+        lambda: not sql(
+            holder,
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%json_read_stream%%'"),
+        "the end of the statements that nobody waits for")
     holder.rollback()
     holder.close()
     wait_until(lambda: client.post(["stream.get", stream]).status == 200, "reading again")

@@ -33,7 +33,8 @@ def standby(primary):
 
 
 def test_on_a_standby_all_that_only_reads_is_answered(standby, start):
-    server = start("--database", standby.conninfo(), "--token", ZERO_TOKEN, "--retry-window", "1", "--admin-listen", "127.0.0.1:0", token=ZERO_TOKEN)
+    server = start("--database", standby.conninfo(), "--token", ZERO_TOKEN, "--retry-window", "1", "--admin-listen",
+                   "127.0.0.1:0", token=ZERO_TOKEN)
     client = server.client()
     assert [each["namespace"] for each in client.call("ns.list")] == ["default"]
     assert client.call("ns.info", "default")["namespace"] == "default"
@@ -42,9 +43,11 @@ def test_on_a_standby_all_that_only_reads_is_answered(standby, start):
     assert len(client.call("stream.get", "account-1")) == 1
     for request in (["stream.write", "account-1", MESSAGE], ["ns.create", "another"]):
         error = client.refused(*request)
-        assert (error.status, error.code, error.message) == (503, "BACKEND_UNAVAILABLE", "Postgres answers reads, but takes no writes")
+        assert (error.status, error.code, error.message) == (503, "BACKEND_UNAVAILABLE",
+                                                             "Postgres answers reads, but takes no writes")
     began = time.monotonic()
-    assert client.refused("ns.create", "another").status == 503 and time.monotonic() - began < 0.5, "it is not waited for again"
+    assert client.refused("ns.create",
+                          "another").status == 503 and time.monotonic() - began < 0.5, "it is not waited for again"
     ready = server.admin().request("GET", "/ready")
     assert (ready.status, ready.json) == (503, {"status": "reads only"})
     ready = server.admin().request("GET", "/ready?for=reads")
@@ -52,7 +55,8 @@ def test_on_a_standby_all_that_only_reads_is_answered(standby, start):
 
 
 def test_without_a_database_nothing_is_ready_and_it_cannot_be_reached(primary, start):
-    server = start("--database", primary.conninfo(), "--token", ZERO_TOKEN, "--retry-window", "1", "--admin-listen", "127.0.0.1:0", token=ZERO_TOKEN)
+    server = start("--database", primary.conninfo(), "--token", ZERO_TOKEN, "--retry-window", "1", "--admin-listen",
+                   "127.0.0.1:0", token=ZERO_TOKEN)
     client = server.client()
     assert client.call("ns.list")
     primary.stop("immediate")
@@ -95,7 +99,8 @@ def test_a_default_admin_port_that_is_taken_is_one_warning(start):
 
 def test_an_admin_port_that_was_asked_for_and_is_taken_is_exit_code_2(folder):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        server = Server("--data-dir", folder + "/data", "--admin-listen", f"127.0.0.1:{taken.getsockname()[1]}", wait=False)
+        server = Server("--data-dir", folder + "/data", "--admin-listen", f"127.0.0.1:{taken.getsockname()[1]}",
+                        wait=False)
         assert server.wait(90) == 2 and "could not listen" in server.text
 
 

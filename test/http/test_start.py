@@ -25,8 +25,9 @@ def begin(cluster):
     servers = []
 
     def make(*arguments, database=None):
-        servers.append(Server("--database", database or cluster.conninfo(), "--token", ZERO_TOKEN, "--admin-listen", "", *arguments,
-                              wait=False, token=ZERO_TOKEN))
+        servers.append(
+            Server("--database", database or cluster.conninfo(), "--token", ZERO_TOKEN, "--admin-listen", "",
+                   *arguments, wait=False, token=ZERO_TOKEN))
         return servers[-1]
 
     yield make
@@ -66,7 +67,8 @@ def test_who_holds_the_start_up_lock_is_told_and_sigterm_ends_the_waiting(cluste
 def test_settings_of_the_role_do_not_cut_a_start_that_waits(cluster, begin):
     owner = cluster.connect()
     newer = ("transaction_timeout",) if owner.server_version >= 170000 else ()
-    settings = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout", *newer)
+    settings = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout",
+                *newer)
     for setting in settings:
         sql(owner, f"ALTER ROLE tester SET {setting} = '300ms'")
     try:

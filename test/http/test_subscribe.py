@@ -21,15 +21,20 @@ PING = b": ping\n"
 
 
 def poke(stream, position, global_position):
-    return f'event: poke\ndata: {{"stream":{json.dumps(stream, ensure_ascii=False)},"position":{position},"globalPosition":{global_position}}}\n\n'.encode()
+    return f'event: poke\ndata: {{"stream":{json.dumps(stream, ensure_ascii=False)},"position":{position},"globalPosition":{global_position}}}\n\n'.encode(
+    )
 
 
 class Subscriber:
     """A connection to /subscribe, read when its test asks for it."""
 
-    def __init__(self, server, token=None, headers=None, version="1.1", method="GET", receive_buffer=None, **parameters):
+    def __init__(self, server, token=None, headers=None, version="1.1", method="GET", receive_buffer=None,
+                 **parameters):
         query = urlencode({**parameters, **({"token": token} if token else {})})
-        lines = [f"{method} /subscribe?{query} HTTP/{version}", "Host: test", *(f"{k}: {v}" for k, v in (headers or {}).items())]
+        lines = [
+            f"{method} /subscribe?{query} HTTP/{version}", "Host: test",
+            *(f"{k}: {v}" for k, v in (headers or {}).items())
+        ]
         self.raw, self.ended = bytearray(), False
         self.chunks, self.parsed = [], 0  # the complete chunks so far; the last is empty when the reply ended
         self.socket = socket.socket()
@@ -174,8 +179,11 @@ def test_the_bytes_of_a_subscription(client, subscribe):
     head, _, body = subscriber.raw.partition(b"\r\n\r\n")
     status, date, *others = head.split(b"\r\n")
     assert status == b"HTTP/1.1 200 OK" and date.startswith(b"Date: ")
-    assert others == [b"Content-Type: text/event-stream", b"Transfer-Encoding: chunked", b"Cache-Control: no-cache", b"X-Accel-Buffering: no",
-                      b"Access-Control-Allow-Origin: *", b"Access-Control-Expose-Headers: Retry-After, X-Request-Id"]
+    assert others == [
+        b"Content-Type: text/event-stream", b"Transfer-Encoding: chunked", b"Cache-Control: no-cache",
+        b"X-Accel-Buffering: no", b"Access-Control-Allow-Origin: *",
+        b"Access-Control-Expose-Headers: Retry-After, X-Request-Id"
+    ]
     expected = [READY, poke("a-1", 0, 1), poke("a-1", 1, 2)]
     assert body == b"".join(b"%x\r\n%s\r\n" % (len(text), text) for text in expected)
     assert subscriber.events[0] == b'event: poke\ndata: {"stream":"a-1","position":0,"globalPosition":1}\n\n'
@@ -205,9 +213,13 @@ def test_whole_messages_instead_of_pokes(client, subscribe, parameters):
     subscriber = subscribe(messages="true", **parameters)
     subscriber.wait_for(1)
     client.write("s-1", {"n": 1.50})
-    texts = [b"event: message\ndata: %s\n\n" % client.post(["category.get", "s", {"position": n, "batchSize": 1}]).body[1:-1] for n in (1, 2)]
+    texts = [
+        b"event: message\ndata: %s\n\n" % client.post(["category.get", "s", {"position": n, "batchSize": 1}]).body[1:-1]
+        for n in (1, 2)
+    ]
     assert subscriber.wait_for(2) == texts
-    assert subscribe(messages="true", ids="true", **parameters).wait_for(2) == [b"id: 1\n" + texts[0], b"id: 2\n" + texts[1]]
+    assert subscribe(messages="true", ids="true",
+                     **parameters).wait_for(2) == [b"id: 1\n" + texts[0], b"id: 2\n" + texts[1]]
     assert subscriber.body.count(b"\n\n") == 3
 
 
@@ -234,19 +246,27 @@ def test_an_http_1_0_client_gets_plain_bytes_and_the_end_of_the_connection(clien
 
 # Parameters
 
-@pytest.mark.parametrize("parameters, named", [
-    ({}, "stream"), ({"stream": "a", "category": "b"}, "category"), ({"stream": "a", "all": "true"}, "all"),
-    ({"category": "a", "all": "true"}, "all"), ({"all": "false"}, "all"), ({"all": "yes"}, "all"), ({"stream": ""}, "stream"),
-    ({"stream": "s" * 2001}, "stream"), ({"stream": "\0"}, "stream"), ({"category": "\0"}, "category"),
-    ({"stream": "a", "position": "x"}, "position"), ({"stream": "a", "position": "1.5"}, "position"),
-    ({"stream": "a", "position": "-"}, "position"), ({"stream": "a", "position": " 1"}, "position"),
-    ({"stream": "a", "position": "9223372036854775808"}, "position"),
-    ({"category": "a", "consumer": "0"}, "size"), ({"category": "a", "size": "2"}, "consumer"),
-    ({"category": "a", "consumer": "2", "size": "2"}, "consumer"), ({"category": "a", "consumer": "-1", "size": "2"}, "consumer"),
-    ({"category": "a", "consumer": "0", "size": "0"}, "size"), ({"category": "a", "consumer": "x", "size": "2"}, "consumer"),
-    ({"stream": "a", "consumer": "0", "size": "2"}, "consumer"), ({"all": "true", "consumer": "0", "size": "2"}, "consumer"),
-    ({"stream": "a", "ids": "1"}, "ids"), ({"stream": "a", "messages": "yes"}, "messages"),
-])
+@pytest.mark.parametrize("parameters, named", [({}, "stream"), ({"stream": "a", "category": "b"}, "category"),
+                                               ({"stream": "a", "all": "true"}, "all"),
+                                               ({"category": "a", "all": "true"}, "all"), ({"all": "false"}, "all"),
+                                               ({"all": "yes"}, "all"), ({"stream": ""}, "stream"),
+                                               ({"stream": "s" * 2001}, "stream"), ({"stream": "\0"}, "stream"),
+                                               ({"category": "\0"}, "category"),
+                                               ({"stream": "a", "position": "x"}, "position"),
+                                               ({"stream": "a", "position": "1.5"}, "position"),
+                                               ({"stream": "a", "position": "-"}, "position"),
+                                               ({"stream": "a", "position": " 1"}, "position"),
+                                               ({"stream": "a", "position": "9223372036854775808"}, "position"),
+                                               ({"category": "a", "consumer": "0"}, "size"),
+                                               ({"category": "a", "size": "2"}, "consumer"),
+                                               ({"category": "a", "consumer": "2", "size": "2"}, "consumer"),
+                                               ({"category": "a", "consumer": "-1", "size": "2"}, "consumer"),
+                                               ({"category": "a", "consumer": "0", "size": "0"}, "size"),
+                                               ({"category": "a", "consumer": "x", "size": "2"}, "consumer"),
+                                               ({"stream": "a", "consumer": "0", "size": "2"}, "consumer"),
+                                               ({"all": "true", "consumer": "0", "size": "2"}, "consumer"),
+                                               ({"stream": "a", "ids": "1"}, "ids"),
+                                               ({"stream": "a", "messages": "yes"}, "messages"), ])
 def test_bad_parameters_are_named_in_plain_text(client, parameters, named):
     reply = client.request("GET", "/subscribe?" + urlencode(parameters))
     assert reply.status == 400 and reply.headers["Content-Type"].startswith("text/plain")
@@ -270,7 +290,8 @@ def test_a_category_with_a_dash_gets_a_comment_and_a_line_in_the_log(server, cli
     subscribers = [subscribe(category=category) for category in ("account-1", "account-", "-\ndata: x", name)]
     for subscriber in subscribers:
         subscriber.read_until(lambda: len(subscriber.chunks) == 2)
-        assert subscriber.chunks[1] == b": no category has a dash in its name, nothing will come; stream= takes a stream's name\n"
+        assert subscriber.chunks[
+            1] == b": no category has a dash in its name, nothing will come; stream= takes a stream's name\n"
         assert subscriber.head.startswith("HTTP/1.1 200")
     wait_until(lambda: name in server.text, "a line in the log")
     others = [subscribe(category="account"), subscribe(stream="account-1")]
@@ -286,7 +307,9 @@ def test_empty_unknown_and_repeated_parameters(server, client, subscribe):
     events = subscribe(stream="a-1", category="", all="", position="", consumer="", ids="", nonsense="1").wait_for(3)
     assert len(events) == 3
     connection = server.connect()
-    connection.sendall(f"GET /subscribe?stream=a-1&stream=b&position=2&position=0&token={client.token} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    connection.sendall(
+        f"GET /subscribe?stream=a-1&stream=b&position=2&position=0&token={client.token} HTTP/1.1\r\nHost: x\r\n\r\n".
+        encode())
     got = b""
     while b'"position":2' not in got:
         got += connection.recv(65536)
@@ -314,7 +337,8 @@ def test_credentials_are_those_of_every_protected_path(secured, admin):
         assert (reply.status, reply.error["code"]) == (status, code)
         assert reply.headers["Access-Control-Allow-Origin"] == "*"
     secured.client(token).write("s")
-    for parameters, headers in (({"token": token}, {"Authorization": f"Bearer {token_for('nobody')}"}), ({}, {"Authorization": f"Bearer {token}"})):
+    for parameters, headers in (({"token": token}, {"Authorization": f"Bearer {token_for('nobody')}"}),
+                                ({}, {"Authorization": f"Bearer {token}"})):
         subscriber = Subscriber(secured, headers=headers, all="true", **parameters)
         assert subscriber.wait_for(1) == [poke("s", 0, 1)]
         subscriber.close()
@@ -323,7 +347,8 @@ def test_credentials_are_those_of_every_protected_path(secured, admin):
 @pytest.mark.parametrize("method", ["POST", "HEAD", "PUT", "DELETE", "OPTIONS"])
 def test_other_methods_are_not_allowed(client, method):
     reply = client.request(method, "/subscribe?all=true")
-    assert reply.status == 405 and reply.headers["Allow"] == "GET" and reply.headers["Access-Control-Allow-Origin"] == "*"
+    assert reply.status == 405 and reply.headers["Allow"] == "GET" and reply.headers[
+        "Access-Control-Allow-Origin"] == "*"
 
 
 def test_the_token_is_looked_at_before_the_method(secured):
@@ -347,7 +372,11 @@ def test_positions_are_of_the_stream_for_a_stream_and_global_for_the_others(clie
 
 def test_a_position_that_is_not_reached_yet_is_waited_for(client, subscribe):
     client.write("a-1")
-    subscribers = [subscribe(stream="a-1", position=3), subscribe(category="a", position=4), subscribe(all="true", position=4)]
+    subscribers = [
+        subscribe(stream="a-1", position=3),
+        subscribe(category="a", position=4),
+        subscribe(all="true", position=4)
+    ]
     for subscriber in subscribers:
         subscriber.ready()
     for _ in range(5):
@@ -357,8 +386,10 @@ def test_a_position_that_is_not_reached_yet_is_waited_for(client, subscribe):
         assert subscriber.positions() == [4, 5, 6]
 
 
-@pytest.mark.parametrize("parameters, expected", [({"stream": "a-1"}, [4, 6, 8, 10]), ({"category": "a"}, [4, 5, 6, 7, 8, 10]),
-                                                  ({"category": "a", "consumer": 1, "size": 2}, [5, 7]), ({"all": "true"}, [4, 5, 6, 7, 8, 9, 10])])
+@pytest.mark.parametrize("parameters, expected", [({"stream": "a-1"}, [4, 6, 8, 10]),
+                                                  ({"category": "a"}, [4, 5, 6, 7, 8, 10]),
+                                                  ({"category": "a", "consumer": 1, "size": 2}, [5, 7]),
+                                                  ({"all": "true"}, [4, 5, 6, 7, 8, 9, 10])])
 def test_last_event_id_resumes_behind_it_and_wins_over_position(client, subscribe, parameters, expected):
     for n in range(8):
         client.write(f"a-{n % 2}")
@@ -383,8 +414,10 @@ def test_consumer_groups_share_by_the_hash_of_the_cardinal_id(client, subscribe)
         subscriber.ready()
     for each in ids:
         client.write("g" if each is None else f"g-{each}")
-    shares = [["g-", "g-1", "g-3", "g-abc", "g-200", "g-1+x"], ["g-0", "g-2", "g-4", "g-5", "g-6", "g-100", "g-123", "g-2+y"]]
-    for subscriber, share in zip((*members, *[subscribe(category="g", consumer=member, size=2) for member in (0, 1)]), shares * 2):
+    shares = [["g-", "g-1", "g-3", "g-abc", "g-200", "g-1+x"],
+              ["g-0", "g-2", "g-4", "g-5", "g-6", "g-100", "g-123", "g-2+y"]]
+    for subscriber, share in zip((*members, *[subscribe(category="g", consumer=member, size=2) for member in (0, 1)]),
+                                 shares * 2):
         events = subscriber.wait_for(len(share))
         assert [json.loads(event.split(b"data: ")[1])["stream"] for event in events] == share
     assert len(single.wait_for(14)) == 14
@@ -402,7 +435,8 @@ def test_only_what_belongs_to_it(client, subscribe):
     everything.wait_for(7)
     late = subscribe(all="true")
     late.wait_for(7)
-    for subscriber, expected in ((by_category["a"], [1, 2, 3, 4]), (by_category["ab"], [5]), (by_category["b"], [7]), (everything, list(range(1, 8))), (late, list(range(1, 8)))):
+    for subscriber, expected in ((by_category["a"], [1, 2, 3, 4]), (by_category["ab"], [5]), (by_category["b"], [7]),
+                                 (everything, list(range(1, 8))), (late, list(range(1, 8)))):
         subscriber.wait_for(len(expected))
         assert subscriber.positions() == expected
     for n, name in enumerate(names):
@@ -430,8 +464,14 @@ def test_a_row_at_the_last_global_position_is_not_followed(server, client, subsc
     for subscriber in subscribers:
         subscriber.wait_for(1)
     connection = connect_to_namespace(server)
-    table = sql(connection, "SELECT format('%I.messages', schema) FROM millrace.namespaces WHERE name = current_setting('millrace.namespace')")[0][0]
-    sql(connection, f"INSERT INTO {table} (global_position, stream_name, position, type) VALUES (9223372036854775807, 's-2', 0, 'T')")
+    table = sql(
+        connection,
+        "SELECT format('%I.messages', schema) FROM millrace.namespaces WHERE name = current_setting('millrace.namespace')"
+    )[0][0]
+    sql(
+        connection,
+        f"INSERT INTO {table} (global_position, stream_name, position, type) VALUES (9223372036854775807, 's-2', 0, 'T')"
+    )
     late = [subscribe(category="s"), subscribe(all="true", headers={"Last-Event-ID": "9223372036854775806"})]
     late[0].wait_for(1)
     late[1].ready()
@@ -479,7 +519,9 @@ class Transaction:
         sql(self.connection, "SELECT millrace.append('s-slow', 'T', '{}')")
 
 
-SLOW, OTHER, WHOLE = {"stream": "s-slow"}, {"stream": "s-1"}, [{"category": "s"}, {"category": "s", "consumer": 0, "size": 1}, {"all": "true"}]
+SLOW, OTHER, WHOLE = {"stream": "s-slow"}, {"stream": "s-1"}, [{"category": "s"},
+                                                               {"category": "s", "consumer": 0,
+                                                                "size": 1}, {"all": "true"}]
 
 
 def nothing_behind(subscriber, position):
@@ -494,7 +536,8 @@ def nothing_behind(subscriber, position):
 
 @pytest.mark.parametrize("open_first", [True, False], ids=["opened before they subscribe", "opened after"])
 @pytest.mark.parametrize("end", ["commit", "rollback"])
-def test_an_open_transaction_holds_back_what_is_behind_it_and_nothing_is_lost(server, client, subscribe, open_first, end):
+def test_an_open_transaction_holds_back_what_is_behind_it_and_nothing_is_lost(server, client, subscribe, open_first,
+                                                                              end):
     client.write("s-1")
     transaction = Transaction(server) if open_first else None
     if open_first:
@@ -521,7 +564,8 @@ def test_an_open_transaction_holds_back_what_is_behind_it_and_nothing_is_lost(se
     assert slow.positions() == ([2, 8] if end == "commit" else [8])
 
 
-def test_a_message_that_was_open_when_its_stream_was_subscribed_arrives_though_it_is_the_last(server, client, subscribe):
+def test_a_message_that_was_open_when_its_stream_was_subscribed_arrives_though_it_is_the_last(
+        server, client, subscribe):
     client.call("stream.version", "s-slow")  # creates the namespace
     transaction = Transaction(server)
     subscriber = subscribe(**SLOW).ready()
@@ -542,7 +586,8 @@ def test_catching_up_in_many_pages_while_writes_go_on(client, another, subscribe
 
     with ThreadPoolExecutor(3) as pool:
         futures = [pool.submit(write, n) for n in range(3)]
-        sources = [{"stream": "big-1"}, {"category": "big"}, {"all": "true", "messages": "true"}, {"category": "big", "consumer": 1, "size": 2, "ids": "true"}]
+        sources = [{"stream": "big-1"}, {"category": "big"}, {"all": "true", "messages": "true"},
+                   {"category": "big", "consumer": 1, "size": 2, "ids": "true"}]
         subscribers = [subscribe(**source) for source in sources]
         for subscriber, count in zip(subscribers, (20000, 25000, 25000, 1)):
             subscriber.wait_for(count + 50)
@@ -600,8 +645,11 @@ def test_a_thousand_subscribers_get_every_message_they_should_once_in_order(star
     server = start("--test-mode", "--workers", "2")
     token = token_for("crowd")
     crowd = Crowd(server, token)
-    sources = [lambda n: {"stream": f"crowd-{n % 20}"}, lambda n: {"category": "crowd"}, lambda n: {"all": "true"},
-               lambda n: {"category": "crowd", "consumer": n % 10, "size": 10}, lambda n: {"stream": "crowd-0"}, lambda n: {"stream": "crowd-0"}]
+    sources = [
+        lambda n: {"stream": f"crowd-{n % 20}"}, lambda n: {"category": "crowd"}, lambda n: {"all": "true"},
+        lambda n: {"category": "crowd", "consumer": n % 10, "size": 10}, lambda n: {"stream": "crowd-0"},
+        lambda n: {"stream": "crowd-0"}
+    ]
     stop = threading.Event()
 
     def write(n):
@@ -619,7 +667,8 @@ def test_a_thousand_subscribers_get_every_message_they_should_once_in_order(star
                 crowd.add(**source(n))
         client = server.client(token)
         # Some members of the group have no share.
-        wait_until(lambda: all(member.count > 0 or "size" in member.parameters for member in crowd.members), "an event for everybody", 60)
+        wait_until(lambda: all(member.count > 0 or "size" in member.parameters for member in crowd.members),
+                   "an event for everybody", 60)
         stop.set()
         for future in futures:
             future.result()
@@ -629,7 +678,9 @@ def test_a_thousand_subscribers_get_every_message_they_should_once_in_order(star
         key = json.dumps(member.parameters)
         if key not in expected and "size" in member.parameters:
             group = {"member": member.parameters["consumer"], "size": 10}
-            expected[key] = [m[4] for m in client.call("category.get", "crowd", {"batchSize": -1, "consumerGroup": group})]
+            expected[key] = [
+                m[4] for m in client.call("category.get", "crowd", {"batchSize": -1, "consumerGroup": group})
+            ]
         elif key not in expected:
             expected[key] = [m[4] for m in messages if member.parameters.get("stream", m[1]) == m[1]]
         member.expected = expected[key]
@@ -678,7 +729,10 @@ def test_a_reader_that_stops_reading_costs_bounded_memory_and_misses_nothing(sta
 def states(admin):
     """How many subscriptions are in each state."""
     text = admin.request("GET", "/metrics").body.decode()
-    return {state: int(count) for state, count in re.findall(r'^millrace_subscriptions\{state="(\w+)"\} (\d+)$', text, re.M)}
+    return {
+        state: int(count)
+        for state, count in re.findall(r'^millrace_subscriptions\{state="(\w+)"\} (\d+)$', text, re.M)
+    }
 
 
 def test_of_many_that_catch_up_two_read_at_a_time(start):
@@ -692,7 +746,10 @@ def test_of_many_that_catch_up_two_read_at_a_time(start):
     crowd = [Subscriber(server, all="true", position=1).ready() for _ in range(10)]
 
     def reading():
-        return sql(connection, "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT body,%read_pokes%'")[0][0]
+        return sql(
+            connection,
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT body,%read_pokes%'"
+        )[0][0]
 
     wait_until(lambda: reading() >= 2, "the first two")
     sql(connection, "SELECT pg_sleep(0.1)")
@@ -739,7 +796,10 @@ def test_deleting_a_namespace_ends_its_subscriptions_cleanly(secured, admin):
     name = "deleted " + new_id()
     token = admin.call("ns.create", name)["token"]
     other = admin.call("ns.create", name + " not")["token"]
-    subscribers = [Subscriber(secured, token, **source) for _ in range(4) for source in ({"stream": "s"}, {"category": "s"}, {"all": "true"})]
+    subscribers = [
+        Subscriber(secured, token, **source) for _ in range(4)
+        for source in ({"stream": "s"}, {"category": "s"}, {"all": "true"})
+    ]
     bystander = Subscriber(secured, other, all="true").ready()
     for subscriber in subscribers:
         subscriber.ready()
@@ -851,7 +911,8 @@ def test_subscriptions_stay_open_while_the_database_is_away(cluster, start):
     wait_until(lambda: client.post(["stream.version", "s"]).status == 503, "a noticed outage")
     wait_until(lambda: "waiting" in server.text, "a line in the log")
     cluster.start()
-    wait_until(lambda: client.post(["stream.write", "s", {"type": "T", "data": {}}]).status == 200, "a database that is back")
+    wait_until(lambda: client.post(["stream.write", "s", {"type": "T", "data": {}}]).status == 200,
+               "a database that is back")
     wait_until(lambda: client.post(["stream.version", "s"]).status == 200, "the connections for reads")
     version = client.call("stream.version", "s")
     for subscriber in subscribers:

@@ -1,4 +1,5 @@
-"""TLS on the public listener: certificates, handshakes, and bytes that wait in it.  `run.py --tls` repeats the tests of HTTP."""
+"""TLS on the public listener: certificates, handshakes, and bytes that wait in it.  `run.py --tls` repeats the tests of
+HTTP."""
 import http.client
 import json
 import os
@@ -89,13 +90,16 @@ def test_a_file_that_cannot_be_used_ends_the_start_with_flag_file_and_reason(aut
     words.write_text("not a certificate\n")
     openssl("ec", "-in", certificate.key, "-aes256", "-passout", "pass:secret", "-out", locked)
     for cert, key, *said in ((nothing, certificate.key, f"--tls-cert {nothing}: No such file"),
-                             (certificate.file, nothing, f"--tls-key {nothing}: No such file"),
-                             (tmp_path, certificate.key, f"--tls-cert {tmp_path}: Is a directory"),
+                             (certificate.file, nothing,
+                              f"--tls-key {nothing}: No such file"), (tmp_path, certificate.key,
+                                                                      f"--tls-cert {tmp_path}: Is a directory"),
                              (words, certificate.key, f"--tls-cert {words}: there is no PEM certificate in it"),
                              (certificate.file, words, f"--tls-key {words}: there is no private key in it"),
-                             (certificate.key, certificate.key, f"--tls-cert {certificate.key}: there is no PEM certificate"),
-                             (certificate.file, other.key, f"--tls-key {other.key}: is not the key of the certificate", str(certificate.file)),
-                             (certificate.file, locked, f"--tls-key {locked}: the key has a passphrase")):
+                             (certificate.key, certificate.key,
+                              f"--tls-cert {certificate.key}: there is no PEM certificate"),
+                             (certificate.file, other.key, f"--tls-key {other.key}: is not the key of the certificate",
+                              str(certificate.file)), (certificate.file, locked,
+                                                       f"--tls-key {locked}: the key has a passphrase")):
         text = refusal("--tls-cert", cert, "--tls-key", key)
         assert all(part in text for part in said), text
         assert "listening" not in text and "PRIVATE" not in text
@@ -123,7 +127,8 @@ def test_an_rsa_key_will_do(start, authority):
 
 
 def test_the_certificate_that_the_readme_makes_is_one_that_clients_accept(start, tmp_path):
-    command = re.search(r"^    openssl req -x509 .*?[^\\]\n", (ROOT / "sidecar/README.md").read_text(), re.M | re.S).group()
+    command = re.search(r"^    openssl req -x509 .*?[^\\]\n", (ROOT / "sidecar/README.md").read_text(),
+                        re.M | re.S).group()
     subprocess.run(["bash", "-ec", command], cwd=tmp_path, check=True, capture_output=True)
     made = Certificate(tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "cert.pem")
     assert is_served(start("--test-mode", tls=made), made.context())
@@ -157,7 +162,8 @@ def test_older_versions_and_ciphers_without_forward_secrecy_are_refused(secret):
 
 def test_renegotiation_is_refused(secret):
     command = ["stdbuf", "-o0", "openssl", "s_client", "-connect", f"127.0.0.1:{secret.port}", "-tls1_2"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as program:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True) as program:
         read_until(program, "Verify return code")
         program.stdin.write("R\n")
         program.stdin.flush()
@@ -176,7 +182,8 @@ def read_until(program, word):
 
 def test_keys_may_be_changed_on_the_way(secret):
     command = ["stdbuf", "-o0", "openssl", "s_client", "-connect", f"127.0.0.1:{secret.port}", "-tls1_3", "-crlf"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as program:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True) as program:
         read_until(program, "Verify return code")
         for _ in range(3):
             program.stdin.write("K\n")  # new keys, and the server's as well
@@ -261,7 +268,10 @@ def test_metrics_tell_when_the_certificate_ends_and_whether_it_was_read_again(au
 
     def told():
         text = server.admin().request("GET", "/metrics").body.decode()
-        return [float(re.search(rf"^millrace_tls_{name}(?:_seconds)? (\S+)$", text, re.M).group(1)) for name in (*names, "last_reload_successful")]
+        return [
+            float(re.search(rf"^millrace_tls_{name}(?:_seconds)? (\S+)$", text, re.M).group(1))
+            for name in (*names, "last_reload_successful")
+        ]
 
     expiry, loaded, good = told()
     assert abs(expiry - began - 86400) < 300 and began - 1 <= loaded <= time.time() and good == 1
@@ -274,8 +284,10 @@ def test_metrics_tell_when_the_certificate_ends_and_whether_it_was_read_again(au
     assert told()[0] - expiry > 80000 and told()[1] >= loaded and told()[2] == 1
 
 
-@pytest.mark.parametrize("file, broken, reason", [("file", b"", "there is no PEM certificate"), ("file", None, "No such file"),
-                                                  ("key", b"nothing", "there is no private key"), ("key", None, "No such file"),
+@pytest.mark.parametrize("file, broken, reason", [("file", b"", "there is no PEM certificate"),
+                                                  ("file", None, "No such file"),
+                                                  ("key", b"nothing", "there is no private key"),
+                                                  ("key", None, "No such file"),
                                                   ("key", "other", "is not the key of the certificate")])
 def test_a_broken_new_file_leaves_the_old_certificate_and_is_complained_about(renewed, authority, file, broken, reason):
     server, path = renewed.server, getattr(renewed, file)
@@ -312,11 +324,14 @@ def test_plain_http_is_told_that_this_is_https(secret):
     connection = http.client.HTTPConnection("127.0.0.1", secret.port, timeout=30)
     connection.request("POST", "/rpc", b"x" * 100000)
     response = connection.getresponse()
-    assert (response.status, json.loads(response.read())["error"]["message"]) == (400, "this port speaks https, not http")
+    assert (response.status, json.loads(response.read())["error"]["message"]) == (400,
+                                                                                  "this port speaks https, not http")
     assert connection.sock is None or connection.sock.recv(10) == b""
 
 
-@pytest.mark.parametrize("garbage", [b"\x16\x03\x01\x02\x00\x01", b"\x16\x03\x01\x00\x04abcd", b"\x00" * 1000, b"SSH-2.0-x\r\n", b"\xfe" * 500, b""])
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\x16\x03\x01\x02\x00\x01", b"\x16\x03\x01\x00\x04abcd", b"\x00" * 1000, b"SSH-2.0-x\r\n", b"\xfe" * 500, b""])
 def test_what_is_no_tls_is_closed_and_harms_nobody(secret, garbage):
     with socket.create_connection(("127.0.0.1", secret.port), timeout=30) as wire:
         try:
@@ -338,7 +353,8 @@ def client_hello():
         return outgoing.read()
 
 
-@pytest.mark.parametrize("first, pause", [(b"", None), (client_hello()[:100], None), (client_hello(), None), (client_hello()[:-1], 0.1)],
+@pytest.mark.parametrize("first, pause", [(b"", None), (client_hello()[:100], None), (client_hello(), None),
+                                          (client_hello()[:-1], 0.1)],
                          ids=["nothing", "half of it", "no answer", "byte by byte"])
 def test_a_slow_handshake_is_cut_off(hasty, first, pause):
     wire = socket.create_connection(("127.0.0.1", hasty.port), timeout=10)
@@ -403,7 +419,8 @@ def test_handshakes_that_are_given_up_leave_nothing_behind(secret):
 
 
 def test_the_end_is_announced(secret):
-    for request in (b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"GET /health HTTP/1.0\r\n\r\n", b"nonsense\r\n\r\n"):
+    for request in (b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"GET /health HTTP/1.0\r\n\r\n",
+                    b"nonsense\r\n\r\n"):
         with connect(secret, suppress_ragged_eofs=False) as wire:
             wire.sendall(request)
             while wire.recv(1000):
@@ -432,7 +449,8 @@ def test_a_reply_that_was_cut_has_no_announced_end(start, certificate):
 def test_a_client_that_shut_its_side_still_gets_its_answer(secret, client):
     body = json.dumps(["stream.write", "s", MESSAGE])
     with secret.connect() as wire:
-        wire.sendall(f"POST /rpc?token={client.token} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        wire.sendall(
+            f"POST /rpc?token={client.token} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
         wire.shutdown(socket.SHUT_WR)
         assert wire.recv(1000).startswith(b"HTTP/1.1 200")
 
@@ -441,7 +459,8 @@ def test_a_client_that_shut_its_side_still_gets_its_answer(secret, client):
 
 
 def test_requests_that_come_in_one_record_are_all_answered(secret, client):
-    request = f"POST /rpc?token={client.token} HTTP/1.1\r\nHost: x\r\nContent-Length: 15\r\n\r\n[\"sys.version\"]".encode()
+    request = f"POST /rpc?token={client.token} HTTP/1.1\r\nHost: x\r\nContent-Length: 15\r\n\r\n[\"sys.version\"]".encode(
+    )
     with secret.connect() as wire:
         wire.sendall(request * 500)  # records of 16 KiB, far more than a receive takes at once
         stream = wire.makefile("rb")
@@ -453,7 +472,8 @@ def test_requests_that_come_in_one_record_are_all_answered(secret, client):
 def test_a_request_that_comes_in_a_record_a_byte(secret, client):
     body = json.dumps(["stream.write", "s", MESSAGE])
     with secret.connect() as wire:
-        for byte in f"POST /rpc?token={client.token} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode():
+        for byte in f"POST /rpc?token={client.token} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode(
+        ):
             wire.sendall(bytes([byte]))
         assert wire.recv(1000).startswith(b"HTTP/1.1 200")
 
@@ -466,7 +486,8 @@ def test_a_long_answer_reaches_a_slow_reader_whole(secret, client):
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 20000)
     wire = secret.tls.context().wrap_socket(raw, server_hostname="localhost")
     body = b'["stream.get","long",{"batchSize":-1}]'
-    wire.sendall(f"POST /rpc?token={client.token} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    wire.sendall(f"POST /rpc?token={client.token} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() +
+                 body)
     time.sleep(0.5)  # the socket is full by now, in the middle of a record
     response = http.client.HTTPResponse(wire)
     response.begin()
@@ -530,7 +551,8 @@ def test_export_and_import_speak_https(secret, client):
         assert (code, said, export.count(b"\n")) == (0, "", 20000)
     other = token_for("tls " + new_id())
     secret.client(other).call("stream.version", "x")  # makes the namespace
-    assert run("import", "--url", f"https://localhost:{secret.port}/", *trust, input=export, token=other) == (0, b"", "")
+    assert run("import", "--url", f"https://localhost:{secret.port}/", *trust, input=export,
+               token=other) == (0, b"", "")
     assert run("export", "--url", f"https://localhost:{secret.port}", *trust, token=other)[1] == export
 
 
@@ -538,11 +560,15 @@ def test_the_commands_trust_nobody_who_is_not_vouched_for(secret, start, authori
     elsewhere = start("--test-mode", tls=authority.issue("elsewhere", names="DNS:elsewhere.example"))
     stranger = Authority(tmp_path).root.file
     for arguments, reason in (([f"https://localhost:{secret.port}"], "unable to get local issuer certificate"),
-                              ([f"https://localhost:{secret.port}", "--ca-file", stranger], "unable to get local issuer certificate"),
-                              ([f"https://localhost:{elsewhere.port}", "--ca-file", authority.root.file], "hostname mismatch"),
-                              ([f"https://127.0.0.1:{elsewhere.port}", "--ca-file", authority.root.file], "IP address mismatch"),
-                              ([f"https://localhost:{secret.port}", "--ca-file", tmp_path / "none"], "No such file"),
-                              ([f"https://localhost:{secret.port}", "--ca-file", authority.root.key], "no PEM certificate")):
+                              ([f"https://localhost:{secret.port}", "--ca-file",
+                                stranger], "unable to get local issuer certificate"),
+                              ([f"https://localhost:{elsewhere.port}", "--ca-file",
+                                authority.root.file], "hostname mismatch"),
+                              ([f"https://127.0.0.1:{elsewhere.port}", "--ca-file",
+                                authority.root.file], "IP address mismatch"),
+                              ([f"https://localhost:{secret.port}", "--ca-file", tmp_path / "none"],
+                               "No such file"), ([f"https://localhost:{secret.port}", "--ca-file",
+                                                  authority.root.key], "no PEM certificate")):
         code, out, said = run("export", "--url", *arguments, token=token_for("x"))
         wrong = 2 if reason in ("No such file", "no PEM certificate") else 1
         assert (code, out) == (wrong, b"") and reason in said, said
@@ -569,7 +595,8 @@ def test_a_reply_whose_end_is_not_announced_is_not_taken_for_whole(certificate, 
         thread = threading.Thread(target=answer, args=(announced,), daemon=True)
         thread.start()
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"
-        got, _, said = run("export", "--url", url, "--ca-file", certificate.authority, "--output", tmp_path / str(code), token=token_for("x"))
+        got, _, said = run("export", "--url", url, "--ca-file", certificate.authority, "--output", tmp_path / str(code),
+                           token=token_for("x"))
         assert got == code, said
         assert (tmp_path / str(code)).exists() == announced
         thread.join(30)

@@ -19,18 +19,20 @@ def invalid(error, *words):
 # What is refused. Each: the argument list as JSON text, and the words that the message must hold.
 
 BAD_NAMES = ['""', "1", "null", "[]", "{}", "true", '"' + "x" * 2001 + '"', r'"a\u0000b"', r'"a\ud800"']
-BAD_MESSAGES = [
-    ("null", ""), ("1", ""), ('"x"', ""), ("[]", ""), ("{}", "type"), ('{"data":{}}', "type"), ('{"type":"","data":{}}', "type"),
-    ('{"type":1,"data":{}}', "type"), ('{"type":null,"data":{}}', "type"), ('{"type":{},"data":{}}', "type"),
-    ('{"type":"%s","data":{}}' % ("x" * 2001), "type"), (r'{"type":"a\u0000","data":{}}', ""),
-    ('{"type":"T"}', "data"), ('{"type":"T","data":null}', "data"), ('{"type":"T","data":[]}', "data"),
-    ('{"type":"T","data":"{}"}', "data"), ('{"type":"T","data":1}', "data"), ('{"type":"T","data":true}', "data"),
-    ('{"type":"T","data":{},"metadata":null}', "metadata"), ('{"type":"T","data":{},"metadata":[]}', "metadata"),
-    ('{"type":"T","data":{},"metadata":"x"}', "metadata"), ('{"type":"T","data":{},"metadata":1}', "metadata"),
-    (r'{"type":"T","data":{"a":"\u0000"}}', ""), (r'{"type":"T","data":{"\u0000":1}}', ""),
-    (r'{"type":"T","data":{"a":"\ud800"}}', ""), (r'{"type":"T","data":{"a":"\udc00\ud800"}}', ""),
-    ('{"type":"T","data":{"a":1e200000}}', ""), ('{"type":"T","data":{},"metadata":{"a":1e200000}}', ""),
-    (r'{"type":"T","data":{},"metadata":{"a":"\u0000"}}', "")]
+BAD_MESSAGES = [("null", ""), ("1", ""), ('"x"', ""), ("[]", ""), ("{}", "type"), ('{"data":{}}', "type"),
+                ('{"type":"","data":{}}', "type"), ('{"type":1,"data":{}}', "type"),
+                ('{"type":null,"data":{}}', "type"), ('{"type":{},"data":{}}', "type"),
+                ('{"type":"%s","data":{}}' % ("x" * 2001), "type"), (r'{"type":"a\u0000","data":{}}', ""),
+                ('{"type":"T"}', "data"), ('{"type":"T","data":null}', "data"), ('{"type":"T","data":[]}', "data"),
+                ('{"type":"T","data":"{}"}', "data"), ('{"type":"T","data":1}', "data"),
+                ('{"type":"T","data":true}', "data"), ('{"type":"T","data":{},"metadata":null}', "metadata"),
+                ('{"type":"T","data":{},"metadata":[]}', "metadata"),
+                ('{"type":"T","data":{},"metadata":"x"}', "metadata"),
+                ('{"type":"T","data":{},"metadata":1}', "metadata"), (r'{"type":"T","data":{"a":"\u0000"}}', ""),
+                (r'{"type":"T","data":{"\u0000":1}}', ""), (r'{"type":"T","data":{"a":"\ud800"}}', ""),
+                (r'{"type":"T","data":{"a":"\udc00\ud800"}}', ""), ('{"type":"T","data":{"a":1e200000}}', ""),
+                ('{"type":"T","data":{},"metadata":{"a":1e200000}}', ""),
+                (r'{"type":"T","data":{},"metadata":{"a":"\u0000"}}', "")]
 BAD_OPTIONS = [
     ("null", "options"), ("1", "options"), ('"x"', "options"), ("[]", "options"),
     ('{"id":"nonsense"}', "id"), ('{"id":1}', "id"), ('{"id":null}', "id"), ('{"id":"%s0"}' % uuid.uuid4(), "id"),
@@ -42,16 +44,19 @@ BAD_OPTIONS = [
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-@pytest.mark.parametrize("method, rest", [("stream.write", json.dumps(MESSAGE)), ("stream.append", json.dumps([MESSAGE])),
-                                          ("stream.get", "{}"), ("stream.last", "{}"), ("stream.version", "{}")])
+@pytest.mark.parametrize("method, rest", [("stream.write", json.dumps(MESSAGE)),
+                                          ("stream.append", json.dumps([MESSAGE])), ("stream.get", "{}"),
+                                          ("stream.last", "{}"), ("stream.version", "{}")])
 def test_a_stream_name_must_be_a_non_empty_string_that_postgres_can_hold(client, method, rest, name):
     if "x" * 2001 in name and method not in ("stream.write", "stream.append"):
         return  # only what is stored has a limit
     invalid(client.refused_body(f'["{method}",{name},{rest}]'))
 
 
-@pytest.mark.parametrize("method", ["stream.write", "stream.append", "streams.append", "stream.get", "stream.last", "stream.version",
-                                    "category.get", "ns.create", "ns.delete", "ns.info"])
+@pytest.mark.parametrize("method", [
+    "stream.write", "stream.append", "streams.append", "stream.get", "stream.last", "stream.version", "category.get",
+    "ns.create", "ns.delete", "ns.info"
+])
 def test_a_missing_first_argument_is_refused(client, admin, method):
     invalid((admin if method.startswith("ns.") else client).refused(method))
 
@@ -63,8 +68,10 @@ def test_a_missing_message_is_refused(client, method):
 
 @pytest.mark.parametrize("message, word", BAD_MESSAGES)
 def test_a_bad_message_is_refused_by_every_way_to_append(client, message, word):
-    for body in (f'["stream.write","s",{message}]', f'["stream.append","s",[{json.dumps(MESSAGE)},{message}]]',
-                 f'["streams.append",[{{"stream":"t","messages":[{json.dumps(MESSAGE)}]}},{{"stream":"s","messages":[{message}]}}]]'):
+    for body in (
+            f'["stream.write","s",{message}]', f'["stream.append","s",[{json.dumps(MESSAGE)},{message}]]',
+            f'["streams.append",[{{"stream":"t","messages":[{json.dumps(MESSAGE)}]}},{{"stream":"s","messages":[{message}]}}]]'
+    ):
         error = client.refused_body(body)
         invalid(error, word)
         assert error.message
@@ -93,7 +100,9 @@ def test_a_neighbour_in_the_batch_does_not_suffer_from_what_only_postgres_refuse
     good = ["stream.write", "good", MESSAGE]
     clients = [another() for _ in range(20)]
     with ThreadPoolExecutor(20) as pool:
-        replies = [list(pool.map(lambda n: clients[n].post(good if n % 2 else bad).status, range(20))) for _ in range(10)]
+        replies = [
+            list(pool.map(lambda n: clients[n].post(good if n % 2 else bad).status, range(20))) for _ in range(10)
+        ]
     for statuses in replies:
         assert statuses == [400, 200] * 10
     assert client.call("stream.version", "good") == 99
@@ -102,8 +111,10 @@ def test_a_neighbour_in_the_batch_does_not_suffer_from_what_only_postgres_refuse
 # What is taken
 
 
-@pytest.mark.parametrize("name", ["a", "noDash", "-x", "a-", "-", "a-b-c", "with space", " ", "ünïcødé-😀", "a\nb", "quote'\"\\", "%s;--",
-                                  "x" * 2000, "a+b", "a:b+c-1+2"])
+@pytest.mark.parametrize("name", [
+    "a", "noDash", "-x", "a-", "-", "a-b-c", "with space", " ", "ünïcødé-😀", "a\nb", "quote'\"\\", "%s;--", "x" * 2000,
+    "a+b", "a:b+c-1+2"
+])
 def test_any_non_empty_name_is_a_stream(client, name):
     assert client.write(name) == {"position": 0, "globalPosition": 1}
     assert client.write(name) == {"position": 1, "globalPosition": 2}
@@ -117,9 +128,11 @@ def test_names_are_compared_byte_by_byte(client):
         assert client.write(name)["position"] == 0
 
 
-@pytest.mark.parametrize("text", ['{"n":9007199254740993}', '{"n":-9223372036854775809}', '{"n":123456789012345678901234567890}',
-                                  '{"n":1.10}', '{"n":0.1}', '{"n":1e5}', '{"a":[1,"x",null,true,{"b":[]}]}', '{"":""}',
-                                  '{"emoji":"\\ud83d\\ude00","slash":"\\/","tab":"\\t"}', '{"a":1,"a":2}', '{"control":"\\u0001"}'])
+@pytest.mark.parametrize("text", [
+    '{"n":9007199254740993}', '{"n":-9223372036854775809}', '{"n":123456789012345678901234567890}', '{"n":1.10}',
+    '{"n":0.1}', '{"n":1e5}', '{"a":[1,"x",null,true,{"b":[]}]}', '{"":""}',
+    '{"emoji":"\\ud83d\\ude00","slash":"\\/","tab":"\\t"}', '{"a":1,"a":2}', '{"control":"\\u0001"}'
+])
 def test_data_and_metadata_come_back_with_all_their_digits(client, text):
     from decimal import Decimal
     client.post(f'["stream.write","s",{{"type":"T","data":{text},"metadata":{text}}}]')
@@ -156,8 +169,12 @@ def test_the_server_makes_version_7_ids_in_order(client):
     assert ids == sorted(ids) and len(set(ids)) == 20
 
 
-@pytest.mark.parametrize("id", ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff",
-                                "C73BCDCC-2669-4BF6-81D3-E4AE73FB11FD", str(uuid.uuid1()), str(uuid.uuid5(uuid.NAMESPACE_DNS, "x"))])
+@pytest.mark.parametrize("id", [
+    "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff",
+    "C73BCDCC-2669-4BF6-81D3-E4AE73FB11FD",
+    str(uuid.uuid1()),
+    str(uuid.uuid5(uuid.NAMESPACE_DNS, "x"))
+])
 def test_ids_of_any_version_are_kept_in_lowercase(client, id):
     client.write("s", id=id)
     assert client.call("stream.last", "s")[0] == id.lower()
@@ -235,7 +252,8 @@ def some(count, start=0):
 
 
 def test_an_append_of_many_tells_first_and_last_positions(client):
-    assert client.call("stream.append", "s", some(3)) == {"position": 0, "lastPosition": 2, "globalPosition": 1, "lastGlobalPosition": 3}
+    assert client.call("stream.append", "s",
+                       some(3)) == {"position": 0, "lastPosition": 2, "globalPosition": 1, "lastGlobalPosition": 3}
     assert client.call("stream.append", "s", some(1), {"expectedVersion": 2}) == {
         "position": 3, "lastPosition": 3, "globalPosition": 4, "lastGlobalPosition": 4}
     assert [message[4]["n"] for message in client.call("stream.get", "s")] == [0, 1, 2, 0]
@@ -273,7 +291,8 @@ def test_an_append_of_many_may_be_sent_again(client):
 
 def test_one_id_twice_in_one_append_is_a_conflict_or_one_message(client):
     id = new_id()
-    reply = client.post(["stream.append", "s", [{"type": "A", "data": {}, "id": id}, {"type": "B", "data": {}, "id": id}]])
+    reply = client.post(
+        ["stream.append", "s", [{"type": "A", "data": {}, "id": id}, {"type": "B", "data": {}, "id": id}]])
     assert (reply.status, reply.error["code"]) == (409, "MESSAGE_ID_CONFLICT")
     assert client.call("stream.version", "s") is None
 
@@ -288,9 +307,10 @@ def test_an_append_of_many_thousands(client):
 
 def test_an_append_to_several_streams(client):
     client.write("a-1")
-    answers = client.call("streams.append", [
-        {"stream": "b-1", "messages": some(2), "expectedVersion": -1}, {"stream": "a-1", "messages": some(3), "expectedVersion": 0},
-        {"stream": "c", "messages": some(1)}])
+    answers = client.call(
+        "streams.append",
+        [{"stream": "b-1", "messages": some(2), "expectedVersion": -1},
+         {"stream": "a-1", "messages": some(3), "expectedVersion": 0}, {"stream": "c", "messages": some(1)}])
     assert [(answer["position"], answer["lastPosition"]) for answer in answers] == [(0, 1), (1, 3), (0, 0)]
     for answer in answers:
         assert set(answer) == {"position", "lastPosition", "globalPosition", "lastGlobalPosition"}
@@ -301,18 +321,22 @@ def test_an_append_to_several_streams(client):
 
 def test_an_append_to_several_streams_is_all_or_none(client):
     client.write("b")
-    error = client.refused("streams.append", [{"stream": "a", "messages": some(2)}, {"stream": "b", "messages": some(1), "expectedVersion": 4},
-                                              {"stream": "c", "messages": some(1)}])
+    error = client.refused(
+        "streams.append",
+        [{"stream": "a", "messages": some(2)}, {"stream": "b", "messages": some(1), "expectedVersion": 4},
+         {"stream": "c", "messages": some(1)}])
     assert (error.status, error.code) == (409, "STREAM_VERSION_CONFLICT")
     assert {"expected": 4, "actual": 0}.items() <= error.details.items()
     assert [message[1] for message in client.call("category.get", "")] == ["b"]
 
 
-@pytest.mark.parametrize("parts", ["null", "1", "{}", "[]", "[1]", "[{}]", '[{"stream":"s"}]', '[{"messages":[{"type":"T","data":{}}]}]',
-                                   '[{"stream":"","messages":[{"type":"T","data":{}}]}]', '[{"stream":1,"messages":[{"type":"T","data":{}}]}]',
-                                   '[{"stream":"s","messages":[{"type":"T","data":{}}],"expectedVersion":null}]',
-                                   '[{"stream":"s","messages":[{"type":"T","data":{}}],"expectedVersion":1.5}]',
-                                   '[{"stream":"s","messages":[{"type":"T","data":{}}],"expectedVersion":-2}]'])
+@pytest.mark.parametrize("parts", [
+    "null", "1", "{}", "[]", "[1]", "[{}]", '[{"stream":"s"}]', '[{"messages":[{"type":"T","data":{}}]}]',
+    '[{"stream":"","messages":[{"type":"T","data":{}}]}]', '[{"stream":1,"messages":[{"type":"T","data":{}}]}]',
+    '[{"stream":"s","messages":[{"type":"T","data":{}}],"expectedVersion":null}]',
+    '[{"stream":"s","messages":[{"type":"T","data":{}}],"expectedVersion":1.5}]',
+    '[{"stream":"s","messages":[{"type":"T","data":{}}],"expectedVersion":-2}]'
+])
 def test_bad_parts_are_refused(client, parts):
     invalid(client.refused_body(f'["streams.append",{parts}]'))
 
@@ -331,8 +355,10 @@ def test_a_batch_of_many_requests_keeps_to_the_streams_that_one_call_may_lock(st
     client = server.client()
     calls = [{"jsonrpc": "2.0", "id": n, "method": "stream.write", "params": [f"s-{n}", MESSAGE]} for n in range(2500)]
     assert [answer["result"]["position"] for answer in client.post(calls).json] == [0] * 2500
-    appends = [{"jsonrpc": "2.0", "id": n, "method": "streams.append", "params": [[{"stream": f"s-{n * 400 + m}", "messages": [MESSAGE]} for m in range(400)]]}
-               for n in range(5)]
+    appends = [{
+        "jsonrpc": "2.0", "id": n, "method": "streams.append",
+        "params": [[{"stream": f"s-{n * 400 + m}", "messages": [MESSAGE]} for m in range(400)]]
+    } for n in range(5)]
     assert [len(answer["result"]) for answer in client.post(appends).json] == [400] * 5
     assert "one by one" not in server.text
 
@@ -361,7 +387,8 @@ def test_fifty_clients_append_to_one_stream_without_a_hole(client, another):
     with ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(lambda each: [each.write("s") for _ in range(20)], clients))
     for written in answers:
-        assert written == sorted(written, key=lambda each: each["position"]), "one client's own messages keep their order"
+        assert written == sorted(written,
+                                 key=lambda each: each["position"]), "one client's own messages keep their order"
     assert sorted(each["position"] for written in answers for each in written) == list(range(1000))
     messages = client.call("stream.get", "s", {"batchSize": -1})
     assert [message[2] for message in messages] == list(range(1000))
@@ -407,4 +434,5 @@ def test_a_transaction_that_appended_by_sql_and_sits_idle_blocks_no_other_writer
         assert names == ["account-1"], "nothing above what may still commit is shown"
         connection.commit()
     connection.close()
-    assert [message[1] for message in client.call("category.get", "account")] == ["account-1", "account-2", "account-1", "account-3"]
+    assert [message[1] for message in client.call("category.get", "account")
+            ] == ["account-1", "account-2", "account-1", "account-3"]

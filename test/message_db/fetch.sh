@@ -1,5 +1,6 @@
 #!/bin/bash
-# Puts Message DB's SQL files into a folder that is not there yet, by npm, for a system where npm would take 300 packages more:
+# Puts Message DB's SQL files into a folder that is not there yet, by npm, for a system where npm would take
+# 300 packages more:
 #
 #   fetch.sh FOLDER
 #

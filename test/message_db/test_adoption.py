@@ -1,4 +1,5 @@
-"""A full Message DB is adopted in place: no row is copied, no client changed, and HTTP serves the same streams at once."""
+"""A full Message DB is adopted in place: no row is copied, no client changed, and HTTP serves the same streams at
+once."""
 import threading
 import time
 
@@ -12,8 +13,9 @@ from peer import as_client
 from store import Server, new_id, sql, token_for, wait_until
 
 MESSAGES = 1_000_000
-SUM = ("SELECT count(*), sum(global_position), sum(hashtextextended(concat_ws('|', global_position, position, time, stream_name, type, data, metadata, id), 0)) "
-       "FROM message_store.messages")
+SUM = (
+    "SELECT count(*), sum(global_position), sum(hashtextextended(concat_ws('|', global_position, position, time, stream_name, type, data, metadata, id), 0)) "
+    "FROM message_store.messages")
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +25,15 @@ def full(message_db, package):
     connection = message_db.connect("full")
     sql(connection, "SET synchronous_commit = off")
     sql(connection, "DROP INDEX message_store.messages_category")
-    sql(connection, "INSERT INTO message_store.messages (position, stream_name, type, data, metadata) "
+    sql(
+        connection, "INSERT INTO message_store.messages (position, stream_name, type, data, metadata) "
         "SELECT n / 1000, 'c' || n %% 10 || '-' || n %% 1000, 'T' || n %% 3, jsonb_build_object('n', n), "
-        "CASE WHEN n %% 2 = 0 THEN jsonb_build_object('correlationStreamName', 'd' || n %% 5 || '-1') END FROM generate_series(0, %s - 1) n", MESSAGES)
+        "CASE WHEN n %% 2 = 0 THEN jsonb_build_object('correlationStreamName', 'd' || n %% 5 || '-1') END FROM generate_series(0, %s - 1) n",
+        MESSAGES)
     # As indexes/messages-category.sql of the package makes it; made last, it takes less time.
-    sql(connection, "CREATE INDEX messages_category ON message_store.messages (message_store.category(stream_name), global_position, "
+    sql(
+        connection,
+        "CREATE INDEX messages_category ON message_store.messages (message_store.category(stream_name), global_position, "
         "message_store.category(metadata->>'correlationStreamName'))")
     sql(connection, "CREATE EXTENSION millrace")
     return message_db
@@ -37,14 +43,20 @@ def full(message_db, package):
 def adopted(full):
     connection = full.connect("full")
     before = sql(connection, SUM)
-    files = sql(connection, "SELECT oid::regclass::text, pg_relation_filenode(oid) FROM pg_class WHERE relnamespace = 'message_store'::regnamespace AND relkind IN ('r', 'i', 'S') ORDER BY 1")
+    files = sql(
+        connection,
+        "SELECT oid::regclass::text, pg_relation_filenode(oid) FROM pg_class WHERE relnamespace = 'message_store'::regnamespace AND relkind IN ('r', 'i', 'S') ORDER BY 1"
+    )
     start = time.monotonic()
     assert sql(connection, "SELECT millrace.install_message_db()") == [("adopted",)]
     seconds = time.monotonic() - start
     print(f"{before[0][0]} messages adopted in {seconds:.3f} s")
     assert before[0][0] == MESSAGES and seconds < 2
     assert sql(connection, SUM) == before
-    assert sql(connection, "SELECT oid::regclass::text, pg_relation_filenode(oid) FROM pg_class WHERE relnamespace = 'message_store'::regnamespace AND relkind IN ('r', 'i', 'S') ORDER BY 1") == files
+    assert sql(
+        connection,
+        "SELECT oid::regclass::text, pg_relation_filenode(oid) FROM pg_class WHERE relnamespace = 'message_store'::regnamespace AND relkind IN ('r', 'i', 'S') ORDER BY 1"
+    ) == files
     return full
 
 
@@ -54,9 +66,19 @@ def test_clients_are_answered_as_before(adopted):
                "(SELECT data FROM get_last_stream_message('c7-7'))") == [(999, 990, '{"n": 999007}')]
     for member in range(4):
         sql(client, "SET message_store.sql_condition = on")
-        found = [row[0] for row in sql(client, "SELECT global_position FROM get_category_messages('c3', 500000, 500, correlation => 'd3', consumer_group_member => %s, consumer_group_size => 4)", member)]
-        plain = [row[0] for row in sql(client, "SELECT global_position FROM messages WHERE category(stream_name) = 'c3' AND global_position >= 500000 AND "
-                 "category(metadata->>'correlationStreamName') = 'd3' AND mod(@hash_64(cardinal_id(stream_name)), 4) = %s ORDER BY 1 LIMIT 500", member)]
+        found = [
+            row[0] for row in sql(
+                client,
+                "SELECT global_position FROM get_category_messages('c3', 500000, 500, correlation => 'd3', consumer_group_member => %s, consumer_group_size => 4)",
+                member)
+        ]
+        plain = [
+            row[0] for row in sql(
+                client,
+                "SELECT global_position FROM messages WHERE category(stream_name) = 'c3' AND global_position >= 500000 AND "
+                "category(metadata->>'correlationStreamName') = 'd3' AND mod(@hash_64(cardinal_id(stream_name)), 4) = %s ORDER BY 1 LIMIT 500",
+                member)
+        ]
         assert found == plain
     client.close()
 
@@ -67,13 +89,17 @@ def test_both_sides_append_and_http_reads_the_same(adopted):
     try:
         http, client = server.client(), as_client(adopted, "full")
         assert http.call("stream.version", "c7-7") == 999
-        assert [message[4] for message in http.call("stream.get", "c7-7", {"position": 997})] == [{"n": 997007}, {"n": 998007}, {"n": 999007}]
+        assert [message[4] for message in http.call("stream.get", "c7-7", {"position": 997})] == [{"n": 997007},
+                                                                                                  {"n": 998007},
+                                                                                                  {"n": 999007}]
         assert len(http.call("category.get", "c7", {"batchSize": 10})) == 10
         written = []
 
         def by_sql():
             for _ in range(50):
-                written.append(sql(client, "SELECT write_message(%s::varchar, 'c7-7'::varchar, 'SQL'::varchar, '{}'::jsonb)", new_id())[0][0])
+                written.append(
+                    sql(client, "SELECT write_message(%s::varchar, 'c7-7'::varchar, 'SQL'::varchar, '{}'::jsonb)",
+                        new_id())[0][0])
 
         thread = threading.Thread(target=by_sql)
         thread.start()
@@ -83,9 +109,12 @@ def test_both_sides_append_and_http_reads_the_same(adopted):
         tail = http.call("stream.get", "c7-7", {"position": 1000})
         assert [message[2] for message in tail] == list(range(1000, 1100))
         assert {message[2] for message in tail if message[1] == "SQL"} == set(written)
-        assert sql(client, "SELECT type, position FROM get_stream_messages('c7-7', 1000)") == [(message[1], message[2]) for message in tail]
+        assert sql(client, "SELECT type, position FROM get_stream_messages('c7-7', 1000)") == [(message[1], message[2])
+                                                                                               for message in tail]
         with pytest.raises(psycopg2.errors.RaiseException, match="Wrong expected version: 3 "):
-            sql(client, "SELECT write_message(%s::varchar, 'c7-7'::varchar, 'T'::varchar, '{}'::jsonb, NULL, 3::bigint)", new_id())
+            sql(client,
+                "SELECT write_message(%s::varchar, 'c7-7'::varchar, 'T'::varchar, '{}'::jsonb, NULL, 3::bigint)",
+                new_id())
         streams = http.call("ns.streams", {"prefix": "c7-", "limit": 3})
         assert [stream["stream"] for stream in streams] == ["c7-107", "c7-117", "c7-127"]
     finally:
@@ -108,7 +137,8 @@ def test_leaving_keeps_the_table_whole(adopted, package):
     sql(connection, "DROP FUNCTION message_store.millrace_read_support")
     client = as_client(adopted, "full")
     assert sql(client, "SELECT stream_version('c8-8')") == [(999,)]
-    assert sql(client, "SELECT write_message(%s::varchar, 'c8-8'::varchar, 'T'::varchar, '{}'::jsonb)", new_id()) == [(1000,)]
+    assert sql(client, "SELECT write_message(%s::varchar, 'c8-8'::varchar, 'T'::varchar, '{}'::jsonb)",
+               new_id()) == [(1000, )]
     assert len(sql(client, "SELECT * FROM get_category_messages('c7', batch_size => 5)")) == 5
 
 
@@ -124,7 +154,8 @@ def test_a_write_that_has_begun_before_finishes_after(message_db, package):
         sql(writer, "SELECT write_message(%s::varchar, 'c-1'::varchar, 'T'::varchar, '{}'::jsonb)", new_id())[0][0]))
     thread.start()
     observer = message_db.connect(database)
-    wait_until(lambda: sql(observer, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"), "the writer is in Message DB's function")
+    wait_until(lambda: sql(observer, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"),
+               "the writer is in Message DB's function")
     assert sql(observer, "SELECT millrace.install_message_db()") == [("adopted",)]
     assert sql(observer, "SELECT message_store.write_message(%s, 'c-1', 'T', '{}')", new_id()) == [(0,)]
     holder.rollback()
@@ -134,11 +165,15 @@ def test_a_write_that_has_begun_before_finishes_after(message_db, package):
 
 
 @pytest.mark.parametrize("change, reason", [
-    ("ALTER TABLE message_store.messages ADD COLUMN extra int", "the columns of message_store.messages are not Message DB's"),
-    ("ALTER TABLE message_store.messages ALTER data TYPE json", "the columns of message_store.messages are not Message DB's"),
-    ("DROP FUNCTION message_store.write_message", "the functions in schema message_store are not those of Message DB 1.3"),
+    ("ALTER TABLE message_store.messages ADD COLUMN extra int",
+     "the columns of message_store.messages are not Message DB's"),
+    ("ALTER TABLE message_store.messages ALTER data TYPE json",
+     "the columns of message_store.messages are not Message DB's"),
+    ("DROP FUNCTION message_store.write_message",
+     "the functions in schema message_store are not those of Message DB 1.3"),
     ("DROP INDEX message_store.messages_stream", "indexes of message_store.messages are missing: messages_stream"),
-    ("ALTER TABLE message_store.messages RENAME TO old; CREATE VIEW message_store.messages AS SELECT * FROM message_store.old", "message_store.messages is not a table"),
+    ("ALTER TABLE message_store.messages RENAME TO old; CREATE VIEW message_store.messages AS SELECT * FROM message_store.old",
+     "message_store.messages is not a table"),
 ])
 def test_a_schema_that_it_does_not_understand_is_refused(message_db, package, change, reason):
     database = "odd" + new_id().replace("-", "")
@@ -183,4 +218,5 @@ def test_what_an_older_version_adopted_is_updated(old, package, version):
     updated = old.connect("updated")
     sql(updated, "ALTER EXTENSION millrace UPDATE")
     assert difference(catalogue(old.connect("fresh"), "message_store"), catalogue(updated, "message_store")) == {}
-    assert sql(as_client(old, "updated"), "SELECT write_message(%s::varchar, 'a-1'::varchar, 'T'::varchar, '{}'::jsonb)", new_id()) == [(0,)]
+    assert sql(as_client(old, "updated"),
+               "SELECT write_message(%s::varchar, 'a-1'::varchar, 'T'::varchar, '{}'::jsonb)", new_id()) == [(0, )]

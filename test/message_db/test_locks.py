@@ -9,7 +9,8 @@ BRIEFLY = "SET lock_timeout = '200ms'"
 
 
 def write(connection, stream):
-    return sql(connection, "SELECT write_message(%s::varchar, %s::varchar, 'T'::varchar, '{}'::jsonb)", new_id(), stream)[0][0]
+    return sql(connection, "SELECT write_message(%s::varchar, %s::varchar, 'T'::varchar, '{}'::jsonb)", new_id(),
+               stream)[0][0]
 
 
 @pytest.fixture
@@ -68,11 +69,15 @@ def test_a_category_read_stops_below_an_open_write_with_a_condition_too(two):
 
 def test_the_functions_need_no_search_path(message_db):
     connection = message_db.connect("ours")
-    position = sql(connection, "SELECT message_store.write_message(%s::varchar, 'path-1'::varchar, 'T'::varchar, '{}'::jsonb)", new_id())[0][0]
+    position = sql(connection,
+                   "SELECT message_store.write_message(%s::varchar, 'path-1'::varchar, 'T'::varchar, '{}'::jsonb)",
+                   new_id())[0][0]
     assert position == 0
     assert len(sql(connection, "SELECT * FROM message_store.get_category_messages('path')")) == 1
 
 
 def test_a_message_written_in_the_same_statement_is_seen(ours):
-    assert sql(ours, "SELECT write_message(%s::varchar, 'same-1'::varchar, 'T'::varchar, '{}'::jsonb), stream_version('same-1'), "
-               "(SELECT count(*) FROM get_stream_messages('same-1'))", new_id()) == [(0, 0, 1)]
+    assert sql(
+        ours,
+        "SELECT write_message(%s::varchar, 'same-1'::varchar, 'T'::varchar, '{}'::jsonb), stream_version('same-1'), "
+        "(SELECT count(*) FROM get_stream_messages('same-1'))", new_id()) == [(0, 0, 1)]

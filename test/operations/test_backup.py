@@ -81,7 +81,8 @@ def test_a_copy_of_the_data_directory_of_a_stopped_server_is_a_backup(folder, se
     fill(server)
     before = content(server)
     server.stop()
-    shutil.copytree(f"{folder}/data", f"{folder}/copy", ignore=lambda path, names: [name for name in names if name.startswith(".s.")])
+    shutil.copytree(f"{folder}/data", f"{folder}/copy",
+                    ignore=lambda path, names: [name for name in names if name.startswith(".s.")])
     copy = serve("copy")
     assert content(copy) == before
     check_goes_on(copy)
@@ -111,9 +112,11 @@ def test_a_base_backup_by_root_is_given_away_as_documented(folder, serve):
     server = serve("data")
     fill(server)
     before = content(server)
-    commands = re.findall(r"^    ((?:install -d -m 700|pg_basebackup -h|chown -R) .*)$", (ROOT / "sidecar/README.md").read_text(), re.M)
+    commands = re.findall(r"^    ((?:install -d -m 700|pg_basebackup -h|chown -R) .*)$",
+                          (ROOT / "sidecar/README.md").read_text(), re.M)
     assert len(commands) == 3
-    script = "\n".join(commands).replace("/backup/millrace", f"{folder}/backup").replace("/var/lib/millrace", f"{folder}/data")
+    script = "\n".join(commands).replace("/backup/millrace",
+                                         f"{folder}/backup").replace("/var/lib/millrace", f"{folder}/data")
     subprocess.run(["bash", "-ec", script], env={**os.environ, "PATH": f"{PG_BIN}:{os.environ['PATH']}"}, check=True)
     restored = serve("backup")
     assert content(restored) == before
@@ -129,7 +132,8 @@ def test_a_base_backup_and_the_archived_log_bring_back_any_moment(folder, serve)
     serve("data").stop()
     wal = Path(f"{folder}/wal")
     wal.mkdir()
-    append_to(f"{folder}/data/pg/postgresql.conf", "archive_mode = on", f"archive_command = 'test ! -f {wal}/%f && cp %p {wal}/%f'")
+    append_to(f"{folder}/data/pg/postgresql.conf", "archive_mode = on",
+              f"archive_command = 'test ! -f {wal}/%f && cp %p {wal}/%f'")
     server = serve("data")
     base_backup(folder, "data", "backup")
     fill(server)
@@ -138,10 +142,11 @@ def test_a_base_backup_and_the_archived_log_bring_back_any_moment(folder, serve)
     time.sleep(0.01)  # The commit to be undone is later.
     server.client().call("ns.delete", "sales")
     server.stop()  # Archives the log to its end.
-    append_to(f"{folder}/backup/pg/postgresql.conf", f"restore_command = 'cp {wal}/%f %p'", f"recovery_target_time = '{moment}'",
-              "recovery_target_action = promote", "archive_mode = off")
+    append_to(f"{folder}/backup/pg/postgresql.conf", f"restore_command = 'cp {wal}/%f %p'",
+              f"recovery_target_time = '{moment}'", "recovery_target_action = promote", "archive_mode = off")
     Path(f"{folder}/backup/pg/recovery.signal").touch()
     restored = serve("backup")
-    wait_until(lambda: sql(restored.postgres(), "SELECT NOT pg_is_in_recovery()") == [(True,)], "the end of the recovery")
+    wait_until(lambda: sql(restored.postgres(), "SELECT NOT pg_is_in_recovery()") == [(True, )],
+               "the end of the recovery")
     assert content(restored) == before
     check_goes_on(restored)

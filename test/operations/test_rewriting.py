@@ -7,9 +7,10 @@ from store import sql, wait_until
 
 REWRITE = "ALTER TABLE millrace_default.messages ALTER type TYPE text USING type || ''"
 CLUSTER = "CLUSTER millrace_default.messages USING messages_pkey"
-CALLS = [["stream.get", "account-1"], ["stream.get", "account-1", {"position": 1}], ["stream.version", "account-1"], ["stream.last", "account-1"],
-         ["category.get", "account"], ["category.get", ""], ["category.get", "account", {"consumerGroup": {"member": 0, "size": 1}}],
-         ["ns.streams"], ["ns.categories"], ["ns.info", "default"], ["export"]]
+CALLS = [["stream.get", "account-1"], ["stream.get", "account-1", {"position": 1}], ["stream.version", "account-1"],
+         ["stream.last", "account-1"], ["category.get", "account"], ["category.get", ""],
+         ["category.get", "account", {"consumerGroup": {"member": 0, "size": 1}}], ["ns.streams"], ["ns.categories"],
+         ["ns.info", "default"], ["export"]]
 
 
 @pytest.fixture
@@ -27,7 +28,9 @@ def ask(client, call):
 
 
 def readers_wait(connection):
-    return sql(connection, "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'millrace_default.messages'::regclass")[0][0]
+    return sql(
+        connection,
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'millrace_default.messages'::regclass")[0][0]
 
 
 @pytest.mark.parametrize("statement", [REWRITE, CLUSTER])

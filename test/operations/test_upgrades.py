@@ -1,4 +1,5 @@
-"""Another version of Millrace, as sidecar/README.md describes it: what a server does with an extension that is not of its version."""
+"""Another version of Millrace, as sidecar/README.md describes it: what a server does with an extension that is not of
+its version."""
 import pytest
 
 from store import Server, sql, wait_until
@@ -32,8 +33,9 @@ def refusal(*arguments):
 def begin_with(server, version, *more):
     """Puts another version of the extension into the server's database, with a namespace default."""
     connection = server.postgres()
-    for statement in ("DROP EXTENSION millrace CASCADE", "DROP SCHEMA millrace_default CASCADE", f"CREATE EXTENSION millrace VERSION '{version}'",
-                      "SELECT millrace.create_namespace('default')", "SELECT millrace.append('a-1', 'T', '{}')", *more):
+    for statement in ("DROP EXTENSION millrace CASCADE", "DROP SCHEMA millrace_default CASCADE",
+                      f"CREATE EXTENSION millrace VERSION '{version}'", "SELECT millrace.create_namespace('default')",
+                      "SELECT millrace.append('a-1', 'T', '{}')", *more):
         sql(connection, statement)
     server.stop()
 
@@ -102,8 +104,9 @@ UPDATE = "let a superuser or the extension's owner run ALTER EXTENSION millrace 
 def database(old):
     """An older version in a database that a plain role may serve, but not update."""
     connection = old.connect()
-    for statement in ("CREATE ROLE plain LOGIN", "CREATE EXTENSION millrace VERSION '0.1.0'", "SELECT millrace.create_namespace('default')",
-                      "GRANT USAGE ON SCHEMA millrace_default TO plain", "GRANT SELECT, INSERT ON millrace_default.messages TO plain",
+    for statement in ("CREATE ROLE plain LOGIN", "CREATE EXTENSION millrace VERSION '0.1.0'",
+                      "SELECT millrace.create_namespace('default')", "GRANT USAGE ON SCHEMA millrace_default TO plain",
+                      "GRANT SELECT, INSERT ON millrace_default.messages TO plain",
                       "GRANT SELECT (token_hash), UPDATE (token_hash) ON millrace.namespaces TO plain"):
         sql(connection, statement)
     return f"host={old.folder} user=plain dbname=postgres"
@@ -121,7 +124,8 @@ def test_somebody_else_s_database_is_left_to_its_superuser(old, database, start)
     patch = old.installation.next_patch()
     old.installation.release(patch, PATCH)
     server = start("--database", database)
-    wait_until(lambda: f"extension millrace {version} is older than its files, {patch}" in server.text, "the hint in the log")
+    wait_until(lambda: f"extension millrace {version} is older than its files, {patch}" in server.text,
+               "the hint in the log")
     assert sql(old.connect(), VERSION)[0][0] == version
 
 

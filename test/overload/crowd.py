@@ -23,7 +23,8 @@ def memory(server):
 
 
 def growth(server, before):
-    """How much more than before it held at most, MB.  The sanitizers keep what was freed, and say nothing about that."""
+    """How much more than before it held at most, MB.  The sanitizers keep what was freed, and say nothing about
+    that."""
     return 0 if "ASAN_OPTIONS" in os.environ else memory(server)[1] - before
 
 
@@ -34,7 +35,8 @@ def cpu_seconds(server):
 
 @contextlib.contextmanager
 def connections(server, count, request=b"", answered=True):
-    """Many connections; each sends the request, if there is one, and reads the answer's beginning before the next is made.
+    """Many connections; each sends the request, if there is one, and reads the answer's beginning before the next is
+    made.
 
     All requests at once would be the crowd that --buffer-bytes rejects, as soon as the server is slower than we are.
     """

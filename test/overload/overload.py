@@ -3,10 +3,11 @@
 
     overload.py [--times 10] [--clients 10000] [--seconds 10]
 
-A server with an embedded, durable Postgres and the load of bench/README.md.  First it is measured what the server can do; then
-`--clients` idle connections are there beside that load; then requests come at `--times` that rate over `--clients`
-connections, with queues of 1000 requests a worker.  The last line is JSON.  Exit code 1 when /health failed, when anything but
-503 was refused, when something that was acknowledged is not there, or when the server took more memory than its limits allow.
+A server with an embedded, durable Postgres and the load of bench/README.md.  First it is measured what the server can
+do; then `--clients` idle connections are there beside that load; then requests come at `--times` that rate over
+`--clients` connections, with queues of 1000 requests a worker.  The last line is JSON.  Exit code 1 when /health
+failed, when anything but 503 was refused, when something that was acknowledged is not there, or when the server took
+more memory than its limits allow.
 
 `make test-overload` runs it; by itself it needs MILLRACE, LOAD (bench/load) and a user that is not root.
 """
@@ -34,8 +35,10 @@ HEALTH = Health.REQUEST
 def load(server, *arguments):
     """Runs bench/load, and returns what it says."""
     results = Path(temporary_folder()) / "results.json"
-    done = subprocess.run([LOAD, "--url", f"http://127.0.0.1:{server.port}", "--token", server.token, "--output", results, "--warmup", "1",
-                           *map(str, arguments)], capture_output=True, text=True)
+    done = subprocess.run([
+        LOAD, "--url", f"http://127.0.0.1:{server.port}", "--token", server.token, "--output", results, "--warmup", "1",
+        *map(str, arguments)
+    ], capture_output=True, text=True)
     assert results.exists(), done.stdout + done.stderr
     found = json.loads(results.read_text())
     shutil.rmtree(results.parent)
@@ -70,8 +73,8 @@ def main():
     arguments = parser.parse_args()
     allow_files(arguments.clients + 100)
     folder = temporary_folder()
-    server = Server("--data-dir", folder + "/data", "--token", ZERO_TOKEN, "--queue-requests", str(QUEUE), "--buffer-bytes", f"{BUFFERS}M", "--max-body", "32M",
-                    token=ZERO_TOKEN)
+    server = Server("--data-dir", folder + "/data", "--token", ZERO_TOKEN, "--queue-requests", str(QUEUE),
+                    "--buffer-bytes", f"{BUFFERS}M", "--max-body", "32M", token=ZERO_TOKEN)
     try:
         return report(server, arguments)
     finally:
@@ -87,9 +90,9 @@ def report(server, arguments):
             found = load(server, "--duration", arguments.seconds, *load_arguments)
             ended = time.monotonic()
         held, peak = memory(server)
-        rows.append((name, f"{found['throughput']:.0f}", f"{found.get('rejected', 0) / arguments.seconds:.0f}", f"{found['p99']:.0f}",
-                     f"{1000 * health.quantile(0.5):.1f}", f"{1000 * health.quantile(0.99):.0f}", f"{1000 * max(health.seconds):.0f}",
-                     len(health.failures), f"{held:.0f}", f"{peak:.0f}"))
+        rows.append((name, f"{found['throughput']:.0f}", f"{found.get('rejected', 0) / arguments.seconds:.0f}",
+                     f"{found['p99']:.0f}", f"{1000 * health.quantile(0.5):.1f}", f"{1000 * health.quantile(0.99):.0f}",
+                     f"{1000 * max(health.seconds):.0f}", len(health.failures), f"{held:.0f}", f"{peak:.0f}"))
         return found, health, ended
 
     capacity, usual, _ = measure("64 clients, closed loop", "--workers", 64)
@@ -97,7 +100,8 @@ def report(server, arguments):
         beside, _, _ = measure(f"and {arguments.clients} idle connections", "--workers", 64)
     rate = int(capacity["throughput"] * arguments.times)
     before = stored(server)
-    flood, health, ended = measure(f"{rate} requests/s asked for", "--warmup", 0, "--workers", arguments.clients, "--rate", rate)
+    flood, health, ended = measure(f"{rate} requests/s asked for", "--warmup", 0, "--workers", arguments.clients,
+                                   "--rate", rate)
     recovered = time_to_recover(server, ended, 0.05)
     after, _, _ = measure("afterwards, 64 clients", "--workers", 64)
     peak = memory(server)[1]
@@ -106,12 +110,16 @@ def report(server, arguments):
     names = ("", "served/s", "503/s", "p99 ms", "health p50", "p99", "max ms", "failed", "MB", "peak MB")
     widths = [max(len(str(row[n])) for row in [names, *rows]) for n in range(len(names))]
     for row in [names, *rows]:
-        print("  ".join(str(cell).ljust(widths[0]) if n == 0 else str(cell).rjust(widths[n]) for n, cell in enumerate(row)))
-    print(f"unsent for want of a free connection: {flood['unsent'] / arguments.seconds:.0f}/s; recovered after {recovered:.2f} s")
+        print("  ".join(
+            str(cell).ljust(widths[0]) if n == 0 else str(cell).rjust(widths[n]) for n, cell in enumerate(row)))
+    print(
+        f"unsent for want of a free connection: {flood['unsent'] / arguments.seconds:.0f}/s; recovered after {recovered:.2f} s"
+    )
     result.update(capacity=round(capacity["throughput"]), beside_idle=round(beside["throughput"]), asked=rate,
                   served=round(flood["throughput"]), rejected=round(flood["rejected"] / arguments.seconds),
                   afterwards=round(after["throughput"]), recovered_after=round(recovered, 2), peak_mb=round(peak),
-                  health_failed=len(health.failures) + len(usual.failures), health_max_ms=round(1000 * max(health.seconds)), lost=lost)
+                  health_failed=len(health.failures) + len(usual.failures),
+                  health_max_ms=round(1000 * max(health.seconds)), lost=lost)
     print(json.dumps(result))
     limit = 2 * 2 * BUFFERS + 100
     return 1 if result["health_failed"] or lost or peak > limit else 0

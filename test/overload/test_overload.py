@@ -18,7 +18,8 @@ MB = 1024 * 1024
 
 
 def post(body, length=None):
-    return f"POST /rpc HTTP/1.1\r\n{HOST}Content-Length: {len(body) if length is None else length}\r\n\r\n{body}".encode()
+    return f"POST /rpc HTTP/1.1\r\n{HOST}Content-Length: {len(body) if length is None else length}\r\n\r\n{body}".encode(
+    )
 
 
 def statuses(received):
@@ -41,7 +42,10 @@ def files(server):
 def clients(server):
     """The server's connections with its clients; those with Postgres come and go by themselves."""
     rows = [line.split() for table in ("tcp", "tcp6") for line in open(f"/proc/{server.process.pid}/net/{table}")]
-    accepted = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(f":{server.port:04X}") and not row[2].endswith(":0000")}
+    accepted = {
+        f"socket:[{row[9]}]"
+        for row in rows if row[1].endswith(f":{server.port:04X}") and not row[2].endswith(":0000")
+    }
     links = set()
     for file in os.listdir(f"/proc/{server.process.pid}/fd"):
         with contextlib.suppress(FileNotFoundError):
@@ -60,7 +64,9 @@ def test_ten_times_more_requests_than_may_wait_are_refused_at_once_and_cost_no_m
     with connections(server, 300) as wires, Health(server) as health, ThreadPoolExecutor(300) as pool:
         for wire in wires:
             wire.sendall(write * depth)
-        answers = [status for statuses in pool.map(lambda wire: read_answers(wire, depth), wires) for status in statuses]
+        answers = [
+            status for statuses in pool.map(lambda wire: read_answers(wire, depth), wires) for status in statuses
+        ]
     began = time.monotonic()
     assert server.client().write("s")["position"] == 1 and time.monotonic() - began < 0.5, "recovered at once"
     assert set(answers) == {200, 503}
@@ -161,7 +167,10 @@ def test_clients_never_take_the_descriptors_that_postgres_needs(limited, start):
     connection = server.postgres()
     with connections(server, 240, SUBSCRIBE, answered=False):
         wait_until(lambda: server.client().request("GET", "/health").status == 503, "the limit")
-        sql(connection, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'")
+        sql(
+            connection,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
         assert client.write("s")["position"] == 1
         assert client.call("stream.version", "s") == 1
     connection.close()

@@ -15,7 +15,10 @@ LIMITED = ["--test-mode", "--workers", "1", "--max-imports", "3", "--max-exports
 
 
 def record(n, data=None):
-    return json.dumps({"id": new_id(), "stream": "s-1", "type": "T", "pos": n, "gpos": n + 1, "data": data or {}, "meta": None, "time": "2024-01-02T03:04:05Z"})
+    return json.dumps({
+        "id": new_id(), "stream": "s-1", "type": "T", "pos": n, "gpos": n + 1, "data": data or {}, "meta": None,
+        "time": "2024-01-02T03:04:05Z"
+    })
 
 
 def read_status(wire):
@@ -35,7 +38,8 @@ def test_beyond_the_limit_of_imports_a_client_is_told_so_until_another_ends(star
     server = start(*LIMITED, token=ZERO_TOKEN)
     client = server.client()
     with connections(server, 3, IMPORT) as wires:
-        assert overloaded(client.request("POST", "/import", record(0))) == "3 imports are running, which is the limit (--max-imports)"
+        assert overloaded(client.request("POST", "/import",
+                                         record(0))) == "3 imports are running, which is the limit (--max-imports)"
         assert client.write("t")["position"] == 0
         assert client.request("GET", "/export").status == 200
         wires[0].sendall(b"0\r\n\r\n")
@@ -43,10 +47,12 @@ def test_beyond_the_limit_of_imports_a_client_is_told_so_until_another_ends(star
         with connections(server, 1, IMPORT):
             overloaded(client.request("POST", "/import", ""))
             wires[1].close()
-            wait_until(lambda: client.request("POST", "/import", "").status == 200, "room for another when a client has gone")
+            wait_until(lambda: client.request("POST", "/import", "").status == 200,
+                       "room for another when a client has gone")
     with connections(server, 3, IMPORT.replace(b"/import?", b"/import?force=maybe&"), answered=False) as refused:
         assert [read_status(wire) for wire in refused] == [400] * 3
-    wait_until(lambda: b'"done":true' in client.request("POST", "/import", record(5)).body, "room: those that were refused do not count")
+    wait_until(lambda: b'"done":true' in client.request("POST", "/import", record(5)).body,
+               "room: those that were refused do not count")
 
 
 def test_beyond_the_limit_of_exports_a_client_is_told_so_until_another_ends(start):
@@ -58,7 +64,8 @@ def test_beyond_the_limit_of_exports_a_client_is_told_so_until_another_ends(star
     sql(connection, "LOCK TABLE millrace_default.messages IN ACCESS EXCLUSIVE MODE")
     with connections(server, 3, EXPORT, answered=False) as wires:
         wait_until(lambda: metric(server, "millrace_exports_running") == 3, "the exports")
-        assert overloaded(client.request("GET", "/export")) == "3 exports are running, which is the limit (--max-exports)"
+        assert overloaded(client.request("GET",
+                                         "/export")) == "3 exports are running, which is the limit (--max-exports)"
         connection.close()
         assert [read_status(wire) for wire in wires] == [200] * 3
     for _ in range(5):
@@ -73,7 +80,8 @@ def test_an_import_goes_through_a_queue_that_is_smaller_than_its_batches(start):
 
 
 def test_calls_that_wait_for_a_namespace_leave_others_room_in_the_queue(start):
-    server = start("--test-mode", "--workers", "1", "--queue-requests", "40", "--admin-listen", "127.0.0.1:0", token=ZERO_TOKEN)
+    server = start("--test-mode", "--workers", "1", "--queue-requests", "40", "--admin-listen", "127.0.0.1:0",
+                   token=ZERO_TOKEN)
     client = server.client()
     client.call("ns.create", "other")
     connection = server.postgres()
@@ -102,8 +110,12 @@ def test_what_is_cut_off_when_the_server_stops_ends_in_order(start):
     sql(connection, "LOCK TABLE millrace_other.messages IN ACCESS EXCLUSIVE MODE")
     waiting = json.dumps(["ns.info", "other"])
     reading = json.dumps(["stream.get", "s", {"batchSize": -1}])
-    requests = [IMPORT, EXPORT, EXPORT.replace(b"\r\n\r\n", b"\r\nAccept-Encoding: gzip\r\n\r\n"), SUBSCRIBE,
-                *(f"POST /rpc HTTP/1.1\r\n{HEAD}Content-Length: {len(call)}\r\n\r\n{call}".encode() for call in (reading, waiting))]
+    requests = [
+        IMPORT, EXPORT,
+        EXPORT.replace(b"\r\n\r\n", b"\r\nAccept-Encoding: gzip\r\n\r\n"), SUBSCRIBE,
+        *(f"POST /rpc HTTP/1.1\r\n{HEAD}Content-Length: {len(call)}\r\n\r\n{call}".encode()
+          for call in (reading, waiting))
+    ]
     with connections(server, 1, IMPORT) as (importing,), contextlib.ExitStack() as stack:
         line = record(0).encode() + b"\n"
         importing.sendall(b"%x\r\n%s\r\n" % (len(line), line))

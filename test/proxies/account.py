@@ -34,8 +34,10 @@ class Account:
             row = places.get(key)
             if row is None:
                 self.complain("lost", f"{key} of {stream}, acknowledged at {position}, {global_position}")
-            elif times[key] == 1 and (row.stream != stream or position not in (None, row.position) or global_position not in (None, row.global_position)):
-                self.complain("lost", f"{key} was acknowledged at {stream}[{position}], {global_position}, and is {row}")
+            elif times[key] == 1 and (row.stream != stream or position not in (None, row.position)
+                                      or global_position not in (None, row.global_position)):
+                self.complain("lost",
+                              f"{key} was acknowledged at {stream}[{position}], {global_position}, and is {row}")
         streams = {}
         for row in rows:
             if row.position != streams.get(row.stream, -1) + 1:
@@ -53,5 +55,6 @@ class Account:
             if key not in stored and key not in self.acknowledged:
                 self.complain("lost", f"{follower.name} saw {key}, which is not stored")
         wanted = set(expected)
-        if [key for key in dict.fromkeys(follower.seen) if key in wanted] != [key for key in dict.fromkeys(expected) if key in seen]:
+        if [key for key in dict.fromkeys(follower.seen)
+                if key in wanted] != [key for key in dict.fromkeys(expected) if key in seen]:
             self.complain("lost", f"{follower.name} saw messages out of order")

@@ -1,7 +1,8 @@
-"""Writers, followers and movers of whole namespaces, each through one proxy: what a client does that sidecar/README.md advises.
+"""Writers, followers and movers of whole namespaces, each through one proxy: what a client does that sidecar/README.md
+advises.
 
-A request whose answer is lost, or is the proxy's own 502, 503 or 504, is sent again with the same ids.  It has failed when it had no answer in
-PATIENCE seconds in which every part was up.
+A request whose answer is lost, or is the proxy's own 502, 503 or 504, is sent again with the same ids.  It has failed
+when it had no answer in PATIENCE seconds in which every part was up.
 """
 import http.client
 import itertools
@@ -79,7 +80,8 @@ class Caller(threading.Thread):
 
     def ask(self, body):
         """Posts to /rpc; (status, answer)."""
-        reply = self.until(lambda: self.once("POST", "/rpc", json.dumps(body).encode(), {"Content-Type": "application/json"}))
+        reply = self.until(lambda: self.once("POST", "/rpc",
+                                             json.dumps(body).encode(), {"Content-Type": "application/json"}))
         try:
             return reply.status, reply.json
         except ValueError:
@@ -97,12 +99,14 @@ class Writer(Caller):
 
     def step(self):
         began = time.monotonic()
-        self.random.choices([self.write, self.append, self.append_to_several, self.batch, self.compete], [10, 3, 2, 1, 2])[0]()
+        self.random.choices([self.write, self.append, self.append_to_several, self.batch, self.compete],
+                            [10, 3, 2, 1, 2])[0]()
         self.longest = max(self.longest, time.monotonic() - began)
         time.sleep(self.random.random() * self.world.pace)
 
     def messages(self, count):
-        return [{"type": "Tested", "data": {"k": next(KEYS), "pad": "x" * self.random.randrange(400)}, "id": new_id()} for _ in range(count)]
+        return [{"type": "Tested", "data": {"k": next(KEYS), "pad": "x" * self.random.randrange(400)}, "id": new_id()}
+                for _ in range(count)]
 
     def ask(self, body):
         if not self.world.new_ids:
@@ -110,7 +114,8 @@ class Writer(Caller):
         return self.with_new_ids(body)
 
     def with_new_ids(self, body):
-        """The mistake that `--new-ids` makes: each attempt has ids of its own, and no expected version that would tell."""
+        """The mistake that `--new-ids` makes: each attempt has ids of its own, and no expected version that would
+        tell."""
         def attempt():
             text = json.dumps(body)
             for id in self.ids:
@@ -132,7 +137,10 @@ class Writer(Caller):
 
     def record(self, parts, answers):
         for (stream, messages), answer in zip(parts, answers, strict=True):
-            at = {len(messages) - 1: answer.get("lastGlobalPosition", answer["globalPosition"]), 0: answer["globalPosition"]}
+            at = {
+                len(messages) - 1: answer.get("lastGlobalPosition", answer["globalPosition"]),
+                0: answer["globalPosition"]
+            }
             for n, message in enumerate(messages):
                 self.world.account.acknowledged[message["data"]["k"]] = (stream, answer["position"] + n, at.get(n))
             if stream in self.versions:
@@ -141,7 +149,8 @@ class Writer(Caller):
     def write(self):
         stream, (message,) = self.random.choice(self.own), self.messages(1)
         bare = {name: message[name] for name in ("type", "data")}
-        self.send(["stream.write", stream, bare, {"id": message["id"], **self.append_options(stream)}], [(stream, [message])])
+        self.send(["stream.write", stream, bare, {"id": message["id"], **self.append_options(stream)}],
+                  [(stream, [message])])
 
     def append(self):
         stream, messages = self.random.choice(self.own), self.messages(self.random.choice([2, 3, 10, 50]))
@@ -149,13 +158,18 @@ class Writer(Caller):
 
     def append_to_several(self):
         parts = [(stream, self.messages(2)) for stream in self.random.sample(self.own, 2)]
-        self.send(["streams.append", [{"stream": stream, "messages": messages, **self.append_options(stream)} for stream, messages in parts]], parts)
+        self.send([
+            "streams.append",
+            [{"stream": stream, "messages": messages, **self.append_options(stream)} for stream, messages in parts]
+        ], parts)
 
     def batch(self):
         """A batch of JSON-RPC, whose calls are side by side."""
         parts = [(stream, self.messages(2)) for stream in self.own]
-        calls = [{"jsonrpc": "2.0", "id": n, "method": "stream.append", "params": [stream, messages, self.append_options(stream)]}
-                 for n, (stream, messages) in enumerate(parts)]
+        calls = [{
+            "jsonrpc": "2.0", "id": n, "method": "stream.append",
+            "params": [stream, messages, self.append_options(stream)]
+        } for n, (stream, messages) in enumerate(parts)]
         self.ids = [message["id"] for _, messages in parts for message in messages]
         while True:
             status, answers = self.ask(calls)
@@ -168,7 +182,8 @@ class Writer(Caller):
 
     @staticmethod
     def is_for_later(answer):
-        return "error" in answer and answer["error"].get("data", {}).get("code") in ("BACKEND_UNAVAILABLE", "OVERLOADED")
+        return "error" in answer and answer["error"].get("data",
+                                                         {}).get("code") in ("BACKEND_UNAVAILABLE", "OVERLOADED")
 
     def compete(self):
         """One of several writers that expect the same version: one gets it, the others are told."""
@@ -181,7 +196,8 @@ class Writer(Caller):
         status, answer = self.ask(["stream.write", stream, {name: message[name] for name in ("type", "data")}, options])
         if status == 200:
             self.record([(stream, [message])], [answer])
-        elif status == 409 and answer["error"]["code"] == "STREAM_VERSION_CONFLICT" and answer["error"]["details"]["actual"] > options["expectedVersion"]:
+        elif status == 409 and answer["error"]["code"] == "STREAM_VERSION_CONFLICT" and answer["error"]["details"][
+                "actual"] > options["expectedVersion"]:
             self.world.account.refused[message["data"]["k"]] = f"{answer}"
         else:
             raise Failed(f"{status} {answer}")
@@ -220,7 +236,8 @@ class Pages(Follower):
     """By category.get."""
 
     def step(self):
-        status, rows = self.ask(["category.get", self.category or "", {"position": self.position + 1, "batchSize": 500}])
+        status, rows = self.ask(
+            ["category.get", self.category or "", {"position": self.position + 1, "batchSize": 500}])
         if status != 200:
             raise Failed(f"{status} {rows}")
         for row in rows:
@@ -231,7 +248,8 @@ class Pages(Follower):
 
 
 class Subscriber(Follower):
-    """By /subscribe, with Last-Event-ID when the connection ended; HTTP by hand, as chunks are looked at as they come."""
+    """By /subscribe, with Last-Event-ID when the connection ended; HTTP by hand, as chunks are looked at as they
+    come."""
 
     share = ""
 
@@ -271,7 +289,10 @@ class Subscriber(Follower):
         while not self.done and (got := response.read1(1 << 16)):
             *whole, pending = (pending + got).split(b"\n\n")
             for event in whole:
-                self.event(dict(line.split(b": ", 1) for line in event.split(b"\n") if b": " in line and not line.startswith(b":")))
+                self.event(
+                    dict(
+                        line.split(b": ", 1) for line in event.split(b"\n")
+                        if b": " in line and not line.startswith(b":")))
 
     def event(self, fields):
         if fields.get(b"event") == b"reset":
@@ -290,8 +311,12 @@ class Mover(Caller):
     def __init__(self, world, proxy, other, number):
         super().__init__(world, proxy, f"mover {number}")
         self.other, self.number, self.rounds, self.moved = other, number, 0, 0
-        self.lines = [json.dumps({"id": new_id(), "stream": f"moved-{n % 50}", "type": "T", "pos": n // 50, "gpos": n + 1, "data": {"k": n, "pad": "y" * 200},
-                                  "meta": None, "time": "2024-01-02T03:04:05Z"}) for n in range(self.COUNT)]
+        self.lines = [
+            json.dumps({
+                "id": new_id(), "stream": f"moved-{n % 50}", "type": "T", "pos": n // 50, "gpos": n + 1,
+                "data": {"k": n, "pad": "y" * 200}, "meta": None, "time": "2024-01-02T03:04:05Z"
+            }) for n in range(self.COUNT)
+        ]
 
     def step(self):
         self.rounds += 1
@@ -299,7 +324,8 @@ class Mover(Caller):
         token = token_for(namespace)
         self.client.token = self.world.token
         status, answer = self.ask(["ns.create", namespace, {"token": token}])
-        if status != 200 and not (status == 409 and answer["error"]["code"] == "NAMESPACE_EXISTS"):  # the first answer was lost
+        if status != 200 and not (status == 409
+                                  and answer["error"]["code"] == "NAMESPACE_EXISTS"):  # the first answer was lost
             raise Failed(f"{status} {answer}")
         self.client.token = token
         self.until(self.bring_in)
@@ -309,7 +335,8 @@ class Mover(Caller):
 
     def bring_in(self):
         """A broken import begins again with an empty namespace."""
-        reply = self.once("POST", "/import?force=true", "\n".join(self.lines).encode() + b"\n", {"Content-Type": "application/x-ndjson"})
+        reply = self.once("POST", "/import?force=true", "\n".join(self.lines).encode() + b"\n",
+                          {"Content-Type": "application/x-ndjson"})
         if reply.status != 200:
             raise Failed(f"{reply.status} {reply.body[:300]}")
         if b'"done":true' not in reply.body:
@@ -332,4 +359,7 @@ class Mover(Caller):
         wanted = [json.loads(line)["id"] for line in self.lines]
         if ids != wanted:
             lost = len(set(wanted) - set(ids))
-            self.world.account.complain("lost" if lost else "twice", f"{self.name}: {len(ids)} of {len(wanted)} were exported", max(lost, len(ids) - len(wanted), 1))
+            self.world.account.complain("lost" if lost else "twice",
+                                        f"{self.name}: {len(ids)} of {len(wanted)} were exported",
+                                        max(lost,
+                                            len(ids) - len(wanted), 1))

@@ -56,11 +56,13 @@ class Part:
         return path
 
     def version(self):
-        done = subprocess.run([program(self.binary), self.version_flag], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        done = subprocess.run([program(self.binary), self.version_flag], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True)
         return re.search(r"\d+(\.\d+)+", done.stdout).group()
 
     def listens(self):
-        assert self.process.poll() is None, f"{self.name} ended with {self.process.returncode}:\n{self.log.read_text()[-3000:]}"
+        assert self.process.poll(
+        ) is None, f"{self.name} ended with {self.process.returncode}:\n{self.log.read_text()[-3000:]}"
         try:
             socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
             return True
@@ -69,8 +71,9 @@ class Part:
 
     def start(self):
         with self.log.open("a") as output:
-            self.process = subprocess.Popen([program(self.binary), *map(str, self.arguments())], stdin=subprocess.DEVNULL, stdout=output,
-                                            stderr=subprocess.STDOUT, cwd=self.folder, start_new_session=True)
+            self.process = subprocess.Popen([program(self.binary), *map(str, self.arguments())],
+                                            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                                            cwd=self.folder, start_new_session=True)
         wait_until(self.listens, f"{self.name} to listen", 60)
         return self
 
@@ -97,8 +100,12 @@ class Nginx(Part):
         self.tls = certificate
         shown = documented("For nginx, which then speaks TLS")
         shown = replaced(shown, "server 127.0.0.1:8080;", f"server 127.0.0.1:{server_port};")
-        shown = replaced(shown, "listen 443 ssl;", f"listen 127.0.0.1:{self.port} ssl; ssl_certificate {certificate.file}; ssl_certificate_key {certificate.key};")
-        paths = "".join(f"    {kind}_temp_path temp;\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        shown = replaced(
+            shown, "listen 443 ssl;",
+            f"listen 127.0.0.1:{self.port} ssl; ssl_certificate {certificate.file}; ssl_certificate_key {certificate.key};"
+        )
+        paths = "".join(f"    {kind}_temp_path temp;\n"
+                        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         self.configuration = self.write("nginx.conf", f"""daemon off;
 pid nginx.pid;
 error_log error.log warn;

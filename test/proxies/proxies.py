@@ -1,14 +1,16 @@
 #!/usr/bin/python3
-"""Kills and restarts nginx and HAProxy in front of the server, and pgbouncer behind it, under load, and counts what got lost.
+"""Kills and restarts nginx and HAProxy in front of the server, and pgbouncer behind it, under load, and counts what got
+lost.
 
     proxies.py [--seconds 600] [--seed N] [--new-ids] [--drop]
     proxies.py --table [NAME...]
 
-Clients go through nginx and through HAProxy; `millrace serve` reaches its Postgres through pgbouncer, pool_mode = session.  The last line is
-JSON: acknowledged (messages), lost, twice, failed (requests that never came through though every part was up, or that were answered wrongly),
-restarts.  Exit code 1 when lost, twice or failed is not 0.
+Clients go through nginx and through HAProxy; `millrace serve` reaches its Postgres through pgbouncer, pool_mode =
+session.  The last line is JSON: acknowledged (messages), lost, twice, failed (requests that never came through though
+every part was up, or that were answered wrongly), restarts.  Exit code 1 when lost, twice or failed is not 0.
 
---new-ids and --drop are faults that must be seen: clients that send again with new ids, and a message that is taken out of the table in the end.
+--new-ids and --drop are faults that must be seen: clients that send again with new ids, and a message that is taken out
+of the table in the end.
 
 `make test-proxies` runs it; by itself it needs MILLRACE, nginx, haproxy, pgbouncer and a user that is not root.
 """
@@ -44,13 +46,15 @@ class World:
 
     def __init__(self, folder, seed, new_ids=False, pace=0.08, rest=8):
         self.seed, self.new_ids, self.pace, self.rest, self.token = seed, new_ids, pace, rest, ZERO_TOKEN
-        self.account, self.ending, self.calm, self.restarts, self.problems = account.Account(), False, threading.Event(), 0, []
+        self.account, self.ending, self.calm, self.restarts, self.problems = account.Account(), False, threading.Event(
+        ), 0, []
         self.mutex, self.down, self.since, self.so_far = threading.Lock(), 0, time.monotonic(), 0
         self.cluster = Cluster(folder + "/pg", ["max_connections=150"]).create().start()
         self.pgbouncer, self.server, self.proxies = None, None, []
         try:
             self.pgbouncer = PgBouncer(folder, self.cluster).start()
-            self.server = Server("--database", self.pgbouncer.conninfo(), "--token", ZERO_TOKEN, "--admin-listen", "", "--listen", "127.0.0.1", token=ZERO_TOKEN)
+            self.server = Server("--database", self.pgbouncer.conninfo(), "--token", ZERO_TOKEN, "--admin-listen", "",
+                                 "--listen", "127.0.0.1", token=ZERO_TOKEN)
             port = self.server.port
             self.proxies = [Nginx(folder, certificates.common_certificate(), port), HAProxy(folder, port)]
             for proxy in self.proxies:
@@ -93,7 +97,10 @@ class World:
         self.writers = [Writer(self, proxy, n) for proxy in self.proxies for n in range(WRITERS)]
         self.followers = [kind(self, proxy, f"{kind.__name__.lower()} of {category or 'all'}", category)
                           for proxy in self.proxies for kind in (Pages, Subscriber) for category in (None, "own1")]
-        self.movers = [Mover(self, proxy, other, n) for n, (proxy, other) in enumerate([self.proxies, reversed(self.proxies)])]
+        self.movers = [
+            Mover(self, proxy, other, n)
+            for n, (proxy, other) in enumerate([self.proxies, reversed(self.proxies)])
+        ]
         return [*self.writers, *self.followers, *self.movers]
 
     def run(self, seconds, say=print):
@@ -104,7 +111,9 @@ class World:
         began = time.monotonic()
         while time.monotonic() < began + seconds and not self.problems:
             time.sleep(min(15, max(0.1, began + seconds - time.monotonic())))
-            say(f"{time.monotonic() - began:4.0f} s: {len(self.account.acknowledged)} acknowledged, {self.restarts} restarts", flush=True)
+            say(
+                f"{time.monotonic() - began:4.0f} s: {len(self.account.acknowledged)} acknowledged, {self.restarts} restarts",
+                flush=True)
         self.calm.set()
         for thread in tormentors:
             thread.join()
@@ -132,7 +141,10 @@ class World:
     def drop_one(self):
         """The end of a stream, so that a hole is not what tells."""
         connection = self.cluster.connect()
-        sql(connection, "DELETE FROM millrace_default.messages WHERE global_position = (SELECT max(global_position) FROM millrace_default.messages)")
+        sql(
+            connection,
+            "DELETE FROM millrace_default.messages WHERE global_position = (SELECT max(global_position) FROM millrace_default.messages)"
+        )
         connection.close()
 
     def judge(self):
@@ -140,8 +152,10 @@ class World:
         for problem in self.problems:
             self.account.complain("failed", problem)
         counts = self.account.counts
-        return {"acknowledged": len(self.account.acknowledged) + sum(mover.moved for mover in self.movers), "lost": counts["lost"],
-                "twice": counts["twice"], "failed": counts["failed"], "restarts": self.restarts}
+        return {
+            "acknowledged": len(self.account.acknowledged) + sum(mover.moved for mover in self.movers),
+            "lost": counts["lost"], "twice": counts["twice"], "failed": counts["failed"], "restarts": self.restarts
+        }
 
     def stop(self):
         for proxy in self.proxies:
@@ -155,19 +169,23 @@ class World:
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Kills and restarts the proxies around a server under load, and counts what got lost.")
+    parser = argparse.ArgumentParser(
+        description="Kills and restarts the proxies around a server under load, and counts what got lost.")
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=random.randrange(1000000))
     parser.add_argument("--new-ids", action="store_true", help="send again with new ids: the run must fail")
-    parser.add_argument("--drop", action="store_true", help="take one acknowledged message out of the table: the run must fail")
-    parser.add_argument("--table", nargs="*", metavar="NAME", help="kill nothing: print what each proxy that is installed does, for sidecar/README.md")
+    parser.add_argument("--drop", action="store_true",
+                        help="take one acknowledged message out of the table: the run must fail")
+    parser.add_argument("--table", nargs="*", metavar="NAME",
+                        help="kill nothing: print what each proxy that is installed does, for sidecar/README.md")
     arguments = parser.parse_args()
     if arguments.table is not None:
         return table.main(arguments.table)
     folder = temporary_folder()
     world = World(folder, arguments.seed, arguments.new_ids)
     try:
-        print(f"seed {arguments.seed}; " + ", ".join(f"{part.name} {part.version()}" for part in world.parts), flush=True)
+        print(f"seed {arguments.seed}; " + ", ".join(f"{part.name} {part.version()}" for part in world.parts),
+              flush=True)
         world.run(arguments.seconds)
         if arguments.drop:
             world.drop_one()
@@ -175,8 +193,9 @@ def main():
     finally:
         world.stop()
         shutil.rmtree(folder, ignore_errors=True)
-    print(f"sent again: {sum(writer.again for writer in world.writers)} times; longest: {max(writer.longest for writer in world.writers):.1f} s; "
-          f"{sum(mover.rounds for mover in world.movers)} imports and exports")
+    print(
+        f"sent again: {sum(writer.again for writer in world.writers)} times; longest: {max(writer.longest for writer in world.writers):.1f} s; "
+        f"{sum(mover.rounds for mover in world.movers)} imports and exports")
     print("\n".join(world.account.lines))
     print(json.dumps(verdict))
     return 1 if verdict["lost"] or verdict["twice"] or verdict["failed"] or not verdict["acknowledged"] else 0

@@ -1,4 +1,5 @@
-"""Rows for the table of sidecar/README.md: what each proxy that is installed does with calls, events, imports and exports.
+"""Rows for the table of sidecar/README.md: what each proxy that is installed does with calls, events, imports and
+exports.
 
 Each is tried as little configured as it may be, and where it has any with the settings that the class names.
 """
@@ -16,19 +17,23 @@ CALLS = 100
 IMPORTED = 12000  # messages, 6 MB
 EVENT = 5         # s for an event to arrive
 LASTS = 20        # s that a subscription must live; its pings come every 15
-HEADINGS = ("in front", "calls", "keep-alive", "an event arrives after", "import of 6 MB", "export", f"a subscription of {LASTS} s", "set")
+HEADINGS = ("in front", "calls", "keep-alive", "an event arrives after", "import of 6 MB", "export",
+            f"a subscription of {LASTS} s", "set")
 
 
 class Other(Part):
-    """A proxy with a configuration in one file; `settings` is what the server needs, put in where the text says SETTINGS."""
+    """A proxy with a configuration in one file; `settings` is what the server needs, put in where the text says
+    SETTINGS."""
 
     settings, file, text, flags = "", "configuration", "", ()
 
     def __init__(self, folder, certificate, server_port, bare=False):
         super().__init__(folder)
         self.server_port = server_port
-        values = {"SETTINGS": "" if bare else self.settings, "PORT": self.port, "SERVER": server_port, "FOLDER": self.folder,
-                  "CERTIFICATE": certificate.file, "KEY": certificate.key}
+        values = {
+            "SETTINGS": "" if bare else self.settings, "PORT": self.port, "SERVER": server_port, "FOLDER": self.folder,
+            "CERTIFICATE": certificate.file, "KEY": certificate.key
+        }
         self.values = {name: str(value) for name, value in values.items()}
         self.configuration = self.write(self.file, self.filled(self.text))
 
@@ -99,8 +104,8 @@ class Envoy(Other):
 class Traefik(Other):
     binary, version_flag = "traefik", "version"
     file = "routes.yaml"
-    flags = ("--entrypoints.events.address=127.0.0.1:PORT", "--providers.file.filename=FILE", "--log.level=ERROR", "--global.checknewversion=false",
-             "--global.sendanonymoususage=false")
+    flags = ("--entrypoints.events.address=127.0.0.1:PORT", "--providers.file.filename=FILE", "--log.level=ERROR",
+             "--global.checknewversion=false", "--global.sendanonymoususage=false")
     text = """http:
   routers: {all: {rule: "PathPrefix(`/`)", entryPoints: [events], service: millrace}}
   services: {millrace: {loadBalancer: {servers: [{url: "http://127.0.0.1:SERVER"}]}}}
@@ -194,7 +199,8 @@ class Trial:
 
     def accepted(self):
         text = self.server.admin().request("GET", "/metrics").body.decode()
-        return int(float(re.search(r"^millrace_http_connections_accepted_total(?:{[^}]*})? (\S+)$", text, re.M).group(1)))
+        return int(
+            float(re.search(r"^millrace_http_connections_accepted_total(?:{[^}]*})? (\S+)$", text, re.M).group(1)))
 
     def calls(self):
         """All answers right, on one connection of the client's."""
@@ -203,7 +209,8 @@ class Trial:
             assert self.through.write("a-1", {"n": n})["position"] == n
             wires.add(self.through.connection.sock)
             assert len(self.through.call("stream.get", "a-1")) == n + 1
-            assert self.through.refused("stream.write", "a-1", {"type": "T", "data": {}}, {"expectedVersion": -1}).status == 409 if n == 0 else True
+            assert self.through.refused("stream.write", "a-1", {"type": "T", "data": {}},
+                                        {"expectedVersion": -1}).status == 409 if n == 0 else True
         self.kept = "yes" if self.accepted() - before < CALLS // 10 else "no"
         return "yes" if len(wires) == 1 and None not in wires else f"yes, {len(wires)} connections"
 
@@ -241,8 +248,12 @@ class Trial:
         return "yes" if b"event: poke" in response.read1(1 << 16) else "no"
 
     def bring_in(self):
-        lines = [json.dumps({"id": new_id(), "stream": f"moved-{n % 50}", "type": "T", "pos": n // 50, "gpos": n + 1, "data": {"pad": "y" * 350}, "meta": None,
-                             "time": "2024-01-02T03:04:05Z"}) for n in range(IMPORTED)]
+        lines = [
+            json.dumps({
+                "id": new_id(), "stream": f"moved-{n % 50}", "type": "T", "pos": n // 50, "gpos": n + 1,
+                "data": {"pad": "y" * 350}, "meta": None, "time": "2024-01-02T03:04:05Z"
+            }) for n in range(IMPORTED)
+        ]
         body = "\n".join(lines).encode()
         reply = self.through.request("POST", "/import?force=true", body, {"Content-Type": "application/x-ndjson"})
         assert b'"done":true' in reply.body, f"{reply.status} {reply.body[-100:]}"
@@ -252,10 +263,12 @@ class Trial:
         """The second one, with its token in the URL, is not what a cache has kept of the first."""
         for _ in range(2):
             self.direct.write("b-1")
-            through = Client(self.proxy.port, None, 30, self.proxy.tls).request("GET", f"/export?token={self.token}").body
+            through = Client(self.proxy.port, None, 30, self.proxy.tls).request("GET",
+                                                                                f"/export?token={self.token}").body
             if self.direct.request("GET", "/export").body != through:
                 return "no: from a cache" if through else "no: nothing"
-        through, direct = (client.request("GET", "/export").body for client in (self.client(), self.server.client(self.token)))
+        through, direct = (client.request("GET", "/export").body
+                           for client in (self.client(), self.server.client(self.token)))
         assert through == direct and len(direct) > 1 << 20, f"{len(through)} of {len(direct)} bytes"
         return "yes"
 
@@ -268,7 +281,10 @@ class Trial:
 
     def row(self):
         calls = self.attempt(self.calls)
-        return [calls, getattr(self, "kept", ""), *map(self.attempt, (self.events, self.bring_in, self.take_out, self.lasts))]
+        return [
+            calls,
+            getattr(self, "kept", ""), *map(self.attempt, (self.events, self.bring_in, self.take_out, self.lasts))
+        ]
 
 
 def tried(server, make, name, setting):
@@ -290,18 +306,20 @@ def tried(server, make, name, setting):
 def main(names):
     certificate = certificates.common_certificate()
     folder = temporary_folder()
-    server = Server("--data-dir", folder + "/data", "--token", ZERO_TOKEN, "--admin-listen", "127.0.0.1:0", "--listen", "127.0.0.1", token=ZERO_TOKEN)
+    server = Server("--data-dir", folder + "/data", "--token", ZERO_TOKEN, "--admin-listen", "127.0.0.1:0", "--listen",
+                    "127.0.0.1", token=ZERO_TOKEN)
     print("|", " | ".join(HEADINGS), "|")
     print("|" + "---|" * len(HEADINGS), flush=True)
     try:
-        for name, make in (("nginx", lambda folder: Nginx(folder, certificate, server.port)), ("HAProxy", lambda folder: HAProxy(folder, server.port))):
+        for name, make in (("nginx", lambda folder: Nginx(folder, certificate, server.port)),
+                           ("HAProxy", lambda folder: HAProxy(folder, server.port))):
             if program(name.lower()) and (not names or name in names):
                 tried(server, make, name, "as above")
         for kind in OTHERS:
             if program(kind.binary) and (not names or kind.__name__ in names):
                 for bare in (True, False) if kind.settings else (True,):
-                    tried(server, lambda folder, kind=kind, bare=bare: kind(folder, certificate, server.port, bare), kind.__name__,
-                          "" if bare else "`" + kind.settings.replace("\n", "`, `").strip(", ") + "`")
+                    tried(server, lambda folder, kind=kind, bare=bare: kind(folder, certificate, server.port, bare),
+                          kind.__name__, "" if bare else "`" + kind.settings.replace("\n", "`, `").strip(", ") + "`")
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)

@@ -58,7 +58,8 @@ def test_a_fault_in_what_is_stored_is_noticed(rows, kind):
     assert judge(rows, [row.key for row in rows if row.stream == "a-1"])[kind] >= 1
 
 
-@pytest.mark.parametrize("seen, kind", [([11], "lost"), ([11, 13, 13], "twice"), ([13, 11], "lost"), ([11, 13, 14], "lost")])
+@pytest.mark.parametrize("seen, kind", [([11], "lost"), ([11, 13, 13], "twice"), ([13, 11], "lost"),
+                                        ([11, 13, 14], "lost")])
 def test_a_fault_in_what_a_follower_saw_is_noticed(seen, kind):
     assert judge(seen=seen) == {kind: 1}
 

@@ -1,11 +1,14 @@
 #!/bin/bash
-# postgres.sh FOLDER: builds the Postgres that `make test SAN=1` runs on into FOLDER, when it is not there as it would be built.
+# postgres.sh FOLDER: builds the Postgres that `make test SAN=1` runs on into FOLDER, when it is not there as
+# it would be built.
 #
-# It is of the release that pg_config names, from the distribution's source; PG_SOURCE=FOLDER names an unpacked release instead.  It has
+# It is of the release that pg_config names, from the distribution's source; PG_SOURCE=FOLDER names an
+# unpacked release instead.  It has
 #
-# - assertions, and what a transaction leaves open at its end (a pinned buffer, a relation, a snapshot) is one that fails;
-# - the address sanitizer, and memory contexts and a buffer manager that tell it which bytes are nobody's (valgrind/memcheck.h): a byte behind
-#   what palloc() gave, freed memory, a page that is not pinned;
+# - assertions, and what a transaction leaves open at its end (a pinned buffer, a relation, a snapshot) is one
+#   that fails;
+# - the address sanitizer, and memory contexts and a buffer manager that tell it which bytes are nobody's
+#   (valgrind/memcheck.h): a byte behind what palloc() gave, freed memory, a page that is not pinned;
 # - RELCACHE_FORCE_RELEASE: what the relation cache hands out is freed as soon as nobody holds it.
 #
 # Each of them ends the server process, with a report where ASAN_OPTIONS=log_path says.
@@ -20,7 +23,8 @@ recipe="$major $(cat "$here/postgres.sh" "$here/valgrind/memcheck.h" | sha256sum
 work=$(mktemp -d /var/tmp/millrace-sanitize-XXXXXX)
 trap 'rm -rf "$work"' EXIT
 
-# Fetches the release's source as apt-get does, by lists of sources of our own: the machine's need not name any.
+# Fetches the release's source as apt-get does, by lists of sources of our own: the machine's need not name
+# any.
 fetch() {
 	local file version
 	mkdir -p "$work/parts" "$work/lists/partial" "$work/cache/archives/partial"
@@ -48,7 +52,8 @@ fetch() {
 	PG_SOURCE=$(echo "$work"/postgresql-*/)
 }
 
-# Makes what would be a warning at the end of a transaction an assertion, and an assertion a trap, of which the sanitizer writes a report.
+# Makes what would be a warning at the end of a transaction an assertion, and an assertion a trap, of which
+# the sanitizer writes a report.
 edit() {
 	local owner=src/backend/utils/resowner/resowner.c
 	sed -Ei -e 's/^(\s+)(Print\w+LeakWarning)\(\w+\);/\1Assert(!"\2");/' \

@@ -3,9 +3,9 @@
 
     silence.py [--servers 40] [--minutes 10]
 
-Each server has a subscription on which nothing happens but pings.  All the while each is asked for /health and for a message, and
-what the subscriber gets is counted.  In the end each is stopped by SIGTERM.  The last line is JSON; exit code 1 when a server did not answer
-in time, pinged too often or too seldom, or did not stop.
+Each server has a subscription on which nothing happens but pings.  All the while each is asked for /health and for a
+message, and what the subscriber gets is counted.  In the end each is stopped by SIGTERM.  The last line is JSON; exit
+code 1 when a server did not answer in time, pinged too often or too seldom, or did not stop.
 
 `make test-silence` runs it; by itself it needs MILLRACE and a user that is not root.
 """
@@ -29,10 +29,12 @@ class Silent:
     """A server, and its subscriber."""
 
     def __init__(self, cluster):
-        self.server = Server("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--admin-listen", "", "--workers", "1", token=ZERO_TOKEN)
+        self.server = Server("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--admin-listen", "", "--workers",
+                             "1", token=ZERO_TOKEN)
         self.problem = None
         self.socket = self.server.connect()
-        self.socket.sendall(f"GET /subscribe?category=nothing&token={ZERO_TOKEN} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        self.socket.sendall(
+            f"GET /subscribe?category=nothing&token={ZERO_TOKEN} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
         self.began, self.bytes, self.pings = time.monotonic(), 0, 0
 
     def look(self):
@@ -98,7 +100,11 @@ def main():
         if each.problem:
             print(f"server {n}: {each.problem}")
     hung = sum(1 for each in silent if each.problem)
-    print(json.dumps({"servers": len(silent), "seconds": round(60 * arguments.minutes), "pings": sum(each.pings for each in silent), "hung": hung}))
+    print(
+        json.dumps({
+            "servers": len(silent), "seconds": round(60 * arguments.minutes),
+            "pings": sum(each.pings for each in silent), "hung": hung
+        }))
     return 1 if hung or not silent or not any(each.pings for each in silent) else 0
 
 

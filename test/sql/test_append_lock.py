@@ -67,7 +67,8 @@ def database(cluster):
     return cluster
 
 
-@pytest.mark.parametrize("statement, others", [(A_NAME, []), (AN_ENTRY, [WIDE]), (A_TYPE, [OWN])], ids=["a name", "an entry", "an entry of a user's own index"])
+@pytest.mark.parametrize("statement, others", [(A_NAME, []), (AN_ENTRY, [WIDE]), (A_TYPE, [OWN])],
+                         ids=["a name", "an entry", "an entry of a user's own index"])
 def test_clients_that_read_no_error_stop_nobody(database, statement, others):
     connection = database.connect()
     for other in others:
@@ -76,15 +77,20 @@ def test_clients_that_read_no_error_stop_nobody(database, statement, others):
         sql(connection, statement)
     clients = [Deaf(database, statement, number) for number in range(CLIENTS)]
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = ANY (%s) AND wait_event = 'ClientWrite'"
-    wait_until(lambda: sql(connection, waiting, [client.name for client in clients])[0][0] == CLIENTS, "all of them to wait for their client")
-    assert in_background(database.connect(), "SELECT \"position\" FROM millrace.append('b-1', 'T', '{}')").result(timeout=30) == [(0,)]
+    wait_until(lambda: sql(connection, waiting, [client.name for client in clients])[0][0] == CLIENTS,
+               "all of them to wait for their client")
+    assert in_background(database.connect(),
+                         "SELECT \"position\" FROM millrace.append('b-1', 'T', '{}')").result(timeout=30) == [(0, )]
 
 
 def test_large_messages_do_not_hold_the_append_lock_for_all_of_a_call(database):
     main, other = database.connect(), database.connect()
     sql(main, "ALTER TABLE message_store.messages ALTER data SET STORAGE EXTERNAL")
-    large = in_background(main, "SELECT global_position, last_global_position FROM millrace.append_messages('a-1', (SELECT array_agg(('T', "
-                                "jsonb_build_object('x', repeat('x', 1000000)), NULL, NULL)::millrace.new_message) FROM generate_series(1, 300)))")
+    large = in_background(
+        main,
+        "SELECT global_position, last_global_position FROM millrace.append_messages('a-1', (SELECT array_agg(('T', "
+        "jsonb_build_object('x', repeat('x', 1000000)), NULL, NULL)::millrace.new_message) FROM generate_series(1, 300)))"
+    )
     small = []
     while not large.done():
         small += sql(other, "SELECT global_position FROM millrace.append('b-1', 'T', '{}')")
@@ -93,9 +99,11 @@ def test_large_messages_do_not_hold_the_append_lock_for_all_of_a_call(database):
 
 
 A_WAITING = {
-    "id": ("SELECT millrace.append('a-1', 'T', '{}', id => %s)", "SELECT millrace.append('b-1', 'T', '{}', id => %s)", "MR002"),
-    "row": ("INSERT INTO message_store.messages (stream_name, position, type, data, id) VALUES ('c-1', 5, 'T', '{}', %s)",
-            "SELECT millrace.append('c-1', 'T', '{}') WHERE %s IS NOT NULL", "23505"),
+    "id": ("SELECT millrace.append('a-1', 'T', '{}', id => %s)", "SELECT millrace.append('b-1', 'T', '{}', id => %s)",
+           "MR002"),
+    "row": (
+        "INSERT INTO message_store.messages (stream_name, position, type, data, id) VALUES ('c-1', 5, 'T', '{}', %s)",
+        "SELECT millrace.append('c-1', 'T', '{}') WHERE %s IS NOT NULL", "23505"),
 }
 
 
@@ -113,10 +121,13 @@ def test_an_append_that_waits_for_a_transaction_lets_vacuum_go_on(database, what
     sql(other, "BEGIN")
     sql(other, first, message)
     append = in_background(one, second, message)
-    wait_until(lambda: sql(watch, "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'transactionid'"), "the append to wait")
+    wait_until(lambda: sql(watch, "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'transactionid'"),
+               "the append to wait")
     vacuum = in_background(third, "VACUUM (INDEX_CLEANUP ON) message_store.messages")
-    wait_until(lambda: vacuum.done() or sql(watch, "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'BufferPin'"), "VACUUM to end, or to wait")
-    alter = in_background(other, "ALTER TABLE message_store.messages SET (fillfactor = 90)")  # waits for VACUUM, and not for appends
+    wait_until(lambda: vacuum.done() or sql(watch, "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'BufferPin'"),
+               "VACUUM to end, or to wait")
+    alter = in_background(
+        other, "ALTER TABLE message_store.messages SET (fillfactor = 90)")  # waits for VACUUM, and not for appends
     vacuum.result(timeout=30)
     alter.result(timeout=30)
     sql(other, "COMMIT")

@@ -3,7 +3,10 @@ import pytest
 
 from store import sql
 
-NAMES = ["account-1", "Account-2", "account-Ä", "account-3", "account", "accounting-1", "ACCOUNT-4", "zebra-1", "Äther-1", "account-10"]
+NAMES = [
+    "account-1", "Account-2", "account-Ä", "account-3", "account", "accounting-1", "ACCOUNT-4", "zebra-1", "Äther-1",
+    "account-10"
+]
 
 
 @pytest.mark.parametrize("collation", ["en-x-icu", "sv-x-icu", "default", "C"])
@@ -20,7 +23,9 @@ def test_streams_are_listed_whole_and_in_byte_order(cluster, collation):
     sql(connection, "SELECT millrace.append('many-' || n, 'T', '{}') FROM generate_series(0, 2999) n")
 
     def listed(*arguments):
-        return sql(connection, f"SELECT stream, version FROM millrace.list_streams({', '.join(['%s'] * len(arguments))})", *arguments)
+        return sql(connection,
+                   f"SELECT stream, version FROM millrace.list_streams({', '.join(['%s'] * len(arguments))})",
+                   *arguments)
 
     for prefix in ("", "account", "account-", "A", "many-1", "none"):
         wanted = sorted((name for name in names if name.startswith(prefix)), key=str.encode)

@@ -6,23 +6,33 @@ import pytest
 
 from store import Cluster, sql, temporary_folder
 
-READS = ["millrace.read_all()", "millrace.read_stream('a-1')", "millrace.read_category('a')", "message_store.get_category_messages('a')", "message_store.get_stream_messages('a-1')"]
+READS = [
+    "millrace.read_all()", "millrace.read_stream('a-1')", "millrace.read_category('a')",
+    "message_store.get_category_messages('a')", "message_store.get_stream_messages('a-1')"
+]
 
 
 @pytest.fixture(scope="module")
 def database():
-    """Role `reader` may read namespace default, role `stranger` may not; each has a function that fetches and one that opens, for everybody to call."""
+    """Role `reader` may read namespace default, role `stranger` may not; each has a function that fetches and one that
+    opens, for everybody to call."""
     folder = temporary_folder()
     cluster = Cluster(folder + "/pg").create().start()
     admin = cluster.connect()
-    for statement in ("CREATE EXTENSION millrace", "SELECT millrace.install_message_db()", "SELECT millrace.create_namespace('other')", "SELECT millrace.append('a-1', 'T', '{\"n\": 1}')",
-                      "CREATE ROLE reader", "CREATE ROLE stranger", "GRANT message_store TO reader", "GRANT USAGE ON SCHEMA message_store TO stranger",
-                      "SET millrace.namespace = 'other'", "SELECT millrace.append('a-1', 'T', '{\"n\": 2}')", "RESET millrace.namespace"):
+    for statement in ("CREATE EXTENSION millrace", "SELECT millrace.install_message_db()",
+                      "SELECT millrace.create_namespace('other')", "SELECT millrace.append('a-1', 'T', '{\"n\": 1}')",
+                      "CREATE ROLE reader", "CREATE ROLE stranger", "GRANT message_store TO reader",
+                      "GRANT USAGE ON SCHEMA message_store TO stranger", "SET millrace.namespace = 'other'",
+                      "SELECT millrace.append('a-1', 'T', '{\"n\": 2}')", "RESET millrace.namespace"):
         sql(admin, statement)
     for role in ("reader", "stranger"):
-        sql(admin, f"""CREATE FUNCTION {role}_opens(read text) RETURNS refcursor LANGUAGE plpgsql SECURITY DEFINER AS $$
-            DECLARE opened refcursor := 'opened'; BEGIN OPEN opened FOR EXECUTE 'SELECT data::text FROM ' || read; RETURN opened; END $$""")
-        sql(admin, f"""CREATE FUNCTION {role}_fetches(opened refcursor) RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$
+        sql(
+            admin, f"""CREATE FUNCTION {role}_opens(read text) RETURNS refcursor LANGUAGE plpgsql SECURITY DEFINER AS $$
+            DECLARE opened refcursor := 'opened'; BEGIN OPEN opened FOR EXECUTE 'SELECT data::text FROM ' || read; RETURN opened; END $$"""
+        )
+        sql(
+            admin,
+            f"""CREATE FUNCTION {role}_fetches(opened refcursor) RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$
             DECLARE found text; BEGIN FETCH opened INTO found; RETURN found; END $$""")
         sql(admin, f"ALTER FUNCTION {role}_opens OWNER TO {role}")
         sql(admin, f"ALTER FUNCTION {role}_fetches OWNER TO {role}")

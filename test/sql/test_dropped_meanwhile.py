@@ -6,7 +6,10 @@ from store import sql, wait_until
 from test_append_lock import in_background
 
 # All that looks at the table as a whole.
-LOOKS = ["describe_namespace('sales')", "json_describe_namespace('sales')", "list_categories('sales')", "json_list_categories('sales')", "empty_namespace('sales')"]
+LOOKS = [
+    "describe_namespace('sales')", "json_describe_namespace('sales')", "list_categories('sales')",
+    "json_list_categories('sales')", "empty_namespace('sales')"
+]
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -29,7 +32,10 @@ def test_a_list_leaves_nobody_out_for_it(cluster):
     sql(main, "CREATE EXTENSION millrace")
     sql(main, "SELECT millrace.create_namespace('sales')")
     # What becomes of a namespace between two looks at it is left to a function in the place of the first.
-    sql(main, "CREATE OR REPLACE FUNCTION millrace.is_messages(relation regclass) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_lock(1); RETURN true; END $$")
+    sql(
+        main,
+        "CREATE OR REPLACE FUNCTION millrace.is_messages(relation regclass) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_lock(1); RETURN true; END $$"
+    )
     sql(main, "SELECT pg_advisory_lock(1)")
     looking = in_background(other, "SELECT name, message_count FROM millrace.list_namespaces()")
     wait_until(lambda: sql(main, "SELECT 1 FROM pg_locks WHERE NOT granted"), "the other session to wait")

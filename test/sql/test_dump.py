@@ -16,7 +16,10 @@ def fill(connection):
     for number, name in enumerate(NAMESPACES):
         sql(connection, "SELECT millrace.create_namespace(%s, %s, %s)", name, f"number {number}", f"{number:064x}")
         sql(connection, "SELECT set_config('millrace.namespace', %s, false)", name)
-        sql(connection, "SELECT millrace.append('a-' || n % 5, 'T', jsonb_build_object('n', n), '{\"m\": 1}') FROM generate_series(1, 100) n")
+        sql(
+            connection,
+            "SELECT millrace.append('a-' || n % 5, 'T', jsonb_build_object('n', n), '{\"m\": 1}') FROM generate_series(1, 100) n"
+        )
 
 
 def content(connection):
@@ -31,7 +34,10 @@ def content(connection):
 def check_goes_on(connection):
     for name in NAMESPACES:
         sql(connection, "SELECT set_config('millrace.namespace', %s, false)", name)
-        assert sql(connection, "SELECT \"position\", global_position > 100 FROM millrace.append('a-1', 'T', '{}', expected_version => 19)") == [(20, True)]
+        assert sql(
+            connection,
+            "SELECT \"position\", global_position > 100 FROM millrace.append('a-1', 'T', '{}', expected_version => 19)"
+        ) == [(20, True)]
     sql(connection, "SELECT millrace.create_namespace('new')")
     assert sql(connection, "SELECT millrace.drop_namespace('sales')") == [(101,)]
 
@@ -45,8 +51,10 @@ def test_a_restored_dump_is_the_same_and_goes_on(cluster, form):
     dump = cluster.folder / "dump"
     subprocess.run([f"{PG_BIN}/pg_dump", "-d", cluster.conninfo("source"), f"--format={form}", "-f", dump], check=True)
     sql(cluster.connect(), "CREATE DATABASE target")
-    restore = (["psql", "-q", "-v", "ON_ERROR_STOP=1", "-f", dump] if form == "plain" else ["pg_restore", "--exit-on-error", dump])
-    done = subprocess.run([f"{PG_BIN}/{restore[0]}", "-d", cluster.conninfo("target"), *restore[1:]], capture_output=True, text=True)
+    restore = (["psql", "-q", "-v", "ON_ERROR_STOP=1", "-f", dump]
+               if form == "plain" else ["pg_restore", "--exit-on-error", dump])
+    done = subprocess.run(
+        [f"{PG_BIN}/{restore[0]}", "-d", cluster.conninfo("target"), *restore[1:]], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     target = cluster.connect("target")
     assert content(target) == before
@@ -59,14 +67,23 @@ def test_a_dump_of_message_db_is_restored_too(cluster):
     sql(source, "CREATE EXTENSION millrace")
     sql(source, "SELECT millrace.install_message_db()")
     for n in range(10):
-        sql(source, "SELECT message_store.write_message(gen_random_uuid()::varchar, 'a-1'::varchar, 'T'::varchar, '{}'::jsonb)")
+        sql(
+            source,
+            "SELECT message_store.write_message(gen_random_uuid()::varchar, 'a-1'::varchar, 'T'::varchar, '{}'::jsonb)")
     dump = cluster.folder / "dump"
     subprocess.run([f"{PG_BIN}/pg_dump", "-d", cluster.conninfo("source"), "-Fc", "-f", dump], check=True)
     sql(cluster.connect(), "CREATE DATABASE target")
     subprocess.run([f"{PG_BIN}/pg_restore", "--exit-on-error", "-d", cluster.conninfo("target"), dump], check=True)
     target = cluster.connect("target")
-    assert sql(target, "SELECT message_store.write_message(gen_random_uuid()::varchar, 'a-1'::varchar, 'T'::varchar, '{}'::jsonb)") == [(10,)]
-    assert sql(target, "SELECT millrace.stream_version('a-1'), (SELECT count(*) FROM message_store.get_category_messages('a'))") == [(10, 11)]
+    assert sql(
+        target,
+        "SELECT message_store.write_message(gen_random_uuid()::varchar, 'a-1'::varchar, 'T'::varchar, '{}'::jsonb)"
+    ) == [(10, )]
+    assert sql(
+        target,
+        "SELECT millrace.stream_version('a-1'), (SELECT count(*) FROM message_store.get_category_messages('a'))") == [
+            (10, 11)
+        ]
 
 
 def test_a_standby_reads_by_the_prefix_rule_and_refuses_appends(cluster):
@@ -90,6 +107,7 @@ def test_a_standby_reads_by_the_prefix_rule_and_refuses_appends(cluster):
         sql(open_append, "SELECT millrace.append('a-1', 'T', '{}')")
         sql(primary, "SELECT millrace.append('a-2', 'T', '{}')")
         open_append.rollback()
-        wait_until(lambda: sql(reader, "SELECT stream_name FROM millrace.read_category('a')") == [("a-2",)], "the message above the rolled-back one")
+        wait_until(lambda: sql(reader, "SELECT stream_name FROM millrace.read_category('a')") == [("a-2", )],
+                   "the message above the rolled-back one")
     finally:
         standby.stop("immediate")

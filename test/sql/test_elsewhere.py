@@ -7,7 +7,10 @@ import pytest
 from store import PG_BIN, ROOT, Cluster, sql
 
 ELSEWHERE = ROOT / "elsewhere"
-VERSION = int(re.search(r"\d+", subprocess.run([f"{PG_BIN}/postgres", "--version"], capture_output=True, text=True, check=True).stdout).group())
+VERSION = int(
+    re.search(r"\d+",
+              subprocess.run([f"{PG_BIN}/postgres", "--version"], capture_output=True, text=True,
+                             check=True).stdout).group())
 
 
 def test_what_prefix_names_gets_all_files_and_nothing_else_does():
@@ -20,7 +23,9 @@ def test_what_prefix_names_gets_all_files_and_nothing_else_does():
 def test_the_extension_works_from_elsewhere(folder):
     cluster = Cluster(folder + "/pg").create()
     with (cluster.data / "postgresql.conf").open("a") as settings:  # without $system, so that no other can be found
-        settings.write(f"extension_control_path = '{ELSEWHERE}/share/postgresql'\ndynamic_library_path = '{ELSEWHERE}/lib/postgresql:$libdir'\n")
+        settings.write(
+            f"extension_control_path = '{ELSEWHERE}/share/postgresql'\ndynamic_library_path = '{ELSEWHERE}/lib/postgresql:$libdir'\n"
+        )
     cluster.start()
     try:
         connection = cluster.connect()
@@ -36,7 +41,11 @@ def test_the_extension_works_from_elsewhere(folder):
         other = cluster.connect("other")
         sql(other, "CREATE EXTENSION millrace")
         sql(other, "SELECT millrace.install_message_db()")
-        assert sql(other, "SELECT message_store.write_message(gen_random_uuid()::varchar, 'account-123', 'Deposited', '{}')") == [(0,)]
+        assert sql(
+            other,
+            "SELECT message_store.write_message(gen_random_uuid()::varchar, 'account-123', 'Deposited', '{}')") == [
+                (0, )
+            ]
         sql(other, "DROP EXTENSION millrace CASCADE")
     finally:
         cluster.stop()

@@ -1,7 +1,8 @@
 """append_batch and import_batch on thousands of frames that are nearly right.
 
-Each says what is wrong with a frame, by one of the SQLSTATEs that are meant for it, and only what a second reader, the one below, can't
-read either is malformed.  The server lives through all of it, and what it stored is whole.  `make test SAN=1` looks into its memory, too.
+Each says what is wrong with a frame, by one of the SQLSTATEs that are meant for it, and only what a second reader, the
+one below, can't read either is malformed.  The server lives through all of it, and what it stored is whole.  `make test
+SAN=1` looks into its memory, too.
 """
 import random
 import struct
@@ -35,8 +36,10 @@ def mostly(dice, right, wrong):
 
 
 def some_json(dice):
-    return mostly(dice, ['{}', '{"a": 1}', '{"é": "\\u00e9"}', '{"a": ' * 50 + "1" + "}" * 50, '{"n": 1e300}', '{"a": "' + "x" * 3000 + '"}'],
-                  ["[1]", '{"u": "\\u0000"}', "{", '{"a": ' * 9000 + "1" + "}" * 9000])
+    return mostly(dice, [
+        '{}', '{"a": 1}', '{"é": "\\u00e9"}', '{"a": ' * 50 + "1" + "}" * 50, '{"n": 1e300}',
+        '{"a": "' + "x" * 3000 + '"}'
+    ], ["[1]", '{"u": "\\u0000"}', "{", '{"a": ' * 9000 + "1" + "}" * 9000])
 
 
 def some_metadata(dice):
@@ -54,7 +57,8 @@ def message(dice):
 def part(dice):
     messages = [message(dice) for _ in range(dice.choice([1, 1, 2, 5]))]
     expected = mostly(dice, [-2**63, -2**63, -1, 0, 3], [-2])
-    return string(dice.choice(["a-1", "a-2", "b", "c-" + "n" * 100])) + struct.pack(">qI", expected, len(messages)) + b"".join(messages)
+    return string(dice.choice(["a-1", "a-2", "b", "c-" + "n" * 100])) + struct.pack(">qI", expected,
+                                                                                    len(messages)) + b"".join(messages)
 
 
 def request(dice):
@@ -69,9 +73,10 @@ def batch(dice):
 
 def record(dice):
     return (some_id(dice) + string(dice.choice(["a-1", "a-2"])) + string("T") +
-            struct.pack(">qqq", mostly(dice, [dice.randrange(2**40)], [-1, 2**63 - 1]), mostly(dice, [dice.randrange(1, 2**40)], [0, 2**63 - 1]),
-                        mostly(dice, [0, 1, 8 * 10**14], [-2**63, 2**63 - 1])) +
-            string(some_json(dice)) + some_metadata(dice))
+            struct.pack(">qqq", mostly(dice, [dice.randrange(2**40)], [-1, 2**63 - 1]),
+                        mostly(dice, [dice.randrange(1, 2**40)], [0, 2**63 - 1]),
+                        mostly(dice, [0, 1, 8 * 10**14], [-2**63, 2**63 - 1])) + string(some_json(dice)) +
+            some_metadata(dice))
 
 
 def records(dice):
@@ -89,7 +94,8 @@ def spoil(dice, frame):
         if how == 0 and at < len(frame):
             frame[at] ^= 1 << dice.randrange(8)
         elif how == 1:
-            frame[at:at + 4] = dice.choice([b"\0\0\0\0", NONE, b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\0\0\0\1", b"\0\0\xff\xff"])
+            frame[at:at + 4] = dice.choice(
+                [b"\0\0\0\0", NONE, b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\0\0\0\1", b"\0\0\xff\xff"])
         elif how == 2:
             del frame[at:at + len(piece)]
         elif how == 3:

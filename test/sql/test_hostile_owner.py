@@ -1,11 +1,13 @@
-"""The owner of a database creates the extension and namespaces, and waits for a superuser to look at what they made of them."""
+"""The owner of a database creates the extension and namespaces, and waits for a superuser to look at what they made of
+them."""
 import psycopg2
 import pytest
 
 from store import sql
 from test_trusted import connect, owner, trusted  # noqa: F401
 
-# IMMUTABLE, so that it may stand in an index; what changes something is another function.  A sequence remembers it when the statement fails after that.
+# IMMUTABLE, so that it may stand in an index; what changes something is another function.  A sequence remembers it when
+# the statement fails after that.
 ATTACK = """CREATE SEQUENCE public.evidence;
 CREATE FUNCTION public.take() RETURNS int LANGUAGE plpgsql AS $$
     BEGIN IF current_user <> 'owner' THEN PERFORM nextval('public.evidence'); ALTER ROLE owner SUPERUSER; END IF; RETURN 1; END $$;
@@ -13,16 +15,21 @@ CREATE FUNCTION public.attack(anything text DEFAULT '') RETURNS int LANGUAGE plp
 CREATE FUNCTION public.attack_by_trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM public.take(); RETURN NEW; END $$;"""
 
 # All that runs something of ours on a namespace's table; those that delete it last.
-LOOKS = ["list_namespaces()", "json_list_namespaces()", "estimate_messages('millrace_sales')", "describe_namespace('sales')", "json_describe_namespace('sales')",
-         "count_categories('sales')", "list_categories()", "json_list_categories('sales')", "read_horizon('sales')", "read_stream('a-1')", "read_category('a')", "read_all()",
-         "last_message('a-1')", "stream_version('a-1')", "list_streams()", "feed_head('sales')", "read_feed('sales', 1, 10, true)",
-         "json_export('sales', 1, NULL, NULL, NULL, 1000)", "json_read_stream('sales', 'a-1', 0, NULL, 10, NULL, 1000)", "append('a-1', 'T', '{}')"]
+LOOKS = [
+    "list_namespaces()", "json_list_namespaces()", "estimate_messages('millrace_sales')", "describe_namespace('sales')",
+    "json_describe_namespace('sales')", "count_categories('sales')", "list_categories()",
+    "json_list_categories('sales')", "read_horizon('sales')", "read_stream('a-1')", "read_category('a')", "read_all()",
+    "last_message('a-1')", "stream_version('a-1')", "list_streams()", "feed_head('sales')",
+    "read_feed('sales', 1, 10, true)", "json_export('sales', 1, NULL, NULL, NULL, 1000)",
+    "json_read_stream('sales', 'a-1', 0, NULL, 10, NULL, 1000)", "append('a-1', 'T', '{}')"
+]
 DELETES = ["empty_namespace('sales')", "drop_namespace('sales')", "json_drop_namespace('sales')"]
 
 
 @pytest.fixture
 def sales(owner):  # noqa: F811
-    """Namespace `sales` with a message, and the owner's functions that make a superuser of the owner when somebody else calls them."""
+    """Namespace `sales` with a message, and the owner's functions that make a superuser of the owner when somebody else
+    calls them."""
     sql(owner, ATTACK)
     sql(owner, "SELECT millrace.create_namespace('sales')")
     sql(owner, "SET millrace.namespace = 'sales'")
@@ -31,7 +38,8 @@ def sales(owner):  # noqa: F811
 
 
 def taken(superuser):
-    return sql(superuser, "SELECT rolsuper OR is_called FROM pg_roles, public.evidence WHERE rolname = 'owner'") == [(True,)]
+    return sql(superuser,
+               "SELECT rolsuper OR is_called FROM pg_roles, public.evidence WHERE rolname = 'owner'") == [(True, )]
 
 
 def look(cluster, calls, allowed=()):
@@ -62,7 +70,10 @@ def test_another_relation_in_the_place_of_the_table_is_not_run(trusted, sales, k
         sql(sales, "CREATE VIEW millrace_sales.messages AS SELECT * FROM millrace_sales.kept WHERE public.attack() = 1")
         sql(sales, "CREATE RULE mine AS ON INSERT TO millrace_sales.messages DO INSTEAD SELECT public.take()")
     else:
-        sql(sales, f"CREATE {kind} millrace_sales.messages AS SELECT * FROM millrace_sales.kept WHERE public.attack(stream_name) = 1")
+        sql(
+            sales,
+            f"CREATE {kind} millrace_sales.messages AS SELECT * FROM millrace_sales.kept WHERE public.attack(stream_name) = 1"
+        )
     failed = look(trusted, LOOKS + DELETES)
     assert set(failed.values()) == {"MR010"}
     assert LOOKS[0] not in failed and LOOKS[1] not in failed, "one bad namespace does not hide the others"
@@ -73,9 +84,18 @@ def test_the_owner_s_expressions_run_with_the_owner_s_rights(trusted, sales):  #
     sql(sales, "CREATE INDEX ON millrace_sales.messages (public.attack())")
     sql(sales, "CREATE INDEX ON millrace_sales.messages (public.attack(type))")
     sql(sales, "CREATE INDEX ON millrace_sales.messages (type) WHERE public.attack(type) = 1")
-    sql(sales, "CREATE INDEX ON millrace_sales.messages (millrace.category(stream_name), global_position, public.attack(type))")
-    sql(sales, "CREATE STATISTICS millrace_sales.mine ON (public.attack()), (public.attack(type)) FROM millrace_sales.messages")
-    sql(sales, "ALTER TABLE millrace_sales.messages ALTER COLUMN id SET DEFAULT md5(public.take()::text)::uuid, ALTER COLUMN time SET DEFAULT now() + interval '1 second' * public.take()")
+    sql(
+        sales,
+        "CREATE INDEX ON millrace_sales.messages (millrace.category(stream_name), global_position, public.attack(type))"
+    )
+    sql(
+        sales,
+        "CREATE STATISTICS millrace_sales.mine ON (public.attack()), (public.attack(type)) FROM millrace_sales.messages"
+    )
+    sql(
+        sales,
+        "ALTER TABLE millrace_sales.messages ALTER COLUMN id SET DEFAULT md5(public.take()::text)::uuid, ALTER COLUMN time SET DEFAULT now() + interval '1 second' * public.take()"
+    )
     assert look(trusted, LOOKS + ["drop_namespace('sales')"]) == {}
 
 
@@ -92,18 +112,28 @@ def test_an_expression_that_exchanges_the_table_leaves_other_namespaces_alone(tr
             ALTER TABLE millrace_evil.kept RENAME TO messages;
         END IF;
         RETURN 1; END $$""")
-    sql(sales, "CREATE FUNCTION public.exchanged() RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN public.exchange(); END $$")
+    sql(
+        sales,
+        "CREATE FUNCTION public.exchanged() RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN public.exchange(); END $$"
+    )
     sql(sales, "CREATE INDEX ON millrace_evil.messages (public.exchanged())")
     superuser = trusted.connect("store")
     sql(superuser, "SELECT * FROM millrace.read_stream('a-1', namespace => 'evil')")
     assert sql(superuser, "SELECT count(*) FROM millrace.read_stream('a-1', namespace => 'sales')") == [(5,)]
     assert sql(superuser, "SELECT * FROM millrace.append('a-1', 'T', '{}', namespace => 'sales')") == [(5, 6)]
-    assert sql(trusted.connect("store"), "SELECT count(*) FROM millrace.read_stream('a-1', namespace => 'sales')") == [(6,)]
+    assert sql(trusted.connect("store"),
+               "SELECT count(*) FROM millrace.read_stream('a-1', namespace => 'sales')") == [(6, )]
 
 
 def test_what_an_expression_sets_is_undone(trusted, sales):  # noqa: F811
-    sql(sales, "CREATE FUNCTION public.divert() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('search_path', 'evil', false); RETURN 1; END $$")
-    sql(sales, "CREATE FUNCTION public.diverted(anything text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN public.divert(); END $$")
+    sql(
+        sales,
+        "CREATE FUNCTION public.divert() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('search_path', 'evil', false); RETURN 1; END $$"
+    )
+    sql(
+        sales,
+        "CREATE FUNCTION public.diverted(anything text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN public.divert(); END $$"
+    )
     sql(sales, "CREATE INDEX ON millrace_sales.messages (public.diverted(type))")
     superuser = trusted.connect("store")
     sql(superuser, "SET millrace.namespace = 'sales'")
@@ -112,13 +142,16 @@ def test_what_an_expression_sets_is_undone(trusted, sales):  # noqa: F811
 
 
 def test_emptying_runs_no_trigger(trusted, sales):  # noqa: F811
-    sql(sales, "CREATE TRIGGER mine BEFORE TRUNCATE ON millrace_sales.messages EXECUTE FUNCTION public.attack_by_trigger()")
+    sql(sales,
+        "CREATE TRIGGER mine BEFORE TRUNCATE ON millrace_sales.messages EXECUTE FUNCTION public.attack_by_trigger()")
     assert look(trusted, ["empty_namespace('sales')"]) == {"empty_namespace('sales')": "MR010"}
     sql(sales, "DROP TRIGGER mine ON millrace_sales.messages")
-    assert sql(trusted.connect("store"), "SELECT millrace.empty_namespace('sales'), millrace.empty_namespace('sales')") == [(1, 0)]
+    assert sql(trusted.connect("store"),
+               "SELECT millrace.empty_namespace('sales'), millrace.empty_namespace('sales')") == [(1, 0)]
 
 
-@pytest.mark.parametrize("made", ["CREATE TABLE millrace_private.secrets (n int)", "CREATE TABLE millrace_private.messages (n int)"])
+@pytest.mark.parametrize(
+    "made", ["CREATE TABLE millrace_private.secrets (n int)", "CREATE TABLE millrace_private.messages (n int)"])
 def test_no_schema_is_dropped_that_is_not_a_namespace_s(trusted, sales, made):  # noqa: F811
     superuser = trusted.connect("store")
     sql(superuser, "CREATE SCHEMA millrace_private")
@@ -128,7 +161,11 @@ def test_no_schema_is_dropped_that_is_not_a_namespace_s(trusted, sales, made):  
         with pytest.raises(psycopg2.Error) as error:
             sql(superuser, f"SELECT millrace.{call}('private')")
         assert error.value.pgcode in ("MR010", "2BP01")
-    assert sql(superuser, "SELECT count(*) FROM pg_class WHERE relnamespace = 'millrace_private'::regnamespace AND relkind = 'r'") == [(1,)]
+    assert sql(
+        superuser,
+        "SELECT count(*) FROM pg_class WHERE relnamespace = 'millrace_private'::regnamespace AND relkind = 'r'") == [
+            (1, )
+        ]
     sql(superuser, "DROP SCHEMA millrace_private CASCADE")
     assert sql(superuser, "SELECT millrace.drop_namespace('private')") == [(0,)]
 
@@ -147,8 +184,10 @@ def test_a_write_that_the_table_itself_refuses_runs_its_defaults_as_its_owner(tr
     sql(superuser, "ALTER TABLE message_store.messages OWNER TO owner")
     sql(superuser, "GRANT ALL ON SCHEMA message_store TO owner")
     sql(owner, ATTACK)
-    sql(owner, "ALTER TABLE message_store.messages ALTER COLUMN time SET DEFAULT now() + interval '1 second' * public.take()")
-    for arguments, code in (("'no uuid', 'a-1', 'T'", "22P02"), ("gen_random_uuid()::varchar, 'a-1', NULL", "23502"), ("gen_random_uuid()::varchar, NULL, 'T'", "23502")):
+    sql(owner,
+        "ALTER TABLE message_store.messages ALTER COLUMN time SET DEFAULT now() + interval '1 second' * public.take()")
+    for arguments, code in (("'no uuid', 'a-1', 'T'", "22P02"), ("gen_random_uuid()::varchar, 'a-1', NULL", "23502"),
+                            ("gen_random_uuid()::varchar, NULL, 'T'", "23502")):
         with pytest.raises(psycopg2.Error) as error:
             sql(superuser, f"SELECT message_store.write_message({arguments}, '{{}}')")
         assert error.value.pgcode == code
@@ -157,19 +196,25 @@ def test_a_write_that_the_table_itself_refuses_runs_its_defaults_as_its_owner(tr
 
 
 CATEGORY = "CREATE FUNCTION message_store.category(stream_name varchar) RETURNS varchar LANGUAGE sql IMMUTABLE AS 'SELECT $1'"
-MESSAGE_DB = ["CREATE SCHEMA message_store", CATEGORY, """CREATE TABLE message_store.messages (global_position bigserial PRIMARY KEY, position bigint NOT NULL,
+MESSAGE_DB = [
+    "CREATE SCHEMA message_store", CATEGORY,
+    """CREATE TABLE message_store.messages (global_position bigserial PRIMARY KEY, position bigint NOT NULL,
         time timestamp NOT NULL DEFAULT now(), stream_name text NOT NULL, type text NOT NULL, data jsonb, metadata jsonb, id uuid NOT NULL DEFAULT gen_random_uuid());
     CREATE UNIQUE INDEX messages_id ON message_store.messages (id); CREATE UNIQUE INDEX messages_stream ON message_store.messages (stream_name, position);
     CREATE INDEX messages_category ON message_store.messages (message_store.category(stream_name), global_position);
-    CREATE FUNCTION message_store.write_message(id varchar, stream_name varchar, type varchar, data jsonb, metadata jsonb, expected_version bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 0::bigint'"""]
+    CREATE FUNCTION message_store.write_message(id varchar, stream_name varchar, type varchar, data jsonb, metadata jsonb, expected_version bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 0::bigint'"""
+]
 
 
 def owned(superuser):
-    return sql(superuser, "SELECT DISTINCT proowner::regrole::text FROM pg_proc WHERE pronamespace = 'message_store'::regnamespace")
+    return sql(
+        superuser,
+        "SELECT DISTINCT proowner::regrole::text FROM pg_proc WHERE pronamespace = 'message_store'::regnamespace")
 
 
 def test_no_function_of_somebody_else_is_in_an_index_of_a_superuser_s_table(trusted, owner):  # noqa: F811
-    """A function keeps its owner when it is replaced, and an index runs it with the rights of the table's, in ANALYZE for one."""
+    """A function keeps its owner when it is replaced, and an index runs it with the rights of the table's, in ANALYZE
+    for one."""
     superuser = trusted.connect("store")
     sql(owner, "CREATE SCHEMA message_store")
     sql(owner, CATEGORY)
@@ -202,7 +247,8 @@ HELPED = [
     "CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM helper(NEW.type); RETURN NULL; END $$;"
     "CREATE TRIGGER keep AFTER INSERT ON millrace_sales.messages FOR EACH ROW EXECUTE FUNCTION public.keep()",
     "CREATE TABLE public.log (type text); CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log VALUES (NEW.type); RETURN NULL; END $$;"
-    "CREATE TRIGGER keep AFTER INSERT ON millrace_sales.messages FOR EACH ROW EXECUTE FUNCTION public.keep()"]
+    "CREATE TRIGGER keep AFTER INSERT ON millrace_sales.messages FOR EACH ROW EXECUTE FUNCTION public.keep()"
+]
 
 
 @pytest.mark.parametrize("helped", HELPED, ids=["index", "trigger", "table"])

@@ -9,11 +9,16 @@ def test_a_message_is_not_counted_in_the_head_before_its_category_shows_it(clust
     connection = cluster.connect()
     sql(connection, "CREATE EXTENSION millrace")
     sql(connection, "SELECT millrace.create_namespace('default')")
-    sql(connection, "CREATE FUNCTION pause(text) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog AS "
-                    "$$ BEGIN PERFORM pg_advisory_xact_lock(42); RETURN $1; END $$")
+    sql(
+        connection,
+        "CREATE FUNCTION pause(text) RETURNS text IMMUTABLE LANGUAGE plpgsql SET search_path = pg_catalog AS "
+        "$$ BEGIN PERFORM pg_advisory_xact_lock(42); RETURN $1; END $$")
     # Indexes are filled in the order in which they were made: now the one on categories would be the last.
     sql(connection, "DROP INDEX millrace_default.messages_category")
-    sql(connection, "CREATE INDEX messages_category ON millrace_default.messages (millrace.category(stream_name), global_position, public.pause(type))")
+    sql(
+        connection,
+        "CREATE INDEX messages_category ON millrace_default.messages (millrace.category(stream_name), global_position, public.pause(type))"
+    )
     append = "SELECT global_position FROM millrace.append('c-1', 'T', '{}')"
     assert sql(connection, append) == [(1,)]
 
@@ -21,9 +26,12 @@ def test_a_message_is_not_counted_in_the_head_before_its_category_shows_it(clust
     sql(holder, "SELECT pg_advisory_lock(42)")
     writer = threading.Thread(target=lambda: sql(cluster.connect(), append))
     writer.start()
-    wait_until(lambda: sql(connection, "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory'"), "an append that is stopped")
-    shown = sql(connection, "SELECT count(*) FROM millrace.read_pokes('default', NULL, 'c', 1, millrace.feed_head('default'), NULL, NULL, "
-                            "false, false, 10000) WHERE state = 'done'")
+    wait_until(lambda: sql(connection, "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory'"),
+               "an append that is stopped")
+    shown = sql(
+        connection,
+        "SELECT count(*) FROM millrace.read_pokes('default', NULL, 'c', 1, millrace.feed_head('default'), NULL, NULL, "
+        "false, false, 10000) WHERE state = 'done'")
     assert sql(connection, "SELECT millrace.feed_head('default')") == [(2,)] and shown == [(1,)]
     sql(holder, "SELECT pg_advisory_unlock(42)")
     writer.join()

@@ -1,6 +1,8 @@
-"""append_batch reads JSON by itself where it is plainly right: what it stores, and what it says, is what a cast to jsonb would.
+"""append_batch reads JSON by itself where it is plainly right: what it stores, and what it says, is what a cast to
+jsonb would.
 
-Thousands of objects, right and with a byte changed, are appended and cast in one call each, and the two outcomes compared.
+Thousands of objects, right and with a byte changed, are appended and cast in one call each, and the two outcomes
+compared.
 """
 import json
 import random
@@ -12,13 +14,23 @@ import pytest
 from store import sql
 
 RIGHT, WRONG = 3000, 5000
-STRINGS = ["", "a", "key", "x" * 15, "x" * 16, "x" * 17, "lorem ipsum dolor sit amet " * 9, "é", "日本語" * 7, "\U0001F600", 'say "no"', "back\\slash",
-           "/", "x\nx", "tab\tline\nfeed\r\f\b", "\u007f\u0080", "{not} [a] ,container:"]
-NUMBERS = ["0", "-0", "1", "-1", "42", "999999999999999999", "-999999999999999999", "1000000000000000000", "9223372036854775808", "1" * 40,
-           "0.0", "-0.0", "1.50", "1e3", "1E+3", "1e-3", "-2.5e10", "1e300", "0e0", "123456789.123456789"]
-BAD_NUMBERS = ["01", "-", "+1", "1.", ".5", "1e", "1e+", "0x1", "NaN", "Infinity", "-Infinity", "1_000", "--1", "1e999999999", "00"]
-BAD_DOCUMENTS = ["", " ", "[]", "1", '"s"', "null", "{", "}", '{"a"}', "{}x", "{} {}", '{"a":1,}', '{"a":[1,]}', "{,}", '{"a":[,]}', '{"a":1 "b":2}', '{"a" 1}',
-                 '{"a":}', "{a:1}", "{'a':1}", '{"a":tru}', '{"a":nul', '{"a":truex}', '{"a":"b', '{"a":"\\q"}', '{"a":"\\u12"}', '{"a":"\\', '{"a":"\\"}']
+STRINGS = [
+    "", "a", "key", "x" * 15, "x" * 16, "x" * 17, "lorem ipsum dolor sit amet " * 9, "é", "日本語" * 7, "\U0001F600",
+    'say "no"', "back\\slash", "/", "x\nx", "tab\tline\nfeed\r\f\b", "\u007f\u0080", "{not} [a] ,container:"
+]
+NUMBERS = [
+    "0", "-0", "1", "-1", "42", "999999999999999999", "-999999999999999999", "1000000000000000000",
+    "9223372036854775808", "1" * 40, "0.0", "-0.0", "1.50", "1e3", "1E+3", "1e-3", "-2.5e10", "1e300", "0e0",
+    "123456789.123456789"
+]
+BAD_NUMBERS = [
+    "01", "-", "+1", "1.", ".5", "1e", "1e+", "0x1", "NaN", "Infinity", "-Infinity", "1_000", "--1", "1e999999999", "00"
+]
+BAD_DOCUMENTS = [
+    "", " ", "[]", "1", '"s"', "null", "{", "}", '{"a"}', "{}x", "{} {}", '{"a":1,}', '{"a":[1,]}', "{,}", '{"a":[,]}',
+    '{"a":1 "b":2}', '{"a" 1}', '{"a":}', "{a:1}", "{'a':1}", '{"a":tru}', '{"a":nul', '{"a":truex}', '{"a":"b',
+    '{"a":"\\q"}', '{"a":"\\u12"}', '{"a":"\\', '{"a":"\\"}'
+]
 BYTES = '{}[]",:\\/ue0-+.Etfn \n\t\r\x01\x0b\x1f\x7fé'
 
 COMPARE = """
@@ -65,7 +77,10 @@ def blank(dice):
 
 
 def container(dice, depth, ends, item):
-    items = [blank(dice) + item(dice, depth) + blank(dice) for _ in range(dice.choice([0, 1, 2, 3, 9] if depth < 4 else [0, 1]))]
+    items = [
+        blank(dice) + item(dice, depth) + blank(dice)
+        for _ in range(dice.choice([0, 1, 2, 3, 9] if depth < 4 else [0, 1]))
+    ]
     return ends[0] + (",".join(items) or blank(dice)) + ends[1]
 
 
@@ -76,7 +91,8 @@ def member(dice, depth):
 def value(dice, depth=1):
     kind = dice.randrange(8)
     if kind < 2 and depth < 8:
-        return container(dice, depth, "[]", lambda dice, depth: value(dice, depth + 1)) if kind else container(dice, depth, "{}", member)
+        return container(dice, depth, "[]", lambda dice, depth: value(dice, depth + 1)) if kind else container(
+            dice, depth, "{}", member)
     return dice.choice([string(dice), dice.choice(NUMBERS), "true", "false", "null"])
 
 
@@ -114,12 +130,16 @@ def connection(cluster):
 @pytest.fixture
 def compare(connection):
     sql(connection, COMPARE)
-    return lambda texts: [row[0] for row in sql(connection, "SELECT pg_temp.compare(t) FROM unnest(%s::text[]) WITH ORDINALITY u(t, n) ORDER BY n", texts)]
+    return lambda texts: [
+        row[0] for row in sql(
+            connection, "SELECT pg_temp.compare(t) FROM unnest(%s::text[]) WITH ORDINALITY u(t, n) ORDER BY n", texts)
+    ]
 
 
 def test_objects_are_stored_as_a_cast_makes_them(compare):
     dice = random.Random(4711)
-    texts = [document(dice) for _ in range(RIGHT)] + [f'{{"key": {number}}}' for number in NUMBERS] + [deep(n) for n in (62, 63, 64, 65, 500)]
+    texts = [document(dice) for _ in range(RIGHT)] + [f'{{"key": {number}}}'
+                                                      for number in NUMBERS] + [deep(n) for n in (62, 63, 64, 65, 500)]
     wrong = [(text, found) for text, found in zip(texts, compare(texts)) if found != "stored"]
     assert wrong == []
 

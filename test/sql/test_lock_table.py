@@ -6,8 +6,9 @@ from store import sql
 
 MOST = 1000  # streams of one call
 SIDECARS = 8  # two connections that append, for each of four workers
-APPEND = ("SELECT count(*) FROM millrace.append_streams((SELECT array_agg((%s || '-' || n, ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[], NULL)"
-          "::millrace.stream_append) FROM generate_series(1, %s) n))")
+APPEND = (
+    "SELECT count(*) FROM millrace.append_streams((SELECT array_agg((%s || '-' || n, ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[], NULL)"
+    "::millrace.stream_append) FROM generate_series(1, %s) n))")
 
 
 @pytest.fixture
@@ -16,7 +17,10 @@ def connections(cluster):
     first = cluster.connect()
     sql(first, "CREATE EXTENSION millrace")
     sql(first, "SELECT millrace.create_namespace('default')")
-    assert sql(first, "SELECT bool_and(setting = boot_val) FROM pg_settings WHERE name IN ('max_locks_per_transaction', 'max_connections')") == [(True,)]
+    assert sql(
+        first,
+        "SELECT bool_and(setting = boot_val) FROM pg_settings WHERE name IN ('max_locks_per_transaction', 'max_connections')"
+    ) == [(True, )]
     connections = [first, *(cluster.connect() for _ in range(SIDECARS))]
     yield connections
     for connection in connections:

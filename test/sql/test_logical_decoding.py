@@ -27,7 +27,8 @@ def logical(folder):
 
 def append(connection, stream, **options):
     names = "".join(f", {name} => %s" for name in options)
-    return sql(connection, f"SELECT global_position FROM millrace.append(%s, 'T', '{{}}'{names})", stream, *options.values())[0][0]
+    return sql(connection, f"SELECT global_position FROM millrace.append(%s, 'T', '{{}}'{names})", stream,
+               *options.values())[0][0]
 
 
 def allows_plugins(connection):
@@ -60,10 +61,14 @@ def test_what_comes_of_other_things_that_are_done(logical):
     append(connection, "a-1", namespace="sales")
     sql(connection, "SELECT millrace.empty_namespace('sales')")
     sql(connection, "SELECT millrace.drop_namespace('sales')")
-    changes = [row[0] for row in sql(connection, "SELECT data FROM pg_logical_slot_get_changes('s', NULL, NULL, 'skip-empty-xacts', 'on')")]
+    changes = [
+        row[0] for row in sql(
+            connection, "SELECT data FROM pg_logical_slot_get_changes('s', NULL, NULL, 'skip-empty-xacts', 'on')")
+    ]
     tables = [re.findall(r"table (\S+): ([A-Z]+):", change)[0] for change in changes if change.startswith("table")]
-    assert tables == [("millrace.namespaces", "INSERT"), ("millrace_default.messages", "UPDATE"), ("millrace_default.messages", "DELETE"),
-                      ("millrace_sales.messages", "INSERT"), ("millrace_sales.messages", "TRUNCATE"), ("millrace.namespaces", "DELETE")]
+    assert tables == [("millrace.namespaces", "INSERT"), ("millrace_default.messages", "UPDATE"),
+                      ("millrace_default.messages", "DELETE"), ("millrace_sales.messages", "INSERT"),
+                      ("millrace_sales.messages", "TRUNCATE"), ("millrace.namespaces", "DELETE")]
     assert any("a" * 64 in change for change in changes)
 
 
@@ -94,7 +99,8 @@ def test_wal2json_as_documented(logical):
     assert append(connection, "a-1", id=message) == position
     sql(connection, "SELECT millrace.create_namespace('sales')")
     # Only to look: the empty change is there, and nothing but the filter takes it out.
-    kinds = sql(connection, GET.replace("get_changes", "peek_changes").replace(", 'filter-msg-prefixes', 'millrace'", ""))
+    kinds = sql(connection,
+                GET.replace("get_changes", "peek_changes").replace(", 'filter-msg-prefixes', 'millrace'", ""))
     assert [json.loads(row[0])["action"] for row in kinds] == ["I", "M"]
     change, = [json.loads(row[0]) for row in sql(connection, GET)]
     values = {column["name"]: column["value"] for column in change["columns"]}

@@ -4,10 +4,13 @@ import psycopg2
 from store import sql
 
 # Something for each type, which the function takes or refuses.
-VALUES = {"text": "'default'", "character varying": "'a-1'", "bigint": "1", "integer": "1", "boolean": "true", "uuid": "gen_random_uuid()", "jsonb": "'{}'", "text[]": "'{T}'",
-          "bytea": "'\\x0100000000'", "regclass": "'pg_class'", "timestamp with time zone": "now()", "internal": None,
-          "millrace.new_message[]": "ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[]",
-          "millrace.stream_append[]": "ARRAY[('a-1', ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[], NULL)]::millrace.stream_append[]"}
+VALUES = {
+    "text": "'default'", "character varying": "'a-1'", "bigint": "1", "integer": "1", "boolean": "true",
+    "uuid": "gen_random_uuid()", "jsonb": "'{}'", "text[]": "'{T}'", "bytea": "'\\x0100000000'",
+    "regclass": "'pg_class'", "timestamp with time zone": "now()", "internal": None,
+    "millrace.new_message[]": "ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[]",
+    "millrace.stream_append[]": "ARRAY[('a-1', ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[], NULL)]::millrace.stream_append[]"
+}
 FUNCTIONS = """SELECT oid::regproc::text, prokind = 'p', (SELECT coalesce(array_agg(format_type(t, NULL) ORDER BY n), '{}') FROM unnest(proargtypes::oid[]) WITH ORDINALITY a (t, n))
     FROM pg_proc WHERE pronamespace IN ('millrace'::regnamespace, 'message_store'::regnamespace) ORDER BY 1"""
 
@@ -22,7 +25,8 @@ def test_every_function_stands_null_for_every_argument(cluster):
         if "internal" in types:
             continue
         for nulls in [set(range(len(types))), *({number} for number in range(len(types)))]:
-            arguments = ", ".join(f"{'NULL' if number in nulls else VALUES[each]}::{each}" for number, each in enumerate(types))
+            arguments = ", ".join(f"{'NULL' if number in nulls else VALUES[each]}::{each}"
+                                  for number, each in enumerate(types))
             call = f"{'CALL' if is_procedure else 'SELECT'} {name}({arguments})"
             calls += 1
             try:

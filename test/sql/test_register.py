@@ -1,4 +1,5 @@
-"""A schema of messages that the registry does not know any more: after DROP EXTENSION, or from a dump of the schema alone."""
+"""A schema of messages that the registry does not know any more: after DROP EXTENSION, or from a dump of the schema
+alone."""
 import subprocess
 
 import psycopg2
@@ -29,11 +30,15 @@ def test_a_namespace_is_registered_again(trusted, owner, name):  # noqa: F811
     with pytest.raises(psycopg2.errors.DuplicateSchema, match="millrace.register_namespace"):
         sql(owner, "SELECT millrace.create_namespace(%s)", name)
     assert sql(owner, "SELECT millrace.register_namespace(%s, 'again', repeat('a', 64), '{\"n\": 1}')", name) == [(1,)]
-    assert sql(owner, "SELECT description, token_hash, metadata FROM millrace.namespaces") == [("again", "a" * 64, {"n": 1})]
+    assert sql(owner,
+               "SELECT description, token_hash, metadata FROM millrace.namespaces") == [("again", "a" * 64, {"n": 1})]
     assert sql(owner, APPEND) == [(1, 2)]
     assert sql(owner, "SELECT count(*) FROM millrace.read_category('a')") == [(2,)]
     assert fails(owner, "SELECT millrace.register_namespace(%s)", name) == "MR004"
-    assert sql(owner, "SELECT indexname FROM pg_indexes WHERE tablename = 'messages' AND indexdef LIKE '%%category%%'") == [("messages_category",)]
+    assert sql(owner,
+               "SELECT indexname FROM pg_indexes WHERE tablename = 'messages' AND indexdef LIKE '%%category%%'") == [
+                   ("messages_category", )
+               ]
 
 
 def test_a_schema_comes_from_a_dump_of_it_alone(trusted, owner):  # noqa: F811
@@ -43,8 +48,10 @@ def test_a_schema_comes_from_a_dump_of_it_alone(trusted, owner):  # noqa: F811
     sql(trusted.connect(), "CREATE DATABASE restored OWNER owner")
     restored = connect(trusted, "owner", "restored")
     sql(restored, "CREATE EXTENSION millrace")
-    dump = subprocess.run([f"{trusted.bin}/pg_dump", "-n", "millrace_sales", "-d", trusted.conninfo("store")], check=True, capture_output=True)
-    subprocess.run([f"{trusted.bin}/psql", "-X", "-v", "ON_ERROR_STOP=1", "-d", trusted.conninfo("restored")], input=dump.stdout, check=True, capture_output=True)
+    dump = subprocess.run([f"{trusted.bin}/pg_dump", "-n", "millrace_sales", "-d",
+                           trusted.conninfo("store")], check=True, capture_output=True)
+    subprocess.run([f"{trusted.bin}/psql", "-X", "-v", "ON_ERROR_STOP=1", "-d",
+                    trusted.conninfo("restored")], input=dump.stdout, check=True, capture_output=True)
     assert sql(restored, "SELECT millrace.register_namespace('sales')") == [(1,)]
     sql(restored, "SET millrace.namespace = 'sales'")
     assert sql(restored, APPEND) == [(1, 2)]
@@ -72,6 +79,7 @@ def test_what_is_no_namespace_s_schema_is_not_registered(trusted, owner):  # noq
     # Who may write to the registry and read the table, and owns neither.
     sql(superuser, "SELECT millrace.create_namespace('private')")
     sql(superuser, "DELETE FROM millrace.namespaces")
-    sql(superuser, "GRANT USAGE ON SCHEMA millrace_private TO owner; GRANT SELECT ON millrace_private.messages TO owner")
+    sql(superuser,
+        "GRANT USAGE ON SCHEMA millrace_private TO owner; GRANT SELECT ON millrace_private.messages TO owner")
     assert fails(owner, "SELECT millrace.register_namespace('private')") == "42501"
     assert sql(superuser, "SELECT millrace.register_namespace('private')") == [(0,)]

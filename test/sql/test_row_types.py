@@ -1,4 +1,5 @@
-"""ALTER TYPE by its owner, in a database where everything else is as it was: an error that says so, or nothing is different."""
+"""ALTER TYPE by its owner, in a database where everything else is as it was: an error that says so, or nothing is
+different."""
 import shutil
 
 import psycopg2
@@ -6,12 +7,17 @@ import pytest
 
 from store import Cluster, sql, temporary_folder
 
-READS = ["millrace.read_stream('a-1')", "millrace.read_category('a')", "millrace.read_all()", "millrace.last_message('a-1')",
-         "message_store.get_stream_messages('a-1')", "message_store.get_category_messages('a')", "message_store.get_last_stream_message('a-1')",
-         "message_store.get_stream_messages('a-1', condition => 'true')", "message_store.get_category_messages('a', condition => 'true')"]
+READS = [
+    "millrace.read_stream('a-1')", "millrace.read_category('a')", "millrace.read_all()", "millrace.last_message('a-1')",
+    "message_store.get_stream_messages('a-1')", "message_store.get_category_messages('a')",
+    "message_store.get_last_stream_message('a-1')", "message_store.get_stream_messages('a-1', condition => 'true')",
+    "message_store.get_category_messages('a', condition => 'true')"
+]
 MESSAGE = "ROW('T', '{}', NULL, NULL)"
-APPENDS = {"one": "millrace.append_messages('a-2', ARRAY[$row]::millrace.new_message[])",
-           "some": "millrace.append_streams(ARRAY[ROW('a-2', ARRAY[$row]::millrace.new_message[], NULL)]::millrace.stream_append[])"}
+APPENDS = {
+    "one": "millrace.append_messages('a-2', ARRAY[$row]::millrace.new_message[])",
+    "some": "millrace.append_streams(ARRAY[ROW('a-2', ARRAY[$row]::millrace.new_message[], NULL)]::millrace.stream_append[])"
+}
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +25,8 @@ def database():
     folder = temporary_folder()
     cluster = Cluster(folder + "/pg").create().start()
     connection = cluster.connect()
-    for statement in ("CREATE EXTENSION millrace", "SELECT millrace.install_message_db()", "SELECT millrace.append('a-1', 'T', '{\"n\": 1}')",
-                      "SET message_store.sql_condition = 'on'"):
+    for statement in ("CREATE EXTENSION millrace", "SELECT millrace.install_message_db()",
+                      "SELECT millrace.append('a-1', 'T', '{\"n\": 1}')", "SET message_store.sql_condition = 'on'"):
         sql(connection, statement)
     yield connection
     cluster.stop("immediate")
@@ -47,8 +53,14 @@ def outcome(connection, statement):
         return error.pgcode
 
 
-FORMS = ["SELECT * FROM {}", "SELECT {}", "SELECT * FROM {} WITH ORDINALITY", "SELECT f.* FROM {} f, generate_series(1, 1)", "SELECT count(f) FROM {} f"]
-CHANGES = ["ADD ATTRIBUTE more text", "DROP ATTRIBUTE {0}", "ALTER ATTRIBUTE {0} TYPE bigint", "ALTER ATTRIBUTE global_position TYPE text", "DROP ATTRIBUTE {0}, ADD ATTRIBUTE {0} jsonb"]
+FORMS = [
+    "SELECT * FROM {}", "SELECT {}", "SELECT * FROM {} WITH ORDINALITY", "SELECT f.* FROM {} f, generate_series(1, 1)",
+    "SELECT count(f) FROM {} f"
+]
+CHANGES = [
+    "ADD ATTRIBUTE more text", "DROP ATTRIBUTE {0}", "ALTER ATTRIBUTE {0} TYPE bigint",
+    "ALTER ATTRIBUTE global_position TYPE text", "DROP ATTRIBUTE {0}, ADD ATTRIBUTE {0} jsonb"
+]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -71,7 +83,9 @@ def test_an_attribute_that_was_added_and_dropped_again_does_no_harm(connection):
         assert outcome(connection, f"SELECT * FROM {append.replace('$row', MESSAGE)}") == 1
 
 
-@pytest.mark.parametrize("read", ["millrace.read_all()", "message_store.get_category_messages('a')", "message_store.get_last_stream_message('a-1')"])
+@pytest.mark.parametrize(
+    "read",
+    ["millrace.read_all()", "message_store.get_category_messages('a')", "message_store.get_last_stream_message('a-1')"])
 @pytest.mark.parametrize("form", FORMS)
 def test_a_statement_that_was_prepared_before_survives(connection, read, form):
     sql(connection, f"PREPARE before AS {form.format(read)}")
@@ -84,23 +98,34 @@ def test_a_statement_that_was_prepared_before_survives(connection, read, form):
         sql(connection, "DEALLOCATE before")
 
 
-@pytest.mark.parametrize("change", ["ALTER ATTRIBUTE data TYPE bigint", "ALTER ATTRIBUTE data TYPE text", "ALTER ATTRIBUTE type TYPE bigint", "ALTER ATTRIBUTE metadata TYPE float8",
-                                    "ALTER ATTRIBUTE id TYPE text", "DROP ATTRIBUTE id", "ADD ATTRIBUTE more text"])
+@pytest.mark.parametrize("change", [
+    "ALTER ATTRIBUTE data TYPE bigint", "ALTER ATTRIBUTE data TYPE text", "ALTER ATTRIBUTE type TYPE bigint",
+    "ALTER ATTRIBUTE metadata TYPE float8", "ALTER ATTRIBUTE id TYPE text", "DROP ATTRIBUTE id",
+    "ADD ATTRIBUTE more text"
+])
 @pytest.mark.parametrize("append", APPENDS)
 def test_appends_refuse_a_message_of_another_shape(connection, append, change):
     sql(connection, f"ALTER TYPE millrace.new_message {change}")
-    row = {"ALTER ATTRIBUTE data TYPE bigint": "ROW('T', 1, NULL, NULL)", "ALTER ATTRIBUTE type TYPE bigint": "ROW(1, '{}', NULL, NULL)",
-           "ALTER ATTRIBUTE metadata TYPE float8": "ROW('T', '{}', 1, NULL)", "ALTER ATTRIBUTE id TYPE text": "ROW('T', '{}', NULL, 'x')",
-           "DROP ATTRIBUTE id": "ROW('T', '{}', NULL)", "ADD ATTRIBUTE more text": "ROW('T', '{}', NULL, NULL, 'x')"}.get(change, MESSAGE)
+    row = {
+        "ALTER ATTRIBUTE data TYPE bigint": "ROW('T', 1, NULL, NULL)",
+        "ALTER ATTRIBUTE type TYPE bigint": "ROW(1, '{}', NULL, NULL)",
+        "ALTER ATTRIBUTE metadata TYPE float8": "ROW('T', '{}', 1, NULL)",
+        "ALTER ATTRIBUTE id TYPE text": "ROW('T', '{}', NULL, 'x')", "DROP ATTRIBUTE id": "ROW('T', '{}', NULL)",
+        "ADD ATTRIBUTE more text": "ROW('T', '{}', NULL, NULL, 'x')"
+    }.get(change, MESSAGE)
     assert outcome(connection, f"SELECT * FROM {APPENDS[append].replace('$row', row)}") == "42804"
     assert sql(connection, "SELECT data FROM millrace.read_all()") == [({"n": 1},)], "and nothing was stored"
 
 
-@pytest.mark.parametrize("change, row", [("messages TYPE text", "ROW('a-2', 'x', NULL)"), ("messages TYPE bigint", "ROW('a-2', 1, NULL)"), ("messages TYPE text[]", "ROW('a-2', ARRAY['x'], NULL)"),
-                                         ("expected_version TYPE text", "ROW('a-2', NULL, 'x')"), ("stream TYPE bigint", "ROW(1, NULL, NULL)")])
+@pytest.mark.parametrize("change, row", [("messages TYPE text", "ROW('a-2', 'x', NULL)"),
+                                         ("messages TYPE bigint", "ROW('a-2', 1, NULL)"),
+                                         ("messages TYPE text[]", "ROW('a-2', ARRAY['x'], NULL)"),
+                                         ("expected_version TYPE text", "ROW('a-2', NULL, 'x')"),
+                                         ("stream TYPE bigint", "ROW(1, NULL, NULL)")])
 def test_appends_refuse_a_stream_of_another_shape(connection, change, row):
     sql(connection, f"ALTER TYPE millrace.stream_append ALTER ATTRIBUTE {change}")
-    assert outcome(connection, f"SELECT * FROM millrace.append_streams(ARRAY[{row}]::millrace.stream_append[])") == "42804"
+    assert outcome(connection,
+                   f"SELECT * FROM millrace.append_streams(ARRAY[{row}]::millrace.stream_append[])") == "42804"
 
 
 @pytest.mark.parametrize("kind", ["STORED", "VIRTUAL"])
@@ -108,7 +133,9 @@ def test_a_generated_column_is_refused_for_appends(connection, kind):
     if kind == "VIRTUAL" and connection.server_version < 180000:
         pytest.skip("PostgreSQL has virtual columns from 18 on")
     sql(connection, "DROP TABLE message_store.messages CASCADE")
-    sql(connection, "CREATE TABLE message_store.messages (global_position bigserial PRIMARY KEY, position bigint NOT NULL, time timestamp NOT NULL, "
+    sql(
+        connection,
+        "CREATE TABLE message_store.messages (global_position bigserial PRIMARY KEY, position bigint NOT NULL, time timestamp NOT NULL, "
         'stream_name text COLLATE "C" NOT NULL, type text COLLATE "C" NOT NULL, data jsonb, '
         f"metadata jsonb GENERATED ALWAYS AS (data) {kind}, id uuid NOT NULL UNIQUE, UNIQUE (stream_name, position))")
     sql(connection, "CREATE INDEX ON message_store.messages (millrace.category(stream_name), global_position)")

@@ -14,11 +14,13 @@ def test_an_append_that_meets_a_row_of_an_open_transaction_waits_and_holds_up_no
     sql(connection, "SELECT millrace.create_namespace('default')")
     stranger = cluster.connect()
     stranger.autocommit = False
-    sql(stranger, "INSERT INTO millrace_default.messages (stream_name, position, type, data) VALUES ('a-1', 0, 'T', '{}')")
+    sql(stranger,
+        "INSERT INTO millrace_default.messages (stream_name, position, type, data) VALUES ('a-1', 0, 'T', '{}')")
     with ThreadPoolExecutor(2) as pool:
         waits = pool.submit(sql, connection, "SELECT position FROM millrace.append('a-1', 'T', '{}')")
         try:
-            wait_until(lambda: sql(third, "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'transactionid'"), "the wait")
+            wait_until(lambda: sql(third, "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'transactionid'"),
+                       "the wait")
             goes_on = pool.submit(sql, other, "SELECT position FROM millrace.append('a-2', 'T', '{}')")
             assert goes_on.result(timeout=20) == [(0,)]
         finally:

@@ -1,4 +1,5 @@
-"""On a standby nothing keeps the line pointer of an aborted row from being given to a newer one while a read is on its way there."""
+"""On a standby nothing keeps the line pointer of an aborted row from being given to a newer one while a read is on its
+way there."""
 import os
 import signal
 import threading
@@ -33,14 +34,16 @@ def append(primary, stream, count, commit=True):
 
 def replayed(primary, standby):
     position = sql(primary.connect(), "SELECT pg_current_wal_lsn()")[0][0]
-    wait_until(lambda: sql(standby.connect(), "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", position)[0][0], "the standby")
+    wait_until(lambda: sql(standby.connect(), "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", position)[0][0],
+               "the standby")
 
 
-# The first message takes the reader long enough to be stopped in it, when it has the entries of a whole page of the index in its hand.
+# The first message takes the reader long enough to be stopped in it, when it has the entries of a whole page of the
+# index in its hand.
 LARGE = "SELECT millrace.append('a-1', 'T', jsonb_build_object('x', (SELECT string_agg(md5(n::text), '') FROM generate_series(1, 2000000) AS n)))"
 MANY = "SELECT count(millrace.append('a-1', 'T', jsonb_build_object('n', n))) FROM generate_series(1, %s) AS n"
-# A page of the index has room for so many entries.  The one that does not fit splits it, and what is behind nine tenths of it moves to another one,
-# which VACUUM can empty on the standby while the reader stands on the first.
+# A page of the index has room for so many entries.  The one that does not fit splits it, and what is behind nine tenths
+# of it moves to another one, which VACUUM can empty on the standby while the reader stands on the first.
 CAPACITY = {"category": 291, "stream": 291, "all": 407}
 
 
@@ -50,7 +53,8 @@ def test_a_bounded_read_does_not_end_at_a_row_that_took_an_aborted_ones_place(pa
     main = primary.connect()
     sql(main, "SET millrace.namespace = n")
     sql(main, "ALTER TABLE millrace_n.messages ALTER data SET STORAGE EXTERNAL")
-    holder = primary.connect()  # an old snapshot, or VACUUM would mark pages all-visible, and the standby would wait for the reader
+    holder = primary.connect(
+    )  # an old snapshot, or VACUUM would mark pages all-visible, and the standby would wait for the reader
     sql(holder, "BEGIN ISOLATION LEVEL REPEATABLE READ")
     sql(holder, "SELECT 1")
     before, aborted, after = CAPACITY[source] * 93 // 100, CAPACITY[source] * 3 // 100, 5
@@ -65,11 +69,16 @@ def test_a_bounded_read_does_not_end_at_a_row_that_took_an_aborted_ones_place(pa
 
     reader, answer = standby.connect(), []
     pid = sql(reader, "SELECT pg_backend_pid()")[0][0]
-    arguments = ["a-1" if source == "stream" else None, "a" if source == "category" else None, 0 if source == "stream" else 1, below]
+    arguments = [
+        "a-1" if source == "stream" else None, "a" if source == "category" else None, 0 if source == "stream" else 1,
+        below
+    ]
     call = "SELECT count, next_position, state FROM millrace.read_pokes('n', %s, %s, %s, %s, NULL, NULL, true, true, 1000000000, NULL)"
     thread = threading.Thread(target=lambda: answer.extend(sql(reader, call, *arguments)))
     thread.start()
-    wait_until(lambda: sql(standby.connect(), "SELECT state = 'active' FROM pg_stat_activity WHERE pid = %s", pid)[0][0], "the read")
+    wait_until(
+        lambda: sql(standby.connect(), "SELECT state = 'active' FROM pg_stat_activity WHERE pid = %s", pid)[0][0],
+        "the read")
     os.kill(pid, signal.SIGSTOP)
     try:
         sql(main, MANY, 100)  # splits the page
@@ -81,7 +90,8 @@ def test_a_bounded_read_does_not_end_at_a_row_that_took_an_aborted_ones_place(pa
     thread.join()
     (count, position, state), = answer
     wanted = before + after
-    # A reader that had passed the aborted ones when it was stopped waits at what was appended since: its index says nothing of the bound.
+    # A reader that had passed the aborted ones when it was stopped waits at what was appended since: its index says
+    # nothing of the bound.
     complete = ("done", "waiting") if source == "stream" else ("done",)
     assert state == "waiting" and count == before or state in complete and count == wanted, answer
     # Whatever it was, the rest comes with the next page.

@@ -1,4 +1,5 @@
-"""Appends fire AFTER ROW triggers as an INSERT does, so that who logs the rows by one, as pg_repack does while it runs, has them all."""
+"""Appends fire AFTER ROW triggers as an INSERT does, so that who logs the rows by one, as pg_repack does while it runs,
+has them all."""
 import shutil
 import subprocess
 import threading
@@ -75,13 +76,18 @@ def test_a_trigger_has_the_rights_of_the_table_s_owner(cluster):
     sql(connection, "CREATE OR REPLACE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
                     "INSERT INTO public.who VALUES (current_user); SET work_mem = '77kB'; RETURN NULL; END $$")
     sql(connection, "SELECT millrace.append('a-1', 'T', '{}')")
-    assert sql(connection, "SELECT name, current_user, current_setting('work_mem') = '77kB' FROM who") == [("owner", "tester", False)]
+    assert sql(connection, "SELECT name, current_user, current_setting('work_mem') = '77kB' FROM who") == [
+        ("owner", "tester", False)
+    ]
 
 
 def test_a_deferred_constraint_trigger_is_refused(cluster):
     connection = cluster.connect()
     sql(connection, "CREATE FUNCTION later() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$")
-    sql(connection, "CREATE CONSTRAINT TRIGGER later AFTER INSERT ON millrace_default.messages DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION later()")
+    sql(
+        connection,
+        "CREATE CONSTRAINT TRIGGER later AFTER INSERT ON millrace_default.messages DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION later()"
+    )
     with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="deferred trigger"):
         sql(connection, "SELECT millrace.append('a-1', 'T', '{}')")
     assert sql(connection, ROWS) == []
@@ -90,7 +96,10 @@ def test_a_deferred_constraint_trigger_is_refused(cluster):
 def test_a_trigger_refuses_the_append(cluster):
     connection = cluster.connect()
     sql(connection, TRIGGER)
-    sql(connection, "CREATE OR REPLACE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$")
+    sql(
+        connection,
+        "CREATE OR REPLACE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$"
+    )
     with pytest.raises(psycopg2.errors.RaiseException):
         sql(connection, "SELECT millrace.append('a-1', 'T', '{}')")
     assert sql(connection, ROWS) == []
@@ -134,7 +143,8 @@ def test_a_foreign_key_may_be_deferred_beside_a_trigger(cluster, state):
     sql(connection, TRIGGER)
     sql(connection, f"ALTER TABLE millrace_default.messages {state} TRIGGER repack_trigger")
     sql(connection, "CREATE TABLE types (type text COLLATE \"C\" PRIMARY KEY)")
-    sql(connection, "ALTER TABLE millrace_default.messages ADD FOREIGN KEY (type) REFERENCES types DEFERRABLE INITIALLY DEFERRED")
+    sql(connection,
+        "ALTER TABLE millrace_default.messages ADD FOREIGN KEY (type) REFERENCES types DEFERRABLE INITIALLY DEFERRED")
     sql(connection, "BEGIN")
     sql(connection, "SELECT millrace.append('a-1', 'T', '{}')")
     sql(connection, "INSERT INTO types VALUES ('T')")
@@ -171,12 +181,16 @@ def test_pg_repack_keeps_what_is_appended_while_it_runs(cluster):
     sql(connection, "CREATE EXTENSION pg_repack")
     sql(connection, MANY, 1, 20000)
     stop, appended, errors = threading.Event(), [], []
-    writers = [threading.Thread(target=append_until, args=(cluster.connect(), f"a-{n}", stop, appended, errors)) for n in range(4)]
+    writers = [
+        threading.Thread(target=append_until, args=(cluster.connect(), f"a-{n}", stop, appended, errors))
+        for n in range(4)
+    ]
     for writer in writers:
         writer.start()
     for _ in range(3):
-        done = subprocess.run([program, "-h", cluster.folder, "-U", "tester", "-d", "postgres", "-t", "millrace_default.messages"],
-                              capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            [program, "-h", cluster.folder, "-U", "tester", "-d", "postgres", "-t", "millrace_default.messages"],
+            capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
     stop.set()
     for writer in writers:

@@ -1,4 +1,5 @@
-"""Where the extension is trusted, the owner of a database creates it and administers its namespaces, and gets no further."""
+"""Where the extension is trusted, the owner of a database creates it and administers its namespaces, and gets no
+further."""
 import subprocess
 import threading
 
@@ -47,7 +48,8 @@ def administer(connection):
     assert sql(connection, "SELECT millrace.namespace_token_hash('sales')") == [("a" * 64,)]
     assert sql(connection, "SELECT \"position\" FROM millrace.append('a-1', 'T', '{}')") == [(0,)]
     assert sql(connection, "SELECT stream_name FROM millrace.read_all()") == [("a-1",)]
-    assert sql(connection, "SELECT name, message_count FROM millrace.list_namespaces()") == [("default", 1), ("sales", 0)]
+    assert sql(connection, "SELECT name, message_count FROM millrace.list_namespaces()") == [("default", 1),
+                                                                                             ("sales", 0)]
     assert sql(connection, "SELECT message_count FROM millrace.describe_namespace('default')") == [(1,)]
     assert sql(connection, "SELECT millrace.empty_namespace('default')") == [(1,)]
     assert sql(connection, "SELECT millrace.drop_namespace('sales')") == [(0,)]
@@ -79,7 +81,9 @@ def test_who_may_only_create_in_a_database_creates_the_extension_and_no_namespac
 
 
 def test_a_server_runs_as_the_owner(trusted, start):
-    client = start("--database", trusted.conninfo("store").replace("user=tester", "user=owner"), "--token", ZERO_TOKEN, token=ZERO_TOKEN).client()
+    client = start("--database",
+                   trusted.conninfo("store").replace("user=tester", "user=owner"), "--token", ZERO_TOKEN,
+                   token=ZERO_TOKEN).client()
     assert client.write("account-1")["position"] == 0
     client.call("ns.create", "sales")
     assert [each["namespace"] for each in client.call("ns.list")] == ["default", "sales"]
@@ -94,18 +98,29 @@ def test_all_that_the_extension_is_belongs_to_the_superuser(trusted, owner):
     assert found.keys() == {"extension"} and {each["owner"] for each in found["extension"]} == {"tester", "owner"}
 
 
-@pytest.mark.parametrize("statement", [
-    # A function that a superuser's call would find instead of ours.
-    "CREATE FUNCTION millrace.append(text, text, text) RETURNS text LANGUAGE sql AS 'SELECT 1::text'",
-    "CREATE OPERATOR millrace.|| (LEFTARG = text, RIGHTARG = text, FUNCTION = textcat)",
-    "ALTER SCHEMA millrace RENAME TO mine", "GRANT CREATE ON SCHEMA millrace TO another",
-    "CREATE OR REPLACE FUNCTION millrace.category(stream text) RETURNS text LANGUAGE sql IMMUTABLE STRICT AS 'SELECT 1::text'",
-    "ALTER FUNCTION millrace.list_namespaces() SET search_path = mine", "ALTER EXTENSION millrace DROP FUNCTION millrace.category(text)", "ALTER EXTENSION millrace SET SCHEMA public",
-    "ALTER TYPE millrace.message ADD ATTRIBUTE mine text", "ALTER TYPE millrace.new_message OWNER TO owner",
-    "CREATE TRIGGER mine BEFORE INSERT ON millrace.namespaces FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
-    "ALTER TABLE millrace.namespaces ADD COLUMN mine text", "CREATE INDEX ON millrace.namespaces (description)", "TRUNCATE millrace.namespaces",
-    "CREATE RULE mine AS ON INSERT TO millrace.namespaces DO ALSO SELECT 1", "CREATE OR REPLACE VIEW millrace.appending AS SELECT 1",
-    "CREATE POLICY mine ON millrace.namespaces USING (true)", "GRANT INSERT ON millrace.namespaces TO another"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        # A function that a superuser's call would find instead of ours.
+        "CREATE FUNCTION millrace.append(text, text, text) RETURNS text LANGUAGE sql AS 'SELECT 1::text'",
+        "CREATE OPERATOR millrace.|| (LEFTARG = text, RIGHTARG = text, FUNCTION = textcat)",
+        "ALTER SCHEMA millrace RENAME TO mine",
+        "GRANT CREATE ON SCHEMA millrace TO another",
+        "CREATE OR REPLACE FUNCTION millrace.category(stream text) RETURNS text LANGUAGE sql IMMUTABLE STRICT AS 'SELECT 1::text'",
+        "ALTER FUNCTION millrace.list_namespaces() SET search_path = mine",
+        "ALTER EXTENSION millrace DROP FUNCTION millrace.category(text)",
+        "ALTER EXTENSION millrace SET SCHEMA public",
+        "ALTER TYPE millrace.message ADD ATTRIBUTE mine text",
+        "ALTER TYPE millrace.new_message OWNER TO owner",
+        "CREATE TRIGGER mine BEFORE INSERT ON millrace.namespaces FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        "ALTER TABLE millrace.namespaces ADD COLUMN mine text",
+        "CREATE INDEX ON millrace.namespaces (description)",
+        "TRUNCATE millrace.namespaces",
+        "CREATE RULE mine AS ON INSERT TO millrace.namespaces DO ALSO SELECT 1",
+        "CREATE OR REPLACE VIEW millrace.appending AS SELECT 1",
+        "CREATE POLICY mine ON millrace.namespaces USING (true)",
+        "GRANT INSERT ON millrace.namespaces TO another"
+    ])
 def test_the_owner_changes_nothing_of_the_extension(owner, statement):
     sql(owner, "CREATE TABLE mine (n int)")
     before = catalogue(owner)
@@ -116,12 +131,15 @@ def test_the_owner_changes_nothing_of_the_extension(owner, statement):
     assert catalogue(owner) == before
 
 
-@pytest.mark.parametrize("name, schema", [("stolen", "private"), ("stolen", "pg_catalog"), ("stolen", "millrace_sales"), ("stolen", "message_store"), ("default", "private")])
+@pytest.mark.parametrize("name, schema", [("stolen", "private"), ("stolen", "pg_catalog"), ("stolen", "millrace_sales"),
+                                          ("stolen", "message_store"), ("default", "private")])
 def test_the_registry_holds_no_schema_but_a_namespace_s_own(trusted, owner, name, schema):
     """Or dropping a namespace would drop what is a superuser's."""
     sql(trusted.connect("store"), "CREATE SCHEMA private")
-    for statement in ("INSERT INTO millrace.namespaces (name, schema) VALUES (%s, %s)",
-                      "INSERT INTO millrace.namespaces (name, schema) SELECT n, millrace.namespace_schema(n) FROM (VALUES (%s)) v (n); UPDATE millrace.namespaces SET schema = %s"):
+    for statement in (
+            "INSERT INTO millrace.namespaces (name, schema) VALUES (%s, %s)",
+            "INSERT INTO millrace.namespaces (name, schema) SELECT n, millrace.namespace_schema(n) FROM (VALUES (%s)) v (n); UPDATE millrace.namespaces SET schema = %s"
+    ):
         with pytest.raises(psycopg2.errors.CheckViolation):
             sql(owner, statement, name, schema)
 
@@ -147,8 +165,13 @@ def test_it_is_dropped_and_created_again(trusted, owner):
 def dump(cluster, user, target, *options):
     """Dumps the database by a role, and restores it into a new one that is another's, by that one."""
     file = cluster.folder / "dump"
-    for command in ([f"{cluster.bin}/pg_dump", "-U", user, "-d", cluster.conninfo("store").replace("user=tester", ""), "-Fc", "-f", file],
-                    [f"{cluster.bin}/pg_restore", "--exit-on-error", "-d", cluster.conninfo(target).replace("user=tester", "user=another"), *options, file]):
+    for command in ([
+            f"{cluster.bin}/pg_dump", "-U", user, "-d",
+            cluster.conninfo("store").replace("user=tester", ""), "-Fc", "-f", file
+    ], [
+            f"{cluster.bin}/pg_restore", "--exit-on-error", "-d",
+            cluster.conninfo(target).replace("user=tester", "user=another"), *options, file
+    ]):
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     return done.stderr
@@ -161,18 +184,27 @@ def test_a_dump_is_restored_by_an_owner(trusted, owner, user):
     sql(trusted.connect(), "CREATE DATABASE restored OWNER another")
     dump(trusted, user, "restored", "--no-owner")
     another = connect(trusted, "another", "restored")
-    assert sql(another, "SELECT name, schema, token_hash FROM millrace.namespaces") == [("default", "millrace_default", "0" * 64)]
+    assert sql(another, "SELECT name, schema, token_hash FROM millrace.namespaces") == [("default", "millrace_default",
+                                                                                         "0" * 64)]
     assert sql(another, "SELECT \"position\" FROM millrace.append('a-1', 'T', '{}')") == [(1,)]
-    assert difference(catalogue(trusted.connect("store")), catalogue(trusted.connect("restored"))).keys() <= {"extension"}
-    assert sql(another, "SELECT millrace.drop_namespace(n::text) FROM (SELECT 'new' AS n, millrace.create_namespace('new')) v") == [(0,)]
+    assert difference(catalogue(trusted.connect("store")),
+                      catalogue(trusted.connect("restored"))).keys() <= {"extension"}
+    assert sql(
+        another,
+        "SELECT millrace.drop_namespace(n::text) FROM (SELECT 'new' AS n, millrace.create_namespace('new')) v") == [
+            (0, )
+        ]
 
 
-@pytest.mark.parametrize("before, said", [
-    (["CREATE FUNCTION millrace.category(varchar) RETURNS text LANGUAGE sql AS 'SELECT 1::text'"], "schema millrace is not empty: it has function millrace.category("),
-    (["CREATE TABLE millrace.namespaces (n int)"], "schema millrace is not empty: it has t"),
-    (["CREATE TYPE millrace.message AS (n int)"], "schema millrace is not empty: it has t"),
-    (["CREATE FUNCTION millrace.f(int, int) RETURNS int LANGUAGE sql AS 'SELECT 1'", "CREATE OPERATOR millrace.= (FUNCTION = millrace.f, LEFTARG = int, RIGHTARG = int)"],
-     "schema millrace is not empty: it has function")])
+@pytest.mark.parametrize("before, said",
+                         [(["CREATE FUNCTION millrace.category(varchar) RETURNS text LANGUAGE sql AS 'SELECT 1::text'"
+                            ], "schema millrace is not empty: it has function millrace.category("),
+                          (["CREATE TABLE millrace.namespaces (n int)"], "schema millrace is not empty: it has t"),
+                          (["CREATE TYPE millrace.message AS (n int)"], "schema millrace is not empty: it has t"),
+                          ([
+                              "CREATE FUNCTION millrace.f(int, int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+                              "CREATE OPERATOR millrace.= (FUNCTION = millrace.f, LEFTARG = int, RIGHTARG = int)"
+                          ], "schema millrace is not empty: it has function")])
 @pytest.mark.parametrize("creator", ["owner", "superuser"])
 def test_a_schema_of_somebody_else_is_not_taken_over(trusted, before, said, creator):
     owner = connect(trusted, "owner")
@@ -185,12 +217,17 @@ def test_a_schema_of_somebody_else_is_not_taken_over(trusted, before, said, crea
 
 
 # Operators that fit better than the server's own, which has none of these types, but casts.
-TRAPS = [("=", "oid", "regclass", "bool"), ("<>", "oid", "regclass", "bool"), ("=", "oid", "regnamespace", "bool"), ("=", "name", "text", "bool"), ("||", "text", "oid", "text")]
+TRAPS = [("=", "oid", "regclass", "bool"), ("<>", "oid", "regclass", "bool"), ("=", "oid", "regnamespace", "bool"),
+         ("=", "name", "text", "bool"), ("||", "text", "oid", "text")]
 
 
 def set_trap(connection, operator, left, right, result):
-    sql(connection, f"CREATE FUNCTION millrace.trap({left}, {right}) RETURNS {result} LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'run as %', current_user; END $$")
-    sql(connection, f"CREATE OPERATOR millrace.{operator} (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = millrace.trap)")
+    sql(
+        connection,
+        f"CREATE FUNCTION millrace.trap({left}, {right}) RETURNS {result} LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'run as %', current_user; END $$"
+    )
+    sql(connection,
+        f"CREATE OPERATOR millrace.{operator} (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = millrace.trap)")
 
 
 @pytest.mark.parametrize("trap", TRAPS, ids=[" ".join(trap) for trap in TRAPS])
@@ -214,7 +251,9 @@ def test_an_empty_schema_makes_room_for_the_extension_s_own(trusted, creator):
     administer(owner)
     for each in owner, another:
         refused(each, OVERLOAD)
-    assert sql(owner, "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'millrace%%' ORDER BY 1") == [("millrace",), ("millrace_default",)]
+    assert sql(owner, "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'millrace%%' ORDER BY 1") == [
+        ("millrace", ), ("millrace_default", )
+    ]
 
 
 STRANGERS = """SELECT pg_describe_object(classid, objid, objsubid) FROM pg_depend d WHERE refclassid = 'pg_namespace'::regclass AND refobjid = 'millrace'::regnamespace
@@ -230,9 +269,12 @@ def create(connection, outcome):
 
 
 @pytest.mark.parametrize("creator", ["owner", "superuser"])
-@pytest.mark.parametrize("statement", [OVERLOAD, "CREATE OPERATOR millrace.|| (LEFTARG = text, RIGHTARG = text, FUNCTION = pg_catalog.textcat)"])
+@pytest.mark.parametrize(
+    "statement",
+    [OVERLOAD, "CREATE OPERATOR millrace.|| (LEFTARG = text, RIGHTARG = text, FUNCTION = pg_catalog.textcat)"])
 def test_nothing_comes_into_the_schema_while_the_extension_is_created(trusted, creator, statement):
-    """What the owner of an empty schema has begun before, and commits after.  Servers that lock the schema for it refuse the extension; the others leave nothing of it."""
+    """What the owner of an empty schema has begun before, and commits after.  Servers that lock the schema for it
+    refuse the extension; the others leave nothing of it."""
     owner, other, admin = connect(trusted, "owner"), connect(trusted, "owner"), trusted.connect("store")
     creating = owner if creator == "owner" else trusted.connect("store")
     sql(owner, "CREATE SCHEMA millrace")
@@ -241,7 +283,8 @@ def test_nothing_comes_into_the_schema_while_the_extension_is_created(trusted, c
     outcome = []
     thread = threading.Thread(target=create, args=(creating, outcome))
     thread.start()
-    wait_until(lambda: outcome or sql(admin, "SELECT count(*) FROM pg_locks WHERE NOT granted") != [(0,)], "the end of CREATE EXTENSION, or that it waits")
+    wait_until(lambda: outcome or sql(admin, "SELECT count(*) FROM pg_locks WHERE NOT granted") != [(0, )],
+               "the end of CREATE EXTENSION, or that it waits")
     try:
         sql(other, "COMMIT")
     except psycopg2.Error:
@@ -263,8 +306,10 @@ def test_an_older_version_is_a_superuser_s(trusted):
 FORMAT = "CREATE FUNCTION millrace.format(text, regrole) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'run as %', current_user; END $$"
 
 
-@pytest.mark.parametrize("stranger", [*TRAPS, FORMAT, OVERLOAD, "CREATE TABLE millrace.millrace_privileges (name name, privileges aclitem[])"],
-                         ids=lambda stranger: " ".join(stranger) if isinstance(stranger, tuple) else stranger.split("(")[0])
+@pytest.mark.parametrize(
+    "stranger",
+    [*TRAPS, FORMAT, OVERLOAD, "CREATE TABLE millrace.millrace_privileges (name name, privileges aclitem[])"],
+    ids=lambda stranger: " ".join(stranger) if isinstance(stranger, tuple) else stranger.split("(")[0])
 def test_an_update_runs_and_keeps_nothing_that_others_have_put_into_the_schema(trusted, stranger):
     """0.1.0 took a schema that was somebody's."""
     owner, another, admin = connect(trusted, "owner"), connect(trusted, "another"), trusted.connect("store")
@@ -276,7 +321,8 @@ def test_an_update_runs_and_keeps_nothing_that_others_have_put_into_the_schema(t
         set_trap(another, *stranger)
     else:
         sql(another, stranger)
-    with pytest.raises(psycopg2.errors.ObjectNotInPrerequisiteState, match="schema millrace has .*, which belongs to role another"):
+    with pytest.raises(psycopg2.errors.ObjectNotInPrerequisiteState,
+                       match="schema millrace has .*, which belongs to role another"):
         sql(admin, "ALTER EXTENSION millrace UPDATE")
     sql(another, "DROP OWNED BY another")
     sql(admin, "ALTER EXTENSION millrace UPDATE")

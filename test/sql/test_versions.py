@@ -31,11 +31,16 @@ def fill(connection, namespaces=NAMESPACES):
 
 def append(connection, name):
     sql(connection, "SELECT set_config('millrace.namespace', %s, false)", name)
-    sql(connection, "SELECT millrace.append('a-' || n % 5, 'T', jsonb_build_object('n', n), '{\"m\": 1}') FROM generate_series(1, 20) n")
+    sql(
+        connection,
+        "SELECT millrace.append('a-' || n % 5, 'T', jsonb_build_object('n', n), '{\"m\": 1}') FROM generate_series(1, 20) n"
+    )
 
 
 def content(connection):
-    registry = sql(connection, "SELECT name, schema, token_hash, description, metadata, created_at FROM millrace.namespaces ORDER BY 1")
+    registry = sql(
+        connection,
+        "SELECT name, schema, token_hash, description, metadata, created_at FROM millrace.namespaces ORDER BY 1")
     rows = {}
     for row in registry:
         sql(connection, "SELECT set_config('millrace.namespace', %s, false)", row[0])
@@ -47,7 +52,11 @@ def content(connection):
 def check_goes_on(connection, names=NAMESPACES):
     for name in names:
         sql(connection, "SELECT set_config('millrace.namespace', %s, false)", name)
-        assert sql(connection, "SELECT \"position\", global_position FROM millrace.append('a-1', 'T', '{}', expected_version => 3)") == [(4, 21)]
+        assert sql(
+            connection,
+            "SELECT \"position\", global_position FROM millrace.append('a-1', 'T', '{}', expected_version => 3)") == [
+                (4, 21)
+            ]
     sql(connection, "SELECT millrace.create_namespace('new')")
     assert sql(connection, "SELECT millrace.drop_namespace('new')") == [(0,)]
 
@@ -58,9 +67,13 @@ def write(connection, stream):
 
 def test_program_and_extension_have_the_same_version(cluster):
     ((newest,),) = sql(cluster.connect(), "SELECT default_version FROM pg_available_extensions WHERE name = 'millrace'")
-    assert subprocess.run([MILLRACE, "version"], capture_output=True, text=True, check=True).stdout.split()[-1] == newest
+    assert subprocess.run([MILLRACE, "version"], capture_output=True, text=True,
+                          check=True).stdout.split()[-1] == newest
     scripts = {path.name for path in (ROOT / "extension").glob("millrace--*.sql")}
-    assert scripts == {f"millrace--{version}.sql" for version in [*RELEASED, newest]} | {f"millrace--{version}--{newest}.sql" for version in RELEASED}
+    assert scripts == {f"millrace--{version}.sql"
+                       for version in [*RELEASED, newest]
+                       } | {f"millrace--{version}--{newest}.sql"
+                            for version in RELEASED}
 
 
 @pytest.mark.parametrize("version", RELEASED)
@@ -100,9 +113,12 @@ def test_until_the_update_the_new_library_serves_the_old_functions(old, version)
     sql(other, "PREPARE read AS SELECT count(*) FROM millrace.read_category($1)")
     assert sql(other, "EXECUTE append('b-1')") == [(0,)] and sql(other, "EXECUTE read('b')") == [(1,)]
     sql(other, "SELECT * FROM millrace.append_messages('b-1', '{\"(T,{},,)\"}'::millrace.new_message[])")
-    for call in ("read_stream('a-1')", "read_category('a')", "read_all()", "last_message('a-1')", "list_streams()", "list_categories()", "list_namespaces()",
-                 "describe_namespace('default')", "read_horizon()", "feed_head('default')", "json_export('default', 1, NULL, NULL, NULL, 1000000)",
-                 "read_feed('default', 1, 100, true)", "read_pokes('default', NULL, NULL, 0, 100, NULL, NULL, false, false, 1000)", "json_read_stream('default', 'a-1', 0, NULL, 10, NULL, 1000000)", "json_list_namespaces()"):
+    for call in ("read_stream('a-1')", "read_category('a')", "read_all()", "last_message('a-1')", "list_streams()",
+                 "list_categories()", "list_namespaces()", "describe_namespace('default')", "read_horizon()",
+                 "feed_head('default')", "json_export('default', 1, NULL, NULL, NULL, 1000000)",
+                 "read_feed('default', 1, 100, true)",
+                 "read_pokes('default', NULL, NULL, 0, 100, NULL, NULL, false, false, 1000)",
+                 "json_read_stream('default', 'a-1', 0, NULL, 10, NULL, 1000000)", "json_list_namespaces()"):
         assert len(sql(connection, f"SELECT * FROM millrace.{call}")) > 0, call
     sql(connection, "ALTER EXTENSION millrace UPDATE")
     assert sql(other, "EXECUTE append('b-1')") == [(2,)] and sql(other, "EXECUTE read('b')") == [(3,)]
@@ -113,8 +129,9 @@ PRIVILEGES = """SELECT has_function_privilege(role, p.oid, 'EXECUTE'), has_funct
 
 
 def test_a_function_whose_arguments_change_keeps_its_grants(old):
-    connection = database(old, "store", with_version(RELEASED[-1]), "CREATE ROLE reader", "CREATE ROLE lender", "CREATE ROLE stranger",
-                          "REVOKE EXECUTE ON FUNCTION millrace.stream_version FROM PUBLIC", "GRANT EXECUTE ON FUNCTION millrace.stream_version TO reader",
+    connection = database(old, "store", with_version(RELEASED[-1]), "CREATE ROLE reader", "CREATE ROLE lender",
+                          "CREATE ROLE stranger", "REVOKE EXECUTE ON FUNCTION millrace.stream_version FROM PUBLIC",
+                          "GRANT EXECUTE ON FUNCTION millrace.stream_version TO reader",
                           "GRANT EXECUTE ON FUNCTION millrace.stream_version TO lender WITH GRANT OPTION")
     before = sql(connection, PRIVILEGES)
     assert before == [(True, False), (True, True), (False, False)]
@@ -139,7 +156,10 @@ def copy(cluster, source, target):
 
 def check_roles_go(cluster, connection, *roles):
     """Nothing is left behind that would keep a role."""
-    others = [cluster.connect(name) for (name,) in sql(connection, "SELECT datname FROM pg_database WHERE datallowconn AND datname <> current_database()")]
+    others = [
+        cluster.connect(name) for (name, ) in sql(
+            connection, "SELECT datname FROM pg_database WHERE datallowconn AND datname <> current_database()")
+    ]
     for role in roles:
         for each in [connection, *others]:
             sql(each, f"DROP OWNED BY {role}")
@@ -147,7 +167,8 @@ def check_roles_go(cluster, connection, *roles):
 
 
 def test_an_update_that_would_break_a_view_says_so_and_changes_nothing(old):
-    connection = database(old, "store", with_version(RELEASED[-1]), "CREATE VIEW mine AS SELECT millrace.stream_version('a-1')")
+    connection = database(old, "store", with_version(RELEASED[-1]),
+                          "CREATE VIEW mine AS SELECT millrace.stream_version('a-1')")
     before = catalogue(connection)
     with pytest.raises(psycopg2.errors.DependentObjectsStillExist, match="view public.mine depends on function"):
         sql(connection, "ALTER EXTENSION millrace UPDATE")
@@ -157,7 +178,8 @@ def test_an_update_that_would_break_a_view_says_so_and_changes_nothing(old):
 def test_grants_on_the_registry_are_kept_and_dumped(old):
     """The update grants something there itself, and PostgreSQL would take all other grants for the extension's."""
     query = "SELECT has_table_privilege('server', 'millrace.namespaces', 'INSERT'), has_column_privilege('server', 'millrace.namespaces', 'token_hash', 'UPDATE')"
-    connection = database(old, "store", with_version(RELEASED[-1]), "CREATE ROLE server", "GRANT INSERT ON millrace.namespaces TO server",
+    connection = database(old, "store", with_version(RELEASED[-1]), "CREATE ROLE server",
+                          "GRANT INSERT ON millrace.namespaces TO server",
                           "GRANT UPDATE (token_hash) ON millrace.namespaces TO server")
     sql(connection, "ALTER EXTENSION millrace UPDATE")
     assert sql(connection, query) == [(True, True)]

@@ -1,4 +1,5 @@
-"""What an operator sees of those who hold readers back: prepared transactions, standbys, and rows that need not be looked at."""
+"""What an operator sees of those who hold readers back: prepared transactions, standbys, and rows that need not be
+looked at."""
 import psycopg2
 import pytest
 
@@ -49,7 +50,8 @@ def test_a_prepared_transaction_is_shown_and_named(cluster):
     from concurrent.futures import ThreadPoolExecutor
     with ThreadPoolExecutor(1) as pool:
         appended = pool.submit(append, waiting, "a-1")
-        rows = wait_until(lambda: sql(watcher, "SELECT lock, blocking_pid, blocking_state FROM millrace.blocked"), "the waiting writer")
+        rows = wait_until(lambda: sql(watcher, "SELECT lock, blocking_pid, blocking_state FROM millrace.blocked"),
+                          "the waiting writer")
         sql(open_one, "COMMIT PREPARED 'forgotten'")
         appended.result()
     assert rows == [("stream", None, "prepared")]
@@ -61,7 +63,10 @@ def test_the_horizon_is_found_wherever_the_open_transaction_stands(cluster):
     watcher = cluster.connect()
     append(watcher, "a-0", 300)
     # As if one second had passed between any two of them.
-    sql(watcher, "UPDATE millrace_default.messages SET time = (now() AT TIME ZONE 'utc') - (301 - global_position) * interval '1 second'")
+    sql(
+        watcher,
+        "UPDATE millrace_default.messages SET time = (now() AT TIME ZONE 'utc') - (301 - global_position) * interval '1 second'"
+    )
     for _ in range(3):
         open_one = begin(cluster, "a-1")
         pid = open_one.get_backend_pid()
@@ -82,7 +87,9 @@ def test_the_horizon_costs_by_what_is_younger_than_the_open_transaction(cluster)
     open_one = begin(cluster, "a-1")
 
     def buffers(position):
-        plan = "\n".join(row[0] for row in sql(watcher, "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, COSTS OFF) SELECT * FROM millrace.read_horizon(NULL, %s)", position))
+        plan = "\n".join(row[0] for row in sql(
+            watcher, "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, COSTS OFF) SELECT * FROM millrace.read_horizon(NULL, %s)",
+            position))
         return int(plan.split("shared hit=")[1].split()[0])
 
     # What it reads of the catalogue depends on the server and is the same in both; looking at all rows is 300 more.
@@ -115,7 +122,8 @@ def test_a_standby_knows_the_horizon_too(cluster, folder):
         open_one = begin(cluster, "a-1")
         append(watcher, "a-2")
         reader = standby.connect()
-        found = wait_until(lambda: [row for row in sql(reader, HORIZON, None, None) if row[1] == 7], "the messages on the standby")
+        found = wait_until(lambda: [row for row in sql(reader, HORIZON, None, None) if row[1] == 7],
+                           "the messages on the standby")
         assert found == [(5, 7, None, None)]
         sql(open_one, "COMMIT")
         append(watcher, "a-2")

@@ -1,4 +1,5 @@
-"""Rows of Message DB's reads reach the client as the very bytes that Postgres itself would send, whatever the client asks for."""
+"""Rows of Message DB's reads reach the client as the very bytes that Postgres itself would send, whatever the client
+asks for."""
 import shutil
 import socket
 import struct
@@ -70,14 +71,21 @@ def fill(connection):
     sql(connection, "CREATE EXTENSION millrace")
     sql(connection, "SELECT millrace.install_message_db()")
     for number, (time, data, metadata) in enumerate([
-            ("2026-11-24 06:00:00", '{"a": 1}', None), ("2026-11-24 06:00:00.1", "null", '"scalar"'), ("2026-11-24 23:59:59.999999", "[]", "{}"),
-            ("2026-11-25 00:00:00.000001", '{"é\\n\\"": [1.50, true, null, {"b": {}}, "\\u0001\\\\"]}', "[1, [2, []]]"),
-            ("1999-12-31 23:59:59.123450", None, "12345678901234567890.1e5"), ("0001-01-01 00:00:00", "false", None), ("0001-12-31 12:00:00 BC", "{}", None),
-            ("9999-12-31 23:59:59.5", "{}", None), ("10000-01-01 00:00:00", "{}", None), ("294276-12-31 23:59:59.999999", "{}", None),
-            ("infinity", "{}", None), ("-infinity", "{}", None)]):
-        sql(connection, "INSERT INTO message_store.messages (stream_name, position, time, type, data, metadata) VALUES (%s, %s, %s, %s, %s, %s)",
+        ("2026-11-24 06:00:00", '{"a": 1}', None), ("2026-11-24 06:00:00.1", "null", '"scalar"'),
+        ("2026-11-24 23:59:59.999999", "[]", "{}"),
+        ("2026-11-25 00:00:00.000001", '{"é\\n\\"": [1.50, true, null, {"b": {}}, "\\u0001\\\\"]}', "[1, [2, []]]"),
+        ("1999-12-31 23:59:59.123450", None, "12345678901234567890.1e5"), ("0001-01-01 00:00:00", "false", None),
+        ("0001-12-31 12:00:00 BC", "{}", None), ("9999-12-31 23:59:59.5", "{}", None),
+        ("10000-01-01 00:00:00", "{}", None), ("294276-12-31 23:59:59.999999", "{}", None), ("infinity", "{}", None),
+        ("-infinity", "{}", None)
+    ]):
+        sql(
+            connection,
+            "INSERT INTO message_store.messages (stream_name, position, time, type, data, metadata) VALUES (%s, %s, %s, %s, %s, %s)",
             "w-" + "é" * (number % 3), number, time, "T" * number, data, metadata)
-    sql(connection, "INSERT INTO message_store.messages (stream_name, position, type, data, metadata) SELECT 'w', 9223372036854775807 - n, repeat('type', 3000), "
+    sql(
+        connection,
+        "INSERT INTO message_store.messages (stream_name, position, type, data, metadata) SELECT 'w', 9223372036854775807 - n, repeat('type', 3000), "
         "jsonb_build_object('long', repeat('a\"b', 100000 * n), 'incompressible', (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 1000) i)), "
         "jsonb_build_object('x', n) FROM generate_series(0, 2) n")
 
@@ -104,8 +112,10 @@ def test_columns_in_binary_are_the_same(connection, formats):
     check_same(connection, formats=formats)
 
 
-@pytest.mark.parametrize("setting", ["DateStyle = 'German'", "DateStyle = 'SQL, DMY'", "TimeZone = 'Asia/Tokyo'", "client_encoding = 'LATIN1'",
-                                     "client_encoding = 'SQL_ASCII'", "extra_float_digits = 0"])
+@pytest.mark.parametrize("setting", [
+    "DateStyle = 'German'", "DateStyle = 'SQL, DMY'", "TimeZone = 'Asia/Tokyo'", "client_encoding = 'LATIN1'",
+    "client_encoding = 'SQL_ASCII'", "extra_float_digits = 0"
+])
 def test_settings_of_the_client_are_kept_to(connection, setting):
     connection.simple("SET " + setting)
     check_same(connection)
@@ -123,23 +133,30 @@ def test_settings_changed_between_two_pages_take_effect_in_the_second(connection
     for command in (READ, LIMITED):
         connection.simple("BEGIN")
         connection.simple("SET LOCAL DateStyle = 'ISO'")
-        connection.socket.sendall(connection.message(b"P", b"\0" + command.encode() + b"\0\0\0") + connection.message(b"B", b"p\0\0" + b"\0" * 6) +
-                                  connection.message(b"E", b"p\0" + struct.pack("!I", 3)) + connection.message(b"S", b""))
+        connection.socket.sendall(
+            connection.message(b"P", b"\0" + command.encode() + b"\0\0\0") +
+            connection.message(b"B", b"p\0\0" + b"\0" * 6) + connection.message(b"E", b"p\0" + struct.pack("!I", 3)) +
+            connection.message(b"S", b""))
         first = connection.answers()
         connection.simple("SET LOCAL DateStyle = 'German'")
-        connection.socket.sendall(connection.message(b"E", b"p\0" + struct.pack("!I", 0)) + connection.message(b"S", b""))
+        connection.socket.sendall(
+            connection.message(b"E", b"p\0" + struct.pack("!I", 0)) + connection.message(b"S", b""))
         answers[command] = first, connection.answers()
         connection.simple("COMMIT")
     assert answers[READ] == answers[LIMITED] and len(rows(answers[READ][1])) == 12
 
 
-@pytest.mark.parametrize("clause", ["WHERE type <> 'TT'", "WHERE metadata IS NULL", "ORDER BY global_position DESC", "OFFSET 3", "FETCH FIRST 2 ROWS ONLY"])
+@pytest.mark.parametrize("clause", [
+    "WHERE type <> 'TT'", "WHERE metadata IS NULL", "ORDER BY global_position DESC", "OFFSET 3",
+    "FETCH FIRST 2 ROWS ONLY"
+])
 def test_only_whole_reads_go_the_short_way(connection, clause):
     assert connection.extended(f"{READ} {clause}") == connection.extended(f"SELECT * FROM ({LIMITED}) AS m {clause}")
 
 
 def test_a_read_inside_a_function_sends_nothing_to_the_client(connection):
-    connection.simple("CREATE FUNCTION pg_temp.numbered() RETURNS bigint LANGUAGE plpgsql AS $$ DECLARE n bigint := 0; r record; BEGIN "
-                      f"FOR r IN {READ} LOOP n := n + length(r.type); END LOOP; RETURN n; END $$")
+    connection.simple(
+        "CREATE FUNCTION pg_temp.numbered() RETURNS bigint LANGUAGE plpgsql AS $$ DECLARE n bigint := 0; r record; BEGIN "
+        f"FOR r IN {READ} LOOP n := n + length(r.type); END LOOP; RETURN n; END $$")
     command = "SELECT pg_temp.numbered() FROM message_store.get_category_messages('w', 1, 2)"
     assert rows(connection.simple(command)) == [struct.pack("!HI", 1, 5) + b"36066"] * 2

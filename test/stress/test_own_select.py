@@ -1,5 +1,6 @@
-"""A program that reads the table with a SELECT of its own, beside writers whose commits overlap, misses nothing: by the horizon of its statement, or
-where appends take Message DB's category lock.  Without either it does, or the load proves nothing."""
+"""A program that reads the table with a SELECT of its own, beside writers whose commits overlap, misses nothing: by the
+horizon of its statement, or where appends take Message DB's category lock.  Without either it does, or the load proves
+nothing."""
 import random
 import threading
 import time
@@ -10,10 +11,13 @@ from store import Cluster, sql
 
 SECONDS = 6
 WRITERS = 8
-PLAIN = ("SELECT global_position FROM millrace_default.messages WHERE global_position >= %s AND stream_name LIKE 'a-%%' "
-         "ORDER BY global_position LIMIT 1000")
-RECIPE = ("SELECT global_position FROM millrace_default.messages WHERE global_position >= %s AND stream_name LIKE 'a-%%' "
-          "AND global_position <= (SELECT readable FROM millrace.read_horizon('default'{})) ORDER BY global_position LIMIT 1000")
+PLAIN = (
+    "SELECT global_position FROM millrace_default.messages WHERE global_position >= %s AND stream_name LIKE 'a-%%' "
+    "ORDER BY global_position LIMIT 1000")
+RECIPE = (
+    "SELECT global_position FROM millrace_default.messages WHERE global_position >= %s AND stream_name LIKE 'a-%%' "
+    "AND global_position <= (SELECT readable FROM millrace.read_horizon('default'{})) ORDER BY global_position LIMIT 1000"
+)
 
 
 @pytest.fixture
@@ -45,7 +49,10 @@ def write(connection, number, end, appended, setting):
 def missed(cluster, query, setting="off", arguments=1):
     """Follows beside the writers; returns how many messages the follower never saw, and how many there were."""
     appended, seen, end = [], [], time.monotonic() + SECONDS
-    writers = [threading.Thread(target=write, args=(cluster.connect(), number, end, appended, setting)) for number in range(WRITERS)]
+    writers = [
+        threading.Thread(target=write, args=(cluster.connect(), number, end, appended, setting))
+        for number in range(WRITERS)
+    ]
     reader = cluster.connect()
     for writer in writers:
         writer.start()
@@ -83,9 +90,11 @@ def test_it_is_message_dbs_lock(cluster):
     writer, other = cluster.connect(), cluster.connect()
     sql(writer, "SET millrace.category_lock = on")
     sql(writer, "BEGIN")
-    sql(writer, "SELECT millrace.append_streams(ARRAY[('a-1', ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[], NULL), "
-                "('b-1', ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[], NULL), "
-                "('a-2', ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[], NULL)]::millrace.stream_append[])")
+    sql(
+        writer,
+        "SELECT millrace.append_streams(ARRAY[('a-1', ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[], NULL), "
+        "('b-1', ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[], NULL), "
+        "('a-2', ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[], NULL)]::millrace.stream_append[])")
     free = "SELECT pg_try_advisory_lock(millrace.hash_64(%s))"
     assert [sql(other, free, category)[0][0] for category in ("a", "b", "c")] == [False, False, True]
     sql(writer, "COMMIT")

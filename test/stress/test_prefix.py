@@ -81,10 +81,14 @@ class Reader(threading.Thread):
 
 
 READERS = {
-    "the namespace": ("SELECT global_position, stream_name FROM millrace.read_all(\"position\" => %s, batch_size => 100)", ()),
-    "a category": ("SELECT global_position, stream_name FROM millrace.read_category('a', \"position\" => %s, batch_size => 100)", ()),
-    "a group": ("SELECT global_position, stream_name FROM millrace.read_category('a', consumer_group_member => %s, consumer_group_size => %s, "
-                "\"position\" => %s, batch_size => 100)", (1, GROUP)),
+    "the namespace": (
+        "SELECT global_position, stream_name FROM millrace.read_all(\"position\" => %s, batch_size => 100)", ()),
+    "a category": (
+        "SELECT global_position, stream_name FROM millrace.read_category('a', \"position\" => %s, batch_size => 100)",
+        ()),
+    "a group": (
+        "SELECT global_position, stream_name FROM millrace.read_category('a', consumer_group_member => %s, consumer_group_size => %s, "
+        "\"position\" => %s, batch_size => 100)", (1, GROUP)),
 }
 
 
@@ -99,8 +103,11 @@ def expected_of(reader, committed, connection):
     if reader == "a category":
         return mine
     streams = {stream for _, stream in mine}
-    share = {stream for stream in streams
-             if sql(connection, "SELECT abs(('x' || left(md5(%s), 16))::bit(64)::bigint %% %s)", stream[2:], GROUP)[0][0] == 1}
+    share = {
+        stream
+        for stream in streams if sql(connection, "SELECT abs(('x' || left(md5(%s), 16))::bit(64)::bigint %% %s)",
+                                     stream[2:], GROUP)[0][0] == 1
+    }
     return [row for row in mine if row[1] in share]
 
 
@@ -152,10 +159,12 @@ def test_readers_of_a_standby_miss_nothing_either(store, folder):
     standby = Cluster(folder + "/standby", ["hot_standby=on", "max_standby_streaming_delay=-1"]).copy_of(store).start()
     try:
         def caught_up():
-            # The end of a rolled-back transaction is written, but nobody waits for it: the WAL writer sends it a moment later.
+            # The end of a rolled-back transaction is written, but nobody waits for it: the WAL writer sends it a moment
+            # later.
             ((end,),) = sql(store.connect("store"), "SELECT pg_current_wal_insert_lsn()")
             connection = standby.connect("store")
-            wait_until(lambda: sql(connection, "SELECT pg_last_wal_replay_lsn() >= %s", end)[0][0], "the standby to catch up")
+            wait_until(lambda: sql(connection, "SELECT pg_last_wal_replay_lsn() >= %s", end)[0][0],
+                       "the standby to catch up")
             connection.close()
 
         assert sql(standby.connect("store"), "SELECT pg_is_in_recovery()") == [(True,)]

@@ -27,8 +27,8 @@ static inline struct json_object *json_c_read_as(const char *text, size_t len, i
 }
 
 /*
- * Strict, though it still takes \u0000 and lone surrogates; but for json-c 0.18, where a strict reader refuses every
- * string that is not ASCII.
+ * Strict, though it still takes \u0000 and lone surrogates; but for json-c 0.18, where a strict reader
+ * refuses every string that is not ASCII.
  */
 static inline struct json_object *json_c_read(const char *text, size_t len)
 {

@@ -432,8 +432,8 @@ static void generated_texts_are_read_as_json_c_reads_them(void **state)
 }
 
 /*
- * Whatever json-c refuses we refuse, and the other way round, on texts with one byte changed.  Left out is what
- * json-c takes beyond the grammar even when strict.
+ * Whatever json-c refuses we refuse, and the other way round, on texts with one byte changed.  Left out is
+ * what json-c takes beyond the grammar even when strict.
  */
 static void damaged_texts_are_refused_when_json_c_refuses_them(void **state)
 {

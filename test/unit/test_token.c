@@ -131,8 +131,8 @@ static void on_fault(int number)
 }
 
 /*
- * Puts a text in front of memory that faults when it is touched, so that only its first `readable` bytes can be
- * read, and compares it with another that differs in its first byte; tells whether the rest was looked at.
+ * Puts a text in front of memory that faults when it is touched, so that only its first `readable` bytes can
+ * be read, and compares it with another that differs in its first byte; tells whether the rest was looked at.
  */
 static bool looks_further(size_t readable, bool (*equal)(const char *a, const char *b))
 {

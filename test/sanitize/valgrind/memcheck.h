@@ -1,8 +1,9 @@
 /*
  * memcheck.h: what Postgres tells Valgrind of its memory, told to the address sanitizer.
  *
- * Stands in for Valgrind's header of this name when Postgres is built by postgres.sh with -DUSE_VALGRIND: freed and never
- * allocated parts of a memory context, and the pages of buffers that the process has not pinned, can't be touched then.
+ * Stands in for Valgrind's header of this name when Postgres is built by postgres.sh with -DUSE_VALGRIND:
+ * freed and never allocated parts of a memory context, and the pages of buffers that the process has not
+ * pinned, can't be touched then.
  */
 #ifndef MILLRACE_MEMCHECK_H
 #define MILLRACE_MEMCHECK_H
