@@ -19,7 +19,7 @@ DATA_DIR ?= $(shell if [ "$$(id -u)" != 0 ] || \
 	setpriv --reuid=65534 --regid=65534 --clear-groups test -x "$(CURDIR)" 2>/dev/null; \
 	then echo "$(CURDIR)/millrace-data"; else echo /var/lib/millrace; fi)
 
-C_FILES = $(wildcard extension/*.[ch] sidecar/*.[ch] sidecar/*/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] bench/*.[ch])
+C_FILES = $(wildcard $(foreach part,extension extension/* sidecar sidecar/* test/unit test/fuzz bench,$(part)/*.[ch]))
 SCRIPTS = .ci/run $(wildcard findings/*.sh test/*.sh test/message_db/*.sh test/fuzz/*.sh test/sanitize/*.sh bench/*.sh sidecar/packaging/*.sh)
 
 .DEFAULT_GOAL := all

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""Data flows one way: the rooms of sidecar/ and what each may include, and the layers of extension/.
+"""Data flows one way: the rooms of sidecar/ and of extension/, and what each may include.
 
-Also checks that every version test is in extension/compat.h, that the program looks at the system's clocks in
+Also checks that every version test is in extension/base/compat.h, that the program looks at the system's clocks in
 base/clock.c only and has no HTTP but its own, and that every expected output belongs to a test.  Prints what is wrong;
 exit code 1 if anything is.
 
@@ -46,23 +46,19 @@ OWED = {
 LIBPQ = "libpq-fe.h"
 DB_ONLY = ["db/internal.h", "db/statement.h"]
 
-# From the top down; the families of one level stand beside each other.  A file belongs to the family
-# that has its name or its beginning up to an underscore: message_db_condition.c is `message_db`.  It may include its
-# own family and what is below it.
-EXTENSION = [
-    ["millrace"],
-    ["scan"],
-    ["message_db"],
-    ["api frame"],
-    ["jsonin", "jsonout"],
-    ["append uuid7", "import", "read"],
-    ["prefix"],
-    ["store insert storecategory storeindex storelock storeowner storesnapshot storetrigger storewhole"],
-    ["names"],
-    ["jsonbytes", "md5"],
-    ["errors", "compat"],
-    ["protocol"],
-]
+# The same of extension/.
+EXTENSION = {
+    "base": [],  # names and bytes, what differs between versions of PostgreSQL
+    "store": ["base"],  # the table of a namespace: the only part that opens relations and takes locks
+    "core": ["store", "base"],  # what a message goes through
+    "json": ["core", "store", "base"],  # JSON text and jsonb
+    "api": ["json", "core", "store", "base"],  # the SQL functions
+    "message_db": ["api", "json", "core", "store", "base"],  # the functions of Message DB
+    "scan": ["message_db", "api", "json", "core", "store", "base"],  # reading functions in FROM
+}
+
+# By the part's folder: its rooms, the file above them all, what every room may include.
+PARTS = {"sidecar": (ROOMS, "main.c", SHARED), "extension": (EXTENSION, "millrace.c", "protocol.h")}
 
 
 def includes_of(path):
@@ -73,74 +69,63 @@ def includes_libpq(path):
     return re.search(r'^\s*#\s*include\s*[<"]libpq', path.read_text(), re.M) is not None
 
 
-def sources_of(sidecar):
-    """Every C file of the program, as ROOM/FILE; main.c stands above all rooms."""
-    return sorted(str(path.relative_to(sidecar)) for room in ROOMS for path in (sidecar / room).glob("*.[ch]"))
+def sources_of(folder):
+    """Every C file of a part, as ROOM/FILE, and the one above all rooms."""
+    rooms, top, shared = PARTS[folder.name]
+    return [top, *sorted(str(path.relative_to(folder)) for room in rooms for path in (folder / room).glob("*.[ch]"))]
 
 
-def is_allowed(room, header):
-    if header in [LIBPQ, *DB_ONLY]:
+def is_allowed(part, room, header):
+    rooms, top, shared = PARTS[part]
+    if part == "sidecar" and header in [LIBPQ, *DB_ONLY]:
         return room == "db"  # so not main.c either
-    return any(header == place or header.startswith(place + "/") for place in [room, *ROOMS[room]])
+    return room == top or any(header == place or header.startswith(place + "/") for place in [room, *rooms[room]])
 
 
-def wrong_includes(sidecar):
-    """Includes within sidecar/ that are not allowed and not owed, and what is owed no longer."""
-    owed = set(OWED)
-    for path in sorted(sidecar.glob("*.[ch]")):
-        if path.name != "main.c":
-            yield f"sidecar/{path.name} is in no room"
-    for folder in sorted({path.parent.name for path in sidecar.glob("*/*.[ch]")} - {*ROOMS, "preload"}):
-        yield f"sidecar/{folder} is no room: add it to test/layers.py and to sidecar/Makefile"
-    for name in ["main.c", *sources_of(sidecar)]:
+def lost_files(folder):
+    """Files and folders that are in no room."""
+    rooms, top, shared = PARTS[folder.name]
+    for path in sorted(folder.glob("*.[ch]")):
+        if path.name not in (top, shared):
+            yield f"{folder.name}/{path.name} is in no room"
+    for name in sorted({path.parent.name for path in folder.glob("*/*.[ch]")} - {*rooms, "preload"}):
+        yield f"{folder.name}/{name} is no room: add it to test/layers.py and to {folder.name}/Makefile"
+
+
+def wrong_includes(folder):
+    """Includes within a part that are not allowed and not owed, and what is owed no longer."""
+    part, shared = folder.name, PARTS[folder.name][2]
+    headers = {path.name for path in folder.glob("*/*.h")}
+    owed = set(OWED if part == "sidecar" else ())
+    yield from lost_files(folder)
+    for name in sources_of(folder):
         room = name.split("/")[0]
-        libpq = [LIBPQ] if includes_libpq(sidecar / name) else []
-        for header in [*includes_of(sidecar / name), *libpq]:
-            if header == SHARED:
+        libpq = [LIBPQ] if part == "sidecar" and includes_libpq(folder / name) else []
+        for header in [*includes_of(folder / name), *libpq]:
+            if header == shared:
                 continue
-            if header != LIBPQ and not (sidecar / header).exists():
-                yield f'sidecar/{name} includes "{header}": an include says the room, "base/buf.h"'
+            if header != LIBPQ and not (folder / header).exists():
+                if part == "sidecar" or header in headers:  # Postgres's own are included in the same way
+                    yield f'{part}/{name} includes "{header}": an include says the room, "base/buf.h"'
             elif (name, header) in owed:
                 owed.discard((name, header))
-            elif (room in ROOMS or header == LIBPQ) and not is_allowed(room, header):
-                yield f"sidecar/{name} includes {header}, which {room} may not use"
+            elif not is_allowed(part, room, header):
+                yield f"{part}/{name} includes {header}, which {room} may not use"
     for name, header in sorted(owed):
-        yield f"sidecar/{name} does not include {header} any more: take it out of OWED in test/layers.py"
-    for (name, header) in OWED:
-        if is_allowed(name.split("/")[0], header):
-            yield f"sidecar/{name} may include {header}: take it out of OWED in test/layers.py"
-
-
-def place_of(stem, layers):
-    """The level (0 = top) and the family of a file, None when it is in no family."""
-    for level, families in enumerate(layers):
-        for family in families:
-            if any(stem == name or stem.startswith(name + "_") for name in family.split()):
-                return level, family
-    return None
-
-
-def upward_includes(extension, layers):
-    headers = {path.name for path in extension.glob("*.h")}
-    for path in sorted(extension.glob("*.[ch]")):
-        place = place_of(path.stem, layers)
-        if place is None:
-            yield f"extension/{path.name} is in no layer: add it to test/layers.py"
-            continue
-        for header in includes_of(path):
-            included = place_of(Path(header).stem, layers) if header in headers else None
-            if included and included != place and included[0] <= place[0]:
-                yield f"extension/{path.name} includes {header}, which is not below it"
+        yield f"{part}/{name} does not include {header} any more: take it out of OWED in test/layers.py"
+    for name, header in OWED if part == "sidecar" else ():
+        if is_allowed(part, name.split("/")[0], header):
+            yield f"{part}/{name} may include {header}: take it out of OWED in test/layers.py"
 
 
 def version_tests_elsewhere(extension):
-    for path in sorted(extension.glob("*.[ch]")):
-        if path.name != "compat.h" and "PG_VERSION_NUM" in path.read_text():
-            yield f"extension/{path.name} tests PG_VERSION_NUM: that belongs into compat.h"
+    for name in sources_of(extension):
+        if name != "base/compat.h" and "PG_VERSION_NUM" in (extension / name).read_text():
+            yield f"extension/{name} tests PG_VERSION_NUM: that belongs into base/compat.h"
 
 
 def clocks_elsewhere(sidecar):
-    for name in ["main.c", *sources_of(sidecar)]:
+    for name in sources_of(sidecar):
         looks = re.search(r"\b(clock_gettime|gettimeofday|time)\s*\((?!void)", code_of(sidecar / name))
         if looks and name != "base/clock.c":
             yield f"sidecar/{name} looks at a clock of the system: that belongs into base/clock.c"
@@ -148,7 +133,7 @@ def clocks_elsewhere(sidecar):
 
 def other_http(sidecar):
     """libevent's reads what is ambiguous in a way of its own."""
-    for name in ["main.c", *sources_of(sidecar)]:
+    for name in sources_of(sidecar):
         if re.search(r"\bevhttp|event2/http", code_of(sidecar / name)):
             yield f"sidecar/{name} uses libevent's HTTP: the program's own is in sidecar/http"
 
@@ -173,7 +158,7 @@ def orphaned_outputs(root):
 def main(root):
     sidecar, extension = root / "sidecar", root / "extension"
     faults = [*wrong_includes(sidecar), *clocks_elsewhere(sidecar), *other_http(sidecar),
-              *upward_includes(extension, EXTENSION), *version_tests_elsewhere(extension), *orphaned_outputs(root)]
+              *wrong_includes(extension), *version_tests_elsewhere(extension), *orphaned_outputs(root)]
     for fault in faults:
         print(fault)
     return 1 if faults else 0

@@ -112,8 +112,8 @@ def layout(counts):
     check(counts, "references.py finds what is wrong", [sys.executable, "test/test_references.py"])
     check(counts, "warnings end no user's build", ["test/warnings.sh"])
     check(counts, "versions", [sys.executable, "test/versions.py"])
-    files = [name for part in ("extension", "sidecar", "sidecar/*", "test/unit", "test/fuzz", "bench") for name in
-             sorted(glob.glob(str(ROOT / part / "*.[ch]")))]
+    parts = ("extension", "extension/*", "sidecar", "sidecar/*", "test/unit", "test/fuzz", "bench")
+    files = [name for part in parts for name in sorted(glob.glob(str(ROOT / part / "*.[ch]")))]
     # Other versions lay out differently.
     if shutil.which("clang-format") and "version 14." in run_quietly("clang-format", "--version"):
         check(counts, "clang-format", ["clang-format", "--dry-run", "-Werror", *files])
@@ -193,8 +193,8 @@ def sanitize(counts, temp):
         counts.add(skipped=1)
         return
     PG_CONFIG = f"{SANITIZED_POSTGRES}/bin/pg_config"
-    for pattern in ("*.[ch]", "*.sql", "*.control", "Makefile"):  # away from the objects of another Postgres
-        copy_files(f"extension/{pattern}", temp / "extension")
+    # Away from the objects of another Postgres.
+    shutil.copytree(ROOT / "extension", temp / "extension", ignore=shutil.ignore_patterns("*.o", "*.so"))
     subprocess.run(
         ["make", "-s", f"-j{os.cpu_count()}", "-C", temp / "extension", "SAN=1", f"PG_CONFIG={PG_CONFIG}", "install"],
         check=True)

@@ -14,13 +14,14 @@ class Layers(unittest.TestCase):
     def setUpClass(cls):
         temp = tempfile.TemporaryDirectory()
         cls.addClassCleanup(temp.cleanup)
-        cls.sidecar = Path(temp.name) / "sidecar"
-        built = shutil.ignore_patterns("build*", "packaging", "millrace")
-        shutil.copytree(layers.ROOT / "sidecar", cls.sidecar, ignore=built)
+        cls.sidecar, cls.extension = Path(temp.name) / "sidecar", Path(temp.name) / "extension"
+        built = shutil.ignore_patterns("build*", "packaging", "millrace", "*.o", "*.so")
+        for folder in cls.sidecar, cls.extension:
+            shutil.copytree(layers.ROOT / folder.name, folder, ignore=built)
 
-    def write(self, name, text):
+    def write(self, name, text, part="sidecar"):
         """Until the end of the test."""
-        path = self.sidecar / name
+        path = self.sidecar.parent / part / name
         before = path.read_text() if path.exists() else None
         self.addCleanup(path.unlink if before is None else lambda: path.write_text(before))
         path.write_text(text)
@@ -36,7 +37,26 @@ class Layers(unittest.TestCase):
             self.assertIn(part, faults[0])
 
     def test_nothing_is_wrong_with_the_sources_as_they_are(self):
-        self.assertEqual(list(layers.wrong_includes(self.sidecar)), [])
+        for folder in self.sidecar, self.extension:
+            self.assertEqual(list(layers.wrong_includes(folder)), [])
+
+    def test_the_extension_has_rooms_too(self):
+        for name, text, fault in (("store/lock.c", '#include "core/read.h"\n', "which store may not use"),
+                                  ("core/read.c", '#include "api/api.h"\n', "which core may not use"),
+                                  ("api/read.c", '#include "prefix.h"\n', "says the room"), ("new.c", "", "no room"),
+                                  ("attic/old.c", "", "attic is no room")):
+            with self.subTest(name):
+                path = self.extension / name
+                path.parent.mkdir(exist_ok=True)
+                self.write(name, text + (path.read_text() if path.exists() else ""), "extension")
+                faults = list(layers.wrong_includes(self.extension))
+                self.assertEqual(len(faults), 1, faults)
+                self.assertIn(fault, faults[0])
+                self.doCleanups()
+
+    def test_a_version_test_is_found_in_every_room(self):
+        self.write("store/lock.c", "#if PG_VERSION_NUM >= 170000\n#endif\n", "extension")
+        self.assertEqual(len(list(layers.version_tests_elsewhere(self.extension))), 1)
 
     def test_http_knows_not_what_it_serves(self):
         for header in "db/db.h", "methods/methods.h", "live/feed.h":

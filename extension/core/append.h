@@ -1,0 +1,73 @@
+/*
+ * append.h: the one core through which messages get in.
+ *
+ * A call takes requests; a request is one or more parts, all or none; a part is messages for one stream.
+ * Each request gets its own verdict: one that is refused leaves the others alone and raises nothing.
+ */
+#ifndef MILLRACE_APPEND_H
+#define MILLRACE_APPEND_H
+
+#include "postgres.h"
+
+#include "utils/jsonb.h"
+#include "utils/uuid.h"
+
+#include "store/store.h"
+
+#define NO_STREAM INT64CONST(-1) /* the version of a stream without messages */
+
+typedef struct AppendMessage
+{
+	text *type;
+	Jsonb *data;
+	Jsonb *metadata; /* NULL: none */
+	pg_uuid_t id;
+	bool id_is_new; /* don't look whether it is stored: made by this call, or to be a unique violation */
+	/* results */
+	int64 position;
+	int64 global_position;
+	/* the core's own */
+	struct AppendMessage *earlier;	/* the one before it in this call with the same id */
+	struct AppendMessage *original; /* idempotence: the earlier one that this one repeats */
+	bool accepted;					/* will be inserted, into `space` */
+	struct AppendRequest *request;
+	struct OpenNamespace *space;
+	text *stream;
+	NewRow row;
+} AppendMessage;
+
+typedef struct AppendPart
+{
+	text *stream;
+	int64 expected; /* -1, a version, or EXPECT_ANY */
+	AppendMessage *messages;
+	int nmessages;				/* at least 1 */
+	struct AppendStream *state; /* the core's own */
+	int64 version_before;		/* the core's own */
+} AppendPart;
+
+/* sqlerrcode 0: appended, or found to have been appended before; positions are in the messages. */
+typedef struct AppendVerdict
+{
+	int sqlerrcode;
+	int part;		/* the part refused */
+	int64 expected; /* wrong expected version: both */
+	int64 actual;
+	char *message;
+} AppendVerdict;
+
+typedef struct AppendRequest
+{
+	const char *namespace_name; /* or NULL, and: */
+	Oid schema;					/* the schema of the table */
+	AppendPart *parts;
+	int nparts;
+	AppendVerdict verdict;
+	Store *store;		  /* the core's own */
+	AppendMessage *twice; /* the core's own: a message whose id another one of the request has, too */
+} AppendRequest;
+
+extern void AppendRequests(AppendRequest *requests, int nrequests);
+extern void GenerateUuidV7(pg_uuid_t *id);
+
+#endif

@@ -1,0 +1,27 @@
+/*
+ * prefix.h: a scan that judges every row that an index leads to, for reads by the prefix rule (read.c).
+ */
+#ifndef MILLRACE_PREFIX_H
+#define MILLRACE_PREFIX_H
+
+#include "postgres.h"
+
+#include "access/htup.h"
+
+#include "store/store.h"
+
+typedef enum PrefixStep
+{
+	PREFIX_ROW,		  /* the snapshot sees this row */
+	PREFIX_UNDECIDED, /* it doesn't, but the row may still commit, or did so later: the prefix ends below it */
+	PREFIX_NO_MORE
+} PrefixStep;
+
+typedef struct PrefixScan PrefixScan;
+
+extern PrefixScan *PrefixBegin(StoreScan *scan, Snapshot snapshot);
+extern PrefixStep PrefixNext(PrefixScan *prefix, HeapTuple *row);
+extern void PrefixEnd(PrefixScan *prefix);
+extern int64 PrefixEntryPosition(StoreScan *scan, HeapTuple row);
+
+#endif

@@ -1,0 +1,561 @@
+/*
+ * read.c: reading messages, and the prefix rule.
+ *
+ * A stream is read with the caller's snapshot and no more: the stream lock is held to commit, so positions
+ * commit in order.  Global positions don't: they are drawn before commit, and a reader that remembers the
+ * last one it saw could step over one that commits later.  The prefix rule prevents it, also for a stream
+ * that is read up to a global position:
+ *
+ *   - insert.c puts index entries in in the order of their global positions, so when entry g is in the index,
+ *     every smaller one is too.
+ *   - A reader scans the index in order and looks at every row, visible or not.  A row that its snapshot sees
+ *     is returned.  A row that it doesn't see ends the read if it may still commit or did so after the
+ *     snapshot; the row of an aborted transaction, or a deleted one, is passed over, and so is a new version
+ *     of a message that the snapshot sees in an older one (prefix.c).
+ *
+ * So what a read returns is final: nothing will ever appear below its last row.  Why the scan can't miss an
+ * entry g' below a row g that it returns: g is visible, so g was in the index before the snapshot was taken,
+ * so g' was too, and the scan begins after the snapshot.
+ *
+ * Filters come after the rule: a row that they would leave out ends the read just the same.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/nbtree.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/predicate.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+#include "utils/snapmgr.h"
+
+#include "core/prefix.h"
+#include "core/read.h"
+#include "store/store.h"
+
+/* ---- filters -------------------------------------------------------------------------------------- */
+
+/* The text of metadata's correlationStreamName, as ->> gives it; false when there is none. */
+static bool
+CorrelationStream(Jsonb *metadata, Slice *name)
+{
+	static const char key[] = "correlationStreamName";
+	JsonbValue found;
+	char *text_form;
+
+	if (!metadata || !JB_ROOT_IS_OBJECT(metadata) ||
+		!getKeyJsonValueFromContainer(&metadata->root, key, (int)strlen(key), &found) ||
+		found.type == jbvNull)
+		return false;
+	if (found.type == jbvString)
+	{
+		*name = (Slice){found.val.string.val, found.val.string.len};
+		return true;
+	}
+	if (found.type == jbvNumeric)
+		text_form = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(found.val.numeric)));
+	else if (found.type == jbvBool)
+		text_form = found.val.boolean ? "true" : "false";
+	else
+		text_form = JsonbToCString(NULL, found.val.binary.data, found.val.binary.len);
+	*name = (Slice){text_form, (int)strlen(text_form)};
+	return true;
+}
+
+/* Says whether a list of names, which may be missing, lets this one pass. */
+static bool
+IsWanted(text **names, int nnames, Slice name)
+{
+	if (!names)
+		return true;
+	for (int i = 0; i < nnames; i++)
+		if (SliceEqual(name, SliceOfText(names[i])))
+			return true;
+	return false;
+}
+
+/*
+ * What is known of streams that a group's read has met: a category's messages are of few streams, again and
+ * again.
+ */
+#define MEMBERS 1024
+#define MEMBER_NAME 47
+
+typedef struct Member
+{
+	uint8 len; /* 0: empty */
+	bool is_member;
+	char name[MEMBER_NAME];
+} Member;
+
+struct Reader
+{
+	Store *store;
+	const ReadRequest *request;
+	Snapshot snapshot;
+	StoreScan *scan;	   /* NULL: there is nothing to read, or no more */
+	PrefixScan *prefix;	   /* NULL: the scan is by the snapshot alone */
+	Member *members;	   /* a group's read's; else NULL */
+	MemoryContext home;	   /* the reader's own */
+	MemoryContext context; /* of one message */
+	Message message;
+	ReadOutcome outcome;
+};
+
+static bool
+IsMember(const ReadRequest *request, Slice name, Member *members)
+{
+	Member *known;
+
+	if (name.len == 0 || name.len > MEMBER_NAME)
+		return NameIsMembers(name, request->member, request->size);
+	known = &members[hash_bytes((const unsigned char *)name.bytes, name.len) % MEMBERS];
+	if (known->len != name.len || memcmp(known->name, name.bytes, name.len) != 0)
+	{
+		known->len = (uint8)name.len;
+		known->is_member = NameIsMembers(name, request->member, request->size);
+		memcpy(known->name, name.bytes, name.len);
+	}
+	return known->is_member;
+}
+
+/* The filters that need no more than the name: those which most rows of a group's read fail. */
+static bool
+PassesNameFilters(const Reader *reader, Slice name)
+{
+	const ReadRequest *request = reader->request;
+
+	return (!request->categories ||
+			IsWanted(request->categories, request->ncategories, NameCategory(name))) &&
+		   (!reader->members || IsMember(request, name, reader->members));
+}
+
+static bool
+PassesFilters(const ReadRequest *request, const Message *message)
+{
+	Slice correlation;
+
+	if (message->global_position < request->global_position ||
+		!IsWanted(request->types, request->ntypes, message->type))
+		return false;
+	if ((request->since && message->time < *request->since) ||
+		(request->until && message->time >= *request->until))
+		return false;
+	if (!request->correlation)
+		return true;
+	return CorrelationStream(message->metadata, &correlation) &&
+		   SliceEqual(NameCategory(correlation), SliceOfText(request->correlation));
+}
+
+/* ---- rows -------------------------------------------------------------------------------------------- */
+
+/*
+ * The columns before the first that may be NULL are where they are in every row: three of eight bytes, then
+ * the name.
+ */
+static int64
+RowInt64(HeapTuple row, int column)
+{
+	return ((const int64 *)((char *)row->t_data + row->t_data->t_hoff))[column - 1];
+}
+
+static text *
+RowStream(HeapTuple row)
+{
+	return DatumGetTextPP(PointerGetDatum((char *)row->t_data + row->t_data->t_hoff + 3 * sizeof(int64)));
+}
+
+/*
+ * Returns where the next text or jsonb begins: one with a short header right here, another where it is
+ * aligned.
+ */
+static inline char *
+AlignText(char *place)
+{
+	return VARATT_NOT_PAD_BYTE(place) ? place : place + (INTALIGN((uintptr_t)place) - (uintptr_t)place);
+}
+
+/* heap_deform_tuple() for the one layout that there is, which CheckColumns() in store.c makes sure of. */
+static void
+DeformRow(HeapTuple row, Datum *values, bool *isnull)
+{
+	HeapTupleHeader header = row->t_data;
+	char *place = (char *)header + header->t_hoff;
+
+	memset(isnull, false, COLUMNS * sizeof(bool));
+	for (int column = COLUMN_GLOBAL_POSITION; column <= COLUMN_TIME; column++)
+		values[column - 1] = Int64GetDatum(RowInt64(row, column));
+	place += COLUMN_TIME * sizeof(int64);
+	for (int column = COLUMN_STREAM_NAME; column <= COLUMN_METADATA; column++)
+	{
+		isnull[column - 1] = HeapTupleHasNulls(row) && att_isnull(column - 1, header->t_bits);
+		if (isnull[column - 1])
+			continue;
+		place = AlignText(place);
+		values[column - 1] = PointerGetDatum(place);
+		place += VARSIZE_ANY(place);
+	}
+	values[COLUMN_ID - 1] = PointerGetDatum(place);
+}
+
+static void
+MessageFromRow(Store *store, HeapTuple row, Message *message)
+{
+	Datum values[COLUMNS];
+	bool isnull[COLUMNS];
+
+	if (HeapTupleHeaderGetNatts(row->t_data) >= COLUMNS)
+		DeformRow(row, values, isnull);
+	else /* it is older than the last column */
+		for (int column = 1; column <= COLUMNS; column++)
+			values[column - 1] =
+				heap_getattr(row, column, RelationGetDescr(store->heap), &isnull[column - 1]);
+	message->stream_text = DatumGetTextPP(values[COLUMN_STREAM_NAME - 1]);
+	message->type_text = DatumGetTextPP(values[COLUMN_TYPE - 1]);
+	message->stream = SliceOfText(message->stream_text);
+	message->type = SliceOfText(message->type_text);
+	message->position = DatumGetInt64(values[COLUMN_POSITION - 1]);
+	message->global_position = DatumGetInt64(values[COLUMN_GLOBAL_POSITION - 1]);
+	message->data = isnull[COLUMN_DATA - 1] ? NULL : DatumGetJsonbP(values[COLUMN_DATA - 1]);
+	message->metadata = isnull[COLUMN_METADATA - 1] ? NULL : DatumGetJsonbP(values[COLUMN_METADATA - 1]);
+	message->time = DatumGetTimestamp(values[COLUMN_TIME - 1]);
+	message->id = DatumGetUUIDP(values[COLUMN_ID - 1]);
+}
+
+/* ---- reads --------------------------------------------------------------------------------------------- */
+
+/*
+ * Where in its stream a read begins: behind the message just below its global position if that is one of the
+ * stream, as for a reader who comes back with the last one it saw, so that what it has seen is not read
+ * again.
+ */
+static int64
+FirstPosition(Store *store, const ReadRequest *request, Snapshot snapshot)
+{
+	int64 first = request->position;
+	ScanKeyData key;
+	StoreScan *scan;
+	bool isnull;
+
+	if (request->global_position <= 1)
+		return first;
+	scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, snapshot, 1);
+	StoreInt8Key(&key, 1, BTEqualStrategyNumber, request->global_position - 1);
+	StoreRescan(scan, &key, 1);
+	if (StoreScanNext(scan, ForwardScanDirection) &&
+		SliceEqual(SliceOfText(DatumGetTextPP(slot_getattr(scan->slot, COLUMN_STREAM_NAME, &isnull))),
+				   SliceOfText(request->name)))
+		first = Max(first, PositionBehind(DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull))));
+	StoreEndScan(scan);
+	return first;
+}
+
+/*
+ * Begins the scan of the index that the request needs, by a snapshot of its own: prefix.c says what that
+ * means.
+ */
+static StoreScan *
+BeginScan(Store *store, const ReadRequest *request, Snapshot snapshot, Snapshot scan_snapshot)
+{
+	int64 position = request->position;
+	ScanKeyData keys[2];
+	StoreScan *scan;
+
+	if (request->kind == READ_ALL)
+	{
+		scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, scan_snapshot, 1);
+		scan->scan->xs_want_itup = scan_snapshot == SnapshotAny;
+		StoreInt8Key(&keys[0], 1, BTGreaterEqualStrategyNumber, position);
+		StoreRescan(scan, keys, 1);
+		return scan;
+	}
+	if (request->kind == READ_STREAM)
+		position = FirstPosition(store, request, snapshot);
+	scan =
+		StoreBeginScan(store, request->kind == READ_STREAM ? INDEX_STREAM : INDEX_CATEGORY, scan_snapshot, 2);
+	scan->scan->xs_want_itup = request->kind == READ_CATEGORY && scan_snapshot == SnapshotAny;
+	StoreTextKey(scan, &keys[0], 1, BTEqualStrategyNumber, request->name);
+	StoreInt8Key(&keys[1], 2, BTGreaterEqualStrategyNumber, position);
+	StoreRescan(scan, keys, 2);
+	return scan;
+}
+
+/* Begins a read, which may be drawn out (scan.c).  The request and the snapshot must live until its end. */
+Reader *
+ReaderBegin(Store *store, const ReadRequest *request, Snapshot snapshot)
+{
+	Reader *reader = palloc0(sizeof(Reader));
+
+	reader->store = store;
+	reader->request = request;
+	reader->snapshot = snapshot;
+	reader->outcome.end = READ_EXHAUSTED;
+	reader->home = CurrentMemoryContext;
+	if (request->limit == 0 || (request->kind != READ_ALL && !request->name))
+		return reader;
+	if (request->kind != READ_STREAM && IsolationIsSerializable())
+		PredicateLockRelation(store->heap, snapshot);
+	reader->context = AllocSetContextCreate(CurrentMemoryContext, "millrace message", ALLOCSET_DEFAULT_SIZES);
+	reader->scan = BeginScan(store, request, snapshot, request->below > 0 ? SnapshotAny : snapshot);
+	if (request->kind != READ_STREAM || request->below > 0)
+		reader->prefix = PrefixBegin(reader->scan, snapshot);
+	if (request->size > 0)
+		reader->members = palloc0(sizeof(Member) * MEMBERS);
+	return reader;
+}
+
+/* Gives back what the read holds, but not its outcome. */
+static void
+EndScan(Reader *reader)
+{
+	if (!reader->scan)
+		return;
+	if (reader->prefix)
+		PrefixEnd(reader->prefix);
+	StoreEndScan(reader->scan);
+	reader->scan = NULL;
+}
+
+/*
+ * Whether a row is at the bound or behind it.  An index of a stream says nothing of global positions, so in
+ * recovery a row that the snapshot doesn't see may be another one, and proves nothing.
+ */
+static bool
+IsBehind(Reader *reader, PrefixStep step, HeapTuple row)
+{
+	const ReadRequest *request = reader->request;
+
+	if (request->below == 0)
+		return false;
+	if (step == PREFIX_UNDECIDED && request->kind == READ_STREAM && reader->snapshot->takenDuringRecovery)
+		return false;
+	return PrefixEntryPosition(reader->scan, row) >= request->below;
+}
+
+static PrefixStep
+NextRow(Reader *reader, HeapTuple *row)
+{
+	if (reader->prefix)
+		return PrefixNext(reader->prefix, row);
+	CHECK_FOR_INTERRUPTS();
+	if (!StoreScanNext(reader->scan, ForwardScanDirection))
+		return PREFIX_NO_MORE;
+	*row = StoreScanRow(reader->scan);
+	return PREFIX_ROW;
+}
+
+/* Makes a message of the row, if the filters let it pass. */
+static bool
+TakeRow(Reader *reader, HeapTuple row)
+{
+	const ReadRequest *request = reader->request;
+
+	if ((reader->members || request->categories) && !PassesNameFilters(reader, SliceOfText(RowStream(row))))
+		return false;
+	MessageFromRow(reader->store, row, &reader->message);
+	return PassesFilters(request, &reader->message);
+}
+
+/* Goes one row on; returns whether that gave a message. */
+static bool
+Step(Reader *reader)
+{
+	HeapTuple row;
+	PrefixStep step = NextRow(reader, &row);
+
+	if (step == PREFIX_NO_MORE || IsBehind(reader, step, row))
+		EndScan(reader);
+	else if (step == PREFIX_UNDECIDED)
+	{
+		reader->outcome.end = READ_UNDECIDED;
+		EndScan(reader);
+	}
+	else
+	{
+		reader->outcome.last_global_position = RowInt64(row, COLUMN_GLOBAL_POSITION);
+		MemoryContextSwitchTo(reader->context);
+		return TakeRow(reader, row);
+	}
+	return false;
+}
+
+/* Returns the next message, which is valid until the next call; NULL at the end. */
+const Message *
+ReaderNext(Reader *reader)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	bool found = false;
+
+	if (reader->scan && reader->outcome.count == reader->request->limit)
+	{
+		reader->outcome.end = READ_STOPPED;
+		EndScan(reader);
+	}
+	while (reader->scan && !found)
+	{
+		MemoryContextReset(reader->context);
+		MemoryContextSwitchTo(reader->home);
+		found = Step(reader);
+	}
+	MemoryContextSwitchTo(caller);
+	reader->outcome.count += found;
+	return found ? &reader->message : NULL;
+}
+
+/* Ends the read, at its end or before. */
+ReadOutcome
+ReaderEnd(Reader *reader)
+{
+	ReadOutcome outcome = reader->outcome;
+
+	EndScan(reader);
+	if (reader->context)
+		MemoryContextDelete(reader->context);
+	pfree(reader);
+	return outcome;
+}
+
+/*
+ * Hands the messages that the request describes to the sink, in order.  Stops at the limit, at the end of the
+ * prefix, or when the sink says so.
+ */
+ReadOutcome
+ReadMessages(Store *store, const ReadRequest *request, MessageSink sink, void *arg)
+{
+	Reader *reader = ReaderBegin(store, request, GetActiveSnapshot());
+	const Message *message;
+	bool more = true;
+	ReadOutcome outcome;
+
+	while (more && (message = ReaderNext(reader)) != NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(reader->context);
+
+		more = sink(arg, message);
+		MemoryContextSwitchTo(caller);
+	}
+	outcome = ReaderEnd(reader);
+	if (!more)
+		outcome.end = READ_STOPPED;
+	return outcome;
+}
+
+/*
+ * Returns one more than the highest global position in the index, whether it is committed or not; 1 when
+ * there is none.  What is appended from now on gets at least that, and what is below it is in every index,
+ * because entries are put into this one last (store/index.c).
+ */
+int64
+ReadHead(Store *store)
+{
+	StoreScan *scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, SnapshotAny, 0);
+	int64 head = 1;
+
+	scan->scan->xs_want_itup = true;
+	StoreRescan(scan, NULL, 0);
+	if (StoreScanNext(scan, BackwardScanDirection))
+		head = PositionBehind(PrefixEntryPosition(scan, StoreScanRow(scan)));
+	StoreEndScan(scan);
+	return head;
+}
+
+/* Returns the global position of the last message that the caller's snapshot sees; 0 when there is none. */
+int64
+ReadLastPosition(Store *store)
+{
+	StoreScan *scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, GetActiveSnapshot(), 0);
+	int64 position = 0;
+	bool isnull;
+
+	StoreRescan(scan, NULL, 0);
+	if (StoreScanNext(scan, BackwardScanDirection))
+		position = DatumGetInt64(slot_getattr(scan->slot, COLUMN_GLOBAL_POSITION, &isnull));
+	StoreEndScan(scan);
+	return position;
+}
+
+/*
+ * Returns the global position of the first row, from the request's position to `last`, at which a read by the
+ * prefix rule ends; PG_INT64_MAX when there is none.
+ */
+int64
+ReadPrefixEnd(Store *store, const ReadRequest *request, int64 last)
+{
+	Snapshot snapshot = GetActiveSnapshot();
+	StoreScan *scan = BeginScan(store, request, snapshot, SnapshotAny);
+	PrefixScan *prefix = PrefixBegin(scan, snapshot);
+	PrefixStep step;
+	HeapTuple row;
+	int64 end = PG_INT64_MAX;
+
+	if (IsolationIsSerializable())
+		PredicateLockRelation(store->heap, snapshot);
+	while (end == PG_INT64_MAX && (step = PrefixNext(prefix, &row)) != PREFIX_NO_MORE)
+	{
+		int64 position = PrefixEntryPosition(scan, row);
+
+		if (position > last)
+			break;
+		if (step == PREFIX_UNDECIDED)
+			end = position;
+	}
+	PrefixEnd(prefix);
+	StoreEndScan(scan);
+	return end;
+}
+
+/* Begins a scan of one stream with the caller's snapshot. */
+static StoreScan *
+BeginStream(Store *store, text *stream)
+{
+	ScanKeyData key;
+	StoreScan *scan = StoreBeginScan(store, INDEX_STREAM, GetActiveSnapshot(), 1);
+
+	StoreTextKey(scan, &key, 1, BTEqualStrategyNumber, stream);
+	StoreRescan(scan, &key, 1);
+	return scan;
+}
+
+/* Hands the stream's last message, or its last of a type, to the sink; returns whether there is one. */
+bool
+ReadLastMessage(Store *store, text *stream, text *type, MessageSink sink, void *arg)
+{
+	StoreScan *scan = BeginStream(store, stream);
+	bool found = false;
+
+	while (!found && StoreScanNext(scan, BackwardScanDirection))
+	{
+		text *row_type;
+		bool isnull;
+		Message message;
+
+		CHECK_FOR_INTERRUPTS();
+		row_type = DatumGetTextPP(slot_getattr(scan->slot, COLUMN_TYPE, &isnull));
+		found = !type || SliceEqual(SliceOfText(row_type), SliceOfText(type));
+		if (found)
+		{
+			MessageFromRow(store, StoreScanRow(scan), &message);
+			(void)sink(arg, &message);
+		}
+	}
+	StoreEndScan(scan);
+	return found;
+}
+
+/* Returns the position of the stream's last message, -1 when there is no such stream. */
+int64
+ReadStreamVersion(Store *store, text *stream)
+{
+	StoreScan *scan = BeginStream(store, stream);
+	int64 version = -1;
+	bool isnull;
+
+	if (StoreScanNext(scan, BackwardScanDirection))
+		version = DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull));
+	StoreEndScan(scan);
+	return version;
+}

@@ -1,0 +1,101 @@
+/*
+ * read.h: reading messages in order, each handed to a sink.
+ */
+#ifndef MILLRACE_READ_H
+#define MILLRACE_READ_H
+
+#include "postgres.h"
+
+#include "store/store.h"
+
+typedef enum ReadKind
+{
+	READ_STREAM,   /* by position */
+	READ_CATEGORY, /* by global position, by the prefix rule */
+	READ_ALL	   /* the same */
+} ReadKind;
+
+#define NO_LIMIT INT64CONST(-1)
+
+/*
+ * The position to go on from.  Behind the last one there is none: a message that somebody put there by hand
+ * is read, but whoever goes on from position to position, a subscriber or a horizon, ends below it, or would
+ * come to it again and again.
+ */
+#define LAST_POSITION PG_INT64_MAX
+#define PositionBehind(position) ((position) == LAST_POSITION ? LAST_POSITION : (position) + 1)
+
+typedef struct ReadRequest
+{
+	ReadKind kind;
+	text *name;		/* stream or category, NULL: there is none; not for READ_ALL */
+	int64 position; /* the first wanted: position in the stream, or global position */
+	int64 limit;	/* messages, after filters; NO_LIMIT */
+	/* filters; NULL or 0: none */
+	int64 global_position; /* READ_STREAM: the first wanted */
+	text **types;
+	int ntypes;
+	text *correlation; /* category of metadata.correlationStreamName */
+	int64 member;
+	int64 size;				/* of the consumer group; 0: none */
+	int64 below;			/* global positions end here; 0: no bound */
+	const Timestamp *since; /* inclusive */
+	const Timestamp *until; /* exclusive */
+	text **categories;
+	int ncategories;
+} ReadRequest;
+
+/* Why a read ended. */
+typedef enum ReadEnd
+{
+	READ_EXHAUSTED, /* there is nothing more, or nothing below the bound */
+	READ_STOPPED,	/* by the limit or by the sink */
+	READ_UNDECIDED	/* below a message that may still commit */
+} ReadEnd;
+
+/* What a read came to. */
+typedef struct ReadOutcome
+{
+	int64 count; /* handed to the sink */
+	ReadEnd end;
+	int64 last_global_position; /* of the last row passed, filtered out or not; 0: none */
+} ReadOutcome;
+
+/* A message; valid until the sink returns. */
+typedef struct Message
+{
+	text *stream_text;
+	text *type_text;
+	Slice stream; /* the same as bytes */
+	Slice type;
+	int64 position;
+	int64 global_position;
+	Jsonb *data;	 /* may be NULL */
+	Jsonb *metadata; /* may be NULL */
+	Timestamp time;	 /* UTC */
+	pg_uuid_t *id;
+} Message;
+
+/* Takes a message.  Returns false to end the read after it. */
+typedef bool (*MessageSink)(void *arg, const Message *message);
+
+/* A read whose messages are fetched one by one. */
+typedef struct Reader Reader;
+
+extern Reader *ReaderBegin(Store *store, const ReadRequest *request, Snapshot snapshot);
+extern const Message *ReaderNext(Reader *reader);
+extern ReadOutcome ReaderEnd(Reader *reader);
+
+extern ReadOutcome ReadMessages(Store *store, const ReadRequest *request, MessageSink sink, void *arg);
+extern int64 ReadHead(Store *store);
+extern int64 ReadPrefixEnd(Store *store, const ReadRequest *request, int64 last);
+extern bool ReadLastMessage(Store *store, text *stream, text *type, MessageSink sink, void *arg);
+extern int64 ReadStreamVersion(Store *store, text *stream);
+extern int64 ReadLastPosition(Store *store);
+
+/* A stream in a list: its name, version and the time of its last message. */
+typedef void (*StreamSink)(void *arg, text *stream, int64 version, Timestamp last_activity);
+
+extern void ReadStreamNames(Store *store, text *prefix, text *after, int64 limit, StreamSink sink, void *arg);
+
+#endif

@@ -1,0 +1,190 @@
+/*
+ * store.h: the table of messages of one namespace.
+ *
+ * The store is the only part that opens relations, and the only one that takes locks:
+ *
+ *   namespace lock  to commit, around creating and dropping a namespace of one name
+ *   stream lock     to commit; a position depends on the commit of the one before it
+ *   append lock     inside StoreInsert only; makes the index entries of a namespace appear in the
+ *                   order of their global positions, on which the prefix rule (read.c) stands
+ *
+ * The first two are heavyweight locks in the advisory space, of classes (pg_locks.objsubid) that SQL's
+ * advisory functions never use, so no user's lock meets ours.  The append lock is a lightweight one
+ * (store/lock.c).
+ */
+#ifndef MILLRACE_STORE_H
+#define MILLRACE_STORE_H
+
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/sdir.h"
+#include "executor/tuptable.h"
+#include "storage/lockdefs.h"
+#include "utils/acl.h"
+#include "utils/jsonb.h"
+#include "utils/rel.h"
+#include "utils/snapshot.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "base/names.h"
+#include "protocol.h"
+
+/* Columns of the table: Message DB's. */
+enum
+{
+	COLUMN_GLOBAL_POSITION = 1,
+	COLUMN_POSITION,
+	COLUMN_TIME,
+	COLUMN_STREAM_NAME,
+	COLUMN_TYPE,
+	COLUMN_DATA,
+	COLUMN_METADATA,
+	COLUMN_ID,
+	COLUMNS = COLUMN_ID
+};
+
+typedef enum StoreMode
+{
+	STORE_READ,
+	STORE_APPEND
+} StoreMode;
+
+typedef enum StoreIndexKind
+{
+	INDEX_GLOBAL_POSITION, /* unique (global_position) */
+	INDEX_ID,			   /* unique (id) */
+	INDEX_STREAM,		   /* unique (stream_name, position) */
+	INDEX_CATEGORY,		   /* (category(stream_name), global_position) */
+	INDEX_KINDS,
+	INDEX_OTHER = INDEX_KINDS /* a user's own */
+} StoreIndexKind;
+
+typedef struct StoreIndex
+{
+	Oid oid;
+	StoreIndexKind kind;
+	bool plain; /* has just the columns of its kind, so its entries need no executor */
+} StoreIndex;
+
+/* A namespace's table, opened for one call.  Lives in the caller's memory; the locks last to commit. */
+typedef struct Store
+{
+	Relation heap;
+	Oid sequence;
+	bool has_snapshot;		/* StoreOpen has pushed a younger one, which StoreClose pops */
+	Oid index[INDEX_KINDS]; /* by kind, for scans: valid ones */
+	int nindexes;
+	StoreIndex indexes
+		[FLEXIBLE_ARRAY_MEMBER]; /* all, also those that are not yet or no longer valid, in the order of filling them */
+} Store;
+
+#define StoreSize(nindexes) (offsetof(Store, indexes) + sizeof(StoreIndex) * (nindexes))
+
+/* One index scan.  `slot` holds the row that StoreScanNext found. */
+typedef struct StoreScan
+{
+	Store *store;
+	Relation index;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;
+} StoreScan;
+
+/* A walk through all rows of a table.  `slot` holds the row that StoreWalkNext found. */
+typedef struct StoreWalk
+{
+	Relation heap;
+	Snapshot snapshot;
+	struct TableScanDescData *scan;
+	TupleTableSlot *slot;
+} StoreWalk;
+
+/* Who called, while the owner's expressions run. */
+typedef struct StoreCaller
+{
+	Oid role;
+	int security;
+	int settings;
+} StoreCaller;
+
+/*
+ * A row to insert.  All pointers are the caller's; the positions' owner is the caller but for the global one.
+ */
+typedef struct NewRow
+{
+	text *stream;
+	text *type;
+	Jsonb *data;	 /* may be NULL */
+	Jsonb *metadata; /* may be NULL */
+	pg_uuid_t id;
+	bool id_is_new; /* a duplicate is Postgres's unique violation, not MR002 */
+	int64 position;
+	int64 global_position; /* set by StoreInsert, or an import's own */
+	Timestamp time;		   /* an import's own */
+	HeapTuple tuple;	   /* StoreInsert's */
+	int number;			   /* among its rows */
+} NewRow;
+
+/* store.c */
+extern Store *StoreOpen(const char *namespace_name, StoreMode mode);
+extern Store *StoreTryOpen(const char *namespace_name, StoreMode mode);
+extern Store *StoreOpenSchema(Oid schema, StoreMode mode);
+extern Relation StoreOpenHeap(Oid schema, LOCKMODE lockmode, AclMode wanted);
+extern bool StoreHoldsMessages(Oid relid);
+extern void StoreClose(Store *store);
+extern Relation StoreOpenIndex(Store *store, Oid index, StoreMode mode);
+extern StoreScan *StoreBeginScan(Store *store, StoreIndexKind kind, Snapshot snapshot, int nkeys);
+extern void StoreRescan(StoreScan *scan, ScanKey keys, int nkeys);
+extern bool StoreScanNext(StoreScan *scan, ScanDirection direction);
+extern HeapTuple StoreScanRow(StoreScan *scan);
+extern void StoreRestScan(StoreScan *scan);
+extern void StoreEndScan(StoreScan *scan);
+extern void StoreTextKey(StoreScan *scan, ScanKey key, int column, StrategyNumber strategy, text *value);
+extern void StoreInt8Key(ScanKey key, int column, StrategyNumber strategy, int64 value);
+extern Jsonb *StoreSlotJsonb(TupleTableSlot *slot, int column);
+extern void StoreCheckAppendAllowed(void);
+extern void StoreFollowEarlierCommits(void);
+
+/* store/snapshot.c */
+extern void StoreReplaceSnapshot(Store *store);
+extern Snapshot StoreTakeSnapshot(Store *store);
+extern Snapshot StoreWholeSnapshot(Relation heap);
+
+/* store/owner.c */
+extern StoreCaller StoreBecomeOwner(Relation heap);
+extern void StoreBecomeCaller(StoreCaller caller);
+
+/* store/whole.c */
+extern StoreWalk *StoreBeginWalk(Oid schema);
+extern bool StoreWalkNext(StoreWalk *walk);
+extern void StoreEndWalk(StoreWalk *walk);
+extern int64 StoreCountRows(Oid schema);
+extern int64 StoreTruncate(Oid schema);
+
+/* store/lock.c */
+extern uint64 StoreStreamHash(Store *store, Slice stream);
+extern void StoreLockStream(uint64 hash);
+extern void StoreLockStreams(const uint64 *hashes, int nhashes);
+extern void StoreLockNamespace(Slice name);
+extern void StoreLockAppends(Store *store);
+extern void StoreUnlockAppends(Store *store);
+extern void StoreAbandonAppends(Store *store);
+extern void StoreAbandonPages(void);
+
+/* store/category.c */
+extern bool category_lock; /* the setting millrace.category_lock */
+extern void StoreLockCategories(text *const *streams, int nstreams);
+
+/* store/trigger.c */
+extern void StoreFireTriggers(Store *store, NewRow **rows, int nrows);
+
+/* store/index.c */
+extern Store *StoreDescribeIndexes(Relation heap, const char **problem);
+
+/* insert.c */
+extern void StoreInsert(Store *store, NewRow **rows, int nrows, bool import);
+extern bool StoreFindLive(StoreScan *scan, ScanKey keys, int nkeys, ItemPointer except);
+extern bool StoreFindId(StoreScan *scan, const pg_uuid_t *id, ItemPointer except);
+
+#endif
