@@ -506,6 +506,302 @@ CREATE PROCEDURE millrace.wait_for_commits(asker bigint, heard boolean, timeout_
 COMMENT ON PROCEDURE millrace.wait_for_commits(bigint, boolean, integer) IS
     'returns when a transaction that wrote has ended on the server since the asker was told so, or after a time';
 
+CREATE OR REPLACE VIEW millrace.blocked AS
+    WITH waiting AS MATERIALIZED (
+        SELECT l.pid, CASE l.objsubid WHEN 19795 THEN 'stream' WHEN 19777 THEN 'append' WHEN 19779 THEN 'consumer' ELSE 'namespace' END AS lock
+        FROM pg_catalog.pg_locks l
+        WHERE NOT l.granted AND l.locktype = 'advisory' AND l.objsubid IN (19795, 19777, 19779, 19790)
+            AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+    )
+    SELECT w.lock, w.pid, a.usename, a.application_name, a.client_addr, a.query_start, a.query,
+        nullif(by.pid, 0) AS blocking_pid, b.usename AS blocking_usename, b.application_name AS blocking_application_name,
+        b.client_addr AS blocking_client_addr, CASE by.pid WHEN 0 THEN 'prepared' ELSE b.state END AS blocking_state,
+        b.xact_start AS blocking_xact_start, b.query AS blocking_query
+    FROM waiting w
+        CROSS JOIN LATERAL (SELECT DISTINCT u.pid FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) u (pid)) by
+        LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = w.pid
+        LEFT JOIN pg_catalog.pg_stat_activity b ON b.pid = by.pid;
+
+-- ---- consumers --------------------------------------------------------------------------------------
+
+-- What is done with the tables of consumers is done in C, as with messages; nothing of theirs is run.
+
+CREATE FUNCTION millrace.check_consumer_options(options jsonb) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    name text;
+    value jsonb;
+    least bigint;
+    most bigint;
+BEGIN
+    IF jsonb_typeof(options) <> 'object' THEN
+        RAISE EXCEPTION 'options must be a JSON object, not %', jsonb_typeof(options) USING ERRCODE = 'MR008';
+    END IF;
+    FOR name, value IN SELECT * FROM jsonb_each(options) LOOP
+        CASE name
+            WHEN 'leaseMs' THEN least := 1000; most := 43200000;
+            WHEN 'maxAttempts' THEN least := 1; most := 1000000;
+            WHEN 'maxParked' THEN least := 1; most := 1000000;
+            WHEN 'onPoison' THEN
+                IF value NOT IN ('"park"', '"skip"', '"stop"') THEN
+                    RAISE EXCEPTION 'onPoison % is out of range', value
+                        USING ERRCODE = 'MR009', HINT = 'It is "park", "skip" or "stop".';
+                END IF;
+                CONTINUE;
+            ELSE
+                RAISE EXCEPTION 'a consumer has no option "%"', name
+                    USING ERRCODE = 'MR009', HINT = 'Its options are leaseMs, maxAttempts, maxParked and onPoison.';
+        END CASE;
+        IF jsonb_typeof(value) <> 'number' OR value::numeric <> trunc(value::numeric)
+            OR value::numeric NOT BETWEEN least AND most THEN
+            RAISE EXCEPTION '% % is out of range', name, value
+                USING ERRCODE = 'MR009', HINT = format('It is a whole number, %s to %s.', least, most);
+        END IF;
+    END LOOP;
+END $$;
+
+-- The tables beside a namespace's messages, at the first consumer.
+CREATE FUNCTION millrace.create_consumer_tables(schema text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF to_regclass(format('%I.consumers', schema)) IS NOT NULL THEN
+        RETURN; -- whether they are ours is looked at when they are opened
+    END IF;
+    EXECUTE format($tables$
+        CREATE SEQUENCE %1$I.consumer_numbers;
+        CREATE TABLE %1$I.consumers (
+            id bigint PRIMARY KEY,
+            name text COLLATE "C" NOT NULL UNIQUE,
+            category text COLLATE "C",
+            stream text COLLATE "C",
+            types text[] COLLATE "C",
+            correlation text COLLATE "C",
+            ordering text COLLATE "C" NOT NULL,
+            options jsonb,
+            state text COLLATE "C" NOT NULL,
+            reason text COLLATE "C",
+            created_at timestamptz NOT NULL
+        ) USING heap;
+        CREATE TABLE %1$I.consumer_claims (
+            consumer bigint NOT NULL,
+            claim bigint NOT NULL,
+            ceiling bigint NOT NULL,
+            oldest bigint NOT NULL,
+            granted timestamptz NOT NULL,
+            lease_until timestamptz,
+            member text COLLATE "C",
+            request uuid,
+            content bytea,
+            PRIMARY KEY (consumer, claim)
+        ) USING heap;
+        CREATE TABLE %1$I.consumer_streams (
+            consumer bigint NOT NULL,
+            stream text COLLATE "C" NOT NULL,
+            position bigint NOT NULL,
+            global_position bigint NOT NULL,
+            claim bigint,
+            claimed_to bigint,
+            attempts integer NOT NULL,
+            suspect integer NOT NULL,
+            retry_at timestamptz,
+            first_failed timestamptz,
+            parked_at timestamptz,
+            error text COLLATE "C",
+            PRIMARY KEY (consumer, stream)
+        ) USING heap;
+        CREATE INDEX consumer_streams_parked ON %1$I.consumer_streams (consumer, parked_at);
+        CREATE TABLE %1$I.consumer_skipped (
+            consumer bigint NOT NULL,
+            global_position bigint NOT NULL,
+            stream text COLLATE "C" NOT NULL,
+            position bigint NOT NULL,
+            attempts integer NOT NULL,
+            skipped_at timestamptz NOT NULL,
+            error text COLLATE "C",
+            PRIMARY KEY (consumer, global_position)
+        ) USING heap;
+    $tables$, schema);
+EXCEPTION
+    WHEN duplicate_table OR unique_violation THEN
+        IF to_regclass(format('%I.consumers', schema)) IS NULL THEN
+            RAISE EXCEPTION 'schema "%" holds something else by the name of a table of consumers: %', schema, SQLERRM
+                USING ERRCODE = 'MR010';
+        END IF; -- else another session was faster
+    WHEN insufficient_privilege THEN
+        RAISE EXCEPTION 'permission denied for schema %', schema
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = format('The first consumer of a namespace makes its tables: GRANT CREATE ON SCHEMA %I, or let its owner create one.', schema);
+END $$;
+
+CREATE FUNCTION millrace.add_consumer(name text, category text, stream text, types text[], correlation text, ordering text,
+                                      options jsonb, "position" bigint, since timestamptz, namespace text) RETURNS boolean
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_add_consumer';
+COMMENT ON FUNCTION millrace.add_consumer(text, text, text, text[], text, text, jsonb, bigint, timestamptz, text) IS
+    'internal: create_consumer() without a look at the values';
+
+CREATE FUNCTION millrace.create_consumer(name text, category text DEFAULT NULL, stream text DEFAULT NULL, types text[] DEFAULT NULL,
+                                         correlation text DEFAULT NULL, ordering text DEFAULT 'stream', options jsonb DEFAULT NULL,
+                                         "position" bigint DEFAULT NULL, since timestamptz DEFAULT NULL, at_end boolean DEFAULT false,
+                                         namespace text DEFAULT NULL) RETURNS boolean
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    in_namespace text := coalesce(create_consumer.namespace, millrace.selected_namespace());
+    begins bigint := create_consumer.position;
+BEGIN
+    IF name IS NULL THEN
+        RAISE EXCEPTION 'name must not be NULL' USING ERRCODE = 'MR005';
+    ELSIF name = '' THEN
+        RAISE EXCEPTION 'name must not be empty' USING ERRCODE = 'MR006';
+    ELSIF octet_length(name) > 200 THEN
+        RAISE EXCEPTION 'name is too long: % bytes, at most 200 are allowed', octet_length(name) USING ERRCODE = 'MR007';
+    ELSIF category IS NOT NULL AND stream IS NOT NULL THEN
+        RAISE EXCEPTION 'a consumer reads a category, a stream, or everything, not both "%" and "%"', category, stream
+            USING ERRCODE = 'MR009';
+    ELSIF ordering IS NULL OR ordering NOT IN ('stream', 'all', 'manual') THEN
+        RAISE EXCEPTION 'ordering % is out of range', coalesce('"' || ordering || '"', 'NULL')
+            USING ERRCODE = 'MR009', HINT = 'It is "stream", "all" or "manual".';
+    ELSIF cardinality(types) > 1000 OR array_position(types, NULL) IS NOT NULL THEN
+        RAISE EXCEPTION 'types must be at most 1000 and none of them NULL' USING ERRCODE = 'MR009';
+    ELSIF num_nonnulls(begins, since) + coalesce(at_end, false)::int > 1 THEN
+        RAISE EXCEPTION 'a consumer begins at one of position, since and at_end' USING ERRCODE = 'MR009';
+    ELSIF begins < 0 THEN
+        RAISE EXCEPTION 'position % is out of range', begins USING ERRCODE = 'MR009';
+    END IF;
+    IF options IS NOT NULL THEN
+        PERFORM millrace.check_consumer_options(options);
+    END IF;
+    PERFORM millrace.create_consumer_tables(millrace.find_namespace(in_namespace));
+    IF at_end THEN
+        -- What is not committed yet is appended from now on, whatever its global position.
+        begins := (SELECT readable + 1 FROM millrace.read_horizon(in_namespace));
+    END IF;
+    RETURN millrace.add_consumer(name, category, stream, types, correlation, ordering, options, begins, since, in_namespace);
+END $$;
+COMMENT ON FUNCTION millrace.create_consumer(text, text, text, text[], text, text, jsonb, bigint, timestamptz, boolean, text) IS
+    'creates a consumer; false when there is the same one already. MR017 when there is another of that name';
+
+CREATE FUNCTION millrace.drop_consumer(consumer text, namespace text DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_drop_consumer';
+COMMENT ON FUNCTION millrace.drop_consumer(text, text) IS 'drops a consumer with all that it knows. MR016 when there is none';
+
+CREATE FUNCTION millrace.consumer_next(consumer text, max integer DEFAULT 100, max_bytes integer DEFAULT 1048576,
+                                       lease interval DEFAULT NULL, member text DEFAULT NULL, request uuid DEFAULT NULL,
+                                       namespace text DEFAULT NULL,
+                                       OUT claim bigint, OUT id uuid, OUT stream_name text, OUT type text, OUT "position" bigint,
+                                       OUT global_position bigint, OUT data jsonb, OUT metadata jsonb, OUT "time" timestamptz,
+                                       OUT attempt integer, OUT error text) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'millrace_consumer_next';
+COMMENT ON FUNCTION millrace.consumer_next(text, integer, integer, interval, text, uuid, text) IS
+    'gives a claim: its messages by global position, or none. The claim counts from the commit on. MR016 when there is no such consumer';
+
+CREATE FUNCTION millrace.consumer_settle(consumer text, claim bigint, failed jsonb DEFAULT NULL, release boolean DEFAULT false,
+                                         up_to bigint DEFAULT NULL, namespace text DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_consumer_settle';
+COMMENT ON FUNCTION millrace.consumer_settle(text, bigint, jsonb, boolean, bigint, text) IS
+    'says that a claim is dealt with, but for what failed or is given back. MR015 when the claim is lost';
+
+CREATE FUNCTION millrace.consumer_extend(consumer text, claim bigint, lease interval DEFAULT NULL, namespace text DEFAULT NULL)
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_consumer_extend';
+COMMENT ON FUNCTION millrace.consumer_extend(text, bigint, interval, text) IS
+    'makes a claim''s lease run from now on once more. MR015 when the claim is lost';
+
+CREATE FUNCTION millrace.consumer_move(consumer text, from_position bigint, to_position bigint, namespace text DEFAULT NULL)
+    RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_consumer_move';
+COMMENT ON FUNCTION millrace.consumer_move(text, bigint, bigint, text) IS
+    'moves the checkpoint of a consumer of ordering manual. MR018 when it is not at from_position';
+
+CREATE FUNCTION millrace.consumer_unpark(consumer text, stream text DEFAULT NULL, max_streams bigint DEFAULT NULL,
+                                         namespace text DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_consumer_unpark';
+COMMENT ON FUNCTION millrace.consumer_unpark(text, text, bigint, text) IS
+    'lets parked streams go on with the message at which they were parked; returns how many';
+
+CREATE FUNCTION millrace.consumer_skip(consumer text, stream text, "position" bigint, namespace text DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_consumer_skip';
+COMMENT ON FUNCTION millrace.consumer_skip(text, text, bigint, text) IS
+    'goes past the message at which a stream is parked or waits for a retry. MR009 when that is not the message';
+
+CREATE FUNCTION millrace.consumer_reset(consumer text, "position" bigint DEFAULT 1, keep_parked boolean DEFAULT false,
+                                        namespace text DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_consumer_reset';
+COMMENT ON FUNCTION millrace.consumer_reset(text, bigint, boolean, text) IS
+    'begins anew at a global position; every claim is lost to its member';
+
+CREATE FUNCTION millrace.consumer_set_state(consumer text, running boolean, namespace text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_consumer_set_state';
+COMMENT ON FUNCTION millrace.consumer_set_state(text, boolean, text) IS 'internal: consumer_pause() and consumer_resume()';
+
+CREATE FUNCTION millrace.consumer_pause(consumer text, namespace text DEFAULT NULL) RETURNS void
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT millrace.consumer_set_state(consumer, false, coalesce(consumer_pause.namespace, millrace.selected_namespace()))
+$$;
+COMMENT ON FUNCTION millrace.consumer_pause(text, text) IS 'lets a consumer give no more claims; those that are open can be settled';
+
+CREATE FUNCTION millrace.consumer_resume(consumer text, namespace text DEFAULT NULL) RETURNS void
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT millrace.consumer_set_state(consumer, true, coalesce(consumer_resume.namespace, millrace.selected_namespace()))
+$$;
+COMMENT ON FUNCTION millrace.consumer_resume(text, text) IS 'lets a consumer that is paused or stopped give claims again';
+
+CREATE FUNCTION millrace.consumers_of(namespace text, consumer text,
+                                      OUT name text, OUT category text, OUT stream text, OUT types text[], OUT correlation text,
+                                      OUT ordering text, OUT options jsonb, OUT state text, OUT reason text, OUT created_at timestamptz,
+                                      OUT ceiling bigint, OUT floor bigint, OUT lag bigint, OUT lag_since timestamptz,
+                                      OUT claims bigint, OUT in_flight bigint, OUT oldest_claim timestamptz, OUT waiting bigint,
+                                      OUT retrying bigint, OUT parked bigint) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'millrace_consumers_of';
+COMMENT ON FUNCTION millrace.consumers_of(text, text) IS 'internal: the view consumer_status of a namespace';
+
+CREATE FUNCTION millrace.consumer_claims_of(namespace text, consumer text,
+                                            OUT name text, OUT claim bigint, OUT granted timestamptz, OUT lease_until timestamptz,
+                                            OUT member text, OUT request uuid, OUT messages bigint, OUT streams bigint,
+                                            OUT global_position bigint) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'millrace_consumer_claims_of';
+COMMENT ON FUNCTION millrace.consumer_claims_of(text, text) IS 'internal: the view consumer_claims_open of a namespace';
+
+CREATE FUNCTION millrace.consumer_streams_of(namespace text, consumer text,
+                                             OUT name text, OUT stream text, OUT "position" bigint, OUT global_position bigint,
+                                             OUT claim bigint, OUT attempts integer, OUT suspect integer, OUT retry_at timestamptz,
+                                             OUT first_failed timestamptz, OUT parked_at timestamptz, OUT error text) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'millrace_consumer_streams_of';
+COMMENT ON FUNCTION millrace.consumer_streams_of(text, text) IS 'internal: the view consumer_streams_blocked of a namespace';
+
+-- Whether a namespace has consumers that the caller may see.
+CREATE FUNCTION millrace.has_consumers(schema text) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT count(*) = 4 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = has_consumers.schema AND has_schema_privilege(n.oid, 'USAGE')
+        AND c.relname IN ('consumers', 'consumer_claims', 'consumer_streams', 'messages') AND has_table_privilege(c.oid, 'SELECT')
+$$;
+COMMENT ON FUNCTION millrace.has_consumers(text) IS 'internal: whether a schema has consumers that the caller may see';
+
+CREATE VIEW millrace.consumer_status AS
+    SELECT n.name AS namespace, c.*
+    FROM (SELECT m.name FROM millrace.namespaces m WHERE millrace.has_consumers(m.schema) OFFSET 0) n
+        CROSS JOIN LATERAL millrace.consumers_of(n.name, NULL) c;
+COMMENT ON VIEW millrace.consumer_status IS 'how far each consumer is, and what it waits for';
+
+CREATE VIEW millrace.consumer_claims_open AS
+    SELECT n.name AS namespace, c.name AS consumer, c.claim, c.granted, c.lease_until, c.member, c.request, c.messages, c.streams,
+        c.global_position
+    FROM (SELECT m.name FROM millrace.namespaces m WHERE millrace.has_consumers(m.schema) OFFSET 0) n
+        CROSS JOIN LATERAL millrace.consumer_claims_of(n.name, NULL) c;
+COMMENT ON VIEW millrace.consumer_claims_open IS 'who has which claim, and until when';
+
+CREATE VIEW millrace.consumer_streams_blocked AS
+    SELECT n.name AS namespace, c.name AS consumer, c.stream, c.position, c.global_position, c.claim, c.attempts, c.suspect, c.retry_at,
+        c.first_failed, c.parked_at, c.error
+    FROM (SELECT m.name FROM millrace.namespaces m WHERE millrace.has_consumers(m.schema) OFFSET 0) n
+        CROSS JOIN LATERAL millrace.consumer_streams_of(n.name, NULL) c;
+COMMENT ON VIEW millrace.consumer_streams_blocked IS 'the streams that wait, are retried or parked, and at which message';
+GRANT SELECT ON millrace.consumer_status, millrace.consumer_claims_open, millrace.consumer_streams_blocked TO PUBLIC;
+
+CREATE FUNCTION millrace.json_consumer_next(namespace text, consumer text, max integer, max_bytes integer, lease_ms bigint, member text,
+                                            request uuid, OUT body text, OUT claim bigint, OUT next_due_ms bigint, OUT expired bigint)
+    RETURNS record LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_json_consumer_next';
+COMMENT ON FUNCTION millrace.json_consumer_next(text, text, integer, integer, bigint, text, uuid) IS
+    'internal: consumer_next() as the HTTP side answers it; without a body where another call of it is going on';
+
 -- ---- privileges -------------------------------------------------------------------------------------
 
 DO $$

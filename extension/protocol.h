@@ -31,6 +31,22 @@
 #define DEFAULT_MAX_ROWS 100
 #define MAX_ROWS 1000
 
+/* Consumers.  A claim, and all open claims of a consumer together, have at most so many messages and bytes. */
+#define MAX_CONSUMER_NAME 200
+#define MAX_CONSUMERS 1000 /* of a namespace */
+#define MAX_CLAIM_MESSAGES 1000
+#define DEFAULT_CLAIM_MESSAGES 100
+#define MAX_CLAIM_BYTES 8388608
+#define DEFAULT_CLAIM_BYTES 1048576
+#define MIN_LEASE_MS 1000
+#define MAX_LEASE_MS 43200000
+#define DEFAULT_LEASE_MS 30000
+#define MAX_ERROR_TEXT 2000
+#define DEFAULT_MAX_ATTEMPTS 10
+#define DEFAULT_MAX_PARKED 1000
+#define PARK_AFTER_MS 30000
+#define MAX_WAITING_STREAMS 1000 /* of a consumer, not parked */
+
 /* What a namespace may be allowed over HTTP, a second. */
 #define MAX_REQUESTS_PER_SECOND INT64_C(1000000000)
 #define MAX_BYTES_PER_SECOND INT64_C(10000000000)
@@ -61,6 +77,11 @@
 #define SQLSTATE_DEFAULT_NAMESPACE "MR012"	   /* can't be dropped */
 #define SQLSTATE_POSITION_EXISTS "MR013"	   /* or the id, of an import */
 #define SQLSTATE_POSITION_OUT_OF_RANGE "MR014" /* or the time, of an import */
+
+#define SQLSTATE_CLAIM_LOST "MR015"				   /* settled already, or given to another member */
+#define SQLSTATE_CONSUMER_NOT_FOUND "MR016"
+#define SQLSTATE_CONSUMER_EXISTS "MR017" /* and is another one */
+#define SQLSTATE_CONSUMER_MOVED "MR018"	 /* is not at the position that it was to be moved from */
 
 /* PostgreSQL's that the program decides by. */
 #define SQLSTATE_SUCCESS "00000"

@@ -397,6 +397,12 @@ ReaderNext(Reader *reader)
 	}
 	while (reader->scan && !found)
 	{
+		if (reader->request->max_rows > 0 && reader->outcome.rows++ == reader->request->max_rows)
+		{
+			reader->outcome.end = READ_STOPPED;
+			EndScan(reader);
+			break;
+		}
 		MemoryContextReset(reader->context);
 		MemoryContextSwitchTo(reader->home);
 		found = Step(reader);

@@ -43,6 +43,7 @@ typedef struct ReadRequest
 	const Timestamp *until; /* exclusive */
 	text **categories;
 	int ncategories;
+	int64 max_rows; /* looked at, whether the filters let them pass or not; 0: no bound */
 } ReadRequest;
 
 /* Why a read ended. */
@@ -59,6 +60,7 @@ typedef struct ReadOutcome
 	int64 count; /* handed to the sink */
 	ReadEnd end;
 	int64 last_global_position; /* of the last row passed, filtered out or not; 0: none */
+	int64 rows;					/* looked at */
 } ReadOutcome;
 
 /* A message; valid until the sink returns. */

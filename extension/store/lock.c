@@ -31,6 +31,7 @@
 #include "store/store.h"
 
 #define LOCK_CLASS_APPEND 0x4D41
+#define LOCK_CLASS_CONSUMER 0x4D43
 #define LOCK_CLASS_NAMESPACE 0x4D4E
 #define LOCK_CLASS_STREAM 0x4D53
 
@@ -101,6 +102,17 @@ void
 StoreLockNamespace(Slice name)
 {
 	LockToCommit(hash_bytes_extended((const unsigned char *)name.bytes, name.len, 0), LOCK_CLASS_NAMESPACE);
+}
+
+/* To commit.  Without waiting: returns whether it is ours. */
+bool
+StoreLockConsumer(Oid relid, int64 consumer, bool wait)
+{
+	LOCKTAG tag;
+	uint64 key = hash_bytes_extended((const unsigned char *)&consumer, sizeof(consumer), relid);
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32)(key >> 32), (uint32)key, LOCK_CLASS_CONSUMER);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 /* ---- the append lock ------------------------------------------------------------------------------ */

@@ -1,0 +1,465 @@
+/*
+ * consumer.c: the functions of consumers for SQL.  Each is documented in README.md.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#include "api/api.h"
+#include "api/consumer.h"
+#include "base/errors.h"
+
+PG_FUNCTION_INFO_V1(millrace_add_consumer);
+PG_FUNCTION_INFO_V1(millrace_drop_consumer);
+PG_FUNCTION_INFO_V1(millrace_consumer_next);
+PG_FUNCTION_INFO_V1(millrace_consumer_settle);
+PG_FUNCTION_INFO_V1(millrace_consumer_extend);
+PG_FUNCTION_INFO_V1(millrace_consumer_move);
+PG_FUNCTION_INFO_V1(millrace_consumer_unpark);
+PG_FUNCTION_INFO_V1(millrace_consumer_skip);
+PG_FUNCTION_INFO_V1(millrace_consumer_reset);
+PG_FUNCTION_INFO_V1(millrace_consumer_set_state);
+
+extern Datum millrace_add_consumer(PG_FUNCTION_ARGS);
+extern Datum millrace_drop_consumer(PG_FUNCTION_ARGS);
+extern Datum millrace_consumer_next(PG_FUNCTION_ARGS);
+extern Datum millrace_consumer_settle(PG_FUNCTION_ARGS);
+extern Datum millrace_consumer_extend(PG_FUNCTION_ARGS);
+extern Datum millrace_consumer_move(PG_FUNCTION_ARGS);
+extern Datum millrace_consumer_unpark(PG_FUNCTION_ARGS);
+extern Datum millrace_consumer_skip(PG_FUNCTION_ARGS);
+extern Datum millrace_consumer_reset(PG_FUNCTION_ARGS);
+extern Datum millrace_consumer_set_state(PG_FUNCTION_ARGS);
+
+/* ---- arguments ----------------------------------------------------------------------------------- */
+
+/* Opens a consumer; MR016 when there is none. */
+OpenConsumer
+OpenConsumerOf(const char *namespace_name, text *name, ConsumerUse use)
+{
+	OpenConsumer open = {ConsumerTablesOpen(namespace_name, use != USE_READ), NULL};
+
+	open.consumer = ConsumerOpen(open.tables, name);
+	if (use == USE_LOCKED)
+	{
+		ConsumerLock(open.tables, open.consumer->id);
+		open.consumer = ConsumerOpen(open.tables, name); /* as it is under the lock */
+	}
+	return open;
+}
+
+void
+CloseConsumer(OpenConsumer open)
+{
+	ConsumerTablesClose(open.tables);
+}
+
+/* The consumer that the first argument names, in the namespace that the last one names. */
+static OpenConsumer
+ArgConsumer(FunctionCallInfo fcinfo, int namespace_arg, ConsumerUse use)
+{
+	text *name = ArgName(fcinfo, 0, "consumer");
+
+	return OpenConsumerOf(ArgNamespaceOr(fcinfo, namespace_arg, SelectedNamespace()), name, use);
+}
+
+int64
+CheckLease(int64 lease_ms)
+{
+	if (lease_ms < MIN_LEASE_MS || lease_ms > MAX_LEASE_MS)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("a lease of " INT64_FORMAT " ms is out of range", lease_ms),
+						errhint("It is one second to twelve hours.")));
+	return lease_ms;
+}
+
+/* An interval, in ms; 0: NULL, which is the consumer's own. */
+static int64
+ArgLease(FunctionCallInfo fcinfo, int arg)
+{
+	Interval *lease;
+
+	if (PG_ARGISNULL(arg))
+		return 0;
+	lease = PG_GETARG_INTERVAL_P(arg);
+	if (lease->month != 0 || lease->day != 0)
+		return CheckLease(MAX_LEASE_MS + INT64CONST(1));
+	return CheckLease(lease->time / 1000);
+}
+
+/* Errors: MR009. */
+void
+CheckNextRequest(NextRequest *request)
+{
+	if (request->max < 1 || request->max > MAX_CLAIM_MESSAGES)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("max %d is out of range", request->max),
+						errhint("It is 1 to %d.", MAX_CLAIM_MESSAGES)));
+	if (request->max_bytes < 1 || request->max_bytes > MAX_CLAIM_BYTES)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("max_bytes " INT64_FORMAT " is out of range", request->max_bytes),
+						errhint("It is 1 to %d.", MAX_CLAIM_BYTES)));
+	if (request->member && VARSIZE_ANY_EXHDR(request->member) > MAX_CONSUMER_NAME)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_TOO_LONG),
+						errmsg("member is too long: %d bytes, at most %d are allowed",
+							   (int)VARSIZE_ANY_EXHDR(request->member), MAX_CONSUMER_NAME)));
+}
+
+/* ---- create, drop -------------------------------------------------------------------------------- */
+
+static bool
+TakePosition(void *arg, const Message *message)
+{
+	*(int64 *)arg = message->global_position;
+	return false;
+}
+
+/* The global position of the first message since a time; behind the last one where there is none. */
+static int64
+PositionSince(ConsumerTables *tables, Timestamp since)
+{
+	ReadRequest request = {.kind = READ_ALL, .position = 1, .limit = 1, .since = &since};
+	int64 found = 0;
+	ReadOutcome outcome = ReadMessages(tables->store, &request, TakePosition, &found);
+
+	return found > 0 ? found : PositionBehind(outcome.last_global_position);
+}
+
+/*
+ * add_consumer(name, category, stream, types, correlation, ordering, options, position, since, namespace) ->
+ * whether it is new.  create_consumer() has looked at the values.
+ */
+Datum
+millrace_add_consumer(PG_FUNCTION_ARGS)
+{
+	ConsumerTables *tables = ConsumerTablesOpen(ArgNamespace(fcinfo, 9), true);
+	ConsumerRow row = {0};
+	int64 position = PG_ARGISNULL(7) ? 1 : PG_GETARG_INT64(7);
+	bool created;
+
+	PreventCommandIfReadOnly("millrace.create_consumer()");
+	for (int arg = 0; arg < 7; arg++)
+	{
+		row.value[CONSUMER_NAME - 1 + arg] = PG_GETARG_DATUM(arg);
+		row.isnull[CONSUMER_NAME - 1 + arg] = PG_ARGISNULL(arg);
+	}
+	if (!PG_ARGISNULL(8))
+		position = PositionSince(tables, (Timestamp)PG_GETARG_TIMESTAMPTZ(8));
+	created = ConsumerCreate(tables, &row, position - 1);
+	ConsumerTablesClose(tables);
+	PG_RETURN_BOOL(created);
+}
+
+/* drop_consumer(consumer, namespace) */
+Datum
+millrace_drop_consumer(PG_FUNCTION_ARGS)
+{
+	OpenConsumer open;
+
+	PreventCommandIfReadOnly("millrace.drop_consumer()");
+	open = ArgConsumer(fcinfo, 1, USE_LOCKED);
+	ConsumerDrop(open.tables, open.consumer);
+	CloseConsumer(open);
+	PG_RETURN_VOID();
+}
+
+/* ---- next ---------------------------------------------------------------------------------------- */
+
+/* (claim, id, stream_name, type, position, global_position, data, metadata, time, attempt, error) */
+#define NEXT_COLUMNS 11
+
+static void
+PutDelivered(ResultSet *set, int64 claim, const Delivered *delivered)
+{
+	const Message *message = &delivered->message;
+	Datum values[NEXT_COLUMNS];
+	bool isnull[NEXT_COLUMNS] = {false};
+
+	values[0] = Int64GetDatum(claim);
+	values[1] = UUIDPGetDatum(message->id);
+	values[2] = PointerGetDatum(message->stream_text);
+	values[3] = PointerGetDatum(message->type_text);
+	values[4] = Int64GetDatum(message->position);
+	values[5] = Int64GetDatum(message->global_position);
+	values[6] = PointerGetDatum(message->data);
+	values[7] = PointerGetDatum(message->metadata);
+	values[8] = TimestampTzGetDatum((TimestampTz)message->time); /* UTC */
+	values[9] = Int32GetDatum(delivered->attempts + 1);
+	values[10] = PointerGetDatum(delivered->error);
+	isnull[6] = message->data == NULL;
+	isnull[7] = message->metadata == NULL;
+	isnull[10] = delivered->error == NULL;
+	ResultSetPut(set, values, isnull);
+}
+
+/* consumer_next(consumer, max, max_bytes, lease, member, request, namespace) -> a row for each message */
+Datum
+millrace_consumer_next(PG_FUNCTION_ARGS)
+{
+	ResultSet *set = ResultSetBegin(fcinfo);
+	NextRequest request = {.max = DEFAULT_CLAIM_MESSAGES};
+	Delivery delivery;
+	OpenConsumer open;
+
+	if (!PG_ARGISNULL(1))
+		request.max = PG_GETARG_INT32(1);
+	request.max_bytes = PG_ARGISNULL(2) ? DEFAULT_CLAIM_BYTES : PG_GETARG_INT32(2);
+	request.lease_ms = ArgLease(fcinfo, 3);
+	request.member = ArgTextOrNull(fcinfo, 4);
+	request.request = PG_ARGISNULL(5) ? NULL : PG_GETARG_UUID_P(5);
+	CheckNextRequest(&request);
+	open = ArgConsumer(fcinfo, 6, USE_LOCKED);
+	ConsumerNext(open.tables, open.consumer, &request, &delivery);
+	for (int i = 0; i < delivery.nmessages; i++)
+		PutDelivered(set, delivery.claim, &delivery.messages[i]);
+	CloseConsumer(open);
+	return (Datum)0;
+}
+
+/* ---- settle, extend ------------------------------------------------------------------------------ */
+
+static JsonbValue *
+Member(JsonbContainer *object, const char *name, JsonbValue *found)
+{
+	return getKeyJsonValueFromContainer(object, name, (int)strlen(name), found);
+}
+
+static text *
+TextMember(JsonbContainer *object, const char *name)
+{
+	JsonbValue found;
+
+	if (!Member(object, name, &found) || found.type == jbvNull)
+		return NULL;
+	if (found.type != jbvString)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("\"%s\" of a failed message must be a string", name)));
+	return cstring_to_text_with_len(found.val.string.val, found.val.string.len);
+}
+
+static int64
+NumberMember(JsonbContainer *object, const char *name, int64 if_absent)
+{
+	JsonbValue found;
+
+	if (!Member(object, name, &found) || found.type == jbvNull)
+		return if_absent;
+	if (found.type != jbvNumeric)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("\"%s\" of a failed message must be a number", name)));
+	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(found.val.numeric)));
+}
+
+static bool
+BoolMember(JsonbContainer *object, const char *name)
+{
+	JsonbValue found;
+
+	if (!Member(object, name, &found) || found.type == jbvNull)
+		return false;
+	if (found.type != jbvBool)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("\"%s\" of a failed message must be true or false", name)));
+	return found.val.boolean;
+}
+
+/* At most so many bytes of it, in whole characters. */
+static text *
+Shortened(text *error)
+{
+	int len;
+
+	if (!error || VARSIZE_ANY_EXHDR(error) <= MAX_ERROR_TEXT)
+		return error;
+	len = pg_mbcliplen(VARDATA_ANY(error), VARSIZE_ANY_EXHDR(error), MAX_ERROR_TEXT);
+	return cstring_to_text_with_len(VARDATA_ANY(error), len);
+}
+
+static void
+CheckMembers(JsonbContainer *object)
+{
+	static const char *const known[] = {"stream", "position", "error", "delayMs", "park"};
+	JsonbIterator *iterator = JsonbIteratorInit(object);
+	JsonbValue value;
+	JsonbIteratorToken token;
+
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		bool is_known = token != WJB_KEY;
+
+		for (int i = 0; !is_known && i < (int)lengthof(known); i++)
+			is_known = SliceEqual((Slice){value.val.string.val, value.val.string.len},
+								  (Slice){known[i], (int)strlen(known[i])});
+		if (!is_known)
+			ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+							errmsg("a failed message has no \"%.*s\"", value.val.string.len,
+								   value.val.string.val),
+							errhint("It has stream, position, error, delayMs and park.")));
+	}
+}
+
+static void
+TakeFailure(JsonbValue *element, Failure *failure)
+{
+	JsonbContainer *object = element->type == jbvBinary ? element->val.binary.data : NULL;
+
+	if (!object || !JsonContainerIsObject(object))
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("a failed message must be an object with stream and position")));
+	CheckMembers(object);
+	failure->stream = TextMember(object, "stream");
+	failure->position = NumberMember(object, "position", -1);
+	if (!failure->stream || failure->position < 0)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("a failed message must have a stream and a position")));
+	failure->kind = BoolMember(object, "park") ? FAILURE_PARK : FAILURE_RETRY;
+	failure->delay_ms = NumberMember(object, "delayMs", -1);
+	if (failure->delay_ms < -1 || failure->delay_ms > MAX_LEASE_MS)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("delayMs " INT64_FORMAT " is out of range", failure->delay_ms),
+						errhint("It is 0 to %d.", MAX_LEASE_MS)));
+	failure->error = Shortened(TextMember(object, "error"));
+}
+
+/*
+ * What is said of a claim.  failed: an array of {"stream", "position", "error", "delayMs", "park"}, of which the
+ * first two must be there.  Errors: MR009 for anything else.
+ */
+Settlement
+MakeSettlement(int64 claim, Jsonb *failed, bool release, bool has_up_to, int64 up_to)
+{
+	Settlement settlement = {.claim = claim, .settled_to = PG_INT64_MAX};
+	JsonbIterator *iterator;
+	JsonbValue value;
+	JsonbIteratorToken token;
+
+	if (release)
+		settlement.settled_to = 0;
+	if (has_up_to)
+		settlement.settled_to = Max(up_to, 0);
+	if (!failed)
+		return settlement;
+	if (!JB_ROOT_IS_ARRAY(failed) || JB_ROOT_IS_SCALAR(failed) || JB_ROOT_COUNT(failed) > MAX_CLAIM_MESSAGES)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("failed must be an array of at most %d failed messages", MAX_CLAIM_MESSAGES)));
+	settlement.failures = palloc0(sizeof(Failure) * Max(JB_ROOT_COUNT(failed), 1));
+	iterator = JsonbIteratorInit(&failed->root);
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+		if (token == WJB_ELEM)
+			TakeFailure(&value, &settlement.failures[settlement.nfailures++]);
+	return settlement;
+}
+
+/* consumer_settle(consumer, claim, failed, release, up_to, namespace) */
+Datum
+millrace_consumer_settle(PG_FUNCTION_ARGS)
+{
+	Settlement settlement;
+	OpenConsumer open;
+
+	CheckNotNull(PG_ARGISNULL(1), "claim");
+	settlement = MakeSettlement(PG_GETARG_INT64(1), PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2),
+								!PG_ARGISNULL(3) && PG_GETARG_BOOL(3), !PG_ARGISNULL(4), ArgInt64(fcinfo, 4, 0));
+	open = ArgConsumer(fcinfo, 5, USE_CLAIM);
+	ConsumerSettle(open.tables, open.consumer, &settlement);
+	CloseConsumer(open);
+	PG_RETURN_VOID();
+}
+
+/* consumer_extend(consumer, claim, lease, namespace) */
+Datum
+millrace_consumer_extend(PG_FUNCTION_ARGS)
+{
+	int64 lease_ms = ArgLease(fcinfo, 2);
+	OpenConsumer open;
+
+	CheckNotNull(PG_ARGISNULL(1), "claim");
+	open = ArgConsumer(fcinfo, 3, USE_CLAIM);
+	ConsumerExtend(open.tables, open.consumer, PG_GETARG_INT64(1), lease_ms);
+	CloseConsumer(open);
+	PG_RETURN_VOID();
+}
+
+/* ---- what operators do --------------------------------------------------------------------------- */
+
+/* consumer_move(consumer, from_position, to_position, namespace) */
+Datum
+millrace_consumer_move(PG_FUNCTION_ARGS)
+{
+	OpenConsumer open;
+
+	CheckNotNull(PG_ARGISNULL(1) || PG_ARGISNULL(2), "from_position and to_position");
+	PreventCommandIfReadOnly("millrace.consumer_move()");
+	open = ArgConsumer(fcinfo, 3, USE_LOCKED);
+	ConsumerMove(open.tables, open.consumer, PG_GETARG_INT64(1), PG_GETARG_INT64(2));
+	CloseConsumer(open);
+	PG_RETURN_VOID();
+}
+
+/* consumer_unpark(consumer, stream, max_streams, namespace) -> how many */
+Datum
+millrace_consumer_unpark(PG_FUNCTION_ARGS)
+{
+	OpenConsumer open;
+	int64 count;
+
+	PreventCommandIfReadOnly("millrace.consumer_unpark()");
+	open = ArgConsumer(fcinfo, 3, USE_LOCKED);
+	count = ConsumerUnpark(open.tables, open.consumer, ArgTextOrNull(fcinfo, 1),
+						   PG_ARGISNULL(2) ? PG_INT64_MAX : PG_GETARG_INT64(2));
+	CloseConsumer(open);
+	PG_RETURN_INT64(count);
+}
+
+/* consumer_skip(consumer, stream, position, namespace) */
+Datum
+millrace_consumer_skip(PG_FUNCTION_ARGS)
+{
+	OpenConsumer open;
+
+	CheckNotNull(PG_ARGISNULL(1) || PG_ARGISNULL(2), "stream and position");
+	PreventCommandIfReadOnly("millrace.consumer_skip()");
+	open = ArgConsumer(fcinfo, 3, USE_LOCKED);
+	ConsumerSkip(open.tables, open.consumer, PG_GETARG_TEXT_PP(1), PG_GETARG_INT64(2));
+	CloseConsumer(open);
+	PG_RETURN_VOID();
+}
+
+/* consumer_reset(consumer, position, keep_parked, namespace) */
+Datum
+millrace_consumer_reset(PG_FUNCTION_ARGS)
+{
+	OpenConsumer open;
+	int64 position = ArgInt64(fcinfo, 1, 1);
+
+	PreventCommandIfReadOnly("millrace.consumer_reset()");
+	if (position < 0)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("position " INT64_FORMAT " is out of range", position)));
+	open = ArgConsumer(fcinfo, 3, USE_LOCKED);
+	ConsumerReset(open.tables, open.consumer, Max(position, 1) - 1, !PG_ARGISNULL(2) && PG_GETARG_BOOL(2));
+	CloseConsumer(open);
+	PG_RETURN_VOID();
+}
+
+/* consumer_set_state(consumer, running, namespace): running or paused */
+Datum
+millrace_consumer_set_state(PG_FUNCTION_ARGS)
+{
+	OpenConsumer open;
+
+	CheckNotNull(PG_ARGISNULL(1), "running");
+	PreventCommandIfReadOnly("millrace.consumer_set_state()");
+	open = ArgConsumer(fcinfo, 2, USE_LOCKED);
+	ConsumerSetState(open.tables, open.consumer, PG_GETARG_BOOL(1) ? STATE_RUNNING : STATE_PAUSED, NULL);
+	CloseConsumer(open);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,34 @@
+/*
+ * consumer.h: what the functions of consumers for SQL and for JSON share.
+ */
+#ifndef MILLRACE_API_CONSUMER_H
+#define MILLRACE_API_CONSUMER_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/jsonb.h"
+
+#include "consumer/consumer.h"
+
+/* A consumer's tables and the consumer, opened for one call; locked, but for settle, extend and info. */
+typedef struct OpenConsumer
+{
+	ConsumerTables *tables;
+	Consumer *consumer;
+} OpenConsumer;
+
+typedef enum ConsumerUse
+{
+	USE_LOCKED, /* under the consumer's lock */
+	USE_CLAIM,	/* one claim's row only */
+	USE_READ
+} ConsumerUse;
+
+extern OpenConsumer OpenConsumerOf(const char *namespace_name, text *name, ConsumerUse use);
+extern void CloseConsumer(OpenConsumer open);
+extern Settlement MakeSettlement(int64 claim, Jsonb *failed, bool release, bool has_up_to, int64 up_to);
+extern void CheckNextRequest(NextRequest *request);
+extern int64 CheckLease(int64 lease_ms);
+
+#endif

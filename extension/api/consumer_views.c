@@ -1,0 +1,203 @@
+/*
+ * consumer_views.c: consumers, their claims and their streams as rows, for the views and for listing.
+ */
+#include "postgres.h"
+
+#include "access/stratnum.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+
+#include "api/api.h"
+#include "api/consumer.h"
+
+PG_FUNCTION_INFO_V1(millrace_consumers_of);
+PG_FUNCTION_INFO_V1(millrace_consumer_claims_of);
+PG_FUNCTION_INFO_V1(millrace_consumer_streams_of);
+
+extern Datum millrace_consumers_of(PG_FUNCTION_ARGS);
+extern Datum millrace_consumer_claims_of(PG_FUNCTION_ARGS);
+extern Datum millrace_consumer_streams_of(PG_FUNCTION_ARGS);
+
+#define CONSUMERS_COLUMNS 20
+#define CLAIMS_COLUMNS 9
+#define STREAMS_COLUMNS 11
+
+/* The consumers of a namespace, whose rows are put into the result. */
+typedef struct Listing
+{
+	ConsumerTables *tables;
+	ResultSet *set;
+	text *only; /* the consumer; NULL: all */
+	Consumer *consumer;
+	int64 lowest; /* open claim of the consumer */
+} Listing;
+
+static void
+SetOr(Datum *value, bool *isnull, int64 number)
+{
+	*value = Int64GetDatum(number);
+	*isnull = number == 0;
+}
+
+/* ---- consumers ----------------------------------------------------------------------------------- */
+
+static void
+PutConsumer(Listing *listing)
+{
+	Consumer *consumer = listing->consumer;
+	ConsumerStatus status;
+	Datum values[CONSUMERS_COLUMNS];
+	bool isnull[CONSUMERS_COLUMNS] = {false};
+
+	ConsumerGetStatus(listing->tables, consumer, &status);
+	for (int column = CONSUMER_NAME; column <= CONSUMER_CREATED_AT; column++)
+	{
+		values[column - CONSUMER_NAME] = consumer->row.value[column - 1];
+		isnull[column - CONSUMER_NAME] = consumer->row.isnull[column - 1];
+	}
+	values[10] = Int64GetDatum(status.ceiling);
+	values[11] = Int64GetDatum(status.floor);
+	values[12] = Int64GetDatum(status.lag);
+	SetOr(&values[13], &isnull[13], status.lag_since);
+	values[14] = Int64GetDatum(status.claims);
+	values[15] = Int64GetDatum(status.in_flight);
+	SetOr(&values[16], &isnull[16], status.oldest_claim);
+	values[17] = Int64GetDatum(status.waiting);
+	values[18] = Int64GetDatum(status.retrying);
+	values[19] = Int64GetDatum(status.parked);
+	ResultSetPut(listing->set, values, isnull);
+}
+
+/* ---- claims -------------------------------------------------------------------------------------- */
+
+static void
+PutClaims(Listing *listing)
+{
+	int nclaims;
+	Claim newest, *claims;
+
+	ClaimNewest(listing->tables, listing->consumer->id, &newest);
+	claims = ClaimsFrom(listing->tables, listing->consumer->id, newest.oldest, &nclaims);
+	for (int i = 0; i < nclaims; i++)
+	{
+		const Claim *claim = &claims[i];
+		Datum values[CLAIMS_COLUMNS];
+		bool isnull[CLAIMS_COLUMNS] = {false};
+
+		if (!claim->open)
+			continue;
+		values[0] = PointerGetDatum(listing->consumer->name);
+		values[1] = Int64GetDatum(claim->number);
+		values[2] = TimestampTzGetDatum(claim->granted);
+		values[3] = TimestampTzGetDatum(ClaimEnd(claim));
+		values[4] = PointerGetDatum(claim->member);
+		isnull[4] = claim->member == NULL;
+		values[5] = UUIDPGetDatum(claim->request);
+		isnull[5] = claim->request == NULL;
+		values[6] = Int64GetDatum(ContentCount(&claim->content));
+		values[7] = Int64GetDatum(claim->content.nspans);
+		values[8] = Int64GetDatum(claim->content.nspans > 0 ? claim->content.spans[0].global_position : 0);
+		ResultSetPut(listing->set, values, isnull);
+	}
+}
+
+/* ---- streams ------------------------------------------------------------------------------------- */
+
+static bool
+PutStream(void *arg, const ConsumerRow *row)
+{
+	Listing *listing = arg;
+	Datum values[STREAMS_COLUMNS];
+	bool isnull[STREAMS_COLUMNS] = {false};
+	static const int columns[STREAMS_COLUMNS] = {0,
+												 STREAM_STREAM,
+												 STREAM_POSITION,
+												 STREAM_GLOBAL_POSITION,
+												 STREAM_CLAIM,
+												 STREAM_ATTEMPTS,
+												 STREAM_SUSPECT,
+												 STREAM_RETRY_AT,
+												 STREAM_FIRST_FAILED,
+												 STREAM_PARKED_AT,
+												 STREAM_ERROR};
+
+	values[0] = PointerGetDatum(listing->consumer->name);
+	for (int i = 1; i < STREAMS_COLUMNS; i++)
+	{
+		values[i] = row->value[columns[i] - 1];
+		isnull[i] = row->isnull[columns[i] - 1];
+	}
+	ResultSetPut(listing->set, values, isnull);
+	return true;
+}
+
+static void
+PutStreams(Listing *listing)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, STREAM_CONSUMER, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(listing->consumer->id));
+	RowEach(listing->tables, TABLE_STREAMS, listing->tables->key[TABLE_STREAMS], &key, 1, PutStream, listing);
+}
+
+/* ---- listing ------------------------------------------------------------------------------------- */
+
+typedef struct Names
+{
+	text *names[MAX_CONSUMERS];
+	int nnames;
+} Names;
+
+static bool
+AddName(void *arg, const ConsumerRow *row)
+{
+	Names *names = arg;
+
+	names->names[names->nnames++] = DatumGetTextPP(row->value[CONSUMER_NAME - 1]);
+	return names->nnames < MAX_CONSUMERS;
+}
+
+/* The argument names a namespace that has consumers; its caller has made sure that they may be read. */
+static Datum
+ListConsumers(FunctionCallInfo fcinfo, void (*put)(Listing *listing))
+{
+	Listing listing = {ConsumerTablesOpen(ArgNamespace(fcinfo, 0), false), ResultSetBegin(fcinfo)};
+	Names *names = palloc0(sizeof(Names));
+
+	RowEach(listing.tables, TABLE_CONSUMERS, listing.tables->key[TABLE_CONSUMERS], NULL, 0, AddName, names);
+	for (int i = 0; i < names->nnames; i++)
+	{
+		if (!PG_ARGISNULL(1) &&
+			!SliceEqual(SliceOfText(names->names[i]), SliceOfText(PG_GETARG_TEXT_PP(1))))
+			continue;
+		listing.consumer = ConsumerFind(listing.tables, names->names[i]);
+		if (listing.consumer)
+			put(&listing);
+	}
+	ConsumerTablesClose(listing.tables);
+	return (Datum)0;
+}
+
+/* consumers_of(namespace, consumer or NULL for all) */
+Datum
+millrace_consumers_of(PG_FUNCTION_ARGS)
+{
+	return ListConsumers(fcinfo, PutConsumer);
+}
+
+/* consumer_claims_of(namespace, consumer or NULL for all): the open ones */
+Datum
+millrace_consumer_claims_of(PG_FUNCTION_ARGS)
+{
+	return ListConsumers(fcinfo, PutClaims);
+}
+
+/* consumer_streams_of(namespace, consumer or NULL for all): those that wait, are retried or parked */
+Datum
+millrace_consumer_streams_of(PG_FUNCTION_ARGS)
+{
+	return ListConsumers(fcinfo, PutStreams);
+}

@@ -1,0 +1,194 @@
+/*
+ * settle.c: what a member says of its claim: that it is dealt with, or what of it is not, or that it takes
+ * longer.
+ *
+ * It touches the claim's own row and takes no lock that others wait for, so it may stand in a long transaction
+ * with all that was done for the messages: both are committed or neither.  What it says is taken in by the next
+ * call of next() (fold.c).
+ *
+ * The row is looked for as it is now, also in a transaction that keeps its snapshot: what counts is whether the
+ * claim is still the member's.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "base/errors.h"
+#include "consumer/consumer.h"
+
+static void
+RaiseLost(const Consumer *consumer, int64 number)
+{
+	ereport(ERROR, (errcode(ERRCODE_MILLRACE_CLAIM_LOST),
+					errmsg("claim " INT64_FORMAT " of consumer \"%s\" is lost", number,
+						   text_to_cstring(consumer->name)),
+					errdetail("It was settled already, or its lease ran out and its messages were given to "
+							  "another member.")));
+}
+
+/* Finds and locks an open claim; MR015 when there is none. */
+static void
+LockClaim(ConsumerTables *tables, const Consumer *consumer, int64 number, Claim *claim)
+{
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!ClaimFind(tables, consumer->id, number, claim) || !claim->open)
+			RaiseLost(consumer, number);
+		if (RowLock(tables, TABLE_CLAIMS, &claim->tid, true))
+			return;
+		/* Another transaction has changed it meanwhile; perhaps it is only extended. */
+	}
+}
+
+/* ---- failures ------------------------------------------------------------------------------------ */
+
+typedef struct Search
+{
+	const Failure *failure;
+	int64 global_position;
+	bool found;
+} Search;
+
+static bool
+IsFailed(void *arg, const Message *message)
+{
+	Search *search = arg;
+
+	search->found = message->position == search->failure->position &&
+					SliceEqual(message->stream, SliceOfText(search->failure->stream));
+	search->global_position = message->global_position;
+	return !search->found;
+}
+
+/* Finds the message among those of a span. */
+static bool
+IsInSpan(ConsumerTables *tables, const Consumer *consumer, const Span *span, Failure *failure)
+{
+	Search search = {failure, 0, false};
+	text *stream;
+	int64 position;
+
+	if (!SourceAt(tables, span->global_position, &stream, &position))
+		return false;
+	if (consumer->ordering == ORDERING_ALL)
+		position = span->global_position;
+	SourceReadStream(tables, consumer, SourceKey(consumer, stream), position, span->count, IsFailed, &search);
+	failure->global_position = search.global_position;
+	return search.found;
+}
+
+/* Finds where in the log the message is; MR009 when it is not one of the claim. */
+static void
+Locate(ConsumerTables *tables, const Consumer *consumer, const Claim *claim, Failure *failure)
+{
+	uint64 hash = StreamHash(SourceKey(consumer, failure->stream));
+
+	for (int i = 0; i < claim->content.nspans; i++)
+		if (claim->content.spans[i].hash == hash &&
+			IsInSpan(tables, consumer, &claim->content.spans[i], failure))
+			return;
+	ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+					errmsg("message " INT64_FORMAT " of stream \"%s\" is not in claim " INT64_FORMAT,
+						   failure->position, text_to_cstring(failure->stream), claim->number)));
+}
+
+/* Of several failures of what is kept in order the first one counts: the others come back with it. */
+static void
+AddFailure(const Consumer *consumer, Content *content, const Failure *failure)
+{
+	text *key = SourceKey(consumer, failure->stream);
+
+	for (int i = 0; i < content->nfailures; i++)
+	{
+		Failure *other = &content->failures[i];
+
+		if (!SliceEqual(SliceOfText(SourceKey(consumer, other->stream)), SliceOfText(key)))
+			continue;
+		if (failure->global_position < other->global_position)
+			*other = *failure;
+		return;
+	}
+	content->failures[content->nfailures++] = *failure;
+}
+
+static void
+TakeFailures(ConsumerTables *tables, const Consumer *consumer, Claim *claim, const Settlement *settlement)
+{
+	claim->content.failures = palloc(sizeof(Failure) * settlement->nfailures);
+	for (int i = 0; i < settlement->nfailures; i++)
+	{
+		Failure *failure = &settlement->failures[i];
+
+		Locate(tables, consumer, claim, failure);
+		if (failure->global_position > settlement->settled_to)
+			ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+							errmsg("message " INT64_FORMAT " of stream \"%s\" can't have failed: it is given back",
+								   failure->position, text_to_cstring(failure->stream))));
+		AddFailure(consumer, &claim->content, failure);
+	}
+}
+
+/* ---- settle, extend ------------------------------------------------------------------------------ */
+
+/*
+ * Ends a claim.  Where nothing is left of it, its row goes, unless no newer one is committed, which is to say
+ * how far the consumer is.
+ */
+static void
+WriteDown(ConsumerTables *tables, const Consumer *consumer, Claim *claim, bool all)
+{
+	Claim newest;
+
+	if (all)
+	{
+		uint32 timeline = claim->content.timeline;
+
+		ClaimNewest(tables, consumer->id, &newest);
+		if (newest.number != claim->number)
+		{
+			RowDelete(tables, TABLE_CLAIMS, &claim->tid);
+			return;
+		}
+		memset(&claim->content, 0, sizeof(claim->content));
+		claim->content.timeline = timeline;
+		claim->content.settled_to = PG_INT64_MAX;
+		claim->member = NULL;
+		claim->request = NULL;
+	}
+	claim->open = false;
+	ClaimUpdate(tables, consumer->id, claim);
+}
+
+/*
+ * Settles a claim: what is not among the failures and not above settled_to is dealt with.  Errors: MR015 when
+ * the claim is not the caller's any more, MR009 for a failure that is not in it.
+ */
+void
+ConsumerSettle(ConsumerTables *tables, Consumer *consumer, const Settlement *settlement)
+{
+	Claim claim;
+
+	PreventCommandIfReadOnly("millrace.consumer_settle()");
+	LockClaim(tables, consumer, settlement->claim, &claim);
+	if (settlement->nfailures > 0)
+		TakeFailures(tables, consumer, &claim, settlement);
+	claim.content.settled_to = settlement->settled_to;
+	WriteDown(tables, consumer, &claim, settlement->nfailures == 0 && settlement->settled_to == PG_INT64_MAX);
+}
+
+/* Makes the lease end so much later than now; 0: the time it was given for.  Errors: MR015. */
+void
+ConsumerExtend(ConsumerTables *tables, Consumer *consumer, int64 number, int64 lease_ms)
+{
+	Claim claim;
+
+	PreventCommandIfReadOnly("millrace.consumer_extend()");
+	LockClaim(tables, consumer, number, &claim);
+	if (lease_ms > 0)
+		claim.content.lease_ms = lease_ms;
+	claim.granted = GetCurrentTimestamp();
+	claim.lease_until = TimestampTzPlusMilliseconds(claim.granted, claim.content.lease_ms);
+	ClaimUpdate(tables, consumer->id, &claim);
+}

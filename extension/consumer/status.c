@@ -1,0 +1,113 @@
+/*
+ * status.c: how a consumer is doing, by what is committed; takes no lock, and works on a standby.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+
+#include "consumer/consumer.h"
+
+/* Messages are counted up to here; what is more is so much. */
+#define LAG_MAX 10000
+
+typedef struct Lag
+{
+	int64 count;
+	int64 below;	/* global positions end here; 0: no bound */
+	Timestamp time; /* of the first */
+	int64 first;	/* global position; 0: none */
+} Lag;
+
+static bool
+CountMessage(void *arg, const Message *message)
+{
+	Lag *lag = arg;
+
+	if (lag->below > 0 && message->global_position >= lag->below)
+		return false;
+	if (lag->first == 0 || message->global_position < lag->first)
+	{
+		lag->first = message->global_position;
+		lag->time = message->time;
+	}
+	return ++lag->count < LAG_MAX;
+}
+
+static bool
+IsOpen(const ConsumerWork *work, int64 number)
+{
+	for (int i = 0; i < work->nclaims; i++)
+		if (work->claims[i].number == number)
+			return work->claims[i].open;
+	return false;
+}
+
+/* What waits in streams, but for what of it is in a claim. */
+static void
+AddStreams(ConsumerWork *work, Lag *lag, ConsumerStatus *status)
+{
+	for (int i = 0; i < work->nstreams; i++)
+	{
+		const StreamRow *row = work->streams[i];
+		int64 from = row->claim != 0 ? row->claimed_to + 1 : row->position;
+
+		if (row->claim == 0 || !IsOpen(work, row->claim))
+			status->waiting++;
+		status->retrying += row->attempts > 0;
+		if (lag->count < LAG_MAX)
+			SourceReadStream(work->tables, work->consumer, row->stream, from, LAG_MAX - lag->count,
+							 CountMessage, lag);
+	}
+}
+
+/* What a settled claim has left, until the next call of next() puts it into the rows of streams. */
+static void
+AddLeft(const Content *content, ConsumerStatus *status)
+{
+	for (int i = 0; i < content->nfailures; i++)
+		status->floor = Min(status->floor, content->failures[i].global_position - 1);
+	if (content->settled_to != PG_INT64_MAX && content->nspans > 0)
+		status->floor =
+			Min(status->floor, Max(content->spans[0].global_position - 1, content->settled_to));
+}
+
+static void
+AddClaims(ConsumerWork *work, ConsumerStatus *status)
+{
+	for (int i = 0; i < work->nclaims; i++)
+	{
+		const Claim *claim = &work->claims[i];
+
+		if (!claim->open)
+		{
+			AddLeft(&claim->content, status);
+			continue;
+		}
+		if (status->claims++ == 0)
+			status->oldest_claim = claim->granted;
+		status->in_flight += ContentCount(&claim->content);
+		if (claim->content.nspans > 0)
+			status->floor = Min(status->floor, claim->content.spans[0].global_position - 1);
+	}
+}
+
+/* Fills in how the consumer is doing. */
+void
+ConsumerGetStatus(ConsumerTables *tables, Consumer *consumer, ConsumerStatus *status)
+{
+	ConsumerWork *work = ConsumerBegin(tables, consumer);
+	Lag lag = {.below = work->newest.ceiling + 1}, oldest = {0};
+
+	memset(status, 0, sizeof(*status));
+	status->ceiling = status->floor = work->newest.ceiling;
+	status->parked = StreamsParked(work);
+	AddStreams(work, &lag, status);
+	AddClaims(work, status);
+	status->floor = Min(status->floor, StreamsLowest(tables, consumer->id) - 1);
+	lag.below = 0;
+	if (lag.count < LAG_MAX)
+		(void)SourceRead(tables, consumer, status->ceiling + 1, 0, CountMessage, &lag);
+	status->lag = Min(lag.count + status->in_flight, LAG_MAX);
+	(void)SourceRead(tables, consumer, status->floor + 1, 1, CountMessage, &oldest);
+	status->lag_since = oldest.first > 0 ? oldest.time : lag.first > 0 ? lag.time : 0;
+}

@@ -1,0 +1,369 @@
+/*
+ * tables.c: the tables of consumers, which lie beside the messages of a namespace.
+ *
+ * Like the table of messages they are read and written without the executor: a statement would run what the
+ * schema's owner has put on a table, with the rights of the caller.  So a table is refused (MR010) that is not
+ * one of ours, column for column, or has triggers, rules, row security or indexes on expressions.  The locks
+ * that are taken before the look keep it so to commit.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xlog.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rls.h"
+#include "utils/snapmgr.h"
+
+#include "base/compat.h"
+#include "base/errors.h"
+#include "consumer/consumer.h"
+
+#define NUMBERS_SEQUENCE "consumer_numbers"
+
+/* Numbers jump to the clock, in microseconds since 2026, where they are so far behind it... */
+#define NUMBERS_EPOCH ((int64)(26 * 365 + 7) * USECS_PER_DAY) /* since 2000 */
+#define NUMBERS_BEHIND (10 * USECS_PER_SEC)
+/* ...and by as much where another server goes on, which may not know of the last ones. */
+#define NUMBERS_JUMP INT64CONST(1000000000)
+
+typedef struct Column
+{
+	const char *name;
+	Oid type;
+} Column;
+
+static const Column consumers_columns[CONSUMER_COLUMNS] = {
+	{"id", INT8OID},		 {"name", TEXTOID},		  {"category", TEXTOID}, {"stream", TEXTOID},
+	{"types", TEXTARRAYOID}, {"correlation", TEXTOID}, {"ordering", TEXTOID}, {"options", JSONBOID},
+	{"state", TEXTOID},		 {"reason", TEXTOID},	  {"created_at", TIMESTAMPTZOID},
+};
+static const Column claims_columns[CLAIM_COLUMNS] = {
+	{"consumer", INT8OID},		 {"claim", INT8OID},		   {"ceiling", INT8OID},
+	{"oldest", INT8OID},		 {"granted", TIMESTAMPTZOID},  {"lease_until", TIMESTAMPTZOID},
+	{"member", TEXTOID},		 {"request", UUIDOID},		   {"content", BYTEAOID},
+};
+static const Column streams_columns[STREAM_COLUMNS] = {
+	{"consumer", INT8OID},		   {"stream", TEXTOID},			   {"position", INT8OID},
+	{"global_position", INT8OID},  {"claim", INT8OID},			   {"claimed_to", INT8OID},
+	{"attempts", INT4OID},		   {"suspect", INT4OID},		   {"retry_at", TIMESTAMPTZOID},
+	{"first_failed", TIMESTAMPTZOID}, {"parked_at", TIMESTAMPTZOID}, {"error", TEXTOID},
+};
+static const Column skipped_columns[SKIPPED_COLUMNS] = {
+	{"consumer", INT8OID}, {"global_position", INT8OID}, {"stream", TEXTOID}, {"position", INT8OID},
+	{"attempts", INT4OID}, {"skipped_at", TIMESTAMPTZOID}, {"error", TEXTOID},
+};
+
+static const struct
+{
+	const char *name;
+	const Column *columns;
+	int ncolumns;
+	AttrNumber key[2]; /* of its unique index */
+} kinds[CONSUMER_TABLES] = {
+	{"consumers", consumers_columns, CONSUMER_COLUMNS, {CONSUMER_NAME, 0}},
+	{"consumer_claims", claims_columns, CLAIM_COLUMNS, {CLAIM_CONSUMER, CLAIM_CLAIM}},
+	{"consumer_streams", streams_columns, STREAM_COLUMNS, {STREAM_CONSUMER, STREAM_STREAM}},
+	{"consumer_skipped", skipped_columns, SKIPPED_COLUMNS, {SKIPPED_CONSUMER, SKIPPED_GLOBAL_POSITION}},
+};
+
+/* ---- what kind of table it is -------------------------------------------------------------------- */
+
+static bool
+HasColumns(Relation table, ConsumerTable kind)
+{
+	TupleDesc desc = RelationGetDescr(table);
+
+	if (table->rd_rel->relkind != RELKIND_RELATION || table->rd_rel->relam != HEAP_TABLE_AM_OID ||
+		desc->natts != kinds[kind].ncolumns)
+		return false;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, i);
+
+		if (column->attisdropped || column->atttypid != kinds[kind].columns[i].type ||
+			strcmp(NameStr(column->attname), kinds[kind].columns[i].name) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* Says why the executor must not be gone round; NULL when it may. */
+static const char *
+Problem(Relation table, ConsumerTable kind)
+{
+	if (!HasColumns(table, kind))
+		return "it has other columns";
+	if (table->trigdesc || table->rd_rules)
+		return "it has triggers or rules";
+	if (table->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
+		return "it is unlogged, so a crash empties it and messages are given out again";
+	if (table->rd_rel->relispartition || table->rd_rel->relhassubclass)
+		return "it has child tables or is one";
+	if (check_enable_rls(RelationGetRelid(table), InvalidOid, true) == RLS_ENABLED)
+		return "row security is active";
+	return NULL;
+}
+
+static void
+RefuseTable(Relation table, const char *problem)
+{
+	ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
+					errmsg("table \"%s\".\"%s\" can't be used for consumers: %s",
+						   get_namespace_name(RelationGetNamespace(table)), RelationGetRelationName(table),
+						   problem)));
+}
+
+static bool
+IsKeyedBy(Relation index, const AttrNumber *columns, int ncolumns)
+{
+	Form_pg_index form = index->rd_index;
+
+	if (!form->indisvalid || index->rd_rel->relam != BTREE_AM_OID || form->indnkeyatts != ncolumns)
+		return false;
+	for (int i = 0; i < ncolumns; i++)
+		if (form->indkey.values[i] != columns[i] ||
+			(OidIsValid(index->rd_indcollation[i]) && index->rd_indcollation[i] != C_COLLATION_OID))
+			return false;
+	return true;
+}
+
+/* Opens the indexes that are needed, and refuses those that can't be kept without the executor. */
+static void
+OpenIndexes(ConsumerTables *tables, ConsumerTable kind, LOCKMODE lockmode)
+{
+	static const AttrNumber parked[] = {STREAM_CONSUMER, STREAM_PARKED_AT};
+	Relation table = tables->table[kind];
+	ListCell *cell;
+
+	foreach (cell, RelationGetIndexList(table))
+	{
+		Relation index = index_open(lfirst_oid(cell), lockmode);
+
+		if (RelationGetIndexExpressions(index) != NIL || RelationGetIndexPredicate(index) != NIL)
+			RefuseTable(table, "it has an index on expressions or on a part of its rows");
+		if (!tables->key[kind] && index->rd_index->indisunique && index->rd_index->indimmediate &&
+			IsKeyedBy(index, kinds[kind].key, kinds[kind].key[1] ? 2 : 1))
+			tables->key[kind] = index;
+		else if (kind == TABLE_STREAMS && !tables->parked && IsKeyedBy(index, parked, 2))
+			tables->parked = index;
+		else
+			index_close(index, NoLock);
+	}
+	if (!tables->key[kind] || (kind == TABLE_STREAMS && !tables->parked))
+		RefuseTable(table, "it has lost an index");
+}
+
+static void
+OpenTable(ConsumerTables *tables, ConsumerTable kind, bool write)
+{
+	AclMode wanted = write ? ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE : ACL_SELECT;
+	Oid schema = RelationGetNamespace(tables->store->heap);
+	Oid relid = get_relname_relid(kinds[kind].name, schema);
+	LOCKMODE lockmode = write ? RowExclusiveLock : AccessShareLock;
+	const char *problem;
+
+	if (OidIsValid(relid) && (pg_class_aclmask(relid, GetUserId(), wanted, ACLMASK_ALL) & wanted) != wanted)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, kinds[kind].name);
+	tables->table[kind] = OidIsValid(relid) ? try_relation_open(relid, lockmode) : NULL;
+	if (!tables->table[kind])
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_CONSUMER_NOT_FOUND),
+						errmsg("the namespace has no consumers yet"),
+						errhint("millrace.create_consumer() creates one.")));
+	problem = Problem(tables->table[kind], kind);
+	if (problem)
+		RefuseTable(tables->table[kind], problem);
+	OpenIndexes(tables, kind, lockmode);
+}
+
+/*
+ * Opens the tables of a namespace's consumers, for reading or for both.  Errors: 42501, MR003, MR010 for what
+ * is no table of ours, MR016 when there are none yet.
+ */
+ConsumerTables *
+ConsumerTablesOpen(const char *namespace_name, bool write)
+{
+	ConsumerTables *tables = palloc0(sizeof(ConsumerTables));
+
+	tables->store = StoreOpen(namespace_name, STORE_READ);
+	for (ConsumerTable kind = 0; kind < CONSUMER_TABLES; kind++)
+		OpenTable(tables, kind, write);
+	tables->numbers = get_relname_relid(NUMBERS_SEQUENCE, RelationGetNamespace(tables->store->heap));
+	if (write && (!OidIsValid(tables->numbers) || get_rel_relkind(tables->numbers) != RELKIND_SEQUENCE))
+		RefuseTable(tables->table[TABLE_CLAIMS], "its sequence " NUMBERS_SEQUENCE " is gone");
+	return tables;
+}
+
+/* The locks stay to commit. */
+void
+ConsumerTablesClose(ConsumerTables *tables)
+{
+	index_close(tables->parked, NoLock);
+	for (ConsumerTable kind = 0; kind < CONSUMER_TABLES; kind++)
+	{
+		index_close(tables->key[kind], NoLock);
+		relation_close(tables->table[kind], NoLock);
+	}
+	StoreClose(tables->store);
+	pfree(tables);
+}
+
+/* ---- locks --------------------------------------------------------------------------------------- */
+
+/* To commit. */
+void
+ConsumerLock(ConsumerTables *tables, int64 consumer)
+{
+	(void)StoreLockConsumer(RelationGetRelid(tables->table[TABLE_CLAIMS]), consumer, true);
+}
+
+/* The same without waiting; false: another transaction has it. */
+bool
+ConsumerTryLock(ConsumerTables *tables, int64 consumer)
+{
+	return StoreLockConsumer(RelationGetRelid(tables->table[TABLE_CLAIMS]), consumer, false);
+}
+
+/* ---- rows ---------------------------------------------------------------------------------------- */
+
+static void
+TakeApart(Relation table, HeapTuple tuple, ConsumerRow *row)
+{
+	heap_deform_tuple(heap_copytuple(tuple), RelationGetDescr(table), row->value, row->isnull);
+	row->tid = tuple->t_self;
+}
+
+/*
+ * Finds the first row by an index, whose columns the keys count; as it is now, not as it was when the statement
+ * began.
+ */
+bool
+RowFirst(ConsumerTables *tables, ConsumerTable kind, Relation index, ScanKey keys, int nkeys,
+		 ScanDirection direction, ConsumerRow *row)
+{
+	Relation table = tables->table[kind];
+	SysScanDesc scan;
+	HeapTuple tuple;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	scan = systable_beginscan_ordered(table, index, GetActiveSnapshot(), nkeys, keys);
+	tuple = systable_getnext_ordered(scan, direction);
+	if (tuple)
+		TakeApart(table, tuple, row);
+	systable_endscan_ordered(scan);
+	PopActiveSnapshot();
+	return tuple != NULL;
+}
+
+/* Hands each row by an index to the sink, as long as that returns true. */
+void
+RowEach(ConsumerTables *tables, ConsumerTable kind, Relation index, ScanKey keys, int nkeys, RowSink sink,
+		void *arg)
+{
+	Relation table = tables->table[kind];
+	SysScanDesc scan;
+	HeapTuple tuple;
+	bool more = true;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	scan = systable_beginscan_ordered(table, index, GetActiveSnapshot(), nkeys, keys);
+	while (more && (tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
+	{
+		ConsumerRow row;
+
+		CHECK_FOR_INTERRUPTS();
+		TakeApart(table, tuple, &row);
+		more = sink(arg, &row);
+	}
+	systable_endscan_ordered(scan);
+	PopActiveSnapshot();
+}
+
+void
+RowInsert(ConsumerTables *tables, ConsumerTable kind, ConsumerRow *row)
+{
+	Relation table = tables->table[kind];
+	HeapTuple tuple = heap_form_tuple(RelationGetDescr(table), row->value, row->isnull);
+
+	CatalogTupleInsert(table, tuple);
+	row->tid = tuple->t_self;
+	heap_freetuple(tuple);
+	CommandCounterIncrement();
+}
+
+/* The caller has made sure that no other transaction changes the row. */
+void
+RowUpdate(ConsumerTables *tables, ConsumerTable kind, ConsumerRow *row)
+{
+	Relation table = tables->table[kind];
+	HeapTuple tuple = heap_form_tuple(RelationGetDescr(table), row->value, row->isnull);
+
+	CatalogTupleUpdate(table, &row->tid, tuple);
+	row->tid = tuple->t_self;
+	heap_freetuple(tuple);
+	CommandCounterIncrement();
+}
+
+/* The same. */
+void
+RowDelete(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid)
+{
+	CatalogTupleDelete(tables->table[kind], tid);
+	CommandCounterIncrement();
+}
+
+/*
+ * Locks a row to commit; returns whether it is still the newest version of its row, and ours.  Without waiting
+ * false means as well that another transaction has it.
+ */
+bool
+RowLock(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid, bool wait)
+{
+	Relation table = tables->table[kind];
+	TupleTableSlot *slot = table_slot_create(table, NULL);
+	TM_FailureData failure;
+	ItemPointerData place = *tid;
+	TM_Result result = table_tuple_lock(table, &place, GetLatestSnapshot(), slot, GetCurrentCommandId(true),
+										LockTupleExclusive, wait ? LockWaitBlock : LockWaitSkip, 0, &failure);
+
+	ExecDropSingleTupleTableSlot(slot);
+	return result == TM_Ok;
+}
+
+/* ---- numbers ------------------------------------------------------------------------------------- */
+
+/*
+ * The next number of a claim or a consumer.  Numbers rise for ever, and one that may have been given before, by
+ * a call that was rolled back, by a server that crashed, by a primary whose last transactions a failover has
+ * lost, or after the dump that this database was restored from, is not given again: they come from a sequence,
+ * follow the clock in microseconds, and jump where the timeline is another than `timeline`, that of the number
+ * before.  They stay below 2^53 until the year 2311, so that a double holds them.
+ */
+int64
+ConsumerNumber(ConsumerTables *tables, uint32 timeline, bool *jumped)
+{
+	int64 number = nextval_internal(tables->numbers, true);
+	int64 clock = GetCurrentTimestamp() - NUMBERS_EPOCH;
+
+	*jumped = timeline != 0 && timeline != GetWALInsertionTimeLine();
+	if (*jumped)
+		clock = Max(clock, number) + NUMBERS_JUMP;
+	else if (number > clock - NUMBERS_BEHIND)
+		return number;
+	(void)DirectFunctionCall2(setval_oid, ObjectIdGetDatum(tables->numbers), Int64GetDatum(clock));
+	return clock;
+}
