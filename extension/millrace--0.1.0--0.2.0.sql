@@ -796,11 +796,177 @@ CREATE VIEW millrace.consumer_streams_blocked AS
 COMMENT ON VIEW millrace.consumer_streams_blocked IS 'the streams that wait, are retried or parked, and at which message';
 GRANT SELECT ON millrace.consumer_status, millrace.consumer_claims_open, millrace.consumer_streams_blocked TO PUBLIC;
 
-CREATE FUNCTION millrace.json_consumer_next(namespace text, consumer text, max integer, max_bytes integer, lease_ms bigint, member text,
-                                            request uuid, OUT body text, OUT claim bigint, OUT next_due_ms bigint, OUT expired bigint)
-    RETURNS record LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_json_consumer_next';
-COMMENT ON FUNCTION millrace.json_consumer_next(text, text, integer, integer, bigint, text, uuid) IS
-    'internal: consumer_next() as the HTTP side answers it; without a body where another call of it is going on';
+CREATE FUNCTION millrace.json_consumer_next(namespace text, consumer text, requests jsonb, OUT body text, OUT claim bigint,
+                                            OUT next_due_ms bigint, OUT expired bigint) RETURNS SETOF record
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'millrace_json_consumer_next';
+COMMENT ON FUNCTION millrace.json_consumer_next(text, text, jsonb) IS
+    'internal: calls of consumer_next() as the HTTP side answers them; no row where another session is at it';
+
+CREATE FUNCTION millrace.json_consumers(namespace text, consumer text) RETURNS SETOF jsonb
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_strip_nulls(jsonb_build_object('consumer', name, 'category', category, 'stream', stream, 'types', types,
+        'correlation', correlation, 'ordering', ordering, 'options', options, 'state', state, 'reason', reason,
+        'createdAt', millrace.json_time(created_at), 'ceiling', ceiling, 'floor', floor, 'lag', lag,
+        'lagMs', greatest(floor(extract(epoch FROM clock_timestamp() - lag_since) * 1000), 0)::bigint, 'claims', claims,
+        'inFlight', in_flight,
+        'oldestClaimMs', greatest(floor(extract(epoch FROM clock_timestamp() - oldest_claim) * 1000), 0)::bigint,
+        'waiting', waiting, 'retrying', retrying, 'parked', parked))
+    FROM millrace.consumers_of(json_consumers.namespace, json_consumers.consumer)
+$$;
+COMMENT ON FUNCTION millrace.json_consumers(text, text) IS 'internal: consumers as consumer.info answers them';
+
+CREATE FUNCTION millrace.json_consumer_streams(namespace text, consumer text, parked boolean, after text, max_rows bigint) RETURNS jsonb
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(jsonb_agg(line), '[]') FROM (
+        SELECT jsonb_strip_nulls(jsonb_build_object('stream', stream, 'position', "position", 'globalPosition', global_position,
+            'claim', claim, 'attempts', attempts, 'parked', parked_at IS NOT NULL, 'error', error,
+            'retryInMs', greatest(ceil(extract(epoch FROM retry_at - clock_timestamp()) * 1000), 0)::bigint)) AS line
+        FROM millrace.consumer_streams_of(json_consumer_streams.namespace, json_consumer_streams.consumer)
+        WHERE (json_consumer_streams.parked IS NULL OR json_consumer_streams.parked = (parked_at IS NOT NULL))
+            AND (json_consumer_streams.after IS NULL OR stream > json_consumer_streams.after COLLATE "C")
+        ORDER BY stream COLLATE "C" LIMIT json_consumer_streams.max_rows) lines
+$$;
+COMMENT ON FUNCTION millrace.json_consumer_streams(text, text, boolean, text, bigint) IS 'internal: the streams that consumer.streams answers';
+
+-- Refuses a member that a method does not know, and one that is of another kind than it must be.
+CREATE FUNCTION millrace.check_members(options jsonb, VARIADIC members text[] DEFAULT '{}') RETURNS void
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    name text;
+    value jsonb;
+    kind text;
+BEGIN
+    FOR name, value IN SELECT * FROM jsonb_each(options) LOOP
+        kind := (SELECT split_part(m, ' ', 2) FROM unnest(members) m WHERE split_part(m, ' ', 1) = name);
+        IF kind IS NULL THEN
+            RAISE EXCEPTION 'options has no "%"', name USING ERRCODE = 'MR009',
+                HINT = format('It has %s.', (SELECT string_agg(split_part(m, ' ', 1), ', ') FROM unnest(members) m));
+        ELSIF kind <> 'any' AND jsonb_typeof(value) <> kind AND NOT (kind = 'integer' AND jsonb_typeof(value) = 'number') THEN
+            RAISE EXCEPTION 'options.% must be %, not %', name,
+                CASE kind WHEN 'array' THEN 'an array' WHEN 'integer' THEN 'an integer' ELSE 'a ' || kind END, left(value::text, 80)
+                USING ERRCODE = 'MR009';
+        ELSIF kind = 'integer' AND (value::numeric <> trunc(value::numeric) OR abs(value::numeric) > 9223372036854775807) THEN
+            RAISE EXCEPTION 'options.% must be an integer, not %', name, left(value::text, 80) USING ERRCODE = 'MR009';
+        END IF;
+    END LOOP;
+END $$;
+
+-- Where a consumer is to begin: the first global position it reads.
+CREATE FUNCTION millrace.consumer_start(namespace text, start jsonb) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF start IS NULL OR start = '"start"' THEN
+        RETURN 1;
+    ELSIF start = '"end"' THEN
+        RETURN (SELECT readable + 1 FROM millrace.read_horizon(consumer_start.namespace));
+    ELSIF jsonb_typeof(start) = 'number' AND start::numeric = trunc(start::numeric)
+        AND start::numeric BETWEEN 0 AND 9223372036854775807 THEN
+        RETURN start::bigint;
+    END IF;
+    RAISE EXCEPTION 'options.position must be a global position, "start" or "end", not %', left(start::text, 80) USING ERRCODE = 'MR009';
+END $$;
+
+CREATE FUNCTION millrace.json_create_consumer(namespace text, consumer text, options jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    of_consumer jsonb := options - '{category,stream,types,correlation,ordering,position,since}'::text[];
+    since timestamptz;
+    created boolean;
+BEGIN
+    PERFORM millrace.check_members(options, 'category string', 'stream string', 'types array', 'correlation string', 'ordering string',
+        'position any', 'since string', 'leaseMs integer', 'maxAttempts integer', 'maxParked integer', 'onPoison string');
+    IF EXISTS (SELECT FROM jsonb_array_elements(options->'types') t WHERE jsonb_typeof(t) <> 'string') THEN
+        RAISE EXCEPTION 'options.types must be an array of strings' USING ERRCODE = 'MR009';
+    ELSIF options ? 'position' AND options ? 'since' THEN
+        RAISE EXCEPTION 'a consumer begins at one of position and since' USING ERRCODE = 'MR009';
+    END IF;
+    BEGIN
+        since := (options->>'since')::timestamptz;
+    EXCEPTION WHEN invalid_datetime_format OR datetime_field_overflow THEN
+        RAISE EXCEPTION 'options.since must be a time, not "%"', left(options->>'since', 80) USING ERRCODE = 'MR009';
+    END;
+    created := millrace.create_consumer(consumer, options->>'category', options->>'stream',
+        CASE WHEN options ? 'types' THEN ARRAY(SELECT jsonb_array_elements_text(options->'types')) END,
+        options->>'correlation', coalesce(options->>'ordering', 'stream'), nullif(of_consumer, '{}'),
+        CASE WHEN since IS NULL THEN millrace.consumer_start(json_create_consumer.namespace, options->'position') END, since,
+        namespace => json_create_consumer.namespace);
+    RETURN jsonb_build_object('consumer', consumer, 'created', created);
+END $$;
+
+-- What the methods consumer.* but consumer.next answer; options is an object.
+CREATE FUNCTION millrace.json_consumer(namespace text, method text, consumer text, options jsonb) RETURNS text
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    claim bigint;
+    result jsonb;
+BEGIN
+    CASE method
+        WHEN 'create' THEN
+            result := millrace.json_create_consumer(namespace, consumer, options);
+        WHEN 'delete' THEN
+            PERFORM millrace.check_members(options), millrace.drop_consumer(consumer, namespace);
+            result := jsonb_build_object('consumer', consumer, 'deleted', true);
+        WHEN 'list' THEN
+            PERFORM millrace.check_members(options);
+            IF millrace.has_consumers(millrace.find_namespace(namespace)) THEN
+                result := (SELECT jsonb_agg(c ORDER BY c->>'consumer' COLLATE "C") FROM millrace.json_consumers(namespace, NULL) c);
+            END IF;
+            result := coalesce(result, '[]');
+        WHEN 'info' THEN
+            PERFORM millrace.check_members(options);
+            result := (SELECT c FROM millrace.json_consumers(namespace, consumer) c);
+            IF result IS NULL THEN
+                RAISE EXCEPTION 'consumer "%" does not exist', consumer USING ERRCODE = 'MR016';
+            END IF;
+        WHEN 'settle', 'extend' THEN
+            IF method = 'settle' THEN
+                PERFORM millrace.check_members(options, 'claim integer', 'failed array', 'release boolean', 'upTo integer');
+            ELSE
+                PERFORM millrace.check_members(options, 'claim integer', 'leaseMs integer');
+            END IF;
+            IF NOT options ? 'claim' THEN
+                RAISE EXCEPTION 'options.claim is required' USING ERRCODE = 'MR009';
+            END IF;
+            claim := (options->'claim')::bigint;
+            IF method = 'settle' THEN
+                PERFORM millrace.consumer_settle(consumer, claim, options->'failed', (options->'release')::boolean,
+                                                 (options->'upTo')::bigint, namespace);
+            ELSE
+                PERFORM millrace.consumer_extend(consumer, claim,
+                    CASE WHEN options ? 'leaseMs' THEN make_interval(secs => (options->'leaseMs')::numeric / 1000.0) END, namespace);
+            END IF;
+            result := jsonb_build_object('claim', claim);
+        WHEN 'move' THEN
+            PERFORM millrace.check_members(options, 'from integer', 'to integer'),
+                millrace.consumer_move(consumer, (options->'from')::bigint, (options->'to')::bigint, namespace);
+            result := jsonb_build_object('position', options->'to');
+        WHEN 'streams' THEN
+            PERFORM millrace.check_members(options, 'parked boolean', 'limit integer', 'cursor string');
+            IF NOT coalesce((options->'limit')::bigint, 100) BETWEEN 1 AND 1000 THEN
+                RAISE EXCEPTION 'options.limit % is out of range', options->'limit' USING ERRCODE = 'MR009', HINT = 'It is 1 to 1000.';
+            END IF;
+            result := millrace.json_consumer_streams(namespace, consumer, (options->'parked')::boolean, options->>'cursor',
+                                                     coalesce((options->'limit')::bigint, 100));
+        WHEN 'unpark' THEN
+            PERFORM millrace.check_members(options, 'stream string', 'limit integer');
+            result := jsonb_build_object('unparked', millrace.consumer_unpark(consumer, options->>'stream', (options->'limit')::bigint,
+                                                                              namespace));
+        WHEN 'skip' THEN
+            PERFORM millrace.check_members(options, 'stream string', 'position integer'),
+                millrace.consumer_skip(consumer, options->>'stream', (options->'position')::bigint, namespace);
+            result := jsonb_build_object('stream', options->'stream', 'skipped', options->'position');
+        WHEN 'reset' THEN
+            PERFORM millrace.check_members(options, 'position any', 'keepParked boolean');
+            PERFORM millrace.consumer_reset(consumer, millrace.consumer_start(namespace, options->'position'),
+                                            (options->'keepParked')::boolean, namespace);
+            result := jsonb_build_object('consumer', consumer);
+        WHEN 'pause', 'resume' THEN
+            PERFORM millrace.check_members(options), millrace.consumer_set_state(consumer, method = 'resume', namespace);
+            result := jsonb_build_object('state', CASE method WHEN 'pause' THEN 'paused' ELSE 'running' END);
+    END CASE;
+    RETURN result::text;
+END $$;
+COMMENT ON FUNCTION millrace.json_consumer(text, text, text, jsonb) IS 'internal: the methods consumer.* of the HTTP side';
 
 -- ---- privileges -------------------------------------------------------------------------------------
 

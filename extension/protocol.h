@@ -78,7 +78,7 @@
 #define SQLSTATE_POSITION_EXISTS "MR013"	   /* or the id, of an import */
 #define SQLSTATE_POSITION_OUT_OF_RANGE "MR014" /* or the time, of an import */
 
-#define SQLSTATE_CLAIM_LOST "MR015"				   /* settled already, or given to another member */
+#define SQLSTATE_CLAIM_LOST "MR015" /* settled already, or given to another member */
 #define SQLSTATE_CONSUMER_NOT_FOUND "MR016"
 #define SQLSTATE_CONSUMER_EXISTS "MR017" /* and is another one */
 #define SQLSTATE_CONSUMER_MOVED "MR018"	 /* is not at the position that it was to be moved from */

@@ -52,7 +52,8 @@ EXTENSION = {
     "store": ["base"],  # the table of a namespace: the only part that opens relations and takes locks
     "core": ["store", "base"],  # what a message goes through
     "json": ["core", "store", "base"],  # JSON text and jsonb
-    "api": ["json", "core", "store", "base"],  # the SQL functions
+    "consumer": ["core", "store", "base"],  # durable readers and their claims
+    "api": ["consumer", "json", "core", "store", "base"],  # the SQL functions
     "message_db": ["api", "json", "core", "store", "base"],  # the functions of Message DB
     "scan": ["message_db", "api", "json", "core", "store", "base"],  # reading functions in FROM
 }

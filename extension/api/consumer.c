@@ -7,10 +7,8 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "api/api.h"
@@ -71,16 +69,6 @@ ArgConsumer(FunctionCallInfo fcinfo, int namespace_arg, ConsumerUse use)
 	return OpenConsumerOf(ArgNamespaceOr(fcinfo, namespace_arg, SelectedNamespace()), name, use);
 }
 
-int64
-CheckLease(int64 lease_ms)
-{
-	if (lease_ms < MIN_LEASE_MS || lease_ms > MAX_LEASE_MS)
-		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
-						errmsg("a lease of " INT64_FORMAT " ms is out of range", lease_ms),
-						errhint("It is one second to twelve hours.")));
-	return lease_ms;
-}
-
 /* An interval, in ms; 0: NULL, which is the consumer's own. */
 static int64
 ArgLease(FunctionCallInfo fcinfo, int arg)
@@ -93,24 +81,6 @@ ArgLease(FunctionCallInfo fcinfo, int arg)
 	if (lease->month != 0 || lease->day != 0)
 		return CheckLease(MAX_LEASE_MS + INT64CONST(1));
 	return CheckLease(lease->time / 1000);
-}
-
-/* Errors: MR009. */
-void
-CheckNextRequest(NextRequest *request)
-{
-	if (request->max < 1 || request->max > MAX_CLAIM_MESSAGES)
-		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
-						errmsg("max %d is out of range", request->max),
-						errhint("It is 1 to %d.", MAX_CLAIM_MESSAGES)));
-	if (request->max_bytes < 1 || request->max_bytes > MAX_CLAIM_BYTES)
-		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
-						errmsg("max_bytes " INT64_FORMAT " is out of range", request->max_bytes),
-						errhint("It is 1 to %d.", MAX_CLAIM_BYTES)));
-	if (request->member && VARSIZE_ANY_EXHDR(request->member) > MAX_CONSUMER_NAME)
-		ereport(ERROR, (errcode(ERRCODE_MILLRACE_TOO_LONG),
-						errmsg("member is too long: %d bytes, at most %d are allowed",
-							   (int)VARSIZE_ANY_EXHDR(request->member), MAX_CONSUMER_NAME)));
 }
 
 /* ---- create, drop -------------------------------------------------------------------------------- */
@@ -226,138 +196,6 @@ millrace_consumer_next(PG_FUNCTION_ARGS)
 
 /* ---- settle, extend ------------------------------------------------------------------------------ */
 
-static JsonbValue *
-Member(JsonbContainer *object, const char *name, JsonbValue *found)
-{
-	return getKeyJsonValueFromContainer(object, name, (int)strlen(name), found);
-}
-
-static text *
-TextMember(JsonbContainer *object, const char *name)
-{
-	JsonbValue found;
-
-	if (!Member(object, name, &found) || found.type == jbvNull)
-		return NULL;
-	if (found.type != jbvString)
-		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
-						errmsg("\"%s\" of a failed message must be a string", name)));
-	return cstring_to_text_with_len(found.val.string.val, found.val.string.len);
-}
-
-static int64
-NumberMember(JsonbContainer *object, const char *name, int64 if_absent)
-{
-	JsonbValue found;
-
-	if (!Member(object, name, &found) || found.type == jbvNull)
-		return if_absent;
-	if (found.type != jbvNumeric)
-		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
-						errmsg("\"%s\" of a failed message must be a number", name)));
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(found.val.numeric)));
-}
-
-static bool
-BoolMember(JsonbContainer *object, const char *name)
-{
-	JsonbValue found;
-
-	if (!Member(object, name, &found) || found.type == jbvNull)
-		return false;
-	if (found.type != jbvBool)
-		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
-						errmsg("\"%s\" of a failed message must be true or false", name)));
-	return found.val.boolean;
-}
-
-/* At most so many bytes of it, in whole characters. */
-static text *
-Shortened(text *error)
-{
-	int len;
-
-	if (!error || VARSIZE_ANY_EXHDR(error) <= MAX_ERROR_TEXT)
-		return error;
-	len = pg_mbcliplen(VARDATA_ANY(error), VARSIZE_ANY_EXHDR(error), MAX_ERROR_TEXT);
-	return cstring_to_text_with_len(VARDATA_ANY(error), len);
-}
-
-static void
-CheckMembers(JsonbContainer *object)
-{
-	static const char *const known[] = {"stream", "position", "error", "delayMs", "park"};
-	JsonbIterator *iterator = JsonbIteratorInit(object);
-	JsonbValue value;
-	JsonbIteratorToken token;
-
-	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
-	{
-		bool is_known = token != WJB_KEY;
-
-		for (int i = 0; !is_known && i < (int)lengthof(known); i++)
-			is_known = SliceEqual((Slice){value.val.string.val, value.val.string.len},
-								  (Slice){known[i], (int)strlen(known[i])});
-		if (!is_known)
-			ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
-							errmsg("a failed message has no \"%.*s\"", value.val.string.len,
-								   value.val.string.val),
-							errhint("It has stream, position, error, delayMs and park.")));
-	}
-}
-
-static void
-TakeFailure(JsonbValue *element, Failure *failure)
-{
-	JsonbContainer *object = element->type == jbvBinary ? element->val.binary.data : NULL;
-
-	if (!object || !JsonContainerIsObject(object))
-		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
-						errmsg("a failed message must be an object with stream and position")));
-	CheckMembers(object);
-	failure->stream = TextMember(object, "stream");
-	failure->position = NumberMember(object, "position", -1);
-	if (!failure->stream || failure->position < 0)
-		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
-						errmsg("a failed message must have a stream and a position")));
-	failure->kind = BoolMember(object, "park") ? FAILURE_PARK : FAILURE_RETRY;
-	failure->delay_ms = NumberMember(object, "delayMs", -1);
-	if (failure->delay_ms < -1 || failure->delay_ms > MAX_LEASE_MS)
-		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
-						errmsg("delayMs " INT64_FORMAT " is out of range", failure->delay_ms),
-						errhint("It is 0 to %d.", MAX_LEASE_MS)));
-	failure->error = Shortened(TextMember(object, "error"));
-}
-
-/*
- * What is said of a claim.  failed: an array of {"stream", "position", "error", "delayMs", "park"}, of which the
- * first two must be there.  Errors: MR009 for anything else.
- */
-Settlement
-MakeSettlement(int64 claim, Jsonb *failed, bool release, bool has_up_to, int64 up_to)
-{
-	Settlement settlement = {.claim = claim, .settled_to = PG_INT64_MAX};
-	JsonbIterator *iterator;
-	JsonbValue value;
-	JsonbIteratorToken token;
-
-	if (release)
-		settlement.settled_to = 0;
-	if (has_up_to)
-		settlement.settled_to = Max(up_to, 0);
-	if (!failed)
-		return settlement;
-	if (!JB_ROOT_IS_ARRAY(failed) || JB_ROOT_IS_SCALAR(failed) || JB_ROOT_COUNT(failed) > MAX_CLAIM_MESSAGES)
-		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
-						errmsg("failed must be an array of at most %d failed messages", MAX_CLAIM_MESSAGES)));
-	settlement.failures = palloc0(sizeof(Failure) * Max(JB_ROOT_COUNT(failed), 1));
-	iterator = JsonbIteratorInit(&failed->root);
-	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
-		if (token == WJB_ELEM)
-			TakeFailure(&value, &settlement.failures[settlement.nfailures++]);
-	return settlement;
-}
-
 /* consumer_settle(consumer, claim, failed, release, up_to, namespace) */
 Datum
 millrace_consumer_settle(PG_FUNCTION_ARGS)
@@ -366,8 +204,9 @@ millrace_consumer_settle(PG_FUNCTION_ARGS)
 	OpenConsumer open;
 
 	CheckNotNull(PG_ARGISNULL(1), "claim");
-	settlement = MakeSettlement(PG_GETARG_INT64(1), PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2),
-								!PG_ARGISNULL(3) && PG_GETARG_BOOL(3), !PG_ARGISNULL(4), ArgInt64(fcinfo, 4, 0));
+	settlement =
+		MakeSettlement(PG_GETARG_INT64(1), PG_ARGISNULL(2) ? NULL : &PG_GETARG_JSONB_P(2)->root,
+					   !PG_ARGISNULL(3) && PG_GETARG_BOOL(3), !PG_ARGISNULL(4), ArgInt64(fcinfo, 4, 0));
 	open = ArgConsumer(fcinfo, 5, USE_CLAIM);
 	ConsumerSettle(open.tables, open.consumer, &settlement);
 	CloseConsumer(open);

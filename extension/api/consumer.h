@@ -27,7 +27,17 @@ typedef enum ConsumerUse
 
 extern OpenConsumer OpenConsumerOf(const char *namespace_name, text *name, ConsumerUse use);
 extern void CloseConsumer(OpenConsumer open);
-extern Settlement MakeSettlement(int64 claim, Jsonb *failed, bool release, bool has_up_to, int64 up_to);
+extern Settlement MakeSettlement(int64 claim, JsonbContainer *failed, bool release, bool has_up_to,
+								 int64 up_to);
+
+/* consumer_args.c */
+extern JsonbValue *Member(JsonbContainer *object, const char *name, JsonbValue *found);
+extern text *TextMember(JsonbContainer *object, const char *name);
+extern int64 NumberMember(JsonbContainer *object, const char *name, int64 if_absent);
+extern bool BoolMember(JsonbContainer *object, const char *name);
+extern JsonbContainer *ObjectOf(const JsonbValue *value, const char *what);
+extern JsonbIterator *ElementsOf(JsonbContainer *array, const char *what, int most);
+extern void CheckMembers(JsonbContainer *object, const char *what, const char *const *known, int nknown);
 extern void CheckNextRequest(NextRequest *request);
 extern int64 CheckLease(int64 lease_ms);
 

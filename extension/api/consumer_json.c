@@ -3,18 +3,23 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/uuid.h"
 
 #include "api/api.h"
 #include "api/consumer.h"
+#include "base/errors.h"
 #include "json/out.h"
 
 PG_FUNCTION_INFO_V1(millrace_json_consumer_next);
 
 extern Datum millrace_json_consumer_next(PG_FUNCTION_ARGS);
+
+/* Of one transaction, and of one call of next(). */
+#define MAX_CALLS 1000
+#define MAX_SETTLEMENTS 1000
 
 /* ,"retries":{"account-9":{"position":3,"attempt":4,"error":"..."}} */
 static void
@@ -58,22 +63,45 @@ AppendConsumerState(StringInfo out, const Delivery *delivery)
 	}
 }
 
-/* "claim":18,"leaseMs":30000,"messages":[...] without the braces, so that more can be added */
+/* ,"settled":[17],"lost":[] where anything was to be settled */
 static void
-AppendDelivery(StringInfo out, const Delivery *delivery)
+AppendNumbers(StringInfo out, const char *name, const int64 *numbers, int nnumbers)
+{
+	appendStringInfo(out, ",\"%s\":[", name);
+	for (int i = 0; i < nnumbers; i++)
+		appendStringInfo(out, i > 0 ? "," INT64_FORMAT : INT64_FORMAT, numbers[i]);
+	appendStringInfoChar(out, ']');
+}
+
+/* One call of next(), of those that are made in one transaction. */
+typedef struct Call
+{
+	NextRequest request;
+	Settlement *settlements;
+	int nsettlements;
+	int64 *settled;
+	int nsettled;
+	int64 *lost;
+	int nlost;
+} Call;
+
+/* {"claim":18,"leaseMs":30000,"settled":[17],"lost":[],"retries":{...},"messages":[...]} */
+static void
+AppendDelivery(StringInfo out, const Delivery *delivery, const Call *call)
 {
 	if (delivery->claim != 0)
-	{
-		appendStringInfo(out, "\"claim\":" INT64_FORMAT ",\"leaseMs\":" INT64_FORMAT, delivery->claim,
+		appendStringInfo(out, "{\"claim\":" INT64_FORMAT ",\"leaseMs\":" INT64_FORMAT, delivery->claim,
 						 delivery->lease_ms);
-		AppendRetries(out, delivery);
-	}
 	else
+		appendStringInfoString(out, "{\"claim\":null");
+	if (call->nsettlements > 0)
 	{
-		appendStringInfoString(out, "\"claim\":null");
-		if (delivery->next_due_ms >= 0)
-			appendStringInfo(out, ",\"nextDueMs\":" INT64_FORMAT, delivery->next_due_ms);
+		AppendNumbers(out, "settled", call->settled, call->nsettled);
+		AppendNumbers(out, "lost", call->lost, call->nlost);
 	}
+	AppendRetries(out, delivery);
+	if (delivery->next_due_ms >= 0)
+		appendStringInfo(out, ",\"nextDueMs\":" INT64_FORMAT, delivery->next_due_ms);
 	AppendConsumerState(out, delivery);
 	appendStringInfoString(out, ",\"messages\":[");
 	for (int i = 0; i < delivery->nmessages; i++)
@@ -82,45 +110,156 @@ AppendDelivery(StringInfo out, const Delivery *delivery)
 			appendStringInfoChar(out, ',');
 		JsonAppendMessage(out, &delivery->messages[i].message, true);
 	}
-	appendStringInfoChar(out, ']');
+	appendStringInfoString(out, "]}");
+}
+
+/* ---- requests ------------------------------------------------------------------------------------ */
+
+static Settlement
+SettlementOf(const JsonbValue *element)
+{
+	static const char *const known[] = {"claim", "failed", "release", "upTo"};
+	JsonbContainer *object = ObjectOf(element, "a settlement");
+	JsonbContainer *failures = NULL;
+	JsonbValue found;
+	int64 claim, up_to;
+
+	CheckMembers(object, "a settlement", known, lengthof(known));
+	claim = NumberMember(object, "claim", -1);
+	if (claim < 0)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE), errmsg("a settlement must have a claim")));
+	if (Member(object, "failed", &found) && found.type != jbvNull)
+	{
+		if (found.type != jbvBinary)
+			ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE), errmsg("failed must be an array")));
+		failures = found.val.binary.data;
+	}
+	up_to = NumberMember(object, "upTo", -1);
+	return MakeSettlement(claim, failures, BoolMember(object, "release"), up_to >= 0, up_to);
+}
+
+static void
+TakeSettlements(JsonbContainer *object, Call *call)
+{
+	JsonbValue found, value;
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+
+	if (!Member(object, "settle", &found) || found.type == jbvNull)
+		return;
+	if (found.type != jbvBinary)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE), errmsg("settle must be an array")));
+	iterator = ElementsOf(found.val.binary.data, "settle", MAX_SETTLEMENTS);
+	call->settlements = palloc(sizeof(Settlement) * MAX_SETTLEMENTS);
+	call->settled = palloc(sizeof(int64) * MAX_SETTLEMENTS);
+	call->lost = palloc(sizeof(int64) * MAX_SETTLEMENTS);
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+		if (token == WJB_ELEM)
+			call->settlements[call->nsettlements++] = SettlementOf(&value);
+}
+
+static pg_uuid_t *
+UuidMember(JsonbContainer *object, const char *name)
+{
+	text *value = TextMember(object, name);
+
+	return value ? DatumGetUUIDP(DirectFunctionCall1(uuid_in, CStringGetDatum(text_to_cstring(value))))
+				 : NULL;
+}
+
+static void
+TakeCall(const JsonbValue *element, Call *call)
+{
+	static const char *const known[] = {"max", "maxBytes", "leaseMs", "member", "request", "settle"};
+	JsonbContainer *object = ObjectOf(element, "a call of next");
+	int64 max = NumberMember(object, "max", DEFAULT_CLAIM_MESSAGES);
+
+	CheckMembers(object, "a call of next", known, lengthof(known));
+	call->request.max = (int)Max(Min(max, MAX_CLAIM_MESSAGES + 1), 0);
+	call->request.max_bytes = NumberMember(object, "maxBytes", DEFAULT_CLAIM_BYTES);
+	call->request.lease_ms = NumberMember(object, "leaseMs", 0);
+	if (call->request.lease_ms != 0)
+		(void)CheckLease(call->request.lease_ms);
+	call->request.member = TextMember(object, "member");
+	call->request.request = UuidMember(object, "request");
+	CheckNextRequest(&call->request);
+	TakeSettlements(object, call);
+}
+
+static Call *
+CallsOf(Jsonb *requests, int *ncalls)
+{
+	Call *calls = palloc0(sizeof(Call) * MAX_CALLS);
+	JsonbIterator *iterator = ElementsOf(&requests->root, "requests", MAX_CALLS);
+	JsonbValue value;
+	JsonbIteratorToken token;
+
+	*ncalls = 0;
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+		if (token == WJB_ELEM)
+			TakeCall(&value, &calls[(*ncalls)++]);
+	return calls;
+}
+
+/* ---- next ---------------------------------------------------------------------------------------- */
+
+static void
+SettleCalls(OpenConsumer open, Call *calls, int ncalls)
+{
+	for (int i = 0; i < ncalls; i++)
+		for (int j = 0; j < calls[i].nsettlements; j++)
+		{
+			Settlement *settlement = &calls[i].settlements[j];
+
+			if (ConsumerTrySettle(open.tables, open.consumer, settlement))
+				calls[i].settled[calls[i].nsettled++] = settlement->claim;
+			else
+				calls[i].lost[calls[i].nlost++] = settlement->claim;
+		}
+}
+
+static void
+PutCall(ResultSet *set, OpenConsumer open, const Call *call)
+{
+	Delivery delivery;
+	StringInfoData out;
+	Datum values[4];
+	bool isnull[4] = {false};
+
+	ConsumerNext(open.tables, open.consumer, &call->request, &delivery);
+	TextBegin(&out);
+	AppendDelivery(&out, &delivery, call);
+	values[0] = PointerGetDatum(TextEnd(&out));
+	values[1] = Int64GetDatum(delivery.claim);
+	isnull[1] = delivery.claim == 0;
+	values[2] = Int64GetDatum(delivery.next_due_ms);
+	isnull[2] = delivery.next_due_ms < 0;
+	values[3] = Int64GetDatum(delivery.expired);
+	ResultSetPut(set, values, isnull);
 }
 
 /*
- * json_consumer_next(namespace, consumer, max, max_bytes, lease_ms, member, request) -> (body, claim or NULL,
- * next_due_ms or NULL, expired); no body where another transaction has the consumer's lock
+ * json_consumer_next(namespace, consumer, requests) -> for each request of the array, in order, (body, claim or
+ * NULL, next_due_ms or NULL, expired leases); nothing where another transaction has the consumer's lock, and
+ * nothing is settled then
  */
 Datum
 millrace_json_consumer_next(PG_FUNCTION_ARGS)
 {
-	NextRequest request = {.max = PG_ARGISNULL(2) ? DEFAULT_CLAIM_MESSAGES : PG_GETARG_INT32(2)};
+	ResultSet *set = ResultSetBegin(fcinfo);
 	char *namespace_name = ArgNamespace(fcinfo, 0);
 	text *name = ArgName(fcinfo, 1, "consumer");
-	OpenConsumer open;
-	Delivery delivery = {0};
-	StringInfoData out;
-	Datum values[4] = {0};
-	bool isnull[4] = {true, true, true, false};
+	int ncalls;
+	Call *calls = CallsOf(PG_GETARG_JSONB_P(2), &ncalls);
+	OpenConsumer open = OpenConsumerOf(namespace_name, name, USE_CLAIM);
 
-	request.max_bytes = PG_ARGISNULL(3) ? DEFAULT_CLAIM_BYTES : PG_GETARG_INT32(3);
-	request.lease_ms = PG_ARGISNULL(4) ? 0 : CheckLease(PG_GETARG_INT64(4));
-	request.member = ArgTextOrNull(fcinfo, 5);
-	request.request = PG_ARGISNULL(6) ? NULL : PG_GETARG_UUID_P(6);
-	CheckNextRequest(&request);
-	open = OpenConsumerOf(namespace_name, name, USE_CLAIM);
 	if (ConsumerTryLock(open.tables, open.consumer->id))
 	{
-		open.consumer = ConsumerOpen(open.tables, name);
-		ConsumerNext(open.tables, open.consumer, &request, &delivery);
-		TextBegin(&out);
-		AppendDelivery(&out, &delivery);
-		values[0] = PointerGetDatum(TextEnd(&out));
-		isnull[0] = false;
-		values[1] = Int64GetDatum(delivery.claim);
-		isnull[1] = delivery.claim == 0;
-		values[2] = Int64GetDatum(delivery.next_due_ms);
-		isnull[2] = delivery.claim != 0 || delivery.next_due_ms < 0;
+		open.consumer = ConsumerOpen(open.tables, name); /* as it is under the lock */
+		SettleCalls(open, calls, ncalls);
+		for (int i = 0; i < ncalls; i++)
+			PutCall(set, open, &calls[i]);
 	}
-	values[3] = Int64GetDatum(delivery.expired);
 	CloseConsumer(open);
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(ResultRowType(fcinfo)), values, isnull));
+	return (Datum)0;
 }

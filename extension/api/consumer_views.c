@@ -30,7 +30,6 @@ typedef struct Listing
 {
 	ConsumerTables *tables;
 	ResultSet *set;
-	text *only; /* the consumer; NULL: all */
 	Consumer *consumer;
 	int64 lowest; /* open claim of the consumer */
 } Listing;
@@ -170,8 +169,7 @@ ListConsumers(FunctionCallInfo fcinfo, void (*put)(Listing *listing))
 	RowEach(listing.tables, TABLE_CONSUMERS, listing.tables->key[TABLE_CONSUMERS], NULL, 0, AddName, names);
 	for (int i = 0; i < names->nnames; i++)
 	{
-		if (!PG_ARGISNULL(1) &&
-			!SliceEqual(SliceOfText(names->names[i]), SliceOfText(PG_GETARG_TEXT_PP(1))))
+		if (!PG_ARGISNULL(1) && !SliceEqual(SliceOfText(names->names[i]), SliceOfText(PG_GETARG_TEXT_PP(1))))
 			continue;
 		listing.consumer = ConsumerFind(listing.tables, names->names[i]);
 		if (listing.consumer)

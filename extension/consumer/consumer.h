@@ -105,11 +105,11 @@ enum /* of consumer_skipped */
 /* The tables of one namespace, opened for one call.  The locks last to commit. */
 typedef struct ConsumerTables
 {
-	Store *store;					/* the messages, for reading */
+	Store *store; /* the messages, for reading */
 	Relation table[CONSUMER_TABLES];
 	Relation key[CONSUMER_TABLES]; /* the unique index by the first two columns; of consumers: by name */
-	Relation parked;				/* the index of consumer_streams by consumer and parked_at */
-	Oid numbers;					/* the sequence of claims' and consumers' numbers */
+	Relation parked;			   /* the index of consumer_streams by consumer and parked_at */
+	Oid numbers;				   /* the sequence of claims' and consumers' numbers */
 } ConsumerTables;
 
 /* A row taken apart; in the current memory context. */
@@ -163,7 +163,7 @@ typedef struct Consumer
 /* Messages of one stream in a claim, one behind the other. */
 typedef struct Span
 {
-	uint64 hash; /* of the stream's name; 0 where the order is of all streams */
+	uint64 hash;		   /* of the stream's name; 0 where the order is of all streams */
 	int64 global_position; /* of the first */
 	int count;
 } Span;
@@ -188,9 +188,9 @@ typedef struct Failure
 /* What is in a claim's row: what was handed out and, once it is settled, what became of it. */
 typedef struct Content
 {
-	uint32 timeline;   /* of the server that gave the number */
+	uint32 timeline; /* of the server that gave the number */
 	int64 lease_ms;
-	int64 bytes;	   /* of the messages */
+	int64 bytes; /* of the messages */
 	Span *spans;
 	int nspans;
 	/* when it is settled */
@@ -225,16 +225,16 @@ typedef struct StreamRow
 	int64 global_position; /* its */
 	int64 claim;		   /* that has `position` to `claimed_to`; 0: none */
 	int64 claimed_to;
-	int attempts;		   /* of `position` */
-	int suspect;		   /* how often its claim was halved twice, for a member that did not come back */
-	TimestampTz retry_at;  /* 0: now */
+	int attempts;			  /* of `position` */
+	int suspect;			  /* how often its claim was halved twice, for a member that did not come back */
+	TimestampTz retry_at;	  /* 0: now */
 	TimestampTz first_failed; /* 0: it has not */
 	TimestampTz parked_at;	  /* 0: it is not */
 	text *error;			  /* may be NULL */
 	bool stored;			  /* `tid` is its row */
 	bool changed;
 	bool gone;
-	bool passed; /* made for a message that the scan passed over */
+	bool passed;				 /* made for a message that the scan passed over */
 	struct StreamRow *same_hash; /* the next in its place of the hash table */
 	ItemPointerData tid;
 } StreamRow;
@@ -341,8 +341,8 @@ typedef struct Delivered
 {
 	Message message;
 	text *key;
-	int attempts;	/* before this one */
-	text *error;	/* of the last one */
+	int attempts; /* before this one */
+	text *error;  /* of the last one */
 } Delivered;
 
 typedef struct Delivery
@@ -369,8 +369,9 @@ typedef struct Settlement
 	int nfailures;
 } Settlement;
 
-extern void ConsumerSettle(ConsumerTables *tables, Consumer *consumer, const Settlement *settlement);
-extern void ConsumerExtend(ConsumerTables *tables, Consumer *consumer, int64 claim, int64 lease_ms);
+extern bool ConsumerTrySettle(ConsumerTables *tables, const Consumer *consumer, const Settlement *settlement);
+extern void ConsumerSettle(ConsumerTables *tables, const Consumer *consumer, const Settlement *settlement);
+extern void ConsumerExtend(ConsumerTables *tables, const Consumer *consumer, int64 claim, int64 lease_ms);
 
 /* manage.c */
 extern bool ConsumerCreate(ConsumerTables *tables, ConsumerRow *row, int64 ceiling);
@@ -384,14 +385,14 @@ extern void ConsumerSkip(ConsumerTables *tables, Consumer *consumer, text *strea
 typedef struct ConsumerStatus
 {
 	int64 ceiling;
-	int64 floor;		/* everything up to here is settled */
-	int64 lag;			/* messages that are not settled; exact up to 10,000 */
-	Timestamp lag_since; /* the time of the oldest of them, UTC; 0: there is none */
-	int64 claims;		/* open ones */
-	int64 in_flight;	/* messages in them */
+	int64 floor;			  /* everything up to here is settled */
+	int64 lag;				  /* messages that are not settled; exact up to 10,000 */
+	Timestamp lag_since;	  /* the time of the oldest of them, UTC; 0: there is none */
+	int64 claims;			  /* open ones */
+	int64 in_flight;		  /* messages in them */
 	TimestampTz oldest_claim; /* when it was given; 0: there is none */
-	int64 waiting;		/* streams with messages that were passed over, not parked */
-	int64 retrying;		/* of them */
+	int64 waiting;			  /* streams with messages that were passed over, not parked */
+	int64 retrying;			  /* of them */
 	int64 parked;
 } ConsumerStatus;
 

@@ -41,8 +41,7 @@ NumberOption(Jsonb *options, const char *name, int64 otherwise)
 {
 	JsonbValue found;
 
-	if (!options ||
-		!getKeyJsonValueFromContainer(&options->root, name, (int)strlen(name), &found) ||
+	if (!options || !getKeyJsonValueFromContainer(&options->root, name, (int)strlen(name), &found) ||
 		found.type != jbvNumeric)
 		return otherwise;
 	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(found.val.numeric)));
@@ -54,8 +53,7 @@ PoisonOption(Jsonb *options, ConsumerOrdering ordering)
 	static const char name[] = "onPoison";
 	JsonbValue found;
 
-	if (!options ||
-		!getKeyJsonValueFromContainer(&options->root, name, (int)strlen(name), &found) ||
+	if (!options || !getKeyJsonValueFromContainer(&options->root, name, (int)strlen(name), &found) ||
 		found.type != jbvString)
 		return ordering == ORDERING_ALL ? POISON_STOP : POISON_PARK;
 	return WordOf((Slice){found.val.string.val, found.val.string.len}, poisons, lengthof(poisons));
@@ -78,8 +76,8 @@ SetSource(Consumer *consumer)
 	{
 		Datum *types;
 
-		deconstruct_array(DatumGetArrayTypeP(row->value[CONSUMER_TYPES - 1]), TEXTOID, -1, false, TYPALIGN_INT,
-						  &types, NULL, &source->ntypes);
+		deconstruct_array(DatumGetArrayTypeP(row->value[CONSUMER_TYPES - 1]), TEXTOID, -1, false,
+						  TYPALIGN_INT, &types, NULL, &source->ntypes);
 		source->types = palloc(sizeof(text *) * Max(source->ntypes, 1));
 		for (int i = 0; i < source->ntypes; i++)
 			source->types[i] = DatumGetTextPP(types[i]);
@@ -102,8 +100,8 @@ ConsumerFind(ConsumerTables *tables, text *name)
 		return NULL;
 	consumer->id = DatumGetInt64(row->value[CONSUMER_ID - 1]);
 	consumer->name = DatumGetTextPP(row->value[CONSUMER_NAME - 1]);
-	consumer->ordering =
-		WordOf(SliceOfText(DatumGetTextPP(row->value[CONSUMER_ORDERING - 1])), orderings, lengthof(orderings));
+	consumer->ordering = WordOf(SliceOfText(DatumGetTextPP(row->value[CONSUMER_ORDERING - 1])), orderings,
+								lengthof(orderings));
 	consumer->state =
 		WordOf(SliceOfText(DatumGetTextPP(row->value[CONSUMER_STATE - 1])), states, lengthof(states));
 	consumer->reason = TextOrNull(row, CONSUMER_REASON);

@@ -86,12 +86,12 @@ ConsumerCreate(ConsumerTables *tables, ConsumerRow *row, int64 ceiling)
 	there = ConsumerFind(tables, name);
 	for (int i = 0; there && i < (int)lengthof(columns); i++)
 		if (!IsSame(&there->row, row, columns[i]))
-			ereport(ERROR, (errcode(ERRCODE_MILLRACE_CONSUMER_EXISTS),
-							errmsg("consumer \"%s\" exists already, and its %s is another",
-								   text_to_cstring(name),
-								   NameStr(TupleDescAttr(RelationGetDescr(tables->table[TABLE_CONSUMERS]),
-														 columns[i] - 1)
-											   ->attname))));
+			ereport(ERROR,
+					(errcode(ERRCODE_MILLRACE_CONSUMER_EXISTS),
+					 errmsg("consumer \"%s\" exists already, and its %s is another", text_to_cstring(name),
+							NameStr(TupleDescAttr(RelationGetDescr(tables->table[TABLE_CONSUMERS]),
+												  columns[i] - 1)
+										->attname))));
 	if (there)
 		return false;
 	CheckNumber(tables);
@@ -232,8 +232,8 @@ ConsumerUnpark(ConsumerTables *tables, Consumer *consumer, text *stream, int64 m
 		return 0;
 	if (stream)
 	{
-		ScanKeyEntryInitialize(&keys[1], 0, STREAM_STREAM, BTEqualStrategyNumber, InvalidOid,
-							   C_COLLATION_OID, F_TEXTEQ, PointerGetDatum(stream));
+		ScanKeyEntryInitialize(&keys[1], 0, STREAM_STREAM, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID,
+							   F_TEXTEQ, PointerGetDatum(stream));
 		RowEach(tables, TABLE_STREAMS, tables->key[TABLE_STREAMS], keys, 2, UnparkRow, &unparking);
 	}
 	else

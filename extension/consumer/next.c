@@ -1,12 +1,5 @@
 /*
- * next.c: gives a member a claim.
- *
- * First comes what is due again, then the log from the ceiling on.  A stream is given to one claim at a time, so
- * its messages are dealt with in order: those of a stream that is in a claim, waits for a retry or is parked are
- * passed over, and its row says from where on they are left.
- *
- * The ceiling follows the prefix rule (read.c): it never passes a row that may still commit, whether the
- * filters would let that row pass or not.
+ * next.c: gives a member a claim, or the one again that it had for the same request.
  */
 #include "postgres.h"
 
@@ -14,291 +7,13 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 
 #include "base/errors.h"
-#include "consumer/consumer.h"
+#include "consumer/assembly.h"
 
-/* Rows of the log that one call looks at, of which the filters may leave none. */
-#define SCAN_ROWS 10000
 /* A ceiling that moved by less, past nothing but what the filters leave out, is not written down. */
 #define CEILING_STEP 1000
-
-/* What a claim is put together of. */
-typedef struct Assembly
-{
-	ConsumerWork *work;
-	MemoryContext context; /* the call's */
-	HTAB *claimed;		   /* hashes of the streams in open claims; NULL: there are none */
-	bool parked;		   /* there are parked streams */
-	int room;			   /* messages that may be added */
-	int64 bytes_room;
-	int64 bytes;
-	Delivered *messages;
-	int nmessages;
-	StreamRow *row; /* whose messages are being added; NULL: those of the log */
-	HTAB *streams;	/* those of the claim, by their hashes: ClaimedStream */
-	int64 ceiling;
-	int waiting;  /* streams that have rows and are not parked */
-	bool blocked; /* the scan came to what it may not pass */
-} Assembly;
-
-typedef struct ClaimedStream
-{
-	uint64 hash; /* key */
-	int64 claim;
-} ClaimedStream;
-
-typedef struct NewSpan
-{
-	uint64 hash; /* key */
-	int64 global_position;
-	int64 last; /* position */
-	int count;
-} NewSpan;
-
-static HTAB *
-HashTable(const char *name, Size entry)
-{
-	HASHCTL keys = {.keysize = sizeof(uint64), .entrysize = entry, .hcxt = CurrentMemoryContext};
-
-	return hash_create(name, 256, &keys, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-}
-
-/* ---- messages ------------------------------------------------------------------------------------ */
-
-static void *
-Copy(const void *value)
-{
-	return value ? memcpy(palloc(VARSIZE_ANY(value)), value, VARSIZE_ANY(value)) : NULL;
-}
-
-static void
-CopyMessage(const Message *from, Message *to)
-{
-	*to = *from;
-	to->stream_text = Copy(from->stream_text);
-	to->type_text = Copy(from->type_text);
-	to->stream = SliceOfText(to->stream_text);
-	to->type = SliceOfText(to->type_text);
-	to->data = Copy(from->data);
-	to->metadata = Copy(from->metadata);
-	to->id = memcpy(palloc(sizeof(pg_uuid_t)), from->id, sizeof(pg_uuid_t));
-}
-
-static int64
-SizeOf(const Message *message)
-{
-	return (int64)VARSIZE_ANY(message->stream_text) + VARSIZE_ANY(message->type_text) +
-		   (message->data ? VARSIZE_ANY(message->data) : 0) +
-		   (message->metadata ? VARSIZE_ANY(message->metadata) : 0);
-}
-
-/* A message that is larger than all that there is room for comes alone. */
-static bool
-HasRoomFor(const Assembly *claim, const Message *message)
-{
-	return claim->room > 0 && (SizeOf(message) <= claim->bytes_room || claim->nmessages == 0);
-}
-
-static void
-AddMessage(Assembly *claim, text *key, const Message *message)
-{
-	MemoryContext reading = MemoryContextSwitchTo(claim->context);
-	Delivered *delivered = &claim->messages[claim->nmessages++];
-	uint64 hash = StreamHash(key);
-	bool found;
-	NewSpan *span = hash_search(claim->streams, &hash, HASH_ENTER, &found);
-
-	CopyMessage(message, &delivered->message);
-	delivered->attempts = claim->row && claim->row->position == SourcePosition(claim->work->consumer, message)
-							  ? claim->row->attempts
-							  : 0;
-	delivered->error = delivered->attempts > 0 ? claim->row->error : NULL;
-	if (!found)
-	{
-		span->global_position = message->global_position;
-		span->count = 0;
-	}
-	span->count++;
-	span->last = SourcePosition(claim->work->consumer, message);
-	claim->room--;
-	claim->bytes_room -= SizeOf(message);
-	claim->bytes += SizeOf(message);
-	MemoryContextSwitchTo(reading);
-}
-
-/* ---- what is due --------------------------------------------------------------------------------- */
-
-static bool
-AddDue(void *arg, const Message *message)
-{
-	Assembly *claim = arg;
-	Consumer *consumer = claim->work->consumer;
-
-	/* Above the ceiling the scan takes over, but where the order is of all there is nothing else. */
-	if ((message->global_position > claim->work->newest.ceiling && consumer->ordering != ORDERING_ALL) ||
-		!HasRoomFor(claim, message))
-		return false;
-	AddMessage(claim, claim->row->stream, message);
-	claim->ceiling = Max(claim->ceiling, message->global_position);
-	return claim->room > 0;
-}
-
-static bool
-IsDue(const ConsumerWork *work, const StreamRow *row)
-{
-	return !row->gone && row->parked_at == 0 && row->claim == 0 && row->retry_at <= work->now;
-}
-
-/* Adds at most so many messages of a stream that is due. */
-static void
-TakeStream(Assembly *claim, StreamRow *row, int most)
-{
-	int before = claim->nmessages;
-
-	claim->row = row;
-	SourceReadStream(claim->work->tables, claim->work->consumer, row->stream, row->position,
-					 Min(most, claim->room), AddDue, claim);
-	claim->row = NULL;
-	if (claim->nmessages == before)
-	{
-		if (claim->room > 0 && claim->nmessages == 0) /* its messages were deleted meanwhile */
-			StreamGoOn(claim->work, row, row->position);
-		return;
-	}
-	row->changed = true;
-	row->claim = -1; /* this one, whose number comes later */
-	row->claimed_to =
-		SourcePosition(claim->work->consumer, &claim->messages[claim->nmessages - 1].message);
-}
-
-static int
-OldestFirst(const void *a, const void *b)
-{
-	const StreamRow *left = *(StreamRow *const *)a, *right = *(StreamRow *const *)b;
-
-	if (left->suspect != right->suspect)
-		return left->suspect > right->suspect ? -1 : 1;
-	return left->global_position < right->global_position ? -1 : left->global_position > right->global_position;
-}
-
-/* The rows that are due: those under suspicion first, then by their messages' global positions. */
-static StreamRow **
-DueRows(ConsumerWork *work, int *ndue)
-{
-	StreamRow **due = palloc(sizeof(StreamRow *) * Max(work->nstreams, 1));
-
-	*ndue = 0;
-	for (int i = 0; i < work->nstreams; i++)
-		if (IsDue(work, work->streams[i]))
-			due[(*ndue)++] = work->streams[i];
-	qsort(due, *ndue, sizeof(StreamRow *), OldestFirst);
-	return due;
-}
-
-/* Of streams under suspicion a claim has a quarter, a sixteenth, or one, and nothing else. */
-static bool
-TakeSuspects(Assembly *claim, StreamRow **due, int ndue, int max)
-{
-	int suspect = ndue > 0 ? due[0]->suspect : 0;
-
-	if (suspect == 0)
-		return false;
-	claim->room = Min(claim->room, suspect >= SUSPECT_ALONE ? 1 : Max(max >> (2 * suspect), 1));
-	for (int i = 0; i < ndue && due[i]->suspect == suspect && claim->room > 0; i++)
-		TakeStream(claim, due[i], 1);
-	return true;
-}
-
-static void
-TakeDue(Assembly *claim, StreamRow **due, int ndue, int most)
-{
-	int kept_back = Max(claim->room - most, 0);
-
-	claim->room -= kept_back;
-	for (int i = 0; i < ndue && claim->room > 0; i++)
-		if (due[i]->claim == 0 && !due[i]->gone)
-			TakeStream(claim, due[i], due[i]->attempts > 0 ? 1 : claim->room);
-	claim->room += kept_back;
-}
-
-/* ---- the log ------------------------------------------------------------------------------------- */
-
-/* Passes over a message whose stream is in an open claim: the stream's row stands for it from now on. */
-static bool
-LeaveForLater(Assembly *claim, text *key, int64 holder, const Message *message)
-{
-	MemoryContext reading = MemoryContextSwitchTo(claim->context);
-	StreamRow *row;
-
-	if (claim->waiting >= MAX_WAITING_STREAMS)
-	{
-		MemoryContextSwitchTo(reading);
-		return false;
-	}
-	claim->waiting++;
-	row = StreamsFindOrAdd(claim->work, Copy(key));
-	row->passed = true;
-	row->position = SourcePosition(claim->work->consumer, message);
-	row->global_position = message->global_position;
-	row->claim = holder;
-	row->claimed_to = row->position - 1;
-	MemoryContextSwitchTo(reading);
-	return true;
-}
-
-static bool
-IsParked(const Assembly *claim, text *key)
-{
-	MemoryContext reading = MemoryContextSwitchTo(claim->context);
-	bool parked = claim->parked && StreamsFindParked(claim->work, key) != NULL;
-
-	MemoryContextSwitchTo(reading);
-	return parked;
-}
-
-/* Sink: takes a message of the log, passes over it, or ends the scan below it. */
-static bool
-TakeFromLog(void *arg, const Message *message)
-{
-	Assembly *claim = arg;
-	text *key = SourceKey(claim->work->consumer, message->stream_text);
-	uint64 hash = StreamHash(key);
-	ClaimedStream *holder;
-	StreamRow *row;
-
-	if (message->global_position == LAST_POSITION)
-		return true;
-	row = StreamsFind(claim->work, key);
-	holder = claim->claimed && !row ? hash_search(claim->claimed, &hash, HASH_FIND, NULL) : NULL;
-	if (row || (!holder && !hash_search(claim->streams, &hash, HASH_FIND, NULL) && IsParked(claim, key)))
-		claim->ceiling = message->global_position;
-	else if (holder ? LeaveForLater(claim, key, holder->claim, message) : HasRoomFor(claim, message))
-	{
-		if (!holder)
-			AddMessage(claim, key, message);
-		claim->ceiling = message->global_position;
-	}
-	else
-		claim->blocked = true;
-	return !claim->blocked && claim->room > 0;
-}
-
-static void
-TakeLog(Assembly *claim)
-{
-	ConsumerWork *work = claim->work;
-	ReadOutcome outcome;
-
-	if (claim->room <= 0)
-		return;
-	outcome = SourceRead(work->tables, work->consumer, work->newest.ceiling + 1, SCAN_ROWS, TakeFromLog, claim);
-	/* What the filters left out behind the last message need not be looked at again. */
-	if (!claim->blocked && claim->room > 0 && outcome.last_global_position != LAST_POSITION)
-		claim->ceiling = Max(claim->ceiling, outcome.last_global_position);
-}
 
 /* ---- the claim ----------------------------------------------------------------------------------- */
 
@@ -389,7 +104,7 @@ AddAgain(void *arg, const Message *message)
 	MemoryContext reading = MemoryContextSwitchTo(again->context);
 	Delivered *delivered = &again->delivery->messages[again->delivery->nmessages++];
 
-	CopyMessage(message, &delivered->message);
+	AssemblyCopyMessage(message, &delivered->message);
 	delivered->attempts = again->row && again->row->position == SourcePosition(again->consumer, message)
 							  ? again->row->attempts
 							  : 0;
@@ -438,63 +153,6 @@ FindRequest(ConsumerWork *work, const pg_uuid_t *request)
 }
 
 /* ---- next ---------------------------------------------------------------------------------------- */
-
-static void
-BeginAssembly(Assembly *claim, ConsumerWork *work, const NextRequest *request)
-{
-	memset(claim, 0, sizeof(*claim));
-	claim->work = work;
-	claim->context = CurrentMemoryContext;
-	claim->ceiling = work->newest.ceiling;
-	claim->room = MAX_CLAIM_MESSAGES;
-	claim->bytes_room = MAX_CLAIM_BYTES;
-	for (int i = 0; i < work->nclaims; i++)
-	{
-		const Claim *open = &work->claims[i];
-
-		if (!open->open)
-			continue;
-		if (!claim->claimed)
-			claim->claimed = HashTable("millrace claimed streams", sizeof(ClaimedStream));
-		for (int j = 0; j < open->content.nspans; j++)
-			((ClaimedStream *)hash_search(claim->claimed, &open->content.spans[j].hash, HASH_ENTER, NULL))
-				->claim = open->number;
-		claim->room -= (int)ContentCount(&open->content);
-		claim->bytes_room -= open->content.bytes;
-	}
-	if (claim->bytes_room <= 0)
-		claim->room = 0;
-	claim->room = Min(claim->room, request->max);
-	claim->bytes_room = Min(claim->bytes_room, request->max_bytes);
-	claim->messages = palloc(sizeof(Delivered) * Max(claim->room, 1));
-	claim->streams = HashTable("millrace streams of a claim", sizeof(NewSpan));
-	claim->waiting = StreamsWaiting(work);
-	claim->parked = claim->room > 0 && StreamsParked(work) > 0;
-}
-
-static void
-Assemble(Assembly *claim, int max)
-{
-	ConsumerWork *work = claim->work;
-	int ndue;
-	StreamRow **due = DueRows(work, &ndue);
-
-	if (claim->room <= 0 || TakeSuspects(claim, due, ndue, max))
-		return;
-	if (work->consumer->ordering == ORDERING_ALL)
-	{
-		if (claim->claimed)
-			return;
-		if (StreamsWaiting(work) > 0 || StreamsParked(work) > 0)
-			TakeDue(claim, due, ndue, claim->room);
-		else
-			TakeLog(claim);
-		return;
-	}
-	TakeDue(claim, due, ndue, (claim->room + 1) / 2);
-	TakeLog(claim);
-	TakeDue(claim, due, ndue, claim->room);
-}
 
 /* When a retry comes or a lease runs out, in ms; -1: neither will. */
 static int64
@@ -555,10 +213,11 @@ ConsumerNext(ConsumerTables *tables, Consumer *consumer, const NextRequest *requ
 		DeliverAgain(work, known, delivery);
 	else if (consumer->state == STATE_RUNNING)
 	{
-		BeginAssembly(&claim, work, request);
-		Assemble(&claim, request->max);
+		AssemblyBegin(&claim, work, request);
+		AssemblyFill(&claim, request->max);
 		if (claim.nmessages > 0 || claim.ceiling - work->newest.ceiling >= CEILING_STEP)
-			delivery->claim = Grant(&claim, request, request->lease_ms ? request->lease_ms : consumer->lease_ms);
+			delivery->claim =
+				Grant(&claim, request, request->lease_ms ? request->lease_ms : consumer->lease_ms);
 		else
 			StreamsForget(work);
 		if (claim.nmessages == 0)

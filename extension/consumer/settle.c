@@ -27,17 +27,17 @@ RaiseLost(const Consumer *consumer, int64 number)
 							  "another member.")));
 }
 
-/* Finds and locks an open claim; MR015 when there is none. */
-static void
+/* Finds and locks an open claim; returns whether there is one. */
+static bool
 LockClaim(ConsumerTables *tables, const Consumer *consumer, int64 number, Claim *claim)
 {
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!ClaimFind(tables, consumer->id, number, claim) || !claim->open)
-			RaiseLost(consumer, number);
+			return false;
 		if (RowLock(tables, TABLE_CLAIMS, &claim->tid, true))
-			return;
+			return true;
 		/* Another transaction has changed it meanwhile; perhaps it is only extended. */
 	}
 }
@@ -123,9 +123,10 @@ TakeFailures(ConsumerTables *tables, const Consumer *consumer, Claim *claim, con
 
 		Locate(tables, consumer, claim, failure);
 		if (failure->global_position > settlement->settled_to)
-			ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
-							errmsg("message " INT64_FORMAT " of stream \"%s\" can't have failed: it is given back",
-								   failure->position, text_to_cstring(failure->stream))));
+			ereport(ERROR,
+					(errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+					 errmsg("message " INT64_FORMAT " of stream \"%s\" can't have failed: it is given back",
+							failure->position, text_to_cstring(failure->stream))));
 		AddFailure(consumer, &claim->content, failure);
 	}
 }
@@ -162,30 +163,41 @@ WriteDown(ConsumerTables *tables, const Consumer *consumer, Claim *claim, bool a
 }
 
 /*
- * Settles a claim: what is not among the failures and not above settled_to is dealt with.  Errors: MR015 when
- * the claim is not the caller's any more, MR009 for a failure that is not in it.
+ * Settles a claim: what is not among the failures and not above settled_to is dealt with.  Returns false when
+ * the claim is not the caller's any more.  Errors: MR009 for a failure that is not in it.
  */
-void
-ConsumerSettle(ConsumerTables *tables, Consumer *consumer, const Settlement *settlement)
+bool
+ConsumerTrySettle(ConsumerTables *tables, const Consumer *consumer, const Settlement *settlement)
 {
 	Claim claim;
 
 	PreventCommandIfReadOnly("millrace.consumer_settle()");
-	LockClaim(tables, consumer, settlement->claim, &claim);
+	if (!LockClaim(tables, consumer, settlement->claim, &claim))
+		return false;
 	if (settlement->nfailures > 0)
 		TakeFailures(tables, consumer, &claim, settlement);
 	claim.content.settled_to = settlement->settled_to;
 	WriteDown(tables, consumer, &claim, settlement->nfailures == 0 && settlement->settled_to == PG_INT64_MAX);
+	return true;
+}
+
+/* The same, but a lost claim is an error, MR015. */
+void
+ConsumerSettle(ConsumerTables *tables, const Consumer *consumer, const Settlement *settlement)
+{
+	if (!ConsumerTrySettle(tables, consumer, settlement))
+		RaiseLost(consumer, settlement->claim);
 }
 
 /* Makes the lease end so much later than now; 0: the time it was given for.  Errors: MR015. */
 void
-ConsumerExtend(ConsumerTables *tables, Consumer *consumer, int64 number, int64 lease_ms)
+ConsumerExtend(ConsumerTables *tables, const Consumer *consumer, int64 number, int64 lease_ms)
 {
 	Claim claim;
 
 	PreventCommandIfReadOnly("millrace.consumer_extend()");
-	LockClaim(tables, consumer, number, &claim);
+	if (!LockClaim(tables, consumer, number, &claim))
+		RaiseLost(consumer, number);
 	if (lease_ms > 0)
 		claim.content.lease_ms = lease_ms;
 	claim.granted = GetCurrentTimestamp();

@@ -30,7 +30,8 @@ SourcePosition(const Consumer *consumer, const Message *message)
  * filters let them pass or not.
  */
 ReadOutcome
-SourceRead(ConsumerTables *tables, const Consumer *consumer, int64 from, int64 rows, MessageSink sink, void *arg)
+SourceRead(ConsumerTables *tables, const Consumer *consumer, int64 from, int64 rows, MessageSink sink,
+		   void *arg)
 {
 	ReadRequest request = consumer->source;
 	ReadOutcome outcome;

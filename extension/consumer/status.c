@@ -67,8 +67,7 @@ AddLeft(const Content *content, ConsumerStatus *status)
 	for (int i = 0; i < content->nfailures; i++)
 		status->floor = Min(status->floor, content->failures[i].global_position - 1);
 	if (content->settled_to != PG_INT64_MAX && content->nspans > 0)
-		status->floor =
-			Min(status->floor, Max(content->spans[0].global_position - 1, content->settled_to));
+		status->floor = Min(status->floor, Max(content->spans[0].global_position - 1, content->settled_to));
 }
 
 static void

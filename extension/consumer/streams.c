@@ -136,8 +136,8 @@ MakeTable(ConsumerWork *work)
 	StreamRow **rows = work->streams;
 	int nrows = work->nstreams;
 
-	work->by_name = hash_create("millrace streams of a consumer", 256, &keys,
-								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	work->by_name =
+		hash_create("millrace streams of a consumer", 256, &keys, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	work->nstreams = 0;
 	for (int i = 0; i < nrows; i++)
 		Add(work, rows[i]);
@@ -333,7 +333,8 @@ BackOff(int attempts)
 
 	if (attempts <= 6)
 		ms = Min((int64)BACKOFF_FIRST << (attempts - 1), BACKOFF_LAST);
-	return (int64)((double)ms * (1 - BACKOFF_SPREAD + 2 * BACKOFF_SPREAD * pg_prng_double(&pg_global_prng_state)));
+	return (int64)((double)ms *
+				   (1 - BACKOFF_SPREAD + 2 * BACKOFF_SPREAD * pg_prng_double(&pg_global_prng_state)));
 }
 
 /* Keeps in mind what an operator can't find in the log: a message that was given up. */
@@ -411,8 +412,7 @@ StreamFailed(ConsumerWork *work, StreamRow *row, int64 delay_ms, text *error)
 	row->error = error;
 	if (row->first_failed == 0)
 		row->first_failed = work->now;
-	row->retry_at =
-		TimestampTzPlusMilliseconds(work->now, delay_ms >= 0 ? delay_ms : BackOff(row->attempts));
+	row->retry_at = TimestampTzPlusMilliseconds(work->now, delay_ms >= 0 ? delay_ms : BackOff(row->attempts));
 	if (row->attempts >= work->consumer->max_attempts &&
 		work->now >= TimestampTzPlusMilliseconds(row->first_failed, PARK_AFTER_MS))
 		Poisoned(work, row);

@@ -48,23 +48,31 @@ typedef struct Column
 } Column;
 
 static const Column consumers_columns[CONSUMER_COLUMNS] = {
-	{"id", INT8OID},		 {"name", TEXTOID},		  {"category", TEXTOID}, {"stream", TEXTOID},
-	{"types", TEXTARRAYOID}, {"correlation", TEXTOID}, {"ordering", TEXTOID}, {"options", JSONBOID},
-	{"state", TEXTOID},		 {"reason", TEXTOID},	  {"created_at", TIMESTAMPTZOID},
+	{"id", INT8OID},		 {"name", TEXTOID},		   {"category", TEXTOID},		   {"stream", TEXTOID},
+	{"types", TEXTARRAYOID}, {"correlation", TEXTOID}, {"ordering", TEXTOID},		   {"options", JSONBOID},
+	{"state", TEXTOID},		 {"reason", TEXTOID},	   {"created_at", TIMESTAMPTZOID},
 };
 static const Column claims_columns[CLAIM_COLUMNS] = {
-	{"consumer", INT8OID},		 {"claim", INT8OID},		   {"ceiling", INT8OID},
-	{"oldest", INT8OID},		 {"granted", TIMESTAMPTZOID},  {"lease_until", TIMESTAMPTZOID},
-	{"member", TEXTOID},		 {"request", UUIDOID},		   {"content", BYTEAOID},
+	{"consumer", INT8OID}, {"claim", INT8OID},			{"ceiling", INT8OID},
+	{"oldest", INT8OID},   {"granted", TIMESTAMPTZOID}, {"lease_until", TIMESTAMPTZOID},
+	{"member", TEXTOID},   {"request", UUIDOID},		{"content", BYTEAOID},
 };
 static const Column streams_columns[STREAM_COLUMNS] = {
-	{"consumer", INT8OID},		   {"stream", TEXTOID},			   {"position", INT8OID},
-	{"global_position", INT8OID},  {"claim", INT8OID},			   {"claimed_to", INT8OID},
-	{"attempts", INT4OID},		   {"suspect", INT4OID},		   {"retry_at", TIMESTAMPTZOID},
-	{"first_failed", TIMESTAMPTZOID}, {"parked_at", TIMESTAMPTZOID}, {"error", TEXTOID},
+	{"consumer", INT8OID},
+	{"stream", TEXTOID},
+	{"position", INT8OID},
+	{"global_position", INT8OID},
+	{"claim", INT8OID},
+	{"claimed_to", INT8OID},
+	{"attempts", INT4OID},
+	{"suspect", INT4OID},
+	{"retry_at", TIMESTAMPTZOID},
+	{"first_failed", TIMESTAMPTZOID},
+	{"parked_at", TIMESTAMPTZOID},
+	{"error", TEXTOID},
 };
 static const Column skipped_columns[SKIPPED_COLUMNS] = {
-	{"consumer", INT8OID}, {"global_position", INT8OID}, {"stream", TEXTOID}, {"position", INT8OID},
+	{"consumer", INT8OID}, {"global_position", INT8OID},   {"stream", TEXTOID}, {"position", INT8OID},
 	{"attempts", INT4OID}, {"skipped_at", TIMESTAMPTZOID}, {"error", TEXTOID},
 };
 
@@ -181,9 +189,9 @@ OpenTable(ConsumerTables *tables, ConsumerTable kind, bool write)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, kinds[kind].name);
 	tables->table[kind] = OidIsValid(relid) ? try_relation_open(relid, lockmode) : NULL;
 	if (!tables->table[kind])
-		ereport(ERROR, (errcode(ERRCODE_MILLRACE_CONSUMER_NOT_FOUND),
-						errmsg("the namespace has no consumers yet"),
-						errhint("millrace.create_consumer() creates one.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_MILLRACE_CONSUMER_NOT_FOUND), errmsg("the namespace has no consumers yet"),
+				 errhint("millrace.create_consumer() creates one.")));
 	problem = Problem(tables->table[kind], kind);
 	if (problem)
 		RefuseTable(tables->table[kind], problem);

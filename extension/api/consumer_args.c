@@ -1,0 +1,187 @@
+/*
+ * consumer_args.c: what the functions of consumers take from their arguments, and from JSON.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+
+#include "api/api.h"
+#include "api/consumer.h"
+#include "base/errors.h"
+
+/* In ms.  Errors: MR009. */
+int64
+CheckLease(int64 lease_ms)
+{
+	if (lease_ms < MIN_LEASE_MS || lease_ms > MAX_LEASE_MS)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("a lease of " INT64_FORMAT " ms is out of range", lease_ms),
+						errhint("It is one second to twelve hours.")));
+	return lease_ms;
+}
+
+/* Errors: MR009. */
+void
+CheckNextRequest(NextRequest *request)
+{
+	if (request->max < 1 || request->max > MAX_CLAIM_MESSAGES)
+		ereport(ERROR,
+				(errcode(ERRCODE_MILLRACE_OUT_OF_RANGE), errmsg("max %d is out of range", request->max),
+				 errhint("It is 1 to %d.", MAX_CLAIM_MESSAGES)));
+	if (request->max_bytes < 1 || request->max_bytes > MAX_CLAIM_BYTES)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("max_bytes " INT64_FORMAT " is out of range", request->max_bytes),
+						errhint("It is 1 to %d.", MAX_CLAIM_BYTES)));
+	if (request->member && VARSIZE_ANY_EXHDR(request->member) > MAX_CONSUMER_NAME)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_TOO_LONG),
+						errmsg("member is too long: %d bytes, at most %d are allowed",
+							   (int)VARSIZE_ANY_EXHDR(request->member), MAX_CONSUMER_NAME)));
+}
+
+/* ---- members of JSON objects ---------------------------------------------------------------------- */
+
+/* A member of an object; NULL: there is none. */
+JsonbValue *
+Member(JsonbContainer *object, const char *name, JsonbValue *found)
+{
+	return getKeyJsonValueFromContainer(object, name, (int)strlen(name), found);
+}
+
+text *
+TextMember(JsonbContainer *object, const char *name)
+{
+	JsonbValue found;
+
+	if (!Member(object, name, &found) || found.type == jbvNull)
+		return NULL;
+	if (found.type != jbvString)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE), errmsg("\"%s\" must be a string", name)));
+	return cstring_to_text_with_len(found.val.string.val, found.val.string.len);
+}
+
+int64
+NumberMember(JsonbContainer *object, const char *name, int64 if_absent)
+{
+	JsonbValue found;
+
+	if (!Member(object, name, &found) || found.type == jbvNull)
+		return if_absent;
+	if (found.type != jbvNumeric)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE), errmsg("\"%s\" must be a number", name)));
+	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(found.val.numeric)));
+}
+
+bool
+BoolMember(JsonbContainer *object, const char *name)
+{
+	JsonbValue found;
+
+	if (!Member(object, name, &found) || found.type == jbvNull)
+		return false;
+	if (found.type != jbvBool)
+		ereport(ERROR,
+				(errcode(ERRCODE_MILLRACE_OUT_OF_RANGE), errmsg("\"%s\" must be true or false", name)));
+	return found.val.boolean;
+}
+
+/* At most so many bytes of it, in whole characters. */
+static text *
+Shortened(text *error)
+{
+	int len;
+
+	if (!error || VARSIZE_ANY_EXHDR(error) <= MAX_ERROR_TEXT)
+		return error;
+	len = pg_mbcliplen(VARDATA_ANY(error), VARSIZE_ANY_EXHDR(error), MAX_ERROR_TEXT);
+	return cstring_to_text_with_len(VARDATA_ANY(error), len);
+}
+
+/* Refuses a member that is not among the known ones, MR009. */
+void
+CheckMembers(JsonbContainer *object, const char *what, const char *const *known, int nknown)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(object);
+	JsonbValue value;
+	JsonbIteratorToken token;
+
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		bool is_known = token != WJB_KEY;
+
+		for (int i = 0; !is_known && i < nknown; i++)
+			is_known = SliceEqual((Slice){value.val.string.val, value.val.string.len},
+								  (Slice){known[i], (int)strlen(known[i])});
+		if (!is_known)
+			ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+							errmsg("%s has no \"%.*s\"", what, value.val.string.len, value.val.string.val)));
+	}
+}
+
+/* The object that a value is; MR009 when it is none. */
+JsonbContainer *
+ObjectOf(const JsonbValue *value, const char *what)
+{
+	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE), errmsg("%s must be an object", what)));
+	return value->val.binary.data;
+}
+
+/* The elements of an array, at most so many; MR009 when it is none. */
+JsonbIterator *
+ElementsOf(JsonbContainer *array, const char *what, int most)
+{
+	if (!JsonContainerIsArray(array) || JsonContainerIsScalar(array) || JsonContainerSize(array) > most)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("%s must be an array of at most %d elements", what, most)));
+	return JsonbIteratorInit(array);
+}
+
+static void
+TakeFailure(JsonbValue *element, Failure *failure)
+{
+	static const char *const known[] = {"stream", "position", "error", "delayMs", "park"};
+	JsonbContainer *object = ObjectOf(element, "a failed message");
+
+	CheckMembers(object, "a failed message", known, lengthof(known));
+	failure->stream = TextMember(object, "stream");
+	failure->position = NumberMember(object, "position", -1);
+	if (!failure->stream || failure->position < 0)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("a failed message must have a stream and a position")));
+	failure->kind = BoolMember(object, "park") ? FAILURE_PARK : FAILURE_RETRY;
+	failure->delay_ms = NumberMember(object, "delayMs", -1);
+	if (failure->delay_ms < -1 || failure->delay_ms > MAX_LEASE_MS)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("delayMs " INT64_FORMAT " is out of range", failure->delay_ms),
+						errhint("It is 0 to %d.", MAX_LEASE_MS)));
+	failure->error = Shortened(TextMember(object, "error"));
+}
+
+/*
+ * What is said of a claim.  failed: an array of {"stream", "position", "error", "delayMs", "park"}, of which the
+ * first two must be there.  Errors: MR009 for anything else.
+ */
+Settlement
+MakeSettlement(int64 claim, JsonbContainer *failed, bool release, bool has_up_to, int64 up_to)
+{
+	Settlement settlement = {.claim = claim, .settled_to = PG_INT64_MAX};
+	JsonbIterator *iterator;
+	JsonbValue value;
+	JsonbIteratorToken token;
+
+	if (release)
+		settlement.settled_to = 0;
+	if (has_up_to)
+		settlement.settled_to = Max(up_to, 0);
+	if (!failed)
+		return settlement;
+	iterator = ElementsOf(failed, "failed", MAX_CLAIM_MESSAGES);
+	settlement.failures = palloc0(sizeof(Failure) * Max(JsonContainerSize(failed), 1));
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+		if (token == WJB_ELEM)
+			TakeFailure(&value, &settlement.failures[settlement.nfailures++]);
+	return settlement;
+}
