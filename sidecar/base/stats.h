@@ -14,11 +14,11 @@
 typedef _Atomic uint64_t stats_value;
 
 /* Bounds of the tables; who fills them asserts that they are enough. */
-#define STATS_METHODS 24  /* the last one: what no method has for a name */
-#define STATS_CODES 20	  /* of errors; 0: none */
+#define STATS_METHODS 40  /* the last one: what no method has for a name */
+#define STATS_CODES 24	  /* of errors; 0: none */
 #define STATS_ROUTES 10	  /* the last one: no path of ours */
 #define STATS_STATUSES 24 /* of HTTP; the last one: any other */
-#define STATS_ROLES 8	  /* of connections to Postgres */
+#define STATS_ROLES 10	  /* of connections to Postgres */
 #define STATS_STATES 8	  /* of subscriptions */
 
 #define STATS_BUCKETS 17

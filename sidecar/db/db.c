@@ -12,6 +12,7 @@
 
 #define READ_DEPTH 16 /* in flight on one connection; the rest waits for whichever is free first */
 #define SLOW_DEPTH 1
+#define CONSUME_CONNECTIONS 2
 #define SWEEP_MS 100
 
 /* Fails what has waited too long, and comes back as long as something waits. */
@@ -27,6 +28,7 @@ static void sweep(struct db *db)
 	waiting = lane_sweep(&db->imports, now) || waiting;
 	waiting = lane_sweep(&db->exports, now) || waiting;
 	waiting = lane_sweep(&db->lists, now) || waiting;
+	waiting = lane_sweep(&db->consumers, now) || waiting;
 	shared_note_queues(&db->shared);
 	if (waiting && !event_pending(&db->sweep, EV_TIMEOUT, NULL))
 		event_add(&db->sweep, &pause);
@@ -64,6 +66,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 	lane_send(&db->imports);
 	lane_send(&db->exports);
 	lane_send(&db->lists);
+	lane_send(&db->consumers);
 	watch_send(&db->watch);
 	shared_note_queues(&db->shared);
 	if (!event_pending(&db->sweep, EV_TIMEOUT, NULL))
@@ -139,7 +142,8 @@ struct db *db_new(struct event_base *base, const struct config *config, const ch
 		!lane_init(&db->slow, shared, &lane_slow_user, 1, SLOW_DEPTH) ||
 		!lane_init(&db->imports, shared, &lane_import_user, 1, SLOW_DEPTH) ||
 		!lane_init(&db->exports, shared, &lane_export_user, 1, SLOW_DEPTH) ||
-		!lane_init(&db->lists, shared, &lane_list_user, 1, SLOW_DEPTH))
+		!lane_init(&db->lists, shared, &lane_list_user, 1, SLOW_DEPTH) ||
+		!lane_init(&db->consumers, shared, &lane_consume_user, CONSUME_CONNECTIONS, SLOW_DEPTH))
 	{
 		db_free(db);
 		return NULL;
@@ -159,6 +163,7 @@ void db_close(struct db *db)
 	lane_free(&db->imports);
 	lane_free(&db->exports);
 	lane_free(&db->lists);
+	lane_free(&db->consumers);
 	watch_free(&db->watch);
 	event_del(&db->shared.turn);
 	event_del(&db->sweep);
@@ -192,7 +197,7 @@ const char *db_role_name(unsigned role)
 	static const char *const names[] = {
 		[DB_ROLE_APPEND] = "append",  [DB_ROLE_PATIENT] = "locked", [DB_ROLE_READ] = "read",
 		[DB_ROLE_SLOW] = "namespace", [DB_ROLE_IMPORT] = "import",	[DB_ROLE_EXPORT] = "export",
-		[DB_ROLE_LIST] = "list",	  [DB_ROLE_WATCH] = "watch",
+		[DB_ROLE_LIST] = "list",	  [DB_ROLE_WATCH] = "watch",	[DB_ROLE_CONSUME] = "consume",
 	};
 
 	_Static_assert(DB_ROLES <= STATS_ROLES, "STATS_ROLES");
@@ -201,7 +206,8 @@ const char *db_role_name(unsigned role)
 
 unsigned db_connections(const struct db *db)
 {
-	const struct lane *lanes[] = {&db->reads, &db->slow, &db->imports, &db->exports, &db->lists};
+	const struct lane *lanes[] = {&db->reads,	&db->slow,	&db->imports,
+								  &db->exports, &db->lists, &db->consumers};
 	unsigned open = (db->batcher.conn.state == CONN_READY) + (db->patient.conn.state == CONN_READY) +
 					(db->watch.conn.state == CONN_READY);
 
@@ -252,6 +258,8 @@ static struct lane *lane_of(struct db *db, const struct db_statement_info *state
 			return &db->exports;
 		case DB_ROLE_LIST:
 			return &db->lists;
+		case DB_ROLE_CONSUME:
+			return &db->consumers;
 		default:
 			return &db->slow;
 	}

@@ -141,6 +141,8 @@ enum db_statement
 	DB_FEED_STATE,
 	DB_HEAD,
 	DB_SUBSCRIBE_HEAD,
+	DB_CONSUMER_NEXT,
+	DB_CONSUMER,
 	DB_APPENDING, /* () -> namespace, open transactions that appended, the age of the oldest in s (NULL: not known) */
 	DB_STATEMENTS
 };

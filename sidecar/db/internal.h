@@ -304,6 +304,7 @@ extern const struct conn_user lane_slow_user;
 extern const struct conn_user lane_import_user;
 extern const struct conn_user lane_export_user;
 extern const struct conn_user lane_list_user;
+extern const struct conn_user lane_consume_user;
 
 /* ---- watch.c ----------------------------------------------------------- */
 
@@ -330,7 +331,7 @@ struct db
 	struct event sweep; /* runs only while something waits for a lost connection */
 	struct batcher batcher;
 	struct batcher patient; /* requests that met a locked stream: they wait here and hold up nobody */
-	struct lane reads, slow, imports, exports, lists;
+	struct lane reads, slow, imports, exports, lists, consumers;
 	struct watch watch;
 };
 

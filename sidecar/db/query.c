@@ -83,6 +83,14 @@ const struct conn_user lane_list_user = {
 	.on_lost = lane_on_lost,
 };
 
+const struct conn_user lane_consume_user = {
+	.role = DB_ROLE_CONSUME,
+	.what = "consumers",
+	.on_ready = lane_on_ready,
+	.on_answer = lane_on_answer,
+	.on_lost = lane_on_lost,
+};
+
 /* ---- lists ---------------------------------------------------------------- */
 
 static void list_init(struct query_list *list)

@@ -31,6 +31,7 @@ enum db_role
 	DB_ROLE_EXPORT,
 	DB_ROLE_LIST, /* namespace calls that only read */
 	DB_ROLE_WATCH,
+	DB_ROLE_CONSUME,
 	DB_ROLES
 };
 
@@ -63,6 +64,7 @@ extern const struct db_statement_info db_read_feed_whole_statement;
 extern const struct db_statement_info db_feed_state_statement;
 extern const struct db_statement_info db_read_pokes_statement;
 extern const struct db_statement_info db_subscribe_head_statement;
+extern const struct db_statement_info db_consumer_next_statement, db_consumer_statement;
 extern const struct db_statement_info db_export_statement;
 extern const struct db_statement_info db_empty_namespace_statement;
 extern const struct db_statement_info db_import_statement;

@@ -132,6 +132,17 @@ const struct db_statement_info db_subscribe_head_statement = {
 	" millrace.json_stream_version($1::text, $2::text) END",
 	2, DB_ROLE_READ, false};
 
+/* A call that is sent again finds the claim that it was given, by its request. */
+const struct db_statement_info db_consumer_next_statement = {
+	"millrace_consumer_next",
+	"SELECT body, settled, claim, next_due_ms, expired"
+	" FROM millrace.json_consumer_next($1::text, $2::text, $3::jsonb)",
+	3, DB_ROLE_CONSUME, false};
+
+const struct db_statement_info db_consumer_statement = {
+	"millrace_consumer", "SELECT millrace.json_consumer($1::text, $2::text, $3::text, $4::jsonb)", 4,
+	DB_ROLE_CONSUME, false};
+
 const struct db_statement_info db_export_statement = {
 	"millrace_export",
 	"SELECT body, count, next_position FROM millrace.json_export($1::text, $2::bigint,"
@@ -177,6 +188,8 @@ const struct db_statement_info *const db_statements[DB_STATEMENTS] = {
 	[DB_READ_FEED_WHOLE] = &db_read_feed_whole_statement,
 	[DB_FEED_STATE] = &db_feed_state_statement,
 	[DB_HEAD] = &db_head_statement,
+	[DB_CONSUMER_NEXT] = &db_consumer_next_statement,
+	[DB_CONSUMER] = &db_consumer_statement,
 	[DB_SUBSCRIBE_HEAD] = &db_subscribe_head_statement,
 	[DB_APPENDING] =
 		&(const struct db_statement_info){

@@ -40,7 +40,8 @@ static struct db_connection describe(const struct conn *conn)
 void db_walk(const struct db *db, void (*visit)(void *arg, const struct db_connection *connection), void *arg)
 {
 	const struct batcher *batchers[] = {&db->batcher, &db->patient};
-	const struct lane *lanes[] = {&db->reads, &db->slow, &db->imports, &db->exports, &db->lists};
+	const struct lane *lanes[] = {&db->reads,	&db->slow,	&db->imports,
+								  &db->exports, &db->lists, &db->consumers};
 
 	for (size_t i = 0; i < sizeof(batchers) / sizeof(batchers[0]); i++)
 	{

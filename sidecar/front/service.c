@@ -155,6 +155,7 @@ static void dispose(struct service *service)
 {
 	if (service->auth != NULL)
 		auth_free(service->auth);
+	consumers_free(service->methods.consumers);
 	subscribe_pending_free(service->pending);
 	subscriptions_free(service->subscriptions);
 	feeds_free(service->feeds);
@@ -255,6 +256,14 @@ static void stream_part(struct exchange *exchange, struct rpc_reply *reply)
 		http_reply_end(request);
 }
 
+/* The client of a request that waits, as it may for long. */
+static void on_rpc_gone(void *arg)
+{
+	struct exchange *exchange = arg;
+
+	rpc_abandon(exchange->rpc);
+}
+
 static void on_rpc_reply(void *arg, struct rpc_reply *reply)
 {
 	struct exchange *exchange = arg;
@@ -262,6 +271,12 @@ static void on_rpc_reply(void *arg, struct rpc_reply *reply)
 	char headers[1024];
 	struct http_reply head = {.status = reply->status, .headers = exchange->cors};
 
+	if (reply->waiting)
+	{
+		exchange->rpc = reply->request;
+		http_reply_when_gone(request, on_rpc_gone, exchange);
+		return;
+	}
 	if (reply->failures.len > 0)
 		http_note(request, reply->failures);
 	if (exchange->streaming || reply->more)
@@ -729,13 +744,14 @@ struct service *service_new(struct event_base *base, const struct config *config
 	service->import_limits.max_running = (size_t)config->max_imports;
 	service->max_exports = (size_t)config->max_exports;
 	service->methods.token_generation = &shared->token_generation;
+	service->methods.consumers = consumers_new(base, &service->methods);
 	service->feeds = feeds_new(base, db, &feeds_options);
 	if (service->feeds != NULL)
 		service->subscriptions = subscriptions_new(base, db, service->feeds);
 	service->auth = auth_new(db, &shared->quotas, &shared->token_generation, config->test_mode);
 	if (service->auth != NULL)
 		service->pending = subscribe_pending_new(base, service->auth);
-	if (service->subscriptions != NULL && service->pending != NULL &&
+	if (service->methods.consumers != NULL && service->subscriptions != NULL && service->pending != NULL &&
 		(config->cors_origin == NULL || config->cors_origin[0] == '\0' ||
 		 (service->cors = cors_new(config->cors_origin)) != NULL))
 		service->http = http_server_new(base, &options, &handlers, service, listeners, nlisteners);
@@ -748,6 +764,7 @@ struct service *service_new(struct event_base *base, const struct config *config
 void service_drain(struct service *service, void (*drained)(void *arg), void *arg)
 {
 	http_server_drain(service->http, drained, arg);
+	consumers_end(service->methods.consumers);
 	subscribe_pending_end(service->pending);
 	subscriptions_end(service->subscriptions);
 }

@@ -87,5 +87,25 @@ bool method_namespace_categories(struct method_call *call);
 bool method_system_version(struct method_call *call);
 bool method_system_health(struct method_call *call);
 void method_next_page(struct method_call *call);
+bool method_consumer_next(struct method_call *call);
+bool method_consumer(struct method_call *call);
+bool method_consumer_list(struct method_call *call);
+
+/* ---- waiting.c ------------------------------------------------------------- */
+
+enum next_text
+{
+	NEXT_CONSUMER,
+	NEXT_REQUEST, /* a JSON object, as json_consumer_next() takes it, without what is to be settled */
+	NEXT_SETTLE,  /* the same with it; NULL: nothing is to be settled */
+	NEXT_SETTLED, /* what came of that; NULL: not known yet, or nothing was */
+};
+
+/* Asks for a claim, and waits until the deadline for one; answers the call. */
+bool consumers_next(struct method_call *call, uint64_t deadline_ms);
+/* Nobody waits for the call any more. */
+void consumers_abandon(struct method_call *call);
+/* A claim of the consumer was settled: what waits may go on. */
+void consumers_settled(struct methods *methods, const char *namespace_name, const char *consumer);
 
 #endif

@@ -224,6 +224,13 @@ static void on_answer(void *arg, struct method_reply *answer)
 {
 	struct rpc_request *request = arg;
 
+	if (answer->waiting)
+	{
+		struct rpc_reply reply = {.request = request, .waiting = true};
+
+		request->done(request->arg, &reply);
+		return;
+	}
 	method_charge(&request->call, answer);
 	if (answer->error != NULL)
 		note_failure(request, &request->call, answer->error);
@@ -281,6 +288,7 @@ static void prepare_call(struct rpc_request *request, struct method_call *call, 
 	call->namespace_name = request->caller.namespace_name;
 	call->quota = request->caller.quota;
 	call->unsupported = request->unsupported;
+	call->at_once = request->envelope == ENVELOPE_BATCH;
 	call->strict = request->envelope != ENVELOPE_ARRAY;
 	call->stray = (struct slice){NULL, 0};
 	for (unsigned i = 0; i < METHOD_MAX_ARGS; i++)
@@ -754,6 +762,11 @@ void rpc_start(struct rpc *rpc, const struct rpc_caller *caller, struct slice bo
 void rpc_resume(struct rpc_request *request)
 {
 	method_resume(&request->call);
+}
+
+void rpc_abandon(struct rpc_request *request)
+{
+	method_abandon(&request->call);
 }
 
 void rpc_cancel(struct rpc_request *request)

@@ -36,6 +36,7 @@ struct rpc_reply
 	int status;			  /* HTTP; 204 = no body.  Counts in the first part of a reply only */
 	unsigned retry_after; /* s, of an error that is worth trying again; else 0 */
 	bool broken;		  /* an error after the first part went out: the rest will not come */
+	bool waiting;		  /* nothing yet, and it may take long: call rpc_abandon when its client is gone */
 	bool more;			  /* call rpc_resume for the next part, or rpc_cancel to do without */
 	struct piece pieces[RPC_MAX_PIECES];
 	unsigned npieces;
@@ -59,6 +60,8 @@ struct rpc_caller
 void rpc_start(struct rpc *rpc, const struct rpc_caller *caller, struct slice body, rpc_done done, void *arg);
 void rpc_resume(struct rpc_request *request);
 void rpc_cancel(struct rpc_request *request);
+/* The client of a request that is waiting is gone: the reply comes at once, or soon. */
+void rpc_abandon(struct rpc_request *request);
 
 /* What a request asks for, for the log; as it is written in the body, without quotes. */
 struct rpc_description

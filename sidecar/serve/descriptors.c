@@ -11,7 +11,7 @@
 
 #define OF_PROCESS 64 /* the standard ones, the log, the admin listener and who asks it */
 #define OF_WORKER 128 /* its sockets, its event loop, and the clients that it is turning away */
-#define OF_DATABASE 7 /* connections to Postgres, a worker, besides those for reads */
+#define OF_DATABASE 9 /* connections to Postgres, a worker, besides those for reads */
 #define LEAST 16	  /* client connections, a worker, whatever the limit is */
 
 void descriptors_reserve(struct config *config, unsigned nworkers)

@@ -252,7 +252,7 @@ static bool write_full_settings(const struct embedded *embedded, struct buf *err
 bool embedded_write_settings(const struct embedded *embedded, unsigned workers, struct buf *error)
 {
 	const struct config *config = embedded->config;
-	long ours = (long)workers * (config->read_connections + 7);
+	long ours = (long)workers * (config->read_connections + 9);
 	char path[PATH_MAX + 64];
 	struct buf text = {0};
 	bool written;
