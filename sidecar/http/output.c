@@ -8,11 +8,6 @@
 
 #define MAX_VECTORS 16
 
-size_t connection_unsent(const struct http_connection *c)
-{
-	return c->out == NULL ? 0 : evbuffer_get_length(c->out);
-}
-
 void pieces_release(struct piece *pieces, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)

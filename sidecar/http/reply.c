@@ -313,10 +313,3 @@ void request_refuse(struct http_connection *c, int status, const char *message)
 	c->unread = true;
 	server->handlers.refuse(server->arg, &c->request, status, message);
 }
-
-void connection_refuse(struct http_connection *c, int status, const char *message)
-{
-	request_start(c);
-	c->request.unseen = true;
-	request_refuse(c, status, message);
-}

@@ -26,13 +26,6 @@
 
 /* ---- freeing --------------------------------------------------------------- */
 
-void server_dispose(struct http_server *server)
-{
-	buf_free(&server->head);
-	free(server->listeners);
-	free(server);
-}
-
 /* Frees what is closed and held by nobody, and tells the holders of the rest that the client is gone. */
 static void reap(struct http_server *server)
 {
@@ -69,12 +62,6 @@ static void on_reap(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	reap(arg);
-}
-
-void server_schedule_reap(struct http_server *server)
-{
-	if (!server->freeing)
-		event_active(&server->reap, EV_TIMEOUT, 0);
 }
 
 /* ---- turns ----------------------------------------------------------------- */
@@ -130,7 +117,7 @@ static void sweep(struct http_server *server)
 	while ((c = next_older(server, CONNECTION_IDLE, now, idle)) != NULL)
 		connection_close(c);
 	while ((c = next_older(server, CONNECTION_SURPLUS, now, SURPLUS_MS)) != NULL)
-		server_turn_away(c);
+		connection_turn_away(c);
 	while ((c = next_older(server, CONNECTION_LINGERING, now, LINGER_MS)) != NULL)
 		connection_close(c);
 	while ((c = next_older(server, CONNECTION_RECEIVING, now, request)) != NULL)
@@ -209,11 +196,6 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 }
 
 /* ---- accepting ----------------------------------------------------------- */
-
-void server_turn_away(struct http_connection *c)
-{
-	connection_refuse(c, 503, "too many open connections");
-}
 
 /*
  * One client too many.  Many a client takes an answer that comes before it has asked for a broken connection,
