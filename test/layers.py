@@ -46,6 +46,9 @@ OWED = {
 LIBPQ = "libpq-fe.h"
 DB_ONLY = ["db/internal.h", "db/statement.h"]
 
+# What writes the bodies of replies, which http leaves to its handlers.
+NOT_HTTP = ["base/errors.h", "base/json.h"]
+
 # The same of extension/.
 EXTENSION = {
     "base": [],  # names and bytes, what differs between versions of PostgreSQL
@@ -79,6 +82,8 @@ def is_allowed(part, room, header):
     rooms, top, shared = PARTS[part]
     if part == "sidecar" and header in [LIBPQ, *DB_ONLY]:
         return room == "db"  # so not main.c either
+    if part == "sidecar" and header in NOT_HTTP and room == "http":
+        return False
     return room == top or any(header == place or header.startswith(place + "/") for place in [room, *rooms[room]])
 
 

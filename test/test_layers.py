@@ -59,7 +59,7 @@ class Layers(unittest.TestCase):
         self.assertEqual(len(list(layers.version_tests_elsewhere(self.extension))), 1)
 
     def test_http_knows_not_what_it_serves(self):
-        for header in "db/db.h", "methods/methods.h", "live/feed.h":
+        for header in "db/db.h", "methods/methods.h", "live/feed.h", "base/errors.h", "base/json.h":
             with self.subTest(header):
                 self.include("http/reply.c", header)
                 self.assert_found("http/reply.c", header, "may not use")

@@ -122,6 +122,7 @@ static const struct http_options limits = {
 	.max_connections = 24,
 	.max_turned_away = 16,
 	.max_held = (size_t)64 * 1024 * 1024,
+	.content_type = "application/json",
 };
 
 struct admin *admin_new(struct event_base *base, evutil_socket_t listener, struct worker *const *workers,

@@ -24,7 +24,8 @@
 
 #include "base/slice.h"
 
-struct error;
+struct buf;
+struct error; /* the handlers' */
 struct http_server;
 struct http_request;
 struct stats;
@@ -41,9 +42,10 @@ struct http_options
 	unsigned max_turned_away; /* connections beyond those that are told so; more are just closed */
 	size_t
 		max_held; /* bytes of all requests that are here, and as many of replies that clients have not read */
-	struct tls *tls;	 /* NULL = plain HTTP */
-	unsigned slow_ms;	 /* a request that takes that long gets an id */
-	struct stats *stats; /* the caller's: what it counts */
+	struct tls *tls;		  /* NULL = plain HTTP */
+	const char *content_type; /* of replies that name none */
+	unsigned slow_ms;		  /* a request that takes that long gets an id */
+	struct stats *stats;	  /* the caller's: what it counts */
 };
 
 /* How a request ended. */
@@ -64,6 +66,11 @@ struct http_handlers
 	 * says why.  Of a head that was not understood nothing is known: it has no method, path or headers.
 	 */
 	void (*refuse)(void *arg, struct http_request *request, int status, const char *message);
+	/*
+	 * Writes the body of http_reply_error, and returns the seconds of its Retry-After; 0: it has none.  NULL:
+	 * http_reply_error is not called.
+	 */
+	unsigned (*error)(void *arg, const struct error *error, struct buf *body);
 	/* Called when a reply has ended; the request's slices are still good.  NULL: nobody asks. */
 	void (*done)(void *arg, struct http_request *request, const struct http_outcome *outcome);
 	/* Called last of a request that has a context: it was replied to, or its client went before it was in. */
@@ -142,7 +149,7 @@ void http_body_resume(struct http_request *request);
 struct http_reply
 {
 	int status;
-	const char *content_type; /* NULL = application/json */
+	const char *content_type; /* NULL = that of the server's options */
 	const char *headers;	  /* more header lines, each with its CR LF; NULL = none */
 };
 
@@ -156,10 +163,7 @@ void http_note(struct http_request *request, struct slice text);
 void http_reply(struct http_request *request, const struct http_reply *reply, struct piece *pieces,
 				unsigned npieces);
 
-/*
- * The whole reply to what failed: the error as JSON, with Retry-After where that helps; `headers` as in
- * http_reply.
- */
+/* The whole reply to what failed, with the body that the handler `error` writes; `headers` as in http_reply. */
 void http_reply_error(struct http_request *request, const struct error *error, int status,
 					  const char *headers);
 

@@ -3,7 +3,6 @@
  */
 #include <stdio.h>
 
-#include "base/errors.h"
 #include "http/internal.h"
 #include "base/log.h"
 
@@ -98,6 +97,7 @@ void request_send_continue(struct http_request *request)
 static struct piece write_head(struct http_request *request, const struct http_reply *reply, int64_t length)
 {
 	struct buf *head = &request->connection->server->head;
+	const struct http_options *options = &request->connection->server->options;
 	bool old = request->head.minor_version == 0;
 
 	request->status = reply->status;
@@ -114,7 +114,7 @@ static struct piece write_head(struct http_request *request, const struct http_r
 	if (reply->status != 204)
 	{
 		buf_add_str(head, "Content-Type: ");
-		buf_add_str(head, reply->content_type != NULL ? reply->content_type : "application/json");
+		buf_add_str(head, reply->content_type != NULL ? reply->content_type : options->content_type);
 		buf_add_str(head, "\r\n");
 		if (length >= 0)
 		{
@@ -284,16 +284,17 @@ void http_reply_error(struct http_request *request, const struct error *error, i
 {
 	struct http_reply reply = {.status = status, .headers = headers};
 	char with_retry[1100];
+	struct http_server *server = request->connection->server;
 	struct buf body = {0};
 	struct piece piece;
+	unsigned retry_after = server->handlers.error(server->arg, error, &body);
 
-	if (error_retry_after(error) > 0)
+	if (retry_after > 0)
 	{
-		snprintf(with_retry, sizeof(with_retry), "Retry-After: %u\r\n%s", error_retry_after(error),
+		snprintf(with_retry, sizeof(with_retry), "Retry-After: %u\r\n%s", retry_after,
 				 headers != NULL ? headers : "");
 		reply.headers = with_retry;
 	}
-	error_write_body(&body, error);
 	piece = (struct piece){.bytes = body.data, .len = body.len};
 	http_reply(request, &reply, &piece, 1);
 	buf_free(&body);
