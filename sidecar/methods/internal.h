@@ -32,6 +32,8 @@ struct piece method_piece(struct db_reply *reply, struct slice text);
 /* ---- args.c --------------------------------------------------------------- */
 
 /* A member of an object that a method knows. */
+#define MAX_MEMBERS 8 /* of an object that is given to args_members */
+
 struct member
 {
 	const char *name;
