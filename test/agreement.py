@@ -2,15 +2,19 @@
 """What the extension and the program have to agree on is said once, in extension/protocol.h.
 
 Checks that no other C file repeats a limit, a SQLSTATE or the version of a frame, and that SQL and the documents,
-which have to, repeat them as they are; and that the program has one place for hexadecimal digits, and none for MD5.
+which have to, repeat them as they are; that both have one place for hexadecimal digits, extension/hex.h, and the
+program none for MD5; and that the program includes these two headers of the extension and no other.
 Prints what is wrong; exit code 1 if anything is.
 """
 import re
 import sys
 from pathlib import Path
 
+from layers import SHARED
+
 ROOT = Path(__file__).resolve().parent.parent
 PROTOCOL = ROOT / "extension" / "protocol.h"
+PLAIN_C = ["<stddef.h>", "<stdint.h>"]
 
 # Where a number of protocol.h must not stand: the name or the text beside it says that the limit is meant.
 LIMIT_PLACES = [
@@ -26,8 +30,9 @@ LIMIT_IN_TEXT = r"(?<![\w.,])(\d+)(?= (?:bytes|streams|types|rows)\b)"
 VERSION_PLACES = [r"#\s*define\s+\w*(?:BATCH|VERDICTS?|IMPORT|FRAME)\w*VERSION\w*\s+\d", r"\bFrameOpen\([^;]*, \d+\)",
                   r"\b(?:buf_add_u8|pq_sendint8)\([^;{]*, [1-9]\d*\)", r"\bheader\[0\] = \d", r"\b0x[Ff]{8}\b"]
 
-# Each with the only file of the program that may have it.
-ONCE = [(r'"0123456789abcdef', "hex.h"), (r"- 'a' \+ 10|'%02x'|\"%02x\"", "hex.h"), (r"\bMD5\b|\bEVP_md5\b", None)]
+# Digits are read and written in hex.h only.
+HEX = r"""("0123456789abcdef|- 'a' \+ 10|'%02x'|"%02x")"""
+MD5 = r"\bMD5\b|\bEVP_md5\b"
 
 # What SQL and the documents repeat: the text, with the limit's digits as its group.
 REPEATED = {
@@ -122,19 +127,26 @@ def repeated_versions(text):
 
 
 def wrong_includes(path, text):
-    """Of the extension's headers the program has protocol.h only, and that one is plain C."""
+    """Of the extension's headers the program has those that both share."""
     if "sidecar" in path.parts:
-        for line, name in matches(r'#\s*include\s+"(?:\.\./)*(extension/[^"]+)"', text):
-            if name != "extension/protocol.h":
-                yield line, f"includes {name}"
+        for line, name in matches(r'#\s*include\s+"(?:\.\./)*extension/([^"]+)"', text):
+            if name not in SHARED:
+                yield line, f"includes extension/{name}"
+
+
+def not_plain(text):
+    """What a header that both include may not: it would be missing on one side."""
+    return [name for line, name in matches(r"#\s*include\s+(\S+)", text) if name not in PLAIN_C]
 
 
 def repeated_elsewhere(path, text):
+    code = code_of(text, strings=True)
+    if path.name != "hex.h":
+        for line, found in matches(HEX, code):
+            yield line, f"has {found}, which belongs into hex.h"
     if "sidecar" in path.parts:
-        for pattern, place in ONCE:
-            if path.name != place:
-                for line, found in matches(pattern, code_of(text, strings=True)):
-                    yield line, f"has {found}, which belongs into {place or 'the extension'}"
+        for line, found in matches(MD5, code):
+            yield line, f"has {found}, which belongs into the extension"
 
 
 def faults_of(path, defined):
@@ -180,8 +192,8 @@ def main():
     defined = definitions()
     faults = [f"{path.relative_to(ROOT)}:{line} {fault}"
               for path in c_files() for line, fault in faults_of(path, defined)]
-    faults += [f"extension/protocol.h includes {name}"
-               for name in re.findall(r"#\s*include\s+(\S+)", PROTOCOL.read_text()) if name != "<stdint.h>"]
+    faults += [f"extension/{header} includes {name}"
+               for header in SHARED for name in not_plain((ROOT / "extension" / header).read_text())]
     faults += wrong_repetitions(defined)
     faults += wrong_sqlstates(defined)
     for fault in faults:

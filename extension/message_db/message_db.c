@@ -28,6 +28,7 @@
 #include "api/read.h"
 #include "core/append.h"
 #include "base/errors.h"
+#include "hex.h"
 #include "json/out.h"
 #include "message_db/message_db.h"
 #include "core/read.h"
@@ -131,18 +132,6 @@ ArgJsonbText(FunctionCallInfo fcinfo, int arg)
 
 /* ---- write ------------------------------------------------------------------------------------------ */
 
-static int
-HexDigit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* Reads a UUID in any of the forms that uuid_in() takes; false where that would raise an error. */
 static bool
 ParseUuid(const char *source, pg_uuid_t *id)
@@ -152,8 +141,8 @@ ParseUuid(const char *source, pg_uuid_t *id)
 	source += braces;
 	for (int i = 0; i < UUID_LEN; i++)
 	{
-		int high = HexDigit(source[0]);
-		int low = high < 0 ? -1 : HexDigit(source[1]);
+		int high = hex_value(source[0]);
+		int low = high < 0 ? -1 : hex_value(source[1]);
 
 		if (low < 0)
 			return false;

@@ -13,7 +13,7 @@
 
 #include "base/json.h"
 
-#include "base/hex.h"
+#include "extension/hex.h"
 
 #define PREFIX "ns_"
 #define PREFIX_LEN 3

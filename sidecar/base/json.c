@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "extension/protocol.h"
-#include "base/hex.h"
+#include "extension/hex.h"
 
 /* What numeric holds (numeric.c, make_result): digits before the point and after it. */
 #define NUMERIC_MAX_BEFORE 131072

@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/hex.h"
+#include "extension/hex.h"
 
 #define LOG_TEXT_MAX 2048
 #define LOG_VALUE_MAX 300

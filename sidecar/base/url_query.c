@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#include "base/hex.h"
+#include "extension/hex.h"
 #include "base/spelling.h"
 
 char url_query_take(struct slice *text, bool plus)

@@ -11,7 +11,7 @@
 #include <sys/random.h>
 #include <time.h>
 
-#include "base/hex.h"
+#include "extension/hex.h"
 
 static void fill_random(struct uuid_generator *generator)
 {

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/hex.h"
+#include "extension/hex.h"
 
 /* Extensions and trailers of one chunked body: nobody needs more, and nobody shall send it for ever. */
 #define MAX_CHUNK_OVERHEAD 16384
