@@ -1,5 +1,5 @@
 /*
- * errors: what a client is told when something goes wrong (README.md, "Errors").
+ * errors: what a client is told when its request fails (README.md, "Errors").
  *
  * An error has a code, a message for people and, where a program can use them, details.  The tables
  * in errors.c give each code its HTTP status and each SQLSTATE its code.

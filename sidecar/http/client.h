@@ -50,7 +50,7 @@ struct cli_request
 	const char *headers; /* more header lines, each with its CR LF */
 };
 
-/* False: http->error says why.  `ca_file`: for https, whom to trust; NULL = the system's. */
+/* False: http->error says why.  `ca_file`: for https, the authorities to trust; NULL = the system's. */
 bool cli_http_connect(struct cli_http *http, const char *url, const char *ca_file);
 bool cli_http_request(struct cli_http *http, const struct cli_request *request);
 /* Like send on a nonblocking socket. */

@@ -10,7 +10,7 @@
  * then not waited for); otherwise `body` is called when the whole request is in, and must see to it that
  * exactly one reply is made, now or later: http_reply, or http_reply_start followed by http_reply_end or
  * http_reply_abort.  Until then the request stays, with all its slices, even when the client goes away:
- * replying to nobody is allowed and does nothing.
+ * a reply to a client that is gone is allowed and does nothing.
  *
  * A body without bounds is taken as it comes: http_stream_body in `headers` makes `body` be called at
  * once, and http_body_start then hands the bytes to a sink that says how many it took.
@@ -40,8 +40,8 @@ struct http_options
 	unsigned idle_timeout; /* s, between requests; also of a client that does not read */
 	unsigned max_connections;
 	unsigned max_turned_away; /* connections beyond those that are told so; more are just closed */
-	size_t
-		max_held; /* bytes of all requests that are here, and as many of replies that clients have not read */
+	/* bytes of all requests that are here, and as many of replies that clients have not read */
+	size_t max_held;
 	struct tls *tls;		  /* NULL = plain HTTP */
 	const char *content_type; /* of replies that name none */
 	unsigned slow_ms;		  /* a request that takes that long gets an id */
@@ -71,7 +71,7 @@ struct http_handlers
 	 * http_reply_error is not called.
 	 */
 	unsigned (*error)(void *arg, const struct error *error, struct buf *body);
-	/* Called when a reply has ended; the request's slices are still good.  NULL: nobody asks. */
+	/* Called when a reply has ended; the request's slices are still good.  NULL: not called. */
 	void (*done)(void *arg, struct http_request *request, const struct http_outcome *outcome);
 	/* Called last of a request that has a context: it was replied to, or its client went before it was in. */
 	void (*ended)(void *arg, void *context);
@@ -86,7 +86,7 @@ void http_server_drain(struct http_server *server, void (*drained)(void *arg), v
 /* Closes all connections.  Requests not yet replied to stay until they are. */
 void http_server_free(struct http_server *server);
 
-/* ---- who is connected ---------------------------------------------------- */
+/* ---- the connections ----------------------------------------------------- */
 
 struct http_client
 {
@@ -163,7 +163,10 @@ void http_note(struct http_request *request, struct slice text);
 void http_reply(struct http_request *request, const struct http_reply *reply, struct piece *pieces,
 				unsigned npieces);
 
-/* The whole reply to what failed, with the body that the handler `error` writes; `headers` as in http_reply. */
+/*
+ * The whole reply to what failed, with the body that the handler `error` writes; `headers` as in
+ * http_reply.
+ */
 void http_reply_error(struct http_request *request, const struct error *error, int status,
 					  const char *headers);
 
@@ -182,8 +185,8 @@ size_t http_reply_unsent(const struct http_request *request);
 /* Ends a started reply so that the client sees that it is not complete. */
 void http_reply_abort(struct http_request *request);
 /*
- * Calls `drained` when the client has read most of what was sent, perhaps at once; `gone` when there
- * is no client any more, in which case nothing further need be sent (but the reply must be ended).
+ * Calls `drained` when the client has read most of what was sent, perhaps from within; its `gone` says that
+ * there is no client any more, so nothing further need be sent (but the reply must be ended).
  */
 void http_reply_when_drained(struct http_request *request, void (*drained)(void *arg, bool gone), void *arg);
 /* How many unsent bytes are few enough for http_reply_when_drained; else it is 256 KiB. */

@@ -1,5 +1,5 @@
 /*
- * http_internal: what the files of the HTTP server share; for this room alone.  Each of them calls only those
+ * internal.h: what the files of the HTTP server share; for this room alone.  Each of them calls only those
  * below it:
  *
  *     server.c         the server: accepting, timeouts, stopping; frees what is closed
@@ -16,9 +16,9 @@
  *     parse.c          the syntax
  *     net/transport.c  receiving and sending, in clear or through TLS
  *
- * walk.c, which lists the connections, stands beside server.c.  What lies above is reached by the handlers that
- * the server was given, and by the loop: a connection that may go on is put on a list, and what is closed is freed
- * by an event.
+ * walk.c, which lists the connections, stands beside server.c.  What lies above is reached by the handlers
+ * that the server was given, and by the loop: a connection that may go on is put on a list, and what is
+ * closed is freed by an event.
  *
  * A connection is in one state, and on the server's list of that state in the order of entry; only
  * connection_set_state moves it, and one sweep over the heads of the lists serves every timeout.  A
@@ -91,7 +91,7 @@ struct http_request
 	struct http_chunked chunks;
 	enum reply_state reply;
 	bool held;	  /* a handler has it */
-	bool discard; /* replied before the body was in, which nobody wants any more */
+	bool discard; /* replied before the body was in, which is of no use any more */
 	bool unseen;  /* the client is turned away whatever it asks: the handlers are not told how it ended */
 	bool keep_alive;
 	bool wants_continue; /* the client waits for 100 Continue */
@@ -106,7 +106,7 @@ struct http_request
 	void *sink_arg;
 	bool paused; /* the sink was given what it did not take */
 	size_t run;	 /* bytes of the body at in.parsed, for the sink */
-	/* For whoever is told how it ended: */
+	/* For the handler `done`: */
 	uint64_t started; /* ms */
 	int status;
 	char made_id[HTTP_ID_LEN + 1]; /* empty: none was made */
@@ -165,8 +165,8 @@ struct http_server
 	uint64_t warn_from;		  /* ms: not earlier is it said again that no connection can be accepted */
 	uint64_t sweeps;
 	time_t date_second;
-	char date[HTTP_DATE_LEN +
-			  1];	 /* a header line; kept by the sweep, so that no reply needs to ask for the time */
+	/* A header line; kept by the sweep, so that no reply needs to ask for the time. */
+	char date[HTTP_DATE_LEN + 1];
 	struct buf head; /* of the reply being written */
 	bool draining;
 	bool freeing;

@@ -1,5 +1,5 @@
 /*
- * http_memory: what connections hold, summed up and bounded; see internal.h.
+ * memory.c: what connections hold, summed up and bounded; see internal.h.
  *
  * Two sums, of input buffers and of replies that clients have not read, and one bound for each.  A request
  * that would take the first above it is refused.  When replies take the second above it, the clients that

@@ -14,7 +14,7 @@ void pieces_release(struct piece *pieces, unsigned n)
 		piece_release(&pieces[i]);
 }
 
-/* The signature evbuffer_add_reference wants; `extra` is a copy of the piece. */
+/* Has the signature that evbuffer_add_reference asks for; `extra` is a copy of the piece. */
 static void on_reference_done(const void *bytes, size_t len, void *extra)
 {
 	struct piece *piece = extra;

@@ -55,7 +55,7 @@ static const char *reason_phrase(int status)
 	}
 }
 
-/* How much of the body is still to come; UINT64_MAX when nobody knows. */
+/* How much of the body is still to come; UINT64_MAX when that is not known. */
 static uint64_t body_left(const struct http_request *request)
 {
 	if (request->connection->state == CONNECTION_WORKING)

@@ -26,7 +26,7 @@
 
 /* ---- freeing --------------------------------------------------------------- */
 
-/* Frees what is closed and held by nobody, and tells the holders of the rest that the client is gone. */
+/* Frees what is closed, but for what a handler has; that one is told that the client is gone. */
 static void reap(struct http_server *server)
 {
 	struct http_connection *c = TAILQ_FIRST(&server->lists[CONNECTION_CLOSED]);
@@ -211,7 +211,10 @@ static void turn_away(struct http_connection *c)
 		connection_set_state(c, CONNECTION_SURPLUS);
 }
 
-/* Makes room for a new client, if somebody does not use his place. */
+/*
+ * Makes room for a new client by closing the connection that has been idle for longest; false: none is
+ * idle.
+ */
 static bool close_oldest_idle(struct http_server *server)
 {
 	struct http_connection *c = first_older(server, CONNECTION_IDLE, clock_ms(), SPARE_IDLE_MS);
@@ -221,7 +224,7 @@ static bool close_oldest_idle(struct http_server *server)
 	return c != NULL;
 }
 
-/* Out of descriptors or memory: the sweep tries again, spinning here would help nobody. */
+/* Out of descriptors or memory: the sweep tries again, since to try at once would only spin. */
 static void pause_accepting(struct http_server *server)
 {
 	int why = errno;
@@ -337,7 +340,7 @@ void http_server_free(struct http_server *server)
 {
 	server->drained = NULL;
 	server->draining = true;
-	server->handlers.done = NULL; /* who is told may go before the last request does */
+	server->handlers.done = NULL; /* what it is told with may be freed before the last request */
 	close_listeners(server);
 	for (enum connection_state state = 0; state < CONNECTION_CLOSED; state++)
 	{

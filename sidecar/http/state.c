@@ -1,5 +1,6 @@
 /*
- * state.c: a connection's state, and the server's lists that it is on: that of its state, and that of the ready.
+ * state.c: a connection's state, and the server's lists that it is on: that of its state, and that of those
+ * that are ready.
  */
 #include "base/clock.h"
 #include "http/internal.h"

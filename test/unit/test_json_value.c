@@ -1,5 +1,6 @@
 /*
- * test_json_value.c: values, strings and integers of checked text, against json-c, and strings that are written.
+ * test_json_value.c: values, strings and integers of checked text, against json-c; and strings that are
+ * written.
  */
 #include "unit.h"
 
