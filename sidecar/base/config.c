@@ -316,11 +316,10 @@ static bool set_from_environment(struct config *config, const struct command *co
 }
 
 /*
- * Looks for what is wrong with two settings together.  A request's buffer grows by doubling, so it may be
- * twice as large as the request: where that is more than there may be, a request of the allowed size would be
- * refused as long as the server runs.
+ * A request's buffer grows by doubling, so it may be twice as large as the request: where that is more than
+ * there may be, a request of the allowed size would be refused as long as the server runs.
  */
-static bool check_pairs(const struct config *config)
+static bool check_buffer_bytes(const struct config *config)
 {
 	char buffer[32], body[32], header[32];
 
@@ -405,7 +404,7 @@ static int parse_command(struct config *config, const struct command *command, i
 		return 2;
 	code = config_read_secret_files(config, command);
 	if (code < 0 && command->number == COMMAND_SERVE &&
-		(!check_pairs(config) || !config_check_postgres(config, command)))
+		(!check_buffer_bytes(config) || !config_check_postgres(config, command)))
 		return 2;
 	return code;
 }

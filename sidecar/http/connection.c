@@ -120,7 +120,7 @@ static bool is_held_back(const struct http_connection *c)
 		   (c->state == CONNECTION_STREAMING && c->request.paused);
 }
 
-/* It is on the list meanwhile, so what its own steps wake does not run it once more. */
+/* It is on the list of the ready meanwhile, so what its own steps wake does not run it once more. */
 void connection_run(struct http_connection *c)
 {
 	while (connection_step(c))
@@ -136,9 +136,9 @@ void connection_run(struct http_connection *c)
 }
 
 /*
- * For its own bytes, from the event loop: what they ask for must be gathered before db's turn, which an
- * answer of Postgres may have scheduled already.  A batch that leaves without it makes it wait for a whole
- * commit more.
+ * For a connection whose bytes came just now: it goes on before the other events of this loop turn, one of
+ * which may send what the handlers have gathered in it.  A request that misses that waits for a whole commit
+ * more.
  */
 static void run_at_once(struct http_connection *c)
 {
@@ -164,7 +164,7 @@ static void shake_hands(struct http_connection *c)
 				event_add(&c->writable, NULL);
 			break;
 		case TRANSPORT_CLEAR:
-			/* A client that took us for a server without TLS is told so in the way it understands. */
+			/* The client took this for a port without TLS; it is told so in clear, which it understands. */
 			connection_refuse(c, 400, "this port speaks https, not http");
 			break;
 		case TRANSPORT_BROKEN:

@@ -127,7 +127,7 @@ enum http_body_end
 
 struct http_sink
 {
-	/* Returns how many of the bytes it took.  Fewer than there are: no more come before http_body_resume. */
+	/* Returns how many of the bytes it took.  If not all, none come until http_body_resume. */
 	size_t (*data)(void *arg, struct slice bytes);
 	/* Called once, unless the reply was ended before. */
 	void (*end)(void *arg, enum http_body_end how);

@@ -16,9 +16,8 @@
  *     parse.c          the syntax
  *     net/transport.c  receiving and sending, in clear or through TLS
  *
- * walk.c, which lists the connections, stands beside server.c.  What lies above is reached by the handlers
- * that the server was given, and by the loop: a connection that may go on is put on a list, and what is
- * closed is freed by an event.
+ * walk.c, which lists the connections, stands beside server.c.  What lies above a file is reached by the
+ * handlers that the server was given, and by the event loop:
  *
  * A connection is in one state, and on the server's list of that state in the order of entry; only
  * connection_set_state moves it, and one sweep over the heads of the lists serves every timeout.  A
@@ -92,7 +91,7 @@ struct http_request
 	enum reply_state reply;
 	bool held;	  /* a handler has it */
 	bool discard; /* replied before the body was in, which is of no use any more */
-	bool unseen;  /* the client is turned away whatever it asks: the handlers are not told how it ended */
+	bool unseen;  /* the client is turned away whatever it asks: `done` is not called */
 	bool keep_alive;
 	bool wants_continue; /* the client waits for 100 Continue */
 	size_t low_water;	 /* unsent bytes at which `drained` is called */
@@ -104,7 +103,7 @@ struct http_request
 	/* Of a streamed body: */
 	const struct http_sink *sink; /* NULL before http_body_start and after the body's end */
 	void *sink_arg;
-	bool paused; /* the sink was given what it did not take */
+	bool paused; /* the sink takes no more for now, or is not there yet */
 	size_t run;	 /* bytes of the body at in.parsed, for the sink */
 	/* For the handler `done`: */
 	uint64_t started; /* ms */
@@ -117,9 +116,9 @@ struct http_connection
 {
 	struct http_server *server;
 	enum connection_state state;
-	uint64_t since;	   /* ms: when it entered the state, or last made progress in it */
-	uint64_t accepted; /* ms */
-	uint64_t sweep;	   /* the last one that looked at it: each does so once, or it may never end */
+	uint64_t since;					   /* ms: when it entered the state, or last made progress in it */
+	uint64_t accepted;				   /* ms */
+	uint64_t sweep;					   /* number of the last one that looked at it */
 	TAILQ_ENTRY(http_connection) link; /* of its state's list */
 	struct transport transport;
 	struct event readable;
@@ -162,7 +161,7 @@ struct http_server
 	struct connection_list lists[CONNECTION_STATES];
 	unsigned nconnections;
 	size_t in_held, out_held; /* bytes of input buffers, and of replies that clients have not read */
-	uint64_t warn_from;		  /* ms: not earlier is it said again that no connection can be accepted */
+	uint64_t warn_from;		  /* ms: from then on it may be logged again that no connection can be accepted */
 	uint64_t sweeps;
 	time_t date_second;
 	/* A header line; kept by the sweep, so that no reply needs to ask for the time. */
@@ -192,11 +191,11 @@ void server_schedule_reap(struct http_server *server);
 bool memory_allows_growth(const struct http_connection *c);
 bool memory_grow_input(struct http_connection *c); /* false: no memory */
 void memory_free_input(struct http_connection *c);
-/* Between requests: gives a buffer back that is large, or that others may need. */
+/* Between requests: frees a large buffer, or any while all together hold more than half of what they may. */
 void memory_trim_input(struct http_connection *c);
-void memory_output_shrank(struct http_connection *c);
-/* May close connections, this one too. */
+/* Bring the sums up to date with `out`.  The first may close connections, this one too. */
 void memory_output_grew(struct http_connection *c);
+void memory_output_shrank(struct http_connection *c);
 
 /* ---- output.c ---------------------------------------------------------------- */
 

@@ -18,7 +18,7 @@
  *   half surrogates   become U+FFFD; we note them as what Postgres cannot hold
  *   \u0000            is a NUL, at which a key ends, so it may become another one; we note it
  *   duplicate keys    it keeps the last, as our readers do
- *   depth             it is given more levels than our 1000
+ *   depth             it is given more levels than JSON_MAX_DEPTH
  */
 #ifndef MILLRACE_ORACLE_H
 #define MILLRACE_ORACLE_H

@@ -42,7 +42,7 @@ static void compare_object(struct slice value, struct json_object *expected)
 		json_decode(key, &name);
 		buf_add(&name, "", 1);
 		assert_true(json_object_object_get_ex(expected, name.data, &found));
-		/* Of duplicates json-c keeps the last, as we are to do. */
+		/* Of duplicates json-c keeps the last, as we do. */
 		json_object_object_foreach(expected, other, other_value)
 		{
 			(void)other_value;
@@ -149,8 +149,8 @@ static void generated_texts_are_read_as_json_c_reads_them(void **state)
 }
 
 /*
- * Whatever json-c refuses we refuse, and the other way round, on texts with one byte changed.  Left out is
- * what json-c takes beyond the grammar even when strict.
+ * Whatever json-c refuses we refuse, on texts with one byte changed.  Not the other way round: json-c takes
+ * more than the grammar even when strict.
  */
 static void damaged_texts_are_refused_when_json_c_refuses_them(void **state)
 {

@@ -1,5 +1,5 @@
 /*
- * Names that are nearly others.
+ * test_spelling.c: names that are nearly others.
  */
 #include "base/spelling.h"
 
