@@ -161,7 +161,7 @@ struct http_server
 	struct connection_list lists[CONNECTION_STATES];
 	unsigned nconnections;
 	size_t in_held, out_held; /* bytes of input buffers, and of replies that clients have not read */
-	uint64_t warn_from;		  /* ms: from then on it may be logged again that no connection can be accepted */
+	uint64_t warn_from;		  /* ms: from then on a failure to accept may be logged again */
 	uint64_t sweeps;
 	time_t date_second;
 	/* A header line; kept by the sweep, so that no reply needs to ask for the time. */

@@ -335,14 +335,15 @@ static bool is_jsonrpc(struct slice version)
  */
 static void note_stray(struct parsed *parsed, struct slice key)
 {
-	static const char *const members[] = {"jsonrpc", "method", "params", "id", NULL};
+	static const char *const members[] = {"jsonrpc", "method", "params", "id"};
 	struct slice name = {key.bytes + 1, key.len - 2};
-	const char *meant = spelling_nearest(name, members);
 
-	if (meant != NULL)
+	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
 	{
+		if (!spelling_is_near(name, members[i]))
+			continue;
 		parsed->stray = name;
-		parsed->meant = meant;
+		parsed->meant = members[i];
 	}
 }
 

@@ -1,17 +1,16 @@
 /*
- * test_json.c: the scanner against the grammar, and against what Postgres numeric and text hold.
+ * test_json.c: the scanner against the grammar, and against what text and numeric of Postgres hold.
  */
 #include "unit.h"
 
-#include <stdlib.h>
-
-#include "json_check.h"
+#include "base/json.h"
+#include "json_copy.h"
 
 static void assert_ok(const char *text)
 {
 	struct json_verdict verdict;
 
-	if (!json_check_copy(text, strlen(text), &verdict))
+	if (!check(text, strlen(text), &verdict))
 		fail_msg("refused (%s at %zu): %s", verdict.reason, verdict.offset, text);
 	if (verdict.unsupported != NULL)
 		fail_msg("unsupported (%s): %s", verdict.unsupported, text);
@@ -21,8 +20,7 @@ static void assert_malformed(const char *text, enum json_malformation kind)
 {
 	struct json_verdict verdict;
 
-	if (json_check_copy(text, strlen(text), &verdict) || verdict.malformation != kind ||
-		verdict.reason == NULL)
+	if (check(text, strlen(text), &verdict) || verdict.malformation != kind || verdict.reason == NULL)
 		fail_msg("verdict %d: %s", (int)verdict.malformation, text);
 }
 
@@ -30,7 +28,7 @@ static void assert_unsupported(const char *text)
 {
 	struct json_verdict verdict;
 
-	if (!json_check_copy(text, strlen(text), &verdict) || verdict.unsupported == NULL)
+	if (!check(text, strlen(text), &verdict) || verdict.unsupported == NULL)
 		fail_msg("accepted: %.100s", text);
 }
 
@@ -68,7 +66,7 @@ static void what_the_grammar_allows_is_accepted(void **state)
 		assert_ok(texts[i]);
 }
 
-static const char *const forbidden[] = {
+static const char *const malformed[] = {
 	"",
 	" ",
 	"nul",
@@ -129,8 +127,8 @@ static const char *const forbidden[] = {
 static void what_the_grammar_forbids_is_malformed(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++)
-		assert_malformed(forbidden[i], JSON_SYNTAX);
+	for (size_t i = 0; i < sizeof(malformed) / sizeof(malformed[0]); i++)
+		assert_malformed(malformed[i], JSON_SYNTAX);
 }
 
 static void bytes_that_are_not_utf8_are_malformed(void **state)
@@ -260,11 +258,11 @@ static void nesting_ends_at_1000_levels(void **state)
 	{
 		memset(text, '[', depth);
 		memset(text + depth, ']', depth);
-		assert_int_equal(json_check_copy(text, 2 * depth, &verdict), depth == JSON_MAX_DEPTH);
+		assert_int_equal(check(text, 2 * depth, &verdict), depth == JSON_MAX_DEPTH);
 	}
 	assert_int_equal(verdict.malformation, JSON_TOO_DEEP);
 	memset(text, '[', sizeof(text));
-	assert_false(json_check_copy(text, sizeof(text), &verdict));
+	assert_false(check(text, sizeof(text), &verdict));
 	assert_int_equal(verdict.malformation, JSON_TOO_DEEP);
 }
 
@@ -275,8 +273,8 @@ static void every_first_part_of_a_text_is_malformed(void **state)
 
 	(void)state;
 	for (size_t len = 0; len < sizeof(text) - 1; len++)
-		assert_false(json_check_copy(text, len, &verdict));
-	assert_true(json_check_copy(text, sizeof(text) - 1, &verdict));
+		assert_false(check(text, len, &verdict));
+	assert_true(check(text, sizeof(text) - 1, &verdict));
 }
 
 int main(void)

@@ -1,8 +1,8 @@
 /*
- * json_check.h: json_check for tests.
+ * json_copy.h: the scanner on a copy of its text.
  */
-#ifndef TEST_JSON_CHECK_H
-#define TEST_JSON_CHECK_H
+#ifndef TEST_JSON_COPY_H
+#define TEST_JSON_COPY_H
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 #include "base/json.h"
 
 /* Checks an exact copy, so that a sanitizer sees reads behind the end. */
-static inline bool json_check_copy(const char *text, size_t len, struct json_verdict *verdict)
+static inline bool check(const char *text, size_t len, struct json_verdict *verdict)
 {
 	char *copy = malloc(len > 0 ? len : 1);
 	bool ok;
