@@ -265,7 +265,7 @@ static bool start_admin(struct server *server, struct buf *error)
 
 	if (address != NULL && address[0] == '\0')
 		return true;
-	listener = listener_open_one("--admin-listen", address ? address : CONFIG_DEFAULT_ADMIN, place, error);
+	listener = listener_open_one("--admin-listen", address ? address : CONFIG_ADMIN_LISTEN, place, error);
 	if (listener >= 0)
 	{
 		server->admin = admin_new(server->base, listener, server->workers, server->nworkers);

@@ -13,7 +13,7 @@
 #include <stdio.h>
 
 #define CONFIG_SETTINGS_MAX 64 /* of a command */
-#define CONFIG_DEFAULT_ADMIN "127.0.0.1:8079"
+#define CONFIG_ADMIN_LISTEN "127.0.0.1:8079"
 
 enum config_command
 {
@@ -30,7 +30,7 @@ struct config
 	/* serve */
 	int64_t port;			   /* 0 = any free port */
 	const char *listen;		   /* address; NULL = all, IPv4 and IPv6 */
-	const char *admin_listen;  /* host:port; empty = none; NULL = CONFIG_DEFAULT_ADMIN if it is free */
+	const char *admin_listen;  /* host:port; empty = none; NULL = CONFIG_ADMIN_LISTEN if it is free */
 	const char *database;	   /* libpq connection string; NULL = the private PostgreSQL */
 	const char *database_file; /* where it came from; NULL = not from a file */
 	const char *data_dir;	   /* of the private PostgreSQL */
