@@ -31,6 +31,8 @@ struct http_request;
 struct stats;
 struct tls;
 
+#define HTTP_MAX_PIECES 8 /* of a reply, or of a part of one */
+
 struct http_options
 {
 	size_t max_header; /* bytes */
@@ -77,7 +79,10 @@ struct http_handlers
 	void (*ended)(void *arg, void *context);
 };
 
-/* Takes ownership of the listening sockets. */
+/*
+ * Accepts clients from the next loop turn on, and calls `handlers` with `arg`.  Takes the listening sockets.
+ * NULL: out of memory.
+ */
 struct http_server *http_server_new(struct event_base *base, const struct http_options *options,
 									const struct http_handlers *handlers, void *arg,
 									const evutil_socket_t *listeners, int nlisteners);
@@ -99,17 +104,24 @@ struct http_client
 	char peer[64];
 };
 
+/* Calls `visit` for each connection. */
 void http_server_walk(const struct http_server *server,
 					  void (*visit)(void *arg, const struct http_client *client), void *arg);
+/* The same of the connection of a request. */
 void http_request_describe(const struct http_request *request, struct http_client *client);
 
 /* ---- the request -------------------------------------------------------- */
 
+/*
+ * Of a request whose head was not understood they are empty, and there is no header.  Path and query are as
+ * they were sent, not decoded; the query is without its question mark.
+ */
 struct slice http_method(const struct http_request *request);
 struct slice http_path(const struct http_request *request);
-struct slice http_query(const struct http_request *request); /* without the question mark */
-struct slice http_header(const struct http_request *request,
-						 const char *name); /* the first; .bytes NULL: none */
+struct slice http_query(const struct http_request *request);
+/* The value of the first header of that name, in upper or lower case; .bytes NULL: there is none. */
+struct slice http_header(const struct http_request *request, const char *name);
+/* The body, decoded; not to be asked for where it is streamed. */
 struct slice http_body(const struct http_request *request);
 /* What the handlers keep of a request, until `ended`; NULL at first. */
 void http_set_context(struct http_request *request, void *context);
@@ -159,7 +171,7 @@ struct http_reply
  */
 void http_note(struct http_request *request, struct slice text);
 
-/* The whole reply.  Takes the pieces, whatever happens. */
+/* The whole reply, of at most HTTP_MAX_PIECES pieces.  Takes them, whatever happens. */
 void http_reply(struct http_request *request, const struct http_reply *reply, struct piece *pieces,
 				unsigned npieces);
 
@@ -170,7 +182,10 @@ void http_reply(struct http_request *request, const struct http_reply *reply, st
 void http_reply_error(struct http_request *request, const struct error *error, int status,
 					  const char *headers);
 
-/* A reply of unknown length: start, any number of parts (each goes out as one chunk), end. */
+/*
+ * A reply of unknown length: start, any number of parts (each goes out as one chunk), end.  A part takes its
+ * pieces, as http_reply does.
+ */
 void http_reply_start(struct http_request *request, const struct http_reply *reply);
 void http_reply_part(struct http_request *request, struct piece *pieces, unsigned npieces);
 void http_reply_end(struct http_request *request);

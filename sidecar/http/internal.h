@@ -50,7 +50,6 @@
 #include "base/stats.h"
 
 #define HTTP_DATE_LEN 37 /* "Date: Sun, 06 Nov 1994 08:49:37 GMT" CR LF */
-#define MAX_PIECES 8	 /* of a reply, or of a part of one */
 
 enum connection_state
 {

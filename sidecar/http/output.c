@@ -80,7 +80,7 @@ size_t pieces_length(const struct piece *pieces, unsigned n)
 
 void connection_send(struct http_connection *c, struct piece *pieces, unsigned n)
 {
-	struct iovec vectors[MAX_PIECES + 2];
+	struct iovec vectors[HTTP_MAX_PIECES + 2];
 	ssize_t sent = 0;
 
 	if (c->state != CONNECTION_CLOSED && connection_unsent(c) == 0)

@@ -139,7 +139,7 @@ static void send_head_and(struct http_request *request, const struct http_reply 
 						  unsigned npieces, int64_t length)
 {
 	struct http_connection *c = request->connection;
-	struct piece all[MAX_PIECES + 1];
+	struct piece all[HTTP_MAX_PIECES + 1];
 
 	all[0] = write_head(request, reply, length);
 	for (unsigned i = 0; i < npieces; i++)
@@ -154,7 +154,7 @@ void http_reply(struct http_request *request, const struct http_reply *reply, st
 {
 	int64_t length = (int64_t)pieces_length(pieces, npieces);
 
-	if (npieces > MAX_PIECES || request->reply != REPLY_NONE)
+	if (npieces > HTTP_MAX_PIECES || request->reply != REPLY_NONE)
 	{
 		log_bug("a reply of %u pieces in state %d", npieces, (int)request->reply);
 		pieces_release(pieces, npieces);
@@ -189,11 +189,11 @@ void http_reply_start(struct http_request *request, const struct http_reply *rep
 
 void http_reply_part(struct http_request *request, struct piece *pieces, unsigned npieces)
 {
-	struct piece all[MAX_PIECES + 2];
+	struct piece all[HTTP_MAX_PIECES + 2];
 	size_t length = pieces_length(pieces, npieces);
 	char size[24];
 
-	if (npieces > MAX_PIECES || length == 0)
+	if (npieces > HTTP_MAX_PIECES || length == 0)
 	{
 		pieces_release(pieces, npieces);
 		return;
@@ -234,7 +234,7 @@ void http_reply_abort(struct http_request *request)
 
 void http_reply_raw(struct http_request *request, struct piece *pieces, unsigned npieces)
 {
-	if (npieces > MAX_PIECES)
+	if (npieces > HTTP_MAX_PIECES)
 		pieces_release(pieces, npieces);
 	else
 		connection_send(request->connection, pieces, npieces);
