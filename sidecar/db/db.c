@@ -257,12 +257,6 @@ static struct lane *lane_of(struct db *db, const struct db_statement_info *state
 	}
 }
 
-bool db_query(struct db *db, enum db_statement statement, const char *const *params, db_query_done done,
-			  void *arg)
-{
-	return db_ask(db, db_statements[statement], params, done, arg);
-}
-
 bool db_ask(struct db *db, const struct db_statement_info *statement, const char *const *params,
 			db_query_done done, void *arg)
 {

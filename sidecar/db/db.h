@@ -112,39 +112,6 @@ void db_on_commit(struct db *db, db_committed committed, void *arg);
 
 /* ---- everything else ------------------------------------------------- */
 
-/*
- * The prepared statements.  What each is asked with and answers is in calls.h, but for the last one, which
- * db_query asks.
- */
-enum db_statement
-{
-	DB_READ_STREAM,
-	DB_READ_CATEGORY,
-	DB_LAST_MESSAGE,
-	DB_STREAM_VERSION,
-	DB_LIST_STREAMS,
-	DB_LIST_CATEGORIES,
-	DB_LIST_NAMESPACES,
-	DB_DESCRIBE_NAMESPACE,
-	DB_CREATE_NAMESPACE,
-	DB_DROP_NAMESPACE,
-	DB_ENSURE_NAMESPACE,
-	DB_TOKEN_HASH,
-	DB_SET_LIMITS,
-	DB_EXPORT,
-	DB_EMPTY_NAMESPACE,
-	DB_IMPORT,
-	DB_IMPORT_TRIAL,
-	DB_READ_POKES,
-	DB_READ_FEED,
-	DB_READ_FEED_WHOLE,
-	DB_FEED_STATE,
-	DB_HEAD,
-	DB_SUBSCRIBE_HEAD,
-	DB_APPENDING, /* () -> namespace, open transactions that appended, the age of the oldest in s (NULL: not known) */
-	DB_STATEMENTS
-};
-
 struct db_reply
 {
 	enum db_status status;
@@ -153,10 +120,6 @@ struct db_reply
 };
 
 typedef void (*db_query_done)(void *arg, struct db_reply *reply);
-
-/* False: a queue is full (answer OVERLOADED); `done` is then never called. */
-bool db_query(struct db *db, enum db_statement statement, const char *const *params, db_query_done done,
-			  void *arg);
 
 /*
  * Imports a frame: it answers with a db_imported (calls.h).  With `trial` nothing is imported: the answer is
