@@ -14,7 +14,6 @@ from layers import OWED, PARTS, ROOT, is_allowed, sources_of
 CIRCLES = {
     "sidecar": [
         "http/connection http/memory http/outcome http/output http/reply http/request http/server",
-        "serve/embedded_cluster serve/embedded_prepare serve/embedded_prepared serve/embedded_unpack",
     ],
     "extension": [],
 }

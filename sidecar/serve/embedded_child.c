@@ -18,6 +18,26 @@
 #define POLL_MS 1
 #define STOP_POLL_MS 20 /* how long a signal to stop may go unnoticed */
 
+bool embedded_check_programs(const struct config *config, struct buf *error)
+{
+	static const char *const programs[] = {"initdb", "postgres"};
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++)
+	{
+		snprintf(path, sizeof(path), "%s/%s", config->pg_bindir, programs[i]);
+		if (access(path, X_OK) == 0)
+			continue;
+		buf_printf(
+			error,
+			"could not find PostgreSQL's %s (%s: %s); install the PostgreSQL server, say where it is with"
+			" --pg-bindir, or use your own with --database",
+			programs[i], path, strerror(errno));
+		return false;
+	}
+	return true;
+}
+
 void embedded_pause_ms(unsigned ms)
 {
 	struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};

@@ -3,7 +3,9 @@
  *
  *     embedded.c            running: start, watch, stop
  *     embedded_previous.c   what is left of a Postgres before ours
- *     embedded_cluster.c    the cluster: initdb, its settings
+ *     embedded_cluster.c    a new cluster is begun and becomes durable
+ *     embedded_initdb.c     as initdb makes one
+ *     embedded_settings.c   its settings
  *     embedded_prepared.c   the cluster that is kept to begin others with: where it is, whether it fits
  *     embedded_prepare.c    making it
  *     embedded_unpack.c     beginning a cluster with it
@@ -136,20 +138,29 @@ void embedded_stop_sweeper(struct embedded *embedded);
  */
 bool embedded_forget_environment(void);
 
-/* ---- embedded_cluster --------------------------------------------------------- */
+/* ---- embedded_settings -------------------------------------------------------- */
 
-#define EMBEDDED_NEW                                                                                         \
-	"millrace.new" /* in a cluster that may not be durable yet: nothing was acknowledged from it */
+/* Makes postgresql.conf of the cluster in `where` include millrace.conf; false: *error says why not. */
+bool embedded_include_settings(const struct embedded *embedded, const char *where, struct buf *error);
+/* Writes millrace.conf, for a server of that many workers; false: *error says why not. */
+bool embedded_write_settings(const struct embedded *embedded, unsigned workers, struct buf *error);
+
+/* ---- embedded_initdb ---------------------------------------------------------- */
 
 /* What initdb is told, which a prepared cluster must have been told, too; ends with NULL. */
 extern char *const embedded_initdb_options[];
 
-/* Makes the cluster unless it is there. */
-bool embedded_make_cluster(struct embedded *embedded, struct buf *error);
-/* A cluster of initdb that includes our settings, in the new folder `where`. */
+/* A cluster of initdb that includes our settings, in the new folder `where`; false: *error says why not. */
 bool embedded_make_fresh(const struct embedded *embedded, const char *where, bool sync, struct buf *error);
-bool embedded_write_settings(const struct embedded *embedded, unsigned workers, struct buf *error);
-/* Before anything may be acknowledged: waits until the cluster is durable. */
+
+/* ---- embedded_cluster --------------------------------------------------------- */
+
+/* In a cluster that may not be durable yet: nothing was acknowledged from it. */
+#define EMBEDDED_NEW "millrace.new"
+
+/* Makes the cluster unless it is there; false: *error says why not. */
+bool embedded_make_cluster(struct embedded *embedded, struct buf *error);
+/* Before anything may be acknowledged: waits until the cluster is durable; false: *error says why not. */
 bool embedded_finish_cluster(struct embedded *embedded, struct buf *error);
 void embedded_stop_unpacker(struct embedded *embedded);
 
