@@ -2,7 +2,11 @@
  * rpc: the two envelopes of /rpc, the array form and JSON-RPC 2.0 (README.md, "Requests and answers"), around
  * the methods.  Knows nothing of HTTP but its status numbers.
  *
- *     rpc.c       requests and their calls
+ *     rpc.c       requests, the array form
+ *     jsonrpc.c   a request object of JSON-RPC 2.0
+ *     batch.c     batches of these
+ *     call.c      the arguments of a call
+ *     reply.c     replies, the envelopes around them
  *     describe.c  what a request asks for, in short
  */
 #ifndef MILLRACE_RPC_H
@@ -39,8 +43,8 @@ struct rpc_reply
 	bool more;			  /* call rpc_resume for the next part, or rpc_cancel to do without */
 	struct piece pieces[RPC_MAX_PIECES];
 	unsigned npieces;
-	struct slice
-		failures; /* with the last part: what went wrong that is not the client's doing, for the log; empty: nothing */
+	/* With the last part: what went wrong that is not the client's doing, for the log; empty: nothing. */
+	struct slice failures;
 };
 
 /* The receiver takes the pieces.  Called once, or again and again while `more` is set. */
