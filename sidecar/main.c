@@ -17,6 +17,7 @@
 #include "admin/admin.h"
 #include "admin/allocations.h"
 #include "serve/bootstrap.h"
+#include "serve/certificate.h"
 #include "cli/cli.h"
 #include "base/clock.h"
 #include "base/config.h"
@@ -100,20 +101,13 @@ static void on_stop(evutil_socket_t fd, short what, void *arg)
 
 static void on_reload(evutil_socket_t fd, short what, void *arg)
 {
-	struct server *server = arg;
-	struct buf error = {0};
+	const struct server *server = arg;
 	uint64_t count;
 
 	(void)what;
 	if (read(fd, &count, sizeof(count)) < 0)
 		return;
-	if (server->shared.tls == NULL)
-		log_info("SIGHUP: without --tls-cert there is nothing to read again");
-	else if (tls_reload(server->shared.tls, &error))
-		log_info("SIGHUP: new connections get the certificate that is in %s now", server->config.tls_cert);
-	else
-		log_error("SIGHUP: the certificate stays what it was: %.*s", (int)error.len, error.data);
-	buf_free(&error);
+	certificate_reload(&server->config, server->shared.tls);
 }
 
 /* Calls back in the main loop when something is written to *fd, which is made here; NULL: it cannot be. */
@@ -192,29 +186,12 @@ static bool check_token(const struct config *config, struct buf *error)
 	return false;
 }
 
-static bool start_tls(struct server *server, struct buf *error)
-{
-	const struct config *config = &server->config;
-
-	if (config->tls_cert == NULL && config->tls_key == NULL)
-		return true;
-	if (config->tls_cert == NULL || config->tls_key == NULL)
-	{
-		buf_printf(error, "%s",
-				   config->tls_key == NULL ? "--tls-cert needs --tls-key, too"
-										   : "--tls-key needs --tls-cert, too");
-		return false;
-	}
-	server->shared.tls = tls_new(config->tls_cert, config->tls_key, error);
-	return server->shared.tls != NULL;
-}
-
 /* What would fail again, however often the server is started. */
 static bool check_settings(struct server *server, struct buf *error)
 {
 	const struct config *config = &server->config;
 	bool right =
-		check_token(config, error) && start_tls(server, error) &&
+		check_token(config, error) && certificate_read(config, &server->shared.tls, error) &&
 		(config->database == NULL ? embedded_check_programs(config, error)
 								  : db_check_conninfo(config->database, config->database_file, error));
 

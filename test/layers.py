@@ -36,7 +36,6 @@ SHARED = "extension/protocol.h"
 
 # Includes that are not allowed and are there, each with what will end it.  One that is gone is taken out of here.
 OWED = {
-    ("admin/files.c", "net/tls.h"): "serve says what there is to say of the certificate",
     ("admin/metrics.c", "libpq-fe.h"): "db/calls.h has a statement for the transactions that append",
     ("serve/bootstrap.c", "libpq-fe.h"): "the sessions of the start move into db",
     ("serve/bootstrap_session.h", "libpq-fe.h"): "the sessions of the start move into db",
