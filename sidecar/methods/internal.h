@@ -1,5 +1,5 @@
 /*
- * methods_internal: what the files of the methods family share; nobody else includes it.
+ * methods_internal: what the files of methods/ share.
  *
  * Functions that return bool and take a call return false when they have set call->error.
  */
@@ -12,7 +12,7 @@
 
 #include "extension/protocol.h"
 
-/* ---- methods.c ---------------------------------------------------------- */
+/* ---- call.c ------------------------------------------------------------- */
 
 bool method_fail(struct method_call *call, enum error_code code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

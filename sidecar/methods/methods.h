@@ -2,7 +2,7 @@
  * methods: what can be called (README.md, "Methods").  Knows nothing of HTTP or of envelopes.
  *
  *     table.c      the table, rights, the life of a call
- *     methods.c    parameters, answers, statements
+ *     call.c       parameters, answers, statements
  *     args.c       reading and checking arguments
  *     append.c     stream.write, stream.append, streams.append
  *     read.c       stream.get, stream.last, stream.version, stream.head, category.get
