@@ -10,8 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "db/db.h"
 #include "serve/embedded_internal.h"
 #include "serve/machine.h"
+
+#define OF_USER 50 /* connections besides: two while the server starts, psql, pg_dump */
 
 static bool write_file(const struct embedded *embedded, const char *path, int flags, const struct buf *text,
 					   struct buf *error)
@@ -78,7 +81,7 @@ static bool write_full_settings(const struct embedded *embedded, struct buf *err
 bool embedded_write_settings(const struct embedded *embedded, unsigned workers, struct buf *error)
 {
 	const struct config *config = embedded->config;
-	long ours = (long)workers * (config->read_connections + 7);
+	long ours = (long)workers * (config->read_connections + DB_OTHER_CONNECTIONS);
 	char path[PATH_MAX + 64];
 	struct buf text = {0};
 	bool written;
@@ -102,7 +105,7 @@ bool embedded_write_settings(const struct embedded *embedded, unsigned workers, 
 			   "log_timezone = 'UTC'\n"
 			   "timezone = 'UTC'\n"
 			   "include_if_exists = '" EMBEDDED_FULL_ON "'	# is there while the disk is full\n",
-			   ours + 50, shared_buffers_mb(config));
+			   ours + OF_USER, shared_buffers_mb(config));
 	written = write_file(embedded, path, O_TRUNC, &text, error);
 	buf_free(&text);
 	return written && write_full_settings(embedded, error);
