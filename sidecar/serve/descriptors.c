@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "db/db.h"
 
-#define OF_PROCESS 64 /* the standard ones, the log, the admin listener and who asks it */
+#define OF_PROCESS 64 /* the standard ones, the log, the admin listener and its connections */
 #define OF_WORKER 128 /* its sockets, its event loop, and the clients that it is turning away */
 #define LEAST 16	  /* client connections, a worker, whatever the limit is */
 

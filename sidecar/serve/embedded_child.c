@@ -1,5 +1,6 @@
 /*
- * embedded_child: the programs of PostgreSQL as children of ours; see embedded_internal.h.
+ * embedded_child: the programs of PostgreSQL: whether they are there, and their processes; see
+ * embedded_internal.h.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -160,7 +161,7 @@ bool embedded_ask(const struct embedded *embedded, char *const *argv, char *answ
 	while (child > 0 && len < size &&
 		   ((n = read(ends[0], answer + len, size - len)) > 0 || (n < 0 && errno == EINTR)))
 		len += n > 0 ? (size_t)n : 0;
-	close(ends[0]); /* who has more to say is ended by SIGPIPE */
+	close(ends[0]); /* a program that says more gets a SIGPIPE */
 	if (child > 0)
 		waitpid(child, &status, 0);
 	if (n != 0 || len == size || status != 0)

@@ -28,7 +28,7 @@
  * archive, and initdb is used.  Postgres itself does not start where pg_control's CRC is wrong, or where log
  * and pg_control bear different identifiers.
  *
- * In which process.  One that is forked and becomes the user who runs Postgres, so root reads and writes
+ * In which process.  One that is forked and becomes the user that runs Postgres, so root reads and writes
  * nothing of that user.
  *
  *     unpacker   Unpacks what Postgres starts with, says so on a pipe, and goes on with the rest and with
@@ -74,7 +74,7 @@ static bool name_folder(const struct embedded *embedded, char path[PATH_MAX])
 	return len > 0 && len < PATH_MAX;
 }
 
-/* Makes the folder for the user who runs Postgres, ~/.cache too. */
+/* Makes the folder for the user that runs Postgres, ~/.cache too. */
 static void make_folder(const struct embedded *embedded, const char *path)
 {
 	const char *slash = strrchr(path, '/');
