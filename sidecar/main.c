@@ -1,9 +1,9 @@
 /*
  * main: the program `millrace`.
  *
- * `serve` starts from the bottom up: Postgres (when it is ours), the database's contents, the
- * listening sockets, the workers; and stops the other way round.  The main thread then only
- * waits for signals, for the death of Postgres and for the admin listener's requests.
+ * `serve` starts from the bottom up: the listening sockets, Postgres (when it is ours), the database's
+ * contents, the workers; and stops the other way round.  The main thread then only waits for signals, for the
+ * end of Postgres and for the admin listener's requests.
  */
 #include <event2/event.h>
 #include <signal.h>
@@ -73,7 +73,7 @@ static void on_stop_signal(int number)
 		return;
 }
 
-/* From the terminal that closes it means to end, from anybody else to read files again. */
+/* The kernel's says that our terminal has closed, and means to end; any other means to read files again. */
 static void on_hangup_signal(int number, siginfo_t *info, void *context)
 {
 	uint64_t one = 1;
@@ -169,10 +169,7 @@ static unsigned count_workers(const struct config *config)
 														: DEFAULT_WORKERS_MAX;
 }
 
-/*
- * A token that isn't one for namespace default is a mistake that the user must hear of before anything
- * starts.
- */
+/* A token that isn't one for namespace default must be known as a mistake before anything starts. */
 static bool check_token(const struct config *config, struct buf *error)
 {
 	char name[MAX_NAMESPACE_NAME + 1];
@@ -261,7 +258,7 @@ static bool start_admin(struct server *server, struct buf *error)
 		server->wrong_settings = true;
 		return false;
 	}
-	/* Nobody asked for this port, so a server that has none still starts. */
+	/* The default port was not asked for, so a server starts without it. */
 	log_warning("no admin listener: %.*s", (int)error->len, error->data);
 	buf_clear(error);
 	return true;

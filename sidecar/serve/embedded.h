@@ -36,7 +36,7 @@ struct embedded *embedded_start(const struct config *config, unsigned workers, b
 const char *embedded_conninfo(const struct embedded *embedded);
 /* From now on a Postgres that dies is started again, with a growing pause; false: out of memory. */
 bool embedded_watch(struct embedded *embedded, struct event_base *base);
-/* To be called when the server answers requests: now there is time to prepare the cluster that the next new store begins with. */
+/* The server answers requests, so there is time to prepare the cluster that the next new one begins with. */
 void embedded_serving(struct embedded *embedded);
 
 /* The file system of the data directory. */

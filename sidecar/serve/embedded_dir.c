@@ -68,7 +68,7 @@ static void use_number(struct embedded_dir *dir, uid_t uid, gid_t gid)
 	snprintf(dir->user, sizeof(dir->user), "%u", (unsigned)uid);
 }
 
-/* Root becomes the owner of an existing cluster, else `postgres`, else `nobody`; any other user stays what it is. */
+/* Root becomes the owner of an existing cluster, else `postgres`, else `nobody`; other users stay. */
 static bool choose_user(struct embedded_dir *dir, struct buf *error)
 {
 	struct passwd *account = NULL;

@@ -22,7 +22,7 @@ struct embedded_dir
 	bool temporary, temporary_sockets;
 	int lock; /* descriptor that holds the lock; -1 = none */
 
-	/* The user that runs Postgres.  It refuses to run as root: then `drop`, and its processes become the user. */
+	/* The user that runs Postgres; `drop`: we are root, as which it refuses to run, and must become it. */
 	bool drop;
 	uid_t uid;
 	gid_t gid;
