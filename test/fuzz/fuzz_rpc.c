@@ -2,9 +2,11 @@
  * fuzz_rpc.c: both envelopes and all methods, with a stand-in for the database behind them that checks what
  * it is asked to store and answers as Postgres might.  Whatever the body is:
  *
- *   there is one last reply; it has no body or one that json-c takes; a request's id comes back a request
- *   that was refused left nothing in the batch, one that was not is a frame that the extension takes
- *   parameters are UTF-8 the array form, JSON-RPC and a batch of one do the same and say the same
+ *   - there is one last reply; it has no body or one that json-c takes; a request's id comes back
+ *   - a request that was refused left nothing in the batch, one that was not is a frame that the extension
+ *     takes
+ *   - parameters are UTF-8
+ *   - the array form, JSON-RPC and a batch of one do the same and say the same
  */
 #include <inttypes.h>
 

@@ -13,7 +13,7 @@ static const char *details(const char *sqlstate, const char *hint)
 	return error.details;
 }
 
-/* "SET millrace.namespace" is nothing that somebody can do who has no SQL. */
+/* A hint such as "SET millrace.namespace" is of no use to a client of HTTP. */
 static void test_a_hint_in_sql_is_not_for_a_client_that_has_none(void **state)
 {
 	(void)state;
