@@ -35,7 +35,6 @@
 #include "serve/worker.h"
 
 #define DEFAULT_WORKERS_MAX 4
-#define DEFAULT_ADMIN "127.0.0.1:8079"
 #define READY_WAIT_MS 10000
 #define POLL_MS 2
 
@@ -240,7 +239,7 @@ static bool start_admin(struct server *server, struct buf *error)
 
 	if (address != NULL && address[0] == '\0')
 		return true;
-	listener = listener_open_one("--admin-listen", address ? address : DEFAULT_ADMIN, place, error);
+	listener = listener_open_one("--admin-listen", address ? address : CONFIG_ADMIN_LISTEN, place, error);
 	if (listener >= 0)
 	{
 		server->admin = admin_new(server->base, listener, server->workers, server->nworkers);

@@ -30,7 +30,7 @@ static const struct setting serve_settings[] = {
 	{"listen", "Listening", TEXT(listen, NULL), .value = "ADDRESS",
 	 .help = "address of the HTTP API (default: all, IPv4 and IPv6)"},
 	{"admin-listen", "Listening", TEXT(admin_listen, NULL), .value = "HOST:PORT",
-	 .help = "of /ready, /metrics, /debug (default: 127.0.0.1:8079 if it is free; none: nowhere)",
+	 .help = "of /ready, /metrics, /debug (default: " CONFIG_ADMIN_LISTEN " if it is free; none: nowhere)",
 	 .optional = true, .none = true},
 	{"tls-cert", "Listening", TEXT(tls_cert, NULL), .value = "FILE",
 	 .help = "speak https with this certificate, in PEM, its chain behind it; SIGHUP reads it again"},

@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #define CONFIG_SETTINGS_MAX 64 /* of a command */
+#define CONFIG_ADMIN_LISTEN "127.0.0.1:8079"
 
 enum config_command
 {

@@ -50,6 +50,7 @@ struct rpc_reply
 /* The receiver takes the pieces.  Called once, or again and again while `more` is set. */
 typedef void (*rpc_done)(void *arg, struct rpc_reply *reply);
 
+/* Whose request it is. */
 struct rpc_caller
 {
 	const char *namespace_name;
@@ -57,11 +58,13 @@ struct rpc_caller
 };
 
 /*
- * Body and namespace must stay until the last reply; `done` may come at once, and `rpc` may go in the last
- * one.
+ * Answers the body of a request.  It and the namespace must stay until the last reply; `done` may be called
+ * from within, and `rpc` may be freed in the last call.
  */
 void rpc_start(struct rpc *rpc, const struct rpc_caller *caller, struct slice body, rpc_done done, void *arg);
+/* Asks for the next part of a reply that has more. */
 void rpc_resume(struct rpc_request *request);
+/* Does without the rest of a reply that has more, and frees the request. */
 void rpc_cancel(struct rpc_request *request);
 
 /* What a request asks for, for the log; as it is written in the body, without quotes. */

@@ -134,7 +134,7 @@ static bool start_postmaster(struct embedded *embedded, struct buf *error)
 			return true;
 		if (embedded->stopping())
 		{
-			buf_add_str(error, "stopped while starting");
+			buf_add_str(error, EMBEDDED_STOPPED);
 			return false;
 		}
 		if (embedded_find_previous(embedded) == 0)

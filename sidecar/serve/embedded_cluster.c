@@ -101,7 +101,7 @@ bool embedded_finish_cluster(struct embedded *embedded, struct buf *error)
 	{
 		if (embedded->stopping())
 		{
-			buf_add_str(error, "stopped while starting");
+			buf_add_str(error, EMBEDDED_STOPPED);
 			return false;
 		}
 	}

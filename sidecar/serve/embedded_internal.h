@@ -55,6 +55,9 @@ struct embedded
 	uint64_t started_at;
 };
 
+/* The error of a start that was given up because `stopping` said so. */
+#define EMBEDDED_STOPPED "stopped while starting"
+
 /* ---- embedded_child: the programs of PostgreSQL ------------------------------ */
 
 struct embedded_program
