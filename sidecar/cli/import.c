@@ -198,7 +198,7 @@ static int ask_force(const struct config *config)
 	if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
 	{
 		cli_complain(
-			"--force deletes every message of the namespace: say --yes, too, where nobody can be asked");
+			"--force deletes every message of the namespace: say --yes, too, where there is no terminal");
 		return CLI_USAGE;
 	}
 	if (config->token != NULL)

@@ -200,7 +200,7 @@ static bool own_directory(const struct embedded_dir *dir, struct buf *error)
 		if (writable)
 			buf_printf(
 				error,
-				"the data directory %s is open to everybody; name a folder below it, which is then made",
+				"the data directory %s is open to all users; name a folder below it, which is then made",
 				dir->path);
 		else
 			buf_printf(error, "the data directory %s belongs to another user (uid %u)", dir->path,
@@ -229,7 +229,7 @@ static bool user_can_reach(const struct embedded_dir *dir, struct buf *error)
 	buf_printf(
 		error,
 		"the data directory %s can't be reached by user %s, who runs PostgreSQL (it refuses to run as root);"
-		" choose a --data-dir whose parents everybody may enter, such as /var/lib/millrace,"
+		" choose a --data-dir whose parents all users may enter, such as /var/lib/millrace,"
 		" or start the server as an ordinary user",
 		dir->path, dir->user);
 	return false;

@@ -125,7 +125,7 @@ int prepared_open_folder(const struct embedded *embedded)
 {
 	if (!is_safe(embedded->cache, geteuid()))
 	{
-		log_warning("%s is not used: it, or a folder above it, belongs to or can be written by somebody else",
+		log_warning("%s is not used: it, or a folder above it, belongs to or can be written by another user",
 					embedded->cache);
 		return -1;
 	}
@@ -283,8 +283,8 @@ bool prepared_read(const struct embedded *embedded, int folder, struct archive *
 		case ARCHIVE_ABSENT:
 			return false;
 		case ARCHIVE_UNTRUSTED:
-			log_warning("%s/%s is not used: it belongs to or can be written by somebody else",
-						embedded->cache, name);
+			log_warning("%s/%s is not used: it belongs to or can be written by another user", embedded->cache,
+						name);
 			return false;
 		case ARCHIVE_DAMAGED:
 			log_warning("%s/%s is damaged, and removed", embedded->cache, name);
