@@ -41,20 +41,12 @@ static bool sync_folder(const char *path, struct buf *error)
 	return synced;
 }
 
-/* True: a whole cluster is there. */
-static bool has_cluster(const struct embedded *embedded)
+static bool has_new_mark(const struct embedded *embedded)
 {
 	char mark[PATH_MAX + 64];
 
-	if (!embedded_dir_has_cluster(&embedded->dir))
-		return false;
 	new_mark(embedded, mark);
-	if (access(mark, F_OK) != 0)
-		return true;
-	log_info("a data directory was being made in %s when the server stopped; making it anew",
-			 embedded->dir.path);
-	embedded_dir_remove_tree(embedded->dir.cluster);
-	return false;
+	return access(mark, F_OK) == 0;
 }
 
 bool embedded_make_cluster(struct embedded *embedded, struct buf *error)
@@ -63,8 +55,14 @@ bool embedded_make_cluster(struct embedded *embedded, struct buf *error)
 	char fresh[PATH_MAX + 32];
 	bool unpacked;
 
-	if (has_cluster(embedded))
-		return true;
+	if (embedded_dir_has_cluster(&embedded->dir))
+	{
+		if (!has_new_mark(embedded))
+			return true;
+		log_info("a data directory was being made in %s when the server stopped; making it anew",
+				 embedded->dir.path);
+		embedded_dir_remove_tree(embedded->dir.cluster);
+	}
 	if (!token_can_be_handed_over(embedded->config, error))
 		return false;
 	if (durable)

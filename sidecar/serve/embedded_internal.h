@@ -1,23 +1,23 @@
 /*
  * embedded_internal: what the files of `embedded` share.
  *
- *     embedded.c            running: start, watch, stop
- *     embedded_previous.c   what is left of a Postgres before ours
- *     embedded_cluster.c    a new cluster is begun and becomes durable
- *     embedded_initdb.c     as initdb makes one
- *     embedded_settings.c   its settings
- *     embedded_prepared.c   the cluster that is kept to begin others with: where it is, whether it fits
- *     embedded_prepare.c    making it
- *     embedded_unpack.c     beginning a cluster with it
- *     embedded_pack.c       one as a file
- *     embedded_archive.c    reading and unpacking that
- *     embedded_identity.c   its identity
- *     embedded_disk.c       when the disk is full
- *     embedded_sweep.c      the temporary folders of servers that were killed
- *     embedded_child.c      the programs of PostgreSQL
- *     embedded_account.c    a name for a user who has none
- *     embedded_dir.c        the data directory
- *     embedded_environment.c   what the environment has for other servers
+ *     embedded.c              running: start, watch, stop
+ *     embedded_previous.c     what is left of a Postgres before ours
+ *     embedded_cluster.c      a new cluster is begun and becomes durable
+ *     embedded_initdb.c       as initdb makes one
+ *     embedded_settings.c     its settings
+ *     embedded_prepared.c     the cluster that is kept to begin others with: where it is, whether it fits
+ *     embedded_prepare.c      making it
+ *     embedded_unpack.c       beginning a cluster with it
+ *     embedded_pack.c         one as a file
+ *     embedded_archive.c      reading and unpacking that
+ *     embedded_identity.c     its identity
+ *     embedded_disk.c         when the disk is full
+ *     embedded_sweep.c        the temporary folders of servers that were killed
+ *     embedded_child.c        the programs of PostgreSQL
+ *     embedded_account.c      a name for a user that has none
+ *     embedded_dir.c          the data directory
+ *     embedded_environment.c  what the environment has for other servers
  */
 #ifndef MILLRACE_EMBEDDED_INTERNAL_H
 #define MILLRACE_EMBEDDED_INTERNAL_H
