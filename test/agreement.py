@@ -2,9 +2,9 @@
 """What the extension and the program have to agree on is said once, in extension/protocol.h.
 
 Checks that no other C file repeats a limit, a SQLSTATE or the version of a frame, and that SQL and the documents,
-which have to, repeat them as they are; that both have one place for hexadecimal digits, extension/hex.h, and the
-program none for MD5; and that the program includes these two headers of the extension and no other.
-Prints what is wrong; exit code 1 if anything is.
+which have to, repeat them as they are, and so some limits of the program; that both have one place for hexadecimal
+digits, extension/hex.h, and the program none for MD5; and that the program includes these two headers of the
+extension and no other.  Prints what is wrong; exit code 1 if anything is.
 """
 import re
 import sys
@@ -69,13 +69,25 @@ REPEATED = {
         (r"\| `batchSize` \| (\d+) \| 0 to", "DEFAULT_BATCH_SIZE"),
         (r"\| `limit` \| (\d+) \|", "DEFAULT_MAX_ROWS"),
         (r"\| `limit` \| \d+ \| 1 to (\d+) \|", "MAX_ROWS"),
+        (r"\| `batchSize` \| \d+ \| 0 to (\d+) ", "MAX_BATCH_SIZE"),
+        (r"\| `batchSize` \| (\d+), or -1 ", "MAX_BATCH_SIZE"),
+        (r"\| calls in one JSON-RPC batch \| ([\d,]*\d),", "MAX_BATCH_CALLS"),
+        (r"connections for reads, a worker \((\d+) more are for ", "DB_OTHER_CONNECTIONS"),
+        (r"`workers \* \(read-connections \+ (\d+)\)`", "DB_OTHER_CONNECTIONS"),
     ],
 }
 
+# Limits that are the program's alone, each with the file that defines it.
+OF_THE_PROGRAM = {
+    "DB_OTHER_CONNECTIONS": "sidecar/db/db.h",
+    "MAX_BATCH_CALLS": "sidecar/rpc/batch.c",
+    "MAX_BATCH_SIZE": "sidecar/methods/read.c",
+}
 
-def definitions():
-    """What protocol.h defines: numbers and texts, by name, as they are written."""
-    found = re.findall(r'^#define (\w+) (?:INT64_C\()?("[^"]*"|\d+)', PROTOCOL.read_text(), re.M)
+
+def definitions(path=PROTOCOL):
+    """What a file, protocol.h, defines: numbers and texts, by name, as they are written."""
+    found = re.findall(r'^#define (\w+) (?:INT64_C\()?("[^"]*"|\d+)', path.read_text(), re.M)
     return {name: value.strip('"') for name, value in found}
 
 
@@ -165,6 +177,7 @@ def faults_of(path, defined):
 
 
 def wrong_repetitions(defined):
+    defined = defined | {name: definitions(ROOT / place)[name] for name, place in OF_THE_PROGRAM.items()}
     for name, places in REPEATED.items():
         text = (ROOT / name).read_text()
         for pattern, limit in places:
@@ -172,8 +185,9 @@ def wrong_repetitions(defined):
             if not found:
                 yield f"{name} does not say {limit} any more, or says it in other words: {pattern}"
             for line, value in found:
-                if value != defined[limit]:
-                    yield f"{name}:{line} says {value} where protocol.h has {limit} {defined[limit]}"
+                if value.replace(",", "") != defined[limit]:
+                    place = OF_THE_PROGRAM.get(limit, "protocol.h")
+                    yield f"{name}:{line} says {value} where {place} has {limit} {defined[limit]}"
 
 
 def wrong_sqlstates(defined):

@@ -36,7 +36,6 @@ SHARED = ["protocol.h", "hex.h"]
 
 # Includes that are not allowed and are there, each with what will end it.  One that is gone is taken out of here.
 OWED = {
-    ("admin/files.c", "net/tls.h"): "serve says what there is to say of the certificate",
 }
 
 # What only db may include: libpq, and what tells how a statement is written.

@@ -196,6 +196,7 @@ const char *db_role_name(unsigned role)
 	};
 
 	_Static_assert(DB_ROLES <= STATS_ROLES, "STATS_ROLES");
+	_Static_assert(DB_ROLES - 1 == DB_OTHER_CONNECTIONS, "DB_OTHER_CONNECTIONS");
 	return role < DB_ROLES ? names[role] : NULL;
 }
 

@@ -173,6 +173,9 @@ bool db_names_several_hosts(const char *conninfo);
  */
 extern const char db_setup_sql[];
 
+/* How many connections a worker has at most besides those for reads: one for each other role. */
+#define DB_OTHER_CONNECTIONS 7
+
 /* `pooled`: sessions are lent for single transactions.  The stats must outlive it. */
 struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo, bool pooled,
 				  struct stats *stats);
