@@ -182,9 +182,12 @@ extern void StoreFireTriggers(Store *store, NewRow **rows, int nrows);
 /* store/index.c */
 extern Store *StoreDescribeIndexes(Relation heap, const char **problem);
 
-/* insert.c */
+/* store/insert.c */
 extern void StoreInsert(Store *store, NewRow **rows, int nrows, bool import);
+
+/* store/unique.c */
 extern bool StoreFindLive(StoreScan *scan, ScanKey keys, int nkeys, ItemPointer except);
 extern bool StoreFindId(StoreScan *scan, const pg_uuid_t *id, ItemPointer except);
+extern void StoreRecheckId(Store *store, NewRow *row);
 
 #endif
