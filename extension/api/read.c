@@ -99,7 +99,7 @@ ArgConsumerGroup(FunctionCallInfo fcinfo, int member, int size, ReadRequest *req
 		RefuseGroup(request, "consumer_group_member must be less than consumer_group_size");
 }
 
-/* ---- rows ------------------------------------------------------------------------------------------------ */
+/* ---- rows ---------------------------------------------------------------------------------------------- */
 
 /* Makes a row of the type millrace.message. */
 static void

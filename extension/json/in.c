@@ -214,7 +214,7 @@ ReadNumber(Reader *reader, JsonbValue *value)
 	return true;
 }
 
-/* ---- values --------------------------------------------------------------------------------------------- */
+/* ---- values -------------------------------------------------------------------------------------------- */
 
 static bool
 TakeWord(Reader *reader, const char *word)

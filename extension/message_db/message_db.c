@@ -599,7 +599,7 @@ millrace_mdb_stream_version(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(version);
 }
 
-/* ---- the rest ------------------------------------------------------------------------------------------- */
+/* ---- the rest ------------------------------------------------------------------------------------------ */
 
 /*
  * acquire_lock(stream_name) -> the key: hash_64 of the category, locked as pg_advisory_xact_lock() does; NULL

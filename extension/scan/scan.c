@@ -5,10 +5,13 @@
  * messages costs as much as the read.  Here the planner is offered a node of our own instead, for a query
  * whose only table is one call of such a function:
  *
- *   plan     The functions have a support function, so the planner has loaded this library, and with it the hook below, before it
- *            looks for ways to scan the function's rows.  The hook puts a custom path in the place of the function scan.
- *   begin    checks the privilege to execute, as the executor does for a function scan; keeps whose rights the statement has.
- *   first    evaluates the arguments, opens the table with those rights and fixes the snapshot; nothing of that happens for an EXPLAIN.
+ *   plan     The functions have a support function, so the planner has loaded this library, and with it
+ *            the hook below, before it looks for ways to scan the function's rows.  The hook puts a custom
+ *            path in the place of the function scan.
+ *   begin    checks the privilege to execute, as the executor does for a function scan; notes whose rights
+ *            the statement has.
+ *   first    evaluates the arguments, opens the table with those rights and fixes the snapshot; nothing of
+ *            that happens for an EXPLAIN.
  *   each     fetches one message and makes a row of it, which points into the table's page where it can.
  *   end      of the rows or of the query, whichever is first, closes the table.
  *

@@ -28,7 +28,7 @@ typedef struct Doubt
 	OpenIndex *index;
 } Doubt;
 
-/* ---- computed entries ------------------------------------------------------------------------------------ */
+/* ---- computed entries ---------------------------------------------------------------------------------- */
 
 static OtherIndex *
 BeginOtherIndex(Store *store, Relation index)
@@ -106,7 +106,7 @@ TakeEntry(OpenIndex *which, NewRow *row, Datum *values, bool *isnull)
 	}
 }
 
-/* ---- plain entries --------------------------------------------------------------------------------------- */
+/* ---- plain entries ------------------------------------------------------------------------------------- */
 
 /* Computes the entry of one of our own indexes. */
 static void
@@ -178,7 +178,7 @@ CheckNames(Insertion *insertion)
 	}
 }
 
-/* ---- phase 1: opening ------------------------------------------------------------------------------------ */
+/* ---- phase 1: opening ---------------------------------------------------------------------------------- */
 
 static OpenIndex
 BeginIndex(Insertion *insertion, const StoreIndex *which, Relation index)
@@ -221,7 +221,7 @@ InsertionOpenIndexes(Insertion *insertion)
 	CheckNames(insertion);
 }
 
-/* ---- phases 2 and 3: inserting --------------------------------------------------------------------------- */
+/* ---- phases 2 and 3: inserting ------------------------------------------------------------------------- */
 
 /* Inserts the entries of rows into one index; adds to the doubts those that may be duplicates. */
 static void
@@ -296,8 +296,8 @@ RecheckDoubts(Insertion *insertion)
 }
 
 /*
- * Phase 3: fills the indexes that reads do not stand on, whose expressions are the owner's, and waits where uniqueness
- * is in doubt.  Errors: MR002, 23505, and what the owner's expressions raise.
+ * Phase 3: fills the indexes that reads do not stand on, whose expressions are the owner's, and waits where
+ * uniqueness is in doubt.  Errors: MR002, 23505, and what the owner's expressions raise.
  */
 void
 InsertionFinishEntries(Insertion *insertion)

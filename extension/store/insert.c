@@ -45,7 +45,7 @@
  */
 #define YIELD_US 100
 
-/* ---- phase 1 --------------------------------------------------------------------------------------------- */
+/* ---- phase 1 ------------------------------------------------------------------------------------------- */
 
 static void
 BeginInsertion(Insertion *insertion)
@@ -73,7 +73,7 @@ BeginInsertion(Insertion *insertion)
 	}
 }
 
-/* ---- phase 2 --------------------------------------------------------------------------------------------- */
+/* ---- phase 2 ------------------------------------------------------------------------------------------- */
 
 static void
 InsertTuples(Insertion *insertion, NewRow **rows, int nrows)
@@ -136,7 +136,7 @@ ChunkOf(NewRow **rows, int nrows)
 	return n;
 }
 
-/* ---- all phases ------------------------------------------------------------------------------------------ */
+/* ---- all phases ---------------------------------------------------------------------------------------- */
 
 static void
 EndInsertion(Insertion *insertion)
@@ -153,10 +153,10 @@ EndInsertion(Insertion *insertion)
 }
 
 /*
- * Inserts rows in order and gives each its global position; with `import` each brings its own, and its time.
- * The caller holds the locks of their streams.  Errors: MR002 for an id that another transaction stored at the
- * same time; 23505 for what a plain INSERT has put into the table; MR010 where no global position is left, or
- * the sequence is behind; 23502, and what a user's indexes and triggers raise.
+ * Inserts rows in order and gives each its global position; with `import` each brings its own, and its
+ * time.  The caller holds the locks of their streams.  Errors: MR002 for an id that another transaction
+ * stored at the same time; 23505 for what a plain INSERT has put into the table; MR010 where no global
+ * position is left, or the sequence is behind; 23502, and what a user's indexes and triggers raise.
  */
 void
 StoreInsert(Store *store, NewRow **rows, int nrows, bool import)

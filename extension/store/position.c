@@ -29,7 +29,7 @@ SetPosition(NewRow *row, int64 global_position, Timestamp time)
 	memcpy(fixed + 2 * sizeof(int64), &time, sizeof(Timestamp));
 }
 
-/* ---- drawn ----------------------------------------------------------------------------------------------- */
+/* ---- drawn --------------------------------------------------------------------------------------------- */
 
 /*
  * When this session last looked for the highest global position of a table; a place for each of a few tables.
@@ -132,7 +132,7 @@ InsertionRefusePositions(const Insertion *insertion, int64 drawn)
 				 insertion->highest)));
 }
 
-/* ---- brought --------------------------------------------------------------------------------------------- */
+/* ---- brought ------------------------------------------------------------------------------------------- */
 
 /*
  * Phase 2 of an import: keeps the rows' own positions and times, and lifts the sequence above them; it never
