@@ -63,8 +63,9 @@ typedef struct AppendRequest
 	AppendPart *parts;
 	int nparts;
 	AppendVerdict verdict;
-	Store *store;		  /* the core's own */
-	AppendMessage *twice; /* the core's own: a message whose id another one of the request has, too */
+	/* the core's own */
+	struct OpenNamespace *space;
+	AppendMessage *twice; /* a message whose id another one of the request has, too */
 } AppendRequest;
 
 extern void AppendRequests(AppendRequest *requests, int nrequests);
