@@ -50,7 +50,7 @@ HasOurColumns(Relation heap)
 		ours = !column->attisdropped && strcmp(NameStr(column->attname), columns[i].name) == 0 &&
 			   column->atttypid == columns[i].type &&
 			   (column->attnotnull || i + 1 == COLUMN_DATA || i + 1 == COLUMN_METADATA) &&
-			   /* core/read.c takes those up to the name to be in every row */
+			   /* core/row.h takes those up to the name to be in every row */
 			   (!column->atthasmissing || i + 1 > COLUMN_STREAM_NAME);
 	}
 	return ours;
