@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include "access/nbtree.h"
+#include "access/relscan.h"
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"

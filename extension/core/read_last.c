@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include "access/nbtree.h"
+#include "access/relscan.h"
 #include "miscadmin.h"
 #include "utils/snapmgr.h"
 

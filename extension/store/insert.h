@@ -56,7 +56,7 @@ extern void InsertionFindHighest(Insertion *insertion);
 extern void InsertionKeepHighest(const Insertion *insertion);
 extern bool InsertionDrawPositions(Insertion *insertion, NewRow **rows, int nrows);
 extern void InsertionTakePositions(Insertion *insertion, NewRow **rows, int nrows);
-extern void InsertionRefusePositions(const Insertion *insertion, int64 drawn) pg_attribute_noreturn();
+extern void InsertionRefusePositions(const Insertion *insertion, int64 drawn);
 
 /* entry.c */
 extern void InsertionOpenIndexes(Insertion *insertion);
