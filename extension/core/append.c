@@ -55,8 +55,7 @@ OpenNamespaces(AppendCall *call)
 		request->space = FindNamespace(call, request);
 		if (!request->space->store)
 			AppendRefuse(request, 0, ERRCODE_MILLRACE_NAMESPACE_NOT_FOUND,
-						 psprintf("namespace \"%s\" does not exist",
-								  request->namespace_name ? request->namespace_name : ""));
+						 StoreNotFoundText(request->namespace_name ? request->namespace_name : ""));
 	}
 }
 

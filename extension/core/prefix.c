@@ -14,7 +14,7 @@
  *     sees all of its rows.  Not so for a snapshot taken in recovery, see heapgetpage(): there the mark may
  *     arrive before the standby's own snapshots are over.
  *   - A row that comes to the page afterwards has no verdict yet, so it gets one when an entry leads to it.
- *   - A row that somebody has updated is a chain of versions (HOT); heap_hot_search_buffer() walks it, as for
+ *   - A row that was updated is a chain of versions (HOT); heap_hot_search_buffer() walks it, as for
  *     any index scan.
  *   - Where the new version has entries of its own (not HOT) the old one's stay.  Such a version, undecided,
  *     is of a message that was there before, which the snapshot sees by another entry: then it is passed

@@ -155,7 +155,7 @@ PassesFilters(const ReadRequest *request, const Message *message)
 
 /*
  * Where in its stream a read begins: behind the message just below its global position if that is one of the
- * stream, as for a reader who comes back with the last one it saw, so that what it has seen is not read
+ * stream, as for a reader that comes back with the last one it saw, so that what it has seen is not read
  * again.
  */
 static int64

@@ -85,12 +85,12 @@ ReadLastMessage(Store *store, text *stream, text *type, MessageSink sink, void *
 	return found;
 }
 
-/* Returns the position of the stream's last message, -1 when there is no such stream. */
+/* Returns the position of the stream's last message; NO_STREAM when there is no such stream. */
 int64
 ReadStreamVersion(Store *store, text *stream)
 {
 	StoreScan *scan = BeginStream(store, stream);
-	int64 version = -1;
+	int64 version = NO_STREAM;
 	bool isnull;
 
 	if (StoreScanNext(scan, BackwardScanDirection))

@@ -133,7 +133,7 @@ millrace_mdb_write_message(PG_FUNCTION_ARGS)
 	message.type = PG_GETARG_TEXT_PP(2);
 	message.data = PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3);
 	message.metadata = PG_ARGISNULL(4) ? NULL : PG_GETARG_JSONB_P(4);
-	/* The smallest bigint means "any" to the core; as any version below -1 it never matches. */
+	/* The smallest bigint means "any" to the core; as any version below NO_STREAM it never matches. */
 	if (!PG_ARGISNULL(5))
 		part.expected = Max(PG_GETARG_INT64(5), EXPECT_ANY + 1);
 	AppendRequests(&request, 1);

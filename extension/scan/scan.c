@@ -203,8 +203,8 @@ OfferScan(PlannerInfo *root, RelOptInfo *rel, Index index, RangeTblEntry *rte)
 }
 
 /*
- * millrace.read_support(internal): the planner's questions about our functions.  That it asks is what loads
- * this library in time; the one that is answered is how many rows there will be.
+ * millrace.read_support(internal): answers the planner's questions about our functions.  The first one
+ * loads this library in time; the only one that is answered is how many rows there will be.
  */
 Datum
 millrace_read_support(PG_FUNCTION_ARGS)
@@ -270,9 +270,9 @@ FixSnapshot(MessageScan *scan)
 }
 
 /*
- * Opens the table with the rights of the one who began the statement, as they are those of a query on a
+ * Opens the table with the rights of the role that began the statement, as they are those of a query on a
  * table: the cursor may have been opened in a SECURITY DEFINER function, and be fetched from outside, or the
- * other way round.  An error's end of the transaction undoes the change, too.
+ * other way round.  The end of the transaction in an error undoes the change, too.
  */
 static void
 OpenAsStatement(MessageScan *scan, FunctionCallInfo fcinfo)
@@ -429,6 +429,7 @@ ScanOfNode(PlanState *node)
 			   : NULL;
 }
 
+/* Registers the node and its hook, when the library is loaded. */
 void
 ScanInit(void)
 {

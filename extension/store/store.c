@@ -182,7 +182,14 @@ StoreTryOpen(const char *namespace_name, StoreMode mode)
 	}
 }
 
-/* The same, but a missing namespace is an error, MR003. */
+/* What an error says of a namespace that there is not. */
+char *
+StoreNotFoundText(const char *namespace_name)
+{
+	return psprintf("namespace \"%s\" does not exist", namespace_name);
+}
+
+/* The same as StoreTryOpen(), but a missing namespace is an error, MR003. */
 Store *
 StoreOpen(const char *namespace_name, StoreMode mode)
 {
@@ -190,7 +197,7 @@ StoreOpen(const char *namespace_name, StoreMode mode)
 
 	if (!store)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_NAMESPACE_NOT_FOUND),
-						errmsg("namespace \"%s\" does not exist", namespace_name),
+						errmsg("%s", StoreNotFoundText(namespace_name)),
 						errhint("Create it with millrace.create_namespace(), or select another with SET "
 								"millrace.namespace.")));
 	return store;

@@ -126,6 +126,7 @@ typedef struct NewRow
 
 /* store/store.c */
 extern Store *StoreOpen(const char *namespace_name, StoreMode mode);
+extern char *StoreNotFoundText(const char *namespace_name);
 extern Store *StoreTryOpen(const char *namespace_name, StoreMode mode);
 extern Store *StoreOpenSchema(Oid schema, StoreMode mode);
 extern Relation StoreOpenHeap(Oid schema, LOCKMODE lockmode, AclMode wanted);
