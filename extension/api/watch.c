@@ -115,7 +115,7 @@ IsSeen(Store *store, int64 position, Snapshot snapshot)
 
 /*
  * The first of all, by the table.  A mark that arrives on a standby may be younger than the snapshot
- * (prefix.c).
+ * (core/prefix.c).
  */
 static Undecided
 FirstOfAll(Store *store, Snapshot snapshot)

@@ -6,8 +6,8 @@
  * last one it saw could step over one that commits later.  The prefix rule prevents it, also for a stream
  * that is read up to a global position:
  *
- *   - insert.c puts index entries in in the order of their global positions, so when entry g is in the index,
- *     every smaller one is too.
+ *   - store/entry.c puts index entries in, in the order of their global positions, so when entry g is in the
+ *     index, every smaller one is too.
  *   - A reader scans the index in order and looks at every row, visible or not.  A row that its snapshot sees
  *     is returned.  A row that it doesn't see ends the read if it may still commit or did so after the
  *     snapshot; the row of an aborted transaction, or a deleted one, is passed over, and so is a new version
@@ -209,7 +209,10 @@ BeginScan(Store *store, const ReadRequest *request, Snapshot snapshot, Snapshot 
 	return scan;
 }
 
-/* Begins a read, which may be drawn out (scan.c).  The request and the snapshot must live until its end. */
+/*
+ * Begins a read, which may be drawn out (scan/scan.c).  The request and the snapshot must live until its
+ * end.
+ */
 Reader *
 ReaderBegin(Store *store, const ReadRequest *request, Snapshot snapshot)
 {

@@ -15,14 +15,14 @@
  *   each     fetches one message and makes a row of it, which points into the table's page where it can.
  *   end      of the rows or of the query, whichever is first, closes the table.
  *
- * What a drawn-out read returns is what it would have returned at once.  The snapshot is fixed when the first
- * row is fetched; a row that it sees was in the index before, with all that are below it (read.c), and an
- * entry that stays there is met however slowly the index is walked; a row that it doesn't see is either
- * passed over or ends the read, early or late.  Only where the end comes may differ: a transaction in
- * progress at first may have rolled back by the time its row is met, so that the read goes on.  Both are
- * prefixes, and both final.  But two runs of one scan could differ so, so the node is offered only where
- * nothing runs it twice: not in subqueries and not beside other tables.  There the function scan keeps its
- * rows.
+ * What a drawn-out read returns is what it would have returned at once.  The snapshot is fixed when the
+ * first row is fetched; a row that it sees was in the index before, with all that are below it
+ * (core/read.c), and an entry that stays there is met however slowly the index is walked; a row that it
+ * doesn't see is either passed over or ends the read, early or late.  Only where the end comes may differ:
+ * a transaction in progress at first may have rolled back by the time its row is met, so that the read goes
+ * on.  Both are prefixes, and both final.  But two runs of one scan could differ so, so the node is offered
+ * only where nothing runs it twice: not in subqueries and not beside other tables.  There the function scan
+ * keeps its rows.
  *
  * The node runs forwards only: for a SCROLL cursor the planner puts a Material node above it.
  */

@@ -12,8 +12,8 @@
  * could not make the array, none after it can, until the server is started again.
  *
  * A session that holds a lightweight lock can't be interrupted, and PostgreSQL detects no deadlock in which
- * one has a part.  So nothing under it may wait for a transaction: insert.c takes all heavyweight locks
- * before.
+ * one has a part.  So nothing under it may wait for a transaction: insert.c takes all heavyweight
+ * locks before.
  */
 #include "postgres.h"
 
