@@ -106,8 +106,9 @@ struct Reader
 	ReadOutcome outcome;
 };
 
+/* Says whether the stream is the member's, and remembers it. */
 static bool
-IsMember(const ReadRequest *request, Slice name, Member *members)
+LookUpMember(const ReadRequest *request, Slice name, Member *members)
 {
 	Member *known;
 
@@ -131,7 +132,7 @@ PassesNameFilters(const Reader *reader, Slice name)
 
 	return (!request->categories ||
 			IsWanted(request->categories, request->ncategories, NameCategory(name))) &&
-		   (!reader->members || IsMember(request, name, reader->members));
+		   (!reader->members || LookUpMember(request, name, reader->members));
 }
 
 static bool

@@ -30,39 +30,39 @@ typedef struct Doubt
 
 /* ---- computed entries ---------------------------------------------------------------------------------- */
 
-static OtherIndex *
-BeginOtherIndex(Store *store, Relation index)
+static ComputedIndex *
+BeginComputedIndex(Store *store, Relation index)
 {
-	OtherIndex *other = palloc0(sizeof(OtherIndex));
+	ComputedIndex *computed = palloc0(sizeof(ComputedIndex));
 
-	other->info = BuildIndexInfo(index);
-	other->estate = CreateExecutorState();
-	other->predicate = ExecPrepareQual(other->info->ii_Predicate, other->estate);
-	other->slot = MakeSingleTupleTableSlot(RelationGetDescr(store->heap), &TTSOpsHeapTuple);
-	return other;
+	computed->info = BuildIndexInfo(index);
+	computed->estate = CreateExecutorState();
+	computed->predicate = ExecPrepareQual(computed->info->ii_Predicate, computed->estate);
+	computed->slot = MakeSingleTupleTableSlot(RelationGetDescr(store->heap), &TTSOpsHeapTuple);
+	return computed;
 }
 
 static void
-EndOtherIndex(OtherIndex *other)
+EndComputedIndex(ComputedIndex *computed)
 {
-	ExecDropSingleTupleTableSlot(other->slot);
-	FreeExecutorState(other->estate);
-	pfree(other->info);
-	pfree(other);
+	ExecDropSingleTupleTableSlot(computed->slot);
+	FreeExecutorState(computed->estate);
+	pfree(computed->info);
+	pfree(computed);
 }
 
 /* Computes an entry as the executor would; false when the index's predicate leaves the row out. */
 static bool
-FormOtherEntry(OtherIndex *other, NewRow *row, Datum *values, bool *isnull)
+ComputeEntry(ComputedIndex *computed, NewRow *row, Datum *values, bool *isnull)
 {
-	ExprContext *context = GetPerTupleExprContext(other->estate);
+	ExprContext *context = GetPerTupleExprContext(computed->estate);
 
-	ResetPerTupleExprContext(other->estate);
-	ExecStoreHeapTuple(row->tuple, other->slot, false);
-	context->ecxt_scantuple = other->slot;
-	if (other->predicate && !ExecQual(other->predicate, context))
+	ResetPerTupleExprContext(computed->estate);
+	ExecStoreHeapTuple(row->tuple, computed->slot, false);
+	context->ecxt_scantuple = computed->slot;
+	if (computed->predicate && !ExecQual(computed->predicate, context))
 		return false;
-	FormIndexDatum(other->info, other->slot, other->estate, values, isnull);
+	FormIndexDatum(computed->info, computed->slot, computed->estate, values, isnull);
 	return true;
 }
 
@@ -73,30 +73,30 @@ FormOtherEntry(OtherIndex *other, NewRow *row, Datum *values, bool *isnull)
 static void
 ComputeEntries(Insertion *insertion, OpenIndex *which)
 {
-	OtherIndex *other = which->other;
+	ComputedIndex *computed = which->computed;
 	int natts = which->index->rd_index->indnatts;
-	ExprContext *context = GetPerTupleExprContext(other->estate);
+	ExprContext *context = GetPerTupleExprContext(computed->estate);
 
-	other->values = palloc(sizeof(Datum) * natts * insertion->nrows);
-	other->isnull = palloc(sizeof(bool) * natts * insertion->nrows);
+	computed->values = palloc(sizeof(Datum) * natts * insertion->nrows);
+	computed->isnull = palloc(sizeof(bool) * natts * insertion->nrows);
 	for (int i = 0; i < insertion->nrows; i++)
 	{
-		ExecStoreHeapTuple(insertion->rows[i]->tuple, other->slot, false);
-		context->ecxt_scantuple = other->slot;
-		FormIndexDatum(other->info, other->slot, other->estate, other->values + i * natts,
-					   other->isnull + i * natts);
+		ExecStoreHeapTuple(insertion->rows[i]->tuple, computed->slot, false);
+		context->ecxt_scantuple = computed->slot;
+		FormIndexDatum(computed->info, computed->slot, computed->estate, computed->values + i * natts,
+					   computed->isnull + i * natts);
 	}
 }
 
-/* Takes an entry that was computed before, and fills in the late columns. */
+/* Takes an entry that was computed before, and fills in the global position and the time. */
 static void
 TakeEntry(OpenIndex *which, NewRow *row, Datum *values, bool *isnull)
 {
 	Form_pg_index form = which->index->rd_index;
 	int natts = form->indnatts;
 
-	memcpy(values, which->other->values + row->number * natts, sizeof(Datum) * natts);
-	memcpy(isnull, which->other->isnull + row->number * natts, sizeof(bool) * natts);
+	memcpy(values, which->computed->values + row->number * natts, sizeof(Datum) * natts);
+	memcpy(isnull, which->computed->isnull + row->number * natts, sizeof(bool) * natts);
 	for (int i = 0; i < natts; i++)
 	{
 		if (form->indkey.values[i] == COLUMN_GLOBAL_POSITION)
@@ -172,7 +172,7 @@ CheckNames(Insertion *insertion)
 		{
 			OpenIndex *which = &insertion->indexes[j];
 
-			if (!which->other && (which->kind == INDEX_STREAM || which->kind == INDEX_CATEGORY))
+			if (!which->computed && (which->kind == INDEX_STREAM || which->kind == INDEX_CATEGORY))
 				CheckName(which, insertion->rows[i]);
 		}
 	}
@@ -189,7 +189,7 @@ BeginIndex(Insertion *insertion, const StoreIndex *which, Relation index)
 	if (which->plain)
 		return open;
 	caller = StoreBecomeOwner(insertion->store->heap);
-	open.other = BeginOtherIndex(insertion->store, index);
+	open.computed = BeginComputedIndex(insertion->store, index);
 	if (which->kind != INDEX_OTHER)
 		ComputeEntries(insertion, &open);
 	StoreBecomeCaller(caller);
@@ -228,7 +228,7 @@ static void
 InsertEntries(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows, IndexUniqueCheck check)
 {
 	IndexInfo plain_info = {.type = T_IndexInfo};
-	IndexInfo *info = which->other ? which->other->info : &plain_info;
+	IndexInfo *info = which->computed ? which->computed->info : &plain_info;
 	Datum values[INDEX_MAX_KEYS];
 	bool isnull[INDEX_MAX_KEYS] = {false};
 
@@ -238,11 +238,11 @@ InsertEntries(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows, 
 	{
 		bool unique;
 
-		if (!which->other)
+		if (!which->computed)
 			FormPlainEntry(which->kind, rows[i], values);
-		else if (which->other->values)
+		else if (which->computed->values)
 			TakeEntry(which, rows[i], values, isnull);
-		else if (!FormOtherEntry(which->other, rows[i], values, isnull))
+		else if (!ComputeEntry(which->computed, rows[i], values, isnull))
 			continue;
 		unique = index_insert(which->index, values, isnull, &rows[i]->tuple->t_self, insertion->store->heap,
 							  check, false, info);
@@ -306,7 +306,7 @@ InsertionFinishEntries(Insertion *insertion)
 	StoreCaller caller;
 
 	for (int i = 0; plain && i < insertion->nindexes; i++)
-		plain = insertion->indexes[i].other == NULL;
+		plain = insertion->indexes[i].computed == NULL;
 	if (plain)
 	{
 		RecheckDoubts(insertion);
@@ -332,8 +332,8 @@ InsertionCloseIndexes(Insertion *insertion)
 {
 	for (int i = 0; i < insertion->nindexes; i++)
 	{
-		if (insertion->indexes[i].other)
-			EndOtherIndex(insertion->indexes[i].other);
+		if (insertion->indexes[i].computed)
+			EndComputedIndex(insertion->indexes[i].computed);
 		index_close(insertion->indexes[i].index, NoLock);
 	}
 }

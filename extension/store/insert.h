@@ -12,23 +12,26 @@
 
 #include "store/store.h"
 
-/* The executor's view of one index, for indexes whose entries it must compute. */
-typedef struct OtherIndex
+/*
+ * The executor's view of an index whose entries must be computed: of another shape, or with further
+ * columns.
+ */
+typedef struct ComputedIndex
 {
 	IndexInfo *info;
 	EState *estate;
 	ExprState *predicate;
 	TupleTableSlot *slot;
-	/* Of our own kinds: the entries of all rows, computed in phase 1 but for the late columns; else NULL. */
+	/* Of our own kinds: the entries of all rows, computed in phase 1 but for position and time; else NULL. */
 	Datum *values;
 	bool *isnull;
-} OtherIndex;
+} ComputedIndex;
 
 typedef struct OpenIndex
 {
 	StoreIndexKind kind;
 	Relation index;
-	OtherIndex *other; /* NULL: its entries are plain */
+	ComputedIndex *computed; /* NULL: its entries are plain */
 } OpenIndex;
 
 /* One call of StoreInsert. */

@@ -31,6 +31,7 @@
 #include "base/errors.h"
 #include "store/store.h"
 
+/* The views millrace.appending and millrace.blocked know them by these numbers, in decimal. */
 #define LOCK_CLASS_APPEND 0x4D41
 #define LOCK_CLASS_NAMESPACE 0x4D4E
 #define LOCK_CLASS_STREAM 0x4D53

@@ -69,23 +69,28 @@ OpenHeap(Oid schema, LOCKMODE lockmode, TableEntry **entry)
 	}
 }
 
+/* Forgets the table's writer when its number will soon be given again: that is the same as long ago. */
+static void
+ForgetOldWriter(TableEntry *entry, Snapshot snapshot)
+{
+	TransactionId writer = entry->changed_by;
+
+	if (TransactionIdIsValid(writer) && TransactionIdPrecedes(writer, snapshot->xmin) &&
+		snapshot->xmin - writer > SNAPSHOT_AGE_MAX)
+		entry->changed_by = InvalidTransactionId;
+}
+
 /*
  * Says whether the table was created, altered or swapped for another file by a transaction that the snapshot
  * doesn't see.
  */
 static bool
-IsYoungerThan(TableEntry *entry, Snapshot snapshot)
+IsYoungerThan(const TableEntry *entry, Snapshot snapshot)
 {
 	TransactionId writer = entry->changed_by;
 
-	if (!TransactionIdIsValid(writer) || TransactionIdIsCurrentTransactionId(writer))
-		return false;
-	if (!TransactionIdPrecedes(writer, snapshot->xmin))
-		return XidInMVCCSnapshot(writer, snapshot);
-	/* So far back that numbers will soon have gone round is the same as long ago. */
-	if (snapshot->xmin - writer > SNAPSHOT_AGE_MAX)
-		entry->changed_by = InvalidTransactionId;
-	return false;
+	return TransactionIdIsValid(writer) && !TransactionIdPrecedes(writer, snapshot->xmin) &&
+		   !TransactionIdIsCurrentTransactionId(writer) && XidInMVCCSnapshot(writer, snapshot);
 }
 
 /*
@@ -118,8 +123,12 @@ StoreOpenSchema(Oid schema, StoreMode mode)
 	memcpy(store, entry->description, StoreSize(entry->description->nindexes));
 	store->heap = heap;
 	store->has_snapshot = false;
-	if (mode == STORE_READ && IsYoungerThan(entry, GetActiveSnapshot()))
-		StoreReplaceSnapshot(store);
+	if (mode == STORE_READ)
+	{
+		ForgetOldWriter(entry, GetActiveSnapshot());
+		if (IsYoungerThan(entry, GetActiveSnapshot()))
+			StoreReplaceSnapshot(store);
+	}
 	return store;
 }
 
