@@ -13,7 +13,6 @@
 #include "utils/snapmgr.h"
 
 #include "base/errors.h"
-#include "core/append.h"
 #include "json/out.h"
 #include "message_db/message_db.h"
 

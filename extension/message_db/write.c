@@ -116,8 +116,8 @@ WriteNotices(FunctionCallInfo fcinfo, int64 position)
 
 /*
  * write_message(id, stream_name, type, data, metadata, expected_version) -> position.  Errors: P0001 where
- * the stream is at another version than the expected one, MR002 for an id that is taken, and what the table
- * raises.
+ * the stream is at another version than the expected one, 23505 for an id that is stored, 22P02 for one
+ * that is no UUID, 42P01 where there is no table, and what the table raises.
  */
 Datum
 millrace_mdb_write_message(PG_FUNCTION_ARGS)
