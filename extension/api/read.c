@@ -199,8 +199,8 @@ millrace_read_stream(PG_FUNCTION_ARGS)
 }
 
 /*
- * A name with a dash is no message's category.  Asking for one is a slip that looks like success, so there
- * is a notice, once in a session.
+ * A name with a dash is no message's category.  To ask for one is a mistake that looks like success, so
+ * there is a notice, once in a session.
  */
 static void
 NoticeDash(text *name)

@@ -327,6 +327,7 @@ InsertionFinishEntries(Insertion *insertion)
 	StoreBecomeCaller(caller);
 }
 
+/* Closes what InsertionOpenIndexes() has opened; the locks stay to commit. */
 void
 InsertionCloseIndexes(Insertion *insertion)
 {

@@ -60,6 +60,7 @@ StoreRestScan(StoreScan *scan)
 	index_rescan(scan->scan, NULL, scan->scan->numberOfKeys, NULL, 0);
 }
 
+/* Ends a scan and closes its index, whose lock stays to commit. */
 void
 StoreEndScan(StoreScan *scan)
 {

@@ -203,6 +203,7 @@ StoreLockAppends(Store *store)
 	(void)LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
+/* Releases the append lock. */
 void
 StoreUnlockAppends(Store *store)
 {

@@ -32,6 +32,7 @@ StoreBecomeOwner(Relation heap)
 	return caller;
 }
 
+/* Gives back the rights and settings that StoreBecomeOwner() has taken on. */
 void
 StoreBecomeCaller(StoreCaller caller)
 {
