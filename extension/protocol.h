@@ -51,7 +51,10 @@
 #define MAX_REQUESTS_PER_SECOND INT64_C(1000000000)
 #define MAX_BYTES_PER_SECOND INT64_C(10000000000)
 
-/* The expected version that any version meets.  -1 is a stream without messages. */
+/* The version of a stream without messages. */
+#define NO_STREAM INT64_C(-1)
+
+/* The expected version that any version meets. */
 #define EXPECT_ANY INT64_MIN
 
 /* A limit in a message. */
@@ -152,7 +155,7 @@
 
 /* ---- live messages --------------------------------------------------------- */
 
-/* Events: the extension writes them for those who catch up, the program for those who follow. */
+/* Events: the extension writes them for subscriptions that catch up, the program for those that follow. */
 #define SSE_ID "id: "
 #define SSE_EVENT "event: "
 #define SSE_DATA "\ndata: "

@@ -99,8 +99,8 @@ void error_set_details(struct error *error, const struct buf *text)
 }
 
 /*
- * For who looks after the database.  A client of ours did nothing in SQL, so what a hint says in terms of SQL
- * is not for it.
+ * For the operator of the database, where the failure is the database's.  In other errors a hint speaks of
+ * SQL, which a client of ours has not used, so it is left out.
  */
 static void add_hint(struct error *error, const char *sqlstate, const char *hint, int pid)
 {

@@ -20,9 +20,9 @@
 #include "base/buf.h"
 #include "base/slice.h"
 
-#define JSON_MAX_DEPTH 1000		   /* arrays and objects within each other */
-#define JSON_MAX_STRING 0x0FFFFFFF /* bytes; jsonb's own limit (JENTRY_OFFLENMASK) */
-#define JSON_MAX_ZEROS (64 << 20)  /* of all numbers in a text, once they are written without exponents */
+#define JSON_MAX_DEPTH 1000		  /* arrays and objects within each other */
+#define JSON_MAX_STRING 268435455 /* bytes; jsonb's own limit (JENTRY_OFFLENMASK) */
+#define JSON_MAX_ZEROS (64 << 20) /* of all numbers in a text, once they are written without exponents */
 
 enum json_kind
 {

@@ -50,3 +50,17 @@ bool spelling_is_near(struct slice given, const char *known)
 		return true;
 	return alen == 2 && blen == 2 && a[0] == b[1] && a[1] == b[0];
 }
+
+const char *spelling_nearest(struct slice given, const char *const known[])
+{
+	const char *near = NULL;
+
+	for (; *known != NULL; known++)
+	{
+		if (slice_is(given, *known))
+			return NULL;
+		if (near == NULL && spelling_is_near(given, *known))
+			near = *known;
+	}
+	return near;
+}

@@ -13,7 +13,7 @@
 
 typedef _Atomic uint64_t stats_value;
 
-/* Bounds of the tables; who fills them asserts that they are enough. */
+/* Bounds of the tables; the files that fill them assert that they are enough. */
 #define STATS_METHODS 40  /* the last one: what no method has for a name */
 #define STATS_CODES 24	  /* of errors; 0: none */
 #define STATS_ROUTES 10	  /* the last one: no path of ours */
@@ -90,7 +90,7 @@ static inline void stats_observe(struct stats_histogram *histogram, const struct
 	stats_add(&histogram->sum, observed);
 }
 
-/* ---- by whoever reads -------------------------------------------------------- */
+/* ---- by readers -------------------------------------------------------------- */
 
 /* NULL: out of memory. */
 struct stats *stats_new(void);

@@ -243,6 +243,21 @@ struct db_consumer
 /* All other calls about consumers; answers with JSON text. */
 bool db_consumer(struct db *db, const struct db_consumer *in, db_query_done done, void *arg);
 
+/* ---- transactions that append (calls_namespace.c) --------------------------------------------- */
+
+/* Of one namespace. */
+struct db_appending
+{
+	const char *namespace_name;
+	int64_t count; /* open transactions that appended */
+	double oldest; /* the age of the oldest in s; 0: not known */
+};
+
+/* Answers with a struct for each namespace that has any, the oldest transaction's first. */
+bool db_appending(struct db *db, db_query_done done, void *arg);
+struct db_appending db_appending_of(const struct db_reply *reply, unsigned row);
+unsigned db_rows_of(const struct db_reply *reply);
+
 /* ---- exports and imports (calls_bulk.c) -------------------------------------------------------- */
 
 struct db_export

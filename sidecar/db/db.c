@@ -201,6 +201,7 @@ const char *db_role_name(unsigned role)
 	};
 
 	_Static_assert(DB_ROLES <= STATS_ROLES, "STATS_ROLES");
+	_Static_assert(DB_ROLES - 2 + CONSUME_CONNECTIONS == DB_OTHER_CONNECTIONS, "DB_OTHER_CONNECTIONS");
 	return role < DB_ROLES ? names[role] : NULL;
 }
 
@@ -263,12 +264,6 @@ static struct lane *lane_of(struct db *db, const struct db_statement_info *state
 		default:
 			return &db->slow;
 	}
-}
-
-bool db_query(struct db *db, enum db_statement statement, const char *const *params, db_query_done done,
-			  void *arg)
-{
-	return db_ask(db, db_statements[statement], params, done, arg);
 }
 
 bool db_ask(struct db *db, const struct db_statement_info *statement, const char *const *params,

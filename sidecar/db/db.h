@@ -112,41 +112,6 @@ void db_on_commit(struct db *db, db_committed committed, void *arg);
 
 /* ---- everything else ------------------------------------------------- */
 
-/*
- * The prepared statements.  What each is asked with and answers is in calls.h, but for the last one, which
- * db_query asks.
- */
-enum db_statement
-{
-	DB_READ_STREAM,
-	DB_READ_CATEGORY,
-	DB_LAST_MESSAGE,
-	DB_STREAM_VERSION,
-	DB_LIST_STREAMS,
-	DB_LIST_CATEGORIES,
-	DB_LIST_NAMESPACES,
-	DB_DESCRIBE_NAMESPACE,
-	DB_CREATE_NAMESPACE,
-	DB_DROP_NAMESPACE,
-	DB_ENSURE_NAMESPACE,
-	DB_TOKEN_HASH,
-	DB_SET_LIMITS,
-	DB_EXPORT,
-	DB_EMPTY_NAMESPACE,
-	DB_IMPORT,
-	DB_IMPORT_TRIAL,
-	DB_READ_POKES,
-	DB_READ_FEED,
-	DB_READ_FEED_WHOLE,
-	DB_FEED_STATE,
-	DB_HEAD,
-	DB_SUBSCRIBE_HEAD,
-	DB_CONSUMER_NEXT,
-	DB_CONSUMER,
-	DB_APPENDING, /* () -> namespace, open transactions that appended, the age of the oldest in s (NULL: not known) */
-	DB_STATEMENTS
-};
-
 struct db_reply
 {
 	enum db_status status;
@@ -155,10 +120,6 @@ struct db_reply
 };
 
 typedef void (*db_query_done)(void *arg, struct db_reply *reply);
-
-/* False: a queue is full (answer OVERLOADED); `done` is then never called. */
-bool db_query(struct db *db, enum db_statement statement, const char *const *params, db_query_done done,
-			  void *arg);
 
 /*
  * Imports a frame: it answers with a db_imported (calls.h).  With `trial` nothing is imported: the answer is
@@ -211,6 +172,9 @@ bool db_names_several_hosts(const char *conninfo);
  * whether only for the transaction.
  */
 extern const char db_setup_sql[];
+
+/* How many connections a worker has at most besides those for reads: one for each other role, two for consumers. */
+#define DB_OTHER_CONNECTIONS 9
 
 /* `pooled`: sessions are lent for single transactions.  The stats must outlive it. */
 struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo, bool pooled,

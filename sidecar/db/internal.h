@@ -4,7 +4,13 @@
  *     db.c          struct db: its life, the end of a loop turn, the sweep of what waited too long, who answers what
  *     shared.c      what all connections and requests of a worker have in common
  *     conn.c        one nonblocking connection: connects, reconnects, hands out whole answers
+ *     setup.c       what a connection begins with
+ *     failure.c     how an error is to be taken
  *     batch.c       the appends: one batch in flight, the next ones gathering
+ *     batches.c     their memory
+ *     gather.c      requests are written into the batch that gathers
+ *     settle.c      answers to requests
+ *     park.c        requests whose stream another session holds locked
  *     cancel.c      ends a statement that is not waited for any more
  *     standby.c     which server reads may go to
  *     hold.c        how long a batch may gather when nothing is in flight
@@ -14,9 +20,11 @@
  *     walk.c        what there is to tell of each connection
  *     statement.h   what a statement is
  *     statements.c  the SQL
+ *     session.c     the session of the start, which blocks
+ *     pooler.c      whether sessions are lent
  *     calls_*.c     each statement's parameters and the columns of its answer (calls.h)
  *
- * Nothing is sent from inside db_append_end or db_query.  They schedule the end of the loop turn,
+ * Nothing is sent from inside db_append_end or db_ask.  They schedule the end of the loop turn,
  * so that requests which arrived together leave together, and nothing re-enters its caller.
  */
 #ifndef MILLRACE_DB_INTERNAL_H
@@ -129,14 +137,6 @@ struct conn
 	uint64_t bytes_in, bytes_out; /* of results and parameters */
 };
 
-/* How an error is to be taken. */
-enum db_failure
-{
-	FAILURE_FINAL, /* the answer */
-	FAILURE_AGAIN, /* a clash with others: the same statement may succeed at once */
-	FAILURE_LOST,  /* this server is going away or is the wrong one: connect again, then send again */
-};
-
 void conn_init(struct conn *conn, struct db_shared *shared, const struct conn_user *user);
 void conn_open(struct conn *conn);	/* does nothing unless unused */
 void conn_close(struct conn *conn); /* for good; calls nobody */
@@ -157,9 +157,28 @@ bool conn_queue(struct conn *conn, const struct db_statement_info *statement,
 				const struct conn_params *params);
 /* Sends what is queued, with a sync behind it.  The connection may be lost by it (on_lost is called). */
 void conn_sync(struct conn *conn);
+
+/* ---- failure.c --------------------------------------------------------- */
+
+/* How an error is to be taken. */
+enum db_failure
+{
+	FAILURE_FINAL, /* the answer */
+	FAILURE_AGAIN, /* a clash with others: the same statement may succeed at once */
+	FAILURE_LOST,  /* this server is going away or is the wrong one: connect again, then send again */
+};
+
+bool conn_is_error(const PGresult *result);
 enum db_failure conn_failure(const struct conn *conn, const PGresult *result);
 /* Points into `result`. */
 void conn_describe_error(const struct conn *conn, const PGresult *result, struct db_error *error);
+
+/* ---- setup.c ----------------------------------------------------------- */
+
+/* Begins to connect; never NULL but when out of memory. */
+PGconn *conn_start(const struct conn *conn);
+/* Sends the settings and all statements of the role with one sync; false when that fails at once. */
+bool conn_send_setup(struct conn *conn);
 
 /* ---- cancel.c ---------------------------------------------------------- */
 

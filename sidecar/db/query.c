@@ -1,5 +1,5 @@
 /*
- * db_query: reads, namespace calls, imports and exports; see internal.h.
+ * query.c: reads, namespace calls, imports and exports; see internal.h.
  *
  * A lane is a few connections of one role and the list of requests that wait for one.  Reads are pipelined,
  * those of a loop turn with one sync; a request goes to the connection with the fewest in flight.  The other

@@ -44,7 +44,8 @@ struct db_statement_info
 	bool once; /* must not be sent again when its connection was lost: the answer would be wrong */
 };
 
-extern const struct db_statement_info *const db_statements[DB_STATEMENTS];
+/* All that are prepared at the start of a session but for the appends; NULL ends them. */
+extern const struct db_statement_info *const db_statements[];
 extern const struct db_statement_info db_append_statement, db_append_pooled;
 
 extern const struct db_statement_info db_read_stream_statement, db_read_category_statement;
@@ -67,6 +68,7 @@ extern const struct db_statement_info db_subscribe_head_statement;
 extern const struct db_statement_info db_consumer_next_statement, db_consumer_statement;
 extern const struct db_statement_info db_export_statement;
 extern const struct db_statement_info db_empty_namespace_statement;
+extern const struct db_statement_info db_appending_statement;
 extern const struct db_statement_info db_import_statement;
 extern const struct db_statement_info db_import_trial_statement;
 

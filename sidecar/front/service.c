@@ -558,6 +558,13 @@ static void on_refuse(void *arg, struct http_request *request, int status, const
 	http_reply_error(request, &error, status, exchange != NULL ? exchange->cors : NULL);
 }
 
+static unsigned on_error(void *arg, const struct error *error, struct buf *body)
+{
+	(void)arg;
+	error_write_body(body, error);
+	return error_retry_after(error);
+}
+
 static void on_body(void *arg, struct http_request *request)
 {
 	struct exchange *exchange = http_context(request);
@@ -705,11 +712,18 @@ void service_summarise(const struct service *service, struct subscriptions_summa
 
 /* ---- life -------------------------------------------------------------------- */
 
+static const struct http_handlers handlers = {
+	.headers = on_headers,
+	.body = on_body,
+	.refuse = on_refuse,
+	.error = on_error,
+	.done = on_done,
+	.ended = on_ended,
+};
+
 struct service *service_new(struct event_base *base, const struct config *config, struct db *db,
 							struct shared *shared, const evutil_socket_t *listeners, int nlisteners)
 {
-	static const struct http_handlers handlers = {
-		.headers = on_headers, .body = on_body, .refuse = on_refuse, .done = on_done, .ended = on_ended};
 	const struct http_options options = {
 		.max_header = (size_t)config->max_header,
 		.max_body = (size_t)config->max_body,
@@ -719,6 +733,7 @@ struct service *service_new(struct event_base *base, const struct config *config
 		.max_turned_away = 64, /* of OF_WORKER in serve/descriptors.c */
 		.max_held = (size_t)config->buffer_bytes,
 		.tls = shared->tls,
+		.content_type = "application/json",
 		.slow_ms = (unsigned)config->log_slow,
 		.stats = db_stats(db),
 	};

@@ -2,7 +2,7 @@
  * methods: what can be called (README.md, "Methods").  Knows nothing of HTTP or of envelopes.
  *
  *     table.c      the table, rights, the life of a call
- *     methods.c    parameters, answers, statements
+ *     call.c       parameters, answers, statements
  *     args.c       reading and checking arguments
  *     append.c     stream.write, stream.append, streams.append
  *     read.c       stream.get, stream.last, stream.version, stream.head, category.get
@@ -67,12 +67,12 @@ struct method_call
 	struct methods *methods;
 	const struct method *method;
 	const char *namespace_name;			/* that the token opens */
-	struct quota *quota;				/* its; NULL: it has no limits */
+	struct quota *quota;				/* of the namespace; NULL: it has no limits */
 	struct slice args[METHOD_MAX_ARGS]; /* .bytes NULL: absent */
 	bool unsupported; /* somewhere in the request is what jsonb cannot hold (see json_check) */
 	bool strict; /* every key that is not known is refused, and not only one that is nearly a known one */
-	struct slice
-		stray;	  /* a named argument that the method does not have, with its quotes; .bytes NULL: none */
+	/* A named argument that the method does not have, with its quotes; .bytes NULL: none. */
+	struct slice stray;
 	bool at_once; /* among others, which it must not hold up: it does not wait */
 	method_done done;
 	void *arg;
@@ -106,18 +106,23 @@ struct method_call
 
 /* `name` is a JSON string with its quotes; NULL when there is no such method, which is counted. */
 const struct method *method_find(const struct methods *methods, struct slice name);
+/* Its name in a request. */
 const char *method_name(const struct method *method);
 /* Of the calls counted in stats; NULL: there is none. */
 const char *method_counted_name(unsigned index);
 /* Which argument a named parameter of JSON-RPC is, -1 for none; `key` with its quotes. */
 int method_argument(const struct method *method, struct slice key);
 
-/* Calls `done`, perhaps at once and perhaps several times (see method_reply.more). */
+/*
+ * Checks the right to call and the arguments, and asks.  Calls `done` with the result or an error, perhaps
+ * from within and, while method_reply.more is set, several times.
+ */
 void method_start(struct method_call *call);
+/* Asks for the next part of a result. */
 void method_resume(struct method_call *call);
 /* The client of a call that waits is gone: the call is answered at once, or as soon as Postgres has answered. */
 void method_abandon(struct method_call *call);
-/* For its quota: a part of its result goes out. */
+/* Counts a part of its result that goes out for its quota. */
 void method_charge(struct method_call *call, const struct method_reply *reply);
 /* Counts the call and frees what it holds: after the last reply, or in place of resuming. */
 void method_end(struct method_call *call);

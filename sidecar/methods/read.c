@@ -2,11 +2,10 @@
  * read.c: stream.get, category.get, stream.last, stream.version and stream.head.
  *
  * Postgres makes the JSON text; here it is only framed and passed on.  A long answer comes in pages of
- * about a MiB: the next one is asked for when whoever receives the answer wants it.
+ * about a MiB: the next one is asked for by method_resume().
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "methods/internal.h"
 

@@ -1,5 +1,5 @@
 /*
- * table.c: the table of methods, who may call them, and the life of a call.
+ * table.c: the table of methods, which token may call them, and the life of a call.
  */
 #include "access/quota.h"
 #include "base/clock.h"
@@ -17,7 +17,7 @@ struct method
 {
 	const char *name;
 	enum method_right right;
-	bool ours; /* not one of EventoDB's, whose clients may send keys that nobody knows */
+	bool ours; /* not one of EventoDB's, whose clients may send keys that it does not know */
 	const char *arguments[METHOD_MAX_ARGS]; /* their names in JSON-RPC */
 	bool (*run)(struct method_call *call);
 };
@@ -147,7 +147,7 @@ void method_start(struct method_call *call)
 		method_answer_error(call);
 		return;
 	}
-	/* Who administrates must get in to raise a limit. */
+	/* The administrator's methods have none: one of them raises it. */
 	if (call->quota != NULL && call->method->right != RIGHT_ADMINISTRATOR && !take_quota(call))
 	{
 		method_answer_error(call);

@@ -279,7 +279,7 @@ def test_one_that_others_can_write_is_refused(cache, folder, start, open_up):
     try:
         server = start("--test-mode", "--cluster-cache", str(cache))
         assert is_from_initdb(server)
-        assert "can be written by somebody else" in server.text
+        assert "can be written by another user" in server.text
     finally:
         Path(folder).chmod(0o700)
 

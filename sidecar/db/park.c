@@ -1,0 +1,153 @@
+/*
+ * park.c: requests whose stream another session holds locked for long; see batch.c.
+ *
+ * Such a request moves to a second batcher, with a connection of its own, where those requests are tried in
+ * turns until the retry window ends.  Requests of a parked stream that come behind it, in its batch and in later
+ * ones, follow it there when it is their turn to be sent, so that they keep their order.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "db/batch_internal.h"
+
+static struct frame_request request_bytes(const struct batch *batch, unsigned at)
+{
+	size_t offset = batch->requests[at].offset;
+
+	return (struct frame_request){batch->frame.data + offset, batch_request_end(batch, at) - offset};
+}
+
+/* Copies a request into a batch of its own at the end of `patient`; false: out of memory. */
+static bool park(struct batcher *patient, const struct append *request, struct frame_request bytes)
+{
+	struct batch *batch = batch_new(patient);
+
+	if (batch == NULL)
+		return false;
+	buf_add(&batch->frame, bytes.bytes, bytes.len);
+	if (batch->frame.failed || !batch_reserve(batch))
+	{
+		batch_unlink_tail(patient);
+		return false;
+	}
+	batch->requests[0] = *request;
+	batch->requests[0].offset = FRAME_HEADER_LEN;
+	batch->count = 1;
+	batch->new_ids = false;
+	conn_open(&patient->conn);
+	return true;
+}
+
+/* True when a request shares a stream with one of the batches from this one on. */
+static bool shares_stream(const struct batch *batch, struct frame_request request)
+{
+	for (; batch != NULL; batch = TAILQ_NEXT(batch, link))
+	{
+		if (frame_share_stream(request_bytes(batch, 0), request))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Moves what shares a stream with the last batch behind it, and what shares one with those: a stream's
+ * requests stay in order.
+ */
+static void move_followers(struct batcher *patient)
+{
+	const struct batch *last = TAILQ_LAST(&patient->gathering, batch_list);
+	struct batch *batch, *next;
+
+	for (batch = TAILQ_FIRST(&patient->gathering); batch != last; batch = next)
+	{
+		next = TAILQ_NEXT(batch, link);
+		if (!shares_stream(last, request_bytes(batch, 0)))
+			continue;
+		TAILQ_REMOVE(&patient->gathering, batch, link);
+		TAILQ_INSERT_TAIL(&patient->gathering, batch, link);
+	}
+}
+
+/* Parks the first unanswered request of a batch; false: it has waited long enough, or there is no memory. */
+static bool park_first(struct batcher *batcher, struct batch *batch)
+{
+	struct batcher *patient = batcher->patient;
+	const struct append *request = &batch->requests[batch->first];
+
+	if (clock_ms() >= request->deadline || !park(patient, request, request_bytes(batch, batch->first)))
+		return false;
+	batch->first++;
+	if (batcher == patient)
+		move_followers(patient);
+	else
+		stats_add(&batcher->conn.shared->stats->parked, 1);
+	return true;
+}
+
+/* True when a request appends to a stream that somebody waits for in `patient`. */
+static bool is_parked(const struct batcher *patient, struct frame_request request)
+{
+	if (patient->flight != NULL &&
+		frame_share_stream(request_bytes(patient->flight, patient->flight->first), request))
+		return true;
+	return shares_stream(TAILQ_FIRST(&patient->gathering), request);
+}
+
+/*
+ * Parks what is left of a batch and appends to a stream that somebody waits for in `patient`: behind him, so
+ * that requests of one stream stay in order.  The batch must not be with Postgres.
+ */
+static void park_followers(struct batch *batch, struct batcher *patient)
+{
+	unsigned kept = batch->first;
+	size_t end = batch->requests[kept].offset;
+
+	for (unsigned at = batch->first; at < batch->count; at++)
+	{
+		struct frame_request bytes = request_bytes(batch, at);
+		struct append *request = &batch->requests[at];
+
+		if (is_parked(patient, bytes) && park(patient, request, bytes))
+		{
+			stats_add(&patient->conn.shared->stats->parked, 1);
+			continue;
+		}
+		memmove(batch->frame.data + end, bytes.bytes, bytes.len);
+		batch->requests[kept] = *request;
+		batch->requests[kept++].offset = end;
+		end += bytes.len;
+	}
+	batch->count = kept;
+	buf_truncate(&batch->frame, end);
+}
+
+/* Parks the first request and those of the batch that would meet the same lock; false as park_first. */
+bool batch_park_leading(struct batcher *batcher, struct batch *batch)
+{
+	struct batcher *patient = batcher->patient;
+
+	if (!park_first(batcher, batch))
+		return false;
+	if (batcher != patient && batch->first < batch->count)
+		park_followers(batch, patient);
+	return true;
+}
+
+/* Takes the oldest batch that has something to send; NULL: there is none. */
+struct batch *batcher_next(struct batcher *batcher)
+{
+	struct batcher *patient = batcher->patient;
+	struct batch *batch;
+
+	while ((batch = batch_pop(batcher)) != NULL)
+	{
+		if (batcher != patient && (patient->flight != NULL || !TAILQ_EMPTY(&patient->gathering)))
+			park_followers(batch, patient);
+		if (batch->count > 0)
+			break;
+		batch_recycle(batcher, batch);
+	}
+	return batch;
+}
