@@ -57,7 +57,9 @@ bool conn_send_setup(struct conn *conn)
 	bool appends = conn->user->role == DB_ROLE_APPEND || conn->user->role == DB_ROLE_PATIENT;
 	bool pooled = conn->shared->pooled;
 	const struct db_statement_info *append = pooled ? &db_append_pooled : &db_append_statement;
-	const char *setup[] = {appends ? DB_LOCK_TIMEOUT : "0", "false"};
+	/* A claim that is being settled in a long transaction must not hold up the others of its consumer. */
+	bool hurried = appends || conn->user->role == DB_ROLE_CONSUME;
+	const char *setup[] = {hurried ? DB_LOCK_TIMEOUT : "0", "false"};
 
 	if (PQsetnonblocking(conn->pg, 1) != 0 || !PQenterPipelineMode(conn->pg))
 		return false;

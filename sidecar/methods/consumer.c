@@ -25,16 +25,11 @@ enum consumer_text
 	CONSUMER_OPTIONS,
 };
 
-static const char *name_behind_dot(const struct method_call *call)
-{
-	return strchr(method_name(call->method), '.') + 1;
-}
-
 static bool ask(struct method_call *call, db_query_done done)
 {
 	const struct db_consumer in = {
 		.namespace_name = call->namespace_name,
-		.method = name_behind_dot(call),
+		.method = call->action,
 		.consumer = args_get(call, CONSUMER_NAME),
 		.options = args_get(call, CONSUMER_OPTIONS),
 	};

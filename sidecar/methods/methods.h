@@ -79,6 +79,7 @@ struct method_call
 
 	struct error error;
 	uint64_t started_us;
+	const char *action; /* the method's name behind its dot */
 	/* Where in the arguments we are, for error messages; -1 = not inside one. */
 	const char *inside; /* "message." or NULL */
 	int stream_index;

@@ -1,6 +1,8 @@
 /*
  * table.c: the table of methods, which token may call them, and the life of a call.
  */
+#include <string.h>
+
 #include "access/quota.h"
 #include "base/clock.h"
 #include "base/stats.h"
@@ -132,6 +134,7 @@ void method_start(struct method_call *call)
 {
 	call->error.code = ERROR_NONE;
 	call->started_us = clock_us();
+	call->action = strchr(call->method->name, '.') + 1;
 	call->inside = NULL;
 	call->stream_index = call->message_index = -1;
 	call->text = (struct buf){0};
