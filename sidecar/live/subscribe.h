@@ -2,7 +2,9 @@
  * subscribe: GET /subscribe (README.md, "Subscriptions"): messages as server-sent events, from any position
  * on and for ever.
  *
- *     subscribe.c  the states of a subscription
+ *     subscribe.c  subscriptions begin, are handed live events, are pinged
+ *     catch_up.c   they read what was before
+ *     head.c       their place compared with the last position there is
  *     params.c     what the request asks for
  *     pending.c    those whose token can't be checked yet
  *
@@ -63,7 +65,7 @@ struct subscriptions_summary
 {
 	uint64_t states[SUBSCRIPTION_STATES];
 	/*
-	 * Global positions between what it has dealt with and the newest that its feed knows; none for who
+	 * Global positions between what it has dealt with and the newest that its feed knows; 0 while it
 	 * follows.
 	 */
 	uint64_t max_lag;
