@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "live/feed.h"
+#include "live/wakes.h"
 #include "access/quota.h"
 
 struct config;

@@ -104,7 +104,7 @@ static void take_page(struct subscription *s, const struct db_reply *reply)
 		s->past = PAST_UNDECIDED;
 	/* What this one waited for is decided, so perhaps is what other subscriptions wait for. */
 	if (was_undecided && s->past != PAST_UNDECIDED)
-		feed_stir(&s->listener);
+		feed_release(&s->listener);
 	subscription_drain(s);
 }
 

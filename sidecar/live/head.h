@@ -26,8 +26,7 @@ struct subscribe_place
 struct subscribe_head
 {
 	int64_t position; /* that is above the head */
-	int64_t
-		head; /* the last position of the same kind; -1: the stream does not exist, 0: the namespace is empty */
+	int64_t head;	  /* the last position of the same kind; -1: no such stream, 0: an empty namespace */
 	int64_t last_global;
 };
 
