@@ -75,11 +75,9 @@ void route_rpc_headers(struct exchange *exchange)
 	char headers[1024];
 
 	if (exchange->service->cors != NULL && exchange_is_preflight(exchange))
-		front_reply_text(
-			exchange->request, 204,
-			front_join_headers(headers, sizeof(headers), exchange->cors,
-							   CORS_PREFLIGHT("POST", "Authorization, Content-Type, X-Request-Id")),
-			"");
+		front_reply_text(exchange->request, 204,
+						 front_join_headers(headers, sizeof(headers), exchange->cors, CORS_PREFLIGHT_RPC),
+						 "");
 	else
 		exchange_read_claim(exchange);
 }

@@ -12,10 +12,7 @@
 void route_subscribe_headers(struct exchange *exchange)
 {
 	if (exchange_is_preflight(exchange))
-		front_reply_text(exchange->request, 204,
-						 SUBSCRIBE_HEADERS CORS_PREFLIGHT(
-							 "GET", "Authorization, Cache-Control, Last-Event-ID, X-Request-Id"),
-						 "");
+		front_reply_text(exchange->request, 204, CORS_ANY_ORIGIN CORS_PREFLIGHT_SUBSCRIBE, "");
 	else
 		exchange_read_claim(exchange);
 }

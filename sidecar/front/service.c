@@ -144,7 +144,7 @@ static void export_begin(struct exchange *exchange)
 
 static const struct route routes[] = {
 	{"/rpc", route_rpc_headers, protected_body, "POST", route_rpc_start, NULL, false, true},
-	{"/subscribe", route_subscribe_headers, protected_body, "GET", route_subscribe_start, SUBSCRIBE_HEADERS,
+	{"/subscribe", route_subscribe_headers, protected_body, "GET", route_subscribe_start, CORS_ANY_ORIGIN,
 	 true, false},
 	{"/import", import_headers, protected_body, "POST", import_begin, NULL, true, false},
 	{"/export", protected_headers, protected_body, "GET", export_begin, NULL, true, false},
@@ -313,10 +313,10 @@ static bool make_parts(struct service *service, struct event_base *base, const s
 
 	service->feeds = feeds_new(base, db, &feeds_options);
 	if (service->feeds != NULL)
-		service->subscriptions = subscriptions_new(base, db, service->feeds);
+		service->subscriptions = subscriptions_new(base, db, service->feeds, CORS_ANY_ORIGIN);
 	service->auth = auth_new(db, &shared->quotas, &shared->token_generation, config->test_mode);
 	if (service->auth != NULL)
-		service->pending = subscribe_pending_new(base, service->auth);
+		service->pending = subscribe_pending_new(base, service->auth, CORS_ANY_ORIGIN);
 	if (has_cors)
 		service->cors = cors_new(config->cors_origin);
 	return service->subscriptions != NULL && service->pending != NULL && (!has_cors || service->cors != NULL);
@@ -356,7 +356,7 @@ void service_drain(struct service *service, void (*drained)(void *arg), void *ar
 void service_free(struct service *service)
 {
 	service->freed = true;
-	service->exchanges++; /* keeps it until we are through */
+	service->exchanges++; /* keeps it until the end of this function */
 	http_server_free(service->http);
 	service_leave(service);
 }

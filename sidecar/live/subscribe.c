@@ -28,6 +28,7 @@
 #define MAX_UNSENT 16384 /* bytes: above it a client is handed no live events */
 #define PINGS_KEPT 1000 /* then one with a blank line: there are clients that keep comments until one comes */
 #define SWEEP_MS 250
+#define HEADERS_SIZE 512
 
 /* ---- what the feed calls ------------------------------------------------------- */
 
@@ -114,14 +115,15 @@ static void on_gone(void *arg)
 	http_reply_abort(subscription_retire(arg));
 }
 
-static void refuse(struct http_request *request, int status, const char *problem)
+static void refuse(const struct subscriptions *all, struct http_request *request, int status,
+				   const char *problem)
 {
-	const struct http_reply reply = {.status = status,
-									 .content_type = "text/plain; charset=utf-8",
-									 .headers = status == 503 ? SUBSCRIBE_HEADERS "Retry-After: 1\r\n"
-															  : SUBSCRIBE_HEADERS};
+	char headers[HEADERS_SIZE];
+	const struct http_reply reply = {
+		.status = status, .content_type = "text/plain; charset=utf-8", .headers = headers};
 	struct piece piece = piece_of(problem);
 
+	snprintf(headers, sizeof(headers), "%s%s", all->headers, status == 503 ? "Retry-After: 1\r\n" : "");
 	http_reply(request, &reply, &piece, 1);
 }
 
@@ -180,14 +182,12 @@ static void warn_of_dash(struct subscription *s)
 		s, ": no category has a dash in its name, nothing will come; stream= takes a stream's name\n");
 }
 
-void subscribe_reply_start(struct http_request *request)
+void subscribe_reply_start(struct http_request *request, const char *headers)
 {
-	static const struct http_reply head = {
-		.status = 200,
-		.content_type = "text/event-stream",
-		.headers = "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n" SUBSCRIBE_HEADERS,
-	};
+	char lines[HEADERS_SIZE];
+	const struct http_reply head = {.status = 200, .content_type = "text/event-stream", .headers = lines};
 
+	snprintf(lines, sizeof(lines), "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n%s", headers);
 	http_reply_start(request, &head);
 }
 
@@ -250,10 +250,10 @@ void subscribe_start(struct subscriptions *all, struct http_request *request, co
 
 	if (s == NULL)
 	{
-		refuse(request, status, problem);
+		refuse(all, request, status, problem);
 		return;
 	}
-	subscribe_reply_start(request);
+	subscribe_reply_start(request, all->headers);
 	start(s);
 }
 
@@ -334,7 +334,8 @@ void subscriptions_summarise(const struct subscriptions *all, struct subscriptio
 
 /* ---- life ------------------------------------------------------------------------------ */
 
-struct subscriptions *subscriptions_new(struct event_base *base, struct db *db, struct feeds *feeds)
+struct subscriptions *subscriptions_new(struct event_base *base, struct db *db, struct feeds *feeds,
+										const char *headers)
 {
 	struct subscriptions *all = calloc(1, sizeof(*all));
 
@@ -342,6 +343,7 @@ struct subscriptions *subscriptions_new(struct event_base *base, struct db *db, 
 		return NULL;
 	all->db = db;
 	all->feeds = feeds;
+	all->headers = headers;
 	TAILQ_INIT(&all->queue);
 	TAILQ_INIT(&all->by_silence);
 	event_assign(&all->sweep, base, -1, EV_PERSIST, on_sweep, all);

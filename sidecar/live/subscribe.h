@@ -20,11 +20,6 @@
 
 #include "http/http.h"
 
-/* Of every reply on /subscribe, errors included: browsers of any origin may read it. */
-#define SUBSCRIBE_HEADERS                                                                                    \
-	"Access-Control-Allow-Origin: *\r\n"                                                                     \
-	"Access-Control-Expose-Headers: Retry-After, X-Request-Id\r\n"
-
 /*
  * What a reply of /subscribe sends when it has had nothing to send for so long: there are clients that wait
  * for 10 s.
@@ -39,7 +34,9 @@ struct db;
 struct feeds;
 struct subscriptions;
 
-struct subscriptions *subscriptions_new(struct event_base *base, struct db *db, struct feeds *feeds);
+/* `headers` are lines of every reply, errors included, and stay the caller's.  NULL: out of memory. */
+struct subscriptions *subscriptions_new(struct event_base *base, struct db *db, struct feeds *feeds,
+										const char *headers);
 /* Ends them all, and those that are asked for later at once. */
 void subscriptions_end(struct subscriptions *all);
 /* None may be left, and no query of theirs may be in flight. */
@@ -82,7 +79,7 @@ void subscribe_start(struct subscriptions *all, struct http_request *request, co
  * answered by subscribe_start.
  */
 bool subscribe_is_well_formed(struct http_request *request);
-void subscribe_reply_start(struct http_request *request);
+void subscribe_reply_start(struct http_request *request, const char *headers);
 void subscribe_go_on(struct subscriptions *all, struct http_request *request, const struct claim *claim);
 
 #endif

@@ -72,6 +72,7 @@ struct subscriptions
 {
 	struct db *db;
 	struct feeds *feeds;
+	const char *headers; /* lines of every reply */
 	struct event sweep;
 	uint64_t sweeps;
 	bool ending;
