@@ -51,7 +51,7 @@ struct import
 	struct import_batch batches[2];
 	struct import_batch *gathering; /* one of the two */
 	struct import_batch *flight;	/* the other one while it is with Postgres, else NULL */
-	unsigned sound, suspect;		/* while a fault is searched: records known to pass, and to fail */
+	unsigned passing, failing;		/* while the fault is searched: the first so many pass, or fail */
 	bool body_ended;				/* nothing more comes */
 	bool lines_ended;				/* and the last line was taken */
 	uint64_t imported;
@@ -177,16 +177,16 @@ static bool is_about_record(const struct db_error *error)
 static void search_fault(struct import *import)
 {
 	struct import_batch *batch = import->flight;
-	unsigned middle = (import->sound + import->suspect) / 2;
+	unsigned middle = (import->passing + import->failing) / 2;
 
-	if (import->suspect - import->sound > 1)
+	if (import->failing - import->passing > 1)
 	{
 		import_batch_set_count(batch, middle);
 		if (db_import(import->db, import->namespace_name, &batch->frame, true, on_trial, import))
 			return;
 	}
 	land(import);
-	import->fault_line = batch->lines[import->suspect - 1];
+	import->fault_line = batch->lines[import->failing - 1];
 }
 
 static void take_error(struct import *import, const struct db_reply *reply)
@@ -196,8 +196,8 @@ static void take_error(struct import *import, const struct db_reply *reply)
 	if (reply->status == DB_ERROR && is_about_record(&reply->error))
 	{
 		set_fault(import, "INVALID_RECORD", reply->error.message, batch->lines[0]);
-		import->sound = 0;
-		import->suspect = batch->count;
+		import->passing = 0;
+		import->failing = batch->count;
 		search_fault(import);
 		return;
 	}
@@ -341,14 +341,14 @@ static void on_batch(void *arg, struct db_reply *reply)
 static void on_trial(void *arg, struct db_reply *reply)
 {
 	struct import *import = arg;
-	unsigned middle = (import->sound + import->suspect) / 2;
+	unsigned middle = (import->passing + import->failing) / 2;
 
 	if (reply->status == DB_ERROR && strcmp(reply->error.sqlstate, DB_TRIAL_PASSED) == 0)
-		import->sound = middle;
+		import->passing = middle;
 	else if (reply->status == DB_ERROR && is_about_record(&reply->error))
-		import->suspect = middle;
+		import->failing = middle;
 	else
-		import->sound = import->suspect - 1; /* the search ends with what is known */
+		import->passing = import->failing - 1; /* the search ends with what is known */
 	search_fault(import);
 	go_on(import);
 }

@@ -79,7 +79,7 @@ void import_reply_done(struct import_reply *reply, uint64_t imported, uint64_t e
 	send_last(reply, &event);
 }
 
-/* A client that sends all before it reads anything would make us keep it all: it misses some. */
+/* For a client that sends all before it reads anything all would have to be kept: it misses some. */
 void import_reply_progress(struct import_reply *reply, uint64_t imported, int64_t last_global_position)
 {
 	struct buf event = {0};

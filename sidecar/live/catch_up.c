@@ -109,12 +109,26 @@ static void take_page(struct subscription *s, const struct db_reply *reply)
 }
 
 /* False: it is asked again when the feed says so. */
-static bool is_usable(struct subscription *s, const struct db_reply *reply)
+static bool is_usable(const struct subscription *s, const struct db_reply *reply)
 {
-	bool stale = s->stale;
+	return reply->status == DB_OK && !s->stale && feed_is_sure(&s->listener);
+}
+
+/* An answer to a subscription that has not ended. */
+static void take_or_wait(struct subscription *s, const struct db_reply *reply,
+						 void (*take)(struct subscription *s, const struct db_reply *reply))
+{
+	bool usable = is_usable(s, reply);
 
 	s->stale = false;
-	return reply->status == DB_OK && !stale && feed_is_sure(&s->listener);
+	if (usable)
+		take(s, reply);
+	else
+	{
+		/* The feed has the same troubles, and knows what to do about them. */
+		subscription_hold_page(s, 0);
+		subscription_set_state(s, SUBSCRIPTION_WAITING);
+	}
 }
 
 /* Hands what Postgres answered to `take`, unless the subscription has ended meanwhile or must ask again. */
@@ -128,14 +142,8 @@ static void on_answer(struct subscription *s, const struct db_reply *reply,
 		all->reading--;
 		free(s);
 	}
-	else if (is_usable(s, reply))
-		take(s, reply);
 	else
-	{
-		/* The feed has the same troubles, and knows what to do about them. */
-		subscription_hold_page(s, 0);
-		subscription_set_state(s, SUBSCRIPTION_WAITING);
-	}
+		take_or_wait(s, reply, take);
 	read_queued(all);
 }
 
@@ -204,7 +212,7 @@ static bool ask(struct subscription *s)
 	s->below = feed_position(&s->listener);
 	if (s->below == 0)
 		return false;
-	s->placed = s->placed || !subscribe_head_is_suspect(&place, s->below);
+	s->placed = s->placed || !subscribe_place_may_be_above(&place, s->below);
 	if (!s->placed)
 		return ask_head(s);
 	if (must_learn_head(s))

@@ -170,7 +170,7 @@ static void schedule_next(struct feed *feed, bool more)
 }
 
 /* True when the answer is one; else the feed ends or asks again later. */
-static bool is_answered(struct feed *feed, const struct db_reply *reply)
+static bool check_answer(struct feed *feed, const struct db_reply *reply)
 {
 	bool gone = reply->status == DB_ERROR && strcmp(reply->error.sqlstate, SQLSTATE_NAMESPACE_NOT_FOUND) == 0;
 
@@ -195,7 +195,7 @@ static bool is_answered(struct feed *feed, const struct db_reply *reply)
 }
 
 /* Every answer ends with this.  False: the feed was closed meanwhile, and is freed now. */
-static bool is_open(struct feed *feed)
+static bool end_answer(struct feed *feed)
 {
 	feed->asked = FEED_ASKED_NOTHING;
 	if (!feed->closed)
@@ -205,19 +205,17 @@ static bool is_open(struct feed *feed)
 }
 
 /* False: it is another namespace by now, or another token opens it. */
-static bool is_ours(struct feed *feed, const struct db_feed_state *state)
+static bool is_same_namespace(const struct feed *feed, const struct db_feed_state *state)
 {
-	if (!state->exists)
-		return false;
-	if (feed->created_at[0] == '\0')
-		snprintf(feed->created_at, sizeof(feed->created_at), "%s", state->created_at);
-	return strcmp(feed->created_at, state->created_at) == 0 &&
+	return state->exists && strcmp(feed->created_at, state->created_at) == 0 &&
 		   (!feed->feeds->options.check_tokens || token_hash_equal(feed->token_hash, state->token_hash));
 }
 
 static void take_state(struct feed *feed, const struct db_feed_state *state)
 {
-	if (!is_ours(feed, state))
+	if (feed->created_at[0] == '\0' && state->exists)
+		snprintf(feed->created_at, sizeof(feed->created_at), "%s", state->created_at);
+	if (!is_same_namespace(feed, state))
 	{
 		feed_end(feed);
 		return;
@@ -235,13 +233,13 @@ static void on_state(void *arg, struct db_reply *reply)
 {
 	struct feed *feed = arg;
 
-	if (!feed->closed && is_answered(feed, reply))
+	if (!feed->closed && check_answer(feed, reply))
 	{
 		const struct db_feed_state state = db_feed_state_of(reply);
 
 		take_state(feed, &state);
 	}
-	if (is_open(feed) && !feed->failing)
+	if (end_answer(feed) && !feed->failing)
 		feed_ask(feed);
 }
 
@@ -288,14 +286,14 @@ static void on_messages(void *arg, struct db_reply *reply)
 	struct feed *feed = arg;
 	bool more = false;
 
-	if (!feed->closed && is_answered(feed, reply))
+	if (!feed->closed && check_answer(feed, reply))
 	{
 		/*
 		 * Else they may be those of another namespace of that name; they are read again when that is known.
 		 */
 		more = !is_sure(feed) || take_messages(feed, reply);
 	}
-	if (is_open(feed) && !feed->failing)
+	if (end_answer(feed) && !feed->failing)
 		schedule_next(feed, more);
 }
 

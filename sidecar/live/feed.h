@@ -2,10 +2,10 @@
  * feed: the live messages of a namespace, for the listeners of a worker.
  *
  * A feed is one namespace in one worker, alive while it has listeners.  It has a position: every message from
- * there on it will hand out, in global order, each once, whoever wrote it.  What is below is the listener's
- * own to catch up with.  It reads when a message was appended or imported through this process, and on a
- * short timer for everything else.  It begins anew when the database was away: after a crash, positions that
- * nobody could read yet are given out again.
+ * there on it will hand out, in global order, each once, whichever client appended it.  What is below is the
+ * listener's own to catch up with.  It reads when a message was appended or imported through this process,
+ * when Postgres tells of another commit, and on a timer.  It begins anew when the database was away: after a
+ * crash, positions of messages that were not committed are given out again.
  *
  * A listener is owned by its caller, and is at one place at a time:
  *
@@ -138,8 +138,8 @@ void feed_detach(struct listener *listener);
 /* Messages from this global position on will be handed out; 0: go_on was not called yet. */
 int64_t feed_position(const struct listener *listener);
 /*
- * False: a namespace or token changed, and whether ours did is not known yet, or the database was away: what
- * was read may be another's.
+ * False: a namespace or token changed, and whether the feed's did is not known yet, or the database was away:
+ * what was read may be of another namespace.
  */
 bool feed_is_sure(const struct listener *listener);
 /* From complete_below on.  False: that is too far back, or out of memory. */

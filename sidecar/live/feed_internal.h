@@ -5,7 +5,7 @@
  *     feeds.c     the feeds of a worker: found by their namespace, woken by commits
  *     table.c     which feeds a worker has
  *     listener.c  at which place each listener is
- *     channel.c   who gets which message
+ *     channel.c   which listeners get which message
  *     filter.c    what a listener wants of the messages of its stream or category
  *     watch.c     waits for commits that did not come through this process
  *
@@ -45,7 +45,7 @@ struct feed
 	char created_at[48]; /* of the namespace, which tells it from a later one of its name */
 
 	int64_t position; /* everything below was handed out or is the listeners' own to find; 0: not known yet */
-	int64_t next_read; /* below position while some who join are brought there */
+	int64_t next_read; /* below position while listeners that join are brought there */
 	enum feed_question asked;
 	int64_t asked_from;
 	bool asked_whole; /* messages and not only pokes */
@@ -76,7 +76,7 @@ struct feeds
 	struct event_base *base;
 	struct db *db;
 	struct feeds_options options;
-	struct feed_waker *waker; /* our place in options.wakes; NULL: there was none left */
+	struct feed_waker *waker; /* the worker's place in options.wakes; NULL: there was none left */
 	struct event woken;
 	struct feed *buckets[FEED_BUCKETS];
 	unsigned nfeeds;
