@@ -21,7 +21,8 @@ static inline uint64_t result_bytes(const PGresult *result)
 	return bytes;
 }
 
-static inline uint64_t params_bytes(const struct db_statement_info *statement, const struct conn_params *params)
+static inline uint64_t params_bytes(const struct db_statement_info *statement,
+									const struct conn_params *params)
 {
 	uint64_t bytes = 0;
 
