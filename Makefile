@@ -201,6 +201,7 @@ analyse: ## clang-tidy and cppcheck over all C files, two minutes
 lint: ## layout, layers, what is said once, and shell scripts
 	clang-format --dry-run -Werror $(C_FILES)
 	$(PYTHON) test/layers.py
+	$(PYTHON) test/lines.py
 	$(PYTHON) test/agreement.py
 	$(PYTHON) test/references.py
 	$(PYTHON) test/versions.py

@@ -105,6 +105,8 @@ def layout(counts):
     heading("layout and layers")
     check(counts, "layers", [sys.executable, "test/layers.py"])
     check(counts, "layers.py finds what is wrong", [sys.executable, "test/test_layers.py"])
+    check(counts, "lines", [sys.executable, "test/lines.py"])
+    check(counts, "lines.py finds what is wrong", [sys.executable, "test/test_lines.py"])
     check(counts, "circles", [sys.executable, "test/circles.py"])
     check(counts, "circles.py finds what is wrong", [sys.executable, "test/test_circles.py"])
     check(counts, "what is said once", [sys.executable, "test/agreement.py"])
