@@ -124,7 +124,8 @@ def table(programs, results):
         for name in programs:
             figures = results[case][name]
             print(
-                f"{case:<14} {name:<{width}} {figures['median']:6} ms  ({figures['low']} to {figures['high']})  {figures['median'] / first:.2f}"
+                f"{case:<14} {name:<{width}} {figures['median']:6} ms  ({figures['low']} to {figures['high']})  "
+                f"{figures['median'] / first:.2f}"
             )
 
 

@@ -45,7 +45,8 @@ def row(what, value):
 
 def percentiles(times):
     times = sorted(times)
-    return f"p50 {statistics.median(times) * 1000:.2f} ms, p99 {times[len(times) * 99 // 100 - 1] * 1000:.2f} ms, most {times[-1] * 1000:.2f} ms"
+    return (f"p50 {statistics.median(times) * 1000:.2f} ms, p99 {times[len(times) * 99 // 100 - 1] * 1000:.2f} ms, "
+            f"most {times[-1] * 1000:.2f} ms")
 
 
 class Arrivals:

@@ -155,7 +155,8 @@ class Server(Program):
             arguments += tuple(self.tls.flags())
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "MILLRACE"))}
         env["MILLRACE_PG_BINDIR"] = PG_BIN
-        env["MILLRACE_ALLOWED_HOSTS"] = "x, y, h, test, again, events.example, events.invalid"  # which tests write into their own requests
+        # Which tests write into their own requests.
+        env["MILLRACE_ALLOWED_HOSTS"] = "x, y, h, test, again, events.example, events.invalid"
         env.update(variables or {})
         super().__init__([*before, program or MILLRACE, "serve", "--port", "0", *arguments], env)
         self.token, self.port, self.terminated = token, None, False
@@ -268,7 +269,8 @@ class Cluster:
                               stdout=subprocess.PIPE if program != "pg_ctl" else subprocess.DEVNULL,
                               stderr=subprocess.STDOUT, text=True)
         log = self.folder / "log"
-        assert not check or done.returncode == 0, f"{program}: {done.stdout or log.exists() and log.read_text()[-3000:]}"
+        said = done.stdout or log.exists() and log.read_text()[-3000:]
+        assert not check or done.returncode == 0, f"{program}: {said}"
 
     def conninfo(self, database="postgres"):
         return f"host={self.folder} user=tester dbname={database}"

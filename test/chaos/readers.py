@@ -127,7 +127,8 @@ class Bounded(Reader):
         if self.below is None:
             ((self.below,),) = self.sql("SELECT millrace.feed_head('default')")
         ((body, count, following, state), ) = self.sql(
-            "SELECT body, count, next_position, state FROM millrace.read_pokes('default', {}, {}, %s, %s, NULL, NULL, true, false, %s)"
+            "SELECT body, count, next_position, state "
+            "FROM millrace.read_pokes('default', {}, {}, %s, %s, NULL, NULL, true, false, %s)"
             .format(*self.source), position, self.below, self.random.choice([1, 1000, 100_000]))
         page = [int(found) for found in GLOBAL_POSITION.findall(body)]
         assert len(page) == count, f"{len(page)} pokes, said to be {count}"
@@ -151,7 +152,8 @@ class MessageDbCategory(Reader):
 
     def fetch(self, position):
         return self.rows(
-            "SELECT global_position FROM message_store.get_category_messages('b'::varchar, %s, %s, condition => %s::varchar)",
+            "SELECT global_position "
+            "FROM message_store.get_category_messages('b'::varchar, %s, %s, condition => %s::varchar)",
             position, self.size(), self.condition)
 
 
@@ -198,7 +200,8 @@ class Snapshot(Reader):
             same = next((n for n, pair in enumerate(zip(first, second)) if pair[0] != pair[1]),
                         min(len(first), len(second)))
             self.problems.append(
-                f"a snapshot showed {len(first)} messages from {position} on, and then {len(second)}, of which {same} are the same"
+                f"a snapshot showed {len(first)} messages from {position} on, and then {len(second)}, "
+                f"of which {same} are the same"
             )
         return second, second[-1] + 1 if second else position
 

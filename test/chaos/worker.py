@@ -135,8 +135,9 @@ class Watch(threading.Thread):
             connection = psycopg2.connect(worker.cluster.conninfo("store") + " connect_timeout=10")
             with connection.cursor() as cursor:
                 cursor.execute(
-                    "SELECT pid, application_name, state, wait_event_type, wait_event, backend_xmin::text, now() - xact_start, "
-                    "pg_blocking_pids(pid), left(query, 150) FROM pg_stat_activity WHERE datname = 'store' ORDER BY xact_start"
+                    "SELECT pid, application_name, state, wait_event_type, wait_event, backend_xmin::text, "
+                    "now() - xact_start, pg_blocking_pids(pid), left(query, 150) FROM pg_stat_activity "
+                    "WHERE datname = 'store' ORDER BY xact_start"
                 )
                 lines = [f"  {row}" for row in cursor.fetchall() if row[2] != "idle"][:15]
                 cursor.execute("SELECT pg_terminate_backend(%s)", (worker.pid or 0,))

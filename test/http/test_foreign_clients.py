@@ -150,7 +150,8 @@ def test_a_page_can_read_every_refusal_and_the_id(start, origins):
         assert f"\r\nAccess-Control-Allow-Origin: {ONE}\r\n".encode() in answer, (status, answer)
         assert b"X-Request-Id" in answer.partition(b"Access-Control-Expose-Headers: ")[2].partition(b"\r\n")[0]
     answer = exchange(server, f"GET /subscribe?all=true HTTP/1.1\r\n{asked}X: {'x' * 20000}\r\n\r\n")
-    assert b"\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: Retry-After, X-Request-Id\r\n" in answer
+    assert (b"\r\nAccess-Control-Allow-Origin: *\r\n"
+            b"Access-Control-Expose-Headers: Retry-After, X-Request-Id\r\n") in answer
     if origins == ONE:  # whose request was not read
         full = start("--test-mode", "--cors-origin", ONE, "--max-connections", "1", "--workers", "1")
         with socket.create_connection(("127.0.0.1", full.port)) as first:

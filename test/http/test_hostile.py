@@ -255,7 +255,8 @@ def test_the_limit_of_a_body_is_exact(start, size, chunked):
     body = VERSION + " " * (65536 + size - len(VERSION))
     if chunked:
         half = len(body) // 2
-        request = HEAD + f"Transfer-Encoding: chunked\r\n\r\n{half:x}\r\n{body[:half]}\r\n{len(body) - half:x};x=y\r\n{body[half:]}\r\n0\r\n\r\n"
+        request = HEAD + (f"Transfer-Encoding: chunked\r\n\r\n{half:x}\r\n{body[:half]}\r\n{len(body) - half:x};x=y\r\n"
+                          f"{body[half:]}\r\n0\r\n\r\n")
     else:
         request = HEAD + f"Content-Length: {len(body)}\r\n\r\n{body}"
     assert statuses(exchange(limited, request)) == [200 if size <= 0 else 413]

@@ -43,8 +43,8 @@ class Watched:
     def last_question(self):
         return sql(
             self.look,
-            "SELECT extract(epoch FROM max(query_start)) FROM pg_stat_activity WHERE query LIKE '%%millrace.read_feed(%%'"
-            " AND datname = 'postgres'")[0][0]
+            "SELECT extract(epoch FROM max(query_start)) FROM pg_stat_activity "
+            "WHERE query LIKE '%%millrace.read_feed(%%' AND datname = 'postgres'")[0][0]
 
     def now(self):
         return sql(self.look, "SELECT extract(epoch FROM clock_timestamp())")[0][0]

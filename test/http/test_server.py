@@ -160,7 +160,8 @@ def test_settings_of_the_role_change_nothing(cluster, start):
     sql(owner, "CREATE SCHEMA decoy")
     sql(
         owner,
-        "CREATE FUNCTION decoy.late(bigint, interval) RETURNS interval LANGUAGE sql AS $$ SELECT interval '1000 years' $$"
+        "CREATE FUNCTION decoy.late(bigint, interval) RETURNS interval LANGUAGE sql AS $$ "
+        "SELECT interval '1000 years' $$"
     )
     sql(owner, "CREATE OPERATOR decoy.* (FUNCTION = decoy.late, LEFTARG = bigint, RIGHTARG = interval)")
     newer = ("transaction_timeout = '100ms'",) if owner.server_version >= 170000 else ()
@@ -181,7 +182,8 @@ def test_settings_of_the_role_change_nothing(cluster, start):
         wait_until(
             lambda: answer.done() or sql(
                 owner,
-                "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND clock_timestamp() - query_start > '0.2 s'"
+                "SELECT 1 FROM pg_stat_activity "
+                "WHERE wait_event_type = 'Lock' AND clock_timestamp() - query_start > '0.2 s'"
             ), "a long wait")
         connection.commit()
         connection.close()
@@ -364,7 +366,8 @@ def test_a_killed_backend_is_a_pause(folder, start):
         connection = server.postgres()
         sql(
             connection,
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
         connection.close()
     load.goes_on()
@@ -458,11 +461,13 @@ def test_a_request_that_takes_postgres_down_each_time_fails_alone(cluster, start
     connection = cluster.connect()
     sql(
         connection,
-        "CREATE FUNCTION millrace.true_append_batch(batch bytea) RETURNS bytea LANGUAGE c AS 'millrace', 'millrace_append_batch_packed'"
+        "CREATE FUNCTION millrace.true_append_batch(batch bytea) RETURNS bytea "
+        "LANGUAGE c AS 'millrace', 'millrace_append_batch_packed'"
     )
     sql(
         connection,
-        """CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN
+        """CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea
+        LANGUAGE plpgsql AS $$ BEGIN
         PERFORM pg_terminate_backend(pg_backend_pid()) WHERE position('deadly'::bytea IN batch) > 0;
         RETURN millrace.true_append_batch(batch); END $$""")
     load = Load(server)

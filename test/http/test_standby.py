@@ -79,7 +79,8 @@ def test_a_namespace_call_whose_session_ends_is_told_so(primary, start):
     sql(holder, "LOCK TABLE millrace.namespaces IN SHARE MODE")  # which lets those read it who look at tokens
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(client.post, ["ns.create", "another"])
-        found = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%json_create_namespace%%'"
+        found = ("SELECT pid FROM pg_stat_activity "
+                 "WHERE wait_event_type = 'Lock' AND query LIKE '%%json_create_namespace%%'")
         ((pid,),) = wait_until(lambda: sql(connection, found), "the call that waits")
         sql(connection, "SELECT pg_terminate_backend(%s)", pid)
         holder.rollback()

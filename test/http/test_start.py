@@ -92,7 +92,8 @@ def test_a_start_that_is_killed_leaves_no_session_with_the_lock(cluster, begin):
     with session(cluster, "LOCK TABLE millrace.namespaces") as holder:
         server = begin()
         text(server, "still trying to look for namespace default")
-        held = f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND (classid::bigint << 32 | objid::bigint) = {LOCK}"
+        held = ("SELECT 1 FROM pg_locks "
+                f"WHERE locktype = 'advisory' AND (classid::bigint << 32 | objid::bigint) = {LOCK}")
         assert sql(holder, held)
         server.kill()
         wait_until(lambda: not sql(holder, held), "the end of its session")

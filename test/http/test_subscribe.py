@@ -21,8 +21,9 @@ PING = b": ping\n"
 
 
 def poke(stream, position, global_position):
-    return f'event: poke\ndata: {{"stream":{json.dumps(stream, ensure_ascii=False)},"position":{position},"globalPosition":{global_position}}}\n\n'.encode(
-    )
+    name = json.dumps(stream, ensure_ascii=False)
+    data = f'{{"stream":{name},"position":{position},"globalPosition":{global_position}}}'
+    return f"event: poke\ndata: {data}\n\n".encode()
 
 
 class Subscriber:
@@ -466,11 +467,13 @@ def test_a_row_at_the_last_global_position_is_not_followed(server, client, subsc
     connection = connect_to_namespace(server)
     table = sql(
         connection,
-        "SELECT format('%I.messages', schema) FROM millrace.namespaces WHERE name = current_setting('millrace.namespace')"
+        "SELECT format('%I.messages', schema) FROM millrace.namespaces "
+        "WHERE name = current_setting('millrace.namespace')"
     )[0][0]
     sql(
         connection,
-        f"INSERT INTO {table} (global_position, stream_name, position, type) VALUES (9223372036854775807, 's-2', 0, 'T')"
+        f"INSERT INTO {table} (global_position, stream_name, position, type) "
+        "VALUES (9223372036854775807, 's-2', 0, 'T')"
     )
     late = [subscribe(category="s"), subscribe(all="true", headers={"Last-Event-ID": "9223372036854775806"})]
     late[0].wait_for(1)

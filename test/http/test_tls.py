@@ -459,8 +459,8 @@ def test_a_client_that_shut_its_side_still_gets_its_answer(secret, client):
 
 
 def test_requests_that_come_in_one_record_are_all_answered(secret, client):
-    request = f"POST /rpc?token={client.token} HTTP/1.1\r\nHost: x\r\nContent-Length: 15\r\n\r\n[\"sys.version\"]".encode(
-    )
+    request = (f"POST /rpc?token={client.token} HTTP/1.1\r\nHost: x\r\n"
+               "Content-Length: 15\r\n\r\n[\"sys.version\"]").encode()
     with secret.connect() as wire:
         wire.sendall(request * 500)  # records of 16 KiB, far more than a receive takes at once
         stream = wire.makefile("rb")
@@ -472,8 +472,8 @@ def test_requests_that_come_in_one_record_are_all_answered(secret, client):
 def test_a_request_that_comes_in_a_record_a_byte(secret, client):
     body = json.dumps(["stream.write", "s", MESSAGE])
     with secret.connect() as wire:
-        for byte in f"POST /rpc?token={client.token} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode(
-        ):
+        head = f"POST /rpc?token={client.token} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        for byte in (head + body).encode():
             wire.sendall(bytes([byte]))
         assert wire.recv(1000).startswith(b"HTTP/1.1 200")
 
@@ -529,7 +529,8 @@ def test_an_idle_connection_keeps_no_buffers(start, certificate):
         wire.close()
 
 
-IDLE_KB = 44  # OpenSSL 3.0: 20, with the buffers 54; 3.6: 34, of which 6 for keys that withstand quantum computers, and 56
+# OpenSSL 3.0: 20, with the buffers 54; 3.6: 34, of which 6 for keys that withstand quantum computers, and 56.
+IDLE_KB = 44
 
 
 # The commands

@@ -70,8 +70,8 @@ def test_a_missing_message_is_refused(client, method):
 def test_a_bad_message_is_refused_by_every_way_to_append(client, message, word):
     for body in (
             f'["stream.write","s",{message}]', f'["stream.append","s",[{json.dumps(MESSAGE)},{message}]]',
-            f'["streams.append",[{{"stream":"t","messages":[{json.dumps(MESSAGE)}]}},{{"stream":"s","messages":[{message}]}}]]'
-    ):
+            f'["streams.append",[{{"stream":"t","messages":[{json.dumps(MESSAGE)}]}},'
+            f'{{"stream":"s","messages":[{message}]}}]]'):
         error = client.refused_body(body)
         invalid(error, word)
         assert error.message

@@ -113,7 +113,8 @@ def report(server, arguments):
         print("  ".join(
             str(cell).ljust(widths[0]) if n == 0 else str(cell).rjust(widths[n]) for n, cell in enumerate(row)))
     print(
-        f"unsent for want of a free connection: {flood['unsent'] / arguments.seconds:.0f}/s; recovered after {recovered:.2f} s"
+        f"unsent for want of a free connection: {flood['unsent'] / arguments.seconds:.0f}/s; "
+        f"recovered after {recovered:.2f} s"
     )
     result.update(capacity=round(capacity["throughput"]), beside_idle=round(beside["throughput"]), asked=rate,
                   served=round(flood["throughput"]), rejected=round(flood["rejected"] / arguments.seconds),

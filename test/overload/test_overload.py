@@ -18,8 +18,8 @@ MB = 1024 * 1024
 
 
 def post(body, length=None):
-    return f"POST /rpc HTTP/1.1\r\n{HOST}Content-Length: {len(body) if length is None else length}\r\n\r\n{body}".encode(
-    )
+    length = len(body) if length is None else length
+    return f"POST /rpc HTTP/1.1\r\n{HOST}Content-Length: {length}\r\n\r\n{body}".encode()
 
 
 def statuses(received):
@@ -169,7 +169,8 @@ def test_clients_never_take_the_descriptors_that_postgres_needs(limited, start):
         wait_until(lambda: server.client().request("GET", "/health").status == 503, "the limit")
         sql(
             connection,
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
         assert client.write("s")["position"] == 1
         assert client.call("stream.version", "s") == 1

@@ -102,7 +102,8 @@ class Nginx(Part):
         shown = replaced(shown, "server 127.0.0.1:8080;", f"server 127.0.0.1:{server_port};")
         shown = replaced(
             shown, "listen 443 ssl;",
-            f"listen 127.0.0.1:{self.port} ssl; ssl_certificate {certificate.file}; ssl_certificate_key {certificate.key};"
+            f"listen 127.0.0.1:{self.port} ssl; ssl_certificate {certificate.file}; "
+            f"ssl_certificate_key {certificate.key};"
         )
         paths = "".join(f"    {kind}_temp_path temp;\n"
                         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))

@@ -28,8 +28,8 @@ def database():
     for role in ("reader", "stranger"):
         sql(
             admin, f"""CREATE FUNCTION {role}_opens(read text) RETURNS refcursor LANGUAGE plpgsql SECURITY DEFINER AS $$
-            DECLARE opened refcursor := 'opened'; BEGIN OPEN opened FOR EXECUTE 'SELECT data::text FROM ' || read; RETURN opened; END $$"""
-        )
+            DECLARE opened refcursor := 'opened';
+            BEGIN OPEN opened FOR EXECUTE 'SELECT data::text FROM ' || read; RETURN opened; END $$""")
         sql(
             admin,
             f"""CREATE FUNCTION {role}_fetches(opened refcursor) RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$

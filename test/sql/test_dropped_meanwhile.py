@@ -34,7 +34,8 @@ def test_a_list_leaves_nobody_out_for_it(cluster):
     # What becomes of a namespace between two looks at it is left to a function in the place of the first.
     sql(
         main,
-        "CREATE OR REPLACE FUNCTION millrace.is_messages(relation regclass) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_lock(1); RETURN true; END $$"
+        "CREATE OR REPLACE FUNCTION millrace.is_messages(relation regclass) RETURNS boolean LANGUAGE plpgsql AS $$ "
+        "BEGIN PERFORM pg_advisory_lock(1); RETURN true; END $$"
     )
     sql(main, "SELECT pg_advisory_lock(1)")
     looking = in_background(other, "SELECT name, message_count FROM millrace.list_namespaces()")

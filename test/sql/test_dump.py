@@ -18,7 +18,8 @@ def fill(connection):
         sql(connection, "SELECT set_config('millrace.namespace', %s, false)", name)
         sql(
             connection,
-            "SELECT millrace.append('a-' || n % 5, 'T', jsonb_build_object('n', n), '{\"m\": 1}') FROM generate_series(1, 100) n"
+            "SELECT millrace.append('a-' || n % 5, 'T', jsonb_build_object('n', n), '{\"m\": 1}') "
+            "FROM generate_series(1, 100) n"
         )
 
 

@@ -54,7 +54,8 @@ def test_a_sequence_that_is_behind(cluster):
     def put_behind(admin):
         sql(
             admin,
-            "INSERT INTO millrace_default.messages (global_position, position, stream_name, type, data) VALUES (1000, 0, 'b-1', 'T', '{}')"
+            "INSERT INTO millrace_default.messages (global_position, position, stream_name, type, data) "
+            "VALUES (1000, 0, 'b-1', 'T', '{}')"
         )
         sql(admin, "SELECT pg_sleep(1.1)")  # a session looks for it once a second
 

@@ -87,13 +87,14 @@ READERS = {
         "SELECT global_position, stream_name FROM millrace.read_category('a', \"position\" => %s, batch_size => 100)",
         ()),
     "a group": (
-        "SELECT global_position, stream_name FROM millrace.read_category('a', consumer_group_member => %s, consumer_group_size => %s, "
-        "\"position\" => %s, batch_size => 100)", (1, GROUP)),
+        "SELECT global_position, stream_name FROM millrace.read_category('a', consumer_group_member => %s, "
+        "consumer_group_size => %s, \"position\" => %s, batch_size => 100)", (1, GROUP)),
 }
 
 
 # What a reader without the rule would do.  It must miss some, or the load proves nothing.
-PLAIN_READER = "SELECT global_position, stream_name FROM millrace_default.messages WHERE global_position >= %s ORDER BY 1 LIMIT 100"
+PLAIN_READER = ("SELECT global_position, stream_name FROM millrace_default.messages "
+                "WHERE global_position >= %s ORDER BY 1 LIMIT 100")
 
 
 def expected_of(reader, committed, connection):
