@@ -65,7 +65,8 @@ listen events
     bind 127.0.0.1:{port}
     server one 127.0.0.1:{listener.getsockname()[1]}
 """)
-    proxy = subprocess.Popen(["haproxy", "-db", "-q", "-f", "haproxy.cfg"], env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin"})
+    proxy = subprocess.Popen(["haproxy", "-db", "-q", "-f", "haproxy.cfg"],
+                             env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin"})
     try:
         sent, seen, client = [], [], http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         threading.Thread(target=answer, args=(listener, sent), daemon=True).start()

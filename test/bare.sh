@@ -40,7 +40,8 @@ prepare() {
 	mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 	git -C "$here/.." bundle create --quiet "$root/root/millrace.bundle" HEAD
 	cp "$0" "$root/root/bare.sh"
-	in_bare 'cd; git -c init.defaultBranch=main -c advice.detachedHead=false clone --quiet millrace.bundle millrace'
+	in_bare 'cd; git -c init.defaultBranch=main -c advice.detachedHead=false \
+		clone --quiet millrace.bundle millrace'
 	in_bare 'cd ~/millrace; make deps >../log 2>&1 || { tail -n 30 ../log; exit 1; }'
 	unshare --net "$0" --run
 }
