@@ -9,7 +9,7 @@ import time
 import pytest
 
 from store import new_id
-from test_subscribe import Subscriber
+from subscriber import Subscriber
 
 
 def exchange(server, text):

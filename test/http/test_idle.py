@@ -7,7 +7,7 @@ import psycopg2
 import pytest
 
 from store import ZERO_TOKEN, Cluster, Server, sql, wait_until
-from test_subscribe import Subscriber
+from subscriber import Subscriber
 
 OF_ONE_WORKER = ["--token", ZERO_TOKEN, "--workers", "1"]
 WAIT = "CALL millrace.wait_for_commits"

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 import pytest
 
 from store import new_id, token_for
-from test_subscribe import poke, subscribe  # noqa: F401
+from subscriber import poke
 
 MESSAGE = {"type": "T", "data": {}}
 
