@@ -21,7 +21,6 @@ import urllib.request
 from collections import Counter
 from pathlib import Path
 
-import psycopg2
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "test"), str(ROOT / "bench")]
@@ -67,10 +66,6 @@ class Durable(Server):
         if file:
             file.write_bytes(body)
         return body
-
-    def memory(self, name):
-        """Resident memory in kB, now (VmRSS) or at most (VmHWM)."""
-        return int(re.search(name + r":\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text())[1])
 
     def load(self, duration, warmup, options, output):
         command = [
@@ -168,13 +163,13 @@ def measure(folder, out, options):
         profiler.start()
         time.sleep(options.duration / 2)
         server.debug("connections", out / "connections.txt")
-        memory = server.memory("VmRSS")
+        memory = int(server.memory() * 1024)
         profiler.join()
         text = finish(load)
         waited = waits.stop()
         found = {
             "text": text, "cpu_seconds": seconds, "postgres": {**postgres.end(), "waits": waited}, "rss_kb": memory,
-            "rss_peak_kb": server.memory("VmHWM")
+            "rss_peak_kb": int(server.memory("VmHWM") * 1024)
         }
     finally:
         server.stop()

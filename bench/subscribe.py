@@ -34,11 +34,6 @@ def subscribe(server, query, receive_buffer=None):
     return connection
 
 
-def memory(server):
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
-
-
 def row(what, value):
     print(f"{what:<66} {value}", flush=True)
 
@@ -105,7 +100,7 @@ def catch_up(server, query, count):
         found += len(positions)
         rounds += 1
         if rounds % 20 == 0:
-            most = max(most, memory(server))
+            most = max(most, server.memory())
     seconds = time.monotonic() - began
     connection.close()
     return count / seconds, ordered, most
@@ -163,7 +158,7 @@ def main():
                                     0.005)))
             thread.join()
         fill(client, "big-1", options.messages)
-        row("memory of the server before the catch-up", f"{memory(server):.1f} MiB")
+        row("memory of the server before the catch-up", f"{server.memory():.1f} MiB")
         for query in ("category=big", "stream=big-1", "all=true"):
             rate, ordered, most = catch_up(server, query, options.messages)
             row(f"catch-up of {options.messages} messages, {query}",

@@ -1,6 +1,5 @@
 """What the tests start and talk to: the program, a Postgres of one's own, an HTTP client."""
 import base64
-import glob
 import http.client
 import json
 import os
@@ -187,6 +186,18 @@ class Server(Program):
         return Client(int(wait_until(lambda: re.search(r"admin listener on http://127\.0\.0\.1:(\d+)", self.text),
                                      "the admin listener").group(1)))
 
+    def memory(self, what="VmRSS"):
+        """What the server's own process holds in MiB, Postgres not included; with VmHWM the most that it ever held."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(what + r":\s+(\d+) kB", status).group(1)) / 1024
+
+    def refuses_connections(self):
+        try:
+            self.connect().close()
+            return False
+        except ConnectionError:
+            return True
+
     # The embedded Postgres
 
     def postmaster(self):
@@ -230,8 +241,36 @@ class Server(Program):
         self.wait()
 
 
+class Listener:
+    """Accepts connections on a free port; serve(connection), of a subclass, runs in a thread of its own for each."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)  # ends accept, too
+        self.listener.close()
+
+
+def free_port():
+    """A port that nothing listens on, for programs that must be told one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def without_tokens(cluster):
-    """Flags of a server that works on that Postgres and asks nobody for a token."""
+    """Flags of a server that works on that Postgres and takes requests without a token."""
     return "--database", cluster.conninfo(), "--test-mode", "--without-authentication", "--listen", "127.0.0.1"
 
 

@@ -24,6 +24,7 @@ def subscribe(server, client):
 
 @pytest.fixture
 def wire(server, client):
+    """A connection for an import in the client's namespace."""
     client.call("stream.version", "x")  # makes the namespace
     wire = Wire(server, client.token)
     yield wire
@@ -50,6 +51,7 @@ def secret(certificate):
 
 @pytest.fixture(scope="module")
 def hasty(certificate):
+    """A server that waits for a request, and for a handshake, for a second."""
     server = Server("--test-mode", "--workers", "1", "--request-timeout", "1", tls=certificate)
     yield server
     server.stop()

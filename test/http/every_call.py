@@ -6,7 +6,7 @@ from store import ROOT, new_id
 MANUAL = (ROOT / "sidecar" / "README.md").read_text()
 MESSAGE = {"type": "Tested", "data": {"n": 1}}
 
-# Arguments that succeed for whoever may call the method; NAME becomes the caller's namespace.
+# Arguments that succeed with a token that may call the method; NAME becomes the caller's namespace.
 METHODS = {
     "stream.write": ["mine-1", MESSAGE],
     "stream.append": ["mine-1", [MESSAGE, MESSAGE]],
@@ -31,7 +31,7 @@ ADMINISTRATIVE = {"ns.create", "ns.delete", "ns.setLimits", "ns.list"}
 
 
 def exercise(client, name="default", admin=True):
-    """Calls every method and endpoint; what failed, and why."""
+    """Calls every method and endpoint; returns what failed, with the reason."""
     failed = {}
     for method, arguments in METHODS.items():
         if method in ADMINISTRATIVE and not admin:
@@ -53,7 +53,7 @@ def exercise(client, name="default", admin=True):
 
 
 def subscribe(server, token, client):
-    """Follows everything until a message has come."""
+    """Subscribes to all messages, has the client write one, and reads until it has come."""
     with server.connect() as wire:
         wire.sendall(f"GET /subscribe?all=true&token={token} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         received = b""

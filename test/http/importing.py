@@ -9,6 +9,7 @@ DONE = re.compile(rb'data: \{"done":true,"imported":(\d+),"elapsed":"\d+\.\d+s"\
 
 
 def record(n, **fields):
+    """A record as /import reads it, with what `fields` changes; a field that is ... is left out."""
     made = {
         "id": new_id(), "stream": "imported-1", "type": "Imported", "pos": n - 1, "gpos": n, "data": {"n": n},
         "meta": None, "time": "2024-01-02T03:04:05.678901Z"
@@ -18,14 +19,17 @@ def record(n, **fields):
 
 
 def line(n, **fields):
+    """A record as a line of a body, without its end."""
     return json.dumps(record(n, **fields), ensure_ascii=False)
 
 
 def lines(first, last, **fields):
+    """The records of these numbers, each with its end of line."""
     return "".join(line(n, **fields) + "\n" for n in range(first, last + 1))
 
 
 def post(client, body, path="/import", **headers):
+    """Sends a whole body; in the headers' names _ stands for -."""
     body = body.encode() if isinstance(body, str) else body
     return client.request("POST", path, body, {name.replace("_", "-"): value for name, value in headers.items()})
 
@@ -41,14 +45,14 @@ def events(reply):
 
 
 def imported(client, body, path="/import", **headers):
-    """Imports what must succeed; how many messages that were."""
+    """Imports what must succeed, and returns how many messages that were."""
     found = events(post(client, body, path, **headers))
     assert found[-1].get("done") is True, found[-1]
     return found[-1]["imported"]
 
 
 def refused(client, body, path="/import", **headers):
-    """Imports what must fail: the last event."""
+    """Imports what must fail, and returns the last event."""
     found = events(post(client, body, path, **headers))
     assert set(found[-1]) == {"error", "message", "line"} and found[-1]["message"], found[-1]
     assert not any("error" in event or "done" in event for event in found[:-1])
@@ -56,6 +60,7 @@ def refused(client, body, path="/import", **headers):
 
 
 def stored(client, **options):
+    """All messages of the namespace, as category.get answers them."""
     return client.call("category.get", "", {"batchSize": -1, **options})
 
 
@@ -94,8 +99,3 @@ class Wire:
 
     def close(self):
         self.socket.close()
-
-
-def memory(server, what="VmHWM"):
-    with open(f"/proc/{server.process.pid}/status") as status:
-        return int(re.search(what + r":\s+(\d+)", status.read()).group(1)) // 1024

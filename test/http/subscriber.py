@@ -3,7 +3,6 @@ import json
 import re
 import socket
 import time
-from pathlib import Path
 from urllib.parse import urlencode
 
 from store import sql
@@ -13,6 +12,7 @@ PING = b": ping\n"
 
 
 def poke(stream, position, global_position):
+    """The bytes of a poke."""
     name = json.dumps(stream, ensure_ascii=False)
     data = f'{{"stream":{name},"position":{position},"globalPosition":{global_position}}}'
     return f"event: poke\ndata: {data}\n\n".encode()
@@ -119,9 +119,3 @@ def connect_to_namespace(server):
     name = sql(connection, "SELECT name FROM millrace.namespaces ORDER BY created_at DESC LIMIT 1")[0][0]
     sql(connection, "SELECT set_config('millrace.namespace', %s, false)", name)
     return connection
-
-
-def memory_of(server):
-    """Resident memory of the server's own process, in MiB."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024

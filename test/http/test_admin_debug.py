@@ -1,4 +1,4 @@
-"""The admin listener's /debug: who is connected, and profiles that the usual tools read."""
+"""The admin listener's /debug: the connections, and profiles that the usual tools read."""
 import ctypes
 import http.client
 import os

@@ -60,7 +60,7 @@ def test_a_containers_memory_decides_how_much_postgres_takes(limited, folder, st
 # Its volume
 
 def as_user(uid, *groups):
-    """Words that start a program as a user who has no entry in /etc/passwd."""
+    """Words that start a program as a user that has no entry in /etc/passwd."""
     others = "--groups=" + ",".join(map(str, groups)) if groups else "--clear-groups"
     return ("setpriv", f"--reuid={uid}", f"--regid={uid}", others)
 
@@ -93,7 +93,7 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(folder, there):
 
 @pytest.fixture
 def roots_folder():
-    """One below which nobody but root has a folder, as a prepared cluster needs it."""
+    """One below which only root has a folder, as a prepared cluster needs it."""
     folder = tempfile.mkdtemp(prefix="millrace-", dir="/var/tmp")
     os.chmod(folder, 0o755)
     yield folder

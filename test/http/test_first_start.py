@@ -471,7 +471,7 @@ def test_a_first_start_that_is_killed_at_any_moment_can_be_repeated(cache, folde
     for number in range(8):
         arguments = ("--data-dir", f"{folder}/{number}", "--token", ZERO_TOKEN, "--cluster-cache", cache)
         server = Server(*arguments, wait=False)
-        time.sleep(0.04 * number)
+        time.sleep(0.04 * number)  # the moment
         server.process.send_signal(signal.SIGKILL)
         server.wait()
         server = Server(*arguments, token=ZERO_TOKEN)

@@ -44,7 +44,7 @@ def endless(server):
         try:
             while True:
                 wire.sendall(b"x")
-                time.sleep(0.5)
+                time.sleep(0.5)  # a slow client
         except OSError:
             thread.lasted = time.monotonic() - began
 
@@ -298,7 +298,7 @@ def test_slow_clients_are_cut_off_and_disturb_nobody(start):
                 assert not received or received.startswith(b"HTTP/1.1 408"), received
                 wire.close()
                 slow.remove(each)
-        time.sleep(0.1)
+        time.sleep(0.1)  # slowly
         return not slow
 
     wait_until(drip, "the end of all slow clients", 30)

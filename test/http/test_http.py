@@ -104,7 +104,9 @@ def test_pipelined_requests_are_answered_in_order(wire):
     requests = [post(["stream.write", "s", MESSAGE], token) if n % 2 == 0 else post(["stream.version", "s"], token)
                 for n in range(100)]
     wire.send(b"".join(requests))
-    for n, (status, body) in enumerate(pipelined_replies(wire, 100)):
+    replies = list(pipelined_replies(wire, 100))
+    assert len(replies) == 100
+    for n, (status, body) in enumerate(replies):
         assert status == 200
         if n % 2 == 0:
             assert json.loads(body)["position"] == n // 2

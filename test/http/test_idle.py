@@ -37,7 +37,7 @@ class Watched:
     def rate(self, seconds=6):
         """Transactions a second; the sessions tell theirs once a second."""
         before, begin = self.transactions(), time.monotonic()
-        time.sleep(seconds)
+        time.sleep(seconds)  # which is what the rate is taken over
         return (self.transactions() - before) / (time.monotonic() - begin)
 
     def last_question(self):

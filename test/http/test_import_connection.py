@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from importing import DONE, Wire, imported, line, lines, memory, post, refused, stored
+from importing import DONE, Wire, imported, line, lines, post, refused, stored
 from store import sql, token_for, wait_until
 
 
@@ -130,7 +130,7 @@ def test_a_body_byte_by_byte_is_understood(wire):
     wire.start("Transfer-Encoding: chunked")
     for i in range(0, len(body), 3):
         wire.chunk(body[i:i + 3])
-        time.sleep(0.0005)
+        time.sleep(0.0005)  # so that the pieces come apart
     wire.end()
     assert wire.head()[0] == 200
     assert DONE.fullmatch(list(wire.chunks())[0]).group(1) == b"2"
@@ -152,7 +152,7 @@ def test_a_slow_sender_is_waited_for_and_a_silent_one_is_not(start):
     wire.start("Transfer-Encoding: chunked")
     for n in range(1, 6):
         wire.chunk(line(n) + "\n")
-        time.sleep(0.5)
+        time.sleep(0.5)  # 2.5 s in all, with never a second between two pieces
     assert wire.head()[0] == 200
     error = json.loads(list(wire.chunks())[0][6:])
     assert (error["error"], error["line"]) == ("IMPORT_FAILED", 6)
@@ -203,7 +203,7 @@ def test_a_client_that_goes_away_leaves_whole_batches(server, client, wire, how)
         assert wire.head()[0] == 200
         error = json.loads(list(wire.chunks())[-1][6:])
         assert (error["error"], error["line"]) == ("IMPORT_FAILED", 2501)
-    time.sleep(0.1)
+    time.sleep(0.1)  # for what should not be stored
     assert len(stored(client)) == 2000
     assert imported(client, lines(2001, 2100)) == 100
 
@@ -263,7 +263,7 @@ def test_a_stopping_server_finishes_the_import(start):
     chunks = wire.chunks()
     next(chunks)
     server.terminate()
-    time.sleep(0.2)
+    wait_until(server.refuses_connections, "the end of listening")
     wire.chunk(lines(1001, 1500))
     wire.end()
     assert DONE.fullmatch(next(chunks)).group(1) == b"1500"
@@ -274,6 +274,6 @@ def test_memory_stays_flat_whatever_comes(start):
     server = start("--test-mode", "--workers", "1")
     client = server.client()
     imported(client, lines(1, 5000))
-    before = memory(server)
+    before = server.memory("VmHWM")
     imported(client, lines(5001, 60000, data={"x": "a" * 500}))
-    assert memory(server) < before + 8
+    assert server.memory("VmHWM") < before + 8

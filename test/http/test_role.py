@@ -104,7 +104,9 @@ def test_what_a_role_that_creates_namespaces_is_granted_is_all_needed(role):
     """Without any one of its privileges something fails."""
     server = role.serve("--token", ZERO_TOKEN)
     admin = server.client(ZERO_TOKEN)
-    for privilege, where in privileges(grants(role.lines)):
+    granted = list(privileges(grants(role.lines)))
+    assert granted
+    for privilege, where in granted:
         sql(role.owner, f"REVOKE {privilege} ON {where} FROM millrace")
         failed = exercise_quietly(admin)
         if "token_hash" in privilege:
@@ -157,7 +159,9 @@ def test_a_role_for_namespaces_that_others_created_serves_all_but_their_creation
                  "UPDATE millrace.namespaces SET token_hash = 'x'",
                  "SELECT millrace.set_namespace_token('default', repeat('0', 64))",
                  "SELECT millrace.create_namespace('x')")
-    for privilege, where in privileges(grants(role.lines)):
+    granted = list(privileges(grants(role.lines)))
+    assert granted
+    for privilege, where in granted:
         sql(role.owner, f"REVOKE {privilege} ON {where} FROM millrace")
         lost = exercise_quietly(admin)
         if "token_hash" in privilege:

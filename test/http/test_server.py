@@ -182,7 +182,7 @@ def test_sigterm_waits_for_a_request_that_is_being_answered(cluster, start):
         answer = pool.submit(server.client().write, "s")
         wait_until(lambda: waiting(cluster), "a writer that waits")
         server.terminate()
-        wait_until(lambda: refuses_connections(server), "the end of listening")
+        wait_until(server.refuses_connections, "the end of listening")
         connection.commit()
         connection.close()
         assert answer.result()["position"] == 1
@@ -198,7 +198,7 @@ def test_a_subscription_whose_token_is_still_looked_up_when_the_server_stops_is_
         answer = pool.submit(server.client().request, "GET", "/subscribe?all=true")
         wait_until(lambda: waiting(cluster), "the question for the token")
         server.terminate()
-        wait_until(lambda: refuses_connections(server), "the end of listening")
+        wait_until(server.refuses_connections, "the end of listening")
         connection.commit()
         connection.close()
         reply = answer.result()
@@ -323,14 +323,6 @@ def test_a_private_postgres_is_durable(folder, start):
     for setting in ("fsync", "synchronous_commit", "full_page_writes", "data_checksums"):
         assert sql(connection, f"SHOW {setting}") == [("on",)], setting
     connection.close()
-
-
-def refuses_connections(server):
-    try:
-        server.connect().close()
-        return False
-    except ConnectionError:
-        return True
 
 
 # As root

@@ -12,7 +12,7 @@ from store import MILLRACE, PG_BIN, Client, Server, new_id, sql, wait_until, wit
 
 
 def environment(**variables):
-    """That of a user who has set nothing of ours or of libpq's."""
+    """That of a user that has set nothing of ours or of libpq's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "MILLRACE"))}
     return {**kept, "MILLRACE_PG_BINDIR": PG_BIN, **variables}
 

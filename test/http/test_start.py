@@ -1,22 +1,17 @@
 """Starts that wait: for a database that is away, for another server's start, for a lock."""
-import shutil
 import time
 from contextlib import contextmanager
 
 import psycopg2
 import pytest
-from store import ZERO_TOKEN, Cluster, Server, sql, temporary_folder, wait_until
+from store import ZERO_TOKEN, Server, sql, wait_until
 
 LOCK = 7883960610104632165  # "millrace" in ASCII
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    folder = temporary_folder()
-    cluster = Cluster(folder + "/pg").create().start()
-    yield cluster
-    cluster.stop("immediate")
-    shutil.rmtree(folder)
+def cluster(shared_cluster):
+    return shared_cluster
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from store import ZERO_TOKEN, Server, new_id, sql, token_for, wait_until, without_tokens
-from subscriber import READY, Subscriber, append, memory_of, poke
+from subscriber import READY, Subscriber, append, poke
 
 
 # Readers that do not read
@@ -17,7 +17,7 @@ def test_a_reader_that_stops_reading_costs_bounded_memory_and_misses_nothing(sta
     server = start("--test-mode", "--workers", "1")
     client = server.client()
     append(client, "s-0", 4000, {"text": "x" * 2000})
-    before = memory_of(server)
+    before = server.memory()
     sources = [{"all": "true"}, {"category": "s"}, {"stream": "s-0"}]
     stalled = [Subscriber(server, receive_buffer=4096, messages="true", **sources[n % 3]) for n in range(30)]
     for subscriber in stalled:
@@ -30,7 +30,7 @@ def test_a_reader_that_stops_reading_costs_bounded_memory_and_misses_nothing(sta
     watcher = Subscriber(server, stream="s-0", position=12000)
     watcher.wait_for(1)
     # 40 subscribers times 16 to 24 MB are waiting; the sockets of the kernel hold some of it.
-    grown = memory_of(server) - before
+    grown = server.memory() - before
     if "ASAN_OPTIONS" not in os.environ:  # the sanitizer keeps what was freed
         assert grown < 24, f"the server grew by {grown:.0f} MiB"
     for subscriber, first in ((stalled[0], 0), (stalled[1], 0), (stalled[2], 0), (live[0], 4000)):
@@ -85,11 +85,11 @@ def test_a_crowd_that_stops_reading_holds_small_pages(start):
     server = start("--test-mode", "--workers", "1", "--admin-listen", "127.0.0.1:0")
     client, admin = server.client(), server.admin()
     append(client, "s", 4000, {"text": "x" * 2000})
-    before = memory_of(server)
+    before = server.memory()
     crowd = [Subscriber(server, receive_buffer=4096, messages="true", all="true") for _ in range(500)]
     wait_until(lambda: states(admin)["draining"] == 500, "all of them to stop")
     if "ASAN_OPTIONS" not in os.environ:
-        assert memory_of(server) - before < (25 if server.tls is None else 60)  # OpenSSL keeps some of its own for each
+        assert server.memory() - before < (25 if server.tls is None else 60)  # OpenSSL keeps some of its own for each
     for subscriber in crowd:
         subscriber.close()
 

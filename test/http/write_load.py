@@ -21,7 +21,7 @@ class Load:
         while not self.stopped:
             try:
                 reply = client.post(["stream.write", f"s-{n}", {"type": "T", "data": {"n": self.acknowledged[n]}}])
-            except (OSError, EOFError, Exception) as error:  # noqa: B014 the connection is gone
+            except Exception as error:  # the connection is gone
                 self.lost[n] += 1
                 self.others.append(repr(error))
                 return
@@ -52,7 +52,8 @@ class Load:
 
 
 def hold_stream(connection, stream):
-    """A transaction that appended to a stream and sits idle: other writers of that stream wait."""
+    """Appends to a stream in a transaction that stays open, so that other writers of the stream wait; returns the
+    connection."""
     connection.autocommit = False
     with connection.cursor() as cursor:
         cursor.execute("SELECT * FROM millrace.append(%s, 'Held', '{}')", (stream,))
@@ -60,6 +61,7 @@ def hold_stream(connection, stream):
 
 
 def waiting(cluster):
+    """How many sessions wait for a lock."""
     with cluster.connect().cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
         return cursor.fetchone()[0]

@@ -7,7 +7,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from store import ROOT, wait_until
+from store import ROOT, free_port, wait_until
 
 README = Path(os.environ.get("MILLRACE_README", ROOT / "sidecar" / "README.md"))
 PLACES = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"  # an ordinary user's PATH has no sbin
@@ -16,12 +16,6 @@ PLACES = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"  # an ordinar
 def program(name):
     """The path of a program, or None where it is not installed."""
     return shutil.which(name, path=PLACES)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def documented(before):
