@@ -214,7 +214,7 @@ analyse: ## clang-tidy and cppcheck over all C files, two minutes
 	@test/deps.sh --analysis
 	@test/analyse.sh
 
-lint: ## layout, layers, what is said once, and shell scripts
+lint: ## layout, widths, layers, what is said once, and shell scripts
 	clang-format --dry-run -Werror $(C_FILES)
 	$(PYTHON) test/layers.py
 	$(PYTHON) test/lines.py

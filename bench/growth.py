@@ -46,7 +46,7 @@ def shared_buffers():
 
 @contextmanager
 def huge_pages(gigabytes):
-    """Reserves them for so large a cache while it lasts; says whether we may and they are there."""
+    """Reserves huge pages for shared buffers of so many GB while the block runs; yields whether they are there."""
     reserve = Path("/proc/sys/vm/nr_hugepages")
     with privileged() as may:
         before = int(reserve.read_text()) if may and reserve.exists() else None
@@ -63,7 +63,7 @@ def huge_pages(gigabytes):
 
 
 def restart_with(cluster, setting):
-    """With both stores in the buffers, as before."""
+    """Restarts Postgres with one more setting, and loads both stores into its buffers again."""
     cluster.stop()
     cluster.settings.append(setting)
     connection = cluster.start().connect("growth")

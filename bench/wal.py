@@ -19,7 +19,7 @@ class Wal:
     def full_page_writes(self, value):
         sql(self.sides.connection, f"ALTER SYSTEM SET full_page_writes = {value}")
         sql(self.sides.connection, "SELECT pg_reload_conf()")
-        self.sides.checkpoint()  # by the process that has to hear of it
+        self.sides.checkpoint()  # by the checkpointer
 
     def count(self):
         return sum(sql(connection, f"SELECT count(*) FROM {TABLE}")[0][0] for connection in self.sides.connections)

@@ -10,7 +10,7 @@
 # Output seen (ms of the median of nine events, each 0.5 s behind the one before, rounded to 100):
 #   by default: 200
 #   with http-no-delay: 0
-# Consequence: who measures the latency of events behind HAProxy measures this.
+# Consequence: a measurement of the latency of events behind HAProxy measures this.
 #
 # Needs haproxy and Python.  Exit code 1: it is no longer so.
 set -euo pipefail

@@ -27,7 +27,7 @@ install_bare() {
 	mv "$bare.new" "$bare"
 }
 
-# in_bare COMMAND...: as root, who is the only user, in the home folder
+# in_bare COMMAND...: as root, the only user, in the home folder
 in_bare() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 bash -euc "$1"; }
 
 # In namespaces of our own, which end with this process, and with them what was started here.

@@ -55,7 +55,7 @@ check "systemd finds no fault in the unit" systemd-analyze verify --man=no millr
 check "the service was started at once, with a PostgreSQL of its own" \
 	is "$(property ActiveState) $(property NRestarts)" "active 0"
 check "it runs as its user" is "$(ps -o user= -p "$(property MainPID)")" millrace
-check "nobody else can log in as its user" grep -q '^millrace:.*:/var/lib/millrace:.*nologin$' /etc/passwd
+check "its user cannot log in" grep -q '^millrace:.*:/var/lib/millrace:.*nologin$' /etc/passwd
 check "its token is its user's alone" is "$(stat -c '%U %a' /var/lib/millrace/token)" "millrace 600"
 check "its token is not in the journal" is "$(journalctl | grep -c ns_ZGVm)" 0
 check "it listens on the loopback only" grep -q 'http://127.0.0.1:8080' <(journalctl -u millrace)

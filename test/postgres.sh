@@ -8,7 +8,7 @@
 # nothing.  It holds no more than make and sudo at first; `make deps` installs the rest, as on a new machine.
 # The files that git knows or would add are copied there, and the tests run on them.
 #
-# A COMMAND runs there instead of the tests.  AS=user makes it an ordinary user's, who may use sudo.
+# A COMMAND runs there instead of the tests.  AS=user runs it as an ordinary user that may use sudo.
 # Needs root.  Processes and mounts end with the script: they live in namespaces of their own.
 set -euo pipefail
 

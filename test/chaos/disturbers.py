@@ -1,4 +1,4 @@
-"""Those who disturb: maintenance of all kinds, rows changed by hand, cancels, and kills with recovery."""
+"""The workers that disturb: maintenance of all kinds, rows changed by hand, cancels, and kills with recovery."""
 import os
 import signal
 import time

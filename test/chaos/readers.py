@@ -1,5 +1,5 @@
-"""Those who follow: each remembers how far it is, and goes on from there; in the end it must have had every message of
-its kind, once, in order."""
+"""The workers that follow: each remembers how far it is, and goes on from there; in the end it must have had every
+message of its kind, once, in order."""
 import json
 import re
 import time
@@ -277,7 +277,7 @@ def judge(reader, expected, stored, deleted, counts):
         counts.add("out_of_order", f"{reader.name} went back", disorder)
     gone = [position for position in seen if position not in deleted and not there(stored, position)]
     if gone:
-        counts.add("missed", f"{reader.name} had {min(gone)} to {max(gone)}, which nobody has any more", len(gone))
+        counts.add("missed", f"{reader.name} had {min(gone)} to {max(gone)}, which are no longer stored", len(gone))
 
 
 def there(positions, position):

@@ -1,4 +1,5 @@
-"""Those who append: single messages, batches, transactions with savepoints, prepared ones, imports, and what fails."""
+"""The workers that append: single messages, batches, transactions with savepoints, prepared ones, imports, and what
+fails."""
 import math
 import struct
 import time

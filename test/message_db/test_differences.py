@@ -2,7 +2,8 @@
 
 What is compared: every column but `time`, SQLSTATE, the error's text, constraint and detail, and notices. The
 differences that are ours on purpose are left out: consumer groups above 32767; the notices `Generated Command`, and
-those of acquire_lock in write_message, which takes no such lock; and who waits for whom, which test_locks.py shows.
+those of acquire_lock in write_message, which takes no such lock; and which session waits for which, which test_locks.py
+shows.
 """
 import random
 import re

@@ -98,7 +98,7 @@ def test_an_older_private_database_without_the_new_files_says_what_to_install(in
     assert said.rstrip().endswith("; install the extension of this version on the machine of the database server")
 
 
-# ---- somebody else's PostgreSQL -----------------------------------------------------------------
+# ---- a PostgreSQL of others ---------------------------------------------------------------------
 
 UPDATE = "let a superuser or the extension's owner run ALTER EXTENSION millrace UPDATE in this database"
 
@@ -123,7 +123,7 @@ def test_somebody_else_s_database_is_left_to_its_superuser(old, database, start)
     sql(old.connect(), "ALTER EXTENSION millrace UPDATE")
     assert start("--database", database).client().request("GET", "/health").status == 200
 
-    # A patch is somebody else's choice, too; nobody has to hurry.
+    # A patch release, too, is installed by the owner of that PostgreSQL, when it suits.
     patch = old.installation.next_patch()
     old.installation.release(patch, PATCH)
     server = start("--database", database)

@@ -7,9 +7,9 @@
 #
 # - assertions, and what a transaction leaves open at its end (a pinned buffer, a relation, a snapshot) is one
 #   that fails;
-# - the address sanitizer, and memory contexts and a buffer manager that tell it which bytes are nobody's
+# - the address sanitizer, and memory contexts and a buffer manager that tell it which bytes are not in use
 #   (valgrind/memcheck.h): a byte behind what palloc() gave, freed memory, a page that is not pinned;
-# - RELCACHE_FORCE_RELEASE: what the relation cache hands out is freed as soon as nobody holds it.
+# - RELCACHE_FORCE_RELEASE: what the relation cache hands out is freed as soon as nothing holds it.
 #
 # Each of them ends the server process, with a report where ASAN_OPTIONS=log_path says.
 set -euo pipefail

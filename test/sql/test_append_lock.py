@@ -1,4 +1,5 @@
-"""Who has the append lock waits for nobody: for no client, for no transaction, for no other page, and not for long."""
+"""A session that has the append lock waits for nothing: for no client, for no transaction, for no other page, and not
+for long."""
 import socket
 import struct
 import threading
@@ -115,7 +116,8 @@ A_WAITING = {
 @pytest.mark.parametrize("what", A_WAITING)
 def test_an_append_that_waits_for_a_transaction_lets_vacuum_go_on(database, what):
     one, other, third, watch = (database.connect() for _ in range(4))
-    # Something to do for VACUUM, which leaves a page of the table alone that somebody has, and not one of an index.
+    # Something to do for VACUUM, which leaves a page of the table alone that another session has pinned, and waits for
+    # one of an index.
     sql(one, "BEGIN")
     sql(one, "SELECT count(millrace.append('d-1', 'T', '{}')) FROM generate_series(1, 50)")
     sql(one, "ROLLBACK")

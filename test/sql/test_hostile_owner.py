@@ -33,7 +33,7 @@ DELETES = ["empty_namespace('sales')", "drop_namespace('sales')", "json_drop_nam
 
 @pytest.fixture
 def sales(owner):  # noqa: F811
-    """Namespace `sales` with a message, and the owner's functions that make a superuser of the owner when somebody else
+    """Namespace `sales` with a message, and the owner's functions that make a superuser of the owner when another role
     calls them."""
     sql(owner, ATTACK)
     sql(owner, "SELECT millrace.create_namespace('sales')")

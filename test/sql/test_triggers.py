@@ -1,5 +1,5 @@
-"""Appends fire AFTER ROW triggers as an INSERT does, so that who logs the rows by one, as pg_repack does while it runs,
-has them all."""
+"""Appends fire AFTER ROW triggers as an INSERT does, so that a program that logs the rows by one, as pg_repack does
+while it runs, has them all."""
 import shutil
 import subprocess
 import threading
@@ -69,7 +69,7 @@ def test_a_trigger_that_is_not_enabled_is_not_fired(cluster):
 
 
 def test_a_trigger_has_the_rights_of_the_table_s_owner(cluster):
-    """A superuser who appends lends it nothing, and what it sets is undone."""
+    """A superuser that appends lends it nothing, and what it sets is undone."""
     connection = cluster.connect()
     sql(connection, TRIGGER)
     sql(connection, "CREATE ROLE owner")

@@ -12,7 +12,7 @@ from store import ZERO_TOKEN, sql, wait_until
 
 @pytest.fixture
 def trusted(installation, folder):
-    """Database `store` belongs to `owner`, who is no superuser; there are scripts of older versions, too."""
+    """Database `store` belongs to `owner`, which is no superuser; there are scripts of older versions, too."""
     installation.add_released()
     cluster = installation.cluster(folder + "/pg").create().start()
     for statement in ("CREATE ROLE owner LOGIN", "CREATE ROLE another LOGIN", "CREATE DATABASE store OWNER owner"):
@@ -318,7 +318,7 @@ FORMAT = ("CREATE FUNCTION millrace.format(text, regrole) RETURNS text LANGUAGE 
     [*TRAPS, FORMAT, OVERLOAD, "CREATE TABLE millrace.millrace_privileges (name name, privileges aclitem[])"],
     ids=lambda stranger: " ".join(stranger) if isinstance(stranger, tuple) else stranger.split("(")[0])
 def test_an_update_runs_and_keeps_nothing_that_others_have_put_into_the_schema(trusted, stranger):
-    """0.1.0 took a schema that was somebody's."""
+    """0.1.0 took a schema that was another role's."""
     owner, another, admin = connect(trusted, "owner"), connect(trusted, "another"), trusted.connect("store")
     sql(owner, "CREATE SCHEMA millrace")
     sql(owner, "GRANT ALL ON SCHEMA millrace TO another, PUBLIC")

@@ -107,7 +107,7 @@ def test_message_db_s_interface_is_updated_too(old, version):
 
 @pytest.mark.parametrize("version", RELEASED)
 def test_until_the_update_the_new_library_serves_the_old_functions(old, version):
-    """Between `make install` and ALTER EXTENSION nobody is refused; nor is who prepared a statement before."""
+    """Between `make install` and ALTER EXTENSION no call is refused, prepared statements of before included."""
     connection, other = database(old, "store", with_version(version)), old.connect("store")
     fill(connection)
     sql(other, "PREPARE append AS SELECT \"position\" FROM millrace.append($1, 'T', '{}')")

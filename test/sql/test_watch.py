@@ -1,4 +1,4 @@
-"""What an operator sees of those who hold readers back: prepared transactions, standbys, and rows that need not be
+"""What an operator sees of what holds readers back: prepared transactions, standbys, and rows that need not be
 looked at."""
 import psycopg2
 import pytest

@@ -160,8 +160,8 @@ def test_readers_of_a_standby_miss_nothing_either(store, folder):
     standby = Cluster(folder + "/standby", ["hot_standby=on", "max_standby_streaming_delay=-1"]).copy_of(store).start()
     try:
         def caught_up():
-            # The end of a rolled-back transaction is written, but nobody waits for it: the WAL writer sends it a moment
-            # later.
+            # The end of a rolled-back transaction is written, but nothing waits for it: the WAL writer sends it a
+            # moment later.
             ((end,),) = sql(store.connect("store"), "SELECT pg_current_wal_insert_lsn()")
             connection = standby.connect("store")
             wait_until(lambda: sql(connection, "SELECT pg_last_wal_replay_lsn() >= %s", end)[0][0],
