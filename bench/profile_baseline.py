@@ -157,11 +157,11 @@ def measure(folder, out, options):
         postgres = Postgres(server)
         postgres.begin()
         load = server.load(options.duration, 1, options.load, out / "load-test-results.json")
-        time.sleep(1)
+        time.sleep(1)  # the load's warm-up
         waits = Waits(server)
         profiler = threading.Thread(target=server.debug, args=(f"pprof/profile?seconds={seconds}", out / "cpu.prof"))
         profiler.start()
-        time.sleep(options.duration / 2)
+        time.sleep(options.duration / 2)  # into the middle of the load
         server.debug("connections", out / "connections.txt")
         memory = int(server.memory() * 1024)
         profiler.join()

@@ -76,7 +76,7 @@ def latency(server, count, append, pause):
     for _ in range(count):
         position = append()
         commits[position] = time.monotonic()
-        time.sleep(pause)
+        time.sleep(pause)  # between appends, which are to come apart
     return arrivals.since(commits)
 
 
@@ -151,7 +151,7 @@ def main():
             row("  difference", f"{(with_idle / again - 1) * 100:+.1f} %")
             thread = threading.Thread(target=load, args=("the load while latency is measured",))
             thread.start()
-            time.sleep(2)
+            time.sleep(2)  # the load is under way then
             row(
                 "poke after an append through the server, under that load",
                 percentiles(latency(server, options.latency // 4, lambda: client.write("latency-1")["position"],

@@ -141,7 +141,7 @@ def test_a_volume_of_root_that_a_group_may_write(folder, start):
 @pytest.mark.root
 @pytest.mark.parametrize("mode, groups, words", [(0o2775, (), "belongs to another user (uid 0)"),
                                                  (0o777, (54322, ), "is open to everybody")])
-def test_a_volume_that_it_may_not_write_or_everybody_may_is_refused(folder, mode, groups, words):
+def test_a_volume_that_it_may_not_write_or_every_user_may_is_refused(folder, mode, groups, words):
     os.chmod(folder, 0o755)
     os.mkdir(folder + "/data")
     os.chown(folder + "/data", 0, 54322)

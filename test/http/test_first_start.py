@@ -293,7 +293,7 @@ def test_one_that_is_a_link_to_elsewhere_is_refused(cache, folder, start):
     assert is_from_initdb(start("--test-mode", "--cluster-cache", cache))
 
 
-def test_a_pipe_in_its_place_holds_up_nobody(cache, start):
+def test_a_pipe_in_its_place_holds_up_no_start(cache, start):
     archive = archives(cache)[0]
     archive.unlink()
     os.mkfifo(archive, 0o600)

@@ -136,7 +136,7 @@ def test_a_chunk_without_end_is_refused_at_its_size(server, size):
     f"Transfer-Encoding: chunked\r\n\r\n00F\r\n{VERSION}\r\n0;x\r\nContent-Length: 3\r\nTransfer-Encoding: x\r\n\r\n",
     f"X-Content-Length: 3\r\nContent-Length: 15\r\n\r\n{VERSION}"
 ])
-def test_what_everybody_reads_alike_is_taken_and_the_next_request_too(server, headers):
+def test_what_all_readers_read_alike_is_taken_and_the_next_request_too(server, headers):
     received = exchange(server, HEAD + headers + SMUGGLED)
     assert statuses(received) == [200, 404], received
 
@@ -261,7 +261,7 @@ def test_the_limit_of_a_body_is_exact(start, size, chunked):
 # Clients that take their time
 
 
-def test_slow_clients_are_cut_off_and_disturb_nobody(start):
+def test_slow_clients_are_cut_off_and_disturb_no_others(start):
     server = start("--test-mode", "--request-timeout", "1", "--idle-timeout", "2")
     beginnings = [
         b"", b"P", b"POST /rpc HTTP/1.1\r\n",
@@ -306,6 +306,6 @@ def test_slow_clients_are_cut_off_and_disturb_nobody(start):
     client.close()
 
 
-def test_who_was_refused_and_sends_on_is_read_for_half_a_minute_at_most(endless):
+def test_a_client_that_was_refused_and_sends_on_is_read_for_half_a_minute_at_most(endless):
     endless.join(40)
     assert not endless.is_alive() and 5 < endless.lasted < 40

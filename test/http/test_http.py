@@ -165,7 +165,7 @@ def test_connection_close_is_honoured(wire):
     "GET /health HTTP/9.9\r\n\r\n", "POST /rpc HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
     "POST /rpc HTTP/1.1\r\nContent-Length: x\r\n\r\n", "POST /rpc HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
 ])
-def test_garbage_harms_nobody_else(server, wire, garbage):
+def test_garbage_harms_no_other_connection(server, wire, garbage):
     wire.send(garbage)
     wire.socket.shutdown(1)
     answer = wire.socket.recv(1000)
@@ -173,7 +173,7 @@ def test_garbage_harms_nobody_else(server, wire, garbage):
     assert server.client().request("GET", "/health").status == 200
 
 
-def test_clients_that_go_away_in_the_middle_harm_nobody_else(server, client):
+def test_clients_that_go_away_in_the_middle_harm_no_others(server, client):
     for cut in (10, 60, 90, 120):
         wire = Wire(server)
         wire.send(post(["stream.write", "s", {"type": "T", "data": {"x": "y" * 100}}], client.token)[:cut])

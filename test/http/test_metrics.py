@@ -427,7 +427,7 @@ def test_a_scrape_under_way_does_not_keep_the_server_from_stopping(cluster):
             each.close()
 
 
-def test_nobody_is_ready_on_a_standby(cluster, folder, start):
+def test_no_server_is_ready_on_a_standby(cluster, folder, start):
     from store import Cluster
     first = Server("--database", cluster.conninfo(), "--token", ZERO_TOKEN, *ADMIN, token=ZERO_TOKEN)
     first.stop()

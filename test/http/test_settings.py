@@ -87,7 +87,7 @@ def test_a_first_start_that_fails_at_the_admin_port_loses_no_token(folder, start
     assert server.client(TOKEN.search(server.text).group()).write("s")["position"] == 0
 
 
-def test_a_token_that_nobody_could_see_does_not_count(folder, start):
+def test_a_token_that_could_not_be_shown_does_not_count(folder, start):
     with open("/dev/full", "w") as full:
         done = subprocess.run([MILLRACE, "serve", "--port", "0", "--data-dir", folder + "/data"], stdout=full,
                               stderr=subprocess.PIPE, text=True, timeout=120, env=environment())

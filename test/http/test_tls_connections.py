@@ -39,7 +39,7 @@ def test_plain_http_is_told_that_this_is_https(secret):
 @pytest.mark.parametrize(
     "garbage",
     [b"\x16\x03\x01\x02\x00\x01", b"\x16\x03\x01\x00\x04abcd", b"\x00" * 1000, b"SSH-2.0-x\r\n", b"\xfe" * 500, b""])
-def test_what_is_no_tls_is_closed_and_harms_nobody(secret, garbage):
+def test_what_is_no_tls_is_closed_and_harms_no_other_connection(secret, garbage):
     with socket.create_connection(("127.0.0.1", secret.port), timeout=30) as wire:
         try:
             wire.sendall(garbage)
@@ -261,7 +261,7 @@ def test_export_and_import_speak_https(secret, client):
     assert run("export", "--url", f"https://localhost:{secret.port}", *trust, token=other)[1] == export
 
 
-def test_the_commands_trust_nobody_who_is_not_vouched_for(secret, start, authority, tmp_path):
+def test_the_commands_trust_no_server_that_is_not_vouched_for(secret, start, authority, tmp_path):
     elsewhere = start("--test-mode", tls=authority.issue("elsewhere", names="DNS:elsewhere.example"))
     stranger = Authority(tmp_path).root.file
     for arguments, reason in (([f"https://localhost:{secret.port}"], "unable to get local issuer certificate"),

@@ -115,7 +115,7 @@ def database(old):
     return f"host={old.folder} user=plain dbname=postgres"
 
 
-def test_somebody_else_s_database_is_left_to_its_superuser(old, database, start):
+def test_a_database_of_others_is_left_to_its_superuser(old, database, start):
     version = old.installation.version
     for user in ("plain", "tester"):
         said = refusal("--database", database.replace("plain", user))
@@ -132,7 +132,7 @@ def test_somebody_else_s_database_is_left_to_its_superuser(old, database, start)
     assert sql(old.connect(), VERSION)[0][0] == version
 
 
-def test_somebody_else_s_database_without_the_new_files_says_what_to_install(old, database):
+def test_a_database_of_others_without_the_new_files_says_what_to_install(old, database):
     old.installation.configure(default_version="'0.1.0'")
     said = refusal("--database", database)
     assert f"; install the extension of this version on the machine of the database server, then {UPDATE}" in said

@@ -79,7 +79,7 @@ def test_ten_times_more_requests_than_may_wait_are_refused_at_once_and_cost_no_m
 # Connections
 
 
-def test_thousands_of_idle_connections_cost_little_and_hinder_nobody(start):
+def test_thousands_of_idle_connections_cost_little_and_hinder_no_request(start):
     server, count = start("--test-mode", "--buffer-bytes", "10M", "--max-body", "2M", token=ZERO_TOKEN), 4000
     allow_files(count + 200)
     server.client().write("s")
@@ -178,7 +178,7 @@ def test_clients_never_take_the_descriptors_that_postgres_needs(limited, start):
     assert "cannot accept" not in server.text
 
 
-def test_without_descriptors_the_server_accepts_nobody_and_neither_spins_nor_ends(start):
+def test_without_descriptors_the_server_accepts_no_client_and_neither_spins_nor_ends(start):
     server = start("--test-mode", "--workers", "1", token=ZERO_TOKEN)
     client = server.client()
     client.write("s")

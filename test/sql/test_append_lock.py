@@ -74,7 +74,7 @@ def database(cluster):
 
 @pytest.mark.parametrize("statement, others", [(A_NAME, []), (AN_ENTRY, [WIDE]), (A_TYPE, [OWN])],
                          ids=["a name", "an entry", "an entry of a user's own index"])
-def test_clients_that_read_no_error_stop_nobody(database, statement, others):
+def test_clients_that_read_no_error_stop_no_others(database, statement, others):
     connection = database.connect()
     for other in others:
         sql(connection, other.replace(LONG, "'" + "".join(f"{n:032x}" for n in range(200)) + "'"))

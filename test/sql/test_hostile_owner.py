@@ -226,7 +226,7 @@ def owned(superuser):
         "SELECT DISTINCT proowner::regrole::text FROM pg_proc WHERE pronamespace = 'message_store'::regnamespace")
 
 
-def test_no_function_of_somebody_else_is_in_an_index_of_a_superuser_s_table(trusted, owner):  # noqa: F811
+def test_no_function_of_another_role_is_in_an_index_of_a_superuser_s_table(trusted, owner):  # noqa: F811
     """A function keeps its owner when it is replaced, and an index runs it with the rights of the table's, in ANALYZE
     for one."""
     superuser = trusted.connect("store")
@@ -270,7 +270,7 @@ HELPED = [
 
 
 @pytest.mark.parametrize("helped", HELPED, ids=["index", "trigger", "table"])
-def test_who_appends_does_not_choose_what_the_owner_s_functions_call(trusted, sales, helped):  # noqa: F811
+def test_a_role_that_appends_does_not_choose_what_the_owner_s_functions_call(trusted, sales, helped):  # noqa: F811
     """They run as the owner, so by no search_path of the caller's."""
     superuser = trusted.connect("store")
     sql(superuser, "GRANT CREATE ON DATABASE store TO another")

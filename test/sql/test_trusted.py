@@ -209,7 +209,7 @@ def test_a_dump_is_restored_by_an_owner(trusted, owner, user):
                               "CREATE OPERATOR millrace.= (FUNCTION = millrace.f, LEFTARG = int, RIGHTARG = int)"
                           ], "schema millrace is not empty: it has function")])
 @pytest.mark.parametrize("creator", ["owner", "superuser"])
-def test_a_schema_of_somebody_else_is_not_taken_over(trusted, before, said, creator):
+def test_a_schema_of_another_role_is_not_taken_over(trusted, before, said, creator):
     owner = connect(trusted, "owner")
     for statement in ["CREATE SCHEMA millrace", *before]:
         sql(owner, statement)
