@@ -36,11 +36,6 @@ def subscribe(server, query, receive_buffer=None):
     return connection
 
 
-def memory(server):
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
-
-
 def row(what, value):
     print(f"{what:<66} {value}", flush=True)
 
@@ -83,7 +78,7 @@ def latency(server, count, append, pause):
     for _ in range(count):
         position = append()
         commits[position] = time.monotonic()
-        time.sleep(pause)
+        time.sleep(pause)  # between appends, which are to come apart
     return arrivals.since(commits)
 
 
@@ -129,7 +124,7 @@ def catch_up(server, query, count):
         found += len(positions)
         rounds += 1
         if rounds % 20 == 0:
-            most = max(most, memory(server))
+            most = max(most, server.memory())
     seconds = time.monotonic() - began
     connection.close()
     return count / seconds, ordered, most
@@ -187,14 +182,14 @@ def main():
             row("  difference", f"{(with_idle / again - 1) * 100:+.1f} %")
             thread = threading.Thread(target=load, args=("the load while latency is measured",))
             thread.start()
-            time.sleep(2)
+            time.sleep(2)  # the load is under way then
             row(
                 "poke after an append through the server, under that load",
                 percentiles(latency(server, options.latency // 4, lambda: client.write("latency-1")["position"],
                                     0.005)))
             thread.join()
         fill(client, "big-1", options.messages)
-        row("memory of the server before the catch-up", f"{memory(server):.1f} MiB")
+        row("memory of the server before the catch-up", f"{server.memory():.1f} MiB")
         for query in ("category=big", "stream=big-1", "all=true"):
             rate, ordered, most = catch_up(server, query, options.messages)
             row(f"catch-up of {options.messages} messages, {query}",
