@@ -1,7 +1,7 @@
 /*
  * db_internal: what the files of the db family share; nobody else includes it.
  *
- *     db.c          struct db: its life, the end of a loop turn, the sweep of what waited too long, who answers what
+ *     db.c          struct db: its life, the end of a loop turn, the sweep of what waited too long
  *     shared.c      what all connections and requests of a worker have in common
  *     conn.c        one nonblocking connection: connects, reconnects, hands out whole answers
  *     setup.c       what a connection begins with

@@ -2,8 +2,8 @@
  * park.c: requests whose stream another session holds locked for long; see batch.c.
  *
  * Such a request moves to a second batcher, with a connection of its own, where those requests are tried in
- * turns until the retry window ends.  Requests of a parked stream that come behind it, in its batch and in later
- * ones, follow it there when it is their turn to be sent, so that they keep their order.
+ * turns until the retry window ends.  Requests of a parked stream that come behind it, in its batch and in
+ * later ones, follow it there when it is their turn to be sent, so that they keep their order.
  */
 #include <stdlib.h>
 #include <string.h>
