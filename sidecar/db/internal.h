@@ -15,7 +15,7 @@
  *     standby.c     which server reads may go to
  *     hold.c        how long a batch may gather when nothing is in flight
  *     frame.c       reads frames: which streams a request appends to, and the verdicts
- *     query.c       everything else: lanes of pipelined connections
+ *     query.c       everything else: pools of pipelined connections
  *     watch.c       waits for what others commit
  *     walk.c        what there is to tell of each connection
  *     statement.h   what a statement is
@@ -216,10 +216,10 @@ TAILQ_HEAD(batch_list, batch);
 
 struct batcher
 {
-	struct conn conn;		 /* first: callbacks get it and cast */
-	struct batcher *patient; /* where requests go that met a locked stream; may be itself */
-	struct batch *flight;	 /* sent, or to be sent (again) before all others */
-	bool sent;				 /* flight is with Postgres */
+	struct conn conn;		  /* first: callbacks get it and cast */
+	struct batcher *deferred; /* where requests go that met a locked stream; may be itself */
+	struct batch *flight;	  /* sent, or to be sent (again) before all others */
+	bool sent;				  /* flight is with Postgres */
 	uint64_t sent_us;
 	struct batch_list gathering; /* oldest first */
 	struct batch_list spares;	 /* empty, memory kept */
@@ -232,7 +232,7 @@ struct batcher
 };
 
 void batcher_init(struct batcher *batcher, struct db_shared *shared, const struct conn_user *user,
-				  struct batcher *patient);
+				  struct batcher *deferred);
 void batcher_free(struct batcher *batcher); /* fails what waits */
 void batcher_send(struct batcher *batcher);
 /* Requests of both kinds. */
@@ -240,7 +240,7 @@ void batcher_count(const struct batcher *batcher, unsigned *in_flight, unsigned 
 bool batcher_sweep(struct batcher *batcher, uint64_t now); /* true: something still waits for a connection */
 
 extern const struct conn_user batcher_append_user;
-extern const struct conn_user batcher_patient_user;
+extern const struct conn_user batcher_deferred_user;
 
 /* ---- frame.c ---------------------------------------------------------- */
 
@@ -284,45 +284,45 @@ struct query_list
 	size_t count;
 };
 
-struct lane_conn
+struct pooled_conn
 {
 	struct conn conn; /* first: callbacks get it and cast */
-	struct lane *lane;
+	struct conn_pool *pool;
 	struct query_list flying;
 };
 
-struct lane
+struct conn_pool
 {
 	struct db_shared *shared;
-	struct lane_conn *conns;
+	struct pooled_conn *conns;
 	unsigned nconns;
 	unsigned depth; /* most requests in flight on one connection */
 	struct query_list waiting;
 	size_t most_waiting; /* beyond it: overloaded */
 };
 
-bool lane_init(struct lane *lane, struct db_shared *shared, const struct conn_user *user, unsigned nconns,
-			   unsigned depth);
-void lane_open(struct lane *lane);
-void lane_free(struct lane *lane); /* fails what waits */
-void lane_send(struct lane *lane);
+bool conn_pool_init(struct conn_pool *pool, struct db_shared *shared, const struct conn_user *user,
+					unsigned nconns, unsigned depth);
+void conn_pool_open(struct conn_pool *pool);
+void conn_pool_free(struct conn_pool *pool); /* fails what waits */
+void conn_pool_send(struct conn_pool *pool);
 /*
- * Puts a request on the lane; `frame`: of an import, the parameter behind the last.  False: there is no room
+ * Puts a request on the pool; `frame`: of an import, the parameter behind the last.  False: there is no room
  * for it.
  */
-bool lane_ask(struct lane *lane, const struct db_statement_info *statement, const char *const *params,
-			  const struct buf *frame, db_query_done done, void *arg);
+bool conn_pool_ask(struct conn_pool *pool, const struct db_statement_info *statement,
+				   const char *const *params, const struct buf *frame, db_query_done done, void *arg);
 /* Now that the appends have found the primary. */
-void lane_leave_standbys(struct lane *lane);
-bool lane_sweep(struct lane *lane, uint64_t now); /* true: something still waits for a connection */
+void conn_pool_leave_standbys(struct conn_pool *pool);
+bool conn_pool_sweep(struct conn_pool *pool, uint64_t now); /* true: something still waits for a connection */
 
 void query_free_spares(struct db_shared *shared);
 
-extern const struct conn_user lane_read_user;
-extern const struct conn_user lane_slow_user;
-extern const struct conn_user lane_import_user;
-extern const struct conn_user lane_export_user;
-extern const struct conn_user lane_list_user;
+extern const struct conn_user read_pool_user;
+extern const struct conn_user slow_pool_user;
+extern const struct conn_user import_pool_user;
+extern const struct conn_user export_pool_user;
+extern const struct conn_user list_pool_user;
 
 /* ---- watch.c ----------------------------------------------------------- */
 
@@ -348,8 +348,8 @@ struct db
 	struct db_shared shared;
 	struct event sweep; /* runs only while something waits for a lost connection */
 	struct batcher batcher;
-	struct batcher patient; /* requests that met a locked stream: they wait here and hold up nobody */
-	struct lane reads, slow, imports, exports, lists;
+	struct batcher deferred; /* requests that met a locked stream: they wait here and hold up nobody */
+	struct conn_pool reads, slow, imports, exports, lists;
 	struct watch watch;
 };
 

@@ -24,7 +24,7 @@
 enum db_role
 {
 	DB_ROLE_APPEND,
-	DB_ROLE_PATIENT, /* appends whose stream somebody else holds locked */
+	DB_ROLE_DEFERRED, /* appends whose stream somebody else holds locked */
 	DB_ROLE_READ,
 	DB_ROLE_SLOW,
 	DB_ROLE_IMPORT,

@@ -23,7 +23,7 @@
 #define SMALL_PAGE 16384
 #define LARGE_PAGE 131072
 #define MAX_HELD ((size_t)8 * 1024 * 1024) /* bytes of pages under way for which they may be large */
-#define READS_AT_ONCE 2					   /* pages; the rest of the lane is for others */
+#define READS_AT_ONCE 2					   /* pages; the rest of the pool is for others */
 
 static void on_head(void *arg, struct db_reply *reply);
 static void on_reached(void *arg, struct db_reply *reply);
