@@ -84,7 +84,7 @@ static void finish(struct import *import)
 
 static void report_fault(struct import *import)
 {
-	if (strcmp(import->fault.code, "IMPORT_FAILED") == 0)
+	if (strcmp(import->fault.code, FAULT_IMPORT_FAILED) == 0)
 		http_note(import->reply.request, slice_of(import->fault.message));
 	import_reply_fault(&import->reply, &import->fault, import->fault_line);
 	finish(import);
@@ -119,7 +119,7 @@ static void send_batch(struct import *import)
 	import_batch_set_count(batch, batch->count);
 	if (!db_import(import->db, import->namespace_name, &batch->frame, false, on_batch, import))
 	{
-		set_fault(import, "IMPORT_FAILED", "out of memory, or the server is stopping", batch->lines[0]);
+		set_fault(import, FAULT_IMPORT_FAILED, "out of memory, or the server is stopping", batch->lines[0]);
 		return;
 	}
 	import->flight = batch;
@@ -143,7 +143,7 @@ static void take_refusal(struct import *import, const struct db_imported *answer
 	bool exists = strcmp(answer->sqlstate, SQLSTATE_POSITION_EXISTS) == 0;
 	uint64_t record = (uint64_t)answer->failed_record.value;
 
-	set_fault(import, exists ? "POSITION_EXISTS" : "INVALID_RECORD", answer->message,
+	set_fault(import, exists ? FAULT_POSITION_EXISTS : FAULT_INVALID_RECORD, answer->message,
 			  batch->lines[record < batch->count ? record : 0]);
 }
 
@@ -195,13 +195,13 @@ static void take_error(struct import *import, const struct db_reply *reply)
 
 	if (reply->status == DB_ERROR && is_about_record(&reply->error))
 	{
-		set_fault(import, "INVALID_RECORD", reply->error.message, batch->lines[0]);
+		set_fault(import, FAULT_INVALID_RECORD, reply->error.message, batch->lines[0]);
 		import->passing = 0;
 		import->failing = batch->count;
 		search_fault(import);
 		return;
 	}
-	set_fault(import, "IMPORT_FAILED",
+	set_fault(import, FAULT_IMPORT_FAILED,
 			  reply->status == DB_ERROR ? reply->error.message
 										: "the connection to Postgres was lost: the batch that begins with "
 										  "this line may be stored or not",
@@ -243,16 +243,16 @@ static void check_lines(struct import *import)
 			return;
 		case LINES_TOO_LONG:
 			snprintf(message, sizeof(message), "the line is longer than %zu bytes", import->lines.max_line);
-			set_fault(import, "INVALID_RECORD", message, import->lines.number);
+			set_fault(import, FAULT_INVALID_RECORD, message, import->lines.number);
 			return;
 		case LINES_GZIP_DAMAGED:
-			set_fault(import, "IMPORT_FAILED", "the gzip body is damaged", import->lines.number + 1);
+			set_fault(import, FAULT_IMPORT_FAILED, "the gzip body is damaged", import->lines.number + 1);
 			return;
 		case LINES_GZIP_CUT:
-			set_fault(import, "IMPORT_FAILED", "the gzip body ends too early", import->lines.number + 1);
+			set_fault(import, FAULT_IMPORT_FAILED, "the gzip body ends too early", import->lines.number + 1);
 			return;
 		case LINES_NO_MEMORY:
-			set_fault(import, "IMPORT_FAILED", "out of memory", import->lines.number + 1);
+			set_fault(import, FAULT_IMPORT_FAILED, "out of memory", import->lines.number + 1);
 			return;
 	}
 }
@@ -389,7 +389,7 @@ static void on_body_end(void *arg, enum http_body_end how)
 	import->body_ended = true;
 	import_reply_begin(&import->reply);
 	if (how != HTTP_BODY_COMPLETE)
-		set_fault(import, "IMPORT_FAILED", faults[how], import->lines.number + 1);
+		set_fault(import, FAULT_IMPORT_FAILED, faults[how], import->lines.number + 1);
 	go_on(import);
 }
 
@@ -412,7 +412,7 @@ static void on_emptied(void *arg, struct db_reply *reply)
 		take_body(import);
 		return;
 	}
-	set_fault(import, "IMPORT_FAILED",
+	set_fault(import, FAULT_IMPORT_FAILED,
 			  reply->status == DB_ERROR ? reply->error.message : db_unavailable(import->db), 0);
 	settle(import);
 }
@@ -449,7 +449,7 @@ static void begin(struct import *import, const struct import_options *options)
 		take_body(import);
 	else if (!db_empty_namespace(import->db, import->namespace_name, on_emptied, import))
 	{
-		set_fault(import, "IMPORT_FAILED", "too many requests are waiting for the database", 0);
+		set_fault(import, FAULT_IMPORT_FAILED, "too many requests are waiting for the database", 0);
 		settle(import);
 	}
 }

@@ -27,7 +27,7 @@ void import_reply_begin(struct import_reply *reply)
 	const struct http_reply head = {
 		.status = 200,
 		.content_type = "text/event-stream",
-		.headers = "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n",
+		.headers = SSE_HEADERS,
 	};
 	struct buf events = {0}, framed = {0};
 	struct piece piece;

@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/http.h"
+#include "http/sse.h"
 #include "live/params.h"
 #include "live/subscription.h"
 
@@ -187,7 +188,7 @@ void subscribe_reply_start(struct http_request *request, const char *headers)
 	char lines[HEADERS_SIZE];
 	const struct http_reply head = {.status = 200, .content_type = "text/event-stream", .headers = lines};
 
-	snprintf(lines, sizeof(lines), "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n%s", headers);
+	snprintf(lines, sizeof(lines), SSE_HEADERS "%s", headers);
 	http_reply_start(request, &head);
 }
 
