@@ -1,5 +1,5 @@
 /*
- * db_internal: what the files of the db family share; nobody else includes it.
+ * db_internal: what the files of the db family share; only they include it.
  *
  *     db.c          struct db: its life, the end of a loop turn, the sweep of what waited too long
  *     shared.c      what all connections and requests of a worker have in common
@@ -42,7 +42,7 @@
 #include "db/statement.h"
 #include "base/stats.h"
 
-/* A request whose connection was lost this many times under it is suspected to be the cause. */
+/* A request whose connection was lost this many times under it is taken for the cause, and fails. */
 #define DB_MAX_ATTEMPTS 10
 
 /* ---- shared.c ------------------------------------------------------------ */
@@ -139,7 +139,7 @@ struct conn
 
 void conn_init(struct conn *conn, struct db_shared *shared, const struct conn_user *user);
 void conn_open(struct conn *conn);	/* does nothing unless unused */
-void conn_close(struct conn *conn); /* for good; calls nobody */
+void conn_close(struct conn *conn); /* for good; runs no callback */
 void conn_lose(struct conn *conn, const char *why);
 /* Down for longer than a request waits. */
 bool conn_outage_is_long(const struct conn *conn, uint64_t now);
@@ -329,17 +329,17 @@ extern const struct conn_user list_pool_user;
 struct watch
 {
 	struct conn conn;	/* first: callbacks get it and cast */
-	db_watch_done done; /* NULL: nobody waits */
+	db_watch_done done; /* NULL: no wait is under way */
 	void *arg;
 	bool heard; /* what the last answer told */
 	bool sent;
 	uint64_t sent_ms;
-	char asker[24]; /* a number that nobody else has */
+	char asker[24]; /* a number of its own */
 };
 
 void watch_init(struct watch *watch, struct db_shared *shared);
 void watch_send(struct watch *watch);
-void watch_free(struct watch *watch); /* who waits is not called */
+void watch_free(struct watch *watch); /* a wait that is under way ends without a callback */
 
 /* ---- db.c ---------------------------------------------------------------- */
 
@@ -348,7 +348,7 @@ struct db
 	struct db_shared shared;
 	struct event sweep; /* runs only while something waits for a lost connection */
 	struct batcher batcher;
-	struct batcher deferred; /* requests that met a locked stream: they wait here and hold up nobody */
+	struct batcher deferred; /* requests that met a locked stream: they wait here and hold up no others */
 	struct conn_pool reads, slow, imports, exports, lists;
 	struct watch watch;
 };

@@ -86,7 +86,7 @@ static bool park_first(struct batcher *batcher, struct batch *batch)
 	return true;
 }
 
-/* True when a request appends to a stream that somebody waits for in `deferred`. */
+/* True when a request appends to a stream of which a request waits in `deferred`. */
 static bool is_parked(const struct batcher *deferred, struct frame_request request)
 {
 	if (deferred->flight != NULL &&
@@ -96,7 +96,7 @@ static bool is_parked(const struct batcher *deferred, struct frame_request reque
 }
 
 /*
- * Parks what is left of a batch and appends to a stream that somebody waits for in `deferred`: behind him, so
+ * Parks what is left of a batch and appends to a stream of which a request waits in `deferred`: behind that, so
  * that requests of one stream stay in order.  The batch must not be with Postgres.
  */
 static void park_followers(struct batch *batch, struct batcher *deferred)

@@ -195,7 +195,7 @@ static void settle(struct db_shared *shared, struct query *query, struct db_repl
 {
 	shared->waiting_requests--;
 	shared->waiting_bytes -= query_bytes(query);
-	shared_note_queues(shared); /* who asks how long they are must not find himself there */
+	shared_note_queues(shared); /* before this one's answer, which may report how long they are */
 	query->done(query->arg, reply);
 	PQclear(reply->result);
 	query_recycle(shared, query);
@@ -363,7 +363,7 @@ bool conn_pool_sweep(struct conn_pool *pool, uint64_t now)
 
 /* ---- asking ---------------------------------------------------------------------- */
 
-/* Where appends find nobody who takes writes, neither does it. */
+/* Whether its statements write: then it can't be had while the append connection finds no primary. */
 static bool conn_pool_writes(const struct conn_pool *pool)
 {
 	enum db_role role = pool->conns[0].conn.user->role;
