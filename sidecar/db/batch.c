@@ -166,7 +166,7 @@ static void append_on_ready(struct conn *conn)
 }
 
 /* Postgres went away under this batch again and again: find the request that does it, and fail that one. */
-static void suspect_flight(struct batcher *batcher)
+static void blame_flight(struct batcher *batcher)
 {
 	struct batch *batch = batcher->flight;
 
@@ -188,7 +188,7 @@ static void append_on_lost(struct conn *conn)
 	if (batcher->sent)
 		batcher->flight->new_ids = false; /* it may have been stored before the connection broke */
 	if (batcher->sent && ++batcher->flight->attempts >= DB_MAX_ATTEMPTS)
-		suspect_flight(batcher);
+		blame_flight(batcher);
 	batcher->sent = false;
 	shared_schedule(conn->shared);
 }

@@ -96,8 +96,8 @@ static bool is_parked(const struct batcher *deferred, struct frame_request reque
 }
 
 /*
- * Parks what is left of a batch and appends to a stream of which a request waits in `deferred`: behind that, so
- * that requests of one stream stay in order.  The batch must not be with Postgres.
+ * Parks what is left of a batch and appends to a stream of which a request waits in `deferred`: behind that,
+ * so that requests of one stream stay in order.  The batch must not be with Postgres.
  */
 static void park_followers(struct batch *batch, struct batcher *deferred)
 {
