@@ -31,7 +31,9 @@
 #define DEFAULT_MAX_ROWS 100
 #define MAX_ROWS 1000
 
-/* Consumers.  A claim, and all open claims of a consumer together, have at most so many messages and bytes. */
+/*
+ * Consumers.  A claim, and all open claims of a consumer together, have at most so many messages and bytes.
+ */
 #define MAX_CONSUMER_NAME 200
 #define MAX_CONSUMERS 1000 /* of a namespace */
 #define MAX_CLAIM_MESSAGES 1000

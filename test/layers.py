@@ -135,14 +135,14 @@ def clocks_elsewhere(sidecar):
 
 
 def other_http(sidecar):
-    """libevent's reads what is ambiguous in a way of its own."""
+    """Uses of libevent's HTTP, which reads ambiguous requests in a way of its own."""
     for name in sources_of(sidecar):
         if re.search(r"\bevhttp|event2/http", code_of(sidecar / name)):
             yield f"sidecar/{name} uses libevent's HTTP: the program's own is in sidecar/http"
 
 
 def code_of(path):
-    """Without comments and strings."""
+    """A file's text without comments and strings."""
     return re.sub(r'/\*.*?\*/|"(?:\\.|[^"\\\n])*"', "", path.read_text(), flags=re.S)
 
 

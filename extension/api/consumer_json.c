@@ -242,10 +242,9 @@ PutCall(ResultSet *set, OpenConsumer open, const Call *call)
 }
 
 /*
- * json_consumer_next(namespace, consumer, requests) -> for each request of the array, in order, (body,
- * what was settled or NULL, claim or NULL, next_due_ms or NULL, expired leases); body and settled are members of
- * one object.  No rows where another transaction has the consumer's lock, and
- * nothing is settled then
+ * json_consumer_next(namespace, consumer, requests) -> for each request of the array, in order, (body, what
+ * was settled or NULL, claim or NULL, next_due_ms or NULL, expired leases); body and settled are members of
+ * one object.  No rows where another transaction has the consumer's lock, and nothing is settled then
  */
 Datum
 millrace_json_consumer_next(PG_FUNCTION_ARGS)

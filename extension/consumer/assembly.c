@@ -1,9 +1,9 @@
 /*
  * assembly.c: what is put into a claim.
  *
- * First comes what is due again, then the log from the ceiling on.  A stream is given to one claim at a time, so
- * its messages are dealt with in order: those of a stream that is in a claim, waits for a retry or is parked are
- * passed over, and its row says from where on they are left.
+ * First comes what is due again, then the log from the ceiling on.  A stream is given to one claim at a time,
+ * so its messages are dealt with in order: those of a stream that is in a claim, waits for a retry or is
+ * parked are passed over, and its row says from where on they are left.
  *
  * The ceiling follows the prefix rule (core/read.c): it never passes a row that may still commit, whether the
  * filters would let that row pass or not.

@@ -1,9 +1,9 @@
 /*
  * consumer.h: named, durable readers that give work to any number of members, each stream in order.
  *
- * A member asks for a claim (next.c): a number, a lease, and messages of streams that no other member has.  It
- * settles the claim (settle.c) and asks again.  Nothing is copied: what waits, is retried or parked stays where
- * it is in the log.
+ * A member asks for a claim (next.c): a number, a lease, and messages of streams that no other member has.
+ * It settles the claim (settle.c) and asks again.  Nothing is copied: what waits, is retried or parked stays
+ * where it is in the log.
  *
  *   claim    a row from `next` to `settle`, with what was handed out (content.c).  The newest one of a consumer
  *            says how far the log was handed out, its ceiling, and which is the oldest open one, so that both
@@ -13,8 +13,9 @@
  * Every message up to the ceiling that passes the consumer's filters is settled, in an open claim, or at or
  * behind the position of its stream's row.
  *
- * All but settle() and extend() run under the consumer's lock, to commit; those two touch the row of their own
- * claim only, which next() reads under the lock, so what they said takes effect at the next call of next().
+ * All but settle() and extend() run under the consumer's lock, to commit; those two touch the row of their
+ * own claim only, which next() reads under the lock, so what they said takes effect at the next call of
+ * next().
  */
 #ifndef MILLRACE_CONSUMER_H
 #define MILLRACE_CONSUMER_H

@@ -192,9 +192,9 @@ CheckAllowed(const Consumer *consumer)
 }
 
 /*
- * Gives a member of the consumer a claim, if there is anything to do.  The caller has the consumer's lock; the
- * claim counts from the commit on.  Errors: 25001 above READ COMMITTED, 25006 in recovery, 0A000 for an order
- * by hand.
+ * Gives a member of the consumer a claim, if there is anything to do.  The caller has the consumer's lock;
+ * the claim counts from the commit on.  Errors: 25001 above READ COMMITTED, 25006 in recovery, 0A000 for an
+ * order by hand.
  */
 void
 ConsumerNext(ConsumerTables *tables, Consumer *consumer, const NextRequest *request, Delivery *delivery)

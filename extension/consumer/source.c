@@ -1,8 +1,8 @@
 /*
  * source.c: what a consumer reads: its messages in the log, by its filters.
  *
- * Where the order is of all streams, everything is one stream: its name is '', and its positions are the global
- * ones.
+ * Where the order is of all streams, everything is one stream: its name is '', and its positions are the
+ * global ones.
  */
 #include "postgres.h"
 
@@ -26,8 +26,8 @@ SourcePosition(const Consumer *consumer, const Message *message)
 }
 
 /*
- * Reads the log from a global position on, by a snapshot of this moment, and at most so many rows, whether the
- * filters let them pass or not.
+ * Reads the log from a global position on, by a snapshot of this moment, and at most so many rows, whether
+ * the filters let them pass or not.
  */
 ReadOutcome
 SourceRead(ConsumerTables *tables, const Consumer *consumer, int64 from, int64 rows, MessageSink sink,

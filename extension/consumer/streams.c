@@ -401,7 +401,8 @@ Poisoned(ConsumerWork *work, StreamRow *row)
 
 /*
  * The message at the row's position was not dealt with, once more.  delay_ms: when it comes again; -1: by the
- * number of attempts.  After the last attempt, and not sooner than PARK_AFTER_MS after the first, it is poison.
+ * number of attempts.  After the last attempt, and not sooner than PARK_AFTER_MS after the first, it is
+ * poison.
  */
 void
 StreamFailed(ConsumerWork *work, StreamRow *row, int64 delay_ms, text *error)

@@ -2,9 +2,9 @@
  * tables.c: the tables of consumers, which lie beside the messages of a namespace.
  *
  * Like the table of messages they are read and written without the executor: a statement would run what the
- * schema's owner has put on a table, with the rights of the caller.  So a table is refused (MR010) that is not
- * one of ours, column for column, or has triggers, rules, row security or indexes on expressions.  The locks
- * that are taken before the look keep it so to commit.
+ * schema's owner has put on a table, with the rights of the caller.  So a table is refused (MR010) that is
+ * not one of ours, column for column, or has triggers, rules, row security or indexes on expressions.  The
+ * locks that are taken before the look keep it so to commit.
  */
 #include "postgres.h"
 
@@ -256,8 +256,8 @@ TakeApart(Relation table, HeapTuple tuple, ConsumerRow *row)
 }
 
 /*
- * Finds the first row by an index, whose columns the keys count; as it is now, not as it was when the statement
- * began.
+ * Finds the first row by an index, whose columns the keys count; as it is now, not as it was when the
+ * statement began.
  */
 bool
 RowFirst(ConsumerTables *tables, ConsumerTable kind, Relation index, ScanKey keys, int nkeys,
@@ -335,8 +335,8 @@ RowDelete(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid)
 }
 
 /*
- * Locks a row to commit; returns whether it is still the newest version of its row, and ours.  Without waiting
- * false means as well that another transaction has it.
+ * Locks a row to commit; returns whether it is still the newest version of its row, and ours.  Without
+ * waiting false means as well that another transaction has it.
  */
 bool
 RowLock(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid, bool wait)
@@ -355,11 +355,11 @@ RowLock(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid, bool wait)
 /* ---- numbers ------------------------------------------------------------------------------------- */
 
 /*
- * The next number of a claim or a consumer.  Numbers rise for ever, and one that may have been given before, by
- * a call that was rolled back, by a server that crashed, by a primary whose last transactions a failover has
- * lost, or after the dump that this database was restored from, is not given again: they come from a sequence,
- * follow the clock in microseconds, and jump where the timeline is another than `timeline`, that of the number
- * before.  They stay below 2^53 until the year 2311, so that a double holds them.
+ * The next number of a claim or a consumer.  Numbers rise for ever, and one that may have been given before,
+ * by a call that was rolled back, by a server that crashed, by a primary whose last transactions a failover
+ * has lost, or after the dump that this database was restored from, is not given again: they come from a
+ * sequence, follow the clock in microseconds, and jump where the timeline is another than `timeline`, that of
+ * the number before.  They stay below 2^53 until the year 2311, so that a double holds them.
  */
 int64
 ConsumerNumber(ConsumerTables *tables, uint32 timeline, bool *jumped)

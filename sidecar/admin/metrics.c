@@ -15,6 +15,7 @@
 #include "db/calls.h"
 #include "base/errors.h"
 #include "methods/methods.h"
+#include "front/request_log.h"
 #include "front/service.h"
 #include "base/stats.h"
 #include "live/subscribe.h"
@@ -183,7 +184,7 @@ static void add_http(struct buf *out, const struct stats *stats)
 	{
 		for (unsigned j = 0; (route = service_route_name(i)) != NULL && j < STATS_STATUSES; j++)
 		{
-			if ((status = service_status_name(j)) != NULL)
+			if ((status = request_status_name(j)) != NULL)
 				buf_printf(out, "millrace_http_requests_total{path=\"%s\",code=\"%s\"} %" PRIu64 "\n", route,
 						   status, stats_get(&stats->requests[i][j]));
 		}

@@ -81,6 +81,22 @@ size_t json_utf8_len(const unsigned char *p, const unsigned char *end)
 	return len;
 }
 
+bool json_is_text(const char *bytes, size_t len)
+{
+	const unsigned char *p = (const unsigned char *)bytes;
+	const unsigned char *end = p + len;
+
+	while (p < end)
+	{
+		size_t n = *p == '\0' ? 0 : json_utf8_len(p, end);
+
+		if (n == 0)
+			return false;
+		p += n;
+	}
+	return true;
+}
+
 /* The value of four hex digits, -1 when they are not. */
 static int hex4(const char *p, const char *end)
 {

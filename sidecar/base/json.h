@@ -89,5 +89,7 @@ void json_add_string(struct buf *out, const char *bytes, size_t len);
 
 /* The length of the well-formed UTF-8 character at p, 0 when there is none before end. */
 size_t json_utf8_len(const unsigned char *p, const unsigned char *end);
+/* Whether the bytes are UTF-8 without NUL, as every text of Postgres is. */
+bool json_is_text(const char *bytes, size_t len);
 
 #endif

@@ -119,23 +119,6 @@ static bool read_time(const char *name, struct slice value, struct db_optional *
 	return out->is_set;
 }
 
-/* Text from a URL may hold what no Postgres text can: a NUL or bytes that are not UTF-8. */
-static bool is_text(struct slice value)
-{
-	const unsigned char *p = (const unsigned char *)value.bytes;
-	const unsigned char *end = p + value.len;
-
-	while (p < end)
-	{
-		size_t len = *p == '\0' ? 0 : json_utf8_len(p, end);
-
-		if (len == 0)
-			return false;
-		p += len;
-	}
-	return true;
-}
-
 /* An absent or empty parameter says nothing. */
 static bool read_parameter(struct export *export, const char *name, struct error *error)
 {
@@ -146,7 +129,7 @@ static bool read_parameter(struct export *export, const char *name, struct error
 	if (url_query_find(http_query(export->request), name, &decoded) && decoded.len > 0)
 	{
 		value = (struct slice){decoded.data, decoded.len};
-		if (!is_text(value))
+		if (!json_is_text(decoded.data, decoded.len))
 		{
 			error_set(error, ERROR_INVALID_REQUEST, "%s is not UTF-8 text", name);
 			ok = false;

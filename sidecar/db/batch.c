@@ -34,8 +34,8 @@ const struct conn_user batcher_append_user = {
 	.on_lost = append_on_lost,
 };
 
-const struct conn_user batcher_patient_user = {
-	.role = DB_ROLE_PATIENT,
+const struct conn_user batcher_deferred_user = {
+	.role = DB_ROLE_DEFERRED,
 	.what = "appends to locked streams",
 	.on_ready = append_on_ready,
 	.on_answer = append_on_answer,
@@ -166,7 +166,7 @@ static void append_on_ready(struct conn *conn)
 }
 
 /* Postgres went away under this batch again and again: find the request that does it, and fail that one. */
-static void suspect_flight(struct batcher *batcher)
+static void blame_flight(struct batcher *batcher)
 {
 	struct batch *batch = batcher->flight;
 
@@ -188,7 +188,7 @@ static void append_on_lost(struct conn *conn)
 	if (batcher->sent)
 		batcher->flight->new_ids = false; /* it may have been stored before the connection broke */
 	if (batcher->sent && ++batcher->flight->attempts >= DB_MAX_ATTEMPTS)
-		suspect_flight(batcher);
+		blame_flight(batcher);
 	batcher->sent = false;
 	shared_schedule(conn->shared);
 }
@@ -235,9 +235,9 @@ void batcher_count(const struct batcher *batcher, unsigned *in_flight, unsigned 
 /* ---- life ------------------------------------------------------------------------ */
 
 void batcher_init(struct batcher *batcher, struct db_shared *shared, const struct conn_user *user,
-				  struct batcher *patient)
+				  struct batcher *deferred)
 {
-	batcher->patient = patient;
+	batcher->deferred = deferred;
 	conn_init(&batcher->conn, shared, user);
 	TAILQ_INIT(&batcher->gathering);
 	TAILQ_INIT(&batcher->spares);

@@ -125,7 +125,7 @@ static void note_readable(struct conn *conn)
 static unsigned answer_timeout(const struct conn *conn)
 {
 	enum db_role role = conn->user->role;
-	bool quick = role == DB_ROLE_APPEND || role == DB_ROLE_PATIENT || role == DB_ROLE_READ;
+	bool quick = role == DB_ROLE_APPEND || role == DB_ROLE_DEFERRED || role == DB_ROLE_READ;
 
 	return (unsigned)conn->shared->config->answer_timeout * (quick ? 1 : PATIENCE_FACTOR);
 }

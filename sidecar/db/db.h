@@ -124,8 +124,8 @@ typedef void (*db_query_done)(void *arg, struct db_reply *reply);
 /*
  * Imports a frame: it answers with a db_imported (calls.h).  With `trial` nothing is imported: the answer is
  * an error, DB_TRIAL_PASSED when Postgres did not refuse the frame.  The frame must stay as it is until
- * `done` is called.  It is not sent again when its connection is lost.  The queues' bounds do not count: who
- * calls sees to it that there are not too many.  False: out of memory, or closing.
+ * `done` is called.  It is not sent again when its connection is lost.  The queues' bounds do not count: the
+ * caller sees to it that there are not too many.  False: out of memory, or closing.
  */
 #define DB_TRIAL_PASSED SQLSTATE_DIVISION_BY_ZERO
 
@@ -138,7 +138,7 @@ bool db_import(struct db *db, const char *namespace_name, const struct buf *fram
 
 enum db_watch_end
 {
-	DB_WATCH_TOLD,		  /* a transaction that wrote has ended, whoever's it was */
+	DB_WATCH_TOLD,		  /* a transaction that wrote has ended, in any session */
 	DB_WATCH_OVER,		  /* none has, as far as can be told; if one has just then, the next wait tells so */
 	DB_WATCH_UNAVAILABLE, /* the connection was lost, or cannot be had */
 	DB_WATCH_REFUSED,	  /* the procedure is not there, or not for this role */
@@ -173,15 +173,18 @@ bool db_names_several_hosts(const char *conninfo);
  */
 extern const char db_setup_sql[];
 
-/* How many connections a worker has at most besides those for reads: one for each other role, two for consumers. */
+/*
+ * How many connections a worker has at most besides those for reads: one for each other role, two for
+ * consumers.
+ */
 #define DB_OTHER_CONNECTIONS 9
 
 /* `pooled`: sessions are lent for single transactions.  The stats must outlive it. */
 struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo, bool pooled,
 				  struct stats *stats);
 /*
- * Two steps, because whoever uses it must end between them: what waits is answered to him, and whatever he
- * asks from then on is refused.
+ * Two steps, because what uses it must end between them: db_close answers the requests that wait, and refuses
+ * all that come from then on.
  */
 void db_close(struct db *db);
 void db_free(struct db *db);

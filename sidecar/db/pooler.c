@@ -2,10 +2,10 @@
  * pooler.c: see pooler.h.
  *
  * Both connections prepare a statement of the same name that tells the process, and execute it in turns.  A
- * pooler gives the session that was used last to whoever asks next, so two that share one find out at once,
- * unless others ask it at the same time: then the processes change, sooner or later.  The process that a
- * pooler names at the start, for cancelling, is none of PostgreSQL's, and so tells where it pays to look for
- * longer.
+ * pooler gives the session that was used last to the next client, so two connections that share one show it
+ * at once, unless other clients ask at the same time: then the processes change, sooner or later.  The
+ * process that a pooler names at the start, for cancelling, is none of PostgreSQL's, and so tells where it
+ * pays to look for longer.
  */
 #include "db/pooler.h"
 

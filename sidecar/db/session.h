@@ -1,6 +1,6 @@
 /*
- * session.h: the session with which a start prepares its database, before there are workers: it blocks.  Whatever it waits for ends when
- * the server is told to stop, and what takes long is told in the log.
+ * session.h: the session with which a start prepares its database, before there are workers: it blocks.
+ * Whatever it waits for ends when the server is told to stop, and what takes long is told in the log.
  */
 #ifndef MILLRACE_DB_SESSION_H
 #define MILLRACE_DB_SESSION_H

@@ -54,7 +54,7 @@ PGconn *conn_start(const struct conn *conn)
 /* Sends the settings and all statements of the role with one sync; false when that fails at once. */
 bool conn_send_setup(struct conn *conn)
 {
-	bool appends = conn->user->role == DB_ROLE_APPEND || conn->user->role == DB_ROLE_PATIENT;
+	bool appends = conn->user->role == DB_ROLE_APPEND || conn->user->role == DB_ROLE_DEFERRED;
 	bool pooled = conn->shared->pooled;
 	const struct db_statement_info *append = pooled ? &db_append_pooled : &db_append_statement;
 	/* A claim that is being settled in a long transaction must not hold up the others of its consumer. */

@@ -1,6 +1,6 @@
 /*
- * db_statement: what a prepared statement is, and what the calls_*.c write theirs with; nobody outside db
- * includes it.
+ * db_statement: what a prepared statement is, and what the calls_*.c write theirs with; no file outside
+ * db includes it.
  *
  * Parameters are cast in the SQL, so that a statement means the same function whatever overloads appear
  * later.
@@ -24,7 +24,7 @@
 enum db_role
 {
 	DB_ROLE_APPEND,
-	DB_ROLE_PATIENT, /* appends whose stream somebody else holds locked */
+	DB_ROLE_DEFERRED, /* appends whose stream another session holds locked */
 	DB_ROLE_READ,
 	DB_ROLE_SLOW,
 	DB_ROLE_IMPORT,

@@ -121,7 +121,9 @@ int method_argument(const struct method *method, struct slice key);
 void method_start(struct method_call *call);
 /* Asks for the next part of a result. */
 void method_resume(struct method_call *call);
-/* The client of a call that waits is gone: the call is answered at once, or as soon as Postgres has answered. */
+/*
+ * The client of a call that waits is gone: the call is answered at once, or as soon as Postgres has answered.
+ */
 void method_abandon(struct method_call *call);
 /* Counts a part of its result that goes out for its quota. */
 void method_charge(struct method_call *call, const struct method_reply *reply);

@@ -1,11 +1,11 @@
 /*
  * waiting.c: calls of consumer.next, and those of them that wait for something to do.
  *
- * All calls of a worker for one consumer are in one queue, and at most one question of it is with Postgres: it
- * asks for all that are there, in one transaction, so that they share its commit.  A call that gets nothing and
- * may wait goes back to where it was, and holds no connection.  The queue asks again when something was
- * committed to the namespace, when a claim was settled, when a retry is due or a lease runs out, and now and
- * then, as it is not told of everything.
+ * All calls of a worker for one consumer are in one queue, and at most one question of it is with Postgres:
+ * it asks for all that are there, in one transaction, so that they share its commit.  A call that gets
+ * nothing and may wait goes back to where it was, and holds no connection.  The queue asks again when
+ * something was committed to the namespace, when a claim was settled, when a retry is due or a lease runs
+ * out, and now and then, as it is not told of everything.
  *
  * What a call has to settle is sent with its first question only; what came of it is kept with the call.
  */

@@ -105,7 +105,7 @@ static bool create_extension(struct session *session, const struct extension *ex
 	return created;
 }
 
-/* A database of our own gets what its server's files bring; in somebody else's, somebody else decides. */
+/* The private database gets what its server's files bring; in any other its owner decides. */
 static bool update_extension(struct session *session, struct extension *extension, bool own,
 							 struct buf *error)
 {
