@@ -5,6 +5,7 @@
  *     exchange.c         what is known of a request
  *     route_rpc.c        /rpc
  *     route_subscribe.c  /subscribe, also while the token can't be checked
+ *     consume.c          calls of consumer.next that wait are woken by the feeds
  *     request_log.c      what is counted and logged of requests
  */
 #ifndef MILLRACE_FRONT_INTERNAL_H
@@ -28,6 +29,7 @@ struct service
 	struct methods methods;
 	struct rpc rpc;
 	struct feeds *feeds;
+	struct consumers_hooks consumers_hooks;
 	struct subscriptions *subscriptions;
 	struct subscribe_pending *pending;
 	struct import_limits import_limits;
@@ -102,5 +104,12 @@ void route_subscribe_start(struct exchange *exchange);
  * answer.  False: it is no subscription, or too many wait, and nothing was replied.
  */
 bool route_subscribe_pend(struct exchange *exchange);
+
+/* ---- consume.c --------------------------------------------------------------- */
+
+/*
+ * Lets calls of consumer.next that wait be woken by commits; service->methods.consumers NULL: out of memory.
+ */
+void front_connect_consumers(struct service *service, struct event_base *base);
 
 #endif

@@ -321,6 +321,8 @@ static bool make_parts(struct service *service, struct event_base *base, const s
 
 	service->feeds = feeds_new(base, db, &feeds_options);
 	if (service->feeds != NULL)
+		front_connect_consumers(service, base);
+	if (service->feeds != NULL)
 		service->subscriptions = subscriptions_new(base, db, service->feeds, CORS_ANY_ORIGIN);
 	service->auth = auth_new(db, &shared->quotas, &shared->token_generation, config->test_mode);
 	if (service->auth != NULL)
@@ -349,7 +351,6 @@ struct service *service_new(struct event_base *base, const struct config *config
 	service->methods.stats = db_stats(db);
 	service->methods.token_generation = &shared->token_generation;
 	service->rpc.methods = &service->methods;
-	service->methods.consumers = consumers_new(base, &service->methods);
 	service->import_limits.base = base;
 	set_limits(service, config);
 	if (make_parts(service, base, config, db, shared))

@@ -50,6 +50,21 @@ struct feeds *feeds_new(struct event_base *base, struct db *db, const struct fee
 /* No listener may be left. */
 void feeds_free(struct feeds *feeds);
 
+/* ---- others who wait for commits -------------------------------------------- */
+
+/*
+ * Calls `woken` when something may have been committed to namespaces with one of these bits, while waiting is
+ * set (feeds_set_waiting).  Once, before that.
+ */
+void feeds_on_wake(struct feeds *feeds, void (*woken)(void *arg, uint64_t namespaces), void *arg);
+void feeds_set_waiting(struct feeds *feeds, bool waiting);
+/* A namespace's bit; others may have the same. */
+uint64_t feeds_bit(const char *namespace_name);
+/* Wakes the other workers for a namespace. */
+void feeds_ring(struct feeds *feeds, const char *namespace_name);
+/* Whether commits that do not come through this process are told, too; begins the wait for them. */
+bool feeds_are_told(struct feeds *feeds);
+
 /* ---- listeners ------------------------------------------------------------ */
 
 enum feed_source

@@ -80,6 +80,9 @@ struct feeds
 	struct event woken;
 	struct feed *buckets[FEED_BUCKETS];
 	unsigned nfeeds;
+	bool has_waits; /* calls that are no listeners wait for commits, too */
+	void (*woken_waits)(void *arg, uint64_t namespaces); /* of theirs; NULL: none ever */
+	void *waits_arg;
 	uint64_t watch_from_ms;				  /* until then the feeds ask */
 	void (*on_told)(struct feeds *feeds); /* something was committed, or that can't be told any more */
 	struct channel_table channels;
@@ -157,5 +160,11 @@ void channel_leave(struct listener *listener, enum listener_place place);
 struct listener *channel_any_follower(const struct feed *feed);
 /* Hands the messages of a db_read_feed to all that follow. */
 void channel_dispatch(struct feed *feed, const struct db_reply *reply);
+
+/* Whether commits in other workers are to be told to this one. */
+static inline bool feeds_are_listening(const struct feeds *feeds)
+{
+	return feeds->nfeeds > 0 || feeds->has_waits;
+}
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "db/db.h"
 #include "live/feed_internal.h"
 
@@ -14,7 +15,7 @@ static void on_commit(void *arg, const char *namespace_name)
 	unsigned listening = atomic_load(&feeds->options.wakes->listening);
 	uint32_t hash;
 
-	if (feeds->nfeeds == 0 && listening == 0)
+	if (!feeds_are_listening(feeds) && listening == 0)
 		return;
 	hash = feed_hash(FEED_HASH_START, slice_of(namespace_name));
 	for (struct feed *feed = feed_table_bucket(feeds, hash); feed != NULL; feed = feed->next)
@@ -22,7 +23,9 @@ static void on_commit(void *arg, const char *namespace_name)
 		if (feed->hash == hash && strcmp(feed->name, namespace_name) == 0)
 			feed_wake(feed);
 	}
-	if (listening > (feeds->waker != NULL && feeds->nfeeds > 0))
+	if (feeds->has_waits)
+		feeds->woken_waits(feeds->waits_arg, UINT64_C(1) << (hash % 64));
+	if (listening > (feeds->waker != NULL && feeds_are_listening(feeds)))
 		feed_wakes_ring(feeds->options.wakes, feeds->waker, UINT64_C(1) << (hash % 64));
 }
 
@@ -37,6 +40,8 @@ static void wake_feeds(struct feeds *feeds, uint64_t namespaces)
 				feed_wake(feed);
 		}
 	}
+	if (feeds->has_waits)
+		feeds->woken_waits(feeds->waits_arg, namespaces);
 }
 
 static void on_woken(evutil_socket_t fd, short what, void *arg)
@@ -87,4 +92,25 @@ void feeds_free(struct feeds *feeds)
 		event_del(&feeds->woken);
 	free(feeds->channels.buckets);
 	free(feeds);
+}
+
+void feeds_on_wake(struct feeds *feeds, void (*woken)(void *arg, uint64_t namespaces), void *arg)
+{
+	feeds->woken_waits = woken;
+	feeds->waits_arg = arg;
+}
+
+uint64_t feeds_bit(const char *namespace_name)
+{
+	return UINT64_C(1) << (feed_hash(FEED_HASH_START, slice_of(namespace_name)) % 64);
+}
+
+void feeds_ring(struct feeds *feeds, const char *namespace_name)
+{
+	feed_wakes_ring(feeds->options.wakes, feeds->waker, feeds_bit(namespace_name));
+}
+
+bool feeds_are_told(struct feeds *feeds)
+{
+	return feeds_watch(feeds, clock_ms());
 }

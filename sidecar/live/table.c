@@ -3,14 +3,27 @@
  */
 #include "live/feed_internal.h"
 
-/* Other workers wake this one only while it has feeds. */
+/* Other workers wake this one only while it has feeds, or calls that wait. */
+static void tell_whether_listening(struct feeds *feeds, bool before)
+{
+	if (feeds->waker != NULL && before != feeds_are_listening(feeds))
+		feed_wakes_listen(feeds->options.wakes, feeds->waker, !before);
+}
+
 static void count_feeds(struct feeds *feeds, int change)
 {
-	bool before = feeds->nfeeds > 0;
+	bool before = feeds_are_listening(feeds);
 
 	feeds->nfeeds += (unsigned)change;
-	if (feeds->waker != NULL && before != (feeds->nfeeds > 0))
-		feed_wakes_listen(feeds->options.wakes, feeds->waker, !before);
+	tell_whether_listening(feeds, before);
+}
+
+void feeds_set_waiting(struct feeds *feeds, bool waiting)
+{
+	bool before = feeds_are_listening(feeds);
+
+	feeds->has_waits = waiting;
+	tell_whether_listening(feeds, before);
 }
 
 void feed_table_add(struct feed *feed)

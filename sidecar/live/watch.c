@@ -22,7 +22,7 @@ static void on_end(void *arg, enum db_watch_end end)
 {
 	struct feeds *feeds = arg;
 
-	if (end == DB_WATCH_OVER && feeds->nfeeds > 0)
+	if (end == DB_WATCH_OVER && feeds_are_listening(feeds))
 	{
 		(void)db_watch(feeds->db, on_end, feeds);
 		return;

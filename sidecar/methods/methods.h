@@ -134,13 +134,30 @@ void method_end(struct method_call *call);
 
 struct event_base;
 
-/* Of a worker.  NULL: out of memory. */
-struct consumers *consumers_new(struct event_base *base, struct methods *methods);
+/* What the room that knows of commits does for them. */
+struct consumers_hooks
+{
+	uint64_t (*bit)(const char *namespace_name);
+	/* Whether calls wait, and so are to be woken. */
+	void (*set_waiting)(void *arg, bool waiting);
+	/*
+	 * Whether every commit will be told, whoever makes it; asked when a call begins to wait, and then now and
+	 * then.
+	 */
+	bool (*are_told)(void *arg);
+	/* A claim was settled, so that calls in other workers may go on. */
+	void (*settled)(void *arg, const char *namespace_name);
+	void *arg;
+};
+
+/* Of a worker; the hooks must stay.  NULL: out of memory. */
+struct consumers *consumers_new(struct event_base *base, struct methods *methods,
+								const struct consumers_hooks *hooks);
 /* Answers what waits, and lets nothing wait any more. */
 void consumers_end(struct consumers *consumers);
 /* None may be waiting. */
 void consumers_free(struct consumers *consumers);
-/* Something was committed to a namespace; NULL: perhaps to any. */
-void consumers_wake(struct consumers *consumers, const char *namespace_name);
+/* Something may have been committed to namespaces that have one of these bits (consumers_hooks.bit). */
+void consumers_wake(struct consumers *consumers, uint64_t namespaces);
 
 #endif

@@ -20,7 +20,8 @@
 #include "methods/internal.h"
 
 #define MAX_ASKED 100	/* calls in one question */
-#define POLL_MS 2000	/* at the latest */
+#define POLL_MS 2500	/* at the latest, when every commit is told... */
+#define UNTOLD_MS 100	/* ...and when it is not */
 #define LOCKED_MS 3		/* another session is at the consumer */
 #define LOCKED_MAX 5000 /* then it is told that it is, and not asked any more */
 
@@ -37,6 +38,7 @@ struct consumer_queue
 	bool busy;		/* in a function that must find it afterwards */
 	unsigned alone; /* so many calls are asked for one by one, as one of them fails */
 	uint64_t due_ms;
+	uint64_t bit; /* of the namespace */
 	struct event timer;
 	char *consumer;
 	char namespace_name[];
@@ -46,6 +48,7 @@ struct consumers
 {
 	struct event_base *base;
 	struct methods *methods;
+	const struct consumers_hooks *hooks;
 	TAILQ_HEAD(, consumer_queue) queues;
 	bool ended;
 };
@@ -89,8 +92,11 @@ static struct consumer_queue *find_or_add(struct consumers *consumers, const cha
 	queue->consumer = queue->namespace_name + namespace_size;
 	memcpy(queue->namespace_name, namespace_name, namespace_size);
 	memcpy(queue->consumer, consumer, strlen(consumer) + 1);
+	queue->bit = consumers->hooks->bit(namespace_name);
 	TAILQ_INIT(&queue->waiting);
 	TAILQ_INIT(&queue->asked);
+	if (TAILQ_EMPTY(&consumers->queues))
+		consumers->hooks->set_waiting(consumers->hooks->arg, true);
 	event_assign(&queue->timer, consumers->base, -1, 0, on_timer, queue);
 	TAILQ_INSERT_TAIL(&consumers->queues, queue, link);
 	return queue;
@@ -98,11 +104,15 @@ static struct consumer_queue *find_or_add(struct consumers *consumers, const cha
 
 static void free_if_empty(struct consumer_queue *queue)
 {
+	struct consumers *consumers = queue->consumers;
+
 	if (queue->asking || queue->busy || !TAILQ_EMPTY(&queue->waiting) || !TAILQ_EMPTY(&queue->asked))
 		return;
 	event_del(&queue->timer);
-	TAILQ_REMOVE(&queue->consumers->queues, queue, link);
+	TAILQ_REMOVE(&consumers->queues, queue, link);
 	free(queue);
+	if (TAILQ_EMPTY(&consumers->queues))
+		consumers->hooks->set_waiting(consumers->hooks->arg, false);
 }
 
 static void set_timer(struct consumer_queue *queue, uint64_t ms)
@@ -116,7 +126,8 @@ static void set_timer(struct consumer_queue *queue, uint64_t ms)
 static void wait_on(struct consumer_queue *queue)
 {
 	uint64_t now = clock_ms();
-	uint64_t next = now + POLL_MS;
+	const struct consumers_hooks *hooks = queue->consumers->hooks;
+	uint64_t next = now + (hooks->are_told(hooks->arg) ? POLL_MS : UNTOLD_MS);
 	struct method_call *call;
 
 	if (queue->due_ms < next)
@@ -287,6 +298,7 @@ static void on_reply(void *arg, struct db_reply *reply)
 	struct call_list asked = TAILQ_HEAD_INITIALIZER(asked);
 	struct method_call *call, *last = NULL;
 	unsigned nasked = 0;
+	bool settled = false;
 
 	queue->asking = false;
 	queue->busy = true;
@@ -306,11 +318,13 @@ static void on_reply(void *arg, struct db_reply *reply)
 
 			call = TAILQ_FIRST(&asked);
 			leave(call, &asked);
-			queue->woken = queue->woken || delivery.settled.bytes != NULL;
+			settled = settled || delivery.settled.bytes != NULL;
 			take_delivery(queue, call, reply, &delivery, &last);
 		}
 	}
 	queue->busy = false;
+	if (settled)
+		queue->consumers->hooks->settled(queue->consumers->hooks->arg, queue->namespace_name);
 	if (queue->woken)
 		ask(queue);
 	else if (!TAILQ_EMPTY(&queue->waiting) && !queue->asking)
@@ -402,23 +416,25 @@ void consumers_settled(struct methods *methods, const char *namespace_name, cons
 
 	if (queue != NULL)
 		ask(queue);
+	methods->consumers->hooks->settled(methods->consumers->hooks->arg, namespace_name);
 }
 
-void consumers_wake(struct consumers *consumers, const char *namespace_name)
+void consumers_wake(struct consumers *consumers, uint64_t namespaces)
 {
 	struct consumer_queue *queue, *next;
 
 	for (queue = TAILQ_FIRST(&consumers->queues); queue != NULL; queue = next)
 	{
 		next = TAILQ_NEXT(queue, link);
-		if (namespace_name == NULL || strcmp(queue->namespace_name, namespace_name) == 0)
+		if ((queue->bit & namespaces) != 0)
 			ask(queue);
 	}
 }
 
 /* ---- life ------------------------------------------------------------------------ */
 
-struct consumers *consumers_new(struct event_base *base, struct methods *methods)
+struct consumers *consumers_new(struct event_base *base, struct methods *methods,
+								const struct consumers_hooks *hooks)
 {
 	struct consumers *consumers = calloc(1, sizeof(*consumers));
 
@@ -426,6 +442,7 @@ struct consumers *consumers_new(struct event_base *base, struct methods *methods
 		return NULL;
 	consumers->base = base;
 	consumers->methods = methods;
+	consumers->hooks = hooks;
 	TAILQ_INIT(&consumers->queues);
 	return consumers;
 }
