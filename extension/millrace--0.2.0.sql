@@ -616,8 +616,14 @@ COMMENT ON FUNCTION millrace.import_batch(text, bytea) IS
 
 CREATE FUNCTION millrace.empty_namespace(name text) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema text := millrace.find_namespace(name);
+    deleted bigint := millrace.truncate_messages(schema);
 BEGIN
-    RETURN millrace.truncate_messages(millrace.find_namespace(name));
+    IF to_regclass(format('%I.consumers', schema)) IS NOT NULL THEN
+        PERFORM millrace.reset_consumers(name);
+    END IF;
+    RETURN deleted;
 END $$;
 COMMENT ON FUNCTION millrace.empty_namespace(text) IS
     'deletes all messages of a namespace; returns their number. Global positions go on where they were';
@@ -907,6 +913,10 @@ CREATE FUNCTION millrace.consumer_reset(consumer text, "position" bigint DEFAULT
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_consumer_reset';
 COMMENT ON FUNCTION millrace.consumer_reset(text, bigint, boolean, text) IS
     'begins anew at a global position; every claim is lost to its member';
+
+CREATE FUNCTION millrace.reset_consumers(namespace text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_reset_consumers';
+COMMENT ON FUNCTION millrace.reset_consumers(text) IS 'internal: lets all consumers of a namespace begin anew, as it was emptied';
 
 CREATE FUNCTION millrace.consumer_set_state(consumer text, running boolean, namespace text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_consumer_set_state';

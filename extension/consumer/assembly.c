@@ -95,14 +95,10 @@ static bool
 AddDue(void *arg, const Message *message)
 {
 	Assembly *claim = arg;
-	Consumer *consumer = claim->work->consumer;
 
-	/* Above the ceiling the scan takes over, but where the order is of all there is nothing else. */
-	if ((message->global_position > claim->work->newest.ceiling && consumer->ordering != ORDERING_ALL) ||
-		!HasRoomFor(claim, message))
+	if (!HasRoomFor(claim, message))
 		return false;
 	AddMessage(claim, claim->row->stream, message);
-	claim->ceiling = Max(claim->ceiling, message->global_position);
 	return claim->room > 0;
 }
 
@@ -112,7 +108,7 @@ IsDue(const ConsumerWork *work, const StreamRow *row)
 	return !row->gone && row->parked_at == 0 && row->claim == 0 && row->retry_at <= work->now;
 }
 
-/* Adds at most so many messages of a stream that is due. */
+/* Adds at most so many messages of a stream that is due, up to the ceiling: above it the scan takes over. */
 static void
 TakeStream(Assembly *claim, StreamRow *row, int most)
 {
@@ -120,7 +116,7 @@ TakeStream(Assembly *claim, StreamRow *row, int most)
 
 	claim->row = row;
 	SourceReadStream(claim->work->tables, claim->work->consumer, row->stream, row->position,
-					 Min(most, claim->room), AddDue, claim);
+					 claim->work->newest.ceiling + 1, Min(most, claim->room), AddDue, claim);
 	claim->row = NULL;
 	if (claim->nmessages == before)
 	{

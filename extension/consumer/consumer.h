@@ -317,7 +317,7 @@ extern int64 SourcePosition(const Consumer *consumer, const Message *message);
 extern ReadOutcome SourceRead(ConsumerTables *tables, const Consumer *consumer, int64 from, int64 rows,
 							  MessageSink sink, void *arg);
 extern void SourceReadStream(ConsumerTables *tables, const Consumer *consumer, text *key, int64 position,
-							 int64 limit, MessageSink sink, void *arg);
+							 int64 below, int64 limit, MessageSink sink, void *arg);
 extern bool SourceNext(ConsumerTables *tables, const Consumer *consumer, text *key, int64 position,
 					   int64 ceiling, int64 *found, int64 *global_position);
 extern bool SourceAt(ConsumerTables *tables, int64 global_position, text **stream, int64 *position);

@@ -74,7 +74,7 @@ GiveBack(ConsumerWork *work, const Span *span, int64 above)
 	if (work->consumer->ordering == ORDERING_ALL)
 		position = span->global_position;
 	stream = SourceKey(work->consumer, stream);
-	SourceReadStream(tables, work->consumer, stream, position, span->count, SearchSpan, &search);
+	SourceReadStream(tables, work->consumer, stream, position, 0, span->count, SearchSpan, &search);
 	if (!search.found)
 		return NULL;
 	row = StreamsFindOrAdd(work, stream);

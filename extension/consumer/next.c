@@ -133,7 +133,7 @@ DeliverAgain(ConsumerWork *work, const Claim *claim, Delivery *delivery)
 			position = span->global_position;
 		stream = SourceKey(work->consumer, stream);
 		again.row = StreamsFind(work, stream);
-		SourceReadStream(work->tables, work->consumer, stream, position, span->count, AddAgain, &again);
+		SourceReadStream(work->tables, work->consumer, stream, position, 0, span->count, AddAgain, &again);
 	}
 	qsort(delivery->messages, delivery->nmessages, sizeof(Delivered), ByGlobalPosition);
 }

@@ -74,7 +74,8 @@ IsInSpan(ConsumerTables *tables, const Consumer *consumer, const Span *span, Fai
 		return false;
 	if (consumer->ordering == ORDERING_ALL)
 		position = span->global_position;
-	SourceReadStream(tables, consumer, SourceKey(consumer, stream), position, span->count, IsFailed, &search);
+	SourceReadStream(tables, consumer, SourceKey(consumer, stream), position, 0, span->count, IsFailed,
+					 &search);
 	failure->global_position = search.global_position;
 	return search.found;
 }
