@@ -169,7 +169,7 @@ DECLARE
     schema text := millrace.find_namespace(name);
     deleted bigint := millrace.truncate_messages(schema);
 BEGIN
-    IF to_regclass(format('%I.consumers', schema)) IS NOT NULL THEN
+    IF to_regclass(format('%I.consumer_numbers', schema)) IS NOT NULL AND to_regclass(format('%I.consumer_claims', schema)) IS NOT NULL THEN
         PERFORM millrace.reset_consumers(name);
     END IF;
     RETURN deleted;
