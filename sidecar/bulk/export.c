@@ -24,8 +24,8 @@
 #include "access/token.h"
 #include "base/url_query.h"
 
-#define PAGE_BYTES 1048576
-#define GZIP_PAGE_BYTES 262144 /* smaller: it is compressed in one go, while others wait */
+#define EXPORT_PAGE 1048576
+#define GZIP_EXPORT_PAGE 262144 /* smaller: it is compressed in one go, while others wait */
 #define GZIP_LEVEL 1
 #define GZIP_WINDOW (15 + 16) /* zlib's way to ask for a gzip header */
 #define GZIP_MEMORY 8
@@ -185,7 +185,7 @@ static void ask(struct export *export)
 		.categories = export->categories.len > 0 ? export->categories.data : NULL,
 		.since = export->since,
 		.until = export->until,
-		.max_bytes = export->gzip ? GZIP_PAGE_BYTES : PAGE_BYTES,
+		.max_bytes = export->gzip ? GZIP_EXPORT_PAGE : EXPORT_PAGE,
 	};
 	struct error error;
 

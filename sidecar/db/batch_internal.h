@@ -73,7 +73,10 @@ void batch_settle_error(struct batcher *batcher, struct batch *batch, const PGre
 
 /* ---- park.c: requests whose stream another session holds -------------------------------------- */
 
-/* Parks the first unanswered request, and those of its stream behind it; false: out of memory. */
+/*
+ * Parks the first unanswered request, and the requests of its stream behind it.  False: it has waited long
+ * enough, or there is no memory: then it is to be answered.
+ */
 bool batch_park_leading(struct batcher *batcher, struct batch *batch);
 /* Takes the oldest batch that has something to send; NULL: there is none. */
 struct batch *batcher_next(struct batcher *batcher);

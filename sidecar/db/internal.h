@@ -43,7 +43,7 @@
 #include "base/stats.h"
 
 /* A request whose connection was lost this many times under it is taken for the cause, and fails. */
-#define DB_MAX_ATTEMPTS 10
+#define DB_MAX_LOST 10
 
 /* ---- shared.c ------------------------------------------------------------ */
 

@@ -4,6 +4,10 @@
  * Such a request moves to a second batcher, with a connection of its own, where those requests are tried in
  * turns until the retry window ends.  Requests of a parked stream that come behind it, in its batch and in
  * later ones, follow it there when it is their turn to be sent, so that they keep their order.
+ *
+ * Each try waits for a lock as long as DB_LOCK_TIMEOUT (statement.h).  They are not counted: a request is
+ * tried until its deadline, the end of the retry window (shared.c), and then answered with the error
+ * (settle.c).
  */
 #include <stdlib.h>
 #include <string.h>

@@ -26,8 +26,8 @@
 #include "base/log.h"
 
 #define PAGE_ROWS 500
-#define PAGE_BYTES 1048576 /* of whole messages */
-#define JOIN_DISTANCE 1000 /* global positions: further below, a listener catches up by itself */
+#define FEED_PAGE_BYTES 1048576 /* of whole messages */
+#define JOIN_DISTANCE 1000		/* global positions: further below, a listener catches up by itself */
 #define POLL_BUSY_MS 10
 #define POLL_IDLE_MS 25
 #define BUSY_MS 1000 /* after the last message */
@@ -252,7 +252,7 @@ static bool is_full(const struct feed *feed, const struct db_reply *reply, int r
 		return true;
 	for (int i = 0; feed->asked_whole && i < rows; i++)
 		bytes += db_feed_message(reply, i).len;
-	return bytes >= PAGE_BYTES;
+	return bytes >= FEED_PAGE_BYTES;
 }
 
 /* Returns whether there is more to be had at once. */
@@ -328,7 +328,8 @@ static void admit(struct feed *feed)
 
 static bool ask_messages(struct feed *feed)
 {
-	struct db_read_feed in = {.namespace_name = feed->name, .max_rows = PAGE_ROWS, .max_bytes = PAGE_BYTES};
+	struct db_read_feed in = {
+		.namespace_name = feed->name, .max_rows = PAGE_ROWS, .max_bytes = FEED_PAGE_BYTES};
 
 	admit(feed);
 	feed->asked_from = in.position = feed->next_read;

@@ -1,5 +1,6 @@
 /*
- * subscribe.c: subscriptions begin, are handed live events, are pinged (see subscribe.h).
+ * subscribe.c: subscriptions begin, are handed live events, are pinged (see subscribe.h, which has the length
+ * of the silence before a ping).
  *
  *     WAITING --> QUEUED --> READING --> DRAINING --> FOLLOWING
  *                   ^___________________/   ^_____________/

@@ -130,6 +130,14 @@ def test_of_several_origins_a_page_gets_its_own(start):
             assert reply.headers["Access-Control-Allow-Origin"] == allowed and reply.headers["Vary"] == "Origin"
 
 
+def test_every_origin_of_a_long_list_counts(start):
+    origins = [f"https://{number}.example" for number in range(100)]
+    client = start("--test-mode", "--cors-origin", ",".join(origins)).client()
+    for origin in origins:
+        reply = client.request("POST", "/rpc", b'["sys.version"]', {"Origin": origin})
+        assert (reply.status, reply.headers["Access-Control-Allow-Origin"]) == (200, origin)
+
+
 def test_an_origin_may_end_as_an_address_does_and_any_may_be_one_of_several(start):
     for origins, origin, allowed in ((f"{ONE}/", ONE, ONE), (f"{ONE}/,{OTHER}/", OTHER, OTHER),
                                      (f"{ONE},*", OTHER, "*"), (f"{ONE},*", ONE, ONE)):
