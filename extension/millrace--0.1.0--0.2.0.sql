@@ -660,7 +660,15 @@ BEGIN
     ELSIF ordering IS NULL OR ordering NOT IN ('stream', 'all', 'manual') THEN
         RAISE EXCEPTION 'ordering % is out of range', coalesce('"' || ordering || '"', 'NULL')
             USING ERRCODE = 'MR009', HINT = 'It is "stream", "all" or "manual".';
-    ELSIF cardinality(types) > 1000 OR array_position(types, NULL) IS NOT NULL THEN
+    ELSIF category = '' OR stream = '' THEN
+        RAISE EXCEPTION '% must not be empty', CASE WHEN category = '' THEN 'category' ELSE 'stream' END USING ERRCODE = 'MR006';
+    ELSIF octet_length(coalesce(category, stream)) > 2000 THEN
+        RAISE EXCEPTION '% is too long: % bytes, at most 2000 are allowed', CASE WHEN stream IS NULL THEN 'category' ELSE 'stream' END,
+            octet_length(coalesce(category, stream)) USING ERRCODE = 'MR007';
+    ELSIF strpos(category, '-') > 0 THEN
+        RAISE EXCEPTION 'category "%" is none: it has a "-"', category
+            USING ERRCODE = 'MR009', HINT = 'What is before the first "-" of a stream is its category.';
+    ELSIF array_ndims(types) > 1 OR cardinality(types) > 1000 OR array_position(types, NULL) IS NOT NULL THEN
         RAISE EXCEPTION 'types must be at most 1000 and none of them NULL' USING ERRCODE = 'MR009';
     ELSIF num_nonnulls(begins, since) + coalesce(at_end, false)::int > 1 THEN
         RAISE EXCEPTION 'a consumer begins at one of position, since and at_end' USING ERRCODE = 'MR009';

@@ -254,6 +254,7 @@ typedef struct ConsumerWork
 	struct HTAB *by_name; /* of the streams */
 	int nparked;		  /* -1: not counted yet */
 	int64 expired;		  /* claims whose lease ran out */
+	bool look_only;		  /* nothing is written */
 } ConsumerWork;
 
 /* tables.c */
@@ -297,7 +298,7 @@ extern TimestampTz ClaimEnd(const Claim *claim);
 
 extern uint64 StreamHash(text *stream);
 extern void StreamsLoad(ConsumerWork *work);
-extern int64 StreamsLowest(ConsumerTables *tables, int64 consumer);
+extern int64 StreamsLowestParked(ConsumerTables *tables, int64 consumer);
 extern void StreamsStore(ConsumerWork *work);
 extern void StreamsForget(ConsumerWork *work);
 extern StreamRow *StreamsFind(ConsumerWork *work, text *stream);
@@ -324,6 +325,7 @@ extern bool SourceAt(ConsumerTables *tables, int64 global_position, text **strea
 /* fold.c */
 extern ConsumerWork *ConsumerBegin(ConsumerTables *tables, Consumer *consumer);
 extern void ConsumerFold(ConsumerWork *work);
+extern void ConsumerLook(ConsumerWork *work);
 extern int64 ConsumerOldest(const ConsumerWork *work, int64 otherwise);
 
 /* next.c */
@@ -340,7 +342,6 @@ typedef struct NextRequest
 typedef struct Delivered
 {
 	Message message;
-	text *key;
 	int attempts; /* before this one */
 	text *error;  /* of the last one */
 } Delivered;

@@ -144,6 +144,8 @@ RemoveClaim(ConsumerWork *work, Claim *claim)
 {
 	uint32 timeline = claim->content.timeline;
 
+	if (work->look_only)
+		return;
 	if (claim->number != work->newest.number)
 	{
 		RowDelete(work->tables, TABLE_CLAIMS, &claim->tid);
@@ -215,12 +217,8 @@ Reap(ConsumerWork *work)
 	}
 }
 
-/*
- * Takes in what was settled, and the leases that ran out.  Afterwards the rows of streams, in memory, and the
- * claims are as they are now.
- */
-void
-ConsumerFold(ConsumerWork *work)
+static void
+TakeSettlements(ConsumerWork *work)
 {
 	for (int i = 0; i < work->nclaims; i++)
 	{
@@ -239,7 +237,25 @@ ConsumerFold(ConsumerWork *work)
 		if (row->claim != 0 && !row->gone && !IsOpen(work, row->claim))
 			StreamGoOn(work, row, row->claimed_to + 1);
 	}
+}
+
+/*
+ * Takes in what was settled, and the leases that ran out.  Afterwards the rows of streams, in memory, and the
+ * claims are as they are now.
+ */
+void
+ConsumerFold(ConsumerWork *work)
+{
+	TakeSettlements(work);
 	Reap(work);
+}
+
+/* Takes in, in memory only, what was settled. */
+void
+ConsumerLook(ConsumerWork *work)
+{
+	work->look_only = true;
+	TakeSettlements(work);
 }
 
 /* The lowest open claim; without one, what the caller says. */

@@ -171,7 +171,7 @@ ConsumerReset(ConsumerTables *tables, Consumer *consumer, int64 ceiling, bool ke
 	WriteCeiling(tables, consumer->id, ceiling, newest.content.timeline);
 }
 
-/* Moves one that is moved by hand, if it is where the caller takes it to be.  Errors: MR018, 0A000. */
+/* Moves one that is moved by hand, if it is where the caller takes it to be.  Errors: MR018, MR009, 0A000. */
 void
 ConsumerMove(ConsumerTables *tables, Consumer *consumer, int64 from, int64 to)
 {
@@ -181,6 +181,9 @@ ConsumerMove(ConsumerTables *tables, Consumer *consumer, int64 from, int64 to)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						errmsg("consumer \"%s\" is not moved by hand", text_to_cstring(consumer->name)),
 						errhint("Its ordering is not 'manual': it moves as its claims are settled.")));
+	if (to < 0 || to == LAST_POSITION)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("position " INT64_FORMAT " is out of range", to)));
 	ClaimNewest(tables, consumer->id, &newest);
 	if (newest.ceiling != from)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_CONSUMER_MOVED),
@@ -225,11 +228,15 @@ int64
 ConsumerUnpark(ConsumerTables *tables, Consumer *consumer, text *stream, int64 most)
 {
 	Unparking unparking = {tables, stream ? 1 : most, 0};
+	ConsumerWork *work = ConsumerBegin(tables, consumer);
 	ScanKeyData keys[2];
 
-	KeyOf(&keys[0], STREAM_CONSUMER, consumer->id);
-	if (unparking.left <= 0)
+	if (most <= 0)
 		return 0;
+	/* What a member parked may not have been taken in yet. */
+	ConsumerFold(work);
+	StreamsStore(work);
+	KeyOf(&keys[0], STREAM_CONSUMER, consumer->id);
 	if (stream)
 	{
 		ScanKeyEntryInitialize(&keys[1], 0, STREAM_STREAM, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID,
