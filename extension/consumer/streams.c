@@ -371,8 +371,7 @@ RecordSkipped(ConsumerWork *work, const StreamRow *stream)
 void
 StreamSkip(ConsumerWork *work, StreamRow *row)
 {
-	if (!work->look_only)
-		RecordSkipped(work, row);
+	RecordSkipped(work, row);
 	StreamGoOn(work, row, row->position + 1);
 }
 
@@ -428,7 +427,7 @@ StreamFailed(ConsumerWork *work, StreamRow *row, int64 delay_ms, text *error)
 	if (row->first_failed == 0)
 		row->first_failed = work->now;
 	row->retry_at = TimestampTzPlusMilliseconds(work->now, delay_ms >= 0 ? delay_ms : BackOff(row->attempts));
-	if (row->attempts >= work->consumer->max_attempts &&
+	if (!work->look_only && row->attempts >= work->consumer->max_attempts &&
 		work->now >= TimestampTzPlusMilliseconds(row->first_failed, PARK_AFTER_MS))
 		Poisoned(work, row);
 }
