@@ -188,7 +188,7 @@ typedef struct Failure
 /* What is in a claim's row: what was handed out and, once it is settled, what became of it. */
 typedef struct Content
 {
-	uint32 timeline; /* of the server that gave the number */
+	uint32 place; /* ConsumerPlace() where the number was given */
 	int64 lease_ms;
 	int64 bytes; /* of the messages */
 	Span *spans;
@@ -271,7 +271,8 @@ extern void RowInsert(ConsumerTables *tables, ConsumerTable kind, ConsumerRow *r
 extern void RowUpdate(ConsumerTables *tables, ConsumerTable kind, ConsumerRow *row);
 extern void RowDelete(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid);
 extern bool RowLock(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid, bool wait);
-extern int64 ConsumerNumber(ConsumerTables *tables, uint32 timeline, bool *jumped);
+extern uint32 ConsumerPlace(ConsumerTables *tables);
+extern int64 ConsumerNumber(ConsumerTables *tables, uint32 place, bool *jumped);
 
 /* consumers.c */
 extern Consumer *ConsumerFind(ConsumerTables *tables, text *name);

@@ -142,7 +142,7 @@ TakeSettlement(ConsumerWork *work, const Claim *claim)
 static void
 RemoveClaim(ConsumerWork *work, Claim *claim)
 {
-	uint32 timeline = claim->content.timeline;
+	uint32 place = claim->content.place;
 
 	if (work->look_only)
 		return;
@@ -154,7 +154,7 @@ RemoveClaim(ConsumerWork *work, Claim *claim)
 	else if (claim->open || claim->content.nspans > 0)
 	{
 		memset(&claim->content, 0, sizeof(claim->content));
-		claim->content.timeline = timeline;
+		claim->content.place = place;
 		claim->content.settled_to = PG_INT64_MAX;
 		claim->open = false;
 		claim->member = NULL;

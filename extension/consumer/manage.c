@@ -4,7 +4,6 @@
 #include "postgres.h"
 
 #include "access/stratnum.h"
-#include "access/xlog.h"
 #include "miscadmin.h"
 #include "catalog/pg_collation.h"
 #include "utils/builtins.h"
@@ -55,14 +54,14 @@ CheckNumber(ConsumerTables *tables)
 
 /* Writes where a consumer is: a claim with nothing in it. */
 static void
-WriteCeiling(ConsumerTables *tables, int64 consumer, int64 ceiling, uint32 timeline)
+WriteCeiling(ConsumerTables *tables, int64 consumer, int64 ceiling, uint32 place)
 {
 	Claim claim = {.ceiling = ceiling, .granted = GetCurrentTimestamp()};
 	bool jumped;
 
-	claim.number = ConsumerNumber(tables, timeline, &jumped);
+	claim.number = ConsumerNumber(tables, place, &jumped);
 	claim.oldest = claim.number;
-	claim.content.timeline = GetWALInsertionTimeLine();
+	claim.content.place = ConsumerPlace(tables);
 	claim.content.settled_to = PG_INT64_MAX;
 	ClaimInsert(tables, consumer, &claim);
 }
@@ -168,7 +167,7 @@ ConsumerReset(ConsumerTables *tables, Consumer *consumer, int64 ceiling, bool ke
 	(void)ClaimFindNewest(tables, consumer->id, &newest);
 	RemoveRows(tables, TABLE_STREAMS, consumer->id, keep_parked);
 	RemoveRows(tables, TABLE_CLAIMS, consumer->id, false);
-	WriteCeiling(tables, consumer->id, ceiling, newest.content.timeline);
+	WriteCeiling(tables, consumer->id, ceiling, newest.content.place);
 }
 
 /* Moves one that is moved by hand, if it is where the caller takes it to be.  Errors: MR018, MR009, 0A000. */
@@ -189,7 +188,7 @@ ConsumerMove(ConsumerTables *tables, Consumer *consumer, int64 from, int64 to)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_CONSUMER_MOVED),
 						errmsg("consumer \"%s\" is at " INT64_FORMAT ", not at " INT64_FORMAT,
 							   text_to_cstring(consumer->name), newest.ceiling, from)));
-	WriteCeiling(tables, consumer->id, to, newest.content.timeline);
+	WriteCeiling(tables, consumer->id, to, newest.content.place);
 	RowDelete(tables, TABLE_CLAIMS, &newest.tid);
 }
 
