@@ -114,7 +114,10 @@ typedef enum Membership
 	HAS_NAMESAKE /* another stream, whose name has the same hash, is in the claim */
 } Membership;
 
-/* A claim's spans are told apart by the hash: of two streams that have the same, one waits for the other. */
+/*
+ * Streams in claims are told apart by the hash: of two that have the same, one waits for the other, in whichever
+ * claim that is.
+ */
 static Membership
 IsInClaim(const Assembly *claim, text *key, uint64 hash)
 {
@@ -137,7 +140,8 @@ TakeStream(Assembly *claim, StreamRow *row, int most)
 {
 	int before = claim->nmessages;
 
-	if (IsInClaim(claim, row->stream, row->hash) == HAS_NAMESAKE)
+	if (IsInClaim(claim, row->stream, row->hash) == HAS_NAMESAKE ||
+		(claim->claimed && hash_search(claim->claimed, &row->hash, HASH_FIND, NULL)))
 		return;
 	claim->row = row;
 	SourceReadStream(claim->work->tables, claim->work->consumer, row->stream, row->position,
