@@ -796,7 +796,7 @@ BEGIN
         ) USING heap;
     $tables$, schema);
 EXCEPTION
-    WHEN duplicate_table OR unique_violation THEN
+    WHEN duplicate_table OR duplicate_object OR unique_violation THEN
         IF to_regclass(format('%I.consumers', schema)) IS NULL THEN
             RAISE EXCEPTION 'schema "%" holds something else by the name of a table of consumers: %', schema, SQLERRM
                 USING ERRCODE = 'MR010';
@@ -948,13 +948,25 @@ CREATE FUNCTION millrace.consumer_streams_of(namespace text, consumer text,
     LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'millrace_consumer_streams_of';
 COMMENT ON FUNCTION millrace.consumer_streams_of(text, text) IS 'internal: the view consumer_streams_blocked of a namespace';
 
--- Whether a namespace has consumers that the caller may see.
+CREATE FUNCTION millrace.check_consumers(namespace text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_check_consumers';
+COMMENT ON FUNCTION millrace.check_consumers(text) IS 'internal: MR010 unless the tables of consumers are ours';
+
+-- Whether a namespace has consumers that the caller may see.  One that somebody broke does not hide the others.
 CREATE FUNCTION millrace.has_consumers(schema text) RETURNS boolean
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT count(*) = 4 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = has_consumers.schema AND has_schema_privilege(n.oid, 'USAGE')
-        AND c.relname IN ('consumers', 'consumer_claims', 'consumer_streams', 'messages') AND has_table_privilege(c.oid, 'SELECT')
-$$;
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = has_consumers.schema AND has_schema_privilege(n.oid, 'USAGE')
+            AND c.relname IN ('consumers', 'consumer_claims', 'consumer_streams', 'consumer_skipped', 'messages')
+            AND has_table_privilege(c.oid, 'SELECT')) < 5 THEN
+        RETURN false;
+    END IF;
+    PERFORM millrace.check_consumers(n.name) FROM millrace.namespaces n WHERE n.schema = has_consumers.schema;
+    RETURN true;
+EXCEPTION WHEN insufficient_privilege OR SQLSTATE 'MR003' OR SQLSTATE 'MR010' OR SQLSTATE 'MR016' THEN
+    RETURN false; -- dropped or exchanged
+END $$;
 COMMENT ON FUNCTION millrace.has_consumers(text) IS 'internal: whether a schema has consumers that the caller may see';
 
 CREATE VIEW millrace.consumer_status AS

@@ -145,7 +145,7 @@ IsKeyedBy(Relation index, const AttrNumber *columns, int ncolumns)
 	if (!form->indisvalid || index->rd_rel->relam != BTREE_AM_OID || form->indnkeyatts != ncolumns)
 		return false;
 	for (int i = 0; i < ncolumns; i++)
-		if (form->indkey.values[i] != columns[i] ||
+		if (form->indkey.values[i] != columns[i] || index->rd_indoption[i] != 0 ||
 			(OidIsValid(index->rd_indcollation[i]) && index->rd_indcollation[i] != C_COLLATION_OID))
 			return false;
 	return true;
