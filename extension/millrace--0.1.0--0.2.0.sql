@@ -633,7 +633,7 @@ BEGIN
         ) USING heap;
     $tables$, schema);
 EXCEPTION
-    WHEN duplicate_table OR unique_violation THEN
+    WHEN duplicate_table OR duplicate_object OR unique_violation THEN
         IF to_regclass(format('%I.consumers', schema)) IS NULL THEN
             RAISE EXCEPTION 'schema "%" holds something else by the name of a table of consumers: %', schema, SQLERRM
                 USING ERRCODE = 'MR010';
@@ -671,7 +671,15 @@ BEGIN
     ELSIF ordering IS NULL OR ordering NOT IN ('stream', 'all', 'manual') THEN
         RAISE EXCEPTION 'ordering % is out of range', coalesce('"' || ordering || '"', 'NULL')
             USING ERRCODE = 'MR009', HINT = 'It is "stream", "all" or "manual".';
-    ELSIF cardinality(types) > 1000 OR array_position(types, NULL) IS NOT NULL THEN
+    ELSIF category = '' OR stream = '' THEN
+        RAISE EXCEPTION '% must not be empty', CASE WHEN category = '' THEN 'category' ELSE 'stream' END USING ERRCODE = 'MR006';
+    ELSIF octet_length(coalesce(category, stream)) > 2000 THEN
+        RAISE EXCEPTION '% is too long: % bytes, at most 2000 are allowed', CASE WHEN stream IS NULL THEN 'category' ELSE 'stream' END,
+            octet_length(coalesce(category, stream)) USING ERRCODE = 'MR007';
+    ELSIF strpos(category, '-') > 0 THEN
+        RAISE EXCEPTION 'category "%" is none: it has a "-"', category
+            USING ERRCODE = 'MR009', HINT = 'What is before the first "-" of a stream is its category.';
+    ELSIF array_ndims(types) > 1 OR cardinality(types) > 1000 OR array_position(types, NULL) IS NOT NULL THEN
         RAISE EXCEPTION 'types must be at most 1000 and none of them NULL' USING ERRCODE = 'MR009';
     ELSIF num_nonnulls(begins, since) + coalesce(at_end, false)::int > 1 THEN
         RAISE EXCEPTION 'a consumer begins at one of position, since and at_end' USING ERRCODE = 'MR009';
@@ -781,13 +789,25 @@ CREATE FUNCTION millrace.consumer_streams_of(namespace text, consumer text,
     LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'millrace_consumer_streams_of';
 COMMENT ON FUNCTION millrace.consumer_streams_of(text, text) IS 'internal: the view consumer_streams_blocked of a namespace';
 
--- Whether a namespace has consumers that the caller may see.
+CREATE FUNCTION millrace.check_consumers(namespace text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_check_consumers';
+COMMENT ON FUNCTION millrace.check_consumers(text) IS 'internal: MR010 unless the tables of consumers are ours';
+
+-- Whether a namespace has consumers that the caller may see.  One that somebody broke does not hide the others.
 CREATE FUNCTION millrace.has_consumers(schema text) RETURNS boolean
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT count(*) = 4 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = has_consumers.schema AND has_schema_privilege(n.oid, 'USAGE')
-        AND c.relname IN ('consumers', 'consumer_claims', 'consumer_streams', 'messages') AND has_table_privilege(c.oid, 'SELECT')
-$$;
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = has_consumers.schema AND has_schema_privilege(n.oid, 'USAGE')
+            AND c.relname IN ('consumers', 'consumer_claims', 'consumer_streams', 'consumer_skipped', 'messages')
+            AND has_table_privilege(c.oid, 'SELECT')) < 5 THEN
+        RETURN false;
+    END IF;
+    PERFORM millrace.check_consumers(n.name) FROM millrace.namespaces n WHERE n.schema = has_consumers.schema;
+    RETURN true;
+EXCEPTION WHEN insufficient_privilege OR SQLSTATE 'MR003' OR SQLSTATE 'MR010' OR SQLSTATE 'MR016' THEN
+    RETURN false; -- dropped or exchanged
+END $$;
 COMMENT ON FUNCTION millrace.has_consumers(text) IS 'internal: whether a schema has consumers that the caller may see';
 
 CREATE VIEW millrace.consumer_status AS

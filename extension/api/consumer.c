@@ -80,9 +80,8 @@ ArgLease(FunctionCallInfo fcinfo, int arg)
 	if (PG_ARGISNULL(arg))
 		return 0;
 	lease = PG_GETARG_INTERVAL_P(arg);
-	if (lease->month != 0 || lease->day != 0)
-		return CheckLease(MAX_LEASE_MS + INT64CONST(1));
-	return CheckLease(lease->time / 1000);
+	return CheckLease(lease->time / 1000 +
+					  (lease->month * INT64CONST(30) + lease->day) * (USECS_PER_DAY / 1000));
 }
 
 /* ---- create, drop -------------------------------------------------------------------------------- */
@@ -125,7 +124,7 @@ millrace_add_consumer(PG_FUNCTION_ARGS)
 	}
 	if (!PG_ARGISNULL(8))
 		position = PositionSince(tables, (Timestamp)PG_GETARG_TIMESTAMPTZ(8));
-	created = ConsumerCreate(tables, &row, position - 1);
+	created = ConsumerCreate(tables, &row, Max(position, 1) - 1);
 	ConsumerTablesClose(tables);
 	PG_RETURN_BOOL(created);
 }

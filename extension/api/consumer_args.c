@@ -62,16 +62,40 @@ TextMember(JsonbContainer *object, const char *name)
 	return cstring_to_text_with_len(found.val.string.val, found.val.string.len);
 }
 
+static Datum
+NumericOf(int64 number)
+{
+	return DirectFunctionCall1(int8_numeric, Int64GetDatum(number));
+}
+
+/* Whether a numeric is a whole number that an int64 holds, and not negative. */
+static bool
+IsNatural(Datum number)
+{
+	return DatumGetBool(DirectFunctionCall2(numeric_ge, number, NumericOf(0))) &&
+		   DatumGetBool(DirectFunctionCall2(numeric_le, number, NumericOf(PG_INT64_MAX))) &&
+		   DatumGetBool(DirectFunctionCall2(numeric_eq, number,
+											DirectFunctionCall2(numeric_trunc, number, Int32GetDatum(0))));
+}
+
+/* A whole number that is not negative; `if_absent` where there is none.  Errors: MR009. */
 int64
 NumberMember(JsonbContainer *object, const char *name, int64 if_absent)
 {
 	JsonbValue found;
+	Datum number;
 
 	if (!Member(object, name, &found) || found.type == jbvNull)
 		return if_absent;
 	if (found.type != jbvNumeric)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE), errmsg("\"%s\" must be a number", name)));
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(found.val.numeric)));
+	number = NumericGetDatum(found.val.numeric);
+	if (!IsNatural(number))
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("\"%s\" is out of range: %s", name,
+							   DatumGetCString(DirectFunctionCall1(numeric_out, number))),
+						errhint("It is a whole number that is not negative.")));
+	return DatumGetInt64(DirectFunctionCall1(numeric_int8, number));
 }
 
 bool
@@ -153,7 +177,7 @@ TakeFailure(JsonbValue *element, Failure *failure)
 						errmsg("a failed message must have a stream and a position")));
 	failure->kind = BoolMember(object, "park") ? FAILURE_PARK : FAILURE_RETRY;
 	failure->delay_ms = NumberMember(object, "delayMs", -1);
-	if (failure->delay_ms < -1 || failure->delay_ms > MAX_LEASE_MS)
+	if (failure->delay_ms > MAX_LEASE_MS)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
 						errmsg("delayMs " INT64_FORMAT " is out of range", failure->delay_ms),
 						errhint("It is 0 to %d.", MAX_LEASE_MS)));
@@ -174,8 +198,11 @@ MakeSettlement(int64 claim, JsonbContainer *failed, bool release, bool has_up_to
 
 	if (release)
 		settlement.settled_to = 0;
+	if (has_up_to && up_to < 0)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("up_to " INT64_FORMAT " is out of range", up_to)));
 	if (has_up_to)
-		settlement.settled_to = Max(up_to, 0);
+		settlement.settled_to = up_to;
 	if (!failed)
 		return settlement;
 	iterator = ElementsOf(failed, "failed", MAX_CLAIM_MESSAGES);

@@ -167,14 +167,13 @@ TakeCall(const JsonbValue *element, Call *call)
 {
 	static const char *const known[] = {"max", "maxBytes", "leaseMs", "member", "request", "settle"};
 	JsonbContainer *object = ObjectOf(element, "a call of next");
-	int64 max = NumberMember(object, "max", DEFAULT_CLAIM_MESSAGES);
+	int64 max = NumberMember(object, "max", DEFAULT_CLAIM_MESSAGES), lease_ms;
 
 	CheckMembers(object, "a call of next", known, lengthof(known));
 	call->request.max = (int)Max(Min(max, MAX_CLAIM_MESSAGES + 1), 0);
 	call->request.max_bytes = NumberMember(object, "maxBytes", DEFAULT_CLAIM_BYTES);
-	call->request.lease_ms = NumberMember(object, "leaseMs", 0);
-	if (call->request.lease_ms != 0)
-		(void)CheckLease(call->request.lease_ms);
+	lease_ms = NumberMember(object, "leaseMs", -1);
+	call->request.lease_ms = lease_ms < 0 ? 0 : CheckLease(lease_ms);
 	call->request.member = TextMember(object, "member");
 	call->request.request = UuidMember(object, "request");
 	CheckNextRequest(&call->request);

@@ -13,10 +13,12 @@
 #include "api/api.h"
 #include "api/consumer.h"
 
+PG_FUNCTION_INFO_V1(millrace_check_consumers);
 PG_FUNCTION_INFO_V1(millrace_consumers_of);
 PG_FUNCTION_INFO_V1(millrace_consumer_claims_of);
 PG_FUNCTION_INFO_V1(millrace_consumer_streams_of);
 
+extern Datum millrace_check_consumers(PG_FUNCTION_ARGS);
 extern Datum millrace_consumers_of(PG_FUNCTION_ARGS);
 extern Datum millrace_consumer_claims_of(PG_FUNCTION_ARGS);
 extern Datum millrace_consumer_streams_of(PG_FUNCTION_ARGS);
@@ -177,6 +179,14 @@ ListConsumers(FunctionCallInfo fcinfo, void (*put)(Listing *listing))
 	}
 	ConsumerTablesClose(listing.tables);
 	return (Datum)0;
+}
+
+/* check_consumers(namespace) */
+Datum
+millrace_check_consumers(PG_FUNCTION_ARGS)
+{
+	ConsumerTablesClose(ConsumerTablesOpen(ArgNamespace(fcinfo, 0), false));
+	PG_RETURN_VOID();
 }
 
 /* consumers_of(namespace, consumer or NULL for all) */

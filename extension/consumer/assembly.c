@@ -78,6 +78,7 @@ AddMessage(Assembly *claim, text *key, const Message *message)
 	delivered->error = delivered->attempts > 0 ? claim->row->error : NULL;
 	if (!found)
 	{
+		span->stream = Copy(key);
 		span->global_position = message->global_position;
 		span->count = 0;
 	}
@@ -102,6 +103,27 @@ AddDue(void *arg, const Message *message)
 	return claim->room > 0;
 }
 
+typedef enum Membership
+{
+	NOT_IN_CLAIM,
+	IN_CLAIM,
+	HAS_NAMESAKE /* another stream, whose name has the same hash, is in the claim */
+} Membership;
+
+/*
+ * Streams in claims are told apart by the hash: of two that have the same, one waits for the other, in whichever
+ * claim that is.
+ */
+static Membership
+IsInClaim(const Assembly *claim, text *key, uint64 hash)
+{
+	NewSpan *span = hash_search(claim->streams, &hash, HASH_FIND, NULL);
+
+	if (!span)
+		return NOT_IN_CLAIM;
+	return SliceEqual(SliceOfText(span->stream), SliceOfText(key)) ? IN_CLAIM : HAS_NAMESAKE;
+}
+
 static bool
 IsDue(const ConsumerWork *work, const StreamRow *row)
 {
@@ -114,6 +136,9 @@ TakeStream(Assembly *claim, StreamRow *row, int most)
 {
 	int before = claim->nmessages;
 
+	if (IsInClaim(claim, row->stream, row->hash) == HAS_NAMESAKE ||
+		(claim->claimed && hash_search(claim->claimed, &row->hash, HASH_FIND, NULL)))
+		return;
 	claim->row = row;
 	SourceReadStream(claim->work->tables, claim->work->consumer, row->stream, row->position,
 					 claim->work->newest.ceiling + 1, Min(most, claim->room), AddDue, claim);
@@ -222,14 +247,18 @@ TakeFromLog(void *arg, const Message *message)
 	Assembly *claim = arg;
 	text *key = SourceKey(claim->work->consumer, message->stream_text);
 	uint64 hash = StreamHash(key);
-	ClaimedStream *holder;
+	ClaimedStream *holder, this_one = {.claim = -1};
+	Membership membership;
 	StreamRow *row;
 
 	if (message->global_position == LAST_POSITION)
 		return true;
 	row = StreamsFind(claim->work, key);
 	holder = claim->claimed && !row ? hash_search(claim->claimed, &hash, HASH_FIND, NULL) : NULL;
-	if (row || (!holder && !hash_search(claim->streams, &hash, HASH_FIND, NULL) && IsParked(claim, key)))
+	membership = IsInClaim(claim, key, hash);
+	if (!holder && membership == HAS_NAMESAKE)
+		holder = &this_one;
+	if (row || (membership != IN_CLAIM && IsParked(claim, key)))
 		claim->ceiling = message->global_position;
 	else if (holder ? LeaveForLater(claim, key, holder->claim, message) : HasRoomFor(claim, message))
 	{

@@ -37,6 +37,7 @@ typedef struct ClaimedStream
 typedef struct NewSpan
 {
 	uint64 hash; /* key */
+	text *stream;
 	int64 global_position;
 	int64 last; /* position */
 	int count;

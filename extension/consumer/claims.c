@@ -4,11 +4,11 @@
 #include "postgres.h"
 
 #include "access/stratnum.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 
 #include "base/errors.h"
+#include "base/start.h"
 #include "consumer/consumer.h"
 
 static void
@@ -156,7 +156,9 @@ ClaimUpdate(ConsumerTables *tables, int64 consumer, Claim *claim)
 TimestampTz
 ClaimEnd(const Claim *claim)
 {
-	if (claim->granted >= PgStartTime)
+	TimestampTz start = StartTime();
+
+	if (claim->granted >= start)
 		return claim->lease_until;
-	return Max(claim->lease_until, TimestampTzPlusMilliseconds(PgStartTime, claim->content.lease_ms));
+	return Max(claim->lease_until, TimestampTzPlusMilliseconds(start, claim->content.lease_ms));
 }

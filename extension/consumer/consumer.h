@@ -189,7 +189,7 @@ typedef struct Failure
 /* What is in a claim's row: what was handed out and, once it is settled, what became of it. */
 typedef struct Content
 {
-	uint32 timeline; /* of the server that gave the number */
+	uint32 place; /* ConsumerPlace() where the number was given */
 	int64 lease_ms;
 	int64 bytes; /* of the messages */
 	Span *spans;
@@ -255,6 +255,7 @@ typedef struct ConsumerWork
 	struct HTAB *by_name; /* of the streams */
 	int nparked;		  /* -1: not counted yet */
 	int64 expired;		  /* claims whose lease ran out */
+	bool look_only;		  /* nothing is written */
 } ConsumerWork;
 
 /* tables.c */
@@ -271,7 +272,8 @@ extern void RowInsert(ConsumerTables *tables, ConsumerTable kind, ConsumerRow *r
 extern void RowUpdate(ConsumerTables *tables, ConsumerTable kind, ConsumerRow *row);
 extern void RowDelete(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid);
 extern bool RowLock(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid, bool wait);
-extern int64 ConsumerNumber(ConsumerTables *tables, uint32 timeline, bool *jumped);
+extern uint32 ConsumerPlace(ConsumerTables *tables);
+extern int64 ConsumerNumber(ConsumerTables *tables, uint32 place, bool *jumped);
 
 /* consumers.c */
 extern Consumer *ConsumerFind(ConsumerTables *tables, text *name);
@@ -298,7 +300,7 @@ extern TimestampTz ClaimEnd(const Claim *claim);
 
 extern uint64 StreamHash(text *stream);
 extern void StreamsLoad(ConsumerWork *work);
-extern int64 StreamsLowest(ConsumerTables *tables, int64 consumer);
+extern int64 StreamsLowestParked(ConsumerTables *tables, int64 consumer);
 extern void StreamsStore(ConsumerWork *work);
 extern void StreamsForget(ConsumerWork *work);
 extern StreamRow *StreamsFind(ConsumerWork *work, text *stream);
@@ -325,6 +327,7 @@ extern bool SourceAt(ConsumerTables *tables, int64 global_position, text **strea
 /* fold.c */
 extern ConsumerWork *ConsumerBegin(ConsumerTables *tables, Consumer *consumer);
 extern void ConsumerFold(ConsumerWork *work);
+extern void ConsumerLook(ConsumerWork *work);
 extern int64 ConsumerOldest(const ConsumerWork *work, int64 otherwise);
 
 /* next.c */
@@ -341,7 +344,6 @@ typedef struct NextRequest
 typedef struct Delivered
 {
 	Message message;
-	text *key;
 	int attempts; /* before this one */
 	text *error;  /* of the last one */
 } Delivered;

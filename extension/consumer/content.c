@@ -1,10 +1,8 @@
 /*
  * content.c: what is in a claim's row, packed: about eleven bytes a stream.
  *
- *     content = u8 version, varint timeline, varint lease in ms, varint bytes, varint number of spans,
- *     span...,
- *               and when it is settled: varint settled_to, or 0 for all, varint number of failures,
- *               failure...
+ *     content = u8 version, varint place, varint lease in ms, varint bytes, varint number of spans, span...
+ *               and when it is settled: varint settled_to, or 0 for all, varint number of failures, failure...
  *     span    = u64 hash, varint global position above the span before, varint count
  *     failure = u8 kind, varint position, varint global position, varint delay + 1, string stream,
  *               string error, or varint 0 for none
@@ -67,7 +65,7 @@ ContentEncode(const Content *content)
 	initStringInfo(&out);
 	appendStringInfoSpaces(&out, VARHDRSZ);
 	appendStringInfoCharMacro(&out, CONTENT_VERSION);
-	PutVarint(&out, content->timeline);
+	PutVarint(&out, content->place);
 	PutVarint(&out, content->lease_ms);
 	PutVarint(&out, content->bytes);
 	PutSpans(&out, content);
@@ -198,7 +196,7 @@ ContentDecode(bytea *packed, Content *content)
 	CheckLeft(&in, 1);
 	if (*in.at++ != CONTENT_VERSION)
 		CheckLeft(&in, PG_UINT64_MAX);
-	content->timeline = (uint32)GetVarint(&in);
+	content->place = (uint32)GetVarint(&in);
 	content->lease_ms = (int64)GetVarint(&in);
 	content->bytes = (int64)GetVarint(&in);
 	GetSpans(&in, content);

@@ -143,8 +143,10 @@ TakeSettlement(ConsumerWork *work, const Claim *claim)
 static void
 RemoveClaim(ConsumerWork *work, Claim *claim)
 {
-	uint32 timeline = claim->content.timeline;
+	uint32 place = claim->content.place;
 
+	if (work->look_only)
+		return;
 	if (claim->number != work->newest.number)
 	{
 		RowDelete(work->tables, TABLE_CLAIMS, &claim->tid);
@@ -153,7 +155,7 @@ RemoveClaim(ConsumerWork *work, Claim *claim)
 	else if (claim->open || claim->content.nspans > 0)
 	{
 		memset(&claim->content, 0, sizeof(claim->content));
-		claim->content.timeline = timeline;
+		claim->content.place = place;
 		claim->content.settled_to = PG_INT64_MAX;
 		claim->open = false;
 		claim->member = NULL;
@@ -218,12 +220,8 @@ Reap(ConsumerWork *work)
 	}
 }
 
-/*
- * Takes in what was settled, and the leases that ran out.  Afterwards the rows of streams, in memory, and the
- * claims are as they are now.
- */
-void
-ConsumerFold(ConsumerWork *work)
+static void
+TakeSettlements(ConsumerWork *work)
 {
 	for (int i = 0; i < work->nclaims; i++)
 	{
@@ -242,7 +240,25 @@ ConsumerFold(ConsumerWork *work)
 		if (row->claim != 0 && !row->gone && !IsOpen(work, row->claim))
 			StreamGoOn(work, row, row->claimed_to + 1);
 	}
+}
+
+/*
+ * Takes in what was settled, and the leases that ran out.  Afterwards the rows of streams, in memory, and the
+ * claims are as they are now.
+ */
+void
+ConsumerFold(ConsumerWork *work)
+{
+	TakeSettlements(work);
 	Reap(work);
+}
+
+/* Takes in, in memory only, what was settled. */
+void
+ConsumerLook(ConsumerWork *work)
+{
+	work->look_only = true;
+	TakeSettlements(work);
 }
 
 /* The lowest open claim; without one, what the caller says. */

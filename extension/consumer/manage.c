@@ -4,7 +4,6 @@
 #include "postgres.h"
 
 #include "access/stratnum.h"
-#include "access/xlog.h"
 #include "miscadmin.h"
 #include "catalog/pg_collation.h"
 #include "utils/builtins.h"
@@ -55,14 +54,14 @@ CheckNumber(ConsumerTables *tables)
 
 /* Writes where a consumer is: a claim with nothing in it. */
 static void
-WriteCeiling(ConsumerTables *tables, int64 consumer, int64 ceiling, uint32 timeline)
+WriteCeiling(ConsumerTables *tables, int64 consumer, int64 ceiling, uint32 place)
 {
 	Claim claim = {.ceiling = ceiling, .granted = GetCurrentTimestamp()};
 	bool jumped;
 
-	claim.number = ConsumerNumber(tables, timeline, &jumped);
+	claim.number = ConsumerNumber(tables, place, &jumped);
 	claim.oldest = claim.number;
-	claim.content.timeline = GetWALInsertionTimeLine();
+	claim.content.place = ConsumerPlace(tables);
 	claim.content.settled_to = PG_INT64_MAX;
 	ClaimInsert(tables, consumer, &claim);
 }
@@ -168,10 +167,10 @@ ConsumerReset(ConsumerTables *tables, Consumer *consumer, int64 ceiling, bool ke
 	(void)ClaimFindNewest(tables, consumer->id, &newest);
 	RemoveRows(tables, TABLE_STREAMS, consumer->id, keep_parked);
 	RemoveRows(tables, TABLE_CLAIMS, consumer->id, false);
-	WriteCeiling(tables, consumer->id, ceiling, newest.content.timeline);
+	WriteCeiling(tables, consumer->id, ceiling, newest.content.place);
 }
 
-/* Moves one that is moved by hand, if it is where the caller takes it to be.  Errors: MR018, 0A000. */
+/* Moves one that is moved by hand, if it is where the caller takes it to be.  Errors: MR018, MR009, 0A000. */
 void
 ConsumerMove(ConsumerTables *tables, Consumer *consumer, int64 from, int64 to)
 {
@@ -181,12 +180,15 @@ ConsumerMove(ConsumerTables *tables, Consumer *consumer, int64 from, int64 to)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						errmsg("consumer \"%s\" is not moved by hand", text_to_cstring(consumer->name)),
 						errhint("Its ordering is not 'manual': it moves as its claims are settled.")));
+	if (to < 0 || to == LAST_POSITION)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("position " INT64_FORMAT " is out of range", to)));
 	ClaimNewest(tables, consumer->id, &newest);
 	if (newest.ceiling != from)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_CONSUMER_MOVED),
 						errmsg("consumer \"%s\" is at " INT64_FORMAT ", not at " INT64_FORMAT,
 							   text_to_cstring(consumer->name), newest.ceiling, from)));
-	WriteCeiling(tables, consumer->id, to, newest.content.timeline);
+	WriteCeiling(tables, consumer->id, to, newest.content.place);
 	RowDelete(tables, TABLE_CLAIMS, &newest.tid);
 }
 
@@ -225,11 +227,15 @@ int64
 ConsumerUnpark(ConsumerTables *tables, Consumer *consumer, text *stream, int64 most)
 {
 	Unparking unparking = {tables, stream ? 1 : most, 0};
+	ConsumerWork *work = ConsumerBegin(tables, consumer);
 	ScanKeyData keys[2];
 
-	KeyOf(&keys[0], STREAM_CONSUMER, consumer->id);
-	if (unparking.left <= 0)
+	if (most <= 0)
 		return 0;
+	/* What a member parked may not have been taken in yet. */
+	ConsumerFold(work);
+	StreamsStore(work);
+	KeyOf(&keys[0], STREAM_CONSUMER, consumer->id);
 	if (stream)
 	{
 		ScanKeyEntryInitialize(&keys[1], 0, STREAM_STREAM, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID,

@@ -65,11 +65,11 @@ Grant(Assembly *claim, const NextRequest *request, int64 lease_ms)
 	Claim granted = {.open = claim->nmessages > 0, .granted = GetCurrentTimestamp()};
 	bool jumped;
 
-	granted.number = ConsumerNumber(work->tables, work->newest.content.timeline, &jumped);
+	granted.number = ConsumerNumber(work->tables, work->newest.content.place, &jumped);
 	granted.ceiling = claim->ceiling;
 	granted.oldest = ConsumerOldest(work, granted.number);
 	granted.lease_until = TimestampTzPlusMilliseconds(granted.granted, lease_ms);
-	granted.content.timeline = GetWALInsertionTimeLine();
+	granted.content.place = ConsumerPlace(work->tables);
 	granted.content.lease_ms = lease_ms;
 	granted.content.bytes = claim->bytes;
 	granted.content.settled_to = PG_INT64_MAX;

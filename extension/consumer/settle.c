@@ -145,7 +145,7 @@ WriteDown(ConsumerTables *tables, const Consumer *consumer, Claim *claim, bool a
 
 	if (all)
 	{
-		uint32 timeline = claim->content.timeline;
+		uint32 place = claim->content.place;
 
 		ClaimNewest(tables, consumer->id, &newest);
 		if (newest.number != claim->number)
@@ -154,7 +154,7 @@ WriteDown(ConsumerTables *tables, const Consumer *consumer, Claim *claim, bool a
 			return;
 		}
 		memset(&claim->content, 0, sizeof(claim->content));
-		claim->content.timeline = timeline;
+		claim->content.place = place;
 		claim->content.settled_to = PG_INT64_MAX;
 		claim->member = NULL;
 		claim->request = NULL;

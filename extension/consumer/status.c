@@ -33,15 +33,6 @@ CountMessage(void *arg, const Message *message)
 	return ++lag->count < LAG_MAX;
 }
 
-static bool
-IsOpen(const ConsumerWork *work, int64 number)
-{
-	for (int i = 0; i < work->nclaims; i++)
-		if (work->claims[i].number == number)
-			return work->claims[i].open;
-	return false;
-}
-
 /* What waits in streams, but for what of it is in a claim. */
 static void
 AddStreams(ConsumerWork *work, Lag *lag, ConsumerStatus *status)
@@ -51,23 +42,17 @@ AddStreams(ConsumerWork *work, Lag *lag, ConsumerStatus *status)
 		const StreamRow *row = work->streams[i];
 		int64 from = row->claim != 0 ? row->claimed_to + 1 : row->position;
 
-		if (row->claim == 0 || !IsOpen(work, row->claim))
-			status->waiting++;
+		if (row->gone)
+			continue;
+		status->floor = Min(status->floor, row->global_position - 1);
+		if (row->parked_at != 0)
+			continue;
+		status->waiting += row->claim == 0;
 		status->retrying += row->attempts > 0;
 		if (lag->count < LAG_MAX)
 			SourceReadStream(work->tables, work->consumer, row->stream, from, work->newest.ceiling + 1,
 							 LAG_MAX - lag->count, CountMessage, lag);
 	}
-}
-
-/* What a settled claim has left, until the next call of next() puts it into the rows of streams. */
-static void
-AddLeft(const Content *content, ConsumerStatus *status)
-{
-	for (int i = 0; i < content->nfailures; i++)
-		status->floor = Min(status->floor, content->failures[i].global_position - 1);
-	if (content->settled_to != PG_INT64_MAX && content->nspans > 0)
-		status->floor = Min(status->floor, Max(content->spans[0].global_position - 1, content->settled_to));
 }
 
 static void
@@ -78,10 +63,7 @@ AddClaims(ConsumerWork *work, ConsumerStatus *status)
 		const Claim *claim = &work->claims[i];
 
 		if (!claim->open)
-		{
-			AddLeft(&claim->content, status);
 			continue;
-		}
 		if (status->claims++ == 0)
 			status->oldest_claim = claim->granted;
 		status->in_flight += ContentCount(&claim->content);
@@ -98,11 +80,13 @@ ConsumerGetStatus(ConsumerTables *tables, Consumer *consumer, ConsumerStatus *st
 	Lag lag = {.below = work->newest.ceiling + 1}, oldest = {0};
 
 	memset(status, 0, sizeof(*status));
+	/* What was settled is taken in by the next call of next(), whenever that comes. */
+	ConsumerLook(work);
 	status->ceiling = status->floor = work->newest.ceiling;
 	status->parked = StreamsParked(work);
 	AddStreams(work, &lag, status);
 	AddClaims(work, status);
-	status->floor = Min(status->floor, StreamsLowest(tables, consumer->id) - 1);
+	status->floor = Min(status->floor, StreamsLowestParked(tables, consumer->id) - 1);
 	lag.below = 0;
 	if (lag.count < LAG_MAX)
 		(void)SourceRead(tables, consumer, status->ceiling + 1, 0, CountMessage, &lag);

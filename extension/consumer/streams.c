@@ -129,10 +129,13 @@ AddRow(void *arg, const ConsumerRow *row)
 	return true;
 }
 
+/* It lives as long as the rows, though the caller may be reading, in a context that lasts for one message. */
 static void
 MakeTable(ConsumerWork *work)
 {
-	HASHCTL keys = {.keysize = sizeof(uint64), .entrysize = sizeof(NameEntry), .hcxt = CurrentMemoryContext};
+	HASHCTL keys = {.keysize = sizeof(uint64),
+					.entrysize = sizeof(NameEntry),
+					.hcxt = GetMemoryChunkContext(work->streams)};
 	StreamRow **rows = work->streams;
 	int nrows = work->nstreams;
 
@@ -248,15 +251,17 @@ TakeLowest(void *arg, const ConsumerRow *row)
 	return true;
 }
 
-/* The lowest global position at which a stream stands, parked or not; PG_INT64_MAX: none does. */
+/* The lowest global position at which a stream is parked; PG_INT64_MAX: none is. */
 int64
-StreamsLowest(ConsumerTables *tables, int64 consumer)
+StreamsLowestParked(ConsumerTables *tables, int64 consumer)
 {
 	int64 lowest = PG_INT64_MAX;
-	ScanKeyData key;
+	ScanKeyData keys[2];
 
-	ScanKeyInit(&key, STREAM_CONSUMER, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(consumer));
-	RowEach(tables, TABLE_STREAMS, tables->key[TABLE_STREAMS], &key, 1, TakeLowest, &lowest);
+	ScanKeyInit(&keys[0], STREAM_CONSUMER, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(consumer));
+	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNOTNULL, STREAM_PARKED_AT, InvalidStrategy,
+						   InvalidOid, InvalidOid, InvalidOid, (Datum)0);
+	RowEach(tables, TABLE_STREAMS, tables->parked, keys, 2, TakeLowest, &lowest);
 	return lowest;
 }
 
@@ -341,7 +346,8 @@ BackOff(int attempts)
 static void
 RecordSkipped(ConsumerWork *work, const StreamRow *stream)
 {
-	ConsumerRow row = {0};
+	ConsumerRow row = {0}, before;
+	ScanKeyData keys[2];
 
 	row.value[SKIPPED_CONSUMER - 1] = Int64GetDatum(work->consumer->id);
 	row.value[SKIPPED_GLOBAL_POSITION - 1] = Int64GetDatum(stream->global_position);
@@ -351,6 +357,13 @@ RecordSkipped(ConsumerWork *work, const StreamRow *stream)
 	row.value[SKIPPED_AT - 1] = TimestampTzGetDatum(work->now);
 	row.value[SKIPPED_ERROR - 1] = PointerGetDatum(stream->error);
 	row.isnull[SKIPPED_ERROR - 1] = stream->error == NULL;
+	/* After a reset it may be given up a second time. */
+	ScanKeyInit(&keys[0], SKIPPED_CONSUMER, BTEqualStrategyNumber, F_INT8EQ, row.value[SKIPPED_CONSUMER - 1]);
+	ScanKeyInit(&keys[1], SKIPPED_GLOBAL_POSITION, BTEqualStrategyNumber, F_INT8EQ,
+				row.value[SKIPPED_GLOBAL_POSITION - 1]);
+	if (RowFirst(work->tables, TABLE_SKIPPED, work->tables->key[TABLE_SKIPPED], keys, 2, ForwardScanDirection,
+				 &before))
+		RowDelete(work->tables, TABLE_SKIPPED, &before.tid);
 	RowInsert(work->tables, TABLE_SKIPPED, &row);
 }
 
@@ -365,7 +378,8 @@ StreamSkip(ConsumerWork *work, StreamRow *row)
 static void
 Stop(ConsumerWork *work, char *reason)
 {
-	ConsumerSetState(work->tables, work->consumer, STATE_STOPPED, cstring_to_text(reason));
+	if (!work->look_only)
+		ConsumerSetState(work->tables, work->consumer, STATE_STOPPED, cstring_to_text(reason));
 }
 
 /* Takes the stream out of the consumer's way until unpark() or skip(). */
@@ -414,7 +428,7 @@ StreamFailed(ConsumerWork *work, StreamRow *row, int64 delay_ms, text *error)
 	if (row->first_failed == 0)
 		row->first_failed = work->now;
 	row->retry_at = TimestampTzPlusMilliseconds(work->now, delay_ms >= 0 ? delay_ms : BackOff(row->attempts));
-	if (row->attempts >= work->consumer->max_attempts &&
+	if (!work->look_only && row->attempts >= work->consumer->max_attempts &&
 		work->now >= TimestampTzPlusMilliseconds(row->first_failed, PARK_AFTER_MS))
 		Poisoned(work, row);
 }

@@ -21,6 +21,7 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
+#include "common/hashfn.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -144,7 +145,7 @@ IsKeyedBy(Relation index, const AttrNumber *columns, int ncolumns)
 	if (!form->indisvalid || index->rd_rel->relam != BTREE_AM_OID || form->indnkeyatts != ncolumns)
 		return false;
 	for (int i = 0; i < ncolumns; i++)
-		if (form->indkey.values[i] != columns[i] ||
+		if (form->indkey.values[i] != columns[i] || index->rd_indoption[i] != 0 ||
 			(OidIsValid(index->rd_indcollation[i]) && index->rd_indcollation[i] != C_COLLATION_OID))
 			return false;
 	return true;
@@ -355,19 +356,38 @@ RowLock(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid, bool wait)
 /* ---- numbers ------------------------------------------------------------------------------------- */
 
 /*
- * The next number of a claim or a consumer.  Numbers rise for ever, and one that may have been given before,
- * by a call that was rolled back, by a server that crashed, by a primary whose last transactions a failover
- * has lost, or after the dump that this database was restored from, is not given again: they come from a
- * sequence, follow the clock in microseconds, and jump where the timeline is another than `timeline`, that of
- * the number before.  They stay below 2^53 until the year 2311, so that a double holds them.
+ * What tells this store from another one that goes on from the same state: the timeline after a failover or a
+ * recovery, the table after a restored dump.  Never 0.
+ */
+uint32
+ConsumerPlace(ConsumerTables *tables)
+{
+	struct
+	{
+		uint64 system;
+		TimeLineID timeline;
+		Oid database;
+		Oid numbers;
+		uint32 unused; /* so that no byte is without a value */
+	} place = {GetSystemIdentifier(), GetWALInsertionTimeLine(), MyDatabaseId, tables->numbers, 0};
+
+	return Max(hash_bytes((const unsigned char *)&place, sizeof(place)), 1);
+}
+
+/*
+ * The next number of a claim or a consumer.  Numbers rise for ever, and one that may have been given before, by
+ * a call that was rolled back, by a server that crashed, by a primary whose last transactions a failover has
+ * lost, or after the dump that this database was restored from, is not given again: they come from a sequence,
+ * follow the clock in microseconds, and jump where the place is another than that of the number before; 0 stands
+ * for no number before.  They stay below 2^53 until the year 2311, so that a double holds them.
  */
 int64
-ConsumerNumber(ConsumerTables *tables, uint32 timeline, bool *jumped)
+ConsumerNumber(ConsumerTables *tables, uint32 place, bool *jumped)
 {
 	int64 number = nextval_internal(tables->numbers, true);
 	int64 clock = GetCurrentTimestamp() - NUMBERS_EPOCH;
 
-	*jumped = timeline != 0 && timeline != GetWALInsertionTimeLine();
+	*jumped = place != 0 && place != ConsumerPlace(tables);
 	if (*jumped)
 		clock = Max(clock, number) + NUMBERS_JUMP;
 	else if (number > clock - NUMBERS_BEHIND)

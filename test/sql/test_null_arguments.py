@@ -6,7 +6,7 @@ from store import sql
 # Something for each type, which the function takes or refuses.
 VALUES = {
     "text": "'default'", "character varying": "'a-1'", "bigint": "1", "integer": "1", "boolean": "true",
-    "uuid": "gen_random_uuid()", "jsonb": "'{}'", "text[]": "'{T}'", "bytea": "'\\x0100000000'",
+    "interval": "'1 min'", "uuid": "gen_random_uuid()", "jsonb": "'{}'", "text[]": "'{T}'", "bytea": "'\\x0100000000'",
     "regclass": "'pg_class'", "timestamp with time zone": "now()", "internal": None,
     "millrace.new_message[]": "ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[]",
     "millrace.stream_append[]": "ARRAY[('a-1', ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[], "
