@@ -129,10 +129,13 @@ AddRow(void *arg, const ConsumerRow *row)
 	return true;
 }
 
+/* It lives as long as the rows, though the caller may be reading, in a context that lasts for one message. */
 static void
 MakeTable(ConsumerWork *work)
 {
-	HASHCTL keys = {.keysize = sizeof(uint64), .entrysize = sizeof(NameEntry), .hcxt = CurrentMemoryContext};
+	HASHCTL keys = {.keysize = sizeof(uint64),
+					.entrysize = sizeof(NameEntry),
+					.hcxt = GetMemoryChunkContext(work->streams)};
 	StreamRow **rows = work->streams;
 	int nrows = work->nstreams;
 
