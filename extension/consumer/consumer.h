@@ -326,6 +326,10 @@ extern ConsumerWork *ConsumerBegin(ConsumerTables *tables, Consumer *consumer);
 extern void ConsumerFold(ConsumerWork *work);
 extern int64 ConsumerOldest(const ConsumerWork *work, int64 otherwise);
 
+/* commit.c */
+extern bool ConsumerCommitBegin(void);
+extern void ConsumerCommitEnd(bool claims_only);
+
 /* next.c */
 typedef struct NextRequest
 {

@@ -360,18 +360,26 @@ RowLock(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid, bool wait)
  * lost, or after the dump that this database was restored from, is not given again: they come from a sequence,
  * follow the clock in microseconds, and jump where the timeline is another than `timeline`, that of the number
  * before.  They stay below 2^53 until the year 2311, so that a double holds them.
+ *
+ * A claim may be committed before it is on disk (commit.c), so what says that its number was given goes there
+ * first: a sequence writes that once for 32 numbers.
  */
 int64
 ConsumerNumber(ConsumerTables *tables, uint32 timeline, bool *jumped)
 {
+	XLogRecPtr before = XactLastRecEnd;
 	int64 number = nextval_internal(tables->numbers, true);
 	int64 clock = GetCurrentTimestamp() - NUMBERS_EPOCH;
 
 	*jumped = timeline != 0 && timeline != GetWALInsertionTimeLine();
 	if (*jumped)
 		clock = Max(clock, number) + NUMBERS_JUMP;
-	else if (number > clock - NUMBERS_BEHIND)
-		return number;
-	(void)DirectFunctionCall2(setval_oid, ObjectIdGetDatum(tables->numbers), Int64GetDatum(clock));
-	return clock;
+	if (*jumped || number <= clock - NUMBERS_BEHIND)
+	{
+		(void)DirectFunctionCall2(setval_oid, ObjectIdGetDatum(tables->numbers), Int64GetDatum(clock));
+		number = clock;
+	}
+	if (XactLastRecEnd != before)
+		XLogFlush(XactLastRecEnd);
+	return number;
 }
