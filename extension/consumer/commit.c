@@ -14,19 +14,26 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "utils/guc.h"
 
 #include "consumer/consumer.h"
 
 /* The end of this transaction's WAL if all of it is of claims; else InvalidXLogRecPtr. */
 static XLogRecPtr claims_end = InvalidXLogRecPtr;
+static int asked = -1; /* synchronous_commit, while it is replaced for one commit */
 
 static void
 AtEnd(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_PRE_COMMIT && claims_end != InvalidXLogRecPtr && XactLastRecEnd == claims_end)
-		(void)set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
-								true, 0, false);
+	{
+		asked = synchronous_commit;
+		synchronous_commit = SYNCHRONOUS_COMMIT_OFF;
+	}
+	else if (asked >= 0)
+	{
+		synchronous_commit = asked;
+		asked = -1;
+	}
 	claims_end = InvalidXLogRecPtr;
 }
 
