@@ -109,7 +109,8 @@ typedef struct ConsumerTables
 	Relation table[CONSUMER_TABLES];
 	Relation key[CONSUMER_TABLES]; /* the unique index by the first two columns; of consumers: by name */
 	Relation parked;			   /* the index of consumer_streams by consumer and parked_at */
-	Oid numbers;				   /* the sequence of claims' and consumers' numbers */
+	struct ResultRelInfo *indexes[CONSUMER_TABLES]; /* all of a table's, for writing; NULL: not opened yet */
+	Oid numbers;									/* the sequence of claims' and consumers' numbers */
 } ConsumerTables;
 
 /* A row taken apart; in the current memory context. */

@@ -223,6 +223,8 @@ ConsumerTablesClose(ConsumerTables *tables)
 	index_close(tables->parked, NoLock);
 	for (ConsumerTable kind = 0; kind < CONSUMER_TABLES; kind++)
 	{
+		if (tables->indexes[kind])
+			CatalogCloseIndexes(tables->indexes[kind]);
 		index_close(tables->key[kind], NoLock);
 		relation_close(tables->table[kind], NoLock);
 	}
@@ -301,13 +303,22 @@ RowEach(ConsumerTables *tables, ConsumerTable kind, Relation index, ScanKey keys
 	PopActiveSnapshot();
 }
 
+/* The indexes of a table, opened once for all the rows that a call writes. */
+static CatalogIndexState
+IndexesOf(ConsumerTables *tables, ConsumerTable kind)
+{
+	if (!tables->indexes[kind])
+		tables->indexes[kind] = CatalogOpenIndexes(tables->table[kind]);
+	return tables->indexes[kind];
+}
+
 void
 RowInsert(ConsumerTables *tables, ConsumerTable kind, ConsumerRow *row)
 {
 	Relation table = tables->table[kind];
 	HeapTuple tuple = heap_form_tuple(RelationGetDescr(table), row->value, row->isnull);
 
-	CatalogTupleInsert(table, tuple);
+	CatalogTupleInsertWithInfo(table, tuple, IndexesOf(tables, kind));
 	row->tid = tuple->t_self;
 	heap_freetuple(tuple);
 	CommandCounterIncrement();
@@ -320,7 +331,7 @@ RowUpdate(ConsumerTables *tables, ConsumerTable kind, ConsumerRow *row)
 	Relation table = tables->table[kind];
 	HeapTuple tuple = heap_form_tuple(RelationGetDescr(table), row->value, row->isnull);
 
-	CatalogTupleUpdate(table, &row->tid, tuple);
+	CatalogTupleUpdateWithInfo(table, &row->tid, tuple, IndexesOf(tables, kind));
 	row->tid = tuple->t_self;
 	heap_freetuple(tuple);
 	CommandCounterIncrement();
