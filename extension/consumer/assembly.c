@@ -320,7 +320,7 @@ AssemblyBegin(Assembly *claim, ConsumerWork *work, const NextRequest *request)
 	claim->messages = palloc(sizeof(Delivered) * Max(claim->room, 1));
 	claim->streams = HashTable("millrace streams of a claim", sizeof(NewSpan));
 	claim->waiting = StreamsWaiting(work);
-	claim->parked = claim->room > 0 && StreamsParked(work) > 0;
+	claim->parked = claim->room > 0 && StreamsAreParked(work);
 }
 
 /* Fills the claim with what is due and with what the log has. */
@@ -339,7 +339,7 @@ AssemblyFill(Assembly *claim, int max)
 	{
 		if (claim->claimed)
 			return;
-		if (StreamsWaiting(work) > 0 || StreamsParked(work) > 0)
+		if (StreamsWaiting(work) > 0 || claim->parked)
 			TakeDue(claim, &due, claim->room);
 		else
 			TakeLog(claim);

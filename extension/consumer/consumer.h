@@ -306,6 +306,7 @@ extern StreamRow *StreamsFindParked(ConsumerWork *work, text *stream);
 extern StreamRow *StreamsFindOrAdd(ConsumerWork *work, text *stream);
 extern int StreamsWaiting(const ConsumerWork *work);
 extern int StreamsParked(ConsumerWork *work);
+extern bool StreamsAreParked(ConsumerWork *work);
 extern void StreamGoOn(ConsumerWork *work, StreamRow *row, int64 position);
 extern void StreamSkip(ConsumerWork *work, StreamRow *row);
 extern void StreamPark(ConsumerWork *work, StreamRow *row);

@@ -190,6 +190,15 @@ CountRow(void *arg, const ConsumerRow *row)
 	return ++work->nparked <= work->consumer->max_parked;
 }
 
+static void
+ParkedKeys(const ConsumerWork *work, ScanKey keys)
+{
+	ScanKeyInit(&keys[0], STREAM_CONSUMER, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(work->consumer->id));
+	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNOTNULL, STREAM_PARKED_AT, InvalidStrategy,
+						   InvalidOid, InvalidOid, InvalidOid, (Datum)0);
+}
+
 /* How many streams are parked; counts no further than to one more than may be. */
 int
 StreamsParked(ConsumerWork *work)
@@ -199,12 +208,22 @@ StreamsParked(ConsumerWork *work)
 	if (work->nparked >= 0)
 		return work->nparked;
 	work->nparked = 0;
-	ScanKeyInit(&keys[0], STREAM_CONSUMER, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(work->consumer->id));
-	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNOTNULL, STREAM_PARKED_AT, InvalidStrategy,
-						   InvalidOid, InvalidOid, InvalidOid, (Datum)0);
+	ParkedKeys(work, keys);
 	RowEach(work->tables, TABLE_STREAMS, work->tables->parked, keys, 2, CountRow, work);
 	return work->nparked;
+}
+
+/* Whether any is, which takes one look where they are many. */
+bool
+StreamsAreParked(ConsumerWork *work)
+{
+	ScanKeyData keys[2];
+	ConsumerRow row;
+
+	if (work->nparked >= 0)
+		return work->nparked > 0;
+	ParkedKeys(work, keys);
+	return RowFirst(work->tables, TABLE_STREAMS, work->tables->parked, keys, 2, ForwardScanDirection, &row);
 }
 
 /* Finds the row of a parked stream, and keeps it in memory, too; NULL: it is not parked. */
