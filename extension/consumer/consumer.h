@@ -254,6 +254,7 @@ typedef struct ConsumerWork
 	int streams_size;
 	struct HTAB *by_name; /* of the streams */
 	int nparked;		  /* -1: not counted yet */
+	bool any_parked;	  /* when the rows were read */
 	int64 expired;		  /* claims whose lease ran out */
 } ConsumerWork;
 
@@ -306,7 +307,7 @@ extern StreamRow *StreamsFindParked(ConsumerWork *work, text *stream);
 extern StreamRow *StreamsFindOrAdd(ConsumerWork *work, text *stream);
 extern int StreamsWaiting(const ConsumerWork *work);
 extern int StreamsParked(ConsumerWork *work);
-extern bool StreamsAreParked(ConsumerWork *work);
+extern bool StreamsAreParked(const ConsumerWork *work);
 extern void StreamGoOn(ConsumerWork *work, StreamRow *row, int64 position);
 extern void StreamSkip(ConsumerWork *work, StreamRow *row);
 extern void StreamPark(ConsumerWork *work, StreamRow *row);
