@@ -185,6 +185,10 @@ bench-builds: ## an earlier commit and the working tree side by side
 	@$(MAKE) --no-print-directory ready >&2
 	@$(PYTHON) bench/builds.py $(BEFORE) $(ARGS)
 
+bench-consumers: ## consumers beside queue tables and position messages: make bench-consumers [ARGS='--messages 20000 --rounds 1']
+	@$(MAKE) --no-print-directory ready >&2
+	@$(PYTHON) bench/consumers.py $(ARGS)
+
 bench-message-db: ## only that part: our Message DB functions beside Message DB's own
 	@$(MAKE) --no-print-directory bench ARGS='--only message-db $(ARGS)'
 

@@ -620,7 +620,8 @@ BEGIN
             error text COLLATE "C",
             PRIMARY KEY (consumer, stream)
         ) USING heap;
-        CREATE INDEX consumer_streams_parked ON %1$I.consumer_streams (consumer, parked_at);
+        -- Of equal entries in one list none is marked as dead before all are, and most of these are equal.
+        CREATE INDEX consumer_streams_parked ON %1$I.consumer_streams (consumer, parked_at) WITH (deduplicate_items = off);
         CREATE TABLE %1$I.consumer_skipped (
             consumer bigint NOT NULL,
             global_position bigint NOT NULL,

@@ -41,18 +41,34 @@ extern Datum millrace_consumer_set_state(PG_FUNCTION_ARGS);
 
 /* ---- arguments ----------------------------------------------------------------------------------- */
 
+/*
+ * Locks a consumer, and returns it as it is under the lock.  Another may have got its name meanwhile, with another
+ * number.
+ */
+static Consumer *
+LockConsumer(ConsumerTables *tables, text *name)
+{
+	int64 locked = ConsumerOpen(tables, name)->id;
+
+	for (;;)
+	{
+		Consumer *consumer;
+
+		ConsumerLock(tables, locked);
+		consumer = ConsumerOpen(tables, name);
+		if (consumer->id == locked)
+			return consumer;
+		locked = consumer->id;
+	}
+}
+
 /* Opens a consumer; MR016 when there is none. */
 OpenConsumer
 OpenConsumerOf(const char *namespace_name, text *name, ConsumerUse use)
 {
 	OpenConsumer open = {ConsumerTablesOpen(namespace_name, use != USE_READ), NULL};
 
-	open.consumer = ConsumerOpen(open.tables, name);
-	if (use == USE_LOCKED)
-	{
-		ConsumerLock(open.tables, open.consumer->id);
-		open.consumer = ConsumerOpen(open.tables, name); /* as it is under the lock */
-	}
+	open.consumer = use == USE_LOCKED ? LockConsumer(open.tables, name) : ConsumerOpen(open.tables, name);
 	return open;
 }
 

@@ -255,9 +255,11 @@ millrace_json_consumer_next(PG_FUNCTION_ARGS)
 	Call *calls = CallsOf(PG_GETARG_JSONB_P(2), &ncalls);
 	OpenConsumer open = OpenConsumerOf(namespace_name, name, USE_CLAIM);
 
-	if (ConsumerTryLock(open.tables, open.consumer->id))
+	int64 locked = open.consumer->id;
+
+	if (ConsumerTryLock(open.tables, locked) &&
+		(open.consumer = ConsumerOpen(open.tables, name))->id == locked) /* as it is under the lock */
 	{
-		open.consumer = ConsumerOpen(open.tables, name); /* as it is under the lock */
 		SettleCalls(open, calls, ncalls);
 		for (int i = 0; i < ncalls; i++)
 			PutCall(set, open, &calls[i]);

@@ -110,7 +110,8 @@ typedef struct ConsumerTables
 	Relation table[CONSUMER_TABLES];
 	Relation key[CONSUMER_TABLES]; /* the unique index by the first two columns; of consumers: by name */
 	Relation parked;			   /* the index of consumer_streams by consumer and parked_at */
-	Oid numbers;				   /* the sequence of claims' and consumers' numbers */
+	struct ResultRelInfo *indexes[CONSUMER_TABLES]; /* all of a table's, for writing; NULL: not opened yet */
+	Oid numbers;									/* the sequence of claims' and consumers' numbers */
 } ConsumerTables;
 
 /* A row taken apart; in the current memory context. */
@@ -254,6 +255,7 @@ typedef struct ConsumerWork
 	int streams_size;
 	struct HTAB *by_name; /* of the streams */
 	int nparked;		  /* -1: not counted yet */
+	bool any_parked;	  /* when the rows were read */
 	int64 expired;		  /* claims whose lease ran out */
 	bool look_only;		  /* nothing is written */
 } ConsumerWork;
@@ -308,6 +310,7 @@ extern StreamRow *StreamsFindParked(ConsumerWork *work, text *stream);
 extern StreamRow *StreamsFindOrAdd(ConsumerWork *work, text *stream);
 extern int StreamsWaiting(const ConsumerWork *work);
 extern int StreamsParked(ConsumerWork *work);
+extern bool StreamsAreParked(const ConsumerWork *work);
 extern void StreamGoOn(ConsumerWork *work, StreamRow *row, int64 position);
 extern void StreamSkip(ConsumerWork *work, StreamRow *row);
 extern void StreamPark(ConsumerWork *work, StreamRow *row);
@@ -329,6 +332,10 @@ extern ConsumerWork *ConsumerBegin(ConsumerTables *tables, Consumer *consumer);
 extern void ConsumerFold(ConsumerWork *work);
 extern void ConsumerLook(ConsumerWork *work);
 extern int64 ConsumerOldest(const ConsumerWork *work, int64 otherwise);
+
+/* commit.c */
+extern bool ConsumerCommitBegin(void);
+extern void ConsumerCommitEnd(bool claims_only);
 
 /* next.c */
 typedef struct NextRequest

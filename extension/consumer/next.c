@@ -199,6 +199,7 @@ CheckAllowed(const Consumer *consumer)
 void
 ConsumerNext(ConsumerTables *tables, Consumer *consumer, const NextRequest *request, Delivery *delivery)
 {
+	bool claims_only = ConsumerCommitBegin();
 	ConsumerWork *work;
 	Assembly claim;
 	Claim *known;
@@ -228,6 +229,7 @@ ConsumerNext(ConsumerTables *tables, Consumer *consumer, const NextRequest *requ
 		qsort(delivery->messages, delivery->nmessages, sizeof(Delivered), ByGlobalPosition);
 	}
 	StreamsStore(work);
+	ConsumerCommitEnd(claims_only);
 	if (delivery->claim == 0)
 		delivery->next_due_ms = NextDue(work);
 	delivery->state = consumer->state;
