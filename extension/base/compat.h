@@ -142,6 +142,15 @@ CompatFindSetting(const char *setting)
 #define CompatExecutorRunArguments queryDesc, direction, count, execute_once
 #endif
 
+/* 19: heap_delete() has options in place of whether the row moves to another partition. */
+#if PG_VERSION_NUM >= 190000
+#define CompatHeapDelete(heap, tid, failure)                                                                 \
+	heap_delete(heap, tid, GetCurrentCommandId(true), 0, InvalidSnapshot, true, failure)
+#else
+#define CompatHeapDelete(heap, tid, failure)                                                                 \
+	heap_delete(heap, tid, GetCurrentCommandId(true), InvalidSnapshot, true, failure, false)
+#endif
+
 /* 18: index_beginscan() takes a place for instrumentation; 19: flags. */
 #if PG_VERSION_NUM >= 190000
 #define CompatIndexBeginScan(heap, index, snapshot, nkeys)                                                   \

@@ -273,6 +273,7 @@ extern void RowEach(ConsumerTables *tables, ConsumerTable kind, Relation index, 
 extern void RowInsert(ConsumerTables *tables, ConsumerTable kind, ConsumerRow *row);
 extern void RowUpdate(ConsumerTables *tables, ConsumerTable kind, ConsumerRow *row);
 extern void RowDelete(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid);
+extern bool RowTryDelete(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid);
 extern bool RowLock(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid, bool wait);
 extern uint32 ConsumerPlace(ConsumerTables *tables);
 extern int64 ConsumerNumber(ConsumerTables *tables, uint32 place, bool *jumped);

@@ -135,32 +135,42 @@ TakeFailures(ConsumerTables *tables, const Consumer *consumer, Claim *claim, con
 /* ---- settle, extend ------------------------------------------------------------------------------ */
 
 /*
- * Ends a claim.  Where nothing is left of it, its row goes, unless no newer one is committed, which is to say
- * how far the consumer is.
+ * Removes an open claim of which nothing is left; the newest one stays, as it says how far the consumer is, but
+ * empty and settled.  Returns whether the claim was the caller's.
  */
-static void
-WriteDown(ConsumerTables *tables, const Consumer *consumer, Claim *claim, bool all)
+static bool
+EndClaim(ConsumerTables *tables, const Consumer *consumer, int64 number)
 {
-	Claim newest;
+	Claim claim, newest;
+	uint32 place;
 
-	if (all)
+	ClaimNewest(tables, consumer->id, &newest);
+	while (newest.number != number)
 	{
-		uint32 place = claim->content.place;
-
-		ClaimNewest(tables, consumer->id, &newest);
-		if (newest.number != claim->number)
-		{
-			RowDelete(tables, TABLE_CLAIMS, &claim->tid);
-			return;
-		}
-		memset(&claim->content, 0, sizeof(claim->content));
-		claim->content.place = place;
-		claim->content.settled_to = PG_INT64_MAX;
-		claim->member = NULL;
-		claim->request = NULL;
+		CHECK_FOR_INTERRUPTS();
+		if (!ClaimFind(tables, consumer->id, number, &claim) || !claim.open)
+			return false;
+		if (RowTryDelete(tables, TABLE_CLAIMS, &claim.tid))
+			return true;
+		/* Another transaction has changed it meanwhile; perhaps it is only extended. */
 	}
-	claim->open = false;
-	ClaimUpdate(tables, consumer->id, claim);
+	if (!LockClaim(tables, consumer, number, &claim))
+		return false;
+	ClaimNewest(tables, consumer->id, &newest);
+	if (newest.number != number)
+	{
+		RowDelete(tables, TABLE_CLAIMS, &claim.tid);
+		return true;
+	}
+	place = claim.content.place;
+	memset(&claim.content, 0, sizeof(claim.content));
+	claim.content.place = place;
+	claim.content.settled_to = PG_INT64_MAX;
+	claim.member = NULL;
+	claim.request = NULL;
+	claim.open = false;
+	ClaimUpdate(tables, consumer->id, &claim);
+	return true;
 }
 
 /*
@@ -173,12 +183,15 @@ ConsumerTrySettle(ConsumerTables *tables, const Consumer *consumer, const Settle
 	Claim claim;
 
 	PreventCommandIfReadOnly("millrace.consumer_settle()");
+	if (settlement->nfailures == 0 && settlement->settled_to == PG_INT64_MAX)
+		return EndClaim(tables, consumer, settlement->claim);
 	if (!LockClaim(tables, consumer, settlement->claim, &claim))
 		return false;
 	if (settlement->nfailures > 0)
 		TakeFailures(tables, consumer, &claim, settlement);
 	claim.content.settled_to = settlement->settled_to;
-	WriteDown(tables, consumer, &claim, settlement->nfailures == 0 && settlement->settled_to == PG_INT64_MAX);
+	claim.open = false;
+	ClaimUpdate(tables, consumer->id, &claim);
 	return true;
 }
 

@@ -14,6 +14,7 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
@@ -347,8 +348,23 @@ RowDelete(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid)
 }
 
 /*
- * Locks a row to commit; returns whether it is still the newest version of its row, and ours.  Without
- * waiting false means as well that another transaction has it.
+ * Deletes a row if it is still the newest version of its row; waits for a transaction that has it.  Returns whether
+ * it did.
+ */
+bool
+RowTryDelete(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid)
+{
+	TM_FailureData failure;
+
+	if (CompatHeapDelete(tables->table[kind], tid, &failure) != TM_Ok)
+		return false;
+	CommandCounterIncrement();
+	return true;
+}
+
+/*
+ * Locks a row to commit; returns whether it is still the newest version of its row, and ours.  Without waiting
+ * false means as well that another transaction has it.
  */
 bool
 RowLock(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid, bool wait)
