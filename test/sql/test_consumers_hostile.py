@@ -4,7 +4,7 @@ import psycopg2.extras
 import pytest
 
 from store import Cluster, sql, temporary_folder
-from test_consumers import append, next_claim, settle, status
+from test_consumers import append, end_others, next_claim, settle, status
 
 TABLES = ["consumers", "consumer_claims", "consumer_streams", "consumer_skipped"]
 VIEWS = ["consumer_status", "consumer_claims_open", "consumer_streams_blocked"]
@@ -42,6 +42,8 @@ def store(postgres):
         sql(connection, "SELECT millrace.create_consumer('c', namespace => %s)", name)
     append(connection, "a-1", 2)
     yield connection
+    connection = postgres.connect()
+    end_others(connection)
     for name in ("n", "other"):
         sql(connection, "SELECT millrace.drop_namespace(%s)", name)
     connection.close()
