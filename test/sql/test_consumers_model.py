@@ -62,8 +62,8 @@ class Model:
         self.schema = sql(self.connection, "SELECT schema FROM millrace.namespaces WHERE name = %s", self.namespace)[0][0]
         self.types = self.random.choice(TYPES)
         self.category = self.random.choice(["a", None])
-        self.streams = [f"{category}-{name}" for category in "aab" for name in
-                        NAMES[:self.random.choice([1, 3, 8])]] + ([] if self.category else NAMESAKES * 3)
+        names = NAMES[:self.random.choice([1, 3, 8])]
+        self.streams = [f"{category}-{name}" for category in "aab" for name in names] + ([] if self.category else NAMESAKES * 3)
         options = {"maxAttempts": self.random.choice([1, 3, 10])}
         if ordering == "all":
             options["onPoison"] = self.random.choice(["skip", "stop"])
@@ -124,7 +124,7 @@ class Model:
         by_place = {message.global_position: message for message in self.log}
         messages = [by_place[row[3]] for row in rows]
         assert {row[0] for row in rows} == {number} and number > self.given, "one claim, with a number that rises"
-        assert [(message.stream, message.position, message.type) for message in messages] == [(row[1], row[2], row[4]) for row in rows]
+        assert [(each.stream, each.position, each.type) for each in messages] == [(row[1], row[2], row[4]) for row in rows]
         assert len(rows) <= most and [row[3] for row in rows] == sorted(row[3] for row in rows)
         self.check_given(messages)
         self.given = number
@@ -146,7 +146,8 @@ class Model:
         for message in claim.messages:
             if how == "release" or how == "up_to" and message.global_position > of:
                 continue
-            if how == "failed" and any(self.key(each) == self.key(message) and message.global_position >= each.global_position for each in of):
+            if how == "failed" and any(self.key(each) == self.key(message) and
+                                       message.global_position >= each.global_position for each in of):
                 continue
             assert not message.done, f"{message} is settled twice"
             message.done = True
@@ -158,8 +159,8 @@ class Model:
         how, of, options = self.random.choice(["all", "all", "failed", "failed", "release", "up_to"]), None, {}
         if how == "failed":
             of = self.random.sample(claim.messages, min(len(claim.messages), self.random.choice([1, 1, 3])))
-            options["failed"] = json.dumps([{"stream": each.stream, "position": each.position, "error": "no", "delayMs": 0,
-                                             "park": self.random.random() < .1} for each in of])
+            options["failed"] = json.dumps([{"stream": each.stream, "position": each.position, "error": "no",
+                                             "delayMs": 0, "park": self.random.random() < .1} for each in of])
         elif how == "release":
             options["release"] = True
         elif how == "up_to":
@@ -258,14 +259,15 @@ class Model:
         floor, ceiling, lag, state = self.call("SELECT floor, ceiling, lag, state FROM millrace.consumer_status WHERE namespace = %s", self.namespace)[0]
         self.note_given_up()
         left = [message.global_position for message in self.wanted() if not message.done]
-        assert self.floor <= floor <= ceiling and floor < min(left, default=floor + 1), (self.floor, floor, ceiling, left[:3])
+        assert self.floor <= floor <= ceiling, (self.floor, floor, ceiling)
+        assert floor < min(left, default=floor + 1), (floor, left[:3])
         self.floor = floor
         if state == "stopped":
             self.resume()
 
     def step(self):
-        weights = {self.append: 35, self.next: 25, self.settle_one: 25, self.expire: 4, self.settle_open: 4, self.end: 4, self.settle_late: 1,
-                   self.grow_old: 2, self.unpark: 1, self.skip: 1, self.reset: .3}
+        weights = {self.append: 35, self.next: 25, self.settle_one: 25, self.expire: 4, self.settle_open: 4,
+                   self.end: 4, self.settle_late: 1, self.grow_old: 2, self.unpark: 1, self.skip: 1, self.reset: .3}
         done = self.random.choices(list(weights), list(weights.values()))[0]
         self.steps.append(done.__name__)
         done()
