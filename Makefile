@@ -19,14 +19,14 @@ DATA_DIR ?= $(shell if [ "$$(id -u)" != 0 ] || \
 	setpriv --reuid=65534 --regid=65534 --clear-groups test -x "$(CURDIR)" 2>/dev/null; \
 	then echo "$(CURDIR)/millrace-data"; else echo /var/lib/millrace; fi)
 
-C_FILES = $(wildcard $(foreach part,extension extension/* sidecar sidecar/* test/unit test/fuzz bench,$(part)/*.[ch]))
-SCRIPTS = .ci/run $(wildcard findings/*.sh test/*.sh test/message_db/*.sh test/fuzz/*.sh test/sanitize/*.sh bench/*.sh sidecar/packaging/*.sh)
+C_FILES = $(wildcard $(patsubst %,%/*.[ch],extension extension/* sidecar sidecar/* test/unit test/fuzz bench))
+SCRIPTS = .ci/run $(wildcard $(patsubst %,%/*.sh,findings test test/* bench sidecar/packaging))
 
 .DEFAULT_GOAL := all
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST))) # all of them
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n -e 's/^\([a-z-]*\):.*## /\1\t/p' -e 's/^#@ /\t  /p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 deps: ## install what is missing (Debian, Ubuntu)
 	@test/deps.sh
@@ -34,7 +34,8 @@ deps: ## install what is missing (Debian, Ubuntu)
 all: ## build the extension and the program
 	$(MAKE) -C extension SAN=
 	@if $(MAKE) -s -C sidecar can 2>/dev/null; then $(MAKE) -C sidecar SAN=; \
-	else echo "The program is not built: its libraries are missing, which make deps installs. The extension needs none of them."; fi
+	else echo "The program is not built: its libraries are missing, which make deps installs." \
+		"The extension needs none of them."; fi
 
 install: all ## put the extension into the folders of this machine's Postgres
 	$(SUDO) $(MAKE) -C extension SAN= install
@@ -56,7 +57,8 @@ run: ## serve on port 8080: make run [DATA_DIR=folder] [ARGS='--port 9000']
 	@$(MAKE) --no-print-directory -C sidecar SAN=
 	exec env MILLRACE_DATA_DIR="$(DATA_DIR)" sidecar/millrace serve $(ARGS)
 
-# A warning is an error for us, and never for users: compilers and libraries of tomorrow warn of what is right.
+# A warning is an error for us, and never for users: compilers and libraries of tomorrow warn of what is
+# right.
 test test-installed analyse: export WERROR = 1
 
 test: ## every test, the last line counts them: make test [SAN=1]
@@ -82,12 +84,14 @@ sanitized-postgres: ## the Postgres of SAN=1, with assertions and each byte of i
 	@test/deps.sh --sanitized
 	@test/sanitize/postgres.sh "$(SANITIZED_POSTGRES)"
 
-test-crash: ## kills at random moments under load, and what got lost: make test-crash [ARGS='--kills 100 --seed 7']
+test-crash: ## kills at random moments under load, and what got lost
+#@ make test-crash [ARGS='--kills 100 --seed 7']
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory install
 	@$(PYTHON) test/crash.py $(ARGS)
 
-test-proxies: ## nginx, HAProxy and pgbouncer killed and restarted under load, ten minutes: make test-proxies [ARGS='--seconds 30']
+test-proxies: ## nginx, HAProxy and pgbouncer killed and restarted under load, ten minutes
+#@ make test-proxies [ARGS='--seconds 30']
 	@$(MAKE) --no-print-directory deps
 	@test/deps.sh --proxies
 	@$(MAKE) --no-print-directory install
@@ -97,47 +101,56 @@ test-overload: ## far too many requests and clients: make test-overload [ARGS='-
 	@$(MAKE) --no-print-directory ready
 	@$(PYTHON) test/overload.py $(ARGS)
 
-test-silence: ## forty servers with a silent subscriber each, ten minutes: make test-silence [ARGS='--servers 10 --minutes 1']
+test-silence: ## forty servers with a silent subscriber each, ten minutes
+#@ make test-silence [ARGS='--servers 10 --minutes 1']
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory install
 	@$(PYTHON) test/silence.py $(ARGS)
 
-test-busy: ## the tests beside four processes that take the processors, hours: make test-busy [ARGS='--parts 1 --whole 1']
+test-busy: ## the tests beside four processes that take the processors, hours
+#@ make test-busy [ARGS='--parts 1 --whole 1']
 	@$(MAKE) --no-print-directory ready
 	@test/deps.sh --busy
 	@test/busy.sh $(ARGS)
 
-test-chaos: ## all that can be done to a table and a server, beside writers and readers: make test-chaos [ARGS='--minutes 10 --seed 7']
+test-chaos: ## all that can be done to a table and a server, beside writers and readers
+#@ make test-chaos [ARGS='--minutes 10 --seed 7']
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory install
 	@$(PYTHON) test/chaos.py $(ARGS)
 
-test-races: ## the races that readers or writers lost once, again and again: make test-races [ARGS='--times 20']
+test-races: ## the races that readers or writers lost once, again and again
+#@ make test-races [ARGS='--times 20']
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory install
 	@$(PYTHON) test/races.py $(ARGS)
 
-test-postgres: ## the tests on another Debian and its Postgres, as root: make test-postgres RELEASE=trixie [ARGS='-k test_read']
+test-postgres: ## the tests on another Debian and its Postgres, as root
+#@ make test-postgres RELEASE=trixie [ARGS='-k test_read']
 	@test/postgres.sh $(RELEASE)
 
-test-systems: ## the tests on every system that we claim, as root, over an hour: make test-systems [ARGS='trixie sid']
+test-systems: ## the tests on every system that we claim, as root, over an hour
+#@ make test-systems [ARGS='trixie sid']
 	@test/systems.sh $(ARGS)
 
-test-bare: ## make run and its curl line on systems with only git, make and gcc, as root: make test-bare [ARGS='trixie']
+test-bare: ## make run and its curl line on systems with only git, make and gcc, as root
+#@ make test-bare [ARGS='trixie']
 	@test/bare.sh $(ARGS)
 
 test-deb: RELEASE = bookworm
 test-deb: ## the Debian packages on a new system, as root: make test-deb [RELEASE=trixie]
 	@test/deb.sh $(RELEASE)
 
-test-pgxn: ## the archive for PGXN by PGXN's client on a new system, as root: make test-pgxn [RELEASE=bookworm]
+test-pgxn: ## the archive for PGXN by PGXN's client on a new system, as root
+#@ make test-pgxn [RELEASE=bookworm]
 	@test/pgxn.sh $(RELEASE)
 
 test-images: ## the Dockerfiles and the compose file, without an engine, as root
 	@test/deps.sh --images
 	@$(PYTHON) test/images.py
 
-test-upgrade: ## stores from PostgreSQL 15, 17 and 18 to each newer one up to 19, as root: make test-upgrade [ARGS='-k swap']
+test-upgrade: ## stores from PostgreSQL 15, 17 and 18 to each newer one up to 19, as root
+#@ make test-upgrade [ARGS='-k swap']
 	@test/upgrade.sh
 
 fuzz: ## a long run of the fuzzers: make fuzz [RUNS=1000000], for each of them
@@ -162,13 +175,19 @@ bench-load: ## the load of bench/README.md: make bench-load [DURATION=30] [ARGS=
 	@$(MAKE) --no-print-directory ready >&2
 	@bench/bench-load.sh --duration $(DURATION) $(ARGS)
 
-bench-versions: ## the load on PostgreSQL 15, 17, 18 and 19 side by side, as root: make bench-versions [ARGS='--rounds 20 trixie sid']
+bench-versions: ## the load on PostgreSQL 15, 17, 18 and 19 side by side, as root
+#@ make bench-versions [ARGS='--rounds 20 trixie sid']
 	@$(MAKE) --no-print-directory -C bench >&2
 	@$(PYTHON) bench/postgres_versions.py $(ARGS)
 
-bench-builds: ## an earlier commit and the working tree side by side: make bench-builds BEFORE=a441bc1 [ARGS='--rounds 20']
+bench-builds: ## an earlier commit and the working tree side by side
+#@ make bench-builds BEFORE=a441bc1 [ARGS='--rounds 20']
 	@$(MAKE) --no-print-directory ready >&2
 	@$(PYTHON) bench/builds.py $(BEFORE) $(ARGS)
+
+bench-consumers: ## consumers beside queue tables and position messages: make bench-consumers [ARGS='--messages 20000 --rounds 1']
+	@$(MAKE) --no-print-directory ready >&2
+	@$(PYTHON) bench/consumers.py $(ARGS)
 
 bench-message-db: ## only that part: our Message DB functions beside Message DB's own
 	@$(MAKE) --no-print-directory bench ARGS='--only message-db $(ARGS)'
@@ -181,7 +200,8 @@ bench-bulk: ## export and import of a million messages
 	@$(MAKE) --no-print-directory ready >&2
 	@$(PYTHON) bench/bulk.py $(ARGS)
 
-profile-baseline: ## where time and memory go under the load: make profile-baseline [DURATION=30] [ARGS='--workers 64']
+profile-baseline: ## where time and memory go under the load
+#@ make profile-baseline [DURATION=30] [ARGS='--workers 64']
 	@test/deps.sh --profiling >&2
 	@$(MAKE) --no-print-directory ready >&2
 	@$(MAKE) --no-print-directory -C sidecar SAN= PROFILE=1 >&2
@@ -198,9 +218,10 @@ analyse: ## clang-tidy and cppcheck over all C files, two minutes
 	@test/deps.sh --analysis
 	@test/analyse.sh
 
-lint: ## layout, layers, what is said once, and shell scripts
+lint: ## layout, widths, layers, what is said once, and shell scripts
 	clang-format --dry-run -Werror $(C_FILES)
 	$(PYTHON) test/layers.py
+	$(PYTHON) test/lines.py
 	$(PYTHON) test/agreement.py
 	$(PYTHON) test/references.py
 	$(PYTHON) test/versions.py

@@ -51,7 +51,8 @@ while [ -z "$url" ]; do
 done
 
 status=0
-bench/load --url "http://127.0.0.1:${url##*:}" --token "$token" --durable "$durable" --output "$output" "$@" || status=$?
+bench/load --url "http://127.0.0.1:${url##*:}" --token "$token" --durable "$durable" --output "$output" \
+	"$@" || status=$?
 [ "$status" = 0 ] || tail -20 "$folder/log" >&2
 cat "$output"
 exit "$status"

@@ -20,6 +20,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 
 import allocations  # noqa: E402
+import consumers  # noqa: E402
 import growth  # noqa: E402
 import http_load  # noqa: E402
 import http_reads  # noqa: E402
@@ -31,7 +32,7 @@ from measure import LOAD, PG_BIN, ROOT, unprivileged  # noqa: E402
 
 PARTS = {
     "load": http_load, "reads": http_reads, "memory": allocations, "append": sql_append, "message-db": message_db,
-    "wal": wal, "growth": growth
+    "wal": wal, "growth": growth, "consumers": consumers
 }
 
 

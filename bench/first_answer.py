@@ -25,7 +25,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -36,16 +35,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "test"))
 sys.dont_write_bytecode = True
 
-from store import MILLRACE, PG_BIN, ZERO_TOKEN, drop_root, temporary_folder, wait_until  # noqa: E402
+from store import MILLRACE, PG_BIN, ZERO_TOKEN, drop_root, free_port, temporary_folder, wait_until  # noqa: E402
 
 CASES = ["new durable", "new test", "empty durable", "empty test", "existing"]
 APPEND = json.dumps(["stream.write", "greetings-1", {"type": "Hello", "data": {"text": "world"}}])
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Program:
@@ -124,7 +117,8 @@ def table(programs, results):
         for name in programs:
             figures = results[case][name]
             print(
-                f"{case:<14} {name:<{width}} {figures['median']:6} ms  ({figures['low']} to {figures['high']})  {figures['median'] / first:.2f}"
+                f"{case:<14} {name:<{width}} {figures['median']:6} ms  ({figures['low']} to {figures['high']})  "
+                f"{figures['median'] / first:.2f}"
             )
 
 

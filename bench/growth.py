@@ -23,7 +23,8 @@ APPENDS = 500  # by each client in each round: few, so that 10 thousand stays ab
 NAME = "'account' || {s} % 4 || '-' || {s} * 2654435761 % 4294967296"
 FILL = f"""INSERT INTO {{table}} (stream_name, position, type, data)
     SELECT {NAME.format(s="s")}, n % {EACH * ALIVE} / {ALIVE}, 'Deposited', '{{data}}'
-    FROM (SELECT n, n / {EACH * ALIVE} * {ALIVE} + n % {ALIVE} AS s FROM generate_series({{first}}::bigint, {{last}}) n) numbers"""
+    FROM (SELECT n, n / {EACH * ALIVE} * {ALIVE} + n % {ALIVE} AS s
+          FROM generate_series({{first}}::bigint, {{last}}) n) numbers"""
 STREAM = """\\set s random({low}, {high})
 \\set c :s % 4
 \\set h :s * 2654435761 % 4294967296
@@ -45,7 +46,7 @@ def shared_buffers():
 
 @contextmanager
 def huge_pages(gigabytes):
-    """Reserves them for so large a cache while it lasts; says whether we may and they are there."""
+    """Reserves huge pages for shared buffers of so many GB while the block runs; yields whether they are there."""
     reserve = Path("/proc/sys/vm/nr_hugepages")
     with privileged() as may:
         before = int(reserve.read_text()) if may and reserve.exists() else None
@@ -62,14 +63,15 @@ def huge_pages(gigabytes):
 
 
 def restart_with(cluster, setting):
-    """With both stores in the buffers, as before."""
+    """Restarts Postgres with one more setting, and loads both stores into its buffers again."""
     cluster.stop()
     cluster.settings.append(setting)
     connection = cluster.start().connect("growth")
     sql(connection, "CREATE EXTENSION IF NOT EXISTS pg_prewarm")
     sql(
         connection,
-        "SELECT pg_prewarm(oid) FROM pg_class WHERE relnamespace::regnamespace::text LIKE 'millrace\\_%%' AND relkind IN ('r', 'i')"
+        "SELECT pg_prewarm(oid) FROM pg_class "
+        "WHERE relnamespace::regnamespace::text LIKE 'millrace\\_%%' AND relkind IN ('r', 'i')"
     )
 
 
@@ -149,11 +151,14 @@ def measure(options):
         if huge:
             restart_with(cluster, "huge_pages=off")
             rows += read_rows(small, large, options, ", pages of 4 kB", checked=False)
-    kept = "kept in huge pages but for the last rows" if huge else "kept in pages of 4 kB, because this machine has no huge ones for them"
+    kept = ("kept in huge pages but for the last rows" if huge else
+            "kept in pages of 4 kB, because this machine has no huge ones for them")
     return {
         "title": f"Growth: from {SMALL:,} to {large.messages:,} messages",
-        "about": f"Calls a second, by pgbench, prepared, {CLIENTS} clients, on stores of both sizes in one durable Postgres with `shared_buffers = {buffers}GB`, which holds both, {kept}. "
-        f"Streams of {EACH} messages, of which {ALIVE} are alive at a time, in {CATEGORIES} categories: {SMALL // EACH:,} streams in the small store, "
-        f"{large.messages // EACH:,} in the large one. Cost is the small store's rate divided by the large one's.",
+        "about": f"Calls a second, by pgbench, prepared, {CLIENTS} clients, on stores of both sizes in one "
+                 f"durable Postgres with `shared_buffers = {buffers}GB`, which holds both, {kept}. "
+                 f"Streams of {EACH} messages, of which {ALIVE} are alive at a time, in {CATEGORIES} categories: "
+                 f"{SMALL // EACH:,} streams in the small store, {large.messages // EACH:,} in the large one. "
+                 "Cost is the small store's rate divided by the large one's.",
         "columns": ["what", f"at {SMALL:,} /s", f"at {large.messages:,} /s", "cost"], "rows": rows
     }

@@ -55,7 +55,10 @@ def measure(options):
         rows += rows_of(False, server, options)
     return {
         "title": "The load over HTTP",
-        "about": "`make bench-load`: 100 streams of one category, nine `stream.write` of 300 bytes to one `stream.get` of ten messages, "
-        "each worker waiting for its answer. A checkpoint before each run, and another load before the first, so that files of the WAL are used again as in a server that has run for a while. The row is the run with the median throughput, `errors` the sum and `server MiB` the most "
-        "resident memory of all its runs. Not durable: `--test-mode`.", "columns": COLUMNS, "rows": rows
+        "about": "`make bench-load`: 100 streams of one category, nine `stream.write` of 300 bytes to one `stream.get` "
+                 "of ten messages, each worker waiting for its answer. A checkpoint before each run, and another load "
+                 "before the first, so that files of the WAL are used again as in a server that has run for a while. "
+                 "The row is the run with the median throughput, `errors` the sum and `server MiB` the most resident "
+                 "memory of all its runs. Not durable: `--test-mode`.",
+        "columns": COLUMNS, "rows": rows
     }

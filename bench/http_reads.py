@@ -2,7 +2,8 @@
 from measure import STREAMS, at_least, load, medians, row, serve_durable, sql
 
 FILL = f"""SELECT count(millrace.append_messages('load-' || s, ARRAY(
-        SELECT ROW('Loaded', jsonb_build_object('n', 10000000000 + n, 'text', repeat('x', 273)), NULL, NULL)::millrace.new_message
+        SELECT ROW('Loaded', jsonb_build_object('n', 10000000000 + n, 'text', repeat('x', 273)),
+                   NULL, NULL)::millrace.new_message
         FROM generate_series(1, 100) n)))
     FROM generate_series(0, {STREAMS} - 1) s"""
 

@@ -38,11 +38,11 @@ DATA = '{"account": "4711", "amount": 1234.56, "currency": "EUR", "note": "' + (
 STREAMS = 100
 
 
-# ---- who and where ---------------------------------------------------------------------------------
+# ---- the machine and the commit ---------------------------------------------------------------------------------
 
 @contextmanager
 def unprivileged():
-    """Another user's rights for a while when we are root: Postgres refuses root."""
+    """Another user's rights while the block runs, when root started us: Postgres refuses root."""
     if os.geteuid() != 0:
         yield
         return
@@ -60,7 +60,7 @@ def unprivileged():
 
 @contextmanager
 def privileged():
-    """Root's rights for a while where they are ours; says whether they are."""
+    """Root's rights while the block runs, if root started us; yields whether root did."""
     real, effective, saved = os.getresuid()
     if saved != 0:
         yield False

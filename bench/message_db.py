@@ -23,7 +23,8 @@ SELECT * FROM message_store.get_last_stream_message('account-' || :s);
 SELECT * FROM message_store.get_category_messages('account', :p, 1000);
 """, "get_category_messages of 1000, group of 4": """\\set p random(1, 50000)
 \\set m random(0, 3)
-SELECT * FROM message_store.get_category_messages('account', :p, 1000, consumer_group_member => :m, consumer_group_size => 4);
+SELECT * FROM message_store.get_category_messages('account', :p, 1000,
+    consumer_group_member => :m, consumer_group_size => 4);
 """,
 }
 # For comparison: what a plain table of the finished rows does, which no function can beat by much.
@@ -115,9 +116,10 @@ def compare_http(options, sides, server, clients):
 def measure(options):
     section = {
         "title": "Message DB",
-        "about": "The calls a second of Message DB 1.3.1's functions, theirs and ours on one durable server, by pgbench, prepared; at the end our whole "
-        "HTTP stack on that server beside their `write_message`, with as many clients on the same streams. 300 bytes of data, 100 streams of "
-        "one category, 100,000 messages before; a checkpoint before each.",
+        "about": "The calls a second of Message DB 1.3.1's functions, theirs and ours on one durable server, "
+                 "by pgbench, prepared; at the end our whole HTTP stack on that server beside their `write_message`, "
+                 "with as many clients on the same streams. 300 bytes of data, 100 streams of one category, "
+                 "100,000 messages before; a checkpoint before each.",
         "columns": ["what", "clients", "Millrace /s", "Message DB /s", "ratio"], "rows": []
     }
     with both_sides() as sides:

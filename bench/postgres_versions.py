@@ -20,11 +20,9 @@ import os
 import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -34,7 +32,7 @@ sys.dont_write_bytecode = True
 
 from measure import ROOT, below, load, processor_time, quartiles  # noqa: E402
 
-from store import token_for  # noqa: E402
+from store import free_port, token_for, wait_until  # noqa: E402
 
 HERTZ, ROWS = 2000, 25
 
@@ -66,12 +64,6 @@ pg_config --version
 serve
 wait "$server"
 """
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Side:
@@ -125,10 +117,11 @@ class Side:
         }
 
     def stop(self):
-        for pid in below(self.process.pid):
-            if Path(f"/proc/{pid}/comm").read_text().strip() == "millrace":
-                os.kill(pid, 15)
-        time.sleep(3)
+        programs = [pid for pid in below(self.process.pid)
+                    if Path(f"/proc/{pid}/comm").read_text().strip() == "millrace"]
+        for pid in programs:
+            os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in programs), "the end of the server", 60)
         self.process.terminate()
         self.process.wait()
 

@@ -14,7 +14,7 @@ LINE = re.compile(r"^\s*(-?[\d.]+)\s+-?[\d.]+%\s+-?[\d.]+%\s+(-?[\d.]+)\s+-?[\d.
 # What a server allocates because it is asked for a profile.
 ADMIN = r"^(allocations_profile|admin_|evhttp_|reply_allocations)"
 
-# What deals with JSON: our scanner and writer (sidecar/base/json.c) and json-c.
+# What deals with JSON: our scanner and writer (sidecar/base/json*.c) and json-c.
 JSON = r"^(json_|jsonc_|printbuf_|lh_table_|array_list_|_json_c_)"
 
 

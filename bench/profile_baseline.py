@@ -21,7 +21,6 @@ import urllib.request
 from collections import Counter
 from pathlib import Path
 
-import psycopg2
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "test"), str(ROOT / "bench")]
@@ -37,7 +36,8 @@ SAMPLE_PAUSE = 0.05
 SITES = 15
 HZ = 100  # of the CPU profiler
 
-STATEMENTS = """SELECT left(regexp_replace(query, '\\s+', ' ', 'g'), 90), calls, total_exec_time, rows, wal_bytes, shared_blks_hit
+STATEMENTS = """SELECT left(regexp_replace(query, '\\s+', ' ', 'g'), 90), calls, total_exec_time, rows, wal_bytes,
+        shared_blks_hit
     FROM pg_stat_statements WHERE calls > 10 ORDER BY total_exec_time DESC LIMIT 10"""
 ACTIVITY = """SELECT CASE WHEN wait_event IS NULL THEN 'running' ELSE wait_event_type || ' ' || wait_event END
     FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid() AND application_name = 'millrace'"""
@@ -67,10 +67,6 @@ class Durable(Server):
             file.write_bytes(body)
         return body
 
-    def memory(self, name):
-        """Resident memory in kB, now (VmRSS) or at most (VmHWM)."""
-        return int(re.search(name + r":\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text())[1])
-
     def load(self, duration, warmup, options, output):
         command = [
             ROOT / "bench" / "load", "--url", f"http://127.0.0.1:{self.port}", "--token", self.token, "--durable",
@@ -93,7 +89,8 @@ class Postgres:
 
     def __init__(self, server):
         self.connection = server.postgres()
-        self.has_statements = sql(self.connection, "SELECT 1 FROM pg_available_extensions WHERE name = 'pg_stat_statements'") and \
+        is_there = sql(self.connection, "SELECT 1 FROM pg_available_extensions WHERE name = 'pg_stat_statements'")
+        self.has_statements = is_there and \
             "pg_stat_statements" in sql(self.connection, "SHOW shared_preload_libraries")[0][0]
         if self.has_statements:
             sql(self.connection, "CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
@@ -160,19 +157,19 @@ def measure(folder, out, options):
         postgres = Postgres(server)
         postgres.begin()
         load = server.load(options.duration, 1, options.load, out / "load-test-results.json")
-        time.sleep(1)
+        time.sleep(1)  # the load's warm-up
         waits = Waits(server)
         profiler = threading.Thread(target=server.debug, args=(f"pprof/profile?seconds={seconds}", out / "cpu.prof"))
         profiler.start()
-        time.sleep(options.duration / 2)
+        time.sleep(options.duration / 2)  # into the middle of the load
         server.debug("connections", out / "connections.txt")
-        memory = server.memory("VmRSS")
+        memory = int(server.memory() * 1024)
         profiler.join()
         text = finish(load)
         waited = waits.stop()
         found = {
             "text": text, "cpu_seconds": seconds, "postgres": {**postgres.end(), "waits": waited}, "rss_kb": memory,
-            "rss_peak_kb": server.memory("VmHWM")
+            "rss_peak_kb": int(server.memory("VmHWM") * 1024)
         }
     finally:
         server.stop()
@@ -246,18 +243,20 @@ def report(measured, summary):
         f"CPU of the server: {cpu['us_per_operation']:.1f} us per operation, JSON {cpu['json_share']:.1%} of it")
     text += "".join(f"  {share:6.1%}  {name}\n" for name, share in list(cpu["functions"].items())[:SITES])
     text += heading(
-        f"allocated per operation: {allocations['bytes_per_operation']:.0f} bytes in {allocations['per_operation']:.2f} allocations, "
-        f"for JSON {allocations['json_bytes_per_operation']:.1f} bytes")
+        f"allocated per operation: {allocations['bytes_per_operation']:.0f} bytes in "
+        f"{allocations['per_operation']:.2f} allocations, for JSON {allocations['json_bytes_per_operation']:.1f} bytes")
     text += f"  {'bytes':>8}  {'times':>6}  function\n"
     text += "".join(f"  {size:8.1f}  {times:6.2f}  {name}\n"
                     for name, (size, times) in list(allocations["sites"].items())[:SITES])
     text += heading(f"in use after the load: {heap['bytes'] / 1024:.0f} KiB")
     text += "".join(f"  {size / 1024:8.1f} KiB  {name}\n" for name, size in list(heap["sites"].items())[:SITES // 2])
     text += heading(
-        f"Postgres: {summary['wal_bytes_per_message']:.0f} bytes of WAL per message, {postgres['messages'] / max(postgres['commits'], 1):.1f} messages per commit"
+        f"Postgres: {summary['wal_bytes_per_message']:.0f} bytes of WAL per message, "
+        f"{postgres['messages'] / max(postgres['commits'], 1):.1f} messages per commit"
     )
     for statement in postgres.get("statements", [])[:5]:
-        text += f"  {statement['calls']:8} calls, {statement['ms'] / statement['calls']:7.3f} ms each  {statement['query'][:70]}\n"
+        text += (f"  {statement['calls']:8} calls, "
+                 f"{statement['ms'] / statement['calls']:7.3f} ms each  {statement['query'][:70]}\n")
     text += "  sessions at work, by what they waited for: "
     return text + ", ".join(f"{name} {count:.2f}" for name, count in postgres["waits"].items()) + "\n"
 

@@ -3,8 +3,9 @@ from measure import shown
 
 HEAD = """# Figures
 
-Written by `make bench`; [README.md](README.md) says how to repeat it. Each figure is the median of several runs in which both sides took turns on one
-machine, so compare within a table, not between days. Everything runs on the same cores: load generator, server and Postgres.
+Written by `make bench`; [README.md](README.md) says how to repeat it. Each figure is the median of several
+runs in which both sides took turns on one machine, so compare within a table, not between days. Everything runs on the
+same cores: load generator, server and Postgres.
 """
 
 
@@ -60,8 +61,10 @@ def section(part):
                       [[*map(shown, row["cells"]), *verdict(row)] for row in part["rows"]])
     quick = " A quick run: one short measurement each." if part["quick"] else ""
     return text + (
-        f"\n{part['date']}, commit {machine['commit']}, {machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, PostgreSQL "
-        f"{machine['postgres']}, one fdatasync {machine['fdatasync_ms']:.2f} ms; medians of {part['rounds']} runs of {shown(part['each_seconds'])} s.{quick}\n"
+        f"\n{part['date']}, commit {machine['commit']}, {machine['cores']} cores ({machine['cpu']}), "
+        f"{machine['memory_gib']} GiB, PostgreSQL {machine['postgres']}, "
+        f"one fdatasync {machine['fdatasync_ms']:.2f} ms; medians of {part['rounds']} runs "
+        f"of {shown(part['each_seconds'])} s.{quick}\n"
     )
 
 

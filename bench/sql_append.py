@@ -21,7 +21,8 @@ SELECT * FROM millrace.append_messages('account-' || :s,
     ARRAY(SELECT ROW('Deposited', :data::jsonb, NULL, NULL)::millrace.new_message FROM generate_series(1, {BATCH})));
 """
 INSERT_BULK = """INSERT INTO {table} (stream_name, position, type, data)
-    SELECT 'account-' || 1 + n % 100, nextval('plain_position'), 'Deposited', :data::jsonb FROM generate_series(1, {rows}) n;
+    SELECT 'account-' || 1 + n % 100, nextval('plain_position'), 'Deposited', :data::jsonb
+    FROM generate_series(1, {rows}) n;
 """
 FILL = """INSERT INTO {table} (stream_name, position, type, data)
     SELECT '{category}-' || 1 + n % {streams}, n / {streams}, 'Deposited', '{data}' FROM generate_series(0, 99999) n"""
@@ -90,9 +91,10 @@ def measure(options):
 
         return {
             "title": "Appends by SQL",
-            "about": "Messages a second, by pgbench, prepared, 300 bytes of data as a parameter, 100 streams of one category; a checkpoint before each. "
-            "Right of `append` the plain INSERT into a table with the same columns, indexes and content; its positions come from "
-            "a sequence that each session caches 100 numbers of.",
+            "about": "Messages a second, by pgbench, prepared, 300 bytes of data as a parameter, "
+                     "100 streams of one category; a checkpoint before each. Right of `append` the plain "
+                     "INSERT into a table with the same columns, indexes and content; "
+                     "its positions come from a sequence that each session caches 100 numbers of.",
             "columns": ["what", "clients", "Millrace /s", "plain /s",
                         "ratio"], "rows": [*single(options, bench, checkpoint), *batches(options, bench, checkpoint)]
         }

@@ -3,7 +3,8 @@
 
 Starts a durable server of its own (--workers 2) in a temporary folder.
 
-    python3 bench/subscribe.py [--messages 1000000] [--latency 2000] [--load bench/load]
+    python3 bench/subscribe.py [--messages 1000000] [--latency 2000] [--imports 200] [--load bench/load]
+                               [--only-latency]
 """
 import argparse
 import json
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "test"))
@@ -34,18 +36,14 @@ def subscribe(server, query, receive_buffer=None):
     return connection
 
 
-def memory(server):
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
-
-
 def row(what, value):
     print(f"{what:<66} {value}", flush=True)
 
 
 def percentiles(times):
     times = sorted(times)
-    return f"p50 {statistics.median(times) * 1000:.2f} ms, p99 {times[len(times) * 99 // 100 - 1] * 1000:.2f} ms, most {times[-1] * 1000:.2f} ms"
+    p99 = times[len(times) * 99 // 100 - 1]
+    return f"p50 {statistics.median(times) * 1000:.2f} ms, p99 {p99 * 1000:.2f} ms, most {times[-1] * 1000:.2f} ms"
 
 
 class Arrivals:
@@ -80,8 +78,30 @@ def latency(server, count, append, pause):
     for _ in range(count):
         position = append()
         commits[position] = time.monotonic()
-        time.sleep(pause)
+        time.sleep(pause)  # between appends, which are to come apart
     return arrivals.since(commits)
+
+
+def import_latency(server, count, pause):
+    """The same for imports of one message each, from the end of the import's reply, on a connection of its own."""
+    client = server.client()
+    first = client.call("stream.version", "latency-1")
+    first = 0 if first is None else first + 1
+    head = client.write("latency-import")["globalPosition"]
+    numbers = iter(range(count))
+
+    def append():
+        n = next(numbers)
+        record = {
+            "id": str(uuid.uuid4()), "stream": "latency-1", "type": "T", "pos": first + n, "gpos": head + 1 + n,
+            "data": {}, "meta": None, "time": "2026-01-01T00:00:00Z"
+        }
+        reply = client.request("POST", "/import", json.dumps(record) + "\n")
+        if b'"done":true' not in reply.body:
+            raise SystemExit(f"an import failed: {reply.status} {reply.body.decode()}")
+        return first + n
+
+    return latency(server, count, append, pause)
 
 
 def fill(client, stream, count):
@@ -104,7 +124,7 @@ def catch_up(server, query, count):
         found += len(positions)
         rounds += 1
         if rounds % 20 == 0:
-            most = max(most, memory(server))
+            most = max(most, server.memory())
     seconds = time.monotonic() - began
     connection.close()
     return count / seconds, ordered, most
@@ -114,6 +134,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=1000000)
     parser.add_argument("--latency", type=int, default=2000)
+    parser.add_argument("--imports", type=int, default=200)
+    parser.add_argument("--only-latency", action="store_true", help="no load, no catch-up")
     parser.add_argument("--load", default=str(ROOT / "bench" / "load"))
     parser.add_argument("--duration", type=int, default=10)
     options = parser.parse_args()
@@ -144,6 +166,11 @@ def main():
             percentiles(latency(server, options.latency, lambda: client.write("latency-1")["position"], 0)))
         row("poke after an append by SQL", percentiles(latency(server, options.latency // 4, by_sql, 0.013)))
         row("the same, rarely", percentiles(latency(server, 10, by_sql, 1.2)))
+        row("poke after an import of one message, one at a time",
+            percentiles(import_latency(server, options.imports, 0.01)))
+        row("the same, when nothing came for a second", percentiles(import_latency(server, 10, 1.2)))
+        if options.only_latency:
+            return
         if Path(options.load).exists():
             alone = load("the load alone")
             idle = [subscribe(server, f"stream=idle-{n}") for n in range(100)]
@@ -155,14 +182,14 @@ def main():
             row("  difference", f"{(with_idle / again - 1) * 100:+.1f} %")
             thread = threading.Thread(target=load, args=("the load while latency is measured",))
             thread.start()
-            time.sleep(2)
+            time.sleep(2)  # the load is under way then
             row(
                 "poke after an append through the server, under that load",
                 percentiles(latency(server, options.latency // 4, lambda: client.write("latency-1")["position"],
                                     0.005)))
             thread.join()
         fill(client, "big-1", options.messages)
-        row("memory of the server before the catch-up", f"{memory(server):.1f} MiB")
+        row("memory of the server before the catch-up", f"{server.memory():.1f} MiB")
         for query in ("category=big", "stream=big-1", "all=true"):
             rate, ordered, most = catch_up(server, query, options.messages)
             row(f"catch-up of {options.messages} messages, {query}",

@@ -19,7 +19,7 @@ class Wal:
     def full_page_writes(self, value):
         sql(self.sides.connection, f"ALTER SYSTEM SET full_page_writes = {value}")
         sql(self.sides.connection, "SELECT pg_reload_conf()")
-        self.sides.checkpoint()  # by the process that has to hear of it
+        self.sides.checkpoint()  # by the checkpointer
 
     def count(self):
         return sum(sql(connection, f"SELECT count(*) FROM {TABLE}")[0][0] for connection in self.sides.connections)
@@ -88,9 +88,11 @@ def measure(options):
         rows.append(row(name, value, without[name], checks=checks))
     return {
         "title": "WAL for each message",
-        "about": f"Bytes, over {wal.messages:,} messages of 300 bytes from {CLIENTS} clients after a checkpoint, into a new table with 100,000 messages in the same streams, filled in the same "
-        "way, the same number for each. The smaller the number of messages, the larger the share of the full page images that follow a checkpoint: "
-        "the second figure is without them.", "columns": ["what", "bytes", "bytes, `full_page_writes = off`"],
+        "about": f"Bytes, over {wal.messages:,} messages of 300 bytes from {CLIENTS} clients after a checkpoint, into "
+                 "a new table with 100,000 messages in the same streams, filled in the same way, the same number for "
+                 "each. The smaller the number of messages, the larger the share of the full page images that follow "
+                 "a checkpoint: the second figure is without them.",
+        "columns": ["what", "bytes", "bytes, `full_page_writes = off`"],
         "rows": rows, **({} if THEIRS in with_images else {
                              "skipped": "Message DB could not be fetched, so there is nothing to compare with"
                          })

@@ -1,8 +1,11 @@
--- millrace 0.1.0 to 0.2.0.  test/sql/test_versions.py compares what it leads to with what millrace--0.2.0.sql makes.
+-- millrace 0.1.0 to 0.2.0.  test/sql/test_versions.py compares what it leads to with what millrace--0.2.0.sql
+-- makes.
+--
+-- Over 500 lines: PostgreSQL reads an update from one script.
 \echo Use "ALTER EXTENSION millrace UPDATE" to load this file. \quit
 
--- Schema millrace stands first here, and 0.1.0 took one that was somebody's.  What they have put into it, or may put, would be called in the place of ours, or of
--- what this script calls.
+-- Schema millrace stands first in the search path here, and 0.1.0 took one that another role owned.  What
+-- that role has put into it, or may put, would be called in the place of ours, or of what this script calls.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
 DO $$
@@ -29,8 +32,8 @@ BEGIN
     END LOOP;
 END $$;
 
--- Who may call a function stays as it was also where the function's arguments change.  Such a function is dropped and made again, and
--- everybody could call it then, whatever an administrator had revoked.
+-- The privileges on a function stay as they were also where its arguments change.  Such a function is dropped
+-- and made again, and any role could call it then, whatever an administrator had revoked.
 CREATE TEMPORARY TABLE millrace_privileges AS
     SELECT proname AS name, proacl AS privileges FROM pg_catalog.pg_proc
     WHERE pronamespace = 'millrace'::pg_catalog.regnamespace AND proacl IS NOT NULL;
@@ -43,8 +46,9 @@ ALTER TABLE millrace.namespaces ADD COLUMN requests_per_second bigint, ADD COLUM
 GRANT SELECT (requests_per_second, bytes_per_second) ON millrace.namespaces TO PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON millrace.namespaces TO pg_database_owner;
 
--- What is done with a namespace's table is done in C.  A statement here would run whatever the owner of the schema has put in the
--- place of the table, a view on a function of theirs, with the rights of the caller.
+-- What is done with a namespace's table is done in C.  A statement here would run, with the rights of the
+-- caller, what the owner of the schema has put in the place of the table: a view that calls a function of
+-- theirs, say.
 CREATE FUNCTION millrace.is_messages(relation regclass) RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_is_messages';
 COMMENT ON FUNCTION millrace.is_messages(regclass) IS 'internal: whether a relation is a table of messages';
@@ -69,8 +73,8 @@ CREATE FUNCTION millrace.truncate_messages(schema text) RETURNS bigint
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_truncate_messages';
 COMMENT ON FUNCTION millrace.truncate_messages(text) IS 'internal: empties the table in a schema; returns how many messages it held';
 
--- Drops a namespace's schema, and returns how many messages went with it.  One without a table of messages goes only if it is empty: whoever put
--- it into the registry may have meant somebody else's.
+-- Drops a namespace's schema, and returns how many messages went with it.  One without a table of messages
+-- goes only if it is empty: the row of the registry may name a schema of another program by mistake.
 CREATE FUNCTION millrace.drop_messages(schema text) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -161,8 +165,14 @@ END $$;
 
 CREATE OR REPLACE FUNCTION millrace.empty_namespace(name text) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema text := millrace.find_namespace(name);
+    deleted bigint := millrace.truncate_messages(schema);
 BEGIN
-    RETURN millrace.truncate_messages(millrace.find_namespace(name));
+    IF to_regclass(format('%I.consumer_numbers', schema)) IS NOT NULL AND to_regclass(format('%I.consumer_claims', schema)) IS NOT NULL THEN
+        PERFORM millrace.reset_consumers(name);
+    END IF;
+    RETURN deleted;
 END $$;
 
 CREATE OR REPLACE FUNCTION millrace.register_message_db() RETURNS void
@@ -180,8 +190,8 @@ BEGIN
         RAISE EXCEPTION 'schema message_store belongs to role %, and the table in it would be a superuser''s', stranger
             USING ERRCODE = 'MR010', HINT = 'Drop the schema, or give it to a superuser with ALTER SCHEMA ... OWNER TO.';
     END IF;
-    -- A function that was there before is still its owner's, who could replace it, and so run in indexes with the rights of the table's owner, or have
-    -- one in C called with NULL.
+    -- A function that was there before is still its owner's, and they could replace it, so that it ran in
+    -- indexes with the rights of the table's owner, or have one in C called with NULL.
     FOR function IN SELECT p.oid FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang AND l.lanname = 'c' JOIN pg_roles o ON o.oid = p.proowner AND NOT o.rolsuper
                     WHERE p.pronamespace = 'message_store'::regnamespace AND starts_with(p.prosrc, 'millrace_') LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO CURRENT_USER', function);
@@ -200,7 +210,7 @@ BEGIN
     PERFORM millrace.forget_namespaces();
 END $$;
 
--- A token in the place of its hash would lock everybody out.  The error shows nothing of it.
+-- A token in the place of its hash would let no client in.  The error shows nothing of it.
 CREATE FUNCTION millrace.check_token_hash(token_hash text) RETURNS void
     LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -442,9 +452,10 @@ CREATE FUNCTION millrace.list_categories(namespace text DEFAULT NULL, OUT catego
 $$;
 COMMENT ON FUNCTION millrace.list_categories(text) IS 'the categories of the namespace in byte order, with exact counts';
 
--- An append keeps a ROW EXCLUSIVE lock on the table and an advisory lock (store.c) on each stream to its end; an INSERT by hand one on the sequence instead,
--- which a DELETE or an UPDATE, who hold nobody, do not.  Of other roles'
--- sessions the caller sees what pg_stat_activity shows: all of it with pg_read_all_stats.
+-- An append keeps a ROW EXCLUSIVE lock on the table and an advisory lock (store/lock.c) on each stream to its
+-- end; an INSERT by hand has one on the sequence instead; a DELETE or an UPDATE has neither, and
+-- holds up neither appends nor reads.  Of other roles' sessions the caller sees what pg_stat_activity shows:
+-- all of it with pg_read_all_stats.
 CREATE OR REPLACE VIEW millrace.appending AS
     WITH locks AS MATERIALIZED (
         SELECT l.locktype, l.relation, l.transactionid, l.virtualtransaction, l.pid FROM pg_catalog.pg_locks l
@@ -609,7 +620,8 @@ BEGIN
             error text COLLATE "C",
             PRIMARY KEY (consumer, stream)
         ) USING heap;
-        CREATE INDEX consumer_streams_parked ON %1$I.consumer_streams (consumer, parked_at);
+        -- Of equal entries in one list none is marked as dead before all are, and most of these are equal.
+        CREATE INDEX consumer_streams_parked ON %1$I.consumer_streams (consumer, parked_at) WITH (deduplicate_items = off);
         CREATE TABLE %1$I.consumer_skipped (
             consumer bigint NOT NULL,
             global_position bigint NOT NULL,
@@ -735,6 +747,10 @@ CREATE FUNCTION millrace.consumer_reset(consumer text, "position" bigint DEFAULT
 COMMENT ON FUNCTION millrace.consumer_reset(text, bigint, boolean, text) IS
     'begins anew at a global position; every claim is lost to its member';
 
+CREATE FUNCTION millrace.reset_consumers(namespace text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_reset_consumers';
+COMMENT ON FUNCTION millrace.reset_consumers(text) IS 'internal: lets all consumers of a namespace begin anew, as it was emptied';
+
 CREATE FUNCTION millrace.consumer_set_state(consumer text, running boolean, namespace text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_consumer_set_state';
 COMMENT ON FUNCTION millrace.consumer_set_state(text, boolean, text) IS 'internal: consumer_pause() and consumer_resume()';
@@ -816,8 +832,8 @@ CREATE VIEW millrace.consumer_streams_blocked AS
 COMMENT ON VIEW millrace.consumer_streams_blocked IS 'the streams that wait, are retried or parked, and at which message';
 GRANT SELECT ON millrace.consumer_status, millrace.consumer_claims_open, millrace.consumer_streams_blocked TO PUBLIC;
 
-CREATE FUNCTION millrace.json_consumer_next(namespace text, consumer text, requests jsonb, OUT body text, OUT claim bigint,
-                                            OUT next_due_ms bigint, OUT expired bigint) RETURNS SETOF record
+CREATE FUNCTION millrace.json_consumer_next(namespace text, consumer text, requests jsonb, OUT body text, OUT settled text,
+                                            OUT claim bigint, OUT next_due_ms bigint, OUT expired bigint) RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'millrace_json_consumer_next';
 COMMENT ON FUNCTION millrace.json_consumer_next(text, text, jsonb) IS
     'internal: calls of consumer_next() as the HTTP side answers them; no row where another session is at it';
@@ -1011,8 +1027,9 @@ BEGIN
 END $$;
 DROP TABLE pg_temp.millrace_privileges;
 
--- PostgreSQL takes for the extension's own, and pg_dump leaves out, all that is granted on an object when a script has granted
--- something on it.  The extension grants nothing on functions, and on the registry what is granted above.
+-- PostgreSQL takes for the extension's own, and pg_dump leaves out, all that is granted on an object when a
+-- script has granted something on it.  The extension grants nothing on functions, and on the registry what is
+-- granted above.
 DELETE FROM pg_catalog.pg_init_privs
     WHERE classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass
         AND objoid IN (SELECT oid FROM pg_catalog.pg_proc WHERE pronamespace = 'millrace'::pg_catalog.regnamespace);

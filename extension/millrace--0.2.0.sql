@@ -1,13 +1,17 @@
 -- millrace 0.2.0: event and message store inside PostgreSQL.  extension/README.md is the reference.
+--
+-- Over 500 lines: PostgreSQL reads a version from one script.
 \echo Use "CREATE EXTENSION millrace" to load this file. \quit
 
--- CREATE EXTENSION puts schema millrace first, and an operator in it that fits better than the server's own, for types of which that has none, would run as a
--- superuser: before the schema is looked at.
+-- CREATE EXTENSION puts schema millrace first in the search path, and an operator in it that fits better than
+-- the server's own would run as a superuser.  So the search path is cleared before the schema is looked at.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
--- The extension's objects stand in a schema of their own, a superuser's.  CREATE EXTENSION makes one for a role that need not be a superuser, where the
--- extension is trusted, or takes one that was there before.  Whoever owned it may be making an object in it at this moment, an overload for superusers to
--- call one day, which nobody sees before it is committed.  So it is exchanged for a new one, which nobody else knows yet.
+-- The extension's objects stand in a schema of their own, a superuser's.  CREATE EXTENSION makes one for a
+-- role that need not be a superuser, where the extension is trusted, or takes one that was there before.  Its
+-- owner may be making an object in it at this moment, an overload for superusers to call one day, which no
+-- other session sees before it is committed.  So it is exchanged for a new one, which no other session knows
+-- yet.
 DO $$
 DECLARE
     before oid := 'millrace'::pg_catalog.regnamespace;
@@ -51,8 +55,8 @@ COMMENT ON FUNCTION millrace.hash_64(text) IS 'the first eight bytes of the MD5,
 
 -- ---- the registry of namespaces -----------------------------------------------------------------
 
--- The schema that a namespace lives in.  A short plain name is kept readable; any other becomes a hash behind a dash,
--- which no plain name contains, so two names never share a schema.
+-- The schema that a namespace lives in.  A short plain name is kept readable; any other becomes a hash behind
+-- a dash, which no plain name contains, so two names never share a schema.
 CREATE FUNCTION millrace.namespace_schema(name text) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN name COLLATE "C" ~ '^[a-z0-9_]{1,50}$' THEN 'millrace_' || name
@@ -69,7 +73,8 @@ CREATE TABLE millrace.namespaces (
     -- Over HTTP, each server; NULL: any number.
     requests_per_second bigint,
     bytes_per_second bigint,
-    -- Whoever may write here has no other schema emptied or dropped by those who may do more.
+    -- So that a role which may write here can't have another schema emptied or dropped by a role with more
+    -- rights.
     CONSTRAINT namespaces_schema CHECK (schema = millrace.namespace_schema(name) OR name = 'default' AND schema = 'message_store')
 );
 COMMENT ON TABLE millrace.namespaces IS 'one row a namespace; dumped with the database';
@@ -95,7 +100,7 @@ BEGIN
     END IF;
 END $$;
 
--- A token in the place of its hash would lock everybody out.  The error shows nothing of it.
+-- A token in the place of its hash would let no client in.  The error shows nothing of it.
 CREATE FUNCTION millrace.check_token_hash(token_hash text) RETURNS void
     LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -182,8 +187,9 @@ BEGIN
     RETURN found_schema;
 END $$;
 
--- What is done with a namespace's table is done in C.  A statement here would run whatever the owner of the schema has put in the
--- place of the table, a view on a function of theirs, with the rights of the caller.
+-- What is done with a namespace's table is done in C.  A statement here would run, with the rights of the
+-- caller, what the owner of the schema has put in the place of the table: a view that calls a function of
+-- theirs, say.
 CREATE FUNCTION millrace.is_messages(relation regclass) RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_is_messages';
 COMMENT ON FUNCTION millrace.is_messages(regclass) IS 'internal: whether a relation is a table of messages';
@@ -208,8 +214,8 @@ CREATE FUNCTION millrace.truncate_messages(schema text) RETURNS bigint
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_truncate_messages';
 COMMENT ON FUNCTION millrace.truncate_messages(text) IS 'internal: empties the table in a schema; returns how many messages it held';
 
--- Drops a namespace's schema, and returns how many messages went with it.  One without a table of messages goes only if it is empty: whoever put
--- it into the registry may have meant somebody else's.
+-- Drops a namespace's schema, and returns how many messages went with it.  One without a table of messages
+-- goes only if it is empty: the row of the registry may name a schema of another program by mistake.
 CREATE FUNCTION millrace.drop_messages(schema text) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -315,8 +321,8 @@ END $$;
 COMMENT ON FUNCTION millrace.register_namespace(text, text, text, jsonb) IS
     'makes a namespace again of a schema that holds its messages; returns their number. MR003 when there is none, MR004 when it is registered';
 
--- About how many messages a namespace holds: exact up to about a thousand pages, from the statistics beyond.  NULL: there is no table of messages
--- that the caller may read.
+-- About how many messages a namespace holds: exact up to about a thousand pages, from the statistics beyond.
+-- NULL: there is no table of messages that the caller may read.
 CREATE FUNCTION millrace.estimate_messages(schema text) RETURNS bigint
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -610,17 +616,24 @@ COMMENT ON FUNCTION millrace.import_batch(text, bytea) IS
 
 CREATE FUNCTION millrace.empty_namespace(name text) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema text := millrace.find_namespace(name);
+    deleted bigint := millrace.truncate_messages(schema);
 BEGIN
-    RETURN millrace.truncate_messages(millrace.find_namespace(name));
+    IF to_regclass(format('%I.consumer_numbers', schema)) IS NOT NULL AND to_regclass(format('%I.consumer_claims', schema)) IS NOT NULL THEN
+        PERFORM millrace.reset_consumers(name);
+    END IF;
+    RETURN deleted;
 END $$;
 COMMENT ON FUNCTION millrace.empty_namespace(text) IS
     'deletes all messages of a namespace; returns their number. Global positions go on where they were';
 
--- ---- who holds whom up --------------------------------------------------------------------------------
+-- ---- which session holds up which --------------------------------------------------------------------
 
--- An append keeps a ROW EXCLUSIVE lock on the table and an advisory lock (store.c) on each stream to its end; an INSERT by hand one on the sequence instead,
--- which a DELETE or an UPDATE, who hold nobody, do not.  Of other roles'
--- sessions the caller sees what pg_stat_activity shows: all of it with pg_read_all_stats.
+-- An append keeps a ROW EXCLUSIVE lock on the table and an advisory lock (store/lock.c) on each stream to its
+-- end; an INSERT by hand has one on the sequence instead; a DELETE or an UPDATE has neither, and
+-- holds up neither appends nor reads.  Of other roles' sessions the caller sees what pg_stat_activity shows:
+-- all of it with pg_read_all_stats.
 CREATE VIEW millrace.appending AS
     WITH locks AS MATERIALIZED (
         SELECT l.locktype, l.relation, l.transactionid, l.virtualtransaction, l.pid FROM pg_catalog.pg_locks l
@@ -783,7 +796,8 @@ BEGIN
             error text COLLATE "C",
             PRIMARY KEY (consumer, stream)
         ) USING heap;
-        CREATE INDEX consumer_streams_parked ON %1$I.consumer_streams (consumer, parked_at);
+        -- Of equal entries in one list none is marked as dead before all are, and most of these are equal.
+        CREATE INDEX consumer_streams_parked ON %1$I.consumer_streams (consumer, parked_at) WITH (deduplicate_items = off);
         CREATE TABLE %1$I.consumer_skipped (
             consumer bigint NOT NULL,
             global_position bigint NOT NULL,
@@ -909,6 +923,10 @@ CREATE FUNCTION millrace.consumer_reset(consumer text, "position" bigint DEFAULT
 COMMENT ON FUNCTION millrace.consumer_reset(text, bigint, boolean, text) IS
     'begins anew at a global position; every claim is lost to its member';
 
+CREATE FUNCTION millrace.reset_consumers(namespace text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_reset_consumers';
+COMMENT ON FUNCTION millrace.reset_consumers(text) IS 'internal: lets all consumers of a namespace begin anew, as it was emptied';
+
 CREATE FUNCTION millrace.consumer_set_state(consumer text, running boolean, namespace text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_consumer_set_state';
 COMMENT ON FUNCTION millrace.consumer_set_state(text, boolean, text) IS 'internal: consumer_pause() and consumer_resume()';
@@ -990,8 +1008,8 @@ CREATE VIEW millrace.consumer_streams_blocked AS
 COMMENT ON VIEW millrace.consumer_streams_blocked IS 'the streams that wait, are retried or parked, and at which message';
 GRANT SELECT ON millrace.consumer_status, millrace.consumer_claims_open, millrace.consumer_streams_blocked TO PUBLIC;
 
-CREATE FUNCTION millrace.json_consumer_next(namespace text, consumer text, requests jsonb, OUT body text, OUT claim bigint,
-                                            OUT next_due_ms bigint, OUT expired bigint) RETURNS SETOF record
+CREATE FUNCTION millrace.json_consumer_next(namespace text, consumer text, requests jsonb, OUT body text, OUT settled text,
+                                            OUT claim bigint, OUT next_due_ms bigint, OUT expired bigint) RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'millrace_json_consumer_next';
 COMMENT ON FUNCTION millrace.json_consumer_next(text, text, jsonb) IS
     'internal: calls of consumer_next() as the HTTP side answers them; no row where another session is at it';
@@ -1212,8 +1230,8 @@ BEGIN
         RAISE EXCEPTION 'schema message_store belongs to role %, and the table in it would be a superuser''s', stranger
             USING ERRCODE = 'MR010', HINT = 'Drop the schema, or give it to a superuser with ALTER SCHEMA ... OWNER TO.';
     END IF;
-    -- A function that was there before is still its owner's, who could replace it, and so run in indexes with the rights of the table's owner, or have
-    -- one in C called with NULL.
+    -- A function that was there before is still its owner's, and they could replace it, so that it ran in
+    -- indexes with the rights of the table's owner, or have one in C called with NULL.
     FOR function IN SELECT p.oid FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang AND l.lanname = 'c' JOIN pg_roles o ON o.oid = p.proowner AND NOT o.rolsuper
                     WHERE p.pronamespace = 'message_store'::regnamespace AND starts_with(p.prosrc, 'millrace_') LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO CURRENT_USER', function);

@@ -28,8 +28,8 @@ DefineSettings(void)
 
 /*
  * Before this library is loaded any name with our prefix can be set, as Postgres can't know better.  It would
- * only warn of one that we have not defined, and forget it; but whoever meant millrace.namespace would then
- * be in another tenant's namespace.  So the library is not loaded, and all that is called fails.
+ * only warn of one that we have not defined, and forget it; but a client that meant millrace.namespace would
+ * then work on another tenant's namespace.  So the library is not loaded, and all that is called fails.
  */
 static void
 RefuseUnknownSettings(void)

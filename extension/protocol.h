@@ -31,7 +31,9 @@
 #define DEFAULT_MAX_ROWS 100
 #define MAX_ROWS 1000
 
-/* Consumers.  A claim, and all open claims of a consumer together, have at most so many messages and bytes. */
+/*
+ * Consumers.  A claim, and all open claims of a consumer together, have at most so many messages and bytes.
+ */
 #define MAX_CONSUMER_NAME 200
 #define MAX_CONSUMERS 1000 /* of a namespace */
 #define MAX_CLAIM_MESSAGES 1000
@@ -51,7 +53,10 @@
 #define MAX_REQUESTS_PER_SECOND INT64_C(1000000000)
 #define MAX_BYTES_PER_SECOND INT64_C(10000000000)
 
-/* The expected version that any version meets.  -1 is a stream without messages. */
+/* The version of a stream without messages. */
+#define NO_STREAM INT64_C(-1)
+
+/* The expected version that any version meets. */
 #define EXPECT_ANY INT64_MIN
 
 /* A limit in a message. */
@@ -152,7 +157,7 @@
 
 /* ---- live messages --------------------------------------------------------- */
 
-/* Events: the extension writes them for those who catch up, the program for those who follow. */
+/* Events: the extension writes them for subscriptions that catch up, the program for those that follow. */
 #define SSE_ID "id: "
 #define SSE_EVENT "event: "
 #define SSE_DATA "\ndata: "

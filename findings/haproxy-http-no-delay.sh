@@ -10,7 +10,7 @@
 # Output seen (ms of the median of nine events, each 0.5 s behind the one before, rounded to 100):
 #   by default: 200
 #   with http-no-delay: 0
-# Consequence: who measures the latency of events behind HAProxy measures this.
+# Consequence: a measurement of the latency of events behind HAProxy measures this.
 #
 # Needs haproxy and Python.  Exit code 1: it is no longer so.
 set -euo pipefail
@@ -65,7 +65,8 @@ listen events
     bind 127.0.0.1:{port}
     server one 127.0.0.1:{listener.getsockname()[1]}
 """)
-    proxy = subprocess.Popen(["haproxy", "-db", "-q", "-f", "haproxy.cfg"], env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin"})
+    proxy = subprocess.Popen(["haproxy", "-db", "-q", "-f", "haproxy.cfg"],
+                             env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin"})
     try:
         sent, seen, client = [], [], http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         threading.Thread(target=answer, args=(listener, sent), daemon=True).start()

@@ -42,8 +42,9 @@ fetch() {
 	cd "$folder"
 	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${site%/} $suite main" >sources.list
 	touch status
-	apt=(timeout 300 apt-get -q -o "Dir::State::lists=$folder/lists" -o "Dir::Cache=$folder/cache" -o "Dir::State::status=$folder/status"
-		-o "Dir::Etc::sourcelist=$folder/sources.list" -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root)
+	apt=(timeout 300 apt-get -q -o "Dir::State::lists=$folder/lists" -o "Dir::Cache=$folder/cache"
+		-o "Dir::State::status=$folder/status" -o "Dir::Etc::sourcelist=$folder/sources.list"
+		-o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root)
 	{ "${apt[@]}" update && "${apt[@]}" download "$@"; } >log 2>&1 || {
 		tail -n 5 log
 		exit 2
@@ -87,7 +88,8 @@ int main(void)
 }
 END
 library() { dirname "$(find "$work/$1/root" -name "$2")"; }
-gcc -Ibookworm/root/usr/include/json-c -o try try.c "$(library bookworm libjson-c.so.5)/libjson-c.so.5" -Wl,--allow-shlib-undefined
+gcc -Ibookworm/root/usr/include/json-c -o try try.c "$(library bookworm libjson-c.so.5)/libjson-c.so.5" \
+	-Wl,--allow-shlib-undefined
 for suite in bookworm sid; do
 	# By the C library that the package was made for.
 	timeout 60 "$(find "$work/$suite/root" -name 'ld-linux-*.so.*' -o -name 'ld-linux.so.*' | head -n 1)" \

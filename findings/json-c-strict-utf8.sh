@@ -30,9 +30,13 @@ mkdir -p lists/partial cache/archives/partial
 site=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | head -n 1)
 echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${site%/} trixie main" >sources.list
 touch status
-apt=(timeout 300 apt-get -q -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache" -o "Dir::State::status=$work/status"
-	-o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root)
-{ "${apt[@]}" update && "${apt[@]}" download libjson-c5=0.18+ds-1 libjson-c-dev=0.18+ds-1 libc6; } >log 2>&1 || {
+apt=(timeout 300 apt-get -q -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache"
+	-o "Dir::State::status=$work/status" -o "Dir::Etc::sourcelist=$work/sources.list"
+	-o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root)
+{
+	"${apt[@]}" update &&
+		"${apt[@]}" download libjson-c5=0.18+ds-1 libjson-c-dev=0.18+ds-1 libc6
+} >log 2>&1 || {
 	tail -n 5 log
 	exit 2
 }
@@ -52,7 +56,8 @@ static void try(const char *name, int flags, const char *text)
 
 	json_tokener_set_flags(tokener, flags);
 	value = json_tokener_parse_ex(tokener, text, (int)strlen(text) + 1);
-	printf("%s %s: %s\n", name, text, value ? "taken" : json_tokener_error_desc(json_tokener_get_error(tokener)));
+	printf("%s %s: %s\n", name, text,
+		value ? "taken" : json_tokener_error_desc(json_tokener_get_error(tokener)));
 	json_object_put(value);
 	json_tokener_free(tokener);
 }

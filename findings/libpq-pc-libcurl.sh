@@ -32,8 +32,9 @@ for suite in sid experimental; do
 	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${site%/} $suite main"
 done >sources.list
 touch status
-apt=(timeout 300 apt-get -q -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache" -o "Dir::State::status=$work/status"
-	-o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root)
+apt=(timeout 300 apt-get -q -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache"
+	-o "Dir::State::status=$work/status" -o "Dir::Etc::sourcelist=$work/sources.list"
+	-o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root)
 { "${apt[@]}" update && "${apt[@]}" install -y --download-only --no-install-recommends \
 	libpq-dev=19~rc1-1 libpq5=19~rc1-1 pkgconf=2.5.1-4; } >log 2>&1 || {
 	tail -n 5 log
@@ -49,7 +50,8 @@ lib=$(dirname "$(find root/usr -name 'libpkgconf.so.*' | head -n 1)")
 
 # By the C library that pkgconf was made for.
 config() {
-	PKG_CONFIG_LIBDIR=$lib/pkgconfig timeout 60 "$(find root/usr -name 'ld-linux-*.so.*' -o -name 'ld-linux.so.*' | head -n 1)" \
+	PKG_CONFIG_LIBDIR=$lib/pkgconfig timeout 60 \
+		"$(find root/usr -name 'ld-linux-*.so.*' -o -name 'ld-linux.so.*' | head -n 1)" \
 		--library-path "$lib" root/usr/bin/pkgconf "$@" libpq
 }
 

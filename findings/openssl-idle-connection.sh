@@ -33,8 +33,9 @@ fetch() {
 	cd "$folder"
 	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${site%/} $suite main" >sources.list
 	touch status
-	apt=(timeout 300 apt-get -q -o "Dir::State::lists=$folder/lists" -o "Dir::Cache=$folder/cache" -o "Dir::State::status=$folder/status"
-		-o "Dir::Etc::sourcelist=$folder/sources.list" -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root)
+	apt=(timeout 300 apt-get -q -o "Dir::State::lists=$folder/lists" -o "Dir::Cache=$folder/cache"
+		-o "Dir::State::status=$folder/status" -o "Dir::Etc::sourcelist=$folder/sources.list"
+		-o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root)
 	{ "${apt[@]}" update && "${apt[@]}" download "$@"; } >log 2>&1 || {
 		tail -n 5 log
 		exit 2
@@ -163,7 +164,8 @@ static struct kept connection(SSL_CTX *server_context, SSL_CTX *client_context)
 	SSL_write(client, "hello", 5);
 	server_works = 1;
 	/* The second one finds nothing, as the reader of an idle connection does. */
-	if (SSL_read(server, text, sizeof(text)) != 5 || SSL_write(server, text, 5) != 5 || SSL_read(server, text, sizeof(text)) != -1)
+	if (SSL_read(server, text, sizeof(text)) != 5 || SSL_write(server, text, 5) != 5 ||
+		SSL_read(server, text, sizeof(text)) != -1)
 		exit(2);
 	server_works = 0;
 	if (SSL_read(client, text, sizeof(text)) != 5)
@@ -187,7 +189,8 @@ int main(void)
 	connection(x25519, client);
 	of_any = connection(any, client);
 	of_x25519 = connection(x25519, client);
-	printf("OpenSSL %s, bytes in thousands: %.0f by SSL_new, %.0f by an idle %s connection, %.0f with X25519 only\n",
+	printf("OpenSSL %s, bytes in thousands: "
+		"%.0f by SSL_new, %.0f by an idle %s connection, %.0f with X25519 only\n",
 		OpenSSL_version(OPENSSL_VERSION_STRING), of_any.by_new, of_any.idle, of_any.version, of_x25519.idle);
 	return 0;
 }
@@ -207,7 +210,8 @@ awk 'NR == FNR { expected[NR] = $0; next }
 		if (split(expected[FNR], word) != NF)
 			wrong = 1
 		for (i = 1; i <= NF; i++)
-			if ($i ~ /^[0-9]+$/ && word[i] ~ /^[0-9]+$/ ? $i > word[i] + 2 || $i < word[i] - 2 : $i != word[i])
+			if ($i ~ /^[0-9]+$/ && word[i] ~ /^[0-9]+$/ ? \
+				$i > word[i] + 2 || $i < word[i] - 2 : $i != word[i])
 				wrong = 1
 	}
 	END { exit wrong || FNR != 2 }' expected seen || diff expected seen

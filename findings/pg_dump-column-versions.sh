@@ -38,11 +38,16 @@ install() {
 	local folder=$work/$2 root=$1 suite=$2 apt package
 	shift 2
 	mkdir -p "$folder"/{lists/partial,cache/archives/partial}
-	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${site%/} $suite main" >"$folder/sources.list"
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${site%/} $suite main" \
+		>"$folder/sources.list"
 	touch "$folder/status"
-	apt=(timeout 300 apt-get -q -o "Dir::State::lists=$folder/lists" -o "Dir::Cache=$folder/cache" -o "Dir::State::status=$folder/status"
-		-o "Dir::Etc::sourcelist=$folder/sources.list" -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root)
-	{ "${apt[@]}" update && "${apt[@]}" install -y --download-only --no-install-recommends "$@"; } >log 2>&1 || {
+	apt=(timeout 300 apt-get -q -o "Dir::State::lists=$folder/lists" -o "Dir::Cache=$folder/cache"
+		-o "Dir::State::status=$folder/status" -o "Dir::Etc::sourcelist=$folder/sources.list"
+		-o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root)
+	{
+		"${apt[@]}" update &&
+			"${apt[@]}" install -y --download-only --no-install-recommends "$@"
+	} >log 2>&1 || {
 		tail -n 5 log
 		exit 2
 	}

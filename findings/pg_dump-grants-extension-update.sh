@@ -34,9 +34,13 @@ mkdir -p lists/partial cache/archives/partial
 site=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | head -n 1)
 echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${site%/} bookworm main" >sources.list
 touch status
-apt=(timeout 300 apt-get -q -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache" -o "Dir::State::status=$work/status"
-	-o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root)
-{ "${apt[@]}" update && "${apt[@]}" install -y --download-only --no-install-recommends postgresql-15=15.18-0+deb12u1 dash; } >log 2>&1 || {
+apt=(timeout 300 apt-get -q -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache"
+	-o "Dir::State::status=$work/status" -o "Dir::Etc::sourcelist=$work/sources.list"
+	-o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root)
+{
+	"${apt[@]}" update &&
+		"${apt[@]}" install -y --download-only --no-install-recommends postgresql-15=15.18-0+deb12u1 dash
+} >log 2>&1 || {
 	tail -n 5 log
 	exit 2
 }
@@ -77,7 +81,8 @@ try() {
 	sql -c 'ALTER EXTENSION toy UPDATE'
 	echo "after GRANT ... ON FUNCTION touched() TO app in the update, it has:"
 	run pg_dump postgres | tee dump | grep '^GRANT'
-	sql -c "SELECT format('initial privileges of %s: %s', proname, initprivs) FROM pg_init_privs JOIN pg_proc p ON p.oid = objoid
+	sql -c "SELECT format('initial privileges of %s: %s', proname, initprivs)
+		FROM pg_init_privs JOIN pg_proc p ON p.oid = objoid
 		WHERE classoid = 'pg_proc'::regclass AND proname LIKE '%touched' ORDER BY proname"
 	run createdb restored
 	sql -d restored <dump >log

@@ -32,8 +32,9 @@ mkdir -p lists/partial cache/archives/partial
 site=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | head -n 1)
 echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${site%/} sid main" >sources.list
 touch status
-apt=(timeout 300 apt-get -q -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache" -o "Dir::State::status=$work/status"
-	-o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root)
+apt=(timeout 300 apt-get -q -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache"
+	-o "Dir::State::status=$work/status" -o "Dir::Etc::sourcelist=$work/sources.list"
+	-o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root)
 { "${apt[@]}" update && "${apt[@]}" install -y --download-only --no-install-recommends \
 	postgresql-client-18=18.6-3 coreutils dash make; } >log 2>&1 || {
 	tail -n 5 log

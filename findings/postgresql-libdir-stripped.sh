@@ -32,9 +32,13 @@ mkdir -p lists/partial cache/archives/partial
 site=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | head -n 1)
 echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${site%/} sid main" >sources.list
 touch status
-apt=(timeout 300 apt-get -q -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache" -o "Dir::State::status=$work/status"
-	-o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root)
-{ "${apt[@]}" update && "${apt[@]}" install -y --download-only --no-install-recommends postgresql-18=18.6-3 dash; } >log 2>&1 || {
+apt=(timeout 300 apt-get -q -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache"
+	-o "Dir::State::status=$work/status" -o "Dir::Etc::sourcelist=$work/sources.list"
+	-o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root)
+{
+	"${apt[@]}" update &&
+		"${apt[@]}" install -y --download-only --no-install-recommends postgresql-18=18.6-3 dash
+} >log 2>&1 || {
 	tail -n 5 log
 	exit 2
 }
@@ -59,13 +63,17 @@ run() {
 # with PATH NAME STATEMENT: in a session with that dynamic_library_path
 with() {
 	local said
-	if said=$(run psql -X -q -v ON_ERROR_STOP=1 -v VERBOSITY=terse -c "SET dynamic_library_path = '$1'" -c "$3" 2>&1); then
+	if said=$(run psql -X -q -v ON_ERROR_STOP=1 -v VERBOSITY=terse \
+		-c "SET dynamic_library_path = '$1'" -c "$3" 2>&1); then
 		said=OK
 	fi
 	echo "$2: ${said#ERROR:  }"
 }
 
-function_of() { with /tmp/elsewhere "CREATE FUNCTION ... AS '$1'" "CREATE FUNCTION f() RETURNS void LANGUAGE c AS '$1', 'citext_eq'"; }
+function_of() {
+	with /tmp/elsewhere "CREATE FUNCTION ... AS '$1'" \
+		"CREATE FUNCTION f() RETURNS void LANGUAGE c AS '$1', 'citext_eq'"
+}
 
 # In namespaces of their own: the mounts and the server end with it.
 # shellcheck disable=SC2016 # $libdir is PostgreSQL's

@@ -28,8 +28,9 @@ for suite in bookworm sid; do
 	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${site%/} $suite main"
 done >sources.list
 touch status
-apt=(timeout 300 apt-get -q -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache" -o "Dir::State::status=$work/status"
-	-o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root)
+apt=(timeout 300 apt-get -q -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache"
+	-o "Dir::State::status=$work/status" -o "Dir::Etc::sourcelist=$work/sources.list"
+	-o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root)
 { "${apt[@]}" update && "${apt[@]}" install -y --download-only --no-install-recommends \
 	postgresql-15=15.18-0+deb12u1 postgresql-18=18.6-3 dash; } >log 2>&1 || {
 	tail -n 5 log
@@ -51,7 +52,8 @@ run() {
 
 show() {
 	run "$1" initdb -D "/tmp/$1" -U postgres -A trust -N >log
-	run "$1" pg_ctl -D "/tmp/$1" -w -l /tmp/log -o '-k /tmp -c listen_addresses= -c wal_level=logical' start >log
+	run "$1" pg_ctl -D "/tmp/$1" -w -l /tmp/log \
+		-o '-k /tmp -c listen_addresses= -c wal_level=logical' start >log
 	run "$1" psql -X -q -o /dev/null -c "SELECT pg_create_logical_replication_slot('s', 'test_decoding')" \
 		-c "SELECT pg_logical_emit_message(true, 'p', 'm')"
 	run "$1" psql -X -A -t -c "SELECT '$1: ' || regexp_replace(data, '^(BEGIN|COMMIT) \d+', '\1')

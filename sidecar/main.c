@@ -1,9 +1,9 @@
 /*
  * main: the program `millrace`.
  *
- * `serve` starts from the bottom up: Postgres (when it is ours), the database's contents, the
- * listening sockets, the workers; and stops the other way round.  The main thread then only
- * waits for signals, for the death of Postgres and for the admin listener's requests.
+ * `serve` starts from the bottom up: the listening sockets, Postgres (when it is ours), the database's
+ * contents, the workers; and stops the other way round.  The main thread then only waits for signals, for the
+ * end of Postgres and for the admin listener's requests.
  */
 #include <event2/event.h>
 #include <signal.h>
@@ -17,6 +17,7 @@
 #include "admin/admin.h"
 #include "admin/allocations.h"
 #include "serve/bootstrap.h"
+#include "serve/certificate.h"
 #include "cli/cli.h"
 #include "base/clock.h"
 #include "base/config.h"
@@ -34,7 +35,6 @@
 #include "serve/worker.h"
 
 #define DEFAULT_WORKERS_MAX 4
-#define DEFAULT_ADMIN "127.0.0.1:8079"
 #define READY_WAIT_MS 10000
 #define POLL_MS 2
 
@@ -72,7 +72,7 @@ static void on_stop_signal(int number)
 		return;
 }
 
-/* From the terminal that closes it means to end, from anybody else to read files again. */
+/* The kernel's says that our terminal has closed, and means to end; any other means to read files again. */
 static void on_hangup_signal(int number, siginfo_t *info, void *context)
 {
 	uint64_t one = 1;
@@ -100,20 +100,13 @@ static void on_stop(evutil_socket_t fd, short what, void *arg)
 
 static void on_reload(evutil_socket_t fd, short what, void *arg)
 {
-	struct server *server = arg;
-	struct buf error = {0};
+	const struct server *server = arg;
 	uint64_t count;
 
 	(void)what;
 	if (read(fd, &count, sizeof(count)) < 0)
 		return;
-	if (server->shared.tls == NULL)
-		log_info("SIGHUP: without --tls-cert there is nothing to read again");
-	else if (tls_reload(server->shared.tls, &error))
-		log_info("SIGHUP: new connections get the certificate that is in %s now", server->config.tls_cert);
-	else
-		log_error("SIGHUP: the certificate stays what it was: %.*s", (int)error.len, error.data);
-	buf_free(&error);
+	certificate_reload(&server->config, server->shared.tls);
 }
 
 /* Calls back in the main loop when something is written to *fd, which is made here; NULL: it cannot be. */
@@ -175,10 +168,7 @@ static unsigned count_workers(const struct config *config)
 														: DEFAULT_WORKERS_MAX;
 }
 
-/*
- * A token that isn't one for namespace default is a mistake that the user must hear of before anything
- * starts.
- */
+/* A token that isn't one for namespace default must be known as a mistake before anything starts. */
 static bool check_token(const struct config *config, struct buf *error)
 {
 	char name[MAX_NAMESPACE_NAME + 1];
@@ -192,29 +182,12 @@ static bool check_token(const struct config *config, struct buf *error)
 	return false;
 }
 
-static bool start_tls(struct server *server, struct buf *error)
-{
-	const struct config *config = &server->config;
-
-	if (config->tls_cert == NULL && config->tls_key == NULL)
-		return true;
-	if (config->tls_cert == NULL || config->tls_key == NULL)
-	{
-		buf_printf(error, "%s",
-				   config->tls_key == NULL ? "--tls-cert needs --tls-key, too"
-										   : "--tls-key needs --tls-cert, too");
-		return false;
-	}
-	server->shared.tls = tls_new(config->tls_cert, config->tls_key, error);
-	return server->shared.tls != NULL;
-}
-
 /* What would fail again, however often the server is started. */
 static bool check_settings(struct server *server, struct buf *error)
 {
 	const struct config *config = &server->config;
 	bool right =
-		check_token(config, error) && start_tls(server, error) &&
+		check_token(config, error) && certificate_read(config, &server->shared.tls, error) &&
 		(config->database == NULL ? embedded_check_programs(config, error)
 								  : db_check_conninfo(config->database, config->database_file, error));
 
@@ -266,7 +239,7 @@ static bool start_admin(struct server *server, struct buf *error)
 
 	if (address != NULL && address[0] == '\0')
 		return true;
-	listener = listener_open_one("--admin-listen", address ? address : DEFAULT_ADMIN, place, error);
+	listener = listener_open_one("--admin-listen", address ? address : CONFIG_ADMIN_LISTEN, place, error);
 	if (listener >= 0)
 	{
 		server->admin = admin_new(server->base, listener, server->workers, server->nworkers);
@@ -284,7 +257,7 @@ static bool start_admin(struct server *server, struct buf *error)
 		server->wrong_settings = true;
 		return false;
 	}
-	/* Nobody asked for this port, so a server that has none still starts. */
+	/* The default port was not asked for, so a server starts without it. */
 	log_warning("no admin listener: %.*s", (int)error->len, error->data);
 	buf_clear(error);
 	return true;

@@ -142,7 +142,7 @@ BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT millrace.stream_version('s-1');
 SELECT "position" FROM millrace.append('s-1', 'T', '{}', expected_version => 2);
 COMMIT;
--- A stream that is full, by a row of somebody's own; and as many messages of one id as one likes, refused at once.
+-- A stream that is full, by a row that was put there by hand; and as many messages of one id as one likes, refused at once.
 INSERT INTO millrace_append.messages (stream_name, "position", type, data) VALUES ('full-1', 9223372036854775806, 'T', '{}');
 SELECT "position" FROM millrace.append('full-1', 'T', '{}');
 SELECT * FROM millrace.append('full-1', 'T', '{}');

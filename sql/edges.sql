@@ -119,7 +119,7 @@ DROP TABLE pg_temp.namespaces, pg_temp.messages;
 SELECT "position" FROM millrace.append('e-1', 'T', jsonb_build_object('random', (SELECT string_agg(md5(n::text), '') FROM generate_series(1, 100000) n), 'same', repeat('x', 3000000)));
 SELECT md5(data ->> 'random') = md5((SELECT string_agg(md5(n::text), '') FROM generate_series(1, 100000) n)) AS random, length(data ->> 'same') FROM millrace.last_message('e-1');
 
--- Only who may change the registry may hold up who does.
+-- Only a role that may change the registry may hold up one that does.
 CREATE ROLE regress_millrace_idle;
 SET ROLE regress_millrace_idle;
 SELECT millrace.lock_namespace('edges');

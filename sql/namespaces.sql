@@ -32,7 +32,7 @@ SELECT * FROM millrace.describe_namespace('nowhere');
 SELECT millrace.set_namespace_token('nowhere', 'x');
 RESET millrace.namespace;
 
--- Tokens are kept as hashes, and not shown to everybody.
+-- Tokens are kept as hashes, and shown to administrators only.
 SELECT millrace.set_namespace_token('sales', repeat('abcdef01', 8));
 SELECT millrace.namespace_token_hash('sales');
 SELECT count(*) FROM millrace.namespace_token_hash('nowhere');

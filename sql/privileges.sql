@@ -24,7 +24,7 @@ RESET ROLE;
 GRANT INSERT ON millrace_rights.messages TO regress_millrace_user;
 SET ROLE regress_millrace_user;
 SELECT "position" FROM millrace.append('s-1', 'T', '{}');
--- Who may not read may not append: versions and ids would tell him what there is.
+-- A role that may not read may not append: versions and ids would tell it what there is.
 RESET ROLE;
 REVOKE SELECT ON millrace_rights.messages FROM regress_millrace_user;
 SET ROLE regress_millrace_user;

@@ -1,4 +1,4 @@
--- A reader of a stream who comes back with the last global position it saw costs no more than what is new.
+-- A reader of a stream that comes back with the last global position it saw costs no more than what is new.
 \set SHOW_CONTEXT never
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS millrace;

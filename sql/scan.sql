@@ -1,4 +1,4 @@
--- The plan node of functions that return messages: where it is used, and that nobody can tell by the rows.
+-- The plan node of functions that return messages: where it is used, and that the rows do not show it.
 \set SHOW_CONTEXT never
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS millrace;

@@ -34,7 +34,7 @@ SELECT try(); -- that there were rules is marked in the catalogue until VACUUM
 CREATE TABLE child () INHERITS (messages);
 SELECT try();
 DROP TABLE child;
-SELECT try(); -- that there were children, until ANALYZE; and nobody is told
+SELECT try(); -- that there were children, until ANALYZE; and there is no invalidation
 ALTER TABLE messages ADD CONSTRAINT e EXCLUDE USING btree (id WITH =);
 SELECT try();
 ALTER TABLE messages DROP CONSTRAINT e;

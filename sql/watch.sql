@@ -1,4 +1,4 @@
--- What holds readers back: the arguments, and who may see what.  With several sessions: test/isolation/watch.spec.
+-- What holds readers back: the arguments, and which role may see what.  With several sessions: test/isolation/watch.spec.
 \set SHOW_CONTEXT never
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS millrace;
@@ -17,7 +17,7 @@ SELECT namespace, pid = pg_backend_pid() AS mine, gid, usename = session_user AS
     streams, xact_start = now() AS since_begin, age > interval '0' AS has_age FROM millrace.appending;
 ROLLBACK;
 SELECT count(*) FROM millrace.appending;
--- A gap that a rollback left, and messages below the position, are nobody's fault.
+-- A gap that a rollback left, and messages below the position, hold back no reader.
 SELECT "position" FROM millrace.append('s-1', 'T', '{}');
 SELECT * FROM millrace.read_horizon();
 SELECT * FROM millrace.read_horizon('watched', 9223372036854775807);

@@ -2,15 +2,19 @@
 """What the extension and the program have to agree on is said once, in extension/protocol.h.
 
 Checks that no other C file repeats a limit, a SQLSTATE or the version of a frame, and that SQL and the documents,
-which have to, repeat them as they are; and that the program has one place for hexadecimal digits, and none for MD5.
-Prints what is wrong; exit code 1 if anything is.
+which have to, repeat them as they are, and so some limits of the program; that both have one place for hexadecimal
+digits, extension/hex.h, and the program none for MD5; and that the program includes these two headers of the
+extension and no other.  Prints what is wrong; exit code 1 if anything is.
 """
 import re
 import sys
 from pathlib import Path
 
+from layers import SHARED
+
 ROOT = Path(__file__).resolve().parent.parent
 PROTOCOL = ROOT / "extension" / "protocol.h"
+PLAIN_C = ["<stddef.h>", "<stdint.h>"]
 
 # Where a number of protocol.h must not stand: the name or the text beside it says that the limit is meant.
 LIMIT_PLACES = [
@@ -26,8 +30,9 @@ LIMIT_IN_TEXT = r"(?<![\w.,])(\d+)(?= (?:bytes|streams|types|rows)\b)"
 VERSION_PLACES = [r"#\s*define\s+\w*(?:BATCH|VERDICTS?|IMPORT|FRAME)\w*VERSION\w*\s+\d", r"\bFrameOpen\([^;]*, \d+\)",
                   r"\b(?:buf_add_u8|pq_sendint8)\([^;{]*, [1-9]\d*\)", r"\bheader\[0\] = \d", r"\b0x[Ff]{8}\b"]
 
-# Each with the only file of the program that may have it.
-ONCE = [(r'"0123456789abcdef', "hex.h"), (r"- 'a' \+ 10|'%02x'|\"%02x\"", "hex.h"), (r"\bMD5\b|\bEVP_md5\b", None)]
+# Digits are read and written in hex.h only.
+HEX = r"""("0123456789abcdef|- 'a' \+ 10|'%02x'|"%02x")"""
+MD5 = r"\bMD5\b|\bEVP_md5\b"
 
 # What SQL and the documents repeat: the text, with the limit's digits as its group.
 REPEATED = {
@@ -64,13 +69,25 @@ REPEATED = {
         (r"\| `batchSize` \| (\d+) \| 0 to", "DEFAULT_BATCH_SIZE"),
         (r"\| `limit` \| (\d+) \|", "DEFAULT_MAX_ROWS"),
         (r"\| `limit` \| \d+ \| 1 to (\d+) \|", "MAX_ROWS"),
+        (r"\| `batchSize` \| \d+ \| 0 to (\d+) ", "MAX_BATCH_SIZE"),
+        (r"\| `batchSize` \| (\d+), or -1 ", "MAX_BATCH_SIZE"),
+        (r"\| calls in one JSON-RPC batch \| ([\d,]*\d),", "MAX_BATCH_CALLS"),
+        (r"connections for reads, a worker \((\d+) more are for ", "DB_OTHER_CONNECTIONS"),
+        (r"`workers \* \(read-connections \+ (\d+)\)`", "DB_OTHER_CONNECTIONS"),
     ],
 }
 
+# Limits that are the program's alone, each with the file that defines it.
+OF_THE_PROGRAM = {
+    "DB_OTHER_CONNECTIONS": "sidecar/db/db.h",
+    "MAX_BATCH_CALLS": "sidecar/rpc/batch.c",
+    "MAX_BATCH_SIZE": "sidecar/methods/read.c",
+}
 
-def definitions():
-    """What protocol.h defines: numbers and texts, by name, as they are written."""
-    found = re.findall(r'^#define (\w+) (?:INT64_C\()?("[^"]*"|\d+)', PROTOCOL.read_text(), re.M)
+
+def definitions(path=PROTOCOL):
+    """What a file, protocol.h, defines: numbers and texts, by name, as they are written."""
+    found = re.findall(r'^#define (\w+) (?:INT64_C\()?("[^"]*"|\d+)', path.read_text(), re.M)
     return {name: value.strip('"') for name, value in found}
 
 
@@ -122,19 +139,26 @@ def repeated_versions(text):
 
 
 def wrong_includes(path, text):
-    """Of the extension's headers the program has protocol.h only, and that one is plain C."""
+    """Of the extension's headers the program has those that both share."""
     if "sidecar" in path.parts:
-        for line, name in matches(r'#\s*include\s+"(?:\.\./)*(extension/[^"]+)"', text):
-            if name != "extension/protocol.h":
-                yield line, f"includes {name}"
+        for line, name in matches(r'#\s*include\s+"(?:\.\./)*extension/([^"]+)"', text):
+            if name not in SHARED:
+                yield line, f"includes extension/{name}"
+
+
+def not_plain(text):
+    """What a header that both include may not: it would be missing on one side."""
+    return [name for line, name in matches(r"#\s*include\s+(\S+)", text) if name not in PLAIN_C]
 
 
 def repeated_elsewhere(path, text):
+    code = code_of(text, strings=True)
+    if path.name != "hex.h":
+        for line, found in matches(HEX, code):
+            yield line, f"has {found}, which belongs into hex.h"
     if "sidecar" in path.parts:
-        for pattern, place in ONCE:
-            if path.name != place:
-                for line, found in matches(pattern, code_of(text, strings=True)):
-                    yield line, f"has {found}, which belongs into {place or 'the extension'}"
+        for line, found in matches(MD5, code):
+            yield line, f"has {found}, which belongs into the extension"
 
 
 def faults_of(path, defined):
@@ -153,6 +177,7 @@ def faults_of(path, defined):
 
 
 def wrong_repetitions(defined):
+    defined = defined | {name: definitions(ROOT / place)[name] for name, place in OF_THE_PROGRAM.items()}
     for name, places in REPEATED.items():
         text = (ROOT / name).read_text()
         for pattern, limit in places:
@@ -160,8 +185,9 @@ def wrong_repetitions(defined):
             if not found:
                 yield f"{name} does not say {limit} any more, or says it in other words: {pattern}"
             for line, value in found:
-                if value != defined[limit]:
-                    yield f"{name}:{line} says {value} where protocol.h has {limit} {defined[limit]}"
+                if value.replace(",", "") != defined[limit]:
+                    place = OF_THE_PROGRAM.get(limit, "protocol.h")
+                    yield f"{name}:{line} says {value} where {place} has {limit} {defined[limit]}"
 
 
 def wrong_sqlstates(defined):
@@ -180,8 +206,8 @@ def main():
     defined = definitions()
     faults = [f"{path.relative_to(ROOT)}:{line} {fault}"
               for path in c_files() for line, fault in faults_of(path, defined)]
-    faults += [f"extension/protocol.h includes {name}"
-               for name in re.findall(r"#\s*include\s+(\S+)", PROTOCOL.read_text()) if name != "<stdint.h>"]
+    faults += [f"extension/{header} includes {name}"
+               for header in SHARED for name in not_plain((ROOT / "extension" / header).read_text())]
     faults += wrong_repetitions(defined)
     faults += wrong_sqlstates(defined)
     for fault in faults:

@@ -13,8 +13,8 @@ run_cppcheck() {
 }
 
 cppcheck_of() {
-	cppcheck --quiet --std=c11 --enable=warning,style,performance,portability --error-exitcode=1 -j "$(nproc)" \
-		-D_GNU_SOURCE -DPG_VERSION_NUM=150000 --suppressions-list=test/cppcheck.txt "$@"
+	cppcheck --quiet --std=c11 --enable=warning,style,performance,portability --error-exitcode=1 \
+		-j "$(nproc)" -D_GNU_SOURCE -DPG_VERSION_NUM=150000 --suppressions-list=test/cppcheck.txt "$@"
 }
 
 # One file a run: from its second file on, version 14 takes every va_list for uninitialized.

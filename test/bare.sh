@@ -27,7 +27,7 @@ install_bare() {
 	mv "$bare.new" "$bare"
 }
 
-# in_bare COMMAND...: as root, who is the only user, in the home folder
+# in_bare COMMAND...: as root, the only user, in the home folder
 in_bare() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 bash -euc "$1"; }
 
 # In namespaces of our own, which end with this process, and with them what was started here.
@@ -40,7 +40,8 @@ prepare() {
 	mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 	git -C "$here/.." bundle create --quiet "$root/root/millrace.bundle" HEAD
 	cp "$0" "$root/root/bare.sh"
-	in_bare 'cd; git -c init.defaultBranch=main -c advice.detachedHead=false clone --quiet millrace.bundle millrace'
+	in_bare 'cd; git -c init.defaultBranch=main -c advice.detachedHead=false \
+		clone --quiet millrace.bundle millrace'
 	in_bare 'cd ~/millrace; make deps >../log 2>&1 || { tail -n 30 ../log; exit 1; }'
 	unshare --net "$0" --run
 }

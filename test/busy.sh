@@ -54,7 +54,8 @@ once() {
 		echo "the load has ended" >&2
 		exit 1
 	}
-	printf '%s: %s in %d:%02d min, load average %s; %s\n' "$1" "$result" $(((SECONDS - began) / 60)) $(((SECONDS - began) % 60)) \
+	printf '%s: %s in %d:%02d min, load average %s; %s\n' "$1" "$result" \
+		$(((SECONDS - began) / 60)) $(((SECONDS - began) % 60)) \
 		"$(cut -d' ' -f1 /proc/loadavg)" "$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$log" | paste -sd ' ')"
 }
 

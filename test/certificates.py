@@ -21,7 +21,7 @@ def openssl(*arguments):
 
 
 class Certificate:
-    """A certificate's file, its key's, and that of who signed it."""
+    """A certificate's file, its key's, and that of the authority that signed it."""
 
     def __init__(self, file, key, authority):
         self.file, self.key, self.authority = file, key, authority
@@ -30,7 +30,7 @@ class Certificate:
         return ["--tls-cert", str(self.file), "--tls-key", str(self.key)]
 
     def context(self):
-        """For a client that trusts who signed it."""
+        """For a client that trusts the authority that signed it."""
         context = ssl.create_default_context(cafile=self.authority)
         context.verify_flags |= ssl.VERIFY_X509_STRICT  # whatever the version
         context.sslsocket_class = HalfClosing
@@ -38,7 +38,7 @@ class Certificate:
 
     @cached_property
     def der(self):
-        """As a client gets it."""
+        """The certificate as bytes of DER, which is how a client's socket shows it."""
         return ssl.PEM_cert_to_DER_cert(self.file.read_text().split("-----END CERTIFICATE-----")[0] +
                                         "-----END CERTIFICATE-----")
 
@@ -83,7 +83,7 @@ _common = None
 
 
 def common_certificate():
-    """The one that all servers of this process may use."""
+    """The certificate that all servers of this process may use."""
     global _common
     if _common is None:
         folder = tempfile.mkdtemp(prefix="m-tls-")

@@ -1,6 +1,5 @@
 """A clock that a test sets, in the program as it is shipped: clock.c, preloaded."""
 import mmap
-import os
 import struct
 import subprocess
 import time

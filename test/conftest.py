@@ -96,6 +96,16 @@ def cluster(folder):
     cluster.stop("immediate")
 
 
+@pytest.fixture(scope="module")
+def shared_cluster():
+    """A Postgres that the tests of a file share; none of them breaks it."""
+    folder = temporary_folder()
+    cluster = Cluster(folder + "/pg").create().start()
+    yield cluster
+    cluster.stop("immediate")
+    shutil.rmtree(folder)
+
+
 @pytest.fixture
 def installation(folder):
     """A PostgreSQL whose extension files the test may change."""

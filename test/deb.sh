@@ -19,7 +19,8 @@ install_release() {
 	echo "Installing Debian $release into $new"
 	rm -rf --one-file-system "$new.part"
 	mkdir -p "$new.part"
-	unshare --mount debootstrap --variant=minbase --include=systemd,procps,curl,ca-certificates "$release" "$new.part" >"$new.log"
+	unshare --mount debootstrap --variant=minbase --include=systemd,procps,curl,ca-certificates \
+		"$release" "$new.part" >"$new.log"
 	echo 'Acquire::Check-Valid-Until "false";' >"$new.part/etc/apt/apt.conf.d/80trial"
 	mv "$new.part" "$new"
 }
@@ -28,7 +29,8 @@ install_release() {
 fetch_packages() {
 	mkdir "$root/packages"
 	cp "$releases/$release"/home/tester/millrace/sidecar/build/deb/*.deb "$here/deb_trial.sh" "$root/packages"
-	chroot "$root" bash -c 'apt-get update -qq && apt-get install -qq --no-install-recommends --download-only \
+	chroot "$root" bash -c 'apt-get update -qq &&
+		apt-get install -qq --no-install-recommends --download-only \
 		/packages/millrace_*.deb /packages/postgresql-[0-9]*-millrace_*.deb logrotate' >/dev/null
 }
 
@@ -67,7 +69,8 @@ boot() {
 		touch "$root/dev/$device"
 		mount --bind "/dev/$device" "$root/dev/$device"
 	done
-	exec chroot "$root" env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --unit=trial.service
+	exec chroot "$root" env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+		/lib/systemd/systemd --unit=trial.service
 }
 
 case ${2:-} in
@@ -75,7 +78,8 @@ case ${2:-} in
 --boot) boot ;;
 esac
 
-"$here/postgres.sh" "$release" bash -c 'make deb && apt-get install -y --no-install-recommends lintian >/dev/null &&
+"$here/postgres.sh" "$release" bash -c 'make deb &&
+	apt-get install -y --no-install-recommends lintian >/dev/null &&
 	sudo -u tester lintian --fail-on error,warning --info sidecar/build/deb/*.changes'
 [ -d "$new" ] || install_release
 
@@ -89,6 +93,7 @@ trap 'rm -f "$output"; find "$groups/millrace-trial.$$" -depth -type d -exec rmd
 # shellcheck disable=SC2016 # for the shell that is started
 unshare --mount bash -c 'echo $$ >"$1/cgroup.procs"
 	timeout --signal=KILL 400 "${@:3}"
-	cat /mnt/root/packages/output >"$2"' bash "$groups/millrace-trial.$$" "$output" "$0" "$release" --prepare || true
+	cat /mnt/root/packages/output >"$2"' bash "$groups/millrace-trial.$$" "$output" \
+	"$0" "$release" --prepare || true
 cat "$output"
 grep -q '^[1-9][0-9]* passed, 0 failed$' "$output"

@@ -150,7 +150,8 @@ give_up() {
 check
 [ ${#missing[@]} -gt 0 ] || exit 0
 
-command -v apt-get >/dev/null || give_up "This is neither Debian nor Ubuntu: install the packages of these names by hand."
+command -v apt-get >/dev/null ||
+	give_up "This is neither Debian nor Ubuntu: install the packages of these names by hand."
 if [ "$(id -u)" = 0 ]; then
 	as_root=(env DEBIAN_FRONTEND=noninteractive)
 elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then

@@ -41,10 +41,12 @@ if [ "$(id -u)" = 0 ]; then
 	exec setpriv --reuid=postgres --regid=postgres --init-groups "$0" "$@"
 fi
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
-	initdb --username="${POSTGRES_USER:=postgres}" --encoding=UTF8 --locale=C.UTF-8 --pwfile=<(echo "$POSTGRES_PASSWORD") >/dev/null
+	initdb --username="${POSTGRES_USER:=postgres}" --encoding=UTF8 --locale=C.UTF-8 \\
+		--pwfile=<(echo "$POSTGRES_PASSWORD") >/dev/null
 	echo "host all all all scram-sha-256" >>"$PGDATA/pg_hba.conf"
 	pg_ctl -D "$PGDATA" -o "-c listen_addresses=''" -w start >/dev/null
-	[ "${POSTGRES_DB:=$POSTGRES_USER}" = postgres ] || createdb --username="$POSTGRES_USER" --no-password --maintenance-db=postgres "$POSTGRES_DB"
+	[ "${POSTGRES_DB:=$POSTGRES_USER}" = postgres ] ||
+		createdb --username="$POSTGRES_USER" --no-password --maintenance-db=postgres "$POSTGRES_DB"
 	pg_ctl -D "$PGDATA" -m fast -w stop >/dev/null
 fi
 exec "$@" -c listen_addresses='*'
@@ -114,8 +116,9 @@ def base_image(name, stage):
     image = Image(stage, [new_system(postgres.group(2))])
     major = postgres.group(1)
     image.run(
-        "mkdir -p /etc/postgresql-common/createcluster.d; echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/no.conf; "
-        f"apt-get update; apt-get install -y --no-install-recommends postgresql-{major}",
+        "mkdir -p /etc/postgresql-common/createcluster.d; "
+        "echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/no.conf; apt-get update; "
+        f"apt-get install -y --no-install-recommends postgresql-{major}",
         {"DEBIAN_FRONTEND": "noninteractive"})
     image.env.update(PG_MAJOR=major, PGDATA="/var/lib/postgresql/data", PATH=f"{PATH}:/usr/lib/postgresql/{major}/bin",
                      PG_VERSION=image.run(f"dpkg-query --showformat='${{Version}}' --show postgresql-{major}"))
@@ -237,7 +240,8 @@ class Container:
         env = {**image.env, "HOME": "/", **(env or {})}
         (self.root / "etc/hosts").write_text("127.0.0.1 localhost postgres millrace\n")
         script = f"""ip link set lo up
-            mount --bind {volume} {self.root}/{folder}; mount -t proc proc {self.root}/proc; mount --rbind /dev {self.root}/dev
+            mount --bind {volume} {self.root}/{folder}
+            mount -t proc proc {self.root}/proc; mount --rbind /dev {self.root}/dev
             mount -t tmpfs -o mode=1777,size=64m tmpfs {self.root}/dev/shm; exec "$@" """
         into = ["nsenter", f"--net=/proc/{network.pid}/ns/net"] if network else []
         self.process = subprocess.Popen([
@@ -338,11 +342,13 @@ def try_millrace(images):
         "sh", "-c", "cat /proc/1/comm; id -un; stat -c %U /proc/1") == "millrace\nmillrace\nmillrace"
     token = container.execute("cat", "/var/lib/millrace/token")
     mode = (volume / "token").stat().st_mode & 0o777
-    yield "the token is in the volume, for its user alone, and not in the log", mode == 0o600 and token not in container.text
+    is_secret = mode == 0o600 and token not in container.text
+    yield "the token is in the volume, for its user alone, and not in the log", is_secret
     append(container, token, 0)
     yield "a message is appended", True
     yield "it has no compiler, and nothing but its user's files to write to", container.execute(
-        "sh", "-c", "command -v gcc make; find / -xdev -type d -writable ! -path '/proc/*' ! -path '/dev/*' ! -path '/var/lib/millrace*' | sort") == \
+        "sh", "-c", "command -v gcc make; find / -xdev -type d -writable ! -path '/proc/*' ! -path '/dev/*' "
+                    "! -path '/var/lib/millrace*' | sort") == \
         "/run/lock\n/tmp\n/var/tmp"
     yield "SIGTERM ends it, and its PostgreSQL as it should", container.stop() == 0 and not (
         volume / "data/pg/postmaster.pid").exists()

@@ -35,6 +35,6 @@ enter_new_system() {
 
 # in_new_system COMMAND: of bash, as root
 in_new_system() {
-	chroot "$new_root" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
-		DEBIAN_FRONTEND=noninteractive bash -euo pipefail -c "$1"
+	chroot "$new_root" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+		HOME=/root LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive bash -euo pipefail -c "$1"
 }

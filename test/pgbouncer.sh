@@ -26,7 +26,9 @@ for release; do
 	libraries=$root/usr/lib/x86_64-linux-gnu
 	cat >"$to/pgbouncer" <<-END
 		#!/bin/sh
-		exec $libraries/ld-linux-x86-64.so.2 --library-path $to/files/usr/lib/x86_64-linux-gnu:$libraries $to/files/usr/sbin/pgbouncer "\$@"
+		exec $libraries/ld-linux-x86-64.so.2 \\
+			--library-path $to/files/usr/lib/x86_64-linux-gnu:$libraries \\
+			$to/files/usr/sbin/pgbouncer "\$@"
 	END
 	chmod +x "$to/pgbouncer"
 	"$to/pgbouncer" --version | head -1

@@ -8,7 +8,7 @@
 # nothing.  It holds no more than make and sudo at first; `make deps` installs the rest, as on a new machine.
 # The files that git knows or would add are copied there, and the tests run on them.
 #
-# A COMMAND runs there instead of the tests.  AS=user makes it an ordinary user's, who may use sudo.
+# A COMMAND runs there instead of the tests.  AS=user runs it as an ordinary user that may use sudo.
 # Needs root.  Processes and mounts end with the script: they live in namespaces of their own.
 set -euo pipefail
 
@@ -23,7 +23,8 @@ install_release() {
 	rm -rf --one-file-system "$root.new"
 	mkdir -p "$root.new"
 	# Its mounts end with it, however it ends.
-	unshare --mount debootstrap --variant=minbase --include=make,sudo "${release/experimental/sid}" "$root.new" >"$root.log" || {
+	unshare --mount debootstrap --variant=minbase --include=make,sudo \
+		"${release/experimental/sid}" "$root.new" >"$root.log" || {
 		tail -n 5 "$root.log"
 		exit 1
 	} >&2
@@ -37,10 +38,13 @@ install_release() {
 
 # Only what is named comes from there, and what that needs of it: not a perl that is on its way, for instance.
 install_experimental() {
-	sed 's/ sid / experimental /' "$root.new/etc/apt/sources.list" >"$root.new/etc/apt/sources.list.d/experimental.list"
+	local sources=$root.new/etc/apt/sources.list
+	sed 's/ sid / experimental /' "$sources" >"$sources.d/experimental.list"
 	# shellcheck disable=SC2016 # the shell that is called; what configures the packages wants /proc
-	DEBIAN_FRONTEND=noninteractive unshare --mount bash -c 'mount -t proc proc "$0/proc" && exec chroot "$0" bash -c "$1"' "$root.new" \
-		'apt-get update && apt-get install -y --no-install-recommends postgresql{,-client,-server-dev}-19/experimental libpq{5,-dev}/experimental' >>"$root.log"
+	DEBIAN_FRONTEND=noninteractive unshare --mount bash -c \
+		'mount -t proc proc "$0/proc" && exec chroot "$0" bash -c "$1"' "$root.new" \
+		'apt-get update && apt-get install -y --no-install-recommends \
+			postgresql{,-client,-server-dev}-19/experimental libpq{5,-dev}/experimental' >>"$root.log"
 }
 
 copy_source() {

@@ -28,8 +28,9 @@ SANITIZED_POSTGRES = os.environ.get("SANITIZED_POSTGRES", "/var/tmp/millrace-san
 REPORTS = None  # with SAN=1: the folder where a process that a sanitizer ends says why
 # Not those that look into sockets in ways that Python's TLS has not, nor those that measure memory.
 OVER_TLS = (
-    "(test_http or test_import or test_export or test_subscribe) and not test_metrics and not test_proxy and not thousand and not transaction_holds_back and not was_open_when "
-    "and not bomb and not costs_a_page and not stays_flat and not slow_sender")
+    "(test_http or test_import or test_export or test_subscribe) and not test_metrics and not test_proxy "
+    "and not thousand and not transaction_holds_back and not was_open_when and not bomb and not costs_a_page "
+    "and not stays_flat and not slow_sender")
 DOCUMENTS = ["README.md", "extension/README.md", "sidecar/README.md"]  # test/docs runs their examples
 
 
@@ -105,6 +106,8 @@ def layout(counts):
     heading("layout and layers")
     check(counts, "layers", [sys.executable, "test/layers.py"])
     check(counts, "layers.py finds what is wrong", [sys.executable, "test/test_layers.py"])
+    check(counts, "lines", [sys.executable, "test/lines.py"])
+    check(counts, "lines.py finds what is wrong", [sys.executable, "test/test_lines.py"])
     check(counts, "circles", [sys.executable, "test/circles.py"])
     check(counts, "circles.py finds what is wrong", [sys.executable, "test/test_circles.py"])
     check(counts, "what is said once", [sys.executable, "test/agreement.py"])
@@ -188,7 +191,8 @@ def sanitize(counts, temp):
     heading("a Postgres with sanitizers")
     if subprocess.run([ROOT / "test" / "sanitize" / "postgres.sh", SANITIZED_POSTGRES]).returncode != 0:
         print(
-            "SKIPPED: there is none, so NO SANITIZER LOOKS AT THE EXTENSION in this run; `make sanitized-postgres` says why"
+            "SKIPPED: there is none, so NO SANITIZER LOOKS AT THE EXTENSION in this run; "
+            "`make sanitized-postgres` says why"
         )
         counts.add(skipped=1)
         return

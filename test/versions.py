@@ -22,8 +22,9 @@ NAMED = {
 SEMANTIC = r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-?[A-Za-z][0-9A-Za-z-]*)?"
 TERM = r"[^\s/\\\x00-\x1f]{2,}"
 LICENCES = (
-    "agpl_3 apache_1_1 apache_2_0 artistic_1 artistic_2 bsd freebsd gfdl_1_2 gfdl_1_3 gpl_1 gpl_2 gpl_3 lgpl_2_1 lgpl_3_0 mit mozilla_1_0 "
-    "mozilla_1_1 openssl perl_5 postgresql qpl_1_0 ssleay sun zlib open_source restricted unrestricted unknown"
+    "agpl_3 apache_1_1 apache_2_0 artistic_1 artistic_2 bsd freebsd gfdl_1_2 gfdl_1_3 gpl_1 gpl_2 gpl_3 "
+    "lgpl_2_1 lgpl_3_0 mit mozilla_1_0 mozilla_1_1 openssl perl_5 postgresql qpl_1_0 ssleay sun zlib "
+    "open_source restricted unrestricted unknown"
 ).split()
 REQUIRED = ["name", "version", "abstract", "maintainer", "license", "provides", "meta-spec"]
 OPTIONAL = ["description", "generated_by", "no_index", "prereqs", "release_status", "resources", "tags"]

@@ -229,11 +229,7 @@ CheckMessagesType(TupleDesc desc)
 	Oid element = get_element_type(type);
 
 	if (!OidIsValid(element) || !type_is_rowtype(element))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("type %s is not what it was when it was created", format_type_be(desc->tdtypeid)),
-				 errdetail("Its attribute \"messages\" is of type %s.", format_type_be(type)),
-				 errhint("ALTER TYPE has changed it; give it the attributes that it had.")));
+		RefuseRowType(desc, psprintf("Its attribute \"messages\" is of type %s.", format_type_be(type)));
 }
 
 /*

@@ -48,7 +48,7 @@ CheckObject(Jsonb *value, const char *what)
 void
 CheckExpectedVersion(int64 version)
 {
-	if (version < -1)
+	if (version < NO_STREAM)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
 						errmsg("expected_version " INT64_FORMAT " is out of range", version),
 						errhint("It is the position of the stream's last message, or -1 for a stream that "

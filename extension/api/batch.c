@@ -2,7 +2,7 @@
  * batch.c: append_batch() and append_batch_packed(), the many-request form: each request has its own
  * verdict.
  *
- * The frames are those of protocol.h.  The verdicts are rows, for people, or packed into one bytea, for the
+ * The frames are those of protocol.h.  The verdicts are rows, for SQL, or packed into one bytea, for the
  * HTTP side: a batch is then one value in and one value out, which spares Postgres the set of rows and the
  * client the conversion of ten columns of each.
  */

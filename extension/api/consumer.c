@@ -24,6 +24,7 @@ PG_FUNCTION_INFO_V1(millrace_consumer_move);
 PG_FUNCTION_INFO_V1(millrace_consumer_unpark);
 PG_FUNCTION_INFO_V1(millrace_consumer_skip);
 PG_FUNCTION_INFO_V1(millrace_consumer_reset);
+PG_FUNCTION_INFO_V1(millrace_reset_consumers);
 PG_FUNCTION_INFO_V1(millrace_consumer_set_state);
 
 extern Datum millrace_add_consumer(PG_FUNCTION_ARGS);
@@ -35,9 +36,31 @@ extern Datum millrace_consumer_move(PG_FUNCTION_ARGS);
 extern Datum millrace_consumer_unpark(PG_FUNCTION_ARGS);
 extern Datum millrace_consumer_skip(PG_FUNCTION_ARGS);
 extern Datum millrace_consumer_reset(PG_FUNCTION_ARGS);
+extern Datum millrace_reset_consumers(PG_FUNCTION_ARGS);
 extern Datum millrace_consumer_set_state(PG_FUNCTION_ARGS);
 
 /* ---- arguments ----------------------------------------------------------------------------------- */
+
+/*
+ * Locks a consumer, and returns it as it is under the lock.  Another may have got its name meanwhile, with another
+ * number.
+ */
+static Consumer *
+LockConsumer(ConsumerTables *tables, text *name)
+{
+	int64 locked = ConsumerOpen(tables, name)->id;
+
+	for (;;)
+	{
+		Consumer *consumer;
+
+		ConsumerLock(tables, locked);
+		consumer = ConsumerOpen(tables, name);
+		if (consumer->id == locked)
+			return consumer;
+		locked = consumer->id;
+	}
+}
 
 /* Opens a consumer; MR016 when there is none. */
 OpenConsumer
@@ -45,12 +68,7 @@ OpenConsumerOf(const char *namespace_name, text *name, ConsumerUse use)
 {
 	OpenConsumer open = {ConsumerTablesOpen(namespace_name, use != USE_READ), NULL};
 
-	open.consumer = ConsumerOpen(open.tables, name);
-	if (use == USE_LOCKED)
-	{
-		ConsumerLock(open.tables, open.consumer->id);
-		open.consumer = ConsumerOpen(open.tables, name); /* as it is under the lock */
-	}
+	open.consumer = use == USE_LOCKED ? LockConsumer(open.tables, name) : ConsumerOpen(open.tables, name);
 	return open;
 }
 
@@ -285,6 +303,43 @@ millrace_consumer_reset(PG_FUNCTION_ARGS)
 	open = ArgConsumer(fcinfo, 3, USE_LOCKED);
 	ConsumerReset(open.tables, open.consumer, Max(position, 1) - 1, !PG_ARGISNULL(2) && PG_GETARG_BOOL(2));
 	CloseConsumer(open);
+	PG_RETURN_VOID();
+}
+
+typedef struct Names
+{
+	text *names[MAX_CONSUMERS];
+	int nnames;
+} Names;
+
+static bool
+AddName(void *arg, const ConsumerRow *row)
+{
+	Names *names = arg;
+
+	names->names[names->nnames++] = DatumGetTextPP(row->value[CONSUMER_NAME - 1]);
+	return names->nnames < MAX_CONSUMERS;
+}
+
+/*
+ * reset_consumers(namespace): all consumers begin anew at the start.  The caller has locked the messages against
+ * everyone, and so no call of next() is under way that waits for them.
+ */
+Datum
+millrace_reset_consumers(PG_FUNCTION_ARGS)
+{
+	ConsumerTables *tables = ConsumerTablesOpen(ArgNamespace(fcinfo, 0), true);
+	Names *names = palloc0(sizeof(Names));
+
+	RowEach(tables, TABLE_CONSUMERS, tables->key[TABLE_CONSUMERS], NULL, 0, AddName, names);
+	for (int i = 0; i < names->nnames; i++)
+	{
+		Consumer *consumer = ConsumerOpen(tables, names->names[i]);
+
+		ConsumerLock(tables, consumer->id);
+		ConsumerReset(tables, consumer, 0, false);
+	}
+	ConsumerTablesClose(tables);
 	PG_RETURN_VOID();
 }
 

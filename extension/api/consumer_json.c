@@ -63,7 +63,7 @@ AppendConsumerState(StringInfo out, const Delivery *delivery)
 	}
 }
 
-/* ,"settled":[17],"lost":[] where anything was to be settled */
+/* ,"settled":[17] */
 static void
 AppendNumbers(StringInfo out, const char *name, const int64 *numbers, int nnumbers)
 {
@@ -85,20 +85,15 @@ typedef struct Call
 	int nlost;
 } Call;
 
-/* {"claim":18,"leaseMs":30000,"settled":[17],"lost":[],"retries":{...},"messages":[...]} */
+/* "claim":18,"leaseMs":30000,"retries":{...},"messages":[...] */
 static void
-AppendDelivery(StringInfo out, const Delivery *delivery, const Call *call)
+AppendDelivery(StringInfo out, const Delivery *delivery)
 {
 	if (delivery->claim != 0)
-		appendStringInfo(out, "{\"claim\":" INT64_FORMAT ",\"leaseMs\":" INT64_FORMAT, delivery->claim,
+		appendStringInfo(out, "\"claim\":" INT64_FORMAT ",\"leaseMs\":" INT64_FORMAT, delivery->claim,
 						 delivery->lease_ms);
 	else
-		appendStringInfoString(out, "{\"claim\":null");
-	if (call->nsettlements > 0)
-	{
-		AppendNumbers(out, "settled", call->settled, call->nsettled);
-		AppendNumbers(out, "lost", call->lost, call->nlost);
-	}
+		appendStringInfoString(out, "\"claim\":null");
 	AppendRetries(out, delivery);
 	if (delivery->next_due_ms >= 0)
 		appendStringInfo(out, ",\"nextDueMs\":" INT64_FORMAT, delivery->next_due_ms);
@@ -110,7 +105,7 @@ AppendDelivery(StringInfo out, const Delivery *delivery, const Call *call)
 			appendStringInfoChar(out, ',');
 		JsonAppendMessage(out, &delivery->messages[i].message, true);
 	}
-	appendStringInfoString(out, "]}");
+	appendStringInfoChar(out, ']');
 }
 
 /* ---- requests ------------------------------------------------------------------------------------ */
@@ -222,25 +217,33 @@ PutCall(ResultSet *set, OpenConsumer open, const Call *call)
 {
 	Delivery delivery;
 	StringInfoData out;
-	Datum values[4];
-	bool isnull[4] = {false};
+	Datum values[5];
+	bool isnull[5] = {false};
 
 	ConsumerNext(open.tables, open.consumer, &call->request, &delivery);
 	TextBegin(&out);
-	AppendDelivery(&out, &delivery, call);
+	AppendDelivery(&out, &delivery);
 	values[0] = PointerGetDatum(TextEnd(&out));
-	values[1] = Int64GetDatum(delivery.claim);
-	isnull[1] = delivery.claim == 0;
-	values[2] = Int64GetDatum(delivery.next_due_ms);
-	isnull[2] = delivery.next_due_ms < 0;
-	values[3] = Int64GetDatum(delivery.expired);
+	isnull[1] = call->nsettlements == 0;
+	if (!isnull[1])
+	{
+		TextBegin(&out);
+		AppendNumbers(&out, "settled", call->settled, call->nsettled);
+		AppendNumbers(&out, "lost", call->lost, call->nlost);
+		values[1] = PointerGetDatum(TextEnd(&out));
+	}
+	values[2] = Int64GetDatum(delivery.claim);
+	isnull[2] = delivery.claim == 0;
+	values[3] = Int64GetDatum(delivery.next_due_ms);
+	isnull[3] = delivery.next_due_ms < 0;
+	values[4] = Int64GetDatum(delivery.expired);
 	ResultSetPut(set, values, isnull);
 }
 
 /*
- * json_consumer_next(namespace, consumer, requests) -> for each request of the array, in order, (body, claim or
- * NULL, next_due_ms or NULL, expired leases); nothing where another transaction has the consumer's lock, and
- * nothing is settled then
+ * json_consumer_next(namespace, consumer, requests) -> for each request of the array, in order, (body, what
+ * was settled or NULL, claim or NULL, next_due_ms or NULL, expired leases); body and settled are members of
+ * one object.  No rows where another transaction has the consumer's lock, and nothing is settled then
  */
 Datum
 millrace_json_consumer_next(PG_FUNCTION_ARGS)
@@ -252,9 +255,11 @@ millrace_json_consumer_next(PG_FUNCTION_ARGS)
 	Call *calls = CallsOf(PG_GETARG_JSONB_P(2), &ncalls);
 	OpenConsumer open = OpenConsumerOf(namespace_name, name, USE_CLAIM);
 
-	if (ConsumerTryLock(open.tables, open.consumer->id))
+	int64 locked = open.consumer->id;
+
+	if (ConsumerTryLock(open.tables, locked) &&
+		(open.consumer = ConsumerOpen(open.tables, name))->id == locked) /* as it is under the lock */
 	{
-		open.consumer = ConsumerOpen(open.tables, name); /* as it is under the lock */
 		SettleCalls(open, calls, ncalls);
 		for (int i = 0; i < ncalls; i++)
 			PutCall(set, open, &calls[i]);

@@ -1,6 +1,6 @@
 /*
- * feed.c: what subscriptions are fed with: finished server-sent events for catching up, rows for
- * following.
+ * feed.c: what the program reads for subscriptions: finished server-sent events of one that catches up, and
+ * rows for all that follow.
  */
 #include "postgres.h"
 

@@ -22,6 +22,7 @@ Malformed(const char *what)
 	ereport(ERROR, (errcode(ERRCODE_MILLRACE_MALFORMED_BATCH), errmsg("malformed batch: %s", what)));
 }
 
+/* Takes bytes. */
 const char *
 FrameBytes(FrameReader *reader, size_t len)
 {
@@ -33,6 +34,7 @@ FrameBytes(FrameReader *reader, size_t len)
 	return bytes;
 }
 
+/* Take an integer. */
 uint32
 FrameUint32(FrameReader *reader)
 {
@@ -52,8 +54,8 @@ FrameInt64(FrameReader *reader)
 }
 
 /*
- * Reads a count of things each of which takes at least `least` bytes, so that a false one can't make us
- * allocate.
+ * Reads a count of things each of which takes at least `least` bytes, so that a false one can't cause
+ * a large allocation.
  */
 int
 FrameCount(FrameReader *reader, size_t least)
@@ -80,6 +82,7 @@ FrameString(FrameReader *reader)
 	return pg_any_to_server(bytes, (int)len, PG_UTF8);
 }
 
+/* The same, but it must be there. */
 const char *
 FrameRequiredString(FrameReader *reader)
 {
@@ -90,6 +93,7 @@ FrameRequiredString(FrameReader *reader)
 	return string;
 }
 
+/* Reads a string that is a JSON object; NULL for none.  Errors: also MR008, and those of jsonb_in(). */
 Jsonb *
 FrameObject(FrameReader *reader, const char *what, bool required)
 {
@@ -103,6 +107,7 @@ FrameObject(FrameReader *reader, const char *what, bool required)
 	return value;
 }
 
+/* Reads a name.  Errors: also MR006, MR007. */
 text *
 FrameName(FrameReader *reader, const char *what)
 {
@@ -124,6 +129,7 @@ FrameOpen(bytea *frame, int newest)
 	return reader;
 }
 
+/* Ends reading a frame, of which nothing may be left. */
 void
 FrameClose(FrameReader *reader)
 {

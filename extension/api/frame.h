@@ -1,7 +1,8 @@
 /*
  * frame.h: reading frames, which protocol.h describes.
  *
- * Every function raises MR011 for what is malformed.
+ * Every function raises MR011 for what is malformed.  What they return lies in the frame, or in the current
+ * memory context.
  */
 #ifndef MILLRACE_FRAME_H
 #define MILLRACE_FRAME_H

@@ -1,5 +1,5 @@
 /*
- * json.c: the json_* functions that the HTTP side calls: finished JSON text, made beside the table.
+ * json.c: the json_* functions that the HTTP side calls: finished JSON text, made in the server.
  *
  * A long answer is made in pages of about max_bytes, each its own statement, each continuing after the last.
  */
@@ -142,7 +142,7 @@ millrace_json_stream_version(PG_FUNCTION_ARGS)
 	int64 version = ReadStreamVersion(store, stream);
 
 	StoreClose(store);
-	PG_RETURN_TEXT_P(cstring_to_text(version < 0 ? "null" : psprintf(INT64_FORMAT, version)));
+	PG_RETURN_TEXT_P(cstring_to_text(version <= NO_STREAM ? "null" : psprintf(INT64_FORMAT, version)));
 }
 
 static void

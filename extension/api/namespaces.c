@@ -43,7 +43,7 @@ ArgSchema(FunctionCallInfo fcinfo)
 	return schema;
 }
 
-/* is_messages(relation) -> whether it is a table of messages; whatever else it is, nothing of it is run */
+/* is_messages(relation) -> whether it is a table of messages; nothing that its owner put into it is run. */
 Datum
 millrace_is_messages(PG_FUNCTION_ARGS)
 {
@@ -51,8 +51,8 @@ millrace_is_messages(PG_FUNCTION_ARGS)
 }
 
 /*
- * check_messages(schema): MR010 unless its relation `messages` is a table of messages; 42501 for those who
- * may not read it
+ * check_messages(schema): MR010 unless its relation `messages` is a table of messages; 42501 for a role that
+ * may not read it.
  */
 Datum
 millrace_check_messages(PG_FUNCTION_ARGS)

@@ -34,7 +34,7 @@ extern Datum millrace_list_streams(PG_FUNCTION_ARGS);
 
 /* ---- arguments shared with api/json.c -------------------------------------------------------------- */
 
-/* -1: all; 0: none; NULL: the default. */
+/* How many messages are read: -1 all, 0 none, NULL the default.  Errors: MR009. */
 int64
 ArgBatchSize(FunctionCallInfo fcinfo, int arg)
 {
@@ -47,7 +47,7 @@ ArgBatchSize(FunctionCallInfo fcinfo, int arg)
 	return size;
 }
 
-/* An array of texts, none of them NULL; NULL leaves *texts NULL. */
+/* An array of texts, none of them NULL (MR005); NULL leaves *texts NULL. */
 void
 ArgTexts(FunctionCallInfo fcinfo, int arg, const char *what, text ***texts, int *ntexts)
 {
@@ -66,6 +66,7 @@ ArgTexts(FunctionCallInfo fcinfo, int arg, const char *what, text ***texts, int 
 	}
 }
 
+/* The types that are wanted; NULL: any. */
 void
 ArgTypes(FunctionCallInfo fcinfo, int arg, ReadRequest *request)
 {
@@ -80,7 +81,7 @@ RefuseGroup(ReadRequest *request, const char *problem)
 																   problem, request->member, request->size)));
 }
 
-/* Both or neither of member and size. */
+/* A consumer group: both or neither (MR005) of member and size, or MR009. */
 void
 ArgConsumerGroup(FunctionCallInfo fcinfo, int member, int size, ReadRequest *request)
 {
@@ -99,7 +100,7 @@ ArgConsumerGroup(FunctionCallInfo fcinfo, int member, int size, ReadRequest *req
 		RefuseGroup(request, "consumer_group_member must be less than consumer_group_size");
 }
 
-/* ---- rows ------------------------------------------------------------------------------------------------ */
+/* ---- rows ---------------------------------------------------------------------------------------------- */
 
 /* Makes a row of the type millrace.message. */
 static void
@@ -198,19 +199,19 @@ millrace_read_stream(PG_FUNCTION_ARGS)
 }
 
 /*
- * A name with a dash is no message's category.  Asking for one is a slip that looks like success, so a
- * session is told of it once.
+ * A name with a dash is no message's category.  To ask for one is a mistake that looks like success, so
+ * there is a notice, once in a session.
  */
 static void
 NoticeDash(text *name)
 {
-	static bool told = false;
+	static bool noticed = false;
 	Slice slice = SliceOfText(name);
 	Slice category = NameCategory(slice);
 
-	if (told || category.len == slice.len)
+	if (noticed || category.len == slice.len)
 		return;
-	told = true;
+	noticed = true;
 	ereport(NOTICE, (errmsg("\"%s\" is the name of a stream; no message is of such a category",
 							text_to_cstring(name)),
 					 errhint("A category is what stands before the first dash, here \"%.*s\"; "
@@ -315,7 +316,7 @@ millrace_stream_version(PG_FUNCTION_ARGS)
 	int64 version = ReadStreamVersion(store, stream);
 
 	StoreClose(store);
-	if (version < 0)
+	if (version <= NO_STREAM)
 		PG_RETURN_NULL();
 	PG_RETURN_INT64(version);
 }
@@ -356,12 +357,14 @@ millrace_list_streams(PG_FUNCTION_ARGS)
 	return (Datum)0;
 }
 
+/* The beginning of names; NULL: any. */
 text *
 ArgPrefix(FunctionCallInfo fcinfo, int arg)
 {
 	return PG_ARGISNULL(arg) ? cstring_to_text("") : PG_GETARG_TEXT_PP(arg);
 }
 
+/* How many rows a list may have; NULL: the default.  Errors: MR009. */
 int64
 ArgMaxRows(FunctionCallInfo fcinfo, int arg)
 {

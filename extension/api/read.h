@@ -15,7 +15,7 @@
 
 /*
  * A function whose rows are messages in the order in which they are read.  Called as a function, it fills a
- * tuplestore; in FROM it runs as a plan node that fetches them one by one (scan.c).
+ * tuplestore; in FROM it runs as a plan node that fetches them one by one (scan/scan.c).
  */
 typedef struct MessageFunction
 {

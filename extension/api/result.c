@@ -59,12 +59,14 @@ ResultSetBeginOf(FunctionCallInfo fcinfo, const Oid *types, int ntypes)
 	return set;
 }
 
+/* Adds a row; what it points to is copied. */
 void
 ResultSetPut(ResultSet *set, Datum *values, bool *isnull)
 {
 	tuplestore_putvalues(set->rows, set->desc, values, isnull);
 }
 
+/* Returns the row type that the function is declared to return. */
 TupleDesc
 ResultRowType(FunctionCallInfo fcinfo)
 {
@@ -75,8 +77,9 @@ ResultRowType(FunctionCallInfo fcinfo)
 	return desc;
 }
 
-static void
-RefuseRowType(TupleDesc desc, char *problem)
+/* Refuses a row type that ALTER TYPE has changed, 42804; `problem` is a sentence. */
+void
+RefuseRowType(TupleDesc desc, const char *problem)
 {
 	ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
 					errmsg("type %s is not what it was when it was created", format_type_be(desc->tdtypeid)),

@@ -36,10 +36,11 @@ SelectionDefineSettings(void)
 }
 
 /*
- * A pooler may lend the session to another client with every transaction, and nothing tells the server so.
- * Where it is said to be so, what was set for the session in an earlier transaction is somebody else's.  The
- * server keeps a stack of what the current transaction has changed, SET LOCAL and a function's SET among it;
- * an empty one says that the value was there before.  (A parallel worker gets its leader's.)
+ * A pooler may lend the session to another client with every transaction, and the server can't see that.
+ * Where the setting says so, what was set for the session in an earlier transaction may be another
+ * client's.  The server keeps a stack of what the current transaction has changed, SET LOCAL and a
+ * function's SET among it; an empty one says that the value was there before.  (A parallel worker gets its
+ * leader's.)
  */
 static bool
 SelectionIsLeftOver(void)

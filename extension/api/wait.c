@@ -1,13 +1,13 @@
 /*
- * wait.c: what tells a subscriber's server that it may be worth its while to read.
+ * wait.c: wait_for_commits(), which returns when there may be new messages to read.
  *
  * A message becomes readable, or stops to hold back those behind it, when a transaction ends that wrote
- * something: one that committed or aborted, in whatever session, by whatever program, also by COMMIT
- * PREPARED; a subtransaction that aborted; on a standby, one whose end was replayed.  Postgres counts these
+ * something: one that committed or aborted, in any session, by any program, also by COMMIT PREPARED; a
+ * subtransaction that aborted; on a standby, one whose end was replayed.  Postgres counts these
  * in shared memory, for its own snapshots, under the lock under which it takes them.  So nothing is added to
- * an append, nothing needs shared memory of ours, and no end is missed: whoever has seen the count change,
- * and takes a snapshot then, has it in there.  The count is of the whole server, so it changes for others'
- * transactions too.
+ * an append, nothing needs shared memory of ours, and no end is missed: a snapshot that is taken after the
+ * count has changed includes it.  The count is of the whole server, so it changes for transactions of other
+ * databases and programs, too.
  *
  * Looking at it takes no transaction, lock or snapshot, and is done every few milliseconds.
  */
@@ -25,6 +25,7 @@
 #include "api/api.h"
 #include "base/compat.h"
 
+/* How often the count is looked at. */
 #define LOOK_MS 5
 #define MAX_TIMEOUT_MS 60000
 
@@ -32,15 +33,15 @@ PG_FUNCTION_INFO_V1(millrace_wait_for_commits);
 
 extern Datum millrace_wait_for_commits(PG_FUNCTION_ARGS);
 
-/* What this session has told, and to whom; behind a pooler there may be several who ask. */
-typedef struct Told
+/* What this session has answered last; behind a pooler several clients may ask it in turn. */
+typedef struct Answer
 {
 	int64 asker;
-	uint64 heard; /* the count up to which it has looked */
-	uint64 told;  /* the count when it was answered last */
-} Told;
+	uint64 seen;	/* the count up to which the asker has looked */
+	uint64 current; /* the count at the answer */
+} Answer;
 
-static Told last_told;
+static Answer last;
 
 /*
  * Lets go of the snapshot that CALL has taken, so that a session that waits keeps no VACUUM from its work.
@@ -82,10 +83,10 @@ WaitForCount(uint64 count, int timeout_ms)
  * wait_for_commits(asker, heard, timeout_ms): returns as soon as a transaction that wrote has ended since an
  * earlier return, or when the time is over.
  *
- * asker: any number that nobody else has; the first call of one in a session returns at once.  heard: true
- * when the asker has looked since the call before returned, false when it took that for the end of the time;
- * what it was told then is told again.  timeout_ms: milliseconds, at most 60000.  Errors: 25001 in a
- * transaction or a function, 22023 for another timeout, MR005 for NULL.
+ * asker: any number that no other caller uses; the first call of one in a session returns at once.  heard:
+ * true when the asker has looked since the call before returned; false when it did not, so that this one
+ * returns at once for the same transactions.  timeout_ms: milliseconds, at most MAX_TIMEOUT_MS.  Errors:
+ * 25001 in a transaction or a function, 22023 for another timeout, MR005 for NULL.
  */
 Datum
 millrace_wait_for_commits(PG_FUNCTION_ARGS)
@@ -100,15 +101,15 @@ millrace_wait_for_commits(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("timeout_ms %d is out of range: 0 to %d", timeout_ms, MAX_TIMEOUT_MS)));
 	DropSnapshots(fcinfo);
-	if (last_told.asker != asker)
+	if (last.asker != asker)
 	{
-		last_told = (Told){.asker = asker};
-		last_told.heard = last_told.told = CompatCompletedTransactions();
+		last = (Answer){.asker = asker};
+		last.seen = last.current = CompatCompletedTransactions();
 		PG_RETURN_VOID();
 	}
 	if (PG_GETARG_BOOL(1))
-		last_told.heard = last_told.told;
-	WaitForCount(last_told.heard, timeout_ms);
-	last_told.told = CompatCompletedTransactions();
+		last.seen = last.current;
+	WaitForCount(last.seen, timeout_ms);
+	last.current = CompatCompletedTransactions();
 	PG_RETURN_VOID();
 }

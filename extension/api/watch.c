@@ -1,14 +1,14 @@
 /*
- * watch.c: what holds readers back, for those who operate the database and for those who read the table
+ * watch.c: what holds readers back, for the views of operators and for queries that read the table
  * themselves.
  *
- * A reader's prefix ends at the first row that its snapshot doesn't see and that may still commit, or did so
- * later (read.c).  Here that row is looked for by the active snapshot, the one of the statement that asks, so
- * that what else the statement reads of the table ends at the same row.  Who gives the position that it has
- * reached is answered by an index scan from there.  Otherwise the row may be anywhere, far below the others
- * if it is an import's; but it is on a page that is not marked all-visible, since a page with that mark has
- * no such row.  So all other pages are looked at, in the order of the table: with autovacuum those written
- * last.
+ * A reader's prefix ends at the first row that its snapshot doesn't see and that may still commit, or did
+ * so later (core/read.c).  Here that row is looked for by the active snapshot, the one of the statement
+ * that asks, so that what else the statement reads of the table ends at the same row.  Where the statement
+ * gives the position that it has reached, an index scan from there finds it.  Otherwise the row may be
+ * anywhere, far below the others if it is an import's; but it is on a page that is not marked all-visible,
+ * since a page with that mark has no such row.  So all other pages are looked at, in the order of the
+ * table: with autovacuum those written last.
  */
 #include "postgres.h"
 
@@ -115,7 +115,7 @@ IsSeen(Store *store, int64 position, Snapshot snapshot)
 
 /*
  * The first of all, by the table.  A mark that arrives on a standby may be younger than the snapshot
- * (prefix.c).
+ * (core/prefix.c).
  */
 static Undecided
 FirstOfAll(Store *store, Snapshot snapshot)
@@ -153,8 +153,8 @@ FirstOfAll(Store *store, Snapshot snapshot)
  * readers stop at, from a position on or (NULL) anywhere, NULL when at nothing; and one more than the highest
  * global position.  0.1.0 gave a time between the two arguments, below which nothing was looked at.
  *
- * The transaction is not the subtransaction, which has no lock any more, by which its process could be found,
- * once it is committed.
+ * xid is that of the top-level transaction: a subtransaction has no lock any more once it is committed, and
+ * the process is found by the lock.
  */
 Datum
 millrace_first_undecided(PG_FUNCTION_ARGS)

@@ -92,8 +92,8 @@ CompatFindSetting(const char *setting)
 #endif
 
 /*
- * 17: the variable has another name.  A count of 64 bits, written under ProcArrayLock; whoever compares it
- * needs no lock to read it.
+ * 17: the variable has another name.  A count of 64 bits, written under ProcArrayLock; it can be
+ * read without a lock to be compared.
  */
 #if PG_VERSION_NUM >= 170000
 #define CompatCompletedTransactions() (*(volatile uint64 *)&TransamVariables->xactCompletionCount)
@@ -111,8 +111,8 @@ CompatFindSetting(const char *setting)
 /*
  * 18: what a collation is like is a part of its locale.
  *
- * Before 19 the header of locales includes ICU's, which not everybody has who builds an extension.  Nothing
- * of it is used here, and where it is left out the members stay where they are.
+ * Before 19 the header of locales includes ICU's, which need not be installed to build an extension.  Nothing
+ * of it is used here, and the members stay where they are when it is left out.
  */
 #pragma push_macro("USE_ICU")
 #undef USE_ICU

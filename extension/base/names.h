@@ -26,12 +26,13 @@ typedef struct Slice
 extern int SliceCompare(Slice a, Slice b);
 extern bool SliceEqual(Slice a, Slice b);
 
+/* The parts of a name, which the head of this file describes.  False: the name has no id. */
 extern Slice NameCategory(Slice name);
 extern bool NameStreamId(Slice name, Slice *id);
 extern bool NameCardinalId(Slice name, Slice *id);
 extern int64 NameHash64(Slice name);
 
-/* Says whether a stream is the given member's share of a group; a name without an id is nobody's. */
+/* Says whether a stream is the given member's share of a group; a name without an id is no member's. */
 extern bool NameIsMembers(Slice name, int64 member, int64 size);
 
 extern Datum millrace_category(PG_FUNCTION_ARGS);

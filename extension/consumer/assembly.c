@@ -1,15 +1,16 @@
 /*
  * assembly.c: what is put into a claim.
  *
- * First comes what is due again, then the log from the ceiling on.  A stream is given to one claim at a time, so
- * its messages are dealt with in order: those of a stream that is in a claim, waits for a retry or is parked are
- * passed over, and its row says from where on they are left.
+ * First comes what is due again, then the log from the ceiling on.  A stream is given to one claim at a time,
+ * so its messages are dealt with in order: those of a stream that is in a claim, waits for a retry or is
+ * parked are passed over, and its row says from where on they are left.
  *
  * The ceiling follows the prefix rule (core/read.c): it never passes a row that may still commit, whether the
  * filters would let that row pass or not.
  */
 #include "postgres.h"
 
+#include "lib/binaryheap.h"
 #include "utils/memutils.h"
 
 #include "consumer/assembly.h"
@@ -96,14 +97,10 @@ static bool
 AddDue(void *arg, const Message *message)
 {
 	Assembly *claim = arg;
-	Consumer *consumer = claim->work->consumer;
 
-	/* Above the ceiling the scan takes over, but where the order is of all there is nothing else. */
-	if ((message->global_position > claim->work->newest.ceiling && consumer->ordering != ORDERING_ALL) ||
-		!HasRoomFor(claim, message))
+	if (!HasRoomFor(claim, message))
 		return false;
 	AddMessage(claim, claim->row->stream, message);
-	claim->ceiling = Max(claim->ceiling, message->global_position);
 	return claim->room > 0;
 }
 
@@ -134,7 +131,7 @@ IsDue(const ConsumerWork *work, const StreamRow *row)
 	return !row->gone && row->parked_at == 0 && row->claim == 0 && row->retry_at <= work->now;
 }
 
-/* Adds at most so many messages of a stream that is due. */
+/* Adds at most so many messages of a stream that is due, up to the ceiling: above it the scan takes over. */
 static void
 TakeStream(Assembly *claim, StreamRow *row, int most)
 {
@@ -145,7 +142,7 @@ TakeStream(Assembly *claim, StreamRow *row, int most)
 		return;
 	claim->row = row;
 	SourceReadStream(claim->work->tables, claim->work->consumer, row->stream, row->position,
-					 Min(most, claim->room), AddDue, claim);
+					 claim->work->newest.ceiling + 1, Min(most, claim->room), AddDue, claim);
 	claim->row = NULL;
 	if (claim->nmessages == before)
 	{
@@ -158,54 +155,79 @@ TakeStream(Assembly *claim, StreamRow *row, int most)
 	row->claimed_to = SourcePosition(claim->work->consumer, &claim->messages[claim->nmessages - 1].message);
 }
 
+/* Those under suspicion first, then by their messages' global positions; as a binaryheap compares. */
 static int
-OldestFirst(const void *a, const void *b)
+OldestFirst(Datum a, Datum b, void *arg)
 {
-	const StreamRow *left = *(StreamRow *const *)a, *right = *(StreamRow *const *)b;
+	const StreamRow *left = (const StreamRow *)DatumGetPointer(a);
+	const StreamRow *right = (const StreamRow *)DatumGetPointer(b);
 
 	if (left->suspect != right->suspect)
-		return left->suspect > right->suspect ? -1 : 1;
-	return left->global_position < right->global_position ? -1
-														  : left->global_position > right->global_position;
+		return left->suspect > right->suspect ? 1 : -1;
+	return left->global_position < right->global_position	? 1
+		   : left->global_position > right->global_position ? -1
+															: 0;
 }
 
-/* The rows that are due: those under suspicion first, then by their messages' global positions. */
-static StreamRow **
-DueRows(ConsumerWork *work, int *ndue)
+/* The rows that are due.  They may be many of which a claim takes few, so they are put in order as they are asked for. */
+typedef struct DueRows
 {
-	StreamRow **due = palloc(sizeof(StreamRow *) * Max(work->nstreams, 1));
+	binaryheap *rest;
+	StreamRow **rows;
+	int nrows;
+} DueRows;
 
-	*ndue = 0;
+static DueRows
+FindDueRows(ConsumerWork *work)
+{
+	DueRows due = {binaryheap_allocate(Max(work->nstreams, 1), OldestFirst, NULL)};
+
+	due.rows = palloc(sizeof(StreamRow *) * Max(work->nstreams, 1));
 	for (int i = 0; i < work->nstreams; i++)
 		if (IsDue(work, work->streams[i]))
-			due[(*ndue)++] = work->streams[i];
-	qsort(due, *ndue, sizeof(StreamRow *), OldestFirst);
+			binaryheap_add_unordered(due.rest, PointerGetDatum(work->streams[i]));
+	binaryheap_build(due.rest);
 	return due;
+}
+
+/* The first, the second...; NULL: there are no more. */
+static StreamRow *
+DueRow(DueRows *due, int number)
+{
+	while (due->nrows <= number)
+	{
+		if (binaryheap_empty(due->rest))
+			return NULL;
+		due->rows[due->nrows++] = (StreamRow *)DatumGetPointer(binaryheap_remove_first(due->rest));
+	}
+	return due->rows[number];
 }
 
 /* Of streams under suspicion a claim has a quarter, a sixteenth, or one, and nothing else. */
 static bool
-TakeSuspects(Assembly *claim, StreamRow **due, int ndue, int max)
+TakeSuspects(Assembly *claim, DueRows *due, int max)
 {
-	int suspect = ndue > 0 ? due[0]->suspect : 0;
+	StreamRow *row = DueRow(due, 0);
+	int suspect = row ? row->suspect : 0;
 
 	if (suspect == 0)
 		return false;
 	claim->room = Min(claim->room, suspect >= SUSPECT_ALONE ? 1 : Max(max >> (2 * suspect), 1));
-	for (int i = 0; i < ndue && due[i]->suspect == suspect && claim->room > 0; i++)
-		TakeStream(claim, due[i], 1);
+	for (int i = 0; claim->room > 0 && (row = DueRow(due, i)) != NULL && row->suspect == suspect; i++)
+		TakeStream(claim, row, 1);
 	return true;
 }
 
 static void
-TakeDue(Assembly *claim, StreamRow **due, int ndue, int most)
+TakeDue(Assembly *claim, DueRows *due, int most)
 {
 	int kept_back = Max(claim->room - most, 0);
+	StreamRow *row;
 
 	claim->room -= kept_back;
-	for (int i = 0; i < ndue && claim->room > 0; i++)
-		if (due[i]->claim == 0 && !due[i]->gone)
-			TakeStream(claim, due[i], due[i]->attempts > 0 ? 1 : claim->room);
+	for (int i = 0; claim->room > 0 && (row = DueRow(due, i)) != NULL; i++)
+		if (row->claim == 0 && !row->gone)
+			TakeStream(claim, row, row->attempts > 0 ? 1 : claim->room);
 	claim->room += kept_back;
 }
 
@@ -323,7 +345,7 @@ AssemblyBegin(Assembly *claim, ConsumerWork *work, const NextRequest *request)
 	claim->messages = palloc(sizeof(Delivered) * Max(claim->room, 1));
 	claim->streams = HashTable("millrace streams of a claim", sizeof(NewSpan));
 	claim->waiting = StreamsWaiting(work);
-	claim->parked = claim->room > 0 && StreamsParked(work) > 0;
+	claim->parked = claim->room > 0 && StreamsAreParked(work);
 }
 
 /* Fills the claim with what is due and with what the log has. */
@@ -331,22 +353,24 @@ void
 AssemblyFill(Assembly *claim, int max)
 {
 	ConsumerWork *work = claim->work;
-	int ndue;
-	StreamRow **due = DueRows(work, &ndue);
+	DueRows due;
 
-	if (claim->room <= 0 || TakeSuspects(claim, due, ndue, max))
+	if (claim->room <= 0)
+		return;
+	due = FindDueRows(work);
+	if (TakeSuspects(claim, &due, max))
 		return;
 	if (work->consumer->ordering == ORDERING_ALL)
 	{
 		if (claim->claimed)
 			return;
-		if (StreamsWaiting(work) > 0 || StreamsParked(work) > 0)
-			TakeDue(claim, due, ndue, claim->room);
+		if (StreamsWaiting(work) > 0 || claim->parked)
+			TakeDue(claim, &due, claim->room);
 		else
 			TakeLog(claim);
 		return;
 	}
-	TakeDue(claim, due, ndue, (claim->room + 1) / 2);
+	TakeDue(claim, &due, (claim->room + 1) / 2);
 	TakeLog(claim);
-	TakeDue(claim, due, ndue, claim->room);
+	TakeDue(claim, &due, claim->room);
 }

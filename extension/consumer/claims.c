@@ -150,7 +150,9 @@ ClaimUpdate(ConsumerTables *tables, int64 consumer, Claim *claim)
 	claim->tid = row.tid;
 }
 
-/* When the lease runs out.  After a start of Postgres it lasts once more: nobody could extend it meanwhile. */
+/*
+ * When the lease runs out.  After a start of Postgres it lasts once more: nobody could extend it meanwhile.
+ */
 TimestampTz
 ClaimEnd(const Claim *claim)
 {

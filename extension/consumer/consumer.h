@@ -1,9 +1,9 @@
 /*
  * consumer.h: named, durable readers that give work to any number of members, each stream in order.
  *
- * A member asks for a claim (next.c): a number, a lease, and messages of streams that no other member has.  It
- * settles the claim (settle.c) and asks again.  Nothing is copied: what waits, is retried or parked stays where
- * it is in the log.
+ * A member asks for a claim (next.c): a number, a lease, and messages of streams that no other member has.
+ * It settles the claim (settle.c) and asks again.  Nothing is copied: what waits, is retried or parked stays
+ * where it is in the log.
  *
  *   claim    a row from `next` to `settle`, with what was handed out (content.c).  The newest one of a consumer
  *            says how far the log was handed out, its ceiling, and which is the oldest open one, so that both
@@ -13,8 +13,9 @@
  * Every message up to the ceiling that passes the consumer's filters is settled, in an open claim, or at or
  * behind the position of its stream's row.
  *
- * All but settle() and extend() run under the consumer's lock, to commit; those two touch the row of their own
- * claim only, which next() reads under the lock, so what they said takes effect at the next call of next().
+ * All but settle() and extend() run under the consumer's lock, to commit; those two touch the row of their
+ * own claim only, which next() reads under the lock, so what they said takes effect at the next call of
+ * next().
  */
 #ifndef MILLRACE_CONSUMER_H
 #define MILLRACE_CONSUMER_H
@@ -109,7 +110,8 @@ typedef struct ConsumerTables
 	Relation table[CONSUMER_TABLES];
 	Relation key[CONSUMER_TABLES]; /* the unique index by the first two columns; of consumers: by name */
 	Relation parked;			   /* the index of consumer_streams by consumer and parked_at */
-	Oid numbers;				   /* the sequence of claims' and consumers' numbers */
+	struct ResultRelInfo *indexes[CONSUMER_TABLES]; /* all of a table's, for writing; NULL: not opened yet */
+	Oid numbers;									/* the sequence of claims' and consumers' numbers */
 } ConsumerTables;
 
 /* A row taken apart; in the current memory context. */
@@ -253,6 +255,7 @@ typedef struct ConsumerWork
 	int streams_size;
 	struct HTAB *by_name; /* of the streams */
 	int nparked;		  /* -1: not counted yet */
+	bool any_parked;	  /* when the rows were read */
 	int64 expired;		  /* claims whose lease ran out */
 	bool look_only;		  /* nothing is written */
 } ConsumerWork;
@@ -307,6 +310,7 @@ extern StreamRow *StreamsFindParked(ConsumerWork *work, text *stream);
 extern StreamRow *StreamsFindOrAdd(ConsumerWork *work, text *stream);
 extern int StreamsWaiting(const ConsumerWork *work);
 extern int StreamsParked(ConsumerWork *work);
+extern bool StreamsAreParked(const ConsumerWork *work);
 extern void StreamGoOn(ConsumerWork *work, StreamRow *row, int64 position);
 extern void StreamSkip(ConsumerWork *work, StreamRow *row);
 extern void StreamPark(ConsumerWork *work, StreamRow *row);
@@ -318,7 +322,7 @@ extern int64 SourcePosition(const Consumer *consumer, const Message *message);
 extern ReadOutcome SourceRead(ConsumerTables *tables, const Consumer *consumer, int64 from, int64 rows,
 							  MessageSink sink, void *arg);
 extern void SourceReadStream(ConsumerTables *tables, const Consumer *consumer, text *key, int64 position,
-							 int64 limit, MessageSink sink, void *arg);
+							 int64 below, int64 limit, MessageSink sink, void *arg);
 extern bool SourceNext(ConsumerTables *tables, const Consumer *consumer, text *key, int64 position,
 					   int64 ceiling, int64 *found, int64 *global_position);
 extern bool SourceAt(ConsumerTables *tables, int64 global_position, text **stream, int64 *position);
@@ -328,6 +332,10 @@ extern ConsumerWork *ConsumerBegin(ConsumerTables *tables, Consumer *consumer);
 extern void ConsumerFold(ConsumerWork *work);
 extern void ConsumerLook(ConsumerWork *work);
 extern int64 ConsumerOldest(const ConsumerWork *work, int64 otherwise);
+
+/* commit.c */
+extern bool ConsumerCommitBegin(void);
+extern void ConsumerCommitEnd(bool claims_only);
 
 /* next.c */
 typedef struct NextRequest

@@ -1,5 +1,6 @@
 /*
- * fold.c: takes in what happened since the last call of next(): claims that were settled, leases that ran out.
+ * fold.c: takes in what happened since the last call of next(): claims that were settled, leases that ran
+ * out.
  */
 #include "postgres.h"
 
@@ -73,7 +74,7 @@ GiveBack(ConsumerWork *work, const Span *span, int64 above)
 	if (work->consumer->ordering == ORDERING_ALL)
 		position = span->global_position;
 	stream = SourceKey(work->consumer, stream);
-	SourceReadStream(tables, work->consumer, stream, position, span->count, SearchSpan, &search);
+	SourceReadStream(tables, work->consumer, stream, position, 0, span->count, SearchSpan, &search);
 	if (!search.found)
 		return NULL;
 	row = StreamsFindOrAdd(work, stream);
@@ -209,7 +210,9 @@ Reap(ConsumerWork *work)
 	{
 		Claim *claim = &work->claims[i];
 
-		/* One that its member is settling in this moment, in a transaction of its own, stays that member's. */
+		/*
+		 * One that its member is settling in this moment, in a transaction of its own, stays that member's.
+		 */
 		if (!HasRunOut(work, claim) || !RowLock(work->tables, TABLE_CLAIMS, &claim->tid, false))
 			continue;
 		Expire(work, claim, open > 1 && run_out == open);

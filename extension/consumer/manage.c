@@ -67,9 +67,9 @@ WriteCeiling(ConsumerTables *tables, int64 consumer, int64 ceiling, uint32 place
 }
 
 /*
- * Creates a consumer of whose row the caller has filled name, category, stream, types, correlation, ordering and
- * options; it begins above the ceiling.  Returns false when there is the same one already.  Errors: MR017 when
- * one of that name is another, MR009 when there are too many.
+ * Creates a consumer of whose row the caller has filled name, category, stream, types, correlation, ordering
+ * and options; it begins above the ceiling.  Returns false when there is the same one already.  Errors: MR017
+ * when one of that name is another, MR009 when there are too many.
  */
 bool
 ConsumerCreate(ConsumerTables *tables, ConsumerRow *row, int64 ceiling)
@@ -156,8 +156,8 @@ ConsumerDrop(ConsumerTables *tables, Consumer *consumer)
 }
 
 /*
- * Begins anew above a ceiling: every claim is lost to its member, and what was retried or parked is forgotten,
- * but on demand not what is parked.
+ * Begins anew above a ceiling: every claim is lost to its member, and what was retried or parked is
+ * forgotten, but on demand not what is parked.
  */
 void
 ConsumerReset(ConsumerTables *tables, Consumer *consumer, int64 ceiling, bool keep_parked)

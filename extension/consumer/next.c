@@ -133,7 +133,7 @@ DeliverAgain(ConsumerWork *work, const Claim *claim, Delivery *delivery)
 			position = span->global_position;
 		stream = SourceKey(work->consumer, stream);
 		again.row = StreamsFind(work, stream);
-		SourceReadStream(work->tables, work->consumer, stream, position, span->count, AddAgain, &again);
+		SourceReadStream(work->tables, work->consumer, stream, position, 0, span->count, AddAgain, &again);
 	}
 	qsort(delivery->messages, delivery->nmessages, sizeof(Delivered), ByGlobalPosition);
 }
@@ -192,13 +192,14 @@ CheckAllowed(const Consumer *consumer)
 }
 
 /*
- * Gives a member of the consumer a claim, if there is anything to do.  The caller has the consumer's lock; the
- * claim counts from the commit on.  Errors: 25001 above READ COMMITTED, 25006 in recovery, 0A000 for an order
- * by hand.
+ * Gives a member of the consumer a claim, if there is anything to do.  The caller has the consumer's lock;
+ * the claim counts from the commit on.  Errors: 25001 above READ COMMITTED, 25006 in recovery, 0A000 for an
+ * order by hand.
  */
 void
 ConsumerNext(ConsumerTables *tables, Consumer *consumer, const NextRequest *request, Delivery *delivery)
 {
+	bool claims_only = ConsumerCommitBegin();
 	ConsumerWork *work;
 	Assembly claim;
 	Claim *known;
@@ -228,6 +229,7 @@ ConsumerNext(ConsumerTables *tables, Consumer *consumer, const NextRequest *requ
 		qsort(delivery->messages, delivery->nmessages, sizeof(Delivered), ByGlobalPosition);
 	}
 	StreamsStore(work);
+	ConsumerCommitEnd(claims_only);
 	if (delivery->claim == 0)
 		delivery->next_due_ms = NextDue(work);
 	delivery->state = consumer->state;

@@ -2,12 +2,12 @@
  * settle.c: what a member says of its claim: that it is dealt with, or what of it is not, or that it takes
  * longer.
  *
- * It touches the claim's own row and takes no lock that others wait for, so it may stand in a long transaction
- * with all that was done for the messages: both are committed or neither.  What it says is taken in by the next
- * call of next() (fold.c).
+ * It touches the claim's own row and takes no lock that others wait for, so it may stand in a long
+ * transaction with all that was done for the messages: both are committed or neither.  What it says is taken
+ * in by the next call of next() (fold.c).
  *
- * The row is looked for as it is now, also in a transaction that keeps its snapshot: what counts is whether the
- * claim is still the member's.
+ * The row is looked for as it is now, also in a transaction that keeps its snapshot: what counts is whether
+ * the claim is still the member's.
  */
 #include "postgres.h"
 
@@ -74,7 +74,8 @@ IsInSpan(ConsumerTables *tables, const Consumer *consumer, const Span *span, Fai
 		return false;
 	if (consumer->ordering == ORDERING_ALL)
 		position = span->global_position;
-	SourceReadStream(tables, consumer, SourceKey(consumer, stream), position, span->count, IsFailed, &search);
+	SourceReadStream(tables, consumer, SourceKey(consumer, stream), position, 0, span->count, IsFailed,
+					 &search);
 	failure->global_position = search.global_position;
 	return search.found;
 }

@@ -1,8 +1,8 @@
 /*
  * source.c: what a consumer reads: its messages in the log, by its filters.
  *
- * Where the order is of all streams, everything is one stream: its name is '', and its positions are the global
- * ones.
+ * Where the order is of all streams, everything is one stream: its name is '', and its positions are the
+ * global ones.
  */
 #include "postgres.h"
 
@@ -26,8 +26,8 @@ SourcePosition(const Consumer *consumer, const Message *message)
 }
 
 /*
- * Reads the log from a global position on, by a snapshot of this moment, and at most so many rows, whether the
- * filters let them pass or not.
+ * Reads the log from a global position on, by a snapshot of this moment, and at most so many rows, whether
+ * the filters let them pass or not.
  */
 ReadOutcome
 SourceRead(ConsumerTables *tables, const Consumer *consumer, int64 from, int64 rows, MessageSink sink,
@@ -47,15 +47,19 @@ SourceRead(ConsumerTables *tables, const Consumer *consumer, int64 from, int64 r
 	return outcome;
 }
 
-/* Reads one stream from a position on, by the consumer's filters; where the order is of all, the log. */
+/*
+ * Reads one stream from a position on, by the consumer's filters; where the order is of all, the log.  `below`:
+ * global positions end there, without a look at what is behind; 0: no bound.
+ */
 void
-SourceReadStream(ConsumerTables *tables, const Consumer *consumer, text *key, int64 position, int64 limit,
-				 MessageSink sink, void *arg)
+SourceReadStream(ConsumerTables *tables, const Consumer *consumer, text *key, int64 position, int64 below,
+				 int64 limit, MessageSink sink, void *arg)
 {
 	ReadRequest request = consumer->source;
 
 	request.limit = limit;
 	request.position = position;
+	request.below = below;
 	if (consumer->ordering != ORDERING_ALL)
 	{
 		request.kind = READ_STREAM;
@@ -101,10 +105,10 @@ SourceNext(ConsumerTables *tables, const Consumer *consumer, text *key, int64 po
 {
 	Found first = {.consumer = consumer};
 
-	SourceReadStream(tables, consumer, key, position, 1, TakeFirst, &first);
+	SourceReadStream(tables, consumer, key, position, ceiling + 1, 1, TakeFirst, &first);
 	*found = first.position;
 	*global_position = first.global_position;
-	return first.found && first.global_position <= ceiling;
+	return first.found;
 }
 
 static bool

@@ -50,8 +50,8 @@ AddStreams(ConsumerWork *work, Lag *lag, ConsumerStatus *status)
 		status->waiting += row->claim == 0;
 		status->retrying += row->attempts > 0;
 		if (lag->count < LAG_MAX)
-			SourceReadStream(work->tables, work->consumer, row->stream, from, LAG_MAX - lag->count,
-							 CountMessage, lag);
+			SourceReadStream(work->tables, work->consumer, row->stream, from, work->newest.ceiling + 1,
+							 LAG_MAX - lag->count, CountMessage, lag);
 	}
 }
 

@@ -146,7 +146,22 @@ MakeTable(ConsumerWork *work)
 		Add(work, rows[i]);
 }
 
-/* Reads the rows of streams that are not parked. */
+/* Ends at the first row that is parked. */
+static bool
+AddUnparked(void *arg, const ConsumerRow *row)
+{
+	ConsumerWork *work = arg;
+
+	work->any_parked = !row->isnull[STREAM_PARKED_AT - 1];
+	if (!work->any_parked)
+		Add(work, FromRow(row));
+	return !work->any_parked;
+}
+
+/*
+ * Reads the rows of streams that are not parked, and sees whether any is.  Those that are parked come first by the
+ * index; mostly there are none, and all is read in one go.
+ */
 void
 StreamsLoad(ConsumerWork *work)
 {
@@ -158,6 +173,9 @@ StreamsLoad(ConsumerWork *work)
 	work->nparked = -1;
 	ScanKeyInit(&keys[0], STREAM_CONSUMER, BTEqualStrategyNumber, F_INT8EQ,
 				Int64GetDatum(work->consumer->id));
+	RowEach(work->tables, TABLE_STREAMS, work->tables->parked, keys, 1, AddUnparked, work);
+	if (!work->any_parked)
+		return;
 	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNULL, STREAM_PARKED_AT, InvalidStrategy, InvalidOid,
 						   InvalidOid, InvalidOid, (Datum)0);
 	RowEach(work->tables, TABLE_STREAMS, work->tables->parked, keys, 2, AddRow, work);
@@ -205,6 +223,13 @@ StreamsParked(ConsumerWork *work)
 						   InvalidOid, InvalidOid, InvalidOid, (Datum)0);
 	RowEach(work->tables, TABLE_STREAMS, work->tables->parked, keys, 2, CountRow, work);
 	return work->nparked;
+}
+
+/* Whether any is, which needs no count. */
+bool
+StreamsAreParked(const ConsumerWork *work)
+{
+	return work->nparked >= 0 ? work->nparked > 0 : work->any_parked;
 }
 
 /* Finds the row of a parked stream, and keeps it in memory, too; NULL: it is not parked. */
@@ -415,7 +440,8 @@ Poisoned(ConsumerWork *work, StreamRow *row)
 
 /*
  * The message at the row's position was not dealt with, once more.  delay_ms: when it comes again; -1: by the
- * number of attempts.  After the last attempt, and not sooner than PARK_AFTER_MS after the first, it is poison.
+ * number of attempts.  After the last attempt, and not sooner than PARK_AFTER_MS after the first, it is
+ * poison.
  */
 void
 StreamFailed(ConsumerWork *work, StreamRow *row, int64 delay_ms, text *error)

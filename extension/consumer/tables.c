@@ -2,9 +2,9 @@
  * tables.c: the tables of consumers, which lie beside the messages of a namespace.
  *
  * Like the table of messages they are read and written without the executor: a statement would run what the
- * schema's owner has put on a table, with the rights of the caller.  So a table is refused (MR010) that is not
- * one of ours, column for column, or has triggers, rules, row security or indexes on expressions.  The locks
- * that are taken before the look keep it so to commit.
+ * schema's owner has put on a table, with the rights of the caller.  So a table is refused (MR010) that is
+ * not one of ours, column for column, or has triggers, rules, row security or indexes on expressions.  The
+ * locks that are taken before the look keep it so to commit.
  */
 #include "postgres.h"
 
@@ -224,6 +224,8 @@ ConsumerTablesClose(ConsumerTables *tables)
 	index_close(tables->parked, NoLock);
 	for (ConsumerTable kind = 0; kind < CONSUMER_TABLES; kind++)
 	{
+		if (tables->indexes[kind])
+			CatalogCloseIndexes(tables->indexes[kind]);
 		index_close(tables->key[kind], NoLock);
 		relation_close(tables->table[kind], NoLock);
 	}
@@ -257,8 +259,8 @@ TakeApart(Relation table, HeapTuple tuple, ConsumerRow *row)
 }
 
 /*
- * Finds the first row by an index, whose columns the keys count; as it is now, not as it was when the statement
- * began.
+ * Finds the first row by an index, whose columns the keys count; as it is now, not as it was when the
+ * statement began.
  */
 bool
 RowFirst(ConsumerTables *tables, ConsumerTable kind, Relation index, ScanKey keys, int nkeys,
@@ -302,13 +304,22 @@ RowEach(ConsumerTables *tables, ConsumerTable kind, Relation index, ScanKey keys
 	PopActiveSnapshot();
 }
 
+/* The indexes of a table, opened once for all the rows that a call writes. */
+static CatalogIndexState
+IndexesOf(ConsumerTables *tables, ConsumerTable kind)
+{
+	if (!tables->indexes[kind])
+		tables->indexes[kind] = CatalogOpenIndexes(tables->table[kind]);
+	return tables->indexes[kind];
+}
+
 void
 RowInsert(ConsumerTables *tables, ConsumerTable kind, ConsumerRow *row)
 {
 	Relation table = tables->table[kind];
 	HeapTuple tuple = heap_form_tuple(RelationGetDescr(table), row->value, row->isnull);
 
-	CatalogTupleInsert(table, tuple);
+	CatalogTupleInsertWithInfo(table, tuple, IndexesOf(tables, kind));
 	row->tid = tuple->t_self;
 	heap_freetuple(tuple);
 	CommandCounterIncrement();
@@ -321,7 +332,7 @@ RowUpdate(ConsumerTables *tables, ConsumerTable kind, ConsumerRow *row)
 	Relation table = tables->table[kind];
 	HeapTuple tuple = heap_form_tuple(RelationGetDescr(table), row->value, row->isnull);
 
-	CatalogTupleUpdate(table, &row->tid, tuple);
+	CatalogTupleUpdateWithInfo(table, &row->tid, tuple, IndexesOf(tables, kind));
 	row->tid = tuple->t_self;
 	heap_freetuple(tuple);
 	CommandCounterIncrement();
@@ -336,8 +347,8 @@ RowDelete(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid)
 }
 
 /*
- * Locks a row to commit; returns whether it is still the newest version of its row, and ours.  Without waiting
- * false means as well that another transaction has it.
+ * Locks a row to commit; returns whether it is still the newest version of its row, and ours.  Without
+ * waiting false means as well that another transaction has it.
  */
 bool
 RowLock(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid, bool wait)
@@ -380,18 +391,26 @@ ConsumerPlace(ConsumerTables *tables)
  * lost, or after the dump that this database was restored from, is not given again: they come from a sequence,
  * follow the clock in microseconds, and jump where the place is another than that of the number before; 0 stands
  * for no number before.  They stay below 2^53 until the year 2311, so that a double holds them.
+ *
+ * A claim may be committed before it is on disk (commit.c), so what says that its number was given goes there
+ * first: a sequence writes that once for 32 numbers.
  */
 int64
 ConsumerNumber(ConsumerTables *tables, uint32 place, bool *jumped)
 {
+	XLogRecPtr before = XactLastRecEnd;
 	int64 number = nextval_internal(tables->numbers, true);
 	int64 clock = GetCurrentTimestamp() - NUMBERS_EPOCH;
 
 	*jumped = place != 0 && place != ConsumerPlace(tables);
 	if (*jumped)
 		clock = Max(clock, number) + NUMBERS_JUMP;
-	else if (number > clock - NUMBERS_BEHIND)
-		return number;
-	(void)DirectFunctionCall2(setval_oid, ObjectIdGetDatum(tables->numbers), Int64GetDatum(clock));
-	return clock;
+	if (*jumped || number <= clock - NUMBERS_BEHIND)
+	{
+		(void)DirectFunctionCall2(setval_oid, ObjectIdGetDatum(tables->numbers), Int64GetDatum(clock));
+		number = clock;
+	}
+	if (XactLastRecEnd != before)
+		XLogFlush(XactLastRecEnd);
+	return number;
 }

@@ -14,8 +14,6 @@
 
 #include "store/store.h"
 
-#define NO_STREAM INT64CONST(-1) /* the version of a stream without messages */
-
 typedef struct AppendMessage
 {
 	text *type;
@@ -39,7 +37,7 @@ typedef struct AppendMessage
 typedef struct AppendPart
 {
 	text *stream;
-	int64 expected; /* -1, a version, or EXPECT_ANY */
+	int64 expected; /* NO_STREAM, a version, or EXPECT_ANY */
 	AppendMessage *messages;
 	int nmessages;				/* at least 1 */
 	struct AppendStream *state; /* the core's own */
@@ -63,8 +61,9 @@ typedef struct AppendRequest
 	AppendPart *parts;
 	int nparts;
 	AppendVerdict verdict;
-	Store *store;		  /* the core's own */
-	AppendMessage *twice; /* the core's own: a message whose id another one of the request has, too */
+	/* the core's own */
+	struct OpenNamespace *space;
+	AppendMessage *twice; /* a message whose id another one of the request has, too */
 } AppendRequest;
 
 extern void AppendRequests(AppendRequest *requests, int nrequests);

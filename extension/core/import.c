@@ -1,10 +1,10 @@
 /*
  * import.c: storing messages that bring their own positions, ids and times.
  *
- * All or none.  A position, global position or id that is taken, in the table or earlier in the same call, is
- * found before anything is inserted, and says which row.  The rows may lie below existing ones: that is the
- * documented exception to the prefix rule.  The sequence is lifted above them first (insert.c), so what is
- * appended later lies above everything imported.
+ * All or none.  A position, global position or id that is taken, in the table or earlier in the same call,
+ * is found before anything is inserted, and says which row.  The rows may lie below existing ones: that is
+ * the documented exception to the prefix rule.  The sequence is lifted above them first (store/position.c),
+ * so what is appended later lies above everything imported.
  *
  * Locks: those of all streams, to commit; the append lock while inserting.
  */

@@ -14,7 +14,7 @@
  *     sees all of its rows.  Not so for a snapshot taken in recovery, see heapgetpage(): there the mark may
  *     arrive before the standby's own snapshots are over.
  *   - A row that comes to the page afterwards has no verdict yet, so it gets one when an entry leads to it.
- *   - A row that somebody has updated is a chain of versions (HOT); heap_hot_search_buffer() walks it, as for
+ *   - A row that was updated is a chain of versions (HOT); heap_hot_search_buffer() walks it, as for
  *     any index scan.
  *   - Where the new version has entries of its own (not HOT) the old one's stay.  Such a version, undecided,
  *     is of a message that was there before, which the snapshot sees by another entry: then it is passed
@@ -27,7 +27,7 @@
  * that was put in its place.  That row is younger than the snapshot, so at worst it ends the read: still a
  * prefix.  In recovery the pin is not enough either: a replayed VACUUM waits only for pins on the pages that
  * it takes entries from, and an entry may have moved to another page by a split.  So the position of a row
- * that the snapshot doesn't see is asked of its entry, not of the row (read.c).
+ * that the snapshot doesn't see is taken from its entry, not from the row (read.c).
  *
  * Going round the table's access methods means to do for serializable transactions what they do: read.c locks
  * the whole table, and conflicts are reported here, for the rows that are met and no others.
@@ -69,6 +69,7 @@ struct PrefixScan
 	uint8 verdicts[MaxHeapTuplesPerPage + 1]; /* of the page's rows, by their offsets */
 };
 
+/* Begins to judge the rows of a scan by the reader's snapshot; PrefixEnd() ends that, not the scan. */
 PrefixScan *
 PrefixBegin(StoreScan *scan, Snapshot snapshot)
 {

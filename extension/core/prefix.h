@@ -13,7 +13,7 @@
 typedef enum PrefixStep
 {
 	PREFIX_ROW,		  /* the snapshot sees this row */
-	PREFIX_UNDECIDED, /* it doesn't, but the row may still commit, or did so later: the prefix ends below it */
+	PREFIX_UNDECIDED, /* it doesn't; the row may still commit, or did so later: the prefix ends below it */
 	PREFIX_NO_MORE
 } PrefixStep;
 

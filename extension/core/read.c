@@ -6,8 +6,8 @@
  * last one it saw could step over one that commits later.  The prefix rule prevents it, also for a stream
  * that is read up to a global position:
  *
- *   - insert.c puts index entries in in the order of their global positions, so when entry g is in the index,
- *     every smaller one is too.
+ *   - store/entry.c puts index entries in, in the order of their global positions, so when entry g is in the
+ *     index, every smaller one is too.
  *   - A reader scans the index in order and looks at every row, visible or not.  A row that its snapshot sees
  *     is returned.  A row that it doesn't see ends the read if it may still commit or did so after the
  *     snapshot; the row of an aborted transaction, or a deleted one, is passed over, and so is a new version
@@ -21,9 +21,8 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/nbtree.h"
-#include "access/tableam.h"
+#include "access/relscan.h"
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -35,6 +34,7 @@
 
 #include "core/prefix.h"
 #include "core/read.h"
+#include "core/row.h"
 #include "store/store.h"
 
 /* ---- filters -------------------------------------------------------------------------------------- */
@@ -106,8 +106,9 @@ struct Reader
 	ReadOutcome outcome;
 };
 
+/* Says whether the stream is the member's, and remembers it. */
 static bool
-IsMember(const ReadRequest *request, Slice name, Member *members)
+LookUpMember(const ReadRequest *request, Slice name, Member *members)
 {
 	Member *known;
 
@@ -131,7 +132,7 @@ PassesNameFilters(const Reader *reader, Slice name)
 
 	return (!request->categories ||
 			IsWanted(request->categories, request->ncategories, NameCategory(name))) &&
-		   (!reader->members || IsMember(request, name, reader->members));
+		   (!reader->members || LookUpMember(request, name, reader->members));
 }
 
 static bool
@@ -151,86 +152,11 @@ PassesFilters(const ReadRequest *request, const Message *message)
 		   SliceEqual(NameCategory(correlation), SliceOfText(request->correlation));
 }
 
-/* ---- rows -------------------------------------------------------------------------------------------- */
-
-/*
- * The columns before the first that may be NULL are where they are in every row: three of eight bytes, then
- * the name.
- */
-static int64
-RowInt64(HeapTuple row, int column)
-{
-	return ((const int64 *)((char *)row->t_data + row->t_data->t_hoff))[column - 1];
-}
-
-static text *
-RowStream(HeapTuple row)
-{
-	return DatumGetTextPP(PointerGetDatum((char *)row->t_data + row->t_data->t_hoff + 3 * sizeof(int64)));
-}
-
-/*
- * Returns where the next text or jsonb begins: one with a short header right here, another where it is
- * aligned.
- */
-static inline char *
-AlignText(char *place)
-{
-	return VARATT_NOT_PAD_BYTE(place) ? place : place + (INTALIGN((uintptr_t)place) - (uintptr_t)place);
-}
-
-/* heap_deform_tuple() for the one layout that there is, which CheckColumns() in store.c makes sure of. */
-static void
-DeformRow(HeapTuple row, Datum *values, bool *isnull)
-{
-	HeapTupleHeader header = row->t_data;
-	char *place = (char *)header + header->t_hoff;
-
-	memset(isnull, false, COLUMNS * sizeof(bool));
-	for (int column = COLUMN_GLOBAL_POSITION; column <= COLUMN_TIME; column++)
-		values[column - 1] = Int64GetDatum(RowInt64(row, column));
-	place += COLUMN_TIME * sizeof(int64);
-	for (int column = COLUMN_STREAM_NAME; column <= COLUMN_METADATA; column++)
-	{
-		isnull[column - 1] = HeapTupleHasNulls(row) && att_isnull(column - 1, header->t_bits);
-		if (isnull[column - 1])
-			continue;
-		place = AlignText(place);
-		values[column - 1] = PointerGetDatum(place);
-		place += VARSIZE_ANY(place);
-	}
-	values[COLUMN_ID - 1] = PointerGetDatum(place);
-}
-
-static void
-MessageFromRow(Store *store, HeapTuple row, Message *message)
-{
-	Datum values[COLUMNS];
-	bool isnull[COLUMNS];
-
-	if (HeapTupleHeaderGetNatts(row->t_data) >= COLUMNS)
-		DeformRow(row, values, isnull);
-	else /* it is older than the last column */
-		for (int column = 1; column <= COLUMNS; column++)
-			values[column - 1] =
-				heap_getattr(row, column, RelationGetDescr(store->heap), &isnull[column - 1]);
-	message->stream_text = DatumGetTextPP(values[COLUMN_STREAM_NAME - 1]);
-	message->type_text = DatumGetTextPP(values[COLUMN_TYPE - 1]);
-	message->stream = SliceOfText(message->stream_text);
-	message->type = SliceOfText(message->type_text);
-	message->position = DatumGetInt64(values[COLUMN_POSITION - 1]);
-	message->global_position = DatumGetInt64(values[COLUMN_GLOBAL_POSITION - 1]);
-	message->data = isnull[COLUMN_DATA - 1] ? NULL : DatumGetJsonbP(values[COLUMN_DATA - 1]);
-	message->metadata = isnull[COLUMN_METADATA - 1] ? NULL : DatumGetJsonbP(values[COLUMN_METADATA - 1]);
-	message->time = DatumGetTimestamp(values[COLUMN_TIME - 1]);
-	message->id = DatumGetUUIDP(values[COLUMN_ID - 1]);
-}
-
 /* ---- reads --------------------------------------------------------------------------------------------- */
 
 /*
  * Where in its stream a read begins: behind the message just below its global position if that is one of the
- * stream, as for a reader who comes back with the last one it saw, so that what it has seen is not read
+ * stream, as for a reader that comes back with the last one it saw, so that what it has seen is not read
  * again.
  */
 static int64
@@ -284,7 +210,10 @@ BeginScan(Store *store, const ReadRequest *request, Snapshot snapshot, Snapshot 
 	return scan;
 }
 
-/* Begins a read, which may be drawn out (scan.c).  The request and the snapshot must live until its end. */
+/*
+ * Begins a read, which may be drawn out (scan/scan.c).  The request and the snapshot must live until its
+ * end.
+ */
 Reader *
 ReaderBegin(Store *store, const ReadRequest *request, Snapshot snapshot)
 {
@@ -451,40 +380,6 @@ ReadMessages(Store *store, const ReadRequest *request, MessageSink sink, void *a
 }
 
 /*
- * Returns one more than the highest global position in the index, whether it is committed or not; 1 when
- * there is none.  What is appended from now on gets at least that, and what is below it is in every index,
- * because entries are put into this one last (store/index.c).
- */
-int64
-ReadHead(Store *store)
-{
-	StoreScan *scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, SnapshotAny, 0);
-	int64 head = 1;
-
-	scan->scan->xs_want_itup = true;
-	StoreRescan(scan, NULL, 0);
-	if (StoreScanNext(scan, BackwardScanDirection))
-		head = PositionBehind(PrefixEntryPosition(scan, StoreScanRow(scan)));
-	StoreEndScan(scan);
-	return head;
-}
-
-/* Returns the global position of the last message that the caller's snapshot sees; 0 when there is none. */
-int64
-ReadLastPosition(Store *store)
-{
-	StoreScan *scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, GetActiveSnapshot(), 0);
-	int64 position = 0;
-	bool isnull;
-
-	StoreRescan(scan, NULL, 0);
-	if (StoreScanNext(scan, BackwardScanDirection))
-		position = DatumGetInt64(slot_getattr(scan->slot, COLUMN_GLOBAL_POSITION, &isnull));
-	StoreEndScan(scan);
-	return position;
-}
-
-/*
  * Returns the global position of the first row, from the request's position to `last`, at which a read by the
  * prefix rule ends; PG_INT64_MAX when there is none.
  */
@@ -512,56 +407,4 @@ ReadPrefixEnd(Store *store, const ReadRequest *request, int64 last)
 	PrefixEnd(prefix);
 	StoreEndScan(scan);
 	return end;
-}
-
-/* Begins a scan of one stream with the caller's snapshot. */
-static StoreScan *
-BeginStream(Store *store, text *stream)
-{
-	ScanKeyData key;
-	StoreScan *scan = StoreBeginScan(store, INDEX_STREAM, GetActiveSnapshot(), 1);
-
-	StoreTextKey(scan, &key, 1, BTEqualStrategyNumber, stream);
-	StoreRescan(scan, &key, 1);
-	return scan;
-}
-
-/* Hands the stream's last message, or its last of a type, to the sink; returns whether there is one. */
-bool
-ReadLastMessage(Store *store, text *stream, text *type, MessageSink sink, void *arg)
-{
-	StoreScan *scan = BeginStream(store, stream);
-	bool found = false;
-
-	while (!found && StoreScanNext(scan, BackwardScanDirection))
-	{
-		text *row_type;
-		bool isnull;
-		Message message;
-
-		CHECK_FOR_INTERRUPTS();
-		row_type = DatumGetTextPP(slot_getattr(scan->slot, COLUMN_TYPE, &isnull));
-		found = !type || SliceEqual(SliceOfText(row_type), SliceOfText(type));
-		if (found)
-		{
-			MessageFromRow(store, StoreScanRow(scan), &message);
-			(void)sink(arg, &message);
-		}
-	}
-	StoreEndScan(scan);
-	return found;
-}
-
-/* Returns the position of the stream's last message, -1 when there is no such stream. */
-int64
-ReadStreamVersion(Store *store, text *stream)
-{
-	StoreScan *scan = BeginStream(store, stream);
-	int64 version = -1;
-	bool isnull;
-
-	if (StoreScanNext(scan, BackwardScanDirection))
-		version = DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull));
-	StoreEndScan(scan);
-	return version;
 }

@@ -18,9 +18,9 @@ typedef enum ReadKind
 #define NO_LIMIT INT64CONST(-1)
 
 /*
- * The position to go on from.  Behind the last one there is none: a message that somebody put there by hand
- * is read, but whoever goes on from position to position, a subscriber or a horizon, ends below it, or would
- * come to it again and again.
+ * The position to go on from.  Behind the last one there is none: a message that was put there by hand is
+ * read, but what goes on from position to position, a subscription or a horizon, ends below it, or would come
+ * to it again and again.
  */
 #define LAST_POSITION PG_INT64_MAX
 #define PositionBehind(position) ((position) == LAST_POSITION ? LAST_POSITION : (position) + 1)

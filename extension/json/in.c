@@ -5,9 +5,9 @@
  * cost Postgres.  Here strings are looked through sixteen bytes at a time and taken where they lie.  The
  * jsonb is still composed by pushJsonbValue().
  *
- * Only what is plainly right is read here: objects in UTF-8, without \u escapes, not very deep.  For
- * everything else, mistakes above all, jsonb_in() is asked, from the beginning; so what is accepted and each
- * error are its own.
+ * Only what is plainly right is read here: objects in UTF-8, without \u escapes, not very deep.  Everything
+ * else, mistakes above all, is read by jsonb_in(), from the beginning; so what is accepted and each error
+ * are its own.
  *
  * Memory: strings without escapes point into the text until the jsonb is made of them.
  */
@@ -214,7 +214,7 @@ ReadNumber(Reader *reader, JsonbValue *value)
 	return true;
 }
 
-/* ---- values --------------------------------------------------------------------------------------------- */
+/* ---- values -------------------------------------------------------------------------------------------- */
 
 static bool
 TakeWord(Reader *reader, const char *word)

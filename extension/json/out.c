@@ -219,7 +219,7 @@ JsonAppendJsonb(StringInfo out, Jsonb *value)
 	out->data[out->len] = '\0';
 }
 
-/* ---- numbers, ids, times -------------------------------------------------------------------------------- */
+/* ---- numbers, ids, times ------------------------------------------------------------------------------- */
 
 void
 JsonAppendInt64(StringInfo out, int64 value)
@@ -322,7 +322,7 @@ JsonAppendTime(StringInfo out, Timestamp time)
 	appendBinaryStringInfo(out, text_form, (int)(end - text_form));
 }
 
-/* ---- messages --------------------------------------------------------------------------------------------- */
+/* ---- messages ------------------------------------------------------------------------------------------ */
 
 void
 JsonAppendMessage(StringInfo out, const Message *message, bool with_stream)

@@ -2,7 +2,7 @@
  * condition.c: Message DB's reads with a condition, a text that becomes part of the query.
  *
  * The query is Message DB's own.  A category's rows are then cut at the end of the prefix: the first row, up
- * to the last one returned, that may still commit (read.c).
+ * to the last one returned, that may still commit (core/read.c).
  */
 #include "postgres.h"
 

@@ -5,21 +5,24 @@
  * messages costs as much as the read.  Here the planner is offered a node of our own instead, for a query
  * whose only table is one call of such a function:
  *
- *   plan     The functions have a support function, so the planner has loaded this library, and with it the hook below, before it
- *            looks for ways to scan the function's rows.  The hook puts a custom path in the place of the function scan.
- *   begin    checks the privilege to execute, as the executor does for a function scan; keeps whose rights the statement has.
- *   first    evaluates the arguments, opens the table with those rights and fixes the snapshot; nothing of that happens for an EXPLAIN.
+ *   plan     The functions have a support function, so the planner has loaded this library, and with it
+ *            the hook below, before it looks for ways to scan the function's rows.  The hook puts a custom
+ *            path in the place of the function scan.
+ *   begin    checks the privilege to execute, as the executor does for a function scan; notes whose rights
+ *            the statement has.
+ *   first    evaluates the arguments, opens the table with those rights and fixes the snapshot; nothing of
+ *            that happens for an EXPLAIN.
  *   each     fetches one message and makes a row of it, which points into the table's page where it can.
  *   end      of the rows or of the query, whichever is first, closes the table.
  *
- * What a drawn-out read returns is what it would have returned at once.  The snapshot is fixed when the first
- * row is fetched; a row that it sees was in the index before, with all that are below it (read.c), and an
- * entry that stays there is met however slowly the index is walked; a row that it doesn't see is either
- * passed over or ends the read, early or late.  Only where the end comes may differ: a transaction in
- * progress at first may have rolled back by the time its row is met, so that the read goes on.  Both are
- * prefixes, and both final.  But two runs of one scan could differ so, so the node is offered only where
- * nothing runs it twice: not in subqueries and not beside other tables.  There the function scan keeps its
- * rows.
+ * What a drawn-out read returns is what it would have returned at once.  The snapshot is fixed when the
+ * first row is fetched; a row that it sees was in the index before, with all that are below it
+ * (core/read.c), and an entry that stays there is met however slowly the index is walked; a row that it
+ * doesn't see is either passed over or ends the read, early or late.  Only where the end comes may differ:
+ * a transaction in progress at first may have rolled back by the time its row is met, so that the read goes
+ * on.  Both are prefixes, and both final.  But two runs of one scan could differ so, so the node is offered
+ * only where nothing runs it twice: not in subqueries and not beside other tables.  There the function scan
+ * keeps its rows.
  *
  * The node runs forwards only: for a SCROLL cursor the planner puts a Material node above it.
  */
@@ -200,8 +203,8 @@ OfferScan(PlannerInfo *root, RelOptInfo *rel, Index index, RangeTblEntry *rte)
 }
 
 /*
- * millrace.read_support(internal): the planner's questions about our functions.  That it asks is what loads
- * this library in time; the one that is answered is how many rows there will be.
+ * millrace.read_support(internal): answers the planner's questions about our functions.  The first one
+ * loads this library in time; the only one that is answered is how many rows there will be.
  */
 Datum
 millrace_read_support(PG_FUNCTION_ARGS)
@@ -267,9 +270,9 @@ FixSnapshot(MessageScan *scan)
 }
 
 /*
- * Opens the table with the rights of the one who began the statement, as they are those of a query on a
+ * Opens the table with the rights of the role that began the statement, as they are those of a query on a
  * table: the cursor may have been opened in a SECURITY DEFINER function, and be fetched from outside, or the
- * other way round.  An error's end of the transaction undoes the change, too.
+ * other way round.  The end of the transaction in an error undoes the change, too.
  */
 static void
 OpenAsStatement(MessageScan *scan, FunctionCallInfo fcinfo)
@@ -426,6 +429,7 @@ ScanOfNode(PlanState *node)
 			   : NULL;
 }
 
+/* Registers the node and its hook, when the library is loaded. */
 void
 ScanInit(void)
 {

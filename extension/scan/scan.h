@@ -16,9 +16,9 @@ typedef struct MessageScan
 	CustomScanState node;
 	const MessageFunction *function;
 	FmgrInfo function_info;
-	Oid role;			   /* whose rights the statement has, whoever fetches from its cursor */
-	const char *selected;  /* the namespace that was selected when it began; NULL: SelectedNamespace() */
-	List *arguments;	   /* ExprStates */
+	Oid role;			  /* whose rights the statement has, also when another role fetches from its cursor */
+	const char *selected; /* the namespace that was selected when it began; NULL: SelectedNamespace() */
+	List *arguments;	  /* ExprStates */
 	MemoryContext context; /* of one run: arguments, request, reader */
 	ReadRequest request;
 	Store *store;	   /* NULL: not begun, or ended */

@@ -296,6 +296,7 @@ RunQuery(CompatExecutorRunParameters)
 	}
 }
 
+/* Registers the hook that exchanges the receiver, when the library is loaded. */
 void
 WireInit(void)
 {

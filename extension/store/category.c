@@ -1,11 +1,11 @@
 /*
- * category.c: Message DB's category lock, for those who read the table by themselves.
+ * category.c: Message DB's category lock, for programs that read the table with a SELECT of their own.
  *
- * Message DB's write_message holds a lock on the stream's category from before it draws a global position to
- * its commit.  So within a category messages commit in the order of their global positions, and a plain
- * SELECT by them skips none; and all writers of a category wait for one another's commits.  The readers here
- * need no such lock (read.c), so it is taken only where millrace.category_lock says so.  It is the same lock:
- * pg_advisory_xact_lock(hash_64(category)), in the database, whatever the namespace.
+ * Message DB's write_message holds a lock on the stream's category from before it draws a global position
+ * to its commit.  So within a category messages commit in the order of their global positions, and a plain
+ * SELECT by them skips none; and all writers of a category wait for one another's commits.  The reading
+ * functions need no such lock (core/read.c), so it is taken only where millrace.category_lock says so.  It
+ * is the same lock: pg_advisory_xact_lock(hash_64(category)), in the database, whatever the namespace.
  */
 #include "postgres.h"
 
@@ -26,7 +26,8 @@ CompareKeys(const void *left, const void *right)
 }
 
 /*
- * To commit, before the streams' own locks.  In the order of the keys, or two batches could deadlock.
+ * Locks the streams' categories, to commit; before the streams' own locks.  In the order of the keys, or two
+ * batches could deadlock.
  */
 void
 StoreLockCategories(text *const *streams, int nstreams)

@@ -101,7 +101,7 @@ ComputesFromLateColumns(Relation index)
 
 /*
  * Judged by shape alone: an index that is being built concurrently, or that another one has just replaced, is
- * filled like any other of its kind.  Whoever scans it, now or once it is valid, counts on the order of its
+ * filled like any other of its kind.  Scans of it, now or once it is valid, count on the order of its
  * entries.  It may have further columns, as Message DB's has; their expressions are computed before the
  * append lock is taken, so they must not need more.
  */
@@ -170,8 +170,8 @@ CompareIndexes(const void *left, const void *right)
 
 /*
  * Describes the table's indexes, in the caller's memory; sets *problem when the table can't be appended to
- * because of one.  Whether an index is ready to be filled is not a part of it: that changes without a word to
- * those who know the table.
+ * because of one.  Whether an index is ready to be filled is not a part of it: that changes without an
+ * invalidation.
  */
 Store *
 StoreDescribeIndexes(Relation heap, const char **problem)

@@ -2,8 +2,8 @@
  * lock.c: the locks of store.h.
  *
  * The append lock is held for some microseconds, by every append of a namespace.  As a heavyweight lock it
- * made a convoy: such a lock is handed to the first waiter, who must wake up and get a processor before the
- * next one can have it, so once somebody waits, everybody does.  A lightweight lock is free when it is
+ * made a convoy: such a lock is handed to the first waiting session, which must wake up and get a processor
+ * before the next one can have it, so once one session waits, all do.  A lightweight lock is free when it is
  * released.  With 32 clients on two processors that was 8,400 appends a second against 13,000.
  *
  * The lightweight locks are in shared memory, taken from what every server keeps in reserve (about 100 kB),
@@ -11,8 +11,9 @@
  * lock is a heavyweight one.  Two sessions always mean the same lock: the reserve never grows, so where one
  * could not make the array, none after it can, until the server is started again.
  *
- * Who holds a lightweight lock can't be interrupted, and there is no detection of deadlocks.  So nothing
- * under it may wait for a transaction: insert.c takes all heavyweight locks before.
+ * A session that holds a lightweight lock can't be interrupted, and PostgreSQL detects no deadlock in which
+ * one has a part.  So nothing under it may wait for a transaction: insert.c takes all heavyweight
+ * locks before.
  */
 #include "postgres.h"
 
@@ -30,6 +31,7 @@
 #include "base/errors.h"
 #include "store/store.h"
 
+/* The views millrace.appending and millrace.blocked know them by these numbers, in decimal. */
 #define LOCK_CLASS_APPEND 0x4D41
 #define LOCK_CLASS_CONSUMER 0x4D43
 #define LOCK_CLASS_NAMESPACE 0x4D4E
@@ -53,6 +55,7 @@ static bool no_append_locks = false; /* the reserve is used up */
 
 /* ---- to commit ----------------------------------------------------------------------------------- */
 
+/* Returns the hash of a stream, by which it is locked: of its name and its table. */
 uint64
 StoreStreamHash(Store *store, Slice stream)
 {
@@ -69,7 +72,7 @@ LockToCommit(uint64 key, uint16 class)
 	(void)LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
-/* To commit. */
+/* Locks one stream, to commit. */
 void
 StoreLockStream(uint64 hash)
 {
@@ -77,8 +80,8 @@ StoreLockStream(uint64 hash)
 }
 
 /*
- * To commit.  The hashes are in rising order, which is the order of locking, or two batches could deadlock;
- * one may be there several times.
+ * Locks streams, to commit.  The hashes are in rising order, which is the order of locking, or two batches
+ * could deadlock; one may be there several times.  Errors: MR009 for more than MAX_STREAMS.
  */
 void
 StoreLockStreams(const uint64 *hashes, int nhashes)
@@ -97,7 +100,7 @@ StoreLockStreams(const uint64 *hashes, int nhashes)
 			StoreLockStream(hashes[i]);
 }
 
-/* To commit. */
+/* Locks a name for a namespace, to commit. */
 void
 StoreLockNamespace(Slice name)
 {
@@ -179,8 +182,8 @@ HeavyAppendLock(Store *store)
 }
 
 /*
- * A lock held for microseconds is not worth going to sleep for: who does is woken behind all the others that
- * want a processor.  But its holder may have lost its own, so not for long.
+ * Tries for a while before it sleeps.  The lock is held for microseconds, and a session that sleeps is woken
+ * behind all others that want a processor.  But the holder may have lost its processor, so not for long.
  */
 static void
 AcquireSoon(LWLock *lock)
@@ -195,7 +198,7 @@ AcquireSoon(LWLock *lock)
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 }
 
-/* Until StoreUnlockAppends(); in an error, until StoreAbandonAppends(). */
+/* Takes the append lock, until StoreUnlockAppends(); in an error, until StoreAbandonAppends(). */
 void
 StoreLockAppends(Store *store)
 {
@@ -212,6 +215,7 @@ StoreLockAppends(Store *store)
 	(void)LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
+/* Releases the append lock. */
 void
 StoreUnlockAppends(Store *store)
 {
@@ -228,8 +232,8 @@ StoreUnlockAppends(Store *store)
 
 /*
  * Lets go of the pages that an error came from with their locks, in PG_CATCH().  The server would do so with
- * the end of the (sub)transaction, which is after it has sent the error to the client; and a client that
- * reads nothing can keep it from that for ever.
+ * the end of the (sub)transaction, which is after it has sent the error to the client; and it
+ * can't send while the client reads nothing.
  */
 void
 StoreAbandonPages(void)

@@ -2,11 +2,11 @@
  * owner.c: running what the owner of a table has put into it.
  *
  * An index may have an expression or a condition, and they may call functions of the table's owner.  Some are
- * run as soon as the index is looked at: a call of constants is folded.  Whoever appends or reads, a
- * superuser too, must not lend the owner their rights; so, as in CREATE INDEX and VACUUM, they run with the
- * owner's, may do less, and what they set is undone.  Nor must the owner lend theirs to the caller, who could
- * have the owner's functions find something else by a search path: they get the one that such commands have
- * since PostgreSQL 17.
+ * run as soon as the index is looked at: a call of constants is folded.  They must
+ * not have the rights of the role that appends or reads, a superuser perhaps; so, as in CREATE INDEX and
+ * VACUUM, they run with the owner's, as a security-restricted operation, and what they set is undone.  Nor
+ * must that role have the owner's rights, by a search path that makes the owner's functions find objects of
+ * its own: they get the search path that such commands have since PostgreSQL 17.
  */
 #include "postgres.h"
 
@@ -15,7 +15,10 @@
 
 #include "store/store.h"
 
-/* The end of the transaction undoes it, too, so an error needs nothing. */
+/*
+ * Takes on the rights of the table's owner; StoreBecomeCaller() gives back what this returns.  The end of the
+ * transaction does so, too, so an error needs nothing.
+ */
 StoreCaller
 StoreBecomeOwner(Relation heap)
 {
@@ -29,6 +32,7 @@ StoreBecomeOwner(Relation heap)
 	return caller;
 }
 
+/* Gives back the rights and settings that StoreBecomeOwner() has taken on. */
 void
 StoreBecomeCaller(StoreCaller caller)
 {

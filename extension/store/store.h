@@ -6,11 +6,11 @@
  *   namespace lock  to commit, around creating and dropping a namespace of one name
  *   stream lock     to commit; a position depends on the commit of the one before it
  *   append lock     inside StoreInsert only; makes the index entries of a namespace appear in the
- *                   order of their global positions, on which the prefix rule (read.c) stands
+ *                   order of their global positions, on which the prefix rule (core/read.c) stands
  *
  * The first two are heavyweight locks in the advisory space, of classes (pg_locks.objsubid) that SQL's
- * advisory functions never use, so no user's lock meets ours.  The append lock is a lightweight one
- * (store/lock.c).
+ * advisory functions never use, so no advisory lock of a user is the same as one of them.  The append lock
+ * is a lightweight one (store/lock.c).
  */
 #ifndef MILLRACE_STORE_H
 #define MILLRACE_STORE_H
@@ -76,8 +76,8 @@ typedef struct Store
 	bool has_snapshot;		/* StoreOpen has pushed a younger one, which StoreClose pops */
 	Oid index[INDEX_KINDS]; /* by kind, for scans: valid ones */
 	int nindexes;
-	StoreIndex indexes
-		[FLEXIBLE_ARRAY_MEMBER]; /* all, also those that are not yet or no longer valid, in the order of filling them */
+	/* All, also those that are not yet or no longer valid, in the order of filling them. */
+	StoreIndex indexes[FLEXIBLE_ARRAY_MEMBER];
 } Store;
 
 #define StoreSize(nindexes) (offsetof(Store, indexes) + sizeof(StoreIndex) * (nindexes))
@@ -100,7 +100,7 @@ typedef struct StoreWalk
 	TupleTableSlot *slot;
 } StoreWalk;
 
-/* Who called, while the owner's expressions run. */
+/* The caller's role and settings, while the owner's expressions run. */
 typedef struct StoreCaller
 {
 	Oid role;
@@ -108,9 +108,7 @@ typedef struct StoreCaller
 	int settings;
 } StoreCaller;
 
-/*
- * A row to insert.  All pointers are the caller's; the positions' owner is the caller but for the global one.
- */
+/* A row to insert.  What it points to is the caller's, and so is the position in the stream. */
 typedef struct NewRow
 {
 	text *stream;
@@ -126,14 +124,24 @@ typedef struct NewRow
 	int number;			   /* among its rows */
 } NewRow;
 
-/* store.c */
+/* store/store.c */
 extern Store *StoreOpen(const char *namespace_name, StoreMode mode);
+extern char *StoreNotFoundText(const char *namespace_name);
 extern Store *StoreTryOpen(const char *namespace_name, StoreMode mode);
 extern Store *StoreOpenSchema(Oid schema, StoreMode mode);
 extern Relation StoreOpenHeap(Oid schema, LOCKMODE lockmode, AclMode wanted);
-extern bool StoreHoldsMessages(Oid relid);
 extern void StoreClose(Store *store);
 extern Relation StoreOpenIndex(Store *store, Oid index, StoreMode mode);
+extern void StoreCheckAppendAllowed(void);
+extern void StoreFollowEarlierCommits(void);
+
+/* store/registry.c */
+extern char *StoreReadRegistry(const char *name, Oid *relid);
+
+/* store/describe.c */
+extern bool StoreHoldsMessages(Oid relid);
+
+/* store/index_scan.c */
 extern StoreScan *StoreBeginScan(Store *store, StoreIndexKind kind, Snapshot snapshot, int nkeys);
 extern void StoreRescan(StoreScan *scan, ScanKey keys, int nkeys);
 extern bool StoreScanNext(StoreScan *scan, ScanDirection direction);
@@ -143,8 +151,6 @@ extern void StoreEndScan(StoreScan *scan);
 extern void StoreTextKey(StoreScan *scan, ScanKey key, int column, StrategyNumber strategy, text *value);
 extern void StoreInt8Key(ScanKey key, int column, StrategyNumber strategy, int64 value);
 extern Jsonb *StoreSlotJsonb(TupleTableSlot *slot, int column);
-extern void StoreCheckAppendAllowed(void);
-extern void StoreFollowEarlierCommits(void);
 
 /* store/snapshot.c */
 extern void StoreReplaceSnapshot(Store *store);
@@ -183,9 +189,12 @@ extern void StoreFireTriggers(Store *store, NewRow **rows, int nrows);
 /* store/index.c */
 extern Store *StoreDescribeIndexes(Relation heap, const char **problem);
 
-/* insert.c */
+/* store/insert.c */
 extern void StoreInsert(Store *store, NewRow **rows, int nrows, bool import);
+
+/* store/unique.c */
 extern bool StoreFindLive(StoreScan *scan, ScanKey keys, int nkeys, ItemPointer except);
 extern bool StoreFindId(StoreScan *scan, const pg_uuid_t *id, ItemPointer except);
+extern void StoreRecheckId(Store *store, NewRow *row);
 
 #endif

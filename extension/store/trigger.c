@@ -3,11 +3,12 @@
  * pg_repack puts on the table while it runs.
  *
  * They are queued and fired as the executor does it for an INSERT, with the same states (ENABLE ALWAYS,
- * session_replication_role) and conditions, but with the rights of the table's owner, like all that they have
- * put into it (store/owner.c); so a user's deferred one is refused by Postgres.  Foreign keys look after their
- * rights themselves, and may be deferred.  That is at the end of StoreInsert: the append lock is free, the
- * rows are in all indexes and are known to be unique.  A trigger can't come between a look at the table and
- * the end of the transaction, since CREATE TRIGGER waits for who has the lock of an append.
+ * session_replication_role) and conditions, but with the rights of the table's owner, like all that they
+ * have put into it (store/owner.c); so a user's deferred one is refused by Postgres.  Foreign keys look
+ * after their rights themselves, and may be deferred.  That is at the end of StoreInsert: the append lock
+ * is free, the rows are in all indexes and are known to be unique.  A trigger can't come between a look at
+ * the table and the end of the transaction, since CREATE TRIGGER waits for transactions with the table lock
+ * of an append.
  */
 #include "postgres.h"
 

@@ -1,8 +1,8 @@
 /*
  * whole.c: a namespace's table as a whole: walking through its rows, counting them, emptying it.
  *
- * None of it is left to SQL, which would run whatever the owner of the schema has put in the place of the
- * table, with the caller's rights.  The table is found once; from then on it is held by its lock, not by its
+ * None of it is left to SQL, which would run, with the caller's rights, what the owner of the schema has
+ * put in the place of the table.  The table is found once; from then on it is held by its lock, not by its
  * name.
  */
 #include "postgres.h"
@@ -42,6 +42,7 @@ StoreWalkNext(StoreWalk *walk)
 	return table_scan_getnextslot(walk->scan, ForwardScanDirection, walk->slot);
 }
 
+/* Ends a walk, at its end or before. */
 void
 StoreEndWalk(StoreWalk *walk)
 {
@@ -52,6 +53,7 @@ StoreEndWalk(StoreWalk *walk)
 	pfree(walk);
 }
 
+/* Counts the rows.  Errors: 40001, 42501, MR010. */
 int64
 StoreCountRows(Oid schema)
 {
@@ -88,7 +90,7 @@ StoreTruncate(Oid schema)
 				 errmsg("table \"%s\".\"%s\" can't be emptied: it has triggers on TRUNCATE",
 						get_namespace_name(RelationGetNamespace(heap)), RelationGetRelationName(heap))));
 	CheckTableNotInUse(heap, "TRUNCATE");
-	PushActiveSnapshot(GetLatestSnapshot()); /* of those who wrote while we waited for the lock, too */
+	PushActiveSnapshot(GetLatestSnapshot()); /* with what was written while this waited for the lock */
 	count = StoreCountRows(schema);
 	PopActiveSnapshot();
 	CompatTruncate(list_make1(heap), list_make1_oid(relid),

@@ -211,7 +211,7 @@ static void tell(const struct waiter *waiter, const struct lookup *lookup, const
 	waiter->done(waiter->arg, &error, lookup->known.quota);
 }
 
-/* Takes the lookup off the list and answers everyone who waits for it. */
+/* Takes the lookup off the list and answers all requests that wait for it. */
 static void finish_lookup(struct lookup *lookup, const struct error *failure)
 {
 	struct auth *auth = lookup->auth;

@@ -36,7 +36,7 @@ void quota_set(struct quota *quota, uint64_t requests, uint64_t bytes);
  * when nothing is owed, and others then wait for it, a minute at most.
  */
 bool quota_grants(struct quota *quota, uint64_t bytes, struct error *error);
-/* Bytes of a result, which nobody knew before. */
+/* Bytes of a result, which were not known when the request was granted. */
 void quota_charge(struct quota *quota, uint64_t bytes);
 
 #endif

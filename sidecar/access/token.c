@@ -13,11 +13,10 @@
 
 #include "base/json.h"
 
-#include "base/hex.h"
+#include "extension/hex.h"
 
 #define PREFIX "ns_"
 #define PREFIX_LEN 3
-#define SECRET_LEN 64
 
 static const char base64url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -100,11 +99,11 @@ bool token_parse(struct slice token, char name[MAX_NAMESPACE_NAME + 1])
 	const char *secret;
 	int len;
 
-	if (token.len < PREFIX_LEN + 2 + 1 + SECRET_LEN || token.len > TOKEN_MAX_LEN ||
+	if (token.len < PREFIX_LEN + 2 + 1 + TOKEN_SECRET_LEN || token.len > TOKEN_MAX_LEN ||
 		memcmp(token.bytes, PREFIX, PREFIX_LEN) != 0)
 		return false;
-	secret = token.bytes + token.len - SECRET_LEN;
-	for (int i = 0; i < SECRET_LEN; i++)
+	secret = token.bytes + token.len - TOKEN_SECRET_LEN;
+	for (int i = 0; i < TOKEN_SECRET_LEN; i++)
 	{
 		if (secret[i] == '\0' || strchr(HEX_DIGITS, secret[i]) == NULL)
 			return false;
@@ -122,7 +121,7 @@ bool token_parse(struct slice token, char name[MAX_NAMESPACE_NAME + 1])
 
 void token_new(struct slice name, char token[TOKEN_MAX_LEN + 1])
 {
-	uint8_t secret[SECRET_LEN / 2];
+	uint8_t secret[TOKEN_SECRET_LEN / 2];
 	char *p = token;
 
 	/* As few bytes as these come whole or not at all, and without them there must be no token. */

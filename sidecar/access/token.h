@@ -9,12 +9,14 @@
 
 #include <stdbool.h>
 
+#include "base/log.h"
 #include "base/slice.h"
 
 #include "extension/protocol.h"
 
 #define TOKEN_HASH_LEN 64
-#define TOKEN_MAX_LEN (3 + (MAX_NAMESPACE_NAME * 4 + 2) / 3 + 1 + 64)
+#define TOKEN_SECRET_LEN LOG_HIDDEN_DIGITS
+#define TOKEN_MAX_LEN (3 + (MAX_NAMESPACE_NAME * 4 + 2) / 3 + 1 + TOKEN_SECRET_LEN)
 
 /* False when malformed.  `name` gets the namespace, NUL-terminated. */
 bool token_parse(struct slice token, char name[MAX_NAMESPACE_NAME + 1]);

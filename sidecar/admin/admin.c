@@ -88,21 +88,31 @@ static void on_headers(void *arg, struct http_request *request)
 	const struct admin *admin = arg;
 	struct slice method = http_method(request);
 	struct slice host = http_header(request, "Host");
+	const struct route *route;
 
 	if (!hosts_allow(admin->allowed_hosts, host))
 		admin_refuse(request, 403, HOSTS_REFUSAL, (int)(host.len < 100 ? host.len : 100), host.bytes);
 	else if (!slice_is(method, "GET") && !slice_is(method, "HEAD"))
 		admin_refuse(request, 405, "method %.*s is not allowed here",
 					 (int)(method.len < 40 ? method.len : 40), method.bytes);
-	else if (find_route(request) == NULL)
+	else if ((route = find_route(request)) == NULL)
 		admin_refuse(request, 404, "there is nothing here");
+	else
+		http_set_context(request, (void *)route);
 }
 
 static void on_body(void *arg, struct http_request *request)
 {
-	const struct route *route = find_route(request);
+	const struct route *route = http_context(request);
 
 	route->handle(arg, request);
+}
+
+/* A request's context is its route, which stays. */
+static void on_ended(void *arg, void *context)
+{
+	(void)arg;
+	(void)context;
 }
 
 static void on_refuse(void *arg, struct http_request *request, int status, const char *message)
@@ -122,13 +132,14 @@ static const struct http_options limits = {
 	.max_connections = 24,
 	.max_turned_away = 16,
 	.max_held = (size_t)64 * 1024 * 1024,
+	.content_type = "application/json",
 };
 
 struct admin *admin_new(struct event_base *base, evutil_socket_t listener, struct worker *const *workers,
 						unsigned nworkers)
 {
 	static const struct http_handlers handlers = {
-		.headers = on_headers, .body = on_body, .refuse = on_refuse};
+		.headers = on_headers, .body = on_body, .refuse = on_refuse, .ended = on_ended};
 	struct admin *admin = calloc(1, sizeof(*admin));
 	struct http_options options = limits;
 

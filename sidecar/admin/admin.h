@@ -1,8 +1,8 @@
 /*
- * admin: the second listener, for those who operate the server: /live, /ready and /metrics.
+ * admin: the second listener, for operators: /live, /ready, /metrics and /debug.
  *
- * Main thread.  /live answers 200 as long as the process turns its loop; /ready answers 200 when every
- * worker has its database, else 503.
+ * Used from the main thread only, whose loop answers its requests.  /live answers 200 as long as that loop
+ * turns; /ready answers 200 when every worker has its database, else 503.
  */
 #ifndef MILLRACE_ADMIN_H
 #define MILLRACE_ADMIN_H

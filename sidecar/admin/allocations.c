@@ -1,5 +1,5 @@
 /*
- * allocations: who allocates memory; see allocations.h.
+ * allocations: which code allocates memory; see allocations.h.
  *
  * gperftools counts per call stack what is in use and, in brackets, what was ever allocated:
  *

@@ -1,6 +1,6 @@
 /*
- * allocations: who allocates memory, and how much.  Recorded by the build that `make PROFILE=1` makes; the
- * ordinary one has none of it.
+ * allocations: which code allocates memory, and how much.  Recorded by the build that `make PROFILE=1` makes;
+ * the ordinary one has none of it.
  */
 #ifndef MILLRACE_ALLOCATIONS_H
 #define MILLRACE_ALLOCATIONS_H
@@ -15,7 +15,7 @@ enum allocations
 	ALLOCATIONS_ALL,	/* those since the start */
 };
 
-/* First thing in main: begins to record, in a build that can. */
+/* Begins to record, in a build that can: the first call of main, which may run the program anew. */
 void allocations_record(char **argv);
 /* Adds a profile in the text format of gperftools, every allocation counted.  False: nothing is recorded. */
 bool allocations_profile(struct buf *out, enum allocations which);

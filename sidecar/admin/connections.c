@@ -13,7 +13,7 @@
 #include "front/service.h"
 #include "live/subscribe.h"
 
-#define PATIENCE_MS 2000
+#define TIMEOUT_MS 2000
 
 enum section_kind
 {
@@ -25,7 +25,7 @@ enum section_kind
 
 struct page
 {
-	struct inquiry_part part; /* first: we cast */
+	struct inquiry_part part; /* first: the inquiry hands it over and we cast */
 	struct buf rows[SECTIONS];
 	unsigned nrows[SECTIONS];
 };
@@ -208,7 +208,7 @@ static void write_text(struct buf *out, struct inquiry *inquiry)
 	for (unsigned i = 0; i < inquiry->nparts; i++)
 	{
 		if (page_of(inquiry, i) == NULL)
-			buf_printf(out, "\nworker %u did not answer within %d ms\n", i, PATIENCE_MS);
+			buf_printf(out, "\nworker %u did not answer within %d ms\n", i, TIMEOUT_MS);
 	}
 }
 
@@ -255,8 +255,8 @@ static void reply_json(struct inquiry *inquiry)
 	admin_reply(inquiry->request, "application/json", &report);
 }
 
-static const struct inquiry_kind as_text = {sizeof(struct page), PATIENCE_MS, ask, reply_text, release};
-static const struct inquiry_kind as_json = {sizeof(struct page), PATIENCE_MS, ask, reply_json, release};
+static const struct inquiry_kind as_text = {sizeof(struct page), TIMEOUT_MS, ask, reply_text, release};
+static const struct inquiry_kind as_json = {sizeof(struct page), TIMEOUT_MS, ask, reply_json, release};
 
 /* ---- asking --------------------------------------------------------------------- */
 

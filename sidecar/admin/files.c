@@ -5,8 +5,8 @@
 
 #include "admin/internal.h"
 #include "base/buf.h"
+#include "serve/certificate.h"
 #include "serve/embedded.h"
-#include "net/tls.h"
 
 static void add(struct buf *out, const char *name, const char *help, int64_t value)
 {
@@ -27,7 +27,7 @@ static void add_disk(struct buf *out, const struct embedded *embedded)
 
 static void add_certificate(struct buf *out, const struct tls *tls)
 {
-	struct tls_facts facts = tls_facts(tls);
+	struct certificate_facts facts = certificate_facts(tls);
 
 	add(out, "millrace_tls_certificate_expiry_timestamp_seconds",
 		"When the certificate ends that new connections get, since unix epoch.", facts.expires);

@@ -1,5 +1,5 @@
 /*
- * admin_inquiry: see inquiry.h.
+ * admin_inquiry: asks every worker; see inquiry.h.
  */
 #include "admin/inquiry.h"
 
@@ -13,7 +13,7 @@ void *inquiry_part(struct inquiry *inquiry, unsigned worker)
 	return inquiry->parts + worker * inquiry->kind->part_size;
 }
 
-/* One of its holders is through with it. */
+/* One of its holders needs it no more. */
 static void drop(struct inquiry *inquiry)
 {
 	if (atomic_fetch_sub(&inquiry->holders, 1) > 1)
@@ -33,7 +33,7 @@ void inquiry_answer(struct inquiry_part *part)
 	uint64_t one = 1;
 
 	atomic_store(&part->answered, true);
-	/* Its counter can't be full.  Should it fail all the same, the admin's patience ends. */
+	/* Its counter can't be full.  Should it fail all the same, the inquiry's time runs out. */
 	(void)!write(inquiry->answer_fd, &one, sizeof(one));
 	drop(inquiry);
 }
@@ -78,18 +78,18 @@ static void on_answer(evutil_socket_t fd, short what, void *arg)
 		reply(inquiry);
 }
 
-/* Waits for answers; false: out of memory or descriptors. */
+/* Begins to wait for answers; false: out of memory or descriptors. */
 static bool listen_for_answers(struct inquiry *inquiry)
 {
-	unsigned ms = inquiry->kind->patience_ms;
-	const struct timeval patience = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000L};
+	unsigned ms = inquiry->kind->timeout_ms;
+	const struct timeval timeout = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000L};
 
 	inquiry->answer_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (inquiry->answer_fd < 0)
 		return false;
 	inquiry->on_answer =
 		event_new(inquiry->admin->base, inquiry->answer_fd, EV_READ | EV_PERSIST, on_answer, inquiry);
-	return inquiry->on_answer != NULL && event_add(inquiry->on_answer, &patience) == 0;
+	return inquiry->on_answer != NULL && event_add(inquiry->on_answer, &timeout) == 0;
 }
 
 struct inquiry *inquiry_new(struct admin *admin, struct http_request *request,

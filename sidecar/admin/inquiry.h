@@ -3,7 +3,7 @@
  *
  * What a worker owns only its own thread may look at.  So each gets a part of the inquiry, into which it
  * writes its answer.  A part is its worker's until it is answered, then the admin's.  The inquiry belongs to
- * all who hold it: the admin, and each worker that has not answered yet; the last one frees it.
+ * all its holders: the admin, and each worker that has not answered yet; the last one frees it.
  */
 #ifndef MILLRACE_ADMIN_INQUIRY_H
 #define MILLRACE_ADMIN_INQUIRY_H
@@ -29,7 +29,7 @@ struct inquiry_part
 struct inquiry_kind
 {
 	size_t part_size;
-	unsigned patience_ms; /* from the question, or the last answer */
+	unsigned timeout_ms; /* from the question, or the last answer */
 	/* On the worker's thread, as worker_question.answer; calls inquiry_answer, now or later. */
 	void (*ask)(struct inquiry_part *part, struct service *service, struct db *db);
 	/* Replies to inquiry->request with the parts that are known. */

@@ -1,5 +1,5 @@
 /*
- * admin_internal: what the files of the admin family share; nobody else includes it.
+ * admin_internal: what the files of admin/ share.
  *
  *     admin.c        the listener, the table of routes, /live and /ready
  *     reply.c        the form of replies
@@ -35,14 +35,14 @@ struct admin
 {
 	struct event_base *base;
 	struct http_server *http;
-	struct stats *stats;		   /* of its own listener, which nobody reads */
+	struct stats *stats;		   /* of its own listener, and shown nowhere */
 	struct worker *const *workers; /* the server's */
 	unsigned nworkers;
 	const char *allowed_hosts;
 	LIST_HEAD(inquiry_list, inquiry) inquiries; /* that wait for answers */
 	struct admin_profile *profile;				/* that is being taken */
 	bool draining;
-	const struct embedded *embedded; /* NULL: the database is somebody else's */
+	const struct embedded *embedded; /* NULL: with --database */
 	const struct tls *tls;			 /* NULL: without */
 };
 
@@ -61,9 +61,10 @@ void admin_pprof_heap(struct admin *admin, struct http_request *request);
 void admin_pprof_allocs(struct admin *admin, struct http_request *request);
 void admin_metrics(struct admin *admin, struct http_request *request);
 
+/* What /metrics says of the process, and of the disk and the certificate. */
 void admin_add_process_metrics(struct buf *out);
 void admin_add_file_metrics(struct buf *out, const struct admin *admin);
-/* So nothing is appended, whatever the workers have noticed of it. */
+/* Whether it is, so that nothing is appended, whether or not the workers have met it. */
 bool admin_disk_is_full(const struct admin *admin);
 
 #endif

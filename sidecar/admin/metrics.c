@@ -5,7 +5,6 @@
  * and which transactions hold readers back only Postgres: so every worker is asked (see inquiry.h), and the
  * first one that has its database asks that.
  */
-#include <libpq-fe.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +12,10 @@
 #include "admin/inquiry.h"
 #include "admin/internal.h"
 #include "base/buf.h"
-#include "db/db.h"
+#include "db/calls.h"
 #include "base/errors.h"
 #include "methods/methods.h"
+#include "front/request_log.h"
 #include "front/service.h"
 #include "base/stats.h"
 #include "live/subscribe.h"
@@ -57,34 +57,26 @@ static void add_label(struct buf *out, const char *text)
 	}
 }
 
-/* The columns of DB_APPENDING. */
-enum appending_column
-{
-	APPENDING_NAMESPACE,
-	APPENDING_COUNT,
-	APPENDING_AGE,
-};
-
 /* The oldest come first; those whose age we may not know come last. */
-static void take_appending(struct answer *answer, const PGresult *result)
+static void take_appending(struct answer *answer, const struct db_reply *reply)
 {
 	int named = 0;
 
 	answer->knows_appending = true;
-	for (int i = 0; i < PQntuples(result); i++)
+	for (unsigned i = 0; i < db_rows_of(reply); i++)
 	{
-		double age = strtod(PQgetvalue(result, i, APPENDING_AGE), NULL);
+		const struct db_appending found = db_appending_of(reply, i);
 
-		answer->appending += strtoull(PQgetvalue(result, i, APPENDING_COUNT), NULL, 10);
-		if (age > answer->oldest)
-			answer->oldest = age;
-		if (age < NAMESPACE_MIN_AGE || named == MAX_NAMESPACES)
+		answer->appending += (uint64_t)found.count;
+		if (found.oldest > answer->oldest)
+			answer->oldest = found.oldest;
+		if (found.oldest < NAMESPACE_MIN_AGE || named == MAX_NAMESPACES)
 			continue;
 		named++;
 		buf_add_str(&answer->namespaces,
 					"millrace_namespace_append_transaction_max_age_seconds{namespace=\"");
-		add_label(&answer->namespaces, PQgetvalue(result, i, APPENDING_NAMESPACE));
-		buf_printf(&answer->namespaces, "\"} %.3f\n", age);
+		add_label(&answer->namespaces, found.namespace_name);
+		buf_printf(&answer->namespaces, "\"} %.3f\n", found.oldest);
 	}
 }
 
@@ -93,7 +85,7 @@ static void on_appending(void *arg, struct db_reply *reply)
 	struct answer *answer = arg;
 
 	if (reply->status == DB_OK)
-		take_appending(answer, reply->result);
+		take_appending(answer, reply);
 	inquiry_answer(&answer->part);
 }
 
@@ -103,7 +95,7 @@ static void ask(struct inquiry_part *asked, struct service *service, struct db *
 
 	if (service != NULL)
 		service_summarise(service, &answer->subscriptions);
-	if (db == NULL || !answer->asks_postgres || !db_query(db, DB_APPENDING, NULL, on_appending, answer))
+	if (db == NULL || !answer->asks_postgres || !db_appending(db, on_appending, answer))
 		inquiry_answer(asked);
 }
 
@@ -192,7 +184,7 @@ static void add_http(struct buf *out, const struct stats *stats)
 	{
 		for (unsigned j = 0; (route = service_route_name(i)) != NULL && j < STATS_STATUSES; j++)
 		{
-			if ((status = service_status_name(j)) != NULL)
+			if ((status = request_status_name(j)) != NULL)
 				buf_printf(out, "millrace_http_requests_total{path=\"%s\",code=\"%s\"} %" PRIu64 "\n", route,
 						   status, stats_get(&stats->requests[i][j]));
 		}

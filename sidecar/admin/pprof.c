@@ -1,8 +1,8 @@
 /*
  * admin_pprof: /debug/pprof, profiles in the formats of gperftools, which google-pprof reads.
  *
- * The CPU profiler is a library that is loaded when somebody first asks for a profile: the kernel's timer for
- * CPU time then signals whichever thread is running, 100 times a second.  It writes to memory that has a
+ * The CPU profiler is a library that is loaded by the first request for a profile: the kernel's timer for CPU
+ * time then signals whichever thread is running, 100 times a second.  It writes to memory that has a
  * file name.  One profile at a time, because there is one timer a process.
  */
 #include <dlfcn.h>
@@ -72,7 +72,7 @@ static bool read_profile(const struct admin_profile *profile, struct buf *out)
 	return got == 0 && out->len > 0;
 }
 
-/* Ends the profile and replies with it, to nobody if the client is gone. */
+/* Ends the profile and replies with it; if the client is gone, the reply goes nowhere. */
 static void end_profile(struct admin_profile *profile)
 {
 	struct http_request *request = profile->request;
@@ -134,7 +134,7 @@ static void profile_start(struct admin *admin, struct http_request *request, con
 	http_reply_when_gone(request, on_gone, profile);
 }
 
-/* False: it makes no sense, and that was replied. */
+/* False: it is none that is allowed, and that was replied. */
 static bool read_seconds(struct http_request *request, int *seconds)
 {
 	struct buf text = {0};

@@ -1,5 +1,5 @@
 /*
- * admin_table: rows of a table, as text that a person reads or as JSON objects.
+ * admin_table: rows of a table, as lines of text in columns or as JSON objects.
  */
 #ifndef MILLRACE_ADMIN_TABLE_H
 #define MILLRACE_ADMIN_TABLE_H
@@ -9,8 +9,8 @@
 
 enum cell_kind
 {
-	CELL_WORD,	  /* text of ours */
-	CELL_NAME,	  /* text of anybody's: in quotes, control characters escaped */
+	CELL_WORD,	  /* text that is printed as it is */
+	CELL_NAME,	  /* text that clients chose: in quotes, control characters escaped */
 	CELL_NUMBER,  /* signed */
 	CELL_BYTES,	  /* text says KiB and MiB */
 	CELL_SECONDS, /* from milliseconds */
@@ -37,6 +37,7 @@ struct table
 	unsigned ncolumns;
 };
 
+/* The first line of a table as text. */
 void table_add_titles(struct buf *out, const struct table *table);
 /* As text a line, as JSON an object with a comma behind it. */
 void table_add_row(struct buf *out, const struct table *table, const struct cell *cells, bool json);

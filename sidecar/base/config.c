@@ -30,7 +30,7 @@ static const struct setting serve_settings[] = {
 	{"listen", "Listening", TEXT(listen, NULL), .value = "ADDRESS",
 	 .help = "address of the HTTP API (default: all, IPv4 and IPv6)"},
 	{"admin-listen", "Listening", TEXT(admin_listen, NULL), .value = "HOST:PORT",
-	 .help = "of /ready, /metrics, /debug (default: 127.0.0.1:8079 if it is free; none: nowhere)",
+	 .help = "of /ready, /metrics, /debug (default: " CONFIG_ADMIN_LISTEN " if it is free; none: nowhere)",
 	 .optional = true, .none = true},
 	{"tls-cert", "Listening", TEXT(tls_cert, NULL), .value = "FILE",
 	 .help = "speak https with this certificate, in PEM, its chain behind it; SIGHUP reads it again"},
@@ -41,8 +41,7 @@ static const struct setting serve_settings[] = {
 			 "any; default: none)"},
 	{"allowed-hosts", "Listening", TEXT(allowed_hosts, NULL), .value = "NAMES",
 	 .help = "names, with commas between, under which the admin listener and --test-mode may be addressed "
-			 "(besides "
-			 "IP addresses and localhost; * for any)"},
+			 "(besides IP addresses and localhost; * for any)"},
 	{"workers", "Listening", NUMBER(workers, NUMBER, 0, 0, 256), .value = "N",
 	 .help = "worker threads; 0: one for two cores, at least 1, at most 4"},
 
@@ -58,8 +57,7 @@ static const struct setting serve_settings[] = {
 	 .help = "where initdb and postgres of the private PostgreSQL are"},
 	{"cluster-cache", "Database", TEXT(cluster_cache, NULL), .value = "PATH",
 	 .help = "where a prepared PostgreSQL cluster is kept, with which new data directories begin (default: "
-			 "millrace in "
-			 "the user's cache folder; none: there is none)",
+			 "millrace in the user's cache folder; none: there is none)",
 	 .optional = true, .none = true},
 	{"test-mode", "Database", .type = SETTING_SWITCH, .offset = offsetof(struct config, test_mode),
 	 .help = "a private PostgreSQL in a temporary folder, nothing durable, no authentication; never for real "
@@ -167,6 +165,9 @@ static const struct setting import_settings[] = {
 };
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+#define SERVE_ALONE                                                                                          \
+	"`millrace serve` alone is a whole server: it runs a private PostgreSQL in ./millrace-data,\n"           \
+	"listens on port 8080, and at its first start prints the token of namespace default.\n"
 #define EXIT_STATUS                                                                                          \
 	"\n"                                                                                                     \
 	"A flag may have one dash or two, and its value behind it or behind a =.\n"                              \
@@ -188,9 +189,7 @@ static const struct command commands[] = {
 		.nsettings = LENGTH(serve_settings),
 		.summary = "run the server",
 		.usage = "millrace [serve] [--name value | --name=value]...",
-		.description =
-			"`millrace serve` alone is a whole server: it runs a private PostgreSQL in ./millrace-data,\n"
-			"listens on port 8080, and at its first start prints the token of namespace default.\n",
+		.description = SERVE_ALONE,
 		.notes = "\n"
 				 "A flag may have one dash or two. The word serve may be left out where a flag follows.\n"
 				 "Bytes may end in k, M or G. Every flag but --without-authentication is also an\n"
@@ -317,11 +316,10 @@ static bool set_from_environment(struct config *config, const struct command *co
 }
 
 /*
- * What no single setting tells is wrong.  A request's buffer grows by doubling, so it may be twice as large
- * as the request: where that is more than there may be, a request of the allowed size would be refused as
- * long as the server runs.
+ * A request's buffer grows by doubling, so it may be twice as large as the request: where that is more than
+ * there may be, a request of the allowed size would be refused as long as the server runs.
  */
-static bool check_pairs(const struct config *config)
+static bool check_buffer_bytes(const struct config *config)
 {
 	char buffer[32], body[32], header[32];
 
@@ -347,11 +345,7 @@ static void help(FILE *out)
 		fprintf(out, "  millrace %-18s %s\n", commands[i].name, commands[i].summary);
 	fprintf(out, "  millrace %-18s %s\n  millrace %-18s %s\n", "version", "print the version",
 			"help [COMMAND]", "this, or a command with all its settings");
-	fputs("\n"
-		  "`millrace serve` alone is a whole server: it runs a private PostgreSQL in ./millrace-data,\n"
-		  "listens on port 8080, and at its first start prints the token of namespace default.\n"
-		  "`millrace help serve` lists its settings.\n",
-		  out);
+	fputs("\n" SERVE_ALONE "`millrace help serve` lists its settings.\n", out);
 }
 
 static const struct command *find_command(const char *name)
@@ -410,7 +404,7 @@ static int parse_command(struct config *config, const struct command *command, i
 		return 2;
 	code = config_read_secret_files(config, command);
 	if (code < 0 && command->number == COMMAND_SERVE &&
-		(!check_pairs(config) || !config_check_postgres(config, command)))
+		(!check_buffer_bytes(config) || !config_check_postgres(config, command)))
 		return 2;
 	return code;
 }

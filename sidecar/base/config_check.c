@@ -2,9 +2,9 @@
  * config_check.c: where settings were given, and which are right each and contradict one another (see
  * config_internal.h).
  *
- * A setting that would be passed over is refused, because who gave it means it: a database that is served
+ * A setting that would have no effect is refused, because it was given on purpose: a database that is served
  * without tokens, or the wrong one, costs more than a start.  One exception: a package or an image names a
- * data directory by a variable, for when nothing else is said.
+ * data directory by a variable, for when no other setting chooses a database.
  */
 #include <ctype.h>
 #include <netdb.h>
@@ -69,7 +69,7 @@ static bool is_loopback(const char *name)
 	return loopback;
 }
 
-/* A database of one's own without tokens: whoever means it says so. */
+/* A database that may hold real data is served without tokens only where a flag of its own asks for that. */
 static bool check_open_database(const struct config *config, const char *test_mode, const char *database)
 {
 	if (!config->without_authentication)

@@ -1,5 +1,5 @@
 /*
- * config_internal: what the files of the config family share; nobody else includes it.
+ * config_internal: what the files of the config family share; they alone include it.
  *
  *     config.c         the tables of settings, and which command is meant
  *     config_flag.c    flags: finding the setting, and the nearest one when there is none
@@ -54,7 +54,7 @@ struct setting
 	bool flag_only; /* no environment variable: too dangerous to be left lying about */
 	bool secret;	/* SETTING_TEXT: config_internal.h */
 	bool optional;	/* SETTING_TEXT: may be empty */
-	bool none;		/* SETTING_TEXT: `none` is empty, too, as an empty variable is no setting */
+	bool none;		/* SETTING_TEXT: `none` means empty; an empty variable can't, it is no setting */
 };
 
 struct command
@@ -107,8 +107,8 @@ void config_help(FILE *out, const struct command *command);
 
 /* ---- config_secret.c ------------------------------------------------------
  *
- * The list of processes shows every user the arguments of every program, and child processes inherit the environment.
- * So a secret is copied from where it came in, and what stays there is made illegible.
+ * The list of processes shows every user the arguments of every program, and child processes inherit the
+ * environment.  So a secret is copied from where it came in, and what stays there is made illegible.
  */
 
 /* Makes a secret illegible where it stands. */

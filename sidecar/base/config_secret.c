@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/config.h"
 #include "base/config_internal.h"
 
 #define MAX_SECRET 4096

@@ -1,5 +1,5 @@
 /*
- * errors: what a client is told when something goes wrong (README.md, "Errors").
+ * errors: what a client is told when its request fails (README.md, "Errors").
  *
  * An error has a code, a message for people and, where a program can use them, details.  The tables
  * in errors.c give each code its HTTP status and each SQLSTATE its code.
@@ -28,6 +28,10 @@ enum error_code
 	ERROR_MESSAGE_ID_CONFLICT,
 	ERROR_NAMESPACE_EXISTS,
 	ERROR_NAMESPACE_NOT_FOUND,
+	ERROR_CONSUMER_NOT_FOUND,
+	ERROR_CONSUMER_EXISTS,
+	ERROR_CONSUMER_MOVED,
+	ERROR_CLAIM_LOST,
 	ERROR_RATE_LIMITED,
 	ERROR_OVERLOADED,
 	ERROR_BACKEND_UNAVAILABLE,
@@ -54,6 +58,7 @@ struct error
 	char details[600];	  /* a JSON object, or empty */
 };
 
+/* Sets code and message, without details.  A message that does not fit is cut. */
 void error_set(struct error *error, enum error_code code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 /*
@@ -64,10 +69,11 @@ void error_from_sqlstate(struct error *error, const char *sqlstate, const char *
 						 int pid);
 /* Details that do not fit are left out: half a JSON object is none. */
 void error_set_details(struct error *error, const struct buf *text);
+/* The details of a version conflict: {"expected":N,"actual":N}. */
 void error_set_versions(struct error *error, int64_t expected, int64_t actual);
 
-const char *error_code_name(enum error_code code);
-int error_status(enum error_code code);
+const char *error_code_name(enum error_code code); /* as clients see it */
+int error_status(enum error_code code);			   /* of HTTP */
 /* For the header Retry-After, in seconds; 0: the same request fails again. */
 unsigned error_retry_after(const struct error *error);
 

@@ -3,14 +3,14 @@
  *
  * Nesting is kept as one bit a level (array or object) in the scanner, so that no input can exhaust the
  * C stack.  Strings are passed over eight bytes at a time up to the next byte that needs a look.
- * Nothing here allocates, except through the struct buf of the caller.
+ * Nothing here allocates.
  */
-#include "base/json.h"
+#include "base/json_internal.h"
 
 #include <string.h>
 
 #include "extension/protocol.h"
-#include "base/hex.h"
+#include "extension/hex.h"
 
 /* What numeric holds (numeric.c, make_result): digits before the point and after it. */
 #define NUMERIC_MAX_BEFORE 131072
@@ -44,51 +44,7 @@ static void unsupported(struct scanner *s, const char *at, const char *what)
 	s->verdict->unsupported_offset = (size_t)(at - s->start);
 }
 
-static inline bool is_digit(char c)
-{
-	return c >= '0' && c <= '9';
-}
-
-static inline bool is_space(char c)
-{
-	return c == ' ' || c == '\n' || c == '\t' || c == '\r';
-}
-
-static const char *skip_space(const char *p, const char *end)
-{
-	while (p < end && is_space(*p))
-		p++;
-	return p;
-}
-
 /* ---- strings ---------------------------------------------------------- */
-
-/* True when one of eight bytes is a quote, a backslash, a control character or not ASCII. */
-static inline bool any_special(uint64_t eight)
-{
-	const uint64_t ones = UINT64_C(0x0101010101010101);
-	const uint64_t high = UINT64_C(0x8080808080808080);
-	uint64_t quote = eight ^ (ones * '"');
-	uint64_t backslash = eight ^ (ones * '\\');
-
-	return ((eight | (eight - ones * 0x20) | (quote - ones) | (backslash - ones)) & high) != 0;
-}
-
-static const char *skip_plain(const char *p, const char *end)
-{
-	while (end - p >= 8)
-	{
-		uint64_t eight;
-
-		memcpy(&eight, p, 8);
-		if (any_special(eight))
-			break;
-		p += 8;
-	}
-	while (p < end && (unsigned char)*p >= 0x20 && (unsigned char)*p < 0x80 && *p != '"' && *p != '\\')
-		p++;
-	return p;
-}
 
 size_t json_utf8_len(const unsigned char *p, const unsigned char *end)
 {
@@ -125,6 +81,22 @@ size_t json_utf8_len(const unsigned char *p, const unsigned char *end)
 	return len;
 }
 
+bool json_is_text(const char *bytes, size_t len)
+{
+	const unsigned char *p = (const unsigned char *)bytes;
+	const unsigned char *end = p + len;
+
+	while (p < end)
+	{
+		size_t n = *p == '\0' ? 0 : json_utf8_len(p, end);
+
+		if (n == 0)
+			return false;
+		p += n;
+	}
+	return true;
+}
+
 /* The value of four hex digits, -1 when they are not. */
 static int hex4(const char *p, const char *end)
 {
@@ -143,11 +115,7 @@ static int hex4(const char *p, const char *end)
 	return value;
 }
 
-/*
- * Reads the \uXXXX at p, together with the second half of a surrogate pair if one follows.  Returns
- * how many bytes that was, 0 when it is malformed; *code is -1 for half a pair.
- */
-static size_t read_unicode_escape(const char *p, const char *end, int32_t *code)
+size_t json_read_unicode_escape(const char *p, const char *end, int32_t *code)
 {
 	int first = hex4(p + 2, end);
 	int second;
@@ -181,13 +149,13 @@ static bool scan_escape(struct scanner *s)
 		s->pos += 2;
 		return true;
 	}
-	len = read_unicode_escape(s->pos, s->end, &code);
+	len = json_read_unicode_escape(s->pos, s->end, &code);
 	if (len == 0)
 		return malformed(s, JSON_SYNTAX, "a \\u escape without four hex digits");
 	if (code == 0)
-		unsupported(s, s->pos, "\\u0000 cannot be stored in a string");
+		unsupported(s, s->pos, JSON_NUL_IN_STRING);
 	if (code < 0)
-		unsupported(s, s->pos, "half a surrogate pair cannot be stored in a string");
+		unsupported(s, s->pos, JSON_HALF_A_PAIR);
 	s->pos += len;
 	return true;
 }
@@ -199,7 +167,7 @@ static bool scan_string(struct scanner *s)
 
 	for (;;)
 	{
-		s->pos = skip_plain(s->pos, s->end);
+		s->pos = json_skip_plain(s->pos, s->end);
 		if (s->pos == s->end)
 			return malformed(s, JSON_SYNTAX, "a string that does not end");
 		if (*s->pos == '"')
@@ -222,26 +190,17 @@ static bool scan_string(struct scanner *s)
 	}
 	s->pos++;
 	if (s->pos - start - 2 > JSON_MAX_STRING)
-		unsupported(s, start, "a string is longer than 268435455 bytes");
+		unsupported(s, start, "a string is longer than " LIMIT_TEXT(JSON_MAX_STRING) " bytes");
 	return true;
 }
 
 /* ---- numbers ---------------------------------------------------------- */
 
-/* A number taken apart; the slices hold digits only. */
-struct number
-{
-	bool negative;
-	struct slice whole;
-	struct slice fraction;
-	int64_t exponent; /* held within +-2^40 */
-};
-
 static struct slice take_digits(const char **p, const char *end)
 {
 	struct slice digits = {*p, 0};
 
-	while (*p < end && is_digit(**p))
+	while (*p < end && json_is_digit(**p))
 		(*p)++;
 	digits.len = (size_t)(*p - digits.bytes);
 	return digits;
@@ -257,10 +216,9 @@ static int64_t bounded_integer(struct slice digits)
 	return value < bound ? value : bound;
 }
 
-/* Returns the byte behind the number, NULL when the grammar is not met. */
-static const char *parse_number(const char *p, const char *end, struct number *number)
+const char *json_read_number(const char *p, const char *end, struct json_number *number)
 {
-	*number = (struct number){.negative = *p == '-'};
+	*number = (struct json_number){.negative = *p == '-'};
 	if (number->negative)
 		p++;
 	number->whole = take_digits(&p, end);
@@ -300,7 +258,7 @@ static size_t leading_zeros(struct slice digits)
 	return n;
 }
 
-static bool fits_numeric(const struct number *number)
+static bool fits_numeric(const struct json_number *number)
 {
 	int64_t before = (int64_t)number->whole.len;
 	int64_t after = (int64_t)number->fraction.len - number->exponent;
@@ -322,7 +280,7 @@ static bool fits_numeric(const struct number *number)
 }
 
 /* About how many zeros numeric writes instead of the exponent. */
-static int64_t zeros_of(const struct number *number)
+static int64_t zeros_of(const struct json_number *number)
 {
 	int64_t zeros = number->exponent < 0 ? -number->exponent : number->exponent;
 
@@ -331,8 +289,8 @@ static int64_t zeros_of(const struct number *number)
 
 static bool scan_number(struct scanner *s)
 {
-	struct number number;
-	const char *behind = parse_number(s->pos, s->end, &number);
+	struct json_number number;
+	const char *behind = json_read_number(s->pos, s->end, &number);
 
 	if (behind == NULL)
 		return malformed(s, JSON_SYNTAX, "a number that is not one");
@@ -381,12 +339,12 @@ static bool push(struct scanner *s, bool object)
 /* A member's key and its colon. */
 static bool scan_key(struct scanner *s)
 {
-	s->pos = skip_space(s->pos, s->end);
+	s->pos = json_skip_space(s->pos, s->end);
 	if (s->pos == s->end || *s->pos != '"')
 		return malformed(s, JSON_SYNTAX, "a key that is not a string");
 	if (!scan_string(s))
 		return false;
-	s->pos = skip_space(s->pos, s->end);
+	s->pos = json_skip_space(s->pos, s->end);
 	if (s->pos == s->end || *s->pos != ':')
 		return malformed(s, JSON_SYNTAX, "a key without a colon");
 	s->pos++;
@@ -398,7 +356,7 @@ static bool scan_open(struct scanner *s, bool object, bool *empty)
 {
 	if (!push(s, object))
 		return false;
-	s->pos = skip_space(s->pos, s->end);
+	s->pos = json_skip_space(s->pos, s->end);
 	*empty = s->pos < s->end && *s->pos == (object ? '}' : ']');
 	if (*empty)
 	{
@@ -413,7 +371,7 @@ static bool scan_open(struct scanner *s, bool object, bool *empty)
 static bool scan_value(struct scanner *s, bool *complete)
 {
 	*complete = true;
-	s->pos = skip_space(s->pos, s->end);
+	s->pos = json_skip_space(s->pos, s->end);
 	if (s->pos == s->end)
 		return malformed(s, JSON_SYNTAX, "the text ends where a value should be");
 	switch (*s->pos)
@@ -431,7 +389,7 @@ static bool scan_value(struct scanner *s, bool *complete)
 		case 'n':
 			return scan_word(s, "null");
 		default:
-			if (*s->pos == '-' || is_digit(*s->pos))
+			if (*s->pos == '-' || json_is_digit(*s->pos))
 				return scan_number(s);
 			if ((unsigned char)*s->pos >= 0x80 &&
 				json_utf8_len((const unsigned char *)s->pos, (const unsigned char *)s->end) == 0)
@@ -448,7 +406,7 @@ static bool scan_behind_value(struct scanner *s, bool *more)
 	{
 		bool object = in_object(s);
 
-		s->pos = skip_space(s->pos, s->end);
+		s->pos = json_skip_space(s->pos, s->end);
 		if (s->pos == s->end)
 			return malformed(s, JSON_SYNTAX, "the text ends inside an array or object");
 		if (*s->pos == ',')
@@ -480,345 +438,8 @@ bool json_check(struct slice text, struct json_verdict *verdict)
 		if (complete && !scan_behind_value(&s, &more))
 			return false;
 	}
-	s.pos = skip_space(s.pos, s.end);
+	s.pos = json_skip_space(s.pos, s.end);
 	if (s.pos != s.end)
 		return malformed(&s, JSON_SYNTAX, "something follows the value");
 	return true;
-}
-
-/* ---- finding the way in checked text ----------------------------------- */
-
-/* From an opening quote to behind the closing one. */
-static const char *skip_string(const char *p, const char *end)
-{
-	const char *start = ++p;
-
-	while ((p = memchr(p, '"', (size_t)(end - p))) != NULL)
-	{
-		const char *before = p;
-
-		while (before > start && before[-1] == '\\')
-			before--;
-		p++;
-		if ((p - 1 - before) % 2 == 0)
-			return p;
-	}
-	return end;
-}
-
-static const char *skip_container(const char *p, const char *end)
-{
-	size_t depth = 0;
-
-	while (p < end)
-	{
-		switch (*p)
-		{
-			case '"':
-				p = skip_string(p, end);
-				continue;
-			case '[':
-			case '{':
-				depth++;
-				break;
-			case ']':
-			case '}':
-				if (--depth == 0)
-					return p + 1;
-				break;
-			default:
-				break;
-		}
-		p++;
-	}
-	return end;
-}
-
-static const char *skip_value(const char *p, const char *end)
-{
-	if (p == end)
-		return end;
-	if (*p == '"')
-		return skip_string(p, end);
-	if (*p == '[' || *p == '{')
-		return skip_container(p, end);
-	while (p < end && *p != ',' && *p != ']' && *p != '}' && !is_space(*p))
-		p++;
-	return p;
-}
-
-struct slice json_trim(struct slice text)
-{
-	const char *end = text.bytes + text.len;
-	const char *start = skip_space(text.bytes, end);
-
-	while (end > start && is_space(end[-1]))
-		end--;
-	return (struct slice){start, (size_t)(end - start)};
-}
-
-enum json_kind json_kind(struct slice value)
-{
-	if (value.bytes == NULL || value.len == 0)
-		return JSON_NONE;
-	switch (value.bytes[0])
-	{
-		case '{':
-			return JSON_OBJECT;
-		case '[':
-			return JSON_ARRAY;
-		case '"':
-			return JSON_STRING;
-		case 't':
-		case 'f':
-			return JSON_BOOLEAN;
-		case 'n':
-			return JSON_NULL;
-		default:
-			return JSON_NUMBER;
-	}
-}
-
-const char *json_kind_name(enum json_kind kind)
-{
-	static const char *const names[] = {
-		[JSON_NONE] = "nothing",	 [JSON_NULL] = "null",		 [JSON_BOOLEAN] = "a boolean",
-		[JSON_NUMBER] = "a number",	 [JSON_STRING] = "a string", [JSON_ARRAY] = "an array",
-		[JSON_OBJECT] = "an object",
-	};
-
-	return names[kind];
-}
-
-void json_iterate(struct json_iterator *iterator, struct slice container)
-{
-	/* Without the brackets. */
-	iterator->pos = container.bytes + 1;
-	iterator->end = container.bytes + container.len - 1;
-}
-
-/* Passes over white space and one comma; false at the end. */
-static bool step(struct json_iterator *iterator)
-{
-	iterator->pos = skip_space(iterator->pos, iterator->end);
-	if (iterator->pos < iterator->end && *iterator->pos == ',')
-		iterator->pos = skip_space(iterator->pos + 1, iterator->end);
-	return iterator->pos < iterator->end;
-}
-
-static struct slice take_value(struct json_iterator *iterator)
-{
-	struct slice value = {iterator->pos, 0};
-
-	iterator->pos = skip_value(iterator->pos, iterator->end);
-	value.len = (size_t)(iterator->pos - value.bytes);
-	return value;
-}
-
-bool json_next_element(struct json_iterator *iterator, struct slice *value)
-{
-	if (!step(iterator))
-		return false;
-	*value = take_value(iterator);
-	return true;
-}
-
-bool json_next_member(struct json_iterator *iterator, struct slice *key, struct slice *value)
-{
-	if (!step(iterator))
-		return false;
-	*key = take_value(iterator);
-	iterator->pos = skip_space(iterator->pos, iterator->end);
-	if (iterator->pos < iterator->end)
-		iterator->pos = skip_space(iterator->pos + 1, iterator->end); /* the colon */
-	*value = take_value(iterator);
-	return true;
-}
-
-/* ---- strings in and out ------------------------------------------------ */
-
-static size_t encode_utf8(int32_t code, char out[4])
-{
-	if (code < 0x80)
-	{
-		out[0] = (char)code;
-		return 1;
-	}
-	if (code < 0x800)
-	{
-		out[0] = (char)(0xC0 | code >> 6);
-		out[1] = (char)(0x80 | (code & 0x3F));
-		return 2;
-	}
-	if (code < 0x10000)
-	{
-		out[0] = (char)(0xE0 | code >> 12);
-		out[1] = (char)(0x80 | (code >> 6 & 0x3F));
-		out[2] = (char)(0x80 | (code & 0x3F));
-		return 3;
-	}
-	out[0] = (char)(0xF0 | code >> 18);
-	out[1] = (char)(0x80 | (code >> 12 & 0x3F));
-	out[2] = (char)(0x80 | (code >> 6 & 0x3F));
-	out[3] = (char)(0x80 | (code & 0x3F));
-	return 4;
-}
-
-/* Decodes the escape at *p into out (0 bytes: it spells nothing that a text can hold). */
-static size_t decode_escape(const char **p, const char *end, char out[4])
-{
-	static const char letters[] = "bfnrt";
-	static const char meanings[] = "\b\f\n\r\t";
-	const char *letter;
-	int32_t code;
-
-	if (end - *p < 2)
-		return 0;
-	if ((*p)[1] == 'u')
-	{
-		size_t len = read_unicode_escape(*p, end, &code);
-
-		*p += len;
-		return len == 0 || code <= 0 ? 0 : encode_utf8(code, out);
-	}
-	letter = memchr(letters, (*p)[1], sizeof(letters) - 1);
-	out[0] = (char)(letter != NULL ? meanings[letter - letters] : (*p)[1]);
-	*p += 2;
-	return 1;
-}
-
-const char *json_decode(struct slice string, struct buf *out)
-{
-	const char *p = string.bytes + 1;
-	const char *end = string.bytes + string.len - 1;
-
-	while (p < end)
-	{
-		const char *escape = memchr(p, '\\', (size_t)(end - p));
-		char decoded[4];
-		size_t len;
-
-		if (escape == NULL)
-			escape = end;
-		buf_add(out, p, (size_t)(escape - p));
-		p = escape;
-		if (p == end)
-			break;
-		len = decode_escape(&p, end, decoded);
-		if (len == 0)
-			return memcmp(escape, "\\u0000", 6) == 0 ? "\\u0000 cannot be stored in a string"
-													 : "half a surrogate pair cannot be stored in a string";
-		buf_add(out, decoded, len);
-	}
-	return NULL;
-}
-
-bool json_string_is(struct slice string, const char *text)
-{
-	const char *p = string.bytes + 1;
-	const char *end = string.bytes + string.len - 1;
-	size_t left = strlen(text);
-
-	if (memchr(p, '\\', (size_t)(end - p)) == NULL)
-		return (size_t)(end - p) == left && memcmp(p, text, left) == 0;
-	while (p < end)
-	{
-		char decoded[4] = {*p};
-		size_t len = 1;
-
-		if (*p == '\\')
-			len = decode_escape(&p, end, decoded);
-		else
-			p++;
-		if (len == 0 || len > left || memcmp(decoded, text, len) != 0)
-			return false;
-		text += len;
-		left -= len;
-	}
-	return left == 0;
-}
-
-bool json_integer(struct slice text, int64_t *value)
-{
-	struct number number;
-	uint64_t limit;
-	uint64_t sum = 0;
-	int64_t places; /* digits that stand before the point once the exponent is applied */
-
-	if (text.len == 0 || parse_number(text.bytes, text.bytes + text.len, &number) != text.bytes + text.len)
-		return false;
-	limit = (uint64_t)INT64_MAX + (number.negative ? 1 : 0);
-	places = (int64_t)number.whole.len + number.exponent;
-	for (size_t i = 0; i < number.whole.len + number.fraction.len; i++)
-	{
-		unsigned digit = (unsigned)(i < number.whole.len ? number.whole.bytes[i]
-														 : number.fraction.bytes[i - number.whole.len]) -
-						 '0';
-
-		if ((int64_t)i >= places)
-		{
-			if (digit != 0)
-				return false;
-			continue;
-		}
-		if (sum > (limit - digit) / 10)
-			return false;
-		sum = sum * 10 + digit;
-	}
-	for (int64_t i = (int64_t)(number.whole.len + number.fraction.len); sum != 0 && i < places; i++)
-	{
-		if (sum > limit / 10)
-			return false;
-		sum *= 10;
-	}
-	*value = number.negative ? (int64_t)(0 - sum) : (int64_t)sum;
-	return true;
-}
-
-static void add_special(struct buf *out, char c)
-{
-	static const char letters[] = "btnfr";
-	static const char meanings[] = "\b\t\n\f\r";
-	const char *meaning = memchr(meanings, c, sizeof(meanings) - 1);
-	char escape[2] = {'\\', c};
-
-	if (c == '"' || c == '\\')
-		buf_add(out, escape, 2);
-	else if (meaning != NULL)
-	{
-		escape[1] = letters[meaning - meanings];
-		buf_add(out, escape, 2);
-	}
-	else
-		buf_printf(out, "\\u%04x", (unsigned)(unsigned char)c);
-}
-
-void json_add_string(struct buf *out, const char *bytes, size_t len)
-{
-	const char *p = bytes;
-	const char *end = bytes + len;
-
-	buf_add(out, "\"", 1);
-	while (p < end)
-	{
-		const char *plain = p;
-
-		p = skip_plain(p, end);
-		buf_add(out, plain, (size_t)(p - plain));
-		if (p == end)
-			break;
-		if ((unsigned char)*p < 0x80)
-			add_special(out, *p++);
-		else
-		{
-			size_t n = json_utf8_len((const unsigned char *)p, (const unsigned char *)end);
-
-			if (n == 0)
-				buf_add(out, "\xEF\xBF\xBD", 3);
-			else
-				buf_add(out, p, n);
-			p += n == 0 ? 1 : n;
-		}
-	}
-	buf_add(out, "\"", 1);
 }

@@ -20,9 +20,9 @@
 #include "base/buf.h"
 #include "base/slice.h"
 
-#define JSON_MAX_DEPTH 1000		   /* arrays and objects within each other */
-#define JSON_MAX_STRING 0x0FFFFFFF /* bytes; jsonb's own limit (JENTRY_OFFLENMASK) */
-#define JSON_MAX_ZEROS (64 << 20)  /* of all numbers in a text, once they are written without exponents */
+#define JSON_MAX_DEPTH 1000		  /* arrays and objects within each other */
+#define JSON_MAX_STRING 268435455 /* bytes; jsonb's own limit (JENTRY_OFFLENMASK) */
+#define JSON_MAX_ZEROS (64 << 20) /* of all numbers in a text, once they are written without exponents */
 
 enum json_kind
 {
@@ -89,5 +89,7 @@ void json_add_string(struct buf *out, const char *bytes, size_t len);
 
 /* The length of the well-formed UTF-8 character at p, 0 when there is none before end. */
 size_t json_utf8_len(const unsigned char *p, const unsigned char *end);
+/* Whether the bytes are UTF-8 without NUL, as every text of Postgres is. */
+bool json_is_text(const char *bytes, size_t len);
 
 #endif

@@ -5,7 +5,6 @@
  * A line is built on the stack and leaves in one write, so lines of threads never mix; what
  * doesn't fit is cut.  Whatever it says, a line holds no token: see hide_secrets.
  */
-#include "base/clock.h"
 #include "base/log.h"
 
 #include <stdarg.h>
@@ -16,13 +15,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/hex.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "extension/hex.h"
 
 #define LOG_TEXT_MAX 2048
 #define LOG_VALUE_MAX 300
 /* JSON may write one byte as two. */
 #define LOG_LINE_MAX (LOG_TEXT_MAX * 2 + LOG_MAX_FIELDS * (LOG_VALUE_MAX * 2 + 40) + 128)
-#define TOKEN_SECRET_LEN 64 /* hex digits */
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define LOG_BUG_ABORTS true
@@ -51,33 +51,12 @@ bool log_setup(const char *level, const char *format)
 	return known && (log_as_json || strcmp(format, "text") == 0);
 }
 
-/* How many bytes a well-formed character of UTF-8 has here (RFC 3629); 0: there is none. */
-static size_t character_length(const unsigned char *at)
+/* How many bytes the character here has; 0: it is a control character, or no UTF-8. */
+static size_t printable_len(const char *at, const char *end)
 {
-	unsigned char low = 0x80, high = 0xBF;
-	size_t len;
-
-	if (at[0] < 0x80)
-		return at[0] < 0x20 || at[0] == 0x7F ? 0 : 1;
-	if (at[0] < 0xC2 || at[0] > 0xF4)
+	if ((unsigned char)*at < 0x20 || *at == 0x7F)
 		return 0;
-	len = at[0] < 0xE0 ? 2 : at[0] < 0xF0 ? 3 : 4;
-	if (at[0] == 0xE0)
-		low = 0xA0; /* longer than needed */
-	if (at[0] == 0xED)
-		high = 0x9F; /* a surrogate */
-	if (at[0] == 0xF0)
-		low = 0x90;
-	if (at[0] == 0xF4)
-		high = 0x8F; /* above U+10FFFF */
-	if (at[1] < low || at[1] > high)
-		return 0;
-	for (size_t i = 2; i < len; i++)
-	{
-		if (at[i] < 0x80 || at[i] > 0xBF)
-			return 0;
-	}
-	return len;
+	return json_utf8_len((const unsigned char *)at, (const unsigned char *)end);
 }
 
 /* Puts stars over what may be a token's secret. */
@@ -87,7 +66,7 @@ static void hide_secrets(char *text)
 	{
 		size_t run = strspn(text, HEX_DIGITS "ABCDEF");
 
-		if (run >= TOKEN_SECRET_LEN)
+		if (run >= LOG_HIDDEN_DIGITS)
 			memset(text, '*', run);
 		text += run > 0 ? run : 1;
 	}
@@ -100,14 +79,16 @@ static void hide_secrets(char *text)
 static void clean(char *text)
 {
 	size_t len = strlen(text);
+	const char *end;
 
 	while (len > 0 && strchr("\r\n ", text[len - 1]) != NULL)
 		text[--len] = '\0';
+	end = text + len;
 	hide_secrets(text);
-	while (*text != '\0')
+	while (text < end)
 	{
 		unsigned char c = (unsigned char)*text;
-		size_t character = character_length((const unsigned char *)text);
+		size_t character = printable_len(text, end);
 
 		if (character == 0)
 			*text = c < 0x20 || c == 0x7F ? ' ' : '?';
@@ -196,7 +177,7 @@ static void log_line(enum log_level level, const struct log_field *fields, unsig
 	for (unsigned i = 0; i < nfields && i < LOG_MAX_FIELDS; i++)
 		add_field(&line, &fields[i]);
 	add(&line, log_as_json ? "}\n" : "\n");
-	/* Nobody is left to tell when stderr itself fails. */
+	/* When stderr itself fails there is nowhere to say so. */
 	if (write(STDERR_FILENO, line.bytes, line.len) < 0)
 		return;
 }

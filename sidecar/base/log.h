@@ -1,8 +1,9 @@
 /*
  * log: one line an event, to stderr, as text or as JSON.  Thread-safe: a line is one write.
  *
- * Three severities above info, by who has to act: WARNING (soft, we go on), ERROR (the operator), and log_bug
- * (ours; aborts in sanitizer builds).  Never log a token; 64 hex digits in a row come out as stars.
+ * Three severities above info.  log_warning: the program goes on by itself; log_error: the operator has to
+ * act; log_bug: a mistake in the program, logged as an error (sanitizer builds abort).  A token is never
+ * logged; LOG_HIDDEN_DIGITS hexadecimal digits in a row or more come out as stars.
  */
 #ifndef MILLRACE_LOG_H
 #define MILLRACE_LOG_H
@@ -19,7 +20,8 @@ enum log_level
 	LOG_LEVEL_ERROR,
 };
 
-#define LOG_MAX_FIELDS 10 /* of a line */
+#define LOG_MAX_FIELDS 10	 /* of a line */
+#define LOG_HIDDEN_DIGITS 64 /* those of a token's secret */
 
 /* Something that a program will look for; as text ` name=value`, as JSON a member. */
 struct log_field
@@ -31,7 +33,7 @@ struct log_field
 
 bool log_setup(const char *level, const char *format); /* false: unknown word */
 bool log_is_debug(void);
-/* A line with up to 8 fields behind its text; their values are cut at 300 bytes. */
+/* A line with up to LOG_MAX_FIELDS fields behind its text; their values are cut at 300 bytes. */
 void log_event(enum log_level level, const struct log_field *fields, unsigned nfields, const char *format,
 			   ...) __attribute__((format(printf, 4, 5)));
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));

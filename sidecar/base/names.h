@@ -7,7 +7,7 @@
 
 #include "base/slice.h"
 
-/* Before the first dash, or all of it. */
+/* The category of a stream: its name up to the first dash, or all of it. */
 struct slice name_category(struct slice stream);
 
 #endif

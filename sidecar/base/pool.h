@@ -1,5 +1,5 @@
 /*
- * pool: pieces of memory of one size, kept for the next who needs one.  For one thread.
+ * pool: blocks of memory of one size, kept to be used again.  For one thread.
  */
 #ifndef MILLRACE_POOL_H
 #define MILLRACE_POOL_H

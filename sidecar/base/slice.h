@@ -1,9 +1,9 @@
 /*
- * slice: bytes that belong to somebody else.
+ * slice: bytes that are owned elsewhere.
  *
- * A slice is looked at while its owner keeps it.  A piece is a slice on its way to the socket: with
- * `release` set its bytes belong to whoever holds the piece, who calls release(owner) once when done
- * with them; without it they are only good until the function that got the piece returns.
+ * A slice is good while its owner keeps the bytes.  A piece is a slice on its way to the socket: with
+ * `release` set its bytes belong to the function that was handed it, which calls release(owner) once when
+ * it is done with them, or hands it on; without it they are only good until that function returns.
  */
 #ifndef MILLRACE_SLICE_H
 #define MILLRACE_SLICE_H

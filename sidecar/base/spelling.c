@@ -5,17 +5,17 @@
 
 #include <stddef.h>
 
-#define MAX_NAME 40 /* bytes; all of ours are shorter */
+#define MAX_KEY 40 /* bytes; all of ours are shorter */
 
 /*
- * Copies the name in lower case and without `_` and `-`.  Returns its length, more than MAX_NAME when it does
+ * Copies the name in lower case and without `_` and `-`.  Returns its length, more than MAX_KEY when it does
  * not fit.
  */
-static size_t simplify(struct slice name, char out[MAX_NAME + 1])
+static size_t simplify(struct slice name, char out[MAX_KEY + 1])
 {
 	size_t len = 0;
 
-	for (size_t i = 0; i < name.len && len <= MAX_NAME; i++)
+	for (size_t i = 0; i < name.len && len <= MAX_KEY; i++)
 	{
 		char c = name.bytes[i];
 
@@ -27,13 +27,13 @@ static size_t simplify(struct slice name, char out[MAX_NAME + 1])
 
 bool spelling_is_near(struct slice given, const char *known)
 {
-	char as[MAX_NAME + 1], bs[MAX_NAME + 1];
+	char as[MAX_KEY + 1], bs[MAX_KEY + 1];
 	const char *a = as;
 	const char *b = bs;
 	size_t alen = simplify(given, as);
 	size_t blen = simplify(slice_of(known), bs);
 
-	if (alen > MAX_NAME || blen > MAX_NAME)
+	if (alen > MAX_KEY || blen > MAX_KEY)
 		return false;
 	for (; alen > 0 && blen > 0 && *a == *b; alen--, blen--)
 	{
@@ -49,4 +49,18 @@ bool spelling_is_near(struct slice given, const char *known)
 	if (alen <= 1 && blen <= 1)
 		return true;
 	return alen == 2 && blen == 2 && a[0] == b[1] && a[1] == b[0];
+}
+
+const char *spelling_nearest(struct slice given, const char *const known[])
+{
+	const char *near = NULL;
+
+	for (; *known != NULL; known++)
+	{
+		if (slice_is(given, *known))
+			return NULL;
+		if (near == NULL && spelling_is_near(given, *known))
+			near = *known;
+	}
+	return near;
 }

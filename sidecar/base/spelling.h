@@ -14,4 +14,10 @@
  */
 bool spelling_is_near(struct slice given, const char *known);
 
+/*
+ * The first of the known names, which end with NULL, that the given one is near to.  NULL: it is near to
+ * none, or is one of them.
+ */
+const char *spelling_nearest(struct slice given, const char *const known[]);
+
 #endif

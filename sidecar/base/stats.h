@@ -13,12 +13,12 @@
 
 typedef _Atomic uint64_t stats_value;
 
-/* Bounds of the tables; who fills them asserts that they are enough. */
-#define STATS_METHODS 24  /* the last one: what no method has for a name */
-#define STATS_CODES 20	  /* of errors; 0: none */
+/* Bounds of the tables; the files that fill them assert that they are enough. */
+#define STATS_METHODS 40  /* the last one: what no method has for a name */
+#define STATS_CODES 24	  /* of errors; 0: none */
 #define STATS_ROUTES 10	  /* the last one: no path of ours */
 #define STATS_STATUSES 24 /* of HTTP; the last one: any other */
-#define STATS_ROLES 8	  /* of connections to Postgres */
+#define STATS_ROLES 10	  /* of connections to Postgres */
 #define STATS_STATES 8	  /* of subscriptions */
 
 #define STATS_BUCKETS 17
@@ -90,7 +90,7 @@ static inline void stats_observe(struct stats_histogram *histogram, const struct
 	stats_add(&histogram->sum, observed);
 }
 
-/* ---- by whoever reads -------------------------------------------------------- */
+/* ---- by readers -------------------------------------------------------------- */
 
 /* NULL: out of memory. */
 struct stats *stats_new(void);

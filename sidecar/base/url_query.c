@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#include "base/hex.h"
+#include "extension/hex.h"
 #include "base/spelling.h"
 
 char url_query_take(struct slice *text, bool plus)
@@ -81,27 +81,13 @@ bool url_query_find(struct slice query, const char *name, struct buf *out)
 	return false;
 }
 
-static const char *find_near(struct slice name, const char *const known[])
-{
-	const char *near = NULL;
-
-	for (; *known != NULL; known++)
-	{
-		if (slice_is(name, *known))
-			return NULL;
-		if (near == NULL && spelling_is_near(name, *known))
-			near = *known;
-	}
-	return near;
-}
-
 bool url_query_check_names(struct slice query, const char *const known[], char problem[200])
 {
 	struct slice name;
 
 	while (url_query_next(&query, &name))
 	{
-		const char *near = find_near(name, known);
+		const char *near = spelling_nearest(name, known);
 
 		if (near == NULL)
 			continue;

@@ -3,7 +3,6 @@
  * starts at a random value below 2048 in each millisecond; when it runs over, the clock is pushed on by
  * one millisecond, so ids of one generator always rise.
  */
-#include "base/clock.h"
 #include "base/uuid.h"
 
 #include <stdlib.h>
@@ -11,7 +10,8 @@
 #include <sys/random.h>
 #include <time.h>
 
-#include "base/hex.h"
+#include "base/clock.h"
+#include "extension/hex.h"
 
 static void fill_random(struct uuid_generator *generator)
 {

@@ -24,8 +24,8 @@
 #include "access/token.h"
 #include "base/url_query.h"
 
-#define PAGE_BYTES 1048576
-#define GZIP_PAGE_BYTES 262144 /* smaller: it is compressed in one go, while others wait */
+#define EXPORT_PAGE 1048576
+#define GZIP_EXPORT_PAGE 262144 /* smaller: it is compressed in one go, while others wait */
 #define GZIP_LEVEL 1
 #define GZIP_WINDOW (15 + 16) /* zlib's way to ask for a gzip header */
 #define GZIP_MEMORY 8
@@ -119,23 +119,6 @@ static bool read_time(const char *name, struct slice value, struct db_optional *
 	return out->is_set;
 }
 
-/* Text from a URL may hold what no Postgres text can: a NUL or bytes that are not UTF-8. */
-static bool is_text(struct slice value)
-{
-	const unsigned char *p = (const unsigned char *)value.bytes;
-	const unsigned char *end = p + value.len;
-
-	while (p < end)
-	{
-		size_t len = *p == '\0' ? 0 : json_utf8_len(p, end);
-
-		if (len == 0)
-			return false;
-		p += len;
-	}
-	return true;
-}
-
 /* An absent or empty parameter says nothing. */
 static bool read_parameter(struct export *export, const char *name, struct error *error)
 {
@@ -146,7 +129,7 @@ static bool read_parameter(struct export *export, const char *name, struct error
 	if (url_query_find(http_query(export->request), name, &decoded) && decoded.len > 0)
 	{
 		value = (struct slice){decoded.data, decoded.len};
-		if (!is_text(value))
+		if (!json_is_text(decoded.data, decoded.len))
 		{
 			error_set(error, ERROR_INVALID_REQUEST, "%s is not UTF-8 text", name);
 			ok = false;
@@ -202,7 +185,7 @@ static void ask(struct export *export)
 		.categories = export->categories.len > 0 ? export->categories.data : NULL,
 		.since = export->since,
 		.until = export->until,
-		.max_bytes = export->gzip ? GZIP_PAGE_BYTES : PAGE_BYTES,
+		.max_bytes = export->gzip ? GZIP_EXPORT_PAGE : EXPORT_PAGE,
 	};
 	struct error error;
 

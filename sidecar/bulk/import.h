@@ -6,6 +6,14 @@
  * line, and all together take that of as many as may run.
  *
  * The reply begins when the body has ended, or at once with ?progress=true.
+ *
+ *     import.c    the states of an import
+ *     options.c   what the request asks for
+ *     lines.c     the body's lines, also of gzip
+ *     batch.c     records on their way to Postgres
+ *     record.c    one line becomes one record
+ *     reply.c     the events of the reply
+ *     progress.c  those that are kept until it begins
  */
 #ifndef MILLRACE_IMPORT_H
 #define MILLRACE_IMPORT_H

@@ -1,5 +1,5 @@
 /*
- * import_lines: cuts a body that comes in pieces, perhaps compressed, into lines; part of the import family.
+ * import_lines: cuts a body that comes in pieces, perhaps compressed, into lines (see import.h).
  *
  * Memory is bounded whatever comes: one unfinished line of at most max_line bytes and, for gzip, one
  * buffer that is refilled when its lines were taken.

@@ -53,8 +53,8 @@ __attribute__((format(printf, 3, 4))) static bool fail(struct import_fault *faul
 static bool refuse(struct record *record, enum field field, const char *wanted)
 {
 	if (record->values[field].bytes == NULL)
-		return fail(record->fault, "INVALID_RECORD", "\"%s\" is missing", names[field]);
-	return fail(record->fault, "INVALID_RECORD", "\"%s\" must be %s", names[field], wanted);
+		return fail(record->fault, FAULT_INVALID_RECORD, "\"%s\" is missing", names[field]);
+	return fail(record->fault, FAULT_INVALID_RECORD, "\"%s\" must be %s", names[field], wanted);
 }
 
 /* ---- finding the fields --------------------------------------------------------- */
@@ -66,7 +66,7 @@ static bool find_fields(struct record *record, struct slice line)
 	struct slice key, value;
 
 	if (json_kind(line) != JSON_OBJECT)
-		return fail(record->fault, "INVALID_RECORD", "the line is not an object but %s",
+		return fail(record->fault, FAULT_INVALID_RECORD, "the line is not an object but %s",
 					json_kind_name(json_kind(line)));
 	json_iterate(&iterator, line);
 	while (json_next_member(&iterator, &key, &value))
@@ -109,7 +109,7 @@ static bool add_name(struct record *record, enum field field)
 	buf_add_u32(frame, 0);
 	unsupported = json_decode(value, frame);
 	if (unsupported != NULL)
-		return fail(record->fault, "INVALID_RECORD", "\"%s\": %s", names[field], unsupported);
+		return fail(record->fault, FAULT_INVALID_RECORD, "\"%s\": %s", names[field], unsupported);
 	if (frame->failed)
 		return false;
 	len = (uint32_t)(frame->len - mark - sizeof(len));
@@ -155,7 +155,7 @@ static bool add_payload(struct record *record, enum field field)
 		return refuse(record, field, field == FIELD_META ? "an object or null" : "an object");
 	/* It matters where it is to be stored, not in a key that is ignored. */
 	if (record->unsupported && json_check(value, &verdict) && verdict.unsupported != NULL)
-		return fail(record->fault, "INVALID_RECORD", "\"%s\": %s", names[field], verdict.unsupported);
+		return fail(record->fault, FAULT_INVALID_RECORD, "\"%s\": %s", names[field], verdict.unsupported);
 	buf_add_frame_string(record->frame, value.bytes, value.len);
 	return true;
 }
@@ -177,7 +177,8 @@ bool import_record_encode(struct slice line, struct buf *frame, struct import_fa
 	size_t mark = frame->len;
 
 	if (!json_check(line, &verdict))
-		return fail(fault, "INVALID_JSON", "not JSON at byte %zu: %s", verdict.offset + 1, verdict.reason);
+		return fail(fault, FAULT_INVALID_JSON, "not JSON at byte %zu: %s", verdict.offset + 1,
+					verdict.reason);
 	record.unsupported = verdict.unsupported != NULL;
 	if (find_fields(&record, json_trim(line)) && add_id(&record) && add_name(&record, FIELD_STREAM) &&
 		add_name(&record, FIELD_TYPE) && add_integer(&record, FIELD_POS, 0, "an integer, 0 or more") &&
@@ -185,7 +186,7 @@ bool import_record_encode(struct slice line, struct buf *frame, struct import_fa
 		add_payload(&record, FIELD_DATA) && add_metadata(&record) && !frame->failed)
 		return true;
 	if (frame->failed)
-		fail(fault, "IMPORT_FAILED", "out of memory");
+		fail(fault, FAULT_IMPORT_FAILED, "out of memory");
 	buf_truncate(frame, mark);
 	return false;
 }

@@ -1,5 +1,5 @@
 /*
- * import_record: one line of an import as a record of import_batch's frame; part of the import family.
+ * import_record: one line of an import as a record of the frame that goes to Postgres (see batch.h).
  *
  * The line is scanned, not parsed into anything: data and metadata go into the frame as the bytes they came
  * in.
@@ -12,9 +12,15 @@
 #include "base/buf.h"
 #include "base/slice.h"
 
+/* Why an import ends early (README.md, "POST /import"). */
+#define FAULT_INVALID_JSON "INVALID_JSON"
+#define FAULT_INVALID_RECORD "INVALID_RECORD"
+#define FAULT_POSITION_EXISTS "POSITION_EXISTS"
+#define FAULT_IMPORT_FAILED "IMPORT_FAILED"
+
 struct import_fault
 {
-	const char *code; /* as README.md has them, "POST /import"; NULL = none */
+	const char *code; /* one of these; NULL: there is no fault */
 	char message[300];
 };
 

@@ -1,7 +1,7 @@
 /*
  * cli: the commands `millrace export` and `millrace import`, clients of a server's HTTP API.
  *
- * Both return an exit code and have said on stderr what was wrong.
+ * Both return an exit code, 0, 1 (it failed) or 2 (wrong settings), and have said on stderr what was wrong.
  */
 #ifndef MILLRACE_CLI_H
 #define MILLRACE_CLI_H

@@ -15,7 +15,6 @@
 #include "base/config.h"
 
 #define GZIP_WINDOW (15 + 16) /* zlib's way to ask for the gzip format */
-#define MAX_ERROR_BODY 65536
 
 struct download
 {
@@ -81,7 +80,7 @@ static bool on_data(void *arg, struct slice bytes)
 
 	if (download->http.status != 200)
 	{
-		if (download->error_body.len < MAX_ERROR_BODY)
+		if (download->error_body.len < CLI_MAX_ERROR_BODY)
 			buf_add(&download->error_body, bytes.bytes, bytes.len);
 		return true;
 	}

@@ -20,7 +20,6 @@
 #include "access/token.h"
 
 #define READ_BYTES 65536
-#define MAX_ERROR_BODY 65536
 #define MAX_EVENT 65536
 
 struct upload
@@ -30,7 +29,7 @@ struct upload
 	struct cli_progress progress;
 	int input;
 	bool input_ended;
-	bool sending; /* until all is sent, or nobody listens */
+	bool sending; /* until all is sent, or the server reads no more */
 	char *bytes;  /* [READ_BYTES] read, not yet in `chunk` */
 	size_t nbytes;
 	struct buf chunk; /* being sent */
@@ -86,7 +85,7 @@ static bool on_data(void *arg, struct slice bytes)
 
 	if (upload->http.status != 200)
 	{
-		if (upload->error_body.len < MAX_ERROR_BODY)
+		if (upload->error_body.len < CLI_MAX_ERROR_BODY)
 			buf_add(&upload->error_body, bytes.bytes, bytes.len);
 		return true;
 	}
@@ -146,7 +145,7 @@ static void send_chunk(struct upload *upload)
 	ssize_t sent = cli_http_send(&upload->http, upload->chunk.data + upload->chunk_sent,
 								 upload->chunk.len - upload->chunk_sent);
 
-	/* A server that hangs up has said why, or the missing `done` will tell. */
+	/* A server that closes the connection has said why, or the missing `done` will tell. */
 	if (sent < 0 && errno != EAGAIN && errno != EINTR)
 		upload->sending = false;
 	upload->chunk_sent += sent > 0 ? (size_t)sent : 0;
@@ -199,7 +198,7 @@ static int ask_force(const struct config *config)
 	if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
 	{
 		cli_complain(
-			"--force deletes every message of the namespace: say --yes, too, where nobody can be asked");
+			"--force deletes every message of the namespace: say --yes, too, where there is no terminal");
 		return CLI_USAGE;
 	}
 	if (config->token != NULL)

@@ -1,8 +1,8 @@
 /*
- * cli_internal: what the files of the cli family share; nobody else includes it.
+ * cli_internal: what the files of cli/ share.
  *
- *     cli.c     messages and progress on stderr
- *     output.c  a file that appears whole or not at all
+ *     cli.c               messages and progress on stderr
+ *     output.c            a file that appears whole or not at all
  *     export.c, import.c  the commands
  */
 #ifndef MILLRACE_CLI_INTERNAL_H
@@ -25,13 +25,17 @@ enum cli_exit
 	CLI_USAGE = 2,
 };
 
+#define CLI_MAX_ERROR_BODY 65536 /* bytes that are kept of a reply other than 200 */
+
+/* Prints a line that says what is wrong, after the program's name. */
 void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* After a command that has reached its end (`done`) or not. */
 enum cli_exit cli_exit_code(const struct cli_http *http, bool done);
-/* What an HTTP reply other than 200 says, from its JSON if it is ours. */
+/* Says what a reply other than 200 says: its code and message, or only the status when they are not found. */
 void cli_complain_reply(int status, struct slice body);
 /* The value of a member of a checked object; .bytes NULL: it has none. */
 struct slice cli_member(struct slice object, const char *name);
-/* Prints a JSON string's text to `out`, or what else the value is. */
+/* Adds to `out` the text of a JSON string, any other value as it is written. */
 void cli_decode(struct slice value, struct buf *out);
 
 /* A line on the terminal that says how far it is; silent when stderr is none. */
@@ -59,8 +63,9 @@ struct cli_output
 
 /* False: it was complained about. */
 bool cli_output_open(struct cli_output *output, const char *name);
+/* False: it was complained about. */
 bool cli_output_write(struct cli_output *output, struct slice bytes);
-/* Makes the file durable and gives it its name. */
+/* Makes the file durable and gives it its name; false: it was complained about. */
 bool cli_output_finish(struct cli_output *output);
 /* Leaves nothing behind. */
 void cli_output_discard(struct cli_output *output);

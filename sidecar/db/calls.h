@@ -206,6 +206,58 @@ struct db_heads
 bool db_subscribe_head(struct db *db, const struct db_subscribe_head *in, db_query_done done, void *arg);
 struct db_heads db_heads_of(const struct db_reply *reply);
 
+/* ---- consumers (calls_consumer.c) --------------------------------------------------------------- */
+
+struct db_consumer_next
+{
+	const char *namespace_name, *consumer;
+	const char *requests; /* a JSON array of {max, maxBytes, leaseMs, member, request, settle} */
+};
+
+/* What one of the requests is answered: members of a JSON object. */
+struct db_delivery
+{
+	struct slice body;
+	struct slice settled;			/* further members; .bytes NULL: nothing was to be settled */
+	struct db_optional claim;		/* not set: there is nothing to do... */
+	struct db_optional next_due_ms; /* ...until then; not set: until an append or a settle */
+	int64_t expired;				/* claims whose lease ran out */
+};
+
+/*
+ * Answers with as many db_delivery as there are requests, made in one transaction; with none when another
+ * session is at the same consumer, and nothing was done.
+ */
+bool db_consumer_next(struct db *db, const struct db_consumer_next *in, db_query_done done, void *arg);
+unsigned db_deliveries_of(const struct db_reply *reply);
+struct db_delivery db_delivery_of(const struct db_reply *reply, unsigned index);
+
+struct db_consumer
+{
+	const char *namespace_name;
+	const char *method; /* "create", "settle", ...: what is behind `consumer.` */
+	const char *consumer;
+	const char *options; /* a JSON object */
+};
+
+/* All other calls about consumers; answers with JSON text. */
+bool db_consumer(struct db *db, const struct db_consumer *in, db_query_done done, void *arg);
+
+/* ---- transactions that append (calls_namespace.c) --------------------------------------------- */
+
+/* Of one namespace. */
+struct db_appending
+{
+	const char *namespace_name;
+	int64_t count; /* open transactions that appended */
+	double oldest; /* the age of the oldest in s; 0: not known */
+};
+
+/* Answers with a struct for each namespace that has any, the oldest transaction's first. */
+bool db_appending(struct db *db, db_query_done done, void *arg);
+struct db_appending db_appending_of(const struct db_reply *reply, unsigned row);
+unsigned db_rows_of(const struct db_reply *reply);
+
 /* ---- exports and imports (calls_bulk.c) -------------------------------------------------------- */
 
 struct db_export

@@ -44,3 +44,22 @@ bool db_set_limits(struct db *db, const struct db_set_limits *in, db_query_done 
 
 	return db_ask(db, &db_set_limits_statement, params, done, arg);
 }
+
+bool db_appending(struct db *db, db_query_done done, void *arg)
+{
+	return db_ask(db, &db_appending_statement, NULL, done, arg);
+}
+
+unsigned db_rows_of(const struct db_reply *reply)
+{
+	return (unsigned)PQntuples(reply->result);
+}
+
+struct db_appending db_appending_of(const struct db_reply *reply, unsigned row)
+{
+	return (struct db_appending){
+		.namespace_name = PQgetvalue(reply->result, (int)row, 0),
+		.count = db_integer(reply, (int)row, 1),
+		.oldest = strtod(PQgetvalue(reply->result, (int)row, 2), NULL),
+	};
+}

@@ -15,6 +15,7 @@
  */
 #include "base/clock.h"
 #include "db/internal.h"
+#include "db/traffic.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -36,17 +37,6 @@
 
 static void conn_move(struct conn *conn, enum conn_state state);
 static void conn_on_socket(evutil_socket_t fd, short what, void *arg);
-
-/* Lazily planned statements of this schema-qualified kind never gain from a custom plan. */
-const char db_setup_sql[] = "SELECT set_config('search_path', 'pg_catalog, pg_temp', $2::boolean),"
-							" set_config('plan_cache_mode', 'force_generic_plan', $2),"
-							" set_config('statement_timeout', '0', $2),"
-							" set_config('lock_timeout', $1, $2),"
-							" set_config('idle_in_transaction_session_timeout', '0', $2),"
-							" set_config('idle_session_timeout', '0', $2),"
-							" CASE WHEN current_setting('server_version_num')::int >= 170000"
-							" THEN set_config('transaction_timeout', '0', $2) END,"
-							" set_config('standard_conforming_strings', 'on', $2)";
 
 static const char out_of_step[] = "the server answered something that was not asked";
 
@@ -76,71 +66,6 @@ static void watch_socket(struct conn *conn, bool readable, bool writable)
 		event_add(&conn->readable, NULL);
 	if (writable)
 		event_add(&conn->writable, NULL);
-}
-
-/*
- * What stands before `dbname` is a default that the connection string overrides; what stands behind overrides
- * it.
- */
-static PGconn *start_connection(const struct conn *conn)
-{
-	const struct db_shared *shared = conn->shared;
-	bool primary = conn_wants_primary(conn);
-	const char *keywords[] = {"fallback_application_name",
-							  "target_session_attrs",
-							  "tcp_user_timeout",
-							  "keepalives_idle",
-							  "keepalives_interval",
-							  "keepalives_count",
-							  "dbname",
-							  "client_encoding",
-							  "host",
-							  "hostaddr",
-							  "port",
-							  NULL};
-	const char *values[] = {"millrace",
-							primary ? "read-write" : "any",
-							"10000",
-							"10",
-							"5",
-							"3",
-							shared->conninfo,
-							"UTF8",
-							shared->hosts.host,
-							shared->hosts.hostaddr,
-							shared->hosts.port,
-							NULL};
-
-	return PQconnectStartParams(keywords, values, 1);
-}
-
-/* Sends the settings and all statements of the role with one sync; false when that fails at once. */
-static bool send_setup(struct conn *conn)
-{
-	bool appends = conn->user->role == DB_ROLE_APPEND || conn->user->role == DB_ROLE_PATIENT;
-	bool pooled = conn->shared->pooled;
-	const struct db_statement_info *append = pooled ? &db_append_pooled : &db_append_statement;
-	const char *setup[] = {appends ? DB_LOCK_TIMEOUT : "0", "false"};
-
-	if (PQsetnonblocking(conn->pg, 1) != 0 || !PQenterPipelineMode(conn->pg))
-		return false;
-	/* What is set for a session that is only lent would stay there for others. */
-	if (!pooled && !PQsendQueryParams(conn->pg, db_setup_sql, 2, NULL, setup, NULL, NULL, 0))
-		return false;
-	if (appends && !PQsendPrepare(conn->pg, append->name, append->sql, 0, NULL))
-		return false;
-	for (int i = 0; i < DB_STATEMENTS; i++)
-	{
-		const struct db_statement_info *statement = db_statements[i];
-
-		if (statement->role == conn->user->role &&
-			!PQsendPrepare(conn->pg, statement->name, statement->sql, 0, NULL))
-			return false;
-	}
-	if (!PQpipelineSync(conn->pg))
-		return false;
-	conn->in_flight = conn->syncs = 1;
-	return true;
 }
 
 static void log_connected(struct conn *conn)
@@ -200,7 +125,7 @@ static void note_readable(struct conn *conn)
 static unsigned answer_timeout(const struct conn *conn)
 {
 	enum db_role role = conn->user->role;
-	bool quick = role == DB_ROLE_APPEND || role == DB_ROLE_PATIENT || role == DB_ROLE_READ;
+	bool quick = role == DB_ROLE_APPEND || role == DB_ROLE_DEFERRED || role == DB_ROLE_READ;
 
 	return (unsigned)conn->shared->config->answer_timeout * (quick ? 1 : PATIENCE_FACTOR);
 }
@@ -211,16 +136,26 @@ static unsigned turn_ms(const struct conn *conn)
 	return answer_timeout(conn) * 1000 / SILENT_TURNS;
 }
 
+static void begin_ready(struct conn *conn)
+{
+	conn->ready_since = clock_ms();
+	conn->bytes_in = conn->bytes_out = 0;
+	conn->heard = true;
+	set_timer(conn, turn_ms(conn));
+	log_connected(conn);
+	if (conn->user->role == DB_ROLE_APPEND)
+		conn->shared->primary_found = true;
+	conn->user->on_ready(conn);
+}
+
 static void conn_move(struct conn *conn, enum conn_state state)
 {
-	bool append = conn->user->role == DB_ROLE_APPEND;
-
 	if (conn->state == CONN_READY || conn->state == CONN_UNUSED)
 		conn->down_since = clock_ms();
 	note_ready(conn, (state == CONN_READY) - (conn->state == CONN_READY));
 	conn->state = state;
 	note_readable(conn);
-	if (append)
+	if (conn->user->role == DB_ROLE_APPEND)
 		atomic_store(&conn->shared->ready, state == CONN_READY);
 	switch (state)
 	{
@@ -233,7 +168,7 @@ static void conn_move(struct conn *conn, enum conn_state state)
 			conn->pause_ms = conn->pause_ms * 2 < PAUSE_MAX_MS ? conn->pause_ms * 2 : PAUSE_MAX_MS;
 			break;
 		case CONN_CONNECTING:
-			conn->pg = start_connection(conn);
+			conn->pg = conn_start(conn);
 			if (conn->pg == NULL || PQstatus(conn->pg) == CONNECTION_BAD)
 			{
 				conn_lose(conn, conn->pg == NULL ? "out of memory" : PQerrorMessage(conn->pg));
@@ -244,7 +179,7 @@ static void conn_move(struct conn *conn, enum conn_state state)
 			set_timer(conn, db_connect_timeout(conn->pg));
 			break;
 		case CONN_SETUP:
-			if (!send_setup(conn))
+			if (!conn_send_setup(conn))
 			{
 				conn_lose(conn, PQerrorMessage(conn->pg));
 				return;
@@ -252,14 +187,7 @@ static void conn_move(struct conn *conn, enum conn_state state)
 			watch_socket(conn, true, true);
 			break;
 		case CONN_READY:
-			conn->ready_since = clock_ms();
-			conn->bytes_in = conn->bytes_out = 0;
-			conn->heard = true;
-			set_timer(conn, turn_ms(conn));
-			log_connected(conn);
-			if (append)
-				conn->shared->primary_found = true;
-			conn->user->on_ready(conn);
+			begin_ready(conn);
 			break;
 	}
 }
@@ -398,89 +326,14 @@ static void flush_output(struct conn *conn)
 		conn_lose(conn, PQerrorMessage(conn->pg));
 }
 
-static bool is_error(const PGresult *result)
-{
-	return PQresultStatus(result) == PGRES_FATAL_ERROR || PQresultStatus(result) == PGRES_BAD_RESPONSE;
-}
-
-enum db_failure conn_failure(const struct conn *conn, const PGresult *result)
-{
-	static const char *const lost[] = {SQLSTATE_ADMIN_SHUTDOWN,		  SQLSTATE_CRASH_SHUTDOWN,
-									   SQLSTATE_CANNOT_CONNECT_NOW,	  SQLSTATE_IDLE_SESSION_TIMEOUT,
-									   SQLSTATE_TOO_MANY_CONNECTIONS, SQLSTATE_INVALID_STATEMENT_NAME};
-	static const char *const again[] = {SQLSTATE_SERIALIZATION_FAILURE, SQLSTATE_DEADLOCK,
-										SQLSTATE_LOCK_NOT_AVAILABLE};
-	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-
-	if (sqlstate == NULL) /* libpq's own */
-		return PQstatus(conn->pg) == CONNECTION_BAD ? FAILURE_LOST : FAILURE_FINAL;
-	if (strncmp(sqlstate, SQLSTATE_CLASS_CONNECTION, strlen(SQLSTATE_CLASS_CONNECTION)) == 0)
-		return FAILURE_LOST;
-	/* A server that turned read-only under us: the primary is elsewhere now. */
-	if (strcmp(sqlstate, SQLSTATE_READ_ONLY_TRANSACTION) == 0 && conn->user->role != DB_ROLE_READ)
-		return FAILURE_LOST;
-	for (size_t i = 0; i < sizeof(lost) / sizeof(lost[0]); i++)
-	{
-		if (strcmp(sqlstate, lost[i]) == 0)
-			return FAILURE_LOST;
-	}
-	for (size_t i = 0; i < sizeof(again) / sizeof(again[0]); i++)
-	{
-		if (strcmp(sqlstate, again[i]) == 0)
-			return FAILURE_AGAIN;
-	}
-	return FAILURE_FINAL;
-}
-
-void conn_describe_error(const struct conn *conn, const PGresult *result, struct db_error *error)
-{
-	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-	const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
-	const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
-
-	snprintf(error->sqlstate, sizeof(error->sqlstate), "%.5s", sqlstate ? sqlstate : SQLSTATE_INTERNAL_ERROR);
-	error->message = message ? message : PQresultErrorMessage(result);
-	error->detail = detail ? detail : "";
-	error->hint = hint ? hint : "";
-	error->pid = sqlstate ? PQbackendPID(conn->pg) : 0;
-}
-
-static uint64_t result_bytes(const PGresult *result)
-{
-	int nrows = PQntuples(result), ncolumns = PQnfields(result);
-	uint64_t bytes = 0;
-
-	for (int row = 0; row < nrows; row++)
-	{
-		for (int column = 0; column < ncolumns; column++)
-			bytes += (uint64_t)PQgetlength(result, row, column);
-	}
-	return bytes;
-}
-
-static uint64_t params_bytes(const struct db_statement_info *statement, const struct conn_params *params)
-{
-	uint64_t bytes = 0;
-
-	for (int i = 0; i < statement->nparams; i++)
-	{
-		if (params->formats != NULL && params->formats[i] == 1)
-			bytes += (uint64_t)params->lengths[i];
-		else if (params->values[i] != NULL)
-			bytes += strlen(params->values[i]);
-	}
-	return bytes;
-}
-
 /* conn->result is the whole answer to the oldest in flight. */
 static void take_answer(struct conn *conn)
 {
 	PGresult *result = conn->result;
 
-	if (conn->state == CONN_SETUP || (is_error(result) && conn_failure(conn, result) == FAILURE_LOST))
+	if (conn->state == CONN_SETUP || (conn_is_error(result) && conn_failure(conn, result) == FAILURE_LOST))
 	{
-		if (is_error(result))
+		if (conn_is_error(result))
 		{
 			char why[512];
 
@@ -505,7 +358,7 @@ static void take_answer(struct conn *conn)
 /* Keeps the first error of a statement or else its first result. */
 static void keep_result(struct conn *conn, PGresult *result)
 {
-	if (conn->result == NULL || (is_error(result) && !is_error(conn->result)))
+	if (conn->result == NULL || (conn_is_error(result) && !conn_is_error(conn->result)))
 	{
 		PQclear(conn->result);
 		conn->result = result;

@@ -12,6 +12,7 @@
 
 #define READ_DEPTH 16 /* in flight on one connection; the rest waits for whichever is free first */
 #define SLOW_DEPTH 1
+#define CONSUME_CONNECTIONS 2
 #define SWEEP_MS 100
 
 /* Fails what has waited too long, and comes back as long as something waits. */
@@ -21,12 +22,13 @@ static void sweep(struct db *db)
 	uint64_t now = clock_ms();
 	bool waiting = batcher_sweep(&db->batcher, now);
 
-	waiting = batcher_sweep(&db->patient, now) || waiting;
-	waiting = lane_sweep(&db->reads, now) || waiting;
-	waiting = lane_sweep(&db->slow, now) || waiting;
-	waiting = lane_sweep(&db->imports, now) || waiting;
-	waiting = lane_sweep(&db->exports, now) || waiting;
-	waiting = lane_sweep(&db->lists, now) || waiting;
+	waiting = batcher_sweep(&db->deferred, now) || waiting;
+	waiting = conn_pool_sweep(&db->reads, now) || waiting;
+	waiting = conn_pool_sweep(&db->slow, now) || waiting;
+	waiting = conn_pool_sweep(&db->imports, now) || waiting;
+	waiting = conn_pool_sweep(&db->exports, now) || waiting;
+	waiting = conn_pool_sweep(&db->lists, now) || waiting;
+	waiting = conn_pool_sweep(&db->consumers, now) || waiting;
 	shared_note_queues(&db->shared);
 	if (waiting && !event_pending(&db->sweep, EV_TIMEOUT, NULL))
 		event_add(&db->sweep, &pause);
@@ -45,8 +47,8 @@ static void leave_standbys(struct db *db)
 	if (!db->shared.primary_found)
 		return;
 	db->shared.primary_found = false;
-	lane_leave_standbys(&db->reads);
-	lane_leave_standbys(&db->lists);
+	conn_pool_leave_standbys(&db->reads);
+	conn_pool_leave_standbys(&db->lists);
 }
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)
@@ -58,12 +60,13 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 	db->shared.turn_scheduled = false;
 	leave_standbys(db);
 	batcher_send(&db->batcher);
-	batcher_send(&db->patient);
-	lane_send(&db->reads);
-	lane_send(&db->slow);
-	lane_send(&db->imports);
-	lane_send(&db->exports);
-	lane_send(&db->lists);
+	batcher_send(&db->deferred);
+	conn_pool_send(&db->reads);
+	conn_pool_send(&db->slow);
+	conn_pool_send(&db->imports);
+	conn_pool_send(&db->exports);
+	conn_pool_send(&db->lists);
+	conn_pool_send(&db->consumers);
 	watch_send(&db->watch);
 	shared_note_queues(&db->shared);
 	if (!event_pending(&db->sweep, EV_TIMEOUT, NULL))
@@ -131,21 +134,23 @@ struct db *db_new(struct event_base *base, const struct config *config, const ch
 	shared->appends = &db->batcher.conn;
 	event_assign(&shared->turn, base, -1, 0, on_turn, db);
 	event_assign(&db->sweep, base, -1, 0, on_sweep, db);
-	batcher_init(&db->batcher, shared, &batcher_append_user, &db->patient);
-	batcher_init(&db->patient, shared, &batcher_patient_user, &db->patient);
+	batcher_init(&db->batcher, shared, &batcher_append_user, &db->deferred);
+	batcher_init(&db->deferred, shared, &batcher_deferred_user, &db->deferred);
 	watch_init(&db->watch, shared);
 	if (shared->conninfo == NULL ||
-		!lane_init(&db->reads, shared, &lane_read_user, (unsigned)config->read_connections, READ_DEPTH) ||
-		!lane_init(&db->slow, shared, &lane_slow_user, 1, SLOW_DEPTH) ||
-		!lane_init(&db->imports, shared, &lane_import_user, 1, SLOW_DEPTH) ||
-		!lane_init(&db->exports, shared, &lane_export_user, 1, SLOW_DEPTH) ||
-		!lane_init(&db->lists, shared, &lane_list_user, 1, SLOW_DEPTH))
+		!conn_pool_init(&db->reads, shared, &read_pool_user, (unsigned)config->read_connections,
+						READ_DEPTH) ||
+		!conn_pool_init(&db->slow, shared, &slow_pool_user, 1, SLOW_DEPTH) ||
+		!conn_pool_init(&db->imports, shared, &import_pool_user, 1, SLOW_DEPTH) ||
+		!conn_pool_init(&db->exports, shared, &export_pool_user, 1, SLOW_DEPTH) ||
+		!conn_pool_init(&db->lists, shared, &list_pool_user, 1, SLOW_DEPTH) ||
+		!conn_pool_init(&db->consumers, shared, &consume_pool_user, CONSUME_CONNECTIONS, SLOW_DEPTH))
 	{
 		db_free(db);
 		return NULL;
 	}
 	conn_open(&db->batcher.conn);
-	lane_open(&db->reads);
+	conn_pool_open(&db->reads);
 	return db;
 }
 
@@ -153,12 +158,13 @@ void db_close(struct db *db)
 {
 	db->shared.closing = true;
 	batcher_free(&db->batcher);
-	batcher_free(&db->patient);
-	lane_free(&db->reads);
-	lane_free(&db->slow);
-	lane_free(&db->imports);
-	lane_free(&db->exports);
-	lane_free(&db->lists);
+	batcher_free(&db->deferred);
+	conn_pool_free(&db->reads);
+	conn_pool_free(&db->slow);
+	conn_pool_free(&db->imports);
+	conn_pool_free(&db->exports);
+	conn_pool_free(&db->lists);
+	conn_pool_free(&db->consumers);
 	watch_free(&db->watch);
 	event_del(&db->shared.turn);
 	event_del(&db->sweep);
@@ -190,25 +196,27 @@ struct stats *db_stats(const struct db *db)
 const char *db_role_name(unsigned role)
 {
 	static const char *const names[] = {
-		[DB_ROLE_APPEND] = "append",  [DB_ROLE_PATIENT] = "locked", [DB_ROLE_READ] = "read",
-		[DB_ROLE_SLOW] = "namespace", [DB_ROLE_IMPORT] = "import",	[DB_ROLE_EXPORT] = "export",
-		[DB_ROLE_LIST] = "list",	  [DB_ROLE_WATCH] = "watch",
+		[DB_ROLE_APPEND] = "append",  [DB_ROLE_DEFERRED] = "locked", [DB_ROLE_READ] = "read",
+		[DB_ROLE_SLOW] = "namespace", [DB_ROLE_IMPORT] = "import",	 [DB_ROLE_EXPORT] = "export",
+		[DB_ROLE_LIST] = "list",	  [DB_ROLE_WATCH] = "watch",	 [DB_ROLE_CONSUME] = "consume",
 	};
 
 	_Static_assert(DB_ROLES <= STATS_ROLES, "STATS_ROLES");
+	_Static_assert(DB_ROLES - 2 + CONSUME_CONNECTIONS == DB_OTHER_CONNECTIONS, "DB_OTHER_CONNECTIONS");
 	return role < DB_ROLES ? names[role] : NULL;
 }
 
 unsigned db_connections(const struct db *db)
 {
-	const struct lane *lanes[] = {&db->reads, &db->slow, &db->imports, &db->exports, &db->lists};
-	unsigned open = (db->batcher.conn.state == CONN_READY) + (db->patient.conn.state == CONN_READY) +
+	const struct conn_pool *pools[] = {&db->reads,	 &db->slow,	 &db->imports,
+									   &db->exports, &db->lists, &db->consumers};
+	unsigned open = (db->batcher.conn.state == CONN_READY) + (db->deferred.conn.state == CONN_READY) +
 					(db->watch.conn.state == CONN_READY);
 
-	for (size_t i = 0; i < sizeof(lanes) / sizeof(lanes[0]); i++)
+	for (size_t i = 0; i < sizeof(pools) / sizeof(pools[0]); i++)
 	{
-		for (unsigned j = 0; j < lanes[i]->nconns; j++)
-			open += lanes[i]->conns[j].conn.state == CONN_READY;
+		for (unsigned j = 0; j < pools[i]->nconns; j++)
+			open += pools[i]->conns[j].conn.state == CONN_READY;
 	}
 	return open;
 }
@@ -240,7 +248,7 @@ bool db_idle(const struct db *db)
 
 /* ---- asking ---------------------------------------------------------------------- */
 
-static struct lane *lane_of(struct db *db, const struct db_statement_info *statement)
+static struct conn_pool *conn_pool_of(struct db *db, const struct db_statement_info *statement)
 {
 	switch (statement->role)
 	{
@@ -252,21 +260,17 @@ static struct lane *lane_of(struct db *db, const struct db_statement_info *state
 			return &db->exports;
 		case DB_ROLE_LIST:
 			return &db->lists;
+		case DB_ROLE_CONSUME:
+			return &db->consumers;
 		default:
 			return &db->slow;
 	}
 }
 
-bool db_query(struct db *db, enum db_statement statement, const char *const *params, db_query_done done,
-			  void *arg)
-{
-	return db_ask(db, db_statements[statement], params, done, arg);
-}
-
 bool db_ask(struct db *db, const struct db_statement_info *statement, const char *const *params,
 			db_query_done done, void *arg)
 {
-	return lane_ask(lane_of(db, statement), statement, params, NULL, done, arg);
+	return conn_pool_ask(conn_pool_of(db, statement), statement, params, NULL, done, arg);
 }
 
 bool db_import(struct db *db, const char *namespace_name, const struct buf *frame, bool trial,
@@ -274,5 +278,6 @@ bool db_import(struct db *db, const char *namespace_name, const struct buf *fram
 {
 	const struct db_statement_info *info = trial ? &db_import_trial_statement : &db_import_statement;
 
-	return frame->len <= INT32_MAX && lane_ask(lane_of(db, info), info, &namespace_name, frame, done, arg);
+	return frame->len <= INT32_MAX &&
+		   conn_pool_ask(conn_pool_of(db, info), info, &namespace_name, frame, done, arg);
 }

@@ -112,39 +112,6 @@ void db_on_commit(struct db *db, db_committed committed, void *arg);
 
 /* ---- everything else ------------------------------------------------- */
 
-/*
- * The prepared statements.  What each is asked with and answers is in calls.h, but for the last one, which
- * db_query asks.
- */
-enum db_statement
-{
-	DB_READ_STREAM,
-	DB_READ_CATEGORY,
-	DB_LAST_MESSAGE,
-	DB_STREAM_VERSION,
-	DB_LIST_STREAMS,
-	DB_LIST_CATEGORIES,
-	DB_LIST_NAMESPACES,
-	DB_DESCRIBE_NAMESPACE,
-	DB_CREATE_NAMESPACE,
-	DB_DROP_NAMESPACE,
-	DB_ENSURE_NAMESPACE,
-	DB_TOKEN_HASH,
-	DB_SET_LIMITS,
-	DB_EXPORT,
-	DB_EMPTY_NAMESPACE,
-	DB_IMPORT,
-	DB_IMPORT_TRIAL,
-	DB_READ_POKES,
-	DB_READ_FEED,
-	DB_READ_FEED_WHOLE,
-	DB_FEED_STATE,
-	DB_HEAD,
-	DB_SUBSCRIBE_HEAD,
-	DB_APPENDING, /* () -> namespace, open transactions that appended, the age of the oldest in s (NULL: not known) */
-	DB_STATEMENTS
-};
-
 struct db_reply
 {
 	enum db_status status;
@@ -154,15 +121,11 @@ struct db_reply
 
 typedef void (*db_query_done)(void *arg, struct db_reply *reply);
 
-/* False: a queue is full (answer OVERLOADED); `done` is then never called. */
-bool db_query(struct db *db, enum db_statement statement, const char *const *params, db_query_done done,
-			  void *arg);
-
 /*
  * Imports a frame: it answers with a db_imported (calls.h).  With `trial` nothing is imported: the answer is
  * an error, DB_TRIAL_PASSED when Postgres did not refuse the frame.  The frame must stay as it is until
- * `done` is called.  It is not sent again when its connection is lost.  The queues' bounds do not count: who
- * calls sees to it that there are not too many.  False: out of memory, or closing.
+ * `done` is called.  It is not sent again when its connection is lost.  The queues' bounds do not count: the
+ * caller sees to it that there are not too many.  False: out of memory, or closing.
  */
 #define DB_TRIAL_PASSED SQLSTATE_DIVISION_BY_ZERO
 
@@ -175,7 +138,7 @@ bool db_import(struct db *db, const char *namespace_name, const struct buf *fram
 
 enum db_watch_end
 {
-	DB_WATCH_TOLD,		  /* a transaction that wrote has ended, whoever's it was */
+	DB_WATCH_TOLD,		  /* a transaction that wrote has ended, in any session */
 	DB_WATCH_OVER,		  /* none has, as far as can be told; if one has just then, the next wait tells so */
 	DB_WATCH_UNAVAILABLE, /* the connection was lost, or cannot be had */
 	DB_WATCH_REFUSED,	  /* the procedure is not there, or not for this role */
@@ -210,12 +173,18 @@ bool db_names_several_hosts(const char *conninfo);
  */
 extern const char db_setup_sql[];
 
+/*
+ * How many connections a worker has at most besides those for reads: one for each other role, two for
+ * consumers.
+ */
+#define DB_OTHER_CONNECTIONS 9
+
 /* `pooled`: sessions are lent for single transactions.  The stats must outlive it. */
 struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo, bool pooled,
 				  struct stats *stats);
 /*
- * Two steps, because whoever uses it must end between them: what waits is answered to him, and whatever he
- * asks from then on is refused.
+ * Two steps, because what uses it must end between them: db_close answers the requests that wait, and refuses
+ * all that come from then on.
  */
 void db_close(struct db *db);
 void db_free(struct db *db);

@@ -6,7 +6,8 @@
  * ever, each paying the fixed price of a transaction and its flush.  So after an answer the next batch is
  * held back until as many requests have gathered as were around when the answer came (less a quarter: some
  * come back later, some not), for at most HOLD_US, less than what a flush takes.  A client that is alone is
- * never held back.  Measured in bench/README.md.
+ * never held back.  Measured in bench/README.md.  A batch also gathers while another is in flight (batch.c),
+ * and goes when it is full (gather.c).
  */
 #include "base/clock.h"
 #include "db/internal.h"

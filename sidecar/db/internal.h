@@ -1,22 +1,30 @@
 /*
- * db_internal: what the files of the db family share; nobody else includes it.
+ * db_internal: what the files of the db family share; only they include it.
  *
- *     db.c          struct db: its life, the end of a loop turn, the sweep of what waited too long, who answers what
+ *     db.c          struct db: its life, the end of a loop turn, the sweep of what waited too long
  *     shared.c      what all connections and requests of a worker have in common
  *     conn.c        one nonblocking connection: connects, reconnects, hands out whole answers
+ *     setup.c       what a connection begins with
+ *     failure.c     how an error is to be taken
  *     batch.c       the appends: one batch in flight, the next ones gathering
+ *     batches.c     their memory
+ *     gather.c      requests are written into the batch that gathers
+ *     settle.c      answers to requests
+ *     park.c        requests whose stream another session holds locked
  *     cancel.c      ends a statement that is not waited for any more
  *     standby.c     which server reads may go to
  *     hold.c        how long a batch may gather when nothing is in flight
  *     frame.c       reads frames: which streams a request appends to, and the verdicts
- *     query.c       everything else: lanes of pipelined connections
+ *     query.c       everything else: pools of pipelined connections
  *     watch.c       waits for what others commit
  *     walk.c        what there is to tell of each connection
  *     statement.h   what a statement is
  *     statements.c  the SQL
+ *     session.c     the session of the start, which blocks
+ *     pooler.c      whether sessions are lent
  *     calls_*.c     each statement's parameters and the columns of its answer (calls.h)
  *
- * Nothing is sent from inside db_append_end or db_query.  They schedule the end of the loop turn,
+ * Nothing is sent from inside db_append_end or db_ask.  They schedule the end of the loop turn,
  * so that requests which arrived together leave together, and nothing re-enters its caller.
  */
 #ifndef MILLRACE_DB_INTERNAL_H
@@ -34,8 +42,8 @@
 #include "db/statement.h"
 #include "base/stats.h"
 
-/* A request whose connection was lost this many times under it is suspected to be the cause. */
-#define DB_MAX_ATTEMPTS 10
+/* A request whose connection was lost this many times under it is taken for the cause, and fails. */
+#define DB_MAX_LOST 10
 
 /* ---- shared.c ------------------------------------------------------------ */
 
@@ -129,17 +137,9 @@ struct conn
 	uint64_t bytes_in, bytes_out; /* of results and parameters */
 };
 
-/* How an error is to be taken. */
-enum db_failure
-{
-	FAILURE_FINAL, /* the answer */
-	FAILURE_AGAIN, /* a clash with others: the same statement may succeed at once */
-	FAILURE_LOST,  /* this server is going away or is the wrong one: connect again, then send again */
-};
-
 void conn_init(struct conn *conn, struct db_shared *shared, const struct conn_user *user);
 void conn_open(struct conn *conn);	/* does nothing unless unused */
-void conn_close(struct conn *conn); /* for good; calls nobody */
+void conn_close(struct conn *conn); /* for good; runs no callback */
 void conn_lose(struct conn *conn, const char *why);
 /* Down for longer than a request waits. */
 bool conn_outage_is_long(const struct conn *conn, uint64_t now);
@@ -157,9 +157,28 @@ bool conn_queue(struct conn *conn, const struct db_statement_info *statement,
 				const struct conn_params *params);
 /* Sends what is queued, with a sync behind it.  The connection may be lost by it (on_lost is called). */
 void conn_sync(struct conn *conn);
+
+/* ---- failure.c --------------------------------------------------------- */
+
+/* How an error is to be taken. */
+enum db_failure
+{
+	FAILURE_FINAL, /* the answer */
+	FAILURE_AGAIN, /* a clash with others: the same statement may succeed at once */
+	FAILURE_LOST,  /* this server is going away or is the wrong one: connect again, then send again */
+};
+
+bool conn_is_error(const PGresult *result);
 enum db_failure conn_failure(const struct conn *conn, const PGresult *result);
 /* Points into `result`. */
 void conn_describe_error(const struct conn *conn, const PGresult *result, struct db_error *error);
+
+/* ---- setup.c ----------------------------------------------------------- */
+
+/* Begins to connect; never NULL but when out of memory. */
+PGconn *conn_start(const struct conn *conn);
+/* Sends the settings and all statements of the role with one sync; false when that fails at once. */
+bool conn_send_setup(struct conn *conn);
 
 /* ---- cancel.c ---------------------------------------------------------- */
 
@@ -197,10 +216,10 @@ TAILQ_HEAD(batch_list, batch);
 
 struct batcher
 {
-	struct conn conn;		 /* first: callbacks get it and cast */
-	struct batcher *patient; /* where requests go that met a locked stream; may be itself */
-	struct batch *flight;	 /* sent, or to be sent (again) before all others */
-	bool sent;				 /* flight is with Postgres */
+	struct conn conn;		  /* first: callbacks get it and cast */
+	struct batcher *deferred; /* where requests go that met a locked stream; may be itself */
+	struct batch *flight;	  /* sent, or to be sent (again) before all others */
+	bool sent;				  /* flight is with Postgres */
 	uint64_t sent_us;
 	struct batch_list gathering; /* oldest first */
 	struct batch_list spares;	 /* empty, memory kept */
@@ -213,7 +232,7 @@ struct batcher
 };
 
 void batcher_init(struct batcher *batcher, struct db_shared *shared, const struct conn_user *user,
-				  struct batcher *patient);
+				  struct batcher *deferred);
 void batcher_free(struct batcher *batcher); /* fails what waits */
 void batcher_send(struct batcher *batcher);
 /* Requests of both kinds. */
@@ -221,7 +240,7 @@ void batcher_count(const struct batcher *batcher, unsigned *in_flight, unsigned 
 bool batcher_sweep(struct batcher *batcher, uint64_t now); /* true: something still waits for a connection */
 
 extern const struct conn_user batcher_append_user;
-extern const struct conn_user batcher_patient_user;
+extern const struct conn_user batcher_deferred_user;
 
 /* ---- frame.c ---------------------------------------------------------- */
 
@@ -265,62 +284,63 @@ struct query_list
 	size_t count;
 };
 
-struct lane_conn
+struct pooled_conn
 {
 	struct conn conn; /* first: callbacks get it and cast */
-	struct lane *lane;
+	struct conn_pool *pool;
 	struct query_list flying;
 };
 
-struct lane
+struct conn_pool
 {
 	struct db_shared *shared;
-	struct lane_conn *conns;
+	struct pooled_conn *conns;
 	unsigned nconns;
 	unsigned depth; /* most requests in flight on one connection */
 	struct query_list waiting;
 	size_t most_waiting; /* beyond it: overloaded */
 };
 
-bool lane_init(struct lane *lane, struct db_shared *shared, const struct conn_user *user, unsigned nconns,
-			   unsigned depth);
-void lane_open(struct lane *lane);
-void lane_free(struct lane *lane); /* fails what waits */
-void lane_send(struct lane *lane);
+bool conn_pool_init(struct conn_pool *pool, struct db_shared *shared, const struct conn_user *user,
+					unsigned nconns, unsigned depth);
+void conn_pool_open(struct conn_pool *pool);
+void conn_pool_free(struct conn_pool *pool); /* fails what waits */
+void conn_pool_send(struct conn_pool *pool);
 /*
- * Puts a request on the lane; `frame`: of an import, the parameter behind the last.  False: there is no room
+ * Puts a request on the pool; `frame`: of an import, the parameter behind the last.  False: there is no room
  * for it.
  */
-bool lane_ask(struct lane *lane, const struct db_statement_info *statement, const char *const *params,
-			  const struct buf *frame, db_query_done done, void *arg);
+bool conn_pool_ask(struct conn_pool *pool, const struct db_statement_info *statement,
+				   const char *const *params, const struct buf *frame, db_query_done done, void *arg);
 /* Now that the appends have found the primary. */
-void lane_leave_standbys(struct lane *lane);
-bool lane_sweep(struct lane *lane, uint64_t now); /* true: something still waits for a connection */
+void conn_pool_leave_standbys(struct conn_pool *pool);
+bool conn_pool_sweep(struct conn_pool *pool, uint64_t now); /* true: something still waits for a connection */
 
 void query_free_spares(struct db_shared *shared);
 
-extern const struct conn_user lane_read_user;
-extern const struct conn_user lane_slow_user;
-extern const struct conn_user lane_import_user;
-extern const struct conn_user lane_export_user;
-extern const struct conn_user lane_list_user;
+extern const struct conn_user read_pool_user;
+extern const struct conn_user slow_pool_user;
+extern const struct conn_user import_pool_user;
+extern const struct conn_user export_pool_user;
+extern const struct conn_user list_pool_user;
+extern const struct conn_user consume_pool_user;
 
 /* ---- watch.c ----------------------------------------------------------- */
 
 struct watch
 {
 	struct conn conn;	/* first: callbacks get it and cast */
-	db_watch_done done; /* NULL: nobody waits */
+	db_watch_done done; /* NULL: no wait is under way */
 	void *arg;
 	bool heard; /* what the last answer told */
 	bool sent;
 	uint64_t sent_ms;
-	char asker[24]; /* a number that nobody else has */
+	char asker[24]; /* a number of its own */
 };
 
 void watch_init(struct watch *watch, struct db_shared *shared);
 void watch_send(struct watch *watch);
-void watch_free(struct watch *watch); /* who waits is not called */
+void watch_free(struct watch *watch); /* a wait that is under way ends without a callback */
 
 /* ---- db.c ---------------------------------------------------------------- */
 
@@ -329,8 +349,8 @@ struct db
 	struct db_shared shared;
 	struct event sweep; /* runs only while something waits for a lost connection */
 	struct batcher batcher;
-	struct batcher patient; /* requests that met a locked stream: they wait here and hold up nobody */
-	struct lane reads, slow, imports, exports, lists;
+	struct batcher deferred; /* requests that met a locked stream: they wait here and hold up no others */
+	struct conn_pool reads, slow, imports, exports, lists, consumers;
 	struct watch watch;
 };
 

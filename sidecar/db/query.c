@@ -1,13 +1,13 @@
 /*
- * db_query: reads, namespace calls, imports and exports; see internal.h.
+ * query.c: reads, namespace calls, imports and exports; see internal.h.
  *
- * A lane is a few connections of one role and the list of requests that wait for one.  Reads are pipelined,
+ * A pool is a few connections of one role and the list of requests that wait for one.  Reads are pipelined,
  * those of a loop turn with one sync; a request goes to the connection with the fewest in flight.  The other
- * lanes are one connection each, opened when first needed, with one request in flight, so that a lost
+ * pools are one connection each, opened when first needed, with one request in flight, so that a lost
  * connection leaves only that one in doubt.
  *
  * A request and copies of its parameters are one allocation, owned by the list it is on: waiting of
- * its lane, flying of a connection, or the free list of struct db_shared.  Only the frame of an import is
+ * its pool, flying of a connection, or the free list of struct db_shared.  Only the frame of an import is
  * not copied: it stays the caller's.
  */
 #include "base/clock.h"
@@ -38,49 +38,57 @@ struct query
 	char text[];
 };
 
-static void lane_on_ready(struct conn *conn);
-static void lane_on_answer(struct conn *conn, PGresult *result);
-static void lane_on_lost(struct conn *conn);
+static void conn_pool_on_ready(struct conn *conn);
+static void conn_pool_on_answer(struct conn *conn, PGresult *result);
+static void conn_pool_on_lost(struct conn *conn);
 
-const struct conn_user lane_read_user = {
+const struct conn_user read_pool_user = {
 	.role = DB_ROLE_READ,
 	.what = "reads",
 	.grouped = true,
-	.on_ready = lane_on_ready,
-	.on_answer = lane_on_answer,
-	.on_lost = lane_on_lost,
+	.on_ready = conn_pool_on_ready,
+	.on_answer = conn_pool_on_answer,
+	.on_lost = conn_pool_on_lost,
 };
 
-const struct conn_user lane_slow_user = {
+const struct conn_user slow_pool_user = {
 	.role = DB_ROLE_SLOW,
 	.what = "namespace calls",
-	.on_ready = lane_on_ready,
-	.on_answer = lane_on_answer,
-	.on_lost = lane_on_lost,
+	.on_ready = conn_pool_on_ready,
+	.on_answer = conn_pool_on_answer,
+	.on_lost = conn_pool_on_lost,
 };
 
-const struct conn_user lane_import_user = {
+const struct conn_user import_pool_user = {
 	.role = DB_ROLE_IMPORT,
 	.what = "imports",
-	.on_ready = lane_on_ready,
-	.on_answer = lane_on_answer,
-	.on_lost = lane_on_lost,
+	.on_ready = conn_pool_on_ready,
+	.on_answer = conn_pool_on_answer,
+	.on_lost = conn_pool_on_lost,
 };
 
-const struct conn_user lane_export_user = {
+const struct conn_user export_pool_user = {
 	.role = DB_ROLE_EXPORT,
 	.what = "exports",
-	.on_ready = lane_on_ready,
-	.on_answer = lane_on_answer,
-	.on_lost = lane_on_lost,
+	.on_ready = conn_pool_on_ready,
+	.on_answer = conn_pool_on_answer,
+	.on_lost = conn_pool_on_lost,
 };
 
-const struct conn_user lane_list_user = {
+const struct conn_user list_pool_user = {
 	.role = DB_ROLE_LIST,
 	.what = "lists",
-	.on_ready = lane_on_ready,
-	.on_answer = lane_on_answer,
-	.on_lost = lane_on_lost,
+	.on_ready = conn_pool_on_ready,
+	.on_answer = conn_pool_on_answer,
+	.on_lost = conn_pool_on_lost,
+};
+
+const struct conn_user consume_pool_user = {
+	.role = DB_ROLE_CONSUME,
+	.what = "consumers",
+	.on_ready = conn_pool_on_ready,
+	.on_answer = conn_pool_on_answer,
+	.on_lost = conn_pool_on_lost,
 };
 
 /* ---- lists ---------------------------------------------------------------- */
@@ -195,7 +203,7 @@ static void settle(struct db_shared *shared, struct query *query, struct db_repl
 {
 	shared->waiting_requests--;
 	shared->waiting_bytes -= query_bytes(query);
-	shared_note_queues(shared); /* who asks how long they are must not find himself there */
+	shared_note_queues(shared); /* before this one's answer, which may report how long they are */
 	query->done(query->arg, reply);
 	PQclear(reply->result);
 	query_recycle(shared, query);
@@ -223,17 +231,17 @@ static void settle_error(const struct conn *conn, struct query *query, PGresult 
 	PQclear(result); /* the reply pointed into it */
 }
 
-/* ---- a lane ------------------------------------------------------------------- */
+/* ---- a pool ------------------------------------------------------------------- */
 
-static struct lane_conn *least_busy(struct lane *lane)
+static struct pooled_conn *least_busy(struct conn_pool *pool)
 {
-	struct lane_conn *best = NULL;
+	struct pooled_conn *best = NULL;
 
-	for (unsigned i = 0; i < lane->nconns; i++)
+	for (unsigned i = 0; i < pool->nconns; i++)
 	{
-		struct lane_conn *at = &lane->conns[i];
+		struct pooled_conn *at = &pool->conns[i];
 
-		if (at->conn.state == CONN_READY && at->conn.in_flight < lane->depth &&
+		if (at->conn.state == CONN_READY && at->conn.in_flight < pool->depth &&
 			(best == NULL || at->conn.in_flight < best->conn.in_flight))
 			best = at;
 	}
@@ -256,41 +264,41 @@ static void queue_query(struct conn *conn, struct query *query)
 	(void)conn_queue(conn, query->statement, &params);
 }
 
-void lane_send(struct lane *lane)
+void conn_pool_send(struct conn_pool *pool)
 {
-	struct lane_conn *to;
+	struct pooled_conn *to;
 
-	if (STAILQ_EMPTY(&lane->waiting.queries))
+	if (STAILQ_EMPTY(&pool->waiting.queries))
 		return;
-	lane_open(lane);
-	while (!STAILQ_EMPTY(&lane->waiting.queries) && (to = least_busy(lane)) != NULL)
+	conn_pool_open(pool);
+	while (!STAILQ_EMPTY(&pool->waiting.queries) && (to = least_busy(pool)) != NULL)
 	{
-		struct query *query = list_pop(&lane->waiting);
+		struct query *query = list_pop(&pool->waiting);
 
-		/* In flight before it is sent: when sending fails, lane_on_lost finds it there. */
+		/* In flight before it is sent: when sending fails, conn_pool_on_lost finds it there. */
 		list_push(&to->flying, query);
 		queue_query(&to->conn, query);
 	}
-	for (unsigned i = 0; i < lane->nconns; i++)
-		conn_sync(&lane->conns[i].conn);
+	for (unsigned i = 0; i < pool->nconns; i++)
+		conn_sync(&pool->conns[i].conn);
 }
 
-static void lane_on_ready(struct conn *conn)
+static void conn_pool_on_ready(struct conn *conn)
 {
 	shared_schedule(conn->shared);
 }
 
 /* The request is sent again before all others. */
-static void send_again(struct lane *lane, struct query *query, PGresult *result)
+static void send_again(struct conn_pool *pool, struct query *query, PGresult *result)
 {
 	PQclear(result);
-	STAILQ_INSERT_HEAD(&lane->waiting.queries, query, link);
-	lane->waiting.count++;
+	STAILQ_INSERT_HEAD(&pool->waiting.queries, query, link);
+	pool->waiting.count++;
 }
 
-static void lane_on_answer(struct conn *conn, PGresult *result)
+static void conn_pool_on_answer(struct conn *conn, PGresult *result)
 {
-	struct lane_conn *from = (struct lane_conn *)conn;
+	struct pooled_conn *from = (struct pooled_conn *)conn;
 	struct db_shared *shared = conn->shared;
 	struct query *query = list_pop(&from->flying);
 	struct db_reply reply = {.status = DB_OK, .error = {.message = "", .detail = "", .hint = ""}};
@@ -305,15 +313,15 @@ static void lane_on_answer(struct conn *conn, PGresult *result)
 	}
 	else if (PQresultStatus(result) == PGRES_PIPELINE_ABORTED ||
 			 (conn_failure(conn, result) == FAILURE_AGAIN && clock_ms() < query->deadline))
-		send_again(from->lane, query, result);
+		send_again(from->pool, query, result);
 	else
 		settle_error(conn, query, result);
 }
 
 /* What is in flight goes back to the front of those that wait, in order. */
-static void lane_on_lost(struct conn *conn)
+static void conn_pool_on_lost(struct conn *conn)
 {
-	struct lane_conn *lost = (struct lane_conn *)conn;
+	struct pooled_conn *lost = (struct pooled_conn *)conn;
 	struct query_list flying, again;
 	struct query *query;
 	uint64_t now = clock_ms();
@@ -323,50 +331,50 @@ static void lane_on_lost(struct conn *conn)
 	list_prepend(&flying, &lost->flying);
 	while ((query = list_pop(&flying)) != NULL)
 	{
-		if (query->statement->once || query->deadline <= now || ++query->attempts >= DB_MAX_ATTEMPTS)
+		if (query->statement->once || query->deadline <= now || ++query->attempts >= DB_MAX_LOST)
 			settle_unavailable(conn->shared, query);
 		else
 			list_push(&again, query);
 	}
-	list_prepend(&lost->lane->waiting, &again);
+	list_prepend(&lost->pool->waiting, &again);
 	shared_schedule(conn->shared);
 }
 
-static bool lane_is_ready(const struct lane *lane)
+static bool conn_pool_is_ready(const struct conn_pool *pool)
 {
-	for (unsigned i = 0; i < lane->nconns; i++)
+	for (unsigned i = 0; i < pool->nconns; i++)
 	{
-		if (lane->conns[i].conn.state == CONN_READY)
+		if (pool->conns[i].conn.state == CONN_READY)
 			return true;
 	}
 	return false;
 }
 
-bool lane_sweep(struct lane *lane, uint64_t now)
+bool conn_pool_sweep(struct conn_pool *pool, uint64_t now)
 {
 	struct query_list waiting;
 	struct query *query;
 
-	if (lane_is_ready(lane) || STAILQ_EMPTY(&lane->waiting.queries))
+	if (conn_pool_is_ready(pool) || STAILQ_EMPTY(&pool->waiting.queries))
 		return false;
 	list_init(&waiting);
-	list_prepend(&waiting, &lane->waiting);
+	list_prepend(&waiting, &pool->waiting);
 	while ((query = list_pop(&waiting)) != NULL)
 	{
 		if (query->deadline <= now)
-			settle_unavailable(lane->shared, query);
+			settle_unavailable(pool->shared, query);
 		else
-			list_push(&lane->waiting, query);
+			list_push(&pool->waiting, query);
 	}
-	return !STAILQ_EMPTY(&lane->waiting.queries);
+	return !STAILQ_EMPTY(&pool->waiting.queries);
 }
 
 /* ---- asking ---------------------------------------------------------------------- */
 
-/* Where appends find nobody who takes writes, neither does it. */
-static bool lane_writes(const struct lane *lane)
+/* Whether its statements write: then it can't be had while the append connection finds no primary. */
+static bool conn_pool_writes(const struct conn_pool *pool)
 {
-	enum db_role role = lane->conns[0].conn.user->role;
+	enum db_role role = pool->conns[0].conn.user->role;
 
 	return role == DB_ROLE_SLOW || role == DB_ROLE_IMPORT;
 }
@@ -375,48 +383,49 @@ static bool lane_writes(const struct lane *lane)
  * An import was let in when it began, and its frame is its own memory: it must not fail half way because
  * others wait.
  */
-static bool has_room(const struct lane *lane, const struct query *query)
+static bool has_room(const struct conn_pool *pool, const struct query *query)
 {
 	return query->frame != NULL ||
-		   (lane->waiting.count < lane->most_waiting && shared_has_room(lane->shared, query_bytes(query)));
+		   (pool->waiting.count < pool->most_waiting && shared_has_room(pool->shared, query_bytes(query)));
 }
 
 /* After a long outage a new request isn't worth the wait that the others had. */
-static bool is_hopeless(const struct lane *lane, uint64_t now)
+static bool is_hopeless(const struct conn_pool *pool, uint64_t now)
 {
-	return !lane_is_ready(lane) && (conn_outage_is_long(&lane->conns[0].conn, now) ||
-									(lane_writes(lane) && conn_outage_is_long(lane->shared->appends, now)));
+	return !conn_pool_is_ready(pool) &&
+		   (conn_outage_is_long(&pool->conns[0].conn, now) ||
+			(conn_pool_writes(pool) && conn_outage_is_long(pool->shared->appends, now)));
 }
 
-bool lane_ask(struct lane *lane, const struct db_statement_info *statement, const char *const *params,
-			  const struct buf *frame, db_query_done done, void *arg)
+bool conn_pool_ask(struct conn_pool *pool, const struct db_statement_info *statement,
+				   const char *const *params, const struct buf *frame, db_query_done done, void *arg)
 {
-	struct db_shared *shared = lane->shared;
+	struct db_shared *shared = pool->shared;
 	struct query *query = query_new(shared, statement, params, frame);
 	uint64_t now = clock_ms();
 
 	if (query == NULL)
 		return false;
-	if (shared->closing || !has_room(lane, query))
+	if (shared->closing || !has_room(pool, query))
 	{
 		query_recycle(shared, query);
 		return false;
 	}
 	query->done = done;
 	query->arg = arg;
-	query->deadline = is_hopeless(lane, now) ? now : shared_deadline(shared, now);
-	list_push(&lane->waiting, query);
+	query->deadline = is_hopeless(pool, now) ? now : shared_deadline(shared, now);
+	list_push(&pool->waiting, query);
 	shared->waiting_requests++;
 	shared->waiting_bytes += query_bytes(query);
 	shared_schedule(shared);
 	return true;
 }
 
-void lane_leave_standbys(struct lane *lane)
+void conn_pool_leave_standbys(struct conn_pool *pool)
 {
-	for (unsigned i = 0; i < lane->nconns; i++)
+	for (unsigned i = 0; i < pool->nconns; i++)
 	{
-		struct conn *conn = &lane->conns[i].conn;
+		struct conn *conn = &pool->conns[i].conn;
 
 		if (conn->pg != NULL && conn_is_at_standby(conn))
 			conn_lose(conn, "it leads to a standby, and the primary is there");
@@ -436,46 +445,46 @@ void query_free_spares(struct db_shared *shared)
 	}
 }
 
-bool lane_init(struct lane *lane, struct db_shared *shared, const struct conn_user *user, unsigned nconns,
-			   unsigned depth)
+bool conn_pool_init(struct conn_pool *pool, struct db_shared *shared, const struct conn_user *user,
+					unsigned nconns, unsigned depth)
 {
 	size_t queue = (size_t)shared->config->queue_requests;
 
-	*lane = (struct lane){.shared = shared, .depth = depth, .most_waiting = queue};
-	list_init(&lane->waiting);
+	*pool = (struct conn_pool){.shared = shared, .depth = depth, .most_waiting = queue};
+	list_init(&pool->waiting);
 	if (user->role == DB_ROLE_SLOW || user->role == DB_ROLE_LIST)
-		lane->most_waiting = (queue + SLOW_SHARE - 1) / SLOW_SHARE;
-	lane->conns = calloc(nconns, sizeof(*lane->conns));
-	if (lane->conns == NULL)
+		pool->most_waiting = (queue + SLOW_SHARE - 1) / SLOW_SHARE;
+	pool->conns = calloc(nconns, sizeof(*pool->conns));
+	if (pool->conns == NULL)
 		return false;
-	lane->nconns = nconns;
+	pool->nconns = nconns;
 	for (unsigned i = 0; i < nconns; i++)
 	{
-		conn_init(&lane->conns[i].conn, shared, user);
-		lane->conns[i].lane = lane;
-		list_init(&lane->conns[i].flying);
+		conn_init(&pool->conns[i].conn, shared, user);
+		pool->conns[i].pool = pool;
+		list_init(&pool->conns[i].flying);
 	}
 	return true;
 }
 
-void lane_open(struct lane *lane)
+void conn_pool_open(struct conn_pool *pool)
 {
-	for (unsigned i = 0; i < lane->nconns; i++)
-		conn_open(&lane->conns[i].conn);
+	for (unsigned i = 0; i < pool->nconns; i++)
+		conn_open(&pool->conns[i].conn);
 }
 
-void lane_free(struct lane *lane)
+void conn_pool_free(struct conn_pool *pool)
 {
 	struct query *query;
 
-	for (unsigned i = 0; i < lane->nconns; i++)
+	for (unsigned i = 0; i < pool->nconns; i++)
 	{
-		conn_close(&lane->conns[i].conn);
-		list_prepend(&lane->waiting, &lane->conns[i].flying);
+		conn_close(&pool->conns[i].conn);
+		list_prepend(&pool->waiting, &pool->conns[i].flying);
 	}
-	while ((query = list_pop(&lane->waiting)) != NULL)
-		settle_unavailable(lane->shared, query);
-	free(lane->conns);
-	lane->conns = NULL;
-	lane->nconns = 0;
+	while ((query = list_pop(&pool->waiting)) != NULL)
+		settle_unavailable(pool->shared, query);
+	free(pool->conns);
+	pool->conns = NULL;
+	pool->nconns = 0;
 }

@@ -1,6 +1,6 @@
 /*
- * db_statement: what a prepared statement is, and what the calls_*.c write theirs with; nobody outside db
- * includes it.
+ * db_statement: what a prepared statement is, and what the calls_*.c write theirs with; no file outside
+ * db includes it.
  *
  * Parameters are cast in the SQL, so that a statement means the same function whatever overloads appear
  * later.
@@ -24,13 +24,14 @@
 enum db_role
 {
 	DB_ROLE_APPEND,
-	DB_ROLE_PATIENT, /* appends whose stream somebody else holds locked */
+	DB_ROLE_DEFERRED, /* appends whose stream another session holds locked */
 	DB_ROLE_READ,
 	DB_ROLE_SLOW,
 	DB_ROLE_IMPORT,
 	DB_ROLE_EXPORT,
 	DB_ROLE_LIST, /* namespace calls that only read */
 	DB_ROLE_WATCH,
+	DB_ROLE_CONSUME,
 	DB_ROLES
 };
 
@@ -43,7 +44,8 @@ struct db_statement_info
 	bool once; /* must not be sent again when its connection was lost: the answer would be wrong */
 };
 
-extern const struct db_statement_info *const db_statements[DB_STATEMENTS];
+/* All that are prepared at the start of a session but for the appends; NULL ends them. */
+extern const struct db_statement_info *const db_statements[];
 extern const struct db_statement_info db_append_statement, db_append_pooled;
 
 extern const struct db_statement_info db_read_stream_statement, db_read_category_statement;
@@ -63,8 +65,10 @@ extern const struct db_statement_info db_read_feed_whole_statement;
 extern const struct db_statement_info db_feed_state_statement;
 extern const struct db_statement_info db_read_pokes_statement;
 extern const struct db_statement_info db_subscribe_head_statement;
+extern const struct db_statement_info db_consumer_next_statement, db_consumer_statement;
 extern const struct db_statement_info db_export_statement;
 extern const struct db_statement_info db_empty_namespace_statement;
+extern const struct db_statement_info db_appending_statement;
 extern const struct db_statement_info db_import_statement;
 extern const struct db_statement_info db_import_trial_statement;
 

@@ -132,6 +132,17 @@ const struct db_statement_info db_subscribe_head_statement = {
 	" millrace.json_stream_version($1::text, $2::text) END",
 	2, DB_ROLE_READ, false};
 
+/* A call that is sent again finds the claim that it was given, by its request. */
+const struct db_statement_info db_consumer_next_statement = {
+	"millrace_consumer_next",
+	"SELECT body, settled, claim, next_due_ms, expired"
+	" FROM millrace.json_consumer_next($1::text, $2::text, $3::jsonb)",
+	3, DB_ROLE_CONSUME, false};
+
+const struct db_statement_info db_consumer_statement = {
+	"millrace_consumer", "SELECT millrace.json_consumer($1::text, $2::text, $3::text, $4::jsonb)", 4,
+	DB_ROLE_CONSUME, false};
+
 const struct db_statement_info db_export_statement = {
 	"millrace_export",
 	"SELECT body, count, next_position FROM millrace.json_export($1::text, $2::bigint,"
@@ -154,34 +165,38 @@ const struct db_statement_info db_import_trial_statement = {
 	"SELECT 1 / (imported - imported) FROM millrace.import_batch($1::text, $2::bytea)", 2, DB_ROLE_IMPORT,
 	false};
 
-const struct db_statement_info *const db_statements[DB_STATEMENTS] = {
-	[DB_READ_STREAM] = &db_read_stream_statement,
-	[DB_READ_CATEGORY] = &db_read_category_statement,
-	[DB_LAST_MESSAGE] = &db_last_message_statement,
-	[DB_STREAM_VERSION] = &db_stream_version_statement,
-	[DB_TOKEN_HASH] = &db_token_hash_statement,
-	[DB_SET_LIMITS] = &db_set_limits_statement,
-	[DB_LIST_STREAMS] = &db_list_streams_statement,
-	[DB_LIST_CATEGORIES] = &db_list_categories_statement,
-	[DB_LIST_NAMESPACES] = &db_list_namespaces_statement,
-	[DB_DESCRIBE_NAMESPACE] = &db_describe_namespace_statement,
-	[DB_CREATE_NAMESPACE] = &db_create_namespace_statement,
-	[DB_DROP_NAMESPACE] = &db_drop_namespace_statement,
-	[DB_ENSURE_NAMESPACE] = &db_ensure_namespace_statement,
-	[DB_EXPORT] = &db_export_statement,
-	[DB_EMPTY_NAMESPACE] = &db_empty_namespace_statement,
-	[DB_IMPORT] = &db_import_statement,
-	[DB_IMPORT_TRIAL] = &db_import_trial_statement,
-	[DB_READ_POKES] = &db_read_pokes_statement,
-	[DB_READ_FEED] = &db_read_feed_statement,
-	[DB_READ_FEED_WHOLE] = &db_read_feed_whole_statement,
-	[DB_FEED_STATE] = &db_feed_state_statement,
-	[DB_HEAD] = &db_head_statement,
-	[DB_SUBSCRIBE_HEAD] = &db_subscribe_head_statement,
-	[DB_APPENDING] =
-		&(const struct db_statement_info){
-			"millrace_appending",
-			"SELECT namespace, count(*), extract(epoch from max(age))::float8"
-			" FROM millrace.appending WHERE xid IS NOT NULL GROUP BY 1 ORDER BY 3 DESC NULLS LAST",
-			0, DB_ROLE_READ, false},
+const struct db_statement_info db_appending_statement = {
+	"millrace_appending",
+	"SELECT namespace, count(*), extract(epoch from max(age))::float8"
+	" FROM millrace.appending WHERE xid IS NOT NULL GROUP BY 1 ORDER BY 3 DESC NULLS LAST",
+	0, DB_ROLE_READ, false};
+
+const struct db_statement_info *const db_statements[] = {
+	&db_read_stream_statement,
+	&db_read_category_statement,
+	&db_last_message_statement,
+	&db_stream_version_statement,
+	&db_token_hash_statement,
+	&db_set_limits_statement,
+	&db_list_streams_statement,
+	&db_list_categories_statement,
+	&db_list_namespaces_statement,
+	&db_describe_namespace_statement,
+	&db_create_namespace_statement,
+	&db_drop_namespace_statement,
+	&db_ensure_namespace_statement,
+	&db_export_statement,
+	&db_empty_namespace_statement,
+	&db_import_statement,
+	&db_import_trial_statement,
+	&db_read_pokes_statement,
+	&db_read_feed_statement,
+	&db_read_feed_whole_statement,
+	&db_feed_state_statement,
+	&db_head_statement,
+	&db_subscribe_head_statement,
+	&db_consumer_next_statement,
+	&db_consumer_statement,
+	&db_appending_statement,
+	NULL,
 };

@@ -39,8 +39,9 @@ static struct db_connection describe(const struct conn *conn)
 
 void db_walk(const struct db *db, void (*visit)(void *arg, const struct db_connection *connection), void *arg)
 {
-	const struct batcher *batchers[] = {&db->batcher, &db->patient};
-	const struct lane *lanes[] = {&db->reads, &db->slow, &db->imports, &db->exports, &db->lists};
+	const struct batcher *batchers[] = {&db->batcher, &db->deferred};
+	const struct conn_pool *pools[] = {&db->reads,	 &db->slow,	 &db->imports,
+									   &db->exports, &db->lists, &db->consumers};
 
 	for (size_t i = 0; i < sizeof(batchers) / sizeof(batchers[0]); i++)
 	{
@@ -50,15 +51,15 @@ void db_walk(const struct db *db, void (*visit)(void *arg, const struct db_conne
 		if (batchers[i]->conn.state != CONN_UNUSED)
 			visit(arg, &connection);
 	}
-	for (size_t i = 0; i < sizeof(lanes) / sizeof(lanes[0]); i++)
+	for (size_t i = 0; i < sizeof(pools) / sizeof(pools[0]); i++)
 	{
-		for (unsigned j = 0; j < lanes[i]->nconns; j++)
+		for (unsigned j = 0; j < pools[i]->nconns; j++)
 		{
-			const struct conn *conn = &lanes[i]->conns[j].conn;
+			const struct conn *conn = &pools[i]->conns[j].conn;
 			struct db_connection connection = describe(conn);
 
 			connection.in_flight = conn->in_flight;
-			connection.waiting = (unsigned)lanes[i]->waiting.count;
+			connection.waiting = (unsigned)pools[i]->waiting.count;
 			if (conn->state != CONN_UNUSED)
 				visit(arg, &connection);
 		}

@@ -121,8 +121,8 @@ void watch_init(struct watch *watch, struct db_shared *shared)
 
 	conn_init(&watch->conn, shared, &watch_user);
 	/*
-	 * Behind a pooler others may have our session in between: then each of us is a new asker, and nobody
-	 * waits.
+	 * Behind a pooler other clients may have the session in between: then each wait is a new asker's, and
+	 * ends at once.
 	 */
 	if (getrandom(&asker, sizeof(asker), 0) != (ssize_t)sizeof(asker))
 		asker = (int64_t)clock_us();

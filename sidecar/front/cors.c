@@ -9,15 +9,22 @@
 #include <string.h>
 
 #define SEPARATORS ", \t"
-#define MAX_ORIGINS 64
 #define MAX_ORIGIN 400
 
 struct cors
 {
 	unsigned n;
-	char *origins[MAX_ORIGINS];
-	char *headers[MAX_ORIGINS]; /* of replies to each */
+	char **origins;
+	char **headers; /* of replies to each */
 };
+
+/* Makes room for so many origins; false: out of memory. */
+static bool reserve(struct cors *cors, size_t n)
+{
+	cors->origins = calloc(n, sizeof(*cors->origins));
+	cors->headers = calloc(n, sizeof(*cors->headers));
+	return cors->origins != NULL && cors->headers != NULL;
+}
 
 static bool add(struct cors *cors, const char *origin, size_t len)
 {
@@ -37,7 +44,12 @@ struct cors *cors_new(const char *origins)
 	struct cors *cors = calloc(1, sizeof(*cors));
 	const char *at = origins;
 
-	while (cors != NULL && cors->n < MAX_ORIGINS && *(at += strspn(at, SEPARATORS)) != '\0')
+	if (cors != NULL && !reserve(cors, strlen(origins) + 1)) /* there are not more than bytes */
+	{
+		cors_free(cors);
+		return NULL;
+	}
+	while (cors != NULL && *(at += strspn(at, SEPARATORS)) != '\0')
 	{
 		size_t len = strcspn(at, SEPARATORS);
 		size_t origin = len;
@@ -64,6 +76,8 @@ void cors_free(struct cors *cors)
 		free(cors->origins[i]);
 		free(cors->headers[i]);
 	}
+	free(cors->origins);
+	free(cors->headers);
 	free(cors);
 }
 

@@ -1,5 +1,6 @@
 /*
- * cors: which pages of other sites may call /rpc from a browser (--cors-origin).
+ * cors: which pages of other sites may call /rpc (--cors-origin) and /subscribe (all) from a browser, with
+ * which headers.
  */
 #ifndef MILLRACE_CORS_H
 #define MILLRACE_CORS_H
@@ -21,10 +22,18 @@ const char *cors_headers(const struct cors *cors, struct slice origin);
 /* Whether pages of that origin are allowed by name or by "*". */
 bool cors_allows(const struct cors *cors, struct slice origin);
 
+/* What a page may read of a reply, besides its body. */
+#define CORS_EXPOSE "Access-Control-Expose-Headers: Retry-After, X-Request-Id\r\n"
+/* Header lines of every reply on /subscribe, errors included: pages of any origin may read it. */
+#define CORS_ANY_ORIGIN "Access-Control-Allow-Origin: *\r\n" CORS_EXPOSE
+
+/* Header lines of the answer to a preflight, behind those of a reply. */
 #define CORS_PREFLIGHT(methods, headers)                                                                     \
 	"Access-Control-Allow-Methods: " methods "\r\n"                                                          \
 	"Access-Control-Allow-Headers: " headers "\r\n"                                                          \
 	"Access-Control-Max-Age: 600\r\n"
-#define CORS_EXPOSE "Access-Control-Expose-Headers: Retry-After, X-Request-Id\r\n"
+#define CORS_PREFLIGHT_RPC CORS_PREFLIGHT("POST", "Authorization, Content-Type, X-Request-Id")
+#define CORS_PREFLIGHT_SUBSCRIBE                                                                             \
+	CORS_PREFLIGHT("GET", "Authorization, Cache-Control, Last-Event-ID, X-Request-Id")
 
 #endif

@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "live/feed.h"
+#include "live/wakes.h"
 #include "access/quota.h"
 
 struct config;
@@ -56,8 +56,7 @@ void service_walk(const struct service *service, const struct service_visitor *v
 
 /* How the worker's subscriptions are; from its own thread. */
 void service_summarise(const struct service *service, struct subscriptions_summary *summary);
-/* What the requests counted in stats are called; NULL: there is none of that number. */
+/* The path of a route as counted in stats (statuses: front/request_log.h); NULL: none has that number. */
 const char *service_route_name(unsigned route);
-const char *service_status_name(unsigned status);
 
 #endif

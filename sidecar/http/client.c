@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "http/client_internal.h"
+#include "net/transport.h"
 
 #define MAX_HEAD 65536
 #define RECEIVE_BYTES 65536
@@ -92,11 +93,6 @@ ssize_t cli_http_send(struct cli_http *http, const void *bytes, size_t len)
 	return send(http->fd, bytes, len, MSG_NOSIGNAL);
 }
 
-static bool must_wait(void)
-{
-	return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
-}
-
 void cli_http_wait(const struct cli_http *http, short events)
 {
 	struct pollfd polled = {.fd = http->fd, .events = events};
@@ -123,7 +119,7 @@ bool cli_http_request(struct cli_http *http, const struct cli_request *request)
 	{
 		ssize_t n = cli_http_send(http, head.data + sent, head.len - sent);
 
-		if (n < 0 && !must_wait())
+		if (n < 0 && !transport_must_wait())
 			break;
 		if (n < 0)
 			cli_http_wait(http, POLLOUT);
@@ -265,7 +261,7 @@ enum cli_http_state cli_http_receive(struct cli_http *http)
 	/* To the end of it: the socket does not tell of what TLS holds already. */
 	while (state == CLI_HTTP_MORE && (got = receive_some(http, bytes, sizeof(bytes))) > 0)
 		state = take(http, (struct slice){bytes, (size_t)got});
-	if (state != CLI_HTTP_MORE || (got < 0 && must_wait()))
+	if (state != CLI_HTTP_MORE || (got < 0 && transport_must_wait()))
 		return state;
 	if (got == 0 && http->status != 0 && !http->chunked && !http->has_length)
 		return CLI_HTTP_END;

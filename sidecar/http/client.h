@@ -50,8 +50,9 @@ struct cli_request
 	const char *headers; /* more header lines, each with its CR LF */
 };
 
-/* False: http->error says why.  `ca_file`: for https, whom to trust; NULL = the system's. */
+/* False: http->error says why.  `ca_file`: for https, the authorities to trust; NULL = the system's. */
 bool cli_http_connect(struct cli_http *http, const char *url, const char *ca_file);
+/* Sends the head of the request; waits until it is sent.  False: http->error says why. */
 bool cli_http_request(struct cli_http *http, const struct cli_request *request);
 /* Like send on a nonblocking socket. */
 ssize_t cli_http_send(struct cli_http *http, const void *bytes, size_t len);
@@ -59,6 +60,7 @@ ssize_t cli_http_send(struct cli_http *http, const void *bytes, size_t len);
 void cli_http_wait(const struct cli_http *http, short events);
 /* Receives what is there, perhaps nothing, and hands on what came of the body. */
 enum cli_http_state cli_http_receive(struct cli_http *http);
+/* After cli_http_connect, whatever it returned. */
 void cli_http_close(struct cli_http *http);
 /* Appends text to a URL's query, percent-encoded. */
 void cli_http_escape(struct buf *out, const char *text);

@@ -2,7 +2,7 @@
  * client_tls.c: https for the commands (see client_internal.h).
  *
  * A server is trusted when its certificate leads to one of --ca-file, or else of this machine, and names the
- * host of the URL.  There is no way around it: a certificate that nobody signed is trusted by naming it in
+ * host of the URL.  There is no way around it: a certificate of no known authority is trusted by naming it in
  * --ca-file.
  */
 #include <arpa/inet.h>
@@ -46,7 +46,7 @@ static struct cli_http *connection_of(BIO *bio)
 	return BIO_get_data(bio);
 }
 
-/* What send or recv returned, as OpenSSL wants to be told. */
+/* What send or recv returned, in the form in which OpenSSL expects it. */
 static int judge(BIO *bio, ssize_t moved, int retry)
 {
 	BIO_clear_retry_flags(bio);
@@ -171,7 +171,7 @@ void cli_tls_end(struct cli_http *http)
 
 /*
  * What a call that returned `result` means, as recv and send would say it.  An end of the connection that the
- * server did not announce is a failure: anybody on the way can make one.
+ * server did not announce is a failure: any machine on the way can make one.
  */
 static ssize_t verdict(struct cli_http *http, int result)
 {

@@ -18,7 +18,7 @@ bool cli_http_fail(struct cli_http *http, const char *format, ...)
 	return false;
 }
 
-static bool is_no_url(struct cli_http *http, const char *url)
+static bool refuse_url(struct cli_http *http, const char *url)
 {
 	http->wrong_settings = true;
 	return cli_http_fail(http, "\"%s\" is not a URL like http://localhost:8080", url);
@@ -33,11 +33,11 @@ bool cli_http_parse_url(struct cli_http *http, const char *url, struct cli_addre
 	address->tls = strncasecmp(url, "https://", 8) == 0;
 	authority = url + (address->tls ? 8 : 7);
 	if (!address->tls && strncasecmp(url, "http://", 7) != 0)
-		return is_no_url(http, url);
+		return refuse_url(http, url);
 	len = strcspn(authority, "/?#");
 	if (authority[len] == '?' || authority[len] == '#' || memchr(authority, '@', len) != NULL ||
 		len >= sizeof(address->host) || strlen(authority + len) >= sizeof(http->base))
-		return is_no_url(http, url);
+		return refuse_url(http, url);
 	snprintf(http->host, sizeof(http->host), "%.*s", (int)len, authority);
 	snprintf(http->base, sizeof(http->base), "%s", authority + len);
 	while (http->base[0] != '\0' && http->base[strlen(http->base) - 1] == '/')
@@ -45,7 +45,7 @@ bool cli_http_parse_url(struct cli_http *http, const char *url, struct cli_addre
 	host_len = http->host[0] == '[' ? strcspn(http->host, "]") + 1 : strcspn(http->host, ":");
 	colon = host_len <= len ? http->host + host_len : "?";
 	if ((colon[0] != ':' && colon[0] != '\0') || strlen(colon) > 6 || host_len == 0)
-		return is_no_url(http, url);
+		return refuse_url(http, url);
 	snprintf(address->port, sizeof(address->port), "%s",
 			 colon[0] == ':' ? colon + 1
 			 : address->tls	 ? "443"

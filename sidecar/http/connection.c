@@ -1,7 +1,6 @@
 /*
- * connection.c: a connection's states, its way from one request to the next, and its input.
+ * connection.c: a connection's way from one request to the next, and its input.
  */
-#include <event2/buffer.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,96 +12,10 @@
 #define STREAM_ROOM 32768 /* bytes that are free at least before a streamed body is read on */
 #define MAX_LINGER_MS 30000
 
-/* ---- states -------------------------------------------------------------- */
-
-void connection_set_state(struct http_connection *c, enum connection_state state)
-{
-	TAILQ_REMOVE(&c->server->lists[c->state], c, link);
-	c->state = state;
-	c->since = clock_ms();
-	TAILQ_INSERT_TAIL(&c->server->lists[state], c, link);
-}
-
-void connection_touch(struct http_connection *c)
-{
-	connection_set_state(c, c->state);
-}
-
-void connection_free(struct http_connection *c)
-{
-	TAILQ_REMOVE(&c->server->lists[c->state], c, link);
-	if (c->ready)
-		TAILQ_REMOVE(&c->server->ready, c, ready_link);
-	c->server->nconnections--;
-	stats_set(&c->server->options.stats->connections, c->server->nconnections);
-	request_end_context(&c->request);
-	free(c->request.note);
-	memory_free_input(c);
-	free(c);
-}
-
-void connection_close(struct http_connection *c)
-{
-	if (c->state == CONNECTION_CLOSED)
-		return;
-	event_del(&c->readable);
-	event_del(&c->writable);
-	transport_close(&c->transport, connection_unsent(c) == 0 && c->request.reply != REPLY_STREAMING);
-	if (c->out != NULL)
-		evbuffer_free(c->out);
-	c->out = NULL;
-	memory_output_shrank(c);
-	connection_set_state(c, CONNECTION_CLOSED);
-	server_schedule_reap(c->server);
-}
-
-/* Nobody wants the rest of a streamed body: it is thrown away, or not even read. */
-static void stop_streaming(struct http_connection *c)
-{
-	struct http_request *request = &c->request;
-
-	c->in.parsed += request->run;
-	request->body_len += request->run;
-	request->run = 0;
-	if (request->keep_alive)
-		request->discard = true;
-	else
-		c->unread = true;
-	connection_set_state(c, CONNECTION_RECEIVING);
-}
-
-void request_release(struct http_request *request)
-{
-	struct http_connection *c = request->connection;
-	struct http_server *server = c->server;
-
-	request_tell_done(request);
-	request_end_context(request);
-	request->held = false;
-	request->reply = REPLY_DONE;
-	request->sink = NULL;
-	request->drained = NULL;
-	request->gone = NULL;
-	if (c->state != CONNECTION_CLOSED)
-	{
-		if (c->state == CONNECTION_STREAMING)
-			stop_streaming(c);
-		connection_wake(c);
-		return;
-	}
-	if (!server->freeing)
-	{
-		server_schedule_reap(server);
-		return;
-	}
-	connection_free(c);
-	if (server->nconnections == 0)
-		server_dispose(server);
-}
-
 /* ---- from one request to the next ----------------------------------------- */
 
-void connection_linger(struct http_connection *c)
+/* Shuts our side, and waits for the client to shut its own. */
+static void linger(struct http_connection *c)
 {
 	transport_shut(&c->transport);
 	memory_free_input(c);
@@ -123,7 +36,7 @@ static void finish_request(struct http_connection *c)
 			connection_close(c);
 			return;
 		}
-		connection_linger(c);
+		linger(c);
 		return;
 	}
 	in->start = in->parsed;
@@ -133,6 +46,11 @@ static void finish_request(struct http_connection *c)
 		memory_trim_input(c);
 	}
 	connection_set_state(c, CONNECTION_IDLE);
+}
+
+void connection_turn_away(struct http_connection *c)
+{
+	connection_refuse(c, 503, "too many open connections");
 }
 
 /* Takes the connection one step on; false when it has to wait. */
@@ -152,7 +70,7 @@ static bool connection_step(struct http_connection *c)
 		case CONNECTION_SURPLUS:
 			if (c->in.len > 0)
 			{
-				server_turn_away(c);
+				connection_turn_away(c);
 				return true;
 			}
 			if (c->input_ended)
@@ -202,20 +120,7 @@ static bool is_held_back(const struct http_connection *c)
 		   (c->state == CONNECTION_STREAMING && c->request.paused);
 }
 
-void connection_wake(struct http_connection *c)
-{
-	struct http_server *server = c->server;
-
-	if (c->ready)
-		return;
-	if (!server->turn_due)
-		event_active(&server->turn, EV_TIMEOUT, 0);
-	server->turn_due = true;
-	c->ready = true;
-	TAILQ_INSERT_TAIL(&server->ready, c, ready_link);
-}
-
-/* It is on the list meanwhile, so what its own steps wake does not run it once more. */
+/* It is on the list of the ready meanwhile, so what its own steps wake does not run it once more. */
 void connection_run(struct http_connection *c)
 {
 	while (connection_step(c))
@@ -231,9 +136,9 @@ void connection_run(struct http_connection *c)
 }
 
 /*
- * For its own bytes, from the event loop: what they ask for must be gathered before db's turn, which an
- * answer of Postgres may have scheduled already.  A batch that leaves without it makes it wait for a whole
- * commit more.
+ * For a connection whose bytes came just now: it goes on before the other events of this loop turn, one of
+ * which may send what the handlers have gathered in it.  A request that misses that waits for a whole commit
+ * more.
  */
 static void run_at_once(struct http_connection *c)
 {
@@ -259,7 +164,7 @@ static void shake_hands(struct http_connection *c)
 				event_add(&c->writable, NULL);
 			break;
 		case TRANSPORT_CLEAR:
-			/* A client that took us for a server without TLS is told so in the way it understands. */
+			/* The client took this for a port without TLS; it is told so in clear, which it understands. */
 			connection_refuse(c, 400, "this port speaks https, not http");
 			break;
 		case TRANSPORT_BROKEN:

@@ -10,7 +10,7 @@
  * then not waited for); otherwise `body` is called when the whole request is in, and must see to it that
  * exactly one reply is made, now or later: http_reply, or http_reply_start followed by http_reply_end or
  * http_reply_abort.  Until then the request stays, with all its slices, even when the client goes away:
- * replying to nobody is allowed and does nothing.
+ * a reply to a client that is gone is allowed and does nothing.
  *
  * A body without bounds is taken as it comes: http_stream_body in `headers` makes `body` be called at
  * once, and http_body_start then hands the bytes to a sink that says how many it took.
@@ -24,11 +24,14 @@
 
 #include "base/slice.h"
 
-struct error;
+struct buf;
+struct error; /* the handlers' */
 struct http_server;
 struct http_request;
 struct stats;
 struct tls;
+
+#define HTTP_MAX_PIECES 8 /* of a reply, or of a part of one */
 
 struct http_options
 {
@@ -39,11 +42,12 @@ struct http_options
 	unsigned idle_timeout; /* s, between requests; also of a client that does not read */
 	unsigned max_connections;
 	unsigned max_turned_away; /* connections beyond those that are told so; more are just closed */
-	size_t
-		max_held; /* bytes of all requests that are here, and as many of replies that clients have not read */
-	struct tls *tls;	 /* NULL = plain HTTP */
-	unsigned slow_ms;	 /* a request that takes that long gets an id */
-	struct stats *stats; /* the caller's: what it counts */
+	/* bytes of all requests that are here, and as many of replies that clients have not read */
+	size_t max_held;
+	struct tls *tls;		  /* NULL = plain HTTP */
+	const char *content_type; /* of replies that name none */
+	unsigned slow_ms;		  /* a request that takes that long gets an id */
+	struct stats *stats;	  /* the caller's: what it counts */
 };
 
 /* How a request ended. */
@@ -64,13 +68,21 @@ struct http_handlers
 	 * says why.  Of a head that was not understood nothing is known: it has no method, path or headers.
 	 */
 	void (*refuse)(void *arg, struct http_request *request, int status, const char *message);
-	/* Called when a reply has ended; the request's slices are still good.  NULL: nobody asks. */
+	/*
+	 * Writes the body of http_reply_error, and returns the seconds of its Retry-After; 0: it has none.  NULL:
+	 * http_reply_error is not called.
+	 */
+	unsigned (*error)(void *arg, const struct error *error, struct buf *body);
+	/* Called when a reply has ended; the request's slices are still good.  NULL: not called. */
 	void (*done)(void *arg, struct http_request *request, const struct http_outcome *outcome);
 	/* Called last of a request that has a context: it was replied to, or its client went before it was in. */
 	void (*ended)(void *arg, void *context);
 };
 
-/* Takes ownership of the listening sockets. */
+/*
+ * Accepts clients from the next loop turn on, and calls `handlers` with `arg`.  Takes the listening sockets.
+ * NULL: out of memory.
+ */
 struct http_server *http_server_new(struct event_base *base, const struct http_options *options,
 									const struct http_handlers *handlers, void *arg,
 									const evutil_socket_t *listeners, int nlisteners);
@@ -79,7 +91,7 @@ void http_server_drain(struct http_server *server, void (*drained)(void *arg), v
 /* Closes all connections.  Requests not yet replied to stay until they are. */
 void http_server_free(struct http_server *server);
 
-/* ---- who is connected ---------------------------------------------------- */
+/* ---- the connections ----------------------------------------------------- */
 
 struct http_client
 {
@@ -92,17 +104,24 @@ struct http_client
 	char peer[64];
 };
 
+/* Calls `visit` for each connection. */
 void http_server_walk(const struct http_server *server,
 					  void (*visit)(void *arg, const struct http_client *client), void *arg);
+/* The same of the connection of a request. */
 void http_request_describe(const struct http_request *request, struct http_client *client);
 
 /* ---- the request -------------------------------------------------------- */
 
+/*
+ * Of a request whose head was not understood they are empty, and there is no header.  Path and query are as
+ * they were sent, not decoded; the query is without its question mark.
+ */
 struct slice http_method(const struct http_request *request);
 struct slice http_path(const struct http_request *request);
-struct slice http_query(const struct http_request *request); /* without the question mark */
-struct slice http_header(const struct http_request *request,
-						 const char *name); /* the first; .bytes NULL: none */
+struct slice http_query(const struct http_request *request);
+/* The value of the first header of that name, in upper or lower case; .bytes NULL: there is none. */
+struct slice http_header(const struct http_request *request, const char *name);
+/* The body, decoded; not to be asked for where it is streamed. */
 struct slice http_body(const struct http_request *request);
 /* What the handlers keep of a request, until `ended`; NULL at first. */
 void http_set_context(struct http_request *request, void *context);
@@ -120,7 +139,7 @@ enum http_body_end
 
 struct http_sink
 {
-	/* Returns how many of the bytes it took.  Fewer than there are: no more come before http_body_resume. */
+	/* Returns how many of the bytes it took.  If not all, none come until http_body_resume. */
 	size_t (*data)(void *arg, struct slice bytes);
 	/* Called once, unless the reply was ended before. */
 	void (*end)(void *arg, enum http_body_end how);
@@ -142,7 +161,7 @@ void http_body_resume(struct http_request *request);
 struct http_reply
 {
 	int status;
-	const char *content_type; /* NULL = application/json */
+	const char *content_type; /* NULL = that of the server's options */
 	const char *headers;	  /* more header lines, each with its CR LF; NULL = none */
 };
 
@@ -152,18 +171,21 @@ struct http_reply
  */
 void http_note(struct http_request *request, struct slice text);
 
-/* The whole reply.  Takes the pieces, whatever happens. */
+/* The whole reply, of at most HTTP_MAX_PIECES pieces.  Takes them, whatever happens. */
 void http_reply(struct http_request *request, const struct http_reply *reply, struct piece *pieces,
 				unsigned npieces);
 
 /*
- * The whole reply to what failed: the error as JSON, with Retry-After where that helps; `headers` as in
+ * The whole reply to what failed, with the body that the handler `error` writes; `headers` as in
  * http_reply.
  */
 void http_reply_error(struct http_request *request, const struct error *error, int status,
 					  const char *headers);
 
-/* A reply of unknown length: start, any number of parts (each goes out as one chunk), end. */
+/*
+ * A reply of unknown length: start, any number of parts (each goes out as one chunk), end.  A part takes its
+ * pieces, as http_reply does.
+ */
 void http_reply_start(struct http_request *request, const struct http_reply *reply);
 void http_reply_part(struct http_request *request, struct piece *pieces, unsigned npieces);
 void http_reply_end(struct http_request *request);
@@ -178,8 +200,8 @@ size_t http_reply_unsent(const struct http_request *request);
 /* Ends a started reply so that the client sees that it is not complete. */
 void http_reply_abort(struct http_request *request);
 /*
- * Calls `drained` when the client has read most of what was sent, perhaps at once; `gone` when there
- * is no client any more, in which case nothing further need be sent (but the reply must be ended).
+ * Calls `drained` when the client has read most of what was sent, perhaps from within; its `gone` says that
+ * there is no client any more, so nothing further need be sent (but the reply must be ended).
  */
 void http_reply_when_drained(struct http_request *request, void (*drained)(void *arg, bool gone), void *arg);
 /* How many unsent bytes are few enough for http_reply_when_drained; else it is 256 KiB. */

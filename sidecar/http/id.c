@@ -5,7 +5,7 @@
 
 #include <sys/random.h>
 
-#include "base/hex.h"
+#include "extension/hex.h"
 
 static bool is_sane(char c)
 {

@@ -1,5 +1,5 @@
 /*
- * http_id: ids of requests, by which a line of the log and a reply find each other.
+ * id: ids of requests, by which a line of the log and a reply find each other.
  *
  * A client may bring its own in the header X-Request-Id.
  */

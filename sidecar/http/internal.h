@@ -1,16 +1,23 @@
 /*
- * http_internal: what the files of the HTTP server share; nobody else includes it.
+ * internal.h: what the files of the HTTP server share; for this room alone.  Each of them calls only those
+ * below it:
  *
  *     server.c         the server: accepting, timeouts, stopping; frees what is closed
- *     connection.c     a connection's states, from one request to the next, and its input
- *     request.c        a request comes in: head, body, or a body that is taken as it comes
+ *     connection.c     a connection's way from one request to the next, and its input
+ *     request.c        a request comes in: its head, then its body as a whole
+ *     body.c           a body that is taken as it comes
  *     reply.c          replies
- *     output.c         what the socket did not take yet
+ *     release.c        the end of a request, of a connection, of the server
+ *     outcome.c        how a request ended: its id, and what the handlers are told
+ *     fields.c         what handlers ask of a request
+ *     output.c         what is sent, at once or when the socket takes more
  *     memory.c         what connections hold, and its bounds
- *     outcome.c        how requests end: their ids, and who is told
- *     net/transport.c  receiving and sending, in clear or through TLS
- *     walk.c           who is connected
+ *     state.c          a connection's state, and the lists that it is on
  *     parse.c          the syntax
+ *     net/transport.c  receiving and sending, in clear or through TLS
+ *
+ * walk.c, which lists the connections, stands beside server.c.  What lies above a file is reached by the
+ * handlers that the server was given, and by the event loop:
  *
  * A connection is in one state, and on the server's list of that state in the order of entry; only
  * connection_set_state moves it, and one sweep over the heads of the lists serves every timeout.  A
@@ -26,6 +33,7 @@
 #ifndef MILLRACE_HTTP_INTERNAL_H
 #define MILLRACE_HTTP_INTERNAL_H
 
+#include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <stdbool.h>
@@ -41,10 +49,7 @@
 #include "base/slice.h"
 #include "base/stats.h"
 
-struct evbuffer;
-
 #define HTTP_DATE_LEN 37 /* "Date: Sun, 06 Nov 1994 08:49:37 GMT" CR LF */
-#define MAX_PIECES 8	 /* of a reply, or of a part of one */
 
 enum connection_state
 {
@@ -84,8 +89,8 @@ struct http_request
 	struct http_chunked chunks;
 	enum reply_state reply;
 	bool held;	  /* a handler has it */
-	bool discard; /* replied before the body was in, which nobody wants any more */
-	bool unseen;  /* the client is turned away whatever it asks: the handlers are not told how it ended */
+	bool discard; /* replied before the body was in, which is of no use any more */
+	bool unseen;  /* the client is turned away whatever it asks: `done` is not called */
 	bool keep_alive;
 	bool wants_continue; /* the client waits for 100 Continue */
 	size_t low_water;	 /* unsent bytes at which `drained` is called */
@@ -97,9 +102,9 @@ struct http_request
 	/* Of a streamed body: */
 	const struct http_sink *sink; /* NULL before http_body_start and after the body's end */
 	void *sink_arg;
-	bool paused; /* the sink was given what it did not take */
+	bool paused; /* the sink takes no more for now, or is not there yet */
 	size_t run;	 /* bytes of the body at in.parsed, for the sink */
-	/* For whoever is told how it ended: */
+	/* For the handler `done`: */
 	uint64_t started; /* ms */
 	int status;
 	char made_id[HTTP_ID_LEN + 1]; /* empty: none was made */
@@ -110,9 +115,9 @@ struct http_connection
 {
 	struct http_server *server;
 	enum connection_state state;
-	uint64_t since;	   /* ms: when it entered the state, or last made progress in it */
-	uint64_t accepted; /* ms */
-	uint64_t sweep;	   /* the last one that looked at it: each does so once, or it may never end */
+	uint64_t since;					   /* ms: when it entered the state, or last made progress in it */
+	uint64_t accepted;				   /* ms */
+	uint64_t sweep;					   /* number of the last one that looked at it */
 	TAILQ_ENTRY(http_connection) link; /* of its state's list */
 	struct transport transport;
 	struct event readable;
@@ -155,11 +160,11 @@ struct http_server
 	struct connection_list lists[CONNECTION_STATES];
 	unsigned nconnections;
 	size_t in_held, out_held; /* bytes of input buffers, and of replies that clients have not read */
-	uint64_t warn_from;		  /* ms: not earlier is it said again that no connection can be accepted */
+	uint64_t warn_from;		  /* ms: from then on a failure to accept may be logged again */
 	uint64_t sweeps;
 	time_t date_second;
-	char date[HTTP_DATE_LEN +
-			  1];	 /* a header line; kept by the sweep, so that no reply needs to ask for the time */
+	/* A header line; kept by the sweep, so that no reply needs to ask for the time. */
+	char date[HTTP_DATE_LEN + 1];
 	struct buf head; /* of the reply being written */
 	bool draining;
 	bool freeing;
@@ -167,83 +172,95 @@ struct http_server
 	void *drained_arg;
 };
 
-/* ---- server.c -------------------------------------------------------------- */
+/* ---- state.c ----------------------------------------------------------------- */
 
-/* Frees, after this loop turn, what is closed by then. */
-void server_schedule_reap(struct http_server *server);
-void server_dispose(struct http_server *server);
-/* Tells a client that it is one too many, and gives up on it. */
-void server_turn_away(struct http_connection *c);
-
-/* ---- connection.c ------------------------------------------------------------ */
-
-/* Takes the socket; NULL: out of memory. */
-struct http_connection *connection_new(struct http_server *server, evutil_socket_t fd);
 void connection_set_state(struct http_connection *c, enum connection_state state);
 /* Something moved: the state's time starts again. */
 void connection_touch(struct http_connection *c);
-void connection_close(struct http_connection *c);
-void connection_free(struct http_connection *c);
-void connection_linger(struct http_connection *c); /* shuts our side */
 /* It may go on: it is run later in this loop turn. */
 void connection_wake(struct http_connection *c);
-void connection_run(struct http_connection *c); /* for the turn only */
-/* The handler is through with the request. */
-void request_release(struct http_request *request);
+/* Closes the socket; the connection itself is freed later.  Does nothing to one that is closed. */
+void connection_close(struct http_connection *c);
+/* Frees, after this loop turn, what is closed by then. */
+void server_schedule_reap(struct http_server *server);
 
-/* ---- request.c ---------------------------------------------------------------- */
-
-void request_start(struct http_connection *c);
-/* Moves a request on as far as its bytes are here; false: it needs more of them. */
-bool request_receive(struct http_connection *c);
-/* Hands the sink what came; false: it must wait, for the client or for the sink. */
-bool request_stream_body(struct http_connection *c);
-/* No more of the body comes, or none that is wanted; its sink is told, and ends the reply when it likes. */
-void request_finish_body(struct http_connection *c, enum http_body_end how);
-/* Tells the sink that no more comes. */
-void request_end_body(struct http_request *request, enum http_body_end how);
-
-/* ---- reply.c -------------------------------------------------------------------- */
-
-void request_send_continue(struct http_request *request); /* if the client waits for it */
-/* Has what is wrong with the request itself answered, and gives up on the connection. */
-void request_refuse(struct http_connection *c, int status, const char *message);
-/* The same for a client whose request is not looked at. */
-void connection_refuse(struct http_connection *c, int status, const char *message);
-
-/* ---- output.c ------------------------------------------------------------------- */
-
-/* Sends the pieces with one system call if the socket takes them, else keeps the rest.  Takes the pieces. */
-void connection_send(struct http_connection *c, struct piece *pieces, unsigned n);
-size_t connection_unsent(const struct http_connection *c);
-/* Tells who waits in http_reply_when_drained, if it is time. */
-void connection_tell_drained(struct http_connection *c);
-void connection_on_writable(evutil_socket_t fd, short what, void *arg);
-void pieces_release(struct piece *pieces, unsigned n);
-size_t pieces_length(const struct piece *pieces, unsigned n);
-
-/* ---- memory.c ------------------------------------------------------------------- */
+/* ---- memory.c ---------------------------------------------------------------- */
 
 /* Whether a request may have a larger input buffer; the first one every connection may have. */
 bool memory_allows_growth(const struct http_connection *c);
 bool memory_grow_input(struct http_connection *c); /* false: no memory */
 void memory_free_input(struct http_connection *c);
-/* Between requests: gives a buffer back that is large, or that others may need. */
+/* Between requests: frees a large buffer, or any while all together hold more than half of what they may. */
 void memory_trim_input(struct http_connection *c);
-void memory_output_shrank(struct http_connection *c);
-/* May close connections, this one too. */
+/* Bring the sums up to date with `out`.  The first may close connections, this one too. */
 void memory_output_grew(struct http_connection *c);
+void memory_output_shrank(struct http_connection *c);
 
-/* ---- outcome.c ------------------------------------------------------------------- */
+/* ---- output.c ---------------------------------------------------------------- */
+
+/* Bytes of replies that the socket did not take yet. */
+static inline size_t connection_unsent(const struct http_connection *c)
+{
+	return c->out == NULL ? 0 : evbuffer_get_length(c->out);
+}
+
+/* Sends the pieces with one system call if the socket takes them, else keeps the rest.  Takes the pieces. */
+void connection_send(struct http_connection *c, struct piece *pieces, unsigned n);
+/* Calls what http_reply_when_drained was given, if few enough bytes are unsent. */
+void connection_tell_drained(struct http_connection *c);
+void connection_on_writable(evutil_socket_t fd, short what, void *arg);
+void pieces_release(struct piece *pieces, unsigned n);
+size_t pieces_length(const struct piece *pieces, unsigned n);
+
+/* ---- outcome.c --------------------------------------------------------------- */
 
 void request_begin_outcome(struct http_request *request);
 /*
  * The id goes out with the reply if the client sent one, or if the reply is one that is logged, so that both
- * sides can name the request.  With all others it would be bytes that nobody looks at.
+ * sides can name the request.  With all others it would be bytes that are never looked at.
  */
 void request_write_id(struct http_request *request, struct buf *head);
+/* Calls the handler `done`. */
 void request_tell_done(struct http_request *request);
-/* Gives the handlers back what they keep of it. */
+/* Calls the handler `ended` of a request that has a context. */
 void request_end_context(struct http_request *request);
+
+/* ---- release.c --------------------------------------------------------------- */
+
+/* The reply has ended: the request is the connection's alone again. */
+void request_release(struct http_request *request);
+void connection_free(struct http_connection *c);
+void server_dispose(struct http_server *server);
+
+/* ---- reply.c ----------------------------------------------------------------- */
+
+void request_send_continue(struct http_request *request); /* if the client waits for it */
+/* Has what is wrong with the request itself answered, and gives up on the connection. */
+void request_refuse(struct http_connection *c, int status, const char *message);
+
+/* ---- body.c ------------------------------------------------------------------ */
+
+/* Hands the sink what came; false: it must wait, for the client or for the sink. */
+bool request_stream_body(struct http_connection *c);
+/* No more of the body comes, or none that is of use; its sink is told, and ends the reply when it likes. */
+void request_finish_body(struct http_connection *c, enum http_body_end how);
+/* Tells the sink that no more comes. */
+void request_end_body(struct http_request *request, enum http_body_end how);
+
+/* ---- request.c --------------------------------------------------------------- */
+
+void request_start(struct http_connection *c);
+/* Moves a request on as far as its bytes are here; false: it needs more of them. */
+bool request_receive(struct http_connection *c);
+/* request_refuse for a client whose request is not looked at. */
+void connection_refuse(struct http_connection *c, int status, const char *message);
+
+/* ---- connection.c ------------------------------------------------------------ */
+
+/* Takes the socket; NULL: out of memory. */
+struct http_connection *connection_new(struct http_server *server, evutil_socket_t fd);
+void connection_run(struct http_connection *c); /* for the server's turn only */
+/* Tells a client that it is one too many, and gives up on it. */
+void connection_turn_away(struct http_connection *c);
 
 #endif

@@ -1,9 +1,9 @@
 /*
- * http_memory: what connections hold, summed up and bounded; see internal.h.
+ * memory.c: what connections hold, summed up and bounded; see internal.h.
  *
  * Two sums, of input buffers and of replies that clients have not read, and one bound for each.  A request
- * that would take the first above it is refused.  When replies take the second above it, the clients that
- * have not read for longest are let go: those that read get theirs.
+ * that would take the first above it is refused.  When replies take the second above it, the connections of
+ * the clients that have not read for longest are closed, so that those that read get their replies.
  */
 #include "http/internal.h"
 

@@ -1,5 +1,5 @@
 /*
- * outcome.c: how requests end: their ids, and who is told.
+ * outcome.c: how requests ended: their ids, and what the handlers are told.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +23,7 @@ void request_begin_outcome(struct http_request *request)
 	request->made_id[0] = '\0';
 }
 
-/* Whether somebody hears how it ended. */
+/* Whether the handlers are told how it ended. */
 static bool is_told(const struct http_request *request)
 {
 	return request->connection->server->handlers.done != NULL && !request->unseen;

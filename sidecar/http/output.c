@@ -8,18 +8,13 @@
 
 #define MAX_VECTORS 16
 
-size_t connection_unsent(const struct http_connection *c)
-{
-	return c->out == NULL ? 0 : evbuffer_get_length(c->out);
-}
-
 void pieces_release(struct piece *pieces, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
 		piece_release(&pieces[i]);
 }
 
-/* The signature evbuffer_add_reference wants; `extra` is a copy of the piece. */
+/* Has the signature that evbuffer_add_reference asks for; `extra` is a copy of the piece. */
 static void on_reference_done(const void *bytes, size_t len, void *extra)
 {
 	struct piece *piece = extra;
@@ -85,7 +80,7 @@ size_t pieces_length(const struct piece *pieces, unsigned n)
 
 void connection_send(struct http_connection *c, struct piece *pieces, unsigned n)
 {
-	struct iovec vectors[MAX_PIECES + 2];
+	struct iovec vectors[HTTP_MAX_PIECES + 2];
 	ssize_t sent = 0;
 
 	if (c->state != CONNECTION_CLOSED && connection_unsent(c) == 0)

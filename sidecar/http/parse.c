@@ -9,9 +9,12 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/hex.h"
+#include "extension/hex.h"
 
-/* Extensions and trailers of one chunked body: nobody needs more, and nobody shall send it for ever. */
+/*
+ * Bytes of extensions and trailers in one chunked body: no client needs more, and none may send them for
+ * ever.
+ */
 #define MAX_CHUNK_OVERHEAD 16384
 #define MAX_CHUNK_DIGITS 15
 
@@ -299,7 +302,7 @@ ssize_t http_parse_head(struct http_head *head, const char *bytes, size_t len, s
 
 	if (used == HTTP_MORE && len >= max_head)
 	{
-		/* The lines that are whole tell how to answer, and whom. */
+		/* The reply depends on the version, the path and the headers: on what of them is complete. */
 		parse_lines(head, bytes, skip_empty_lines(bytes, max_head), head->line + 2);
 		return bad(head, 431);
 	}

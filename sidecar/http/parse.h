@@ -1,5 +1,5 @@
 /*
- * http_parse: reads the head of an HTTP/1.x request and undoes chunked bodies.  Pure: no allocation, no
+ * parse: reads the head of an HTTP/1.x request and undoes chunked bodies.  Pure: no allocation, no
  * I/O.  Like picohttpparser it returns the bytes used, HTTP_BAD or HTTP_MORE.
  *
  * It is strict wherever two readers could disagree about where a request ends (request smuggling):

@@ -3,7 +3,6 @@
  */
 #include <stdio.h>
 
-#include "base/errors.h"
 #include "http/internal.h"
 #include "base/log.h"
 
@@ -56,7 +55,7 @@ static const char *reason_phrase(int status)
 	}
 }
 
-/* How much of the body is still to come; UINT64_MAX when nobody knows. */
+/* How much of the body is still to come; UINT64_MAX when that is not known. */
 static uint64_t body_left(const struct http_request *request)
 {
 	if (request->connection->state == CONNECTION_WORKING)
@@ -98,6 +97,7 @@ void request_send_continue(struct http_request *request)
 static struct piece write_head(struct http_request *request, const struct http_reply *reply, int64_t length)
 {
 	struct buf *head = &request->connection->server->head;
+	const struct http_options *options = &request->connection->server->options;
 	bool old = request->head.minor_version == 0;
 
 	request->status = reply->status;
@@ -114,7 +114,7 @@ static struct piece write_head(struct http_request *request, const struct http_r
 	if (reply->status != 204)
 	{
 		buf_add_str(head, "Content-Type: ");
-		buf_add_str(head, reply->content_type != NULL ? reply->content_type : "application/json");
+		buf_add_str(head, reply->content_type != NULL ? reply->content_type : options->content_type);
 		buf_add_str(head, "\r\n");
 		if (length >= 0)
 		{
@@ -139,7 +139,7 @@ static void send_head_and(struct http_request *request, const struct http_reply 
 						  unsigned npieces, int64_t length)
 {
 	struct http_connection *c = request->connection;
-	struct piece all[MAX_PIECES + 1];
+	struct piece all[HTTP_MAX_PIECES + 1];
 
 	all[0] = write_head(request, reply, length);
 	for (unsigned i = 0; i < npieces; i++)
@@ -154,7 +154,7 @@ void http_reply(struct http_request *request, const struct http_reply *reply, st
 {
 	int64_t length = (int64_t)pieces_length(pieces, npieces);
 
-	if (npieces > MAX_PIECES || request->reply != REPLY_NONE)
+	if (npieces > HTTP_MAX_PIECES || request->reply != REPLY_NONE)
 	{
 		log_bug("a reply of %u pieces in state %d", npieces, (int)request->reply);
 		pieces_release(pieces, npieces);
@@ -189,11 +189,11 @@ void http_reply_start(struct http_request *request, const struct http_reply *rep
 
 void http_reply_part(struct http_request *request, struct piece *pieces, unsigned npieces)
 {
-	struct piece all[MAX_PIECES + 2];
+	struct piece all[HTTP_MAX_PIECES + 2];
 	size_t length = pieces_length(pieces, npieces);
 	char size[24];
 
-	if (npieces > MAX_PIECES || length == 0)
+	if (npieces > HTTP_MAX_PIECES || length == 0)
 	{
 		pieces_release(pieces, npieces);
 		return;
@@ -234,7 +234,7 @@ void http_reply_abort(struct http_request *request)
 
 void http_reply_raw(struct http_request *request, struct piece *pieces, unsigned npieces)
 {
-	if (npieces > MAX_PIECES)
+	if (npieces > HTTP_MAX_PIECES)
 		pieces_release(pieces, npieces);
 	else
 		connection_send(request->connection, pieces, npieces);
@@ -284,16 +284,17 @@ void http_reply_error(struct http_request *request, const struct error *error, i
 {
 	struct http_reply reply = {.status = status, .headers = headers};
 	char with_retry[1100];
+	struct http_server *server = request->connection->server;
 	struct buf body = {0};
 	struct piece piece;
+	unsigned retry_after = server->handlers.error(server->arg, error, &body);
 
-	if (error_retry_after(error) > 0)
+	if (retry_after > 0)
 	{
-		snprintf(with_retry, sizeof(with_retry), "Retry-After: %u\r\n%s", error_retry_after(error),
+		snprintf(with_retry, sizeof(with_retry), "Retry-After: %u\r\n%s", retry_after,
 				 headers != NULL ? headers : "");
 		reply.headers = with_retry;
 	}
-	error_write_body(&body, error);
 	piece = (struct piece){.bytes = body.data, .len = body.len};
 	http_reply(request, &reply, &piece, 1);
 	buf_free(&body);
@@ -312,11 +313,4 @@ void request_refuse(struct http_connection *c, int status, const char *message)
 	c->request.head.keep_alive = false;
 	c->unread = true;
 	server->handlers.refuse(server->arg, &c->request, status, message);
-}
-
-void connection_refuse(struct http_connection *c, int status, const char *message)
-{
-	request_start(c);
-	c->request.unseen = true;
-	request_refuse(c, status, message);
 }

@@ -26,14 +26,7 @@
 
 /* ---- freeing --------------------------------------------------------------- */
 
-void server_dispose(struct http_server *server)
-{
-	buf_free(&server->head);
-	free(server->listeners);
-	free(server);
-}
-
-/* Frees what is closed and held by nobody, and tells the holders of the rest that the client is gone. */
+/* Frees what is closed, but for what a handler has; that one is told that the client is gone. */
 static void reap(struct http_server *server)
 {
 	struct http_connection *c = TAILQ_FIRST(&server->lists[CONNECTION_CLOSED]);
@@ -69,12 +62,6 @@ static void on_reap(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	reap(arg);
-}
-
-void server_schedule_reap(struct http_server *server)
-{
-	if (!server->freeing)
-		event_active(&server->reap, EV_TIMEOUT, 0);
 }
 
 /* ---- turns ----------------------------------------------------------------- */
@@ -130,7 +117,7 @@ static void sweep(struct http_server *server)
 	while ((c = next_older(server, CONNECTION_IDLE, now, idle)) != NULL)
 		connection_close(c);
 	while ((c = next_older(server, CONNECTION_SURPLUS, now, SURPLUS_MS)) != NULL)
-		server_turn_away(c);
+		connection_turn_away(c);
 	while ((c = next_older(server, CONNECTION_LINGERING, now, LINGER_MS)) != NULL)
 		connection_close(c);
 	while ((c = next_older(server, CONNECTION_RECEIVING, now, request)) != NULL)
@@ -210,11 +197,6 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 
 /* ---- accepting ----------------------------------------------------------- */
 
-void server_turn_away(struct http_connection *c)
-{
-	connection_refuse(c, 503, "too many open connections");
-}
-
 /*
  * One client too many.  Many a client takes an answer that comes before it has asked for a broken connection,
  * so its first bytes are waited for, but not for long.  With TLS the answer would cost a handshake, which is
@@ -229,7 +211,10 @@ static void turn_away(struct http_connection *c)
 		connection_set_state(c, CONNECTION_SURPLUS);
 }
 
-/* Makes room for a new client, if somebody does not use his place. */
+/*
+ * Makes room for a new client by closing the connection that has been idle for longest; false: none is
+ * idle.
+ */
 static bool close_oldest_idle(struct http_server *server)
 {
 	struct http_connection *c = first_older(server, CONNECTION_IDLE, clock_ms(), SPARE_IDLE_MS);
@@ -239,7 +224,7 @@ static bool close_oldest_idle(struct http_server *server)
 	return c != NULL;
 }
 
-/* Out of descriptors or memory: the sweep tries again, spinning here would help nobody. */
+/* Out of descriptors or memory: the sweep tries again, since to try at once would only spin. */
 static void pause_accepting(struct http_server *server)
 {
 	int why = errno;
@@ -355,7 +340,7 @@ void http_server_free(struct http_server *server)
 {
 	server->drained = NULL;
 	server->draining = true;
-	server->handlers.done = NULL; /* who is told may go before the last request does */
+	server->handlers.done = NULL; /* what it is told with may be freed before the last request */
 	close_listeners(server);
 	for (enum connection_state state = 0; state < CONNECTION_CLOSED; state++)
 	{

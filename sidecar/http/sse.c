@@ -4,7 +4,7 @@
 #include "http/sse.h"
 
 #include "extension/protocol.h"
-#include "base/hex.h"
+#include "extension/hex.h"
 
 static void add_slice(struct buf *out, struct slice slice)
 {

@@ -9,6 +9,9 @@
 #include "base/buf.h"
 #include "base/slice.h"
 
+/* Header lines of a reply of events: no proxy keeps them, nor holds them back. */
+#define SSE_HEADERS "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
+
 struct sse_event
 {
 	struct slice id; /* .bytes NULL: none */

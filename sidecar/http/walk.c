@@ -1,5 +1,5 @@
 /*
- * walk.c: who is connected; see http.h.
+ * walk.c: lists the connections; see http.h.
  */
 #include <netdb.h>
 #include <netinet/in.h>

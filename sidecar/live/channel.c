@@ -1,12 +1,12 @@
 /*
- * feed_channel: who gets which message; see feed_internal.h.
+ * feed_channel: which listeners get which message; see feed_internal.h.
  *
  * Listeners with the same filter share a channel.  Channels are found by the stream and the category of a
  * message, so a message costs as much as the channels that it belongs to, however many there are.  Of each
  * page a channel's events are written once, and every listener is handed the end of that text that is new to
- * it: who joins while a page is read again from further back gets more of it than the others.
+ * it: one that joins while a page is read again from further back gets more of it than the others.
  *
- * A channel is owned by the table, and lives as long as somebody follows it.
+ * A channel is owned by the table, and lives as long as a listener follows it.
  */
 #include <stdlib.h>
 
@@ -22,7 +22,7 @@ struct feed_channel
 	struct feed_channel *next; /* of its bucket */
 	struct feed *feed;
 	uint32_t hash;
-	struct feed_filter filter; /* what it points to is our own, below */
+	struct feed_filter filter; /* what it points to is the channel's own, below */
 	size_t name_len;
 	struct listener_list following;
 	/* The events of the page that is being handed out. */
@@ -90,11 +90,11 @@ static bool is_keyed(const struct feed_channel *channel, const struct feed *feed
 /* The key is the same. */
 static bool has_form(const struct feed_channel *channel, const struct feed_filter *filter)
 {
-	const struct feed_filter *ours = &channel->filter;
+	const struct feed_filter *own = &channel->filter;
 
-	return ours->member == filter->member && ours->size == filter->size && ours->ids == filter->ids &&
-		   ours->messages == filter->messages && ours->chunked == filter->chunked &&
-		   feed_same_content(ours, filter);
+	return own->member == filter->member && own->size == filter->size && own->ids == filter->ids &&
+		   own->messages == filter->messages && own->chunked == filter->chunked &&
+		   feed_same_content(own, filter);
 }
 
 /* Takes the filter, and what it points to behind the channel itself. */
@@ -214,7 +214,7 @@ struct listener *channel_any_follower(const struct feed *feed)
 
 /* ---- a page ------------------------------------------------------------------------ */
 
-/* As reads have it; a stream without an id has none, and is in nobody's share. */
+/* As reads have it; a stream without an id has none, and is in no member's share. */
 static void read_group_hash(struct row *row, struct db_optional hash)
 {
 	row->has_group_hash = hash.is_set;
@@ -341,7 +341,7 @@ static void deliver(struct feed_channel *channel, struct listener *listener)
 		channel_leave(listener, LISTENER_ASIDE);
 }
 
-/* Nobody gets what could not be written; they will all find it themselves. */
+/* What could not be written is not handed out: the listeners read it themselves. */
 static void turn_away(struct feed_channel *channel)
 {
 	struct listener *next;

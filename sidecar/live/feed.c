@@ -1,37 +1,33 @@
 /*
- * feed.c: the feeds of a worker (see feed.h and feed_internal.h).
+ * feed.c: one feed (see feed.h and feed_internal.h).
  *
  * A feed has at most one question with Postgres.  It asks for messages when it was woken by an append or an
  * import through this process, after a gap that grows with what the last answer brought, so that under load
- * one answer serves many appends; when Postgres tells that somebody has committed something (watch.c); and
- * otherwise when its timer runs out.  Each second, and whenever a namespace or token changed here, it first
- * asks for its state: whether the namespace is still the same one and the token still opens it.
+ * one answer serves many appends; when Postgres tells that something was committed (watch.c); and otherwise
+ * when its timer runs out.  Each second, and whenever a namespace or token changed here, it first asks for
+ * its state: whether the namespace is still the same one and the token still opens it.
  *
- * Who wants to follow from a little below the feed's position (it moved on while the listener read up to it)
- * joins at the next question, which then begins that much lower; what the others have already is not handed
- * to them again.
+ * A listener that wants to follow from a little below the feed's position (it moved on while the listener
+ * read up to it) joins at the next question, which then begins that much lower; what the other followers have
+ * already is not handed to them again.
  *
  * When a connection to Postgres was lost and is back, the feed begins anew.  Its position may come from
  * messages that were not committed, and whose positions a crashed Postgres gives out again.
- *
- * Other workers wake us through an eventfd and one bit for each namespace, or several of the same hash.
  */
 #include "live/feed.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "live/feed_internal.h"
 #include "base/log.h"
 
 #define PAGE_ROWS 500
-#define PAGE_BYTES 1048576 /* of whole messages */
-#define JOIN_DISTANCE 1000 /* global positions: further below, a listener catches up by itself */
+#define FEED_PAGE_BYTES 1048576 /* of whole messages */
+#define JOIN_DISTANCE 1000		/* global positions: further below, a listener catches up by itself */
 #define POLL_BUSY_MS 10
 #define POLL_IDLE_MS 25
 #define BUSY_MS 1000 /* after the last message */
@@ -42,11 +38,6 @@
 #define WAITERS_AT_ONCE 4
 
 static void feed_ask(struct feed *feed);
-
-static struct feed **bucket(struct feeds *feeds, uint32_t hash)
-{
-	return &feeds->buckets[hash % FEED_BUCKETS];
-}
 
 /* ---- listeners -------------------------------------------------------------- */
 
@@ -77,35 +68,9 @@ static void release(struct feed *feed, unsigned most)
 
 /* ---- the life of a feed --------------------------------------------------------- */
 
-static void count_feeds(struct feeds *feeds, int change)
-{
-	bool before = feeds->nfeeds > 0;
-
-	feeds->nfeeds += (unsigned)change;
-	if (feeds->waker == NULL || before == (feeds->nfeeds > 0))
-		return;
-	atomic_store(&feeds->waker->listening, !before);
-	if (before)
-		atomic_fetch_sub(&feeds->options.wakes->listening, 1);
-	else
-		atomic_fetch_add(&feeds->options.wakes->listening, 1);
-}
-
-static void unlink_feed(struct feed *feed)
-{
-	struct feed **link = bucket(feed->feeds, feed->hash);
-
-	while (*link != NULL && *link != feed)
-		link = &(*link)->next;
-	if (*link == NULL)
-		return; /* it ended before */
-	*link = feed->next;
-	count_feeds(feed->feeds, -1);
-}
-
 static void feed_close(struct feed *feed)
 {
-	unlink_feed(feed);
+	feed_table_remove(feed);
 	event_del(&feed->timer);
 	feed->closed = true;
 	if (feed->asked == FEED_ASKED_NOTHING)
@@ -119,7 +84,7 @@ static void feed_end(struct feed *feed)
 {
 	struct listener *listener;
 
-	unlink_feed(feed); /* so that who comes now gets a new one */
+	feed_table_remove(feed); /* a listener that comes now gets a new one */
 	event_del(&feed->timer);
 	while (
 		(listener = TAILQ_FIRST(&feed->aside)) != NULL || (listener = TAILQ_FIRST(&feed->waiting)) != NULL ||
@@ -205,7 +170,7 @@ static void schedule_next(struct feed *feed, bool more)
 }
 
 /* True when the answer is one; else the feed ends or asks again later. */
-static bool is_answered(struct feed *feed, const struct db_reply *reply)
+static bool check_answer(struct feed *feed, const struct db_reply *reply)
 {
 	bool gone = reply->status == DB_ERROR && strcmp(reply->error.sqlstate, SQLSTATE_NAMESPACE_NOT_FOUND) == 0;
 
@@ -230,7 +195,7 @@ static bool is_answered(struct feed *feed, const struct db_reply *reply)
 }
 
 /* Every answer ends with this.  False: the feed was closed meanwhile, and is freed now. */
-static bool is_open(struct feed *feed)
+static bool end_answer(struct feed *feed)
 {
 	feed->asked = FEED_ASKED_NOTHING;
 	if (!feed->closed)
@@ -240,19 +205,17 @@ static bool is_open(struct feed *feed)
 }
 
 /* False: it is another namespace by now, or another token opens it. */
-static bool is_ours(struct feed *feed, const struct db_feed_state *state)
+static bool is_same_namespace(const struct feed *feed, const struct db_feed_state *state)
 {
-	if (!state->exists)
-		return false;
-	if (feed->created_at[0] == '\0')
-		snprintf(feed->created_at, sizeof(feed->created_at), "%s", state->created_at);
-	return strcmp(feed->created_at, state->created_at) == 0 &&
+	return state->exists && strcmp(feed->created_at, state->created_at) == 0 &&
 		   (!feed->feeds->options.check_tokens || token_hash_equal(feed->token_hash, state->token_hash));
 }
 
 static void take_state(struct feed *feed, const struct db_feed_state *state)
 {
-	if (!is_ours(feed, state))
+	if (feed->created_at[0] == '\0' && state->exists)
+		snprintf(feed->created_at, sizeof(feed->created_at), "%s", state->created_at);
+	if (!is_same_namespace(feed, state))
 	{
 		feed_end(feed);
 		return;
@@ -270,13 +233,13 @@ static void on_state(void *arg, struct db_reply *reply)
 {
 	struct feed *feed = arg;
 
-	if (!feed->closed && is_answered(feed, reply))
+	if (!feed->closed && check_answer(feed, reply))
 	{
 		const struct db_feed_state state = db_feed_state_of(reply);
 
 		take_state(feed, &state);
 	}
-	if (is_open(feed) && !feed->failing)
+	if (end_answer(feed) && !feed->failing)
 		feed_ask(feed);
 }
 
@@ -289,7 +252,7 @@ static bool is_full(const struct feed *feed, const struct db_reply *reply, int r
 		return true;
 	for (int i = 0; feed->asked_whole && i < rows; i++)
 		bytes += db_feed_message(reply, i).len;
-	return bytes >= PAGE_BYTES;
+	return bytes >= FEED_PAGE_BYTES;
 }
 
 /* Returns whether there is more to be had at once. */
@@ -323,14 +286,14 @@ static void on_messages(void *arg, struct db_reply *reply)
 	struct feed *feed = arg;
 	bool more = false;
 
-	if (!feed->closed && is_answered(feed, reply))
+	if (!feed->closed && check_answer(feed, reply))
 	{
 		/*
 		 * Else they may be those of another namespace of that name; they are read again when that is known.
 		 */
 		more = !is_sure(feed) || take_messages(feed, reply);
 	}
-	if (is_open(feed) && !feed->failing)
+	if (end_answer(feed) && !feed->failing)
 		schedule_next(feed, more);
 }
 
@@ -349,7 +312,7 @@ static bool ask_state(struct feed *feed)
 	return true;
 }
 
-/* Those who join follow from now on; the next question begins where the last of them is. */
+/* Those that join follow from now on; the next question begins where the last of them is. */
 static void admit(struct feed *feed)
 {
 	struct listener *listener;
@@ -365,7 +328,8 @@ static void admit(struct feed *feed)
 
 static bool ask_messages(struct feed *feed)
 {
-	struct db_read_feed in = {.namespace_name = feed->name, .max_rows = PAGE_ROWS, .max_bytes = PAGE_BYTES};
+	struct db_read_feed in = {
+		.namespace_name = feed->name, .max_rows = PAGE_ROWS, .max_bytes = FEED_PAGE_BYTES};
 
 	admit(feed);
 	feed->asked_from = in.position = feed->next_read;
@@ -402,7 +366,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 /* ---- waking --------------------------------------------------------------------------- */
 
-static void wake(struct feed *feed)
+void feed_wake(struct feed *feed)
 {
 	uint64_t now;
 
@@ -416,72 +380,6 @@ static void wake(struct feed *feed)
 		feed_ask(feed);
 	else
 		schedule(feed, clock_span(now, feed->not_before_ms));
-}
-
-static void wake_workers(const struct feeds *feeds, uint64_t bit)
-{
-	struct feed_wakes *wakes = feeds->options.wakes;
-	unsigned nworkers = atomic_load(&wakes->nworkers);
-	uint64_t one = 1;
-
-	for (unsigned i = 0; i < nworkers && i < FEED_MAX_WORKERS; i++)
-	{
-		struct feed_waker *waker = &wakes->workers[i];
-
-		if (waker == feeds->waker || !atomic_load(&waker->listening))
-			continue;
-		/* Who finds no bit set is the first since that worker looked. */
-		if (atomic_fetch_or(&waker->namespaces, bit) == 0 && write(waker->fd, &one, sizeof(one)) < 0)
-			log_bug("could not wake a worker");
-	}
-}
-
-static void on_commit(void *arg, const char *namespace_name)
-{
-	struct feeds *feeds = arg;
-	unsigned listening = atomic_load(&feeds->options.wakes->listening);
-	uint32_t hash;
-
-	if (feeds->nfeeds == 0 && listening == 0)
-		return;
-	hash = feed_hash(FEED_HASH_START, slice_of(namespace_name));
-	for (struct feed *feed = *bucket(feeds, hash); feed != NULL; feed = feed->next)
-	{
-		if (feed->hash == hash && strcmp(feed->name, namespace_name) == 0)
-			wake(feed);
-	}
-	if (listening > (feeds->waker != NULL && feeds->nfeeds > 0))
-		wake_workers(feeds, UINT64_C(1) << (hash % 64));
-}
-
-/* Has those feeds ask whose names' hashes have one of these bits. */
-static void wake_feeds(struct feeds *feeds, uint64_t namespaces)
-{
-	for (unsigned i = 0; i < FEED_BUCKETS; i++)
-	{
-		for (struct feed *feed = feeds->buckets[i]; feed != NULL; feed = feed->next)
-		{
-			if (namespaces & UINT64_C(1) << (feed->hash % 64))
-				wake(feed);
-		}
-	}
-}
-
-static void on_woken(evutil_socket_t fd, short what, void *arg)
-{
-	struct feeds *feeds = arg;
-	uint64_t count;
-
-	(void)what;
-	/* First the bell, then the bits: who sets one in between rings again. */
-	if (read(fd, &count, sizeof(count)) < 0)
-		return;
-	wake_feeds(feeds, atomic_exchange(&feeds->waker->namespaces, 0));
-}
-
-static void on_told(struct feeds *feeds)
-{
-	wake_feeds(feeds, UINT64_MAX);
 }
 
 /* ---- what listeners ask ------------------------------------------------------------------ */
@@ -501,9 +399,7 @@ static struct feed *feed_new(struct feeds *feeds, uint32_t hash, const char *nam
 	snprintf(feed->name, sizeof(feed->name), "%s", namespace_name);
 	snprintf(feed->token_hash, sizeof(feed->token_hash), "%s", token_hash);
 	event_assign(&feed->timer, feeds->base, -1, 0, on_timer, feed);
-	feed->next = *bucket(feeds, hash);
-	*bucket(feeds, hash) = feed;
-	count_feeds(feeds, 1);
+	feed_table_add(feed);
 	feed_ask(feed);
 	return feed;
 }
@@ -512,11 +408,11 @@ bool feed_attach(struct feeds *feeds, const char *namespace_name, const char *to
 				 struct listener *listener)
 {
 	uint32_t hash = feed_hash(FEED_HASH_START, slice_of(namespace_name));
-	struct feed *feed = *bucket(feeds, hash);
+	struct feed *feed = feed_table_bucket(feeds, hash);
 
 	if (!feeds->options.check_tokens)
 		token_hash = "";
-	/* One in doubt may be of a namespace that was deleted since, and would soon end who joins it now. */
+	/* One in doubt may be of a namespace that was deleted since, and would soon end its new listener. */
 	while (feed != NULL &&
 		   (feed->hash != hash || strcmp(feed->name, namespace_name) != 0 ||
 			strcmp(feed->token_hash, token_hash) != 0 || feed->doubtful || !is_same_generation(feed)))
@@ -566,7 +462,7 @@ bool feed_follow(struct listener *listener)
 	if (listener->complete_below >= feed->position && !lacking)
 		return channel_join(listener);
 	listener_move(listener, LISTENER_JOINING);
-	wake(feed);
+	feed_wake(feed);
 	return true;
 }
 
@@ -575,64 +471,7 @@ void feed_wait(struct listener *listener)
 	listener_move(listener, LISTENER_WAITING);
 }
 
-void feed_stir(struct listener *listener)
+void feed_release(struct listener *listener)
 {
 	release(listener->feed, UINT32_MAX);
-}
-
-/* ---- the feeds of a worker ------------------------------------------------------------------ */
-
-/* Takes a place among those that other workers wake; without one the timer must do. */
-static void take_place(struct feeds *feeds)
-{
-	struct feed_wakes *wakes = feeds->options.wakes;
-	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	unsigned place;
-
-	if (fd < 0)
-		return;
-	place = atomic_load(&wakes->nworkers);
-	if (place == FEED_MAX_WORKERS)
-	{
-		close(fd);
-		return;
-	}
-	feeds->waker = &wakes->workers[place];
-	feeds->waker->fd = fd;
-	atomic_store(&wakes->nworkers, place + 1);
-	event_assign(&feeds->woken, feeds->base, fd, EV_READ | EV_PERSIST, on_woken, feeds);
-	event_add(&feeds->woken, NULL);
-}
-
-struct feeds *feeds_new(struct event_base *base, struct db *db, const struct feeds_options *options)
-{
-	struct feeds *feeds = calloc(1, sizeof(*feeds));
-
-	if (feeds == NULL)
-		return NULL;
-	feeds->base = base;
-	feeds->db = db;
-	feeds->options = *options;
-	feeds->on_told = on_told;
-	take_place(feeds);
-	db_on_commit(db, on_commit, feeds);
-	return feeds;
-}
-
-void feeds_free(struct feeds *feeds)
-{
-	if (feeds == NULL)
-		return;
-	db_on_commit(feeds->db, NULL, NULL);
-	if (feeds->waker != NULL)
-		event_del(&feeds->woken);
-	free(feeds->channels.buckets);
-	free(feeds);
-}
-
-void feed_wakes_close(struct feed_wakes *wakes)
-{
-	for (unsigned i = 0; i < atomic_load(&wakes->nworkers); i++)
-		close(wakes->workers[i].fd);
-	atomic_store(&wakes->nworkers, 0);
 }

@@ -1,13 +1,13 @@
 /*
- * feed: the live messages of a namespace, for those of a worker who listen.
+ * feed: the live messages of a namespace, for the listeners of a worker.
  *
  * A feed is one namespace in one worker, alive while it has listeners.  It has a position: every message from
- * there on it will hand out, in global order, each once, whoever wrote it.  What is below is the listener's
- * own to catch up with.  It reads when a message was appended or imported through this process, and on a
- * short timer for everything else.  It begins anew when the database was away: after a crash, positions that
- * nobody could read yet are given out again.
+ * there on it will hand out, in global order, each once, whichever client appended it.  What is below is the
+ * listener's own to catch up with.  It reads when a message was appended or imported through this process,
+ * when Postgres tells of another commit, and on a timer.  It begins anew when the database was away: after a
+ * crash, positions of messages that were not committed are given out again.
  *
- * A listener is owned by whoever attached it, and is at one place at a time:
+ * A listener is owned by its caller, and is at one place at a time:
  *
  *     aside       it does something else: catches up, or waits for its client
  *     waiting     it will be called again soon
@@ -26,30 +26,13 @@
 
 #include "base/slice.h"
 
-#define FEED_MAX_WORKERS 256
-
 struct db;
 struct feed;
 struct feeds;
 struct feed_channel;
+struct feed_wakes;
 struct listener;
 struct listener_list;
-
-/* What the workers of a process share: who wants to be woken by whose appends.  All zero at first. */
-struct feed_wakes
-{
-	_Atomic unsigned nworkers;	/* that have a place below */
-	_Atomic unsigned listening; /* how many of them have feeds */
-	struct feed_waker
-	{
-		_Atomic bool listening;
-		_Atomic uint64_t namespaces; /* where something was appended: bits of the names' hashes */
-		int fd;
-	} workers[FEED_MAX_WORKERS];
-};
-
-/* When no worker is left. */
-void feed_wakes_close(struct feed_wakes *wakes);
 
 /* ---- the feeds of a worker ------------------------------------------------ */
 
@@ -67,6 +50,21 @@ struct feeds *feeds_new(struct event_base *base, struct db *db, const struct fee
 /* No listener may be left. */
 void feeds_free(struct feeds *feeds);
 
+/* ---- others who wait for commits -------------------------------------------- */
+
+/*
+ * Calls `woken` when something may have been committed to namespaces with one of these bits, while waiting is
+ * set (feeds_set_waiting).  Once, before that.
+ */
+void feeds_on_wake(struct feeds *feeds, void (*woken)(void *arg, uint64_t namespaces), void *arg);
+void feeds_set_waiting(struct feeds *feeds, bool waiting);
+/* A namespace's bit; others may have the same. */
+uint64_t feeds_bit(const char *namespace_name);
+/* Wakes the other workers for a namespace. */
+void feeds_ring(struct feeds *feeds, const char *namespace_name);
+/* Whether commits that do not come through this process are told, too; begins the wait for them. */
+bool feeds_are_told(struct feeds *feeds);
+
 /* ---- listeners ------------------------------------------------------------ */
 
 enum feed_source
@@ -81,7 +79,7 @@ struct feed_filter
 {
 	enum feed_source source;
 	const char *name;		 /* of the category or stream; "" for FEED_ALL */
-	const char *types;		 /* one behind the other, each with its NUL, an empty one at the end; NULL: all */
+	const char *types;		 /* each with its NUL, an empty one at the end; NULL: all */
 	const char *correlation; /* the category of metadata's correlationStreamName; NULL: any */
 	int64_t member, size;	 /* of a consumer group; size 0: none */
 	bool ids;				 /* events bear their global position as id */
@@ -110,8 +108,8 @@ struct feed_user
 	/* Takes the events from `first` on; returns how many it took.  Fewer than there are put it aside. */
 	unsigned (*deliver)(struct listener *listener, const struct feed_page *page, unsigned first);
 	/*
-	 * The feed begins anew: what the listener was not handed is its own to find again.  Who followed is
-	 * waiting now.
+	 * The feed begins anew: what the listener was not handed is its own to find again.  One that followed
+	 * is waiting now.
 	 */
 	void (*restart)(struct listener *listener);
 	/* The namespace is gone, or the token; the listener is detached already. */
@@ -133,7 +131,7 @@ struct listener
 	const struct feed_user *user;
 	struct feed_filter filter;
 	/*
-	 * The listener's progress, kept up to date by whoever hands it messages: the first wanted, by position
+	 * The listener's progress, kept up to date where it is handed messages: the first wanted, by position
 	 * for a stream and by global position else; and a global position below which nothing is missing.
 	 */
 	int64_t next;
@@ -155,14 +153,14 @@ void feed_detach(struct listener *listener);
 /* Messages from this global position on will be handed out; 0: go_on was not called yet. */
 int64_t feed_position(const struct listener *listener);
 /*
- * False: a namespace or token changed, and whether ours did is not known yet, or the database was away: what
- * was read may be another's.
+ * False: a namespace or token changed, and whether the feed's did is not known yet, or the database was away:
+ * what was read may be of another namespace.
  */
 bool feed_is_sure(const struct listener *listener);
 /* From complete_below on.  False: that is too far back, or out of memory. */
 bool feed_follow(struct listener *listener);
 void feed_wait(struct listener *listener);
-/* What kept a listener waiting is gone: those that wait may go on. */
-void feed_stir(struct listener *listener);
+/* What kept a listener waiting is gone: those of its feed that wait may go on. */
+void feed_release(struct listener *listener);
 
 #endif

@@ -1,11 +1,15 @@
 /*
- * feed_internal: what the files of the feed family share; nobody else includes it.
+ * feed_internal: what the files of the feeds share; only they include it.
  *
- *     feed.c      the feeds of a worker: what each asks of Postgres and when, and where its listeners are
+ *     feed.c      one feed: what it asks of Postgres and when, and what its listeners ask of it
+ *     feeds.c     the feeds of a worker: found by their namespace, woken by commits
+ *     table.c     which feeds a worker has
  *     listener.c  at which place each listener is
- *     channel.c   who gets which message
+ *     channel.c   which listeners get which message
  *     filter.c    what a listener wants of the messages of its stream or category
- *     watch.c     waits for messages that others append
+ *     watch.c     waits for commits that did not come through this process
+ *
+ * wakes.c stands below them: the workers wake each other.
  */
 #ifndef MILLRACE_FEED_INTERNAL_H
 #define MILLRACE_FEED_INTERNAL_H
@@ -15,6 +19,7 @@
 #include "base/buf.h"
 #include "db/calls.h"
 #include "live/feed.h"
+#include "live/wakes.h"
 #include "access/token.h"
 
 #define FEED_BUCKETS 256
@@ -22,7 +27,7 @@
 
 TAILQ_HEAD(listener_list, listener);
 
-/* What a feed has asked Postgres and not heard yet. */
+/* The question of a feed that Postgres has not answered yet. */
 enum feed_question
 {
 	FEED_ASKED_NOTHING,
@@ -40,7 +45,7 @@ struct feed
 	char created_at[48]; /* of the namespace, which tells it from a later one of its name */
 
 	int64_t position; /* everything below was handed out or is the listeners' own to find; 0: not known yet */
-	int64_t next_read; /* below position while some who join are brought there */
+	int64_t next_read; /* below position while listeners that join are brought there */
 	enum feed_question asked;
 	int64_t asked_from;
 	bool asked_whole; /* messages and not only pokes */
@@ -71,12 +76,15 @@ struct feeds
 	struct event_base *base;
 	struct db *db;
 	struct feeds_options options;
-	struct feed_waker *waker; /* our place in options.wakes; NULL: there was none left */
+	struct feed_waker *waker; /* the worker's place in options.wakes; NULL: there was none left */
 	struct event woken;
 	struct feed *buckets[FEED_BUCKETS];
 	unsigned nfeeds;
+	bool has_waits; /* calls that are no listeners wait for commits, too */
+	void (*woken_waits)(void *arg, uint64_t namespaces); /* of theirs; NULL: none ever */
+	void *waits_arg;
 	uint64_t watch_from_ms;				  /* until then the feeds ask */
-	void (*on_told)(struct feeds *feeds); /* Postgres tells that something was committed, or can't any more */
+	void (*on_told)(struct feeds *feeds); /* something was committed, or that can't be told any more */
 	struct channel_table channels;
 };
 
@@ -88,6 +96,22 @@ static inline uint32_t feed_hash(uint32_t start, struct slice name)
 	return start;
 }
 
+/* ---- table.c ------------------------------------------------------------- */
+
+/* The feeds whose names have this hash, among others; by feed->next. */
+static inline struct feed *feed_table_bucket(const struct feeds *feeds, uint32_t hash)
+{
+	return feeds->buckets[hash % FEED_BUCKETS];
+}
+void feed_table_add(struct feed *feed);
+/* Nothing happens to one that was removed before. */
+void feed_table_remove(struct feed *feed);
+
+/* ---- feed.c ------------------------------------------------------------------- */
+
+/* Messages were committed: it asks for them, as soon as that is due. */
+void feed_wake(struct feed *feed);
+
 /* ---- listener.c ------------------------------------------------------------- */
 
 /* Only this moves a listener: to a place, and onto the list of those that are there. */
@@ -98,8 +122,8 @@ void listener_move(struct listener *listener, enum listener_place place);
 /* ---- watch.c ------------------------------------------------------------------ */
 
 /*
- * True when Postgres will tell that something was committed; sees to it that it does when it is time for
- * that.
+ * Begins to wait for commits when it is time for that.  True: on_told will be called after the next one, so
+ * that the feeds need not ask.
  */
 bool feeds_watch(struct feeds *feeds, uint64_t now);
 
@@ -132,9 +156,15 @@ bool feed_passes(const struct feed_filter *filter, struct slice message, struct 
 bool channel_join(struct listener *listener);
 /* Puts a listener that follows elsewhere. */
 void channel_leave(struct listener *listener, enum listener_place place);
-/* Somebody who follows the feed, NULL when nobody does. */
+/* One that follows the feed; NULL: none does. */
 struct listener *channel_any_follower(const struct feed *feed);
-/* Hands the messages of a db_read_feed to all who follow. */
+/* Hands the messages of a db_read_feed to all that follow. */
 void channel_dispatch(struct feed *feed, const struct db_reply *reply);
+
+/* Whether commits in other workers are to be told to this one. */
+static inline bool feeds_are_listening(const struct feeds *feeds)
+{
+	return feeds->nfeeds > 0 || feeds->has_waits;
+}
 
 #endif

@@ -6,7 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-bool subscribe_head_is_suspect(const struct subscribe_place *place, int64_t feed_position)
+bool subscribe_place_may_be_above(const struct subscribe_place *place, int64_t feed_position)
 {
 	if (place->by_stream)
 		return place->next > 0 || place->after >= feed_position;

@@ -26,22 +26,21 @@ struct subscribe_place
 struct subscribe_head
 {
 	int64_t position; /* that is above the head */
-	int64_t
-		head; /* the last position of the same kind; -1: the stream does not exist, 0: the namespace is empty */
+	int64_t head;	  /* the last position of the same kind; -1: no such stream, 0: an empty namespace */
 	int64_t last_global;
 };
 
 #define SUBSCRIBE_HEAD_TEXT 128
 
 /* Whether the place may be above the head, by the feed's position; only db_subscribe_head knows. */
-bool subscribe_head_is_suspect(const struct subscribe_place *place, int64_t feed_position);
+bool subscribe_place_may_be_above(const struct subscribe_place *place, int64_t feed_position);
 /*
  * Judges the place by what db_subscribe_head answered.  True: it is above the head, and *head and *below are
  * set, the latter to the place just behind the head.  Never on a standby, which may not have got there yet.
  */
 bool subscribe_head_judge(const struct db_heads *heads, const struct subscribe_place *place,
 						  struct subscribe_head *head, struct subscribe_place *below);
-/* For those who know the event, and for those who take each event for a message. */
+/* For a client that knows the event; and a comment, for one that takes each event for a message. */
 void subscribe_head_write_reset(const struct subscribe_head *head, bool ids, char text[SUBSCRIBE_HEAD_TEXT]);
 /*
  * That everything up to the head was sent, or is none of the subscription's.  Without an id: one above it may

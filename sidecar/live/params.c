@@ -2,7 +2,7 @@
  * params.c: reads the parameters of /subscribe (see params.h).
  *
  * An empty parameter is as good as none, of a repeated one the first counts.  Unknown ones are ignored,
- * unless they look like one of ours.
+ * unless they look like a known one.
  */
 #include "live/params.h"
 
@@ -59,22 +59,6 @@ static const char *find(struct reader *reader, const char *name)
 	return reader->text.failed ? NULL : reader->text.data;
 }
 
-static bool is_text(const char *bytes, size_t len)
-{
-	const unsigned char *p = (const unsigned char *)bytes;
-	const unsigned char *end = p + len;
-
-	while (p < end)
-	{
-		size_t n = json_utf8_len(p, end);
-
-		if (n == 0 || *p == '\0')
-			return false;
-		p += n;
-	}
-	return true;
-}
-
 /* Reads all of text as a decimal integer. */
 static bool parse_integer(const char *text, int64_t *value)
 {
@@ -119,7 +103,7 @@ static bool read_name(struct reader *reader, const char *name, enum feed_source 
 
 	if (text == NULL)
 		return true;
-	if (len > MAX_NAME || !is_text(text, len))
+	if (len > MAX_NAME || !json_is_text(text, len))
 		return reject(reader, name, "UTF-8 text of at most " LIMIT_TEXT(MAX_NAME) " bytes");
 	params->filter.source = source;
 	buf_clear(&params->text);
@@ -153,7 +137,7 @@ static bool read_types(struct reader *reader, struct subscribe_params *params, s
 	*at = params->text.len;
 	if (p == NULL)
 		return true;
-	if (!is_text(p, reader->text.len - 1))
+	if (!json_is_text(p, reader->text.len - 1))
 		return reject(reader, "types", "UTF-8 text");
 	for (;; p++)
 	{
@@ -178,7 +162,7 @@ static bool read_correlation(struct reader *reader, struct subscribe_params *par
 	*at = params->text.len;
 	if (text == NULL)
 		return true;
-	if (reader->text.len - 1 > MAX_NAME || !is_text(text, reader->text.len - 1))
+	if (reader->text.len - 1 > MAX_NAME || !json_is_text(text, reader->text.len - 1))
 		return reject(reader, "correlation", "UTF-8 text of at most " LIMIT_TEXT(MAX_NAME) " bytes");
 	buf_add(&params->text, text, reader->text.len);
 	return true;

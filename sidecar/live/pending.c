@@ -33,6 +33,7 @@ TAILQ_HEAD(pending_list, pending);
 struct subscribe_pending
 {
 	struct auth *auth;
+	const char *headers; /* lines of every reply */
 	struct event tick;
 	struct pending_list list;
 	unsigned count;
@@ -109,13 +110,15 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-struct subscribe_pending *subscribe_pending_new(struct event_base *base, struct auth *auth)
+struct subscribe_pending *subscribe_pending_new(struct event_base *base, struct auth *auth,
+												const char *headers)
 {
 	struct subscribe_pending *all = calloc(1, sizeof(*all));
 
 	if (all == NULL)
 		return NULL;
 	all->auth = auth;
+	all->headers = headers;
 	TAILQ_INIT(&all->list);
 	event_assign(&all->tick, base, -1, EV_PERSIST, on_tick, all);
 	return all;
@@ -155,7 +158,7 @@ bool subscribe_pending_add(struct subscribe_pending *all, struct http_request *r
 	if (all->count++ == 0)
 		event_add(&all->tick, &interval);
 	TAILQ_INSERT_TAIL(&all->list, one, link);
-	subscribe_reply_start(request);
+	subscribe_reply_start(request, all->headers);
 	http_reply_when_gone(request, on_gone, one);
 	ask(one);
 	return true;

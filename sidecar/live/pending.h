@@ -17,8 +17,9 @@
 
 struct subscribe_pending;
 
-/* One per worker; `auth` stays the caller's.  NULL: out of memory. */
-struct subscribe_pending *subscribe_pending_new(struct event_base *base, struct auth *auth);
+/* One per worker; `auth` and `headers`, lines of every reply, stay the caller's.  NULL: out of memory. */
+struct subscribe_pending *subscribe_pending_new(struct event_base *base, struct auth *auth,
+												const char *headers);
 /* Ends the replies, and takes no more.  Each is still told of, when Postgres has answered or was given up. */
 void subscribe_pending_end(struct subscribe_pending *all);
 /* None may be left. */

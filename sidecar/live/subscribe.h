@@ -2,7 +2,9 @@
  * subscribe: GET /subscribe (README.md, "Subscriptions"): messages as server-sent events, from any position
  * on and for ever.
  *
- *     subscribe.c  the states of a subscription
+ *     subscribe.c  subscriptions begin, are handed live events, are pinged
+ *     catch_up.c   they read what was before
+ *     head.c       their place compared with the last position there is
  *     params.c     what the request asks for
  *     pending.c    those whose token can't be checked yet
  *
@@ -18,11 +20,6 @@
 
 #include "http/http.h"
 
-/* Of every reply on /subscribe, errors included: browsers of any origin may read it. */
-#define SUBSCRIBE_HEADERS                                                                                    \
-	"Access-Control-Allow-Origin: *\r\n"                                                                     \
-	"Access-Control-Expose-Headers: Retry-After, X-Request-Id\r\n"
-
 /*
  * What a reply of /subscribe sends when it has had nothing to send for so long: there are clients that wait
  * for 10 s.
@@ -37,7 +34,9 @@ struct db;
 struct feeds;
 struct subscriptions;
 
-struct subscriptions *subscriptions_new(struct event_base *base, struct db *db, struct feeds *feeds);
+/* `headers` are lines of every reply, errors included, and stay the caller's.  NULL: out of memory. */
+struct subscriptions *subscriptions_new(struct event_base *base, struct db *db, struct feeds *feeds,
+										const char *headers);
 /* Ends them all, and those that are asked for later at once. */
 void subscriptions_end(struct subscriptions *all);
 /* None may be left, and no query of theirs may be in flight. */
@@ -63,7 +62,7 @@ struct subscriptions_summary
 {
 	uint64_t states[SUBSCRIPTION_STATES];
 	/*
-	 * Global positions between what it has dealt with and the newest that its feed knows; none for who
+	 * Global positions between what it has dealt with and the newest that its feed knows; 0 while it
 	 * follows.
 	 */
 	uint64_t max_lag;
@@ -80,7 +79,7 @@ void subscribe_start(struct subscriptions *all, struct http_request *request, co
  * answered by subscribe_start.
  */
 bool subscribe_is_well_formed(struct http_request *request);
-void subscribe_reply_start(struct http_request *request);
+void subscribe_reply_start(struct http_request *request, const char *headers);
 void subscribe_go_on(struct subscriptions *all, struct http_request *request, const struct claim *claim);
 
 #endif

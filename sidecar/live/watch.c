@@ -5,7 +5,8 @@
  * A feed that has seen a message lately asks on its timer.  When all is calm one wait for all feeds of the
  * worker is with Postgres, and their timers only look whether their namespaces are still the same.  The wait
  * ends with the next transaction that wrote anything anywhere on that server.  So then all feeds ask, and go
- * on with that for a second: if the others' transactions go on as well, waiting for them would be no cheaper.
+ * on with that for a second: if the transactions of other clients go on as well, waiting for them would be no
+ * cheaper.
  *
  * Where it can't be waited (the role may not, the connection is lost or does not answer) the timers do it
  * alone.
@@ -21,7 +22,7 @@ static void on_end(void *arg, enum db_watch_end end)
 {
 	struct feeds *feeds = arg;
 
-	if (end == DB_WATCH_OVER && feeds->nfeeds > 0)
+	if (end == DB_WATCH_OVER && feeds_are_listening(feeds))
 	{
 		(void)db_watch(feeds->db, on_end, feeds);
 		return;

@@ -41,8 +41,8 @@ static void count_messages(const struct method_call *call, const struct db_appen
 	stats_add(&call->methods->stats->messages_appended, count);
 }
 
-/* True when the append went well; else the error is answered. */
-static bool appended(struct method_call *call, const struct db_append_reply *reply)
+/* Counts what was appended; or answers the error, and returns false. */
+static bool check_reply(struct method_call *call, const struct db_append_reply *reply)
 {
 	if (reply->status == DB_OK && reply->nparts > 0)
 	{
@@ -62,7 +62,7 @@ static void on_written(void *arg, const struct db_append_reply *reply)
 	char text[100];
 	int len;
 
-	if (!appended(call, reply))
+	if (!check_reply(call, reply))
 		return;
 	len = snprintf(text, sizeof(text), "{\"position\":%" PRId64 ",\"globalPosition\":%" PRId64 "}",
 				   reply->parts[0].position, reply->parts[0].global_position);
@@ -85,7 +85,7 @@ static void on_appended(void *arg, const struct db_append_reply *reply)
 	struct method_call *call = arg;
 	struct buf text = {0};
 
-	if (!appended(call, reply))
+	if (!check_reply(call, reply))
 		return;
 	add_part(&text, &reply->parts[0]);
 	answer_built(call, &text);
@@ -97,7 +97,7 @@ static void on_streams_appended(void *arg, const struct db_append_reply *reply)
 	struct method_call *call = arg;
 	struct buf text = {0};
 
-	if (!appended(call, reply))
+	if (!check_reply(call, reply))
 		return;
 	buf_add_str(&text, "[");
 	for (unsigned i = 0; i < reply->nparts; i++)

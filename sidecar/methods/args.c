@@ -48,19 +48,16 @@ bool args_reject(struct method_call *call, const char *field, struct slice value
 }
 
 /* The member that the key was meant to be; NULL: none. */
-static const char *find_near(struct slice key, const struct member *members, unsigned nmembers)
+static const char *meant_member(struct slice key, const struct member *members, unsigned nmembers)
 {
+	const char *names[MAX_MEMBERS + 1] = {NULL};
 	struct buf decoded = {0};
 	const char *found = NULL;
 
+	for (unsigned i = 0; i < nmembers && i < MAX_MEMBERS; i++)
+		names[i] = members[i].name;
 	if (key.len <= LONG_KEY && json_decode(key, &decoded) == NULL && !decoded.failed)
-	{
-		for (unsigned i = 0; i < nmembers && found == NULL; i++)
-		{
-			if (spelling_is_near((struct slice){decoded.data, decoded.len}, members[i].name))
-				found = members[i].name;
-		}
-	}
+		found = spelling_nearest((struct slice){decoded.data, decoded.len}, names);
 	buf_free(&decoded);
 	return found;
 }
@@ -68,7 +65,7 @@ static const char *find_near(struct slice key, const struct member *members, uns
 bool args_unknown_key(struct method_call *call, const char *field, struct slice key,
 					  const struct member *members, unsigned nmembers)
 {
-	const char *near = find_near(key, members, nmembers);
+	const char *near = meant_member(key, members, nmembers);
 	int shown = (int)(key.len - 2 < SHOWN_VALUE ? key.len - 2 : SHOWN_VALUE);
 	char place[80];
 	char known[200] = "";

@@ -1,5 +1,5 @@
 /*
- * methods_internal: what the files of the methods family share; nobody else includes it.
+ * methods_internal: what the files of methods/ share.
  *
  * Functions that return bool and take a call return false when they have set call->error.
  */
@@ -12,26 +12,31 @@
 
 #include "extension/protocol.h"
 
-/* ---- methods.c ---------------------------------------------------------- */
+/* ---- call.c ------------------------------------------------------------- */
 
+/* Sets call->error; false. */
 bool method_fail(struct method_call *call, enum error_code code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+/* The same from what came of a statement; `error` counts with DB_ERROR. */
 bool method_fail_status(struct method_call *call, enum db_status status, const struct db_error *error);
 void method_answer_error(struct method_call *call); /* with call->error */
 void method_answer_text(struct method_call *call, const char *bytes, size_t len);
+/* Whether the token opens namespace default. */
 bool method_is_administrator(const struct method_call *call);
 /* False: there was no memory for the texts; before a statement is asked. */
 bool method_has_texts(struct method_call *call);
-/* What came of asking a statement. */
+/* For what asking a statement returned: fails when a queue was full. */
 bool method_asked(struct method_call *call, bool asked);
 /* A db_query_done: answers with the answer, which is JSON text. */
 void method_on_value(void *arg, struct db_reply *reply);
-/* JSON text of an answer as a piece; takes the answer along when that saves a large copy. */
+/* JSON text of an answer as a piece, which takes the answer along when that saves a large copy. */
 struct piece method_piece(struct db_reply *reply, struct slice text);
 
 /* ---- args.c --------------------------------------------------------------- */
 
 /* A member of an object that a method knows. */
+#define MAX_MEMBERS 8 /* of an object that is given to args_members */
+
 struct member
 {
 	const char *name;
@@ -87,5 +92,25 @@ bool method_namespace_categories(struct method_call *call);
 bool method_system_version(struct method_call *call);
 bool method_system_health(struct method_call *call);
 void method_next_page(struct method_call *call);
+bool method_consumer_next(struct method_call *call);
+bool method_consumer(struct method_call *call);
+bool method_consumer_list(struct method_call *call);
+
+/* ---- waiting.c ------------------------------------------------------------- */
+
+enum next_text
+{
+	NEXT_CONSUMER,
+	NEXT_REQUEST, /* a JSON object, as json_consumer_next() takes it, without what is to be settled */
+	NEXT_SETTLE,  /* the same with it; NULL: nothing is to be settled */
+	NEXT_SETTLED, /* what came of that; NULL: not known yet, or nothing was */
+};
+
+/* Asks for a claim, and waits until the deadline for one; answers the call. */
+bool consumers_next(struct method_call *call, uint64_t deadline_ms);
+/* Nobody waits for the call any more. */
+void consumers_abandon(struct method_call *call);
+/* A claim of the consumer was settled: what waits may go on. */
+void consumers_settled(struct methods *methods, const char *namespace_name, const char *consumer);
 
 #endif

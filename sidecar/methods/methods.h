@@ -2,11 +2,13 @@
  * methods: what can be called (README.md, "Methods").  Knows nothing of HTTP or of envelopes.
  *
  *     table.c      the table, rights, the life of a call
- *     methods.c    parameters, answers, statements
+ *     call.c       parameters, answers, statements
  *     args.c       reading and checking arguments
  *     append.c     stream.write, stream.append, streams.append
  *     read.c       stream.get, stream.last, stream.version, stream.head, category.get
  *     namespace.c  ns.*
+ *     consumer.c   consumer.*
+ *     waiting.c    calls of consumer.next that wait for something to do
  *     system.c     sys.*
  *
  * The caller owns a call, and keeps it and everything its slices point to until the last reply.
@@ -17,6 +19,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <sys/types.h>
 
 #include "base/buf.h"
@@ -33,6 +36,8 @@ struct quota;
 struct stats;
 struct method;
 struct method_call;
+struct consumer_queue;
+struct consumers;
 
 /* What all calls of a worker share. */
 struct methods
@@ -41,6 +46,7 @@ struct methods
 	_Atomic unsigned long *token_generation; /* raised when a namespace or token changed */
 	struct uuid_generator ids;
 	struct stats *stats; /* the worker's */
+	struct consumers *consumers;
 };
 
 struct method_reply
@@ -48,7 +54,8 @@ struct method_reply
 	const struct error *error; /* NULL: the pieces are (the next part of) the result's JSON text */
 	struct piece pieces[METHOD_MAX_PIECES];
 	unsigned npieces;
-	bool more; /* call method_resume for the next part, or method_end to do without */
+	bool more;	  /* call method_resume for the next part, or method_end to do without */
+	bool waiting; /* nothing yet, and it may take long: call method_abandon when its client is gone */
 };
 
 /* The receiver takes the pieces. */
@@ -60,17 +67,19 @@ struct method_call
 	struct methods *methods;
 	const struct method *method;
 	const char *namespace_name;			/* that the token opens */
-	struct quota *quota;				/* its; NULL: it has no limits */
+	struct quota *quota;				/* of the namespace; NULL: it has no limits */
 	struct slice args[METHOD_MAX_ARGS]; /* .bytes NULL: absent */
 	bool unsupported; /* somewhere in the request is what jsonb cannot hold (see json_check) */
 	bool strict; /* every key that is not known is refused, and not only one that is nearly a known one */
-	struct slice
-		stray; /* a named argument that the method does not have, with its quotes; .bytes NULL: none */
+	/* A named argument that the method does not have, with its quotes; .bytes NULL: none. */
+	struct slice stray;
+	bool at_once; /* among others, which it must not hold up: it does not wait */
 	method_done done;
 	void *arg;
 
 	struct error error;
 	uint64_t started_us;
+	const char *action; /* the method's name behind its dot */
 	/* Where in the arguments we are, for error messages; -1 = not inside one. */
 	const char *inside; /* "message." or NULL */
 	int stream_index;
@@ -86,22 +95,69 @@ struct method_call
 	int64_t member, size;  /* of a consumer group; size 0: none */
 	bool begun;			   /* a page went out */
 	bool any;			   /* a message went out */
+	/* A call of consumer.next. */
+	struct consumer_queue *waiting; /* that it is in; NULL: none */
+	TAILQ_ENTRY(method_call) link;	/* of it */
+	struct uuid request;			/* its id, unless the client has given one */
+	uint64_t deadline_ms;
+	bool asked;		/* Postgres has it */
+	bool abandoned; /* nobody waits for it */
+	bool told;		/* that it waits */
 };
 
 /* `name` is a JSON string with its quotes; NULL when there is no such method, which is counted. */
 const struct method *method_find(const struct methods *methods, struct slice name);
+/* Its name in a request. */
 const char *method_name(const struct method *method);
 /* Of the calls counted in stats; NULL: there is none. */
 const char *method_counted_name(unsigned index);
 /* Which argument a named parameter of JSON-RPC is, -1 for none; `key` with its quotes. */
 int method_argument(const struct method *method, struct slice key);
 
-/* Calls `done`, perhaps at once and perhaps several times (see method_reply.more). */
+/*
+ * Checks the right to call and the arguments, and asks.  Calls `done` with the result or an error, perhaps
+ * from within and, while method_reply.more is set, several times.
+ */
 void method_start(struct method_call *call);
+/* Asks for the next part of a result. */
 void method_resume(struct method_call *call);
-/* For its quota: a part of its result goes out. */
+/*
+ * The client of a call that waits is gone: the call is answered at once, or as soon as Postgres has answered.
+ */
+void method_abandon(struct method_call *call);
+/* Counts a part of its result that goes out for its quota. */
 void method_charge(struct method_call *call, const struct method_reply *reply);
 /* Counts the call and frees what it holds: after the last reply, or in place of resuming. */
 void method_end(struct method_call *call);
+
+/* ---- calls of consumer.next that wait (waiting.c) ------------------------------------------------ */
+
+struct event_base;
+
+/* What the room that knows of commits does for them. */
+struct consumers_hooks
+{
+	uint64_t (*bit)(const char *namespace_name);
+	/* Whether calls wait, and so are to be woken. */
+	void (*set_waiting)(void *arg, bool waiting);
+	/*
+	 * Whether every commit will be told, whoever makes it; asked when a call begins to wait, and then now and
+	 * then.
+	 */
+	bool (*are_told)(void *arg);
+	/* A claim was settled, so that calls in other workers may go on. */
+	void (*settled)(void *arg, const char *namespace_name);
+	void *arg;
+};
+
+/* Of a worker; the hooks must stay.  NULL: out of memory. */
+struct consumers *consumers_new(struct event_base *base, struct methods *methods,
+								const struct consumers_hooks *hooks);
+/* Answers what waits, and lets nothing wait any more. */
+void consumers_end(struct consumers *consumers);
+/* None may be waiting. */
+void consumers_free(struct consumers *consumers);
+/* Something may have been committed to namespaces that have one of these bits (consumers_hooks.bit). */
+void consumers_wake(struct consumers *consumers, uint64_t namespaces);
 
 #endif

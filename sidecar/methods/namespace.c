@@ -14,7 +14,7 @@ enum create_text
 	CREATE_TOKEN,
 };
 
-/* Before the reply goes out, so that its receiver finds every worker forgetful. */
+/* All workers look tokens and limits up again.  Before the reply goes out, which promises that. */
 static void forget_tokens(struct method_call *call)
 {
 	atomic_fetch_add(call->methods->token_generation, 1);
@@ -131,7 +131,7 @@ bool method_namespace_create(struct method_call *call)
 
 static void on_deleted(void *arg, struct db_reply *reply)
 {
-	/* Also after a failure: with the connection lost nobody knows whether it was carried out. */
+	/* Also after a failure: when the connection was lost it may have been carried out. */
 	forget_tokens(arg);
 	method_on_value(arg, reply);
 }
@@ -144,7 +144,7 @@ bool method_namespace_delete(struct method_call *call)
 
 static void on_limits_set(void *arg, struct db_reply *reply)
 {
-	forget_tokens(arg); /* and the limits with them */
+	forget_tokens(arg); /* the limits are kept with them */
 	method_on_value(arg, reply);
 }
 

@@ -2,15 +2,14 @@
  * read.c: stream.get, category.get, stream.last, stream.version and stream.head.
  *
  * Postgres makes the JSON text; here it is only framed and passed on.  A long answer comes in pages of
- * about a MiB: the next one is asked for when whoever receives the answer wants it.
+ * about a MiB: the next one is asked for by method_resume().
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "methods/internal.h"
 
-#define PAGE_BYTES 1048576
+#define READ_PAGE_BYTES 1048576
 #define MAX_BATCH_SIZE 10000
 
 enum read_text
@@ -34,7 +33,7 @@ static bool ask_stream(struct method_call *call)
 		.global_position = {call->by_global, call->position},
 		.batch_size = call->messages_left,
 		.types = args_get(call, READ_TYPES),
-		.max_bytes = PAGE_BYTES,
+		.max_bytes = READ_PAGE_BYTES,
 	};
 
 	return db_read_stream(call->methods->db, &in, on_page, call);
@@ -51,7 +50,7 @@ static bool ask_category(struct method_call *call)
 		.member = call->member,
 		.size = call->size,
 		.types = args_get(call, READ_TYPES),
-		.max_bytes = PAGE_BYTES,
+		.max_bytes = READ_PAGE_BYTES,
 	};
 
 	return db_read_category(call->methods->db, &in, on_page, call);

@@ -1,6 +1,8 @@
 /*
- * table.c: the table of methods, who may call them, and the life of a call.
+ * table.c: the table of methods, which token may call them, and the life of a call.
  */
+#include <string.h>
+
 #include "access/quota.h"
 #include "base/clock.h"
 #include "base/stats.h"
@@ -17,7 +19,7 @@ struct method
 {
 	const char *name;
 	enum method_right right;
-	bool ours; /* not one of EventoDB's, whose clients may send keys that nobody knows */
+	bool ours; /* not one of EventoDB's, whose clients may send keys that it does not know */
 	const char *arguments[METHOD_MAX_ARGS]; /* their names in JSON-RPC */
 	bool (*run)(struct method_call *call);
 };
@@ -32,6 +34,20 @@ static const struct method all[] = {
 	{"stream.head", RIGHT_ANY_TOKEN, true, {NULL}, method_stream_head},
 	{"stream.append", RIGHT_ANY_TOKEN, true, {"stream", "messages", "options"}, method_stream_append},
 	{"streams.append", RIGHT_ANY_TOKEN, true, {"streams"}, method_streams_append},
+	{"consumer.next", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer_next},
+	{"consumer.settle", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
+	{"consumer.extend", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
+	{"consumer.create", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
+	{"consumer.delete", RIGHT_ANY_TOKEN, true, {"consumer"}, method_consumer},
+	{"consumer.list", RIGHT_ANY_TOKEN, true, {NULL}, method_consumer_list},
+	{"consumer.info", RIGHT_ANY_TOKEN, true, {"consumer"}, method_consumer},
+	{"consumer.move", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
+	{"consumer.streams", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
+	{"consumer.unpark", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
+	{"consumer.skip", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
+	{"consumer.reset", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
+	{"consumer.pause", RIGHT_ANY_TOKEN, true, {"consumer"}, method_consumer},
+	{"consumer.resume", RIGHT_ANY_TOKEN, true, {"consumer"}, method_consumer},
 	{"ns.create", RIGHT_ADMINISTRATOR, false, {"namespace", "options"}, method_namespace_create},
 	{"ns.delete", RIGHT_ADMINISTRATOR, false, {"namespace"}, method_namespace_delete},
 	{"ns.setLimits", RIGHT_ADMINISTRATOR, true, {"namespace", "options"}, method_namespace_set_limits},
@@ -118,11 +134,13 @@ void method_start(struct method_call *call)
 {
 	call->error.code = ERROR_NONE;
 	call->started_us = clock_us();
+	call->action = strchr(call->method->name, '.') + 1;
 	call->inside = NULL;
 	call->stream_index = call->message_index = -1;
 	call->text = (struct buf){0};
 	call->messages_left = call->size = 0;
 	call->by_global = call->begun = call->any = false;
+	call->waiting = NULL;
 	for (unsigned i = 0; i < METHOD_MAX_TEXTS; i++)
 		call->texts[i] = -1;
 	if (call->method->right == RIGHT_ADMINISTRATOR && !method_is_administrator(call))
@@ -132,7 +150,7 @@ void method_start(struct method_call *call)
 		method_answer_error(call);
 		return;
 	}
-	/* Who administrates must get in to raise a limit. */
+	/* The administrator's methods have none: one of them raises it. */
 	if (call->quota != NULL && call->method->right != RIGHT_ADMINISTRATOR && !take_quota(call))
 	{
 		method_answer_error(call);
@@ -146,6 +164,12 @@ void method_start(struct method_call *call)
 void method_resume(struct method_call *call)
 {
 	method_next_page(call);
+}
+
+void method_abandon(struct method_call *call)
+{
+	if (call->waiting != NULL)
+		consumers_abandon(call);
 }
 
 void method_end(struct method_call *call)

@@ -29,6 +29,12 @@ static void set_port(struct sockaddr *address, int port)
 		((struct sockaddr_in *)address)->sin_port = htons((uint16_t)port);
 }
 
+/* A host as a URL has it, and the port. */
+static void write_place(char place[LISTENER_PLACE], const char *host, int port)
+{
+	snprintf(place, LISTENER_PLACE, strchr(host, ':') ? "[%.64s]:%d" : "%.64s:%d", host, port);
+}
+
 /* Opens one socket; -1: errno.  `dual`: an IPv6 one that takes IPv4 too. */
 static int open_socket(const struct sockaddr *address, socklen_t len, bool dual, bool shared)
 {
@@ -51,7 +57,7 @@ static int open_socket(const struct sockaddr *address, socklen_t len, bool dual,
 
 /*
  * With SO_REUSEPORT a second server of the same user would silently share our port.  Without it the kernel
- * refuses, so a first try without it tells whether somebody is there.
+ * refuses, so a first try without it tells whether another one is there.
  */
 static bool is_free(const struct sockaddr *address, socklen_t len, bool dual)
 {
@@ -83,7 +89,7 @@ static bool open_address(struct listeners *sets, unsigned nsets, struct sockaddr
 }
 
 /* All addresses: one IPv6 socket takes both kinds; a kernel without IPv6 has only the other. */
-static bool open_everywhere(struct listeners *sets, unsigned nsets, int *port, char place[128])
+static bool open_everywhere(struct listeners *sets, unsigned nsets, int *port, char place[LISTENER_PLACE])
 {
 	struct sockaddr_storage storage = {.ss_family = AF_INET6}; /* all zeros: any address */
 	struct sockaddr *address = (struct sockaddr *)&storage;
@@ -98,13 +104,13 @@ static bool open_everywhere(struct listeners *sets, unsigned nsets, int *port, c
 		opened = open_address(sets, nsets, address, sizeof(struct sockaddr_in), false);
 	}
 	*port = port_of(address);
-	snprintf(place, 128, "%s:%d", address->sa_family == AF_INET6 ? "[::]" : "0.0.0.0", *port);
+	write_place(place, address->sa_family == AF_INET6 ? "::" : "0.0.0.0", *port);
 	return opened;
 }
 
 /* One name may stand for several addresses, as localhost does. */
-static bool open_name(struct listeners *sets, unsigned nsets, const char *name, int *port, char place[128],
-					  struct buf *error)
+static bool open_name(struct listeners *sets, unsigned nsets, const char *name, int *port,
+					  char place[LISTENER_PLACE], struct buf *error)
 {
 	struct addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM};
 	struct addrinfo *found, *at;
@@ -128,12 +134,12 @@ static bool open_name(struct listeners *sets, unsigned nsets, const char *name, 
 			*port = port_of(at->ai_addr);
 	}
 	freeaddrinfo(found);
-	snprintf(place, 128, strchr(name, ':') ? "[%.64s]:%d" : "%.64s:%d", name, *port);
+	write_place(place, name, *port);
 	return opened;
 }
 
-bool listener_open(struct listeners *sets, unsigned nsets, const char *address, int *port, char place[128],
-				   struct buf *error)
+bool listener_open(struct listeners *sets, unsigned nsets, const char *address, int *port,
+				   char place[LISTENER_PLACE], struct buf *error)
 {
 	bool opened;
 
@@ -177,7 +183,8 @@ static bool split_address(const char *address, char host[MAX_HOST], int *port)
 	return end != colon + 1 && *end == '\0' && number >= 0 && number <= 65535 && host[0] != '\0';
 }
 
-evutil_socket_t listener_open_one(const char *flag, const char *address, char place[128], struct buf *error)
+evutil_socket_t listener_open_one(const char *flag, const char *address, char place[LISTENER_PLACE],
+								  struct buf *error)
 {
 	struct addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM};
 	struct addrinfo *found;
@@ -205,6 +212,6 @@ evutil_socket_t listener_open_one(const char *flag, const char *address, char pl
 	if (fd < 0)
 		buf_printf(error, "%s %s: could not listen: %s", flag, address, strerror(errno));
 	freeaddrinfo(found);
-	snprintf(place, 128, strchr(host, ':') ? "[%.64s]:%d" : "%.64s:%d", host, port);
+	write_place(place, host, port);
 	return fd;
 }

@@ -5,7 +5,7 @@
  * renegotiation, no compression, no early data (a replayed append would be one more).  Sessions are resumed
  * by tickets, which the client keeps, so nothing grows here.  Buffers are given back while a connection is
  * idle.  No read-ahead: it would save a system call a request, but a client that sends fast enough would
- * always have more pending than one record, and keep its worker from everybody else.
+ * always have more pending than one record, and keep its worker from all other connections.
  */
 #include "net/tls.h"
 
@@ -38,7 +38,7 @@ struct tls
 
 const char *tls_reason(void)
 {
-	unsigned long code = ERR_peek_error(); /* the first: those after it are of those who called */
+	unsigned long code = ERR_peek_error(); /* the first: later ones are of the functions that called it */
 	const char *reason = ERR_reason_error_string(code);
 
 	if (code == 0)
@@ -62,7 +62,7 @@ static bool fail(struct buf *error, const char *flag, const char *file, const ch
 }
 
 /* Says of a file that is not there what the system says: OpenSSL has no words for it. */
-static bool can_read(const char *flag, const char *file, struct buf *error)
+static bool check_readable(const char *flag, const char *file, struct buf *error)
 {
 	struct stat facts;
 
@@ -89,7 +89,7 @@ static int64_t end_of_certificate(SSL_CTX *context)
 
 static bool load_certificate(SSL_CTX *context, const char *file, struct buf *error)
 {
-	if (!can_read("--tls-cert", file, error))
+	if (!check_readable("--tls-cert", file, error))
 		return false;
 	if (SSL_CTX_use_certificate_chain_file(context, file) != 1)
 		return fail(error, "--tls-cert", file,
@@ -114,7 +114,7 @@ static bool load_key(SSL_CTX *context, const char *file, const char *certificate
 	struct stat facts;
 	bool encrypted = false;
 
-	if (!can_read("--tls-key", file, error))
+	if (!check_readable("--tls-key", file, error))
 		return false;
 	if (stat(file, &facts) == 0 && (facts.st_mode & S_IRWXO) != 0)
 		log_warning("--tls-key %s: every user of this machine can read the key; chmod o= it", file);

@@ -197,7 +197,7 @@ ssize_t transport_send_tls(struct transport *transport, const struct iovec *vect
 		if (result != 1 && total == 0)
 			return explain_unsent(transport, result);
 		if (result != 1)
-			break; /* the next call hears of it again */
+			break; /* the next call fails with the same */
 		total += sent;
 		skip(&cursor, sent);
 	}

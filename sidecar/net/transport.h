@@ -1,5 +1,5 @@
 /*
- * http_transport: bytes to and from a client's socket, in clear or through TLS.  Nothing else reads from the
+ * transport: bytes to and from a client's socket, in clear or through TLS.  Nothing else reads from the
  * socket or writes to it.
  *
  * Sockets are used directly and not through bufferevents: a bufferevent asks FIONREAD before every read and
@@ -10,8 +10,8 @@
  * socket does not make the socket readable again: see transport_has_pending.  And reading may have to wait
  * for the socket to take something: see wants_write.
  */
-#ifndef MILLRACE_HTTP_TRANSPORT_H
-#define MILLRACE_HTTP_TRANSPORT_H
+#ifndef MILLRACE_TRANSPORT_H
+#define MILLRACE_TRANSPORT_H
 
 #include <errno.h>
 #include <stdbool.h>
@@ -94,7 +94,7 @@ static inline bool transport_must_wait(void)
 	return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
 }
 
-/* Whether there is more to receive that nobody will call the socket readable for. */
+/* Whether there is more to receive, for which the socket does not become readable. */
 static inline bool transport_has_pending(const struct transport *transport)
 {
 	return transport->ssl != NULL && transport_has_pending_tls(transport);

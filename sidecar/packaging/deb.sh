@@ -9,8 +9,8 @@ version=$(sed -n 's/^#define MILLRACE_VERSION "\(.*\)"$/\1/p' "$root/sidecar/bas
 
 rm -rf "$out"
 mkdir -p "$out/millrace"
-tar -c -C "$root" --exclude=build --exclude=build-san --exclude='*.o' --exclude='*.so' --exclude=sidecar/millrace \
-	CHANGELOG.md extension sidecar | tar -x -C "$out/millrace"
+tar -c -C "$root" --exclude=build --exclude=build-san --exclude='*.o' --exclude='*.so' \
+	--exclude=sidecar/millrace CHANGELOG.md extension sidecar | tar -x -C "$out/millrace"
 cd "$out/millrace"
 mv sidecar/packaging/debian .
 cp "$root/LICENSE" debian/copyright

@@ -10,6 +10,7 @@ meta=$(mktemp -d)
 trap 'rm -rf "$meta"' EXIT
 
 git show HEAD:extension/META.json >"$meta/META.json"
-git archive --format=zip --prefix="millrace-$version/" --add-file="$meta/META.json" --output="$archive" HEAD -- . ':!extension/META.json'
+git archive --format=zip --prefix="millrace-$version/" --add-file="$meta/META.json" \
+	--output="$archive" HEAD -- . ':!extension/META.json'
 [ -z "$(git status --porcelain)" ] || echo "What is not committed is not in it." >&2
 echo "$archive"

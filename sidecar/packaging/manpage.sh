@@ -14,7 +14,10 @@ section() {
 		/^[A-Z][^.]*:$/ { text(); sub(/:$/, ""); print ".SS " $0; next }
 		!verbatim && /^          / { sub(/^ +/, ""); print "\\&" $0; next }
 		match($0, /[^ ]   +[^ ]/) {
-			text(); print ".TP\n.B " substr($0, 3, RSTART - 2); print "\\&" substr($0, RSTART + RLENGTH - 1); next
+			text()
+			print ".TP\n.B " substr($0, 3, RSTART - 2)
+			print "\\&" substr($0, RSTART + RLENGTH - 1)
+			next
 		}
 		sub(/^  /, "") && !verbatim { print ".RS\n.nf"; verbatim = 1 }
 		{ print "\\&" $0 }

@@ -2,7 +2,11 @@
  * rpc: the two envelopes of /rpc, the array form and JSON-RPC 2.0 (README.md, "Requests and answers"), around
  * the methods.  Knows nothing of HTTP but its status numbers.
  *
- *     rpc.c       requests and their calls
+ *     rpc.c       requests, the array form
+ *     jsonrpc.c   a request object of JSON-RPC 2.0
+ *     batch.c     batches of these
+ *     call.c      the arguments of a call
+ *     reply.c     replies, the envelopes around them
  *     describe.c  what a request asks for, in short
  */
 #ifndef MILLRACE_RPC_H
@@ -36,16 +40,18 @@ struct rpc_reply
 	int status;			  /* HTTP; 204 = no body.  Counts in the first part of a reply only */
 	unsigned retry_after; /* s, of an error that is worth trying again; else 0 */
 	bool broken;		  /* an error after the first part went out: the rest will not come */
+	bool waiting;		  /* nothing yet, and it may take long: call rpc_abandon when its client is gone */
 	bool more;			  /* call rpc_resume for the next part, or rpc_cancel to do without */
 	struct piece pieces[RPC_MAX_PIECES];
 	unsigned npieces;
-	struct slice
-		failures; /* with the last part: what went wrong that is not the client's doing, for the log; empty: nothing */
+	/* With the last part: what went wrong that is not the client's doing, for the log; empty: nothing. */
+	struct slice failures;
 };
 
 /* The receiver takes the pieces.  Called once, or again and again while `more` is set. */
 typedef void (*rpc_done)(void *arg, struct rpc_reply *reply);
 
+/* Whose request it is. */
 struct rpc_caller
 {
 	const char *namespace_name;
@@ -53,12 +59,16 @@ struct rpc_caller
 };
 
 /*
- * Body and namespace must stay until the last reply; `done` may come at once, and `rpc` may go in the last
- * one.
+ * Answers the body of a request.  It and the namespace must stay until the last reply; `done` may be called
+ * from within, and `rpc` may be freed in the last call.
  */
 void rpc_start(struct rpc *rpc, const struct rpc_caller *caller, struct slice body, rpc_done done, void *arg);
+/* Asks for the next part of a reply that has more. */
 void rpc_resume(struct rpc_request *request);
+/* Does without the rest of a reply that has more, and frees the request. */
 void rpc_cancel(struct rpc_request *request);
+/* The client of a request that is waiting is gone: the reply comes at once, or soon. */
+void rpc_abandon(struct rpc_request *request);
 
 /* What a request asks for, for the log; as it is written in the body, without quotes. */
 struct rpc_description

@@ -2,34 +2,32 @@
  * bootstrap: prepares a database for the workers; see bootstrap.h.
  *
  * Several servers may start on one database at once: an advisory lock makes them take turns, see
- * bootstrap_session.h.  Nothing is written when everything is there, so a server may start on a standby.
+ * db/session.h.  Nothing is written when everything is there, so a server may start on a standby.
  */
 #include "serve/bootstrap.h"
 
-#include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "serve/bootstrap_pooler.h"
-#include "serve/bootstrap_session.h"
 #include "base/clock.h"
 #include "base/config.h"
-#include "db/db.h"
+#include "db/pooler.h"
+#include "db/session.h"
 #include "base/log.h"
 #include "serve/token_handover.h"
 #include "base/version.h"
 
 #define MIN_SERVER_VERSION 150000
 
-static bool check_server(PGconn *pg, struct bootstrap *bootstrap, struct buf *error)
+static bool check_server(const struct session *session, struct bootstrap *bootstrap, struct buf *error)
 {
-	const char *version = PQparameterStatus(pg, "server_version");
-	const char *encoding = PQparameterStatus(pg, "server_encoding");
+	const char *version = session_parameter(session, "server_version");
+	const char *encoding = session_parameter(session, "server_encoding");
 
 	snprintf(bootstrap->server_version, sizeof(bootstrap->server_version), "%.*s",
 			 version ? (int)strcspn(version, " ") : 0, version ? version : "");
-	if (PQserverVersion(pg) < MIN_SERVER_VERSION)
+	if (session_server_version(session) < MIN_SERVER_VERSION)
 	{
 		buf_printf(error, "the server is PostgreSQL %s; Millrace needs 15 or later",
 				   bootstrap->server_version);
@@ -62,7 +60,7 @@ static bool version_fits(const char *version)
 
 static bool read_extension(struct session *session, struct extension *extension, struct buf *error)
 {
-	PGresult *result = session_run(
+	struct pg_result *result = session_run(
 		session, "look for the extension",
 		"SELECT (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'millrace'),"
 		" (SELECT default_version FROM pg_catalog.pg_available_extensions WHERE name = 'millrace' LIMIT 1)",
@@ -70,16 +68,15 @@ static bool read_extension(struct session *session, struct extension *extension,
 
 	if (result == NULL)
 		return false;
-	snprintf(extension->installed, sizeof(extension->installed), "%s", PQgetvalue(result, 0, 0));
-	snprintf(extension->available, sizeof(extension->available), "%s", PQgetvalue(result, 0, 1));
-	PQclear(result);
+	snprintf(extension->installed, sizeof(extension->installed), "%s", session_value(result, 0));
+	snprintf(extension->available, sizeof(extension->available), "%s", session_value(result, 1));
+	session_free(result);
 	return true;
 }
 
 static bool create_extension(struct session *session, const struct extension *extension, struct buf *error)
 {
-	PGresult *result;
-	const char *sqlstate;
+	struct pg_result *result;
 	bool created;
 
 	if (extension->available[0] != '\0' && !version_fits(extension->available))
@@ -92,24 +89,23 @@ static bool create_extension(struct session *session, const struct extension *ex
 	}
 	result = session_ask(session, "create extension millrace", "CREATE EXTENSION IF NOT EXISTS millrace",
 						 NULL, NULL);
-	sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-	created = PQresultStatus(result) == PGRES_COMMAND_OK;
+	created = session_succeeded(result);
 	if (!created)
 	{
 		session_explain(error, "create extension millrace", result);
 		/* No control file. */
-		if (sqlstate && strcmp(sqlstate, SQLSTATE_FEATURE_NOT_SUPPORTED) == 0)
+		if (session_has_sqlstate(result, SQLSTATE_FEATURE_NOT_SUPPORTED))
 			buf_add_str(error, "; run `make -C extension install` on the machine of the database server");
-		else if (sqlstate && strcmp(sqlstate, SQLSTATE_INSUFFICIENT_PRIVILEGE) == 0)
+		else if (session_has_sqlstate(result, SQLSTATE_INSUFFICIENT_PRIVILEGE))
 			buf_add_str(
 				error,
 				"; let the owner of the database or a superuser run CREATE EXTENSION millrace in it once");
 	}
-	PQclear(result);
+	session_free(result);
 	return created;
 }
 
-/* A database of our own gets what its server's files bring; in somebody else's, somebody else decides. */
+/* The private database gets what its server's files bring; in any other its owner decides. */
 static bool update_extension(struct session *session, struct extension *extension, bool own,
 							 struct buf *error)
 {
@@ -180,15 +176,15 @@ struct default_namespace
 
 static bool read_namespace(struct session *session, struct default_namespace *known, struct buf *error)
 {
-	PGresult *result =
+	struct pg_result *result =
 		session_run(session, "look for namespace " DEFAULT_NAMESPACE,
 					"SELECT millrace.namespace_token_hash($1::text)", DEFAULT_NAMESPACE, NULL, error);
 
 	if (result == NULL)
 		return false;
-	known->exists = PQntuples(result) > 0;
-	snprintf(known->hash, sizeof(known->hash), "%s", known->exists ? PQgetvalue(result, 0, 0) : "");
-	PQclear(result);
+	known->exists = session_rows(result) > 0;
+	snprintf(known->hash, sizeof(known->hash), "%s", known->exists ? session_value(result, 0) : "");
+	session_free(result);
 	return true;
 }
 
@@ -262,11 +258,11 @@ bool bootstrap_run(struct bootstrap *bootstrap, const struct config *config, con
 	while (!done && lost && session_open(&session, conninfo, until, error))
 	{
 		*bootstrap = (struct bootstrap){0};
-		done = check_server(session.pg, bootstrap, error) &&
+		done = check_server(&session, bootstrap, error) &&
 			   look_for_pooler(&session, bootstrap, conninfo, own, error) &&
 			   prepare(&session, bootstrap, config, own, error);
 		/* A token that was made may have been stored: then another attempt would not know it. */
-		lost = PQstatus(session.pg) == CONNECTION_BAD && bootstrap->token[0] == '\0' && clock_ms() < until;
+		lost = session_is_lost(&session) && bootstrap->token[0] == '\0' && clock_ms() < until;
 		session_close(&session);
 	}
 	return done;

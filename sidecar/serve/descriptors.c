@@ -8,15 +8,15 @@
 #include <sys/resource.h>
 
 #include "base/log.h"
+#include "db/db.h"
 
-#define OF_PROCESS 64 /* the standard ones, the log, the admin listener and who asks it */
+#define OF_PROCESS 64 /* the standard ones, the log, the admin listener and its connections */
 #define OF_WORKER 128 /* its sockets, its event loop, and the clients that it is turning away */
-#define OF_DATABASE 7 /* connections to Postgres, a worker, besides those for reads */
 #define LEAST 16	  /* client connections, a worker, whatever the limit is */
 
 void descriptors_reserve(struct config *config, unsigned nworkers)
 {
-	rlim_t own = OF_WORKER + OF_DATABASE + (rlim_t)config->read_connections;
+	rlim_t own = OF_WORKER + DB_OTHER_CONNECTIONS + (rlim_t)config->read_connections;
 	rlim_t fixed = OF_PROCESS + nworkers * own;
 	rlim_t wanted = fixed + nworkers * (rlim_t)config->max_connections;
 	struct rlimit limit;

@@ -1,8 +1,8 @@
 /*
  * descriptors: how many files the process may have open.
  *
- * Every connection is one.  The connections to Postgres must get theirs whatever the clients do: so the
- * clients' are bounded by what is left.
+ * Every connection is one.  Those to Postgres must be had however many clients connect: so
+ * the connections of clients are bounded by what is left.
  */
 #ifndef MILLRACE_DESCRIPTORS_H
 #define MILLRACE_DESCRIPTORS_H

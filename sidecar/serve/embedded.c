@@ -1,9 +1,9 @@
 /*
  * embedded: a private PostgreSQL, a child process of ours; see embedded.h.
  *
- * Nothing of it may outlive us.  The child asks Linux for a SIGINT (a fast shutdown) when
- * we die, even by SIGKILL; and it has a session of its own, so that Ctrl-C in our terminal reaches us
- * alone and we stop it after the last request has been answered.
+ * Nothing of it may outlive us.  The child asks Linux for a SIGINT (a fast shutdown) when we die, even by
+ * SIGKILL; and it has a session of its own, so that Ctrl-C in our terminal reaches us alone and we stop it
+ * after the last request has been answered.
  *
  * How its files are made: embedded_cluster.c.
  */
@@ -134,7 +134,7 @@ static bool start_postmaster(struct embedded *embedded, struct buf *error)
 			return true;
 		if (embedded->stopping())
 		{
-			buf_add_str(error, "stopped while starting");
+			buf_add_str(error, EMBEDDED_STOPPED);
 			return false;
 		}
 		if (embedded_find_previous(embedded) == 0)
@@ -289,7 +289,7 @@ bool embedded_watch(struct embedded *embedded, struct event_base *base)
 	if (embedded->child_event == NULL || embedded->restart_event == NULL ||
 		event_add(embedded->child_event, NULL) != 0 || !embedded_watch_disk(embedded, base))
 		return false;
-	/* It may have died before anybody watched. */
+	/* It may have ended before the event was there. */
 	on_child(-1, 0, embedded);
 	return true;
 }

@@ -28,19 +28,21 @@ struct event_base;
 bool embedded_check_programs(const struct config *config, struct buf *error);
 /*
  * Makes the data directory when there is none, starts Postgres and waits until it accepts connections.
- * NULL: *error says why.  `stopping` is asked while it waits; when it says true the start is given up.
+ * NULL: *error says why.  `stopping` is called while it waits; when it returns true the start is given up.
  */
 struct embedded *embedded_start(const struct config *config, unsigned workers, bool (*stopping)(void),
 								struct buf *error);
+/* The connection string of its superuser; lives as long as it does. */
 const char *embedded_conninfo(const struct embedded *embedded);
 /* From now on a Postgres that dies is started again, with a growing pause; false: out of memory. */
 bool embedded_watch(struct embedded *embedded, struct event_base *base);
-/* The server answers, so there is time to prepare the cluster that the next new store begins with. */
+/* The server answers requests, so there is time to prepare the cluster that the next new one begins with. */
 void embedded_serving(struct embedded *embedded);
+
 /* The file system of the data directory. */
 struct embedded_disk
 {
-	uint64_t size, free; /* bytes; free for whom runs Postgres */
+	uint64_t size, free; /* bytes; free for the user that runs Postgres */
 	bool full;			 /* so little is left that Postgres was made read-only */
 };
 

@@ -1,7 +1,7 @@
 /*
- * embedded_account: a name for a user who has none; see embedded_internal.h.
+ * embedded_account: a name for a user that has none; see embedded_internal.h.
  *
- * initdb and Postgres in single-user mode look up the name of the user who runs them, and end when there is
+ * initdb and Postgres in single-user mode look up the name of the user that runs them, and end when there is
  * none, as in a container that is started with a number for its user.  They do nothing with it, as we name
  * the database's user.  So they get a getpwuid() that knows one: preload/getpwuid.c, a library that is a part
  * of this program, from memory, as no folder may be written that programs may also be loaded from.

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/hex.h"
+#include "extension/hex.h"
 
 #define HEAD_LEN (ARCHIVE_MAGIC_LEN + ARCHIVE_HEX_LEN + 1)
 #define DATABASES "base/"

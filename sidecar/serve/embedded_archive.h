@@ -59,9 +59,11 @@ void archive_free(struct archive *archive);
 /* The one file whose path begins so; NULL: there is none, or there are several. */
 const struct archive_entry *archive_find(const struct archive *archive, const char *beginning);
 
-/* Below the working directory; false: errno, and *path where it happened. */
-bool archive_unpack_shared(const struct archive *archive,
-						   const char **path); /* all but the databases' files */
+/* These work in the working directory; false: errno, and *path where it happened. */
+
+/* Unpacks all but the databases' files. */
+bool archive_unpack_shared(const struct archive *archive, const char **path);
+/* Unpacks the databases' files, too. */
 bool archive_unpack_rest(const struct archive *archive, const char **path);
 /*
  * Makes what was unpacked durable.  The server may be running in it: what it has removed meanwhile is passed
@@ -69,16 +71,18 @@ bool archive_unpack_rest(const struct archive *archive, const char **path);
  */
 bool archive_sync(const struct archive *archive, const char **path);
 
-/* ---- what embedded_pack.c and embedded_archive.c share ---- */
+/* ---- what embedded_pack.c and embedded_archive.c share ----------------------- */
 
 #define ARCHIVE_MAGIC "millrace-cluster 1 "
 #define ARCHIVE_MAGIC_LEN (sizeof(ARCHIVE_MAGIC) - 1)
 #define ARCHIVE_HEX_LEN ((size_t)64)
 #define ARCHIVE_MAX_BYTES ((off_t)512 * 1024 * 1024)
 
+/* Writes the SHA-256 of some bytes, in hexadecimal. */
 void archive_checksum(const char *bytes, size_t len, char hex[ARCHIVE_HEX_LEN + 1]);
 /* Reads all of a file that is as long as `len` says; NULL: errno, or it is shorter. */
 char *archive_read_bytes(int fd, size_t len);
+/* Writes all of them; false: errno. */
 bool archive_write_bytes(int fd, const char *bytes, size_t len);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * embedded_child: the programs of PostgreSQL as children of ours; see embedded_internal.h.
+ * embedded_child: the programs of PostgreSQL: whether they are there, and their processes; see
+ * embedded_internal.h.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +18,26 @@
 
 #define POLL_MS 1
 #define STOP_POLL_MS 20 /* how long a signal to stop may go unnoticed */
+
+bool embedded_check_programs(const struct config *config, struct buf *error)
+{
+	static const char *const programs[] = {"initdb", "postgres"};
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++)
+	{
+		snprintf(path, sizeof(path), "%s/%s", config->pg_bindir, programs[i]);
+		if (access(path, X_OK) == 0)
+			continue;
+		buf_printf(
+			error,
+			"could not find PostgreSQL's %s (%s: %s); install the PostgreSQL server, say where it is with"
+			" --pg-bindir, or use your own with --database",
+			programs[i], path, strerror(errno));
+		return false;
+	}
+	return true;
+}
 
 void embedded_pause_ms(unsigned ms)
 {
@@ -140,7 +161,7 @@ bool embedded_ask(const struct embedded *embedded, char *const *argv, char *answ
 	while (child > 0 && len < size &&
 		   ((n = read(ends[0], answer + len, size - len)) > 0 || (n < 0 && errno == EINTR)))
 		len += n > 0 ? (size_t)n : 0;
-	close(ends[0]); /* who has more to say is ended by SIGPIPE */
+	close(ends[0]); /* a program that says more gets a SIGPIPE */
 	if (child > 0)
 		waitpid(child, &status, 0);
 	if (n != 0 || len == size || status != 0)

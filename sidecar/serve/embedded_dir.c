@@ -2,8 +2,8 @@
  * embedded_dir: the data directory of the private PostgreSQL; see embedded_dir.h.
  *
  * A directory is ours when it is empty, but for what a new volume has, or holds our lock file; another one is
- * left alone.  An existing cluster is run by whoever owns it, so that root and its owner can start it in
- * turns.
+ * left alone.  An existing cluster is run by the user that owns it, so that root and that user can start it
+ * in turns.
  */
 #include "serve/embedded_dir.h"
 
@@ -68,7 +68,7 @@ static void use_number(struct embedded_dir *dir, uid_t uid, gid_t gid)
 	snprintf(dir->user, sizeof(dir->user), "%u", (unsigned)uid);
 }
 
-/* Root becomes the owner of an existing cluster, else `postgres`, else `nobody`; others stay who they are. */
+/* Root becomes the owner of an existing cluster, else `postgres`, else `nobody`; other users stay. */
 static bool choose_user(struct embedded_dir *dir, struct buf *error)
 {
 	struct passwd *account = NULL;
@@ -173,8 +173,8 @@ static bool make_directory(struct embedded_dir *dir, const char *path, struct bu
 }
 
 /*
- * Some give a volume's files to a group whenever it is mounted, and Postgres starts on none that a group may
- * write.
+ * Some container platforms give a volume's files to a group whenever they mount it, and Postgres does not
+ * start on a cluster that a group may write.
  */
 static void close_cluster(const struct embedded_dir *dir)
 {
@@ -200,7 +200,7 @@ static bool own_directory(const struct embedded_dir *dir, struct buf *error)
 		if (writable)
 			buf_printf(
 				error,
-				"the data directory %s is open to everybody; name a folder below it, which is then made",
+				"the data directory %s is open to all users; name a folder below it, which is then made",
 				dir->path);
 		else
 			buf_printf(error, "the data directory %s belongs to another user (uid %u)", dir->path,
@@ -213,7 +213,7 @@ static bool own_directory(const struct embedded_dir *dir, struct buf *error)
 	return false;
 }
 
-/* A directory below one that only root may enter is of no use to the user who runs Postgres. */
+/* A directory below one that only root may enter is of no use to the user that runs Postgres. */
 static bool user_can_reach(const struct embedded_dir *dir, struct buf *error)
 {
 	int status = 0;
@@ -229,7 +229,7 @@ static bool user_can_reach(const struct embedded_dir *dir, struct buf *error)
 	buf_printf(
 		error,
 		"the data directory %s can't be reached by user %s, who runs PostgreSQL (it refuses to run as root);"
-		" choose a --data-dir whose parents everybody may enter, such as /var/lib/millrace,"
+		" choose a --data-dir whose parents all users may enter, such as /var/lib/millrace,"
 		" or start the server as an ordinary user",
 		dir->path, dir->user);
 	return false;

@@ -1,5 +1,5 @@
 /*
- * embedded_dir: the data directory of the private PostgreSQL: who owns it, who has it, what is in it.
+ * embedded_dir: the data directory of the private PostgreSQL: its owner, its lock, its folders.
  */
 #ifndef MILLRACE_EMBEDDED_DIR_H
 #define MILLRACE_EMBEDDED_DIR_H
@@ -22,7 +22,7 @@ struct embedded_dir
 	bool temporary, temporary_sockets;
 	int lock; /* descriptor that holds the lock; -1 = none */
 
-	/* Who runs Postgres.  It refuses to run as root, so root becomes somebody else. */
+	/* The user that runs Postgres; `drop`: we are root, as which it refuses to run, and must become it. */
 	bool drop;
 	uid_t uid;
 	gid_t gid;
@@ -34,10 +34,11 @@ bool embedded_dir_open(struct embedded_dir *dir, const char *path, bool temporar
 /* Removes what is temporary, lets go of the lock. */
 void embedded_dir_close(struct embedded_dir *dir);
 bool embedded_dir_has_cluster(const struct embedded_dir *dir);
-/* Opens a file in the directory for writing, owned by the user that runs Postgres; -1 and errno. */
+/* Opens a file for writing, or makes one that is owned by the user that runs Postgres; -1: errno. */
 int embedded_dir_create(const struct embedded_dir *dir, const char *path, int flags);
+/* Removes a folder and all that is in it, as far as it can. */
 void embedded_dir_remove_tree(const char *path);
-/* Gives up root in a forked child, async-signal-safe; false: errno. */
+/* Becomes the user that runs Postgres, in a forked child; async-signal-safe; false: errno. */
 bool embedded_dir_become_user(const struct embedded_dir *dir);
 
 #endif

@@ -28,8 +28,8 @@
 /* Smaller disks have less of each. */
 struct marks
 {
-	uint64_t reserve, low,
-		high; /* full below `low`, no longer from `high` on, which is more than the reserve gives back */
+	uint64_t reserve;
+	uint64_t low, high; /* full below `low`; no longer from `high` on, more than the reserve gives back */
 };
 
 static struct marks marks_of(uint64_t size)

@@ -22,7 +22,6 @@
 #define KEEP 4 /* installations of PostgreSQL beside each other */
 #define WORK "work-"
 #define ARCHIVE "archive"
-#define NICENESS "10"
 #define FIRST_OID "16384" /* FirstNormalObjectId */
 #define CONTROL_MAX 16384
 #define ANSWER_MAX 8192
@@ -206,7 +205,7 @@ static bool begins(const char *name, const char *with)
 	return strncmp(name, with, strlen(with)) == 0;
 }
 
-/* Removes what makers left that were killed; the lock says that none is at work. */
+/* Removes what killed ones left; with the lock held none is at work. */
 static void remove_left_work(const struct embedded *embedded)
 {
 	DIR *listing = opendir(embedded->cache);
@@ -282,7 +281,7 @@ static void prepare_in(struct embedded *embedded, int folder)
 
 /* ---- the process ---------------------------------------------------------------------- */
 
-/* Lets go of the server's sockets and locks, which would outlive it with us. */
+/* Closes the server's sockets and locks, which would stay open here after its end. */
 static void keep_only(int *fd)
 {
 	if (*fd != STDERR_FILENO + 1)
@@ -291,18 +290,18 @@ static void keep_only(int *fd)
 }
 
 /*
- * The server comes first, but we get there on a busy machine, too.  Where Linux shares the processor among
- * sessions, a process's own niceness counts within its session only.
+ * The server comes first, though not by so much that we never end on a busy machine.  Where Linux shares the
+ * processor among sessions, a process's own niceness counts within its session only.
  */
 static void give_way(void)
 {
 	int session = open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC);
 
-	if (setpriority(PRIO_PROCESS, 0, atoi(NICENESS)) != 0)
+	if (setpriority(PRIO_PROCESS, 0, EMBEDDED_NICENESS) != 0)
 		log_debug("could not lower the priority of a process: %s", strerror(errno));
 	if (session < 0)
 		return;
-	if (write(session, NICENESS, strlen(NICENESS)) < 0)
+	if (dprintf(session, "%d", EMBEDDED_NICENESS) < 0)
 		log_debug("could not lower the priority of a session: %s", strerror(errno));
 	close(session);
 }

@@ -7,8 +7,8 @@
  *
  * Where.  --cluster-cache, else $XDG_CACHE_HOME/millrace or ~/.cache/millrace; for root, who runs Postgres as
  * another user, /var/cache/millrace-USER.  A cluster is code that will run (functions, settings), so the
- * folder and the archive must be that user's own, nobody else may write them, nor rename what is above: else
- * the folder is refused.  Without a folder, and on every failure here, initdb is used.
+ * folder and the archive must be that user's own, and no other user but root may write them or rename what is
+ * above: else the folder is refused.  Without a folder, and on every failure here, initdb is used.
  *
  * What for.  The archive's key says what it was made with: the version that the programs tell, size and time
  * of initdb, postgres and the catalog that initdb reads, the options of initdb, and the checksum of the
@@ -28,12 +28,16 @@
  * archive, and initdb is used.  Postgres itself does not start where pg_control's CRC is wrong, or where log
  * and pg_control bear different identifiers.
  *
- * Who does it.  A forked process that is the user who runs Postgres, so root reads and writes nothing of that user.
- *   unpacker   unpacks what Postgres starts with, says so on a pipe, and goes on with the rest and with flushing while Postgres starts on that
- *              (embedded_unpack.c and embedded_cluster.c say why that is safe).
- *   preparer   only where there was no archive.  Forked before there are threads, it waits until the server listens, then works at a
- *              lower priority: initdb once more, in a folder of its own that no store uses.  One at a time by a lock; it
- *              first removes what others left that were killed.  When the server stops it stops, too, and leaves nothing.
+ * In which process.  One that is forked and becomes the user that runs Postgres, so root reads and writes
+ * nothing of that user.
+ *
+ *     unpacker   Unpacks what Postgres starts with, says so on a pipe, and goes on with the rest and with
+ *                flushing while Postgres starts on that (embedded_unpack.c and embedded_cluster.c say why
+ *                that is safe).
+ *     preparer   Only where there was no archive.  Forked before there are threads, it waits until the server
+ *                listens, then works at a lower priority: initdb once more, in a folder of its own that no
+ *                store uses.  One at a time by a lock; it first removes what killed ones left.  When the
+ *                server stops it stops, too, and leaves nothing.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -70,7 +74,7 @@ static bool name_folder(const struct embedded *embedded, char path[PATH_MAX])
 	return len > 0 && len < PATH_MAX;
 }
 
-/* Makes the folder for the user who runs Postgres, ~/.cache too. */
+/* Makes the folder for the user that runs Postgres, ~/.cache too. */
 static void make_folder(const struct embedded *embedded, const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -121,7 +125,7 @@ int prepared_open_folder(const struct embedded *embedded)
 {
 	if (!is_safe(embedded->cache, geteuid()))
 	{
-		log_warning("%s is not used: it, or a folder above it, belongs to or can be written by somebody else",
+		log_warning("%s is not used: it, or a folder above it, belongs to or can be written by another user",
 					embedded->cache);
 		return -1;
 	}
@@ -279,8 +283,8 @@ bool prepared_read(const struct embedded *embedded, int folder, struct archive *
 		case ARCHIVE_ABSENT:
 			return false;
 		case ARCHIVE_UNTRUSTED:
-			log_warning("%s/%s is not used: it belongs to or can be written by somebody else",
-						embedded->cache, name);
+			log_warning("%s/%s is not used: it belongs to or can be written by another user", embedded->cache,
+						name);
 			return false;
 		case ARCHIVE_DAMAGED:
 			log_warning("%s/%s is damaged, and removed", embedded->cache, name);

@@ -17,9 +17,9 @@ void prepared_find_folder(struct embedded *embedded);
 /* The name of the archive in it. */
 void prepared_name(const struct embedded *embedded, char name[PREPARED_NAME_LEN + 1]);
 
-/* The others are for the processes that are the user who runs Postgres. */
+/* The others are for processes of the user that runs Postgres. */
 
-/* -1: there is none that can be used. */
+/* Opens the folder; -1: it can not be used, and that is logged. */
 int prepared_open_folder(const struct embedded *embedded);
 /*
  * Writes the key: what a cluster that is made now is made with and of; `share` is where PostgreSQL keeps its

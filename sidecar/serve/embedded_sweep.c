@@ -1,9 +1,10 @@
 /*
  * embedded_sweep: removes the temporary folders of servers that were killed; see embedded_internal.h.
  *
- * A folder of a test server holds its lock file, and a server that lives holds the lock.  One that has none
- * yet is young.  A folder of sockets below /tmp, of a store whose own path is too long for them, says whose
- * it is.  Done in a process of its own, as the user whose folders they are, beside the start.
+ * The folder of a test server has a lock file, and a running server holds the lock; a folder that has no such
+ * file is left alone while it is new.  A folder of sockets below /tmp, of a data directory whose own path is
+ * too long for them, names its cluster.  Done in a process of its own, as the user that runs Postgres, beside
+ * the start.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -22,7 +23,6 @@
 #include "serve/embedded_internal.h"
 
 #define YOUNG_S 60 /* it may be that its server has not locked it yet */
-#define NICENESS 10
 
 static bool is_own_folder(const char *path, struct stat *status)
 {
@@ -48,7 +48,7 @@ static bool store_was_left(const struct embedded *embedded, const char *path)
 	return left;
 }
 
-/* A folder of sockets: Postgres wrote there whose it is.  Ours has another one now; or the store is gone. */
+/* Postgres wrote there which cluster they are of: ours, which has others now, or one that is gone. */
 static bool sockets_were_left(const struct embedded *embedded, const char *path)
 {
 	char lock[PATH_MAX + 64], cluster[PATH_MAX] = "";
@@ -105,7 +105,7 @@ void embedded_sweep(struct embedded *embedded)
 	if (embedded_become_helper(embedded, parent))
 	{
 		closefrom(STDERR_FILENO + 1); /* the server's sockets and locks */
-		setpriority(PRIO_PROCESS, 0, NICENESS);
+		setpriority(PRIO_PROCESS, 0, EMBEDDED_NICENESS);
 		if (embedded->dir.temporary)
 			sweep(embedded, folder, EMBEDDED_TEMPORARY, store_was_left);
 		sweep(embedded, "/tmp", EMBEDDED_SOCKETS, sockets_were_left);

@@ -1,10 +1,9 @@
 /*
  * machine: what this process may use; see machine.h.
  *
- *  /proc/self/cgroup says in which groups we are, /proc/self/mountinfo where their files are.  In a container
- *  both may be
- * told from the host's view, with only our own group's folder mounted: then what the mount shows stands for
- * the path before it.
+ * /proc/self/cgroup says in which groups we are, /proc/self/mountinfo where their files are.  In a container
+ * both may be told from the host's view, with only our own group's folder mounted: then what the mount shows
+ * stands for the path before it.
  */
 #include "serve/machine.h"
 
@@ -130,8 +129,7 @@ static bool parse_mount(char *line, struct mount *mount)
 }
 
 /*
- * The groups of a line of /proc/self/cgroup, "ID:CONTROLLERS:PATH"; without controllers it is that of version
- * 2.
+ * The groups of a line of /proc/self/cgroup, "ID:CONTROLLERS:PATH"; without controllers it is version 2's.
  */
 static void look_at_line(struct machine *machine, const char *root, char *line, const struct mount *mount)
 {

@@ -2,7 +2,7 @@
  * machine: how much memory and how many processors this process may use.
  *
  * In a container that is less than the machine has: control groups (cgroups(7), both versions) limit it, and
- * who goes by the machine's is killed.
+ * a process that uses as much as the machine has is killed.
  */
 #ifndef MILLRACE_MACHINE_H
 #define MILLRACE_MACHINE_H

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-/* All zero: nobody asks. */
+/* All zero: there is no such socket. */
 struct notify
 {
 	struct sockaddr_un address;
@@ -23,7 +23,7 @@ struct notify
  */
 void notify_open(struct notify *notify);
 
-/* Sends a state such as "READY=1"; does nothing when nobody asks. */
+/* Sends a state such as "READY=1"; does nothing without a socket. */
 void notify_send(const struct notify *notify, const char *state);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * token_handover: see token_handover.h.
+ * token_handover: how a new token gets to its owner; see token_handover.h.
  */
 #include "serve/token_handover.h"
 
@@ -47,7 +47,7 @@ bool token_can_be_handed_over(const struct config *config, struct buf *error)
 	return can;
 }
 
-/* For its owner's eyes only. */
+/* Only the user that runs the server may read the file. */
 static bool write_down(const char *path, const char *token, struct buf *error)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);

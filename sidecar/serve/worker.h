@@ -32,13 +32,19 @@ struct worker_question
 /* Takes the sockets of `listeners` in any case; NULL: out of memory or descriptors. */
 struct worker *worker_new(const struct config *config, const char *conninfo, struct shared *shared,
 						  struct listeners *listeners);
-bool worker_start(struct worker *worker);					   /* false: no thread could be made */
-const struct stats *worker_stats(const struct worker *worker); /* to be read from any thread */
-bool worker_readable(const struct worker *worker);			   /* has one for reads */
-bool worker_ready(const struct worker *worker); /* has its connection for appends; from any thread */
-void worker_ask(struct worker *worker, struct worker_question *question); /* from any thread */
-void worker_stop(struct worker *worker);		/* begins to drain; worker_free waits for the end */
-bool worker_ended(const struct worker *worker); /* it is drained, or was never started; from any thread */
+bool worker_start(struct worker *worker); /* false: no thread could be made */
+/* Begins to drain; worker_free() waits for the end. */
+void worker_stop(struct worker *worker);
+/* Waits for the thread's end; NULL is allowed. */
 void worker_free(struct worker *worker);
+
+/* From any thread: */
+
+const struct stats *worker_stats(const struct worker *worker);
+bool worker_readable(const struct worker *worker); /* has a connection for reads */
+bool worker_ready(const struct worker *worker);	   /* has its connection for appends */
+bool worker_ended(const struct worker *worker);	   /* is drained, or was never started */
+/* The question is the worker's until it is answered. */
+void worker_ask(struct worker *worker, struct worker_question *question);
 
 #endif

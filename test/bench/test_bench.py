@@ -60,7 +60,8 @@ def test_every_worker_count_was_measured_durable_and_not_and_got_answers_without
                                                 for workers in (1, 10, 64, 256)]
     for durable, workers, throughput, average, p50, p99, errors, memory in rows:
         assert throughput > 0 and errors == 0 and memory >= 1
-        assert 0 < p50 <= p99 and average * throughput <= 1010 * workers  # a closed loop: no worker waits for two answers
+        # A closed loop: no worker waits for two answers.
+        assert 0 < p50 <= p99 and average * throughput <= 1010 * workers
 
 
 def test_wal_of_a_message_is_its_own_size_and_no_multiple_of_it(folder):

@@ -5,7 +5,7 @@ then counts.
     chaos.py [--minutes 10] [--seed N] [--no-updates] [--no-kills] [--plain-reader]
 
 The last line is JSON: messages (stored), missed, twice, out_of_order (by readers, or in what is stored against what was
-acknowledged), stuck (workers that did not get on for a minute in which nothing legitimately stopped them, or met an
+acknowledged), stuck (workers that made no progress for a minute in which nothing legitimately stopped them, or met an
 error that nothing explains), amcheck (lines of pg_amcheck).  Exit code 1 when anything but messages is not 0.
 
 `make test-chaos` runs it; by itself it needs a user that is not root.

@@ -1,4 +1,4 @@
-"""Those who disturb: maintenance of all kinds, rows changed by hand, cancels, and kills with recovery."""
+"""The workers that disturb: maintenance of all kinds, rows changed by hand, cancels, and kills with recovery."""
 import os
 import signal
 import time
@@ -50,8 +50,9 @@ MAINTENANCE = [
     (1, True, ["GRANT SELECT ON {t} TO PUBLIC", "REVOKE SELECT ON {t} FROM PUBLIC"]),
 ]
 # What an earlier one left that was cancelled or killed.
-LEFT = "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE indrelid = '" + TABLE + \
-       "'::regclass AND (relname LIKE 'chaos\\_%' OR relname LIKE '%\\_ccnew%' OR relname LIKE '%\\_ccold%')"
+LEFT = ("SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid "
+        f"WHERE indrelid = '{TABLE}'::regclass "
+        "AND (relname LIKE 'chaos\\_%' OR relname LIKE '%\\_ccnew%' OR relname LIKE '%\\_ccold%')")
 # A column of its own makes entries that an append finds too large when it has the append lock.
 WIDE = f"CREATE INDEX wide ON {TABLE} (message_store.category(stream_name), global_position, type)"
 
@@ -183,7 +184,8 @@ class Killer:
         connection = psycopg2.connect(self.primary.conninfo("store"))
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT pid FROM pg_stat_activity WHERE application_name ~ '^(writer|maintenance)' ORDER BY state = 'active' DESC, random()"
+                "SELECT pid FROM pg_stat_activity WHERE application_name ~ '^(writer|maintenance)' "
+                "ORDER BY state = 'active' DESC, random()"
             )
             pids = [pid for pid, in cursor.fetchall()]
         connection.close()

@@ -27,7 +27,7 @@ class Ledger:
     def __init__(self):
         self.mutex, self.numbers, self.transactions = threading.Lock(), itertools.count(1), itertools.count(1)
         self.batches, self.deleted = {}, set(
-        )  # deleted: global positions of rows that somebody may have deleted by hand
+        )  # deleted: global positions of rows that may have been deleted by hand
         self.newest = defaultdict(int)  # category -> highest global position acknowledged
 
     def begin(self):
@@ -91,7 +91,7 @@ def judge(ledger, rows, gaps_allowed, counts):
         found[batch].append((number, stream, position, global_position))
         positions[stream].append(position)
     for number in found.keys() - ledger.batches.keys():
-        counts.add("twice", f"batch {number} was sent by nobody")
+        counts.add("twice", f"batch {number} was sent by no worker")
     fates = defaultdict(set)  # transactions whose answer was lost -> which of its batches are there
     for number, batch in ledger.batches.items():
         edited = batch.stream.split("-")[0] in gaps_allowed

@@ -1,5 +1,5 @@
-"""Those who follow: each remembers how far it is, and goes on from there; in the end it must have had every message of
-its kind, once, in order."""
+"""The workers that follow: each remembers how far it is, and goes on from there; in the end it must have had every
+message of its kind, once, in order."""
 import json
 import re
 import time
@@ -127,7 +127,8 @@ class Bounded(Reader):
         if self.below is None:
             ((self.below,),) = self.sql("SELECT millrace.feed_head('default')")
         ((body, count, following, state), ) = self.sql(
-            "SELECT body, count, next_position, state FROM millrace.read_pokes('default', {}, {}, %s, %s, NULL, NULL, true, false, %s)"
+            "SELECT body, count, next_position, state "
+            "FROM millrace.read_pokes('default', {}, {}, %s, %s, NULL, NULL, true, false, %s)"
             .format(*self.source), position, self.below, self.random.choice([1, 1000, 100_000]))
         page = [int(found) for found in GLOBAL_POSITION.findall(body)]
         assert len(page) == count, f"{len(page)} pokes, said to be {count}"
@@ -151,7 +152,8 @@ class MessageDbCategory(Reader):
 
     def fetch(self, position):
         return self.rows(
-            "SELECT global_position FROM message_store.get_category_messages('b'::varchar, %s, %s, condition => %s::varchar)",
+            "SELECT global_position "
+            "FROM message_store.get_category_messages('b'::varchar, %s, %s, condition => %s::varchar)",
             position, self.size(), self.condition)
 
 
@@ -198,7 +200,8 @@ class Snapshot(Reader):
             same = next((n for n, pair in enumerate(zip(first, second)) if pair[0] != pair[1]),
                         min(len(first), len(second)))
             self.problems.append(
-                f"a snapshot showed {len(first)} messages from {position} on, and then {len(second)}, of which {same} are the same"
+                f"a snapshot showed {len(first)} messages from {position} on, and then {len(second)}, "
+                f"of which {same} are the same"
             )
         return second, second[-1] + 1 if second else position
 
@@ -274,7 +277,7 @@ def judge(reader, expected, stored, deleted, counts):
         counts.add("out_of_order", f"{reader.name} went back", disorder)
     gone = [position for position in seen if position not in deleted and not there(stored, position)]
     if gone:
-        counts.add("missed", f"{reader.name} had {min(gone)} to {max(gone)}, which nobody has any more", len(gone))
+        counts.add("missed", f"{reader.name} had {min(gone)} to {max(gone)}, which are no longer stored", len(gone))
 
 
 def there(positions, position):

@@ -50,7 +50,7 @@ def test_nothing_is_wrong_whatever_became_of_a_lost_answer(more):
     (lambda rows: rows.append((13, A, 3, 3, 0)), "missed"),  # a gap
     (lambda rows: rows.append((13, A, 2, 1, 1)), "twice"),
     (lambda rows: rows.append((13, A, 2, 5, 0)), "twice"),  # rolled back
-    (lambda rows: rows.append((13, A, 2, None, None)), "twice"),  # nobody's
+    (lambda rows: rows.append((13, A, 2, None, None)), "twice"),  # of no worker
     (lambda rows: rows.append((13, A, 1, 3, 0)), "out_of_order"),
     (lambda rows: rows.__setitem__(2, (20, B, 0, 2, 0)), "out_of_order"),  # another place than was acknowledged
     (lambda rows: rows.__setitem__(2, (12, B, 1, 2, 0)), "out_of_order"),
@@ -69,7 +69,7 @@ def test_a_fault_in_what_is_stored_is_noticed(change, kind):
     ([1, 2, 2, 3], {"twice": 1}),
     ([2, 1, 3], {"out_of_order": 1}),
     ([1, 2, 3, 4], {}),  # of another kind, which was not expected of it
-    ([1, 2, 3, 5], {"missed": 1}),  # and nobody has it any more
+    ([1, 2, 3, 5], {"missed": 1}),  # and it is no longer stored
 ])
 def test_a_fault_of_a_reader_is_noticed(seen, counted):
     class Reader:

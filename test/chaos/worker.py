@@ -14,13 +14,13 @@ EXPECTED = {"57014", "40001", "40P01", "55P03"}
 
 
 def lost(error):
-    """Says whether the connection is gone, so that nobody knows what became of the statement."""
+    """Says whether the connection is gone, so that it is unknown what became of the statement."""
     return error.pgcode in LOST
 
 
 class Clock:
-    """Time in which workers could go on: it stands while somebody has the table for himself, and while the server is
-    down."""
+    """Time in which workers could go on: it stands while another session has the table locked exclusively, and while
+    the server is down."""
 
     def __init__(self):
         self.mutex, self.stopped, self.stood, self.since = threading.Lock(), 0, 0.0, 0.0
@@ -124,7 +124,7 @@ class Watch(threading.Thread):
         while not self.ended.wait(1):
             for worker in self.workers:
                 if worker.is_alive() and self.clock.now() - worker.moved > STUCK_AFTER:
-                    self.stuck.append(f"{worker.name} did not get on for {STUCK_AFTER} s")
+                    self.stuck.append(f"{worker.name} made no progress for {STUCK_AFTER} s")
                     text = self.describe(worker)
                     if len(self.stuck) <= 5:
                         print(f"STUCK: {self.stuck[-1]}\n{text}", flush=True)
@@ -135,8 +135,9 @@ class Watch(threading.Thread):
             connection = psycopg2.connect(worker.cluster.conninfo("store") + " connect_timeout=10")
             with connection.cursor() as cursor:
                 cursor.execute(
-                    "SELECT pid, application_name, state, wait_event_type, wait_event, backend_xmin::text, now() - xact_start, "
-                    "pg_blocking_pids(pid), left(query, 150) FROM pg_stat_activity WHERE datname = 'store' ORDER BY xact_start"
+                    "SELECT pid, application_name, state, wait_event_type, wait_event, backend_xmin::text, "
+                    "now() - xact_start, pg_blocking_pids(pid), left(query, 150) FROM pg_stat_activity "
+                    "WHERE datname = 'store' ORDER BY xact_start"
                 )
                 lines = [f"  {row}" for row in cursor.fetchall() if row[2] != "idle"][:15]
                 cursor.execute("SELECT pg_terminate_backend(%s)", (worker.pid or 0,))

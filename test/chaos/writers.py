@@ -1,4 +1,5 @@
-"""Those who append: single messages, batches, transactions with savepoints, prepared ones, imports, and what fails."""
+"""The workers that append: single messages, batches, transactions with savepoints, prepared ones, imports, and what
+fails."""
 import math
 import struct
 import time
@@ -16,15 +17,19 @@ FIRST = 10_000_000  # the appends' first global position; imports go below
 MOST = 20_000  # messages of a batch
 
 MESSAGES = (
-    "(SELECT array_agg((CASE WHEN %(b)s %% 2 = 0 THEN 'Even' ELSE 'Odd' END, jsonb_build_object('b', %(b)s, 'n', n), NULL, "
-    "md5(%(b)s || '-' || n)::uuid)::millrace.new_message ORDER BY n) FROM generate_series(0, %(count)s - 1) AS n)")
-APPEND = "SELECT \"position\", global_position, last_global_position FROM millrace.append_messages(%(stream)s, " + MESSAGES + ")"
+    "(SELECT array_agg((CASE WHEN %(b)s %% 2 = 0 THEN 'Even' ELSE 'Odd' END, "
+    "jsonb_build_object('b', %(b)s, 'n', n), NULL, md5(%(b)s || '-' || n)::uuid)::millrace.new_message ORDER BY n) "
+    "FROM generate_series(0, %(count)s - 1) AS n)")
+APPEND = ("SELECT \"position\", global_position, last_global_position "
+          f"FROM millrace.append_messages(%(stream)s, {MESSAGES})")
 APPEND_STREAMS = (
-    "SELECT \"position\", global_position, last_global_position FROM millrace.append_streams(ARRAY[{}]::millrace.stream_append[])"
+    "SELECT \"position\", global_position, last_global_position "
+    "FROM millrace.append_streams(ARRAY[{}]::millrace.stream_append[])"
 )
 ONE = (
-    "SELECT \"position\", global_position, global_position FROM millrace.append(%(stream)s, CASE WHEN %(b)s %% 2 = 0 THEN 'Even' ELSE 'Odd' END, "
-    "jsonb_build_object('b', %(b)s, 'n', 0), id => md5(%(b)s || '-0')::uuid)")
+    "SELECT \"position\", global_position, global_position FROM millrace.append(%(stream)s, "
+    "CASE WHEN %(b)s %% 2 = 0 THEN 'Even' ELSE 'Odd' END, jsonb_build_object('b', %(b)s, 'n', 0), "
+    "id => md5(%(b)s || '-0')::uuid)")
 
 
 class Writer(Worker):
@@ -239,8 +244,9 @@ class MessageDb(Writer):
         number = transaction.batch(stream, 1)
         arguments = {"b": number, "stream": stream}
         ((position, ), ) = self.query(
-            "SELECT message_store.write_message(md5(%(b)s || '-0')::uuid::varchar, %(stream)s::varchar, (CASE WHEN %(b)s %% 2 = 0 "
-            "THEN 'Even' ELSE 'Odd' END)::varchar, jsonb_build_object('b', %(b)s, 'n', 0))", arguments)
+            "SELECT message_store.write_message(md5(%(b)s || '-0')::uuid::varchar, %(stream)s::varchar, "
+            "(CASE WHEN %(b)s %% 2 = 0 THEN 'Even' ELSE 'Odd' END)::varchar, "
+            "jsonb_build_object('b', %(b)s, 'n', 0))", arguments)
         # The stream is ours until the transaction ends.
         ((first, ), ) = self.query(
             "SELECT global_position FROM message_store.get_last_stream_message(%(stream)s::varchar)", arguments)
@@ -262,14 +268,16 @@ class Failing(Writer):
             self.sql("SELECT millrace.append(%s, 'T', '{}', expected_version => 1000000000)", f"{category}-1")
         elif how == 1:
             self.sql(
-                "SELECT millrace.append_messages(%s, (SELECT array_agg((%s, '{}', NULL, NULL)::millrace.new_message) FROM generate_series(1, 300)))",
+                "SELECT millrace.append_messages(%s, (SELECT array_agg((%s, '{}', NULL, NULL)::millrace.new_message) "
+                "FROM generate_series(1, 300)))",
                 long[:1900], long[1900:])
         elif how == 2:
             self.sql("SELECT message_store.write_message(gen_random_uuid()::varchar, %s::varchar, 'T', '{}')",
                      long + "-1")
         else:
             self.sql(
-                "SELECT millrace.append_messages(%s, (SELECT array_agg(('T', '{}', NULL, %s)::millrace.new_message) FROM generate_series(1, 2)))",
+                "SELECT millrace.append_messages(%s, (SELECT array_agg(('T', '{}', NULL, %s)::millrace.new_message) "
+                "FROM generate_series(1, 2)))",
                 f"{category}-1", str(uuid.uuid4()))
 
     def failed(self, error):

@@ -7,12 +7,11 @@ import re
 import signal
 import socket
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
 
-from store import MILLRACE, new_id, token_for, wait_until
+from store import MILLRACE, Listener, new_id, token_for, wait_until
 
 
 def line(n, **fields):
@@ -86,33 +85,26 @@ def other(server):
     return Cli(server.port, token)
 
 
-class Canned:
+class Canned(Listener):
     """A server that answers anything with the same bytes, and then hangs up or waits."""
 
     def __init__(self, answer, wait=False):
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
         self.answer, self.wait, self.requests, self.kept = answer, wait, [], []
-        threading.Thread(target=self.run, daemon=True).start()
+        super().__init__()
 
-    def run(self):
-        while True:
-            try:
-                connection, _ = self.socket.accept()
-            except OSError:
-                return
-            request = b""
-            while b"\r\n\r\n" not in request:
-                request += connection.recv(65536)
-            self.requests.append(request)
-            connection.sendall(self.answer)
-            if self.wait:
-                self.kept.append(connection)
-                continue
-            connection.shutdown(socket.SHUT_WR)
-            while connection.recv(65536):
-                pass
-            connection.close()
+    def serve(self, connection):
+        request = b""
+        while b"\r\n\r\n" not in request:
+            request += connection.recv(65536)
+        self.requests.append(request)
+        connection.sendall(self.answer)
+        if self.wait:
+            self.kept.append(connection)
+            return
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65536):
+            pass
+        connection.close()
 
 
 @pytest.fixture
@@ -125,7 +117,7 @@ def canned():
 
     yield make
     for server in servers:
-        server.socket.close()
+        server.close()
 
 
 OK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -199,8 +191,7 @@ def test_what_is_no_file_is_written_as_it_is(cli, folder):
     assert Path("/dev/null").is_char_device()
 
 
-# ---- failures
-# ---------------------------------------------------------------------------------------------------------
+# ---- failures --------------------------------------------------------------------------------------------
 
 
 def fails(done, *words, code=1):
@@ -301,8 +292,7 @@ def test_an_input_that_cannot_be_read_fails_before_anything_is_deleted(cli, fold
     assert cli.ok("export").count(b"\n") == 3
 
 
-# ---- force and terminals
-# ------------------------------------------------------------------------------------------------
+# ---- force and terminals ---------------------------------------------------------------------------------
 
 
 def test_force_asks_on_a_terminal_and_nowhere_else(cli, folder):
@@ -330,8 +320,7 @@ def test_counts_are_shown_on_a_terminal(cli, folder):
     assert code == 0 and shown.endswith("\n") and "imported 2500 messages" in shown
 
 
-# ---- usage
-# -----------------------------------------------------------------------------------------------------------------
+# ---- usage -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command, flags",

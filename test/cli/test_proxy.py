@@ -4,36 +4,22 @@ import os
 import select
 import socket
 import subprocess
-import threading
 
 import pytest
 
-from store import MILLRACE, new_id, token_for
+from store import MILLRACE, Listener, new_id, token_for
 
 
-class Proxy:
+class Proxy(Listener):
     """Takes whole URLs and CONNECT, whatever host they name, to one port of this machine; keeps the heads that it
     got."""
 
-    def __init__(self, port, refuse=b""):
-        self.port, self.refuse, self.heads = port, refuse, []
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        threading.Thread(target=self._run, daemon=True).start()
+    def __init__(self, target, refuse=b""):
+        self.target, self.refuse, self.heads = target, refuse, []
+        super().__init__()
+        self.url = f"http://127.0.0.1:{self.port}"
 
-    def close(self):
-        self.listener.shutdown(socket.SHUT_RDWR)  # ends accept, too
-        self.listener.close()
-
-    def _run(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client):
+    def serve(self, client):
         with client:
             got = b""
             while b"\r\n\r\n" not in got:
@@ -47,7 +33,7 @@ class Proxy:
                 client.sendall(self.refuse)
                 return
             method, target, _ = head.split(b"\r\n")[0].split()
-            with socket.create_connection(("127.0.0.1", self.port)) as server:
+            with socket.create_connection(("127.0.0.1", self.target)) as server:
                 if method == b"CONNECT":
                     client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 else:

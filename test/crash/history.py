@@ -89,7 +89,7 @@ class Observation:
 
 @dataclass(slots=True)
 class Follower:
-    """All that a reader got who always went on from its last global position."""
+    """All that a reader got that always went on from its last global position."""
     name: str
     rows: list = field(default_factory=list)  # Message
     finished: bool = False  # it read on until nothing came, after the last append
@@ -210,7 +210,7 @@ def check_rows(verdict, observations, by_stream):
 
 def check_streams(verdict, appends, observations, by_mark, by_stream):
     """Every stream is linearizable; see the top of this file."""
-    calls = defaultdict(list)  # stream -> (version, 0 for what made it, 1 for who saw it; start, end, call)
+    calls = defaultdict(list)  # stream -> (version, 0 for what made it, 1 for a call that saw it; start, end, call)
     for append in appends:
         if append.outcome == CONFLICT:
             stream = append.parts[0].stream
@@ -260,7 +260,7 @@ def kind_of_disorder(must_be_first, call):
 
 
 def check_seen(verdict, calls, stream, by_stream):
-    """Every version that somebody saw is one that a call made."""
+    """Every version that was seen is one that a call made."""
     made = {version for version, rank, *_ in calls if rank == 0}
     for version, rank, _, _, call in calls:
         if rank == 1 and version != -1 and version not in made:

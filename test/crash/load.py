@@ -73,7 +73,7 @@ class Caller(threading.Thread):
             raise Lost from error
 
     def connect(self, until):
-        """Connects, if it must.  That nobody listens for a while is part of the test."""
+        """Connects, if it must.  That no server listens for a while is part of the test."""
         while self.client.connection.sock is None:
             try:
                 self.client.connection.connect()

@@ -19,7 +19,7 @@ CLIENTS = 20
 
 
 class Pair(Victim):
-    """A server on two clusters.  The standby is named first: the server has to find out who accepts writes."""
+    """A server on two clusters.  The standby is named first: the server has to find out which one accepts writes."""
 
     def __init__(self, folder):
         super().__init__()
@@ -144,7 +144,7 @@ def test_a_message_that_is_not_on_the_standby_yet_is_not_acknowledged_to_a_retry
             ((pid,),) = wait_until(lambda: sql(primary, waiting), "a commit that waits for the standby")
             sql(primary, "SELECT pg_terminate_backend(%s)", pid)
             wait_until(lambda: (pid,) not in sql(primary, waiting), "its end")
-            time.sleep(2)
+            time.sleep(2)  # for the answer that should not come
             assert not answer.done(), f"acknowledged, but not on the standby: {answer.result()}"
         finally:
             kill(walreceiver, signal.SIGCONT)

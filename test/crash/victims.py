@@ -1,22 +1,15 @@
 """What can be killed: a server with a Postgres of its own, or one on a cluster of ours; and the ways to kill it.
 
-Each method returns when the blow has been struck and whatever nobody else starts again is on its way up.  It doesn't
-wait for recovery: the next blow may fall into it.
+Each method returns when the blow has been struck and whatever does not start again of itself is on its way up.  It
+doesn't wait for recovery: the next blow may fall into it.
 """
 import os
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
 
-from store import PG_BIN, ZERO_TOKEN, Cluster, Server, wait_until
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+from store import PG_BIN, ZERO_TOKEN, Cluster, Server, free_port, wait_until
 
 
 def children(pid):

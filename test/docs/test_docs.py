@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from store import MILLRACE, PG_BIN, ROOT, ZERO_TOKEN, Cluster, Server, need_library, sql, temporary_folder
+from store import MILLRACE, PG_BIN, ROOT, ZERO_TOKEN, Cluster, Server, need_library, temporary_folder
 
 DOCUMENTS = ["README.md", "extension/README.md", "sidecar/README.md"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)

@@ -26,8 +26,8 @@ for target in "$@"; do
 	learned=build/corpus/$target
 	[ "$mode" = run ] || learned=$(mktemp -d)
 	mkdir -p "$learned"
-	options=(-seed="$seed" -runs="$runs" -max_len="$(max_len "$target")" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1
-		-artifact_prefix="build/crash-$target-")
+	options=(-seed="$seed" -runs="$runs" -max_len="$(max_len "$target")" -timeout=20
+		-rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="build/crash-$target-")
 	[ ! -f "$target.dict" ] || options+=(-dict="$target.dict")
 	"build/fuzz_$target" "${options[@]}" "$learned" "corpus/$target" >"$log" 2>&1
 	code=$?

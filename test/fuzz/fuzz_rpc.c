@@ -2,9 +2,11 @@
  * fuzz_rpc.c: both envelopes and all methods, with a stand-in for the database behind them that checks what
  * it is asked to store and answers as Postgres might.  Whatever the body is:
  *
- *   there is one last reply; it has no body or one that json-c takes; a request's id comes back a request
- *   that was refused left nothing in the batch, one that was not is a frame that the extension takes
- *   parameters are UTF-8 the array form, JSON-RPC and a batch of one do the same and say the same
+ *   - there is one last reply; it has no body or one that json-c takes; a request's id comes back
+ *   - a request that was refused left nothing in the batch, one that was not is a frame that the extension
+ *     takes
+ *   - parameters are UTF-8
+ *   - the array form, JSON-RPC and a batch of one do the same and say the same
  */
 #include <inttypes.h>
 
@@ -387,6 +389,29 @@ static bool refuses_key(const struct outcome *outcome)
 	return memmem(outcome->body.data, outcome->body.len, words, strlen(words)) != NULL;
 }
 
+/* The array form and JSON-RPC say the same, and JSON-RPC says the same in a batch. */
+static void compare_answers(const struct outcome *outcome, const struct outcome *single,
+							const struct outcome *gathered)
+{
+	struct json_object *a = oracle_require(body_of(outcome));
+	struct json_object *b = oracle_require(body_of(single));
+
+	if (outcome->status == 200)
+		/* ns.create makes a token. */
+		require(json_object_equal(a, get(b, "result")) || get(a, "token") != NULL);
+	else
+	{
+		require(strcmp(json_object_get_string(get(get(a, "error"), "code")),
+					   json_object_get_string(get(get(get(b, "error"), "data"), "code"))) == 0);
+		require(json_object_equal(get(get(a, "error"), "message"), get(get(b, "error"), "message")));
+	}
+	if (get(a, "token") == NULL)
+		require(gathered->body.len == single->body.len + 2 &&
+				memcmp(gathered->body.data + 1, single->body.data, single->body.len) == 0);
+	json_object_put(a);
+	json_object_put(b);
+}
+
 /*
  * The array form and JSON-RPC: the same call, and the same answer in another envelope; but JSON-RPC refuses
  * every key that it does not know.
@@ -399,7 +424,6 @@ static void compare_envelopes(struct slice array, const struct outcome *outcome,
 	struct buf text = {0};
 	struct buf batch = {0};
 	struct outcome *single, *gathered;
-	struct json_object *a, *b;
 
 	json_iterate(&iterator, array);
 	if (!json_next_element(&iterator, &method) || json_kind(method) != JSON_STRING)
@@ -422,24 +446,7 @@ static void compare_envelopes(struct slice array, const struct outcome *outcome,
 	if (!refuses_key(single))
 		require(same_did(single, outcome) && single->cancelled == outcome->cancelled);
 	if (!refuses_key(single) && !outcome->cancelled && !outcome->broken)
-	{
-		a = oracle_require(body_of(outcome));
-		b = oracle_require(body_of(single));
-		if (outcome->status == 200)
-			/* ns.create makes a token. */
-			require(json_object_equal(a, get(b, "result")) || get(a, "token") != NULL);
-		else
-		{
-			require(strcmp(json_object_get_string(get(get(a, "error"), "code")),
-						   json_object_get_string(get(get(get(b, "error"), "data"), "code"))) == 0);
-			require(json_object_equal(get(get(a, "error"), "message"), get(get(b, "error"), "message")));
-		}
-		if (get(a, "token") == NULL)
-			require(gathered->body.len == single->body.len + 2 &&
-					memcmp(gathered->body.data + 1, single->body.data, single->body.len) == 0);
-		json_object_put(a);
-		json_object_put(b);
-	}
+		compare_answers(outcome, single, gathered);
 	forget(single);
 	forget(gathered);
 	buf_free(&text);

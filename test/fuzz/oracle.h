@@ -4,7 +4,7 @@
  * It still takes more than RFC 8259 allows, and less than we do.  What a fuzzer that asks it must leave out
  * or decide itself:
  *
- *   UTF-8             its check lets overlong forms, surrogates and what is above U+10FFFF pass; fuzz_is_utf8 decides
+ *   UTF-8             its check lets overlong forms, surrogates and the like pass; fuzz_is_utf8 decides
  *   NUL               ends the text for it
  *   not ASCII         0.18 refuses it in strings when it is strict
  *   numbers           it takes some that are not in the grammar; a regular expression decides
@@ -17,7 +17,7 @@
  *   half surrogates   become U+FFFD; we note them as what Postgres cannot hold
  *   \u0000            is a NUL, at which a key ends, so it may become another one; we note it
  *   duplicate keys    it keeps the last, as our readers do
- *   depth             it is given more levels than our 1000
+ *   depth             it is given more levels than JSON_MAX_DEPTH
  */
 #ifndef MILLRACE_ORACLE_H
 #define MILLRACE_ORACLE_H

@@ -1,42 +1,15 @@
-"""Who gets at what: every token against every method and endpoint, tokens that show up nowhere, and how little the
-database role needs."""
+"""Who gets at what: every token against every method and endpoint, and tokens that show up nowhere."""
 import json
-import os
 import re
 import subprocess
 import time
 from pathlib import Path
 from urllib.parse import quote
 
-import psycopg2
 import pytest
 
-from store import MILLRACE, ROOT, ZERO_TOKEN, Client, Server, new_id, sql, token_for, wait_until
-
-MANUAL = (ROOT / "sidecar" / "README.md").read_text()
-MESSAGE = {"type": "Tested", "data": {"n": 1}}
-
-# Arguments that succeed for whoever may call the method; NAME becomes the caller's namespace.
-METHODS = {
-    "stream.write": ["mine-1", MESSAGE],
-    "stream.append": ["mine-1", [MESSAGE, MESSAGE]],
-    "streams.append": [[{"stream": "mine-2", "messages": [MESSAGE]}, {"stream": "mine-3", "messages": [MESSAGE]}]],
-    "stream.get": ["mine-1"],
-    "stream.last": ["mine-1"],
-    "stream.version": ["mine-1"],
-    "stream.head": [],
-    "category.get": [""],
-    "ns.create": ["made"],
-    "ns.delete": ["made"],
-    "ns.setLimits": ["NAME"],
-    "ns.list": [],
-    "ns.info": ["NAME"],
-    "ns.streams": [],
-    "ns.categories": [],
-    "sys.version": [],
-    "sys.health": [],
-}
-ADMINISTRATIVE = {"ns.create", "ns.delete", "ns.setLimits", "ns.list"}
+from every_call import ADMINISTRATIVE, MANUAL, MESSAGE, METHODS, exercise, subscribe
+from store import MILLRACE, ZERO_TOKEN, Client, Server, new_id, sql, token_for, wait_until
 
 ENDPOINTS = {"/subscribe?category=mine": "GET", "/export": "GET", "/import": "POST", "/import?force=true": "POST"}
 
@@ -108,6 +81,7 @@ STRANGERS = [
     "none", "malformed", "of a deleted namespace", "of no namespace", "another secret", "one that was replaced",
     "of a namespace without one", "the hash"
 ]
+
 FORMS = ["header", "query", "query before a good header"]
 
 
@@ -259,44 +233,6 @@ def secrets_of(*tokens):
     return [part.encode() for token in tokens for part in (token, token[-64:])]
 
 
-def exercise(client, name="default", admin=True):
-    """Calls every method and endpoint; what failed, and why."""
-    failed = {}
-    for method, arguments in METHODS.items():
-        if method in ADMINISTRATIVE and not admin:
-            continue
-        reply = client.post([method, *[name if argument == "NAME" else argument for argument in arguments]])
-        if reply.status != 200:
-            failed[method] = reply.error["message"]
-    record = {
-        "id": new_id(), "stream": "imported-" + new_id(), "type": "T", "pos": 0, "data": {}, "meta": None,
-        "time": "2024-01-02T03:04:05Z", "gpos": client.call("stream.write", "mark-1", MESSAGE)["globalPosition"] + 1000
-    }
-    for path, method, body, good in (("/import", "POST", json.dumps(record), b'"done":true'),
-                                     ("/export", "GET", None, b"imported-"), ("/import?force=true", "POST", b"",
-                                                                              b'"done":true')):
-        reply = client.request(method, path, body)
-        if reply.status != 200 or good not in reply.body:
-            failed[path] = reply.body.decode()
-    return failed
-
-
-def subscribe(server, token, client):
-    """Follows everything until a message has come."""
-    with server.connect() as wire:
-        wire.sendall(f"GET /subscribe?all=true&token={token} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        received = b""
-        while b": ready" not in received:
-            part = wire.recv(65536)
-            assert part and b" 200 " in (received or part), received + part
-            received += part
-        client.write("followed-1")
-        while b"followed-1" not in received:
-            part = wire.recv(65536)
-            assert part, received
-            received += part
-
-
 @pytest.mark.parametrize("format", ["text", "json"])
 def test_tokens_are_in_no_log_no_error_no_process_list_no_metrics_and_no_sql(cluster, format):
     database = cluster.connect()
@@ -422,171 +358,3 @@ def test_two_tokens_are_refused(tmp_path):
     done = subprocess.run([MILLRACE, "serve", "--test-mode", "--token-file", file, "--token", ZERO_TOKEN],
                           capture_output=True, text=True, timeout=30)
     assert done.returncode == 2 and "which one is meant" in done.stderr and ZERO_TOKEN not in done.stderr
-
-
-# The database role
-
-
-def statements(heading):
-    """The GRANTs of the manual under a heading, one a string."""
-    section = re.search(rf"^#+ {re.escape(heading)}\n(.*?)^#", MANUAL, re.M | re.S).group(1)
-    blocks = re.findall(r"```sql\n(.*?)```", section, re.S)
-    return [
-        line.strip() for block in blocks for line in re.sub(r"--.*|^\\.*", "", block, flags=re.M).split(";")
-        if line.strip()
-    ]
-
-
-def grants(lines):
-    return [line for line in lines if line.startswith("GRANT")]
-
-
-class Role:
-    """A role that has what the manual grants it, and a server that logs in as this role."""
-
-    def __init__(self, cluster, heading):
-        self.cluster = cluster
-        self.lines = statements(heading)
-        self.owner = cluster.connect()
-        sql(self.owner, "CREATE DATABASE events")
-        self.owner.close()
-        self.owner = cluster.connect("events")
-        sql(self.owner, "CREATE EXTENSION millrace")
-        sql(self.owner, "SELECT millrace.create_namespace('stranger')")
-        sql(self.owner, "SET millrace.namespace = stranger")
-        sql(self.owner, "SELECT millrace.append('s-1', 'T', '{}')")
-        sql(self.owner, "CREATE ROLE millrace LOGIN")
-        for line in self.lines:
-            sql(self.owner, line)
-        self.user = psycopg2.connect(host=str(cluster.folder), user="millrace", dbname="events")
-        self.user.autocommit = True
-        self.server = None
-
-    def serve(self, *arguments):
-        self.server = Server("--database", f"host={self.cluster.folder} user=millrace dbname=events", *arguments)
-        return self.server
-
-    def refuses(self, *attempts):
-        for attempt in attempts:
-            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-                sql(self.user, attempt)
-                print("was allowed:", attempt)
-
-    def close(self):
-        if self.server:
-            self.server.stop()
-        self.owner.close()
-        self.user.close()
-
-
-BEYOND = [
-    "CREATE ROLE mine", "ALTER ROLE millrace SUPERUSER", "CREATE DATABASE mine", "COPY (SELECT 1) TO PROGRAM 'true'",
-    "SELECT pg_read_file('/etc/passwd')", "SELECT pg_reload_conf()", "ALTER SYSTEM SET fsync = off",
-    "CREATE TABLE millrace.mine ()", "CREATE FUNCTION millrace.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-    "DROP EXTENSION millrace", "DROP TABLE millrace.namespaces", "TRUNCATE millrace.namespaces",
-    "ALTER TABLE millrace.namespaces ADD x int", "UPDATE millrace.namespaces SET schema = 'x'",
-    "UPDATE millrace.namespaces SET name = 'x' WHERE name = 'stranger'", "CREATE TABLE millrace_stranger.mine ()",
-    "SELECT * FROM millrace_stranger.messages", "INSERT INTO millrace_stranger.messages DEFAULT VALUES",
-    "DELETE FROM millrace_stranger.messages", "TRUNCATE millrace_stranger.messages",
-    "DROP TABLE millrace_stranger.messages", "DROP SCHEMA millrace_stranger CASCADE",
-    "SELECT millrace.drop_namespace('stranger')", "SELECT millrace.empty_namespace('stranger')",
-    "SELECT * FROM pg_authid", "CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE c AS 'libc', 'abs'"
-]
-
-
-@pytest.fixture
-def role(cluster, request):
-    role = Role(cluster, request.param)
-    yield role
-    role.close()
-
-
-CREATES, GIVEN = "The server creates namespaces", "You create the namespaces"
-
-
-@pytest.mark.parametrize("role", [CREATES], indirect=True)
-def test_a_role_that_may_create_namespaces_serves_everything(role):
-    server = role.serve("--token", ZERO_TOKEN)
-    admin = server.client(ZERO_TOKEN)
-    assert exercise(admin) == {}
-    subscribe(server, ZERO_TOKEN, admin)
-    token = admin.call("ns.create", "tenant", {"description": "d", "metadata": {}})["token"]
-    assert exercise(server.client(token), "tenant", admin=False) == {}
-    assert admin.call("ns.delete", "tenant")
-    role.refuses(*BEYOND)
-    assert admin.refused("ns.delete", "stranger").code == "BACKEND_ERROR"
-    assert role.owner is not None and sql(role.owner, "SELECT count(*) FROM millrace_stranger.messages") == [(1,)]
-
-
-@pytest.mark.parametrize("role", [CREATES], indirect=True)
-def test_what_a_role_that_creates_namespaces_is_granted_is_all_needed(role):
-    """Without any one of its privileges something fails."""
-    server = role.serve("--token", ZERO_TOKEN)
-    admin = server.client(ZERO_TOKEN)
-    for privilege, where in privileges(grants(role.lines)):
-        sql(role.owner, f"REVOKE {privilege} ON {where} FROM millrace")
-        failed = exercise_quietly(admin)
-        if "token_hash" in privilege:
-            failed.update(lost_tokens(role, admin))
-        assert failed, f"GRANT {privilege} ON {where} is not needed"
-        sql(role.owner, f"GRANT {privilege} ON {where} TO millrace")
-        admin.post(["ns.delete", "made"])  # what could be created, but not deleted
-        assert exercise(admin) == {}
-
-
-def privileges(lines):
-    """One privilege on one thing at a time: "SELECT, INSERT ON t" is two."""
-    for line in lines:
-        found = re.fullmatch(r"GRANT (.*) ON (.*) TO millrace", line)
-        for privilege in re.findall(r"[A-Z]+(?: \([a-z_, ]*\))?", found.group(1)):
-            yield privilege, found.group(2)
-
-
-def lost_tokens(role, admin):
-    """What fails with tokens themselves: looking one up, and setting one."""
-    failed = {}
-    for statement in (
-            "SELECT millrace.namespace_token_hash('default')",
-            "SELECT millrace.set_namespace_token('default', (SELECT millrace.namespace_token_hash('default')))"):
-        try:
-            sql(role.user, statement)
-        except psycopg2.errors.InsufficientPrivilege as error:
-            failed[statement] = str(error)
-    return failed
-
-
-@pytest.mark.parametrize("role", [GIVEN], indirect=True)
-def test_a_role_for_namespaces_that_others_created_serves_all_but_their_creation(role):
-    token = re.search(r"'(ns_ZGVmYXVsdA_[0-9a-f.]*)'", "\n".join(role.lines)).group(1)
-    if "..." in token:
-        token = token_for("default")
-        sql(role.owner, "SELECT millrace.set_namespace_token('default', encode(sha256(%s), 'hex'))", token.encode())
-    server = role.serve()
-    assert "was created" not in server.text
-    admin = server.client(token)
-    failed = exercise(admin)
-    assert set(failed) == {"ns.create", "ns.delete", "ns.setLimits"}, failed
-    assert all("permission denied" in failed[each] or "does not exist" in failed[each] for each in failed)
-    subscribe(server, token, admin)
-    role.refuses(*BEYOND, "CREATE SCHEMA mine", "CREATE TABLE millrace_default.mine ()",
-                 "UPDATE millrace_default.messages SET type = 'x'", "DELETE FROM millrace_default.messages",
-                 "ALTER TABLE millrace_default.messages ADD x int", "DROP TABLE millrace_default.messages",
-                 "DROP SCHEMA millrace_default CASCADE", "DELETE FROM millrace.namespaces",
-                 "INSERT INTO millrace.namespaces (name, schema) VALUES ('x', 'x')",
-                 "UPDATE millrace.namespaces SET token_hash = 'x'",
-                 "SELECT millrace.set_namespace_token('default', repeat('0', 64))",
-                 "SELECT millrace.create_namespace('x')")
-    for privilege, where in privileges(grants(role.lines)):
-        sql(role.owner, f"REVOKE {privilege} ON {where} FROM millrace")
-        lost = exercise_quietly(admin)
-        if "token_hash" in privilege:
-            lost.update(lost_tokens(role, admin))
-        assert set(lost) - {"ns.create", "ns.delete", "ns.setLimits"}, f"GRANT {privilege} ON {where} is not needed"
-        sql(role.owner, f"GRANT {privilege} ON {where} TO millrace")
-
-
-def exercise_quietly(client):
-    try:
-        return exercise(client)
-    except Exception as error:  # noqa: B902 not even a message could be written
-        return {"all": str(error)}

@@ -7,7 +7,7 @@ import pytest
 
 from store import Client, Server, wait_until
 
-SECOND = "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"  # behind a request that is refused: nobody may answer it
+SECOND = "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"  # behind a request that is refused: it must not be answered
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The admin listener's /debug: who is connected, and profiles that the usual tools read."""
+"""The admin listener's /debug: the connections, and profiles that the usual tools read."""
 import ctypes
 import http.client
 import os
@@ -279,7 +279,7 @@ class Load(threading.Thread):
         self.join()
 
 
-def test_a_cpu_profile_shows_the_workers_and_holds_up_nobody(debugged, pprof, folder):
+def test_a_cpu_profile_shows_the_workers_and_holds_up_no_request(debugged, pprof, folder):
     with Load(debugged):
         begin = time.monotonic()
         profiling = begin_profile(debugged, 2)

@@ -18,7 +18,8 @@ import pytest
 
 from certificates import Authority
 from store import ROOT, ZERO_TOKEN, Server, new_id, sql, token_for, wait_until
-from test_metrics import ADMIN, MESSAGE, Metrics, find, hold_stream, sessions
+from test_metrics import ADMIN, MESSAGE, Metrics, find, sessions
+from write_load import hold_stream
 
 PACKAGING = ROOT / "sidecar" / "packaging"
 ALERTS = PACKAGING / "alerts.yaml"

@@ -1,4 +1,4 @@
-"""Tokens and who may do what."""
+"""Tokens, and what each of them may do."""
 import base64
 import hashlib
 import re

@@ -25,7 +25,8 @@ def configuration(upstream, port, folder):
     text = re.sub(r"listen 443 ssl;.*", f"listen 127.0.0.1:{port};", text)
     paths = "".join(f"    {what}_temp_path {folder}/{what};\n"
                     for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    return f"daemon off;\npid {folder}/pid;\nerror_log {folder}/log;\nevents {{}}\nhttp {{\n    access_log off;\n{paths}{text}}}\n"
+    return (f"daemon off;\npid {folder}/pid;\nerror_log {folder}/log;\nevents {{}}\nhttp {{\n"
+            f"    access_log off;\n{paths}{text}}}\n")
 
 
 @pytest.fixture
@@ -48,7 +49,8 @@ def nginx(server, folder):
 
 def test_an_import_of_many_megabytes_passes(client, nginx):
     client.call("stream.version", "x")
-    record = '{"id":"%s","stream":"i-1","type":"T","pos":%d,"gpos":%d,"data":{"x":"%s"},"meta":null,"time":"2024-01-02T03:04:05Z"}\n'
+    record = '{"id":"%s","stream":"i-1","type":"T","pos":%d,"gpos":%d,"data":{"x":"%s"},"meta":null,' \
+             '"time":"2024-01-02T03:04:05Z"}\n'
     body = "".join(record % (new_id(), n, n + 1, "x" * 4000) for n in range(5000)).encode()
     assert len(body) > 16 << 20
     connection = http.client.HTTPConnection("127.0.0.1", nginx, timeout=120)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from clock import Clock
+from importing import line, post
 from store import ZERO_TOKEN, Server, sql
-from test_import import line, post
-from test_subscribe import PING, Subscriber
+from subscriber import PING, Subscriber
 
 pytestmark = pytest.mark.skipif("ASAN_OPTIONS" in os.environ,
                                 reason="the sanitizer's library must be the first that is loaded")

@@ -60,7 +60,7 @@ def test_a_containers_memory_decides_how_much_postgres_takes(limited, folder, st
 # Its volume
 
 def as_user(uid, *groups):
-    """Words that start a program as a user who has no entry in /etc/passwd."""
+    """Words that start a program as a user that has no entry in /etc/passwd."""
     others = "--groups=" + ",".join(map(str, groups)) if groups else "--clear-groups"
     return ("setpriv", f"--reuid={uid}", f"--regid={uid}", others)
 
@@ -93,7 +93,7 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(folder, there):
 
 @pytest.fixture
 def roots_folder():
-    """One below which nobody but root has a folder, as a prepared cluster needs it."""
+    """One below which only root has a folder, as a prepared cluster needs it."""
     folder = tempfile.mkdtemp(prefix="millrace-", dir="/var/tmp")
     os.chmod(folder, 0o755)
     yield folder
@@ -140,8 +140,8 @@ def test_a_volume_of_root_that_a_group_may_write(folder, start):
 
 @pytest.mark.root
 @pytest.mark.parametrize("mode, groups, words", [(0o2775, (), "belongs to another user (uid 0)"),
-                                                 (0o777, (54322, ), "is open to everybody")])
-def test_a_volume_that_it_may_not_write_or_everybody_may_is_refused(folder, mode, groups, words):
+                                                 (0o777, (54322, ), "is open to all users")])
+def test_a_volume_that_it_may_not_write_or_every_user_may_is_refused(folder, mode, groups, words):
     os.chmod(folder, 0o755)
     os.mkdir(folder + "/data")
     os.chown(folder + "/data", 0, 54322)

@@ -124,8 +124,9 @@ def test_what_is_in_it_is_no_part_of_postgres(cache, folder, start):
         server = start("--data-dir", f"{folder}/{len(dumps)}", "--token", ZERO_TOKEN, *options)
         assert sql(
             server.postgres(),
-            "SELECT min(d.objid) >= 16384, min(e.oid) >= 16384 FROM pg_depend d JOIN pg_extension e ON d.refobjid = e.oid"
-            " WHERE d.deptype = 'e' AND e.extname = 'millrace'") == [(True, True)]
+            "SELECT min(d.objid) >= 16384, min(e.oid) >= 16384 FROM pg_depend d "
+            "JOIN pg_extension e ON d.refobjid = e.oid "
+            "WHERE d.deptype = 'e' AND e.extname = 'millrace'") == [(True, True)]
         dump = subprocess.run(
             [f"{PG_BIN}/pg_dump", "-h", f"{folder}/{len(dumps)}/run", "-U", "postgres", "--schema-only", "postgres"],
             check=True, capture_output=True, text=True).stdout
@@ -232,7 +233,8 @@ def test_the_version_is_what_the_programs_say(folder, start):
         script = programs / "pg_resetwal"
         script.unlink()
         script.write_text(
-            f'#!/bin/sh\n[ "$1" != --version ] || exec echo "pg_resetwal (PostgreSQL) {version}"\nexec {PG_BIN}/pg_resetwal "$@"\n'
+            f'#!/bin/sh\n[ "$1" != --version ] || exec echo "pg_resetwal (PostgreSQL) {version}"\n'
+            f'exec {PG_BIN}/pg_resetwal "$@"\n'
         )
         script.chmod(0o755)
 
@@ -279,7 +281,7 @@ def test_one_that_others_can_write_is_refused(cache, folder, start, open_up):
     try:
         server = start("--test-mode", "--cluster-cache", str(cache))
         assert is_from_initdb(server)
-        assert "can be written by somebody else" in server.text
+        assert "can be written by another user" in server.text
     finally:
         Path(folder).chmod(0o700)
 
@@ -291,7 +293,7 @@ def test_one_that_is_a_link_to_elsewhere_is_refused(cache, folder, start):
     assert is_from_initdb(start("--test-mode", "--cluster-cache", cache))
 
 
-def test_a_pipe_in_its_place_holds_up_nobody(cache, start):
+def test_a_pipe_in_its_place_holds_up_no_start(cache, start):
     archive = archives(cache)[0]
     archive.unlink()
     os.mkfifo(archive, 0o600)
@@ -355,7 +357,8 @@ def test_a_server_that_stops_while_it_makes_one_leaves_nothing(folder, start, in
     cache, initdb = folder + "/cache", installation.bin / "initdb"
     initdb.rename(installation.bin / "quick")
     initdb.write_text(
-        f"#!/bin/sh\ncase \"$*\" in *{cache}/work-*) touch {folder}/making; exec sleep 1000 ;; esac\nexec {installation.bin}/quick \"$@\"\n"
+        f"#!/bin/sh\ncase \"$*\" in *{cache}/work-*) touch {folder}/making; exec sleep 1000 ;; esac\n"
+        f"exec {installation.bin}/quick \"$@\"\n"
     )
     initdb.chmod(0o755)
     server = start("--test-mode", "--cluster-cache", cache, "--pg-bindir", installation.bin)
@@ -468,7 +471,7 @@ def test_a_first_start_that_is_killed_at_any_moment_can_be_repeated(cache, folde
     for number in range(8):
         arguments = ("--data-dir", f"{folder}/{number}", "--token", ZERO_TOKEN, "--cluster-cache", cache)
         server = Server(*arguments, wait=False)
-        time.sleep(0.04 * number)
+        time.sleep(0.04 * number)  # the moment
         server.process.send_signal(signal.SIGKILL)
         server.wait()
         server = Server(*arguments, token=ZERO_TOKEN)

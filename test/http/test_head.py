@@ -1,13 +1,12 @@
 """How far a reader is behind, told over HTTP: stream.head, ns.info, and the event `head` of a subscription that has
 caught up."""
-import json
 from contextlib import closing
 
 import psycopg2
 import pytest
 
 from store import ZERO_TOKEN, Cluster, new_id, sql
-from test_subscribe import Subscriber, append, connect_to_namespace, poke, subscribe  # noqa: F401
+from subscriber import Subscriber, append, connect_to_namespace, poke
 
 
 def reached(head):

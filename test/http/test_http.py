@@ -104,7 +104,9 @@ def test_pipelined_requests_are_answered_in_order(wire):
     requests = [post(["stream.write", "s", MESSAGE], token) if n % 2 == 0 else post(["stream.version", "s"], token)
                 for n in range(100)]
     wire.send(b"".join(requests))
-    for n, (status, body) in enumerate(pipelined_replies(wire, 100)):
+    replies = list(pipelined_replies(wire, 100))
+    assert len(replies) == 100
+    for n, (status, body) in enumerate(replies):
         assert status == 200
         if n % 2 == 0:
             assert json.loads(body)["position"] == n // 2
@@ -163,7 +165,7 @@ def test_connection_close_is_honoured(wire):
     "GET /health HTTP/9.9\r\n\r\n", "POST /rpc HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
     "POST /rpc HTTP/1.1\r\nContent-Length: x\r\n\r\n", "POST /rpc HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
 ])
-def test_garbage_harms_nobody_else(server, wire, garbage):
+def test_garbage_harms_no_other_connection(server, wire, garbage):
     wire.send(garbage)
     wire.socket.shutdown(1)
     answer = wire.socket.recv(1000)
@@ -171,7 +173,7 @@ def test_garbage_harms_nobody_else(server, wire, garbage):
     assert server.client().request("GET", "/health").status == 200
 
 
-def test_clients_that_go_away_in_the_middle_harm_nobody_else(server, client):
+def test_clients_that_go_away_in_the_middle_harm_no_others(server, client):
     for cut in (10, 60, 90, 120):
         wire = Wire(server)
         wire.send(post(["stream.write", "s", {"type": "T", "data": {"x": "y" * 100}}], client.token)[:cut])

@@ -7,7 +7,7 @@ import psycopg2
 import pytest
 
 from store import ZERO_TOKEN, Cluster, Server, sql, wait_until
-from test_subscribe import Subscriber
+from subscriber import Subscriber
 
 OF_ONE_WORKER = ["--token", ZERO_TOKEN, "--workers", "1"]
 WAIT = "CALL millrace.wait_for_commits"
@@ -37,14 +37,14 @@ class Watched:
     def rate(self, seconds=6):
         """Transactions a second; the sessions tell theirs once a second."""
         before, begin = self.transactions(), time.monotonic()
-        time.sleep(seconds)
+        time.sleep(seconds)  # which is what the rate is taken over
         return (self.transactions() - before) / (time.monotonic() - begin)
 
     def last_question(self):
         return sql(
             self.look,
-            "SELECT extract(epoch FROM max(query_start)) FROM pg_stat_activity WHERE query LIKE '%%millrace.read_feed(%%'"
-            " AND datname = 'postgres'")[0][0]
+            "SELECT extract(epoch FROM max(query_start)) FROM pg_stat_activity "
+            "WHERE query LIKE '%%millrace.read_feed(%%' AND datname = 'postgres'")[0][0]
 
     def now(self):
         return sql(self.look, "SELECT extract(epoch FROM clock_timestamp())")[0][0]

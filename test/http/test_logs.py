@@ -1,11 +1,10 @@
 """What the server writes about requests, and the ids by which log, client and Postgres name the same one."""
 import json
 import re
-import socket
 
 import pytest
 
-from store import ZERO_TOKEN, Server, sql, wait_until
+from store import ZERO_TOKEN, sql, wait_until
 
 MESSAGE = {"type": "Tested", "data": {}}
 

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from store import ZERO_TOKEN, Client, Server, new_id, sql, token_for, wait_until
+from write_load import hold_stream
 
 ADMIN = ["--admin-listen", "127.0.0.1:0"]
 MESSAGE = {"type": "Tested", "data": {}}
@@ -55,13 +56,6 @@ def find(server, condition, what, seconds=30):
         metrics = Metrics(server)
         return metrics if condition(metrics) else None
     return wait_until(scrape, what, seconds)
-
-
-def hold_stream(connection, stream):
-    """A transaction that appended and stays open."""
-    sql(connection, "BEGIN")
-    sql(connection, "SELECT millrace.append(%s, 'Held', '{}')", stream)
-    return connection
 
 
 @pytest.fixture(scope="module")
@@ -416,6 +410,7 @@ def test_a_scrape_under_way_does_not_keep_the_server_from_stopping(cluster):
     pids = [
         row[0] for row in sql(cluster.connect(), "SELECT pid FROM pg_stat_activity WHERE application_name = 'millrace'")
     ]
+    assert pids
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
@@ -432,7 +427,7 @@ def test_a_scrape_under_way_does_not_keep_the_server_from_stopping(cluster):
             each.close()
 
 
-def test_nobody_is_ready_on_a_standby(cluster, folder, start):
+def test_no_server_is_ready_on_a_standby(cluster, folder, start):
     from store import Cluster
     first = Server("--database", cluster.conninfo(), "--token", ZERO_TOKEN, *ADMIN, token=ZERO_TOKEN)
     first.stop()

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 import pytest
 
 from store import new_id, token_for
-from test_subscribe import poke, subscribe  # noqa: F401
+from subscriber import poke
 
 MESSAGE = {"type": "T", "data": {}}
 
@@ -143,7 +143,7 @@ def test_json_rpc_calls_refuse_every_unknown_key(client, method, params, message
 @pytest.mark.parametrize("given,meant", [("ID", "id"), ("_id", "id"), ("Params", "params"), ("param", "params"),
                                          ("prams", "params"), ("Method", "method")])
 def test_a_member_of_a_call_that_is_nearly_a_known_one_is_refused_and_both_are_named(client, given, meant):
-    """Without its id a call would be a notification, which nobody is answered."""
+    """Without its id a call would be a notification, which gets no answer."""
     call = {"jsonrpc": "2.0", "id": 1, "method": "stream.write", "params": ["s", MESSAGE]}
     call[given] = call.pop(meant)
     id = call.get("id")
@@ -182,7 +182,8 @@ def test_json_rpc_calls_create_namespaces_too(admin):
 def test_a_parameter_that_is_nearly_a_known_one_is_refused_and_both_are_named(client, given, meant):
     reply = client.request("GET", "/subscribe?" + urlencode({given: "1", "stream": ""}))
     assert reply.status == 400 and reply.headers["Content-Type"].startswith("text/plain")
-    expected = f"{given} is not known; did you mean {meant}?" if meant else "exactly one of stream, category and all=true must be given"
+    expected = f"{given} is not known; did you mean {meant}?" if meant else \
+        "exactly one of stream, category and all=true must be given"
     assert reply.body.decode() == expected
 
 
@@ -225,7 +226,7 @@ def test_types_and_correlation_filter_what_was_and_what_comes(client, another, s
         write_variety(another(), round)
         everything.wait_for(4 * round)
     wanted = [4 * round + each + 1 for round in range(3) for each in expected]
-    # The last message is one that is wanted by nobody but these.
+    # The last message is one that only these want.
     end = client.write("c-9", type=parameters.get("types", "A").split(",")[0],
                        metadata={"correlationStreamName": parameters.get("correlation", "x") + "-9"})
     if parameters.get("correlation") != "x-1":

@@ -5,8 +5,8 @@ import pytest
 
 from clock import Clock
 from store import ZERO_TOKEN, token_for, wait_until
+from subscriber import Subscriber
 from test_metrics import ADMIN, Metrics
-from test_subscribe import Subscriber
 
 PLACES = 1000
 

@@ -83,7 +83,8 @@ def test_one_that_forgets_prepared_statements_is_refused(pool, program):
     server = Server("--database", pool(program), "--token", ZERO_TOKEN, wait=False)
     try:
         assert server.wait(60) == 1
-        assert "lends sessions for single transactions and does not keep prepared statements" in server.text and "pool_mode = session" in server.text
+        assert "lends sessions for single transactions and does not keep prepared statements" in server.text
+        assert "pool_mode = session" in server.text
     finally:
         server.kill()
 

@@ -54,7 +54,7 @@ def test_lock_files_that_name_another_living_program_end_no_start(folder, start,
 
 @pytest.mark.parametrize("content", ["", "\n", "0\n/elsewhere\n", "nonsense"],
                          ids=["empty", "a line feed", "no number", "no lock file"])
-def test_a_lock_file_that_names_nobody_ends_no_start(folder, start, content):
+def test_a_lock_file_that_names_no_process_ends_no_start(folder, start, content):
     """What a machine that lost its power may leave of it."""
     data = folder + "/data"
     server = start("--data-dir", data, "--token", ZERO_TOKEN, token=ZERO_TOKEN)

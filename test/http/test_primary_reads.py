@@ -4,29 +4,23 @@ import threading
 
 import pytest
 
-from store import ZERO_TOKEN, Cluster, Server, sql, wait_until
+from store import ZERO_TOKEN, Cluster, Listener, Server, sql, wait_until
 
 
-class Switch:
+class Switch(Listener):
     """One address that leads to several servers in turn."""
 
     def __init__(self, *paths):
-        self.paths, self.count = paths, 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._run, daemon=True).start()
+        self.paths, self.count, self.lock = paths, 0, threading.Lock()
+        super().__init__()
 
-    def _run(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            server = socket.socket(socket.AF_UNIX)
-            server.connect(self.paths[self.count % len(self.paths)])
-            self.count += 1
-            for one, other in (client, server), (server, client):
-                threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
+    def serve(self, client):
+        server = socket.socket(socket.AF_UNIX)
+        with self.lock:
+            path, self.count = self.paths[self.count % len(self.paths)], self.count + 1
+        server.connect(path)
+        for one, other in (client, server), (server, client):
+            threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
 
     @staticmethod
     def _copy(one, other):
@@ -88,5 +82,4 @@ def test_one_address_that_leads_to_both_in_turn(pair, start):
                    "--read-connections", "4")
     finds_what_it_wrote(server)
     assert switch.count > 6
-    switch.listener.shutdown(socket.SHUT_RDWR)  # ends accept, too
-    switch.listener.close()
+    switch.close()

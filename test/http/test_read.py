@@ -111,7 +111,9 @@ def test_times_are_rfc_3339_in_utc_without_trailing_zeros(client):
     fill(client, "s", 1)
     for _ in range(30):
         client.write("s")
-    for message in client.call("stream.get", "s") + client.call("category.get", ""):
+    messages = client.call("stream.get", "s") + client.call("category.get", "")
+    assert len(messages) == 2 * 31
+    for message in messages:
         parsed(message[-1])
 
 
@@ -296,7 +298,7 @@ def test_a_group_shares_by_the_cardinal_id(client):
             for stream in share:
                 assert member_of(stream.split("-", 1)[1].split("+")[0], size) == member
         assert sorted(sum(shares, [])) == ["a-1", "a-1+x", "a-1+y+z", "a-123-4", "a-2",
-                                           "a-2+x"], "a stream without an id is nobody's"
+                                           "a-2+x"], "a stream without an id is in no member's share"
 
 
 def test_a_group_without_member_and_size_is_no_filter(client):

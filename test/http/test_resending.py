@@ -46,7 +46,8 @@ def test_a_batch_of_an_import_is_sent_once(cluster, serve):
         cluster,
         "import_batch(namespace text, batch bytea, OUT imported bigint, OUT failed_record integer, OUT sqlstate text, "
         "OUT message text, OUT last_global_position bigint) RETURNS record")
-    line = b'{"id":"00000000-0000-4000-8000-000000000001","stream":"s","type":"T","pos":0,"gpos":1,"data":{},"meta":null,"time":"2024-01-02T03:04:05Z"}'
+    line = b'{"id":"00000000-0000-4000-8000-000000000001","stream":"s","type":"T","pos":0,"gpos":1,' \
+           b'"data":{},"meta":null,"time":"2024-01-02T03:04:05Z"}'
     reply = client.request("POST", "/import", line)
     assert b'"error":"IMPORT_FAILED"' in reply.body and b"may be stored or not" in reply.body and calls() == 1
 
@@ -59,19 +60,23 @@ def test_a_read_that_takes_postgres_down_each_time_fails_after_ten_times(cluster
     assert client.call("stream.get", "s") == []
 
 
+def before_each_batch(connection, statement):
+    """Has Postgres do something first with each batch of appends, whose bytes are `batch`."""
+    sql(
+        connection,
+        "CREATE FUNCTION millrace.true_append_batch(batch bytea) RETURNS bytea "
+        "LANGUAGE c AS 'millrace', 'millrace_append_batch_packed'")
+    sql(
+        connection,
+        f"""CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea
+        LANGUAGE plpgsql AS $$ BEGIN {statement} RETURN millrace.true_append_batch(batch); END $$""")
+
+
 def test_an_id_of_the_servers_own_that_is_taken_after_all_is_looked_for(cluster, serve):
     """The first byte of a batch says that all of its ids are new; a unique violation says that they aren't."""
     client = serve().client()
     connection = cluster.connect()
-    sql(
-        connection,
-        "CREATE FUNCTION millrace.true_append_batch(batch bytea) RETURNS bytea LANGUAGE c AS 'millrace', 'millrace_append_batch_packed'"
-    )
-    sql(
-        connection,
-        """CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN
-        IF get_byte(batch, 0) = 2 THEN RAISE unique_violation; END IF;
-        RETURN millrace.true_append_batch(batch); END $$""")
+    before_each_batch(connection, "IF get_byte(batch, 0) = 2 THEN RAISE unique_violation; END IF;")
     assert client.write("s")["position"] == 0
 
 
@@ -95,15 +100,8 @@ def test_a_clash_with_others_is_tried_again(cluster, serve, function, original, 
 
 def test_a_request_that_only_postgres_refuses_fails_alone(cluster, serve):
     client, connection = serve().client(), cluster.connect()
-    sql(
-        connection,
-        "CREATE FUNCTION millrace.true_append_batch(batch bytea) RETURNS bytea LANGUAGE c AS 'millrace', 'millrace_append_batch_packed'"
-    )
-    sql(
-        connection,
-        """CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN
-        IF position('bad'::bytea IN batch) > 0 THEN RAISE SQLSTATE '22000' USING MESSAGE = 'it is bad'; END IF;
-        RETURN millrace.true_append_batch(batch); END $$""")
+    before_each_batch(connection, "IF position('bad'::bytea IN batch) > 0 THEN "
+                                  "RAISE SQLSTATE '22000' USING MESSAGE = 'it is bad'; END IF;")
     calls = [{
         "jsonrpc": "2.0", "id": n, "method": "stream.write",
         "params": ["s", {"type": "bad" if n == 3 else "T", "data": {}}]
@@ -125,15 +123,7 @@ def test_a_batch_holds_no_more_messages_and_bytes_than_it_may_but_one_request_at
         cluster, serve, arguments, method, argument):
     client, connection = serve(*arguments).client(), cluster.connect()
     sql(connection, "CREATE TABLE batches (requests bytea)")
-    sql(
-        connection,
-        "CREATE FUNCTION millrace.true_append_batch(batch bytea) RETURNS bytea LANGUAGE c AS 'millrace', 'millrace_append_batch_packed'"
-    )
-    sql(
-        connection,
-        """CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN
-        INSERT INTO public.batches VALUES (substr(batch, 2, 4));
-        RETURN millrace.true_append_batch(batch); END $$""")
+    before_each_batch(connection, "INSERT INTO public.batches VALUES (substr(batch, 2, 4));")
     calls = [{"jsonrpc": "2.0", "id": n, "method": method, "params": [f"s-{n}", argument]} for n in range(20)]
     assert all("result" in answer for answer in client.post(calls).json)
     assert sql(connection, "SELECT requests::text, count(*) FROM batches GROUP BY 1") == [("\\x00000001", 20)]

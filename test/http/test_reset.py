@@ -2,7 +2,7 @@
 import pytest
 
 from store import new_id, sql, wait_until, without_tokens
-from test_subscribe import READY, Subscriber, append, poke, subscribe  # noqa: F401
+from subscriber import READY, Subscriber, append, poke
 
 SOURCES = [{"all": "true"}, {"category": "a"}, {"category": "a", "consumer": 0, "size": 1}, {"stream": "a-1"}]
 KNOWING = [{"position": 12, "ids": "true"}, {"position": 12, "messages": "true"}, {"headers": {"Last-Event-ID": "11"}}]

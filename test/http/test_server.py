@@ -1,10 +1,8 @@
-"""The life of a server: starting, stopping, its Postgres going away, full queues, and the errors of the last resort."""
+"""The life of a server: starting, stopping, and what changes when root starts it."""
 import os
-import re
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,54 +10,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from store import MILLRACE, ZERO_TOKEN, Cluster, Server, new_id, sql, token_for, wait_until
-
-MESSAGE = {"type": "Tested", "data": {}}
-
-
-class Load:
-    """Writers, each to a stream of its own, that keep every answer."""
-
-    def __init__(self, server, writers=8):
-        self.server, self.token, self.stopped = server, server.token or token_for("load " + new_id()), False
-        self.acknowledged, self.others, self.lost = [0] * writers, [], [0] * writers
-        self.threads = [threading.Thread(target=self._write, args=(n,)) for n in range(writers)]
-        for thread in self.threads:
-            thread.start()
-
-    def _write(self, n):
-        client = self.server.client(self.token, timeout=90)
-        while not self.stopped:
-            try:
-                reply = client.post(["stream.write", f"s-{n}", {"type": "T", "data": {"n": self.acknowledged[n]}}])
-            except (OSError, EOFError, Exception) as error:  # noqa: B014 the connection is gone
-                self.lost[n] += 1
-                self.others.append(repr(error))
-                return
-            if reply.status == 200:
-                self.acknowledged[n] += 1
-            else:
-                self.others.append((reply.status, reply.body))
-
-    def goes_on(self, more=20):
-        """Waits until every writer has been answered some more times."""
-        before = list(self.acknowledged)
-        wait_until(lambda: self.others or all(now >= then + more for now, then in zip(self.acknowledged, before)),
-                   "more answers", 60)
-
-    def stop(self):
-        self.stopped = True
-        for thread in self.threads:
-            thread.join()
-
-    def verify(self, client, exactly=True):
-        """Every acknowledged message is there, once, in order."""
-        for n, acknowledged in enumerate(self.acknowledged):
-            messages = client.call("stream.get", f"s-{n}", {"batchSize": -1})
-            assert [message[2] for message in messages] == list(range(len(messages)))
-            numbers = [message[4]["n"] for message in messages]
-            assert numbers[:acknowledged] == list(range(acknowledged))
-            assert acknowledged <= len(numbers) <= acknowledged + (0 if exactly else 1)
+from store import MILLRACE, ZERO_TOKEN, Cluster, Server, sql, token_for, wait_until
+from write_load import MESSAGE, Load, hold_stream, waiting
 
 
 # Starting
@@ -160,7 +112,8 @@ def test_settings_of_the_role_change_nothing(cluster, start):
     sql(owner, "CREATE SCHEMA decoy")
     sql(
         owner,
-        "CREATE FUNCTION decoy.late(bigint, interval) RETURNS interval LANGUAGE sql AS $$ SELECT interval '1000 years' $$"
+        "CREATE FUNCTION decoy.late(bigint, interval) RETURNS interval LANGUAGE sql AS $$ "
+        "SELECT interval '1000 years' $$"
     )
     sql(owner, "CREATE OPERATOR decoy.* (FUNCTION = decoy.late, LEFTARG = bigint, RIGHTARG = interval)")
     newer = ("transaction_timeout = '100ms'",) if owner.server_version >= 170000 else ()
@@ -181,12 +134,30 @@ def test_settings_of_the_role_change_nothing(cluster, start):
         wait_until(
             lambda: answer.done() or sql(
                 owner,
-                "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND clock_timestamp() - query_start > '0.2 s'"
+                "SELECT 1 FROM pg_stat_activity "
+                "WHERE wait_event_type = 'Lock' AND clock_timestamp() - query_start > '0.2 s'"
             ), "a long wait")
         connection.commit()
         connection.close()
         assert answer.result()["position"] == 1
     assert server.client().request("GET", "/export?since=2020-01-01").body.count(b"\n") == 2
+
+
+def test_several_hosts_may_name_a_standby_first_and_a_token_that_is_set_already_writes_nothing(cluster, start, folder):
+    start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN).stop()
+    standby = Cluster(folder + "/standby").copy_of(cluster).start()
+    try:
+        alone = start("--database", standby.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+        assert alone.client().call("stream.get", "s") == []
+        alone.stop()
+        both = start("--database", f"host={standby.folder},{cluster.folder} user=tester dbname=postgres", "--token",
+                     token := token_for("default"), token=token)
+        sql(standby.connect(), "SELECT pg_wal_replay_pause()")
+        assert both.client().write("s")["position"] == 0
+        assert both.client().call("stream.version", "s") == 0, "what was acknowledged is read, so not from the standby"
+        both.stop()
+    finally:
+        standby.stop("immediate")
 
 
 # Stopping
@@ -211,7 +182,7 @@ def test_sigterm_waits_for_a_request_that_is_being_answered(cluster, start):
         answer = pool.submit(server.client().write, "s")
         wait_until(lambda: waiting(cluster), "a writer that waits")
         server.terminate()
-        wait_until(lambda: refuses_connections(server), "the end of listening")
+        wait_until(server.refuses_connections, "the end of listening")
         connection.commit()
         connection.close()
         assert answer.result()["position"] == 1
@@ -227,7 +198,7 @@ def test_a_subscription_whose_token_is_still_looked_up_when_the_server_stops_is_
         answer = pool.submit(server.client().request, "GET", "/subscribe?all=true")
         wait_until(lambda: waiting(cluster), "the question for the token")
         server.terminate()
-        wait_until(lambda: refuses_connections(server), "the end of listening")
+        wait_until(server.refuses_connections, "the end of listening")
         connection.commit()
         connection.close()
         reply = answer.result()
@@ -352,335 +323,6 @@ def test_a_private_postgres_is_durable(folder, start):
     for setting in ("fsync", "synchronous_commit", "full_page_writes", "data_checksums"):
         assert sql(connection, f"SHOW {setting}") == [("on",)], setting
     connection.close()
-
-
-# Postgres goes away
-
-def test_a_killed_backend_is_a_pause(folder, start):
-    server = start("--data-dir", folder + "/data", "--token", ZERO_TOKEN, token=ZERO_TOKEN)
-    load = Load(server)
-    for _ in range(5):
-        load.goes_on()
-        connection = server.postgres()
-        sql(
-            connection,
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
-        )
-        connection.close()
-    load.goes_on()
-    load.stop()
-    assert load.others == []
-    load.verify(server.client())
-
-
-def is_lost(connection):
-    try:
-        sql(connection, "SELECT 1")
-    except psycopg2.DatabaseError:
-        return True
-    return False
-
-
-def connected(server):
-    """A connection, or None while Postgres recovers."""
-    try:
-        return server.postgres()
-    except psycopg2.OperationalError:
-        return None
-
-
-def test_a_crash_of_postgres_is_a_pause(folder, start):
-    server = start("--data-dir", folder + "/data", "--token", ZERO_TOKEN, token=ZERO_TOKEN)
-    load = Load(server)
-    for _ in range(2):
-        load.goes_on()
-        connection = wait_until(lambda: connected(server), "Postgres")
-        (pid, ) = sql(
-            connection,
-            "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' LIMIT 1"
-        )[0]
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: is_lost(connection), "the crash")
-        connection.close()
-    load.goes_on()
-    load.stop()
-    assert load.others == []
-    load.verify(server.client())
-
-
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_a_restart_of_postgres_is_a_pause(cluster, start, mode):
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
-    load = Load(server)
-    readers = [server.client() for _ in range(4)]
-    for _ in range(2):
-        load.goes_on()
-        with ThreadPoolExecutor(5) as pool:
-            restarted = pool.submit(lambda: (cluster.stop(mode), cluster.start()))
-            while not restarted.done():
-                replies = list(pool.map(lambda reader: reader.post(["stream.get", "s-0", {"batchSize": 5}]), readers))
-                assert {reply.status for reply in replies} == {200}
-    load.goes_on()
-    load.stop()
-    assert load.others == []
-    load.verify(server.client())
-
-
-def test_a_database_that_accepts_no_writes_for_a_while_is_a_pause(cluster, start):
-    """As when the roles of two servers are exchanged: the connection is fine, but leads to the wrong one."""
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
-    load, connection = Load(server), cluster.connect()
-    load.goes_on()
-    for read_only in ("on", "off"):
-        sql(connection, f"ALTER SYSTEM SET default_transaction_read_only = {read_only}")
-        sql(connection, "SELECT pg_reload_conf()")
-        wait_until(lambda: "connection for appends: " in server.text, "the loss of the connection")
-    load.goes_on()
-    load.stop()
-    assert load.others == []
-    load.verify(server.client())
-
-
-def test_the_log_tells_why_a_connection_cannot_be_had_back(cluster, start):
-    """How it ended does not say it."""
-    connection = cluster.connect()
-    sql(connection, "CREATE DATABASE dropped")
-    server = start("--database", cluster.conninfo("dropped"), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
-    server.client().write("s")
-    sql(connection, "DROP DATABASE dropped WITH (FORCE)")
-    wait_until(lambda: 'connection for appends: still lost: ' in server.text, "the reason")
-    reason = re.search("still lost: (.*)", server.text).group(1)
-    assert reason.endswith('database "dropped" does not exist') and server.text.count("connection for appends: ") == 2
-
-
-def test_a_request_that_takes_postgres_down_each_time_fails_alone(cluster, start):
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", token=ZERO_TOKEN)
-    connection = cluster.connect()
-    sql(
-        connection,
-        "CREATE FUNCTION millrace.true_append_batch(batch bytea) RETURNS bytea LANGUAGE c AS 'millrace', 'millrace_append_batch_packed'"
-    )
-    sql(
-        connection,
-        """CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN
-        PERFORM pg_terminate_backend(pg_backend_pid()) WHERE position('deadly'::bytea IN batch) > 0;
-        RETURN millrace.true_append_batch(batch); END $$""")
-    load = Load(server)
-    load.goes_on()
-    reply = server.client().post(["stream.write", "s", {"type": "deadly", "data": {}}])
-    assert (reply.status, reply.error["code"]) == (503, "BACKEND_UNAVAILABLE")
-    load.goes_on()
-    load.stop()
-    assert load.others == []
-    load.verify(server.client())
-    assert server.client().call("stream.version", "s") is None
-
-
-def test_after_the_retry_window_the_backend_is_unavailable(cluster, start):
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--retry-window", "1", token=ZERO_TOKEN)
-    clients = [server.client() for _ in range(3)]
-    for client in clients:
-        client.write("s")
-    cluster.stop("immediate")
-    requests = [["stream.write", "s", MESSAGE], ["stream.get", "s"], ["ns.list"]]
-    with ThreadPoolExecutor(3) as pool:
-        errors = list(pool.map(lambda pair: pair[0].refused(*pair[1]), zip(clients, requests)))
-    for error in errors:
-        assert (error.status, error.code) == (503, "BACKEND_UNAVAILABLE")
-        assert int(error.headers["Retry-After"]) >= 1
-    began = time.monotonic()
-    for request in requests[:2]:
-        error = clients[0].refused(*request)
-        assert (error.status, error.code) == (503, "BACKEND_UNAVAILABLE") and int(error.headers["Retry-After"]) >= 1
-    assert time.monotonic() - began < 0.5, "new ones are not waited for"
-    assert clients[0].request("GET", "/health").status == 200, "health touches no database"
-    cluster.start()
-    wait_until(lambda: clients[0].post(["stream.write", "s", MESSAGE]).status == 200, "writing after the outage")
-
-
-def test_a_database_that_accepts_no_writes_for_longer_than_the_retry_window_still_serves_reads(cluster, start):
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--retry-window", "1", token=ZERO_TOKEN)
-    client, connection = server.client(), cluster.connect()
-    client.write("s")
-    for read_only in ("on", "off"):
-        sql(connection, f"ALTER SYSTEM SET default_transaction_read_only = {read_only}")
-        sql(connection, "SELECT pg_reload_conf()")
-        wait_until(lambda: client.post(["stream.write", "s", MESSAGE]).status == (503 if read_only == "on" else 200),
-                   "the change")
-        began = time.monotonic()
-        assert client.call("stream.version", "s") is not None
-        assert read_only == "off" or client.refused("stream.write", "s", MESSAGE).code == "BACKEND_UNAVAILABLE"
-        assert time.monotonic() - began < 0.5, "it is not waited for again"
-
-
-# Full queues
-
-def hold_stream(connection, stream):
-    """A transaction that appended to a stream and sits idle: other writers of that stream wait."""
-    connection.autocommit = False
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT * FROM millrace.append(%s, 'Held', '{}')", (stream,))
-    return connection
-
-
-def waiting(cluster):
-    with cluster.connect().cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-        return cursor.fetchone()[0]
-
-
-def refuses_connections(server):
-    try:
-        server.connect().close()
-        return False
-    except ConnectionError:
-        return True
-
-
-def test_a_writer_that_waits_for_an_idle_transaction_holds_up_no_other_stream(cluster, start):
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", token=ZERO_TOKEN)
-    connection = hold_stream(cluster.connect(), "account-1")
-    with ThreadPoolExecutor(1) as pool:
-        waits = pool.submit(server.client().write, "account-1")
-        try:
-            wait_until(lambda: waiting(cluster), "a writer that waits")
-            assert server.client(timeout=5).write("account-2")["position"] == 0
-            assert server.client(timeout=5).write("other-1")["position"] == 0
-            assert not waits.done()
-        finally:
-            connection.commit()
-            connection.close()
-        assert waits.result()["position"] == 1
-
-
-def test_a_stream_held_longer_than_the_retry_window_is_503(cluster, start):
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--retry-window", "1",
-                   token=ZERO_TOKEN)
-    connection = hold_stream(cluster.connect(), "account-1")
-    reply = server.client().post(["stream.write", "account-1", MESSAGE])
-    assert (reply.status, reply.error["code"]) == (503, "BACKEND_UNAVAILABLE")
-    assert "another session holds the stream" in reply.error["message"] and int(reply.headers["Retry-After"]) >= 1
-    connection.rollback()
-    connection.close()
-    assert server.client().write("account-1")["position"] == 0
-
-
-def test_several_hosts_may_name_a_standby_first_and_a_token_that_is_set_already_writes_nothing(cluster, start, folder):
-    start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN).stop()
-    standby = Cluster(folder + "/standby").copy_of(cluster).start()
-    try:
-        alone = start("--database", standby.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
-        assert alone.client().call("stream.get", "s") == []
-        alone.stop()
-        both = start("--database", f"host={standby.folder},{cluster.folder} user=tester dbname=postgres", "--token",
-                     token := token_for("default"), token=token)
-        sql(standby.connect(), "SELECT pg_wal_replay_pause()")
-        assert both.client().write("s")["position"] == 0
-        assert both.client().call("stream.version", "s") == 0, "what was acknowledged is read, so not from the standby"
-        both.stop()
-    finally:
-        standby.stop("immediate")
-
-
-def test_beyond_a_full_queue_the_server_is_overloaded_and_stays_responsive(cluster, start):
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--queue-requests", "5",
-                   token=ZERO_TOKEN)
-    connection = hold_stream(cluster.connect(), "s")
-    with ThreadPoolExecutor(40) as pool:
-        answers = [pool.submit(lambda: server.client().post(["stream.write", "s", MESSAGE])) for _ in range(40)]
-        refused = wait_until(lambda: [answer for answer in answers if answer.done()], "a refused request")
-        reply = refused[0].result()
-        assert (reply.status, reply.error["code"]) == (503, "OVERLOADED")
-        assert int(reply.headers["Retry-After"]) >= 1
-        assert server.client().request("GET", "/health").status == 200
-        connection.commit()
-        connection.close()
-        statuses = [answer.result().status for answer in answers]
-    assert set(statuses) == {200, 503}
-    assert server.client().call("stream.version", "s") == statuses.count(200)
-    assert server.client().write("s")
-
-
-def test_a_full_queue_refuses_reads_exports_and_namespace_calls_too(cluster, start):
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--queue-requests", "1",
-                   token=ZERO_TOKEN)
-    client, connection = server.client(), hold_stream(cluster.connect(), "s")
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(server.client().write, "s")
-        wait_until(lambda: waiting(cluster), "a writer that waits")
-        for reply in (client.request("GET", "/export"), client.post(["stream.version", "s"]), client.post(["ns.list"])):
-            assert (reply.status, reply.error["code"]) == (503, "OVERLOADED") and int(reply.headers["Retry-After"]) >= 1
-        connection.commit()
-        connection.close()
-        assert answer.result()["position"] == 1
-
-
-def test_a_queue_is_bounded_in_bytes_too(cluster, start):
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--queue-bytes", "1M",
-                   token=ZERO_TOKEN)
-    connection = hold_stream(cluster.connect(), "s")
-    message = {"type": "T", "data": {"x": "y" * 200_000}}
-    with ThreadPoolExecutor(20) as pool:
-        answers = [pool.submit(lambda: server.client().post(["stream.write", "s", message])) for _ in range(20)]
-        refused = wait_until(lambda: [answer for answer in answers if answer.done()], "a refused request")
-        assert refused[0].result().error["code"] == "OVERLOADED"
-        connection.commit()
-        connection.close()
-        assert {answer.result().status for answer in answers} == {200, 503}
-
-
-# Errors of the last resort
-
-def test_a_table_dropped_by_hand_is_a_backend_error(cluster, start):
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
-    client = server.client()
-    broken = server.client(client.call("ns.create", "broken")["token"])
-    broken.write("s")
-    ((schema,),) = sql(cluster.connect(), "SELECT schema FROM millrace.namespaces WHERE name = 'broken'")
-    sql(cluster.connect(), f'DROP TABLE "{schema}".messages CASCADE')
-    for call in (["stream.write", "s", MESSAGE], ["stream.get", "s"], ["category.get", "s"], ["stream.version", "s"]):
-        error = broken.refused(*call)
-        assert (error.status, error.code) == (500, "BACKEND_ERROR") and error.message
-    assert client.write("s")["position"] == 0, "the other namespaces work on"
-    answer = broken.post({"jsonrpc": "2.0", "method": "stream.get", "params": ["s"], "id": 1}).json
-    assert answer["error"]["data"]["code"] == "BACKEND_ERROR"
-
-
-def test_reads_that_are_sent_together_fail_apart(cluster, start):
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", "--read-connections", "1",
-                   token=ZERO_TOKEN)
-    whole, token = server.client(), server.client().call("ns.create", "broken")["token"]
-    whole.write("s")
-    server.client(token).write("s")
-    ((schema,),) = sql(cluster.connect(), "SELECT schema FROM millrace.namespaces WHERE name = 'broken'")
-    sql(cluster.connect(), f'DROP TABLE "{schema}".messages CASCADE')
-    answers = {"whole": set(), "broken": set()}
-
-    def read(kind, client):
-        for _ in range(200):
-            answers[kind].add(client.post(["stream.version", "s"]).status)
-
-    threads = [threading.Thread(target=read, args=(kind, server.client(token) if kind == "broken" else server.client()))
-               for kind in ("whole", "broken") for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert answers == {"whole": {200}, "broken": {500}}
-
-
-def test_a_malformed_batch_is_an_internal_error(cluster, start):
-    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
-    client = server.client()
-    client.write("s")
-    sql(
-        cluster.connect(),
-        """CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea LANGUAGE plpgsql AS
-        $$ BEGIN RAISE EXCEPTION SQLSTATE 'MR011' USING MESSAGE = 'malformed batch'; END $$""")
-    error = client.refused("stream.write", "s", MESSAGE)
-    assert (error.status, error.code) == (500, "INTERNAL_ERROR")
-    answer = client.post({"jsonrpc": "2.0", "method": "stream.write", "params": ["s", MESSAGE], "id": 1}).json
-    assert answer["error"]["code"] in (-32603, -32000)
 
 
 # As root

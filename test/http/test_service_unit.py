@@ -68,7 +68,8 @@ def test_a_token_that_can_not_be_written_down_does_not_count(folder, start):
     data = ["--data-dir", f"{folder}/data", "--new-token-file"]
     server = Server(*data, f"{folder}/missing/token", wait=False)
     assert server.wait() == 1
-    assert f"could not write the token of namespace default to {folder}/missing/token: No such file or directory" in server.text
+    assert (f"could not write the token of namespace default to {folder}/missing/token: "
+            "No such file or directory") in server.text
     assert not os.path.exists(f"{folder}/data/pg"), "that shows before a cluster is made"
     start(*data, f"{folder}/token")
     assert os.path.exists(f"{folder}/token")

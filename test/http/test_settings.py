@@ -12,7 +12,7 @@ from store import MILLRACE, PG_BIN, Client, Server, new_id, sql, wait_until, wit
 
 
 def environment(**variables):
-    """That of a user who has set nothing of ours or of libpq's."""
+    """That of a user that has set nothing of ours or of libpq's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "MILLRACE"))}
     return {**kept, "MILLRACE_PG_BINDIR": PG_BIN, **variables}
 
@@ -87,7 +87,7 @@ def test_a_first_start_that_fails_at_the_admin_port_loses_no_token(folder, start
     assert server.client(TOKEN.search(server.text).group()).write("s")["position"] == 0
 
 
-def test_a_token_that_nobody_could_see_does_not_count(folder, start):
+def test_a_token_that_could_not_be_shown_does_not_count(folder, start):
     with open("/dev/full", "w") as full:
         done = subprocess.run([MILLRACE, "serve", "--port", "0", "--data-dir", folder + "/data"], stdout=full,
                               stderr=subprocess.PIPE, text=True, timeout=120, env=environment())
@@ -180,7 +180,8 @@ def test_a_database_file_with_nothing_but_a_password_is_named_and_not_shown(tmp_
     file = tmp_path / "database"
     file.write_text("s3cret\n")
     done = serve("--database-file", file)
-    assert done.returncode == 2 and f"--database-file {file} is not a connection string" in done.stderr and "s3cret" not in done.stderr
+    assert done.returncode == 2 and f"--database-file {file} is not a connection string" in done.stderr
+    assert "s3cret" not in done.stderr
 
 
 @pytest.mark.parametrize("content, reason", [(None, "No such file"), ("", "not one line"), ("a\nb\n", "not one line"),

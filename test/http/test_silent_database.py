@@ -2,7 +2,6 @@
 import os
 import re
 import selectors
-import shutil
 import signal
 import socket
 import threading
@@ -11,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
-from store import ZERO_TOKEN, Cluster, new_id, sql, temporary_folder, wait_until
+from store import ZERO_TOKEN, new_id, sql, wait_until
 
 MESSAGE = {"type": "Tested", "data": {}}
 
@@ -72,13 +71,8 @@ class Gate(threading.Thread):
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """One for all: nothing here breaks it."""
-    folder = temporary_folder()
-    cluster = Cluster(folder + "/pg").create().start()
-    yield cluster
-    cluster.stop("immediate")
-    shutil.rmtree(folder)
+def cluster(shared_cluster):
+    return shared_cluster
 
 
 @pytest.fixture
@@ -244,7 +238,7 @@ def test_a_statement_that_is_given_up_is_ended(cluster, start, stream):
         lambda: not sql(
             holder,
             "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%json_read_stream%%'"),
-        "the end of the statements that nobody waits for")
+        "the end of the statements whose answers are not waited for")
     holder.rollback()
     holder.close()
     wait_until(lambda: client.post(["stream.get", stream]).status == 200, "reading again")

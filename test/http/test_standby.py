@@ -12,12 +12,8 @@ MESSAGE = {"type": "Tested", "data": {}}
 
 
 @pytest.fixture(scope="module")
-def primary():
-    folder = temporary_folder()
-    cluster = Cluster(folder + "/pg").create().start()
-    yield cluster
-    cluster.stop("immediate")
-    shutil.rmtree(folder)
+def primary(shared_cluster):
+    return shared_cluster
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +72,11 @@ def test_a_namespace_call_whose_session_ends_is_told_so(primary, start):
     client, connection, holder = server.client(), primary.connect(), primary.connect()
     client.call("ns.list")  # now the token is known
     holder.autocommit = False
-    sql(holder, "LOCK TABLE millrace.namespaces IN SHARE MODE")  # which lets those read it who look at tokens
+    sql(holder, "LOCK TABLE millrace.namespaces IN SHARE MODE")  # which does not hinder the look-up of tokens
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(client.post, ["ns.create", "another"])
-        found = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%json_create_namespace%%'"
+        found = ("SELECT pid FROM pg_stat_activity "
+                 "WHERE wait_event_type = 'Lock' AND query LIKE '%%json_create_namespace%%'")
         ((pid,),) = wait_until(lambda: sql(connection, found), "the call that waits")
         sql(connection, "SELECT pg_terminate_backend(%s)", pid)
         holder.rollback()
@@ -91,7 +88,7 @@ def test_a_default_admin_port_that_is_taken_is_one_warning(start):
     try:
         with socket.create_server(("127.0.0.1", 8079)):
             server = start("--test-mode")
-    except OSError:  # somebody else has it: just as good
+    except OSError:  # another program has it: just as good
         server = start("--test-mode")
     assert server.text.count("8079") == 1 and "warning no admin listener" in server.text
     assert server.client().write("s")["position"] == 0

@@ -1,22 +1,17 @@
 """Starts that wait: for a database that is away, for another server's start, for a lock."""
-import shutil
 import time
 from contextlib import contextmanager
 
 import psycopg2
 import pytest
-from store import ZERO_TOKEN, Cluster, Server, sql, temporary_folder, wait_until
+from store import ZERO_TOKEN, Server, sql, wait_until
 
 LOCK = 7883960610104632165  # "millrace" in ASCII
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    folder = temporary_folder()
-    cluster = Cluster(folder + "/pg").create().start()
-    yield cluster
-    cluster.stop("immediate")
-    shutil.rmtree(folder)
+def cluster(shared_cluster):
+    return shared_cluster
 
 
 @pytest.fixture
@@ -92,7 +87,8 @@ def test_a_start_that_is_killed_leaves_no_session_with_the_lock(cluster, begin):
     with session(cluster, "LOCK TABLE millrace.namespaces") as holder:
         server = begin()
         text(server, "still trying to look for namespace default")
-        held = f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND (classid::bigint << 32 | objid::bigint) = {LOCK}"
+        held = ("SELECT 1 FROM pg_locks "
+                f"WHERE locktype = 'advisory' AND (classid::bigint << 32 | objid::bigint) = {LOCK}")
         assert sql(holder, held)
         server.kill()
         wait_until(lambda: not sql(holder, held), "the end of its session")

@@ -14,8 +14,8 @@ from store import Server, new_id, sql, token_for, wait_until
 
 MESSAGES = 1_000_000
 SUM = (
-    "SELECT count(*), sum(global_position), sum(hashtextextended(concat_ws('|', global_position, position, time, stream_name, type, data, metadata, id), 0)) "
-    "FROM message_store.messages")
+    "SELECT count(*), sum(global_position), sum(hashtextextended(concat_ws('|', global_position, position, time, "
+    "stream_name, type, data, metadata, id), 0)) FROM message_store.messages")
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +27,15 @@ def full(message_db, package):
     sql(connection, "DROP INDEX message_store.messages_category")
     sql(
         connection, "INSERT INTO message_store.messages (position, stream_name, type, data, metadata) "
-        "SELECT n / 1000, 'c' || n %% 10 || '-' || n %% 1000, 'T' || n %% 3, jsonb_build_object('n', n), "
-        "CASE WHEN n %% 2 = 0 THEN jsonb_build_object('correlationStreamName', 'd' || n %% 5 || '-1') END FROM generate_series(0, %s - 1) n",
+                    "SELECT n / 1000, 'c' || n %% 10 || '-' || n %% 1000, 'T' || n %% 3, jsonb_build_object('n', n), "
+                    "CASE WHEN n %% 2 = 0 THEN jsonb_build_object('correlationStreamName', 'd' || n %% 5 || '-1') END "
+                    "FROM generate_series(0, %s - 1) n",
         MESSAGES)
     # As indexes/messages-category.sql of the package makes it; made last, it takes less time.
     sql(
         connection,
-        "CREATE INDEX messages_category ON message_store.messages (message_store.category(stream_name), global_position, "
-        "message_store.category(metadata->>'correlationStreamName'))")
+        "CREATE INDEX messages_category ON message_store.messages (message_store.category(stream_name), "
+        "global_position, message_store.category(metadata->>'correlationStreamName'))")
     sql(connection, "CREATE EXTENSION millrace")
     return message_db
 
@@ -45,7 +46,8 @@ def adopted(full):
     before = sql(connection, SUM)
     files = sql(
         connection,
-        "SELECT oid::regclass::text, pg_relation_filenode(oid) FROM pg_class WHERE relnamespace = 'message_store'::regnamespace AND relkind IN ('r', 'i', 'S') ORDER BY 1"
+        "SELECT oid::regclass::text, pg_relation_filenode(oid) FROM pg_class "
+        "WHERE relnamespace = 'message_store'::regnamespace AND relkind IN ('r', 'i', 'S') ORDER BY 1"
     )
     start = time.monotonic()
     assert sql(connection, "SELECT millrace.install_message_db()") == [("adopted",)]
@@ -55,7 +57,8 @@ def adopted(full):
     assert sql(connection, SUM) == before
     assert sql(
         connection,
-        "SELECT oid::regclass::text, pg_relation_filenode(oid) FROM pg_class WHERE relnamespace = 'message_store'::regnamespace AND relkind IN ('r', 'i', 'S') ORDER BY 1"
+        "SELECT oid::regclass::text, pg_relation_filenode(oid) FROM pg_class "
+        "WHERE relnamespace = 'message_store'::regnamespace AND relkind IN ('r', 'i', 'S') ORDER BY 1"
     ) == files
     return full
 
@@ -69,14 +72,16 @@ def test_clients_are_answered_as_before(adopted):
         found = [
             row[0] for row in sql(
                 client,
-                "SELECT global_position FROM get_category_messages('c3', 500000, 500, correlation => 'd3', consumer_group_member => %s, consumer_group_size => 4)",
+                "SELECT global_position FROM get_category_messages('c3', 500000, 500, correlation => 'd3', "
+                "consumer_group_member => %s, consumer_group_size => 4)",
                 member)
         ]
         plain = [
             row[0] for row in sql(
                 client,
-                "SELECT global_position FROM messages WHERE category(stream_name) = 'c3' AND global_position >= 500000 AND "
-                "category(metadata->>'correlationStreamName') = 'd3' AND mod(@hash_64(cardinal_id(stream_name)), 4) = %s ORDER BY 1 LIMIT 500",
+                "SELECT global_position FROM messages WHERE category(stream_name) = 'c3' AND global_position >= 500000 "
+                "AND category(metadata->>'correlationStreamName') = 'd3' "
+                "AND mod(@hash_64(cardinal_id(stream_name)), 4) = %s ORDER BY 1 LIMIT 500",
                 member)
         ]
         assert found == plain
@@ -172,7 +177,8 @@ def test_a_write_that_has_begun_before_finishes_after(message_db, package):
     ("DROP FUNCTION message_store.write_message",
      "the functions in schema message_store are not those of Message DB 1.3"),
     ("DROP INDEX message_store.messages_stream", "indexes of message_store.messages are missing: messages_stream"),
-    ("ALTER TABLE message_store.messages RENAME TO old; CREATE VIEW message_store.messages AS SELECT * FROM message_store.old",
+    ("ALTER TABLE message_store.messages RENAME TO old; "
+     "CREATE VIEW message_store.messages AS SELECT * FROM message_store.old",
      "message_store.messages is not a table"),
 ])
 def test_a_schema_that_it_does_not_understand_is_refused(message_db, package, change, reason):

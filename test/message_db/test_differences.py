@@ -2,7 +2,8 @@
 
 What is compared: every column but `time`, SQLSTATE, the error's text, constraint and detail, and notices. The
 differences that are ours on purpose are left out: consumer groups above 32767; the notices `Generated Command`, and
-those of acquire_lock in write_message, which takes no such lock; and who waits for whom, which test_locks.py shows.
+those of acquire_lock in write_message, which takes no such lock; and which session waits for which, which test_locks.py
+shows.
 """
 import random
 import re
@@ -63,17 +64,20 @@ class Generator:
                     (self.id(), pick(NAMES), pick(TYPES), pick(DATA), pick(METADATA), pick(EXPECTED)))
         if kind < 0.55:
             return (
-                "SELECT id, stream_name, type, position, global_position, data, metadata FROM get_stream_messages(%s, %s, batch_size => %s, condition => %s)",
+                "SELECT id, stream_name, type, position, global_position, data, metadata "
+                "FROM get_stream_messages(%s, %s, batch_size => %s, condition => %s)",
                 (pick(NAMES), pick(POSITIONS), pick(SIZES), pick(CONDITIONS)))
         if kind < 0.8:
             return (
-                "SELECT id, stream_name, type, position, global_position, data, metadata FROM get_category_messages(%s, %s, %s, correlation => %s, "
-                "consumer_group_member => %s, consumer_group_size => %s, condition => %s)",
+                "SELECT id, stream_name, type, position, global_position, data, metadata "
+                "FROM get_category_messages(%s, %s, %s, correlation => %s, consumer_group_member => %s, "
+                "consumer_group_size => %s, condition => %s)",
                 (pick(CATEGORIES), pick(POSITIONS), pick(SIZES), pick([None, None, None, "a", "b", "", "7", "a-1"]),
                  pick(MEMBERS), pick(GROUP_SIZES), pick(CONDITIONS)))
         if kind < 0.86:
             return (
-                "SELECT id, stream_name, type, position, global_position, data, metadata FROM get_last_stream_message(%s, type => %s)",
+                "SELECT id, stream_name, type, position, global_position, data, metadata "
+                "FROM get_last_stream_message(%s, type => %s)",
                 (pick(NAMES), pick(TYPES)))
         if kind < 0.9:
             return "SELECT stream_version(%s)", (pick(NAMES),)
@@ -135,14 +139,19 @@ def test_the_catalogue_is_the_same(message_db, package, ours):
     """Argument names, types, defaults and volatility of the functions; columns of table, type and views; privileges."""
     theirs = as_client(message_db, "theirs")
     for query in (
-            "SELECT proname, pg_get_function_arguments(oid), pg_get_function_result(oid), provolatile FROM pg_proc WHERE pronamespace = 'message_store'::regnamespace "
-            "AND proname <> 'millrace_read_support' ORDER BY 1",  # what the planner asks about ours; nobody can call it
-            "SELECT attrelid::regclass::text, attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid) FROM pg_attribute JOIN pg_class c ON c.oid = attrelid "
-            "LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE relnamespace = 'message_store'::regnamespace AND relkind IN ('r', 'v', 'c') AND attnum > 0 "
+            "SELECT proname, pg_get_function_arguments(oid), pg_get_function_result(oid), provolatile FROM pg_proc "
+            "WHERE pronamespace = 'message_store'::regnamespace AND proname <> 'millrace_read_support' "
+            "ORDER BY 1",  # the planner asks it about ours; no statement can call it
+            "SELECT attrelid::regclass::text, attname, format_type(atttypid, atttypmod), attnotnull, "
+            "pg_get_expr(adbin, adrelid) FROM pg_attribute JOIN pg_class c ON c.oid = attrelid "
+            "LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum "
+            "WHERE relnamespace = 'message_store'::regnamespace AND relkind IN ('r', 'v', 'c') AND attnum > 0 "
             "AND attname <> 'percent' ORDER BY 1, attnum",
             "SELECT indexname FROM pg_indexes WHERE schemaname = 'message_store' ORDER BY 1",
-            "SELECT table_name, privilege_type FROM information_schema.role_table_grants WHERE grantee = 'message_store' AND table_schema = 'message_store' ORDER BY 1, 2",
+            "SELECT table_name, privilege_type FROM information_schema.role_table_grants "
+            "WHERE grantee = 'message_store' AND table_schema = 'message_store' ORDER BY 1, 2",
             "SELECT has_schema_privilege('message_store', 'USAGE'), has_schema_privilege('message_store', 'CREATE'), "
-            "has_sequence_privilege('message_store.messages_global_position_seq', 'USAGE'), has_function_privilege('message_store.acquire_lock(varchar)', 'EXECUTE')",
+            "has_sequence_privilege('message_store.messages_global_position_seq', 'USAGE'), "
+            "has_function_privilege('message_store.acquire_lock(varchar)', 'EXECUTE')",
     ):
         assert sql(theirs, query) == sql(ours, query), query

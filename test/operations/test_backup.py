@@ -3,7 +3,6 @@ import os
 import re
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -139,7 +138,6 @@ def test_a_base_backup_and_the_archived_log_bring_back_any_moment(folder, serve)
     fill(server)
     before = content(server)
     ((moment,),) = sql(server.postgres(), "SELECT now()::text")
-    time.sleep(0.01)  # The commit to be undone is later.
     server.client().call("ns.delete", "sales")
     server.stop()  # Archives the log to its end.
     append_to(f"{folder}/backup/pg/postgresql.conf", f"restore_command = 'cp {wal}/%f %p'",

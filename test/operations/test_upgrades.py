@@ -4,7 +4,8 @@ import pytest
 
 from store import Server, sql, wait_until
 
-VERSION = "SELECT extversion, obj_description('millrace.category(text)'::regprocedure) FROM pg_extension WHERE extname = 'millrace'"
+VERSION = ("SELECT extversion, obj_description('millrace.category(text)'::regprocedure) FROM pg_extension "
+           "WHERE extname = 'millrace'")
 PATCH = "COMMENT ON FUNCTION millrace.category(text) IS 'patched';\n"
 
 
@@ -68,7 +69,8 @@ def test_a_private_database_never_gets_a_version_that_the_program_does_not_know(
     server = serve()
     assert sql(server.postgres(), VERSION)[0][0] == installation.version
     new = refusal("--data-dir", f"{folder}/new", "--pg-bindir", str(installation.bin))
-    assert f"the files of extension millrace 9.9.0 on the machine of the database server do not fit millrace {installation.version}" in new
+    assert ("the files of extension millrace 9.9.0 on the machine of the database server do not fit "
+            f"millrace {installation.version}") in new
 
 
 def test_a_private_database_may_be_a_patch_newer(installation, serve):
@@ -85,7 +87,8 @@ def test_a_newer_database_says_that_it_needs_a_newer_program(installation, serve
     sql(server.postgres(), "ALTER EXTENSION millrace UPDATE")
     server.stop()
     said = refusal(*arguments)
-    assert f"extension millrace 9.9.0 in the database does not fit millrace {installation.version}; it is newer: start the program of its version" in said
+    assert (f"extension millrace 9.9.0 in the database does not fit millrace {installation.version}; it is newer: "
+            "start the program of its version") in said
 
 
 def test_an_older_private_database_without_the_new_files_says_what_to_install(installation, serve, arguments):
@@ -95,7 +98,7 @@ def test_an_older_private_database_without_the_new_files_says_what_to_install(in
     assert said.rstrip().endswith("; install the extension of this version on the machine of the database server")
 
 
-# ---- somebody else's PostgreSQL -----------------------------------------------------------------
+# ---- a PostgreSQL of others ---------------------------------------------------------------------
 
 UPDATE = "let a superuser or the extension's owner run ALTER EXTENSION millrace UPDATE in this database"
 
@@ -112,7 +115,7 @@ def database(old):
     return f"host={old.folder} user=plain dbname=postgres"
 
 
-def test_somebody_else_s_database_is_left_to_its_superuser(old, database, start):
+def test_a_database_of_others_is_left_to_its_superuser(old, database, start):
     version = old.installation.version
     for user in ("plain", "tester"):
         said = refusal("--database", database.replace("plain", user))
@@ -120,7 +123,7 @@ def test_somebody_else_s_database_is_left_to_its_superuser(old, database, start)
     sql(old.connect(), "ALTER EXTENSION millrace UPDATE")
     assert start("--database", database).client().request("GET", "/health").status == 200
 
-    # A patch is somebody else's choice, too; nobody has to hurry.
+    # A patch release, too, is installed by the owner of that PostgreSQL, when it suits.
     patch = old.installation.next_patch()
     old.installation.release(patch, PATCH)
     server = start("--database", database)
@@ -129,7 +132,7 @@ def test_somebody_else_s_database_is_left_to_its_superuser(old, database, start)
     assert sql(old.connect(), VERSION)[0][0] == version
 
 
-def test_somebody_else_s_database_without_the_new_files_says_what_to_install(old, database):
+def test_a_database_of_others_without_the_new_files_says_what_to_install(old, database):
     old.installation.configure(default_version="'0.1.0'")
     said = refusal("--database", database)
     assert f"; install the extension of this version on the machine of the database server, then {UPDATE}" in said

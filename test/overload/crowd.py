@@ -15,17 +15,10 @@ def allow_files(count):
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
 
 
-def memory(server):
-    """What the process of the server holds, and the most it ever held, MB; Postgres is not in it."""
-    lines = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
-    sizes = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if line.startswith("Vm")}
-    return sizes["VmRSS"], sizes["VmHWM"]
-
-
 def growth(server, before):
     """How much more than before it held at most, MB.  The sanitizers keep what was freed, and say nothing about
     that."""
-    return 0 if "ASAN_OPTIONS" in os.environ else memory(server)[1] - before
+    return 0 if "ASAN_OPTIONS" in os.environ else server.memory("VmHWM") - before
 
 
 def cpu_seconds(server):

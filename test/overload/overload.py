@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path[1:1] = [str(Path(__file__).resolve().parent.parent)]
 
-from crowd import Health, allow_files, connections, memory  # noqa: E402
+from crowd import Health, allow_files, connections  # noqa: E402
 from store import ZERO_TOKEN, Server, temporary_folder  # noqa: E402
 
 LOAD = os.environ.get("LOAD", str(Path(__file__).resolve().parent.parent.parent / "bench" / "load"))
@@ -89,7 +89,7 @@ def report(server, arguments):
         with Health(server) as health:
             found = load(server, "--duration", arguments.seconds, *load_arguments)
             ended = time.monotonic()
-        held, peak = memory(server)
+        held, peak = server.memory(), server.memory("VmHWM")
         rows.append((name, f"{found['throughput']:.0f}", f"{found.get('rejected', 0) / arguments.seconds:.0f}",
                      f"{found['p99']:.0f}", f"{1000 * health.quantile(0.5):.1f}", f"{1000 * health.quantile(0.99):.0f}",
                      f"{1000 * max(health.seconds):.0f}", len(health.failures), f"{held:.0f}", f"{peak:.0f}"))
@@ -104,7 +104,7 @@ def report(server, arguments):
                                    "--rate", rate)
     recovered = time_to_recover(server, ended, 0.05)
     after, _, _ = measure("afterwards, 64 clients", "--workers", 64)
-    peak = memory(server)[1]
+    peak = server.memory("VmHWM")
     lost = max(0, before + flood["writes"] - stored(server))
 
     names = ("", "served/s", "503/s", "p99 ms", "health p50", "p99", "max ms", "failed", "MB", "peak MB")
@@ -113,7 +113,8 @@ def report(server, arguments):
         print("  ".join(
             str(cell).ljust(widths[0]) if n == 0 else str(cell).rjust(widths[n]) for n, cell in enumerate(row)))
     print(
-        f"unsent for want of a free connection: {flood['unsent'] / arguments.seconds:.0f}/s; recovered after {recovered:.2f} s"
+        f"unsent for want of a free connection: {flood['unsent'] / arguments.seconds:.0f}/s; "
+        f"recovered after {recovered:.2f} s"
     )
     result.update(capacity=round(capacity["throughput"]), beside_idle=round(beside["throughput"]), asked=rate,
                   served=round(flood["throughput"]), rejected=round(flood["rejected"] / arguments.seconds),

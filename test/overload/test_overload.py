@@ -1,4 +1,4 @@
-"""More clients, requests and bytes than the server may hold: who is too much is told so, and all others are served."""
+"""More clients, requests and bytes than the server may hold: what is too much is refused, and all others are served."""
 import contextlib
 import os
 import re
@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import store
-from crowd import Health, allow_files, connections, cpu_seconds, growth, memory, shut_down
+from crowd import Health, allow_files, connections, cpu_seconds, growth, shut_down
 from store import ZERO_TOKEN, sql, wait_until
 
 HOST = "Host: x\r\nAuthorization: Bearer " + ZERO_TOKEN + "\r\n"
@@ -18,8 +18,8 @@ MB = 1024 * 1024
 
 
 def post(body, length=None):
-    return f"POST /rpc HTTP/1.1\r\n{HOST}Content-Length: {len(body) if length is None else length}\r\n\r\n{body}".encode(
-    )
+    length = len(body) if length is None else length
+    return f"POST /rpc HTTP/1.1\r\n{HOST}Content-Length: {length}\r\n\r\n{body}".encode()
 
 
 def statuses(received):
@@ -60,7 +60,7 @@ def test_ten_times_more_requests_than_may_wait_are_refused_at_once_and_cost_no_m
     server = start("--test-mode", "--workers", "1", "--queue-requests", "30", token=ZERO_TOKEN)
     write = post('["stream.write","s-%d",{"type":"T","data":{"text":"%s"}}]' % (os.getpid() % 10, "x" * 300))
     server.client().write("s")
-    before, depth = memory(server)[0], 20
+    before, depth = server.memory(), 20
     with connections(server, 300) as wires, Health(server) as health, ThreadPoolExecutor(300) as pool:
         for wire in wires:
             wire.sendall(write * depth)
@@ -79,11 +79,11 @@ def test_ten_times_more_requests_than_may_wait_are_refused_at_once_and_cost_no_m
 # Connections
 
 
-def test_thousands_of_idle_connections_cost_little_and_hinder_nobody(start):
+def test_thousands_of_idle_connections_cost_little_and_hinder_no_request(start):
     server, count = start("--test-mode", "--buffer-bytes", "10M", "--max-body", "2M", token=ZERO_TOKEN), 4000
     allow_files(count + 200)
     server.client().write("s")
-    before = memory(server)[0]
+    before = server.memory()
     with connections(server, count, post('["sys.version"]' + " " * 20000)):
         assert growth(server, before) < count * 10 / 1024  # 10 kB each
         with Health(server) as health:
@@ -96,9 +96,9 @@ def test_thousands_of_idle_connections_cost_little_and_hinder_nobody(start):
 def test_an_idle_connection_gives_the_room_of_a_large_request_back(start):
     server = start("--test-mode", "--workers", "1", token=ZERO_TOKEN)
     server.client().write("s")
-    before = memory(server)[0]
+    before = server.memory()
     with connections(server, 60, post('["sys.version"]' + " " * MB)):
-        assert "ASAN_OPTIONS" in os.environ or memory(server)[0] - before < 60, "not 2 MB each"
+        assert "ASAN_OPTIONS" in os.environ or server.memory() - before < 60, "not 2 MB each"
 
 
 def test_beyond_the_limit_of_connections_a_client_is_told_so_until_another_leaves(start):
@@ -169,7 +169,8 @@ def test_clients_never_take_the_descriptors_that_postgres_needs(limited, start):
         wait_until(lambda: server.client().request("GET", "/health").status == 503, "the limit")
         sql(
             connection,
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
         assert client.write("s")["position"] == 1
         assert client.call("stream.version", "s") == 1
@@ -177,7 +178,7 @@ def test_clients_never_take_the_descriptors_that_postgres_needs(limited, start):
     assert "cannot accept" not in server.text
 
 
-def test_without_descriptors_the_server_accepts_nobody_and_neither_spins_nor_ends(start):
+def test_without_descriptors_the_server_accepts_no_client_and_neither_spins_nor_ends(start):
     server = start("--test-mode", "--workers", "1", token=ZERO_TOKEN)
     client = server.client()
     client.write("s")
@@ -202,7 +203,7 @@ def test_requests_that_would_take_too_much_memory_are_refused_and_others_go_on(s
     server = start("--test-mode", "--workers", "1", "--buffer-bytes", "4M", "--max-body", "1900k", token=ZERO_TOKEN)
     client = server.client()
     client.write("s")
-    before = memory(server)[0]
+    before = server.memory()
     # A megabyte each; the last byte never comes.
     message = '["stream.write","large",{"type":"T","data":{"text":"%s"}}]' % ("x" * MB)
     with connections(server, 40) as wires:
@@ -235,7 +236,7 @@ def test_clients_that_do_not_read_are_let_go_when_their_answers_take_too_much_me
     client = server.client()
     for _ in range(16):  # more than the kernel takes for a client
         client.write("s", {"text": "x" * 500_000})
-    before = memory(server)[0]
+    before = server.memory()
     wires = []
     try:
         for _ in range(200):
@@ -257,7 +258,7 @@ def test_a_client_that_does_not_read_a_long_answer_costs_a_page_of_it(start):
     client = server.client()
     for _ in range(10):
         client.call("stream.append", "s", [{"type": "T", "data": {"text": "x" * 1000}}] * 3000)
-    before = memory(server)[0]
+    before = server.memory()
     with connections(server, 5, post('["stream.get","s",{"batchSize":-1}]')):
         assert len(client.call("stream.get", "s", {"batchSize": -1})) == 30000, "one that reads, behind them"
         assert growth(server, before) < 30, "not 30 MB each"

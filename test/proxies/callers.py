@@ -89,7 +89,7 @@ class Caller(threading.Thread):
 
 
 class Writer(Caller):
-    """To streams of its own, whose versions it knows, and to some that are everybody's."""
+    """To streams of its own, whose versions it knows, and to some that all write to."""
 
     def __init__(self, world, proxy, number):
         super().__init__(world, proxy, f"writer {number}")
@@ -275,7 +275,7 @@ class Subscriber(Follower):
         return response
 
     def wake(self):
-        """Ends the connection, for it may be silent; whoever has not seen all connects again."""
+        """Ends the connection, for it may be silent; a caller that has not seen all connects again."""
         wire = self.client.connection.sock
         if wire is not None:
             try:

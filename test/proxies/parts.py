@@ -7,7 +7,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from store import ROOT, wait_until
+from store import ROOT, free_port, wait_until
 
 README = Path(os.environ.get("MILLRACE_README", ROOT / "sidecar" / "README.md"))
 PLACES = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"  # an ordinary user's PATH has no sbin
@@ -16,12 +16,6 @@ PLACES = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"  # an ordinar
 def program(name):
     """The path of a program, or None where it is not installed."""
     return shutil.which(name, path=PLACES)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def documented(before):
@@ -102,7 +96,8 @@ class Nginx(Part):
         shown = replaced(shown, "server 127.0.0.1:8080;", f"server 127.0.0.1:{server_port};")
         shown = replaced(
             shown, "listen 443 ssl;",
-            f"listen 127.0.0.1:{self.port} ssl; ssl_certificate {certificate.file}; ssl_certificate_key {certificate.key};"
+            f"listen 127.0.0.1:{self.port} ssl; ssl_certificate {certificate.file}; "
+            f"ssl_certificate_key {certificate.key};"
         )
         paths = "".join(f"    {kind}_temp_path temp;\n"
                         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))

@@ -34,7 +34,8 @@ from parts import HAProxy, Nginx, PgBouncer, program  # noqa: E402
 from store import ZERO_TOKEN, Cluster, Server, sql, temporary_folder  # noqa: E402
 
 WRITERS = 6    # through each proxy
-STORED = "SELECT global_position, stream_name, position, (data ->> 'k')::bigint FROM millrace_default.messages ORDER BY global_position"
+STORED = ("SELECT global_position, stream_name, position, (data ->> 'k')::bigint "
+          "FROM millrace_default.messages ORDER BY global_position")
 
 
 def missing():
@@ -112,7 +113,8 @@ class World:
         while time.monotonic() < began + seconds and not self.problems:
             time.sleep(min(15, max(0.1, began + seconds - time.monotonic())))
             say(
-                f"{time.monotonic() - began:4.0f} s: {len(self.account.acknowledged)} acknowledged, {self.restarts} restarts",
+                f"{time.monotonic() - began:4.0f} s: "
+                f"{len(self.account.acknowledged)} acknowledged, {self.restarts} restarts",
                 flush=True)
         self.calm.set()
         for thread in tormentors:
@@ -143,7 +145,8 @@ class World:
         connection = self.cluster.connect()
         sql(
             connection,
-            "DELETE FROM millrace_default.messages WHERE global_position = (SELECT max(global_position) FROM millrace_default.messages)"
+            "DELETE FROM millrace_default.messages WHERE global_position = "
+            "(SELECT max(global_position) FROM millrace_default.messages)"
         )
         connection.close()
 
@@ -194,7 +197,8 @@ def main():
         world.stop()
         shutil.rmtree(folder, ignore_errors=True)
     print(
-        f"sent again: {sum(writer.again for writer in world.writers)} times; longest: {max(writer.longest for writer in world.writers):.1f} s; "
+        f"sent again: {sum(writer.again for writer in world.writers)} times; "
+        f"longest: {max(writer.longest for writer in world.writers):.1f} s; "
         f"{sum(mover.rounds for mover in world.movers)} imports and exports")
     print("\n".join(world.account.lines))
     print(json.dumps(verdict))

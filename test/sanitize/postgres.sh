@@ -7,13 +7,14 @@
 #
 # - assertions, and what a transaction leaves open at its end (a pinned buffer, a relation, a snapshot) is one
 #   that fails;
-# - the address sanitizer, and memory contexts and a buffer manager that tell it which bytes are nobody's
+# - the address sanitizer, and memory contexts and a buffer manager that tell it which bytes are not in use
 #   (valgrind/memcheck.h): a byte behind what palloc() gave, freed memory, a page that is not pinned;
-# - RELCACHE_FORCE_RELEASE: what the relation cache hands out is freed as soon as nobody holds it.
+# - RELCACHE_FORCE_RELEASE: what the relation cache hands out is freed as soon as nothing holds it.
 #
 # Each of them ends the server process, with a report where ASAN_OPTIONS=log_path says.
 set -euo pipefail
-unset MAKELEVEL MAKEFLAGS MFLAGS # Postgres makes its generated headers only in a make that no other one called
+# Postgres makes its generated headers only in a make that no other one called.
+unset MAKELEVEL MAKEFLAGS MFLAGS
 
 folder=$1
 here=$(cd "$(dirname "$0")" && pwd)
@@ -44,7 +45,8 @@ fetch() {
 			APT::Sandbox::User "root";
 		END
 		apt-get -qq update
-		for version in $(apt-cache madison "postgresql-$major" | awk -F '|' '/Sources$/ { print $2 }'); do # the newest first
+		# The newest first.
+		for version in $(apt-cache madison "postgresql-$major" | awk -F '|' '/Sources$/ { print $2 }'); do
 			! apt-get -qq --download-only source "postgresql-$major=$version" || break # a mirror may lack it
 		done
 		tar -xf postgresql-*.orig.tar.*
@@ -76,13 +78,17 @@ cp -a "$here/valgrind" "$folder"
 # Leaks: a server process frees nothing before it ends.  Stack: check_stack_depth() measures the real one.
 cat >"$folder/options.c" <<'END'
 const char *__asan_default_options(void);
-const char *__asan_default_options(void) { return "detect_leaks=0:detect_stack_use_after_return=0:handle_sigill=1"; }
+const char *__asan_default_options(void)
+{
+	return "detect_leaks=0:detect_stack_use_after_return=0:handle_sigill=1";
+}
 END
 gcc -c -o "$folder/options.o" "$folder/options.c"
 export ASAN_OPTIONS=detect_leaks=0 # of the programs that run while others are built
-./configure --quiet --prefix="$folder" --enable-cassert --enable-debug --with-openssl --without-icu --without-readline \
-	CPPFLAGS="-I$folder -DUSE_VALGRIND -DRELCACHE_FORCE_RELEASE" \
-	CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address -Wno-unused-value -Wno-unused-function" LDFLAGS_EX="$folder/options.o"
+./configure --quiet --prefix="$folder" --enable-cassert --enable-debug --with-openssl --without-icu \
+	--without-readline CPPFLAGS="-I$folder -DUSE_VALGRIND -DRELCACHE_FORCE_RELEASE" \
+	CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address -Wno-unused-value -Wno-unused-function" \
+	LDFLAGS_EX="$folder/options.o"
 make --silent -j "$(nproc)"
 for part in . src/test/regress src/test/isolation contrib/pgcrypto; do # the last one for Message DB
 	make --silent -j "$(nproc)" -C "$part" install

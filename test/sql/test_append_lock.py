@@ -1,4 +1,5 @@
-"""Who has the append lock waits for nobody: for no client, for no transaction, for no other page, and not for long."""
+"""A session that has the append lock waits for nothing: for no client, for no transaction, for no other page, and not
+for long."""
 import socket
 import struct
 import threading
@@ -10,15 +11,19 @@ import pytest
 from store import new_id, sql, wait_until
 
 CLIENTS = 8
-LONG = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 200) AS n)"  # 6,400 bytes that no index has room for
+# 6,400 bytes that no index has room for.
+LONG = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 200) AS n)"
 # The message is refused before the append lock is taken.
-A_NAME = f"SELECT message_store.write_message(gen_random_uuid()::varchar, ('@' || {LONG})::varchar, 'T'::varchar, '{{}}')"
+A_NAME = ("SELECT message_store.write_message(gen_random_uuid()::varchar, "
+          f"('@' || {LONG})::varchar, 'T'::varchar, '{{}}')")
 # A further column of an index makes its entry too large: that is found when it is put in, under the append lock.
-AN_ENTRY = f"SELECT millrace.append_messages('a-@', ARRAY[(left({LONG}, 1900), '{{}}', NULL, NULL)]::millrace.new_message[])"
+AN_ENTRY = ("SELECT millrace.append_messages('a-@', "
+            f"ARRAY[(left({LONG}, 1900), '{{}}', NULL, NULL)]::millrace.new_message[])")
 # So does a user's own index, whose entries come behind the append lock; but it keeps its page.
 A_TYPE = f"SELECT message_store.write_message(gen_random_uuid()::varchar, 'a-@', {LONG}::varchar, '{{}}')"
 OWN = "CREATE INDEX own ON message_store.messages (type)"
-WIDE = f"CREATE INDEX wide ON message_store.messages (message_store.category(stream_name), global_position, type, (type || left({LONG}, 1000)))"
+WIDE = ("CREATE INDEX wide ON message_store.messages (message_store.category(stream_name), global_position, type, "
+        f"(type || left({LONG}, 1000)))")
 
 
 def in_background(connection, statement, *arguments):
@@ -69,7 +74,7 @@ def database(cluster):
 
 @pytest.mark.parametrize("statement, others", [(A_NAME, []), (AN_ENTRY, [WIDE]), (A_TYPE, [OWN])],
                          ids=["a name", "an entry", "an entry of a user's own index"])
-def test_clients_that_read_no_error_stop_nobody(database, statement, others):
+def test_clients_that_read_no_error_stop_no_others(database, statement, others):
     connection = database.connect()
     for other in others:
         sql(connection, other.replace(LONG, "'" + "".join(f"{n:032x}" for n in range(200)) + "'"))
@@ -88,8 +93,9 @@ def test_large_messages_do_not_hold_the_append_lock_for_all_of_a_call(database):
     sql(main, "ALTER TABLE message_store.messages ALTER data SET STORAGE EXTERNAL")
     large = in_background(
         main,
-        "SELECT global_position, last_global_position FROM millrace.append_messages('a-1', (SELECT array_agg(('T', "
-        "jsonb_build_object('x', repeat('x', 1000000)), NULL, NULL)::millrace.new_message) FROM generate_series(1, 300)))"
+        "SELECT global_position, last_global_position FROM millrace.append_messages('a-1', "
+        "(SELECT array_agg(('T', jsonb_build_object('x', repeat('x', 1000000)), NULL, NULL)::millrace.new_message) "
+        "FROM generate_series(1, 300)))"
     )
     small = []
     while not large.done():
@@ -110,7 +116,8 @@ A_WAITING = {
 @pytest.mark.parametrize("what", A_WAITING)
 def test_an_append_that_waits_for_a_transaction_lets_vacuum_go_on(database, what):
     one, other, third, watch = (database.connect() for _ in range(4))
-    # Something to do for VACUUM, which leaves a page of the table alone that somebody has, and not one of an index.
+    # Something to do for VACUUM, which leaves a page of the table alone that another session has pinned, and waits for
+    # one of an index.
     sql(one, "BEGIN")
     sql(one, "SELECT count(millrace.append('d-1', 'T', '{}')) FROM generate_series(1, 50)")
     sql(one, "ROLLBACK")

@@ -1,4 +1,4 @@
-"""A cursor's rights are those of the one who opened it, as for a table, whoever fetches from it."""
+"""A cursor's rights are those of the role that opened it, as for a table, whichever role fetches from it."""
 import shutil
 
 import psycopg2
@@ -15,7 +15,7 @@ READS = [
 @pytest.fixture(scope="module")
 def database():
     """Role `reader` may read namespace default, role `stranger` may not; each has a function that fetches and one that
-    opens, for everybody to call."""
+    opens, for every role to call."""
     folder = temporary_folder()
     cluster = Cluster(folder + "/pg").create().start()
     admin = cluster.connect()
@@ -28,8 +28,8 @@ def database():
     for role in ("reader", "stranger"):
         sql(
             admin, f"""CREATE FUNCTION {role}_opens(read text) RETURNS refcursor LANGUAGE plpgsql SECURITY DEFINER AS $$
-            DECLARE opened refcursor := 'opened'; BEGIN OPEN opened FOR EXECUTE 'SELECT data::text FROM ' || read; RETURN opened; END $$"""
-        )
+            DECLARE opened refcursor := 'opened';
+            BEGIN OPEN opened FOR EXECUTE 'SELECT data::text FROM ' || read; RETURN opened; END $$""")
         sql(
             admin,
             f"""CREATE FUNCTION {role}_fetches(opened refcursor) RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$

@@ -13,7 +13,7 @@ LOOKS = [
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_whoever_waited_for_it_is_told_that_there_is_no_such_namespace(cluster, look):
+def test_a_session_that_waited_for_it_is_told_that_there_is_no_such_namespace(cluster, look):
     main, other = cluster.connect(), cluster.connect()
     sql(main, "CREATE EXTENSION millrace")
     sql(main, "SELECT millrace.create_namespace('sales')")
@@ -27,14 +27,15 @@ def test_whoever_waited_for_it_is_told_that_there_is_no_such_namespace(cluster, 
     assert error.pgcode == "MR003" and "null" not in str(error), error
 
 
-def test_a_list_leaves_nobody_out_for_it(cluster):
+def test_a_list_leaves_no_namespace_out_for_it(cluster):
     main, other = cluster.connect(), cluster.connect()
     sql(main, "CREATE EXTENSION millrace")
     sql(main, "SELECT millrace.create_namespace('sales')")
     # What becomes of a namespace between two looks at it is left to a function in the place of the first.
     sql(
         main,
-        "CREATE OR REPLACE FUNCTION millrace.is_messages(relation regclass) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_lock(1); RETURN true; END $$"
+        "CREATE OR REPLACE FUNCTION millrace.is_messages(relation regclass) RETURNS boolean LANGUAGE plpgsql AS $$ "
+        "BEGIN PERFORM pg_advisory_lock(1); RETURN true; END $$"
     )
     sql(main, "SELECT pg_advisory_lock(1)")
     looking = in_background(other, "SELECT name, message_count FROM millrace.list_namespaces()")

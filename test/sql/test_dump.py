@@ -18,7 +18,8 @@ def fill(connection):
         sql(connection, "SELECT set_config('millrace.namespace', %s, false)", name)
         sql(
             connection,
-            "SELECT millrace.append('a-' || n % 5, 'T', jsonb_build_object('n', n), '{\"m\": 1}') FROM generate_series(1, 100) n"
+            "SELECT millrace.append('a-' || n % 5, 'T', jsonb_build_object('n', n), '{\"m\": 1}') "
+            "FROM generate_series(1, 100) n"
         )
 
 
@@ -101,7 +102,7 @@ def test_a_standby_reads_by_the_prefix_rule_and_refuses_appends(cluster):
             sql(reader, "SELECT millrace.forget_namespaces()")
         assert sql(reader, "SELECT * FROM millrace.read_category('a')") == []
 
-        # A rolled-back append holds the reader back until its end arrives, which nobody flushes, and no longer.
+        # A rolled-back append holds the reader back until its end arrives, which nothing flushes, and no longer.
         open_append = cluster.connect("store")
         open_append.autocommit = False
         sql(open_append, "SELECT millrace.append('a-1', 'T', '{}')")

@@ -24,7 +24,8 @@ def test_the_extension_works_from_elsewhere(folder):
     cluster = Cluster(folder + "/pg").create()
     with (cluster.data / "postgresql.conf").open("a") as settings:  # without $system, so that no other can be found
         settings.write(
-            f"extension_control_path = '{ELSEWHERE}/share/postgresql'\ndynamic_library_path = '{ELSEWHERE}/lib/postgresql:$libdir'\n"
+            f"extension_control_path = '{ELSEWHERE}/share/postgresql'\n"
+            f"dynamic_library_path = '{ELSEWHERE}/lib/postgresql:$libdir'\n"
         )
     cluster.start()
     try:

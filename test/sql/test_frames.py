@@ -225,5 +225,6 @@ def test_a_frame_is_taken_or_refused_for_what_is_wrong_with_it(connection, impor
     assert sql(connection, "SELECT pg_backend_pid()") == [(backend,)]
     assert seen[None] > FRAMES / 20 and seen[MALFORMED] > FRAMES / 20, seen
     if not importing:
-        gaps = "SELECT stream_name FROM millrace_default.messages GROUP BY 1 HAVING count(*) <> max(position) + 1 OR min(position) <> 0"
+        gaps = ("SELECT stream_name FROM millrace_default.messages "
+                "GROUP BY 1 HAVING count(*) <> max(position) + 1 OR min(position) <> 0")
         assert sql(connection, gaps) == []

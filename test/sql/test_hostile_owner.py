@@ -10,9 +10,14 @@ from test_trusted import connect, owner, trusted  # noqa: F401
 # the statement fails after that.
 ATTACK = """CREATE SEQUENCE public.evidence;
 CREATE FUNCTION public.take() RETURNS int LANGUAGE plpgsql AS $$
-    BEGIN IF current_user <> 'owner' THEN PERFORM nextval('public.evidence'); ALTER ROLE owner SUPERUSER; END IF; RETURN 1; END $$;
-CREATE FUNCTION public.attack(anything text DEFAULT '') RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM public.take(); RETURN 1; END $$;
-CREATE FUNCTION public.attack_by_trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM public.take(); RETURN NEW; END $$;"""
+    BEGIN
+        IF current_user <> 'owner' THEN PERFORM nextval('public.evidence'); ALTER ROLE owner SUPERUSER; END IF;
+        RETURN 1;
+    END $$;
+CREATE FUNCTION public.attack(anything text DEFAULT '') RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+    BEGIN PERFORM public.take(); RETURN 1; END $$;
+CREATE FUNCTION public.attack_by_trigger() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN PERFORM public.take(); RETURN NEW; END $$;"""
 
 # All that runs something of ours on a namespace's table; those that delete it last.
 LOOKS = [
@@ -28,7 +33,7 @@ DELETES = ["empty_namespace('sales')", "drop_namespace('sales')", "json_drop_nam
 
 @pytest.fixture
 def sales(owner):  # noqa: F811
-    """Namespace `sales` with a message, and the owner's functions that make a superuser of the owner when somebody else
+    """Namespace `sales` with a message, and the owner's functions that make a superuser of the owner when another role
     calls them."""
     sql(owner, ATTACK)
     sql(owner, "SELECT millrace.create_namespace('sales')")
@@ -72,7 +77,8 @@ def test_another_relation_in_the_place_of_the_table_is_not_run(trusted, sales, k
     else:
         sql(
             sales,
-            f"CREATE {kind} millrace_sales.messages AS SELECT * FROM millrace_sales.kept WHERE public.attack(stream_name) = 1"
+            f"CREATE {kind} millrace_sales.messages AS SELECT * FROM millrace_sales.kept "
+            "WHERE public.attack(stream_name) = 1"
         )
     failed = look(trusted, LOOKS + DELETES)
     assert set(failed.values()) == {"MR010"}
@@ -94,7 +100,8 @@ def test_the_owner_s_expressions_run_with_the_owner_s_rights(trusted, sales):  #
     )
     sql(
         sales,
-        "ALTER TABLE millrace_sales.messages ALTER COLUMN id SET DEFAULT md5(public.take()::text)::uuid, ALTER COLUMN time SET DEFAULT now() + interval '1 second' * public.take()"
+        "ALTER TABLE millrace_sales.messages ALTER COLUMN id SET DEFAULT md5(public.take()::text)::uuid, "
+        "ALTER COLUMN time SET DEFAULT now() + interval '1 second' * public.take()"
     )
     assert look(trusted, LOOKS + ["drop_namespace('sales')"]) == {}
 
@@ -114,7 +121,8 @@ def test_an_expression_that_exchanges_the_table_leaves_other_namespaces_alone(tr
         RETURN 1; END $$""")
     sql(
         sales,
-        "CREATE FUNCTION public.exchanged() RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN public.exchange(); END $$"
+        "CREATE FUNCTION public.exchanged() RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN "
+        "RETURN public.exchange(); END $$"
     )
     sql(sales, "CREATE INDEX ON millrace_evil.messages (public.exchanged())")
     superuser = trusted.connect("store")
@@ -128,11 +136,13 @@ def test_an_expression_that_exchanges_the_table_leaves_other_namespaces_alone(tr
 def test_what_an_expression_sets_is_undone(trusted, sales):  # noqa: F811
     sql(
         sales,
-        "CREATE FUNCTION public.divert() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('search_path', 'evil', false); RETURN 1; END $$"
+        "CREATE FUNCTION public.divert() RETURNS int LANGUAGE plpgsql AS $$ "
+        "BEGIN PERFORM set_config('search_path', 'evil', false); RETURN 1; END $$"
     )
     sql(
         sales,
-        "CREATE FUNCTION public.diverted(anything text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN public.divert(); END $$"
+        "CREATE FUNCTION public.diverted(anything text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN "
+        "RETURN public.divert(); END $$"
     )
     sql(sales, "CREATE INDEX ON millrace_sales.messages (public.diverted(type))")
     superuser = trusted.connect("store")
@@ -195,14 +205,18 @@ def test_a_write_that_the_table_itself_refuses_runs_its_defaults_as_its_owner(tr
         assert sql(superuser, "SELECT current_user::text") == [("tester",)]
 
 
-CATEGORY = "CREATE FUNCTION message_store.category(stream_name varchar) RETURNS varchar LANGUAGE sql IMMUTABLE AS 'SELECT $1'"
+CATEGORY = ("CREATE FUNCTION message_store.category(stream_name varchar) RETURNS varchar "
+            "LANGUAGE sql IMMUTABLE AS 'SELECT $1'")
 MESSAGE_DB = [
     "CREATE SCHEMA message_store", CATEGORY,
     """CREATE TABLE message_store.messages (global_position bigserial PRIMARY KEY, position bigint NOT NULL,
-        time timestamp NOT NULL DEFAULT now(), stream_name text NOT NULL, type text NOT NULL, data jsonb, metadata jsonb, id uuid NOT NULL DEFAULT gen_random_uuid());
-    CREATE UNIQUE INDEX messages_id ON message_store.messages (id); CREATE UNIQUE INDEX messages_stream ON message_store.messages (stream_name, position);
+        time timestamp NOT NULL DEFAULT now(), stream_name text NOT NULL, type text NOT NULL,
+        data jsonb, metadata jsonb, id uuid NOT NULL DEFAULT gen_random_uuid());
+    CREATE UNIQUE INDEX messages_id ON message_store.messages (id);
+    CREATE UNIQUE INDEX messages_stream ON message_store.messages (stream_name, position);
     CREATE INDEX messages_category ON message_store.messages (message_store.category(stream_name), global_position);
-    CREATE FUNCTION message_store.write_message(id varchar, stream_name varchar, type varchar, data jsonb, metadata jsonb, expected_version bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 0::bigint'"""
+    CREATE FUNCTION message_store.write_message(id varchar, stream_name varchar, type varchar, data jsonb,
+        metadata jsonb, expected_version bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 0::bigint'"""
 ]
 
 
@@ -212,7 +226,7 @@ def owned(superuser):
         "SELECT DISTINCT proowner::regrole::text FROM pg_proc WHERE pronamespace = 'message_store'::regnamespace")
 
 
-def test_no_function_of_somebody_else_is_in_an_index_of_a_superuser_s_table(trusted, owner):  # noqa: F811
+def test_no_function_of_another_role_is_in_an_index_of_a_superuser_s_table(trusted, owner):  # noqa: F811
     """A function keeps its owner when it is replaced, and an index runs it with the rights of the table's, in ANALYZE
     for one."""
     superuser = trusted.connect("store")
@@ -241,18 +255,22 @@ def test_the_owner_of_an_adopted_table_makes_nothing_else_of_functions_in_c(trus
 
 HELPED = [
     # From 17 on CREATE INDEX calls it by no search path either.
-    "CREATE FUNCTION public.norm(type text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN type; END $$;"
-    "CREATE INDEX ON millrace_sales.messages (public.norm(type));"
-    "CREATE OR REPLACE FUNCTION public.norm(type text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN helper(type); END $$",
-    "CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM helper(NEW.type); RETURN NULL; END $$;"
-    "CREATE TRIGGER keep AFTER INSERT ON millrace_sales.messages FOR EACH ROW EXECUTE FUNCTION public.keep()",
-    "CREATE TABLE public.log (type text); CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log VALUES (NEW.type); RETURN NULL; END $$;"
-    "CREATE TRIGGER keep AFTER INSERT ON millrace_sales.messages FOR EACH ROW EXECUTE FUNCTION public.keep()"
+    """CREATE FUNCTION public.norm(type text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN type; END $$;
+    CREATE INDEX ON millrace_sales.messages (public.norm(type));
+    CREATE OR REPLACE FUNCTION public.norm(type text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
+        BEGIN RETURN helper(type); END $$""",
+    """CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM helper(NEW.type); RETURN NULL; END $$;
+    CREATE TRIGGER keep AFTER INSERT ON millrace_sales.messages FOR EACH ROW EXECUTE FUNCTION public.keep()""",
+    """CREATE TABLE public.log (type text);
+    CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN INSERT INTO log VALUES (NEW.type); RETURN NULL; END $$;
+    CREATE TRIGGER keep AFTER INSERT ON millrace_sales.messages FOR EACH ROW EXECUTE FUNCTION public.keep()"""
 ]
 
 
 @pytest.mark.parametrize("helped", HELPED, ids=["index", "trigger", "table"])
-def test_who_appends_does_not_choose_what_the_owner_s_functions_call(trusted, sales, helped):  # noqa: F811
+def test_a_role_that_appends_does_not_choose_what_the_owner_s_functions_call(trusted, sales, helped):  # noqa: F811
     """They run as the owner, so by no search_path of the caller's."""
     superuser = trusted.connect("store")
     sql(superuser, "GRANT CREATE ON DATABASE store TO another")
@@ -262,7 +280,8 @@ def test_who_appends_does_not_choose_what_the_owner_s_functions_call(trusted, sa
     sql(sales, helped)
     another = connect(trusted, "another")
     sql(another, "CREATE SCHEMA mine")
-    trap = "LANGUAGE plpgsql {} AS $$ BEGIN IF current_user <> 'another' THEN RAISE EXCEPTION 'run as %', current_user; END IF; RETURN {}; END $$"
+    trap = ("LANGUAGE plpgsql {} AS $$ BEGIN "
+            "IF current_user <> 'another' THEN RAISE EXCEPTION 'run as %', current_user; END IF; RETURN {}; END $$")
     sql(another, "CREATE FUNCTION mine.helper(type text) RETURNS text " + trap.format("IMMUTABLE", "type"))
     sql(another, "CREATE FUNCTION mine.trap() RETURNS trigger " + trap.format("", "NEW"))
     sql(another, "CREATE TABLE mine.log (type text)")

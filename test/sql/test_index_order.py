@@ -17,7 +17,8 @@ def test_a_message_is_not_counted_in_the_head_before_its_category_shows_it(clust
     sql(connection, "DROP INDEX millrace_default.messages_category")
     sql(
         connection,
-        "CREATE INDEX messages_category ON millrace_default.messages (millrace.category(stream_name), global_position, public.pause(type))"
+        "CREATE INDEX messages_category ON millrace_default.messages (millrace.category(stream_name), "
+        "global_position, public.pause(type))"
     )
     append = "SELECT global_position FROM millrace.append('c-1', 'T', '{}')"
     assert sql(connection, append) == [(1,)]

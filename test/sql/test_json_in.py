@@ -34,11 +34,13 @@ BAD_DOCUMENTS = [
 BYTES = '{}[]",:\\/ue0-+.Etfn \n\t\r\x01\x0b\x1f\x7fé'
 
 COMPARE = """
-CREATE FUNCTION pg_temp.str(s text) RETURNS bytea LANGUAGE sql AS $$ SELECT int4send(octet_length(s)) || convert_to(s, 'UTF8') || '\\x00'::bytea $$;
+CREATE FUNCTION pg_temp.str(s text) RETURNS bytea LANGUAGE sql AS $$
+    SELECT int4send(octet_length(s)) || convert_to(s, 'UTF8') || '\\x00'::bytea $$;
 CREATE FUNCTION pg_temp.compare(source text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
-    frame bytea := '\\x01'::bytea || int4send(1) || pg_temp.str('default') || int4send(1) || pg_temp.str('s-1') || int8send(-9223372036854775808)
-                   || int4send(1) || uuid_send(gen_random_uuid()) || pg_temp.str('T') || pg_temp.str(source) || '\\xffffffff'::bytea;
+    frame bytea := '\\x01'::bytea || int4send(1) || pg_temp.str('default') || int4send(1) || pg_temp.str('s-1')
+                   || int8send(-9223372036854775808) || int4send(1) || uuid_send(gen_random_uuid()) || pg_temp.str('T')
+                   || pg_temp.str(source) || '\\xffffffff'::bytea;
     expected jsonb;
     stored jsonb;
     refused text;

@@ -7,8 +7,9 @@ from store import sql
 MOST = 1000  # streams of one call
 SIDECARS = 8  # two connections that append, for each of four workers
 APPEND = (
-    "SELECT count(*) FROM millrace.append_streams((SELECT array_agg((%s || '-' || n, ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[], NULL)"
-    "::millrace.stream_append) FROM generate_series(1, %s) n))")
+    "SELECT count(*) FROM millrace.append_streams((SELECT array_agg((%s || '-' || n, "
+    "ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[], NULL)::millrace.stream_append) "
+    "FROM generate_series(1, %s) n))")
 
 
 @pytest.fixture
@@ -19,7 +20,8 @@ def connections(cluster):
     sql(first, "SELECT millrace.create_namespace('default')")
     assert sql(
         first,
-        "SELECT bool_and(setting = boot_val) FROM pg_settings WHERE name IN ('max_locks_per_transaction', 'max_connections')"
+        "SELECT bool_and(setting = boot_val) FROM pg_settings "
+        "WHERE name IN ('max_locks_per_transaction', 'max_connections')"
     ) == [(True, )]
     connections = [first, *(cluster.connect() for _ in range(SIDECARS))]
     yield connections

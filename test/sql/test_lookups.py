@@ -1,5 +1,5 @@
-"""Nothing is looked up in a catalogue under the append lock: who waits there for somebody's lock of a catalogue stops
-every writer, beyond all timeouts."""
+"""Nothing is looked up in a catalogue under the append lock: a session that waits there for another's lock of a
+catalogue stops every writer, beyond all timeouts."""
 import threading
 
 from store import sql, wait_until
@@ -15,7 +15,7 @@ def try_to_append(connection, stream, outcomes):
 
 
 def check_that_writers_time_out(cluster, prepare, catalogue):
-    """While somebody else locks a catalogue; `prepare` gets a connection and takes from the writers what they have
+    """While another session locks a catalogue; `prepare` gets a connection and takes from the writers what they have
     looked up."""
     admin, holder = cluster.connect(), cluster.connect()
     sql(admin, "CREATE EXTENSION millrace")
@@ -54,7 +54,8 @@ def test_a_sequence_that_is_behind(cluster):
     def put_behind(admin):
         sql(
             admin,
-            "INSERT INTO millrace_default.messages (global_position, position, stream_name, type, data) VALUES (1000, 0, 'b-1', 'T', '{}')"
+            "INSERT INTO millrace_default.messages (global_position, position, stream_name, type, data) "
+            "VALUES (1000, 0, 'b-1', 'T', '{}')"
         )
         sql(admin, "SELECT pg_sleep(1.1)")  # a session looks for it once a second
 

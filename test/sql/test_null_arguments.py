@@ -9,9 +9,12 @@ VALUES = {
     "interval": "'1 min'", "uuid": "gen_random_uuid()", "jsonb": "'{}'", "text[]": "'{T}'", "bytea": "'\\x0100000000'",
     "regclass": "'pg_class'", "timestamp with time zone": "now()", "internal": None,
     "millrace.new_message[]": "ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[]",
-    "millrace.stream_append[]": "ARRAY[('a-1', ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[], NULL)]::millrace.stream_append[]"
+    "millrace.stream_append[]": "ARRAY[('a-1', ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[], "
+                                "NULL)]::millrace.stream_append[]"
 }
-FUNCTIONS = """SELECT oid::regproc::text, prokind = 'p', (SELECT coalesce(array_agg(format_type(t, NULL) ORDER BY n), '{}') FROM unnest(proargtypes::oid[]) WITH ORDINALITY a (t, n))
+FUNCTIONS = """SELECT oid::regproc::text, prokind = 'p',
+        (SELECT coalesce(array_agg(format_type(t, NULL) ORDER BY n), '{}')
+         FROM unnest(proargtypes::oid[]) WITH ORDINALITY a (t, n))
     FROM pg_proc WHERE pronamespace IN ('millrace'::regnamespace, 'message_store'::regnamespace) ORDER BY 1"""
 
 

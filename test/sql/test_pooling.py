@@ -9,7 +9,8 @@ from store import sql
 CALLS = {
     "append": "'a-1', 'T', '{\"n\": 1}', NULL, NULL, NULL",
     "append_messages": "'a-1', ARRAY[ROW('T', '{}', NULL, NULL)]::millrace.new_message[], NULL",
-    "append_streams": "ARRAY[ROW('a-1', ARRAY[ROW('T', '{}', NULL, NULL)]::millrace.new_message[], NULL)]::millrace.stream_append[]",
+    "append_streams": "ARRAY[ROW('a-1', ARRAY[ROW('T', '{}', NULL, NULL)]::millrace.new_message[], "
+                      "NULL)]::millrace.stream_append[]",
     "read_stream": "'a-1', 0, 1000, NULL", "read_category": "'a', 1, 1000, NULL, NULL, NULL, NULL",
     "read_all": "1, 1000, NULL", "last_message": "'a-1', NULL", "stream_version": "'a-1'",
     "list_streams": "'', 100, NULL", "list_categories": ""
@@ -100,7 +101,8 @@ def test_behind_a_pooler_no_client_works_in_another_one_s_namespace(cluster, adm
     refused(shared, APPEND)
     sql(
         shared,
-        "BEGIN; SET LOCAL millrace.namespace = 'two'; SAVEPOINT s; SET LOCAL millrace.namespace = 'one'; ROLLBACK TO s; "
+        "BEGIN; SET LOCAL millrace.namespace = 'two'; SAVEPOINT s; "
+        "SET LOCAL millrace.namespace = 'one'; ROLLBACK TO s; "
         + APPEND + "; COMMIT")
     sql(shared, "RESET millrace.namespace")
     sql(shared, APPEND)

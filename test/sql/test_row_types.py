@@ -16,7 +16,8 @@ READS = [
 MESSAGE = "ROW('T', '{}', NULL, NULL)"
 APPENDS = {
     "one": "millrace.append_messages('a-2', ARRAY[$row]::millrace.new_message[])",
-    "some": "millrace.append_streams(ARRAY[ROW('a-2', ARRAY[$row]::millrace.new_message[], NULL)]::millrace.stream_append[])"
+    "some": "millrace.append_streams(ARRAY[ROW('a-2', ARRAY[$row]::millrace.new_message[], "
+            "NULL)]::millrace.stream_append[])"
 }
 
 
@@ -135,7 +136,8 @@ def test_a_generated_column_is_refused_for_appends(connection, kind):
     sql(connection, "DROP TABLE message_store.messages CASCADE")
     sql(
         connection,
-        "CREATE TABLE message_store.messages (global_position bigserial PRIMARY KEY, position bigint NOT NULL, time timestamp NOT NULL, "
+        "CREATE TABLE message_store.messages (global_position bigserial PRIMARY KEY, position bigint NOT NULL, "
+        "time timestamp NOT NULL, "
         'stream_name text COLLATE "C" NOT NULL, type text COLLATE "C" NOT NULL, data jsonb, '
         f"metadata jsonb GENERATED ALWAYS AS (data) {kind}, id uuid NOT NULL UNIQUE, UNIQUE (stream_name, position))")
     sql(connection, "CREATE INDEX ON message_store.messages (millrace.category(stream_name), global_position)")

@@ -1,4 +1,4 @@
-"""Rows that somebody puts into a table of messages by himself."""
+"""Rows that another program inserts into a table of messages itself."""
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2

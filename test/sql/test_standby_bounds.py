@@ -40,7 +40,8 @@ def replayed(primary, standby):
 
 # The first message takes the reader long enough to be stopped in it, when it has the entries of a whole page of the
 # index in its hand.
-LARGE = "SELECT millrace.append('a-1', 'T', jsonb_build_object('x', (SELECT string_agg(md5(n::text), '') FROM generate_series(1, 2000000) AS n)))"
+LARGE = ("SELECT millrace.append('a-1', 'T', jsonb_build_object('x', (SELECT string_agg(md5(n::text), '') "
+         "FROM generate_series(1, 2000000) AS n)))")
 MANY = "SELECT count(millrace.append('a-1', 'T', jsonb_build_object('n', n))) FROM generate_series(1, %s) AS n"
 # A page of the index has room for so many entries.  The one that does not fit splits it, and what is behind nine tenths
 # of it moves to another one, which VACUUM can empty on the standby while the reader stands on the first.
@@ -73,7 +74,8 @@ def test_a_bounded_read_does_not_end_at_a_row_that_took_an_aborted_ones_place(pa
         "a-1" if source == "stream" else None, "a" if source == "category" else None, 0 if source == "stream" else 1,
         below
     ]
-    call = "SELECT count, next_position, state FROM millrace.read_pokes('n', %s, %s, %s, %s, NULL, NULL, true, true, 1000000000, NULL)"
+    call = ("SELECT count, next_position, state "
+            "FROM millrace.read_pokes('n', %s, %s, %s, %s, NULL, NULL, true, true, 1000000000, NULL)")
     thread = threading.Thread(target=lambda: answer.extend(sql(reader, call, *arguments)))
     thread.start()
     wait_until(

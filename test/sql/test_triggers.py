@@ -1,5 +1,5 @@
-"""Appends fire AFTER ROW triggers as an INSERT does, so that who logs the rows by one, as pg_repack does while it runs,
-has them all."""
+"""Appends fire AFTER ROW triggers as an INSERT does, so that a program that logs the rows by one, as pg_repack does
+while it runs, has them all."""
 import shutil
 import subprocess
 import threading
@@ -12,15 +12,19 @@ from store import PG_BIN, Cluster, new_id, sql, wait_until
 TRIGGER = """
     CREATE TABLE log (number bigserial, stream text, "position" bigint, global_position bigint, data jsonb, id uuid);
     CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        INSERT INTO public.log (stream, "position", global_position, data, id) VALUES (NEW.stream_name, NEW."position", NEW.global_position, NEW.data, NEW.id);
+        INSERT INTO public.log (stream, "position", global_position, data, id)
+            VALUES (NEW.stream_name, NEW."position", NEW.global_position, NEW.data, NEW.id);
         RETURN NULL;
     END $$;
-    CREATE TRIGGER repack_trigger AFTER INSERT OR DELETE OR UPDATE ON millrace_default.messages FOR EACH ROW EXECUTE FUNCTION keep();
+    CREATE TRIGGER repack_trigger AFTER INSERT OR DELETE OR UPDATE ON millrace_default.messages
+        FOR EACH ROW EXECUTE FUNCTION keep();
     ALTER TABLE millrace_default.messages ENABLE ALWAYS TRIGGER repack_trigger;"""
-ROWS = 'SELECT stream_name, "position", global_position, data, id FROM millrace_default.messages ORDER BY global_position'
+ROWS = ('SELECT stream_name, "position", global_position, data, id '
+        'FROM millrace_default.messages ORDER BY global_position')
 LOG = 'SELECT stream, "position", global_position, data, id FROM log ORDER BY number'
 MANY = """SELECT count(*) FROM millrace.append_messages('many-1',
-    ARRAY(SELECT ROW('T', jsonb_build_object('x', repeat(md5(n::text), %s)), NULL, NULL)::millrace.new_message FROM generate_series(1, %s) AS n))"""
+    ARRAY(SELECT ROW('T', jsonb_build_object('x', repeat(md5(n::text), %s)), NULL, NULL)::millrace.new_message
+          FROM generate_series(1, %s) AS n))"""
 
 
 @pytest.fixture
@@ -65,7 +69,7 @@ def test_a_trigger_that_is_not_enabled_is_not_fired(cluster):
 
 
 def test_a_trigger_has_the_rights_of_the_table_s_owner(cluster):
-    """A superuser who appends lends it nothing, and what it sets is undone."""
+    """A superuser that appends lends it nothing, and what it sets is undone."""
     connection = cluster.connect()
     sql(connection, TRIGGER)
     sql(connection, "CREATE ROLE owner")
@@ -86,7 +90,8 @@ def test_a_deferred_constraint_trigger_is_refused(cluster):
     sql(connection, "CREATE FUNCTION later() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$")
     sql(
         connection,
-        "CREATE CONSTRAINT TRIGGER later AFTER INSERT ON millrace_default.messages DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION later()"
+        "CREATE CONSTRAINT TRIGGER later AFTER INSERT ON millrace_default.messages DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION later()"
     )
     with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="deferred trigger"):
         sql(connection, "SELECT millrace.append('a-1', 'T', '{}')")
@@ -98,7 +103,8 @@ def test_a_trigger_refuses_the_append(cluster):
     sql(connection, TRIGGER)
     sql(
         connection,
-        "CREATE OR REPLACE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$"
+        "CREATE OR REPLACE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ "
+        "BEGIN RAISE EXCEPTION 'not this one'; END $$"
     )
     with pytest.raises(psycopg2.errors.RaiseException):
         sql(connection, "SELECT millrace.append('a-1', 'T', '{}')")

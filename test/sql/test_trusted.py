@@ -12,7 +12,7 @@ from store import ZERO_TOKEN, sql, wait_until
 
 @pytest.fixture
 def trusted(installation, folder):
-    """Database `store` belongs to `owner`, who is no superuser; there are scripts of older versions, too."""
+    """Database `store` belongs to `owner`, which is no superuser; there are scripts of older versions, too."""
     installation.add_released()
     cluster = installation.cluster(folder + "/pg").create().start()
     for statement in ("CREATE ROLE owner LOGIN", "CREATE ROLE another LOGIN", "CREATE DATABASE store OWNER owner"):
@@ -106,13 +106,15 @@ def test_all_that_the_extension_is_belongs_to_the_superuser(trusted, owner):
         "CREATE OPERATOR millrace.|| (LEFTARG = text, RIGHTARG = text, FUNCTION = textcat)",
         "ALTER SCHEMA millrace RENAME TO mine",
         "GRANT CREATE ON SCHEMA millrace TO another",
-        "CREATE OR REPLACE FUNCTION millrace.category(stream text) RETURNS text LANGUAGE sql IMMUTABLE STRICT AS 'SELECT 1::text'",
+        "CREATE OR REPLACE FUNCTION millrace.category(stream text) RETURNS text "
+        "LANGUAGE sql IMMUTABLE STRICT AS 'SELECT 1::text'",
         "ALTER FUNCTION millrace.list_namespaces() SET search_path = mine",
         "ALTER EXTENSION millrace DROP FUNCTION millrace.category(text)",
         "ALTER EXTENSION millrace SET SCHEMA public",
         "ALTER TYPE millrace.message ADD ATTRIBUTE mine text",
         "ALTER TYPE millrace.new_message OWNER TO owner",
-        "CREATE TRIGGER mine BEFORE INSERT ON millrace.namespaces FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        "CREATE TRIGGER mine BEFORE INSERT ON millrace.namespaces FOR EACH ROW "
+        "EXECUTE FUNCTION suppress_redundant_updates_trigger()",
         "ALTER TABLE millrace.namespaces ADD COLUMN mine text",
         "CREATE INDEX ON millrace.namespaces (description)",
         "TRUNCATE millrace.namespaces",
@@ -138,7 +140,8 @@ def test_the_registry_holds_no_schema_but_a_namespace_s_own(trusted, owner, name
     sql(trusted.connect("store"), "CREATE SCHEMA private")
     for statement in (
             "INSERT INTO millrace.namespaces (name, schema) VALUES (%s, %s)",
-            "INSERT INTO millrace.namespaces (name, schema) SELECT n, millrace.namespace_schema(n) FROM (VALUES (%s)) v (n); UPDATE millrace.namespaces SET schema = %s"
+            "INSERT INTO millrace.namespaces (name, schema) SELECT n, millrace.namespace_schema(n) "
+            "FROM (VALUES (%s)) v (n); UPDATE millrace.namespaces SET schema = %s"
     ):
         with pytest.raises(psycopg2.errors.CheckViolation):
             sql(owner, statement, name, schema)
@@ -206,7 +209,7 @@ def test_a_dump_is_restored_by_an_owner(trusted, owner, user):
                               "CREATE OPERATOR millrace.= (FUNCTION = millrace.f, LEFTARG = int, RIGHTARG = int)"
                           ], "schema millrace is not empty: it has function")])
 @pytest.mark.parametrize("creator", ["owner", "superuser"])
-def test_a_schema_of_somebody_else_is_not_taken_over(trusted, before, said, creator):
+def test_a_schema_of_another_role_is_not_taken_over(trusted, before, said, creator):
     owner = connect(trusted, "owner")
     for statement in ["CREATE SCHEMA millrace", *before]:
         sql(owner, statement)
@@ -224,7 +227,8 @@ TRAPS = [("=", "oid", "regclass", "bool"), ("<>", "oid", "regclass", "bool"), ("
 def set_trap(connection, operator, left, right, result):
     sql(
         connection,
-        f"CREATE FUNCTION millrace.trap({left}, {right}) RETURNS {result} LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'run as %', current_user; END $$"
+        f"CREATE FUNCTION millrace.trap({left}, {right}) RETURNS {result} LANGUAGE plpgsql AS $$ "
+        "BEGIN RAISE EXCEPTION 'run as %', current_user; END $$"
     )
     sql(connection,
         f"CREATE OPERATOR millrace.{operator} (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = millrace.trap)")
@@ -256,8 +260,10 @@ def test_an_empty_schema_makes_room_for_the_extension_s_own(trusted, creator):
     ]
 
 
-STRANGERS = """SELECT pg_describe_object(classid, objid, objsubid) FROM pg_depend d WHERE refclassid = 'pg_namespace'::regclass AND refobjid = 'millrace'::regnamespace
-    AND NOT EXISTS (SELECT FROM pg_depend m WHERE m.classid = d.classid AND m.objid = d.objid AND m.deptype = 'e') AND classid IN ('pg_proc'::regclass, 'pg_operator'::regclass)"""
+STRANGERS = """SELECT pg_describe_object(classid, objid, objsubid) FROM pg_depend d
+    WHERE refclassid = 'pg_namespace'::regclass AND refobjid = 'millrace'::regnamespace
+    AND NOT EXISTS (SELECT FROM pg_depend m WHERE m.classid = d.classid AND m.objid = d.objid AND m.deptype = 'e')
+    AND classid IN ('pg_proc'::regclass, 'pg_operator'::regclass)"""
 
 
 def create(connection, outcome):
@@ -303,7 +309,8 @@ def test_an_older_version_is_a_superuser_s(trusted):
     refused(owner, "ALTER EXTENSION millrace UPDATE")
 
 
-FORMAT = "CREATE FUNCTION millrace.format(text, regrole) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'run as %', current_user; END $$"
+FORMAT = ("CREATE FUNCTION millrace.format(text, regrole) RETURNS text LANGUAGE plpgsql AS $$ "
+          "BEGIN RAISE EXCEPTION 'run as %', current_user; END $$")
 
 
 @pytest.mark.parametrize(
@@ -311,7 +318,7 @@ FORMAT = "CREATE FUNCTION millrace.format(text, regrole) RETURNS text LANGUAGE p
     [*TRAPS, FORMAT, OVERLOAD, "CREATE TABLE millrace.millrace_privileges (name name, privileges aclitem[])"],
     ids=lambda stranger: " ".join(stranger) if isinstance(stranger, tuple) else stranger.split("(")[0])
 def test_an_update_runs_and_keeps_nothing_that_others_have_put_into_the_schema(trusted, stranger):
-    """0.1.0 took a schema that was somebody's."""
+    """0.1.0 took a schema that was another role's."""
     owner, another, admin = connect(trusted, "owner"), connect(trusted, "another"), trusted.connect("store")
     sql(owner, "CREATE SCHEMA millrace")
     sql(owner, "GRANT ALL ON SCHEMA millrace TO another, PUBLIC")

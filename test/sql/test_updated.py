@@ -17,7 +17,8 @@ def connections(folder):
         "CREATE INDEX ON message_store.messages (type)")  # so that an update of it has entries of its own everywhere
     sql(
         reader,
-        "SELECT count(millrace.append('a-' || n %% 10, 'T', jsonb_build_object('n', n))) FROM generate_series(1, %s) AS n",
+        "SELECT count(millrace.append('a-' || n %% 10, 'T', jsonb_build_object('n', n))) "
+        "FROM generate_series(1, %s) AS n",
         2 * MESSAGES)
     yield cluster.connect(), reader
     cluster.stop("immediate")
@@ -46,7 +47,8 @@ def check(reader, first, last):
         "SELECT count(*) FROM message_store.get_category_messages('a', 0, -1, condition => 'position >= 0')") == [
             (MESSAGES, )
         ]
-    assert sql(reader, "SELECT count, next_position, state FROM millrace.read_pokes('default', NULL, 'a', 0, %s, NULL, NULL, false, false, 10000000)", last + 1) == \
+    assert sql(reader, "SELECT count, next_position, state FROM millrace.read_pokes('default', NULL, 'a', 0, %s, "
+                       "NULL, NULL, false, false, 10000000)", last + 1) == \
         [(MESSAGES, last + 1, "done")]
     assert sql(reader, "SELECT readable, last, xid FROM millrace.read_horizon()") == [(last, last, None)]
     count, pages = exported(reader)

@@ -33,7 +33,8 @@ def append(connection, name):
     sql(connection, "SELECT set_config('millrace.namespace', %s, false)", name)
     sql(
         connection,
-        "SELECT millrace.append('a-' || n % 5, 'T', jsonb_build_object('n', n), '{\"m\": 1}') FROM generate_series(1, 20) n"
+        "SELECT millrace.append('a-' || n % 5, 'T', jsonb_build_object('n', n), '{\"m\": 1}') "
+        "FROM generate_series(1, 20) n"
     )
 
 
@@ -106,7 +107,7 @@ def test_message_db_s_interface_is_updated_too(old, version):
 
 @pytest.mark.parametrize("version", RELEASED)
 def test_until_the_update_the_new_library_serves_the_old_functions(old, version):
-    """Between `make install` and ALTER EXTENSION nobody is refused; nor is who prepared a statement before."""
+    """Between `make install` and ALTER EXTENSION no call is refused, prepared statements of before included."""
     connection, other = database(old, "store", with_version(version)), old.connect("store")
     fill(connection)
     sql(other, "PREPARE append AS SELECT \"position\" FROM millrace.append($1, 'T', '{}')")
@@ -124,7 +125,8 @@ def test_until_the_update_the_new_library_serves_the_old_functions(old, version)
     assert sql(other, "EXECUTE append('b-1')") == [(2,)] and sql(other, "EXECUTE read('b')") == [(3,)]
 
 
-PRIVILEGES = """SELECT has_function_privilege(role, p.oid, 'EXECUTE'), has_function_privilege(role, p.oid, 'EXECUTE WITH GRANT OPTION')
+PRIVILEGES = """SELECT has_function_privilege(role, p.oid, 'EXECUTE'),
+        has_function_privilege(role, p.oid, 'EXECUTE WITH GRANT OPTION')
     FROM unnest(ARRAY['reader', 'lender', 'stranger']) role, pg_proc p WHERE proname = 'stream_version'"""
 
 
@@ -177,7 +179,8 @@ def test_an_update_that_would_break_a_view_says_so_and_changes_nothing(old):
 
 def test_grants_on_the_registry_are_kept_and_dumped(old):
     """The update grants something there itself, and PostgreSQL would take all other grants for the extension's."""
-    query = "SELECT has_table_privilege('server', 'millrace.namespaces', 'INSERT'), has_column_privilege('server', 'millrace.namespaces', 'token_hash', 'UPDATE')"
+    query = ("SELECT has_table_privilege('server', 'millrace.namespaces', 'INSERT'), "
+             "has_column_privilege('server', 'millrace.namespaces', 'token_hash', 'UPDATE')")
     connection = database(old, "store", with_version(RELEASED[-1]), "CREATE ROLE server",
                           "GRANT INSERT ON millrace.namespaces TO server",
                           "GRANT UPDATE (token_hash) ON millrace.namespaces TO server")

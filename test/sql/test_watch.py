@@ -1,4 +1,4 @@
-"""What an operator sees of those who hold readers back: prepared transactions, standbys, and rows that need not be
+"""What an operator sees of what holds readers back: prepared transactions, standbys, and rows that need not be
 looked at."""
 import psycopg2
 import pytest
@@ -42,7 +42,8 @@ def test_a_prepared_transaction_is_shown_and_named(cluster):
     sql(open_one, "RELEASE SAVEPOINT inner_one")
     assert sql(watcher, HORIZON, None, None) == [(0, 2, open_one.get_backend_pid(), None)]
     sql(open_one, "PREPARE TRANSACTION 'forgotten'")
-    assert sql(watcher, "SELECT namespace, pid, gid, usename, state, streams, xid IS NOT NULL, age > interval '0' FROM millrace.appending") == \
+    assert sql(watcher, "SELECT namespace, pid, gid, usename, state, streams, xid IS NOT NULL, "
+                        "age > interval '0' FROM millrace.appending") == \
         [("default", None, "forgotten", "tester", "prepared", 1, True, True)]
     assert sql(watcher, HORIZON, None, None) == [(0, 2, None, "forgotten")]
     waiting = cluster.connect()
@@ -65,7 +66,8 @@ def test_the_horizon_is_found_wherever_the_open_transaction_stands(cluster):
     # As if one second had passed between any two of them.
     sql(
         watcher,
-        "UPDATE millrace_default.messages SET time = (now() AT TIME ZONE 'utc') - (301 - global_position) * interval '1 second'"
+        "UPDATE millrace_default.messages "
+        "SET time = (now() AT TIME ZONE 'utc') - (301 - global_position) * interval '1 second'"
     )
     for _ in range(3):
         open_one = begin(cluster, "a-1")

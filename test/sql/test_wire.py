@@ -81,12 +81,15 @@ def fill(connection):
     ]):
         sql(
             connection,
-            "INSERT INTO message_store.messages (stream_name, position, time, type, data, metadata) VALUES (%s, %s, %s, %s, %s, %s)",
+            "INSERT INTO message_store.messages (stream_name, position, time, type, data, metadata) "
+            "VALUES (%s, %s, %s, %s, %s, %s)",
             "w-" + "é" * (number % 3), number, time, "T" * number, data, metadata)
     sql(
         connection,
-        "INSERT INTO message_store.messages (stream_name, position, type, data, metadata) SELECT 'w', 9223372036854775807 - n, repeat('type', 3000), "
-        "jsonb_build_object('long', repeat('a\"b', 100000 * n), 'incompressible', (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 1000) i)), "
+        "INSERT INTO message_store.messages (stream_name, position, type, data, metadata) "
+        "SELECT 'w', 9223372036854775807 - n, repeat('type', 3000), "
+        "jsonb_build_object('long', repeat('a\"b', 100000 * n), "
+        "'incompressible', (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 1000) i)), "
         "jsonb_build_object('x', n) FROM generate_series(0, 2) n")
 
 
@@ -156,7 +159,7 @@ def test_only_whole_reads_go_the_short_way(connection, clause):
 
 def test_a_read_inside_a_function_sends_nothing_to_the_client(connection):
     connection.simple(
-        "CREATE FUNCTION pg_temp.numbered() RETURNS bigint LANGUAGE plpgsql AS $$ DECLARE n bigint := 0; r record; BEGIN "
-        f"FOR r IN {READ} LOOP n := n + length(r.type); END LOOP; RETURN n; END $$")
+        "CREATE FUNCTION pg_temp.numbered() RETURNS bigint LANGUAGE plpgsql AS $$ DECLARE n bigint := 0; "
+        f"r record; BEGIN FOR r IN {READ} LOOP n := n + length(r.type); END LOOP; RETURN n; END $$")
     command = "SELECT pg_temp.numbered() FROM message_store.get_category_messages('w', 1, 2)"
     assert rows(connection.simple(command)) == [struct.pack("!HI", 1, 5) + b"36066"] * 2

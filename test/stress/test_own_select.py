@@ -15,8 +15,9 @@ PLAIN = (
     "SELECT global_position FROM millrace_default.messages WHERE global_position >= %s AND stream_name LIKE 'a-%%' "
     "ORDER BY global_position LIMIT 1000")
 RECIPE = (
-    "SELECT global_position FROM millrace_default.messages WHERE global_position >= %s AND stream_name LIKE 'a-%%' "
-    "AND global_position <= (SELECT readable FROM millrace.read_horizon('default'{})) ORDER BY global_position LIMIT 1000"
+    "SELECT global_position FROM millrace_default.messages WHERE global_position >= %s "
+    "AND stream_name LIKE 'a-%%' AND global_position <= (SELECT readable FROM millrace.read_horizon('default'{})) "
+    "ORDER BY global_position LIMIT 1000"
 )
 
 

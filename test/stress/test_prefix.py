@@ -87,13 +87,14 @@ READERS = {
         "SELECT global_position, stream_name FROM millrace.read_category('a', \"position\" => %s, batch_size => 100)",
         ()),
     "a group": (
-        "SELECT global_position, stream_name FROM millrace.read_category('a', consumer_group_member => %s, consumer_group_size => %s, "
-        "\"position\" => %s, batch_size => 100)", (1, GROUP)),
+        "SELECT global_position, stream_name FROM millrace.read_category('a', consumer_group_member => %s, "
+        "consumer_group_size => %s, \"position\" => %s, batch_size => 100)", (1, GROUP)),
 }
 
 
 # What a reader without the rule would do.  It must miss some, or the load proves nothing.
-PLAIN_READER = "SELECT global_position, stream_name FROM millrace_default.messages WHERE global_position >= %s ORDER BY 1 LIMIT 100"
+PLAIN_READER = ("SELECT global_position, stream_name FROM millrace_default.messages "
+                "WHERE global_position >= %s ORDER BY 1 LIMIT 100")
 
 
 def expected_of(reader, committed, connection):
@@ -159,8 +160,8 @@ def test_readers_of_a_standby_miss_nothing_either(store, folder):
     standby = Cluster(folder + "/standby", ["hot_standby=on", "max_standby_streaming_delay=-1"]).copy_of(store).start()
     try:
         def caught_up():
-            # The end of a rolled-back transaction is written, but nobody waits for it: the WAL writer sends it a moment
-            # later.
+            # The end of a rolled-back transaction is written, but nothing waits for it: the WAL writer sends it a
+            # moment later.
             ((end,),) = sql(store.connect("store"), "SELECT pg_current_wal_insert_lsn()")
             connection = standby.connect("store")
             wait_until(lambda: sql(connection, "SELECT pg_last_wal_replay_lsn() >= %s", end)[0][0],

@@ -1,4 +1,6 @@
-/* Profiles of allocations: what gperftools wrote, and what becomes of it. */
+/*
+ * test_allocations.c: profiles of allocations: what gperftools wrote, and what becomes of it.
+ */
 #include "unit.h"
 
 #include "admin/allocations.h"

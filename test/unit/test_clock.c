@@ -1,4 +1,6 @@
-/* clock.h: points are compared with sums, at every place where a difference would wrap around. */
+/*
+ * test_clock.c: points in time are compared with sums, where a difference would wrap around.
+ */
 #include "base/clock.h"
 
 #include "unit.h"

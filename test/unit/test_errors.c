@@ -13,7 +13,7 @@ static const char *details(const char *sqlstate, const char *hint)
 	return error.details;
 }
 
-/* "SET millrace.namespace" is nothing that somebody can do who has no SQL. */
+/* A hint such as "SET millrace.namespace" is of no use to a client of HTTP. */
 static void test_a_hint_in_sql_is_not_for_a_client_that_has_none(void **state)
 {
 	(void)state;
@@ -22,7 +22,7 @@ static void test_a_hint_in_sql_is_not_for_a_client_that_has_none(void **state)
 	assert_string_equal(details("40001", "Repeat the transaction."), "");
 }
 
-static void test_it_is_for_who_looks_after_the_database(void **state)
+static void test_it_is_for_the_operator_of_the_database(void **state)
 {
 	(void)state;
 	assert_string_equal(details("MR010", "Restore the table."),
@@ -34,7 +34,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_hint_in_sql_is_not_for_a_client_that_has_none),
-		cmocka_unit_test(test_it_is_for_who_looks_after_the_database),
+		cmocka_unit_test(test_it_is_for_the_operator_of_the_database),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

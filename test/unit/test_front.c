@@ -1,7 +1,7 @@
 /*
- * The way of a request through the program's own objects: how often its path is looked at, and its token.  No
- * Postgres is asked, as there is none where `conninfo` says; that is known only when a request has come as
- * far as its token's check.
+ * test_front.c: the way of a request through the program's own objects: how often its path is looked at, and
+ * its token.  No Postgres is asked, as there is none where `conninfo` says; that is known only when a request
+ * has come as far as its token's check.
  */
 #include "unit.h"
 

@@ -1,27 +1,10 @@
 /*
- * test_json.c: the scanner against json-c, against the grammar, and against what Postgres numeric holds.
+ * test_json.c: the scanner against the grammar, and against what text and numeric of Postgres hold.
  */
 #include "unit.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "base/json.h"
-#include "json_c.h"
-
-/* Checks an exact copy, so that a sanitizer sees reads behind the end. */
-static bool check(const char *text, size_t len, struct json_verdict *verdict)
-{
-	char *copy = malloc(len > 0 ? len : 1);
-	bool ok;
-
-	memcpy(copy, text, len);
-	ok = json_check((struct slice){copy, len}, verdict);
-	free(copy);
-	return ok;
-}
+#include "json_copy.h"
 
 static void assert_ok(const char *text)
 {
@@ -83,69 +66,69 @@ static void what_the_grammar_allows_is_accepted(void **state)
 		assert_ok(texts[i]);
 }
 
+static const char *const malformed[] = {
+	"",
+	" ",
+	"nul",
+	"nulls",
+	"True",
+	"+1",
+	"01",
+	"-",
+	"-a",
+	"1.",
+	".5",
+	"1e",
+	"1e+",
+	"0x1",
+	"NaN",
+	"Infinity",
+	"1 2",
+	"\"",
+	"\"a",
+	"'a'",
+	"\"\\x\"",
+	"\"\\u12\"",
+	"\"\\u12G4\"",
+	"\"\\",
+	"\"\\u",
+	"\"a\tb\"",
+	"\"a\nb\"",
+	"\"\x01\"",
+	"[",
+	"]",
+	"[1",
+	"[1,",
+	"[1,]",
+	"[,1]",
+	"[1 2]",
+	"[1}",
+	"{",
+	"}",
+	"{\"a\"",
+	"{\"a\":",
+	"{\"a\":1",
+	"{\"a\":1,",
+	"{\"a\":1,}",
+	"{a:1}",
+	"{1:1}",
+	"{\"a\" 1}",
+	"{\"a\":1]",
+	"{\"a\":1 \"b\":2}",
+	"[]]",
+	"{}{}",
+	"[1],",
+	"/**/1",
+	"\xEF\xBB\xBF[]",
+	"[1]\x01",
+	"\v1",
+};
+
 static void what_the_grammar_forbids_is_malformed(void **state)
 {
-	static const char *const texts[] = {
-		"",
-		" ",
-		"nul",
-		"nulls",
-		"True",
-		"+1",
-		"01",
-		"-",
-		"-a",
-		"1.",
-		".5",
-		"1e",
-		"1e+",
-		"0x1",
-		"NaN",
-		"Infinity",
-		"1 2",
-		"\"",
-		"\"a",
-		"'a'",
-		"\"\\x\"",
-		"\"\\u12\"",
-		"\"\\u12G4\"",
-		"\"\\",
-		"\"\\u",
-		"\"a\tb\"",
-		"\"a\nb\"",
-		"\"\x01\"",
-		"[",
-		"]",
-		"[1",
-		"[1,",
-		"[1,]",
-		"[,1]",
-		"[1 2]",
-		"[1}",
-		"{",
-		"}",
-		"{\"a\"",
-		"{\"a\":",
-		"{\"a\":1",
-		"{\"a\":1,",
-		"{\"a\":1,}",
-		"{a:1}",
-		"{1:1}",
-		"{\"a\" 1}",
-		"{\"a\":1]",
-		"{\"a\":1 \"b\":2}",
-		"[]]",
-		"{}{}",
-		"[1],",
-		"/**/1",
-		"\xEF\xBB\xBF[]",
-		"[1]\x01",
-		"\v1",
-	};
-
 	(void)state;
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-		assert_malformed(texts[i], JSON_SYNTAX);
+	for (size_t i = 0; i < sizeof(malformed) / sizeof(malformed[0]); i++)
+		assert_malformed(malformed[i], JSON_SYNTAX);
 }
 
 static void bytes_that_are_not_utf8_are_malformed(void **state)
@@ -294,263 +277,6 @@ static void every_first_part_of_a_text_is_malformed(void **state)
 	assert_true(check(text, sizeof(text) - 1, &verdict));
 }
 
-/* ---- against json-c --------------------------------------------------------- */
-
-static void compare(struct slice value, struct json_object *expected);
-
-static void compare_string(struct slice value, struct json_object *expected)
-{
-	struct buf out = {0};
-	const char *problem = json_decode(value, &out);
-
-	assert_null(problem);
-	assert_int_equal(out.len, json_object_get_string_len(expected));
-	if (out.len > 0)
-		assert_memory_equal(out.data, json_object_get_string(expected), out.len);
-	assert_true(json_string_is(value, json_object_get_string(expected)));
-	buf_free(&out);
-}
-
-static void compare_object(struct slice value, struct json_object *expected)
-{
-	struct json_iterator iterator;
-	struct slice key, member;
-	struct json_object *found;
-
-	json_iterate(&iterator, value);
-	while (json_next_member(&iterator, &key, &member))
-	{
-		struct buf name = {0};
-
-		json_decode(key, &name);
-		buf_add(&name, "", 1);
-		assert_true(json_object_object_get_ex(expected, name.data, &found));
-		/* Of duplicates json-c keeps the last, as we are to do. */
-		json_object_object_foreach(expected, other, other_value)
-		{
-			(void)other_value;
-			assert_int_equal(json_string_is(key, other), strcmp(name.data, other) == 0);
-		}
-		buf_free(&name);
-	}
-}
-
-static void compare(struct slice value, struct json_object *expected)
-{
-	static const enum json_kind kinds[] = {
-		[json_type_null] = JSON_NULL,	  [json_type_boolean] = JSON_BOOLEAN,
-		[json_type_double] = JSON_NUMBER, [json_type_int] = JSON_NUMBER,
-		[json_type_object] = JSON_OBJECT, [json_type_array] = JSON_ARRAY,
-		[json_type_string] = JSON_STRING,
-	};
-	struct json_iterator iterator;
-	struct slice element;
-	size_t n = 0;
-
-	assert_int_equal(json_kind(value), kinds[json_object_get_type(expected)]);
-	if (json_kind(value) == JSON_STRING)
-		compare_string(value, expected);
-	else if (json_kind(value) == JSON_OBJECT)
-		compare_object(value, expected);
-	else if (json_kind(value) == JSON_ARRAY)
-	{
-		json_iterate(&iterator, value);
-		while (json_next_element(&iterator, &element))
-			compare(element, json_object_array_get_idx(expected, n++));
-		assert_int_equal(n, json_object_array_length(expected));
-	}
-}
-
-static void generate(struct buf *out, int depth)
-{
-	static const char *const scalars[] = {"null",
-										  "true",
-										  "false",
-										  "0",
-										  "-1",
-										  "12345678901",
-										  "1.5",
-										  "-0.25e-3",
-										  "1E2",
-										  "\"\"",
-										  "\"abc\"",
-										  "\"\\u00e9\\n\\\"\\\\\"",
-										  "\"\\ud83d\\ude00\"",
-										  "\"\xC3\xA9[{,:]}\"",
-										  "\"a long enough string to take the fast way through\""};
-	static const char *const spaces[] = {"", "", "", " ", "\n", "\t ", "\r\n"};
-	static const char *const keys[] = {"\"a\"", "\"b\"", "\"\\u0061b\"", "\"\"",
-									   "\"a longer key than others\""};
-	int n = rand() % 4;
-	int kind = depth > 6 ? 0 : rand() % 3;
-
-	buf_add_str(out, spaces[rand() % 7]);
-	if (kind == 0)
-	{
-		buf_add_str(out, scalars[rand() % 15]);
-		return;
-	}
-	buf_add_str(out, kind == 1 ? "[" : "{");
-	for (int i = 0; i < n; i++)
-	{
-		buf_add_str(out, i > 0 ? "," : "");
-		if (kind == 2)
-		{
-			buf_add_str(out, spaces[rand() % 7]);
-			buf_add_str(out, keys[rand() % 5]);
-			buf_add_str(out, spaces[rand() % 7]);
-			buf_add_str(out, ":");
-		}
-		generate(out, depth + 1);
-		buf_add_str(out, spaces[rand() % 7]);
-	}
-	buf_add_str(out, kind == 1 ? "]" : "}");
-}
-
-static void generated_texts_are_read_as_json_c_reads_them(void **state)
-{
-	(void)state;
-	srand(7);
-	for (int i = 0; i < 20000; i++)
-	{
-		struct buf text = {0};
-		struct json_verdict verdict;
-		struct json_object *expected;
-
-		/* Within an array: json-c has no object for a bare null. */
-		buf_add_str(&text, "[");
-		generate(&text, 0);
-		buf_add_str(&text, "]");
-		expected = json_c_read(text.data, text.len);
-		assert_non_null(expected);
-		if (!check(text.data, text.len, &verdict))
-			fail_msg("refused (%s at %zu): %.*s", verdict.reason, verdict.offset, (int)text.len, text.data);
-		compare(json_trim((struct slice){text.data, text.len}), expected);
-		json_object_put(expected);
-		buf_free(&text);
-	}
-}
-
-/*
- * Whatever json-c refuses we refuse, and the other way round, on texts with one byte changed.  Left out is
- * what json-c takes beyond the grammar even when strict.
- */
-static void damaged_texts_are_refused_when_json_c_refuses_them(void **state)
-{
-	static const char damage[] = "[]{},:\"\\0e-.tnu\x01\x80 ";
-
-	(void)state;
-	srand(11);
-	for (int i = 0; i < 50000; i++)
-	{
-		struct buf text = {0};
-		struct json_verdict verdict;
-		struct json_object *expected;
-		bool ok;
-
-		buf_add_str(&text, "[");
-		generate(&text, 3);
-		buf_add_str(&text, "]");
-		text.data[(size_t)rand() % text.len] = damage[(size_t)rand() % (sizeof(damage) - 1)];
-		expected = json_c_read(text.data, text.len);
-		ok = check(text.data, text.len, &verdict);
-		if (ok && expected == NULL)
-			fail_msg("accepted: %.*s", (int)text.len, text.data);
-		json_object_put(expected);
-		buf_free(&text);
-	}
-}
-
-/* ---- strings and integers ------------------------------------------------------ */
-
-static void strings_are_written_and_read_back(void **state)
-{
-	(void)state;
-	srand(3);
-	for (int i = 0; i < 20000; i++)
-	{
-		char bytes[40];
-		size_t len = (size_t)rand() % sizeof(bytes);
-		struct buf text = {0};
-		struct buf back = {0};
-		struct json_verdict verdict;
-
-		for (size_t j = 0; j < len; j++)
-			bytes[j] = (char)(1 + rand() % 127);
-		json_add_string(&text, bytes, len);
-		assert_true(check(text.data, text.len, &verdict));
-		assert_null(json_decode((struct slice){text.data, text.len}, &back));
-		assert_int_equal(back.len, len);
-		if (len > 0)
-			assert_memory_equal(back.data, bytes, len);
-		buf_free(&text);
-		buf_free(&back);
-	}
-}
-
-static void bytes_that_are_not_utf8_are_written_as_replacement_characters(void **state)
-{
-	struct buf text = {0};
-
-	(void)state;
-	json_add_string(&text, "a\xFF\xC3\xA9\xC3", 5);
-	assert_int_equal(text.len, strlen("\"a\xEF\xBF\xBD\xC3\xA9\xEF\xBF\xBD\""));
-	assert_memory_equal(text.data, "\"a\xEF\xBF\xBD\xC3\xA9\xEF\xBF\xBD\"", text.len);
-	buf_free(&text);
-}
-
-static void integers_are_numbers_without_a_fraction_in_range(void **state)
-{
-	static const struct
-	{
-		const char *text;
-		int64_t value;
-	} good[] = {
-		{"0", 0},
-		{"-0", 0},
-		{"1", 1},
-		{"1.0", 1},
-		{"1.000e0", 1},
-		{"1e2", 100},
-		{"100e-2", 1},
-		{"1.5e1", 15},
-		{"0e99", 0},
-		{"0.0e-99", 0},
-		{"-12E1", -120},
-		{"9223372036854775807", INT64_MAX},
-		{"-9223372036854775808", INT64_MIN},
-		{"9223372036854775807.000", INT64_MAX},
-		{"922337203685477580.7e1", INT64_MAX},
-		{"9007199254740993", 9007199254740993},
-	};
-	static const char *const bad[] = {"1.5",
-									  "0.1",
-									  "1e-1",
-									  "1e30",
-									  "9223372036854775808",
-									  "-9223372036854775809",
-									  "1e19",
-									  "1e99999999999999999999",
-									  "10e-2",
-									  "null",
-									  "\"1\"",
-									  "1 ",
-									  ""};
-	int64_t value;
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
-	{
-		if (!json_integer(slice_of(good[i].text), &value) || value != good[i].value)
-			fail_msg("%s is %" PRId64, good[i].text, value);
-	}
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-	{
-		if (json_integer(slice_of(bad[i]), &value))
-			fail_msg("%s is %" PRId64, bad[i], value);
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -562,11 +288,6 @@ int main(void)
 		cmocka_unit_test(exponents_cannot_make_a_text_much_longer),
 		cmocka_unit_test(nesting_ends_at_1000_levels),
 		cmocka_unit_test(every_first_part_of_a_text_is_malformed),
-		cmocka_unit_test(generated_texts_are_read_as_json_c_reads_them),
-		cmocka_unit_test(damaged_texts_are_refused_when_json_c_refuses_them),
-		cmocka_unit_test(strings_are_written_and_read_back),
-		cmocka_unit_test(bytes_that_are_not_utf8_are_written_as_replacement_characters),
-		cmocka_unit_test(integers_are_numbers_without_a_fraction_in_range),
 	};
 
 	return cmocka_run_group_tests_name("json", tests, NULL, NULL);

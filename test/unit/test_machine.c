@@ -1,4 +1,6 @@
-/* machine.h: what control groups allow, from files as they are in containers. */
+/*
+ * test_machine.c: what control groups allow, from files as they are in containers.
+ */
 #include "serve/machine.h"
 
 #include <ftw.h>

@@ -1,5 +1,5 @@
 /*
- * Categories: sidecar/README.md, "Names and consumer groups".
+ * test_names.c: categories: sidecar/README.md, "Names and consumer groups".
  */
 #include "base/names.h"
 

@@ -1,5 +1,5 @@
 /*
- * Names that are nearly others.
+ * test_spelling.c: names that are nearly others.
  */
 #include "base/spelling.h"
 
@@ -48,12 +48,27 @@ static void two_are_not(void **state)
 	assert_false(spelling_is_near((struct slice){"\0\0", 2}, "id"));
 }
 
+static void the_first_near_one_is_the_nearest(void **state)
+{
+	static const char *const known[] = {"until", "limit", "limits", NULL};
+	static const char *const none[] = {NULL};
+
+	(void)state;
+	assert_string_equal(spelling_nearest(slice_of("limot"), known), "limit");
+	assert_string_equal(spelling_nearest(slice_of("limitt"), known), "limit");
+	assert_string_equal(spelling_nearest(slice_of("UNTIL"), known), "until");
+	assert_null(spelling_nearest(slice_of("limits"), known));
+	assert_null(spelling_nearest(slice_of("since"), known));
+	assert_null(spelling_nearest(slice_of("limit"), none));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(case_and_dashes_do_not_count),
 		cmocka_unit_test(one_edit_or_transposition_is_near),
 		cmocka_unit_test(two_are_not),
+		cmocka_unit_test(the_first_near_one_is_the_nearest),
 	};
 
 	return cmocka_run_group_tests_name("spelling", tests, NULL, NULL);

@@ -1,5 +1,5 @@
 /*
- * The bytes of server-sent events: sidecar/README.md, "Subscriptions".
+ * test_sse.c: the bytes of server-sent events: sidecar/README.md, "Subscriptions".
  */
 #include "http/sse.h"
 

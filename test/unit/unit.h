@@ -1,5 +1,5 @@
 /*
- * unit: what every unit test needs of cmocka, in the order it wants its headers.
+ * unit: what every unit test needs of cmocka, in the order that its header asks for.
  */
 #ifndef MILLRACE_UNIT_H
 #define MILLRACE_UNIT_H

@@ -25,8 +25,8 @@ NAMESPACES = ["default", "sales", "Odd \"name\" é"]
 TOKENS = {name: token_for(name) for name in NAMESPACES}
 README = (ROOT / "sidecar" / "README.md").read_text()
 FILL = (
-    "SELECT message_store.write_message(gen_random_uuid()::varchar, ('account-' || n % 7)::varchar, 'T'::varchar, jsonb_build_object('n', n)) "
-    "FROM generate_series(0, 69) n")
+    "SELECT message_store.write_message(gen_random_uuid()::varchar, ('account-' || n % 7)::varchar, 'T'::varchar, "
+    "jsonb_build_object('n', n)) FROM generate_series(0, 69) n")
 GRANTS = [
     "CREATE ROLE reader", "GRANT USAGE ON SCHEMA millrace_sales TO reader",
     "GRANT SELECT ON millrace_sales.messages TO reader", "GRANT INSERT ON millrace.namespaces TO reader",
@@ -36,7 +36,8 @@ QUERIES = [
     "SELECT * FROM millrace.namespaces ORDER BY 1",
     "SELECT * FROM message_store.get_category_messages('account', 1, -1)",
     "SELECT * FROM message_store.category_type_summary",
-    "SELECT has_table_privilege('reader', 'millrace_sales.messages', 'SELECT'), has_table_privilege('reader', 'millrace.namespaces', 'INSERT'), "
+    "SELECT has_table_privilege('reader', 'millrace_sales.messages', 'SELECT'), "
+    "has_table_privilege('reader', 'millrace.namespaces', 'INSERT'), "
     "has_function_privilege('reader', (SELECT oid FROM pg_proc WHERE proname = 'read_all'), 'EXECUTE'), "
     "has_table_privilege('message_store', 'message_store.messages', 'INSERT')"
 ]
@@ -124,7 +125,8 @@ class Store:
             for n in range(20):
                 sql(
                     connection,
-                    "SELECT millrace.append('order-1', 'Tested', jsonb_build_object('n', %s), jsonb_build_object('m', %s), %s)",
+                    "SELECT millrace.append('order-1', 'Tested', jsonb_build_object('n', %s), "
+                    "jsonb_build_object('m', %s), %s)",
                     n, n, n - 1)
         for statement in GRANTS:
             sql(connection, statement)
@@ -149,7 +151,8 @@ def check(server, version, before):
     connection = server.postgres()
     assert sql(
         connection,
-        "SELECT extversion = default_version FROM pg_extension JOIN pg_available_extensions ON name = extname WHERE extname = 'millrace'"
+        "SELECT extversion = default_version FROM pg_extension JOIN pg_available_extensions ON name = extname "
+        "WHERE extname = 'millrace'"
     ) == [(True, )]
     assert sql(connection, FILL + " LIMIT 1") == [(10,)]
     for name in NAMESPACES:
@@ -161,7 +164,8 @@ def check(server, version, before):
     server.client().call("ns.create", "new")
     assert server.client().call("ns.delete", "new")["messagesDeleted"] == 0
     socket = re.search(r"host=(\S+)", connection.dsn).group(1)
-    run(f"{bin_of(version)}/pg_amcheck -h {socket} -U postgres --install-missing --heapallindexed --checkunique postgres"
+    run(f"{bin_of(version)}/pg_amcheck -h {socket} -U postgres --install-missing "
+        "--heapallindexed --checkunique postgres"
         )
 
 
@@ -234,8 +238,10 @@ def test_a_cluster_without_checksums_stays_so(folder, start):
         forget_column_versions(connection)
     connection.close()
     old.stop()
-    run(f"{bin_of(18)}/initdb -D {folder}/new/data -U tester -A trust -E UTF8 --locale=C --no-data-checksums --no-sync\n"
-        f"(cd /tmp && {bin_of(18)}/pg_upgrade -b {bin_of(17)} -B {bin_of(18)} -d {folder}/old/data -D {folder}/new/data -U tester)"
+    run(f"{bin_of(18)}/initdb -D {folder}/new/data -U tester -A trust -E UTF8 --locale=C "
+        "--no-data-checksums --no-sync\n"
+        f"(cd /tmp && {bin_of(18)}/pg_upgrade -b {bin_of(17)} -B {bin_of(18)} "
+        f"-d {folder}/old/data -D {folder}/new/data -U tester)"
         )
     new.start()
     try:

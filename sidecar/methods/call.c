@@ -1,5 +1,5 @@
 /*
- * methods.c: what the methods share of a call: its parameters, its answers, and the statement that it sends.
+ * call.c: what the methods share of a call: its parameters, its answers, and the statement that it sends.
  */
 #include "methods/methods.h"
 

@@ -1,10 +1,11 @@
 /*
- * bootstrap_session: see bootstrap_session.h.
+ * session.c: see session.h.
  *
  * libpq is asked step by step, so that a signal is looked for between the steps.
  */
-#include "serve/bootstrap_session.h"
+#include "db/session.h"
 
+#include <libpq-fe.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -66,7 +67,7 @@ static enum attempt connect_by_steps(PGconn *pg, bool (*stopping)(void))
 	return next == PGRES_POLLING_OK ? ATTEMPT_DONE : ATTEMPT_FAILED;
 }
 
-/* What the parameters of an attempt are; see db/conn.c for the order. */
+/* What the parameters of an attempt are; see conn.c for the order. */
 struct parameters
 {
 	const char *keywords[10], *values[10];
@@ -240,9 +241,8 @@ PGresult *session_run(struct session *session, const char *doing, const char *sq
 					  const char *second, struct buf *error)
 {
 	PGresult *result = session_ask(session, doing, sql, first, second);
-	ExecStatusType status = PQresultStatus(result);
 
-	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK)
+	if (session_succeeded(result))
 		return result;
 	session_explain(error, doing, result);
 	PQclear(result);
@@ -256,6 +256,57 @@ bool session_run_only(struct session *session, const char *doing, const char *sq
 
 	PQclear(result);
 	return result != NULL;
+}
+
+/* ---- answers, the server --------------------------------------------------- */
+
+bool session_succeeded(const PGresult *result)
+{
+	ExecStatusType status = PQresultStatus(result);
+
+	return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
+}
+
+unsigned session_rows(const PGresult *result)
+{
+	return (unsigned)PQntuples(result);
+}
+
+const char *session_value(const PGresult *result, int column)
+{
+	return PQgetvalue(result, 0, column);
+}
+
+bool session_has_sqlstate(const PGresult *result, const char *sqlstate)
+{
+	const char *found = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+	return found != NULL && strcmp(found, sqlstate) == 0;
+}
+
+void session_free(PGresult *result)
+{
+	PQclear(result);
+}
+
+const char *session_parameter(const struct session *session, const char *name)
+{
+	return PQparameterStatus(session->pg, name);
+}
+
+int session_server_version(const struct session *session)
+{
+	return PQserverVersion(session->pg);
+}
+
+int session_process(const struct session *session)
+{
+	return PQbackendPID(session->pg);
+}
+
+bool session_is_lost(const struct session *session)
+{
+	return PQstatus(session->pg) == CONNECTION_BAD;
 }
 
 /* ---- the start-up lock ------------------------------------------------------ */

@@ -1,13 +1,13 @@
 /*
- * bootstrap_pooler: see bootstrap_pooler.h.
+ * pooler.c: see pooler.h.
  *
  * Both connections prepare a statement of the same name that tells the process, and execute it in turns.  A
- * pooler gives the session that was used last to whoever asks next, so two that share one find out at once,
- * unless others ask it at the same time: then the processes change, sooner or later.  The process that a
- * pooler names at the start, for cancelling, is none of PostgreSQL's, and so tells where it pays to look for
- * longer.
+ * pooler gives the session that was used last to the next client, so two connections that share one show it
+ * at once, unless other clients ask at the same time: then the processes change, sooner or later.  The
+ * process that a pooler names at the start, for cancelling, is none of PostgreSQL's, and so tells where it
+ * pays to look for longer.
  */
-#include "serve/bootstrap_pooler.h"
+#include "db/pooler.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,25 +19,17 @@
 
 static const char doing[] = "look for a pooler";
 
-static bool has_sqlstate(const PGresult *result, const char *wanted)
-{
-	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-
-	return sqlstate != NULL && strcmp(sqlstate, wanted) == 0;
-}
-
 /* Takes the answer; false: it was an error. */
-static bool succeeded(PGresult *result, struct buf *error)
+static bool succeeded(struct pg_result *result, struct buf *error)
 {
-	ExecStatusType status = PQresultStatus(result);
-	bool good = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
+	bool good = session_succeeded(result);
 
 	/*
 	 * The name is taken by a client that we share the session with, or what we prepared is in another
 	 * session.
 	 */
-	if (has_sqlstate(result, SQLSTATE_DUPLICATE_PREPARED_STATEMENT) ||
-		has_sqlstate(result, SQLSTATE_INVALID_STATEMENT_NAME))
+	if (session_has_sqlstate(result, SQLSTATE_DUPLICATE_PREPARED_STATEMENT) ||
+		session_has_sqlstate(result, SQLSTATE_INVALID_STATEMENT_NAME))
 		buf_add_str(
 			error,
 			"between the server and its database is a pooler that lends sessions for single transactions "
@@ -45,15 +37,15 @@ static bool succeeded(PGresult *result, struct buf *error)
 			"with max_prepared_statements above 0), or pool_mode = session");
 	else if (!good)
 		session_explain(error, doing, result);
-	PQclear(result);
+	session_free(result);
 	return good;
 }
 
 /* Which process serves it now; 0: *error says why it isn't known. */
 static int look_at_process(struct session *session, struct buf *error)
 {
-	PGresult *result = session_execute(session, doing, "millrace_probe");
-	int pid = PQntuples(result) > 0 ? atoi(PQgetvalue(result, 0, 0)) : 0;
+	struct pg_result *result = session_execute(session, doing, "millrace_probe");
+	int pid = session_rows(result) > 0 ? atoi(session_value(result, 0)) : 0;
 
 	return succeeded(result, error) ? pid : 0;
 }
@@ -77,7 +69,7 @@ static bool compare(struct session *one, struct session *other, bool *pooled, st
 			return false;
 		if (first == second || (round > 0 && (first != first_before || second != second_before)))
 			*pooled = true;
-		pooler = first != PQbackendPID(one->pg);
+		pooler = first != session_process(one);
 	}
 	return true;
 }

@@ -1,5 +1,5 @@
 /*
- * hex: hexadecimal digits.
+ * hex.h: hexadecimal digits.  Plain C, which both programs include.
  */
 #ifndef MILLRACE_HEX_H
 #define MILLRACE_HEX_H
@@ -9,7 +9,8 @@
 #define HEX_DIGITS "0123456789abcdef"
 
 /* The value of a digit of either case; -1: it is none. */
-static inline int hex_value(char c)
+static inline int
+hex_value(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -21,7 +22,8 @@ static inline int hex_value(char c)
 }
 
 /* Writes two lowercase digits for each byte, and a NUL. */
-static inline void hex_write(char *out, const unsigned char *bytes, size_t len)
+static inline void
+hex_write(char *out, const unsigned char *bytes, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
 	{

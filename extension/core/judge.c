@@ -1,0 +1,238 @@
+/*
+ * judge.c: what becomes of an append request.
+ *
+ * Ids come first, so that a retry is answered what the first attempt was: its messages are found stored with
+ * the same stream, type and data (metadata may differ), and their positions are the answer, whatever version
+ * it expects.  A request of which some messages are stored and some are not is refused, and so is an id that
+ * is stored with other contents.  Then come expected versions.
+ *
+ * A refusal is a verdict and raises nothing, so that the other requests of the call go on.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "base/errors.h"
+#include "core/append_call.h"
+
+/* Writes a refusal into the request's verdict. */
+void
+AppendRefuse(AppendRequest *request, int part, int sqlerrcode, char *message)
+{
+	request->verdict.sqlerrcode = sqlerrcode;
+	request->verdict.part = part;
+	request->verdict.message = message;
+}
+
+/* ---- ids ----------------------------------------------------------------------------------------------- */
+
+typedef enum IdVerdict
+{
+	ID_NEW,
+	ID_REPEATED, /* stored, or accepted before in this call, with the same content */
+	ID_TAKEN
+} IdVerdict;
+
+static bool
+SameText(text *a, text *b)
+{
+	return SliceEqual(SliceOfText(a), SliceOfText(b));
+}
+
+static bool
+SameJsonb(Jsonb *a, Jsonb *b)
+{
+	if (!a || !b)
+		return a == b;
+	return compareJsonbContainers(&a->root, &b->root) == 0;
+}
+
+/* Compares the message with the stored one in the slot, and takes over its positions. */
+static IdVerdict
+JudgeAgainstStored(AppendMessage *message, TupleTableSlot *slot)
+{
+	slot_getallattrs(slot);
+	if (!SameText(message->stream, DatumGetTextPP(slot->tts_values[COLUMN_STREAM_NAME - 1])) ||
+		!SameText(message->type, DatumGetTextPP(slot->tts_values[COLUMN_TYPE - 1])) ||
+		!SameJsonb(message->data, StoreSlotJsonb(slot, COLUMN_DATA)))
+		return ID_TAKEN;
+	message->position = DatumGetInt64(slot->tts_values[COLUMN_POSITION - 1]);
+	message->global_position = DatumGetInt64(slot->tts_values[COLUMN_GLOBAL_POSITION - 1]);
+	return ID_REPEATED;
+}
+
+static IdVerdict
+JudgeId(OpenNamespace *space, AppendMessage *message)
+{
+	IdVerdict verdict = ID_NEW;
+
+	for (AppendMessage *earlier = message->earlier; earlier; earlier = earlier->earlier)
+	{
+		if (!earlier->accepted || earlier->space != space)
+			continue;
+		if (!SameText(message->stream, earlier->stream) || !SameText(message->type, earlier->type) ||
+			!SameJsonb(message->data, earlier->data))
+			return ID_TAKEN;
+		message->original = earlier;
+		return ID_REPEATED;
+	}
+	if (message->id_is_new)
+		return ID_NEW;
+	if (!space->ids)
+	{
+		InitDirtySnapshot(space->dirty);
+		space->ids = StoreBeginScan(space->store, INDEX_ID, &space->dirty, 1);
+	}
+	if (StoreFindId(space->ids, &message->id, NULL))
+		verdict = JudgeAgainstStored(message, space->ids->slot);
+	StoreRestScan(space->ids);
+	return verdict;
+}
+
+static char *
+IdConflictText(AppendMessage *message, const char *what)
+{
+	return psprintf("message id %s %s",
+					DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&message->id))), what);
+}
+
+/*
+ * Judges the request's ids.  ID_REPEATED: the whole request is stored already.  ID_TAKEN: refused.
+ */
+static IdVerdict
+JudgeIds(OpenNamespace *space, AppendRequest *request)
+{
+	int new = 0;
+	int repeated = 0;
+
+	for (int i = 0; i < request->nparts; i++)
+		for (int j = 0; j < request->parts[i].nmessages; j++)
+		{
+			AppendMessage *message = &request->parts[i].messages[j];
+			IdVerdict verdict = JudgeId(space, message);
+
+			if (verdict == ID_REPEATED)
+				repeated++;
+			else if (verdict == ID_NEW)
+				new ++;
+			if (verdict == ID_TAKEN || (new > 0 && repeated > 0))
+			{
+				AppendRefuse(
+					request, i, ERRCODE_MILLRACE_MESSAGE_ID_CONFLICT,
+					IdConflictText(
+						message,
+						verdict == ID_TAKEN
+							? "is already stored with another stream, type or data"
+							: "belongs to a request of which some messages are stored and some are not"));
+				return ID_TAKEN;
+			}
+		}
+	return repeated ? ID_REPEATED : ID_NEW;
+}
+
+/* ---- versions ------------------------------------------------------------------------------------------ */
+
+static void
+RestoreVersions(AppendRequest *request, int nparts)
+{
+	while (--nparts >= 0)
+		request->parts[nparts].state->version = request->parts[nparts].version_before;
+}
+
+/* Checks expected versions and moves the versions on; puts them back where a part is refused. */
+static bool
+JudgeVersions(AppendRequest *request)
+{
+	for (int i = 0; i < request->nparts; i++)
+	{
+		AppendPart *part = &request->parts[i];
+		AppendStream *stream = part->state;
+
+		if (!stream->loaded)
+			AppendLoadVersion(stream);
+		part->version_before = stream->version;
+		if (part->expected != EXPECT_ANY && part->expected != stream->version)
+		{
+			AppendRefuse(request, i, ERRCODE_MILLRACE_WRONG_EXPECTED_VERSION,
+						 psprintf("wrong expected version: " INT64_FORMAT
+								  " (stream \"%s\" is at version " INT64_FORMAT ")",
+								  part->expected, text_to_cstring(part->stream), stream->version));
+			request->verdict.expected = part->expected;
+			request->verdict.actual = stream->version;
+			RestoreVersions(request, i);
+			return false;
+		}
+		if (stream->version > PG_INT64_MAX - part->nmessages)
+		{
+			AppendRefuse(request, i, ERRCODE_MILLRACE_OUT_OF_RANGE,
+						 psprintf("stream \"%s\" is full: its last position is " INT64_FORMAT,
+								  text_to_cstring(part->stream), stream->version));
+			RestoreVersions(request, i);
+			return false;
+		}
+		stream->version += part->nmessages;
+	}
+	return true;
+}
+
+/* ---- both ---------------------------------------------------------------------------------------------- */
+
+static void
+Accept(OpenNamespace *space, AppendRequest *request)
+{
+	for (int i = 0; i < request->nparts; i++)
+	{
+		AppendPart *part = &request->parts[i];
+
+		for (int j = 0; j < part->nmessages; j++)
+		{
+			AppendMessage *message = &part->messages[j];
+
+			message->accepted = true;
+			message->space = space;
+			message->position = part->version_before + 1 + j;
+			message->row = (NewRow){
+				.stream = part->stream,
+				.type = message->type,
+				.data = message->data,
+				.metadata = message->metadata,
+				.id = message->id,
+				.id_is_new = message->id_is_new,
+				.position = message->position,
+			};
+		}
+	}
+}
+
+/*
+ * Judges a request: refuses it, finds that it was stored before (and notes that in the call), or gives its
+ * messages their positions and marks them to be inserted.  One whose namespace there is not is refused
+ * already.  The locks of its streams are held.
+ */
+void
+AppendJudge(AppendCall *call, AppendRequest *request)
+{
+	OpenNamespace *space = request->space;
+
+	if (!space->store)
+		return;
+	if (request->twice)
+	{
+		AppendRefuse(request, 0, ERRCODE_MILLRACE_MESSAGE_ID_CONFLICT,
+					 IdConflictText(request->twice, "stands twice in one request"));
+		return;
+	}
+	switch (JudgeIds(space, request))
+	{
+		case ID_REPEATED:
+			call->repeated = true;
+			return;
+		case ID_TAKEN:
+			return;
+		case ID_NEW:
+			break;
+	}
+	if (JudgeVersions(request))
+		Accept(space, request);
+}

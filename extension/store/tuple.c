@@ -1,0 +1,96 @@
+/*
+ * tuple.c: a row's tuple, formed and compressed before the append lock is taken, which keeps that work out of
+ * it.
+ *
+ * It needs no global position: the first three columns are of fixed width and never NULL, so position and
+ * time are written into the finished tuple (position.c).
+ */
+#include "postgres.h"
+
+#include "access/heaptoast.h"
+#include "access/htup_details.h"
+#include "access/toast_internals.h"
+
+#include "store/insert.h"
+
+/* Compresses a value as the toaster would, where the column's storage allows it and it helps. */
+static Datum
+CompressValue(Store *store, int column, Datum value)
+{
+	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(store->heap), column - 1);
+	Datum compressed = (Datum)0;
+
+	if (attribute->attstorage == TYPSTORAGE_EXTENDED || attribute->attstorage == TYPSTORAGE_MAIN)
+		compressed = toast_compress_datum(value, attribute->attcompression);
+	return DatumGetPointer(compressed) ? compressed : value;
+}
+
+/* Refuses NULL in a column that a user has made NOT NULL, in the executor's words. */
+static void
+CheckNotNullColumn(Store *store, int column, const bool *isnull)
+{
+	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(store->heap), column - 1);
+
+	if (isnull[column - 1] && attribute->attnotnull)
+		ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
+						errmsg("null value in column \"%s\" of relation \"%s\" violates not-null constraint",
+							   NameStr(attribute->attname), RelationGetRelationName(store->heap)),
+						errtablecol(store->heap, column)));
+}
+
+/* The arrays have room for all columns of the table: behind ours are dropped ones, NULL in every row. */
+static void
+FormTuple(Store *store, NewRow *row, Datum *values, bool *isnull)
+{
+	values[COLUMN_GLOBAL_POSITION - 1] = Int64GetDatum(0);
+	values[COLUMN_POSITION - 1] = Int64GetDatum(row->position);
+	values[COLUMN_TIME - 1] = TimestampGetDatum(0);
+	values[COLUMN_STREAM_NAME - 1] = PointerGetDatum(row->stream);
+	values[COLUMN_TYPE - 1] = PointerGetDatum(row->type);
+	values[COLUMN_DATA - 1] = PointerGetDatum(row->data);
+	values[COLUMN_METADATA - 1] = PointerGetDatum(row->metadata);
+	values[COLUMN_ID - 1] = UUIDPGetDatum(&row->id);
+	memset(isnull, false, sizeof(bool) * COLUMNS);
+	isnull[COLUMN_DATA - 1] = row->data == NULL;
+	isnull[COLUMN_METADATA - 1] = row->metadata == NULL;
+	CheckNotNullColumn(store, COLUMN_DATA, isnull);
+	CheckNotNullColumn(store, COLUMN_METADATA, isnull);
+	row->tuple = heap_form_tuple(RelationGetDescr(store->heap), values, isnull);
+	if (row->tuple->t_len <= TOAST_TUPLE_THRESHOLD)
+		return;
+
+	/*
+	 * What stays too large is moved out of line by heap_insert.  That can't be done here: it would be fetched
+	 * and moved once more.
+	 */
+	for (int column = COLUMN_DATA; column <= COLUMN_METADATA; column++)
+		if (!isnull[column - 1])
+			values[column - 1] = CompressValue(store, column, values[column - 1]);
+	heap_freetuple(row->tuple);
+	row->tuple = heap_form_tuple(RelationGetDescr(store->heap), values, isnull);
+}
+
+/*
+ * Phase 1: forms the tuples of all rows, without their global positions and times, and numbers the rows.
+ * Returns whether one is so large that it will be moved out of line.  Errors: 23502 for a NULL that a user's
+ * constraint forbids.
+ */
+bool
+InsertionFormTuples(Insertion *insertion)
+{
+	int natts = RelationGetDescr(insertion->store->heap)->natts;
+	Datum *values = palloc0(sizeof(Datum) * natts);
+	bool *isnull = palloc(sizeof(bool) * natts);
+	bool large = false;
+
+	memset(isnull, true, sizeof(bool) * natts);
+	for (int i = 0; i < insertion->nrows; i++)
+	{
+		NewRow *row = insertion->rows[i];
+
+		row->number = i;
+		FormTuple(insertion->store, row, values, isnull);
+		large = large || row->tuple->t_len > TOAST_TUPLE_THRESHOLD;
+	}
+	return large;
+}

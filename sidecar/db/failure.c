@@ -1,0 +1,54 @@
+/*
+ * failure.c: how an error of Postgres's is to be taken.
+ */
+#include <string.h>
+
+#include "db/internal.h"
+
+bool conn_is_error(const PGresult *result)
+{
+	return PQresultStatus(result) == PGRES_FATAL_ERROR || PQresultStatus(result) == PGRES_BAD_RESPONSE;
+}
+
+enum db_failure conn_failure(const struct conn *conn, const PGresult *result)
+{
+	static const char *const lost[] = {SQLSTATE_ADMIN_SHUTDOWN,		  SQLSTATE_CRASH_SHUTDOWN,
+									   SQLSTATE_CANNOT_CONNECT_NOW,	  SQLSTATE_IDLE_SESSION_TIMEOUT,
+									   SQLSTATE_TOO_MANY_CONNECTIONS, SQLSTATE_INVALID_STATEMENT_NAME};
+	static const char *const again[] = {SQLSTATE_SERIALIZATION_FAILURE, SQLSTATE_DEADLOCK,
+										SQLSTATE_LOCK_NOT_AVAILABLE};
+	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+	if (sqlstate == NULL) /* libpq's own */
+		return PQstatus(conn->pg) == CONNECTION_BAD ? FAILURE_LOST : FAILURE_FINAL;
+	if (strncmp(sqlstate, SQLSTATE_CLASS_CONNECTION, strlen(SQLSTATE_CLASS_CONNECTION)) == 0)
+		return FAILURE_LOST;
+	/* A server that turned read-only under us: the primary is elsewhere now. */
+	if (strcmp(sqlstate, SQLSTATE_READ_ONLY_TRANSACTION) == 0 && conn->user->role != DB_ROLE_READ)
+		return FAILURE_LOST;
+	for (size_t i = 0; i < sizeof(lost) / sizeof(lost[0]); i++)
+	{
+		if (strcmp(sqlstate, lost[i]) == 0)
+			return FAILURE_LOST;
+	}
+	for (size_t i = 0; i < sizeof(again) / sizeof(again[0]); i++)
+	{
+		if (strcmp(sqlstate, again[i]) == 0)
+			return FAILURE_AGAIN;
+	}
+	return FAILURE_FINAL;
+}
+
+void conn_describe_error(const struct conn *conn, const PGresult *result, struct db_error *error)
+{
+	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+	const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
+	const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
+
+	snprintf(error->sqlstate, sizeof(error->sqlstate), "%.5s", sqlstate ? sqlstate : SQLSTATE_INTERNAL_ERROR);
+	error->message = message ? message : PQresultErrorMessage(result);
+	error->detail = detail ? detail : "";
+	error->hint = hint ? hint : "";
+	error->pid = sqlstate ? PQbackendPID(conn->pg) : 0;
+}

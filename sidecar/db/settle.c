@@ -1,0 +1,132 @@
+/*
+ * settle.c: the answers to the requests of a batch; see batch.c.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "db/batch_internal.h"
+
+/* Answers the first unanswered request of a batch. */
+void batch_settle(struct batcher *batcher, struct batch *batch, const struct db_append_reply *reply)
+{
+	struct db_shared *shared = batcher->conn.shared;
+	const struct append *request = &batch->requests[batch->first];
+
+	shared->waiting_requests--;
+	shared->waiting_bytes -= batch_request_end(batch, batch->first) - request->offset;
+	batch->first++;
+	if (reply->status == DB_OK)
+		shared_tell_commit(shared, request->namespace_name);
+	request->done(request->arg, reply);
+}
+
+void batch_settle_unavailable(struct batcher *batcher, struct batch *batch)
+{
+	static const struct db_append_reply reply = {
+		.status = DB_UNAVAILABLE,
+		.error = {.sqlstate = SQLSTATE_CONNECTION_FAILURE,
+				  .message = "the database is not available",
+				  .detail = "",
+				  .hint = ""},
+	};
+
+	batch_settle(batcher, batch, &reply);
+}
+
+bool batch_open_verdicts(const PGresult *result, unsigned count, struct frame_verdicts *verdicts)
+{
+	return PQresultStatus(result) == PGRES_TUPLES_OK && PQnfields(result) == 1 && PQntuples(result) == 1 &&
+		   PQfformat(result, 0) == 1 &&
+		   frame_open_verdicts(verdicts, PQgetvalue(result, 0, 0), (size_t)PQgetlength(result, 0, 0), count);
+}
+
+static void fill_error(struct db_append_reply *reply, const char *sqlstate, const char *message)
+{
+	reply->status = DB_ERROR;
+	memcpy(reply->error.sqlstate, sqlstate, SQLSTATE_LEN);
+	reply->error.message = message;
+}
+
+static bool fill_parts(struct batcher *batcher, const struct frame_verdict *verdict)
+{
+	if (verdict->nparts > batcher->nparts)
+	{
+		struct db_part *parts = realloc(batcher->parts, verdict->nparts * sizeof(*parts));
+
+		if (parts == NULL)
+			return false;
+		batcher->parts = parts;
+		batcher->nparts = verdict->nparts;
+	}
+	for (unsigned i = 0; i < verdict->nparts; i++)
+		frame_read_part(verdict, i, &batcher->parts[i]);
+	return true;
+}
+
+/* Answers the first unanswered request with its verdict. */
+static void settle_verdict(struct batcher *batcher, struct batch *batch, const struct frame_verdict *verdict)
+{
+	unsigned nparts = batch->requests[batch->first].nparts;
+	struct db_append_reply reply = {.status = DB_OK, .error = {.message = "", .detail = "", .hint = ""}};
+
+	if (verdict->nparts == 0)
+	{
+		fill_error(&reply, verdict->sqlstate, verdict->message);
+		reply.failed_part = verdict->failed_part;
+		reply.expected = verdict->expected;
+		reply.actual = verdict->actual;
+	}
+	else if (verdict->nparts != nparts)
+		fill_error(&reply, SQLSTATE_INTERNAL_ERROR,
+				   "append_batch gave positions for another number of parts than the request has");
+	else if (!fill_parts(batcher, verdict))
+		fill_error(&reply, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+	else
+	{
+		reply.parts = batcher->parts;
+		reply.nparts = nparts;
+	}
+	batch_settle(batcher, batch, &reply);
+}
+
+/* Answers as many requests as there are verdicts. */
+void batch_settle_verdicts(struct batcher *batcher, struct batch *batch, struct frame_verdicts *verdicts)
+{
+	struct frame_verdict verdict;
+
+	while (verdicts->at < verdicts->end && frame_next_verdict(verdicts, &verdict))
+		settle_verdict(batcher, batch, &verdict);
+}
+
+bool batch_has_sqlstate(const PGresult *result, const char *wanted)
+{
+	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+	return sqlstate != NULL && strcmp(sqlstate, wanted) == 0;
+}
+
+bool batch_met_lock(const PGresult *result)
+{
+	return batch_has_sqlstate(result, SQLSTATE_LOCK_NOT_AVAILABLE);
+}
+
+void batch_settle_error(struct batcher *batcher, struct batch *batch, const PGresult *result)
+{
+	struct db_append_reply reply = {.status = DB_ERROR};
+
+	if (PQresultStatus(result) == PGRES_FATAL_ERROR)
+	{
+		conn_describe_error(&batcher->conn, result, &reply.error);
+		if (batch_met_lock(result))
+			reply.error.message =
+				"another session holds the stream in an open transaction; nothing was stored";
+	}
+	else
+	{
+		reply.error =
+			(struct db_error){.detail = "", .hint = "The extension and the server differ in version."};
+		fill_error(&reply, SQLSTATE_INTERNAL_ERROR, "append_batch answered in an unknown form");
+	}
+	batch_settle(batcher, batch, &reply);
+}

@@ -1,0 +1,83 @@
+/*
+ * setup.c: what a connection to Postgres begins with: its parameters, the settings of its session, and the
+ * statements that it prepares.
+ */
+#include "db/internal.h"
+
+/* Lazily planned statements of this schema-qualified kind never gain from a custom plan. */
+const char db_setup_sql[] = "SELECT set_config('search_path', 'pg_catalog, pg_temp', $2::boolean),"
+							" set_config('plan_cache_mode', 'force_generic_plan', $2),"
+							" set_config('statement_timeout', '0', $2),"
+							" set_config('lock_timeout', $1, $2),"
+							" set_config('idle_in_transaction_session_timeout', '0', $2),"
+							" set_config('idle_session_timeout', '0', $2),"
+							" CASE WHEN current_setting('server_version_num')::int >= 170000"
+							" THEN set_config('transaction_timeout', '0', $2) END,"
+							" set_config('standard_conforming_strings', 'on', $2)";
+
+/*
+ * What stands before `dbname` is a default that the connection string overrides; what stands behind overrides
+ * it.
+ */
+PGconn *conn_start(const struct conn *conn)
+{
+	const struct db_shared *shared = conn->shared;
+	bool primary = conn_wants_primary(conn);
+	const char *keywords[] = {"fallback_application_name",
+							  "target_session_attrs",
+							  "tcp_user_timeout",
+							  "keepalives_idle",
+							  "keepalives_interval",
+							  "keepalives_count",
+							  "dbname",
+							  "client_encoding",
+							  "host",
+							  "hostaddr",
+							  "port",
+							  NULL};
+	const char *values[] = {"millrace",
+							primary ? "read-write" : "any",
+							"10000",
+							"10",
+							"5",
+							"3",
+							shared->conninfo,
+							"UTF8",
+							shared->hosts.host,
+							shared->hosts.hostaddr,
+							shared->hosts.port,
+							NULL};
+
+	return PQconnectStartParams(keywords, values, 1);
+}
+
+/* Sends the settings and all statements of the role with one sync; false when that fails at once. */
+bool conn_send_setup(struct conn *conn)
+{
+	bool appends = conn->user->role == DB_ROLE_APPEND || conn->user->role == DB_ROLE_DEFERRED;
+	bool pooled = conn->shared->pooled;
+	const struct db_statement_info *append = pooled ? &db_append_pooled : &db_append_statement;
+	/* A claim that is being settled in a long transaction must not hold up the others of its consumer. */
+	bool hurried = appends || conn->user->role == DB_ROLE_CONSUME;
+	const char *setup[] = {hurried ? DB_LOCK_TIMEOUT : "0", "false"};
+
+	if (PQsetnonblocking(conn->pg, 1) != 0 || !PQenterPipelineMode(conn->pg))
+		return false;
+	/* What is set for a session that is only lent would stay there for others. */
+	if (!pooled && !PQsendQueryParams(conn->pg, db_setup_sql, 2, NULL, setup, NULL, NULL, 0))
+		return false;
+	if (appends && !PQsendPrepare(conn->pg, append->name, append->sql, 0, NULL))
+		return false;
+	for (int i = 0; db_statements[i] != NULL; i++)
+	{
+		const struct db_statement_info *statement = db_statements[i];
+
+		if (statement->role == conn->user->role &&
+			!PQsendPrepare(conn->pg, statement->name, statement->sql, 0, NULL))
+			return false;
+	}
+	if (!PQpipelineSync(conn->pg))
+		return false;
+	conn->in_flight = conn->syncs = 1;
+	return true;
+}

@@ -1,0 +1,113 @@
+/*
+ * route_rpc.c: /rpc: calls go to rpc, the parts of their reply to the socket as it drains (see internal.h).
+ */
+#include "front/internal.h"
+
+#include <stdio.h>
+#include <strings.h>
+
+#include "base/errors.h"
+#include "front/cors.h"
+
+static void on_drained(void *arg, bool gone)
+{
+	struct exchange *exchange = arg;
+
+	if (!gone)
+	{
+		rpc_resume(exchange->rpc);
+		return;
+	}
+	rpc_cancel(exchange->rpc);
+	http_reply_abort(exchange->request);
+}
+
+/* A part of a reply that does not come whole. */
+static void stream_part(struct exchange *exchange, struct rpc_reply *reply)
+{
+	struct http_request *request = exchange->request;
+
+	if (!exchange->streaming)
+	{
+		const struct http_reply head = {.status = reply->status, .headers = exchange->cors};
+
+		http_reply_start(request, &head);
+		exchange->streaming = true;
+	}
+	http_reply_part(request, reply->pieces, reply->npieces);
+	if (reply->more)
+	{
+		exchange->rpc = reply->request;
+		http_reply_when_drained(request, on_drained, exchange);
+	}
+	else if (reply->broken)
+		http_reply_abort(request);
+	else
+		http_reply_end(request);
+}
+
+/* The client of a request that waits, as it may for long. */
+static void on_rpc_gone(void *arg)
+{
+	struct exchange *exchange = arg;
+
+	rpc_abandon(exchange->rpc);
+}
+
+static void on_rpc_reply(void *arg, struct rpc_reply *reply)
+{
+	struct exchange *exchange = arg;
+	struct http_request *request = exchange->request;
+	char headers[1024];
+	struct http_reply head = {.status = reply->status, .headers = exchange->cors};
+
+	if (reply->waiting)
+	{
+		exchange->rpc = reply->request;
+		http_reply_when_gone(request, on_rpc_gone, exchange);
+		return;
+	}
+	if (reply->failures.len > 0)
+		http_note(request, reply->failures);
+	if (exchange->streaming || reply->more)
+	{
+		stream_part(exchange, reply);
+		return;
+	}
+	if (reply->retry_after > 0)
+	{
+		char retry[40];
+
+		snprintf(retry, sizeof(retry), "Retry-After: %u\r\n", reply->retry_after);
+		head.headers = front_join_headers(headers, sizeof(headers), retry, head.headers);
+	}
+	http_reply(request, &head, reply->pieces, reply->npieces);
+}
+
+void route_rpc_headers(struct exchange *exchange)
+{
+	char headers[1024];
+
+	if (exchange->service->cors != NULL && exchange_is_preflight(exchange))
+		front_reply_text(exchange->request, 204,
+						 front_join_headers(headers, sizeof(headers), exchange->cors, CORS_PREFLIGHT_RPC),
+						 "");
+	else
+		exchange_read_claim(exchange);
+}
+
+void route_rpc_start(struct exchange *exchange)
+{
+	const struct rpc_caller caller = {.namespace_name = exchange->claim.name, .quota = exchange->quota};
+	struct slice coding = http_header(exchange->request, "Content-Encoding");
+	struct error error;
+
+	if (coding.len > 0 && !(coding.len == 8 && strncasecmp(coding.bytes, "identity", 8) == 0))
+	{
+		error_set(&error, ERROR_INVALID_REQUEST, "no Content-Encoding is understood here, as %.*s is",
+				  (int)(coding.len < 40 ? coding.len : 40), coding.bytes);
+		exchange_fail(exchange, &error, 415);
+		return;
+	}
+	rpc_start(&exchange->service->rpc, &caller, http_body(exchange->request), on_rpc_reply, exchange);
+}

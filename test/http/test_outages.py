@@ -1,0 +1,172 @@
+"""The Postgres of a server goes away, comes back, or accepts no writes."""
+import os
+import re
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg2
+import pytest
+
+from store import ZERO_TOKEN, sql, wait_until
+from write_load import MESSAGE, Load
+
+
+def test_a_killed_backend_is_a_pause(folder, start):
+    server = start("--data-dir", folder + "/data", "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    load = Load(server)
+    for _ in range(5):
+        load.goes_on()
+        connection = server.postgres()
+        sql(
+            connection,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+        connection.close()
+    load.goes_on()
+    load.stop()
+    assert load.others == []
+    load.verify(server.client())
+
+
+def is_lost(connection):
+    try:
+        sql(connection, "SELECT 1")
+    except psycopg2.DatabaseError:
+        return True
+    return False
+
+
+def connected(server):
+    """A connection, or None while Postgres recovers."""
+    try:
+        return server.postgres()
+    except psycopg2.OperationalError:
+        return None
+
+
+def test_a_crash_of_postgres_is_a_pause(folder, start):
+    server = start("--data-dir", folder + "/data", "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    load = Load(server)
+    for _ in range(2):
+        load.goes_on()
+        connection = wait_until(lambda: connected(server), "Postgres")
+        (pid, ) = sql(
+            connection,
+            "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' LIMIT 1"
+        )[0]
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: is_lost(connection), "the crash")
+        connection.close()
+    load.goes_on()
+    load.stop()
+    assert load.others == []
+    load.verify(server.client())
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_restart_of_postgres_is_a_pause(cluster, start, mode):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    load = Load(server)
+    readers = [server.client() for _ in range(4)]
+    for _ in range(2):
+        load.goes_on()
+        with ThreadPoolExecutor(5) as pool:
+            restarted = pool.submit(lambda: (cluster.stop(mode), cluster.start()))
+            while not restarted.done():
+                replies = list(pool.map(lambda reader: reader.post(["stream.get", "s-0", {"batchSize": 5}]), readers))
+                assert {reply.status for reply in replies} == {200}
+    load.goes_on()
+    load.stop()
+    assert load.others == []
+    load.verify(server.client())
+
+
+def test_a_database_that_accepts_no_writes_for_a_while_is_a_pause(cluster, start):
+    """As when the roles of two servers are exchanged: the connection is fine, but leads to the wrong one."""
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    load, connection = Load(server), cluster.connect()
+    load.goes_on()
+    for read_only in ("on", "off"):
+        sql(connection, f"ALTER SYSTEM SET default_transaction_read_only = {read_only}")
+        sql(connection, "SELECT pg_reload_conf()")
+        wait_until(lambda: "connection for appends: " in server.text, "the loss of the connection")
+    load.goes_on()
+    load.stop()
+    assert load.others == []
+    load.verify(server.client())
+
+
+def test_the_log_tells_why_a_connection_cannot_be_had_back(cluster, start):
+    """How it ended does not say it."""
+    connection = cluster.connect()
+    sql(connection, "CREATE DATABASE dropped")
+    server = start("--database", cluster.conninfo("dropped"), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    server.client().write("s")
+    sql(connection, "DROP DATABASE dropped WITH (FORCE)")
+    wait_until(lambda: 'connection for appends: still lost: ' in server.text, "the reason")
+    reason = re.search("still lost: (.*)", server.text).group(1)
+    assert reason.endswith('database "dropped" does not exist') and server.text.count("connection for appends: ") == 2
+
+
+def test_a_request_that_takes_postgres_down_each_time_fails_alone(cluster, start):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", token=ZERO_TOKEN)
+    connection = cluster.connect()
+    sql(
+        connection,
+        "CREATE FUNCTION millrace.true_append_batch(batch bytea) RETURNS bytea "
+        "LANGUAGE c AS 'millrace', 'millrace_append_batch_packed'"
+    )
+    sql(
+        connection,
+        """CREATE OR REPLACE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea
+        LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM pg_terminate_backend(pg_backend_pid()) WHERE position('deadly'::bytea IN batch) > 0;
+        RETURN millrace.true_append_batch(batch); END $$""")
+    load = Load(server)
+    load.goes_on()
+    reply = server.client().post(["stream.write", "s", {"type": "deadly", "data": {}}])
+    assert (reply.status, reply.error["code"]) == (503, "BACKEND_UNAVAILABLE")
+    load.goes_on()
+    load.stop()
+    assert load.others == []
+    load.verify(server.client())
+    assert server.client().call("stream.version", "s") is None
+
+
+def test_after_the_retry_window_the_backend_is_unavailable(cluster, start):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--retry-window", "1", token=ZERO_TOKEN)
+    clients = [server.client() for _ in range(3)]
+    for client in clients:
+        client.write("s")
+    cluster.stop("immediate")
+    requests = [["stream.write", "s", MESSAGE], ["stream.get", "s"], ["ns.list"]]
+    with ThreadPoolExecutor(3) as pool:
+        errors = list(pool.map(lambda pair: pair[0].refused(*pair[1]), zip(clients, requests)))
+    for error in errors:
+        assert (error.status, error.code) == (503, "BACKEND_UNAVAILABLE")
+        assert int(error.headers["Retry-After"]) >= 1
+    began = time.monotonic()
+    for request in requests[:2]:
+        error = clients[0].refused(*request)
+        assert (error.status, error.code) == (503, "BACKEND_UNAVAILABLE") and int(error.headers["Retry-After"]) >= 1
+    assert time.monotonic() - began < 0.5, "new ones are not waited for"
+    assert clients[0].request("GET", "/health").status == 200, "health touches no database"
+    cluster.start()
+    wait_until(lambda: clients[0].post(["stream.write", "s", MESSAGE]).status == 200, "writing after the outage")
+
+
+def test_a_database_that_accepts_no_writes_for_longer_than_the_retry_window_still_serves_reads(cluster, start):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--retry-window", "1", token=ZERO_TOKEN)
+    client, connection = server.client(), cluster.connect()
+    client.write("s")
+    for read_only in ("on", "off"):
+        sql(connection, f"ALTER SYSTEM SET default_transaction_read_only = {read_only}")
+        sql(connection, "SELECT pg_reload_conf()")
+        wait_until(lambda: client.post(["stream.write", "s", MESSAGE]).status == (503 if read_only == "on" else 200),
+                   "the change")
+        began = time.monotonic()
+        assert client.call("stream.version", "s") is not None
+        assert read_only == "off" or client.refused("stream.write", "s", MESSAGE).code == "BACKEND_UNAVAILABLE"
+        assert time.monotonic() - began < 0.5, "it is not waited for again"
