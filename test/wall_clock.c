@@ -1,5 +1,6 @@
 /*
- * wall_clock.c: a wall clock that a test sets, for Postgres: preloaded (LD_PRELOAD), it answers gettimeofday().
+ * wall_clock.c: a wall clock that a test sets, for Postgres: preloaded (LD_PRELOAD), it answers
+ * gettimeofday().
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -1,11 +1,9 @@
-"""Consumers beside what happens to a Postgres: crashes, outages, dumps, standbys, old snapshots, jumps of the clock;
-and what a call costs."""
+"""Consumers beside what happens to a Postgres: crashes, outages, dumps, standbys, old snapshots; and what a
+call costs."""
 import os
 import signal
 import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import psycopg2
 import pytest
@@ -38,7 +36,8 @@ def store(postgres):
 
 def end_others(connection):
     """What a test that failed has left in a transaction."""
-    sql(connection, "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'")
+    sql(connection, "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND "
+        "backend_type = 'client backend'")
 
 
 def create(connection, **options):
@@ -47,7 +46,8 @@ def create(connection, **options):
 
 
 def append(connection, stream, count=1, type="T"):
-    return sql(connection, "SELECT count(millrace.append(%s, %s, '{}', namespace => 'n')) FROM generate_series(1, %s)", stream, type, count)
+    return sql(connection, "SELECT count(millrace.append(%s, %s, '{}', namespace => 'n')) FROM generate_series(1, %s)",
+        stream, type, count)
 
 
 def next_claim(connection, most=100, lease="12 hours"):
@@ -152,7 +152,8 @@ def test_killed_while_it_waits_for_the_lock(postgres, store):
     pid = sql(waiter, "SELECT pg_backend_pid()")[0][0]
     thread = threading.Thread(target=lambda: pytest.raises(psycopg2.Error, next_claim, waiter))
     thread.start()
-    wait_until(lambda: sql(store, "SELECT lock FROM millrace.blocked WHERE pid = %s", pid) == [("consumer",)], "the waiting")
+    wait_until(lambda: sql(store, "SELECT lock FROM millrace.blocked WHERE pid = %s", pid) == [("consumer",)],
+        "the waiting")
     sql(store, "SELECT pg_terminate_backend(%s)", pid)
     thread.join()
     sql(holder, "ROLLBACK")
@@ -202,7 +203,8 @@ def test_a_message_that_kills_its_consumer_among_99_innocents(store):
             settled.update(message[:2] for message in messages)
     while (claim := next_claim(store)[0]):
         settle(store, claim)
-    assert sql(store, "SELECT stream, \"position\", attempts FROM millrace.consumer_streams_blocked WHERE namespace = 'n'") == [("a-57", 0, 3)]
+    assert sql(store, "SELECT stream, \"position\", attempts FROM millrace.consumer_streams_blocked WHERE namespace = "
+        "'n'") == [("a-57", 0, 3)]
     assert sql(store, "SELECT attempts, error FROM millrace_n.consumer_streams") == [(3, "the lease ran out")]
     assert len([message for message in settled if message[0] != "a-57"]) >= 99
     assert calls < 30
@@ -233,7 +235,8 @@ def test_after_an_outage_nothing_counts(store):
         expire(store)
     _, messages = next_claim(store)
     assert [message[2] for message in messages] == [1, 1, 1, 1]
-    assert sql(store, "SELECT max(attempts), max(suspect), count(retry_at) FROM millrace_n.consumer_streams") == [(0, 0, 0)]
+    assert sql(store, "SELECT max(attempts), max(suspect), count(retry_at) FROM millrace_n.consumer_streams") == [(0, 0,
+        0)]
 
 
 def test_one_of_several_that_runs_out_counts(store):
@@ -252,7 +255,8 @@ def test_one_of_several_that_runs_out_counts(store):
 
 def blocks(connection, call):
     """Blocks of the namespace's tables and indexes that a call in one transaction looks at."""
-    count = ("SELECT sum(pg_stat_get_xact_blocks_fetched(oid)) FROM pg_class WHERE relnamespace = 'millrace_n'::regnamespace "
+    count = ("SELECT sum(pg_stat_get_xact_blocks_fetched(oid)) FROM pg_class WHERE relnamespace = "
+        "'millrace_n'::regnamespace "
              "AND relkind IN ('r', 'i')")
     sql(connection, "BEGIN")
     before = sql(connection, count)[0][0]
@@ -269,7 +273,8 @@ def test_a_parked_stream_with_nine_tenths_of_all_is_one_row(store):
     settle(store, claim, failed='[{"stream": "a-parked", "position": 0, "park": true}]')
     assert next_claim(store) == (None, [])
     for _ in range(20):
-        sql(store, "SELECT count(millrace.append(CASE WHEN n % 10 = 0 THEN 'a-' || n % 7 ELSE 'a-parked' END, 'T', '{}', namespace => 'n')) FROM generate_series(1, 1000) n")
+        sql(store, "SELECT count(millrace.append(CASE WHEN n % 10 = 0 THEN 'a-' || n % 7 ELSE 'a-parked' END, 'T', "
+            "'{}', namespace => 'n')) FROM generate_series(1, 1000) n")
     costs = []
     while True:
         cost, (claim, messages) = blocks(store, lambda: next_claim(store, 50))
@@ -298,7 +303,8 @@ def test_a_parked_stream_with_nine_tenths_of_all_is_one_row(store):
 def test_an_old_snapshot_costs_a_call_nothing(postgres, store):
     create(store)
     for _ in range(4):
-        sql(store, "SELECT count(millrace.append('a-' || n % 100, 'T', '{}', namespace => 'n')) FROM generate_series(1, 500) n")
+        sql(store, "SELECT count(millrace.append('a-' || n % 100, 'T', '{}', namespace => 'n')) FROM "
+            "generate_series(1, 500) n")
     old = postgres.connect()
     sql(old, "BEGIN ISOLATION LEVEL REPEATABLE READ")
     sql(old, "SELECT count(*) FROM millrace_n.consumer_claims")
@@ -315,7 +321,8 @@ def test_an_old_snapshot_costs_a_call_nothing(postgres, store):
 
 def test_a_filter_that_matches_nothing(postgres, store):
     create(store, types=["X"])
-    sql(store, "SELECT count(millrace.append('a-' || n % 9, 'T', '{}', namespace => 'n')) FROM generate_series(1, 25500) n")
+    sql(store, "SELECT count(millrace.append('a-' || n % 9, 'T', '{}', namespace => 'n')) FROM generate_series(1, "
+        "25500) n")
     costs = [blocks(store, lambda: next_claim(store))[0] for _ in range(6)]
     assert costs[-1] < costs[0] / 3, f"what was looked at once is not looked at again: {costs}"
     assert status(store, "ceiling")[0] >= 24500
@@ -356,7 +363,8 @@ def test_a_restored_dump_goes_on_with_higher_numbers(postgres, store):
     settle(store, before)
     sql(store, "CREATE DATABASE restored")
     try:
-        subprocess.run([f"{PG_BIN}/psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", postgres.conninfo("restored"), "-f", dump],
+        subprocess.run([f"{PG_BIN}/psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", postgres.conninfo("restored"), "-f",
+            dump],
                        check=True, stdout=subprocess.DEVNULL)
         restored = postgres.connect("restored")
         assert is_lost(restored, after), "given after the dump"
@@ -421,7 +429,8 @@ def test_the_views_work_on_a_standby(folder):
         views = ["consumer_status", "consumer_claims_open", "consumer_streams_blocked"]
         other = standby.connect()
         wait_until(lambda: sql(other, "SELECT count(*) FROM millrace.consumer_status") == [(1,)], "the standby")
-        assert status(other, "ceiling", "floor", "lag", "retrying") == (2, 1, 2, 1), "what no next() has taken in yet, too"
+        assert status(other, "ceiling", "floor", "lag", "retrying") == (2, 1, 2,
+            1), "what no next() has taken in yet, too"
         next_claim(connection)
         for view in views:
             rows = sql(connection, f"SELECT * FROM millrace.{view}")
@@ -448,64 +457,3 @@ def test_settling_in_a_higher_isolation_level(postgres, store, level):
     settle(member, claim)
     sql(member, "COMMIT")
     assert next_claim(store)[1] == [("a-1", 1, 1)]
-
-
-# ---- the clock ----
-
-
-@pytest.fixture
-def jumping(folder, monkeypatch):
-    """A Postgres with namespace `n`, and what sets its clock to so many seconds beside the machine's."""
-    library, setting = f"{folder}/wall_clock.so", f"{folder}/wall_clock"
-    source = Path(__file__).parent.parent / "wall_clock.c"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, source], check=True)
-    Path(setting).write_bytes(bytes(8))
-    monkeypatch.setenv("TEST_WALL_CLOCK", setting)
-    cluster = Cluster(folder + "/pg").create()
-    monkeypatch.setenv("LD_PRELOAD", library)
-    cluster.start()
-    monkeypatch.delenv("LD_PRELOAD")
-    connection = cluster.connect()
-    sql(connection, "CREATE EXTENSION millrace")
-    sql(connection, "SELECT millrace.create_namespace('n')")
-
-    def jump(seconds):
-        with open(setting, "r+b") as file:
-            file.write(seconds.to_bytes(8, sys.byteorder, signed=True))
-
-    yield connection, jump
-    cluster.stop("immediate")
-
-
-@pytest.mark.skipif("ASAN_OPTIONS" in os.environ, reason="the sanitizer wants to be loaded first")
-def test_the_clock_jumps(jumping):
-    connection, jump = jumping
-    create(connection)
-    for number in range(3):
-        append(connection, f"a-{number}")
-    first, second = (next_claim(connection, 1, "30 s")[0] for _ in range(2))
-    jump(3600)
-    claim, messages = next_claim(connection, 100, "30 s")
-    assert [message[2] for message in messages] == [1, 1, 1], "no attempt is counted"
-    assert is_lost(connection, first) and is_lost(connection, second), "who is robbed is told"
-    jump(0)
-    append(connection, "a-9")
-    assert next_claim(connection, 1, "30 s")[1] == [("a-9", 0, 1)], "the others go on"
-    assert next_claim(connection) == (None, []), "a lease may last longer"
-    settle(connection, claim)
-
-
-@pytest.mark.skipif("ASAN_OPTIONS" in os.environ, reason="the sanitizer wants to be loaded first")
-def test_after_the_clock_went_back_leases_last_no_longer(jumping):
-    connection, jump = jumping
-    create(connection)
-    append(connection, "a-1")
-    before, _ = next_claim(connection, 1, "30 s")
-    settle(connection, before)
-    jump(-3600)
-    append(connection, "a-1")
-    claim, _ = next_claim(connection, 1, "30 s")
-    assert claim > before
-    assert sql(connection, "SELECT lease_until < clock_timestamp() + interval '30 s' FROM millrace.consumer_claims_open") == [(True,)]
-    jump(-3500)
-    assert next_claim(connection) == (None, []) and is_lost(connection, claim)

@@ -18,7 +18,8 @@ CALLS = [
 ]
 # What would be seen if it were run: the caller becomes the row of a table.
 EVIDENCE = """CREATE TABLE evidence (at timestamptz);
-CREATE FUNCTION take() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO evidence VALUES (now()); RETURN NEW; END $$;
+CREATE FUNCTION take() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN INSERT INTO evidence VALUES (now()); RETURN NEW; END $$;
 GRANT ALL ON evidence TO PUBLIC"""
 
 
@@ -105,7 +106,8 @@ COLLATED = {"consumers": 'name COLLATE "POSIX"', "consumer_claims": "claim, cons
 @pytest.mark.parametrize("table", TABLES)
 def test_a_table_that_is_not_ours(store, table, kind):
     statement, problem = HOSTILE[kind]
-    sql(store, statement.format(*[f"millrace_n.{table}"] * 4, last=LAST[table], key=KEYS[table], down=DOWN[table], collated=COLLATED[table]))
+    sql(store, statement.format(*[f"millrace_n.{table}"] * 4, last=LAST[table], key=KEYS[table], down=DOWN[table],
+        collated=COLLATED[table]))
     try:
         check_refused(store, table, problem)
     finally:
@@ -126,7 +128,8 @@ def test_row_security(postgres, store, table):
 def test_a_lost_index_of_what_is_parked_and_a_lost_sequence(store):
     sql(store, "DROP SEQUENCE millrace_n.consumer_numbers")
     assert refused(store, "consumer_next('c', namespace => 'n')") == (
-        "MR010", 'table "millrace_n"."consumer_claims" can\'t be used for consumers: its sequence consumer_numbers is gone')
+        "MR010", 'table "millrace_n"."consumer_claims" can\'t be used for consumers: its sequence consumer_numbers is '
+            'gone')
     sql(store, "DROP INDEX millrace_n.consumer_streams_parked")
     check_refused(store, "consumer_streams", "it has lost an index")
 
@@ -142,7 +145,8 @@ def test_a_schema_that_holds_something_else_by_such_a_name(store, made):
         sql(store, f"CREATE {kind} millrace_taken.{name} {' '.join(rest)}")
         code, said = refused(store, "create_consumer('c', namespace => 'taken')")
         assert code == "MR010" and name in said and "millrace_taken" in said
-        assert sql(store, "SELECT count(*) FROM pg_class WHERE relnamespace = 'millrace_taken'::regnamespace AND relname LIKE 'consumer%%'")[0][0] <= 1
+        assert sql(store, "SELECT count(*) FROM pg_class WHERE relnamespace = 'millrace_taken'::regnamespace AND "
+            "relname LIKE 'consumer%%'")[0][0] <= 1
         assert ("taken",) not in sql(store, "SELECT namespace FROM millrace.consumer_status")
     finally:
         sql(store, "SELECT millrace.drop_namespace('taken')")
@@ -160,7 +164,8 @@ def as_role(postgres, role):
 def grant(store, role):
     sql(store, f"GRANT USAGE ON SCHEMA millrace_n TO {role}")
     sql(store, f"GRANT SELECT ON millrace_n.messages TO {role}")
-    sql(store, f"GRANT SELECT, INSERT, UPDATE, DELETE ON {', '.join('millrace_n.' + table for table in TABLES)} TO {role}")
+    sql(store, f"GRANT SELECT, INSERT, UPDATE, DELETE ON {', '.join('millrace_n.' + table for table in TABLES)} TO "
+        f"{role}")
     sql(store, f"GRANT USAGE, UPDATE ON SEQUENCE millrace_n.consumer_numbers TO {role}")
 
 
@@ -227,12 +232,16 @@ def test_names(postgres, store, name):
     try:
         assert sql(store, "SELECT millrace.create_consumer(%s, namespace => %s)", name, name[:20]) == [(True,)]
         sql(store, "SELECT millrace.append('s-1', 'T', '{}', namespace => %s)", name[:20])
-        claim = sql(store, "SELECT claim FROM millrace.consumer_next(%s, member => %s, namespace => %s)", name, name, name[:20])[0][0]
-        assert sql(store, "SELECT consumer, member FROM millrace.consumer_claims_open WHERE namespace = %s", name[:20]) == [(name, name)]
+        claim = sql(store, "SELECT claim FROM millrace.consumer_next(%s, member => %s, namespace => %s)", name, name,
+            name[:20])[0][0]
+        assert sql(store, "SELECT consumer, member FROM millrace.consumer_claims_open WHERE namespace = %s",
+            name[:20]) == [(name, name)]
         failed = '[{"stream": "s-1", "position": 0, "error": "it\'s \\"bad\\" \\\\ \\n"}]'
-        sql(store, "SELECT millrace.consumer_settle(%s, %s, failed => %s, namespace => %s)", name, claim, failed, name[:20])
+        sql(store, "SELECT millrace.consumer_settle(%s, %s, failed => %s, namespace => %s)", name, claim, failed,
+            name[:20])
         assert sql(store, "SELECT claim FROM millrace.json_consumer_next(%s, %s, '[{}]')", name[:20], name) == [(None,)]
-        assert sql(store, "SELECT error FROM millrace.consumer_streams_blocked WHERE namespace = %s", name[:20]) == [("it's \"bad\" \\ \n",)]
+        assert sql(store, "SELECT error FROM millrace.consumer_streams_blocked WHERE namespace = %s",
+            name[:20]) == [("it's \"bad\" \\ \n",)]
     finally:
         sql(store, "SELECT millrace.drop_namespace(%s)", name[:20])
 
