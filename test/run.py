@@ -251,7 +251,7 @@ def pytest(counts, temp, title, arguments, as_root=False, tls=False):
     folder = temp / ("root" if as_root else "tls" if tls else "pytest")
     folder.mkdir()
     for name in ("catalogue.py", "certificates.py", "clock.c", "clock.py", "conftest.py", "installation.py",
-                 "store.py"):
+                 "store.py", "wall_clock.c"):
         shutil.copy(ROOT / "test" / name, folder)
     for part in sorted({path.parent for path in (ROOT / "test").glob("*/test_*.py")}):
         shutil.copytree(part, folder / part.name, ignore=shutil.ignore_patterns("__pycache__"))

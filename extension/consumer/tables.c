@@ -402,11 +402,12 @@ ConsumerPlace(ConsumerTables *tables)
 }
 
 /*
- * The next number of a claim or a consumer.  Numbers rise for ever, and one that may have been given before, by
- * a call that was rolled back, by a server that crashed, by a primary whose last transactions a failover has
- * lost, or after the dump that this database was restored from, is not given again: they come from a sequence,
- * follow the clock in microseconds, and jump where the place is another than that of the number before; 0 stands
- * for no number before.  They stay below 2^53 until the year 2311, so that a double holds them.
+ * The next number of a claim or a consumer.  Numbers rise for ever, and one that may have been given before,
+ * by a call that was rolled back, by a server that crashed, by a primary whose last transactions a failover
+ * has lost, or after the dump that this database was restored from, is not given again: they come from a
+ * sequence, follow the clock in microseconds, and jump where the place is another than that of the number
+ * before; 0 stands for no number before.  They stay below 2^53 until the year 2311, so that a double holds
+ * them.
  *
  * A claim may be committed before it is on disk (commit.c), so what says that its number was given goes there
  * first: a sequence writes that once for 32 numbers.

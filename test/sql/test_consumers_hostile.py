@@ -1,22 +1,25 @@
-"""What others may have made of the tables of consumers, and who may use them: refused by name, and nothing of it is run."""
+"""What others may have made of the tables of consumers, and who may use them: refused by name, and nothing of it is
+run."""
 import psycopg2
 import psycopg2.extras
 import pytest
 
 from store import Cluster, sql, temporary_folder
-from test_consumers import append, next_claim, settle, status
+from test_consumers import append, end_others, next_claim, settle, status
 
 TABLES = ["consumers", "consumer_claims", "consumer_streams", "consumer_skipped"]
 VIEWS = ["consumer_status", "consumer_claims_open", "consumer_streams_blocked"]
 CALLS = [
     "create_consumer('c', namespace => 'n')", "drop_consumer('c', 'n')", "consumer_next('c', namespace => 'n')",
-    "consumer_settle('c', 1, namespace => 'n')", "consumer_extend('c', 1, namespace => 'n')", "consumer_move('c', 1, 1, 'n')",
-    "consumer_unpark('c', namespace => 'n')", "consumer_skip('c', 's', 1, 'n')", "consumer_reset('c', namespace => 'n')",
-    "consumer_pause('c', 'n')", "consumer_resume('c', 'n')", "json_consumer_next('n', 'c', '[{}]')", "json_consumers('n', 'c')"
+    "consumer_settle('c', 1, namespace => 'n')", "consumer_extend('c', 1, namespace => 'n')",
+    "consumer_move('c', 1, 1, 'n')", "consumer_unpark('c', namespace => 'n')", "consumer_skip('c', 's', 1, 'n')",
+    "consumer_reset('c', namespace => 'n')", "consumer_pause('c', 'n')", "consumer_resume('c', 'n')",
+    "json_consumer_next('n', 'c', '[{}]')", "json_consumers('n', 'c')"
 ]
 # What would be seen if it were run: the caller becomes the row of a table.
 EVIDENCE = """CREATE TABLE evidence (at timestamptz);
-CREATE FUNCTION take() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO evidence VALUES (now()); RETURN NEW; END $$;
+CREATE FUNCTION take() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN INSERT INTO evidence VALUES (now()); RETURN NEW; END $$;
 GRANT ALL ON evidence TO PUBLIC"""
 
 
@@ -42,6 +45,8 @@ def store(postgres):
         sql(connection, "SELECT millrace.create_consumer('c', namespace => %s)", name)
     append(connection, "a-1", 2)
     yield connection
+    connection = postgres.connect()
+    end_others(connection)
     for name in ("n", "other"):
         sql(connection, "SELECT millrace.drop_namespace(%s)", name)
     connection.close()
@@ -58,7 +63,8 @@ def check_refused(store, table, problem):
     for call in CALLS:
         assert refused(store, call) == ("MR010", said), call
     for view in VIEWS:
-        assert {row[0] for row in sql(store, f"SELECT namespace FROM millrace.{view}")} <= {"other"}, "one bad namespace does not hide the others"
+        shown = {row[0] for row in sql(store, f"SELECT namespace FROM millrace.{view}")}
+        assert shown <= {"other"}, "one bad namespace does not hide the others"
     assert sql(store, "SELECT namespace FROM millrace.consumer_status") == [("other",)]
     assert sql(store, "SELECT count(*) FROM evidence") == [(0,)]
 
@@ -68,31 +74,40 @@ HOSTILE = {
     "a column less": ("ALTER TABLE {} DROP {last}", "it has other columns"),
     "a column of another name": ("ALTER TABLE {} RENAME {last} TO another", "it has other columns"),
     "a column of another type": ("ALTER TABLE {} ALTER {last} TYPE varchar(10) USING NULL", "it has other columns"),
-    "a trigger": ("CREATE TRIGGER mine BEFORE INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW EXECUTE FUNCTION take()", "it has triggers or rules"),
-    "a rule": ("CREATE RULE mine AS ON INSERT TO {} DO ALSO INSERT INTO evidence VALUES (now())", "it has triggers or rules"),
-    "an index on an expression": ("CREATE INDEX ON {} (({last} IS NULL))", "it has an index on expressions or on a part of its rows"),
-    "an index on a part": ("CREATE INDEX ON {} ({last}) WHERE {last} IS NULL", "it has an index on expressions or on a part of its rows"),
-    "no logging": ("ALTER TABLE {} SET UNLOGGED", "it is unlogged, so a crash empties it and messages are given out again"),
+    "a trigger": ("CREATE TRIGGER mine BEFORE INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW EXECUTE FUNCTION take()",
+                  "it has triggers or rules"),
+    "a rule": ("CREATE RULE mine AS ON INSERT TO {} DO ALSO INSERT INTO evidence VALUES (now())",
+               "it has triggers or rules"),
+    "an index on an expression": ("CREATE INDEX ON {} (({last} IS NULL))",
+                                  "it has an index on expressions or on a part of its rows"),
+    "an index on a part": ("CREATE INDEX ON {} ({last}) WHERE {last} IS NULL",
+                           "it has an index on expressions or on a part of its rows"),
+    "no logging": ("ALTER TABLE {} SET UNLOGGED",
+                   "it is unlogged, so a crash empties it and messages are given out again"),
     "a child": ("CREATE TABLE child () INHERITS ({})", "it has child tables or is one"),
-    "a view": ("ALTER TABLE {} RENAME TO kept; CREATE VIEW {} AS SELECT * FROM millrace_n.kept", "it has other columns"),
+    "a view": ("ALTER TABLE {} RENAME TO kept; CREATE VIEW {} AS SELECT * FROM millrace_n.kept",
+               "it has other columns"),
     "a lost key": ("ALTER TABLE {} DROP CONSTRAINT {key}", "it has lost an index"),
-    "a key the other way round": ("ALTER TABLE {} DROP CONSTRAINT {key}; CREATE UNIQUE INDEX ON {} ({down})", "it has lost an index"),
-    "a key by another collation": ("ALTER TABLE {} DROP CONSTRAINT {key}; CREATE UNIQUE INDEX ON {} ({collated})", "it has lost an index"),
+    "a key the other way round": ("ALTER TABLE {} DROP CONSTRAINT {key}; CREATE UNIQUE INDEX ON {} ({down})",
+                                  "it has lost an index"),
+    "a key by another collation": ("ALTER TABLE {} DROP CONSTRAINT {key}; CREATE UNIQUE INDEX ON {} ({collated})",
+                                   "it has lost an index"),
 }
 LAST = {"consumers": "reason", "consumer_claims": "content", "consumer_streams": "error", "consumer_skipped": "error"}
-KEYS = {"consumers": "consumers_name_key", "consumer_claims": "consumer_claims_pkey", "consumer_streams": "consumer_streams_pkey",
-        "consumer_skipped": "consumer_skipped_pkey"}
-DOWN = {"consumers": "name DESC", "consumer_claims": "consumer, claim DESC", "consumer_streams": "consumer, stream DESC",
-        "consumer_skipped": "consumer, global_position DESC"}
-COLLATED = {"consumers": 'name COLLATE "POSIX"', "consumer_claims": "claim, consumer", "consumer_streams": 'consumer, stream COLLATE "POSIX"',
-            "consumer_skipped": "global_position, consumer"}
+KEYS = {"consumers": "consumers_name_key", "consumer_claims": "consumer_claims_pkey",
+        "consumer_streams": "consumer_streams_pkey", "consumer_skipped": "consumer_skipped_pkey"}
+DOWN = {"consumers": "name DESC", "consumer_claims": "consumer, claim DESC",
+        "consumer_streams": "consumer, stream DESC", "consumer_skipped": "consumer, global_position DESC"}
+COLLATED = {"consumers": 'name COLLATE "POSIX"', "consumer_claims": "claim, consumer",
+            "consumer_streams": 'consumer, stream COLLATE "POSIX"', "consumer_skipped": "global_position, consumer"}
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
 @pytest.mark.parametrize("table", TABLES)
 def test_a_table_that_is_not_ours(store, table, kind):
     statement, problem = HOSTILE[kind]
-    sql(store, statement.format(*[f"millrace_n.{table}"] * 4, last=LAST[table], key=KEYS[table], down=DOWN[table], collated=COLLATED[table]))
+    sql(store, statement.format(*[f"millrace_n.{table}"] * 4, last=LAST[table], key=KEYS[table], down=DOWN[table],
+        collated=COLLATED[table]))
     try:
         check_refused(store, table, problem)
     finally:
@@ -113,13 +128,16 @@ def test_row_security(postgres, store, table):
 def test_a_lost_index_of_what_is_parked_and_a_lost_sequence(store):
     sql(store, "DROP SEQUENCE millrace_n.consumer_numbers")
     assert refused(store, "consumer_next('c', namespace => 'n')") == (
-        "MR010", 'table "millrace_n"."consumer_claims" can\'t be used for consumers: its sequence consumer_numbers is gone')
+        "MR010", 'table "millrace_n"."consumer_claims" can\'t be used for consumers: its sequence consumer_numbers is '
+            'gone')
     sql(store, "DROP INDEX millrace_n.consumer_streams_parked")
     check_refused(store, "consumer_streams", "it has lost an index")
 
 
-@pytest.mark.parametrize("made", ["TABLE consumer_claims (x int)", "VIEW consumer_streams AS SELECT 1 AS x", "SEQUENCE consumer_numbers",
-                                  "TABLE consumers (x int)", "TYPE consumer_skipped AS (x int)", "TYPE consumer_skipped AS ENUM ()", "VIEW consumers AS SELECT 1 AS x"])
+@pytest.mark.parametrize("made", [
+    "TABLE consumer_claims (x int)", "VIEW consumer_streams AS SELECT 1 AS x", "SEQUENCE consumer_numbers",
+    "TABLE consumers (x int)", "TYPE consumer_skipped AS (x int)", "TYPE consumer_skipped AS ENUM ()",
+    "VIEW consumers AS SELECT 1 AS x"])
 def test_a_schema_that_holds_something_else_by_such_a_name(store, made):
     sql(store, "SELECT millrace.create_namespace('taken')")
     try:
@@ -127,7 +145,8 @@ def test_a_schema_that_holds_something_else_by_such_a_name(store, made):
         sql(store, f"CREATE {kind} millrace_taken.{name} {' '.join(rest)}")
         code, said = refused(store, "create_consumer('c', namespace => 'taken')")
         assert code == "MR010" and name in said and "millrace_taken" in said
-        assert sql(store, "SELECT count(*) FROM pg_class WHERE relnamespace = 'millrace_taken'::regnamespace AND relname LIKE 'consumer%%'")[0][0] <= 1
+        assert sql(store, "SELECT count(*) FROM pg_class WHERE relnamespace = 'millrace_taken'::regnamespace AND "
+            "relname LIKE 'consumer%%'")[0][0] <= 1
         assert ("taken",) not in sql(store, "SELECT namespace FROM millrace.consumer_status")
     finally:
         sql(store, "SELECT millrace.drop_namespace('taken')")
@@ -145,7 +164,8 @@ def as_role(postgres, role):
 def grant(store, role):
     sql(store, f"GRANT USAGE ON SCHEMA millrace_n TO {role}")
     sql(store, f"GRANT SELECT ON millrace_n.messages TO {role}")
-    sql(store, f"GRANT SELECT, INSERT, UPDATE, DELETE ON {', '.join('millrace_n.' + table for table in TABLES)} TO {role}")
+    sql(store, f"GRANT SELECT, INSERT, UPDATE, DELETE ON {', '.join('millrace_n.' + table for table in TABLES)} TO "
+        f"{role}")
     sql(store, f"GRANT USAGE, UPDATE ON SEQUENCE millrace_n.consumer_numbers TO {role}")
 
 
@@ -205,18 +225,23 @@ def test_who_may_not_make_the_tables_is_told_how(postgres, store):
 # ---- names ----
 
 
-@pytest.mark.parametrize("name", ['with "quotes"', "it's", "%s %I $1", "ünï cödé", "x" * 200, " ", "-", "a\nb", "consumers'; DROP TABLE evidence; --"])
+@pytest.mark.parametrize("name", ['with "quotes"', "it's", "%s %I $1", "ünï cödé", "x" * 200, " ", "-", "a\nb",
+                                  "consumers'; DROP TABLE evidence; --"])
 def test_names(postgres, store, name):
     assert sql(store, "SELECT millrace.create_namespace(%s) IS NOT NULL", name[:20])
     try:
         assert sql(store, "SELECT millrace.create_consumer(%s, namespace => %s)", name, name[:20]) == [(True,)]
         sql(store, "SELECT millrace.append('s-1', 'T', '{}', namespace => %s)", name[:20])
-        claim = sql(store, "SELECT claim FROM millrace.consumer_next(%s, member => %s, namespace => %s)", name, name, name[:20])[0][0]
-        assert sql(store, "SELECT consumer, member FROM millrace.consumer_claims_open WHERE namespace = %s", name[:20]) == [(name, name)]
+        claim = sql(store, "SELECT claim FROM millrace.consumer_next(%s, member => %s, namespace => %s)", name, name,
+            name[:20])[0][0]
+        assert sql(store, "SELECT consumer, member FROM millrace.consumer_claims_open WHERE namespace = %s",
+            name[:20]) == [(name, name)]
         failed = '[{"stream": "s-1", "position": 0, "error": "it\'s \\"bad\\" \\\\ \\n"}]'
-        sql(store, "SELECT millrace.consumer_settle(%s, %s, failed => %s, namespace => %s)", name, claim, failed, name[:20])
-        assert sql(store, "SELECT body::json->>'claim' FROM millrace.json_consumer_next(%s, %s, '[{}]')", name[:20], name) == [(None,)]
-        assert sql(store, "SELECT error FROM millrace.consumer_streams_blocked WHERE namespace = %s", name[:20]) == [("it's \"bad\" \\ \n",)]
+        sql(store, "SELECT millrace.consumer_settle(%s, %s, failed => %s, namespace => %s)", name, claim, failed,
+            name[:20])
+        assert sql(store, "SELECT claim FROM millrace.json_consumer_next(%s, %s, '[{}]')", name[:20], name) == [(None,)]
+        assert sql(store, "SELECT error FROM millrace.consumer_streams_blocked WHERE namespace = %s",
+            name[:20]) == [("it's \"bad\" \\ \n",)]
     finally:
         sql(store, "SELECT millrace.drop_namespace(%s)", name[:20])
 
@@ -246,7 +271,8 @@ def test_streams_of_any_name(store, ordering):
 def test_what_somebody_wrote_into_the_tables(store):
     """An error that says so, never a crash."""
     next_claim(store)
-    for content in (b"", b"\x02", b"\x01", b"\x01\x01\x01\x01\xff\xff\xff\xff\xff\xff\xff\xff\x7f", b"\xff" * 40, b"\x01" + b"\x80" * 30):
+    for content in (b"", b"\x02", b"\x01", b"\x01\x01\x01\x01" + b"\xff" * 8 + b"\x7f", b"\xff" * 40,
+                    b"\x01" + b"\x80" * 30):
         sql(store, "UPDATE millrace_n.consumer_claims SET content = %s", content)
         code, said = refused(store, "consumer_next('c', namespace => 'n')")
         assert code == "XX001", said

@@ -59,17 +59,20 @@ class Model:
         self.connection = cluster.connect()
         self.namespace = new_id()
         sql(self.connection, "SELECT millrace.create_namespace(%s)", self.namespace)
-        self.schema = sql(self.connection, "SELECT schema FROM millrace.namespaces WHERE name = %s", self.namespace)[0][0]
+        self.schema = sql(self.connection, "SELECT schema FROM millrace.namespaces WHERE name = %s",
+            self.namespace)[0][0]
         self.types = self.random.choice(TYPES)
         self.category = self.random.choice(["a", None])
-        self.streams = [f"{category}-{name}" for category in "aab" for name in
-                        NAMES[:self.random.choice([1, 3, 8])]] + ([] if self.category else NAMESAKES * 3)
+        names = NAMES[:self.random.choice([1, 3, 8])]
+        self.streams = [f"{category}-{name}" for category in "aab" for name in names] + ([]
+            if self.category else NAMESAKES * 3)
         options = {"maxAttempts": self.random.choice([1, 3, 10])}
         if ordering == "all":
             options["onPoison"] = self.random.choice(["skip", "stop"])
         else:
             options["onPoison"] = self.random.choice(["park", "park", "skip", "stop"])
-        self.call("SELECT millrace.create_consumer('c', category => %s, types => %s, ordering => %s, options => %s, namespace => %s)",
+        self.call("SELECT millrace.create_consumer('c', category => %s, types => %s, ordering => %s, options => %s, "
+            "namespace => %s)",
                   self.category, self.types, ordering, json.dumps(options), self.namespace)
         self.log, self.claims, self.steps = [], {}, []
         self.given, self.floor = 0, 0  # the highest claim's number, and the floor
@@ -95,7 +98,8 @@ class Model:
             message.done = message.done or message.global_position in skipped
 
     def note_taken_over(self):
-        there = {row[0] for row in self.call("SELECT claim FROM millrace.consumer_claims_open WHERE namespace = %s", self.namespace)}
+        there = {row[0] for row in self.call("SELECT claim FROM millrace.consumer_claims_open WHERE namespace = %s",
+            self.namespace)}
         for number, claim in self.open().items():
             if number not in there and not claim.holder:
                 assert claim.expired, f"claim {number} is lost, and its lease has not ended"
@@ -105,7 +109,8 @@ class Model:
 
     def append(self):
         stream, type = self.random.choice(self.streams), self.random.choice("TUV")
-        row = self.call("SELECT \"position\", global_position FROM millrace.append(%s, %s, '{}', namespace => %s)", stream, type, self.namespace)[0]
+        row = self.call("SELECT \"position\", global_position FROM millrace.append(%s, %s, '{}', namespace => %s)",
+            stream, type, self.namespace)[0]
         self.log.append(Message(stream, *row, type))
 
     def next(self, most=None):
@@ -124,7 +129,8 @@ class Model:
         by_place = {message.global_position: message for message in self.log}
         messages = [by_place[row[3]] for row in rows]
         assert {row[0] for row in rows} == {number} and number > self.given, "one claim, with a number that rises"
-        assert [(message.stream, message.position, message.type) for message in messages] == [(row[1], row[2], row[4]) for row in rows]
+        assert [(each.stream, each.position, each.type) for each in messages] == [(row[1], row[2], row[4])
+            for row in rows]
         assert len(rows) <= most and [row[3] for row in rows] == sorted(row[3] for row in rows)
         self.check_given(messages)
         self.given = number
@@ -146,7 +152,8 @@ class Model:
         for message in claim.messages:
             if how == "release" or how == "up_to" and message.global_position > of:
                 continue
-            if how == "failed" and any(self.key(each) == self.key(message) and message.global_position >= each.global_position for each in of):
+            if how == "failed" and any(self.key(each) == self.key(message) and
+                                       message.global_position >= each.global_position for each in of):
                 continue
             assert not message.done, f"{message} is settled twice"
             message.done = True
@@ -158,15 +165,16 @@ class Model:
         how, of, options = self.random.choice(["all", "all", "failed", "failed", "release", "up_to"]), None, {}
         if how == "failed":
             of = self.random.sample(claim.messages, min(len(claim.messages), self.random.choice([1, 1, 3])))
-            options["failed"] = json.dumps([{"stream": each.stream, "position": each.position, "error": "no", "delayMs": 0,
-                                             "park": self.random.random() < .1} for each in of])
+            options["failed"] = json.dumps([{"stream": each.stream, "position": each.position, "error": "no",
+                                             "delayMs": 0, "park": self.random.random() < .1} for each in of])
         elif how == "release":
             options["release"] = True
         elif how == "up_to":
             of = options["up_to"] = self.random.choice(claim.messages).global_position
         names = "".join(f", {name} => %s" for name in options)
         try:
-            self.call(f"SELECT millrace.consumer_settle('c', %s{names}, namespace => %s)", number, *options.values(), self.namespace,
+            self.call(f"SELECT millrace.consumer_settle('c', %s{names}, namespace => %s)", number, *options.values(),
+                self.namespace,
                       connection=connection)
         except psycopg2.Error as error:
             assert error.pgcode == "MR015", error
@@ -219,11 +227,13 @@ class Model:
     def expire(self, all=False):
         for number, claim in self.open().items():
             if not claim.holder and not claim.expired and (all or self.random.random() < .3):
-                self.call(f"UPDATE \"{self.schema}\".consumer_claims SET lease_until = now() - interval '1 s' WHERE claim = %s", number)
+                self.call(f"UPDATE \"{self.schema}\".consumer_claims SET lease_until = now() - interval '1 s' WHERE "
+                    f"claim = %s", number)
                 claim.expired = True
 
     def grow_old(self):
-        self.call(f"UPDATE \"{self.schema}\".consumer_streams SET first_failed = first_failed - interval '1 min', retry_at = NULL")
+        self.call(f"UPDATE \"{self.schema}\".consumer_streams SET first_failed = first_failed - interval '1 min', "
+            f"retry_at = NULL")
 
     def unpark(self, most=None):
         self.call("SELECT millrace.consumer_unpark('c', max_streams => %s, namespace => %s)", most, self.namespace)
@@ -231,7 +241,8 @@ class Model:
         self.note_taken_over()
 
     def skip(self):
-        heads = self.call("SELECT stream, \"position\", global_position FROM millrace.consumer_streams_blocked WHERE namespace = %s AND parked_at IS NOT NULL",
+        heads = self.call("SELECT stream, \"position\", global_position FROM millrace.consumer_streams_blocked WHERE "
+            "namespace = %s AND parked_at IS NOT NULL",
                           self.namespace)
         if heads:
             stream, position, _ = self.random.choice(heads)
@@ -247,7 +258,8 @@ class Model:
         settled_above = [message.global_position for message in self.wanted() if message.done]
         if left and settled_above and max(settled_above) > min(left):
             return
-        self.call("SELECT millrace.consumer_reset('c', %s, namespace => %s)", min(left, default=len(self.log) + 1), self.namespace)
+        self.call("SELECT millrace.consumer_reset('c', %s, namespace => %s)", min(left, default=len(self.log) + 1),
+            self.namespace)
         for claim in self.claims.values():
             claim.over = True
 
@@ -255,17 +267,19 @@ class Model:
         self.call("SELECT millrace.consumer_resume('c', %s)", self.namespace)
 
     def check(self):
-        floor, ceiling, lag, state = self.call("SELECT floor, ceiling, lag, state FROM millrace.consumer_status WHERE namespace = %s", self.namespace)[0]
+        floor, ceiling, lag, state = self.call("SELECT floor, ceiling, lag, state FROM millrace.consumer_status WHERE "
+            "namespace = %s", self.namespace)[0]
         self.note_given_up()
         left = [message.global_position for message in self.wanted() if not message.done]
-        assert self.floor <= floor <= ceiling and floor < min(left, default=floor + 1), (self.floor, floor, ceiling, left[:3])
+        assert self.floor <= floor <= ceiling, (self.floor, floor, ceiling)
+        assert floor < min(left, default=floor + 1), (floor, left[:3])
         self.floor = floor
         if state == "stopped":
             self.resume()
 
     def step(self):
-        weights = {self.append: 35, self.next: 25, self.settle_one: 25, self.expire: 4, self.settle_open: 4, self.end: 4, self.settle_late: 1,
-                   self.grow_old: 2, self.unpark: 1, self.skip: 1, self.reset: .3}
+        weights = {self.append: 35, self.next: 25, self.settle_one: 25, self.expire: 4, self.settle_open: 4,
+                   self.end: 4, self.settle_late: 1, self.grow_old: 2, self.unpark: 1, self.skip: 1, self.reset: .3}
         done = self.random.choices(list(weights), list(weights.values()))[0]
         self.steps.append(done.__name__)
         done()
@@ -288,8 +302,10 @@ class Model:
         raise AssertionError(f"not given: {[message for message in self.wanted() if not message.done][:5]}")
 
     def check_nothing_left(self):
-        tables = [self.call(f'SELECT count(*) FROM "{self.schema}".{table}')[0][0] for table in ("consumer_streams", "consumer_claims")]
-        floor, ceiling, lag = self.call("SELECT floor, ceiling, lag FROM millrace.consumer_status WHERE namespace = %s", self.namespace)[0]
+        tables = [self.call(f'SELECT count(*) FROM "{self.schema}".{table}')[0][0] for table in ("consumer_streams",
+            "consumer_claims")]
+        floor, ceiling, lag = self.call("SELECT floor, ceiling, lag FROM millrace.consumer_status WHERE namespace = %s",
+            self.namespace)[0]
         assert (tables, lag, floor) == ([0, 1], 0, ceiling)
 
 
