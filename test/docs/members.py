@@ -1,5 +1,6 @@
 """Processes of examples, to be killed and started again."""
 import os
+import signal
 import subprocess
 
 
@@ -13,12 +14,17 @@ class Members:
 
     def start(self, name, *command):
         self.processes[name] = subprocess.Popen(command, env=self.environment, stdout=self.output,
-                                                stderr=self.errors)
+                                                stderr=self.errors, start_new_session=True)
 
     def kill(self, name):
         process = self.processes.pop(name)
         assert process.poll() is None, f"{name} has ended by itself"
-        process.kill()
+        self._end(process)
+
+    @staticmethod
+    def _end(process):
+        """With the programs that it runs, such as curl."""
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
     def lines(self):
@@ -28,8 +34,7 @@ class Members:
 
     def close(self):
         for name in list(self.processes):
-            self.processes[name].kill()
-            self.processes.pop(name).wait()
+            self._end(self.processes.pop(name))
         self.output.close()
         self.errors.seek(0)
         print(self.errors.read().decode())  # shown when the test fails
