@@ -20,7 +20,8 @@ DATA_DIR ?= $(shell if [ "$$(id -u)" != 0 ] || \
 	then echo "$(CURDIR)/millrace-data"; else echo /var/lib/millrace; fi)
 
 C_FILES = $(wildcard $(patsubst %,%/*.[ch],extension extension/* sidecar sidecar/* test/unit test/fuzz bench))
-SCRIPTS = .ci/run $(wildcard $(patsubst %,%/*.sh,findings test test/* bench sidecar/packaging))
+SCRIPTS = .ci/run \
+	$(wildcard $(patsubst %,%/*.sh,findings test test/* bench sidecar/packaging sidecar/examples))
 
 .DEFAULT_GOAL := all
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST))) # all of them

@@ -245,8 +245,8 @@ def install_elsewhere(temp):
 
 
 def pytest(counts, temp, title, arguments, as_root=False, tls=False):
-    """Runs pytest on a copy of the tests, the program, the bench, the packaging and the documents, in a folder that
-    every user reaches."""
+    """Runs pytest on a copy of the tests, the program, the bench, the packaging, the examples and the documents, in a
+    folder that every user reaches."""
     heading(title)
     folder = temp / ("root" if as_root else "tls" if tls else "pytest")
     folder.mkdir()
@@ -265,7 +265,8 @@ def pytest(counts, temp, title, arguments, as_root=False, tls=False):
     for name in DOCUMENTS:
         (temp / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, temp / name)
-    shutil.copytree(ROOT / "sidecar" / "packaging", temp / "sidecar" / "packaging", dirs_exist_ok=True)
+    for name in "packaging", "examples":
+        shutil.copytree(ROOT / "sidecar" / name, temp / "sidecar" / name, dirs_exist_ok=True)
     install_elsewhere(temp)
     report = folder / "report.xml"
     give_away(folder)
