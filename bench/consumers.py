@@ -332,8 +332,10 @@ def measure(options, figures=None):
         "each of which takes messages and settles them, in two transactions. Q is a queue table as pgmq has it: a time of being visible with "
         "an index, SKIP LOCKED, DELETE. G is the same that gives only the heads of groups, found by an index. E is `read_category` by members "
         "of a group, each with a position message every 100. WAL is without full page images. Processor time is that of Postgres.",
-        "columns": ["what", "a claim", "ours /s", "theirs /s", "ratio", "WAL bytes a message", "theirs", "ratio",
-                    "us CPU a message", "theirs"], "rows": rows
+        "columns": [
+            "what", "a claim", "ours /s", "theirs /s", "ratio", "WAL bytes a message", "theirs", "ratio",
+            "us CPU a message", "theirs"
+        ], "rows": rows
     }
 
 

@@ -1,18 +1,18 @@
 /*
  * members: a closed loop of members that take messages from Postgres and settle them.
  *
- * A member is one connection.  It asks for messages with one prepared statement and, when it has them, says with
- * another that they are dealt with, each in a transaction of its own; without the second one the next question
- * says so, too.  All members share one thread, and nothing is done with a message, so that the generator takes
- * little of the processor that Postgres beside it needs.
+ * A member is one connection.  It asks for messages with one prepared statement and, when it has them, says
+ * with another that they are dealt with, each in a transaction of its own; without the second one the next
+ * question says so, too.  All members share one thread, and nothing is done with a message, so that the
+ * generator takes little of the processor that Postgres beside it needs.
  *
- * The statements' parameters: $1 is the token, made of the first column of the messages that the member got last:
- * of the first row, of the last one, or an array of all; NULL at first.  $2 is the number of the member, from 0.
- * $3 of --settle says which messages failed, as JSON; with --fail the second and third column are stream and
- * position.
+ * The statements' parameters: $1 is the token, made of the first column of the messages that the member got
+ * last: of the first row, of the last one, or an array of all; NULL at first.  $2 is the number of the
+ * member, from 0.  $3 of --settle says which messages failed, as JSON; with --fail the second and third
+ * column are stream and position.
  *
- * Ends when --messages are settled, or after --seconds.  The result is one line of JSON: messages settled, seconds
- * until then, and times of --next that brought messages, in ms.
+ * Ends when --messages are settled, or after --seconds.  The result is one line of JSON: messages settled,
+ * seconds until then, and times of --next that brought messages, in ms.
  */
 #define _GNU_SOURCE
 

@@ -435,6 +435,8 @@ static int run(struct server *server)
 		return cli_export(config);
 	if (config->command == COMMAND_IMPORT)
 		return cli_import(config);
+	if (config->command == COMMAND_CONSUME)
+		return cli_consume(config);
 	/* config_parse has checked both words. */
 	log_setup(config->log_level, config->log_format);
 	return serve(server);

@@ -42,8 +42,8 @@ extern Datum millrace_consumer_set_state(PG_FUNCTION_ARGS);
 /* ---- arguments ----------------------------------------------------------------------------------- */
 
 /*
- * Locks a consumer, and returns it as it is under the lock.  Another may have got its name meanwhile, with another
- * number.
+ * Locks a consumer, and returns it as it is under the lock.  Another may have got its name meanwhile, with
+ * another number.
  */
 static Consumer *
 LockConsumer(ConsumerTables *tables, text *name)
@@ -322,8 +322,8 @@ AddName(void *arg, const ConsumerRow *row)
 }
 
 /*
- * reset_consumers(namespace): all consumers begin anew at the start.  The caller has locked the messages against
- * everyone, and so no call of next() is under way that waits for them.
+ * reset_consumers(namespace): all consumers begin anew at the start.  The caller has locked the messages
+ * against everyone, and so no call of next() is under way that waits for them.
  */
 Datum
 millrace_reset_consumers(PG_FUNCTION_ARGS)

@@ -112,8 +112,8 @@ typedef enum Membership
 } Membership;
 
 /*
- * Streams in claims are told apart by the hash: of two that have the same, one waits for the other, in whichever
- * claim that is.
+ * Streams in claims are told apart by the hash: of two that have the same, one waits for the other, in
+ * whichever claim that is.
  */
 static Membership
 IsInClaim(const Assembly *claim, text *key, uint64 hash)
@@ -169,7 +169,10 @@ OldestFirst(Datum a, Datum b, void *arg)
 															: 0;
 }
 
-/* The rows that are due.  They may be many of which a claim takes few, so they are put in order as they are asked for. */
+/*
+ * The rows that are due.  They may be many of which a claim takes few, so they are put in order as they are
+ * asked for.
+ */
 typedef struct DueRows
 {
 	binaryheap *rest;

@@ -4,11 +4,12 @@
  * The consumer's lock is held to commit.  Were the commit to wait for the disk, one claim at a time would be
  * given for each flush, and no two members share one.  So a transaction that does nothing but give claims is
  * committed without waiting.  Nothing is lost by that: what settles a claim is committed as usual, behind the
- * claim in the WAL.  A crash may take back a claim that a member has, but nothing settled, as if it had not been
- * given: its messages are given again, under a higher number (ConsumerNumber()), and the member's own is lost.
+ * claim in the WAL.  A crash may take back a claim that a member has, but nothing settled, as if it had not
+ * been given: its messages are given again, under a higher number (ConsumerNumber()), and the member's own is
+ * lost.
  *
- * A transaction that has written anything else, by the position of its last record in the WAL, is committed as
- * the session asks.
+ * A transaction that has written anything else, by the position of its last record in the WAL, is committed
+ * as the session asks.
  */
 #include "postgres.h"
 

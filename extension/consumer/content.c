@@ -2,7 +2,8 @@
  * content.c: what is in a claim's row, packed: about eleven bytes a stream.
  *
  *     content = u8 version, varint place, varint lease in ms, varint bytes, varint number of spans, span...
- *               and when it is settled: varint settled_to, or 0 for all, varint number of failures, failure...
+ *               and when it is settled: varint settled_to, or 0 for all, varint number of failures,
+ *               failure...
  *     span    = u64 hash, varint global position above the span before, varint count
  *     failure = u8 kind, varint position, varint global position, varint delay + 1, string stream,
  *               string error, or varint 0 for none

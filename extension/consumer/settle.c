@@ -135,8 +135,8 @@ TakeFailures(ConsumerTables *tables, const Consumer *consumer, Claim *claim, con
 /* ---- settle, extend ------------------------------------------------------------------------------ */
 
 /*
- * Removes an open claim of which nothing is left; the newest one stays, as it says how far the consumer is, but
- * empty and settled.  Returns whether the claim was the caller's.
+ * Removes an open claim of which nothing is left; the newest one stays, as it says how far the consumer is,
+ * but empty and settled.  Returns whether the claim was the caller's.
  */
 static bool
 EndClaim(ConsumerTables *tables, const Consumer *consumer, int64 number)

@@ -48,8 +48,8 @@ SourceRead(ConsumerTables *tables, const Consumer *consumer, int64 from, int64 r
 }
 
 /*
- * Reads one stream from a position on, by the consumer's filters; where the order is of all, the log.  `below`:
- * global positions end there, without a look at what is behind; 0: no bound.
+ * Reads one stream from a position on, by the consumer's filters; where the order is of all, the log.
+ * `below`: global positions end there, without a look at what is behind; 0: no bound.
  */
 void
 SourceReadStream(ConsumerTables *tables, const Consumer *consumer, text *key, int64 position, int64 below,

@@ -159,8 +159,8 @@ AddUnparked(void *arg, const ConsumerRow *row)
 }
 
 /*
- * Reads the rows of streams that are not parked, and sees whether any is.  Those that are parked come first by the
- * index; mostly there are none, and all is read in one go.
+ * Reads the rows of streams that are not parked, and sees whether any is.  Those that are parked come first
+ * by the index; mostly there are none, and all is read in one go.
  */
 void
 StreamsLoad(ConsumerWork *work)

@@ -348,8 +348,8 @@ RowDelete(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid)
 }
 
 /*
- * Deletes a row if it is still the newest version of its row; waits for a transaction that has it.  Returns whether
- * it did.
+ * Deletes a row if it is still the newest version of its row; waits for a transaction that has it.  Returns
+ * whether it did.
  */
 bool
 RowTryDelete(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid)
@@ -363,8 +363,8 @@ RowTryDelete(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid)
 }
 
 /*
- * Locks a row to commit; returns whether it is still the newest version of its row, and ours.  Without waiting
- * false means as well that another transaction has it.
+ * Locks a row to commit; returns whether it is still the newest version of its row, and ours.  Without
+ * waiting false means as well that another transaction has it.
  */
 bool
 RowLock(ConsumerTables *tables, ConsumerTable kind, ItemPointer tid, bool wait)

@@ -18,12 +18,6 @@
 #define MILLRACE_PG_BINDIR ""
 #endif
 
-#define NUMBER(field, kind, standard, low, high)                                                             \
-	.type = SETTING_##kind, .offset = offsetof(struct config, field), .number = (standard), .min = (low),    \
-	.max = (high)
-#define TEXT(field, standard)                                                                                \
-	.type = SETTING_TEXT, .offset = offsetof(struct config, field), .text = (standard)
-
 static const struct setting serve_settings[] = {
 	{"port", "Listening", NUMBER(port, NUMBER, 8080, 0, 65535), .value = "N",
 	 .help = "TCP port of the HTTP API; 0 takes a free one"},
@@ -118,18 +112,6 @@ static const struct setting serve_settings[] = {
 	{"drain-timeout", "Limits", NUMBER(drain_timeout, SECONDS, 30, 0, 3600), .value = "SECONDS",
 	 .help = "at SIGTERM, how long requests in flight may take to finish"},
 };
-
-/* clang-format off */
-#define SERVER_SETTINGS \
-	{"url", "Server", TEXT(url, "http://localhost:8080"), .value = "URL", \
-	 .help = "where the server is, http or https"}, \
-	{"ca-file", "Server", TEXT(ca_file, NULL), .value = "FILE", \
-	 .help = "https: trust these certificates, in PEM, and not those of this machine"}, \
-	{"token", "Server", TEXT(token, NULL), .value = "TOKEN", \
-	 .help = "the namespace's token; better from a file or as MILLRACE_TOKEN", .secret = true}, \
-	{"token-file", "Server", TEXT(token_file, NULL), .value = "FILE", \
-	 .help = "a file with that token and nothing else"}
-/* clang-format on */
 
 static const struct setting export_settings[] = {
 	SERVER_SETTINGS,
@@ -257,6 +239,17 @@ static const struct command commands[] = {
 		"  millrace import --gzip --input backup.ndjson.gz --force --yes\n"
 		"  millrace export --url http://old:8080 --token \"$OLD\" | millrace import --token \"$NEW\"\n",
 	},
+	{
+		.name = "consume",
+		.number = COMMAND_CONSUME,
+		.settings = config_consume_settings,
+		.nsettings = CONFIG_CONSUME_SETTINGS,
+		.argument = "consumer",
+		.summary = "print the messages of a consumer, or run a command for each",
+		.usage = config_consume_usage,
+		.description = config_consume_description,
+		.notes = config_consume_notes,
+	},
 };
 
 #define NCOMMANDS LENGTH(commands)
@@ -378,6 +371,15 @@ static void complain_argument(const char *argument)
 		fprintf(stderr, "flags are --name value or --name=value\n");
 }
 
+/* What stands without a flag. */
+static bool take_argument(struct config *config, const struct command *command, const char *argument)
+{
+	if (command->argument != NULL)
+		return config_take_argument(config, command, argument);
+	complain_argument(argument);
+	return false;
+}
+
 /* Its flags are argv[at] and what follows. */
 static int parse_command(struct config *config, const struct command *command, int argc, char **argv, int at)
 {
@@ -392,12 +394,8 @@ static int parse_command(struct config *config, const struct command *command, i
 			config_help(stdout, command);
 			return 0;
 		}
-		if (!is_flag(argv[at]))
-		{
-			complain_argument(argv[at]);
-			return 2;
-		}
-		if (!config_take_flag(config, command, argc, argv, &at))
+		if (is_flag(argv[at]) ? !config_take_flag(config, command, argc, argv, &at)
+							  : !take_argument(config, command, argv[at]))
 			return 2;
 	}
 	if (!set_from_environment(config, command))
@@ -405,6 +403,8 @@ static int parse_command(struct config *config, const struct command *command, i
 	code = config_read_secret_files(config, command);
 	if (code < 0 && command->number == COMMAND_SERVE &&
 		(!check_buffer_bytes(config) || !config_check_postgres(config, command)))
+		return 2;
+	if (code < 0 && command->number == COMMAND_CONSUME && !config_check_consume(config))
 		return 2;
 	return code;
 }

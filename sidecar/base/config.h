@@ -20,6 +20,7 @@ enum config_command
 	COMMAND_SERVE,
 	COMMAND_EXPORT,
 	COMMAND_IMPORT,
+	COMMAND_CONSUME,
 };
 
 struct config
@@ -65,7 +66,7 @@ struct config
 	int64_t retry_window;	  /* s */
 	int64_t answer_timeout;	  /* s; ten times that for namespace calls, import and export */
 	int64_t drain_timeout;	  /* s, at SIGTERM */
-	/* export and import */
+	/* export, import and consume */
 	const char *url;						/* of the server */
 	const char *ca_file;					/* of certificates to trust; NULL = the system's */
 	bool gzip;								/* the file is compressed */
@@ -73,6 +74,13 @@ struct config
 	const char *input;						/* "-" = stdin */
 	const char *categories, *since, *until; /* NULL = without */
 	bool force, yes, progress;
+	/* consume */
+	const char *consumer; /* its name */
+	const char *exec;	  /* a shell's command; NULL = messages are printed */
+	const char *member;	  /* NULL: made of the host's name and the process id */
+	int64_t max;		  /* messages of a claim */
+	int64_t lease;		  /* s; 0 = the consumer's */
+	bool once;
 };
 
 /* Fills in *config.  Returns -1, or the code to exit with: help, or what is wrong, was printed. */

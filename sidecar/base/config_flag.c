@@ -73,6 +73,17 @@ static const struct setting *find_setting(const struct command *command, const c
 	return NULL;
 }
 
+/* Of what may stand without a flag there is one: a second is a slip, as a value whose flag is missing. */
+static bool check_first(const struct config *config, const struct command *command,
+						const struct setting *setting, const char *value)
+{
+	if (command->argument == NULL || strcmp(setting->name, command->argument) != 0 ||
+		config->sources[setting - command->settings] != SOURCE_FLAG)
+		return true;
+	fprintf(stderr, "millrace: unexpected \"%s\": there is one %s already\n", value, setting->name);
+	return false;
+}
+
 bool config_take_flag(struct config *config, const struct command *command, int argc, char **argv, int *at)
 {
 	const char *flag = argv[*at];
@@ -98,7 +109,17 @@ bool config_take_flag(struct config *config, const struct command *command, int 
 		return false;
 	}
 	snprintf(source, sizeof(source), "--%s", setting->name);
-	if (!config_set(config, setting, source, value))
+	if (!check_first(config, command, setting, value) || !config_set(config, setting, source, value))
+		return false;
+	config->sources[setting - command->settings] = SOURCE_FLAG;
+	return true;
+}
+
+bool config_take_argument(struct config *config, const struct command *command, const char *value)
+{
+	const struct setting *setting = find_setting(command, command->argument, strlen(command->argument));
+
+	if (!check_first(config, command, setting, value) || !config_set(config, setting, setting->name, value))
 		return false;
 	config->sources[setting - command->settings] = SOURCE_FLAG;
 	return true;

@@ -7,6 +7,7 @@
  *     config_check.c   settings that contradict one another
  *     config_help.c    --help
  *     config_secret.c  secrets
+ *     config_consume.c the settings of consume
  */
 #ifndef MILLRACE_CONFIG_INTERNAL_H
 #define MILLRACE_CONFIG_INTERNAL_H
@@ -63,9 +64,30 @@ struct command
 	enum config_command number;
 	const struct setting *settings;
 	size_t nsettings;
-	const char *summary; /* one line, for `millrace help` */
+	const char *argument; /* the setting that may be given without its flag; NULL = none */
+	const char *summary;  /* one line, for `millrace help` */
 	const char *usage, *description, *notes;
 };
+
+/* ---- rows of the tables --------------------------------------------------- */
+
+#define NUMBER(field, kind, standard, low, high)                                                             \
+	.type = SETTING_##kind, .offset = offsetof(struct config, field), .number = (standard), .min = (low),    \
+	.max = (high)
+#define TEXT(field, standard)                                                                                \
+	.type = SETTING_TEXT, .offset = offsetof(struct config, field), .text = (standard)
+
+/* clang-format off */
+#define SERVER_SETTINGS \
+	{"url", "Server", TEXT(url, "http://localhost:8080"), .value = "URL", \
+	 .help = "where the server is, http or https"}, \
+	{"ca-file", "Server", TEXT(ca_file, NULL), .value = "FILE", \
+	 .help = "https: trust these certificates, in PEM, and not those of this machine"}, \
+	{"token", "Server", TEXT(token, NULL), .value = "TOKEN", \
+	 .help = "the namespace's token; better from a file or as MILLRACE_TOKEN", .secret = true}, \
+	{"token-file", "Server", TEXT(token_file, NULL), .value = "FILE", \
+	 .help = "a file with that token and nothing else"}
+/* clang-format on */
 
 #define VARIABLE_MAX (NAME_MAX_LEN + 16)
 
@@ -76,6 +98,9 @@ struct command
  * (printed).
  */
 bool config_take_flag(struct config *config, const struct command *command, int argc, char **argv, int *at);
+
+/* The same for what stands without a flag: command->argument. */
+bool config_take_argument(struct config *config, const struct command *command, const char *value);
 
 /* ---- config_value.c ------------------------------------------------------- */
 
@@ -100,6 +125,16 @@ bool config_refuse_both(const char *first, const char *second);
  * (printed).
  */
 bool config_check_postgres(const struct config *config, const struct command *command);
+
+/* ---- config_consume.c ----------------------------------------------------- */
+
+#define CONFIG_CONSUME_SETTINGS 10
+
+extern const struct setting config_consume_settings[CONFIG_CONSUME_SETTINGS];
+extern const char config_consume_usage[], config_consume_description[], config_consume_notes[];
+
+/* False when something is missing (printed). */
+bool config_check_consume(const struct config *config);
 
 /* ---- config_help.c -------------------------------------------------------- */
 

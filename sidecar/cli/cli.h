@@ -1,7 +1,7 @@
 /*
- * cli: the commands `millrace export` and `millrace import`, clients of a server's HTTP API.
+ * cli: the commands `millrace export`, `import` and `consume`, clients of a server's HTTP API.
  *
- * Both return an exit code, 0, 1 (it failed) or 2 (wrong settings), and have said on stderr what was wrong.
+ * Each returns an exit code, 0, 1 (it failed) or 2 (wrong settings), and has said on stderr what was wrong.
  */
 #ifndef MILLRACE_CLI_H
 #define MILLRACE_CLI_H
@@ -10,5 +10,6 @@ struct config;
 
 int cli_export(const struct config *config);
 int cli_import(const struct config *config);
+int cli_consume(const struct config *config);
 
 #endif

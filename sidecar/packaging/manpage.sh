@@ -29,7 +29,7 @@ cat <<'END'
 .SH NAME
 millrace \- event and message store in PostgreSQL, over HTTP
 END
-for command in serve export import; do
+for command in serve export import consume; do
 	section "$1" "$command"
 done
 cat <<'END'

@@ -7,7 +7,7 @@ import pytest
 
 from store import MILLRACE, PG_BIN, ZERO_TOKEN, Client, Program, wait_until
 
-COMMANDS = [["serve"], ["export"], ["import"], []]
+COMMANDS = [["serve"], ["export"], ["import"], ["consume"], []]
 
 
 def run(*arguments, **variables):
@@ -51,7 +51,7 @@ def test_each_flag_is_taken_in_each_way(command):
                 assert done.stdout.startswith(f"millrace {''.join(command) or 'serve'}: "), way
 
 
-@pytest.mark.parametrize("command", COMMANDS[:3], ids=lambda command: command[0])
+@pytest.mark.parametrize("command", COMMANDS[:4], ids=lambda command: command[0])
 @pytest.mark.parametrize("dashes", ["-", "--"])
 def test_a_bad_value_is_told_with_its_flag(command, dashes):
     for name, word in settings(command):
@@ -102,7 +102,7 @@ def test_the_database_flag_of_eventodb_is_answered_with_ours(command, way):
 def test_help_and_version_have_one_dash_or_two():
     for word in "-h", "-help", "--help":
         assert run(word).stdout == run("help").stdout != ""
-        for command in "serve", "export", "import":
+        for command in "serve", "export", "import", "consume":
             assert run(command, word).stdout == run("help", command).stdout != ""
     for word in "-version", "--version":
         assert run(word).stdout == run("version").stdout != ""
