@@ -3,7 +3,8 @@
 
     make bench-consumers [ARGS='--messages 20000 --rounds 1 --seconds 5 --only rates']
 
-Q  a queue table: claims are rows whose time of being visible is put off, found by SKIP LOCKED; what is settled is deleted
+Q  a queue table: claims are rows whose time of being visible is put off, found by SKIP LOCKED; what is settled is
+   deleted
 G  the same that gives only the heads of groups, so each stream in order; the group's head is found by an index
 E  read_category by members of a consumer group, each with a position message of its own every 100 messages
 
@@ -34,14 +35,17 @@ BEHIND = 25  # times as many messages as elsewhere
 COLUMNS = "claim, stream_name, position, id, type, global_position, data, metadata, time, attempt"
 NEXT = f"SELECT {COLUMNS} FROM millrace.consumer_next('{{name}}', {{max}}, namespace => '{{namespace}}')"
 SETTLE = "SELECT millrace.consumer_settle('{name}', $1::bigint, namespace => '{namespace}')"
-SETTLE_FAILED = "SELECT millrace.consumer_settle('{name}', $1::bigint, $3::jsonb, namespace => '{namespace}') FROM (SELECT $2::int) _"
+SETTLE_FAILED = ("SELECT millrace.consumer_settle('{name}', $1::bigint, $3::jsonb, namespace => '{namespace}') "
+                 "FROM (SELECT $2::int) _")
 SETTLE_AND_NEXT = f"""SELECT {COLUMNS}
-    FROM (SELECT CASE WHEN $1::bigint IS NOT NULL THEN millrace.consumer_settle('{{name}}', $1::bigint, namespace => '{{namespace}}') END
+    FROM (SELECT CASE WHEN $1::bigint IS NOT NULL
+                      THEN millrace.consumer_settle('{{name}}', $1::bigint, namespace => '{{namespace}}') END
           OFFSET 0) settled,
         LATERAL millrace.consumer_next('{{name}}', {{max}}, namespace => '{{namespace}}')"""
 
 QUEUE = """CREATE TABLE queue (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, reads integer NOT NULL DEFAULT 0, queued_at timestamptz NOT NULL DEFAULT now(),
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, reads integer NOT NULL DEFAULT 0,
+    queued_at timestamptz NOT NULL DEFAULT now(),
     visible_at timestamptz NOT NULL DEFAULT now(), stream text COLLATE "C", message jsonb);
 CREATE INDEX queue_visible ON queue (visible_at)"""
 QUEUE_FILL = """INSERT INTO queue (stream, message)
@@ -328,10 +332,13 @@ def measure(options, figures=None):
             rows += PARTS[name](sides, figures)
     return {
         "title": "Consumers",
-        "about": f"Until {options.messages:,} messages of 300 bytes in {STREAMS:,} streams are settled, or for {options.seconds:.0f} s; {options.members} members, "
-        "each of which takes messages and settles them, in two transactions. Q is a queue table as pgmq has it: a time of being visible with "
-        "an index, SKIP LOCKED, DELETE. G is the same that gives only the heads of groups, found by an index. E is `read_category` by members "
-        "of a group, each with a position message every 100. WAL is without full page images. Processor time is that of Postgres.",
+        "about":
+        f"Until {options.messages:,} messages of 300 bytes in {STREAMS:,} streams are settled, or for "
+        f"{options.seconds:.0f} s; {options.members} members, each of which takes messages and settles them, in two "
+        "transactions. Q is a queue table as pgmq has it: a time of being visible with an index, SKIP LOCKED, DELETE. "
+        "G is the same that gives only the heads of groups, found by an index. E is `read_category` by members of a "
+        "group, each with a position message every 100. WAL is without full page images. Processor time is that of "
+        "Postgres.",
         "columns": [
             "what", "a claim", "ours /s", "theirs /s", "ratio", "WAL bytes a message", "theirs", "ratio",
             "us CPU a message", "theirs"

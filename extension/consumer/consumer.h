@@ -5,8 +5,8 @@
  * It settles the claim (settle.c) and asks again.  Nothing is copied: what waits, is retried or parked stays
  * where it is in the log.
  *
- *   claim    a row from `next` to `settle`, with what was handed out (content.c).  The newest one of a consumer
- *            says how far the log was handed out, its ceiling, and which is the oldest open one, so that both
+ *   claim    a row from `next` to `settle`, with what was handed out (content.c).  The newest one of a
+ *            consumer says how far the log was handed out, its ceiling, and which is the oldest open one, so that both
  *            are found from the index's end; it is never deleted before there is a newer one.
  *   stream   a row while a stream is retried, parked or has messages below the ceiling that were passed over.
  *
