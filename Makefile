@@ -186,7 +186,7 @@ bench-builds: ## an earlier commit and the working tree side by side
 	@$(MAKE) --no-print-directory ready >&2
 	@$(PYTHON) bench/builds.py $(BEFORE) $(ARGS)
 
-bench-consumers: ## consumers beside queue tables and position messages: make bench-consumers [ARGS='--rounds 1']
+bench-consumers: ## consumers beside queue tables and positions: make bench-consumers [ARGS='--rounds 1']
 	@$(MAKE) --no-print-directory ready >&2
 	@$(PYTHON) bench/consumers.py $(ARGS)
 

@@ -94,6 +94,7 @@ static _Noreturn __attribute__((format(printf, 1, 2))) void die(const char *form
 	va_start(arguments, format);
 	fputs("members: ", stderr);
 	vfprintf(stderr, format, arguments);
+	va_end(arguments);
 	fputc('\n', stderr);
 	exit(1);
 }
@@ -149,11 +150,11 @@ static bool begins_with(const char *name, const char *prefix)
 static void send_statement(struct member *member, enum state state)
 {
 	bool next = state == ASKING;
-	char number[16];
-	const char *values[3] = {member->token.len ? member->token.bytes : NULL, number,
+	char member_number[16];
+	const char *values[3] = {member->token.len ? member->token.bytes : NULL, member_number,
 							 member->failed.len ? member->failed.bytes : NULL};
 
-	snprintf(number, sizeof(number), "%d", member->number);
+	snprintf(member_number, sizeof(member_number), "%d", member->number);
 	if (!PQsendQueryPrepared(member->connection, next ? "next" : "settle",
 							 next ? next_parameters : settle_parameters, values, NULL, NULL, 0) ||
 		PQflush(member->connection) != 0)

@@ -6,8 +6,8 @@
  * where it is in the log.
  *
  *   claim    a row from `next` to `settle`, with what was handed out (content.c).  The newest one of a
- *            consumer says how far the log was handed out, its ceiling, and which is the oldest open one, so that both
- *            are found from the index's end; it is never deleted before there is a newer one.
+ *            consumer says how far the log was handed out, its ceiling, and which is the oldest open one, so
+ *            that both are found from the index's end; it is never deleted before there is a newer one.
  *   stream   a row while a stream is retried, parked or has messages below the ceiling that were passed over.
  *
  * Every message up to the ceiling that passes the consumer's filters is settled, in an open claim, or at or

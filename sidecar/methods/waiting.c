@@ -27,6 +27,8 @@
 
 TAILQ_HEAD(call_list, method_call);
 
+TAILQ_HEAD(queue_list, consumer_queue);
+
 struct consumer_queue
 {
 	TAILQ_ENTRY(consumer_queue) link; /* of the worker's */
@@ -49,7 +51,7 @@ struct consumers
 	struct event_base *base;
 	struct methods *methods;
 	const struct consumers_hooks *hooks;
-	TAILQ_HEAD(, consumer_queue) queues;
+	struct queue_list queues;
 	bool ended;
 };
 
