@@ -8,6 +8,7 @@
  *   - parameters are UTF-8
  *   - the array form, JSON-RPC and a batch of one do the same and say the same
  */
+#include <event2/event.h>
 #include <inttypes.h>
 
 #include "db/statement.h"
@@ -33,6 +34,7 @@ struct question
 	unsigned page;
 	struct db_append append; /* of an append */
 	void *arg;
+	unsigned calls; /* of consumer.next */
 };
 
 struct db
@@ -129,6 +131,26 @@ bool db_append_end(struct db *db, const struct db_append *append)
 	return true;
 }
 
+/* How many objects there are in an array. */
+static unsigned count_objects(const char *array)
+{
+	unsigned depth = 0, count = 0;
+	bool in_string = false;
+
+	for (const char *at = array; *at != '\0'; at++)
+	{
+		if (in_string && *at == '\\')
+			at++;
+		else if (*at == '"')
+			in_string = !in_string;
+		else if (!in_string && (*at == '{' || *at == '['))
+			count += depth++ == 1;
+		else if (!in_string && (*at == '}' || *at == ']'))
+			depth--;
+	}
+	return count;
+}
+
 bool db_ask(struct db *db, const struct db_statement_info *statement, const char *const *params,
 			db_query_done done, void *arg)
 {
@@ -142,6 +164,7 @@ bool db_ask(struct db *db, const struct db_statement_info *statement, const char
 
 		if (params[i] != NULL)
 			require(fuzz_is_utf8(slice_of(params[i])));
+		random = random || (statement == &db_consumer_next_statement && i == 2); /* ids of requests */
 		if (!random)
 			note(db, "parameter", params[i] == NULL ? (struct slice){NULL, 0} : slice_of(params[i]));
 	}
@@ -151,6 +174,8 @@ bool db_ask(struct db *db, const struct db_statement_info *statement, const char
 	question->statement = statement;
 	question->query_done = done;
 	question->page = db->pages++;
+	if (statement == &db_consumer_next_statement)
+		question->calls = count_objects(params[2]);
 	return true;
 }
 
@@ -166,19 +191,38 @@ unsigned db_connections(const struct db *db)
 	return 3;
 }
 
-static PGresult *make_result(int ncolumns, const char *const *values)
+static PGresult *make_rows(unsigned nrows, int ncolumns, const char *const *values)
 {
-	static PGresAttDesc columns[3] = {{.name = "a"}, {.name = "b"}, {.name = "c"}};
+	static PGresAttDesc columns[5] = {
+		{.name = "a"}, {.name = "b"}, {.name = "c"}, {.name = "d"}, {.name = "e"}};
 	PGresult *result = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
 
 	require(PQsetResultAttrs(result, ncolumns, columns));
-	for (int i = 0; i < ncolumns; i++)
+	for (unsigned row = 0; row < nrows; row++)
 	{
-		int len = values[i] == NULL ? -1 : (int)strlen(values[i]);
+		for (int i = 0; i < ncolumns; i++)
+		{
+			int len = values[i] == NULL ? -1 : (int)strlen(values[i]);
 
-		require(PQsetvalue(result, 0, i, (char *)values[i], len));
+			require(PQsetvalue(result, (int)row, i, (char *)values[i], len));
+		}
 	}
 	return result;
+}
+
+static PGresult *make_result(int ncolumns, const char *const *values)
+{
+	return make_rows(1, ncolumns, values);
+}
+
+/* Every other time there is nothing to do, so that a call may wait. */
+static PGresult *deliveries(const struct question *question)
+{
+	const char *const claim[] = {"\"claim\":7,\"messages\":[]", "\"settled\":[1],\"lost\":[]", "7", NULL,
+								 "0"};
+	const char *const nothing[] = {"\"claim\":null,\"messages\":[]", NULL, NULL, "5", "0"};
+
+	return make_rows(question->calls, 5, question->page % 2 == 0 ? nothing : claim);
 }
 
 /* The first page is a large one: those are passed on without a copy. */
@@ -188,6 +232,8 @@ static PGresult *answer_to(const struct question *question)
 	const char *page[] = {"[2]", "1", NULL};
 	const char *value = "{\"namespace\" : \"n\", \"createdAt\" : \"t\"}";
 
+	if (question->statement == &db_consumer_next_statement)
+		return deliveries(question);
 	if (question->statement != &db_read_stream_statement &&
 		question->statement != &db_read_category_statement)
 		return make_result(1, &value);
@@ -254,6 +300,7 @@ struct outcome
 	bool cancelled;
 	struct buf body;
 	struct rpc_request *waiting;
+	struct rpc_request *patient; /* waits for something to do */
 	struct db db;
 };
 
@@ -262,6 +309,12 @@ static void on_reply(void *arg, struct rpc_reply *reply)
 	struct outcome *outcome = arg;
 
 	require(outcome->last_replies == 0 && reply->npieces <= RPC_MAX_PIECES);
+	if (reply->waiting)
+	{
+		outcome->patient = reply->request;
+		return;
+	}
+	outcome->patient = NULL;
 	if (outcome->status == 0)
 		outcome->status = reply->status;
 	for (unsigned i = 0; i < reply->npieces; i++)
@@ -279,16 +332,46 @@ static struct slice body_of(const struct outcome *outcome)
 	return (struct slice){outcome->body.data, outcome->body.len};
 }
 
+static uint64_t bit_of(const char *namespace_name)
+{
+	return namespace_name[0] == 'd';
+}
+
+static void set_waiting(void *arg, bool waiting)
+{
+	(void)arg;
+	(void)waiting;
+}
+
+static bool are_told(void *arg)
+{
+	(void)arg;
+	return true;
+}
+
+static void note_settled(void *arg, const char *namespace_name)
+{
+	(void)arg;
+	(void)namespace_name;
+}
+
+static const struct consumers_hooks hooks = {
+	.bit = bit_of, .set_waiting = set_waiting, .are_told = are_told, .settled = note_settled};
+
 static struct outcome *run(struct slice body, enum mood mood, const char *namespace_name)
 {
 	struct outcome *outcome = calloc(1, sizeof(*outcome));
 	_Atomic unsigned long generation = 0;
 	static struct stats stats;
+	static struct event_base *base;
 	struct methods methods = {.db = &outcome->db, .token_generation = &generation, .stats = &stats};
 	struct rpc rpc = {.methods = &methods, .max_gathered = SIZE_MAX};
 
 	const struct rpc_caller caller = {.namespace_name = namespace_name};
 
+	if (base == NULL)
+		base = event_base_new();
+	methods.consumers = consumers_new(base, &methods, &hooks);
 	outcome->db.mood = mood;
 	outcome->db.last = &outcome->db.first;
 	rpc_start(&rpc, &caller, body, on_reply, outcome);
@@ -304,11 +387,14 @@ static struct outcome *run(struct slice body, enum mood mood, const char *namesp
 		}
 		else if (waiting != NULL)
 			rpc_resume(waiting);
-		else if (!answer_next(&outcome->db))
+		else if (!answer_next(&outcome->db) && outcome->patient == NULL)
 			break;
+		else if (outcome->patient != NULL && outcome->db.first == NULL) /* its client hangs up */
+			rpc_abandon(outcome->patient);
 	}
 	require(outcome->last_replies == !outcome->cancelled);
 	require(!outcome->db.writing);
+	consumers_free(methods.consumers);
 	return outcome;
 }
 
