@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/config.h"
@@ -27,24 +28,34 @@ static bool on_data(void *arg, struct slice bytes)
 
 /* ---- one try ---------------------------------------------------------------------- */
 
+/* The descriptor that tells whether anybody still reads what is printed; -1: that is not asked. */
+static int reader(const struct consume *consume)
+{
+	return consume->config->exec != NULL || consume_stopping() ? -1 : STDOUT_FILENO;
+}
+
 /* Waits for the socket; false: the time is over, or we are asked to end. */
-static bool await(const struct cli_http *http, short events, uint64_t since,
+static bool await(const struct consume *consume, const struct cli_http *http, short events, uint64_t since,
 				  const struct consume_patience *patience)
 {
 	struct pollfd polled[] = {{.fd = http->fd, .events = events},
-							  {.fd = consume_signal_fd(), .events = POLLIN}};
+							  {.fd = consume_signal_fd(), .events = POLLIN},
+							  {.fd = reader(consume)}};
 	uint64_t passed = clock_span(since, clock_ms());
 
 	if ((consume_stopping() && !patience->finish) || passed >= patience->answer_ms)
 		return false;
-	poll(polled, 2, (int)(patience->answer_ms - passed));
+	poll(polled, 3, (int)(patience->answer_ms - passed));
 	if (polled[1].revents != 0)
 		consume_signals_seen();
+	if (polled[2].revents & (POLLERR | POLLHUP))
+		consume_stop();
 	return true;
 }
 
 /* Sends the request and receives the reply; false: it is not whole. */
-static bool exchange(struct cli_http *http, struct slice body, const struct consume_patience *patience)
+static bool exchange(const struct consume *consume, struct cli_http *http, struct slice body,
+					 const struct consume_patience *patience)
 {
 	enum cli_http_state state = CLI_HTTP_MORE;
 	uint64_t since = clock_ms();
@@ -52,7 +63,7 @@ static bool exchange(struct cli_http *http, struct slice body, const struct cons
 
 	while (state == CLI_HTTP_MORE)
 	{
-		if (!await(http, sent < body.len ? POLLIN | POLLOUT : POLLIN, since, patience))
+		if (!await(consume, http, sent < body.len ? POLLIN | POLLOUT : POLLIN, since, patience))
 			return false;
 		if (sent < body.len)
 		{
@@ -76,7 +87,7 @@ static bool ask(struct consume *consume, struct cli_http *http, struct slice bod
 	snprintf(headers, sizeof(headers), "Content-Type: application/json\r\nContent-Length: %zu\r\n", body.len);
 	buf_clear(&consume->reply);
 	return cli_http_connect(http, config->url, config->ca_file) && cli_http_request(http, &request) &&
-		   exchange(http, body, patience);
+		   exchange(consume, http, body, patience);
 }
 
 /* Whether the reply is an error of that code. */
@@ -122,7 +133,7 @@ static enum consume_result judge(struct consume *consume, const struct cli_http 
 }
 
 static enum consume_result try_once(struct consume *consume, struct slice body,
-									const struct consume_patience *patience, bool again)
+									const struct consume_patience *patience)
 {
 	struct cli_http http = {.data = on_data, .arg = consume, .fd = -1};
 	bool whole = ask(consume, &http, body, patience);
@@ -131,7 +142,7 @@ static enum consume_result try_once(struct consume *consume, struct slice body,
 	if (result == CONSUME_AWAY && consume_stopping() && !patience->finish)
 		result = CONSUME_STOPPED;
 	else if (result == CONSUME_AWAY)
-		say_away(consume, &http, again);
+		say_away(consume, &http, !consume_stopping());
 	else
 		consume->away = false;
 	cli_http_close(&http);
@@ -160,7 +171,7 @@ enum consume_result consume_call(struct consume *consume, const char *method, st
 	buf_printf(&body, ",%.*s]", (int)options.len, options.bytes);
 	for (;;)
 	{
-		result = try_once(consume, (struct slice){body.data, body.len}, patience, true);
+		result = try_once(consume, (struct slice){body.data, body.len}, patience);
 		if (result != CONSUME_AWAY || clock_span(since, clock_ms()) >= patience->total_ms)
 			break;
 		pause_ms(pause);

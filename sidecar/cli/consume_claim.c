@@ -10,6 +10,7 @@
 
 #define WAIT_MS 30000  /* of a call, below what proxies bear */
 #define EXTEND_MS 2000 /* for an answer, while a command runs */
+#define AGAIN_MS 1000  /* until a lease that was not extended is tried again */
 
 static struct slice slice_of_buf(const struct buf *buf)
 {
@@ -50,6 +51,7 @@ static void take_claim(struct consume *consume, struct consume_claim *claim)
 		return;
 	claim->number = number;
 	claim->lease_ms = json_integer(cli_member(reply, "leaseMs"), &number) ? (uint64_t)number : 1000;
+	claim->care_ms = claim->lease_ms / 3;
 }
 
 /*
@@ -97,7 +99,7 @@ int consume_lease_wait(const struct consume_claim *claim)
 {
 	uint64_t passed = clock_span(claim->kept_ms, clock_ms());
 
-	return passed >= claim->lease_ms / 3 ? 0 : (int)(claim->lease_ms / 3 - passed);
+	return passed >= claim->care_ms ? 0 : (int)(claim->care_ms - passed);
 }
 
 bool consume_keep(struct consume *consume, struct consume_claim *claim)
@@ -111,6 +113,9 @@ bool consume_keep(struct consume *consume, struct consume_claim *claim)
 	buf_printf(&options, "{\"claim\":%" PRId64 ",\"leaseMs\":%" PRIu64 "}", claim->number, claim->lease_ms);
 	result = consume_call(consume, "extend", slice_of_buf(&options), &patience);
 	claim->kept_ms = clock_ms();
+	claim->care_ms = claim->lease_ms / 3;
+	if (result != CONSUME_DONE && claim->care_ms > AGAIN_MS)
+		claim->care_ms = AGAIN_MS;
 	buf_free(&options);
 	return result != CONSUME_LOST;
 }

@@ -40,6 +40,8 @@ struct consume
 bool consume_watch_signals(void);
 /* Whether we are asked to end. */
 bool consume_stopping(void);
+/* We end without a signal: nobody reads any more. */
+void consume_stop(void);
 /* Readable after a signal, that of a child which ended included, until the next consume_signals_seen. */
 int consume_signal_fd(void);
 void consume_signals_seen(void);
@@ -79,7 +81,8 @@ struct consume_claim
 {
 	struct buf text; /* of the reply that brought it */
 	int64_t number;	 /* 0: there is nothing to do */
-	uint64_t lease_ms, kept_ms;
+	uint64_t lease_ms;
+	uint64_t kept_ms, care_ms; /* its lease was seen to then, and must be after so long */
 	struct slice messages, retries;
 };
 

@@ -11,6 +11,7 @@
 #include "cli/consume_internal.h"
 
 static volatile sig_atomic_t stop_signals = 0;
+static bool stop_asked = false; /* by ourselves */
 static int bell = -1;
 
 static void ring(void)
@@ -56,7 +57,12 @@ bool consume_watch_signals(void)
 
 bool consume_stopping(void)
 {
-	return stop_signals > 0;
+	return stop_asked || stop_signals > 0;
+}
+
+void consume_stop(void)
+{
+	stop_asked = true;
 }
 
 int consume_signal_fd(void)

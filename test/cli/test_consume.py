@@ -68,6 +68,15 @@ def test_a_reader_that_goes_away_gives_back_at_once(consumer, size):
     assert consumer.start().numbers(1) == [1]
 
 
+def test_a_reader_that_goes_away_is_noticed_while_nothing_comes(consumer):
+    consumer.write("a")
+    member = consumer.popen(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert json.loads(member.stdout.readline())["data"] == {"n": 1}
+    consumer.settled()
+    member.stdout.close()
+    assert (member.wait(20), member.stderr.read()) == (0, b"")
+
+
 def test_a_socket_is_a_pipe_too(consumer):
     """Node gives its children sockets."""
     consumer.write("a")

@@ -1,6 +1,5 @@
 """millrace consume --exec: a command for each message, whose exit status decides."""
 import json
-import os
 import signal
 import time
 from pathlib import Path
@@ -31,6 +30,16 @@ NOTE = 'echo $MILLRACE_STREAM $MILLRACE_POSITION $MILLRACE_ATTEMPT >> "$DONE"'
 
 def blocked(consumer):
     return {each["stream"]: each for each in consumer.client.call("consumer.streams", "c")}
+
+
+def has_ended(pid):
+    def ended():
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    wait_until(ended, f"the end of process {pid}")
 
 
 def test_what_a_command_gets(consumer, done):
@@ -143,6 +152,15 @@ def test_sigterm_ends_the_command_and_gives_back_the_rest(consumer, done):
     other.stop()
 
 
+def test_sigterm_ends_all_that_a_command_has_started(consumer, done):
+    consumer.write("a")
+    command = """sh -c 'echo $$ >> "$DONE"; exec sleep 600'; true"""
+    member = consumer.start("--lease", "600", "--exec", command, **done.env)
+    pid = int(done.lines(1)[0])
+    member.stop()
+    has_ended(pid)
+
+
 def test_a_command_may_finish_after_sigterm(consumer, done):
     consumer.write("a", "b")
     command = "trap : TERM; " + NOTE + "; sleep 600 & wait; exit 0"
@@ -158,8 +176,7 @@ def test_kill_9_takes_the_command_with_it(consumer, done):
     member = consumer.start("--lease", "2", "--exec", 'echo $$ >> "$DONE"; exec sleep 600', **done.env)
     pid = int(done.lines(1)[0])
     member.process.send_signal(signal.SIGKILL)
-    wait_until(lambda: not os.path.exists(f"/proc/{pid}") or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2],
-               "the end of the command")
+    has_ended(pid)
     start = time.monotonic()
     consumer.start("--exec", NOTE, **done.env)
     assert done.lines(2)[1].startswith("s-a 0 ") and time.monotonic() - start < 20
