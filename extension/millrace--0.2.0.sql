@@ -838,6 +838,8 @@ BEGIN
     ELSIF category IS NOT NULL AND stream IS NOT NULL THEN
         RAISE EXCEPTION 'a consumer reads a category, a stream, or everything, not both "%" and "%"', category, stream
             USING ERRCODE = 'MR009';
+    ELSIF category = '' OR stream = '' THEN
+        RAISE EXCEPTION '% must not be empty', CASE '' WHEN category THEN 'category' ELSE 'stream' END USING ERRCODE = 'MR006';
     ELSIF ordering IS NULL OR ordering NOT IN ('stream', 'all', 'manual') THEN
         RAISE EXCEPTION 'ordering % is out of range', coalesce('"' || ordering || '"', 'NULL')
             USING ERRCODE = 'MR009', HINT = 'It is "stream", "all" or "manual".';
@@ -1130,6 +1132,9 @@ BEGIN
                                                      coalesce((options->'limit')::bigint, 100));
         WHEN 'unpark' THEN
             PERFORM millrace.check_members(options, 'stream string', 'limit integer');
+            IF (options->'limit')::bigint < 0 THEN
+                RAISE EXCEPTION 'options.limit % is out of range', options->'limit' USING ERRCODE = 'MR009';
+            END IF;
             result := jsonb_build_object('unparked', millrace.consumer_unpark(consumer, options->>'stream', (options->'limit')::bigint,
                                                                               namespace));
         WHEN 'skip' THEN

@@ -23,14 +23,22 @@ CheckLease(int64 lease_ms)
 	return lease_ms;
 }
 
+/* So many messages at most.  Errors: MR009. */
+int
+CheckMax(int64 max)
+{
+	if (max < 1 || max > MAX_CLAIM_MESSAGES)
+		ereport(ERROR,
+				(errcode(ERRCODE_MILLRACE_OUT_OF_RANGE), errmsg("max " INT64_FORMAT " is out of range", max),
+				 errhint("It is 1 to %d.", MAX_CLAIM_MESSAGES)));
+	return (int)max;
+}
+
 /* Errors: MR009. */
 void
 CheckNextRequest(NextRequest *request)
 {
-	if (request->max < 1 || request->max > MAX_CLAIM_MESSAGES)
-		ereport(ERROR,
-				(errcode(ERRCODE_MILLRACE_OUT_OF_RANGE), errmsg("max %d is out of range", request->max),
-				 errhint("It is 1 to %d.", MAX_CLAIM_MESSAGES)));
+	(void)CheckMax(request->max);
 	if (request->max_bytes < 1 || request->max_bytes > MAX_CLAIM_BYTES)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
 						errmsg("max_bytes " INT64_FORMAT " is out of range", request->max_bytes),
@@ -62,6 +70,24 @@ TextMember(JsonbContainer *object, const char *name)
 	return cstring_to_text_with_len(found.val.string.val, found.val.string.len);
 }
 
+/* The number, which must be a whole one that a bigint can hold. */
+static int64
+IntegerOf(Numeric number, const char *name)
+{
+	char *digits = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
+	char *end;
+	int64 value;
+
+	errno = 0;
+	value = strtoi64(digits, &end, 10);
+	if (*end == '.')
+		end += 1 + strspn(end + 1, "0");
+	if (errno != 0 || end == digits || *end != '\0')
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("\"%s\" must be an integer, not %.40s", name, digits)));
+	return value;
+}
+
 int64
 NumberMember(JsonbContainer *object, const char *name, int64 if_absent)
 {
@@ -71,7 +97,7 @@ NumberMember(JsonbContainer *object, const char *name, int64 if_absent)
 		return if_absent;
 	if (found.type != jbvNumeric)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE), errmsg("\"%s\" must be a number", name)));
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(found.val.numeric)));
+	return IntegerOf(found.val.numeric, name);
 }
 
 bool
@@ -161,7 +187,7 @@ TakeFailure(JsonbValue *element, Failure *failure)
 }
 
 /*
- * What is said of a claim.  failed: an array of {"stream", "position", "error", "delayMs", "park"}, of which
+ * What is said of a claim.  up_to counts with has_up_to.  failed: an array of {"stream", "position", "error", "delayMs", "park"}, of which
  * the first two must be there.  Errors: MR009 for anything else.
  */
 Settlement
@@ -172,10 +198,13 @@ MakeSettlement(int64 claim, JsonbContainer *failed, bool release, bool has_up_to
 	JsonbValue value;
 	JsonbIteratorToken token;
 
+	if (has_up_to && up_to < 0)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("upTo " INT64_FORMAT " is out of range", up_to)));
 	if (release)
 		settlement.settled_to = 0;
 	if (has_up_to)
-		settlement.settled_to = Max(up_to, 0);
+		settlement.settled_to = up_to;
 	if (!failed)
 		return settlement;
 	iterator = ElementsOf(failed, "failed", MAX_CLAIM_MESSAGES);

@@ -118,6 +118,7 @@ SettlementOf(const JsonbValue *element)
 	JsonbContainer *failures = NULL;
 	JsonbValue found;
 	int64 claim, up_to;
+	bool has_up_to;
 
 	CheckMembers(object, "a settlement", known, lengthof(known));
 	claim = NumberMember(object, "claim", -1);
@@ -129,8 +130,9 @@ SettlementOf(const JsonbValue *element)
 			ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE), errmsg("failed must be an array")));
 		failures = found.val.binary.data;
 	}
-	up_to = NumberMember(object, "upTo", -1);
-	return MakeSettlement(claim, failures, BoolMember(object, "release"), up_to >= 0, up_to);
+	has_up_to = Member(object, "upTo", &found) && found.type != jbvNull;
+	up_to = NumberMember(object, "upTo", 0);
+	return MakeSettlement(claim, failures, BoolMember(object, "release"), has_up_to, up_to);
 }
 
 static void
@@ -167,14 +169,12 @@ TakeCall(const JsonbValue *element, Call *call)
 {
 	static const char *const known[] = {"max", "maxBytes", "leaseMs", "member", "request", "settle"};
 	JsonbContainer *object = ObjectOf(element, "a call of next");
-	int64 max = NumberMember(object, "max", DEFAULT_CLAIM_MESSAGES);
+	int64 lease_ms = NumberMember(object, "leaseMs", -1);
 
 	CheckMembers(object, "a call of next", known, lengthof(known));
-	call->request.max = (int)Max(Min(max, MAX_CLAIM_MESSAGES + 1), 0);
+	call->request.max = CheckMax(NumberMember(object, "max", DEFAULT_CLAIM_MESSAGES));
 	call->request.max_bytes = NumberMember(object, "maxBytes", DEFAULT_CLAIM_BYTES);
-	call->request.lease_ms = NumberMember(object, "leaseMs", 0);
-	if (call->request.lease_ms != 0)
-		(void)CheckLease(call->request.lease_ms);
+	call->request.lease_ms = lease_ms == -1 ? 0 : CheckLease(lease_ms);
 	call->request.member = TextMember(object, "member");
 	call->request.request = UuidMember(object, "request");
 	CheckNextRequest(&call->request);

@@ -171,14 +171,14 @@ ConsumerReset(ConsumerTables *tables, Consumer *consumer, int64 ceiling, bool ke
 	WriteCeiling(tables, consumer->id, ceiling, newest.content.timeline);
 }
 
-/* Moves one that is moved by hand, if it is where the caller takes it to be.  Errors: MR018, 0A000. */
+/* Moves one that is moved by hand, if it is where the caller takes it to be.  Errors: MR018, 22023. */
 void
 ConsumerMove(ConsumerTables *tables, Consumer *consumer, int64 from, int64 to)
 {
 	Claim newest;
 
 	if (consumer->ordering != ORDERING_MANUAL)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("consumer \"%s\" is not moved by hand", text_to_cstring(consumer->name)),
 						errhint("Its ordering is not 'manual': it moves as its claims are settled.")));
 	ClaimNewest(tables, consumer->id, &newest);

@@ -238,6 +238,7 @@ struct db_consumer
 	const char *method; /* "create", "settle", ...: what is behind `consumer.` */
 	const char *consumer;
 	const char *options; /* a JSON object */
+	bool reads;			 /* only, which a standby can */
 };
 
 /* All other calls about consumers; answers with JSON text. */

@@ -32,5 +32,5 @@ bool db_consumer(struct db *db, const struct db_consumer *in, db_query_done done
 {
 	const char *const params[] = {in->namespace_name, in->method, in->consumer, in->options};
 
-	return db_ask(db, &db_consumer_statement, params, done, arg);
+	return db_ask(db, in->reads ? &db_consumer_read_statement : &db_consumer_statement, params, done, arg);
 }

@@ -143,6 +143,11 @@ const struct db_statement_info db_consumer_statement = {
 	"millrace_consumer", "SELECT millrace.json_consumer($1::text, $2::text, $3::text, $4::jsonb)", 4,
 	DB_ROLE_CONSUME, false};
 
+/* The same for those that only read, so that a standby answers them. */
+const struct db_statement_info db_consumer_read_statement = {
+	"millrace_consumer_read", "SELECT millrace.json_consumer($1::text, $2::text, $3::text, $4::jsonb)", 4,
+	DB_ROLE_READ, false};
+
 const struct db_statement_info db_export_statement = {
 	"millrace_export",
 	"SELECT body, count, next_position FROM millrace.json_export($1::text, $2::bigint,"
@@ -197,6 +202,7 @@ const struct db_statement_info *const db_statements[] = {
 	&db_subscribe_head_statement,
 	&db_consumer_next_statement,
 	&db_consumer_statement,
+	&db_consumer_read_statement,
 	&db_appending_statement,
 	NULL,
 };

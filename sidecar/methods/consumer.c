@@ -25,13 +25,14 @@ enum consumer_text
 	CONSUMER_OPTIONS,
 };
 
-static bool ask(struct method_call *call, db_query_done done)
+static bool ask(struct method_call *call, bool reads, db_query_done done)
 {
 	const struct db_consumer in = {
 		.namespace_name = call->namespace_name,
 		.method = call->action,
 		.consumer = args_get(call, CONSUMER_NAME),
 		.options = args_get(call, CONSUMER_OPTIONS),
+		.reads = reads,
 	};
 
 	return method_has_texts(call) && method_asked(call, db_consumer(call->methods->db, &in, done, call));
@@ -42,7 +43,7 @@ static void on_answer(void *arg, struct db_reply *reply)
 {
 	struct method_call *call = arg;
 
-	if (reply->status == DB_OK && call->texts[CONSUMER_NAME] >= 0)
+	if (reply->status == DB_OK)
 		consumers_settled(call->methods, call->namespace_name, args_get(call, CONSUMER_NAME));
 	method_on_value(call, reply);
 }
@@ -60,13 +61,19 @@ static bool read_options(struct method_call *call, struct slice options)
 bool method_consumer(struct method_call *call)
 {
 	return args_name(call, CONSUMER_NAME, "consumer", call->args[0], MAX_CONSUMER_NAME) &&
-		   read_options(call, call->args[1]) && ask(call, on_answer);
+		   read_options(call, call->args[1]) && ask(call, false, on_answer);
+}
+
+bool method_consumer_read(struct method_call *call)
+{
+	return args_name(call, CONSUMER_NAME, "consumer", call->args[0], MAX_CONSUMER_NAME) &&
+		   read_options(call, call->args[1]) && ask(call, true, method_on_value);
 }
 
 bool method_consumer_list(struct method_call *call)
 {
 	args_set(call, CONSUMER_NAME, "");
-	return read_options(call, (struct slice){NULL, 0}) && ask(call, method_on_value);
+	return read_options(call, (struct slice){NULL, 0}) && ask(call, true, method_on_value);
 }
 
 /* ---- next -------------------------------------------------------------------- */
