@@ -187,8 +187,8 @@ TakeFailure(JsonbValue *element, Failure *failure)
 }
 
 /*
- * What is said of a claim.  up_to counts with has_up_to.  failed: an array of {"stream", "position", "error", "delayMs", "park"}, of which
- * the first two must be there.  Errors: MR009 for anything else.
+ * What is said of a claim.  up_to counts with has_up_to.  failed: an array of {"stream", "position",
+ * "error", "delayMs", "park"}, of which the first two must be there.  Errors: MR009 for anything else.
  */
 Settlement
 MakeSettlement(int64 claim, JsonbContainer *failed, bool release, bool has_up_to, int64 up_to)

@@ -1,4 +1,5 @@
 """consumer.* over HTTP: what each method takes, answers and refuses.  What waits is in test_consumers_waiting.py."""
+import base64
 import shutil
 import time
 
@@ -280,14 +281,16 @@ def test_bad_options_are_refused_and_named(billing, method, options, word):
     assert state(billing) == before
 
 
-BAD_CREATE = [({"category": "a", "stream": "b-1"}, "both"), ({"category": ""}, "category"), ({"category": 1}, "category"),
-              ({"stream": ""}, "stream"), ({"types": "T"}, "types"), ({"types": [1]}, "types"),
+BAD_CREATE = [({"category": "a", "stream": "b-1"}, "both"), ({"category": ""}, "category"),
+              ({"category": 1}, "category"), ({"stream": ""}, "stream"), ({"types": "T"}, "types"),
+              ({"types": [1]}, "types"),
               ({"types": ["T"] * 1001}, "types"), ({"correlation": 1}, "correlation"), ({"ordering": "fifo"}, "fifo"),
               ({"position": -1}, "position"), ({"position": "begin"}, "begin"), ({"position": 1e30}, "position"),
               ({"since": "yesterdayish"}, "yesterdayish"), ({"since": 5}, "since"),
               ({"position": 1, "since": "2026-01-01T00:00:00Z"}, "one of"), ({"leaseMs": 5}, "lease"),
-              ({"maxAttempts": 0}, "maxAttempts"), ({"maxAttempts": 1.5}, "maxAttempts"), ({"maxParked": -1}, "maxParked"),
-              ({"onPoison": "explode"}, "explode"), ({"Category": "a"}, "Category"), ({"catgory": "a"}, "catgory")]
+              ({"maxAttempts": 0}, "maxAttempts"), ({"maxAttempts": 1.5}, "maxAttempts"),
+              ({"maxParked": -1}, "maxParked"), ({"onPoison": "explode"}, "explode"), ({"Category": "a"}, "Category"),
+              ({"catgory": "a"}, "catgory")]
 
 
 @pytest.mark.parametrize("options,word", BAD_CREATE, ids=lambda value: str(value)[:60])
@@ -341,8 +344,7 @@ def test_an_error_is_kept_to_two_thousand_bytes(client):
 def test_a_consumer_is_its_namespaces(secured, admin):
     tokens = [token_for("consumers " + new_id()) for _ in range(2)]
     for token in tokens:
-        name = __import__("base64").urlsafe_b64decode(token.split("_")[1] + "==").decode()
-        admin.call("ns.create", name, {"token": token})
+        admin.call("ns.create", base64.urlsafe_b64decode(token.split("_")[1] + "==").decode(), {"token": token})
     ours, theirs = (secured.client(token) for token in tokens)
     ours.write("account-1")
     consumer(ours)
