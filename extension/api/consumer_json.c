@@ -83,6 +83,7 @@ typedef struct Call
 	int nsettled;
 	int64 *lost;
 	int nlost;
+	int64 nfailed; /* messages */
 } Call;
 
 /* "claim":18,"leaseMs":30000,"retries":{...},"messages":[...] */
@@ -207,7 +208,10 @@ SettleCalls(OpenConsumer open, Call *calls, int ncalls)
 			Settlement *settlement = &calls[i].settlements[j];
 
 			if (ConsumerTrySettle(open.tables, open.consumer, settlement))
+			{
 				calls[i].settled[calls[i].nsettled++] = settlement->claim;
+				calls[i].nfailed += settlement->nfailures;
+			}
 			else
 				calls[i].lost[calls[i].nlost++] = settlement->claim;
 		}
@@ -218,8 +222,8 @@ PutCall(ResultSet *set, OpenConsumer open, const Call *call)
 {
 	Delivery delivery;
 	StringInfoData out;
-	Datum values[5];
-	bool isnull[5] = {false};
+	Datum values[8];
+	bool isnull[8] = {false};
 
 	ConsumerNext(open.tables, open.consumer, &call->request, &delivery);
 	TextBegin(&out);
@@ -238,13 +242,17 @@ PutCall(ResultSet *set, OpenConsumer open, const Call *call)
 	values[3] = Int64GetDatum(delivery.next_due_ms);
 	isnull[3] = delivery.next_due_ms < 0;
 	values[4] = Int64GetDatum(delivery.expired);
+	values[5] = Int64GetDatum(call->nsettled);
+	values[6] = Int64GetDatum(call->nlost);
+	values[7] = Int64GetDatum(call->nfailed);
 	ResultSetPut(set, values, isnull);
 }
 
 /*
  * json_consumer_next(namespace, consumer, requests) -> for each request of the array, in order, (body, what
- * was settled or NULL, claim or NULL, next_due_ms or NULL, expired leases); body and settled are members of
- * one object.  No rows where another transaction has the consumer's lock, and nothing is settled then
+ * was settled or NULL, claim or NULL, next_due_ms or NULL, expired leases, claims settled, claims lost,
+ * messages failed); body and settled are members of one object.  No rows where another transaction has the
+ * consumer's lock, and nothing is settled then
  */
 Datum
 millrace_json_consumer_next(PG_FUNCTION_ARGS)

@@ -135,7 +135,7 @@ const struct db_statement_info db_subscribe_head_statement = {
 /* A call that is sent again finds the claim that it was given, by its request. */
 const struct db_statement_info db_consumer_next_statement = {
 	"millrace_consumer_next",
-	"SELECT body, settled, claim, next_due_ms, expired"
+	"SELECT body, settled, claim, next_due_ms, expired, claims_settled, claims_lost, messages_failed"
 	" FROM millrace.json_consumer_next($1::text, $2::text, $3::jsonb)",
 	3, DB_ROLE_CONSUME, false};
 
@@ -176,6 +176,12 @@ const struct db_statement_info db_appending_statement = {
 	" FROM millrace.appending WHERE xid IS NOT NULL GROUP BY 1 ORDER BY 3 DESC NULLS LAST",
 	0, DB_ROLE_READ, false};
 
+const struct db_statement_info db_consumer_metrics_statement = {
+	"millrace_consumer_metrics",
+	"SELECT namespace, consumer, state, ceiling, floor, lag, lag_seconds, in_flight, claim_seconds, retrying,"
+	" parked FROM millrace.consumer_metrics($1::int, $2::int)",
+	2, DB_ROLE_READ, false};
+
 const struct db_statement_info *const db_statements[] = {
 	&db_read_stream_statement,
 	&db_read_category_statement,
@@ -204,5 +210,6 @@ const struct db_statement_info *const db_statements[] = {
 	&db_consumer_statement,
 	&db_consumer_read_statement,
 	&db_appending_statement,
+	&db_consumer_metrics_statement,
 	NULL,
 };

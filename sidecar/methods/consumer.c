@@ -4,7 +4,10 @@
  * Postgres checks the options and makes the answers.  consumer.next alone is taken apart here: it may wait
  * (waiting.c), and it is given a request id when it has none, so that it is safe to send it again.
  */
+#include <string.h>
+
 #include "base/clock.h"
+#include "base/stats.h"
 #include "methods/internal.h"
 
 #define MAX_WAIT_MS 60000
@@ -38,11 +41,45 @@ static bool ask(struct method_call *call, bool reads, db_query_done done)
 	return method_has_texts(call) && method_asked(call, db_consumer(call->methods->db, &in, done, call));
 }
 
+static uint64_t count_failed(struct slice options)
+{
+	struct json_iterator iterator, elements;
+	struct slice key, value, element;
+	uint64_t count = 0;
+
+	json_iterate(&iterator, options);
+	while (json_next_member(&iterator, &key, &value))
+	{
+		if (!json_string_is(key, "failed") || json_kind(value) != JSON_ARRAY)
+			continue;
+		count = 0;
+		json_iterate(&elements, value);
+		while (json_next_element(&elements, &element))
+			count++;
+	}
+	return count;
+}
+
+static void count(struct method_call *call, const struct db_reply *reply)
+{
+	struct stats *stats = call->methods->stats;
+	bool settles = strcmp(call->action, "settle") == 0;
+
+	if (settles && reply->status == DB_OK)
+	{
+		stats_add(&stats->claims_settled, 1);
+		stats_add(&stats->messages_failed, count_failed(slice_of(args_get(call, CONSUMER_OPTIONS))));
+	}
+	else if (reply->status == DB_ERROR && strcmp(reply->error.sqlstate, SQLSTATE_CLAIM_LOST) == 0)
+		stats_add(&stats->claims_fenced, 1);
+}
+
 /* Whatever it was, what waits for the consumer may find something else now. */
 static void on_answer(void *arg, struct db_reply *reply)
 {
 	struct method_call *call = arg;
 
+	count(call, reply);
 	if (reply->status == DB_OK)
 		consumers_settled(call->methods, call->namespace_name, args_get(call, CONSUMER_NAME));
 	method_on_value(call, reply);

@@ -203,6 +203,15 @@ static bool may_wait(const struct consumer_queue *queue, const struct method_cal
 		   clock_ms() < call->deadline_ms;
 }
 
+static void count(struct stats *stats, const struct db_delivery *delivery)
+{
+	stats_add(&stats->claims_given, delivery->claim.is_set);
+	stats_add(&stats->claims_settled, (uint64_t)delivery->claims_settled);
+	stats_add(&stats->claims_fenced, (uint64_t)delivery->claims_lost);
+	stats_add(&stats->claims_expired, (uint64_t)delivery->expired);
+	stats_add(&stats->messages_failed, (uint64_t)delivery->messages_failed);
+}
+
 static void take_delivery(struct consumer_queue *queue, struct method_call *call, struct db_reply *reply,
 						  const struct db_delivery *delivery)
 {
@@ -305,6 +314,7 @@ static void take_deliveries(struct consumer_queue *queue, struct db_reply *reply
 		call->asked = call->alone = false;
 		settled = settled || delivery.settled.bytes != NULL;
 		all = all && delivery.claim.is_set;
+		count(queue->consumers->methods->stats, &delivery);
 		take_due(queue, &delivery);
 		take_delivery(queue, call, reply, &delivery);
 	}
