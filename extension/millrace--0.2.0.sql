@@ -845,6 +845,8 @@ BEGIN
     ELSIF category IS NOT NULL AND stream IS NOT NULL THEN
         RAISE EXCEPTION 'a consumer reads a category, a stream, or everything, not both "%" and "%"', category, stream
             USING ERRCODE = 'MR009';
+    ELSIF category = '' OR stream = '' THEN
+        RAISE EXCEPTION '% must not be empty', CASE '' WHEN category THEN 'category' ELSE 'stream' END USING ERRCODE = 'MR006';
     ELSIF ordering IS NULL OR ordering NOT IN ('stream', 'all', 'manual') THEN
         RAISE EXCEPTION 'ordering % is out of range', coalesce('"' || ordering || '"', 'NULL')
             USING ERRCODE = 'MR009', HINT = 'It is "stream", "all" or "manual".';
@@ -1009,7 +1011,8 @@ COMMENT ON VIEW millrace.consumer_streams_blocked IS 'the streams that wait, are
 GRANT SELECT ON millrace.consumer_status, millrace.consumer_claims_open, millrace.consumer_streams_blocked TO PUBLIC;
 
 CREATE FUNCTION millrace.json_consumer_next(namespace text, consumer text, requests jsonb, OUT body text, OUT settled text,
-                                            OUT claim bigint, OUT next_due_ms bigint, OUT expired bigint) RETURNS SETOF record
+                                            OUT claim bigint, OUT next_due_ms bigint, OUT expired bigint, OUT claims_settled bigint,
+                                            OUT claims_lost bigint, OUT messages_failed bigint) RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'millrace_json_consumer_next';
 COMMENT ON FUNCTION millrace.json_consumer_next(text, text, jsonb) IS
     'internal: calls of consumer_next() as the HTTP side answers them; no row where another session is at it';
@@ -1039,6 +1042,46 @@ CREATE FUNCTION millrace.json_consumer_streams(namespace text, consumer text, pa
         ORDER BY stream COLLATE "C" LIMIT json_consumer_streams.max_rows) lines
 $$;
 COMMENT ON FUNCTION millrace.json_consumer_streams(text, text, boolean, text, bigint) IS 'internal: the streams that consumer.streams answers';
+
+-- How consumers are doing, for the metrics of the HTTP side: at most so many, by name, and none that is begun later
+-- than so many ms after the start.  One that can't be told of is left out.
+CREATE FUNCTION millrace.consumer_metrics(max_consumers integer, max_ms integer,
+                                          OUT namespace text, OUT consumer text, OUT state text, OUT ceiling bigint, OUT floor bigint,
+                                          OUT lag bigint, OUT lag_seconds float8, OUT in_flight bigint, OUT claim_seconds float8,
+                                          OUT retrying bigint, OUT parked bigint) RETURNS SETOF record
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    begun CONSTANT timestamptz := clock_timestamp();
+    left_over integer := max_consumers;
+    schema text;
+BEGIN
+    FOR namespace, schema IN
+        SELECT m.name, m.schema FROM millrace.namespaces m
+        WHERE m.schema IN (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = 'consumer_claims')
+        ORDER BY m.name
+    LOOP
+        CONTINUE WHEN NOT millrace.has_consumers(schema);
+        FOR consumer IN EXECUTE format('SELECT name FROM %I.consumers ORDER BY name LIMIT %s', schema, left_over + 1) LOOP
+            IF left_over = 0 OR clock_timestamp() > begun + make_interval(secs => max_ms / 1000.0) THEN
+                namespace := NULL; -- there are more
+                RETURN NEXT;
+                RETURN;
+            END IF;
+            BEGIN
+                SELECT c.state, c.ceiling, c.floor, c.lag, greatest(extract(epoch FROM clock_timestamp() - c.lag_since), 0),
+                        c.in_flight, greatest(extract(epoch FROM clock_timestamp() - c.oldest_claim), 0), c.retrying, c.parked
+                    INTO STRICT state, ceiling, floor, lag, lag_seconds, in_flight, claim_seconds, retrying, parked
+                    FROM millrace.consumers_of(consumer_metrics.namespace, consumer_metrics.consumer) c;
+                left_over := left_over - 1;
+                RETURN NEXT;
+            EXCEPTION WHEN OTHERS THEN
+                CONTINUE; -- dropped meanwhile, or its tables are not ours
+            END;
+        END LOOP;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION millrace.consumer_metrics(integer, integer) IS
+    'internal: consumers for /metrics; a last row without a namespace says that there are more';
 
 -- Refuses a member that a method does not know, and one that is of another kind than it must be.
 CREATE FUNCTION millrace.check_members(options jsonb, VARIADIC members text[] DEFAULT '{}') RETURNS void
@@ -1161,6 +1204,9 @@ BEGIN
                                                      coalesce((options->'limit')::bigint, 100));
         WHEN 'unpark' THEN
             PERFORM millrace.check_members(options, 'stream string', 'limit integer');
+            IF (options->'limit')::bigint < 0 THEN
+                RAISE EXCEPTION 'options.limit % is out of range', options->'limit' USING ERRCODE = 'MR009';
+            END IF;
             result := jsonb_build_object('unparked', millrace.consumer_unpark(consumer, options->>'stream', (options->'limit')::bigint,
                                                                               namespace));
         WHEN 'skip' THEN

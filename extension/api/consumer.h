@@ -38,6 +38,7 @@ extern bool BoolMember(JsonbContainer *object, const char *name);
 extern JsonbContainer *ObjectOf(const JsonbValue *value, const char *what);
 extern JsonbIterator *ElementsOf(JsonbContainer *array, const char *what, int most);
 extern void CheckMembers(JsonbContainer *object, const char *what, const char *const *known, int nknown);
+extern int CheckMax(int64 max);
 extern void CheckNextRequest(NextRequest *request);
 extern int64 CheckLease(int64 lease_ms);
 

@@ -23,14 +23,22 @@ CheckLease(int64 lease_ms)
 	return lease_ms;
 }
 
+/* So many messages at most.  Errors: MR009. */
+int
+CheckMax(int64 max)
+{
+	if (max < 1 || max > MAX_CLAIM_MESSAGES)
+		ereport(ERROR,
+				(errcode(ERRCODE_MILLRACE_OUT_OF_RANGE), errmsg("max " INT64_FORMAT " is out of range", max),
+				 errhint("It is 1 to %d.", MAX_CLAIM_MESSAGES)));
+	return (int)max;
+}
+
 /* Errors: MR009. */
 void
 CheckNextRequest(NextRequest *request)
 {
-	if (request->max < 1 || request->max > MAX_CLAIM_MESSAGES)
-		ereport(ERROR,
-				(errcode(ERRCODE_MILLRACE_OUT_OF_RANGE), errmsg("max %d is out of range", request->max),
-				 errhint("It is 1 to %d.", MAX_CLAIM_MESSAGES)));
+	(void)CheckMax(request->max);
 	if (request->max_bytes < 1 || request->max_bytes > MAX_CLAIM_BYTES)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
 						errmsg("max_bytes " INT64_FORMAT " is out of range", request->max_bytes),
@@ -185,8 +193,8 @@ TakeFailure(JsonbValue *element, Failure *failure)
 }
 
 /*
- * What is said of a claim.  failed: an array of {"stream", "position", "error", "delayMs", "park"}, of which
- * the first two must be there.  Errors: MR009 for anything else.
+ * What is said of a claim.  up_to counts with has_up_to.  failed: an array of {"stream", "position",
+ * "error", "delayMs", "park"}, of which the first two must be there.  Errors: MR009 for anything else.
  */
 Settlement
 MakeSettlement(int64 claim, JsonbContainer *failed, bool release, bool has_up_to, int64 up_to)

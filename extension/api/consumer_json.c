@@ -83,6 +83,7 @@ typedef struct Call
 	int nsettled;
 	int64 *lost;
 	int nlost;
+	int64 nfailed; /* messages */
 } Call;
 
 /* "claim":18,"leaseMs":30000,"retries":{...},"messages":[...] */
@@ -118,6 +119,7 @@ SettlementOf(const JsonbValue *element)
 	JsonbContainer *failures = NULL;
 	JsonbValue found;
 	int64 claim, up_to;
+	bool has_up_to;
 
 	CheckMembers(object, "a settlement", known, lengthof(known));
 	claim = NumberMember(object, "claim", -1);
@@ -129,8 +131,9 @@ SettlementOf(const JsonbValue *element)
 			ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE), errmsg("failed must be an array")));
 		failures = found.val.binary.data;
 	}
-	up_to = NumberMember(object, "upTo", -1);
-	return MakeSettlement(claim, failures, BoolMember(object, "release"), up_to >= 0, up_to);
+	has_up_to = Member(object, "upTo", &found) && found.type != jbvNull;
+	up_to = NumberMember(object, "upTo", 0);
+	return MakeSettlement(claim, failures, BoolMember(object, "release"), has_up_to, up_to);
 }
 
 static void
@@ -167,13 +170,12 @@ TakeCall(const JsonbValue *element, Call *call)
 {
 	static const char *const known[] = {"max", "maxBytes", "leaseMs", "member", "request", "settle"};
 	JsonbContainer *object = ObjectOf(element, "a call of next");
-	int64 max = NumberMember(object, "max", DEFAULT_CLAIM_MESSAGES), lease_ms;
+	int64 lease_ms = NumberMember(object, "leaseMs", -1);
 
 	CheckMembers(object, "a call of next", known, lengthof(known));
-	call->request.max = (int)Max(Min(max, MAX_CLAIM_MESSAGES + 1), 0);
+	call->request.max = CheckMax(NumberMember(object, "max", DEFAULT_CLAIM_MESSAGES));
 	call->request.max_bytes = NumberMember(object, "maxBytes", DEFAULT_CLAIM_BYTES);
-	lease_ms = NumberMember(object, "leaseMs", -1);
-	call->request.lease_ms = lease_ms < 0 ? 0 : CheckLease(lease_ms);
+	call->request.lease_ms = lease_ms == -1 ? 0 : CheckLease(lease_ms);
 	call->request.member = TextMember(object, "member");
 	call->request.request = UuidMember(object, "request");
 	CheckNextRequest(&call->request);
@@ -206,7 +208,10 @@ SettleCalls(OpenConsumer open, Call *calls, int ncalls)
 			Settlement *settlement = &calls[i].settlements[j];
 
 			if (ConsumerTrySettle(open.tables, open.consumer, settlement))
+			{
 				calls[i].settled[calls[i].nsettled++] = settlement->claim;
+				calls[i].nfailed += settlement->nfailures;
+			}
 			else
 				calls[i].lost[calls[i].nlost++] = settlement->claim;
 		}
@@ -217,8 +222,8 @@ PutCall(ResultSet *set, OpenConsumer open, const Call *call)
 {
 	Delivery delivery;
 	StringInfoData out;
-	Datum values[5];
-	bool isnull[5] = {false};
+	Datum values[8];
+	bool isnull[8] = {false};
 
 	ConsumerNext(open.tables, open.consumer, &call->request, &delivery);
 	TextBegin(&out);
@@ -237,13 +242,17 @@ PutCall(ResultSet *set, OpenConsumer open, const Call *call)
 	values[3] = Int64GetDatum(delivery.next_due_ms);
 	isnull[3] = delivery.next_due_ms < 0;
 	values[4] = Int64GetDatum(delivery.expired);
+	values[5] = Int64GetDatum(call->nsettled);
+	values[6] = Int64GetDatum(call->nlost);
+	values[7] = Int64GetDatum(call->nfailed);
 	ResultSetPut(set, values, isnull);
 }
 
 /*
  * json_consumer_next(namespace, consumer, requests) -> for each request of the array, in order, (body, what
- * was settled or NULL, claim or NULL, next_due_ms or NULL, expired leases); body and settled are members of
- * one object.  No rows where another transaction has the consumer's lock, and nothing is settled then
+ * was settled or NULL, claim or NULL, next_due_ms or NULL, expired leases, claims settled, claims lost,
+ * messages failed); body and settled are members of one object.  No rows where another transaction has the
+ * consumer's lock, and nothing is settled then
  */
 Datum
 millrace_json_consumer_next(PG_FUNCTION_ARGS)

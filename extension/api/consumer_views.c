@@ -161,21 +161,35 @@ AddName(void *arg, const ConsumerRow *row)
 	return names->nnames < MAX_CONSUMERS;
 }
 
-/* The argument names a namespace that has consumers; its caller has made sure that they may be read. */
+static void
+PutAll(Listing *listing, void (*put)(Listing *listing))
+{
+	Names *names = palloc0(sizeof(Names));
+
+	RowEach(listing->tables, TABLE_CONSUMERS, listing->tables->key[TABLE_CONSUMERS], NULL, 0, AddName, names);
+	for (int i = 0; i < names->nnames; i++)
+	{
+		listing->consumer = ConsumerFind(listing->tables, names->names[i]);
+		if (listing->consumer)
+			put(listing);
+	}
+}
+
+/*
+ * The first argument names a namespace that has consumers; its caller has made sure that they may be read.
+ * MR016 when there is none of the name that the second one gives.
+ */
 static Datum
 ListConsumers(FunctionCallInfo fcinfo, void (*put)(Listing *listing))
 {
 	Listing listing = {ConsumerTablesOpen(ArgNamespace(fcinfo, 0), false), ResultSetBegin(fcinfo)};
-	Names *names = palloc0(sizeof(Names));
 
-	RowEach(listing.tables, TABLE_CONSUMERS, listing.tables->key[TABLE_CONSUMERS], NULL, 0, AddName, names);
-	for (int i = 0; i < names->nnames; i++)
+	if (PG_ARGISNULL(1))
+		PutAll(&listing, put);
+	else
 	{
-		if (!PG_ARGISNULL(1) && !SliceEqual(SliceOfText(names->names[i]), SliceOfText(PG_GETARG_TEXT_PP(1))))
-			continue;
-		listing.consumer = ConsumerFind(listing.tables, names->names[i]);
-		if (listing.consumer)
-			put(&listing);
+		listing.consumer = ConsumerOpen(listing.tables, PG_GETARG_TEXT_PP(1));
+		put(&listing);
 	}
 	ConsumerTablesClose(listing.tables);
 	return (Datum)0;

@@ -170,14 +170,14 @@ ConsumerReset(ConsumerTables *tables, Consumer *consumer, int64 ceiling, bool ke
 	WriteCeiling(tables, consumer->id, ceiling, newest.content.place);
 }
 
-/* Moves one that is moved by hand, if it is where the caller takes it to be.  Errors: MR018, MR009, 0A000. */
+/* Moves one that is moved by hand, if it is where the caller takes it to be.  Errors: MR018, MR009, 22023. */
 void
 ConsumerMove(ConsumerTables *tables, Consumer *consumer, int64 from, int64 to)
 {
 	Claim newest;
 
 	if (consumer->ordering != ORDERING_MANUAL)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("consumer \"%s\" is not moved by hand", text_to_cstring(consumer->name)),
 						errhint("Its ordering is not 'manual': it moves as its claims are settled.")));
 	if (to < 0 || to == LAST_POSITION)

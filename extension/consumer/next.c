@@ -160,6 +160,8 @@ NextDue(const ConsumerWork *work)
 {
 	TimestampTz next = DT_NOEND;
 
+	if (work->consumer->state != STATE_RUNNING)
+		return -1;
 	for (int i = 0; i < work->nstreams; i++)
 	{
 		const StreamRow *row = work->streams[i];
@@ -185,7 +187,7 @@ CheckAllowed(const Consumer *consumer)
 							   "or SERIALIZABLE"),
 						errhint("It must see what others settled; call it in READ COMMITTED.")));
 	if (consumer->ordering == ORDERING_MANUAL)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("consumer \"%s\" is moved by hand and gives no claims",
 							   text_to_cstring(consumer->name)),
 						errhint("Read the messages and call millrace.consumer_move().")));
@@ -193,7 +195,7 @@ CheckAllowed(const Consumer *consumer)
 
 /*
  * Gives a member of the consumer a claim, if there is anything to do.  The caller has the consumer's lock;
- * the claim counts from the commit on.  Errors: 25001 above READ COMMITTED, 25006 in recovery, 0A000 for an
+ * the claim counts from the commit on.  Errors: 25001 above READ COMMITTED, 25006 in recovery, 22023 for an
  * order by hand.
  */
 void

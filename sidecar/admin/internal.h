@@ -8,6 +8,7 @@
  *     table.c        the form of its tables
  *     pprof.c        /debug/pprof
  *     metrics.c      /metrics
+ *     consumers.c    what it says of consumers
  *     files.c        what it says of the disk and of the certificate
  *     process.c      what it says of the process itself
  *

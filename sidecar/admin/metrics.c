@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/consumers.h"
 #include "admin/inquiry.h"
 #include "admin/internal.h"
 #include "base/buf.h"
@@ -37,25 +38,11 @@ struct answer
 	uint64_t appending;	   /* open transactions that appended */
 	double oldest;		   /* s */
 	struct buf namespaces; /* finished lines */
+	struct consumer_metrics consumers;
+	struct db *db;
 };
 
 /* ---- in the worker's thread --------------------------------------------------- */
-
-/* As the inside of a label's value. */
-static void add_label(struct buf *out, const char *text)
-{
-	for (; *text != '\0'; text++)
-	{
-		if (*text == '\n')
-			buf_add_str(out, "\\n");
-		else
-		{
-			if (*text == '"' || *text == '\\')
-				buf_add_str(out, "\\");
-			buf_add(out, text, 1);
-		}
-	}
-}
 
 /* The oldest come first; those whose age we may not know come last. */
 static void take_appending(struct answer *answer, const struct db_reply *reply)
@@ -75,9 +62,18 @@ static void take_appending(struct answer *answer, const struct db_reply *reply)
 		named++;
 		buf_add_str(&answer->namespaces,
 					"millrace_namespace_append_transaction_max_age_seconds{namespace=\"");
-		add_label(&answer->namespaces, found.namespace_name);
+		admin_add_label(&answer->namespaces, found.namespace_name);
 		buf_printf(&answer->namespaces, "\"} %.3f\n", found.oldest);
 	}
+}
+
+static void on_consumers(void *arg, struct db_reply *reply)
+{
+	struct answer *answer = arg;
+
+	if (reply->status == DB_OK)
+		consumer_metrics_take(&answer->consumers, reply);
+	inquiry_answer(&answer->part);
 }
 
 static void on_appending(void *arg, struct db_reply *reply)
@@ -86,7 +82,8 @@ static void on_appending(void *arg, struct db_reply *reply)
 
 	if (reply->status == DB_OK)
 		take_appending(answer, reply);
-	inquiry_answer(&answer->part);
+	if (reply->status != DB_OK || !consumer_metrics_ask(answer->db, on_consumers, answer))
+		inquiry_answer(&answer->part);
 }
 
 static void ask(struct inquiry_part *asked, struct service *service, struct db *db)
@@ -95,13 +92,17 @@ static void ask(struct inquiry_part *asked, struct service *service, struct db *
 
 	if (service != NULL)
 		service_summarise(service, &answer->subscriptions);
+	answer->db = db;
 	if (db == NULL || !answer->asks_postgres || !db_appending(db, on_appending, answer))
 		inquiry_answer(asked);
 }
 
 static void release(struct inquiry_part *part)
 {
-	buf_free(&((struct answer *)part)->namespaces);
+	struct answer *answer = (struct answer *)part;
+
+	buf_free(&answer->namespaces);
+	consumer_metrics_free(&answer->consumers);
 }
 
 /* ---- the format ----------------------------------------------------------------- */
@@ -229,6 +230,20 @@ static void add_database(struct buf *out, const struct stats *stats)
 	add_value(out, "millrace_exports_running", "gauge", "Exports under way.", stats_get(&stats->exports));
 }
 
+static void add_claims(struct buf *out, const struct stats *stats)
+{
+	add_value(out, "millrace_consumer_claims_total", "counter", "Claims given to members of consumers.",
+			  stats_get(&stats->claims_given));
+	add_value(out, "millrace_consumer_settled_claims_total", "counter", "Claims settled by method calls.",
+			  stats_get(&stats->claims_settled));
+	add_value(out, "millrace_consumer_failed_messages_total", "counter",
+			  "Messages of claims that were said to have failed.", stats_get(&stats->messages_failed));
+	add_value(out, "millrace_consumer_expired_claims_total", "counter",
+			  "Claims whose lease was found to have run out.", stats_get(&stats->claims_expired));
+	add_value(out, "millrace_consumer_fenced_claims_total", "counter",
+			  "Attempts to settle or extend a claim that was lost.", stats_get(&stats->claims_fenced));
+}
+
 /* ---- what workers answer -------------------------------------------------------------- */
 
 static void add_subscriptions(struct buf *out, struct inquiry *scrape)
@@ -280,6 +295,7 @@ static void add_appending(struct buf *out, struct inquiry *scrape)
 			 "The same by namespace, where it is over 1 s, for the 20 oldest.");
 	if (!answer->namespaces.failed)
 		buf_add(out, answer->namespaces.data, answer->namespaces.len);
+	consumer_metrics_write(out, answer->consumers.known ? &answer->consumers : NULL);
 }
 
 /* ---- the scrape ----------------------------------------------------------------------- */
@@ -320,6 +336,7 @@ static void write_metrics(struct buf *out, struct inquiry *scrape)
 	add_calls(out, sum);
 	add_http(out, sum);
 	add_database(out, sum);
+	add_claims(out, sum);
 	add_subscriptions(out, scrape);
 	add_appending(out, scrape);
 	admin_add_file_metrics(out, scrape->admin);

@@ -57,6 +57,9 @@ struct stats
 	stats_value postgres[STATS_ROLES];	 /* connections that are ready */
 	stats_value reconnects[STATS_ROLES]; /* became ready again */
 
+	stats_value claims_given, claims_settled, claims_expired, claims_fenced; /* of consumers */
+	stats_value messages_failed;
+
 	stats_value imports, exports; /* running; their limits are of these */
 	stats_value imported;
 };

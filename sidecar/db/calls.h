@@ -222,6 +222,7 @@ struct db_delivery
 	struct db_optional claim;		/* not set: there is nothing to do... */
 	struct db_optional next_due_ms; /* ...until then; not set: until an append or a settle */
 	int64_t expired;				/* claims whose lease ran out */
+	int64_t claims_settled, claims_lost, messages_failed;
 };
 
 /*
@@ -238,10 +239,36 @@ struct db_consumer
 	const char *method; /* "create", "settle", ...: what is behind `consumer.` */
 	const char *consumer;
 	const char *options; /* a JSON object */
+	bool reads;			 /* only, which a standby can */
 };
 
 /* All other calls about consumers; answers with JSON text. */
 bool db_consumer(struct db *db, const struct db_consumer *in, db_query_done done, void *arg);
+
+/* How a consumer is doing; numbers as text, "" for none. */
+enum db_consumer_figure
+{
+	CONSUMER_CEILING,
+	CONSUMER_FLOOR,
+	CONSUMER_LAG,
+	CONSUMER_LAG_SECONDS, /* the age of the oldest message that is not settled */
+	CONSUMER_IN_FLIGHT,
+	CONSUMER_CLAIM_SECONDS, /* the age of the oldest claim */
+	CONSUMER_RETRYING,
+	CONSUMER_PARKED,
+	CONSUMER_FIGURES
+};
+
+struct db_consumer_status
+{
+	const char *namespace_name; /* NULL: there are more consumers, and this is the last row */
+	const char *consumer, *state;
+	const char *figures[CONSUMER_FIGURES];
+};
+
+/* Answers with db_rows_of() of them, at most so many and begun within so many ms, by namespace and name. */
+bool db_consumer_metrics(struct db *db, int max_consumers, int max_ms, db_query_done done, void *arg);
+struct db_consumer_status db_consumer_status_of(const struct db_reply *reply, unsigned row);
 
 /* ---- transactions that append (calls_namespace.c) --------------------------------------------- */
 

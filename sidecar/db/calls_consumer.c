@@ -25,6 +25,9 @@ struct db_delivery db_delivery_of(const struct db_reply *reply, unsigned index)
 		.claim = db_optional_integer(reply, row, 2),
 		.next_due_ms = db_optional_integer(reply, row, 3),
 		.expired = db_integer(reply, row, 4),
+		.claims_settled = db_integer(reply, row, 5),
+		.claims_lost = db_integer(reply, row, 6),
+		.messages_failed = db_integer(reply, row, 7),
 	};
 }
 
@@ -32,5 +35,28 @@ bool db_consumer(struct db *db, const struct db_consumer *in, db_query_done done
 {
 	const char *const params[] = {in->namespace_name, in->method, in->consumer, in->options};
 
-	return db_ask(db, &db_consumer_statement, params, done, arg);
+	return db_ask(db, in->reads ? &db_consumer_read_statement : &db_consumer_statement, params, done, arg);
+}
+
+bool db_consumer_metrics(struct db *db, int max_consumers, int max_ms, db_query_done done, void *arg)
+{
+	char texts[2][12];
+	const char *const params[] = {texts[0], texts[1]};
+
+	snprintf(texts[0], sizeof(texts[0]), "%d", max_consumers);
+	snprintf(texts[1], sizeof(texts[1]), "%d", max_ms);
+	return db_ask(db, &db_consumer_metrics_statement, params, done, arg);
+}
+
+struct db_consumer_status db_consumer_status_of(const struct db_reply *reply, unsigned row)
+{
+	struct db_consumer_status status = {
+		.namespace_name = db_is_null(reply, (int)row, 0) ? NULL : PQgetvalue(reply->result, (int)row, 0),
+		.consumer = PQgetvalue(reply->result, (int)row, 1),
+		.state = PQgetvalue(reply->result, (int)row, 2),
+	};
+
+	for (int i = 0; i < CONSUMER_FIGURES; i++)
+		status.figures[i] = PQgetvalue(reply->result, (int)row, 3 + i);
+	return status;
 }

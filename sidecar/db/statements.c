@@ -135,13 +135,18 @@ const struct db_statement_info db_subscribe_head_statement = {
 /* A call that is sent again finds the claim that it was given, by its request. */
 const struct db_statement_info db_consumer_next_statement = {
 	"millrace_consumer_next",
-	"SELECT body, settled, claim, next_due_ms, expired"
+	"SELECT body, settled, claim, next_due_ms, expired, claims_settled, claims_lost, messages_failed"
 	" FROM millrace.json_consumer_next($1::text, $2::text, $3::jsonb)",
 	3, DB_ROLE_CONSUME, false};
 
 const struct db_statement_info db_consumer_statement = {
 	"millrace_consumer", "SELECT millrace.json_consumer($1::text, $2::text, $3::text, $4::jsonb)", 4,
 	DB_ROLE_CONSUME, false};
+
+/* The same for those that only read, so that a standby answers them. */
+const struct db_statement_info db_consumer_read_statement = {
+	"millrace_consumer_read", "SELECT millrace.json_consumer($1::text, $2::text, $3::text, $4::jsonb)", 4,
+	DB_ROLE_READ, false};
 
 const struct db_statement_info db_export_statement = {
 	"millrace_export",
@@ -171,6 +176,12 @@ const struct db_statement_info db_appending_statement = {
 	" FROM millrace.appending WHERE xid IS NOT NULL GROUP BY 1 ORDER BY 3 DESC NULLS LAST",
 	0, DB_ROLE_READ, false};
 
+const struct db_statement_info db_consumer_metrics_statement = {
+	"millrace_consumer_metrics",
+	"SELECT namespace, consumer, state, ceiling, floor, lag, lag_seconds, in_flight, claim_seconds, retrying,"
+	" parked FROM millrace.consumer_metrics($1::int, $2::int)",
+	2, DB_ROLE_READ, false};
+
 const struct db_statement_info *const db_statements[] = {
 	&db_read_stream_statement,
 	&db_read_category_statement,
@@ -197,6 +208,8 @@ const struct db_statement_info *const db_statements[] = {
 	&db_subscribe_head_statement,
 	&db_consumer_next_statement,
 	&db_consumer_statement,
+	&db_consumer_read_statement,
 	&db_appending_statement,
+	&db_consumer_metrics_statement,
 	NULL,
 };

@@ -4,7 +4,10 @@
  * Postgres checks the options and makes the answers.  consumer.next alone is taken apart here: it may wait
  * (waiting.c), and it is given a request id when it has none, so that it is safe to send it again.
  */
+#include <string.h>
+
 #include "base/clock.h"
+#include "base/stats.h"
 #include "methods/internal.h"
 
 #define MAX_WAIT_MS 60000
@@ -25,16 +28,50 @@ enum consumer_text
 	CONSUMER_OPTIONS,
 };
 
-static bool ask(struct method_call *call, db_query_done done)
+static bool ask(struct method_call *call, bool reads, db_query_done done)
 {
 	const struct db_consumer in = {
 		.namespace_name = call->namespace_name,
 		.method = call->action,
 		.consumer = args_get(call, CONSUMER_NAME),
 		.options = args_get(call, CONSUMER_OPTIONS),
+		.reads = reads,
 	};
 
 	return method_has_texts(call) && method_asked(call, db_consumer(call->methods->db, &in, done, call));
+}
+
+static uint64_t count_failed(struct slice options)
+{
+	struct json_iterator iterator, elements;
+	struct slice key, value, element;
+	uint64_t count = 0;
+
+	json_iterate(&iterator, options);
+	while (json_next_member(&iterator, &key, &value))
+	{
+		if (!json_string_is(key, "failed") || json_kind(value) != JSON_ARRAY)
+			continue;
+		count = 0;
+		json_iterate(&elements, value);
+		while (json_next_element(&elements, &element))
+			count++;
+	}
+	return count;
+}
+
+static void count_call(struct method_call *call, const struct db_reply *reply)
+{
+	struct stats *stats = call->methods->stats;
+	bool settles = strcmp(call->action, "settle") == 0;
+
+	if (settles && reply->status == DB_OK)
+	{
+		stats_add(&stats->claims_settled, 1);
+		stats_add(&stats->messages_failed, count_failed(slice_of(args_get(call, CONSUMER_OPTIONS))));
+	}
+	else if (reply->status == DB_ERROR && strcmp(reply->error.sqlstate, SQLSTATE_CLAIM_LOST) == 0)
+		stats_add(&stats->claims_fenced, 1);
 }
 
 /* Whatever it was, what waits for the consumer may find something else now. */
@@ -42,7 +79,8 @@ static void on_answer(void *arg, struct db_reply *reply)
 {
 	struct method_call *call = arg;
 
-	if (reply->status == DB_OK && call->texts[CONSUMER_NAME] >= 0)
+	count_call(call, reply);
+	if (reply->status == DB_OK)
 		consumers_settled(call->methods, call->namespace_name, args_get(call, CONSUMER_NAME));
 	method_on_value(call, reply);
 }
@@ -60,13 +98,19 @@ static bool read_options(struct method_call *call, struct slice options)
 bool method_consumer(struct method_call *call)
 {
 	return args_name(call, CONSUMER_NAME, "consumer", call->args[0], MAX_CONSUMER_NAME) &&
-		   read_options(call, call->args[1]) && ask(call, on_answer);
+		   read_options(call, call->args[1]) && ask(call, false, on_answer);
+}
+
+bool method_consumer_read(struct method_call *call)
+{
+	return args_name(call, CONSUMER_NAME, "consumer", call->args[0], MAX_CONSUMER_NAME) &&
+		   read_options(call, call->args[1]) && ask(call, true, method_on_value);
 }
 
 bool method_consumer_list(struct method_call *call)
 {
 	args_set(call, CONSUMER_NAME, "");
-	return read_options(call, (struct slice){NULL, 0}) && ask(call, method_on_value);
+	return read_options(call, (struct slice){NULL, 0}) && ask(call, true, method_on_value);
 }
 
 /* ---- next -------------------------------------------------------------------- */

@@ -94,6 +94,7 @@ bool method_system_health(struct method_call *call);
 void method_next_page(struct method_call *call);
 bool method_consumer_next(struct method_call *call);
 bool method_consumer(struct method_call *call);
+bool method_consumer_read(struct method_call *call);
 bool method_consumer_list(struct method_call *call);
 
 /* ---- waiting.c ------------------------------------------------------------- */

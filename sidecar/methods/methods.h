@@ -9,6 +9,7 @@
  *     namespace.c  ns.*
  *     consumer.c   consumer.*
  *     waiting.c    calls of consumer.next that wait for something to do
+ *     question.c   which of them are asked for together
  *     system.c     sys.*
  *
  * The caller owns a call, and keeps it and everything its slices point to until the last reply.
@@ -100,9 +101,11 @@ struct method_call
 	TAILQ_ENTRY(method_call) link;	/* of it */
 	struct uuid request;			/* its id, unless the client has given one */
 	uint64_t deadline_ms;
-	bool asked;		/* Postgres has it */
-	bool abandoned; /* nobody waits for it */
-	bool told;		/* that it waits */
+	bool asked;		 /* Postgres has it */
+	bool asked_once; /* and there was nothing for it */
+	bool alone;		 /* it may be the one that fails the others */
+	bool abandoned;	 /* nobody waits for it */
+	bool told;		 /* that it waits */
 };
 
 /* `name` is a JSON string with its quotes; NULL when there is no such method, which is counted. */

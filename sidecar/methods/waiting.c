@@ -1,50 +1,32 @@
 /*
  * waiting.c: calls of consumer.next, and those of them that wait for something to do.
  *
- * All calls of a worker for one consumer are in one queue, and at most one question of it is with Postgres:
- * it asks for all that are there, in one transaction, so that they share its commit.  A call that gets
- * nothing and may wait goes back to where it was, and holds no connection.  The queue asks again when
- * something was committed to the namespace, when a claim was settled, when a retry is due or a lease runs
- * out, and now and then, as it is not told of everything.
+ * All calls of a worker for one consumer are in one queue, in the order in which they came, until they are
+ * answered.  At most one question of it is with Postgres: it asks for many of them in one transaction, so
+ * that they share its commit.  A call that gets nothing and may wait stays, and holds no connection.  The
+ * queue asks again when something was committed to the namespace, when a claim was settled, when a retry is
+ * due or a lease runs out, and now and then, as it is not told of everything.
  *
  * What a call has to settle is sent with its first question only; what came of it is kept with the call.
+ * When Postgres refuses a question, each of its calls is asked for alone, as one of them is at fault.
  */
 #include <event2/event.h>
-#include <event2/event_struct.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/stats.h"
-#include "methods/internal.h"
+#include "methods/question.h"
 
-#define MAX_ASKED 100	/* calls in one question */
 #define POLL_MS 2500	/* at the latest, when every commit is told... */
 #define UNTOLD_MS 100	/* ...and when it is not */
-#define LOCKED_MS 3		/* another session is at the consumer */
-#define LOCKED_MAX 5000 /* then it is told that it is, and not asked any more */
-
-TAILQ_HEAD(call_list, method_call);
+#define HELD_MS 1000	/* something is due, but a transaction holds it */
+#define LOCKED_MS 3		/* another session is at the consumer; twice that the next time... */
+#define LOCKED_POLL 100 /* ...and so on up to here */
+#define LOCKED_MAX 5000 /* so long after its time a call is told of it, and not asked for any more */
 
 TAILQ_HEAD(queue_list, consumer_queue);
-
-struct consumer_queue
-{
-	TAILQ_ENTRY(consumer_queue) link; /* of the worker's */
-	struct consumers *consumers;
-	struct call_list waiting; /* the first to have asked first */
-	struct call_list asked;
-	bool asking;
-	bool woken;		/* while it was asking */
-	bool busy;		/* in a function that must find it afterwards */
-	unsigned alone; /* so many calls are asked for one by one, as one of them fails */
-	uint64_t due_ms;
-	uint64_t bit; /* of the namespace */
-	struct event timer;
-	char *consumer;
-	char namespace_name[];
-};
 
 struct consumers
 {
@@ -55,7 +37,8 @@ struct consumers
 	bool ended;
 };
 
-static void ask(struct consumer_queue *queue);
+static void wake(struct consumer_queue *queue);
+static void go_on(struct consumer_queue *queue);
 
 /* ---- queues -------------------------------------------------------------------- */
 
@@ -63,7 +46,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	ask(arg);
+	wake(arg);
 }
 
 static struct consumer_queue *find(struct consumers *consumers, const char *namespace_name,
@@ -95,8 +78,8 @@ static struct consumer_queue *find_or_add(struct consumers *consumers, const cha
 	memcpy(queue->namespace_name, namespace_name, namespace_size);
 	memcpy(queue->consumer, consumer, strlen(consumer) + 1);
 	queue->bit = consumers->hooks->bit(namespace_name);
-	TAILQ_INIT(&queue->waiting);
-	TAILQ_INIT(&queue->asked);
+	queue->due_ms = UINT64_MAX;
+	TAILQ_INIT(&queue->calls);
 	if (TAILQ_EMPTY(&consumers->queues))
 		consumers->hooks->set_waiting(consumers->hooks->arg, true);
 	event_assign(&queue->timer, consumers->base, -1, 0, on_timer, queue);
@@ -108,7 +91,7 @@ static void free_if_empty(struct consumer_queue *queue)
 {
 	struct consumers *consumers = queue->consumers;
 
-	if (queue->asking || queue->busy || !TAILQ_EMPTY(&queue->waiting) || !TAILQ_EMPTY(&queue->asked))
+	if (queue->asking || queue->busy || queue->releasing > 0 || !TAILQ_EMPTY(&queue->calls))
 		return;
 	event_del(&queue->timer);
 	TAILQ_REMOVE(&consumers->queues, queue, link);
@@ -134,7 +117,7 @@ static void wait_on(struct consumer_queue *queue)
 
 	if (queue->due_ms < next)
 		next = queue->due_ms;
-	TAILQ_FOREACH(call, &queue->waiting, link)
+	TAILQ_FOREACH(call, &queue->calls, link)
 	{
 		if (call->deadline_ms < next)
 			next = call->deadline_ms;
@@ -144,9 +127,9 @@ static void wait_on(struct consumer_queue *queue)
 
 /* ---- answers -------------------------------------------------------------------- */
 
-static void leave(struct method_call *call, struct call_list *list)
+static void leave(struct consumer_queue *queue, struct method_call *call)
 {
-	TAILQ_REMOVE(list, call, link);
+	TAILQ_REMOVE(&queue->calls, call, link);
 	call->waiting = NULL;
 }
 
@@ -162,10 +145,12 @@ static void answer(struct method_call *call, struct db_reply *reply, struct slic
 	call->done(call->arg, &result);
 }
 
-static void answer_nothing(struct method_call *call)
+/* There is nothing for it. */
+static void dismiss(struct consumer_queue *queue, struct method_call *call)
 {
 	struct db_reply none = {.status = DB_OK};
 
+	leave(queue, call);
 	answer(call, &none, slice_of("\"claim\":null,\"messages\":[]"));
 }
 
@@ -180,10 +165,14 @@ static void keep_settled(struct method_call *call, struct slice settled)
 	call->texts[NEXT_SETTLE] = -1;
 }
 
-static void ignore(void *arg, struct db_reply *reply)
+static void on_released(void *arg, struct db_reply *reply)
 {
-	(void)arg;
+	struct consumer_queue *queue = arg;
+
 	(void)reply;
+	queue->releasing--;
+	queue->consumers->hooks->settled(queue->consumers->hooks->arg, queue->namespace_name);
+	wake(queue);
 }
 
 /* Gives back a claim whose client is gone. */
@@ -196,27 +185,18 @@ static void release(struct consumer_queue *queue, int64_t claim)
 								   .options = options};
 
 	snprintf(options, sizeof(options), "{\"claim\":%" PRId64 ",\"release\":true}", claim);
-	(void)db_consumer(queue->consumers->methods->db, &in, ignore, NULL);
-	queue->woken = true;
+	queue->releasing += db_consumer(queue->consumers->methods->db, &in, on_released, queue);
 }
 
-/* Back to where it came from. */
-static void put_back(struct consumer_queue *queue, struct method_call *call, struct method_call **last)
+/* Among other calls of a batch it can't wait. */
+static void tell(struct method_call *call)
 {
 	struct method_reply waits = {.waiting = true};
 
-	call->asked = false;
-	call->waiting = queue;
-	if (*last != NULL)
-		TAILQ_INSERT_AFTER(&queue->waiting, *last, call, link);
-	else
-		TAILQ_INSERT_HEAD(&queue->waiting, call, link);
-	*last = call;
-	if (!call->told)
-	{
-		call->told = true;
-		call->done(call->arg, &waits);
-	}
+	if (call->told || call->at_once)
+		return;
+	call->told = true;
+	call->done(call->arg, &waits);
 }
 
 static bool may_wait(const struct consumer_queue *queue, const struct method_call *call)
@@ -225,142 +205,170 @@ static bool may_wait(const struct consumer_queue *queue, const struct method_cal
 		   clock_ms() < call->deadline_ms;
 }
 
-static void take_delivery(struct consumer_queue *queue, struct method_call *call, struct db_reply *reply,
-						  const struct db_delivery *delivery, struct method_call **last)
+static void count(struct stats *stats, const struct db_delivery *delivery)
 {
-	uint64_t due =
-		delivery->next_due_ms.is_set ? clock_ms() + (uint64_t)delivery->next_due_ms.value : UINT64_MAX;
+	stats_add(&stats->claims_given, delivery->claim.is_set);
+	stats_add(&stats->claims_settled, (uint64_t)delivery->claims_settled);
+	stats_add(&stats->claims_fenced, (uint64_t)delivery->claims_lost);
+	stats_add(&stats->claims_expired, (uint64_t)delivery->expired);
+	stats_add(&stats->messages_failed, (uint64_t)delivery->messages_failed);
+}
 
+static void take_delivery(struct consumer_queue *queue, struct method_call *call, struct db_reply *reply,
+						  const struct db_delivery *delivery)
+{
 	keep_settled(call, delivery->settled);
-	queue->due_ms = due < queue->due_ms ? due : queue->due_ms;
+	call->asked_once = true;
 	if (!delivery->claim.is_set && may_wait(queue, call))
+		return;
+	if (call->abandoned)
 	{
-		put_back(queue, call, last);
+		if (delivery->claim.is_set)
+			release(queue, delivery->claim.value);
+		dismiss(queue, call);
 		return;
 	}
-	if (delivery->claim.is_set && call->abandoned)
-		release(queue, delivery->claim.value);
+	leave(queue, call);
 	answer(call, reply, delivery->body);
+}
+
+/* Of a question that was answered with nothing for one of its calls. */
+static void take_due(struct consumer_queue *queue, const struct db_delivery *delivery)
+{
+	uint64_t ms = delivery->next_due_ms.is_set ? (uint64_t)delivery->next_due_ms.value : 0;
+	uint64_t due = clock_ms() + (ms > 0 ? ms : HELD_MS);
+
+	if (delivery->next_due_ms.is_set && due < queue->due_ms)
+		queue->due_ms = due;
 }
 
 /* ---- asking --------------------------------------------------------------------- */
 
-static void fail(struct method_call *call, struct db_reply *reply)
+static void fail(struct consumer_queue *queue, struct method_call *call, struct db_reply *reply)
 {
+	leave(queue, call);
 	method_fail_status(call, reply->status, &reply->error);
 	method_answer_error(call);
 }
 
-static void fail_locked(struct method_call *call)
+/* The end of a question without an answer for each: what stays is asked for again. */
+static void take_failure(struct consumer_queue *queue, unsigned nasked, struct db_reply *reply)
 {
+	bool alone = nasked > 1 && reply->status == DB_ERROR;
+	struct method_call *call, *next;
+
+	for (call = question_first(TAILQ_FIRST(&queue->calls)); call != NULL; call = next)
+	{
+		next = question_first(TAILQ_NEXT(call, link));
+		call->asked = false;
+		call->alone = alone;
+		if (!alone)
+			fail(queue, call, reply);
+		else if (call->abandoned)
+			dismiss(queue, call);
+		else
+			tell(call);
+	}
+	queue->woken = true;
+	queue->locked_ms = 0;
+}
+
+static void fail_locked(struct consumer_queue *queue, struct method_call *call)
+{
+	leave(queue, call);
 	method_fail(call, ERROR_BACKEND_UNAVAILABLE, "another session is at the consumer for long");
 	method_answer_error(call);
 }
 
-/* One of several may be at fault: each is asked for alone. */
-static void take_failure(struct consumer_queue *queue, struct call_list *asked, unsigned nasked,
-						 struct db_reply *reply)
+static void take_locked(struct consumer_queue *queue)
 {
-	struct method_call *call, *last = NULL;
+	struct method_call *call, *next;
 
-	if (nasked == 1)
+	queue->locked_ms = queue->locked_ms == 0 ? LOCKED_MS : queue->locked_ms * 2;
+	if (queue->locked_ms > LOCKED_POLL)
+		queue->locked_ms = LOCKED_POLL;
+	for (call = question_first(TAILQ_FIRST(&queue->calls)); call != NULL; call = next)
 	{
-		call = TAILQ_FIRST(asked);
-		leave(call, asked);
-		fail(call, reply);
-		return;
-	}
-	queue->alone = nasked;
-	queue->woken = true;
-	while ((call = TAILQ_FIRST(asked)) != NULL)
-	{
-		leave(call, asked);
-		put_back(queue, call, &last);
+		next = question_first(TAILQ_NEXT(call, link));
+		call->asked = false;
+		if (call->abandoned)
+			dismiss(queue, call);
+		else if (queue->consumers->ended || clock_ms() >= call->deadline_ms + LOCKED_MAX)
+			fail_locked(queue, call);
+		else
+			tell(call);
 	}
 }
 
-static void take_locked(struct consumer_queue *queue, struct call_list *asked)
+/* Asks again where all got something, as there may be more for those that were not asked for. */
+static void take_deliveries(struct consumer_queue *queue, struct db_reply *reply)
 {
-	struct method_call *call, *last = NULL;
+	struct method_call *call, *next = question_first(TAILQ_FIRST(&queue->calls));
+	bool settled = false, all = true;
 
-	queue->due_ms = clock_ms() + LOCKED_MS;
-	while ((call = TAILQ_FIRST(asked)) != NULL)
+	queue->due_ms = UINT64_MAX;
+	queue->locked_ms = 0;
+	for (unsigned i = 0; (call = next) != NULL; i++)
 	{
-		leave(call, asked);
-		if (queue->consumers->ended || clock_ms() >= call->deadline_ms + LOCKED_MAX)
-			fail_locked(call);
-		else
-			put_back(queue, call, &last);
+		const struct db_delivery delivery = db_delivery_of(reply, i);
+
+		next = question_first(TAILQ_NEXT(call, link));
+		call->asked = call->alone = false;
+		settled = settled || delivery.settled.bytes != NULL;
+		all = all && delivery.claim.is_set;
+		count(queue->consumers->methods->stats, &delivery);
+		take_due(queue, &delivery);
+		take_delivery(queue, call, reply, &delivery);
 	}
+	queue->woken = queue->woken || all;
+	if (settled)
+		queue->consumers->hooks->settled(queue->consumers->hooks->arg, queue->namespace_name);
 }
 
 static void on_reply(void *arg, struct db_reply *reply)
 {
 	struct consumer_queue *queue = arg;
-	struct call_list asked = TAILQ_HEAD_INITIALIZER(asked);
-	struct method_call *call, *last = NULL;
+	struct method_call *call;
 	unsigned nasked = 0;
-	bool settled = false;
 
+	TAILQ_FOREACH(call, &queue->calls, link)
+	nasked += call->asked;
 	queue->asking = false;
 	queue->busy = true;
-	queue->due_ms = UINT64_MAX;
-	TAILQ_CONCAT(&asked, &queue->asked, link);
-	TAILQ_FOREACH(call, &asked, link)
-	nasked++;
 	if (reply->status != DB_OK)
-		take_failure(queue, &asked, nasked, reply);
+		take_failure(queue, nasked, reply);
 	else if (db_deliveries_of(reply) != nasked)
-		take_locked(queue, &asked);
+		take_locked(queue);
 	else
-	{
-		for (unsigned i = 0; i < nasked; i++)
-		{
-			const struct db_delivery delivery = db_delivery_of(reply, i);
-
-			call = TAILQ_FIRST(&asked);
-			leave(call, &asked);
-			settled = settled || delivery.settled.bytes != NULL;
-			take_delivery(queue, call, reply, &delivery, &last);
-		}
-	}
+		take_deliveries(queue, reply);
 	queue->busy = false;
-	if (settled)
-		queue->consumers->hooks->settled(queue->consumers->hooks->arg, queue->namespace_name);
-	if (queue->woken)
-		ask(queue);
-	else if (!TAILQ_EMPTY(&queue->waiting) && !queue->asking)
-		wait_on(queue);
-	free_if_empty(queue);
+	go_on(queue);
 }
 
-/* The requests as one JSON array. */
-static void gather(struct consumer_queue *queue, struct buf *requests)
+/* No question could be asked: those that wait go on with it. */
+static void take_overload(struct consumer_queue *queue)
 {
-	unsigned most = queue->alone > 0 ? 1 : MAX_ASKED;
-	struct method_call *call;
+	struct db_reply refused = {.status = DB_OVERLOADED};
+	struct method_call *call, *next;
 
-	buf_add_str(requests, "[");
-	for (unsigned n = 0; n < most && (call = TAILQ_FIRST(&queue->waiting)) != NULL; n++)
+	queue->busy = true;
+	queue->due_ms = UINT64_MAX;
+	for (call = question_first(TAILQ_FIRST(&queue->calls)); call != NULL; call = next)
 	{
-		const char *settle = args_get(call, NEXT_SETTLE);
-
-		TAILQ_REMOVE(&queue->waiting, call, link);
-		TAILQ_INSERT_TAIL(&queue->asked, call, link);
-		call->asked = true;
-		buf_add_str(requests, n > 0 ? "," : "");
-		buf_add_str(requests, settle != NULL ? settle : args_get(call, NEXT_REQUEST));
+		next = question_first(TAILQ_NEXT(call, link));
+		call->asked = false;
+		if (!call->asked_once || !may_wait(queue, call))
+			fail(queue, call, &refused);
 	}
-	buf_add(requests, "]", 2);
-	queue->alone -= queue->alone > 0;
+	queue->busy = queue->woken = false;
+	if (!TAILQ_EMPTY(&queue->calls))
+		wait_on(queue);
 }
 
 static void ask(struct consumer_queue *queue)
 {
 	struct buf requests = {0};
 	struct db_consumer_next in = {.namespace_name = queue->namespace_name, .consumer = queue->consumer};
-	struct db_reply refused = {.status = DB_OVERLOADED};
-	struct method_call *call;
 
 	if (queue->asking || queue->busy)
 	{
@@ -368,18 +376,35 @@ static void ask(struct consumer_queue *queue)
 		return;
 	}
 	queue->woken = false;
-	if (TAILQ_EMPTY(&queue->waiting))
+	if (TAILQ_EMPTY(&queue->calls))
 		return;
 	event_del(&queue->timer);
-	gather(queue, &requests);
+	question_choose(queue);
+	question_write(queue, &requests);
 	in.requests = requests.data;
 	queue->asking = !requests.failed && db_consumer_next(queue->consumers->methods->db, &in, on_reply, queue);
 	buf_free(&requests);
-	while (!queue->asking && (call = TAILQ_FIRST(&queue->asked)) != NULL)
-	{
-		leave(call, &queue->asked);
-		fail(call, &refused);
-	}
+	if (!queue->asking)
+		take_overload(queue);
+}
+
+/* Asks for what waits, if anything does. */
+static void wake(struct consumer_queue *queue)
+{
+	ask(queue);
+	free_if_empty(queue);
+}
+
+/* After a question. */
+static void go_on(struct consumer_queue *queue)
+{
+	if (queue->locked_ms > 0 && !TAILQ_EMPTY(&queue->calls))
+		set_timer(queue, queue->locked_ms);
+	else if (queue->woken || question_is_left(queue))
+		ask(queue);
+	else if (!TAILQ_EMPTY(&queue->calls))
+		wait_on(queue);
+	free_if_empty(queue);
 }
 
 bool consumers_next(struct method_call *call, uint64_t deadline_ms)
@@ -392,9 +417,11 @@ bool consumers_next(struct method_call *call, uint64_t deadline_ms)
 		return method_fail(call, ERROR_INTERNAL_ERROR, "out of memory");
 	call->deadline_ms = deadline_ms;
 	call->waiting = queue;
-	call->asked = call->abandoned = call->told = false;
-	TAILQ_INSERT_TAIL(&queue->waiting, call, link);
-	ask(queue);
+	call->asked = call->asked_once = call->alone = call->abandoned = call->told = false;
+	TAILQ_INSERT_TAIL(&queue->calls, call, link);
+	if (may_wait(queue, call))
+		tell(call); /* so that we hear when its client goes while Postgres has the first question */
+	wake(queue);
 	return true;
 }
 
@@ -405,8 +432,7 @@ void consumers_abandon(struct method_call *call)
 	call->abandoned = true;
 	if (call->asked)
 		return;
-	leave(call, &queue->waiting);
-	answer_nothing(call);
+	dismiss(queue, call);
 	free_if_empty(queue);
 }
 
@@ -417,7 +443,7 @@ void consumers_settled(struct methods *methods, const char *namespace_name, cons
 	struct consumer_queue *queue = find(methods->consumers, namespace_name, consumer);
 
 	if (queue != NULL)
-		ask(queue);
+		wake(queue);
 	methods->consumers->hooks->settled(methods->consumers->hooks->arg, namespace_name);
 }
 
@@ -429,7 +455,7 @@ void consumers_wake(struct consumers *consumers, uint64_t namespaces)
 	{
 		next = TAILQ_NEXT(queue, link);
 		if ((queue->bit & namespaces) != 0)
-			ask(queue);
+			wake(queue);
 	}
 }
 
@@ -451,18 +477,19 @@ struct consumers *consumers_new(struct event_base *base, struct methods *methods
 
 void consumers_end(struct consumers *consumers)
 {
-	struct consumer_queue *queue, *next;
-	struct method_call *call;
+	struct consumer_queue *queue, *next_queue;
+	struct method_call *call, *next;
 
 	consumers->ended = true;
-	for (queue = TAILQ_FIRST(&consumers->queues); queue != NULL; queue = next)
+	for (queue = TAILQ_FIRST(&consumers->queues); queue != NULL; queue = next_queue)
 	{
-		next = TAILQ_NEXT(queue, link);
+		next_queue = TAILQ_NEXT(queue, link);
 		queue->busy = true;
-		while ((call = TAILQ_FIRST(&queue->waiting)) != NULL)
+		for (call = TAILQ_FIRST(&queue->calls); call != NULL; call = next)
 		{
-			leave(call, &queue->waiting);
-			answer_nothing(call);
+			next = TAILQ_NEXT(call, link);
+			if (!call->asked)
+				dismiss(queue, call);
 		}
 		queue->busy = false;
 		free_if_empty(queue);

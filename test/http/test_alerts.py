@@ -80,6 +80,9 @@ def fires(folder, *parts):
 @pytest.fixture(scope="module")
 def watched():
     server = Server("--test-mode", "--workers", "1", "--queue-requests", "5", *ADMIN)
+    connection = server.postgres()
+    sql(connection, "SELECT millrace.create_namespace('consumers')")
+    sql(connection, "SELECT millrace.create_consumer('billing', namespace => 'consumers')")
     yield server
     server.stop()
 
@@ -258,6 +261,55 @@ def test_a_subscriber_that_does_not_read(watched, own, folder):
     assert fires(folder, *slow) == {"MillraceSlowSubscriber"}
     # It catches up.
     assert fires(folder, *[({lag: scrape[lag]}, minutes) for scrape, minutes in reversed(slow)]) == set()
+
+
+@pytest.fixture
+def consuming(own):
+    """Makes a consumer and two messages; returns its first claim."""
+    made = []
+
+    def make(name, **options):
+        for stream in (name + "-1", name + "-2"):
+            own.write(stream)
+        own.call("consumer.create", name, {"category": name, **options})
+        made.append(name)
+        return own.call("consumer.next", name)["claim"]
+    yield make
+    for each in made:
+        own.call("consumer.delete", each)
+
+
+@with_promtool
+@pytest.mark.parametrize("options, expected", [({}, {"MillraceConsumerParked"}), ({
+    "maxParked": 1
+}, {"MillraceConsumerParked", "MillraceConsumerStopped"})])
+def test_a_consumer_that_gave_up_a_stream_and_one_that_stopped(watched, own, consuming, folder, options, expected):
+    claim = consuming("poison", **options)
+    before = scraped(watched)
+    own.call("consumer.settle", "poison", {
+        "claim": claim,
+        "failed": [{"stream": "poison-1", "position": 0, "error": "poison", "park": True}]
+    })
+    own.call("consumer.next", "poison")
+    assert fires(folder, (before, 5)) == set()
+    assert fires(folder, (before, 5), (scraped(watched), 3)) == expected
+    assert "MillraceConsumerParked" not in fires(folder, (before, 5), (scraped(watched), .5), (before, 3))
+
+
+@with_promtool
+def test_a_consumer_that_is_behind(watched, own, consuming, folder):
+    def series(name):
+        return (f'millrace_consumer_{name}{{consumer="late",namespace="{own.namespace}",'
+                'instance="one",job="millrace"}')
+    consuming("late")
+    told, age, messages = scraped(watched), series("lag_seconds"), series("lag_messages")
+    assert 0 < told[age] < 300 and told[messages] == 2
+    aging = [({**told, age: told[age] % 10 + minute * 60}, 1) for minute in range(14)]
+    assert fires(folder, *aging[:9]) == set()
+    assert fires(folder, *aging) == {"MillraceConsumerBehind"}
+    many = {**told, messages: 1001}
+    assert fires(folder, (told, 5), (many, 4), (told, 5)) == set()
+    assert fires(folder, (told, 5), (many, 14)) == {"MillraceConsumerBehind"}
 
 
 @with_promtool

@@ -1,0 +1,64 @@
+"""Members of consumers that wait, for the tests of consumer.next."""
+import json
+import threading
+import time
+
+from store import RpcError, wait_until
+
+
+class Member:
+    """A call of consumer.next that waits, on a connection of its own."""
+
+    def __init__(self, server, token, consumer="billing", waitMs=50000, **options):
+        self.client = server.client(token, timeout=120)
+        self.answer = self.error = self.answered = None
+        self.began = time.monotonic()
+        self.call = ["consumer.next", consumer, {"waitMs": waitMs, **options}]
+        self.thread = threading.Thread(target=self._ask, daemon=True)
+        self.thread.start()
+
+    def _ask(self):
+        try:
+            self.answer = self.client.call(*self.call)
+        except (RpcError, OSError) as error:
+            self.error = error
+        self.answered = time.monotonic()
+
+    def wait(self, seconds=30):
+        """The answer."""
+        self.thread.join(seconds)
+        assert not self.thread.is_alive(), f"{self.call} was not answered in {seconds} s"
+        self.client.close()
+        if self.error:
+            raise self.error
+        return self.answer
+
+    @property
+    def took(self):
+        return self.answered - self.began
+
+
+class Gone:
+    """A call of consumer.next whose client can hang up."""
+
+    def __init__(self, server, token, consumer="billing", waitMs=50000, **options):
+        body = json.dumps(["consumer.next", consumer, {"waitMs": waitMs, **options}]).encode()
+        self.socket = server.connect()
+        self.socket.sendall(b"POST /rpc HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n" %
+                            (token.encode(), len(body)) + body)
+
+    def hang_up(self):
+        self.socket.close()
+
+
+def at_once(attempt, what, within=0.7):
+    """attempt() returns how long something took; three of them in a row are quick.  A busy machine gets more."""
+    took = []
+
+    def three():
+        took.append(attempt())
+        return len(took) >= 3 and max(took[-3:]) < within
+    try:
+        wait_until(three, what, 60)
+    except AssertionError:
+        raise AssertionError(f"{what} took {took}")

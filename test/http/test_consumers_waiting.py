@@ -1,0 +1,435 @@
+"""consumer.next that waits (sidecar/README.md, "Consumers"): what wakes it, whom it serves, and how it ends."""
+import os
+import random
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg2
+import pytest
+
+from consuming import Gone, Member, at_once
+from store import Client, RpcError, Server, new_id, sql, token_for, wait_until
+
+LOCAL = ["--test-mode", "--without-authentication", "--listen", "127.0.0.1"]
+
+
+@pytest.fixture(scope="module")
+def servers(shared_cluster):
+    """Two at one Postgres; the first has two workers."""
+    servers = [Server("--database", shared_cluster.conninfo(), *LOCAL, "--workers", str(n)) for n in (2, 1)]
+    yield servers
+    for each in servers:
+        each.stop()
+
+
+class Space:
+    """A namespace with a consumer, seen by HTTP and by SQL."""
+
+    def __init__(self, servers, cluster, **options):
+        self.name = "waiting " + new_id()
+        self.token, self.servers, self.cluster = token_for(self.name), servers, cluster
+        self.client = servers[0].client(self.token)
+        self.client.call("consumer.create", "billing", options)
+
+    def member(self, server=0, **options):
+        return Member(self.servers[server], self.token, **options)
+
+    def sql(self, statement, *arguments, connection=None):
+        connection = connection or self.cluster.connect()
+        sql(connection, "SELECT set_config('millrace.namespace', %s, false)", self.name)
+        return sql(connection, statement, *arguments)
+
+    def info(self):
+        return self.client.call("consumer.info", "billing")
+
+    def settle(self, answer, **more):
+        self.client.call("consumer.settle", "billing", {"claim": answer["claim"], **more})
+
+
+@pytest.fixture
+def space(servers, shared_cluster):
+    return Space(servers, shared_cluster)
+
+
+def waits(space, seconds=0.3):
+    """Gives a call the time to begin to wait; nothing tells of it."""
+    time.sleep(seconds)
+
+
+# What wakes
+
+def by_write(space, stream):
+    space.client.write(stream)
+
+
+def by_another_server(space, stream):
+    space.servers[1].client(space.token).write(stream)
+
+
+def by_sql(space, stream):
+    space.sql("SELECT millrace.append(%s, 'T', '{}')", stream)
+
+
+@pytest.mark.parametrize("server", [0, 1])
+@pytest.mark.parametrize("act", [by_write, by_another_server, by_sql], ids=lambda act: act.__name__)
+def test_an_append_wakes_at_once(space, act, server):
+    def attempt():
+        members = [space.member(server, max=1) for _ in range(4)]  # at both workers
+        waits(space)
+        began = time.monotonic()
+        for n in range(len(members)):
+            act(space, f"account-{n}")
+        for each in members:
+            space.settle(each.wait())
+        return max(each.answered for each in members) - began
+    at_once(attempt, "an append")
+
+
+def settled_by_http(space, claim):
+    space.client.call("consumer.settle", "billing", {"claim": claim})
+
+
+def settled_with_next(space, claim):
+    assert space.client.call("consumer.next", "billing", {"max": 1, "settle": [{"claim": claim}]})["settled"] == [claim]
+
+
+def settled_by_sql(space, claim):
+    space.sql("SELECT millrace.consumer_settle('billing', %s)", claim)
+
+
+def released(space, claim):
+    space.client.call("consumer.settle", "billing", {"claim": claim, "release": True})
+
+
+@pytest.mark.parametrize("server", [0, 1])
+@pytest.mark.parametrize("act", [settled_by_http, settled_by_sql, released], ids=lambda act: act.__name__)
+def test_a_settled_claim_lets_its_stream_go_on_at_once(space, act, server):
+    def attempt():
+        space.client.write("account-1")
+        space.client.write("account-1")
+        held = space.client.call("consumer.next", "billing", {"max": 1})
+        member = space.member(server)
+        waits(space)
+        assert member.answer is None
+        began = time.monotonic()
+        act(space, held["claim"])
+        space.settle(member.wait())
+        space.client.call("consumer.reset", "billing", {"position": "end"})
+        return member.answered - began
+    at_once(attempt, "a settle")
+
+
+def test_a_claim_that_a_transaction_settles_wakes_at_its_commit(space):
+    space.client.write("account-1")
+    space.client.write("account-1")
+    held = space.client.call("consumer.next", "billing", {"max": 1})
+    connection = space.cluster.connect()
+    sql(connection, "BEGIN")
+    space.sql("SELECT millrace.consumer_settle('billing', %s)", held["claim"], connection=connection)
+    members = [space.member(server) for server in (0, 1)]
+    waits(space, 1)
+    assert not any(each.answer for each in members)
+    began = time.monotonic()
+    sql(connection, "COMMIT")
+    wait_until(lambda: any(each.answer for each in members), "the one behind it", 10)
+    assert time.monotonic() - began < 4
+    space.client.write("account-2")
+    for each in members:
+        assert len(each.wait()["messages"]) == 1
+
+
+def test_a_retry_that_is_due_and_a_lease_that_ran_out(space):
+    space.client.write("account-1")
+    held = space.client.call("consumer.next", "billing")
+    space.settle(held, failed=[{"stream": "account-1", "position": 0, "delayMs": 1200}])
+    member = space.member(1)
+    answer = member.wait()
+    assert 0.9 < member.took < 10 and answer["retries"]["account-1"]["attempt"] == 2
+    space.settle(answer)
+    space.client.write("account-1")
+    space.client.call("consumer.next", "billing", {"leaseMs": 1000})
+    member = space.member(1)
+    assert len(member.wait()["messages"]) == 1 and 0.7 < member.took < 10
+
+
+def test_wait_ms_is_reached(space):
+    member = space.member(waitMs=700)
+    assert member.wait() == {"claim": None, "messages": []} and 0.7 <= member.took < 10
+    member = space.member(waitMs=0)
+    assert member.wait()["claim"] is None
+    began = time.monotonic()
+    answers = space.client.post([{"jsonrpc": "2.0", "id": n, "method": "consumer.next",
+                                  "params": ["billing", {"waitMs": 20000}]} for n in range(5)]).json
+    assert time.monotonic() - began < 10
+    assert [each["result"] for each in answers] == [{"claim": None, "messages": []}] * 5
+    answer = space.client.post({"jsonrpc": "2.0", "id": 7, "method": "consumer.next",
+                                "params": {"consumer": "billing", "options": {"waitMs": 500}}}).json
+    assert answer == {"jsonrpc": "2.0", "id": 7, "result": {"claim": None, "messages": []}}
+
+
+def test_a_wait_that_ends_says_when_something_is_due(space):
+    space.client.write("account-1")
+    space.settle(space.client.call("consumer.next", "billing"),
+                 failed=[{"stream": "account-1", "position": 0, "delayMs": 3000000}])
+    for options in ({"waitMs": 400}, {"waitMs": 0}):
+        assert 2000000 < space.member(**options).wait()["nextDueMs"] <= 3600000
+    space.client.call("consumer.pause", "billing")
+    assert space.member(waitMs=400).wait() == {"claim": None, "state": "paused", "messages": []}
+
+
+# Who hangs up
+
+def test_who_hangs_up_frees_its_place_and_claims_nothing(space):
+    gone = [Gone(space.servers[0], space.token) for _ in range(5)]
+    waits(space)
+    for each in gone:
+        each.hang_up()
+    waits(space)
+    space.client.write("account-1")
+    waits(space)
+    assert (space.info()["claims"], space.info()["lag"]) == (0, 1)
+    assert len(space.client.call("consumer.next", "billing")["messages"]) == 1
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["its first question", "one after it was woken"])
+def test_who_hangs_up_while_postgres_has_its_question_gives_the_claim_back(space, first):
+    look, holder = space.cluster.connect(), space.cluster.connect()
+    schema = sql(look, "SELECT millrace.namespace_schema(%s)", space.name)[0][0]
+    if first:
+        space.client.write("account-1")
+    else:
+        gone = Gone(space.servers[0], space.token)
+        waits(space)
+    sql(holder, "BEGIN")
+    sql(holder, f'LOCK TABLE "{schema}".consumer_claims')
+    if first:
+        gone = Gone(space.servers[0], space.token)
+    else:
+        space.client.write("account-1")
+    wait_until(lambda: sql(look, "SELECT count(*) FROM pg_locks WHERE relation = %s::regclass AND NOT granted",
+                           f'"{schema}".consumer_claims')[0][0], "the question")
+    gone.hang_up()
+    waits(space)
+    sql(holder, "COMMIT")
+    member = space.member(1)
+    answer = member.wait()
+    assert len(answer["messages"]) == 1 and "retries" not in answer and member.took < 15
+
+
+# Many
+
+def test_members_are_served_in_the_order_in_which_they_asked(space):
+    members = []
+    for _ in range(12):
+        members.append(space.member(1, max=1))
+        waits(space, 0.05)
+    for n in range(6):
+        space.client.write(f"account-{n}")
+    space.client.call("streams.append", [{"stream": f"other-{n}", "messages": [{"type": "T", "data": {}}]}
+                                         for n in range(6)])
+    assert sorted(members, key=lambda each: each.wait()["messages"][0][4]) == members
+
+
+def test_three_hundred_wait_for_one_consumer(servers, shared_cluster):
+    space = Space(servers[1:], shared_cluster)
+    members = [space.member(max=1) for _ in range(150)] + [space.member(max=1, waitMs=3000) for _ in range(50)] + [
+        space.member(max=1) for _ in range(100)]
+    for each in members[150:200]:  # behind a hundred that wait for longer
+        assert each.wait(20)["claim"] is None
+    held = space.client
+    held.write("account-1")
+    first = next(iter(wait_until(lambda: [each for each in members if each.answer and each.answer["claim"]], "one")))
+    again = space.member(max=1, waitMs=500, settle=[{"claim": first.answer["claim"]}])
+    assert again.wait(20)["settled"] == [first.answer["claim"]]
+    held.call("streams.append", [{"stream": f"account-{n}", "messages": [{"type": "T", "data": {}}]}
+                                 for n in range(2, 252)])
+    rest = [each for each in members if each not in members[150:200] and each is not first]
+    began = time.monotonic()
+    claims = {each.wait(60)["claim"] for each in rest[:248]}
+    assert None not in claims and len(claims) >= 248 and time.monotonic() - began < 30
+
+
+def test_a_hundred_consumers(servers, shared_cluster):
+    space = Space(servers, shared_cluster)
+    for n in range(100):
+        space.client.call("consumer.create", f"c-{n}", {"category": f"k{n}"})
+    members = [space.member(n % 2, consumer=f"c-{n}") for n in range(100)]
+    waits(space, 1)
+    for n in range(100):
+        space.client.write(f"k{n}-1")
+    assert [each.wait()["messages"][0][1] for each in members] == [f"k{n}-1" for n in range(100)]
+
+
+# What fails
+
+def test_one_that_fails_does_not_hurt_the_others(space):
+    members = [space.member(max=1) for _ in range(3)]
+    waits(space)
+    space.client.write("account-1")
+    claim = wait_until(lambda: next((each.answer for each in members if each.answer), None), "a claim")["claim"]
+    bad = [space.member(max=1, settle=[{"claim": claim, "failed": [{"stream": "none", "position": 0}]}])
+           for _ in range(3)]
+    for each in bad:
+        with pytest.raises(RpcError) as error:
+            each.wait(20)
+        assert (error.value.status, error.value.code) == (400, "INVALID_REQUEST")
+    space.client.write("account-2")
+    space.client.write("account-3")
+    assert all(len(each.wait(20)["messages"]) == 1 for each in members)
+
+
+def test_while_another_session_is_at_the_consumer(space):
+    space.client.write("account-1")
+    holder = space.cluster.connect()
+    sql(holder, "BEGIN")
+    space.sql("SELECT * FROM millrace.consumer_next('billing', 1)", connection=holder)
+    with ThreadPoolExecutor(1) as pool:
+        batch = pool.submit(lambda: space.servers[0].client(space.token).post([
+            {"jsonrpc": "2.0", "id": n, "method": "consumer.next", "params": ["billing", {"max": 1}]}
+            for n in range(2)]).json)
+        member, gone = space.member(max=1), Gone(space.servers[0], space.token)
+        waits(space, 1)
+        gone.hang_up()
+        sql(holder, "ROLLBACK")
+        answers = [each["result"]["claim"] for each in batch.result(30)]
+    space.client.write("account-2")
+    space.client.write("account-3")
+    assert sum(claim is not None for claim in [*answers, member.wait()["claim"]]) >= 1
+    assert space.servers[0].process.poll() is None
+
+
+def test_the_same_request_at_another_server(space):
+    request = new_id()
+    space.client.write("account-1")
+    first = space.member(0, request=request).wait()
+    assert space.member(1, request=request).wait() == first
+    space.settle(first)
+    assert space.member(1, request=request, waitMs=300).wait()["claim"] is None
+
+
+def test_a_server_that_stops_answers_those_that_wait(shared_cluster):
+    server = Server("--database", shared_cluster.conninfo(), *LOCAL, "--workers", "2")
+    space = Space([server], shared_cluster)
+    members = [space.member() for _ in range(20)]
+    waits(space)
+    began = time.monotonic()
+    server.stop()
+    assert [each.wait(5) for each in members] == [{"claim": None, "messages": []}] * 20
+    assert time.monotonic() - began < 20
+
+
+def test_postgres_is_killed_while_calls_wait(cluster):
+    server = Server("--database", cluster.conninfo(), *LOCAL, "--workers", "1")
+    try:
+        space = Space([server], cluster)
+        space.client.write("account-1")
+        held = space.client.call("consumer.next", "billing")
+        members = [space.member(max=1) for _ in range(5)]
+        waits(space)
+        cluster.stop("immediate")
+        waits(space, 3)
+        cluster.start()
+        space.settle(held)
+        for n in range(5):
+            space.client.write(f"account-{n + 2}")
+        assert sorted(each.wait()["messages"][0][1] for each in members) == [f"account-{n + 2}" for n in range(5)]
+    finally:
+        server.stop()
+
+
+# While nothing happens
+
+def test_idle_consumers_write_nothing_and_ask_at_most_once_a_second(cluster, start):
+    server = start("--database", cluster.conninfo(), *LOCAL, "--workers", "1")
+    space, look = Space([server], cluster), cluster.connect("template1")
+    names = [f"c-{n}" for n in range(10)]
+    for n, name in enumerate(names):
+        space.client.call("consumer.create", name, {"category": "account"})
+    for n in range(10):
+        space.client.write(f"account-{n}")
+    for n, name in enumerate(names):
+        answer = space.client.call("consumer.next", name)
+        failures = [{"stream": "account-1", "position": 0, "park": True}] if n % 3 == 0 else [
+            {"stream": "account-2", "position": 0, "delayMs": 100}] if n % 3 == 1 else []
+        space.client.call("consumer.settle", name, {"claim": answer["claim"], "failed": failures})
+        if n % 3 == 1:
+            space.client.call("consumer.pause", name)
+    # One has a lease that ran out, and a transaction that has settled it.
+    space.client.call("consumer.create", "held", {"category": "account"})
+    claim = space.client.call("consumer.next", "held", {"leaseMs": 1000})["claim"]
+    holder = cluster.connect("postgres")
+    sql(holder, "BEGIN")
+    space.sql("SELECT millrace.consumer_settle('held', %s)", claim, connection=holder)
+    members = [space.member(consumer=name) for name in [*names, "held"] for _ in range(3)]
+
+    def told():
+        return sql(look, "SELECT xact_commit + xact_rollback, pg_current_wal_insert_lsn() - '0/0' "
+                   "FROM pg_stat_database WHERE datname = 'postgres'")[0]
+
+    def calm():
+        before, began = told(), time.monotonic()
+        time.sleep(6)  # which is what the rate is taken over
+        after, seconds = told(), time.monotonic() - began
+        return after[1] == before[1] and (after[0] - before[0]) / seconds <= 11
+    wait_until(calm, "calm", 60)
+    sql(holder, "ROLLBACK")
+    assert not any(each.answer for each in members if each.call[1] in names and int(each.call[1][2:]) % 3)
+
+
+# Judged by a history
+
+def test_servers_are_killed_at_random_and_every_message_is_settled_once_in_order(cluster):
+    """Eight members over HTTP note in one table of Postgres what they did, as a user's code does: with the settle."""
+    running = [Server("--database", cluster.conninfo(), *LOCAL, "--workers", "2") for _ in range(2)]
+    space = Space(running, cluster)
+    setup = cluster.connect()
+    sql(setup, "CREATE TABLE effects (n serial, stream text, position bigint, claim bigint)")
+    streams, each_has, stop = 20, 40, threading.Event()
+
+    def work(number):
+        connection, chance, client = cluster.connect(), random.Random(number), None
+        connection.autocommit = False
+        while not stop.is_set():
+            try:
+                client = client or running[chance.randrange(2)].client(space.token, timeout=20)
+                answer = client.call("consumer.next", "billing", {"max": 7, "waitMs": 500, "leaseMs": 1000})
+                with connection, connection.cursor() as cursor:
+                    cursor.execute("SELECT set_config('millrace.namespace', %s, false)", (space.name,))
+                    if answer["claim"] is None or chance.random() < 0.05:
+                        continue
+                    cursor.execute("SELECT millrace.consumer_settle('billing', %s)", (answer["claim"],))
+                    for message in answer["messages"]:
+                        cursor.execute("INSERT INTO effects (stream, position, claim) VALUES (%s, %s, %s)",
+                                       (message[1], message[3], answer["claim"]))
+            except (OSError, RpcError, ValueError, psycopg2.Error, Exception):
+                client = None
+                time.sleep(0.05)
+
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(8)]
+    for each in threads:
+        each.start()
+    kills = 0
+    try:
+        for position in range(each_has):
+            for n in range(streams):
+                space.sql("SELECT millrace.append(%s, 'T', '{}')", f"account-{n}", connection=setup)
+            if position % 10 == 5:
+                victim = kills % 2
+                os.kill(running[victim].process.pid, signal.SIGKILL)
+                running[victim].wait()
+                running[victim] = Server("--database", cluster.conninfo(), *LOCAL, "--workers", "2")
+                kills += 1
+        wait_until(lambda: sql(setup, "SELECT count(*) FROM effects")[0][0] >= streams * each_has, "all effects", 90)
+        stop.set()
+        for each in threads:
+            each.join(30)
+        history = sql(setup, "SELECT stream, position FROM effects ORDER BY n")
+        for n in range(streams):
+            assert [position for stream, position in history if stream == f"account-{n}"] == list(range(each_has))
+        assert kills == 4 and Client(running[0].port, space.token).call("consumer.info", "billing")["lag"] == 0
+    finally:
+        stop.set()
+        for each in running:
+            each.stop()
