@@ -12,6 +12,7 @@
 #include "methods/internal.h"
 
 TAILQ_HEAD(call_list, method_call);
+TAILQ_HEAD(queue_list, consumer_queue);
 
 struct consumer_queue
 {

@@ -26,8 +26,6 @@
 #define LOCKED_POLL 100 /* ...and so on up to here */
 #define LOCKED_MAX 5000 /* so long after its time a call is told of it, and not asked for any more */
 
-TAILQ_HEAD(queue_list, consumer_queue);
-
 struct consumers
 {
 	struct event_base *base;
