@@ -1007,6 +1007,9 @@ BEGIN
                 RAISE EXCEPTION 'options.claim is required' USING ERRCODE = 'MR009';
             END IF;
             claim := (options->'claim')::bigint;
+            IF (options->'upTo')::numeric < 0 THEN
+                RAISE EXCEPTION 'options.upTo % is out of range', options->'upTo' USING ERRCODE = 'MR009';
+            END IF;
             IF method = 'settle' THEN
                 PERFORM millrace.consumer_settle(consumer, claim, options->'failed', (options->'release')::boolean,
                                                  (options->'upTo')::bigint, namespace);
