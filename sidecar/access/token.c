@@ -76,23 +76,6 @@ static size_t base64url_encode(struct slice bytes, char *out)
 	return len;
 }
 
-/* A name is text for Postgres: UTF-8 without NUL. */
-static bool is_text(const char *bytes, size_t len)
-{
-	const unsigned char *p = (const unsigned char *)bytes;
-	const unsigned char *end = p + len;
-
-	while (p < end)
-	{
-		size_t n = *p == '\0' ? 0 : json_utf8_len(p, end);
-
-		if (n == 0)
-			return false;
-		p += n;
-	}
-	return true;
-}
-
 bool token_parse(struct slice token, char name[MAX_NAMESPACE_NAME + 1])
 {
 	struct slice encoded;
@@ -113,7 +96,7 @@ bool token_parse(struct slice token, char name[MAX_NAMESPACE_NAME + 1])
 	encoded.bytes = token.bytes + PREFIX_LEN;
 	encoded.len = (size_t)(secret - 1 - encoded.bytes);
 	len = base64url_decode(encoded, name, MAX_NAMESPACE_NAME);
-	if (len <= 0 || !is_text(name, (size_t)len))
+	if (len <= 0 || !json_is_text(name, (size_t)len))
 		return false;
 	name[len] = '\0';
 	return true;

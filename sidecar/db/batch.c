@@ -89,7 +89,7 @@ static void append_on_answer(struct conn *conn, PGresult *result)
 	else if (conn_failure(conn, result) == FAILURE_AGAIN && !batch_met_lock(result) &&
 			 clock_ms() < batch->requests[batch->first].deadline)
 		log_debug("a batch of %u appends is sent again: %s", count, PQresultErrorMessage(result));
-	else if (batch->new_ids && batch_has_sqlstate(result, SQLSTATE_UNIQUE_VIOLATION))
+	else if (batch->new_ids && result_has_sqlstate(result, SQLSTATE_UNIQUE_VIOLATION))
 		batch->new_ids = false; /* one was not new after all: let Postgres look */
 	else if (count == 1)
 	{

@@ -65,7 +65,6 @@ void batch_settle_unavailable(struct batcher *batcher, struct batch *batch);
 /* False: the answer is not one verdict for each of so many requests. */
 bool batch_open_verdicts(const PGresult *result, unsigned count, struct frame_verdicts *verdicts);
 void batch_settle_verdicts(struct batcher *batcher, struct batch *batch, struct frame_verdicts *verdicts);
-bool batch_has_sqlstate(const PGresult *result, const char *wanted);
 /* Whether another session holds the lock of a stream. */
 bool batch_met_lock(const PGresult *result);
 /* Answers the first unanswered request with an error that is final. */

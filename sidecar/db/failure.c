@@ -52,3 +52,10 @@ void conn_describe_error(const struct conn *conn, const PGresult *result, struct
 	error->hint = hint ? hint : "";
 	error->pid = sqlstate ? PQbackendPID(conn->pg) : 0;
 }
+
+bool result_has_sqlstate(const PGresult *result, const char *wanted)
+{
+	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+	return sqlstate != NULL && strcmp(sqlstate, wanted) == 0;
+}

@@ -169,6 +169,8 @@ enum db_failure
 };
 
 bool conn_is_error(const PGresult *result);
+/* Whether it is an error of this SQLSTATE. */
+bool result_has_sqlstate(const PGresult *result, const char *wanted);
 enum db_failure conn_failure(const struct conn *conn, const PGresult *result);
 /* Points into `result`. */
 void conn_describe_error(const struct conn *conn, const PGresult *result, struct db_error *error);

@@ -10,7 +10,6 @@
 #include "db/pooler.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "extension/protocol.h"
 

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "db/db.h"
 #include "db/hosts.h"
+#include "db/internal.h"
 #include "base/log.h"
 
 #define STEP_MS 50		 /* between two looks for a signal */
@@ -279,9 +280,7 @@ const char *session_value(const PGresult *result, int column)
 
 bool session_has_sqlstate(const PGresult *result, const char *sqlstate)
 {
-	const char *found = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-
-	return found != NULL && strcmp(found, sqlstate) == 0;
+	return result_has_sqlstate(result, sqlstate);
 }
 
 void session_free(PGresult *result)

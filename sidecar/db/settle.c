@@ -99,16 +99,9 @@ void batch_settle_verdicts(struct batcher *batcher, struct batch *batch, struct 
 		settle_verdict(batcher, batch, &verdict);
 }
 
-bool batch_has_sqlstate(const PGresult *result, const char *wanted)
-{
-	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-
-	return sqlstate != NULL && strcmp(sqlstate, wanted) == 0;
-}
-
 bool batch_met_lock(const PGresult *result)
 {
-	return batch_has_sqlstate(result, SQLSTATE_LOCK_NOT_AVAILABLE);
+	return result_has_sqlstate(result, SQLSTATE_LOCK_NOT_AVAILABLE);
 }
 
 void batch_settle_error(struct batcher *batcher, struct batch *batch, const PGresult *result)
