@@ -9,6 +9,7 @@ removed at the end, and when we are root as another user.
 PGHOST and PGPORT name.  Other arguments go to pytest and leave all other parts out: `run.py -k conflict`, and with
 `--tls` before them every server of the tests speaks TLS: `run.py --tls -k test_http`.
 """
+import concurrent.futures
 import glob
 import os
 import pwd
@@ -31,6 +32,9 @@ OVER_TLS = (
     "(test_http or test_import or test_export or test_subscribe) and not test_metrics and not test_proxy "
     "and not thousand and not transaction_holds_back and not was_open_when and not bomb and not costs_a_page "
     "and not stays_flat and not slow_sender")
+# Beside all other tests; which take about as long.
+FIRST_LANE = ("http",)
+RUNNING = set()  # the processes of run()
 DOCUMENTS = ["README.md", "extension/README.md", "sidecar/README.md"]  # test/docs runs their examples
 
 
@@ -73,20 +77,44 @@ def heading(text):
     print(f"\n== {text}", flush=True)
 
 
-def run(command, **options):
+def run(command, show=True, **options):
     """Runs a command, shows its output as it comes, and returns the output and the exit code."""
     process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                text=True, errors="replace", **options)
+    RUNNING.add(process)
     lines = []
     try:
         for line in process.stdout:
-            print(line, end="", flush=True)
+            if show:
+                print(line, end="", flush=True)
             lines.append(line)
         return "".join(lines), process.wait()
     except KeyboardInterrupt:
         process.send_signal(signal.SIGINT)
         process.wait()
         raise
+    finally:
+        RUNNING.discard(process)
+
+
+def side_by_side(*lanes):
+    """Runs lanes of functions at the same time, the functions of a lane one after the other."""
+    stopped = []
+
+    def work(lane):
+        for step in lane:
+            if not stopped:
+                step()
+
+    with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
+        try:
+            for future in [pool.submit(work, lane) for lane in lanes]:
+                future.result()
+        except KeyboardInterrupt:
+            stopped.append(True)
+            for process in list(RUNNING):
+                process.send_signal(signal.SIGINT)
+            raise
 
 
 def copy_files(pattern, folder):
@@ -244,30 +272,37 @@ def install_elsewhere(temp):
     ], check=True, env=clean_environment(temp))
 
 
-def pytest(counts, temp, title, arguments, as_root=False, tls=False):
-    """Runs pytest on a copy of the tests, the program, the bench, the packaging, the examples and the documents, in a
-    folder that every user reaches."""
-    heading(title)
-    folder = temp / ("root" if as_root else "tls" if tls else "pytest")
-    folder.mkdir()
-    for name in ("catalogue.py", "certificates.py", "clock.c", "clock.py", "conftest.py", "installation.py",
-                 "store.py", "wall_clock.c"):
-        shutil.copy(ROOT / "test" / name, folder)
-    for part in sorted({path.parent for path in (ROOT / "test").glob("*/test_*.py")}):
-        shutil.copytree(part, folder / part.name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "sidecar" / ("build-san/millrace" if SAN else "millrace"), folder / "millrace")
+def prepare_pytest(temp):
+    """Copies what stands beside the folders of pytest: the bench, the packaging, the examples and the documents."""
     copy_files("bench/*.py", temp / "bench")
     copy_files("bench/load", temp / "bench")
-    if (ROOT / "sidecar" / "build-profile" / "millrace").exists():
-        (folder / "build-profile").mkdir()
-        shutil.copy(ROOT / "sidecar" / "build-profile" / "millrace", folder / "build-profile")
     copy_files("extension/*.sql", temp / "extension")
     for name in DOCUMENTS:
         (temp / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, temp / name)
     for name in "packaging", "examples":
-        shutil.copytree(ROOT / "sidecar" / name, temp / "sidecar" / name, dirs_exist_ok=True)
+        shutil.copytree(ROOT / "sidecar" / name, temp / "sidecar" / name)
     install_elsewhere(temp)
+
+
+def pytest(counts, temp, title, arguments, name="pytest", parts=None, as_root=False, tls=False, show=True):
+    """Runs pytest on a copy of the tests and the program, in a folder `name` that every user reaches.
+
+    `parts` are the folders of tests, all without them.  Where the output is not shown as it comes, it is at the end.
+    """
+    if show:
+        heading(title)
+    folder = temp / name
+    folder.mkdir()
+    for file in ("catalogue.py", "certificates.py", "clock.c", "clock.py", "conftest.py", "installation.py",
+                 "store.py", "wall_clock.c"):
+        shutil.copy(ROOT / "test" / file, folder)
+    for part in parts or test_parts():
+        shutil.copytree(ROOT / "test" / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "sidecar" / ("build-san/millrace" if SAN else "millrace"), folder / "millrace")
+    if (ROOT / "sidecar" / "build-profile" / "millrace").exists():
+        (folder / "build-profile").mkdir()
+        shutil.copy(ROOT / "sidecar" / "build-profile" / "millrace", folder / "build-profile")
     report = folder / "report.xml"
     give_away(folder)
     options = {} if as_root else unprivileged()
@@ -276,16 +311,38 @@ def pytest(counts, temp, title, arguments, as_root=False, tls=False):
         **clean_environment(temp), "MILLRACE": str(folder / "millrace"), **({"MILLRACE_TEST_TLS": "1"} if tls else {})
     }
     output, code = run([
-        "env", "--default-signal", sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q",
+        "env", "--default-signal", sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--durations=15",
         f"--junitxml={report}", "-o", "addopts=", "--rootdir", folder, "-m", "root" if as_root else "not root",
         *arguments, folder
-    ], cwd=folder, env=env, **options)
+    ], show, cwd=folder, env=env, **options)
+    if not show:
+        heading(title)
+        print(output, end="", flush=True)
     if code not in (0, 1, 5) or not report.exists():  # 5: nothing was selected
         counts.add(failed=1)
         return
     suite = xml.etree.ElementTree.parse(report).getroot().find("testsuite")
     tests, failures, errors, skipped = (int(suite.get(name)) for name in ("tests", "failures", "errors", "skipped"))
     counts.add(tests - failures - errors - skipped, failures + errors, skipped)
+
+
+def test_parts():
+    return sorted({path.parent.name for path in (ROOT / "test").glob("*/test_*.py")})
+
+
+def pytests(counts, temp):
+    """All of pytest, in two lanes side by side; the outputs come when each of them has ended."""
+    others = [part for part in test_parts() if part not in FIRST_LANE]
+
+    def lane(title, *arguments, **options):
+        return lambda: pytest(counts, temp, title, [*arguments], show=False, **options)
+
+    second = [lane("SQL, commands, stress and the rest (pytest)", name="others", parts=others),
+              lane("HTTP over TLS (pytest)", "-k", OVER_TLS, name="tls", tls=True)]
+    if os.geteuid() == 0:
+        second.append(lane("started as root (pytest)", name="root", as_root=True))
+    heading("pytest, two at a time: this takes ten minutes")
+    side_by_side([lane("HTTP (pytest)", name="first", parts=FIRST_LANE)], second)
 
 
 def clean_environment(temp):
@@ -360,18 +417,18 @@ def main(arguments):
         elif arguments == ["--sql"]:
             sql_tests(counts, temp)
         elif arguments[:1] == ["--tls"]:
+            prepare_pytest(temp)
             pytest(counts, temp, "HTTP over TLS (pytest)", arguments[1:], tls=True)
         elif arguments:
+            prepare_pytest(temp)
             pytest(counts, temp, "HTTP and stress (pytest)", arguments)
         else:
             layout(counts)
             sql_tests(counts, temp)
             unit_tests(counts)
             fuzzing(counts)
-            pytest(counts, temp, "HTTP and stress (pytest)", [])
-            pytest(counts, temp, "HTTP over TLS (pytest)", ["-k", OVER_TLS], tls=True)
-            if os.geteuid() == 0:
-                pytest(counts, temp, "started as root (pytest)", [], as_root=True)
+            prepare_pytest(temp)
+            pytests(counts, temp)
         if SAN:
             sanitizers_reports(counts)
     finally:
