@@ -14,7 +14,6 @@ all are settled, or for --seconds: to take messages and to settle them are two t
 import argparse
 import json
 import signal
-import statistics
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -22,7 +21,9 @@ from contextlib import contextmanager
 sys.dont_write_bytecode = True
 
 from measure import (  # noqa: E402
-    DATA, ROOT, at_least, at_most, database, durable_postgres, in_turn, processor_time, row, sql, unprivileged)
+    DATA, ROOT, at_least, at_most, database, durable_postgres, in_turn, median, processor_time, ratio, row, sql,
+    unprivileged)
+from consumers_http import http  # noqa: E402
 
 MEMBERS = ROOT / "bench" / "members"
 STREAMS = 1000
@@ -166,15 +167,6 @@ max_of = max  # `max` is what a claim is asked for
 
 # ---- what is compared --------------------------------------------------------------------------------
 
-def ratio(found, one, other, what):
-    """The median of the rounds' ratios: what else the machine does changes from round to round."""
-    return statistics.median(a[what] / max_of(b[what], 1e-9) for a, b in zip(found[one], found[other]))
-
-
-def median(found, side, what):
-    return statistics.median(each[what] for each in found[side])
-
-
 def line(figures, found, what, max, key, limit, one="ours", other="Q"):
     """A row of the table, and the figures that the last line says."""
     times = ratio(found, one, other, "rate")
@@ -306,12 +298,6 @@ def parked(sides, figures):
         for side, what in (("parked", f"{STREAMS:,} busy streams parked"),
                            ("behind", f"{sides.messages * BEHIND:,} messages behind"))
     ]
-
-
-def http(sides, figures):
-    """`consumer.next` beside `category.get`, and the time from an append to its delivery: not measured yet."""
-    figures.update(next_over_category_get=None, delivery_ms=None)
-    return []
 
 
 PARTS = {
