@@ -57,6 +57,11 @@ QUEUE_NEXT = f"""WITH {{also}} taken AS (SELECT id FROM queue q WHERE visible_at
     UPDATE queue SET visible_at = clock_timestamp() + interval '{LEASE}', reads = reads + 1
     FROM taken WHERE queue.id = taken.id RETURNING queue.id, stream, reads, queued_at, visible_at, message"""
 HEADS = "AND id = (SELECT min(id) FROM queue other WHERE other.stream = q.stream)"
+# Where both are one statement, what is dealt with is deleted first, by rising ids: a member that deletes may wait for
+# one that takes, as that looks once more, under its lock, at a row of which its snapshot says that it is visible.
+# Who takes waits for nobody, so no two of them wait for each other.
+QUEUE_SETTLE_FIRST = "done AS (DELETE FROM queue WHERE id = ANY ($1::bigint[]) RETURNING id),"
+AFTER_SETTLING = "AND (SELECT count(*) FROM done) >= 0"
 QUEUE_SETTLE = "DELETE FROM queue WHERE id = ANY ($1::bigint[])"
 
 READ = """SELECT global_position, stream_name, position, id, type, data, metadata, time
@@ -148,8 +153,8 @@ class Sides:
 
     def queue_together(self, max):
         self.fill_queue()
-        settle = f"done AS ({QUEUE_SETTLE}),"
-        return self.run(QUEUE_NEXT.format(max=max, also=settle, heads=""), token="all", max=max)
+        taken = QUEUE_NEXT.format(max=max, also=QUEUE_SETTLE_FIRST, heads=AFTER_SETTLING)
+        return self.run(taken, token="all", max=max)
 
     def heads(self, max):
         self.fill_queue(groups=True)
