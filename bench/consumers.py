@@ -14,7 +14,6 @@ all are settled, or for --seconds: to take messages and to settle them are two t
 import argparse
 import json
 import signal
-import statistics
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -22,7 +21,9 @@ from contextlib import contextmanager
 sys.dont_write_bytecode = True
 
 from measure import (  # noqa: E402
-    DATA, ROOT, at_least, at_most, database, durable_postgres, in_turn, processor_time, row, sql, unprivileged)
+    DATA, ROOT, at_least, at_most, database, durable_postgres, in_turn, median, processor_time, ratio, row, sql,
+    unprivileged)
+from consumers_http import http  # noqa: E402
 
 MEMBERS = ROOT / "bench" / "members"
 STREAMS = 1000
@@ -56,6 +57,11 @@ QUEUE_NEXT = f"""WITH {{also}} taken AS (SELECT id FROM queue q WHERE visible_at
     UPDATE queue SET visible_at = clock_timestamp() + interval '{LEASE}', reads = reads + 1
     FROM taken WHERE queue.id = taken.id RETURNING queue.id, stream, reads, queued_at, visible_at, message"""
 HEADS = "AND id = (SELECT min(id) FROM queue other WHERE other.stream = q.stream)"
+# Where both are one statement, what is dealt with is deleted first, by rising ids: a member that deletes may wait for
+# one that takes, as that looks once more, under its lock, at a row of which its snapshot says that it is visible.
+# Who takes waits for nobody, so no two of them wait for each other.
+QUEUE_SETTLE_FIRST = "done AS (DELETE FROM queue WHERE id = ANY ($1::bigint[]) RETURNING id),"
+AFTER_SETTLING = "AND (SELECT count(*) FROM done) >= 0"
 QUEUE_SETTLE = "DELETE FROM queue WHERE id = ANY ($1::bigint[])"
 
 READ = """SELECT global_position, stream_name, position, id, type, data, metadata, time
@@ -147,8 +153,8 @@ class Sides:
 
     def queue_together(self, max):
         self.fill_queue()
-        settle = f"done AS ({QUEUE_SETTLE}),"
-        return self.run(QUEUE_NEXT.format(max=max, also=settle, heads=""), token="all", max=max)
+        taken = QUEUE_NEXT.format(max=max, also=QUEUE_SETTLE_FIRST, heads=AFTER_SETTLING)
+        return self.run(taken, token="all", max=max)
 
     def heads(self, max):
         self.fill_queue(groups=True)
@@ -165,15 +171,6 @@ max_of = max  # `max` is what a claim is asked for
 
 
 # ---- what is compared --------------------------------------------------------------------------------
-
-def ratio(found, one, other, what):
-    """The median of the rounds' ratios: what else the machine does changes from round to round."""
-    return statistics.median(a[what] / max_of(b[what], 1e-9) for a, b in zip(found[one], found[other]))
-
-
-def median(found, side, what):
-    return statistics.median(each[what] for each in found[side])
-
 
 def line(figures, found, what, max, key, limit, one="ours", other="Q"):
     """A row of the table, and the figures that the last line says."""
@@ -306,12 +303,6 @@ def parked(sides, figures):
         for side, what in (("parked", f"{STREAMS:,} busy streams parked"),
                            ("behind", f"{sides.messages * BEHIND:,} messages behind"))
     ]
-
-
-def http(sides, figures):
-    """`consumer.next` beside `category.get`, and the time from an append to its delivery: not measured yet."""
-    figures.update(next_over_category_get=None, delivery_ms=None)
-    return []
 
 
 PARTS = {

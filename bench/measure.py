@@ -212,6 +212,15 @@ def medians(rounds, **sides):
     return {name: statistics.median(values) for name, values in in_turn(rounds, **sides).items()}
 
 
+def ratio(found, one, other, what):
+    """The median of the rounds' ratios of two sides: what else the machine does changes from round to round."""
+    return statistics.median(a[what] / max(b[what], 1e-9) for a, b in zip(found[one], found[other]))
+
+
+def median(found, side, what):
+    return statistics.median(each[what] for each in found[side])
+
+
 # ---- what it says --------------------------------------------------------------------------------------
 
 def at_least(name, value, limit):

@@ -22,7 +22,10 @@ struct db_optional
 	int64_t value;
 };
 
-/* Bytes of an answer as a piece that owns the answer, which so outlives `done`. */
+/*
+ * Bytes of an answer as a piece that owns the answer, which so outlives `done`.  Of an answer with several
+ * rows the piece owns nothing, as the other rows are to be read yet; it is good until `done` returns.
+ */
 struct piece db_take(struct db_reply *reply, struct slice bytes);
 
 /* The answer of a statement that makes JSON text; .bytes NULL: there is none. */

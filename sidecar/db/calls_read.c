@@ -10,9 +10,12 @@ static void clear_result(void *result)
 
 struct piece db_take(struct db_reply *reply, struct slice bytes)
 {
-	struct piece piece = {
-		.bytes = bytes.bytes, .len = bytes.len, .release = clear_result, .owner = reply->result};
+	struct piece piece = {.bytes = bytes.bytes, .len = bytes.len};
 
+	if (PQntuples(reply->result) > 1)
+		return piece;
+	piece.release = clear_result;
+	piece.owner = reply->result;
 	reply->result = NULL;
 	return piece;
 }

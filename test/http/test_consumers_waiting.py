@@ -251,6 +251,17 @@ def test_three_hundred_wait_for_one_consumer(servers, shared_cluster):
     assert None not in claims and len(claims) >= 248 and time.monotonic() - began < 30
 
 
+def test_two_who_are_asked_for_together_get_large_answers(servers, shared_cluster):
+    space = Space(servers[1:], shared_cluster)  # of one worker
+    members = [space.member(max=1) for _ in range(3)]
+    waits(space)
+    texts = {f"account-{n}": str(n) * 50000 for n in range(len(members))}
+    space.client.call("streams.append", [{"stream": stream, "messages": [{"type": "T", "data": {"text": text}}]}
+                                         for stream, text in texts.items()])
+    messages = [message for each in members for message in each.wait()["messages"]]
+    assert {message[1]: message[5]["text"] for message in messages} == texts
+
+
 def test_a_hundred_consumers(servers, shared_cluster):
     space = Space(servers, shared_cluster)
     for n in range(100):
