@@ -228,7 +228,7 @@ typedef struct StreamRow
 	int64 claim;		   /* that has `position` to `claimed_to`; 0: none */
 	int64 claimed_to;
 	int attempts;			  /* of `position` */
-	int suspect;			  /* how often its claim was halved twice, for a member that did not come back */
+	int suspect;			  /* of having killed its member: SUSPECT_..., or 0 */
 	TimestampTz retry_at;	  /* 0: now */
 	TimestampTz first_failed; /* 0: it has not */
 	TimestampTz parked_at;	  /* 0: it is not */
@@ -299,7 +299,17 @@ extern void ClaimUpdate(ConsumerTables *tables, int64 consumer, Claim *claim);
 extern TimestampTz ClaimEnd(const Claim *claim);
 
 /* streams.c */
-#define SUSPECT_ALONE 3
+/*
+ * Streams of claims whose leases ran out.  One is suspected until something of it is settled, or failed by a
+ * member that lives: first of nothing, if the outage had all claims, then by ever smaller claims.
+ */
+enum
+{
+	SUSPECT_OUTAGE = 1,
+	SUSPECT_QUARTER,
+	SUSPECT_SIXTEENTH,
+	SUSPECT_ALONE
+};
 
 extern uint64 StreamHash(text *stream);
 extern void StreamsLoad(ConsumerWork *work);

@@ -170,7 +170,11 @@ RemoveClaim(ConsumerWork *work, Claim *claim)
 
 /*
  * A lease ran out.  Of a message that was alone it is an attempt.  Of several any may be what the member died
- * of: they come again in smaller and smaller claims.  When every member is gone at once none of them is.
+ * of: they come again in smaller and smaller claims.
+ *
+ * When every member is gone at once it is an outage, and none of the messages is to blame, but only where its
+ * stream is not suspected yet.  Two messages that kill two members at the same time would look like outages
+ * for ever, and be given first for ever.
  */
 static void
 Expire(ConsumerWork *work, Claim *claim, bool outage)
@@ -181,11 +185,16 @@ Expire(ConsumerWork *work, Claim *claim, bool outage)
 	{
 		StreamRow *row = GiveBack(work, &claim->content.spans[i], 0);
 
-		if (!row || outage)
+		if (!row)
 			continue;
+		if (outage && row->suspect == 0)
+		{
+			row->suspect = SUSPECT_OUTAGE;
+			continue;
+		}
+		row->suspect = alone ? SUSPECT_ALONE : Min(Max(row->suspect, SUSPECT_OUTAGE) + 1, SUSPECT_ALONE);
 		if (alone)
 			StreamFailed(work, row, -1, cstring_to_text("the lease ran out"));
-		row->suspect = alone ? SUSPECT_ALONE : Min(row->suspect + 1, SUSPECT_ALONE);
 	}
 	work->expired++;
 }
