@@ -15,9 +15,6 @@
 
 #include "consumer/assembly.h"
 
-/* Rows of the log that one call looks at, of which the filters may leave none. */
-#define SCAN_ROWS 10000
-
 static HTAB *
 HashTable(const char *name, Size entry)
 {

@@ -327,6 +327,9 @@ extern void StreamSkip(ConsumerWork *work, StreamRow *row);
 extern void StreamPark(ConsumerWork *work, StreamRow *row);
 extern void StreamFailed(ConsumerWork *work, StreamRow *row, int64 delay_ms, text *error);
 
+/* Rows of the log that one call looks at, of which the filters may leave none. */
+#define SCAN_ROWS 10000
+
 /* source.c */
 extern text *SourceKey(const Consumer *consumer, text *stream);
 extern int64 SourcePosition(const Consumer *consumer, const Message *message);
@@ -337,6 +340,11 @@ extern void SourceReadStream(ConsumerTables *tables, const Consumer *consumer, t
 extern bool SourceNext(ConsumerTables *tables, const Consumer *consumer, text *key, int64 position,
 					   int64 ceiling, int64 *found, int64 *global_position);
 extern bool SourceAt(ConsumerTables *tables, int64 global_position, text **stream, int64 *position);
+
+/* span.c */
+extern text *SpanRead(ConsumerWork *work, const Claim *claim, const Span *span, MessageSink sink, void *arg);
+extern int64 SpanFind(ConsumerTables *tables, const Consumer *consumer, const Claim *claim, const Span *span,
+					  text *stream, int64 position);
 
 /* fold.c */
 extern ConsumerWork *ConsumerBegin(ConsumerTables *tables, Consumer *consumer);
