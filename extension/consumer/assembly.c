@@ -15,9 +15,6 @@
 
 #include "consumer/assembly.h"
 
-/* Rows of the log that one call looks at, of which the filters may leave none. */
-#define SCAN_ROWS 10000
-
 static HTAB *
 HashTable(const char *name, Size entry)
 {
@@ -213,9 +210,10 @@ TakeSuspects(Assembly *claim, DueRows *due, int max)
 	StreamRow *row = DueRow(due, 0);
 	int suspect = row ? row->suspect : 0;
 
-	if (suspect == 0)
+	if (suspect < SUSPECT_QUARTER)
 		return false;
-	claim->room = Min(claim->room, suspect >= SUSPECT_ALONE ? 1 : Max(max >> (2 * suspect), 1));
+	claim->room =
+		Min(claim->room, suspect >= SUSPECT_ALONE ? 1 : Max(max >> (2 * (suspect - SUSPECT_OUTAGE)), 1));
 	for (int i = 0; claim->room > 0 && (row = DueRow(due, i)) != NULL && row->suspect == suspect; i++)
 		TakeStream(claim, row, 1);
 	return true;

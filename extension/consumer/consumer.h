@@ -228,7 +228,7 @@ typedef struct StreamRow
 	int64 claim;		   /* that has `position` to `claimed_to`; 0: none */
 	int64 claimed_to;
 	int attempts;			  /* of `position` */
-	int suspect;			  /* how often its claim was halved twice, for a member that did not come back */
+	int suspect;			  /* of having killed its member: SUSPECT_..., or 0 */
 	TimestampTz retry_at;	  /* 0: now */
 	TimestampTz first_failed; /* 0: it has not */
 	TimestampTz parked_at;	  /* 0: it is not */
@@ -299,7 +299,17 @@ extern void ClaimUpdate(ConsumerTables *tables, int64 consumer, Claim *claim);
 extern TimestampTz ClaimEnd(const Claim *claim);
 
 /* streams.c */
-#define SUSPECT_ALONE 3
+/*
+ * Streams of claims whose leases ran out.  One is suspected until something of it is settled, or failed by a
+ * member that lives: first of nothing, if the outage had all claims, then by ever smaller claims.
+ */
+enum
+{
+	SUSPECT_OUTAGE = 1,
+	SUSPECT_QUARTER,
+	SUSPECT_SIXTEENTH,
+	SUSPECT_ALONE
+};
 
 extern uint64 StreamHash(text *stream);
 extern void StreamsLoad(ConsumerWork *work);
@@ -317,6 +327,9 @@ extern void StreamSkip(ConsumerWork *work, StreamRow *row);
 extern void StreamPark(ConsumerWork *work, StreamRow *row);
 extern void StreamFailed(ConsumerWork *work, StreamRow *row, int64 delay_ms, text *error);
 
+/* Rows of the log that one call looks at, of which the filters may leave none. */
+#define SCAN_ROWS 10000
+
 /* source.c */
 extern text *SourceKey(const Consumer *consumer, text *stream);
 extern int64 SourcePosition(const Consumer *consumer, const Message *message);
@@ -327,6 +340,11 @@ extern void SourceReadStream(ConsumerTables *tables, const Consumer *consumer, t
 extern bool SourceNext(ConsumerTables *tables, const Consumer *consumer, text *key, int64 position,
 					   int64 ceiling, int64 *found, int64 *global_position);
 extern bool SourceAt(ConsumerTables *tables, int64 global_position, text **stream, int64 *position);
+
+/* span.c */
+extern text *SpanRead(ConsumerWork *work, const Claim *claim, const Span *span, MessageSink sink, void *arg);
+extern int64 SpanFind(ConsumerTables *tables, const Consumer *consumer, const Claim *claim, const Span *span,
+					  text *stream, int64 position);
 
 /* fold.c */
 extern ConsumerWork *ConsumerBegin(ConsumerTables *tables, Consumer *consumer);

@@ -39,7 +39,6 @@ typedef struct SpanSearch
 {
 	const Consumer *consumer;
 	int64 above;
-	int left; /* messages of the span to look at */
 	int64 position;
 	int64 global_position;
 	bool found;
@@ -53,7 +52,7 @@ SearchSpan(void *arg, const Message *message)
 	search->found = message->global_position > search->above;
 	search->position = SourcePosition(search->consumer, message);
 	search->global_position = message->global_position;
-	return !search->found && --search->left > 0;
+	return !search->found;
 }
 
 /*
@@ -61,23 +60,15 @@ SearchSpan(void *arg, const Message *message)
  * them.  Returns the row; NULL: there are none.
  */
 static StreamRow *
-GiveBack(ConsumerWork *work, const Span *span, int64 above)
+GiveBack(ConsumerWork *work, const Claim *claim, const Span *span, int64 above)
 {
-	ConsumerTables *tables = work->tables;
-	SpanSearch search = {.consumer = work->consumer, .above = above, .left = span->count};
+	SpanSearch search = {.consumer = work->consumer, .above = above};
+	text *key = SpanRead(work, claim, span, SearchSpan, &search);
 	StreamRow *row;
-	text *stream;
-	int64 position;
 
-	if (!SourceAt(tables, span->global_position, &stream, &position))
-		return NULL; /* it was deleted meanwhile */
-	if (work->consumer->ordering == ORDERING_ALL)
-		position = span->global_position;
-	stream = SourceKey(work->consumer, stream);
-	SourceReadStream(tables, work->consumer, stream, position, 0, span->count, SearchSpan, &search);
 	if (!search.found)
 		return NULL;
-	row = StreamsFindOrAdd(work, stream);
+	row = StreamsFindOrAdd(work, key);
 	if (row->stored && row->claim == 0)
 		return NULL; /* a failure has put it to where it goes on */
 	row->changed = true;
@@ -136,7 +127,7 @@ TakeSettlement(ConsumerWork *work, const Claim *claim)
 		return;
 	for (int i = 0; i < content->nspans; i++)
 		if (!HasFailed(content, work->consumer, content->spans[i].hash))
-			(void)GiveBack(work, &content->spans[i], content->settled_to);
+			(void)GiveBack(work, claim, &content->spans[i], content->settled_to);
 }
 
 /* Removes a claim in which nothing is left, but the newest one stays as an empty one. */
@@ -170,7 +161,11 @@ RemoveClaim(ConsumerWork *work, Claim *claim)
 
 /*
  * A lease ran out.  Of a message that was alone it is an attempt.  Of several any may be what the member died
- * of: they come again in smaller and smaller claims.  When every member is gone at once none of them is.
+ * of: they come again in smaller and smaller claims.
+ *
+ * When every member is gone at once it is an outage, and none of the messages is to blame, but only where its
+ * stream is not suspected yet.  Two messages that kill two members at the same time would look like outages
+ * for ever, and be given first for ever.
  */
 static void
 Expire(ConsumerWork *work, Claim *claim, bool outage)
@@ -179,13 +174,18 @@ Expire(ConsumerWork *work, Claim *claim, bool outage)
 
 	for (int i = 0; i < claim->content.nspans; i++)
 	{
-		StreamRow *row = GiveBack(work, &claim->content.spans[i], 0);
+		StreamRow *row = GiveBack(work, claim, &claim->content.spans[i], 0);
 
-		if (!row || outage)
+		if (!row)
 			continue;
+		if (outage && row->suspect == 0)
+		{
+			row->suspect = SUSPECT_OUTAGE;
+			continue;
+		}
+		row->suspect = alone ? SUSPECT_ALONE : Min(Max(row->suspect, SUSPECT_OUTAGE) + 1, SUSPECT_ALONE);
 		if (alone)
 			StreamFailed(work, row, -1, cstring_to_text("the lease ran out"));
-		row->suspect = alone ? SUSPECT_ALONE : Min(row->suspect + 1, SUSPECT_ALONE);
 	}
 	work->expired++;
 }
@@ -232,7 +232,15 @@ TakeSettlements(ConsumerWork *work)
 		TakeSettlement(work, claim);
 		RemoveClaim(work, claim);
 	}
-	/* What a claim had that is not there any more was settled without a word. */
+}
+
+/*
+ * What a claim had that is not there any more was settled without a word, or nothing of it is left.  With
+ * that, streams go on that have only waited for it.
+ */
+static void
+LetGoOn(ConsumerWork *work)
+{
 	for (int i = 0; i < work->nstreams; i++)
 	{
 		StreamRow *row = work->streams[i];
@@ -251,6 +259,7 @@ ConsumerFold(ConsumerWork *work)
 {
 	TakeSettlements(work);
 	Reap(work);
+	LetGoOn(work);
 }
 
 /* Takes in, in memory only, what was settled. */
@@ -259,6 +268,7 @@ ConsumerLook(ConsumerWork *work)
 {
 	work->look_only = true;
 	TakeSettlements(work);
+	LetGoOn(work);
 }
 
 /* The lowest open claim; without one, what the caller says. */

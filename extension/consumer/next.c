@@ -91,24 +91,23 @@ Grant(Assembly *claim, const NextRequest *request, int64 lease_ms)
 
 typedef struct Again
 {
-	const Consumer *consumer;
+	ConsumerWork *work;
 	MemoryContext context;
 	Delivery *delivery;
-	StreamRow *row;
 } Again;
 
 static bool
 AddAgain(void *arg, const Message *message)
 {
 	Again *again = arg;
+	const Consumer *consumer = again->work->consumer;
 	MemoryContext reading = MemoryContextSwitchTo(again->context);
 	Delivered *delivered = &again->delivery->messages[again->delivery->nmessages++];
+	StreamRow *row = StreamsFind(again->work, SourceKey(consumer, message->stream_text));
 
 	AssemblyCopyMessage(message, &delivered->message);
-	delivered->attempts = again->row && again->row->position == SourcePosition(again->consumer, message)
-							  ? again->row->attempts
-							  : 0;
-	delivered->error = delivered->attempts > 0 ? again->row->error : NULL;
+	delivered->attempts = row && row->position == SourcePosition(consumer, message) ? row->attempts : 0;
+	delivered->error = delivered->attempts > 0 ? row->error : NULL;
 	MemoryContextSwitchTo(reading);
 	return true;
 }
@@ -116,25 +115,13 @@ AddAgain(void *arg, const Message *message)
 static void
 DeliverAgain(ConsumerWork *work, const Claim *claim, Delivery *delivery)
 {
-	Again again = {work->consumer, CurrentMemoryContext, delivery, NULL};
+	Again again = {work, CurrentMemoryContext, delivery};
 
 	delivery->claim = claim->number;
 	delivery->lease_ms = claim->content.lease_ms;
 	delivery->messages = palloc(sizeof(Delivered) * Max(ContentCount(&claim->content), 1));
 	for (int i = 0; i < claim->content.nspans; i++)
-	{
-		const Span *span = &claim->content.spans[i];
-		text *stream;
-		int64 position;
-
-		if (!SourceAt(work->tables, span->global_position, &stream, &position))
-			continue;
-		if (work->consumer->ordering == ORDERING_ALL)
-			position = span->global_position;
-		stream = SourceKey(work->consumer, stream);
-		again.row = StreamsFind(work, stream);
-		SourceReadStream(work->tables, work->consumer, stream, position, 0, span->count, AddAgain, &again);
-	}
+		(void)SpanRead(work, claim, &claim->content.spans[i], AddAgain, &again);
 	qsort(delivery->messages, delivery->nmessages, sizeof(Delivered), ByGlobalPosition);
 }
 

@@ -44,42 +44,6 @@ LockClaim(ConsumerTables *tables, const Consumer *consumer, int64 number, Claim 
 
 /* ---- failures ------------------------------------------------------------------------------------ */
 
-typedef struct Search
-{
-	const Failure *failure;
-	int64 global_position;
-	bool found;
-} Search;
-
-static bool
-IsFailed(void *arg, const Message *message)
-{
-	Search *search = arg;
-
-	search->found = message->position == search->failure->position &&
-					SliceEqual(message->stream, SliceOfText(search->failure->stream));
-	search->global_position = message->global_position;
-	return !search->found;
-}
-
-/* Finds the message among those of a span. */
-static bool
-IsInSpan(ConsumerTables *tables, const Consumer *consumer, const Span *span, Failure *failure)
-{
-	Search search = {failure, 0, false};
-	text *stream;
-	int64 position;
-
-	if (!SourceAt(tables, span->global_position, &stream, &position))
-		return false;
-	if (consumer->ordering == ORDERING_ALL)
-		position = span->global_position;
-	SourceReadStream(tables, consumer, SourceKey(consumer, stream), position, 0, span->count, IsFailed,
-					 &search);
-	failure->global_position = search.global_position;
-	return search.found;
-}
-
 /* Finds where in the log the message is; MR009 when it is not one of the claim. */
 static void
 Locate(ConsumerTables *tables, const Consumer *consumer, const Claim *claim, Failure *failure)
@@ -87,9 +51,14 @@ Locate(ConsumerTables *tables, const Consumer *consumer, const Claim *claim, Fai
 	uint64 hash = StreamHash(SourceKey(consumer, failure->stream));
 
 	for (int i = 0; i < claim->content.nspans; i++)
-		if (claim->content.spans[i].hash == hash &&
-			IsInSpan(tables, consumer, &claim->content.spans[i], failure))
+	{
+		if (claim->content.spans[i].hash != hash)
+			continue;
+		failure->global_position =
+			SpanFind(tables, consumer, claim, &claim->content.spans[i], failure->stream, failure->position);
+		if (failure->global_position > 0)
 			return;
+	}
 	ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
 					errmsg("message " INT64_FORMAT " of stream \"%s\" is not in claim " INT64_FORMAT,
 						   failure->position, text_to_cstring(failure->stream), claim->number)));

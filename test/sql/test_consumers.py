@@ -225,20 +225,6 @@ def test_of_several_messages_none_counts_but_they_come_in_smaller_claims(store):
     assert (len(messages), messages[0][2]) == (1, 1), "the next suspect"
 
 
-def test_after_an_outage_nothing_counts(store):
-    create(store, options='{"maxAttempts": 1}')
-    for number in range(4):
-        append(store, f"a-{number}")
-    for _ in range(5):
-        claims = [next_claim(store, 1)[0] for _ in range(4)]
-        assert all(claims) and next_claim(store) == (None, [])
-        expire(store)
-    _, messages = next_claim(store)
-    assert [message[2] for message in messages] == [1, 1, 1, 1]
-    assert sql(store, "SELECT max(attempts), max(suspect), count(retry_at) FROM millrace_n.consumer_streams") == [(0, 0,
-        0)]
-
-
 def test_one_of_several_that_runs_out_counts(store):
     create(store)
     append(store, "a-1")

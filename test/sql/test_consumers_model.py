@@ -40,6 +40,7 @@ class Message:
     def __init__(self, stream, position, global_position, type):
         self.stream, self.position, self.global_position, self.type = stream, position, global_position, type
         self.done = False  # settled, or given up
+        self.gone = False  # deleted by hand
 
     def __repr__(self):
         return f"{self.stream}:{self.position}@{self.global_position}"
@@ -56,6 +57,7 @@ class Claim:
 class Model:
     def __init__(self, cluster, seed, ordering):
         self.random, self.cluster, self.ordering = random.Random(seed), cluster, ordering
+        self.deletes = seed % 2 == 0  # messages, by hand
         self.connection = cluster.connect()
         self.namespace = new_id()
         sql(self.connection, "SELECT millrace.create_namespace(%s)", self.namespace)
@@ -86,7 +88,8 @@ class Model:
         return message.stream if self.ordering == "stream" else ""
 
     def wanted(self):
-        return [message for message in self.log if (not self.category or message.stream.startswith("a-"))
+        return [message for message in self.log if not message.gone
+                and (not self.category or message.stream.startswith("a-"))
                 and (self.types is None or message.type in self.types)]
 
     def open(self):
@@ -112,6 +115,14 @@ class Model:
         row = self.call("SELECT \"position\", global_position FROM millrace.append(%s, %s, '{}', namespace => %s)",
             stream, type, self.namespace)[0]
         self.log.append(Message(stream, *row, type))
+
+    def delete(self):
+        """By hand, and whatever claim it is in."""
+        there = [message for message in self.log if not message.gone]
+        if there:
+            message = self.random.choice(there[-20:])
+            message.gone = True
+            self.call(f'DELETE FROM "{self.schema}".messages WHERE global_position = %s', message.global_position)
 
     def next(self, most=None):
         most = most or self.random.choice([1, 2, 5, 20])
@@ -163,8 +174,11 @@ class Model:
         """Returns what was said, or None for a lost claim."""
         claim = self.claims[number]
         how, of, options = self.random.choice(["all", "all", "failed", "failed", "release", "up_to"]), None, {}
+        there = [message for message in claim.messages if not message.gone]
+        if how == "failed" and not there:
+            how = "all"
         if how == "failed":
-            of = self.random.sample(claim.messages, min(len(claim.messages), self.random.choice([1, 1, 3])))
+            of = self.random.sample(there, min(len(there), self.random.choice([1, 1, 3])))
             options["failed"] = json.dumps([{"stream": each.stream, "position": each.position, "error": "no",
                                              "delayMs": 0, "park": self.random.random() < .1} for each in of])
         elif how == "release":
@@ -280,6 +294,8 @@ class Model:
     def step(self):
         weights = {self.append: 35, self.next: 25, self.settle_one: 25, self.expire: 4, self.settle_open: 4,
                    self.end: 4, self.settle_late: 1, self.grow_old: 2, self.unpark: 1, self.skip: 1, self.reset: .3}
+        if self.deletes:
+            weights[self.delete] = 2
         done = self.random.choices(list(weights), list(weights.values()))[0]
         self.steps.append(done.__name__)
         done()
