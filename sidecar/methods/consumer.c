@@ -149,6 +149,20 @@ static void write_request(struct method_call *call, unsigned i, const struct mem
 	buf_add(out, "}", 2);
 }
 
+/* Whether something is to be settled; what is no array, Postgres refuses. */
+static bool settles(struct slice value)
+{
+	struct json_iterator elements;
+	struct slice element;
+
+	if (value.bytes == NULL || json_kind(value) == JSON_NULL)
+		return false;
+	if (json_kind(value) != JSON_ARRAY)
+		return true;
+	json_iterate(&elements, value);
+	return json_next_element(&elements, &element);
+}
+
 bool method_consumer_next(struct method_call *call)
 {
 	struct member options[NEXT_OPTIONS] = {
@@ -165,7 +179,7 @@ bool method_consumer_next(struct method_call *call)
 		return false;
 	call->request = uuid_new(&call->methods->ids);
 	write_request(call, NEXT_REQUEST, options, false);
-	if (options[OPTION_SETTLE].value.bytes != NULL)
+	if (settles(options[OPTION_SETTLE].value))
 		write_request(call, NEXT_SETTLE, options, true);
 	return method_has_texts(call) &&
 		   consumers_next(call, clock_ms() + (call->at_once ? 0 : (uint64_t)wait_ms));

@@ -300,6 +300,67 @@ def test_while_another_session_is_at_the_consumer(space):
     assert space.servers[0].process.poll() is None
 
 
+def test_a_settle_is_on_disk_before_it_is_answered_and_holds_up_nobody(cluster, start):
+    """A standby that never comes stands for a slow disk."""
+    servers = [start("--database", cluster.conninfo(), *LOCAL, "--workers", "1") for _ in range(2)]
+    space, look = Space(servers, cluster, category="account"), cluster.connect()
+    for n in range(3):
+        space.client.write(f"account-{n}")
+    held = space.client.call("consumer.next", "billing", {"max": 1})["claim"]
+    sql(look, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    sql(look, "SELECT pg_reload_conf()")
+    try:
+        probe, slow = cluster.connect(), threading.Event()
+
+        def append():
+            while not slow.is_set():
+                space.sql("SELECT millrace.append('probe-1', 'T', '{}')", connection=probe)
+        threading.Thread(target=append, daemon=True).start()
+
+        def on_disk(count):
+            return sql(look, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")[0][0] == count
+        wait_until(lambda: on_disk(1), "the disk to be slow")
+        slow.set()
+        settling = space.member(0, max=1, settle=[{"claim": held}])
+        wait_until(lambda: on_disk(2), "the settle")
+        assert len(space.member(1, max=1, waitMs=20000).wait()["messages"]) == 1
+        assert settling.answer is None and on_disk(2)
+    finally:
+        sql(look, "ALTER SYSTEM RESET synchronous_standby_names")
+        sql(look, "SELECT pg_reload_conf()")
+    answer = settling.wait()
+    assert answer["settled"] == [held] and len(answer["messages"]) == 1
+
+
+def test_what_was_settled_is_told_also_where_no_claim_can_be_given(space):
+    space.client.write("account-1")
+    space.client.write("account-2")
+    held = space.client.call("consumer.next", "billing", {"max": 1})["claim"]
+    holder = space.cluster.connect()
+    sql(holder, "BEGIN")
+    space.sql("SELECT * FROM millrace.consumer_next('billing', 1)", connection=holder)
+    answer = space.member(waitMs=0, settle=[{"claim": held}, {"claim": 17}]).wait()
+    assert answer == {"claim": None, "messages": [], "settled": [held], "lost": [17]}
+    with pytest.raises(RpcError, match="another session"):  # without anything to tell, the error is
+        space.member(waitMs=0).wait()
+    sql(holder, "ROLLBACK")
+    assert len(space.member(max=10).wait()["messages"]) == 1
+    space.client.call("consumer.create", "digest", {"ordering": "manual"})
+    answer = space.member(consumer="digest", settle=[{"claim": 17}]).wait()
+    assert answer == {"claim": None, "messages": [], "settled": [], "lost": [17]}
+    with pytest.raises(RpcError, match="moved by hand"):
+        space.member(consumer="digest").wait()
+
+
+def test_a_next_that_is_refused_settles_nothing(space):
+    space.client.write("account-1")
+    held = space.client.call("consumer.next", "billing")["claim"]
+    for bad in ({"max": 0}, {"leaseMs": 5}, {"request": "x"}, {"maxBytes": -1}):
+        with pytest.raises(RpcError):
+            space.member(settle=[{"claim": held}], **bad).wait()
+    assert space.member(waitMs=0, settle=[{"claim": held}]).wait()["settled"] == [held]
+
+
 def test_the_same_request_at_another_server(space):
     request = new_id()
     space.client.write("account-1")
