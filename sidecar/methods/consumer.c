@@ -11,6 +11,7 @@
 #include "methods/internal.h"
 
 #define MAX_WAIT_MS 60000
+#define DEFAULT_WAIT_MS 30000 /* below the 60 s after which many a proxy gives up */
 
 /* Copies a JSON value into text i. */
 static void set_json(struct method_call *call, unsigned i, struct slice value)
@@ -171,7 +172,7 @@ bool method_consumer_next(struct method_call *call)
 		[OPTION_REQUEST] = {.name = "request"}, [OPTION_SETTLE] = {.name = "settle"},
 		[OPTION_WAIT] = {.name = "waitMs"},
 	};
-	int64_t wait_ms = 0;
+	int64_t wait_ms = DEFAULT_WAIT_MS;
 
 	if (!args_name(call, NEXT_CONSUMER, "consumer", call->args[0], MAX_CONSUMER_NAME) ||
 		!args_options(call, call->args[1], options, NEXT_OPTIONS) ||

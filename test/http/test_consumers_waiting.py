@@ -158,7 +158,7 @@ def test_wait_ms_is_reached(space):
     assert member.wait() == {"claim": None, "messages": []}
     assert 0.65 < member.took < 10  # the clock of timeouts is good to a few ms
     member = space.member(waitMs=0)
-    assert member.wait()["claim"] is None
+    assert member.wait()["claim"] is None and member.took < 20
     began = time.monotonic()
     answers = space.client.post([{"jsonrpc": "2.0", "id": n, "method": "consumer.next",
                                   "params": ["billing", {"waitMs": 20000}]} for n in range(5)]).json
@@ -167,6 +167,22 @@ def test_wait_ms_is_reached(space):
     answer = space.client.post({"jsonrpc": "2.0", "id": 7, "method": "consumer.next",
                                 "params": {"consumer": "billing", "options": {"waitMs": 500}}}).json
     assert answer == {"jsonrpc": "2.0", "id": 7, "result": {"claim": None, "messages": []}}
+
+
+def test_a_call_waits_without_being_asked_to(space):
+    members = [space.member(waitMs=None), space.member(1, waitMs=None)]
+    waits(space, 1)
+    assert not any(each.answer for each in members)
+    space.client.write("account-1")
+    space.client.write("account-2")
+    wait_until(lambda: any(each.answer for each in members), "a claim")
+    space.client.call("consumer.reset", "billing")
+    assert [bool(each.wait()["messages"]) for each in members] == [True, True]
+    assert max(each.took for each in members) < 25
+    batch = [{"jsonrpc": "2.0", "id": n, "method": "consumer.next", "params": ["billing"]} for n in range(2)]
+    began = time.monotonic()
+    assert [each["result"]["claim"] for each in space.client.post(batch).json] == [None, None]
+    assert time.monotonic() - began < 20
 
 
 def test_a_wait_that_ends_says_when_something_is_due(space):
