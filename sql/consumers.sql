@@ -102,7 +102,7 @@ SELECT pg_temp.settle('c', s::jsonb) FROM unnest(ARRAY['1', '{}', '"x"', '[1]', 
     '[{"stream":"a-1","position":"4"}]', '[{"stream":"a-1","position":4.5}]', '[{"stream":"a-1","position":1e30}]', '[{"stream":"a-1","position":-1e30}]', '[{"stream":"a-1","position":4,"error":1}]', '[{"stream":"a-1","position":4,"delayMs":-1}]',
     '[{"stream":"a-1","position":4,"delayMs":43200001}]', '[{"stream":"a-1","position":4,"delayMs":0.5}]', '[{"stream":"a-1","position":4,"park":1}]', '[{"stream":"a-1","position":4,"parked":true}]',
     '[{"stream":"a-1","position":0}]', '[{"stream":"a-1","position":99}]', '[{"stream":"a-9","position":0}]', '[{"stream":"b-1","position":0}]', '[{"stream":"","position":0}]']) s;
-SELECT body FROM unnest(ARRAY['{"claim":1,"upTo":-1}', '{"claim":1.5}', '{"claim":-1}']) s, LATERAL pg_temp.said(format('SELECT body FROM millrace.json_consumer_next(''consumers'', ''c'', ''[{"settle":[%s]}]'')', s)) body;
+SELECT body FROM unnest(ARRAY['{"claim":1,"upTo":-1}', '{"claim":1.5}', '{"claim":-1}']) s, LATERAL pg_temp.said(format('SELECT settled FROM millrace.json_consumer_settle(''consumers'', ''c'', ''[{"settle":[%s]}]'')', s)) body;
 SELECT body FROM unnest(ARRAY['{"leaseMs":0}', '{"leaseMs":999}', '{"max":0}', '{"max":1.5}', '{"maxBytes":-1}', '{"request":"x"}', '{"waitMs":1}', '[]', '1']) s,
     LATERAL pg_temp.said(format('SELECT body FROM millrace.json_consumer_next(''consumers'', ''c'', ''[%s]'')', s)) body;
 SELECT pg_temp.settle('c', '[{"stream":"a-1","position":4}]', up_to => 10);

@@ -87,6 +87,7 @@ REPEATED = {
         (r"\| `maxBytes` \| \d+ \| 1 to (\d+);", "MAX_CLAIM_BYTES"),
         (r"\| `waitMs` \| ([\d,]+) \|\n", "MAX_WAIT_MS"),
         (r"\| `waitMs` \| \d+ \| 0 to (\d+):", "MAX_WAIT_MS"),
+        (r"\| `waitMs` \| (\d+) \| 0 to", "DEFAULT_WAIT_MS"),
         (r"\| streams in one `streams.append` \| (\d+) ", "MAX_STREAMS"),
         (r"\| `batchSize` \| (\d+) \| 0 to", "DEFAULT_BATCH_SIZE"),
         (r"\| `limit` \| (\d+) \|", "DEFAULT_MAX_ROWS"),
@@ -104,6 +105,7 @@ OF_THE_PROGRAM = {
     "DB_OTHER_CONNECTIONS": "sidecar/db/db.h",
     "MAX_BATCH_CALLS": "sidecar/rpc/batch.c",
     "MAX_BATCH_SIZE": "sidecar/methods/read.c",
+    "DEFAULT_WAIT_MS": "sidecar/methods/consumer.c",
     "MAX_WAIT_MS": "sidecar/methods/consumer.c",
 }
 

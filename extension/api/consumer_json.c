@@ -14,8 +14,10 @@
 #include "json/out.h"
 
 PG_FUNCTION_INFO_V1(millrace_json_consumer_next);
+PG_FUNCTION_INFO_V1(millrace_json_consumer_settle);
 
 extern Datum millrace_json_consumer_next(PG_FUNCTION_ARGS);
+extern Datum millrace_json_consumer_settle(PG_FUNCTION_ARGS);
 
 /* Of one transaction, and of one call of next(). */
 #define MAX_CALLS 1000
@@ -63,27 +65,13 @@ AppendConsumerState(StringInfo out, const Delivery *delivery)
 	}
 }
 
-/* ,"settled":[17] */
-static void
-AppendNumbers(StringInfo out, const char *name, const int64 *numbers, int nnumbers)
-{
-	appendStringInfo(out, ",\"%s\":[", name);
-	for (int i = 0; i < nnumbers; i++)
-		appendStringInfo(out, i > 0 ? "," INT64_FORMAT : INT64_FORMAT, numbers[i]);
-	appendStringInfoChar(out, ']');
-}
-
-/* One call of next(), of those that are made in one transaction. */
+/* One call of next(), of those that are made, or whose claims are settled, in one transaction. */
 typedef struct Call
 {
 	NextRequest request;
 	Settlement *settlements;
+	bool *is_lost; /* of each */
 	int nsettlements;
-	int64 *settled;
-	int nsettled;
-	int64 *lost;
-	int nlost;
-	int64 nfailed; /* messages */
 } Call;
 
 /* "claim":18,"leaseMs":30000,"retries":{...},"messages":[...] */
@@ -149,8 +137,7 @@ TakeSettlements(JsonbContainer *object, Call *call)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE), errmsg("settle must be an array")));
 	iterator = ElementsOf(found.val.binary.data, "settle", MAX_SETTLEMENTS);
 	call->settlements = palloc(sizeof(Settlement) * MAX_SETTLEMENTS);
-	call->settled = palloc(sizeof(int64) * MAX_SETTLEMENTS);
-	call->lost = palloc(sizeof(int64) * MAX_SETTLEMENTS);
+	call->is_lost = palloc(sizeof(bool) * MAX_SETTLEMENTS);
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
 		if (token == WJB_ELEM)
 			call->settlements[call->nsettlements++] = SettlementOf(&value);
@@ -166,24 +153,25 @@ UuidMember(JsonbContainer *object, const char *name)
 }
 
 static void
-TakeCall(const JsonbValue *element, Call *call)
+TakeCall(const JsonbValue *element, bool settles, Call *call)
 {
 	static const char *const known[] = {"max", "maxBytes", "leaseMs", "member", "request", "settle"};
 	JsonbContainer *object = ObjectOf(element, "a call of next");
 	int64 lease_ms = NumberMember(object, "leaseMs", -1);
 
-	CheckMembers(object, "a call of next", known, lengthof(known));
+	CheckMembers(object, "a call of next", known, lengthof(known) - !settles);
 	call->request.max = CheckMax(NumberMember(object, "max", DEFAULT_CLAIM_MESSAGES));
 	call->request.max_bytes = NumberMember(object, "maxBytes", DEFAULT_CLAIM_BYTES);
 	call->request.lease_ms = lease_ms == -1 ? 0 : CheckLease(lease_ms);
 	call->request.member = TextMember(object, "member");
 	call->request.request = UuidMember(object, "request");
 	CheckNextRequest(&call->request);
-	TakeSettlements(object, call);
+	if (settles)
+		TakeSettlements(object, call);
 }
 
 static Call *
-CallsOf(Jsonb *requests, int *ncalls)
+CallsOf(Jsonb *requests, bool settle, int *ncalls)
 {
 	Call *calls = palloc0(sizeof(Call) * MAX_CALLS);
 	JsonbIterator *iterator = ElementsOf(&requests->root, "requests", MAX_CALLS);
@@ -193,66 +181,130 @@ CallsOf(Jsonb *requests, int *ncalls)
 	*ncalls = 0;
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
 		if (token == WJB_ELEM)
-			TakeCall(&value, &calls[(*ncalls)++]);
+			TakeCall(&value, settle, &calls[(*ncalls)++]);
 	return calls;
 }
 
-/* ---- next ---------------------------------------------------------------------------------------- */
+/* ---- settle -------------------------------------------------------------------------------------- */
 
+typedef struct Pending
+{
+	Settlement *settlement;
+	bool *is_lost;
+} Pending;
+
+/* Of one claim the settlement that was said first. */
+static int
+ByClaim(const void *a, const void *b)
+{
+	const Pending *left = a, *right = b;
+
+	if (left->settlement->claim != right->settlement->claim)
+		return left->settlement->claim < right->settlement->claim ? -1 : 1;
+	return left->settlement < right->settlement ? -1 : left->settlement > right->settlement;
+}
+
+/* By number, so that transactions that settle the same claims do not wait for each other in a circle. */
 static void
 SettleCalls(OpenConsumer open, Call *calls, int ncalls)
 {
+	Pending *pending;
+	int npending = 0;
+
+	for (int i = 0; i < ncalls; i++)
+		npending += calls[i].nsettlements;
+	pending = palloc(sizeof(Pending) * Max(npending, 1));
+	npending = 0;
 	for (int i = 0; i < ncalls; i++)
 		for (int j = 0; j < calls[i].nsettlements; j++)
-		{
-			Settlement *settlement = &calls[i].settlements[j];
-
-			if (ConsumerTrySettle(open.tables, open.consumer, settlement))
-			{
-				calls[i].settled[calls[i].nsettled++] = settlement->claim;
-				calls[i].nfailed += settlement->nfailures;
-			}
-			else
-				calls[i].lost[calls[i].nlost++] = settlement->claim;
-		}
+			pending[npending++] = (Pending){&calls[i].settlements[j], &calls[i].is_lost[j]};
+	qsort(pending, npending, sizeof(Pending), ByClaim);
+	for (int i = 0; i < npending; i++)
+		*pending[i].is_lost = !ConsumerTrySettle(open.tables, open.consumer, pending[i].settlement);
 }
+
+/* "settled":[17]; returns how many. */
+static int
+AppendClaims(StringInfo out, const char *name, const Call *call, bool lost)
+{
+	int count = 0;
+
+	appendStringInfo(out, ",\"%s\":[", name);
+	for (int i = 0; i < call->nsettlements; i++)
+		if (call->is_lost[i] == lost)
+			appendStringInfo(out, count++ > 0 ? "," INT64_FORMAT : INT64_FORMAT, call->settlements[i].claim);
+	appendStringInfoChar(out, ']');
+	return count;
+}
+
+static void
+PutSettled(ResultSet *set, const Call *call)
+{
+	StringInfoData out;
+	Datum values[4];
+	bool isnull[4] = {false};
+	int64 nfailed = 0;
+
+	for (int i = 0; i < call->nsettlements; i++)
+		nfailed += call->is_lost[i] ? 0 : call->settlements[i].nfailures;
+	TextBegin(&out);
+	values[1] = Int64GetDatum(AppendClaims(&out, "settled", call, false));
+	values[2] = Int64GetDatum(AppendClaims(&out, "lost", call, true));
+	values[0] = PointerGetDatum(TextEnd(&out));
+	values[3] = Int64GetDatum(nfailed);
+	ResultSetPut(set, values, isnull);
+}
+
+/*
+ * json_consumer_settle(namespace, consumer, requests) -> for each request of the array, in order, (members of
+ * an object that say what came of its `settle`, claims settled, claims lost, messages failed).  The requests
+ * are those of json_consumer_next() with what is to be settled, and are checked as there: what can't be asked
+ * for is an error before anything is settled.  It does not take the consumer's lock, so that nobody waits
+ * for the disk with it
+ */
+Datum
+millrace_json_consumer_settle(PG_FUNCTION_ARGS)
+{
+	ResultSet *set = ResultSetBegin(fcinfo);
+	char *namespace_name = ArgNamespace(fcinfo, 0);
+	text *name = ArgName(fcinfo, 1, "consumer");
+	int ncalls;
+	Call *calls = CallsOf(PG_GETARG_JSONB_P(2), true, &ncalls);
+	OpenConsumer open = OpenConsumerOf(namespace_name, name, USE_CLAIM);
+
+	SettleCalls(open, calls, ncalls);
+	for (int i = 0; i < ncalls; i++)
+		PutSettled(set, &calls[i]);
+	CloseConsumer(open);
+	return (Datum)0;
+}
+
+/* ---- next ---------------------------------------------------------------------------------------- */
 
 static void
 PutCall(ResultSet *set, OpenConsumer open, const Call *call)
 {
 	Delivery delivery;
 	StringInfoData out;
-	Datum values[8];
-	bool isnull[8] = {false};
+	Datum values[4];
+	bool isnull[4] = {false};
 
 	ConsumerNext(open.tables, open.consumer, &call->request, &delivery);
 	TextBegin(&out);
 	AppendDelivery(&out, &delivery);
 	values[0] = PointerGetDatum(TextEnd(&out));
-	isnull[1] = call->nsettlements == 0;
-	if (!isnull[1])
-	{
-		TextBegin(&out);
-		AppendNumbers(&out, "settled", call->settled, call->nsettled);
-		AppendNumbers(&out, "lost", call->lost, call->nlost);
-		values[1] = PointerGetDatum(TextEnd(&out));
-	}
-	values[2] = Int64GetDatum(delivery.claim);
-	isnull[2] = delivery.claim == 0;
-	values[3] = Int64GetDatum(delivery.next_due_ms);
-	isnull[3] = delivery.next_due_ms < 0;
-	values[4] = Int64GetDatum(delivery.expired);
-	values[5] = Int64GetDatum(call->nsettled);
-	values[6] = Int64GetDatum(call->nlost);
-	values[7] = Int64GetDatum(call->nfailed);
+	values[1] = Int64GetDatum(delivery.claim);
+	isnull[1] = delivery.claim == 0;
+	values[2] = Int64GetDatum(delivery.next_due_ms);
+	isnull[2] = delivery.next_due_ms < 0;
+	values[3] = Int64GetDatum(delivery.expired);
 	ResultSetPut(set, values, isnull);
 }
 
 /*
- * json_consumer_next(namespace, consumer, requests) -> for each request of the array, in order, (body, what
- * was settled or NULL, claim or NULL, next_due_ms or NULL, expired leases, claims settled, claims lost,
- * messages failed); body and settled are members of one object.  No rows where another transaction has the
- * consumer's lock, and nothing is settled then
+ * json_consumer_next(namespace, consumer, requests) -> for each request of the array, in order, (members of
+ * an object, claim or NULL, next_due_ms or NULL, expired leases).  No rows where another transaction has the
+ * consumer's lock
  */
 Datum
 millrace_json_consumer_next(PG_FUNCTION_ARGS)
@@ -261,18 +313,15 @@ millrace_json_consumer_next(PG_FUNCTION_ARGS)
 	char *namespace_name = ArgNamespace(fcinfo, 0);
 	text *name = ArgName(fcinfo, 1, "consumer");
 	int ncalls;
-	Call *calls = CallsOf(PG_GETARG_JSONB_P(2), &ncalls);
+	Call *calls = CallsOf(PG_GETARG_JSONB_P(2), false, &ncalls);
 	OpenConsumer open = OpenConsumerOf(namespace_name, name, USE_CLAIM);
 
 	int64 locked = open.consumer->id;
 
 	if (ConsumerTryLock(open.tables, locked) &&
 		(open.consumer = ConsumerOpen(open.tables, name))->id == locked) /* as it is under the lock */
-	{
-		SettleCalls(open, calls, ncalls);
 		for (int i = 0; i < ncalls; i++)
 			PutCall(set, open, &calls[i]);
-	}
 	CloseConsumer(open);
 	return (Datum)0;
 }

@@ -214,18 +214,16 @@ struct db_heads db_heads_of(const struct db_reply *reply);
 struct db_consumer_next
 {
 	const char *namespace_name, *consumer;
-	const char *requests; /* a JSON array of {max, maxBytes, leaseMs, member, request, settle} */
+	const char *requests; /* a JSON array of {max, maxBytes, leaseMs, member, request} */
 };
 
 /* What one of the requests is answered: members of a JSON object. */
 struct db_delivery
 {
 	struct slice body;
-	struct slice settled;			/* further members; .bytes NULL: nothing was to be settled */
 	struct db_optional claim;		/* not set: there is nothing to do... */
 	struct db_optional next_due_ms; /* ...until then; not set: until an append or a settle */
 	int64_t expired;				/* claims whose lease ran out */
-	int64_t claims_settled, claims_lost, messages_failed;
 };
 
 /*
@@ -235,6 +233,20 @@ struct db_delivery
 bool db_consumer_next(struct db *db, const struct db_consumer_next *in, db_query_done done, void *arg);
 unsigned db_deliveries_of(const struct db_reply *reply);
 struct db_delivery db_delivery_of(const struct db_reply *reply, unsigned index);
+
+/* What came of what one of the requests settles. */
+struct db_settled
+{
+	struct slice settled; /* further members of the object */
+	int64_t claims_settled, claims_lost, messages_failed;
+};
+
+/*
+ * Settles what each of the requests has as `settle`, in one transaction, and answers with a db_settled for
+ * each.  Nothing is settled where one of them is refused.
+ */
+bool db_consumer_settle(struct db *db, const struct db_consumer_next *in, db_query_done done, void *arg);
+struct db_settled db_settled_of(const struct db_reply *reply, unsigned index);
 
 struct db_consumer
 {

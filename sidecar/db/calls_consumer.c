@@ -21,13 +21,28 @@ struct db_delivery db_delivery_of(const struct db_reply *reply, unsigned index)
 
 	return (struct db_delivery){
 		.body = db_text(reply, row, 0),
-		.settled = db_optional_text(reply, row, 1),
-		.claim = db_optional_integer(reply, row, 2),
-		.next_due_ms = db_optional_integer(reply, row, 3),
-		.expired = db_integer(reply, row, 4),
-		.claims_settled = db_integer(reply, row, 5),
-		.claims_lost = db_integer(reply, row, 6),
-		.messages_failed = db_integer(reply, row, 7),
+		.claim = db_optional_integer(reply, row, 1),
+		.next_due_ms = db_optional_integer(reply, row, 2),
+		.expired = db_integer(reply, row, 3),
+	};
+}
+
+bool db_consumer_settle(struct db *db, const struct db_consumer_next *in, db_query_done done, void *arg)
+{
+	const char *const params[] = {in->namespace_name, in->consumer, in->requests};
+
+	return db_ask(db, &db_consumer_settle_statement, params, done, arg);
+}
+
+struct db_settled db_settled_of(const struct db_reply *reply, unsigned index)
+{
+	int row = (int)index;
+
+	return (struct db_settled){
+		.settled = db_text(reply, row, 0),
+		.claims_settled = db_integer(reply, row, 1),
+		.claims_lost = db_integer(reply, row, 2),
+		.messages_failed = db_integer(reply, row, 3),
 	};
 }
 

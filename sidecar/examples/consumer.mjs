@@ -27,7 +27,7 @@ async function handle(stream, position, data) {
 await call("consumer.create", "printer", { category: "wallet", leaseMs: 10000 });
 let settle = [];
 for (;;) {
-  const answer = await call("consumer.next", "printer", { request: crypto.randomUUID(), waitMs: 30000, settle });
+  const answer = await call("consumer.next", "printer", { request: crypto.randomUUID(), settle });
   const failed = new Map();
   for (const [, stream, , position, , data] of answer.messages) {
     if (failed.has(stream)) continue; // it comes again, behind the one that failed

@@ -31,7 +31,7 @@ def handle(stream, position, data):
 call("consumer.create", "printer", {"category": "wallet", "leaseMs": 10000})
 settle = []
 while True:
-    answer = call("consumer.next", "printer", {"request": str(uuid.uuid4()), "waitMs": 30000, "settle": settle})
+    answer = call("consumer.next", "printer", {"request": str(uuid.uuid4()), "settle": settle})
     failed = {}
     for _, stream, _, position, _, data, _, _ in answer["messages"]:
         try:

@@ -17,7 +17,7 @@ handle() {
 call '["consumer.create", "printer", {"category": "wallet", "leaseMs": 10000}]' >&2
 while :; do
     request=$(cat /proc/sys/kernel/random/uuid)
-    answer=$(call '["consumer.next", "printer", {"max": 1, "waitMs": 30000, "request": "'"$request"'"}]')
+    answer=$(call '["consumer.next", "printer", {"max": 1, "request": "'"$request"'"}]')
     claim=$(printf '%s\n' "$answer" | sed -n 's/^{"claim":\([0-9][0-9]*\),.*/\1/p')
     if [ -z "$claim" ]; then
         case $answer in '{"error"'*) printf '%s\n' "$answer" >&2 && sleep 1 ;; esac

@@ -11,6 +11,7 @@
 #include "methods/internal.h"
 
 #define MAX_WAIT_MS 60000
+#define DEFAULT_WAIT_MS 30000 /* below the 60 s after which many a proxy gives up */
 
 /* Copies a JSON value into text i. */
 static void set_json(struct method_call *call, unsigned i, struct slice value)
@@ -149,6 +150,20 @@ static void write_request(struct method_call *call, unsigned i, const struct mem
 	buf_add(out, "}", 2);
 }
 
+/* Whether something is to be settled; what is no array, Postgres refuses. */
+static bool settles(struct slice value)
+{
+	struct json_iterator elements;
+	struct slice element;
+
+	if (value.bytes == NULL || json_kind(value) == JSON_NULL)
+		return false;
+	if (json_kind(value) != JSON_ARRAY)
+		return true;
+	json_iterate(&elements, value);
+	return json_next_element(&elements, &element);
+}
+
 bool method_consumer_next(struct method_call *call)
 {
 	struct member options[NEXT_OPTIONS] = {
@@ -157,7 +172,7 @@ bool method_consumer_next(struct method_call *call)
 		[OPTION_REQUEST] = {.name = "request"}, [OPTION_SETTLE] = {.name = "settle"},
 		[OPTION_WAIT] = {.name = "waitMs"},
 	};
-	int64_t wait_ms = 0;
+	int64_t wait_ms = DEFAULT_WAIT_MS;
 
 	if (!args_name(call, NEXT_CONSUMER, "consumer", call->args[0], MAX_CONSUMER_NAME) ||
 		!args_options(call, call->args[1], options, NEXT_OPTIONS) ||
@@ -165,7 +180,7 @@ bool method_consumer_next(struct method_call *call)
 		return false;
 	call->request = uuid_new(&call->methods->ids);
 	write_request(call, NEXT_REQUEST, options, false);
-	if (options[OPTION_SETTLE].value.bytes != NULL)
+	if (settles(options[OPTION_SETTLE].value))
 		write_request(call, NEXT_SETTLE, options, true);
 	return method_has_texts(call) &&
 		   consumers_next(call, clock_ms() + (call->at_once ? 0 : (uint64_t)wait_ms));

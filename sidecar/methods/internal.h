@@ -103,7 +103,7 @@ enum next_text
 {
 	NEXT_CONSUMER,
 	NEXT_REQUEST, /* a JSON object, as json_consumer_next() takes it, without what is to be settled */
-	NEXT_SETTLE,  /* the same with it; NULL: nothing is to be settled */
+	NEXT_SETTLE,  /* the same with it; NULL: nothing is to be settled, or it was */
 	NEXT_SETTLED, /* what came of that; NULL: not known yet, or nothing was */
 };
 

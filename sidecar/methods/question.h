@@ -35,9 +35,27 @@ struct consumer_queue
 void question_choose(struct consumer_queue *queue);
 /* The first call of the question at or behind one; NULL: there is none. */
 struct method_call *question_first(struct method_call *call);
-/* Their requests as one JSON array, with a NUL. */
-void question_write(struct consumer_queue *queue, struct buf *requests);
+/*
+ * The requests as one JSON array, with a NUL: of those that have something to settle, and true, or where none
+ * has, of all.
+ */
+bool question_write(struct consumer_queue *queue, struct buf *requests);
+/* Keeps with the calls of the question what came of what they had to settle, and counts it. */
+void question_take_settled(struct consumer_queue *queue, const struct db_reply *reply, struct stats *stats);
 /* Whether a call is left that must be asked for at once. */
 bool question_is_left(const struct consumer_queue *queue);
+
+/* ---- answer.c: what ends a call, and takes it out of its queue ----------------------------------- */
+
+/* The members of an answer, and of what was settled. */
+void answer_call(struct consumer_queue *queue, struct method_call *call, struct db_reply *reply,
+				 struct slice body);
+/* There is nothing for it. */
+void answer_nothing(struct consumer_queue *queue, struct method_call *call);
+/* A call that has settled something is not told of an error, but of that. */
+void answer_error(struct consumer_queue *queue, struct method_call *call, struct db_reply *reply);
+void answer_locked(struct consumer_queue *queue, struct method_call *call);
+/* It stays, and waits; among other calls of a batch it can't. */
+void answer_waits(struct method_call *call);
 
 #endif

@@ -7,8 +7,10 @@
  * queue asks again when something was committed to the namespace, when a claim was settled, when a retry is
  * due or a lease runs out, and now and then, as it is not told of everything.
  *
- * What a call has to settle is sent with its first question only; what came of it is kept with the call.
- * When Postgres refuses a question, each of its calls is asked for alone, as one of them is at fault.
+ * What calls have to settle is settled before their first question, in a transaction of its own: that one
+ * waits for the disk, and nobody with it, as it does not take the consumer's lock.  What came of it is kept
+ * with the call, whose answer tells it whatever comes of the question.  When Postgres refuses a transaction,
+ * each of its calls is asked for alone, as one of them is at fault.
  */
 #include <event2/event.h>
 #include <inttypes.h>
@@ -123,45 +125,7 @@ static void wait_on(struct consumer_queue *queue)
 	set_timer(queue, next > now ? next - now : 0);
 }
 
-/* ---- answers -------------------------------------------------------------------- */
-
-static void leave(struct consumer_queue *queue, struct method_call *call)
-{
-	TAILQ_REMOVE(&queue->calls, call, link);
-	call->waiting = NULL;
-}
-
-/* Answers with the members of the answer and of what was settled. */
-static void answer(struct method_call *call, struct db_reply *reply, struct slice body)
-{
-	const char *settled = args_get(call, NEXT_SETTLED);
-	struct method_reply result = {.npieces = 3};
-
-	result.pieces[0] = piece_of("{");
-	result.pieces[1] = method_piece(reply, body);
-	result.pieces[2] = piece_of(settled != NULL ? settled : "}");
-	call->done(call->arg, &result);
-}
-
-/* There is nothing for it. */
-static void dismiss(struct consumer_queue *queue, struct method_call *call)
-{
-	struct db_reply none = {.status = DB_OK};
-
-	leave(queue, call);
-	answer(call, &none, slice_of("\"claim\":null,\"messages\":[]"));
-}
-
-/* Keeps what came of the settlements: members behind those of the answer, and its end. */
-static void keep_settled(struct method_call *call, struct slice settled)
-{
-	if (settled.bytes == NULL)
-		return;
-	call->texts[NEXT_SETTLED] = (ssize_t)call->text.len;
-	buf_add(&call->text, settled.bytes, settled.len);
-	buf_add(&call->text, "}", 2);
-	call->texts[NEXT_SETTLE] = -1;
-}
+/* ---- what a question gave ---------------------------------------------------------- */
 
 static void on_released(void *arg, struct db_reply *reply)
 {
@@ -186,36 +150,15 @@ static void release(struct consumer_queue *queue, int64_t claim)
 	queue->releasing += db_consumer(queue->consumers->methods->db, &in, on_released, queue);
 }
 
-/* Among other calls of a batch it can't wait. */
-static void tell(struct method_call *call)
-{
-	struct method_reply waits = {.waiting = true};
-
-	if (call->told || call->at_once)
-		return;
-	call->told = true;
-	call->done(call->arg, &waits);
-}
-
 static bool may_wait(const struct consumer_queue *queue, const struct method_call *call)
 {
 	return !queue->consumers->ended && !call->abandoned && !call->text.failed &&
 		   clock_ms() < call->deadline_ms;
 }
 
-static void count(struct stats *stats, const struct db_delivery *delivery)
-{
-	stats_add(&stats->claims_given, delivery->claim.is_set);
-	stats_add(&stats->claims_settled, (uint64_t)delivery->claims_settled);
-	stats_add(&stats->claims_fenced, (uint64_t)delivery->claims_lost);
-	stats_add(&stats->claims_expired, (uint64_t)delivery->expired);
-	stats_add(&stats->messages_failed, (uint64_t)delivery->messages_failed);
-}
-
 static void take_delivery(struct consumer_queue *queue, struct method_call *call, struct db_reply *reply,
 						  const struct db_delivery *delivery)
 {
-	keep_settled(call, delivery->settled);
 	call->asked_once = true;
 	if (!delivery->claim.is_set && may_wait(queue, call))
 		return;
@@ -223,11 +166,10 @@ static void take_delivery(struct consumer_queue *queue, struct method_call *call
 	{
 		if (delivery->claim.is_set)
 			release(queue, delivery->claim.value);
-		dismiss(queue, call);
+		answer_nothing(queue, call);
 		return;
 	}
-	leave(queue, call);
-	answer(call, reply, delivery->body);
+	answer_call(queue, call, reply, delivery->body);
 }
 
 /* Of a question that was answered with nothing for one of its calls. */
@@ -242,13 +184,6 @@ static void take_due(struct consumer_queue *queue, const struct db_delivery *del
 
 /* ---- asking --------------------------------------------------------------------- */
 
-static void fail(struct consumer_queue *queue, struct method_call *call, struct db_reply *reply)
-{
-	leave(queue, call);
-	method_fail_status(call, reply->status, &reply->error);
-	method_answer_error(call);
-}
-
 /* The end of a question without an answer for each: what stays is asked for again. */
 static void take_failure(struct consumer_queue *queue, unsigned nasked, struct db_reply *reply)
 {
@@ -261,21 +196,14 @@ static void take_failure(struct consumer_queue *queue, unsigned nasked, struct d
 		call->asked = false;
 		call->alone = alone;
 		if (!alone)
-			fail(queue, call, reply);
+			answer_error(queue, call, reply);
 		else if (call->abandoned)
-			dismiss(queue, call);
+			answer_nothing(queue, call);
 		else
-			tell(call);
+			answer_waits(call);
 	}
 	queue->woken = true;
 	queue->locked_ms = 0;
-}
-
-static void fail_locked(struct consumer_queue *queue, struct method_call *call)
-{
-	leave(queue, call);
-	method_fail(call, ERROR_BACKEND_UNAVAILABLE, "another session is at the consumer for long");
-	method_answer_error(call);
 }
 
 static void take_locked(struct consumer_queue *queue)
@@ -290,19 +218,20 @@ static void take_locked(struct consumer_queue *queue)
 		next = question_first(TAILQ_NEXT(call, link));
 		call->asked = false;
 		if (call->abandoned)
-			dismiss(queue, call);
+			answer_nothing(queue, call);
 		else if (queue->consumers->ended || clock_ms() >= call->deadline_ms + LOCKED_MAX)
-			fail_locked(queue, call);
+			answer_locked(queue, call);
 		else
-			tell(call);
+			answer_waits(call);
 	}
 }
 
 /* Asks again where all got something, as there may be more for those that were not asked for. */
 static void take_deliveries(struct consumer_queue *queue, struct db_reply *reply)
 {
+	struct stats *stats = queue->consumers->methods->stats;
 	struct method_call *call, *next = question_first(TAILQ_FIRST(&queue->calls));
-	bool settled = false, all = true;
+	bool all = true;
 
 	queue->due_ms = UINT64_MAX;
 	queue->locked_ms = 0;
@@ -312,15 +241,28 @@ static void take_deliveries(struct consumer_queue *queue, struct db_reply *reply
 
 		next = question_first(TAILQ_NEXT(call, link));
 		call->asked = call->alone = false;
-		settled = settled || delivery.settled.bytes != NULL;
 		all = all && delivery.claim.is_set;
-		count(queue->consumers->methods->stats, &delivery);
+		stats_add(&stats->claims_given, delivery.claim.is_set);
+		stats_add(&stats->claims_expired, (uint64_t)delivery.expired);
 		take_due(queue, &delivery);
 		take_delivery(queue, call, reply, &delivery);
 	}
 	queue->woken = queue->woken || all;
-	if (settled)
-		queue->consumers->hooks->settled(queue->consumers->hooks->arg, queue->namespace_name);
+}
+
+/* What was settled lets others go on at once; a call whose client is gone asks for nothing more. */
+static void take_settled(struct consumer_queue *queue, struct db_reply *reply)
+{
+	struct method_call *call, *next;
+
+	question_take_settled(queue, reply, queue->consumers->methods->stats);
+	for (call = question_first(TAILQ_FIRST(&queue->calls)); call != NULL; call = next)
+	{
+		next = question_first(TAILQ_NEXT(call, link));
+		if (call->abandoned)
+			answer_nothing(queue, call);
+	}
+	queue->consumers->hooks->settled(queue->consumers->hooks->arg, queue->namespace_name);
 }
 
 static void on_reply(void *arg, struct db_reply *reply)
@@ -356,18 +298,56 @@ static void take_overload(struct consumer_queue *queue)
 		next = question_first(TAILQ_NEXT(call, link));
 		call->asked = false;
 		if (!call->asked_once || !may_wait(queue, call))
-			fail(queue, call, &refused);
+			answer_error(queue, call, &refused);
 	}
 	queue->busy = queue->woken = false;
 	if (!TAILQ_EMPTY(&queue->calls))
 		wait_on(queue);
 }
 
-static void ask(struct consumer_queue *queue)
+static void on_settled(void *arg, struct db_reply *reply);
+
+/* Sends the question, or what is to be settled before it. */
+static void send_question(struct consumer_queue *queue)
 {
+	struct db *db = queue->consumers->methods->db;
 	struct buf requests = {0};
 	struct db_consumer_next in = {.namespace_name = queue->namespace_name, .consumer = queue->consumer};
+	bool settles = question_write(queue, &requests);
 
+	in.requests = requests.data;
+	if (!requests.failed)
+		queue->asking = settles ? db_consumer_settle(db, &in, on_settled, queue)
+								: db_consumer_next(db, &in, on_reply, queue);
+	buf_free(&requests);
+	if (!queue->asking)
+		take_overload(queue);
+}
+
+static void on_settled(void *arg, struct db_reply *reply)
+{
+	struct consumer_queue *queue = arg;
+
+	if (reply->status != DB_OK)
+	{
+		on_reply(arg, reply);
+		return;
+	}
+	queue->asking = false;
+	queue->busy = true;
+	take_settled(queue, reply);
+	queue->busy = false;
+	if (question_first(TAILQ_FIRST(&queue->calls)) != NULL)
+	{
+		send_question(queue);
+		free_if_empty(queue);
+	}
+	else
+		go_on(queue);
+}
+
+static void ask(struct consumer_queue *queue)
+{
 	if (queue->asking || queue->busy)
 	{
 		queue->woken = true;
@@ -378,12 +358,7 @@ static void ask(struct consumer_queue *queue)
 		return;
 	event_del(&queue->timer);
 	question_choose(queue);
-	question_write(queue, &requests);
-	in.requests = requests.data;
-	queue->asking = !requests.failed && db_consumer_next(queue->consumers->methods->db, &in, on_reply, queue);
-	buf_free(&requests);
-	if (!queue->asking)
-		take_overload(queue);
+	send_question(queue);
 }
 
 /* Asks for what waits, if anything does. */
@@ -418,7 +393,7 @@ bool consumers_next(struct method_call *call, uint64_t deadline_ms)
 	call->asked = call->asked_once = call->alone = call->abandoned = call->told = false;
 	TAILQ_INSERT_TAIL(&queue->calls, call, link);
 	if (may_wait(queue, call))
-		tell(call); /* so that we hear when its client goes while Postgres has the first question */
+		answer_waits(call); /* so that we hear when its client goes while Postgres has the first question */
 	wake(queue);
 	return true;
 }
@@ -430,7 +405,7 @@ void consumers_abandon(struct method_call *call)
 	call->abandoned = true;
 	if (call->asked)
 		return;
-	dismiss(queue, call);
+	answer_nothing(queue, call);
 	free_if_empty(queue);
 }
 
@@ -487,7 +462,7 @@ void consumers_end(struct consumers *consumers)
 		{
 			next = TAILQ_NEXT(call, link);
 			if (!call->asked)
-				dismiss(queue, call);
+				answer_nothing(queue, call);
 		}
 		queue->busy = false;
 		free_if_empty(queue);

@@ -14,6 +14,8 @@ class Member:
         self.answer = self.error = self.answered = None
         self.began = time.monotonic()
         self.call = ["consumer.next", consumer, {"waitMs": waitMs, **options}]
+        if waitMs is None:
+            del self.call[2]["waitMs"]
         self.thread = threading.Thread(target=self._ask, daemon=True)
         self.thread.start()
 

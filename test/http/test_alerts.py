@@ -290,7 +290,7 @@ def test_a_consumer_that_gave_up_a_stream_and_one_that_stopped(watched, own, con
         "claim": claim,
         "failed": [{"stream": "poison-1", "position": 0, "error": "poison", "park": True}]
     })
-    own.call("consumer.next", "poison")
+    own.call("consumer.next", "poison", {"waitMs": 0})
     assert fires(folder, (before, 5)) == set()
     assert fires(folder, (before, 5), (scraped(watched), 3)) == expected
     assert "MillraceConsumerParked" not in fires(folder, (before, 5), (scraped(watched), .5), (before, 3))

@@ -88,7 +88,7 @@ def test_settle_and_next_in_one_round_trip(client):
     second = client.call("consumer.next", "billing", {"settle": [{"claim": first["claim"]}, {"claim": 1 << 60}]})
     assert (second["settled"], second["lost"]) == ([first["claim"]], [1 << 60])
     assert places(second) == [("account-1", 1)]
-    last = client.call("consumer.next", "billing", {"settle": [{"claim": second["claim"]}]})
+    last = client.call("consumer.next", "billing", {"waitMs": 0, "settle": [{"claim": second["claim"]}]})
     assert last == {"claim": None, "messages": [], "settled": [second["claim"]], "lost": []}
     assert client.call("consumer.info", "billing")["lag"] == 0
 
@@ -114,7 +114,7 @@ def test_parked_streams_are_listed_skipped_and_unparked(client):
         "failed": [failed(f"account-{n}", 0, park=True, error=f"e{n}") for n in (1, 2)] +
         [failed("account-3", 0, delayMs=3600000)]
     })
-    client.call("consumer.next", "billing")
+    client.call("consumer.next", "billing", {"waitMs": 0})
     streams = client.call("consumer.streams", "billing")
     assert [(each["stream"], each["position"], each["parked"]) for each in streams] == [
         ("account-1", 0, True), ("account-2", 0, True), ("account-3", 0, False)]
@@ -171,7 +171,8 @@ def test_pause_resume_and_reset(client):
     fill(client, "account-1", "account-2")
     consumer(client)
     assert client.call("consumer.pause", "billing") == {"state": "paused"}
-    assert client.call("consumer.next", "billing") == {"claim": None, "state": "paused", "messages": []}
+    assert client.call("consumer.next", "billing", {"waitMs": 0}) == {
+        "claim": None, "state": "paused", "messages": []}
     assert client.call("consumer.resume", "billing") == {"state": "running"}
     claim = client.call("consumer.next", "billing")
     assert client.call("consumer.reset", "billing", {"position": claim["messages"][1][4]}) == {"consumer": "billing"}

@@ -47,7 +47,8 @@ def test_how_a_consumer_is_doing(cluster, start):
         "claim": claim, "failed": [{"stream": "account-1", "position": 0, "park": True},
                                    {"stream": "account-2", "position": 0, "delayMs": 3600000}]})
     claim = client.call("consumer.next", consumer)["claim"]
-    client.call("consumer.next", consumer, {"settle": [{"claim": claim}, {"claim": claim}, {"claim": 1 << 50}]})
+    client.call("consumer.next", consumer, {
+        "waitMs": 0, "settle": [{"claim": claim}, {"claim": claim}, {"claim": 1 << 50}]})
     after = gauges(Metrics(server), name, consumer)
     assert 0 < after.pop("lag_seconds") < 60
     assert after == {"ceiling_position": 5, "floor_position": 1, "lag_messages": 1, "in_flight_messages": 0,

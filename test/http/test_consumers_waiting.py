@@ -158,7 +158,7 @@ def test_wait_ms_is_reached(space):
     assert member.wait() == {"claim": None, "messages": []}
     assert 0.65 < member.took < 10  # the clock of timeouts is good to a few ms
     member = space.member(waitMs=0)
-    assert member.wait()["claim"] is None
+    assert member.wait()["claim"] is None and member.took < 20
     began = time.monotonic()
     answers = space.client.post([{"jsonrpc": "2.0", "id": n, "method": "consumer.next",
                                   "params": ["billing", {"waitMs": 20000}]} for n in range(5)]).json
@@ -167,6 +167,22 @@ def test_wait_ms_is_reached(space):
     answer = space.client.post({"jsonrpc": "2.0", "id": 7, "method": "consumer.next",
                                 "params": {"consumer": "billing", "options": {"waitMs": 500}}}).json
     assert answer == {"jsonrpc": "2.0", "id": 7, "result": {"claim": None, "messages": []}}
+
+
+def test_a_call_waits_without_being_asked_to(space):
+    members = [space.member(waitMs=None), space.member(1, waitMs=None)]
+    waits(space, 1)
+    assert not any(each.answer for each in members)
+    space.client.write("account-1")
+    space.client.write("account-2")
+    wait_until(lambda: any(each.answer for each in members), "a claim")
+    space.client.call("consumer.reset", "billing")
+    assert [bool(each.wait()["messages"]) for each in members] == [True, True]
+    assert max(each.took for each in members) < 25
+    batch = [{"jsonrpc": "2.0", "id": n, "method": "consumer.next", "params": ["billing"]} for n in range(2)]
+    began = time.monotonic()
+    assert [each["result"]["claim"] for each in space.client.post(batch).json] == [None, None]
+    assert time.monotonic() - began < 20
 
 
 def test_a_wait_that_ends_says_when_something_is_due(space):
@@ -309,6 +325,67 @@ def test_while_another_session_is_at_the_consumer(space):
     space.client.write("account-3")
     assert sum(claim is not None for claim in [*answers, member.wait()["claim"]]) >= 1
     assert space.servers[0].process.poll() is None
+
+
+def test_a_settle_is_on_disk_before_it_is_answered_and_holds_up_nobody(cluster, start):
+    """A standby that never comes stands for a slow disk."""
+    servers = [start("--database", cluster.conninfo(), *LOCAL, "--workers", "1") for _ in range(2)]
+    space, look = Space(servers, cluster, category="account"), cluster.connect()
+    for n in range(3):
+        space.client.write(f"account-{n}")
+    held = space.client.call("consumer.next", "billing", {"max": 1})["claim"]
+    sql(look, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    sql(look, "SELECT pg_reload_conf()")
+    try:
+        probe, slow = cluster.connect(), threading.Event()
+
+        def append():
+            while not slow.is_set():
+                space.sql("SELECT millrace.append('probe-1', 'T', '{}')", connection=probe)
+        threading.Thread(target=append, daemon=True).start()
+
+        def on_disk(count):
+            return sql(look, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")[0][0] == count
+        wait_until(lambda: on_disk(1), "the disk to be slow")
+        slow.set()
+        settling = space.member(0, max=1, settle=[{"claim": held}])
+        wait_until(lambda: on_disk(2), "the settle")
+        assert len(space.member(1, max=1, waitMs=20000).wait()["messages"]) == 1
+        assert settling.answer is None and on_disk(2)
+    finally:
+        sql(look, "ALTER SYSTEM RESET synchronous_standby_names")
+        sql(look, "SELECT pg_reload_conf()")
+    answer = settling.wait()
+    assert answer["settled"] == [held] and len(answer["messages"]) == 1
+
+
+def test_what_was_settled_is_told_also_where_no_claim_can_be_given(space):
+    space.client.write("account-1")
+    space.client.write("account-2")
+    held = space.client.call("consumer.next", "billing", {"max": 1})["claim"]
+    holder = space.cluster.connect()
+    sql(holder, "BEGIN")
+    space.sql("SELECT * FROM millrace.consumer_next('billing', 1)", connection=holder)
+    answer = space.member(waitMs=0, settle=[{"claim": held}, {"claim": 17}]).wait()
+    assert answer == {"claim": None, "messages": [], "settled": [held], "lost": [17]}
+    with pytest.raises(RpcError, match="another session"):  # without anything to tell, the error is
+        space.member(waitMs=0).wait()
+    sql(holder, "ROLLBACK")
+    assert len(space.member(max=10).wait()["messages"]) == 1
+    space.client.call("consumer.create", "digest", {"ordering": "manual"})
+    answer = space.member(consumer="digest", settle=[{"claim": 17}]).wait()
+    assert answer == {"claim": None, "messages": [], "settled": [], "lost": [17]}
+    with pytest.raises(RpcError, match="moved by hand"):
+        space.member(consumer="digest").wait()
+
+
+def test_a_next_that_is_refused_settles_nothing(space):
+    space.client.write("account-1")
+    held = space.client.call("consumer.next", "billing")["claim"]
+    for bad in ({"max": 0}, {"leaseMs": 5}, {"request": "x"}, {"maxBytes": -1}):
+        with pytest.raises(RpcError):
+            space.member(settle=[{"claim": held}], **bad).wait()
+    assert space.member(waitMs=0, settle=[{"claim": held}]).wait()["settled"] == [held]
 
 
 def test_the_same_request_at_another_server(space):

@@ -34,7 +34,7 @@ call("consumer.create", SERVICE, {"category": CATEGORY})
 request, settle = str(uuid4()), []
 while True:
     try:
-        claim = call("consumer.next", SERVICE, {"request": request, "waitMs": 30000, "settle": settle})
+        claim = call("consumer.next", SERVICE, {"request": request, "settle": settle})
         request, settle = str(uuid4()), []
         for _, stream, kind, position, place, data, _, _ in claim["messages"]:
             settle = [{"claim": claim["claim"], "upTo": place, "failed": [{"stream": stream, "position": position}]}]
