@@ -252,11 +252,31 @@ ConsumerTryLock(ConsumerTables *tables, int64 consumer)
 
 /* ---- rows ---------------------------------------------------------------------------------------- */
 
+/* What is of varying length is read as what it is: where there may be none, its reader asks. */
 static void
-TakeApart(Relation table, HeapTuple tuple, ConsumerRow *row)
+CheckNulls(Relation table, ConsumerTable kind, const ConsumerRow *row)
+{
+	static const AttrNumber never_null[CONSUMER_TABLES][3] = {
+		[TABLE_CONSUMERS] = {CONSUMER_NAME, CONSUMER_ORDERING, CONSUMER_STATE},
+		[TABLE_STREAMS] = {STREAM_STREAM},
+		[TABLE_SKIPPED] = {SKIPPED_STREAM},
+	};
+
+	for (int i = 0; i < 3 && never_null[kind][i] != 0; i++)
+		if (row->isnull[never_null[kind][i] - 1])
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("a row of table \"%s\".\"%s\" has no %s",
+							get_namespace_name(RelationGetNamespace(table)), RelationGetRelationName(table),
+							kinds[kind].columns[never_null[kind][i] - 1].name)));
+}
+
+static void
+TakeApart(Relation table, ConsumerTable kind, HeapTuple tuple, ConsumerRow *row)
 {
 	heap_deform_tuple(heap_copytuple(tuple), RelationGetDescr(table), row->value, row->isnull);
 	row->tid = tuple->t_self;
+	CheckNulls(table, kind, row);
 }
 
 /*
@@ -275,7 +295,7 @@ RowFirst(ConsumerTables *tables, ConsumerTable kind, Relation index, ScanKey key
 	scan = systable_beginscan_ordered(table, index, GetActiveSnapshot(), nkeys, keys);
 	tuple = systable_getnext_ordered(scan, direction);
 	if (tuple)
-		TakeApart(table, tuple, row);
+		TakeApart(table, kind, tuple, row);
 	systable_endscan_ordered(scan);
 	PopActiveSnapshot();
 	return tuple != NULL;
@@ -298,7 +318,7 @@ RowEach(ConsumerTables *tables, ConsumerTable kind, Relation index, ScanKey keys
 		ConsumerRow row;
 
 		CHECK_FOR_INTERRUPTS();
-		TakeApart(table, tuple, &row);
+		TakeApart(table, kind, tuple, &row);
 		more = sink(arg, &row);
 	}
 	systable_endscan_ordered(scan);
