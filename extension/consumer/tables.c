@@ -201,7 +201,8 @@ OpenTable(ConsumerTables *tables, ConsumerTable kind, bool write)
 }
 
 /*
- * Opens the tables of a namespace's consumers, for reading or for both.  Errors: 42501, MR003, MR010 for what
+ * Opens the tables of a namespace's consumers, for reading or for both.  Who only reads has no lock, and sees
+ * all rows by the statement's snapshot, so that they are of one moment.  Errors: 42501, MR003, MR010 for what
  * is no table of ours, MR016 when there are none yet.
  */
 ConsumerTables *
@@ -210,6 +211,7 @@ ConsumerTablesOpen(const char *namespace_name, bool write)
 	ConsumerTables *tables = palloc0(sizeof(ConsumerTables));
 
 	tables->store = StoreOpen(namespace_name, STORE_READ);
+	tables->snapshot = write ? NULL : GetActiveSnapshot();
 	for (ConsumerTable kind = 0; kind < CONSUMER_TABLES; kind++)
 		OpenTable(tables, kind, write);
 	tables->numbers = get_relname_relid(NUMBERS_SEQUENCE, RelationGetNamespace(tables->store->heap));
@@ -281,7 +283,7 @@ TakeApart(Relation table, ConsumerTable kind, HeapTuple tuple, ConsumerRow *row)
 
 /*
  * Finds the first row by an index, whose columns the keys count; as it is now, not as it was when the
- * statement began.
+ * statement began, but for those who only read.
  */
 bool
 RowFirst(ConsumerTables *tables, ConsumerTable kind, Relation index, ScanKey keys, int nkeys,
@@ -291,7 +293,7 @@ RowFirst(ConsumerTables *tables, ConsumerTable kind, Relation index, ScanKey key
 	SysScanDesc scan;
 	HeapTuple tuple;
 
-	PushActiveSnapshot(GetLatestSnapshot());
+	PushActiveSnapshot(tables->snapshot ? tables->snapshot : GetLatestSnapshot());
 	scan = systable_beginscan_ordered(table, index, GetActiveSnapshot(), nkeys, keys);
 	tuple = systable_getnext_ordered(scan, direction);
 	if (tuple)
@@ -311,7 +313,7 @@ RowEach(ConsumerTables *tables, ConsumerTable kind, Relation index, ScanKey keys
 	HeapTuple tuple;
 	bool more = true;
 
-	PushActiveSnapshot(GetLatestSnapshot());
+	PushActiveSnapshot(tables->snapshot ? tables->snapshot : GetLatestSnapshot());
 	scan = systable_beginscan_ordered(table, index, GetActiveSnapshot(), nkeys, keys);
 	while (more && (tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
 	{

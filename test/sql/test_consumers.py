@@ -250,20 +250,6 @@ def test_one_of_several_that_runs_out_counts(store):
     assert sql(store, "SELECT stream, attempts FROM millrace_n.consumer_streams") == [("a-1", 1)]
 
 
-# ---- reset ----
-
-
-def test_what_is_kept_parked_includes_what_no_call_has_taken_in(store):
-    create(store)
-    append(store, "a-1", 2)
-    claim, _ = next_claim(store)
-    settle(store, claim, failed='[{"stream": "a-1", "position": 1, "park": true}]')
-    sql(store, "SELECT millrace.consumer_reset('c', 100, keep_parked => true, namespace => 'n')")
-    assert status(store, "parked") == (1,)
-    assert sql(store, "SELECT millrace.consumer_unpark('c', namespace => 'n')") == [(1,)]
-    assert [(message[0], message[1]) for message in next_claim(store)[1]] == [("a-1", 1)]
-
-
 # ---- what a call costs ----
 
 
