@@ -1,11 +1,25 @@
-"""What comes late to a consumer: a settlement that nobody has taken in, who asks for one that
+"""What comes late to a consumer: the same request again, a settlement that nobody has taken in, who asks for one that
 is dropped in this moment."""
+import datetime
 import threading
 
 import psycopg2
 
 from store import sql
 from test_consumers import append, create, next_claim, postgres, settle, status, store  # noqa: F401
+
+
+def test_the_same_request_has_its_whole_lease_again(store):  # noqa: F811
+    create(store)
+    append(store, "a-1")
+    again = ("SELECT claim FROM millrace.consumer_next('c', lease => '1 hour', namespace => 'n', "
+             "request => '00000000-0000-0000-0000-000000000001')")
+    claim = sql(store, again)
+    sql(store, "UPDATE millrace_n.consumer_claims SET lease_until = clock_timestamp() + interval '1 s', "
+        "granted = clock_timestamp() - interval '59 min 59 s'")
+    assert sql(store, again) == claim
+    assert sql(store, "SELECT lease_until - granted, granted > now() - interval '1 min' FROM "
+        "millrace.consumer_claims_open") == [(datetime.timedelta(hours=1), True)]
 
 
 def test_dropped_while_others_look_at_it_or_settle(postgres, store):  # noqa: F811
