@@ -966,7 +966,8 @@ BEGIN
     END IF;
     BEGIN
         since := (options->>'since')::timestamptz;
-    EXCEPTION WHEN invalid_datetime_format OR datetime_field_overflow THEN
+    EXCEPTION WHEN invalid_datetime_format OR datetime_field_overflow OR invalid_time_zone_displacement_value
+        OR invalid_parameter_value THEN
         RAISE EXCEPTION 'options.since must be a time, not "%"', left(options->>'since', 80) USING ERRCODE = 'MR009';
     END;
     created := millrace.create_consumer(consumer, options->>'category', options->>'stream',
@@ -1012,6 +1013,10 @@ BEGIN
                 RAISE EXCEPTION 'options.claim is required' USING ERRCODE = 'MR009';
             END IF;
             claim := (options->'claim')::bigint;
+            IF (options->'leaseMs')::numeric NOT BETWEEN 1000 AND 43200000 THEN
+                RAISE EXCEPTION 'options.leaseMs % is out of range', options->'leaseMs'
+                    USING ERRCODE = 'MR009', HINT = 'It is 1000 to 43200000.';
+            END IF;
             IF (options->'upTo')::numeric < 0 THEN
                 RAISE EXCEPTION 'options.upTo % is out of range', options->'upTo' USING ERRCODE = 'MR009';
             END IF;

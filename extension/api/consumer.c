@@ -132,6 +132,10 @@ millrace_add_consumer(PG_FUNCTION_ARGS)
 	int64 position = PG_ARGISNULL(7) ? 1 : PG_GETARG_INT64(7);
 	bool created;
 
+	(void)ArgName(fcinfo, 0, "name");
+	CheckNotNull(PG_ARGISNULL(5), "ordering");
+	if (!PG_ARGISNULL(6))
+		CheckObject(PG_GETARG_JSONB_P(6), "options");
 	PreventCommandIfReadOnly("millrace.create_consumer()");
 	for (int arg = 0; arg < 7; arg++)
 	{

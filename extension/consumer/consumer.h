@@ -25,6 +25,7 @@
 #include "access/htup.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
+#include "utils/snapshot.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -112,6 +113,7 @@ typedef struct ConsumerTables
 	Relation parked;			   /* the index of consumer_streams by consumer and parked_at */
 	struct ResultRelInfo *indexes[CONSUMER_TABLES]; /* all of a table's, for writing; NULL: not opened yet */
 	Oid numbers;									/* the sequence of claims' and consumers' numbers */
+	Snapshot snapshot;								/* by which rows are read; NULL: the newest each time */
 } ConsumerTables;
 
 /* A row taken apart; in the current memory context. */

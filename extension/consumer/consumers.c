@@ -106,6 +106,9 @@ ConsumerFind(ConsumerTables *tables, text *name)
 		WordOf(SliceOfText(DatumGetTextPP(row->value[CONSUMER_STATE - 1])), states, lengthof(states));
 	consumer->reason = TextOrNull(row, CONSUMER_REASON);
 	options = row->isnull[CONSUMER_OPTIONS - 1] ? NULL : DatumGetJsonbP(row->value[CONSUMER_OPTIONS - 1]);
+	if (options && !JB_ROOT_IS_OBJECT(options))
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+						errmsg("the options of consumer \"%s\" are no object", text_to_cstring(name))));
 	consumer->lease_ms = NumberOption(options, "leaseMs", DEFAULT_LEASE_MS);
 	consumer->max_attempts = (int)NumberOption(options, "maxAttempts", DEFAULT_MAX_ATTEMPTS);
 	consumer->max_parked = (int)NumberOption(options, "maxParked", DEFAULT_MAX_PARKED);

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "port/pg_bswap.h"
 
 #include "consumer/consumer.h"
@@ -95,11 +96,18 @@ typedef struct Bytes
 	const char *end;
 } Bytes;
 
+/* Whoever may use a consumer may write anything into its tables. */
+static void
+Check(bool sound)
+{
+	if (!sound)
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the content of a claim is damaged")));
+}
+
 static void
 CheckLeft(const Bytes *in, uint64 wanted)
 {
-	if ((uint64)(in->end - in->at) < wanted)
-		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("the content of a claim is damaged")));
+	Check((uint64)(in->end - in->at) >= wanted);
 }
 
 static uint64
@@ -117,8 +125,18 @@ GetVarint(Bytes *in)
 		if (byte < 0x80)
 			return value;
 	}
-	CheckLeft(in, PG_UINT64_MAX);
+	Check(false);
 	return 0;
+}
+
+/* A number that is not above the most that it may be. */
+static int64
+GetNumber(Bytes *in, int64 most)
+{
+	uint64 value = GetVarint(in);
+
+	Check(value <= (uint64)most);
+	return (int64)value;
 }
 
 static text *
@@ -130,6 +148,7 @@ GetString(Bytes *in)
 	if (len == 0)
 		return NULL;
 	CheckLeft(in, len - 1);
+	Check(pg_verifymbstr(in->at, (int)(len - 1), true));
 	string = palloc(VARHDRSZ + len - 1);
 	SET_VARSIZE(string, VARHDRSZ + len - 1);
 	memcpy(VARDATA(string), in->at, len - 1);
@@ -140,12 +159,11 @@ GetString(Bytes *in)
 static void
 GetSpans(Bytes *in, Content *content)
 {
-	uint64 nspans = GetVarint(in);
 	int64 before = 0;
+	int left = MAX_CLAIM_MESSAGES;
 
-	CheckLeft(in, nspans);
-	content->nspans = (int)nspans;
-	content->spans = palloc(sizeof(Span) * Max(nspans, 1));
+	content->nspans = (int)GetNumber(in, left);
+	content->spans = palloc(sizeof(Span) * Max(content->nspans, 1));
 	for (int i = 0; i < content->nspans; i++)
 	{
 		Span *span = &content->spans[i];
@@ -154,31 +172,30 @@ GetSpans(Bytes *in, Content *content)
 		memcpy(&span->hash, in->at, sizeof(span->hash));
 		span->hash = pg_ntoh64(span->hash);
 		in->at += sizeof(span->hash);
-		span->global_position = before + (int64)GetVarint(in);
-		span->count = (int)GetVarint(in);
+		span->global_position = before + GetNumber(in, PG_INT64_MAX - before);
+		span->count = (int)GetNumber(in, left);
 		before = span->global_position;
+		left -= span->count;
 	}
 }
 
 static void
 GetFailures(Bytes *in, Content *content)
 {
-	uint64 nfailures = GetVarint(in);
-
-	CheckLeft(in, nfailures);
-	content->nfailures = (int)nfailures;
-	content->failures = palloc0(sizeof(Failure) * Max(nfailures, 1));
+	content->nfailures = (int)GetNumber(in, MAX_CLAIM_MESSAGES);
+	content->failures = palloc0(sizeof(Failure) * Max(content->nfailures, 1));
 	for (int i = 0; i < content->nfailures; i++)
 	{
 		Failure *failure = &content->failures[i];
 
 		CheckLeft(in, 1);
-		failure->kind = (FailureKind)*in->at++;
-		failure->position = (int64)GetVarint(in);
-		failure->global_position = (int64)GetVarint(in);
-		failure->delay_ms = (int64)GetVarint(in) - 1;
+		failure->kind = *in->at++ == FAILURE_PARK ? FAILURE_PARK : FAILURE_RETRY;
+		failure->position = GetNumber(in, PG_INT64_MAX);
+		failure->global_position = GetNumber(in, PG_INT64_MAX);
+		failure->delay_ms = GetNumber(in, MAX_LEASE_MS + 1) - 1;
 		failure->stream = GetString(in);
 		failure->error = GetString(in);
+		Check(failure->stream != NULL);
 	}
 }
 
@@ -187,7 +204,7 @@ void
 ContentDecode(bytea *packed, Content *content)
 {
 	Bytes in;
-	uint64 settled_to;
+	int64 settled_to;
 
 	memset(content, 0, sizeof(*content));
 	content->settled_to = PG_INT64_MAX;
@@ -195,14 +212,13 @@ ContentDecode(bytea *packed, Content *content)
 		return;
 	in = (Bytes){VARDATA_ANY(packed), VARDATA_ANY(packed) + VARSIZE_ANY_EXHDR(packed)};
 	CheckLeft(&in, 1);
-	if (*in.at++ != CONTENT_VERSION)
-		CheckLeft(&in, PG_UINT64_MAX);
+	Check(*in.at++ == CONTENT_VERSION);
 	content->place = (uint32)GetVarint(&in);
-	content->lease_ms = (int64)GetVarint(&in);
-	content->bytes = (int64)GetVarint(&in);
+	content->lease_ms = GetNumber(&in, MAX_LEASE_MS);
+	content->bytes = GetNumber(&in, PG_UINT32_MAX);
 	GetSpans(&in, content);
-	settled_to = GetVarint(&in);
-	content->settled_to = settled_to == 0 ? PG_INT64_MAX : (int64)settled_to - 1;
+	settled_to = GetNumber(&in, PG_INT64_MAX);
+	content->settled_to = settled_to == 0 ? PG_INT64_MAX : settled_to - 1;
 	GetFailures(&in, content);
 }
 

@@ -164,7 +164,14 @@ ConsumerReset(ConsumerTables *tables, Consumer *consumer, int64 ceiling, bool ke
 {
 	Claim newest = {0};
 
-	(void)ClaimFindNewest(tables, consumer->id, &newest);
+	/* What a member parked may not have been taken in yet. */
+	if (ClaimFindNewest(tables, consumer->id, &newest) && keep_parked)
+	{
+		ConsumerWork *work = ConsumerBegin(tables, consumer);
+
+		ConsumerFold(work);
+		StreamsStore(work);
+	}
 	RemoveRows(tables, TABLE_STREAMS, consumer->id, keep_parked);
 	RemoveRows(tables, TABLE_CLAIMS, consumer->id, false);
 	WriteCeiling(tables, consumer->id, ceiling, newest.content.place);

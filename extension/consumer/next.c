@@ -125,6 +125,20 @@ DeliverAgain(ConsumerWork *work, const Claim *claim, Delivery *delivery)
 	qsort(delivery->messages, delivery->nmessages, sizeof(Delivered), ByGlobalPosition);
 }
 
+/*
+ * The lease begins anew, as its member is told again how long it is; but not while the member itself is at
+ * its claim.
+ */
+static void
+Renew(ConsumerWork *work, Claim *claim)
+{
+	if (!RowLock(work->tables, TABLE_CLAIMS, &claim->tid, false))
+		return;
+	claim->granted = GetCurrentTimestamp();
+	claim->lease_until = TimestampTzPlusMilliseconds(claim->granted, claim->content.lease_ms);
+	ClaimUpdate(work->tables, work->consumer->id, claim);
+}
+
 /* Finds the open claim that was given for the same request; NULL: there is none. */
 static Claim *
 FindRequest(ConsumerWork *work, const pg_uuid_t *request)
@@ -200,7 +214,10 @@ ConsumerNext(ConsumerTables *tables, Consumer *consumer, const NextRequest *requ
 	delivery->next_due_ms = -1;
 	known = FindRequest(work, request->request);
 	if (known)
+	{
+		Renew(work, known);
 		DeliverAgain(work, known, delivery);
+	}
 	else if (consumer->state == STATE_RUNNING)
 	{
 		AssemblyBegin(&claim, work, request);

@@ -113,7 +113,8 @@ EndClaim(ConsumerTables *tables, const Consumer *consumer, int64 number)
 	Claim claim, newest;
 	uint32 place;
 
-	ClaimNewest(tables, consumer->id, &newest);
+	if (!ClaimFindNewest(tables, consumer->id, &newest))
+		return false; /* the consumer was dropped meanwhile */
 	while (newest.number != number)
 	{
 		CHECK_FOR_INTERRUPTS();

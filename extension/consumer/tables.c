@@ -201,7 +201,8 @@ OpenTable(ConsumerTables *tables, ConsumerTable kind, bool write)
 }
 
 /*
- * Opens the tables of a namespace's consumers, for reading or for both.  Errors: 42501, MR003, MR010 for what
+ * Opens the tables of a namespace's consumers, for reading or for both.  Who only reads has no lock, and sees
+ * all rows by the statement's snapshot, so that they are of one moment.  Errors: 42501, MR003, MR010 for what
  * is no table of ours, MR016 when there are none yet.
  */
 ConsumerTables *
@@ -210,6 +211,7 @@ ConsumerTablesOpen(const char *namespace_name, bool write)
 	ConsumerTables *tables = palloc0(sizeof(ConsumerTables));
 
 	tables->store = StoreOpen(namespace_name, STORE_READ);
+	tables->snapshot = write ? NULL : GetActiveSnapshot();
 	for (ConsumerTable kind = 0; kind < CONSUMER_TABLES; kind++)
 		OpenTable(tables, kind, write);
 	tables->numbers = get_relname_relid(NUMBERS_SEQUENCE, RelationGetNamespace(tables->store->heap));
@@ -252,16 +254,36 @@ ConsumerTryLock(ConsumerTables *tables, int64 consumer)
 
 /* ---- rows ---------------------------------------------------------------------------------------- */
 
+/* What is of varying length is read as what it is: where there may be none, its reader asks. */
 static void
-TakeApart(Relation table, HeapTuple tuple, ConsumerRow *row)
+CheckNulls(Relation table, ConsumerTable kind, const ConsumerRow *row)
+{
+	static const AttrNumber never_null[CONSUMER_TABLES][3] = {
+		[TABLE_CONSUMERS] = {CONSUMER_NAME, CONSUMER_ORDERING, CONSUMER_STATE},
+		[TABLE_STREAMS] = {STREAM_STREAM},
+		[TABLE_SKIPPED] = {SKIPPED_STREAM},
+	};
+
+	for (int i = 0; i < 3 && never_null[kind][i] != 0; i++)
+		if (row->isnull[never_null[kind][i] - 1])
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("a row of table \"%s\".\"%s\" has no %s",
+							get_namespace_name(RelationGetNamespace(table)), RelationGetRelationName(table),
+							kinds[kind].columns[never_null[kind][i] - 1].name)));
+}
+
+static void
+TakeApart(Relation table, ConsumerTable kind, HeapTuple tuple, ConsumerRow *row)
 {
 	heap_deform_tuple(heap_copytuple(tuple), RelationGetDescr(table), row->value, row->isnull);
 	row->tid = tuple->t_self;
+	CheckNulls(table, kind, row);
 }
 
 /*
  * Finds the first row by an index, whose columns the keys count; as it is now, not as it was when the
- * statement began.
+ * statement began, but for those who only read.
  */
 bool
 RowFirst(ConsumerTables *tables, ConsumerTable kind, Relation index, ScanKey keys, int nkeys,
@@ -271,11 +293,11 @@ RowFirst(ConsumerTables *tables, ConsumerTable kind, Relation index, ScanKey key
 	SysScanDesc scan;
 	HeapTuple tuple;
 
-	PushActiveSnapshot(GetLatestSnapshot());
+	PushActiveSnapshot(tables->snapshot ? tables->snapshot : GetLatestSnapshot());
 	scan = systable_beginscan_ordered(table, index, GetActiveSnapshot(), nkeys, keys);
 	tuple = systable_getnext_ordered(scan, direction);
 	if (tuple)
-		TakeApart(table, tuple, row);
+		TakeApart(table, kind, tuple, row);
 	systable_endscan_ordered(scan);
 	PopActiveSnapshot();
 	return tuple != NULL;
@@ -291,14 +313,14 @@ RowEach(ConsumerTables *tables, ConsumerTable kind, Relation index, ScanKey keys
 	HeapTuple tuple;
 	bool more = true;
 
-	PushActiveSnapshot(GetLatestSnapshot());
+	PushActiveSnapshot(tables->snapshot ? tables->snapshot : GetLatestSnapshot());
 	scan = systable_beginscan_ordered(table, index, GetActiveSnapshot(), nkeys, keys);
 	while (more && (tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
 	{
 		ConsumerRow row;
 
 		CHECK_FOR_INTERRUPTS();
-		TakeApart(table, tuple, &row);
+		TakeApart(table, kind, tuple, &row);
 		more = sink(arg, &row);
 	}
 	systable_endscan_ordered(scan);

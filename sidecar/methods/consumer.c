@@ -176,6 +176,7 @@ bool method_consumer_next(struct method_call *call)
 
 	if (!args_name(call, NEXT_CONSUMER, "consumer", call->args[0], MAX_CONSUMER_NAME) ||
 		!args_options(call, call->args[1], options, NEXT_OPTIONS) ||
+		(call->args[1].bytes != NULL && !args_object(call, "options", call->args[1])) ||
 		!args_integer(call, "options.waitMs", options[OPTION_WAIT].value, 0, MAX_WAIT_MS, &wait_ms))
 		return false;
 	call->request = uuid_new(&call->methods->ids);

@@ -255,7 +255,11 @@ BAD = [("next", {"max": 0}, "max"), ("next", {"max": -5}, "-5"), ("next", {"max"
        ("unpark", {"limit": -1}, "limit"), ("unpark", {"streams": ["a"]}, "streams"), ("skip", {}, "stream"),
        ("skip", {"stream": "account-1"}, "position"), ("skip", {"stream": "account-1", "position": -1}, "-1"),
        ("reset", {"position": -1}, "position"), ("reset", {"position": "middle"}, "middle"),
-       ("reset", {"position": 1.5}, "position"), ("reset", {"keepparked": True}, "keepparked")]
+       ("reset", {"position": 1.5}, "position"), ("reset", {"keepparked": True}, "keepparked"),
+       ("create", {"since": "2020-01-01T00:00:00+99"}, "since"), ("create", {"since": "2020-01-01 0:00 A/B"}, "since"),
+       ("extend", {"claim": 1, "leaseMs": 2**63 - 1}, "9223372036854775807"), ("next", {"member": "a\0b"}, "\\u0000"),
+       ("next", {"member": "\ud800"}, "surrogate"),
+       ("next", {"settle": [{"claim": 1, "failed": [failed("a", 0, error="a\0b")]}]}, "\\u0000 cannot be stored")]
 
 
 @pytest.fixture(scope="module")

@@ -269,11 +269,26 @@ def test_streams_of_any_name(store, ordering):
     assert status(store, "lag") == (0,)
 
 
+def content(spans=b"\x01" + bytes(8) + b"\x01\x02", failures=b"\x00"):
+    """Of a claim: a version, where it was given, its lease in ms, its bytes, its spans, what was given back."""
+    return b"\x01" + b"\x01\x01\x01" + spans + b"\x00" + failures
+
+
+NEGATIVE = b"\xff\xff\xff\xff\x0f"  # as a number of 32 bits
+DAMAGED = [
+    content(spans=b"\x01" + bytes(8) + b"\x01" + NEGATIVE),
+    content(spans=b"\x02" + bytes(8) + b"\x01\xe8\x07" + bytes(8) + b"\x01\x01"),  # 1,000 messages and one
+    content(failures=b"\x01\x00\x00\x01\x00" + b"\x00\x00"),  # of no stream
+    content(failures=b"\x01\x00\x00\x01\x00" + b"\x04a-1" + b"\x02\xff"),  # its error is no text
+    content(failures=b"\x01\x00\x00\x01" + b"\xff" * 9 + b"\x01" + b"\x04a-1\x00"),  # again in 600 million years
+]
+
+
 def test_what_somebody_wrote_into_the_tables(store):
     """An error that says so, never a crash."""
     next_claim(store)
     for content in (b"", b"\x02", b"\x01", b"\x01\x01\x01\x01" + b"\xff" * 8 + b"\x7f", b"\xff" * 40,
-                    b"\x01" + b"\x80" * 30):
+                    b"\x01" + b"\x80" * 30, *DAMAGED):
         sql(store, "UPDATE millrace_n.consumer_claims SET content = %s", content)
         code, said = refused(store, "consumer_next('c', namespace => 'n')")
         assert code == "XX001", said
@@ -281,8 +296,35 @@ def test_what_somebody_wrote_into_the_tables(store):
     assert refused(store, "consumer_next('c', namespace => 'n')") == ("XX001", "a consumer has lost its newest claim")
     sql(store, "SELECT millrace.consumer_reset('c', namespace => 'n')")
     assert len(next_claim(store)[1]) == 2
+    sql(store, "BEGIN")
+    sql(store, "UPDATE millrace_n.consumers SET options = '[1, 2, 3]'")
+    assert refused(store, "consumer_next('c', namespace => 'n')")[0] == "XX001"
+    sql(store, "ROLLBACK")
     for column, value in (("ordering", "other"), ("state", "other"), ("options", '{"onPoison": "other"}')):
         sql(store, "BEGIN")
         sql(store, f"UPDATE millrace_n.consumers SET {column} = %s", value)
         assert refused(store, "consumer_next('c', namespace => 'n')") == ("XX001", '"other" is not known to consumers')
         sql(store, "ROLLBACK")
+
+
+@pytest.mark.parametrize("table, key, column", [
+    ("consumers", "name", "name"), ("consumers", "name", "ordering"), ("consumers", "name", "state"),
+    ("consumer_streams", "consumer, stream", "stream")])
+def test_a_table_that_may_have_nulls_now(store, table, key, column):
+    claim, _ = next_claim(store)
+    settle(store, claim, failed='[{"stream": "a-1", "position": 0, "delayMs": 0}]')
+    next_claim(store)
+    sql(store, f"ALTER TABLE millrace_n.{table} DROP CONSTRAINT {KEYS[table]}; ALTER TABLE millrace_n.{table} ALTER "
+        f"{column} DROP NOT NULL; CREATE UNIQUE INDEX ON millrace_n.{table} ({key}); UPDATE millrace_n.{table} SET "
+        f"{column} = NULL")
+    for call in ("consumer_next('c', namespace => 'n')", "consumers_of('n', NULL)"):
+        code, said = refused(store, call)
+        assert code == "XX001" and column in said or column == "name" and code == "MR016", (call, said)
+
+
+def test_the_function_behind_create_consumer(store):
+    """Whoever calls it by itself."""
+    for name, ordering, options, code in (("NULL", "'stream'", "NULL", "MR005"), ("'d'", "NULL", "NULL", "MR005"),
+                                          ("''", "'stream'", "NULL", "MR006"), ("'d'", "'stream'", "'[1]'", "MR008")):
+        call = f"add_consumer({name}, NULL, NULL, NULL, NULL, {ordering}, {options}, NULL, NULL, 'n')"
+        assert refused(store, call)[0] == code
