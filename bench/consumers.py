@@ -24,6 +24,7 @@ from measure import (  # noqa: E402
     DATA, ROOT, at_least, at_most, database, durable_postgres, in_turn, median, processor_time, ratio, row, sql,
     unprivileged)
 from consumers_http import http  # noqa: E402
+from consumers_profile import profile  # noqa: E402
 
 MEMBERS = ROOT / "bench" / "members"
 STREAMS = 1000
@@ -352,6 +353,8 @@ def arguments():
     parser.add_argument("--rounds", type=int, help="in which the sides take turns (3)", default=3)
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"that a side may take at most ({SECONDS})")
     parser.add_argument("--held", type=float, default=HELD, help=f"seconds that an old snapshot is held ({HELD})")
+    parser.add_argument("--profile", type=int, metavar="MAX",
+                        help="nothing but where Postgres's time goes at so many messages a claim")
     return parser.parse_args()
 
 
@@ -362,6 +365,9 @@ def main():
         sys.exit(f"consumers.py: {MEMBERS} is not built: make -C bench")
     figures = {}
     with unprivileged():
+        if options.profile:
+            with durable_postgres() as cluster:
+                return profile(Sides(cluster, options), options.profile)
         measure(options, figures)
     print(json.dumps({name: round(figures[name], 3) if figures.get(name) is not None else None for name in FIGURES}))
 
