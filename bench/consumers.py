@@ -224,7 +224,7 @@ def old_snapshot(sides):
 def snapshot(sides, figures):
     """At a rate that ours can keep up with, beside a snapshot that is as old as the run; of Q one round."""
     seconds = sides.options.held
-    paced = {"rate": RATE, "messages": round(RATE * seconds), "seconds": seconds * 2}
+    paced = {"rate": RATE, "messages": round(RATE * seconds), "seconds": seconds + 10}
 
     def beside(side):
         with old_snapshot(sides):
