@@ -63,7 +63,7 @@ class Exported:
 def by_function(sides, side, exported):
     """Microseconds of a claim by function and library; the claims."""
     file = str(sides.cluster.folder / "perf")
-    with watched("perf", "record", "-q", "-e", "cpu-clock", "-F", str(HERTZ), "-o", file, "-p", str(sides.postmaster)):
+    with watched("perf", "record", "-qN", "-e", "cpu-clock", "-F", str(HERTZ), "-o", file, "-p", str(sides.postmaster)):
         claims = sum(side()["calls"] for _ in range(RUNS))
     report = output_of("perf", "report", "-f", "-i", file, "--stdio", "--no-children", "-F", "sample,dso,symbol")
     found = Counter()
