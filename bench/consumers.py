@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Consumers beside what is used in their place, on one durable server.
 
-    make bench-consumers [ARGS='--messages 20000 --rounds 1 --seconds 5 --only rates']
+    make bench-consumers [ARGS='--messages 20000 --rounds 1 --held 5 --only rates']
 
 Q  a queue table: claims are rows whose time of being visible is put off, found by SKIP LOCKED; what is settled is
    deleted
@@ -24,11 +24,13 @@ from measure import (  # noqa: E402
     DATA, ROOT, at_least, at_most, database, durable_postgres, in_turn, median, processor_time, ratio, row, sql,
     unprivileged)
 from consumers_http import http  # noqa: E402
+from consumers_profile import profile  # noqa: E402
 
 MEMBERS = ROOT / "bench" / "members"
 STREAMS = 1000
 LEASE = "30 s"
 RATE = 5000  # messages a second beside an old snapshot
+SECONDS, HELD = 20, 60
 BEHIND = 25  # times as many messages as elsewhere
 
 # ---- the sides ---------------------------------------------------------------------------------------
@@ -86,7 +88,7 @@ class Sides:
         self.postmaster = int((cluster.data / "postmaster.pid").read_text().split()[0])
         self.runs = 0
         sql(self.connection, "SELECT setseed(0.5)")
-        self.log("default", ANY_STREAM, max(self.messages, round(RATE * options.seconds)))
+        self.log("default", ANY_STREAM, max(self.messages, round(RATE * options.held)))
         sql(self.connection, QUEUE)
 
     def log(self, namespace, stream, messages):
@@ -108,7 +110,7 @@ class Sides:
         for name, value in more.items():
             command += [f"--{name}", str(value)] if value is not None else []
         wal, processor = self.wal(), processor_time(self.postmaster)["postgres"]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=more["seconds"] + 60)
         if done.returncode != 0:
             raise RuntimeError(done.stderr)
         found = json.loads(done.stdout)
@@ -202,11 +204,10 @@ def rates(sides, figures):
 
 
 def together(sides, figures):
-    """Settling and asking again in one statement, so in one transaction."""
+    """Settling and asking again in one statement, so in one transaction; for comparison only, so one round."""
     rows = []
     for max in (100, 10, 1):
-        found = in_turn(sides.options.rounds, ours=lambda: sides.ours_together(max),
-                        Q=lambda: sides.queue_together(max))
+        found = in_turn(1, ours=lambda: sides.ours_together(max), Q=lambda: sides.queue_together(max))
         rows.append(line(figures, found, "Q, settling and asking in one statement", max, None, None))
     return rows
 
@@ -221,16 +222,16 @@ def old_snapshot(sides):
 
 
 def snapshot(sides, figures):
-    """At a rate that the members can keep up with, beside a snapshot that is as old as the run."""
-    seconds = sides.options.seconds
-    paced = {"rate": RATE, "messages": round(RATE * seconds), "seconds": seconds * 2}
+    """At a rate that ours can keep up with, beside a snapshot that is as old as the run; of Q one round."""
+    seconds = sides.options.held
+    paced = {"rate": RATE, "messages": round(RATE * seconds), "seconds": seconds + 10}
 
     def beside(side):
         with old_snapshot(sides):
             return side(10, **paced)
 
-    found = in_turn(sides.options.rounds, without=lambda: sides.ours(10, **paced), held=lambda: beside(sides.ours),
-                    Q=lambda: sides.queue(10, **paced), Q_held=lambda: beside(sides.queue))
+    found = in_turn(sides.options.rounds, without=lambda: sides.ours(10, **paced), held=lambda: beside(sides.ours))
+    found.update(in_turn(1, Q=lambda: sides.queue(10, **paced), Q_held=lambda: beside(sides.queue)))
     rows = []
     for name, without, held in (("", "without", "held"), ("Q, ", "Q", "Q_held")):
         rate, p99 = ratio(found, held, without, "rate"), ratio(found, held, without, "p99")
@@ -312,24 +313,30 @@ FIGURES = ("queue_100", "queue_10", "queue_1", "heads_10", "positions_100", "wal
            "next_over_category_get", "snapshot_rate", "snapshot_p99", "poisoned_rate", "parked_cost", "delivery_ms")
 
 
+def settings(options):
+    """Those of `make bench`, whose measurements are shorter, made into those of this part."""
+    quick = options.quick
+    return argparse.Namespace(rounds=options.rounds, messages=20000 if quick else 200000, members=8, parts=None,
+                              seconds=options.seconds if quick else SECONDS, held=options.seconds if quick else HELD)
+
+
 def measure(options, figures=None):
     figures = {} if figures is None else figures
-    options.messages = getattr(options, "messages", None) or (20000 if options.quick else 200000)
-    options.members = getattr(options, "members", None) or 8
+    options = options if hasattr(options, "held") else settings(options)
     rows = []
     with durable_postgres() as cluster:
         sides = Sides(cluster, options)
-        for name in getattr(options, "parts", None) or PARTS:
+        for name in options.parts or PARTS:
             rows += PARTS[name](sides, figures)
     return {
-        "title": "Consumers",
+        "title": "Consumers", "each_seconds": options.seconds,
         "about":
         f"Until {options.messages:,} messages of 300 bytes in {STREAMS:,} streams are settled, or for "
         f"{options.seconds:.0f} s; {options.members} members, each of which takes messages and settles them, in two "
         "transactions. Q is a queue table as pgmq has it: a time of being visible with an index, SKIP LOCKED, DELETE. "
         "G is the same that gives only the heads of groups, found by an index. E is `read_category` by members of a "
         "group, each with a position message every 100. WAL is without full page images. Processor time is that of "
-        "Postgres.",
+        "Postgres; over HTTP with the server's and the clients'.",
         "columns": [
             "what", "a claim", "ours /s", "theirs /s", "ratio", "WAL bytes a message", "theirs", "ratio",
             "us CPU a message", "theirs"
@@ -344,8 +351,10 @@ def arguments():
     parser.add_argument("--only", action="append", choices=PARTS, dest="parts",
                         help="this part; may be given several times")
     parser.add_argument("--rounds", type=int, help="in which the sides take turns (3)", default=3)
-    parser.add_argument("--seconds", type=float, default=60,
-                        help="that a side may take at most, and that an old snapshot is held (60)")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"that a side may take at most ({SECONDS})")
+    parser.add_argument("--held", type=float, default=HELD, help=f"seconds that an old snapshot is held ({HELD})")
+    parser.add_argument("--profile", type=int, metavar="MAX",
+                        help="nothing but where Postgres's time goes at so many messages a claim")
     return parser.parse_args()
 
 
@@ -356,6 +365,9 @@ def main():
         sys.exit(f"consumers.py: {MEMBERS} is not built: make -C bench")
     figures = {}
     with unprivileged():
+        if options.profile:
+            with durable_postgres() as cluster:
+                return profile(Sides(cluster, options), options.profile)
         measure(options, figures)
     print(json.dumps({name: round(figures[name], 3) if figures.get(name) is not None else None for name in FIGURES}))
 
