@@ -835,7 +835,7 @@ COMMENT ON VIEW millrace.consumer_streams_blocked IS 'the streams that wait, are
 GRANT SELECT ON millrace.consumer_status, millrace.consumer_claims_open, millrace.consumer_streams_blocked TO PUBLIC;
 
 CREATE FUNCTION millrace.json_consumer_next(namespace text, consumer text, requests jsonb, OUT body text, OUT claim bigint,
-                                            OUT next_due_ms bigint, OUT expired bigint) RETURNS SETOF record
+                                            OUT next_due_ms bigint, OUT expired bigint, OUT granted bigint) RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'millrace_json_consumer_next';
 COMMENT ON FUNCTION millrace.json_consumer_next(text, text, jsonb) IS
     'internal: calls of consumer_next() as the HTTP side answers them; no row where another session is at it';
@@ -845,6 +845,11 @@ CREATE FUNCTION millrace.json_consumer_settle(namespace text, consumer text, req
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'millrace_json_consumer_settle';
 COMMENT ON FUNCTION millrace.json_consumer_settle(text, text, jsonb) IS
     'internal: what calls of consumer.next settle, before they ask';
+
+CREATE FUNCTION millrace.json_consumer_release(namespace text, consumer text, claim bigint, granted bigint) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_json_consumer_release';
+COMMENT ON FUNCTION millrace.json_consumer_release(text, text, bigint, bigint) IS
+    'internal: gives back a claim whose client had gone, unless it was given again';
 
 CREATE FUNCTION millrace.json_consumers(namespace text, consumer text) RETURNS SETOF jsonb
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
