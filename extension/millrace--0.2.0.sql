@@ -1033,8 +1033,8 @@ CREATE FUNCTION millrace.json_consumers(namespace text, consumer text) RETURNS S
         'correlation', correlation, 'ordering', ordering, 'options', options, 'state', state, 'reason', reason,
         'createdAt', millrace.json_time(created_at), 'ceiling', ceiling, 'floor', floor, 'lag', lag,
         'lagMs', greatest(floor(extract(epoch FROM clock_timestamp() - lag_since) * 1000), 0)::bigint, 'claims', claims,
-        'inFlight', in_flight,
-        'oldestClaimMs', greatest(floor(extract(epoch FROM clock_timestamp() - oldest_claim) * 1000), 0)::bigint,
+        'inFlight', in_flight, 'oldestClaimMs', CASE WHEN oldest_claim IS NOT NULL THEN
+            greatest(floor(extract(epoch FROM clock_timestamp() - oldest_claim) * 1000), 0)::bigint END,
         'waiting', waiting, 'retrying', retrying, 'parked', parked))
     FROM millrace.consumers_of(json_consumers.namespace, json_consumers.consumer)
 $$;
@@ -1045,7 +1045,8 @@ CREATE FUNCTION millrace.json_consumer_streams(namespace text, consumer text, pa
     SELECT coalesce(jsonb_agg(line), '[]') FROM (
         SELECT jsonb_strip_nulls(jsonb_build_object('stream', stream, 'position', "position", 'globalPosition', global_position,
             'claim', claim, 'attempts', attempts, 'parked', parked_at IS NOT NULL, 'error', error,
-            'retryInMs', greatest(ceil(extract(epoch FROM retry_at - clock_timestamp()) * 1000), 0)::bigint)) AS line
+            'retryInMs', CASE WHEN parked_at IS NULL AND retry_at IS NOT NULL THEN
+                greatest(ceil(extract(epoch FROM retry_at - clock_timestamp()) * 1000), 0)::bigint END)) AS line
         FROM millrace.consumer_streams_of(json_consumer_streams.namespace, json_consumer_streams.consumer)
         WHERE (json_consumer_streams.parked IS NULL OR json_consumer_streams.parked = (parked_at IS NOT NULL))
             AND (json_consumer_streams.after IS NULL OR stream > json_consumer_streams.after COLLATE "C")
