@@ -84,7 +84,7 @@ def test_the_example_deals_with_each_message_in_order(name, client, members):
 
 
 class Lossy(ThreadingHTTPServer):
-    """Passes calls on to a server, and loses every third answer: it says 503 instead."""
+    """Passes calls on to a server, and loses every fourth answer: it says 503 instead."""
 
     def __init__(self, server):
         self.behind, self.calls, self.passed = server, itertools.count(), []
@@ -100,7 +100,7 @@ class Lossy(ThreadingHTTPServer):
             answer = connection.getresponse()
             status, text = answer.status, answer.read()
             connection.close()
-            if next(self.server.calls) % 3 == 2:
+            if next(self.server.calls) % 4 == 3:
                 status, text = 503, b'{"error":{"code":"BACKEND_UNAVAILABLE","message":"try again"}}'
             self.server.passed.append(text)
             self.send_response(status)
