@@ -835,7 +835,7 @@ COMMENT ON VIEW millrace.consumer_streams_blocked IS 'the streams that wait, are
 GRANT SELECT ON millrace.consumer_status, millrace.consumer_claims_open, millrace.consumer_streams_blocked TO PUBLIC;
 
 CREATE FUNCTION millrace.json_consumer_next(namespace text, consumer text, requests jsonb, OUT body text, OUT claim bigint,
-                                            OUT next_due_ms bigint, OUT expired bigint) RETURNS SETOF record
+                                            OUT next_due_ms bigint, OUT expired bigint, OUT granted bigint) RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'millrace_json_consumer_next';
 COMMENT ON FUNCTION millrace.json_consumer_next(text, text, jsonb) IS
     'internal: calls of consumer_next() as the HTTP side answers them; no row where another session is at it';
@@ -846,14 +846,19 @@ CREATE FUNCTION millrace.json_consumer_settle(namespace text, consumer text, req
 COMMENT ON FUNCTION millrace.json_consumer_settle(text, text, jsonb) IS
     'internal: what calls of consumer.next settle, before they ask';
 
+CREATE FUNCTION millrace.json_consumer_release(namespace text, consumer text, claim bigint, granted bigint) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_json_consumer_release';
+COMMENT ON FUNCTION millrace.json_consumer_release(text, text, bigint, bigint) IS
+    'internal: gives back a claim whose client had gone, unless it was given again';
+
 CREATE FUNCTION millrace.json_consumers(namespace text, consumer text) RETURNS SETOF jsonb
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_strip_nulls(jsonb_build_object('consumer', name, 'category', category, 'stream', stream, 'types', types,
         'correlation', correlation, 'ordering', ordering, 'options', options, 'state', state, 'reason', reason,
         'createdAt', millrace.json_time(created_at), 'ceiling', ceiling, 'floor', floor, 'lag', lag,
         'lagMs', greatest(floor(extract(epoch FROM clock_timestamp() - lag_since) * 1000), 0)::bigint, 'claims', claims,
-        'inFlight', in_flight,
-        'oldestClaimMs', greatest(floor(extract(epoch FROM clock_timestamp() - oldest_claim) * 1000), 0)::bigint,
+        'inFlight', in_flight, 'oldestClaimMs', CASE WHEN oldest_claim IS NOT NULL THEN
+            greatest(floor(extract(epoch FROM clock_timestamp() - oldest_claim) * 1000), 0)::bigint END,
         'waiting', waiting, 'retrying', retrying, 'parked', parked))
     FROM millrace.consumers_of(json_consumers.namespace, json_consumers.consumer)
 $$;
@@ -864,7 +869,8 @@ CREATE FUNCTION millrace.json_consumer_streams(namespace text, consumer text, pa
     SELECT coalesce(jsonb_agg(line), '[]') FROM (
         SELECT jsonb_strip_nulls(jsonb_build_object('stream', stream, 'position', "position", 'globalPosition', global_position,
             'claim', claim, 'attempts', attempts, 'parked', parked_at IS NOT NULL, 'error', error,
-            'retryInMs', greatest(ceil(extract(epoch FROM retry_at - clock_timestamp()) * 1000), 0)::bigint)) AS line
+            'retryInMs', CASE WHEN parked_at IS NULL AND retry_at IS NOT NULL THEN
+                greatest(ceil(extract(epoch FROM retry_at - clock_timestamp()) * 1000), 0)::bigint END)) AS line
         FROM millrace.consumer_streams_of(json_consumer_streams.namespace, json_consumer_streams.consumer)
         WHERE (json_consumer_streams.parked IS NULL OR json_consumer_streams.parked = (parked_at IS NOT NULL))
             AND (json_consumer_streams.after IS NULL OR stream > json_consumer_streams.after COLLATE "C")

@@ -14,9 +14,11 @@
 #include "json/out.h"
 
 PG_FUNCTION_INFO_V1(millrace_json_consumer_next);
+PG_FUNCTION_INFO_V1(millrace_json_consumer_release);
 PG_FUNCTION_INFO_V1(millrace_json_consumer_settle);
 
 extern Datum millrace_json_consumer_next(PG_FUNCTION_ARGS);
+extern Datum millrace_json_consumer_release(PG_FUNCTION_ARGS);
 extern Datum millrace_json_consumer_settle(PG_FUNCTION_ARGS);
 
 /* Of one transaction, and of one call of next(). */
@@ -279,6 +281,21 @@ millrace_json_consumer_settle(PG_FUNCTION_ARGS)
 	return (Datum)0;
 }
 
+/*
+ * json_consumer_release(namespace, consumer, claim, granted) -> whether it was given back.  For a claim whose
+ * client was gone when json_consumer_next() gave it; one that was given again since, as the client has sent
+ * its request again, stays the client's
+ */
+Datum
+millrace_json_consumer_release(PG_FUNCTION_ARGS)
+{
+	OpenConsumer open = OpenConsumerOf(ArgNamespace(fcinfo, 0), ArgName(fcinfo, 1, "consumer"), USE_CLAIM);
+	bool released = ConsumerRelease(open.tables, open.consumer, PG_GETARG_INT64(2), PG_GETARG_INT64(3));
+
+	CloseConsumer(open);
+	PG_RETURN_BOOL(released);
+}
+
 /* ---- next ---------------------------------------------------------------------------------------- */
 
 static void
@@ -286,8 +303,8 @@ PutCall(ResultSet *set, OpenConsumer open, const Call *call)
 {
 	Delivery delivery;
 	StringInfoData out;
-	Datum values[4];
-	bool isnull[4] = {false};
+	Datum values[5];
+	bool isnull[5] = {false};
 
 	ConsumerNext(open.tables, open.consumer, &call->request, &delivery);
 	TextBegin(&out);
@@ -298,13 +315,14 @@ PutCall(ResultSet *set, OpenConsumer open, const Call *call)
 	values[2] = Int64GetDatum(delivery.next_due_ms);
 	isnull[2] = delivery.next_due_ms < 0;
 	values[3] = Int64GetDatum(delivery.expired);
+	values[4] = Int64GetDatum(delivery.granted);
 	ResultSetPut(set, values, isnull);
 }
 
 /*
  * json_consumer_next(namespace, consumer, requests) -> for each request of the array, in order, (members of
- * an object, claim or NULL, next_due_ms or NULL, expired leases).  No rows where another transaction has the
- * consumer's lock
+ * an object, claim or NULL, next_due_ms or NULL, expired leases, when the claim was granted).  No rows where
+ * another transaction has the consumer's lock
  */
 Datum
 millrace_json_consumer_next(PG_FUNCTION_ARGS)

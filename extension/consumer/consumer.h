@@ -380,6 +380,7 @@ typedef struct Delivery
 {
 	int64 claim; /* 0: none */
 	int64 lease_ms;
+	TimestampTz granted; /* of a claim */
 	Delivered *messages; /* by global position */
 	int nmessages;
 	int64 next_due_ms; /* without a claim: when there may be one without an append or a settle; -1: never */
@@ -402,6 +403,8 @@ typedef struct Settlement
 
 extern bool ConsumerTrySettle(ConsumerTables *tables, const Consumer *consumer, const Settlement *settlement);
 extern void ConsumerSettle(ConsumerTables *tables, const Consumer *consumer, const Settlement *settlement);
+extern bool ConsumerRelease(ConsumerTables *tables, const Consumer *consumer, int64 claim,
+							TimestampTz granted);
 extern void ConsumerExtend(ConsumerTables *tables, const Consumer *consumer, int64 claim, int64 lease_ms);
 
 /* manage.c */

@@ -59,7 +59,7 @@ NameClaim(ConsumerWork *work, int64 number)
 
 /* Writes the new claim; without messages it only says how far the log was looked through. */
 static int64
-Grant(Assembly *claim, const NextRequest *request, int64 lease_ms)
+Grant(Assembly *claim, const NextRequest *request, int64 lease_ms, TimestampTz *now)
 {
 	ConsumerWork *work = claim->work;
 	Claim granted = {.open = claim->nmessages > 0, .granted = GetCurrentTimestamp()};
@@ -79,6 +79,7 @@ Grant(Assembly *claim, const NextRequest *request, int64 lease_ms)
 		granted.request = request->request;
 		SetSpans(claim, &granted.content);
 	}
+	*now = granted.granted;
 	NameClaim(work, granted.number);
 	ClaimInsert(work->tables, work->consumer->id, &granted);
 	for (int i = 0; i < work->nclaims; i++)
@@ -112,12 +113,30 @@ AddAgain(void *arg, const Message *message)
 	return true;
 }
 
+/*
+ * Grants a claim anew: its lease begins when its member hears of it, and who granted it before can tell.
+ * Returns whether it is still open, and no other transaction is settling it.
+ */
+static bool
+GrantAgain(ConsumerWork *work, Claim *claim)
+{
+	if (!RowLock(work->tables, TABLE_CLAIMS, &claim->tid, false))
+		return false;
+	claim->granted = Max(GetCurrentTimestamp(), claim->granted + 1);
+	claim->lease_until = TimestampTzPlusMilliseconds(claim->granted, claim->content.lease_ms);
+	ClaimUpdate(work->tables, work->consumer->id, claim);
+	return true;
+}
+
 static void
-DeliverAgain(ConsumerWork *work, const Claim *claim, Delivery *delivery)
+DeliverAgain(ConsumerWork *work, Claim *claim, Delivery *delivery)
 {
 	Again again = {work, CurrentMemoryContext, delivery};
 
+	if (!GrantAgain(work, claim))
+		return;
 	delivery->claim = claim->number;
+	delivery->granted = claim->granted;
 	delivery->lease_ms = claim->content.lease_ms;
 	delivery->messages = palloc(sizeof(Delivered) * Max(ContentCount(&claim->content), 1));
 	for (int i = 0; i < claim->content.nspans; i++)
@@ -224,7 +243,8 @@ ConsumerNext(ConsumerTables *tables, Consumer *consumer, const NextRequest *requ
 		AssemblyFill(&claim, request->max);
 		if (claim.nmessages > 0 || claim.ceiling - work->newest.ceiling >= CEILING_STEP)
 			delivery->claim =
-				Grant(&claim, request, request->lease_ms ? request->lease_ms : consumer->lease_ms);
+				Grant(&claim, request, request->lease_ms ? request->lease_ms : consumer->lease_ms,
+					  &delivery->granted);
 		else
 			StreamsForget(work);
 		if (claim.nmessages == 0)

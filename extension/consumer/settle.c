@@ -173,6 +173,24 @@ ConsumerSettle(ConsumerTables *tables, const Consumer *consumer, const Settlemen
 		RaiseLost(consumer, settlement->claim);
 }
 
+/*
+ * Gives a claim back whose member never heard of it: one that was granted then, and not again since.  Returns
+ * whether it was.
+ */
+bool
+ConsumerRelease(ConsumerTables *tables, const Consumer *consumer, int64 number, TimestampTz granted)
+{
+	Claim claim;
+
+	PreventCommandIfReadOnly("millrace.json_consumer_release()");
+	if (!LockClaim(tables, consumer, number, &claim) || claim.granted != granted)
+		return false;
+	claim.content.settled_to = 0;
+	claim.open = false;
+	ClaimUpdate(tables, consumer->id, &claim);
+	return true;
+}
+
 /* Makes the lease end so much later than now; 0: the time it was given for.  Errors: MR015. */
 void
 ConsumerExtend(ConsumerTables *tables, const Consumer *consumer, int64 number, int64 lease_ms)

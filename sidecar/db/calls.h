@@ -224,6 +224,7 @@ struct db_delivery
 	struct db_optional claim;		/* not set: there is nothing to do... */
 	struct db_optional next_due_ms; /* ...until then; not set: until an append or a settle */
 	int64_t expired;				/* claims whose lease ran out */
+	int64_t granted;				/* when the claim was, for db_consumer_release */
 };
 
 /*
@@ -247,6 +248,15 @@ struct db_settled
  */
 bool db_consumer_settle(struct db *db, const struct db_consumer_next *in, db_query_done done, void *arg);
 struct db_settled db_settled_of(const struct db_reply *reply, unsigned index);
+
+/* Gives back a claim that was granted then, if it was not granted again since. */
+struct db_consumer_release
+{
+	const char *namespace_name, *consumer;
+	int64_t claim, granted;
+};
+
+bool db_consumer_release(struct db *db, const struct db_consumer_release *in, db_query_done done, void *arg);
 
 struct db_consumer
 {

@@ -24,6 +24,7 @@ struct db_delivery db_delivery_of(const struct db_reply *reply, unsigned index)
 		.claim = db_optional_integer(reply, row, 1),
 		.next_due_ms = db_optional_integer(reply, row, 2),
 		.expired = db_integer(reply, row, 3),
+		.granted = db_integer(reply, row, 4),
 	};
 }
 
@@ -44,6 +45,14 @@ struct db_settled db_settled_of(const struct db_reply *reply, unsigned index)
 		.claims_lost = db_integer(reply, row, 2),
 		.messages_failed = db_integer(reply, row, 3),
 	};
+}
+
+bool db_consumer_release(struct db *db, const struct db_consumer_release *in, db_query_done done, void *arg)
+{
+	const char *const params[] = {in->namespace_name, in->consumer, DB_NUMBER(in->claim),
+								  DB_NUMBER(in->granted)};
+
+	return db_ask(db, &db_consumer_release_statement, params, done, arg);
 }
 
 bool db_consumer(struct db *db, const struct db_consumer *in, db_query_done done, void *arg)

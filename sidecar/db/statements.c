@@ -135,7 +135,7 @@ const struct db_statement_info db_subscribe_head_statement = {
 /* A call that is sent again finds the claim that it was given, by its request. */
 const struct db_statement_info db_consumer_next_statement = {
 	"millrace_consumer_next",
-	"SELECT body, claim, next_due_ms, expired"
+	"SELECT body, claim, next_due_ms, expired, granted"
 	" FROM millrace.json_consumer_next($1::text, $2::text, $3::jsonb)",
 	3, DB_ROLE_CONSUME, false};
 
@@ -144,6 +144,11 @@ const struct db_statement_info db_consumer_settle_statement = {
 	"SELECT settled, claims_settled, claims_lost, messages_failed"
 	" FROM millrace.json_consumer_settle($1::text, $2::text, $3::jsonb)",
 	3, DB_ROLE_CONSUME, false};
+
+const struct db_statement_info db_consumer_release_statement = {
+	"millrace_consumer_release",
+	"SELECT millrace.json_consumer_release($1::text, $2::text, $3::bigint, $4::bigint)", 4, DB_ROLE_CONSUME,
+	false};
 
 const struct db_statement_info db_consumer_statement = {
 	"millrace_consumer", "SELECT millrace.json_consumer($1::text, $2::text, $3::text, $4::jsonb)", 4,
@@ -189,19 +194,35 @@ const struct db_statement_info db_consumer_metrics_statement = {
 	2, DB_ROLE_READ, false};
 
 const struct db_statement_info *const db_statements[] = {
-	&db_read_stream_statement,		&db_read_category_statement,
-	&db_last_message_statement,		&db_stream_version_statement,
-	&db_token_hash_statement,		&db_set_limits_statement,
-	&db_list_streams_statement,		&db_list_categories_statement,
-	&db_list_namespaces_statement,	&db_describe_namespace_statement,
-	&db_create_namespace_statement, &db_drop_namespace_statement,
-	&db_ensure_namespace_statement, &db_export_statement,
-	&db_empty_namespace_statement,	&db_import_statement,
-	&db_import_trial_statement,		&db_read_pokes_statement,
-	&db_read_feed_statement,		&db_read_feed_whole_statement,
-	&db_feed_state_statement,		&db_head_statement,
-	&db_subscribe_head_statement,	&db_consumer_next_statement,
-	&db_consumer_settle_statement,	&db_consumer_statement,
-	&db_consumer_read_statement,	&db_appending_statement,
-	&db_consumer_metrics_statement, NULL, /* ends them */
+	&db_read_stream_statement,
+	&db_read_category_statement,
+	&db_last_message_statement,
+	&db_stream_version_statement,
+	&db_token_hash_statement,
+	&db_set_limits_statement,
+	&db_list_streams_statement,
+	&db_list_categories_statement,
+	&db_list_namespaces_statement,
+	&db_describe_namespace_statement,
+	&db_create_namespace_statement,
+	&db_drop_namespace_statement,
+	&db_ensure_namespace_statement,
+	&db_export_statement,
+	&db_empty_namespace_statement,
+	&db_import_statement,
+	&db_import_trial_statement,
+	&db_read_pokes_statement,
+	&db_read_feed_statement,
+	&db_read_feed_whole_statement,
+	&db_feed_state_statement,
+	&db_head_statement,
+	&db_subscribe_head_statement,
+	&db_consumer_next_statement,
+	&db_consumer_settle_statement,
+	&db_consumer_release_statement,
+	&db_consumer_statement,
+	&db_consumer_read_statement,
+	&db_appending_statement,
+	&db_consumer_metrics_statement,
+	NULL, /* ends them */
 };

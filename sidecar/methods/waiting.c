@@ -137,17 +137,15 @@ static void on_released(void *arg, struct db_reply *reply)
 	wake(queue);
 }
 
-/* Gives back a claim whose client is gone. */
-static void release(struct consumer_queue *queue, int64_t claim)
+/* Gives back a claim whose client is gone, unless it has sent its request again and was given it. */
+static void release(struct consumer_queue *queue, const struct db_delivery *delivery)
 {
-	char options[60];
-	const struct db_consumer in = {.namespace_name = queue->namespace_name,
-								   .method = "settle",
-								   .consumer = queue->consumer,
-								   .options = options};
+	const struct db_consumer_release in = {.namespace_name = queue->namespace_name,
+										   .consumer = queue->consumer,
+										   .claim = delivery->claim.value,
+										   .granted = delivery->granted};
 
-	snprintf(options, sizeof(options), "{\"claim\":%" PRId64 ",\"release\":true}", claim);
-	queue->releasing += db_consumer(queue->consumers->methods->db, &in, on_released, queue);
+	queue->releasing += db_consumer_release(queue->consumers->methods->db, &in, on_released, queue);
 }
 
 static bool may_wait(const struct consumer_queue *queue, const struct method_call *call)
@@ -165,7 +163,7 @@ static void take_delivery(struct consumer_queue *queue, struct method_call *call
 	if (call->abandoned)
 	{
 		if (delivery->claim.is_set)
-			release(queue, delivery->claim.value);
+			release(queue, delivery);
 		answer_nothing(queue, call);
 		return;
 	}

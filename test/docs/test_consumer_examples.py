@@ -2,14 +2,19 @@
 
 They are the files of sidecar/examples, run as they are against a server, two members each.
 """
+import itertools
 import json
 import re
 import shutil
 import sys
+import threading
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 import certificates
+from members import Members
 from store import ROOT, RpcError, wait_until
 
 FOLDER = ROOT / "sidecar" / "examples"
@@ -76,6 +81,55 @@ def test_the_example_deals_with_each_message_in_order(name, client, members):
     check_order(printed(members))
     assert set(printed(members)) == wanted
     wait_until(lambda: client.call("consumer.info", "printer")["lag"] == 0, "all to be settled", 60)
+
+
+class Lossy(ThreadingHTTPServer):
+    """Passes calls on to a server, and loses every fourth answer: it says 503 instead."""
+
+    def __init__(self, server):
+        self.behind, self.calls, self.passed = server, itertools.count(), []
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.port = self.server_address[1]
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            connection = HTTPConnection("127.0.0.1", self.server.behind.port, timeout=100)
+            connection.request("POST", self.path, body, {"Authorization": self.headers["Authorization"]})
+            answer = connection.getresponse()
+            status, text = answer.status, answer.read()
+            connection.close()
+            if next(self.server.calls) % 4 == 3:
+                status, text = 503, b'{"error":{"code":"BACKEND_UNAVAILABLE","message":"try again"}}'
+            self.server.passed.append(text)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_):
+            pass
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_an_answer_that_is_lost_costs_no_claim(name, server, client, folder):
+    if not shutil.which(PROGRAMS[name]):
+        pytest.skip(f"there is no {PROGRAMS[name]}")
+    for n in range(STREAMS):
+        client.write(f"wallet-{n}", {"amount": 1})
+    lossy = Lossy(server)
+    members = Members(lossy, client.token, folder)
+    try:
+        members.start("one", PROGRAMS[name], str(FOLDER / name))
+        wait_until(lambda: len(printed(members)) >= STREAMS, "all messages", 120)
+        wait_until(lambda: client.call("consumer.info", "printer")["lag"] == 0, "all to be settled", 60)
+        assert sorted(printed(members)) == [(f"wallet-{n}", 0) for n in range(STREAMS)]
+        assert not any(b'"retries"' in text for text in lossy.passed)
+    finally:
+        members.close()
+        lossy.shutdown()
+        lossy.server_close()
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

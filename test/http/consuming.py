@@ -3,7 +3,9 @@ import json
 import threading
 import time
 
-from store import RpcError, wait_until
+from store import RpcError, new_id, sql, token_for, wait_until
+
+LOCAL = ["--test-mode", "--without-authentication", "--listen", "127.0.0.1"]
 
 
 class Member:
@@ -64,3 +66,32 @@ def at_once(attempt, what, within=0.7):
         wait_until(three, what, 60)
     except AssertionError:
         raise AssertionError(f"{what} took {took}")
+
+
+class Space:
+    """A namespace with a consumer, seen by HTTP and by SQL."""
+
+    def __init__(self, servers, cluster, **options):
+        self.name = "waiting " + new_id()
+        self.token, self.servers, self.cluster = token_for(self.name), servers, cluster
+        self.client = servers[0].client(self.token)
+        self.client.call("consumer.create", "billing", options)
+
+    def member(self, server=0, **options):
+        return Member(self.servers[server], self.token, **options)
+
+    def sql(self, statement, *arguments, connection=None):
+        connection = connection or self.cluster.connect()
+        sql(connection, "SELECT set_config('millrace.namespace', %s, false)", self.name)
+        return sql(connection, statement, *arguments)
+
+    def info(self):
+        return self.client.call("consumer.info", "billing")
+
+    def settle(self, answer, **more):
+        self.client.call("consumer.settle", "billing", {"claim": answer["claim"], **more})
+
+
+def waits(space, seconds=0.3):
+    """Gives a call the time to begin to wait; nothing tells of it."""
+    time.sleep(seconds)

@@ -109,6 +109,7 @@ def test_parked_streams_are_listed_skipped_and_unparked(client):
     fill(client, "account-1", "account-2", "account-3", "account-1")
     consumer(client)
     claim = client.call("consumer.next", "billing")["claim"]
+    assert client.call("consumer.info", "billing")["oldestClaimMs"] >= 0
     client.call("consumer.settle", "billing", {
         "claim": claim,
         "failed": [failed(f"account-{n}", 0, park=True, error=f"e{n}") for n in (1, 2)] +
@@ -118,11 +119,13 @@ def test_parked_streams_are_listed_skipped_and_unparked(client):
     streams = client.call("consumer.streams", "billing")
     assert [(each["stream"], each["position"], each["parked"]) for each in streams] == [
         ("account-1", 0, True), ("account-2", 0, True), ("account-3", 0, False)]
+    assert "retryInMs" not in streams[0] and "claim" not in streams[0]
     assert streams[0]["error"] == "e1" and 3500000 < streams[2]["retryInMs"] <= 3600000 * 1.2
     assert client.call("consumer.streams", "billing", {"parked": True}) == streams[:2]
     assert client.call("consumer.streams", "billing", {"parked": False})[0]["stream"] == "account-3"
     assert client.call("consumer.streams", "billing", {"limit": 1, "cursor": "account-1"}) == streams[1:2]
     info = client.call("consumer.info", "billing")
+    assert "oldestClaimMs" not in info and info["claims"] == 0
     assert (info["parked"], info["retrying"], info["state"], info["lag"]) == (2, 1, "running", 1)
     error = client.refused("consumer.skip", "billing", {"stream": "account-1", "position": 1})
     assert (error.status, error.code) == (400, "INVALID_REQUEST")

@@ -15,7 +15,7 @@ CALLS = [
     "consumer_move('c', 1, 1, 'n')", "consumer_unpark('c', namespace => 'n')", "consumer_skip('c', 's', 1, 'n')",
     "consumer_reset('c', namespace => 'n')", "consumer_pause('c', 'n')", "consumer_resume('c', 'n')",
     "json_consumer_next('n', 'c', '[{}]')", "json_consumer_settle('n', 'c', '[{\"settle\":[{\"claim\":1}]}]')",
-    "json_consumers('n', 'c')"
+    "json_consumer_release('n', 'c', 1, 1)", "json_consumers('n', 'c')"
 ]
 # What would be seen if it were run: the caller becomes the row of a table.
 EVIDENCE = """CREATE TABLE evidence (at timestamptz);
