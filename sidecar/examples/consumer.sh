@@ -2,10 +2,14 @@
 # Prints the messages of category `wallet`, each stream in order.  Start several, and again after a crash.
 url=${MILLRACE_URL:-http://localhost:8080}/rpc
 
-# Sends it until there is an answer.
+# Sends it until there is an answer: not while the server is not ready or we ask too much (429).
 call() {
-    curl -s --retry 1000 --retry-delay 1 --retry-all-errors --max-time 90 \
-        "$url" -H "Authorization: Bearer $TOKEN" -d "$1"
+    while :; do
+        reply=$(curl -s --max-time 90 -w '%{http_code}' "$url" -H "Authorization: Bearer $TOKEN" -d "$1") &&
+            case $reply in *5?? | *429) ;; *) break ;; esac
+        sleep 1
+    done
+    printf '%s\n' "${reply%???}"
 }
 
 # What is to be done with a message, in JSON.  It may be done again, after a crash: this must do no harm.

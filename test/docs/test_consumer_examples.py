@@ -2,10 +2,13 @@
 
 They are the files of sidecar/examples, run as they are against a server, two members each.
 """
+import http.client
+import http.server
 import json
 import re
 import shutil
 import sys
+import threading
 
 import pytest
 
@@ -76,6 +79,57 @@ def test_the_example_deals_with_each_message_in_order(name, client, members):
     check_order(printed(members))
     assert set(printed(members)) == wanted
     wait_until(lambda: client.call("consumer.info", "printer")["lag"] == 0, "all to be settled", 60)
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """Before a server: passes on each third request, and refuses the others for now."""
+
+    def do_POST(self):
+        front, body = self.server, self.rfile.read(int(self.headers["Content-Length"]))
+        front.asked += 1
+        if front.asked % 3 == 0:
+            front.settled |= set(re.findall(rb'"claim": ?(\d+)', body))
+            connection = http.client.HTTPConnection("localhost", front.behind, timeout=60)
+            connection.request("POST", self.path, body, {"Authorization": self.headers["Authorization"]})
+            answer = connection.getresponse()
+            status, reply = answer.status, answer.read()
+            front.given |= set(re.findall(rb'^{"claim":(\d+)', reply))
+        else:
+            status = (503, 429)[front.asked % 2]
+            reply = b'{"error":{"code":"OVERLOADED","message":"not now"}}'
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(reply)))
+        self.end_headers()
+        self.wfile.write(reply)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def refusing(server):
+    front = http.server.ThreadingHTTPServer(("localhost", 0), Refusing)
+    front.daemon_threads = True
+    front.behind, front.asked, front.given, front.settled = server.port, 0, set(), set()
+    threading.Thread(target=front.serve_forever, daemon=True).start()
+    yield front
+    front.shutdown()
+    front.server_close()
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_example_loses_no_claim_while_it_is_refused(name, client, members, refusing):
+    """For now (503), or for asking too much (429): it asks again, and does not end."""
+    if not shutil.which(PROGRAMS[name]):
+        pytest.skip(f"there is no {PROGRAMS[name]}")
+    client.call("streams.append", [{"stream": f"wallet-{n}", "messages": [{"type": "T", "data": {"amount": 1}}]}
+                                   for n in range(3)])
+    members.environment["MILLRACE_URL"] = f"http://localhost:{refusing.server_port}"
+    members.start("one", PROGRAMS[name], str(FOLDER / name))
+    wait_until(lambda: len(printed(members)) == 3, "the messages", 25)
+    wait_until(lambda: client.call("consumer.info", "printer")["lag"] == 0, "all to be settled", 25)
+    assert refusing.given and refusing.given <= refusing.settled
+    members.kill("one")
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
