@@ -2,7 +2,7 @@
 const url = (process.env.MILLRACE_URL ?? "http://localhost:8080") + "/rpc";
 const headers = { Authorization: `Bearer ${process.env.TOKEN}` };
 
-// Sends it until there is an answer; a request that is refused is an error.
+// Sends it until there is an answer; a request that is refused is an error, but not for asking too much (429).
 async function call(...request) {
   for (;;) {
     try {
@@ -10,7 +10,7 @@ async function call(...request) {
       const response = await fetch(url, { method: "POST", headers, body: JSON.stringify(request), signal });
       const text = await response.text();
       if (response.ok) return JSON.parse(text);
-      if (response.status < 500) return Promise.reject(new Error(text));
+      if (response.status < 500 && response.status !== 429) return Promise.reject(new Error(text));
     } catch {
       // there is no answer
     }

@@ -10,13 +10,13 @@ HEADERS = {"Authorization": "Bearer " + os.environ["TOKEN"]}
 
 
 def call(*request):
-    """Sends it until there is an answer; a request that is refused is an error."""
+    """Sends it until there is an answer; a request that is refused is an error, but not for asking too much (429)."""
     while True:
         try:
             with urlopen(Request(URL, json.dumps(request).encode(), HEADERS), timeout=90) as answer:
                 return json.load(answer)
         except Exception as error:
-            if 400 <= getattr(error, "code", 503) < 500:
+            if getattr(error, "code", 503) in range(400, 500) and error.code != 429:
                 raise RuntimeError(error.read().decode()) from error
             time.sleep(1)
 
