@@ -120,6 +120,12 @@ test-chaos: ## all that can be done to a table and a server, beside writers and 
 	@$(MAKE) --no-print-directory install
 	@$(PYTHON) test/chaos.py $(ARGS)
 
+test-consumers: ## consumers beside kills of members, servers and Postgres, zombies and poison, 20 minutes
+#@ make test-consumers [ARGS='--minutes 1 --seed 7']
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory install
+	@$(PYTHON) test/consumers.py $(ARGS)
+
 test-races: ## the races that readers or writers lost once, again and again
 #@ make test-races [ARGS='--times 20']
 	@$(MAKE) --no-print-directory deps

@@ -8,6 +8,9 @@
  * been given: its messages are given again, under a higher number (ConsumerNumber()), and the member's own is
  * lost.
  *
+ * A call that found a lease run out waits for the disk: were that taken back, the earlier claim would be its
+ * member's again, who could settle it under the lower number after another has begun with its messages.
+ *
  * A transaction that has written anything else, by the position of its last record in the WAL, is committed
  * as the session asks.
  */

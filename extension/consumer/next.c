@@ -255,7 +255,7 @@ ConsumerNext(ConsumerTables *tables, Consumer *consumer, const NextRequest *requ
 		qsort(delivery->messages, delivery->nmessages, sizeof(Delivered), ByGlobalPosition);
 	}
 	StreamsStore(work);
-	ConsumerCommitEnd(claims_only);
+	ConsumerCommitEnd(claims_only && work->expired == 0);
 	if (delivery->claim == 0)
 		delivery->next_due_ms = NextDue(work);
 	delivery->state = consumer->state;

@@ -369,6 +369,25 @@ def test_a_restored_dump_goes_on_with_higher_numbers(postgres, store):
         sql(store, "DROP DATABASE restored WITH (FORCE)")
 
 
+def test_a_claim_that_another_member_has_taken_over_is_lost_for_good(folder):
+    """A crash does not take the second one back and leave the first to a member that comes late."""
+    cluster = Cluster(folder + "/pg", ["wal_writer_delay=10s"]).create().start()
+    try:
+        connection = cluster.connect()
+        sql(connection, "CREATE EXTENSION millrace")
+        sql(connection, "SELECT millrace.create_namespace('n')")
+        create(connection)
+        append(connection, "a-1")
+        append(connection, "a-2")
+        late, _ = next_claim(connection, lease="1 second")
+        taken = wait_until(lambda: next_claim(connection)[1], "the end of the lease")
+        assert taken == [("a-1", 0, 1), ("a-2", 0, 1)]
+        connection = crash(cluster, connection)
+        assert is_lost(connection, late)
+    finally:
+        cluster.stop("immediate")
+
+
 def test_numbers_jump_on_another_timeline(folder):
     primary = Cluster(folder + "/primary", ["max_wal_senders=3", "synchronous_commit=off"]).create().start()
     connection = primary.connect()
