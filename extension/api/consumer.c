@@ -198,6 +198,7 @@ millrace_consumer_next(PG_FUNCTION_ARGS)
 	ResultSet *set = ResultSetBegin(fcinfo);
 	NextRequest request = {.max = DEFAULT_CLAIM_MESSAGES};
 	Delivery delivery;
+	ConsumerWork *work;
 	OpenConsumer open;
 
 	if (!PG_ARGISNULL(1))
@@ -208,7 +209,9 @@ millrace_consumer_next(PG_FUNCTION_ARGS)
 	request.request = PG_ARGISNULL(5) ? NULL : PG_GETARG_UUID_P(5);
 	CheckNextRequest(&request);
 	open = ArgConsumer(fcinfo, 6, USE_LOCKED);
-	ConsumerNext(open.tables, open.consumer, &request, &delivery);
+	work = ConsumerNextBegin(open.tables, open.consumer);
+	ConsumerNext(work, &request, &delivery);
+	ConsumerNextEnd(work);
 	for (int i = 0; i < delivery.nmessages; i++)
 		PutDelivered(set, delivery.claim, &delivery.messages[i]);
 	CloseConsumer(open);

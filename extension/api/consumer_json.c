@@ -299,14 +299,14 @@ millrace_json_consumer_release(PG_FUNCTION_ARGS)
 /* ---- next ---------------------------------------------------------------------------------------- */
 
 static void
-PutCall(ResultSet *set, OpenConsumer open, const Call *call)
+PutCall(ResultSet *set, ConsumerWork *work, const Call *call, int64 expired)
 {
 	Delivery delivery;
 	StringInfoData out;
 	Datum values[5];
 	bool isnull[5] = {false};
 
-	ConsumerNext(open.tables, open.consumer, &call->request, &delivery);
+	ConsumerNext(work, &call->request, &delivery);
 	TextBegin(&out);
 	AppendDelivery(&out, &delivery);
 	values[0] = PointerGetDatum(TextEnd(&out));
@@ -314,9 +314,20 @@ PutCall(ResultSet *set, OpenConsumer open, const Call *call)
 	isnull[1] = delivery.claim == 0;
 	values[2] = Int64GetDatum(delivery.next_due_ms);
 	isnull[2] = delivery.next_due_ms < 0;
-	values[3] = Int64GetDatum(delivery.expired);
+	values[3] = Int64GetDatum(expired);
 	values[4] = Int64GetDatum(delivery.granted);
 	ResultSetPut(set, values, isnull);
+}
+
+/* What happened since the last time is taken in once for all calls. */
+static void
+PutCalls(ResultSet *set, OpenConsumer open, const Call *calls, int ncalls)
+{
+	ConsumerWork *work = ConsumerNextBegin(open.tables, open.consumer);
+
+	for (int i = 0; i < ncalls; i++)
+		PutCall(set, work, &calls[i], i == 0 ? work->expired : 0);
+	ConsumerNextEnd(work);
 }
 
 /*
@@ -333,13 +344,11 @@ millrace_json_consumer_next(PG_FUNCTION_ARGS)
 	int ncalls;
 	Call *calls = CallsOf(PG_GETARG_JSONB_P(2), false, &ncalls);
 	OpenConsumer open = OpenConsumerOf(namespace_name, name, USE_CLAIM);
-
 	int64 locked = open.consumer->id;
 
 	if (ConsumerTryLock(open.tables, locked) &&
 		(open.consumer = ConsumerOpen(open.tables, name))->id == locked) /* as it is under the lock */
-		for (int i = 0; i < ncalls; i++)
-			PutCall(set, open, &calls[i]);
+		PutCalls(set, open, calls, ncalls);
 	CloseConsumer(open);
 	return (Datum)0;
 }

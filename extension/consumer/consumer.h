@@ -260,6 +260,7 @@ typedef struct ConsumerWork
 	bool any_parked;	  /* when the rows were read */
 	int64 expired;		  /* claims whose lease ran out */
 	bool look_only;		  /* nothing is written */
+	bool claims_only;	  /* the transaction has written nothing else */
 } ConsumerWork;
 
 /* tables.c */
@@ -386,11 +387,11 @@ typedef struct Delivery
 	int64 next_due_ms; /* without a claim: when there may be one without an append or a settle; -1: never */
 	ConsumerState state;
 	text *reason;
-	int64 expired;
 } Delivery;
 
-extern void ConsumerNext(ConsumerTables *tables, Consumer *consumer, const NextRequest *request,
-						 Delivery *delivery);
+extern ConsumerWork *ConsumerNextBegin(ConsumerTables *tables, Consumer *consumer);
+extern void ConsumerNext(ConsumerWork *work, const NextRequest *request, Delivery *delivery);
+extern void ConsumerNextEnd(ConsumerWork *work);
 
 /* settle.c */
 typedef struct Settlement

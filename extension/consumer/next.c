@@ -1,5 +1,5 @@
 /*
- * next.c: gives a member a claim, or the one again that it had for the same request.
+ * next.c: gives members claims, or one again that was given for the same request.
  */
 #include "postgres.h"
 
@@ -48,13 +48,34 @@ SetSpans(const Assembly *claim, Content *content)
 	qsort(content->spans, content->nspans, sizeof(Span), SpansByGlobalPosition);
 }
 
-/* Gives the rows of streams in the new claim its number. */
+/* Gives the rows of streams in the new claim its number; those that were passed over stay passed over. */
 static void
 NameClaim(ConsumerWork *work, int64 number)
 {
 	for (int i = 0; i < work->nstreams; i++)
+	{
 		if (work->streams[i]->claim == -1)
 			work->streams[i]->claim = number;
+		work->streams[i]->passed = false;
+	}
+}
+
+/* The new claim takes the place of the settled ones. */
+static void
+AddToWork(ConsumerWork *work, const Claim *granted)
+{
+	for (int i = 0; i < work->nclaims; i++)
+	{
+		Claim *claim = &work->claims[i];
+
+		if (claim->open || claim->gone)
+			continue;
+		RowDelete(work->tables, TABLE_CLAIMS, &claim->tid);
+		claim->gone = true;
+	}
+	work->claims = repalloc(work->claims, sizeof(Claim) * (work->nclaims + 1));
+	work->claims[work->nclaims++] = *granted;
+	work->newest = *granted;
 }
 
 /* Writes the new claim; without messages it only says how far the log was looked through. */
@@ -82,9 +103,7 @@ Grant(Assembly *claim, const NextRequest *request, int64 lease_ms, TimestampTz *
 	*now = granted.granted;
 	NameClaim(work, granted.number);
 	ClaimInsert(work->tables, work->consumer->id, &granted);
-	for (int i = 0; i < work->nclaims; i++)
-		if (!work->claims[i].open && !work->claims[i].gone)
-			RowDelete(work->tables, TABLE_CLAIMS, &work->claims[i].tid);
+	AddToWork(work, &granted);
 	return granted.number;
 }
 
@@ -144,20 +163,6 @@ DeliverAgain(ConsumerWork *work, Claim *claim, Delivery *delivery)
 	qsort(delivery->messages, delivery->nmessages, sizeof(Delivered), ByGlobalPosition);
 }
 
-/*
- * The lease begins anew, as its member is told again how long it is; but not while the member itself is at
- * its claim.
- */
-static void
-Renew(ConsumerWork *work, Claim *claim)
-{
-	if (!RowLock(work->tables, TABLE_CLAIMS, &claim->tid, false))
-		return;
-	claim->granted = GetCurrentTimestamp();
-	claim->lease_until = TimestampTzPlusMilliseconds(claim->granted, claim->content.lease_ms);
-	ClaimUpdate(work->tables, work->consumer->id, claim);
-}
-
 /* Finds the open claim that was given for the same request; NULL: there is none. */
 static Claim *
 FindRequest(ConsumerWork *work, const pg_uuid_t *request)
@@ -214,51 +219,63 @@ CheckAllowed(const Consumer *consumer)
 }
 
 /*
- * Gives a member of the consumer a claim, if there is anything to do.  The caller has the consumer's lock;
- * the claim counts from the commit on.  Errors: 25001 above READ COMMITTED, 25006 in recovery, 22023 for an
- * order by hand.
+ * Begins to give claims: takes in what happened since the last time.  The caller has the consumer's lock.
+ * Errors: 25001 above READ COMMITTED, 25006 in recovery, 22023 for an order by hand.
  */
-void
-ConsumerNext(ConsumerTables *tables, Consumer *consumer, const NextRequest *request, Delivery *delivery)
+ConsumerWork *
+ConsumerNextBegin(ConsumerTables *tables, Consumer *consumer)
 {
 	bool claims_only = ConsumerCommitBegin();
 	ConsumerWork *work;
-	Assembly claim;
-	Claim *known;
 
 	CheckAllowed(consumer);
-	memset(delivery, 0, sizeof(*delivery));
 	work = ConsumerBegin(tables, consumer);
+	work->claims_only = claims_only;
 	ConsumerFold(work);
+	return work;
+}
+
+static void
+Deliver(ConsumerWork *work, const NextRequest *request, Delivery *delivery)
+{
+	Assembly claim;
+
+	AssemblyBegin(&claim, work, request);
+	AssemblyFill(&claim, request->max);
+	delivery->lease_ms = request->lease_ms ? request->lease_ms : work->consumer->lease_ms;
+	if (claim.nmessages > 0 || claim.ceiling - work->newest.ceiling >= CEILING_STEP)
+		delivery->claim = Grant(&claim, request, delivery->lease_ms, &delivery->granted);
+	else
+		StreamsForget(work);
+	if (claim.nmessages == 0)
+		delivery->claim = 0;
+	delivery->messages = claim.messages;
+	delivery->nmessages = claim.nmessages;
+	qsort(delivery->messages, delivery->nmessages, sizeof(Delivered), ByGlobalPosition);
+}
+
+/* Gives a member a claim, if there is anything to do; it counts from the commit on. */
+void
+ConsumerNext(ConsumerWork *work, const NextRequest *request, Delivery *delivery)
+{
+	Claim *known = FindRequest(work, request->request);
+
+	memset(delivery, 0, sizeof(*delivery));
 	delivery->next_due_ms = -1;
-	known = FindRequest(work, request->request);
 	if (known)
-	{
-		Renew(work, known);
 		DeliverAgain(work, known, delivery);
-	}
-	else if (consumer->state == STATE_RUNNING)
-	{
-		AssemblyBegin(&claim, work, request);
-		AssemblyFill(&claim, request->max);
-		if (claim.nmessages > 0 || claim.ceiling - work->newest.ceiling >= CEILING_STEP)
-			delivery->claim =
-				Grant(&claim, request, request->lease_ms ? request->lease_ms : consumer->lease_ms,
-					  &delivery->granted);
-		else
-			StreamsForget(work);
-		if (claim.nmessages == 0)
-			delivery->claim = 0;
-		delivery->lease_ms = request->lease_ms ? request->lease_ms : consumer->lease_ms;
-		delivery->messages = claim.messages;
-		delivery->nmessages = claim.nmessages;
-		qsort(delivery->messages, delivery->nmessages, sizeof(Delivered), ByGlobalPosition);
-	}
-	StreamsStore(work);
-	ConsumerCommitEnd(claims_only && work->expired == 0);
+	else if (work->consumer->state == STATE_RUNNING)
+		Deliver(work, request, delivery);
 	if (delivery->claim == 0)
 		delivery->next_due_ms = NextDue(work);
-	delivery->state = consumer->state;
-	delivery->reason = consumer->reason;
-	delivery->expired = work->expired;
+	delivery->state = work->consumer->state;
+	delivery->reason = work->consumer->reason;
+}
+
+/* Writes what became of streams. */
+void
+ConsumerNextEnd(ConsumerWork *work)
+{
+	StreamsStore(work);
+	ConsumerCommitEnd(work->claims_only && work->expired == 0);
 }
