@@ -785,12 +785,12 @@ CREATE FUNCTION millrace.consumer_claims_of(namespace text, consumer text,
     LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'millrace_consumer_claims_of';
 COMMENT ON FUNCTION millrace.consumer_claims_of(text, text) IS 'internal: the view consumer_claims_open of a namespace';
 
-CREATE FUNCTION millrace.consumer_streams_of(namespace text, consumer text,
+CREATE FUNCTION millrace.consumer_streams_of(namespace text, consumer text, parked boolean, after text, max_rows bigint,
                                              OUT name text, OUT stream text, OUT "position" bigint, OUT global_position bigint,
                                              OUT claim bigint, OUT attempts integer, OUT suspect integer, OUT retry_at timestamptz,
                                              OUT first_failed timestamptz, OUT parked_at timestamptz, OUT error text) RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'millrace_consumer_streams_of';
-COMMENT ON FUNCTION millrace.consumer_streams_of(text, text) IS 'internal: the view consumer_streams_blocked of a namespace';
+COMMENT ON FUNCTION millrace.consumer_streams_of(text, text, boolean, text, bigint) IS 'internal: the view consumer_streams_blocked of a namespace';
 
 CREATE FUNCTION millrace.check_consumers(namespace text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_check_consumers';
@@ -830,7 +830,7 @@ CREATE VIEW millrace.consumer_streams_blocked AS
     SELECT n.name AS namespace, c.name AS consumer, c.stream, c.position, c.global_position, c.claim, c.attempts, c.suspect, c.retry_at,
         c.first_failed, c.parked_at, c.error
     FROM (SELECT m.name FROM millrace.namespaces m WHERE millrace.has_consumers(m.schema) OFFSET 0) n
-        CROSS JOIN LATERAL millrace.consumer_streams_of(n.name, NULL) c;
+        CROSS JOIN LATERAL millrace.consumer_streams_of(n.name, NULL, NULL, NULL, NULL) c;
 COMMENT ON VIEW millrace.consumer_streams_blocked IS 'the streams that wait, are retried or parked, and at which message';
 GRANT SELECT ON millrace.consumer_status, millrace.consumer_claims_open, millrace.consumer_streams_blocked TO PUBLIC;
 
@@ -871,9 +871,9 @@ CREATE FUNCTION millrace.json_consumer_streams(namespace text, consumer text, pa
             'claim', claim, 'attempts', attempts, 'parked', parked_at IS NOT NULL, 'error', error,
             'retryInMs', CASE WHEN parked_at IS NULL AND retry_at IS NOT NULL THEN
                 greatest(ceil(extract(epoch FROM retry_at - clock_timestamp()) * 1000), 0)::bigint END)) AS line
-        FROM millrace.consumer_streams_of(json_consumer_streams.namespace, json_consumer_streams.consumer)
-        WHERE (json_consumer_streams.parked IS NULL OR json_consumer_streams.parked = (parked_at IS NOT NULL))
-            AND (json_consumer_streams.after IS NULL OR stream > json_consumer_streams.after COLLATE "C")
+        FROM millrace.consumer_streams_of(json_consumer_streams.namespace, json_consumer_streams.consumer,
+            json_consumer_streams.parked, json_consumer_streams.after, json_consumer_streams.max_rows)
+        WHERE json_consumer_streams.after IS NULL OR stream > json_consumer_streams.after COLLATE "C"
         ORDER BY stream COLLATE "C" LIMIT json_consumer_streams.max_rows) lines
 $$;
 COMMENT ON FUNCTION millrace.json_consumer_streams(text, text, boolean, text, bigint) IS 'internal: the streams that consumer.streams answers';

@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include "access/stratnum.h"
+#include "catalog/pg_collation.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
@@ -33,7 +34,10 @@ typedef struct Listing
 	ConsumerTables *tables;
 	ResultSet *set;
 	Consumer *consumer;
-	int64 lowest; /* open claim of the consumer */
+	text *after; /* only streams behind that; NULL: all */
+	bool any;	 /* streams whether parked or not */
+	bool parked; /* else those that are, or those that are not */
+	int64 left;	 /* streams that may follow */
 } Listing;
 
 static void
@@ -125,6 +129,8 @@ PutStream(void *arg, const ConsumerRow *row)
 												 STREAM_PARKED_AT,
 												 STREAM_ERROR};
 
+	if (!listing->any && listing->parked == row->isnull[STREAM_PARKED_AT - 1])
+		return true;
 	values[0] = PointerGetDatum(listing->consumer->name);
 	for (int i = 1; i < STREAMS_COLUMNS; i++)
 	{
@@ -132,16 +138,35 @@ PutStream(void *arg, const ConsumerRow *row)
 		isnull[i] = row->isnull[columns[i] - 1];
 	}
 	ResultSetPut(listing->set, values, isnull);
-	return true;
+	return --listing->left > 0;
 }
 
+/* By name, from where a page begins to where it ends: there may be a million that are parked. */
 static void
 PutStreams(Listing *listing)
 {
-	ScanKeyData key;
+	ScanKeyData keys[2];
 
-	ScanKeyInit(&key, STREAM_CONSUMER, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(listing->consumer->id));
-	RowEach(listing->tables, TABLE_STREAMS, listing->tables->key[TABLE_STREAMS], &key, 1, PutStream, listing);
+	ScanKeyInit(&keys[0], STREAM_CONSUMER, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(listing->consumer->id));
+	if (listing->after)
+		ScanKeyEntryInitialize(&keys[1], 0, STREAM_STREAM, BTGreaterStrategyNumber, InvalidOid,
+							   C_COLLATION_OID, F_TEXT_GT, PointerGetDatum(listing->after));
+	RowEach(listing->tables, TABLE_STREAMS, listing->tables->key[TABLE_STREAMS], keys, listing->after ? 2 : 1,
+			PutStream, listing);
+}
+
+/* Those that are not parked are few, and found by what tells them from the others; in no order of names. */
+static void
+PutWaitingStreams(Listing *listing)
+{
+	ScanKeyData keys[2];
+
+	ScanKeyInit(&keys[0], STREAM_CONSUMER, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(listing->consumer->id));
+	ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNULL, STREAM_PARKED_AT, InvalidStrategy, InvalidOid,
+						   InvalidOid, InvalidOid, (Datum)0);
+	RowEach(listing->tables, TABLE_STREAMS, listing->tables->parked, keys, 2, PutStream, listing);
 }
 
 /* ---- listing ------------------------------------------------------------------------------------- */
@@ -180,18 +205,18 @@ PutAll(Listing *listing, void (*put)(Listing *listing))
  * MR016 when there is none of the name that the second one gives.
  */
 static Datum
-ListConsumers(FunctionCallInfo fcinfo, void (*put)(Listing *listing))
+ListConsumers(FunctionCallInfo fcinfo, Listing *listing, void (*put)(Listing *listing))
 {
-	Listing listing = {ConsumerTablesOpen(ArgNamespace(fcinfo, 0), false), ResultSetBegin(fcinfo)};
-
+	listing->tables = ConsumerTablesOpen(ArgNamespace(fcinfo, 0), false);
+	listing->set = ResultSetBegin(fcinfo);
 	if (PG_ARGISNULL(1))
-		PutAll(&listing, put);
+		PutAll(listing, put);
 	else
 	{
-		listing.consumer = ConsumerOpen(listing.tables, PG_GETARG_TEXT_PP(1));
-		put(&listing);
+		listing->consumer = ConsumerOpen(listing->tables, PG_GETARG_TEXT_PP(1));
+		put(listing);
 	}
-	ConsumerTablesClose(listing.tables);
+	ConsumerTablesClose(listing->tables);
 	return (Datum)0;
 }
 
@@ -207,19 +232,31 @@ millrace_check_consumers(PG_FUNCTION_ARGS)
 Datum
 millrace_consumers_of(PG_FUNCTION_ARGS)
 {
-	return ListConsumers(fcinfo, PutConsumer);
+	return ListConsumers(fcinfo, &(Listing){0}, PutConsumer);
 }
 
 /* consumer_claims_of(namespace, consumer or NULL for all): the open ones */
 Datum
 millrace_consumer_claims_of(PG_FUNCTION_ARGS)
 {
-	return ListConsumers(fcinfo, PutClaims);
+	return ListConsumers(fcinfo, &(Listing){0}, PutClaims);
 }
 
-/* consumer_streams_of(namespace, consumer or NULL for all): those that wait, are retried or parked */
+/*
+ * consumer_streams_of(namespace, consumer or NULL for all, parked or not or NULL for both, after or NULL,
+ * max_rows or NULL): those that wait, are retried or parked.  What is not parked comes whole, whatever the
+ * last two say
+ */
 Datum
 millrace_consumer_streams_of(PG_FUNCTION_ARGS)
 {
-	return ListConsumers(fcinfo, PutStreams);
+	bool any = PG_ARGISNULL(2), parked = !any && PG_GETARG_BOOL(2), waiting = !any && !parked;
+	Listing listing = {
+		.any = any,
+		.parked = parked,
+		.after = PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3),
+		.left = PG_ARGISNULL(4) || waiting ? PG_INT64_MAX : PG_GETARG_INT64(4),
+	};
+
+	return ListConsumers(fcinfo, &listing, waiting ? PutWaitingStreams : PutStreams);
 }
