@@ -41,7 +41,7 @@ def test_a_slow_reader_keeps_its_claim(consumer):
     slow = consumer.popen("--lease", "1", "--max", "2", stdout=subprocess.PIPE)
     wait_until(lambda: consumer.info()["inFlight"] == 2, "the claim")
     other = consumer.start()
-    time.sleep(3)
+    time.sleep(2)
     assert other.messages == [] and consumer.info()["inFlight"] == 2
     assert [json.loads(slow.stdout.readline())["data"]["n"] for _ in range(2)] == [1, 2]
     consumer.settled()

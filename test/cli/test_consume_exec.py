@@ -117,7 +117,7 @@ def test_a_command_that_cannot_be_run_costs_no_attempt(consumer, done, command):
 
 def test_the_lease_is_extended_while_a_command_runs(consumer, done):
     consumer.write("a", "b")
-    member = consumer.start("--lease", "1", "--exec", NOTE + "; sleep 3", **done.env)
+    member = consumer.start("--lease", "1", "--exec", NOTE + "; sleep 2", **done.env)
     done.lines(1)
     other = consumer.start("--exec", NOTE, **done.env)
     assert done.lines(2) == ["s-a 0 1", "s-b 0 1"]

@@ -236,6 +236,23 @@ def test_one_of_several_that_runs_out_counts(store):
     assert sql(store, "SELECT stream, attempts FROM millrace_n.consumer_streams") == [("a-1", 1)]
 
 
+def test_what_comes_to_a_stream_waits_for_its_retry(store):
+    create(store)
+    append(store, "a-1")
+    claim, _ = next_claim(store)
+    settle(store, claim, failed='[{"stream": "a-1", "position": 0, "delayMs": 3600000}]')
+    append(store, "a-1")
+    append(store, "a-2")
+    claim, messages = next_claim(store)
+    assert messages == [("a-2", 0, 1)]
+    settle(store, claim)
+    sql(store, "UPDATE millrace_n.consumer_streams SET retry_at = NULL")
+    claim, messages = next_claim(store)
+    assert messages == [("a-1", 0, 2)], "and comes alone"
+    settle(store, claim)
+    assert next_claim(store)[1] == [("a-1", 1, 1)]
+
+
 # ---- what a call costs ----
 
 

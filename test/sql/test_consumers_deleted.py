@@ -117,6 +117,17 @@ def test_a_stream_that_was_due(store):  # noqa: F811
     assert drain(store) == [("a-1", position) for position in range(2, 6)]
 
 
+def test_the_same_claim_again_of_a_stream_that_was_due(store):  # noqa: F811
+    create(store)
+    append(store, "a-1", 6)
+    claim, _ = next_claim(store)
+    settle(store, claim, release=True)
+    again = "SELECT \"position\" FROM millrace.consumer_next('c', 6, request => %s, namespace => 'n')", new_id()
+    assert sql(store, *again) == [(0,), (1,), (2,)]
+    delete(store, "a-1", 1)
+    assert sql(store, *again) == [(0,), (2,)]
+
+
 def test_nothing_of_the_claim_is_left(store):  # noqa: F811
     """What came to the stream meanwhile is given at once."""
     create(store)
@@ -151,3 +162,20 @@ def test_another_stream_with_the_same_hash(store, deleted):  # noqa: F811
     given = drain(store)
     assert sorted(given) == sorted([(names[0], position) for position in (0, 1) if position not in deleted] +
         [(names[1], 0), (names[1], 1)])
+
+
+def test_another_stream_with_the_same_hash_was_settled_meanwhile(store):  # noqa: F811
+    names = ["8yn0iYCKYHlIj4-BwPqk", "GReLUrM4wMqfg9yzV3KQ"]
+    create(store)
+    append(store, names[0], 2)
+    claim, _ = next_claim(store, 1)
+    settle(store, claim, failed=f'[{{"stream": "{names[0]}", "position": 0, "delayMs": 3600000}}]')
+    append(store, names[1])
+    claim, messages = next_claim(store)
+    assert places(messages) == [(names[1], 0)]
+    settle(store, claim)
+    let_time_pass(store)
+    assert places(next_claim(store)[1]) == [(names[0], 0)]
+    delete(store, names[0], 0)
+    expire(store)
+    assert drain(store) == [(names[0], 1)]
