@@ -245,5 +245,5 @@ def delivery(sides, server, figures):
 
 
 def http(sides, figures):
-    with serve("--database", sides.cluster.conninfo("consumers"), "--workers", "2") as server:
+    with serve("--database", sides.cluster.conninfo("consumers")) as server:
         return throughput(sides, server, figures) + delivery(sides, server, figures)
