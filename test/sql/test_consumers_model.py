@@ -117,8 +117,9 @@ class Model:
         self.log.append(Message(stream, *row, type))
 
     def delete(self):
-        """By hand, and whatever claim it is in."""
-        there = [message for message in self.log if not message.gone]
+        """By hand, whatever claim it is in; not a stream's last one, whose position the next append would take."""
+        last = {message.stream: message for message in self.log if not message.gone}
+        there = [message for message in self.log if not message.gone and message is not last[message.stream]]
         if there:
             message = self.random.choice(there[-20:])
             message.gone = True
