@@ -6,7 +6,7 @@ settled once and in order.
 
 12 writers append, four of them in transactions that they hold open.  Consumer `work` (ordering `stream`) has seven
 members: three by SQL, three by HTTP, a `millrace consume --exec`; consumer `everything` (ordering `all`) one by SQL and
-one by HTTP.  Every 4 s on average a member is killed with -9 or stopped for longer than its lease and woken up again,
+one by HTTP.  Every 2.5 s a member is killed with -9 or stopped for longer than its lease and woken up again,
 one of the two servers is killed, or Postgres.  At the end the kills stop, the poison is removed, all that is parked is
 unparked, and the members go on until the lag is 0.
 

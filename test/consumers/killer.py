@@ -11,7 +11,7 @@ import psycopg2
 from member import LEASE
 from store import ZERO_TOKEN, Server, free_port, sql, wait_until
 
-EVERY = 4  # seconds between two kills, about
+EVERY = 2.5  # seconds between two kills, about
 
 
 class Slot:
@@ -111,7 +111,7 @@ class Killer:
     """All kinds of a round in a random order, then the next round."""
 
     outages = ["postgres", "immediate", "session"]
-    round = ["member"] * 4 + ["zombie"] * 4 + ["server"] * 2 + outages
+    round = ["member"] * 4 + ["zombie"] * 7 + ["server"] * 2 + outages
 
     def __init__(self, cluster, servers, slots, random):
         self.cluster, self.servers, self.slots, self.random = cluster, servers, slots, random
@@ -136,11 +136,11 @@ class Killer:
         """It sleeps until others have its messages, most of the time: one that has any, and still has when it has been
         stopped."""
         awake = [slot for slot in self.slots if slot.wakes_at is None]
-        if len(awake) <= 4:
+        if len(awake) <= 5:
             return
         for victim in self.random.sample(awake, len(awake)):
             if victim.name in self.holders():
-                victim.stop_for(LEASE * (1.3 + self.random.random()))
+                victim.stop_for(LEASE * (1.5 + 1.5 * self.random.random()))
                 if victim.name in self.holders():
                     return
                 victim.wake()

@@ -21,7 +21,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-LEASE = 4          # seconds
+LEASE = 3          # seconds
 STOPS_ATTEMPTS = 11
 STOPS_DELAY = 4000
 
