@@ -25,6 +25,7 @@
 #include "common/hashfn.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -424,6 +425,30 @@ ConsumerPlace(ConsumerTables *tables)
 }
 
 /*
+ * Puts the sequence forward to the clock, and by a jump if the place is new, and returns the number that it is
+ * at then.  One session at a time: of two the one that looked at the clock earlier might be the later one to
+ * write, and set it back.
+ */
+static int64
+PutNumbersForward(ConsumerTables *tables, bool jump)
+{
+	int64 number, clock;
+
+	LockRelationOid(tables->numbers, ShareUpdateExclusiveLock);
+	number = nextval_internal(tables->numbers, true);
+	clock = GetCurrentTimestamp() - NUMBERS_EPOCH;
+	if (jump)
+		clock = Max(clock, number) + NUMBERS_JUMP;
+	if (jump || number <= clock - NUMBERS_BEHIND)
+	{
+		(void)DirectFunctionCall2(setval_oid, ObjectIdGetDatum(tables->numbers), Int64GetDatum(clock));
+		number = clock;
+	}
+	UnlockRelationOid(tables->numbers, ShareUpdateExclusiveLock);
+	return number;
+}
+
+/*
  * The next number of a claim or a consumer.  Numbers rise for ever, and one that may have been given before,
  * by a call that was rolled back, by a server that crashed, by a primary whose last transactions a failover
  * has lost, or after the dump that this database was restored from, is not given again: they come from a
@@ -439,16 +464,10 @@ ConsumerNumber(ConsumerTables *tables, uint32 place, bool *jumped)
 {
 	XLogRecPtr before = XactLastRecEnd;
 	int64 number = nextval_internal(tables->numbers, true);
-	int64 clock = GetCurrentTimestamp() - NUMBERS_EPOCH;
 
 	*jumped = place != 0 && place != ConsumerPlace(tables);
-	if (*jumped)
-		clock = Max(clock, number) + NUMBERS_JUMP;
-	if (*jumped || number <= clock - NUMBERS_BEHIND)
-	{
-		(void)DirectFunctionCall2(setval_oid, ObjectIdGetDatum(tables->numbers), Int64GetDatum(clock));
-		number = clock;
-	}
+	if (*jumped || number <= GetCurrentTimestamp() - NUMBERS_EPOCH - NUMBERS_BEHIND)
+		number = PutNumbersForward(tables, *jumped);
 	if (XactLastRecEnd != before)
 		XLogFlush(XactLastRecEnd);
 	return number;
