@@ -425,9 +425,9 @@ ConsumerPlace(ConsumerTables *tables)
 }
 
 /*
- * Puts the sequence forward to the clock, and by a jump if the place is new, and returns the number that it is
- * at then.  One session at a time: of two the one that looked at the clock earlier might be the later one to
- * write, and set it back.
+ * Puts the sequence forward to the clock, and by a jump if the place is new, and returns the number that it
+ * is at then.  One session at a time: of two the one that looked at the clock earlier might be the later one
+ * to write, and set it back.
  */
 static int64
 PutNumbersForward(ConsumerTables *tables, bool jump)

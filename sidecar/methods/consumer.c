@@ -151,7 +151,7 @@ static void write_request(struct method_call *call, unsigned i, const struct mem
 }
 
 /* Whether something is to be settled; what is no array, Postgres refuses. */
-static bool settles(struct slice value)
+static bool has_settlements(struct slice value)
 {
 	struct json_iterator elements;
 	struct slice element;
@@ -181,7 +181,7 @@ bool method_consumer_next(struct method_call *call)
 		return false;
 	call->request = uuid_new(&call->methods->ids);
 	write_request(call, NEXT_REQUEST, options, false);
-	if (settles(options[OPTION_SETTLE].value))
+	if (has_settlements(options[OPTION_SETTLE].value))
 		write_request(call, NEXT_SETTLE, options, true);
 	return method_has_texts(call) &&
 		   consumers_next(call, clock_ms() + (call->at_once ? 0 : (uint64_t)wait_ms));
