@@ -49,6 +49,13 @@
 #define PARK_AFTER_MS 30000
 #define MAX_WAITING_STREAMS 1000 /* of a consumer, not parked */
 
+/* Queries and conditions.  A leg is a type of an item, or an item without types: each is looked for by itself. */
+#define MAX_QUERY_ITEMS 100
+#define MAX_QUERY_TYPES 100 /* of an item */
+#define MAX_QUERY_TAGS 20	/* of an item */
+#define MAX_QUERY_LEGS 500
+#define MAX_CONDITIONS 10
+
 /* What a namespace may be allowed over HTTP, a second. */
 #define MAX_REQUESTS_PER_SECOND INT64_C(1000000000)
 #define MAX_BYTES_PER_SECOND INT64_C(10000000000)

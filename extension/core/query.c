@@ -1,0 +1,397 @@
+/*
+ * query.c: queries and conditions as JSON, and whether a message matches.
+ *
+ * Everything that is not said is refused, and an empty list too: a query that came out empty by a mistake must
+ * not become one for everything, nor a condition one that always holds.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+
+#include "base/errors.h"
+#include "core/query.h"
+
+/* ---- members of JSON ------------------------------------------------------------------------------- */
+
+/* A value and how errors name it, as in "query.items[2].tags". */
+typedef struct Place
+{
+	JsonbValue value;
+	const char *name;
+} Place;
+
+static const char *
+KindOf(const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvNull:
+			return "null";
+		case jbvString:
+			return "a string";
+		case jbvNumeric:
+			return "a number";
+		case jbvBool:
+			return "true or false";
+		default:
+			return value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data) ? "an array"
+																							: "an object";
+	}
+}
+
+static void
+RefuseKind(const Place *place, const char *wanted)
+{
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("%s must be %s, not %s", place->name, wanted, KindOf(&place->value))));
+}
+
+static JsonbContainer *
+ObjectAt(const Place *place)
+{
+	if (place->value.type != jbvBinary || !JsonContainerIsObject(place->value.val.binary.data))
+		RefuseKind(place, "an object");
+	return place->value.val.binary.data;
+}
+
+/* An array of 1 to `most` elements.  Errors: 22023, MR009. */
+static JsonbContainer *
+ArrayAt(const Place *place, int most)
+{
+	JsonbContainer *array;
+	int n;
+
+	if (place->value.type != jbvBinary || !JsonContainerIsArray(place->value.val.binary.data))
+		RefuseKind(place, "an array");
+	array = place->value.val.binary.data;
+	n = (int)JsonContainerSize(array);
+	if (n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not be empty", place->name)));
+	if (n > most)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("%s has %d elements; at most %d are allowed", place->name, n, most)));
+	return array;
+}
+
+static Place
+ElementAt(JsonbContainer *array, int i, const char *of)
+{
+	return (Place){*getIthJsonbValueFromContainer(array, (uint32)i), psprintf("%s[%d]", of, i)};
+}
+
+/* The root of a jsonb. */
+static Place
+RootOf(Jsonb *value, const char *name)
+{
+	Place root = {.name = name};
+
+	if (JB_ROOT_IS_SCALAR(value))
+		root.value = *getIthJsonbValueFromContainer(&value->root, 0);
+	else
+	{
+		root.value.type = jbvBinary;
+		root.value.val.binary.data = &value->root;
+		root.value.val.binary.len = (int)VARSIZE_ANY_EXHDR(value);
+	}
+	return root;
+}
+
+/* Finds a member; false: there is none. */
+static bool
+MemberAt(const Place *object, const char *key, Place *member)
+{
+	if (!getKeyJsonValueFromContainer(ObjectAt(object), key, (int)strlen(key), &member->value))
+		return false;
+	member->name = psprintf("%s.%s", object->name, key);
+	return true;
+}
+
+/* Refuses an object with other keys than these. */
+static void
+CheckKeys(const Place *object, const char *const *keys, int nkeys)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(ObjectAt(object));
+	JsonbIteratorToken token;
+	JsonbValue value;
+
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		bool known = token != WJB_KEY;
+
+		for (int i = 0; i < nkeys && !known; i++)
+			known = SliceEqual((Slice){value.val.string.val, value.val.string.len},
+							   (Slice){keys[i], (int)strlen(keys[i])});
+		if (!known)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("%s has no member \"%s\"", object->name,
+								   pnstrdup(value.val.string.val, value.val.string.len))));
+	}
+}
+
+/* A string of 1 to MAX_NAME bytes.  Errors: 22023, MR006, MR007. */
+static Slice
+NameAt(const Place *place)
+{
+	Slice name;
+
+	if (place->value.type != jbvString)
+		RefuseKind(place, "a string");
+	name = (Slice){place->value.val.string.val, place->value.val.string.len};
+	if (name.len == 0)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_EMPTY_NAME), errmsg("%s must not be empty", place->name)));
+	if (name.len > MAX_NAME)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_TOO_LONG),
+						errmsg("%s is too long: %d bytes, at most %d are allowed", place->name, name.len,
+							   MAX_NAME)));
+	return name;
+}
+
+/* A whole number, at least `least`.  Errors: 22023, MR009. */
+static int64
+IntegerAt(const Place *place, int64 least)
+{
+	Datum number, whole;
+	bool fits;
+
+	if (place->value.type != jbvNumeric)
+		RefuseKind(place, "a whole number");
+	number = NumericGetDatum(place->value.val.numeric);
+	fits = !numeric_is_nan(place->value.val.numeric) &&
+		   DatumGetBool(DirectFunctionCall2(numeric_ge, number,
+											DirectFunctionCall1(int8_numeric, Int64GetDatum(least)))) &&
+		   DatumGetBool(DirectFunctionCall2(numeric_le, number,
+											DirectFunctionCall1(int8_numeric, Int64GetDatum(PG_INT64_MAX))));
+	whole = fits ? DirectFunctionCall2(numeric_trunc, number, Int32GetDatum(0)) : number;
+	if (!fits || !DatumGetBool(DirectFunctionCall2(numeric_eq, number, whole)))
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("%s is out of range: %s", place->name,
+							   DatumGetCString(DirectFunctionCall1(numeric_out, number))),
+						errhint("It is a whole number, at least " INT64_FORMAT ".", least)));
+	return DatumGetInt64(DirectFunctionCall1(numeric_int8, number));
+}
+
+/* ---- queries --------------------------------------------------------------------------------------- */
+
+/* The names of a list, which may be absent: none. */
+static Slice *
+NamesAt(const Place *item, const char *key, int most, int *n)
+{
+	Place list;
+	JsonbContainer *array;
+	Slice *names;
+
+	*n = 0;
+	if (!MemberAt(item, key, &list))
+		return NULL;
+	array = ArrayAt(&list, most);
+	*n = (int)JsonContainerSize(array);
+	names = palloc(sizeof(Slice) * *n);
+	for (int i = 0; i < *n; i++)
+	{
+		Place element = ElementAt(array, i, list.name);
+
+		names[i] = NameAt(&element);
+	}
+	return names;
+}
+
+static QueryItem
+ItemAt(const Place *place)
+{
+	static const char *const keys[] = {"types", "tags"};
+	QueryItem item;
+
+	CheckKeys(place, keys, lengthof(keys));
+	item.types = NamesAt(place, "types", MAX_QUERY_TYPES, &item.ntypes);
+	item.tags = NamesAt(place, "tags", MAX_QUERY_TAGS, &item.ntags);
+	if (item.ntypes + item.ntags == 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("%s has neither types nor tags", place->name),
+						errhint("A query for every message is {\"all\": true}.")));
+	return item;
+}
+
+static Query *
+QueryAt(const Place *place)
+{
+	static const char *const keys[] = {"all", "items"};
+	Query *query = palloc0(sizeof(Query));
+	Place all, items = {.name = NULL};
+	JsonbContainer *array;
+	int legs = 0;
+	bool has_all, has_items;
+
+	CheckKeys(place, keys, lengthof(keys));
+	has_all = MemberAt(place, "all", &all);
+	has_items = MemberAt(place, "items", &items);
+	if (has_all == has_items)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("%s must have either \"items\" or \"all\"", place->name)));
+	if (has_all)
+	{
+		if (all.value.type != jbvBool || !all.value.val.boolean)
+			RefuseKind(&all, "true");
+		query->all = true;
+		return query;
+	}
+	array = ArrayAt(&items, MAX_QUERY_ITEMS);
+	query->nitems = (int)JsonContainerSize(array);
+	query->items = palloc(sizeof(QueryItem) * query->nitems);
+	for (int i = 0; i < query->nitems; i++)
+	{
+		Place element = ElementAt(array, i, items.name);
+
+		query->items[i] = ItemAt(&element);
+		legs += Max(query->items[i].ntypes, 1);
+	}
+	if (legs > MAX_QUERY_LEGS)
+		ereport(ERROR,
+				(errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+				 errmsg("%s has %d types in all; at most %d are allowed", place->name, legs, MAX_QUERY_LEGS),
+				 errhint("Each type of an item is looked for by itself, and so is an item without types.")));
+	return query;
+}
+
+Query *
+QueryRead(Jsonb *value, const char *what)
+{
+	Place root = RootOf(value, what);
+
+	return QueryAt(&root);
+}
+
+/* ---- conditions ------------------------------------------------------------------------------------ */
+
+static Condition
+ConditionAt(const Place *place)
+{
+	static const char *const of_query[] = {"failIfEventsMatch", "after"};
+	static const char *const of_stream[] = {"stream", "expectedVersion"};
+	Condition condition = {.expected = EXPECT_ANY};
+	Place member;
+
+	if (MemberAt(place, of_stream[0], &member))
+	{
+		CheckKeys(place, of_stream, lengthof(of_stream));
+		condition.stream = NameAt(&member);
+		if (!MemberAt(place, of_stream[1], &member))
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("%s has no \"expectedVersion\"", place->name)));
+		condition.expected = IntegerAt(&member, NO_STREAM);
+		return condition;
+	}
+	CheckKeys(place, of_query, lengthof(of_query));
+	if (!MemberAt(place, of_query[0], &member))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("%s has neither \"failIfEventsMatch\" nor \"stream\"", place->name)));
+	condition.query = QueryAt(&member);
+	if (MemberAt(place, of_query[1], &member))
+		condition.after = IntegerAt(&member, 0);
+	return condition;
+}
+
+Condition *
+ConditionsRead(Jsonb *value, const char *what, int *nconditions)
+{
+	Place root = RootOf(value, what);
+	JsonbContainer *array;
+	Condition *conditions;
+
+	if (root.value.type != jbvBinary || !JsonContainerIsArray(root.value.val.binary.data))
+	{
+		conditions = palloc(sizeof(Condition));
+		conditions[0] = ConditionAt(&root);
+		*nconditions = 1;
+		return conditions;
+	}
+	array = ArrayAt(&root, MAX_CONDITIONS);
+	*nconditions = (int)JsonContainerSize(array);
+	conditions = palloc(sizeof(Condition) * *nconditions);
+	for (int i = 0; i < *nconditions; i++)
+	{
+		Place element = ElementAt(array, i, what);
+
+		conditions[i] = ConditionAt(&element);
+	}
+	return conditions;
+}
+
+/* ---- messages -------------------------------------------------------------------------------------- */
+
+void
+TagsOfMetadata(Jsonb *metadata, void (*take)(void *arg, Slice tag), void *arg)
+{
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue tags, element;
+
+	if (!metadata || !JB_ROOT_IS_OBJECT(metadata) ||
+		!getKeyJsonValueFromContainer(&metadata->root, "tags", 4, &tags) || tags.type != jbvBinary ||
+		!JsonContainerIsArray(tags.val.binary.data))
+		return;
+	iterator = JsonbIteratorInit(tags.val.binary.data);
+	while ((token = JsonbIteratorNext(&iterator, &element, true)) != WJB_DONE)
+	{
+		if (token == WJB_ELEM && element.type == jbvString)
+			take(arg, (Slice){element.val.string.val, element.val.string.len});
+	}
+}
+
+/* The tags of a message. */
+typedef struct TagList
+{
+	Slice *tags;
+	int ntags;
+	int room;
+} TagList;
+
+static void
+AddTag(void *arg, Slice tag)
+{
+	TagList *list = arg;
+
+	if (list->ntags == list->room)
+	{
+		list->room = Max(2 * list->room, 16);
+		list->tags = list->tags ? repalloc(list->tags, sizeof(Slice) * list->room)
+								: palloc(sizeof(Slice) * list->room);
+	}
+	list->tags[list->ntags++] = tag;
+}
+
+static bool
+IsAmong(const Slice *names, int nnames, Slice name)
+{
+	for (int i = 0; i < nnames; i++)
+		if (SliceEqual(names[i], name))
+			return true;
+	return false;
+}
+
+static bool
+ItemMatches(const QueryItem *item, Slice type, const TagList *list)
+{
+	if (item->ntypes > 0 && !IsAmong(item->types, item->ntypes, type))
+		return false;
+	for (int i = 0; i < item->ntags; i++)
+		if (!IsAmong(list->tags, list->ntags, item->tags[i]))
+			return false;
+	return true;
+}
+
+bool
+QueryMatches(const Query *query, Slice type, Jsonb *metadata)
+{
+	TagList list = {NULL, 0, 0};
+	bool matches = query->all;
+
+	if (!matches)
+		TagsOfMetadata(metadata, AddTag, &list);
+	for (int i = 0; i < query->nitems && !matches; i++)
+		matches = ItemMatches(&query->items[i], type, &list);
+	if (list.tags)
+		pfree(list.tags);
+	return matches;
+}

@@ -1,0 +1,56 @@
+/*
+ * query.h: which messages a decision rests on: queries over types and tags, and conditions made of them.
+ *
+ * The words are those of dynamic consistency boundaries (https://dcb.events, 2025).  A tag is a string in the
+ * array metadata.tags; what else is in that array is none.  A query is items, of which one has to match: an
+ * item matches a message of any of its types (all, where it names none) that has all of its tags.
+ */
+#ifndef MILLRACE_QUERY_H
+#define MILLRACE_QUERY_H
+
+#include "postgres.h"
+
+#include "utils/jsonb.h"
+
+#include "base/names.h"
+
+typedef struct QueryItem
+{
+	Slice *types;
+	int ntypes;
+	Slice *tags;
+	int ntags;
+} QueryItem;
+
+typedef struct Query
+{
+	bool all;		  /* every message; then there are no items */
+	QueryItem *items; /* each with a type or a tag */
+	int nitems;
+} Query;
+
+/* What has to hold when a request is appended; each of the two kinds has its own members. */
+typedef struct Condition
+{
+	Query *query; /* no message above `after` matches; NULL: of the other kind */
+	int64 after;  /* a global position; 0: none matches at all */
+	Slice stream; /* is at the version `expected` */
+	int64 expected;
+} Condition;
+
+/*
+ * Read {"items": [{"types": [...], "tags": [...]}]} or {"all": true}; and {"failIfEventsMatch": query,
+ * "after": position} or {"stream": name, "expectedVersion": version}, or an array of those.  Strings are
+ * slices of the value, which must live as long.  `what` names the value in errors: 22023 for another shape,
+ * MR006 and MR007 for names that are empty or too long, MR009 for what there is too much of.
+ */
+extern Query *QueryRead(Jsonb *value, const char *what);
+extern Condition *ConditionsRead(Jsonb *value, const char *what, int *nconditions);
+
+/* Whether a message is one of the query's.  metadata: NULL where it has none. */
+extern bool QueryMatches(const Query *query, Slice type, Jsonb *metadata);
+
+/* Calls `take` with each tag of a message, in the order of the array, repeated ones too. */
+extern void TagsOfMetadata(Jsonb *metadata, void (*take)(void *arg, Slice tag), void *arg);
+
+#endif
