@@ -213,11 +213,11 @@ ItemAt(const Place *place)
 	return item;
 }
 
-static Query *
+static TagQuery *
 QueryAt(const Place *place)
 {
 	static const char *const keys[] = {"all", "items"};
-	Query *query = palloc0(sizeof(Query));
+	TagQuery *query = palloc0(sizeof(TagQuery));
 	Place all, items = {.name = NULL};
 	JsonbContainer *array;
 	int legs = 0;
@@ -254,7 +254,7 @@ QueryAt(const Place *place)
 	return query;
 }
 
-Query *
+TagQuery *
 QueryRead(Jsonb *value, const char *what)
 {
 	Place root = RootOf(value, what);
@@ -382,7 +382,7 @@ ItemMatches(const QueryItem *item, Slice type, const TagList *list)
 }
 
 bool
-QueryMatches(const Query *query, Slice type, Jsonb *metadata)
+QueryMatches(const TagQuery *query, Slice type, Jsonb *metadata)
 {
 	TagList list = {NULL, 0, 0};
 	bool matches = query->all;

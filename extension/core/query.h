@@ -22,19 +22,19 @@ typedef struct QueryItem
 	int ntags;
 } QueryItem;
 
-typedef struct Query
+typedef struct TagQuery
 {
 	bool all;		  /* every message; then there are no items */
 	QueryItem *items; /* each with a type or a tag */
 	int nitems;
-} Query;
+} TagQuery;
 
 /* What has to hold when a request is appended; each of the two kinds has its own members. */
 typedef struct Condition
 {
-	Query *query; /* no message above `after` matches; NULL: of the other kind */
-	int64 after;  /* a global position; 0: none matches at all */
-	Slice stream; /* is at the version `expected` */
+	TagQuery *query; /* no message above `after` matches; NULL: of the other kind */
+	int64 after;	 /* a global position; 0: none matches at all */
+	Slice stream;	 /* is at the version `expected` */
 	int64 expected;
 } Condition;
 
@@ -44,11 +44,11 @@ typedef struct Condition
  * slices of the value, which must live as long.  `what` names the value in errors: 22023 for another shape,
  * MR006 and MR007 for names that are empty or too long, MR009 for what there is too much of.
  */
-extern Query *QueryRead(Jsonb *value, const char *what);
+extern TagQuery *QueryRead(Jsonb *value, const char *what);
 extern Condition *ConditionsRead(Jsonb *value, const char *what, int *nconditions);
 
 /* Whether a message is one of the query's.  metadata: NULL where it has none. */
-extern bool QueryMatches(const Query *query, Slice type, Jsonb *metadata);
+extern bool QueryMatches(const TagQuery *query, Slice type, Jsonb *metadata);
 
 /* Calls `take` with each tag of a message, in the order of the array, repeated ones too. */
 extern void TagsOfMetadata(Jsonb *metadata, void (*take)(void *arg, Slice tag), void *arg);
