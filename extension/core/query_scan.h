@@ -1,0 +1,34 @@
+/*
+ * query_scan.h: the rows of a table that may match a query, by the index on tags.
+ */
+#ifndef MILLRACE_QUERY_SCAN_H
+#define MILLRACE_QUERY_SCAN_H
+
+#include "postgres.h"
+
+#include "core/query.h"
+#include "store/store.h"
+
+typedef struct QueryScan QueryScan;
+
+/* A place that an entry of the index leads to.  A row is there, or was. */
+typedef struct Candidate
+{
+	int64 global_position; /* which the row must have; else another one took its place */
+	ItemPointerData tid;
+} Candidate;
+
+/* Begins a scan; it finds nothing before QueryScanSeek().  The query must live until its end. */
+extern QueryScan *QueryScanBegin(Store *store, const TagQuery *query);
+
+/* Goes to where the candidates from `position` on are, up or down. */
+extern void QueryScanSeek(QueryScan *scan, int64 position, ScanDirection direction);
+
+/* The next candidate, in the order of positions, each once; false: there is no more. */
+extern bool QueryScanNext(QueryScan *scan, Candidate *candidate);
+
+/* Lets go of all pages, which must be done before waiting for a transaction; QueryScanSeek() begins anew. */
+extern void QueryScanRest(QueryScan *scan);
+extern void QueryScanEnd(QueryScan *scan);
+
+#endif
