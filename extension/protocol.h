@@ -49,11 +49,11 @@
 #define PARK_AFTER_MS 30000
 #define MAX_WAITING_STREAMS 1000 /* of a consumer, not parked */
 
-/* Queries and conditions.  A leg is a type of an item, or an item without types: each is looked for by itself. */
+/* Queries and conditions.  Each type of an item is looked up by itself, together with each of its tags. */
 #define MAX_QUERY_ITEMS 100
 #define MAX_QUERY_TYPES 100 /* of an item */
 #define MAX_QUERY_TAGS 20	/* of an item */
-#define MAX_QUERY_LEGS 500
+#define MAX_QUERY_LOOKUPS 500
 #define MAX_CONDITIONS 10
 
 /* What a namespace may be allowed over HTTP, a second. */
@@ -94,6 +94,8 @@
 #define SQLSTATE_CONSUMER_NOT_FOUND "MR016"
 #define SQLSTATE_CONSUMER_EXISTS "MR017" /* and is another one */
 #define SQLSTATE_CONSUMER_MOVED "MR018"	 /* is not at the position that it was to be moved from */
+
+#define SQLSTATE_APPEND_CONDITION_FAILED "MR019"
 
 /* PostgreSQL's that the program decides by. */
 #define SQLSTATE_SUCCESS "00000"

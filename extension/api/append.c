@@ -52,7 +52,7 @@ AppendOrRaise(const char *namespace_name, AppendPart *parts, int nparts)
 {
 	AppendRequest request = {.namespace_name = namespace_name, .parts = parts, .nparts = nparts};
 
-	AppendRequests(&request, 1);
+	AppendRequests(&request, 1, APPEND_WAIT);
 	if (request.verdict.sqlerrcode == ERRCODE_MILLRACE_NAMESPACE_NOT_FOUND)
 		(void)StoreOpen(namespace_name, STORE_APPEND); /* raises the same, with its hint */
 	if (request.verdict.sqlerrcode != 0)

@@ -137,7 +137,7 @@ millrace_append_batch(PG_FUNCTION_ARGS)
 	int nrequests;
 
 	requests = ReadBatch(PG_GETARG_BYTEA_PP(0), &nrequests);
-	AppendRequests(requests, nrequests);
+	AppendRequests(requests, nrequests, APPEND_REFUSE);
 	for (int i = 0; i < nrequests; i++)
 	{
 		if (requests[i].verdict.sqlerrcode != 0)
@@ -194,7 +194,7 @@ millrace_append_batch_packed(PG_FUNCTION_ARGS)
 	int nrequests;
 
 	requests = ReadBatch(PG_GETARG_BYTEA_PP(0), &nrequests);
-	AppendRequests(requests, nrequests);
+	AppendRequests(requests, nrequests, APPEND_REFUSE);
 	pq_begintypsend(&out);
 	pq_sendint8(&out, VERDICTS_VERSION);
 	pq_sendint32(&out, nrequests);

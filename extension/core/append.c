@@ -3,8 +3,9 @@
  *
  *   1. open the tables of the namespaces
  *   2. lock the streams, in the order of their hashes; to commit
- *   3. judge each request in turn (judge.c)
- *   4. insert what was accepted, a namespace at a time (store/insert.c)
+ *   3. for each namespace in turn, in the order of their tables:
+ *      judge its requests (judge.c, condition.c), and
+ *   4. insert what was accepted (store/insert.c)
  *
  * A request that was stored before is answered only after the commit that stored it has reached disk and the
  * synchronous standbys: a session that ends while it waits for a standby leaves a commit that is visible here
@@ -19,6 +20,18 @@
 #include "store/store.h"
 
 /* ---- 1: namespaces ------------------------------------------------------------------------------------- */
+
+/* In the order of the tables, in which calls append to several namespaces. */
+static int
+CompareNamespaces(const ListCell *left, const ListCell *right)
+{
+	const OpenNamespace *a = lfirst(left);
+	const OpenNamespace *b = lfirst(right);
+	Oid of_a = a->store ? RelationGetRelid(a->store->heap) : InvalidOid;
+	Oid of_b = b->store ? RelationGetRelid(b->store->heap) : InvalidOid;
+
+	return of_a < of_b ? -1 : of_a > of_b;
+}
 
 /* Returns the namespace of a request, opened by the first one that names it. */
 static OpenNamespace *
@@ -52,11 +65,13 @@ OpenNamespaces(AppendCall *call)
 
 		memset(&request->verdict, 0, sizeof(AppendVerdict));
 		request->twice = NULL;
+		call->conditional |= request->nconditions > 0;
 		request->space = FindNamespace(call, request);
 		if (!request->space->store)
 			AppendRefuse(request, 0, ERRCODE_MILLRACE_NAMESPACE_NOT_FOUND,
 						 StoreNotFoundText(request->namespace_name ? request->namespace_name : ""));
 	}
+	list_sort(call->namespaces, CompareNamespaces);
 }
 
 static void
@@ -107,36 +122,53 @@ LockCategories(AppendCall *call)
 	pfree(names);
 }
 
-/* Makes one AppendStream for every part, sorted, then lets the parts of one stream share the first. */
+/* Adds a stream that is to be locked; where its state is goes to *state when it is known. */
 static void
-LockStreams(AppendCall *call)
+AddStream(AppendCall *call, OpenNamespace *space, text *name, AppendStream **state)
 {
-	AppendStream **sorted;
-	AppendPart **part_of;
-	uint64 *hashes;
-	int nparts = 0;
+	AppendStream *stream = &call->streams[call->nstreams++];
+
+	stream->space = space;
+	stream->name = name;
+	stream->hash = StoreStreamHash(space->store, SliceOfText(name));
+	stream->state = state;
+}
+
+/* Makes an AppendStream for every part, and for every condition on a stream. */
+static void
+ListStreams(AppendCall *call)
+{
+	int room = 0;
 
 	for (int i = 0; i < call->nrequests; i++)
-		nparts += call->requests[i].nparts;
-	call->streams = palloc0(sizeof(AppendStream) * nparts);
-	sorted = palloc(sizeof(AppendStream *) * nparts);
-	part_of = palloc(sizeof(AppendPart *) * nparts);
-	hashes = palloc(sizeof(uint64) * nparts);
+		room += call->requests[i].nparts + call->requests[i].nconditions;
+	call->streams = palloc0(sizeof(AppendStream) * room);
 	for (int i = 0; i < call->nrequests; i++)
 	{
 		AppendRequest *request = &call->requests[i];
 
-		for (int j = 0; request->space->store && j < request->nparts; j++)
-		{
-			AppendStream *stream = &call->streams[call->nstreams];
-
-			stream->space = request->space;
-			stream->name = request->parts[j].stream;
-			stream->hash = StoreStreamHash(stream->space->store, SliceOfText(stream->name));
-			sorted[call->nstreams] = stream;
-			part_of[call->nstreams++] = &request->parts[j];
-		}
+		if (!request->space->store)
+			continue;
+		for (int j = 0; j < request->nparts; j++)
+			AddStream(call, request->space, request->parts[j].stream, &request->parts[j].state);
+		for (int j = 0; j < request->nconditions; j++)
+			if (!request->conditions[j].query)
+				AddStream(call, request->space, request->conditions[j].stream, &request->conditions[j].state);
 	}
+}
+
+/* Locks all streams, in their order, and lets those that are one share the first. */
+static void
+LockStreams(AppendCall *call)
+{
+	AppendStream **sorted;
+	uint64 *hashes;
+
+	ListStreams(call);
+	sorted = palloc(sizeof(AppendStream *) * call->nstreams);
+	hashes = palloc(sizeof(uint64) * call->nstreams);
+	for (int i = 0; i < call->nstreams; i++)
+		sorted[i] = &call->streams[i];
 	if (call->nstreams > 1)
 		qsort(sorted, call->nstreams, sizeof(AppendStream *), CompareParts);
 	for (int i = 0; i < call->nstreams; i++)
@@ -145,14 +177,8 @@ LockStreams(AppendCall *call)
 		LockCategories(call);
 	StoreLockStreams(hashes, call->nstreams);
 	for (int i = 0; i < call->nstreams; i++)
-	{
-		if (i > 0 && CompareParts(&sorted[i], &sorted[i - 1]) == 0)
-		{
-			part_of[sorted[i] - call->streams]->state = part_of[sorted[i - 1] - call->streams]->state;
-			continue;
-		}
-		part_of[sorted[i] - call->streams]->state = sorted[i];
-	}
+		*sorted[i]->state =
+			i > 0 && CompareParts(&sorted[i], &sorted[i - 1]) == 0 ? *sorted[i - 1]->state : sorted[i];
 }
 
 /* ---- 3: messages --------------------------------------------------------------------------------------- */
@@ -213,23 +239,134 @@ ListMessages(AppendCall *call)
 
 /* ---- 4: inserting -------------------------------------------------------------------------------------- */
 
+/* The accepted messages of a group, as rows, and its conditions; returns how many rows. */
+static int
+ListAccepted(AppendGroup *group, NewRow **rows)
+{
+	int nrows = 0;
+
+	group->nconditions = 0;
+	for (AppendRequest *request = group->first; request < group->end; request++)
+	{
+		if (request->space != group->space || !request->parts[0].messages[0].accepted)
+			continue;
+		for (int i = 0; i < request->nparts; i++)
+			for (int j = 0; j < request->parts[i].nmessages; j++)
+				rows[nrows++] = &request->parts[i].messages[j].row;
+		for (int i = 0; i < request->nconditions; i++)
+			if (request->conditions[i].query)
+				group->conditions[group->nconditions++] = &request->conditions[i];
+	}
+	return nrows;
+}
+
+/* Inserts what was accepted of a group; false: a condition holds no longer, and nothing was inserted. */
+static bool
+InsertAccepted(AppendCall *call, AppendGroup *group, NewRow **rows)
+{
+	int nrows = ListAccepted(group, rows);
+	StoreGuard guard = ConditionsGuard(group);
+
+	if (nrows == 0)
+		return true;
+	if (!StoreInsert(group->space->store, rows, nrows, false, group->nconditions > 0 ? &guard : NULL))
+		return false;
+	call->begun = true;
+	return true;
+}
+
+/* Takes back what was judged of a group. */
 static void
-InsertAccepted(AppendCall *call)
+ForgetVerdicts(AppendGroup *group)
+{
+	for (AppendRequest *request = group->first; request < group->end; request++)
+	{
+		if (request->space != group->space)
+			continue;
+		memset(&request->verdict, 0, sizeof(AppendVerdict));
+		for (int i = 0; i < request->nparts; i++)
+		{
+			request->parts[i].state->loaded = false;
+			for (int j = 0; j < request->parts[i].nmessages; j++)
+			{
+				request->parts[i].messages[j].accepted = false;
+				request->parts[i].messages[j].original = NULL;
+			}
+		}
+		for (int i = 0; i < request->nconditions; i++)
+			if (!request->conditions[i].query)
+				request->conditions[i].state->loaded = false;
+	}
+	ConditionsForget(group->space);
+}
+
+/*
+ * Where a group ends that begins at a request: what the conditions of all look up has to be looked up again
+ * under the append lock.
+ */
+static AppendRequest *
+GroupEnd(AppendCall *call, AppendRequest *first)
+{
+	AppendRequest *end = first;
+	int lookups = 0;
+
+	if (!call->conditional)
+		return call->requests + call->nrequests;
+	for (; end < call->requests + call->nrequests; end++)
+	{
+		for (int i = 0; i < end->nconditions; i++)
+			lookups += end->conditions[i].query ? end->conditions[i].query->nlookups : 0;
+		if (lookups > MAX_QUERY_LOOKUPS && end > first)
+			break;
+	}
+	return end;
+}
+
+/* Judges the requests of a namespace, and inserts what is accepted. */
+static void
+AppendToNamespace(AppendCall *call, OpenNamespace *space, NewRow **rows, Condition **conditions)
+{
+	AppendGroup group = {.space = space, .first = call->requests, .conditions = conditions};
+
+	for (; group.first < call->requests + call->nrequests; group.first = group.end)
+	{
+		group.end = GroupEnd(call, group.first);
+		for (;;)
+		{
+			for (AppendRequest *request = group.first; request < group.end; request++)
+				if (request->space == space)
+					AppendJudge(call, request);
+			if (InsertAccepted(call, &group, rows))
+				break;
+			ForgetVerdicts(&group);
+		}
+	}
+}
+
+static void
+AppendToAll(AppendCall *call)
 {
 	NewRow **rows = palloc(sizeof(NewRow *) * call->nmessages);
+	Condition **conditions;
+	int nconditions = 0;
 	ListCell *cell;
 
+	for (int i = 0; i < call->nrequests; i++)
+		nconditions += call->requests[i].nconditions;
+	conditions = palloc(sizeof(Condition *) * nconditions);
 	foreach (cell, call->namespaces)
 	{
 		OpenNamespace *space = lfirst(cell);
-		int nrows = 0;
 
-		for (int i = 0; i < call->nmessages; i++)
-			if (call->messages[i]->accepted && call->messages[i]->space == space)
-				rows[nrows++] = &call->messages[i]->row;
-		if (nrows > 0)
-			StoreInsert(space->store, rows, nrows, false);
+		if (space->store)
+			AppendToNamespace(call, space, rows, conditions);
 	}
+}
+
+/* Positions are known now: those of the messages, and of one that broke a condition of the same call. */
+static void
+TakePositions(AppendCall *call)
+{
 	for (int i = 0; i < call->nmessages; i++)
 	{
 		AppendMessage *message = call->messages[i];
@@ -242,28 +379,36 @@ InsertAccepted(AppendCall *call)
 			message->global_position = message->original->global_position;
 		}
 	}
+	for (int i = 0; i < call->nrequests; i++)
+		if (call->requests[i].verdict.match)
+			call->requests[i].verdict.actual = call->requests[i].verdict.match->global_position;
 }
 
 /*
  * Appends, with a verdict for each request: MR001 a wrong expected version, MR002 an id that is taken,
- * MR003 no such namespace, MR009 a stream that is full.  Errors raised, none of them a verdict: 42501
- * privileges, MR010 an unusable table, 25006 a read-only transaction, MR009 more than MAX_STREAMS streams,
- * 55P03 and 40P01 from waiting for a stream, and those of StoreInsert().
+ * MR003 no such namespace, MR009 a stream that is full or a condition after a position that there never was,
+ * MR019 a condition that does not hold, 55P03 one in doubt, where that is not waited for.  Errors raised, none
+ * of them a verdict: 42501 privileges, MR010 an unusable table, or one without an index on tags, 25006 a
+ * read-only transaction, MR009 more than MAX_STREAMS streams, 55P03 and 40P01 from waiting for a stream or for
+ * what is in doubt, and those of StoreInsert().
  */
 void
-AppendRequests(AppendRequest *requests, int nrequests)
+AppendRequests(AppendRequest *requests, int nrequests, AppendDoubt doubt)
 {
-	AppendCall call = {.requests = requests, .nrequests = nrequests};
+	AppendCall call = {.requests = requests, .nrequests = nrequests, .doubt = doubt};
 
 	StoreCheckAppendAllowed();
 	OpenNamespaces(&call);
+	if (call.conditional && doubt == APPEND_WAIT)
+		ConditionsAwait(&call);
 	LockStreams(&call);
 	ListMessages(&call);
-	for (int i = 0; i < nrequests; i++)
-		AppendJudge(&call, &requests[i]);
-	InsertAccepted(&call);
+	AppendToAll(&call);
+	TakePositions(&call);
 	if (call.repeated)
 		StoreFollowEarlierCommits();
 	AppendKeepVersions(&call);
+	if (call.conditional)
+		ConditionsEnd(&call);
 	CloseNamespaces(&call);
 }

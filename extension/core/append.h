@@ -12,6 +12,7 @@
 #include "utils/jsonb.h"
 #include "utils/uuid.h"
 
+#include "core/query.h"
 #include "store/store.h"
 
 typedef struct AppendMessage
@@ -48,10 +49,15 @@ typedef struct AppendPart
 typedef struct AppendVerdict
 {
 	int sqlerrcode;
-	int part;		/* the part refused */
-	int64 expected; /* wrong expected version: both */
-	int64 actual;
+	int part; /* the part refused */
+	int64
+		expected; /* wrong expected version: both; a condition that does not hold: `after`, and the match's */
+	int64 actual; /* global position */
 	char *message;
+	/* of a condition that does not hold: what matches */
+	char *stream;
+	char *type;
+	AppendMessage *match; /* the core's own: of the same call */
 } AppendVerdict;
 
 typedef struct AppendRequest
@@ -60,13 +66,22 @@ typedef struct AppendRequest
 	Oid schema;					/* the schema of the table */
 	AppendPart *parts;
 	int nparts;
+	Condition *conditions; /* all must hold */
+	int nconditions;
 	AppendVerdict verdict;
 	/* the core's own */
 	struct OpenNamespace *space;
 	AppendMessage *twice; /* a message whose id another one of the request has, too */
 } AppendRequest;
 
-extern void AppendRequests(AppendRequest *requests, int nrequests);
+/* What is done about a condition that a transaction in progress may break. */
+typedef enum AppendDoubt
+{
+	APPEND_WAIT,  /* waits for its end */
+	APPEND_REFUSE /* the request's verdict is 55P03 */
+} AppendDoubt;
+
+extern void AppendRequests(AppendRequest *requests, int nrequests, AppendDoubt doubt);
 extern void GenerateUuidV7(pg_uuid_t *id);
 
 #endif

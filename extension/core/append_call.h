@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "nodes/pg_list.h"
+#include "utils/hsearch.h"
 #include "utils/snapmgr.h"
 
 #include "core/append.h"
@@ -20,6 +21,13 @@ typedef struct OpenNamespace
 	StoreScan *versions;
 	StoreScan *ids;
 	SnapshotData dirty;
+	/* condition.c's own */
+	int64 head;		   /* conditions are looked at up to this position */
+	Snapshot snapshot; /* by this one, taken after it; NULL: not yet */
+	struct PrefixScan *prefix;
+	StoreScan *positions; /* the index on global positions */
+	HTAB *accepted;		  /* what this call inserts, by hash, where conditions want to know */
+	AppendMessage *any;	  /* one of those */
 } OpenNamespace;
 
 /* A stream that this call appends to. */
@@ -28,8 +36,9 @@ typedef struct AppendStream
 	struct OpenNamespace *space;
 	text *name;
 	uint64 hash;
-	bool loaded;   /* `version` is known */
-	int64 version; /* with what was accepted so far in this call */
+	bool loaded;				 /* `version` is known */
+	int64 version;				 /* with what was accepted so far in this call */
+	struct AppendStream **state; /* of the part or condition that it was made for */
 } AppendStream;
 
 /* All of it is in the caller's memory context, which lives as long as the call. */
@@ -43,11 +52,32 @@ typedef struct AppendCall
 	AppendMessage **messages; /* all of them, in order */
 	int nmessages;
 	bool repeated; /* some request was stored before */
+	AppendDoubt doubt;
+	bool conditional; /* some request has a condition */
+	bool begun;		  /* some rows are inserted */
 } AppendCall;
+
+/* Requests of a namespace, [first, end), that are judged and inserted together; others are among them. */
+typedef struct AppendGroup
+{
+	OpenNamespace *space;
+	AppendRequest *first;
+	AppendRequest *end;
+	Condition **conditions; /* on queries, of the accepted ones */
+	int nconditions;
+} AppendGroup;
 
 /* judge.c */
 extern void AppendJudge(AppendCall *call, AppendRequest *request);
 extern void AppendRefuse(AppendRequest *request, int part, int sqlerrcode, char *message);
+
+/* condition.c */
+extern void ConditionsAwait(AppendCall *call);
+extern bool ConditionsJudge(AppendCall *call, AppendRequest *request);
+extern void ConditionsNote(AppendRequest *request);
+extern void ConditionsForget(OpenNamespace *space);
+extern void ConditionsEnd(AppendCall *call);
+extern StoreGuard ConditionsGuard(AppendGroup *group);
 
 /* version.c */
 extern void AppendLoadVersion(AppendStream *stream);

@@ -190,6 +190,6 @@ ImportRows(Store *store, NewRow *rows, int nrows)
 	for (int i = 0; i < nrows; i++)
 		sorted[i] = &rows[i];
 	qsort_arg(sorted, nrows, sizeof(NewRow *), CompareRows, (void *)CompareGlobalPositions);
-	StoreInsert(store, sorted, nrows, true);
+	(void)StoreInsert(store, sorted, nrows, true, NULL);
 	return verdict;
 }

@@ -140,6 +140,37 @@ RestoreVersions(AppendRequest *request, int nparts)
 		request->parts[nparts].state->version = request->parts[nparts].version_before;
 }
 
+static void
+RefuseVersion(AppendRequest *request, int part, text *stream, int64 expected, int64 actual)
+{
+	AppendRefuse(request, part, ERRCODE_MILLRACE_WRONG_EXPECTED_VERSION,
+				 psprintf("wrong expected version: " INT64_FORMAT
+						  " (stream \"%s\" is at version " INT64_FORMAT ")",
+						  expected, text_to_cstring(stream), actual));
+	request->verdict.expected = expected;
+	request->verdict.actual = actual;
+}
+
+/* Checks the versions that conditions expect; of a stream that the request appends to, the one before. */
+static bool
+JudgeConditionVersions(AppendRequest *request)
+{
+	for (int i = 0; i < request->nconditions; i++)
+	{
+		Condition *condition = &request->conditions[i];
+
+		if (condition->query)
+			continue;
+		if (!condition->state->loaded)
+			AppendLoadVersion(condition->state);
+		if (condition->state->version == condition->expected)
+			continue;
+		RefuseVersion(request, 0, condition->stream, condition->expected, condition->state->version);
+		return false;
+	}
+	return true;
+}
+
 /* Checks expected versions and moves the versions on; puts them back where a part is refused. */
 static bool
 JudgeVersions(AppendRequest *request)
@@ -154,12 +185,7 @@ JudgeVersions(AppendRequest *request)
 		part->version_before = stream->version;
 		if (part->expected != EXPECT_ANY && part->expected != stream->version)
 		{
-			AppendRefuse(request, i, ERRCODE_MILLRACE_WRONG_EXPECTED_VERSION,
-						 psprintf("wrong expected version: " INT64_FORMAT
-								  " (stream \"%s\" is at version " INT64_FORMAT ")",
-								  part->expected, text_to_cstring(part->stream), stream->version));
-			request->verdict.expected = part->expected;
-			request->verdict.actual = stream->version;
+			RefuseVersion(request, i, part->stream, part->expected, stream->version);
 			RestoreVersions(request, i);
 			return false;
 		}
@@ -233,6 +259,14 @@ AppendJudge(AppendCall *call, AppendRequest *request)
 		case ID_NEW:
 			break;
 	}
-	if (JudgeVersions(request))
-		Accept(space, request);
+	if (!JudgeConditionVersions(request) || !JudgeVersions(request))
+		return;
+	if (!ConditionsJudge(call, request))
+	{
+		RestoreVersions(request, request->nparts);
+		return;
+	}
+	Accept(space, request);
+	if (call->conditional)
+		ConditionsNote(request);
 }

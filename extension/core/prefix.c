@@ -65,7 +65,8 @@ struct PrefixScan
 	ScanDirection direction;
 	Buffer buffer; /* the pinned page, or InvalidBuffer */
 	BlockNumber block;
-	bool met; /* an entry has led to this page before */
+	bool met;			  /* an entry has led to this page before */
+	bool tells_conflicts; /* of serializable transactions */
 	HeapTupleData row;
 	uint8 verdicts[MaxHeapTuplesPerPage + 1]; /* of the page's rows, by their offsets */
 };
@@ -81,7 +82,31 @@ PrefixBegin(StoreScan *scan, Snapshot snapshot, ScanDirection direction)
 	prefix->direction = direction;
 	prefix->buffer = InvalidBuffer;
 	prefix->block = InvalidBlockNumber;
+	prefix->tells_conflicts = true;
 	return prefix;
+}
+
+/*
+ * The same by a snapshot of this moment, for PrefixAt(): what is found decides nothing that a serializable
+ * transaction answers for.
+ */
+PrefixScan *
+PrefixBeginLatest(StoreScan *scan, Snapshot snapshot)
+{
+	PrefixScan *prefix = PrefixBegin(scan, snapshot, ForwardScanDirection);
+
+	prefix->tells_conflicts = false;
+	return prefix;
+}
+
+/* Lets go of the page; before a wait. */
+void
+PrefixRest(PrefixScan *prefix)
+{
+	if (BufferIsValid(prefix->buffer))
+		ReleaseBuffer(prefix->buffer);
+	prefix->buffer = InvalidBuffer;
+	prefix->block = InvalidBlockNumber;
 }
 
 void
@@ -126,8 +151,9 @@ Judge(const PrefixScan *prefix, HeapTuple row)
 	SnapshotData dirty;
 	bool visible = HeapTupleSatisfiesVisibility(row, prefix->snapshot, prefix->buffer);
 
-	HeapCheckForSerializableConflictOut(visible, prefix->scan->store->heap, row, prefix->buffer,
-										prefix->snapshot);
+	if (prefix->tells_conflicts)
+		HeapCheckForSerializableConflictOut(visible, prefix->scan->store->heap, row, prefix->buffer,
+											prefix->snapshot);
 	if (visible)
 		return VISIBLE;
 	InitDirtySnapshot(dirty);
@@ -316,6 +342,22 @@ PrefixNext(PrefixScan *prefix, HeapTuple *row)
 	} while (verdict != VISIBLE && (verdict != UNDECIDED || IsSeenOtherwise(prefix)));
 	pgstat_count_heap_fetch(prefix->scan->index);
 	return verdict == VISIBLE ? PREFIX_ROW : PREFIX_UNDECIDED;
+}
+
+/*
+ * Judges the row at a place that some index has led to; PREFIX_NO_MORE: there is none to be seen, or only a
+ * version of a message that the snapshot sees otherwise.  The scan that was given to PrefixBegin() is on
+ * global positions, and not moved.
+ */
+PrefixStep
+PrefixAt(PrefixScan *prefix, ItemPointer tid, HeapTuple *row)
+{
+	Verdict verdict = VisitRow(prefix, tid);
+
+	*row = &prefix->row;
+	if (verdict == VISIBLE)
+		return PREFIX_ROW;
+	return verdict == UNDECIDED && !IsSeenOtherwise(prefix) ? PREFIX_UNDECIDED : PREFIX_NO_MORE;
 }
 
 /*

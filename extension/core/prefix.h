@@ -21,6 +21,9 @@ typedef struct PrefixScan PrefixScan;
 
 extern PrefixScan *PrefixBegin(StoreScan *scan, Snapshot snapshot, ScanDirection direction);
 extern PrefixStep PrefixNext(PrefixScan *prefix, HeapTuple *row);
+extern PrefixScan *PrefixBeginLatest(StoreScan *scan, Snapshot snapshot);
+extern void PrefixRest(PrefixScan *prefix);
+extern PrefixStep PrefixAt(PrefixScan *prefix, ItemPointer tid, HeapTuple *row);
 extern void PrefixEnd(PrefixScan *prefix);
 extern int64 PrefixEntryPosition(StoreScan *scan, HeapTuple row);
 

@@ -220,7 +220,6 @@ QueryAt(const Place *place)
 	TagQuery *query = palloc0(sizeof(TagQuery));
 	Place all, items = {.name = NULL};
 	JsonbContainer *array;
-	int legs = 0;
 	bool has_all, has_items;
 
 	CheckKeys(place, keys, lengthof(keys));
@@ -234,6 +233,7 @@ QueryAt(const Place *place)
 		if (all.value.type != jbvBool || !all.value.val.boolean)
 			RefuseKind(&all, "true");
 		query->all = true;
+		query->nlookups = 1;
 		return query;
 	}
 	array = ArrayAt(&items, MAX_QUERY_ITEMS);
@@ -244,13 +244,15 @@ QueryAt(const Place *place)
 		Place element = ElementAt(array, i, items.name);
 
 		query->items[i] = ItemAt(&element);
-		legs += Max(query->items[i].ntypes, 1);
+		query->nlookups += query->items[i].ntypes == 0 ? query->items[i].ntags
+													   : query->items[i].ntypes * (query->items[i].ntags + 1);
 	}
-	if (legs > MAX_QUERY_LEGS)
+	if (query->nlookups > MAX_QUERY_LOOKUPS)
 		ereport(ERROR,
 				(errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
-				 errmsg("%s has %d types in all; at most %d are allowed", place->name, legs, MAX_QUERY_LEGS),
-				 errhint("Each type of an item is looked for by itself, and so is an item without types.")));
+				 errmsg("%s needs %d look-ups; at most %d are allowed", place->name, query->nlookups,
+						MAX_QUERY_LOOKUPS),
+				 errhint("Each type of an item is looked up by itself, together with each of its tags.")));
 	return query;
 }
 
@@ -271,11 +273,13 @@ ConditionAt(const Place *place)
 	static const char *const of_stream[] = {"stream", "expectedVersion"};
 	Condition condition = {.expected = EXPECT_ANY};
 	Place member;
+	Slice name;
 
 	if (MemberAt(place, of_stream[0], &member))
 	{
 		CheckKeys(place, of_stream, lengthof(of_stream));
-		condition.stream = NameAt(&member);
+		name = NameAt(&member);
+		condition.stream = cstring_to_text_with_len(name.bytes, name.len);
 		if (!MemberAt(place, of_stream[1], &member))
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 							errmsg("%s has no \"expectedVersion\"", place->name)));

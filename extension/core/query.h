@@ -27,6 +27,7 @@ typedef struct TagQuery
 	bool all;		  /* every message; then there are no items */
 	QueryItem *items; /* each with a type or a tag */
 	int nitems;
+	int nlookups; /* in the index: of each type of an item, together with each of its tags */
 } TagQuery;
 
 /* What has to hold when a request is appended; each of the two kinds has its own members. */
@@ -34,8 +35,12 @@ typedef struct Condition
 {
 	TagQuery *query; /* no message above `after` matches; NULL: of the other kind */
 	int64 after;	 /* a global position; 0: none matches at all */
-	Slice stream;	 /* is at the version `expected` */
+	text *stream;	 /* is at the version `expected` */
 	int64 expected;
+	/* core/condition.c's own */
+	struct QueryScan *scan;
+	int64 checked; /* no message up to this position matches */
+	struct AppendStream *state;
 } Condition;
 
 /*

@@ -14,16 +14,17 @@
 #include "access/nbtree.h"
 #include "access/relscan.h"
 #include "miscadmin.h"
-#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 
+#include "base/errors.h"
 #include "core/query_scan.h"
 #include "tags/tags.h"
 
-/* The entries of one hash, or of all messages, and the one that it stands on. */
+/* The entries of one hash, or those of all messages, and the one that it stands on. */
 typedef struct Strand
 {
-	uint64 hash;
-	StoreScan *scan; /* NULL: not begun */
+	int64 hash;
+	TagScan *tags; /* NULL: not begun */
 	Candidate at;
 } Strand;
 
@@ -38,7 +39,8 @@ typedef struct Leg
 struct QueryScan
 {
 	Store *store;
-	bool all;
+	Relation index; /* on tags; NULL: the query is for all messages */
+	StoreScan *all; /* else NULL, or not begun */
 	ScanDirection direction;
 	Leg *legs;
 	int nlegs;
@@ -53,50 +55,48 @@ IsFurther(const QueryScan *scan, int64 position, int64 than)
 	return ScanDirectionIsForward(scan->direction) ? position > than : position < than;
 }
 
+/* The next entry of the index on global positions. */
+static bool
+NextOfAll(const QueryScan *scan, Strand *strand)
+{
+	IndexScanDesc index = scan->all->scan;
+	ItemPointer tid = index_getnext_tid(index, scan->direction);
+	bool isnull;
+
+	if (!tid)
+		return false;
+	strand->at.tid = *tid;
+	strand->at.global_position = DatumGetInt64(index_getattr(index->xs_itup, 1, index->xs_itupdesc, &isnull));
+	return true;
+}
+
 /* Goes to the next entry; false: there is none. */
 static bool
 NextEntry(const QueryScan *scan, Strand *strand)
 {
-	IndexScanDesc index = strand->scan->scan;
-	ItemPointer tid;
-	bool isnull;
-
 	CHECK_FOR_INTERRUPTS();
-	tid = index_getnext_tid(index, scan->direction);
-	if (!tid)
+	if (scan->all)
+		return NextOfAll(scan, strand);
+	if (!TagsNext(strand->tags))
 		return false;
-	strand->at.tid = *tid;
-	strand->at.global_position =
-		DatumGetInt64(index_getattr(index->xs_itup, scan->all ? 1 : 2, index->xs_itupdesc, &isnull));
+	strand->at = (Candidate){strand->tags->position, strand->tags->tid};
 	return true;
-}
-
-static void
-PositionKey(const QueryScan *scan, ScanKey key, int column, int64 position)
-{
-	bool forward = ScanDirectionIsForward(scan->direction);
-
-	ScanKeyInit(key, (AttrNumber)column, forward ? BTGreaterEqualStrategyNumber : BTLessEqualStrategyNumber,
-				forward ? F_INT8GE : F_INT8LE, Int64GetDatum(position));
 }
 
 /* Goes to the first entry at a position or further; false: there is none. */
 static bool
 SeekEntry(const QueryScan *scan, Strand *strand, int64 position)
 {
-	ScanKeyData keys[2];
-	int nkeys = scan->all ? 1 : 2;
+	bool forward = ScanDirectionIsForward(scan->direction);
+	ScanKeyData key;
 
-	if (!strand->scan)
+	if (scan->all)
 	{
-		strand->scan =
-			StoreBeginScan(scan->store, scan->all ? INDEX_GLOBAL_POSITION : INDEX_TAGS, SnapshotAny, nkeys);
-		strand->scan->scan->xs_want_itup = true;
+		StoreInt8Key(&key, 1, forward ? BTGreaterEqualStrategyNumber : BTLessEqualStrategyNumber, position);
+		StoreRescan(scan->all, &key, 1);
 	}
-	if (!scan->all)
-		StoreInt8Key(&keys[0], 1, BTEqualStrategyNumber, (int64)strand->hash);
-	PositionKey(scan, &keys[nkeys - 1], nkeys, position);
-	StoreRescan(strand->scan, keys, nkeys);
+	else
+		TagsSeek(strand->tags, strand->hash, position, scan->direction);
 	return NextEntry(scan, strand);
 }
 
@@ -155,24 +155,65 @@ StepLeg(const QueryScan *scan, Leg *leg)
 
 /* ---- taking a query apart ------------------------------------------------------------------------------ */
 
-static Leg
-MakeLeg(const QueryItem *item, const Slice *type)
+static void
+RefuseWithoutIndex(Store *store)
 {
-	Leg leg = {.nstrands = item->ntags + (type ? 1 : 0)};
-	int n = 0;
+	ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
+					errmsg("table \"%s\".\"%s\" has no index on tags",
+						   get_namespace_name(RelationGetNamespace(store->heap)),
+						   RelationGetRelationName(store->heap)),
+					errhint("SELECT millrace.index_tags() makes one.")));
+}
 
-	leg.strands = palloc0(sizeof(Strand) * leg.nstrands);
+static void
+RefuseTypesAlone(Store *store)
+{
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
+		 errmsg("the index on tags of table \"%s\".\"%s\" has no types, so that an item needs a tag",
+				get_namespace_name(RelationGetNamespace(store->heap)), RelationGetRelationName(store->heap)),
+		 errhint("Drop it, and SELECT millrace.index_tags() makes one that has.")));
+}
+
+static void
+AddStrand(const QueryScan *scan, Leg *leg, int64 hash)
+{
+	Strand *strand = &leg->strands[leg->nstrands++];
+
+	strand->hash = hash;
+	strand->tags = TagsBegin(scan->store->heap, scan->index, SnapshotAny);
+}
+
+/* type: NULL for any, or where the index has none. */
+static void
+AddLeg(QueryScan *scan, const QueryItem *item, const Slice *type)
+{
+	Leg *leg = &scan->legs[scan->nlegs++];
+
+	leg->strands = palloc0(sizeof(Strand) * (item->ntags + 1));
 	for (int i = 0; i < item->ntags; i++)
-		leg.strands[n++].hash = TagHash(item->tags[i]);
+		AddStrand(scan, leg, TagsHashOfTag(item->tags[i]));
 	if (type)
-		leg.strands[n].hash = TypeHash(*type);
-	return leg;
+		AddStrand(scan, leg, TagsHashOfType(*type));
+}
+
+/* Errors: MR010 where the table has no index on tags, or none with types for an item that has nothing else. */
+static void
+AddItem(QueryScan *scan, const QueryItem *item, bool has_types)
+{
+	if (item->ntags == 0 && !has_types)
+		RefuseTypesAlone(scan->store);
+	if (item->ntypes == 0 || !has_types)
+		AddLeg(scan, item, NULL);
+	for (int i = 0; has_types && i < item->ntypes; i++)
+		AddLeg(scan, item, &item->types[i]);
 }
 
 static int
 CountLegs(const TagQuery *query)
 {
-	int n = query->all ? 1 : 0;
+	int n = query->all;
 
 	for (int i = 0; i < query->nitems; i++)
 		n += Max(query->items[i].ntypes, 1);
@@ -183,23 +224,25 @@ QueryScan *
 QueryScanBegin(Store *store, const TagQuery *query)
 {
 	QueryScan *scan = palloc0(sizeof(QueryScan));
-	int n = 0;
+	TagsShape shape;
 
 	scan->store = store;
-	scan->all = query->all;
-	scan->nlegs = CountLegs(query);
-	scan->legs = palloc0(sizeof(Leg) * scan->nlegs);
+	scan->legs = palloc0(sizeof(Leg) * CountLegs(query));
 	if (query->all)
-		scan->legs[0] = (Leg){.strands = palloc0(sizeof(Strand)), .nstrands = 1};
-	for (int i = 0; i < query->nitems; i++)
 	{
-		const QueryItem *item = &query->items[i];
-
-		if (item->ntypes == 0)
-			scan->legs[n++] = MakeLeg(item, NULL);
-		for (int j = 0; j < item->ntypes; j++)
-			scan->legs[n++] = MakeLeg(item, &item->types[j]);
+		scan->all = StoreBeginScan(store, INDEX_GLOBAL_POSITION, SnapshotAny, 1);
+		scan->all->scan->xs_want_itup = true;
+		scan->legs[0] = (Leg){.strands = palloc0(sizeof(Strand)), .nstrands = 1};
+		scan->nlegs = 1;
+		return scan;
 	}
+	if (!OidIsValid(store->index[INDEX_TAGS]))
+		RefuseWithoutIndex(store);
+	scan->index = StoreOpenIndex(store, store->index[INDEX_TAGS], STORE_READ);
+	if (!TagsShapeOf(scan->index, &shape))
+		elog(ERROR, "index \"%s\" is not on tags", RelationGetRelationName(scan->index));
+	for (int i = 0; i < query->nitems; i++)
+		AddItem(scan, &query->items[i], shape.has_types);
 	return scan;
 }
 
@@ -259,18 +302,22 @@ QueryScanNext(QueryScan *scan, Candidate *candidate)
 void
 QueryScanRest(QueryScan *scan)
 {
+	if (scan->all)
+		StoreRestScan(scan->all);
 	for (int i = 0; i < scan->nlegs; i++)
-		for (int j = 0; j < scan->legs[i].nstrands; j++)
-			if (scan->legs[i].strands[j].scan)
-				StoreRestScan(scan->legs[i].strands[j].scan);
+		for (int j = 0; scan->index && j < scan->legs[i].nstrands; j++)
+			TagsRest(scan->legs[i].strands[j].tags);
 }
 
 void
 QueryScanEnd(QueryScan *scan)
 {
+	if (scan->all)
+		StoreEndScan(scan->all);
 	for (int i = 0; i < scan->nlegs; i++)
-		for (int j = 0; j < scan->legs[i].nstrands; j++)
-			if (scan->legs[i].strands[j].scan)
-				StoreEndScan(scan->legs[i].strands[j].scan);
+		for (int j = 0; scan->index && j < scan->legs[i].nstrands; j++)
+			TagsEnd(scan->legs[i].strands[j].tags);
+	if (scan->index)
+		index_close(scan->index, NoLock);
 	pfree(scan);
 }

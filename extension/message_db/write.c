@@ -136,7 +136,7 @@ millrace_mdb_write_message(PG_FUNCTION_ARGS)
 	/* The smallest bigint means "any" to the core; as any version below NO_STREAM it never matches. */
 	if (!PG_ARGISNULL(5))
 		part.expected = Max(PG_GETARG_INT64(5), EXPECT_ANY + 1);
-	AppendRequests(&request, 1);
+	AppendRequests(&request, 1, APPEND_WAIT);
 	if (request.verdict.sqlerrcode == ERRCODE_MILLRACE_WRONG_EXPECTED_VERSION)
 		RaiseWrongVersion(PG_GETARG_INT64(5), text_to_cstring(part.stream), request.verdict.actual);
 	if (request.verdict.sqlerrcode != 0)

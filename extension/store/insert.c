@@ -29,6 +29,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 
+#include "base/errors.h"
 #include "store/insert.h"
 
 /*
@@ -93,21 +94,25 @@ InsertTuples(Insertion *insertion, NewRow **rows, int nrows)
 		rows[i]->tuple->t_self = insertion->slots[i]->tts_tid;
 }
 
-static void
-InsertChunk(Insertion *insertion, NewRow **rows, int nrows, bool import)
+/* Returns false when the guard did not let it. */
+static bool
+InsertChunk(Insertion *insertion, NewRow **rows, int nrows, bool import, const StoreGuard *guard)
 {
 	Store *store = insertion->store;
 	volatile bool in_order = true;
+	volatile bool holds = true;
 
 	CHECK_FOR_INTERRUPTS();
 	StoreLockAppends(store);
 	PG_TRY();
 	{
-		if (import)
+		if (guard)
+			holds = guard->holds(guard->arg);
+		if (holds && import)
 			InsertionTakePositions(insertion, rows, nrows);
-		else
+		else if (holds)
 			in_order = InsertionDrawPositions(insertion, rows, nrows);
-		if (in_order)
+		if (holds && in_order)
 		{
 			InsertTuples(insertion, rows, nrows);
 			InsertionAddEntries(insertion, rows, nrows);
@@ -122,6 +127,9 @@ InsertChunk(Insertion *insertion, NewRow **rows, int nrows, bool import)
 	StoreUnlockAppends(store);
 	if (!in_order)
 		InsertionRefusePositions(insertion, rows[0]->global_position);
+	if (guard && holds)
+		guard->inserted(guard->arg, rows[nrows - 1]->global_position);
+	return holds;
 }
 
 /* Returns how many of the rows go into one chunk. */
@@ -152,14 +160,24 @@ EndInsertion(Insertion *insertion)
 		ExecDropSingleTupleTableSlot(insertion->slots[i]);
 }
 
+static void
+RefuseRest(void)
+{
+	ereport(ERROR, (errcode(ERRCODE_MILLRACE_APPEND_CONDITION_FAILED),
+					errmsg("a condition ceased to hold after a part of the messages was in"),
+					errhint("Nothing of the call is stored.  Repeat it; with fewer or smaller messages it is "
+							"not divided.")));
+}
+
 /*
  * Inserts rows in order and gives each its global position; with `import` each brings its own, and its
- * time.  The caller holds the locks of their streams.  Errors: MR002 for an id that another transaction
+ * time.  The caller holds the locks of their streams.  Returns false when the guard, which may be NULL, let
+ * none of them in.  Errors: MR019 when it let in only some; MR002 for an id that another transaction
  * stored at the same time; 23505 for what a plain INSERT has put into the table; MR010 where no global
  * position is left, or the sequence is behind; 23502, and what a user's indexes and triggers raise.
  */
-void
-StoreInsert(Store *store, NewRow **rows, int nrows, bool import)
+bool
+StoreInsert(Store *store, NewRow **rows, int nrows, bool import, const StoreGuard *guard)
 {
 	Insertion insertion = {.store = store, .rows = rows, .nrows = nrows};
 
@@ -171,10 +189,19 @@ StoreInsert(Store *store, NewRow **rows, int nrows, bool import)
 		n = ChunkOf(rows + done, nrows - done);
 		if (done > 0)
 			pg_usleep(YIELD_US);
-		InsertChunk(&insertion, rows + done, n, import);
+		while (!InsertChunk(&insertion, rows + done, n, import, guard))
+		{
+			if (guard->again(guard->arg))
+				continue;
+			if (done > 0)
+				RefuseRest();
+			EndInsertion(&insertion);
+			return false;
+		}
 	}
 	InsertionKeepHighest(&insertion);
 	InsertionFinishEntries(&insertion);
 	StoreFireTriggers(store, rows, nrows);
 	EndInsertion(&insertion);
+	return true;
 }

@@ -132,6 +132,22 @@ InsertionRefusePositions(const Insertion *insertion, int64 drawn)
 				 insertion->highest)));
 }
 
+/*
+ * The last global position that was given out, or by an import; 0: none.  Locks the sequence, unless the
+ * transaction did so before.
+ */
+int64
+StoreLastDrawn(Store *store)
+{
+	LOCAL_FCINFO(call, 1);
+	Datum last;
+
+	InitFunctionCallInfoData(*call, NULL, 1, InvalidOid, NULL, NULL);
+	call->args[0] = (NullableDatum){ObjectIdGetDatum(store->sequence), false};
+	last = pg_sequence_last_value(call);
+	return call->isnull ? 0 : DatumGetInt64(last);
+}
+
 /* ---- brought ------------------------------------------------------------------------------------------- */
 
 /*

@@ -189,8 +189,24 @@ extern void StoreFireTriggers(Store *store, NewRow **rows, int nrows);
 /* store/index.c */
 extern Store *StoreDescribeIndexes(Relation heap, const char **problem);
 
+/*
+ * What has to hold when rows are inserted.  `holds` is asked under the append lock, before each chunk of rows,
+ * and opens, locks and waits for nothing; where it says no, `again` is asked when the lock is free: whether
+ * it is worth another try.  `inserted` is told the last global position of each chunk.
+ */
+typedef struct StoreGuard
+{
+	bool (*holds)(void *arg);
+	bool (*again)(void *arg);
+	void (*inserted)(void *arg, int64 last);
+	void *arg;
+} StoreGuard;
+
 /* store/insert.c */
-extern void StoreInsert(Store *store, NewRow **rows, int nrows, bool import);
+extern bool StoreInsert(Store *store, NewRow **rows, int nrows, bool import, const StoreGuard *guard);
+
+/* store/position.c */
+extern int64 StoreLastDrawn(Store *store);
 
 /* store/unique.c */
 extern bool StoreFindLive(StoreScan *scan, ScanKey keys, int nkeys, ItemPointer except);
