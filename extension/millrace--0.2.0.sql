@@ -713,6 +713,64 @@ END $$;
 COMMENT ON FUNCTION millrace.read_horizon(text, bigint) IS
     'up to which global position readers see all by this statement''s snapshot, the last one given out, and the transaction that they wait for';
 
+-- ---- tags ---------------------------------------------------------------------------------------
+
+-- Indexes on disk are made of these, so what they return stays what it is; another hash would be another
+-- function.
+CREATE FUNCTION millrace.tag_hashes_1(metadata jsonb, type text) RETURNS bigint[]
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_tag_hashes_1';
+COMMENT ON FUNCTION millrace.tag_hashes_1(jsonb, text) IS 'the distinct hashes of a message''s tags and its type, rising: what an index of tags has entries of';
+
+CREATE FUNCTION millrace.tag_hashes_1(metadata jsonb) RETURNS bigint[]
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_tag_hashes_1';
+COMMENT ON FUNCTION millrace.tag_hashes_1(jsonb) IS 'the same of the tags alone';
+
+CREATE FUNCTION millrace.tags_handler(internal) RETURNS index_am_handler
+    LANGUAGE c AS 'MODULE_PATHNAME', 'millrace_tags_handler';
+COMMENT ON FUNCTION millrace.tags_handler(internal) IS 'internal: the routine of access method millrace_tags';
+
+CREATE ACCESS METHOD millrace_tags TYPE INDEX HANDLER millrace.tags_handler;
+COMMENT ON ACCESS METHOD millrace_tags IS 'several entries for a message: one for each tag, one for its type';
+
+CREATE OPERATOR CLASS millrace.tag_hashes DEFAULT FOR TYPE bigint[] USING millrace_tags AS
+    FUNCTION 1 (bigint[], bigint[]) btint8cmp(bigint, bigint),
+    FUNCTION 2 (bigint[], bigint[]) btint8sortsupport(internal),
+    STORAGE bigint;
+CREATE OPERATOR CLASS millrace.tag_positions DEFAULT FOR TYPE bigint USING millrace_tags AS
+    FUNCTION 1 btint8cmp(bigint, bigint),
+    FUNCTION 2 btint8sortsupport(internal);
+
+-- An index of another kind does not stand in the way: it keeps its name, and the new one gets one like it.
+CREATE FUNCTION millrace.index_tags(namespace text DEFAULT NULL, types boolean DEFAULT true) RETURNS boolean
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    name text := coalesce(namespace, millrace.selected_namespace());
+    schema text := millrace.find_namespace(name);
+    hashes text := CASE types WHEN true THEN 'millrace.tag_hashes_1(metadata, type)' ELSE 'millrace.tag_hashes_1(metadata)' END;
+BEGIN
+    IF types IS NULL THEN
+        RAISE EXCEPTION 'types must not be NULL' USING ERRCODE = 'MR005';
+    END IF;
+    PERFORM millrace.lock_namespace(name);
+    PERFORM millrace.check_messages(schema);
+    IF EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
+               WHERE i.indrelid = to_regclass(format('%I.messages', schema)) AND i.indisvalid AND a.amname = 'millrace_tags'
+                   AND pg_get_indexdef(i.indexrelid, 1, false) IN (hashes, 'millrace.tag_hashes_1(metadata, type)')) THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('CREATE INDEX %s ON %I.messages USING millrace_tags (%s, global_position)',
+                   CASE WHEN to_regclass(format('%I.messages_tags', schema)) IS NULL THEN 'messages_tags' ELSE '' END, schema, hashes);
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION millrace.index_tags(text, boolean) IS
+    'makes the index of tags, and of types; returns whether it was not there. Appends wait meanwhile; CREATE INDEX CONCURRENTLY by hand holds up none';
+
+CREATE FUNCTION millrace.check_tags(namespace text DEFAULT NULL, OUT index_name text, OUT fault text, OUT hash bigint, OUT global_position bigint)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_check_tags';
+COMMENT ON FUNCTION millrace.check_tags(text) IS
+    'compares the index of tags with the messages: a row for each entry that is missing or superfluous; none: they are equal';
+
 -- ---- consumers --------------------------------------------------------------------------------------
 
 -- What is done with the tables of consumers is done in C, as with messages; nothing of theirs is run.

@@ -64,7 +64,8 @@ _PG_init(void)
 	if (!defined)
 		DefineSettings();
 	defined = true;
-	if (!process_shared_preload_libraries_in_progress) /* the server should start */
+	/* The server should start, and VACUUM goes on, which needs this library where there is an index of tags. */
+	if (!process_shared_preload_libraries_in_progress && MyBackendType != B_AUTOVAC_WORKER)
 		RefuseUnknownSettings();
 	MarkGUCPrefixReserved("millrace");
 	ScanInit();

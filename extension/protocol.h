@@ -24,6 +24,9 @@
 /* Types in one filter over HTTP: each message that is looked at is compared with all. */
 #define MAX_TYPES 1000
 
+/* Distinct tags of a message, where the namespace has an index of tags. */
+#define MAX_ROW_TAGS 1000
+
 /* Messages of a read that does not say how many: Message DB's. */
 #define DEFAULT_BATCH_SIZE 1000
 

@@ -48,11 +48,12 @@ NOT_HTTP = ["base/errors.h", "base/json.h"]
 # The same of extension/.
 EXTENSION = {
     "base": [],  # names and bytes, what differs between versions of PostgreSQL
-    "store": ["base"],  # the table of a namespace: the only part that opens relations and takes locks
-    "core": ["store", "base"],  # what a message goes through
+    "tags": ["base"],  # the index on tags and types, an access method
+    "store": ["tags", "base"],  # the table of a namespace: the only part that opens relations and takes locks
+    "core": ["store", "tags", "base"],  # what a message goes through
     "json": ["core", "store", "base"],  # JSON text and jsonb
     "consumer": ["core", "store", "base"],  # durable readers and their claims
-    "api": ["consumer", "json", "core", "store", "base"],  # the SQL functions
+    "api": ["consumer", "json", "core", "store", "tags", "base"],  # the SQL functions
     "message_db": ["api", "json", "core", "store", "base"],  # the functions of Message DB
     "scan": ["message_db", "api", "json", "core", "store", "base"],  # reading functions in FROM
 }

@@ -6,6 +6,7 @@
 #ifndef MILLRACE_COMPAT_H
 #define MILLRACE_COMPAT_H
 
+#include "access/amapi.h"
 #include "access/genam.h"
 #include "access/transam.h"
 #include "catalog/pg_namespace.h"
@@ -14,6 +15,7 @@
 #include "utils/acl.h"
 #include "utils/guc_tables.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
 
 #if PG_VERSION_NUM < 150000
 #error "Millrace needs PostgreSQL 15 or newer"
@@ -160,6 +162,22 @@ CompatFindSetting(const char *setting)
 	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
 #else
 #define CompatIndexBeginScan(heap, index, snapshot, nkeys) index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
+/*
+ * 19: the server keeps the routine of an index access method as it is; before, it copied it, and freed it.
+ */
+#if PG_VERSION_NUM >= 190000
+static inline IndexAmRoutine *
+CompatNewIndexAmRoutine(void)
+{
+	IndexAmRoutine *routine = MemoryContextAllocZero(TopMemoryContext, sizeof(IndexAmRoutine));
+
+	routine->type = T_IndexAmRoutine;
+	return routine;
+}
+#else
+#define CompatNewIndexAmRoutine() makeNode(IndexAmRoutine)
 #endif
 
 /* 18: RelationGetPrimaryKeyIndex() can return a deferrable key's, too. */

@@ -19,7 +19,9 @@
 #include "utils/builtins.h"
 
 #include "base/compat.h"
+#include "base/errors.h"
 #include "store/insert.h"
+#include "tags/tags.h"
 
 /* A row whose entry in an index may be a duplicate. */
 typedef struct Doubt
@@ -110,9 +112,9 @@ TakeEntry(OpenIndex *which, NewRow *row, Datum *values, bool *isnull)
 
 /* Computes the entry of one of our own indexes. */
 static void
-FormPlainEntry(StoreIndexKind kind, NewRow *row, Datum *values)
+FormPlainEntry(const OpenIndex *which, NewRow *row, Datum *values)
 {
-	switch (kind)
+	switch (which->kind)
 	{
 		case INDEX_GLOBAL_POSITION:
 			values[0] = Int64GetDatum(row->global_position);
@@ -132,6 +134,11 @@ FormPlainEntry(StoreIndexKind kind, NewRow *row, Datum *values)
 			values[1] = Int64GetDatum(row->global_position);
 			break;
 		}
+		case INDEX_TAGS:
+		case INDEX_TAGS_ONLY:
+			values[0] = PointerGetDatum(which->hashes[row->number]);
+			values[1] = Int64GetDatum(row->global_position);
+			break;
 		case INDEX_OTHER:
 			elog(ERROR, "an index of unknown shape has no plain entries");
 	}
@@ -149,7 +156,7 @@ CheckName(OpenIndex *which, NewRow *row)
 	PageHeaderData page = {.pd_pagesize_version = BLCKSZ | PG_PAGE_LAYOUT_VERSION};
 	IndexTuple entry;
 
-	FormPlainEntry(which->kind, row, values);
+	FormPlainEntry(which, row, values);
 	entry = index_form_tuple(RelationGetDescr(which->index), values, isnull);
 	if (IndexTupleSize(entry) > CompatMaxEntrySize(&page))
 		ereport(ERROR,
@@ -178,14 +185,44 @@ CheckNames(Insertion *insertion)
 	}
 }
 
+/* ---- entries of tags ----------------------------------------------------------------------------------- */
+
+static void
+CheckTags(NewRow *row, int ntags)
+{
+	if (ntags > MAX_ROW_TAGS)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("a message for stream \"%s\" has %d tags; at most %d are allowed",
+							   text_to_cstring(row->stream), ntags, MAX_ROW_TAGS),
+						errhint("The namespace has an index of tags, with an entry for each.")));
+}
+
+/* Computes the hashes of all rows' tags, which is kept out of the append lock. */
+static void
+HashTags(Insertion *insertion, OpenIndex *which)
+{
+	which->hashes = palloc(sizeof(ArrayType *) * insertion->nrows);
+	for (int i = 0; i < insertion->nrows; i++)
+	{
+		NewRow *row = insertion->rows[i];
+		int ntags;
+
+		which->hashes[i] = TagsHashesOf(row->metadata, which->kind == INDEX_TAGS ? row->type : NULL, &ntags);
+		CheckTags(row, ntags);
+		row->ntag_entries += ntags + 1;
+	}
+}
+
 /* ---- phase 1: opening ---------------------------------------------------------------------------------- */
 
 static OpenIndex
 BeginIndex(Insertion *insertion, const StoreIndex *which, Relation index)
 {
-	OpenIndex open = {which->kind, index, NULL};
+	OpenIndex open = {.kind = which->kind, .index = index};
 	StoreCaller caller;
 
+	if (which->kind == INDEX_TAGS || which->kind == INDEX_TAGS_ONLY)
+		HashTags(insertion, &open);
 	if (which->plain)
 		return open;
 	caller = StoreBecomeOwner(insertion->store->heap);
@@ -198,7 +235,8 @@ BeginIndex(Insertion *insertion, const StoreIndex *which, Relation index)
 
 /*
  * Opens the indexes that are ready to be filled.  One that becomes ready from now on waits for this
- * transaction before it is made whole.  Errors: 54000 for a name that an index has no room for.
+ * transaction before it is made whole.  Errors: 54000 for a name that an index has no room for, MR009 for more
+ * tags than are indexed.
  */
 void
 InsertionOpenIndexes(Insertion *insertion)
@@ -239,7 +277,7 @@ InsertEntries(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows, 
 		bool unique;
 
 		if (!which->computed)
-			FormPlainEntry(which->kind, rows[i], values);
+			FormPlainEntry(which, rows[i], values);
 		else if (which->computed->values)
 			TakeEntry(which, rows[i], values, isnull);
 		else if (!ComputeEntry(which->computed, rows[i], values, isnull))

@@ -20,6 +20,7 @@
 
 #include "base/errors.h"
 #include "store/store.h"
+#include "tags/tags.h"
 
 static bool
 HasColumns(Form_pg_index form, AttrNumber first, AttrNumber second)
@@ -99,6 +100,16 @@ ComputesFromLateColumns(Relation index)
 		   bms_is_member(COLUMN_TIME - FirstLowInvalidHeapAttributeNumber, columns);
 }
 
+/* The same for an index of tags. */
+static StoreIndexKind
+TagsKind(const TagsShape *shape)
+{
+	if (shape->metadata != COLUMN_METADATA || shape->position != COLUMN_GLOBAL_POSITION ||
+		(shape->has_types && shape->type != COLUMN_TYPE))
+		return INDEX_OTHER;
+	return shape->has_types ? INDEX_TAGS : INDEX_TAGS_ONLY;
+}
+
 /*
  * Judged by shape alone: an index that is being built concurrently, or that another one has just replaced, is
  * filled like any other of its kind.  Scans of it, now or once it is valid, count on the order of its
@@ -109,7 +120,10 @@ static StoreIndexKind
 IndexKind(Relation heap, Relation index)
 {
 	Form_pg_index form = index->rd_index;
+	TagsShape shape;
 
+	if (TagsShapeOf(index, &shape))
+		return TagsKind(&shape);
 	if (index->rd_rel->relam != BTREE_AM_OID || RelationGetIndexPredicate(index) != NIL ||
 		!HasOurOrder(heap, index) || ComputesFromLateColumns(index))
 		return INDEX_OTHER;
@@ -139,7 +153,7 @@ static StoreIndex
 DescribeIndex(Relation heap, Relation index)
 {
 	StoreIndexKind kind = IndexKind(heap, index);
-	int natts = kind == INDEX_STREAM || kind == INDEX_CATEGORY ? 2 : 1;
+	int natts = kind == INDEX_GLOBAL_POSITION || kind == INDEX_ID ? 1 : 2;
 
 	return (StoreIndex){
 		.oid = RelationGetRelid(index),
@@ -155,11 +169,9 @@ DescribeIndex(Relation heap, Relation index)
 static int
 CompareIndexes(const void *left, const void *right)
 {
-	static const int ranks[] = {[INDEX_CATEGORY] = 0,
-								[INDEX_ID] = 1,
-								[INDEX_STREAM] = 2,
-								[INDEX_GLOBAL_POSITION] = 3,
-								[INDEX_OTHER] = 4};
+	static const int ranks[] = {[INDEX_CATEGORY] = 0, [INDEX_TAGS] = 1,	  [INDEX_TAGS_ONLY] = 2,
+								[INDEX_ID] = 3,		  [INDEX_STREAM] = 4, [INDEX_GLOBAL_POSITION] = 5,
+								[INDEX_OTHER] = 6};
 	const StoreIndex *a = left;
 	const StoreIndex *b = right;
 

@@ -40,6 +40,9 @@
 #define INSERT_CHUNK 1000
 #define INSERT_CHUNK_BYTES (512 * 1024)
 
+/* Entries of tags under one append lock, but for a tuple that has more by itself; some microseconds each. */
+#define INSERT_CHUNK_ENTRIES 5000
+
 /*
  * The pause between two chunks.  The append lock is free then, but a session that takes it again at once is
  * quicker than waiting ones, which have to be woken: a call of many chunks would keep them all waiting.
@@ -137,10 +140,16 @@ static int
 ChunkOf(NewRow **rows, int nrows)
 {
 	Size bytes = 0;
+	int entries = 0;
 	int n = 0;
 
-	while (n < Min(nrows, INSERT_CHUNK) && (n == 0 || bytes + rows[n]->tuple->t_len <= INSERT_CHUNK_BYTES))
-		bytes += rows[n++]->tuple->t_len;
+	for (; n < Min(nrows, INSERT_CHUNK); n++)
+	{
+		bytes += rows[n]->tuple->t_len;
+		entries += rows[n]->ntag_entries;
+		if (n > 0 && (bytes > INSERT_CHUNK_BYTES || entries > INSERT_CHUNK_ENTRIES))
+			break;
+	}
 	return n;
 }
 

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "nodes/execnodes.h"
+#include "utils/array.h"
 
 #include "store/store.h"
 
@@ -32,6 +33,7 @@ typedef struct OpenIndex
 	StoreIndexKind kind;
 	Relation index;
 	ComputedIndex *computed; /* NULL: its entries are plain */
+	ArrayType **hashes;		 /* of tags: those of each row, by its number */
 } OpenIndex;
 
 /* One call of StoreInsert. */

@@ -57,6 +57,8 @@ typedef enum StoreIndexKind
 	INDEX_ID,			   /* unique (id) */
 	INDEX_STREAM,		   /* unique (stream_name, position) */
 	INDEX_CATEGORY,		   /* (category(stream_name), global_position) */
+	INDEX_TAGS,			   /* of tags and types (tags/tags.h); a table need not have it */
+	INDEX_TAGS_ONLY,	   /* of tags */
 	INDEX_KINDS,
 	INDEX_OTHER = INDEX_KINDS /* a user's own */
 } StoreIndexKind;
@@ -121,6 +123,7 @@ typedef struct NewRow
 	int64 global_position; /* set by StoreInsert, or an import's own */
 	Timestamp time;		   /* an import's own */
 	HeapTuple tuple;	   /* StoreInsert's */
+	int ntag_entries;	   /* StoreInsert's: in indexes of tags */
 	int number;			   /* among its rows */
 } NewRow;
 

@@ -89,6 +89,7 @@ InsertionFormTuples(Insertion *insertion)
 		NewRow *row = insertion->rows[i];
 
 		row->number = i;
+		row->ntag_entries = 0;
 		FormTuple(insertion->store, row, values, isnull);
 		large = large || row->tuple->t_len > TOAST_TUPLE_THRESHOLD;
 	}

@@ -1,0 +1,30 @@
+/*
+ * internal.h: what the files of this room share.
+ */
+#ifndef MILLRACE_TAGS_INTERNAL_H
+#define MILLRACE_TAGS_INTERNAL_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+
+#include "tags/tags.h"
+
+/* The columns of an entry. */
+enum
+{
+	ENTRY_HASH = 1,
+	ENTRY_POSITION,
+	ENTRY_COLUMNS = ENTRY_POSITION
+};
+
+/* hashes.c: the functions that index definitions call, both by this name. */
+extern Datum millrace_tag_hashes_1(PG_FUNCTION_ARGS);
+
+/* build.c */
+extern IndexBuildResult *TagsBuild(Relation heap, Relation index, struct IndexInfo *info);
+
+/* method.c: the hashes among the values that FormIndexDatum() made for a row; they stay where they are. */
+extern const int64 *TagsHashesAmong(const Datum *values, const bool *isnull, int *nhashes);
+
+#endif
