@@ -302,6 +302,7 @@ ConditionsRead(Jsonb *value, const char *what, int *nconditions)
 	Place root = RootOf(value, what);
 	JsonbContainer *array;
 	Condition *conditions;
+	int lookups = 0;
 
 	if (root.value.type != jbvBinary || !JsonContainerIsArray(root.value.val.binary.data))
 	{
@@ -318,7 +319,12 @@ ConditionsRead(Jsonb *value, const char *what, int *nconditions)
 		Place element = ElementAt(array, i, what);
 
 		conditions[i] = ConditionAt(&element);
+		lookups += conditions[i].query ? conditions[i].query->nlookups : 0;
 	}
+	if (lookups > MAX_QUERY_LOOKUPS)
+		ereport(ERROR,
+				(errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+				 errmsg("%s needs %d look-ups; at most %d are allowed", what, lookups, MAX_QUERY_LOOKUPS)));
 	return conditions;
 }
 

@@ -198,7 +198,7 @@ AddLeg(QueryScan *scan, const QueryItem *item, const Slice *type)
 		AddStrand(scan, leg, TagsHashOfType(*type));
 }
 
-/* Errors: MR010 where the table has no index on tags, or none with types for an item that has nothing else. */
+/* Errors: MR010 for an item of types alone where the index has none. */
 static void
 AddItem(QueryScan *scan, const QueryItem *item, bool has_types)
 {
@@ -224,7 +224,7 @@ QueryScan *
 QueryScanBegin(Store *store, const TagQuery *query)
 {
 	QueryScan *scan = palloc0(sizeof(QueryScan));
-	TagsShape shape;
+	StoreIndexKind kind;
 
 	scan->store = store;
 	scan->legs = palloc0(sizeof(Leg) * CountLegs(query));
@@ -236,13 +236,12 @@ QueryScanBegin(Store *store, const TagQuery *query)
 		scan->nlegs = 1;
 		return scan;
 	}
-	if (!OidIsValid(store->index[INDEX_TAGS]))
+	kind = OidIsValid(store->index[INDEX_TAGS]) ? INDEX_TAGS : INDEX_TAGS_ONLY;
+	if (!OidIsValid(store->index[kind]))
 		RefuseWithoutIndex(store);
-	scan->index = StoreOpenIndex(store, store->index[INDEX_TAGS], STORE_READ);
-	if (!TagsShapeOf(scan->index, &shape))
-		elog(ERROR, "index \"%s\" is not on tags", RelationGetRelationName(scan->index));
+	scan->index = StoreOpenIndex(store, store->index[kind], STORE_READ);
 	for (int i = 0; i < query->nitems; i++)
-		AddItem(scan, &query->items[i], shape.has_types);
+		AddItem(scan, &query->items[i], kind == INDEX_TAGS);
 	return scan;
 }
 

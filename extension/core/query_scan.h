@@ -18,7 +18,10 @@ typedef struct Candidate
 	ItemPointerData tid;
 } Candidate;
 
-/* Begins a scan; it finds nothing before QueryScanSeek().  The query must live until its end. */
+/*
+ * Begins a scan; it finds nothing before QueryScanSeek().  The query must live until its end.  Errors: MR010
+ * where the table has no index on tags, or none with types for an item that has nothing else.
+ */
 extern QueryScan *QueryScanBegin(Store *store, const TagQuery *query);
 
 /* Goes to where the candidates from `position` on are, up or down. */
