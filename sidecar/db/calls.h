@@ -131,6 +131,28 @@ bool db_token_hash(struct db *db, const char *name, db_query_done done, void *ar
 bool db_ensure_namespace(struct db *db, const char *name, db_query_done done, void *arg);
 struct db_rights db_rights_of(const struct db_reply *reply);
 
+/* ---- lookups (calls_lookup.c): each answers with JSON text --------------------------------------- */
+
+struct db_get_message
+{
+	const char *namespace_name;
+	const char *id; /* a UUID */
+};
+
+bool db_get_message(struct db *db, const struct db_get_message *in, db_query_done done, void *arg);
+
+struct db_position_at
+{
+	const char *namespace_name;
+	int64_t time; /* microseconds since 2000-01-01 UTC */
+};
+
+bool db_position_at(struct db *db, const struct db_position_at *in, db_query_done done, void *arg);
+/* How far a namespace's readers come. */
+bool db_namespace_stats(struct db *db, const char *namespace_name, db_query_done done, void *arg);
+/* Who holds up whom. */
+bool db_blocked(struct db *db, db_query_done done, void *arg);
+
 /* ---- subscriptions (calls_feed.c) ------------------------------------------------------------ */
 
 struct db_read_feed

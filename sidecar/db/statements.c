@@ -57,6 +57,27 @@ const struct db_statement_info db_head_statement = {
 	"millrace_head", "SELECT millrace.head($1::text)", 1, DB_ROLE_READ, false,
 };
 
+const struct db_statement_info db_get_message_statement = {
+	"millrace_get_message", "SELECT millrace.json_get_message($1::text, $2::uuid)", 2, DB_ROLE_READ, false,
+};
+
+const struct db_statement_info db_position_at_statement = {
+	"millrace_position_at",
+	"SELECT format('{\"position\":%s,\"head\":%s}', millrace.position_at('2000-01-01 00:00:00Z'::timestamptz"
+	" + $2::bigint * interval '1 microsecond', $1::text), millrace.head($1::text))",
+	2,
+	DB_ROLE_READ,
+	false,
+};
+
+const struct db_statement_info db_namespace_stats_statement = {
+	"millrace_namespace_stats", "SELECT millrace.json_namespace_stats($1::text)", 1, DB_ROLE_READ, false,
+};
+
+const struct db_statement_info db_blocked_statement = {
+	"millrace_blocked", "SELECT millrace.json_blocked()", 0, DB_ROLE_READ, false,
+};
+
 const struct db_statement_info db_list_streams_statement = {
 	"millrace_list_streams", "SELECT millrace.json_list_streams($1::text, $2::text, $3::bigint, $4::text)", 4,
 	DB_ROLE_LIST, false};
@@ -216,6 +237,10 @@ const struct db_statement_info *const db_statements[] = {
 	&db_read_feed_whole_statement,
 	&db_feed_state_statement,
 	&db_head_statement,
+	&db_get_message_statement,
+	&db_position_at_statement,
+	&db_namespace_stats_statement,
+	&db_blocked_statement,
 	&db_subscribe_head_statement,
 	&db_consumer_next_statement,
 	&db_consumer_settle_statement,

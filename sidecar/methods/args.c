@@ -6,6 +6,7 @@
 
 #include "methods/internal.h"
 #include "base/spelling.h"
+#include "base/timestamp.h"
 
 #define SHOWN_VALUE 80 /* bytes of a refused value that the message repeats */
 #define LONG_KEY 100   /* bytes, with its quotes: none of ours is nearly that long, escapes and all */
@@ -142,6 +143,22 @@ bool args_integer(struct method_call *call, const char *field, struct slice valu
 	else
 		snprintf(wanted, sizeof(wanted), "an integer from %" PRId64 " to %" PRId64, min, max);
 	return args_reject(call, field, value, wanted);
+}
+
+bool args_time(struct method_call *call, const char *field, struct slice value, int64_t *result)
+{
+	struct buf text = {0};
+	size_t len;
+	bool ok = true;
+
+	if (value.bytes == NULL)
+		return true;
+	if (!args_decode(call, field, value, &text, &len))
+		ok = false;
+	else if (text.failed || !timestamp_parse((struct slice){text.data, text.len}, result))
+		ok = args_reject(call, field, value, "a time such as \"2026-01-31T12:00:00Z\"");
+	buf_free(&text);
+	return ok;
 }
 
 bool args_object(struct method_call *call, const char *field, struct slice value)

@@ -35,7 +35,7 @@ struct piece method_piece(struct db_reply *reply, struct slice text);
 /* ---- args.c --------------------------------------------------------------- */
 
 /* A member of an object that a method knows. */
-#define MAX_MEMBERS 8 /* of an object that is given to args_members */
+#define MAX_MEMBERS 10 /* of an object that is given to args_members */
 
 struct member
 {
@@ -59,6 +59,8 @@ bool args_unknown_key(struct method_call *call, const char *field, struct slice 
 /* Leaves *value alone when absent. */
 bool args_integer(struct method_call *call, const char *field, struct slice value, int64_t min, int64_t max,
 				  int64_t *result);
+/* A time (RFC 3339) as microseconds since 2000-01-01 UTC; leaves *result alone when absent. */
+bool args_time(struct method_call *call, const char *field, struct slice value, int64_t *result);
 bool args_object(struct method_call *call, const char *field, struct slice value);
 /* Appends a string to `out`, decoded; *len is its length. */
 bool args_decode(struct method_call *call, const char *field, struct slice value, struct buf *out,
@@ -91,6 +93,11 @@ bool method_namespace_streams(struct method_call *call);
 bool method_namespace_categories(struct method_call *call);
 bool method_system_version(struct method_call *call);
 bool method_system_health(struct method_call *call);
+bool method_system_stats(struct method_call *call);
+bool method_system_blocked(struct method_call *call);
+bool method_system_connections(struct method_call *call);
+bool method_message_get(struct method_call *call);
+bool method_position_at(struct method_call *call);
 void method_next_page(struct method_call *call);
 bool method_consumer_next(struct method_call *call);
 bool method_consumer(struct method_call *call);
