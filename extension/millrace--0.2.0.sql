@@ -432,25 +432,28 @@ CREATE FUNCTION millrace.read_support(internal) RETURNS internal
     LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_read_support';
 COMMENT ON FUNCTION millrace.read_support(internal) IS 'internal: what the planner asks about functions that return messages';
 
-CREATE FUNCTION millrace.read_stream(stream text, "position" bigint DEFAULT 0, batch_size bigint DEFAULT 1000,
-                                     types text[] DEFAULT NULL, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
+CREATE FUNCTION millrace.read_stream(stream text, "position" bigint DEFAULT NULL, batch_size bigint DEFAULT 1000,
+                                     types text[] DEFAULT NULL, namespace text DEFAULT NULL,
+                                     direction text DEFAULT 'forward') RETURNS SETOF millrace.message
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_stream';
-COMMENT ON FUNCTION millrace.read_stream(text, bigint, bigint, text[], text) IS
-    'the messages of a stream from a position on, in order';
+COMMENT ON FUNCTION millrace.read_stream(text, bigint, bigint, text[], text, text) IS
+    'the messages of a stream from a position on, in order, or backward';
 
-CREATE FUNCTION millrace.read_category(category text, "position" bigint DEFAULT 1, batch_size bigint DEFAULT 1000,
+CREATE FUNCTION millrace.read_category(category text, "position" bigint DEFAULT NULL, batch_size bigint DEFAULT 1000,
                                        correlation text DEFAULT NULL, consumer_group_member bigint DEFAULT NULL,
-                                       consumer_group_size bigint DEFAULT NULL, types text[] DEFAULT NULL, namespace text DEFAULT NULL)
+                                       consumer_group_size bigint DEFAULT NULL, types text[] DEFAULT NULL, namespace text DEFAULT NULL,
+                                       direction text DEFAULT 'forward')
     RETURNS SETOF millrace.message
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_category';
-COMMENT ON FUNCTION millrace.read_category(text, bigint, bigint, text, bigint, bigint, text[], text) IS
-    'the messages of a category from a global position on, in order; never skips one that commits later';
+COMMENT ON FUNCTION millrace.read_category(text, bigint, bigint, text, bigint, bigint, text[], text, text) IS
+    'the messages of a category from a global position on, in order, or backward; never skips one that commits later';
 
-CREATE FUNCTION millrace.read_all("position" bigint DEFAULT 1, batch_size bigint DEFAULT 1000,
-                                  types text[] DEFAULT NULL, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
+CREATE FUNCTION millrace.read_all("position" bigint DEFAULT NULL, batch_size bigint DEFAULT 1000,
+                                  types text[] DEFAULT NULL, namespace text DEFAULT NULL,
+                                  direction text DEFAULT 'forward') RETURNS SETOF millrace.message
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_all';
-COMMENT ON FUNCTION millrace.read_all(bigint, bigint, text[], text) IS
-    'all messages of the namespace from a global position on, in order; never skips one that commits later';
+COMMENT ON FUNCTION millrace.read_all(bigint, bigint, text[], text, text) IS
+    'all messages of the namespace from a global position on, in order, or backward; never skips one that commits later';
 
 CREATE FUNCTION millrace.last_message(stream text, type text DEFAULT NULL, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'millrace_last_message';
@@ -498,13 +501,14 @@ CREATE FUNCTION millrace.json_time(value timestamptz) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_json_time';
 
 CREATE FUNCTION millrace.json_read_stream(namespace text, stream text, "position" bigint, global_position bigint,
-                                          batch_size bigint, types text[], max_bytes integer,
+                                          batch_size bigint, types text[], max_bytes integer, direction text DEFAULT 'forward',
                                           OUT body text, OUT count bigint, OUT next_position bigint) RETURNS record
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_read_stream';
 
 CREATE FUNCTION millrace.json_read_category(namespace text, category text, "position" bigint, batch_size bigint,
                                             correlation text, consumer_group_member bigint,
                                             consumer_group_size bigint, types text[], max_bytes integer,
+                                            direction text DEFAULT 'forward',
                                             OUT body text, OUT count bigint, OUT next_position bigint) RETURNS record
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_read_category';
 

@@ -53,6 +53,36 @@ ArgBatchSize(FunctionCallInfo fcinfo, int arg)
 	return size;
 }
 
+/*
+ * In which direction messages are read: 'forward', also without the argument, or 'backward', from the newest
+ * on.  Errors: MR005 for NULL, MR009 for another word.
+ */
+void
+ArgDirection(FunctionCallInfo fcinfo, int arg, ReadRequest *request)
+{
+	char *direction;
+
+	if (arg >= PG_NARGS()) /* functions of 0.1.0 have none */
+		return;
+	CheckNotNull(PG_ARGISNULL(arg), "direction");
+	direction = text_to_cstring(PG_GETARG_TEXT_PP(arg));
+	request->backward = strcmp(direction, "backward") == 0;
+	if (!request->backward && strcmp(direction, "forward") != 0)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("direction \"%s\" is neither \"forward\" nor \"backward\"", direction)));
+	if (request->backward)
+		request->global_position = LAST_POSITION;
+}
+
+/* The position of the first message wanted, backward of the last; NULL: of the first, or last, that there is. */
+int64
+ArgPosition(FunctionCallInfo fcinfo, int arg, const ReadRequest *request)
+{
+	if (request->backward)
+		return ArgInt64(fcinfo, arg, LAST_POSITION);
+	return ArgInt64(fcinfo, arg, request->kind == READ_STREAM ? 0 : 1);
+}
+
 /* An array of texts, none of them NULL (MR005); NULL leaves *texts NULL. */
 void
 ArgTexts(FunctionCallInfo fcinfo, int arg, const char *what, text ***texts, int *ntexts)
@@ -182,7 +212,8 @@ BeginReadStream(FunctionCallInfo fcinfo, ReadRequest *request, const char *selec
 {
 	request->kind = READ_STREAM;
 	request->name = ArgName(fcinfo, 0, "stream");
-	request->position = ArgInt64(fcinfo, 1, 0);
+	ArgDirection(fcinfo, 5, request);
+	request->position = ArgPosition(fcinfo, 1, request);
 	request->limit = ArgBatchSize(fcinfo, 2);
 	ArgTypes(fcinfo, 3, request);
 	return StoreOpen(ArgNamespaceOr(fcinfo, 4, selected), STORE_READ);
@@ -197,7 +228,7 @@ static const MessageFunction read_stream = {
 	.other_argument = -1,
 };
 
-/* read_stream(stream, position, batch_size, types, namespace) */
+/* read_stream(stream, position, batch_size, types, namespace, direction) */
 Datum
 millrace_read_stream(PG_FUNCTION_ARGS)
 {
@@ -231,7 +262,8 @@ BeginReadCategory(FunctionCallInfo fcinfo, ReadRequest *request, const char *sel
 	request->kind = READ_CATEGORY;
 	CheckNotNull(PG_ARGISNULL(0), "category");
 	request->name = PG_GETARG_TEXT_PP(0); /* '' is the category of -x */
-	request->position = ArgInt64(fcinfo, 1, 1);
+	ArgDirection(fcinfo, 8, request);
+	request->position = ArgPosition(fcinfo, 1, request);
 	request->limit = ArgBatchSize(fcinfo, 2);
 	request->correlation = ArgTextOrNull(fcinfo, 3);
 	ArgConsumerGroup(fcinfo, 4, 5, request);
@@ -253,7 +285,7 @@ static const MessageFunction read_category = {
 
 /*
  * read_category(category, position, batch_size, correlation, consumer_group_member, consumer_group_size,
- * types, namespace)
+ * types, namespace, direction)
  */
 Datum
 millrace_read_category(PG_FUNCTION_ARGS)
@@ -265,7 +297,8 @@ static Store *
 BeginReadAll(FunctionCallInfo fcinfo, ReadRequest *request, const char *selected)
 {
 	request->kind = READ_ALL;
-	request->position = ArgInt64(fcinfo, 0, 1);
+	ArgDirection(fcinfo, 4, request);
+	request->position = ArgPosition(fcinfo, 0, request);
 	request->limit = ArgBatchSize(fcinfo, 1);
 	ArgTypes(fcinfo, 2, request);
 	return StoreOpen(ArgNamespaceOr(fcinfo, 3, selected), STORE_READ);
@@ -280,7 +313,7 @@ static const MessageFunction read_all = {
 	.other_argument = -1,
 };
 
-/* read_all(position, batch_size, types, namespace) */
+/* read_all(position, batch_size, types, namespace, direction) */
 Datum
 millrace_read_all(PG_FUNCTION_ARGS)
 {

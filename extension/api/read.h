@@ -44,6 +44,8 @@ extern int64 ArgMaxRows(FunctionCallInfo fcinfo, int arg);
 extern text *ArgPrefix(FunctionCallInfo fcinfo, int arg);
 extern void ArgTexts(FunctionCallInfo fcinfo, int arg, const char *what, text ***texts, int *ntexts);
 extern void ArgTypes(FunctionCallInfo fcinfo, int arg, ReadRequest *request);
+extern void ArgDirection(FunctionCallInfo fcinfo, int arg, ReadRequest *request);
+extern int64 ArgPosition(FunctionCallInfo fcinfo, int arg, const ReadRequest *request);
 extern void ArgConsumerGroup(FunctionCallInfo fcinfo, int member, int size, ReadRequest *request);
 
 #endif

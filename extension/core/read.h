@@ -29,10 +29,11 @@ typedef struct ReadRequest
 {
 	ReadKind kind;
 	text *name;		/* stream or category, NULL: there is none; not for READ_ALL */
+	bool backward;	/* the newest first; then what is said of `first` here is of the last */
 	int64 position; /* the first wanted: position in the stream, or global position */
 	int64 limit;	/* messages, after filters; NO_LIMIT */
 	/* filters; NULL or 0: none */
-	int64 global_position; /* READ_STREAM: the first wanted */
+	int64 global_position; /* READ_STREAM: the first wanted; backward: LAST_POSITION is none */
 	text **types;
 	int ntypes;
 	text *correlation; /* category of metadata.correlationStreamName */
