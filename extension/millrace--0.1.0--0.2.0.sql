@@ -562,28 +562,29 @@ CREATE FUNCTION millrace.position_at("time" timestamptz, namespace text DEFAULT 
 COMMENT ON FUNCTION millrace.position_at(timestamptz, text) IS
     'the global position of the first message of that time or later; behind the last message when all are earlier';
 
--- Where readers of a namespace stop, and for which transaction.  position NULL: at none.
-CREATE FUNCTION millrace.held_back(namespace text, OUT readable bigint, OUT last bigint, OUT "position" bigint, OUT xid xid,
-                                   OUT pid integer, OUT gid text) RETURNS record
+CREATE FUNCTION millrace.decided_to(namespace text) RETURNS bigint
+    LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_decided_to';
+COMMENT ON FUNCTION millrace.decided_to(text) IS
+    'internal: the highest global position up to which nothing may commit any more that this statement''s snapshot does not see';
+
+-- Where readers of a namespace stop, and for which transaction; NULL: at none, or it has ended since.
+CREATE FUNCTION millrace.held_back(namespace text, OUT readable bigint, OUT last bigint, OUT "position" bigint, OUT pid integer,
+                                   OUT gid text) RETURNS record
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     horizon record;
 BEGIN
     last := millrace.feed_head(namespace) - 1;
-    readable := last;
-    -- Who appended has this lock to the end, also when prepared; on a standby it is not seen.
-    IF NOT pg_is_in_recovery() AND NOT EXISTS (
-        SELECT FROM pg_locks l WHERE l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' AND l.granted
-            AND l.relation = to_regclass(format('%I.messages', millrace.find_namespace(namespace)))) THEN
-        RETURN;
-    END IF;
-    horizon := millrace.read_horizon(namespace);
-    readable := horizon.readable;
-    xid := horizon.xid;
-    pid := horizon.pid;
-    gid := horizon.gid;
-    IF pid IS NOT NULL OR gid IS NOT NULL OR xid IS NOT NULL AND pg_is_in_recovery() THEN
-        "position" := readable + 1; -- else it has ended since
+    readable := least(millrace.decided_to(namespace), last);
+    IF readable < last THEN
+        horizon := millrace.read_horizon(namespace, readable + 1);
+        readable := horizon.readable;
+        pid := horizon.pid;
+        gid := horizon.gid;
+        -- A standby does not know whose it is.
+        IF pid IS NOT NULL OR gid IS NOT NULL OR horizon.xid IS NOT NULL AND pg_is_in_recovery() THEN
+            "position" := readable + 1;
+        END IF;
     END IF;
 END $$;
 COMMENT ON FUNCTION millrace.held_back(text) IS 'internal: up to where readers of a namespace see all, and who holds them back';
@@ -626,10 +627,15 @@ CREATE FUNCTION millrace.json_reader_holders() RETURNS jsonb
         SELECT a.*, EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'transactionid' AND l.granted) AS has_xid
         FROM millrace.appending a
     ), held AS MATERIALIZED (
-        SELECT n.name AS namespace, h.* FROM millrace.namespaces n
-            JOIN pg_namespace s ON s.nspname = n.schema JOIN pg_class c ON c.relnamespace = s.oid AND c.relname = 'messages'
+        SELECT n.name AS namespace, h.*
+        FROM (SELECT m.name FROM millrace.namespaces m JOIN pg_namespace s ON s.nspname = m.schema
+                  JOIN pg_class c ON c.relnamespace = s.oid AND c.relname = 'messages'
+              WHERE c.oid IN (SELECT l.relation FROM pg_locks l WHERE l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' AND l.granted
+                                  AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
+                  AND has_schema_privilege(s.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AND millrace.is_messages(c.oid)
+              OFFSET 0) n
             CROSS JOIN LATERAL millrace.held_back(n.name) h
-        WHERE h.position IS NOT NULL AND has_schema_privilege(s.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+        WHERE h.position IS NOT NULL
     ), holders AS (
         SELECT a.namespace, h.position, a.xact_start,
             millrace.json_holder(a.pid, a.gid, a.usename, a.application_name, a.client_addr, a.state, a.xact_start, a.query) AS holder

@@ -83,7 +83,7 @@ ReadPositionAt(Store *store, Timestamp time)
 	int64 behind = PositionBehind(ReadLastPosition(store));
 	int64 first = BisectTimes(store, time);
 	StoreScan *scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, SnapshotAny, 1);
-	PrefixScan *prefix = PrefixBegin(scan, GetActiveSnapshot());
+	PrefixScan *prefix = PrefixBegin(scan, GetActiveSnapshot(), ForwardScanDirection);
 	ScanKeyData key;
 	HeapTuple row;
 

@@ -52,6 +52,8 @@ extern const struct db_statement_info db_read_stream_statement, db_read_category
 extern const struct db_statement_info db_last_message_statement, db_stream_version_statement;
 extern const struct db_statement_info db_head_statement;
 extern const struct db_statement_info db_get_message_statement, db_position_at_statement;
+extern const struct db_statement_info db_list_types_statement, db_recent_streams_statement;
+extern const struct db_statement_info db_search_messages_statement;
 extern const struct db_statement_info db_namespace_stats_statement, db_blocked_statement;
 extern const struct db_statement_info db_list_streams_statement;
 extern const struct db_statement_info db_list_categories_statement;

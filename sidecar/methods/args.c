@@ -145,6 +145,15 @@ bool args_integer(struct method_call *call, const char *field, struct slice valu
 	return args_reject(call, field, value, wanted);
 }
 
+bool args_direction(struct method_call *call, const char *field, struct slice value, bool *backward)
+{
+	if (value.bytes == NULL)
+		return true;
+	*backward = json_string_is(value, "backward");
+	return *backward || json_string_is(value, "forward") ||
+		   args_reject(call, field, value, "\"forward\" or \"backward\"");
+}
+
 bool args_time(struct method_call *call, const char *field, struct slice value, int64_t *result)
 {
 	struct buf text = {0};
@@ -281,6 +290,13 @@ bool args_text_array(struct method_call *call, unsigned i, const char *field, st
 	buf_free(&decoded);
 	call->texts[i] = (ssize_t)start;
 	return ok;
+}
+
+void args_set_json(struct method_call *call, unsigned i, struct slice value)
+{
+	call->texts[i] = (ssize_t)call->text.len;
+	buf_add(&call->text, value.bytes, value.len);
+	buf_add(&call->text, "", 1);
 }
 
 void args_set(struct method_call *call, unsigned i, const char *text)

@@ -93,6 +93,8 @@ struct method_call
 	ssize_t texts[METHOD_MAX_TEXTS];
 	/* A read in pages. */
 	bool of_stream; /* else of a category */
+	bool backward;	/* the newest first */
+	bool placed;	/* `position` is set: else it begins at the start, or backward at the end */
 	bool by_global; /* `position` is a global one, and the stream is read from where that begins */
 	int64_t position;
 	int64_t messages_left; /* -1 = all */
