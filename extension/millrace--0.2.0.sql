@@ -475,6 +475,30 @@ CREATE FUNCTION millrace.list_streams(prefix text DEFAULT '', max_rows bigint DE
 COMMENT ON FUNCTION millrace.list_streams(text, bigint, text, text) IS
     'the streams whose names begin with a prefix, in byte order, behind a given name';
 
+CREATE FUNCTION millrace.recent_streams(max_rows bigint DEFAULT 100, "position" bigint DEFAULT NULL, category text DEFAULT NULL,
+                                        scan_limit bigint DEFAULT 10000, namespace text DEFAULT NULL,
+                                        OUT stream text, OUT version bigint, OUT last_activity timestamptz, OUT global_position bigint)
+    RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'millrace_recent_streams';
+COMMENT ON FUNCTION millrace.recent_streams(bigint, bigint, text, bigint, text) IS
+    'the streams of the newest messages, each with its last one, the newest first';
+
+CREATE FUNCTION millrace.list_types(category text DEFAULT NULL, "position" bigint DEFAULT NULL, scan_limit bigint DEFAULT 10000,
+                                    namespace text DEFAULT NULL, OUT type text, OUT message_count bigint, OUT last_global_position bigint)
+    RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 20 AS 'MODULE_PATHNAME', 'millrace_list_types';
+COMMENT ON FUNCTION millrace.list_types(text, bigint, bigint, text) IS
+    'the types of the newest messages, the most frequent first';
+
+CREATE FUNCTION millrace.search_messages(types text[] DEFAULT NULL, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
+                                         path text[] DEFAULT NULL, value jsonb DEFAULT NULL, stream text DEFAULT NULL,
+                                         category text DEFAULT NULL, "position" bigint DEFAULT NULL,
+                                         direction text DEFAULT 'backward', max_rows bigint DEFAULT 100,
+                                         scan_limit bigint DEFAULT 10000, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'millrace_search_messages';
+COMMENT ON FUNCTION millrace.search_messages(text[], timestamptz, timestamptz, text[], jsonb, text, text, bigint, text, bigint, bigint, text) IS
+    'messages by type, time and one value in their JSON, of so many that are looked at';
+
 CREATE FUNCTION millrace.count_categories(namespace text, OUT category text, OUT stream_count bigint,
                                           OUT message_count bigint) RETURNS SETOF record
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -523,6 +547,20 @@ CREATE FUNCTION millrace.json_stream_version(namespace text, stream text) RETURN
 
 CREATE FUNCTION millrace.json_list_streams(namespace text, prefix text, max_rows bigint, after text) RETURNS text
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_list_streams';
+
+CREATE FUNCTION millrace.json_recent_streams(namespace text, max_rows bigint, "position" bigint, category text, scan_limit bigint)
+    RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_recent_streams';
+
+CREATE FUNCTION millrace.json_list_types(namespace text, category text, "position" bigint, scan_limit bigint) RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_list_types';
+
+CREATE FUNCTION millrace.search_page(types text[], since timestamptz, until timestamptz, path text[], value jsonb, stream text,
+                                     category text, "position" bigint, direction text, max_rows bigint, scan_limit bigint,
+                                     namespace text) RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_search_page';
+COMMENT ON FUNCTION millrace.search_page(text[], timestamptz, timestamptz, text[], jsonb, text, text, bigint, text, bigint, bigint, text) IS
+    'internal: search_messages as JSON, with where to go on';
 
 CREATE FUNCTION millrace.json_list_categories(namespace text) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -1291,6 +1329,42 @@ BEGIN
     END LOOP;
 END $$;
 
+-- A time of a JSON object; NULL: it has none.
+CREATE FUNCTION millrace.time_member(options jsonb, name text) RETURNS timestamptz
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (options->>name)::timestamptz;
+EXCEPTION WHEN invalid_datetime_format OR datetime_field_overflow OR invalid_time_zone_displacement_value OR invalid_parameter_value THEN
+    RAISE EXCEPTION 'options.% must be a time, not "%"', name, left(options->>name, 80) USING ERRCODE = 'MR009';
+END $$;
+
+-- What the method messages.search answers; request is an object.
+CREATE FUNCTION millrace.json_search_messages(namespace text, request jsonb) RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    wanted jsonb := request->'where';
+BEGIN
+    IF namespace IS NULL OR request IS NULL THEN
+        RAISE EXCEPTION '% must not be NULL', CASE WHEN namespace IS NULL THEN 'namespace' ELSE 'request' END USING ERRCODE = 'MR005';
+    END IF;
+    PERFORM millrace.check_members(request, 'types array', 'since string', 'until string', 'where object', 'stream string',
+        'category string', 'position integer', 'direction string', 'limit integer', 'scanLimit integer');
+    PERFORM millrace.check_members(wanted, 'path array', 'value any');
+    IF EXISTS (SELECT FROM jsonb_array_elements(request->'types') t WHERE jsonb_typeof(t) <> 'string') THEN
+        RAISE EXCEPTION 'options.types must be an array of strings' USING ERRCODE = 'MR009';
+    ELSIF EXISTS (SELECT FROM jsonb_array_elements(wanted->'path') p WHERE jsonb_typeof(p) NOT IN ('string', 'number')) THEN
+        RAISE EXCEPTION 'options.where.path must be an array of strings and numbers' USING ERRCODE = 'MR009';
+    ELSIF wanted IS NOT NULL AND NOT wanted ?& '{path,value}' THEN
+        RAISE EXCEPTION 'options.where must have path and value' USING ERRCODE = 'MR009';
+    END IF;
+    RETURN millrace.search_page(
+        CASE WHEN request ? 'types' THEN ARRAY(SELECT jsonb_array_elements_text(request->'types')) END,
+        millrace.time_member(request, 'since'), millrace.time_member(request, 'until'),
+        CASE WHEN wanted IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(wanted->'path')) END, wanted->'value',
+        request->>'stream', request->>'category', (request->'position')::bigint, coalesce(request->>'direction', 'backward'),
+        (request->'limit')::bigint, (request->'scanLimit')::bigint, namespace);
+END $$;
+
 -- Where a consumer is to begin: the first global position it reads.
 CREATE FUNCTION millrace.consumer_start(namespace text, start jsonb) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -1320,12 +1394,7 @@ BEGIN
     ELSIF options ? 'position' AND options ? 'since' THEN
         RAISE EXCEPTION 'a consumer begins at one of position and since' USING ERRCODE = 'MR009';
     END IF;
-    BEGIN
-        since := (options->>'since')::timestamptz;
-    EXCEPTION WHEN invalid_datetime_format OR datetime_field_overflow OR invalid_time_zone_displacement_value
-        OR invalid_parameter_value THEN
-        RAISE EXCEPTION 'options.since must be a time, not "%"', left(options->>'since', 80) USING ERRCODE = 'MR009';
-    END;
+    since := millrace.time_member(options, 'since');
     created := millrace.create_consumer(consumer, options->>'category', options->>'stream',
         CASE WHEN options ? 'types' THEN ARRAY(SELECT jsonb_array_elements_text(options->'types')) END,
         options->>'correlation', coalesce(options->>'ordering', 'stream'), nullif(of_consumer, '{}'),

@@ -239,7 +239,7 @@ millrace_read_stream(PG_FUNCTION_ARGS)
  * A name with a dash is no message's category.  To ask for one is a mistake that looks like success, so
  * there is a notice, once in a session.
  */
-static void
+void
 NoticeDash(text *name)
 {
 	static bool noticed = false;
@@ -320,10 +320,12 @@ millrace_read_all(PG_FUNCTION_ARGS)
 	return MessageFunctionCall(&read_all, fcinfo);
 }
 
+const Oid message_row_types[] = MESSAGE_TYPES;
 const MessageFunction *const read_functions[] = {&read_stream, &read_category, &read_all, NULL};
 
-static bool
-PutMessage(void *arg, const Message *message)
+/* Sink: puts a message into the result set that is its argument. */
+bool
+PutMessageRow(void *arg, const Message *message)
 {
 	Datum values[MESSAGE_COLUMNS];
 	bool isnull[MESSAGE_COLUMNS];
@@ -337,11 +339,11 @@ PutMessage(void *arg, const Message *message)
 Datum
 millrace_last_message(PG_FUNCTION_ARGS)
 {
-	ResultSet *set = ResultSetBeginOf(fcinfo, read_stream.types, MESSAGE_COLUMNS);
+	ResultSet *set = ResultSetBeginOf(fcinfo, message_row_types, MESSAGE_COLUMNS);
 	text *stream = ArgName(fcinfo, 0, "stream");
 	Store *store = StoreOpen(ArgNamespaceOr(fcinfo, 2, SelectedNamespace()), STORE_READ);
 
-	(void)ReadLastMessage(store, stream, ArgTextOrNull(fcinfo, 1), PutMessage, set);
+	(void)ReadLastMessage(store, stream, ArgTextOrNull(fcinfo, 1), PutMessageRow, set);
 	StoreClose(store);
 	return (Datum)0;
 }

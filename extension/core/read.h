@@ -45,6 +45,7 @@ typedef struct ReadRequest
 	text **categories;
 	int ncategories;
 	int64 max_rows; /* looked at, whether the filters let them pass or not; 0: no bound */
+	bool heads;		/* data and metadata are not wanted */
 } ReadRequest;
 
 /* Why a read ended. */
@@ -61,7 +62,8 @@ typedef struct ReadOutcome
 	int64 count; /* handed to the sink */
 	ReadEnd end;
 	int64 last_global_position; /* of the last row passed, filtered out or not; 0: none */
-	int64 rows;					/* looked at */
+	Timestamp last_time;		/* the same row's */
+	int64 rows;					/* passed */
 } ReadOutcome;
 
 /* A message; valid until the sink returns. */
