@@ -9,6 +9,8 @@
 #include "base/errors.h"
 #include "front/cors.h"
 
+#define GZIP_PAGE 262144 /* bytes: it is compressed in one go, while others wait */
+
 static void on_drained(void *arg, bool gone)
 {
 	struct exchange *exchange = arg;
@@ -29,7 +31,7 @@ static void stream_part(struct exchange *exchange, struct rpc_reply *reply)
 
 	if (!exchange->streaming)
 	{
-		const struct http_reply head = {.status = reply->status, .headers = exchange->cors};
+		const struct http_reply head = {.status = reply->status, .headers = exchange->cors, .compress = true};
 
 		http_reply_start(request, &head);
 		exchange->streaming = true;
@@ -59,7 +61,7 @@ static void on_rpc_reply(void *arg, struct rpc_reply *reply)
 	struct exchange *exchange = arg;
 	struct http_request *request = exchange->request;
 	char headers[1024];
-	struct http_reply head = {.status = reply->status, .headers = exchange->cors};
+	struct http_reply head = {.status = reply->status, .headers = exchange->cors, .compress = true};
 
 	if (reply->waiting)
 	{
@@ -98,7 +100,9 @@ void route_rpc_headers(struct exchange *exchange)
 
 void route_rpc_start(struct exchange *exchange)
 {
-	const struct rpc_caller caller = {.namespace_name = exchange->claim.name, .quota = exchange->quota};
+	const struct rpc_caller caller = {.namespace_name = exchange->claim.name,
+									  .quota = exchange->quota,
+									  .page_bytes = http_accepts_gzip(exchange->request) ? GZIP_PAGE : 0};
 	struct slice coding = http_header(exchange->request, "Content-Encoding");
 	struct error error;
 
