@@ -77,7 +77,10 @@ struct method_call
 	bool strict; /* every key that is not known is refused, and not only one that is nearly a known one */
 	/* A named argument that the method does not have, with its quotes; .bytes NULL: none. */
 	struct slice stray;
-	bool at_once; /* among others, which it must not hold up: it does not wait */
+	const struct uuid *key; /* that ids of messages are made of; NULL: none */
+	unsigned index;			/* in its batch */
+	size_t page_bytes;		/* of a read that does not come whole, about; 0 = a MiB */
+	bool at_once;			/* among others, which it must not hold up: it does not wait */
 	method_done done;
 	void *arg;
 
