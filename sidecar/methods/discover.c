@@ -11,15 +11,16 @@
 #include "methods/notation.h"
 
 /* Errors that any method may have. */
+#define REFERENCE "{\"$ref\""
 #define OURS "\"code\":-32000,\"message\":\""
 #define OFTEN                                                                                                \
 	"AUTH_UNAUTHORIZED, RATE_LIMITED, OVERLOADED, BACKEND_UNAVAILABLE or BACKEND_ERROR, as data.code says\""
 
+/* No server: its URL is whatever the document was asked for at. */
 static const char head[] =
 	"{\"openrpc\":\"1.3.2\",\"info\":{\"title\":\"Millrace\",\"version\":\"" MILLRACE_VERSION
-	"\",\"description\":\"Event streams in PostgreSQL. POST, with Authorization: Bearer TOKEN\","
-	"\"license\":{\"name\":\"PostgreSQL\"}},\"servers\":[{\"name\":\"Millrace\",\"url\":\"/rpc\"}],"
-	"\"methods\":[";
+	"\",\"description\":\"Event streams in PostgreSQL. POST to /rpc, with Authorization: Bearer TOKEN\","
+	"\"license\":{\"name\":\"PostgreSQL\"}},\"methods\":[";
 
 static const char errors[] =
 	"},\"errors\":{\"InvalidParams\":{\"code\":-32602,\"message\":\"INVALID_REQUEST: wrong arguments\"},"
@@ -45,6 +46,23 @@ static const char *reference_of(const struct method *method)
 	return found != NULL ? found + len : NULL;
 }
 
+/*
+ * Appends the schema of a type, and returns what is behind it.  Its title, of up to two words, is the name that
+ * a client gets for it from those who make one.
+ */
+static const char *add_schema(struct buf *out, const char *type, bool closed, struct slice title,
+							  const char *of)
+{
+	size_t start = out->len;
+	const char *rest = notation_add_schema(out, type, closed);
+
+	if (out->failed || strncmp(out->data + start, REFERENCE, strlen(REFERENCE)) == 0)
+		return rest;
+	buf_truncate(out, out->len - 1);
+	buf_printf(out, ",\"title\":\"%.*s%s%s\"}", (int)title.len, title.bytes, of[0] != '\0' ? " " : "", of);
+	return rest;
+}
+
 /* ---- methods --------------------------------------------------------------- */
 
 static void add_arguments(struct buf *out, const struct method *method, const char **at)
@@ -55,7 +73,7 @@ static void add_arguments(struct buf *out, const struct method *method, const ch
 
 		buf_printf(out, "%s{\"name\":\"%s\",\"required\":%s,\"schema\":", i > 0 ? "," : "",
 				   method->arguments[i], optional ? "false" : "true");
-		*at = notation_add_schema(out, *at + optional, true);
+		*at = add_schema(out, *at + optional, true, slice_of(method->name), method->arguments[i]);
 		next_line(at);
 		buf_add_str(out, "}");
 	}
@@ -105,7 +123,7 @@ static void add_method(struct buf *out, const struct method *method, const char 
 	buf_add_str(out, "\"paramStructure\":\"either\",\"params\":[");
 	add_arguments(out, method, &at);
 	buf_add_str(out, "],\"result\":{\"name\":\"result\",\"schema\":");
-	at = notation_add_schema(out, at, false);
+	at = add_schema(out, at, false, slice_of(method->name), "result");
 	next_line(&at);
 	buf_add_str(out, "},\"examples\":[");
 	add_example(out, method, &at);
@@ -146,8 +164,10 @@ static void add_types(struct buf *out)
 			closed = false;
 		else
 		{
+			struct slice name = {at, len};
+
 			buf_printf(out, "%s\"%.*s\":", at == type_reference ? "" : ",", (int)len, at);
-			at = notation_add_schema(out, at + len, closed);
+			at = add_schema(out, at + len, closed, name, "");
 		}
 		next_line(&at);
 	}

@@ -228,9 +228,9 @@ const char method_reference[] =
 	"[]\n"
 	"{'status':'ok','backend':'postgres','connections':4}\n\n"
 	"rpc.discover Answers this document\n"
-	"{openrpc: string, info: object, servers: [object], methods: [object], components: object}\n"
+	"{openrpc: string, info: object, methods: [object], components: object}\n"
 	"[]\n"
-	"{'openrpc':'1.3.2','info':{},'servers':[],'methods':[],'components':{}}\n\n";
+	"{'openrpc':'1.3.2','info':{},'methods':[],'components':{}}\n\n";
 
 /* Of arguments first, whose objects have no other members; behind an empty line of results. */
 const char type_reference[] =
