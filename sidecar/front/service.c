@@ -20,6 +20,7 @@
 #include "live/feed.h"
 #include "front/hosts.h"
 #include "front/internal.h"
+#include "http/etag.h"
 #include "http/http.h"
 #include "base/stats.h"
 #include "live/subscribe.h"
@@ -62,6 +63,22 @@ static void health_body(struct exchange *exchange)
 static void version_body(struct exchange *exchange)
 {
 	answer_get(exchange->request, "{\"version\":\"" MILLRACE_VERSION "\"}");
+}
+
+/* The document of the methods, for those who make clients. */
+static void document_body(struct exchange *exchange)
+{
+	struct service *service = exchange->service;
+	struct http_reply reply = {.status = 200, .headers = exchange->cors};
+	struct slice document = methods_document(&service->methods);
+	struct piece piece = {.bytes = document.bytes, .len = document.len};
+	char etag[HTTP_ETAG_LEN + 1];
+
+	http_etag_make(document, etag);
+	if (is_get(exchange->request))
+		http_reply_tagged(exchange->request, &reply, etag, &piece);
+	else
+		reply_wrong_method(exchange->request, "Allow: GET, HEAD\r\n", exchange->cors);
 }
 
 static void not_found(struct http_request *request)
@@ -150,6 +167,7 @@ static const struct route routes[] = {
 	{"/export", protected_headers, protected_body, "GET", export_begin, NULL, true, false},
 	{"/health", NULL, health_body, NULL, NULL, NULL, false, false},
 	{"/version", NULL, version_body, NULL, NULL, NULL, false, false},
+	{"/openrpc.json", NULL, document_body, NULL, NULL, NULL, false, false},
 };
 
 static const struct route *find_route(const struct http_request *request)

@@ -1,7 +1,10 @@
 /*
  * methods: what can be called (README.md, "Methods").  Knows nothing of HTTP or of envelopes.
  *
- *     table.c      the table, rights, the life of a call
+ *     table.c      the table
+ *     discover.c   the document of it, rpc.discover
+ *     notation.c   the types in the table, in the document
+ *     life.c       rights, the life of a call
  *     call.c       parameters, answers, statements
  *     args.c       reading and checking arguments
  *     append.c     stream.write, stream.append, streams.append
@@ -51,6 +54,7 @@ struct methods
 	struct stats *stats; /* the worker's */
 	struct consumers *consumers;
 	const struct process_view *process;
+	struct buf document; /* see methods_document; empty at first */
 };
 
 struct method_reply
@@ -124,6 +128,14 @@ const char *method_name(const struct method *method);
 const char *method_counted_name(unsigned index);
 /* Which argument a named parameter of JSON-RPC is, -1 for none; `key` with its quotes. */
 int method_argument(const struct method *method, struct slice key);
+
+/*
+ * The OpenRPC document of all methods, made when it is first asked for; .bytes NULL: out of memory.  It stays
+ * until methods_free.
+ */
+struct slice methods_document(struct methods *methods);
+/* Frees what the methods of a worker made for themselves. */
+void methods_free(struct methods *methods);
 
 /*
  * Checks the right to call and the arguments, and asks.  Calls `done` with the result or an error, perhaps
