@@ -18,6 +18,8 @@ static const char *reason_phrase(int status)
 			return "OK";
 		case 204:
 			return "No Content";
+		case 304:
+			return "Not Modified";
 		case 400:
 			return "Bad Request";
 		case 401:
@@ -93,6 +95,11 @@ void request_send_continue(struct http_request *request)
 	request->wants_continue = false;
 }
 
+static bool has_body(const struct http_reply *reply)
+{
+	return reply->status != 204 && reply->status != 304;
+}
+
 /* Writes the head into server->head; length < 0 is a reply of unknown length. */
 static struct piece write_head(struct http_request *request, const struct http_reply *reply, int64_t length)
 {
@@ -111,7 +118,7 @@ static struct piece write_head(struct http_request *request, const struct http_r
 	if (reply->status == 401)
 		buf_add_str(head, "WWW-Authenticate: Bearer realm=\"millrace\"\r\n");
 	request_write_id(request, head);
-	if (reply->status != 204)
+	if (has_body(reply))
 	{
 		buf_add_str(head, "Content-Type: ");
 		buf_add_str(head, reply->content_type != NULL ? reply->content_type : options->content_type);
@@ -161,7 +168,7 @@ void http_reply(struct http_request *request, const struct http_reply *reply, st
 		return;
 	}
 	decide_keep_alive(request);
-	if (slice_is(http_method(request), "HEAD") || reply->status == 204)
+	if (slice_is(http_method(request), "HEAD") || !has_body(reply))
 	{
 		pieces_release(pieces, npieces);
 		npieces = 0;
