@@ -18,8 +18,6 @@ static const char *reason_phrase(int status)
 			return "OK";
 		case 204:
 			return "No Content";
-		case 304:
-			return "Not Modified";
 		case 400:
 			return "Bad Request";
 		case 401:
@@ -95,11 +93,6 @@ void request_send_continue(struct http_request *request)
 	request->wants_continue = false;
 }
 
-static bool has_body(const struct http_reply *reply)
-{
-	return reply->status != 204 && reply->status != 304;
-}
-
 /* Writes the head into server->head; length < 0 is a reply of unknown length. */
 static struct piece write_head(struct http_request *request, const struct http_reply *reply, int64_t length)
 {
@@ -118,7 +111,7 @@ static struct piece write_head(struct http_request *request, const struct http_r
 	if (reply->status == 401)
 		buf_add_str(head, "WWW-Authenticate: Bearer realm=\"millrace\"\r\n");
 	request_write_id(request, head);
-	if (has_body(reply))
+	if (reply->status != 204)
 	{
 		buf_add_str(head, "Content-Type: ");
 		buf_add_str(head, reply->content_type != NULL ? reply->content_type : options->content_type);
@@ -168,7 +161,7 @@ void http_reply(struct http_request *request, const struct http_reply *reply, st
 		return;
 	}
 	decide_keep_alive(request);
-	if (slice_is(http_method(request), "HEAD") || !has_body(reply))
+	if (slice_is(http_method(request), "HEAD") || reply->status == 204)
 	{
 		pieces_release(pieces, npieces);
 		npieces = 0;
