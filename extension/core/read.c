@@ -140,18 +140,23 @@ PassesNameFilters(const Reader *reader, Slice name)
 		   (!reader->members || LookUpMember(request, name, reader->members));
 }
 
+/* Those that need neither data nor metadata. */
 static bool
-PassesFilters(const ReadRequest *request, const Message *message)
+PassesHeadFilters(const ReadRequest *request, const Message *message)
 {
-	Slice correlation;
-
 	if ((request->backward ? message->global_position > request->global_position
 						   : message->global_position < request->global_position) ||
 		!IsWanted(request->types, request->ntypes, message->type))
 		return false;
-	if ((request->since && message->time < *request->since) ||
-		(request->until && message->time >= *request->until))
-		return false;
+	return (!request->since || message->time >= *request->since) &&
+		   (!request->until || message->time < *request->until);
+}
+
+static bool
+PassesCorrelation(const ReadRequest *request, const Message *message)
+{
+	Slice correlation;
+
 	if (!request->correlation)
 		return true;
 	return CorrelationStream(message->metadata, &correlation) &&
@@ -291,11 +296,18 @@ static bool
 TakeRow(Reader *reader, HeapTuple row)
 {
 	const ReadRequest *request = reader->request;
+	Datum values[COLUMNS];
+	bool isnull[COLUMNS];
 
 	if ((reader->members || request->categories) && !PassesNameFilters(reader, SliceOfText(RowStream(row))))
 		return false;
-	MessageFromRow(reader->store, row, &reader->message);
-	return PassesFilters(request, &reader->message);
+	RowValues(reader->store, row, values, isnull);
+	MessageHead(values, &reader->message);
+	if (!PassesHeadFilters(request, &reader->message))
+		return false;
+	if (!request->heads)
+		MessageContent(values, isnull, &reader->message);
+	return PassesCorrelation(request, &reader->message);
 }
 
 /* Goes one row on; returns whether that gave a message. */
@@ -315,6 +327,8 @@ Step(Reader *reader)
 	else
 	{
 		reader->outcome.last_global_position = RowInt64(row, COLUMN_GLOBAL_POSITION);
+		reader->outcome.last_time = RowInt64(row, COLUMN_TIME);
+		reader->outcome.rows++;
 		MemoryContextSwitchTo(reader->context);
 		return TakeRow(reader, row);
 	}
@@ -335,7 +349,7 @@ ReaderNext(Reader *reader)
 	}
 	while (reader->scan && !found)
 	{
-		if (reader->request->max_rows > 0 && reader->outcome.rows++ == reader->request->max_rows)
+		if (reader->request->max_rows > 0 && reader->outcome.rows == reader->request->max_rows)
 		{
 			reader->outcome.end = READ_STOPPED;
 			EndScan(reader);
