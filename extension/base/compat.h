@@ -6,7 +6,6 @@
 #ifndef MILLRACE_COMPAT_H
 #define MILLRACE_COMPAT_H
 
-#include "access/amapi.h"
 #include "access/genam.h"
 #include "access/transam.h"
 #include "catalog/pg_namespace.h"
@@ -15,7 +14,6 @@
 #include "utils/acl.h"
 #include "utils/guc_tables.h"
 #include "utils/jsonb.h"
-#include "utils/memutils.h"
 
 #if PG_VERSION_NUM < 150000
 #error "Millrace needs PostgreSQL 15 or newer"
@@ -164,20 +162,11 @@ CompatFindSetting(const char *setting)
 #define CompatIndexBeginScan(heap, index, snapshot, nkeys) index_beginscan(heap, index, snapshot, nkeys, 0)
 #endif
 
-/*
- * 19: the server keeps the routine of an index access method as it is; before, it copied it, and freed it.
- */
+/* 19: the server keeps the routine of an access method where it is; before, it copied and freed it. */
 #if PG_VERSION_NUM >= 190000
-static inline IndexAmRoutine *
-CompatNewIndexAmRoutine(void)
-{
-	IndexAmRoutine *routine = MemoryContextAllocZero(TopMemoryContext, sizeof(IndexAmRoutine));
-
-	routine->type = T_IndexAmRoutine;
-	return routine;
-}
+#define CompatHandOutRoutine(routine) (routine)
 #else
-#define CompatNewIndexAmRoutine() makeNode(IndexAmRoutine)
+#define CompatHandOutRoutine(routine) memcpy(palloc(sizeof(IndexAmRoutine)), routine, sizeof(IndexAmRoutine))
 #endif
 
 /* 18: RelationGetPrimaryKeyIndex() can return a deferrable key's, too. */

@@ -14,7 +14,7 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_opclass.h"
 #include "catalog/pg_type.h"
-#include "nodes/primnodes.h"
+#include "nodes/execnodes.h"
 #include "utils/catcache.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -199,26 +199,26 @@ Validate(Oid opclass)
 Datum
 millrace_tags_handler(PG_FUNCTION_ARGS)
 {
+	static IndexAmRoutine routine = {.type = T_IndexAmRoutine};
 	const IndexAmRoutine *nbtree = GetIndexAmRoutine(F_BTHANDLER);
-	IndexAmRoutine *routine = CompatNewIndexAmRoutine();
 
-	routine->amsupport = nbtree->amsupport;
-	routine->amcanmulticol = true;
-	routine->amstorage = true;
-	routine->ampredlocks = nbtree->ampredlocks;
-	routine->amparallelvacuumoptions = nbtree->amparallelvacuumoptions;
-	routine->ambuild = BuildIfShaped;
-	routine->ambuildempty = nbtree->ambuildempty;
-	routine->aminsert = TagsInsert;
-	routine->ambulkdelete = nbtree->ambulkdelete;
-	routine->amvacuumcleanup = nbtree->amvacuumcleanup;
-	routine->amcostestimate = nbtree->amcostestimate;
-	routine->amoptions = nbtree->amoptions;
-	routine->ambuildphasename = nbtree->ambuildphasename;
-	routine->amvalidate = Validate;
-	routine->ambeginscan = nbtree->ambeginscan;
-	routine->amrescan = nbtree->amrescan;
-	routine->amgettuple = nbtree->amgettuple;
-	routine->amendscan = nbtree->amendscan;
-	PG_RETURN_POINTER(routine);
+	routine.amsupport = nbtree->amsupport;
+	routine.amcanmulticol = true;
+	routine.amstorage = true;
+	routine.ampredlocks = nbtree->ampredlocks;
+	routine.amparallelvacuumoptions = nbtree->amparallelvacuumoptions;
+	routine.ambuild = BuildIfShaped;
+	routine.ambuildempty = nbtree->ambuildempty;
+	routine.aminsert = TagsInsert;
+	routine.ambulkdelete = nbtree->ambulkdelete;
+	routine.amvacuumcleanup = nbtree->amvacuumcleanup;
+	routine.amcostestimate = nbtree->amcostestimate;
+	routine.amoptions = nbtree->amoptions;
+	routine.ambuildphasename = nbtree->ambuildphasename;
+	routine.amvalidate = Validate;
+	routine.ambeginscan = nbtree->ambeginscan;
+	routine.amrescan = nbtree->amrescan;
+	routine.amgettuple = nbtree->amgettuple;
+	routine.amendscan = nbtree->amendscan;
+	PG_RETURN_POINTER(CompatHandOutRoutine(&routine));
 }
