@@ -385,25 +385,28 @@ CREATE TYPE millrace.stream_append AS (stream text, messages millrace.new_messag
 
 CREATE FUNCTION millrace.append(stream text, type text, data jsonb, metadata jsonb DEFAULT NULL,
                                 expected_version bigint DEFAULT NULL, id uuid DEFAULT NULL, namespace text DEFAULT NULL,
+                                condition jsonb DEFAULT NULL,
                                 OUT "position" bigint, OUT global_position bigint) RETURNS record
     LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_append';
-COMMENT ON FUNCTION millrace.append(text, text, jsonb, jsonb, bigint, uuid, text) IS
+COMMENT ON FUNCTION millrace.append(text, text, jsonb, jsonb, bigint, uuid, text, jsonb) IS
     'appends a message to a stream; returns its position in the stream and in the namespace';
 
 CREATE FUNCTION millrace.append_messages(stream text, messages millrace.new_message[],
                                          expected_version bigint DEFAULT NULL, namespace text DEFAULT NULL,
+                                         condition jsonb DEFAULT NULL,
                                          OUT "position" bigint, OUT last_position bigint,
                                          OUT global_position bigint, OUT last_global_position bigint) RETURNS record
     LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_append_messages';
-COMMENT ON FUNCTION millrace.append_messages(text, millrace.new_message[], bigint, text) IS
+COMMENT ON FUNCTION millrace.append_messages(text, millrace.new_message[], bigint, text, jsonb) IS
     'appends messages to one stream, all or none; returns the positions of the first and the last';
 
 CREATE FUNCTION millrace.append_streams(appends millrace.stream_append[], namespace text DEFAULT NULL,
+                                        condition jsonb DEFAULT NULL,
                                         OUT stream text, OUT "position" bigint, OUT last_position bigint,
                                         OUT global_position bigint, OUT last_global_position bigint)
     RETURNS SETOF record
     LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_append_streams';
-COMMENT ON FUNCTION millrace.append_streams(millrace.stream_append[], text) IS
+COMMENT ON FUNCTION millrace.append_streams(millrace.stream_append[], text, jsonb) IS
     'appends messages to several streams, all or none; returns a row for each element';
 
 CREATE FUNCTION millrace.append_batch(batch bytea,
@@ -957,6 +960,28 @@ CREATE FUNCTION millrace.check_tags(namespace text DEFAULT NULL, OUT index_name 
     LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_check_tags';
 COMMENT ON FUNCTION millrace.check_tags(text) IS
     'compares the index of tags with the messages: a row for each entry that is missing or superfluous; none: they are equal';
+
+CREATE FUNCTION millrace.read_query(query jsonb, "position" bigint DEFAULT NULL, batch_size bigint DEFAULT 1000,
+                                    direction text DEFAULT 'forward', namespace text DEFAULT NULL) RETURNS SETOF millrace.message
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'millrace_read_query';
+COMMENT ON FUNCTION millrace.read_query(jsonb, bigint, bigint, text, text) IS
+    'the messages that match a query over types and tags, in the order of their global positions; by the index of tags';
+
+CREATE FUNCTION millrace.query_head(query jsonb, namespace text DEFAULT NULL) RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_query_head';
+COMMENT ON FUNCTION millrace.query_head(jsonb, text) IS
+    'the global position up to which a read by the query is complete for good: what an append is to be after';
+
+CREATE FUNCTION millrace.query_matches(query jsonb, type text, metadata jsonb) RETURNS boolean
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_query_matches';
+COMMENT ON FUNCTION millrace.query_matches(jsonb, text, jsonb) IS 'whether a message of that type and metadata is one of the query''s';
+
+CREATE FUNCTION millrace.json_read_query(namespace text, query jsonb, "position" bigint, batch_size bigint, max_bytes integer,
+                                         direction text DEFAULT 'forward', OUT body text, OUT count bigint,
+                                         OUT next_position bigint, OUT head bigint, OUT more boolean) RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_read_query';
+COMMENT ON FUNCTION millrace.json_read_query(text, jsonb, bigint, bigint, integer, text) IS 'internal: a page of query.get';
+
 
 -- ---- consumers --------------------------------------------------------------------------------------
 

@@ -46,15 +46,37 @@ enum
 static const Oid message_types[MESSAGE_ATTRIBUTES] = {TEXTOID, JSONBOID, JSONBOID, UUIDOID};
 static const Oid append_types[APPEND_ATTRIBUTES] = {TEXTOID, InvalidOid /* CheckMessagesType() */, INT8OID};
 
-/* Runs one request; a refusal becomes an error. */
+/* The condition of an append, if it has that argument. */
 static void
-AppendOrRaise(const char *namespace_name, AppendPart *parts, int nparts)
+ArgCondition(FunctionCallInfo fcinfo, int arg, AppendRequest *request)
+{
+	if (arg < PG_NARGS() && !PG_ARGISNULL(arg)) /* functions of 0.1.0 have none */
+		request->conditions = ConditionsRead(PG_GETARG_JSONB_P(arg), "condition", &request->nconditions);
+}
+
+/* Raises what a condition met; where the message is, is in the detail. */
+static void
+RaiseMatch(const AppendVerdict *verdict)
+{
+	ereport(ERROR,
+			(errcode(verdict->sqlerrcode), errmsg("%s", verdict->message),
+			 errdetail("The message is at global position " INT64_FORMAT ".", verdict->actual),
+			 errhint("Read again by the query, decide anew, and append after the head of that read.")));
+}
+
+/* Runs one request; a refusal becomes an error.  The condition is the function's argument `condition`. */
+static void
+AppendOrRaise(FunctionCallInfo fcinfo, int condition, const char *namespace_name, AppendPart *parts,
+			  int nparts)
 {
 	AppendRequest request = {.namespace_name = namespace_name, .parts = parts, .nparts = nparts};
 
+	ArgCondition(fcinfo, condition, &request);
 	AppendRequests(&request, 1, APPEND_WAIT);
 	if (request.verdict.sqlerrcode == ERRCODE_MILLRACE_NAMESPACE_NOT_FOUND)
 		(void)StoreOpen(namespace_name, STORE_APPEND); /* raises the same, with its hint */
+	if (request.verdict.sqlerrcode == ERRCODE_MILLRACE_APPEND_CONDITION_FAILED)
+		RaiseMatch(&request.verdict);
 	if (request.verdict.sqlerrcode != 0)
 		ereport(ERROR, (errcode(request.verdict.sqlerrcode), errmsg("%s", request.verdict.message)));
 }
@@ -160,7 +182,7 @@ PartPositions(AppendPart *part, Datum *values)
 	values[3] = Int64GetDatum(last->global_position);
 }
 
-/* append(stream, type, data, metadata, expected_version, id, namespace) -> (position, global_position) */
+/* append(stream, type, data, metadata, expected_version, id, namespace, condition) -> (position, global_position) */
 Datum
 millrace_append(PG_FUNCTION_ARGS)
 {
@@ -175,7 +197,7 @@ millrace_append(PG_FUNCTION_ARGS)
 	part.stream = ArgName(fcinfo, 0, "stream");
 	SetMessage(&message, values, isnull);
 	SetExpectedVersion(&part, PG_ARGISNULL(4), PG_GETARG_DATUM(4));
-	AppendOrRaise(ArgNamespaceOr(fcinfo, 6, SelectedNamespace()), &part, 1);
+	AppendOrRaise(fcinfo, 7, ArgNamespaceOr(fcinfo, 6, SelectedNamespace()), &part, 1);
 	result[0] = Int64GetDatum(message.position);
 	result[1] = Int64GetDatum(message.global_position);
 	PG_RETURN_DATUM(
@@ -183,7 +205,7 @@ millrace_append(PG_FUNCTION_ARGS)
 }
 
 /*
- * append_messages(stream, messages new_message[], expected_version, namespace) -> positions of the first and
+ * append_messages(stream, messages new_message[], expected_version, namespace, condition) -> positions of the first and
  * the last
  */
 Datum
@@ -197,7 +219,7 @@ millrace_append_messages(PG_FUNCTION_ARGS)
 	CheckNotNull(PG_ARGISNULL(1), "messages");
 	SetMessages(&part, PG_GETARG_DATUM(1));
 	SetExpectedVersion(&part, PG_ARGISNULL(2), PG_GETARG_DATUM(2));
-	AppendOrRaise(ArgNamespaceOr(fcinfo, 3, SelectedNamespace()), &part, 1);
+	AppendOrRaise(fcinfo, 4, ArgNamespaceOr(fcinfo, 3, SelectedNamespace()), &part, 1);
 	PartPositions(&part, result);
 	PG_RETURN_DATUM(
 		HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(ResultRowType(fcinfo)), result, result_isnull)));
@@ -233,7 +255,7 @@ CheckMessagesType(TupleDesc desc)
 }
 
 /*
- * append_streams(appends stream_append[], namespace) -> one row a part: stream and the positions of its first
+ * append_streams(appends stream_append[], namespace, condition) -> one row a part: stream and the positions of its first
  * and last message
  */
 Datum
@@ -252,7 +274,7 @@ millrace_append_streams(PG_FUNCTION_ARGS)
 	CheckMessagesType(desc);
 	for (int i = 0; i < nparts; i++)
 		SetPart(&parts[i], rows[i], desc);
-	AppendOrRaise(ArgNamespaceOr(fcinfo, 1, SelectedNamespace()), parts, nparts);
+	AppendOrRaise(fcinfo, 2, ArgNamespaceOr(fcinfo, 1, SelectedNamespace()), parts, nparts);
 	for (int i = 0; i < nparts; i++)
 	{
 		Datum values[5];

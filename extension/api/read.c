@@ -139,8 +139,8 @@ ArgConsumerGroup(FunctionCallInfo fcinfo, int member, int size, ReadRequest *req
 /* ---- rows ---------------------------------------------------------------------------------------------- */
 
 /* Makes a row of the type millrace.message. */
-static void
-MessageRow(const Message *message, Datum *values, bool *isnull)
+void
+MessageAsRow(const Message *message, Datum *values, bool *isnull)
 {
 	memset(isnull, false, MESSAGE_COLUMNS * sizeof(bool));
 	values[0] = UUIDPGetDatum(message->id);
@@ -207,6 +207,15 @@ MessageFunctionCall(const MessageFunction *function, FunctionCallInfo fcinfo)
 		UUIDOID, TEXTOID, TEXTOID, INT8OID, INT8OID, JSONBOID, JSONBOID, TIMESTAMPTZOID                      \
 	}
 
+/* Begins a result of such rows, for a function that the plan node does without. */
+ResultSet *
+MessageSetBegin(FunctionCallInfo fcinfo)
+{
+	static const Oid types[MESSAGE_COLUMNS] = MESSAGE_TYPES;
+
+	return ResultSetBeginOf(fcinfo, types, MESSAGE_COLUMNS);
+}
+
 static Store *
 BeginReadStream(FunctionCallInfo fcinfo, ReadRequest *request, const char *selected)
 {
@@ -222,7 +231,7 @@ BeginReadStream(FunctionCallInfo fcinfo, ReadRequest *request, const char *selec
 static const MessageFunction read_stream = {
 	.address = millrace_read_stream,
 	.begin = BeginReadStream,
-	.row = MessageRow,
+	.row = MessageAsRow,
 	.types = MESSAGE_TYPES,
 	.limit_argument = 2,
 	.other_argument = -1,
@@ -277,7 +286,7 @@ BeginReadCategory(FunctionCallInfo fcinfo, ReadRequest *request, const char *sel
 static const MessageFunction read_category = {
 	.address = millrace_read_category,
 	.begin = BeginReadCategory,
-	.row = MessageRow,
+	.row = MessageAsRow,
 	.types = MESSAGE_TYPES,
 	.limit_argument = 2,
 	.other_argument = -1,
@@ -307,7 +316,7 @@ BeginReadAll(FunctionCallInfo fcinfo, ReadRequest *request, const char *selected
 static const MessageFunction read_all = {
 	.address = millrace_read_all,
 	.begin = BeginReadAll,
-	.row = MessageRow,
+	.row = MessageAsRow,
 	.types = MESSAGE_TYPES,
 	.limit_argument = 1,
 	.other_argument = -1,
@@ -330,7 +339,7 @@ PutMessageRow(void *arg, const Message *message)
 	Datum values[MESSAGE_COLUMNS];
 	bool isnull[MESSAGE_COLUMNS];
 
-	MessageRow(message, values, isnull);
+	MessageAsRow(message, values, isnull);
 	ResultSetPut(arg, values, isnull);
 	return true;
 }

@@ -8,6 +8,7 @@
 
 #include "fmgr.h"
 
+#include "api/api.h"
 #include "core/read.h"
 
 /* The columns of a message's row, in all of our row types for messages. */
@@ -39,6 +40,9 @@ extern const MessageFunction *const read_functions[];
 
 extern Snapshot MessageFunctionSnapshot(const MessageFunction *function);
 extern Datum MessageFunctionCall(const MessageFunction *function, FunctionCallInfo fcinfo);
+
+extern ResultSet *MessageSetBegin(FunctionCallInfo fcinfo);
+extern void MessageAsRow(const Message *message, Datum *values, bool *isnull);
 
 extern int64 ArgBatchSize(FunctionCallInfo fcinfo, int arg);
 extern int64 ArgMaxRows(FunctionCallInfo fcinfo, int arg);

@@ -245,6 +245,16 @@ QueryScanBegin(Store *store, const TagQuery *query)
 	return scan;
 }
 
+void
+QueryScanCheckSnapshot(QueryScan *scan, Snapshot snapshot)
+{
+	if (scan->index && !TagsMayRead(scan->index, snapshot))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("index \"%s\" is younger than the transaction's snapshot",
+							   RelationGetRelationName(scan->index)),
+						errhint("Repeat it in a new transaction.")));
+}
+
 /* ---- scanning ------------------------------------------------------------------------------------------ */
 
 void

@@ -24,6 +24,9 @@ typedef struct Candidate
  */
 extern QueryScan *QueryScanBegin(Store *store, const TagQuery *query);
 
+/* Errors: 55000 where the index is younger than the snapshot, and may lack what that sees. */
+extern void QueryScanCheckSnapshot(QueryScan *scan, Snapshot snapshot);
+
 /* Goes to where the candidates from `position` on are, up or down. */
 extern void QueryScanSeek(QueryScan *scan, int64 position, ScanDirection direction);
 
