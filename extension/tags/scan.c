@@ -62,6 +62,8 @@ TagsKill(TagScan *scan)
 void
 TagsRest(TagScan *scan)
 {
+	if (scan->direction == NoMovementScanDirection) /* it has no keys yet, or rests */
+		return;
 	index_rescan(scan->scan, NULL, scan->scan->numberOfKeys, NULL, 0);
 	scan->direction = NoMovementScanDirection;
 }

@@ -1,0 +1,319 @@
+"""Appends that depend on a query: of those that cannot all be right, some are refused, whatever runs beside them."""
+import json
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg2
+import pytest
+
+from store import Cluster, sql, wait_until
+
+REFUSED = "MR019"
+
+
+def tagged(*tags, types=()):
+    item = {}
+    if tags:
+        item["tags"] = list(tags)
+    if types:
+        item["types"] = list(types)
+    return {"items": [item]}
+
+
+def unless(query, after=None):
+    condition = {"failIfEventsMatch": query}
+    if after is not None:
+        condition["after"] = after
+    return json.dumps(condition)
+
+
+@pytest.fixture(scope="module")
+def tags_cluster(shared_cluster):
+    admin = shared_cluster.connect()
+    sql(admin, "CREATE EXTENSION IF NOT EXISTS millrace")
+    yield shared_cluster
+
+
+@pytest.fixture
+def connect(tags_cluster):
+    """Makes sessions in an empty namespace that has the index."""
+    admin = tags_cluster.connect()
+    if sql(admin, "SELECT 1 FROM millrace.namespaces WHERE name = 'c'"):
+        sql(admin, "SELECT millrace.drop_namespace('c')")
+    sql(admin, "SELECT millrace.create_namespace('c')")
+    sql(admin, "SELECT millrace.index_tags('c')")
+    sessions = [admin]
+
+    def make():
+        sessions.append(tags_cluster.connect())
+        sql(sessions[-1], "SET millrace.namespace = c")
+        return sessions[-1]
+
+    yield make
+    for session in sessions:
+        session.close()
+
+
+def append(session, stream, *tags, type="T", condition=None):
+    """Returns the global position, or None where the condition failed."""
+    try:
+        return sql(session, "SELECT global_position FROM millrace.append(%s, %s, '{}', %s, condition => %s::jsonb)",
+                   stream, type, json.dumps({"tags": list(tags)}), condition)[0][0]
+    except psycopg2.Error as error:
+        if error.pgcode != REFUSED:
+            raise
+        return None
+
+
+def head(session, query):
+    return sql(session, "SELECT millrace.query_head(%s)", json.dumps(query))[0][0]
+
+
+def is_waiting(watcher, session):
+    return lambda: sql(watcher, "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s",
+                       session.get_backend_pid())[0][0]
+
+
+def check_index(session):
+    assert sql(session, "SELECT * FROM millrace.check_tags()") == []
+
+
+def test_of_many_on_one_boundary_one_wins_each_round(connect):
+    sessions = [connect() for _ in range(16)]
+    query = tagged("course-1")
+    with ThreadPoolExecutor(16) as pool:
+        for _ in range(20):
+            after = head(sessions[0], query)
+            ready = threading.Barrier(16)
+
+            def race(number, after=after, ready=ready):
+                ready.wait()
+                return append(sessions[number], f"s-{number}", "course-1", condition=unless(query, after))
+
+            outcomes = list(pool.map(race, range(16)))
+            assert sum(position is not None for position in outcomes) == 1, outcomes
+    assert sql(sessions[0], "SELECT count(*) FROM millrace.read_query(%s)", json.dumps(query))[0][0] == 20
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_the_winners_rollback_lets_another_win(connect, end):
+    first, second, watcher = connect(), connect(), connect()
+    sql(first, "BEGIN")
+    assert append(first, "a-1", "t", condition=unless(tagged("t")))
+    with ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(append, second, "a-2", "t", condition=unless(tagged("t")))
+        wait_until(is_waiting(watcher, second), "the second to wait")
+        sql(first, end)
+        assert (outcome.result() is None) == (end == "COMMIT")
+
+
+def test_the_head_is_below_what_may_still_commit(connect):
+    """A head taken as the highest position loses a conflict here."""
+    reader, open_one, other = connect(), connect(), connect()
+    append(other, "a-1", "u")
+    sql(open_one, "BEGIN")
+    undecided = append(open_one, "a-2", "t")
+    append(other, "a-3", "t")
+    query = tagged("t")
+    after = head(reader, query)
+    assert after == undecided - 1
+    assert sql(reader, "SELECT count(*) FROM millrace.read_query(%s)", json.dumps(query))[0][0] == 0
+    assert head(reader, tagged("u")) > undecided, "what does not match holds nobody back"
+    sql(open_one, "COMMIT")
+    assert append(reader, "a-4", "t", condition=unless(query, after)) is None
+
+
+@pytest.mark.parametrize("left, right", [(tagged("b"), tagged(types=["A"])), ({"all": True}, tagged(types=["A"])),
+                                         (tagged("b", types=["B"]), {"all": True})])
+def test_of_two_that_break_each_others_condition_one_wins(connect, left, right):
+    """One asks for a type, the other for a tag, and each appends what the other asks for."""
+    one, two = connect(), connect()
+    for _ in range(100):
+        after = head(one, {"all": True})
+        ready = threading.Barrier(2)
+
+        def race(session, stream, type, tags, query, after=after, ready=ready):
+            ready.wait()
+            return append(session, stream, *tags, type=type, condition=unless(query, after))
+
+        with ThreadPoolExecutor(2) as pool:
+            outcomes = [pool.submit(race, one, "l-1", "A", ["a"], left), pool.submit(race, two, "r-1", "B", ["b"], right)]
+            won = [outcome.result() is not None for outcome in outcomes]
+        assert won.count(True) == 1, won
+
+
+def test_a_rare_tag_makes_a_frequent_one_cheap(connect):
+    session = connect()
+    sql(session, """SELECT count(millrace.append_messages('a-' || n, ARRAY(SELECT ('T', '{}', '{"tags": ["often"]}', NULL)
+                    ::millrace.new_message FROM generate_series(1, 1000)))) FROM generate_series(1, 30) AS n""")
+    append(session, "b-1", "often", "seldom")
+    query = tagged("often", "seldom")
+    plan = f"SELECT count(*) FROM millrace.read_query('{json.dumps(query)}')"
+    assert sql(session, plan)[0][0] == 1
+    sql(session, "SELECT pg_stat_force_next_flush()")
+    before = sql(session, "SELECT sum(idx_blks_read + idx_blks_hit) FROM pg_statio_all_indexes "
+                 "WHERE schemaname = 'millrace_c'")[0][0]
+    sql(session, plan)
+    sql(session, "SELECT pg_stat_force_next_flush()")
+    after = sql(session, "SELECT sum(idx_blks_read + idx_blks_hit) FROM pg_statio_all_indexes "
+                "WHERE schemaname = 'millrace_c'")[0][0]
+    assert after - before < 30, "pages of indexes"
+    assert append(session, "b-2", "often", condition=unless(query, head(session, query)))
+
+
+def test_an_uncommitted_message_of_message_db_is_waited_for(connect):
+    writer, session, watcher = connect(), connect(), connect()
+    query = tagged("t")
+    sql(writer, "BEGIN")
+    sql(writer, "INSERT INTO millrace_c.messages (stream_name, position, type, data, metadata, id, global_position) "
+        "SELECT 'x-1', 0, 'T', '{}', '{\"tags\": [\"t\"]}', gen_random_uuid(), "
+        "nextval('millrace_c.messages_global_position_seq')")
+    with ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(append, session, "a-1", "t", condition=unless(query))
+        wait_until(is_waiting(watcher, session), "a wait")
+        assert append(watcher, "a-2", "u", condition=unless(tagged("u"))), "another tag waits for nothing"
+        sql(writer, "COMMIT")
+        assert outcome.result() is None
+
+
+def test_requests_of_one_batch_know_of_each_other(connect):
+    """append_streams() is one request; a batch of the server's has many, each with its verdict."""
+    session = connect()
+    positions = sql(session, """SELECT stream, "position" FROM millrace.append_streams(ARRAY[
+        ('a-1', ARRAY[('T', '{}', '{"tags": ["t"]}', NULL)]::millrace.new_message[], NULL),
+        ('a-2', ARRAY[('T', '{}', '{"tags": ["t"]}', NULL)]::millrace.new_message[], NULL)]::millrace.stream_append[],
+        condition => '{"failIfEventsMatch": {"items": [{"tags": ["t"]}]}}')""")
+    assert positions == [("a-1", 0), ("a-2", 0)], "its own messages break no condition of it"
+
+
+@pytest.mark.parametrize("end", ["COMMIT PREPARED 'p'", "ROLLBACK PREPARED 'p'"])
+def test_a_prepared_transaction_is_waited_for(folder, end):
+    cluster = Cluster(folder, ["max_prepared_transactions=2"]).create().start()
+    try:
+        first, second, watcher = [cluster.connect() for _ in range(3)]
+        sql(first, "CREATE EXTENSION millrace")
+        sql(first, "SELECT millrace.create_namespace('c')")
+        sql(first, "SELECT millrace.index_tags('c')")
+        for session in (first, second, watcher):
+            sql(session, "SET millrace.namespace = c")
+        sql(first, "BEGIN")
+        append(first, "a-1", "t")
+        sql(first, "PREPARE TRANSACTION 'p'")
+        with ThreadPoolExecutor(1) as pool:
+            outcome = pool.submit(append, second, "a-2", "t", condition=unless(tagged("t")))
+            wait_until(is_waiting(watcher, second), "a wait")
+            sql(watcher, end)
+            assert (outcome.result() is None) == end.startswith("COMMIT")
+    finally:
+        cluster.stop("immediate")
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_an_old_snapshot_judges_by_what_is_committed(connect, level):
+    old, other = connect(), connect()
+    sql(old, f"BEGIN ISOLATION LEVEL {level}")
+    sql(old, "SELECT 1 FROM millrace.read_all()")
+    append(other, "a-1", "t")
+    assert append(old, "a-2", "t", condition=unless(tagged("t"))) is None
+    sql(old, "ROLLBACK")
+
+
+def test_calls_of_many_chunks_with_crossed_conditions(connect):
+    """Each goes in in parts, and each asks for what the other has in its last part."""
+    one, two = connect(), connect()
+    call = """SELECT count(*) FROM millrace.append_messages(%s, ARRAY(SELECT ('T', '{}', CASE n WHEN 2500 THEN %s::jsonb END, NULL)
+              ::millrace.new_message FROM generate_series(1, 2500) AS n), condition => %s::jsonb)"""
+
+    def run(session, stream, tag, query, ready):
+        ready.wait()
+        try:
+            sql(session, call, stream, json.dumps({"tags": [tag]}), unless(query))
+            return True
+        except psycopg2.Error as error:
+            assert error.pgcode == REFUSED, error
+            return False
+
+    for n in range(10):
+        ready = threading.Barrier(2)
+        with ThreadPoolExecutor(2) as pool:
+            outcomes = [pool.submit(run, one, f"a-{n}", f"a{n}", tagged(f"b{n}"), ready),
+                        pool.submit(run, two, f"b-{n}", f"b{n}", tagged(f"a{n}"), ready)]
+            won = [outcome.result() for outcome in outcomes]
+        assert won.count(True) == 1, won
+
+
+def test_redactions_that_keep_the_tags_break_nothing(connect):
+    """Between an old version of a row and its new one a look at everything that is there may see neither."""
+    session, other = connect(), connect()
+    append(session, "a-1", "t")
+    stop = threading.Event()
+
+    def redact():
+        while not stop.is_set():
+            sql(other, "UPDATE millrace_c.messages SET data = jsonb_build_object('n', random())")
+
+    thread = threading.Thread(target=redact)
+    thread.start()
+    try:
+        for n in range(2000):
+            assert append(session, "b-1", condition=unless(tagged("t"))) is None, n
+    finally:
+        stop.set()
+        thread.join()
+    check_index(session)
+
+
+def test_decisions_of_many_clients_are_exact(connect):
+    """Each message stores the last match that its writer saw, and afterwards none lies between; after the consistency
+    check of https://dcb.events."""
+    tags, types, clients, seconds = "abcdefgh", "TUVW", 20, 6
+    stop = time.monotonic() + seconds
+
+    def random_query(chance):
+        items = []
+        for _ in range(chance.randint(1, 3)):
+            item = {}
+            if chance.random() < 0.8:
+                item["tags"] = chance.sample(tags, chance.randint(1, 2))
+            if "tags" not in item or chance.random() < 0.3:
+                item["types"] = chance.sample(types, chance.randint(1, 2))
+            items.append(item)
+        return {"items": items} if chance.random() < 0.95 else {"all": True}
+
+    def work(number):
+        session, chance, appended = connect(), random.Random(number), 0
+        while time.monotonic() < stop:
+            query = random_query(chance)
+            text = json.dumps(query)
+            matches = sql(session, "SELECT global_position FROM millrace.read_query(%s, batch_size => -1)", text)
+            after = sql(session, "SELECT millrace.query_head(%s)", text)[0][0] if not matches else matches[-1][0]
+            metadata = json.dumps({"tags": chance.sample(tags, chance.randint(0, 3)), "query": query, "after": after})
+            try:
+                sql(session, "SELECT millrace.append(%s, %s, '{}', %s, condition => %s::jsonb)",
+                    f"s-{chance.randint(1, 50)}", chance.choice(types), metadata, unless(query, after))
+                appended += 1
+            except psycopg2.Error as error:
+                assert error.pgcode == REFUSED, error
+        return appended
+
+    with ThreadPoolExecutor(clients) as pool:
+        assert sum(pool.map(work, range(clients))) > 100
+    session = connect()
+    assert sql(session, """
+        SELECT m.global_position, o.global_position
+        FROM millrace_c.messages m JOIN millrace_c.messages o
+            ON o.global_position > (m.metadata->>'after')::bigint AND o.global_position < m.global_position
+        WHERE millrace.query_matches(m.metadata->'query', o.type, o.metadata)""") == []
+    check_index(session)
+
+
+def test_unique_tags_are_never_refused(connect):
+    def work(number):
+        session = connect()
+        return [append(session, f"s-{number}", f"t-{number}-{n}", condition=unless(tagged(f"t-{number}-{n}")))
+                for n in range(100)]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(all(positions) for positions in pool.map(work, range(8)))
