@@ -66,6 +66,7 @@ static int64
 LastEntry(OpenNamespace *space)
 {
 	IndexScanDesc index = space->positions->scan;
+	int64 drawn = StoreLastDrawn(space->store); /* Min() looks at it twice */
 	int64 last = 0;
 	bool isnull;
 
@@ -73,7 +74,7 @@ LastEntry(OpenNamespace *space)
 	if (index_getnext_tid(index, BackwardScanDirection))
 		last = DatumGetInt64(index_getattr(index->xs_itup, 1, index->xs_itupdesc, &isnull));
 	index_rescan(index, NULL, 0, NULL, 0);
-	return Min(last, StoreLastDrawn(space->store));
+	return Min(last, drawn);
 }
 
 /* Lets go of all pages and of the snapshot, which must be done before a wait. */
