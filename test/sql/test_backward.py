@@ -49,6 +49,15 @@ def begin(cluster, stream):
     return connection
 
 
+def between(primary):
+    """An append that is open, between two that are not: the writer of those, and its own session."""
+    fast = primary.connect()
+    sql(fast, APPEND, "a-1")
+    slow = begin(primary, "b-1")
+    sql(fast, APPEND, "a-1")
+    return fast, slow
+
+
 def test_what_was_prepared_may_still_commit(emptied):
     primary, _ = emptied
     fast, other, reader = primary.connect(), primary.connect(), primary.connect()
@@ -68,10 +77,8 @@ def test_what_was_prepared_may_still_commit(emptied):
 
 def test_a_standby_ends_below_the_same(emptied):
     primary, standby = emptied
-    fast, reader = primary.connect(), standby.connect()
-    sql(fast, APPEND, "a-1")
-    slow = begin(primary, "b-1")
-    sql(fast, APPEND, "a-1")
+    reader = standby.connect()
+    fast, slow = between(primary)
     replayed(primary, standby)
     assert sql(reader, BACKWARD) == sql(reader, CATEGORY) == [([1],)]
     slower = begin(primary, "b-2")
@@ -132,10 +139,8 @@ def test_beside_writers_nothing_appears_below_what_was_read(emptied):
 
 def test_a_reader_in_a_transaction_that_keeps_its_snapshot(emptied):
     primary, _ = emptied
-    fast, reader = primary.connect(), primary.connect()
-    sql(fast, APPEND, "a-1")
-    slow = begin(primary, "b-1")
-    sql(fast, APPEND, "a-1")
+    reader = primary.connect()
+    fast, slow = between(primary)
     sql(reader, "BEGIN ISOLATION LEVEL REPEATABLE READ")
     assert sql(reader, BACKWARD) == [([1],)]
     sql(slow, "COMMIT")
