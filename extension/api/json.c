@@ -11,6 +11,7 @@
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "api/api.h"
 #include "api/read.h"
@@ -20,6 +21,7 @@
 PG_FUNCTION_INFO_V1(millrace_json_read_stream);
 PG_FUNCTION_INFO_V1(millrace_json_read_category);
 PG_FUNCTION_INFO_V1(millrace_json_last_message);
+PG_FUNCTION_INFO_V1(millrace_json_get_message);
 PG_FUNCTION_INFO_V1(millrace_json_stream_version);
 PG_FUNCTION_INFO_V1(millrace_json_list_streams);
 PG_FUNCTION_INFO_V1(millrace_json_time);
@@ -27,6 +29,7 @@ PG_FUNCTION_INFO_V1(millrace_json_time);
 extern Datum millrace_json_read_stream(PG_FUNCTION_ARGS);
 extern Datum millrace_json_read_category(PG_FUNCTION_ARGS);
 extern Datum millrace_json_last_message(PG_FUNCTION_ARGS);
+extern Datum millrace_json_get_message(PG_FUNCTION_ARGS);
 extern Datum millrace_json_stream_version(PG_FUNCTION_ARGS);
 extern Datum millrace_json_list_streams(PG_FUNCTION_ARGS);
 extern Datum millrace_json_time(PG_FUNCTION_ARGS);
@@ -133,6 +136,23 @@ millrace_json_last_message(PG_FUNCTION_ARGS)
 
 	TextBegin(&page.text);
 	if (!ReadLastMessage(store, stream, ArgTextOrNull(fcinfo, 2), WriteMessage, &page))
+		appendStringInfoString(&page.text, "null");
+	StoreClose(store);
+	PG_RETURN_TEXT_P(TextEnd(&page.text));
+}
+
+/* json_get_message(namespace, id) -> a message with its stream, or null */
+Datum
+millrace_json_get_message(PG_FUNCTION_ARGS)
+{
+	JsonPage page = {.max_bytes = PG_INT32_MAX, .with_stream = true};
+	char *namespace_name = ArgNamespace(fcinfo, 0);
+	Store *store;
+
+	CheckNotNull(PG_ARGISNULL(1), "id");
+	store = StoreOpen(namespace_name, STORE_READ);
+	TextBegin(&page.text);
+	if (!ReadMessageById(store, PG_GETARG_UUID_P(1), WriteMessage, &page))
 		appendStringInfoString(&page.text, "null");
 	StoreClose(store);
 	PG_RETURN_TEXT_P(TextEnd(&page.text));

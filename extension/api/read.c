@@ -1,6 +1,6 @@
 /*
- * read.c: read_stream(), read_category(), read_all(), last_message(), stream_version(), head(),
- * list_streams(): rows for SQL.
+ * read.c: read_stream(), read_category(), read_all(), last_message(), get_message(), stream_version(), head(),
+ * position_at(), list_streams(): rows for SQL.
  */
 #include "postgres.h"
 
@@ -10,6 +10,8 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "api/api.h"
 #include "api/read.h"
@@ -20,16 +22,20 @@ PG_FUNCTION_INFO_V1(millrace_read_stream);
 PG_FUNCTION_INFO_V1(millrace_read_category);
 PG_FUNCTION_INFO_V1(millrace_read_all);
 PG_FUNCTION_INFO_V1(millrace_last_message);
+PG_FUNCTION_INFO_V1(millrace_get_message);
 PG_FUNCTION_INFO_V1(millrace_stream_version);
 PG_FUNCTION_INFO_V1(millrace_head);
+PG_FUNCTION_INFO_V1(millrace_position_at);
 PG_FUNCTION_INFO_V1(millrace_list_streams);
 
 extern Datum millrace_read_stream(PG_FUNCTION_ARGS);
 extern Datum millrace_read_category(PG_FUNCTION_ARGS);
 extern Datum millrace_read_all(PG_FUNCTION_ARGS);
 extern Datum millrace_last_message(PG_FUNCTION_ARGS);
+extern Datum millrace_get_message(PG_FUNCTION_ARGS);
 extern Datum millrace_stream_version(PG_FUNCTION_ARGS);
 extern Datum millrace_head(PG_FUNCTION_ARGS);
+extern Datum millrace_position_at(PG_FUNCTION_ARGS);
 extern Datum millrace_list_streams(PG_FUNCTION_ARGS);
 
 /* ---- arguments shared with api/json.c -------------------------------------------------------------- */
@@ -342,6 +348,20 @@ millrace_last_message(PG_FUNCTION_ARGS)
 	return (Datum)0;
 }
 
+/* get_message(id, namespace) -> no row or one */
+Datum
+millrace_get_message(PG_FUNCTION_ARGS)
+{
+	ResultSet *set = ResultSetBeginOf(fcinfo, message_row_types, MESSAGE_COLUMNS);
+	Store *store;
+
+	CheckNotNull(PG_ARGISNULL(0), "id");
+	store = StoreOpen(ArgNamespaceOr(fcinfo, 1, SelectedNamespace()), STORE_READ);
+	(void)ReadMessageById(store, PG_GETARG_UUID_P(0), PutMessageRow, set);
+	StoreClose(store);
+	return (Datum)0;
+}
+
 /* stream_version(stream, namespace) -> the position of its last message, NULL when there is no such stream */
 Datum
 millrace_stream_version(PG_FUNCTION_ARGS)
@@ -365,6 +385,20 @@ millrace_head(PG_FUNCTION_ARGS)
 
 	StoreClose(store);
 	PG_RETURN_INT64(head);
+}
+
+/* position_at(time, namespace) -> the global position from which on messages are of that time or later */
+Datum
+millrace_position_at(PG_FUNCTION_ARGS)
+{
+	Store *store;
+	int64 position;
+
+	CheckNotNull(PG_ARGISNULL(0), "time");
+	store = StoreOpen(ArgNamespaceOr(fcinfo, 1, SelectedNamespace()), STORE_READ);
+	position = ReadPositionAt(store, (Timestamp)PG_GETARG_TIMESTAMPTZ(0));
+	StoreClose(store);
+	PG_RETURN_INT64(position);
 }
 
 static void

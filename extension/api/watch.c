@@ -20,8 +20,10 @@
 #include "store/store.h"
 
 PG_FUNCTION_INFO_V1(millrace_first_undecided);
+PG_FUNCTION_INFO_V1(millrace_decided_to);
 
 extern Datum millrace_first_undecided(PG_FUNCTION_ARGS);
+extern Datum millrace_decided_to(PG_FUNCTION_ARGS);
 
 /*
  * first_undecided(namespace, position) -> (head, global_position, xid): what the statement's snapshot makes
@@ -51,4 +53,18 @@ millrace_first_undecided(PG_FUNCTION_ARGS)
 	}
 	StoreClose(store);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(ResultRowType(fcinfo)), values, isnull));
+}
+
+/*
+ * decided_to(namespace) -> the same without who it is, cheap to be asked again and again: the highest global
+ * position below what readers stop at
+ */
+Datum
+millrace_decided_to(PG_FUNCTION_ARGS)
+{
+	Store *store = StoreOpen(ArgNamespace(fcinfo, 0), STORE_READ);
+	int64 position = DecidedTo(store, GetActiveSnapshot());
+
+	StoreClose(store);
+	PG_RETURN_INT64(position);
 }
