@@ -129,12 +129,12 @@ static void add_word(struct reader *reader)
 static void add_literals(struct reader *reader)
 {
 	buf_add_str(reader->out, "\"type\":\"string\",\"enum\":[");
-	do
+	while (take(reader, '\''))
 	{
-		take(reader, '\'');
 		add_string(reader->out, take_until(reader, "'"));
 		take(reader, '\'');
-	} while (take(reader, '|'));
+		reader->at += strncmp(reader->at, "|'", 2) == 0;
+	}
 	buf_add(reader->out, "]", 1);
 }
 
