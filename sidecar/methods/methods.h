@@ -14,6 +14,7 @@
  *     waiting.c    calls of consumer.next that wait for something to do
  *     question.c   which of them are asked for together
  *     system.c     sys.*
+ *     lookup.c     message.get, position.at
  *
  * The caller owns a call, and keeps it and everything its slices point to until the last reply.
  */
@@ -36,6 +37,7 @@
 #define METHOD_MAX_PIECES 3
 
 struct db;
+struct process_view;
 struct quota;
 struct stats;
 struct method;
@@ -52,6 +54,7 @@ struct methods
 	struct stats *stats; /* the worker's */
 	struct consumers *consumers;
 	struct buf document; /* see methods_document; empty at first */
+	const struct process_view *process;
 };
 
 struct method_reply
@@ -94,6 +97,8 @@ struct method_call
 	ssize_t texts[METHOD_MAX_TEXTS];
 	/* A read in pages. */
 	bool of_stream; /* else of a category */
+	bool backward;	/* the newest first */
+	bool placed;	/* `position` is set: else it begins at the start, or backward at the end */
 	bool by_global; /* `position` is a global one, and the stream is read from where that begins */
 	int64_t position;
 	int64_t messages_left; /* -1 = all */
