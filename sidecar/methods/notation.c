@@ -23,6 +23,7 @@ static const struct word
 	{"boolean", "\"type\":\"boolean\"", NULL, NULL},
 	{"integer", "\"type\":\"integer\"", "minimum", "maximum"},
 	{"null", "\"type\":\"null\"", NULL, NULL},
+	{"number", "\"type\":\"number\"", NULL, NULL},
 	{"object", "\"type\":\"object\"", NULL, NULL},
 	{"string", "\"type\":\"string\"", "minLength", "maxLength"},
 	{"time", "\"type\":\"string\",\"format\":\"date-time\"", NULL, NULL},

@@ -13,6 +13,7 @@ from every_call import MANUAL
 from store import ZERO_TOKEN, Server, new_id, token_for
 
 META_SCHEMA = json.loads((Path(__file__).parent / "openrpc" / "meta-schema.json").read_text())
+EXAMPLE_ID = "0192a1de-4b3c-7e21-9f00-3a5b6c7d8e9f"
 NOT_KNOWN = re.compile(r" is not known|has no \"")
 
 
@@ -183,7 +184,7 @@ def unpark(client):
 
 def prepare(client, name, params):
     """Makes what the example of a method is about; returns its arguments as they are here."""
-    client.call("stream.write", "account-1", {"type": "Deposited", "data": {"amount": 10}})
+    client.call("stream.write", "account-1", {"type": "Deposited", "data": {"amount": 10}}, {"id": EXAMPLE_ID})
     client.call("consumer.create", "billing", {"category": "account"})
     if name == "consumer.move":
         client.post(["consumer.delete", "digest"])
@@ -193,8 +194,10 @@ def prepare(client, name, params):
         params["options"]["claim"] = client.call("consumer.next", "billing", {"waitMs": 0})["claim"]
     elif name in ("consumer.streams", "consumer.unpark", "consumer.skip"):
         unpark(client)
-    elif name == "consumer.next":
+    elif name in ("consumer.next", "consumer.claims"):
         client.call("consumer.reset", "billing")
+        if name == "consumer.claims":
+            client.call("consumer.next", "billing", {"waitMs": 0})
     elif name in ("ns.create", "ns.delete"):
         client.post([{"ns.create": "ns.delete", "ns.delete": "ns.create"}[name], "sales"])
     return params
@@ -229,7 +232,7 @@ def sample(document, schema):
         return sample(document, schema["anyOf"][0])
     if "enum" in schema:
         return schema["enum"][0]
-    kind = schema["type"]
+    kind = schema.get("type")
     if kind == "object":
         properties = schema.get("properties", {})
         return {key: sample(document, properties[key]) for key in schema.get("required", [])}
@@ -237,13 +240,15 @@ def sample(document, schema):
         return [sample(document, schema["items"])]
     if kind == "string":
         return {"uuid": new_id(), "date-time": "2026-11-23T03:18:09Z"}.get(schema.get("format"), "account-1")
-    return {"integer": max(schema.get("minimum", 1), 0), "boolean": True}[kind]
+    return {"integer": max(schema.get("minimum", 1), 0), "number": 1.5, "boolean": True, None: 1}[kind]
 
 
 def wrong(schema):
     """Values that a schema does not allow, and one that it just does, of each kind."""
     if "anyOf" in schema:
         return [{"no": 1}, True], []
+    if "type" not in schema:
+        return [], []
     kind = schema["type"]
     bad, good = {"string": [{}, 7], "integer": ["1", 1.5, {}], "boolean": ["true", 1], "array": ["x", {}],
                  "object": ["x", 1]}[kind], []
