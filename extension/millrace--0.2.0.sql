@@ -1321,7 +1321,7 @@ BEGIN
                 HINT = format('It has %s.', (SELECT string_agg(split_part(m, ' ', 1), ', ') FROM unnest(members) m));
         ELSIF kind <> 'any' AND jsonb_typeof(value) <> kind AND NOT (kind = 'integer' AND jsonb_typeof(value) = 'number') THEN
             RAISE EXCEPTION 'options.% must be %, not %', name,
-                CASE kind WHEN 'array' THEN 'an array' WHEN 'integer' THEN 'an integer' ELSE 'a ' || kind END, left(value::text, 80)
+                CASE WHEN kind IN ('array', 'integer', 'object') THEN 'an ' ELSE 'a ' END || kind, left(value::text, 80)
                 USING ERRCODE = 'MR009';
         ELSIF kind = 'integer' AND (value::numeric <> trunc(value::numeric) OR abs(value::numeric) > 9223372036854775807) THEN
             RAISE EXCEPTION 'options.% must be an integer, not %', name, left(value::text, 80) USING ERRCODE = 'MR009';

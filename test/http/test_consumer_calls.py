@@ -7,7 +7,7 @@ import pytest
 
 from store import ZERO_TOKEN, Cluster, new_id, temporary_folder, token_for, wait_until
 
-METHODS = ["create", "delete", "list", "info", "next", "settle", "extend", "move", "streams", "unpark", "skip", "reset",
+METHODS = ["create", "delete", "list", "info", "next", "settle", "extend", "move", "streams", "claims", "unpark", "skip", "reset",
            "pause", "resume"]
 
 
