@@ -29,8 +29,10 @@ struct method
 	bool (*run)(struct method_call *call);
 };
 
-/* By its place in the table; NULL: there are no more. */
-const struct method *method_at(size_t index);
+/* ---- discover.c ---------------------------------------------------------- */
+
+/* Appends the document of these methods. */
+void discover_write(struct buf *out, const struct method *methods, size_t nmethods);
 
 /* ---- reference.c --------------------------------------------------------- */
 
@@ -122,7 +124,6 @@ bool method_namespace_streams(struct method_call *call);
 bool method_namespace_categories(struct method_call *call);
 bool method_system_version(struct method_call *call);
 bool method_system_health(struct method_call *call);
-bool method_discover(struct method_call *call);
 bool method_system_stats(struct method_call *call);
 bool method_system_blocked(struct method_call *call);
 bool method_system_connections(struct method_call *call);

@@ -4,13 +4,14 @@ README.md say.
 import copy
 import json
 import re
+import threading
 from pathlib import Path
 
 import jsonschema
 import pytest
 
 from every_call import MANUAL
-from store import ZERO_TOKEN, Server, new_id, token_for
+from store import ZERO_TOKEN, Server, new_id, sql, token_for, wait_until
 
 META_SCHEMA = json.loads((Path(__file__).parent / "openrpc" / "meta-schema.json").read_text())
 EXAMPLE_ID = "0192a1de-4b3c-7e21-9f00-3a5b6c7d8e9f"
@@ -80,7 +81,8 @@ def complete(document):
 
 def test_it_is_openrpc(document):
     # What it takes from the schema of schemas, which is checked by itself.
-    schema = json.loads(re.sub(r'\{\s*"\$ref": "https://meta.json-schema.tools[^"]*"\s*\}', "{}", json.dumps(META_SCHEMA)))
+    elsewhere = r'\{"\$ref": "https://meta.json-schema.tools[^"]*"\}'
+    schema = json.loads(re.sub(elsewhere, "{}", json.dumps(META_SCHEMA)))
     assert "json-schema.tools" not in json.dumps(schema["definitions"])
     assert [error.message for error in jsonschema.Draft7Validator(schema).iter_errors(document)] == []
     for method in document["methods"]:
@@ -203,6 +205,17 @@ def prepare(client, name, params):
     return params
 
 
+def assert_as_full(example, answer, where):
+    """Whether the answer has something where the example has: of an empty list no schema can be tried."""
+    assert type(example) is type(answer) or {type(example), type(answer)} == {int, float}, where
+    if isinstance(example, list):
+        assert bool(example) <= bool(answer), where
+    elif isinstance(example, dict) and "openrpc" not in example:
+        for key, value in example.items():
+            if value is not None and answer.get(key) is not None:
+                assert_as_full(value, answer[key], (where, key))
+
+
 def test_every_example_is_what_its_schemas_say_and_what_the_server_answers(document, methods, ask):
     for name, method in methods.items():
         closed = complete(document)
@@ -220,9 +233,29 @@ def test_every_example_is_what_its_schemas_say_and_what_the_server_answers(docum
         params = prepare(ask, name, params)
         by_position = rpc2(ask, name, list(params.values()))
         assert errors_of(closed, result, by_position["result"]) == [], (name, by_position)
-        assert type(example["result"]["value"]) is type(by_name["result"])
-        if isinstance(by_name["result"], list):
-            assert by_name["result"], name
+        assert_as_full(example["result"]["value"], by_name["result"], name)
+
+
+def test_who_blocks_is_told_by_the_schema(document, own, ask):
+    """What the example has not: sessions that block."""
+    schema = next(each for each in complete(document)["methods"] if each["name"] == "sys.blocked")["result"]["schema"]
+    holder, waiter = own.postgres(), own.postgres()
+    pid = sql(waiter, "SELECT pg_backend_pid()")[0][0]
+    holder.autocommit = False
+    append = "SELECT millrace.append('held-1', 'T', '{}')"
+    sql(holder, append)
+    waiting = threading.Thread(target=sql, args=(waiter, append))
+    waiting.start()
+    try:
+        told = wait_until(lambda: (lambda told: told if told["waiting"] and told["readers"] else None)
+                          (ask.call("sys.blocked")), "one that waits for another")
+        assert errors_of(complete(document), schema, told) == []
+        assert told["waiting"][0]["pid"] == pid and told["waiting"][0]["blockedBy"]
+    finally:
+        holder.rollback()
+        waiting.join()
+        holder.close()
+        waiter.close()
 
 
 def sample(document, schema):
