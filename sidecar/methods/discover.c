@@ -46,8 +46,8 @@ static const char *reference_of(const struct method *method)
 }
 
 /*
- * Appends the schema of a type, and returns what is behind it.  Its title, of up to two words, is the name that
- * a client gets for it from those who make one.
+ * Appends the schema of a type, and returns what is behind it.  By its title, of up to two words, programs
+ * that make clients name the type.
  */
 static const char *add_schema(struct buf *out, const char *type, bool closed, struct slice title,
 							  const char *of)

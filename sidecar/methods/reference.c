@@ -1,6 +1,6 @@
 /*
- * reference.c: what the document (discover.c) says of each method, and of the types that they share.  README.md
- * says the same at length; test/http/test_discover.py compares, and asks the server.
+ * reference.c: what the document (discover.c) says of each method, and of the types that they share.
+ * README.md says the same at length; test/http/test_discover.py compares, and asks the server.
  */
 #include "base/version.h"
 #include "methods/internal.h"

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import jsonschema
+import psycopg2
 import pytest
 
 from every_call import MANUAL
@@ -366,11 +367,13 @@ def test_members_that_no_schema_has_are_refused_and_those_that_one_has_are_known
     for name, method in methods.items():
         assert NOT_KNOWN.search(refusal(rpc2(ask, name, {"unheardOf": 1})) or ""), name
         for base, argument, schema, value, path, inner in calls(document, method):
-            if inner.get("additionalProperties") is False:
+            if "properties" in inner:
+                assert inner["additionalProperties"] is False, (name, argument, path)
                 params = {**base, argument: put(document, schema, value, (*path, "unheardOf"), 1)}
                 message = refusal(rpc2(ask, name, params))
                 assert message and NOT_KNOWN.search(message), (name, argument, path, message)
                 told = re.search(r"(?:known are|It has) ([\w, ]+)", message)
+                assert told or path or name.startswith("consumer."), (name, message)
                 if told:
                     assert set(told[1].split(", ")) == set(inner["properties"]), (name, argument, path)
             if path and name not in UNCALLED:
@@ -378,6 +381,20 @@ def test_members_that_no_schema_has_are_refused_and_those_that_one_has_are_known
                 message = refusal(rpc2(ask, name, params))
                 assert not message or not NOT_KNOWN.search(message), (name, argument, path, message)
         rpc2(ask, "ns.setLimits", ["default"])
+
+
+def test_consumers_have_the_options_that_the_database_knows(document, methods, own, ask):
+    """Which the program does not tell: it hands them on."""
+    prepare(ask, "", {})
+    connection = own.postgres()
+    for name, method in methods.items():
+        kind, _, action = name.partition(".")
+        if kind == "consumer" and action != "next":
+            with pytest.raises(psycopg2.Error) as error:
+                sql(connection, "SELECT millrace.json_consumer('default', %s, 'billing', '{\"unheardOf\": 1}')", action)
+            known = re.fullmatch(r"It has ([\w, ]*)\.", error.value.diag.message_hint)
+            assert set(filter(None, known[1].split(", "))) == set(options_of(document, method)), name
+    connection.close()
 
 
 def test_arguments_that_must_be_there_are_missed_and_the_others_are_not(document, methods, ask):
