@@ -403,10 +403,16 @@ def test_arguments_that_must_be_there_are_missed_and_the_others_are_not(document
             params = prepare(ask, name, {each["name"]: each["value"] for each in method["examples"][0]["params"]})
             answer = rpc2(ask, name, {key: value for key, value in params.items() if key != argument["name"]})
             assert (refusal(answer) is not None) == argument["required"], (name, argument["name"], answer)
-            required = resolved(document, argument["schema"]).get("required", [])
-            for key in required if isinstance(params.get(argument["name"]), dict) else []:
-                less = {each: value for each, value in params[argument["name"]].items() if each != key}
-                assert refusal(rpc2(ask, name, {**params, argument["name"]: less})), (name, key)
+            whole = params.get(argument["name"])
+            if isinstance(whole, dict):
+                required = resolved(document, argument["schema"]).get("required", [])
+                least = {key: whole[key] for key in required}
+                params = prepare(ask, name, {**params, argument["name"]: least})
+                if name != "consumer.next":  # which would wait
+                    assert refusal(rpc2(ask, name, params)) is None, name
+                for key in required:
+                    less = {each: value for each, value in params[argument["name"]].items() if each != key}
+                    assert refusal(rpc2(ask, name, {**params, argument["name"]: less})), (name, key)
 
 
 # HTTP
