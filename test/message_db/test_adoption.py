@@ -146,6 +146,27 @@ def test_both_sides_append_and_http_reads_the_same(adopted):
         server.stop()
 
 
+def test_it_is_read_from_the_end(adopted):
+    connection, holder = adopted.connect("full"), adopted.connect("full")
+    sql(holder, "BEGIN")
+    sql(holder, "SELECT millrace.append('held-1', 'T', '{}')")
+    sql(connection, "SELECT millrace.append('c3-held', 'T', '{}')")
+    newest = "FROM message_store.messages WHERE stream_name %s AND global_position <= %s ORDER BY %s DESC LIMIT 500"
+    for call, plain in (
+            ("read_category('c3', 900000, 500, direction => 'backward')",
+             newest % ("LIKE 'c3-%'", 900000, "global_position")),
+            ("read_category('c3', NULL, 500, direction => 'backward')",
+             newest % ("LIKE 'c3-%' AND stream_name <> 'c3-held'", "1000000000", "global_position")),
+            ("read_stream('c7-7', 900, 500, direction => 'backward')",
+             newest.replace("global_position", "position") % ("= 'c7-7'", 900, "position"))):
+        query = f"SELECT global_position FROM millrace.{call}"
+        assert sql(connection, query) == sql(connection, "SELECT global_position " + plain), call
+    listed = sql(connection, "SELECT stream FROM millrace.recent_streams(2000)")
+    assert len(listed) == 1000 and ("c3-held",) not in listed
+    sql(holder, "ROLLBACK")
+    assert sql(connection, "SELECT stream FROM millrace.recent_streams(1)") == [("c3-held",)]
+
+
 def test_it_can_be_run_again(adopted):
     connection = adopted.connect("full")
     before = sql(connection, SUM)
