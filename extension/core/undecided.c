@@ -4,24 +4,23 @@
  * A row is undecided for a snapshot that doesn't see it if its transaction may still commit, or did so later.
  * With the position that a reader has reached, an index scan from there finds the first one.  Without it the
  * row may be anywhere, far below the others if it is an import's; but it is on a page that is not marked
- * all-visible, since a page with that mark has no such row.  So all other pages are looked at, in the order of
- * the table: with autovacuum those written last.
+ * all-visible, since a page with that mark has no such row.  So all other pages are looked at, in the order
+ * of the table: with autovacuum those written last.
  *
- * A read that begins at the end must know the first undecided row before it begins, so DecidedTo() looks for
- * it without a position:
+ * A read that begins at the end must know the first undecided row before it begins:
  *
- *   - Nothing is open: no transaction that the snapshot holds to be in progress, and no number given out since.
- *     Then all that is in the index is decided.
+ *   - Nothing is open: no transaction that the snapshot holds to be in progress, and no number given out
+ *     since.  Then all that is in the index is decided.
  *   - Else the session knows from its last read up to where all was decided.  That stays so: an append puts
- *     its entries above all that are there (store/entry.c), and what one snapshot sees every younger one sees.
- *     So the index is walked from there, each part once.
+ *     its entries above all that are there (store/entry.c), and what one snapshot sees every younger one
+ *     sees.  So the index is walked from there, each part of it once.
  *   - Else, in the session's first such read of the table, the pages are looked at.
  *
  * What is known holds for snapshots that are not older than the one that it was found by.  Of two snapshots
  * with one xmax the older has more transactions in progress, as numbers below xmax are given out no more.
  * Where the session's own transaction had written, its rows were visible, and would be undecided again after
- * PREPARE TRANSACTION: so its number is kept, too.  Nor does it hold any more when an import has put messages
- * below others (store/below.c).
+ * PREPARE TRANSACTION: so its number is kept, too.  What is known is worth nothing any more when the table
+ * has another file or ends lower, or when an import has put messages below others (store/below.c).
  */
 #include "postgres.h"
 
