@@ -33,6 +33,7 @@ METHODS = {
     "sys.connections": [],
     "sys.version": [],
     "sys.health": [],
+    "rpc.discover": [],
 }
 
 ADMINISTRATIVE = {"ns.create", "ns.delete", "ns.setLimits", "ns.list", "sys.blocked", "sys.connections"}
