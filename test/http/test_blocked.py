@@ -80,7 +80,8 @@ def test_a_session_that_forgot_to_commit_is_named_with_the_line_that_ends_it(adm
                                "RETURNING global_position")[0][0]
     elif how == "by INSERT with a position":
         place += 1000
-        sql(forgetful, f"INSERT INTO millrace_default.messages (global_position, {columns}) VALUES (%s, {values})", place)
+        sql(forgetful, f"INSERT INTO millrace_default.messages (global_position, {columns}) VALUES (%s, {values})",
+            place)
     else:
         sql(forgetful, APPEND, "s-2")
     admin.write("s-1")

@@ -31,8 +31,8 @@ def test_what_is_no_uuid_is_no_id(client, id):
     refused(client, "id must be a UUID", "message.get", id)
 
 
-@pytest.mark.parametrize("time", [None, 1, True, [], {}, "", "x", "now", "infinity", "2026-01-01", "2026-02-30T00:00:00Z",
-                                  "2026-01-01T00:00:00", "2026-01-01T25:00:00Z", "2" * 5000])
+@pytest.mark.parametrize("time", [None, 1, True, [], {}, "", "x", "now", "infinity", "2026-01-01",
+                                  "2026-02-30T00:00:00Z", "2026-01-01T00:00:00", "2026-01-01T25:00:00Z", "2" * 5000])
 def test_what_is_no_time_has_no_place(client, time):
     refused(client, "time must be", "position.at", time)
 
