@@ -29,8 +29,10 @@ struct method
 	bool (*run)(struct method_call *call);
 };
 
-/* By its place in the table; NULL: there are no more. */
-const struct method *method_at(size_t index);
+/* ---- discover.c ---------------------------------------------------------- */
+
+/* Appends the document of these methods. */
+void discover_write(struct buf *out, const struct method *methods, size_t nmethods);
 
 /* ---- reference.c --------------------------------------------------------- */
 

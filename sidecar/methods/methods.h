@@ -1,10 +1,10 @@
 /*
  * methods: what can be called (README.md, "Methods").  Knows nothing of HTTP or of envelopes.
  *
- *     table.c      the table
- *     discover.c   the document of it, rpc.discover
- *     notation.c   the types in the table, in the document
- *     life.c       rights, the life of a call
+ *     table.c      the table, rights, the life of a call, rpc.discover
+ *     discover.c   the document of the table
+ *     reference.c  what it says of each method
+ *     notation.c   types in short, as they are written there
  *     call.c       parameters, answers, statements
  *     args.c       reading and checking arguments
  *     append.c     stream.write, stream.append, streams.append

@@ -63,6 +63,26 @@ def adopted(full):
     return full
 
 
+def test_messages_are_looked_up_by_id_and_time_and_the_figures_are_cheap(adopted):
+    connection = adopted.connect("full")
+    row = "SELECT id, time, global_position FROM message_store.messages WHERE global_position = 654321"
+    ((id, at, position), ) = sql(connection, row)
+    assert sql(connection, "SELECT global_position FROM millrace.get_message(%s)", id) == [(position, )]
+    # They were stored by one statement, and have one time.
+    assert sql(connection, "SELECT millrace.position_at(%s::timestamp AT TIME ZONE 'UTC')", at) == [(1, )]
+    assert sql(connection, "SELECT millrace.position_at('infinity') - millrace.head()") == [(1, )]
+    writer = adopted.connect("full")
+    sql(writer, "BEGIN")
+    sql(writer, "SELECT millrace.append('held-1', 'T', '{}')")
+    figures = "SELECT (millrace.json_namespace_stats('default')::jsonb->'heldBack'->>'from')::bigint"
+    assert sql(connection, figures) == sql(connection, "SELECT millrace.head() + 1")
+    begin = time.monotonic()
+    for _ in range(20):
+        sql(connection, figures)
+    assert (time.monotonic() - begin) / 20 < 0.05, "no call reads the table"
+    sql(writer, "ROLLBACK")
+
+
 def test_clients_are_answered_as_before(adopted):
     client = as_client(adopted, "full")
     assert sql(client, "SELECT stream_version('c7-7'), (SELECT count(*) FROM get_stream_messages('c7-7', 10, -1)), "
