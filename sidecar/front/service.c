@@ -300,6 +300,7 @@ static void set_limits(struct service *service, const struct config *config)
 {
 	service->rpc.max_gathered = (size_t)config->buffer_bytes;
 	service->slow_ms = (uint64_t)config->log_slow;
+	service->trace_metadata = config->trace_metadata;
 	service->without_tokens = config->test_mode;
 	service->allowed_hosts = config->allowed_hosts;
 	service->import_limits.max_line = (size_t)config->max_body;
