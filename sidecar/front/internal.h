@@ -40,6 +40,7 @@ struct service
 	bool trace_metadata; /* traceparent goes into messages */
 	bool without_tokens; /* test mode: */
 	const char *allowed_hosts;
+	bool has_page;
 	unsigned exchanges; /* and subscriptions that are pending */
 	struct pool spare_exchanges;
 	bool freed;

@@ -99,6 +99,7 @@ struct http_client
 	struct slice path; /* of the request that a handler has; empty: none */
 	uint64_t age_ms;   /* since it was accepted */
 	uint64_t quiet_ms; /* since anything happened */
+	unsigned requests; /* so far */
 	uint64_t bytes_in, bytes_out;
 	size_t unsent; /* bytes of replies that the client did not take yet */
 	char peer[64];
@@ -177,6 +178,13 @@ void http_note(struct http_request *request, struct slice text);
 /* The whole reply, of at most HTTP_MAX_PIECES pieces.  Takes them, whatever happens. */
 void http_reply(struct http_request *request, const struct http_reply *reply, struct piece *pieces,
 				unsigned npieces);
+
+/*
+ * The whole reply to GET or HEAD with a body that has an entity tag (etag.h), which a client may keep and asks
+ * about each time: 304 without it where the client has it.
+ */
+void http_reply_tagged(struct http_request *request, const struct http_reply *reply, const char *etag,
+					   struct piece *piece);
 
 /*
  * The whole reply to what failed, with the body that the handler `error` writes; `headers` as in

@@ -14,6 +14,7 @@
  *     output.c         what is sent, at once or when the socket takes more
  *     memory.c         what connections hold, and its bounds
  *     state.c          a connection's state, and the lists that it is on
+ *     etag.c           entity tags, and lists of them
  *     parse.c          the syntax
  *     coding.c         the same of Accept-Encoding
  *     net/transport.c  receiving and sending, in clear or through TLS
@@ -128,8 +129,9 @@ struct http_connection
 	TAILQ_ENTRY(http_connection) ready_link;
 	bool ready; /* on the server's list of those that are */
 	bool reading;
-	bool input_ended; /* the client has shut its side */
-	bool unread;	  /* it sends what we will not read: linger before closing */
+	bool input_ended;  /* the client has shut its side */
+	bool unread;	   /* it sends what we will not read: linger before closing */
+	unsigned requests; /* whose heads came in */
 	uint64_t linger_until;
 	struct input in;
 	struct evbuffer *out;	  /* NULL until needed */

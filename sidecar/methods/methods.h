@@ -1,7 +1,10 @@
 /*
  * methods: what can be called (README.md, "Methods").  Knows nothing of HTTP or of envelopes.
  *
- *     table.c      the table, rights, the life of a call
+ *     table.c      the table
+ *     discover.c   the document of it, rpc.discover
+ *     notation.c   the types in the table, in the document
+ *     life.c       rights, the life of a call
  *     call.c       parameters, answers, statements
  *     args.c       reading and checking arguments
  *     append.c     stream.write, stream.append, streams.append
@@ -11,6 +14,7 @@
  *     waiting.c    calls of consumer.next that wait for something to do
  *     question.c   which of them are asked for together
  *     system.c     sys.*
+ *     lookup.c     message.get, position.at
  *
  * The caller owns a call, and keeps it and everything its slices point to until the last reply.
  */
@@ -33,6 +37,7 @@
 #define METHOD_MAX_PIECES 3
 
 struct db;
+struct process_view;
 struct quota;
 struct stats;
 struct method;
@@ -48,6 +53,8 @@ struct methods
 	struct uuid_generator ids;
 	struct stats *stats; /* the worker's */
 	struct consumers *consumers;
+	const struct process_view *process;
+	struct buf document; /* see methods_document; empty at first */
 };
 
 struct method_reply
@@ -94,6 +101,8 @@ struct method_call
 	ssize_t texts[METHOD_MAX_TEXTS];
 	/* A read in pages. */
 	bool of_stream; /* else of a category */
+	bool backward;	/* the newest first */
+	bool placed;	/* `position` is set: else it begins at the start, or backward at the end */
 	bool by_global; /* `position` is a global one, and the stream is read from where that begins */
 	int64_t position;
 	int64_t messages_left; /* -1 = all */
@@ -120,6 +129,14 @@ const char *method_name(const struct method *method);
 const char *method_counted_name(unsigned index);
 /* Which argument a named parameter of JSON-RPC is, -1 for none; `key` with its quotes. */
 int method_argument(const struct method *method, struct slice key);
+
+/*
+ * The OpenRPC document of all methods, made when it is first asked for; .bytes NULL: out of memory.  It stays
+ * until methods_free.
+ */
+struct slice methods_document(struct methods *methods);
+/* Frees what the methods of a worker made for themselves. */
+void methods_free(struct methods *methods);
 
 /*
  * Checks the right to call and the arguments, and asks.  Calls `done` with the result or an error, perhaps

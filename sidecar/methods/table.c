@@ -9,21 +9,6 @@
 #include "methods/internal.h"
 #include "methods/methods.h"
 
-enum method_right
-{
-	RIGHT_ANY_TOKEN,
-	RIGHT_ADMINISTRATOR,
-};
-
-struct method
-{
-	const char *name;
-	enum method_right right;
-	bool ours; /* not one of EventoDB's, whose clients may send keys that it does not know */
-	const char *arguments[METHOD_MAX_ARGS]; /* their names in JSON-RPC */
-	bool (*run)(struct method_call *call);
-};
-
 /* The most called first. */
 static const struct method all[] = {
 	{"stream.write", RIGHT_ANY_TOKEN, false, {"stream", "message", "options"}, method_stream_write},
@@ -43,6 +28,7 @@ static const struct method all[] = {
 	{"consumer.info", RIGHT_ANY_TOKEN, true, {"consumer"}, method_consumer_read},
 	{"consumer.move", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
 	{"consumer.streams", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer_read},
+	{"consumer.claims", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer_read},
 	{"consumer.unpark", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
 	{"consumer.skip", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
 	{"consumer.reset", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
@@ -55,8 +41,17 @@ static const struct method all[] = {
 	{"ns.info", RIGHT_ANY_TOKEN, false, {"namespace"}, method_namespace_info},
 	{"ns.streams", RIGHT_ANY_TOKEN, false, {"options"}, method_namespace_streams},
 	{"ns.categories", RIGHT_ANY_TOKEN, false, {NULL}, method_namespace_categories},
+	{"message.get", RIGHT_ANY_TOKEN, true, {"id"}, method_message_get},
+	{"position.at", RIGHT_ANY_TOKEN, true, {"time"}, method_position_at},
+	{"streams.recent", RIGHT_ANY_TOKEN, true, {"options"}, method_streams_recent},
+	{"messages.search", RIGHT_ANY_TOKEN, true, {"options"}, method_messages_search},
+	{"ns.types", RIGHT_ANY_TOKEN, true, {"options"}, method_namespace_types},
+	{"sys.stats", RIGHT_ANY_TOKEN, true, {NULL}, method_system_stats},
+	{"sys.blocked", RIGHT_ADMINISTRATOR, true, {NULL}, method_system_blocked},
+	{"sys.connections", RIGHT_ADMINISTRATOR, true, {NULL}, method_system_connections},
 	{"sys.version", RIGHT_ANY_TOKEN, false, {NULL}, method_system_version},
 	{"sys.health", RIGHT_ANY_TOKEN, false, {NULL}, method_system_health},
+	{"rpc.discover", RIGHT_ANY_TOKEN, true, {NULL}, method_discover},
 };
 
 #define N_METHODS (sizeof(all) / sizeof(all[0]))
@@ -74,6 +69,11 @@ const struct method *method_find(const struct methods *methods, struct slice nam
 	}
 	stats_add(&methods->stats->calls[UNKNOWN][ERROR_METHOD_NOT_FOUND], 1);
 	return NULL;
+}
+
+const struct method *method_at(size_t index)
+{
+	return index < N_METHODS ? &all[index] : NULL;
 }
 
 const char *method_name(const struct method *method)
@@ -139,7 +139,7 @@ void method_start(struct method_call *call)
 	call->stream_index = call->message_index = -1;
 	call->text = (struct buf){0};
 	call->messages_left = call->size = 0;
-	call->by_global = call->begun = call->any = false;
+	call->by_global = call->begun = call->any = call->backward = call->placed = false;
 	call->waiting = NULL;
 	for (unsigned i = 0; i < METHOD_MAX_TEXTS; i++)
 		call->texts[i] = -1;
