@@ -70,7 +70,7 @@ static void version_body(struct exchange *exchange)
 static void document_body(struct exchange *exchange)
 {
 	struct service *service = exchange->service;
-	struct http_reply reply = {.status = 200, .headers = exchange->cors};
+	struct http_reply reply = {.status = 200, .headers = exchange->cors, .compress = true};
 	struct slice document = methods_document(&service->methods);
 	struct piece piece = {.bytes = document.bytes, .len = document.len};
 	char etag[HTTP_ETAG_LEN + 1];
