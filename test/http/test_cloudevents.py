@@ -68,8 +68,8 @@ def test_a_message_as_an_event(server):
     assert json.loads(event.pop("metadata")) == METADATA
     assert event == {
         "specversion": "1.0", "id": id, "source": name.replace(prefix, "/namespaces/n%C3%A4me%20%2F%3F%25"),
-        "type": "Deposited", "subject": "account-1", "time": time, "position": "0", "globalposition": "1", "correlationid": "c-1",
-        "causationid": "ü", "traceparent": METADATA["traceparent"], "datacontenttype": "application/json",
+        "type": "Deposited", "subject": "account-1", "time": time, "position": "0", "globalposition": "1",
+        "correlationid": "c-1", "causationid": "ü", "traceparent": METADATA["traceparent"], "datacontenttype": "application/json",
         "data": {"amount": 10}
     }
 
