@@ -69,7 +69,8 @@ def test_a_message_as_an_event(server):
     assert event == {
         "specversion": "1.0", "id": id, "source": name.replace(prefix, "/namespaces/n%C3%A4me%20%2F%3F%25"),
         "type": "Deposited", "subject": "account-1", "time": time, "position": "0", "globalposition": "1",
-        "correlationid": "c-1", "causationid": "ü", "traceparent": METADATA["traceparent"], "datacontenttype": "application/json",
+        "correlationid": "c-1", "causationid": "ü", "traceparent": METADATA["traceparent"],
+        "datacontenttype": "application/json",
         "data": {"amount": 10}
     }
 
@@ -168,8 +169,11 @@ def test_each_kind_of_subscription_has_them_with_ids(client, subscribe, choice):
         assert [check(json.loads(data))["globalposition"] for _, data in events] == ["1", "2", "3"]
 
 
-def test_subscribers_in_each_format_have_their_own(client, subscribe):
-    plain, events, pokes = (subscribe(all="true", **options).ready() for options in ({"messages": "true"}, FORMAT, {}))
+def test_subscribers_of_a_worker_have_each_their_own_format(start, subscribe):
+    server = start("--test-mode", "--workers", "1")
+    client = server.client(token_for("default"))
+    plain, events, pokes = (subscribe(server, token=client.token, all="true", **options).ready()
+                            for options in ({"messages": "true"}, FORMAT, {}))
     append(client, "a-1", 50)
     assert all(json.loads(data_of(event)[1])[1] == "a-1" for event in plain.wait_for(50))
     assert all(json.loads(data_of(event)[1])["subject"] == "a-1" for event in events.wait_for(50))
