@@ -42,6 +42,20 @@ def data_of(event):
     return head, data
 
 
+def follow(subscribe, *server, **options):
+    """A subscriber that has caught up, so that what comes next is handed to it live."""
+    subscriber = subscribe(*server, **{"all": "true", "head": "true", **FORMAT, **options})
+    return subscriber.read_until(lambda: b"event: head" in subscriber.raw)
+
+
+def messages_of(subscriber, count):
+    def found():
+        return [event for event in subscriber.events if not event.startswith(b"event: head")]
+
+    subscriber.read_until(lambda: len(found()) >= count)
+    return found()
+
+
 @pytest.mark.parametrize("query", ["format=cloudevents", "format=cloudevents&messages=false", "format=x&messages=true",
                                    "format=CloudEvents&messages=true", "format=%00&messages=true",
                                    "formatt=cloudevents&messages=true"])
@@ -140,15 +154,14 @@ def test_an_empty_export_is_empty(client):
 def test_what_was_and_what_comes_are_the_same_events(client, subscribe):
     for n in range(3):
         client.write("a-1", {"n": n, "text": "a\n\ndata: b"}, metadata=METADATA)
-    early = subscribe(all="true", **FORMAT).ready()
-    early.wait_for(3)
+    early = follow(subscribe)
     for n in range(3, 6):
         client.write("a-1", {"n": n}, metadata=METADATA if n % 2 else None)
-    early.wait_for(6)
     late = subscribe(all="true", **FORMAT)
-    assert late.wait_for(6) == early.wait_for(6)
+    events = messages_of(early, 6)
+    assert late.wait_for(6) == events
     exported = lines(client)
-    for n, event in enumerate(early.events):
+    for n, event in enumerate(events):
         head, data = data_of(event)
         assert head == "event: message"
         assert check(json.loads(data))["data"]["n"] == n
@@ -172,12 +185,13 @@ def test_each_kind_of_subscription_has_them_with_ids(client, subscribe, choice):
 def test_subscribers_of_a_worker_have_each_their_own_format(start, subscribe):
     server = start("--test-mode", "--workers", "1")
     client = server.client(token_for("default"))
-    plain, events, pokes = (subscribe(server, token=client.token, all="true", **options).ready()
-                            for options in ({"messages": "true"}, FORMAT, {}))
+    subscribers = [follow(subscribe, server, token=client.token, **options)
+                   for options in ({"messages": "true", "format": ""}, FORMAT, {"messages": "", "format": ""})]
     append(client, "a-1", 50)
-    assert all(json.loads(data_of(event)[1])[1] == "a-1" for event in plain.wait_for(50))
-    assert all(json.loads(data_of(event)[1])["subject"] == "a-1" for event in events.wait_for(50))
-    assert all(event.startswith(b"event: poke") for event in pokes.wait_for(50))
+    plain, events, pokes = ([data_of(event)[1] for event in messages_of(each, 50)] for each in subscribers)
+    assert all(json.loads(data)[1] == "a-1" for data in plain)
+    assert all(json.loads(data)["subject"] == "a-1" for data in events)
+    assert all(json.loads(data)["stream"] == "a-1" for data in pokes)
 
 
 def test_without_chunks_they_are_the_same(client, subscribe):
@@ -191,11 +205,11 @@ def test_without_chunks_they_are_the_same(client, subscribe):
 
 
 def test_long_ones_that_are_caught_up_with_and_live(client, subscribe):
-    live = subscribe(all="true", **FORMAT).ready()
+    live = follow(subscribe)
     client.write("a-1", {"x": "y" * 3_000_000})
     late = subscribe(all="true", **FORMAT)
     for subscriber in (live, late):
-        (event, ) = subscriber.wait_for(1)
+        (event, ) = messages_of(subscriber, 1)
         assert len(json.loads(data_of(event)[1])["data"]["x"]) == 3_000_000
 
 
