@@ -197,3 +197,18 @@ export function usePoll(work, ms, deps) {
     };
   }, deps);
 }
+
+/** What `load` promises, asked for again and again as usePoll does: {value, error, reload}. */
+export function usePolled(load, ms, deps) {
+  const [answer, setAnswer] = useState({});
+  const [count, setCount] = useState(0);
+  const asked = useRef();
+  asked.current = JSON.stringify(deps);
+  usePoll(async () => {
+    const before = asked.current;
+    const next = await load().then(value => ({value}), error => ({value: answer.value, error}));
+    if (asked.current === before)
+      setAnswer(next);
+  }, ms, [...deps, count]);
+  return {...answer, reload: () => setCount(n => n + 1)};
+}
