@@ -77,10 +77,11 @@ async function request(path, options) {
   return response;
 }
 
-/** Calls a method and returns the text of its result.  `signal` ends it. */
+/** Makes a call, an array or its JSON, and returns the text of its result.  `signal` ends it. */
 export async function ask(call, signal) {
   const response = await request('/rpc', {
-    method: 'POST', signal, body: JSON.stringify(call), headers: {...headers(), 'Content-Type': 'application/json'},
+    method: 'POST', signal, body: typeof call === 'string' ? call : JSON.stringify(call),
+    headers: {...headers(), 'Content-Type': 'application/json'},
   });
   return response.text();
 }

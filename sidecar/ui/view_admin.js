@@ -4,7 +4,7 @@
 import {html, useState} from './vendor/preact.js';
 import {rpc, useAnswer, usePolled} from './api.js';
 import {Table} from './table.js';
-import {count, Copy, duration, localTime, Title, Trouble, Waiting} from './ui.js';
+import {count, Copy, duration, localTime, plural, Title, Trouble, Waiting} from './ui.js';
 
 const since = seconds => seconds === null || seconds === undefined ? '' : duration(seconds * 1000);
 
@@ -42,7 +42,7 @@ function Blocked({value}) {
 const NAMESPACES = [
   {name: 'Namespace', width: '1fr', small: '1fr'}, {name: 'Description', width: '1.5fr'},
   {name: 'Messages', width: '110px', small: '110px', className: 'number'},
-  {name: 'Created', width: '190px', className: 'time'},
+  {name: 'Created', width: '204px', className: 'time'},
 ];
 
 function Namespaces({value: all}) {
@@ -59,8 +59,8 @@ function Connections({value}) {
   const columns = names.map((name, n) => ({name, width: typeof all[0][name] === 'number' ? '0.7fr' : '1fr',
     small: n < 4 ? '1fr' : undefined, className: typeof all[0][name] === 'number' ? 'number' : ''}));
   return html`<section aria-label="Connections">
-    <h2>${count(all.length)} connections, ${count(subscriptions)} subscriptions</h2>
-    ${silentWorkers > 0 && html`<p class="banner"><b>${silentWorkers} workers did not answer.</b> Theirs are missing.</p>`}
+    <h2>${plural(all.length, 'connection')}, ${plural(subscriptions, 'subscription')}</h2>
+    ${silentWorkers > 0 && html`<p class="banner"><b>${plural(silentWorkers, 'worker')} did not answer.</b> What is theirs is missing.</p>`}
     <${Table} label="Connections" fit=${all.length <= 30} columns=${columns} count=${all.length}
       row=${n => names.map(name => cell(all[n][name]))} />
   </section>`;

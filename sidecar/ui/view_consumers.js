@@ -6,7 +6,7 @@ import {rpc, usePolled} from './api.js';
 import {Table} from './table.js';
 import {addressOf, categoryAddress, streamAddress} from './route.js';
 import {readTime} from './box.js';
-import {count, duration, localTime, StreamLink, Title, Trouble, Waiting} from './ui.js';
+import {count, duration, localTime, plural, StreamLink, Title, Trouble, Waiting} from './ui.js';
 
 const EVERY = 2000;  // ms between two looks
 const KEPT = 150;  // looks that a trend has
@@ -39,7 +39,8 @@ function tendency(trend) {
 function Trend({consumer, wide}) {
   const trend = trends.get(consumer) || [];
   const most = Math.max(1, ...trend.map(one => one.lag));
-  const points = trend.map((one, n) => `${(KEPT - trend.length + n) / (KEPT - 1) * 100},${29 - one.lag / most * 28}`);
+  const span = Math.max(30, trend.length) - 1;
+  const points = trend.map((one, n) => `${100 - (trend.length - 1 - n) / span * 100},${29 - one.lag / most * 28}`);
   return html`<svg class="trend ${wide ? 'panel' : ''}" viewBox="0 0 100 30" preserveAspectRatio="none" role="img"
       aria-label="Lag of the last minutes, at most ${count(most)}">
     <polyline points=${points.join(' ')} />
@@ -56,7 +57,7 @@ const reads = info => info.stream ?? info.category ?? 'everything';
 
 const COLUMNS = [
   {name: 'Consumer', width: '2fr', small: '2fr'}, {name: 'Reads', width: '1fr'}, {name: 'State', width: '90px'},
-  {name: 'Lag', width: '100px', small: '84px', className: 'number'}, {name: '', width: '110px', small: '70px'},
+  {name: 'Lag', width: '100px', small: '84px', className: 'number'}, {name: 'Trend', width: '110px', small: '70px'},
   {name: 'Oldest', width: '80px', className: 'number'}, {name: 'In flight', width: '84px', className: 'number'},
   {name: 'Retried', width: '84px', className: 'number'},
   {name: 'Parked', width: '74px', small: '64px', className: 'number'},
@@ -96,9 +97,9 @@ function Facts({info}) {
     ['Types', info.types?.join(', ')], ['Correlation', info.correlation], ['Ordering', info.ordering],
     ['Handed out to', html`<a href=${categoryAddress('', info.ceiling)}>${count(info.ceiling)}</a>`],
     ['Settled to', count(info.floor)],
-    ['In flight', `${count(info.inFlight)} in ${count(info.claims)} claims`],
-    ['Streams', `${count(info.waiting)} wait, ${count(info.retrying)} of them are retried; ${count(info.parked)} parked`],
-    ['Since', localTime(info.createdAt)],
+    ['In flight', plural(info.inFlight, 'message') + ' in ' + plural(info.claims, 'claim')],
+    ['Streams', `waiting ${count(info.waiting)}, of them retried ${count(info.retrying)}; parked ${count(info.parked)}`],
+    ['Created', localTime(info.createdAt)],
     ...Object.entries(info.options || {}).map(([key, value]) => [key, String(value)]),
   ];
   return html`<dl class="facts panel">${facts.filter(([, value]) => value !== undefined).map(([name, value]) =>
@@ -124,7 +125,7 @@ function Claims({claims}) {
 
 const STREAM_COLUMNS = [
   {name: 'Stream', width: '1.5fr', small: '1fr'}, {name: 'At', width: '70px', small: '50px', className: 'number'},
-  {name: 'Attempts', width: '80px', className: 'number'}, {name: '', width: '130px', small: '100px'},
+  {name: 'Attempts', width: '80px', className: 'number'}, {name: 'Now', width: '130px', small: '100px'},
   {name: 'Error', width: '2fr', small: '1fr'},
 ];
 
@@ -133,7 +134,7 @@ const what = one => one.parked ? html`<span class="bad">parked</span>` : one.cla
 
 /** chosen: a Set of names, or undefined where nothing is chosen. */
 function Streams({streams, chosen, choose}) {
-  const columns = chosen ? [{name: '', width: '34px', small: '34px'}, ...STREAM_COLUMNS] : STREAM_COLUMNS;
+  const columns = chosen ? [{name: '✓', width: '34px', small: '34px'}, ...STREAM_COLUMNS] : STREAM_COLUMNS;
   const row = n => {
     const one = streams[n];
     const cells = [html`<a href=${streamAddress(one.stream, one.position)}>${one.stream}</a>`, one.position,

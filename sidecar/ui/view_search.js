@@ -104,7 +104,7 @@ function useScan() {
 
 const COLUMNS = [
   {name: 'Position', width: '110px', small: '92px', className: 'number'},
-  {name: 'Time', width: '184px', className: 'time'}, {name: 'Stream', width: '1fr', small: '1fr'},
+  {name: 'Time', width: '204px', className: 'time'}, {name: 'Stream', width: '1fr', small: '1fr'},
   {name: 'Type', width: '0.8fr', small: '0.8fr'}, {name: 'Data', width: '2fr', className: 'data'},
 ];
 
@@ -122,7 +122,7 @@ function Found({found, running, begun}) {
 function Progress({scan}) {
   return html`<div class="tools progress" role="status">
     <span><b>${count(scan.found.length)}</b> found in <b>${count(scan.scanned)}</b> messages</span>
-    ${scan.next !== null && html`<span>down to ${count(scan.next)}${scan.time && ', ' + localTime(scan.time)}</span>`}
+    ${scan.next !== null && html`<span>now at ${count(scan.next)}${scan.time && ', ' + localTime(scan.time)}</span>`}
     ${!scan.running && scan.begun && scan.next === null && !scan.error && html`<span>all of them seen</span>`}
     ${scan.running && html`<button type="button" onClick=${scan.stop}>Stop</button>`}
     ${!scan.running && scan.next !== null && html`<button type="button" onClick=${scan.goOn}>Go on</button>`}
