@@ -432,29 +432,36 @@ CREATE FUNCTION millrace.read_support(internal) RETURNS internal
     LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_read_support';
 COMMENT ON FUNCTION millrace.read_support(internal) IS 'internal: what the planner asks about functions that return messages';
 
-CREATE FUNCTION millrace.read_stream(stream text, "position" bigint DEFAULT 0, batch_size bigint DEFAULT 1000,
-                                     types text[] DEFAULT NULL, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
+CREATE FUNCTION millrace.read_stream(stream text, "position" bigint DEFAULT NULL, batch_size bigint DEFAULT 1000,
+                                     types text[] DEFAULT NULL, namespace text DEFAULT NULL,
+                                     direction text DEFAULT 'forward') RETURNS SETOF millrace.message
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_stream';
-COMMENT ON FUNCTION millrace.read_stream(text, bigint, bigint, text[], text) IS
-    'the messages of a stream from a position on, in order';
+COMMENT ON FUNCTION millrace.read_stream(text, bigint, bigint, text[], text, text) IS
+    'the messages of a stream from a position on, in order, or backward';
 
-CREATE FUNCTION millrace.read_category(category text, "position" bigint DEFAULT 1, batch_size bigint DEFAULT 1000,
+CREATE FUNCTION millrace.read_category(category text, "position" bigint DEFAULT NULL, batch_size bigint DEFAULT 1000,
                                        correlation text DEFAULT NULL, consumer_group_member bigint DEFAULT NULL,
-                                       consumer_group_size bigint DEFAULT NULL, types text[] DEFAULT NULL, namespace text DEFAULT NULL)
+                                       consumer_group_size bigint DEFAULT NULL, types text[] DEFAULT NULL, namespace text DEFAULT NULL,
+                                       direction text DEFAULT 'forward')
     RETURNS SETOF millrace.message
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_category';
-COMMENT ON FUNCTION millrace.read_category(text, bigint, bigint, text, bigint, bigint, text[], text) IS
-    'the messages of a category from a global position on, in order; never skips one that commits later';
+COMMENT ON FUNCTION millrace.read_category(text, bigint, bigint, text, bigint, bigint, text[], text, text) IS
+    'the messages of a category from a global position on, in order, or backward; never skips one that commits later';
 
-CREATE FUNCTION millrace.read_all("position" bigint DEFAULT 1, batch_size bigint DEFAULT 1000,
-                                  types text[] DEFAULT NULL, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
+CREATE FUNCTION millrace.read_all("position" bigint DEFAULT NULL, batch_size bigint DEFAULT 1000,
+                                  types text[] DEFAULT NULL, namespace text DEFAULT NULL,
+                                  direction text DEFAULT 'forward') RETURNS SETOF millrace.message
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_read_all';
-COMMENT ON FUNCTION millrace.read_all(bigint, bigint, text[], text) IS
-    'all messages of the namespace from a global position on, in order; never skips one that commits later';
+COMMENT ON FUNCTION millrace.read_all(bigint, bigint, text[], text, text) IS
+    'all messages of the namespace from a global position on, in order, or backward; never skips one that commits later';
 
 CREATE FUNCTION millrace.last_message(stream text, type text DEFAULT NULL, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'millrace_last_message';
 COMMENT ON FUNCTION millrace.last_message(text, text, text) IS 'the last message of a stream, or its last of a type';
+
+CREATE FUNCTION millrace.get_message(id uuid, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME', 'millrace_get_message';
+COMMENT ON FUNCTION millrace.get_message(uuid, text) IS 'the message of an id; no row when there is none';
 
 CREATE FUNCTION millrace.stream_version(stream text, namespace text DEFAULT NULL) RETURNS bigint
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_stream_version';
@@ -467,6 +474,30 @@ CREATE FUNCTION millrace.list_streams(prefix text DEFAULT '', max_rows bigint DE
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'millrace_list_streams';
 COMMENT ON FUNCTION millrace.list_streams(text, bigint, text, text) IS
     'the streams whose names begin with a prefix, in byte order, behind a given name';
+
+CREATE FUNCTION millrace.recent_streams(max_rows bigint DEFAULT 100, "position" bigint DEFAULT NULL, category text DEFAULT NULL,
+                                        scan_limit bigint DEFAULT 10000, namespace text DEFAULT NULL,
+                                        OUT stream text, OUT version bigint, OUT last_activity timestamptz, OUT global_position bigint)
+    RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'millrace_recent_streams';
+COMMENT ON FUNCTION millrace.recent_streams(bigint, bigint, text, bigint, text) IS
+    'the streams of the newest messages, each with its last one, the newest first';
+
+CREATE FUNCTION millrace.list_types(category text DEFAULT NULL, "position" bigint DEFAULT NULL, scan_limit bigint DEFAULT 10000,
+                                    namespace text DEFAULT NULL, OUT type text, OUT message_count bigint, OUT last_global_position bigint)
+    RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 20 AS 'MODULE_PATHNAME', 'millrace_list_types';
+COMMENT ON FUNCTION millrace.list_types(text, bigint, bigint, text) IS
+    'the types of the newest messages, the most frequent first';
+
+CREATE FUNCTION millrace.search_messages(types text[] DEFAULT NULL, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL,
+                                         path text[] DEFAULT NULL, value jsonb DEFAULT NULL, stream text DEFAULT NULL,
+                                         category text DEFAULT NULL, "position" bigint DEFAULT NULL,
+                                         direction text DEFAULT 'backward', max_rows bigint DEFAULT 100,
+                                         scan_limit bigint DEFAULT 10000, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'millrace_search_messages';
+COMMENT ON FUNCTION millrace.search_messages(text[], timestamptz, timestamptz, text[], jsonb, text, text, bigint, text, bigint, bigint, text) IS
+    'messages by type, time and one value in their JSON, of so many that are looked at';
 
 CREATE FUNCTION millrace.count_categories(namespace text, OUT category text, OUT stream_count bigint,
                                           OUT message_count bigint) RETURNS SETOF record
@@ -494,24 +525,42 @@ CREATE FUNCTION millrace.json_time(value timestamptz) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_json_time';
 
 CREATE FUNCTION millrace.json_read_stream(namespace text, stream text, "position" bigint, global_position bigint,
-                                          batch_size bigint, types text[], max_bytes integer,
+                                          batch_size bigint, types text[], max_bytes integer, direction text DEFAULT 'forward',
                                           OUT body text, OUT count bigint, OUT next_position bigint) RETURNS record
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_read_stream';
 
 CREATE FUNCTION millrace.json_read_category(namespace text, category text, "position" bigint, batch_size bigint,
                                             correlation text, consumer_group_member bigint,
                                             consumer_group_size bigint, types text[], max_bytes integer,
+                                            direction text DEFAULT 'forward',
                                             OUT body text, OUT count bigint, OUT next_position bigint) RETURNS record
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_read_category';
 
 CREATE FUNCTION millrace.json_last_message(namespace text, stream text, type text) RETURNS text
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_last_message';
 
+CREATE FUNCTION millrace.json_get_message(namespace text, id uuid) RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_get_message';
+
 CREATE FUNCTION millrace.json_stream_version(namespace text, stream text) RETURNS text
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_stream_version';
 
 CREATE FUNCTION millrace.json_list_streams(namespace text, prefix text, max_rows bigint, after text) RETURNS text
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_list_streams';
+
+CREATE FUNCTION millrace.json_recent_streams(namespace text, max_rows bigint, "position" bigint, category text, scan_limit bigint)
+    RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_recent_streams';
+
+CREATE FUNCTION millrace.json_list_types(namespace text, category text, "position" bigint, scan_limit bigint) RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_list_types';
+
+CREATE FUNCTION millrace.search_page(types text[], since timestamptz, until timestamptz, path text[], value jsonb, stream text,
+                                     category text, "position" bigint, direction text, max_rows bigint, scan_limit bigint,
+                                     namespace text) RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_search_page';
+COMMENT ON FUNCTION millrace.search_page(text[], timestamptz, timestamptz, text[], jsonb, text, text, bigint, text, bigint, bigint, text) IS
+    'internal: search_messages as JSON, with where to go on';
 
 CREATE FUNCTION millrace.json_list_categories(namespace text) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -570,6 +619,11 @@ CREATE FUNCTION millrace.head(namespace text DEFAULT NULL) RETURNS bigint
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_head';
 COMMENT ON FUNCTION millrace.head(text) IS
     'the global position of the last message of the namespace; 0: it is empty';
+
+CREATE FUNCTION millrace.position_at("time" timestamptz, namespace text DEFAULT NULL) RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_position_at';
+COMMENT ON FUNCTION millrace.position_at(timestamptz, text) IS
+    'the global position of the first message of that time or later; behind the last message when all are earlier';
 
 -- ---- subscriptions, export and import ----------------------------------------------------------------
 
@@ -708,6 +762,143 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION millrace.read_horizon(text, bigint) IS
     'up to which global position readers see all by this statement''s snapshot, the last one given out, and the transaction that they wait for';
+
+CREATE FUNCTION millrace.decided_to(namespace text) RETURNS bigint
+    LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_decided_to';
+COMMENT ON FUNCTION millrace.decided_to(text) IS
+    'internal: the highest global position up to which nothing may commit any more that this statement''s snapshot does not see';
+
+-- Where readers of a namespace stop, and for which transaction; NULL: at none, or it has ended since.
+CREATE FUNCTION millrace.held_back(namespace text, OUT readable bigint, OUT last bigint, OUT "position" bigint, OUT pid integer,
+                                   OUT gid text) RETURNS record
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    horizon record;
+BEGIN
+    last := millrace.feed_head(namespace) - 1;
+    readable := least(millrace.decided_to(namespace), last);
+    IF readable < last THEN
+        horizon := millrace.read_horizon(namespace, readable + 1);
+        readable := horizon.readable;
+        pid := horizon.pid;
+        gid := horizon.gid;
+        -- A standby does not know whose it is.
+        IF pid IS NOT NULL OR gid IS NOT NULL OR horizon.xid IS NOT NULL AND pg_is_in_recovery() THEN
+            "position" := readable + 1;
+        END IF;
+    END IF;
+END $$;
+COMMENT ON FUNCTION millrace.held_back(text) IS 'internal: up to where readers of a namespace see all, and who holds them back';
+
+-- How far readers of a namespace come; cheap enough to be asked every second.
+CREATE FUNCTION millrace.json_namespace_stats(namespace text) RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema text := millrace.find_namespace(namespace);
+    held record := millrace.held_back(namespace);
+    since timestamptz;
+BEGIN
+    IF held.position IS NOT NULL THEN
+        since := coalesce((SELECT a.xact_start FROM pg_stat_activity a WHERE a.pid = held.pid),
+                          (SELECT p.prepared FROM pg_prepared_xacts p WHERE p.gid = held.gid));
+    END IF;
+    RETURN format('{"namespace":%s,"head":%s,"lastGlobalPosition":%s,"messageCount":%s,"heldBack":%s,"time":"%s"}',
+        to_json(namespace), held.readable, held.last, coalesce(millrace.estimate_messages(schema), 0),
+        CASE WHEN held.position IS NULL THEN 'null' ELSE format('{"from":%s,"seconds":%s}', held.position,
+            coalesce(round(extract(epoch FROM clock_timestamp() - since), 3)::text, 'null')) END,
+        millrace.json_time(clock_timestamp()));
+END $$;
+COMMENT ON FUNCTION millrace.json_namespace_stats(text) IS 'internal: a namespace as sys.stats answers it';
+
+-- A session or a prepared transaction that is in the way of others, and the line that ends it.
+CREATE FUNCTION millrace.json_holder(pid integer, gid text, username name, application text, client inet, state text, since timestamptz,
+                                     query text) RETURNS jsonb
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object('pid', pid, 'gid', gid, 'user', username, 'application', application, 'client', host(client),
+        'state', state, 'seconds', round(extract(epoch FROM clock_timestamp() - since), 3), 'query', left(query, 1000),
+        'statement', CASE WHEN gid IS NOT NULL THEN format('ROLLBACK PREPARED %L', gid)
+                          WHEN pid IS NOT NULL THEN format('SELECT pg_terminate_backend(%s)', pid) END)
+$$;
+COMMENT ON FUNCTION millrace.json_holder(integer, text, name, text, inet, text, timestamptz, text) IS 'internal: one who is named by sys.blocked';
+
+-- Who holds readers back.  Appends that wait for nothing are among them, for the moment they take.
+CREATE FUNCTION millrace.json_reader_holders() RETURNS jsonb
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH appending AS MATERIALIZED (
+        SELECT a.*, EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'transactionid' AND l.granted) AS has_xid
+        FROM millrace.appending a
+    ), held AS MATERIALIZED (
+        SELECT n.name AS namespace, h.*
+        FROM (SELECT m.name FROM millrace.namespaces m JOIN pg_namespace s ON s.nspname = m.schema
+                  JOIN pg_class c ON c.relnamespace = s.oid AND c.relname = 'messages'
+              WHERE c.oid IN (SELECT l.relation FROM pg_locks l WHERE l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' AND l.granted
+                                  AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
+                  AND has_schema_privilege(s.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AND millrace.is_messages(c.oid)
+              OFFSET 0) n
+            CROSS JOIN LATERAL millrace.held_back(n.name) h
+        WHERE h.position IS NOT NULL
+    ), holders AS (
+        SELECT a.namespace, h.position, a.xact_start,
+            millrace.json_holder(a.pid, a.gid, a.usename, a.application_name, a.client_addr, a.state, a.xact_start, a.query) AS holder
+        FROM appending a LEFT JOIN held h ON h.namespace = a.namespace AND (h.pid = a.pid OR h.gid = a.gid)
+        WHERE a.xid IS NOT NULL OR a.has_xid
+        UNION ALL
+        SELECT h.namespace, h.position, coalesce(s.xact_start, p.prepared),
+            millrace.json_holder(h.pid, h.gid, coalesce(s.usename, p.owner), s.application_name, s.client_addr,
+                                 CASE WHEN h.gid IS NULL THEN s.state ELSE 'prepared' END, coalesce(s.xact_start, p.prepared), s.query)
+        FROM held h LEFT JOIN pg_stat_activity s ON s.pid = h.pid LEFT JOIN pg_prepared_xacts p ON p.gid = h.gid
+        WHERE NOT EXISTS (SELECT FROM appending a WHERE a.namespace = h.namespace AND (a.pid = h.pid OR a.gid = h.gid))
+    )
+    SELECT coalesce(jsonb_agg(jsonb_build_object('namespace', namespace, 'position', "position") || holder
+                              ORDER BY "position" IS NULL, xact_start NULLS FIRST), '[]')
+    FROM (SELECT * FROM holders ORDER BY "position" IS NULL, xact_start NULLS FIRST LIMIT 1000) most
+$$;
+COMMENT ON FUNCTION millrace.json_reader_holders() IS 'internal: who holds readers back, as sys.blocked answers it';
+
+-- Who waits for one of our locks, each with those it waits for.
+CREATE FUNCTION millrace.json_waiting() RETURNS jsonb
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH locks AS MATERIALIZED (
+        SELECT * FROM pg_locks WHERE locktype IN ('advisory', 'transactionid', 'relation')
+    ), waiting AS (
+        SELECT b.pid, b.lock, b.usename, b.application_name, b.query_start, b.query,
+            (SELECT n.name FROM locks l JOIN pg_class c ON c.oid = l.relation AND c.relname = 'messages'
+                JOIN pg_namespace s ON s.oid = c.relnamespace JOIN millrace.namespaces n ON n.schema = s.nspname
+             WHERE l.pid = b.pid AND l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+             LIMIT 1) AS namespace,
+            jsonb_agg(millrace.json_holder(b.blocking_pid, p.gid, coalesce(b.blocking_usename, p.owner), b.blocking_application_name,
+                b.blocking_client_addr, b.blocking_state, coalesce(b.blocking_xact_start, p.prepared), b.blocking_query)) AS blocked_by
+        FROM millrace.blocked b LEFT JOIN LATERAL (
+            SELECT x.gid, x.owner, x.prepared FROM locks w
+                JOIN locks g ON g.granted AND g.pid IS NULL AND g.locktype = 'advisory' AND (g.database, g.classid, g.objid, g.objsubid)
+                    = (w.database, w.classid, w.objid, w.objsubid)
+                JOIN locks t ON t.locktype = 'transactionid' AND t.pid IS NULL AND t.virtualtransaction = g.virtualtransaction
+                JOIN pg_prepared_xacts x ON x.transaction = t.transactionid
+            WHERE w.pid = b.pid AND w.locktype = 'advisory' AND NOT w.granted AND b.blocking_pid IS NULL) p ON true
+        GROUP BY 1, 2, 3, 4, 5, 6
+    )
+    SELECT coalesce(jsonb_agg(jsonb_build_object('pid', pid, 'lock', lock, 'namespace', namespace, 'seconds',
+                                                 round(extract(epoch FROM clock_timestamp() - query_start), 3), 'application', application_name,
+                                                 'user', usename, 'query', left(query, 1000), 'blockedBy', blocked_by)
+                              ORDER BY query_start NULLS FIRST, pid), '[]')
+    FROM (SELECT * FROM waiting ORDER BY query_start NULLS FIRST, pid LIMIT 1000) most
+$$;
+COMMENT ON FUNCTION millrace.json_waiting() IS 'internal: who waits for one of our locks, as sys.blocked answers it';
+
+CREATE FUNCTION millrace.json_blocked() RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object('readers', millrace.json_reader_holders(), 'waiting', millrace.json_waiting(), 'prepared', (
+            SELECT coalesce(jsonb_agg(jsonb_build_object('gid', p.gid, 'user', p.owner, 'seconds',
+                round(extract(epoch FROM clock_timestamp() - p.prepared), 3), 'statement', format('ROLLBACK PREPARED %L', p.gid))
+                ORDER BY p.prepared), '[]')
+            FROM pg_prepared_xacts p WHERE p.database = current_database()),
+        'missing', CASE
+            WHEN pg_is_in_recovery() THEN 'a standby answered: whom its readers wait for is known to the primary alone'
+            WHEN NOT pg_has_role('pg_read_all_stats', 'USAGE') THEN
+                format('of sessions of other roles neither client, state, time nor query is shown: GRANT pg_read_all_stats TO %I', current_user)
+        END)::text
+$$;
+COMMENT ON FUNCTION millrace.json_blocked() IS 'internal: who holds up whom, as sys.blocked answers it';
 
 -- ---- consumers --------------------------------------------------------------------------------------
 
@@ -995,6 +1186,15 @@ CREATE VIEW millrace.consumer_status AS
         CROSS JOIN LATERAL millrace.consumers_of(n.name, NULL) c;
 COMMENT ON VIEW millrace.consumer_status IS 'how far each consumer is, and what it waits for';
 
+CREATE FUNCTION millrace.consumer_claims(consumer text, namespace text DEFAULT NULL, OUT claim bigint, OUT member text, OUT request uuid,
+                                         OUT messages bigint, OUT streams bigint, OUT global_position bigint, OUT granted timestamptz,
+                                         OUT lease_until timestamptz) RETURNS SETOF record
+    LANGUAGE sql VOLATILE AS $$
+    SELECT claim, member, request, messages, streams, global_position, granted, lease_until
+    FROM millrace.consumer_claims_of(coalesce(namespace, millrace.selected_namespace()), consumer) ORDER BY claim
+$$;
+COMMENT ON FUNCTION millrace.consumer_claims(text, text) IS 'the open claims of a consumer, the oldest first. MR016 when there is no such consumer';
+
 CREATE VIEW millrace.consumer_claims_open AS
     SELECT n.name AS namespace, c.name AS consumer, c.claim, c.granted, c.lease_until, c.member, c.request, c.messages, c.streams,
         c.global_position
@@ -1053,6 +1253,18 @@ CREATE FUNCTION millrace.json_consumer_streams(namespace text, consumer text, pa
         ORDER BY stream COLLATE "C" LIMIT json_consumer_streams.max_rows) lines
 $$;
 COMMENT ON FUNCTION millrace.json_consumer_streams(text, text, boolean, text, bigint) IS 'internal: the streams that consumer.streams answers';
+
+CREATE FUNCTION millrace.json_consumer_claims(namespace text, consumer text, max_rows bigint) RETURNS jsonb
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object('claims', coalesce(jsonb_agg(line), '[]')) FROM (
+        SELECT jsonb_build_object('claim', claim, 'member', member, 'request', request, 'messages', messages, 'streams', streams,
+            'globalPosition', nullif(global_position, 0), 'grantedAt', millrace.json_time(granted),
+            'ageMs', greatest(floor(extract(epoch FROM clock_timestamp() - granted) * 1000), 0)::bigint,
+            'expiresInMs', greatest(ceil(extract(epoch FROM lease_until - clock_timestamp()) * 1000), 0)::bigint) AS line
+        FROM millrace.consumer_claims_of(json_consumer_claims.namespace, json_consumer_claims.consumer)
+        ORDER BY claim LIMIT json_consumer_claims.max_rows) lines
+$$;
+COMMENT ON FUNCTION millrace.json_consumer_claims(text, text, bigint) IS 'internal: what consumer.claims answers';
 
 -- How consumers are doing, for the metrics of the HTTP side: at most so many, by name, and none that is begun later
 -- than so many ms after the start.  One that can't be told of is left out.
@@ -1117,6 +1329,42 @@ BEGIN
     END LOOP;
 END $$;
 
+-- A time of a JSON object; NULL: it has none.
+CREATE FUNCTION millrace.time_member(options jsonb, name text) RETURNS timestamptz
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (options->>name)::timestamptz;
+EXCEPTION WHEN invalid_datetime_format OR datetime_field_overflow OR invalid_time_zone_displacement_value OR invalid_parameter_value THEN
+    RAISE EXCEPTION 'options.% must be a time, not "%"', name, left(options->>name, 80) USING ERRCODE = 'MR009';
+END $$;
+
+-- What the method messages.search answers; request is an object.
+CREATE FUNCTION millrace.json_search_messages(namespace text, request jsonb) RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    wanted jsonb := request->'where';
+BEGIN
+    IF namespace IS NULL OR request IS NULL THEN
+        RAISE EXCEPTION '% must not be NULL', CASE WHEN namespace IS NULL THEN 'namespace' ELSE 'request' END USING ERRCODE = 'MR005';
+    END IF;
+    PERFORM millrace.check_members(request, 'types array', 'since string', 'until string', 'where object', 'stream string',
+        'category string', 'position integer', 'direction string', 'limit integer', 'scanLimit integer');
+    PERFORM millrace.check_members(wanted, 'path array', 'value any');
+    IF EXISTS (SELECT FROM jsonb_array_elements(request->'types') t WHERE jsonb_typeof(t) <> 'string') THEN
+        RAISE EXCEPTION 'options.types must be an array of strings' USING ERRCODE = 'MR009';
+    ELSIF EXISTS (SELECT FROM jsonb_array_elements(wanted->'path') p WHERE jsonb_typeof(p) NOT IN ('string', 'number')) THEN
+        RAISE EXCEPTION 'options.where.path must be an array of strings and numbers' USING ERRCODE = 'MR009';
+    ELSIF wanted IS NOT NULL AND NOT wanted ?& '{path,value}' THEN
+        RAISE EXCEPTION 'options.where must have path and value' USING ERRCODE = 'MR009';
+    END IF;
+    RETURN millrace.search_page(
+        CASE WHEN request ? 'types' THEN ARRAY(SELECT jsonb_array_elements_text(request->'types')) END,
+        millrace.time_member(request, 'since'), millrace.time_member(request, 'until'),
+        CASE WHEN wanted IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(wanted->'path')) END, wanted->'value',
+        request->>'stream', request->>'category', (request->'position')::bigint, coalesce(request->>'direction', 'backward'),
+        (request->'limit')::bigint, (request->'scanLimit')::bigint, namespace);
+END $$;
+
 -- Where a consumer is to begin: the first global position it reads.
 CREATE FUNCTION millrace.consumer_start(namespace text, start jsonb) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -1146,12 +1394,7 @@ BEGIN
     ELSIF options ? 'position' AND options ? 'since' THEN
         RAISE EXCEPTION 'a consumer begins at one of position and since' USING ERRCODE = 'MR009';
     END IF;
-    BEGIN
-        since := (options->>'since')::timestamptz;
-    EXCEPTION WHEN invalid_datetime_format OR datetime_field_overflow OR invalid_time_zone_displacement_value
-        OR invalid_parameter_value THEN
-        RAISE EXCEPTION 'options.since must be a time, not "%"', left(options->>'since', 80) USING ERRCODE = 'MR009';
-    END;
+    since := millrace.time_member(options, 'since');
     created := millrace.create_consumer(consumer, options->>'category', options->>'stream',
         CASE WHEN options ? 'types' THEN ARRAY(SELECT jsonb_array_elements_text(options->'types')) END,
         options->>'correlation', coalesce(options->>'ordering', 'stream'), nullif(of_consumer, '{}'),
@@ -1221,6 +1464,12 @@ BEGIN
             END IF;
             result := millrace.json_consumer_streams(namespace, consumer, (options->'parked')::boolean, options->>'cursor',
                                                      coalesce((options->'limit')::bigint, 100));
+        WHEN 'claims' THEN
+            PERFORM millrace.check_members(options, 'limit integer');
+            IF NOT coalesce((options->'limit')::bigint, 100) BETWEEN 1 AND 1000 THEN
+                RAISE EXCEPTION 'options.limit % is out of range', options->'limit' USING ERRCODE = 'MR009', HINT = 'It is 1 to 1000.';
+            END IF;
+            result := millrace.json_consumer_claims(namespace, consumer, coalesce((options->'limit')::bigint, 100));
         WHEN 'unpark' THEN
             PERFORM millrace.check_members(options, 'stream string', 'limit integer');
             IF (options->'limit')::bigint < 0 THEN

@@ -32,6 +32,7 @@
 #include "front/service.h"
 #include "net/tls.h"
 #include "base/version.h"
+#include "serve/connections.h"
 #include "serve/worker.h"
 
 #define DEFAULT_WORKERS_MAX 4
@@ -53,8 +54,9 @@ struct server
 	struct bootstrap bootstrap;
 	struct admin *admin;
 	struct shared shared;
-	struct listeners *listeners; /* [nworkers], each until its worker takes it */
-	struct worker **workers;	 /* [nworkers] */
+	struct listeners *listeners;	  /* [nworkers], each until its worker takes it */
+	struct worker **workers;		  /* [nworkers] */
+	struct connections **connections; /* [nworkers] */
 	unsigned nworkers;
 	bool wrong_settings; /* why the start failed */
 	char place[128];	 /* host:port */
@@ -263,22 +265,32 @@ static bool start_admin(struct server *server, struct buf *error)
 	return true;
 }
 
+static bool make_worker(struct server *server, unsigned i)
+{
+	server->workers[i] =
+		worker_new(&server->config, server->conninfo, &server->shared, &server->listeners[i]);
+	server->listeners[i].count = 0;
+	if (server->workers[i] == NULL)
+		return false;
+	server->connections[i] = connections_new(server->workers[i], server->workers, server->nworkers);
+	return server->connections[i] != NULL;
+}
+
+/* All of them are there before the first one runs, which may ask the others. */
 static bool start_workers(struct server *server, struct buf *error)
 {
-	for (unsigned i = 0; i < server->nworkers; i++)
-	{
-		server->workers[i] =
-			worker_new(&server->config, server->conninfo, &server->shared, &server->listeners[i]);
-		server->listeners[i].count = 0;
-		if (server->workers[i] == NULL || !worker_start(server->workers[i]))
-		{
-			admin_free(server->admin); /* it asks all workers */
-			server->admin = NULL;
-			buf_add_str(error, "could not start a worker thread");
-			return false;
-		}
-	}
-	return true;
+	bool ok = true;
+
+	for (unsigned i = 0; ok && i < server->nworkers; i++)
+		ok = make_worker(server, i);
+	for (unsigned i = 0; ok && i < server->nworkers; i++)
+		ok = worker_start(server->workers[i]);
+	if (ok)
+		return true;
+	admin_free(server->admin); /* it asks all workers */
+	server->admin = NULL;
+	buf_add_str(error, "could not start a worker thread");
+	return false;
 }
 
 /* Waits a little, while the admin listener answers. */
@@ -350,7 +362,9 @@ static bool start(struct server *server, struct buf *error)
 	descriptors_reserve(&server->config, server->nworkers);
 	server->listeners = calloc(server->nworkers, sizeof(*server->listeners));
 	server->workers = calloc(server->nworkers, sizeof(struct worker *));
-	if (server->listeners == NULL || server->workers == NULL || !catch_signals(server))
+	server->connections = calloc(server->nworkers, sizeof(struct connections *));
+	if (server->listeners == NULL || server->workers == NULL || server->connections == NULL ||
+		!catch_signals(server))
 	{
 		buf_add_str(error, "out of memory or descriptors");
 		return false;
@@ -394,8 +408,13 @@ static void stop(struct server *server)
 {
 	drain(server);
 	admin_free(server->admin);
-	for (unsigned i = 0; server->workers && i < server->nworkers; i++)
+	for (unsigned i = 0; server->workers && server->connections && i < server->nworkers; i++)
+	{
+		connections_end(server->connections[i]);
 		worker_free(server->workers[i]);
+	}
+	for (unsigned i = 0; server->connections && i < server->nworkers; i++)
+		connections_free(server->connections[i]);
 	feed_wakes_close(&server->shared.wakes);
 	quotas_free(&server->shared.quotas);
 	for (unsigned i = 0; server->listeners && i < server->nworkers; i++)
@@ -409,6 +428,7 @@ static void stop(struct server *server)
 	if (server->base != NULL)
 		event_base_free(server->base);
 	free(server->workers);
+	free(server->connections);
 	free(server->listeners);
 }
 

@@ -11,6 +11,7 @@
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "api/api.h"
 #include "api/read.h"
@@ -20,6 +21,7 @@
 PG_FUNCTION_INFO_V1(millrace_json_read_stream);
 PG_FUNCTION_INFO_V1(millrace_json_read_category);
 PG_FUNCTION_INFO_V1(millrace_json_last_message);
+PG_FUNCTION_INFO_V1(millrace_json_get_message);
 PG_FUNCTION_INFO_V1(millrace_json_stream_version);
 PG_FUNCTION_INFO_V1(millrace_json_list_streams);
 PG_FUNCTION_INFO_V1(millrace_json_time);
@@ -27,6 +29,7 @@ PG_FUNCTION_INFO_V1(millrace_json_time);
 extern Datum millrace_json_read_stream(PG_FUNCTION_ARGS);
 extern Datum millrace_json_read_category(PG_FUNCTION_ARGS);
 extern Datum millrace_json_last_message(PG_FUNCTION_ARGS);
+extern Datum millrace_json_get_message(PG_FUNCTION_ARGS);
 extern Datum millrace_json_stream_version(PG_FUNCTION_ARGS);
 extern Datum millrace_json_list_streams(PG_FUNCTION_ARGS);
 extern Datum millrace_json_time(PG_FUNCTION_ARGS);
@@ -76,28 +79,33 @@ ReadPage(FunctionCallInfo fcinfo, const ReadRequest *request, int max_bytes_arg)
 	StoreClose(store);
 	values[0] = PointerGetDatum(TextEnd(&page.text));
 	values[1] = Int64GetDatum(count);
-	values[2] = Int64GetDatum(PositionBehind(page.last));
-	isnull[2] = !page.full || count == request->limit || page.last == PG_INT64_MAX;
+	values[2] = Int64GetDatum(request->backward ? page.last - 1 : PositionBehind(page.last));
+	isnull[2] = !page.full || count == request->limit ||
+				(request->backward ? page.last <= (page.by_position ? 0 : 1) : page.last == PG_INT64_MAX);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(ResultRowType(fcinfo)), values, isnull));
 }
 
-/* json_read_stream(namespace, stream, position, global_position, batch_size, types, max_bytes) */
+/*
+ * json_read_stream(namespace, stream, position, global_position, batch_size, types, max_bytes, direction);
+ * backward the two positions are the highest wanted
+ */
 Datum
 millrace_json_read_stream(PG_FUNCTION_ARGS)
 {
 	ReadRequest request = {.kind = READ_STREAM};
 
+	ArgDirection(fcinfo, 7, &request);
 	request.name = ArgName(fcinfo, 1, "stream");
-	request.position = ArgInt64(fcinfo, 2, 0);
-	request.global_position = ArgInt64(fcinfo, 3, 0);
+	request.position = ArgPosition(fcinfo, 2, &request);
+	request.global_position = ArgInt64(fcinfo, 3, request.global_position);
 	request.limit = ArgBatchSize(fcinfo, 4);
 	ArgTypes(fcinfo, 5, &request);
 	return ReadPage(fcinfo, &request, 6);
 }
 
 /*
- * json_read_category(namespace, category, position, batch_size, correlation, member, size, types, max_bytes);
- * the category '' is all messages, as over HTTP.
+ * json_read_category(namespace, category, position, batch_size, correlation, member, size, types, max_bytes,
+ * direction); the category '' is all messages, as over HTTP.
  */
 Datum
 millrace_json_read_category(PG_FUNCTION_ARGS)
@@ -108,7 +116,8 @@ millrace_json_read_category(PG_FUNCTION_ARGS)
 	request.name = PG_GETARG_TEXT_PP(1);
 	if (VARSIZE_ANY_EXHDR(request.name) == 0)
 		request.kind = READ_ALL;
-	request.position = ArgInt64(fcinfo, 2, 1);
+	ArgDirection(fcinfo, 9, &request);
+	request.position = ArgPosition(fcinfo, 2, &request);
 	request.limit = ArgBatchSize(fcinfo, 3);
 	request.correlation = ArgTextOrNull(fcinfo, 4);
 	ArgConsumerGroup(fcinfo, 5, 6, &request);
@@ -127,6 +136,23 @@ millrace_json_last_message(PG_FUNCTION_ARGS)
 
 	TextBegin(&page.text);
 	if (!ReadLastMessage(store, stream, ArgTextOrNull(fcinfo, 2), WriteMessage, &page))
+		appendStringInfoString(&page.text, "null");
+	StoreClose(store);
+	PG_RETURN_TEXT_P(TextEnd(&page.text));
+}
+
+/* json_get_message(namespace, id) -> a message with its stream, or null */
+Datum
+millrace_json_get_message(PG_FUNCTION_ARGS)
+{
+	JsonPage page = {.max_bytes = PG_INT32_MAX, .with_stream = true};
+	char *namespace_name = ArgNamespace(fcinfo, 0);
+	Store *store;
+
+	CheckNotNull(PG_ARGISNULL(1), "id");
+	store = StoreOpen(namespace_name, STORE_READ);
+	TextBegin(&page.text);
+	if (!ReadMessageById(store, PG_GETARG_UUID_P(1), WriteMessage, &page))
 		appendStringInfoString(&page.text, "null");
 	StoreClose(store);
 	PG_RETURN_TEXT_P(TextEnd(&page.text));

@@ -1,6 +1,6 @@
 /*
- * read.c: read_stream(), read_category(), read_all(), last_message(), stream_version(), head(),
- * list_streams(): rows for SQL.
+ * read.c: read_stream(), read_category(), read_all(), last_message(), get_message(), stream_version(), head(),
+ * position_at(), list_streams(): rows for SQL.
  */
 #include "postgres.h"
 
@@ -10,6 +10,8 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "api/api.h"
 #include "api/read.h"
@@ -20,16 +22,20 @@ PG_FUNCTION_INFO_V1(millrace_read_stream);
 PG_FUNCTION_INFO_V1(millrace_read_category);
 PG_FUNCTION_INFO_V1(millrace_read_all);
 PG_FUNCTION_INFO_V1(millrace_last_message);
+PG_FUNCTION_INFO_V1(millrace_get_message);
 PG_FUNCTION_INFO_V1(millrace_stream_version);
 PG_FUNCTION_INFO_V1(millrace_head);
+PG_FUNCTION_INFO_V1(millrace_position_at);
 PG_FUNCTION_INFO_V1(millrace_list_streams);
 
 extern Datum millrace_read_stream(PG_FUNCTION_ARGS);
 extern Datum millrace_read_category(PG_FUNCTION_ARGS);
 extern Datum millrace_read_all(PG_FUNCTION_ARGS);
 extern Datum millrace_last_message(PG_FUNCTION_ARGS);
+extern Datum millrace_get_message(PG_FUNCTION_ARGS);
 extern Datum millrace_stream_version(PG_FUNCTION_ARGS);
 extern Datum millrace_head(PG_FUNCTION_ARGS);
+extern Datum millrace_position_at(PG_FUNCTION_ARGS);
 extern Datum millrace_list_streams(PG_FUNCTION_ARGS);
 
 /* ---- arguments shared with api/json.c -------------------------------------------------------------- */
@@ -45,6 +51,36 @@ ArgBatchSize(FunctionCallInfo fcinfo, int arg)
 						errmsg("batch_size " INT64_FORMAT " is out of range", size),
 						errhint("It is a number of messages, or -1 for all.")));
 	return size;
+}
+
+/*
+ * In which direction messages are read: 'forward', also without the argument, or 'backward', from the newest
+ * on.  Errors: MR005 for NULL, MR009 for another word.
+ */
+void
+ArgDirection(FunctionCallInfo fcinfo, int arg, ReadRequest *request)
+{
+	char *direction;
+
+	if (arg >= PG_NARGS()) /* functions of 0.1.0 have none */
+		return;
+	CheckNotNull(PG_ARGISNULL(arg), "direction");
+	direction = text_to_cstring(PG_GETARG_TEXT_PP(arg));
+	request->backward = strcmp(direction, "backward") == 0;
+	if (!request->backward && strcmp(direction, "forward") != 0)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("direction \"%s\" is neither \"forward\" nor \"backward\"", direction)));
+	if (request->backward)
+		request->global_position = LAST_POSITION;
+}
+
+/* The position of the first message wanted, backward of the last; NULL: of the first, or last, that there is. */
+int64
+ArgPosition(FunctionCallInfo fcinfo, int arg, const ReadRequest *request)
+{
+	if (request->backward)
+		return ArgInt64(fcinfo, arg, LAST_POSITION);
+	return ArgInt64(fcinfo, arg, request->kind == READ_STREAM ? 0 : 1);
 }
 
 /* An array of texts, none of them NULL (MR005); NULL leaves *texts NULL. */
@@ -176,7 +212,8 @@ BeginReadStream(FunctionCallInfo fcinfo, ReadRequest *request, const char *selec
 {
 	request->kind = READ_STREAM;
 	request->name = ArgName(fcinfo, 0, "stream");
-	request->position = ArgInt64(fcinfo, 1, 0);
+	ArgDirection(fcinfo, 5, request);
+	request->position = ArgPosition(fcinfo, 1, request);
 	request->limit = ArgBatchSize(fcinfo, 2);
 	ArgTypes(fcinfo, 3, request);
 	return StoreOpen(ArgNamespaceOr(fcinfo, 4, selected), STORE_READ);
@@ -191,7 +228,7 @@ static const MessageFunction read_stream = {
 	.other_argument = -1,
 };
 
-/* read_stream(stream, position, batch_size, types, namespace) */
+/* read_stream(stream, position, batch_size, types, namespace, direction) */
 Datum
 millrace_read_stream(PG_FUNCTION_ARGS)
 {
@@ -202,7 +239,7 @@ millrace_read_stream(PG_FUNCTION_ARGS)
  * A name with a dash is no message's category.  To ask for one is a mistake that looks like success, so
  * there is a notice, once in a session.
  */
-static void
+void
 NoticeDash(text *name)
 {
 	static bool noticed = false;
@@ -225,7 +262,8 @@ BeginReadCategory(FunctionCallInfo fcinfo, ReadRequest *request, const char *sel
 	request->kind = READ_CATEGORY;
 	CheckNotNull(PG_ARGISNULL(0), "category");
 	request->name = PG_GETARG_TEXT_PP(0); /* '' is the category of -x */
-	request->position = ArgInt64(fcinfo, 1, 1);
+	ArgDirection(fcinfo, 8, request);
+	request->position = ArgPosition(fcinfo, 1, request);
 	request->limit = ArgBatchSize(fcinfo, 2);
 	request->correlation = ArgTextOrNull(fcinfo, 3);
 	ArgConsumerGroup(fcinfo, 4, 5, request);
@@ -247,7 +285,7 @@ static const MessageFunction read_category = {
 
 /*
  * read_category(category, position, batch_size, correlation, consumer_group_member, consumer_group_size,
- * types, namespace)
+ * types, namespace, direction)
  */
 Datum
 millrace_read_category(PG_FUNCTION_ARGS)
@@ -259,7 +297,8 @@ static Store *
 BeginReadAll(FunctionCallInfo fcinfo, ReadRequest *request, const char *selected)
 {
 	request->kind = READ_ALL;
-	request->position = ArgInt64(fcinfo, 0, 1);
+	ArgDirection(fcinfo, 4, request);
+	request->position = ArgPosition(fcinfo, 0, request);
 	request->limit = ArgBatchSize(fcinfo, 1);
 	ArgTypes(fcinfo, 2, request);
 	return StoreOpen(ArgNamespaceOr(fcinfo, 3, selected), STORE_READ);
@@ -274,17 +313,19 @@ static const MessageFunction read_all = {
 	.other_argument = -1,
 };
 
-/* read_all(position, batch_size, types, namespace) */
+/* read_all(position, batch_size, types, namespace, direction) */
 Datum
 millrace_read_all(PG_FUNCTION_ARGS)
 {
 	return MessageFunctionCall(&read_all, fcinfo);
 }
 
+const Oid message_row_types[] = MESSAGE_TYPES;
 const MessageFunction *const read_functions[] = {&read_stream, &read_category, &read_all, NULL};
 
-static bool
-PutMessage(void *arg, const Message *message)
+/* Sink: puts a message into the result set that is its argument. */
+bool
+PutMessageRow(void *arg, const Message *message)
 {
 	Datum values[MESSAGE_COLUMNS];
 	bool isnull[MESSAGE_COLUMNS];
@@ -298,11 +339,25 @@ PutMessage(void *arg, const Message *message)
 Datum
 millrace_last_message(PG_FUNCTION_ARGS)
 {
-	ResultSet *set = ResultSetBeginOf(fcinfo, read_stream.types, MESSAGE_COLUMNS);
+	ResultSet *set = ResultSetBeginOf(fcinfo, message_row_types, MESSAGE_COLUMNS);
 	text *stream = ArgName(fcinfo, 0, "stream");
 	Store *store = StoreOpen(ArgNamespaceOr(fcinfo, 2, SelectedNamespace()), STORE_READ);
 
-	(void)ReadLastMessage(store, stream, ArgTextOrNull(fcinfo, 1), PutMessage, set);
+	(void)ReadLastMessage(store, stream, ArgTextOrNull(fcinfo, 1), PutMessageRow, set);
+	StoreClose(store);
+	return (Datum)0;
+}
+
+/* get_message(id, namespace) -> no row or one */
+Datum
+millrace_get_message(PG_FUNCTION_ARGS)
+{
+	ResultSet *set = ResultSetBeginOf(fcinfo, read_stream.types, MESSAGE_COLUMNS);
+	Store *store;
+
+	CheckNotNull(PG_ARGISNULL(0), "id");
+	store = StoreOpen(ArgNamespaceOr(fcinfo, 1, SelectedNamespace()), STORE_READ);
+	(void)ReadMessageById(store, PG_GETARG_UUID_P(0), PutMessage, set);
 	StoreClose(store);
 	return (Datum)0;
 }
@@ -330,6 +385,20 @@ millrace_head(PG_FUNCTION_ARGS)
 
 	StoreClose(store);
 	PG_RETURN_INT64(head);
+}
+
+/* position_at(time, namespace) -> the global position from which on messages are of that time or later */
+Datum
+millrace_position_at(PG_FUNCTION_ARGS)
+{
+	Store *store;
+	int64 position;
+
+	CheckNotNull(PG_ARGISNULL(0), "time");
+	store = StoreOpen(ArgNamespaceOr(fcinfo, 1, SelectedNamespace()), STORE_READ);
+	position = ReadPositionAt(store, (Timestamp)PG_GETARG_TIMESTAMPTZ(0));
+	StoreClose(store);
+	PG_RETURN_INT64(position);
 }
 
 static void

@@ -34,6 +34,7 @@ typedef struct MessageFunction
 } MessageFunction;
 
 /* api/read.c */
+extern const Oid message_row_types[]; /* of the row type millrace.message */
 extern const MessageFunction *const read_functions[];
 
 extern Snapshot MessageFunctionSnapshot(const MessageFunction *function);
@@ -44,6 +45,10 @@ extern int64 ArgMaxRows(FunctionCallInfo fcinfo, int arg);
 extern text *ArgPrefix(FunctionCallInfo fcinfo, int arg);
 extern void ArgTexts(FunctionCallInfo fcinfo, int arg, const char *what, text ***texts, int *ntexts);
 extern void ArgTypes(FunctionCallInfo fcinfo, int arg, ReadRequest *request);
+extern void NoticeDash(text *name);
+extern bool PutMessageRow(void *arg, const Message *message);
+extern void ArgDirection(FunctionCallInfo fcinfo, int arg, ReadRequest *request);
+extern int64 ArgPosition(FunctionCallInfo fcinfo, int arg, const ReadRequest *request);
 extern void ArgConsumerGroup(FunctionCallInfo fcinfo, int member, int size, ReadRequest *request);
 
 #endif

@@ -62,7 +62,8 @@ struct PrefixScan
 {
 	StoreScan *scan;
 	Snapshot snapshot; /* the reader's */
-	Buffer buffer;	   /* the pinned page, or InvalidBuffer */
+	ScanDirection direction;
+	Buffer buffer; /* the pinned page, or InvalidBuffer */
 	BlockNumber block;
 	bool met; /* an entry has led to this page before */
 	HeapTupleData row;
@@ -71,12 +72,13 @@ struct PrefixScan
 
 /* Begins to judge the rows of a scan by the reader's snapshot; PrefixEnd() ends that, not the scan. */
 PrefixScan *
-PrefixBegin(StoreScan *scan, Snapshot snapshot)
+PrefixBegin(StoreScan *scan, Snapshot snapshot, ScanDirection direction)
 {
 	PrefixScan *prefix = palloc0(sizeof(PrefixScan));
 
 	prefix->scan = scan;
 	prefix->snapshot = snapshot;
+	prefix->direction = direction;
 	prefix->buffer = InvalidBuffer;
 	prefix->block = InvalidBlockNumber;
 	return prefix;
@@ -305,7 +307,7 @@ PrefixNext(PrefixScan *prefix, HeapTuple *row)
 	*row = &prefix->row;
 	do
 	{
-		ItemPointer tid = index_getnext_tid(prefix->scan->scan, ForwardScanDirection);
+		ItemPointer tid = index_getnext_tid(prefix->scan->scan, prefix->direction);
 
 		CHECK_FOR_INTERRUPTS();
 		if (!tid)

@@ -19,7 +19,7 @@ typedef enum PrefixStep
 
 typedef struct PrefixScan PrefixScan;
 
-extern PrefixScan *PrefixBegin(StoreScan *scan, Snapshot snapshot);
+extern PrefixScan *PrefixBegin(StoreScan *scan, Snapshot snapshot, ScanDirection direction);
 extern PrefixStep PrefixNext(PrefixScan *prefix, HeapTuple *row);
 extern void PrefixEnd(PrefixScan *prefix);
 extern int64 PrefixEntryPosition(StoreScan *scan, HeapTuple row);

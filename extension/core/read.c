@@ -18,6 +18,8 @@
  * so g' was too, and the scan begins after the snapshot.
  *
  * Filters come after the rule: a row that they would leave out ends the read just the same.
+ *
+ * Backward a read can't end at such a row, so it begins below the first of them (readable.c).
  */
 #include "postgres.h"
 
@@ -34,6 +36,7 @@
 
 #include "core/prefix.h"
 #include "core/read.h"
+#include "core/readable.h"
 #include "core/row.h"
 #include "store/store.h"
 
@@ -97,6 +100,8 @@ struct Reader
 	Store *store;
 	const ReadRequest *request;
 	Snapshot snapshot;
+	ScanDirection direction;
+	int64 highest;		   /* backward, by global position: what is above is not returned */
 	StoreScan *scan;	   /* NULL: there is nothing to read, or no more */
 	PrefixScan *prefix;	   /* NULL: the scan is by the snapshot alone */
 	Member *members;	   /* a group's read's; else NULL */
@@ -135,17 +140,23 @@ PassesNameFilters(const Reader *reader, Slice name)
 		   (!reader->members || LookUpMember(request, name, reader->members));
 }
 
+/* Those that need neither data nor metadata. */
 static bool
-PassesFilters(const ReadRequest *request, const Message *message)
+PassesHeadFilters(const ReadRequest *request, const Message *message)
+{
+	if ((request->backward ? message->global_position > request->global_position
+						   : message->global_position < request->global_position) ||
+		!IsWanted(request->types, request->ntypes, message->type))
+		return false;
+	return (!request->since || message->time >= *request->since) &&
+		   (!request->until || message->time < *request->until);
+}
+
+static bool
+PassesCorrelation(const ReadRequest *request, const Message *message)
 {
 	Slice correlation;
 
-	if (message->global_position < request->global_position ||
-		!IsWanted(request->types, request->ntypes, message->type))
-		return false;
-	if ((request->since && message->time < *request->since) ||
-		(request->until && message->time >= *request->until))
-		return false;
 	if (!request->correlation)
 		return true;
 	return CorrelationStream(message->metadata, &correlation) &&
@@ -155,39 +166,13 @@ PassesFilters(const ReadRequest *request, const Message *message)
 /* ---- reads --------------------------------------------------------------------------------------------- */
 
 /*
- * Where in its stream a read begins: behind the message just below its global position if that is one of the
- * stream, as for a reader that comes back with the last one it saw, so that what it has seen is not read
- * again.
- */
-static int64
-FirstPosition(Store *store, const ReadRequest *request, Snapshot snapshot)
-{
-	int64 first = request->position;
-	ScanKeyData key;
-	StoreScan *scan;
-	bool isnull;
-
-	if (request->global_position <= 1)
-		return first;
-	scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, snapshot, 1);
-	StoreInt8Key(&key, 1, BTEqualStrategyNumber, request->global_position - 1);
-	StoreRescan(scan, &key, 1);
-	if (StoreScanNext(scan, ForwardScanDirection) &&
-		SliceEqual(SliceOfText(DatumGetTextPP(slot_getattr(scan->slot, COLUMN_STREAM_NAME, &isnull))),
-				   SliceOfText(request->name)))
-		first = Max(first, PositionBehind(DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull))));
-	StoreEndScan(scan);
-	return first;
-}
-
-/*
- * Begins the scan of the index that the request needs, by a snapshot of its own: prefix.c says what that
- * means.
+ * Begins the scan of the index that the request needs, from a position on, by a snapshot of its own: prefix.c
+ * says what that means.
  */
 static StoreScan *
-BeginScan(Store *store, const ReadRequest *request, Snapshot snapshot, Snapshot scan_snapshot)
+BeginScan(Store *store, const ReadRequest *request, int64 position, Snapshot scan_snapshot)
 {
-	int64 position = request->position;
+	StrategyNumber side = request->backward ? BTLessEqualStrategyNumber : BTGreaterEqualStrategyNumber;
 	ScanKeyData keys[2];
 	StoreScan *scan;
 
@@ -195,19 +180,36 @@ BeginScan(Store *store, const ReadRequest *request, Snapshot snapshot, Snapshot 
 	{
 		scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, scan_snapshot, 1);
 		scan->scan->xs_want_itup = scan_snapshot == SnapshotAny;
-		StoreInt8Key(&keys[0], 1, BTGreaterEqualStrategyNumber, position);
+		StoreInt8Key(&keys[0], 1, side, position);
 		StoreRescan(scan, keys, 1);
 		return scan;
 	}
-	if (request->kind == READ_STREAM)
-		position = FirstPosition(store, request, snapshot);
 	scan =
 		StoreBeginScan(store, request->kind == READ_STREAM ? INDEX_STREAM : INDEX_CATEGORY, scan_snapshot, 2);
 	scan->scan->xs_want_itup = request->kind == READ_CATEGORY && scan_snapshot == SnapshotAny;
 	StoreTextKey(scan, &keys[0], 1, BTEqualStrategyNumber, request->name);
-	StoreInt8Key(&keys[1], 2, BTGreaterEqualStrategyNumber, position);
+	StoreInt8Key(&keys[1], 2, side, position);
 	StoreRescan(scan, keys, 2);
 	return scan;
+}
+
+/*
+ * Begins the scan of the rows.  A serializable transaction must meet those that its answer left out, too, to
+ * learn of its conflicts, so backward its scan begins where it was asked to.
+ */
+static void
+BeginRows(Reader *reader)
+{
+	const ReadRequest *request = reader->request;
+	Snapshot scan_snapshot = request->below > 0 ? SnapshotAny : reader->snapshot;
+	int64 position = ReadableFrom(reader->store, request, reader->snapshot);
+
+	reader->highest = position;
+	if (request->kind != READ_STREAM && IsolationIsSerializable())
+		position = request->position;
+	reader->scan = BeginScan(reader->store, request, position, scan_snapshot);
+	if (request->kind != READ_STREAM || request->below > 0)
+		reader->prefix = PrefixBegin(reader->scan, reader->snapshot, reader->direction);
 }
 
 /*
@@ -222,6 +224,7 @@ ReaderBegin(Store *store, const ReadRequest *request, Snapshot snapshot)
 	reader->store = store;
 	reader->request = request;
 	reader->snapshot = snapshot;
+	reader->direction = request->backward ? BackwardScanDirection : ForwardScanDirection;
 	reader->outcome.end = READ_EXHAUSTED;
 	reader->home = CurrentMemoryContext;
 	if (request->limit == 0 || (request->kind != READ_ALL && !request->name))
@@ -229,9 +232,7 @@ ReaderBegin(Store *store, const ReadRequest *request, Snapshot snapshot)
 	if (request->kind != READ_STREAM && IsolationIsSerializable())
 		PredicateLockRelation(store->heap, snapshot);
 	reader->context = AllocSetContextCreate(CurrentMemoryContext, "millrace message", ALLOCSET_DEFAULT_SIZES);
-	reader->scan = BeginScan(store, request, snapshot, request->below > 0 ? SnapshotAny : snapshot);
-	if (request->kind != READ_STREAM || request->below > 0)
-		reader->prefix = PrefixBegin(reader->scan, snapshot);
+	BeginRows(reader);
 	if (request->size > 0)
 		reader->members = palloc0(sizeof(Member) * MEMBERS);
 	return reader;
@@ -265,13 +266,26 @@ IsBehind(Reader *reader, PrefixStep step, HeapTuple row)
 	return PrefixEntryPosition(reader->scan, row) >= request->below;
 }
 
+/* Goes to the next row below what may still commit; one that came in since then is passed over. */
+static PrefixStep
+NextRowBelow(Reader *reader, HeapTuple *row)
+{
+	PrefixStep step;
+
+	do
+		step = PrefixNext(reader->prefix, row);
+	while (step == PREFIX_UNDECIDED ||
+		   (step == PREFIX_ROW && RowInt64(*row, COLUMN_GLOBAL_POSITION) > reader->highest));
+	return step;
+}
+
 static PrefixStep
 NextRow(Reader *reader, HeapTuple *row)
 {
 	if (reader->prefix)
-		return PrefixNext(reader->prefix, row);
+		return reader->request->backward ? NextRowBelow(reader, row) : PrefixNext(reader->prefix, row);
 	CHECK_FOR_INTERRUPTS();
-	if (!StoreScanNext(reader->scan, ForwardScanDirection))
+	if (!StoreScanNext(reader->scan, reader->direction))
 		return PREFIX_NO_MORE;
 	*row = StoreScanRow(reader->scan);
 	return PREFIX_ROW;
@@ -282,11 +296,18 @@ static bool
 TakeRow(Reader *reader, HeapTuple row)
 {
 	const ReadRequest *request = reader->request;
+	Datum values[COLUMNS];
+	bool isnull[COLUMNS];
 
 	if ((reader->members || request->categories) && !PassesNameFilters(reader, SliceOfText(RowStream(row))))
 		return false;
-	MessageFromRow(reader->store, row, &reader->message);
-	return PassesFilters(request, &reader->message);
+	RowValues(reader->store, row, values, isnull);
+	MessageHead(values, &reader->message);
+	if (!PassesHeadFilters(request, &reader->message))
+		return false;
+	if (!request->heads)
+		MessageContent(values, isnull, &reader->message);
+	return PassesCorrelation(request, &reader->message);
 }
 
 /* Goes one row on; returns whether that gave a message. */
@@ -306,6 +327,8 @@ Step(Reader *reader)
 	else
 	{
 		reader->outcome.last_global_position = RowInt64(row, COLUMN_GLOBAL_POSITION);
+		reader->outcome.last_time = RowInt64(row, COLUMN_TIME);
+		reader->outcome.rows++;
 		MemoryContextSwitchTo(reader->context);
 		return TakeRow(reader, row);
 	}
@@ -326,7 +349,7 @@ ReaderNext(Reader *reader)
 	}
 	while (reader->scan && !found)
 	{
-		if (reader->request->max_rows > 0 && reader->outcome.rows++ == reader->request->max_rows)
+		if (reader->request->max_rows > 0 && reader->outcome.rows == reader->request->max_rows)
 		{
 			reader->outcome.end = READ_STOPPED;
 			EndScan(reader);
@@ -387,8 +410,8 @@ int64
 ReadPrefixEnd(Store *store, const ReadRequest *request, int64 last)
 {
 	Snapshot snapshot = GetActiveSnapshot();
-	StoreScan *scan = BeginScan(store, request, snapshot, SnapshotAny);
-	PrefixScan *prefix = PrefixBegin(scan, snapshot);
+	StoreScan *scan = BeginScan(store, request, request->position, SnapshotAny);
+	PrefixScan *prefix = PrefixBegin(scan, snapshot, ForwardScanDirection);
 	PrefixStep step;
 	HeapTuple row;
 	int64 end = PG_INT64_MAX;

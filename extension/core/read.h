@@ -29,10 +29,11 @@ typedef struct ReadRequest
 {
 	ReadKind kind;
 	text *name;		/* stream or category, NULL: there is none; not for READ_ALL */
+	bool backward;	/* the newest first; then what is said of `first` here is of the last */
 	int64 position; /* the first wanted: position in the stream, or global position */
 	int64 limit;	/* messages, after filters; NO_LIMIT */
 	/* filters; NULL or 0: none */
-	int64 global_position; /* READ_STREAM: the first wanted */
+	int64 global_position; /* READ_STREAM: the first wanted; backward: LAST_POSITION is none */
 	text **types;
 	int ntypes;
 	text *correlation; /* category of metadata.correlationStreamName */
@@ -44,6 +45,7 @@ typedef struct ReadRequest
 	text **categories;
 	int ncategories;
 	int64 max_rows; /* looked at, whether the filters let them pass or not; 0: no bound */
+	bool heads;		/* data and metadata are not wanted */
 } ReadRequest;
 
 /* Why a read ended. */
@@ -60,7 +62,8 @@ typedef struct ReadOutcome
 	int64 count; /* handed to the sink */
 	ReadEnd end;
 	int64 last_global_position; /* of the last row passed, filtered out or not; 0: none */
-	int64 rows;					/* looked at */
+	Timestamp last_time;		/* the same row's */
+	int64 rows;					/* passed */
 } ReadOutcome;
 
 /* A message; valid until the sink returns. */
@@ -94,6 +97,10 @@ extern int64 ReadPrefixEnd(Store *store, const ReadRequest *request, int64 last)
 extern bool ReadLastMessage(Store *store, text *stream, text *type, MessageSink sink, void *arg);
 extern int64 ReadStreamVersion(Store *store, text *stream);
 extern int64 ReadLastPosition(Store *store);
+
+/* lookup.c */
+extern bool ReadMessageById(Store *store, const pg_uuid_t *id, MessageSink sink, void *arg);
+extern int64 ReadPositionAt(Store *store, Timestamp time);
 
 /* A stream in a list: its name, version and the time of its last message. */
 typedef void (*StreamSink)(void *arg, text *stream, int64 version, Timestamp last_activity);

@@ -64,6 +64,40 @@ DeformRow(HeapTuple row, Datum *values, bool *isnull)
 	values[COLUMN_ID - 1] = PointerGetDatum(place);
 }
 
+/* The values of a row's columns, as they are stored. */
+static inline void
+RowValues(Store *store, HeapTuple row, Datum *values, bool *isnull)
+{
+	if (HeapTupleHeaderGetNatts(row->t_data) >= COLUMNS)
+		DeformRow(row, values, isnull);
+	else /* it is older than the last column */
+		for (int column = 1; column <= COLUMNS; column++)
+			values[column - 1] =
+				heap_getattr(row, column, RelationGetDescr(store->heap), &isnull[column - 1]);
+}
+
+/* A message but for its data and metadata, which cost most. */
+static inline void
+MessageHead(const Datum *values, Message *message)
+{
+	message->stream_text = DatumGetTextPP(values[COLUMN_STREAM_NAME - 1]);
+	message->type_text = DatumGetTextPP(values[COLUMN_TYPE - 1]);
+	message->stream = SliceOfText(message->stream_text);
+	message->type = SliceOfText(message->type_text);
+	message->position = DatumGetInt64(values[COLUMN_POSITION - 1]);
+	message->global_position = DatumGetInt64(values[COLUMN_GLOBAL_POSITION - 1]);
+	message->time = DatumGetTimestamp(values[COLUMN_TIME - 1]);
+	message->id = DatumGetUUIDP(values[COLUMN_ID - 1]);
+	message->data = message->metadata = NULL;
+}
+
+static inline void
+MessageContent(const Datum *values, const bool *isnull, Message *message)
+{
+	message->data = isnull[COLUMN_DATA - 1] ? NULL : DatumGetJsonbP(values[COLUMN_DATA - 1]);
+	message->metadata = isnull[COLUMN_METADATA - 1] ? NULL : DatumGetJsonbP(values[COLUMN_METADATA - 1]);
+}
+
 /*
  * Makes a message of a row.  It points into the row where it can; what is stored in another form
  * (compressed, out of line, with a short header where there must be a long one) is made anew in the current
@@ -75,22 +109,9 @@ MessageFromRow(Store *store, HeapTuple row, Message *message)
 	Datum values[COLUMNS];
 	bool isnull[COLUMNS];
 
-	if (HeapTupleHeaderGetNatts(row->t_data) >= COLUMNS)
-		DeformRow(row, values, isnull);
-	else /* it is older than the last column */
-		for (int column = 1; column <= COLUMNS; column++)
-			values[column - 1] =
-				heap_getattr(row, column, RelationGetDescr(store->heap), &isnull[column - 1]);
-	message->stream_text = DatumGetTextPP(values[COLUMN_STREAM_NAME - 1]);
-	message->type_text = DatumGetTextPP(values[COLUMN_TYPE - 1]);
-	message->stream = SliceOfText(message->stream_text);
-	message->type = SliceOfText(message->type_text);
-	message->position = DatumGetInt64(values[COLUMN_POSITION - 1]);
-	message->global_position = DatumGetInt64(values[COLUMN_GLOBAL_POSITION - 1]);
-	message->data = isnull[COLUMN_DATA - 1] ? NULL : DatumGetJsonbP(values[COLUMN_DATA - 1]);
-	message->metadata = isnull[COLUMN_METADATA - 1] ? NULL : DatumGetJsonbP(values[COLUMN_METADATA - 1]);
-	message->time = DatumGetTimestamp(values[COLUMN_TIME - 1]);
-	message->id = DatumGetUUIDP(values[COLUMN_ID - 1]);
+	RowValues(store, row, values, isnull);
+	MessageHead(values, message);
+	MessageContent(values, isnull, message);
 }
 
 #endif

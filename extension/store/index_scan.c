@@ -82,12 +82,15 @@ StoreTextKey(StoreScan *scan, ScanKey key, int column, StrategyNumber strategy, 
 						   scan->index->rd_indcollation[column - 1], compare, PointerGetDatum(value));
 }
 
-/* Makes a scan key on a bigint column: = or >=. */
+/* Makes a scan key on a bigint column: =, >= or <=. */
 void
 StoreInt8Key(ScanKey key, int column, StrategyNumber strategy, int64 value)
 {
-	ScanKeyInit(key, (AttrNumber)column, strategy, strategy == BTEqualStrategyNumber ? F_INT8EQ : F_INT8GE,
-				Int64GetDatum(value));
+	RegProcedure compare = strategy == BTEqualStrategyNumber	   ? F_INT8EQ
+						   : strategy == BTLessEqualStrategyNumber ? F_INT8LE
+																   : F_INT8GE;
+
+	ScanKeyInit(key, (AttrNumber)column, strategy, compare, Int64GetDatum(value));
 }
 
 /* Returns a jsonb column of the row, detoasted in the current memory context; NULL for SQL NULL. */

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "admin/inquiry.h"
 #include "admin/internal.h"
 #include "base/stats.h"
 #include "base/url_query.h"
@@ -52,10 +51,10 @@ static void on_ready(struct admin *admin, struct http_request *request)
 	bool reads = !admin->draining, writes = reads && !admin_disk_is_full(admin);
 	bool ready;
 
-	for (unsigned i = 0; i < admin->nworkers; i++)
+	for (unsigned i = 0; i < admin->inquirer.nworkers; i++)
 	{
-		writes = writes && worker_ready(admin->workers[i]);
-		reads = reads && worker_readable(admin->workers[i]);
+		writes = writes && worker_ready(admin->inquirer.workers[i]);
+		reads = reads && worker_readable(admin->inquirer.workers[i]);
 	}
 	ready = asks_for_reads(request) ? reads : writes;
 	reply_status(request, ready ? 200 : 503, ready ? "ready" : reads ? "reads only" : "not ready");
@@ -153,10 +152,9 @@ struct admin *admin_new(struct event_base *base, evutil_socket_t listener, struc
 		admin_free(admin);
 		return NULL;
 	}
-	LIST_INIT(&admin->inquiries);
-	admin->base = base;
-	admin->workers = workers;
-	admin->nworkers = nworkers;
+	admin->inquirer.base = base;
+	admin->inquirer.workers = workers;
+	admin->inquirer.nworkers = nworkers;
 	return admin;
 }
 
@@ -184,7 +182,7 @@ void admin_free(struct admin *admin)
 	/* First: then no request begins anything, and what is replied to those that wait goes nowhere. */
 	if (admin->http != NULL)
 		http_server_free(admin->http);
-	inquiry_end_all(admin);
+	inquiry_end_all(&admin->inquirer);
 	free(admin->stats);
 	free(admin);
 }

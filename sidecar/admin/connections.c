@@ -5,7 +5,6 @@
  */
 #include <string.h>
 
-#include "admin/inquiry.h"
 #include "admin/internal.h"
 #include "admin/table.h"
 #include "base/url_query.h"
@@ -255,8 +254,10 @@ static void reply_json(struct inquiry *inquiry)
 	admin_reply(inquiry->request, "application/json", &report);
 }
 
-static const struct inquiry_kind as_text = {sizeof(struct page), TIMEOUT_MS, ask, reply_text, release};
-static const struct inquiry_kind as_json = {sizeof(struct page), TIMEOUT_MS, ask, reply_json, release};
+static const struct inquiry_kind as_text = {sizeof(struct page), TIMEOUT_MS,		ask,
+											reply_text,			 admin_end_inquiry, release};
+static const struct inquiry_kind as_json = {sizeof(struct page), TIMEOUT_MS,		ask,
+											reply_json,			 admin_end_inquiry, release};
 
 /* ---- asking --------------------------------------------------------------------- */
 
@@ -283,7 +284,7 @@ void admin_connections(struct admin *admin, struct http_request *request)
 
 	if (!read_format(request, &json))
 		return;
-	inquiry = inquiry_new(admin, request, json ? &as_json : &as_text);
+	inquiry = admin_inquiry(admin, request, json ? &as_json : &as_text);
 	if (inquiry != NULL)
 		inquiry_ask(inquiry);
 }

@@ -3,7 +3,7 @@
  *
  *     admin.c        the listener, the table of routes, /live and /ready
  *     reply.c        the form of replies
- *     inquiry.c      asking every worker
+ *     inquiry.c      asking every worker (serve/inquiry.h)
  *     connections.c  /debug/connections
  *     table.c        the form of its tables
  *     pprof.c        /debug/pprof
@@ -24,24 +24,20 @@
 
 #include "base/buf.h"
 #include "http/http.h"
+#include "serve/inquiry.h"
 
 struct admin_profile;
 struct embedded;
-struct inquiry;
 struct stats;
 struct tls;
-struct worker;
 
 struct admin
 {
-	struct event_base *base;
 	struct http_server *http;
-	struct stats *stats;		   /* of its own listener, and shown nowhere */
-	struct worker *const *workers; /* the server's */
-	unsigned nworkers;
+	struct stats *stats;	  /* of its own listener, and shown nowhere */
+	struct inquirer inquirer; /* its base and workers are the server's */
 	const char *allowed_hosts;
-	LIST_HEAD(inquiry_list, inquiry) inquiries; /* that wait for answers */
-	struct admin_profile *profile;				/* that is being taken */
+	struct admin_profile *profile; /* that is being taken */
 	bool draining;
 	const struct embedded *embedded; /* NULL: with --database */
 	const struct tls *tls;			 /* NULL: without */
@@ -54,6 +50,11 @@ void admin_reply(struct http_request *request, const char *content_type, struct 
 /* A line of text that says what is wrong. */
 void admin_refuse(struct http_request *request, int status, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* Inquiries whose `owner` is the admin and whose `request` is a struct http_request; NULL: it was refused. */
+struct inquiry *admin_inquiry(struct admin *admin, struct http_request *request,
+							  const struct inquiry_kind *kind);
+void admin_end_inquiry(struct inquiry *inquiry); /* an inquiry_kind.end */
 
 /* Handlers of routes. */
 void admin_connections(struct admin *admin, struct http_request *request);

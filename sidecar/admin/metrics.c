@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "admin/consumers.h"
-#include "admin/inquiry.h"
 #include "admin/internal.h"
 #include "base/buf.h"
 #include "db/calls.h"
@@ -302,14 +301,13 @@ static void add_appending(struct buf *out, struct inquiry *scrape)
 
 static void add_server(struct buf *out, struct inquiry *scrape)
 {
-	const struct admin *admin = scrape->admin;
 	unsigned ready = 0, silent = 0;
 
 	for (unsigned i = 0; i < scrape->nparts; i++)
 	{
 		const struct inquiry_part *part = inquiry_part(scrape, i);
 
-		ready += worker_ready(admin->workers[i]);
+		ready += worker_ready(scrape->inquirer->workers[i]);
 		silent += !part->known;
 	}
 	add_head(out, "millrace_build_info", "gauge", "Always 1.");
@@ -331,7 +329,7 @@ static void write_metrics(struct buf *out, struct inquiry *scrape)
 		return;
 	}
 	for (unsigned i = 0; i < scrape->nparts; i++)
-		stats_sum(sum, worker_stats(scrape->admin->workers[i]));
+		stats_sum(sum, worker_stats(scrape->inquirer->workers[i]));
 	add_server(out, scrape);
 	add_calls(out, sum);
 	add_http(out, sum);
@@ -339,7 +337,7 @@ static void write_metrics(struct buf *out, struct inquiry *scrape)
 	add_claims(out, sum);
 	add_subscriptions(out, scrape);
 	add_appending(out, scrape);
-	admin_add_file_metrics(out, scrape->admin);
+	admin_add_file_metrics(out, scrape->owner);
 	admin_add_process_metrics(out);
 	free(sum);
 }
@@ -354,8 +352,9 @@ static void reply(struct inquiry *scrape)
 
 void admin_metrics(struct admin *admin, struct http_request *request)
 {
-	static const struct inquiry_kind kind = {sizeof(struct answer), PATIENCE_MS, ask, reply, release};
-	struct inquiry *scrape = inquiry_new(admin, request, &kind);
+	static const struct inquiry_kind kind = {sizeof(struct answer), PATIENCE_MS, ask, reply,
+											 admin_end_inquiry,		release};
+	struct inquiry *scrape = admin_inquiry(admin, request, &kind);
 	bool asked = false;
 
 	if (scrape == NULL)
@@ -365,7 +364,7 @@ void admin_metrics(struct admin *admin, struct http_request *request)
 		struct answer *answer = inquiry_part(scrape, i);
 
 		/* A worker that waits for its database would keep the question until it is back. */
-		asked = answer->asks_postgres = worker_ready(admin->workers[i]);
+		asked = answer->asks_postgres = worker_ready(admin->inquirer.workers[i]);
 	}
 	inquiry_ask(scrape);
 }

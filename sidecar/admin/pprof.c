@@ -123,7 +123,7 @@ static void profile_start(struct admin *admin, struct http_request *request, con
 	*profile = (struct admin_profile){.admin = admin, .request = request, .profiler = *profiler};
 	admin->profile = profile;
 	profile->fd = memfd_create("cpu.prof", MFD_CLOEXEC);
-	profile->over = evtimer_new(admin->base, on_over, profile);
+	profile->over = evtimer_new(admin->inquirer.base, on_over, profile);
 	if (profile->over == NULL || !start_profiler(profile))
 	{
 		profile_free(profile);

@@ -53,3 +53,18 @@ void admin_refuse(struct http_request *request, int status, const char *format, 
 	pieces[1] = piece_of("\n");
 	http_reply(request, &reply, pieces, 2);
 }
+
+struct inquiry *admin_inquiry(struct admin *admin, struct http_request *request,
+							  const struct inquiry_kind *kind)
+{
+	struct inquiry *inquiry = inquiry_new(&admin->inquirer, kind, admin, request);
+
+	if (inquiry == NULL)
+		admin_refuse(request, 500, "out of memory or descriptors");
+	return inquiry;
+}
+
+void admin_end_inquiry(struct inquiry *inquiry)
+{
+	admin_refuse(inquiry->request, 503, "the server stops");
+}

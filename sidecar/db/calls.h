@@ -36,22 +36,24 @@ struct slice db_json_of(const struct db_reply *reply);
 struct db_read_stream
 {
 	const char *namespace_name, *stream;
-	int64_t position;
+	struct db_optional position;		/* the first wanted; not set: from the stream's start */
 	struct db_optional global_position; /* no message below it */
 	int64_t batch_size;					/* -1: all */
 	const char *types;					/* an array literal */
 	int64_t max_bytes;
+	bool backward; /* the newest first: the positions are the highest wanted; not set: from the end */
 };
 
 struct db_read_category
 {
 	const char *namespace_name, *category;
-	int64_t position; /* global */
+	struct db_optional position; /* global */
 	int64_t batch_size;
 	const char *correlation;
 	int64_t member, size; /* of a consumer group; size 0: none */
 	const char *types;
 	int64_t max_bytes;
+	bool backward;
 };
 
 /* Of messages, each as JSON text; db_export has it too. */
@@ -130,6 +132,55 @@ bool db_token_hash(struct db *db, const char *name, db_query_done done, void *ar
 /* Makes it when it is not there, and then asks for no token. */
 bool db_ensure_namespace(struct db *db, const char *name, db_query_done done, void *arg);
 struct db_rights db_rights_of(const struct db_reply *reply);
+
+/* ---- lookups (calls_lookup.c): each answers with JSON text --------------------------------------- */
+
+struct db_get_message
+{
+	const char *namespace_name;
+	const char *id; /* a UUID */
+};
+
+bool db_get_message(struct db *db, const struct db_get_message *in, db_query_done done, void *arg);
+
+struct db_position_at
+{
+	const char *namespace_name;
+	int64_t time; /* microseconds since 2000-01-01 UTC */
+};
+
+bool db_position_at(struct db *db, const struct db_position_at *in, db_query_done done, void *arg);
+
+struct db_list_types
+{
+	const char *namespace_name;
+	const char *category;		 /* NULL: all */
+	struct db_optional position; /* the highest looked at; not set: from the end */
+	int64_t scan_limit;			 /* messages looked at */
+};
+
+struct db_recent_streams
+{
+	const char *namespace_name;
+	int64_t max_rows;
+	struct db_optional position;
+	const char *category;
+	int64_t scan_limit;
+};
+
+struct db_search_messages
+{
+	const char *namespace_name;
+	const char *request; /* a JSON object */
+};
+
+bool db_list_types(struct db *db, const struct db_list_types *in, db_query_done done, void *arg);
+bool db_recent_streams(struct db *db, const struct db_recent_streams *in, db_query_done done, void *arg);
+bool db_search_messages(struct db *db, const struct db_search_messages *in, db_query_done done, void *arg);
+/* How far a namespace's readers come. */
+bool db_namespace_stats(struct db *db, const char *namespace_name, db_query_done done, void *arg);
+/* Who holds up whom. */
+bool db_blocked(struct db *db, db_query_done done, void *arg);
 
 /* ---- subscriptions (calls_feed.c) ------------------------------------------------------------ */
 

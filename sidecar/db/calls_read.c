@@ -27,11 +27,16 @@ struct slice db_json_of(const struct db_reply *reply)
 
 /* ---- pages --------------------------------------------------------------------------------- */
 
+static const char *direction_of(bool backward)
+{
+	return backward ? "backward" : "forward";
+}
+
 bool db_read_stream(struct db *db, const struct db_read_stream *in, db_query_done done, void *arg)
 {
 	const char *const params[] = {
-		in->namespace_name,		   in->stream, DB_NUMBER(in->position),	 DB_OPTIONAL(in->global_position),
-		DB_NUMBER(in->batch_size), in->types,  DB_NUMBER(in->max_bytes),
+		in->namespace_name,		   in->stream, DB_OPTIONAL(in->position), DB_OPTIONAL(in->global_position),
+		DB_NUMBER(in->batch_size), in->types,  DB_NUMBER(in->max_bytes),  direction_of(in->backward),
 	};
 
 	return db_ask(db, &db_read_stream_statement, params, done, arg);
@@ -42,13 +47,14 @@ bool db_read_category(struct db *db, const struct db_read_category *in, db_query
 	const char *const params[] = {
 		in->namespace_name,
 		in->category,
-		DB_NUMBER(in->position),
+		DB_OPTIONAL(in->position),
 		DB_NUMBER(in->batch_size),
 		in->correlation,
 		in->size > 0 ? DB_NUMBER(in->member) : NULL,
 		in->size > 0 ? DB_NUMBER(in->size) : NULL,
 		in->types,
 		DB_NUMBER(in->max_bytes),
+		direction_of(in->backward),
 	};
 
 	return db_ask(db, &db_read_category_statement, params, done, arg);

@@ -22,8 +22,8 @@ const struct db_statement_info db_append_pooled = {
 const struct db_statement_info db_read_stream_statement = {
 	"millrace_read_stream",
 	"SELECT body, count, next_position FROM millrace.json_read_stream($1::text, $2::text,"
-	" $3::bigint, $4::bigint, $5::bigint, $6::text[], $7::int)",
-	7,
+	" $3::bigint, $4::bigint, $5::bigint, $6::text[], $7::int, $8::text)",
+	8,
 	DB_ROLE_READ,
 	false,
 };
@@ -31,8 +31,8 @@ const struct db_statement_info db_read_stream_statement = {
 const struct db_statement_info db_read_category_statement = {
 	"millrace_read_category",
 	"SELECT body, count, next_position FROM millrace.json_read_category($1::text, $2::text,"
-	" $3::bigint, $4::bigint, $5::text, $6::bigint, $7::bigint, $8::text[], $9::int)",
-	9,
+	" $3::bigint, $4::bigint, $5::text, $6::bigint, $7::bigint, $8::text[], $9::int, $10::text)",
+	10,
 	DB_ROLE_READ,
 	false,
 };
@@ -55,6 +55,40 @@ const struct db_statement_info db_stream_version_statement = {
 
 const struct db_statement_info db_head_statement = {
 	"millrace_head", "SELECT millrace.head($1::text)", 1, DB_ROLE_READ, false,
+};
+
+const struct db_statement_info db_get_message_statement = {
+	"millrace_get_message", "SELECT millrace.json_get_message($1::text, $2::uuid)", 2, DB_ROLE_READ, false,
+};
+
+const struct db_statement_info db_position_at_statement = {
+	"millrace_position_at",
+	"SELECT format('{\"position\":%s,\"head\":%s}', millrace.position_at('2000-01-01 00:00:00Z'::timestamptz"
+	" + $2::bigint * interval '1 microsecond', $1::text), millrace.head($1::text))",
+	2,
+	DB_ROLE_READ,
+	false,
+};
+
+const struct db_statement_info db_list_types_statement = {
+	"millrace_list_types", "SELECT millrace.json_list_types($1::text, $2::text, $3::bigint, $4::bigint)", 4,
+	DB_ROLE_LIST, false};
+
+const struct db_statement_info db_recent_streams_statement = {
+	"millrace_recent_streams",
+	"SELECT millrace.json_recent_streams($1::text, $2::bigint, $3::bigint, $4::text, $5::bigint)", 5,
+	DB_ROLE_LIST, false};
+
+const struct db_statement_info db_search_messages_statement = {
+	"millrace_search_messages", "SELECT millrace.json_search_messages($1::text, $2::jsonb)", 2, DB_ROLE_LIST,
+	false};
+
+const struct db_statement_info db_namespace_stats_statement = {
+	"millrace_namespace_stats", "SELECT millrace.json_namespace_stats($1::text)", 1, DB_ROLE_READ, false,
+};
+
+const struct db_statement_info db_blocked_statement = {
+	"millrace_blocked", "SELECT millrace.json_blocked()", 0, DB_ROLE_READ, false,
 };
 
 const struct db_statement_info db_list_streams_statement = {
@@ -194,35 +228,23 @@ const struct db_statement_info db_consumer_metrics_statement = {
 	2, DB_ROLE_READ, false};
 
 const struct db_statement_info *const db_statements[] = {
-	&db_read_stream_statement,
-	&db_read_category_statement,
-	&db_last_message_statement,
-	&db_stream_version_statement,
-	&db_token_hash_statement,
-	&db_set_limits_statement,
-	&db_list_streams_statement,
-	&db_list_categories_statement,
-	&db_list_namespaces_statement,
-	&db_describe_namespace_statement,
-	&db_create_namespace_statement,
-	&db_drop_namespace_statement,
-	&db_ensure_namespace_statement,
-	&db_export_statement,
-	&db_empty_namespace_statement,
-	&db_import_statement,
-	&db_import_trial_statement,
-	&db_read_pokes_statement,
-	&db_read_feed_statement,
-	&db_read_feed_whole_statement,
-	&db_feed_state_statement,
-	&db_head_statement,
-	&db_subscribe_head_statement,
-	&db_consumer_next_statement,
-	&db_consumer_settle_statement,
-	&db_consumer_release_statement,
-	&db_consumer_statement,
-	&db_consumer_read_statement,
-	&db_appending_statement,
-	&db_consumer_metrics_statement,
-	NULL, /* ends them */
+	&db_read_stream_statement,		&db_read_category_statement,
+	&db_last_message_statement,		&db_stream_version_statement,
+	&db_token_hash_statement,		&db_set_limits_statement,
+	&db_list_streams_statement,		&db_list_categories_statement,
+	&db_list_namespaces_statement,	&db_describe_namespace_statement,
+	&db_create_namespace_statement, &db_drop_namespace_statement,
+	&db_ensure_namespace_statement, &db_export_statement,
+	&db_empty_namespace_statement,	&db_import_statement,
+	&db_import_trial_statement,		&db_read_pokes_statement,
+	&db_read_feed_statement,		&db_read_feed_whole_statement,
+	&db_feed_state_statement,		&db_head_statement,
+	&db_get_message_statement,		&db_position_at_statement,
+	&db_list_types_statement,		&db_recent_streams_statement,
+	&db_search_messages_statement,	&db_namespace_stats_statement,
+	&db_blocked_statement,			&db_subscribe_head_statement,
+	&db_consumer_next_statement,	&db_consumer_settle_statement,
+	&db_consumer_release_statement, &db_consumer_statement,
+	&db_consumer_read_statement,	&db_appending_statement,
+	&db_consumer_metrics_statement, NULL, /* ends them */
 };

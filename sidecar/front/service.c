@@ -393,6 +393,11 @@ void service_free(struct service *service)
 	service_leave(service);
 }
 
+void service_set_process(struct service *service, const struct process_view *process)
+{
+	service->methods.process = process;
+}
+
 void service_walk(const struct service *service, const struct service_visitor *visitor, void *arg)
 {
 	http_server_walk(service->http, visitor->client, arg);

@@ -52,6 +52,9 @@ struct service_visitor
 	void (*subscriber)(void *arg, const struct subscriber *subscriber);
 };
 
+/* What sys.stats and sys.connections tell of the process, before the first request; it stays. */
+struct process_view;
+void service_set_process(struct service *service, const struct process_view *process);
 void service_walk(const struct service *service, const struct service_visitor *visitor, void *arg);
 
 /* How the worker's subscriptions are; from its own thread. */

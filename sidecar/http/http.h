@@ -99,6 +99,7 @@ struct http_client
 	struct slice path; /* of the request that a handler has; empty: none */
 	uint64_t age_ms;   /* since it was accepted */
 	uint64_t quiet_ms; /* since anything happened */
+	unsigned requests; /* so far */
 	uint64_t bytes_in, bytes_out;
 	size_t unsent; /* bytes of replies that the client did not take yet */
 	char peer[64];

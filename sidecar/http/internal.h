@@ -125,8 +125,9 @@ struct http_connection
 	TAILQ_ENTRY(http_connection) ready_link;
 	bool ready; /* on the server's list of those that are */
 	bool reading;
-	bool input_ended; /* the client has shut its side */
-	bool unread;	  /* it sends what we will not read: linger before closing */
+	bool input_ended;  /* the client has shut its side */
+	bool unread;	   /* it sends what we will not read: linger before closing */
+	unsigned requests; /* whose heads came in */
 	uint64_t linger_until;
 	struct input in;
 	struct evbuffer *out;	  /* NULL until needed */

@@ -55,6 +55,7 @@ static void begin_request(struct http_connection *c)
 {
 	struct http_request *request = &c->request;
 
+	c->requests++;
 	request->wants_continue =
 		request->head.expects_continue &&
 		(request->head.chunked || request->head.content_length > c->in.len - c->in.parsed);

@@ -51,6 +51,7 @@ static void describe(const struct http_connection *c, struct http_client *client
 		.path = c->request.held ? http_path(&c->request) : (struct slice){"", 0},
 		.age_ms = clock_span(c->accepted, now),
 		.quiet_ms = clock_span(c->since, now),
+		.requests = c->requests,
 		.bytes_in = c->transport.bytes_in,
 		.bytes_out = c->transport.bytes_out,
 		.unsent = connection_unsent(c),

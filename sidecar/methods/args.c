@@ -6,6 +6,7 @@
 
 #include "methods/internal.h"
 #include "base/spelling.h"
+#include "base/timestamp.h"
 
 #define SHOWN_VALUE 80 /* bytes of a refused value that the message repeats */
 #define LONG_KEY 100   /* bytes, with its quotes: none of ours is nearly that long, escapes and all */
@@ -144,6 +145,31 @@ bool args_integer(struct method_call *call, const char *field, struct slice valu
 	return args_reject(call, field, value, wanted);
 }
 
+bool args_direction(struct method_call *call, const char *field, struct slice value, bool *backward)
+{
+	if (value.bytes == NULL)
+		return true;
+	*backward = json_string_is(value, "backward");
+	return *backward || json_string_is(value, "forward") ||
+		   args_reject(call, field, value, "\"forward\" or \"backward\"");
+}
+
+bool args_time(struct method_call *call, const char *field, struct slice value, int64_t *result)
+{
+	struct buf text = {0};
+	size_t len;
+	bool ok = true;
+
+	if (value.bytes == NULL)
+		return true;
+	if (!args_decode(call, field, value, &text, &len))
+		ok = false;
+	else if (text.failed || !timestamp_parse((struct slice){text.data, text.len}, result))
+		ok = args_reject(call, field, value, "a time such as \"2026-01-31T12:00:00Z\"");
+	buf_free(&text);
+	return ok;
+}
+
 bool args_object(struct method_call *call, const char *field, struct slice value)
 {
 	struct json_verdict verdict;
@@ -264,6 +290,13 @@ bool args_text_array(struct method_call *call, unsigned i, const char *field, st
 	buf_free(&decoded);
 	call->texts[i] = (ssize_t)start;
 	return ok;
+}
+
+void args_set_json(struct method_call *call, unsigned i, struct slice value)
+{
+	call->texts[i] = (ssize_t)call->text.len;
+	buf_add(&call->text, value.bytes, value.len);
+	buf_add(&call->text, "", 1);
 }
 
 void args_set(struct method_call *call, unsigned i, const char *text)

@@ -13,14 +13,6 @@
 #define MAX_WAIT_MS 60000
 #define DEFAULT_WAIT_MS 30000 /* below the 60 s after which many a proxy gives up */
 
-/* Copies a JSON value into text i. */
-static void set_json(struct method_call *call, unsigned i, struct slice value)
-{
-	call->texts[i] = (ssize_t)call->text.len;
-	buf_add(&call->text, value.bytes, value.len);
-	buf_add(&call->text, "", 1);
-}
-
 /* ---- all but next ------------------------------------------------------------ */
 
 enum consumer_text
@@ -92,7 +84,7 @@ static bool read_options(struct method_call *call, struct slice options)
 		options = slice_of("{}");
 	if (!args_object(call, "options", options))
 		return false;
-	set_json(call, CONSUMER_OPTIONS, options);
+	args_set_json(call, CONSUMER_OPTIONS, options);
 	return true;
 }
 

@@ -35,7 +35,7 @@ struct piece method_piece(struct db_reply *reply, struct slice text);
 /* ---- args.c --------------------------------------------------------------- */
 
 /* A member of an object that a method knows. */
-#define MAX_MEMBERS 8 /* of an object that is given to args_members */
+#define MAX_MEMBERS 10 /* of an object that is given to args_members */
 
 struct member
 {
@@ -59,6 +59,10 @@ bool args_unknown_key(struct method_call *call, const char *field, struct slice 
 /* Leaves *value alone when absent. */
 bool args_integer(struct method_call *call, const char *field, struct slice value, int64_t min, int64_t max,
 				  int64_t *result);
+/* "forward" or "backward"; leaves *backward alone when absent. */
+bool args_direction(struct method_call *call, const char *field, struct slice value, bool *backward);
+/* A time (RFC 3339) as microseconds since 2000-01-01 UTC; leaves *result alone when absent. */
+bool args_time(struct method_call *call, const char *field, struct slice value, int64_t *result);
 bool args_object(struct method_call *call, const char *field, struct slice value);
 /* Appends a string to `out`, decoded; *len is its length. */
 bool args_decode(struct method_call *call, const char *field, struct slice value, struct buf *out,
@@ -69,7 +73,8 @@ bool args_text(struct method_call *call, unsigned i, const char *field, struct s
 bool args_name(struct method_call *call, unsigned i, const char *field, struct slice value, size_t max);
 /* An array of strings into text i, as text[]. */
 bool args_text_array(struct method_call *call, unsigned i, const char *field, struct slice value);
-void args_set(struct method_call *call, unsigned i, const char *text); /* NULL = NULL */
+void args_set(struct method_call *call, unsigned i, const char *text);		  /* NULL = NULL */
+void args_set_json(struct method_call *call, unsigned i, struct slice value); /* copies it */
 const char *args_get(const struct method_call *call, unsigned i);
 
 /* ---- the methods: true = the answer comes through `done` ---------------------- */
@@ -91,6 +96,14 @@ bool method_namespace_streams(struct method_call *call);
 bool method_namespace_categories(struct method_call *call);
 bool method_system_version(struct method_call *call);
 bool method_system_health(struct method_call *call);
+bool method_system_stats(struct method_call *call);
+bool method_system_blocked(struct method_call *call);
+bool method_system_connections(struct method_call *call);
+bool method_message_get(struct method_call *call);
+bool method_position_at(struct method_call *call);
+bool method_streams_recent(struct method_call *call);
+bool method_messages_search(struct method_call *call);
+bool method_namespace_types(struct method_call *call);
 void method_next_page(struct method_call *call);
 bool method_consumer_next(struct method_call *call);
 bool method_consumer(struct method_call *call);

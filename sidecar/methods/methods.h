@@ -11,6 +11,7 @@
  *     waiting.c    calls of consumer.next that wait for something to do
  *     question.c   which of them are asked for together
  *     system.c     sys.*
+ *     lookup.c     message.get, position.at
  *
  * The caller owns a call, and keeps it and everything its slices point to until the last reply.
  */
@@ -33,6 +34,7 @@
 #define METHOD_MAX_PIECES 3
 
 struct db;
+struct process_view;
 struct quota;
 struct stats;
 struct method;
@@ -48,6 +50,7 @@ struct methods
 	struct uuid_generator ids;
 	struct stats *stats; /* the worker's */
 	struct consumers *consumers;
+	const struct process_view *process;
 };
 
 struct method_reply
@@ -90,6 +93,8 @@ struct method_call
 	ssize_t texts[METHOD_MAX_TEXTS];
 	/* A read in pages. */
 	bool of_stream; /* else of a category */
+	bool backward;	/* the newest first */
+	bool placed;	/* `position` is set: else it begins at the start, or backward at the end */
 	bool by_global; /* `position` is a global one, and the stream is read from where that begins */
 	int64_t position;
 	int64_t messages_left; /* -1 = all */

@@ -122,9 +122,7 @@ bool method_namespace_create(struct method_call *call)
 	{
 		if (!args_object(call, "options.metadata", options[2].value))
 			return false;
-		call->texts[CREATE_METADATA] = (ssize_t)call->text.len;
-		buf_add(&call->text, options[2].value.bytes, options[2].value.len);
-		buf_add(&call->text, "", 1);
+		args_set_json(call, CREATE_METADATA, options[2].value);
 	}
 	return method_has_texts(call) && ask_create(call);
 }

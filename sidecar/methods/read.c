@@ -25,15 +25,16 @@ static void on_page(void *arg, struct db_reply *reply);
 
 static bool ask_stream(struct method_call *call)
 {
-	/* globalPosition wins: then the stream is read from its start, up to where that begins. */
+	/* globalPosition wins: then the stream is read from its start (or end), up to where that begins. */
 	const struct db_read_stream in = {
 		.namespace_name = call->namespace_name,
 		.stream = args_get(call, READ_NAME),
-		.position = call->by_global ? 0 : call->position,
+		.position = {call->placed && !call->by_global, call->position},
 		.global_position = {call->by_global, call->position},
 		.batch_size = call->messages_left,
 		.types = args_get(call, READ_TYPES),
 		.max_bytes = READ_PAGE_BYTES,
+		.backward = call->backward,
 	};
 
 	return db_read_stream(call->methods->db, &in, on_page, call);
@@ -44,13 +45,14 @@ static bool ask_category(struct method_call *call)
 	const struct db_read_category in = {
 		.namespace_name = call->namespace_name,
 		.category = args_get(call, READ_NAME),
-		.position = call->position,
+		.position = {call->placed, call->position},
 		.batch_size = call->messages_left,
 		.correlation = args_get(call, READ_CORRELATION),
 		.member = call->member,
 		.size = call->size,
 		.types = args_get(call, READ_TYPES),
 		.max_bytes = READ_PAGE_BYTES,
+		.backward = call->backward,
 	};
 
 	return db_read_category(call->methods->db, &in, on_page, call);
@@ -84,6 +86,7 @@ static void on_page(void *arg, struct db_reply *reply)
 	{
 		call->position = page.next.value;
 		call->by_global = false;
+		call->placed = true;
 	}
 	call->begun = true;
 	call->any = any || page.body.len > 0;
@@ -113,22 +116,26 @@ static bool begin_pages(struct method_call *call)
 
 bool method_stream_get(struct method_call *call)
 {
-	struct member options[] = {
-		{.name = "position"}, {.name = "globalPosition"}, {.name = "batchSize"}, {.name = "types"}};
+	struct member options[] = {{.name = "position"},
+							   {.name = "globalPosition"},
+							   {.name = "batchSize"},
+							   {.name = "types"},
+							   {.name = "direction"}};
 
 	call->of_stream = true;
-	call->position = 0;
 	call->messages_left = DEFAULT_BATCH_SIZE;
 	if (!args_name(call, READ_NAME, "stream", call->args[0], MAX_NAME) ||
-		!args_options(call, call->args[1], options, 4) ||
+		!args_options(call, call->args[1], options, 5) ||
 		!args_integer(call, "options.position", options[0].value, INT64_MIN, INT64_MAX, &call->position) ||
 		!args_integer(call, "options.globalPosition", options[1].value, INT64_MIN, INT64_MAX,
 					  &call->position) ||
 		!args_integer(call, "options.batchSize", options[2].value, -1, MAX_BATCH_SIZE,
 					  &call->messages_left) ||
-		!args_text_array(call, READ_TYPES, "options.types", options[3].value))
+		!args_text_array(call, READ_TYPES, "options.types", options[3].value) ||
+		!args_direction(call, "options.direction", options[4].value, &call->backward))
 		return false;
 	call->by_global = options[1].value.bytes != NULL;
+	call->placed = call->by_global || options[0].value.bytes != NULL;
 	return begin_pages(call);
 }
 
@@ -160,6 +167,7 @@ enum category_option
 	OPTION_CORRELATION,
 	OPTION_CONSUMER_GROUP,
 	OPTION_TYPES,
+	OPTION_DIRECTION,
 	CATEGORY_OPTIONS
 };
 
@@ -172,10 +180,10 @@ bool method_category_get(struct method_call *call)
 		[OPTION_CORRELATION] = {.name = "correlation"},
 		[OPTION_CONSUMER_GROUP] = {.name = "consumerGroup"},
 		[OPTION_TYPES] = {.name = "types"},
+		[OPTION_DIRECTION] = {.name = "direction"},
 	};
 
 	call->of_stream = false;
-	call->position = 1;
 	call->messages_left = DEFAULT_BATCH_SIZE;
 	if (call->args[0].bytes == NULL)
 		return args_reject(call, "category", call->args[0], "a string");
@@ -189,8 +197,11 @@ bool method_category_get(struct method_call *call)
 					  &call->messages_left) ||
 		!args_text(call, READ_CORRELATION, "options.correlation", options[OPTION_CORRELATION].value) ||
 		!read_consumer_group(call, options[OPTION_CONSUMER_GROUP].value) ||
-		!args_text_array(call, READ_TYPES, "options.types", options[OPTION_TYPES].value))
+		!args_text_array(call, READ_TYPES, "options.types", options[OPTION_TYPES].value) ||
+		!args_direction(call, "options.direction", options[OPTION_DIRECTION].value, &call->backward))
 		return false;
+	call->placed =
+		options[OPTION_POSITION].value.bytes != NULL || options[OPTION_GLOBAL_POSITION].value.bytes != NULL;
 	if (call->texts[READ_CORRELATION] >= 0 && json_string_is(options[OPTION_CORRELATION].value, ""))
 		args_set(call, READ_CORRELATION, NULL);
 	return begin_pages(call);

@@ -43,6 +43,7 @@ static const struct method all[] = {
 	{"consumer.info", RIGHT_ANY_TOKEN, true, {"consumer"}, method_consumer_read},
 	{"consumer.move", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
 	{"consumer.streams", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer_read},
+	{"consumer.claims", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer_read},
 	{"consumer.unpark", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
 	{"consumer.skip", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
 	{"consumer.reset", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
@@ -55,6 +56,14 @@ static const struct method all[] = {
 	{"ns.info", RIGHT_ANY_TOKEN, false, {"namespace"}, method_namespace_info},
 	{"ns.streams", RIGHT_ANY_TOKEN, false, {"options"}, method_namespace_streams},
 	{"ns.categories", RIGHT_ANY_TOKEN, false, {NULL}, method_namespace_categories},
+	{"message.get", RIGHT_ANY_TOKEN, true, {"id"}, method_message_get},
+	{"position.at", RIGHT_ANY_TOKEN, true, {"time"}, method_position_at},
+	{"streams.recent", RIGHT_ANY_TOKEN, true, {"options"}, method_streams_recent},
+	{"messages.search", RIGHT_ANY_TOKEN, true, {"options"}, method_messages_search},
+	{"ns.types", RIGHT_ANY_TOKEN, true, {"options"}, method_namespace_types},
+	{"sys.stats", RIGHT_ANY_TOKEN, true, {NULL}, method_system_stats},
+	{"sys.blocked", RIGHT_ADMINISTRATOR, true, {NULL}, method_system_blocked},
+	{"sys.connections", RIGHT_ADMINISTRATOR, true, {NULL}, method_system_connections},
 	{"sys.version", RIGHT_ANY_TOKEN, false, {NULL}, method_system_version},
 	{"sys.health", RIGHT_ANY_TOKEN, false, {NULL}, method_system_health},
 };
@@ -139,7 +148,7 @@ void method_start(struct method_call *call)
 	call->stream_index = call->message_index = -1;
 	call->text = (struct buf){0};
 	call->messages_left = call->size = 0;
-	call->by_global = call->begun = call->any = false;
+	call->by_global = call->begun = call->any = call->backward = call->placed = false;
 	call->waiting = NULL;
 	for (unsigned i = 0; i < METHOD_MAX_TEXTS; i++)
 		call->texts[i] = -1;

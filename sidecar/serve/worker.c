@@ -154,6 +154,16 @@ struct worker *worker_new(const struct config *config, const char *conninfo, str
 	return NULL;
 }
 
+void worker_set_process(struct worker *worker, const struct process_view *process)
+{
+	service_set_process(worker->service, process);
+}
+
+struct event_base *worker_base(const struct worker *worker)
+{
+	return worker->base;
+}
+
 bool worker_start(struct worker *worker)
 {
 	sigset_t all, before;

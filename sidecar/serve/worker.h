@@ -12,6 +12,8 @@ struct config;
 struct listeners;
 struct shared;
 struct db;
+struct event_base;
+struct process_view;
 struct service;
 struct stats;
 struct worker;
@@ -32,6 +34,9 @@ struct worker_question
 /* Takes the sockets of `listeners` in any case; NULL: out of memory or descriptors. */
 struct worker *worker_new(const struct config *config, const char *conninfo, struct shared *shared,
 						  struct listeners *listeners);
+/* Between worker_new and worker_start: what its clients are told of the process (methods/methods.h). */
+void worker_set_process(struct worker *worker, const struct process_view *process);
+struct event_base *worker_base(const struct worker *worker);
 bool worker_start(struct worker *worker); /* false: no thread could be made */
 /* Begins to drain; worker_free() waits for the end. */
 void worker_stop(struct worker *worker);

@@ -1,20 +1,30 @@
 /*
- * admin_inquiry: asks every worker something, waits for their answers, and replies with those that came.
+ * inquiry: asks every worker something, waits for their answers, and replies with those that came.
  *
  * What a worker owns only its own thread may look at.  So each gets a part of the inquiry, into which it
- * writes its answer.  A part is its worker's until it is answered, then the admin's.  The inquiry belongs to
- * all its holders: the admin, and each worker that has not answered yet; the last one frees it.
+ * writes its answer.  A part is its worker's until it is answered, then the inquirer's.  The inquiry belongs
+ * to all its holders: the inquirer, and each worker that has not answered yet; the last one frees it.
  */
-#ifndef MILLRACE_ADMIN_INQUIRY_H
-#define MILLRACE_ADMIN_INQUIRY_H
+#ifndef MILLRACE_INQUIRY_H
+#define MILLRACE_INQUIRY_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/queue.h>
 
-#include "admin/internal.h"
 #include "serve/worker.h"
+
+struct event_base;
+
+/* Who asks; of the thread in which its loop turns.  The first three are its owner's to set. */
+struct inquirer
+{
+	struct event_base *base;
+	struct worker *const *workers; /* they outlive it */
+	unsigned nworkers;
+	LIST_HEAD(inquiry_list, inquiry) inquiries; /* that wait for answers; all zero at first */
+};
 
 /* It begins a larger struct, that of the kind, which is all zero at first. */
 struct inquiry_part
@@ -23,7 +33,7 @@ struct inquiry_part
 	struct inquiry *inquiry;
 	unsigned worker; /* its number */
 	_Atomic bool answered;
-	bool known; /* the admin's: it was answered when the reply was begun */
+	bool known; /* the inquirer's: it was answered when the reply was begun */
 };
 
 struct inquiry_kind
@@ -32,8 +42,10 @@ struct inquiry_kind
 	unsigned timeout_ms; /* from the question, or the last answer */
 	/* On the worker's thread, as worker_question.answer; calls inquiry_answer, now or later. */
 	void (*ask)(struct inquiry_part *part, struct service *service, struct db *db);
-	/* Replies to inquiry->request with the parts that are known. */
+	/* Replies to who asked, inquiry->owner and inquiry->request, with the parts that are known. */
 	void (*reply)(struct inquiry *inquiry);
+	/* Replies that the inquirer has ended. */
+	void (*end)(struct inquiry *inquiry);
 	/* Frees what a part owns. */
 	void (*release)(struct inquiry_part *part);
 };
@@ -43,10 +55,10 @@ struct inquiry
 	const struct inquiry_kind *kind;
 	_Atomic unsigned holders;
 	int answer_fd; /* counts answers */
-	/* The admin's alone: */
+	/* The inquirer's alone: */
 	LIST_ENTRY(inquiry) link;
-	struct admin *admin;
-	struct http_request *request;
+	struct inquirer *inquirer;
+	void *owner, *request;
 	struct event *on_answer;
 	unsigned nanswers;
 
@@ -54,16 +66,16 @@ struct inquiry
 	_Alignas(max_align_t) char parts[]; /* one a worker */
 };
 
-/* NULL: out of memory or descriptors, and that was replied. */
-struct inquiry *inquiry_new(struct admin *admin, struct http_request *request,
-							const struct inquiry_kind *kind);
+/* NULL: out of memory or descriptors. */
+struct inquiry *inquiry_new(struct inquirer *inquirer, const struct inquiry_kind *kind, void *owner,
+							void *request);
 /* The part of a worker; its kind says of which type it is. */
 void *inquiry_part(struct inquiry *inquiry, unsigned worker);
 /* Asks all workers: their parts are theirs now. */
 void inquiry_ask(struct inquiry *inquiry);
-/* On the worker's thread, once: the part is answered, and the admin's. */
+/* On the worker's thread, once: the part is answered, and the inquirer's. */
 void inquiry_answer(struct inquiry_part *part);
 /* Ends all that wait for answers. */
-void inquiry_end_all(struct admin *admin);
+void inquiry_end_all(struct inquirer *inquirer);
 
 #endif

@@ -1,8 +1,9 @@
 /*
- * admin_inquiry: asks every worker; see inquiry.h.
+ * inquiry: asks every worker; see inquiry.h.
  */
-#include "admin/inquiry.h"
+#include "serve/inquiry.h"
 
+#include <event2/event.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -45,7 +46,7 @@ static void on_question(struct worker_question *question, struct service *servic
 	part->inquiry->kind->ask(part, service, db);
 }
 
-/* ---- in the admin's ----------------------------------------------------------- */
+/* ---- in the inquirer's ----------------------------------------------------------- */
 
 static void leave(struct inquiry *inquiry)
 {
@@ -88,28 +89,27 @@ static bool listen_for_answers(struct inquiry *inquiry)
 	if (inquiry->answer_fd < 0)
 		return false;
 	inquiry->on_answer =
-		event_new(inquiry->admin->base, inquiry->answer_fd, EV_READ | EV_PERSIST, on_answer, inquiry);
+		event_new(inquiry->inquirer->base, inquiry->answer_fd, EV_READ | EV_PERSIST, on_answer, inquiry);
 	return inquiry->on_answer != NULL && event_add(inquiry->on_answer, &timeout) == 0;
 }
 
-struct inquiry *inquiry_new(struct admin *admin, struct http_request *request,
-							const struct inquiry_kind *kind)
+struct inquiry *inquiry_new(struct inquirer *inquirer, const struct inquiry_kind *kind, void *owner,
+							void *request)
 {
-	struct inquiry *inquiry = calloc(1, sizeof(*inquiry) + admin->nworkers * kind->part_size);
+	struct inquiry *inquiry = calloc(1, sizeof(*inquiry) + inquirer->nworkers * kind->part_size);
 
-	if (inquiry != NULL)
-	{
-		inquiry->kind = kind;
-		inquiry->holders = 1;
-		inquiry->admin = admin;
-		inquiry->request = request;
-		inquiry->nparts = admin->nworkers;
-		LIST_INSERT_HEAD(&admin->inquiries, inquiry, link);
-		if (listen_for_answers(inquiry))
-			return inquiry;
-		leave(inquiry);
-	}
-	admin_refuse(request, 500, "out of memory or descriptors");
+	if (inquiry == NULL)
+		return NULL;
+	inquiry->kind = kind;
+	inquiry->holders = 1;
+	inquiry->inquirer = inquirer;
+	inquiry->owner = owner;
+	inquiry->request = request;
+	inquiry->nparts = inquirer->nworkers;
+	LIST_INSERT_HEAD(&inquirer->inquiries, inquiry, link);
+	if (listen_for_answers(inquiry))
+		return inquiry;
+	leave(inquiry);
 	return NULL;
 }
 
@@ -123,18 +123,18 @@ void inquiry_ask(struct inquiry *inquiry)
 		part->question.answer = on_question;
 		part->inquiry = inquiry;
 		part->worker = i;
-		worker_ask(inquiry->admin->workers[i], &part->question);
+		worker_ask(inquiry->inquirer->workers[i], &part->question);
 	}
 }
 
-void inquiry_end_all(struct admin *admin)
+void inquiry_end_all(struct inquirer *inquirer)
 {
 	struct inquiry *next;
 
-	for (struct inquiry *inquiry = LIST_FIRST(&admin->inquiries); inquiry != NULL; inquiry = next)
+	for (struct inquiry *inquiry = LIST_FIRST(&inquirer->inquiries); inquiry != NULL; inquiry = next)
 	{
 		next = LIST_NEXT(inquiry, link);
-		admin_refuse(inquiry->request, 503, "the server stops");
+		inquiry->kind->end(inquiry);
 		leave(inquiry);
 	}
 }

@@ -1,0 +1,168 @@
+/*
+ * lookup.c: message.get, position.at, ns.types, streams.recent and messages.search.
+ *
+ * The last three look at no more than scanLimit messages, from a position on, and say where to go on.
+ */
+#include "base/uuid.h"
+#include "methods/internal.h"
+
+#define DEFAULT_SCAN_LIMIT 10000
+#define MAX_SCAN_LIMIT 100000
+
+bool method_message_get(struct method_call *call)
+{
+	struct db_get_message in = {.namespace_name = call->namespace_name};
+	struct uuid id;
+
+	if (json_kind(call->args[0]) != JSON_STRING)
+		return args_reject(call, "id", call->args[0], "a UUID");
+	if (!args_text(call, 0, "id", call->args[0]) || !method_has_texts(call))
+		return false;
+	in.id = args_get(call, 0);
+	if (!uuid_parse(slice_of(in.id), &id))
+		return args_reject(call, "id", call->args[0], "a UUID");
+	return method_asked(call, db_get_message(call->methods->db, &in, method_on_value, call));
+}
+
+bool method_position_at(struct method_call *call)
+{
+	struct db_position_at in = {.namespace_name = call->namespace_name};
+
+	if (json_kind(call->args[0]) != JSON_STRING)
+		return args_reject(call, "time", call->args[0], "a string");
+	return args_time(call, "time", call->args[0], &in.time) &&
+		   method_asked(call, db_position_at(call->methods->db, &in, method_on_value, call));
+}
+
+/* A position, as all of these have it. */
+static bool read_position(struct method_call *call, struct slice value, struct db_optional *position)
+{
+	position->is_set = value.bytes != NULL;
+	return args_integer(call, "options.position", value, 0, INT64_MAX, &position->value);
+}
+
+static bool read_limit(struct method_call *call, struct slice value, int64_t *limit)
+{
+	*limit = DEFAULT_MAX_ROWS;
+	return args_integer(call, "options.limit", value, 1, MAX_ROWS, limit);
+}
+
+static bool read_scan_limit(struct method_call *call, struct slice value, int64_t *limit)
+{
+	*limit = DEFAULT_SCAN_LIMIT;
+	return args_integer(call, "options.scanLimit", value, 1, MAX_SCAN_LIMIT, limit);
+}
+
+bool method_namespace_types(struct method_call *call)
+{
+	struct member options[] = {{.name = "category"}, {.name = "position"}, {.name = "scanLimit"}};
+	struct db_list_types in = {.namespace_name = call->namespace_name};
+
+	if (!args_options(call, call->args[0], options, 3) ||
+		!args_text(call, 0, "options.category", options[0].value) ||
+		!read_position(call, options[1].value, &in.position) ||
+		!read_scan_limit(call, options[2].value, &in.scan_limit) || !method_has_texts(call))
+		return false;
+	in.category = args_get(call, 0);
+	return method_asked(call, db_list_types(call->methods->db, &in, method_on_value, call));
+}
+
+bool method_streams_recent(struct method_call *call)
+{
+	struct member options[] = {
+		{.name = "limit"}, {.name = "position"}, {.name = "category"}, {.name = "scanLimit"}};
+	struct db_recent_streams in = {.namespace_name = call->namespace_name};
+
+	if (!args_options(call, call->args[0], options, 4) || !read_limit(call, options[0].value, &in.max_rows) ||
+		!read_position(call, options[1].value, &in.position) ||
+		!args_text(call, 0, "options.category", options[2].value) ||
+		!read_scan_limit(call, options[3].value, &in.scan_limit) || !method_has_texts(call))
+		return false;
+	in.category = args_get(call, 0);
+	return method_asked(call, db_recent_streams(call->methods->db, &in, method_on_value, call));
+}
+
+/* ---- messages.search ---------------------------------------------------------- */
+
+enum search_option
+{
+	SEARCH_TYPES,
+	SEARCH_SINCE,
+	SEARCH_UNTIL,
+	SEARCH_WHERE,
+	SEARCH_STREAM,
+	SEARCH_CATEGORY,
+	SEARCH_POSITION,
+	SEARCH_DIRECTION,
+	SEARCH_LIMIT,
+	SEARCH_SCAN_LIMIT,
+	SEARCH_OPTIONS
+};
+
+/* Whether {path, value} is right; the value may be any, null, too. */
+static bool check_where(struct method_call *call, struct slice where)
+{
+	struct member members[] = {{.name = "path"}, {.name = "value"}};
+	struct json_iterator iterator;
+	struct slice first;
+
+	if (where.bytes == NULL)
+		return true;
+	if (!args_members(call, where, "options.where", members, 2))
+		return false;
+	if (members[0].value.bytes == NULL)
+		return args_reject(call, "options.where.path", members[0].value, "an array of strings");
+	if (members[1].value.bytes == NULL)
+		return args_reject(call, "options.where.value", members[1].value, "a value");
+	if (!args_text_array(call, 0, "options.where.path", members[0].value))
+		return false;
+	json_iterate(&iterator, members[0].value);
+	return (json_next_element(&iterator, &first) &&
+			(json_string_is(first, "data") || json_string_is(first, "metadata"))) ||
+		   method_fail(call, ERROR_INVALID_REQUEST,
+					   "options.where.path must begin with \"data\" or \"metadata\"");
+}
+
+/* Checks all of it, as Postgres takes what is right and says little of what is not. */
+static bool check_search(struct method_call *call, const struct member *options)
+{
+	struct db_optional position;
+	int64_t ignored;
+	bool backward;
+
+	if (options[SEARCH_STREAM].value.bytes != NULL && options[SEARCH_CATEGORY].value.bytes != NULL)
+		return method_fail(call, ERROR_INVALID_REQUEST, "options has one of stream and category, not both");
+	return args_text_array(call, 0, "options.types", options[SEARCH_TYPES].value) &&
+		   args_time(call, "options.since", options[SEARCH_SINCE].value, &ignored) &&
+		   args_time(call, "options.until", options[SEARCH_UNTIL].value, &ignored) &&
+		   check_where(call, options[SEARCH_WHERE].value) &&
+		   (options[SEARCH_STREAM].value.bytes == NULL ||
+			args_name(call, 0, "options.stream", options[SEARCH_STREAM].value, MAX_NAME)) &&
+		   args_text(call, 0, "options.category", options[SEARCH_CATEGORY].value) &&
+		   read_position(call, options[SEARCH_POSITION].value, &position) &&
+		   args_direction(call, "options.direction", options[SEARCH_DIRECTION].value, &backward) &&
+		   read_limit(call, options[SEARCH_LIMIT].value, &ignored) &&
+		   read_scan_limit(call, options[SEARCH_SCAN_LIMIT].value, &ignored);
+}
+
+bool method_messages_search(struct method_call *call)
+{
+	struct member options[SEARCH_OPTIONS] = {
+		[SEARCH_TYPES] = {.name = "types"},		  [SEARCH_SINCE] = {.name = "since"},
+		[SEARCH_UNTIL] = {.name = "until"},		  [SEARCH_WHERE] = {.name = "where"},
+		[SEARCH_STREAM] = {.name = "stream"},	  [SEARCH_CATEGORY] = {.name = "category"},
+		[SEARCH_POSITION] = {.name = "position"}, [SEARCH_DIRECTION] = {.name = "direction"},
+		[SEARCH_LIMIT] = {.name = "limit"},		  [SEARCH_SCAN_LIMIT] = {.name = "scanLimit"},
+	};
+	struct slice request = call->args[0].bytes != NULL ? call->args[0] : slice_of("{}");
+	struct db_search_messages in = {.namespace_name = call->namespace_name};
+
+	if (!args_options(call, call->args[0], options, SEARCH_OPTIONS) || !check_search(call, options) ||
+		!args_object(call, "options", request))
+		return false;
+	args_set_json(call, 0, request);
+	if (!method_has_texts(call))
+		return false;
+	in.request = args_get(call, 0);
+	return method_asked(call, db_search_messages(call->methods->db, &in, method_on_value, call));
+}
