@@ -1361,7 +1361,7 @@ BEGIN
         CASE WHEN request ? 'types' THEN ARRAY(SELECT jsonb_array_elements_text(request->'types')) END,
         millrace.time_member(request, 'since'), millrace.time_member(request, 'until'),
         CASE WHEN wanted IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(wanted->'path')) END, wanted->'value',
-        request->>'stream', request->>'category', (request->'position')::bigint, coalesce(request->>'direction', 'backward'),
+        request->>'stream', nullif(request->>'category', ''), (request->'position')::bigint, coalesce(request->>'direction', 'backward'),
         (request->'limit')::bigint, (request->'scanLimit')::bigint, namespace);
 END $$;
 

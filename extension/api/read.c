@@ -352,12 +352,12 @@ millrace_last_message(PG_FUNCTION_ARGS)
 Datum
 millrace_get_message(PG_FUNCTION_ARGS)
 {
-	ResultSet *set = ResultSetBeginOf(fcinfo, read_stream.types, MESSAGE_COLUMNS);
+	ResultSet *set = ResultSetBeginOf(fcinfo, message_row_types, MESSAGE_COLUMNS);
 	Store *store;
 
 	CheckNotNull(PG_ARGISNULL(0), "id");
 	store = StoreOpen(ArgNamespaceOr(fcinfo, 1, SelectedNamespace()), STORE_READ);
-	(void)ReadMessageById(store, PG_GETARG_UUID_P(0), PutMessage, set);
+	(void)ReadMessageById(store, PG_GETARG_UUID_P(0), PutMessageRow, set);
 	StoreClose(store);
 	return (Datum)0;
 }

@@ -6,9 +6,6 @@
 #include "base/uuid.h"
 #include "methods/internal.h"
 
-#define DEFAULT_SCAN_LIMIT 10000
-#define MAX_SCAN_LIMIT 100000
-
 bool method_message_get(struct method_call *call)
 {
 	struct db_get_message in = {.namespace_name = call->namespace_name};
@@ -32,6 +29,16 @@ bool method_position_at(struct method_call *call)
 		return args_reject(call, "time", call->args[0], "a string");
 	return args_time(call, "time", call->args[0], &in.time) &&
 		   method_asked(call, db_position_at(call->methods->db, &in, method_on_value, call));
+}
+
+/* As in category.get, an empty one is no filter. */
+static bool read_category(struct method_call *call, struct slice value)
+{
+	if (!args_text(call, 0, "options.category", value))
+		return false;
+	if (value.bytes != NULL && json_string_is(value, ""))
+		args_set(call, 0, NULL);
+	return true;
 }
 
 /* A position, as all of these have it. */
@@ -58,8 +65,7 @@ bool method_namespace_types(struct method_call *call)
 	struct member options[] = {{.name = "category"}, {.name = "position"}, {.name = "scanLimit"}};
 	struct db_list_types in = {.namespace_name = call->namespace_name};
 
-	if (!args_options(call, call->args[0], options, 3) ||
-		!args_text(call, 0, "options.category", options[0].value) ||
+	if (!args_options(call, call->args[0], options, 3) || !read_category(call, options[0].value) ||
 		!read_position(call, options[1].value, &in.position) ||
 		!read_scan_limit(call, options[2].value, &in.scan_limit) || !method_has_texts(call))
 		return false;
@@ -74,8 +80,7 @@ bool method_streams_recent(struct method_call *call)
 	struct db_recent_streams in = {.namespace_name = call->namespace_name};
 
 	if (!args_options(call, call->args[0], options, 4) || !read_limit(call, options[0].value, &in.max_rows) ||
-		!read_position(call, options[1].value, &in.position) ||
-		!args_text(call, 0, "options.category", options[2].value) ||
+		!read_position(call, options[1].value, &in.position) || !read_category(call, options[2].value) ||
 		!read_scan_limit(call, options[3].value, &in.scan_limit) || !method_has_texts(call))
 		return false;
 	in.category = args_get(call, 0);
@@ -99,48 +104,21 @@ enum search_option
 	SEARCH_OPTIONS
 };
 
-/* Whether {path, value} is right; the value may be any, null, too. */
-static bool check_where(struct method_call *call, struct slice where)
-{
-	struct member members[] = {{.name = "path"}, {.name = "value"}};
-	struct json_iterator iterator;
-	struct slice first;
-
-	if (where.bytes == NULL)
-		return true;
-	if (!args_members(call, where, "options.where", members, 2))
-		return false;
-	if (members[0].value.bytes == NULL)
-		return args_reject(call, "options.where.path", members[0].value, "an array of strings");
-	if (members[1].value.bytes == NULL)
-		return args_reject(call, "options.where.value", members[1].value, "a value");
-	if (!args_text_array(call, 0, "options.where.path", members[0].value))
-		return false;
-	json_iterate(&iterator, members[0].value);
-	return (json_next_element(&iterator, &first) &&
-			(json_string_is(first, "data") || json_string_is(first, "metadata"))) ||
-		   method_fail(call, ERROR_INVALID_REQUEST,
-					   "options.where.path must begin with \"data\" or \"metadata\"");
-}
-
-/* Checks all of it, as Postgres takes what is right and says little of what is not. */
+/* What Postgres would take too well, or say too little of; the rest it checks itself. */
 static bool check_search(struct method_call *call, const struct member *options)
 {
+	struct member where[] = {{.name = "path"}, {.name = "value"}};
 	struct db_optional position;
 	int64_t ignored;
-	bool backward;
 
-	if (options[SEARCH_STREAM].value.bytes != NULL && options[SEARCH_CATEGORY].value.bytes != NULL)
-		return method_fail(call, ERROR_INVALID_REQUEST, "options has one of stream and category, not both");
-	return args_text_array(call, 0, "options.types", options[SEARCH_TYPES].value) &&
-		   args_time(call, "options.since", options[SEARCH_SINCE].value, &ignored) &&
+	return args_time(call, "options.since", options[SEARCH_SINCE].value, &ignored) &&
 		   args_time(call, "options.until", options[SEARCH_UNTIL].value, &ignored) &&
-		   check_where(call, options[SEARCH_WHERE].value) &&
+		   (options[SEARCH_WHERE].value.bytes == NULL ||
+			args_members(call, options[SEARCH_WHERE].value, "options.where", where, 2)) &&
 		   (options[SEARCH_STREAM].value.bytes == NULL ||
 			args_name(call, 0, "options.stream", options[SEARCH_STREAM].value, MAX_NAME)) &&
-		   args_text(call, 0, "options.category", options[SEARCH_CATEGORY].value) &&
+		   args_text_array(call, 0, "options.types", options[SEARCH_TYPES].value) &&
 		   read_position(call, options[SEARCH_POSITION].value, &position) &&
-		   args_direction(call, "options.direction", options[SEARCH_DIRECTION].value, &backward) &&
 		   read_limit(call, options[SEARCH_LIMIT].value, &ignored) &&
 		   read_scan_limit(call, options[SEARCH_SCAN_LIMIT].value, &ignored);
 }
