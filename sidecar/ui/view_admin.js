@@ -51,18 +51,30 @@ function Namespaces({value: all}) {
     count=${all.length} row=${row} keyOf=${n => all[n].namespace} /></section>`;
 }
 
-const cell = value => typeof value === 'number' ? count(Math.round(value * 10) / 10) : String(value ?? '');
+const bytes = number => number < 10000 ? count(number) + ' B' : number < 1e7 ? count(Math.round(number / 1024)) + ' KiB' :
+  count(Math.round(number / 1048576)) + ' MiB';
+
+const CONNECTIONS = [
+  {name: 'From', width: '1.2fr', small: '1.4fr'}, {name: 'Worker', width: '70px', className: 'number'},
+  {name: 'State', width: '100px', small: '84px'}, {name: 'Asks for', width: '1fr', small: '1fr'},
+  {name: 'Age', width: '80px', className: 'number'}, {name: 'Quiet for', width: '84px', className: 'number'},
+  {name: 'Requests', width: '90px', className: 'number'}, {name: 'In', width: '90px', className: 'number'},
+  {name: 'Out', width: '90px', className: 'number'},
+  {name: 'Unread', width: '90px', small: '70px', className: 'number'},
+];
 
 function Connections({value}) {
   const {connections: all, subscriptions, silentWorkers} = value;
-  const names = Object.keys(all[0] || {});
-  const columns = names.map((name, n) => ({name, width: typeof all[0][name] === 'number' ? '0.7fr' : '1fr',
-    small: n < 4 ? '1fr' : undefined, className: typeof all[0][name] === 'number' ? 'number' : ''}));
+  const row = n => {
+    const one = all[n];
+    return [one.remote, one.worker, one.state, one.path, since(one.age), since(one.quiet), count(one.requests),
+            bytes(one.bytesIn), bytes(one.bytesOut), bytes(one.unsentBytes)];
+  };
   return html`<section aria-label="Connections">
     <h2>${plural(all.length, 'connection')}, ${plural(subscriptions, 'subscription')}</h2>
-    ${silentWorkers > 0 && html`<p class="banner"><b>${plural(silentWorkers, 'worker')} did not answer.</b> What is theirs is missing.</p>`}
-    <${Table} label="Connections" fit=${all.length <= 30} columns=${columns} count=${all.length}
-      row=${n => names.map(name => cell(all[n][name]))} />
+    ${silentWorkers > 0 && html`<p class="banner"><b>${plural(silentWorkers, 'worker')} did not answer.</b> What is
+      theirs is missing.</p>`}
+    <${Table} fit=${all.length <= 30} label="Connections" columns=${CONNECTIONS} count=${all.length} row=${row} />
   </section>`;
 }
 
@@ -71,7 +83,7 @@ function Connections({value}) {
 const lineOf = row => Object.entries(row).map(([key, value]) =>
   `${key}=${typeof value === 'object' ? JSON.stringify(value) : value}`).join('  ');
 
-const section = (title, rows) => `\n${title}: ${rows.length || 'none'}\n` + rows.map(row => '  ' + lineOf(row) + '\n').join('');
+const section = (title, rows) => `\n${title}${rows.length ? '' : ': none'}\n` + rows.map(row => '  ' + lineOf(row) + '\n').join('');
 
 /** What is asked for fails by itself: its line says why. */
 const tried = (method, ...args) => rpc(method, ...args).catch(error => ({error: error.message}));

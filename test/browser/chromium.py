@@ -63,16 +63,16 @@ class Chromium:
         return Page(self.driver, self.driver.current_window_handle, width, height, dark).go(url)
 
     def requests(self):
-        """What has been asked for since the last call, as (method, URL, headers)."""
+        """What has been asked for over the network since the last call, as (method, URL, body)."""
         found = []
         for entry in self.driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
                 request = message["params"]["request"]
-                found.append((request["method"], request["url"], request["headers"]))
+                found.append((request["method"], request["url"], request.get("postData", "")))
             elif message["method"] == "Network.webSocketCreated":
-                found.append(("WEBSOCKET", message["params"]["url"], {}))
-        return found
+                found.append(("WEBSOCKET", message["params"]["url"], ""))
+        return [request for request in found if request[1].startswith(("http", "ws"))]
 
     def close(self):
         self.driver.quit()
