@@ -15,6 +15,9 @@ export function Trouble({error, retry}) {
 /** 1234567 as 1,234,567 (of numbers; positions too). */
 export const count = number => Number(number).toLocaleString('en-US');
 
+/** 1 claim, 2 claims. */
+export const plural = (number, what) => count(number) + ' ' + what + (number === 1 ? '' : 's');
+
 const pad = (number, width = 2) => String(number).padStart(width, '0');
 
 /** A time of the server in this browser's zone: 2026-11-29 08:10:22.123 */
