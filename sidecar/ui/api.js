@@ -96,6 +96,16 @@ export const text = (method, ...args) => ask([method, ...args]);
 /** A method's result, for what has no messages in it. */
 export const rpc = async (method, ...args) => JSON.parse(await text(method, ...args));
 
+/** The results of several calls, made at once. */
+export async function batch(calls) {
+  const asked = calls.map(([method, ...params], id) => ({jsonrpc: '2.0', id, method, params}));
+  const answers = JSON.parse(await ask(JSON.stringify(asked)));
+  const failed = answers.find(answer => answer.error);
+  if (failed)
+    throw new Failure(200, failed.error.data?.code, failed.error.message);
+  return answers.sort((a, b) => a.id - b.id).map(answer => answer.result);
+}
+
 // ---- live messages ----------------------------------------------------------------------------------------
 
 /** Hands the data of each event of a body of server-sent events to `take`, all of a chunk at once. */

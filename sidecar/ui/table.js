@@ -126,6 +126,12 @@ export class Table extends Component {
     return true;
   }
 
+  /** A click anywhere in a row opens it, unless it was for something else. */
+  onClick(event) {
+    if (!event.target.closest('a, button, input') && !String(getSelection()))
+      event.currentTarget.querySelector('a')?.click();
+  }
+
   onKeys(event) {
     if (event.target === this.scroller && !event.ctrlKey && !event.metaKey && !event.altKey && this.key(event.key)) {
       event.preventDefault();
@@ -188,9 +194,10 @@ export class Table extends Component {
     const {columns, row, href, keyOf} = this.props;
     const cells = row(index);
     const target = cells && href && href(index);
-    return html`<div role="row" class="row ${cells ? '' : 'absent'}" key=${keyOf ? keyOf(index) : index}
+    return html`<div role="row" class="row ${target ? 'opens' : ''}" key=${keyOf ? keyOf(index) : index}
         id=${this.name + '-' + index} aria-rowindex=${index + 2} aria-selected=${index === this.state.selected}
-        style=${{top: index * this.state.row - this.offset}} onMouseDown=${() => this.setState({selected: index})}>
+        style=${{top: index * this.state.row - this.offset}} onMouseDown=${() => this.setState({selected: index})}
+        onClick=${target && this.onClick}>
       ${columns.map((column, n) => html`<div role="gridcell" class=${classOf(column)}>${
         cells ? n === 0 && target ? html`<a href=${target} tabindex="-1">${cells[n]}</a>` : cells[n] :
         n === 0 ? '…' : ''}</div>`)}

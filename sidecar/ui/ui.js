@@ -34,12 +34,15 @@ export function duration(ms) {
   return Math.floor(ms / size) + ' ' + unit;
 }
 
+const clocks = new Set();
+setInterval(() => document.hidden || clocks.forEach(tell => tell(Date.now())), 1000);
+
 /** How long ago a time was; it goes on while it is seen. */
 export function Ago({time}) {
   const [now, setNow] = useState(Date.now());
   useEffect(() => {
-    const timer = setInterval(() => document.hidden || setNow(Date.now()), 1000);
-    return () => clearInterval(timer);
+    clocks.add(setNow);
+    return () => clocks.delete(setNow);
   }, []);
   const ms = now - new Date(time);
   return html`<time datetime=${time} title=${localTime(time)}>${ms < 1000 ? 'now' : duration(ms) + ' ago'}</time>`;

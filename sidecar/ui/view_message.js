@@ -154,9 +154,9 @@ function Facts({message: {id, stream, type, position, globalPosition, time, meta
     ['Local time', html`<time datetime=${time}>${localTime(time)}</time>`],
     ['UTC', time],
     ['Id', html`<span class="mono">${id}</span> <${Copy} text=${id} />`],
-    ...originsOf({metadata}).map(({what, text, address}) => [what, html`<a href=${address}>${text}</a>`]),
+    ...originsOf({metadata}).map(({what, text, address}) => [what, html`<a class="mono" href=${address}>${text}</a>`]),
   ];
-  return html`<dl class="facts panel">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+  return html`<dl class="facts long panel">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
 function Whole({text: source}) {
