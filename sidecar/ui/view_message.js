@@ -13,6 +13,8 @@ const SCAN = 10000;  // messages that are looked at for what it caused
 const SHOWN = 200;  // parts of an object or array, before more is asked for
 const LONG = 2000;  // characters of a string, likewise
 const RAW = 500000;
+const SMALL = 2000;  // characters of JSON of which so many levels are shown at first; else it is one
+const LEVELS = 6;
 
 // ---- JSON as a tree --------------------------------------------------------------------------------------
 
@@ -24,7 +26,7 @@ function Leaf({text}) {
 }
 
 function Branch({text, open, name}) {
-  const [shown, setShown] = useState(open);
+  const [shown, setShown] = useState(open > 0);
   const [limit, setLimit] = useState(SHOWN);
   const [all] = useState(() => parts(text));
   const ends = text[0] === '{' ? '{}' : '[]';
@@ -34,7 +36,7 @@ function Branch({text, open, name}) {
       setShown(event.currentTarget.open)}>
     <summary>${name}${ends[0]}<span class="quiet">${shown ? '' : ` ${count(all.length)} ${ends[1]}`}</span></summary>
     ${shown && html`<ul>${all.slice(0, limit).map((part, n) => html`<li key=${n}><${Tree} text=${part.text}
-      name=${part.key !== undefined ? html`<span class="key">${part.key}</span>: ` :
+      open=${open - 1} name=${part.key !== undefined ? html`<span class="key">${part.key}</span>: ` :
         html`<span class="quiet">${n}</span>: `} /></li>`)}
       ${all.length > limit && html`<li><button class="more" onClick=${() => setLimit(limit + 5 * SHOWN)}>${
         count(all.length - limit)} more</button></li>`}</ul>${ends[1]}`}
@@ -63,7 +65,7 @@ function Json({label, text}) {
         <button aria-pressed=${raw} onClick=${() => setRaw(true)}>Raw</button>
         <${Copy} text=${text} />
       </span></div>
-    <div class="mono">${raw ? html`<${Raw} text=${text} />` : html`<${Tree} text=${text} open />`}</div>
+    <div class="mono">${raw ? html`<${Raw} text=${text} />` : html`<${Tree} text=${text} open=${text.length < SMALL ? LEVELS : 1} />`}</div>
   </section>`;
 }
 
