@@ -17,7 +17,6 @@
 
 #include "db/calls.h"
 #include "base/errors.h"
-#include "http/coding.h"
 #include "http/http.h"
 #include "base/json.h"
 #include "base/stats.h"
@@ -285,7 +284,7 @@ static bool prepare(struct export *export, struct error *error)
 	if (!read_parameter(export, "categories", error) || !read_parameter(export, "since", error) ||
 		!read_parameter(export, "until", error))
 		return false;
-	if (!coding_accepts_gzip(http_header(export->request, "Accept-Encoding")))
+	if (!http_accepts_gzip(export->request))
 		return true;
 	export->gzip = deflateInit2(&export->deflater, GZIP_LEVEL, Z_DEFLATED, GZIP_WINDOW, GZIP_MEMORY,
 								Z_DEFAULT_STRATEGY) == Z_OK;

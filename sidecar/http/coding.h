@@ -1,5 +1,5 @@
 /*
- * coding: in which content coding a client takes a body.
+ * coding: which codings of a reply a client takes.
  */
 #ifndef MILLRACE_CODING_H
 #define MILLRACE_CODING_H
@@ -8,7 +8,10 @@
 
 #include "base/slice.h"
 
-/* Whether an Accept-Encoding header (.bytes NULL: there is none) asks for gzip: it is named, and not with a weight of zero. */
-bool coding_accepts_gzip(struct slice header);
+/*
+ * Whether the value of Accept-Encoding (RFC 9110, 12.5.3; .bytes NULL: there is none) takes gzip: it is
+ * named, or "*" is, and not with a weight of zero.  A weight that is none counts as zero.
+ */
+bool coding_accepts_gzip(struct slice accepted);
 
 #endif

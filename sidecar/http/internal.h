@@ -13,6 +13,7 @@
  *     output.c         what is sent, at once or when the socket takes more
  *     memory.c         what connections hold, and its bounds
  *     state.c          a connection's state, and the lists that it is on
+ *     etag.c           entity tags, and lists of them
  *     parse.c          the syntax
  *     net/transport.c  receiving and sending, in clear or through TLS
  *

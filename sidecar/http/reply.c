@@ -5,6 +5,7 @@
 
 #include "http/internal.h"
 #include "base/log.h"
+#include "http/etag.h"
 
 #define MAX_DISCARD 65536 /* bytes of an unwanted body that are read to keep the connection */
 
@@ -57,6 +58,12 @@ static const char *reason_phrase(int status)
 	}
 }
 
+/* RFC 9110, 6.4.1: a reply of such a status has no body, and so nothing that describes one. */
+static bool has_body(int status)
+{
+	return status != 204 && status != 304;
+}
+
 /* How much of the body is still to come; UINT64_MAX when that is not known. */
 static uint64_t body_left(const struct http_request *request)
 {
@@ -95,11 +102,6 @@ void request_send_continue(struct http_request *request)
 	request->wants_continue = false;
 }
 
-static bool has_body(const struct http_reply *reply)
-{
-	return reply->status != 204 && reply->status != 304;
-}
-
 /* Writes the head into server->head; length < 0 is a reply of unknown length. */
 static struct piece write_head(struct http_request *request, const struct http_reply *reply, int64_t length)
 {
@@ -118,7 +120,7 @@ static struct piece write_head(struct http_request *request, const struct http_r
 	if (reply->status == 401)
 		buf_add_str(head, "WWW-Authenticate: Bearer realm=\"millrace\"\r\n");
 	request_write_id(request, head);
-	if (has_body(reply))
+	if (has_body(reply->status))
 	{
 		buf_add_str(head, "Content-Type: ");
 		buf_add_str(head, reply->content_type != NULL ? reply->content_type : options->content_type);
@@ -168,13 +170,27 @@ void http_reply(struct http_request *request, const struct http_reply *reply, st
 		return;
 	}
 	decide_keep_alive(request);
-	if (slice_is(http_method(request), "HEAD") || !has_body(reply))
+	if (slice_is(http_method(request), "HEAD") || !has_body(reply->status))
 	{
 		pieces_release(pieces, npieces);
 		npieces = 0;
 	}
 	send_head_and(request, reply, pieces, npieces, length);
 	request_release(request);
+}
+
+void http_reply_tagged(struct http_request *request, const struct http_reply *reply, const char *etag,
+					   struct piece *piece)
+{
+	struct http_reply tagged = *reply;
+	char headers[1200];
+
+	snprintf(headers, sizeof(headers), "ETag: %s\r\nCache-Control: no-cache\r\n%s", etag,
+			 reply->headers != NULL ? reply->headers : "");
+	tagged.headers = headers;
+	if (http_etag_matches(http_header(request, "If-None-Match"), etag))
+		tagged.status = 304;
+	http_reply(request, &tagged, piece, 1);
 }
 
 void http_reply_start(struct http_request *request, const struct http_reply *reply)

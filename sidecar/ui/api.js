@@ -4,6 +4,7 @@
 
 import {useEffect, useRef, useState} from './vendor/preact.js';
 import {message} from './json.js';
+import {events} from './route.js';
 
 /** What the server says of a call that failed.  code: as in the reference; UNREACHABLE when it says nothing. */
 export class Failure extends Error {
@@ -12,7 +13,7 @@ export class Failure extends Error {
     Object.assign(this, {status, code, details});
   }
   get needsToken() {
-    return this.status === 401 || this.code === 'AUTH_UNAUTHORIZED' && !this.message.includes('administrator');
+    return this.status === 401 || this.message.startsWith('the token does not open');
   }
 }
 
@@ -72,9 +73,12 @@ async function request(path, options) {
       throw error;
     throw new Failure(0, 'UNREACHABLE', 'The server does not answer.');
   }
-  if (!response.ok)
-    throw await failure(response);
-  return response;
+  if (response.ok)
+    return response;
+  const failed = await failure(response);
+  if (failed.needsToken)
+    events.dispatchEvent(new CustomEvent('refused', {detail: failed}));
+  throw failed;
 }
 
 /** Makes a call, an array or its JSON, and returns the text of its result.  `signal` ends it. */
@@ -180,15 +184,16 @@ export function usePoll(work, ms, deps) {
   const latest = useRef();
   latest.current = work;
   useEffect(() => {
-    let timer, over = false;
+    let timer, over = false, working = false;
     const turn = async () => {
       clearTimeout(timer);
-      if (!document.hidden)
-        await latest.current();
-      if (!over)
+      working = true;
+      await latest.current();
+      working = false;
+      if (!over && !document.hidden)
         timer = setTimeout(turn, ms);
     };
-    const seen = () => document.hidden || turn();
+    const seen = () => document.hidden || working || turn();
     document.addEventListener('visibilitychange', seen);
     turn();
     return () => {

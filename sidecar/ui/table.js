@@ -176,8 +176,10 @@ export class Table extends Component {
 
   tell() {
     const {from, to} = this.seen();
-    if (this.props.need && to > from)
+    const told = [from, to, this.props.count].join();
+    if (this.props.need && to > from && told !== this.told)
       this.props.need(from, to);
+    this.told = told;
   }
 
   // ---- what is drawn ----
