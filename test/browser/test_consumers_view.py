@@ -182,7 +182,7 @@ def test_the_position_of_a_manual_consumer_is_moved_and_an_error_is_shown(visit,
     client.call("consumer.delete", "by hand")
     page.type("[name=at]", "21")
     confirm(page, "by hand")
-    page.wait_text("no consumer", ".changes .trouble")
+    page.wait_text("does not exist", ".changes .trouble")
 
 
 def test_a_claim_appears_with_its_member_and_goes(visit, stocked, consumer):
