@@ -21,7 +21,7 @@ function Holder({one}) {
 function Blocked({value}) {
   const {readers, waiting, prepared, missing} = value;
   const held = prepared.filter(one => !readers.some(reader => reader.gid === one.gid));
-  return html`<section aria-label="Who holds up whom">
+  return html`<section class="part" aria-label="Who holds up whom">
     <h2>Who holds up whom</h2>
     ${missing && html`<p class="quiet">${missing}</p>`}
     ${readers.map(one => html`<div class="banner">
@@ -47,7 +47,7 @@ const NAMESPACES = [
 
 function Namespaces({value: all}) {
   const row = n => [all[n].namespace, all[n].description, count(all[n].messageCount), localTime(all[n].createdAt)];
-  return html`<section aria-label="Namespaces"><h2>Namespaces</h2><${Table} fit label="Namespaces" columns=${NAMESPACES}
+  return html`<section class="part" aria-label="Namespaces"><h2>Namespaces</h2><${Table} fit label="Namespaces" columns=${NAMESPACES}
     count=${all.length} row=${row} keyOf=${n => all[n].namespace} /></section>`;
 }
 
@@ -70,7 +70,7 @@ function Connections({value}) {
     return [one.remote, one.worker, one.state, one.path, since(one.age), since(one.quiet), count(one.requests),
             bytes(one.bytesIn), bytes(one.bytesOut), bytes(one.unsentBytes)];
   };
-  return html`<section aria-label="Connections">
+  return html`<section class="part" aria-label="Connections">
     <h2>${plural(all.length, 'connection')}, ${plural(subscriptions, 'subscription')}</h2>
     ${silentWorkers > 0 && html`<p class="banner"><b>${plural(silentWorkers, 'worker')} did not answer.</b> What is
       theirs is missing.</p>`}
@@ -102,7 +102,7 @@ async function snapshot() {
 
 function Snapshot() {
   const [text, setText] = useState();
-  return html`<section aria-label="Snapshot">
+  return html`<section class="part" aria-label="Snapshot">
     <div class="tools"><h2>Snapshot</h2>
       <button onClick=${async () => setText(await snapshot())}>Take one</button>
       ${text && html`<${Copy} text=${text} />`}

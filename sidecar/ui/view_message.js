@@ -58,7 +58,7 @@ function Raw({text}) {
 
 function Json({label, text}) {
   const [raw, setRaw] = useState(false);
-  return html`<section class="panel json" aria-label=${label}>
+  return html`<section class="panel json part" aria-label=${label}>
     <div class="title"><h2>${label}</h2> <small>${count(text.length)} characters</small>
       <span class="tools">
         <button aria-pressed=${!raw} onClick=${() => setRaw(false)}>Tree</button>
@@ -123,7 +123,7 @@ function Caused({of}) {
   if (error)
     return html`<${Trouble} error=${error} retry=${reload} />`;
   const rows = value ? value.messages : [];
-  return html`<section aria-label="What it caused"><div class="title"><h2>What it caused</h2>
+  return html`<section class="part" aria-label="What it caused"><div class="title"><h2>What it caused</h2>
     <small>${value && (rows.length === CAUSED ? `the first ${CAUSED}` : value.isAll ? 'all of it' :
       `among the ${count(SCAN)} messages behind it`)}</small></div>
     <${Table} fit label="What it caused" columns=${MESSAGE_TABLE.columns} count=${rows.length}

@@ -56,6 +56,7 @@ class Chromium:
         self.driver.set_script_timeout(120)
         self.driver.set_page_load_timeout(120)
         self.first = self.driver.current_window_handle
+        self.asked = []
 
     def open(self, url, width=1280, height=800, dark=False):
         """Opens a page in a new window; its session is its own, with no token of another one's."""
@@ -63,16 +64,16 @@ class Chromium:
         return Page(self.driver, self.driver.current_window_handle, width, height, dark).go(url)
 
     def requests(self):
-        """What has been asked for over the network since the last call, as (method, URL, body)."""
-        found = []
+        """What has been asked for over the network, as (method, URL, body)."""
         for entry in self.driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
                 request = message["params"]["request"]
-                found.append((request["method"], request["url"], request.get("postData", "")))
+                self.asked.append((request["method"], request["url"], request.get("postData", "")))
             elif message["method"] == "Network.webSocketCreated":
-                found.append(("WEBSOCKET", message["params"]["url"], ""))
-        return [request for request in found if request[1].startswith(("http", "ws"))]
+                self.asked.append(("WEBSOCKET", message["params"]["url"], ""))
+        self.asked = [request for request in self.asked if request[1].startswith(("http", "ws"))]
+        return self.asked
 
     def close(self):
         self.driver.quit()
@@ -145,7 +146,7 @@ class Page:
     def texts(self, selector):
         return self.js("return [...document.querySelectorAll(arguments[0])].map(e => e.innerText)", selector)
 
-    def wait(self, condition, what, seconds=60):
+    def wait(self, condition, what, seconds=int(os.environ.get("PATIENCE", "60"))):
         def said():
             return f"{what}; at {self.url} the page shows\n{(self.text('body') or '')[:1500]}\nfaults: {self.faults}"
         try:
@@ -153,19 +154,20 @@ class Page:
         except AssertionError:
             raise AssertionError(f"waited {seconds} s in vain for: {said()}") from None
 
-    def wait_for(self, selector, seconds=60):
+    def wait_for(self, selector, seconds=int(os.environ.get("PATIENCE", "60"))):
         return self.wait(lambda: self.all(selector), f"an element {selector}", seconds)[0]
 
-    def wait_text(self, text, selector="main", seconds=60):
+    def wait_text(self, text, selector="main", seconds=int(os.environ.get("PATIENCE", "60"))):
         return self.wait(lambda: text in (self.text(selector) or ""), f"{text!r} in {selector}", seconds)
 
     def click(self, selector, text=None):
-        """Clicks on the first element of the selector that shows the text; as a user does, where it can be seen."""
+        """Clicks on the first element of the selector that shows the text, or is nearest to it."""
         def found():
             return self.js("""
                 const [selector, text] = arguments;
-                const found = [...document.querySelectorAll(selector)].find(e => !e.disabled && e.checkVisibility()
-                    && (text === null || e.innerText.trim() === text || e.innerText.includes(text) && text.length > 3));
+                const all = [...document.querySelectorAll(selector)].filter(e => !e.disabled && e.checkVisibility());
+                const found = text === null ? all[0] : all.find(e => e.innerText.trim() === text) ||
+                    all.find(e => e.innerText.includes(text));
                 if (found) found.scrollIntoView({block: 'nearest'});
                 if (found) found.click();
                 return Boolean(found)""", selector, text)
@@ -183,6 +185,15 @@ class Page:
         """Presses keys where the focus is."""
         self.here().switch_to.active_element.send_keys(*keys)
         return self
+
+    def slow_down(self, ms):
+        """Each request takes so much longer; 0: none."""
+        self.cdp("Network.enable")
+        self.cdp("Network.emulateNetworkConditions", offline=False, latency=ms, downloadThroughput=-1,
+                 uploadThroughput=-1)
+
+    def allow_clipboard(self):
+        self.cdp("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
 
     def screenshot(self, path):
         self.here().save_screenshot(str(path))

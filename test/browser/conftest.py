@@ -39,7 +39,7 @@ class Stocked:
 
     def __init__(self):
         self.folder = temporary_folder()
-        self.cluster = Cluster(self.folder + "/pg").create().start()
+        self.cluster = Cluster(self.folder + "/pg", ["max_prepared_transactions=5"]).create().start()
         self.server = Server("--database", self.cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
         self.order = stock(self.server)
         self.client = self.server.client()
@@ -77,6 +77,7 @@ def visit(chromium, stocked, unhindered):
     """Opens pages, and looks after the test at what went wrong in them and at all that was asked for."""
     pages = []
     chromium.requests()
+    chromium.asked = []
 
     def open_page(address, **look):
         pages.append(chromium.open(address, **look))

@@ -179,11 +179,10 @@ def test_the_position_of_a_manual_consumer_is_moved_and_an_error_is_shown(visit,
     page.wait_text("Now at 20")
     assert client.call("consumer.info", "by hand")["ceiling"] == 20
     page.wait_text("from 20 to")
-    page.type("[name=at]", "999999999")
-    confirm(page, "by hand")
-    page.wait_for(".changes .trouble")
     client.call("consumer.delete", "by hand")
-    page.wait_text("no consumer")
+    page.type("[name=at]", "21")
+    confirm(page, "by hand")
+    page.wait_text("does not exist", ".changes .trouble")
 
 
 def test_a_claim_appears_with_its_member_and_goes(visit, stocked, consumer):
