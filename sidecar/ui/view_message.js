@@ -184,7 +184,7 @@ export function MessageView({parameters: {id = ''}}) {
   const {value, error, loading, reload} = useAnswer(() => text('message.get', id), [id]);
   if (error)
     return html`<${Title} title="Message" of=${id} /><${Trouble} error=${error} retry=${reload} />`;
-  if (value === undefined || loading && !value.includes(id))
+  if (value === undefined || loading && !value.startsWith(`["${id}"`))
     return html`<${Waiting} />`;
   if (value === 'null')
     return html`<${Title} title="Message" of=${id} /><p>There is no message with this id in this namespace.</p>`;

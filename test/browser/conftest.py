@@ -42,7 +42,13 @@ class Stocked:
         self.cluster = Cluster(self.folder + "/pg", ["max_prepared_transactions=5"]).create().start()
         self.server = Server("--database", self.cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
         self.order = stock(self.server)
-        self.client = self.server.client()
+        self.connection = self.server.client()
+
+    @property
+    def client(self):
+        """A client with a new connection: an idle one is closed after a while."""
+        self.connection.close()
+        return self.connection
 
     def address(self, place="", fragment="", **parameters):
         query = "?" + urlencode(parameters, quote_via=quote) if parameters else ""
@@ -53,7 +59,7 @@ class Stocked:
         return self.address(place, "#token=" + self.server.token, **parameters)
 
     def stop(self):
-        self.client.close()
+        self.connection.close()
         self.server.stop()
         self.cluster.stop("immediate")
         shutil.rmtree(self.folder)

@@ -107,6 +107,8 @@ def test_a_category_goes_to_the_oldest_and_back_and_is_filtered_by_type(visit, s
     page = visit(stocked.sign_in("category", name="account"))
     page.wait(lambda: any("account-199" in row for row in rows(page)), "the newest")
     page.click("[aria-label=Oldest]")
+    page.wait(lambda: first(page) == "100", "the oldest hundred")
+    page.js("document.querySelector('.rows').scrollTop = 1e6")
     page.wait(lambda: any("account-0" in row and "Opened" in row for row in rows(page)), "the oldest")
     page.click("[aria-label=Newest]")
     page.wait(lambda: any("account-199" in row for row in rows(page)), "the newest again")
@@ -195,13 +197,17 @@ def test_a_message_of_5_mb_is_shown_and_all_of_it_is_there(visit, stocked):
 
 
 def test_markup_in_names_types_and_data_stays_text(visit, stocked):
+    def open_all():
+        return page.js("""const closed = document.querySelectorAll('details:not([open]) > summary');
+                          closed.forEach(summary => summary.click());
+                          return closed.length === 0""")
+
     page = visit(stocked.sign_in("stream", name=MARKUP + "-1"))
     page.wait_text(MARKUP + "-1", "h1")
     page.wait(lambda: SCRIPT in page.text(ROWS), "the type")
     page.click(ROWS + " a")
     page.wait_text(SCRIPT, "h1")
-    for element in page.all("summary"):
-        element.click()
+    page.wait(open_all, "no branch that is closed")
     text = page.text()
     assert text.count(MARKUP) >= 3 and SCRIPT in text
     page.click(".json button", "Raw")
