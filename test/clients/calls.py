@@ -1,4 +1,4 @@
-"""Clients of /rpc: all methods, errors, a batch with an error in it, a notification."""
+"""Clients of /rpc: all methods, parameters by name, errors, a batch with an error in it, a notification."""
 import json
 import re
 import subprocess
@@ -23,11 +23,9 @@ def batch_of(n):
 def calls(name):
     """Those of a namespace's own token."""
     yield "stream.write", ["account-1", message(1), {"id": ID.format(1)}]
-    yield "stream.write", {"stream": "account-2", "message": message(2), "options": {"id": ID.format(2)}}
     yield "stream.append", ["account-1", batch_of(10)]
     yield "streams.append", [[{"stream": "account-3", "messages": batch_of(20)}]]
     yield "stream.get", ["account-1"]
-    yield "stream.get", {"stream": "account-1", "options": {"batchSize": 1}}
     yield "stream.last", ["account-1"]
     yield "stream.last", ["nothing-1"]
     yield "stream.version", ["account-1"]
@@ -43,6 +41,12 @@ def calls(name):
     yield "consumer.streams", ["billing"]
     yield "consumer.list", []
     yield "consumer.delete", ["billing"]
+
+
+def named(name):
+    """By names of their parameters."""
+    yield "stream.write", {"stream": "account-2", "message": message(2), "options": {"id": ID.format(2)}}
+    yield "stream.get", {"stream": "account-1", "options": {"batchSize": 1}}
 
 
 def administrative(name):
@@ -65,14 +69,18 @@ def batch(name):
     yield "stream.write", ["account-4", message(4), {"id": ID.format(40)}]
 
 
-def work(name, call=()):
+def nothing(name):
+    return ()
+
+
+def work(name, call=nothing):
     """What a program is given."""
 
     def listed(calls):
         return [{"method": method, "params": params} for method, params in calls]
 
     return {
-        "calls": listed(call(name)), "batch": listed(batch(name)),
+        "calls": listed(call(name)), "named": listed(named(name)), "batch": listed(batch(name)),
         "notification": {"method": "stream.write", "params": ["noted-1", message(5)]}
     }
 
@@ -143,22 +151,20 @@ class Program:
         (mine, token), (others, other_token) = self.stage.namespace(), self.stage.namespace()
         names, url = (mine, others), self.stage.rpc()
 
-        def expect(calls, whose=other_token):
-            return ours(url, whose, work(others, calls)["calls"])
+        def judge(part, said, expected):
+            return HAS_NONE if said == "none" else self.compare(part, said, expected, names)
+
+        def expect(part, call=nothing, whose=other_token):
+            return ours(url, whose, work(others, call)[part])
 
         said = self.run(token, work(mine, calls))
-        good = self.compare("calls", said.get("calls", []), expect(calls), names)
-        batch_expected = ours(url, other_token, work(others, calls)["batch"])
-        together = said.get("batch", [])
+        expected = {"calls": expect("calls", calls), "named": expect("named"), "batch": expect("batch")}
+        verdict = {part: judge(part, said.get(part, []), results) for part, results in expected.items()}
         as_admin = self.run(ZERO_TOKEN, work(mine, administrative)).get("calls", [])
-        good = min(good, self.compare("calls", as_admin, expect(administrative, ZERO_TOKEN), names))
-        wrong = self.run(token, work(mine, errors)).get("calls", [])
-        bad = self.compare("errors", wrong, expect(errors), names)
-        return {
-            "calls": good, "errors": bad,
-            "batch": HAS_NONE if together == "none" else self.compare("batch", together, batch_expected, names),
-            "notification": self.noted(said, token)
-        }
+        verdict["calls"] = min(verdict["calls"], judge("calls", as_admin, expect("calls", administrative, ZERO_TOKEN)))
+        verdict["errors"] = judge("errors", self.run(token, work(mine, errors)).get("calls", []),
+                                  expect("calls", errors))
+        return {**verdict, "notification": self.noted(said, token)}
 
     def noted(self, said, token):
         if said.get("notification") == "none":
@@ -174,7 +180,7 @@ class Program:
         return BAD
 
 
-PARTS = ["calls", "errors", "batch", "notification"]
+PARTS = ["calls", "named", "errors", "batch", "notification"]
 
 
 def attempt(stage, commands, clients, tell):

@@ -63,14 +63,14 @@ class Trial:
         self.followers = [Follower(client, self.commands[client.ecosystem]("stream"), self.how, url)
                           for client in self.clients]
 
-    def wait(self, seconds=30):
+    def wait(self, seconds=15):
         """Until each has what is written, or has ended."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not all(
                 each.over() or len(each.shown) >= self.written for each in self.followers):
             time.sleep(0.05)
 
-    def verdict(self, seconds=30):
+    def verdict(self, seconds=15):
         """Which of them have shown what there is, and nothing else."""
         self.wait(seconds)
         time.sleep(1)  # for what should not come
@@ -99,7 +99,7 @@ def large(size):
         trial.wait()
         trial.write(size)
         trial.write()
-        return trial.verdict(60)
+        return trial.verdict(40)
 
     return scenario
 

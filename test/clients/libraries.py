@@ -43,10 +43,12 @@ STREAMS = [
     Client("aiohttp-sse-client2", "python", setting=f"a session with `read_bufsize` and without a timeout; {LOOP}"),
     Client("eventsource 3", "node", "eventsource3", "a new one when it is closed for good"),
     Client("eventsource 4", "node", "eventsource4", "a new one when it is closed for good"),
-    Client("undici", "node", setting="`token=` in the URL; a new one when it is closed for good"),
+    Client("undici", "node", setting="`token=` in the URL; keep Node busy; a new one when it is closed for good"),
     Client("eventsource-parser", "node", setting=LOOP),
     Client("@microsoft/fetch-event-source", "node",
            setting="`onopen` and `onclose` that throw; skip events without data"),
+    Client("r3labs/sse", "go", "r3labs/sse/v2", f"`ClientMaxBufferSize`; {LOOP}; skip events without data"),
+    Client("tmaxmax/go-sse", "go", setting=f"`Buffer`; {LOOP}"),
 ]
 
 CALLS = [
@@ -54,5 +56,8 @@ CALLS = [
     Client("jsonrpcclient", "python", setting="do not parse the empty 204"),
     Client("jsonrpclib-pelix", "python"),
     Client("json-rpc-2.0", "node"),
-    Client("jayson", "node", setting="`[]` where there are no params"),
+    Client("jayson", "node"),
+    Client("ybbus/jsonrpc", "go", "ybbus/jsonrpc/v3"),
+    Client("creachadair/jrpc2", "go"),
+    Client("ethereum/go-ethereum rpc", "go", "ethereum/go-ethereum"),
 ]

@@ -35,8 +35,9 @@ def update(text, name, clients, parts, cells):
             for column in parts:
                 if row.get(column) != cells[client.name][column]:
                     differences.append((client.name, column, row.get(column, "nothing"), cells[client.name][column]))
-            row = {**cells[client.name], "client": client.name, "version": client.version,
-                   "set this": client.setting, "tried": time.strftime("%Y-%m-%d")}
+            setting = client.setting if "with setting" in cells[client.name].values() else ""
+            row = {**cells[client.name], "client": client.name, "version": client.version, "set this": setting,
+                   "tried": time.strftime("%Y-%m-%d")}
         if row:
             after.append(row)
     begin, end = part(text, name)

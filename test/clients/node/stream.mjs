@@ -38,7 +38,10 @@ async function parsed() {
 const libraries = {
   "eventsource 3": async () => eventSource((await import("eventsource3")).EventSource, url, bearer),
   "eventsource 4": async () => eventSource((await import("eventsource4")).EventSource, url, bearer),
-  undici: async () => eventSource((await import("undici")).EventSource, withToken),
+  undici: async () => {
+    eventSource((await import("undici")).EventSource, withToken);
+    if (how === "set") setInterval(() => {}, 1000); // the timer with which it comes again lets Node end
+  },
   "eventsource-parser": async () => {
     while (how === "set") {
       await parsed().catch((error) => console.error(error.message));

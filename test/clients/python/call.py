@@ -41,7 +41,8 @@ def pjrpc(work):
             return {"result": response.result}
         return failure(response.error.code, response.error.message, response.error.data)
 
-    yield "calls", [shown(client.send(request(call, id=next(ids)))) for call in work["calls"]]
+    for part in "calls", "named":
+        yield part, [shown(client.send(request(call, id=next(ids)))) for call in work[part]]
     yield "batch", [
         shown(response)
         for response in client.send(rpc.BatchRequest(*(request(call, id=next(ids)) for call in work["batch"])))
@@ -67,9 +68,8 @@ def jsonrpcclient(work):
         if how == "plain" or reply.status_code != 204:
             parse(reply.json())
 
-    yield "calls", [
-        shown(parse(post(request(call["method"], params=call["params"])).json())) for call in work["calls"]
-    ]
+    for part in "calls", "named":
+        yield part, [shown(parse(post(request(call["method"], params=call["params"])).json())) for call in work[part]]
     batch = [request(call["method"], params=call["params"]) for call in work["batch"]]
     yield "batch", [shown(response) for response in parse(post(batch).json())]
     yield "notification", noted(notify)
@@ -93,7 +93,8 @@ def jsonrpclib_pelix(work):
             code, message, *data = error.args[0]
             return failure(code, message, data[0] if data else None)
 
-    yield "calls", [shown(lambda: invoke(server, call)) for call in work["calls"]]
+    for part in "calls", "named":
+        yield part, [shown(lambda: invoke(server, call)) for call in work[part]]
     batch = jsonrpclib.MultiCall(server)
     for call in work["batch"]:
         invoke(batch, call)
