@@ -38,8 +38,8 @@ def go(folder):
 
 
 def rust(folder):
-    run("cargo", "build", "--release", cwd=folder)
-    return lambda program: [folder / "target" / "release" / "clients", program]
+    run("cargo", "build", "--quiet", cwd=folder)
+    return lambda program: [folder / "target" / "debug" / "clients", program]
 
 
 def java(folder):

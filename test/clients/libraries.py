@@ -49,6 +49,9 @@ STREAMS = [
            setting="`onopen` and `onclose` that throw; skip events without data"),
     Client("r3labs/sse", "go", "r3labs/sse/v2", f"`ClientMaxBufferSize`; {LOOP}; skip events without data"),
     Client("tmaxmax/go-sse", "go", setting=f"`Buffer`; {LOOP}"),
+    Client("eventsource-client", "rust", setting="`retry_initial(true)`"),
+    Client("reqwest-eventsource", "rust", setting="a retry policy"),
+    Client("okhttp-sse", "java", setting=f"`readTimeout(Duration.ZERO)`; {LOOP}"),
 ]
 
 CALLS = [
@@ -60,4 +63,6 @@ CALLS = [
     Client("ybbus/jsonrpc", "go", "ybbus/jsonrpc/v3"),
     Client("creachadair/jrpc2", "go"),
     Client("ethereum/go-ethereum rpc", "go", "ethereum/go-ethereum"),
+    Client("jsonrpsee", "rust"),
+    Client("jsonrpc4j", "java"),
 ]

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/creachadair/jrpc2"
 	"github.com/creachadair/jrpc2/jhttp"
@@ -81,6 +82,7 @@ func ybbus() {
 		}
 		return shown(response)
 	}
+	calls, named := each(work.Calls, one), each(work.Named, one)
 	requests := jsonrpc.RPCRequests{}
 	for _, call := range work.Batch {
 		requests = append(requests, &jsonrpc.RPCRequest{Method: call.Method, Params: call.Params})
@@ -91,9 +93,7 @@ func ybbus() {
 	for n := range requests {
 		together = append(together, shown(responses.GetByID(n)))
 	}
-	say(map[string]any{
-		"calls": each(work.Calls, one), "named": each(work.Named, one), "batch": together, "notification": "none",
-	})
+	say(map[string]any{"calls": calls, "named": named, "batch": together, "notification": "none"})
 }
 
 type bearer struct{}
@@ -116,6 +116,7 @@ func jrpc2Calls() {
 		return result{"result": json.RawMessage(response.ResultString())}
 	}
 	one := func(call call) result { return shown(client.Call(ctx, call.Method, call.Params)) }
+	calls, named := each(work.Calls, one), each(work.Named, one)
 	specs := []jrpc2.Spec{}
 	for _, call := range work.Batch {
 		specs = append(specs, jrpc2.Spec{Method: call.Method, Params: call.Params})
@@ -130,10 +131,9 @@ func jrpc2Calls() {
 			together = append(together, shown(response, nil))
 		}
 	}
-	say(map[string]any{
-		"calls": each(work.Calls, one), "named": each(work.Named, one), "batch": together,
-		"notification": noted(client.Notify(ctx, work.Notification.Method, work.Notification.Params)),
-	})
+	err = client.Notify(ctx, work.Notification.Method, work.Notification.Params)
+	say(map[string]any{"calls": calls, "named": named, "batch": together, "notification": noted(err)})
+	time.Sleep(time.Second) // the notification is sent beside
 }
 
 func ethereum() {
@@ -162,6 +162,7 @@ func ethereum() {
 		err := client.CallContext(ctx, &value, call.Method, arguments(call)...)
 		return shown(value, err)
 	}
+	calls := each(work.Calls, one)
 	values, elements := make([]json.RawMessage, len(work.Batch)), []rpc.BatchElem{}
 	for n, call := range work.Batch {
 		elements = append(elements, rpc.BatchElem{Method: call.Method, Args: arguments(call), Result: &values[n]})
@@ -171,8 +172,6 @@ func ethereum() {
 	for n, element := range elements {
 		together = append(together, shown(values[n], element.Error))
 	}
-	say(map[string]any{
-		"calls": each(work.Calls, one), "named": "none", "batch": together,
-		"notification": noted(client.Notify(ctx, work.Notification.Method, arguments(work.Notification)...)),
-	})
+	err = client.Notify(ctx, work.Notification.Method, arguments(work.Notification)...)
+	say(map[string]any{"calls": calls, "named": "none", "batch": together, "notification": noted(err)})
 }
