@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """Tries the clients that people bring on a real server, and compares with what sidecar/CLIENTS.md says of them.
 
-    clients.py [--only NAME] [--build FOLDER]
+    clients.py [--only NAME] [--table events|calls|peers] [--build FOLDER]
 
---only: those whose name or ecosystem holds that word.  --build: where the libraries are installed, and stay; else it
+--only: those whose name or ecosystem holds that word; --table: those of one table.  --build: where the libraries are installed, and stay; else it
 is a temporary folder.  Writes what it found into the page.  The last line is JSON; exit code 1 when a cell differs from
 the page's, or something could not be tried.
 
@@ -23,6 +23,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parent / "clients"))
 import building  # noqa: E402
 import calls  # noqa: E402
 import libraries  # noqa: E402
+import peers  # noqa: E402
 import events  # noqa: E402
 import tables  # noqa: E402
 import run  # noqa: E402
@@ -32,6 +33,7 @@ PAGE = run.ROOT / "sidecar" / "CLIENTS.md"
 TABLES = {
     "events": (libraries.STREAMS, events.attempt, list(events.SCENARIOS)),
     "calls": (libraries.CALLS, calls.attempt, calls.PARTS),
+    "peers": (libraries.PEERS, peers.attempt, peers.PARTS),
 }
 
 
@@ -58,7 +60,7 @@ def attempt(chosen, commands, folder):
     stage, found, differences = Stage(folder), [], 0
     try:
         for name, (clients, attempt, parts) in TABLES.items():
-            able = [client for client in chosen[name] if client.ecosystem in commands]
+            able = [client for client in chosen.get(name, ()) if client.ecosystem in commands]
             if not able:
                 continue
             cells = attempt(stage, commands, able, tell)
@@ -76,11 +78,12 @@ def attempt(chosen, commands, folder):
 def main():
     parser = argparse.ArgumentParser(description="Clients that people bring.")
     parser.add_argument("--only", default="")
+    parser.add_argument("--table", choices=TABLES)
     parser.add_argument("--build", type=Path)
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, run.stop)
     chosen = {name: [client for client in clients if arguments.only in f"{client.name} {client.ecosystem}"]
-              for name, (clients, _, _) in TABLES.items()}
+              for name, (clients, _, _) in TABLES.items() if arguments.table in (None, name)}
     folder, began = Path(tempfile.mkdtemp(prefix="millrace-clients-", dir="/tmp")), time.monotonic()
     folder.chmod(0o755)
     try:

@@ -66,3 +66,9 @@ CALLS = [
     Client("jsonrpsee", "rust"),
     Client("jsonrpc4j", "java"),
 ]
+
+PEERS = [
+    Client("message-db-py", "python"),
+    Client("protean", "python"),
+    Client("message-db-connector", "node", setting="give reader and writer their `db`: they overlook the address"),
+]

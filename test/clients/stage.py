@@ -86,6 +86,7 @@ class Stage:
         sql(owner, "SELECT millrace.install_message_db()")
         for connection in admin, owner:
             connection.close()
+        return f"postgresql://message_store@127.0.0.1:{self.cluster.port}/message_store"
 
     def end(self):
         if self.server:

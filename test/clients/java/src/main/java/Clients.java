@@ -105,7 +105,7 @@ public class Clients {
 
     static Map<String, Object> one(JsonRpcHttpClient client, JsonNode call) throws Throwable {
         JsonNode params = call.get("params");
-        Object given = JSON.convertValue(params, params.isArray() ? Object[].class : Map.class);
+        Object given = params.isArray() ? JSON.convertValue(params, Object[].class) : JSON.convertValue(params, Map.class);
         Map<String, Object> shown = new LinkedHashMap<>();
         try {
             shown.put("result", client.invoke(call.get("method").asText(), given, JsonNode.class));
