@@ -1,6 +1,6 @@
 /*
- * read.c: read_stream(), read_category(), read_all(), last_message(), get_message(), stream_version(), head(),
- * position_at(), list_streams(): rows for SQL.
+ * read.c: read_stream(), read_category(), read_all(), last_message(), get_message(), stream_version(),
+ * head(), position_at(), list_streams(): rows for SQL.
  */
 #include "postgres.h"
 
