@@ -17,8 +17,9 @@
 #define LOG_LINES_MAX 100 /* about requests, in a second */
 
 /* The most frequent first. */
-static const char *const status_names[] = {"200", "204", "409", "503", "500", "400", "401", "403", "404",
-										   "405", "408", "413", "415", "417", "429", "431", "501", "505"};
+static const char *const status_names[] = {"200", "204", "304", "409", "503", "500", "400",
+										   "401", "403", "404", "405", "408", "413", "415",
+										   "417", "429", "431", "501", "505"};
 
 #define N_STATUSES (sizeof(status_names) / sizeof(status_names[0]))
 

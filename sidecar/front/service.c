@@ -20,7 +20,9 @@
 #include "live/feed.h"
 #include "front/hosts.h"
 #include "front/internal.h"
+#include "http/etag.h"
 #include "http/http.h"
+#include "front/page.h"
 #include "base/stats.h"
 #include "live/subscribe.h"
 #include "live/pending.h"
@@ -64,6 +66,22 @@ static void version_body(struct exchange *exchange)
 	answer_get(exchange->request, "{\"version\":\"" MILLRACE_VERSION "\"}");
 }
 
+/* The document of the methods, for those who make clients. */
+static void document_body(struct exchange *exchange)
+{
+	struct service *service = exchange->service;
+	struct http_reply reply = {.status = 200, .headers = exchange->cors};
+	struct slice document = methods_document(&service->methods);
+	struct piece piece = {.bytes = document.bytes, .len = document.len};
+	char etag[HTTP_ETAG_LEN + 1];
+
+	http_etag_make(document, etag);
+	if (is_get(exchange->request))
+		http_reply_tagged(exchange->request, &reply, etag, &piece);
+	else
+		reply_wrong_method(exchange->request, "Allow: GET, HEAD\r\n", exchange->cors);
+}
+
 static void not_found(struct http_request *request)
 {
 	struct error error;
@@ -72,6 +90,16 @@ static void not_found(struct http_request *request)
 	error_set(&error, ERROR_NOT_FOUND, "there is nothing at %.*s", (int)(path.len < 200 ? path.len : 200),
 			  path.bytes);
 	http_reply_error(request, &error, 404, NULL);
+}
+
+static void page_body(struct exchange *exchange)
+{
+	struct http_request *request = exchange->request;
+
+	if (!is_get(request))
+		reply_wrong_method(request, "Allow: GET, HEAD\r\n", NULL);
+	else if (!page_reply(request))
+		not_found(request);
 }
 
 /* ---- protected paths ------------------------------------------------------- */
@@ -150,11 +178,16 @@ static const struct route routes[] = {
 	{"/export", protected_headers, protected_body, "GET", export_begin, NULL, true, false},
 	{"/health", NULL, health_body, NULL, NULL, NULL, false, false},
 	{"/version", NULL, version_body, NULL, NULL, NULL, false, false},
+	{"/openrpc.json", NULL, document_body, NULL, NULL, NULL, false, false},
+	{"/ui", NULL, page_body, NULL, NULL, NULL, false, false},
 };
 
-static const struct route *find_route(const struct http_request *request)
+static const struct route *find_route(const struct service *service, const struct http_request *request)
 {
 	struct slice path = http_path(request);
+
+	if (page_has(path))
+		path = slice_of(service->has_page ? "/ui" : "");
 
 	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
 	{
@@ -186,7 +219,7 @@ static bool is_foreign(const struct service *service, const struct http_request 
 static void on_headers(void *arg, struct http_request *request)
 {
 	struct service *service = arg;
-	struct exchange *exchange = exchange_new(service, request, find_route(request));
+	struct exchange *exchange = exchange_new(service, request, find_route(service, request));
 	struct error error;
 
 	if (exchange == NULL)
@@ -212,7 +245,7 @@ static void on_refuse(void *arg, struct http_request *request, int status, const
 	struct error error;
 
 	if (exchange == NULL) /* its head is not all in, or not understood */
-		exchange = exchange_new(arg, request, find_route(request));
+		exchange = exchange_new(arg, request, find_route(arg, request));
 	error_set(&error, code, "%s", message);
 	http_reply_error(request, &error, status, exchange != NULL ? exchange->cors : NULL);
 }
@@ -302,6 +335,7 @@ static void set_limits(struct service *service, const struct config *config)
 	service->slow_ms = (uint64_t)config->log_slow;
 	service->without_tokens = config->test_mode;
 	service->allowed_hosts = config->allowed_hosts;
+	service->has_page = strcmp(config->ui, "on") == 0;
 	service->import_limits.max_line = (size_t)config->max_body;
 	service->import_limits.max_discarded = (size_t)config->max_body;
 	service->import_limits.max_running = (size_t)config->max_imports;

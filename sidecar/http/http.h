@@ -122,6 +122,8 @@ struct slice http_path(const struct http_request *request);
 struct slice http_query(const struct http_request *request);
 /* The value of the first header of that name, in upper or lower case; .bytes NULL: there is none. */
 struct slice http_header(const struct http_request *request, const char *name);
+/* Whether replies may be compressed for the client. */
+bool http_accepts_gzip(const struct http_request *request);
 /* The body, decoded; not to be asked for where it is streamed. */
 struct slice http_body(const struct http_request *request);
 /* What the handlers keep of a request, until `ended`; NULL at first. */
@@ -164,6 +166,7 @@ struct http_reply
 	int status;
 	const char *content_type; /* NULL = that of the server's options */
 	const char *headers;	  /* more header lines, each with its CR LF; NULL = none */
+	bool compress;			  /* in gzip, where it is long enough and the client takes that */
 };
 
 /*
@@ -175,6 +178,13 @@ void http_note(struct http_request *request, struct slice text);
 /* The whole reply, of at most HTTP_MAX_PIECES pieces.  Takes them, whatever happens. */
 void http_reply(struct http_request *request, const struct http_reply *reply, struct piece *pieces,
 				unsigned npieces);
+
+/*
+ * The whole reply to GET or HEAD with a body that has an entity tag (etag.h), which a client may keep and asks
+ * about each time: 304 without it where the client has it.
+ */
+void http_reply_tagged(struct http_request *request, const struct http_reply *reply, const char *etag,
+					   struct piece *piece);
 
 /*
  * The whole reply to what failed, with the body that the handler `error` writes; `headers` as in

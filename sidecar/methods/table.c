@@ -9,21 +9,6 @@
 #include "methods/internal.h"
 #include "methods/methods.h"
 
-enum method_right
-{
-	RIGHT_ANY_TOKEN,
-	RIGHT_ADMINISTRATOR,
-};
-
-struct method
-{
-	const char *name;
-	enum method_right right;
-	bool ours; /* not one of EventoDB's, whose clients may send keys that it does not know */
-	const char *arguments[METHOD_MAX_ARGS]; /* their names in JSON-RPC */
-	bool (*run)(struct method_call *call);
-};
-
 /* The most called first. */
 static const struct method all[] = {
 	{"stream.write", RIGHT_ANY_TOKEN, false, {"stream", "message", "options"}, method_stream_write},
@@ -66,6 +51,7 @@ static const struct method all[] = {
 	{"sys.connections", RIGHT_ADMINISTRATOR, true, {NULL}, method_system_connections},
 	{"sys.version", RIGHT_ANY_TOKEN, false, {NULL}, method_system_version},
 	{"sys.health", RIGHT_ANY_TOKEN, false, {NULL}, method_system_health},
+	{"rpc.discover", RIGHT_ANY_TOKEN, true, {NULL}, method_discover},
 };
 
 #define N_METHODS (sizeof(all) / sizeof(all[0]))
@@ -83,6 +69,11 @@ const struct method *method_find(const struct methods *methods, struct slice nam
 	}
 	stats_add(&methods->stats->calls[UNKNOWN][ERROR_METHOD_NOT_FOUND], 1);
 	return NULL;
+}
+
+const struct method *method_at(size_t index)
+{
+	return index < N_METHODS ? &all[index] : NULL;
 }
 
 const char *method_name(const struct method *method)
