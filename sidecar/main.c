@@ -318,6 +318,20 @@ static void wait_until_ready(struct server *server)
 	}
 }
 
+/*
+ * Where the page is; for a terminal, which no log keeps, with the token behind it that opens it.  A browser does not
+ * send what is behind the #.
+ */
+static void announce_page(const struct server *server, const char *scheme)
+{
+	const char *token = server->bootstrap.token[0] != '\0' ? server->bootstrap.token : server->config.token;
+	bool shown = token != NULL && !server->config.test_mode && isatty(STDOUT_FILENO);
+
+	if (strcmp(server->config.ui, "on") == 0)
+		printf("The web page: %s://localhost:%d/ui/%s%s\n", scheme, server->port, shown ? "#token=" : "",
+			   shown ? token : "");
+}
+
 static void announce(const struct server *server)
 {
 	const struct bootstrap *bootstrap = &server->bootstrap;
@@ -338,6 +352,7 @@ static void announce(const struct server *server)
 			   "'[\"stream.write\",\"greetings-1\",{\"type\":\"Hello\",\"data\":{\"text\":\"world\"}}]'\n\n",
 			   server->shared.tls != NULL ? "k" : "", scheme, server->port,
 			   secured ? " -H 'Authorization: Bearer " : "", bootstrap->token, secured ? "'" : "");
+	announce_page(server, scheme);
 	fflush(stdout);
 }
 

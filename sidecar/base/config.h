@@ -42,6 +42,7 @@ struct config
 	const char *tls_cert, *tls_key; /* files; NULL = plain HTTP */
 	const char *new_token_file;		/* NULL: a new token is printed */
 	const char *allowed_hosts;		/* of listeners without tokens, with commas between; NULL = none */
+	const char *ui;					/* on or off */
 	bool test_mode;
 	bool without_authentication; /* test mode may serve a database that is not its own */
 	int64_t workers;			 /* 0 = by the number of cores */

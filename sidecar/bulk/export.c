@@ -148,31 +148,6 @@ static bool read_parameter(struct export *export, const char *name, struct error
 	return ok;
 }
 
-/* Whether an Accept-Encoding header asks for gzip: it is named, and not with a weight of zero. */
-static bool accepts_gzip(struct slice header)
-{
-	const char *p = header.bytes;
-	const char *end = header.bytes + header.len;
-
-	while (p < end)
-	{
-		const char *comma = memchr(p, ',', (size_t)(end - p));
-		char coding[64];
-		size_t len = (size_t)((comma != NULL ? comma : end) - p);
-		double weight = 1;
-		char *parameter;
-
-		snprintf(coding, sizeof(coding), "%.*s", (int)(len < sizeof(coding) ? len : 0), p);
-		parameter = strchr(coding, ';');
-		if (parameter != NULL && sscanf(parameter, "; q = %lf", &weight) == 1)
-			*parameter = '\0';
-		if (strcasecmp(coding + strspn(coding, " \t"), "gzip") == 0 && weight > 0)
-			return true;
-		p += len + (comma != NULL);
-	}
-	return false;
-}
-
 /* ---- pages ------------------------------------------------------------------------ */
 
 static void on_page(void *arg, struct db_reply *reply);
@@ -309,7 +284,7 @@ static bool prepare(struct export *export, struct error *error)
 	if (!read_parameter(export, "categories", error) || !read_parameter(export, "since", error) ||
 		!read_parameter(export, "until", error))
 		return false;
-	if (!accepts_gzip(http_header(export->request, "Accept-Encoding")))
+	if (!http_accepts_gzip(export->request))
 		return true;
 	export->gzip = deflateInit2(&export->deflater, GZIP_LEVEL, Z_DEFLATED, GZIP_WINDOW, GZIP_MEMORY,
 								Z_DEFAULT_STRATEGY) == Z_OK;

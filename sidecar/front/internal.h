@@ -39,6 +39,7 @@ struct service
 	struct cors *cors;	 /* of /rpc; NULL = off */
 	bool without_tokens; /* test mode: */
 	const char *allowed_hosts;
+	bool has_page;
 	unsigned exchanges; /* and subscriptions that are pending */
 	struct pool spare_exchanges;
 	bool freed;

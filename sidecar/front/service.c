@@ -22,6 +22,7 @@
 #include "front/internal.h"
 #include "http/etag.h"
 #include "http/http.h"
+#include "front/page.h"
 #include "base/stats.h"
 #include "live/subscribe.h"
 #include "live/pending.h"
@@ -96,6 +97,16 @@ static void not_found(struct http_request *request)
 	error_set(&error, ERROR_NOT_FOUND, "there is nothing at %.*s", (int)(path.len < 200 ? path.len : 200),
 			  path.bytes);
 	http_reply_error(request, &error, 404, NULL);
+}
+
+static void page_body(struct exchange *exchange)
+{
+	struct http_request *request = exchange->request;
+
+	if (!is_get(request))
+		reply_wrong_method(request, "Allow: GET, HEAD\r\n", NULL);
+	else if (!page_reply(request))
+		not_found(request);
 }
 
 /* ---- protected paths ------------------------------------------------------- */
@@ -175,11 +186,15 @@ static const struct route routes[] = {
 	{"/health", NULL, health_body, NULL, NULL, NULL, false, false},
 	{"/version", NULL, version_body, NULL, NULL, NULL, false, false},
 	{"/openrpc.json", NULL, document_body, NULL, NULL, NULL, false, false},
+	{"/ui", NULL, page_body, NULL, NULL, NULL, false, false},
 };
 
-static const struct route *find_route(const struct http_request *request)
+static const struct route *find_route(const struct service *service, const struct http_request *request)
 {
 	struct slice path = http_path(request);
+
+	if (page_has(path))
+		path = slice_of(service->has_page ? "/ui" : "");
 
 	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
 	{
@@ -211,7 +226,7 @@ static bool is_foreign(const struct service *service, const struct http_request 
 static void on_headers(void *arg, struct http_request *request)
 {
 	struct service *service = arg;
-	struct exchange *exchange = exchange_new(service, request, find_route(request));
+	struct exchange *exchange = exchange_new(service, request, find_route(service, request));
 	struct error error;
 
 	if (exchange == NULL)
@@ -237,7 +252,7 @@ static void on_refuse(void *arg, struct http_request *request, int status, const
 	struct error error;
 
 	if (exchange == NULL) /* its head is not all in, or not understood */
-		exchange = exchange_new(arg, request, find_route(request));
+		exchange = exchange_new(arg, request, find_route(arg, request));
 	error_set(&error, code, "%s", message);
 	http_reply_error(request, &error, status, exchange != NULL ? exchange->cors : NULL);
 }
@@ -327,6 +342,7 @@ static void set_limits(struct service *service, const struct config *config)
 	service->slow_ms = (uint64_t)config->log_slow;
 	service->without_tokens = config->test_mode;
 	service->allowed_hosts = config->allowed_hosts;
+	service->has_page = strcmp(config->ui, "on") == 0;
 	service->import_limits.max_line = (size_t)config->max_body;
 	service->import_limits.max_discarded = (size_t)config->max_body;
 	service->import_limits.max_running = (size_t)config->max_imports;

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "http/coding.h"
 #include "http/internal.h"
 
 static struct slice resolve(const struct http_request *request, struct http_span span)
@@ -67,6 +68,11 @@ struct slice http_header(const struct http_request *request, const char *name)
 			return resolve(request, request->head.headers[i].value);
 	}
 	return (struct slice){NULL, 0};
+}
+
+bool http_accepts_gzip(const struct http_request *request)
+{
+	return coding_accepts_gzip(http_header(request, "Accept-Encoding"));
 }
 
 void http_set_context(struct http_request *request, void *context)

@@ -122,6 +122,8 @@ struct slice http_path(const struct http_request *request);
 struct slice http_query(const struct http_request *request);
 /* The value of the first header of that name, in upper or lower case; .bytes NULL: there is none. */
 struct slice http_header(const struct http_request *request, const char *name);
+/* Whether replies may be compressed for the client. */
+bool http_accepts_gzip(const struct http_request *request);
 /* The body, decoded; not to be asked for where it is streamed. */
 struct slice http_body(const struct http_request *request);
 /* What the handlers keep of a request, until `ended`; NULL at first. */
@@ -164,6 +166,7 @@ struct http_reply
 	int status;
 	const char *content_type; /* NULL = that of the server's options */
 	const char *headers;	  /* more header lines, each with its CR LF; NULL = none */
+	bool compress;			  /* in gzip, where it is long enough and the client takes that */
 };
 
 /*

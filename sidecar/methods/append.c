@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/idempotency.h"
 #include "methods/internal.h"
 #include "base/stats.h"
 
@@ -19,7 +20,7 @@ struct writer
 	size_t count_at; /* where the count that is not known yet goes */
 	unsigned nparts;
 	unsigned nmessages;
-	bool given_ids; /* some id is the client's */
+	bool given_ids; /* some id is the client's, or made of its key */
 };
 
 /* ---- replies --------------------------------------------------------------- */
@@ -143,13 +144,30 @@ static bool write_name(struct writer *writer, const char *field, struct slice va
 	return true;
 }
 
+/* Of the request's key there may be messages already. */
+static bool make_id(struct writer *writer, struct uuid *id)
+{
+	struct method_call *call = writer->call;
+
+	if (call->key == NULL)
+		*id = uuid_new(&call->methods->ids);
+	else if (idempotency_message(call->key, call->index, writer->nmessages, id))
+		writer->given_ids = true;
+	else
+		return method_fail(call, ERROR_INTERNAL_ERROR, "%s", IDEMPOTENCY_NO_SHA1);
+	return true;
+}
+
 static bool write_id(struct writer *writer, const char *field, struct slice id)
 {
 	struct uuid uuid;
 	bool string = json_kind(id) == JSON_STRING;
 
 	if (id.bytes == NULL || (string && json_string_is(id, "")))
-		uuid = uuid_new(&writer->call->methods->ids);
+	{
+		if (!make_id(writer, &uuid))
+			return false;
+	}
 	else if (!string || !uuid_parse((struct slice){id.bytes + 1, id.len - 2}, &uuid))
 		return args_reject(writer->call, field, id, "a UUID");
 	else

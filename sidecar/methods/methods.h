@@ -53,8 +53,8 @@ struct methods
 	struct uuid_generator ids;
 	struct stats *stats; /* the worker's */
 	struct consumers *consumers;
-	struct buf document; /* see methods_document; empty at first */
 	const struct process_view *process;
+	struct buf document; /* see methods_document; empty at first */
 };
 
 struct method_reply
@@ -81,7 +81,10 @@ struct method_call
 	bool strict; /* every key that is not known is refused, and not only one that is nearly a known one */
 	/* A named argument that the method does not have, with its quotes; .bytes NULL: none. */
 	struct slice stray;
-	bool at_once; /* among others, which it must not hold up: it does not wait */
+	const struct uuid *key; /* that ids of messages are made of; NULL: none */
+	unsigned index;			/* in its batch */
+	size_t page_bytes;		/* of a read that does not come whole, about; 0 = a MiB */
+	bool at_once;			/* among others, which it must not hold up: it does not wait */
 	method_done done;
 	void *arg;
 

@@ -56,6 +56,9 @@ struct rpc_caller
 {
 	const char *namespace_name;
 	struct quota *quota; /* NULL: it has no limits */
+	size_t page_bytes;	 /* see struct method_call */
+	bool has_key;
+	struct uuid key; /* the same */
 };
 
 /*

@@ -1,0 +1,204 @@
+// What the page asks the server: calls of /rpc, and live messages.
+//
+// The token lives in sessionStorage and goes in a header.  One in the address's fragment is taken out of it at once.
+
+import {useEffect, useRef, useState} from './vendor/preact.js';
+import {message} from './json.js';
+import {events} from './route.js';
+
+/** What the server says of a call that failed.  code: as in the reference; UNREACHABLE when it says nothing. */
+export class Failure extends Error {
+  constructor(status, code, text, details) {
+    super(text);
+    Object.assign(this, {status, code, details});
+  }
+  get needsToken() {
+    return this.status === 401 || this.message.startsWith('the token does not open');
+  }
+}
+
+// ---- the token ------------------------------------------------------------------------------------------
+
+const fragment = /^#token=(.+)$/.exec(location.hash);
+if (fragment) {
+  sessionStorage.setItem('token', decodeURIComponent(fragment[1]));
+  history.replaceState(null, '', location.pathname + location.search);
+}
+
+export const token = () => sessionStorage.getItem('token');
+
+export function setToken(text) {
+  if (text)
+    sessionStorage.setItem('token', text.trim());
+  else
+    sessionStorage.removeItem('token');
+}
+
+/** The namespace that the token opens; without one it is test mode's default. */
+export function namespace() {
+  const name = /^ns_(.+)_[0-9a-f]{64}$/.exec(token() || '');
+  if (!name)
+    return 'default';
+  try {
+    const bytes = atob(name[1].replace(/-/g, '+').replace(/_/g, '/'));
+    return new TextDecoder().decode(Uint8Array.from(bytes, c => c.charCodeAt(0)));
+  } catch {
+    return '';
+  }
+}
+
+/** Whether the token is an administrator's, who may call everything. */
+export const isAdministrator = () => namespace() === 'default';
+
+const headers = () => token() ? {Authorization: 'Bearer ' + token()} : {};
+
+// ---- calls ------------------------------------------------------------------------------------------------
+
+async function failure(response) {
+  const text = await response.text();
+  try {
+    const {code, message, details} = JSON.parse(text).error;
+    return new Failure(response.status, code, message, details);
+  } catch {
+    return new Failure(response.status, 'HTTP_' + response.status, text || 'HTTP status ' + response.status);
+  }
+}
+
+async function request(path, options) {
+  let response;
+  try {
+    response = await fetch(path, {...options, cache: 'no-store', credentials: 'omit'});
+  } catch (error) {
+    if (error.name === 'AbortError')
+      throw error;
+    throw new Failure(0, 'UNREACHABLE', 'The server does not answer.');
+  }
+  if (response.ok)
+    return response;
+  const failed = await failure(response);
+  if (failed.needsToken)
+    events.dispatchEvent(new CustomEvent('refused', {detail: failed}));
+  throw failed;
+}
+
+/** Calls a method and returns the text of its result.  `signal` ends it. */
+export async function ask(call, signal) {
+  const response = await request('/rpc', {
+    method: 'POST', signal, body: JSON.stringify(call), headers: {...headers(), 'Content-Type': 'application/json'},
+  });
+  return response.text();
+}
+
+/** The text of a method's result: for everything with messages in it. */
+export const text = (method, ...args) => ask([method, ...args]);
+
+/** A method's result, for what has no messages in it. */
+export const rpc = async (method, ...args) => JSON.parse(await text(method, ...args));
+
+// ---- live messages ----------------------------------------------------------------------------------------
+
+/** Hands the data of each event of a body of server-sent events to `take`, all of a chunk at once. */
+async function readEvents(body, take) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let rest = '';;) {
+    const {value, done} = await reader.read();
+    if (done)
+      return;
+    const events = (rest + value).split('\n\n');
+    rest = events.pop();
+    take(events.map(event => {
+      const field = name => event.split('\n').find(line => line.startsWith(name + ': '))?.slice(name.length + 2);
+      return {event: field('event'), data: field('data')};
+    }).filter(event => event.data !== undefined));
+  }
+}
+
+const pause = (ms, signal) => new Promise(resolve => {
+  setTimeout(resolve, ms);
+  signal.addEventListener('abort', resolve);
+});
+
+/**
+ * Follows /subscribe until `signal` aborts: query is {stream} or {category} or {all: true}, with types and position.
+ * onMessages gets arrays of messages, each message once; onState 'live', or the Failure after which it tries again.
+ * A hidden tab has no connection; it goes on behind its last message when it is seen again.
+ */
+export async function live(query, {signal, onMessages, onState = () => {}}) {
+  let position = query.position;
+  while (!signal.aborted) {
+    const connection = new AbortController();
+    const end = () => (signal.aborted || document.hidden) && connection.abort();
+    signal.addEventListener('abort', end);
+    document.addEventListener('visibilitychange', end);
+    try {
+      const wanted = new URLSearchParams({...query, position, messages: true});
+      const response = await request('/subscribe?' + wanted, {headers: headers(), signal: connection.signal});
+      onState('live');
+      await readEvents(response.body, events => {
+        const arrived = events.filter(event => event.event === 'message').map(event => message(event.data));
+        if (arrived.length === 0)
+          return;
+        const last = arrived[arrived.length - 1];
+        position = (query.stream !== undefined ? last.position : last.globalPosition) + 1;
+        onMessages(arrived);
+      });
+    } catch (error) {
+      if (error instanceof Failure)
+        onState(error);
+    }
+    document.removeEventListener('visibilitychange', end);
+    signal.removeEventListener('abort', end);
+    if (!document.hidden)
+      await pause(1000, signal);
+    else if (!signal.aborted)
+      await new Promise(resolve => {
+        document.addEventListener('visibilitychange', resolve, {once: true});
+        signal.addEventListener('abort', resolve);
+      });
+  }
+}
+
+// ---- hooks --------------------------------------------------------------------------------------------------
+
+/**
+ * What `load` promises, asked for again when a member of `deps` changes: {value, error, loading, reload}.  The value
+ * before stays until the next is here.
+ */
+export function useAnswer(load, deps) {
+  const [answer, setAnswer] = useState({loading: true});
+  const [count, setCount] = useState(0);
+  useEffect(() => {
+    let current = true;
+    setAnswer(before => ({...before, loading: true}));
+    load().then(
+      value => current && setAnswer({value, loading: false}),
+      error => current && setAnswer(before => ({value: before.value, error, loading: false})));
+    return () => current = false;
+  }, [...deps, count]);
+  return {...answer, reload: () => setCount(n => n + 1)};
+}
+
+/** Calls `work` now and `ms` after it has ended, again and again, while the tab is seen. */
+export function usePoll(work, ms, deps) {
+  const latest = useRef();
+  latest.current = work;
+  useEffect(() => {
+    let timer, over = false, working = false;
+    const turn = async () => {
+      clearTimeout(timer);
+      working = true;
+      await latest.current();
+      working = false;
+      if (!over && !document.hidden)
+        timer = setTimeout(turn, ms);
+    };
+    const seen = () => document.hidden || working || turn();
+    document.addEventListener('visibilitychange', seen);
+    turn();
+    return () => {
+      over = true;
+      clearTimeout(timer);
+      document.removeEventListener('visibilitychange', seen);
+    };
+  }, deps);
+}

@@ -1,0 +1,70 @@
+// Small things that views share.
+
+import {html, useEffect, useState} from './vendor/preact.js';
+import {Failure} from './api.js';
+import {addressOf, streamAddress} from './route.js';
+
+/** Why something could not be shown. */
+export function Trouble({error, retry}) {
+  return html`<div class="trouble" role="alert">
+    <b>${error instanceof Failure ? error.message : String(error)}</b>
+    ${retry && html` <button onClick=${retry}>Try again</button>`}
+  </div>`;
+}
+
+/** 1234567 as 1,234,567 (of numbers; positions too). */
+export const count = number => Number(number).toLocaleString('en-US');
+
+const pad = (number, width = 2) => String(number).padStart(width, '0');
+
+/** A time of the server in this browser's zone: 2026-11-29 08:10:22.123 */
+export function localTime(time) {
+  const date = new Date(time);
+  return `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())} ${pad(date.getHours())}:` +
+    `${pad(date.getMinutes())}:${pad(date.getSeconds())}.${pad(date.getMilliseconds(), 3)}`;
+}
+
+/** Milliseconds in one unit: 850 ms, 12 s, 5 min, 3 h, 2 d. */
+export function duration(ms) {
+  const units = [[86400000, 'd'], [3600000, 'h'], [60000, 'min'], [1000, 's']];
+  const [size, unit] = units.find(([least]) => ms >= least) || [1, 'ms'];
+  return Math.floor(ms / size) + ' ' + unit;
+}
+
+/** How long ago a time was; it goes on while it is seen. */
+export function Ago({time}) {
+  const [now, setNow] = useState(Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => document.hidden || setNow(Date.now()), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  const ms = now - new Date(time);
+  return html`<time datetime=${time} title=${localTime(time)}>${ms < 1000 ? 'now' : duration(ms) + ' ago'}</time>`;
+}
+
+export const StreamLink = ({name}) => html`<a href=${streamAddress(name)}>${name}</a>`;
+
+/** The head of a view, which is the tab's title too; what else it has goes to the right. */
+export function Title({title, of, children}) {
+  useEffect(() => {
+    document.title = (of !== undefined ? of + ' · ' : '') + title + ' · Millrace';
+  }, [title, of]);
+  return html`<div class="title"><h1>${of !== undefined && html`<small>${title}</small> `}${of ?? title}</h1>${
+    children}</div>`;
+}
+
+/** A button that copies `text` (or what it returns). */
+export function Copy({text, label = 'Copy'}) {
+  const [done, setDone] = useState(false);
+  const copy = async () => {
+    await navigator.clipboard.writeText(typeof text === 'function' ? text() : text);
+    setDone(true);
+    setTimeout(() => setDone(false), 1200);
+  };
+  return html`<button class="copy" onClick=${copy}>${done ? 'Copied' : label}</button>`;
+}
+
+/** What a page is told while it waits. */
+export const Waiting = () => html`<p class="quiet" role="status">…</p>`;
+
+export {addressOf};

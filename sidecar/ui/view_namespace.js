@@ -1,0 +1,148 @@
+// A namespace at a glance: how fast it grows, how far behind its consumers are, what changed lately, and who holds
+// readers back.  It looks once a second, whatever the load, and reads the streams only when there is something new.
+
+import {html, useEffect, useRef, useState} from './vendor/preact.js';
+import {isAdministrator, namespace, rpc, usePoll} from './api.js';
+import {addressOf, events, messageAddress, streamAddress} from './route.js';
+import {Table} from './table.js';
+import {Ago, Copy, count, duration, StreamLink, Title, Trouble} from './ui.js';
+
+const KEPT = 300;  // seconds of the plots
+const STREAMS = 100;
+
+// ---- plots ----------------------------------------------------------------------------------------------
+
+const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name);
+
+/** Colours as the canvas takes them: light-dark() is CSS's alone. */
+function paint(name) {
+  const probe = document.createElement('span');
+  probe.style.color = `var(${name})`;
+  document.body.append(probe);
+  const value = getComputedStyle(probe).color;
+  probe.remove();
+  return value;
+}
+
+function Plot({label, times, values, show}) {
+  const box = useRef(), plot = useRef();
+  const make = () => {
+    plot.current?.destroy();
+    const axis = {stroke: paint('--quiet'), grid: {stroke: paint('--line'), width: 1}, ticks: {show: false}, font: '11px system-ui'};
+    plot.current = new window.uPlot({
+      width: box.current.clientWidth, height: 130, legend: {show: false}, cursor: {show: false}, padding: [8, 8, 0, 0],
+      scales: {y: {range: (u, low, high) => [0, Math.max(high * 1.1, 5)]}},
+      axes: [{...axis, space: 80, size: 24}, {...axis, size: 52, space: 30, values: (u, all) => all.map(show)}],
+      series: [{}, {stroke: paint('--accent'), width: 1.5, fill: paint('--chosen'), points: {show: false}}],
+    }, [times, values], box.current);
+  };
+  useEffect(() => {
+    let timer;
+    const begin = () => window.uPlot ? make() : timer = setTimeout(begin, 50);
+    begin();
+    const seen = new ResizeObserver(() => plot.current?.setSize({width: box.current.clientWidth, height: 130}));
+    seen.observe(box.current);
+    const dark = matchMedia('(prefers-color-scheme: dark)');
+    dark.addEventListener('change', begin);
+    events.addEventListener('theme', begin);
+    return () => {
+      clearTimeout(timer);
+      seen.disconnect();
+      dark.removeEventListener('change', begin);
+      events.removeEventListener('theme', begin);
+      plot.current?.destroy();
+      plot.current = undefined;
+    };
+  }, []);
+  useEffect(() => plot.current?.setData([times, values]), [times]);
+  const last = values[values.length - 1];
+  return html`<figure class="panel plot"><figcaption>${label} <b>${last === undefined || last === null ? '–' : show(last)}</b></figcaption>
+    <div ref=${box} aria-hidden="true"></div></figure>`;
+}
+
+const short = number => number >= 1e6 ? (number / 1e6).toFixed(1) + ' M' : number >= 1e4 ? (number / 1e3).toFixed(0) + ' k' :
+  number >= 1e3 ? (number / 1e3).toFixed(1) + ' k' : String(Math.round(number));
+
+// ---- who holds readers back -------------------------------------------------------------------------------
+
+function Banner({held}) {
+  const [who, setWho] = useState();
+  usePoll(async () => {
+    if (isAdministrator())
+      await rpc('sys.blocked').then(
+        answer => setWho(answer.readers.filter(one => one.namespace === namespace())), () => {});
+  }, 2000, []);
+  return html`<div class="banner" role="status">
+    <b>Readers are held back</b> at position ${count(held.from)}, for ${duration(held.seconds * 1000)}: a transaction
+    that is open has yet to commit or end.
+    ${!isAdministrator() && ' The administrator sees whose.'}
+    ${(who || []).map(one => html`<p>
+      ${one.gid ? html`Prepared transaction <b>${one.gid}</b>` : html`Process <b>${one.pid}</b>`}
+      ${[one.user, one.application, one.client].filter(word => word).map(word => html`, ${word}`)}, ${one.state || 'open'} for
+      ${' '}${duration(one.seconds * 1000)}. ${one.query && html`<code>${one.query.slice(0, 200)}</code>`}
+      <br /><code>${one.statement}</code> <${Copy} text=${one.statement} /></p>`)}
+  </div>`;
+}
+
+// ---- streams that changed lately ---------------------------------------------------------------------------
+
+const COLUMNS = [
+  {name: 'Stream', width: 'minmax(140px, 1fr)', small: '1fr'},
+  {name: 'Last position', width: '130px', small: '90px', className: 'number'},
+  {name: 'Global', width: '130px', className: 'number'},
+  {name: 'Last message', width: '130px', small: '92px', className: 'time'},
+];
+
+function Recent({streams}) {
+  return html`<${Table} label="Streams that changed lately" columns=${COLUMNS} count=${streams.length}
+    keyOf=${index => streams[index].stream} href=${index => streamAddress(streams[index].stream)}
+    row=${index => {
+      const {stream, version, globalPosition, lastActivity} = streams[index];
+      return [stream, count(version), count(globalPosition), html`<${Ago} time=${lastActivity} />`];
+    }} empty="No messages yet." />`;
+}
+
+// ---- the view --------------------------------------------------------------------------------------------
+
+/** What is known of the namespace, looked at once a second. */
+function useGlance() {
+  const [glance, setGlance] = useState({times: [], rates: [], lags: [], streams: []});
+  const [error, setError] = useState();
+  const before = useRef({});
+  usePoll(async () => {
+    try {
+      const [stats, consumers] = await Promise.all([rpc('sys.stats'), rpc('consumer.list')]);
+      const now = Date.parse(stats.time) / 1000;
+      const {head, time} = before.current;
+      const rate = time === undefined || now <= time ? null : Math.max(0, (stats.head - head) / (now - time));
+      const streams = head === stats.head ? undefined : (await rpc('streams.recent', {limit: STREAMS})).streams;
+      before.current = {head: stats.head, time: now};
+      const lag = consumers.reduce((most, one) => Math.max(most, one.lag), 0);
+      const keep = (list, value) => [...list.slice(1 - KEPT), value];
+      setGlance(was => ({stats, consumers, times: keep(was.times, now), rates: keep(was.rates, rate),
+                         lags: keep(was.lags, lag), streams: streams || was.streams}));
+      setError();
+    } catch (failed) {
+      setError(failed);
+    }
+  }, 1000, []);
+  return {...glance, error};
+}
+
+export function NamespaceView() {
+  const {stats, consumers, times, rates, lags, streams, error} = useGlance();
+  const slowest = (consumers || []).filter(one => one.lag > 0).sort((a, b) => b.lag - a.lag)[0];
+  return html`
+    <${Title} title="Namespace" of=${namespace()}>
+      ${stats && html`<span class="quiet">about ${count(stats.messageCount)} messages, the last at ${count(stats.head)}</span>`}
+    <//>
+    ${error && html`<${Trouble} error=${error} />`}
+    ${stats && stats.heldBack && html`<${Banner} held=${stats.heldBack} />`}
+    <div class="plots">
+      <${Plot} label="Messages a second" times=${times} values=${rates} show=${short} />
+      <${Plot} label=${html`Lag of ${slowest ? html`<a href=${addressOf('consumers', {name: slowest.consumer})}>${
+        slowest.consumer}</a>` : 'consumers'}`} times=${times} values=${lags} show=${short} />
+    </div>
+    <h2>Changed lately</h2>
+    <${Recent} streams=${streams} />`;
+}
