@@ -102,7 +102,7 @@ def test_of_several_each_is_named_and_the_first_one_has_the_position(admin, sess
     for each, stream in ((first, "s-3"), (second, "s-4")):
         sql(each, "BEGIN")
         sql(each, APPEND, stream)
-    place = admin.call("sys.stats")["head"] + 1
+    place = admin.call("sys.stats")["heldBack"]["from"]
     readers = [(each["application"], each["position"]) for each in admin.call("sys.blocked")["readers"]]
     assert readers == [("first", place), ("second", None)]
     sql(first, "COMMIT")
@@ -116,7 +116,7 @@ def test_a_prepared_transaction_is_named_and_ended(admin, session, postgres):
     sql(preparing, "PREPARE TRANSACTION 'it''s forgotten'")
     found = wait_until(lambda: reader_of(admin, gid="it's forgotten"), "it is named")
     assert (found["pid"], found["state"], found["user"]) == (None, "prepared", "tester")
-    assert found["position"] == admin.call("sys.stats")["head"] + 1
+    assert found["position"] == admin.call("sys.stats")["heldBack"]["from"]
     assert found["statement"] == "ROLLBACK PREPARED 'it''s forgotten'"
     (listed, ) = admin.call("sys.blocked")["prepared"]
     assert (listed["gid"], listed["statement"]) == ("it's forgotten", found["statement"]) and listed["seconds"] >= 0
