@@ -21,6 +21,8 @@ except ImportError:
 MISSING = "NO BROWSER: apt-get install chromium chromium-driver python3-selenium, to test the page"
 FOUND = CHROMIUM and DRIVER and webdriver
 
+PATIENCE = int(os.environ.get("PATIENCE", "60"))  # seconds that a page has for anything
+
 AXE = "axe-core@4.14.1"
 AXE_SHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -55,13 +57,12 @@ class Chromium:
         self.driver = webdriver.Chrome(service=service, options=options)
         self.driver.set_script_timeout(120)
         self.driver.set_page_load_timeout(120)
-        self.first = self.driver.current_window_handle
+        self.first = self.current = self.driver.current_window_handle
         self.asked = []
 
     def open(self, url, width=1280, height=800, dark=False):
         """Opens a page in a new window; its session is its own, with no token of another one's."""
-        self.driver.switch_to.new_window("window")
-        return Page(self.driver, self.driver.current_window_handle, width, height, dark).go(url)
+        return Page(self, width, height, dark).go(url)
 
     def requests(self):
         """What has been asked for over the network, as (method, URL, body)."""
@@ -90,16 +91,19 @@ def launcher(folder, before):
 class Page:
     """A window.  What is asked of it brings it to the front of the driver first, not of the screen."""
 
-    def __init__(self, driver, handle, width, height, dark):
-        self.driver, self.handle = driver, handle
+    def __init__(self, browser, width, height, dark):
+        browser.driver.switch_to.new_window("window")
+        self.browser, self.driver = browser, browser.driver
+        self.handle = browser.current = self.driver.current_window_handle
         self.cdp("Page.enable")
         self.cdp("Page.addScriptToEvaluateOnNewDocument", source=WATCH)
         self.cdp("Emulation.setFocusEmulationEnabled", enabled=True)
         self.look(width, height, dark)
 
     def here(self):
-        if self.driver.current_window_handle != self.handle:
+        if self.browser.current != self.handle:
             self.driver.switch_to.window(self.handle)
+            self.browser.current = self.handle
         return self.driver
 
     def cdp(self, command, **parameters):
@@ -118,6 +122,8 @@ class Page:
 
     def close(self):
         self.here().close()
+        self.driver.switch_to.window(self.browser.first)
+        self.browser.current = self.browser.first
 
     @property
     def url(self):
@@ -146,7 +152,7 @@ class Page:
     def texts(self, selector):
         return self.js("return [...document.querySelectorAll(arguments[0])].map(e => e.innerText)", selector)
 
-    def wait(self, condition, what, seconds=int(os.environ.get("PATIENCE", "60"))):
+    def wait(self, condition, what, seconds=PATIENCE):
         def said():
             return f"{what}; at {self.url} the page shows\n{(self.text('body') or '')[:1500]}\nfaults: {self.faults}"
         try:
@@ -154,10 +160,10 @@ class Page:
         except AssertionError:
             raise AssertionError(f"waited {seconds} s in vain for: {said()}") from None
 
-    def wait_for(self, selector, seconds=int(os.environ.get("PATIENCE", "60"))):
+    def wait_for(self, selector, seconds=PATIENCE):
         return self.wait(lambda: self.all(selector), f"an element {selector}", seconds)[0]
 
-    def wait_text(self, text, selector="main", seconds=int(os.environ.get("PATIENCE", "60"))):
+    def wait_text(self, text, selector="main", seconds=PATIENCE):
         return self.wait(lambda: text in (self.text(selector) or ""), f"{text!r} in {selector}", seconds)
 
     def click(self, selector, text=None):

@@ -94,7 +94,6 @@ def visit(chromium, stocked, unhindered):
               if not any(expected in fault for expected in unhindered)]
     for page in pages:
         page.close()
-    chromium.driver.switch_to.window(chromium.first)
     requests = chromium.requests()
     assert not faults
     assert requests
