@@ -100,11 +100,6 @@ def test_a_setting_that_is_neither_on_nor_off_is_refused():
     assert run.returncode == 2 and '"maybe"' in run.stderr and "on|off" in run.stderr
 
 
-def test_every_file_is_in_the_program(public):
-    listed = re.findall(r'^\tfile "([^"]+)"', (ROOT / "sidecar/front/page_files.S").read_text(), re.M)
-    assert sorted(listed) == FILES
-
-
 # ---- the address that a start prints ------------------------------------------------------------------------
 
 def start_on_a_terminal(*arguments):
