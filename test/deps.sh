@@ -108,6 +108,7 @@ check() {
 	need python3-pytest has_module pytest
 	need python3-psycopg2 has_module psycopg2
 	need python3-prometheus-client has_module prometheus_client
+	need python3-jsonschema has_module jsonschema
 	need postgresql-server has_server
 }
 

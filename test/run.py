@@ -273,14 +273,14 @@ def install_elsewhere(temp):
 
 
 def prepare_pytest(temp):
-    """Copies what stands beside the folders of pytest: the bench, the packaging, the examples and the documents."""
+    """Copies what stands beside the folders of pytest: bench, packaging, examples, page and documents."""
     copy_files("bench/*.py", temp / "bench")
     copy_files("bench/load", temp / "bench")
     copy_files("extension/*.sql", temp / "extension")
     for name in DOCUMENTS:
         (temp / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, temp / name)
-    for name in "packaging", "examples":
+    for name in "packaging", "examples", "ui":
         shutil.copytree(ROOT / "sidecar" / name, temp / "sidecar" / name)
     install_elsewhere(temp)
 

@@ -29,6 +29,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 
+#include "store/below.h"
 #include "store/insert.h"
 
 /*
@@ -94,6 +95,14 @@ InsertTuples(Insertion *insertion, NewRow **rows, int nrows)
 }
 
 static void
+EndBelow(Insertion *insertion)
+{
+	if (insertion->below)
+		StoreEndBelow();
+	insertion->below = false;
+}
+
+static void
 InsertChunk(Insertion *insertion, NewRow **rows, int nrows, bool import)
 {
 	Store *store = insertion->store;
@@ -115,10 +124,12 @@ InsertChunk(Insertion *insertion, NewRow **rows, int nrows, bool import)
 	}
 	PG_CATCH();
 	{
+		EndBelow(insertion);
 		StoreAbandonAppends(store);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	EndBelow(insertion);
 	StoreUnlockAppends(store);
 	if (!in_order)
 		InsertionRefusePositions(insertion, rows[0]->global_position);

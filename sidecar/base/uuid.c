@@ -5,6 +5,7 @@
  */
 #include "base/uuid.h"
 
+#include <openssl/sha.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -70,6 +71,23 @@ struct uuid uuid_new(struct uuid_generator *generator)
 	take_random(generator, uuid.bytes + 8, 8);
 	uuid.bytes[8] = (uint8_t)(0x80 | (uuid.bytes[8] & 0x3F));
 	return uuid;
+}
+
+bool uuid_of_name(const struct uuid *space, struct slice name, struct uuid *uuid)
+{
+	unsigned char text[sizeof(space->bytes) + UUID_MAX_NAME];
+	unsigned char digest[SHA_DIGEST_LENGTH];
+
+	if (name.len > UUID_MAX_NAME)
+		return false;
+	memcpy(text, space->bytes, sizeof(space->bytes));
+	memcpy(text + sizeof(space->bytes), name.bytes, name.len);
+	if (SHA1(text, sizeof(space->bytes) + name.len, digest) == NULL)
+		return false;
+	memcpy(uuid->bytes, digest, sizeof(uuid->bytes));
+	uuid->bytes[6] = (uint8_t)(0x50 | (uuid->bytes[6] & 0x0F));
+	uuid->bytes[8] = (uint8_t)(0x80 | (uuid->bytes[8] & 0x3F));
+	return true;
 }
 
 static bool is_dash_place(unsigned i)

@@ -1,6 +1,6 @@
 /*
  * uuid: message ids.  New ones are version 7 (RFC 9562): they sort by time, which keeps the index on
- * them warm.  One generator a worker; its ids rise strictly.
+ * them warm.  One generator a worker; its ids rise strictly.  Those of names are version 5.
  */
 #ifndef MILLRACE_UUID_H
 #define MILLRACE_UUID_H
@@ -11,6 +11,7 @@
 #include "base/slice.h"
 
 #define UUID_TEXT_LEN 36
+#define UUID_MAX_NAME 512
 
 struct uuid
 {
@@ -27,6 +28,11 @@ struct uuid_generator
 };
 
 struct uuid uuid_new(struct uuid_generator *generator);
+/*
+ * Version 5, of a name of at most UUID_MAX_NAME bytes within `space`.  False: it is longer, or libcrypto
+ * computes no SHA-1.
+ */
+bool uuid_of_name(const struct uuid *space, struct slice name, struct uuid *uuid);
 /* Any version, 8-4-4-4-12 hex digits of either case. */
 bool uuid_parse(struct slice text, struct uuid *uuid);
 /* Lowercase, with a NUL. */

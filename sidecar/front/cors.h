@@ -32,7 +32,8 @@ bool cors_allows(const struct cors *cors, struct slice origin);
 	"Access-Control-Allow-Methods: " methods "\r\n"                                                          \
 	"Access-Control-Allow-Headers: " headers "\r\n"                                                          \
 	"Access-Control-Max-Age: 600\r\n"
-#define CORS_PREFLIGHT_RPC CORS_PREFLIGHT("POST", "Authorization, Content-Type, X-Request-Id")
+#define CORS_PREFLIGHT_RPC                                                                                   \
+	CORS_PREFLIGHT("POST", "Authorization, Content-Type, Idempotency-Key, X-Request-Id, traceparent")
 #define CORS_PREFLIGHT_SUBSCRIBE                                                                             \
 	CORS_PREFLIGHT("GET", "Authorization, Cache-Control, Last-Event-ID, X-Request-Id")
 

@@ -33,6 +33,7 @@ void service_dispose(struct service *service)
 	if (service->auth != NULL)
 		auth_free(service->auth);
 	consumers_free(service->methods.consumers);
+	methods_free(&service->methods);
 	subscribe_pending_free(service->pending);
 	subscriptions_free(service->subscriptions);
 	feeds_free(service->feeds);

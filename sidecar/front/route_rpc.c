@@ -7,7 +7,11 @@
 #include <strings.h>
 
 #include "base/errors.h"
+#include "base/idempotency.h"
+#include "base/trace.h"
 #include "front/cors.h"
+
+#define GZIP_PAGE 262144 /* bytes: it is compressed in one go, while others wait */
 
 static void on_drained(void *arg, bool gone)
 {
@@ -29,7 +33,7 @@ static void stream_part(struct exchange *exchange, struct rpc_reply *reply)
 
 	if (!exchange->streaming)
 	{
-		const struct http_reply head = {.status = reply->status, .headers = exchange->cors};
+		const struct http_reply head = {.status = reply->status, .headers = exchange->cors, .compress = true};
 
 		http_reply_start(request, &head);
 		exchange->streaming = true;
@@ -59,7 +63,7 @@ static void on_rpc_reply(void *arg, struct rpc_reply *reply)
 	struct exchange *exchange = arg;
 	struct http_request *request = exchange->request;
 	char headers[1024];
-	struct http_reply head = {.status = reply->status, .headers = exchange->cors};
+	struct http_reply head = {.status = reply->status, .headers = exchange->cors, .compress = true};
 
 	if (reply->waiting)
 	{
@@ -96,9 +100,33 @@ void route_rpc_headers(struct exchange *exchange)
 		exchange_read_claim(exchange);
 }
 
+/* False: *error says what is wrong with the request's key. */
+static bool read_key(const struct exchange *exchange, struct rpc_caller *caller, struct error *error)
+{
+	struct slice header = http_header(exchange->request, "Idempotency-Key");
+	char key[IDEMPOTENCY_MAX_KEY];
+	size_t len;
+
+	if (header.bytes == NULL)
+		return true;
+	len = idempotency_read(header, key);
+	if (len == 0)
+		error_set(
+			error, ERROR_INVALID_REQUEST,
+			"Idempotency-Key must be 1 to %d bytes of printable ASCII, or a quoted string of them, not %.*s",
+			IDEMPOTENCY_MAX_KEY, (int)(header.len < 80 ? header.len : 80), header.bytes);
+	else if (idempotency_request(caller->namespace_name, (struct slice){key, len}, &caller->key))
+		caller->has_key = true;
+	else
+		error_set(error, ERROR_INTERNAL_ERROR, "%s", IDEMPOTENCY_NO_SHA1);
+	return caller->has_key;
+}
+
 void route_rpc_start(struct exchange *exchange)
 {
-	const struct rpc_caller caller = {.namespace_name = exchange->claim.name, .quota = exchange->quota};
+	struct rpc_caller caller = {.namespace_name = exchange->claim.name,
+								.quota = exchange->quota,
+								.page_bytes = http_accepts_gzip(exchange->request) ? GZIP_PAGE : 0};
 	struct slice coding = http_header(exchange->request, "Content-Encoding");
 	struct error error;
 
@@ -107,6 +135,13 @@ void route_rpc_start(struct exchange *exchange)
 		error_set(&error, ERROR_INVALID_REQUEST, "no Content-Encoding is understood here, as %.*s is",
 				  (int)(coding.len < 40 ? coding.len : 40), coding.bytes);
 		exchange_fail(exchange, &error, 415);
+		return;
+	}
+	if (exchange->service->trace_metadata)
+		caller.trace = trace_read(http_header(exchange->request, "traceparent")).parent;
+	if (!read_key(exchange, &caller, &error))
+	{
+		exchange_fail(exchange, &error, error_status(error.code));
 		return;
 	}
 	rpc_start(&exchange->service->rpc, &caller, http_body(exchange->request), on_rpc_reply, exchange);

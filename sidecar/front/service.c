@@ -20,6 +20,7 @@
 #include "live/feed.h"
 #include "front/hosts.h"
 #include "front/internal.h"
+#include "http/etag.h"
 #include "http/http.h"
 #include "front/page.h"
 #include "base/stats.h"
@@ -63,6 +64,29 @@ static void health_body(struct exchange *exchange)
 static void version_body(struct exchange *exchange)
 {
 	answer_get(exchange->request, "{\"version\":\"" MILLRACE_VERSION "\"}");
+}
+
+/* The document of the methods, for those who make clients. */
+static void document_body(struct exchange *exchange)
+{
+	struct slice document = methods_document(&exchange->service->methods);
+	const struct http_reply reply = {.status = 200, .headers = exchange->cors, .compress = true};
+	struct piece piece = {.bytes = document.bytes, .len = document.len};
+	char etag[HTTP_ETAG_LEN + 1];
+	struct error error;
+
+	if (!is_get(exchange->request))
+		reply_wrong_method(exchange->request, "Allow: GET, HEAD\r\n", exchange->cors);
+	else if (document.bytes == NULL)
+	{
+		error_set(&error, ERROR_INTERNAL_ERROR, "out of memory");
+		exchange_fail(exchange, &error, 500);
+	}
+	else
+	{
+		http_etag_make(document, etag);
+		http_reply_tagged(exchange->request, &reply, etag, &piece);
+	}
 }
 
 static void not_found(struct http_request *request)
@@ -161,6 +185,7 @@ static const struct route routes[] = {
 	{"/export", protected_headers, protected_body, "GET", export_begin, NULL, true, false},
 	{"/health", NULL, health_body, NULL, NULL, NULL, false, false},
 	{"/version", NULL, version_body, NULL, NULL, NULL, false, false},
+	{"/openrpc.json", NULL, document_body, NULL, NULL, NULL, false, false},
 	{"/ui", NULL, page_body, NULL, NULL, NULL, false, false},
 };
 
@@ -315,6 +340,7 @@ static void set_limits(struct service *service, const struct config *config)
 {
 	service->rpc.max_gathered = (size_t)config->buffer_bytes;
 	service->slow_ms = (uint64_t)config->log_slow;
+	service->trace_metadata = config->trace_metadata;
 	service->without_tokens = config->test_mode;
 	service->allowed_hosts = config->allowed_hosts;
 	service->has_page = strcmp(config->ui, "on") == 0;

@@ -7,6 +7,7 @@
  *     request.c        a request comes in: its head, then its body as a whole
  *     body.c           a body that is taken as it comes
  *     reply.c          replies
+ *     compress.c       the same in gzip
  *     release.c        the end of a request, of a connection, of the server
  *     outcome.c        how a request ended: its id, and what the handlers are told
  *     fields.c         what handlers ask of a request
@@ -15,6 +16,7 @@
  *     state.c          a connection's state, and the lists that it is on
  *     etag.c           entity tags, and lists of them
  *     parse.c          the syntax
+ *     coding.c         the same of Accept-Encoding
  *     net/transport.c  receiving and sending, in clear or through TLS
  *
  * walk.c, which lists the connections, stands beside server.c.  What lies above a file is reached by the
@@ -93,8 +95,9 @@ struct http_request
 	bool discard; /* replied before the body was in, which is of no use any more */
 	bool unseen;  /* the client is turned away whatever it asks: `done` is not called */
 	bool keep_alive;
-	bool wants_continue; /* the client waits for 100 Continue */
-	size_t low_water;	 /* unsent bytes at which `drained` is called */
+	bool wants_continue;		   /* the client waits for 100 Continue */
+	struct compressor *compressor; /* NULL: the reply goes out as it is */
+	size_t low_water;			   /* unsent bytes at which `drained` is called */
 	void (*drained)(void *arg, bool gone);
 	void *drained_arg;
 	void (*gone)(void *arg);
@@ -145,6 +148,14 @@ struct listener
 	evutil_socket_t fd;
 };
 
+/* What compresses the replies of a server. */
+struct compress
+{
+	struct compressor *spares;
+	unsigned n, nspares;
+	struct buf output; /* of the reply, or part of one, being written */
+};
+
 struct http_server
 {
 	struct event_base *base;
@@ -168,6 +179,7 @@ struct http_server
 	/* A header line; kept by the sweep, so that no reply needs to ask for the time. */
 	char date[HTTP_DATE_LEN + 1];
 	struct buf head; /* of the reply being written */
+	struct compress compress;
 	bool draining;
 	bool freeing;
 	void (*drained)(void *arg);
@@ -213,6 +225,21 @@ void connection_tell_drained(struct http_connection *c);
 void connection_on_writable(evutil_socket_t fd, short what, void *arg);
 void pieces_release(struct piece *pieces, unsigned n);
 size_t pieces_length(const struct piece *pieces, unsigned n);
+
+/* ---- compress.c -------------------------------------------------------------- */
+
+/*
+ * Sets request->compressor for a reply of so many bytes (-1: not known yet), unless it is to go out as it is.
+ * Returns header lines for it; NULL: none.
+ */
+const char *compress_begin(struct http_request *request, const struct http_reply *reply, int64_t length);
+/*
+ * What goes out of these pieces, which are taken; some of it may come with later ones, and all with the last.
+ * Good until the next call.
+ */
+struct piece compress_pieces(struct http_request *request, struct piece *pieces, unsigned npieces, bool last);
+void compress_end(struct http_request *request);
+void compress_free(struct compress *compress);
 
 /* ---- outcome.c --------------------------------------------------------------- */
 

@@ -8,6 +8,7 @@
 void server_dispose(struct http_server *server)
 {
 	buf_free(&server->head);
+	compress_free(&server->compress);
 	free(server->listeners);
 	free(server);
 }
@@ -45,6 +46,7 @@ void request_release(struct http_request *request)
 	struct http_connection *c = request->connection;
 	struct http_server *server = c->server;
 
+	compress_end(request);
 	request_tell_done(request);
 	request_end_context(request);
 	request->held = false;

@@ -102,8 +102,9 @@ void request_send_continue(struct http_request *request)
 	request->wants_continue = false;
 }
 
-/* Writes the head into server->head; length < 0 is a reply of unknown length. */
-static struct piece write_head(struct http_request *request, const struct http_reply *reply, int64_t length)
+/* Writes the head into server->head; length < 0 is a reply of unknown length, `coding` may be NULL. */
+static struct piece write_head(struct http_request *request, const struct http_reply *reply, int64_t length,
+							   const char *coding)
 {
 	struct buf *head = &request->connection->server->head;
 	const struct http_options *options = &request->connection->server->options;
@@ -134,6 +135,8 @@ static struct piece write_head(struct http_request *request, const struct http_r
 		else if (!old)
 			buf_add_str(head, "Transfer-Encoding: chunked\r\n");
 	}
+	if (coding != NULL)
+		buf_add_str(head, coding);
 	if (reply->headers != NULL)
 		buf_add_str(head, reply->headers);
 	if (!request->keep_alive)
@@ -145,12 +148,12 @@ static struct piece write_head(struct http_request *request, const struct http_r
 }
 
 static void send_head_and(struct http_request *request, const struct http_reply *reply, struct piece *pieces,
-						  unsigned npieces, int64_t length)
+						  unsigned npieces, int64_t length, const char *coding)
 {
 	struct http_connection *c = request->connection;
 	struct piece all[HTTP_MAX_PIECES + 1];
 
-	all[0] = write_head(request, reply, length);
+	all[0] = write_head(request, reply, length, coding);
 	for (unsigned i = 0; i < npieces; i++)
 		all[i + 1] = pieces[i];
 	if (c->server->head.failed)
@@ -162,6 +165,8 @@ void http_reply(struct http_request *request, const struct http_reply *reply, st
 				unsigned npieces)
 {
 	int64_t length = (int64_t)pieces_length(pieces, npieces);
+	const char *coding;
+	struct piece compressed;
 
 	if (npieces > HTTP_MAX_PIECES || request->reply != REPLY_NONE)
 	{
@@ -170,12 +175,20 @@ void http_reply(struct http_request *request, const struct http_reply *reply, st
 		return;
 	}
 	decide_keep_alive(request);
+	coding = compress_begin(request, reply, length);
+	if (request->compressor != NULL)
+	{
+		compressed = compress_pieces(request, pieces, npieces, true);
+		length = (int64_t)compressed.len;
+		pieces = &compressed;
+		npieces = 1;
+	}
 	if (slice_is(http_method(request), "HEAD") || !has_body(reply->status))
 	{
 		pieces_release(pieces, npieces);
 		npieces = 0;
 	}
-	send_head_and(request, reply, pieces, npieces, length);
+	send_head_and(request, reply, pieces, npieces, length, coding);
 	request_release(request);
 }
 
@@ -207,16 +220,17 @@ void http_reply_start(struct http_request *request, const struct http_reply *rep
 	if (request->head.minor_version == 0)
 		request->keep_alive = false;
 	request->reply = REPLY_STREAMING;
-	send_head_and(request, reply, NULL, 0, -1);
+	send_head_and(request, reply, NULL, 0, -1, compress_begin(request, reply, -1));
 }
 
-void http_reply_part(struct http_request *request, struct piece *pieces, unsigned npieces)
+/* A part as it goes out. */
+static void send_part(struct http_request *request, struct piece *pieces, unsigned npieces)
 {
 	struct piece all[HTTP_MAX_PIECES + 2];
 	size_t length = pieces_length(pieces, npieces);
 	char size[24];
 
-	if (npieces > HTTP_MAX_PIECES || length == 0)
+	if (length == 0)
 	{
 		pieces_release(pieces, npieces);
 		return;
@@ -234,9 +248,31 @@ void http_reply_part(struct http_request *request, struct piece *pieces, unsigne
 	connection_send(request->connection, all, npieces + 2);
 }
 
+void http_reply_part(struct http_request *request, struct piece *pieces, unsigned npieces)
+{
+	struct piece compressed;
+
+	if (npieces > HTTP_MAX_PIECES)
+		pieces_release(pieces, npieces);
+	else if (request->compressor == NULL)
+		send_part(request, pieces, npieces);
+	else
+	{
+		compressed = compress_pieces(request, pieces, npieces, false);
+		send_part(request, &compressed, 1);
+	}
+}
+
 void http_reply_end(struct http_request *request)
 {
 	struct piece end = piece_of("0\r\n\r\n");
+	struct piece compressed;
+
+	if (request->compressor != NULL)
+	{
+		compressed = compress_pieces(request, NULL, 0, true);
+		send_part(request, &compressed, 1);
+	}
 
 	if (request->head.minor_version > 0)
 		connection_send(request->connection, &end, 1);

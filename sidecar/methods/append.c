@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/idempotency.h"
 #include "methods/internal.h"
 #include "base/stats.h"
 
@@ -19,7 +20,7 @@ struct writer
 	size_t count_at; /* where the count that is not known yet goes */
 	unsigned nparts;
 	unsigned nmessages;
-	bool given_ids; /* some id is the client's */
+	bool given_ids; /* some id is the client's, or made of its key */
 };
 
 /* ---- replies --------------------------------------------------------------- */
@@ -143,18 +144,85 @@ static bool write_name(struct writer *writer, const char *field, struct slice va
 	return true;
 }
 
+/* Of the request's key there may be messages already. */
+static bool make_id(struct writer *writer, struct uuid *id)
+{
+	struct method_call *call = writer->call;
+
+	if (call->key == NULL)
+		*id = uuid_new(&call->methods->ids);
+	else if (idempotency_message(call->key, call->index, writer->nmessages, id))
+		writer->given_ids = true;
+	else
+		return method_fail(call, ERROR_INTERNAL_ERROR, "%s", IDEMPOTENCY_NO_SHA1);
+	return true;
+}
+
 static bool write_id(struct writer *writer, const char *field, struct slice id)
 {
 	struct uuid uuid;
 	bool string = json_kind(id) == JSON_STRING;
 
 	if (id.bytes == NULL || (string && json_string_is(id, "")))
-		uuid = uuid_new(&writer->call->methods->ids);
+	{
+		if (!make_id(writer, &uuid))
+			return false;
+	}
 	else if (!string || !uuid_parse((struct slice){id.bytes + 1, id.len - 2}, &uuid))
 		return args_reject(writer->call, field, id, "a UUID");
 	else
 		writer->given_ids = true;
 	buf_add(writer->frame, uuid.bytes, sizeof(uuid.bytes));
+	return true;
+}
+
+static bool has_member(struct slice object, const char *name)
+{
+	struct json_iterator iterator;
+	struct slice key, value;
+
+	json_iterate(&iterator, object);
+	while (json_next_member(&iterator, &key, &value))
+	{
+		if (json_string_is(key, name))
+			return true;
+	}
+	return false;
+}
+
+/* Metadata with the request's traceparent as its first member. */
+static void write_traced(struct writer *writer, struct slice metadata)
+{
+	struct buf *frame = writer->frame;
+	struct slice trace = writer->call->trace;
+	struct json_iterator iterator;
+	struct slice key, value;
+	size_t at = frame->len;
+
+	buf_add_u32(frame, 0);
+	buf_add_str(frame, "{\"traceparent\":\"");
+	buf_add(frame, trace.bytes, trace.len);
+	json_iterate(&iterator, metadata);
+	buf_add_str(frame, json_next_member(&iterator, &key, &value) ? "\"," : "\"");
+	buf_add(frame, metadata.bytes + 1, metadata.len - 1);
+	patch_u32(frame, at, (uint32_t)(frame->len - at - 4));
+	buf_add(frame, "", 1);
+}
+
+static bool write_metadata(struct writer *writer, struct slice metadata)
+{
+	bool traced = writer->call->trace.bytes != NULL;
+
+	if (metadata.bytes != NULL && !args_object(writer->call, "metadata", metadata))
+		return false;
+	if (metadata.bytes == NULL && traced)
+		write_traced(writer, slice_of("{}"));
+	else if (metadata.bytes == NULL)
+		buf_add_frame_null(writer->frame);
+	else if (traced && !has_member(metadata, "traceparent"))
+		write_traced(writer, metadata);
+	else
+		buf_add_frame_string(writer->frame, metadata.bytes, metadata.len);
 	return true;
 }
 
@@ -177,7 +245,6 @@ static bool write_message(struct writer *writer, struct slice message, const cha
 		[MESSAGE_METADATA] = {.name = "metadata"},
 		[MESSAGE_ID] = {.name = "id"},
 	};
-	struct slice metadata;
 
 	/* The id is the last: where it is among the options, a message has none. */
 	if (!args_members(call, message, "message", members, id_field != NULL ? MESSAGE_ID : MESSAGE_MEMBERS))
@@ -194,13 +261,8 @@ static bool write_message(struct writer *writer, struct slice message, const cha
 		!args_object(call, "data", members[MESSAGE_DATA].value))
 		return false;
 	buf_add_frame_string(writer->frame, members[MESSAGE_DATA].value.bytes, members[MESSAGE_DATA].value.len);
-	metadata = members[MESSAGE_METADATA].value;
-	if (metadata.bytes == NULL)
-		buf_add_frame_null(writer->frame);
-	else if (!args_object(call, "metadata", metadata))
+	if (!write_metadata(writer, members[MESSAGE_METADATA].value))
 		return false;
-	else
-		buf_add_frame_string(writer->frame, metadata.bytes, metadata.len);
 	call->inside = NULL;
 	writer->nmessages++;
 	return true;

@@ -12,6 +12,34 @@
 
 #include "extension/protocol.h"
 
+/* ---- table.c ------------------------------------------------------------- */
+
+enum method_right
+{
+	RIGHT_ANY_TOKEN,
+	RIGHT_ADMINISTRATOR,
+};
+
+struct method
+{
+	const char *name;
+	enum method_right right;
+	bool ours; /* not one of EventoDB's, whose clients may send keys that it does not know */
+	const char *arguments[METHOD_MAX_ARGS]; /* their names in JSON-RPC */
+	bool (*run)(struct method_call *call);
+};
+
+/* ---- discover.c ---------------------------------------------------------- */
+
+/* Appends the document of these methods. */
+void discover_write(struct buf *out, const struct method *methods, size_t nmethods);
+
+/* ---- reference.c --------------------------------------------------------- */
+
+extern const char method_reference[];
+/* The types that begin with a capital letter, each a line: the name and the type. */
+extern const char type_reference[];
+
 /* ---- call.c ------------------------------------------------------------- */
 
 /* Sets call->error; false. */
@@ -104,6 +132,7 @@ bool method_position_at(struct method_call *call);
 bool method_streams_recent(struct method_call *call);
 bool method_messages_search(struct method_call *call);
 bool method_namespace_types(struct method_call *call);
+bool method_discover(struct method_call *call);
 void method_next_page(struct method_call *call);
 bool method_consumer_next(struct method_call *call);
 bool method_consumer(struct method_call *call);

@@ -1,7 +1,10 @@
 /*
  * methods: what can be called (README.md, "Methods").  Knows nothing of HTTP or of envelopes.
  *
- *     table.c      the table, rights, the life of a call
+ *     table.c      the table, rights, the life of a call, rpc.discover
+ *     discover.c   the document of the table
+ *     reference.c  what it says of each method
+ *     notation.c   types in short, as they are written there
  *     call.c       parameters, answers, statements
  *     args.c       reading and checking arguments
  *     append.c     stream.write, stream.append, streams.append
@@ -51,6 +54,7 @@ struct methods
 	struct stats *stats; /* the worker's */
 	struct consumers *consumers;
 	const struct process_view *process;
+	struct buf document; /* see methods_document; empty at first */
 };
 
 struct method_reply
@@ -77,7 +81,11 @@ struct method_call
 	bool strict; /* every key that is not known is refused, and not only one that is nearly a known one */
 	/* A named argument that the method does not have, with its quotes; .bytes NULL: none. */
 	struct slice stray;
-	bool at_once; /* among others, which it must not hold up: it does not wait */
+	const struct uuid *key; /* that ids of messages are made of; NULL: none */
+	unsigned index;			/* in its batch */
+	struct slice trace;		/* traceparent for messages that have none; .bytes NULL: it is not wanted */
+	size_t page_bytes;		/* of a read that does not come whole, about; 0 = a MiB */
+	bool at_once;			/* among others, which it must not hold up: it does not wait */
 	method_done done;
 	void *arg;
 
@@ -121,6 +129,14 @@ const char *method_name(const struct method *method);
 const char *method_counted_name(unsigned index);
 /* Which argument a named parameter of JSON-RPC is, -1 for none; `key` with its quotes. */
 int method_argument(const struct method *method, struct slice key);
+
+/*
+ * The OpenRPC document of all methods, made when it is first asked for; .bytes NULL: out of memory.  It stays
+ * until methods_free.
+ */
+struct slice methods_document(struct methods *methods);
+/* Frees what the methods of a worker made for themselves. */
+void methods_free(struct methods *methods);
 
 /*
  * Checks the right to call and the arguments, and asks.  Calls `done` with the result or an error, perhaps

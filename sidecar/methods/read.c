@@ -23,6 +23,11 @@ enum read_text
 
 static void on_page(void *arg, struct db_reply *reply);
 
+static int page_bytes(const struct method_call *call)
+{
+	return call->page_bytes > 0 ? (int)call->page_bytes : READ_PAGE_BYTES;
+}
+
 static bool ask_stream(struct method_call *call)
 {
 	/* globalPosition wins: then the stream is read from its start (or end), up to where that begins. */
@@ -33,7 +38,7 @@ static bool ask_stream(struct method_call *call)
 		.global_position = {call->by_global, call->position},
 		.batch_size = call->messages_left,
 		.types = args_get(call, READ_TYPES),
-		.max_bytes = READ_PAGE_BYTES,
+		.max_bytes = page_bytes(call),
 		.backward = call->backward,
 	};
 
@@ -51,7 +56,7 @@ static bool ask_category(struct method_call *call)
 		.member = call->member,
 		.size = call->size,
 		.types = args_get(call, READ_TYPES),
-		.max_bytes = READ_PAGE_BYTES,
+		.max_bytes = page_bytes(call),
 		.backward = call->backward,
 	};
 

@@ -1,5 +1,5 @@
 /*
- * table.c: the table of methods, which token may call them, and the life of a call.
+ * table.c: the table of methods, which token may call them, their document, and the life of a call.
  */
 #include <string.h>
 
@@ -9,20 +9,7 @@
 #include "methods/internal.h"
 #include "methods/methods.h"
 
-enum method_right
-{
-	RIGHT_ANY_TOKEN,
-	RIGHT_ADMINISTRATOR,
-};
-
-struct method
-{
-	const char *name;
-	enum method_right right;
-	bool ours; /* not one of EventoDB's, whose clients may send keys that it does not know */
-	const char *arguments[METHOD_MAX_ARGS]; /* their names in JSON-RPC */
-	bool (*run)(struct method_call *call);
-};
+static bool method_discover(struct method_call *call);
 
 /* The most called first. */
 static const struct method all[] = {
@@ -66,6 +53,7 @@ static const struct method all[] = {
 	{"sys.connections", RIGHT_ADMINISTRATOR, true, {NULL}, method_system_connections},
 	{"sys.version", RIGHT_ANY_TOKEN, false, {NULL}, method_system_version},
 	{"sys.health", RIGHT_ANY_TOKEN, false, {NULL}, method_system_health},
+	{"rpc.discover", RIGHT_ANY_TOKEN, true, {NULL}, method_discover},
 };
 
 #define N_METHODS (sizeof(all) / sizeof(all[0]))
@@ -106,6 +94,36 @@ int method_argument(const struct method *method, struct slice key)
 	}
 	return -1;
 }
+
+/* ---- the document ------------------------------------------------------------ */
+
+struct slice methods_document(struct methods *methods)
+{
+	struct buf *document = &methods->document;
+
+	if (document->len == 0)
+		discover_write(document, all, N_METHODS);
+	if (document->failed)
+		buf_free(document);
+	return (struct slice){document->data, document->len};
+}
+
+static bool method_discover(struct method_call *call)
+{
+	struct slice document = methods_document(call->methods);
+
+	if (document.bytes == NULL)
+		return method_fail(call, ERROR_INTERNAL_ERROR, "out of memory");
+	method_answer_text(call, document.bytes, document.len);
+	return true;
+}
+
+void methods_free(struct methods *methods)
+{
+	buf_free(&methods->document);
+}
+
+/* ---- the life of a call -------------------------------------------------------- */
 
 /* For the error about an argument that the method does not have. */
 static bool refuse_stray(struct method_call *call)

@@ -197,6 +197,7 @@ static void start_item(struct rpc_request *request, struct batch_item *item, str
 	}
 	request->running++;
 	rpc_prepare_call(request, item->call, method, on_item_answer, item);
+	item->call->index = (unsigned)(item - request->items);
 	rpc_set_params(item->call, parsed.params);
 	method_start(item->call);
 }

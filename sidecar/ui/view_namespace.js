@@ -10,6 +10,7 @@ import {Ago, Copy, count, duration, Title, Trouble} from './ui.js';
 const KEPT = 300;  // seconds of the plots
 const STEP = 5;  // seconds, of what was before the page was opened
 const STREAMS = 100;
+const HELD = 3;  // seconds that readers are held back until it is said: any append does so for a moment
 const FIRST_SCAN = 50000, NEXT_SCAN = 10000;  // messages that are looked at for streams
 
 // ---- plots ----------------------------------------------------------------------------------------------
@@ -32,7 +33,7 @@ function Plot({label, times, values, show}) {
     plot.current = new window.uPlot({
       width: box.current.clientWidth, height: 130, legend: {show: false}, cursor: {show: false}, padding: [8, 8, 0, 0],
       scales: {x: {range: (u, low, high) => [high - KEPT, high]}, y: {range: (u, low, high) => [0, Math.max(high * 1.1, 5)]}},
-      axes: [{...axis, space: 90, size: 24, values: (u, all) => all.map(time => new Date(time * 1000).toTimeString().slice(0, 8))}, {...axis, size: 52, space: 30, values: (u, all) => all.map(show)}],
+      axes: [{...axis, space: 70, size: 24, values: (u, all) => all.map(time => new Date(time * 1000).toTimeString().slice(0, 8))}, {...axis, size: 52, space: 30, values: (u, all) => all.map(show)}],
       series: [{}, {stroke: paint('--accent'), width: 1.5, fill: paint('--chosen'), points: {show: false}}],
     }, [times, values], box.current);
   };
@@ -158,7 +159,7 @@ export function NamespaceView() {
       ${stats && html`<span class="quiet">about ${count(stats.messageCount)} messages, the last at ${count(stats.head)}</span>`}
     <//>
     ${error && html`<${Trouble} error=${error} />`}
-    ${stats && stats.heldBack && html`<${Banner} held=${stats.heldBack} />`}
+    ${stats && stats.heldBack && stats.heldBack.seconds >= HELD && html`<${Banner} held=${stats.heldBack} />`}
     <div class="plots">
       <${Plot} label="Messages a second" times=${times} values=${rates} show=${short} />
       <${Plot} label=${html`Lag of ${slowest ? html`<a href=${addressOf('consumers', {name: slowest.consumer})}>${

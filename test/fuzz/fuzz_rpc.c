@@ -89,7 +89,9 @@ static struct outcome *run(struct slice body, enum mood mood, const char *namesp
 	_Atomic unsigned long generation = 0;
 	static struct stats stats;
 	static struct event_base *base;
-	struct methods methods = {.db = &outcome->db, .token_generation = &generation, .stats = &stats};
+	static struct buf document; /* made once */
+	struct methods methods = {
+		.db = &outcome->db, .token_generation = &generation, .stats = &stats, .document = document};
 	struct rpc rpc = {.methods = &methods, .max_gathered = SIZE_MAX};
 
 	const struct rpc_caller caller = {.namespace_name = namespace_name};
@@ -120,6 +122,7 @@ static struct outcome *run(struct slice body, enum mood mood, const char *namesp
 	require(outcome->last_replies == !outcome->cancelled);
 	require(!outcome->db.writing);
 	consumers_free(methods.consumers);
+	document = methods.document;
 	return outcome;
 }
 

@@ -5,6 +5,7 @@
 
 #include <time.h>
 
+#include "base/idempotency.h"
 #include "base/uuid.h"
 
 static void new_ids_rise_strictly(void **state)
@@ -99,9 +100,48 @@ static void anything_but_the_canonical_form_is_refused(void **state)
 	}
 }
 
+/* RFC 9562, A.4. */
+static void ids_of_names_are_those_of_the_standard(void **state)
+{
+	char text[UUID_TEXT_LEN + 1];
+	char name[UUID_MAX_NAME + 1] = "";
+	struct uuid dns, uuid;
+
+	(void)state;
+	assert_true(uuid_parse(slice_of("6ba7b810-9dad-11d1-80b4-00c04fd430c8"), &dns));
+	assert_true(uuid_of_name(&dns, slice_of("www.example.com"), &uuid));
+	uuid_format(&uuid, text);
+	assert_string_equal(text, "2ed6657d-e927-568b-95e1-2665a8aea6a2");
+	assert_true(uuid_of_name(&dns, (struct slice){name, UUID_MAX_NAME}, &uuid));
+	assert_false(uuid_of_name(&dns, (struct slice){name, UUID_MAX_NAME + 1}, &uuid));
+}
+
+static void ids_of_keys_never_change(void **state)
+{
+	static const char *const ids[][2] = {
+		{"cd592893-ebe3-5644-b072-d81fe15c28ff", "cb955fd2-37db-51d1-b9cd-c894a4cafd38"},
+		{"9896d804-d917-5766-b212-7db1548ff46a", "fafaac85-eb4c-5b3f-bf17-c279bd8f678f"}};
+	char text[UUID_TEXT_LEN + 1];
+	struct uuid request, id;
+
+	(void)state;
+	assert_true(idempotency_request("default", slice_of("order-17"), &request));
+	for (unsigned call = 0; call < 2; call++)
+	{
+		for (unsigned message = 0; message < 2; message++)
+		{
+			assert_true(idempotency_message(&request, call, message, &id));
+			uuid_format(&id, text);
+			assert_string_equal(text, ids[call][message]);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ids_of_names_are_those_of_the_standard),
+		cmocka_unit_test(ids_of_keys_never_change),
 		cmocka_unit_test(new_ids_rise_strictly),
 		cmocka_unit_test(a_clock_that_steps_back_does_not_make_ids_fall),
 		cmocka_unit_test(a_new_id_carries_version_variant_and_time),
