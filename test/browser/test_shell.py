@@ -5,7 +5,7 @@ import re
 import pytest
 
 from stock import VIEWS
-from store import ZERO_TOKEN, Server, token_for
+from store import token_for
 
 SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a folder that they are put into
 
@@ -130,23 +130,3 @@ def test_every_view_is_accessible_and_fits(visit, stocked, axe, width, dark):
             wrong.append(f"{place} {parameters} is too wide")
         page.picture(SCREENSHOTS, place, parameters, width, dark)
     assert not wrong
-
-
-def test_what_is_asked_for_again_is_not_sent_again(visit, stocked, chromium):
-    page = visit(stocked.sign_in("consumers"))
-    page.wait_text("worker")
-    reply = stocked.client.request("GET", "/ui/", headers={"Accept-Encoding": "gzip"})
-    assert reply.headers["Cache-Control"] == "no-cache"
-    again = stocked.client.request("GET", "/ui/", headers={"If-None-Match": reply.headers["ETag"]})
-    assert again.status == 304 and not again.body
-
-
-# ---- off ------------------------------------------------------------------------------------------------------
-
-def test_without_a_page_the_address_is_not_found(stocked):
-    server = Server("--database", stocked.cluster.conninfo(), "--token", ZERO_TOKEN, "--ui", "off", token=ZERO_TOKEN)
-    try:
-        reply = server.client().request("GET", "/ui/")
-        assert reply.status == 404
-    finally:
-        server.stop()
