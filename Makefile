@@ -126,6 +126,12 @@ test-consumers: ## consumers beside kills of members, servers and Postgres, zomb
 	@$(MAKE) --no-print-directory install
 	@$(PYTHON) test/consumers.py $(ARGS)
 
+test-page: ## how fast the web page is in Chromium, and what open pages cost, minutes
+#@ make test-page [ARGS='--messages 100000 --rounds 1']
+	@$(MAKE) --no-print-directory ready
+	@test/deps.sh --browser
+	@$(PYTHON) test/page.py $(ARGS)
+
 test-races: ## the races that readers or writers lost once, again and again
 #@ make test-races [ARGS='--times 20']
 	@$(MAKE) --no-print-directory deps

@@ -5,7 +5,7 @@
 # command to run, and exits 1.  Takes no time and no network when nothing is missing.
 #
 # deps.sh --fuzzing does the same for a compiler with libFuzzer, which only test/fuzz needs, --browser for
-# Chromium, which only test/browser needs, --analysis for what test/analyse.sh runs, --profiling for
+# Chromium and what drives it, which only test/browser needs, --analysis for what test/analyse.sh runs, --profiling for
 # gperftools, which only profiles need, --bench for what draws the plot of `make bench`, --packages for what
 # `make deb` needs, --proxies for nginx, HAProxy and pgbouncer, which test/proxies and some of test/http need
 # and whose services are not started, --alerts for Prometheus's promtool, --plugins for wal2json, which one
@@ -47,6 +47,8 @@ check() {
 		return
 	elif [ "$part" = --browser ]; then
 		need chromium command -v chromium
+		need chromium-driver command -v chromedriver
+		need python3-selenium has_module selenium
 		return
 	elif [ "$part" = --analysis ]; then
 		need cppcheck command -v cppcheck

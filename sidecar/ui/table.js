@@ -227,7 +227,7 @@ export class Table extends Component {
           aria-activedescendant=${selected >= 0 ? this.name + '-' + selected : undefined}
           style=${fit ? {height: Math.max(count, 1) * row} : undefined}>
         <div class="canvas" style=${{height: canvas}}>${lines}</div>
-        ${count === 0 && html`<p class="empty">${empty || 'Nothing here.'}</p>`}
+        ${count === 0 && html`<div role="row"><p class="empty" role="gridcell">${empty || 'Nothing here.'}</p></div>`}
       </div>
     </div>`;
   }

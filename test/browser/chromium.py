@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 import pytest
 
@@ -37,10 +38,16 @@ window.alert = text => faults.push(`alert ${text}`);
 """
 
 
-class Chromium:
-    """One process of Chromium; each page is a window of its own, so that all of them are visible."""
+def address(port, place="", parameters=None, fragment=""):
+    """Where a view is."""
+    query = "?" + urlencode(parameters, quote_via=quote) if parameters else ""
+    return f"http://127.0.0.1:{port}/ui/{place}{query}{fragment}"
 
-    def __init__(self, folder, before=()):
+
+class Chromium:
+    """One Chromium; each page is a window of its own, so that all of them are visible."""
+
+    def __init__(self, folder):
         options = webdriver.ChromeOptions()
         options.binary_location = CHROMIUM
         for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
@@ -50,19 +57,18 @@ class Chromium:
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         options.add_experimental_option("perfLoggingPrefs", {"enableNetwork": True, "enablePage": False})
-        if before:
-            options.binary_location = launcher(folder, before)
         # /usr/bin/chromium wants a HOME that it can write to.
         service = Service(DRIVER, env={**os.environ, "HOME": str(folder)})
         self.driver = webdriver.Chrome(service=service, options=options)
         self.driver.set_script_timeout(120)
         self.driver.set_page_load_timeout(120)
         self.first = self.current = self.driver.current_window_handle
-        self.asked = []
+        self.asked, self.spare = [], None
 
     def open(self, url, width=1280, height=800, dark=False):
-        """Opens a page in a new window; its session is its own, with no token of another one's."""
-        return Page(self, width, height, dark).go(url)
+        """Opens a page in a window that has no token of another one's."""
+        page, self.spare = self.spare or Page(self), None  # a new window takes long
+        return page.look(width, height, dark).go(url)
 
     def requests(self):
         """What has been asked for over the network, as (method, URL, body)."""
@@ -76,29 +82,34 @@ class Chromium:
         self.asked = [request for request in self.asked if request[1].startswith(("http", "ws"))]
         return self.asked
 
+    def processes(self):
+        """All processes of it."""
+        found, children = [], [self.driver.service.process.pid]
+        while children:
+            process = children.pop()
+            found.append(process)
+            try:
+                for task in Path(f"/proc/{process}/task").iterdir():
+                    children += map(int, (task / "children").read_text().split())
+            except OSError:  # it has ended
+                continue
+        return found
+
     def close(self):
         self.driver.quit()
-
-
-def launcher(folder, before):
-    """A program that starts Chromium by the words `before`, such as nice."""
-    path = Path(folder) / "chromium"
-    path.write_text(f'#!/bin/sh\nexec {" ".join(before)} {CHROMIUM} "$@"\n')
-    path.chmod(0o755)
-    return str(path)
 
 
 class Page:
     """A window.  What is asked of it brings it to the front of the driver first, not of the screen."""
 
-    def __init__(self, browser, width, height, dark):
+    def __init__(self, browser):
         browser.driver.switch_to.new_window("window")
         self.browser, self.driver = browser, browser.driver
         self.handle = browser.current = self.driver.current_window_handle
         self.cdp("Page.enable")
         self.cdp("Page.addScriptToEvaluateOnNewDocument", source=WATCH)
         self.cdp("Emulation.setFocusEmulationEnabled", enabled=True)
-        self.look(width, height, dark)
+        self.earlier = []  # faults of documents before
 
     def here(self):
         if self.browser.current != self.handle:
@@ -117,10 +128,18 @@ class Page:
         return self
 
     def go(self, url):
+        self.earlier += self.js("return window.faults || []")
         self.here().get(url)
         return self
 
     def close(self):
+        """Forgets all about the page, and keeps the window for the next one, if there is none yet."""
+        if self.browser.spare is None:
+            self.js("sessionStorage.clear(); localStorage.clear()")
+            self.slow_down(0)
+            self.go("about:blank")
+            self.earlier, self.browser.spare = [], self
+            return
         self.here().close()
         self.driver.switch_to.window(self.browser.first)
         self.browser.current = self.browser.first
@@ -131,7 +150,7 @@ class Page:
 
     @property
     def faults(self):
-        return self.js("return window.faults || []")
+        return self.earlier + self.js("return window.faults || []")
 
     def js(self, script, *arguments):
         return self.here().execute_script(script, *arguments)
@@ -201,8 +220,21 @@ class Page:
     def allow_clipboard(self):
         self.cdp("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
 
-    def screenshot(self, path):
-        self.here().save_screenshot(str(path))
+    def show(self, port, place, parameters):
+        """Goes to a view as a link does, and waits for what it shows."""
+        self.js("history.pushState(null, '', arguments[0]); dispatchEvent(new PopStateEvent('popstate'))",
+                address(port, place, parameters))
+        self.wait(lambda: self.all(".canvas .row") or self.all(".facts"), f"the content of {place} {parameters}")
+        self.wait(lambda: "…" not in self.texts("main p[role=status]"), "the end of waiting")
+        if parameters.get("name") == "worker":
+            self.click("[role=switch]")
+            self.wait_for(".changes")
+
+    def picture(self, folder, place, parameters, width, dark):
+        """Puts what is seen into a file of the folder, if there is one."""
+        if folder:
+            name = "-".join([place or "overview", *parameters][:2])
+            self.here().save_screenshot(f"{folder}/{name}-{width}-{'dark' if dark else 'light'}.png")
 
     def axe(self, source):
         """Violations of accessibility rules, a line each."""

@@ -2,7 +2,7 @@
 import shutil
 import sys
 from pathlib import Path
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -51,8 +51,7 @@ class Stocked:
         return self.connection
 
     def address(self, place="", fragment="", **parameters):
-        query = "?" + urlencode(parameters, quote_via=quote) if parameters else ""
-        return f"http://127.0.0.1:{self.server.port}/ui/{place}{query}{fragment}"
+        return driven.address(self.server.port, place, parameters, fragment)
 
     def sign_in(self, place="", **parameters):
         """An address that takes the token with it, as the one that a start prints."""

@@ -8,6 +8,12 @@ MARKUP = '<img src=x onerror=alert(1)>'
 SCRIPT = '"><script>alert(2)</script>'
 LARGE = 5 << 20
 
+# What a page may show of it: places and their parameters.  A message's is its id.
+VIEWS = [("", {}), ("streams", {"prefix": "account"}), ("streams", {"categories": "true"}),
+         ("stream", {"name": "account-1"}), ("category", {"name": "account"}), ("category", {}), ("message", {}),
+         ("search", {"path": "data.order", "value": "7"}), ("consumers", {}), ("consumers", {"name": "worker"}),
+         ("admin", {})]
+
 
 def stock(server):
     """Fills namespace default of a server: accounts, an order with all that it caused, digits, markup."""

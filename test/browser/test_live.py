@@ -137,7 +137,7 @@ def test_the_overview_goes_on_after_a_restart(visit, stocked):
     server = Server(*arguments, token=ZERO_TOKEN)
     try:
         page = visit(f"http://127.0.0.1:{port}/ui/#token={ZERO_TOKEN}")
-        page.wait_text("account")
+        page.wait_for(".canvas .row")
         server.stop()
         page.wait_for(".trouble")
         server = Server(*arguments, token=ZERO_TOKEN)

@@ -16,7 +16,7 @@ def rows(page):
 def first(page):
     """What the first row that is seen begins with."""
     return page.js("""
-        const box = document.querySelector('.rows').getBoundingClientRect();
+        const box = (document.querySelector('.rows') || document.body).getBoundingClientRect();
         const seen = [...document.querySelectorAll('.canvas [role=row]:not(.absent)')]
             .filter(row => row.getBoundingClientRect().bottom > box.top + 1)
             .sort((a, b) => a.getBoundingClientRect().top - b.getBoundingClientRect().top);

@@ -21,10 +21,10 @@ def test_a_value_at_a_path_is_found_and_the_address_finds_it_again(visit, stocke
     page = visit(stocked.sign_in("search"))
     search(page, path="data.owner.name", value="Owner 17")
     page.wait_text("all of them seen")
-    assert page.text(".progress").startswith("1 found in 2,")
+    assert page.text(".progress").startswith("1 found")
     assert "account-17" in found(page)[0]
     page.go(page.url)
-    page.wait_text("1 found in 2,")
+    page.wait_text("1 found")
     page.click(".canvas [role=gridcell]:first-child a")
     page.wait_text("account: 17")
     assert "/ui/message?id=" in page.url
@@ -33,7 +33,8 @@ def test_a_value_at_a_path_is_found_and_the_address_finds_it_again(visit, stocke
 @pytest.mark.parametrize("value, count", [("7", 4), ('"7"', 0), ("seven", 0)])
 def test_a_number_is_none_of_the_texts(visit, stocked, value, count):
     page = visit(stocked.sign_in("search", path="data.order", value=value))
-    page.wait_text(f"{count} found in 2,")
+    page.wait_text("all of them seen")
+    assert page.text(".progress").startswith(f"{count} found")
 
 
 def test_a_number_keeps_its_digits(visit, stocked):

@@ -1,16 +1,12 @@
 """The page itself: token, keys, light and dark, what it asks for and how it looks."""
 import os
 import re
-from pathlib import Path
 
 import pytest
 
-from store import ZERO_TOKEN, Server, token_for
+from stock import VIEWS
+from store import token_for
 
-VIEWS = [("", {}), ("streams", {"prefix": "account"}), ("streams", {"categories": "true"}),
-         ("stream", {"name": "account-1"}), ("category", {"name": "account"}), ("category", {}), ("message", {}),
-         ("search", {"path": "data.order", "value": "7"}), ("consumers", {}), ("consumers", {"name": "worker"}),
-         ("admin", {})]
 SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a folder that they are put into
 
 
@@ -127,39 +123,10 @@ def test_every_view_is_accessible_and_fits(visit, stocked, axe, width, dark):
     page.wait_for(".canvas .row")
     wrong = []
     for place, parameters in VIEWS:
-        if place == "message":
-            parameters = {"id": stocked.order[1]}
-        page.js("history.pushState(null, '', arguments[0]); dispatchEvent(new PopStateEvent('popstate'))",
-                stocked.address(place, **parameters))
-        page.wait(lambda: page.all(".canvas .row") or page.all(".facts"), f"the content of {place} {parameters}")
-        if parameters.get("name") == "worker":
-            page.click("[role=switch]")
-            page.wait_for(".changes")
-        page.wait(lambda: "…" not in page.texts("main p[role=status]"), "the end of waiting")
+        page.show(stocked.server.port, place, parameters or ({"id": stocked.order[1]} if place == "message" else {}))
         wrong += [f"{place} {parameters}: {violation}" for violation in page.axe(axe)]
-        if page.js("return document.documentElement.scrollWidth") > width:
+        if page.js("""return [document.documentElement, document.querySelector('main')]
+                      .some(element => element.scrollWidth > element.clientWidth)"""):
             wrong.append(f"{place} {parameters} is too wide")
-        if SCREENSHOTS:
-            name = "-".join([place or "overview", *parameters][:2])
-            page.screenshot(Path(SCREENSHOTS) / f"{name}-{width}-{'dark' if dark else 'light'}.png")
+        page.picture(SCREENSHOTS, place, parameters, width, dark)
     assert not wrong
-
-
-def test_what_is_asked_for_again_is_not_sent_again(visit, stocked, chromium):
-    page = visit(stocked.sign_in("consumers"))
-    page.wait_text("worker")
-    reply = stocked.client.request("GET", "/ui/", headers={"Accept-Encoding": "gzip"})
-    assert reply.headers["Cache-Control"] == "no-cache"
-    again = stocked.client.request("GET", "/ui/", headers={"If-None-Match": reply.headers["ETag"]})
-    assert again.status == 304 and not again.body
-
-
-# ---- off ------------------------------------------------------------------------------------------------------
-
-def test_without_a_page_the_address_is_not_found(stocked):
-    server = Server("--database", stocked.cluster.conninfo(), "--token", ZERO_TOKEN, "--ui", "off", token=ZERO_TOKEN)
-    try:
-        reply = server.client().request("GET", "/ui/")
-        assert reply.status == 404
-    finally:
-        server.stop()
