@@ -132,6 +132,12 @@ test-page: ## how fast the web page is in Chromium, and what open pages cost, mi
 	@test/deps.sh --browser
 	@$(PYTHON) test/page.py $(ARGS)
 
+test-clients: ## the clients that people bring, into sidecar/CLIENTS.md, half an hour
+#@ make test-clients [ARGS='--only python --table events']
+	@$(MAKE) --no-print-directory ready
+	@test/deps.sh --clients || echo "Going on without those that are missing."
+	@$(PYTHON) test/clients.py $(ARGS)
+
 test-races: ## the races that readers or writers lost once, again and again
 #@ make test-races [ARGS='--times 20']
 	@$(MAKE) --no-print-directory deps

@@ -3,9 +3,9 @@
 
     clients.py [--only NAME] [--table events|calls|peers] [--build FOLDER]
 
---only: those whose name or ecosystem holds that word; --table: those of one table.  --build: where the libraries are installed, and stay; else it
-is a temporary folder.  Writes what it found into the page.  The last line is JSON; exit code 1 when a cell differs from
-the page's, or something could not be tried.
+--only: those whose name or ecosystem holds that word; --table: those of one table.  --build: where the libraries are
+installed, and stay; else it is a temporary folder.  Writes what it found into the page.  The last line is JSON; exit
+code 1 when a cell differs from the page's, or something could not be tried.
 
 `make test-clients` runs it.
 """
@@ -91,7 +91,8 @@ def main():
         cells, differences = attempt(chosen, commands, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    count = {word.replace(" ", "_"): cells.count(word) for word in ("works", "with setting", "without data", "no", "has none")}
+    words = "works", "with setting", "without data", "no", "has none"
+    count = {word.replace(" ", "_"): cells.count(word) for word in words}
     print(json.dumps({"cells": len(cells), **count, "differ": differences, "not_built": failed,
                       "seconds": round(time.monotonic() - began)}))
     return 1 if differences or failed or not cells else 0

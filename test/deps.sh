@@ -9,8 +9,9 @@
 # gperftools, which only profiles need, --bench for what draws the plot of `make bench`, --packages for what
 # `make deb` needs, --proxies for nginx, HAProxy and pgbouncer, which test/proxies and some of test/http need
 # and whose services are not started, --alerts for Prometheus's promtool, --plugins for wal2json, which one
-# test needs each, --images for what `make test-images` needs, --busy for what `make test-busy` needs, and
-# --sanitized for what building the Postgres of test/sanitize/postgres.sh needs.
+# test needs each, --images for what `make test-images` needs, --clients for the package managers of `make
+# test-clients`, --busy for what `make test-busy` needs, and --sanitized for what building the Postgres of
+# test/sanitize/postgres.sh needs.
 set -euo pipefail
 
 pg_config=${PG_CONFIG:-pg_config}
@@ -74,6 +75,13 @@ check() {
 		return
 	elif [ "$part" = --busy ]; then
 		need stress-ng command -v stress-ng
+		return
+	elif [ "$part" = --clients ]; then
+		need python3-venv has_module ensurepip
+		need "nodejs npm" command -v npm
+		need golang-go command -v go
+		need cargo command -v cargo
+		need "maven default-jdk-headless" command -v mvn
 		return
 	elif [ "$part" = --bench ]; then
 		need python3-matplotlib has_module matplotlib

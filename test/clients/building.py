@@ -8,7 +8,7 @@ import subprocess
 
 from libraries import HERE
 
-PATIENCE = 600  # seconds for all of an ecosystem
+PATIENCE = 1800  # seconds for all of an ecosystem, on a machine that has much else to do
 
 
 def run(*command, **options):

@@ -193,6 +193,7 @@ def attempt(stage, commands, clients, tell):
             if not left or (how == "set" and not client.setting):
                 continue
             verdict = Program(client, commands[client.ecosystem]("call"), stage, how, tell).verdict()
+            said = {GOOD: works, POOR: "without data", BAD: "no", HAS_NONE: "has none"}
             for part in left:
-                cells[client.name][part] = {GOOD: works, POOR: "without data", BAD: "no", HAS_NONE: "has none"}[verdict[part]]
+                cells[client.name][part] = said[verdict[part]]
     return cells

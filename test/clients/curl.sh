@@ -1,5 +1,6 @@
 #!/bin/bash
-# Follows /subscribe by curl: curl.sh curl plain|set URL TOKEN.  A line for each event: `event [TYPE, ID, LENGTH OF DATA]`.
+# Follows /subscribe by curl: curl.sh curl plain|set URL TOKEN.
+# A line for each event: `event [TYPE, ID, LENGTH OF DATA]`.
 set -uo pipefail
 how=$2 url=$3 token=$4
 last=$(mktemp)

@@ -63,14 +63,14 @@ class Trial:
         self.followers = [Follower(client, self.commands[client.ecosystem]("stream"), self.how, url)
                           for client in self.clients]
 
-    def wait(self, seconds=15):
+    def wait(self, seconds=20):
         """Until each has what is written, or has ended."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not all(
                 each.over() or len(each.shown) >= self.written for each in self.followers):
             time.sleep(0.05)
 
-    def verdict(self, seconds=15):
+    def verdict(self, seconds=20):
         """Which of them have shown what there is, and nothing else."""
         self.wait(seconds)
         time.sleep(1)  # for what should not come
@@ -85,10 +85,10 @@ class Trial:
 def silence(trial):
     trial.write()
     trial.begin()
-    trial.wait()
+    trial.wait(60)
     time.sleep(PINGS)
     trial.write()
-    return trial.verdict(10)
+    return trial.verdict()
 
 
 def large(size):
@@ -96,7 +96,7 @@ def large(size):
     def scenario(trial):
         trial.write()
         trial.begin()
-        trial.wait()
+        trial.wait(60)
         trial.write(size)
         trial.write()
         return trial.verdict(40)
@@ -109,7 +109,7 @@ def ends(how):
     def scenario(trial):
         trial.write()
         trial.begin()
-        trial.wait()
+        trial.wait(60)
         trial.stage.restart(getattr(trial.stage.server, how))
         trial.write()
         return trial.verdict()
@@ -128,7 +128,7 @@ def no_room(trial):
         held[-1].sendall(f"GET /subscribe?category=x&token={ZERO_TOKEN} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         held[-1].recv(1000)
     trial.begin()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while time.monotonic() < end and stage.metric("millrace_http_connections_rejected_total") < len(trial.clients):
         time.sleep(0.2)
     time.sleep(4)

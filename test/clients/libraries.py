@@ -50,7 +50,7 @@ STREAMS = [
     Client("r3labs/sse", "go", "r3labs/sse/v2", f"`ClientMaxBufferSize`; {LOOP}; skip events without data"),
     Client("tmaxmax/go-sse", "go", setting=f"`Buffer`; {LOOP}"),
     Client("eventsource-client", "rust", setting="`retry_initial(true)`"),
-    Client("reqwest-eventsource", "rust", setting="a retry policy"),
+    Client("reqwest-eventsource", "rust", setting="a new one when it is closed for good"),
     Client("okhttp-sse", "java", setting=f"`readTimeout(Duration.ZERO)`; {LOOP}"),
 ]
 

@@ -1,4 +1,4 @@
-"""Calls /rpc by one of Python's JSON-RPC libraries: call.py LIBRARY plain|set URL TOKEN, with the work as JSON on stdin.
+"""Calls /rpc by one of Python's libraries: call.py LIBRARY plain|set URL TOKEN, with the work as JSON on stdin.
 
 Writes what the library says of it, as JSON; test/clients/calls.py has both.
 """
@@ -7,7 +7,6 @@ import sys
 
 library, how, URL, TOKEN = sys.argv[1:]
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
-NONE = "none"
 
 
 def noted(call):

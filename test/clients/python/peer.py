@@ -35,8 +35,8 @@ def message_db_py():
     messages = store.read_category(category)
     good("category", [message["stream_name"] for message in messages] == [stream, stream, f"{category}-2"],
          messages == store.read(category), store.read(category, no_of_messages=1) == messages[:1])
-    last = store.read_last_message(stream)
-    good("last message", last["position"] == 1, last["data"] == {"amount": 10}, store.read_last_message("none-1") is None)
+    last, none = store.read_last_message(stream), store.read_last_message("none-1")
+    good("last message", last["position"] == 1, last["data"] == {"amount": 10}, none is None)
     store.write_batch(f"{category}-3", [("A", {}), ("B", {}), ("C", {})], expected_version=-1)
     shares = [store.read_category(category, consumer_group_member=n, consumer_group_size=2) for n in (0, 1)]
     good("groups, projections, handlers", len(store.read(f"{category}-3")) == 3,

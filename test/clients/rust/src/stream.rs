@@ -6,7 +6,7 @@ use std::time::Duration;
 use eventsource_client::{Client, ClientBuilder, ReconnectOptions, SSE};
 use futures::StreamExt;
 use launchdarkly_sdk_transport::HyperTransport;
-use reqwest_eventsource::{retry, Event, EventSource};
+use reqwest_eventsource::{Event, EventSource};
 use serde_json::json;
 
 use crate::{Failure, Settings};
@@ -34,18 +34,27 @@ pub async fn eventsource_client(settings: &Settings) -> Result<(), Failure> {
 }
 
 pub async fn reqwest_eventsource(settings: &Settings) -> Result<(), Failure> {
-    let request = reqwest::Client::new().get(&settings.url).bearer_auth(&settings.token);
-    let mut events = EventSource::new(request)?;
-    if settings.set {
-        let delay = Duration::from_millis(500);
-        events.set_retry_policy(Box::new(retry::Constant::new(delay, None)));
-    }
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(Event::Open) => {}
-            Ok(Event::Message(event)) => show(&event.event, &event.id, &event.data),
-            Err(error) => eprintln!("{error:?}"), // it comes again by itself
+    let client = reqwest::Client::new();
+    let mut last = String::new();
+    loop {
+        let mut request = client.get(&settings.url).bearer_auth(&settings.token);
+        if !last.is_empty() {
+            request = request.header("Last-Event-ID", &last);
         }
+        let mut events = EventSource::new(request)?;
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Open) => {}
+                Ok(Event::Message(event)) => {
+                    show(&event.event, &event.id, &event.data);
+                    last = event.id;
+                }
+                Err(error) => eprintln!("{error:?}"), // it comes again by itself, but for a refusal
+            }
+        }
+        if !settings.set {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    Ok(())
 }
