@@ -70,7 +70,7 @@ static void version_body(struct exchange *exchange)
 static void document_body(struct exchange *exchange)
 {
 	struct slice document = methods_document(&exchange->service->methods);
-	const struct http_reply reply = {.status = 200, .headers = exchange->cors};
+	const struct http_reply reply = {.status = 200, .headers = exchange->cors, .compress = true};
 	struct piece piece = {.bytes = document.bytes, .len = document.len};
 	char etag[HTTP_ETAG_LEN + 1];
 	struct error error;
@@ -340,6 +340,7 @@ static void set_limits(struct service *service, const struct config *config)
 {
 	service->rpc.max_gathered = (size_t)config->buffer_bytes;
 	service->slow_ms = (uint64_t)config->log_slow;
+	service->trace_metadata = config->trace_metadata;
 	service->without_tokens = config->test_mode;
 	service->allowed_hosts = config->allowed_hosts;
 	service->has_page = strcmp(config->ui, "on") == 0;

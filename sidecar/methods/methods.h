@@ -83,6 +83,7 @@ struct method_call
 	struct slice stray;
 	const struct uuid *key; /* that ids of messages are made of; NULL: none */
 	unsigned index;			/* in its batch */
+	struct slice trace;		/* traceparent for messages that have none; .bytes NULL: it is not wanted */
 	size_t page_bytes;		/* of a read that does not come whole, about; 0 = a MiB */
 	bool at_once;			/* among others, which it must not hold up: it does not wait */
 	method_done done;

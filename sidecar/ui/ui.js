@@ -15,6 +15,9 @@ export function Trouble({error, retry}) {
 /** 1234567 as 1,234,567 (of numbers; positions too). */
 export const count = number => Number(number).toLocaleString('en-US');
 
+/** 1 claim, 2 claims. */
+export const plural = (number, what) => count(number) + ' ' + what + (number === 1 ? '' : 's');
+
 const pad = (number, width = 2) => String(number).padStart(width, '0');
 
 /** A time of the server in this browser's zone: 2026-11-29 08:10:22.123 */
@@ -31,12 +34,15 @@ export function duration(ms) {
   return Math.floor(ms / size) + ' ' + unit;
 }
 
+const clocks = new Set();
+setInterval(() => document.hidden || clocks.forEach(tell => tell(Date.now())), 1000);
+
 /** How long ago a time was; it goes on while it is seen. */
 export function Ago({time}) {
   const [now, setNow] = useState(Date.now());
   useEffect(() => {
-    const timer = setInterval(() => document.hidden || setNow(Date.now()), 1000);
-    return () => clearInterval(timer);
+    clocks.add(setNow);
+    return () => clocks.delete(setNow);
   }, []);
   const ms = now - new Date(time);
   return html`<time datetime=${time} title=${localTime(time)}>${ms < 1000 ? 'now' : duration(ms) + ' ago'}</time>`;
