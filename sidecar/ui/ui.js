@@ -2,7 +2,7 @@
 
 import {html, useEffect, useState} from './vendor/preact.js';
 import {Failure} from './api.js';
-import {addressOf, streamAddress} from './route.js';
+import {streamAddress} from './route.js';
 
 /** Why something could not be shown. */
 export function Trouble({error, retry}) {
@@ -59,11 +59,23 @@ export function Title({title, of, children}) {
     children}</div>`;
 }
 
+/** Browsers have a clipboard for pages that came by https or from this machine; for others there is the old way. */
+async function toClipboard(text) {
+  if (navigator.clipboard)
+    return navigator.clipboard.writeText(text);
+  const area = document.createElement('textarea');
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  document.execCommand('copy');
+  area.remove();
+}
+
 /** A button that copies `text` (or what it returns). */
 export function Copy({text, label = 'Copy'}) {
   const [done, setDone] = useState(false);
   const copy = async () => {
-    await navigator.clipboard.writeText(typeof text === 'function' ? text() : text);
+    await toClipboard(typeof text === 'function' ? text() : text);
     setDone(true);
     setTimeout(() => setDone(false), 1200);
   };
@@ -72,5 +84,3 @@ export function Copy({text, label = 'Copy'}) {
 
 /** What a page is told while it waits. */
 export const Waiting = () => html`<p class="quiet" role="status">…</p>`;
-
-export {addressOf};
