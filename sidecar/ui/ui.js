@@ -59,16 +59,18 @@ export function Title({title, of, children}) {
     children}</div>`;
 }
 
-/** Browsers have a clipboard for pages that came by https or from this machine; for others there is the old way. */
+/** Where a page came neither by https nor from this machine, browsers have the old way only. */
 async function toClipboard(text) {
-  if (navigator.clipboard)
-    return navigator.clipboard.writeText(text);
-  const area = document.createElement('textarea');
-  area.value = text;
-  document.body.append(area);
-  area.select();
-  document.execCommand('copy');
-  area.remove();
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = document.createElement('textarea');
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    document.execCommand('copy');
+    area.remove();
+  }
 }
 
 /** A button that copies `text` (or what it returns). */
