@@ -31,6 +31,10 @@
 #define DEFAULT_MAX_ROWS 100
 #define MAX_ROWS 1000
 
+/* Messages that a search and its like look at, where they don't say how many, and at most over HTTP. */
+#define DEFAULT_SCAN_LIMIT 10000
+#define MAX_SCAN_LIMIT 100000
+
 /*
  * Consumers.  A claim, and all open claims of a consumer together, have at most so many messages and bytes.
  */

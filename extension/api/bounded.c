@@ -13,9 +13,6 @@
 #include "base/errors.h"
 #include "json/out.h"
 
-/* Messages that are looked at where the caller does not say how many; the SQL scripts say it, too. */
-#define DEFAULT_SCAN_LIMIT 10000
-
 void
 ArgCategory(FunctionCallInfo fcinfo, int arg, ReadRequest *request)
 {

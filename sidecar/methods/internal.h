@@ -132,7 +132,6 @@ bool method_position_at(struct method_call *call);
 bool method_streams_recent(struct method_call *call);
 bool method_messages_search(struct method_call *call);
 bool method_namespace_types(struct method_call *call);
-bool method_discover(struct method_call *call);
 void method_next_page(struct method_call *call);
 bool method_consumer_next(struct method_call *call);
 bool method_consumer(struct method_call *call);
