@@ -39,7 +39,7 @@ OPEN = [("", {})] * 6 + [("consumers", {}), ("consumers", {"name": "worker"}), (
 # Whether the rows that are seen are all here, and which one is the first.
 JUMP = """
 window.shown = () => {
-    const box = document.querySelector('.rows').getBoundingClientRect();
+    const box = (document.querySelector('.rows') || document.body).getBoundingClientRect();
     const seen = [...document.querySelectorAll('.canvas [role=row]')].filter(row => {
         const {top, bottom} = row.getBoundingClientRect();
         return bottom > box.top && top < box.bottom;
