@@ -128,7 +128,8 @@ test-consumers: ## consumers beside kills of members, servers and Postgres, zomb
 
 test-clients: ## the clients that people bring, into sidecar/CLIENTS.md, half an hour
 #@ make test-clients [ARGS='--only python --table events']
-	@$(MAKE) --no-print-directory ready
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory install
 	@test/deps.sh --clients || echo "Going on without those that are missing."
 	@$(PYTHON) test/clients.py $(ARGS)
 
