@@ -126,6 +126,19 @@ test-consumers: ## consumers beside kills of members, servers and Postgres, zomb
 	@$(MAKE) --no-print-directory install
 	@$(PYTHON) test/consumers.py $(ARGS)
 
+test-page: ## how fast the web page is in Chromium, and what open pages cost, minutes
+#@ make test-page [ARGS='--messages 100000 --rounds 1']
+	@$(MAKE) --no-print-directory ready
+	@test/deps.sh --browser
+	@$(PYTHON) test/page.py $(ARGS)
+
+test-clients: ## the clients that people bring, into sidecar/CLIENTS.md, half an hour
+#@ make test-clients [ARGS='--only python --table events']
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory install
+	@test/deps.sh --clients || echo "Going on without those that are missing."
+	@$(PYTHON) test/clients.py $(ARGS)
+
 test-races: ## the races that readers or writers lost once, again and again
 #@ make test-races [ARGS='--times 20']
 	@$(MAKE) --no-print-directory deps

@@ -772,13 +772,12 @@ COMMENT ON FUNCTION millrace.decided_to(text) IS
     'internal: the highest global position up to which nothing may commit any more that this statement''s snapshot does not see';
 
 -- Where readers of a namespace stop, and for which transaction; NULL: at none, or it has ended since.
-CREATE FUNCTION millrace.held_back(namespace text, OUT readable bigint, OUT last bigint, OUT "position" bigint, OUT pid integer,
-                                   OUT gid text) RETURNS record
-    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION millrace.held_back(namespace text, OUT readable bigint, OUT "position" bigint, OUT pid integer, OUT gid text)
+    RETURNS record LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    last bigint := millrace.feed_head(namespace) - 1;
     horizon record;
 BEGIN
-    last := millrace.feed_head(namespace) - 1;
     readable := least(millrace.decided_to(namespace), last);
     IF readable < last THEN
         horizon := millrace.read_horizon(namespace, readable + 1);
@@ -799,6 +798,7 @@ CREATE FUNCTION millrace.json_namespace_stats(namespace text) RETURNS text
 DECLARE
     schema text := millrace.find_namespace(namespace);
     held record := millrace.held_back(namespace);
+    last bigint := millrace.head(namespace);
     since timestamptz;
 BEGIN
     IF held.position IS NOT NULL THEN
@@ -806,7 +806,7 @@ BEGIN
                           (SELECT p.prepared FROM pg_prepared_xacts p WHERE p.gid = held.gid));
     END IF;
     RETURN format('{"namespace":%s,"head":%s,"lastGlobalPosition":%s,"messageCount":%s,"heldBack":%s,"time":"%s"}',
-        to_json(namespace), held.readable, held.last, coalesce(millrace.estimate_messages(schema), 0),
+        to_json(namespace), least(held.readable, last), last, coalesce(millrace.estimate_messages(schema), 0),
         CASE WHEN held.position IS NULL THEN 'null' ELSE format('{"from":%s,"seconds":%s}', held.position,
             coalesce(round(extract(epoch FROM clock_timestamp() - since), 3)::text, 'null')) END,
         millrace.json_time(clock_timestamp()));
@@ -1272,10 +1272,16 @@ COMMENT ON VIEW millrace.consumer_status IS 'how far each consumer is, and what 
 CREATE FUNCTION millrace.consumer_claims(consumer text, namespace text DEFAULT NULL, OUT claim bigint, OUT member text, OUT request uuid,
                                          OUT messages bigint, OUT streams bigint, OUT global_position bigint, OUT granted timestamptz,
                                          OUT lease_until timestamptz) RETURNS SETOF record
-    LANGUAGE sql VOLATILE AS $$
-    SELECT claim, member, request, messages, streams, global_position, granted, lease_until
-    FROM millrace.consumer_claims_of(coalesce(namespace, millrace.selected_namespace()), consumer) ORDER BY claim
-$$;
+    LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    IF consumer IS NULL THEN
+        RAISE EXCEPTION 'consumer must not be NULL' USING ERRCODE = 'MR005';
+    END IF;
+    RETURN QUERY
+        SELECT c.claim, c.member, c.request, c.messages, c.streams, c.global_position, c.granted, c.lease_until
+        FROM millrace.consumer_claims_of(coalesce(consumer_claims.namespace, millrace.selected_namespace()), consumer_claims.consumer) c
+        ORDER BY c.claim;
+END $$;
 COMMENT ON FUNCTION millrace.consumer_claims(text, text) IS 'the open claims of a consumer, the oldest first. MR016 when there is no such consumer';
 
 CREATE VIEW millrace.consumer_claims_open AS
@@ -1404,7 +1410,7 @@ BEGIN
                 HINT = format('It has %s.', (SELECT string_agg(split_part(m, ' ', 1), ', ') FROM unnest(members) m));
         ELSIF kind <> 'any' AND jsonb_typeof(value) <> kind AND NOT (kind = 'integer' AND jsonb_typeof(value) = 'number') THEN
             RAISE EXCEPTION 'options.% must be %, not %', name,
-                CASE kind WHEN 'array' THEN 'an array' WHEN 'integer' THEN 'an integer' ELSE 'a ' || kind END, left(value::text, 80)
+                CASE WHEN kind IN ('array', 'integer', 'object') THEN 'an ' ELSE 'a ' END || kind, left(value::text, 80)
                 USING ERRCODE = 'MR009';
         ELSIF kind = 'integer' AND (value::numeric <> trunc(value::numeric) OR abs(value::numeric) > 9223372036854775807) THEN
             RAISE EXCEPTION 'options.% must be an integer, not %', name, left(value::text, 80) USING ERRCODE = 'MR009';

@@ -319,7 +319,7 @@ static void wait_until_ready(struct server *server)
 }
 
 /*
- * Where the page is; for a terminal, which no log keeps, with the token behind it that opens it.  A browser does not
+ * Where the page is; for a terminal, which no log keeps, with the token that opens it.  A browser does not
  * send what is behind the #.
  */
 static void announce_page(const struct server *server, const char *scheme)

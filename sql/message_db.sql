@@ -123,6 +123,11 @@ SELECT stream_name, "position" FROM millrace.read_category('s', batch_size => 3)
 SELECT "position" FROM millrace.append('s-10', 'T', '{}', id => pg_temp.id(10)::uuid);
 SELECT message_store.write_message(pg_temp.id(10), 's-10', 'T', '{}');
 
+SELECT stream_name, "position", type FROM millrace.get_message(pg_temp.id(10)::uuid);
+SELECT millrace.position_at('-infinity') = (SELECT min(global_position) FROM message_store.messages) AS first,
+    millrace.position_at('infinity') = millrace.head() + 1 AS behind;
+SELECT s->'head' = s->'lastGlobalPosition' AS all_readable, s->'heldBack' AS held_back FROM CAST(millrace.json_namespace_stats('default') AS jsonb) s;
+
 -- A stream that is full.
 INSERT INTO message_store.messages (position, stream_name, type) VALUES (9223372036854775807, 'full-1', 'T');
 SELECT message_store.write_message(pg_temp.id(90), 'full-1', 'T', '{}');

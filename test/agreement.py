@@ -25,6 +25,7 @@ LIMIT_PLACES = [
     (r"\bArgInt64\([^()]*, (\d+)\)", "has the default"),
     (r"\bargs_(?:name|integer)\([^;]*?, (?:-?\d+, )?(\d+)(?:, &|\))", "has the bound"),
 ]
+OFTEN = {"10000"}  # other limits have this number, too
 LIMIT_IN_TEXT = r"(?<![\w.,])(\d+)(?= (?:bytes|streams|types|rows)\b)"
 
 VERSION_PLACES = [r"#\s*define\s+\w*(?:BATCH|VERDICTS?|IMPORT|FRAME)\w*VERSION\w*\s+\d", r"\bFrameOpen\([^;]*, \d+\)",
@@ -41,6 +42,7 @@ REPEATED = {
         (r"namespace is too long: % bytes, at most (\d+)", "MAX_NAMESPACE_NAME"),
         (r"\bbatch_size bigint DEFAULT (\d+)", "DEFAULT_BATCH_SIZE"),
         (r"\bmax_rows bigint DEFAULT (\d+)", "DEFAULT_MAX_ROWS"),
+        (r"\bscan_limit bigint DEFAULT (\d+)", "DEFAULT_SCAN_LIMIT"),
         (r"IF requests_per_second NOT BETWEEN 1 AND (\d+)", "MAX_REQUESTS_PER_SECOND"),
         (r"IF bytes_per_second NOT BETWEEN 1 AND (\d+)", "MAX_BYTES_PER_SECOND"),
         (r"IF name = '(\w+)' THEN", "DEFAULT_NAMESPACE"),
@@ -48,6 +50,7 @@ REPEATED = {
     "extension/millrace--0.1.0--0.2.0.sql": [
         (r"\bbatch_size bigint DEFAULT (\d+)", "DEFAULT_BATCH_SIZE"),
         (r"\bmax_rows bigint DEFAULT (\d+)", "DEFAULT_MAX_ROWS"),
+        (r"\bscan_limit bigint DEFAULT (\d+)", "DEFAULT_SCAN_LIMIT"),
         (r"IF requests_per_second NOT BETWEEN 1 AND (\d+)", "MAX_REQUESTS_PER_SECOND"),
         (r"IF bytes_per_second NOT BETWEEN 1 AND (\d+)", "MAX_BYTES_PER_SECOND"),
     ],
@@ -56,6 +59,8 @@ REPEATED = {
         (r"bytes, namespace over (\d+)", "MAX_NAMESPACE_NAME"),
         (r"more than (\d+) streams in one call", "MAX_STREAMS"),
         (r"consumer or member over (\d+)", "MAX_CONSUMER_NAME"),
+        (r"\bscan_limit bigint = (\d+)", "DEFAULT_SCAN_LIMIT"),
+        (r"are looked at, whether found or not, by default (\d+)", "DEFAULT_SCAN_LIMIT"),
         (r"\| consumers in a namespace \| ([\d,]+) ", "MAX_CONSUMERS"),
         (r"\| name of a consumer, of a member \| (\d+) bytes", "MAX_CONSUMER_NAME"),
         (r"\| `max` \| 1 to ([\d,]+) ", "MAX_CLAIM_MESSAGES"),
@@ -189,7 +194,7 @@ def repeated_elsewhere(path, text):
 def faults_of(path, defined):
     text = path.read_text()
     numbers = {value for name, value in defined.items() if not name.startswith("SQLSTATE") and value.isdigit()}
-    limits = {number for number in numbers if int(number) >= 100}
+    limits = {number for number in numbers if int(number) >= 100} - OFTEN
     states = {value for name, value in defined.items() if name.startswith("SQLSTATE") and len(value) == 5}
     yield from repeated_limits(text, limits)
     yield from repeated_sqlstates(text, states)

@@ -5,12 +5,13 @@
 # command to run, and exits 1.  Takes no time and no network when nothing is missing.
 #
 # deps.sh --fuzzing does the same for a compiler with libFuzzer, which only test/fuzz needs, --browser for
-# Chromium, which only test/browser needs, --analysis for what test/analyse.sh runs, --profiling for
-# gperftools, which only profiles need, --bench for what draws the plot of `make bench`, --packages for what
-# `make deb` needs, --proxies for nginx, HAProxy and pgbouncer, which test/proxies and some of test/http need
-# and whose services are not started, --alerts for Prometheus's promtool, --plugins for wal2json, which one
-# test needs each, --images for what `make test-images` needs, --busy for what `make test-busy` needs, and
-# --sanitized for what building the Postgres of test/sanitize/postgres.sh needs.
+# Chromium and its driver, which only test/browser needs, --analysis for what test/analyse.sh runs,
+# --profiling for gperftools, which only profiles need, --bench for what draws the plot of `make bench`,
+# --packages for what `make deb` needs, --proxies for nginx, HAProxy and pgbouncer, which test/proxies and
+# some of test/http need and whose services are not started, --alerts for Prometheus's promtool, --plugins
+# for wal2json, which one test needs each, --images for what `make test-images` needs, --clients for the
+# package managers of `make test-clients`, --busy for what `make test-busy` needs, and --sanitized for what
+# building the Postgres of test/sanitize/postgres.sh needs.
 set -euo pipefail
 
 pg_config=${PG_CONFIG:-pg_config}
@@ -47,6 +48,8 @@ check() {
 		return
 	elif [ "$part" = --browser ]; then
 		need chromium command -v chromium
+		need chromium-driver command -v chromedriver
+		need python3-selenium has_module selenium
 		return
 	elif [ "$part" = --analysis ]; then
 		need cppcheck command -v cppcheck
@@ -72,6 +75,13 @@ check() {
 		return
 	elif [ "$part" = --busy ]; then
 		need stress-ng command -v stress-ng
+		return
+	elif [ "$part" = --clients ]; then
+		need python3-venv has_module ensurepip
+		need "nodejs npm" command -v npm
+		need golang-go command -v go
+		need cargo command -v cargo
+		need "maven default-jdk-headless" command -v mvn
 		return
 	elif [ "$part" = --bench ]; then
 		need python3-matplotlib has_module matplotlib
@@ -106,6 +116,7 @@ check() {
 	need python3-pytest has_module pytest
 	need python3-psycopg2 has_module psycopg2
 	need python3-prometheus-client has_module prometheus_client
+	need python3-jsonschema has_module jsonschema
 	need postgresql-server has_server
 }
 

@@ -273,14 +273,14 @@ def install_elsewhere(temp):
 
 
 def prepare_pytest(temp):
-    """Copies what stands beside the folders of pytest: the bench, the packaging, the examples and the documents."""
+    """Copies what stands beside the folders of pytest: bench, packaging, examples, page and documents."""
     copy_files("bench/*.py", temp / "bench")
     copy_files("bench/load", temp / "bench")
     copy_files("extension/*.sql", temp / "extension")
-    for name in DOCUMENTS:
+    for name in [*DOCUMENTS, "sidecar/CLIENTS.md"]:
         (temp / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, temp / name)
-    for name in "packaging", "examples":
+    for name in "packaging", "examples", "ui":
         shutil.copytree(ROOT / "sidecar" / name, temp / "sidecar" / name)
     install_elsewhere(temp)
 
@@ -365,18 +365,19 @@ def give_away(folder):
         os.chown(path, user["user"], user["group"])
 
 
-def run_by_itself(name, where, programs, arguments):
+def run_by_itself(name, where, programs, arguments, beside=()):
     """Runs test/NAME/NAME.py on copies, in a temporary folder and when we are root as another user; returns its exit
     code.
 
-    `programs` are handed over in the environment, by the variables' names.
+    `programs` are handed over in the environment, by the variables' names; `beside` are other folders that it needs.
     """
     signal.signal(signal.SIGTERM, stop)
     temp = Path(tempfile.mkdtemp(prefix=f"millrace-{name}-", dir=where))
     try:
         for file in ("store.py", "certificates.py"):
             shutil.copy(ROOT / "test" / file, temp)
-        shutil.copytree(ROOT / "test" / name, temp / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for part in (name, *beside):
+            shutil.copytree(ROOT / "test" / part, temp / part, ignore=shutil.ignore_patterns("__pycache__"))
         environment = {variable: str(shutil.copy(ROOT / program, temp)) for variable, program in programs.items()}
         give_away(temp)
         _, code = run([sys.executable, f"{name}/{name}.py", *arguments], cwd=temp,

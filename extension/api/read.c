@@ -1,6 +1,6 @@
 /*
- * read.c: read_stream(), read_category(), read_all(), last_message(), get_message(), stream_version(), head(),
- * position_at(), list_streams(): rows for SQL.
+ * read.c: read_stream(), read_category(), read_all(), last_message(), get_message(), stream_version(),
+ * head(), position_at(), list_streams(): rows for SQL.
  */
 #include "postgres.h"
 
@@ -74,7 +74,7 @@ ArgDirection(FunctionCallInfo fcinfo, int arg, ReadRequest *request)
 		request->global_position = LAST_POSITION;
 }
 
-/* The position of the first message wanted, backward of the last; NULL: of the first, or last, that there is. */
+/* The position of the first message wanted, backward of the last; NULL: of the first or last there is. */
 int64
 ArgPosition(FunctionCallInfo fcinfo, int arg, const ReadRequest *request)
 {

@@ -209,7 +209,7 @@ ReadTypes(Store *store, const ReadRequest *request, ReadOutcome *outcome, int *n
 	return list;
 }
 
-/* list_types(category, position, scan_limit, namespace) -> rows of (type, message_count, last_global_position) */
+/* list_types(category, position, scan_limit, namespace) -> (type, message_count, last_global_position)... */
 Datum
 millrace_list_types(PG_FUNCTION_ARGS)
 {

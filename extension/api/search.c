@@ -182,8 +182,8 @@ RunSearch(FunctionCallInfo fcinfo, Search *search)
 }
 
 /*
- * search_messages(types, since, until, path, value, stream, category, position, direction, max_rows, scan_limit,
- * namespace) -> messages
+ * search_messages(types, since, until, path, value, stream, category, position, direction, max_rows,
+ * scan_limit, namespace) -> messages
  */
 Datum
 millrace_search_messages(PG_FUNCTION_ARGS)

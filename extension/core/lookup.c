@@ -3,9 +3,9 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/nbtree.h"
 #include "access/relscan.h"
-#include "miscadmin.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
@@ -36,63 +36,62 @@ ReadMessageById(Store *store, const pg_uuid_t *id, MessageSink sink, void *arg)
 	return found;
 }
 
-/* Moves the scan to the first row from a position on; false: there is none. */
-static bool
-GoTo(StoreScan *scan, int64 position)
+/* A look at the rows of a table by global position. */
+typedef struct Probe
 {
+	StoreScan *scan;
+	PrefixScan *prefix;
+	int64 position; /* of the row that was found */
+	Timestamp time;
+} Probe;
+
+/* Finds the first row from a position on that is seen, or may still commit; false: there is none. */
+static bool
+Look(Probe *probe, int64 position)
+{
+	TupleDesc desc = RelationGetDescr(probe->scan->store->heap);
 	ScanKeyData key;
+	HeapTuple row;
+	bool isnull;
 
 	StoreInt8Key(&key, 1, BTGreaterEqualStrategyNumber, position);
-	StoreRescan(scan, &key, 1);
-	return StoreScanNext(scan, ForwardScanDirection);
+	StoreRescan(probe->scan, &key, 1);
+	if (PrefixNext(probe->prefix, &row) == PREFIX_NO_MORE)
+		return false;
+	probe->position = PrefixEntryPosition(probe->scan, row);
+	probe->time = DatumGetTimestamp(heap_getattr(row, COLUMN_TIME, desc, &isnull));
+	return true;
 }
 
 /*
- * Finds the lowest position from which on times are not below this one, by bisection: any row shows the time
- * at its place, also one that was rolled back.
- */
-static int64
-BisectTimes(Store *store, Timestamp time)
-{
-	StoreScan *scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, SnapshotAny, 1);
-	int64 low = 0, high = ReadHead(store);
-
-	while (low < high)
-	{
-		int64 middle = low + (high - low) / 2;
-		bool isnull;
-
-		CHECK_FOR_INTERRUPTS();
-		if (!GoTo(scan, middle) || DatumGetTimestamp(slot_getattr(scan->slot, COLUMN_TIME, &isnull)) >= time)
-			high = middle;
-		else
-			low = PositionBehind(DatumGetInt64(slot_getattr(scan->slot, COLUMN_GLOBAL_POSITION, &isnull)));
-	}
-	StoreEndScan(scan);
-	return low;
-}
-
-/*
- * Returns the position of the first message whose time is at or after this one, or of one before it that may
+ * Returns the position of the first message whose time is at or after this one, or of such a one that may
  * still commit; where there is none, the position behind the last message that the caller's snapshot sees.
- * Of times that do not rise with the positions, as an import's may not, one such place.
+ * It bisects, so times that do not rise with the positions, as an import's may not, lead to one such place.
  */
 int64
 ReadPositionAt(Store *store, Timestamp time)
 {
 	int64 behind = PositionBehind(ReadLastPosition(store));
-	int64 first = BisectTimes(store, time);
-	StoreScan *scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, SnapshotAny, 1);
-	PrefixScan *prefix = PrefixBegin(scan, GetActiveSnapshot(), ForwardScanDirection);
-	ScanKeyData key;
-	HeapTuple row;
+	int64 low = 0, high = ReadHead(store), found = behind;
+	Probe probe = {.scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, SnapshotAny, 1)};
 
-	scan->scan->xs_want_itup = true;
-	StoreInt8Key(&key, 1, BTGreaterEqualStrategyNumber, first);
-	StoreRescan(scan, &key, 1);
-	if (PrefixNext(prefix, &row) != PREFIX_NO_MORE)
-		behind = Min(behind, PrefixEntryPosition(scan, row));
-	PrefixEnd(prefix);
-	StoreEndScan(scan);
-	return behind;
+	probe.scan->scan->xs_want_itup = true;
+	probe.prefix = PrefixBegin(probe.scan, GetActiveSnapshot(), ForwardScanDirection);
+	while (low < high)
+	{
+		int64 middle = low + (high - low) / 2;
+
+		if (!Look(&probe, middle))
+			high = middle;
+		else if (probe.time >= time)
+		{
+			found = probe.position;
+			high = middle;
+		}
+		else
+			low = PositionBehind(probe.position);
+	}
+	PrefixEnd(probe.prefix);
+	StoreEndScan(probe.scan);
+	return Min(found, behind);
 }

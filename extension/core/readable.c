@@ -1,9 +1,9 @@
 /*
  * readable.c: from where a read begins.
  *
- * Forward it is the position that is asked for.  Backward, by global position, nothing is returned above a row
- * that may still commit: who goes on forward from the highest position they saw would never see it.  So the
- * read begins below the first such row of the table, of whatever category it is (core/undecided.c), and what
+ * Forward it is the position that is asked for.  Backward, by global position, nothing is returned above a
+ * row that may still commit: who goes on forward from the highest position they saw would never see it.  So
+ * the read begins below the first such row of the table, of whatever category it is (undecided.c), and what
  * it meets there that its snapshot doesn't see is passed over.
  *
  * A stream commits in the order of its positions, so that nothing can be missing in it.

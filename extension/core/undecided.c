@@ -4,23 +4,23 @@
  * A row is undecided for a snapshot that doesn't see it if its transaction may still commit, or did so later.
  * With the position that a reader has reached, an index scan from there finds the first one.  Without it the
  * row may be anywhere, far below the others if it is an import's; but it is on a page that is not marked
- * all-visible, since a page with that mark has no such row.  So all other pages are looked at, in the order of
- * the table: with autovacuum those written last.
+ * all-visible, since a page with that mark has no such row.  So all other pages are looked at, in the order
+ * of the table: with autovacuum those written last.
  *
- * A read that begins at the end must know the first undecided row before it begins, so DecidedTo() looks for
- * it without a position:
+ * A read that begins at the end must know the first undecided row before it begins:
  *
- *   - Nothing is open: no transaction that the snapshot holds to be in progress, and no number given out since.
- *     Then all that is in the index is decided.
+ *   - Nothing is open: no transaction that the snapshot holds to be in progress, and no number given out
+ *     since.  Then all that is in the index is decided.
  *   - Else the session knows from its last read up to where all was decided.  That stays so: an append puts
- *     its entries above all that are there (store/entry.c), and what one snapshot sees every younger one sees.
- *     So the index is walked from there, each part once.
+ *     its entries above all that are there (store/entry.c), and what one snapshot sees every younger one
+ *     sees.  So the index is walked from there, each part of it once.
  *   - Else, in the session's first such read of the table, the pages are looked at.
  *
  * What is known holds for snapshots that are not older than the one that it was found by.  Of two snapshots
  * with one xmax the older has more transactions in progress, as numbers below xmax are given out no more.
  * Where the session's own transaction had written, its rows were visible, and would be undecided again after
- * PREPARE TRANSACTION: so its number is kept, too.
+ * PREPARE TRANSACTION: so its number is kept, too.  What is known is worth nothing any more when the table
+ * has another file or ends lower, or when an import has put messages below others (store/below.c).
  */
 #include "postgres.h"
 
@@ -40,6 +40,7 @@
 #include "core/prefix.h"
 #include "core/read.h"
 #include "core/undecided.h"
+#include "store/below.h"
 
 /* Numbers given out after a snapshot that are looked at, whether they are all our own. */
 #define OWN_NUMBERS 16
@@ -166,6 +167,7 @@ typedef struct Known
 	/* of the snapshot it was found by */
 	TransactionId xmax;
 	uint32 in_progress;
+	uint64 imports;	   /* that put messages below others, before */
 	TransactionId own; /* the session's transaction; InvalidTransactionId: it had not written */
 } Known;
 
@@ -207,22 +209,24 @@ FindKnown(Store *store)
 
 /* Says whether what is known holds for the snapshot.  `head`: one more than the highest position. */
 static bool
-Holds(const Known *known, Snapshot snapshot, int64 head)
+Holds(const Known *known, Snapshot snapshot, uint64 imports, int64 head)
 {
-	if (!TransactionIdIsValid(known->xmax) || IsOlder(snapshot, known) || known->position >= head)
+	if (!TransactionIdIsValid(known->xmax) || IsOlder(snapshot, known) || known->imports != imports ||
+		known->position >= head)
 		return false;
 	return !TransactionIdIsValid(known->own) || TransactionIdIsCurrentTransactionId(known->own) ||
 		   !XidInMVCCSnapshot(known->own, snapshot);
 }
 
 static void
-Remember(Known *known, Snapshot snapshot, int64 position)
+Remember(Known *known, Snapshot snapshot, uint64 imports, int64 position)
 {
 	if (TransactionIdIsValid(known->xmax) && IsOlder(snapshot, known))
 		return;
 	known->position = position;
 	known->xmax = snapshot->xmax;
 	known->in_progress = InProgress(snapshot);
+	known->imports = imports;
 	known->own = GetTopTransactionIdIfAny();
 }
 
@@ -256,11 +260,13 @@ DecidedTo(Store *store, Snapshot snapshot)
 {
 	int64 head = ReadHead(store); /* first: what is inserted from now on is not below it */
 	Known *known = FindKnown(store);
+	uint64 imports = 0;
+	bool counted = StoreCountBelow(&imports);
 	int64 end = head;
 
 	if (!NothingIsOpen(snapshot))
 	{
-		Undecided first = Holds(known, snapshot, head)
+		Undecided first = counted && Holds(known, snapshot, imports, head)
 							  ? FirstUndecidedFrom(store, PositionBehind(known->position), snapshot)
 							  : FirstUndecided(store, snapshot);
 
@@ -268,6 +274,7 @@ DecidedTo(Store *store, Snapshot snapshot)
 	}
 	if (end == LAST_POSITION) /* put there by hand, and nothing can come behind it */
 		return end;
-	Remember(known, snapshot, end - 1);
+	if (counted)
+		Remember(known, snapshot, imports, end - 1);
 	return end - 1;
 }

@@ -30,6 +30,7 @@
 #include "miscadmin.h"
 
 #include "base/errors.h"
+#include "store/below.h"
 #include "store/insert.h"
 
 /*
@@ -97,6 +98,14 @@ InsertTuples(Insertion *insertion, NewRow **rows, int nrows)
 		rows[i]->tuple->t_self = insertion->slots[i]->tts_tid;
 }
 
+static void
+EndBelow(Insertion *insertion)
+{
+	if (insertion->below)
+		StoreEndBelow();
+	insertion->below = false;
+}
+
 /* Returns false when the guard did not let it. */
 static bool
 InsertChunk(Insertion *insertion, NewRow **rows, int nrows, bool import, const StoreGuard *guard)
@@ -123,10 +132,12 @@ InsertChunk(Insertion *insertion, NewRow **rows, int nrows, bool import, const S
 	}
 	PG_CATCH();
 	{
+		EndBelow(insertion);
 		StoreAbandonAppends(store);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	EndBelow(insertion);
 	StoreUnlockAppends(store);
 	if (!in_order)
 		InsertionRefusePositions(insertion, rows[0]->global_position);

@@ -50,6 +50,7 @@ typedef struct Insertion
 	int ntoast_indexes;
 	int64 highest;			/* global position that was there before; 0: not looked for */
 	TupleTableSlot **slots; /* for a chunk; NULL for a single row */
+	bool below;				/* an import's rows that are being put in lie below others */
 	List *doubts;			/* entries that may be duplicates: of Doubt (entry.c) */
 } Insertion;
 

@@ -6,10 +6,8 @@
  * before the next one can have it, so once one session waits, all do.  A lightweight lock is free when it is
  * released.  With 32 clients on two processors that was 8,400 appends a second against 13,000.
  *
- * The lightweight locks are in shared memory, taken from what every server keeps in reserve (about 100 kB),
- * as contrib/pg_prewarm does it; nothing needs to be preloaded.  Where the reserve is used up, the append
- * lock is a heavyweight one.  Two sessions always mean the same lock: the reserve never grows, so where one
- * could not make the array, none after it can, until the server is started again.
+ * The lightweight locks are in shared memory (store/shared.c).  Where that is used up, the append lock is a
+ * heavyweight one, for every session.
  *
  * A session that holds a lightweight lock can't be interrupted, and PostgreSQL detects no deadlock in which
  * one has a part.  So nothing under it may wait for a transaction: insert.c takes all heavyweight
@@ -23,12 +21,12 @@
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/lwlock.h"
-#include "storage/shmem.h"
 #include "storage/spin.h"
 #include "utils/resowner.h"
 
 #include "base/compat.h"
 #include "base/errors.h"
+#include "store/shared.h"
 #include "store/store.h"
 
 /* The views millrace.appending and millrace.blocked know them by these numbers, in decimal. */
@@ -120,46 +118,22 @@ StoreLockConsumer(Oid relid, int64 consumer, bool wait)
 
 /* ---- the append lock ------------------------------------------------------------------------------ */
 
-/* Finds the array, or makes it; AddinShmemInitLock is held. */
-static AppendLocks *
-InitAppendLocks(void)
+static void
+InitAppendLocks(void *memory)
 {
-	bool found;
-	AppendLocks *array = ShmemInitStruct("millrace append locks", sizeof(AppendLocks), &found);
+	AppendLocks *array = memory;
 
-	if (!found)
-	{
-		array->tranche = CompatNewTranche("millrace_append");
-		for (int i = 0; i < APPEND_LOCKS; i++)
-			LWLockInitialize(&array->locks[i].lock, array->tranche);
-	}
-	return array;
+	array->tranche = CompatNewTranche("millrace_append");
+	for (int i = 0; i < APPEND_LOCKS; i++)
+		LWLockInitialize(&array->locks[i].lock, array->tranche);
 }
 
 /* Sets append_locks, or no_append_locks. */
 static void
 AttachAppendLocks(void)
 {
-	MemoryContext context = CurrentMemoryContext;
-
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	PG_TRY();
-	{
-		append_locks = InitAppendLocks();
-		LWLockRelease(AddinShmemInitLock);
-	}
-	PG_CATCH();
-	{
-		/* ereport() has let interrupts in; the release expects them held off. */
-		HOLD_INTERRUPTS();
-		LWLockRelease(AddinShmemInitLock);
-		MemoryContextSwitchTo(context);
-		if (geterrcode() != ERRCODE_OUT_OF_MEMORY)
-			PG_RE_THROW();
-		FlushErrorState();
-		no_append_locks = true;
-	}
-	PG_END_TRY();
+	append_locks = StoreShared("millrace append locks", sizeof(AppendLocks), InitAppendLocks);
+	no_append_locks = !append_locks;
 	if (append_locks)
 		CompatNameTranche(append_locks->tranche, "millrace_append");
 }

@@ -15,6 +15,7 @@
 
 #include "base/compat.h"
 #include "base/errors.h"
+#include "store/below.h"
 #include "store/insert.h"
 
 /* Writes the columns that are known under the append lock only. */
@@ -152,19 +153,24 @@ StoreLastDrawn(Store *store)
 
 /*
  * Phase 2 of an import: keeps the rows' own positions and times, and lifts the sequence above them; it never
- * goes back.
+ * goes back.  The rows are in order.  Says so where they lie below others.
  */
 void
 InsertionTakePositions(Insertion *insertion, NewRow **rows, int nrows)
 {
 	Oid sequence = insertion->store->sequence;
 	int64 highest = 0;
+	int64 drawn;
 
 	for (int i = 0; i < nrows; i++)
 	{
 		SetPosition(rows[i], rows[i]->global_position, rows[i]->time);
 		highest = Max(highest, rows[i]->global_position);
 	}
-	if (nextval_internal(sequence, false) <= highest)
+	drawn = nextval_internal(sequence, false);
+	insertion->below = rows[0]->global_position < drawn;
+	if (insertion->below)
+		StoreBeginBelow();
+	if (drawn <= highest)
 		(void)DirectFunctionCall2(setval_oid, ObjectIdGetDatum(sequence), Int64GetDatum(highest));
 }

@@ -3,7 +3,6 @@
  *
  *     admin.c        the listener, the table of routes, /live and /ready
  *     reply.c        the form of replies
- *     inquiry.c      asking every worker (serve/inquiry.h)
  *     connections.c  /debug/connections
  *     table.c        the form of its tables
  *     pprof.c        /debug/pprof

@@ -85,6 +85,8 @@ static const struct setting serve_settings[] = {
 	 .help = "text or json, one line an event, on stderr"},
 	{"log-slow", "Logging", NUMBER(log_slow, NUMBER, 1000, 0, 3600000), .value = "MILLISECONDS",
 	 .help = "requests that take at least that long are logged; 0: all"},
+	{"trace-metadata", "Logging", .type = SETTING_SWITCH, .offset = offsetof(struct config, trace_metadata),
+	 .help = "put a request's traceparent into the metadata of its messages"},
 
 	{"max-body", "Limits", NUMBER(max_body, BYTES, 100 * MIB, KIB, 512 * MIB), .value = "BYTES",
 	 .help = "largest request body"},

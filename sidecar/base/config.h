@@ -48,6 +48,7 @@ struct config
 	int64_t workers;			 /* 0 = by the number of cores */
 	const char *log_level;
 	const char *log_format;
+	bool trace_metadata;	 /* traceparent goes into messages */
 	int64_t log_slow;		 /* ms */
 	const char *cors_origin; /* NULL = off */
 	/* limits */

@@ -20,7 +20,7 @@ enum log_level
 	LOG_LEVEL_ERROR,
 };
 
-#define LOG_MAX_FIELDS 10	 /* of a line */
+#define LOG_MAX_FIELDS 11	 /* of a line */
 #define LOG_HIDDEN_DIGITS 64 /* those of a token's secret */
 
 /* Something that a program will look for; as text ` name=value`, as JSON a member. */

@@ -29,8 +29,8 @@ struct uuid_generator
 
 struct uuid uuid_new(struct uuid_generator *generator);
 /*
- * Version 5, of a name of at most UUID_MAX_NAME bytes within `space`.  False: it is longer, or libcrypto computes
- * no SHA-1.
+ * Version 5, of a name of at most UUID_MAX_NAME bytes within `space`.  False: it is longer, or libcrypto
+ * computes no SHA-1.
  */
 bool uuid_of_name(const struct uuid *space, struct slice name, struct uuid *uuid);
 /* Any version, 8-4-4-4-12 hex digits of either case. */

@@ -15,6 +15,7 @@
 #define ZLIB_CONST
 #include <zlib.h>
 
+#include "base/cloudevent.h"
 #include "db/calls.h"
 #include "base/errors.h"
 #include "http/http.h"
@@ -40,6 +41,8 @@ struct export
 	struct buf categories; /* an array literal, with its NUL; empty = all */
 	bool started;		   /* the reply is under way */
 	bool last;			   /* the page just sent was the last one */
+	bool cloudevents;
+	struct buf converted; /* with cloudevents: the page that is being sent */
 	bool gzip;
 	z_stream deflater;	 /* with gzip */
 	struct buf deflated; /* of the page that is being sent */
@@ -51,6 +54,7 @@ static void export_free(struct export *export)
 	if (export->gzip)
 		deflateEnd(&export->deflater);
 	buf_free(&export->deflated);
+	buf_free(&export->converted);
 	buf_free(&export->categories);
 	free(export);
 }
@@ -119,6 +123,14 @@ static bool read_time(const char *name, struct slice value, struct db_optional *
 	return out->is_set;
 }
 
+static bool read_format(struct export *export, struct slice value, struct error *error)
+{
+	export->cloudevents = slice_is(value, "cloudevents");
+	if (!export->cloudevents)
+		error_set(error, ERROR_INVALID_REQUEST, "format must be cloudevents");
+	return export->cloudevents;
+}
+
 /* An absent or empty parameter says nothing. */
 static bool read_parameter(struct export *export, const char *name, struct error *error)
 {
@@ -136,6 +148,8 @@ static bool read_parameter(struct export *export, const char *name, struct error
 		}
 		else if (strcmp(name, "categories") == 0)
 			ok = read_categories(export, value, error);
+		else if (strcmp(name, "format") == 0)
+			ok = read_format(export, value, error);
 		else
 			ok = read_time(name, value, strcmp(name, "since") == 0 ? &export->since : &export->until, error);
 	}
@@ -205,6 +219,24 @@ static bool compress_page(struct export *export, struct slice page)
 	return !export->deflated.failed && result != Z_STREAM_ERROR;
 }
 
+/* Rewrites a page's lines into export->converted. */
+static struct slice convert_page(struct export *export, struct slice page)
+{
+	struct buf *out = &export->converted;
+	const char *end;
+
+	buf_clear(out);
+	while (page.len > 0 && (end = memchr(page.bytes, '\n', page.len)) != NULL)
+	{
+		struct cloudevent event = cloudevent_of_line((struct slice){page.bytes, (size_t)(end - page.bytes)});
+
+		cloudevent_write(out, export->namespace_name, &event);
+		buf_add(out, "\n", 1);
+		page = (struct slice){end + 1, (size_t)(page.bytes + page.len - end - 1)};
+	}
+	return (struct slice){out->data, out->len};
+}
+
 static void start_reply(struct export *export)
 {
 	const struct http_reply head = {
@@ -229,6 +261,22 @@ static void describe_failure(const struct export *export, const struct db_reply 
 		error_set(error, ERROR_BACKEND_UNAVAILABLE, "%s", db_unavailable(export->db));
 }
 
+/* What of the reply's page is sent.  False: out of memory. */
+static bool make_body(struct export *export, struct db_reply *reply, struct slice page, struct piece *body)
+{
+	if (export->cloudevents)
+		page = convert_page(export, page);
+	if (export->converted.failed || (export->gzip && !compress_page(export, page)))
+		return false;
+	if (export->gzip)
+		*body = (struct piece){.bytes = export->deflated.data, .len = export->deflated.len};
+	else if (export->cloudevents)
+		*body = (struct piece){.bytes = page.bytes, .len = page.len};
+	else
+		*body = db_take(reply, page);
+	return true;
+}
+
 static void on_page(void *arg, struct db_reply *reply)
 {
 	struct export *export = arg;
@@ -249,11 +297,7 @@ static void on_page(void *arg, struct db_reply *reply)
 		export->position = page.next.value;
 	if (!export->started)
 		start_reply(export);
-	if (!export->gzip)
-		body = db_take(reply, page.body);
-	else if (compress_page(export, page.body))
-		body = (struct piece){.bytes = export->deflated.data, .len = export->deflated.len};
-	else
+	if (!make_body(export, reply, page.body, &body))
 	{
 		export_free(export);
 		http_reply_abort(request);
@@ -273,7 +317,7 @@ static void on_page(void *arg, struct db_reply *reply)
 
 static bool prepare(struct export *export, struct error *error)
 {
-	static const char *const known[] = {"categories", "since", "until", NULL};
+	static const char *const known[] = {"categories", "since", "until", "format", NULL};
 	char problem[200];
 
 	if (!url_query_check_names(http_query(export->request), known, problem))
@@ -282,7 +326,7 @@ static bool prepare(struct export *export, struct error *error)
 		return false;
 	}
 	if (!read_parameter(export, "categories", error) || !read_parameter(export, "since", error) ||
-		!read_parameter(export, "until", error))
+		!read_parameter(export, "until", error) || !read_parameter(export, "format", error))
 		return false;
 	if (!http_accepts_gzip(export->request))
 		return true;

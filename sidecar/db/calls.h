@@ -154,9 +154,9 @@ bool db_position_at(struct db *db, const struct db_position_at *in, db_query_don
 struct db_list_types
 {
 	const char *namespace_name;
-	const char *category;		 /* NULL: all */
-	struct db_optional position; /* the highest looked at; not set: from the end */
-	int64_t scan_limit;			 /* messages looked at */
+	const char *category;		   /* NULL: all */
+	struct db_optional position;   /* the highest looked at; not set: from the end */
+	struct db_optional scan_limit; /* messages looked at */
 };
 
 struct db_recent_streams
@@ -165,7 +165,7 @@ struct db_recent_streams
 	int64_t max_rows;
 	struct db_optional position;
 	const char *category;
-	int64_t scan_limit;
+	struct db_optional scan_limit;
 };
 
 struct db_search_messages

@@ -20,7 +20,7 @@ bool db_position_at(struct db *db, const struct db_position_at *in, db_query_don
 bool db_list_types(struct db *db, const struct db_list_types *in, db_query_done done, void *arg)
 {
 	const char *const params[] = {in->namespace_name, in->category, DB_OPTIONAL(in->position),
-								  DB_NUMBER(in->scan_limit)};
+								  DB_OPTIONAL(in->scan_limit)};
 
 	return db_ask(db, &db_list_types_statement, params, done, arg);
 }
@@ -28,7 +28,7 @@ bool db_list_types(struct db *db, const struct db_list_types *in, db_query_done 
 bool db_recent_streams(struct db *db, const struct db_recent_streams *in, db_query_done done, void *arg)
 {
 	const char *const params[] = {in->namespace_name, DB_NUMBER(in->max_rows), DB_OPTIONAL(in->position),
-								  in->category, DB_NUMBER(in->scan_limit)};
+								  in->category, DB_OPTIONAL(in->scan_limit)};
 
 	return db_ask(db, &db_recent_streams_statement, params, done, arg);
 }

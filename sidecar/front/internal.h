@@ -37,6 +37,7 @@ struct service
 	uint64_t slow_ms;
 	struct request_log log;
 	struct cors *cors;	 /* of /rpc; NULL = off */
+	bool trace_metadata; /* traceparent goes into messages */
 	bool without_tokens; /* test mode: */
 	const char *allowed_hosts;
 	bool has_page;

@@ -1,26 +1,22 @@
 /*
  * page.c: the files of the page (see page.h).
  *
- * They are in the program one after the other (page_files.S).  The ETag of one is what gzip wrote behind its
- * bytes: the CRC and the length of the text.
+ * They are in the program one after the other (page_files.S).
  */
 #include "front/page.h"
 
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <zlib.h>
 
 #include "base/errors.h"
-#include "http/coding.h"
+#include "http/etag.h"
 #include "http/http.h"
 
 #define ROOT "/ui"
 #define GZIP_WINDOW (15 + 16) /* zlib's way to ask for a gzip header */
-#define GZIP_TRAILER 8		  /* CRC32 and length, 32 bits each */
 
 #define HEADERS                                                                                              \
-	"Cache-Control: no-cache\r\n"                                                                            \
 	"Vary: Accept-Encoding\r\n"                                                                              \
 	"X-Content-Type-Options: nosniff\r\n"                                                                    \
 	"Referrer-Policy: no-referrer\r\n"                                                                       \
@@ -90,70 +86,54 @@ static const char *content_type(const char *name)
 										 : "text/html; charset=utf-8";
 }
 
-/* One of the 32-bit numbers behind the compressed bytes. */
-static uint32_t trailer(const struct file *file, size_t which)
+/* The length of a file's text, which gzip wrote last. */
+static size_t text_length(const struct file *file)
 {
-	const unsigned char *p =
-		(const unsigned char *)file->gzip.bytes + file->gzip.len - GZIP_TRAILER + which * sizeof(uint32_t);
+	const unsigned char *p = (const unsigned char *)file->gzip.bytes + file->gzip.len - sizeof(uint32_t);
 
-	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+	return (size_t)p[0] | (size_t)p[1] << 8 | (size_t)p[2] << 16 | (size_t)p[3] << 24;
 }
 
-/* The text of a file, to be freed; NULL: out of memory. */
-static char *inflate_file(const struct file *file, size_t len)
+/* Makes *piece the text of a file; false: out of memory. */
+static bool inflate_file(const struct file *file, struct piece *piece)
 {
-	z_stream z = {.next_in = (Bytef *)file->gzip.bytes, .avail_in = (uInt)file->gzip.len};
+	size_t len = text_length(file);
 	char *text = malloc(len);
-	bool whole;
+	z_stream z = {.next_in = (Bytef *)file->gzip.bytes,
+				  .avail_in = (uInt)file->gzip.len,
+				  .next_out = (Bytef *)text,
+				  .avail_out = (uInt)len};
+	bool whole = false;
 
-	if (text == NULL || inflateInit2(&z, GZIP_WINDOW) != Z_OK)
+	*piece = (struct piece){.bytes = text, .len = len, .release = free, .owner = text};
+	if (text != NULL && inflateInit2(&z, GZIP_WINDOW) == Z_OK)
 	{
-		free(text);
-		return NULL;
+		whole = inflate(&z, Z_FINISH) == Z_STREAM_END;
+		inflateEnd(&z);
 	}
-	z.next_out = (Bytef *)text;
-	z.avail_out = (uInt)len;
-	whole = inflate(&z, Z_FINISH) == Z_STREAM_END;
-	inflateEnd(&z);
-	if (whole)
-		return text;
-	free(text);
-	return NULL;
+	if (!whole)
+		piece_release(piece);
+	return whole;
 }
 
 static void reply_file(struct http_request *request, const struct file *file)
 {
-	struct slice known = http_header(request, "If-None-Match");
-	size_t len = trailer(file, 1);
-	char tag[32], headers[sizeof(HEADERS) + 100];
-	struct http_reply reply = {.status = 200, .content_type = content_type(file->name), .headers = headers};
+	bool gzip = http_accepts_gzip(request);
+	const struct http_reply reply = {.status = 200,
+									 .content_type = content_type(file->name),
+									 .headers = gzip ? HEADERS "Content-Encoding: gzip\r\n" : HEADERS};
 	struct piece piece = {.bytes = file->gzip.bytes, .len = file->gzip.len};
-	bool gzip = coding_accepts_gzip(http_header(request, "Accept-Encoding"));
+	char etag[HTTP_ETAG_LEN + 1];
 	struct error error;
 
-	/* Weak: the text is the same in both codings, the bytes are not. */
-	snprintf(tag, sizeof(tag), "W/\"%08x-%zx\"", (unsigned)trailer(file, 0), len);
-	snprintf(headers, sizeof(headers), HEADERS "ETag: %s\r\n%s", tag,
-			 gzip ? "Content-Encoding: gzip\r\n" : "");
-	if (known.bytes != NULL && memmem(known.bytes, known.len, tag + 2, strlen(tag) - 2) != NULL)
+	http_etag_make(file->gzip, etag);
+	if (!gzip && !inflate_file(file, &piece))
 	{
-		reply.status = 304;
-		http_reply(request, &reply, NULL, 0);
+		error_set(&error, ERROR_INTERNAL_ERROR, "out of memory");
+		http_reply_error(request, &error, 500, NULL);
 		return;
 	}
-	if (!gzip)
-	{
-		char *text = inflate_file(file, len);
-
-		if (text == NULL)
-		{
-			error_set(&error, ERROR_INTERNAL_ERROR, "out of memory");
-			http_reply_error(request, &error, 500, NULL);
-			return;
-		}
-		piece = (struct piece){.bytes = text, .len = len, .release = free, .owner = text};
-	}
-	http_reply(request, &reply, &piece, 1);
+	http_reply_tagged(request, &reply, etag, &piece);
 }
 
 bool page_reply(struct http_request *request)

@@ -1,8 +1,9 @@
 /*
  * page: the web page at /ui/, which is part of the program (ui/, --ui).
  *
- * Its files are served as they were compressed, and inflated for who takes no gzip.  A path below /ui/ that is
- * no file's is one of the page's own views, so it is answered with the page; but one that looks like a file is not.
+ * Its files are served as they were compressed, and inflated for who takes no gzip.  A path below /ui/ that
+ * is no file's is one of the page's own views, so it is answered with the page; but one that looks like a
+ * file is not.
  */
 #ifndef MILLRACE_PAGE_H
 #define MILLRACE_PAGE_H

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/stats.h"
+#include "base/trace.h"
 #include "http/http.h"
 #include "rpc/rpc.h"
 
@@ -99,6 +100,7 @@ static void log_request(enum log_level level, const char *what, const struct req
 	if (entry->has_calls)
 		rpc_describe(http_body(request), &asked);
 	add_field(&line, "id", outcome->id, false);
+	add_field(&line, "trace", trace_read(http_header(request, "traceparent")).id, false);
 	add_field(&line, "method", http_method(request), false);
 	add_field(&line, "path", http_path(request), false);
 	add_field(&line, "status", print_number(status, (uint64_t)outcome->status), true);

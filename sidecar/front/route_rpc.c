@@ -8,6 +8,7 @@
 
 #include "base/errors.h"
 #include "base/idempotency.h"
+#include "base/trace.h"
 #include "front/cors.h"
 
 #define GZIP_PAGE 262144 /* bytes: it is compressed in one go, while others wait */
@@ -136,6 +137,8 @@ void route_rpc_start(struct exchange *exchange)
 		exchange_fail(exchange, &error, 415);
 		return;
 	}
+	if (exchange->service->trace_metadata)
+		caller.trace = trace_read(http_header(exchange->request, "traceparent")).parent;
 	if (!read_key(exchange, &caller, &error))
 	{
 		exchange_fail(exchange, &error, error_status(error.code));

@@ -69,17 +69,24 @@ static void version_body(struct exchange *exchange)
 /* The document of the methods, for those who make clients. */
 static void document_body(struct exchange *exchange)
 {
-	struct service *service = exchange->service;
-	struct http_reply reply = {.status = 200, .headers = exchange->cors};
-	struct slice document = methods_document(&service->methods);
+	struct slice document = methods_document(&exchange->service->methods);
+	const struct http_reply reply = {.status = 200, .headers = exchange->cors, .compress = true};
 	struct piece piece = {.bytes = document.bytes, .len = document.len};
 	char etag[HTTP_ETAG_LEN + 1];
+	struct error error;
 
-	http_etag_make(document, etag);
-	if (is_get(exchange->request))
-		http_reply_tagged(exchange->request, &reply, etag, &piece);
-	else
+	if (!is_get(exchange->request))
 		reply_wrong_method(exchange->request, "Allow: GET, HEAD\r\n", exchange->cors);
+	else if (document.bytes == NULL)
+	{
+		error_set(&error, ERROR_INTERNAL_ERROR, "out of memory");
+		exchange_fail(exchange, &error, 500);
+	}
+	else
+	{
+		http_etag_make(document, etag);
+		http_reply_tagged(exchange->request, &reply, etag, &piece);
+	}
 }
 
 static void not_found(struct http_request *request)
@@ -333,6 +340,7 @@ static void set_limits(struct service *service, const struct config *config)
 {
 	service->rpc.max_gathered = (size_t)config->buffer_bytes;
 	service->slow_ms = (uint64_t)config->log_slow;
+	service->trace_metadata = config->trace_metadata;
 	service->without_tokens = config->test_mode;
 	service->allowed_hosts = config->allowed_hosts;
 	service->has_page = strcmp(config->ui, "on") == 0;

@@ -96,7 +96,7 @@ const char *compress_begin(struct http_request *request, const struct http_reply
 
 	if (!reply->compress || (length >= 0 && length < MIN_LENGTH))
 		return NULL;
-	if (length <= MAX_LENGTH && http_accepts_gzip(request))
+	if (length <= MAX_LENGTH && reply->status != 304 && http_accepts_gzip(request))
 		request->compressor = take(compress);
 	return request->compressor != NULL ? "Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n"
 									   : "Vary: Accept-Encoding\r\n";

@@ -180,8 +180,8 @@ void http_reply(struct http_request *request, const struct http_reply *reply, st
 				unsigned npieces);
 
 /*
- * The whole reply to GET or HEAD with a body that has an entity tag (etag.h), which a client may keep and asks
- * about each time: 304 without it where the client has it.
+ * The whole reply to GET or HEAD with a body that has an entity tag (etag.h), which a client may keep and
+ * asks about each time: 304 without it where the client has it.
  */
 void http_reply_tagged(struct http_request *request, const struct http_reply *reply, const char *etag,
 					   struct piece *piece);

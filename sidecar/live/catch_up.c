@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cloudevent.h"
 #include "base/log.h"
 #include "db/calls.h"
 #include "http/http.h"
@@ -54,6 +55,33 @@ static void free_bytes(void *bytes)
 	free(bytes);
 }
 
+/* The same events, each with a CloudEvent as its data. */
+static void add_cloudevents(const struct subscription *s, struct slice page, struct buf *out)
+{
+	struct buf data = {0};
+	const char *end;
+
+	while (!out->failed && (end = memmem(page.bytes, page.len, SSE_END, strlen(SSE_END))) != NULL)
+	{
+		const char *text = memmem(page.bytes, page.len, SSE_DATA, strlen(SSE_DATA)) + strlen(SSE_DATA);
+		bool has_id = memcmp(page.bytes, SSE_ID, strlen(SSE_ID)) == 0;
+		const char *id = page.bytes + strlen(SSE_ID);
+		struct cloudevent event = cloudevent_of_message((struct slice){text, (size_t)(end - text)});
+		struct sse_event made = {.name = SSE_MESSAGE};
+
+		buf_clear(&data);
+		cloudevent_write(&data, s->namespace_name, &event);
+		made.data = (struct slice){data.data, data.len};
+		if (has_id)
+			made.id = (struct slice){id, strcspn(id, "\n")};
+		sse_add_event(out, &made, s->listener.filter.chunked);
+		out->failed = out->failed || data.failed;
+		end += strlen(SSE_END);
+		page = (struct slice){end, (size_t)(page.bytes + page.len - end)};
+	}
+	buf_free(&data);
+}
+
 /* Sends the events of a page.  False: out of memory, nothing was sent. */
 static bool send_page(struct subscription *s, struct slice body)
 {
@@ -62,7 +90,10 @@ static bool send_page(struct subscription *s, struct slice body)
 
 	if (body.len == 0)
 		return true;
-	sse_add_text(&framed, body, s->listener.filter.chunked);
+	if (s->listener.filter.cloudevents)
+		add_cloudevents(s, body, &framed);
+	else
+		sse_add_text(&framed, body, s->listener.filter.chunked);
 	if (framed.failed)
 	{
 		buf_free(&framed);

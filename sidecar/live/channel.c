@@ -10,6 +10,7 @@
  */
 #include <stdlib.h>
 
+#include "base/cloudevent.h"
 #include "live/feed_internal.h"
 #include "base/log.h"
 #include "base/names.h"
@@ -93,8 +94,8 @@ static bool has_form(const struct feed_channel *channel, const struct feed_filte
 	const struct feed_filter *own = &channel->filter;
 
 	return own->member == filter->member && own->size == filter->size && own->ids == filter->ids &&
-		   own->messages == filter->messages && own->chunked == filter->chunked &&
-		   feed_same_content(own, filter);
+		   own->messages == filter->messages && own->cloudevents == filter->cloudevents &&
+		   own->chunked == filter->chunked && feed_same_content(own, filter);
 }
 
 /* Takes the filter, and what it points to behind the channel itself. */
@@ -261,16 +262,31 @@ static bool reserve_event(struct feed_channel *channel)
 	return true;
 }
 
+static struct slice data_of(const struct feed_channel *channel, const struct row *row)
+{
+	struct buf *made = &row->content->event;
+	struct cloudevent event;
+
+	if (!channel->filter.cloudevents)
+		return channel->filter.messages ? row->message : row->poke;
+	if (made->len == 0)
+	{
+		event = cloudevent_of_message(row->message);
+		cloudevent_write(made, channel->feed->name, &event);
+	}
+	return (struct slice){made->data, made->len};
+}
+
 static void add_event(struct feed_channel *channel, const struct row *row)
 {
 	const struct feed_filter *filter = &channel->filter;
 	const struct sse_event event = {
 		.id = filter->ids ? row->id : (struct slice){NULL, 0},
 		.name = filter->messages ? SSE_MESSAGE : SSE_POKE,
-		.data = filter->messages ? row->message : row->poke,
+		.data = data_of(channel, row),
 	};
 
-	if (!reserve_event(channel))
+	if (!reserve_event(channel) || row->content->event.failed)
 		channel->text.failed = true;
 	sse_add_event(&channel->text, &event, filter->chunked);
 	if (channel->text.failed)
@@ -386,11 +402,13 @@ void channel_dispatch(struct feed *feed, const struct db_reply *reply)
 
 		row.content = &content;
 		content.read = false;
+		buf_clear(&content.event);
 		add_row(feed, FEED_ALL, all, &row, &touched);
 		add_row(feed, FEED_CATEGORY, row.category, &row, &touched);
 		add_row(feed, FEED_STREAM, row.stream, &row, &touched);
 	}
 	buf_free(&content.text);
+	buf_free(&content.event);
 	while ((channel = touched) != NULL)
 	{
 		touched = channel->next_touched;

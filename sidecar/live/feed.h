@@ -84,6 +84,7 @@ struct feed_filter
 	int64_t member, size;	 /* of a consumer group; size 0: none */
 	bool ids;				 /* events bear their global position as id */
 	bool messages;			 /* whole messages instead of pokes */
+	bool cloudevents;		 /* these as CloudEvents */
 	bool chunked;			 /* each event is an HTTP chunk */
 };
 

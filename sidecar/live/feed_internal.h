@@ -139,6 +139,7 @@ struct feed_content
 	bool correlated;
 	struct buf text; /* the type, and behind it the stream of the correlation, if there is one */
 	size_t type_len;
+	struct buf event; /* the message as a CloudEvent; empty: not made yet */
 };
 
 /* Whether there is more to look at of a message than its poke tells. */

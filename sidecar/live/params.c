@@ -33,6 +33,7 @@ static const char *const parameters[] = {
 	"consumerGroupSize",
 	"lastEventId",
 	"head",
+	"format",
 	NULL,
 };
 
@@ -227,6 +228,16 @@ static bool read_last_event_id(struct reader *reader, struct slice value, int64_
 	return true;
 }
 
+static bool read_format(struct reader *reader, struct feed_filter *filter)
+{
+	const char *text = find(reader, "format");
+
+	filter->cloudevents = text != NULL;
+	if (text != NULL && strcmp(text, "cloudevents") != 0)
+		return reject(reader, "format", "cloudevents");
+	return text == NULL || filter->messages || reject(reader, "messages", "true where format is cloudevents");
+}
+
 bool subscribe_params_read(struct subscribe_params *params, struct slice query, struct slice last_event_id,
 						   char problem[200])
 {
@@ -238,7 +249,7 @@ bool subscribe_params_read(struct subscribe_params *params, struct slice query, 
 		 read_content(&reader, params) && read_group(&reader, params) &&
 		 read_integer(&reader, "position", INT64_MIN, "an integer", &params->position) &&
 		 read_flag(&reader, "ids", &params->filter.ids) &&
-		 read_flag(&reader, "messages", &params->filter.messages) &&
+		 read_flag(&reader, "messages", &params->filter.messages) && read_format(&reader, &params->filter) &&
 		 read_flag(&reader, "head", &params->head) &&
 		 read_last_event_id(&reader, last_event_id, &params->after);
 	if (ok && (params->text.failed || reader.text.failed))

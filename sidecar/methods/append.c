@@ -176,6 +176,56 @@ static bool write_id(struct writer *writer, const char *field, struct slice id)
 	return true;
 }
 
+static bool has_member(struct slice object, const char *name)
+{
+	struct json_iterator iterator;
+	struct slice key, value;
+
+	json_iterate(&iterator, object);
+	while (json_next_member(&iterator, &key, &value))
+	{
+		if (json_string_is(key, name))
+			return true;
+	}
+	return false;
+}
+
+/* Metadata with the request's traceparent as its first member. */
+static void write_traced(struct writer *writer, struct slice metadata)
+{
+	struct buf *frame = writer->frame;
+	struct slice trace = writer->call->trace;
+	struct json_iterator iterator;
+	struct slice key, value;
+	size_t at = frame->len;
+
+	buf_add_u32(frame, 0);
+	buf_add_str(frame, "{\"traceparent\":\"");
+	buf_add(frame, trace.bytes, trace.len);
+	json_iterate(&iterator, metadata);
+	buf_add_str(frame, json_next_member(&iterator, &key, &value) ? "\"," : "\"");
+	buf_add(frame, metadata.bytes + 1, metadata.len - 1);
+	patch_u32(frame, at, (uint32_t)(frame->len - at - 4));
+	buf_add(frame, "", 1);
+}
+
+static bool write_metadata(struct writer *writer, struct slice metadata)
+{
+	bool traced = writer->call->trace.bytes != NULL;
+
+	if (metadata.bytes != NULL && !args_object(writer->call, "metadata", metadata))
+		return false;
+	if (metadata.bytes == NULL && traced)
+		write_traced(writer, slice_of("{}"));
+	else if (metadata.bytes == NULL)
+		buf_add_frame_null(writer->frame);
+	else if (traced && !has_member(metadata, "traceparent"))
+		write_traced(writer, metadata);
+	else
+		buf_add_frame_string(writer->frame, metadata.bytes, metadata.len);
+	return true;
+}
+
 enum message_member
 {
 	MESSAGE_TYPE,
@@ -195,7 +245,6 @@ static bool write_message(struct writer *writer, struct slice message, const cha
 		[MESSAGE_METADATA] = {.name = "metadata"},
 		[MESSAGE_ID] = {.name = "id"},
 	};
-	struct slice metadata;
 
 	/* The id is the last: where it is among the options, a message has none. */
 	if (!args_members(call, message, "message", members, id_field != NULL ? MESSAGE_ID : MESSAGE_MEMBERS))
@@ -212,13 +261,8 @@ static bool write_message(struct writer *writer, struct slice message, const cha
 		!args_object(call, "data", members[MESSAGE_DATA].value))
 		return false;
 	buf_add_frame_string(writer->frame, members[MESSAGE_DATA].value.bytes, members[MESSAGE_DATA].value.len);
-	metadata = members[MESSAGE_METADATA].value;
-	if (metadata.bytes == NULL)
-		buf_add_frame_null(writer->frame);
-	else if (!args_object(call, "metadata", metadata))
+	if (!write_metadata(writer, members[MESSAGE_METADATA].value))
 		return false;
-	else
-		buf_add_frame_string(writer->frame, metadata.bytes, metadata.len);
 	call->inside = NULL;
 	writer->nmessages++;
 	return true;

@@ -1,6 +1,5 @@
 /*
- * discover.c: the OpenRPC document (version 1.3.2) of the methods, made from their table, and rpc.discover,
- * which answers it.
+ * discover.c: the OpenRPC document (version 1.3.2) of the methods, made from their table and reference.c.
  */
 #include <stdio.h>
 #include <string.h>
@@ -47,8 +46,8 @@ static const char *reference_of(const struct method *method)
 }
 
 /*
- * Appends the schema of a type, and returns what is behind it.  Its title, of up to two words, is the name that
- * a client gets for it from those who make one.
+ * Appends the schema of a type, and returns what is behind it.  By its title, of up to two words, programs
+ * that make clients name the type.
  */
 static const char *add_schema(struct buf *out, const char *type, bool closed, struct slice title,
 							  const char *of)
@@ -132,19 +131,18 @@ static void add_method(struct buf *out, const struct method *method, const char 
 	buf_add_str(out, "]}");
 }
 
-static void add_methods(struct buf *out)
+static void add_methods(struct buf *out, const struct method *methods, size_t nmethods)
 {
-	const struct method *method;
 	bool first = true;
 
-	for (size_t i = 0; (method = method_at(i)) != NULL; i++)
+	for (size_t i = 0; i < nmethods; i++)
 	{
-		const char *reference = reference_of(method);
+		const char *reference = reference_of(&methods[i]);
 
 		if (reference == NULL) /* as test_discover.c does not let be */
 			continue;
 		buf_add_str(out, first ? "" : ",");
-		add_method(out, method, reference);
+		add_method(out, &methods[i], reference);
 		first = false;
 	}
 }
@@ -173,37 +171,11 @@ static void add_types(struct buf *out)
 	}
 }
 
-static void write_document(struct buf *out)
+void discover_write(struct buf *out, const struct method *methods, size_t nmethods)
 {
 	buf_add_str(out, head);
-	add_methods(out);
+	add_methods(out, methods, nmethods);
 	buf_add_str(out, "],\"components\":{\"schemas\":{");
 	add_types(out);
 	buf_add_str(out, errors);
-}
-
-struct slice methods_document(struct methods *methods)
-{
-	struct buf *document = &methods->document;
-
-	if (document->len == 0)
-		write_document(document);
-	if (document->failed)
-		buf_free(document);
-	return (struct slice){document->data, document->len};
-}
-
-void methods_free(struct methods *methods)
-{
-	buf_free(&methods->document);
-}
-
-bool method_discover(struct method_call *call)
-{
-	struct slice document = methods_document(call->methods);
-
-	if (document.bytes == NULL)
-		return method_fail(call, ERROR_INTERNAL_ERROR, "out of memory");
-	method_answer_text(call, document.bytes, document.len);
-	return true;
 }

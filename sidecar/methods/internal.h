@@ -29,8 +29,10 @@ struct method
 	bool (*run)(struct method_call *call);
 };
 
-/* By its place in the table; NULL: there are no more. */
-const struct method *method_at(size_t index);
+/* ---- discover.c ---------------------------------------------------------- */
+
+/* Appends the document of these methods. */
+void discover_write(struct buf *out, const struct method *methods, size_t nmethods);
 
 /* ---- reference.c --------------------------------------------------------- */
 
@@ -130,7 +132,6 @@ bool method_position_at(struct method_call *call);
 bool method_streams_recent(struct method_call *call);
 bool method_messages_search(struct method_call *call);
 bool method_namespace_types(struct method_call *call);
-bool method_discover(struct method_call *call);
 void method_next_page(struct method_call *call);
 bool method_consumer_next(struct method_call *call);
 bool method_consumer(struct method_call *call);

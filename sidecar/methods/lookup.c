@@ -6,6 +6,8 @@
 #include "base/uuid.h"
 #include "methods/internal.h"
 
+#define MAX_SCAN_LIMIT 100000
+
 bool method_message_get(struct method_call *call)
 {
 	struct db_get_message in = {.namespace_name = call->namespace_name};
@@ -54,10 +56,10 @@ static bool read_limit(struct method_call *call, struct slice value, int64_t *li
 	return args_integer(call, "options.limit", value, 1, MAX_ROWS, limit);
 }
 
-static bool read_scan_limit(struct method_call *call, struct slice value, int64_t *limit)
+static bool read_scan_limit(struct method_call *call, struct slice value, struct db_optional *limit)
 {
-	*limit = DEFAULT_SCAN_LIMIT;
-	return args_integer(call, "options.scanLimit", value, 1, MAX_SCAN_LIMIT, limit);
+	limit->is_set = value.bytes != NULL;
+	return args_integer(call, "options.scanLimit", value, 1, MAX_SCAN_LIMIT, &limit->value);
 }
 
 bool method_namespace_types(struct method_call *call)
@@ -108,7 +110,7 @@ enum search_option
 static bool check_search(struct method_call *call, const struct member *options)
 {
 	struct member where[] = {{.name = "path"}, {.name = "value"}};
-	struct db_optional position;
+	struct db_optional position, scan_limit;
 	int64_t ignored;
 
 	return args_time(call, "options.since", options[SEARCH_SINCE].value, &ignored) &&
@@ -120,7 +122,7 @@ static bool check_search(struct method_call *call, const struct member *options)
 		   args_text_array(call, 0, "options.types", options[SEARCH_TYPES].value) &&
 		   read_position(call, options[SEARCH_POSITION].value, &position) &&
 		   read_limit(call, options[SEARCH_LIMIT].value, &ignored) &&
-		   read_scan_limit(call, options[SEARCH_SCAN_LIMIT].value, &ignored);
+		   read_scan_limit(call, options[SEARCH_SCAN_LIMIT].value, &scan_limit);
 }
 
 bool method_messages_search(struct method_call *call)

@@ -1,10 +1,10 @@
 /*
  * methods: what can be called (README.md, "Methods").  Knows nothing of HTTP or of envelopes.
  *
- *     table.c      the table
- *     discover.c   the document of it, rpc.discover
- *     notation.c   the types in the table, in the document
- *     life.c       rights, the life of a call
+ *     table.c      the table, rights, the life of a call, rpc.discover
+ *     discover.c   the document of the table
+ *     reference.c  what it says of each method
+ *     notation.c   types in short, as they are written there
  *     call.c       parameters, answers, statements
  *     args.c       reading and checking arguments
  *     append.c     stream.write, stream.append, streams.append
@@ -83,6 +83,7 @@ struct method_call
 	struct slice stray;
 	const struct uuid *key; /* that ids of messages are made of; NULL: none */
 	unsigned index;			/* in its batch */
+	struct slice trace;		/* traceparent for messages that have none; .bytes NULL: it is not wanted */
 	size_t page_bytes;		/* of a read that does not come whole, about; 0 = a MiB */
 	bool at_once;			/* among others, which it must not hold up: it does not wait */
 	method_done done;

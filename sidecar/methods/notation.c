@@ -21,10 +21,11 @@ static const struct word
 } words[] = {
 	{"any", "", NULL, NULL},
 	{"boolean", "\"type\":\"boolean\"", NULL, NULL},
-	{"integer", "\"type\":\"integer\"", "minimum", "maximum"},
+	{"integer", "\"type\":\"integer\"", "\"minimum\":", "\"maximum\":"},
 	{"null", "\"type\":\"null\"", NULL, NULL},
+	{"number", "\"type\":\"number\"", NULL, NULL},
 	{"object", "\"type\":\"object\"", NULL, NULL},
-	{"string", "\"type\":\"string\"", "minLength", "maxLength"},
+	{"string", "\"type\":\"string\"", "\"minLength\":", "\"maxLength\":"},
 	{"time", "\"type\":\"string\",\"format\":\"date-time\"", NULL, NULL},
 	{"uuid", "\"type\":\"string\",\"format\":\"uuid\"", NULL, NULL},
 };
@@ -62,10 +63,11 @@ static void separate(struct buf *out)
 		buf_add(out, ",", 1);
 }
 
+/* `key` with its quotes and its colon. */
 static void add_key(struct buf *out, const char *key)
 {
 	separate(out);
-	buf_printf(out, "\"%s\":", key);
+	buf_add_str(out, key);
 }
 
 static void add_string(struct buf *out, struct slice text)
@@ -129,12 +131,12 @@ static void add_word(struct reader *reader)
 static void add_literals(struct reader *reader)
 {
 	buf_add_str(reader->out, "\"type\":\"string\",\"enum\":[");
-	do
+	while (take(reader, '\''))
 	{
-		take(reader, '\'');
 		add_string(reader->out, take_until(reader, "'"));
 		take(reader, '\'');
-	} while (take(reader, '|'));
+		reader->at += strncmp(reader->at, "|'", 2) == 0;
+	}
 	buf_add(reader->out, "]", 1);
 }
 
@@ -161,7 +163,7 @@ static void add_tuple(struct reader *reader)
 	unsigned n;
 
 	buf_add_str(reader->out, "\"type\":\"array\"");
-	n = add_types(reader, "items", ',', '>');
+	n = add_types(reader, "\"items\":", ',', '>');
 	buf_printf(reader->out, ",\"minItems\":%u,\"maxItems\":%u", n, n);
 }
 
@@ -170,7 +172,7 @@ static void add_array(struct reader *reader)
 	buf_add_str(reader->out, "\"type\":\"array\",\"items\":");
 	add_type(reader);
 	take(reader, ']');
-	add_bounds(reader, "minItems", "maxItems");
+	add_bounds(reader, "\"minItems\":", "\"maxItems\":");
 }
 
 static void add_members(struct reader *reader)
@@ -207,7 +209,7 @@ static void add_object(struct reader *reader)
 	buf_add_str(reader->out, "\"type\":\"object\"");
 	if (take(reader, '*') && take(reader, ':'))
 	{
-		add_key(reader->out, "additionalProperties");
+		add_key(reader->out, "\"additionalProperties\":");
 		add_type(reader);
 	}
 	else
@@ -227,7 +229,7 @@ static void add_type(struct reader *reader)
 	else if (take(reader, '<'))
 		add_tuple(reader);
 	else if (take(reader, '('))
-		add_types(reader, "anyOf", '|', ')');
+		add_types(reader, "\"anyOf\":", '|', ')');
 	else if (*reader->at == '\'')
 		add_literals(reader);
 	else
@@ -235,13 +237,13 @@ static void add_type(struct reader *reader)
 	if (take(reader, '='))
 	{
 		text = take_until(reader, " ,)]>}`\n");
-		add_key(reader->out, "default");
+		add_key(reader->out, "\"default\":");
 		notation_add_json(reader->out, text);
 	}
 	if (take(reader, '`'))
 	{
 		text = take_until(reader, "`");
-		add_key(reader->out, "description");
+		add_key(reader->out, "\"description\":");
 		buf_printf(reader->out, "\"%.*s\"", (int)text.len, text.bytes);
 		take(reader, '`');
 	}

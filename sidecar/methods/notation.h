@@ -3,7 +3,7 @@
  *
  *     string          any; string(1..200): so many characters
  *     integer         any; integer(-1..10000), integer(0..): within these bounds
- *     boolean         object, null, any
+ *     boolean         number, object, null, any
  *     time, uuid      a string of that form
  *     Message         a capital letter: one of components.schemas
  *     'a'|'b'         one of these strings

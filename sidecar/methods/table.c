@@ -1,5 +1,5 @@
 /*
- * table.c: the table of methods, which token may call them, and the life of a call.
+ * table.c: the table of methods, which token may call them, their document, and the life of a call.
  */
 #include <string.h>
 
@@ -8,6 +8,8 @@
 #include "base/stats.h"
 #include "methods/internal.h"
 #include "methods/methods.h"
+
+static bool method_discover(struct method_call *call);
 
 /* The most called first. */
 static const struct method all[] = {
@@ -71,11 +73,6 @@ const struct method *method_find(const struct methods *methods, struct slice nam
 	return NULL;
 }
 
-const struct method *method_at(size_t index)
-{
-	return index < N_METHODS ? &all[index] : NULL;
-}
-
 const char *method_name(const struct method *method)
 {
 	return method->name;
@@ -97,6 +94,36 @@ int method_argument(const struct method *method, struct slice key)
 	}
 	return -1;
 }
+
+/* ---- the document ------------------------------------------------------------ */
+
+struct slice methods_document(struct methods *methods)
+{
+	struct buf *document = &methods->document;
+
+	if (document->len == 0)
+		discover_write(document, all, N_METHODS);
+	if (document->failed)
+		buf_free(document);
+	return (struct slice){document->data, document->len};
+}
+
+static bool method_discover(struct method_call *call)
+{
+	struct slice document = methods_document(call->methods);
+
+	if (document.bytes == NULL)
+		return method_fail(call, ERROR_INTERNAL_ERROR, "out of memory");
+	method_answer_text(call, document.bytes, document.len);
+	return true;
+}
+
+void methods_free(struct methods *methods)
+{
+	buf_free(&methods->document);
+}
+
+/* ---- the life of a call -------------------------------------------------------- */
 
 /* For the error about an argument that the method does not have. */
 static bool refuse_stray(struct method_call *call)

@@ -44,6 +44,7 @@ void rpc_prepare_call(struct rpc_request *request, struct method_call *call, con
 	call->quota = request->caller.quota;
 	call->key = request->caller.has_key ? &request->caller.key : NULL;
 	call->index = 0;
+	call->trace = request->caller.trace;
 	call->page_bytes = request->caller.page_bytes;
 	call->unsupported = request->unsupported;
 	call->at_once = request->envelope == ENVELOPE_BATCH;

@@ -19,7 +19,7 @@
 #include "serve/inquiry.h"
 
 #define TIMEOUT_MS 1000
-#define MAX_ROWS 1000 /* of one worker */
+#define MAX_SHOWN 1000 /* of one worker */
 
 struct connections
 {
@@ -49,7 +49,7 @@ static void add_client(void *arg, const struct http_client *client)
 	struct page *page = arg;
 	struct buf *out = &page->rows;
 
-	if (page->nconnections++ >= MAX_ROWS)
+	if (page->nconnections++ >= MAX_SHOWN)
 		return;
 	buf_printf(out, "%s{\"worker\":%u,\"remote\":\"%s\",\"state\":\"%s\",\"age\":%.3f,\"quiet\":%.3f",
 			   out->len > 0 ? "," : "", page->part.worker, client->peer, client->state,

@@ -19,11 +19,17 @@ export class Failure extends Error {
 
 // ---- the token ------------------------------------------------------------------------------------------
 
-const fragment = /^#token=(.+)$/.exec(location.hash);
-if (fragment) {
-  sessionStorage.setItem('token', decodeURIComponent(fragment[1]));
-  history.replaceState(null, '', location.pathname + location.search);
+function takeToken() {
+  const found = /^#token=(.+)$/.exec(location.hash);
+  if (found) {
+    sessionStorage.setItem('token', found[1]);
+    history.replaceState(null, '', location.pathname + location.search);
+  }
+  return found;
 }
+
+takeToken();
+addEventListener('hashchange', () => takeToken() && location.reload());
 
 export const token = () => sessionStorage.getItem('token');
 
@@ -81,10 +87,11 @@ async function request(path, options) {
   throw failed;
 }
 
-/** Calls a method and returns the text of its result.  `signal` ends it. */
+/** Makes a call, an array or its JSON, and returns the text of its result.  `signal` ends it. */
 export async function ask(call, signal) {
   const response = await request('/rpc', {
-    method: 'POST', signal, body: JSON.stringify(call), headers: {...headers(), 'Content-Type': 'application/json'},
+    method: 'POST', signal, body: typeof call === 'string' ? call : JSON.stringify(call),
+    headers: {...headers(), 'Content-Type': 'application/json'},
   });
   return response.text();
 }
@@ -94,6 +101,16 @@ export const text = (method, ...args) => ask([method, ...args]);
 
 /** A method's result, for what has no messages in it. */
 export const rpc = async (method, ...args) => JSON.parse(await text(method, ...args));
+
+/** The results of several calls, made at once. */
+export async function batch(calls) {
+  const asked = calls.map(([method, ...params], id) => ({jsonrpc: '2.0', id, method, params}));
+  const answers = JSON.parse(await ask(JSON.stringify(asked)));
+  const failed = answers.find(answer => answer.error);
+  if (failed)
+    throw new Failure(200, failed.error.data?.code, failed.error.message);
+  return answers.sort((a, b) => a.id - b.id).map(answer => answer.result);
+}
 
 // ---- live messages ----------------------------------------------------------------------------------------
 
@@ -201,4 +218,19 @@ export function usePoll(work, ms, deps) {
       document.removeEventListener('visibilitychange', seen);
     };
   }, deps);
+}
+
+/** What `load` promises, asked for again and again as usePoll does: {value, error, reload}. */
+export function usePolled(load, ms, deps) {
+  const [answer, setAnswer] = useState({});
+  const [count, setCount] = useState(0);
+  const asked = useRef();
+  asked.current = JSON.stringify(deps);
+  usePoll(async () => {
+    const before = asked.current;
+    const next = await load().then(value => ({value}), error => ({value: answer.value, error}));
+    if (asked.current === before)
+      setAnswer(next);
+  }, ms, [...deps, count]);
+  return {...answer, reload: () => setCount(n => n + 1)};
 }

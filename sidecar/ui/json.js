@@ -1,13 +1,14 @@
 // JSON as text.  JSON.parse rounds numbers, so data is never parsed by it: it is cut into the texts of its parts, one
 // level at a time and no deeper than is looked at.
 
-const STOP = /["[\]{}]/g;
-const SCALAR_END = /[\s,\]}]|$/g;
-const SPACE = /[^\s]|$/g;
+const QUOTE = 34, COMMA = 44, OPEN_LIST = 91, BACKSLASH = 92, CLOSE_LIST = 93, OPEN = 123, CLOSE = 125;
+const KINDS = {'{': 'object', '[': 'array', '"': 'string', n: 'null', t: 'boolean', f: 'boolean'};
+const MAX_INDENT = 40;  // levels; a deeper one is at the same place
 
 function skipSpace(text, at) {
-  SPACE.lastIndex = at;
-  return SPACE.exec(text).index;
+  while (text.charCodeAt(at) <= 32)
+    at++;
+  return at;
 }
 
 function skipString(text, at) {
@@ -16,7 +17,7 @@ function skipString(text, at) {
     if (end < 0)
       throw new SyntaxError('a string of JSON has no end');
     let back = end;
-    while (text[back - 1] === '\\')
+    while (text.charCodeAt(back - 1) === BACKSLASH)
       back--;
     if ((end - back) % 2 === 0)
       return end + 1;
@@ -25,30 +26,29 @@ function skipString(text, at) {
 
 /** Where the value that begins at `at` has ended. */
 export function skip(text, at) {
-  if (text[at] === '"')
-    return skipString(text, at);
-  if (text[at] !== '[' && text[at] !== '{') {
-    SCALAR_END.lastIndex = at;
-    return SCALAR_END.exec(text).index;
-  }
-  STOP.lastIndex = at;
-  for (let depth = 0, found; (found = STOP.exec(text));) {
-    if (found[0] === '"')
-      STOP.lastIndex = skipString(text, found.index);
-    else if (found[0] === '[' || found[0] === '{')
-      depth++;
-    else if (--depth === 0)
-      return found.index + 1;
-  }
-  throw new SyntaxError('JSON ends early');
+  let depth = 0;
+  do {
+    const code = text.charCodeAt(at);
+    if (code === QUOTE)
+      at = skipString(text, at);
+    else {
+      if (code === OPEN || code === OPEN_LIST)
+        depth++;
+      else if (code === CLOSE || code === CLOSE_LIST)
+        depth--;
+      at++;
+      if (depth === 0 && code !== CLOSE && code !== CLOSE_LIST)  // a number or a word
+        for (let next; (next = text.charCodeAt(at)) > 32 && next !== COMMA && next !== CLOSE && next !== CLOSE_LIST;)
+          at++;
+    }
+  } while (depth > 0 && at < text.length);
+  if (depth > 0)
+    throw new SyntaxError('JSON ends early');
+  return at;
 }
 
 /** The kind of a value: object, array, string, number, boolean or null. */
-export function kind(text) {
-  const first = text[0];
-  return first === '{' ? 'object' : first === '[' ? 'array' : first === '"' ? 'string' : first === 'n' ? 'null' :
-    first === 't' || first === 'f' ? 'boolean' : 'number';
-}
+export const kind = text => KINDS[text[0]] || 'number';
 
 /** The parts of an array or object, in order, each {key, text}; `key` is undefined in an array. */
 export function parts(text) {
@@ -104,12 +104,25 @@ export function message(text, stream) {
 export const messages = (text, stream) => items(text).map(one => message(one, stream));
 
 /** The same JSON with line ends and indentation. */
-export function pretty(text, indent = '') {
-  const open = text[0];
-  if (open !== '{' && open !== '[')
-    return text;
-  const inner = indent + '  ';
-  const lines = parts(text).map(part =>
-    inner + (part.key !== undefined ? JSON.stringify(part.key) + ': ' : '') + pretty(part.text, inner));
-  return lines.length ? open + '\n' + lines.join(',\n') + '\n' + indent + (open === '{' ? '}' : ']') : text;
+export function pretty(text) {
+  let out = '', depth = 0;
+  const line = () => '\n' + '  '.repeat(Math.min(depth, MAX_INDENT));
+  for (let at = skipSpace(text, 0), end; at < text.length; at = skipSpace(text, end)) {
+    const first = text[at];
+    end = '{}[],:'.includes(first) ? at + 1 : skip(text, at);
+    if (first === '{' || first === '[') {
+      const next = skipSpace(text, end);
+      const empty = text[next] === '}' || text[next] === ']';
+      if (empty)
+        end = next + 1;
+      else
+        depth++;
+      out += first + (empty ? text[next] : line());
+    } else if (first === '}' || first === ']') {
+      depth--;
+      out += line() + first;
+    } else
+      out += first === ',' ? first + line() : first === ':' ? ': ' : text.slice(at, end);
+  }
+  return out;
 }

@@ -23,8 +23,8 @@ export class Table extends Component {
   constructor(props) {
     super(props);
     this.name = 'table' + ++tables;
-    this.state = {top: 0, selected: -1, height: 600, row: 30};
-    this.offset = this.y = 0;
+    this.state = {selected: -1, height: 600, row: 30};
+    this.top = this.offset = this.y = 0;
     this.onScroll = this.onScroll.bind(this);
     this.onKeys = this.onKeys.bind(this);
     this.take = element => this.scroller = element;
@@ -48,7 +48,12 @@ export class Table extends Component {
     this.y = y;
     if (this.scroller && Math.abs(this.scroller.scrollTop - y) >= 1)
       this.scroller.scrollTop = y;
-    this.setState({top});
+    this.show(top);
+  }
+
+  show(top) {
+    this.top = top;
+    this.setState({});
   }
 
   onScroll() {
@@ -64,7 +69,7 @@ export class Table extends Component {
                             (range - y < height) !== (reach - top < height)))
       this.place(top);
     else
-      this.setState({top});
+      this.show(top);
   }
 
   /** Makes a row the first that is seen. */
@@ -74,26 +79,22 @@ export class Table extends Component {
 
   /** Moves by so many screens. */
   page(screens) {
-    this.place(this.state.top + screens * (this.state.height - this.state.row));
+    this.place(this.top + screens * (this.state.height - this.state.row));
   }
 
   /** So many rows came above all others: what is seen stays, unless that is the first row. */
   shift(rows) {
-    const {top, selected, row} = this.state;
+    const {selected, row} = this.state;
     if (selected >= 0)
       this.setState({selected: selected + rows});
-    if (top > 0)
-      this.pending = top + rows * row;
-  }
-
-  isAtTop() {
-    return this.state.top <= 0;
+    if (this.top > 0)
+      this.pending = this.top + rows * row;
   }
 
   // ---- the keyboard ----
 
   select(index) {
-    const {top, height, row} = this.state;
+    const {height, row} = this.state, {top} = this;
     index = Math.max(0, Math.min(index, this.props.count - 1));
     this.setState({selected: index});
     if (index * row < top)
@@ -110,11 +111,11 @@ export class Table extends Component {
 
   /** A key that the shell heard, and the same keys on the table itself.  True: it was for the table. */
   key(key) {
-    const {selected, height, row, top} = this.state;
+    const {selected, height, row} = this.state;
     const screen = Math.floor(height / row) - 1;
     const steps = {j: 1, ArrowDown: 1, k: -1, ArrowUp: -1, PageDown: screen, PageUp: -screen};
     if (key in steps)
-      this.select(selected < 0 ? Math.ceil(top / row) : selected + steps[key]);
+      this.select(selected < 0 ? Math.ceil(this.top / row) : selected + steps[key]);
     else if (key === 'Home')
       this.select(0);
     else if (key === 'End')
@@ -124,6 +125,12 @@ export class Table extends Component {
     else
       return false;
     return true;
+  }
+
+  /** A click anywhere in a row opens it, unless it was for something else. */
+  onClick(event) {
+    if (!event.target.closest('a, button, input') && !String(getSelection()))
+      event.currentTarget.querySelector('a')?.click();
   }
 
   onKeys(event) {
@@ -157,7 +164,7 @@ export class Table extends Component {
       this.place(top);
     }
     const {reach} = this.sizes();
-    if (this.state.top > reach)
+    if (this.top > reach)
       this.place(reach);
     this.tell();
   }
@@ -169,7 +176,7 @@ export class Table extends Component {
   }
 
   seen() {
-    const {top, height, row} = this.state;
+    const {height, row} = this.state, {top} = this;
     const from = Math.max(0, Math.floor(top / row));
     return {from, to: Math.min(this.props.count, Math.ceil((top + height) / row))};
   }
@@ -188,9 +195,10 @@ export class Table extends Component {
     const {columns, row, href, keyOf} = this.props;
     const cells = row(index);
     const target = cells && href && href(index);
-    return html`<div role="row" class="row ${cells ? '' : 'absent'}" key=${keyOf ? keyOf(index) : index}
+    return html`<div role="row" class="row ${target ? 'opens' : ''}" key=${keyOf ? keyOf(index) : index}
         id=${this.name + '-' + index} aria-rowindex=${index + 2} aria-selected=${index === this.state.selected}
-        style=${{top: index * this.state.row - this.offset}} onMouseDown=${() => this.setState({selected: index})}>
+        style=${{top: index * this.state.row - this.offset}} onMouseDown=${() => this.setState({selected: index})}
+        onClick=${target && this.onClick}>
       ${columns.map((column, n) => html`<div role="gridcell" class=${classOf(column)}>${
         cells ? n === 0 && target ? html`<a href=${target} tabindex="-1">${cells[n]}</a>` : cells[n] :
         n === 0 ? '…' : ''}</div>`)}
@@ -215,7 +223,7 @@ export class Table extends Component {
           aria-activedescendant=${selected >= 0 ? this.name + '-' + selected : undefined}
           style=${fit ? {height: Math.max(count, 1) * row} : undefined}>
         <div class="canvas" style=${{height: canvas}}>${lines}</div>
-        ${count === 0 && html`<p class="empty">${empty || 'Nothing here.'}</p>`}
+        ${count === 0 && html`<div role="row"><p class="empty" role="gridcell">${empty || 'Nothing here.'}</p></div>`}
       </div>
     </div>`;
   }

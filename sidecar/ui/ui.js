@@ -2,7 +2,7 @@
 
 import {html, useEffect, useState} from './vendor/preact.js';
 import {Failure} from './api.js';
-import {addressOf, streamAddress} from './route.js';
+import {streamAddress} from './route.js';
 
 /** Why something could not be shown. */
 export function Trouble({error, retry}) {
@@ -14,6 +14,9 @@ export function Trouble({error, retry}) {
 
 /** 1234567 as 1,234,567 (of numbers; positions too). */
 export const count = number => Number(number).toLocaleString('en-US');
+
+/** 1 claim, 2 claims. */
+export const plural = (number, what) => count(number) + ' ' + what + (number === 1 ? '' : 's');
 
 const pad = (number, width = 2) => String(number).padStart(width, '0');
 
@@ -31,12 +34,15 @@ export function duration(ms) {
   return Math.floor(ms / size) + ' ' + unit;
 }
 
+const clocks = new Set();
+setInterval(() => document.hidden || clocks.forEach(tell => tell(Date.now())), 1000);
+
 /** How long ago a time was; it goes on while it is seen. */
 export function Ago({time}) {
   const [now, setNow] = useState(Date.now());
   useEffect(() => {
-    const timer = setInterval(() => document.hidden || setNow(Date.now()), 1000);
-    return () => clearInterval(timer);
+    clocks.add(setNow);
+    return () => clocks.delete(setNow);
   }, []);
   const ms = now - new Date(time);
   return html`<time datetime=${time} title=${localTime(time)}>${ms < 1000 ? 'now' : duration(ms) + ' ago'}</time>`;
@@ -53,11 +59,25 @@ export function Title({title, of, children}) {
     children}</div>`;
 }
 
+/** Where a page came neither by https nor from this machine, browsers have the old way only. */
+async function toClipboard(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = document.createElement('textarea');
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    document.execCommand('copy');
+    area.remove();
+  }
+}
+
 /** A button that copies `text` (or what it returns). */
 export function Copy({text, label = 'Copy'}) {
   const [done, setDone] = useState(false);
   const copy = async () => {
-    await navigator.clipboard.writeText(typeof text === 'function' ? text() : text);
+    await toClipboard(typeof text === 'function' ? text() : text);
     setDone(true);
     setTimeout(() => setDone(false), 1200);
   };
@@ -66,5 +86,3 @@ export function Copy({text, label = 'Copy'}) {
 
 /** What a page is told while it waits. */
 export const Waiting = () => html`<p class="quiet" role="status">…</p>`;
-
-export {addressOf};

@@ -13,6 +13,8 @@ const SCAN = 10000;  // messages that are looked at for what it caused
 const SHOWN = 200;  // parts of an object or array, before more is asked for
 const LONG = 2000;  // characters of a string, likewise
 const RAW = 500000;
+const SMALL = 2000;  // characters of JSON of which so many levels are shown at first; else it is one
+const LEVELS = 6;
 
 // ---- JSON as a tree --------------------------------------------------------------------------------------
 
@@ -24,7 +26,7 @@ function Leaf({text}) {
 }
 
 function Branch({text, open, name}) {
-  const [shown, setShown] = useState(open);
+  const [shown, setShown] = useState(open > 0);
   const [limit, setLimit] = useState(SHOWN);
   const [all] = useState(() => parts(text));
   const ends = text[0] === '{' ? '{}' : '[]';
@@ -34,7 +36,7 @@ function Branch({text, open, name}) {
       setShown(event.currentTarget.open)}>
     <summary>${name}${ends[0]}<span class="quiet">${shown ? '' : ` ${count(all.length)} ${ends[1]}`}</span></summary>
     ${shown && html`<ul>${all.slice(0, limit).map((part, n) => html`<li key=${n}><${Tree} text=${part.text}
-      name=${part.key !== undefined ? html`<span class="key">${part.key}</span>: ` :
+      open=${open - 1} name=${part.key !== undefined ? html`<span class="key">${part.key}</span>: ` :
         html`<span class="quiet">${n}</span>: `} /></li>`)}
       ${all.length > limit && html`<li><button class="more" onClick=${() => setLimit(limit + 5 * SHOWN)}>${
         count(all.length - limit)} more</button></li>`}</ul>${ends[1]}`}
@@ -56,14 +58,14 @@ function Raw({text}) {
 
 function Json({label, text}) {
   const [raw, setRaw] = useState(false);
-  return html`<section class="panel json" aria-label=${label}>
+  return html`<section class="panel json part" aria-label=${label}>
     <div class="title"><h2>${label}</h2> <small>${count(text.length)} characters</small>
       <span class="tools">
         <button aria-pressed=${!raw} onClick=${() => setRaw(false)}>Tree</button>
         <button aria-pressed=${raw} onClick=${() => setRaw(true)}>Raw</button>
         <${Copy} text=${text} />
       </span></div>
-    <div class="mono">${raw ? html`<${Raw} text=${text} />` : html`<${Tree} text=${text} open />`}</div>
+    <div class="mono">${raw ? html`<${Raw} text=${text} />` : html`<${Tree} text=${text} open=${text.length < SMALL ? LEVELS : 1} />`}</div>
   </section>`;
 }
 
@@ -121,7 +123,7 @@ function Caused({of}) {
   if (error)
     return html`<${Trouble} error=${error} retry=${reload} />`;
   const rows = value ? value.messages : [];
-  return html`<section aria-label="What it caused"><div class="title"><h2>What it caused</h2>
+  return html`<section class="part" aria-label="What it caused"><div class="title"><h2>What it caused</h2>
     <small>${value && (rows.length === CAUSED ? `the first ${CAUSED}` : value.isAll ? 'all of it' :
       `among the ${count(SCAN)} messages behind it`)}</small></div>
     <${Table} fit label="What it caused" columns=${MESSAGE_TABLE.columns} count=${rows.length}
@@ -154,9 +156,9 @@ function Facts({message: {id, stream, type, position, globalPosition, time, meta
     ['Local time', html`<time datetime=${time}>${localTime(time)}</time>`],
     ['UTC', time],
     ['Id', html`<span class="mono">${id}</span> <${Copy} text=${id} />`],
-    ...originsOf({metadata}).map(({what, text, address}) => [what, html`<a href=${address}>${text}</a>`]),
+    ...originsOf({metadata}).map(({what, text, address}) => [what, html`<a class="mono" href=${address}>${text}</a>`]),
   ];
-  return html`<dl class="facts panel">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+  return html`<dl class="facts long panel">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
 function Whole({text: source}) {
@@ -182,7 +184,7 @@ export function MessageView({parameters: {id = ''}}) {
   const {value, error, loading, reload} = useAnswer(() => text('message.get', id), [id]);
   if (error)
     return html`<${Title} title="Message" of=${id} /><${Trouble} error=${error} retry=${reload} />`;
-  if (value === undefined || loading && !value.includes(id))
+  if (value === undefined || loading && !value.startsWith(`["${id}"`))
     return html`<${Waiting} />`;
   if (value === 'null')
     return html`<${Title} title="Message" of=${id} /><p>There is no message with this id in this namespace.</p>`;

@@ -2,17 +2,18 @@
 // readers back.  It looks once a second, whatever the load, and reads the streams only when there is something new.
 
 import {html, useEffect, useRef, useState} from './vendor/preact.js';
-import {isAdministrator, namespace, rpc, usePoll} from './api.js';
-import {addressOf, events, messageAddress, streamAddress} from './route.js';
+import {batch, isAdministrator, namespace, rpc, usePoll} from './api.js';
+import {addressOf, events, streamAddress} from './route.js';
 import {Table} from './table.js';
-import {Ago, Copy, count, duration, StreamLink, Title, Trouble} from './ui.js';
+import {Ago, Copy, count, duration, Title, Trouble} from './ui.js';
 
 const KEPT = 300;  // seconds of the plots
+const STEP = 5;  // seconds, of what was before the page was opened
 const STREAMS = 100;
+const HELD = 3;  // seconds that readers are held back until it is said: any append does so for a moment
+const FIRST_SCAN = 50000, NEXT_SCAN = 10000;  // messages that are looked at for streams
 
 // ---- plots ----------------------------------------------------------------------------------------------
-
-const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name);
 
 /** Colours as the canvas takes them: light-dark() is CSS's alone. */
 function paint(name) {
@@ -31,8 +32,8 @@ function Plot({label, times, values, show}) {
     const axis = {stroke: paint('--quiet'), grid: {stroke: paint('--line'), width: 1}, ticks: {show: false}, font: '11px system-ui'};
     plot.current = new window.uPlot({
       width: box.current.clientWidth, height: 130, legend: {show: false}, cursor: {show: false}, padding: [8, 8, 0, 0],
-      scales: {y: {range: (u, low, high) => [0, Math.max(high * 1.1, 5)]}},
-      axes: [{...axis, space: 80, size: 24}, {...axis, size: 52, space: 30, values: (u, all) => all.map(show)}],
+      scales: {x: {range: (u, low, high) => [high - KEPT, high]}, y: {range: (u, low, high) => [0, Math.max(high * 1.1, 5)]}},
+      axes: [{...axis, space: 70, size: 24, values: (u, all) => all.map(time => new Date(time * 1000).toTimeString().slice(0, 8))}, {...axis, size: 52, space: 30, values: (u, all) => all.map(show)}],
       series: [{}, {stroke: paint('--accent'), width: 1.5, fill: paint('--chosen'), points: {show: false}}],
     }, [times, values], box.current);
   };
@@ -104,23 +105,44 @@ function Recent({streams}) {
 
 // ---- the view --------------------------------------------------------------------------------------------
 
+/** How many messages a second came before the page was opened: {times, rates, lags}. */
+async function lookBack(now) {
+  const times = Array.from({length: KEPT / STEP + 1}, (_, n) => now - KEPT + n * STEP);
+  const places = await batch(times.map(time => ['position.at', new Date(time * 1000).toISOString()]));
+  const rates = places.map(({position}, n) => n ? (position - places[n - 1].position) / STEP : null);
+  return {times, rates, lags: times.map(() => null)};
+}
+
+/** The streams that changed lately: those of before, and those of the messages that came since. */
+async function streamsSince(before, came) {
+  const scanLimit = before ? Math.max(1, Math.min(came, NEXT_SCAN)) : FIRST_SCAN;
+  const {streams} = await rpc('streams.recent', {limit: STREAMS, scanLimit});
+  const all = new Map([...streams, ...before || []].reverse().map(one => [one.stream, one]));
+  return [...all.values()].sort((a, b) => b.globalPosition - a.globalPosition).slice(0, STREAMS);
+}
+
 /** What is known of the namespace, looked at once a second. */
 function useGlance() {
-  const [glance, setGlance] = useState({times: [], rates: [], lags: [], streams: []});
+  const [glance, setGlance] = useState({times: [], rates: [], lags: []});
   const [error, setError] = useState();
   const before = useRef({});
   usePoll(async () => {
     try {
       const [stats, consumers] = await Promise.all([rpc('sys.stats'), rpc('consumer.list')]);
       const now = Date.parse(stats.time) / 1000;
-      const {head, time} = before.current;
-      const rate = time === undefined || now <= time ? null : Math.max(0, (stats.head - head) / (now - time));
-      const streams = head === stats.head ? undefined : (await rpc('streams.recent', {limit: STREAMS})).streams;
-      before.current = {head: stats.head, time: now};
-      const lag = consumers.reduce((most, one) => Math.max(most, one.lag), 0);
-      const keep = (list, value) => [...list.slice(1 - KEPT), value];
-      setGlance(was => ({stats, consumers, times: keep(was.times, now), rates: keep(was.rates, rate),
-                         lags: keep(was.lags, lag), streams: streams || was.streams}));
+      const {head, time, streams} = before.current;
+      const first = time === undefined;
+      const past = first ? await lookBack(now) : undefined;
+      const rate = first || now <= time ? null : Math.max(0, (stats.head - head) / (now - time));
+      const lag = consumers.length ? Math.max(...consumers.map(one => one.lag)) : null;
+      before.current = {head: stats.head, time: now, streams:
+        stats.head === head ? streams : await streamsSince(streams, stats.head - head)};
+      setGlance(was => {
+        const {times, rates, lags} = past || was;
+        const from = times.findIndex(one => one > now - KEPT);
+        return {stats, consumers, streams: before.current.streams, times: [...times.slice(from), now],
+                rates: [...rates.slice(from), rate ?? rates[rates.length - 1]], lags: [...lags.slice(from), lag]};
+      });
       setError();
     } catch (failed) {
       setError(failed);
@@ -137,12 +159,12 @@ export function NamespaceView() {
       ${stats && html`<span class="quiet">about ${count(stats.messageCount)} messages, the last at ${count(stats.head)}</span>`}
     <//>
     ${error && html`<${Trouble} error=${error} />`}
-    ${stats && stats.heldBack && html`<${Banner} held=${stats.heldBack} />`}
+    ${stats && stats.heldBack && stats.heldBack.seconds >= HELD && html`<${Banner} held=${stats.heldBack} />`}
     <div class="plots">
       <${Plot} label="Messages a second" times=${times} values=${rates} show=${short} />
       <${Plot} label=${html`Lag of ${slowest ? html`<a href=${addressOf('consumers', {name: slowest.consumer})}>${
         slowest.consumer}</a>` : 'consumers'}`} times=${times} values=${lags} show=${short} />
     </div>
     <h2>Changed lately</h2>
-    <${Recent} streams=${streams} />`;
+    <${Recent} streams=${streams || []} />`;
 }

@@ -6,23 +6,25 @@
 
 import {html, useEffect, useReducer, useRef, useState} from './vendor/preact.js';
 import {live, rpc, text} from './api.js';
-import {items, member, messages} from './json.js';
-import {addressOf, change, messageAddress} from './route.js';
+import {member, messages} from './json.js';
+import {addressOf, change, messageAddress, streamAddress} from './route.js';
 import {Table} from './table.js';
-import {count, localTime, StreamLink, Title, Trouble} from './ui.js';
+import {count, localTime, Title, Trouble} from './ui.js';
 
 const PAGE = 100;
 const MAX_ROWS = 1000;  // that a page grows to by live messages
 const MAX_CACHED = 4000;
 const WINDOW_BYTES = 1 << 20;  // how much to ask for at once, about
-const SCAN = 20000;  // messages that one filtered question looks at
+const PAGE_BYTES = 4 << 20;  // of a page, about
+const SCAN = 20000;  // messages that one question looks at
+const MAX_SCAN = 200000;  // all questions for a page
 
 // ---- rows --------------------------------------------------------------------------------------------------
 
 const positionColumn = {name: 'Position', width: '110px', small: '72px', className: 'number'};
 const typeColumn = {name: 'Type', width: 'minmax(110px, 1fr)', small: '1fr'};
 const dataColumn = {name: 'Data', width: 'minmax(120px, 3fr)', className: 'data'};
-const timeColumn = {name: 'Time', width: '196px', small: '106px', className: 'time'};
+const timeColumn = {name: 'Time', width: '204px', small: '82px', className: 'time'};
 const streamColumn = {name: 'Stream', width: 'minmax(110px, 1.2fr)', small: '1fr'};
 
 const OF_STREAM = [positionColumn, typeColumn, dataColumn, {...positionColumn, name: 'Global', small: undefined}, timeColumn];
@@ -30,14 +32,14 @@ const OF_CATEGORY = [positionColumn, streamColumn, typeColumn, dataColumn, timeC
 
 function Time({time}) {
   const local = localTime(time);
-  return html`<span class="wide">${local.slice(0, 11)}</span>${local.slice(11)}`;
+  return html`<span class="wide">${local.slice(0, 11)}</span>${local.slice(11, 19)}<span class="wide">${local.slice(19)}</span>`;
 }
 
 const start = message => message.data.slice(0, 400);
 const rowOfStream = message => [message.position, message.type, start(message), message.globalPosition,
                                 html`<${Time} time=${message.time} />`];
-const rowOfCategory = message => [message.globalPosition, html`<${StreamLink} name=${message.stream} />`, message.type,
-                                  start(message), html`<${Time} time=${message.time} />`];
+const rowOfCategory = message => [message.globalPosition, html`<a href=${streamAddress(message.stream)} tabindex="-1">${
+  message.stream}</a>`, message.type, start(message), html`<${Time} time=${message.time} />`];
 
 /** Columns and cells of tables of messages. */
 export const MESSAGE_TABLE = {columns: OF_CATEGORY, cells: rowOfCategory};
@@ -109,7 +111,7 @@ function Tools({isStream, types, name, moves, following, onFollow, held, state})
 /** The messages of a stream by position, read when they are looked at.  `redraw` is called when there are more. */
 class Window {
   constructor(name, redraw) {
-    Object.assign(this, {name, redraw, rows: new Map(), bytes: 500, busy: false});
+    Object.assign(this, {name, redraw, rows: new Map(), bytes: WINDOW_BYTES / 10, busy: false});
   }
 
   add(message) {
@@ -241,39 +243,32 @@ function WholeStream({name, at}) {
 
 // ---- pages -------------------------------------------------------------------------------------------------
 
-/**
- * Reads a page: {rows, next}, in the order of the direction.  `next` is where a filtered one goes on; null: that was
- * all there is.
- */
-async function readPage({isStream, name, types}, position, direction) {
-  const of = isStream ? {stream: name} : name ? {category: name} : {};
-  if (types) {
-    const answer = await text('messages.search', {
-      ...of, types: types.split(',').map(type => type.trim()).filter(type => type), position, direction,
-      limit: PAGE, scanLimit: SCAN,
-    });
-    const next = member(answer, 'next');
-    return {rows: messages(member(answer, 'messages')), next: next === 'null' ? null : Number(next),
-            scanned: Number(member(answer, 'scanned'))};
-  }
-  const rows = messages(await text('category.get', name, {position, direction, batchSize: PAGE}));
-  const step = direction === 'forward' ? 1 : -1;
-  return {rows, next: rows.length < PAGE ? null : rows[rows.length - 1].globalPosition + step, scanned: rows.length};
-}
+const listOf = types => types.split(',').map(type => type.trim()).filter(type => type);
 
-/** The same, going on until there are some rows, or `progress` says that it is not wanted any more. */
-async function readRows(what, position, direction, progress) {
+/**
+ * Reads a page, in the order of the direction: {rows, next, scanned}.  `next` is the global position where the next
+ * one begins; null: that was all there is.  Ends early when progress(page) is false.
+ */
+async function readPage({isStream, name, types}, position, direction, progress) {
+  const of = {...(isStream ? {stream: name} : name ? {category: name} : {}), ...(types && {types: listOf(types)})};
   const page = {rows: [], next: position, scanned: 0};
+  let size = 0;
   do {
-    const more = await readPage(what, page.next, direction);
-    page.rows.push(...more.rows);
-    page.next = more.next;
-    page.scanned += more.scanned;
-    if (!progress(page))
-      break;
-  } while (page.next !== null && page.rows.length < PAGE);
+    const answer = await text('messages.search', {
+      ...of, position: page.next, direction, limit: PAGE - page.rows.length, scanLimit: SCAN});
+    const next = member(answer, 'next');
+    page.rows.push(...messages(member(answer, 'messages')));
+    page.next = next === 'null' ? null : Number(next);
+    page.scanned += Number(member(answer, 'scanned'));
+    size += answer.length;
+  } while (progress(page) && page.next !== null && page.rows.length < PAGE && size < PAGE_BYTES &&
+           page.scanned < MAX_SCAN);
   return page;
 }
+
+/** How far a stream or the namespace is: what comes live is above. */
+const headOf = async ({isStream, name}) =>
+  isStream ? await rpc('stream.version', name) ?? -1 : (await rpc('stream.head')).head;
 
 function Pages({isStream, name, types, at}) {
   const [page, setPage] = useState();  // rows: the newest first; next: where older ones are
@@ -288,12 +283,13 @@ function Pages({isStream, name, types, at}) {
     const mine = ++turn.current;
     const progress = found => turn.current === mine && (setLooking(found.scanned), true);
     try {
-      const found = await readRows(what, position, direction, progress);
+      const head = await headOf(what);
+      const found = await readPage(what, position, direction, progress);
       if (turn.current !== mine)
         return undefined;
       setError();
       setLooking();
-      return found;
+      return {...found, head};
     } catch (failed) {
       if (turn.current === mine)
         setError(failed);
@@ -303,7 +299,7 @@ function Pages({isStream, name, types, at}) {
   const loadBackward = async () => {
     const found = await load(at, 'backward');
     if (found) {
-      setPage({...found, key: name + types + at});
+      setPage({...found, key: types + at});
       setHeld([]);
     }
   };
@@ -311,13 +307,13 @@ function Pages({isStream, name, types, at}) {
     loadBackward();
     table.current?.toRow(0);
     return () => turn.current++;
-  }, [name, types, at]);
+  }, [types, at]);
 
   /** Shows the page that ends with these rows, which came forward. */
   const showForward = async from => {
     const found = await load(from, 'forward');
     if (found)
-      change({at: found.next === null ? '' : found.rows[found.rows.length - 1].globalPosition});
+      change({at: found.next === null ? '' : found.rows[found.rows.length - 1]?.globalPosition ?? found.next});
   };
   const take = arrived => {
     const before = following ? page.rows : held;
@@ -331,7 +327,8 @@ function Pages({isStream, name, types, at}) {
   const isNewest = at === undefined;
   const rows = page ? page.rows : [];
   const state = useLive({...(isStream ? {stream: name} : name ? {category: name} : {all: true}), ...(types && {types})},
-    (rows[0]?.[isStream ? 'position' : 'globalPosition'] ?? -1) + 1, isNewest && page !== undefined && page.key === name + types + at, take);
+    page && Math.max(page.head, rows[0]?.[isStream ? 'position' : 'globalPosition'] ?? 0) + 1,
+    isNewest && page !== undefined && page.key === types + at, take);
 
   const follow = () => {
     if (!isNewest)
@@ -360,7 +357,8 @@ function Pages({isStream, name, types, at}) {
       columns=${isStream ? OF_STREAM : OF_CATEGORY} keyOf=${index => rows[index].globalPosition}
       href=${index => messageAddress(rows[index].id)}
       row=${index => (isStream ? rowOfStream : rowOfCategory)(rows[index])}
-      empty=${page || error ? 'No messages.' : looking !== undefined ? `Looked at ${count(looking)} messages…` : '…'} />`;
+      empty=${page && page.next !== null ? `None among ${count(page.scanned)} messages.` : page || error ? 'No messages.' :
+        looking ? `Looked at ${count(looking)} messages…` : '…'} />`;
 }
 
 export function StreamView({place, parameters: {name = '', types = '', at}}) {

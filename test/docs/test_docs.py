@@ -19,7 +19,8 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 # What differs from run to run, and what is written in its place.
 VARYING = [(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<id>"),
            (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "<time>"), (r"ns_([\w-]+)_[0-9a-f]{64}", r"<token of \1>"),
-           (r'"connections":\d+', '"connections":1'), (r'("(?:claim|lagMs|oldestClaimMs|retryInMs)": ?)\d+', r"\g<1>0")]
+           (r'"connections":\d+', '"connections":1'), (r'"workers":\d+', '"workers":1'),
+           (r'("(?:claim|lagMs|oldestClaimMs|retryInMs|ageMs|expiresInMs|uptimeMs)": ?)\d+', r"\g<1>0")]
 
 
 class Example:

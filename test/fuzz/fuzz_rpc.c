@@ -11,6 +11,7 @@
 #include <event2/event.h>
 #include <inttypes.h>
 
+#include "base/process_view.h"
 #include "base/stats.h"
 #include "rpc/rpc.h"
 #include "rpc_database.h"
@@ -83,13 +84,27 @@ static void note_settled(void *arg, const char *namespace_name)
 static const struct consumers_hooks hooks = {
 	.bit = bit_of, .set_waiting = set_waiting, .are_told = are_told, .settled = note_settled};
 
+static bool list_connections(void *arg, void (*done)(void *call, struct slice json), void *call)
+{
+	(void)arg;
+	done(call, slice_of("{\"connections\":[]}"));
+	return true;
+}
+
+static const struct process_view process = {.nworkers = 1, .list_connections = list_connections};
+
 static struct outcome *run(struct slice body, enum mood mood, const char *namespace_name)
 {
 	struct outcome *outcome = calloc(1, sizeof(*outcome));
 	_Atomic unsigned long generation = 0;
 	static struct stats stats;
 	static struct event_base *base;
-	struct methods methods = {.db = &outcome->db, .token_generation = &generation, .stats = &stats};
+	static struct buf document; /* made once */
+	struct methods methods = {.db = &outcome->db,
+							  .token_generation = &generation,
+							  .stats = &stats,
+							  .document = document,
+							  .process = &process};
 	struct rpc rpc = {.methods = &methods, .max_gathered = SIZE_MAX};
 
 	const struct rpc_caller caller = {.namespace_name = namespace_name};
@@ -120,6 +135,7 @@ static struct outcome *run(struct slice body, enum mood mood, const char *namesp
 	require(outcome->last_replies == !outcome->cancelled);
 	require(!outcome->db.writing);
 	consumers_free(methods.consumers);
+	document = methods.document;
 	return outcome;
 }
 

@@ -23,11 +23,20 @@ METHODS = {
     "ns.info": ["NAME"],
     "ns.streams": [],
     "ns.categories": [],
+    "ns.types": [],
+    "message.get": [new_id()],
+    "messages.search": [{"where": {"path": ["data", "n"], "value": 1}}],
+    "position.at": ["2026-01-01T00:00:00Z"],
+    "streams.recent": [],
+    "sys.stats": [],
+    "sys.blocked": [],
+    "sys.connections": [],
     "sys.version": [],
     "sys.health": [],
+    "rpc.discover": [],
 }
 
-ADMINISTRATIVE = {"ns.create", "ns.delete", "ns.setLimits", "ns.list"}
+ADMINISTRATIVE = {"ns.create", "ns.delete", "ns.setLimits", "ns.list", "sys.blocked", "sys.connections"}
 
 
 def exercise(client, name="default", admin=True):

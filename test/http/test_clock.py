@@ -79,6 +79,20 @@ def test_all_subscribers_are_pinged_after_one_jump(clock_server):
         subscriber.close()
 
 
+def test_each_thousandth_ping_has_a_blank_line_in_the_same_write_and_no_other_has_one(clock_server):
+    server, clock = clock_server("--workers", "1")
+    subscriber = Subscriber(server, all="true").ready()
+    clock.set(1, 3 * 10**9)  # 3 s pass between any two looks
+    subscriber.read_until(lambda: len(subscriber.chunks) > 2100)
+    clock.set(1, 0)
+    assert subscriber.chunks[0] == b": ready\n\n"
+    pings = subscriber.chunks[1:2101]
+    assert [n for n, ping in enumerate(pings, 1) if ping != PING] == [1000, 2000]
+    assert pings[999] == pings[1999] == PING + b"\n"
+    assert answers(server)
+    subscriber.close()
+
+
 # A clock that stands: no timer ends
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from store import ZERO_TOKEN, Cluster, new_id, temporary_folder, token_for, wait_until
 
-METHODS = ["create", "delete", "list", "info", "next", "settle", "extend", "move", "streams", "unpark", "skip", "reset",
-           "pause", "resume"]
+METHODS = ["create", "delete", "list", "info", "next", "settle", "extend", "move", "streams", "claims", "unpark",
+           "skip", "reset", "pause", "resume"]
 
 
 def rpc2(client, method, *params):

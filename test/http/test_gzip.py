@@ -205,3 +205,17 @@ def test_what_is_compressed_ends_as_gzip_does(client):
     inflater = zlib.decompressobj(31)
     inflater.decompress(body)
     assert inflater.eof and inflater.unused_data == b""
+
+
+def test_the_document_of_the_methods_and_its_head(client):
+    plain = client.request("GET", "/openrpc.json")
+    reply = client.request("GET", "/openrpc.json", headers=TAKES_GZIP)
+    head = client.request("HEAD", "/openrpc.json", headers=TAKES_GZIP)
+    assert gzip.decompress(reply.body) == plain.body and plain.headers["Vary"] == "Accept-Encoding"
+    assert head.body == b"" and head.headers["Content-Encoding"] == "gzip"
+    assert head.headers["Content-Length"] == reply.headers["Content-Length"] == str(len(reply.body))
+    assert reply.headers["ETag"] == plain.headers["ETag"] and reply.headers["ETag"].startswith("W/")
+    same = client.request("GET", "/openrpc.json", headers={**TAKES_GZIP, "If-None-Match": reply.headers["ETag"]})
+    assert (same.status, same.body, same.headers["Content-Encoding"], same.headers["Vary"]) == \
+        (304, b"", None, "Accept-Encoding")
+    assert read(client, "sys.version").status == 200, "the connection goes on"

@@ -39,6 +39,8 @@ NEAR = [(["stream.write", "s", MESSAGE, {"expectedversion": 7}], "options.expect
         (["category.get", "c", {"consumerGroup": {"member": 0, "size": 2,
                                                   "Member": 1}}], "options.consumerGroup.Member", "member"),
         (["category.get", "c", {"consumerGroup": {"member": 0, "szie": 2}}], "options.consumerGroup.szie", "size"),
+        (["stream.get", "s", {"Direction": "forward"}], "options.Direction", "direction"),
+        (["category.get", "c", {"direccion": "forward"}], "options.direccion", "direction"),
         (["category.get", "c", {"corelation": "x"}], "options.corelation", "correlation"),
         (["ns.streams", {"Prefix": "a"}], "options.Prefix", "prefix"),
         (["ns.streams", {"limits": 1}], "options.limits", "limit"), ]
@@ -74,7 +76,7 @@ def test_an_escaped_key_is_judged_by_what_it_spells(client):
     "stream.write", "s", {**MESSAGE, "time": "x", "stream": "y", "id": new_id()},
     {"timeout": 5, "version": 7, "": 1, "e" * 500: 1}
 ], [
-    "stream.get", "s", {"limit": 5, "consumerGroup": {"member": 0, "size": 2}, "correlation": "x", "direction": "back"}
+    "stream.get", "s", {"limit": 5, "consumerGroup": {"member": 0, "size": 2}, "correlation": "x", "order": "back"}
 ], ["stream.last", "s", {"position": 3}], [
     "stream.version", "s", {"Type": "x"}
 ], ["category.get", "c", {"limit": 5, "consumerGroup": {"member": 0, "size": 2, "name": "x"}}],

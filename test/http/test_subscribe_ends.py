@@ -87,7 +87,7 @@ def test_a_crowd_that_stops_reading_holds_small_pages(start):
     append(client, "s", 4000, {"text": "x" * 2000})
     before = server.memory()
     crowd = [Subscriber(server, receive_buffer=4096, messages="true", all="true") for _ in range(500)]
-    wait_until(lambda: states(admin)["draining"] == 500, "all of them to stop")
+    wait_until(lambda: states(admin)["draining"] == 500, "all of them to stop", 120)
     if "ASAN_OPTIONS" not in os.environ:
         assert server.memory() - before < (25 if server.tls is None else 60)  # OpenSSL keeps some of its own for each
     for subscriber in crowd:

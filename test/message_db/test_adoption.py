@@ -63,6 +63,26 @@ def adopted(full):
     return full
 
 
+def test_messages_are_looked_up_by_id_and_time_and_the_figures_are_cheap(adopted):
+    connection = adopted.connect("full")
+    row = "SELECT id, time, global_position FROM message_store.messages WHERE global_position = 654321"
+    ((id, at, position), ) = sql(connection, row)
+    assert sql(connection, "SELECT global_position FROM millrace.get_message(%s)", id) == [(position, )]
+    # They were stored by one statement, and have one time.
+    assert sql(connection, "SELECT millrace.position_at(%s::timestamp AT TIME ZONE 'UTC')", at) == [(1, )]
+    assert sql(connection, "SELECT millrace.position_at('infinity') - millrace.head()") == [(1, )]
+    writer = adopted.connect("full")
+    sql(writer, "BEGIN")
+    sql(writer, "SELECT millrace.append('held-1', 'T', '{}')")
+    figures = "SELECT (millrace.json_namespace_stats('default')::jsonb->'heldBack'->>'from')::bigint"
+    assert sql(connection, figures) == sql(connection, "SELECT millrace.head() + 1")
+    begin = time.monotonic()
+    for _ in range(20):
+        sql(connection, figures)
+    assert (time.monotonic() - begin) / 20 < 0.05, "no call reads the table"
+    sql(writer, "ROLLBACK")
+
+
 def test_clients_are_answered_as_before(adopted):
     client = as_client(adopted, "full")
     assert sql(client, "SELECT stream_version('c7-7'), (SELECT count(*) FROM get_stream_messages('c7-7', 10, -1)), "
@@ -124,6 +144,27 @@ def test_both_sides_append_and_http_reads_the_same(adopted):
         assert [stream["stream"] for stream in streams] == ["c7-107", "c7-117", "c7-127"]
     finally:
         server.stop()
+
+
+def test_it_is_read_from_the_end(adopted):
+    connection, holder = adopted.connect("full"), adopted.connect("full")
+    sql(holder, "BEGIN")
+    sql(holder, "SELECT millrace.append('held-1', 'T', '{}')")
+    sql(connection, "SELECT millrace.append('c3-held', 'T', '{}')")
+    newest = "FROM message_store.messages WHERE stream_name %s AND global_position <= %s ORDER BY %s DESC LIMIT 500"
+    for call, plain in (
+            ("read_category('c3', 900000, 500, direction => 'backward')",
+             newest % ("LIKE 'c3-%'", 900000, "global_position")),
+            ("read_category('c3', NULL, 500, direction => 'backward')",
+             newest % ("LIKE 'c3-%' AND stream_name <> 'c3-held'", "1000000000", "global_position")),
+            ("read_stream('c7-7', 900, 500, direction => 'backward')",
+             newest.replace("global_position", "position") % ("= 'c7-7'", 900, "position"))):
+        query = f"SELECT global_position FROM millrace.{call}"
+        assert sql(connection, query) == sql(connection, "SELECT global_position " + plain), call
+    listed = sql(connection, "SELECT stream FROM millrace.recent_streams(2000)")
+    assert len(listed) == 1000 and ("c3-held",) not in listed
+    sql(holder, "ROLLBACK")
+    assert sql(connection, "SELECT stream FROM millrace.recent_streams(1)") == [("c3-held",)]
 
 
 def test_it_can_be_run_again(adopted):

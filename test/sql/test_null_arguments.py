@@ -8,6 +8,7 @@ VALUES = {
     "text": "'default'", "character varying": "'a-1'", "bigint": "1", "integer": "1", "boolean": "true",
     "interval": "'1 min'", "uuid": "gen_random_uuid()", "jsonb": "'{}'", "text[]": "'{T}'", "bytea": "'\\x0100000000'",
     "regclass": "'pg_class'", "timestamp with time zone": "now()", "internal": None,
+    "name": "'postgres'", "inet": "'127.0.0.1'",
     "millrace.new_message[]": "ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[]",
     "millrace.stream_append[]": "ARRAY[('a-1', ARRAY[('T', '{}', NULL, NULL)]::millrace.new_message[], "
                                 "NULL)]::millrace.stream_append[]"

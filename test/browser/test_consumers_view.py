@@ -1,0 +1,197 @@
+"""The page's view of consumers: what it shows, and what it takes to change one."""
+import itertools
+from collections import namedtuple
+
+import pytest
+
+from stock import MARKUP
+from store import wait_until
+
+Consumer = namedtuple("Consumer", "name first second third")
+NUMBERS = itertools.count()
+DISABLED = "return document.querySelector('.changes button.danger').disabled"
+
+
+@pytest.fixture
+def consumer(stocked):
+    """A consumer of this test: of three streams of two messages each, the first is parked at 0, the second at 1."""
+    name = f"consumer of a test {next(NUMBERS)}"
+    category = name.replace(" ", "_")
+    client = stocked.client
+    client.call("streams.append", [{"stream": f"{category}-{n}", "messages": [{"type": "Asked", "data": {}}] * 2}
+                                   for n in range(3)])
+    client.call("consumer.create", name, {"category": category})
+    claim = client.call("consumer.next", name, {"waitMs": 0})
+    client.call("consumer.settle", name, {"claim": claim["claim"], "failed": [
+        {"stream": f"{category}-{n}", "position": n, "error": "no", "park": True} for n in range(2)]})
+    client.call("consumer.next", name, {"waitMs": 0})
+    yield Consumer(name, *(f"{category}-{n}" for n in range(3)))
+    client.call("consumer.delete", name)
+
+
+def parked(stocked, name):
+    return [one["stream"] for one in stocked.client.call("consumer.streams", name, {"parked": True})]
+
+
+def allow(page):
+    return page.click("[role=switch]").wait_for(".changes")
+
+
+def choose(page, change):
+    page.js("""const select = document.querySelector('.changes select');
+               select.value = arguments[0];
+               select.dispatchEvent(new Event('change', {bubbles: true}))""", change)
+
+
+def confirm(page, name):
+    page.type("[name=confirm]", name)
+    page.click(".changes button", "Do it")
+
+
+def test_all_consumers_are_shown_with_their_lag_and_one_is_opened(visit, stocked):
+    page = visit(stocked.sign_in("consumers"))
+    page.wait_text("far-behind")
+    rows = {row.split("\n")[0]: row for row in page.texts(".canvas [role=row]")}
+    assert "2,000" in rows["far-behind"]
+    assert rows["worker"].endswith("2"), "two streams are parked"
+    assert MARKUP in rows
+    page.click(".canvas a", "worker")
+    page.wait_text("host-2")
+    assert page.url.endswith("/ui/consumers?name=worker")
+    text = page.text()
+    for part in ("no such job " + MARKUP, "came too late", "again in 59 min", "43200000"):
+        assert part in text
+
+
+def test_lag_is_followed_and_its_trend_drawn(visit, stocked, consumer):
+    page = visit(stocked.sign_in("consumers", name=consumer.name))
+    page.wait_text(consumer.second)
+    before = stocked.client.call("consumer.info", consumer.name)["lag"]
+    for _ in range(7):
+        stocked.client.write(consumer.third)
+    page.wait(lambda: f"{before + 7}" in page.text("dd"), "the new lag")
+    page.wait(lambda: "grows by" in page.text("dd"), "what it does")
+    assert page.js("return document.querySelector('polyline').points.length > 1")
+
+
+def test_nothing_can_be_changed_before_the_switch_and_the_name(visit, stocked, consumer):
+    page = visit(stocked.sign_in("consumers", name=consumer.name))
+    page.wait_text(consumer.second)
+    assert not page.all(".changes") and not page.all("[type=checkbox][aria-label^=Choose]")
+    allow(page)
+    choose(page, "pause")
+    assert page.js(DISABLED)
+    page.type("[name=confirm]", consumer.name[:-1])
+    assert page.js(DISABLED)
+    page.keys("\ue007")  # Enter
+    assert stocked.client.call("consumer.info", consumer.name)["state"] == "running"
+    page.type("[name=confirm]", consumer.name)
+    assert not page.js(DISABLED)
+    page.click("[role=switch]")
+    page.wait(lambda: not page.all(".changes"), "changes to be hidden again")
+
+
+def test_pausing_and_resuming_ask_for_the_name_each_time(visit, stocked, consumer):
+    page = visit(stocked.sign_in("consumers", name=consumer.name))
+    allow(page)
+    choose(page, "pause")
+    confirm(page, consumer.name)
+    page.wait_text("Now paused")
+    assert stocked.client.call("consumer.info", consumer.name)["state"] == "paused"
+    choose(page, "resume")
+    assert page.js("return document.querySelector('[name=confirm]').value") == ""
+    confirm(page, consumer.name)
+    page.wait_text("Now running")
+    assert stocked.client.call("consumer.info", consumer.name)["state"] == "running"
+
+
+def test_chosen_streams_are_unparked_and_no_others(visit, stocked, consumer):
+    assert parked(stocked, consumer.name) == [consumer.first, consumer.second]
+    page = visit(stocked.sign_in("consumers", name=consumer.name))
+    page.wait_text(consumer.second)
+    allow(page)
+    choose(page, "unpark")
+    assert page.js(DISABLED)
+    page.click(f"[aria-label='Choose {consumer.second}']")
+    confirm(page, consumer.name)
+    page.wait_text("Unparked: 1")
+    assert parked(stocked, consumer.name) == [consumer.first]
+
+
+def test_the_message_at_the_head_of_a_stream_is_skipped(visit, stocked, consumer):
+    page = visit(stocked.sign_in("consumers", name=consumer.name))
+    page.wait_text(consumer.first)
+    allow(page)
+    choose(page, "skip")
+    page.click(f"[aria-label='Choose {consumer.first}']")
+    confirm(page, consumer.name)
+    page.wait_text("Skipped: 1")
+    assert consumer.first not in parked(stocked, consumer.name)
+    page.wait(lambda: any(consumer.first in row and "waits" in row for row in page.texts(".canvas [role=row]")),
+              "its next message to wait")
+
+
+@pytest.mark.parametrize("to", ["start", "end", "position", "time"])
+def test_a_consumer_begins_anew_where_it_is_told(visit, stocked, consumer, to):
+    message = stocked.client.call("category.get", consumer.first.split("-")[0], {"batchSize": 2})[1]
+    page = visit(stocked.sign_in("consumers", name=consumer.name))
+    allow(page)
+    choose(page, "reset")
+    page.js("""const select = document.querySelectorAll('.changes select')[1];
+               select.value = arguments[0];
+               select.dispatchEvent(new Event('change', {bubbles: true}))""", to)
+    if to == "position":
+        page.type("[name=at]", "12x")
+        page.type("[name=confirm]", consumer.name)
+        assert page.js(DISABLED), "12x is no position"
+        page.type("[name=at]", str(message[4]))
+    elif to == "time":
+        page.type("[name=at]", message[7])
+    confirm(page, consumer.name)
+    page.wait_text("Begins anew at")
+    head = stocked.client.call("sys.stats")["head"]
+    expected = {"start": 0, "end": head, "position": message[4] - 1}
+    info = stocked.client.call("consumer.info", consumer.name)
+    if to == "time":
+        expected["time"] = stocked.client.call("position.at", message[7])["position"] - 1
+    assert info["floor"] == expected[to]
+    assert not parked(stocked, consumer.name)
+
+
+def test_parked_streams_stay_parked_on_request(visit, stocked, consumer):
+    page = visit(stocked.sign_in("consumers", name=consumer.name))
+    allow(page)
+    choose(page, "reset")
+    page.click(".changes label", "leave parked streams parked")
+    confirm(page, consumer.name)
+    page.wait_text("Begins anew at start")
+    assert parked(stocked, consumer.name) == [consumer.first, consumer.second]
+
+
+def test_the_position_of_a_manual_consumer_is_moved_and_an_error_is_shown(visit, stocked):
+    client = stocked.client
+    client.call("consumer.create", "by hand", {"category": "account", "ordering": "manual"})
+    page = visit(stocked.sign_in("consumers", name="by hand"))
+    allow(page)
+    choose(page, "move")
+    page.type("[name=at]", "20")
+    confirm(page, "by hand")
+    page.wait_text("Now at 20")
+    assert client.call("consumer.info", "by hand")["ceiling"] == 20
+    page.wait_text("from 20 to")
+    client.call("consumer.delete", "by hand")
+    page.type("[name=at]", "21")
+    confirm(page, "by hand")
+    page.wait_text("does not exist", ".changes .trouble")
+
+
+def test_a_claim_appears_with_its_member_and_goes(visit, stocked, consumer):
+    page = visit(stocked.sign_in("consumers", name=consumer.name))
+    page.wait_text("Nobody works for it")
+    stocked.client.write(consumer.third)
+    claim = stocked.client.call("consumer.next", consumer.name, {"waitMs": 0, "member": "host-7"})["claim"]
+    page.wait_text("host-7")
+    assert str(claim) in page.text()
+    stocked.client.call("consumer.settle", consumer.name, {"claim": claim})
+    page.wait_text("Nobody works for it")
+    wait_until(lambda: stocked.client.call("consumer.info", consumer.name)["claims"] == 0, "no claim")
