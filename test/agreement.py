@@ -58,6 +58,8 @@ REPEATED = {
         (r"stream name or type over (\d+) bytes", "MAX_NAME"),
         (r"bytes, namespace over (\d+)", "MAX_NAMESPACE_NAME"),
         (r"more than (\d+) streams in one call", "MAX_STREAMS"),
+        (r"a message has (\d+) tags at most", "MAX_ROW_TAGS"),
+        (r"more than (\d+) tags of a message", "MAX_ROW_TAGS"),
         (r"consumer or member over (\d+)", "MAX_CONSUMER_NAME"),
         (r"\bscan_limit bigint = (\d+)", "DEFAULT_SCAN_LIMIT"),
         (r"are looked at, whether found or not, by default (\d+)", "DEFAULT_SCAN_LIMIT"),
