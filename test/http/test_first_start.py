@@ -271,6 +271,27 @@ def test_one_that_was_made_while_postgres_was_replaced_is_not_kept(folder, start
     wait_for_archive(cache)
 
 
+def test_a_stop_does_not_wait_for_the_making(folder, start):
+    """initdb heeds a signal between its steps only, and its programs go on without it."""
+    programs, started, cache = Path(folder + "/bin"), Path(folder + "/started"), folder + "/cache"
+    programs.mkdir()
+    for program in Path(PG_BIN).iterdir():
+        (programs / program.name).symlink_to(program)
+    script = programs / "initdb"
+    script.unlink()
+    started.touch()
+    started.chmod(0o666)
+    script.write_text(f'#!/bin/sh\ncase "$*" in *work-*) ;; *) exec {PG_BIN}/initdb "$@" ;; esac\n'
+                      f"trap '' TERM\nsh -c 'echo $$ > {started}; sleep 600; :'; :\n")
+    script.chmod(0o755)
+    server = start("--test-mode", "--cluster-cache", cache, "--pg-bindir", str(programs))
+    step = wait_until(lambda: started.read_text().strip(), "a step of initdb", 240)
+    assert work(cache)
+    server.stop()
+    assert not work(cache), "the one that makes it has ended by itself"
+    wait_until(lambda: not os.path.exists(f"/proc/{step}"), "the step has ended")
+
+
 @pytest.mark.parametrize("open_up", [
     lambda cache: cache.chmod(0o777), lambda cache: cache.chmod(0o770), lambda cache: cache.parent.chmod(0o777),
     lambda cache: archives(cache)[0].chmod(0o666)
