@@ -56,7 +56,7 @@ static void become_program(const struct embedded *embedded, pid_t parent,
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL); /* an ignored signal stays ignored over exec */
-	if (embedded->is_helper) /* it has a session, and with it a priority, of its own */
+	if (embedded->is_helper)  /* it has a session, and with it a priority, of its own */
 		setpgid(0, 0);
 	else
 		setsid();
