@@ -134,7 +134,8 @@ test-page: ## how fast the web page is in Chromium, and what open pages cost, mi
 
 test-clients: ## the clients that people bring, into sidecar/CLIENTS.md, half an hour
 #@ make test-clients [ARGS='--only python --table events']
-	@$(MAKE) --no-print-directory ready
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory install
 	@test/deps.sh --clients || echo "Going on without those that are missing."
 	@$(PYTHON) test/clients.py $(ARGS)
 

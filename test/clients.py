@@ -11,6 +11,7 @@ code 1 when a cell differs from the page's, or something could not be tried.
 """
 import argparse
 import json
+import os
 import shutil
 import signal
 import sys
@@ -86,6 +87,7 @@ def main():
               for name, (clients, _, _) in TABLES.items() if arguments.table in (None, name)}
     folder, began = Path(tempfile.mkdtemp(prefix="millrace-clients-", dir="/tmp")), time.monotonic()
     folder.chmod(0o755)
+    os.environ["TMPDIR"] = str(folder)
     try:
         commands, failed = build(chosen, arguments.build or folder)
         cells, differences = attempt(chosen, commands, folder)

@@ -5,13 +5,13 @@
 # command to run, and exits 1.  Takes no time and no network when nothing is missing.
 #
 # deps.sh --fuzzing does the same for a compiler with libFuzzer, which only test/fuzz needs, --browser for
-# Chromium and what drives it, which only test/browser needs, --analysis for what test/analyse.sh runs, --profiling for
-# gperftools, which only profiles need, --bench for what draws the plot of `make bench`, --packages for what
-# `make deb` needs, --proxies for nginx, HAProxy and pgbouncer, which test/proxies and some of test/http need
-# and whose services are not started, --alerts for Prometheus's promtool, --plugins for wal2json, which one
-# test needs each, --images for what `make test-images` needs, --clients for the package managers of `make
-# test-clients`, --busy for what `make test-busy` needs, and --sanitized for what building the Postgres of
-# test/sanitize/postgres.sh needs.
+# Chromium and its driver, which only test/browser needs, --analysis for what test/analyse.sh runs,
+# --profiling for gperftools, which only profiles need, --bench for what draws the plot of `make bench`,
+# --packages for what `make deb` needs, --proxies for nginx, HAProxy and pgbouncer, which test/proxies and
+# some of test/http need and whose services are not started, --alerts for Prometheus's promtool, --plugins
+# for wal2json, which one test needs each, --images for what `make test-images` needs, --clients for the
+# package managers of `make test-clients`, --busy for what `make test-busy` needs, and --sanitized for what
+# building the Postgres of test/sanitize/postgres.sh needs.
 set -euo pipefail
 
 pg_config=${PG_CONFIG:-pg_config}

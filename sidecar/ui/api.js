@@ -19,11 +19,17 @@ export class Failure extends Error {
 
 // ---- the token ------------------------------------------------------------------------------------------
 
-const fragment = /^#token=(.+)$/.exec(location.hash);
-if (fragment) {
-  sessionStorage.setItem('token', decodeURIComponent(fragment[1]));
-  history.replaceState(null, '', location.pathname + location.search);
+function takeToken() {
+  const found = /^#token=(.+)$/.exec(location.hash);
+  if (found) {
+    sessionStorage.setItem('token', found[1]);
+    history.replaceState(null, '', location.pathname + location.search);
+  }
+  return found;
 }
+
+takeToken();
+addEventListener('hashchange', () => takeToken() && location.reload());
 
 export const token = () => sessionStorage.getItem('token');
 

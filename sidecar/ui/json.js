@@ -2,6 +2,7 @@
 // level at a time and no deeper than is looked at.
 
 const QUOTE = 34, COMMA = 44, OPEN_LIST = 91, BACKSLASH = 92, CLOSE_LIST = 93, OPEN = 123, CLOSE = 125;
+const KINDS = {'{': 'object', '[': 'array', '"': 'string', n: 'null', t: 'boolean', f: 'boolean'};
 const MAX_INDENT = 40;  // levels; a deeper one is at the same place
 
 function skipSpace(text, at) {
@@ -47,11 +48,7 @@ export function skip(text, at) {
 }
 
 /** The kind of a value: object, array, string, number, boolean or null. */
-export function kind(text) {
-  const first = text[0];
-  return first === '{' ? 'object' : first === '[' ? 'array' : first === '"' ? 'string' : first === 'n' ? 'null' :
-    first === 't' || first === 'f' ? 'boolean' : 'number';
-}
+export const kind = text => KINDS[text[0]] || 'number';
 
 /** The parts of an array or object, in order, each {key, text}; `key` is undefined in an array. */
 export function parts(text) {

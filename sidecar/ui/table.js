@@ -91,10 +91,6 @@ export class Table extends Component {
       this.pending = this.top + rows * row;
   }
 
-  isAtTop() {
-    return this.top <= 0;
-  }
-
   // ---- the keyboard ----
 
   select(index) {

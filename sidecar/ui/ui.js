@@ -2,7 +2,7 @@
 
 import {html, useEffect, useState} from './vendor/preact.js';
 import {Failure} from './api.js';
-import {addressOf, streamAddress} from './route.js';
+import {streamAddress} from './route.js';
 
 /** Why something could not be shown. */
 export function Trouble({error, retry}) {
@@ -59,11 +59,25 @@ export function Title({title, of, children}) {
     children}</div>`;
 }
 
+/** Where a page came neither by https nor from this machine, browsers have the old way only. */
+async function toClipboard(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = document.createElement('textarea');
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    document.execCommand('copy');
+    area.remove();
+  }
+}
+
 /** A button that copies `text` (or what it returns). */
 export function Copy({text, label = 'Copy'}) {
   const [done, setDone] = useState(false);
   const copy = async () => {
-    await navigator.clipboard.writeText(typeof text === 'function' ? text() : text);
+    await toClipboard(typeof text === 'function' ? text() : text);
     setDone(true);
     setTimeout(() => setDone(false), 1200);
   };
@@ -72,5 +86,3 @@ export function Copy({text, label = 'Copy'}) {
 
 /** What a page is told while it waits. */
 export const Waiting = () => html`<p class="quiet" role="status">…</p>`;
-
-export {addressOf};

@@ -313,7 +313,7 @@ function Pages({isStream, name, types, at}) {
   const showForward = async from => {
     const found = await load(from, 'forward');
     if (found)
-      change({at: found.next === null ? '' : found.rows[found.rows.length - 1].globalPosition});
+      change({at: found.next === null ? '' : found.rows[found.rows.length - 1]?.globalPosition ?? found.next});
   };
   const take = arrived => {
     const before = following ? page.rows : held;

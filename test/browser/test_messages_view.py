@@ -193,7 +193,8 @@ def test_a_message_of_5_mb_is_shown_and_all_of_it_is_there(visit, stocked):
     page.click(".json button", "Raw")
     page.wait(lambda: len(page.text(".json pre")) > 100000, "the text")
     page.click(".more", "more characters")
-    page.wait(lambda: page.js("return document.querySelector('.json pre').textContent.length") > LARGE * 0.9, "all of it")
+    page.wait(lambda: page.js("return document.querySelector('.json pre').textContent.length") > LARGE * 0.9,
+              "all of it")
 
 
 def test_markup_in_names_types_and_data_stays_text(visit, stocked):

@@ -22,9 +22,9 @@ def test_server_namespaces_and_connections_are_shown(visit, stocked):
     page.wait_text("connection")
     page.wait(lambda: "Version" in page.text(".facts"), "the server")
     assert "0." in page.text(".facts")
-    page.wait(lambda: any(row.startswith("default") for row in page.texts("[aria-label=Namespaces] .canvas [role=row]")),
+    page.wait(lambda: any(row.startswith("default") for row in page.texts("[aria-label=Namespaces] .canvas .row")),
               "the namespace")
-    page.wait(lambda: any("/rpc" in row for row in page.texts("[aria-label=Connections] .canvas [role=row]")),
+    page.wait(lambda: any("/rpc" in row for row in page.texts("[aria-label=Connections] .canvas .row")),
               "the page's own connection")
     page.wait(lambda: "subscription" in page.text("[aria-label=Connections] h2"), "the number of subscriptions")
 
@@ -76,7 +76,8 @@ def test_a_snapshot_has_everything_but_tokens(visit, stocked, holder):
     page.click("button", "Take one")
     page.wait_for("textarea")
     text = page.js("return document.querySelector('textarea').value")
-    for part in ("Millrace 0.", "namespace=default", "consumer=worker", "forgotten", "pg_terminate_backend", "path=/rpc"):
+    for part in ("Millrace 0.", "namespace=default", "consumer=worker", "forgotten", "pg_terminate_backend",
+                 "path=/rpc"):
         assert part in text
     assert "ns_" not in text
     page.allow_clipboard()

