@@ -38,7 +38,7 @@
  * milliseconds where it is toasted.
  */
 #define INSERT_CHUNK 1000
-#define INSERT_CHUNK_BYTES (512 * 1024)
+#define INSERT_CHUNK_BYTES 524288
 
 /*
  * The pause between two chunks.  The append lock is free then, but a session that takes it again at once is
