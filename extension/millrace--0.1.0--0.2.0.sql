@@ -1281,10 +1281,11 @@ BEGIN
     END IF;
     PERFORM millrace.check_members(request, 'types array', 'since string', 'until string', 'where object', 'stream string',
         'category string', 'position integer', 'direction string', 'limit integer', 'scanLimit integer');
-    PERFORM millrace.check_members(wanted, 'path array', 'value any');
+    PERFORM millrace.check_members(wanted, 'path any', 'value any');
     IF EXISTS (SELECT FROM jsonb_array_elements(request->'types') t WHERE jsonb_typeof(t) <> 'string') THEN
         RAISE EXCEPTION 'options.types must be an array of strings' USING ERRCODE = 'MR009';
-    ELSIF EXISTS (SELECT FROM jsonb_array_elements(wanted->'path') p WHERE jsonb_typeof(p) NOT IN ('string', 'number')) THEN
+    ELSIF jsonb_typeof(wanted->'path') <> 'array'
+        OR jsonb_path_exists(wanted, 'strict $.path[*] ? (@.type() != "string" && @.type() != "number")', silent => true) THEN
         RAISE EXCEPTION 'options.where.path must be an array of strings and numbers' USING ERRCODE = 'MR009';
     ELSIF wanted IS NOT NULL AND NOT wanted ?& '{path,value}' THEN
         RAISE EXCEPTION 'options.where must have path and value' USING ERRCODE = 'MR009';

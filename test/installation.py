@@ -1,7 +1,7 @@
 """A copy of the installed PostgreSQL with extension files of its own, for tests of the extension's versions.
 
 A server finds its files by where its program lies.  So the programs and the extension's files are copied, and the rest
-are links.
+are links, each library by itself.
 """
 import os
 import re
@@ -26,6 +26,7 @@ class Installation:
         self.extension = self.inside(installed("sharedir")) / "extension"
         shutil.copytree(installed("bindir"), self.bin)
         self.extension.mkdir(parents=True)
+        self.inside(installed("pkglibdir")).mkdir(parents=True)  # whose libraries may be replaced
         for what in ("sharedir", "pkglibdir", "libdir"):
             self.link(installed(what))
         for libraries in installed("bindir").parents[2].glob(

@@ -45,6 +45,9 @@ enum
 /* What an answer as JSON may have of messages, but for the last one. */
 #define PAGE_BYTES (1024 * 1024)
 
+/* A path is walked anew in each message. */
+#define MAX_PATH_STEPS 1000
+
 typedef struct Search
 {
 	ReadRequest request;
@@ -78,6 +81,9 @@ ArgWhere(FunctionCallInfo fcinfo, Search *search)
 	if (!search->in_metadata && strcmp(in, "data") != 0)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
 						errmsg("path begins with neither \"data\" nor \"metadata\": \"%s\"", in)));
+	if (npath > MAX_PATH_STEPS)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
+						errmsg("path has %d steps, of at most %d", npath, MAX_PATH_STEPS)));
 	rest = palloc(sizeof(Datum) * npath);
 	for (int i = 1; i < npath; i++)
 		rest[i - 1] = PointerGetDatum(path[i]);

@@ -79,11 +79,13 @@ ListUndecided(Store *store, Buffer buffer, Snapshot snapshot, int64 limit, Undec
 {
 	Page page = BufferGetPage(buffer);
 	SnapshotData dirty;
+	OffsetNumber last;
 	int nfound = 0;
 
 	InitDirtySnapshot(dirty);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	for (OffsetNumber offset = FirstOffsetNumber; offset <= PageGetMaxOffsetNumber(page); offset++)
+	last = PageGetMaxOffsetNumber(page);
+	for (OffsetNumber offset = FirstOffsetNumber; offset <= last; offset++)
 	{
 		ItemId item = PageGetItemId(page, offset);
 		HeapTupleData row = {.t_tableOid = RelationGetRelid(store->heap)};

@@ -39,7 +39,7 @@
  * milliseconds where it is toasted.
  */
 #define INSERT_CHUNK 1000
-#define INSERT_CHUNK_BYTES (512 * 1024)
+#define INSERT_CHUNK_BYTES 524288
 
 /* Entries of tags under one append lock, but for a tuple that has more by itself; some microseconds each. */
 #define INSERT_CHUNK_ENTRIES 5000

@@ -36,8 +36,8 @@ static const struct setting serve_settings[] = {
 	{"allowed-hosts", "Listening", TEXT(allowed_hosts, NULL), .value = "NAMES",
 	 .help = "names, with commas between, under which the admin listener and --test-mode may be addressed "
 			 "(besides IP addresses and localhost; * for any)"},
-	{"ui", "Listening", TEXT(ui, "on"), .words = "|on|off|", .value = "on|off",
-	 .help = "the web page at /ui/"},
+	{"ui", "Listening", TEXT(ui, "on"), .words = "|on|off|", .value = "WORD",
+	 .help = "the web page at /ui/: on or off"},
 	{"workers", "Listening", NUMBER(workers, NUMBER, 0, 0, 256), .value = "N",
 	 .help = "worker threads; 0: one for two cores, at least 1, at most 4"},
 

@@ -24,7 +24,9 @@ static size_t read_quoted(struct slice text, char key[IDEMPOTENCY_MAX_KEY])
 			return i == text.len - 1 ? len : 0;
 		if (c == '\\')
 		{
-			c = ++i < text.len ? text.bytes[i] : '\0';
+			if (++i == text.len)
+				return 0;
+			c = text.bytes[i];
 			if (c != '"' && c != '\\')
 				return 0;
 		}

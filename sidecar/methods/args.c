@@ -147,10 +147,12 @@ bool args_integer(struct method_call *call, const char *field, struct slice valu
 
 bool args_direction(struct method_call *call, const char *field, struct slice value, bool *backward)
 {
+	bool string = json_kind(value) == JSON_STRING;
+
 	if (value.bytes == NULL)
 		return true;
-	*backward = json_string_is(value, "backward");
-	return *backward || json_string_is(value, "forward") ||
+	*backward = string && json_string_is(value, "backward");
+	return *backward || (string && json_string_is(value, "forward")) ||
 		   args_reject(call, field, value, "\"forward\" or \"backward\"");
 }
 

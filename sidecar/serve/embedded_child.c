@@ -56,7 +56,9 @@ static void become_program(const struct embedded *embedded, pid_t parent,
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL); /* an ignored signal stays ignored over exec */
-	if (!embedded->is_helper) /* it has a session, and with it a priority, of its own */
+	if (embedded->is_helper)  /* it has a session, and with it a priority, of its own */
+		setpgid(0, 0);
+	else
 		setsid();
 	if (!embedded_dir_become_user(&embedded->dir) || chdir(embedded->dir.path) != 0)
 		_exit(126);
@@ -119,6 +121,21 @@ bool embedded_reap(pid_t child, unsigned ms, int *status)
 	}
 }
 
+/*
+ * Ends a program and what it started.  initdb looks for signals between its steps only, which take long at a
+ * helper's priority; whatever it leaves is removed with the helper's folder.
+ */
+static void end_program(const struct embedded *embedded, pid_t child)
+{
+	int status;
+
+	if (!embedded->is_helper)
+		kill(child, SIGTERM);
+	else if (kill(-child, SIGKILL) != 0) /* it has yet to begin its group */
+		kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+}
+
 bool embedded_run(const struct embedded *embedded, const struct embedded_program *program, struct buf *error)
 {
 	pid_t child = embedded_spawn(embedded, program);
@@ -134,8 +151,7 @@ bool embedded_run(const struct embedded *embedded, const struct embedded_program
 		exited = embedded_reap(child, STOP_POLL_MS, &status);
 	if (!exited)
 	{
-		kill(child, SIGTERM);
-		waitpid(child, &status, 0);
+		end_program(embedded, child);
 		buf_add_str(error, "stopped while making the data directory");
 		return false;
 	}

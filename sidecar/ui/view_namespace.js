@@ -5,7 +5,7 @@ import {html, useEffect, useRef, useState} from './vendor/preact.js';
 import {batch, isAdministrator, namespace, rpc, usePoll} from './api.js';
 import {addressOf, events, streamAddress} from './route.js';
 import {Table} from './table.js';
-import {Ago, Copy, count, duration, Title, Trouble} from './ui.js';
+import {Ago, Copy, count, duration, plural, Title, Trouble} from './ui.js';
 
 const KEPT = 300;  // seconds of the plots
 const STEP = 5;  // seconds, of what was before the page was opened
@@ -156,7 +156,7 @@ export function NamespaceView() {
   const slowest = (consumers || []).filter(one => one.lag > 0).sort((a, b) => b.lag - a.lag)[0];
   return html`
     <${Title} title="Namespace" of=${namespace()}>
-      ${stats && html`<span class="quiet">about ${count(stats.messageCount)} messages, the last at ${count(stats.head)}</span>`}
+      ${stats && html`<span class="quiet">about ${plural(stats.messageCount, 'message')}, the last at ${count(stats.head)}</span>`}
     <//>
     ${error && html`<${Trouble} error=${error} />`}
     ${stats && stats.heldBack && stats.heldBack.seconds >= HELD && html`<${Banner} held=${stats.heldBack} />`}

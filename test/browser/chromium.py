@@ -165,8 +165,8 @@ class Page:
         return self.here().find_elements("css selector", selector)
 
     def text(self, selector="main"):
-        """What an element shows; None where there is none."""
-        return self.js("const e = document.querySelector(arguments[0]); return e && e.innerText", selector)
+        """What an element shows; nothing where there is none."""
+        return self.js("const e = document.querySelector(arguments[0]); return e ? e.innerText : ''", selector)
 
     def texts(self, selector):
         return self.js("return [...document.querySelectorAll(arguments[0])].map(e => e.innerText)", selector)

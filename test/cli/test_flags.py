@@ -22,7 +22,7 @@ def settings(command):
 
 
 def value_for(name, word):
-    return {"log-level": "error", "log-format": "json"
+    return {"log-level": "error", "log-format": "json", "ui": "off"
             }.get(name) or {"N": "7", "SECONDS": "7", "MILLISECONDS": "7", "BYTES": "1M"}.get(word, "x")
 
 

@@ -271,6 +271,23 @@ def test_one_that_was_made_while_postgres_was_replaced_is_not_kept(folder, start
     wait_for_archive(cache)
 
 
+def test_a_stop_does_not_wait_for_the_making(folder, start):
+    """initdb heeds a signal between its steps only, and its programs go on without it."""
+    programs, started, cache = Path(folder + "/bin"), Path(folder + "/started"), folder + "/cache"
+    programs.mkdir()
+    for program in "postgres", "pg_resetwal":
+        (programs / program).symlink_to(f"{PG_BIN}/{program}")
+    script = programs / "initdb"
+    script.write_text(f'#!/bin/sh\ncase "$*" in *work-*) ;; *) exec {PG_BIN}/initdb "$@" ;; esac\n'
+                      f"trap '' TERM\nsh -c 'echo $$ > {started}; sleep 600; :'; :\n")
+    script.chmod(0o755)
+    server = start("--test-mode", "--cluster-cache", cache, "--pg-bindir", str(programs))
+    step = wait_until(lambda: started.exists() and started.read_text().strip(), "a step of initdb", 240)
+    server.stop()
+    assert not work(cache), "what makes it was given no time to end by itself"
+    wait_until(lambda: not os.path.exists(f"/proc/{step}"), "the end of the step")
+
+
 @pytest.mark.parametrize("open_up", [
     lambda cache: cache.chmod(0o777), lambda cache: cache.chmod(0o770), lambda cache: cache.parent.chmod(0o777),
     lambda cache: archives(cache)[0].chmod(0o666)
