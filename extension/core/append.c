@@ -322,6 +322,14 @@ GroupEnd(AppendCall *call, AppendRequest *first)
 	return end;
 }
 
+static void
+JudgeGroup(AppendCall *call, AppendGroup *group)
+{
+	for (AppendRequest *request = group->first; request < group->end; request++)
+		if (request->space == group->space)
+			AppendJudge(call, request);
+}
+
 /* Judges the requests of a namespace, and inserts what is accepted. */
 static void
 AppendToNamespace(AppendCall *call, OpenNamespace *space, NewRow **rows, Condition **conditions)
@@ -331,15 +339,15 @@ AppendToNamespace(AppendCall *call, OpenNamespace *space, NewRow **rows, Conditi
 	for (; group.first < call->requests + call->nrequests; group.first = group.end)
 	{
 		group.end = GroupEnd(call, group.first);
-		for (;;)
+		JudgeGroup(call, &group);
+		while (!InsertAccepted(call, &group, rows))
 		{
-			for (AppendRequest *request = group.first; request < group.end; request++)
-				if (request->space == space)
-					AppendJudge(call, request);
-			if (InsertAccepted(call, &group, rows))
-				break;
 			ForgetVerdicts(&group);
+			JudgeGroup(call, &group);
 		}
+		for (AppendRequest *request = group.first; request < group.end; request++)
+			if (request->space == space)
+				ConditionsLeave(request);
 	}
 }
 
@@ -358,8 +366,10 @@ AppendToAll(AppendCall *call)
 	{
 		OpenNamespace *space = lfirst(cell);
 
-		if (space->store)
-			AppendToNamespace(call, space, rows, conditions);
+		if (!space->store)
+			continue;
+		AppendToNamespace(call, space, rows, conditions);
+		ConditionsEnd(space);
 	}
 }
 
@@ -408,7 +418,5 @@ AppendRequests(AppendRequest *requests, int nrequests, AppendDoubt doubt)
 	if (call.repeated)
 		StoreFollowEarlierCommits();
 	AppendKeepVersions(&call);
-	if (call.conditional)
-		ConditionsEnd(&call);
 	CloseNamespaces(&call);
 }

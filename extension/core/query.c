@@ -33,7 +33,7 @@ KindOf(const JsonbValue *value)
 		case jbvNumeric:
 			return "a number";
 		case jbvBool:
-			return "true or false";
+			return value->val.boolean ? "true" : "false";
 		default:
 			return value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data) ? "an array"
 																							: "an object";

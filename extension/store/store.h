@@ -209,7 +209,7 @@ typedef struct StoreGuard
 extern bool StoreInsert(Store *store, NewRow **rows, int nrows, bool import, const StoreGuard *guard);
 
 /* store/position.c */
-extern int64 StoreLastDrawn(Store *store);
+extern int64 StoreLastDrawn(Relation sequence);
 
 /* store/unique.c */
 extern bool StoreFindLive(StoreScan *scan, ScanKey keys, int nkeys, ItemPointer except);
