@@ -68,9 +68,17 @@ typedef struct AppendGroup
 	int nconditions;
 } AppendGroup;
 
+/* Writes a refusal into the request's verdict. */
+static inline void
+AppendRefuse(AppendRequest *request, int part, int sqlerrcode, char *message)
+{
+	request->verdict.sqlerrcode = sqlerrcode;
+	request->verdict.part = part;
+	request->verdict.message = message;
+}
+
 /* judge.c */
 extern void AppendJudge(AppendCall *call, AppendRequest *request);
-extern void AppendRefuse(AppendRequest *request, int part, int sqlerrcode, char *message);
 
 /* condition.c */
 extern void ConditionsAwait(AppendCall *call);

@@ -4,8 +4,8 @@
  * A condition holds when no message above its position matches its query, up to where the request's own
  * messages come.  No lock on tags or types is taken: the append lock alone makes it exact.
  *
- *   1. The end of the index on global positions is read, and then a snapshot is taken.  All entries up to that
- *      end are in all indexes (store/entry.c), and every transaction that made one had its number before the
+ *   1. The end of the index on global positions is read, and then a snapshot is taken.  All entries up to
+ *      there are in all indexes (store/entry.c), and every transaction that made one had its number before the
  *      snapshot.  So each message up to there is seen, or in doubt (its transaction may still commit), or
  *      gone.  One in doubt is waited for, or refuses the request; then all begins anew, from there on.
  *   2. Under the append lock nothing new can come.  What came since then is looked for in the index alone; as
@@ -15,9 +15,9 @@
  * So of two requests whose conditions the other's messages break, the one with the higher positions knows of
  * the other's: it met their entries in step 2.
  *
- * A snapshot that shows all that is there now, dirty or self, must not be used: between an old version of a row
- * and a new one it may see neither.  What is in doubt counts as a match by its hashes; its contents are read
- * when it has committed, since its transaction's end may take its long values away meanwhile.
+ * A snapshot that shows all that is there now, dirty or self, must not be used: between an old version of a
+ * row and a new one it may see neither.  What is in doubt counts as a match by its hashes; its contents are
+ * read when it has committed, since its transaction's end may take its long values away meanwhile.
  *
  * Everything here is for one namespace at a time: the namespaces of a call are judged and inserted one after
  * the other, in the order of their tables, so that two calls don't wait for each other.
@@ -42,7 +42,7 @@
 #include "core/row.h"
 #include "tags/tags.h"
 
-/* Under the append lock no more positions are looked through than this; what is further is looked at outside. */
+/* Under the append lock no more positions than this are looked through; the rest is without it. */
 #define MAX_STEPS 1000
 
 /* What a look at a condition came to, and at which message. */
@@ -75,8 +75,8 @@ OpenPositions(OpenNamespace *space)
 }
 
 /*
- * The last global position in the index that was given out: those above were put there by hand, and among them
- * may be none that is being appended.
+ * The last global position in the index that was given out: those above were put there by hand, and among
+ * them may be none that is being appended.
  */
 static int64
 LastEntry(OpenNamespace *space)
@@ -166,8 +166,8 @@ LookOnce(OpenNamespace *space, Condition *condition, Match *match)
 }
 
 /*
- * The same until it is decided; LOOK_DOUBT only where the call does not wait.  A transaction that has ended in
- * the meantime is in doubt for the snapshot alone.
+ * The same until it is decided; LOOK_DOUBT only where the call does not wait.  A transaction that has ended
+ * in the meantime is in doubt for the snapshot alone.
  */
 static Look
 LookUntilDecided(OpenNamespace *space, Condition *condition, bool wait, Match *match)
@@ -188,8 +188,8 @@ LookUntilDecided(OpenNamespace *space, Condition *condition, bool wait, Match *m
 }
 
 /*
- * Before any lock is taken: looks at each condition once, and waits for what is in doubt.  What is found is no
- * answer yet, as ids come first.
+ * Before any lock is taken: looks at each condition once, and waits for what is in doubt.  What is found is
+ * no answer yet, as ids come first.
  */
 void
 ConditionsAwait(AppendCall *call)

@@ -135,7 +135,7 @@ InsertionRefusePositions(const Insertion *insertion, int64 drawn)
 }
 
 /*
- * The last global position that was given out, or by an import; 0: none.  The sequence is open and locked, and
+ * The last global position that was given out, or by an import; 0: none.  The sequence is open and locked;
  * nothing is looked up nor waited for.  Unlike pg_sequence_last_value() it asks for no privilege, and of a
  * sequence that is to begin somewhere (ALTER SEQUENCE RESTART) it says what is before that.
  */
