@@ -192,6 +192,9 @@ SELECT * FROM millrace.append_streams(ARRAY[('m-3', ARRAY[('T', '{}', NULL, NULL
     condition => '{"failIfEventsMatch": {"items": [{"tags": ["s"]}]}}');
 \set VERBOSITY default
 SELECT count(*) FROM millrace.read_category('m');
+-- What is in by a first part breaks no condition of the rest.
+SELECT last_position FROM millrace.append_messages('m-5', ARRAY(SELECT ('T', '{}', '{"tags": ["many"]}', NULL)
+    ::millrace.new_message FROM generate_series(1, 2500)), condition => '{"failIfEventsMatch": {"items": [{"tags": ["many"]}]}}');
 -- Of this transaction, of this very statement, and of a savepoint that is gone.
 BEGIN;
 SELECT "position" FROM millrace.append('x-1', 'T', '{}', '{"tags": ["x"]}');

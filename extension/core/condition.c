@@ -5,8 +5,8 @@
  * messages come.  No lock on tags or types is taken: the append lock alone makes it exact.
  *
  *   1. The end of the index on global positions is read, and then a snapshot is taken.  All entries up to
- *      there are in all indexes (store/entry.c), and every transaction that made one had its number before the
- *      snapshot.  So each message up to there is seen, or in doubt (its transaction may still commit), or
+ *      there are in all indexes (store/entry.c), and every transaction that made one had its number before
+ *      the snapshot.  So each message up to there is seen, or in doubt (its transaction may still commit), or
  *      gone.  One in doubt is waited for, or refuses the request; then all begins anew, from there on.
  *   2. Under the append lock nothing new can come.  What came since then is looked for in the index alone; as
  *      soon as there is anything that might match, the lock is given back and step 1 looks at it.  Else the
