@@ -4,9 +4,9 @@
  * A condition holds when no message above its position matches its query, up to where the request's own
  * messages come.  No lock on tags or types is taken: the append lock alone makes it exact.
  *
- *   1. The end of the index on global positions is read, and then a snapshot is taken.  All entries up to that
- *      end are in all indexes (store/entry.c), and every transaction that made one had its number before the
- *      snapshot.  So each message up to there is seen, or in doubt (its transaction may still commit), or
+ *   1. The end of the index on global positions is read, and then a snapshot is taken.  All entries up to
+ *      there are in all indexes (store/entry.c), and every transaction that made one had its number before
+ *      the snapshot.  So each message up to there is seen, or in doubt (its transaction may still commit), or
  *      gone.  One in doubt is waited for, or refuses the request; then all begins anew, from there on.
  *   2. Under the append lock nothing new can come.  What came since then is looked for in the index alone; as
  *      soon as there is anything that might match, the lock is given back and step 1 looks at it.  Else the
@@ -15,9 +15,9 @@
  * So of two requests whose conditions the other's messages break, the one with the higher positions knows of
  * the other's: it met their entries in step 2.
  *
- * A snapshot that shows all that is there now, dirty or self, must not be used: between an old version of a row
- * and a new one it may see neither.  What is in doubt counts as a match by its hashes; its contents are read
- * when it has committed, since its transaction's end may take its long values away meanwhile.
+ * A snapshot that shows all that is there now, dirty or self, must not be used: between an old version of a
+ * row and a new one it may see neither.  What is in doubt counts as a match by its hashes; its contents are
+ * read when it has committed, since its transaction's end may take its long values away meanwhile.
  *
  * Everything here is for one namespace at a time: the namespaces of a call are judged and inserted one after
  * the other, in the order of their tables, so that two calls don't wait for each other.
@@ -25,6 +25,8 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/nbtree.h"
+#include "access/relation.h"
 #include "access/relscan.h"
 #include "access/xact.h"
 #include "storage/lmgr.h"
@@ -40,8 +42,11 @@
 #include "core/row.h"
 #include "tags/tags.h"
 
-/* Under the append lock no more positions are looked through than this; what is further is looked at outside. */
+/* Under the append lock no more positions than this are looked through; the rest is without it. */
 #define MAX_STEPS 1000
+
+/* How far from the end its last entry is looked for first. */
+#define NEAR_END 10
 
 /* What a look at a condition came to, and at which message. */
 typedef enum Look
@@ -61,20 +66,47 @@ typedef struct Match
 
 /* ---- where a look goes to ------------------------------------------------------------------------------ */
 
-/* The last global position in the index; those above all that were given out are no append's. */
+/* Opens what looks need, once; under the append lock nothing can be opened. */
+static void
+OpenPositions(OpenNamespace *space)
+{
+	if (space->positions)
+		return;
+	space->sequence = relation_open(space->store->sequence, RowExclusiveLock);
+	space->positions = StoreBeginScan(space->store, INDEX_GLOBAL_POSITION, SnapshotAny, 2);
+	space->positions->scan->xs_want_itup = true;
+}
+
+/* The last global position in the index from `least` to `most`; 0: there is none. */
+static int64
+LastBetween(OpenNamespace *space, int64 least, int64 most)
+{
+	IndexScanDesc index = space->positions->scan;
+	int64 last = 0;
+	ScanKeyData keys[2];
+	bool isnull;
+
+	StoreInt8Key(&keys[0], 1, BTGreaterEqualStrategyNumber, least);
+	StoreInt8Key(&keys[1], 1, BTLessEqualStrategyNumber, most);
+	StoreRescan(space->positions, keys, 2);
+	if (index_getnext_tid(index, BackwardScanDirection))
+		last = DatumGetInt64(index_getattr(index->xs_itup, 1, index->xs_itupdesc, &isnull));
+	StoreRestScan(space->positions);
+	return last;
+}
+
+/*
+ * The last global position in the index that was given out: those above were put there by hand, and among
+ * them may be none that is being appended.  It is looked for near the end first, as a scan reads all entries
+ * of a page that it may return.
+ */
 static int64
 LastEntry(OpenNamespace *space)
 {
-	IndexScanDesc index = space->positions->scan;
-	int64 drawn = StoreLastDrawn(space->store); /* Min() looks at it twice */
-	int64 last = 0;
-	bool isnull;
+	int64 drawn = StoreLastDrawn(space->sequence);
+	int64 last = LastBetween(space, drawn - NEAR_END, drawn);
 
-	index_rescan(index, NULL, 0, NULL, 0);
-	if (index_getnext_tid(index, BackwardScanDirection))
-		last = DatumGetInt64(index_getattr(index->xs_itup, 1, index->xs_itupdesc, &isnull));
-	index_rescan(index, NULL, 0, NULL, 0);
-	return Min(last, drawn);
+	return last > 0 ? last : LastBetween(space, 1, drawn);
 }
 
 /* Lets go of all pages and of the snapshot, which must be done before a wait. */
@@ -93,11 +125,7 @@ static void
 LookFromHere(OpenNamespace *space)
 {
 	Rest(space);
-	if (!space->positions)
-	{
-		space->positions = StoreBeginScan(space->store, INDEX_GLOBAL_POSITION, SnapshotAny, 0);
-		space->positions->scan->xs_want_itup = true;
-	}
+	OpenPositions(space);
 	space->head = LastEntry(space);
 	space->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	space->prefix = PrefixBeginLatest(space->positions, space->snapshot);
@@ -153,8 +181,8 @@ LookOnce(OpenNamespace *space, Condition *condition, Match *match)
 }
 
 /*
- * The same until it is decided; LOOK_DOUBT only where the call does not wait.  A transaction that has ended in
- * the meantime is in doubt for the snapshot alone.
+ * The same until it is decided; LOOK_DOUBT only where the call does not wait.  A transaction that has ended
+ * in the meantime is in doubt for the snapshot alone.
  */
 static Look
 LookUntilDecided(OpenNamespace *space, Condition *condition, bool wait, Match *match)
@@ -165,6 +193,8 @@ LookUntilDecided(OpenNamespace *space, Condition *condition, bool wait, Match *m
 
 		if (!space->snapshot)
 			LookFromHere(space);
+		if (condition->scan && condition->checked >= space->head)
+			return LOOK_HOLDS;
 		look = LookOnce(space, condition, match);
 		PrefixRest(space->prefix);
 		if (look != LOOK_DOUBT || (!wait && TransactionIdIsInProgress(match->xid)))
@@ -175,8 +205,8 @@ LookUntilDecided(OpenNamespace *space, Condition *condition, bool wait, Match *m
 }
 
 /*
- * Before any lock is taken: looks at each condition once, and waits for what is in doubt.  What is found is no
- * answer yet, as ids come first.
+ * Before any lock is taken: looks at each condition once, and waits for what is in doubt.  What is found is
+ * no answer yet, as ids come first.
  */
 void
 ConditionsAwait(AppendCall *call)
@@ -231,13 +261,20 @@ ConditionsNote(AppendRequest *request)
 		}
 }
 
-static AppendMessage *
-FindAmong(OpenNamespace *space, const TagQuery *query, int64 hash)
+static List *
+AcceptedWith(OpenNamespace *space, int64 hash)
 {
 	AcceptedHash *entry = hash_search(space->accepted, &hash, HASH_FIND, NULL);
+
+	return entry ? entry->messages : NIL;
+}
+
+static AppendMessage *
+FindAmong(List *messages, const TagQuery *query)
+{
 	ListCell *cell;
 
-	foreach (cell, entry ? entry->messages : NIL)
+	foreach (cell, messages)
 	{
 		AppendMessage *message = lfirst(cell);
 
@@ -245,6 +282,27 @@ FindAmong(OpenNamespace *space, const TagQuery *query, int64 hash)
 			return message;
 	}
 	return NULL;
+}
+
+/* Finds one that an item matches, among those with the rarest of its tags. */
+static AppendMessage *
+FindByItem(OpenNamespace *space, const TagQuery *query, const QueryItem *item)
+{
+	AppendMessage *found = NULL;
+	List *fewest = NIL;
+
+	for (int i = 0; i < item->ntags; i++)
+	{
+		List *messages = AcceptedWith(space, TagsHashOfTag(item->tags[i]));
+
+		if (i == 0 || list_length(messages) < list_length(fewest))
+			fewest = messages;
+	}
+	if (item->ntags > 0)
+		return FindAmong(fewest, query);
+	for (int i = 0; i < item->ntypes && !found; i++)
+		found = FindAmong(AcceptedWith(space, TagsHashOfType(item->types[i])), query);
+	return found;
 }
 
 /* Finds a message that this call inserts and the query matches. */
@@ -256,15 +314,7 @@ FindAccepted(OpenNamespace *space, const TagQuery *query)
 	if (!space->accepted)
 		return NULL;
 	for (int i = 0; i < query->nitems && !found; i++)
-	{
-		const QueryItem *item = &query->items[i];
-
-		if (item->ntags > 0)
-			found = FindAmong(space, query, TagsHashOfTag(item->tags[0]));
-		else
-			for (int j = 0; j < item->ntypes && !found; j++)
-				found = FindAmong(space, query, TagsHashOfType(item->types[j]));
-	}
+		found = FindByItem(space, query, &query->items[i]);
 	return found;
 }
 
@@ -330,7 +380,9 @@ JudgeCondition(AppendCall *call, AppendRequest *request, Condition *condition)
 		request->verdict.match = accepted;
 		return false;
 	}
-	if (condition->after > 0 && condition->after > (drawn = StoreLastDrawn(space->store)))
+	OpenPositions(space);
+	drawn = StoreLastDrawn(space->sequence);
+	if (condition->after > drawn)
 	{
 		RefuseAfter(request, condition, drawn);
 		return false;
@@ -423,22 +475,25 @@ ConditionsGuard(AppendGroup *group)
 	return (StoreGuard){GroupHolds, GroupHoldsStill, GroupInserted, group};
 }
 
-/* Ends all scans. */
+/* Ends the scans of a request, which hold 40 kB for each look-up. */
 void
-ConditionsEnd(AppendCall *call)
+ConditionsLeave(AppendRequest *request)
 {
-	ListCell *cell;
-
-	foreach (cell, call->namespaces)
+	for (int i = 0; i < request->nconditions; i++)
 	{
-		OpenNamespace *space = lfirst(cell);
-
-		Rest(space);
-		if (space->positions)
-			StoreEndScan(space->positions);
+		if (request->conditions[i].scan)
+			QueryScanEnd(request->conditions[i].scan);
+		request->conditions[i].scan = NULL;
 	}
-	for (int i = 0; i < call->nrequests; i++)
-		for (int j = 0; j < call->requests[i].nconditions; j++)
-			if (call->requests[i].conditions[j].scan)
-				QueryScanEnd(call->requests[i].conditions[j].scan);
+}
+
+/* Ends what is left of a namespace's. */
+void
+ConditionsEnd(OpenNamespace *space)
+{
+	Rest(space);
+	if (!space->positions)
+		return;
+	StoreEndScan(space->positions);
+	relation_close(space->sequence, NoLock);
 }
