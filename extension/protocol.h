@@ -103,6 +103,7 @@
 #define SQLSTATE_CONSUMER_MOVED "MR018"	 /* is not at the position that it was to be moved from */
 
 #define SQLSTATE_APPEND_CONDITION_FAILED "MR019"
+#define SQLSTATE_NO_TAG_INDEX "MR020" /* of the namespace, or one without types */
 
 /* PostgreSQL's that the program decides by. */
 #define SQLSTATE_SUCCESS "00000"
