@@ -25,6 +25,9 @@ NOT_KNOWN = re.compile(r" is not known|has no \"")
 def own():
     """A server whose namespace default these tests have for themselves."""
     server = Server("--test-mode")
+    connection = server.postgres()
+    sql(connection, "SELECT millrace.index_tags('default')")
+    connection.close()
     yield server
     server.stop()
 
@@ -190,7 +193,8 @@ def unpark(client):
 
 def prepare(client, name, params):
     """Makes what the example of a method is about; returns its arguments as they are here."""
-    client.call("stream.write", "account-1", {"type": "Deposited", "data": {"amount": 10}}, {"id": EXAMPLE_ID})
+    client.call("stream.write", "account-1", {"type": "Deposited", "data": {"amount": 10}, "tags": ["account:1"]},
+                {"id": EXAMPLE_ID})
     client.call("consumer.create", "billing", {"category": "account"})
     if name == "consumer.move":
         client.post(["consumer.delete", "digest"])
