@@ -45,7 +45,7 @@ static bool check_reply(struct method_call *call, const struct db_append_reply *
 	method_fail_status(call, reply->status, &reply->error);
 	if (call->error.code == ERROR_STREAM_VERSION_CONFLICT)
 		error_set_versions(&call->error, reply->expected, reply->actual);
-	else if (call->error.code == ERROR_APPEND_CONDITION_FAILED)
+	else if (call->error.code == ERROR_APPEND_CONDITION_FAILED && reply->stream != NULL)
 		error_set_match(&call->error, reply->expected, reply->actual, reply->stream, reply->type);
 	method_answer_error(call);
 	return false;

@@ -318,7 +318,7 @@ const char type_reference[] =
 	"NewMessages [{type: Name, data: object, metadata?: object, tags?: Tags, id?: Id}](1..)\n"
 	"OneCondition ({failIfEventsMatch: Query, after?: integer(0..)=0}|"
 	"{stream: Name, expectedVersion: ExpectedVersion})\n"
-	"Query ({all: true}|{items: [QueryItem](1..100)})\n"
+	"Query ({all: boolean `true`}|{items: [QueryItem](1..100)})\n"
 	"QueryItem {types?: [Name](1..100) `any of them`, tags?: [Name](1..20) `all of them`} `one of both at "
 	"least`\n"
 	"ScanLimit integer(1..100000)=10000 `messages that are looked at`\n"

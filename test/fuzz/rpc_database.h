@@ -89,6 +89,10 @@ static void read_request(struct db *db, const struct db_append *append)
 
 	note(db, "append", frame_name(&reader));
 	nparts = (unsigned)frame_number(&reader, 4);
+	require(((nparts & FRAME_CONDITIONS) != 0) == (append->nconditions > 0));
+	if (append->nconditions > 0)
+		note(db, "conditions", frame_string(&reader));
+	nparts &= ~FRAME_CONDITIONS;
 	require(nparts > 0 && nparts == append->nparts);
 	for (unsigned i = 0; i < nparts; i++)
 	{
