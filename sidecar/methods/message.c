@@ -8,7 +8,7 @@
 
 #define MAX_TAGS 64 /* of a message */
 #define MAX_TAG 500 /* bytes */
-#define TAGS_WANTED "an array of 1 to 64 strings of 1 to 500 bytes"
+#define TAGS_WANTED "an array of 1 to " LIMIT_TEXT(MAX_TAGS) " strings of 1 to " LIMIT_TEXT(MAX_TAG) " bytes"
 
 /* Writes a number over four bytes that are there already. */
 void write_u32_at(struct buf *frame, size_t at, uint32_t value)

@@ -17,7 +17,8 @@ from store import ZERO_TOKEN, Server, new_id, sql, token_for, wait_until
 META_SCHEMA = json.loads((Path(__file__).parent / "openrpc" / "meta-schema.json").read_text())
 EXAMPLE_ID = "0192a1de-4b3c-7e21-9f00-3a5b6c7d8e9f"
 # Whose default depends on another option, so that the document tells none.
-DEPENDENT = {("stream.get", "position"), ("category.get", "position"), ("consumer.create", "onPoison")}
+DEPENDENT = {("stream.get", "position"), ("category.get", "position"), ("query.get", "position"),
+             ("consumer.create", "onPoison")}
 NOT_KNOWN = re.compile(r" is not known|has no \"")
 
 
