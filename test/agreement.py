@@ -25,7 +25,7 @@ LIMIT_PLACES = [
     (r"\bArgInt64\([^()]*, (\d+)\)", "has the default"),
     (r"\bargs_(?:name|integer)\([^;]*?, (?:-?\d+, )?(\d+)(?:, &|\))", "has the bound"),
 ]
-OFTEN = {"10000"}  # other limits have this number, too
+OFTEN = {"500", "10000"}  # other limits have these numbers, too
 LIMIT_IN_TEXT = r"(?<![\w.,])(\d+)(?= (?:bytes|streams|types|rows)\b)"
 
 VERSION_PLACES = [r"#\s*define\s+\w*(?:BATCH|VERDICTS?|IMPORT|FRAME)\w*VERSION\w*\s+\d", r"\bFrameOpen\([^;]*, \d+\)",
@@ -60,6 +60,10 @@ REPEATED = {
         (r"more than (\d+) streams in one call", "MAX_STREAMS"),
         (r"a message has (\d+) tags at most", "MAX_ROW_TAGS"),
         (r"more than (\d+) tags of a message", "MAX_ROW_TAGS"),
+        (r"At most (\d+) items in a query", "MAX_QUERY_ITEMS"),
+        (r"items in a query, (\d+) types", "MAX_QUERY_TYPES"),
+        (r"types and (\d+) tags in an item", "MAX_QUERY_TAGS"),
+        (r"in an item, and (\d+) look-ups", "MAX_QUERY_LOOKUPS"),
         (r"consumer or member over (\d+)", "MAX_CONSUMER_NAME"),
         (r"\bscan_limit bigint = (\d+)", "DEFAULT_SCAN_LIMIT"),
         (r"are looked at, whether found or not, by default (\d+)", "DEFAULT_SCAN_LIMIT"),

@@ -182,7 +182,10 @@ PartPositions(AppendPart *part, Datum *values)
 	values[3] = Int64GetDatum(last->global_position);
 }
 
-/* append(stream, type, data, metadata, expected_version, id, namespace, condition) -> (position, global_position) */
+/*
+ * append(stream, type, data, metadata, expected_version, id, namespace, condition) -> (position,
+ * global_position)
+ */
 Datum
 millrace_append(PG_FUNCTION_ARGS)
 {
@@ -205,8 +208,8 @@ millrace_append(PG_FUNCTION_ARGS)
 }
 
 /*
- * append_messages(stream, messages new_message[], expected_version, namespace, condition) -> positions of the first and
- * the last
+ * append_messages(stream, messages new_message[], expected_version, namespace, condition) -> positions of
+ * the first and the last
  */
 Datum
 millrace_append_messages(PG_FUNCTION_ARGS)
@@ -255,8 +258,8 @@ CheckMessagesType(TupleDesc desc)
 }
 
 /*
- * append_streams(appends stream_append[], namespace, condition) -> one row a part: stream and the positions of its first
- * and last message
+ * append_streams(appends stream_append[], namespace, condition) -> one row a part: stream and the positions
+ * of its first and last message
  */
 Datum
 millrace_append_streams(PG_FUNCTION_ARGS)

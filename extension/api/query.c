@@ -117,9 +117,9 @@ WriteMessage(void *arg, const Message *message)
 }
 
 /*
- * json_read_query(namespace, query, position, batch_size, max_bytes, direction) -> (body, count, next_position,
- * head, more): a page of messages as JSON text, where the next one begins unless batch_size or the end was
- * reached, the head as of this page, and whether there may be more behind batch_size.
+ * json_read_query(namespace, query, position, batch_size, max_bytes, direction) -> (body, count,
+ * next_position, head, more): a page of messages as JSON text, where the next one begins unless batch_size
+ * or the end was reached, the head as of this page, and whether there may be more behind batch_size.
  */
 Datum
 millrace_json_read_query(PG_FUNCTION_ARGS)

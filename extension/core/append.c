@@ -322,6 +322,14 @@ GroupEnd(AppendCall *call, AppendRequest *first)
 	return end;
 }
 
+static void
+JudgeGroup(AppendCall *call, AppendGroup *group)
+{
+	for (AppendRequest *request = group->first; request < group->end; request++)
+		if (request->space == group->space)
+			AppendJudge(call, request);
+}
+
 /* Judges the requests of a namespace, and inserts what is accepted. */
 static void
 AppendToNamespace(AppendCall *call, OpenNamespace *space, NewRow **rows, Condition **conditions)
@@ -331,15 +339,15 @@ AppendToNamespace(AppendCall *call, OpenNamespace *space, NewRow **rows, Conditi
 	for (; group.first < call->requests + call->nrequests; group.first = group.end)
 	{
 		group.end = GroupEnd(call, group.first);
-		for (;;)
+		JudgeGroup(call, &group);
+		while (!InsertAccepted(call, &group, rows))
 		{
-			for (AppendRequest *request = group.first; request < group.end; request++)
-				if (request->space == space)
-					AppendJudge(call, request);
-			if (InsertAccepted(call, &group, rows))
-				break;
 			ForgetVerdicts(&group);
+			JudgeGroup(call, &group);
 		}
+		for (AppendRequest *request = group.first; request < group.end; request++)
+			if (request->space == space)
+				ConditionsLeave(request);
 	}
 }
 
@@ -358,8 +366,10 @@ AppendToAll(AppendCall *call)
 	{
 		OpenNamespace *space = lfirst(cell);
 
-		if (space->store)
-			AppendToNamespace(call, space, rows, conditions);
+		if (!space->store)
+			continue;
+		AppendToNamespace(call, space, rows, conditions);
+		ConditionsEnd(space);
 	}
 }
 
@@ -386,11 +396,11 @@ TakePositions(AppendCall *call)
 
 /*
  * Appends, with a verdict for each request: MR001 a wrong expected version, MR002 an id that is taken,
- * MR003 no such namespace, MR009 a stream that is full or a condition after a position that there never was,
- * MR019 a condition that does not hold, 55P03 one in doubt, where that is not waited for.  Errors raised, none
- * of them a verdict: 42501 privileges, MR010 an unusable table, or one without an index on tags, 25006 a
- * read-only transaction, MR009 more than MAX_STREAMS streams, 55P03 and 40P01 from waiting for a stream or for
- * what is in doubt, and those of StoreInsert().
+ * MR003 no such namespace, MR009 a stream that is full or a condition after a position that there never
+ * was, MR019 a condition that does not hold, 55P03 one in doubt, where that is not waited for.  Errors
+ * raised, none of them a verdict: 42501 privileges, MR010 an unusable table, or one without an index on
+ * tags, 25006 a read-only transaction, MR009 more than MAX_STREAMS streams, 55P03 and 40P01 from waiting
+ * for a stream or for what is in doubt, and those of StoreInsert().
  */
 void
 AppendRequests(AppendRequest *requests, int nrequests, AppendDoubt doubt)
@@ -408,7 +418,5 @@ AppendRequests(AppendRequest *requests, int nrequests, AppendDoubt doubt)
 	if (call.repeated)
 		StoreFollowEarlierCommits();
 	AppendKeepVersions(&call);
-	if (call.conditional)
-		ConditionsEnd(&call);
 	CloseNamespaces(&call);
 }

@@ -25,9 +25,10 @@ typedef struct OpenNamespace
 	int64 head;		   /* conditions are looked at up to this position */
 	Snapshot snapshot; /* by this one, taken after it; NULL: not yet */
 	struct PrefixScan *prefix;
-	StoreScan *positions; /* the index on global positions */
-	HTAB *accepted;		  /* what this call inserts, by hash, where conditions want to know */
-	AppendMessage *any;	  /* one of those */
+	StoreScan *positions; /* the index on global positions; NULL: not opened, and neither is */
+	Relation sequence;
+	HTAB *accepted;		/* what this call inserts, by hash, where conditions want to know */
+	AppendMessage *any; /* one of those */
 } OpenNamespace;
 
 /* A stream that this call appends to. */
@@ -67,16 +68,25 @@ typedef struct AppendGroup
 	int nconditions;
 } AppendGroup;
 
+/* Writes a refusal into the request's verdict. */
+static inline void
+AppendRefuse(AppendRequest *request, int part, int sqlerrcode, char *message)
+{
+	request->verdict.sqlerrcode = sqlerrcode;
+	request->verdict.part = part;
+	request->verdict.message = message;
+}
+
 /* judge.c */
 extern void AppendJudge(AppendCall *call, AppendRequest *request);
-extern void AppendRefuse(AppendRequest *request, int part, int sqlerrcode, char *message);
 
 /* condition.c */
 extern void ConditionsAwait(AppendCall *call);
 extern bool ConditionsJudge(AppendCall *call, AppendRequest *request);
 extern void ConditionsNote(AppendRequest *request);
 extern void ConditionsForget(OpenNamespace *space);
-extern void ConditionsEnd(AppendCall *call);
+extern void ConditionsLeave(AppendRequest *request);
+extern void ConditionsEnd(OpenNamespace *space);
 extern StoreGuard ConditionsGuard(AppendGroup *group);
 
 /* version.c */

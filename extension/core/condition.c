@@ -4,9 +4,9 @@
  * A condition holds when no message above its position matches its query, up to where the request's own
  * messages come.  No lock on tags or types is taken: the append lock alone makes it exact.
  *
- *   1. The end of the index on global positions is read, and then a snapshot is taken.  All entries up to that
- *      end are in all indexes (store/entry.c), and every transaction that made one had its number before the
- *      snapshot.  So each message up to there is seen, or in doubt (its transaction may still commit), or
+ *   1. The end of the index on global positions is read, and then a snapshot is taken.  All entries up to
+ *      there are in all indexes (store/entry.c), and every transaction that made one had its number before
+ *      the snapshot.  So each message up to there is seen, or in doubt (its transaction may still commit), or
  *      gone.  One in doubt is waited for, or refuses the request; then all begins anew, from there on.
  *   2. Under the append lock nothing new can come.  What came since then is looked for in the index alone; as
  *      soon as there is anything that might match, the lock is given back and step 1 looks at it.  Else the
@@ -15,9 +15,9 @@
  * So of two requests whose conditions the other's messages break, the one with the higher positions knows of
  * the other's: it met their entries in step 2.
  *
- * A snapshot that shows all that is there now, dirty or self, must not be used: between an old version of a row
- * and a new one it may see neither.  What is in doubt counts as a match by its hashes; its contents are read
- * when it has committed, since its transaction's end may take its long values away meanwhile.
+ * A snapshot that shows all that is there now, dirty or self, must not be used: between an old version of a
+ * row and a new one it may see neither.  What is in doubt counts as a match by its hashes; its contents are
+ * read when it has committed, since its transaction's end may take its long values away meanwhile.
  *
  * Everything here is for one namespace at a time: the namespaces of a call are judged and inserted one after
  * the other, in the order of their tables, so that two calls don't wait for each other.
@@ -25,6 +25,8 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/nbtree.h"
+#include "access/relation.h"
 #include "access/relscan.h"
 #include "access/xact.h"
 #include "storage/lmgr.h"
@@ -40,7 +42,7 @@
 #include "core/row.h"
 #include "tags/tags.h"
 
-/* Under the append lock no more positions are looked through than this; what is further is looked at outside. */
+/* Under the append lock no more positions than this are looked through; the rest is without it. */
 #define MAX_STEPS 1000
 
 /* What a look at a condition came to, and at which message. */
@@ -61,20 +63,35 @@ typedef struct Match
 
 /* ---- where a look goes to ------------------------------------------------------------------------------ */
 
-/* The last global position in the index; those above all that were given out are no append's. */
+/* Opens what looks need, once; under the append lock nothing can be opened. */
+static void
+OpenPositions(OpenNamespace *space)
+{
+	if (space->positions)
+		return;
+	space->sequence = relation_open(space->store->sequence, RowExclusiveLock);
+	space->positions = StoreBeginScan(space->store, INDEX_GLOBAL_POSITION, SnapshotAny, 1);
+	space->positions->scan->xs_want_itup = true;
+}
+
+/*
+ * The last global position in the index that was given out: those above were put there by hand, and among
+ * them may be none that is being appended.
+ */
 static int64
 LastEntry(OpenNamespace *space)
 {
 	IndexScanDesc index = space->positions->scan;
-	int64 drawn = StoreLastDrawn(space->store); /* Min() looks at it twice */
 	int64 last = 0;
+	ScanKeyData key;
 	bool isnull;
 
-	index_rescan(index, NULL, 0, NULL, 0);
+	StoreInt8Key(&key, 1, BTLessEqualStrategyNumber, StoreLastDrawn(space->sequence));
+	StoreRescan(space->positions, &key, 1);
 	if (index_getnext_tid(index, BackwardScanDirection))
 		last = DatumGetInt64(index_getattr(index->xs_itup, 1, index->xs_itupdesc, &isnull));
-	index_rescan(index, NULL, 0, NULL, 0);
-	return Min(last, drawn);
+	StoreRestScan(space->positions);
+	return last;
 }
 
 /* Lets go of all pages and of the snapshot, which must be done before a wait. */
@@ -93,11 +110,7 @@ static void
 LookFromHere(OpenNamespace *space)
 {
 	Rest(space);
-	if (!space->positions)
-	{
-		space->positions = StoreBeginScan(space->store, INDEX_GLOBAL_POSITION, SnapshotAny, 0);
-		space->positions->scan->xs_want_itup = true;
-	}
+	OpenPositions(space);
 	space->head = LastEntry(space);
 	space->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	space->prefix = PrefixBeginLatest(space->positions, space->snapshot);
@@ -153,8 +166,8 @@ LookOnce(OpenNamespace *space, Condition *condition, Match *match)
 }
 
 /*
- * The same until it is decided; LOOK_DOUBT only where the call does not wait.  A transaction that has ended in
- * the meantime is in doubt for the snapshot alone.
+ * The same until it is decided; LOOK_DOUBT only where the call does not wait.  A transaction that has ended
+ * in the meantime is in doubt for the snapshot alone.
  */
 static Look
 LookUntilDecided(OpenNamespace *space, Condition *condition, bool wait, Match *match)
@@ -175,8 +188,8 @@ LookUntilDecided(OpenNamespace *space, Condition *condition, bool wait, Match *m
 }
 
 /*
- * Before any lock is taken: looks at each condition once, and waits for what is in doubt.  What is found is no
- * answer yet, as ids come first.
+ * Before any lock is taken: looks at each condition once, and waits for what is in doubt.  What is found is
+ * no answer yet, as ids come first.
  */
 void
 ConditionsAwait(AppendCall *call)
@@ -231,13 +244,20 @@ ConditionsNote(AppendRequest *request)
 		}
 }
 
-static AppendMessage *
-FindAmong(OpenNamespace *space, const TagQuery *query, int64 hash)
+static List *
+AcceptedWith(OpenNamespace *space, int64 hash)
 {
 	AcceptedHash *entry = hash_search(space->accepted, &hash, HASH_FIND, NULL);
+
+	return entry ? entry->messages : NIL;
+}
+
+static AppendMessage *
+FindAmong(List *messages, const TagQuery *query)
+{
 	ListCell *cell;
 
-	foreach (cell, entry ? entry->messages : NIL)
+	foreach (cell, messages)
 	{
 		AppendMessage *message = lfirst(cell);
 
@@ -245,6 +265,27 @@ FindAmong(OpenNamespace *space, const TagQuery *query, int64 hash)
 			return message;
 	}
 	return NULL;
+}
+
+/* Finds one that an item matches, among those with the rarest of its tags. */
+static AppendMessage *
+FindByItem(OpenNamespace *space, const TagQuery *query, const QueryItem *item)
+{
+	AppendMessage *found = NULL;
+	List *fewest = NIL;
+
+	for (int i = 0; i < item->ntags; i++)
+	{
+		List *messages = AcceptedWith(space, TagsHashOfTag(item->tags[i]));
+
+		if (i == 0 || list_length(messages) < list_length(fewest))
+			fewest = messages;
+	}
+	if (item->ntags > 0)
+		return FindAmong(fewest, query);
+	for (int i = 0; i < item->ntypes && !found; i++)
+		found = FindAmong(AcceptedWith(space, TagsHashOfType(item->types[i])), query);
+	return found;
 }
 
 /* Finds a message that this call inserts and the query matches. */
@@ -256,15 +297,7 @@ FindAccepted(OpenNamespace *space, const TagQuery *query)
 	if (!space->accepted)
 		return NULL;
 	for (int i = 0; i < query->nitems && !found; i++)
-	{
-		const QueryItem *item = &query->items[i];
-
-		if (item->ntags > 0)
-			found = FindAmong(space, query, TagsHashOfTag(item->tags[0]));
-		else
-			for (int j = 0; j < item->ntypes && !found; j++)
-				found = FindAmong(space, query, TagsHashOfType(item->types[j]));
-	}
+		found = FindByItem(space, query, &query->items[i]);
 	return found;
 }
 
@@ -337,7 +370,9 @@ JudgeCondition(AppendCall *call, AppendRequest *request, Condition *condition)
 		request->verdict.match = accepted;
 		return false;
 	}
-	if (condition->after > 0 && condition->after > (drawn = StoreLastDrawn(space->store)))
+	OpenPositions(space);
+	drawn = StoreLastDrawn(space->sequence);
+	if (condition->after > drawn)
 	{
 		RefuseAfter(request, condition, drawn);
 		return false;
@@ -430,22 +465,25 @@ ConditionsGuard(AppendGroup *group)
 	return (StoreGuard){GroupHolds, GroupHoldsStill, GroupInserted, group};
 }
 
-/* Ends all scans. */
+/* Ends the scans of a request, which hold 40 kB for each look-up. */
 void
-ConditionsEnd(AppendCall *call)
+ConditionsLeave(AppendRequest *request)
 {
-	ListCell *cell;
-
-	foreach (cell, call->namespaces)
+	for (int i = 0; i < request->nconditions; i++)
 	{
-		OpenNamespace *space = lfirst(cell);
-
-		Rest(space);
-		if (space->positions)
-			StoreEndScan(space->positions);
+		if (request->conditions[i].scan)
+			QueryScanEnd(request->conditions[i].scan);
+		request->conditions[i].scan = NULL;
 	}
-	for (int i = 0; i < call->nrequests; i++)
-		for (int j = 0; j < call->requests[i].nconditions; j++)
-			if (call->requests[i].conditions[j].scan)
-				QueryScanEnd(call->requests[i].conditions[j].scan);
+}
+
+/* Ends what is left of a namespace's. */
+void
+ConditionsEnd(OpenNamespace *space)
+{
+	Rest(space);
+	if (!space->positions)
+		return;
+	StoreEndScan(space->positions);
+	relation_close(space->sequence, NoLock);
 }

@@ -4,7 +4,7 @@
  * Ids come first, so that a retry is answered what the first attempt was: its messages are found stored with
  * the same stream, type and data (metadata may differ), and their positions are the answer, whatever version
  * it expects.  A request of which some messages are stored and some are not is refused, and so is an id that
- * is stored with other contents.  Then come expected versions.
+ * is stored with other contents.  Then come expected versions, and conditions on queries (condition.c).
  *
  * A refusal is a verdict and raises nothing, so that the other requests of the call go on.
  */
@@ -15,15 +15,6 @@
 
 #include "base/errors.h"
 #include "core/append_call.h"
-
-/* Writes a refusal into the request's verdict. */
-void
-AppendRefuse(AppendRequest *request, int part, int sqlerrcode, char *message)
-{
-	request->verdict.sqlerrcode = sqlerrcode;
-	request->verdict.part = part;
-	request->verdict.message = message;
-}
 
 /* ---- ids ----------------------------------------------------------------------------------------------- */
 

@@ -1,8 +1,8 @@
 /*
  * query.c: queries and conditions as JSON, and whether a message matches.
  *
- * Everything that is not said is refused, and an empty list too: a query that came out empty by a mistake must
- * not become one for everything, nor a condition one that always holds.
+ * Everything that is not said is refused, and an empty list too: a query that came out empty by a mistake
+ * must not become one for everything, nor a condition one that always holds.
  */
 #include "postgres.h"
 
@@ -33,7 +33,7 @@ KindOf(const JsonbValue *value)
 		case jbvNumeric:
 			return "a number";
 		case jbvBool:
-			return "true or false";
+			return value->val.boolean ? "true" : "false";
 		default:
 			return value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data) ? "an array"
 																							: "an object";

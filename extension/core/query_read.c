@@ -1,10 +1,10 @@
 /*
  * query_read.c: reading the messages that match a query, and up to where the answer is complete.
  *
- * What the index leads to is judged as in prefix.c.  A message that the snapshot doesn't see, and that may still
- * commit or did so later, ends the read: the head is below it.  Messages that don't match hold up nobody, whoever
- * writes them.  Where nothing ends the read the head is the last message that the snapshot sees: a position that
- * only an open transaction has used may be given again after a crash.
+ * What the index leads to is judged as in prefix.c.  A message that the snapshot doesn't see, and that may
+ * still commit or did so later, ends the read: the head is below it.  Messages that don't match hold up
+ * nobody, whoever writes them.  Where nothing ends the read the head is the last message that the snapshot
+ * sees: a position that only an open transaction has used may be given again after a crash.
  *
  * Backward the first message that is in doubt must be known before the read begins.  None is among those that
  * are decided (undecided.c), so the rest is looked through.
@@ -73,8 +73,8 @@ TakeRow(QueryReader *reader, HeapTuple row)
 }
 
 /*
- * Goes to the next message that matches, or is in doubt: *doubt is its position then, else 0.  False: there is
- * no more.
+ * Goes to the next message that matches, or is in doubt: *doubt is its position then, else 0.  False: there
+ * is no more.
  */
 static bool
 Next(QueryReader *reader, int64 *doubt)
@@ -129,7 +129,7 @@ QueryHead(Store *store, const TagQuery *query)
 	return head;
 }
 
-/* Hands messages to the sink from where the scan stands; returns the position in doubt that ended it, or 0. */
+/* Hands messages to the sink from where the scan stands; returns the doubt that ended it, or 0. */
 static int64
 HandOver(QueryReader *reader, const QueryRequest *request, MessageSink sink, void *arg, int64 *last,
 		 bool *full)

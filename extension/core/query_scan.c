@@ -1,11 +1,11 @@
 /*
  * query_scan.c: the rows of a table that may match a query.
  *
- * A query is taken apart into legs: an item's tags with one of its types, or its tags alone.  A row matches a
- * leg when the index on tags has an entry for each of the leg's hashes at the row's global position.  So a leg
- * leaps: where the entries of its hashes are at different positions, those that are behind are looked for at
- * the furthest.  A rare tag makes a leg short however frequent the others are.  The legs are merged by
- * position.  A query for all messages has one leg, of the index on global positions.
+ * A query is taken apart into legs: an item's tags with one of its types, or its tags alone.  A row matches
+ * a leg when the index on tags has an entry for each of the leg's hashes at the row's global position.  So
+ * a leg leaps: where the entries of its hashes are at different positions, those that are behind are looked
+ * for at the furthest.  A rare tag makes a leg short however frequent the others are.  The legs are merged
+ * by position.  A query for all messages has one leg, of the index on global positions.
  *
  * What is found may be of a row that is not visible, or have the hash of another tag: the caller looks at it.
  */

@@ -9,6 +9,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "commands/sequence.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -134,19 +135,25 @@ InsertionRefusePositions(const Insertion *insertion, int64 drawn)
 }
 
 /*
- * The last global position that was given out, or by an import; 0: none.  Locks the sequence, unless the
- * transaction did so before.
+ * The last global position that was given out, or by an import; 0: none.  The sequence is open and locked;
+ * nothing is looked up nor waited for.  Unlike pg_sequence_last_value() it asks for no privilege, and of a
+ * sequence that is to begin somewhere (ALTER SEQUENCE RESTART) it says what is before that.
  */
 int64
-StoreLastDrawn(Store *store)
+StoreLastDrawn(Relation sequence)
 {
-	LOCAL_FCINFO(call, 1);
-	Datum last;
+	Buffer buffer = ReadBuffer(sequence, 0);
+	Page page = BufferGetPage(buffer);
+	HeapTupleHeader row;
+	Form_pg_sequence_data data;
+	int64 last;
 
-	InitFunctionCallInfoData(*call, NULL, 1, InvalidOid, NULL, NULL);
-	call->args[0] = (NullableDatum){ObjectIdGetDatum(store->sequence), false};
-	last = pg_sequence_last_value(call);
-	return call->isnull ? 0 : DatumGetInt64(last);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	row = (HeapTupleHeader)PageGetItem(page, PageGetItemId(page, FirstOffsetNumber));
+	data = (Form_pg_sequence_data)((char *)row + row->t_hoff);
+	last = data->is_called ? data->last_value : data->last_value - 1;
+	UnlockReleaseBuffer(buffer);
+	return last;
 }
 
 /* ---- brought ------------------------------------------------------------------------------------------- */

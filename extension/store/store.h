@@ -193,9 +193,9 @@ extern void StoreFireTriggers(Store *store, NewRow **rows, int nrows);
 extern Store *StoreDescribeIndexes(Relation heap, const char **problem);
 
 /*
- * What has to hold when rows are inserted.  `holds` is asked under the append lock, before each chunk of rows,
- * and opens, locks and waits for nothing; where it says no, `again` is asked when the lock is free: whether
- * it is worth another try.  `inserted` is told the last global position of each chunk.
+ * What has to hold when rows are inserted.  `holds` is asked under the append lock, before each chunk of
+ * rows, and opens, locks and waits for nothing; where it says no, `again` is asked when the lock is free:
+ * whether it is worth another try.  `inserted` is told the last global position of each chunk.
  */
 typedef struct StoreGuard
 {
@@ -209,7 +209,7 @@ typedef struct StoreGuard
 extern bool StoreInsert(Store *store, NewRow **rows, int nrows, bool import, const StoreGuard *guard);
 
 /* store/position.c */
-extern int64 StoreLastDrawn(Store *store);
+extern int64 StoreLastDrawn(Relation sequence);
 
 /* store/unique.c */
 extern bool StoreFindLive(StoreScan *scan, ScanKey keys, int nkeys, ItemPointer except);

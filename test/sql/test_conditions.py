@@ -139,15 +139,17 @@ def test_of_two_that_break_each_others_condition_one_wins(connect, left, right):
             return append(session, stream, *tags, type=type, condition=unless(query, after))
 
         with ThreadPoolExecutor(2) as pool:
-            outcomes = [pool.submit(race, one, "l-1", "A", ["a"], left), pool.submit(race, two, "r-1", "B", ["b"], right)]
+            outcomes = [pool.submit(race, one, "l-1", "A", ["a"], left),
+                        pool.submit(race, two, "r-1", "B", ["b"], right)]
             won = [outcome.result() is not None for outcome in outcomes]
         assert won.count(True) == 1, won
 
 
 def test_a_rare_tag_makes_a_frequent_one_cheap(connect):
     session = connect()
-    sql(session, """SELECT count(millrace.append_messages('a-' || n, ARRAY(SELECT ('T', '{}', '{"tags": ["often"]}', NULL)
-                    ::millrace.new_message FROM generate_series(1, 1000)))) FROM generate_series(1, 30) AS n""")
+    sql(session, """SELECT count(millrace.append_messages('a-' || n, ARRAY(SELECT
+                    ('T', '{}', '{"tags": ["often"]}', NULL)::millrace.new_message FROM generate_series(1, 1000))))
+                    FROM generate_series(1, 30) AS n""")
     append(session, "b-1", "often", "seldom")
     query = tagged("often", "seldom")
     plan = f"SELECT count(*) FROM millrace.read_query('{json.dumps(query)}')"
@@ -223,8 +225,9 @@ def test_an_old_snapshot_judges_by_what_is_committed(connect, level):
 def test_calls_of_many_chunks_with_crossed_conditions(connect):
     """Each goes in in parts, and each asks for what the other has in its last part."""
     one, two = connect(), connect()
-    call = """SELECT count(*) FROM millrace.append_messages(%s, ARRAY(SELECT ('T', '{}', CASE n WHEN 2500 THEN %s::jsonb END, NULL)
-              ::millrace.new_message FROM generate_series(1, 2500) AS n), condition => %s::jsonb)"""
+    call = """SELECT count(*) FROM millrace.append_messages(%s, ARRAY(SELECT
+              ('T', '{}', CASE n WHEN 2500 THEN %s::jsonb END, NULL)::millrace.new_message
+              FROM generate_series(1, 2500) AS n), condition => %s::jsonb)"""
 
     def run(session, stream, tag, query, ready):
         ready.wait()
@@ -242,6 +245,42 @@ def test_calls_of_many_chunks_with_crossed_conditions(connect):
                         pool.submit(run, two, f"b-{n}", f"b{n}", tagged(f"a{n}"), ready)]
             won = [outcome.result() for outcome in outcomes]
         assert won.count(True) == 1, won
+
+
+def test_a_wait_is_in_no_vacuums_way(connect):
+    """Whoever waits for a transaction holds no page: VACUUM would wait for that, and others for VACUUM."""
+    open_one, waiting, watcher = connect(), connect(), connect()
+    for n in range(20):
+        append(watcher, f"a-{n}", "t")
+    after = head(watcher, tagged("t"))
+    sql(watcher, "DELETE FROM millrace_c.messages WHERE global_position <= %s - 1", after)
+    sql(open_one, "BEGIN")
+    append(open_one, "b-1", "t")
+    with ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(append, waiting, "b-2", "t", condition=unless(tagged("t"), after))
+        wait_until(is_waiting(watcher, waiting), "a wait")
+        try:
+            sql(watcher, "SET statement_timeout = '60s'")
+            sql(watcher, "VACUUM (FREEZE, INDEX_CLEANUP ON) millrace_c.messages")
+        finally:
+            sql(open_one, "COMMIT")
+        assert outcome.result() is None
+
+
+def test_an_index_that_is_younger_than_the_snapshot_is_not_read(connect):
+    """It lacks the old version of a message that was changed before."""
+    old, other = connect(), connect()
+    sql(other, "DROP INDEX millrace_c.messages_tags")
+    append(other, "a-1", "t")
+    sql(old, "BEGIN ISOLATION LEVEL REPEATABLE READ")
+    assert sql(old, "SELECT count(*) FROM millrace.read_all()") == [(1,)]
+    sql(other, "UPDATE millrace_c.messages SET metadata = NULL")
+    assert sql(other, "SELECT millrace.index_tags()") == [(True,)]
+    with pytest.raises(psycopg2.Error) as refused:
+        sql(old, "SELECT count(*) FROM millrace.read_query(%s)", json.dumps(tagged("t")))
+    assert refused.value.pgcode == "55000"
+    sql(old, "ROLLBACK")
+    assert sql(old, "SELECT count(*) FROM millrace.read_query(%s)", json.dumps(tagged("t"))) == [(0,)]
 
 
 def test_redactions_that_keep_the_tags_break_nothing(connect):
@@ -287,8 +326,10 @@ def test_decisions_of_many_clients_are_exact(connect):
         while time.monotonic() < stop:
             query = random_query(chance)
             text = json.dumps(query)
-            matches = sql(session, "SELECT global_position FROM millrace.read_query(%s, batch_size => -1)", text)
-            after = sql(session, "SELECT millrace.query_head(%s)", text)[0][0] if not matches else matches[-1][0]
+            last, after = sql(session, """
+                SELECT (SELECT global_position FROM millrace.read_query(q, NULL, 1, 'backward')), millrace.query_head(q)
+                FROM (SELECT %s::jsonb AS q) AS query""", text)[0]
+            after = last if last and chance.random() < 0.5 else after
             metadata = json.dumps({"tags": chance.sample(tags, chance.randint(0, 3)), "query": query, "after": after})
             try:
                 sql(session, "SELECT millrace.append(%s, %s, '{}', %s, condition => %s::jsonb)",
