@@ -63,8 +63,8 @@ IsArgumentsFault(int sqlerrcode)
 }
 
 /*
- * Reads the conditions of a request; what is wrong with them refuses it.  Nothing but memory is used meanwhile,
- * so that an error needs no subtransaction.
+ * Reads the conditions of a request; what is wrong with them refuses it.  Nothing but memory is used
+ * meanwhile, so that an error needs no subtransaction.
  */
 static void
 ReadConditions(const char *json, AppendRequest *request)

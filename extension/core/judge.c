@@ -193,7 +193,7 @@ JudgeVersions(AppendRequest *request)
 	return true;
 }
 
-/* ---- order ---------------------------------------------------------------------------------------------- */
+/* ---- order --------------------------------------------------------------------------------------------- */
 
 static bool
 ShareStream(const AppendRequest *a, const AppendRequest *b)
@@ -205,7 +205,7 @@ ShareStream(const AppendRequest *a, const AppendRequest *b)
 	return false;
 }
 
-/* Whether an earlier request in doubt appends to one of its streams, and so is to be tried again before it. */
+/* Whether an earlier request in doubt appends to one of its streams, and so will be tried again before it. */
 static bool
 FollowsDoubt(const AppendCall *call, const AppendRequest *request)
 {

@@ -74,8 +74,8 @@ void error_set_details(struct error *error, const struct buf *text);
 void error_set_versions(struct error *error, int64_t expected, int64_t actual);
 
 /*
- * The details of a condition that does not hold: {"after":N,"position":N,"stream":S,"type":S}; of names so long
- * that they don't fit only the positions.
+ * The details of a condition that does not hold: {"after":N,"position":N,"stream":S,"type":S}; of names so
+ * long that they don't fit only the positions.
  */
 void error_set_match(struct error *error, int64_t after, int64_t position, const char *stream,
 					 const char *type);

@@ -6,9 +6,9 @@
  * turns until the retry window ends.  Requests of a parked stream that come behind it, in its batch and in
  * later ones, follow it there when it is their turn to be sent, so that they keep their order.
  *
- * Each try waits for a lock, or for the other transaction, as long as DB_LOCK_TIMEOUT (statement.h).  They are not counted: a request is
- * tried until its deadline, the end of the retry window (shared.c), and then answered with the error
- * (settle.c).
+ * Each try waits for a lock, or for the other transaction, as long as DB_LOCK_TIMEOUT (statement.h).  They
+ * are not counted: a request is tried until its deadline, the end of the retry window (shared.c), and then
+ * answered with the error (settle.c).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -129,8 +129,8 @@ static void park_followers(struct batch *batch, struct batcher *deferred)
 }
 
 /*
- * Parks the first request and those of the batch that would meet the same lock; false as park_first.  Where the
- * batch went as a whole, each of the others has a verdict of its own.
+ * Parks the first request and those of the batch that would meet the same lock; false as park_first.  Where
+ * the batch went as a whole, each of the others has a verdict of its own.
  */
 bool batch_park_leading(struct batcher *batcher, struct batch *batch)
 {

@@ -134,7 +134,8 @@ static bool check_condition(struct method_call *call, const char *field, struct 
 }
 
 /*
- * Begins a request, with the condition in `field`, which may be absent; its number of parts is put in at the end.
+ * Begins a request, with the condition in `field`, which may be absent; its number of parts is put in at the
+ * end.
  */
 static bool begin(struct writer *writer, struct method_call *call, const char *field, struct slice condition)
 {

@@ -24,8 +24,8 @@ void write_u32_at(struct buf *frame, size_t at, uint32_t value);
 /* A name or a type: not empty, not too long. */
 bool write_name(struct writer *writer, const char *field, struct slice value);
 /*
- * `id` is what to use in place of the message's own, and `id_field` where it is; NULL: a message has its own, if
- * any.
+ * `id` is what to use in place of the message's own, and `id_field` where it is; NULL: a message has its own,
+ * if any.
  */
 bool write_message(struct writer *writer, struct slice message, const char *id_field, struct slice id);
 /* The messages of one part, with their count in front. */

@@ -94,10 +94,11 @@ def test_a_condition_on_such_a_query_is_refused_everywhere(decider, query, said)
 
 
 @pytest.mark.parametrize("condition", [
-    None, 7, "x", [], {}, [{}], [7], {"after": 1}, {"failIfEventsMatch": None}, {"failIfEventsMatch": tagged("a"), "x": 1},
+    None, 7, "x", [], {}, [{}], [7], {"after": 1}, {"failIfEventsMatch": None}, {**unless(tagged("a")), "x": 1},
     unless(tagged("a"), -1), unless(tagged("a"), 1.5), unless(tagged("a"), "1"), unless(tagged("a"), 2**63),
     {"failIfEventsMatch": tagged("a"), "after": None}, {"stream": "s"}, {"stream": "", "expectedVersion": 0},
-    {"stream": "s", "expectedVersion": -2}, {"stream": "s", "expectedVersion": 0, "after": 1}, [unless(tagged("a"))] * 11,
+    {"stream": "s", "expectedVersion": -2}, {"stream": "s", "expectedVersion": 0, "after": 1},
+    [unless(tagged("a"))] * 11,
 ])
 def test_what_is_no_condition_is_refused(decider, condition):
     for call in (["stream.write", "s", message(), {"condition": condition}],
@@ -117,8 +118,9 @@ def test_a_condition_with_what_cannot_be_stored_is_refused(decider):
 
 def test_a_bad_condition_is_its_own_requests_affair(decider):
     """Of those that go to Postgres together."""
+    conditions = [unless(tagged("a")), unless(tagged()), {"x": 1}, unless(tagged("b"), 10**6)]
     batch = [{"jsonrpc": "2.0", "id": n, "method": "stream.write", "params": ["s", message(), {"condition": condition}]}
-             for n, condition in enumerate([unless(tagged("a")), unless(tagged()), {"x": 1}, unless(tagged("b"), 10**6)])]
+             for n, condition in enumerate(conditions)]
     answers = {each["id"]: each for each in decider.post(batch).json}
     assert answers[0]["result"] == {"position": 0, "globalPosition": 1}
     assert {answers[n]["error"]["data"]["code"] for n in (1, 2, 3)} == {"INVALID_REQUEST"}
@@ -149,8 +151,8 @@ def test_a_stream_can_be_left_out_only_with_tags(decider):
 
 
 @pytest.mark.parametrize("options", [
-    {"position": "1"}, {"position": 1.5}, {"batchSize": 10_001}, {"batchSize": -2}, {"direction": "up"}, {"batchsize": 1},
-    {"position": None}, {"types": ["T"]}, 7, None,
+    {"position": "1"}, {"position": 1.5}, {"batchSize": 10_001}, {"batchSize": -2}, {"direction": "up"},
+    {"batchsize": 1}, {"position": None}, {"types": ["T"]}, 7, None,
 ])
 def test_options_that_query_get_has_not_are_refused(decider, options):
     error = decider.refused("query.get", {"all": True}, options)
@@ -395,7 +397,8 @@ def doubtful(cluster, start):
 
 
 def waits_for_a_transaction(cluster):
-    ((count,),) = sql(cluster.connect(), "SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted")
+    ((count,),) = sql(cluster.connect(),
+                      "SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted")
     return count
 
 
