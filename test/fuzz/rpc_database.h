@@ -227,12 +227,13 @@ static PGresult *deliveries(const struct question *question)
 static PGresult *answer_to(const struct question *question)
 {
 	static char large[20000];
-	const char *page[] = {"[2]", "1", NULL};
+	const char *page[] = {"[2]", "1", NULL, "9", "t"}; /* the last two are a query's */
+	bool of_query = question->statement == &db_read_query_statement;
 	const char *value = "{\"namespace\" : \"n\", \"createdAt\" : \"t\"}";
 
 	if (question->statement == &db_consumer_next_statement)
 		return deliveries(question);
-	if (question->statement != &db_read_stream_statement &&
+	if (!of_query && question->statement != &db_read_stream_statement &&
 		question->statement != &db_read_category_statement)
 		return make_result(1, &value);
 	if (question->page == 0)
@@ -242,7 +243,7 @@ static PGresult *answer_to(const struct question *question)
 		page[0] = large;
 		page[2] = "7";
 	}
-	return make_result(3, page);
+	return make_result(of_query ? 5 : 3, page);
 }
 
 static void answer_query(struct db *db, struct question *question)
