@@ -22,6 +22,7 @@ SELECT global_position FROM millrace.read_query('{"items": [{"tags": ["a"], "typ
 SELECT global_position FROM millrace.read_query('{"items": [{"tags": ["a"], "types": ["U"]}]}');
 SELECT global_position FROM millrace.read_query('{"items": [{"tags": ["a"]}, {"types": ["T"]}]}');
 SELECT * FROM millrace.append('s-1', 'T', '{}', condition => '{"failIfEventsMatch": {"items": [{"types": ["T"]}]}}');
+SELECT "position" FROM millrace.append('s-2', 'T', '{}', condition => '{"failIfEventsMatch": {"items": [{"tags": ["a"], "types": ["U"]}]}}');
 DROP INDEX millrace_query.messages_tags;
 SELECT millrace.index_tags();
 
@@ -206,6 +207,10 @@ ROLLBACK TO one;
 SELECT pg_temp.try('{"failIfEventsMatch": {"items": [{"tags": ["y"]}]}}');
 COMMIT;
 SELECT millrace.append('x-2', 'T', '{}', '{"tags": ["same"]}') IS NOT NULL, left(pg_temp.try('{"failIfEventsMatch": {"items": [{"tags": ["same"]}]}}'), 5);
+\set VERBOSITY sqlstate
+SELECT millrace.append('x-3', 'T', '{}', '{"tags": ["pair"]}'),
+       millrace.append('x-4', 'T', '{}', condition => '{"failIfEventsMatch": {"items": [{"tags": ["pair"]}]}}');
+\set VERBOSITY default
 -- Deleted: it matches no longer.
 DELETE FROM millrace_query.messages WHERE stream_name = 'x-2';
 SELECT pg_temp.try('{"failIfEventsMatch": {"items": [{"tags": ["same"]}]}}');

@@ -45,6 +45,9 @@
 /* Under the append lock no more positions than this are looked through; the rest is without it. */
 #define MAX_STEPS 1000
 
+/* How far from the end its last entry is looked for first. */
+#define NEAR_END 10
+
 /* What a look at a condition came to, and at which message. */
 typedef enum Look
 {
@@ -70,28 +73,40 @@ OpenPositions(OpenNamespace *space)
 	if (space->positions)
 		return;
 	space->sequence = relation_open(space->store->sequence, RowExclusiveLock);
-	space->positions = StoreBeginScan(space->store, INDEX_GLOBAL_POSITION, SnapshotAny, 1);
+	space->positions = StoreBeginScan(space->store, INDEX_GLOBAL_POSITION, SnapshotAny, 2);
 	space->positions->scan->xs_want_itup = true;
 }
 
-/*
- * The last global position in the index that was given out: those above were put there by hand, and among
- * them may be none that is being appended.
- */
+/* The last global position in the index from `least` to `most`; 0: there is none. */
 static int64
-LastEntry(OpenNamespace *space)
+LastBetween(OpenNamespace *space, int64 least, int64 most)
 {
 	IndexScanDesc index = space->positions->scan;
 	int64 last = 0;
-	ScanKeyData key;
+	ScanKeyData keys[2];
 	bool isnull;
 
-	StoreInt8Key(&key, 1, BTLessEqualStrategyNumber, StoreLastDrawn(space->sequence));
-	StoreRescan(space->positions, &key, 1);
+	StoreInt8Key(&keys[0], 1, BTGreaterEqualStrategyNumber, least);
+	StoreInt8Key(&keys[1], 1, BTLessEqualStrategyNumber, most);
+	StoreRescan(space->positions, keys, 2);
 	if (index_getnext_tid(index, BackwardScanDirection))
 		last = DatumGetInt64(index_getattr(index->xs_itup, 1, index->xs_itupdesc, &isnull));
 	StoreRestScan(space->positions);
 	return last;
+}
+
+/*
+ * The last global position in the index that was given out: those above were put there by hand, and among
+ * them may be none that is being appended.  It is looked for near the end first, as a scan reads all entries
+ * of a page that it may return.
+ */
+static int64
+LastEntry(OpenNamespace *space)
+{
+	int64 drawn = StoreLastDrawn(space->sequence);
+	int64 last = LastBetween(space, drawn - NEAR_END, drawn);
+
+	return last > 0 ? last : LastBetween(space, 1, drawn);
 }
 
 /* Lets go of all pages and of the snapshot, which must be done before a wait. */
@@ -178,6 +193,8 @@ LookUntilDecided(OpenNamespace *space, Condition *condition, bool wait, Match *m
 
 		if (!space->snapshot)
 			LookFromHere(space);
+		if (condition->scan && condition->checked >= space->head)
+			return LOOK_HOLDS;
 		look = LookOnce(space, condition, match);
 		PrefixRest(space->prefix);
 		if (look != LOOK_DOUBT || (!wait && TransactionIdIsInProgress(match->xid)))

@@ -292,6 +292,6 @@ AppendJudge(AppendCall *call, AppendRequest *request)
 		return;
 	}
 	Accept(space, request);
-	if (call->conditional)
+	if (call->conditional && call->nrequests > 1)
 		ConditionsNote(request);
 }
