@@ -103,6 +103,7 @@
 #define SQLSTATE_CONSUMER_MOVED "MR018"	 /* is not at the position that it was to be moved from */
 
 #define SQLSTATE_APPEND_CONDITION_FAILED "MR019"
+#define SQLSTATE_NO_TAG_INDEX "MR020" /* of the namespace, or one without types */
 
 /* PostgreSQL's that the program decides by. */
 #define SQLSTATE_SUCCESS "00000"
@@ -147,6 +148,7 @@
  *
  *     batch     = u8 version, u32 number of requests, request...
  *     request   = string namespace, u32 number of parts, part...
+ *               | string namespace, u32 number of parts with FRAME_CONDITIONS, string conditions, part...
  *     part      = string stream, i64 expected version or EXPECT_ANY, u32 number of messages, message...
  *     message   = 16 bytes id, string type, string data, string metadata
  *     string    = u32 length, bytes, NUL; as metadata also u32 FRAME_NULL: none
@@ -154,6 +156,7 @@
  *     verdicts  = u8 version, u32 number of requests, verdict...
  *     verdict   = u32 number of parts, positions...                                              appended
  *               | u32 0, 5 bytes SQLSTATE, u32 part, i64 expected, i64 actual, string message    refused
+ *                 and of SQLSTATE_APPEND_CONDITION_FAILED also string stream, string type
  *     positions = i64 first position, i64 last, i64 first global position, i64 last
  *
  *     import    = u8 version, u32 number of records, record...
@@ -163,6 +166,8 @@
 #define BATCH_VERSION 1
 /* All ids were made just now, so that none is looked for; one that is there already is a unique violation. */
 #define BATCH_VERSION_NEW_IDS 2
+/* What a condition is in doubt about is waited for; else the verdict is SQLSTATE_LOCK_NOT_AVAILABLE. */
+#define BATCH_VERSION_WAIT 3
 #define VERDICTS_VERSION 1
 #define IMPORT_VERSION 1
 
@@ -170,6 +175,7 @@
 #define FRAME_ID_LEN 16
 #define FRAME_POSITIONS_LEN 32
 #define FRAME_NULL UINT32_MAX
+#define FRAME_CONDITIONS UINT32_C(0x80000000)
 
 /* ---- live messages --------------------------------------------------------- */
 

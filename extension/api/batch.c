@@ -5,6 +5,9 @@
  * The frames are those of protocol.h.  The verdicts are rows, for SQL, or packed into one bytea, for the
  * HTTP side: a batch is then one value in and one value out, which spares Postgres the set of rows and the
  * client the conversion of ten columns of each.
+ *
+ * Conditions are the only thing in a frame that the program has not looked at.  What is wrong with one is the
+ * verdict on its request.
  */
 #include "postgres.h"
 
@@ -17,6 +20,7 @@
 #include "core/append.h"
 #include "base/errors.h"
 #include "api/frame.h"
+#include "json/in.h"
 
 PG_FUNCTION_INFO_V1(millrace_append_batch);
 PG_FUNCTION_INFO_V1(millrace_append_batch_packed);
@@ -48,22 +52,67 @@ ReadPart(FrameReader *reader, AppendPart *part)
 		ReadMessage(reader, &part->messages[i]);
 }
 
+/* Whether an error says that an argument is wrong. */
+static bool
+IsArgumentsFault(int sqlerrcode)
+{
+	return ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_DATA_EXCEPTION ||
+		   sqlerrcode == ERRCODE_MILLRACE_EMPTY_NAME || sqlerrcode == ERRCODE_MILLRACE_TOO_LONG ||
+		   sqlerrcode == ERRCODE_MILLRACE_OUT_OF_RANGE || sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED ||
+		   sqlerrcode == ERRCODE_STATEMENT_TOO_COMPLEX;
+}
+
+/*
+ * Reads the conditions of a request; what is wrong with them refuses it.  Nothing but memory is used
+ * meanwhile, so that an error needs no subtransaction.
+ */
+static void
+ReadConditions(const char *json, AppendRequest *request)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		request->conditions =
+			ConditionsRead(JsonbFromText(json, strlen(json)), "condition", &request->nconditions);
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (!IsArgumentsFault(error->sqlerrcode))
+			PG_RE_THROW();
+		FlushErrorState();
+		request->nconditions = 0;
+		request->malformed = error->sqlerrcode;
+		request->malformation = error->message;
+	}
+	PG_END_TRY();
+}
+
 static void
 ReadRequestFrame(FrameReader *reader, AppendRequest *request)
 {
+	bool conditional;
+
 	request->namespace_name = FrameRequiredString(reader);
-	request->nparts = FrameCount(reader, 2 * sizeof(uint32) + sizeof(int64));
+	request->nparts = FrameParts(reader, &conditional);
+	if (conditional)
+		ReadConditions(FrameRequiredString(reader), request);
 	request->parts = palloc0(sizeof(AppendPart) * request->nparts);
 	for (int i = 0; i < request->nparts; i++)
 		ReadPart(reader, &request->parts[i]);
 }
 
 static AppendRequest *
-ReadBatch(bytea *batch, int *nrequests)
+ReadBatch(bytea *batch, int *nrequests, AppendDoubt *doubt)
 {
-	FrameReader reader = FrameOpen(batch, BATCH_VERSION_NEW_IDS);
+	FrameReader reader = FrameOpen(batch, BATCH_VERSION_WAIT);
 	AppendRequest *requests;
 
+	*doubt = reader.version == BATCH_VERSION_WAIT ? APPEND_WAIT : APPEND_REFUSE;
 	*nrequests = FrameCount(&reader, 2 * sizeof(uint32));
 	requests = palloc0(sizeof(AppendRequest) * *nrequests);
 	for (int i = 0; i < *nrequests; i++)
@@ -114,7 +163,8 @@ PutRefused(ResultSet *set, int request, AppendVerdict *verdict)
 {
 	Datum values[VERDICT_COLUMNS] = {0};
 	bool isnull[VERDICT_COLUMNS] = {false};
-	bool versions = verdict->sqlerrcode == ERRCODE_MILLRACE_WRONG_EXPECTED_VERSION;
+	bool versions = verdict->sqlerrcode == ERRCODE_MILLRACE_WRONG_EXPECTED_VERSION ||
+					verdict->sqlerrcode == ERRCODE_MILLRACE_APPEND_CONDITION_FAILED;
 
 	for (int i = VERDICT_POSITION; i <= VERDICT_LAST_GLOBAL_POSITION; i++)
 		isnull[i] = true;
@@ -134,10 +184,11 @@ millrace_append_batch(PG_FUNCTION_ARGS)
 {
 	ResultSet *set = ResultSetBegin(fcinfo);
 	AppendRequest *requests;
+	AppendDoubt doubt;
 	int nrequests;
 
-	requests = ReadBatch(PG_GETARG_BYTEA_PP(0), &nrequests);
-	AppendRequests(requests, nrequests, APPEND_REFUSE);
+	requests = ReadBatch(PG_GETARG_BYTEA_PP(0), &nrequests, &doubt);
+	AppendRequests(requests, nrequests, doubt);
 	for (int i = 0; i < nrequests; i++)
 	{
 		if (requests[i].verdict.sqlerrcode != 0)
@@ -171,18 +222,29 @@ PackAppended(StringInfo out, const AppendRequest *request)
 }
 
 static void
+PackString(StringInfo out, const char *string)
+{
+	char *utf8 = pg_server_to_any(string, (int)strlen(string), PG_UTF8);
+	int len = (int)strlen(utf8);
+
+	pq_sendint32(out, len);
+	pq_sendbytes(out, utf8, len + 1);
+}
+
+static void
 PackRefused(StringInfo out, const AppendVerdict *verdict)
 {
-	char *message = pg_server_to_any(verdict->message, (int)strlen(verdict->message), PG_UTF8);
-	int len = (int)strlen(message);
-
 	pq_sendint32(out, 0);
 	pq_sendbytes(out, unpack_sql_state(verdict->sqlerrcode), SQLSTATE_LEN);
 	pq_sendint32(out, verdict->part);
 	pq_sendint64(out, verdict->expected);
 	pq_sendint64(out, verdict->actual);
-	pq_sendint32(out, len);
-	pq_sendbytes(out, message, len + 1);
+	PackString(out, verdict->message);
+	if (verdict->sqlerrcode == ERRCODE_MILLRACE_APPEND_CONDITION_FAILED)
+	{
+		PackString(out, verdict->stream);
+		PackString(out, verdict->type);
+	}
 }
 
 /* append_batch_packed(batch bytea) -> verdicts */
@@ -191,10 +253,11 @@ millrace_append_batch_packed(PG_FUNCTION_ARGS)
 {
 	StringInfoData out;
 	AppendRequest *requests;
+	AppendDoubt doubt;
 	int nrequests;
 
-	requests = ReadBatch(PG_GETARG_BYTEA_PP(0), &nrequests);
-	AppendRequests(requests, nrequests, APPEND_REFUSE);
+	requests = ReadBatch(PG_GETARG_BYTEA_PP(0), &nrequests, &doubt);
+	AppendRequests(requests, nrequests, doubt);
 	pq_begintypsend(&out);
 	pq_sendint8(&out, VERDICTS_VERSION);
 	pq_sendint32(&out, nrequests);

@@ -54,17 +54,34 @@ FrameInt64(FrameReader *reader)
 }
 
 /*
- * Reads a count of things each of which takes at least `least` bytes, so that a false one can't cause
+ * Checks a count of things each of which takes at least `least` bytes, so that a false one can't cause
  * a large allocation.
  */
+static int
+CheckCount(const FrameReader *reader, uint32 count, size_t least)
+{
+	if (count == 0 || count > (size_t)(reader->end - reader->next) / least)
+		Malformed("a count is zero or larger than what follows");
+	return (int)count;
+}
+
+/* Reads such a count. */
 int
 FrameCount(FrameReader *reader, size_t least)
 {
 	uint32 count = FrameUint32(reader);
 
-	if (count == 0 || count > (size_t)(reader->end - reader->next) / least)
-		Malformed("a count is zero or larger than what follows");
-	return (int)count;
+	return CheckCount(reader, count, least);
+}
+
+/* Reads how many parts a request has, and whether it has conditions. */
+int
+FrameParts(FrameReader *reader, bool *conditional)
+{
+	uint32 count = FrameUint32(reader);
+
+	*conditional = (count & FRAME_CONDITIONS) != 0;
+	return CheckCount(reader, count & ~FRAME_CONDITIONS, 2 * sizeof(uint32) + sizeof(int64));
 }
 
 /* Reads a string, in the server's encoding; NULL for none. */

@@ -24,6 +24,7 @@ extern const char *FrameBytes(FrameReader *reader, size_t len);
 extern uint32 FrameUint32(FrameReader *reader);
 extern int64 FrameInt64(FrameReader *reader);
 extern int FrameCount(FrameReader *reader, size_t least);
+extern int FrameParts(FrameReader *reader, bool *conditional);
 extern const char *FrameString(FrameReader *reader);
 extern const char *FrameRequiredString(FrameReader *reader);
 extern Jsonb *FrameObject(FrameReader *reader, const char *what, bool required);

@@ -68,6 +68,8 @@ typedef struct AppendRequest
 	int nparts;
 	Condition *conditions; /* all must hold */
 	int nconditions;
+	int malformed; /* the SQLSTATE that it is refused with, for what it says of them; 0: none */
+	char *malformation;
 	AppendVerdict verdict;
 	/* the core's own */
 	struct OpenNamespace *space;

@@ -193,6 +193,29 @@ JudgeVersions(AppendRequest *request)
 	return true;
 }
 
+/* ---- order --------------------------------------------------------------------------------------------- */
+
+static bool
+ShareStream(const AppendRequest *a, const AppendRequest *b)
+{
+	for (int i = 0; i < a->nparts; i++)
+		for (int j = 0; j < b->nparts; j++)
+			if (a->parts[i].state == b->parts[j].state)
+				return true;
+	return false;
+}
+
+/* Whether an earlier request in doubt appends to one of its streams, and so will be tried again before it. */
+static bool
+FollowsDoubt(const AppendCall *call, const AppendRequest *request)
+{
+	for (const AppendRequest *earlier = call->requests; earlier < request; earlier++)
+		if (earlier->verdict.sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE && earlier->space == request->space &&
+			ShareStream(earlier, request))
+			return true;
+	return false;
+}
+
 /* ---- both ---------------------------------------------------------------------------------------------- */
 
 static void
@@ -234,6 +257,11 @@ AppendJudge(AppendCall *call, AppendRequest *request)
 
 	if (!space->store)
 		return;
+	if (request->malformed)
+	{
+		AppendRefuse(request, 0, request->malformed, request->malformation);
+		return;
+	}
 	if (request->twice)
 	{
 		AppendRefuse(request, 0, ERRCODE_MILLRACE_MESSAGE_ID_CONFLICT,
@@ -249,6 +277,12 @@ AppendJudge(AppendCall *call, AppendRequest *request)
 			return;
 		case ID_NEW:
 			break;
+	}
+	if (call->conditional && FollowsDoubt(call, request))
+	{
+		AppendRefuse(request, 0, ERRCODE_LOCK_NOT_AVAILABLE,
+					 "a request of the same stream before it is in doubt");
+		return;
 	}
 	if (!JudgeConditionVersions(request) || !JudgeVersions(request))
 		return;

@@ -18,7 +18,7 @@ typedef struct QueryRequest
 } QueryRequest;
 
 /*
- * Hands the messages of a query to the sink, in order, as the active snapshot sees them.  Errors: MR010
+ * Hands the messages of a query to the sink, in order, as the active snapshot sees them.  Errors: MR020
  * without an index on tags, 55000 where that is younger than the snapshot.
  *
  * Returns the head: every message that matches, from the request's position up to the head, was returned, and

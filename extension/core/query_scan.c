@@ -155,25 +155,25 @@ StepLeg(const QueryScan *scan, Leg *leg)
 
 /* ---- taking a query apart ------------------------------------------------------------------------------ */
 
-static void
-RefuseWithoutIndex(Store *store)
+const char *
+QueryScanProblem(Store *store, const TagQuery *query, const char **hint)
 {
-	ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
-					errmsg("table \"%s\".\"%s\" has no index on tags",
-						   get_namespace_name(RelationGetNamespace(store->heap)),
-						   RelationGetRelationName(store->heap)),
-					errhint("SELECT millrace.index_tags() makes one.")));
-}
+	const char *schema;
 
-static void
-RefuseTypesAlone(Store *store)
-{
-	ereport(
-		ERROR,
-		(errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
-		 errmsg("the index on tags of table \"%s\".\"%s\" has no types, so that an item needs a tag",
-				get_namespace_name(RelationGetNamespace(store->heap)), RelationGetRelationName(store->heap)),
-		 errhint("Drop it, and SELECT millrace.index_tags() makes one that has.")));
+	if (query->all || OidIsValid(store->index[INDEX_TAGS]))
+		return NULL;
+	schema = get_namespace_name(RelationGetNamespace(store->heap));
+	*hint = "SELECT millrace.index_tags() makes one.";
+	if (!OidIsValid(store->index[INDEX_TAGS_ONLY]))
+		return psprintf("table \"%s\".\"%s\" has no index on tags", schema,
+						RelationGetRelationName(store->heap));
+	*hint = "Drop it, and SELECT millrace.index_tags() makes one that has.";
+	for (int i = 0; i < query->nitems; i++)
+		if (query->items[i].ntags == 0)
+			return psprintf(
+				"the index on tags of table \"%s\".\"%s\" has no types, so that an item needs a tag", schema,
+				RelationGetRelationName(store->heap));
+	return NULL;
 }
 
 static void
@@ -198,12 +198,9 @@ AddLeg(QueryScan *scan, const QueryItem *item, const Slice *type)
 		AddStrand(scan, leg, TagsHashOfType(*type));
 }
 
-/* Errors: MR010 for an item of types alone where the index has none. */
 static void
 AddItem(QueryScan *scan, const QueryItem *item, bool has_types)
 {
-	if (item->ntags == 0 && !has_types)
-		RefuseTypesAlone(scan->store);
 	if (item->ntypes == 0 || !has_types)
 		AddLeg(scan, item, NULL);
 	for (int i = 0; has_types && i < item->ntypes; i++)
@@ -224,6 +221,7 @@ QueryScan *
 QueryScanBegin(Store *store, const TagQuery *query)
 {
 	QueryScan *scan = palloc0(sizeof(QueryScan));
+	const char *problem, *hint;
 	StoreIndexKind kind;
 
 	scan->store = store;
@@ -236,9 +234,10 @@ QueryScanBegin(Store *store, const TagQuery *query)
 		scan->nlegs = 1;
 		return scan;
 	}
+	problem = QueryScanProblem(store, query, &hint);
+	if (problem)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_NO_TAG_INDEX), errmsg("%s", problem), errhint("%s", hint)));
 	kind = OidIsValid(store->index[INDEX_TAGS]) ? INDEX_TAGS : INDEX_TAGS_ONLY;
-	if (!OidIsValid(store->index[kind]))
-		RefuseWithoutIndex(store);
 	scan->index = StoreOpenIndex(store, store->index[kind], STORE_READ);
 	for (int i = 0; i < query->nitems; i++)
 		AddItem(scan, &query->items[i], kind == INDEX_TAGS);

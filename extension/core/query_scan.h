@@ -19,8 +19,14 @@ typedef struct Candidate
 } Candidate;
 
 /*
- * Begins a scan; it finds nothing before QueryScanSeek().  The query must live until its end.  Errors: MR010
- * where the table has no index on tags, or none with types for an item that has nothing else.
+ * Why the query can't be answered: the table has no index on tags, or none with types for an item that has
+ * nothing else; and what to do.  NULL: it can.
+ */
+extern const char *QueryScanProblem(Store *store, const TagQuery *query, const char **hint);
+
+/*
+ * Begins a scan; it finds nothing before QueryScanSeek().  The query must live until its end.  Errors: MR020
+ * where there is such a problem.
  */
 extern QueryScan *QueryScanBegin(Store *store, const TagQuery *query);
 

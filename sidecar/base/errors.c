@@ -29,6 +29,7 @@ static const struct
 	[ERROR_BACKEND_ERROR] = {"BACKEND_ERROR", 500, JSONRPC_OURS},
 	[ERROR_STREAM_VERSION_CONFLICT] = {"STREAM_VERSION_CONFLICT", 409, JSONRPC_OURS},
 	[ERROR_MESSAGE_ID_CONFLICT] = {"MESSAGE_ID_CONFLICT", 409, JSONRPC_OURS},
+	[ERROR_APPEND_CONDITION_FAILED] = {"APPEND_CONDITION_FAILED", 409, JSONRPC_OURS},
 	[ERROR_NAMESPACE_EXISTS] = {"NAMESPACE_EXISTS", 409, JSONRPC_OURS},
 	[ERROR_NAMESPACE_NOT_FOUND] = {"NAMESPACE_NOT_FOUND", 404, JSONRPC_OURS},
 	[ERROR_CONSUMER_NOT_FOUND] = {"CONSUMER_NOT_FOUND", 404, JSONRPC_OURS},
@@ -49,6 +50,8 @@ static const struct
 } sqlstates[] = {
 	{SQLSTATE_WRONG_EXPECTED_VERSION, ERROR_STREAM_VERSION_CONFLICT},
 	{SQLSTATE_MESSAGE_ID_CONFLICT, ERROR_MESSAGE_ID_CONFLICT},
+	{SQLSTATE_APPEND_CONDITION_FAILED, ERROR_APPEND_CONDITION_FAILED},
+	{SQLSTATE_NO_TAG_INDEX, ERROR_INVALID_REQUEST},
 	{SQLSTATE_NAMESPACE_NOT_FOUND, ERROR_NAMESPACE_NOT_FOUND},
 	{SQLSTATE_NAMESPACE_EXISTS, ERROR_NAMESPACE_EXISTS},
 	{SQLSTATE_NULL_ARGUMENT, ERROR_INVALID_REQUEST},
@@ -133,6 +136,8 @@ void error_from_sqlstate(struct error *error, const char *sqlstate, const char *
 		}
 	}
 	error_set(error, code, "%s", message[0] != '\0' ? message : error_code_name(code));
+	if (strcmp(sqlstate, SQLSTATE_NO_TAG_INDEX) == 0 && hint[0] != '\0')
+		error_set(error, code, "%s: %s", message, hint);
 	add_hint(error, sqlstate, hint, pid);
 }
 
@@ -140,6 +145,26 @@ void error_set_versions(struct error *error, int64_t expected, int64_t actual)
 {
 	snprintf(error->details, sizeof(error->details), "{\"expected\":%" PRId64 ",\"actual\":%" PRId64 "}",
 			 expected, actual);
+}
+
+void error_set_match(struct error *error, int64_t after, int64_t position, const char *stream,
+					 const char *type)
+{
+	struct buf text = {0};
+
+	snprintf(error->details, sizeof(error->details), "{\"after\":%" PRId64 ",\"position\":%" PRId64, after,
+			 position);
+	buf_add_str(&text, error->details);
+	buf_add_str(&text, ",\"stream\":");
+	json_add_string(&text, stream, strlen(stream));
+	buf_add_str(&text, ",\"type\":");
+	json_add_string(&text, type, strlen(type));
+	buf_add_str(&text, "}");
+	if (!text.failed && text.len < sizeof(error->details))
+		error_set_details(error, &text);
+	else
+		strcat(error->details, "}");
+	buf_free(&text);
 }
 
 const char *error_code_name(enum error_code code)

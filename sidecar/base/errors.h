@@ -26,6 +26,7 @@ enum error_code
 	ERROR_BACKEND_ERROR,
 	ERROR_STREAM_VERSION_CONFLICT,
 	ERROR_MESSAGE_ID_CONFLICT,
+	ERROR_APPEND_CONDITION_FAILED,
 	ERROR_NAMESPACE_EXISTS,
 	ERROR_NAMESPACE_NOT_FOUND,
 	ERROR_CONSUMER_NOT_FOUND,
@@ -71,6 +72,13 @@ void error_from_sqlstate(struct error *error, const char *sqlstate, const char *
 void error_set_details(struct error *error, const struct buf *text);
 /* The details of a version conflict: {"expected":N,"actual":N}. */
 void error_set_versions(struct error *error, int64_t expected, int64_t actual);
+
+/*
+ * The details of a condition that does not hold: {"after":N,"position":N,"stream":S,"type":S}; of names so
+ * long that they don't fit only the positions.
+ */
+void error_set_match(struct error *error, int64_t after, int64_t position, const char *stream,
+					 const char *type);
 
 const char *error_code_name(enum error_code code); /* as clients see it */
 int error_status(enum error_code code);			   /* of HTTP */

@@ -9,7 +9,8 @@
  * a batch again, or its requests one at a time, copies nothing.
  *
  * A session elsewhere may hold a stream's lock for long.  The server then gives up after a short lock
- * timeout; the batch goes one by one, and the request that meets the lock is parked (park.c).
+ * timeout; the batch goes one by one, and the request that meets the lock is parked (park.c).  So is one
+ * whose condition is in doubt because of a transaction that is open elsewhere, which is its verdict.
  *
  * A batch is owned by exactly one of: the gathering list, `flight`, the spares.
  */
@@ -109,13 +110,22 @@ static void append_on_answer(struct conn *conn, PGresult *result)
 
 /* ---- sending ---------------------------------------------------------------- */
 
-/* Writes the header of what is left of the batch before it; returns where that begins. */
-static char *write_header(struct batch *batch, unsigned nrequests)
+/* A request that was parked waits for what it is in doubt about, as for a lock. */
+static char version_of(const struct batcher *batcher, const struct batch *batch)
 {
+	if (batcher == batcher->deferred)
+		return BATCH_VERSION_WAIT;
+	return batch->new_ids ? BATCH_VERSION_NEW_IDS : BATCH_VERSION;
+}
+
+/* Writes the header of what is left of the flight before it; returns where that begins. */
+static char *write_header(struct batcher *batcher, unsigned nrequests)
+{
+	struct batch *batch = batcher->flight;
 	char *header = batch->frame.data + batch->requests[batch->first].offset - FRAME_HEADER_LEN;
 	uint32_t number = htonl(nrequests);
 
-	header[0] = batch->new_ids ? BATCH_VERSION_NEW_IDS : BATCH_VERSION;
+	header[0] = version_of(batcher, batch);
 	memcpy(header + 1, &number, sizeof(number));
 	return header;
 }
@@ -139,7 +149,7 @@ void batcher_send(struct batcher *batcher)
 	if (batcher->flight == NULL)
 		return;
 	count = batch_sent_count(batcher->flight);
-	value = write_header(batcher->flight, count);
+	value = write_header(batcher, count);
 	length = (int)(batcher->flight->frame.data +
 				   batch_request_end(batcher->flight, batcher->flight->first + count - 1) - value);
 	batcher->sent = true; /* before: on_lost may be called from within */

@@ -14,6 +14,7 @@ struct append
 	uint64_t deadline; /* ms */
 	size_t offset;	   /* in the frame */
 	unsigned nparts;
+	bool conditional;
 };
 
 struct batch
@@ -23,7 +24,7 @@ struct batch
 	struct append *requests;
 	unsigned first, count, capacity;
 	int64_t nmessages;
-	unsigned nparts;   /* no fewer than its streams */
+	unsigned nparts;   /* no fewer than the streams that it locks */
 	unsigned attempts; /* connections lost under it */
 	bool single;	   /* it was refused as a whole: one request at a time */
 	bool new_ids;	   /* we made all ids, and none can have been stored yet */
@@ -70,11 +71,11 @@ bool batch_met_lock(const PGresult *result);
 /* Answers the first unanswered request with an error that is final. */
 void batch_settle_error(struct batcher *batcher, struct batch *batch, const PGresult *result);
 
-/* ---- park.c: requests whose stream another session holds -------------------------------------- */
+/* ---- park.c: requests whose stream another session holds, or whose condition is in doubt ------- */
 
 /*
- * Parks the first unanswered request, and the requests of its stream behind it.  False: it has waited long
- * enough, or there is no memory: then it is to be answered.
+ * Parks the first unanswered request, and what is not sent yet of its stream behind it.  False: it has waited
+ * long enough, or there is no memory: then it is to be answered.
  */
 bool batch_park_leading(struct batcher *batcher, struct batch *batch);
 /* Takes the oldest batch that has something to send; NULL: there is none. */

@@ -64,9 +64,23 @@ struct db_page
 	struct db_optional next; /* where the next page begins; not set: this is the last one */
 };
 
+struct db_read_query
+{
+	const char *namespace_name;
+	const char *query; /* a JSON object */
+	struct db_optional position;
+	int64_t batch_size;
+	int64_t max_bytes;
+	bool backward;
+};
+
 bool db_read_stream(struct db *db, const struct db_read_stream *in, db_query_done done, void *arg);
 bool db_read_category(struct db *db, const struct db_read_category *in, db_query_done done, void *arg);
 struct db_page db_page_of(const struct db_reply *reply);
+bool db_read_query(struct db *db, const struct db_read_query *in, db_query_done done, void *arg);
+/* Beside its db_page: up to where the answer is complete, and whether there may be more behind batch_size. */
+int64_t db_query_head_of(const struct db_reply *reply);
+bool db_query_has_more(const struct db_reply *reply);
 
 struct db_last_message
 {
@@ -102,6 +116,7 @@ struct db_create_namespace
 	const char *description; /* NULL: none */
 	const char *token_hash;
 	const char *metadata; /* a JSON object; NULL: none */
+	bool tags;			  /* with an index of them */
 };
 
 struct db_set_limits

@@ -27,7 +27,8 @@ bool db_describe_namespace(struct db *db, const char *name, db_query_done done, 
 
 bool db_create_namespace(struct db *db, const struct db_create_namespace *in, db_query_done done, void *arg)
 {
-	const char *const params[] = {in->name, in->description, in->token_hash, in->metadata};
+	const char *const params[] = {in->name, in->description, in->token_hash, in->metadata,
+								  in->tags ? "true" : "false"};
 
 	return db_ask(db, &db_create_namespace_statement, params, done, arg);
 }

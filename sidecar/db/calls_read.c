@@ -69,6 +69,27 @@ struct db_page db_page_of(const struct db_reply *reply)
 	};
 }
 
+bool db_read_query(struct db *db, const struct db_read_query *in, db_query_done done, void *arg)
+{
+	const char *const params[] = {
+		in->namespace_name,		   in->query,
+		DB_OPTIONAL(in->position), DB_NUMBER(in->batch_size),
+		DB_NUMBER(in->max_bytes),  direction_of(in->backward),
+	};
+
+	return db_ask(db, &db_read_query_statement, params, done, arg);
+}
+
+int64_t db_query_head_of(const struct db_reply *reply)
+{
+	return db_integer(reply, 0, 3);
+}
+
+bool db_query_has_more(const struct db_reply *reply)
+{
+	return PQgetvalue(reply->result, 0, 4)[0] == 't';
+}
+
 /* ---- single values ------------------------------------------------------------------------- */
 
 bool db_last_message(struct db *db, const struct db_last_message *in, db_query_done done, void *arg)

@@ -71,6 +71,8 @@ struct db_append_reply
 	struct db_error error;	  /* DB_ERROR: also for a verdict */
 	unsigned failed_part;	  /* DB_ERROR: which part was refused */
 	int64_t expected, actual; /* SQLSTATE_WRONG_EXPECTED_VERSION: both versions */
+	/* SQLSTATE_APPEND_CONDITION_FAILED: what matches, at `actual`, above the condition's `expected` */
+	const char *stream, *type;
 	const struct db_part *parts;
 	unsigned nparts;
 };
@@ -81,6 +83,7 @@ typedef void (*db_append_done)(void *arg, const struct db_append_reply *reply);
 struct db_append
 {
 	unsigned nparts, nmessages;
+	unsigned nconditions;		/* some of which may lock a stream */
 	bool new_ids;				/* all ids were made for this request, so none can be stored yet */
 	const char *namespace_name; /* where it appends; stays until `done` */
 	db_append_done done;

@@ -63,7 +63,14 @@ static bool read_i64(struct cursor *cursor, int64_t *value)
 static bool open_request(struct cursor *cursor, struct frame_request request, struct name *space)
 {
 	*cursor = (struct cursor){.at = request.bytes, .end = request.bytes + request.len};
-	return read_name(cursor, space) && read_u32(cursor, &cursor->parts);
+	struct name conditions;
+
+	if (!read_name(cursor, space) || !read_u32(cursor, &cursor->parts))
+		return false;
+	if ((cursor->parts & FRAME_CONDITIONS) == 0)
+		return true;
+	cursor->parts &= ~FRAME_CONDITIONS;
+	return read_name(cursor, &conditions);
 }
 
 /* Reads the stream of the next part and steps over its messages; false: there is none. */
@@ -112,19 +119,28 @@ bool frame_share_stream(struct frame_request a, struct frame_request b)
 
 /* ---- verdicts ------------------------------------------------------------- */
 
+static bool read_text(struct cursor *cursor, const char **text)
+{
+	struct name name;
+
+	if (!read_name(cursor, &name) || name.len == FRAME_NULL || name.bytes[name.len] != '\0')
+		return false;
+	*text = name.bytes;
+	return true;
+}
+
 static bool read_refusal(struct cursor *cursor, struct frame_verdict *verdict)
 {
 	const char *sqlstate = cursor->at;
-	struct name message;
 
 	if (!skip(cursor, SQLSTATE_LEN) || !read_u32(cursor, &verdict->failed_part) ||
 		!read_i64(cursor, &verdict->expected) || !read_i64(cursor, &verdict->actual) ||
-		!read_name(cursor, &message) || message.len == FRAME_NULL || message.bytes[message.len] != '\0')
+		!read_text(cursor, &verdict->message))
 		return false;
 	memcpy(verdict->sqlstate, sqlstate, SQLSTATE_LEN);
 	verdict->sqlstate[SQLSTATE_LEN] = '\0';
-	verdict->message = message.bytes;
-	return true;
+	return strcmp(verdict->sqlstate, SQLSTATE_APPEND_CONDITION_FAILED) != 0 ||
+		   (read_text(cursor, &verdict->stream) && read_text(cursor, &verdict->type));
 }
 
 bool frame_next_verdict(struct frame_verdicts *verdicts, struct frame_verdict *verdict)

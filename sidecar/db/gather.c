@@ -51,9 +51,9 @@ static struct batch *move_if_too_large(struct batcher *batcher, const struct db_
 	struct batch *batch = batcher->writing;
 	struct batch *next;
 
-	if (batch->count == 0 ||
-		(batch->nmessages + append->nmessages <= config->batch_messages &&
-		 batch->nparts + append->nparts <= MAX_STREAMS && batch->frame.len <= (size_t)config->batch_bytes))
+	if (batch->count == 0 || (batch->nmessages + append->nmessages <= config->batch_messages &&
+							  batch->nparts + append->nparts + append->nconditions <= MAX_STREAMS &&
+							  batch->frame.len <= (size_t)config->batch_bytes))
 		return batch;
 	next = batch_new(batcher);
 	if (next == NULL)
@@ -77,7 +77,8 @@ bool db_append_end(struct db *db, const struct db_append *append)
 							 .done = append->done,
 							 .arg = append->arg,
 							 .deadline = shared_deadline(&db->shared, clock_ms()),
-							 .nparts = append->nparts};
+							 .nparts = append->nparts,
+							 .conditional = append->nconditions > 0};
 	struct batch *batch = NULL;
 
 	if (!batcher->writing->frame.failed)
@@ -92,7 +93,7 @@ bool db_append_end(struct db *db, const struct db_append *append)
 	db->shared.waiting_bytes += batch->frame.len - batcher->mark;
 	batch->requests[batch->count++] = request;
 	batch->nmessages += append->nmessages;
-	batch->nparts += append->nparts;
+	batch->nparts += append->nparts + append->nconditions;
 	batch->new_ids = batch->new_ids && append->new_ids;
 	batcher->writing = NULL;
 	shared_schedule(&db->shared);

@@ -271,6 +271,7 @@ struct frame_verdict
 	uint32_t failed_part;
 	int64_t expected, actual;
 	const char *message;
+	const char *stream, *type; /* SQLSTATE_APPEND_CONDITION_FAILED */
 };
 
 /* False: it isn't a frame of as many sound verdicts. */

@@ -1,13 +1,14 @@
 /*
- * park.c: requests whose stream another session holds locked for long; see batch.c.
+ * park.c: requests whose stream another session holds locked for long, or whose condition depends on what
+ * another session may still commit; see batch.c.
  *
  * Such a request moves to a second batcher, with a connection of its own, where those requests are tried in
  * turns until the retry window ends.  Requests of a parked stream that come behind it, in its batch and in
  * later ones, follow it there when it is their turn to be sent, so that they keep their order.
  *
- * Each try waits for a lock as long as DB_LOCK_TIMEOUT (statement.h).  They are not counted: a request is
- * tried until its deadline, the end of the retry window (shared.c), and then answered with the error
- * (settle.c).
+ * Each try waits for a lock, or for the other transaction, as long as DB_LOCK_TIMEOUT (statement.h).  They
+ * are not counted: a request is tried until its deadline, the end of the retry window (shared.c), and then
+ * answered with the error (settle.c).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -127,14 +128,17 @@ static void park_followers(struct batch *batch, struct batcher *deferred)
 	buf_truncate(&batch->frame, end);
 }
 
-/* Parks the first request and those of the batch that would meet the same lock; false as park_first. */
+/*
+ * Parks the first request and those of the batch that would meet the same lock; false as park_first.  Where
+ * the batch went as a whole, each of the others has a verdict of its own.
+ */
 bool batch_park_leading(struct batcher *batcher, struct batch *batch)
 {
 	struct batcher *deferred = batcher->deferred;
 
 	if (!park_first(batcher, batch))
 		return false;
-	if (batcher != deferred && batch->first < batch->count)
+	if (batcher != deferred && batch->single && batch->first < batch->count)
 		park_followers(batch, deferred);
 	return true;
 }

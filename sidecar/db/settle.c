@@ -7,6 +7,12 @@
 #include "base/log.h"
 #include "db/batch_internal.h"
 
+#define STREAM_HELD "another session holds the stream in an open transaction; nothing was stored"
+#define CONDITION_HELD                                                                                       \
+	"another session holds the stream, or what the condition depends on, in an open transaction; nothing "   \
+	"was "                                                                                                   \
+	"stored"
+
 /* Answers the first unanswered request of a batch. */
 void batch_settle(struct batcher *batcher, struct batch *batch, const struct db_append_reply *reply)
 {
@@ -72,10 +78,14 @@ static void settle_verdict(struct batcher *batcher, struct batch *batch, const s
 
 	if (verdict->nparts == 0)
 	{
+		if (strcmp(verdict->sqlstate, SQLSTATE_LOCK_NOT_AVAILABLE) == 0 && batch_park_leading(batcher, batch))
+			return;
 		fill_error(&reply, verdict->sqlstate, verdict->message);
 		reply.failed_part = verdict->failed_part;
 		reply.expected = verdict->expected;
 		reply.actual = verdict->actual;
+		reply.stream = verdict->stream;
+		reply.type = verdict->type;
 	}
 	else if (verdict->nparts != nparts)
 		fill_error(&reply, SQLSTATE_INTERNAL_ERROR,
@@ -112,8 +122,7 @@ void batch_settle_error(struct batcher *batcher, struct batch *batch, const PGre
 	{
 		conn_describe_error(&batcher->conn, result, &reply.error);
 		if (batch_met_lock(result))
-			reply.error.message =
-				"another session holds the stream in an open transaction; nothing was stored";
+			reply.error.message = batch->requests[batch->first].conditional ? CONDITION_HELD : STREAM_HELD;
 	}
 	else
 	{

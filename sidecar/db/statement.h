@@ -49,6 +49,7 @@ extern const struct db_statement_info *const db_statements[];
 extern const struct db_statement_info db_append_statement, db_append_pooled;
 
 extern const struct db_statement_info db_read_stream_statement, db_read_category_statement;
+extern const struct db_statement_info db_read_query_statement;
 extern const struct db_statement_info db_last_message_statement, db_stream_version_statement;
 extern const struct db_statement_info db_head_statement;
 extern const struct db_statement_info db_get_message_statement, db_position_at_statement;

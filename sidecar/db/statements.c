@@ -37,6 +37,15 @@ const struct db_statement_info db_read_category_statement = {
 	false,
 };
 
+const struct db_statement_info db_read_query_statement = {
+	"millrace_read_query",
+	"SELECT body, count, next_position, head, more FROM millrace.json_read_query($1::text, $2::jsonb,"
+	" $3::bigint, $4::bigint, $5::int, $6::text)",
+	6,
+	DB_ROLE_READ,
+	false,
+};
+
 const struct db_statement_info db_last_message_statement = {
 	"millrace_last_message",
 	"SELECT millrace.json_last_message($1::text, $2::text, $3::text)",
@@ -107,7 +116,9 @@ const struct db_statement_info db_describe_namespace_statement = {
 
 const struct db_statement_info db_create_namespace_statement = {
 	"millrace_create_namespace",
-	"SELECT millrace.json_create_namespace($1::text, $2::text, $3::text, $4::jsonb)", 4, DB_ROLE_SLOW, true};
+	"SELECT created, CASE WHEN $5::boolean THEN millrace.index_tags($1::text) END"
+	" FROM millrace.json_create_namespace($1::text, $2::text, $3::text, $4::jsonb) AS created",
+	5, DB_ROLE_SLOW, true};
 
 const struct db_statement_info db_drop_namespace_statement = {
 	"millrace_drop_namespace", "SELECT millrace.json_drop_namespace($1::text)", 1, DB_ROLE_SLOW, true};
@@ -228,23 +239,43 @@ const struct db_statement_info db_consumer_metrics_statement = {
 	2, DB_ROLE_READ, false};
 
 const struct db_statement_info *const db_statements[] = {
-	&db_read_stream_statement,		&db_read_category_statement,
-	&db_last_message_statement,		&db_stream_version_statement,
-	&db_token_hash_statement,		&db_set_limits_statement,
-	&db_list_streams_statement,		&db_list_categories_statement,
-	&db_list_namespaces_statement,	&db_describe_namespace_statement,
-	&db_create_namespace_statement, &db_drop_namespace_statement,
-	&db_ensure_namespace_statement, &db_export_statement,
-	&db_empty_namespace_statement,	&db_import_statement,
-	&db_import_trial_statement,		&db_read_pokes_statement,
-	&db_read_feed_statement,		&db_read_feed_whole_statement,
-	&db_feed_state_statement,		&db_head_statement,
-	&db_get_message_statement,		&db_position_at_statement,
-	&db_list_types_statement,		&db_recent_streams_statement,
-	&db_search_messages_statement,	&db_namespace_stats_statement,
-	&db_blocked_statement,			&db_subscribe_head_statement,
-	&db_consumer_next_statement,	&db_consumer_settle_statement,
-	&db_consumer_release_statement, &db_consumer_statement,
-	&db_consumer_read_statement,	&db_appending_statement,
-	&db_consumer_metrics_statement, NULL, /* ends them */
+	&db_read_stream_statement,
+	&db_read_category_statement,
+	&db_last_message_statement,
+	&db_stream_version_statement,
+	&db_token_hash_statement,
+	&db_set_limits_statement,
+	&db_list_streams_statement,
+	&db_list_categories_statement,
+	&db_list_namespaces_statement,
+	&db_describe_namespace_statement,
+	&db_create_namespace_statement,
+	&db_drop_namespace_statement,
+	&db_ensure_namespace_statement,
+	&db_export_statement,
+	&db_empty_namespace_statement,
+	&db_import_statement,
+	&db_import_trial_statement,
+	&db_read_pokes_statement,
+	&db_read_feed_statement,
+	&db_read_feed_whole_statement,
+	&db_feed_state_statement,
+	&db_head_statement,
+	&db_get_message_statement,
+	&db_position_at_statement,
+	&db_list_types_statement,
+	&db_recent_streams_statement,
+	&db_search_messages_statement,
+	&db_namespace_stats_statement,
+	&db_blocked_statement,
+	&db_subscribe_head_statement,
+	&db_consumer_next_statement,
+	&db_consumer_settle_statement,
+	&db_consumer_release_statement,
+	&db_consumer_statement,
+	&db_consumer_read_statement,
+	&db_appending_statement,
+	&db_consumer_metrics_statement,
+	&db_read_query_statement,
+	NULL, /* ends them */
 };

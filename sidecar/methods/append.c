@@ -7,21 +7,13 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
-#include "base/idempotency.h"
-#include "methods/internal.h"
+#include "methods/append_internal.h"
 #include "base/stats.h"
 
-/* A request being written. */
-struct writer
-{
-	struct method_call *call;
-	struct buf *frame;
-	size_t count_at; /* where the count that is not known yet goes */
-	unsigned nparts;
-	unsigned nmessages;
-	bool given_ids; /* some id is the client's, or made of its key */
-};
+/* What the stream of a request that names none is called; behind it is the id of its first message. */
+#define UNNAMED_STREAM "tagged-"
 
 /* ---- replies --------------------------------------------------------------- */
 
@@ -53,6 +45,8 @@ static bool check_reply(struct method_call *call, const struct db_append_reply *
 	method_fail_status(call, reply->status, &reply->error);
 	if (call->error.code == ERROR_STREAM_VERSION_CONFLICT)
 		error_set_versions(&call->error, reply->expected, reply->actual);
+	else if (call->error.code == ERROR_APPEND_CONDITION_FAILED && reply->stream != NULL)
+		error_set_match(&call->error, reply->expected, reply->actual, reply->stream, reply->type);
 	method_answer_error(call);
 	return false;
 }
@@ -114,197 +108,51 @@ static void on_streams_appended(void *arg, const struct db_append_reply *reply)
 
 /* ---- writing the frame -------------------------------------------------------- */
 
-/* Writes a number over four bytes that are there already. */
-static void patch_u32(struct buf *frame, size_t at, uint32_t value)
-{
-	if (frame->failed)
-		return;
-	for (int i = 0; i < 4; i++)
-		frame->data[at + (size_t)i] = (char)(value >> (24 - 8 * i));
-}
-
-/* A name or a type: not empty, not too long. */
-static bool write_name(struct writer *writer, const char *field, struct slice value)
-{
-	struct buf *frame = writer->frame;
-	size_t at = frame->len;
-	size_t len;
-	char wanted[60];
-
-	buf_add_u32(frame, 0);
-	if (!args_decode(writer->call, field, value, frame, &len))
-		return false;
-	if (len > MAX_NAME || (len == 0 && !frame->failed))
-	{
-		snprintf(wanted, sizeof(wanted), "a string of 1 to %d bytes", MAX_NAME);
-		return args_reject(writer->call, field, value, wanted);
-	}
-	buf_add(frame, "", 1);
-	patch_u32(frame, at, (uint32_t)len);
-	return true;
-}
-
-/* Of the request's key there may be messages already. */
-static bool make_id(struct writer *writer, struct uuid *id)
-{
-	struct method_call *call = writer->call;
-
-	if (call->key == NULL)
-		*id = uuid_new(&call->methods->ids);
-	else if (idempotency_message(call->key, call->index, writer->nmessages, id))
-		writer->given_ids = true;
-	else
-		return method_fail(call, ERROR_INTERNAL_ERROR, "%s", IDEMPOTENCY_NO_SHA1);
-	return true;
-}
-
-static bool write_id(struct writer *writer, const char *field, struct slice id)
-{
-	struct uuid uuid;
-	bool string = json_kind(id) == JSON_STRING;
-
-	if (id.bytes == NULL || (string && json_string_is(id, "")))
-	{
-		if (!make_id(writer, &uuid))
-			return false;
-	}
-	else if (!string || !uuid_parse((struct slice){id.bytes + 1, id.len - 2}, &uuid))
-		return args_reject(writer->call, field, id, "a UUID");
-	else
-		writer->given_ids = true;
-	buf_add(writer->frame, uuid.bytes, sizeof(uuid.bytes));
-	return true;
-}
-
-static bool has_member(struct slice object, const char *name)
+static unsigned count_elements(struct slice array)
 {
 	struct json_iterator iterator;
-	struct slice key, value;
+	struct slice element;
+	unsigned count = 0;
 
-	json_iterate(&iterator, object);
-	while (json_next_member(&iterator, &key, &value))
-	{
-		if (json_string_is(key, name))
-			return true;
-	}
-	return false;
+	json_iterate(&iterator, array);
+	while (json_next_element(&iterator, &element))
+		count++;
+	return count;
 }
 
-/* Metadata with the request's traceparent as its first member. */
-static void write_traced(struct writer *writer, struct slice metadata)
+/* Checks as much of a condition as must be known here; the rest Postgres does. */
+static bool check_condition(struct method_call *call, const char *field, struct slice condition,
+							unsigned *count)
 {
-	struct buf *frame = writer->frame;
-	struct slice trace = writer->call->trace;
-	struct json_iterator iterator;
-	struct slice key, value;
-	size_t at = frame->len;
+	enum json_kind kind = json_kind(condition);
 
-	buf_add_u32(frame, 0);
-	buf_add_str(frame, "{\"traceparent\":\"");
-	buf_add(frame, trace.bytes, trace.len);
-	json_iterate(&iterator, metadata);
-	buf_add_str(frame, json_next_member(&iterator, &key, &value) ? "\"," : "\"");
-	buf_add(frame, metadata.bytes + 1, metadata.len - 1);
-	patch_u32(frame, at, (uint32_t)(frame->len - at - 4));
-	buf_add(frame, "", 1);
+	*count = kind == JSON_ARRAY ? count_elements(condition) : kind == JSON_OBJECT;
+	if (condition.bytes == NULL || (*count > 0 && *count <= MAX_CONDITIONS))
+		return true;
+	return args_reject(call, field, condition,
+					   "an object, or an array of 1 to " LIMIT_TEXT(MAX_CONDITIONS) " of them");
 }
 
-static bool write_metadata(struct writer *writer, struct slice metadata)
-{
-	bool traced = writer->call->trace.bytes != NULL;
-
-	if (metadata.bytes != NULL && !args_object(writer->call, "metadata", metadata))
-		return false;
-	if (metadata.bytes == NULL && traced)
-		write_traced(writer, slice_of("{}"));
-	else if (metadata.bytes == NULL)
-		buf_add_frame_null(writer->frame);
-	else if (traced && !has_member(metadata, "traceparent"))
-		write_traced(writer, metadata);
-	else
-		buf_add_frame_string(writer->frame, metadata.bytes, metadata.len);
-	return true;
-}
-
-enum message_member
-{
-	MESSAGE_TYPE,
-	MESSAGE_DATA,
-	MESSAGE_METADATA,
-	MESSAGE_ID,
-	MESSAGE_MEMBERS
-};
-
-/* `id` is what to use in place of the message's own; .bytes NULL: its own, if `own_id`. */
-static bool write_message(struct writer *writer, struct slice message, const char *id_field, struct slice id)
-{
-	struct method_call *call = writer->call;
-	struct member members[MESSAGE_MEMBERS] = {
-		[MESSAGE_TYPE] = {.name = "type"},
-		[MESSAGE_DATA] = {.name = "data"},
-		[MESSAGE_METADATA] = {.name = "metadata"},
-		[MESSAGE_ID] = {.name = "id"},
-	};
-
-	/* The id is the last: where it is among the options, a message has none. */
-	if (!args_members(call, message, "message", members, id_field != NULL ? MESSAGE_ID : MESSAGE_MEMBERS))
-		return false;
-	if (id_field != NULL)
-	{
-		if (!write_id(writer, id_field, id))
-			return false;
-		call->inside = "message.";
-	}
-	else if (!write_id(writer, "id", members[MESSAGE_ID].value))
-		return false;
-	if (!write_name(writer, "type", members[MESSAGE_TYPE].value) ||
-		!args_object(call, "data", members[MESSAGE_DATA].value))
-		return false;
-	buf_add_frame_string(writer->frame, members[MESSAGE_DATA].value.bytes, members[MESSAGE_DATA].value.len);
-	if (!write_metadata(writer, members[MESSAGE_METADATA].value))
-		return false;
-	call->inside = NULL;
-	writer->nmessages++;
-	return true;
-}
-
-/* The messages of one part, with their count in front. */
-static bool write_messages(struct writer *writer, struct slice messages)
-{
-	struct method_call *call = writer->call;
-	struct json_iterator iterator;
-	struct slice message;
-	size_t count_at = writer->frame->len;
-	uint32_t count = 0;
-
-	if (json_kind(messages) != JSON_ARRAY)
-		return args_reject(call, "messages", messages, "an array of messages");
-	buf_add_u32(writer->frame, 0);
-	json_iterate(&iterator, messages);
-	while (json_next_element(&iterator, &message))
-	{
-		call->message_index = (int)count++;
-		if (!write_message(writer, message, NULL, (struct slice){NULL, 0}))
-			return false;
-	}
-	call->message_index = -1;
-	if (count == 0)
-		return method_fail(call, ERROR_INVALID_REQUEST, "messages must hold at least one message");
-	patch_u32(writer->frame, count_at, count);
-	return true;
-}
-
-/* Begins a request; its number of parts is put in at the end. */
-static bool begin(struct writer *writer, struct method_call *call)
+/*
+ * Begins a request, with the condition in `field`, which may be absent; its number of parts is put in at the
+ * end.
+ */
+static bool begin(struct writer *writer, struct method_call *call, const char *field, struct slice condition)
 {
 	enum db_status why = DB_OVERLOADED;
+	unsigned nconditions;
 
-	*writer = (struct writer){.call = call, .frame = db_append_begin(call->methods->db, &why)};
+	if (!check_condition(call, field, condition, &nconditions))
+		return false;
+	*writer = (struct writer){
+		.call = call, .frame = db_append_begin(call->methods->db, &why), .nconditions = nconditions};
 	if (writer->frame == NULL)
 		return method_fail_status(call, why, NULL);
 	buf_add_frame_string(writer->frame, call->namespace_name, strlen(call->namespace_name));
 	writer->count_at = writer->frame->len;
 	buf_add_u32(writer->frame, 0);
+	if (nconditions > 0)
+		buf_add_frame_string(writer->frame, condition.bytes, condition.len);
 	return true;
 }
 
@@ -319,9 +167,11 @@ static bool end(struct writer *writer, bool ok, db_append_done done)
 		db_append_abandon(call->methods->db);
 		return false;
 	}
-	patch_u32(writer->frame, writer->count_at, writer->nparts);
+	write_u32_at(writer->frame, writer->count_at,
+				 writer->nparts | (writer->nconditions > 0 ? FRAME_CONDITIONS : 0));
 	append = (struct db_append){.nparts = writer->nparts,
 								.nmessages = writer->nmessages,
+								.nconditions = writer->nconditions,
 								.new_ids = !writer->given_ids,
 								.namespace_name = call->namespace_name,
 								.done = done,
@@ -333,27 +183,55 @@ static bool end(struct writer *writer, bool ok, db_append_done done)
 
 /* ---- the methods ------------------------------------------------------------ */
 
+/* Room for the name of a stream that has none yet. */
+static void reserve_name(struct writer *writer)
+{
+	static const char unnamed[sizeof(UNNAMED_STREAM) - 1 + UUID_TEXT_LEN] = UNNAMED_STREAM;
+
+	buf_add_frame_string(writer->frame, unnamed, sizeof(unnamed));
+}
+
+/* Writes it, by the message's id, which stands behind it, the expected version and the number of messages. */
+static void patch_name(struct writer *writer, size_t at)
+{
+	char *name = writer->frame->data + at + sizeof(uint32_t) + strlen(UNNAMED_STREAM);
+	struct uuid id;
+
+	memcpy(id.bytes, name + UUID_TEXT_LEN + 1 + sizeof(int64_t) + sizeof(uint32_t), sizeof(id.bytes));
+	uuid_format(&id, name);
+}
+
 static bool write_single(struct writer *writer, int64_t expected, struct slice id)
 {
 	struct method_call *call = writer->call;
+	bool unnamed = call->args[0].bytes == NULL || json_kind(call->args[0]) == JSON_NULL;
+	size_t at = writer->frame->len;
 
-	if (!write_name(writer, "stream", call->args[0]))
+	if (unnamed)
+		reserve_name(writer);
+	else if (!write_name(writer, "stream", call->args[0]))
 		return false;
 	buf_add_i64(writer->frame, expected);
 	buf_add_u32(writer->frame, 1);
 	writer->nparts = 1;
-	return write_message(writer, call->args[1], "options.id", id);
+	if (!write_message(writer, call->args[1], "options.id", id))
+		return false;
+	if (unnamed && !writer->tagged)
+		return args_reject(call, "stream", call->args[0], "a string where the message has no tags");
+	if (unnamed && !writer->frame->failed)
+		patch_name(writer, at);
+	return true;
 }
 
 bool method_stream_write(struct method_call *call)
 {
-	struct member options[] = {{.name = "expectedVersion"}, {.name = "id"}};
+	struct member options[] = {{.name = "expectedVersion"}, {.name = "id"}, {.name = "condition"}};
 	int64_t expected = EXPECT_ANY;
 	struct writer writer;
 
-	if (!args_options(call, call->args[2], options, 2) ||
+	if (!args_options(call, call->args[2], options, 3) ||
 		!args_integer(call, "options.expectedVersion", options[0].value, -1, INT64_MAX, &expected) ||
-		!begin(&writer, call))
+		!begin(&writer, call, "options.condition", options[2].value))
 		return false;
 	return end(&writer, write_single(&writer, expected, options[1].value), on_written);
 }
@@ -369,13 +247,13 @@ static bool write_part(struct writer *writer, struct slice stream, struct slice 
 
 bool method_stream_append(struct method_call *call)
 {
-	struct member options[] = {{.name = "expectedVersion"}};
+	struct member options[] = {{.name = "expectedVersion"}, {.name = "condition"}};
 	int64_t expected = EXPECT_ANY;
 	struct writer writer;
 
-	if (!args_options(call, call->args[2], options, 1) ||
+	if (!args_options(call, call->args[2], options, 2) ||
 		!args_integer(call, "options.expectedVersion", options[0].value, -1, INT64_MAX, &expected) ||
-		!begin(&writer, call))
+		!begin(&writer, call, "options.condition", options[1].value))
 		return false;
 	return end(&writer, write_part(&writer, call->args[0], call->args[1], expected), on_appended);
 }
@@ -409,28 +287,17 @@ static bool write_streams(struct writer *writer, struct slice streams)
 	return true;
 }
 
-static size_t count_elements(struct slice array)
-{
-	struct json_iterator iterator;
-	struct slice element;
-	size_t count = 0;
-
-	json_iterate(&iterator, array);
-	while (json_next_element(&iterator, &element))
-		count++;
-	return count;
-}
-
 bool method_streams_append(struct method_call *call)
 {
 	struct writer writer;
-	size_t count;
+	unsigned count;
 
 	if (json_kind(call->args[0]) != JSON_ARRAY)
 		return args_reject(call, "streams", call->args[0], "an array of appends");
 	count = count_elements(call->args[0]);
 	if (count > MAX_STREAMS)
-		return method_fail(call, ERROR_INVALID_REQUEST, "%zu streams in one append; at most %d are allowed",
+		return method_fail(call, ERROR_INVALID_REQUEST, "%u streams in one append; at most %d are allowed",
 						   count, MAX_STREAMS);
-	return begin(&writer, call) && end(&writer, write_streams(&writer, call->args[0]), on_streams_appended);
+	return begin(&writer, call, "condition", call->args[1]) &&
+		   end(&writer, write_streams(&writer, call->args[0]), on_streams_appended);
 }

@@ -145,6 +145,14 @@ bool args_integer(struct method_call *call, const char *field, struct slice valu
 	return args_reject(call, field, value, wanted);
 }
 
+bool args_boolean(struct method_call *call, const char *field, struct slice value, bool *result)
+{
+	if (value.bytes == NULL)
+		return true;
+	*result = value.bytes[0] == 't';
+	return json_kind(value) == JSON_BOOLEAN || args_reject(call, field, value, "true or false");
+}
+
 bool args_direction(struct method_call *call, const char *field, struct slice value, bool *backward)
 {
 	bool string = json_kind(value) == JSON_STRING;

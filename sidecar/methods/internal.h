@@ -87,6 +87,8 @@ bool args_unknown_key(struct method_call *call, const char *field, struct slice 
 /* Leaves *value alone when absent. */
 bool args_integer(struct method_call *call, const char *field, struct slice value, int64_t min, int64_t max,
 				  int64_t *result);
+/* Leaves *result alone when absent. */
+bool args_boolean(struct method_call *call, const char *field, struct slice value, bool *result);
 /* "forward" or "backward"; leaves *backward alone when absent. */
 bool args_direction(struct method_call *call, const char *field, struct slice value, bool *backward);
 /* A time (RFC 3339) as microseconds since 2000-01-01 UTC; leaves *result alone when absent. */
@@ -114,6 +116,7 @@ bool method_stream_get(struct method_call *call);
 bool method_stream_last(struct method_call *call);
 bool method_stream_version(struct method_call *call);
 bool method_stream_head(struct method_call *call);
+bool method_query_get(struct method_call *call);
 bool method_category_get(struct method_call *call);
 bool method_namespace_create(struct method_call *call);
 bool method_namespace_delete(struct method_call *call);

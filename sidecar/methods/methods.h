@@ -8,7 +8,7 @@
  *     call.c       parameters, answers, statements
  *     args.c       reading and checking arguments
  *     append.c     stream.write, stream.append, streams.append
- *     read.c       stream.get, stream.last, stream.version, stream.head, category.get
+ *     read.c       stream.get, category.get, query.get, stream.last, stream.version, stream.head
  *     namespace.c  ns.*
  *     consumer.c   consumer.*
  *     waiting.c    calls of consumer.next that wait for something to do
@@ -69,6 +69,13 @@ struct method_reply
 /* The receiver takes the pieces. */
 typedef void (*method_done)(void *arg, struct method_reply *reply);
 
+enum method_read
+{
+	OF_STREAM,
+	OF_CATEGORY,
+	OF_QUERY,
+};
+
 struct method_call
 {
 	/* Set before method_start; all else is the methods' own. */
@@ -100,12 +107,13 @@ struct method_call
 	struct buf text;
 	ssize_t texts[METHOD_MAX_TEXTS];
 	/* A read in pages. */
-	bool of_stream; /* else of a category */
-	bool backward;	/* the newest first */
-	bool placed;	/* `position` is set: else it begins at the start, or backward at the end */
-	bool by_global; /* `position` is a global one, and the stream is read from where that begins */
+	enum method_read read; /* of what */
+	bool backward;		   /* the newest first */
+	bool placed;		   /* `position` is set: else it begins at the start, or backward at the end */
+	bool by_global;		   /* `position` is a global one, and the stream is read from where that begins */
 	int64_t position;
 	int64_t messages_left; /* -1 = all */
+	int64_t head;		   /* of a query */
 	int64_t member, size;  /* of a consumer group; size 0: none */
 	bool begun;			   /* a page went out */
 	bool any;			   /* a message went out */

@@ -97,13 +97,14 @@ static bool choose_token(struct method_call *call, struct slice wanted)
 	return true;
 }
 
-static bool ask_create(struct method_call *call)
+static bool ask_create(struct method_call *call, bool tags)
 {
 	const struct db_create_namespace in = {
 		.name = args_get(call, CREATE_NAME),
 		.description = args_get(call, CREATE_DESCRIPTION),
 		.token_hash = args_get(call, CREATE_TOKEN_HASH),
 		.metadata = args_get(call, CREATE_METADATA),
+		.tags = tags,
 	};
 
 	return method_asked(call, db_create_namespace(call->methods->db, &in, on_created, call));
@@ -111,10 +112,13 @@ static bool ask_create(struct method_call *call)
 
 bool method_namespace_create(struct method_call *call)
 {
-	struct member options[] = {{.name = "description"}, {.name = "token"}, {.name = "metadata"}};
+	struct member options[] = {
+		{.name = "description"}, {.name = "token"}, {.name = "metadata"}, {.name = "tags"}};
+	bool tags = false;
 
 	if (!args_name(call, CREATE_NAME, "namespace", call->args[0], MAX_NAMESPACE_NAME) ||
-		!args_options(call, call->args[1], options, 3) ||
+		!args_options(call, call->args[1], options, 4) ||
+		!args_boolean(call, "options.tags", options[3].value, &tags) ||
 		!args_text(call, CREATE_DESCRIPTION, "options.description", options[0].value) ||
 		!choose_token(call, options[1].value))
 		return false;
@@ -124,7 +128,7 @@ bool method_namespace_create(struct method_call *call)
 			return false;
 		args_set_json(call, CREATE_METADATA, options[2].value);
 	}
-	return method_has_texts(call) && ask_create(call);
+	return method_has_texts(call) && ask_create(call, tags);
 }
 
 static void on_deleted(void *arg, struct db_reply *reply)

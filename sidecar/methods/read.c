@@ -1,5 +1,5 @@
 /*
- * read.c: stream.get, category.get, stream.last, stream.version and stream.head.
+ * read.c: stream.get, category.get, query.get, stream.last, stream.version and stream.head.
  *
  * Postgres makes the JSON text; here it is only framed and passed on.  A long answer comes in pages of
  * about a MiB: the next one is asked for by method_resume().
@@ -14,7 +14,7 @@
 
 enum read_text
 {
-	READ_NAME, /* of the stream or category */
+	READ_NAME, /* of the stream or category; the query */
 	READ_TYPES,
 	READ_CORRELATION,
 };
@@ -63,10 +63,42 @@ static bool ask_category(struct method_call *call)
 	return db_read_category(call->methods->db, &in, on_page, call);
 }
 
+static bool ask_query(struct method_call *call)
+{
+	const struct db_read_query in = {
+		.namespace_name = call->namespace_name,
+		.query = args_get(call, READ_NAME),
+		.position = {call->placed, call->position},
+		.batch_size = call->messages_left,
+		.max_bytes = page_bytes(call),
+		.backward = call->backward,
+	};
+
+	return db_read_query(call->methods->db, &in, on_page, call);
+}
+
 static bool ask_page(struct method_call *call)
 {
-	return method_has_texts(call) &&
-		   method_asked(call, call->of_stream ? ask_stream(call) : ask_category(call));
+	static bool (*const ask[])(struct method_call *) = {
+		[OF_STREAM] = ask_stream, [OF_CATEGORY] = ask_category, [OF_QUERY] = ask_query};
+
+	return method_has_texts(call) && method_asked(call, ask[call->read](call));
+}
+
+/*
+ * What is behind the messages of a query.  Forward, the last page knows up to where the answer is complete;
+ * backward, the first one does: nothing above its head was read.
+ */
+static struct piece query_end(struct method_call *call, const struct db_reply *reply, bool first, bool last,
+							  char *text, size_t size)
+{
+	if (first || !call->backward)
+		call->head = db_query_head_of(reply);
+	if (!last)
+		return piece_of("");
+	snprintf(text, size, "],\"head\":%" PRId64 ",\"more\":%s}", call->head,
+			 db_query_has_more(reply) ? "true" : "false");
+	return piece_of(text);
 }
 
 static void on_page(void *arg, struct db_reply *reply)
@@ -75,6 +107,7 @@ static void on_page(void *arg, struct db_reply *reply)
 	struct method_reply answer = {.npieces = METHOD_MAX_PIECES};
 	bool first = !call->begun;
 	bool any = call->any;
+	char end[80] = "]";
 	struct db_page page;
 
 	if (reply->status != DB_OK)
@@ -95,9 +128,15 @@ static void on_page(void *arg, struct db_reply *reply)
 	}
 	call->begun = true;
 	call->any = any || page.body.len > 0;
-	answer.pieces[0] = piece_of(first ? "[" : any && page.body.len > 0 ? "," : "");
-	answer.pieces[1] = method_piece(reply, page.body);
-	answer.pieces[2] = piece_of(answer.more ? "" : "]");
+	if (first)
+		answer.pieces[0] = piece_of(call->read == OF_QUERY ? "{\"messages\":[" : "[");
+	else
+		answer.pieces[0] = piece_of(any && page.body.len > 0 ? "," : "");
+	if (call->read == OF_QUERY)
+		answer.pieces[2] = query_end(call, reply, first, !answer.more, end, sizeof(end));
+	else
+		answer.pieces[2] = piece_of(answer.more ? "" : end);
+	answer.pieces[1] = method_piece(reply, page.body); /* may take the reply along */
 	call->done(call->arg, &answer);
 }
 
@@ -127,7 +166,7 @@ bool method_stream_get(struct method_call *call)
 							   {.name = "types"},
 							   {.name = "direction"}};
 
-	call->of_stream = true;
+	call->read = OF_STREAM;
 	call->messages_left = DEFAULT_BATCH_SIZE;
 	if (!args_name(call, READ_NAME, "stream", call->args[0], MAX_NAME) ||
 		!args_options(call, call->args[1], options, 5) ||
@@ -188,7 +227,7 @@ bool method_category_get(struct method_call *call)
 		[OPTION_DIRECTION] = {.name = "direction"},
 	};
 
-	call->of_stream = false;
+	call->read = OF_CATEGORY;
 	call->messages_left = DEFAULT_BATCH_SIZE;
 	if (call->args[0].bytes == NULL)
 		return args_reject(call, "category", call->args[0], "a string");
@@ -210,6 +249,23 @@ bool method_category_get(struct method_call *call)
 	if (call->texts[READ_CORRELATION] >= 0 && json_string_is(options[OPTION_CORRELATION].value, ""))
 		args_set(call, READ_CORRELATION, NULL);
 	return begin_pages(call);
+}
+
+bool method_query_get(struct method_call *call)
+{
+	struct member options[] = {{.name = "position"}, {.name = "batchSize"}, {.name = "direction"}};
+
+	call->read = OF_QUERY;
+	call->messages_left = DEFAULT_BATCH_SIZE;
+	if (!args_object(call, "query", call->args[0]) || !args_options(call, call->args[1], options, 3) ||
+		!args_integer(call, "options.position", options[0].value, INT64_MIN, INT64_MAX, &call->position) ||
+		!args_integer(call, "options.batchSize", options[1].value, -1, MAX_BATCH_SIZE,
+					  &call->messages_left) ||
+		!args_direction(call, "options.direction", options[2].value, &call->backward))
+		return false;
+	args_set_json(call, READ_NAME, call->args[0]);
+	call->placed = options[0].value.bytes != NULL;
+	return ask_page(call);
 }
 
 bool method_stream_last(struct method_call *call)

@@ -89,6 +89,10 @@ static void read_request(struct db *db, const struct db_append *append)
 
 	note(db, "append", frame_name(&reader));
 	nparts = (unsigned)frame_number(&reader, 4);
+	require(((nparts & FRAME_CONDITIONS) != 0) == (append->nconditions > 0));
+	if (append->nconditions > 0)
+		note(db, "conditions", frame_string(&reader));
+	nparts &= ~FRAME_CONDITIONS;
 	require(nparts > 0 && nparts == append->nparts);
 	for (unsigned i = 0; i < nparts; i++)
 	{
@@ -223,12 +227,13 @@ static PGresult *deliveries(const struct question *question)
 static PGresult *answer_to(const struct question *question)
 {
 	static char large[20000];
-	const char *page[] = {"[2]", "1", NULL};
+	const char *page[] = {"[2]", "1", NULL, "9", "t"}; /* the last two are a query's */
+	bool of_query = question->statement == &db_read_query_statement;
 	const char *value = "{\"namespace\" : \"n\", \"createdAt\" : \"t\"}";
 
 	if (question->statement == &db_consumer_next_statement)
 		return deliveries(question);
-	if (question->statement != &db_read_stream_statement &&
+	if (!of_query && question->statement != &db_read_stream_statement &&
 		question->statement != &db_read_category_statement)
 		return make_result(1, &value);
 	if (question->page == 0)
@@ -238,7 +243,7 @@ static PGresult *answer_to(const struct question *question)
 		page[0] = large;
 		page[2] = "7";
 	}
-	return make_result(3, page);
+	return make_result(of_query ? 5 : 3, page);
 }
 
 static void answer_query(struct db *db, struct question *question)

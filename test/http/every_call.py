@@ -16,6 +16,7 @@ METHODS = {
     "stream.version": ["mine-1"],
     "stream.head": [],
     "category.get": [""],
+    "query.get": [{"all": True}],
     "ns.create": ["made"],
     "ns.delete": ["made"],
     "ns.setLimits": ["NAME"],

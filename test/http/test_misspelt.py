@@ -107,11 +107,12 @@ def test_what_eventodbs_clients_send_is_as_it_was(client, admin):
 
 @pytest.mark.parametrize(
     "call,message",
-    [(["stream.append", "s", [MESSAGE], {"id": new_id()}], "options.id is not known; known are expectedVersion"),
+    [(["stream.append", "s", [MESSAGE], {"id": new_id()}],
+      "options.id is not known; known are expectedVersion, condition"),
      (["stream.append", "s", [MESSAGE], {"expectedversion": 7}
        ], "options.expectedversion is not known; did you mean expectedVersion?"),
      (["stream.append", "s", [MESSAGE, {**MESSAGE, "when": 1}]
-       ], "messages[1].when is not known; known are type, data, metadata, id"),
+       ], "messages[1].when is not known; known are type, data, metadata, tags, id"),
      (["streams.append", [{"stream": "s", "messages": [MESSAGE], "expected": 7}]
        ], "streams[0].expected is not known; known are stream, messages, expectedVersion"),
      (["streams.append", [{"stream": "s", "messages": [{**MESSAGE, "metaData": {}}]}]
@@ -125,10 +126,11 @@ def test_our_own_methods_refuse_every_unknown_key(client, call, message):
 @pytest.mark.parametrize(
     "method,params,message",
     [("stream.write", {"stream": "s", "message": MESSAGE, "options": {"timeout": 5}
-                       }, "options.timeout is not known; known are expectedVersion, id"),
-     ("stream.write", ["s", MESSAGE, {"timeout": 5}], "options.timeout is not known; known are expectedVersion, id"),
+                       }, "options.timeout is not known; known are expectedVersion, id, condition"),
+     ("stream.write", ["s", MESSAGE, {"timeout": 5}],
+      "options.timeout is not known; known are expectedVersion, id, condition"),
      ("stream.write", {"stream": "s", "message": {**MESSAGE, "id": new_id()}
-                       }, "message.id is not known; known are type, data, metadata"),
+                       }, "message.id is not known; known are type, data, metadata, tags"),
      ("stream.write", {"stream": "s", "message": MESSAGE, "option": {}
                        }, "params.option is not known; did you mean options?"),
      ("stream.write", {"stream": "s", "message": MESSAGE, "expectedVersion": 7
