@@ -58,7 +58,7 @@ def as_btree(connection, statement, *arguments):
 def check(connection):
     """Nothing is missing or superfluous, and the tree is in order."""
     assert faults(connection) == []
-    if sql(connection, "SELECT FROM pg_available_extensions WHERE name = 'amcheck'"):
+    if sql(connection, "SELECT 1 FROM pg_available_extensions WHERE name = 'amcheck'"):
         sql(connection, "CREATE EXTENSION IF NOT EXISTS amcheck")
         as_btree(connection, "SELECT bt_index_parent_check(%s, false, true)", INDEX)
 
@@ -251,14 +251,14 @@ def test_a_crash_and_prepared_transactions_lose_nothing(restartable):
     sql(connection, APPEND, 1, 10)
     sql(connection, "PREPARE TRANSACTION 'commits'")
     sql(connection, "BEGIN")
-    sql(connection, APPEND, 101, 110)
+    sql(connection, APPEND, 131, 140)  # other streams, whose locks are free
     sql(connection, "PREPARE TRANSACTION 'aborts'")
     for _ in range(3):
         with Load(restartable) as load:
             load.wait(100)
             restartable.stop("immediate")
         restartable.start()
-        check(restartable.connect())
+        assert faults(restartable.connect()) == []
     connection = restartable.connect()
     sql(connection, "COMMIT PREPARED 'commits'")
     sql(connection, "ROLLBACK PREPARED 'aborts'")
@@ -387,7 +387,7 @@ def test_an_index_that_is_ready_and_not_yet_valid_is_filled_under_the_append_loc
     sql(holder, f"SELECT count(*) FROM {TABLE}")
     thread = threading.Thread(target=lambda: sql(builder, statement))
     thread.start()
-    wait_until(lambda: sql(tagged, "SELECT FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting for old snapshots'"),
+    wait_until(lambda: sql(tagged, "SELECT 1 FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting for old snapshots'"),
                "an index that is ready")
     order = written(cluster, tagged, APPEND_ONE)
     sql(holder, "COMMIT")
@@ -403,8 +403,8 @@ def test_an_index_that_is_ready_and_not_yet_valid_is_filled_under_the_append_loc
 def test_a_message_has_at_most_1000_tags_where_they_are_indexed(tagged):
     many = "jsonb_build_object('tags', (SELECT jsonb_agg('t' || n) FROM generate_series(1, {}) n))"
     one = "SELECT millrace.append('s-1', 'T', '{{}}', " + many + ")"
-    several = "SELECT millrace.append_messages('s-1', ARRAY['T', 'T'], ARRAY['{{}}', '{{}}']::jsonb[], ARRAY['{{}}', " + \
-        many + "]::jsonb[])"
+    several = "SELECT millrace.append_messages('s-1', ARRAY[ROW('T', '{{}}', NULL, NULL), ROW('T', '{{}}', " + many + \
+        ", NULL)]::millrace.new_message[])"
     sql(tagged, one.format(1000))
     for statement in (one, several):
         with pytest.raises(psycopg2.Error, match='a message for stream "s-1" has 1001 tags; at most 1000') as error:
@@ -446,7 +446,7 @@ def test_the_same_index_without_types(cluster):
     sql(connection, APPEND, 101, 200)
     insert_odd(connection)
     check(connection)
-    sql(connection, "VACUUM " + TABLE)
+    sql(connection, f"REINDEX INDEX {INDEX}")
     tags = sql(connection, f"SELECT sum(cardinality(millrace.tag_hashes_1(metadata))) FROM {TABLE}")[0][0]
     assert sql(connection, "SELECT reltuples FROM pg_class WHERE oid = %s::regclass", INDEX) == [(tags,)]
 
@@ -455,7 +455,7 @@ def test_autovacuum_goes_on_where_a_misspelt_setting_keeps_every_client_out(rest
     connection = restartable.connect()
     sql(connection, APPEND, 1, 100)
     sql(connection, f"ALTER TABLE {TABLE} SET (autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0)")
-    sql(connection, "ALTER DATABASE postgres SET millrace.namspace = 'x'")
+    sql(restartable.connect("template1"), "ALTER DATABASE postgres SET millrace.namspace = 'x'")
     with pytest.raises(psycopg2.Error, match="reserved prefix"):
         sql(restartable.connect(), f"SELECT count(*) FROM {TABLE}")
     sql(connection, f"DELETE FROM {TABLE}")
