@@ -64,7 +64,7 @@ _PG_init(void)
 	if (!defined)
 		DefineSettings();
 	defined = true;
-	/* The server should start, and VACUUM goes on, which needs this library where there is an index of tags. */
+	/* The server should start, and autovacuum go on: it opens indexes of tags, which need this library. */
 	if (!process_shared_preload_libraries_in_progress && MyBackendType != B_AUTOVAC_WORKER)
 		RefuseUnknownSettings();
 	MarkGUCPrefixReserved("millrace");

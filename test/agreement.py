@@ -55,6 +55,8 @@ REPEATED = {
         (r"stream name or type over (\d+) bytes", "MAX_NAME"),
         (r"bytes, namespace over (\d+)", "MAX_NAMESPACE_NAME"),
         (r"more than (\d+) streams in one call", "MAX_STREAMS"),
+        (r"a message has (\d+) tags at most", "MAX_ROW_TAGS"),
+        (r"more than (\d+) tags of a message", "MAX_ROW_TAGS"),
         (r"consumer or member over (\d+)", "MAX_CONSUMER_NAME"),
         (r"\| consumers in a namespace \| ([\d,]+) ", "MAX_CONSUMERS"),
         (r"\| name of a consumer, of a member \| (\d+) bytes", "MAX_CONSUMER_NAME"),

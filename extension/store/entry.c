@@ -2,12 +2,12 @@
  * entry.c: the rows' entries in the indexes of the table.
  *
  * Those of our own kinds, on which reads stand, are put in under the append lock.  A plain one needs no
- * executor; where a user has added columns to one of them, its entries are computed before the lock is taken.
- * Indexes of other shapes are filled when the lock is free.
+ * executor; where a user has added columns to one of them, its entries are computed before the lock is
+ * taken. Indexes of other shapes are filled when the lock is free.
  *
- * Uniqueness is checked under the lock as for deferrable constraints (UNIQUE_CHECK_PARTIAL: put the entry in,
- * say whether it may be a duplicate), and the doubtful ones are checked again when it is free.  The order of
- * steps follows execReplication.c and unique_key_recheck() of PostgreSQL.
+ * Uniqueness is checked under the lock as for deferrable constraints (UNIQUE_CHECK_PARTIAL: put the entry
+ * in, say whether it may be a duplicate), and the doubtful ones are checked again when it is free.  The
+ * order of steps follows execReplication.c and unique_key_recheck() of PostgreSQL.
  */
 #include "postgres.h"
 
@@ -145,8 +145,8 @@ FormPlainEntry(const OpenIndex *which, NewRow *row, Datum *values)
 }
 
 /*
- * Refuses, in the server's words, a name that an index has no room for.  The index would do so itself, under
- * the append lock.
+ * Refuses, in the server's words, a name that an index has no room for.  The index would do so itself,
+ * under the append lock.
  */
 static void
 CheckName(OpenIndex *which, NewRow *row)
@@ -235,8 +235,8 @@ BeginIndex(Insertion *insertion, const StoreIndex *which, Relation index)
 
 /*
  * Opens the indexes that are ready to be filled.  One that becomes ready from now on waits for this
- * transaction before it is made whole.  Errors: 54000 for a name that an index has no room for, MR009 for more
- * tags than are indexed.
+ * transaction before it is made whole.  Errors: 54000 for a name that an index has no room for, MR009 for
+ * more tags than are indexed.
  */
 void
 InsertionOpenIndexes(Insertion *insertion)
@@ -334,8 +334,8 @@ RecheckDoubts(Insertion *insertion)
 }
 
 /*
- * Phase 3: fills the indexes that reads do not stand on, whose expressions are the owner's, and waits where
- * uniqueness is in doubt.  Errors: MR002, 23505, and what the owner's expressions raise.
+ * Phase 3: fills the indexes that reads do not stand on, whose expressions are the owner's, and waits
+ * where uniqueness is in doubt.  Errors: MR002, 23505, and what the owner's expressions raise.
  */
 void
 InsertionFinishEntries(Insertion *insertion)

@@ -1,10 +1,11 @@
 /*
  * compare.c: comparing an index of tags with its table.
  *
- * The entries that the table demands are sorted as those of the index are, and both are walked through side by
- * side.  Of the table come the rows that the snapshot sees, by the walk that builds an index, so a row is found
- * where its entries lead.  The index has further ones, of rows that the snapshot does not see; what it has and
- * the table does not demand is wrong only if the row that it leads to is seen, or if there is none.
+ * The entries that the table demands are sorted as those of the index are, and both are walked through
+ * side by side.  Of the table come the rows that the snapshot sees, by the walk that builds an index, so a
+ * row is found where its entries lead.  The index has further ones, of rows that the snapshot does not
+ * see; what it has and the table does not demand is wrong only if the row that it leads to is seen, or if
+ * there is none.
  */
 #include "postgres.h"
 

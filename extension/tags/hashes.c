@@ -1,8 +1,9 @@
 /*
  * hashes.c: the hashes of a row's tags and of its type.
  *
- * Version 1 is XXH64 of the bytes, as UTF-8 or whatever the database's encoding is, with seed 0 for a tag and
- * 1 for a type.  Indexes on disk are made of it: another hash would be another function, and another index.
+ * Version 1 is XXH64 of the bytes, as UTF-8 or whatever the database's encoding is, with seed 0 for a tag
+ * and 1 for a type.  Indexes on disk are made of it: another hash would be another function, and another
+ * index.
  */
 #include "postgres.h"
 
@@ -101,6 +102,18 @@ TagsHashesOf(Jsonb *metadata, text *type, int *ntags)
 	array = construct_array(hashes, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
 	pfree(hashes);
 	return array;
+}
+
+const int64 *
+TagsHashesAmong(const Datum *values, const bool *isnull, int *nhashes)
+{
+	ArrayType *hashes = (ArrayType *)DatumGetPointer(values[ENTRY_HASH - 1]);
+
+	if (isnull[ENTRY_HASH - 1] || VARATT_IS_EXTENDED(hashes) || ARR_ELEMTYPE(hashes) != INT8OID ||
+		ARR_HASNULL(hashes))
+		elog(ERROR, "an index of tags is given something other than their hashes");
+	*nhashes = ArrayGetNItems(ARR_NDIM(hashes), ARR_DIMS(hashes));
+	return (const int64 *)ARR_DATA_PTR(hashes);
 }
 
 /* tag_hashes_1(metadata jsonb [, type text]) RETURNS bigint[]: what TagsHashesOf() does. */

@@ -21,10 +21,10 @@ enum
 /* hashes.c: the functions that index definitions call, both by this name. */
 extern Datum millrace_tag_hashes_1(PG_FUNCTION_ARGS);
 
-/* build.c */
-extern IndexBuildResult *TagsBuild(Relation heap, Relation index, struct IndexInfo *info);
-
-/* method.c: the hashes among the values that FormIndexDatum() made for a row; they stay where they are. */
+/* Returns the hashes among the values that FormIndexDatum() made for a row; they stay where they are. */
 extern const int64 *TagsHashesAmong(const Datum *values, const bool *isnull, int *nhashes);
+
+/* create.c */
+extern IndexBuildResult *TagsBuild(Relation heap, Relation index, struct IndexInfo *info);
 
 #endif

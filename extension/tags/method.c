@@ -2,8 +2,8 @@
  * method.c: the access method millrace_tags.
  *
  * Its routine has of nbtree's what an index must have, and nothing of what the planner or a subscriber of
- * logical replication would choose it for: they would take its entries for rows.  Its operator classes have no
- * operators either.
+ * logical replication would choose it for: they would take its entries for rows.  Its operator classes
+ * have no operators either.
  */
 #include "postgres.h"
 
@@ -94,21 +94,9 @@ TagsMayRead(Relation index, Snapshot snapshot)
 
 /* ---- writing ------------------------------------------------------------------------------------------- */
 
-const int64 *
-TagsHashesAmong(const Datum *values, const bool *isnull, int *nhashes)
-{
-	ArrayType *hashes = (ArrayType *)DatumGetPointer(values[ENTRY_HASH - 1]);
-
-	if (isnull[ENTRY_HASH - 1] || VARATT_IS_EXTENDED(hashes) || ARR_ELEMTYPE(hashes) != INT8OID ||
-		ARR_HASNULL(hashes))
-		elog(ERROR, "an index of tags is given something other than their hashes");
-	*nhashes = ArrayGetNItems(ARR_NDIM(hashes), ARR_DIMS(hashes));
-	return (const int64 *)ARR_DATA_PTR(hashes);
-}
-
 /*
- * Assertions of nbtree demand that the index is one of its own.  It says so for as long as an insertion takes,
- * in a server that has them.
+ * Assertions of nbtree demand that the index is one of its own.  It says so for as long as an insertion
+ * takes, in a server that has them.
  */
 #ifdef USE_ASSERT_CHECKING
 static void

@@ -1,8 +1,8 @@
 /*
  * scan.c: scanning an index of tags.
  *
- * What an entry says comes from the index; so its page stays pinned while the scan stands on it, and a scan at
- * rest keeps VACUUM from that page.
+ * What an entry says comes from the index; so its page stays pinned while the scan stands on it, and a
+ * scan at rest keeps VACUUM from that page.
  */
 #include "postgres.h"
 

@@ -37,8 +37,9 @@ def insert_odd(connection):
             "VALUES (0, 'odd-' || gen_random_uuid(), 'O', %s)",
             metadata)
     sql(
-        connection, f"INSERT INTO {TABLE} (position, stream_name, type, metadata) SELECT 0, 'odd-' || gen_random_uuid(), 'O', "
-        "jsonb_build_object('tags', jsonb_agg('many ' || n)) FROM generate_series(1, 2000) n")
+        connection, f"INSERT INTO {TABLE} (position, stream_name, type, metadata) "
+        "SELECT 0, 'odd-' || gen_random_uuid(), 'O', jsonb_build_object('tags', jsonb_agg('many ' || n)) "
+        "FROM generate_series(1, 2000) n")
 
 
 def faults(connection):
@@ -48,8 +49,9 @@ def faults(connection):
 def as_btree(connection, statement, *arguments):
     """Runs a statement of contrib's while the index says that it is nbtree's."""
     sql(connection, "BEGIN")
-    sql(connection, "UPDATE pg_class SET relam = (SELECT oid FROM pg_am WHERE amname = 'btree') WHERE oid = %s::regclass",
-        INDEX)
+    sql(
+        connection,
+        "UPDATE pg_class SET relam = (SELECT oid FROM pg_am WHERE amname = 'btree') WHERE oid = %s::regclass", INDEX)
     rows = sql(connection, statement, *arguments)
     sql(connection, "ROLLBACK")
     return rows
@@ -119,7 +121,8 @@ def tagged(cluster):
 
 @pytest.fixture
 def restartable():
-    cluster = Cluster(temporary_folder() + "/pg", ["max_prepared_transactions=5", "autovacuum_naptime=1"]).create().start()
+    settings = ["max_prepared_transactions=5", "autovacuum_naptime=1"]
+    cluster = Cluster(temporary_folder() + "/pg", settings).create().start()
     prepare(cluster.connect())
     yield cluster
     cluster.stop("immediate")
@@ -360,8 +363,8 @@ def written(cluster, connection, statement):
     begin = sql(connection, "SELECT pg_current_wal_insert_lsn()")[0][0]
     sql(connection, statement)
     end = sql(connection, "SELECT pg_current_wal_flush_lsn()")[0][0]
-    text = subprocess.run([f"{PG_BIN}/pg_waldump", "--rmgr=Btree", "-p", cluster.data / "pg_wal", "-s", begin, "-e", end],
-                          capture_output=True, text=True, check=True).stdout
+    command = [f"{PG_BIN}/pg_waldump", "--rmgr=Btree", "-p", cluster.data / "pg_wal", "-s", begin, "-e", end]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     files = re.findall(r"INSERT_LEAF.*?rel \d+/\d+/(\d+)", text)
     names = dict(sql(connection, f"SELECT relfilenode::text, relname FROM pg_class JOIN pg_index ON oid = indexrelid "
                      f"WHERE indrelid = '{TABLE}'::regclass"))
@@ -387,8 +390,8 @@ def test_an_index_that_is_ready_and_not_yet_valid_is_filled_under_the_append_loc
     sql(holder, f"SELECT count(*) FROM {TABLE}")
     thread = threading.Thread(target=lambda: sql(builder, statement))
     thread.start()
-    wait_until(lambda: sql(tagged, "SELECT 1 FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting for old snapshots'"),
-               "an index that is ready")
+    waiting = "SELECT 1 FROM pg_stat_progress_create_index WHERE phase = 'waiting for old snapshots'"
+    wait_until(lambda: sql(tagged, waiting), "an index that is ready")
     order = written(cluster, tagged, APPEND_ONE)
     sql(holder, "COMMIT")
     thread.join()
@@ -459,8 +462,22 @@ def test_autovacuum_goes_on_where_a_misspelt_setting_keeps_every_client_out(rest
     with pytest.raises(psycopg2.Error, match="reserved prefix"):
         sql(restartable.connect(), f"SELECT count(*) FROM {TABLE}")
     sql(connection, f"DELETE FROM {TABLE}")
-    wait_until(lambda: sql(connection, "SELECT autovacuum_count > 0 FROM pg_stat_user_tables WHERE relid = %s::regclass",
-                           TABLE)[0][0], "autovacuum")
+    count = "SELECT autovacuum_count > 0 FROM pg_stat_user_tables WHERE relid = %s::regclass"
+    wait_until(lambda: sql(connection, count, TABLE)[0][0], "autovacuum")
+
+
+def test_an_adopted_message_db_is_indexed_as_it_is(cluster):
+    connection = cluster.connect()
+    sql(connection, "CREATE EXTENSION millrace")
+    sql(connection, "SELECT millrace.install_message_db()")
+    write = "SELECT message_store.write_message(gen_random_uuid()::varchar, 's-1'::varchar, 'T'::varchar, " \
+        "'{}'::jsonb, '{\"tags\": [\"a\"]}'::jsonb)"
+    sql(connection, write)
+    assert sql(connection, "SELECT millrace.index_tags()") == [(True,)]
+    sql(connection, write)
+    assert faults(connection) == []
+    assert sql(connection, "SELECT indexname FROM pg_indexes WHERE indexdef LIKE '%USING millrace_tags%'") == [
+        ("messages_tags",)]
 
 
 def test_the_extension_takes_the_index_along_and_leaves_the_messages(tagged):

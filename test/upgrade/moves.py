@@ -128,6 +128,8 @@ class Store:
                     "SELECT millrace.append('order-1', 'Tested', jsonb_build_object('n', %s), "
                     "jsonb_build_object('m', %s), %s)",
                     n, n, n - 1)
+        if not extension:  # the released one has no tags
+            sql(connection, "SELECT millrace.index_tags(name) FROM millrace.list_namespaces()")
         for statement in GRANTS:
             sql(connection, statement)
 
@@ -161,6 +163,9 @@ def check(server, version, before):
         answer = client.write("order-1", {}, expectedVersion=19)
         assert answer["position"] == 20 and answer["globalPosition"] > head
         assert client.call("category.get", "order", {"position": head + 1})[-1][4] == answer["globalPosition"]
+    for name in NAMESPACES:
+        if not sql(connection, "SELECT millrace.index_tags(%s)", name)[0][0]:
+            assert sql(connection, "SELECT * FROM millrace.check_tags(%s)", name) == []
     server.client().call("ns.create", "new")
     assert server.client().call("ns.delete", "new")["messagesDeleted"] == 0
     socket = re.search(r"host=(\S+)", connection.dsn).group(1)

@@ -1,14 +1,15 @@
 /*
- * build.c: building an index of tags.
+ * create.c: building an index of tags.
  *
- * btbuild() asks the table for the values of each row, sorts what it gets, and writes finished pages.  It is
- * given a table that hands it the entries of a row instead: a copy of the relation's descriptor whose
- * index_build_range_scan is ours, which has the real one walk through the table and takes apart what it finds.
- * So everything that the server knows of building an index holds here, concurrently too.
+ * btbuild() asks the table for the values of each row, sorts what it gets, and writes finished pages.  It
+ * is given a table that hands it the entries of a row instead: a copy of the relation's descriptor whose
+ * index_build_range_scan is ours, which has the real one walk through the table and takes apart what it
+ * finds. So everything that the server knows of building an index holds here, concurrently too.
  *
- * The sort takes no index but nbtree's.  So what btbuild() is given as the index is a copy as well, which says
- * that it is one.  The copies live until it returns, and share all that they point to with the originals, but
- * for the open file, which has one owner, and the statistics, which would remember the copy.
+ * The sort takes no index but nbtree's.  So what btbuild() is given as the index is a copy as well, which
+ * says that it is one.  The copies live until it returns, and share all that they point to with the
+ * originals, but for the open file, which has one owner, and the statistics, which would remember the
+ * copy.
  */
 #include "postgres.h"
 
