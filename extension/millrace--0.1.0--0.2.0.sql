@@ -591,6 +591,12 @@ CREATE FUNCTION millrace.check_tags(namespace text DEFAULT NULL, OUT index_name 
 COMMENT ON FUNCTION millrace.check_tags(text) IS
     'compares the index of tags with the messages: a row for each entry that is missing or superfluous; none: they are equal';
 
+CREATE FUNCTION millrace.tag_entries(hash bigint, "position" bigint, backwards boolean, max_rows bigint, namespace text)
+    RETURNS TABLE (global_position bigint, tid tid)
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_tag_entries';
+COMMENT ON FUNCTION millrace.tag_entries(bigint, bigint, boolean, bigint, text) IS
+    'internal: the index''s entries of a hash, by rising or falling positions, whatever has become of their rows';
+
 -- ---- consumers --------------------------------------------------------------------------------------
 
 -- What is done with the tables of consumers is done in C, as with messages; nothing of theirs is run.

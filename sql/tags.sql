@@ -39,11 +39,25 @@ CREATE INDEX other ON millrace_tags.messages USING millrace_tags (metadata, glob
 CREATE INDEX other ON millrace_tags.messages (millrace.tag_hashes_1(metadata), global_position);
 DROP INDEX millrace_tags.other;
 
--- Rows of before and after, by append and by hand.
+-- Rows of before and after.
 SELECT count(millrace.append('s-' || n, 'T' || n % 2, '{}', '{"tags": ["a", "b"]}')) FROM generate_series(1, 3) n;
 SELECT millrace.index_tags(types => false) AS tags, millrace.index_tags(types => false) AS again, millrace.index_tags() AS with_types, millrace.index_tags() AS again;
 SELECT indexdef FROM pg_indexes WHERE schemaname = 'millrace_tags' AND indexdef LIKE '%millrace_tags (%' ORDER BY 1;
 SELECT count(millrace.append('s-' || n, 'T', '{}', metadata)) FROM (VALUES (4, NULL::jsonb), (5, '{}'), (6, '{"tags": "a"}'), (7, '{"tags": ["a", "a", 7]}')) v (n, metadata);
+
+-- The entries of a hash, in order.
+CREATE VIEW pg_temp.hash AS SELECT (millrace.tag_hashes_1('{"tags": ["a"]}'))[1] AS a, (millrace.tag_hashes_1(NULL, 'T'))[1] AS t;
+SELECT array_agg(global_position) FROM pg_temp.hash, millrace.tag_entries(a, -5, false, 100, 'tags');
+SELECT array_agg(global_position) FROM pg_temp.hash, millrace.tag_entries(a, 2, false, 2, 'tags');
+SELECT array_agg(global_position) FROM pg_temp.hash, millrace.tag_entries(a, 2, true, 100, 'tags');
+SELECT array_agg(global_position) FROM pg_temp.hash, millrace.tag_entries(a, 9223372036854775807, true, 100, 'tags');
+SELECT array_agg(global_position) FROM pg_temp.hash, millrace.tag_entries(a, 8, false, 100, 'tags');
+SELECT array_agg(global_position) FROM pg_temp.hash, millrace.tag_entries(t, 1, false, 100, 'tags');
+SELECT array_agg(global_position) FROM millrace.tag_entries(17, 1, false, 100, 'tags');
+SELECT array_agg(global_position) FROM millrace.tag_entries(17, 1, false, 100, NULL);
+SELECT array_agg(global_position) FROM millrace.tag_entries(17, 1, false, 100, 'nowhere');
+
+-- Rows that come, change and go by hand.
 INSERT INTO millrace_tags.messages (position, stream_name, type, metadata) VALUES (0, 'hand-1', 'T', '[]'), (0, 'hand-2', 'T', '{"tags": ["c"]}');
 UPDATE millrace_tags.messages SET metadata = '{"tags": ["d"]}' WHERE stream_name = 's-1';
 UPDATE millrace_tags.messages SET data = '{"updated": true}' WHERE stream_name = 's-2';

@@ -418,6 +418,14 @@ def test_a_message_has_at_most_1000_tags_where_they_are_indexed(tagged):
     sql(tagged, one.format(1001))
 
 
+def test_a_call_with_many_tags_lets_other_appends_in_between(cluster, tagged):
+    """1,001 entries each: four messages have as many as go in under one hold of the append lock."""
+    messages = "SELECT array_agg(ROW('T', '{}', jsonb_build_object('tags', (SELECT jsonb_agg(m || ' ' || n) FROM " \
+        "generate_series(1, 1000) n)), NULL)::millrace.new_message) FROM generate_series(1, 20) m"
+    order = written(cluster, tagged, f"SELECT millrace.append_messages('s-1', ({messages}))")
+    assert [name for name, before in zip(order, [None, *order]) if name != before].count("messages_pkey") == 5
+
+
 def string(value):
     return struct.pack(">I", len(value)) + value.encode() + b"\0"
 
