@@ -1,8 +1,8 @@
 /*
  * insert.c: putting the entries of a row into an index of tags.
  *
- * btinsert() does it, once for each.  Two things in it would take offence, and so are kept from it for as long
- * as it takes, in the descriptors of the index and of its table:
+ * btinsert() does it, once for each.  Two things in it would take offence, and so are kept from it for as
+ * long as it takes, in the descriptors of the index and of its table:
  *
  *   - Assertions of nbtree demand that the index says that it is one of its own.
  *   - Before a page is split, entries that are dead are deleted from it, and the table says which are.  It

@@ -88,7 +88,7 @@ TagsMayRead(Relation index, Snapshot snapshot)
 													  : !XidInMVCCSnapshot(maker, snapshot);
 }
 
-/* ---- the routine ------------------------------------------------------------------------------------------- */
+/* ---- the routine --------------------------------------------------------------------------------------- */
 
 /* The access method's ambuild: refuses an index of another shape. */
 static IndexBuildResult *
