@@ -14,6 +14,7 @@
 #include "access/nbtree.h"
 #include "access/tableam.h"
 #include "catalog/pg_am.h"
+#include "nodes/execnodes.h"
 
 #include "tags/internal.h"
 
