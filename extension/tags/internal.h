@@ -24,6 +24,10 @@ extern Datum millrace_tag_hashes_1(PG_FUNCTION_ARGS);
 /* Returns the hashes among the values that FormIndexDatum() made for a row; they stay where they are. */
 extern const int64 *TagsHashesAmong(const Datum *values, const bool *isnull, int *nhashes);
 
+/* insert.c */
+extern bool TagsInsert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap,
+					   IndexUniqueCheck check, bool unchanged, struct IndexInfo *info);
+
 /* create.c */
 extern IndexBuildResult *TagsBuild(Relation heap, Relation index, struct IndexInfo *info);
 

@@ -11,7 +11,6 @@
 #include "access/htup_details.h"
 #include "access/nbtree.h"
 #include "access/xact.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_opclass.h"
 #include "catalog/pg_type.h"
 #include "nodes/execnodes.h"
@@ -69,9 +68,6 @@ HasShape(Relation index, TagsShape *shape)
 	return HasHashes(linitial(RelationGetIndexExpressions(index)), shape);
 }
 
-static bool TagsInsert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap,
-					   IndexUniqueCheck check, bool unchanged, IndexInfo *info);
-
 bool
 TagsShapeOf(Relation index, TagsShape *shape)
 {
@@ -92,52 +88,7 @@ TagsMayRead(Relation index, Snapshot snapshot)
 													  : !XidInMVCCSnapshot(maker, snapshot);
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------- */
-
-/*
- * Assertions of nbtree demand that the index is one of its own.  It says so for as long as an insertion
- * takes, in a server that has them.
- */
-#ifdef USE_ASSERT_CHECKING
-static void
-InsertEntry(Relation index, Datum *entry, bool *isnull, ItemPointer tid, Relation heap, bool unchanged,
-			IndexInfo *info)
-{
-	Oid method = index->rd_rel->relam;
-
-	PG_TRY();
-	{
-		index->rd_rel->relam = BTREE_AM_OID;
-		(void)btinsert(index, entry, isnull, tid, heap, UNIQUE_CHECK_NO, unchanged, info);
-	}
-	PG_FINALLY();
-	{
-		index->rd_rel->relam = method;
-	}
-	PG_END_TRY();
-}
-#else
-#define InsertEntry(index, entry, isnull, tid, heap, unchanged, info)                                        \
-	((void)btinsert(index, entry, isnull, tid, heap, UNIQUE_CHECK_NO, unchanged, info))
-#endif
-
-/* The access method's aminsert: puts in all entries of a row. */
-static bool
-TagsInsert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap,
-		   IndexUniqueCheck check, bool unchanged, IndexInfo *info)
-{
-	int nhashes;
-	const int64 *hashes = TagsHashesAmong(values, isnull, &nhashes);
-	Datum entry[ENTRY_COLUMNS] = {0, values[ENTRY_POSITION - 1]};
-	bool entry_isnull[ENTRY_COLUMNS] = {false, isnull[ENTRY_POSITION - 1]};
-
-	for (int i = 0; i < nhashes; i++)
-	{
-		entry[0] = Int64GetDatum(hashes[i]);
-		InsertEntry(index, entry, entry_isnull, tid, heap, unchanged, info);
-	}
-	return false;
-}
+/* ---- the routine --------------------------------------------------------------------------------------- */
 
 /* The access method's ambuild: refuses an index of another shape. */
 static IndexBuildResult *
@@ -154,8 +105,6 @@ BuildIfShaped(Relation heap, Relation index, IndexInfo *info)
 						 "without type; see millrace.index_tags().")));
 	return TagsBuild(heap, index, info);
 }
-
-/* ---- the routine --------------------------------------------------------------------------------------- */
 
 /* The access method's amvalidate: a class compares numbers of 64 bits, and has no operators. */
 static bool

@@ -368,7 +368,7 @@ def written(cluster, connection, statement):
     files = re.findall(r"INSERT_LEAF.*?rel \d+/\d+/(\d+)", text)
     names = dict(sql(connection, f"SELECT relfilenode::text, relname FROM pg_class JOIN pg_index ON oid = indexrelid "
                      f"WHERE indrelid = '{TABLE}'::regclass"))
-    return [names[file] for file in files]
+    return [names[file] for file in files if file in names]
 
 
 APPEND_ONE = "SELECT millrace.append('s-1', 'T', '{}', '{\"tags\": [\"a\", \"b\"]}')"
