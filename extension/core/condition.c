@@ -367,17 +367,10 @@ static bool
 JudgeCondition(AppendCall *call, AppendRequest *request, Condition *condition)
 {
 	OpenNamespace *space = request->space;
-	AppendMessage *accepted;
-	const char *problem, *hint;
+	AppendMessage *accepted = FindAccepted(space, condition->query);
 	Match match;
 	int64 drawn;
 
-	if (call->doubt == APPEND_REFUSE && (problem = QueryScanProblem(space->store, condition->query, &hint)))
-	{
-		AppendRefuse(request, 0, ERRCODE_MILLRACE_NO_TAG_INDEX, psprintf("%s: %s", problem, hint));
-		return false;
-	}
-	accepted = FindAccepted(space, condition->query);
 	if (accepted)
 	{
 		match.stream = text_to_cstring(accepted->stream);

@@ -15,6 +15,7 @@
 
 #include "base/errors.h"
 #include "core/append_call.h"
+#include "core/query_scan.h"
 
 /* ---- ids ----------------------------------------------------------------------------------------------- */
 
@@ -193,6 +194,27 @@ JudgeVersions(AppendRequest *request)
 	return true;
 }
 
+/* ---- indexes ------------------------------------------------------------------------------------------- */
+
+/* Refuses a request of a batch whose conditions can't be looked at; of others that is an error. */
+static bool
+HasIndexes(const AppendCall *call, AppendRequest *request)
+{
+	const char *problem, *hint;
+
+	for (int i = 0; call->doubt == APPEND_REFUSE && i < request->nconditions; i++)
+	{
+		if (!request->conditions[i].query)
+			continue;
+		problem = QueryScanProblem(request->space->store, request->conditions[i].query, &hint);
+		if (!problem)
+			continue;
+		AppendRefuse(request, 0, ERRCODE_MILLRACE_NO_TAG_INDEX, psprintf("%s: %s", problem, hint));
+		return false;
+	}
+	return true;
+}
+
 /* ---- order --------------------------------------------------------------------------------------------- */
 
 static bool
@@ -284,7 +306,7 @@ AppendJudge(AppendCall *call, AppendRequest *request)
 					 "a request of the same stream before it is in doubt");
 		return;
 	}
-	if (!JudgeConditionVersions(request) || !JudgeVersions(request))
+	if (!HasIndexes(call, request) || !JudgeConditionVersions(request) || !JudgeVersions(request))
 		return;
 	if (!ConditionsJudge(call, request))
 	{
