@@ -74,7 +74,7 @@ SELECT :'first';
 SELECT encode(packed, 'hex') = :'first' AS the_same FROM millrace.append_batch_packed(pg_temp.packed()) packed;
 \a \t
 -- What fails as a whole.
-SELECT pg_temp.try(''), pg_temp.try('\x03'), pg_temp.try('\x0100000000'), pg_temp.try('\x01ffffffff');
+SELECT pg_temp.try(''), pg_temp.try('\x04'), pg_temp.try('\x0100000000'), pg_temp.try('\x01ffffffff');
 SELECT DISTINCT pg_temp.try(substr(b, 1, n)) FROM (SELECT pg_temp.batch(pg_temp.req('batch', pg_temp.part('t-1', NULL, pg_temp.msg(pg_temp.id(20), 'T', '{}')))) AS b) f, generate_series(1, octet_length(b) - 1) n ORDER BY 1;
 SELECT pg_temp.try(pg_temp.batch(pg_temp.req('batch', pg_temp.part('t-1', NULL, pg_temp.msg(pg_temp.id(20), 'T', '{}')))) || '\x00');
 SELECT pg_temp.try(pg_temp.batch(pg_temp.req('batch', pg_temp.part('', NULL, pg_temp.msg(pg_temp.id(20), 'T', '{}')))));
