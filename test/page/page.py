@@ -36,6 +36,7 @@ JUMPS = 100
 RATE = 60  # rows a second
 OPEN = [("", {})] * 6 + [("consumers", {}), ("consumers", {"name": "worker"}), ("admin", {}), ("streams", {})]
 
+
 def yield_processor(process):
     """The browser's own work is another machine's elsewhere: it gets what the server and the load leave.  Where
     sessions share the processors as groups (sched_autogroup), the group has to yield."""
