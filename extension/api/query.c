@@ -46,26 +46,15 @@ ArgQueryRequest(FunctionCallInfo fcinfo, int query, int direction)
 	};
 }
 
-static bool
-PutMessage(void *arg, const Message *message)
-{
-	Datum values[MESSAGE_COLUMNS];
-	bool isnull[MESSAGE_COLUMNS];
-
-	MessageAsRow(message, values, isnull);
-	ResultSetPut(arg, values, isnull);
-	return true;
-}
-
 /* read_query(query, position, batch_size, direction, namespace) -> messages */
 Datum
 millrace_read_query(PG_FUNCTION_ARGS)
 {
-	ResultSet *set = MessageSetBegin(fcinfo);
+	ResultSet *set = ResultSetBeginOf(fcinfo, message_row_types, MESSAGE_COLUMNS);
 	QueryRequest request = ArgQueryRequest(fcinfo, 0, 3);
 	Store *store = StoreOpen(ArgNamespaceOr(fcinfo, 4, SelectedNamespace()), STORE_READ);
 
-	(void)QueryReadMessages(store, &request, PutMessage, set, NULL);
+	(void)QueryReadMessages(store, &request, PutMessageRow, set, NULL);
 	StoreClose(store);
 	return (Datum)0;
 }

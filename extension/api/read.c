@@ -139,7 +139,7 @@ ArgConsumerGroup(FunctionCallInfo fcinfo, int member, int size, ReadRequest *req
 /* ---- rows ---------------------------------------------------------------------------------------------- */
 
 /* Makes a row of the type millrace.message. */
-void
+static void
 MessageAsRow(const Message *message, Datum *values, bool *isnull)
 {
 	memset(isnull, false, MESSAGE_COLUMNS * sizeof(bool));
@@ -206,15 +206,6 @@ MessageFunctionCall(const MessageFunction *function, FunctionCallInfo fcinfo)
 	{                                                                                                        \
 		UUIDOID, TEXTOID, TEXTOID, INT8OID, INT8OID, JSONBOID, JSONBOID, TIMESTAMPTZOID                      \
 	}
-
-/* Begins a result of such rows, for a function that the plan node does without. */
-ResultSet *
-MessageSetBegin(FunctionCallInfo fcinfo)
-{
-	static const Oid types[MESSAGE_COLUMNS] = MESSAGE_TYPES;
-
-	return ResultSetBeginOf(fcinfo, types, MESSAGE_COLUMNS);
-}
 
 static Store *
 BeginReadStream(FunctionCallInfo fcinfo, ReadRequest *request, const char *selected)

@@ -41,9 +41,6 @@ extern const MessageFunction *const read_functions[];
 extern Snapshot MessageFunctionSnapshot(const MessageFunction *function);
 extern Datum MessageFunctionCall(const MessageFunction *function, FunctionCallInfo fcinfo);
 
-extern ResultSet *MessageSetBegin(FunctionCallInfo fcinfo);
-extern void MessageAsRow(const Message *message, Datum *values, bool *isnull);
-
 extern int64 ArgBatchSize(FunctionCallInfo fcinfo, int arg);
 extern int64 ArgMaxRows(FunctionCallInfo fcinfo, int arg);
 extern text *ArgPrefix(FunctionCallInfo fcinfo, int arg);
