@@ -79,6 +79,13 @@ class Trial:
                 each.over() or len(each.shown) >= self.written for each in self.followers):
             time.sleep(0.05)
 
+    def wait_busily(self, seconds=60):
+        """Until each has begun, without a silence for those who are there already: some give up after 5 seconds."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not all(each.over() or each.shown for each in self.followers):
+            self.write()
+            time.sleep(1)
+
     def verdict(self, seconds=20):
         """Which of them have shown what there is, and nothing else."""
         self.wait(seconds)
@@ -105,7 +112,7 @@ def large(size):
     def scenario(trial):
         trial.write()
         trial.begin()
-        trial.wait(60)
+        trial.wait_busily()
         trial.write(size)
         trial.write()
         return trial.verdict(90)
