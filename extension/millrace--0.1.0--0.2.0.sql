@@ -1433,6 +1433,95 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION millrace.json_consumer(text, text, text, jsonb) IS 'internal: the methods consumer.* of the HTTP side';
 
+-- ---- keeping less ---------------------------------------------------------------------------------------
+
+-- Redacting.  The functions' own UPDATE runs under their search_path, as the triggers on the table then do.
+CREATE FUNCTION millrace.redact(ids uuid[], replacement jsonb DEFAULT NULL, keep_tags boolean DEFAULT true, namespace text DEFAULT NULL)
+    RETURNS bigint
+    LANGUAGE c PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'millrace_redact';
+COMMENT ON FUNCTION millrace.redact(uuid[], jsonb, boolean, text) IS
+    'replaces data and metadata of messages, all or none, and leaves the rest; returns how many. The data is {} without a replacement, tags may stay';
+
+CREATE FUNCTION millrace.redact_stream(stream text, from_position bigint DEFAULT 0, to_position bigint DEFAULT NULL, replacement jsonb DEFAULT NULL,
+                                       keep_tags boolean DEFAULT true, namespace text DEFAULT NULL,
+                                       OUT redacted bigint, OUT next_position bigint) RETURNS record
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    page_of uuid[];
+    read bigint;
+    last_of bigint;
+BEGIN
+    IF from_position > to_position THEN
+        RAISE EXCEPTION 'from_position % is above to_position %', from_position, to_position USING ERRCODE = 'MR009';
+    END IF;
+    SELECT coalesce(array_agg(m.id) FILTER (WHERE m."position" <= coalesce(to_position, m."position")), '{}'), count(*), max(m."position")
+        INTO page_of, read, last_of
+        FROM millrace.read_stream(stream, coalesce(from_position, 0), 1000, namespace => namespace) m;
+    redacted := millrace.redact(page_of, replacement, keep_tags, namespace);
+    IF read = 1000 AND last_of < coalesce(to_position, 9223372036854775807) THEN
+        next_position := last_of + 1;
+    END IF;
+END $$;
+COMMENT ON FUNCTION millrace.redact_stream(text, bigint, bigint, jsonb, boolean, text) IS
+    'redacts a stream''s messages from a position to one, at most 1000; next_position is where to go on, NULL: all are';
+
+CREATE FUNCTION millrace.redact_tagged(tag text, "position" bigint DEFAULT 1, replacement jsonb DEFAULT NULL, keep_tags boolean DEFAULT true,
+                                       namespace text DEFAULT NULL,
+                                       OUT redacted bigint, OUT next_position bigint, OUT head bigint) RETURNS record
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    query jsonb := jsonb_build_object('items', jsonb_build_array(jsonb_build_object('tags', jsonb_build_array(tag))));
+    page_of uuid[];
+    last_of bigint;
+BEGIN
+    IF tag IS NULL THEN
+        RAISE EXCEPTION 'tag must not be NULL' USING ERRCODE = 'MR005';
+    END IF;
+    head := millrace.query_head(query, namespace); -- before the read, which then is complete up to it
+    SELECT coalesce(array_agg(m.id), '{}'), max(m.global_position) INTO page_of, last_of
+        FROM millrace.read_query(query, "position", 1000, namespace => namespace) m;
+    redacted := millrace.redact(page_of, replacement, keep_tags, namespace);
+    IF cardinality(page_of) = 1000 THEN
+        next_position := last_of + 1;
+        head := last_of;
+    END IF;
+END $$;
+COMMENT ON FUNCTION millrace.redact_tagged(text, bigint, jsonb, boolean, text) IS
+    'redacts the messages with a tag from a global position on, at most 1000; next_position is where to go on, NULL: all are, up to head';
+
+-- What the method message.redact answers; request is an object, and has ids, a stream or a tag.
+CREATE FUNCTION millrace.json_redact(namespace text, request jsonb) RETURNS text
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    replacement jsonb := request->'replacement';
+    keep_tags boolean;
+    done record;
+BEGIN
+    IF namespace IS NULL OR request IS NULL THEN
+        RAISE EXCEPTION '% must not be NULL', CASE WHEN namespace IS NULL THEN 'namespace' ELSE 'request' END USING ERRCODE = 'MR005';
+    END IF;
+    PERFORM millrace.check_members(request, 'ids array', 'stream string', 'from integer', 'to integer', 'tag string', 'position integer',
+        'replacement object', 'keepTags boolean');
+    IF num_nonnulls(request->'ids', request->'stream', request->'tag') <> 1 THEN
+        RAISE EXCEPTION 'options must have ids, stream or tag, one of them' USING ERRCODE = 'MR009';
+    ELSIF request ?| '{from,to}' AND NOT request ? 'stream' OR request ? 'position' AND NOT request ? 'tag' THEN
+        RAISE EXCEPTION 'options.from and options.to go with a stream, options.position with a tag' USING ERRCODE = 'MR009';
+    ELSIF EXISTS (SELECT FROM jsonb_array_elements(request->'ids') i WHERE jsonb_typeof(i) <> 'string') THEN
+        RAISE EXCEPTION 'options.ids must be an array of UUIDs' USING ERRCODE = 'MR009';
+    END IF;
+    keep_tags := coalesce((request->>'keepTags')::boolean, true);
+    IF request ? 'ids' THEN
+        RETURN jsonb_build_object('redacted', millrace.redact(ARRAY(SELECT jsonb_array_elements_text(request->'ids')::uuid),
+                                                              replacement, keep_tags, namespace));
+    ELSIF request ? 'stream' THEN
+        done := millrace.redact_stream(request->>'stream', (request->>'from')::bigint, (request->>'to')::bigint, replacement, keep_tags, namespace);
+        RETURN jsonb_build_object('redacted', done.redacted, 'next', done.next_position);
+    END IF;
+    done := millrace.redact_tagged(request->>'tag', coalesce((request->>'position')::bigint, 1), replacement, keep_tags, namespace);
+    RETURN jsonb_build_object('redacted', done.redacted, 'next', done.next_position, 'head', done.head);
+END $$;
+COMMENT ON FUNCTION millrace.json_redact(text, jsonb) IS 'internal: what message.redact answers';
+
 -- ---- privileges -------------------------------------------------------------------------------------
 
 DO $$
