@@ -1407,28 +1407,33 @@ END $$;
 COMMENT ON FUNCTION millrace.consumer_metrics(integer, integer) IS
     'internal: consumers for /metrics; a last row without a namespace says that there are more';
 
--- Refuses a member that a method does not know, and one that is of another kind than it must be.
-CREATE FUNCTION millrace.check_members(options jsonb, VARIADIC members text[] DEFAULT '{}') RETURNS void
+-- Refuses a member that an argument of a method does not have, and one that is of another kind than it must be.
+CREATE FUNCTION millrace.check_object(argument text, given jsonb, VARIADIC members text[] DEFAULT '{}') RETURNS void
     LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     name text;
     value jsonb;
     kind text;
 BEGIN
-    FOR name, value IN SELECT * FROM jsonb_each(options) LOOP
+    FOR name, value IN SELECT * FROM jsonb_each(given) LOOP
         kind := (SELECT split_part(m, ' ', 2) FROM unnest(members) m WHERE split_part(m, ' ', 1) = name);
         IF kind IS NULL THEN
-            RAISE EXCEPTION 'options has no "%"', name USING ERRCODE = 'MR009',
+            RAISE EXCEPTION '% has no "%"', argument, name USING ERRCODE = 'MR009',
                 HINT = format('It has %s.', (SELECT string_agg(split_part(m, ' ', 1), ', ') FROM unnest(members) m));
         ELSIF kind <> 'any' AND jsonb_typeof(value) <> kind AND NOT (kind = 'integer' AND jsonb_typeof(value) = 'number') THEN
-            RAISE EXCEPTION 'options.% must be %, not %', name,
+            RAISE EXCEPTION '%.% must be %, not %', argument, name,
                 CASE WHEN kind IN ('array', 'integer', 'object') THEN 'an ' ELSE 'a ' END || kind, left(value::text, 80)
                 USING ERRCODE = 'MR009';
         ELSIF kind = 'integer' AND (value::numeric <> trunc(value::numeric) OR abs(value::numeric) > 9223372036854775807) THEN
-            RAISE EXCEPTION 'options.% must be an integer, not %', name, left(value::text, 80) USING ERRCODE = 'MR009';
+            RAISE EXCEPTION '%.% must be an integer, not %', argument, name, left(value::text, 80) USING ERRCODE = 'MR009';
         END IF;
     END LOOP;
 END $$;
+
+CREATE FUNCTION millrace.check_members(options jsonb, VARIADIC members text[] DEFAULT '{}') RETURNS void
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT millrace.check_object('options', options, VARIADIC members)
+$$;
 
 -- A time of a JSON object; NULL: it has none.
 CREATE FUNCTION millrace.time_member(options jsonb, name text) RETURNS timestamptz
@@ -1652,38 +1657,39 @@ END $$;
 COMMENT ON FUNCTION millrace.redact_tagged(text, bigint, jsonb, boolean, text) IS
     'redacts the messages with a tag from a global position on, at most 1000; next_position is where to go on, NULL: all are, up to head';
 
--- What the method message.redact answers; request is an object, and has ids, a stream or a tag.
-CREATE FUNCTION millrace.json_redact(namespace text, request jsonb) RETURNS text
+-- What the method message.redact answers: `which` is an object with ids, a stream or a tag; options are one, too.
+CREATE FUNCTION millrace.json_redact(namespace text, which jsonb, options jsonb) RETURNS text
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    replacement jsonb := request->'replacement';
+    kind text := (SELECT min(k) FROM jsonb_object_keys(which) k WHERE k IN ('ids', 'stream', 'tag') HAVING count(*) = 1);
+    known text[] := CASE kind WHEN 'ids' THEN '{ids array}'::text[] WHEN 'stream' THEN '{stream string,from integer,to integer}'
+                              WHEN 'tag' THEN '{tag string,position integer}' END;
+    replacement jsonb := options->'replacement';
     keep_tags boolean;
     done record;
 BEGIN
-    IF namespace IS NULL OR request IS NULL THEN
-        RAISE EXCEPTION '% must not be NULL', CASE WHEN namespace IS NULL THEN 'namespace' ELSE 'request' END USING ERRCODE = 'MR005';
+    IF namespace IS NULL OR which IS NULL THEN
+        RAISE EXCEPTION '% must not be NULL', CASE WHEN namespace IS NULL THEN 'namespace' ELSE 'which' END USING ERRCODE = 'MR005';
+    ELSIF kind IS NULL THEN
+        RAISE EXCEPTION 'which must have ids, stream or tag, one of them' USING ERRCODE = 'MR009';
     END IF;
-    PERFORM millrace.check_members(request, 'ids array', 'stream string', 'from integer', 'to integer', 'tag string', 'position integer',
-        'replacement object', 'keepTags boolean');
-    IF num_nonnulls(request->'ids', request->'stream', request->'tag') <> 1 THEN
-        RAISE EXCEPTION 'options must have ids, stream or tag, one of them' USING ERRCODE = 'MR009';
-    ELSIF request ?| '{from,to}' AND NOT request ? 'stream' OR request ? 'position' AND NOT request ? 'tag' THEN
-        RAISE EXCEPTION 'options.from and options.to go with a stream, options.position with a tag' USING ERRCODE = 'MR009';
-    ELSIF EXISTS (SELECT FROM jsonb_array_elements(request->'ids') i WHERE jsonb_typeof(i) <> 'string') THEN
-        RAISE EXCEPTION 'options.ids must be an array of UUIDs' USING ERRCODE = 'MR009';
+    PERFORM millrace.check_object('which', which, VARIADIC known);
+    PERFORM millrace.check_members(options, 'replacement object', 'keepTags boolean');
+    IF EXISTS (SELECT FROM jsonb_array_elements(which->'ids') i WHERE jsonb_typeof(i) <> 'string') THEN
+        RAISE EXCEPTION 'which.ids must be an array of UUIDs' USING ERRCODE = 'MR009';
     END IF;
-    keep_tags := coalesce((request->>'keepTags')::boolean, true);
-    IF request ? 'ids' THEN
-        RETURN jsonb_build_object('redacted', millrace.redact(ARRAY(SELECT jsonb_array_elements_text(request->'ids')::uuid),
+    keep_tags := coalesce((options->>'keepTags')::boolean, true);
+    IF kind = 'ids' THEN
+        RETURN jsonb_build_object('redacted', millrace.redact(ARRAY(SELECT jsonb_array_elements_text(which->'ids')::uuid),
                                                               replacement, keep_tags, namespace));
-    ELSIF request ? 'stream' THEN
-        done := millrace.redact_stream(request->>'stream', (request->>'from')::bigint, (request->>'to')::bigint, replacement, keep_tags, namespace);
+    ELSIF kind = 'stream' THEN
+        done := millrace.redact_stream(which->>'stream', (which->>'from')::bigint, (which->>'to')::bigint, replacement, keep_tags, namespace);
         RETURN jsonb_build_object('redacted', done.redacted, 'next', done.next_position);
     END IF;
-    done := millrace.redact_tagged(request->>'tag', coalesce((request->>'position')::bigint, 1), replacement, keep_tags, namespace);
+    done := millrace.redact_tagged(which->>'tag', coalesce((which->>'position')::bigint, 1), replacement, keep_tags, namespace);
     RETURN jsonb_build_object('redacted', done.redacted, 'next', done.next_position, 'head', done.head);
 END $$;
-COMMENT ON FUNCTION millrace.json_redact(text, jsonb) IS 'internal: what message.redact answers';
+COMMENT ON FUNCTION millrace.json_redact(text, jsonb, jsonb) IS 'internal: what message.redact answers';
 
 -- ---- Message DB -------------------------------------------------------------------------------------
 

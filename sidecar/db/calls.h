@@ -196,7 +196,8 @@ bool db_search_messages(struct db *db, const struct db_search_messages *in, db_q
 struct db_redact
 {
 	const char *namespace_name;
-	const char *request; /* a JSON object */
+	const char *which; /* JSON objects, both */
+	const char *options;
 };
 
 bool db_redact(struct db *db, const struct db_redact *in, db_query_done done, void *arg);

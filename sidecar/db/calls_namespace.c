@@ -35,7 +35,7 @@ bool db_create_namespace(struct db *db, const struct db_create_namespace *in, db
 
 bool db_redact(struct db *db, const struct db_redact *in, db_query_done done, void *arg)
 {
-	const char *const params[] = {in->namespace_name, in->request};
+	const char *const params[] = {in->namespace_name, in->which, in->options};
 
 	return db_ask(db, &db_redact_statement, params, done, arg);
 }

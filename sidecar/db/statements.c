@@ -128,7 +128,7 @@ const struct db_statement_info db_set_limits_statement = {
 	DB_ROLE_SLOW, false};
 
 const struct db_statement_info db_redact_statement = {
-	"millrace_redact", "SELECT millrace.json_redact($1::text, $2::jsonb)", 2, DB_ROLE_SLOW, false};
+	"millrace_redact", "SELECT millrace.json_redact($1::text, $2::jsonb, $3::jsonb)", 3, DB_ROLE_SLOW, false};
 
 const struct db_statement_info db_token_hash_statement = {
 	"millrace_token_hash",

@@ -1,5 +1,5 @@
 /*
- * redact.c: message.redact.  Postgres checks the options.
+ * redact.c: message.redact.  Postgres checks what is in its arguments.
  */
 #include "base/stats.h"
 #include "methods/internal.h"
@@ -27,16 +27,24 @@ static void on_redacted(void *arg, struct db_reply *reply)
 	method_on_value(call, reply);
 }
 
+static bool read_object(struct method_call *call, unsigned i, const char *name, struct slice value)
+{
+	if (!args_object(call, name, value))
+		return false;
+	args_set_json(call, i, value);
+	return true;
+}
+
 bool method_message_redact(struct method_call *call)
 {
-	struct slice options = call->args[0].bytes != NULL ? call->args[0] : slice_of("{}");
+	struct slice options = call->args[1].bytes != NULL ? call->args[1] : slice_of("{}");
+	struct member known[] = {{.name = "replacement"}, {.name = "keepTags"}};
 	struct db_redact in = {.namespace_name = call->namespace_name};
 
-	if (!args_object(call, "options", options))
+	if (!args_options(call, call->args[1], known, 2) || !read_object(call, 0, "which", call->args[0]) ||
+		!read_object(call, 1, "options", options) || !method_has_texts(call))
 		return false;
-	args_set_json(call, 0, options);
-	if (!method_has_texts(call))
-		return false;
-	in.request = args_get(call, 0);
+	in.which = args_get(call, 0);
+	in.options = args_get(call, 1);
 	return method_asked(call, db_redact(call->methods->db, &in, on_redacted, call));
 }
