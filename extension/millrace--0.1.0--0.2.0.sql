@@ -1244,28 +1244,33 @@ END $$;
 COMMENT ON FUNCTION millrace.consumer_metrics(integer, integer) IS
     'internal: consumers for /metrics; a last row without a namespace says that there are more';
 
--- Refuses a member that a method does not know, and one that is of another kind than it must be.
-CREATE FUNCTION millrace.check_members(options jsonb, VARIADIC members text[] DEFAULT '{}') RETURNS void
+-- Refuses a member that an argument of a method does not have, and one that is of another kind than it must be.
+CREATE FUNCTION millrace.check_object(argument text, given jsonb, VARIADIC members text[] DEFAULT '{}') RETURNS void
     LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     name text;
     value jsonb;
     kind text;
 BEGIN
-    FOR name, value IN SELECT * FROM jsonb_each(options) LOOP
+    FOR name, value IN SELECT * FROM jsonb_each(given) LOOP
         kind := (SELECT split_part(m, ' ', 2) FROM unnest(members) m WHERE split_part(m, ' ', 1) = name);
         IF kind IS NULL THEN
-            RAISE EXCEPTION 'options has no "%"', name USING ERRCODE = 'MR009',
+            RAISE EXCEPTION '% has no "%"', argument, name USING ERRCODE = 'MR009',
                 HINT = format('It has %s.', (SELECT string_agg(split_part(m, ' ', 1), ', ') FROM unnest(members) m));
         ELSIF kind <> 'any' AND jsonb_typeof(value) <> kind AND NOT (kind = 'integer' AND jsonb_typeof(value) = 'number') THEN
-            RAISE EXCEPTION 'options.% must be %, not %', name,
+            RAISE EXCEPTION '%.% must be %, not %', argument, name,
                 CASE WHEN kind IN ('array', 'integer', 'object') THEN 'an ' ELSE 'a ' END || kind, left(value::text, 80)
                 USING ERRCODE = 'MR009';
         ELSIF kind = 'integer' AND (value::numeric <> trunc(value::numeric) OR abs(value::numeric) > 9223372036854775807) THEN
-            RAISE EXCEPTION 'options.% must be an integer, not %', name, left(value::text, 80) USING ERRCODE = 'MR009';
+            RAISE EXCEPTION '%.% must be an integer, not %', argument, name, left(value::text, 80) USING ERRCODE = 'MR009';
         END IF;
     END LOOP;
 END $$;
+
+CREATE FUNCTION millrace.check_members(options jsonb, VARIADIC members text[] DEFAULT '{}') RETURNS void
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT millrace.check_object('options', options, VARIADIC members)
+$$;
 
 -- A time of a JSON object; NULL: it has none.
 CREATE FUNCTION millrace.time_member(options jsonb, name text) RETURNS timestamptz
@@ -1432,6 +1437,96 @@ BEGIN
     RETURN result::text;
 END $$;
 COMMENT ON FUNCTION millrace.json_consumer(text, text, text, jsonb) IS 'internal: the methods consumer.* of the HTTP side';
+
+-- ---- keeping less ---------------------------------------------------------------------------------------
+
+-- Redacting.  The functions' own UPDATE runs under their search_path, as the triggers on the table then do.
+CREATE FUNCTION millrace.redact(ids uuid[], replacement jsonb DEFAULT NULL, keep_tags boolean DEFAULT true, namespace text DEFAULT NULL)
+    RETURNS bigint
+    LANGUAGE c PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'millrace_redact';
+COMMENT ON FUNCTION millrace.redact(uuid[], jsonb, boolean, text) IS
+    'replaces data and metadata of messages, all or none, and leaves the rest; returns how many. The data is {} without a replacement, tags may stay';
+
+CREATE FUNCTION millrace.redact_stream(stream text, from_position bigint DEFAULT 0, to_position bigint DEFAULT NULL, replacement jsonb DEFAULT NULL,
+                                       keep_tags boolean DEFAULT true, namespace text DEFAULT NULL,
+                                       OUT redacted bigint, OUT next_position bigint) RETURNS record
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    page_of uuid[];
+    read bigint;
+    last_of bigint;
+BEGIN
+    IF from_position > to_position THEN
+        RAISE EXCEPTION 'from_position % is above to_position %', from_position, to_position USING ERRCODE = 'MR009';
+    END IF;
+    SELECT coalesce(array_agg(m.id) FILTER (WHERE m."position" <= coalesce(to_position, m."position")), '{}'), count(*), max(m."position")
+        INTO page_of, read, last_of
+        FROM millrace.read_stream(stream, coalesce(from_position, 0), 1000, namespace => namespace) m;
+    redacted := millrace.redact(page_of, replacement, keep_tags, namespace);
+    IF read = 1000 AND last_of < coalesce(to_position, 9223372036854775807) THEN
+        next_position := last_of + 1;
+    END IF;
+END $$;
+COMMENT ON FUNCTION millrace.redact_stream(text, bigint, bigint, jsonb, boolean, text) IS
+    'redacts a stream''s messages from a position to one, at most 1000; next_position is where to go on, NULL: all are';
+
+CREATE FUNCTION millrace.redact_tagged(tag text, "position" bigint DEFAULT 1, replacement jsonb DEFAULT NULL, keep_tags boolean DEFAULT true,
+                                       namespace text DEFAULT NULL,
+                                       OUT redacted bigint, OUT next_position bigint, OUT head bigint) RETURNS record
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    query jsonb := jsonb_build_object('items', jsonb_build_array(jsonb_build_object('tags', jsonb_build_array(tag))));
+    page_of uuid[];
+    last_of bigint;
+BEGIN
+    IF tag IS NULL THEN
+        RAISE EXCEPTION 'tag must not be NULL' USING ERRCODE = 'MR005';
+    END IF;
+    head := millrace.query_head(query, namespace); -- before the read, which then is complete up to it
+    SELECT coalesce(array_agg(m.id), '{}'), max(m.global_position) INTO page_of, last_of
+        FROM millrace.read_query(query, "position", 1000, namespace => namespace) m;
+    redacted := millrace.redact(page_of, replacement, keep_tags, namespace);
+    IF cardinality(page_of) = 1000 THEN
+        next_position := last_of + 1;
+        head := last_of;
+    END IF;
+END $$;
+COMMENT ON FUNCTION millrace.redact_tagged(text, bigint, jsonb, boolean, text) IS
+    'redacts the messages with a tag from a global position on, at most 1000; next_position is where to go on, NULL: all are, up to head';
+
+-- What the method message.redact answers: `which` is an object with ids, a stream or a tag; options are one, too.
+CREATE FUNCTION millrace.json_redact(namespace text, which jsonb, options jsonb) RETURNS text
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    kind text := (SELECT min(k) FROM jsonb_object_keys(which) k WHERE k IN ('ids', 'stream', 'tag') HAVING count(*) = 1);
+    known text[] := CASE kind WHEN 'ids' THEN '{ids array}'::text[] WHEN 'stream' THEN '{stream string,from integer,to integer}'
+                              WHEN 'tag' THEN '{tag string,position integer}' END;
+    replacement jsonb := options->'replacement';
+    keep_tags boolean;
+    done record;
+BEGIN
+    IF namespace IS NULL OR which IS NULL THEN
+        RAISE EXCEPTION '% must not be NULL', CASE WHEN namespace IS NULL THEN 'namespace' ELSE 'which' END USING ERRCODE = 'MR005';
+    ELSIF kind IS NULL THEN
+        RAISE EXCEPTION 'which must have ids, stream or tag, one of them' USING ERRCODE = 'MR009';
+    END IF;
+    PERFORM millrace.check_object('which', which, VARIADIC known);
+    PERFORM millrace.check_members(options, 'replacement object', 'keepTags boolean');
+    IF EXISTS (SELECT FROM jsonb_array_elements(which->'ids') i WHERE jsonb_typeof(i) <> 'string') THEN
+        RAISE EXCEPTION 'which.ids must be an array of UUIDs' USING ERRCODE = 'MR009';
+    END IF;
+    keep_tags := coalesce((options->>'keepTags')::boolean, true);
+    IF kind = 'ids' THEN
+        RETURN jsonb_build_object('redacted', millrace.redact(ARRAY(SELECT jsonb_array_elements_text(which->'ids')::uuid),
+                                                              replacement, keep_tags, namespace));
+    ELSIF kind = 'stream' THEN
+        done := millrace.redact_stream(which->>'stream', (which->>'from')::bigint, (which->>'to')::bigint, replacement, keep_tags, namespace);
+        RETURN jsonb_build_object('redacted', done.redacted, 'next', done.next_position);
+    END IF;
+    done := millrace.redact_tagged(which->>'tag', coalesce((which->>'position')::bigint, 1), replacement, keep_tags, namespace);
+    RETURN jsonb_build_object('redacted', done.redacted, 'next', done.next_position, 'head', done.head);
+END $$;
+COMMENT ON FUNCTION millrace.json_redact(text, jsonb, jsonb) IS 'internal: what message.redact answers';
 
 -- ---- privileges -------------------------------------------------------------------------------------
 

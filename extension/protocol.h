@@ -63,6 +63,9 @@
 #define MAX_QUERY_LOOKUPS 500
 #define MAX_CONDITIONS 10
 
+/* Messages that are redacted in one call, all or none. */
+#define MAX_REDACTED 1000
+
 /* What a namespace may be allowed over HTTP, a second. */
 #define MAX_REQUESTS_PER_SECOND INT64_C(1000000000)
 #define MAX_BYTES_PER_SECOND INT64_C(10000000000)
@@ -104,6 +107,8 @@
 
 #define SQLSTATE_APPEND_CONDITION_FAILED "MR019"
 #define SQLSTATE_NO_TAG_INDEX "MR020" /* of the namespace, or one without types */
+
+#define SQLSTATE_MESSAGE_NOT_FOUND "MR025"
 
 /* PostgreSQL's that the program decides by. */
 #define SQLSTATE_SUCCESS "00000"

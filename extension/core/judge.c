@@ -16,6 +16,7 @@
 #include "base/errors.h"
 #include "core/append_call.h"
 #include "core/query_scan.h"
+#include "core/redacted.h"
 
 /* ---- ids ----------------------------------------------------------------------------------------------- */
 
@@ -40,14 +41,18 @@ SameJsonb(Jsonb *a, Jsonb *b)
 	return compareJsonbContainers(&a->root, &b->root) == 0;
 }
 
-/* Compares the message with the stored one in the slot, and takes over its positions. */
+/*
+ * Compares the message with the stored one in the slot, and takes over its positions.  One whose content was
+ * taken away since is taken for the same.
+ */
 static IdVerdict
 JudgeAgainstStored(AppendMessage *message, TupleTableSlot *slot)
 {
 	slot_getallattrs(slot);
 	if (!SameText(message->stream, DatumGetTextPP(slot->tts_values[COLUMN_STREAM_NAME - 1])) ||
 		!SameText(message->type, DatumGetTextPP(slot->tts_values[COLUMN_TYPE - 1])) ||
-		!SameJsonb(message->data, StoreSlotJsonb(slot, COLUMN_DATA)))
+		(!SameJsonb(message->data, StoreSlotJsonb(slot, COLUMN_DATA)) &&
+		 !IsRedacted(StoreSlotJsonb(slot, COLUMN_METADATA))))
 		return ID_TAKEN;
 	message->position = DatumGetInt64(slot->tts_values[COLUMN_POSITION - 1]);
 	message->global_position = DatumGetInt64(slot->tts_values[COLUMN_GLOBAL_POSITION - 1]);

@@ -170,6 +170,8 @@ static void add_calls(struct buf *out, const struct stats *stats)
 	}
 	add_value(out, "millrace_messages_appended_total", "counter", "Messages appended by method calls.",
 			  stats_get(&stats->messages_appended));
+	add_value(out, "millrace_redacted_messages_total", "counter", "Messages redacted by method calls.",
+			  stats_get(&stats->messages_redacted));
 	add_value(out, "millrace_messages_imported_total", "counter", "Messages stored by imports.",
 			  stats_get(&stats->imported));
 }

@@ -44,6 +44,7 @@ struct stats
 	_Alignas(64) stats_value calls[STATS_METHODS][STATS_CODES];
 	struct stats_histogram call_us[STATS_METHODS];
 	stats_value messages_appended;
+	stats_value messages_redacted;
 
 	stats_value requests[STATS_ROUTES][STATS_STATUSES];
 	stats_value connections, accepted, turned_away;

@@ -192,6 +192,15 @@ struct db_search_messages
 bool db_list_types(struct db *db, const struct db_list_types *in, db_query_done done, void *arg);
 bool db_recent_streams(struct db *db, const struct db_recent_streams *in, db_query_done done, void *arg);
 bool db_search_messages(struct db *db, const struct db_search_messages *in, db_query_done done, void *arg);
+/* Redacts; safe to repeat. */
+struct db_redact
+{
+	const char *namespace_name;
+	const char *which; /* JSON objects, both */
+	const char *options;
+};
+
+bool db_redact(struct db *db, const struct db_redact *in, db_query_done done, void *arg);
 /* How far a namespace's readers come. */
 bool db_namespace_stats(struct db *db, const char *namespace_name, db_query_done done, void *arg);
 /* Who holds up whom. */

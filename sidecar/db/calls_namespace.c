@@ -33,6 +33,13 @@ bool db_create_namespace(struct db *db, const struct db_create_namespace *in, db
 	return db_ask(db, &db_create_namespace_statement, params, done, arg);
 }
 
+bool db_redact(struct db *db, const struct db_redact *in, db_query_done done, void *arg)
+{
+	const char *const params[] = {in->namespace_name, in->which, in->options};
+
+	return db_ask(db, &db_redact_statement, params, done, arg);
+}
+
 bool db_drop_namespace(struct db *db, const char *name, db_query_done done, void *arg)
 {
 	return db_ask(db, &db_drop_namespace_statement, &name, done, arg);

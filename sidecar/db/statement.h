@@ -63,6 +63,7 @@ extern const struct db_statement_info db_describe_namespace_statement;
 extern const struct db_statement_info db_create_namespace_statement;
 extern const struct db_statement_info db_drop_namespace_statement;
 extern const struct db_statement_info db_set_limits_statement;
+extern const struct db_statement_info db_redact_statement;
 extern const struct db_statement_info db_token_hash_statement;
 extern const struct db_statement_info db_ensure_namespace_statement;
 extern const struct db_statement_info db_read_feed_statement;

@@ -127,6 +127,9 @@ const struct db_statement_info db_set_limits_statement = {
 	"millrace_set_limits", "SELECT millrace.json_set_namespace_limits($1::text, $2::bigint, $3::bigint)", 3,
 	DB_ROLE_SLOW, false};
 
+const struct db_statement_info db_redact_statement = {
+	"millrace_redact", "SELECT millrace.json_redact($1::text, $2::jsonb, $3::jsonb)", 3, DB_ROLE_SLOW, false};
+
 const struct db_statement_info db_token_hash_statement = {
 	"millrace_token_hash",
 	"SELECT hash, n.requests_per_second, n.bytes_per_second"
@@ -245,6 +248,7 @@ const struct db_statement_info *const db_statements[] = {
 	&db_stream_version_statement,
 	&db_token_hash_statement,
 	&db_set_limits_statement,
+	&db_redact_statement,
 	&db_list_streams_statement,
 	&db_list_categories_statement,
 	&db_list_namespaces_statement,

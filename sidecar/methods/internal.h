@@ -131,6 +131,7 @@ bool method_system_stats(struct method_call *call);
 bool method_system_blocked(struct method_call *call);
 bool method_system_connections(struct method_call *call);
 bool method_message_get(struct method_call *call);
+bool method_message_redact(struct method_call *call);
 bool method_position_at(struct method_call *call);
 bool method_streams_recent(struct method_call *call);
 bool method_messages_search(struct method_call *call);

@@ -26,6 +26,7 @@ METHODS = {
     "ns.categories": [],
     "ns.types": [],
     "message.get": [new_id()],
+    "message.redact": [{"ids": []}],
     "messages.search": [{"where": {"path": ["data", "n"], "value": 1}}],
     "position.at": ["2026-01-01T00:00:00Z"],
     "streams.recent": [],
@@ -37,7 +38,9 @@ METHODS = {
     "rpc.discover": [],
 }
 
-ADMINISTRATIVE = {"ns.create", "ns.delete", "ns.setLimits", "ns.list", "sys.blocked", "sys.connections"}
+ADMINISTRATIVE = {
+    "message.redact", "ns.create", "ns.delete", "ns.setLimits", "ns.list", "sys.blocked", "sys.connections"
+}
 
 
 def exercise(client, name="default", admin=True):
