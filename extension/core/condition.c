@@ -37,7 +37,6 @@
 
 #include "base/errors.h"
 #include "core/append_call.h"
-#include "core/prefix.h"
 #include "core/query_scan.h"
 #include "core/row.h"
 #include "tags/tags.h"
@@ -141,13 +140,13 @@ FirstUnchecked(const Condition *condition)
 
 /* Judges the row that an entry leads to. */
 static Look
-LookAtRow(OpenNamespace *space, const Condition *condition, Candidate *candidate, Match *match)
+LookAtRow(OpenNamespace *space, const Condition *condition, const Candidate *candidate, Match *match)
 {
 	Message message;
 	HeapTuple row;
-	PrefixStep step = PrefixAt(space->prefix, &candidate->tid, &row);
+	PrefixStep step = QueryScanJudge(condition->scan, space->prefix, &row);
 
-	if (step == PREFIX_NO_MORE || RowInt64(row, COLUMN_GLOBAL_POSITION) != candidate->global_position)
+	if (step == PREFIX_NO_MORE)
 		return LOOK_HOLDS;
 	*match = (Match){.position = candidate->global_position};
 	match->xid = HeapTupleHeaderGetXmin(row->t_data);

@@ -17,7 +17,6 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "core/prefix.h"
 #include "core/query_read.h"
 #include "core/query_scan.h"
 #include "core/row.h"
@@ -85,9 +84,9 @@ Next(QueryReader *reader, int64 *doubt)
 	*doubt = 0;
 	while (QueryScanNext(reader->scan, &candidate))
 	{
-		PrefixStep step = PrefixAt(reader->prefix, &candidate.tid, &row);
+		PrefixStep step = QueryScanJudge(reader->scan, reader->prefix, &row);
 
-		if (step == PREFIX_NO_MORE || RowInt64(row, COLUMN_GLOBAL_POSITION) != candidate.global_position)
+		if (step == PREFIX_NO_MORE)
 			continue;
 		if (step == PREFIX_UNDECIDED)
 		{

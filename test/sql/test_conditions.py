@@ -304,6 +304,50 @@ def test_redactions_that_keep_the_tags_break_nothing(connect):
     check_index(session)
 
 
+def pages_for(session, statement, *arguments):
+    """How many pages the statement looks at."""
+    plan = sql(session, "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement, *arguments)[0][0][0]["Plan"]
+    return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+@pytest.mark.parametrize("query", [tagged("t"), tagged("t", "u"), tagged("t", types=["T"]), tagged(types=["T"]),
+                                   {"all": True}])
+@pytest.mark.parametrize("end", ["deleted", "rolled back"])
+def test_dead_messages_are_looked_at_once(connect, query, end):
+    """After a sweep the entries of what is gone stay until VACUUM comes: each is marked by whoever meets it first."""
+    session = connect()
+    append(session, "a-1", "x", type="X")
+    sql(session, "BEGIN")
+    sql(session, """SELECT count(millrace.append_messages('a-' || n, ARRAY(SELECT
+                    ('T', '{}', '{"tags": ["t", "u"]}', NULL)::millrace.new_message FROM generate_series(1, 1000))))
+                    FROM generate_series(2, 6) AS n""")
+    sql(session, "COMMIT" if end == "deleted" else "ROLLBACK")
+    sql(session, "DELETE FROM millrace_c.messages WHERE type = 'T'")
+    on_condition = "SELECT millrace.append('b-1', 'X', '{}', condition => %s)", unless(query, 1)
+    first = pages_for(session, *on_condition)
+    sql(session, "DELETE FROM millrace_c.messages WHERE stream_name = 'b-1'")
+    second = pages_for(session, *on_condition)
+    assert second < 100 < first, (first, second)
+    assert pages_for(session, "SELECT count(*) FROM millrace.read_query(%s, 2)", json.dumps(query)) < 100
+    assert append(session, "b-2", "t", "u", condition=unless(tagged("t")))
+    assert append(session, "b-2", "t", condition=unless(query, 1)) is None, "what is there is found all the same"
+
+
+def test_what_an_old_snapshot_still_sees_is_not_dead(connect):
+    old, session = connect(), connect()
+    for n in range(100):
+        append(session, "a-1", "t")
+    query = json.dumps(tagged("t"))
+    sql(old, "BEGIN ISOLATION LEVEL REPEATABLE READ")
+    assert sql(old, "SELECT count(*) FROM millrace.read_query(%s)", query) == [(100,)]
+    sql(session, "DELETE FROM millrace_c.messages")
+    for _ in range(2):
+        assert append(session, "a-2", condition=unless(tagged("t")))
+        assert sql(session, "SELECT count(*) FROM millrace.read_query(%s)", query) == [(0,)]
+    assert sql(old, "SELECT count(*) FROM millrace.read_query(%s)", query) == [(100,)]
+    sql(old, "COMMIT")
+
+
 def test_decisions_of_many_clients_are_exact(connect):
     """Each message stores the last match that its writer saw, and afterwards none lies between; after the consistency
     check of https://dcb.events."""
