@@ -49,6 +49,7 @@ struct QueryScan
 	int nlegs;
 	Candidate at; /* the last one */
 	bool stands;  /* some legs stand there */
+	int *steps;	  /* that it may still take; NULL: any number */
 };
 
 /* ---- strands ------------------------------------------------------------------------------------------- */
@@ -58,6 +59,13 @@ static bool
 IsFurther(const QueryScan *scan, int64 position, int64 than)
 {
 	return ScanDirectionIsForward(scan->direction) ? position > than : position < than;
+}
+
+/* Takes steps, if there are so many left. */
+static bool
+TakeSteps(const QueryScan *scan, int n)
+{
+	return !scan->steps || (*scan->steps -= n) >= 0;
 }
 
 /* The next entry of the index on global positions. */
@@ -75,11 +83,13 @@ NextOfAll(const QueryScan *scan, Strand *strand)
 	return true;
 }
 
-/* Goes to the next entry; false: there is none. */
+/* Goes to the next entry; false: there is none, or no step left. */
 static bool
 NextEntry(const QueryScan *scan, Strand *strand)
 {
 	CHECK_FOR_INTERRUPTS();
+	if (!TakeSteps(scan, 1))
+		return false;
 	if (scan->all)
 		return NextOfAll(scan, strand);
 	if (!TagsNext(strand->tags))
@@ -88,13 +98,15 @@ NextEntry(const QueryScan *scan, Strand *strand)
 	return true;
 }
 
-/* Goes to the first entry at a position or further; false: there is none. */
+/* Goes to the first entry at a position or further; false: there is none, or no step left. */
 static bool
 SeekEntry(const QueryScan *scan, Strand *strand, int64 position)
 {
 	bool forward = ScanDirectionIsForward(scan->direction);
 	ScanKeyData key;
 
+	if (!TakeSteps(scan, 1)) /* and one for the entry */
+		return false;
 	if (scan->all)
 	{
 		StoreInt8Key(&key, 1, forward ? BTGreaterEqualStrategyNumber : BTLessEqualStrategyNumber, position);
@@ -260,6 +272,12 @@ QueryScanCheckSnapshot(QueryScan *scan, Snapshot snapshot)
 }
 
 /* ---- scanning ------------------------------------------------------------------------------------------ */
+
+void
+QueryScanBound(QueryScan *scan, int *steps)
+{
+	scan->steps = steps;
+}
 
 void
 QueryScanSeek(QueryScan *scan, int64 position, ScanDirection direction)

@@ -34,6 +34,12 @@ extern QueryScan *QueryScanBegin(Store *store, const TagQuery *query);
 /* Errors: 55000 where the index is younger than the snapshot, and may lack what that sees. */
 extern void QueryScanCheckSnapshot(QueryScan *scan, Snapshot snapshot);
 
+/*
+ * From now on each entry that the scan looks at takes a step from *steps, and each descent in the index two.  Where
+ * there are none left it finds nothing more, and *steps is below 0.  NULL: it goes as far as it takes.
+ */
+extern void QueryScanBound(QueryScan *scan, int *steps);
+
 /* Goes to where the candidates from `position` on are, up or down. */
 extern void QueryScanSeek(QueryScan *scan, int64 position, ScanDirection direction);
 

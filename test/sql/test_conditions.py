@@ -1,8 +1,10 @@
 """Appends that depend on a query: of those that cannot all be right, some are refused, whatever runs beside them."""
 import json
 import random
+import struct
 import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2
@@ -188,6 +190,51 @@ def test_requests_of_one_batch_know_of_each_other(connect):
         ('a-2', ARRAY[('T', '{}', '{"tags": ["t"]}', NULL)]::millrace.new_message[], NULL)]::millrace.stream_append[],
         condition => '{"failIfEventsMatch": {"items": [{"tags": ["t"]}]}}')""")
     assert positions == [("a-1", 0), ("a-2", 0)], "its own messages break no condition of it"
+
+
+def string(text):
+    return struct.pack(">I", len(text.encode())) + text.encode() + b"\0"
+
+
+def request(stream, *tags, condition=None):
+    """One message for a stream of namespace c, in the batch format."""
+    message = uuid.uuid4().bytes + string("T") + string("{}") + string(json.dumps({"tags": list(tags)}))
+    return (string("c") + struct.pack(">I", 1 | (condition is not None) << 31) + (string(condition) if condition else b"")
+            + string(stream) + struct.pack(">qI", -2**63, 1) + message)
+
+
+def append_batch(session, *requests, waits=False):
+    frame = struct.pack(">BI", 3 if waits else 1, len(requests)) + b"".join(requests)
+    return sql(session, "SELECT sqlstate, expected, actual, stream, type FROM millrace.append_batch(%s)", frame)
+
+
+def test_a_refusal_in_a_batch_says_what_matches(connect):
+    session = connect()
+    position = append(session, "a-1", "t", type="First")
+    assert append_batch(session, request("b-1", condition=unless(tagged("t"))),
+                        request("b-2", "u", condition=unless(tagged("t"), position)),
+                        request("b-3", condition=unless(tagged("u"), position))) == [
+        (REFUSED, 0, position, "a-1", "First"), ("00000", None, None, None, None),
+        (REFUSED, position, position + 1, "b-2", "T")]
+
+
+@pytest.mark.parametrize("types", [True, False])
+def test_a_long_look_is_not_taken_while_a_batch_waits(connect, types):
+    """It ends after 1,000 entries: by itself the request is looked at before any lock is taken."""
+    session = connect()
+    if not types:
+        sql(session, "DROP INDEX millrace_c.messages_tags")
+        sql(session, "SELECT millrace.index_tags(types => false)")
+    sql(session, """SELECT count(millrace.append_messages('a-' || n, ARRAY(SELECT
+                    ('T', '{}', jsonb_build_object('tags', ARRAY[chr(97 + m % 2)]), NULL)::millrace.new_message
+                    FROM generate_series(1, 1000) AS m))) FROM generate_series(1, 3) AS n""")
+    long = tagged("a", "b") if types else tagged("a", types=["U"])
+    assert [row[0] for row in append_batch(
+        session, request("b-1", condition=unless(long)), request("b-2", "u", condition=unless(tagged("u"))),
+        request("b-3"), request("b-4", condition=unless(long, 2900)))] == ["55P03", "00000", "00000", "00000"]
+    assert append_batch(session, request("b-1", condition=unless(long)), waits=True)[0][0] == "00000"
+    assert append_batch(session, request("b-1", "a", "b", condition=unless(long)), waits=True)[0][0] == "00000"
+    assert append(session, "b-1", condition=unless(tagged("a", "b"))) is None
 
 
 @pytest.mark.parametrize("end", ["COMMIT PREPARED 'p'", "ROLLBACK PREPARED 'p'"])
