@@ -468,7 +468,8 @@ def test_a_condition_with_a_long_way_is_looked_at_aside(cluster, doubtful):
         return [answers[n].get("result", answers[n].get("error", {}).get("data")) for n in range(len(calls))]
 
     def set_aside():
-        return re.search(r"^millrace_locked_appends_total (\d+)", server.admin().request("GET", "/metrics").text, re.M)[1]
+        return re.search(r"^millrace_locked_appends_total (\d+)", server.admin().request("GET", "/metrics").body.decode(),
+                         re.M)[1]
 
     written = write(["s", message(), short], ["s", message("c"), long], ["r", message()], ["s", message()])
     assert [each["position"] for each in written] == [0, 1, 0, 2]

@@ -314,6 +314,16 @@ def test_a_wait_is_in_no_vacuums_way(connect):
         assert outcome.result() is None
 
 
+@pytest.mark.parametrize("tags", [[f"t{n}" for n in range(65)], ["x" * 501, "t1"], ["x" * 100_000, "t1"], ["", "t1"]])
+def test_tags_beyond_what_the_api_takes_beside_metadata_are_found(connect, tags):
+    session = connect()
+    position = append(session, "a-1", *tags)
+    query = tagged(tags[-1])
+    assert sql(session, "SELECT global_position FROM millrace.read_query(%s)", json.dumps(query)) == [(position,)]
+    assert append(session, "b-1", condition=unless(query)) is None
+    check_index(session)
+
+
 def test_an_index_that_is_younger_than_the_snapshot_is_not_read(connect):
     """It lacks the old version of a message that was changed before."""
     old, other = connect(), connect()
