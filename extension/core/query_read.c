@@ -115,7 +115,9 @@ FirstDoubt(QueryReader *reader, int64 position)
 static int64
 HeadBelow(QueryReader *reader, int64 doubt)
 {
-	return Min(doubt - 1, ReadLastPosition(reader->store));
+	int64 last = ReadLastPosition(reader->store);
+
+	return Min(doubt - 1, last);
 }
 
 int64
@@ -169,7 +171,8 @@ QueryReadMessages(Store *store, const QueryRequest *request, MessageSink sink, v
 
 	if (request->backward)
 	{
-		head = HeadBelow(&reader, FirstDoubt(&reader, PositionBehind(DecidedTo(store, reader.snapshot))));
+		doubt = FirstDoubt(&reader, PositionBehind(DecidedTo(store, reader.snapshot)));
+		head = HeadBelow(&reader, doubt);
 		QueryScanSeek(reader.scan, Min(request->position, head), BackwardScanDirection);
 	}
 	else
