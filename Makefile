@@ -126,6 +126,12 @@ test-consumers: ## consumers beside kills of members, servers and Postgres, zomb
 	@$(MAKE) --no-print-directory install
 	@$(PYTHON) test/consumers.py $(ARGS)
 
+test-decisions: ## appends on condition by clients of all kinds, beside kills: whether each decision was right, a minute
+#@ make test-decisions [ARGS='--seconds 60 --seed 7']
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory install
+	@$(PYTHON) test/decisions.py $(ARGS)
+
 test-page: ## how fast the web page is in Chromium, and what open pages cost, minutes
 #@ make test-page [ARGS='--messages 100000 --rounds 1']
 	@$(MAKE) --no-print-directory ready

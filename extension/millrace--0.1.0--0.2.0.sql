@@ -345,6 +345,18 @@ CREATE FUNCTION millrace.append_streams(appends millrace.stream_append[], namesp
 COMMENT ON FUNCTION millrace.append_streams(millrace.stream_append[], text, jsonb) IS
     'appends messages to several streams, all or none; returns a row for each element';
 
+DROP FUNCTION millrace.append_batch(bytea);
+CREATE FUNCTION millrace.append_batch(batch bytea,
+                                      OUT request integer, OUT part integer, OUT sqlstate text,
+                                      OUT "position" bigint, OUT last_position bigint,
+                                      OUT global_position bigint, OUT last_global_position bigint,
+                                      OUT expected bigint, OUT actual bigint, OUT message text,
+                                      OUT stream text, OUT type text)
+    RETURNS SETOF record
+    LANGUAGE c STRICT PARALLEL UNSAFE ROWS 50 AS 'MODULE_PATHNAME', 'millrace_append_batch';
+COMMENT ON FUNCTION millrace.append_batch(bytea) IS
+    'appends many requests, each on its own verdict';
+
 DROP FUNCTION millrace.read_stream(text, bigint, bigint, text[]);
 CREATE FUNCTION millrace.read_stream(stream text, "position" bigint DEFAULT NULL, batch_size bigint DEFAULT 1000,
                                      types text[] DEFAULT NULL, namespace text DEFAULT NULL,

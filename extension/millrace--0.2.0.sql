@@ -413,7 +413,8 @@ CREATE FUNCTION millrace.append_batch(batch bytea,
                                       OUT request integer, OUT part integer, OUT sqlstate text,
                                       OUT "position" bigint, OUT last_position bigint,
                                       OUT global_position bigint, OUT last_global_position bigint,
-                                      OUT expected bigint, OUT actual bigint, OUT message text)
+                                      OUT expected bigint, OUT actual bigint, OUT message text,
+                                      OUT stream text, OUT type text)
     RETURNS SETOF record
     LANGUAGE c STRICT PARALLEL UNSAFE ROWS 50 AS 'MODULE_PATHNAME', 'millrace_append_batch';
 COMMENT ON FUNCTION millrace.append_batch(bytea) IS

@@ -136,6 +136,8 @@ enum
 	VERDICT_EXPECTED,
 	VERDICT_ACTUAL,
 	VERDICT_MESSAGE,
+	VERDICT_STREAM,
+	VERDICT_TYPE,
 	VERDICT_COLUMNS
 };
 
@@ -143,8 +145,11 @@ static void
 PutAppended(ResultSet *set, int request, int part_number, AppendPart *part)
 {
 	Datum values[VERDICT_COLUMNS] = {0};
-	bool isnull[VERDICT_COLUMNS] = {
-		[VERDICT_EXPECTED] = true, [VERDICT_ACTUAL] = true, [VERDICT_MESSAGE] = true};
+	bool isnull[VERDICT_COLUMNS] = {[VERDICT_EXPECTED] = true,
+									[VERDICT_ACTUAL] = true,
+									[VERDICT_MESSAGE] = true,
+									[VERDICT_STREAM] = true,
+									[VERDICT_TYPE] = true};
 	AppendMessage *first = &part->messages[0];
 	AppendMessage *last = &part->messages[part->nmessages - 1];
 
@@ -163,22 +168,28 @@ PutRefused(ResultSet *set, int request, AppendVerdict *verdict)
 {
 	Datum values[VERDICT_COLUMNS] = {0};
 	bool isnull[VERDICT_COLUMNS] = {false};
-	bool versions = verdict->sqlerrcode == ERRCODE_MILLRACE_WRONG_EXPECTED_VERSION ||
-					verdict->sqlerrcode == ERRCODE_MILLRACE_APPEND_CONDITION_FAILED;
+	bool matched = verdict->sqlerrcode == ERRCODE_MILLRACE_APPEND_CONDITION_FAILED;
+	bool versions = matched || verdict->sqlerrcode == ERRCODE_MILLRACE_WRONG_EXPECTED_VERSION;
 
 	for (int i = VERDICT_POSITION; i <= VERDICT_LAST_GLOBAL_POSITION; i++)
 		isnull[i] = true;
 	isnull[VERDICT_EXPECTED] = isnull[VERDICT_ACTUAL] = !versions;
+	isnull[VERDICT_STREAM] = isnull[VERDICT_TYPE] = !matched;
 	values[VERDICT_REQUEST] = Int32GetDatum(request);
 	values[VERDICT_PART] = Int32GetDatum(verdict->part);
 	values[VERDICT_SQLSTATE] = CStringGetTextDatum(unpack_sql_state(verdict->sqlerrcode));
 	values[VERDICT_EXPECTED] = Int64GetDatum(verdict->expected);
 	values[VERDICT_ACTUAL] = Int64GetDatum(verdict->actual);
 	values[VERDICT_MESSAGE] = CStringGetTextDatum(verdict->message);
+	if (matched)
+	{
+		values[VERDICT_STREAM] = CStringGetTextDatum(verdict->stream);
+		values[VERDICT_TYPE] = CStringGetTextDatum(verdict->type);
+	}
 	ResultSetPut(set, values, isnull);
 }
 
-/* append_batch(batch bytea) -> rows of (request, part, sqlstate, positions, versions, message) */
+/* append_batch(batch bytea) -> rows of (request, part, sqlstate, positions, versions, message, stream, type) */
 Datum
 millrace_append_batch(PG_FUNCTION_ARGS)
 {

@@ -6,11 +6,11 @@
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
-#include "utils/numeric.h"
 
 #include "api/api.h"
 #include "api/consumer.h"
 #include "base/errors.h"
+#include "base/numbers.h"
 
 /* In ms.  Errors: MR009. */
 int64
@@ -70,40 +70,22 @@ TextMember(JsonbContainer *object, const char *name)
 	return cstring_to_text_with_len(found.val.string.val, found.val.string.len);
 }
 
-static Datum
-NumericOf(int64 number)
-{
-	return DirectFunctionCall1(int8_numeric, Int64GetDatum(number));
-}
-
-/* Whether a numeric is a whole number that an int64 holds, and not negative. */
-static bool
-IsNatural(Datum number)
-{
-	return DatumGetBool(DirectFunctionCall2(numeric_ge, number, NumericOf(0))) &&
-		   DatumGetBool(DirectFunctionCall2(numeric_le, number, NumericOf(PG_INT64_MAX))) &&
-		   DatumGetBool(DirectFunctionCall2(numeric_eq, number,
-											DirectFunctionCall2(numeric_trunc, number, Int32GetDatum(0))));
-}
-
 /* A whole number that is not negative; `if_absent` where there is none.  Errors: MR009. */
 int64
 NumberMember(JsonbContainer *object, const char *name, int64 if_absent)
 {
 	JsonbValue found;
-	Datum number;
+	int64 number;
 
 	if (!Member(object, name, &found) || found.type == jbvNull)
 		return if_absent;
 	if (found.type != jbvNumeric)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE), errmsg("\"%s\" must be a number", name)));
-	number = NumericGetDatum(found.val.numeric);
-	if (!IsNatural(number))
+	if (!NumberToInt64(found.val.numeric, 0, &number))
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
-						errmsg("\"%s\" is out of range: %s", name,
-							   DatumGetCString(DirectFunctionCall1(numeric_out, number))),
+						errmsg("\"%s\" is out of range: %s", name, NumberText(found.val.numeric)),
 						errhint("It is a whole number that is not negative.")));
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8, number));
+	return number;
 }
 
 bool

@@ -76,10 +76,10 @@ typedef struct AppendRequest
 	AppendMessage *twice; /* a message whose id another one of the request has, too */
 } AppendRequest;
 
-/* What is done about a condition that a transaction in progress may break. */
+/* What is done about a condition that a transaction in progress may break, or that takes long to look at. */
 typedef enum AppendDoubt
 {
-	APPEND_WAIT,  /* waits for its end */
+	APPEND_WAIT,  /* as long as it takes */
 	APPEND_REFUSE /* the request's verdict is 55P03 */
 } AppendDoubt;
 

@@ -21,12 +21,14 @@ typedef struct OpenNamespace
 	StoreScan *versions;
 	StoreScan *ids;
 	SnapshotData dirty;
+	bool hurried; /* others wait for the call: no look at a condition takes long */
 	/* condition.c's own */
 	int64 head;		   /* conditions are looked at up to this position */
 	Snapshot snapshot; /* by this one, taken after it; NULL: not yet */
 	struct PrefixScan *prefix;
 	StoreScan *positions; /* the index on global positions; NULL: not opened, and neither is */
 	Relation sequence;
+	/* accepted.c's own */
 	HTAB *accepted;		/* what this call inserts, by hash, where conditions want to know */
 	AppendMessage *any; /* one of those */
 } OpenNamespace;
@@ -80,11 +82,20 @@ AppendRefuse(AppendRequest *request, int part, int sqlerrcode, char *message)
 /* judge.c */
 extern void AppendJudge(AppendCall *call, AppendRequest *request);
 
+/* accepted.c */
+
+/* Notes the messages of a request, which later ones of the call may have conditions on. */
+extern void AcceptedNote(AppendRequest *request);
+
+/* Finds a message that this call inserts and the query matches; NULL: there is none. */
+extern AppendMessage *AcceptedFind(OpenNamespace *space, const TagQuery *query);
+
+/* What was accepted is to be judged again, or is inserted and so found in the table. */
+extern void AcceptedForget(OpenNamespace *space);
+
 /* condition.c */
 extern void ConditionsAwait(AppendCall *call);
 extern bool ConditionsJudge(AppendCall *call, AppendRequest *request);
-extern void ConditionsNote(AppendRequest *request);
-extern void ConditionsForget(OpenNamespace *space);
 extern void ConditionsLeave(AppendRequest *request);
 extern void ConditionsEnd(OpenNamespace *space);
 extern StoreGuard ConditionsGuard(AppendGroup *group);

@@ -32,17 +32,18 @@
 #include "storage/lmgr.h"
 #include "storage/procarray.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
 #include "utils/snapmgr.h"
 
 #include "base/errors.h"
 #include "core/append_call.h"
-#include "core/prefix.h"
 #include "core/query_scan.h"
 #include "core/row.h"
 #include "tags/tags.h"
 
-/* Under the append lock no more positions than this are looked through; the rest is without it. */
+/*
+ * As many entries are looked at where others wait meanwhile: under the append lock, and in a batch of many
+ * clients' requests.  A descent counts for two, and each look-up has one besides.
+ */
 #define MAX_STEPS 1000
 
 /* How far from the end its last entry is looked for first. */
@@ -53,7 +54,8 @@ typedef enum Look
 {
 	LOOK_HOLDS,
 	LOOK_FAILS,
-	LOOK_DOUBT
+	LOOK_DOUBT,
+	LOOK_FAR /* not known after MAX_STEPS */
 } Look;
 
 typedef struct Match
@@ -141,13 +143,13 @@ FirstUnchecked(const Condition *condition)
 
 /* Judges the row that an entry leads to. */
 static Look
-LookAtRow(OpenNamespace *space, const Condition *condition, Candidate *candidate, Match *match)
+LookAtRow(OpenNamespace *space, const Condition *condition, const Candidate *candidate, Match *match)
 {
 	Message message;
 	HeapTuple row;
-	PrefixStep step = PrefixAt(space->prefix, &candidate->tid, &row);
+	PrefixStep step = QueryScanJudge(condition->scan, space->prefix, &row);
 
-	if (step == PREFIX_NO_MORE || RowInt64(row, COLUMN_GLOBAL_POSITION) != candidate->global_position)
+	if (step == PREFIX_NO_MORE)
 		return LOOK_HOLDS;
 	*match = (Match){.position = candidate->global_position};
 	match->xid = HeapTupleHeaderGetXmin(row->t_data);
@@ -161,28 +163,40 @@ LookAtRow(OpenNamespace *space, const Condition *condition, Candidate *candidate
 	return LOOK_FAILS;
 }
 
+static int
+StepsFor(const Condition *condition)
+{
+	return MAX_STEPS + 2 * condition->query->nlookups;
+}
+
 /* Looks for a match up to the head. */
 static Look
 LookOnce(OpenNamespace *space, Condition *condition, Match *match)
 {
 	Look look = LOOK_HOLDS;
+	int64 checked = space->head;
+	int steps = StepsFor(condition);
 	Candidate candidate;
 
 	if (!condition->scan)
 		condition->scan = QueryScanBegin(space->store, condition->query);
+	QueryScanBound(condition->scan, space->hurried ? &steps : NULL);
 	QueryScanSeek(condition->scan, FirstUnchecked(condition), ForwardScanDirection);
 	while (look == LOOK_HOLDS && QueryScanNext(condition->scan, &candidate) &&
 		   candidate.global_position <= space->head)
 		look = LookAtRow(space, condition, &candidate, match);
 	QueryScanRest(condition->scan);
-	if (look == LOOK_HOLDS)
-		condition->checked = Max(condition->checked, space->head);
+	if (look == LOOK_HOLDS && steps < 0)
+		return LOOK_FAR;
+	if (look != LOOK_HOLDS)
+		checked = candidate.global_position - 1;
+	condition->checked = Max(condition->checked, checked);
 	return look;
 }
 
 /*
- * The same until it is decided; LOOK_DOUBT only where the call does not wait.  A transaction that has ended
- * in the meantime is in doubt for the snapshot alone.
+ * The same until it is decided; LOOK_DOUBT and LOOK_FAR only where the call does not wait.  A transaction that
+ * has ended in the meantime is in doubt for the snapshot alone.
  */
 static Look
 LookUntilDecided(OpenNamespace *space, Condition *condition, bool wait, Match *match)
@@ -223,111 +237,6 @@ ConditionsAwait(AppendCall *call)
 	}
 }
 
-/* ---- what the call itself inserts ---------------------------------------------------------------------- */
-
-/* The accepted messages with a hash. */
-typedef struct AcceptedHash
-{
-	int64 hash; /* hash key */
-	List *messages;
-} AcceptedHash;
-
-/* Notes a request's messages, which later ones of the call may have conditions on. */
-void
-ConditionsNote(AppendRequest *request)
-{
-	OpenNamespace *space = request->space;
-	HASHCTL keys = {
-		.keysize = sizeof(int64), .entrysize = sizeof(AcceptedHash), .hcxt = CurrentMemoryContext};
-
-	if (!space->accepted)
-		space->accepted = hash_create("millrace accepted", 64, &keys, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	for (int i = 0; i < request->nparts; i++)
-		for (int j = 0; j < request->parts[i].nmessages; j++)
-		{
-			AppendMessage *message = &request->parts[i].messages[j];
-			ArrayType *hashes = TagsHashesOf(message->metadata, message->type, NULL);
-			int64 *hash = (int64 *)ARR_DATA_PTR(hashes);
-			int n = ArrayGetNItems(ARR_NDIM(hashes), ARR_DIMS(hashes));
-
-			space->any = message;
-			for (int k = 0; k < n; k++)
-			{
-				bool found;
-				AcceptedHash *entry = hash_search(space->accepted, &hash[k], HASH_ENTER, &found);
-
-				entry->messages = lappend(found ? entry->messages : NIL, message);
-			}
-		}
-}
-
-static List *
-AcceptedWith(OpenNamespace *space, int64 hash)
-{
-	AcceptedHash *entry = hash_search(space->accepted, &hash, HASH_FIND, NULL);
-
-	return entry ? entry->messages : NIL;
-}
-
-static AppendMessage *
-FindAmong(List *messages, const TagQuery *query)
-{
-	ListCell *cell;
-
-	foreach (cell, messages)
-	{
-		AppendMessage *message = lfirst(cell);
-
-		if (QueryMatches(query, SliceOfText(message->type), message->metadata))
-			return message;
-	}
-	return NULL;
-}
-
-/* Finds one that an item matches, among those with the rarest of its tags. */
-static AppendMessage *
-FindByItem(OpenNamespace *space, const TagQuery *query, const QueryItem *item)
-{
-	AppendMessage *found = NULL;
-	List *fewest = NIL;
-
-	for (int i = 0; i < item->ntags; i++)
-	{
-		List *messages = AcceptedWith(space, TagsHashOfTag(item->tags[i]));
-
-		if (i == 0 || list_length(messages) < list_length(fewest))
-			fewest = messages;
-	}
-	if (item->ntags > 0)
-		return FindAmong(fewest, query);
-	for (int i = 0; i < item->ntypes && !found; i++)
-		found = FindAmong(AcceptedWith(space, TagsHashOfType(item->types[i])), query);
-	return found;
-}
-
-/* Finds a message that this call inserts and the query matches. */
-static AppendMessage *
-FindAccepted(OpenNamespace *space, const TagQuery *query)
-{
-	AppendMessage *found = query->all ? space->any : NULL;
-
-	if (!space->accepted)
-		return NULL;
-	for (int i = 0; i < query->nitems && !found; i++)
-		found = FindByItem(space, query, &query->items[i]);
-	return found;
-}
-
-/* What was accepted is to be judged again; what is inserted is found in the table. */
-void
-ConditionsForget(OpenNamespace *space)
-{
-	if (space->accepted)
-		hash_destroy(space->accepted);
-	space->accepted = NULL;
-	space->any = NULL;
-}
-
 /* ---- verdicts ------------------------------------------------------------------------------------------ */
 
 static void
@@ -349,6 +258,14 @@ RefuseDoubt(AppendRequest *request, const Match *match)
 }
 
 static void
+RefuseFar(AppendRequest *request)
+{
+	AppendRefuse(request, 0, ERRCODE_LOCK_NOT_AVAILABLE,
+				 "the condition is not decided by the entries of the index that a request may look at while "
+				 "others wait for it");
+}
+
+static void
 RefuseMatch(AppendRequest *request, const Condition *condition, const Match *match)
 {
 	AppendRefuse(
@@ -367,7 +284,7 @@ static bool
 JudgeCondition(AppendCall *call, AppendRequest *request, Condition *condition)
 {
 	OpenNamespace *space = request->space;
-	AppendMessage *accepted = FindAccepted(space, condition->query);
+	AppendMessage *accepted = AcceptedFind(space, condition->query);
 	Match match;
 	int64 drawn;
 
@@ -397,6 +314,9 @@ JudgeCondition(AppendCall *call, AppendRequest *request, Condition *condition)
 		case LOOK_DOUBT:
 			RefuseDoubt(request, &match);
 			return false;
+		case LOOK_FAR:
+			RefuseFar(request);
+			return false;
 	}
 	return false;
 }
@@ -413,23 +333,27 @@ ConditionsJudge(AppendCall *call, AppendRequest *request)
 
 /* ---- under the append lock ----------------------------------------------------------------------------- */
 
-/* Whether nothing that came since a condition was looked at might match; by the index alone. */
+/*
+ * Whether nothing that came since a condition was looked at might match; by the index alone, and as far as the
+ * steps last.
+ */
 static bool
-IsUntouched(Condition *condition, int64 last)
+IsUntouched(Condition *condition, int64 last, int *steps)
 {
 	Candidate candidate;
 	bool found;
 
 	if (condition->checked >= last)
 		return true;
-	if (last - FirstUnchecked(condition) >= MAX_STEPS)
-		return false;
+	*steps += 2 * condition->query->nlookups;
+	QueryScanBound(condition->scan, steps);
 	QueryScanSeek(condition->scan, FirstUnchecked(condition), ForwardScanDirection);
 	found = QueryScanNext(condition->scan, &candidate) && candidate.global_position <= last;
 	QueryScanRest(condition->scan);
-	if (!found)
-		condition->checked = last;
-	return !found;
+	if (found || *steps < 0)
+		return false;
+	condition->checked = last;
+	return true;
 }
 
 /* A StoreGuard's `holds`: asked under the append lock. */
@@ -438,10 +362,11 @@ GroupHolds(void *arg)
 {
 	AppendGroup *group = arg;
 	int64 last = LastEntry(group->space);
+	int steps = MAX_STEPS;
 	bool holds = true;
 
 	for (int i = 0; holds && i < group->nconditions; i++)
-		holds = IsUntouched(group->conditions[i], last);
+		holds = IsUntouched(group->conditions[i], last, &steps);
 	return holds;
 }
 

@@ -320,5 +320,5 @@ AppendJudge(AppendCall *call, AppendRequest *request)
 	}
 	Accept(space, request);
 	if (call->conditional && call->nrequests > 1)
-		ConditionsNote(request);
+		AcceptedNote(request);
 }

@@ -361,6 +361,28 @@ PrefixAt(PrefixScan *prefix, ItemPointer tid, HeapTuple *row)
 }
 
 /*
+ * Says whether no row is at a place that anyone sees or will see, of which PrefixAt() has just said so for the
+ * reader.  In recovery that is not asked, as what the primary's sessions see is not known.
+ */
+bool
+PrefixIsDead(PrefixScan *prefix, ItemPointer tid)
+{
+	ItemPointerData place = *tid;
+	SnapshotData anyone;
+	HeapTupleData version;
+	bool dead;
+
+	if (TransactionStartedDuringRecovery())
+		return false;
+	InitNonVacuumableSnapshot(anyone, GlobalVisTestFor(prefix->scan->store->heap));
+	LockBuffer(prefix->buffer, BUFFER_LOCK_SHARE);
+	dead = !heap_hot_search_buffer(&place, prefix->scan->store->heap, prefix->buffer, &anyone, &version, NULL,
+								   true);
+	LockBuffer(prefix->buffer, BUFFER_LOCK_UNLOCK);
+	return dead;
+}
+
+/*
  * The global position at which a scan stands: what its entry says, where the index has it and the scan wants
  * it.  In recovery an entry of an aborted row may lead to a row that was put in its place, whose position is
  * of no meaning here.

@@ -24,6 +24,7 @@ extern PrefixStep PrefixNext(PrefixScan *prefix, HeapTuple *row);
 extern PrefixScan *PrefixBeginLatest(StoreScan *scan, Snapshot snapshot);
 extern void PrefixRest(PrefixScan *prefix);
 extern PrefixStep PrefixAt(PrefixScan *prefix, ItemPointer tid, HeapTuple *row);
+extern bool PrefixIsDead(PrefixScan *prefix, ItemPointer tid);
 extern void PrefixEnd(PrefixScan *prefix);
 extern int64 PrefixEntryPosition(StoreScan *scan, HeapTuple row);
 

@@ -7,9 +7,9 @@
 #include "postgres.h"
 
 #include "utils/builtins.h"
-#include "utils/numeric.h"
 
 #include "base/errors.h"
+#include "base/numbers.h"
 #include "core/query.h"
 
 /* ---- members of JSON ------------------------------------------------------------------------------- */
@@ -152,24 +152,15 @@ NameAt(const Place *place)
 static int64
 IntegerAt(const Place *place, int64 least)
 {
-	Datum number, whole;
-	bool fits;
+	int64 number;
 
 	if (place->value.type != jbvNumeric)
 		RefuseKind(place, "a whole number");
-	number = NumericGetDatum(place->value.val.numeric);
-	fits = !numeric_is_nan(place->value.val.numeric) &&
-		   DatumGetBool(DirectFunctionCall2(numeric_ge, number,
-											DirectFunctionCall1(int8_numeric, Int64GetDatum(least)))) &&
-		   DatumGetBool(DirectFunctionCall2(numeric_le, number,
-											DirectFunctionCall1(int8_numeric, Int64GetDatum(PG_INT64_MAX))));
-	whole = fits ? DirectFunctionCall2(numeric_trunc, number, Int32GetDatum(0)) : number;
-	if (!fits || !DatumGetBool(DirectFunctionCall2(numeric_eq, number, whole)))
+	if (!NumberToInt64(place->value.val.numeric, least, &number))
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
-						errmsg("%s is out of range: %s", place->name,
-							   DatumGetCString(DirectFunctionCall1(numeric_out, number))),
+						errmsg("%s is out of range: %s", place->name, NumberText(place->value.val.numeric)),
 						errhint("It is a whole number, at least " INT64_FORMAT ".", least)));
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8, number));
+	return number;
 }
 
 /* ---- queries --------------------------------------------------------------------------------------- */

@@ -17,7 +17,6 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "core/prefix.h"
 #include "core/query_read.h"
 #include "core/query_scan.h"
 #include "core/row.h"
@@ -85,9 +84,9 @@ Next(QueryReader *reader, int64 *doubt)
 	*doubt = 0;
 	while (QueryScanNext(reader->scan, &candidate))
 	{
-		PrefixStep step = PrefixAt(reader->prefix, &candidate.tid, &row);
+		PrefixStep step = QueryScanJudge(reader->scan, reader->prefix, &row);
 
-		if (step == PREFIX_NO_MORE || RowInt64(row, COLUMN_GLOBAL_POSITION) != candidate.global_position)
+		if (step == PREFIX_NO_MORE)
 			continue;
 		if (step == PREFIX_UNDECIDED)
 		{
@@ -116,7 +115,9 @@ FirstDoubt(QueryReader *reader, int64 position)
 static int64
 HeadBelow(QueryReader *reader, int64 doubt)
 {
-	return Min(doubt - 1, ReadLastPosition(reader->store));
+	int64 last = ReadLastPosition(reader->store);
+
+	return Min(doubt - 1, last);
 }
 
 int64
@@ -170,7 +171,8 @@ QueryReadMessages(Store *store, const QueryRequest *request, MessageSink sink, v
 
 	if (request->backward)
 	{
-		head = HeadBelow(&reader, FirstDoubt(&reader, PositionBehind(DecidedTo(store, reader.snapshot))));
+		doubt = FirstDoubt(&reader, PositionBehind(DecidedTo(store, reader.snapshot)));
+		head = HeadBelow(&reader, doubt);
 		QueryScanSeek(reader.scan, Min(request->position, head), BackwardScanDirection);
 	}
 	else

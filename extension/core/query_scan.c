@@ -7,7 +7,9 @@
  * for at the furthest.  A rare tag makes a leg short however frequent the others are.  The legs are merged
  * by position.  A query for all messages has one leg, of the index on global positions.
  *
- * What is found may be of a row that is not visible, or have the hash of another tag: the caller looks at it.
+ * What is found may be of a row that is not visible, or have the hash of another tag: QueryScanJudge() looks
+ * at the former.  The legs stay where a candidate was found until the next one is asked for, so that entries
+ * of rows that are dead can be marked so: else every scan after a sweep would look at each again.
  */
 #include "postgres.h"
 
@@ -18,6 +20,7 @@
 
 #include "base/errors.h"
 #include "core/query_scan.h"
+#include "core/row.h"
 #include "tags/tags.h"
 
 /* The entries of one hash, or those of all messages, and the one that it stands on. */
@@ -44,6 +47,9 @@ struct QueryScan
 	ScanDirection direction;
 	Leg *legs;
 	int nlegs;
+	Candidate at; /* the last one */
+	bool stands;  /* some legs stand there */
+	int *steps;	  /* that it may still take; NULL: any number */
 };
 
 /* ---- strands ------------------------------------------------------------------------------------------- */
@@ -53,6 +59,13 @@ static bool
 IsFurther(const QueryScan *scan, int64 position, int64 than)
 {
 	return ScanDirectionIsForward(scan->direction) ? position > than : position < than;
+}
+
+/* Takes steps, if there are so many left. */
+static bool
+TakeSteps(const QueryScan *scan, int n)
+{
+	return !scan->steps || (*scan->steps -= n) >= 0;
 }
 
 /* The next entry of the index on global positions. */
@@ -70,11 +83,13 @@ NextOfAll(const QueryScan *scan, Strand *strand)
 	return true;
 }
 
-/* Goes to the next entry; false: there is none. */
+/* Goes to the next entry; false: there is none, or no step left. */
 static bool
 NextEntry(const QueryScan *scan, Strand *strand)
 {
 	CHECK_FOR_INTERRUPTS();
+	if (!TakeSteps(scan, 1))
+		return false;
 	if (scan->all)
 		return NextOfAll(scan, strand);
 	if (!TagsNext(strand->tags))
@@ -83,13 +98,15 @@ NextEntry(const QueryScan *scan, Strand *strand)
 	return true;
 }
 
-/* Goes to the first entry at a position or further; false: there is none. */
+/* Goes to the first entry at a position or further; false: there is none, or no step left. */
 static bool
 SeekEntry(const QueryScan *scan, Strand *strand, int64 position)
 {
 	bool forward = ScanDirectionIsForward(scan->direction);
 	ScanKeyData key;
 
+	if (!TakeSteps(scan, 1)) /* and one for the entry */
+		return false;
 	if (scan->all)
 	{
 		StoreInt8Key(&key, 1, forward ? BTGreaterEqualStrategyNumber : BTLessEqualStrategyNumber, position);
@@ -257,9 +274,16 @@ QueryScanCheckSnapshot(QueryScan *scan, Snapshot snapshot)
 /* ---- scanning ------------------------------------------------------------------------------------------ */
 
 void
+QueryScanBound(QueryScan *scan, int *steps)
+{
+	scan->steps = steps;
+}
+
+void
 QueryScanSeek(QueryScan *scan, int64 position, ScanDirection direction)
 {
 	scan->direction = direction;
+	scan->stands = false;
 	for (int i = 0; i < scan->nlegs; i++)
 		SeekLeg(scan, &scan->legs[i], position);
 }
@@ -282,11 +306,26 @@ IsSame(const Candidate *a, const Candidate *b)
 		   ItemPointerEquals((ItemPointer)&a->tid, (ItemPointer)&b->tid);
 }
 
+/* Steps over the last candidate. */
+static void
+StepOver(QueryScan *scan)
+{
+	for (int i = 0; i < scan->nlegs; i++)
+	{
+		Leg *leg = &scan->legs[i];
+
+		if (!leg->ended && IsSame(&leg->strands[0].at, &scan->at))
+			StepLeg(scan, leg);
+	}
+}
+
 bool
 QueryScanNext(QueryScan *scan, Candidate *candidate)
 {
 	const Candidate *next = NULL;
 
+	if (scan->stands)
+		StepOver(scan);
 	for (int i = 0; i < scan->nlegs; i++)
 	{
 		Leg *leg = &scan->legs[i];
@@ -294,22 +333,48 @@ QueryScanNext(QueryScan *scan, Candidate *candidate)
 		if (!leg->ended && (!next || IsBefore(scan, &leg->strands[0].at, next)))
 			next = &leg->strands[0].at;
 	}
-	if (!next)
-		return false;
-	*candidate = *next;
+	scan->stands = next != NULL;
+	if (next)
+		*candidate = scan->at = *next;
+	return next != NULL;
+}
+
+/* Marks the entries that led to the last candidate; those of other strands would not be met again. */
+static void
+KillEntries(QueryScan *scan)
+{
 	for (int i = 0; i < scan->nlegs; i++)
 	{
-		Leg *leg = &scan->legs[i];
+		Strand *strand = &scan->legs[i].strands[0];
 
-		if (!leg->ended && IsSame(&leg->strands[0].at, candidate))
-			StepLeg(scan, leg);
+		if (scan->legs[i].ended || !IsSame(&strand->at, &scan->at))
+			continue;
+		if (scan->all)
+			scan->all->scan->kill_prior_tuple = true;
+		else
+			TagsKill(strand->tags);
 	}
-	return true;
+}
+
+PrefixStep
+QueryScanJudge(QueryScan *scan, PrefixScan *prefix, HeapTuple *row)
+{
+	PrefixStep step = PrefixAt(prefix, &scan->at.tid, row);
+
+	if (step == PREFIX_NO_MORE)
+	{
+		if (PrefixIsDead(prefix, &scan->at.tid))
+			KillEntries(scan);
+	}
+	else if (RowInt64(*row, COLUMN_GLOBAL_POSITION) != scan->at.global_position)
+		return PREFIX_NO_MORE;
+	return step;
 }
 
 void
 QueryScanRest(QueryScan *scan)
 {
+	scan->stands = false;
 	if (scan->all)
 		StoreRestScan(scan->all);
 	for (int i = 0; i < scan->nlegs; i++)

@@ -6,6 +6,7 @@
 
 #include "postgres.h"
 
+#include "core/prefix.h"
 #include "core/query.h"
 #include "store/store.h"
 
@@ -33,11 +34,23 @@ extern QueryScan *QueryScanBegin(Store *store, const TagQuery *query);
 /* Errors: 55000 where the index is younger than the snapshot, and may lack what that sees. */
 extern void QueryScanCheckSnapshot(QueryScan *scan, Snapshot snapshot);
 
+/*
+ * From now on each entry that the scan looks at takes a step from *steps, and each descent in the index two.  Where
+ * there are none left it finds nothing more, and *steps is below 0.  NULL: it goes as far as it takes.
+ */
+extern void QueryScanBound(QueryScan *scan, int *steps);
+
 /* Goes to where the candidates from `position` on are, up or down. */
 extern void QueryScanSeek(QueryScan *scan, int64 position, ScanDirection direction);
 
 /* The next candidate, in the order of positions, each once; false: there is no more. */
 extern bool QueryScanNext(QueryScan *scan, Candidate *candidate);
+
+/*
+ * Judges the row that the last candidate leads to, as PrefixAt(), and whether it has the candidate's position.
+ * A place where is none that anyone may still see is passed over by later scans.
+ */
+extern PrefixStep QueryScanJudge(QueryScan *scan, PrefixScan *prefix, HeapTuple *row);
 
 /* Lets go of all pages, which must be done before waiting for a transaction; QueryScanSeek() begins anew. */
 extern void QueryScanRest(QueryScan *scan);

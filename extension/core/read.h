@@ -23,7 +23,12 @@ typedef enum ReadKind
  * to it again and again.
  */
 #define LAST_POSITION PG_INT64_MAX
-#define PositionBehind(position) ((position) == LAST_POSITION ? LAST_POSITION : (position) + 1)
+
+static inline int64
+PositionBehind(int64 position)
+{
+	return position == LAST_POSITION ? position : position + 1;
+}
 
 typedef struct ReadRequest
 {

@@ -54,14 +54,13 @@ PutDemand(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool ali
 {
 	Comparison *comparison = state;
 	TupleTableSlot *slot = comparison->put;
-	int nhashes;
-	const int64 *hashes = TagsHashesAmong(values, isnull, &nhashes);
+	RowEntries entries = TagsEntriesOf(values, isnull);
 
-	for (int i = 0; i < nhashes; i++)
+	while (TagsNextEntry(&entries))
 	{
 		ExecClearTuple(slot);
-		slot->tts_values[ENTRY_HASH - 1] = Int64GetDatum(hashes[i]);
-		slot->tts_values[ENTRY_POSITION - 1] = values[ENTRY_POSITION - 1];
+		slot->tts_values[ENTRY_HASH - 1] = entries.values[ENTRY_HASH - 1];
+		slot->tts_values[ENTRY_POSITION - 1] = entries.values[ENTRY_POSITION - 1];
 		slot->tts_values[SORTED_TID - 1] = PointerGetDatum(tid);
 		ExecStoreVirtualTuple(slot);
 		tuplesort_puttupleslot(comparison->demanded, slot);

@@ -48,16 +48,10 @@ static void
 Expand(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *state)
 {
 	Expansion *expansion = state;
-	int nhashes;
-	const int64 *hashes = TagsHashesAmong(values, isnull, &nhashes);
-	Datum entry[ENTRY_COLUMNS] = {0, values[ENTRY_POSITION - 1]};
-	bool entry_isnull[ENTRY_COLUMNS] = {false, isnull[ENTRY_POSITION - 1]};
+	RowEntries entries = TagsEntriesOf(values, isnull);
 
-	for (int i = 0; i < nhashes; i++)
-	{
-		entry[0] = Int64GetDatum(hashes[i]);
-		expansion->callback(expansion->index, tid, entry, entry_isnull, alive, expansion->state);
-	}
+	while (TagsNextEntry(&entries))
+		expansion->callback(expansion->index, tid, entries.values, entries.isnull, alive, expansion->state);
 }
 
 /* The copy's index_build_range_scan. */

@@ -104,16 +104,30 @@ TagsHashesOf(Jsonb *metadata, text *type, int *ntags)
 	return array;
 }
 
-const int64 *
-TagsHashesAmong(const Datum *values, const bool *isnull, int *nhashes)
+RowEntries
+TagsEntriesOf(const Datum *values, const bool *isnull)
 {
 	ArrayType *hashes = (ArrayType *)DatumGetPointer(values[ENTRY_HASH - 1]);
 
 	if (isnull[ENTRY_HASH - 1] || VARATT_IS_EXTENDED(hashes) || ARR_ELEMTYPE(hashes) != INT8OID ||
 		ARR_HASNULL(hashes))
 		elog(ERROR, "an index of tags is given something other than their hashes");
-	*nhashes = ArrayGetNItems(ARR_NDIM(hashes), ARR_DIMS(hashes));
-	return (const int64 *)ARR_DATA_PTR(hashes);
+	return (RowEntries){
+		.hashes = (const int64 *)ARR_DATA_PTR(hashes),
+		.nhashes = ArrayGetNItems(ARR_NDIM(hashes), ARR_DIMS(hashes)),
+		.values = {0, values[ENTRY_POSITION - 1]},
+		.isnull = {false, isnull[ENTRY_POSITION - 1]},
+	};
+}
+
+bool
+TagsNextEntry(RowEntries *entries)
+{
+	if (entries->nhashes == 0)
+		return false;
+	entries->values[ENTRY_HASH - 1] = Int64GetDatum(*entries->hashes++);
+	entries->nhashes--;
+	return true;
 }
 
 /* tag_hashes_1(metadata jsonb [, type text]) RETURNS bigint[]: what TagsHashesOf() does. */

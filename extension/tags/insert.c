@@ -78,22 +78,6 @@ AskOnce(Relation heap, TM_IndexDeleteOp *question)
 	return horizon;
 }
 
-static void
-InsertEntries(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap, bool unchanged,
-			  IndexInfo *info)
-{
-	int nhashes;
-	const int64 *hashes = TagsHashesAmong(values, isnull, &nhashes);
-	Datum entry[ENTRY_COLUMNS] = {0, values[ENTRY_POSITION - 1]};
-	bool entry_isnull[ENTRY_COLUMNS] = {false, isnull[ENTRY_POSITION - 1]};
-
-	for (int i = 0; i < nhashes; i++)
-	{
-		entry[0] = Int64GetDatum(hashes[i]);
-		(void)btinsert(index, entry, entry_isnull, tid, heap, UNIQUE_CHECK_NO, unchanged, info);
-	}
-}
-
 /* The access method's aminsert: puts in all entries of a row. */
 bool
 TagsInsert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap,
@@ -101,13 +85,16 @@ TagsInsert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relatio
 {
 	TableRoutine table = {.routine = *heap->rd_tableam, .original = heap->rd_tableam};
 	Oid method = index->rd_rel->relam;
+	RowEntries entries = TagsEntriesOf(values, isnull);
 
 	table.routine.index_delete_tuples = AskOnce;
 	PG_TRY();
 	{
 		heap->rd_tableam = &table.routine;
 		index->rd_rel->relam = BTREE_AM_OID;
-		InsertEntries(index, values, isnull, tid, heap, unchanged, info);
+		while (TagsNextEntry(&entries))
+			(void)btinsert(index, entries.values, entries.isnull, tid, heap, UNIQUE_CHECK_NO, unchanged,
+						   info);
 	}
 	PG_FINALLY();
 	{

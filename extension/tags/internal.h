@@ -21,8 +21,18 @@ enum
 /* hashes.c: the functions that index definitions call, both by this name. */
 extern Datum millrace_tag_hashes_1(PG_FUNCTION_ARGS);
 
-/* Returns the hashes among the values that FormIndexDatum() made for a row; they stay where they are. */
-extern const int64 *TagsHashesAmong(const Datum *values, const bool *isnull, int *nhashes);
+/* The entries of a row, one after the other. */
+typedef struct RowEntries
+{
+	const int64 *hashes; /* of those to come */
+	int nhashes;
+	Datum values[ENTRY_COLUMNS]; /* of the one that TagsNextEntry() went to */
+	bool isnull[ENTRY_COLUMNS];
+} RowEntries;
+
+/* Begins with the values that FormIndexDatum() made for the row, which stay where they are. */
+extern RowEntries TagsEntriesOf(const Datum *values, const bool *isnull);
+extern bool TagsNextEntry(RowEntries *entries);
 
 /* insert.c */
 extern bool TagsInsert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap,

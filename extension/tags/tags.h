@@ -84,7 +84,7 @@ extern bool TagsNext(TagScan *scan);
 
 /*
  * Says of the entry that was found last that it leads to no row that anyone may still see, so that later
- * scans pass it over.  To be called before the next TagsNext().
+ * scans pass it over.  The next TagsNext() heeds it; not in recovery.
  */
 extern void TagsKill(TagScan *scan);
 

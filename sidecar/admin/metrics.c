@@ -216,7 +216,7 @@ static void add_database(struct buf *out, const struct stats *stats)
 			 "Time from sending a batch of appends to the answer that it is committed.");
 	add_histogram(out, "millrace_batch_duration_seconds", "", &stats->batch_us, &stats_durations, 1e6);
 	add_value(out, "millrace_locked_appends_total", "counter",
-			  "Append requests set aside because another session held their stream.",
+			  "Append requests set aside: another session held their stream, or their condition takes long.",
 			  stats_get(&stats->parked));
 	add_head(out, "millrace_postgres_connections", "gauge",
 			 "Connections to Postgres that are ready, by what they are for.");

@@ -1,6 +1,6 @@
 /*
  * park.c: requests whose stream another session holds locked for long, or whose condition depends on what
- * another session may still commit; see batch.c.
+ * another session may still commit, or takes long to look at; see batch.c.
  *
  * Such a request moves to a second batcher, with a connection of its own, where those requests are tried in
  * turns until the retry window ends.  Requests of a parked stream that come behind it, in its batch and in

@@ -1,5 +1,6 @@
 """Queries over tags and types, and appends on condition, over HTTP."""
 import json
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -450,6 +451,34 @@ def test_a_condition_in_doubt_beyond_the_retry_window_is_503(cluster, doubtful):
     assert "condition" in reply.error["message"] and int(reply.headers["Retry-After"]) >= 1
     held.end("rollback")
     assert server.client().call("stream.write", "s", message("t"), {"condition": unless(tagged("t"))})["position"] == 0
+
+
+def test_a_condition_with_a_long_way_is_looked_at_aside(cluster, doubtful):
+    """Over 10,000 entries of two tags that no message has both of; what came with it is not held up."""
+    server = doubtful("--admin-listen", "127.0.0.1:0")
+    sql(cluster.connect(), """SELECT count(millrace.append_messages('a-' || n, ARRAY(SELECT
+        ('T', '{}', jsonb_build_object('tags', ARRAY[chr(97 + m % 2)]), NULL)::millrace.new_message
+        FROM generate_series(1, 1000) AS m))) FROM generate_series(1, 10) AS n""")
+    long, short = {"condition": unless(tagged("a", "b"))}, {"condition": unless(tagged("a", "b"), 9990)}
+
+    def write(*calls):
+        batch = [{"jsonrpc": "2.0", "id": n, "method": "stream.write", "params": list(call)}
+                 for n, call in enumerate(calls)]
+        answers = {each["id"]: each for each in server.client().post(batch).json}
+        return [answers[n].get("result", answers[n].get("error", {}).get("data")) for n in range(len(calls))]
+
+    def set_aside():
+        return re.search(r"^millrace_locked_appends_total (\d+)", server.admin().request("GET", "/metrics").body.decode(),
+                         re.M)[1]
+
+    written = write(["s", message(), short], ["s", message("c"), long], ["r", message()], ["s", message()])
+    assert [each["position"] for each in written] == [0, 1, 0, 2]
+    assert written[2]["globalPosition"] < written[1]["globalPosition"], "the one that waits for nobody"
+    assert set_aside() == "2", "the long one, and the one of its stream behind it"
+    last = write(["s", message("a", "b"), long])[0]["globalPosition"]
+    refused = write(["r", message(), long], ["r", message(), short], ["r", message()])
+    assert [each.get("code") for each in refused] == ["APPEND_CONDITION_FAILED"] * 2 + [None]
+    assert refused[0]["details"] == {"after": 0, "position": last, "stream": "s", "type": "T"}
 
 
 def test_a_reader_is_told_the_head_below_what_is_in_doubt(cluster, doubtful):

@@ -1,8 +1,10 @@
 """Appends that depend on a query: of those that cannot all be right, some are refused, whatever runs beside them."""
 import json
 import random
+import struct
 import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2
@@ -190,6 +192,51 @@ def test_requests_of_one_batch_know_of_each_other(connect):
     assert positions == [("a-1", 0), ("a-2", 0)], "its own messages break no condition of it"
 
 
+def string(text):
+    return struct.pack(">I", len(text.encode())) + text.encode() + b"\0"
+
+
+def request(stream, *tags, condition=None):
+    """One message for a stream of namespace c, in the batch format."""
+    message = uuid.uuid4().bytes + string("T") + string("{}") + string(json.dumps({"tags": list(tags)}))
+    return (string("c") + struct.pack(">I", 1 | (condition is not None) << 31) + (string(condition) if condition else b"")
+            + string(stream) + struct.pack(">qI", -2**63, 1) + message)
+
+
+def append_batch(session, *requests, waits=False):
+    frame = struct.pack(">BI", 3 if waits else 1, len(requests)) + b"".join(requests)
+    return sql(session, "SELECT sqlstate, expected, actual, stream, type FROM millrace.append_batch(%s)", frame)
+
+
+def test_a_refusal_in_a_batch_says_what_matches(connect):
+    session = connect()
+    position = append(session, "a-1", "t", type="First")
+    assert append_batch(session, request("b-1", condition=unless(tagged("t"))),
+                        request("b-2", "u", condition=unless(tagged("t"), position)),
+                        request("b-3", condition=unless(tagged("u"), position))) == [
+        (REFUSED, 0, position, "a-1", "First"), ("00000", None, None, None, None),
+        (REFUSED, position, position + 1, "b-2", "T")]
+
+
+@pytest.mark.parametrize("types", [True, False])
+def test_a_long_look_is_not_taken_while_a_batch_waits(connect, types):
+    """It ends after 1,000 entries: by itself the request is looked at before any lock is taken."""
+    session = connect()
+    if not types:
+        sql(session, "DROP INDEX millrace_c.messages_tags")
+        sql(session, "SELECT millrace.index_tags(types => false)")
+    sql(session, """SELECT count(millrace.append_messages('a-' || n, ARRAY(SELECT
+                    ('T', '{}', jsonb_build_object('tags', ARRAY[chr(97 + m % 2)]), NULL)::millrace.new_message
+                    FROM generate_series(1, 1000) AS m))) FROM generate_series(1, 3) AS n""")
+    long = tagged("a", "b") if types else tagged("a", types=["U"])
+    assert [row[0] for row in append_batch(
+        session, request("b-1", condition=unless(long)), request("b-2", "u", condition=unless(tagged("u"))),
+        request("b-3"), request("b-4", condition=unless(long, 2900)))] == ["55P03", "00000", "00000", "00000"]
+    assert append_batch(session, request("b-1", condition=unless(long)), waits=True)[0][0] == "00000"
+    assert append_batch(session, request("b-1", "a", "b", condition=unless(long)), waits=True)[0][0] == "00000"
+    assert append(session, "b-1", condition=unless(tagged("a", "b"))) is None
+
+
 @pytest.mark.parametrize("end", ["COMMIT PREPARED 'p'", "ROLLBACK PREPARED 'p'"])
 def test_a_prepared_transaction_is_waited_for(folder, end):
     cluster = Cluster(folder, ["max_prepared_transactions=2"]).create().start()
@@ -267,6 +314,16 @@ def test_a_wait_is_in_no_vacuums_way(connect):
         assert outcome.result() is None
 
 
+@pytest.mark.parametrize("tags", [[f"t{n}" for n in range(65)], ["x" * 501, "t1"], ["x" * 100_000, "t1"], ["", "t1"]])
+def test_tags_beyond_what_the_api_takes_beside_metadata_are_found(connect, tags):
+    session = connect()
+    position = append(session, "a-1", *tags)
+    query = tagged(tags[-1])
+    assert sql(session, "SELECT global_position FROM millrace.read_query(%s)", json.dumps(query)) == [(position,)]
+    assert append(session, "b-1", condition=unless(query)) is None
+    check_index(session)
+
+
 def test_an_index_that_is_younger_than_the_snapshot_is_not_read(connect):
     """It lacks the old version of a message that was changed before."""
     old, other = connect(), connect()
@@ -302,6 +359,50 @@ def test_redactions_that_keep_the_tags_break_nothing(connect):
         stop.set()
         thread.join()
     check_index(session)
+
+
+def pages_for(session, statement, *arguments):
+    """How many pages the statement looks at."""
+    plan = sql(session, "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement, *arguments)[0][0][0]["Plan"]
+    return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+@pytest.mark.parametrize("query", [tagged("t"), tagged("t", "u"), tagged("t", types=["T"]), tagged(types=["T"]),
+                                   {"all": True}])
+@pytest.mark.parametrize("end", ["deleted", "rolled back"])
+def test_dead_messages_are_looked_at_once(connect, query, end):
+    """After a sweep the entries of what is gone stay until VACUUM comes: each is marked by whoever meets it first."""
+    session = connect()
+    append(session, "a-1", "x", type="X")
+    sql(session, "BEGIN")
+    sql(session, """SELECT count(millrace.append_messages('a-' || n, ARRAY(SELECT
+                    ('T', '{}', '{"tags": ["t", "u"]}', NULL)::millrace.new_message FROM generate_series(1, 1000))))
+                    FROM generate_series(2, 6) AS n""")
+    sql(session, "COMMIT" if end == "deleted" else "ROLLBACK")
+    sql(session, "DELETE FROM millrace_c.messages WHERE type = 'T'")
+    on_condition = "SELECT millrace.append('b-1', 'X', '{}', condition => %s)", unless(query, 1)
+    first = pages_for(session, *on_condition)
+    sql(session, "DELETE FROM millrace_c.messages WHERE stream_name = 'b-1'")
+    second = pages_for(session, *on_condition)
+    assert second < 100 < first, (first, second)
+    assert pages_for(session, "SELECT count(*) FROM millrace.read_query(%s, 2)", json.dumps(query)) < 100
+    assert append(session, "b-2", "t", "u", condition=unless(tagged("t")))
+    assert append(session, "b-2", "t", condition=unless(query, 1)) is None, "what is there is found all the same"
+
+
+def test_what_an_old_snapshot_still_sees_is_not_dead(connect):
+    old, session = connect(), connect()
+    for n in range(100):
+        append(session, "a-1", "t")
+    query = json.dumps(tagged("t"))
+    sql(old, "BEGIN ISOLATION LEVEL REPEATABLE READ")
+    assert sql(old, "SELECT count(*) FROM millrace.read_query(%s)", query) == [(100,)]
+    sql(session, "DELETE FROM millrace_c.messages")
+    for _ in range(2):
+        assert append(session, "a-2", condition=unless(tagged("t")))
+        assert sql(session, "SELECT count(*) FROM millrace.read_query(%s)", query) == [(0,)]
+    assert sql(old, "SELECT count(*) FROM millrace.read_query(%s)", query) == [(100,)]
+    sql(old, "COMMIT")
 
 
 def test_decisions_of_many_clients_are_exact(connect):

@@ -1,0 +1,36 @@
+/*
+ * numbers.c: numbers of JSON, which have any number of digits.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+
+#include "base/numbers.h"
+
+static int
+Compare(Numeric a, Numeric b)
+{
+	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a), NumericGetDatum(b)));
+}
+
+static Numeric
+Truncated(Numeric number)
+{
+	return DatumGetNumeric(DirectFunctionCall2(numeric_trunc, NumericGetDatum(number), Int32GetDatum(0)));
+}
+
+bool
+NumberToInt64(Numeric number, int64 least, int64 *value)
+{
+	if (Compare(number, int64_to_numeric(least)) < 0 || Compare(number, int64_to_numeric(PG_INT64_MAX)) > 0 ||
+		Compare(number, Truncated(number)) != 0)
+		return false;
+	*value = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(number)));
+	return true;
+}
+
+const char *
+NumberText(Numeric number)
+{
+	return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
+}
