@@ -63,6 +63,10 @@
 #define MAX_QUERY_LOOKUPS 500
 #define MAX_CONDITIONS 10
 
+/* Tokens beside a namespace's first. */
+#define MAX_TOKEN_NAME 200
+#define MAX_TOKENS 1000 /* of a namespace */
+
 /* What a namespace may be allowed over HTTP, a second. */
 #define MAX_REQUESTS_PER_SECOND INT64_C(1000000000)
 #define MAX_BYTES_PER_SECOND INT64_C(10000000000)
@@ -104,6 +108,9 @@
 
 #define SQLSTATE_APPEND_CONDITION_FAILED "MR019"
 #define SQLSTATE_NO_TAG_INDEX "MR020" /* of the namespace, or one without types */
+
+#define SQLSTATE_TOKEN_EXISTS "MR025"
+#define SQLSTATE_TOKEN_NOT_FOUND "MR026"
 
 /* PostgreSQL's that the program decides by. */
 #define SQLSTATE_SUCCESS "00000"

@@ -21,6 +21,9 @@ METHODS = {
     "ns.delete": ["made"],
     "ns.setLimits": ["NAME"],
     "ns.list": [],
+    "ns.tokens": ["NAME"],
+    "ns.createToken": ["NAME", "made", {"rights": ["read"]}],
+    "ns.revokeToken": ["NAME", "made"],
     "ns.info": ["NAME"],
     "ns.streams": [],
     "ns.categories": [],
@@ -37,7 +40,11 @@ METHODS = {
     "rpc.discover": [],
 }
 
-ADMINISTRATIVE = {"ns.create", "ns.delete", "ns.setLimits", "ns.list", "sys.blocked", "sys.connections"}
+# What the token that a namespace comes with may not call, unless it is that of namespace default.
+ADMINISTRATIVE = {
+    "ns.create", "ns.delete", "ns.setLimits", "ns.list", "ns.tokens", "ns.createToken", "ns.revokeToken", "sys.blocked",
+    "sys.connections"
+}
 
 
 def exercise(client, name="default", admin=True):
