@@ -1699,7 +1699,7 @@ DECLARE
     revoked timestamptz := clock_timestamp();
 BEGIN
     PERFORM millrace.find_namespace(owner), millrace.check_token_name(name);
-    IF name = 'first' THEN
+    IF revoke_token.name = 'first' THEN
         UPDATE millrace.namespaces n SET token_hash = NULL WHERE n.name = owner AND n.token_hash IS NOT NULL;
     ELSE
         UPDATE millrace.tokens t SET revoked_at = coalesce(t.revoked_at, revoked)
