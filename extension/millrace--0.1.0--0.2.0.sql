@@ -1450,6 +1450,204 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION millrace.json_consumer(text, text, text, jsonb) IS 'internal: the methods consumer.* of the HTTP side';
 
+-- ---- tokens -----------------------------------------------------------------------------------------
+
+-- Beside the first token of a namespace, whose hash stands in the registry.  A token that was revoked stays for
+-- a while, so that its holder is told.
+CREATE TABLE millrace.tokens (
+    namespace text COLLATE "C" NOT NULL REFERENCES millrace.namespaces ON UPDATE CASCADE ON DELETE CASCADE,
+    name text COLLATE "C" NOT NULL,
+    token_hash text NOT NULL UNIQUE,
+    rights text[] NOT NULL,
+    expires_at timestamptz,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    revoked_at timestamptz,
+    PRIMARY KEY (namespace, name),
+    CONSTRAINT tokens_rights CHECK (rights <@ ARRAY['read', 'append', 'remove', 'administer'] AND rights <> '{}')
+);
+COMMENT ON TABLE millrace.tokens IS 'tokens with rights, a name and an expiry; dumped with the database';
+SELECT pg_catalog.pg_extension_config_dump('millrace.tokens', '');
+GRANT SELECT (namespace, name, rights, expires_at, created_at, revoked_at) ON millrace.tokens TO PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON millrace.tokens TO pg_database_owner;
+
+CREATE FUNCTION millrace.check_token_name(name text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF name IS NULL THEN
+        RAISE EXCEPTION 'the name of a token must not be NULL' USING ERRCODE = 'MR005';
+    ELSIF name = '' THEN
+        RAISE EXCEPTION 'the name of a token must not be empty' USING ERRCODE = 'MR006';
+    ELSIF octet_length(name) > 200 THEN
+        RAISE EXCEPTION 'the name of a token is too long: % bytes, at most 200 are allowed', octet_length(name)
+            USING ERRCODE = 'MR007';
+    END IF;
+END $$;
+
+-- Each once, in the order in which they are listed.
+CREATE FUNCTION millrace.check_rights(rights text[]) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    known CONSTANT text[] := ARRAY['read', 'append', 'remove', 'administer'];
+    unknown text;
+BEGIN
+    IF rights IS NULL OR array_position(rights, NULL) IS NOT NULL THEN
+        RAISE EXCEPTION 'the rights of a token must not be NULL' USING ERRCODE = 'MR005';
+    END IF;
+    SELECT r INTO unknown FROM unnest(rights) r WHERE r <> ALL (known) LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'right "%" is not known', left(unknown, 80)
+            USING ERRCODE = 'MR009', HINT = 'Rights are read, append, remove and administer.';
+    ELSIF rights = '{}' THEN
+        RAISE EXCEPTION 'a token without rights is of no use'
+            USING ERRCODE = 'MR009', HINT = 'Rights are read, append, remove and administer.';
+    END IF;
+    RETURN ARRAY(SELECT k FROM unnest(known) WITH ORDINALITY AS u(k, n) WHERE k = ANY (rights) ORDER BY n);
+END $$;
+
+CREATE FUNCTION millrace.create_token(name text, rights text[], token_hash text, expires_at timestamptz DEFAULT NULL,
+                                      namespace text DEFAULT NULL) RETURNS timestamptz
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    owner text := coalesce(namespace, millrace.selected_namespace());
+    checked text[] := millrace.check_rights(rights);
+    created timestamptz;
+BEGIN
+    PERFORM millrace.find_namespace(owner), millrace.check_token_name(name), millrace.check_token_hash(token_hash);
+    IF token_hash IS NULL THEN
+        RAISE EXCEPTION 'token_hash must not be NULL' USING ERRCODE = 'MR005';
+    ELSIF expires_at <= clock_timestamp() THEN
+        RAISE EXCEPTION 'expires_at % is in the past', expires_at USING ERRCODE = 'MR009';
+    ELSIF expires_at >= timestamptz '10000-01-01 00:00:00Z' THEN
+        RAISE EXCEPTION 'expires_at % is out of range', expires_at
+            USING ERRCODE = 'MR009', HINT = 'A token without expires_at does not expire.';
+    END IF;
+    DELETE FROM millrace.tokens t WHERE t.namespace = owner AND t.revoked_at IS NOT NULL
+        AND (t.name = create_token.name OR t.revoked_at < clock_timestamp() - interval '30 days'
+             OR (SELECT count(*) >= 1000 FROM millrace.tokens c WHERE c.namespace = owner));
+    IF (SELECT count(*) >= 1000 FROM millrace.tokens t WHERE t.namespace = owner) THEN
+        RAISE EXCEPTION 'namespace "%" has 1000 tokens already', owner
+            USING ERRCODE = 'MR009', HINT = 'millrace.revoke_token() makes room.';
+    ELSIF EXISTS (SELECT FROM millrace.namespaces n WHERE n.token_hash = create_token.token_hash) THEN
+        RAISE EXCEPTION 'the token is the first one of its namespace' USING ERRCODE = 'MR025';
+    ELSIF create_token.name = 'first' THEN
+        RAISE EXCEPTION 'token "first" of namespace "%" is the one that came with it', owner USING ERRCODE = 'MR025';
+    END IF;
+    INSERT INTO millrace.tokens AS t (namespace, name, token_hash, rights, expires_at)
+        VALUES (owner, create_token.name, create_token.token_hash, checked, create_token.expires_at)
+        ON CONFLICT DO NOTHING
+        RETURNING t.created_at INTO created;
+    IF created IS NULL AND EXISTS (SELECT FROM millrace.tokens t WHERE t.namespace = owner AND t.name = create_token.name) THEN
+        RAISE EXCEPTION 'token "%" of namespace "%" exists already', name, owner USING ERRCODE = 'MR025';
+    ELSIF created IS NULL THEN
+        RAISE EXCEPTION 'the token is there already, by another name' USING ERRCODE = 'MR025';
+    END IF;
+    RETURN created;
+END $$;
+COMMENT ON FUNCTION millrace.create_token(text, text[], text, timestamptz, text) IS
+    'lets one more token open a namespace over HTTP, by the lowercase hex SHA-256 of it; returns when. MR025 when its name or it is taken; MR003, MR005, MR006, MR007, MR009 for bad arguments';
+
+CREATE FUNCTION millrace.revoke_token(name text, namespace text DEFAULT NULL) RETURNS timestamptz
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    owner text := coalesce(namespace, millrace.selected_namespace());
+    revoked timestamptz := clock_timestamp();
+BEGIN
+    PERFORM millrace.find_namespace(owner), millrace.check_token_name(name);
+    IF revoke_token.name = 'first' THEN
+        UPDATE millrace.namespaces n SET token_hash = NULL WHERE n.name = owner AND n.token_hash IS NOT NULL;
+    ELSE
+        UPDATE millrace.tokens t SET revoked_at = coalesce(t.revoked_at, revoked)
+            WHERE t.namespace = owner AND t.name = revoke_token.name
+            RETURNING t.revoked_at INTO revoked;
+    END IF;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'token "%" of namespace "%" does not exist', name, owner USING ERRCODE = 'MR026';
+    END IF;
+    RETURN revoked;
+END $$;
+COMMENT ON FUNCTION millrace.revoke_token(text, text) IS
+    'lets a token open its namespace no more; returns since when, also of one that was revoked before. MR026 when there is none';
+
+CREATE FUNCTION millrace.list_tokens(namespace text DEFAULT NULL)
+    RETURNS TABLE (name text, rights text[], expires_at timestamptz, created_at timestamptz)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    owner text := coalesce(namespace, millrace.selected_namespace());
+BEGIN
+    PERFORM millrace.find_namespace(owner);
+    RETURN QUERY SELECT 'first', millrace.first_rights(owner), NULL::timestamptz, NULL::timestamptz
+        FROM millrace.namespaces n WHERE n.name = owner AND n.token_hash IS NOT NULL;
+    RETURN QUERY SELECT t.name, t.rights, t.expires_at, t.created_at
+        FROM millrace.tokens t WHERE t.namespace = owner AND t.revoked_at IS NULL ORDER BY t.created_at, t.name;
+END $$;
+COMMENT ON FUNCTION millrace.list_tokens(text) IS
+    'the tokens of a namespace that were not revoked, in the order of their creation; first is the one that came with it. MR003 when there is no such namespace';
+
+CREATE FUNCTION millrace.first_rights(namespace text) RETURNS text[]
+    LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE namespace WHEN 'default' THEN ARRAY['read', 'append', 'remove', 'administer'] ELSE ARRAY['read', 'append'] END
+$$;
+COMMENT ON FUNCTION millrace.first_rights(text) IS 'internal: what the first token of a namespace may do';
+
+CREATE FUNCTION millrace.token_rights(token_hash text, namespace text, OUT rights text[], OUT expires_at timestamptz, OUT refusal text)
+    RETURNS SETOF record
+    LANGUAGE sql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
+    SELECT millrace.first_rights(n.name), NULL::timestamptz, NULL::text
+        FROM millrace.namespaces n WHERE n.name = token_rights.namespace AND n.token_hash = token_rights.token_hash
+    UNION ALL
+    SELECT t.rights, t.expires_at,
+           CASE WHEN t.revoked_at IS NOT NULL THEN 'the token was revoked at ' || millrace.json_time(t.revoked_at)
+                WHEN t.expires_at <= clock_timestamp() THEN 'the token expired at ' || millrace.json_time(t.expires_at) END
+        FROM millrace.tokens t WHERE t.namespace = token_rights.namespace AND t.token_hash = token_rights.token_hash
+    LIMIT 1
+$$;
+COMMENT ON FUNCTION millrace.token_rights(text, text) IS
+    'what a token may do in a namespace, until when, and why it may not any more; no row: it does not open it';
+
+CREATE FUNCTION millrace.json_token_time(value timestamptz) RETURNS text
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce('"' || millrace.json_time(value) || '"', 'null')
+$$;
+
+CREATE FUNCTION millrace.json_create_token(namespace text, name text, rights text[], token_hash text, expires_at timestamptz)
+    RETURNS text LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('{"namespace":%s,"name":%s,"rights":%s,"expiresAt":%s,"createdAt":%s}', to_json(namespace), to_json(name),
+                  array_to_json(millrace.check_rights(rights)), millrace.json_token_time(expires_at),
+                  millrace.json_token_time(millrace.create_token(name, rights, token_hash, expires_at, namespace)))
+$$;
+
+CREATE FUNCTION millrace.json_list_tokens(namespace text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('[%s]', string_agg(format('{"name":%s,"rights":%s,"expiresAt":%s,"expired":%s,"createdAt":%s}', to_json(name),
+                  array_to_json(rights), millrace.json_token_time(expires_at),
+                  to_json(coalesce(expires_at <= clock_timestamp(), false)), millrace.json_token_time(created_at)), ','))
+    FROM millrace.list_tokens(namespace)
+$$;
+
+CREATE FUNCTION millrace.json_revoke_token(namespace text, name text) RETURNS text
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('{"namespace":%s,"name":%s,"revokedAt":%s}', to_json(namespace), to_json(name),
+                  millrace.json_token_time(millrace.revoke_token(name, namespace)))
+$$;
+
+-- What a role may do with the tokens in the registry, a server's for one, it may do with these, too.
+DO $$
+DECLARE
+    granted record;
+BEGIN
+    FOR granted IN
+        SELECT p.grantee::regrole AS role, bool_or(p.privilege_type = 'INSERT') AS inserts
+        FROM pg_class c, LATERAL (
+            SELECT * FROM aclexplode(c.relacl)
+            UNION ALL SELECT l.* FROM pg_attribute a, aclexplode(a.attacl) l WHERE a.attrelid = c.oid AND a.attname = 'token_hash') p
+        WHERE c.oid = 'millrace.namespaces'::regclass AND p.grantee NOT IN (0, c.relowner, 'pg_database_owner'::regrole)
+        GROUP BY p.grantee HAVING bool_or(p.privilege_type = 'SELECT')
+    LOOP
+        EXECUTE format('GRANT SELECT%s ON millrace.tokens TO %s', CASE WHEN granted.inserts THEN ', INSERT, UPDATE, DELETE' ELSE '' END, granted.role);
+    END LOOP;
+END $$;
+
 -- ---- keeping less ---------------------------------------------------------------------------------------
 
 -- Redacting.  The functions' own UPDATE runs under their search_path, as the triggers on the table then do.
@@ -1564,18 +1762,20 @@ END $$;
 DROP TABLE pg_temp.millrace_privileges;
 
 -- PostgreSQL takes for the extension's own, and pg_dump leaves out, all that is granted on an object when a
--- script has granted something on it.  The extension grants nothing on functions, and on the registry what is
--- granted above.
+-- script has granted something on it.  The extension grants nothing on functions, and on the registry and the
+-- tokens what is granted above.
 DELETE FROM pg_catalog.pg_init_privs
     WHERE classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass
         AND objoid IN (SELECT oid FROM pg_catalog.pg_proc WHERE pronamespace = 'millrace'::pg_catalog.regnamespace);
 UPDATE pg_catalog.pg_init_privs SET initprivs = ARRAY(
         SELECT item FROM pg_catalog.unnest(initprivs) item, pg_catalog.aclexplode(ARRAY[item]) privilege
         WHERE privilege.grantee IN (privilege.grantor, 'pg_database_owner'::pg_catalog.regrole) GROUP BY item::text, item)
-    WHERE classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objoid = 'millrace.namespaces'::pg_catalog.regclass AND objsubid = 0;
+    WHERE classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objsubid = 0
+        AND objoid IN ('millrace.namespaces'::pg_catalog.regclass, 'millrace.tokens'::pg_catalog.regclass);
 -- Since PostgreSQL 17 a role named there can't be dropped.
 DELETE FROM pg_catalog.pg_shdepend
     WHERE deptype = 'i' AND dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
         AND (classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
                 AND objid IN (SELECT oid FROM pg_catalog.pg_proc WHERE pronamespace = 'millrace'::pg_catalog.regnamespace)
-            OR classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objid = 'millrace.namespaces'::pg_catalog.regclass);
+            OR classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                AND objid IN ('millrace.namespaces'::pg_catalog.regclass, 'millrace.tokens'::pg_catalog.regclass));

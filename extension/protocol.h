@@ -65,6 +65,9 @@
 
 /* Messages that are redacted in one call, all or none. */
 #define MAX_REDACTED 1000
+/* Tokens beside a namespace's first. */
+#define MAX_TOKEN_NAME 200
+#define MAX_TOKENS 1000 /* of a namespace */
 
 /* What a namespace may be allowed over HTTP, a second. */
 #define MAX_REQUESTS_PER_SECOND INT64_C(1000000000)
@@ -108,7 +111,9 @@
 #define SQLSTATE_APPEND_CONDITION_FAILED "MR019"
 #define SQLSTATE_NO_TAG_INDEX "MR020" /* of the namespace, or one without types */
 
-#define SQLSTATE_MESSAGE_NOT_FOUND "MR025"
+#define SQLSTATE_MESSAGE_NOT_FOUND "MR027"
+#define SQLSTATE_TOKEN_EXISTS "MR025"
+#define SQLSTATE_TOKEN_NOT_FOUND "MR026"
 
 /* PostgreSQL's that the program decides by. */
 #define SQLSTATE_SUCCESS "00000"

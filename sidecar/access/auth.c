@@ -1,10 +1,10 @@
 /*
  * auth.c: reads credentials and checks them against what Postgres knows.
  *
- * The cache is a table of fixed size in which a namespace has one place; another namespace that hashes
- * to the same place takes it over.  That bounds it, and a lost entry costs one look-up.  A wrong token is
- * looked up again before it is refused, so that a token set elsewhere a moment ago works at once.
- * Requests for a namespace that is just being looked up wait for the same answer.
+ * The cache is a table of fixed size in which a token has one place; another token that hashes to the same
+ * place takes it over.  That bounds it, and a lost entry costs one look-up.  Only what opens a namespace is
+ * kept: any other token is looked up before it is refused, so that one made elsewhere a moment ago works at
+ * once.  Requests with a token that is just being looked up wait for the same answer.
  */
 #include "access/auth.h"
 
@@ -23,20 +23,19 @@
 #define CACHE_PLACES 1024
 #define LIFETIME_MS 1000
 
-/* What is known of a namespace. */
+/* What is known of a token. */
 struct known
 {
-	char name[MAX_NAMESPACE_NAME + 1]; /* empty: nothing */
-	char hash[TOKEN_HASH_LEN + 1];	   /* empty: it has no token */
-	struct quota *quota;			   /* NULL: it has no limits */
+	struct claim claim; /* .name empty: nothing */
+	struct grant grant;
 	unsigned long generation;
-	uint64_t asked_ms;
+	uint64_t asked_ms, answered_ms;
+	uint64_t expires_ms; /* 0: never */
 };
 
 struct waiter
 {
 	SLIST_ENTRY(waiter) link;
-	char hash[TOKEN_HASH_LEN + 1];
 	auth_done done;
 	void *arg;
 };
@@ -160,7 +159,11 @@ bool auth_read(struct auth *auth, const struct credentials *credentials, struct 
 	else
 		token = find_bearer_token(credentials->authorization);
 	if (token.len > 0 && read_token(auth, token, claim))
+	{
+		if (auth->test_mode)
+			memset(claim->hash, 0, sizeof(claim->hash));
 		return true;
+	}
 	if (auth->test_mode)
 	{
 		*claim = (struct claim){.name = DEFAULT_NAMESPACE};
@@ -175,11 +178,13 @@ bool auth_read(struct auth *auth, const struct credentials *credentials, struct 
 
 /* ---- checking claims ------------------------------------------------------- */
 
-static struct known *cache_place(struct auth *auth, const char *name)
+static struct known *cache_place(struct auth *auth, const struct claim *claim)
 {
 	uint32_t hash = 2166136261U; /* FNV-1a */
 
-	for (const char *p = name; *p != '\0'; p++)
+	for (const char *p = claim->name; *p != '\0'; p++)
+		hash = (hash ^ (unsigned char)*p) * 16777619U;
+	for (const char *p = claim->hash; *p != '\0'; p++)
 		hash = (hash ^ (unsigned char)*p) * 16777619U;
 	return &auth->cache[hash % CACHE_PLACES];
 }
@@ -189,30 +194,32 @@ static unsigned long generation_now(const struct auth *auth)
 	return atomic_load(auth->generation);
 }
 
-static bool is_fresh(const struct auth *auth, const struct known *known, const char *name)
+static bool is_same_claim(const struct claim *a, const struct claim *b)
 {
-	return known->generation == generation_now(auth) &&
-		   !clock_passed(clock_ms(), known->asked_ms, LIFETIME_MS) && strcmp(known->name, name) == 0;
+	return strcmp(a->name, b->name) == 0 && token_hash_equal(a->hash, b->hash);
 }
 
-static bool holds(const struct auth *auth, const struct known *known, const char *hash)
+static bool is_fresh(const struct auth *auth, const struct known *known)
 {
-	return auth->test_mode || (known->hash[0] != '\0' && token_hash_equal(known->hash, hash));
+	uint64_t now = clock_ms();
+
+	return known->generation == generation_now(auth) && !clock_passed(now, known->answered_ms, LIFETIME_MS) &&
+		   (known->expires_ms == 0 || now < known->expires_ms);
 }
 
-static void tell(const struct waiter *waiter, const struct lookup *lookup, const struct error *failure)
+void auth_lacks_right(struct error *error, const char *what, enum right right)
 {
-	struct error error = {.code = ERROR_NONE};
+	struct buf details = {0};
 
-	if (failure->code != ERROR_NONE)
-		error = *failure;
-	else if (!holds(lookup->auth, &lookup->known, waiter->hash))
-		error_set(&error, ERROR_AUTH_UNAUTHORIZED, "the token does not open a namespace");
-	waiter->done(waiter->arg, &error, lookup->known.quota);
+	error_set(error, ERROR_AUTH_UNAUTHORIZED, "%s needs the right to %s, which this token does not have",
+			  what, right_name(right));
+	buf_printf(&details, "{\"right\":\"%s\"}", right_name(right));
+	error_set_details(error, &details);
+	buf_free(&details);
 }
 
 /* Takes the lookup off the list and answers all requests that wait for it. */
-static void finish_lookup(struct lookup *lookup, const struct error *failure)
+static void finish_lookup(struct lookup *lookup, const struct error *error)
 {
 	struct auth *auth = lookup->auth;
 	struct waiter *waiter;
@@ -221,7 +228,7 @@ static void finish_lookup(struct lookup *lookup, const struct error *failure)
 	while ((waiter = SLIST_FIRST(&lookup->waiters)) != NULL)
 	{
 		SLIST_REMOVE_HEAD(&lookup->waiters, link);
-		tell(waiter, lookup, failure);
+		waiter->done(waiter->arg, error, &lookup->known.grant);
 		free(waiter);
 	}
 	free(lookup);
@@ -240,57 +247,75 @@ static struct quota *read_quota(struct auth *auth, const char *name, const struc
 	return quota;
 }
 
-/* What is said of a namespace that exists goes into the cache. */
-static void take_answer(struct lookup *lookup, const struct db_rights *rights)
+/* Administering namespace default is administering all of them. */
+static unsigned rights_in(const struct claim *claim, unsigned rights)
+{
+	bool all = (rights & RIGHT_ADMINISTER) != 0 && strcmp(claim->name, DEFAULT_NAMESPACE) == 0;
+
+	return all ? rights | RIGHT_ADMINISTRATOR : rights;
+}
+
+/* What opens the namespace goes into the cache; else *error says why it does not. */
+static void take_answer(struct lookup *lookup, const struct db_rights *rights, struct error *error)
 {
 	struct auth *auth = lookup->auth;
+	struct known *known = &lookup->known;
 
 	if (!rights->exists)
-		return;
-	if (!auth->test_mode && rights->token_hash.len == TOKEN_HASH_LEN)
-		memcpy(lookup->known.hash, rights->token_hash.bytes, TOKEN_HASH_LEN + 1);
-	lookup->known.quota = read_quota(auth, lookup->known.name, rights);
-	lookup->known.asked_ms = clock_ms();
-	*cache_place(auth, lookup->known.name) = lookup->known;
+		error_set(error, ERROR_AUTH_UNAUTHORIZED, "the token does not open a namespace");
+	else if (rights->refusal[0] != '\0')
+		error_set(error, ERROR_AUTH_INVALID_TOKEN, "%s", rights->refusal);
+	else
+	{
+		known->grant.rights = rights_in(&known->claim, auth->test_mode ? RIGHTS_ALL : rights->rights);
+		known->grant.quota = read_quota(auth, known->claim.name, rights);
+		known->answered_ms = clock_ms();
+		/* Counted from before Postgres looked at its clock, so that it is never too long. */
+		if (rights->expires_in_ms.is_set)
+			known->expires_ms = known->asked_ms + (uint64_t)rights->expires_in_ms.value;
+		*cache_place(auth, &known->claim) = *known;
+	}
 }
 
 static void on_answer(void *arg, struct db_reply *reply)
 {
 	struct lookup *lookup = arg;
-	struct error failure = {.code = ERROR_NONE};
+	struct error error = {.code = ERROR_NONE};
 
 	if (reply->status == DB_OK)
 	{
 		const struct db_rights rights = db_rights_of(reply);
 
-		take_answer(lookup, &rights);
+		take_answer(lookup, &rights, &error);
 	}
 	else if (reply->status == DB_ERROR)
-		error_from_sqlstate(&failure, reply->error.sqlstate, reply->error.message, reply->error.hint,
+		error_from_sqlstate(&error, reply->error.sqlstate, reply->error.message, reply->error.hint,
 							reply->error.pid);
 	else if (reply->status == DB_OVERLOADED)
-		error_set(&failure, ERROR_OVERLOADED, "too many requests are waiting");
+		error_set(&error, ERROR_OVERLOADED, "too many requests are waiting");
 	else
-		error_set(&failure, ERROR_BACKEND_UNAVAILABLE, "%s", db_unavailable(lookup->auth->db));
-	finish_lookup(lookup, &failure);
+		error_set(&error, ERROR_BACKEND_UNAVAILABLE, "%s", db_unavailable(lookup->auth->db));
+	finish_lookup(lookup, &error);
 }
 
 static bool ask(struct lookup *lookup)
 {
 	struct auth *auth = lookup->auth;
+	const struct claim *claim = &lookup->known.claim;
 
-	return auth->test_mode ? db_ensure_namespace(auth->db, lookup->known.name, on_answer, lookup)
-						   : db_token_hash(auth->db, lookup->known.name, on_answer, lookup);
+	lookup->known.asked_ms = clock_ms();
+	return auth->test_mode ? db_ensure_namespace(auth->db, claim->name, on_answer, lookup)
+						   : db_token_rights(auth->db, claim->name, claim->hash, on_answer, lookup);
 }
 
-/* The lookup of the namespace that is under way and asks about the present, or a new one. */
-static struct lookup *join_lookup(struct auth *auth, const char *name)
+/* The lookup of the token that is under way and asks about the present, or a new one. */
+static struct lookup *join_lookup(struct auth *auth, const struct claim *claim)
 {
 	struct lookup *lookup;
 
 	for (lookup = LIST_FIRST(&auth->lookups); lookup != NULL; lookup = LIST_NEXT(lookup, link))
 	{
-		if (lookup->known.generation == generation_now(auth) && strcmp(lookup->known.name, name) == 0)
+		if (lookup->known.generation == generation_now(auth) && is_same_claim(&lookup->known.claim, claim))
 			return lookup;
 	}
 	lookup = calloc(1, sizeof(*lookup));
@@ -298,7 +323,7 @@ static struct lookup *join_lookup(struct auth *auth, const char *name)
 		return NULL;
 	lookup->auth = auth;
 	lookup->known.generation = generation_now(auth);
-	memcpy(lookup->known.name, name, strlen(name) + 1);
+	lookup->known.claim = *claim;
 	if (!ask(lookup))
 	{
 		free(lookup);
@@ -311,27 +336,27 @@ static struct lookup *join_lookup(struct auth *auth, const char *name)
 void auth_check(struct auth *auth, const struct claim *claim, auth_done done, void *arg)
 {
 	static const struct error none = {.code = ERROR_NONE};
-	const struct known *known = cache_place(auth, claim->name);
+	static const struct grant nothing = {.rights = RIGHT_NONE};
+	const struct known *known = cache_place(auth, claim);
 	struct waiter *waiter;
 	struct lookup *lookup;
 
-	if (is_fresh(auth, known, claim->name) && holds(auth, known, claim->hash))
+	if (is_same_claim(&known->claim, claim) && is_fresh(auth, known))
 	{
-		done(arg, &none, known->quota);
+		done(arg, &none, &known->grant);
 		return;
 	}
 	waiter = calloc(1, sizeof(*waiter));
-	lookup = waiter != NULL ? join_lookup(auth, claim->name) : NULL;
+	lookup = waiter != NULL ? join_lookup(auth, claim) : NULL;
 	if (lookup == NULL)
 	{
 		struct error error;
 
 		free(waiter);
 		error_set(&error, ERROR_OVERLOADED, "too many requests are waiting");
-		done(arg, &error, NULL);
+		done(arg, &error, &nothing);
 		return;
 	}
 	*waiter = (struct waiter){.done = done, .arg = arg};
-	memcpy(waiter->hash, claim->hash, sizeof(waiter->hash));
 	SLIST_INSERT_HEAD(&lookup->waiters, waiter, link);
 }

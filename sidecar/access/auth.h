@@ -1,8 +1,8 @@
 /*
- * auth: which namespace a request may work in, and how much it may ask for.
+ * auth: which namespace a request may work in, what it may do there, and how much it may ask for.
  *
- * What Postgres said about a namespace's token and limits is believed for a second, or until a namespace
- * or a token changes here, which raises `generation`.  One per worker.
+ * What Postgres said about a token and its namespace's limits is believed for a second, but not beyond the
+ * token's end, or until a namespace or a token changes here, which raises `generation`.  One per worker.
  */
 #ifndef MILLRACE_AUTH_H
 #define MILLRACE_AUTH_H
@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "base/errors.h"
+#include "base/rights.h"
 #include "base/slice.h"
 #include "access/token.h"
 
@@ -35,17 +36,27 @@ struct credentials
 struct claim
 {
 	char name[MAX_NAMESPACE_NAME + 1]; /* of the namespace */
-	char hash[TOKEN_HASH_LEN + 1];
+	char hash[TOKEN_HASH_LEN + 1];	   /* in test mode empty, as no token is looked up */
+};
+
+/* What a claim that holds gives. */
+struct grant
+{
+	struct quota *quota; /* the namespace's; NULL: it has no limits */
+	unsigned rights;	 /* see base/rights.h */
 };
 
 /* False: there are no well-formed credentials, and *error says so. */
 bool auth_read(struct auth *auth, const struct credentials *credentials, struct claim *claim,
 			   struct error *error);
 
-/* error->code is ERROR_NONE when the claim holds.  The namespace's quota, NULL: it has no limits. */
-typedef void (*auth_done)(void *arg, const struct error *error, struct quota *quota);
+/* error->code is ERROR_NONE when the claim holds; else the grant has nothing. */
+typedef void (*auth_done)(void *arg, const struct error *error, const struct grant *grant);
 
 /* Calls `done` once, perhaps at once. */
 void auth_check(struct auth *auth, const struct claim *claim, auth_done done, void *arg);
+
+/* The error for a token without the right that something needs. */
+void auth_lacks_right(struct error *error, const char *what, enum right right);
 
 #endif

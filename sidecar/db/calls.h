@@ -135,18 +135,35 @@ bool db_set_limits(struct db *db, const struct db_set_limits *in, db_query_done 
 
 /* ---- rights (calls_auth.c) ----------------------------------------------------------------- */
 
-/* Of a namespace. */
+/* Of a token. */
 struct db_rights
 {
-	bool exists;
-	struct slice token_hash;						/* empty: it has none, or wasn't asked for it */
-	uint64_t requests_per_second, bytes_per_second; /* 0: any number */
+	bool exists;									/* false: no namespace has it */
+	const char *refusal;							/* why it opens nothing any more; "": it does */
+	unsigned rights;								/* see base/rights.h */
+	struct db_optional expires_in_ms;				/* not set: never */
+	uint64_t requests_per_second, bytes_per_second; /* of its namespace; 0: any number */
 };
 
-bool db_token_hash(struct db *db, const char *name, db_query_done done, void *arg);
-/* Makes it when it is not there, and then asks for no token. */
+bool db_token_rights(struct db *db, const char *name, const char *token_hash, db_query_done done, void *arg);
+/* Makes the namespace when it is not there, and asks for no token. */
 bool db_ensure_namespace(struct db *db, const char *name, db_query_done done, void *arg);
 struct db_rights db_rights_of(const struct db_reply *reply);
+
+/* These answer with JSON text. */
+struct db_create_token
+{
+	const char *namespace_name;
+	const char *name;
+	const char *rights; /* an array literal */
+	const char *token_hash;
+	struct db_optional expires_at; /* microseconds since 2000-01-01 UTC; not set: never */
+};
+
+bool db_create_token(struct db *db, const struct db_create_token *in, db_query_done done, void *arg);
+bool db_list_tokens(struct db *db, const char *namespace_name, db_query_done done, void *arg);
+bool db_revoke_token(struct db *db, const char *namespace_name, const char *name, db_query_done done,
+					 void *arg);
 
 /* ---- lookups (calls_lookup.c): each answers with JSON text --------------------------------------- */
 
@@ -238,10 +255,10 @@ struct db_feed_state
 	bool exists;
 	int64_t head;			/* all below it is final */
 	const char *created_at; /* as text, to be compared */
-	const char *token_hash; /* "": it has no token */
+	bool may_read;			/* the token that was asked for */
 };
 
-bool db_feed_state(struct db *db, const char *name, db_query_done done, void *arg);
+bool db_feed_state(struct db *db, const char *name, const char *token_hash, db_query_done done, void *arg);
 struct db_feed_state db_feed_state_of(const struct db_reply *reply);
 
 struct db_read_pokes

@@ -1,11 +1,14 @@
 /*
  * calls_auth.c: what opens a namespace, and how much may be asked of it; see calls.h.
  */
+#include "base/rights.h"
 #include "db/statement.h"
 
-bool db_token_hash(struct db *db, const char *name, db_query_done done, void *arg)
+bool db_token_rights(struct db *db, const char *name, const char *token_hash, db_query_done done, void *arg)
 {
-	return db_ask(db, &db_token_hash_statement, &name, done, arg);
+	const char *const params[] = {name, token_hash};
+
+	return db_ask(db, &db_token_rights_statement, params, done, arg);
 }
 
 bool db_ensure_namespace(struct db *db, const char *name, db_query_done done, void *arg)
@@ -19,8 +22,31 @@ struct db_rights db_rights_of(const struct db_reply *reply)
 		return (struct db_rights){.exists = false};
 	return (struct db_rights){
 		.exists = true,
-		.token_hash = db_text(reply, 0, 0),
-		.requests_per_second = (uint64_t)db_integer(reply, 0, 1),
-		.bytes_per_second = (uint64_t)db_integer(reply, 0, 2),
+		.requests_per_second = (uint64_t)db_integer(reply, 0, 0),
+		.bytes_per_second = (uint64_t)db_integer(reply, 0, 1),
+		.rights = rights_read(PQgetvalue(reply->result, 0, 2)),
+		.refusal = PQgetvalue(reply->result, 0, 3),
+		.expires_in_ms = db_optional_integer(reply, 0, 4),
 	};
+}
+
+bool db_create_token(struct db *db, const struct db_create_token *in, db_query_done done, void *arg)
+{
+	const char *const params[] = {in->namespace_name, in->name, in->rights, in->token_hash,
+								  DB_OPTIONAL(in->expires_at)};
+
+	return db_ask(db, &db_create_token_statement, params, done, arg);
+}
+
+bool db_list_tokens(struct db *db, const char *namespace_name, db_query_done done, void *arg)
+{
+	return db_ask(db, &db_list_tokens_statement, &namespace_name, done, arg);
+}
+
+bool db_revoke_token(struct db *db, const char *namespace_name, const char *name, db_query_done done,
+					 void *arg)
+{
+	const char *const params[] = {namespace_name, name};
+
+	return db_ask(db, &db_revoke_token_statement, params, done, arg);
 }

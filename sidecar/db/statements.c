@@ -130,18 +130,30 @@ const struct db_statement_info db_set_limits_statement = {
 const struct db_statement_info db_redact_statement = {
 	"millrace_redact", "SELECT millrace.json_redact($1::text, $2::jsonb, $3::jsonb)", 3, DB_ROLE_SLOW, false};
 
-const struct db_statement_info db_token_hash_statement = {
-	"millrace_token_hash",
-	"SELECT hash, n.requests_per_second, n.bytes_per_second"
-	" FROM millrace.namespace_token_hash($1::text) AS hash"
-	" LEFT JOIN millrace.namespaces n ON n.name = $1::text",
-	1, DB_ROLE_READ, false};
+const struct db_statement_info db_token_rights_statement = {
+	"millrace_token_rights",
+	"SELECT n.requests_per_second, n.bytes_per_second, t.rights, t.refusal,"
+	" floor(extract(epoch FROM t.expires_at - clock_timestamp()) * 1000)::bigint"
+	" FROM millrace.token_rights($2::text, $1::text) t JOIN millrace.namespaces n ON n.name = $1::text",
+	2, DB_ROLE_READ, false};
+
+const struct db_statement_info db_create_token_statement = {
+	"millrace_create_token",
+	"SELECT millrace.json_create_token($1::text, $2::text, $3::text[], $4::text,"
+	" '2000-01-01 00:00:00Z'::timestamptz + $5::bigint * interval '1 microsecond')",
+	5, DB_ROLE_SLOW, true};
+
+const struct db_statement_info db_list_tokens_statement = {
+	"millrace_list_tokens", "SELECT millrace.json_list_tokens($1::text)", 1, DB_ROLE_LIST, false};
+
+const struct db_statement_info db_revoke_token_statement = {
+	"millrace_revoke_token", "SELECT millrace.json_revoke_token($1::text, $2::text)", 2, DB_ROLE_SLOW, false};
 
 const struct db_statement_info db_ensure_namespace_statement = {
 	"millrace_ensure_namespace",
-	"SELECT NULL, (SELECT requests_per_second FROM millrace.namespaces WHERE name = $1::text),"
-	" (SELECT bytes_per_second FROM millrace.namespaces WHERE name = $1::text)"
-	" FROM millrace.ensure_namespace($1::text)",
+	"SELECT (SELECT requests_per_second FROM millrace.namespaces WHERE name = $1::text),"
+	" (SELECT bytes_per_second FROM millrace.namespaces WHERE name = $1::text),"
+	" NULL, NULL, NULL FROM millrace.ensure_namespace($1::text)",
 	1, DB_ROLE_SLOW, false};
 
 const struct db_statement_info db_read_feed_statement = {
@@ -162,9 +174,10 @@ const struct db_statement_info db_read_feed_whole_statement = {
 const struct db_statement_info db_feed_state_statement = {
 	"millrace_feed_state",
 	"SELECT millrace.feed_head(n.name), n.created_at,"
-	" (SELECT millrace.namespace_token_hash(n.name))"
+	" EXISTS (SELECT FROM millrace.token_rights($2::text, n.name) t"
+	" WHERE t.refusal IS NULL AND 'read' = ANY (t.rights))"
 	" FROM millrace.namespaces n WHERE n.name = $1::text",
-	1, DB_ROLE_READ, false};
+	2, DB_ROLE_READ, false};
 
 const struct db_statement_info db_read_pokes_statement = {
 	"millrace_read_pokes",
@@ -246,7 +259,10 @@ const struct db_statement_info *const db_statements[] = {
 	&db_read_category_statement,
 	&db_last_message_statement,
 	&db_stream_version_statement,
-	&db_token_hash_statement,
+	&db_token_rights_statement,
+	&db_create_token_statement,
+	&db_list_tokens_statement,
+	&db_revoke_token_statement,
 	&db_set_limits_statement,
 	&db_redact_statement,
 	&db_list_streams_statement,

@@ -63,7 +63,7 @@ struct exchange *exchange_new(struct service *service, struct http_request *requ
 	exchange->request = request;
 	exchange->cors = route != NULL && route->cors != NULL ? route->cors : cors_of(service, request);
 	exchange->claim.name[0] = '\0';
-	exchange->quota = NULL;
+	exchange->grant = (struct grant){0};
 	exchange->rpc = NULL;
 	exchange->streaming = false;
 	service->exchanges++;
@@ -85,9 +85,17 @@ void exchange_fail(struct exchange *exchange, const struct error *error, int sta
 	http_reply_error(exchange->request, error, status, exchange->cors);
 }
 
-bool exchange_is_within_quota(const struct exchange *exchange, struct error *error)
+bool exchange_is_granted(const struct exchange *exchange, struct error *error)
 {
-	return exchange->quota == NULL || exchange->route->has_calls || quota_grants(exchange->quota, 0, error);
+	const struct route *route = exchange->route;
+	struct quota *quota = exchange->grant.quota;
+
+	if ((exchange->grant.rights & route->right) != route->right)
+	{
+		auth_lacks_right(error, route->path, route->right);
+		return false;
+	}
+	return quota == NULL || route->has_calls || quota_grants(quota, 0, error);
 }
 
 bool exchange_read_claim(struct exchange *exchange)

@@ -53,7 +53,7 @@ struct exchange
 	struct http_request *request;
 	const char *cors;		 /* header lines of every reply of a protected path; NULL = none */
 	struct claim claim;		 /* .name empty: none was read */
-	struct quota *quota;	 /* of the namespace; NULL: it has no limits */
+	struct grant grant;		 /* what the token gives */
 	struct rpc_request *rpc; /* while its reply is streamed */
 	bool streaming;
 };
@@ -65,6 +65,7 @@ struct route
 	void (*body)(struct exchange *exchange);
 	/* Of a protected path: */
 	const char *method;
+	enum right right;						  /* that the token must have; its calls ask for theirs */
 	void (*start)(struct exchange *exchange); /* when the token opens the namespace */
 	const char *cors;						  /* NULL = the service's */
 	bool lasts;								  /* as long as its client likes: never slow */
@@ -84,8 +85,11 @@ void service_dispose(struct service *service);
 void exchange_fail(struct exchange *exchange, const struct error *error, int status);
 /* Reads whose request it is.  False: there is no token, which was replied. */
 bool exchange_read_claim(struct exchange *exchange);
-/* Takes one request out of the namespace's quota, unless its calls do.  False: *error says why not. */
-bool exchange_is_within_quota(const struct exchange *exchange, struct error *error);
+/*
+ * Whether the token has the right that the route needs; takes one request out of the namespace's quota, unless
+ * its calls do.  False: *error says why not.
+ */
+bool exchange_is_granted(const struct exchange *exchange, struct error *error);
 /* Whether a browser asks what a page may do. */
 bool exchange_is_preflight(const struct exchange *exchange);
 void front_reply_text(struct http_request *request, int status, const char *headers, const char *text);

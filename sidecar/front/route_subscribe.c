@@ -26,7 +26,7 @@ static void go_on_pending(struct exchange *exchange, const struct error *error)
 {
 	struct error refusal;
 
-	if (error->code == ERROR_NONE && !exchange_is_within_quota(exchange, &refusal))
+	if (error->code == ERROR_NONE && !exchange_is_granted(exchange, &refusal))
 		error = &refusal;
 	if (error->code == ERROR_NONE)
 	{
@@ -38,13 +38,13 @@ static void go_on_pending(struct exchange *exchange, const struct error *error)
 }
 
 static void on_pending(void *arg, struct http_request *request, const struct error *error,
-					   struct quota *quota)
+					   const struct grant *grant)
 {
 	struct exchange *exchange = request != NULL ? http_context(request) : NULL;
 
 	if (exchange != NULL)
 	{
-		exchange->quota = quota;
+		exchange->grant = *grant;
 		go_on_pending(exchange, error);
 	}
 	service_leave(arg);

@@ -111,14 +111,14 @@ static void page_body(struct exchange *exchange)
 
 /* ---- protected paths ------------------------------------------------------- */
 
-static void on_authorised(void *arg, const struct error *error, struct quota *quota)
+static void on_authorised(void *arg, const struct error *error, const struct grant *grant)
 {
 	struct exchange *exchange = arg;
 	struct http_request *request = exchange->request;
 	const char *method = exchange->route->method;
 	struct error refusal;
 
-	exchange->quota = quota;
+	exchange->grant = *grant;
 	if (error->code == ERROR_BACKEND_UNAVAILABLE && route_subscribe_pend(exchange))
 		return;
 	if (error->code != ERROR_NONE)
@@ -134,7 +134,7 @@ static void on_authorised(void *arg, const struct error *error, struct quota *qu
 		http_reply_error(request, &wrong, 405,
 						 front_join_headers(headers, sizeof(headers), allow, exchange->cors));
 	}
-	else if (!exchange_is_within_quota(exchange, &refusal))
+	else if (!exchange_is_granted(exchange, &refusal))
 		exchange_fail(exchange, &refusal, error_status(refusal.code));
 	else
 		exchange->route->start(exchange);
@@ -178,15 +178,15 @@ static void export_begin(struct exchange *exchange)
 /* ---- routes ------------------------------------------------------------------ */
 
 static const struct route routes[] = {
-	{"/rpc", route_rpc_headers, protected_body, "POST", route_rpc_start, NULL, false, true},
-	{"/subscribe", route_subscribe_headers, protected_body, "GET", route_subscribe_start, CORS_ANY_ORIGIN,
-	 true, false},
-	{"/import", import_headers, protected_body, "POST", import_begin, NULL, true, false},
-	{"/export", protected_headers, protected_body, "GET", export_begin, NULL, true, false},
-	{"/health", NULL, health_body, NULL, NULL, NULL, false, false},
-	{"/version", NULL, version_body, NULL, NULL, NULL, false, false},
-	{"/openrpc.json", NULL, document_body, NULL, NULL, NULL, false, false},
-	{"/ui", NULL, page_body, NULL, NULL, NULL, false, false},
+	{"/rpc", route_rpc_headers, protected_body, "POST", RIGHT_NONE, route_rpc_start, NULL, false, true},
+	{"/subscribe", route_subscribe_headers, protected_body, "GET", RIGHT_READ, route_subscribe_start,
+	 CORS_ANY_ORIGIN, true, false},
+	{"/import", import_headers, protected_body, "POST", RIGHT_APPEND, import_begin, NULL, true, false},
+	{"/export", protected_headers, protected_body, "GET", RIGHT_READ, export_begin, NULL, true, false},
+	{.path = "/health", .body = health_body},
+	{.path = "/version", .body = version_body},
+	{.path = "/openrpc.json", .body = document_body},
+	{.path = "/ui", .body = page_body},
 };
 
 static const struct route *find_route(const struct service *service, const struct http_request *request)

@@ -5,7 +5,7 @@
  * import through this process, after a gap that grows with what the last answer brought, so that under load
  * one answer serves many appends; when Postgres tells that something was committed (watch.c); and otherwise
  * when its timer runs out.  Each second, and whenever a namespace or token changed here, it first asks for
- * its state: whether the namespace is still the same one and the token still opens it.
+ * its state: whether the namespace is still the same one and the token may still read it.
  *
  * A listener that wants to follow from a little below the feed's position (it moved on while the listener
  * read up to it) joins at the next question, which then begins that much lower; what the other followers have
@@ -204,11 +204,11 @@ static bool end_answer(struct feed *feed)
 	return false;
 }
 
-/* False: it is another namespace by now, or another token opens it. */
+/* False: it is another namespace by now, or the token may not read it any more. */
 static bool is_same_namespace(const struct feed *feed, const struct db_feed_state *state)
 {
 	return state->exists && strcmp(feed->created_at, state->created_at) == 0 &&
-		   (!feed->feeds->options.check_tokens || token_hash_equal(feed->token_hash, state->token_hash));
+		   (!feed->feeds->options.check_tokens || state->may_read);
 }
 
 static void take_state(struct feed *feed, const struct db_feed_state *state)
@@ -306,7 +306,7 @@ static bool ask_state(struct feed *feed)
 		restart(feed);
 	feed->generation = atomic_load(feed->feeds->options.generation);
 	feed->reconnects = db_reconnects(feed->feeds->db);
-	if (!db_feed_state(feed->feeds->db, feed->name, on_state, feed))
+	if (!db_feed_state(feed->feeds->db, feed->name, feed->token_hash, on_state, feed))
 		return false;
 	feed->asked = FEED_ASKED_STATE;
 	return true;

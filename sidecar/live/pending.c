@@ -40,7 +40,7 @@ struct subscribe_pending
 	bool ending;
 };
 
-static void finish(struct pending *one, const struct error *error, struct quota *quota)
+static void finish(struct pending *one, const struct error *error, const struct grant *grant)
 {
 	struct subscribe_pending *all = one->all;
 	subscribe_pending_done done = one->done;
@@ -51,10 +51,10 @@ static void finish(struct pending *one, const struct error *error, struct quota 
 	if (--all->count == 0)
 		event_del(&all->tick);
 	free(one);
-	done(arg, request, error, quota);
+	done(arg, request, error, grant);
 }
 
-static void on_answer(void *arg, const struct error *error, struct quota *quota)
+static void on_answer(void *arg, const struct error *error, const struct grant *grant)
 {
 	struct pending *one = arg;
 	bool again = error->code == ERROR_BACKEND_UNAVAILABLE || error->code == ERROR_OVERLOADED;
@@ -63,7 +63,7 @@ static void on_answer(void *arg, const struct error *error, struct quota *quota)
 	if (one->request == NULL)
 		finish(one, NULL, NULL);
 	else if (!again)
-		finish(one, error, quota);
+		finish(one, error, grant);
 }
 
 static void ask(struct pending *one)

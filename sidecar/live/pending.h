@@ -30,7 +30,7 @@ void subscribe_pending_free(struct subscribe_pending *all);
  * the caller goes on with the reply, which has begun, or ends it.
  */
 typedef void (*subscribe_pending_done)(void *arg, struct http_request *request, const struct error *error,
-									   struct quota *quota);
+									   const struct grant *grant);
 
 /*
  * Begins the reply; `done` is called once, perhaps at once.  False: there are too many, and nothing was

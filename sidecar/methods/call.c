@@ -13,7 +13,7 @@
 
 bool method_is_administrator(const struct method_call *call)
 {
-	return strcmp(call->namespace_name, DEFAULT_NAMESPACE) == 0;
+	return (call->rights & RIGHT_ADMINISTRATOR) != 0;
 }
 
 const char *args_get(const struct method_call *call, unsigned i)

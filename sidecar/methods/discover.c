@@ -119,6 +119,8 @@ static void add_method(struct buf *out, const struct method *method, const char 
 	buf_printf(out, "{\"name\":\"%s\",\"summary\":\"%.*s\",\"tags\":[{\"name\":\"%.*s\"}%s],", method->name,
 			   (int)summary.len, summary.bytes, (int)strcspn(method->name, "."), method->name,
 			   method->right == RIGHT_ADMINISTRATOR ? ",{\"name\":\"administrator\"}" : "");
+	if (right_name(method->right)[0] != '\0')
+		buf_printf(out, "\"x-right\":\"%s\",", right_name(method->right));
 	buf_add_str(out, "\"paramStructure\":\"either\",\"params\":[");
 	add_arguments(out, method, &at);
 	buf_add_str(out, "],\"result\":{\"name\":\"result\",\"schema\":");

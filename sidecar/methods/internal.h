@@ -8,23 +8,18 @@
 
 #include "db/calls.h"
 #include "base/json.h"
+#include "base/rights.h"
 #include "methods/methods.h"
 
 #include "extension/protocol.h"
 
 /* ---- table.c ------------------------------------------------------------- */
 
-enum method_right
-{
-	RIGHT_ANY_TOKEN,
-	RIGHT_ADMINISTRATOR,
-};
-
 struct method
 {
 	const char *name;
-	enum method_right right;
-	bool ours; /* not one of EventoDB's, whose clients may send keys that it does not know */
+	enum right right; /* that a token needs */
+	bool ours;		  /* not one of EventoDB's, whose clients may send keys that it does not know */
 	const char *arguments[METHOD_MAX_ARGS]; /* their names in JSON-RPC */
 	bool (*run)(struct method_call *call);
 };
@@ -49,7 +44,7 @@ bool method_fail(struct method_call *call, enum error_code code, const char *for
 bool method_fail_status(struct method_call *call, enum db_status status, const struct db_error *error);
 void method_answer_error(struct method_call *call); /* with call->error */
 void method_answer_text(struct method_call *call, const char *bytes, size_t len);
-/* Whether the token opens namespace default. */
+/* Whether the token may administer namespace default, and so all of them. */
 bool method_is_administrator(const struct method_call *call);
 /* False: there was no memory for the texts; before a statement is asked. */
 bool method_has_texts(struct method_call *call);
@@ -107,6 +102,16 @@ void args_set(struct method_call *call, unsigned i, const char *text);		  /* NUL
 void args_set_json(struct method_call *call, unsigned i, struct slice value); /* copies it */
 const char *args_get(const struct method_call *call, unsigned i);
 
+/* ---- namespace.c, for tokens.c, too ------------------------------------------- */
+
+/* All workers look tokens and limits up again.  Before the reply goes out, which promises that. */
+void method_forget_tokens(struct method_call *call);
+/* The token that is wanted, checked, or without one a new one; and its hash. */
+bool method_choose_token(struct method_call *call, struct slice wanted, unsigned namespace_text,
+						 unsigned token_text, unsigned hash_text);
+/* Answers with what was created, and the token put into it. */
+void method_answer_created(struct method_call *call, struct db_reply *reply, const char *token);
+
 /* ---- the methods: true = the answer comes through `done` ---------------------- */
 
 bool method_stream_write(struct method_call *call);
@@ -125,6 +130,9 @@ bool method_namespace_set_limits(struct method_call *call);
 bool method_namespace_info(struct method_call *call);
 bool method_namespace_streams(struct method_call *call);
 bool method_namespace_categories(struct method_call *call);
+bool method_tokens_list(struct method_call *call);
+bool method_token_create(struct method_call *call);
+bool method_token_revoke(struct method_call *call);
 bool method_system_version(struct method_call *call);
 bool method_system_health(struct method_call *call);
 bool method_system_stats(struct method_call *call);

@@ -9,7 +9,8 @@
  *     args.c       reading and checking arguments
  *     append.c     stream.write, stream.append, streams.append
  *     read.c       stream.get, category.get, query.get, stream.last, stream.version, stream.head
- *     namespace.c  ns.*
+ *     namespace.c  ns.* but for
+ *     tokens.c     ns.tokens, ns.createToken, ns.revokeToken
  *     consumer.c   consumer.*
  *     waiting.c    calls of consumer.next that wait for something to do
  *     question.c   which of them are asked for together
@@ -83,6 +84,7 @@ struct method_call
 	const struct method *method;
 	const char *namespace_name;			/* that the token opens */
 	struct quota *quota;				/* of the namespace; NULL: it has no limits */
+	unsigned rights;					/* of the token, see base/rights.h */
 	struct slice args[METHOD_MAX_ARGS]; /* .bytes NULL: absent */
 	bool unsupported; /* somewhere in the request is what jsonb cannot hold (see json_check) */
 	bool strict; /* every key that is not known is refused, and not only one that is nearly a known one */

@@ -14,21 +14,19 @@ enum create_text
 	CREATE_TOKEN,
 };
 
-/* All workers look tokens and limits up again.  Before the reply goes out, which promises that. */
-static void forget_tokens(struct method_call *call)
+void method_forget_tokens(struct method_call *call)
 {
 	atomic_fetch_add(call->methods->token_generation, 1);
 }
 
 /* Puts the token behind the namespace: {"namespace":N,"token":T,"createdAt":C}. */
-static bool add_token(struct method_call *call, struct slice created, struct buf *out)
+static bool add_token(struct method_call *call, struct slice created, const char *token, struct buf *out)
 {
-	const char *token = args_get(call, CREATE_TOKEN);
 	struct json_iterator iterator;
 	struct slice key, value;
 
 	if (json_kind(created) != JSON_OBJECT)
-		return method_fail(call, ERROR_INTERNAL_ERROR, "a namespace was created, and is not described");
+		return method_fail(call, ERROR_INTERNAL_ERROR, "something was created, and is not described");
 	json_iterate(&iterator, created);
 	while (json_next_member(&iterator, &key, &value))
 	{
@@ -45,9 +43,8 @@ static bool add_token(struct method_call *call, struct slice created, struct buf
 	return out->failed ? method_fail(call, ERROR_INTERNAL_ERROR, "out of memory") : true;
 }
 
-static void on_created(void *arg, struct db_reply *reply)
+void method_answer_created(struct method_call *call, struct db_reply *reply, const char *token)
 {
-	struct method_call *call = arg;
 	struct buf text = {0};
 	bool ok;
 
@@ -55,8 +52,8 @@ static void on_created(void *arg, struct db_reply *reply)
 		ok = method_fail_status(call, reply->status, &reply->error);
 	else
 	{
-		forget_tokens(call);
-		ok = add_token(call, json_trim(db_json_of(reply)), &text);
+		method_forget_tokens(call);
+		ok = add_token(call, json_trim(db_json_of(reply)), token, &text);
 	}
 	if (ok)
 		method_answer_text(call, text.data, text.len);
@@ -65,36 +62,41 @@ static void on_created(void *arg, struct db_reply *reply)
 	buf_free(&text);
 }
 
-/* The token of the options, checked, or a new one; and its hash. */
-static bool choose_token(struct method_call *call, struct slice wanted)
+static void on_created(void *arg, struct db_reply *reply)
 {
-	const char *name = args_get(call, CREATE_NAME);
+	method_answer_created(arg, reply, args_get(arg, CREATE_TOKEN));
+}
+
+bool method_choose_token(struct method_call *call, struct slice wanted, unsigned namespace_text,
+						 unsigned token_text, unsigned hash_text)
+{
+	const char *name = args_get(call, namespace_text);
 	char made[TOKEN_MAX_LEN + 1];
 	char opened[MAX_NAMESPACE_NAME + 1];
 	char hash[TOKEN_HASH_LEN + 1];
 
 	if (wanted.bytes != NULL)
 	{
-		if (!args_text(call, CREATE_TOKEN, "options.token", wanted))
+		if (!args_text(call, token_text, "options.token", wanted))
 			return false;
 		if (call->text.failed)
 			return method_fail(call, ERROR_INTERNAL_ERROR, "out of memory");
-		name = args_get(call, CREATE_NAME); /* the text may have moved */
+		name = args_get(call, namespace_text); /* the text may have moved */
 		/* Its value is a secret, so the message does not repeat it. */
-		if (!token_parse(slice_of(args_get(call, CREATE_TOKEN)), opened) || strcmp(opened, name) != 0)
+		if (!token_parse(slice_of(args_get(call, token_text)), opened) || strcmp(opened, name) != 0)
 			return method_fail(call, ERROR_INVALID_REQUEST,
-							   "options.token must be a well-formed token for the namespace to create");
+							   "options.token must be a well-formed token for the namespace");
 	}
 	else
 	{
 		token_new(slice_of(name), made);
-		args_set(call, CREATE_TOKEN, made);
+		args_set(call, token_text, made);
 	}
 	if (call->text.failed)
 		return method_fail(call, ERROR_INTERNAL_ERROR, "out of memory");
-	token_hash(slice_of(args_get(call, CREATE_TOKEN)), hash);
-	args_set(call, CREATE_TOKEN_HASH, hash);
-	return true;
+	token_hash(slice_of(args_get(call, token_text)), hash);
+	args_set(call, hash_text, hash);
+	return method_has_texts(call);
 }
 
 static bool ask_create(struct method_call *call, bool tags)
@@ -120,7 +122,7 @@ bool method_namespace_create(struct method_call *call)
 		!args_options(call, call->args[1], options, 4) ||
 		!args_boolean(call, "options.tags", options[3].value, &tags) ||
 		!args_text(call, CREATE_DESCRIPTION, "options.description", options[0].value) ||
-		!choose_token(call, options[1].value))
+		!method_choose_token(call, options[1].value, CREATE_NAME, CREATE_TOKEN, CREATE_TOKEN_HASH))
 		return false;
 	if (options[2].value.bytes != NULL)
 	{
@@ -134,7 +136,7 @@ bool method_namespace_create(struct method_call *call)
 static void on_deleted(void *arg, struct db_reply *reply)
 {
 	/* Also after a failure: when the connection was lost it may have been carried out. */
-	forget_tokens(arg);
+	method_forget_tokens(arg);
 	method_on_value(arg, reply);
 }
 
@@ -146,7 +148,7 @@ bool method_namespace_delete(struct method_call *call)
 
 static void on_limits_set(void *arg, struct db_reply *reply)
 {
-	forget_tokens(arg); /* the limits are kept with them */
+	method_forget_tokens(arg); /* the limits are kept with them */
 	method_on_value(arg, reply);
 }
 

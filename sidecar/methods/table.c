@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "access/auth.h"
 #include "access/quota.h"
 #include "base/clock.h"
 #include "base/stats.h"
@@ -13,49 +14,52 @@ static bool method_discover(struct method_call *call);
 
 /* The most called first. */
 static const struct method all[] = {
-	{"stream.write", RIGHT_ANY_TOKEN, false, {"stream", "message", "options"}, method_stream_write},
-	{"stream.get", RIGHT_ANY_TOKEN, false, {"stream", "options"}, method_stream_get},
-	{"category.get", RIGHT_ANY_TOKEN, false, {"category", "options"}, method_category_get},
-	{"query.get", RIGHT_ANY_TOKEN, true, {"query", "options"}, method_query_get},
-	{"stream.last", RIGHT_ANY_TOKEN, false, {"stream", "options"}, method_stream_last},
-	{"stream.version", RIGHT_ANY_TOKEN, false, {"stream"}, method_stream_version},
-	{"stream.head", RIGHT_ANY_TOKEN, true, {NULL}, method_stream_head},
-	{"stream.append", RIGHT_ANY_TOKEN, true, {"stream", "messages", "options"}, method_stream_append},
-	{"streams.append", RIGHT_ANY_TOKEN, true, {"streams", "condition"}, method_streams_append},
-	{"consumer.next", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer_next},
-	{"consumer.settle", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
-	{"consumer.extend", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
-	{"consumer.create", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
-	{"consumer.delete", RIGHT_ANY_TOKEN, true, {"consumer"}, method_consumer},
-	{"consumer.list", RIGHT_ANY_TOKEN, true, {NULL}, method_consumer_list},
-	{"consumer.info", RIGHT_ANY_TOKEN, true, {"consumer"}, method_consumer_read},
-	{"consumer.move", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
-	{"consumer.streams", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer_read},
-	{"consumer.claims", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer_read},
-	{"consumer.unpark", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
-	{"consumer.skip", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
-	{"consumer.reset", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
-	{"consumer.pause", RIGHT_ANY_TOKEN, true, {"consumer"}, method_consumer},
-	{"consumer.resume", RIGHT_ANY_TOKEN, true, {"consumer"}, method_consumer},
+	{"stream.write", RIGHT_APPEND, false, {"stream", "message", "options"}, method_stream_write},
+	{"stream.get", RIGHT_READ, false, {"stream", "options"}, method_stream_get},
+	{"category.get", RIGHT_READ, false, {"category", "options"}, method_category_get},
+	{"query.get", RIGHT_READ, true, {"query", "options"}, method_query_get},
+	{"stream.last", RIGHT_READ, false, {"stream", "options"}, method_stream_last},
+	{"stream.version", RIGHT_READ, false, {"stream"}, method_stream_version},
+	{"stream.head", RIGHT_READ, true, {NULL}, method_stream_head},
+	{"stream.append", RIGHT_APPEND, true, {"stream", "messages", "options"}, method_stream_append},
+	{"streams.append", RIGHT_APPEND, true, {"streams", "condition"}, method_streams_append},
+	{"consumer.next", RIGHT_READ, true, {"consumer", "options"}, method_consumer_next},
+	{"consumer.settle", RIGHT_READ, true, {"consumer", "options"}, method_consumer},
+	{"consumer.extend", RIGHT_READ, true, {"consumer", "options"}, method_consumer},
+	{"consumer.create", RIGHT_APPEND, true, {"consumer", "options"}, method_consumer},
+	{"consumer.delete", RIGHT_APPEND, true, {"consumer"}, method_consumer},
+	{"consumer.list", RIGHT_READ, true, {NULL}, method_consumer_list},
+	{"consumer.info", RIGHT_READ, true, {"consumer"}, method_consumer_read},
+	{"consumer.move", RIGHT_APPEND, true, {"consumer", "options"}, method_consumer},
+	{"consumer.streams", RIGHT_READ, true, {"consumer", "options"}, method_consumer_read},
+	{"consumer.claims", RIGHT_READ, true, {"consumer", "options"}, method_consumer_read},
+	{"consumer.unpark", RIGHT_APPEND, true, {"consumer", "options"}, method_consumer},
+	{"consumer.skip", RIGHT_APPEND, true, {"consumer", "options"}, method_consumer},
+	{"consumer.reset", RIGHT_APPEND, true, {"consumer", "options"}, method_consumer},
+	{"consumer.pause", RIGHT_APPEND, true, {"consumer"}, method_consumer},
+	{"consumer.resume", RIGHT_APPEND, true, {"consumer"}, method_consumer},
 	{"ns.create", RIGHT_ADMINISTRATOR, false, {"namespace", "options"}, method_namespace_create},
 	{"ns.delete", RIGHT_ADMINISTRATOR, false, {"namespace"}, method_namespace_delete},
 	{"ns.setLimits", RIGHT_ADMINISTRATOR, true, {"namespace", "options"}, method_namespace_set_limits},
 	{"ns.list", RIGHT_ADMINISTRATOR, false, {NULL}, method_namespace_list},
-	{"ns.info", RIGHT_ANY_TOKEN, false, {"namespace"}, method_namespace_info},
-	{"ns.streams", RIGHT_ANY_TOKEN, false, {"options"}, method_namespace_streams},
-	{"ns.categories", RIGHT_ANY_TOKEN, false, {NULL}, method_namespace_categories},
-	{"message.get", RIGHT_ANY_TOKEN, true, {"id"}, method_message_get},
-	{"message.redact", RIGHT_ANY_TOKEN, true, {"which", "options"}, method_message_redact},
-	{"position.at", RIGHT_ANY_TOKEN, true, {"time"}, method_position_at},
-	{"streams.recent", RIGHT_ANY_TOKEN, true, {"options"}, method_streams_recent},
-	{"messages.search", RIGHT_ANY_TOKEN, true, {"options"}, method_messages_search},
-	{"ns.types", RIGHT_ANY_TOKEN, true, {"options"}, method_namespace_types},
-	{"sys.stats", RIGHT_ANY_TOKEN, true, {NULL}, method_system_stats},
+	{"ns.tokens", RIGHT_ADMINISTER, true, {"namespace"}, method_tokens_list},
+	{"ns.createToken", RIGHT_ADMINISTER, true, {"namespace", "name", "options"}, method_token_create},
+	{"ns.revokeToken", RIGHT_ADMINISTER, true, {"namespace", "name"}, method_token_revoke},
+	{"ns.info", RIGHT_READ, false, {"namespace"}, method_namespace_info},
+	{"ns.streams", RIGHT_READ, false, {"options"}, method_namespace_streams},
+	{"ns.categories", RIGHT_READ, false, {NULL}, method_namespace_categories},
+	{"message.get", RIGHT_READ, true, {"id"}, method_message_get},
+	{"message.redact", RIGHT_REMOVE, true, {"which", "options"}, method_message_redact},
+	{"position.at", RIGHT_READ, true, {"time"}, method_position_at},
+	{"streams.recent", RIGHT_READ, true, {"options"}, method_streams_recent},
+	{"messages.search", RIGHT_READ, true, {"options"}, method_messages_search},
+	{"ns.types", RIGHT_READ, true, {"options"}, method_namespace_types},
+	{"sys.stats", RIGHT_READ, true, {NULL}, method_system_stats},
 	{"sys.blocked", RIGHT_ADMINISTRATOR, true, {NULL}, method_system_blocked},
 	{"sys.connections", RIGHT_ADMINISTRATOR, true, {NULL}, method_system_connections},
-	{"sys.version", RIGHT_ANY_TOKEN, false, {NULL}, method_system_version},
-	{"sys.health", RIGHT_ANY_TOKEN, false, {NULL}, method_system_health},
-	{"rpc.discover", RIGHT_ANY_TOKEN, true, {NULL}, method_discover},
+	{"sys.version", RIGHT_NONE, false, {NULL}, method_system_version},
+	{"sys.health", RIGHT_NONE, false, {NULL}, method_system_health},
+	{"rpc.discover", RIGHT_NONE, true, {NULL}, method_discover},
 };
 
 #define N_METHODS (sizeof(all) / sizeof(all[0]))
@@ -148,6 +152,15 @@ static bool take_quota(struct method_call *call)
 	return quota_grants(call->quota, bytes, &call->error);
 }
 
+static void refuse_right(struct method_call *call)
+{
+	if (call->method->right == RIGHT_ADMINISTRATOR)
+		method_fail(call, ERROR_AUTH_UNAUTHORIZED, "%s needs the administrator's token, that of namespace %s",
+					call->method->name, DEFAULT_NAMESPACE);
+	else
+		auth_lacks_right(&call->error, call->method->name, call->method->right);
+}
+
 void method_charge(struct method_call *call, const struct method_reply *reply)
 {
 	size_t bytes = 0;
@@ -172,10 +185,9 @@ void method_start(struct method_call *call)
 	call->waiting = NULL;
 	for (unsigned i = 0; i < METHOD_MAX_TEXTS; i++)
 		call->texts[i] = -1;
-	if (call->method->right == RIGHT_ADMINISTRATOR && !method_is_administrator(call))
+	if ((call->rights & call->method->right) != call->method->right)
 	{
-		method_fail(call, ERROR_AUTH_UNAUTHORIZED, "%s needs the administrator's token, that of namespace %s",
-					call->method->name, DEFAULT_NAMESPACE);
+		refuse_right(call);
 		method_answer_error(call);
 		return;
 	}

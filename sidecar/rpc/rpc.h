@@ -56,6 +56,7 @@ struct rpc_caller
 {
 	const char *namespace_name;
 	struct quota *quota; /* NULL: it has no limits */
+	unsigned rights;	 /* see struct method_call */
 	size_t page_bytes;	 /* see struct method_call */
 	struct slice trace;	 /* the same */
 	bool has_key;

@@ -165,24 +165,29 @@ static bool ensure_extension(struct session *session, bool own, struct buf *erro
 }
 
 /*
- * What is known of namespace default.  It has no hash if it comes from SQL, or from a start that was cut
+ * What is known of namespace default.  It has no token if it comes from SQL, or from a start that was cut
  * short.
  */
 struct default_namespace
 {
 	bool exists;
+	bool administered; /* a token opens it that may administer, the first one or another */
 	char hash[TOKEN_HASH_LEN + 1];
 };
 
 static bool read_namespace(struct session *session, struct default_namespace *known, struct buf *error)
 {
-	struct pg_result *result =
-		session_run(session, "look for namespace " DEFAULT_NAMESPACE,
-					"SELECT millrace.namespace_token_hash($1::text)", DEFAULT_NAMESPACE, NULL, error);
+	struct pg_result *result = session_run(
+		session, "look for namespace " DEFAULT_NAMESPACE,
+		"SELECT hash, hash IS NOT NULL OR EXISTS (SELECT FROM millrace.list_tokens($1::text) t"
+		" WHERE 'administer' = ANY (t.rights) AND coalesce(t.expires_at > clock_timestamp(), true))"
+		" FROM millrace.namespace_token_hash($1::text) AS hash",
+		DEFAULT_NAMESPACE, NULL, error);
 
 	if (result == NULL)
 		return false;
 	known->exists = session_rows(result) > 0;
+	known->administered = known->exists && session_value(result, 1)[0] == 't';
 	snprintf(known->hash, sizeof(known->hash), "%s", known->exists ? session_value(result, 0) : "");
 	session_free(result);
 	return true;
@@ -214,7 +219,7 @@ static bool ensure_namespace(struct session *session, struct bootstrap *bootstra
 		return false;
 	if (config->token != NULL)
 		return set_token(session, &known, config->token, error);
-	if (known.hash[0] != '\0' || config->test_mode)
+	if (known.administered || config->test_mode)
 		return true;
 	token_new(slice_of(DEFAULT_NAMESPACE), bootstrap->token);
 	if (!token_hand_over(config, bootstrap->token, error))

@@ -21,6 +21,9 @@ METHODS = {
     "ns.delete": ["made"],
     "ns.setLimits": ["NAME"],
     "ns.list": [],
+    "ns.tokens": ["NAME"],
+    "ns.createToken": ["NAME", "made", {"rights": ["read"]}],
+    "ns.revokeToken": ["NAME", "made"],
     "ns.info": ["NAME"],
     "ns.streams": [],
     "ns.categories": [],
@@ -38,8 +41,10 @@ METHODS = {
     "rpc.discover": [],
 }
 
+# What the token that a namespace comes with may not call, unless it is that of namespace default.
 ADMINISTRATIVE = {
-    "message.redact", "ns.create", "ns.delete", "ns.setLimits", "ns.list", "sys.blocked", "sys.connections"
+    "message.redact", "ns.create", "ns.delete", "ns.setLimits", "ns.list", "ns.tokens", "ns.createToken",
+    "ns.revokeToken", "sys.blocked", "sys.connections"
 }
 
 

@@ -178,10 +178,11 @@ def test_a_token_is_not_let_in_by_what_was_asked_about_it_before_it_died(cluster
     wait_until(lambda: Metrics(server)("millrace_postgres_connections", role="read") == 2, "both connections for reads")
     sql(
         connection,
-        """CREATE OR REPLACE FUNCTION millrace.namespace_token_hash(name text) RETURNS SETOF text LANGUAGE plpgsql AS $$
-        DECLARE found text := (SELECT n.token_hash FROM millrace.namespaces n WHERE n.name = $1); BEGIN
-        IF $1 = 'victim' THEN PERFORM pg_advisory_xact_lock_shared(42); END IF;
-        RETURN NEXT found; END $$""")
+        """CREATE OR REPLACE FUNCTION millrace.token_rights(token_hash text, namespace text, OUT rights text[],
+            OUT expires_at timestamptz, OUT refusal text) RETURNS SETOF record LANGUAGE plpgsql AS $$
+        DECLARE found boolean := EXISTS (SELECT FROM millrace.namespaces n WHERE n.name = $2 AND n.token_hash = $1); BEGIN
+        IF $2 = 'victim' THEN PERFORM pg_advisory_xact_lock_shared(42); END IF;
+        IF found THEN rights := millrace.first_rights($2); RETURN NEXT; END IF; END $$""")
     sql(connection, "SELECT pg_advisory_lock(42)")
 
     def asked():

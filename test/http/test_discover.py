@@ -209,6 +209,10 @@ def prepare(client, name, params):
         client.call("consumer.reset", "billing")
         if name == "consumer.claims":
             client.call("consumer.next", "billing", {"waitMs": 0})
+    elif name in ("ns.createToken", "ns.tokens", "ns.revokeToken"):
+        client.post(["ns.revokeToken", "default", "billing"])
+        if name != "ns.createToken":
+            client.call("ns.createToken", "default", "billing", {"rights": ["read"]})
     elif name in ("ns.create", "ns.delete"):
         client.post([{"ns.create": "ns.delete", "ns.delete": "ns.create"}[name], "sales"])
     return params
