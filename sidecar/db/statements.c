@@ -204,6 +204,11 @@ const struct db_statement_info db_consumer_read_statement = {
 	"millrace_consumer_read", "SELECT millrace.json_consumer($1::text, $2::text, $3::text, $4::jsonb)", 4,
 	DB_ROLE_READ, false};
 
+const struct db_statement_info db_removal_statement = {
+	"millrace_removal",
+	"SELECT millrace.json_removal($1::text, $2::text, $3::text, $4::bigint, $5::boolean, $6::bigint)", 6,
+	DB_ROLE_SLOW, false};
+
 const struct db_statement_info db_export_statement = {
 	"millrace_export",
 	"SELECT body, count, next_position FROM millrace.json_export($1::text, $2::bigint,"
@@ -239,43 +244,24 @@ const struct db_statement_info db_consumer_metrics_statement = {
 	2, DB_ROLE_READ, false};
 
 const struct db_statement_info *const db_statements[] = {
-	&db_read_stream_statement,
-	&db_read_category_statement,
-	&db_last_message_statement,
-	&db_stream_version_statement,
-	&db_token_hash_statement,
-	&db_set_limits_statement,
-	&db_list_streams_statement,
-	&db_list_categories_statement,
-	&db_list_namespaces_statement,
-	&db_describe_namespace_statement,
-	&db_create_namespace_statement,
-	&db_drop_namespace_statement,
-	&db_ensure_namespace_statement,
-	&db_export_statement,
-	&db_empty_namespace_statement,
-	&db_import_statement,
-	&db_import_trial_statement,
-	&db_read_pokes_statement,
-	&db_read_feed_statement,
-	&db_read_feed_whole_statement,
-	&db_feed_state_statement,
-	&db_head_statement,
-	&db_get_message_statement,
-	&db_position_at_statement,
-	&db_list_types_statement,
-	&db_recent_streams_statement,
-	&db_search_messages_statement,
-	&db_namespace_stats_statement,
-	&db_blocked_statement,
-	&db_subscribe_head_statement,
-	&db_consumer_next_statement,
-	&db_consumer_settle_statement,
-	&db_consumer_release_statement,
-	&db_consumer_statement,
-	&db_consumer_read_statement,
-	&db_appending_statement,
-	&db_consumer_metrics_statement,
-	&db_read_query_statement,
-	NULL, /* ends them */
+	&db_read_stream_statement,		&db_read_category_statement,
+	&db_last_message_statement,		&db_stream_version_statement,
+	&db_token_hash_statement,		&db_set_limits_statement,
+	&db_list_streams_statement,		&db_list_categories_statement,
+	&db_list_namespaces_statement,	&db_describe_namespace_statement,
+	&db_create_namespace_statement, &db_drop_namespace_statement,
+	&db_ensure_namespace_statement, &db_export_statement,
+	&db_empty_namespace_statement,	&db_import_statement,
+	&db_import_trial_statement,		&db_read_pokes_statement,
+	&db_read_feed_statement,		&db_read_feed_whole_statement,
+	&db_feed_state_statement,		&db_head_statement,
+	&db_get_message_statement,		&db_position_at_statement,
+	&db_list_types_statement,		&db_recent_streams_statement,
+	&db_search_messages_statement,	&db_namespace_stats_statement,
+	&db_blocked_statement,			&db_subscribe_head_statement,
+	&db_consumer_next_statement,	&db_consumer_settle_statement,
+	&db_consumer_release_statement, &db_consumer_statement,
+	&db_removal_statement,			&db_consumer_read_statement,
+	&db_appending_statement,		&db_consumer_metrics_statement,
+	&db_read_query_statement,		NULL, /* ends them */
 };
