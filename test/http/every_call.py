@@ -17,6 +17,10 @@ METHODS = {
     "stream.head": [],
     "category.get": [""],
     "query.get": [{"all": True}],
+    "stream.truncate": ["mine-1", {"before": 1}],
+    "stream.remove": ["mine-2"],
+    "stream.close": ["mine-3"],
+    "stream.reopen": ["mine-3"],
     "ns.create": ["made"],
     "ns.delete": ["made"],
     "ns.setLimits": ["NAME"],
@@ -43,8 +47,8 @@ METHODS = {
 
 # What the token that a namespace comes with may not call, unless it is that of namespace default.
 ADMINISTRATIVE = {
-    "message.redact", "ns.create", "ns.delete", "ns.setLimits", "ns.list", "ns.tokens", "ns.createToken",
-    "ns.revokeToken", "sys.blocked", "sys.connections"
+    "stream.truncate", "stream.remove", "stream.close", "stream.reopen", "message.redact", "ns.create", "ns.delete",
+    "ns.setLimits", "ns.list", "ns.tokens", "ns.createToken", "ns.revokeToken", "sys.blocked", "sys.connections"
 }
 
 

@@ -1,0 +1,286 @@
+"""Truncating and removing streams: no version is used twice, and what was removed stays away."""
+import psycopg2
+import pytest
+
+from store import new_id, sql
+
+APPEND = 'SELECT "position" FROM millrace.append(%s, %s, %s, expected_version => %s)'
+
+
+@pytest.fixture(scope="module")
+def database(shared_cluster):
+    connection = shared_cluster.connect()
+    sql(connection, "CREATE EXTENSION millrace")
+    yield shared_cluster
+    connection.close()
+
+
+@pytest.fixture
+def namespace():
+    return "n" + new_id().replace("-", "")
+
+
+@pytest.fixture
+def connection(database, namespace):
+    connection = database.connect()
+    sql(connection, "SELECT millrace.create_namespace(%s)", namespace)
+    sql(connection, "SELECT set_config('millrace.namespace', %s, false)", namespace)
+    yield connection
+    connection.close()
+
+
+def append(connection, stream, count=1, expected=None):
+    return [sql(connection, APPEND, stream, "T", "{}", expected if n == 0 else None)[0][0] for n in range(count)]
+
+
+def positions(connection, stream):
+    return [row[0] for row in sql(connection, 'SELECT "position" FROM millrace.read_stream(%s)', stream)]
+
+
+def refused(connection, sqlstate, query, *parameters):
+    with pytest.raises(psycopg2.Error) as caught:
+        sql(connection, query, *parameters)
+    assert caught.value.pgcode == sqlstate, caught.value
+    return caught.value.diag.message_primary
+
+
+def test_a_truncated_stream_begins_later_and_goes_on(connection):
+    append(connection, "a-1", 10)
+    assert sql(connection, "SELECT * FROM millrace.truncate_stream('a-1', 4)") == [(4, 4, False)]
+    assert positions(connection, "a-1") == [4, 5, 6, 7, 8, 9]
+    assert sql(connection, "SELECT * FROM millrace.truncate_stream('a-1', 4)") == [(0, 4, False)]
+    assert append(connection, "a-1", expected=9) == [10]
+
+
+def test_truncating_goes_in_steps(connection):
+    append(connection, "a-1", 10)
+    assert sql(connection, "SELECT * FROM millrace.truncate_stream('a-1', 7, 5)") == [(5, 5, True)]
+    assert sql(connection, "SELECT * FROM millrace.truncate_stream('a-1', 7, 5)") == [(2, 7, False)]
+    assert positions(connection, "a-1") == [7, 8, 9]
+
+
+def test_a_removed_streams_version_stays(connection):
+    append(connection, "a-1", 5)
+    assert sql(connection, "SELECT * FROM millrace.remove_stream('a-1', 4)") == [(5, False)]
+    assert positions(connection, "a-1") == []
+    text = refused(connection, "MR001", APPEND, "a-1", "T", "{}", -1)
+    assert text == 'wrong expected version: -1 (stream "a-1" is at version 4)'
+    assert append(connection, "a-1", 2, expected=4) == [5, 6]
+    assert sql(connection, "SELECT * FROM millrace.truncate_stream('a-1', 100)") == [(2, 7, False)]
+    assert append(connection, "a-1") == [7]
+
+
+def test_a_stream_that_is_forgotten_begins_anew(connection):
+    append(connection, "a-1", 3)
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    append(connection, "a-1", 3)
+    assert sql(connection, "SELECT * FROM millrace.remove_stream('a-1', forget => true)") == [(3, False)]
+    assert append(connection, "a-1", expected=-1) == [0]
+
+
+def test_a_removal_that_is_rolled_back_leaves_all(connection):
+    append(connection, "a-1", 3)
+    sql(connection, "BEGIN")
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    sql(connection, "ROLLBACK")
+    assert positions(connection, "a-1") == [0, 1, 2]
+    assert sql(connection, "SELECT count(*) FROM millrace.removals r WHERE namespace = millrace.selected_namespace()") == [(0,)]
+    assert append(connection, "a-1", expected=2) == [3]
+
+
+def test_a_removal_is_noted(connection, namespace):
+    append(connection, "a-1", 3)
+    append(connection, "b-1", 1)
+    sql(connection, "SELECT millrace.truncate_stream('a-1', 2)")
+    assert sql(connection, "SELECT category, from_position, to_position, streams[1] = substring(sha256('a-1') FOR 16) "
+                           "FROM millrace.removals WHERE namespace = %s", namespace) == [("a", 1, 2, True)]
+
+
+def ids(connection, stream):
+    return [row[0] for row in sql(connection, "SELECT id FROM millrace.read_stream(%s)", stream)]
+
+
+def test_messages_are_removed_by_their_ids_from_the_start_of_their_streams_only(connection):
+    append(connection, "a-1", 3)
+    append(connection, "b-1", 2)
+    first, second = ids(connection, "a-1"), ids(connection, "b-1")
+    remove = "SELECT millrace.remove_messages(%s::uuid[])"
+    text = refused(connection, "55000", remove, first[1:])
+    assert text == 'stream "a-1" has 3 messages below position 3, and 2 of them are to be removed'
+    refused(connection, "02000", remove, [new_id()])
+    assert sql(connection, remove, first[:2] + second) == [(4,)]
+    assert (positions(connection, "a-1"), positions(connection, "b-1")) == ([2], [])
+    assert append(connection, "b-1", expected=1) == [2]
+    assert sql(connection, remove, []) == [(0,)]
+
+
+@pytest.mark.parametrize("query, sqlstate", [
+    ("SELECT millrace.truncate_stream(NULL, 1)", "MR005"),
+    ("SELECT millrace.truncate_stream('', 1)", "MR006"),
+    ("SELECT millrace.truncate_stream('a-1', NULL)", "MR005"),
+    ("SELECT millrace.truncate_stream('a-1', -1)", "MR009"),
+    ("SELECT millrace.truncate_stream('a-1', 1, 0)", "MR009"),
+    ("SELECT millrace.truncate_stream('a-1', 1, NULL)", "MR005"),
+    ("SELECT millrace.truncate_stream('a-1', 1, 1, 'nowhere')", "MR003"),
+    ("SELECT millrace.remove_stream(NULL)", "MR005"),
+    ("SELECT millrace.remove_stream('a-1', -2)", "MR009"),
+    ("SELECT millrace.remove_stream('a-1', 7)", "MR001"),
+    ("SELECT millrace.remove_stream('a-1', forget => NULL)", "MR005"),
+])
+def test_bad_arguments_are_refused(connection, query, sqlstate):
+    refused(connection, sqlstate, query)
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_a_transaction_that_keeps_its_snapshot_removes_nothing(connection, level):
+    append(connection, "a-1", 3)
+    sql(connection, f"BEGIN ISOLATION LEVEL {level}")
+    refused(connection, "25001", "SELECT millrace.remove_stream('a-1')")
+    sql(connection, "ROLLBACK")
+    assert positions(connection, "a-1") == [0, 1, 2]
+
+
+# ---- closed streams ---------------------------------------------------------------------------------------------
+
+
+def close(connection, stream, expected=None):
+    return sql(connection, "SELECT * FROM millrace.close_stream(%s, %s)", stream, expected)[0]
+
+
+def test_a_closed_stream_takes_no_more(connection):
+    append(connection, "a-1", 2)
+    refused(connection, "MR001", "SELECT millrace.close_stream('a-1', 7)")
+    place = close(connection, "a-1", 1)
+    assert place == (2, 3)
+    assert sql(connection, "SELECT type, data FROM millrace.read_stream('a-1', 2)") == [("millrace.closed", {})]
+    assert refused(connection, "MR021", APPEND, "a-1", "T", "{}", None) == 'stream "a-1" is closed'
+    assert refused(connection, "MR021", APPEND, "a-1", "T", "{}", 0) == 'stream "a-1" is closed'
+    assert close(connection, "a-1", 1) == place
+    assert close(connection, "a-1") == place
+    assert append(connection, "a-2") == [0]
+
+
+def test_a_retry_on_a_closed_stream_gets_its_first_answer(connection):
+    same = new_id()
+    query = "SELECT * FROM millrace.append('a-1', 'T', '{}', id => %s)"
+    first = sql(connection, query, same)
+    close(connection, "a-1")
+    assert sql(connection, query, same) == first
+    refused(connection, "MR021", query, new_id())
+
+
+def test_a_closed_stream_stays_closed_without_its_messages(connection):
+    append(connection, "a-1", 2)
+    close(connection, "a-1")
+    assert sql(connection, "SELECT * FROM millrace.truncate_stream('a-1', 2)") == [(2, 2, False)]
+    refused(connection, "MR021", APPEND, "a-1", "T", "{}", None)
+    assert sql(connection, "SELECT * FROM millrace.remove_stream('a-1', 2)") == [(1, False)]
+    refused(connection, "MR021", APPEND, "a-1", "T", "{}", None)
+    refused(connection, "MR021", "SELECT millrace.close_stream('a-1')")
+    assert sql(connection, "SELECT \"position\" FROM millrace.reopen_stream('a-1')") == [(3,)]
+    assert append(connection, "a-1", expected=3) == [4]
+
+
+def test_a_stream_is_reopened_by_a_message(connection):
+    append(connection, "a-1")
+    assert refused(connection, "MR009", "SELECT millrace.reopen_stream('a-1')") == 'stream "a-1" is not closed'
+    close(connection, "a-1")
+    place = sql(connection, "SELECT * FROM millrace.reopen_stream('a-1')")
+    assert place == [(2, 3)]
+    assert sql(connection, "SELECT * FROM millrace.reopen_stream('a-1')") == place
+    assert append(connection, "a-1", expected=2) == [3]
+    refused(connection, "MR009", "SELECT millrace.reopen_stream('a-1')")
+
+
+def test_only_the_owner_reopens_a_stream(database, connection, namespace):
+    role = "r" + new_id().replace("-", "")
+    close(connection, "a-1")
+    sql(connection, f"CREATE ROLE {role}; GRANT USAGE ON SCHEMA millrace_{namespace} TO {role}; "
+                    f"GRANT SELECT, INSERT ON millrace_{namespace}.messages TO {role}; "
+                    f"GRANT USAGE ON SEQUENCE millrace_{namespace}.messages_global_position_seq TO {role}")
+    sql(connection, f"SET ROLE {role}")
+    refused(connection, "42501", "SELECT millrace.reopen_stream('a-1')")
+    assert close(connection, "a-2") == (0, 2)
+    sql(connection, "RESET ROLE")
+
+
+def test_a_request_with_a_closed_stream_is_refused_whole(connection):
+    close(connection, "a-1")
+    refused(connection, "MR021", """SELECT millrace.append_streams(ARRAY[
+        ROW('a-2', ARRAY[ROW('T', '{}', NULL, NULL)::millrace.new_message], NULL)::millrace.stream_append,
+        ROW('a-1', ARRAY[ROW('T', '{}', NULL, NULL)::millrace.new_message], NULL)::millrace.stream_append])""")
+    assert positions(connection, "a-2") == []
+
+
+@pytest.mark.parametrize("name", ["millrace.closed", "millrace.reopened", "millrace.", "millrace.anything"])
+def test_the_stores_own_types_are_refused(connection, name):
+    text = refused(connection, "MR024", APPEND, "a-1", name, "{}", None)
+    assert text == f'type "{name}" begins with "millrace.", as only the store\'s own types do'
+    assert sql(connection, APPEND, "a-1", "millrace", "{}", None) == [(0,)]
+    assert sql(connection, APPEND, "a-1", "Millrace.closed", "{}", None) == [(1,)]
+
+
+# ---- removed ids --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("expected", [None, 1, -1])
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_late_retry_of_a_removed_message_is_refused(database, connection, namespace, expected, closed):
+    same = new_id()
+    retry = "SELECT millrace.append('a-1', 'T', '{}', id => %s, expected_version => %s)"
+    other = database.connect()
+    sql(other, "SELECT set_config('millrace.namespace', %s, false)", namespace)
+    append(connection, "a-1")
+    sql(connection, retry, same, 0)
+    sql(other, retry, same, 0)  # so that the session knows that there are no removed ids
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    if closed:
+        close(connection, "a-1")
+    for session in (connection, other):
+        assert refused(session, "MR002", retry, same, expected) == f"message id {same} was removed"
+    assert refused(other, "MR002", "SELECT millrace.append('b-1', 'T', '{}', id => %s)", same)
+    assert append(other, "b-1") == [0]
+    other.close()
+
+
+def test_a_removed_id_is_forgotten_after_a_day(connection, namespace):
+    same = new_id()
+    retry = "SELECT \"position\" FROM millrace.append('a-1', 'T', '{}', id => %s)"
+    sql(connection, retry, same)
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    aged = f"UPDATE millrace_{namespace}.removed_ids SET removed_at = removed_at - interval '1 day'"
+    sql(connection, aged)
+    assert sql(connection, retry, same) == [(1,)]
+    sql(connection, "SELECT millrace.remove_stream('a-1')")  # the id's row is renewed
+    refused(connection, "MR002", retry, same)
+    sql(connection, aged)
+    append(connection, "b-1")
+    sql(connection, "SELECT millrace.remove_stream('b-1')")
+    assert sql(connection, f"SELECT count(*) FROM millrace_{namespace}.removed_ids WHERE id = %s", same) == [(0,)]
+
+
+# ---- versions everywhere -------------------------------------------------------------------------------------------
+
+
+def test_reads_tell_the_version_of_a_removed_stream(connection):
+    append(connection, "a-1", 5)
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    assert sql(connection, "SELECT millrace.stream_version('a-1')") == [(4,)]
+    assert sql(connection, "SELECT millrace.stream_version('a-2')") == [(None,)]
+    assert sql(connection, "SELECT millrace.json_stream_version(millrace.selected_namespace(), 'a-1')") == [("4",)]
+
+
+def test_a_condition_on_a_removed_stream_knows_its_version(connection):
+    append(connection, "a-1", 5)
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    query = """SELECT millrace.append('b-1', 'T', '{}', condition => '[{"stream": "a-1", "expectedVersion": %s}]')"""
+    refused(connection, "MR001", query, -1)
+    sql(connection, query, 4)
+
+
+def test_an_emptied_namespace_forgets_versions(connection, namespace):
+    append(connection, "a-1", 5)
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    append(connection, "a-1", 2)
+    sql(connection, "SELECT millrace.empty_namespace(%s)", namespace)
+    assert append(connection, "a-1", expected=-1) == [0]
