@@ -40,6 +40,27 @@ SameJsonb(Jsonb *a, Jsonb *b)
 	return compareJsonbContainers(&a->root, &b->root) == 0;
 }
 
+/* Returns the member `tags`; NULL: there is none. */
+static Jsonb *
+TagsOf(Jsonb *metadata)
+{
+	JsonbValue tags;
+
+	if (!metadata || !JB_ROOT_IS_OBJECT(metadata) ||
+		!getKeyJsonValueFromContainer(&metadata->root, "tags", 4, &tags))
+		return NULL;
+	return JsonbValueToJsonb(&tags);
+}
+
+/* Of metadata only the tags count, and only where they are given again: decisions rest on them. */
+static bool
+SameTags(Jsonb *given, Jsonb *stored)
+{
+	Jsonb *tags = TagsOf(given);
+
+	return !tags || SameJsonb(tags, TagsOf(stored));
+}
+
 /* Compares the message with the stored one in the slot, and takes over its positions. */
 static IdVerdict
 JudgeAgainstStored(AppendMessage *message, TupleTableSlot *slot)
@@ -47,7 +68,8 @@ JudgeAgainstStored(AppendMessage *message, TupleTableSlot *slot)
 	slot_getallattrs(slot);
 	if (!SameText(message->stream, DatumGetTextPP(slot->tts_values[COLUMN_STREAM_NAME - 1])) ||
 		!SameText(message->type, DatumGetTextPP(slot->tts_values[COLUMN_TYPE - 1])) ||
-		!SameJsonb(message->data, StoreSlotJsonb(slot, COLUMN_DATA)))
+		!SameJsonb(message->data, StoreSlotJsonb(slot, COLUMN_DATA)) ||
+		!SameTags(message->metadata, StoreSlotJsonb(slot, COLUMN_METADATA)))
 		return ID_TAKEN;
 	message->position = DatumGetInt64(slot->tts_values[COLUMN_POSITION - 1]);
 	message->global_position = DatumGetInt64(slot->tts_values[COLUMN_GLOBAL_POSITION - 1]);
@@ -64,7 +86,7 @@ JudgeId(OpenNamespace *space, AppendMessage *message)
 		if (!earlier->accepted || earlier->space != space)
 			continue;
 		if (!SameText(message->stream, earlier->stream) || !SameText(message->type, earlier->type) ||
-			!SameJsonb(message->data, earlier->data))
+			!SameJsonb(message->data, earlier->data) || !SameTags(message->metadata, earlier->metadata))
 			return ID_TAKEN;
 		message->original = earlier;
 		return ID_REPEATED;
@@ -115,7 +137,7 @@ JudgeIds(OpenNamespace *space, AppendRequest *request)
 					IdConflictText(
 						message,
 						verdict == ID_TAKEN
-							? "is already stored with another stream, type or data"
+							? "is already stored with another stream, type, data or tags"
 							: "belongs to a request of which some messages are stored and some are not"));
 				return ID_TAKEN;
 			}

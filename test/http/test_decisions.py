@@ -1,6 +1,8 @@
 """Queries over tags and types, and appends on condition, over HTTP."""
 import json
+import os
 import re
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -306,7 +308,9 @@ def test_a_retry_is_answered_from_what_is_stored(decider):
     options = {"id": new_id(), "condition": unless(tagged("a"))}
     first = decider.call("stream.write", "s", message("a"), options)
     assert decider.call("stream.write", "s", message("a"), options) == first
-    assert decider.refused("stream.write", "s", message("a", data={"n": 1}), options).code == "MESSAGE_ID_CONFLICT"
+    for other in (message("a", data={"n": 1}), message("b"), message("a", "b"), message(metadata={"tags": "a"})):
+        assert decider.refused("stream.write", "s", other, options).code == "MESSAGE_ID_CONFLICT"
+    assert decider.call("stream.write", "s", message(metadata={"other": 1}), options) == first, "no tags are given"
     messages = [message("a", id=new_id()) for _ in range(2)]
     condition = {"condition": unless(tagged("a"), 1)}
     answer = decider.call("stream.append", "s", messages, condition)
@@ -453,6 +457,18 @@ def test_a_condition_in_doubt_beyond_the_retry_window_is_503(cluster, doubtful):
     assert server.client().call("stream.write", "s", message("t"), {"condition": unless(tagged("t"))})["position"] == 0
 
 
+def test_a_condition_in_doubt_holds_when_the_other_is_killed(cluster, doubtful):
+    """All sessions end with it, the waiting one too: its request goes again."""
+    server = doubtful()
+    held = Open(cluster, "t")
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(server.client().call, "stream.write", "s", message("t"), {"condition": unless(tagged("t"))})
+        wait_until(lambda: waits_for_a_transaction(cluster), "a condition that waits")
+        os.kill(held.connection.get_backend_pid(), signal.SIGKILL)
+        assert waits.result()["position"] == 0
+    assert positions(server.client()) == [waits.result()["globalPosition"]]
+
+
 def test_a_condition_with_a_long_way_is_looked_at_aside(cluster, doubtful):
     """Over 10,000 entries of two tags that no message has both of; what came with it is not held up."""
     server = doubtful("--admin-listen", "127.0.0.1:0")
@@ -468,8 +484,8 @@ def test_a_condition_with_a_long_way_is_looked_at_aside(cluster, doubtful):
         return [answers[n].get("result", answers[n].get("error", {}).get("data")) for n in range(len(calls))]
 
     def set_aside():
-        return re.search(r"^millrace_locked_appends_total (\d+)", server.admin().request("GET", "/metrics").body.decode(),
-                         re.M)[1]
+        metrics = server.admin().request("GET", "/metrics").body.decode()
+        return re.search(r"^millrace_locked_appends_total (\d+)", metrics, re.M)[1]
 
     written = write(["s", message(), short], ["s", message("c"), long], ["r", message()], ["s", message()])
     assert [each["position"] for each in written] == [0, 1, 0, 2]

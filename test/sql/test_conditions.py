@@ -127,6 +127,23 @@ def test_the_head_is_below_what_may_still_commit(connect):
     assert append(reader, "a-4", "t", condition=unless(query, after)) is None
 
 
+def test_a_commit_between_the_messages_and_the_head_is_above_the_head(connect):
+    reader, other = connect(), connect()
+    first = append(other, "a-1", "t")
+    sql(other, "SELECT pg_advisory_lock(17)")
+    read = """SELECT (SELECT count(*) FROM millrace.read_query(%s)), (SELECT pg_advisory_lock(17)),
+              millrace.query_head(%s)"""
+    query = json.dumps(tagged("t"))
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(sql, reader, read, query, query)
+        wait_until(is_waiting(other, reader), "the reader to be between both")
+        append(other, "a-2", "t")
+        sql(other, "SELECT pg_advisory_unlock(17)")
+        count, _, after = answer.result()[0]
+    assert (count, after) == (1, first)
+    assert append(reader, "a-3", "t", condition=unless(tagged("t"), after)) is None
+
+
 @pytest.mark.parametrize("left, right", [(tagged("b"), tagged(types=["A"])), ({"all": True}, tagged(types=["A"])),
                                          (tagged("b", types=["B"]), {"all": True})])
 def test_of_two_that_break_each_others_condition_one_wins(connect, left, right):
@@ -170,6 +187,23 @@ def test_a_rare_tag_makes_a_frequent_one_cheap(connect):
 def test_an_uncommitted_message_of_message_db_is_waited_for(connect):
     writer, session, watcher = connect(), connect(), connect()
     query = tagged("t")
+    sql(watcher, "SELECT millrace.install_message_db()")
+    for each in (writer, session, watcher):
+        sql(each, "SET millrace.namespace = default")
+    sql(watcher, "SELECT millrace.index_tags()")
+    sql(writer, "BEGIN")
+    sql(writer, "SELECT message_store.write_message(gen_random_uuid()::text, 'x-1', 'T', '{}', '{\"tags\": [\"t\"]}')")
+    with ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(append, session, "a-1", "t", condition=unless(query))
+        wait_until(is_waiting(watcher, session), "a wait")
+        assert append(watcher, "a-2", "u", condition=unless(tagged("u"))), "another tag waits for nothing"
+        sql(writer, "COMMIT")
+        assert outcome.result() is None
+
+
+def test_an_uncommitted_row_by_hand_is_waited_for(connect):
+    writer, session, watcher = connect(), connect(), connect()
+    query = tagged("t")
     sql(writer, "BEGIN")
     sql(writer, "INSERT INTO millrace_c.messages (stream_name, position, type, data, metadata, id, global_position) "
         "SELECT 'x-1', 0, 'T', '{}', '{\"tags\": [\"t\"]}', gen_random_uuid(), "
@@ -196,11 +230,11 @@ def string(text):
     return struct.pack(">I", len(text.encode())) + text.encode() + b"\0"
 
 
-def request(stream, *tags, condition=None):
+def request(stream, *tags, condition=None, id=None):
     """One message for a stream of namespace c, in the batch format."""
-    message = uuid.uuid4().bytes + string("T") + string("{}") + string(json.dumps({"tags": list(tags)}))
-    return (string("c") + struct.pack(">I", 1 | (condition is not None) << 31) + (string(condition) if condition else b"")
-            + string(stream) + struct.pack(">qI", -2**63, 1) + message)
+    message = (id or uuid.uuid4()).bytes + string("T") + string("{}") + string(json.dumps({"tags": list(tags)}))
+    head = struct.pack(">I", 1 | (condition is not None) << 31) + (string(condition) if condition else b"")
+    return string("c") + head + string(stream) + struct.pack(">qI", -2**63, 1) + message
 
 
 def append_batch(session, *requests, waits=False):
@@ -338,6 +372,13 @@ def test_an_index_that_is_younger_than_the_snapshot_is_not_read(connect):
     assert refused.value.pgcode == "55000"
     sql(old, "ROLLBACK")
     assert sql(old, "SELECT count(*) FROM millrace.read_query(%s)", json.dumps(tagged("t"))) == [(0,)]
+
+
+def test_a_request_of_the_same_batch_is_no_retry_with_other_tags(connect):
+    session, id = connect(), uuid.uuid4()
+    assert append_batch(session, request("a-1", "t", id=id), request("a-1", "u", id=id), request("a-1", "t", id=id)) == [
+        ("00000", None, None, None, None), ("MR002", None, None, None, None), ("00000", None, None, None, None)]
+    assert append_batch(session, request("a-1", "u", id=id))[0][0] == "MR002"
 
 
 def test_redactions_that_keep_the_tags_break_nothing(connect):
