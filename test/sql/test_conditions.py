@@ -164,6 +164,28 @@ def test_of_two_that_break_each_others_condition_one_wins(connect, left, right):
         assert won.count(True) == 1, won
 
 
+def test_of_two_on_each_others_stream_one_wins(connect):
+    """The stream of a condition is locked with those that are written."""
+    one, two = connect(), connect()
+    for n in range(100):
+        ready = threading.Barrier(2)
+
+        def race(session, stream, other, ready=ready):
+            ready.wait()
+            try:
+                sql(session, "SELECT millrace.append(%s, 'T', '{}', condition => %s)", stream,
+                    json.dumps({"stream": other, "expectedVersion": -1}))
+                return True
+            except psycopg2.Error as error:
+                assert error.pgcode == "MR001", error
+                return False
+
+        with ThreadPoolExecutor(2) as pool:
+            outcomes = [pool.submit(race, one, f"l-{n}", f"r-{n}"), pool.submit(race, two, f"r-{n}", f"l-{n}")]
+            won = [outcome.result() for outcome in outcomes]
+        assert won.count(True) == 1, won
+
+
 def test_a_rare_tag_makes_a_frequent_one_cheap(connect):
     session = connect()
     sql(session, """SELECT count(millrace.append_messages('a-' || n, ARRAY(SELECT
