@@ -126,7 +126,7 @@ test-consumers: ## consumers beside kills of members, servers and Postgres, zomb
 	@$(MAKE) --no-print-directory install
 	@$(PYTHON) test/consumers.py $(ARGS)
 
-test-decisions: ## appends on condition by clients of all kinds, beside kills: whether each decision was right, a minute
+test-decisions: ## appends on condition by clients of all kinds: whether each decision was right, a minute
 #@ make test-decisions [ARGS='--seconds 60 --seed 7']
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory install

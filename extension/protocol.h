@@ -184,8 +184,8 @@
 /* All ids were made just now, so that none is looked for; one that is there already is a unique violation. */
 #define BATCH_VERSION_NEW_IDS 2
 /*
- * What a condition is in doubt about is waited for, and it is looked at however long that takes; else the verdict is
- * SQLSTATE_LOCK_NOT_AVAILABLE.
+ * What a condition is in doubt about is waited for, and it is looked at however long that takes; else the
+ * verdict is SQLSTATE_LOCK_NOT_AVAILABLE.
  */
 #define BATCH_VERSION_WAIT 3
 #define VERDICTS_VERSION 1

@@ -82,8 +82,9 @@ REPEATED = {
         (r"\| streams that wait \| ([\d,]+);", "MAX_WAITING_STREAMS"),
         (r"\bbatch_size bigint = (\d+)", "DEFAULT_BATCH_SIZE"),
         (r"\bmax_rows bigint = (\d+)", "DEFAULT_MAX_ROWS"),
-        (r"u8 version \((\d+), or \d+\)", "BATCH_VERSION"),
-        (r"u8 version \(\d+, or (\d+)\)", "BATCH_VERSION_NEW_IDS"),
+        (r"u8 version \((\d+), \d+ or \d+\)", "BATCH_VERSION"),
+        (r"u8 version \(\d+, (\d+) or \d+\)", "BATCH_VERSION_NEW_IDS"),
+        (r"u8 version \(\d+, \d+ or (\d+)\)", "BATCH_VERSION_WAIT"),
         (r"verdicts +=.* u8 version \((\d+)\)", "VERDICTS_VERSION"),
     ],
     "sidecar/README.md": [

@@ -189,7 +189,7 @@ PutRefused(ResultSet *set, int request, AppendVerdict *verdict)
 	ResultSetPut(set, values, isnull);
 }
 
-/* append_batch(batch bytea) -> rows of (request, part, sqlstate, positions, versions, message, stream, type) */
+/* append_batch(batch bytea) -> rows of (request, part, sqlstate, positions, versions, message, match) */
 Datum
 millrace_append_batch(PG_FUNCTION_ARGS)
 {

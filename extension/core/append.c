@@ -398,10 +398,10 @@ TakePositions(AppendCall *call)
 /*
  * Appends, with a verdict for each request: MR001 a wrong expected version, MR002 an id that is taken,
  * MR003 no such namespace, MR009 a stream that is full or a condition after a position that there never
- * was, MR019 a condition that does not hold, 55P03 one in doubt, or that takes long to look at, where the call
- * does not wait.  Errors raised, none of them a verdict: 42501 privileges, MR010 an unusable table, or one without an index on
- * tags, 25006 a read-only transaction, MR009 more than MAX_STREAMS streams, 55P03 and 40P01 from waiting
- * for a stream or for what is in doubt, and those of StoreInsert().
+ * was, MR019 a condition that does not hold, 55P03 one in doubt, or that takes long to look at, where the
+ * call does not wait.  Errors raised, none of them a verdict: 42501 privileges, MR010 an unusable table,
+ * MR020 one without an index on tags, 25006 a read-only transaction, MR009 more than MAX_STREAMS streams,
+ * 55P03 and 40P01 from waiting for a stream or for what is in doubt, and those of StoreInsert().
  */
 void
 AppendRequests(AppendRequest *requests, int nrequests, AppendDoubt doubt)

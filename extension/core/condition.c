@@ -195,8 +195,8 @@ LookOnce(OpenNamespace *space, Condition *condition, Match *match)
 }
 
 /*
- * The same until it is decided; LOOK_DOUBT and LOOK_FAR only where the call does not wait.  A transaction that
- * has ended in the meantime is in doubt for the snapshot alone.
+ * The same until it is decided; LOOK_DOUBT and LOOK_FAR only where the call does not wait.  A transaction
+ * that has ended in the meantime is in doubt for the snapshot alone.
  */
 static Look
 LookUntilDecided(OpenNamespace *space, Condition *condition, bool wait, Match *match)
@@ -334,8 +334,8 @@ ConditionsJudge(AppendCall *call, AppendRequest *request)
 /* ---- under the append lock ----------------------------------------------------------------------------- */
 
 /*
- * Whether nothing that came since a condition was looked at might match; by the index alone, and as far as the
- * steps last.
+ * Whether nothing that came since a condition was looked at might match; by the index alone, and as far as
+ * the steps last.
  */
 static bool
 IsUntouched(Condition *condition, int64 last, int *steps)

@@ -46,6 +46,27 @@ SameJsonb(Jsonb *a, Jsonb *b)
 	return compareJsonbContainers(&a->root, &b->root) == 0;
 }
 
+/* Returns the member `tags`; NULL: there is none. */
+static Jsonb *
+TagsOf(Jsonb *metadata)
+{
+	JsonbValue tags;
+
+	if (!metadata || !JB_ROOT_IS_OBJECT(metadata) ||
+		!getKeyJsonValueFromContainer(&metadata->root, "tags", 4, &tags))
+		return NULL;
+	return JsonbValueToJsonb(&tags);
+}
+
+/* Of metadata only the tags count, and only where they are given again: decisions rest on them. */
+static bool
+SameTags(Jsonb *given, Jsonb *stored)
+{
+	Jsonb *tags = TagsOf(given);
+
+	return !tags || SameJsonb(tags, TagsOf(stored));
+}
+
 /*
  * Compares the message with the stored one in the slot, and takes over its positions.  One whose content was
  * taken away since is taken for the same.
@@ -56,8 +77,9 @@ JudgeAgainstStored(AppendMessage *message, TupleTableSlot *slot)
 	slot_getallattrs(slot);
 	if (!SameText(message->stream, DatumGetTextPP(slot->tts_values[COLUMN_STREAM_NAME - 1])) ||
 		!SameText(message->type, DatumGetTextPP(slot->tts_values[COLUMN_TYPE - 1])) ||
-		(!SameJsonb(message->data, StoreSlotJsonb(slot, COLUMN_DATA)) &&
-		 !IsRedacted(StoreSlotJsonb(slot, COLUMN_METADATA))))
+		(!IsRedacted(StoreSlotJsonb(slot, COLUMN_METADATA)) &&
+		 (!SameJsonb(message->data, StoreSlotJsonb(slot, COLUMN_DATA)) ||
+		  !SameTags(message->metadata, StoreSlotJsonb(slot, COLUMN_METADATA)))))
 		return ID_TAKEN;
 	message->position = DatumGetInt64(slot->tts_values[COLUMN_POSITION - 1]);
 	message->global_position = DatumGetInt64(slot->tts_values[COLUMN_GLOBAL_POSITION - 1]);
@@ -81,7 +103,7 @@ JudgeId(OpenNamespace *space, AppendMessage *message)
 		if (!earlier->accepted || earlier->space != space)
 			continue;
 		if (!SameText(message->stream, earlier->stream) || !SameText(message->type, earlier->type) ||
-			!SameJsonb(message->data, earlier->data))
+			!SameJsonb(message->data, earlier->data) || !SameTags(message->metadata, earlier->metadata))
 			return ID_TAKEN;
 		message->original = earlier;
 		return ID_REPEATED;
@@ -113,7 +135,7 @@ IdProblem(IdVerdict verdict)
 	switch (verdict)
 	{
 		case ID_TAKEN:
-			return "is already stored with another stream, type or data";
+			return "is already stored with another stream, type, data or tags";
 		case ID_REMOVED:
 			return "was removed";
 		default:

@@ -361,8 +361,8 @@ PrefixAt(PrefixScan *prefix, ItemPointer tid, HeapTuple *row)
 }
 
 /*
- * Says whether no row is at a place that anyone sees or will see, of which PrefixAt() has just said so for the
- * reader.  In recovery that is not asked, as what the primary's sessions see is not known.
+ * Says whether no row is at a place that anyone sees or will see, of which PrefixAt() has just said so for
+ * the reader.  In recovery that is not asked: there entries are neither marked nor passed over.
  */
 bool
 PrefixIsDead(PrefixScan *prefix, ItemPointer tid)

@@ -117,6 +117,23 @@ SeekEntry(const QueryScan *scan, Strand *strand, int64 position)
 	return NextEntry(scan, strand);
 }
 
+/* A descent costs as much as some hundred entries of a page that is read already. */
+#define ENTRIES_BEFORE_DESCENT 4
+
+/* The same where the place is likely to be near. */
+static bool
+ReachEntry(const QueryScan *scan, Strand *strand, int64 position)
+{
+	for (int i = 0; i < ENTRIES_BEFORE_DESCENT; i++)
+	{
+		if (!NextEntry(scan, strand))
+			return false;
+		if (!IsFurther(scan, position, strand->at.global_position))
+			return true;
+	}
+	return SeekEntry(scan, strand, position);
+}
+
 /* ---- legs ---------------------------------------------------------------------------------------------- */
 
 /* Brings all strands to the position of the furthest, or to where they meet behind it. */
@@ -129,7 +146,7 @@ Meet(const QueryScan *scan, Leg *leg)
 	{
 		Strand *strand = &leg->strands[i];
 
-		if (IsFurther(scan, position, strand->at.global_position) && !SeekEntry(scan, strand, position))
+		if (IsFurther(scan, position, strand->at.global_position) && !ReachEntry(scan, strand, position))
 		{
 			leg->ended = true;
 			return;

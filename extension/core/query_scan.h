@@ -35,8 +35,8 @@ extern QueryScan *QueryScanBegin(Store *store, const TagQuery *query);
 extern void QueryScanCheckSnapshot(QueryScan *scan, Snapshot snapshot);
 
 /*
- * From now on each entry that the scan looks at takes a step from *steps, and each descent in the index two.  Where
- * there are none left it finds nothing more, and *steps is below 0.  NULL: it goes as far as it takes.
+ * From now on each entry that the scan looks at takes a step from *steps, and each descent in the index two.
+ * Where there are none left it finds nothing more, and *steps is below 0.  NULL: it goes as far as it takes.
  */
 extern void QueryScanBound(QueryScan *scan, int *steps);
 
@@ -47,8 +47,8 @@ extern void QueryScanSeek(QueryScan *scan, int64 position, ScanDirection directi
 extern bool QueryScanNext(QueryScan *scan, Candidate *candidate);
 
 /*
- * Judges the row that the last candidate leads to, as PrefixAt(), and whether it has the candidate's position.
- * A place where is none that anyone may still see is passed over by later scans.
+ * Judges the row that the last candidate leads to, as PrefixAt(), and whether it has the candidate's
+ * position.  A place where is none that anyone may still see is passed over by later scans.
  */
 extern PrefixStep QueryScanJudge(QueryScan *scan, PrefixScan *prefix, HeapTuple *row);
 

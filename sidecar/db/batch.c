@@ -10,8 +10,8 @@
  *
  * A session elsewhere may hold a stream's lock for long.  The server then gives up after a short lock
  * timeout; the batch goes one by one, and the request that meets the lock is parked (park.c).  So is one
- * whose condition is in doubt because of a transaction that is open elsewhere, or takes long to look at, which
- * is its verdict.
+ * whose condition is in doubt because of a transaction that is open elsewhere, or takes long to look at,
+ * which is its verdict.
  *
  * A batch is owned by exactly one of: the gathering list, `flight`, the spares.
  */

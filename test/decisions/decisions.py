@@ -7,7 +7,8 @@ https://dcb.events: consistency, and parallel writers of unique tags.
 Twenty clients of one namespace, by SQL in all three isolation levels and over HTTP at two servers.  A decider reads by
 a random query, and appends under the condition that nothing that matches came after what it saw; what that was stands
 in its message.  In the end none may lie between.  Writers of unique tags must never be refused.  One client rolls back
-half of what it appends.  Meanwhile a backend is killed with -9 every few seconds, which ends all sessions.
+half of what it appends.  Meanwhile the index of tags is made anew CONCURRENTLY, again and again, and a backend is
+killed with -9 every few seconds, which ends all sessions.
 
 The last line is JSON: appended, refused, violations, errors, and more.  Exit code 1 where anything is wrong, or nothing
 was refused.  `--unconditional` appends without conditions: then there must be violations.
@@ -32,6 +33,7 @@ from store import ZERO_TOKEN, Cluster, Server, new_id, sql, temporary_folder, wa
 
 TAGS, TYPES, STREAMS = "abcdefgh", "TUVW", 50
 REFUSED, SERIALIZATION = "MR019", "40001"
+BESIDE = ("unknown", "serialization_failures", "rolled_back", "reindexed", "kills")
 SERVER_GONE = ("57P01", "57P02", "57P03")
 APPEND = "SELECT global_position FROM millrace.append(%s, %s, '{}', %s, condition => %s::jsonb)"
 LAST_AND_HEAD = """
@@ -45,6 +47,9 @@ VIOLATIONS = """
 TWICE = """
     SELECT metadata->'tags'->>0, count(*) FROM millrace_default.messages WHERE type = 'Unique' GROUP BY 1
     HAVING count(*) > 1"""
+UNFINISHED = """
+    SELECT indexrelid::regclass FROM pg_index
+    WHERE indrelid = 'millrace_default.messages'::regclass AND NOT indisvalid"""
 SESSIONS = """
     SELECT pid FROM pg_stat_activity
     WHERE backend_type = 'client backend' AND datname = 'postgres' AND pid <> pg_backend_pid()"""
@@ -216,6 +221,20 @@ class World:
                 self.note("errors")
                 self.errors.append(f"{make.__name__} {how} {act.__name__}: {type(error).__name__} {error}")
 
+    def reindex(self):
+        """A kill leaves an index that is not finished."""
+        while not self.over.wait(1):
+            try:
+                session = self.cluster.connect()
+                for (index,) in sql(session, UNFINISHED):
+                    sql(session, f"DROP INDEX CONCURRENTLY {index}")
+                sql(session, "REINDEX INDEX CONCURRENTLY millrace_default.messages_tags")
+                self.note("reindexed")
+                session.close()
+            except psycopg2.OperationalError as error:
+                if error.pgcode not in (None, *SERVER_GONE):
+                    self.errors.append(f"REINDEX: {error}")
+
     def kill_one(self, chance):
         """Kills a session that is there, one of a client's or of a server's."""
         try:
@@ -231,6 +250,7 @@ class World:
         kinds = [kind[1:] for kind in CLIENTS for _ in range(kind[0])]
         threads = [threading.Thread(target=self.work, args=(*kind, f"{seed} {number}"))
                    for number, kind in enumerate(kinds)]
+        threads.append(threading.Thread(target=self.reindex))
         for thread in threads:
             thread.start()
         end = time.monotonic() + seconds
@@ -250,7 +270,7 @@ class World:
                 "violations": len(violations) + len(sql(session, TWICE)),
                 "errors": len(self.errors), "lost": sum(position not in stored for position in self.positions),
                 "index_faults": sql(session, "SELECT count(*) FROM millrace.check_tags('default')")[0][0],
-                **{name: self.counts[name] for name in ("unknown", "serialization_failures", "rolled_back", "kills")}}
+                **{name: self.counts[name] for name in BESIDE}}
 
     def _connect(self):
         try:

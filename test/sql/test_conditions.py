@@ -1,9 +1,7 @@
 """Appends that depend on a query: of those that cannot all be right, some are refused, whatever runs beside them."""
 import json
-import random
 import struct
 import threading
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -127,6 +125,33 @@ def test_the_head_is_below_what_may_still_commit(connect):
     assert append(reader, "a-4", "t", condition=unless(query, after)) is None
 
 
+def test_a_commit_between_the_messages_and_the_head_is_above_the_head(connect):
+    reader, other = connect(), connect()
+    first = append(other, "a-1", "t")
+    sql(other, "SELECT pg_advisory_lock(17)")
+    read = """SELECT (SELECT count(*) FROM millrace.read_query(%s)), (SELECT pg_advisory_lock(17)),
+              millrace.query_head(%s)"""
+    query = json.dumps(tagged("t"))
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(sql, reader, read, query, query)
+        wait_until(is_waiting(other, reader), "the reader to be between both")
+        append(other, "a-2", "t")
+        sql(other, "SELECT pg_advisory_unlock(17)")
+        count, _, after = answer.result()[0]
+    assert (count, after) == (1, first)
+    assert append(reader, "a-3", "t", condition=unless(tagged("t"), after)) is None
+
+
+def test_a_position_that_only_an_open_transaction_has_used_is_no_head(connect):
+    """After a crash it may be given again."""
+    reader, open_one = connect(), connect()
+    position = append(reader, "a-1", "t")
+    sql(open_one, "BEGIN")
+    append(open_one, "a-2", "u")
+    assert head(reader, tagged("t")) == position
+    sql(open_one, "ROLLBACK")
+
+
 @pytest.mark.parametrize("left, right", [(tagged("b"), tagged(types=["A"])), ({"all": True}, tagged(types=["A"])),
                                          (tagged("b", types=["B"]), {"all": True})])
 def test_of_two_that_break_each_others_condition_one_wins(connect, left, right):
@@ -144,6 +169,28 @@ def test_of_two_that_break_each_others_condition_one_wins(connect, left, right):
             outcomes = [pool.submit(race, one, "l-1", "A", ["a"], left),
                         pool.submit(race, two, "r-1", "B", ["b"], right)]
             won = [outcome.result() is not None for outcome in outcomes]
+        assert won.count(True) == 1, won
+
+
+def test_of_two_on_each_others_stream_one_wins(connect):
+    """The stream of a condition is locked with those that are written."""
+    one, two = connect(), connect()
+    for n in range(100):
+        ready = threading.Barrier(2)
+
+        def race(session, stream, other, ready=ready):
+            ready.wait()
+            try:
+                sql(session, "SELECT millrace.append(%s, 'T', '{}', condition => %s)", stream,
+                    json.dumps({"stream": other, "expectedVersion": -1}))
+                return True
+            except psycopg2.Error as error:
+                assert error.pgcode == "MR001", error
+                return False
+
+        with ThreadPoolExecutor(2) as pool:
+            outcomes = [pool.submit(race, one, f"l-{n}", f"r-{n}"), pool.submit(race, two, f"r-{n}", f"l-{n}")]
+            won = [outcome.result() for outcome in outcomes]
         assert won.count(True) == 1, won
 
 
@@ -168,6 +215,23 @@ def test_a_rare_tag_makes_a_frequent_one_cheap(connect):
 
 
 def test_an_uncommitted_message_of_message_db_is_waited_for(connect):
+    writer, session, watcher = connect(), connect(), connect()
+    query = tagged("t")
+    sql(watcher, "SELECT millrace.install_message_db()")
+    for each in (writer, session, watcher):
+        sql(each, "SET millrace.namespace = default")
+    sql(watcher, "SELECT millrace.index_tags()")
+    sql(writer, "BEGIN")
+    sql(writer, "SELECT message_store.write_message(gen_random_uuid()::text, 'x-1', 'T', '{}', '{\"tags\": [\"t\"]}')")
+    with ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(append, session, "a-1", "t", condition=unless(query))
+        wait_until(is_waiting(watcher, session), "a wait")
+        assert append(watcher, "a-2", "u", condition=unless(tagged("u"))), "another tag waits for nothing"
+        sql(writer, "COMMIT")
+        assert outcome.result() is None
+
+
+def test_an_uncommitted_row_by_hand_is_waited_for(connect):
     writer, session, watcher = connect(), connect(), connect()
     query = tagged("t")
     sql(writer, "BEGIN")
@@ -196,11 +260,11 @@ def string(text):
     return struct.pack(">I", len(text.encode())) + text.encode() + b"\0"
 
 
-def request(stream, *tags, condition=None):
+def request(stream, *tags, condition=None, id=None):
     """One message for a stream of namespace c, in the batch format."""
-    message = uuid.uuid4().bytes + string("T") + string("{}") + string(json.dumps({"tags": list(tags)}))
-    return (string("c") + struct.pack(">I", 1 | (condition is not None) << 31) + (string(condition) if condition else b"")
-            + string(stream) + struct.pack(">qI", -2**63, 1) + message)
+    message = (id or uuid.uuid4()).bytes + string("T") + string("{}") + string(json.dumps({"tags": list(tags)}))
+    head = struct.pack(">I", 1 | (condition is not None) << 31) + (string(condition) if condition else b"")
+    return string("c") + head + string(stream) + struct.pack(">qI", -2**63, 1) + message
 
 
 def append_batch(session, *requests, waits=False):
@@ -294,6 +358,21 @@ def test_calls_of_many_chunks_with_crossed_conditions(connect):
         assert won.count(True) == 1, won
 
 
+def test_a_wait_holds_no_stream(connect):
+    open_one, waiting, watcher = connect(), connect(), connect()
+    sql(open_one, "BEGIN")
+    append(open_one, "a-1", "t")
+    with ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(append, waiting, "b-1", "t", condition=unless(tagged("t")))
+        wait_until(is_waiting(watcher, waiting), "a wait")
+        try:
+            sql(watcher, "SET lock_timeout = '20s'")
+            assert append(watcher, "b-1", "u")
+        finally:
+            sql(open_one, "COMMIT")
+        assert outcome.result() is None
+
+
 def test_a_wait_is_in_no_vacuums_way(connect):
     """Whoever waits for a transaction holds no page: VACUUM would wait for that, and others for VACUUM."""
     open_one, waiting, watcher = connect(), connect(), connect()
@@ -338,6 +417,14 @@ def test_an_index_that_is_younger_than_the_snapshot_is_not_read(connect):
     assert refused.value.pgcode == "55000"
     sql(old, "ROLLBACK")
     assert sql(old, "SELECT count(*) FROM millrace.read_query(%s)", json.dumps(tagged("t"))) == [(0,)]
+
+
+def test_a_request_of_the_same_batch_is_no_retry_with_other_tags(connect):
+    session, id = connect(), uuid.uuid4()
+    assert [row[0] for row in append_batch(
+        session, request("a-1", "t", id=id), request("a-1", "u", id=id), request("a-1", "t", id=id))] == [
+            "00000", "MR002", "00000"]
+    assert append_batch(session, request("a-1", "u", id=id))[0][0] == "MR002"
 
 
 def test_redactions_that_keep_the_tags_break_nothing(connect):
@@ -403,52 +490,6 @@ def test_what_an_old_snapshot_still_sees_is_not_dead(connect):
         assert sql(session, "SELECT count(*) FROM millrace.read_query(%s)", query) == [(0,)]
     assert sql(old, "SELECT count(*) FROM millrace.read_query(%s)", query) == [(100,)]
     sql(old, "COMMIT")
-
-
-def test_decisions_of_many_clients_are_exact(connect):
-    """Each message stores the last match that its writer saw, and afterwards none lies between; after the consistency
-    check of https://dcb.events."""
-    tags, types, clients, seconds = "abcdefgh", "TUVW", 20, 6
-    stop = time.monotonic() + seconds
-
-    def random_query(chance):
-        items = []
-        for _ in range(chance.randint(1, 3)):
-            item = {}
-            if chance.random() < 0.8:
-                item["tags"] = chance.sample(tags, chance.randint(1, 2))
-            if "tags" not in item or chance.random() < 0.3:
-                item["types"] = chance.sample(types, chance.randint(1, 2))
-            items.append(item)
-        return {"items": items} if chance.random() < 0.95 else {"all": True}
-
-    def work(number):
-        session, chance, appended = connect(), random.Random(number), 0
-        while time.monotonic() < stop:
-            query = random_query(chance)
-            text = json.dumps(query)
-            last, after = sql(session, """
-                SELECT (SELECT global_position FROM millrace.read_query(q, NULL, 1, 'backward')), millrace.query_head(q)
-                FROM (SELECT %s::jsonb AS q) AS query""", text)[0]
-            after = last if last and chance.random() < 0.5 else after
-            metadata = json.dumps({"tags": chance.sample(tags, chance.randint(0, 3)), "query": query, "after": after})
-            try:
-                sql(session, "SELECT millrace.append(%s, %s, '{}', %s, condition => %s::jsonb)",
-                    f"s-{chance.randint(1, 50)}", chance.choice(types), metadata, unless(query, after))
-                appended += 1
-            except psycopg2.Error as error:
-                assert error.pgcode == REFUSED, error
-        return appended
-
-    with ThreadPoolExecutor(clients) as pool:
-        assert sum(pool.map(work, range(clients))) > 100
-    session = connect()
-    assert sql(session, """
-        SELECT m.global_position, o.global_position
-        FROM millrace_c.messages m JOIN millrace_c.messages o
-            ON o.global_position > (m.metadata->>'after')::bigint AND o.global_position < m.global_position
-        WHERE millrace.query_matches(m.metadata->'query', o.type, o.metadata)""") == []
-    check_index(session)
 
 
 def test_unique_tags_are_never_refused(connect):
