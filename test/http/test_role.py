@@ -157,8 +157,9 @@ def test_a_role_for_namespaces_that_others_created_serves_all_but_their_creation
                  "ALTER TABLE millrace_default.messages ADD x int", "DROP TABLE millrace_default.messages",
                  "DROP SCHEMA millrace_default CASCADE", "DELETE FROM millrace.namespaces",
                  "INSERT INTO millrace.namespaces (name, schema) VALUES ('x', 'x')",
-                 "UPDATE millrace.namespaces SET token_hash = 'x'", "UPDATE millrace.tokens SET rights = '{administer}'",
-                 "INSERT INTO millrace.tokens VALUES ('default', 't', 'x', '{administer}')", "DELETE FROM millrace.tokens",
+                 "UPDATE millrace.namespaces SET token_hash = 'x'",
+                 "UPDATE millrace.tokens SET rights = '{administer}'", "DELETE FROM millrace.tokens",
+                 "INSERT INTO millrace.tokens VALUES ('default', 't', 'x', '{administer}')",
                  "SELECT millrace.set_namespace_token('default', repeat('0', 64))",
                  "SELECT millrace.create_namespace('x')")
     granted = list(privileges(grants(role.lines)))
