@@ -77,24 +77,46 @@ static void feed_close(struct feed *feed)
 		free(feed);
 }
 
-/*
- * The namespace or the token is gone: so is the feed.  Called with an answer only, so it is not freed here.
- */
+/* Puts a listener nowhere. */
+static void let_go(struct listener *listener)
+{
+	put(listener, LISTENER_DETACHED);
+	feed_token_leave(listener);
+	listener->feed->nlisteners--;
+}
+
+/* The namespace is gone: so is the feed.  Called with an answer only, so it is not freed here. */
 static void feed_end(struct feed *feed)
 {
-	struct listener *listener;
+	struct feed_token *token;
 
 	feed_table_remove(feed); /* a listener that comes now gets a new one */
 	event_del(&feed->timer);
-	while (
-		(listener = TAILQ_FIRST(&feed->aside)) != NULL || (listener = TAILQ_FIRST(&feed->waiting)) != NULL ||
-		(listener = TAILQ_FIRST(&feed->joining)) != NULL || (listener = channel_any_follower(feed)) != NULL)
+	while ((token = TAILQ_FIRST(&feed->tokens)) != NULL)
 	{
-		put(listener, LISTENER_DETACHED);
-		feed->nlisteners--;
+		struct listener *listener = TAILQ_FIRST(&token->listeners);
+
+		let_go(listener);
 		listener->user->end(listener);
 	}
 	feed->closed = true;
+}
+
+/*
+ * Ends the listeners with these tokens, which may not read any more.  One that comes with one of them from
+ * within is ended, too.
+ */
+static void end_with_tokens(struct feed *feed, const char *hashes)
+{
+	struct listener *listener;
+
+	while ((listener = feed_tokens_find(feed, hashes)) != NULL)
+	{
+		let_go(listener);
+		listener->user->end(listener);
+	}
+	if (feed->nlisteners == 0)
+		feed_close(feed);
 }
 
 /* ---- answers ----------------------------------------------------------------------- */
@@ -204,11 +226,10 @@ static bool end_answer(struct feed *feed)
 	return false;
 }
 
-/* False: it is another namespace by now, or the token may not read it any more. */
+/* False: it is another namespace by now. */
 static bool is_same_namespace(const struct feed *feed, const struct db_feed_state *state)
 {
-	return state->exists && strcmp(feed->created_at, state->created_at) == 0 &&
-		   (!feed->feeds->options.check_tokens || state->may_read);
+	return state->exists && strcmp(feed->created_at, state->created_at) == 0;
 }
 
 static void take_state(struct feed *feed, const struct db_feed_state *state)
@@ -220,6 +241,10 @@ static void take_state(struct feed *feed, const struct db_feed_state *state)
 		feed_end(feed);
 		return;
 	}
+	if (feed->feeds->options.check_tokens)
+		end_with_tokens(feed, state->refused);
+	if (feed->closed)
+		return;
 	feed->checked_ms = clock_ms();
 	feed->doubtful = !is_same_generation(feed);
 	if (feed->position == 0)
@@ -301,15 +326,20 @@ static void on_messages(void *arg, struct db_reply *reply)
 
 static bool ask_state(struct feed *feed)
 {
+	struct buf hashes = {0};
+	bool sent;
+
 	feed->doubtful = feed->doubtful || (feed->position > 0 && !is_same_generation(feed));
 	if (feed->position > 0 && !is_same_connection(feed))
 		restart(feed);
 	feed->generation = atomic_load(feed->feeds->options.generation);
 	feed->reconnects = db_reconnects(feed->feeds->db);
-	if (!db_feed_state(feed->feeds->db, feed->name, feed->token_hash, on_state, feed))
-		return false;
-	feed->asked = FEED_ASKED_STATE;
-	return true;
+	feed_tokens_write(feed, &hashes);
+	sent = !hashes.failed && db_feed_state(feed->feeds->db, feed->name, hashes.data, on_state, feed);
+	buf_free(&hashes);
+	if (sent)
+		feed->asked = FEED_ASKED_STATE;
+	return sent;
 }
 
 /* Those that join follow from now on; the next question begins where the last of them is. */
@@ -384,8 +414,7 @@ void feed_wake(struct feed *feed)
 
 /* ---- what listeners ask ------------------------------------------------------------------ */
 
-static struct feed *feed_new(struct feeds *feeds, uint32_t hash, const char *namespace_name,
-							 const char *token_hash)
+static struct feed *feed_new(struct feeds *feeds, uint32_t hash, const char *namespace_name)
 {
 	struct feed *feed = calloc(1, sizeof(*feed));
 
@@ -393,14 +422,13 @@ static struct feed *feed_new(struct feeds *feeds, uint32_t hash, const char *nam
 		return NULL;
 	feed->feeds = feeds;
 	feed->hash = hash;
+	TAILQ_INIT(&feed->tokens);
 	TAILQ_INIT(&feed->aside);
 	TAILQ_INIT(&feed->waiting);
 	TAILQ_INIT(&feed->joining);
 	snprintf(feed->name, sizeof(feed->name), "%s", namespace_name);
-	snprintf(feed->token_hash, sizeof(feed->token_hash), "%s", token_hash);
 	event_assign(&feed->timer, feeds->base, -1, 0, on_timer, feed);
 	feed_table_add(feed);
-	feed_ask(feed);
 	return feed;
 }
 
@@ -413,19 +441,25 @@ bool feed_attach(struct feeds *feeds, const char *namespace_name, const char *to
 	if (!feeds->options.check_tokens)
 		token_hash = "";
 	/* One in doubt may be of a namespace that was deleted since, and would soon end its new listener. */
-	while (feed != NULL &&
-		   (feed->hash != hash || strcmp(feed->name, namespace_name) != 0 ||
-			strcmp(feed->token_hash, token_hash) != 0 || feed->doubtful || !is_same_generation(feed)))
+	while (feed != NULL && (feed->hash != hash || strcmp(feed->name, namespace_name) != 0 || feed->doubtful ||
+							!is_same_generation(feed)))
 		feed = feed->next;
 	if (feed == NULL)
-		feed = feed_new(feeds, hash, namespace_name, token_hash);
+		feed = feed_new(feeds, hash, namespace_name);
 	if (feed == NULL)
 		return false;
+	if (!feed_token_enter(feed, token_hash, listener))
+	{
+		if (feed->nlisteners == 0)
+			feed_close(feed);
+		return false;
+	}
 	listener->feed = feed;
 	listener->place = LISTENER_DETACHED;
 	listener->here = NULL;
-	feed->nlisteners++;
 	listener_move(listener, feed->position > 0 ? LISTENER_ASIDE : LISTENER_WAITING);
+	if (feed->nlisteners++ == 0)
+		feed_ask(feed);
 	return true;
 }
 
@@ -435,8 +469,8 @@ void feed_detach(struct listener *listener)
 
 	if (listener->place == LISTENER_DETACHED)
 		return;
-	put(listener, LISTENER_DETACHED);
-	if (--feed->nlisteners == 0)
+	let_go(listener);
+	if (feed->nlisteners == 0)
 		feed_close(feed);
 }
 

@@ -274,7 +274,7 @@ def test_a_token_is_in_no_export(admin, secured, make):
 # Revoking, expiry
 
 
-def test_a_revoked_token_is_refused_at_once_on_every_worker_and_its_name_is_free(start, folder):
+def test_a_revoked_token_is_refused_at_once_on_every_worker_and_its_name_is_free(folder, start):
     server = start("--data-dir", folder + "/data", "--token", ZERO_TOKEN, "--workers", "3", token=ZERO_TOKEN)
     admin = server.client()
     for n in range(3):
@@ -332,7 +332,7 @@ def test_a_token_is_good_until_it_expires_and_then_says_when(secured, make, admi
     assert admin.refused("ns.createToken", namespace, "short", {"rights": ["read"]}).code == "TOKEN_EXISTS"
 
 
-def test_what_is_known_of_a_token_is_believed_for_a_second_and_not_beyond_its_end(start, cluster, folder):
+def test_what_is_known_of_a_token_is_believed_for_a_second_and_not_beyond_its_end(folder, cluster, start):
     clock = Clock(folder)
     server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", token=ZERO_TOKEN,
                    variables=clock.variables)
