@@ -85,28 +85,11 @@ static void let_go(struct listener *listener)
 	listener->feed->nlisteners--;
 }
 
-/* The namespace is gone: so is the feed.  Called with an answer only, so it is not freed here. */
-static void feed_end(struct feed *feed)
-{
-	struct feed_token *token;
-
-	feed_table_remove(feed); /* a listener that comes now gets a new one */
-	event_del(&feed->timer);
-	while ((token = TAILQ_FIRST(&feed->tokens)) != NULL)
-	{
-		struct listener *listener = TAILQ_FIRST(&token->listeners);
-
-		let_go(listener);
-		listener->user->end(listener);
-	}
-	feed->closed = true;
-}
-
 /*
- * Ends the listeners with these tokens, which may not read any more.  One that comes with one of them from
- * within is ended, too.
+ * Ends the listeners with these tokens, which may not read any more; NULL: all.  One that comes with such a
+ * token from within is ended, too.
  */
-static void end_with_tokens(struct feed *feed, const char *hashes)
+static void end_listeners(struct feed *feed, const char *hashes)
 {
 	struct listener *listener;
 
@@ -115,8 +98,15 @@ static void end_with_tokens(struct feed *feed, const char *hashes)
 		let_go(listener);
 		listener->user->end(listener);
 	}
-	if (feed->nlisteners == 0)
-		feed_close(feed);
+}
+
+/* The namespace is gone: so is the feed.  Called with an answer only, so it is not freed here. */
+static void feed_end(struct feed *feed)
+{
+	feed_table_remove(feed); /* a listener that comes now gets a new one */
+	event_del(&feed->timer);
+	end_listeners(feed, NULL);
+	feed->closed = true;
 }
 
 /* ---- answers ----------------------------------------------------------------------- */
@@ -242,9 +232,12 @@ static void take_state(struct feed *feed, const struct db_feed_state *state)
 		return;
 	}
 	if (feed->feeds->options.check_tokens)
-		end_with_tokens(feed, state->refused);
-	if (feed->closed)
+		end_listeners(feed, state->refused);
+	if (feed->nlisteners == 0)
+	{
+		feed_end(feed);
 		return;
+	}
 	feed->checked_ms = clock_ms();
 	feed->doubtful = !is_same_generation(feed);
 	if (feed->position == 0)
@@ -326,20 +319,15 @@ static void on_messages(void *arg, struct db_reply *reply)
 
 static bool ask_state(struct feed *feed)
 {
-	struct buf hashes = {0};
-	bool sent;
-
 	feed->doubtful = feed->doubtful || (feed->position > 0 && !is_same_generation(feed));
 	if (feed->position > 0 && !is_same_connection(feed))
 		restart(feed);
 	feed->generation = atomic_load(feed->feeds->options.generation);
 	feed->reconnects = db_reconnects(feed->feeds->db);
-	feed_tokens_write(feed, &hashes);
-	sent = !hashes.failed && db_feed_state(feed->feeds->db, feed->name, hashes.data, on_state, feed);
-	buf_free(&hashes);
-	if (sent)
-		feed->asked = FEED_ASKED_STATE;
-	return sent;
+	if (!feed_tokens_ask(feed, on_state))
+		return false;
+	feed->asked = FEED_ASKED_STATE;
+	return true;
 }
 
 /* Those that join follow from now on; the next question begins where the last of them is. */

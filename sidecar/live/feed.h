@@ -113,7 +113,7 @@ struct feed_user
 	 * is waiting now.
 	 */
 	void (*restart)(struct listener *listener);
-	/* The namespace is gone, or the listener's token may not read it any more; the listener is detached already. */
+	/* The namespace is gone, or its token may not read it any more; the listener is detached already. */
 	void (*end)(struct listener *listener);
 };
 

@@ -128,9 +128,9 @@ void feed_wake(struct feed *feed);
 /* Notes the token that a listener comes with; false: out of memory. */
 bool feed_token_enter(struct feed *feed, const char *hash, struct listener *listener);
 void feed_token_leave(struct listener *listener);
-/* Appends their hashes, an array literal with its NUL. */
-void feed_tokens_write(const struct feed *feed, struct buf *out);
-/* A listener whose token's hash is among these; NULL: there is none. */
+/* Asks for the state, and which of them may not read any more.  False: a queue is full, or out of memory. */
+bool feed_tokens_ask(struct feed *feed, db_query_done done);
+/* A listener whose token's hash is among these, or NULL for all; NULL: there is none. */
 struct listener *feed_tokens_find(const struct feed *feed, const char *hashes);
 
 /* ---- listener.c ------------------------------------------------------------- */

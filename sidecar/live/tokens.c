@@ -44,23 +44,27 @@ void feed_token_leave(struct listener *listener)
 		drop(listener->feed, token);
 }
 
-void feed_tokens_write(const struct feed *feed, struct buf *out)
+bool feed_tokens_ask(struct feed *feed, db_query_done done)
 {
-	const struct feed_token *token;
+	struct buf hashes = {0}; /* an array literal */
+	bool asked;
 
-	buf_add_str(out, "{");
-	TAILQ_FOREACH(token, &feed->tokens, link)
-	buf_printf(out, "%s%s", out->len > 1 ? "," : "", token->hash);
-	buf_add(out, "}", 2); /* with the NUL */
+	buf_add_str(&hashes, "{");
+	for (const struct feed_token *token = TAILQ_FIRST(&feed->tokens); token != NULL;
+		 token = TAILQ_NEXT(token, link))
+		buf_printf(&hashes, "%s%s", hashes.len > 1 ? "," : "", token->hash);
+	buf_add(&hashes, "}", 2); /* with its NUL */
+	asked = !hashes.failed && db_feed_state(feed->feeds->db, feed->name, hashes.data, done, feed);
+	buf_free(&hashes);
+	return asked;
 }
 
 struct listener *feed_tokens_find(const struct feed *feed, const char *hashes)
 {
-	const struct feed_token *token;
-
-	TAILQ_FOREACH(token, &feed->tokens, link)
+	for (const struct feed_token *token = TAILQ_FIRST(&feed->tokens); token != NULL;
+		 token = TAILQ_NEXT(token, link))
 	{
-		if (strstr(hashes, token->hash) != NULL)
+		if (hashes == NULL || strstr(hashes, token->hash) != NULL)
 			return TAILQ_FIRST(&token->listeners);
 	}
 	return NULL;
