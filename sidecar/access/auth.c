@@ -207,17 +207,6 @@ static bool is_fresh(const struct auth *auth, const struct known *known)
 		   (known->expires_ms == 0 || now < known->expires_ms);
 }
 
-void auth_lacks_right(struct error *error, const char *what, enum right right)
-{
-	struct buf details = {0};
-
-	error_set(error, ERROR_AUTH_UNAUTHORIZED, "%s needs the right to %s, which this token does not have",
-			  what, right_name(right));
-	buf_printf(&details, "{\"right\":\"%s\"}", right_name(right));
-	error_set_details(error, &details);
-	buf_free(&details);
-}
-
 /* Takes the lookup off the list and answers all requests that wait for it. */
 static void finish_lookup(struct lookup *lookup, const struct error *error)
 {

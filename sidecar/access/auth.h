@@ -56,7 +56,4 @@ typedef void (*auth_done)(void *arg, const struct error *error, const struct gra
 /* Calls `done` once, perhaps at once. */
 void auth_check(struct auth *auth, const struct claim *claim, auth_done done, void *arg);
 
-/* The error for a token without the right that something needs. */
-void auth_lacks_right(struct error *error, const char *what, enum right right);
-
 #endif

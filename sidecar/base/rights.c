@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/errors.h"
+
 /* None is a part of another. */
 static const struct
 {
@@ -28,6 +30,17 @@ const char *right_name(enum right right)
 			return names[i].name;
 	}
 	return "";
+}
+
+void right_missing(struct error *error, const char *what, enum right right)
+{
+	struct buf details = {0};
+
+	error_set(error, ERROR_AUTH_UNAUTHORIZED, "%s needs the right to %s, which this token does not have",
+			  what, right_name(right));
+	buf_printf(&details, "{\"right\":\"%s\"}", right_name(right));
+	error_set_details(error, &details);
+	buf_free(&details);
 }
 
 unsigned rights_read(const char *text)

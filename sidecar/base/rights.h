@@ -4,6 +4,8 @@
 #ifndef MILLRACE_RIGHTS_H
 #define MILLRACE_RIGHTS_H
 
+struct error;
+
 enum right
 {
 	RIGHT_NONE = 0, /* a token suffices */
@@ -19,6 +21,8 @@ enum right
 
 /* Its name; "" for those without one. */
 const char *right_name(enum right right);
+/* Sets the error for a token without the right that something needs. */
+void right_missing(struct error *error, const char *what, enum right right);
 /* The rights that a text names, an array literal for one. */
 unsigned rights_read(const char *text);
 

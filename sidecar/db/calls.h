@@ -267,10 +267,11 @@ struct db_feed_state
 	bool exists;
 	int64_t head;			/* all below it is final */
 	const char *created_at; /* as text, to be compared */
-	bool may_read;			/* the token that was asked for */
+	const char *refused;	/* of the hashes that were asked for those of tokens that may not read */
 };
 
-bool db_feed_state(struct db *db, const char *name, const char *token_hash, db_query_done done, void *arg);
+/* `token_hashes` is an array literal. */
+bool db_feed_state(struct db *db, const char *name, const char *token_hashes, db_query_done done, void *arg);
 struct db_feed_state db_feed_state_of(const struct db_reply *reply);
 
 struct db_read_pokes

@@ -56,9 +56,9 @@ struct db_feed_row db_feed_row(const struct db_reply *reply, int row, bool whole
 
 /* ---- the state of a namespace ------------------------------------------------------------------ */
 
-bool db_feed_state(struct db *db, const char *name, const char *token_hash, db_query_done done, void *arg)
+bool db_feed_state(struct db *db, const char *name, const char *token_hashes, db_query_done done, void *arg)
 {
-	const char *const params[] = {name, token_hash};
+	const char *const params[] = {name, token_hashes};
 
 	return db_ask(db, &db_feed_state_statement, params, done, arg);
 }
@@ -71,7 +71,7 @@ struct db_feed_state db_feed_state_of(const struct db_reply *reply)
 		.exists = true,
 		.head = db_integer(reply, 0, 0),
 		.created_at = PQgetvalue(reply->result, 0, 1),
-		.may_read = PQgetvalue(reply->result, 0, 2)[0] == 't',
+		.refused = PQgetvalue(reply->result, 0, 2),
 	};
 }
 

@@ -174,8 +174,8 @@ const struct db_statement_info db_read_feed_whole_statement = {
 const struct db_statement_info db_feed_state_statement = {
 	"millrace_feed_state",
 	"SELECT millrace.feed_head(n.name), n.created_at,"
-	" EXISTS (SELECT FROM millrace.token_rights($2::text, n.name) t"
-	" WHERE t.refusal IS NULL AND 'read' = ANY (t.rights))"
+	" ARRAY(SELECT hash FROM unnest($2::text[]) hash WHERE NOT EXISTS (SELECT"
+	" FROM millrace.token_rights(hash, n.name) t WHERE t.refusal IS NULL AND 'read' = ANY (t.rights)))"
 	" FROM millrace.namespaces n WHERE n.name = $1::text",
 	2, DB_ROLE_READ, false};
 

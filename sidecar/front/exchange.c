@@ -92,7 +92,7 @@ bool exchange_is_granted(const struct exchange *exchange, struct error *error)
 
 	if ((exchange->grant.rights & route->right) != route->right)
 	{
-		auth_lacks_right(error, route->path, route->right);
+		right_missing(error, route->path, route->right);
 		return false;
 	}
 	return quota == NULL || route->has_calls || quota_grants(quota, 0, error);

@@ -86,8 +86,8 @@ void exchange_fail(struct exchange *exchange, const struct error *error, int sta
 /* Reads whose request it is.  False: there is no token, which was replied. */
 bool exchange_read_claim(struct exchange *exchange);
 /*
- * Whether the token has the right that the route needs; takes one request out of the namespace's quota, unless
- * its calls do.  False: *error says why not.
+ * Whether the token has the right that the route needs; takes one request out of the namespace's quota,
+ * unless its calls do.  False: *error says why not.
  */
 bool exchange_is_granted(const struct exchange *exchange, struct error *error);
 /* Whether a browser asks what a page may do. */

@@ -77,23 +77,35 @@ static void feed_close(struct feed *feed)
 		free(feed);
 }
 
+/* Puts a listener nowhere. */
+static void let_go(struct listener *listener)
+{
+	put(listener, LISTENER_DETACHED);
+	feed_token_leave(listener);
+	listener->feed->nlisteners--;
+}
+
 /*
- * The namespace or the token is gone: so is the feed.  Called with an answer only, so it is not freed here.
+ * Ends the listeners with these tokens, which may not read any more; NULL: all.  One that comes with such a
+ * token from within is ended, too.
  */
-static void feed_end(struct feed *feed)
+static void end_listeners(struct feed *feed, const char *hashes)
 {
 	struct listener *listener;
 
-	feed_table_remove(feed); /* a listener that comes now gets a new one */
-	event_del(&feed->timer);
-	while (
-		(listener = TAILQ_FIRST(&feed->aside)) != NULL || (listener = TAILQ_FIRST(&feed->waiting)) != NULL ||
-		(listener = TAILQ_FIRST(&feed->joining)) != NULL || (listener = channel_any_follower(feed)) != NULL)
+	while ((listener = feed_tokens_find(feed, hashes)) != NULL)
 	{
-		put(listener, LISTENER_DETACHED);
-		feed->nlisteners--;
+		let_go(listener);
 		listener->user->end(listener);
 	}
+}
+
+/* The namespace is gone: so is the feed.  Called with an answer only, so it is not freed here. */
+static void feed_end(struct feed *feed)
+{
+	feed_table_remove(feed); /* a listener that comes now gets a new one */
+	event_del(&feed->timer);
+	end_listeners(feed, NULL);
 	feed->closed = true;
 }
 
@@ -204,11 +216,10 @@ static bool end_answer(struct feed *feed)
 	return false;
 }
 
-/* False: it is another namespace by now, or the token may not read it any more. */
+/* False: it is another namespace by now. */
 static bool is_same_namespace(const struct feed *feed, const struct db_feed_state *state)
 {
-	return state->exists && strcmp(feed->created_at, state->created_at) == 0 &&
-		   (!feed->feeds->options.check_tokens || state->may_read);
+	return state->exists && strcmp(feed->created_at, state->created_at) == 0;
 }
 
 static void take_state(struct feed *feed, const struct db_feed_state *state)
@@ -216,6 +227,13 @@ static void take_state(struct feed *feed, const struct db_feed_state *state)
 	if (feed->created_at[0] == '\0' && state->exists)
 		snprintf(feed->created_at, sizeof(feed->created_at), "%s", state->created_at);
 	if (!is_same_namespace(feed, state))
+	{
+		feed_end(feed);
+		return;
+	}
+	if (feed->feeds->options.check_tokens)
+		end_listeners(feed, state->refused);
+	if (feed->nlisteners == 0)
 	{
 		feed_end(feed);
 		return;
@@ -306,7 +324,7 @@ static bool ask_state(struct feed *feed)
 		restart(feed);
 	feed->generation = atomic_load(feed->feeds->options.generation);
 	feed->reconnects = db_reconnects(feed->feeds->db);
-	if (!db_feed_state(feed->feeds->db, feed->name, feed->token_hash, on_state, feed))
+	if (!feed_tokens_ask(feed, on_state))
 		return false;
 	feed->asked = FEED_ASKED_STATE;
 	return true;
@@ -384,8 +402,7 @@ void feed_wake(struct feed *feed)
 
 /* ---- what listeners ask ------------------------------------------------------------------ */
 
-static struct feed *feed_new(struct feeds *feeds, uint32_t hash, const char *namespace_name,
-							 const char *token_hash)
+static struct feed *feed_new(struct feeds *feeds, uint32_t hash, const char *namespace_name)
 {
 	struct feed *feed = calloc(1, sizeof(*feed));
 
@@ -393,14 +410,13 @@ static struct feed *feed_new(struct feeds *feeds, uint32_t hash, const char *nam
 		return NULL;
 	feed->feeds = feeds;
 	feed->hash = hash;
+	TAILQ_INIT(&feed->tokens);
 	TAILQ_INIT(&feed->aside);
 	TAILQ_INIT(&feed->waiting);
 	TAILQ_INIT(&feed->joining);
 	snprintf(feed->name, sizeof(feed->name), "%s", namespace_name);
-	snprintf(feed->token_hash, sizeof(feed->token_hash), "%s", token_hash);
 	event_assign(&feed->timer, feeds->base, -1, 0, on_timer, feed);
 	feed_table_add(feed);
-	feed_ask(feed);
 	return feed;
 }
 
@@ -413,19 +429,25 @@ bool feed_attach(struct feeds *feeds, const char *namespace_name, const char *to
 	if (!feeds->options.check_tokens)
 		token_hash = "";
 	/* One in doubt may be of a namespace that was deleted since, and would soon end its new listener. */
-	while (feed != NULL &&
-		   (feed->hash != hash || strcmp(feed->name, namespace_name) != 0 ||
-			strcmp(feed->token_hash, token_hash) != 0 || feed->doubtful || !is_same_generation(feed)))
+	while (feed != NULL && (feed->hash != hash || strcmp(feed->name, namespace_name) != 0 || feed->doubtful ||
+							!is_same_generation(feed)))
 		feed = feed->next;
 	if (feed == NULL)
-		feed = feed_new(feeds, hash, namespace_name, token_hash);
+		feed = feed_new(feeds, hash, namespace_name);
 	if (feed == NULL)
 		return false;
+	if (!feed_token_enter(feed, token_hash, listener))
+	{
+		if (feed->nlisteners == 0)
+			feed_close(feed);
+		return false;
+	}
 	listener->feed = feed;
 	listener->place = LISTENER_DETACHED;
 	listener->here = NULL;
-	feed->nlisteners++;
 	listener_move(listener, feed->position > 0 ? LISTENER_ASIDE : LISTENER_WAITING);
+	if (feed->nlisteners++ == 0)
+		feed_ask(feed);
 	return true;
 }
 
@@ -435,8 +457,8 @@ void feed_detach(struct listener *listener)
 
 	if (listener->place == LISTENER_DETACHED)
 		return;
-	put(listener, LISTENER_DETACHED);
-	if (--feed->nlisteners == 0)
+	let_go(listener);
+	if (feed->nlisteners == 0)
 		feed_close(feed);
 }
 

@@ -113,7 +113,7 @@ struct feed_user
 	 * is waiting now.
 	 */
 	void (*restart)(struct listener *listener);
-	/* The namespace is gone, or the token; the listener is detached already. */
+	/* The namespace is gone, or its token may not read it any more; the listener is detached already. */
 	void (*end)(struct listener *listener);
 };
 
@@ -142,6 +142,8 @@ struct listener
 	/* The feed's own. */
 	enum listener_place place;
 	struct feed *feed;
+	struct feed_token *token;		  /* while it is attached */
+	TAILQ_ENTRY(listener) with_token; /* of those with it */
 	struct feed_channel *channel;
 	struct listener_list *here; /* the list that it is on; NULL when detached */
 	TAILQ_ENTRY(listener) link; /* of it */

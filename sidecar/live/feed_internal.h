@@ -4,6 +4,7 @@
  *     feed.c      one feed: what it asks of Postgres and when, and what its listeners ask of it
  *     feeds.c     the feeds of a worker: found by their namespace, woken by commits
  *     table.c     which feeds a worker has
+ *     tokens.c    with which tokens the listeners of a feed came
  *     listener.c  at which place each listener is
  *     channel.c   which listeners get which message
  *     filter.c    what a listener wants of the messages of its stream or category
@@ -27,6 +28,16 @@
 
 TAILQ_HEAD(listener_list, listener);
 
+/* What some of a feed's listeners came with; none in test mode, and then its hash is empty. */
+struct feed_token
+{
+	TAILQ_ENTRY(feed_token) link; /* of its feed's */
+	char hash[TOKEN_HASH_LEN + 1];
+	struct listener_list listeners; /* one at least */
+};
+
+TAILQ_HEAD(feed_tokens, feed_token);
+
 /* The question of a feed that Postgres has not answered yet. */
 enum feed_question
 {
@@ -41,7 +52,6 @@ struct feed
 	struct feed *next; /* of its bucket */
 	uint32_t hash;	   /* of the name */
 	char name[MAX_NAMESPACE_NAME + 1];
-	char token_hash[TOKEN_HASH_LEN + 1];
 	char created_at[48]; /* of the namespace, which tells it from a later one of its name */
 
 	int64_t position; /* everything below was handed out or is the listeners' own to find; 0: not known yet */
@@ -59,6 +69,7 @@ struct feed
 	struct event timer;
 
 	unsigned nlisteners;
+	struct feed_tokens tokens;
 	struct listener_list aside, waiting, joining;
 	unsigned nchannels[FEED_STREAM + 1]; /* by their source */
 	unsigned nwhole;					 /* that follow and need whole messages */
@@ -111,6 +122,16 @@ void feed_table_remove(struct feed *feed);
 
 /* Messages were committed: it asks for them, as soon as that is due. */
 void feed_wake(struct feed *feed);
+
+/* ---- tokens.c ------------------------------------------------------------------ */
+
+/* Notes the token that a listener comes with; false: out of memory. */
+bool feed_token_enter(struct feed *feed, const char *hash, struct listener *listener);
+void feed_token_leave(struct listener *listener);
+/* Asks for the state, and which of them may not read any more.  False: a queue is full, or out of memory. */
+bool feed_tokens_ask(struct feed *feed, db_query_done done);
+/* A listener whose token's hash is among these, or NULL for all; NULL: there is none. */
+struct listener *feed_tokens_find(const struct feed *feed, const char *hashes);
 
 /* ---- listener.c ------------------------------------------------------------- */
 

@@ -3,7 +3,6 @@
  */
 #include <string.h>
 
-#include "access/auth.h"
 #include "access/quota.h"
 #include "base/clock.h"
 #include "base/stats.h"
@@ -162,7 +161,7 @@ static void refuse_right(struct method_call *call)
 		method_fail(call, ERROR_AUTH_UNAUTHORIZED, "%s needs the administrator's token, that of namespace %s",
 					call->method->name, DEFAULT_NAMESPACE);
 	else
-		auth_lacks_right(&call->error, call->method->name, call->method->right);
+		right_missing(&call->error, call->method->name, call->method->right);
 }
 
 void method_charge(struct method_call *call, const struct method_reply *reply)

@@ -12,6 +12,7 @@
 #include <inttypes.h>
 
 #include "base/process_view.h"
+#include "base/rights.h"
 #include "base/stats.h"
 #include "rpc/rpc.h"
 #include "rpc_database.h"
@@ -107,7 +108,10 @@ static struct outcome *run(struct slice body, enum mood mood, const char *namesp
 							  .process = &process};
 	struct rpc rpc = {.methods = &methods, .max_gathered = SIZE_MAX};
 
-	const struct rpc_caller caller = {.namespace_name = namespace_name};
+	bool administrator = strcmp(namespace_name, DEFAULT_NAMESPACE) == 0;
+	const struct rpc_caller caller = {.namespace_name = namespace_name,
+									  .rights =
+										  RIGHTS_ALL | (administrator ? RIGHT_ADMINISTRATOR : RIGHT_NONE)};
 
 	if (base == NULL)
 		base = event_base_new();

@@ -19,10 +19,10 @@ RIGHTS = ["read", "append", "remove", "administer"]
 # The right that each method needs, by what this page says it lets its holder do; no right: any token.
 NEEDED = {
     "read": [
-        "stream.get", "stream.last", "stream.version", "stream.head", "category.get", "query.get", "ns.info", "ns.streams",
-        "ns.categories", "ns.types", "message.get", "messages.search", "position.at", "streams.recent", "sys.stats",
-        "consumer.next", "consumer.settle", "consumer.extend", "consumer.list", "consumer.info", "consumer.streams",
-        "consumer.claims"
+        "stream.get", "stream.last", "stream.version", "stream.head", "category.get", "query.get", "message.get",
+        "messages.search", "position.at", "streams.recent", "ns.info", "ns.streams", "ns.categories", "ns.types",
+        "sys.stats", "consumer.next", "consumer.settle", "consumer.extend", "consumer.list", "consumer.info",
+        "consumer.streams", "consumer.claims"
     ],
     "append": [
         "stream.write", "stream.append", "streams.append", "consumer.create", "consumer.delete", "consumer.move",
@@ -237,8 +237,9 @@ def test_what_is_not_there_is_not_found(admin, namespace):
 
 def test_a_namespace_has_a_thousand_tokens_at_most_and_those_that_were_revoked_make_room(secured, admin, namespace):
     database = secured.postgres()
-    sql(database, "SELECT millrace.create_token(n::text, '{read}', encode(sha256(%s || n::text::bytea), 'hex'), NULL, %s)"
-        " FROM generate_series(1, 1000) n", namespace.encode(), namespace)
+    sql(
+        database, "SELECT millrace.create_token(n::text, '{read}', encode(sha256(%s || n::text::bytea), 'hex'),"
+        " NULL, %s) FROM generate_series(1, 1000) n", namespace.encode(), namespace)
     error = admin.refused("ns.createToken", namespace, "t", {"rights": ["read"]})
     assert (error.status, error.message) == (400, f'namespace "{namespace}" has 1000 tokens already')
     admin.call("ns.revokeToken", namespace, "500")
@@ -251,12 +252,14 @@ def test_a_namespace_has_a_thousand_tokens_at_most_and_those_that_were_revoked_m
 
 def test_a_token_is_told_once_and_listed_without_it(secured, admin, namespace):
     expires = later(days=90)
-    made = admin.call("ns.createToken", namespace, "ünïcode \"name\"", {"rights": ["remove", "read"], "expiresAt": expires})
+    name = "ünïcode \"name\""
+    made = admin.call("ns.createToken", namespace, name, {"rights": ["remove", "read"], "expiresAt": expires})
     assert list(made) == ["namespace", "token", "name", "rights", "expiresAt", "createdAt"]
-    assert made["rights"] == ["read", "remove"] and made["name"] == "ünïcode \"name\""
+    assert made["rights"] == ["read", "remove"] and made["name"] == name
     assert datetime.fromisoformat(made["expiresAt"]) == datetime.fromisoformat(expires)
     listed = admin.post(["ns.tokens", namespace])
-    assert listed.json[1] == {key: made[key] for key in ("name", "rights", "expiresAt", "createdAt")} | {"expired": False}
+    told = {key: made[key] for key in ("name", "rights", "expiresAt", "createdAt")}
+    assert listed.json[1] == told | {"expired": False}
     assert made["token"][-64:].encode() not in listed.body
     for table in sql(secured.postgres(), "SELECT t::text FROM millrace.tokens t"):
         assert made["token"][-64:] not in str(table)
@@ -271,7 +274,7 @@ def test_a_token_is_in_no_export(admin, secured, make):
 # Revoking, expiry
 
 
-def test_a_revoked_token_is_refused_at_once_on_every_worker_and_its_name_is_free(start, folder):
+def test_a_revoked_token_is_refused_at_once_on_every_worker_and_its_name_is_free(folder, start):
     server = start("--data-dir", folder + "/data", "--token", ZERO_TOKEN, "--workers", "3", token=ZERO_TOKEN)
     admin = server.client()
     for n in range(3):
@@ -329,7 +332,7 @@ def test_a_token_is_good_until_it_expires_and_then_says_when(secured, make, admi
     assert admin.refused("ns.createToken", namespace, "short", {"rights": ["read"]}).code == "TOKEN_EXISTS"
 
 
-def test_what_is_known_of_a_token_is_believed_for_a_second_and_not_beyond_its_end(start, cluster, folder):
+def test_what_is_known_of_a_token_is_believed_for_a_second_and_not_beyond_its_end(folder, cluster, start):
     clock = Clock(folder)
     server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--workers", "1", token=ZERO_TOKEN,
                    variables=clock.variables)

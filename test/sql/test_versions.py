@@ -190,6 +190,23 @@ def test_grants_on_the_registry_are_kept_and_dumped(old):
     check_roles_go(old, connection, "server")
 
 
+def test_who_looked_up_or_made_tokens_may_do_so_with_those_of_the_new_table(old):
+    """A server's role goes on after the update, and nobody gets more than it had."""
+    query = ("SELECT role, ARRAY(SELECT p FROM unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) p"
+             " WHERE has_table_privilege(role, 'millrace.tokens', p))"
+             " FROM unnest('{server,reader,stranger}'::text[]) role")
+    connection = database(old, "store", with_version(RELEASED[-1]), "CREATE ROLE server", "CREATE ROLE reader",
+                          "CREATE ROLE stranger",
+                          "GRANT SELECT (token_hash), INSERT, UPDATE, DELETE ON millrace.namespaces TO server",
+                          "GRANT SELECT (token_hash) ON millrace.namespaces TO reader",
+                          "GRANT SELECT (schema) ON millrace.namespaces TO stranger")
+    sql(connection, "ALTER EXTENSION millrace UPDATE")
+    granted = [("server", ["SELECT", "INSERT", "UPDATE", "DELETE"]), ("reader", ["SELECT"]), ("stranger", [])]
+    assert sql(connection, query) == granted
+    assert sql(copy(old, "store", "restored"), query) == granted
+    check_roles_go(old, connection, "server", "reader", "stranger")
+
+
 def test_the_owner_of_a_database_administers_an_updated_registry(old):
     sql(old.connect(), "CREATE ROLE owner LOGIN")
     connection = database(old, "store", "ALTER DATABASE store OWNER TO owner", with_version(RELEASED[-1]))
