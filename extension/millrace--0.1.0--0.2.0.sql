@@ -475,12 +475,29 @@ DROP FUNCTION millrace.read_pokes(text, text, text, bigint, bigint, bigint, bigi
 CREATE FUNCTION millrace.read_pokes(namespace text, stream text, category text, "position" bigint, below bigint,
                                     consumer_group_member bigint, consumer_group_size bigint, ids boolean,
                                     messages boolean, max_bytes integer, global_position bigint DEFAULT NULL,
-                                    types text[] DEFAULT NULL, correlation text DEFAULT NULL,
+                                    types text[] DEFAULT NULL, correlation text DEFAULT NULL, query jsonb DEFAULT NULL,
                                     OUT body text, OUT count bigint, OUT next_position bigint, OUT state text)
     RETURNS record
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_read_pokes';
-COMMENT ON FUNCTION millrace.read_pokes(text, text, text, bigint, bigint, bigint, bigint, boolean, boolean, integer, bigint, text[], text) IS
+COMMENT ON FUNCTION millrace.read_pokes(text, text, text, bigint, bigint, bigint, bigint, boolean, boolean, integer, bigint, text[], text, jsonb) IS
     'finished server-sent events for a subscription that catches up';
+
+DROP FUNCTION millrace.read_feed(text, bigint, integer, boolean);
+CREATE FUNCTION millrace.read_feed(namespace text, "position" bigint, max_rows integer, messages boolean,
+                                   queries jsonb DEFAULT NULL, OUT stream text, OUT "position" bigint,
+                                   OUT global_position bigint, OUT poke text, OUT message text, OUT matches text)
+    RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'millrace_read_feed';
+COMMENT ON FUNCTION millrace.read_feed(text, bigint, integer, boolean, jsonb) IS
+    'all messages of a namespace from a global position on, as subscriptions are told of them, and which queries each matches';
+
+DROP FUNCTION millrace.json_export(text, bigint, text[], timestamptz, timestamptz, integer);
+CREATE FUNCTION millrace.json_export(namespace text, "position" bigint, categories text[], since timestamptz,
+                                     until timestamptz, max_bytes integer, query jsonb DEFAULT NULL,
+                                     OUT body text, OUT count bigint, OUT next_position bigint) RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_export';
+COMMENT ON FUNCTION millrace.json_export(text, bigint, text[], timestamptz, timestamptz, integer, jsonb) IS
+    'a page of a namespace as NDJSON, one object a line';
 
 DROP FUNCTION millrace.last_message(text, text);
 CREATE FUNCTION millrace.last_message(stream text, type text DEFAULT NULL, namespace text DEFAULT NULL) RETURNS SETOF millrace.message

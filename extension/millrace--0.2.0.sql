@@ -633,19 +633,20 @@ COMMENT ON FUNCTION millrace.position_at(timestamptz, text) IS
 CREATE FUNCTION millrace.read_pokes(namespace text, stream text, category text, "position" bigint, below bigint,
                                     consumer_group_member bigint, consumer_group_size bigint, ids boolean,
                                     messages boolean, max_bytes integer, global_position bigint DEFAULT NULL,
-                                    types text[] DEFAULT NULL, correlation text DEFAULT NULL,
+                                    types text[] DEFAULT NULL, correlation text DEFAULT NULL, query jsonb DEFAULT NULL,
                                     OUT body text, OUT count bigint, OUT next_position bigint, OUT state text)
     RETURNS record
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_read_pokes';
-COMMENT ON FUNCTION millrace.read_pokes(text, text, text, bigint, bigint, bigint, bigint, boolean, boolean, integer, bigint, text[], text) IS
+COMMENT ON FUNCTION millrace.read_pokes(text, text, text, bigint, bigint, bigint, bigint, boolean, boolean, integer, bigint, text[], text, jsonb) IS
     'finished server-sent events for a subscription that catches up';
 
 CREATE FUNCTION millrace.read_feed(namespace text, "position" bigint, max_rows integer, messages boolean,
-                                   OUT stream text, OUT "position" bigint, OUT global_position bigint,
-                                   OUT poke text, OUT message text) RETURNS SETOF record
+                                   queries jsonb DEFAULT NULL, OUT stream text, OUT "position" bigint,
+                                   OUT global_position bigint, OUT poke text, OUT message text, OUT matches text)
+    RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'millrace_read_feed';
-COMMENT ON FUNCTION millrace.read_feed(text, bigint, integer, boolean) IS
-    'all messages of a namespace from a global position on, as subscriptions are told of them';
+COMMENT ON FUNCTION millrace.read_feed(text, bigint, integer, boolean, jsonb) IS
+    'all messages of a namespace from a global position on, as subscriptions are told of them, and which queries each matches';
 
 CREATE FUNCTION millrace.feed_head(namespace text) RETURNS bigint
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_feed_head';
@@ -658,10 +659,10 @@ COMMENT ON PROCEDURE millrace.wait_for_commits(bigint, boolean, integer) IS
     'returns when a transaction that wrote has ended on the server since the asker was told so, or after a time';
 
 CREATE FUNCTION millrace.json_export(namespace text, "position" bigint, categories text[], since timestamptz,
-                                     until timestamptz, max_bytes integer,
+                                     until timestamptz, max_bytes integer, query jsonb DEFAULT NULL,
                                      OUT body text, OUT count bigint, OUT next_position bigint) RETURNS record
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_export';
-COMMENT ON FUNCTION millrace.json_export(text, bigint, text[], timestamptz, timestamptz, integer) IS
+COMMENT ON FUNCTION millrace.json_export(text, bigint, text[], timestamptz, timestamptz, integer, jsonb) IS
     'a page of a namespace as NDJSON, one object a line';
 
 CREATE FUNCTION millrace.import_batch(namespace text, batch bytea, OUT imported bigint, OUT failed_record integer,

@@ -18,6 +18,7 @@
 
 #include "base/errors.h"
 #include "core/query_scan.h"
+#include "core/row.h"
 #include "tags/tags.h"
 
 /* The entries of one hash, or those of all messages, and the one that it stands on. */
@@ -305,6 +306,21 @@ QueryScanNext(QueryScan *scan, Candidate *candidate)
 			StepLeg(scan, leg);
 	}
 	return true;
+}
+
+PrefixStep
+QueryScanNextRow(QueryScan *scan, PrefixScan *prefix, HeapTuple *row)
+{
+	Candidate candidate;
+
+	while (QueryScanNext(scan, &candidate))
+	{
+		PrefixStep step = PrefixAt(prefix, &candidate.tid, row);
+
+		if (step != PREFIX_NO_MORE && RowInt64(*row, COLUMN_GLOBAL_POSITION) == candidate.global_position)
+			return step;
+	}
+	return PREFIX_NO_MORE;
 }
 
 void

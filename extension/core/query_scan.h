@@ -6,6 +6,7 @@
 
 #include "postgres.h"
 
+#include "core/prefix.h"
 #include "core/query.h"
 #include "store/store.h"
 
@@ -38,6 +39,12 @@ extern void QueryScanSeek(QueryScan *scan, int64 position, ScanDirection directi
 
 /* The next candidate, in the order of positions, each once; false: there is no more. */
 extern bool QueryScanNext(QueryScan *scan, Candidate *candidate);
+
+/*
+ * Goes to the next candidate's row, which is the prefix scan's (PrefixAt()) and has the candidate's position.
+ * PREFIX_UNDECIDED: it may match.  PREFIX_NO_MORE: there is none.
+ */
+extern PrefixStep QueryScanNextRow(QueryScan *scan, PrefixScan *prefix, HeapTuple *row);
 
 /* Lets go of all pages, which must be done before waiting for a transaction; QueryScanSeek() begins anew. */
 extern void QueryScanRest(QueryScan *scan);

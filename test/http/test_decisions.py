@@ -5,55 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from deciding import Open, message, tagged
 from store import ZERO_TOKEN, new_id, sql, token_for, wait_until
 
 MANY = 300  # messages that make several pages, with PADDING in each
 PADDING = "x" * 12_000
 
 
-def tagged(*tags, types=()):
-    item = {"tags": list(tags)} if tags else {}
-    if types:
-        item["types"] = list(types)
-    return {"items": [item]}
-
-
 def unless(query, after=None):
     return {"failIfEventsMatch": query, **({} if after is None else {"after": after})}
-
-
-def message(*tags, type="T", data=None, **members):
-    return {"type": type, "data": data or {}, **({"tags": list(tags)} if tags else {}), **members}
-
-
-@pytest.fixture
-def owner(server):
-    """The administrator, who creates namespaces."""
-    client = server.client(token_for("default"))
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def decider(server, owner):
-    """A client of a new namespace that has the index of tags."""
-    client = server.client(owner.call("ns.create", "tags " + new_id(), {"tags": True})["token"])
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def others(server, decider):
-    """Makes more clients of the same namespace."""
-    clients = []
-
-    def make(timeout=60):
-        clients.append(server.client(decider.token, timeout=timeout))
-        return clients[-1]
-
-    yield make
-    for each in clients:
-        each.close()
 
 
 def positions(client):
@@ -371,19 +331,6 @@ def test_conditions_apart_never_meet(decider, others):
 
 # In doubt
 
-class Open:
-    """A transaction that has appended a message with a tag, and does not end by itself."""
-
-    def __init__(self, cluster, tag):
-        self.connection = cluster.connect()
-        self.connection.autocommit = False
-        sql(self.connection, "SELECT millrace.append('open', 'Open', '{}', %s)", json.dumps({"tags": [tag]}))
-
-    def end(self, how):
-        getattr(self.connection, how)()
-        self.connection.close()
-
-
 @pytest.fixture
 def doubtful(cluster, start):
     """A server of its own with one worker, whose namespace default has the index, and the cluster."""
@@ -405,7 +352,7 @@ def waits_for_a_transaction(cluster):
 @pytest.mark.parametrize("how", ["commit", "rollback"])
 def test_a_condition_in_doubt_waits_and_holds_up_no_other(cluster, doubtful, how):
     server = doubtful()
-    held = Open(cluster, "t")
+    held = Open(cluster.connect(), "t")
     client = server.client(timeout=20)
     with ThreadPoolExecutor(2) as pool:
         body = ["stream.write", "s", message("t"), {"condition": unless(tagged("t"))}]
@@ -429,7 +376,7 @@ def test_a_condition_in_doubt_waits_and_holds_up_no_other(cluster, doubtful, how
 
 def test_those_behind_one_in_doubt_keep_their_order(cluster, doubtful):
     server = doubtful()
-    held = Open(cluster, "t")
+    held = Open(cluster.connect(), "t")
     batch = [{"jsonrpc": "2.0", "id": n, "method": "stream.write", "params": [stream, message(), *options]}
              for n, (stream, options) in enumerate([("s", [{"condition": unless(tagged("t"))}]), ("s", []), ("r", []),
                                                     ("s", [{"condition": unless(tagged("u"))}])])]
@@ -444,7 +391,7 @@ def test_those_behind_one_in_doubt_keep_their_order(cluster, doubtful):
 
 def test_a_condition_in_doubt_beyond_the_retry_window_is_503(cluster, doubtful):
     server = doubtful("--retry-window", "1")
-    held = Open(cluster, "t")
+    held = Open(cluster.connect(), "t")
     reply = server.client().post(["stream.write", "s", message("t"), {"condition": unless(tagged("t"))}])
     assert (reply.status, reply.error["code"]) == (503, "BACKEND_UNAVAILABLE")
     assert "condition" in reply.error["message"] and int(reply.headers["Retry-After"]) >= 1
@@ -456,7 +403,7 @@ def test_a_reader_is_told_the_head_below_what_is_in_doubt(cluster, doubtful):
     server = doubtful()
     client = server.client()
     client.call("stream.write", "s", message("t"))
-    held = Open(cluster, "t")
+    held = Open(cluster.connect(), "t")
     client.call("stream.write", "s", message("t"))
     for direction in ("forward", "backward"):
         answer = client.call("query.get", tagged("t"), {"direction": direction})
