@@ -51,9 +51,9 @@ typedef struct Column
 } Column;
 
 static const Column consumers_columns[CONSUMER_COLUMNS] = {
-	{"id", INT8OID},		 {"name", TEXTOID},		   {"category", TEXTOID},		   {"stream", TEXTOID},
-	{"types", TEXTARRAYOID}, {"correlation", TEXTOID}, {"ordering", TEXTOID},		   {"options", JSONBOID},
-	{"state", TEXTOID},		 {"reason", TEXTOID},	   {"created_at", TIMESTAMPTZOID},
+	{"id", INT8OID},		 {"name", TEXTOID},		   {"category", TEXTOID}, {"stream", TEXTOID},
+	{"types", TEXTARRAYOID}, {"correlation", TEXTOID}, {"query", JSONBOID},	  {"ordering", TEXTOID},
+	{"options", JSONBOID},	 {"state", TEXTOID},	   {"reason", TEXTOID},	  {"created_at", TIMESTAMPTZOID},
 };
 static const Column claims_columns[CLAIM_COLUMNS] = {
 	{"consumer", INT8OID}, {"claim", INT8OID},			{"ceiling", INT8OID},

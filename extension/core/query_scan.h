@@ -25,6 +25,9 @@ typedef struct Candidate
  */
 extern const char *QueryScanProblem(Store *store, const TagQuery *query, const char **hint);
 
+/* Errors: MR020 where there is such a problem. */
+extern void QueryScanCheck(Store *store, const TagQuery *query);
+
 /*
  * Begins a scan; it finds nothing before QueryScanSeek().  The query must live until its end.  Errors: MR020
  * where there is such a problem.
