@@ -46,9 +46,11 @@ struct feed_query
 	char text[];
 };
 
+TAILQ_HEAD(feed_query_list, feed_query);
+
 struct feed_queries
 {
-	TAILQ_HEAD(, feed_query) list;
+	struct feed_query_list list;
 	unsigned n;
 	struct feed_query **asked; /* as they are numbered in the question under way */
 	unsigned nasked;

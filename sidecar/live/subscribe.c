@@ -251,7 +251,7 @@ static struct subscription *subscribe(struct subscriptions *all, struct http_req
 	return s;
 }
 
-static void begin(struct subscriptions *all, struct http_request *request, const struct claim *claim)
+static void answer(struct subscriptions *all, struct http_request *request, const struct claim *claim)
 {
 	char problem[200];
 	int status;
@@ -272,7 +272,7 @@ static void on_checked(struct subscriptions *all, struct http_request *request, 
 	if (error != NULL)
 		refuse(all, request, error_status(error->code), error->message);
 	else
-		begin(all, request, claim);
+		answer(all, request, claim);
 }
 
 void subscribe_start(struct subscriptions *all, struct http_request *request, const struct claim *claim)
@@ -284,7 +284,7 @@ void subscribe_start(struct subscriptions *all, struct http_request *request, co
 
 	buf_free(&params.text);
 	if (!asked)
-		begin(all, request, claim);
+		answer(all, request, claim);
 }
 
 void subscribe_go_on(struct subscriptions *all, struct http_request *request, const struct claim *claim)
