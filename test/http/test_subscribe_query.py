@@ -268,3 +268,24 @@ def test_it_is_what_a_filter_of_all_messages_leaves(server, decider, listen):
         assert subscriber.positions() == want, query
     for client in clients:
         client.close()
+
+
+def test_a_query_that_nobody_had_before_misses_nothing_when_it_begins_to_follow(decider, listen, others):
+    stop = threading.Event()
+
+    def write(client):
+        while not stop.is_set():
+            client.call("stream.write", "s-1", message("a"))
+
+    with ThreadPoolExecutor(2) as pool:
+        writers = [pool.submit(write, others()) for _ in range(2)]
+        subscribers = []
+        for n in range(150):
+            subscribers.append(listen({"items": [{"tags": ["a"]}, {"tags": [f"never {n}"]}]}).ready())
+        stop.set()
+        for each in writers:
+            each.result()
+    count = decider.call("stream.version", "s-1") + 1
+    for each in subscribers:
+        each.wait_for(count)
+        assert each.positions() == list(range(1, count + 1))
