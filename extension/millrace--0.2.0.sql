@@ -641,19 +641,20 @@ COMMENT ON FUNCTION millrace.position_at(timestamptz, text) IS
 CREATE FUNCTION millrace.read_pokes(namespace text, stream text, category text, "position" bigint, below bigint,
                                     consumer_group_member bigint, consumer_group_size bigint, ids boolean,
                                     messages boolean, max_bytes integer, global_position bigint DEFAULT NULL,
-                                    types text[] DEFAULT NULL, correlation text DEFAULT NULL,
+                                    types text[] DEFAULT NULL, correlation text DEFAULT NULL, query jsonb DEFAULT NULL,
                                     OUT body text, OUT count bigint, OUT next_position bigint, OUT state text)
     RETURNS record
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_read_pokes';
-COMMENT ON FUNCTION millrace.read_pokes(text, text, text, bigint, bigint, bigint, bigint, boolean, boolean, integer, bigint, text[], text) IS
+COMMENT ON FUNCTION millrace.read_pokes(text, text, text, bigint, bigint, bigint, bigint, boolean, boolean, integer, bigint, text[], text, jsonb) IS
     'finished server-sent events for a subscription that catches up';
 
 CREATE FUNCTION millrace.read_feed(namespace text, "position" bigint, max_rows integer, messages boolean,
-                                   OUT stream text, OUT "position" bigint, OUT global_position bigint,
-                                   OUT poke text, OUT message text) RETURNS SETOF record
+                                   queries jsonb DEFAULT NULL, OUT stream text, OUT "position" bigint,
+                                   OUT global_position bigint, OUT poke text, OUT message text, OUT matches text)
+    RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 AS 'MODULE_PATHNAME', 'millrace_read_feed';
-COMMENT ON FUNCTION millrace.read_feed(text, bigint, integer, boolean) IS
-    'all messages of a namespace from a global position on, as subscriptions are told of them';
+COMMENT ON FUNCTION millrace.read_feed(text, bigint, integer, boolean, jsonb) IS
+    'all messages of a namespace from a global position on, as subscriptions are told of them, and which queries each matches';
 
 CREATE FUNCTION millrace.feed_head(namespace text) RETURNS bigint
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_feed_head';
@@ -666,10 +667,10 @@ COMMENT ON PROCEDURE millrace.wait_for_commits(bigint, boolean, integer) IS
     'returns when a transaction that wrote has ended on the server since the asker was told so, or after a time';
 
 CREATE FUNCTION millrace.json_export(namespace text, "position" bigint, categories text[], since timestamptz,
-                                     until timestamptz, max_bytes integer,
+                                     until timestamptz, max_bytes integer, query jsonb DEFAULT NULL,
                                      OUT body text, OUT count bigint, OUT next_position bigint) RETURNS record
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_export';
-COMMENT ON FUNCTION millrace.json_export(text, bigint, text[], timestamptz, timestamptz, integer) IS
+COMMENT ON FUNCTION millrace.json_export(text, bigint, text[], timestamptz, timestamptz, integer, jsonb) IS
     'a page of a namespace as NDJSON, one object a line';
 
 CREATE FUNCTION millrace.import_batch(namespace text, batch bytea, OUT imported bigint, OUT failed_record integer,
@@ -1057,6 +1058,7 @@ BEGIN
             stream text COLLATE "C",
             types text[] COLLATE "C",
             correlation text COLLATE "C",
+            query jsonb,
             ordering text COLLATE "C" NOT NULL,
             options jsonb,
             state text COLLATE "C" NOT NULL,
@@ -1115,16 +1117,16 @@ EXCEPTION
                   HINT = format('The first consumer of a namespace makes its tables: GRANT CREATE ON SCHEMA %I, or let its owner create one.', schema);
 END $$;
 
-CREATE FUNCTION millrace.add_consumer(name text, category text, stream text, types text[], correlation text, ordering text,
-                                      options jsonb, "position" bigint, since timestamptz, namespace text) RETURNS boolean
+CREATE FUNCTION millrace.add_consumer(name text, category text, stream text, types text[], correlation text, query jsonb,
+                                      ordering text, options jsonb, "position" bigint, since timestamptz, namespace text) RETURNS boolean
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_add_consumer';
-COMMENT ON FUNCTION millrace.add_consumer(text, text, text, text[], text, text, jsonb, bigint, timestamptz, text) IS
+COMMENT ON FUNCTION millrace.add_consumer(text, text, text, text[], text, jsonb, text, jsonb, bigint, timestamptz, text) IS
     'internal: create_consumer() without a look at the values';
 
 CREATE FUNCTION millrace.create_consumer(name text, category text DEFAULT NULL, stream text DEFAULT NULL, types text[] DEFAULT NULL,
                                          correlation text DEFAULT NULL, ordering text DEFAULT 'stream', options jsonb DEFAULT NULL,
                                          "position" bigint DEFAULT NULL, since timestamptz DEFAULT NULL, at_end boolean DEFAULT false,
-                                         namespace text DEFAULT NULL) RETURNS boolean
+                                         namespace text DEFAULT NULL, query jsonb DEFAULT NULL) RETURNS boolean
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     in_namespace text := coalesce(create_consumer.namespace, millrace.selected_namespace());
@@ -1138,6 +1140,9 @@ BEGIN
         RAISE EXCEPTION 'name is too long: % bytes, at most 200 are allowed', octet_length(name) USING ERRCODE = 'MR007';
     ELSIF category IS NOT NULL AND stream IS NOT NULL THEN
         RAISE EXCEPTION 'a consumer reads a category, a stream, or everything, not both "%" and "%"', category, stream
+            USING ERRCODE = 'MR009';
+    ELSIF query IS NOT NULL AND coalesce(category, stream) IS NOT NULL THEN
+        RAISE EXCEPTION 'a consumer reads what matches a query, a category or a stream, not both a query and "%"', coalesce(category, stream)
             USING ERRCODE = 'MR009';
     ELSIF category = '' OR stream = '' THEN
         RAISE EXCEPTION '% must not be empty', CASE '' WHEN category THEN 'category' ELSE 'stream' END USING ERRCODE = 'MR006';
@@ -1167,9 +1172,9 @@ BEGIN
         -- What is not committed yet is appended from now on, whatever its global position.
         begins := (SELECT readable + 1 FROM millrace.read_horizon(in_namespace));
     END IF;
-    RETURN millrace.add_consumer(name, category, stream, types, correlation, ordering, options, begins, since, in_namespace);
+    RETURN millrace.add_consumer(name, category, stream, types, correlation, query, ordering, options, begins, since, in_namespace);
 END $$;
-COMMENT ON FUNCTION millrace.create_consumer(text, text, text, text[], text, text, jsonb, bigint, timestamptz, boolean, text) IS
+COMMENT ON FUNCTION millrace.create_consumer(text, text, text, text[], text, text, jsonb, bigint, timestamptz, boolean, text, jsonb) IS
     'creates a consumer; false when there is the same one already. MR017 when there is another of that name';
 
 CREATE FUNCTION millrace.drop_consumer(consumer text, namespace text DEFAULT NULL) RETURNS void
@@ -1241,7 +1246,7 @@ COMMENT ON FUNCTION millrace.consumer_resume(text, text) IS 'lets a consumer tha
 
 CREATE FUNCTION millrace.consumers_of(namespace text, consumer text,
                                       OUT name text, OUT category text, OUT stream text, OUT types text[], OUT correlation text,
-                                      OUT ordering text, OUT options jsonb, OUT state text, OUT reason text, OUT created_at timestamptz,
+                                      OUT query jsonb, OUT ordering text, OUT options jsonb, OUT state text, OUT reason text, OUT created_at timestamptz,
                                       OUT ceiling bigint, OUT floor bigint, OUT lag bigint, OUT lag_since timestamptz,
                                       OUT claims bigint, OUT in_flight bigint, OUT oldest_claim timestamptz, OUT waiting bigint,
                                       OUT retrying bigint, OUT parked bigint) RETURNS SETOF record
@@ -1339,7 +1344,7 @@ COMMENT ON FUNCTION millrace.json_consumer_release(text, text, bigint, bigint) I
 CREATE FUNCTION millrace.json_consumers(namespace text, consumer text) RETURNS SETOF jsonb
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_strip_nulls(jsonb_build_object('consumer', name, 'category', category, 'stream', stream, 'types', types,
-        'correlation', correlation, 'ordering', ordering, 'options', options, 'state', state, 'reason', reason,
+        'correlation', correlation, 'query', query, 'ordering', ordering, 'options', options, 'state', state, 'reason', reason,
         'createdAt', millrace.json_time(created_at), 'ceiling', ceiling, 'floor', floor, 'lag', lag,
         'lagMs', greatest(floor(extract(epoch FROM clock_timestamp() - lag_since) * 1000), 0)::bigint, 'claims', claims,
         'inFlight', in_flight, 'oldestClaimMs', CASE WHEN oldest_claim IS NOT NULL THEN
@@ -1498,11 +1503,11 @@ END $$;
 CREATE FUNCTION millrace.json_create_consumer(namespace text, consumer text, options jsonb) RETURNS jsonb
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    of_consumer jsonb := options - '{category,stream,types,correlation,ordering,position,since}'::text[];
+    of_consumer jsonb := options - '{category,stream,types,correlation,query,ordering,position,since}'::text[];
     since timestamptz;
     created boolean;
 BEGIN
-    PERFORM millrace.check_members(options, 'category string', 'stream string', 'types array', 'correlation string', 'ordering string',
+    PERFORM millrace.check_members(options, 'category string', 'stream string', 'types array', 'correlation string', 'query object', 'ordering string',
         'position any', 'since string', 'leaseMs integer', 'maxAttempts integer', 'maxParked integer', 'onPoison string');
     IF EXISTS (SELECT FROM jsonb_array_elements(options->'types') t WHERE jsonb_typeof(t) <> 'string') THEN
         RAISE EXCEPTION 'options.types must be an array of strings' USING ERRCODE = 'MR009';
@@ -1514,7 +1519,7 @@ BEGIN
         CASE WHEN options ? 'types' THEN ARRAY(SELECT jsonb_array_elements_text(options->'types')) END,
         options->>'correlation', coalesce(options->>'ordering', 'stream'), nullif(of_consumer, '{}'),
         CASE WHEN since IS NULL THEN millrace.consumer_start(json_create_consumer.namespace, options->'position') END, since,
-        namespace => json_create_consumer.namespace);
+        namespace => json_create_consumer.namespace, query => options->'query');
     RETURN jsonb_build_object('consumer', consumer, 'created', created);
 END $$;
 

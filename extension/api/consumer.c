@@ -13,7 +13,9 @@
 
 #include "api/api.h"
 #include "api/consumer.h"
+#include "api/read.h"
 #include "base/errors.h"
+#include "core/query_scan.h"
 
 PG_FUNCTION_INFO_V1(millrace_add_consumer);
 PG_FUNCTION_INFO_V1(millrace_drop_consumer);
@@ -121,29 +123,33 @@ PositionSince(ConsumerTables *tables, Timestamp since)
 }
 
 /*
- * add_consumer(name, category, stream, types, correlation, ordering, options, position, since, namespace) ->
- * whether it is new.  create_consumer() has looked at the values.
+ * add_consumer(name, category, stream, types, correlation, query, ordering, options, position, since,
+ * namespace) -> whether it is new.  create_consumer() has looked at the values.
  */
 Datum
 millrace_add_consumer(PG_FUNCTION_ARGS)
 {
-	ConsumerTables *tables = ConsumerTablesOpen(ArgNamespace(fcinfo, 9), true);
+	ConsumerTables *tables = ConsumerTablesOpen(ArgNamespace(fcinfo, 10), true);
 	ConsumerRow row = {0};
-	int64 position = PG_ARGISNULL(7) ? 1 : PG_GETARG_INT64(7);
+	int64 position = PG_ARGISNULL(8) ? 1 : PG_GETARG_INT64(8);
+	const TagQuery *query;
 	bool created;
 
 	(void)ArgName(fcinfo, 0, "name");
-	CheckNotNull(PG_ARGISNULL(5), "ordering");
-	if (!PG_ARGISNULL(6))
-		CheckObject(PG_GETARG_JSONB_P(6), "options");
+	CheckNotNull(PG_ARGISNULL(6), "ordering");
+	if (!PG_ARGISNULL(7))
+		CheckObject(PG_GETARG_JSONB_P(7), "options");
+	query = ArgQueryOrNull(fcinfo, 5);
+	if (query)
+		QueryScanCheck(tables->store, query);
 	PreventCommandIfReadOnly("millrace.create_consumer()");
-	for (int arg = 0; arg < 7; arg++)
+	for (int arg = 0; arg < 8; arg++)
 	{
 		row.value[CONSUMER_NAME - 1 + arg] = PG_GETARG_DATUM(arg);
 		row.isnull[CONSUMER_NAME - 1 + arg] = PG_ARGISNULL(arg);
 	}
-	if (!PG_ARGISNULL(8))
-		position = PositionSince(tables, (Timestamp)PG_GETARG_TIMESTAMPTZ(8));
+	if (!PG_ARGISNULL(9))
+		position = PositionSince(tables, (Timestamp)PG_GETARG_TIMESTAMPTZ(9));
 	created = ConsumerCreate(tables, &row, Max(position, 1) - 1);
 	ConsumerTablesClose(tables);
 	PG_RETURN_BOOL(created);

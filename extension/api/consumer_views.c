@@ -24,7 +24,7 @@ extern Datum millrace_consumers_of(PG_FUNCTION_ARGS);
 extern Datum millrace_consumer_claims_of(PG_FUNCTION_ARGS);
 extern Datum millrace_consumer_streams_of(PG_FUNCTION_ARGS);
 
-#define CONSUMERS_COLUMNS 20
+#define CONSUMERS_COLUMNS 21
 #define CLAIMS_COLUMNS 9
 #define STREAMS_COLUMNS 11
 
@@ -63,16 +63,16 @@ PutConsumer(Listing *listing)
 		values[column - CONSUMER_NAME] = consumer->row.value[column - 1];
 		isnull[column - CONSUMER_NAME] = consumer->row.isnull[column - 1];
 	}
-	values[10] = Int64GetDatum(status.ceiling);
-	values[11] = Int64GetDatum(status.floor);
-	values[12] = Int64GetDatum(status.lag);
-	SetOr(&values[13], &isnull[13], status.lag_since);
-	values[14] = Int64GetDatum(status.claims);
-	values[15] = Int64GetDatum(status.in_flight);
-	SetOr(&values[16], &isnull[16], status.oldest_claim);
-	values[17] = Int64GetDatum(status.waiting);
-	values[18] = Int64GetDatum(status.retrying);
-	values[19] = Int64GetDatum(status.parked);
+	values[11] = Int64GetDatum(status.ceiling);
+	values[12] = Int64GetDatum(status.floor);
+	values[13] = Int64GetDatum(status.lag);
+	SetOr(&values[14], &isnull[14], status.lag_since);
+	values[15] = Int64GetDatum(status.claims);
+	values[16] = Int64GetDatum(status.in_flight);
+	SetOr(&values[17], &isnull[17], status.oldest_claim);
+	values[18] = Int64GetDatum(status.waiting);
+	values[19] = Int64GetDatum(status.retrying);
+	values[20] = Int64GetDatum(status.parked);
 	ResultSetPut(listing->set, values, isnull);
 }
 

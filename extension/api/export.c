@@ -52,8 +52,8 @@ WriteLine(void *arg, const Message *message)
 }
 
 /*
- * json_export(namespace, position, categories, since, until, max_bytes) -> (body, count, next_position or
- * NULL)
+ * json_export(namespace, position, categories, since, until, max_bytes, query) -> (body, count, next_position
+ * or NULL)
  */
 Datum
 millrace_json_export(PG_FUNCTION_ARGS)
@@ -68,6 +68,9 @@ millrace_json_export(PG_FUNCTION_ARGS)
 	bool isnull[3] = {false};
 
 	request.position = ArgInt64(fcinfo, 1, 1);
+	request.query = ArgQueryOrNull(fcinfo, 6);
+	if (request.query)
+		request.kind = READ_QUERY;
 	ArgTexts(fcinfo, 2, "categories", &request.categories, &request.ncategories);
 	request.since = PG_ARGISNULL(3) ? NULL : &since;
 	request.until = PG_ARGISNULL(4) ? NULL : &until;

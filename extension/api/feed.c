@@ -90,9 +90,10 @@ StateName(ReadEnd end)
 }
 
 static void
-SetSource(FunctionCallInfo fcinfo, int stream, int category, ReadRequest *request)
+SetSource(FunctionCallInfo fcinfo, int stream, int category, int query, ReadRequest *request)
 {
-	request->kind = READ_ALL;
+	request->query = ArgQueryOrNull(fcinfo, query);
+	request->kind = request->query ? READ_QUERY : READ_ALL;
 	if (!PG_ARGISNULL(stream))
 	{
 		request->kind = READ_STREAM;
@@ -107,7 +108,7 @@ SetSource(FunctionCallInfo fcinfo, int stream, int category, ReadRequest *reques
 
 /*
  * read_pokes(namespace, stream, category, position, below, member, size, ids, messages, max_bytes,
- * global_position, types, correlation) -> (body, count, next_position, state)
+ * global_position, types, correlation, query) -> (body, count, next_position, state)
  */
 Datum
 millrace_read_pokes(PG_FUNCTION_ARGS)
@@ -120,7 +121,7 @@ millrace_read_pokes(PG_FUNCTION_ARGS)
 	Datum values[4];
 	bool isnull[4] = {false};
 
-	SetSource(fcinfo, 1, 2, &request);
+	SetSource(fcinfo, 1, 2, 13, &request);
 	request.position = ArgInt64(fcinfo, 3, 0);
 	request.below = ArgInt64(fcinfo, 4, 0);
 	ArgConsumerGroup(fcinfo, 5, 6, &request);
@@ -156,14 +157,33 @@ typedef struct Feed
 {
 	ResultSet *set;
 	bool messages;
+	const TagQuery **queries; /* NULL: none */
+	int nqueries;
+	int *matching;
 } Feed;
+
+/* The numbers of the queries that a message matches, from 0 on, with a space behind each. */
+static text *
+FeedMatches(Feed *feed, const Message *message)
+{
+	StringInfoData out;
+	int n = QueriesMatch(feed->queries, feed->nqueries, message->type, message->metadata, feed->matching);
+
+	TextBegin(&out);
+	for (int i = 0; i < n; i++)
+	{
+		JsonAppendInt64(&out, feed->matching[i]);
+		appendStringInfoCharMacro(&out, ' ');
+	}
+	return TextEnd(&out);
+}
 
 static bool
 PutFeedRow(void *arg, const Message *message)
 {
 	Feed *feed = arg;
-	Datum values[5] = {0};
-	bool isnull[5] = {false};
+	Datum values[6] = {0};
+	bool isnull[6] = {false};
 	StringInfoData out;
 
 	if (message->global_position == LAST_POSITION)
@@ -181,24 +201,32 @@ PutFeedRow(void *arg, const Message *message)
 		JsonAppendMessage(&out, message, true);
 		values[4] = PointerGetDatum(TextEnd(&out));
 	}
+	isnull[5] = !feed->queries;
+	if (feed->queries)
+		values[5] = PointerGetDatum(FeedMatches(feed, message));
 	ResultSetPut(feed->set, values, isnull);
 	return true;
 }
 
 /*
- * read_feed(namespace, position, max_rows, messages) -> rows of (stream, position, global_position, poke,
- * message)
+ * read_feed(namespace, position, max_rows, messages, queries) -> rows of (stream, position, global_position,
+ * poke, message, matches)
  */
 Datum
 millrace_read_feed(PG_FUNCTION_ARGS)
 {
 	ReadRequest request = {.kind = READ_ALL};
-	Feed feed = {ResultSetBegin(fcinfo), false};
+	Feed feed = {.set = ResultSetBegin(fcinfo)};
 	Store *store;
 
 	request.position = ArgInt64(fcinfo, 1, 1);
 	request.limit = PG_ARGISNULL(2) ? NO_LIMIT : PG_GETARG_INT32(2);
 	feed.messages = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
+	if (PG_NARGS() > 4 && !PG_ARGISNULL(4)) /* the extension in the catalogue may be 0.1.0 */
+	{
+		feed.queries = QueriesRead(PG_GETARG_JSONB_P(4), "queries", &feed.nqueries);
+		feed.matching = palloc(sizeof(int) * feed.nqueries);
+	}
 	store = StoreOpen(ArgNamespace(fcinfo, 0), STORE_READ);
 	(void)ReadMessages(store, &request, PutFeedRow, &feed);
 	StoreClose(store);

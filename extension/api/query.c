@@ -31,6 +31,13 @@ ArgQuery(FunctionCallInfo fcinfo, int arg)
 	return QueryRead(PG_GETARG_JSONB_P(arg), "query");
 }
 
+/* NULL, too, where the function has no such argument: its extension in the catalogue is 0.1.0. */
+const TagQuery *
+ArgQueryOrNull(FunctionCallInfo fcinfo, int arg)
+{
+	return PG_NARGS() > arg && !PG_ARGISNULL(arg) ? ArgQuery(fcinfo, arg) : NULL;
+}
+
 /* Its arguments are a query, a position, a batch size, and where `direction` says a direction. */
 static QueryRequest
 ArgQueryRequest(FunctionCallInfo fcinfo, int query, int direction)

@@ -46,6 +46,7 @@ extern int64 ArgMaxRows(FunctionCallInfo fcinfo, int arg);
 extern text *ArgPrefix(FunctionCallInfo fcinfo, int arg);
 extern void ArgTexts(FunctionCallInfo fcinfo, int arg, const char *what, text ***texts, int *ntexts);
 extern void ArgTypes(FunctionCallInfo fcinfo, int arg, ReadRequest *request);
+extern const TagQuery *ArgQueryOrNull(FunctionCallInfo fcinfo, int arg);
 extern void NoticeDash(text *name);
 extern bool PutMessageRow(void *arg, const Message *message);
 extern void ArgDirection(FunctionCallInfo fcinfo, int arg, ReadRequest *request);

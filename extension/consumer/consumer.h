@@ -51,6 +51,7 @@ enum /* of consumers */
 	CONSUMER_STREAM,
 	CONSUMER_TYPES,
 	CONSUMER_CORRELATION,
+	CONSUMER_QUERY,
 	CONSUMER_ORDERING,
 	CONSUMER_OPTIONS,
 	CONSUMER_STATE,
@@ -151,7 +152,7 @@ typedef struct Consumer
 {
 	int64 id;
 	text *name;
-	ReadRequest source; /* kind, name, types, correlation */
+	ReadRequest source; /* kind, name, types, correlation, query */
 	ConsumerOrdering ordering;
 	ConsumerState state;
 	text *reason; /* of being stopped; may be NULL */
@@ -342,6 +343,7 @@ extern void SourceReadStream(ConsumerTables *tables, const Consumer *consumer, t
 							 int64 below, int64 limit, MessageSink sink, void *arg);
 extern bool SourceNext(ConsumerTables *tables, const Consumer *consumer, text *key, int64 position,
 					   int64 ceiling, int64 *found, int64 *global_position);
+extern bool SourceLacksIndex(ConsumerTables *tables, const Consumer *consumer);
 extern bool SourceAt(ConsumerTables *tables, int64 global_position, text **stream, int64 *position);
 
 /* span.c */

@@ -72,6 +72,11 @@ SetSource(Consumer *consumer)
 	else if ((source->name = TextOrNull(row, CONSUMER_STREAM)) != NULL)
 		source->kind = READ_STREAM;
 	source->correlation = TextOrNull(row, CONSUMER_CORRELATION);
+	if (!row->isnull[CONSUMER_QUERY - 1])
+	{
+		source->kind = READ_QUERY;
+		source->query = QueryRead(DatumGetJsonbP(row->value[CONSUMER_QUERY - 1]), "query");
+	}
 	if (!row->isnull[CONSUMER_TYPES - 1])
 	{
 		Datum *types;

@@ -67,15 +67,15 @@ WriteCeiling(ConsumerTables *tables, int64 consumer, int64 ceiling, uint32 place
 }
 
 /*
- * Creates a consumer of whose row the caller has filled name, category, stream, types, correlation, ordering
- * and options; it begins above the ceiling.  Returns false when there is the same one already.  Errors: MR017
- * when one of that name is another, MR009 when there are too many.
+ * Creates a consumer of whose row the caller has filled name, category, stream, types, correlation, query,
+ * ordering and options; it begins above the ceiling.  Returns false when there is the same one already.
+ * Errors: MR017 when one of that name is another, MR009 when there are too many.
  */
 bool
 ConsumerCreate(ConsumerTables *tables, ConsumerRow *row, int64 ceiling)
 {
-	static const int columns[] = {CONSUMER_CATEGORY,	CONSUMER_STREAM,   CONSUMER_TYPES,
-								  CONSUMER_CORRELATION, CONSUMER_ORDERING, CONSUMER_OPTIONS};
+	static const int columns[] = {CONSUMER_CATEGORY, CONSUMER_STREAM,	CONSUMER_TYPES,	 CONSUMER_CORRELATION,
+								  CONSUMER_QUERY,	 CONSUMER_ORDERING, CONSUMER_OPTIONS};
 	text *name = DatumGetTextPP(row->value[CONSUMER_NAME - 1]);
 	Consumer *there;
 	bool jumped;

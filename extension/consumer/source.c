@@ -11,6 +11,7 @@
 #include "utils/snapmgr.h"
 
 #include "consumer/consumer.h"
+#include "core/query_scan.h"
 
 /* What is kept in order: the stream, or ''.  The result may be the argument. */
 text *
@@ -74,6 +75,16 @@ SourceReadStream(ConsumerTables *tables, const Consumer *consumer, text *key, in
 	PushActiveSnapshot(GetLatestSnapshot());
 	(void)ReadMessages(tables->store, &request, sink, arg);
 	PopActiveSnapshot();
+}
+
+/* Whether the log can't be read, for want of the index that the consumer's query needs. */
+bool
+SourceLacksIndex(ConsumerTables *tables, const Consumer *consumer)
+{
+	const char *hint;
+
+	return consumer->source.kind == READ_QUERY &&
+		   QueryScanProblem(tables->store, consumer->source.query, &hint) != NULL;
 }
 
 typedef struct Found

@@ -72,14 +72,23 @@ AddClaims(ConsumerWork *work, ConsumerStatus *status)
 	}
 }
 
-/* Fills in how the consumer is doing. */
+/*
+ * Fills in how the consumer is doing.  Where an index was dropped that its query needs, its lag is what the
+ * next rows have: it must be shown all the same, and others beside it.
+ */
 void
 ConsumerGetStatus(ConsumerTables *tables, Consumer *consumer, ConsumerStatus *status)
 {
 	ConsumerWork *work = ConsumerBegin(tables, consumer);
 	Lag lag = {.below = work->newest.ceiling + 1}, oldest = {0};
+	int64 rows = 0;
 
 	memset(status, 0, sizeof(*status));
+	if (SourceLacksIndex(tables, consumer))
+	{
+		consumer->source.kind = READ_ALL;
+		rows = SCAN_ROWS;
+	}
 	/* What was settled is taken in by the next call of next(), whenever that comes. */
 	ConsumerLook(work);
 	status->ceiling = status->floor = work->newest.ceiling;
@@ -89,7 +98,7 @@ ConsumerGetStatus(ConsumerTables *tables, Consumer *consumer, ConsumerStatus *st
 	status->floor = Min(status->floor, StreamsLowestParked(tables, consumer->id) - 1);
 	lag.below = 0;
 	if (lag.count < LAG_MAX)
-		(void)SourceRead(tables, consumer, status->ceiling + 1, 0, CountMessage, &lag);
+		(void)SourceRead(tables, consumer, status->ceiling + 1, rows, CountMessage, &lag);
 	status->lag = Min(lag.count + status->in_flight, LAG_MAX);
 	(void)SourceRead(tables, consumer, status->floor + 1, 1, CountMessage, &oldest);
 	status->lag_since = oldest.first > 0 ? oldest.time : lag.first > 0 ? lag.time : 0;

@@ -40,9 +40,9 @@
 #define NUMBERS_JUMP INT64CONST(1000000000)
 
 static const BesideColumn consumers_columns[CONSUMER_COLUMNS] = {
-	{"id", INT8OID},		 {"name", TEXTOID},		   {"category", TEXTOID},		   {"stream", TEXTOID},
-	{"types", TEXTARRAYOID}, {"correlation", TEXTOID}, {"ordering", TEXTOID},		   {"options", JSONBOID},
-	{"state", TEXTOID},		 {"reason", TEXTOID},	   {"created_at", TIMESTAMPTZOID},
+	{"id", INT8OID},		 {"name", TEXTOID},		   {"category", TEXTOID}, {"stream", TEXTOID},
+	{"types", TEXTARRAYOID}, {"correlation", TEXTOID}, {"query", JSONBOID},	  {"ordering", TEXTOID},
+	{"options", JSONBOID},	 {"state", TEXTOID},	   {"reason", TEXTOID},	  {"created_at", TIMESTAMPTZOID},
 };
 static const BesideColumn claims_columns[CLAIM_COLUMNS] = {
 	{"consumer", INT8OID}, {"claim", INT8OID},			{"ceiling", INT8OID},

@@ -255,6 +255,24 @@ QueryRead(Jsonb *value, const char *what)
 	return QueryAt(&root);
 }
 
+const TagQuery **
+QueriesRead(Jsonb *value, const char *what, int *nqueries)
+{
+	Place root = RootOf(value, what);
+	JsonbContainer *array = ArrayAt(&root, INT_MAX);
+	const TagQuery **queries;
+
+	*nqueries = (int)JsonContainerSize(array);
+	queries = palloc(sizeof(TagQuery *) * *nqueries);
+	for (int i = 0; i < *nqueries; i++)
+	{
+		Place element = ElementAt(array, i, what);
+
+		queries[i] = QueryAt(&element);
+	}
+	return queries;
+}
+
 /* ---- conditions ------------------------------------------------------------------------------------ */
 
 static Condition
@@ -382,17 +400,32 @@ ItemMatches(const QueryItem *item, Slice type, const TagList *list)
 	return true;
 }
 
+int
+QueriesMatch(const TagQuery *const *queries, int nqueries, Slice type, Jsonb *metadata, int *matching)
+{
+	TagList list = {NULL, 0, 0};
+	int nmatching = 0;
+
+	TagsOfMetadata(metadata, AddTag, &list);
+	for (int i = 0; i < nqueries; i++)
+	{
+		const TagQuery *query = queries[i];
+		bool matches = query->all;
+
+		for (int j = 0; j < query->nitems && !matches; j++)
+			matches = ItemMatches(&query->items[j], type, &list);
+		if (matches)
+			matching[nmatching++] = i;
+	}
+	if (list.tags)
+		pfree(list.tags);
+	return nmatching;
+}
+
 bool
 QueryMatches(const TagQuery *query, Slice type, Jsonb *metadata)
 {
-	TagList list = {NULL, 0, 0};
-	bool matches = query->all;
+	int matching;
 
-	if (!matches)
-		TagsOfMetadata(metadata, AddTag, &list);
-	for (int i = 0; i < query->nitems && !matches; i++)
-		matches = ItemMatches(&query->items[i], type, &list);
-	if (list.tags)
-		pfree(list.tags);
-	return matches;
+	return QueriesMatch(&query, 1, type, metadata, &matching) > 0;
 }

@@ -55,6 +55,13 @@ extern Condition *ConditionsRead(Jsonb *value, const char *what, int *ncondition
 /* Whether a message is one of the query's.  metadata: NULL where it has none. */
 extern bool QueryMatches(const TagQuery *query, Slice type, Jsonb *metadata);
 
+/* The same of many: puts the numbers of the queries that it is one of into `matching`; returns how many. */
+extern int QueriesMatch(const TagQuery *const *queries, int nqueries, Slice type, Jsonb *metadata,
+						int *matching);
+
+/* Reads an array of queries, of any length.  Errors as of QueryRead(). */
+extern const TagQuery **QueriesRead(Jsonb *value, const char *what, int *nqueries);
+
 /* Calls `take` with each tag of a message, in the order of the array, repeated ones too. */
 extern void TagsOfMetadata(Jsonb *metadata, void (*take)(void *arg, Slice tag), void *arg);
 

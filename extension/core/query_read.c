@@ -78,19 +78,15 @@ TakeRow(QueryReader *reader, HeapTuple row)
 static bool
 Next(QueryReader *reader, int64 *doubt)
 {
-	Candidate candidate;
+	PrefixStep step;
 	HeapTuple row;
 
 	*doubt = 0;
-	while (QueryScanNext(reader->scan, &candidate))
+	while ((step = QueryScanNextRow(reader->scan, reader->prefix, &row)) != PREFIX_NO_MORE)
 	{
-		PrefixStep step = QueryScanJudge(reader->scan, reader->prefix, &row);
-
-		if (step == PREFIX_NO_MORE)
-			continue;
 		if (step == PREFIX_UNDECIDED)
 		{
-			*doubt = candidate.global_position;
+			*doubt = RowInt64(row, COLUMN_GLOBAL_POSITION);
 			return true;
 		}
 		if (TakeRow(reader, row))

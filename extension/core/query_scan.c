@@ -251,11 +251,20 @@ CountLegs(const TagQuery *query)
 	return n;
 }
 
+void
+QueryScanCheck(Store *store, const TagQuery *query)
+{
+	const char *hint;
+	const char *problem = QueryScanProblem(store, query, &hint);
+
+	if (problem)
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_NO_TAG_INDEX), errmsg("%s", problem), errhint("%s", hint)));
+}
+
 QueryScan *
 QueryScanBegin(Store *store, const TagQuery *query)
 {
 	QueryScan *scan = palloc0(sizeof(QueryScan));
-	const char *problem, *hint;
 	StoreIndexKind kind;
 
 	scan->store = store;
@@ -268,9 +277,7 @@ QueryScanBegin(Store *store, const TagQuery *query)
 		scan->nlegs = 1;
 		return scan;
 	}
-	problem = QueryScanProblem(store, query, &hint);
-	if (problem)
-		ereport(ERROR, (errcode(ERRCODE_MILLRACE_NO_TAG_INDEX), errmsg("%s", problem), errhint("%s", hint)));
+	QueryScanCheck(store, query);
 	kind = OidIsValid(store->index[INDEX_TAGS]) ? INDEX_TAGS : INDEX_TAGS_ONLY;
 	scan->index = StoreOpenIndex(store, store->index[kind], STORE_READ);
 	for (int i = 0; i < query->nitems; i++)
@@ -385,6 +392,17 @@ QueryScanJudge(QueryScan *scan, PrefixScan *prefix, HeapTuple *row)
 	}
 	else if (RowInt64(*row, COLUMN_GLOBAL_POSITION) != scan->at.global_position)
 		return PREFIX_NO_MORE;
+	return step;
+}
+
+PrefixStep
+QueryScanNextRow(QueryScan *scan, PrefixScan *prefix, HeapTuple *row)
+{
+	Candidate candidate;
+	PrefixStep step = PREFIX_NO_MORE;
+
+	while (step == PREFIX_NO_MORE && QueryScanNext(scan, &candidate))
+		step = QueryScanJudge(scan, prefix, row);
 	return step;
 }
 

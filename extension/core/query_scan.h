@@ -25,6 +25,9 @@ typedef struct Candidate
  */
 extern const char *QueryScanProblem(Store *store, const TagQuery *query, const char **hint);
 
+/* Errors: MR020 where there is such a problem. */
+extern void QueryScanCheck(Store *store, const TagQuery *query);
+
 /*
  * Begins a scan; it finds nothing before QueryScanSeek().  The query must live until its end.  Errors: MR020
  * where there is such a problem.
@@ -51,6 +54,12 @@ extern bool QueryScanNext(QueryScan *scan, Candidate *candidate);
  * position.  A place where is none that anyone may still see is passed over by later scans.
  */
 extern PrefixStep QueryScanJudge(QueryScan *scan, PrefixScan *prefix, HeapTuple *row);
+
+/*
+ * Goes to the next candidate's row, which is the prefix scan's (PrefixAt()) and has the candidate's position.
+ * PREFIX_UNDECIDED: it may match.  PREFIX_NO_MORE: there is none.
+ */
+extern PrefixStep QueryScanNextRow(QueryScan *scan, PrefixScan *prefix, HeapTuple *row);
 
 /* Lets go of all pages, which must be done before waiting for a transaction; QueryScanSeek() begins anew. */
 extern void QueryScanRest(QueryScan *scan);

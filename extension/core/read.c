@@ -35,6 +35,7 @@
 #include "utils/snapmgr.h"
 
 #include "core/prefix.h"
+#include "core/query_scan.h"
 #include "core/read.h"
 #include "core/readable.h"
 #include "core/row.h"
@@ -104,6 +105,7 @@ struct Reader
 	int64 highest;		   /* backward, by global position: what is above is not returned */
 	StoreScan *scan;	   /* NULL: there is nothing to read, or no more */
 	PrefixScan *prefix;	   /* NULL: the scan is by the snapshot alone */
+	QueryScan *query;	   /* leads to the rows in place of the scan, which is not moved; NULL: it doesn't */
 	Member *members;	   /* a group's read's; else NULL */
 	MemoryContext home;	   /* the reader's own */
 	MemoryContext context; /* of one message */
@@ -153,6 +155,12 @@ PassesHeadFilters(const ReadRequest *request, const Message *message)
 }
 
 static bool
+PassesQuery(const ReadRequest *request, const Message *message)
+{
+	return !request->query || QueryMatches(request->query, message->type, message->metadata);
+}
+
+static bool
 PassesCorrelation(const ReadRequest *request, const Message *message)
 {
 	Slice correlation;
@@ -193,6 +201,16 @@ BeginScan(Store *store, const ReadRequest *request, int64 position, Snapshot sca
 	return scan;
 }
 
+static void
+BeginQuery(Reader *reader)
+{
+	reader->query = QueryScanBegin(reader->store, reader->request->query);
+	QueryScanCheckSnapshot(reader->query, reader->snapshot);
+	QueryScanSeek(reader->query, reader->request->position, ForwardScanDirection);
+	reader->scan = StoreBeginScan(reader->store, INDEX_GLOBAL_POSITION, SnapshotAny, 0);
+	reader->prefix = PrefixBegin(reader->scan, reader->snapshot, ForwardScanDirection);
+}
+
 /*
  * Begins the scan of the rows.  A serializable transaction must meet those that its answer left out, too, to
  * learn of its conflicts, so backward its scan begins where it was asked to.
@@ -227,12 +245,15 @@ ReaderBegin(Store *store, const ReadRequest *request, Snapshot snapshot)
 	reader->direction = request->backward ? BackwardScanDirection : ForwardScanDirection;
 	reader->outcome.end = READ_EXHAUSTED;
 	reader->home = CurrentMemoryContext;
-	if (request->limit == 0 || (request->kind != READ_ALL && !request->name))
+	if (request->limit == 0 || (request->kind < READ_ALL && !request->name))
 		return reader;
 	if (request->kind != READ_STREAM && IsolationIsSerializable())
 		PredicateLockRelation(store->heap, snapshot);
 	reader->context = AllocSetContextCreate(CurrentMemoryContext, "millrace message", ALLOCSET_DEFAULT_SIZES);
-	BeginRows(reader);
+	if (request->kind == READ_QUERY)
+		BeginQuery(reader);
+	else
+		BeginRows(reader);
 	if (request->size > 0)
 		reader->members = palloc0(sizeof(Member) * MEMBERS);
 	return reader;
@@ -246,6 +267,8 @@ EndScan(Reader *reader)
 		return;
 	if (reader->prefix)
 		PrefixEnd(reader->prefix);
+	if (reader->query)
+		QueryScanEnd(reader->query);
 	StoreEndScan(reader->scan);
 	reader->scan = NULL;
 }
@@ -263,7 +286,8 @@ IsBehind(Reader *reader, PrefixStep step, HeapTuple row)
 		return false;
 	if (step == PREFIX_UNDECIDED && request->kind == READ_STREAM && reader->snapshot->takenDuringRecovery)
 		return false;
-	return PrefixEntryPosition(reader->scan, row) >= request->below;
+	return (reader->query ? RowInt64(row, COLUMN_GLOBAL_POSITION) : PrefixEntryPosition(reader->scan, row)) >=
+		   request->below;
 }
 
 /* Goes to the next row below what may still commit; one that came in since then is passed over. */
@@ -282,6 +306,8 @@ NextRowBelow(Reader *reader, HeapTuple *row)
 static PrefixStep
 NextRow(Reader *reader, HeapTuple *row)
 {
+	if (reader->query)
+		return QueryScanNextRow(reader->query, reader->prefix, row);
 	if (reader->prefix)
 		return reader->request->backward ? NextRowBelow(reader, row) : PrefixNext(reader->prefix, row);
 	CHECK_FOR_INTERRUPTS();
@@ -307,7 +333,7 @@ TakeRow(Reader *reader, HeapTuple row)
 		return false;
 	if (!request->heads)
 		MessageContent(values, isnull, &reader->message);
-	return PassesCorrelation(request, &reader->message);
+	return PassesQuery(request, &reader->message) && PassesCorrelation(request, &reader->message);
 }
 
 /* Goes one row on; returns whether that gave a message. */

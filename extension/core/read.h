@@ -6,13 +6,15 @@
 
 #include "postgres.h"
 
+#include "core/query.h"
 #include "store/store.h"
 
 typedef enum ReadKind
 {
 	READ_STREAM,   /* by position */
 	READ_CATEGORY, /* by global position, by the prefix rule */
-	READ_ALL	   /* the same */
+	READ_ALL,	   /* the same */
+	READ_QUERY	   /* the same, by the index on tags; forward only */
 } ReadKind;
 
 #define NO_LIMIT INT64CONST(-1)
@@ -33,7 +35,7 @@ PositionBehind(int64 position)
 typedef struct ReadRequest
 {
 	ReadKind kind;
-	text *name;		/* stream or category, NULL: there is none; not for READ_ALL */
+	text *name;		/* stream or category, NULL: there is none; of the first two kinds */
 	bool backward;	/* the newest first; then what is said of `first` here is of the last */
 	int64 position; /* the first wanted: position in the stream, or global position */
 	int64 limit;	/* messages, after filters; NO_LIMIT */
@@ -49,8 +51,9 @@ typedef struct ReadRequest
 	const Timestamp *until; /* exclusive */
 	text **categories;
 	int ncategories;
-	int64 max_rows; /* looked at, whether the filters let them pass or not; 0: no bound */
-	bool heads;		/* data and metadata are not wanted */
+	int64 max_rows;		   /* looked at, whether the filters let them pass or not; 0: no bound */
+	bool heads;			   /* data and metadata are not wanted */
+	const TagQuery *query; /* of READ_QUERY; else a filter */
 } ReadRequest;
 
 /* Why a read ended. */

@@ -122,6 +122,8 @@ static const struct setting export_settings[] = {
 
 	{"categories", "What", TEXT(categories, NULL), .value = "A,B",
 	 .help = "only messages of these categories (default: all)", .optional = true},
+	{"query", "What", TEXT(query, NULL), .value = "JSON",
+	 .help = "only messages that match this query over types and tags", .optional = true},
 	{"since", "What", TEXT(since, NULL), .value = "TIME",
 	 .help = "only messages of that time and later, as 2025-01-31T12:00:00Z or 2025-01-31", .optional = true},
 	{"until", "What", TEXT(until, NULL), .value = "TIME", .help = "only messages before that time",
@@ -204,7 +206,8 @@ static const struct command commands[] = {
 		.summary = "write the messages of a namespace to a file",
 		.usage =
 			"millrace export [--url URL] [--ca-file FILE] [--token TOKEN | --token-file FILE]\n"
-			"                  [--categories A,B] [--since TIME] [--until TIME] [--gzip] [--output FILE]",
+			"                  [--categories A,B] [--query JSON] [--since TIME] [--until TIME] [--gzip]\n"
+			"                  [--output FILE]",
 		.description = "Writes the messages of the token's namespace as NDJSON, one object a line, in the "
 					   "order of their\n"
 					   "global positions:\n"

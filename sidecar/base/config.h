@@ -69,12 +69,12 @@ struct config
 	int64_t answer_timeout;	  /* s; ten times that for namespace calls, import and export */
 	int64_t drain_timeout;	  /* s, at SIGTERM */
 	/* export, import and consume */
-	const char *url;						/* of the server */
-	const char *ca_file;					/* of certificates to trust; NULL = the system's */
-	bool gzip;								/* the file is compressed */
-	const char *output;						/* "-" = stdout */
-	const char *input;						/* "-" = stdin */
-	const char *categories, *since, *until; /* NULL = without */
+	const char *url;								/* of the server */
+	const char *ca_file;							/* of certificates to trust; NULL = the system's */
+	bool gzip;										/* the file is compressed */
+	const char *output;								/* "-" = stdout */
+	const char *input;								/* "-" = stdin */
+	const char *categories, *query, *since, *until; /* NULL = without */
 	bool force, yes, progress;
 	/* consume */
 	const char *consumer; /* its name */

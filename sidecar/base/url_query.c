@@ -6,7 +6,11 @@
 #include <stdio.h>
 
 #include "extension/hex.h"
+#include "extension/protocol.h"
+#include "base/json.h"
 #include "base/spelling.h"
+
+#define MAX_JSON 16384 /* the same is in README.md, "Limits" */
 
 char url_query_take(struct slice *text, bool plus)
 {
@@ -96,4 +100,15 @@ bool url_query_check_names(struct slice query, const char *const known[], char p
 		return false;
 	}
 	return true;
+}
+
+const char *url_query_check_json(struct slice value)
+{
+	struct json_verdict verdict;
+
+	if (value.len > MAX_JSON)
+		return "at most " LIMIT_TEXT(MAX_JSON) " bytes of JSON";
+	if (!json_check(value, &verdict))
+		return "JSON";
+	return verdict.unsupported != NULL ? "JSON that jsonb can hold" : NULL;
 }

@@ -30,4 +30,7 @@ bool url_query_check_names(struct slice query, const char *const known[], char p
  */
 char url_query_take(struct slice *text, bool plus);
 
+/* What a parameter that is handed to Postgres as JSON must be and is not; NULL: it is. */
+const char *url_query_check_json(struct slice value);
+
 #endif

@@ -39,6 +39,7 @@ struct export
 	int64_t position; /* where the next page begins */
 	struct db_optional since, until;
 	struct buf categories; /* an array literal, with its NUL; empty = all */
+	struct buf query;	   /* with its NUL; empty = none */
 	bool started;		   /* the reply is under way */
 	bool last;			   /* the page just sent was the last one */
 	bool cloudevents;
@@ -56,6 +57,7 @@ static void export_free(struct export *export)
 	buf_free(&export->deflated);
 	buf_free(&export->converted);
 	buf_free(&export->categories);
+	buf_free(&export->query);
 	free(export);
 }
 
@@ -114,6 +116,21 @@ static bool read_categories(struct export *export, struct slice list, struct err
 	return true;
 }
 
+/* What is in it is looked at by the extension. */
+static bool read_query(struct export *export, struct slice value, struct error *error)
+{
+	const char *wanted = url_query_check_json(value);
+
+	if (wanted != NULL)
+	{
+		error_set(error, ERROR_INVALID_REQUEST, "query must be %s", wanted);
+		return false;
+	}
+	buf_add(&export->query, value.bytes, value.len);
+	buf_add(&export->query, "", 1);
+	return true;
+}
+
 static bool read_time(const char *name, struct slice value, struct db_optional *out, struct error *error)
 {
 	out->is_set = timestamp_parse_loosely(value, &out->value);
@@ -148,12 +165,14 @@ static bool read_parameter(struct export *export, const char *name, struct error
 		}
 		else if (strcmp(name, "categories") == 0)
 			ok = read_categories(export, value, error);
+		else if (strcmp(name, "query") == 0)
+			ok = read_query(export, value, error);
 		else if (strcmp(name, "format") == 0)
 			ok = read_format(export, value, error);
 		else
 			ok = read_time(name, value, strcmp(name, "since") == 0 ? &export->since : &export->until, error);
 	}
-	if (decoded.failed || export->categories.failed)
+	if (decoded.failed || export->categories.failed || export->query.failed)
 	{
 		error_set(error, ERROR_INTERNAL_ERROR, "out of memory");
 		ok = false;
@@ -172,6 +191,7 @@ static void ask(struct export *export)
 		.namespace_name = export->namespace_name,
 		.position = export->position,
 		.categories = export->categories.len > 0 ? export->categories.data : NULL,
+		.query = export->query.len > 0 ? export->query.data : NULL,
 		.since = export->since,
 		.until = export->until,
 		.max_bytes = export->gzip ? GZIP_EXPORT_PAGE : EXPORT_PAGE,
@@ -317,7 +337,7 @@ static void on_page(void *arg, struct db_reply *reply)
 
 static bool prepare(struct export *export, struct error *error)
 {
-	static const char *const known[] = {"categories", "since", "until", "format", NULL};
+	static const char *const known[] = {"categories", "query", "since", "until", "format", NULL};
 	char problem[200];
 
 	if (!url_query_check_names(http_query(export->request), known, problem))
@@ -325,9 +345,9 @@ static bool prepare(struct export *export, struct error *error)
 		error_set(error, ERROR_INVALID_REQUEST, "%s", problem);
 		return false;
 	}
-	if (!read_parameter(export, "categories", error) || !read_parameter(export, "since", error) ||
-		!read_parameter(export, "until", error) || !read_parameter(export, "format", error))
-		return false;
+	for (int i = 0; known[i] != NULL; i++)
+		if (!read_parameter(export, known[i], error))
+			return false;
 	if (!http_accepts_gzip(export->request))
 		return true;
 	export->gzip = deflateInit2(&export->deflater, GZIP_LEVEL, Z_DEFLATED, GZIP_WINDOW, GZIP_MEMORY,

@@ -114,6 +114,7 @@ static bool ask(struct download *download, const struct config *config)
 
 	buf_add_str(&target, "/export");
 	add_parameter(&target, "categories", config->categories);
+	add_parameter(&target, "query", config->query);
 	add_parameter(&target, "since", config->since);
 	add_parameter(&target, "until", config->until);
 	buf_add(&target, "", 1);

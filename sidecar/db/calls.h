@@ -242,8 +242,9 @@ struct db_read_feed
 	const char *namespace_name;
 	int64_t position; /* global, of the first message wanted */
 	int64_t max_rows;
-	bool whole;		   /* messages, and not only pokes */
-	int64_t max_bytes; /* of whole messages: the page ends with the one that reaches it */
+	bool whole;			 /* messages, and not only pokes */
+	const char *queries; /* a JSON array; NULL: none */
+	int64_t max_bytes;	 /* of whole messages: the page ends with the one that reaches it */
 };
 
 struct db_feed_row
@@ -252,6 +253,7 @@ struct db_feed_row
 	int64_t position, global_position;
 	struct slice global_text;	   /* the global position */
 	struct db_optional group_hash; /* hash_64 of the cardinal id; not set: the stream has no id */
+	struct slice matches;		   /* numbers of the queries that it matches, each with a space behind it */
 	struct slice message;		   /* of a whole one */
 };
 
@@ -277,7 +279,7 @@ struct db_feed_state db_feed_state_of(const struct db_reply *reply);
 struct db_read_pokes
 {
 	const char *namespace_name;
-	const char *stream, *category; /* one of them at most; both NULL: the whole namespace */
+	const char *stream, *category; /* one of these two and `query` at most; none: the whole namespace */
 	int64_t position;			   /* of the stream, else global */
 	int64_t below;				   /* this global position */
 	int64_t member, size;		   /* of a consumer group; size 0: none */
@@ -286,6 +288,7 @@ struct db_read_pokes
 	int64_t global_position; /* a stream's: none below it */
 	const char *types;		 /* an array literal */
 	const char *correlation;
+	const char *query; /* JSON */
 };
 
 struct db_pokes
@@ -422,6 +425,7 @@ struct db_export
 	const char *namespace_name;
 	int64_t position;				 /* global */
 	const char *categories;			 /* an array literal; NULL: all */
+	const char *query;				 /* JSON; NULL: none */
 	struct db_optional since, until; /* microseconds since 2000-01-01 UTC */
 	int64_t max_bytes;
 };

@@ -7,8 +7,8 @@
 bool db_export(struct db *db, const struct db_export *in, db_query_done done, void *arg)
 {
 	const char *const params[] = {
-		in->namespace_name,		DB_NUMBER(in->position), in->categories,
-		DB_OPTIONAL(in->since), DB_OPTIONAL(in->until),	 DB_NUMBER(in->max_bytes),
+		in->namespace_name,		DB_NUMBER(in->position),  in->categories, DB_OPTIONAL(in->since),
+		DB_OPTIONAL(in->until), DB_NUMBER(in->max_bytes), in->query,
 	};
 
 	return db_ask(db, &db_export_statement, params, done, arg);

@@ -13,13 +13,17 @@ enum feed_column
 	FEED_GLOBAL_POSITION,
 	FEED_POKE,
 	FEED_GROUP_HASH, /* NULL: the stream has no id */
-	FEED_MESSAGE,	 /* of the second one only */
+	FEED_MATCHES,
+	FEED_MESSAGE, /* of the second one only */
 };
 
 bool db_read_feed(struct db *db, const struct db_read_feed *in, db_query_done done, void *arg)
 {
 	const char *const params[] = {
-		in->namespace_name, DB_NUMBER(in->position), DB_NUMBER(in->max_rows),
+		in->namespace_name,
+		DB_NUMBER(in->position),
+		DB_NUMBER(in->max_rows),
+		in->queries,
 		in->whole ? DB_NUMBER(in->max_bytes) : NULL, /* the second one's only */
 	};
 
@@ -50,6 +54,7 @@ struct db_feed_row db_feed_row(const struct db_reply *reply, int row, bool whole
 		.global_text = db_text(reply, row, FEED_GLOBAL_POSITION),
 		.poke = db_text(reply, row, FEED_POKE),
 		.group_hash = db_optional_integer(reply, row, FEED_GROUP_HASH),
+		.matches = db_text(reply, row, FEED_MATCHES),
 		.message = whole ? db_feed_message(reply, row) : (struct slice){NULL, 0},
 	};
 }
@@ -93,6 +98,7 @@ bool db_read_pokes(struct db *db, const struct db_read_pokes *in, db_query_done 
 		in->stream != NULL ? DB_NUMBER(in->global_position) : NULL,
 		in->types,
 		in->correlation,
+		in->query,
 	};
 
 	return db_ask(db, &db_read_pokes_statement, params, done, arg);

@@ -158,18 +158,19 @@ const struct db_statement_info db_ensure_namespace_statement = {
 
 const struct db_statement_info db_read_feed_statement = {
 	"millrace_read_feed",
-	"SELECT stream, \"position\", global_position, poke, millrace.hash_64(millrace.cardinal_id(stream))"
-	" FROM millrace.read_feed($1::text, $2::bigint, $3::int, false)",
-	3, DB_ROLE_READ, false};
+	"SELECT stream, \"position\", global_position, poke,"
+	" millrace.hash_64(millrace.cardinal_id(stream)), matches"
+	" FROM millrace.read_feed($1::text, $2::bigint, $3::int, false, $4::jsonb)",
+	4, DB_ROLE_READ, false};
 
 const struct db_statement_info db_read_feed_whole_statement = {
 	"millrace_read_feed_whole",
 	"SELECT stream, \"position\", global_position, poke, "
-	"millrace.hash_64(millrace.cardinal_id(stream)), message"
+	"millrace.hash_64(millrace.cardinal_id(stream)), matches, message"
 	" FROM (SELECT *, sum(octet_length(message)) OVER (ORDER BY global_position) - octet_length(message)"
-	" AS before FROM millrace.read_feed($1::text, $2::bigint, $3::int, true)) AS page"
-	" WHERE before < $4::bigint",
-	4, DB_ROLE_READ, false};
+	" AS before FROM millrace.read_feed($1::text, $2::bigint, $3::int, true, $4::jsonb)) AS page"
+	" WHERE before < $5::bigint",
+	5, DB_ROLE_READ, false};
 
 const struct db_statement_info db_feed_state_statement = {
 	"millrace_feed_state",
@@ -183,8 +184,8 @@ const struct db_statement_info db_read_pokes_statement = {
 	"millrace_read_pokes",
 	"SELECT body, next_position, state FROM millrace.read_pokes($1::text, $2::text, $3::text,"
 	" $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::boolean, $9::boolean, $10::int, $11::bigint,"
-	" $12::text[], $13::text)",
-	13, DB_ROLE_READ, false};
+	" $12::text[], $13::text, $14::jsonb)",
+	14, DB_ROLE_READ, false};
 
 const struct db_statement_info db_subscribe_head_statement = {
 	"millrace_subscribe_head",
@@ -229,8 +230,8 @@ const struct db_statement_info db_export_statement = {
 	"millrace_export",
 	"SELECT body, count, next_position FROM millrace.json_export($1::text, $2::bigint,"
 	" $3::text[], '2000-01-01 00:00:00Z'::timestamptz + $4::bigint * interval '1 microsecond',"
-	" '2000-01-01 00:00:00Z'::timestamptz + $5::bigint * interval '1 microsecond', $6::int)",
-	6, DB_ROLE_EXPORT, false};
+	" '2000-01-01 00:00:00Z'::timestamptz + $5::bigint * interval '1 microsecond', $6::int, $7::jsonb)",
+	7, DB_ROLE_EXPORT, false};
 
 const struct db_statement_info db_empty_namespace_statement = {
 	"millrace_empty_namespace", "SELECT millrace.empty_namespace($1::text)", 1, DB_ROLE_IMPORT, false};

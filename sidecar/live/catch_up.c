@@ -150,10 +150,17 @@ static void take_or_wait(struct subscription *s, const struct db_reply *reply,
 						 void (*take)(struct subscription *s, const struct db_reply *reply))
 {
 	bool usable = is_usable(s, reply);
+	bool may_be_refused = s->listener.filter.source == FEED_QUERY && !s->stale && feed_is_sure(&s->listener);
+	struct error error;
 
 	s->stale = false;
 	if (usable)
 		take(s, reply);
+	else if (may_be_refused && subscription_is_refused(reply, &error))
+	{
+		subscription_set_state(s, SUBSCRIPTION_WAITING); /* its query is not in flight any more */
+		subscription_refuse(s, &error);
+	}
 	else
 	{
 		/* The feed has the same troubles, and knows what to do about them. */
@@ -201,6 +208,7 @@ static bool ask_page(struct subscription *s)
 		.max_bytes = (int64_t)s->page,
 		.global_position = s->after + 1,
 		.correlation = filter->correlation,
+		.query = filter->source == FEED_QUERY ? filter->name : NULL,
 	};
 
 	if (filter->types != NULL)

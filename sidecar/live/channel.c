@@ -24,6 +24,7 @@ struct feed_channel
 	struct feed *feed;
 	uint32_t hash;
 	struct feed_filter filter; /* what it points to is the channel's own, below */
+	struct feed_query *query;  /* of FEED_QUERY */
 	size_t name_len;
 	struct listener_list following;
 	/* The events of the page that is being handed out. */
@@ -38,7 +39,7 @@ struct feed_channel
 /* One message of a page. */
 struct row
 {
-	struct slice stream, category, poke, message, id;
+	struct slice stream, category, poke, message, id, matches;
 	int64_t position, global_position;
 	bool has_group_hash;
 	uint64_t group_hash;
@@ -50,6 +51,11 @@ struct row
 static uint32_t key_hash(const struct feed *feed, enum feed_source source, struct slice name)
 {
 	return feed_hash(feed->hash * 31 + (uint32_t)source, name);
+}
+
+uint32_t channel_hash(const struct feed *feed, const struct feed_filter *filter)
+{
+	return key_hash(feed, filter->source, slice_of(filter->name));
 }
 
 static struct feed_channel **bucket(const struct channel_table *table, uint32_t hash)
@@ -121,33 +127,44 @@ static size_t filter_size(const struct feed_filter *filter)
 		   (filter->correlation != NULL ? strlen(filter->correlation) + 1 : 0);
 }
 
+static void enter_table(struct feed_channel *channel)
+{
+	struct channel_table *table = &channel->feed->feeds->channels;
+	struct feed_channel **to;
+
+	if (table->nchannels >= table->nbuckets)
+		grow(table);
+	to = bucket(table, channel->hash);
+	channel->next = *to;
+	*to = channel;
+	table->nchannels++;
+	channel->feed->nchannels[channel->filter.source]++;
+}
+
 static struct feed_channel *channel_new(struct feed *feed, const struct feed_filter *filter, uint32_t hash)
 {
 	struct channel_table *table = &feed->feeds->channels;
 	struct feed_channel *channel = calloc(1, sizeof(*channel) + filter_size(filter));
-	struct feed_channel **to;
+	bool ok;
 
 	if (table->buckets == NULL)
 	{
 		table->buckets = calloc(MIN_BUCKETS, sizeof(struct feed_channel *));
 		table->nbuckets = table->buckets != NULL ? MIN_BUCKETS : 0;
 	}
-	if (channel == NULL || table->buckets == NULL)
+	ok = channel != NULL && table->buckets != NULL;
+	if (ok && filter->source == FEED_QUERY)
+		ok = (channel->query = feed_query_take(feed, hash, slice_of(filter->name))) != NULL;
+	if (!ok)
 	{
 		free(channel);
 		return NULL;
 	}
-	if (table->nchannels >= table->nbuckets)
-		grow(table);
 	channel->feed = feed;
 	channel->hash = hash;
 	TAILQ_INIT(&channel->following);
 	keep_filter(channel, filter);
-	to = bucket(table, hash);
-	channel->next = *to;
-	*to = channel;
-	table->nchannels++;
-	feed->nchannels[filter->source]++;
+	enter_table(channel);
 	return channel;
 }
 
@@ -163,6 +180,8 @@ static void dispose_unused(struct feed_channel *channel)
 	*link = channel->next;
 	table->nchannels--;
 	channel->feed->nchannels[channel->filter.source]--;
+	if (channel->query != NULL)
+		feed_query_give_back(channel->feed, channel->query);
 	free(channel);
 }
 
@@ -231,6 +250,7 @@ static struct row read_row(const struct db_reply *reply, int number, bool whole)
 		.id = said.global_text,
 		.poke = said.poke,
 		.message = said.message,
+		.matches = said.matches,
 		.category = name_category(said.stream),
 		.position = said.position,
 		.global_position = said.global_position,
@@ -295,15 +315,10 @@ static void add_event(struct feed_channel *channel, const struct row *row)
 		.end = channel->text.len, .position = row->position, .global_position = row->global_position};
 }
 
-/* Adds the message to the channels of one source and name, and the touched ones of these to the list. */
-static void add_row(struct feed *feed, enum feed_source source, struct slice name, struct row *row,
-					struct feed_channel **touched)
+/* Adds the message to the channels of a key, and the touched ones of these to the list. */
+static void add_keyed(struct feed *feed, enum feed_source source, struct slice name, uint32_t hash,
+					  struct row *row, struct feed_channel **touched)
 {
-	uint32_t hash;
-
-	if (feed->nchannels[source] == 0)
-		return;
-	hash = key_hash(feed, source, name);
 	for (struct feed_channel *channel = *bucket(&feed->feeds->channels, hash); channel != NULL;
 		 channel = channel->next)
 	{
@@ -320,6 +335,24 @@ static void add_row(struct feed *feed, enum feed_source source, struct slice nam
 			channel->text.failed = true;
 		add_event(channel, row);
 	}
+}
+
+/* The same of one source and name. */
+static void add_row(struct feed *feed, enum feed_source source, struct slice name, struct row *row,
+					struct feed_channel **touched)
+{
+	if (feed->nchannels[source] > 0)
+		add_keyed(feed, source, name, key_hash(feed, source, name), row, touched);
+}
+
+/* The same of the queries that it matches. */
+static void add_matches(struct feed *feed, struct row *row, struct feed_channel **touched)
+{
+	struct slice matches = row->matches;
+	const struct feed_query *query;
+
+	while ((query = feed_queries_next(feed, &matches)) != NULL)
+		add_keyed(feed, FEED_QUERY, (struct slice){query->text, query->len}, query->hash, row, touched);
 }
 
 /* The first event of the page that is new to the listener. */
@@ -406,6 +439,7 @@ void channel_dispatch(struct feed *feed, const struct db_reply *reply)
 		add_row(feed, FEED_ALL, all, &row, &touched);
 		add_row(feed, FEED_CATEGORY, row.category, &row, &touched);
 		add_row(feed, FEED_STREAM, row.stream, &row, &touched);
+		add_matches(feed, &row, &touched);
 	}
 	buf_free(&content.text);
 	buf_free(&content.event);

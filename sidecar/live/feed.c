@@ -210,6 +210,7 @@ static bool check_answer(struct feed *feed, const struct db_reply *reply)
 static bool end_answer(struct feed *feed)
 {
 	feed->asked = FEED_ASKED_NOTHING;
+	feed_queries_answered(feed);
 	if (!feed->closed)
 		return true;
 	free(feed);
@@ -348,14 +349,22 @@ static bool ask_messages(struct feed *feed)
 {
 	struct db_read_feed in = {
 		.namespace_name = feed->name, .max_rows = PAGE_ROWS, .max_bytes = FEED_PAGE_BYTES};
+	struct buf queries = {0};
+	bool asked;
 
 	admit(feed);
+	feed_queries_ask(feed, &queries);
+	if (queries.len > 0)
+		in.queries = queries.data;
 	feed->asked_from = in.position = feed->next_read;
 	feed->asked_whole = in.whole = feed->nwhole > 0;
-	if (!db_read_feed(feed->feeds->db, &in, on_messages, feed))
-		return false;
-	feed->asked = FEED_ASKED_MESSAGES;
-	return true;
+	asked = !queries.failed && db_read_feed(feed->feeds->db, &in, on_messages, feed);
+	buf_free(&queries);
+	if (asked)
+		feed->asked = FEED_ASKED_MESSAGES;
+	else
+		feed_queries_answered(feed);
+	return asked;
 }
 
 /* Asks what is to be asked now, unless an answer is awaited. */
@@ -414,6 +423,7 @@ static struct feed *feed_new(struct feeds *feeds, uint32_t hash, const char *nam
 	TAILQ_INIT(&feed->aside);
 	TAILQ_INIT(&feed->waiting);
 	TAILQ_INIT(&feed->joining);
+	TAILQ_INIT(&feed->queries.list);
 	snprintf(feed->name, sizeof(feed->name), "%s", namespace_name);
 	event_assign(&feed->timer, feeds->base, -1, 0, on_timer, feed);
 	feed_table_add(feed);
@@ -472,12 +482,20 @@ bool feed_is_sure(const struct listener *listener)
 	return is_sure(listener->feed);
 }
 
+/* Whether what is on its way lacks what the filter wants. */
+static bool is_lacking(const struct feed *feed, const struct feed_filter *filter)
+{
+	if (feed->asked != FEED_ASKED_MESSAGES)
+		return false;
+	return (feed_wants_whole(filter) && !feed->asked_whole) ||
+		   (filter->source == FEED_QUERY &&
+			!feed_query_is_asked(feed, channel_hash(feed, filter), slice_of(filter->name)));
+}
+
 bool feed_follow(struct listener *listener)
 {
 	struct feed *feed = listener->feed;
-	/* What is on its way may lack what this one wants. */
-	bool lacking =
-		feed->asked == FEED_ASKED_MESSAGES && feed_wants_whole(&listener->filter) && !feed->asked_whole;
+	bool lacking = is_lacking(feed, &listener->filter);
 
 	if (listener->complete_below < feed->position - JOIN_DISTANCE)
 		return false;

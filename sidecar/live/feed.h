@@ -72,13 +72,15 @@ enum feed_source
 	FEED_ALL,
 	FEED_CATEGORY,
 	FEED_STREAM,
+	FEED_QUERY,
+	FEED_SOURCES
 };
 
 /* Which messages, and in what form. */
 struct feed_filter
 {
 	enum feed_source source;
-	const char *name;		 /* of the category or stream; "" for FEED_ALL */
+	const char *name;		 /* of the category or stream, or the query's JSON; "" for FEED_ALL */
 	const char *types;		 /* each with its NUL, an empty one at the end; NULL: all */
 	const char *correlation; /* the category of metadata's correlationStreamName; NULL: any */
 	int64_t member, size;	 /* of a consumer group; size 0: none */

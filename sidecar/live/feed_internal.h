@@ -46,6 +46,27 @@ enum feed_question
 	FEED_ASKED_MESSAGES,
 };
 
+/* A query that channels of a feed have; Postgres says with each message whether it matches. */
+struct feed_query
+{
+	TAILQ_ENTRY(feed_query) link;
+	uint32_t hash;
+	unsigned users; /* channels; freed without any, unless it is asked about */
+	bool asked;		/* it is part of the question under way */
+	size_t len;
+	char text[];
+};
+
+TAILQ_HEAD(feed_query_list, feed_query);
+
+struct feed_queries
+{
+	struct feed_query_list list;
+	unsigned n;
+	struct feed_query **asked; /* as they are numbered in the question under way */
+	unsigned nasked;
+};
+
 struct feed
 {
 	struct feeds *feeds;
@@ -59,9 +80,10 @@ struct feed
 	enum feed_question asked;
 	int64_t asked_from;
 	bool asked_whole; /* messages and not only pokes */
-	bool woken;		  /* a message was appended since the last question */
-	bool failing;	  /* the last answer was an error, which is logged */
-	bool closed;	  /* without listeners; freed with the answer */
+	struct feed_queries queries;
+	bool woken;	  /* a message was appended since the last question */
+	bool failing; /* the last answer was an error, which is logged */
+	bool closed;  /* without listeners; freed with the answer */
 	unsigned long generation;
 	unsigned long reconnects; /* of the database, when its position was asked for */
 	bool doubtful;			  /* the question whether it is still the same namespace is open */
@@ -71,8 +93,8 @@ struct feed
 	unsigned nlisteners;
 	struct feed_tokens tokens;
 	struct listener_list aside, waiting, joining;
-	unsigned nchannels[FEED_STREAM + 1]; /* by their source */
-	unsigned nwhole;					 /* that follow and need whole messages */
+	unsigned nchannels[FEED_SOURCES]; /* by their source */
+	unsigned nwhole;				  /* that follow and need whole messages */
 };
 
 /* All channels of a worker, by feed, source and name. */
@@ -148,6 +170,20 @@ void listener_move(struct listener *listener, enum listener_place place);
  */
 bool feeds_watch(struct feeds *feeds, uint64_t now);
 
+/* ---- queries.c ---------------------------------------------------------------- */
+
+/* Takes a query of a channel, by its hash in the table; NULL: out of memory.  Each is given back once. */
+struct feed_query *feed_query_take(struct feed *feed, uint32_t hash, struct slice text);
+void feed_query_give_back(struct feed *feed, struct feed_query *query);
+/* Writes the array of those to be asked about, with its NUL; nothing where there are none. */
+void feed_queries_ask(struct feed *feed, struct buf *out);
+/* Whether a query is part of the question under way. */
+bool feed_query_is_asked(const struct feed *feed, uint32_t hash, struct slice text);
+/* Takes the next of a row's matches; NULL: there is no more. */
+const struct feed_query *feed_queries_next(const struct feed *feed, struct slice *matches);
+/* The question is answered, or was not sent. */
+void feed_queries_answered(struct feed *feed);
+
 /* ---- filter.c ----------------------------------------------------------------- */
 
 /*
@@ -174,6 +210,8 @@ bool feed_passes(const struct feed_filter *filter, struct slice message, struct 
 
 /* ---- channel.c ---------------------------------------------------------------- */
 
+/* The hash of a filter's source and name. */
+uint32_t channel_hash(const struct feed *feed, const struct feed_filter *filter);
 /* Makes a listener follow; false: out of memory, it is where it was. */
 bool channel_join(struct listener *listener);
 /* Puts a listener that follows elsewhere. */

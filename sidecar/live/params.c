@@ -20,6 +20,7 @@
 static const char *const parameters[] = {
 	"stream",
 	"category",
+	"query",
 	"all",
 	"position",
 	"consumer",
@@ -113,20 +114,39 @@ static bool read_name(struct reader *reader, const char *name, enum feed_source 
 	return true;
 }
 
+/* What is in it is looked at by the extension. */
+static bool read_query(struct reader *reader, struct subscribe_params *params, int *given)
+{
+	const char *text = find(reader, "query");
+	const char *wanted;
+
+	if (text == NULL)
+		return true;
+	wanted = url_query_check_json((struct slice){text, reader->text.len - 1});
+	if (wanted != NULL)
+		return reject(reader, "query", wanted);
+	params->filter.source = FEED_QUERY;
+	buf_clear(&params->text);
+	buf_add(&params->text, text, reader->text.len);
+	(*given)++;
+	return true;
+}
+
 static bool read_source(struct reader *reader, struct subscribe_params *params)
 {
 	int given = 0;
 	bool all;
 
 	if (!read_name(reader, "stream", FEED_STREAM, params, &given) ||
-		!read_name(reader, "category", FEED_CATEGORY, params, &given) || !read_flag(reader, "all", &all))
+		!read_name(reader, "category", FEED_CATEGORY, params, &given) ||
+		!read_query(reader, params, &given) || !read_flag(reader, "all", &all))
 		return false;
 	if (all && given == 0)
 		buf_add(&params->text, "", 1); /* FEED_ALL is zero */
 	given += all;
 	if (given == 1)
 		return true;
-	snprintf(reader->problem, 200, "exactly one of stream, category and all=true must be given");
+	snprintf(reader->problem, 200, "exactly one of stream, category, query and all=true must be given");
 	return false;
 }
 
@@ -203,8 +223,8 @@ static bool read_group(struct reader *reader, struct subscribe_params *params)
 		return reject(reader, "consumer", "given together with size");
 	if (size == 0)
 		return reject(reader, "size", "given together with consumer");
-	if (filter->source != FEED_CATEGORY)
-		return reject(reader, "consumer", "given together with category");
+	if (filter->source != FEED_CATEGORY && filter->source != FEED_QUERY)
+		return reject(reader, "consumer", "given together with category or query");
 	if (member >= size)
 		return reject(reader, "consumer", "below size");
 	filter->member = member;

@@ -31,6 +31,7 @@
 #define PINGS_KEPT 1000 /* then one with a blank line: there are clients that keep comments until one comes */
 #define SWEEP_MS 250
 #define HEADERS_SIZE 512
+#define MAX_QUERIES ((size_t)8 * 1024 * 1024) /* bytes, of which a feed asks each time for its own */
 
 /* ---- what the feed calls ------------------------------------------------------- */
 
@@ -165,7 +166,10 @@ static struct subscription *subscription_new(struct subscriptions *all, struct h
 	s->knows_reset = s->has_ids || params->filter.messages;
 	s->wants_head = params->head;
 	if (feed_attach(all->feeds, claim->name, claim->hash, &s->listener))
+	{
+		all->queries += subscription_query_size(s);
 		return s;
+	}
 	free(s);
 	return NULL;
 }
@@ -236,15 +240,18 @@ static struct subscription *subscribe(struct subscriptions *all, struct http_req
 	if (read_params(request, &params, problem))
 	{
 		*status = 503;
-		snprintf(problem, 200, "%s", all->ending ? "the server is stopping" : "out of memory");
-		if (!all->ending)
+		snprintf(problem, 200, "%s",
+				 all->ending				   ? "the server is stopping"
+				 : all->queries >= MAX_QUERIES ? "too many queries are subscribed to"
+											   : "out of memory");
+		if (!all->ending && all->queries < MAX_QUERIES)
 			s = subscription_new(all, request, claim, &params);
 	}
 	buf_free(&params.text);
 	return s;
 }
 
-void subscribe_start(struct subscriptions *all, struct http_request *request, const struct claim *claim)
+static void answer(struct subscriptions *all, struct http_request *request, const struct claim *claim)
 {
 	char problem[200];
 	int status;
@@ -257,6 +264,27 @@ void subscribe_start(struct subscriptions *all, struct http_request *request, co
 	}
 	subscribe_reply_start(request, all->headers);
 	start(s);
+}
+
+static void on_checked(struct subscriptions *all, struct http_request *request, const struct claim *claim,
+					   const struct error *error)
+{
+	if (error != NULL)
+		refuse(all, request, error_status(error->code), error->message);
+	else
+		answer(all, request, claim);
+}
+
+void subscribe_start(struct subscriptions *all, struct http_request *request, const struct claim *claim)
+{
+	struct subscribe_params params;
+	char problem[200];
+	bool asked = read_params(request, &params, problem) && params.filter.source == FEED_QUERY &&
+				 subscription_check(all, request, claim, params.text.data, on_checked);
+
+	buf_free(&params.text);
+	if (!asked)
+		answer(all, request, claim);
 }
 
 void subscribe_go_on(struct subscriptions *all, struct http_request *request, const struct claim *claim)
@@ -284,7 +312,7 @@ _Static_assert(SUBSCRIPTION_ENDED == SUBSCRIPTION_STATES, "SUBSCRIPTION_STATES")
 static void describe(const struct subscription *s, struct subscriber *subscriber)
 {
 	static const char *const sources[] = {
-		[FEED_ALL] = "all", [FEED_CATEGORY] = "category", [FEED_STREAM] = "stream"};
+		[FEED_ALL] = "all", [FEED_CATEGORY] = "category", [FEED_STREAM] = "stream", [FEED_QUERY] = "query"};
 
 	*subscriber = (struct subscriber){
 		.state = subscription_state_names[s->state],

@@ -4,6 +4,7 @@
  *
  *     subscribe.c  subscriptions begin, are handed live events, are pinged
  *     catch_up.c   they read what was before
+ *     refusal.c    their queries may be refused
  *     head.c       their place compared with the last position there is
  *     params.c     what the request asks for
  *     pending.c    those whose token can't be checked yet
@@ -46,8 +47,8 @@ struct subscriber
 {
 	const char *state;
 	const char *namespace_name;
-	const char *source; /* "all", "category" or "stream" */
-	const char *name;	/* of the category or stream */
+	const char *source; /* "all", "category", "stream" or "query" */
+	const char *name;	/* of the category or stream, or the query's JSON */
 	uint64_t age_ms;
 	uint64_t bytes_out; /* of events */
 	int64_t next;		/* the position that it waits for: of a stream its own, else the global one */

@@ -4,6 +4,7 @@
 #include "live/subscription.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "http/http.h"
@@ -38,6 +39,11 @@ void subscription_hold_page(struct subscription *s, size_t bytes)
 	s->page = bytes;
 }
 
+size_t subscription_query_size(const struct subscription *s)
+{
+	return s->listener.filter.source == FEED_QUERY ? strlen(s->name) : 0;
+}
+
 struct http_request *subscription_retire(struct subscription *s)
 {
 	struct subscriptions *all = s->all;
@@ -45,6 +51,7 @@ struct http_request *subscription_retire(struct subscription *s)
 	bool reading = s->state == SUBSCRIPTION_READING;
 
 	feed_detach(&s->listener);
+	all->queries -= subscription_query_size(s);
 	subscription_hold_page(s, 0);
 	subscription_set_state(s, SUBSCRIPTION_ENDED);
 	all->reading += reading; /* its query is still in flight */

@@ -2,6 +2,7 @@
  * subscription: what the files of a subscription share (see subscribe.h); only they include it.
  *
  *     subscribe.c     begins one, hands it live events, pings it
+ *     refusal.c       queries that can't be answered
  *     catch_up.c      reads what was before, and compares with the head
  *     subscription.c  its state, its lists and its reply
  */
@@ -12,8 +13,11 @@
 #include <sys/queue.h>
 
 #include "access/auth.h"
+#include "base/errors.h"
 #include "live/feed.h"
 #include "live/subscribe.h"
+
+struct db_reply;
 
 /* The states; the comments say which list of struct subscriptions they are on, all are on `by_silence`. */
 enum subscription_state
@@ -77,7 +81,8 @@ struct subscriptions
 	uint64_t sweeps;
 	bool ending;
 	unsigned reading;
-	size_t held; /* bytes of pages under way */
+	size_t held;	/* bytes of pages under way */
+	size_t queries; /* bytes of the queries that are subscribed to */
 	struct subscription_list queue, by_silence;
 };
 
@@ -85,6 +90,8 @@ struct subscriptions
 
 /* Moves it from the list of its state to that of the new one. */
 void subscription_set_state(struct subscription *s, enum subscription_state state);
+/* Bytes of its query; 0: it has none. */
+size_t subscription_query_size(const struct subscription *s);
 /* Its page that is under way takes so many bytes; 0: none is. */
 void subscription_hold_page(struct subscription *s, size_t bytes);
 /* Something was sent: its silence begins anew. */
@@ -99,6 +106,21 @@ void subscription_send_text(struct subscription *s, const char *text);
 struct http_request *subscription_retire(struct subscription *s);
 /* The same, and ends the reply; as the last thing, since that may begin the connection's next request. */
 void subscription_end(struct subscription *s);
+
+/* ---- refusal.c ---------------------------------------------------------------- */
+
+/* Whether an answer says that the query itself can't be answered. */
+bool subscription_is_refused(const struct db_reply *reply, struct error *error);
+/* Sends the event `error` and ends it. */
+void subscription_refuse(struct subscription *s, const struct error *error);
+
+/* `error` is NULL where nothing speaks against it, or that can't be told now. */
+typedef void (*subscription_checked)(struct subscriptions *all, struct http_request *request,
+									 const struct claim *claim, const struct error *error);
+
+/* Asks whether a query can be answered, before the request gets a reply.  False: out of memory or full. */
+bool subscription_check(struct subscriptions *all, struct http_request *request, const struct claim *claim,
+						const char *query, subscription_checked done);
 
 /* ---- catch_up.c --------------------------------------------------------------- */
 

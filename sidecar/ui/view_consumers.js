@@ -53,7 +53,7 @@ const lagOf = info => (info.lag > 10000 ? '≈ ' : '') + count(info.lag);
 
 const State = ({info}) => html`<span class="state ${info.state}">${info.state}</span>`;
 
-const reads = info => info.stream ?? info.category ?? 'everything';
+const reads = info => info.stream ?? info.category ?? (info.query ? JSON.stringify(info.query) : 'everything');
 
 const COLUMNS = [
   {name: 'Consumer', width: '2fr', small: '2fr'}, {name: 'Reads', width: '1fr'}, {name: 'State', width: '90px'},
@@ -92,7 +92,7 @@ function Facts({info}) {
     ['Lag', html`<b>${lagOf(info)}</b> <span class="quiet">${tendency(trends.get(info.consumer))}</span>`],
     ['Oldest', info.lag ? duration(info.lagMs) : 'none'],
     ['State', html`<${State} info=${info} /> ${info.reason}`],
-    ['Reads', info.stream !== undefined ? html`<${StreamLink} name=${info.stream} />` :
+    ['Reads', info.query ? reads(info) : info.stream !== undefined ? html`<${StreamLink} name=${info.stream} />` :
       html`<a href=${categoryAddress(info.category ?? '')}>${reads(info)}</a>`],
     ['Types', info.types?.join(', ')], ['Correlation', info.correlation], ['Ordering', info.ordering],
     ['Handed out to', html`<a href=${categoryAddress('', info.ceiling)}>${count(info.ceiling)}</a>`],

@@ -162,6 +162,20 @@ def test_categories_and_times_choose(cli):
         assert [json.loads(each)["gpos"] for each in cli.ok("export", *arguments).splitlines()] == wanted, arguments
 
 
+def test_a_query_chooses(cli, server):
+    admin = server.client(token_for("default"))
+    tagged = Cli(server.port, admin.call("ns.create", "tagged " + new_id(), {"tags": True})["token"])
+    tagged.ok("import", input="".join(line(n, meta={"tags": ["a&b"] * (n % 2)}) for n in range(1, 6)))
+    query = '{"items":[{"tags":["a&b"]}]}'
+    for arguments in (["--query", query], ["--query", query, "--gzip"]):
+        text = tagged.ok("export", *arguments)
+        text = gzip.decompress(text) if "--gzip" in arguments else text
+        assert [json.loads(each)["gpos"] for each in text.splitlines()] == [1, 3, 5]
+    for one, wrong, said in ((tagged, "{", "query"), (cli, query, "index_tags"), (tagged, '{"items":[]}', "empty")):
+        refused = one.run("export", "--query", wrong)
+        assert refused.returncode == 1 and said in refused.stderr.decode() and not refused.stdout
+
+
 def test_flags_beat_the_environment(cli, server):
     cli.ok("export", MILLRACE_URL=f"http://127.0.0.1:{server.port}/", MILLRACE_CATEGORIES="a")
     assert cli.run("export", MILLRACE_URL="http://127.0.0.1:1").returncode == 1
@@ -324,7 +338,7 @@ def test_counts_are_shown_on_a_terminal(cli, folder):
 
 
 @pytest.mark.parametrize("command, flags",
-                         [("export", ["url", "token", "categories", "since", "until", "gzip", "output"]),
+                         [("export", ["url", "token", "categories", "query", "since", "until", "gzip", "output"]),
                           ("import", ["url", "token", "input", "gzip", "progress", "force", "yes"]),
                           ("serve", ["port", "data-dir"])])
 def test_help_names_every_flag(cli, command, flags):

@@ -3,7 +3,7 @@ import pytest
 
 from certificates import Authority
 from importing import Wire
-from store import Server
+from store import Server, new_id, token_for
 from subscriber import Subscriber
 
 
@@ -19,6 +19,36 @@ def subscribe(server, client):
 
     yield make
     for each in subscribers:
+        each.close()
+
+
+@pytest.fixture
+def owner(server):
+    """The administrator, who creates namespaces."""
+    client = server.client(token_for("default"))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def decider(server, owner):
+    """A client of a new namespace that has the index of tags."""
+    client = server.client(owner.call("ns.create", "tags " + new_id(), {"tags": True})["token"])
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def others(server, decider):
+    """Makes more clients of the same namespace."""
+    clients = []
+
+    def make(timeout=60):
+        clients.append(server.client(decider.token, timeout=timeout))
+        return clients[-1]
+
+    yield make
+    for each in clients:
         each.close()
 
 

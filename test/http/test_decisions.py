@@ -6,40 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from deciding import message, positions, tagged, unless
-from store import new_id, token_for
+from store import new_id
 
 MANY = 300  # messages that make several pages, with PADDING in each
 PADDING = "x" * 12_000
-
-
-@pytest.fixture
-def owner(server):
-    """The administrator, who creates namespaces."""
-    client = server.client(token_for("default"))
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def decider(server, owner):
-    """A client of a new namespace that has the index of tags."""
-    client = server.client(owner.call("ns.create", "tags " + new_id(), {"tags": True})["token"])
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def others(server, decider):
-    """Makes more clients of the same namespace."""
-    clients = []
-
-    def make(timeout=60):
-        clients.append(server.client(decider.token, timeout=timeout))
-        return clients[-1]
-
-    yield make
-    for each in clients:
-        each.close()
 
 
 # Bad input

@@ -7,21 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from deciding import message, positions, tagged, unless
+from deciding import Open, message, positions, tagged, unless
 from store import ZERO_TOKEN, sql, wait_until
-
-
-class Open:
-    """A transaction that has appended a message with a tag, and does not end by itself."""
-
-    def __init__(self, cluster, tag):
-        self.connection = cluster.connect()
-        self.connection.autocommit = False
-        sql(self.connection, "SELECT millrace.append('open', 'Open', '{}', %s)", json.dumps({"tags": [tag]}))
-
-    def end(self, how):
-        getattr(self.connection, how)()
-        self.connection.close()
 
 
 @pytest.fixture
@@ -45,7 +32,7 @@ def waits_for_a_transaction(cluster):
 @pytest.mark.parametrize("how", ["commit", "rollback"])
 def test_a_condition_in_doubt_waits_and_holds_up_no_other(cluster, doubtful, how):
     server = doubtful()
-    held = Open(cluster, "t")
+    held = Open(cluster.connect(), "t")
     client = server.client(timeout=20)
     with ThreadPoolExecutor(2) as pool:
         body = ["stream.write", "s", message("t"), {"condition": unless(tagged("t"))}]
@@ -69,7 +56,7 @@ def test_a_condition_in_doubt_waits_and_holds_up_no_other(cluster, doubtful, how
 
 def test_those_behind_one_in_doubt_keep_their_order(cluster, doubtful):
     server = doubtful()
-    held = Open(cluster, "t")
+    held = Open(cluster.connect(), "t")
     batch = [{"jsonrpc": "2.0", "id": n, "method": "stream.write", "params": [stream, message(), *options]}
              for n, (stream, options) in enumerate([("s", [{"condition": unless(tagged("t"))}]), ("s", []), ("r", []),
                                                     ("s", [{"condition": unless(tagged("u"))}])])]
@@ -84,7 +71,7 @@ def test_those_behind_one_in_doubt_keep_their_order(cluster, doubtful):
 
 def test_a_condition_in_doubt_beyond_the_retry_window_is_503(cluster, doubtful):
     server = doubtful("--retry-window", "1")
-    held = Open(cluster, "t")
+    held = Open(cluster.connect(), "t")
     reply = server.client().post(["stream.write", "s", message("t"), {"condition": unless(tagged("t"))}])
     assert (reply.status, reply.error["code"]) == (503, "BACKEND_UNAVAILABLE")
     assert "condition" in reply.error["message"] and int(reply.headers["Retry-After"]) >= 1
@@ -95,7 +82,7 @@ def test_a_condition_in_doubt_beyond_the_retry_window_is_503(cluster, doubtful):
 def test_a_condition_in_doubt_holds_when_the_other_is_killed(cluster, doubtful):
     """All sessions end with it, the waiting one too: its request goes again."""
     server = doubtful()
-    held = Open(cluster, "t")
+    held = Open(cluster.connect(), "t")
     with ThreadPoolExecutor(1) as pool:
         waits = pool.submit(server.client().call, "stream.write", "s", message("t"), {"condition": unless(tagged("t"))})
         wait_until(lambda: waits_for_a_transaction(cluster), "a condition that waits")
@@ -136,7 +123,7 @@ def test_a_reader_is_told_the_head_below_what_is_in_doubt(cluster, doubtful):
     server = doubtful()
     client = server.client()
     client.call("stream.write", "s", message("t"))
-    held = Open(cluster, "t")
+    held = Open(cluster.connect(), "t")
     client.call("stream.write", "s", message("t"))
     for direction in ("forward", "backward"):
         answer = client.call("query.get", tagged("t"), {"direction": direction})

@@ -324,7 +324,9 @@ def test_a_table_that_may_have_nulls_now(store, table, key, column):
 
 def test_the_function_behind_create_consumer(store):
     """Whoever calls it by itself."""
-    for name, ordering, options, code in (("NULL", "'stream'", "NULL", "MR005"), ("'d'", "NULL", "NULL", "MR005"),
-                                          ("''", "'stream'", "NULL", "MR006"), ("'d'", "'stream'", "'[1]'", "MR008")):
-        call = f"add_consumer({name}, NULL, NULL, NULL, NULL, {ordering}, {options}, NULL, NULL, 'n')"
+    for name, query, ordering, options, code in (
+        ("NULL", "NULL", "'stream'", "NULL", "MR005"), ("'d'", "NULL", "NULL", "NULL", "MR005"),
+        ("''", "NULL", "'stream'", "NULL", "MR006"), ("'d'", "NULL", "'stream'", "'[1]'", "MR008"),
+        ("'d'", "'[1]'", "'stream'", "NULL", "22023")):
+        call = f"add_consumer({name}, NULL, NULL, NULL, NULL, {query}, {ordering}, {options}, NULL, NULL, 'n')"
         assert refused(store, call)[0] == code
