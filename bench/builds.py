@@ -88,12 +88,23 @@ class Build:
 
 
 def exported(commit, folder):
-    """The sources of a commit."""
-    sources = folder / "sources"
+    """The sources of a commit, in a new folder."""
+    sources = folder / f"sources-{commit}"
+    if sources.exists():
+        return sources
     sources.mkdir()
     archive = subprocess.run(["git", "-C", ROOT, "archive", commit], check=True, capture_output=True).stdout
     subprocess.run(["tar", "-x", "-C", sources], check=True, input=archive)
     return sources
+
+
+def two_builds(before, folder, kept):
+    """A commit and the working tree; the commit's sources stay in the folder `kept`.  All else is given away."""
+    builds = [Build("before", folder, exported(before, kept)), Build("now", folder, ROOT)]
+    files = [path for build in builds for path in (build.folder, *build.folder.rglob("*"))]
+    for path in files if os.geteuid() == 0 else []:
+        shutil.chown(path, "postgres", "postgres") if not path.is_symlink() else None
+    return builds
 
 
 def ratio(now, before, key):
@@ -120,9 +131,9 @@ def main():
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="m-", dir="/var/tmp"))
     try:
-        builds = [Build("before", folder, exported(options.before, folder)), Build("now", folder, ROOT)]
-        for path in [folder, *folder.rglob("*")] if os.geteuid() == 0 else []:
-            shutil.chown(path, "postgres", "postgres") if not path.is_symlink() else None
+        builds = two_builds(options.before, folder, folder)
+        if os.geteuid() == 0:
+            shutil.chown(folder, "postgres", "postgres")
         drop_root()
         os.environ["HOME"] = str(folder)
         with ExitStack() as stack:

@@ -10,6 +10,8 @@
  * that is free.  Where none is, it is counted as unsent.  Answers 503 are counted as rejected, and are no
  * errors then.
  *
+ * With --tags race a read and a write take turns in each worker, and answers 409 are counted as refused.
+ *
  * Latency is counted from before the send until the last byte of the answer, in a histogram whose
  * buckets are at most 1/128 wide.  What begins in the warm-up is not counted.
  */
@@ -47,6 +49,7 @@ static void handle(struct worker *worker, int64_t counts_from)
 	}
 	if (worker->began >= counts_from)
 		count_answer(worker);
+	request_answered(worker);
 	if (options.rate > 0)
 	{
 		worker->next_free = free_workers;

@@ -12,8 +12,17 @@
 
 #define SECOND INT64_C(1000000000) /* times are in ns of the monotonic clock */
 #define SIZE_AROUND_TEXT 27		   /* bytes of a message's data beside its text */
+#define MAX_PREFIX 100			   /* bytes of what tags begin with */
 
 /* ---- load_options.c: the settings --------------------------------------- */
+
+enum tags
+{
+	TAGS_NONE,
+	TAGS_ONLY,		  /* each write has a tag of its own */
+	TAGS_CONDITIONAL, /* the same, on condition that nothing has that tag */
+	TAGS_RACE, /* all have one tag: each worker reads what came with it, and writes if that is still all */
+};
 
 struct options
 {
@@ -26,6 +35,8 @@ struct options
 	long workers, streams, size;
 	long category; /* read it, from a random position up to this one; 0: read streams */
 	unsigned write_share, read_share;
+	enum tags tags;
+	const char *prefix; /* of tags; with TAGS_RACE the tag */
 };
 
 extern struct options options;
@@ -52,6 +63,22 @@ void histogram_add(struct histogram *histogram, int64_t value);
 /* The latency in ms that the given part (0 to 1) of all did not exceed; 0 when there is none. */
 double histogram_quantile(const struct histogram *histogram, double part);
 
+struct worker;
+
+/* ---- load_request.c: what is asked for -------------------------------------- */
+
+/* Makes the text of messages. */
+void requests_prepare(void);
+
+/* How many bytes the body of a request has at most. */
+size_t request_room(void);
+
+/* Writes the body of a worker's next request, which --mix and --tags choose; returns its length. */
+int request_write(struct worker *worker, char *body);
+
+/* Looks at a complete answer, which the next request may depend on. */
+void request_answered(struct worker *worker);
+
 /* ---- load_worker.c: a connection, its requests and answers ----------------- */
 
 enum body_kind
@@ -67,7 +94,8 @@ struct worker
 	int fd;
 	bool is_read; /* the request in flight */
 	int64_t began;
-	char *out; /* the request, and how much of it was sent */
+	uint64_t after; /* TAGS_RACE: up to where it has read */
+	char *out;		/* the request, and how much of it was sent */
 	size_t out_len, out_sent;
 	char *in; /* the answer as it came */
 	size_t in_len, in_cap;
@@ -83,7 +111,7 @@ void workers_prepare(int epoll);
 /* Connects; the program ends when it cannot. */
 void worker_connect(struct worker *worker);
 
-/* Begins a request that --mix chooses; false when the connection is lost. */
+/* Begins a request; false when the connection is lost. */
 bool worker_begin(struct worker *worker);
 
 /* Takes what has come: 1 the answer is complete, 0 not yet, -1 the connection is lost. */
@@ -101,6 +129,7 @@ struct counted
 {
 	struct histogram latency;
 	uint64_t writes, reads, errors;
+	uint64_t refused;		   /* with TAGS_RACE only: somebody else was first */
 	uint64_t rejected, unsent; /* with --rate only */
 	uint64_t by_status[600];   /* of the errors; 0 = the connection was lost */
 	bool shown;				   /* the first error's body */
@@ -111,7 +140,7 @@ extern struct counted counted;
 /* Counts an error by the answer's status, 0 for a lost connection, and shows the first one's text. */
 void count_error(int status, const char *body);
 
-/* Counts a complete answer: its latency, or an error, or with --rate a rejection. */
+/* Counts a complete answer: its latency, or an error, or what it was refused for. */
 void count_answer(const struct worker *worker);
 
 /* Writes a line of JSON for a run of so many seconds; latencies in ms. */

@@ -24,6 +24,7 @@ struct options options = {
 	.size = 300,
 	.write_share = 9,
 	.read_share = 1,
+	.prefix = "load",
 };
 
 static long number_between(const char *name, const char *text, long low, long high)
@@ -64,18 +65,64 @@ static void parse_mix(const char *text)
 		fail("--mix must be writes:reads, such as 9:1, not %s", text);
 }
 
+static enum tags tags_of(const char *text)
+{
+	static const char *const names[] = {"none", "only", "conditional", "race"};
+
+	for (int i = 0; i < 4; i++)
+		if (strcmp(text, names[i]) == 0)
+			return (enum tags)i;
+	fail("--tags must be none, only, conditional or race, not %s", text);
+}
+
+static const char *prefix_of(const char *text)
+{
+	if (*text == '\0' || strlen(text) > MAX_PREFIX)
+		fail("--prefix must have 1 to %d bytes, not %zu", MAX_PREFIX, strlen(text));
+	return plain_text("prefix", text);
+}
+
 static void usage(void)
 {
-	printf("usage: load [--url http://host:port] [--token T] [--duration s] [--warmup s] [--workers n]\n"
-		   "            [--streams n] [--mix writes:reads] [--size bytes] [--rate n] [--durable yes|no]\n"
-		   "            [--output file]\n"
-		   "            [--category n]  reads are 1000 messages of the category, from a random position up "
-		   "to n\n"
-		   "defaults: %s, %.0f s after %.0f s of warm-up, %ld workers, %ld streams,\n"
-		   "          9:1, %ld bytes, %s\n",
-		   options.url, options.duration, options.warmup, options.workers, options.streams, options.size,
-		   options.output);
+	printf(
+		"usage: load [--url http://host:port] [--token T] [--duration s] [--warmup s] [--workers n]\n"
+		"            [--streams n] [--mix writes:reads] [--size bytes] [--rate n] [--durable yes|no]\n"
+		"            [--output file]\n"
+		"            [--category n]  reads are 1000 messages of the category, from a random position up "
+		"to n\n"
+		"            [--tags none|only|conditional|race] [--prefix text]  of tags: each write has one of its "
+		"own,\n"
+		"            on condition that nothing has it; or reads by one tag and writes on condition take "
+		"turns\n"
+		"defaults: %s, %.0f s after %.0f s of warm-up, %ld workers, %ld streams,\n"
+		"          9:1, %ld bytes, %s\n",
+		options.url, options.duration, options.warmup, options.workers, options.streams, options.size,
+		options.output);
 	exit(0);
+}
+
+static void set_rare_option(int letter, const char *text)
+{
+	switch (letter)
+	{
+		case 'c':
+			options.category = number_between("category", text, 1, 1000000000);
+			break;
+		case 'g':
+			options.tags = tags_of(text);
+			break;
+		case 'p':
+			options.prefix = prefix_of(text);
+			break;
+		case 'D':
+			options.durable = plain_text("durable", text);
+			break;
+		case 'h':
+			usage();
+			break;
+		default:
+			exit(2);
+	}
 }
 
 static void set_option(int letter, const char *text)
@@ -112,17 +159,8 @@ static void set_option(int letter, const char *text)
 		case 'r':
 			options.rate = number_between("rate", text, 1, 10000000);
 			break;
-		case 'c':
-			options.category = number_between("category", text, 1, 1000000000);
-			break;
-		case 'D':
-			options.durable = plain_text("durable", text);
-			break;
-		case 'h':
-			usage();
-			break;
 		default:
-			exit(2);
+			set_rare_option(letter, text);
 	}
 }
 
@@ -135,6 +173,7 @@ void parse_options(int argc, char **argv)
 		{"streams", required_argument, NULL, 's'}, {"size", required_argument, NULL, 'b'},
 		{"mix", required_argument, NULL, 'm'},	   {"durable", required_argument, NULL, 'D'},
 		{"rate", required_argument, NULL, 'r'},	   {"category", required_argument, NULL, 'c'},
+		{"tags", required_argument, NULL, 'g'},	   {"prefix", required_argument, NULL, 'p'},
 		{"help", no_argument, NULL, 'h'},		   {NULL, 0, NULL, 0},
 	};
 	int index = 0;

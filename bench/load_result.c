@@ -25,6 +25,11 @@ void count_answer(const struct worker *worker)
 		counted.rejected++;
 		return;
 	}
+	if (options.tags == TAGS_RACE && worker->status == 409)
+	{
+		counted.refused++;
+		return;
+	}
 	if (worker->status != 200)
 	{
 		count_error(worker->status, worker->in + worker->body);
@@ -51,6 +56,8 @@ void print_json(FILE *file, double seconds, const char *version)
 			"\"total_ops\":%" PRIu64 ",\"writes\":%" PRIu64 ",\"reads\":%" PRIu64 ",\"errors\":%" PRIu64
 			",\"duration\":%.2f,",
 			latency->count, counted.writes, counted.reads, counted.errors, seconds);
+	if (options.tags == TAGS_RACE)
+		fprintf(file, "\"refused\":%" PRIu64 ",", counted.refused);
 	if (options.rate > 0)
 		fprintf(file, "\"rate\":%ld,\"rejected\":%" PRIu64 ",\"unsent\":%" PRIu64 ",", options.rate,
 				counted.rejected, counted.unsent);
@@ -76,6 +83,8 @@ void print_table(double seconds, const char *version)
 		   latency->count ? latency->sum / (double)latency->count / 1e6 : 0,
 		   histogram_quantile(latency, 0.50), histogram_quantile(latency, 0.95),
 		   histogram_quantile(latency, 0.99), (double)latency->max / 1e6);
+	if (options.tags == TAGS_RACE)
+		printf("refused      %" PRIu64 "\n", counted.refused);
 	if (options.rate > 0)
 		printf("asked for    %ld /s: %" PRIu64 " rejected, %" PRIu64 " unsent\n", options.rate,
 			   counted.rejected, counted.unsent);

@@ -1,10 +1,9 @@
 /*
- * load_worker.c: a worker's connection, the requests that it sends and the answers that it reads.
+ * load_worker.c: a worker's connection, and the answers that it reads.
  */
 #define _GNU_SOURCE
 
 #include <errno.h>
-#include <inttypes.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -20,9 +19,7 @@ static struct addrinfo *address;
 static char host[256], port[16] = "80";
 static char head[1024]; /* what all requests begin with */
 static size_t head_len;
-static char *filler; /* the text of all messages */
 static int epoll_fd;
-static uint64_t message_number;
 
 /* Takes host and port out of --url, and finds their address. */
 static void parse_url(void)
@@ -80,14 +77,10 @@ static void prepare_head(void)
 
 void workers_prepare(int epoll)
 {
-	long length = options.size - SIZE_AROUND_TEXT;
-
 	epoll_fd = epoll;
 	parse_url();
 	prepare_head();
-	filler = allocate((size_t)options.size);
-	for (long i = 0; i < length; i++)
-		filler[i] = (char)('a' + random_number() % 26);
+	requests_prepare();
 }
 
 /* Writes a whole request with this body into worker->out. */
@@ -96,7 +89,7 @@ static void worker_prepare(struct worker *worker, const char *body, int length)
 	char *out = worker->out;
 
 	if (out == NULL)
-		out = worker->out = allocate((size_t)options.size + 2048);
+		out = worker->out = allocate(request_room() + 1536);
 	memcpy(out, head, head_len);
 	out += head_len;
 	out += sprintf(out, "%d\r\n\r\n", length);
@@ -127,30 +120,10 @@ static bool worker_send(struct worker *worker)
 bool worker_begin(struct worker *worker)
 {
 	static char *body;
-	uint64_t stream = random_number() % (uint64_t)options.streams;
-	int length;
 
 	if (body == NULL)
-		body = allocate((size_t)options.size + 512);
-	worker->is_read = random_number() % (options.write_share + options.read_share) >= options.write_share;
-	if (worker->is_read && options.category > 0)
-		length = sprintf(body, "[\"category.get\",\"load\",{\"position\":%" PRIu64 ",\"batchSize\":1000}]",
-						 1 + random_number() % (uint64_t)options.category);
-	else if (worker->is_read)
-		length =
-			sprintf(body, "[\"stream.get\",\"load-%" PRIu64 "\",{\"position\":0,\"batchSize\":10}]", stream);
-	else
-	{
-		/* SIZE_AROUND_TEXT bytes of data around the text make --size bytes. */
-		length = sprintf(body,
-						 "[\"stream.write\",\"load-%" PRIu64
-						 "\",{\"type\":\"Loaded\",\"data\":{\"n\":%011" PRIu64 ",\"text\":\"",
-						 stream, UINT64_C(10000000000) + message_number++);
-		memcpy(body + length, filler, (size_t)(options.size - SIZE_AROUND_TEXT));
-		length += (int)options.size - SIZE_AROUND_TEXT;
-		length += sprintf(body + length, "\"}}]");
-	}
-	worker_prepare(worker, body, length);
+		body = allocate(request_room());
+	worker_prepare(worker, body, request_write(worker, body));
 	worker->began = now();
 	return worker_send(worker);
 }

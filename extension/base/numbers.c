@@ -7,6 +7,9 @@
 
 #include "base/numbers.h"
 
+/* So many digits are surely in the range of a bigint. */
+#define SURE_DIGITS 18
+
 static int
 Compare(Numeric a, Numeric b)
 {
@@ -22,6 +25,14 @@ Truncated(Numeric number)
 bool
 NumberToInt64(Numeric number, int64 least, int64 *value)
 {
+	const char *string = NumberText(number);
+	size_t len = strspn(string, "0123456789");
+
+	if (len <= SURE_DIGITS && string[len] == '\0') /* as nearly always; numerics are slow */
+	{
+		*value = strtoll(string, NULL, 10);
+		return *value >= least;
+	}
 	if (Compare(number, int64_to_numeric(least)) < 0 || Compare(number, int64_to_numeric(PG_INT64_MAX)) > 0 ||
 		Compare(number, Truncated(number)) != 0)
 		return false;

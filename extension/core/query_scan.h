@@ -10,6 +10,8 @@
 #include "core/query.h"
 #include "store/store.h"
 
+/* What the scans of a table share, of which one is in use at a time: the others rest. */
+typedef struct QueryScans QueryScans;
 typedef struct QueryScan QueryScan;
 
 /* A place that an entry of the index leads to.  A row is there, or was. */
@@ -28,11 +30,14 @@ extern const char *QueryScanProblem(Store *store, const TagQuery *query, const c
 /* Errors: MR020 where there is such a problem. */
 extern void QueryScanCheck(Store *store, const TagQuery *query);
 
+extern QueryScans *QueryScansBegin(Store *store);
+extern void QueryScansEnd(QueryScans *scans);
+
 /*
- * Begins a scan; it finds nothing before QueryScanSeek().  The query must live until its end.  Errors: MR020
- * where there is such a problem.
+ * Makes a scan, which needs no end of its own; it finds nothing before QueryScanSeek().  The query must live
+ * as long.  Errors: MR020 where there is such a problem.
  */
-extern QueryScan *QueryScanBegin(Store *store, const TagQuery *query);
+extern QueryScan *QueryScanBegin(QueryScans *scans, const TagQuery *query);
 
 /* Errors: 55000 where the index is younger than the snapshot, and may lack what that sees. */
 extern void QueryScanCheckSnapshot(QueryScan *scan, Snapshot snapshot);
@@ -61,8 +66,10 @@ extern PrefixStep QueryScanJudge(QueryScan *scan, PrefixScan *prefix, HeapTuple 
  */
 extern PrefixStep QueryScanNextRow(QueryScan *scan, PrefixScan *prefix, HeapTuple *row);
 
-/* Lets go of all pages, which must be done before waiting for a transaction; QueryScanSeek() begins anew. */
+/*
+ * Lets go of all pages, which must be done before waiting for a transaction, and before another scan is in
+ * use; QueryScanSeek() begins anew.
+ */
 extern void QueryScanRest(QueryScan *scan);
-extern void QueryScanEnd(QueryScan *scan);
 
 #endif

@@ -105,6 +105,7 @@ struct Reader
 	int64 highest;		   /* backward, by global position: what is above is not returned */
 	StoreScan *scan;	   /* NULL: there is nothing to read, or no more */
 	PrefixScan *prefix;	   /* NULL: the scan is by the snapshot alone */
+	QueryScans *queries;
 	QueryScan *query;	   /* leads to the rows in place of the scan, which is not moved; NULL: it doesn't */
 	Member *members;	   /* a group's read's; else NULL */
 	MemoryContext home;	   /* the reader's own */
@@ -204,7 +205,8 @@ BeginScan(Store *store, const ReadRequest *request, int64 position, Snapshot sca
 static void
 BeginQuery(Reader *reader)
 {
-	reader->query = QueryScanBegin(reader->store, reader->request->query);
+	reader->queries = QueryScansBegin(reader->store);
+	reader->query = QueryScanBegin(reader->queries, reader->request->query);
 	QueryScanCheckSnapshot(reader->query, reader->snapshot);
 	QueryScanSeek(reader->query, reader->request->position, ForwardScanDirection);
 	reader->scan = StoreBeginScan(reader->store, INDEX_GLOBAL_POSITION, SnapshotAny, 0);
@@ -267,8 +269,8 @@ EndScan(Reader *reader)
 		return;
 	if (reader->prefix)
 		PrefixEnd(reader->prefix);
-	if (reader->query)
-		QueryScanEnd(reader->query);
+	if (reader->queries)
+		QueryScansEnd(reader->queries);
 	StoreEndScan(reader->scan);
 	reader->scan = NULL;
 }
