@@ -203,10 +203,11 @@ def test_another_namespace_with_equal_names_stays_byte_for_byte(database, connec
     assert append(connection, "b-1", expected=2) == [3]
 
 
-def test_appends_beside_truncations_lose_no_version_and_readers_see_a_suffix(database, connection, namespace):
+@pytest.mark.parametrize("keep", [0, 3])
+def test_appends_beside_truncations_lose_no_version_and_readers_see_a_suffix(database, connection, namespace, keep):
     """Eight writers, one that truncates, and a reader in pages that must see the stream without holes."""
     stop = threading.Event()
-    written, faults = [], []
+    written, faults, emptied = [], [], []
 
     def session():
         own = database.connect()
@@ -221,7 +222,8 @@ def test_appends_beside_truncations_lose_no_version_and_readers_see_a_suffix(dat
         own = session()
         while not stop.is_set():
             version = sql(own, "SELECT coalesce(millrace.stream_version('w-1'), 0)")[0][0]
-            sql(own, "SELECT millrace.truncate_stream('w-1', %s, 7)", version - 3 if version > 3 else version + 1)
+            emptied.append(sql(own, "SELECT first_position = %s FROM millrace.truncate_stream('w-1', %s, 7)",
+                               version + 1, max(version + 1 - keep, 0))[0][0])
 
     def read():
         own = session()
@@ -243,6 +245,7 @@ def test_appends_beside_truncations_lose_no_version_and_readers_see_a_suffix(dat
         each.join()
     assert sorted(written) == list(range(480))
     assert faults == []
+    assert any(emptied) == (keep == 0)
     assert sql(connection, "SELECT millrace.stream_version('w-1')") == [(479,)]
 
 
