@@ -110,7 +110,8 @@ BesideIsKey(Relation index, const BesideKind *kind)
 
 /*
  * Opens a table by its key; false: there is none.  Who may look at the messages or change them may do so
- * here, by our functions.  So the table must be of the same owner, or a superuser's.  The lock lasts to commit.  Errors: MR010.
+ * here, by our functions.  So the table must be of the same owner, or a superuser's.  The lock lasts to
+ * commit.  Errors: MR010.
  */
 bool
 BesideOpen(Beside *beside, Relation messages, const BesideKind *kind, LOCKMODE lockmode)
