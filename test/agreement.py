@@ -41,7 +41,8 @@ REPEATED = {
         (r"octet_length\(name\) > (\d+)", "MAX_NAMESPACE_NAME"),
         (r"namespace is too long: % bytes, at most (\d+)", "MAX_NAMESPACE_NAME"),
         (r"\bbatch_size bigint DEFAULT (\d+)", "DEFAULT_BATCH_SIZE"),
-        (r"\bmax_rows bigint DEFAULT (\d+)", "DEFAULT_MAX_ROWS"),
+        (r"\bmax_rows bigint DEFAULT (?!\d{5})(\d+)", "DEFAULT_MAX_ROWS"),
+        (r"\bmax_rows bigint DEFAULT (\d{5})", "MAX_REMOVED"),
         (r"\bscan_limit bigint DEFAULT (\d+)", "DEFAULT_SCAN_LIMIT"),
         (r"IF requests_per_second NOT BETWEEN 1 AND (\d+)", "MAX_REQUESTS_PER_SECOND"),
         (r"IF bytes_per_second NOT BETWEEN 1 AND (\d+)", "MAX_BYTES_PER_SECOND"),
@@ -52,7 +53,8 @@ REPEATED = {
     ],
     "extension/millrace--0.1.0--0.2.0.sql": [
         (r"\bbatch_size bigint DEFAULT (\d+)", "DEFAULT_BATCH_SIZE"),
-        (r"\bmax_rows bigint DEFAULT (\d+)", "DEFAULT_MAX_ROWS"),
+        (r"\bmax_rows bigint DEFAULT (?!\d{5})(\d+)", "DEFAULT_MAX_ROWS"),
+        (r"\bmax_rows bigint DEFAULT (\d{5})", "MAX_REMOVED"),
         (r"\bscan_limit bigint DEFAULT (\d+)", "DEFAULT_SCAN_LIMIT"),
         (r"IF requests_per_second NOT BETWEEN 1 AND (\d+)", "MAX_REQUESTS_PER_SECOND"),
         (r"IF bytes_per_second NOT BETWEEN 1 AND (\d+)", "MAX_BYTES_PER_SECOND"),
@@ -81,10 +83,17 @@ REPEATED = {
         (r"\| text of an error \| ([\d,]+) bytes", "MAX_ERROR_TEXT"),
         (r"\| streams that wait \| ([\d,]+);", "MAX_WAITING_STREAMS"),
         (r"\bbatch_size bigint = (\d+)", "DEFAULT_BATCH_SIZE"),
+<<<<<<< HEAD
         (r"\bmax_rows bigint = (\d+)", "DEFAULT_MAX_ROWS"),
         (r"u8 version \((\d+), \d+ or \d+\)", "BATCH_VERSION"),
         (r"u8 version \(\d+, (\d+) or \d+\)", "BATCH_VERSION_NEW_IDS"),
         (r"u8 version \(\d+, \d+ or (\d+)\)", "BATCH_VERSION_WAIT"),
+=======
+        (r"\bmax_rows bigint = (?!\d{5})(\d+)", "DEFAULT_MAX_ROWS"),
+        (r"\bmax_rows bigint = (\d{5})", "MAX_REMOVED"),
+        (r"u8 version \((\d+), or \d+\)", "BATCH_VERSION"),
+        (r"u8 version \(\d+, or (\d+)\)", "BATCH_VERSION_NEW_IDS"),
+>>>>>>> r-core
         (r"verdicts +=.* u8 version \((\d+)\)", "VERDICTS_VERSION"),
     ],
     "sidecar/README.md": [
@@ -109,7 +118,9 @@ REPEATED = {
         (r"\| `waitMs` \| (\d+) \| 0 to", "DEFAULT_WAIT_MS"),
         (r"\| streams in one `streams.append` \| (\d+) ", "MAX_STREAMS"),
         (r"\| `batchSize` \| (\d+) \| 0 to", "DEFAULT_BATCH_SIZE"),
-        (r"\| `limit` \| (\d+) \|", "DEFAULT_MAX_ROWS"),
+        (r"\| `limit` \| (?!\d{5})(\d+) \|", "DEFAULT_MAX_ROWS"),
+        (r"\| `limit` \| (\d{5}) \|", "MAX_REMOVED"),
+        (r"messages of this call, at most (\d+)", "MAX_REMOVED"),
         (r"\| `limit` \| \d+ \| 1 to (\d+) \|", "MAX_ROWS"),
         (r"\| `batchSize` \| \d+ \| 0 to (\d+) ", "MAX_BATCH_SIZE"),
         (r"\| `batchSize` \| (\d+), or -1 ", "MAX_BATCH_SIZE"),

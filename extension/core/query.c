@@ -290,7 +290,7 @@ QueriesRead(Jsonb *value, const char *what, int *nqueries)
 	queries = palloc(sizeof(TagQuery *) * *nqueries);
 	for (int i = 0; i < *nqueries; i++)
 	{
-		Place element = ElementAt(array, i, what);
+		Place element = ElementAt(array, i, &root);
 
 		queries[i] = QueryAt(&element);
 	}
