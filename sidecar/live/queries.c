@@ -12,13 +12,11 @@
 
 static struct feed_query *find(const struct feed *feed, uint32_t hash, struct slice text)
 {
-	struct feed_query *query;
+	struct feed_query *query = TAILQ_FIRST(&feed->queries.list);
 
-	TAILQ_FOREACH(query, &feed->queries.list, link)
-	{
-		if (query->hash == hash && query->len == text.len && memcmp(query->text, text.bytes, text.len) == 0)
-			break;
-	}
+	while (query != NULL &&
+		   !(query->hash == hash && query->len == text.len && memcmp(query->text, text.bytes, text.len) == 0))
+		query = TAILQ_NEXT(query, link);
 	return query;
 }
 
@@ -59,7 +57,6 @@ void feed_query_give_back(struct feed *feed, struct feed_query *query)
 void feed_queries_ask(struct feed *feed, struct buf *out)
 {
 	struct feed_queries *queries = &feed->queries;
-	struct feed_query *query;
 
 	if (queries->n == 0)
 		return;
@@ -69,7 +66,8 @@ void feed_queries_ask(struct feed *feed, struct buf *out)
 		out->failed = true;
 		return;
 	}
-	TAILQ_FOREACH(query, &queries->list, link)
+	for (struct feed_query *query = TAILQ_FIRST(&queries->list); query != NULL;
+		 query = TAILQ_NEXT(query, link))
 	{
 		buf_add_str(out, queries->nasked == 0 ? "[" : ",");
 		buf_add(out, query->text, query->len);

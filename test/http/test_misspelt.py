@@ -187,7 +187,7 @@ def test_a_parameter_that_is_nearly_a_known_one_is_refused_and_both_are_named(cl
     reply = client.request("GET", "/subscribe?" + urlencode({given: "1", "stream": ""}))
     assert reply.status == 400 and reply.headers["Content-Type"].startswith("text/plain")
     expected = f"{given} is not known; did you mean {meant}?" if meant else \
-        "exactly one of stream, category and all=true must be given"
+        "exactly one of stream, category, query and all=true must be given"
     assert reply.body.decode() == expected
 
 
