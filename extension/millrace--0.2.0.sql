@@ -726,9 +726,9 @@ COMMENT ON VIEW millrace.appending IS
 
 CREATE VIEW millrace.blocked AS
     WITH waiting AS MATERIALIZED (
-        SELECT l.pid, CASE l.objsubid WHEN 19795 THEN 'stream' WHEN 19777 THEN 'append' WHEN 19779 THEN 'consumer' ELSE 'namespace' END AS lock
+        SELECT l.pid, CASE l.objsubid WHEN 19795 THEN 'stream' WHEN 19777 THEN 'append' WHEN 19779 THEN 'consumer' WHEN 19794 THEN 'retention' ELSE 'namespace' END AS lock
         FROM pg_catalog.pg_locks l
-        WHERE NOT l.granted AND l.locktype = 'advisory' AND l.objsubid IN (19795, 19777, 19779, 19790)
+        WHERE NOT l.granted AND l.locktype = 'advisory' AND l.objsubid IN (19795, 19777, 19779, 19790, 19794)
             AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
     )
     SELECT w.lock, w.pid, a.usename, a.application_name, a.client_addr, a.query_start, a.query,

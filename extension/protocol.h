@@ -63,6 +63,10 @@
 #define MAX_QUERY_LOOKUPS 500
 #define MAX_CONDITIONS 10
 
+/* Rows that one step of a sweep looks at. */
+#define DEFAULT_SWEEP_ROWS 10000
+#define MAX_SWEEP_ROWS 1000000
+
 /* What a namespace may be allowed over HTTP, a second. */
 #define MAX_REQUESTS_PER_SECOND INT64_C(1000000000)
 #define MAX_BYTES_PER_SECOND INT64_C(10000000000)
@@ -104,6 +108,9 @@
 
 #define SQLSTATE_APPEND_CONDITION_FAILED "MR019"
 #define SQLSTATE_NO_TAG_INDEX "MR020" /* of the namespace, or one without types */
+
+#define SQLSTATE_POSITION_REMOVED "MR022" /* a strict reader would miss what was removed */
+#define SQLSTATE_RETENTION_HELD "MR023"	  /* by a consumer */
 
 /* PostgreSQL's that the program decides by. */
 #define SQLSTATE_SUCCESS "00000"

@@ -174,9 +174,13 @@ extern int64 StoreTruncate(Oid schema);
 /* store/lock.c */
 extern uint64 StoreStreamHash(Store *store, Slice stream);
 extern void StoreLockStream(uint64 hash);
+extern bool StoreTryLockStream(uint64 hash);
 extern void StoreLockStreams(const uint64 *hashes, int nhashes);
 extern void StoreLockNamespace(Slice name);
 extern bool StoreLockConsumer(Oid relid, int64 consumer, bool wait);
+extern void StoreKeepCategory(Store *store, Slice category);
+extern bool StoreSweepCategory(Store *store, Slice category);
+extern bool StoreLockSweep(Store *store, bool wait);
 extern void StoreLockAppends(Store *store);
 extern void StoreUnlockAppends(Store *store);
 extern void StoreAbandonAppends(Store *store);

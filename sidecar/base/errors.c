@@ -36,6 +36,8 @@ static const struct
 	[ERROR_CONSUMER_EXISTS] = {"CONSUMER_EXISTS", 409, JSONRPC_OURS},
 	[ERROR_CONSUMER_MOVED] = {"CONSUMER_MOVED", 409, JSONRPC_OURS},
 	[ERROR_CLAIM_LOST] = {"CLAIM_LOST", 409, JSONRPC_OURS},
+	[ERROR_POSITION_REMOVED] = {"POSITION_REMOVED", 410, JSONRPC_OURS},
+	[ERROR_RETENTION_HELD] = {"RETENTION_HELD", 409, JSONRPC_OURS},
 	[ERROR_RATE_LIMITED] = {"RATE_LIMITED", 429, JSONRPC_OURS},
 	[ERROR_OVERLOADED] = {"OVERLOADED", 503, JSONRPC_OURS},
 	[ERROR_BACKEND_UNAVAILABLE] = {"BACKEND_UNAVAILABLE", 503, JSONRPC_OURS},
@@ -66,6 +68,8 @@ static const struct
 	{SQLSTATE_CONSUMER_NOT_FOUND, ERROR_CONSUMER_NOT_FOUND},
 	{SQLSTATE_CONSUMER_EXISTS, ERROR_CONSUMER_EXISTS},
 	{SQLSTATE_CONSUMER_MOVED, ERROR_CONSUMER_MOVED},
+	{SQLSTATE_POSITION_REMOVED, ERROR_POSITION_REMOVED},
+	{SQLSTATE_RETENTION_HELD, ERROR_RETENTION_HELD},
 	{SQLSTATE_INVALID_TEXT_REPRESENTATION, ERROR_INVALID_REQUEST},
 	{SQLSTATE_UNTRANSLATABLE_CHARACTER, ERROR_INVALID_REQUEST},
 	{SQLSTATE_INVALID_PARAMETER_VALUE, ERROR_INVALID_REQUEST},
@@ -139,6 +143,14 @@ void error_from_sqlstate(struct error *error, const char *sqlstate, const char *
 	if (strcmp(sqlstate, SQLSTATE_NO_TAG_INDEX) == 0 && hint[0] != '\0')
 		error_set(error, code, "%s: %s", message, hint);
 	add_hint(error, sqlstate, hint, pid);
+}
+
+void error_take_detail(struct error *error, const char *detail)
+{
+	bool is_object = error->code == ERROR_POSITION_REMOVED || error->code == ERROR_RETENTION_HELD;
+
+	if (is_object && strlen(detail) < sizeof(error->details))
+		snprintf(error->details, sizeof(error->details), "%s", detail);
 }
 
 void error_set_versions(struct error *error, int64_t expected, int64_t actual)

@@ -39,6 +39,16 @@ struct stats_histogram
 extern const struct stats_bounds stats_durations; /* us, 100 us to 30 s */
 extern const struct stats_bounds stats_sizes;	  /* 1 to 1000 */
 
+/* By what messages were removed. */
+enum stats_removed
+{
+	REMOVED_BY_TRUNCATE,
+	REMOVED_BY_REMOVE,
+	REMOVED_BY_SWEEP,
+	REMOVED_BY_ARCHIVE,
+	STATS_REMOVED
+};
+
 struct stats
 {
 	_Alignas(64) stats_value calls[STATS_METHODS][STATS_CODES];
@@ -59,6 +69,8 @@ struct stats
 
 	stats_value claims_given, claims_settled, claims_expired, claims_fenced; /* of consumers */
 	stats_value messages_failed;
+
+	stats_value removed[STATS_REMOVED]; /* messages */
 
 	stats_value imports, exports; /* running; their limits are of these */
 	stats_value imported;

@@ -238,6 +238,57 @@ const struct db_statement_info db_consumer_metrics_statement = {
 	" parked FROM millrace.consumer_metrics($1::int, $2::int)",
 	2, DB_ROLE_READ, false};
 
+/* The same reads, which fail where messages were removed that would have been among them. */
+const struct db_statement_info db_read_stream_strict_statement = {
+	"millrace_read_stream_strict",
+	"SELECT body, count, next_position FROM millrace.json_read_stream($1::text, $2::text,"
+	" $3::bigint, $4::bigint, $5::bigint, $6::text[], $7::int, $8::text),"
+	" millrace.check_removals($2::text, NULL, $3::bigint, $9::bigint, $1::text, $4::bigint)",
+	9,
+	DB_ROLE_READ,
+	false,
+};
+
+const struct db_statement_info db_read_category_strict_statement = {
+	"millrace_read_category_strict",
+	"SELECT body, count, next_position FROM millrace.json_read_category($1::text, $2::text,"
+	" $3::bigint, $4::bigint, $5::text, $6::bigint, $7::bigint, $8::text[], $9::int, $10::text),"
+	" millrace.check_removals(NULL, $2::text, $3::bigint, $11::bigint, $1::text)",
+	11,
+	DB_ROLE_READ,
+	false,
+};
+
+const struct db_statement_info db_read_pokes_strict_statement = {
+	"millrace_read_pokes_strict",
+	"SELECT body, next_position, state FROM millrace.read_pokes($1::text, $2::text, $3::text,"
+	" $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::boolean, $9::boolean, $10::int, $11::bigint,"
+	" $12::text[], $13::text),"
+	" millrace.check_removals($2::text, $3::text, $4::bigint, $14::bigint, $1::text, $11::bigint)",
+	14, DB_ROLE_READ, false};
+
+const struct db_statement_info db_retention_statement = {
+	"millrace_retention", "SELECT millrace.json_retention($1::text, $2::text, $3::text, $4::jsonb)", 4,
+	DB_ROLE_SLOW, false};
+
+const struct db_statement_info db_retention_read_statement = {
+	"millrace_retention_read", "SELECT millrace.json_retention($1::text, $2::text, $3::text, $4::jsonb)", 4,
+	DB_ROLE_LIST, false};
+
+const struct db_statement_info db_sweep_statement = {
+	"millrace_sweep",
+	"SELECT removed, more, held_by, held_position"
+	" FROM millrace.sweep_step($1::text, $2::bigint, false, false)",
+	2, DB_ROLE_SLOW, false};
+
+const struct db_statement_info db_sweeps_due_statement = {
+	"millrace_sweeps_due", "SELECT millrace.sweeps_due($1::bigint)", 1, DB_ROLE_SLOW, false};
+
+const struct db_statement_info db_retention_held_statement = {
+	"millrace_retention_held",
+	"SELECT namespace, bool_or(held_by IS NOT NULL) FROM millrace.sweeps GROUP BY 1 ORDER BY 1", 0,
+	DB_ROLE_READ, false};
+
 const struct db_statement_info *const db_statements[] = {
 	&db_read_stream_statement,
 	&db_read_category_statement,
@@ -277,5 +328,13 @@ const struct db_statement_info *const db_statements[] = {
 	&db_appending_statement,
 	&db_consumer_metrics_statement,
 	&db_read_query_statement,
+	&db_read_stream_strict_statement,
+	&db_read_category_strict_statement,
+	&db_read_pokes_strict_statement,
+	&db_retention_statement,
+	&db_retention_read_statement,
+	&db_sweep_statement,
+	&db_sweeps_due_statement,
+	&db_retention_held_statement,
 	NULL, /* ends them */
 };

@@ -41,6 +41,7 @@ bool method_fail_status(struct method_call *call, enum db_status status, const s
 	{
 		case DB_ERROR:
 			error_from_sqlstate(&call->error, error->sqlstate, error->message, error->hint, error->pid);
+			error_take_detail(&call->error, error->detail);
 			return false;
 		case DB_OVERLOADED:
 			return method_fail(call, ERROR_OVERLOADED, "too many requests are waiting");
