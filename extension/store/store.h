@@ -48,7 +48,8 @@ enum
 typedef enum StoreMode
 {
 	STORE_READ,
-	STORE_APPEND
+	STORE_APPEND,
+	STORE_REMOVE
 } StoreMode;
 
 typedef enum StoreIndexKind
