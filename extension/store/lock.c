@@ -86,16 +86,6 @@ StoreTryLockStream(uint64 hash)
 	return LockToCommit(hash, LOCK_CLASS_STREAM, false);
 }
 
-/* The same without waiting; false: another transaction has it. */
-bool
-StoreTryLockStream(uint64 hash)
-{
-	LOCKTAG tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32)(hash >> 32), (uint32)hash, LOCK_CLASS_STREAM);
-	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
-}
-
 /*
  * Locks streams, to commit.  The hashes are in rising order, which is the order of locking, or two batches
  * could deadlock; one may be there several times.  Errors: MR009 for more than MAX_STREAMS.

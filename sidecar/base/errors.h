@@ -72,6 +72,8 @@ void error_from_sqlstate(struct error *error, const char *sqlstate, const char *
 						 int pid);
 /* Details that do not fit are left out: half a JSON object is none. */
 void error_set_details(struct error *error, const struct buf *text);
+/* What Postgres gave as an error's detail, where it is a JSON object. */
+void error_take_detail(struct error *error, const char *detail);
 /* The details of a version conflict: {"expected":N,"actual":N}. */
 void error_set_versions(struct error *error, int64_t expected, int64_t actual);
 

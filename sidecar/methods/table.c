@@ -175,7 +175,7 @@ void method_start(struct method_call *call)
 	call->stream_index = call->message_index = -1;
 	call->text = (struct buf){0};
 	call->messages_left = call->size = 0;
-	call->by_global = call->begun = call->any = call->backward = call->placed = false;
+	call->whole = call->has_seen = call->by_global = call->begun = call->any = call->backward = call->placed = false;
 	call->waiting = NULL;
 	for (unsigned i = 0; i < METHOD_MAX_TEXTS; i++)
 		call->texts[i] = -1;
