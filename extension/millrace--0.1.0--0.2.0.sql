@@ -591,9 +591,9 @@ COMMENT ON PROCEDURE millrace.wait_for_commits(bigint, boolean, integer) IS
 
 CREATE OR REPLACE VIEW millrace.blocked AS
     WITH waiting AS MATERIALIZED (
-        SELECT l.pid, CASE l.objsubid WHEN 19795 THEN 'stream' WHEN 19777 THEN 'append' WHEN 19779 THEN 'consumer' ELSE 'namespace' END AS lock
+        SELECT l.pid, CASE l.objsubid WHEN 19795 THEN 'stream' WHEN 19777 THEN 'append' WHEN 19779 THEN 'consumer' WHEN 19794 THEN 'retention' ELSE 'namespace' END AS lock
         FROM pg_catalog.pg_locks l
-        WHERE NOT l.granted AND l.locktype = 'advisory' AND l.objsubid IN (19795, 19777, 19779, 19790)
+        WHERE NOT l.granted AND l.locktype = 'advisory' AND l.objsubid IN (19795, 19777, 19779, 19790, 19794)
             AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
     )
     SELECT w.lock, w.pid, a.usename, a.application_name, a.client_addr, a.query_start, a.query,
@@ -1589,7 +1589,7 @@ BEGIN
     INSERT INTO millrace.sweeps (namespace, category, by_age)
         SELECT r.namespace, r.category, rule.by_age FROM millrace.retention r CROSS JOIN (VALUES (true), (false)) rule (by_age)
         WHERE r.namespace = name AND CASE WHEN rule.by_age THEN r.max_age IS NOT NULL ELSE r.max_count IS NOT NULL END
-        ON CONFLICT DO NOTHING;
+            AND NOT EXISTS (SELECT FROM millrace.sweeps s WHERE (s.namespace, s.category, s.by_age) = (r.namespace, r.category, rule.by_age));
     IF EXISTS (SELECT FROM millrace.sweeps s WHERE s.namespace = name AND s.ended_at IS NULL) THEN
         RETURN;
     END IF;
@@ -1597,7 +1597,7 @@ BEGIN
     UPDATE millrace.sweeps s SET ended_at = NULL,
             next_position = CASE WHEN begun_at < clock_timestamp() - interval '1 day' THEN 0 ELSE next_position END,
             begun_at = CASE WHEN begun_at < clock_timestamp() - interval '1 day' THEN clock_timestamp() ELSE begun_at END
-        WHERE s.namespace = name;
+        WHERE s.ctid = ANY (ARRAY(SELECT f.ctid FROM millrace.sweeps f WHERE f.namespace = name FOR UPDATE SKIP LOCKED));
 END $$;
 COMMENT ON FUNCTION millrace.begin_sweep(text) IS 'internal: makes rows of sweeps for all rules that have none';
 
@@ -1625,7 +1625,7 @@ BEGIN
         FROM millrace.sweeps s JOIN millrace.retention r USING (namespace, category)
         WHERE s.namespace = sweep_step.namespace AND s.ended_at IS NULL AND CASE WHEN s.by_age THEN r.max_age IS NOT NULL ELSE r.max_count IS NOT NULL END
         ORDER BY s.stepped_at NULLS FIRST, s.category, s.by_age
-        FOR UPDATE SKIP LOCKED
+        FOR UPDATE OF s SKIP LOCKED
     LOOP
         IF rows_left <= 0 OR streams >= 500 THEN
             more := true;

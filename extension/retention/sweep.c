@@ -275,7 +275,7 @@ static void
 Remove(Sweep *sweep)
 {
 	RemoveStream *removes = palloc0(sizeof(RemoveStream) * Max(sweep->nstreams, 1));
-	StoreScan *scan = StoreBeginScan(sweep->store, INDEX_STREAM, SnapshotSelf, 1);
+	StoreScan *scan = sweep->nstreams > 0 ? StoreBeginScan(sweep->store, INDEX_STREAM, SnapshotSelf, 1) : NULL;
 	SweepOutcome *outcome = sweep->outcome;
 	ConsumerLoss *losses;
 	int nremoves = 0;
@@ -289,8 +289,8 @@ Remove(Sweep *sweep)
 		else if (FindFirsts(sweep, scan, stream, &removes[nremoves]))
 			nremoves++;
 	}
-	StoreRestScan(scan);
-	StoreEndScan(scan);
+	if (scan)
+		StoreEndScan(scan);
 	if (nremoves > 0)
 		RemoveRows(sweep->store, removes, nremoves,
 				   (RemoveOptions){.forget = sweep->request->forget, .record = true});

@@ -530,7 +530,7 @@ def settle(connection, number, name="billing", failed=None):
 
 
 def floor(connection, name="billing"):
-    return sql(connection, "SELECT floor FROM millrace.consumer_status WHERE consumer = %s AND namespace ="
+    return sql(connection, "SELECT floor FROM millrace.consumer_status WHERE name = %s AND namespace ="
                " current_setting('millrace.namespace')", name)[0][0]
 
 
@@ -684,7 +684,7 @@ def test_a_consumer_that_is_made_waits_for_the_step(swept, another):
     thread = threading.Thread(target=lambda: made.append(create(other, category="a")))
     thread.start()
     watcher = another()
-    while not sql(watcher, "SELECT FROM millrace.blocked WHERE lock = 'retention'"):
+    while not sql(watcher, "SELECT pid FROM millrace.blocked WHERE lock = 'retention'"):
         assert thread.is_alive()
     swept.commit()
     thread.join()
@@ -703,7 +703,7 @@ def test_of_two_sweeps_one_waits(swept, another):
     thread = threading.Thread(target=lambda: done.append(sweep(other, 4)["removed"]))
     thread.start()
     watcher = another()
-    while not sql(watcher, "SELECT FROM millrace.blocked WHERE lock = 'retention'"):
+    while not sql(watcher, "SELECT pid FROM millrace.blocked WHERE lock = 'retention'"):
         assert thread.is_alive()
     swept.commit()
     thread.join()
