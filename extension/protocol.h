@@ -34,6 +34,9 @@
 #define DEFAULT_MAX_ROWS 100
 #define MAX_ROWS 1000
 
+/* Messages that a call removes that does not say how many, and at most over HTTP. */
+#define MAX_REMOVED 10000
+
 /* Messages that a search and its like look at, where they don't say how many, and at most over HTTP. */
 #define DEFAULT_SCAN_LIMIT 10000
 #define MAX_SCAN_LIMIT 100000
@@ -70,6 +73,9 @@
 /* What a namespace may be allowed over HTTP, a second. */
 #define MAX_REQUESTS_PER_SECOND INT64_C(1000000000)
 #define MAX_BYTES_PER_SECOND INT64_C(10000000000)
+
+/* How types begin that only the store itself appends. */
+#define RESERVED_TYPES "millrace."
 
 /* The version of a stream without messages. */
 #define NO_STREAM INT64_C(-1)
@@ -109,8 +115,10 @@
 #define SQLSTATE_APPEND_CONDITION_FAILED "MR019"
 #define SQLSTATE_NO_TAG_INDEX "MR020" /* of the namespace, or one without types */
 
-#define SQLSTATE_POSITION_REMOVED "MR022" /* a strict reader would miss what was removed */
-#define SQLSTATE_RETENTION_HELD "MR023"	  /* by a consumer */
+#define SQLSTATE_STREAM_CLOSED "MR021"
+#define SQLSTATE_POSITION_REMOVED "MR022" /* that a strict read touches */
+#define SQLSTATE_RETENTION_HELD "MR023"	  /* by a consumer, or by a name */
+#define SQLSTATE_RESERVED_TYPE "MR024"	  /* one that begins with RESERVED_TYPES */
 
 /* PostgreSQL's that the program decides by. */
 #define SQLSTATE_SUCCESS "00000"
@@ -140,6 +148,7 @@
 #define SQLSTATE_INTERNAL_ERROR "XX000"
 
 /* How all of a class begin. */
+#define SQLSTATE_CLASS_OURS "MR"
 #define SQLSTATE_CLASS_CONNECTION "08"
 #define SQLSTATE_CLASS_DATA "22"
 #define SQLSTATE_CLASS_RESOURCES "53" /* out of connections, memory, disk */

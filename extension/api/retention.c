@@ -101,7 +101,8 @@ millrace_sweep_category(PG_FUNCTION_ARGS)
 	SweepOutcome outcome;
 
 	for (int arg = 0; arg < PG_NARGS(); arg++)
-		CheckNotNull(PG_ARGISNULL(arg) && arg != 3 && (arg != 4 || request.rule == SWEEP_COUNT), "an argument");
+		CheckNotNull(PG_ARGISNULL(arg) && arg != 3 && (arg != 4 || request.rule == SWEEP_COUNT),
+					 "an argument");
 	request.category = PG_GETARG_TEXT_PP(1);
 	request.position = PG_GETARG_INT64(2);
 	request.forget = PG_GETARG_BOOL(5);

@@ -89,7 +89,8 @@ GoOn(ConsumerWork *work, text *stream, int64 before)
  * again.  The reason says so until the consumer is paused, resumed or stopped.
  */
 void
-ConsumerMoveOn(ConsumerTables *tables, Consumer *consumer, const ConsumerLoss *losses, int nlosses, int64 last)
+ConsumerMoveOn(ConsumerTables *tables, Consumer *consumer, const ConsumerLoss *losses, int nlosses,
+			   int64 last)
 {
 	ConsumerWork *work = ConsumerBegin(tables, consumer);
 

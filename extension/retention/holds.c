@@ -63,8 +63,7 @@ AddConsumer(Holds *holds, const SweepRequest *request, text *name)
 {
 	Consumer *consumer = ConsumerFind(holds->tables, name);
 
-	if (!consumer ||
-		!(ConsumerReads(consumer, SliceOfText(request->category)) || IsNamed(request, name)))
+	if (!consumer || !(ConsumerReads(consumer, SliceOfText(request->category)) || IsNamed(request, name)))
 		return;
 	if (request->forced)
 	{

@@ -34,12 +34,13 @@ enum /* of millrace.removals */
 static void
 Refuse(const char *what, text *name, int64 removed_to, int64 seen)
 {
-	ereport(ERROR, (errcode(ERRCODE_MILLRACE_POSITION_REMOVED),
-					errmsg("messages of %s%s%s%s were removed up to position " INT64_FORMAT, what,
-						   name ? " \"" : "", name ? text_to_cstring(name) : "", name ? "\"" : "", removed_to),
-					errdetail_internal("{\"removedTo\":" INT64_FORMAT ",\"removalsSeen\":" INT64_FORMAT "}",
-									   removed_to, seen),
-					errhint("Who goes on all the same says so with removals_seen.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_MILLRACE_POSITION_REMOVED),
+			 errmsg("messages of %s%s%s%s were removed up to position " INT64_FORMAT, what, name ? " \"" : "",
+					name ? text_to_cstring(name) : "", name ? "\"" : "", removed_to),
+			 errdetail_internal("{\"removedTo\":" INT64_FORMAT ",\"removalsSeen\":" INT64_FORMAT "}",
+								removed_to, seen),
+			 errhint("Who goes on all the same says so with removals_seen.")));
 }
 
 /*

@@ -8,7 +8,8 @@
 
 #include "store/store.h"
 
-extern void RemovalsCheckStream(Store *store, text *stream, int64 position, int64 global_position, int64 seen);
+extern void RemovalsCheckStream(Store *store, text *stream, int64 position, int64 global_position,
+								int64 seen);
 extern void RemovalsCheckCategory(Store *store, const char *namespace_name, text *category, int64 position,
 								  int64 seen);
 

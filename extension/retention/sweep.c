@@ -275,7 +275,8 @@ static void
 Remove(Sweep *sweep)
 {
 	RemoveStream *removes = palloc0(sizeof(RemoveStream) * Max(sweep->nstreams, 1));
-	StoreScan *scan = sweep->nstreams > 0 ? StoreBeginScan(sweep->store, INDEX_STREAM, SnapshotSelf, 1) : NULL;
+	StoreScan *scan =
+		sweep->nstreams > 0 ? StoreBeginScan(sweep->store, INDEX_STREAM, SnapshotSelf, 1) : NULL;
 	SweepOutcome *outcome = sweep->outcome;
 	ConsumerLoss *losses;
 	int nremoves = 0;

@@ -127,8 +127,8 @@ StoreLockConsumer(Oid relid, int64 consumer, bool wait)
 static LOCKTAG
 RetentionLock(Store *store, Slice category)
 {
-	uint64 key =
-		hash_bytes_extended((const unsigned char *)category.bytes, category.len, RelationGetRelid(store->heap));
+	uint64 key = hash_bytes_extended((const unsigned char *)category.bytes, category.len,
+									 RelationGetRelid(store->heap));
 	LOCKTAG tag;
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32)(key >> 32), (uint32)key, LOCK_CLASS_RETENTION);

@@ -164,10 +164,6 @@ static void add_histogram(struct buf *out, const char *name, const char *label,
  */
 static void add_calls(struct buf *out, const struct stats *stats)
 {
-	static const char *const removers[STATS_REMOVED] = {[REMOVED_BY_TRUNCATE] = "truncate",
-														[REMOVED_BY_REMOVE] = "remove",
-														[REMOVED_BY_SWEEP] = "sweep",
-														[REMOVED_BY_ARCHIVE] = "archive"};
 	const char *name;
 	char label[64];
 
@@ -193,10 +189,6 @@ static void add_calls(struct buf *out, const struct stats *stats)
 	}
 	add_value(out, "millrace_messages_appended_total", "counter", "Messages appended by method calls.",
 			  stats_get(&stats->messages_appended));
-	add_head(out, "millrace_removed_messages_total", "counter", "Messages removed, by what removed them.");
-	for (unsigned i = 0; i < STATS_REMOVED; i++)
-		buf_printf(out, "millrace_removed_messages_total{by=\"%s\"} %" PRIu64 "\n", removers[i],
-				   stats_get(&stats->removed[i]));
 	add_value(out, "millrace_messages_imported_total", "counter", "Messages stored by imports.",
 			  stats_get(&stats->imported));
 }
@@ -254,6 +246,20 @@ static void add_database(struct buf *out, const struct stats *stats)
 				   stats_get(&stats->reconnects[i]));
 	add_value(out, "millrace_imports_running", "gauge", "Imports under way.", stats_get(&stats->imports));
 	add_value(out, "millrace_exports_running", "gauge", "Exports under way.", stats_get(&stats->exports));
+}
+
+static void add_removed(struct buf *out, const struct stats *stats)
+{
+	static const char *const by[STATS_REMOVED] = {
+		[REMOVED_BY_TRUNCATE] = "truncate",
+		[REMOVED_BY_REMOVE] = "remove",
+		[REMOVED_BY_SWEEP] = "sweep",
+	};
+
+	add_head(out, "millrace_removed_messages_total", "counter", "Messages removed.");
+	for (unsigned i = 0; i < STATS_REMOVED; i++)
+		buf_printf(out, "millrace_removed_messages_total{by=\"%s\"} %" PRIu64 "\n", by[i],
+				   stats_get(&stats->removed[i]));
 }
 
 static void add_claims(struct buf *out, const struct stats *stats)
@@ -365,6 +371,7 @@ static void write_metrics(struct buf *out, struct inquiry *scrape)
 	add_calls(out, sum);
 	add_http(out, sum);
 	add_database(out, sum);
+	add_removed(out, sum);
 	add_claims(out, sum);
 	add_subscriptions(out, scrape);
 	add_appending(out, scrape);

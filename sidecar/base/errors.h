@@ -27,6 +27,10 @@ enum error_code
 	ERROR_STREAM_VERSION_CONFLICT,
 	ERROR_MESSAGE_ID_CONFLICT,
 	ERROR_APPEND_CONDITION_FAILED,
+	ERROR_STREAM_CLOSED,
+	ERROR_POSITION_REMOVED,
+	ERROR_RETENTION_HELD,
+	ERROR_RESERVED_TYPE,
 	ERROR_NAMESPACE_EXISTS,
 	ERROR_NAMESPACE_NOT_FOUND,
 	ERROR_CONSUMER_NOT_FOUND,
@@ -72,8 +76,6 @@ void error_from_sqlstate(struct error *error, const char *sqlstate, const char *
 						 int pid);
 /* Details that do not fit are left out: half a JSON object is none. */
 void error_set_details(struct error *error, const struct buf *text);
-/* What Postgres gave as an error's detail, where it is a JSON object. */
-void error_take_detail(struct error *error, const char *detail);
 /* The details of a version conflict: {"expected":N,"actual":N}. */
 void error_set_versions(struct error *error, int64_t expected, int64_t actual);
 

@@ -14,12 +14,21 @@
 typedef _Atomic uint64_t stats_value;
 
 /* Bounds of the tables; the files that fill them assert that they are enough. */
-#define STATS_METHODS 48  /* the last one: what no method has for a name */
-#define STATS_CODES 24	  /* of errors; 0: none */
+#define STATS_METHODS 64  /* the last one: what no method has for a name */
+#define STATS_CODES 32	  /* of errors; 0: none */
 #define STATS_ROUTES 10	  /* the last one: no path of ours */
 #define STATS_STATUSES 24 /* of HTTP; the last one: any other */
 #define STATS_ROLES 10	  /* of connections to Postgres */
 #define STATS_STATES 8	  /* of subscriptions */
+
+/* What removed messages. */
+enum stats_removed
+{
+	REMOVED_BY_TRUNCATE,
+	REMOVED_BY_REMOVE,
+	REMOVED_BY_SWEEP,
+	STATS_REMOVED
+};
 
 #define STATS_BUCKETS 17
 
@@ -38,16 +47,6 @@ struct stats_histogram
 
 extern const struct stats_bounds stats_durations; /* us, 100 us to 30 s */
 extern const struct stats_bounds stats_sizes;	  /* 1 to 1000 */
-
-/* By what messages were removed. */
-enum stats_removed
-{
-	REMOVED_BY_TRUNCATE,
-	REMOVED_BY_REMOVE,
-	REMOVED_BY_SWEEP,
-	REMOVED_BY_ARCHIVE,
-	STATS_REMOVED
-};
 
 struct stats
 {
@@ -69,8 +68,7 @@ struct stats
 
 	stats_value claims_given, claims_settled, claims_expired, claims_fenced; /* of consumers */
 	stats_value messages_failed;
-
-	stats_value removed[STATS_REMOVED]; /* messages */
+	stats_value removed[STATS_REMOVED];
 
 	stats_value imports, exports; /* running; their limits are of these */
 	stats_value imported;

@@ -35,8 +35,8 @@ static const char *direction_of(bool backward)
 bool db_read_stream(struct db *db, const struct db_read_stream *in, db_query_done done, void *arg)
 {
 	const char *const params[] = {
-		in->namespace_name,		   in->stream, DB_OPTIONAL(in->position), DB_OPTIONAL(in->global_position),
-		DB_NUMBER(in->batch_size), in->types,  DB_NUMBER(in->max_bytes),  direction_of(in->backward),
+		in->namespace_name,			  in->stream, DB_OPTIONAL(in->position), DB_OPTIONAL(in->global_position),
+		DB_NUMBER(in->batch_size),	  in->types,  DB_NUMBER(in->max_bytes),	 direction_of(in->backward),
 		DB_OPTIONAL(in->strict.seen),
 	};
 

@@ -204,6 +204,11 @@ const struct db_statement_info db_consumer_read_statement = {
 	"millrace_consumer_read", "SELECT millrace.json_consumer($1::text, $2::text, $3::text, $4::jsonb)", 4,
 	DB_ROLE_READ, false};
 
+const struct db_statement_info db_removal_statement = {
+	"millrace_removal",
+	"SELECT millrace.json_removal($1::text, $2::text, $3::text, $4::bigint, $5::boolean, $6::bigint)", 6,
+	DB_ROLE_SLOW, false};
+
 const struct db_statement_info db_export_statement = {
 	"millrace_export",
 	"SELECT body, count, next_position FROM millrace.json_export($1::text, $2::bigint,"
@@ -324,6 +329,7 @@ const struct db_statement_info *const db_statements[] = {
 	&db_consumer_settle_statement,
 	&db_consumer_release_statement,
 	&db_consumer_statement,
+	&db_removal_statement,
 	&db_consumer_read_statement,
 	&db_appending_statement,
 	&db_consumer_metrics_statement,

@@ -178,12 +178,8 @@ static bool read_strict(struct method_call *call, struct slice strict, struct sl
 
 bool method_stream_get(struct method_call *call)
 {
-	struct member options[] = {{.name = "position"},
-							   {.name = "globalPosition"},
-							   {.name = "batchSize"},
-							   {.name = "types"},
-							   {.name = "direction"},
-							   {.name = "strict"},
+	struct member options[] = {{.name = "position"},	{.name = "globalPosition"}, {.name = "batchSize"},
+							   {.name = "types"},		{.name = "direction"},		{.name = "strict"},
 							   {.name = "removalsSeen"}};
 
 	call->read = OF_STREAM;

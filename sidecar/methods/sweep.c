@@ -2,8 +2,6 @@
  * sweep.c: ns.setRetention, ns.retention, ns.sweep and ns.removals.  Postgres checks the options and makes
  * the answers.
  */
-#include <string.h>
-
 #include "base/stats.h"
 #include "methods/internal.h"
 
@@ -50,28 +48,12 @@ bool method_namespace_retention(struct method_call *call)
 		   read_options(call, call->args[1]) && ask(call, true, method_on_value);
 }
 
-/* The member `removed` of what a sweep answers. */
-static uint64_t removed_of(struct slice answer)
-{
-	struct json_iterator iterator;
-	struct slice key, value;
-	int64_t removed = 0;
-
-	json_iterate(&iterator, answer);
-	while (json_next_member(&iterator, &key, &value))
-	{
-		if (json_string_is(key, "removed"))
-			(void)json_integer(value, &removed);
-	}
-	return (uint64_t)removed;
-}
-
 static void on_swept(void *arg, struct db_reply *reply)
 {
 	struct method_call *call = arg;
 
 	if (reply->status == DB_OK)
-		stats_add(&call->methods->stats->removed[REMOVED_BY_SWEEP], removed_of(json_trim(db_json_of(reply))));
+		stats_add(&call->methods->stats->removed[REMOVED_BY_SWEEP], method_count_removed(reply));
 	method_on_value(call, reply);
 }
 

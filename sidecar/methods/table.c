@@ -37,6 +37,10 @@ static const struct method all[] = {
 	{"consumer.reset", RIGHT_ANY_TOKEN, true, {"consumer", "options"}, method_consumer},
 	{"consumer.pause", RIGHT_ANY_TOKEN, true, {"consumer"}, method_consumer},
 	{"consumer.resume", RIGHT_ANY_TOKEN, true, {"consumer"}, method_consumer},
+	{"stream.truncate", RIGHT_ADMINISTRATOR, true, {"stream", "options"}, method_stream_removal},
+	{"stream.remove", RIGHT_ADMINISTRATOR, true, {"stream", "options"}, method_stream_removal},
+	{"stream.close", RIGHT_ADMINISTRATOR, true, {"stream", "options"}, method_stream_removal},
+	{"stream.reopen", RIGHT_ADMINISTRATOR, true, {"stream"}, method_stream_removal},
 	{"ns.create", RIGHT_ADMINISTRATOR, false, {"namespace", "options"}, method_namespace_create},
 	{"ns.delete", RIGHT_ADMINISTRATOR, false, {"namespace"}, method_namespace_delete},
 	{"ns.setLimits", RIGHT_ADMINISTRATOR, true, {"namespace", "options"}, method_namespace_set_limits},
@@ -175,7 +179,8 @@ void method_start(struct method_call *call)
 	call->stream_index = call->message_index = -1;
 	call->text = (struct buf){0};
 	call->messages_left = call->size = 0;
-	call->whole = call->has_seen = call->by_global = call->begun = call->any = call->backward = call->placed = false;
+	call->whole = call->has_seen = call->by_global = call->begun = call->any = call->backward = call->placed =
+		false;
 	call->waiting = NULL;
 	for (unsigned i = 0; i < METHOD_MAX_TEXTS; i++)
 		call->texts[i] = -1;
