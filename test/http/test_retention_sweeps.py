@@ -127,7 +127,7 @@ def test_a_strict_subscription_ends_where_messages_were_removed(client, server, 
     strict.read_until(lambda: global_positions(strict.raw) == [1, 2, 3, 4])  # it has been there before
     strict.close()
     late = Subscriber(server, **with_what)
-    late.read_to_end()
+    late.ends()
     told = removed_events(late.raw)
     assert len(told) == 1 and told[0]["removedTo"] == 2 and global_positions(late.raw) == []
     again = Subscriber(server, **with_what, removalsSeen=told[0]["removalsSeen"])
@@ -143,7 +143,7 @@ def test_a_strict_subscription_to_a_stream(client, server, administrator, name):
     administrator.call("ns.setRetention", name, "a", {"maxCount": 1})
     sweep_all(administrator, name)
     late = Subscriber(server, token=client.token, stream="a-1", strict="true")
-    late.read_to_end()
+    late.ends()
     assert removed_events(late.raw) == [{"removedTo": 1, "removalsSeen": 1}]
     again = Subscriber(server, token=client.token, stream="a-1", strict="true", removalsSeen=1)
     again.read_until(lambda: global_positions(again.raw) == [3])
