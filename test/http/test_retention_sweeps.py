@@ -190,7 +190,8 @@ def test_a_server_that_is_told_so_does_not_sweep(cluster):
         client = server.client()
         client.call("stream.append", "a-1", [{"type": "T", "data": {}}] * 5)
         client.call("ns.setRetention", "default", "a", {"maxCount": 1})
-        other = Server("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--sweep-interval", "1", token=ZERO_TOKEN)
+        other = Server("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--sweep-interval", "1",
+                       token=ZERO_TOKEN)
         assert len(client.call("stream.get", "a-1")) == 5
         wait_until(lambda: len(client.call("stream.get", "a-1")) == 1, "the sweep")
         other.stop()
