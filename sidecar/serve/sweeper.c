@@ -20,9 +20,9 @@
 #include "base/stats.h"
 #include "db/calls.h"
 
-#define STEP_MS 20
+#define STEP_MS 15
 #define LEAST_ROWS 50
-#define MOST_ROWS 5000
+#define MOST_ROWS 2000
 #define REST 3	   /* times the step's own */
 #define REST_MS 10 /* at least */
 
