@@ -22,13 +22,13 @@ NEEDED = {
         "stream.get", "stream.last", "stream.version", "stream.head", "category.get", "query.get", "message.get",
         "messages.search", "position.at", "streams.recent", "ns.info", "ns.streams", "ns.categories", "ns.types",
         "sys.stats", "consumer.next", "consumer.settle", "consumer.extend", "consumer.list", "consumer.info",
-        "consumer.streams", "consumer.claims"
+        "consumer.streams", "consumer.claims", "ns.retention", "ns.removals"
     ],
     "append": [
         "stream.write", "stream.append", "streams.append", "consumer.create", "consumer.delete", "consumer.move",
         "consumer.unpark", "consumer.skip", "consumer.reset", "consumer.pause", "consumer.resume"
     ],
-    "remove": ["message.redact", "stream.truncate", "stream.remove", "stream.close"],
+    "remove": ["ns.setRetention", "ns.sweep", "message.redact", "stream.truncate", "stream.remove", "stream.close"],
     "administer": ["ns.tokens", "ns.createToken", "ns.revokeToken", "stream.reopen"],
 }
 ENDPOINTS = {
