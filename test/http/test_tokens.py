@@ -178,7 +178,7 @@ def test_who_administers_a_namespace_manages_its_tokens_and_no_others(secured, m
         for other in ("default", "none such"):
             error = keeper.refused(call[0], other, *call[1:])
             assert (error.status, error.code) == (403, "AUTH_UNAUTHORIZED")
-            assert error.message == "this token may administer the tokens of its own namespace only"
+            assert error.message == "this token is for its own namespace only"
 
 
 # What is refused
