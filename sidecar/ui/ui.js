@@ -35,17 +35,22 @@ export function duration(ms) {
 }
 
 const clocks = new Set();
-setInterval(() => document.hidden || clocks.forEach(tell => tell(Date.now())), 1000);
+setInterval(() => document.hidden || clocks.forEach(tell => tell()), 1000);
 
-/** How long ago a time was; it goes on while it is seen. */
+function agoOf(time) {
+  const ms = Date.now() - new Date(time);
+  return ms < 1000 ? 'now' : duration(ms) + ' ago';
+}
+
+/** How long ago a time was; it goes on while it is seen, and is drawn anew when it reads otherwise. */
 export function Ago({time}) {
-  const [now, setNow] = useState(Date.now());
+  const [, setText] = useState();
   useEffect(() => {
-    clocks.add(setNow);
-    return () => clocks.delete(setNow);
-  }, []);
-  const ms = now - new Date(time);
-  return html`<time datetime=${time} title=${localTime(time)}>${ms < 1000 ? 'now' : duration(ms) + ' ago'}</time>`;
+    const tell = () => setText(agoOf(time));
+    clocks.add(tell);
+    return () => clocks.delete(tell);
+  }, [time]);
+  return html`<time datetime=${time} title=${localTime(time)}>${agoOf(time)}</time>`;
 }
 
 export const StreamLink = ({name}) => html`<a href=${streamAddress(name)}>${name}</a>`;

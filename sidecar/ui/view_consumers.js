@@ -4,6 +4,7 @@
 import {html, useRef, useState} from './vendor/preact.js';
 import {rpc, usePolled} from './api.js';
 import {Table} from './table.js';
+import {Plot} from './plot.js';
 import {addressOf, categoryAddress, streamAddress} from './route.js';
 import {readTime} from './box.js';
 import {count, duration, localTime, plural, StreamLink, Title, Trouble, Waiting} from './ui.js';
@@ -36,12 +37,12 @@ function tendency(trend) {
   return rate > 0 ? 'grows by ' + each : `falls by ${each}, done in ${duration(last.lag / -rate * 1000)}`;
 }
 
-function Trend({consumer, wide}) {
+function Trend({consumer}) {
   const trend = trends.get(consumer) || [];
   const most = Math.max(1, ...trend.map(one => one.lag));
   const span = Math.max(30, trend.length) - 1;
   const points = trend.map((one, n) => `${100 - (trend.length - 1 - n) / span * 100},${29 - one.lag / most * 28}`);
-  return html`<svg class="trend ${wide ? 'panel' : ''}" viewBox="0 0 100 30" preserveAspectRatio="none" role="img"
+  return html`<svg class="trend" viewBox="0 0 100 30" preserveAspectRatio="none" role="img"
       aria-label="Lag of the last minutes, at most ${count(most)}">
     <polyline points=${points.join(' ')} />
   </svg>`;
@@ -264,6 +265,7 @@ function Consumer({name}) {
   if (!value)
     return error ? html`<${Title} title="Consumer" of=${name} /><${Trouble} error=${error} />` : html`<${Waiting} />`;
   const {info, claims, streams} = value;
+  const trend = trends.get(name);
   streams.forEach(one => seen.current.set(one.stream, one));
   const choose = (stream, on) => setChosen(before => {
     const next = new Set(before);
@@ -280,7 +282,7 @@ function Consumer({name}) {
     ${chosen && html`<${Changes} info=${info} chosen=${[...chosen].map(one => seen.current.get(one))}
       onDone=${() => { setChosen(new Set()); reload(); }} />`}
     <${Facts} info=${info} />
-    <${Trend} consumer=${name} wide />
+    <${Plot} label="Lag" times=${trend.map(one => one.at / 1000)} values=${trend.map(one => one.lag)} />
     <${Claims} claims=${claims} />
     <div class="tools"><h2>Streams that wait, are retried or parked</h2>
       ${kinds.map(([label, which]) => html`<button aria-pressed=${parked === which} onClick=${show(which)}>${label}</button>`)}

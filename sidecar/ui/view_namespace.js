@@ -1,68 +1,17 @@
 // A namespace at a glance: how fast it grows, how far behind its consumers are, what changed lately, and who holds
 // readers back.  It looks once a second, whatever the load, and reads the streams only when there is something new.
 
-import {html, useEffect, useRef, useState} from './vendor/preact.js';
+import {html, useRef, useState} from './vendor/preact.js';
 import {batch, isAdministrator, namespace, rpc, usePoll} from './api.js';
-import {addressOf, events, streamAddress} from './route.js';
+import {KEPT, Plot} from './plot.js';
+import {addressOf, streamAddress} from './route.js';
 import {Table} from './table.js';
 import {Ago, Copy, count, duration, plural, Title, Trouble} from './ui.js';
 
-const KEPT = 300;  // seconds of the plots
 const STEP = 5;  // seconds, of what was before the page was opened
 const STREAMS = 100;
 const HELD = 3;  // seconds that readers are held back until it is said: any append does so for a moment
 const FIRST_SCAN = 50000, NEXT_SCAN = 10000;  // messages that are looked at for streams
-
-// ---- plots ----------------------------------------------------------------------------------------------
-
-/** Colours as the canvas takes them: light-dark() is CSS's alone. */
-function paint(name) {
-  const probe = document.createElement('span');
-  probe.style.color = `var(${name})`;
-  document.body.append(probe);
-  const value = getComputedStyle(probe).color;
-  probe.remove();
-  return value;
-}
-
-function Plot({label, times, values, show}) {
-  const box = useRef(), plot = useRef();
-  const make = () => {
-    plot.current?.destroy();
-    const axis = {stroke: paint('--quiet'), grid: {stroke: paint('--line'), width: 1}, ticks: {show: false}, font: '11px system-ui'};
-    plot.current = new window.uPlot({
-      width: box.current.clientWidth, height: 130, legend: {show: false}, cursor: {show: false}, padding: [8, 8, 0, 0],
-      scales: {x: {range: (u, low, high) => [high - KEPT, high]}, y: {range: (u, low, high) => [0, Math.max(high * 1.1, 5)]}},
-      axes: [{...axis, space: 70, size: 24, values: (u, all) => all.map(time => new Date(time * 1000).toTimeString().slice(0, 8))}, {...axis, size: 52, space: 30, values: (u, all) => all.map(show)}],
-      series: [{}, {stroke: paint('--accent'), width: 1.5, fill: paint('--chosen'), points: {show: false}}],
-    }, [times, values], box.current);
-  };
-  useEffect(() => {
-    let timer;
-    const begin = () => window.uPlot ? make() : timer = setTimeout(begin, 50);
-    begin();
-    const seen = new ResizeObserver(() => plot.current?.setSize({width: box.current.clientWidth, height: 130}));
-    seen.observe(box.current);
-    const dark = matchMedia('(prefers-color-scheme: dark)');
-    dark.addEventListener('change', begin);
-    events.addEventListener('theme', begin);
-    return () => {
-      clearTimeout(timer);
-      seen.disconnect();
-      dark.removeEventListener('change', begin);
-      events.removeEventListener('theme', begin);
-      plot.current?.destroy();
-      plot.current = undefined;
-    };
-  }, []);
-  useEffect(() => plot.current?.setData([times, values]), [times]);
-  const last = values[values.length - 1];
-  return html`<figure class="panel plot"><figcaption>${label} <b>${last === undefined || last === null ? '–' : show(last)}</b></figcaption>
-    <div ref=${box} aria-hidden="true"></div></figure>`;
-}
-
-const short = number => number >= 1e6 ? (number / 1e6).toFixed(1) + ' M' : number >= 1e4 ? (number / 1e3).toFixed(0) + ' k' :
-  number >= 1e3 ? (number / 1e3).toFixed(1) + ' k' : String(Math.round(number));
 
 // ---- who holds readers back -------------------------------------------------------------------------------
 
@@ -161,9 +110,9 @@ export function NamespaceView() {
     ${error && html`<${Trouble} error=${error} />`}
     ${stats && stats.heldBack && stats.heldBack.seconds >= HELD && html`<${Banner} held=${stats.heldBack} />`}
     <div class="plots">
-      <${Plot} label="Messages a second" times=${times} values=${rates} show=${short} />
+      <${Plot} label="Messages a second" times=${times} values=${rates} />
       <${Plot} label=${html`Lag of ${slowest ? html`<a href=${addressOf('consumers', {name: slowest.consumer})}>${
-        slowest.consumer}</a>` : 'consumers'}`} times=${times} values=${lags} show=${short} />
+        slowest.consumer}</a>` : 'consumers'}`} times=${times} values=${lags} />
     </div>
     <h2>Changed lately</h2>
     <${Recent} streams=${streams || []} />`;

@@ -39,7 +39,8 @@ def test_streams_that_changed_lately_come_first_and_by_themselves(page, stocked)
     page.wait(lambda: rows(page)[0][0] == "lately-1", "a stream that has just changed")
     stocked.client.write("lately-2")
     page.wait(lambda: [row[0] for row in rows(page)[:2]] == ["lately-2", "lately-1"], "another one")
-    page.wait(lambda: len(page.all("canvas")) == 2, "plots of rate and lag")
+    page.wait(lambda: page.js("return [...document.querySelectorAll('.plot path:last-child')].map("
+                              "path => path.getTotalLength() > 10)") == [True, True], "plots of rate and lag")
 
 
 def test_streams_are_listed_by_prefix_and_opened(visit, stocked):

@@ -23,9 +23,7 @@ POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'sel
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
          ".js": "text/javascript; charset=utf-8"}
 # By its name: the package, and the file in it.
-VENDORED = {"preact.js": ("htm@3.1.1", "preact/standalone.module.js"), "LICENSE.htm": ("htm@3.1.1", "LICENSE"),
-            "uplot.js": ("uplot@1.6.32", "dist/uPlot.iife.min.js"), "uplot.css": ("uplot@1.6.32", "dist/uPlot.min.css"),
-            "LICENSE.uplot": ("uplot@1.6.32", "LICENSE")}
+VENDORED = {"preact.js": ("htm@3.1.1", "preact/standalone.module.js"), "LICENSE.htm": ("htm@3.1.1", "LICENSE")}
 
 
 @pytest.fixture(scope="module")
