@@ -27,19 +27,27 @@ export function localTime(time) {
     `${pad(date.getMinutes())}:${pad(date.getSeconds())}.${pad(date.getMilliseconds(), 3)}`;
 }
 
-/** Milliseconds in one unit: 850 ms, 12 s, 5 min, 3 h, 2 d. */
+const UNITS = [[86400000, 'd'], [3600000, 'h'], [60000, 'min'], [1000, 's'], [1, 'ms']];
+
+/** Milliseconds in one unit, rounded down: 850 ms, 12 s, 5 min, 3 h, 2 d. */
 export function duration(ms) {
-  const units = [[86400000, 'd'], [3600000, 'h'], [60000, 'min'], [1000, 's']];
-  const [size, unit] = units.find(([least]) => ms >= least) || [1, 'ms'];
+  const [size, unit] = UNITS.find(([least]) => ms >= least) || UNITS[4];
   return Math.floor(ms / size) + ' ' + unit;
 }
 
+/** The same without a remainder: 90 s, 1,500 ms. */
+export function exactly(ms) {
+  const [size, unit] = UNITS.find(([size]) => ms && ms % size === 0) || UNITS[4];
+  return count(ms / size) + ' ' + unit;
+}
+
+const MOMENT = 5000;  // ms, that a clock goes by
 const clocks = new Set();
-setInterval(() => document.hidden || clocks.forEach(tell => tell()), 1000);
+setInterval(() => document.hidden || clocks.forEach(tell => tell()), MOMENT);
 
 function agoOf(time) {
   const ms = Date.now() - new Date(time);
-  return ms < 1000 ? 'now' : duration(ms) + ' ago';
+  return ms < MOMENT ? 'now' : duration(Math.floor(ms / MOMENT) * MOMENT) + ' ago';
 }
 
 /** How long ago a time was; it goes on while it is seen, and is drawn anew when it reads otherwise. */

@@ -1,5 +1,6 @@
 // A namespace at a glance: how fast it grows, how far behind its consumers are, what changed lately, and who holds
-// readers back.  It looks once a second, whatever the load, and reads the streams only when there is something new.
+// readers back.  It looks once a second at most, whatever the load, and reads the streams only when there is something
+// new.
 
 import {html, useRef, useState} from './vendor/preact.js';
 import {batch, isAdministrator, namespace, rpc, usePoll} from './api.js';
@@ -45,7 +46,7 @@ const COLUMNS = [
 
 function Recent({streams}) {
   return html`<${Table} label="Streams that changed lately" columns=${COLUMNS} count=${streams.length}
-    keyOf=${index => streams[index].stream} href=${index => streamAddress(streams[index].stream)}
+    href=${index => streamAddress(streams[index].stream)}
     row=${index => {
       const {stream, version, globalPosition, lastActivity} = streams[index];
       return [stream, count(version), count(globalPosition), html`<${Ago} time=${lastActivity} />`];
@@ -62,12 +63,26 @@ async function lookBack(now) {
   return {times, rates, lags: times.map(() => null)};
 }
 
-/** The streams that changed lately: those of before, and those of the messages that came since. */
-async function streamsSince(before, came) {
-  const scanLimit = before ? Math.max(1, Math.min(came, NEXT_SCAN)) : FIRST_SCAN;
-  const {streams} = await rpc('streams.recent', {limit: STREAMS, scanLimit});
-  const all = new Map([...streams, ...before || []].reverse().map(one => [one.stream, one]));
+const recent = scanLimit => ['streams.recent', {limit: STREAMS, scanLimit}];
+
+/** The streams that changed lately: those of before, and those that changed since. */
+function joined(before, since) {
+  const all = new Map([...before, ...since].map(one => [one.stream, one]));
   return [...all.values()].sort((a, b) => b.globalPosition - a.globalPosition).slice(0, STREAMS);
+}
+
+/**
+ * One look, in one request as long as as many messages come as since the one before (head; came; streams): {stats,
+ * consumers, head, came, streams}.
+ */
+async function look({head, came, streams = []}) {
+  const foreseen = came && Math.min(2 * came, NEXT_SCAN);
+  const [stats, consumers, since] = await batch([
+    ['sys.stats'], ['consumer.list'], ...(foreseen ? [recent(foreseen)] : [])]);
+  const now = head === undefined ? FIRST_SCAN : Math.min(stats.head - head, NEXT_SCAN);
+  const more = now > foreseen || !since && now > 0 ? await rpc(...recent(now)) : since;
+  return {stats, consumers, head: stats.head, came: stats.head - (head ?? stats.head),
+          streams: more ? joined(streams, more.streams) : streams};
 }
 
 /** What is known of the namespace, looked at once a second. */
@@ -77,19 +92,18 @@ function useGlance() {
   const before = useRef({});
   usePoll(async () => {
     try {
-      const [stats, consumers] = await Promise.all([rpc('sys.stats'), rpc('consumer.list')]);
+      const seen = await look(before.current);
+      const {stats, consumers, came, streams} = seen;
       const now = Date.parse(stats.time) / 1000;
-      const {head, time, streams} = before.current;
-      const first = time === undefined;
-      const past = first ? await lookBack(now) : undefined;
-      const rate = first || now <= time ? null : Math.max(0, (stats.head - head) / (now - time));
+      const {time} = before.current;
+      const past = time === undefined ? await lookBack(now) : undefined;
+      const rate = past || now <= time ? null : Math.max(0, came / (now - time));
       const lag = consumers.length ? Math.max(...consumers.map(one => one.lag)) : null;
-      before.current = {head: stats.head, time: now, streams:
-        stats.head === head ? streams : await streamsSince(streams, stats.head - head)};
+      before.current = {...seen, time: now};
       setGlance(was => {
         const {times, rates, lags} = past || was;
         const from = times.findIndex(one => one > now - KEPT);
-        return {stats, consumers, streams: before.current.streams, times: [...times.slice(from), now],
+        return {stats, consumers, streams, times: [...times.slice(from), now],
                 rates: [...rates.slice(from), rate ?? rates[rates.length - 1]], lags: [...lags.slice(from), lag]};
       });
       setError();

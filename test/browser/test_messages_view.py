@@ -98,7 +98,7 @@ def test_a_stream_begins_with_the_newest_and_moves_to_both_ends(visit, stocked, 
 
 def test_any_position_of_a_stream_is_reached_by_address_and_by_scrolling(visit, stocked, long):
     page = visit(stocked.sign_in("stream", name=long, at=1234))
-    page.wait(lambda: any(row[0] == "1234" for row in rows(page)), "the position")
+    page.wait(lambda: any(row[0] == "1,234" for row in rows(page)), "the position")
     page.js("const e = document.querySelector('.rows'); e.scrollTop = e.scrollHeight / 2")
     page.wait(lambda: first(page) and 9500 < int(first(page)) < 10500, "the middle")
     assert len(page.all(ROWS)) < 100, "only the rows that are seen exist"

@@ -63,7 +63,8 @@ def test_an_address_of_a_view_is_answered_with_the_page(public, path):
     assert reply.status == 200 and reply.body == (UI / "index.html").read_bytes()
 
 
-@pytest.mark.parametrize("path", ["/ui/nothing.js", "/ui/../rpc.js", "/ui/vendor/preact.js/x.js", "/ui.html", "/uix"])
+@pytest.mark.parametrize("path", ["/ui/nothing.js", "/ui/../rpc.js", "/ui/vendor/preact.js/x.js", "/ui.html", "/uix",
+                                  "/ui/%2e%2e/rpc", "/ui/%2E", "/ui/%73treams"])
 def test_what_looks_like_a_file_and_is_none_is_not_found(public, path):
     reply = get(public, path)
     assert reply.status == 404 and reply.error["code"] == "NOT_FOUND"
