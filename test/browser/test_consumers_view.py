@@ -73,7 +73,7 @@ def test_lag_is_followed_and_its_trend_drawn(visit, stocked, consumer):
         stocked.client.write(consumer.third)
     page.wait(lambda: f"{before + 7}" in page.text("dd"), "the new lag")
     page.wait(lambda: "grows by" in page.text("dd"), "what it does")
-    assert page.js("return document.querySelector('.plot path:last-child').getTotalLength() > 10")
+    assert page.js("return document.querySelector('.plot path:last-child').getTotalLength() > 0")
 
 
 def test_nothing_can_be_changed_before_the_switch_and_the_name(visit, stocked, consumer):
