@@ -210,6 +210,7 @@ extern bool StoreInsert(Store *store, NewRow **rows, int nrows, bool import, con
 
 /* store/position.c */
 extern int64 StoreLastDrawn(Relation sequence);
+extern void StoreLift(Store *store, int64 position);
 
 /* store/unique.c */
 extern bool StoreFindLive(StoreScan *scan, ScanKey keys, int nkeys, ItemPointer except);

@@ -56,7 +56,7 @@ struct db_read_category
 	bool backward;
 };
 
-/* Of messages, each as JSON text; db_export has it too. */
+/* Of messages, each as JSON text. */
 struct db_page
 {
 	struct slice body;		 /* with commas between them */
@@ -384,15 +384,46 @@ struct db_export
 	int64_t position;				 /* global */
 	const char *categories;			 /* an array literal; NULL: all */
 	struct db_optional since, until; /* microseconds since 2000-01-01 UTC */
+	struct db_optional before;		 /* the same: the first message that is not before it ends the export */
 	int64_t max_bytes;
 };
 
-/* Answers with a db_page, of lines. */
+#define DB_XID_LEN 24 /* of a transaction's number as text, with its NUL */
+
+/* Of lines. */
+struct db_exported
+{
+	struct db_page page;
+	struct db_optional last; /* global position of the last message that was looked at; not set: none was */
+	const char *began;		 /* which transactions were over */
+};
+
 bool db_export(struct db *db, const struct db_export *in, db_query_done done, void *arg);
+struct db_exported db_exported_of(const struct db_reply *reply);
+
+/* What ends the export of a whole namespace. */
+struct db_export_end
+{
+	const char *namespace_name;
+	const char *after;	   /* where the page before ended; NULL: this is the first */
+	const char *began;	   /* of the first page of messages */
+	int64_t last_exported; /* global position; 0: none */
+	int64_t max_bytes;
+};
+
+struct db_export_ended
+{
+	struct slice body;
+	const char *next; /* NULL: this was the last page */
+};
+
+bool db_export_end(struct db *db, const struct db_export_end *in, db_query_done done, void *arg);
+struct db_export_ended db_export_ended_of(const struct db_reply *reply);
 
 /* What db_import answers, but for a trial. */
 struct db_imported
 {
+	int64_t imported;				  /* messages */
 	struct db_optional failed_record; /* its number in the frame; not set: all are stored */
 	const char *sqlstate, *message;	  /* of the failed one */
 	int64_t last_global_position;

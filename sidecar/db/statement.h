@@ -73,7 +73,7 @@ extern const struct db_statement_info db_subscribe_head_statement;
 extern const struct db_statement_info db_consumer_next_statement, db_consumer_settle_statement;
 extern const struct db_statement_info db_consumer_statement, db_consumer_read_statement;
 extern const struct db_statement_info db_consumer_release_statement, db_consumer_metrics_statement;
-extern const struct db_statement_info db_export_statement;
+extern const struct db_statement_info db_export_statement, db_export_end_statement;
 extern const struct db_statement_info db_empty_namespace_statement;
 extern const struct db_statement_info db_appending_statement;
 extern const struct db_statement_info db_import_statement;

@@ -206,10 +206,17 @@ const struct db_statement_info db_consumer_read_statement = {
 
 const struct db_statement_info db_export_statement = {
 	"millrace_export",
-	"SELECT body, count, next_position FROM millrace.json_export($1::text, $2::bigint,"
+	"SELECT body, count, next_position, last_position, pg_snapshot_xmin(pg_current_snapshot())"
+	" FROM millrace.json_export($1::text, $2::bigint,"
 	" $3::text[], '2000-01-01 00:00:00Z'::timestamptz + $4::bigint * interval '1 microsecond',"
-	" '2000-01-01 00:00:00Z'::timestamptz + $5::bigint * interval '1 microsecond', $6::int)",
-	6, DB_ROLE_EXPORT, false};
+	" '2000-01-01 00:00:00Z'::timestamptz + $5::bigint * interval '1 microsecond', $6::int,"
+	" '2000-01-01 00:00:00Z'::timestamptz + $7::bigint * interval '1 microsecond')",
+	7, DB_ROLE_EXPORT, false};
+
+const struct db_statement_info db_export_end_statement = {
+	"millrace_export_end",
+	"SELECT body, next FROM millrace.json_export_end($1::text, $2::bytea, $3::xid8, $4::bigint, $5::int)", 5,
+	DB_ROLE_EXPORT, false};
 
 const struct db_statement_info db_empty_namespace_statement = {
 	"millrace_empty_namespace", "SELECT millrace.empty_namespace($1::text)", 1, DB_ROLE_IMPORT, false};
@@ -253,6 +260,7 @@ const struct db_statement_info *const db_statements[] = {
 	&db_drop_namespace_statement,
 	&db_ensure_namespace_statement,
 	&db_export_statement,
+	&db_export_end_statement,
 	&db_empty_namespace_statement,
 	&db_import_statement,
 	&db_import_trial_statement,
