@@ -208,6 +208,7 @@ BEGIN
         UPDATE millrace.namespaces SET schema = 'message_store' WHERE name = 'default';
     END IF;
     PERFORM millrace.forget_namespaces();
+    PERFORM millrace.create_floors('message_store');
 END $$;
 
 -- A token in the place of its hash would let no client in.  The error shows nothing of it.
@@ -222,6 +223,11 @@ BEGIN
             USING ERRCODE = 'MR009', HINT = 'It is encode(sha256(''ns_...''), ''hex'').';
     END IF;
 END $$;
+
+CREATE FUNCTION millrace.create_floors(schema text) RETURNS void
+    LANGUAGE c STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_create_floors';
+COMMENT ON FUNCTION millrace.create_floors(text) IS
+    'makes the tables of what is left of removed messages, in the schema of a namespace that was there before they were; for its owner';
 
 CREATE OR REPLACE FUNCTION millrace.create_namespace(name text, description text DEFAULT NULL, token_hash text DEFAULT NULL,
                                           metadata jsonb DEFAULT NULL) RETURNS timestamptz
@@ -262,6 +268,7 @@ BEGIN
         CREATE UNIQUE INDEX messages_stream ON %1$I.messages (stream_name, position);
         CREATE INDEX messages_category ON %1$I.messages (millrace.category(stream_name), global_position);
     $table$, schema);
+    PERFORM millrace.create_floors(schema);
     RETURN created_at;
 END $$;
 
@@ -1432,6 +1439,45 @@ BEGIN
     RETURN result::text;
 END $$;
 COMMENT ON FUNCTION millrace.json_consumer(text, text, text, jsonb) IS 'internal: the methods consumer.* of the HTTP side';
+
+-- ---- keeping less --------------------------------------------------------------------------------------
+
+-- -- what was removed
+
+CREATE TABLE millrace.removals (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    namespace text COLLATE "C" NOT NULL REFERENCES millrace.namespaces ON DELETE CASCADE ON UPDATE CASCADE,
+    category text COLLATE "C" NOT NULL,
+    from_position bigint NOT NULL,
+    to_position bigint NOT NULL,
+    streams bytea[], -- of the SHA-256 of each name, the first 16 bytes; NULL: all of the category
+    removed_at timestamptz NOT NULL
+);
+CREATE INDEX removals_category ON millrace.removals (namespace, category, to_position);
+COMMENT ON TABLE millrace.removals IS 'which messages were removed, by category and global position; dumped with the database';
+SELECT pg_catalog.pg_extension_config_dump('millrace.removals', '');
+SELECT pg_catalog.pg_extension_config_dump('millrace.removals_id_seq', '');
+GRANT SELECT ON millrace.removals TO pg_database_owner;
+
+-- -- truncating and removing streams
+
+CREATE FUNCTION millrace.truncate_stream(stream text, before bigint, max_rows bigint DEFAULT 10000, namespace text DEFAULT NULL,
+                                         OUT removed bigint, OUT first_position bigint, OUT more boolean) RETURNS record
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_truncate_stream';
+COMMENT ON FUNCTION millrace.truncate_stream(text, bigint, bigint, text) IS
+    'removes the messages of a stream before a position, at most max_rows; where there are more, call it again';
+
+CREATE FUNCTION millrace.remove_stream(stream text, expected_version bigint DEFAULT NULL, forget boolean DEFAULT false,
+                                       max_rows bigint DEFAULT 10000, namespace text DEFAULT NULL,
+                                       OUT removed bigint, OUT more boolean) RETURNS record
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_remove_stream';
+COMMENT ON FUNCTION millrace.remove_stream(text, bigint, boolean, bigint, text) IS
+    'removes a stream, at most max_rows messages of it; where there are more, call it again. Its version stays, unless it is to be forgotten';
+
+CREATE FUNCTION millrace.remove_messages(ids uuid[], forget boolean DEFAULT false, namespace text DEFAULT NULL) RETURNS bigint
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_remove_messages';
+COMMENT ON FUNCTION millrace.remove_messages(uuid[], boolean, text) IS
+    'internal: removes exactly these messages, the first of their streams; returns how many';
 
 -- ---- privileges -------------------------------------------------------------------------------------
 

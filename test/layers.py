@@ -53,7 +53,8 @@ EXTENSION = {
     "core": ["store", "tags", "base"],  # what a message goes through
     "json": ["core", "store", "base"],  # JSON text and jsonb
     "consumer": ["core", "store", "base"],  # durable readers and their claims
-    "api": ["consumer", "json", "core", "store", "tags", "base"],  # the SQL functions
+    "retention": ["consumer", "core", "store", "base"],  # truncating, removing, closing
+    "api": ["retention", "consumer", "json", "core", "store", "tags", "base"],  # the SQL functions
     "message_db": ["api", "json", "core", "store", "base"],  # the functions of Message DB
     "scan": ["message_db", "api", "json", "core", "store", "base"],  # reading functions in FROM
 }

@@ -1,10 +1,7 @@
 /*
  * tables.c: the tables of consumers, which lie beside the messages of a namespace.
  *
- * Like the table of messages they are read and written without the executor: a statement would run what the
- * schema's owner has put on a table, with the rights of the caller.  So a table is refused (MR010) that is
- * not one of ours, column for column, or has triggers, rules, row security or indexes on expressions.  The
- * locks that are taken before the look keep it so to commit.
+ * They are read and written without the executor (store/beside.h).
  */
 #include "postgres.h"
 
@@ -18,8 +15,6 @@
 #include "access/xlog.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_am.h"
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "common/hashfn.h"
@@ -29,12 +24,12 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/rls.h"
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
 #include "base/errors.h"
 #include "consumer/consumer.h"
+#include "store/beside.h"
 
 #define NUMBERS_SEQUENCE "consumer_numbers"
 
@@ -44,23 +39,17 @@
 /* ...and by as much where another server goes on, which may not know of the last ones. */
 #define NUMBERS_JUMP INT64CONST(1000000000)
 
-typedef struct Column
-{
-	const char *name;
-	Oid type;
-} Column;
-
-static const Column consumers_columns[CONSUMER_COLUMNS] = {
+static const BesideColumn consumers_columns[CONSUMER_COLUMNS] = {
 	{"id", INT8OID},		 {"name", TEXTOID},		   {"category", TEXTOID},		   {"stream", TEXTOID},
 	{"types", TEXTARRAYOID}, {"correlation", TEXTOID}, {"ordering", TEXTOID},		   {"options", JSONBOID},
 	{"state", TEXTOID},		 {"reason", TEXTOID},	   {"created_at", TIMESTAMPTZOID},
 };
-static const Column claims_columns[CLAIM_COLUMNS] = {
+static const BesideColumn claims_columns[CLAIM_COLUMNS] = {
 	{"consumer", INT8OID}, {"claim", INT8OID},			{"ceiling", INT8OID},
 	{"oldest", INT8OID},   {"granted", TIMESTAMPTZOID}, {"lease_until", TIMESTAMPTZOID},
 	{"member", TEXTOID},   {"request", UUIDOID},		{"content", BYTEAOID},
 };
-static const Column streams_columns[STREAM_COLUMNS] = {
+static const BesideColumn streams_columns[STREAM_COLUMNS] = {
 	{"consumer", INT8OID},
 	{"stream", TEXTOID},
 	{"position", INT8OID},
@@ -74,84 +63,21 @@ static const Column streams_columns[STREAM_COLUMNS] = {
 	{"parked_at", TIMESTAMPTZOID},
 	{"error", TEXTOID},
 };
-static const Column skipped_columns[SKIPPED_COLUMNS] = {
+static const BesideColumn skipped_columns[SKIPPED_COLUMNS] = {
 	{"consumer", INT8OID}, {"global_position", INT8OID},   {"stream", TEXTOID}, {"position", INT8OID},
 	{"attempts", INT4OID}, {"skipped_at", TIMESTAMPTZOID}, {"error", TEXTOID},
 };
 
-static const struct
-{
-	const char *name;
-	const Column *columns;
-	int ncolumns;
-	AttrNumber key[2]; /* of its unique index */
-} kinds[CONSUMER_TABLES] = {
-	{"consumers", consumers_columns, CONSUMER_COLUMNS, {CONSUMER_NAME, 0}},
-	{"consumer_claims", claims_columns, CLAIM_COLUMNS, {CLAIM_CONSUMER, CLAIM_CLAIM}},
-	{"consumer_streams", streams_columns, STREAM_COLUMNS, {STREAM_CONSUMER, STREAM_STREAM}},
-	{"consumer_skipped", skipped_columns, SKIPPED_COLUMNS, {SKIPPED_CONSUMER, SKIPPED_GLOBAL_POSITION}},
+#define USE "consumers"
+
+static const BesideKind kinds[CONSUMER_TABLES] = {
+	{"consumers", USE, consumers_columns, CONSUMER_COLUMNS, {CONSUMER_NAME, 0}},
+	{"consumer_claims", USE, claims_columns, CLAIM_COLUMNS, {CLAIM_CONSUMER, CLAIM_CLAIM}},
+	{"consumer_streams", USE, streams_columns, STREAM_COLUMNS, {STREAM_CONSUMER, STREAM_STREAM}},
+	{"consumer_skipped", USE, skipped_columns, SKIPPED_COLUMNS, {SKIPPED_CONSUMER, SKIPPED_GLOBAL_POSITION}},
 };
 
-/* ---- what kind of table it is -------------------------------------------------------------------- */
-
-static bool
-HasColumns(Relation table, ConsumerTable kind)
-{
-	TupleDesc desc = RelationGetDescr(table);
-
-	if (table->rd_rel->relkind != RELKIND_RELATION || table->rd_rel->relam != HEAP_TABLE_AM_OID ||
-		desc->natts != kinds[kind].ncolumns)
-		return false;
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(desc, i);
-
-		if (column->attisdropped || column->atttypid != kinds[kind].columns[i].type ||
-			strcmp(NameStr(column->attname), kinds[kind].columns[i].name) != 0)
-			return false;
-	}
-	return true;
-}
-
-/* Says why the executor must not be gone round; NULL when it may. */
-static const char *
-Problem(Relation table, ConsumerTable kind)
-{
-	if (!HasColumns(table, kind))
-		return "it has other columns";
-	if (table->trigdesc || table->rd_rules)
-		return "it has triggers or rules";
-	if (table->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
-		return "it is unlogged, so a crash empties it and messages are given out again";
-	if (table->rd_rel->relispartition || table->rd_rel->relhassubclass)
-		return "it has child tables or is one";
-	if (check_enable_rls(RelationGetRelid(table), InvalidOid, true) == RLS_ENABLED)
-		return "row security is active";
-	return NULL;
-}
-
-static void
-RefuseTable(Relation table, const char *problem)
-{
-	ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
-					errmsg("table \"%s\".\"%s\" can't be used for consumers: %s",
-						   get_namespace_name(RelationGetNamespace(table)), RelationGetRelationName(table),
-						   problem)));
-}
-
-static bool
-IsKeyedBy(Relation index, const AttrNumber *columns, int ncolumns)
-{
-	Form_pg_index form = index->rd_index;
-
-	if (!form->indisvalid || index->rd_rel->relam != BTREE_AM_OID || form->indnkeyatts != ncolumns)
-		return false;
-	for (int i = 0; i < ncolumns; i++)
-		if (form->indkey.values[i] != columns[i] || index->rd_indoption[i] != 0 ||
-			(OidIsValid(index->rd_indcollation[i]) && index->rd_indcollation[i] != C_COLLATION_OID))
-			return false;
-	return true;
-}
+/* ---- opening -------------------------------------------------------------------------------------- */
 
 /* Opens the indexes that are needed, and refuses those that can't be kept without the executor. */
 static void
@@ -165,18 +91,16 @@ OpenIndexes(ConsumerTables *tables, ConsumerTable kind, LOCKMODE lockmode)
 	{
 		Relation index = index_open(lfirst_oid(cell), lockmode);
 
-		if (RelationGetIndexExpressions(index) != NIL || RelationGetIndexPredicate(index) != NIL)
-			RefuseTable(table, "it has an index on expressions or on a part of its rows");
-		if (!tables->key[kind] && index->rd_index->indisunique && index->rd_index->indimmediate &&
-			IsKeyedBy(index, kinds[kind].key, kinds[kind].key[1] ? 2 : 1))
+		BesideCheckIndex(table, index, &kinds[kind]);
+		if (!tables->key[kind] && BesideIsKey(index, &kinds[kind]))
 			tables->key[kind] = index;
-		else if (kind == TABLE_STREAMS && !tables->parked && IsKeyedBy(index, parked, 2))
+		else if (kind == TABLE_STREAMS && !tables->parked && BesideIsKeyedBy(index, parked, 2))
 			tables->parked = index;
 		else
 			index_close(index, NoLock);
 	}
 	if (!tables->key[kind] || (kind == TABLE_STREAMS && !tables->parked))
-		RefuseTable(table, "it has lost an index");
+		BesideRefuse(table, &kinds[kind], "it has lost an index");
 }
 
 static void
@@ -186,7 +110,6 @@ OpenTable(ConsumerTables *tables, ConsumerTable kind, bool write)
 	Oid schema = RelationGetNamespace(tables->store->heap);
 	Oid relid = get_relname_relid(kinds[kind].name, schema);
 	LOCKMODE lockmode = write ? RowExclusiveLock : AccessShareLock;
-	const char *problem;
 
 	if (OidIsValid(relid) && (pg_class_aclmask(relid, GetUserId(), wanted, ACLMASK_ALL) & wanted) != wanted)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, kinds[kind].name);
@@ -195,9 +118,7 @@ OpenTable(ConsumerTables *tables, ConsumerTable kind, bool write)
 		ereport(ERROR,
 				(errcode(ERRCODE_MILLRACE_CONSUMER_NOT_FOUND), errmsg("the namespace has no consumers yet"),
 				 errhint("millrace.create_consumer() creates one.")));
-	problem = Problem(tables->table[kind], kind);
-	if (problem)
-		RefuseTable(tables->table[kind], problem);
+	BesideCheck(tables->table[kind], &kinds[kind]);
 	OpenIndexes(tables, kind, lockmode);
 }
 
@@ -217,7 +138,8 @@ ConsumerTablesOpen(const char *namespace_name, bool write)
 		OpenTable(tables, kind, write);
 	tables->numbers = get_relname_relid(NUMBERS_SEQUENCE, RelationGetNamespace(tables->store->heap));
 	if (write && (!OidIsValid(tables->numbers) || get_rel_relkind(tables->numbers) != RELKIND_SEQUENCE))
-		RefuseTable(tables->table[TABLE_CLAIMS], "its sequence " NUMBERS_SEQUENCE " is gone");
+		BesideRefuse(tables->table[TABLE_CLAIMS], &kinds[TABLE_CLAIMS],
+					 "its sequence " NUMBERS_SEQUENCE " is gone");
 	return tables;
 }
 

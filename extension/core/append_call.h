@@ -39,6 +39,7 @@ typedef struct AppendStream
 	uint64 hash;
 	bool loaded;				 /* `version` is known */
 	int64 version;				 /* with what was accepted so far in this call */
+	bool closed;				 /* takes no more messages */
 	struct AppendStream **state; /* of the part or condition that it was made for */
 } AppendStream;
 

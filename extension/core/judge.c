@@ -16,6 +16,7 @@
 #include "base/errors.h"
 #include "core/append_call.h"
 #include "core/query_scan.h"
+#include "core/version.h"
 
 /* ---- ids ----------------------------------------------------------------------------------------------- */
 
@@ -136,9 +137,7 @@ static void
 RefuseVersion(AppendRequest *request, int part, text *stream, int64 expected, int64 actual)
 {
 	AppendRefuse(request, part, ERRCODE_MILLRACE_WRONG_EXPECTED_VERSION,
-				 psprintf("wrong expected version: " INT64_FORMAT
-						  " (stream \"%s\" is at version " INT64_FORMAT ")",
-						  expected, text_to_cstring(stream), actual));
+				 VersionConflictText(stream, expected, actual));
 	request->verdict.expected = expected;
 	request->verdict.actual = actual;
 }

@@ -1,15 +1,22 @@
 /*
- * version.c: at what version the stream is that an append goes to.
+ * version.c: at what version a stream is that is locked.
  *
  * It is the latest committed one plus what this transaction has added, whatever the transaction's snapshot:
- * the stream lock makes it stable, and SnapshotSelf reads it.
+ * the stream lock makes it stable, and SnapshotSelf reads it.  It is the position of the stream's last
+ * message, or the stream's floor (store/floors.c), whichever is higher: one that lost its messages has only
+ * the floor, and one that got old ones back may end below it.  Where there is no message, or some floor of
+ * the namespace is of the latter kind, it is looked for.
  */
 #include "postgres.h"
 
 #include "access/nbtree.h"
+#include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
 #include "core/append_call.h"
+#include "core/closed.h"
+#include "core/version.h"
+#include "store/floors.h"
 
 /*
  * Where this session last saw the end of a stream.  Only a hint: reading from there on finds the end among a
@@ -32,9 +39,9 @@ HintOfStream(const AppendStream *stream)
 	return &version_hints[stream->hash % VERSION_HINTS];
 }
 
-/* Finds the last position of the stream that is at least `from`; NO_STREAM when there is none. */
-static int64
-FindVersion(StoreScan *scan, text *stream, int64 from)
+/* Finds the last message of the stream at a position that is at least `from`; false: there is none. */
+static bool
+FindTail(StoreScan *scan, text *stream, int64 from, StreamEnd *end)
 {
 	ScanKeyData keys[2];
 	bool isnull;
@@ -43,8 +50,48 @@ FindVersion(StoreScan *scan, text *stream, int64 from)
 	StoreInt8Key(&keys[1], 2, BTGreaterEqualStrategyNumber, from);
 	StoreRescan(scan, keys, 2);
 	if (!StoreScanNext(scan, BackwardScanDirection))
-		return NO_STREAM;
-	return DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull));
+		return false;
+	end->version = DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull));
+	end->closed = TypeCloses(DatumGetTextPP(slot_getattr(scan->slot, COLUMN_TYPE, &isnull)));
+	return true;
+}
+
+/*
+ * Finds where a stream ends, whose lock is held; the scan is on INDEX_STREAM, of two keys, by SnapshotSelf.
+ * From position `from` on its end is probably found.
+ */
+StreamEnd
+VersionFind(StoreScan *scan, text *stream, int64 from)
+{
+	StreamEnd end = {.version = NO_STREAM};
+	bool found = FindTail(scan, stream, from, &end) || (from > 0 && FindTail(scan, stream, 0, &end));
+	Remains remains = StoreRemains(scan->store);
+	Floor floor;
+
+	StoreRestScan(scan);
+	if ((found ? remains.restored : remains.floors) &&
+		StoreFindFloor(scan->store, stream, SnapshotSelf, &floor) && floor.version >= end.version)
+		end = (StreamEnd){.version = floor.version, .closed = floor.closed};
+	return end;
+}
+
+/* The same for one stream. */
+StreamEnd
+VersionOf(Store *store, text *stream)
+{
+	StoreScan *scan = StoreBeginScan(store, INDEX_STREAM, SnapshotSelf, 2);
+	StreamEnd end = VersionFind(scan, stream, 0);
+
+	StoreEndScan(scan);
+	return end;
+}
+
+/* What an error says of a version that was not the expected one. */
+char *
+VersionConflictText(text *stream, int64 expected, int64 actual)
+{
+	return psprintf("wrong expected version: " INT64_FORMAT " (stream \"%s\" is at version " INT64_FORMAT ")",
+					expected, text_to_cstring(stream), actual);
 }
 
 /* Looks for the version of a stream, whose lock is held. */
@@ -53,15 +100,13 @@ AppendLoadVersion(AppendStream *stream)
 {
 	OpenNamespace *space = stream->space;
 	VersionHint *hint = HintOfStream(stream);
+	StreamEnd end;
 
 	if (!space->versions)
 		space->versions = StoreBeginScan(space->store, INDEX_STREAM, SnapshotSelf, 2);
-	stream->version = NO_STREAM;
-	if (hint->hash == stream->hash)
-		stream->version = FindVersion(space->versions, stream->name, hint->version);
-	if (stream->version == NO_STREAM)
-		stream->version = FindVersion(space->versions, stream->name, 0);
-	StoreRestScan(space->versions);
+	end = VersionFind(space->versions, stream->name, hint->hash == stream->hash ? hint->version : 0);
+	stream->version = end.version;
+	stream->closed = end.closed;
 	stream->loaded = true;
 }
 

@@ -65,6 +65,7 @@ ForgetRelation(Datum arg, Oid relid)
 		if (relid == InvalidOid || relid == entry->relid)
 		{
 			entry->valid = false;
+			entry->remains_known = false;
 			known = true;
 		}
 	if (known)
@@ -181,6 +182,7 @@ StoreFindTable(Oid schema)
 	}
 	entry = hash_search(tables, &schema, HASH_ENTER, NULL);
 	entry->description = NULL;
+	entry->remains_known = false;
 	entry->relid = relid;
 	entry->changed_by = InvalidTransactionId;
 	entry->valid = before == invalidations;

@@ -6,6 +6,7 @@
 
 #include "postgres.h"
 
+#include "store/floors.h"
 #include "store/store.h"
 
 #define MESSAGES_TABLE "messages"
@@ -20,6 +21,8 @@ typedef struct TableEntry
 	const char *append_problem; /* a constant: why appends must not go round the executor; or NULL */
 	Store *description;			/* in CacheMemoryContext, without the heap; NULL: not made yet */
 	uint32 sequence_hash;		/* of the sequence in its syscache */
+	bool remains_known;
+	Remains remains; /* of removed messages (floors.c) */
 } TableEntry;
 
 /* cache.c */

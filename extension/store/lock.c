@@ -61,20 +61,28 @@ StoreStreamHash(Store *store, Slice stream)
 							   RelationGetRelid(store->heap));
 }
 
-static void
-LockToCommit(uint64 key, uint16 class)
+/* Without waiting: returns whether it is ours. */
+static bool
+LockToCommit(uint64 key, uint16 class, bool wait)
 {
 	LOCKTAG tag;
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32)(key >> 32), (uint32)key, class);
-	(void)LockAcquire(&tag, ExclusiveLock, false, false);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 /* Locks one stream, to commit. */
 void
 StoreLockStream(uint64 hash)
 {
-	LockToCommit(hash, LOCK_CLASS_STREAM);
+	(void)LockToCommit(hash, LOCK_CLASS_STREAM, true);
+}
+
+/* The same without waiting; false: another transaction has it. */
+bool
+StoreTryLockStream(uint64 hash)
+{
+	return LockToCommit(hash, LOCK_CLASS_STREAM, false);
 }
 
 /*
@@ -102,18 +110,17 @@ StoreLockStreams(const uint64 *hashes, int nhashes)
 void
 StoreLockNamespace(Slice name)
 {
-	LockToCommit(hash_bytes_extended((const unsigned char *)name.bytes, name.len, 0), LOCK_CLASS_NAMESPACE);
+	(void)LockToCommit(hash_bytes_extended((const unsigned char *)name.bytes, name.len, 0),
+					   LOCK_CLASS_NAMESPACE, true);
 }
 
 /* To commit.  Without waiting: returns whether it is ours. */
 bool
 StoreLockConsumer(Oid relid, int64 consumer, bool wait)
 {
-	LOCKTAG tag;
 	uint64 key = hash_bytes_extended((const unsigned char *)&consumer, sizeof(consumer), relid);
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32)(key >> 32), (uint32)key, LOCK_CLASS_CONSUMER);
-	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+	return LockToCommit(key, LOCK_CLASS_CONSUMER, wait);
 }
 
 /* ---- the append lock ------------------------------------------------------------------------------ */

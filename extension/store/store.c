@@ -93,6 +93,20 @@ IsYoungerThan(const TableEntry *entry, Snapshot snapshot)
 		   !TransactionIdIsCurrentTransactionId(writer) && XidInMVCCSnapshot(writer, snapshot);
 }
 
+static AclMode
+WantedPrivileges(StoreMode mode)
+{
+	switch (mode)
+	{
+		case STORE_APPEND:
+			return ACL_SELECT | ACL_INSERT;
+		case STORE_REMOVE:
+			return ACL_SELECT | ACL_DELETE;
+		default:
+			return ACL_SELECT;
+	}
+}
+
 /*
  * Opens the table in a schema; NULL when there is none.  Anything else that is wrong is an error: privileges
  * 42501, an unusable table MR010.
@@ -105,10 +119,10 @@ StoreOpenSchema(Oid schema, StoreMode mode)
 	Store *store;
 
 	StoreCreateCaches();
-	heap = OpenHeap(schema, mode == STORE_APPEND ? RowExclusiveLock : AccessShareLock, &entry);
+	heap = OpenHeap(schema, mode == STORE_READ ? AccessShareLock : RowExclusiveLock, &entry);
 	if (!heap)
 		return NULL;
-	CheckPrivileges(entry, mode == STORE_APPEND ? ACL_SELECT | ACL_INSERT : ACL_SELECT);
+	CheckPrivileges(entry, WantedPrivileges(mode));
 	/*
 	 * When a child table is dropped there is no invalidation, so what was in the way once is looked for
 	 * again.

@@ -48,7 +48,8 @@ enum
 typedef enum StoreMode
 {
 	STORE_READ,
-	STORE_APPEND
+	STORE_APPEND,
+	STORE_REMOVE
 } StoreMode;
 
 typedef enum StoreIndexKind
@@ -174,6 +175,7 @@ extern int64 StoreTruncate(Oid schema);
 /* store/lock.c */
 extern uint64 StoreStreamHash(Store *store, Slice stream);
 extern void StoreLockStream(uint64 hash);
+extern bool StoreTryLockStream(uint64 hash);
 extern void StoreLockStreams(const uint64 *hashes, int nhashes);
 extern void StoreLockNamespace(Slice name);
 extern bool StoreLockConsumer(Oid relid, int64 consumer, bool wait);

@@ -84,7 +84,7 @@ HOSTILE = {
     "an index on a part": ("CREATE INDEX ON {} ({last}) WHERE {last} IS NULL",
                            "it has an index on expressions or on a part of its rows"),
     "no logging": ("ALTER TABLE {} SET UNLOGGED",
-                   "it is unlogged, so a crash empties it and messages are given out again"),
+                   "it is unlogged, so a crash empties it"),
     "a child": ("CREATE TABLE child () INHERITS ({})", "it has child tables or is one"),
     "a view": ("ALTER TABLE {} RENAME TO kept; CREATE VIEW {} AS SELECT * FROM millrace_n.kept",
                "it has other columns"),
