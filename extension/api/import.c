@@ -1,5 +1,6 @@
 /*
- * import.c: import_batch(): messages with their own positions, ids and times, in one frame (protocol.h).
+ * import.c: import_batch(): messages with their own positions, ids and times, and what an export says of those
+ * that were removed, in one frame (protocol.h).
  */
 #include "postgres.h"
 
@@ -13,6 +14,8 @@
 #include "base/errors.h"
 #include "api/frame.h"
 #include "core/import.h"
+#include "retention/remove.h"
+#include "store/floors.h"
 
 PG_FUNCTION_INFO_V1(millrace_import_batch);
 
@@ -71,19 +74,19 @@ ImportResult(FunctionCallInfo fcinfo, int64 imported, int failed, int sqlerrcode
 
 /* ---- what is no message ---------------------------------------------------------------------------------- */
 
-/* A record of a frame, in the order in which they came. */
+/* What a frame has. */
 typedef struct ImportRecords
 {
 	NewRow *rows;
 	int *row_numbers; /* which records they are */
 	int nrows;
-	ImportFloor *floors;
+	FloorOfKey *floors;
 	int nfloors;
 	int64 last; /* 0: none */
 } ImportRecords;
 
 static char *
-ReadFloor(FrameReader *reader, ImportFloor *floor)
+ReadFloor(FrameReader *reader, FloorOfKey *floor)
 {
 	int flags;
 
@@ -129,6 +132,17 @@ ReadAny(FrameReader *reader, ImportRecords *records, int i)
 	}
 }
 
+static void
+ImportMarks(Store *store, const ImportRecords *records)
+{
+	if (records->nfloors > 0 && !StoreHasFloors(store))
+		RemoveCreateFloors(RelationGetNamespace(store->heap));
+	if (records->nfloors > 0)
+		StoreBringFloors(store, records->floors, records->nfloors);
+	if (records->last > 0)
+		StoreLift(store, records->last);
+}
+
 /* import_batch(namespace, batch) -> (imported, failed_record, sqlstate, message, last_global_position) */
 Datum
 millrace_import_batch(PG_FUNCTION_ARGS)
@@ -145,7 +159,7 @@ millrace_import_batch(PG_FUNCTION_ARGS)
 	nrecords = FrameCount(&reader, reader.version == IMPORT_VERSION ? RECORD_LEAST : MARK_LEAST);
 	records.rows = palloc0(sizeof(NewRow) * nrecords);
 	records.row_numbers = palloc(sizeof(int) * nrecords);
-	records.floors = palloc(sizeof(ImportFloor) * nrecords);
+	records.floors = palloc(sizeof(FloorOfKey) * nrecords);
 	for (int i = 0; i < nrecords; i++)
 	{
 		char *problem = ReadAny(&reader, &records, i);
@@ -160,7 +174,7 @@ millrace_import_batch(PG_FUNCTION_ARGS)
 	if (records.nrows > 0)
 		verdict = ImportRows(store, records.rows, records.nrows);
 	if (verdict.failed < 0)
-		ImportMarks(store, records.floors, records.nfloors, records.last);
+		ImportMarks(store, &records);
 	StoreClose(store);
 	if (verdict.failed >= 0)
 		return ImportResult(fcinfo, 0, records.row_numbers[verdict.failed], ERRCODE_MILLRACE_POSITION_EXISTS,
