@@ -1519,6 +1519,18 @@ CREATE FUNCTION millrace.remove_messages(ids uuid[], forget boolean DEFAULT fals
 COMMENT ON FUNCTION millrace.remove_messages(uuid[], boolean, text) IS
     'internal: removes exactly these messages, the first of their streams; returns how many';
 
+CREATE FUNCTION millrace.close_stream(stream text, expected_version bigint DEFAULT NULL, namespace text DEFAULT NULL,
+                                      OUT "position" bigint, OUT global_position bigint) RETURNS record
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_close_stream';
+COMMENT ON FUNCTION millrace.close_stream(text, bigint, text) IS
+    'appends the message of type millrace.closed, behind which the stream takes no more; returns where it is';
+
+CREATE FUNCTION millrace.reopen_stream(stream text, namespace text DEFAULT NULL,
+                                       OUT "position" bigint, OUT global_position bigint) RETURNS record
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_reopen_stream';
+COMMENT ON FUNCTION millrace.reopen_stream(text, text) IS
+    'appends the message of type millrace.reopened to a closed stream, which takes messages again; for the owner of the table';
+
 -- -- archives
 
 CREATE FUNCTION millrace.remove_archived(ids uuid[], digests bytea[], forced boolean DEFAULT false, namespace text DEFAULT NULL,

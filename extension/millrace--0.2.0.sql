@@ -1673,6 +1673,18 @@ CREATE FUNCTION millrace.remove_messages(ids uuid[], forget boolean DEFAULT fals
 COMMENT ON FUNCTION millrace.remove_messages(uuid[], boolean, text) IS
     'internal: removes exactly these messages, the first of their streams; returns how many';
 
+CREATE FUNCTION millrace.close_stream(stream text, expected_version bigint DEFAULT NULL, namespace text DEFAULT NULL,
+                                      OUT "position" bigint, OUT global_position bigint) RETURNS record
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_close_stream';
+COMMENT ON FUNCTION millrace.close_stream(text, bigint, text) IS
+    'appends the message of type millrace.closed, behind which the stream takes no more; returns where it is';
+
+CREATE FUNCTION millrace.reopen_stream(stream text, namespace text DEFAULT NULL,
+                                       OUT "position" bigint, OUT global_position bigint) RETURNS record
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_reopen_stream';
+COMMENT ON FUNCTION millrace.reopen_stream(text, text) IS
+    'appends the message of type millrace.reopened to a closed stream, which takes messages again; for the owner of the table';
+
 -- -- archives
 
 CREATE FUNCTION millrace.remove_archived(ids uuid[], digests bytea[], forced boolean DEFAULT false, namespace text DEFAULT NULL,
@@ -1858,7 +1870,6 @@ DECLARE
     adopted boolean := to_regclass('message_store.messages') IS NOT NULL;
     problem text := millrace.message_db_problem();
     view record;
-    statement text;
 BEGIN
     IF problem IS NOT NULL THEN
         RAISE EXCEPTION 'schema message_store can''t be adopted: %', problem
@@ -1933,11 +1944,6 @@ BEGIN
     -- Message DB's has the correlation's category as a third column, which our reads have no use for.
     CREATE INDEX IF NOT EXISTS messages_category ON message_store.messages (
         message_store.category(stream_name), global_position);
-    IF NOT adopted THEN
-        FOR statement IN SELECT millrace.statistics_statements('message_store') LOOP
-            EXECUTE statement;
-        END LOOP;
-    END IF;
 
     -- The six views: a count for each combination of columns, and its share of all.
     FOR view IN SELECT * FROM (VALUES

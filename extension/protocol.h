@@ -67,6 +67,9 @@
 #define MAX_REQUESTS_PER_SECOND INT64_C(1000000000)
 #define MAX_BYTES_PER_SECOND INT64_C(10000000000)
 
+/* How types begin that only the store itself appends. */
+#define RESERVED_TYPES "millrace."
+
 /* The version of a stream without messages. */
 #define NO_STREAM INT64_C(-1)
 
@@ -104,6 +107,11 @@
 
 #define SQLSTATE_APPEND_CONDITION_FAILED "MR019"
 #define SQLSTATE_NO_TAG_INDEX "MR020" /* of the namespace, or one without types */
+
+#define SQLSTATE_STREAM_CLOSED "MR021"
+#define SQLSTATE_POSITION_REMOVED "MR022" /* that a strict read touches */
+#define SQLSTATE_RETENTION_HELD "MR023"	  /* by a consumer, or by a name */
+#define SQLSTATE_RESERVED_TYPE "MR024"	  /* one that begins with RESERVED_TYPES */
 
 /* PostgreSQL's that the program decides by. */
 #define SQLSTATE_SUCCESS "00000"

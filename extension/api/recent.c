@@ -62,6 +62,7 @@ static bool
 TakeLast(void *arg, const Message *message)
 {
 	Recent *recent = arg;
+	Message last;
 	bool met;
 
 	if (message->global_position > recent->readable)
@@ -69,7 +70,9 @@ TakeLast(void *arg, const Message *message)
 	(void)NameEntry(recent->met, message->stream, &met);
 	if (met || !IsLast(recent, message))
 		return true;
-	(void)recent->sink(recent->arg, message);
+	last = *message;
+	last.position = ReadRaiseToFloor(recent->scan->store, message->stream_text, message->position);
+	(void)recent->sink(recent->arg, &last);
 	return --recent->left > 0;
 }
 

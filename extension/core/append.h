@@ -21,7 +21,8 @@ typedef struct AppendMessage
 	Jsonb *data;
 	Jsonb *metadata; /* NULL: none */
 	pg_uuid_t id;
-	bool id_is_new; /* don't look whether it is stored: made by this call, or to be a unique violation */
+	bool id_is_new;	   /* don't look whether it is stored: made by this call, or to be a unique violation */
+	bool id_was_given; /* of the latter: look whether one with it was removed */
 	/* results */
 	int64 position;
 	int64 global_position;
@@ -68,6 +69,7 @@ typedef struct AppendRequest
 	int nparts;
 	Condition *conditions; /* all must hold */
 	int nconditions;
+	bool reserved; /* its types may be the store's own */
 	int malformed; /* the SQLSTATE that it is refused with, for what it says of them; 0: none */
 	char *malformation;
 	AppendVerdict verdict;

@@ -6,9 +6,8 @@
 
 #include "postgres.h"
 
-#include "base/names.h"
+#include "protocol.h"
 
-#define RESERVED_TYPES "millrace."
 #define TYPE_CLOSED RESERVED_TYPES "closed"		/* the stream takes no more appends */
 #define TYPE_REOPENED RESERVED_TYPES "reopened" /* it does again */
 

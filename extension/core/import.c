@@ -16,6 +16,7 @@
 #include "utils/snapmgr.h"
 
 #include "core/import.h"
+#include "store/floors.h"
 
 static int
 CompareInt64(int64 a, int64 b)
@@ -154,6 +155,40 @@ LockStreams(Store *store, NewRow *rows, int nrows)
 	pfree(hashes);
 }
 
+/*
+ * Rows that come back to a stream below its floor mark that, so that from now on the higher of tail and floor
+ * counts.  The stream's rows are rows[0, nrows).
+ */
+static void
+MarkRestored(Store *store, NewRow **rows, int nrows)
+{
+	Floor floor;
+
+	if (!StoreFindFloor(store, rows[0]->stream, SnapshotSelf, &floor) || floor.restored)
+		return;
+	for (int i = 0; i < nrows; i++)
+		if (rows[i]->position <= floor.version)
+			floor.restored = true;
+	if (floor.restored)
+		StoreSetFloor(store, rows[0]->stream, &floor);
+}
+
+/* The same for all streams; the rows are in their order. */
+static void
+MarkAllRestored(Store *store, NewRow **sorted, int nrows)
+{
+	int first = 0;
+
+	if (!StoreRemains(store).floors)
+		return;
+	for (int i = 1; i <= nrows; i++)
+		if (i == nrows || !SliceEqual(SliceOfText(sorted[i]->stream), SliceOfText(sorted[first]->stream)))
+		{
+			MarkRestored(store, &sorted[first], i - first);
+			first = i;
+		}
+}
+
 /* Stores the rows, or none of them and says which is the first at fault. */
 ImportVerdict
 ImportRows(Store *store, NewRow *rows, int nrows)
@@ -189,6 +224,8 @@ ImportRows(Store *store, NewRow *rows, int nrows)
 		return verdict;
 	for (int i = 0; i < nrows; i++)
 		sorted[i] = &rows[i];
+	qsort_arg(sorted, nrows, sizeof(NewRow *), CompareRows, (void *)ComparePositions);
+	MarkAllRestored(store, sorted, nrows);
 	qsort_arg(sorted, nrows, sizeof(NewRow *), CompareRows, (void *)CompareGlobalPositions);
 	(void)StoreInsert(store, sorted, nrows, true, NULL);
 	return verdict;

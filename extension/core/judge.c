@@ -4,7 +4,8 @@
  * Ids come first, so that a retry is answered what the first attempt was: its messages are found stored with
  * the same stream, type and data (metadata may differ), and their positions are the answer, whatever version
  * it expects.  A request of which some messages are stored and some are not is refused, and so is an id that
- * is stored with other contents.  Then come expected versions, and conditions on queries (condition.c).
+ * is stored with other contents, or was removed by hand.  Then closed streams are refused, and come expected
+ * versions, and conditions on queries (condition.c).
  *
  * A refusal is a verdict and raises nothing, so that the other requests of the call go on.
  */
@@ -15,8 +16,10 @@
 
 #include "base/errors.h"
 #include "core/append_call.h"
+#include "core/closed.h"
 #include "core/query_scan.h"
 #include "core/version.h"
+#include "store/floors.h"
 
 /* ---- ids ----------------------------------------------------------------------------------------------- */
 
@@ -24,7 +27,8 @@ typedef enum IdVerdict
 {
 	ID_NEW,
 	ID_REPEATED, /* stored, or accepted before in this call, with the same content */
-	ID_TAKEN
+	ID_TAKEN,
+	ID_REMOVED /* a message with it was removed by hand not long ago */
 } IdVerdict;
 
 static bool
@@ -56,8 +60,15 @@ JudgeAgainstStored(AppendMessage *message, TupleTableSlot *slot)
 }
 
 static IdVerdict
+JudgeUnknownId(OpenNamespace *space, AppendMessage *message)
+{
+	return StoreIdWasRemoved(space->store, &message->id) ? ID_REMOVED : ID_NEW;
+}
+
+static IdVerdict
 JudgeId(OpenNamespace *space, AppendMessage *message)
 {
+	bool stored;
 	IdVerdict verdict = ID_NEW;
 
 	for (AppendMessage *earlier = message->earlier; earlier; earlier = earlier->earlier)
@@ -71,16 +82,17 @@ JudgeId(OpenNamespace *space, AppendMessage *message)
 		return ID_REPEATED;
 	}
 	if (message->id_is_new)
-		return ID_NEW;
+		return message->id_was_given ? JudgeUnknownId(space, message) : ID_NEW;
 	if (!space->ids)
 	{
 		InitDirtySnapshot(space->dirty);
 		space->ids = StoreBeginScan(space->store, INDEX_ID, &space->dirty, 1);
 	}
-	if (StoreFindId(space->ids, &message->id, NULL))
+	stored = StoreFindId(space->ids, &message->id, NULL);
+	if (stored)
 		verdict = JudgeAgainstStored(message, space->ids->slot);
 	StoreRestScan(space->ids);
-	return verdict;
+	return stored ? verdict : JudgeUnknownId(space, message);
 }
 
 static char *
@@ -88,6 +100,20 @@ IdConflictText(AppendMessage *message, const char *what)
 {
 	return psprintf("message id %s %s",
 					DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&message->id))), what);
+}
+
+static const char *
+IdProblem(IdVerdict verdict)
+{
+	switch (verdict)
+	{
+		case ID_TAKEN:
+			return "is already stored with another stream, type or data";
+		case ID_REMOVED:
+			return "was removed";
+		default:
+			return "belongs to a request of which some messages are stored and some are not";
+	}
 }
 
 /*
@@ -109,15 +135,10 @@ JudgeIds(OpenNamespace *space, AppendRequest *request)
 				repeated++;
 			else if (verdict == ID_NEW)
 				new ++;
-			if (verdict == ID_TAKEN || (new > 0 && repeated > 0))
+			if (verdict == ID_TAKEN || verdict == ID_REMOVED || (new > 0 && repeated > 0))
 			{
-				AppendRefuse(
-					request, i, ERRCODE_MILLRACE_MESSAGE_ID_CONFLICT,
-					IdConflictText(
-						message,
-						verdict == ID_TAKEN
-							? "is already stored with another stream, type or data"
-							: "belongs to a request of which some messages are stored and some are not"));
+				AppendRefuse(request, i, ERRCODE_MILLRACE_MESSAGE_ID_CONFLICT,
+							 IdConflictText(message, IdProblem(verdict)));
 				return ID_TAKEN;
 			}
 		}
@@ -140,6 +161,27 @@ RefuseVersion(AppendRequest *request, int part, text *stream, int64 expected, in
 				 VersionConflictText(stream, expected, actual));
 	request->verdict.expected = expected;
 	request->verdict.actual = actual;
+}
+
+/* Refuses what goes to a closed stream, but for what opens it again, which goes to no other. */
+static bool
+JudgeClosed(AppendRequest *request)
+{
+	for (int i = 0; i < request->nparts; i++)
+	{
+		AppendPart *part = &request->parts[i];
+		bool reopens = request->reserved && !TypeCloses(part->messages[0].type);
+
+		if (!part->state->loaded)
+			AppendLoadVersion(part->state);
+		if (part->state->closed == reopens)
+			continue;
+		AppendRefuse(request, i, reopens ? ERRCODE_MILLRACE_OUT_OF_RANGE : ERRCODE_MILLRACE_STREAM_CLOSED,
+					 psprintf("stream \"%s\" is %s", text_to_cstring(part->stream),
+							  reopens ? "not closed" : "closed"));
+		return false;
+	}
+	return true;
 }
 
 /* Checks the versions that conditions expect; of a stream that the request appends to, the one before. */
@@ -171,8 +213,6 @@ JudgeVersions(AppendRequest *request)
 		AppendPart *part = &request->parts[i];
 		AppendStream *stream = part->state;
 
-		if (!stream->loaded)
-			AppendLoadVersion(stream);
 		part->version_before = stream->version;
 		if (part->expected != EXPECT_ANY && part->expected != stream->version)
 		{
@@ -237,6 +277,28 @@ FollowsDoubt(const AppendCall *call, const AppendRequest *request)
 	return false;
 }
 
+/* ---- types --------------------------------------------------------------------------------------------- */
+
+/* Refuses the types that only the store itself appends. */
+static bool
+JudgeTypes(AppendRequest *request)
+{
+	for (int i = 0; !request->reserved && i < request->nparts; i++)
+		for (int j = 0; j < request->parts[i].nmessages; j++)
+		{
+			text *type = request->parts[i].messages[j].type;
+
+			if (!TypeIsReserved(type))
+				continue;
+			AppendRefuse(request, i, ERRCODE_MILLRACE_RESERVED_TYPE,
+						 psprintf("type \"%s\" begins with \"" RESERVED_TYPES
+								  "\", as only the store's own types do",
+								  text_to_cstring(type)));
+			return false;
+		}
+	return true;
+}
+
 /* ---- both ---------------------------------------------------------------------------------------------- */
 
 static void
@@ -289,12 +351,15 @@ AppendJudge(AppendCall *call, AppendRequest *request)
 					 IdConflictText(request->twice, "stands twice in one request"));
 		return;
 	}
+	if (!JudgeTypes(request))
+		return;
 	switch (JudgeIds(space, request))
 	{
 		case ID_REPEATED:
 			call->repeated = true;
 			return;
 		case ID_TAKEN:
+		case ID_REMOVED:
 			return;
 		case ID_NEW:
 			break;
@@ -305,7 +370,8 @@ AppendJudge(AppendCall *call, AppendRequest *request)
 					 "a request of the same stream before it is in doubt");
 		return;
 	}
-	if (!HasIndexes(call, request) || !JudgeConditionVersions(request) || !JudgeVersions(request))
+	if (!HasIndexes(call, request) || !JudgeClosed(request) || !JudgeConditionVersions(request) ||
+		!JudgeVersions(request))
 		return;
 	if (!ConditionsJudge(call, request))
 	{

@@ -11,6 +11,7 @@
 #include "core/prefix.h"
 #include "core/read.h"
 #include "core/row.h"
+#include "store/floors.h"
 #include "store/store.h"
 
 /*
@@ -85,7 +86,25 @@ ReadLastMessage(Store *store, text *stream, text *type, MessageSink sink, void *
 	return found;
 }
 
-/* Returns the position of the stream's last message; NO_STREAM when there is no such stream. */
+/*
+ * Raises a version to the stream's floor, where it is higher (core/version.c).  A stream without messages is
+ * looked up in any case: what the session knows of floors may be a moment behind the snapshot.
+ */
+int64
+ReadRaiseToFloor(Store *store, text *stream, int64 version)
+{
+	Floor floor;
+
+	if ((version == NO_STREAM || StoreRemains(store).restored) &&
+		StoreFindFloor(store, stream, GetActiveSnapshot(), &floor))
+		version = Max(version, floor.version);
+	return version;
+}
+
+/*
+ * Returns the version of a stream: the position of its last message, or of the last it had; NO_STREAM when
+ * there never was one.
+ */
 int64
 ReadStreamVersion(Store *store, text *stream)
 {
@@ -96,5 +115,5 @@ ReadStreamVersion(Store *store, text *stream)
 	if (StoreScanNext(scan, BackwardScanDirection))
 		version = DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull));
 	StoreEndScan(scan);
-	return version;
+	return ReadRaiseToFloor(store, stream, version);
 }

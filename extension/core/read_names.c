@@ -52,13 +52,15 @@ static void
 HandStream(StoreScan *scan, text *name, StreamSink sink, void *arg)
 {
 	ScanKeyData key;
+	int64 version;
 	bool isnull;
 
 	StoreTextKey(scan, &key, 1, BTEqualStrategyNumber, name);
 	StoreRescan(scan, &key, 1);
 	if (!StoreScanNext(scan, BackwardScanDirection))
 		return; /* can't be: the same snapshot just saw the stream */
-	sink(arg, name, DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull)),
+	version = DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull));
+	sink(arg, name, ReadRaiseToFloor(scan->store, name, version),
 		 DatumGetTimestamp(slot_getattr(scan->slot, COLUMN_TIME, &isnull)));
 }
 

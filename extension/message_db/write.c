@@ -116,13 +116,14 @@ WriteNotices(FunctionCallInfo fcinfo, int64 position)
 
 /*
  * write_message(id, stream_name, type, data, metadata, expected_version) -> position.  Errors: P0001 where
- * the stream is at another version than the expected one, 23505 for an id that is stored, 22P02 for one
+ * the stream is at another version than the expected one or closed, 23505 for an id that is stored or was
+ * removed by hand, MR024 for a type of the store's own, 22P02 for one
  * that is no UUID, 42P01 where there is no table, and what the table raises.
  */
 Datum
 millrace_mdb_write_message(PG_FUNCTION_ARGS)
 {
-	AppendMessage message = {.id_is_new = true};
+	AppendMessage message = {.id_is_new = true, .id_was_given = true};
 	AppendPart part = {.messages = &message, .nmessages = 1, .expected = EXPECT_ANY};
 	AppendRequest request = {.schema = MessageDbSchema(fcinfo), .parts = &part, .nparts = 1};
 
@@ -139,6 +140,11 @@ millrace_mdb_write_message(PG_FUNCTION_ARGS)
 	AppendRequests(&request, 1, APPEND_WAIT);
 	if (request.verdict.sqlerrcode == ERRCODE_MILLRACE_WRONG_EXPECTED_VERSION)
 		RaiseWrongVersion(PG_GETARG_INT64(5), text_to_cstring(part.stream), request.verdict.actual);
+	if (request.verdict.sqlerrcode == ERRCODE_MILLRACE_STREAM_CLOSED)
+		ereport(ERROR, (errcode(ERRCODE_RAISE_EXCEPTION),
+						errmsg("Stream is closed: %s", text_to_cstring(part.stream))));
+	if (request.verdict.sqlerrcode == ERRCODE_MILLRACE_MESSAGE_ID_CONFLICT)
+		ereport(ERROR, (errcode(ERRCODE_UNIQUE_VIOLATION), errmsg("%s", request.verdict.message)));
 	if (request.verdict.sqlerrcode != 0)
 	{
 		(void)MessageDbOpen(fcinfo, STORE_APPEND); /* no such table: says so */

@@ -17,8 +17,11 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/relation.h"
 #include "access/xact.h"
+#include "catalog/catalog.h"
 #include "catalog/pg_type.h"
+#include "commands/tablecmds.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -138,6 +141,32 @@ StoreRemains(Store *store)
 		entry->remains_known = true;
 	}
 	return remains;
+}
+
+static void
+Truncate(Relation messages, const BesideKind *kind)
+{
+	Beside beside;
+
+	Relation table;
+	Oid relid;
+
+	if (!BesideOpen(&beside, messages, kind, AccessExclusiveLock))
+		return;
+	relid = RelationGetRelid(beside.table);
+	BesideClose(&beside);
+	table = relation_open(relid, NoLock);
+	CompatTruncate(list_make1(table), list_make1_oid(relid),
+				   RelationIsLogicallyLogged(table) ? list_make1_oid(relid) : NIL);
+	relation_close(table, NoLock);
+}
+
+/* Empties both tables, as the messages are, on which there is an exclusive lock. */
+void
+StoreForgetRemains(Relation messages)
+{
+	Truncate(messages, &floors_kind);
+	Truncate(messages, &removed_kind);
 }
 
 /* ---- floors -------------------------------------------------------------------------------------- */

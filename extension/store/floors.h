@@ -42,6 +42,7 @@ typedef struct Remains
 extern bytea *StoreFloorKey(text *stream);
 extern bool StoreHasFloors(Store *store);
 extern Remains StoreRemains(Store *store);
+extern void StoreForgetRemains(Relation messages);
 extern bool StoreFindFloor(Store *store, text *stream, Snapshot snapshot, Floor *floor);
 extern void StoreSetFloor(Store *store, text *stream, const Floor *floor);
 extern void StoreDropFloor(Store *store, text *stream);

@@ -19,6 +19,7 @@
 
 #include "base/compat.h"
 #include "base/errors.h"
+#include "store/floors.h"
 #include "store/store.h"
 
 /* Begins a walk through all rows.  Errors: 40001, 42501, MR010. */
@@ -67,7 +68,7 @@ StoreCountRows(Oid schema)
 }
 
 /*
- * Empties the table, as TRUNCATE does, and returns how many rows were there.  Errors: 42501, MR010, and
+ * Empties the table, as TRUNCATE does, and with it what is left of messages that were removed, and returns how many rows were there.  Errors: 42501, MR010, and
  * TRUNCATE's own.
  */
 int64
@@ -93,6 +94,7 @@ StoreTruncate(Oid schema)
 	PushActiveSnapshot(GetLatestSnapshot()); /* with what was written while this waited for the lock */
 	count = StoreCountRows(schema);
 	PopActiveSnapshot();
+	StoreForgetRemains(heap);
 	CompatTruncate(list_make1(heap), list_make1_oid(relid),
 				   RelationIsLogicallyLogged(heap) ? list_make1_oid(relid) : NIL);
 	relation_close(heap, NoLock);

@@ -14,8 +14,8 @@
 typedef _Atomic uint64_t stats_value;
 
 /* Bounds of the tables; the files that fill them assert that they are enough. */
-#define STATS_METHODS 48  /* the last one: what no method has for a name */
-#define STATS_CODES 24	  /* of errors; 0: none */
+#define STATS_METHODS 64  /* the last one: what no method has for a name */
+#define STATS_CODES 32	  /* of errors; 0: none */
 #define STATS_ROUTES 10	  /* the last one: no path of ours */
 #define STATS_STATUSES 24 /* of HTTP; the last one: any other */
 #define STATS_ROLES 10	  /* of connections to Postgres */

@@ -138,3 +138,149 @@ def test_a_transaction_that_keeps_its_snapshot_removes_nothing(connection, level
     refused(connection, "25001", "SELECT millrace.remove_stream('a-1')")
     sql(connection, "ROLLBACK")
     assert positions(connection, "a-1") == [0, 1, 2]
+
+
+# ---- closed streams ---------------------------------------------------------------------------------------------
+
+
+def close(connection, stream, expected=None):
+    return sql(connection, "SELECT * FROM millrace.close_stream(%s, %s)", stream, expected)[0]
+
+
+def test_a_closed_stream_takes_no_more(connection):
+    append(connection, "a-1", 2)
+    refused(connection, "MR001", "SELECT millrace.close_stream('a-1', 7)")
+    place = close(connection, "a-1", 1)
+    assert place == (2, 3)
+    assert sql(connection, "SELECT type, data FROM millrace.read_stream('a-1', 2)") == [("millrace.closed", {})]
+    assert refused(connection, "MR021", APPEND, "a-1", "T", "{}", None) == 'stream "a-1" is closed'
+    assert refused(connection, "MR021", APPEND, "a-1", "T", "{}", 0) == 'stream "a-1" is closed'
+    assert close(connection, "a-1", 1) == place
+    assert close(connection, "a-1") == place
+    assert append(connection, "a-2") == [0]
+
+
+def test_a_retry_on_a_closed_stream_gets_its_first_answer(connection):
+    same = new_id()
+    query = "SELECT * FROM millrace.append('a-1', 'T', '{}', id => %s)"
+    first = sql(connection, query, same)
+    close(connection, "a-1")
+    assert sql(connection, query, same) == first
+    refused(connection, "MR021", query, new_id())
+
+
+def test_a_closed_stream_stays_closed_without_its_messages(connection):
+    append(connection, "a-1", 2)
+    close(connection, "a-1")
+    assert sql(connection, "SELECT * FROM millrace.truncate_stream('a-1', 2)") == [(2, 2, False)]
+    refused(connection, "MR021", APPEND, "a-1", "T", "{}", None)
+    assert sql(connection, "SELECT * FROM millrace.remove_stream('a-1', 2)") == [(1, False)]
+    refused(connection, "MR021", APPEND, "a-1", "T", "{}", None)
+    refused(connection, "MR021", "SELECT millrace.close_stream('a-1')")
+    assert sql(connection, "SELECT \"position\" FROM millrace.reopen_stream('a-1')") == [(3,)]
+    assert append(connection, "a-1", expected=3) == [4]
+
+
+def test_a_stream_is_reopened_by_a_message(connection):
+    append(connection, "a-1")
+    assert refused(connection, "MR009", "SELECT millrace.reopen_stream('a-1')") == 'stream "a-1" is not closed'
+    close(connection, "a-1")
+    place = sql(connection, "SELECT * FROM millrace.reopen_stream('a-1')")
+    assert place == [(2, 3)]
+    assert sql(connection, "SELECT * FROM millrace.reopen_stream('a-1')") == place
+    assert append(connection, "a-1", expected=2) == [3]
+    refused(connection, "MR009", "SELECT millrace.reopen_stream('a-1')")
+
+
+def test_only_the_owner_reopens_a_stream(database, connection, namespace):
+    role = "r" + new_id().replace("-", "")
+    close(connection, "a-1")
+    sql(connection, f"CREATE ROLE {role}; GRANT USAGE ON SCHEMA millrace_{namespace} TO {role}; "
+                    f"GRANT SELECT, INSERT ON millrace_{namespace}.messages TO {role}; "
+                    f"GRANT USAGE ON SEQUENCE millrace_{namespace}.messages_global_position_seq TO {role}")
+    sql(connection, f"SET ROLE {role}")
+    refused(connection, "42501", "SELECT millrace.reopen_stream('a-1')")
+    assert close(connection, "a-2") == (0, 2)
+    sql(connection, "RESET ROLE")
+
+
+def test_a_request_with_a_closed_stream_is_refused_whole(connection):
+    close(connection, "a-1")
+    refused(connection, "MR021", """SELECT millrace.append_streams(ARRAY[
+        ROW('a-2', ARRAY[ROW('T', '{}', NULL, NULL)::millrace.new_message], NULL)::millrace.stream_append,
+        ROW('a-1', ARRAY[ROW('T', '{}', NULL, NULL)::millrace.new_message], NULL)::millrace.stream_append])""")
+    assert positions(connection, "a-2") == []
+
+
+@pytest.mark.parametrize("name", ["millrace.closed", "millrace.reopened", "millrace.", "millrace.anything"])
+def test_the_stores_own_types_are_refused(connection, name):
+    text = refused(connection, "MR024", APPEND, "a-1", name, "{}", None)
+    assert text == f'type "{name}" begins with "millrace.", as only the store\'s own types do'
+    assert sql(connection, APPEND, "a-1", "millrace", "{}", None) == [(0,)]
+    assert sql(connection, APPEND, "a-1", "Millrace.closed", "{}", None) == [(1,)]
+
+
+# ---- removed ids --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("expected", [None, 1, -1])
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_late_retry_of_a_removed_message_is_refused(database, connection, namespace, expected, closed):
+    same = new_id()
+    retry = "SELECT millrace.append('a-1', 'T', '{}', id => %s, expected_version => %s)"
+    other = database.connect()
+    sql(other, "SELECT set_config('millrace.namespace', %s, false)", namespace)
+    append(connection, "a-1")
+    sql(connection, retry, same, 0)
+    sql(other, retry, same, 0)  # so that the session knows that there are no removed ids
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    if closed:
+        close(connection, "a-1")
+    for session in (connection, other):
+        assert refused(session, "MR002", retry, same, expected) == f"message id {same} was removed"
+    assert refused(other, "MR002", "SELECT millrace.append('b-1', 'T', '{}', id => %s)", same)
+    assert append(other, "b-1") == [0]
+    other.close()
+
+
+def test_a_removed_id_is_forgotten_after_a_day(connection, namespace):
+    same = new_id()
+    retry = "SELECT \"position\" FROM millrace.append('a-1', 'T', '{}', id => %s)"
+    sql(connection, retry, same)
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    aged = f"UPDATE millrace_{namespace}.removed_ids SET removed_at = removed_at - interval '1 day'"
+    sql(connection, aged)
+    assert sql(connection, retry, same) == [(1,)]
+    sql(connection, "SELECT millrace.remove_stream('a-1')")  # the id's row is renewed
+    refused(connection, "MR002", retry, same)
+    sql(connection, aged)
+    append(connection, "b-1")
+    sql(connection, "SELECT millrace.remove_stream('b-1')")
+    assert sql(connection, f"SELECT count(*) FROM millrace_{namespace}.removed_ids WHERE id = %s", same) == [(0,)]
+
+
+# ---- versions everywhere -------------------------------------------------------------------------------------------
+
+
+def test_reads_tell_the_version_of_a_removed_stream(connection):
+    append(connection, "a-1", 5)
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    assert sql(connection, "SELECT millrace.stream_version('a-1')") == [(4,)]
+    assert sql(connection, "SELECT millrace.stream_version('a-2')") == [(None,)]
+    assert sql(connection, "SELECT millrace.json_stream_version(millrace.selected_namespace(), 'a-1')") == [("4",)]
+
+
+def test_a_condition_on_a_removed_stream_knows_its_version(connection):
+    append(connection, "a-1", 5)
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    query = """SELECT millrace.append('b-1', 'T', '{}', condition => '[{"stream": "a-1", "expectedVersion": %s}]')"""
+    refused(connection, "MR001", query, -1)
+    sql(connection, query, 4)
+
+
+def test_an_emptied_namespace_forgets_versions(connection, namespace):
+    append(connection, "a-1", 5)
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    append(connection, "a-1", 2)
+    sql(connection, "SELECT millrace.empty_namespace(%s)", namespace)
+    assert append(connection, "a-1", expected=-1) == [0]
