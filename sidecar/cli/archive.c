@@ -273,10 +273,13 @@ static bool remove_messages(const struct config *config, struct reading *reading
 /* What an earlier run has written may not be on disk. */
 static bool sync_file(const struct reading *reading)
 {
-	if (fsync(fileno(reading->file)) == 0 && cli_output_sync_folder(reading->name))
-		return true;
-	cli_complain("cannot make %s durable: %s", reading->name, strerror(errno));
-	return false;
+	char *path = realpath(reading->name, NULL);
+	bool synced = path != NULL && fsync(fileno(reading->file)) == 0 && cli_output_sync_folder(path);
+
+	if (!synced)
+		cli_complain("cannot make %s durable: %s", reading->name, strerror(errno));
+	free(path);
+	return synced;
 }
 
 static bool use_file(const struct config *config, struct reading *reading, struct cli_http *http)

@@ -431,6 +431,29 @@ struct db_imported
 
 struct db_imported db_imported_of(const struct db_reply *reply);
 
+/* Answers with JSON text. */
+struct db_remove_archived
+{
+	const char *namespace_name;
+	const char *messages; /* JSON: of each the id and the SHA-256 of its line in an export */
+	bool forced;
+};
+
+bool db_remove_archived(struct db *db, const struct db_remove_archived *in, db_query_done done, void *arg);
+
+struct db_purge
+{
+	const char *namespace_name;
+	bool full;
+};
+
+/* Both answer with texts, each a row. */
+bool db_purge_statements(struct db *db, const struct db_purge *in, db_query_done done, void *arg);
+bool db_purge_left(struct db *db, const struct db_purge *in, db_query_done done, void *arg);
+const char *db_text_of(const struct db_reply *reply, unsigned row);
+/* Runs a statement that Postgres gave us, in no transaction of ours. */
+bool db_run(struct db *db, const char *statement, db_query_done done, void *arg);
+
 /* Deletes the namespace's messages. */
 bool db_empty_namespace(struct db *db, const char *name, db_query_done done, void *arg);
 

@@ -39,6 +39,37 @@ struct db_export_ended db_export_ended_of(const struct db_reply *reply)
 	};
 }
 
+bool db_remove_archived(struct db *db, const struct db_remove_archived *in, db_query_done done, void *arg)
+{
+	const char *const params[] = {in->namespace_name, in->messages, in->forced ? "true" : "false"};
+
+	return db_ask(db, &db_remove_archived_statement, params, done, arg);
+}
+
+bool db_purge_statements(struct db *db, const struct db_purge *in, db_query_done done, void *arg)
+{
+	const char *const params[] = {in->namespace_name, in->full ? "true" : "false"};
+
+	return db_ask(db, &db_purge_statements_statement, params, done, arg);
+}
+
+bool db_purge_left(struct db *db, const struct db_purge *in, db_query_done done, void *arg)
+{
+	const char *const params[] = {in->namespace_name, in->full ? "true" : "false"};
+
+	return db_ask(db, &db_purge_left_statement, params, done, arg);
+}
+
+const char *db_text_of(const struct db_reply *reply, unsigned row)
+{
+	return PQgetvalue(reply->result, (int)row, 0);
+}
+
+bool db_run(struct db *db, const char *statement, db_query_done done, void *arg)
+{
+	return db_ask(db, &db_run_statement, &statement, done, arg);
+}
+
 bool db_empty_namespace(struct db *db, const char *name, db_query_done done, void *arg)
 {
 	return db_ask(db, &db_empty_namespace_statement, &name, done, arg);

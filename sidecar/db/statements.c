@@ -221,6 +221,19 @@ const struct db_statement_info db_export_end_statement = {
 const struct db_statement_info db_empty_namespace_statement = {
 	"millrace_empty_namespace", "SELECT millrace.empty_namespace($1::text)", 1, DB_ROLE_IMPORT, false};
 
+const struct db_statement_info db_remove_archived_statement = {
+	"millrace_remove_archived", "SELECT millrace.json_remove_archived($1::text, $2::jsonb, $3::boolean)", 3,
+	DB_ROLE_SLOW, false};
+
+const struct db_statement_info db_purge_statements_statement = {
+	"millrace_purge_statements", "SELECT millrace.purge_statements($1::text, $2::boolean)", 2, DB_ROLE_SLOW,
+	false};
+
+const struct db_statement_info db_purge_left_statement = {
+	"millrace_purge_left", "SELECT millrace.purge_left($1::text, $2::boolean)", 2, DB_ROLE_SLOW, false};
+
+const struct db_statement_info db_run_statement = {"", NULL, 1, DB_ROLE_SLOW, true};
+
 const struct db_statement_info db_import_statement = {
 	"millrace_import",
 	"SELECT imported, failed_record, sqlstate, message, last_global_position"
@@ -262,6 +275,9 @@ const struct db_statement_info *const db_statements[] = {
 	&db_export_statement,
 	&db_export_end_statement,
 	&db_empty_namespace_statement,
+	&db_remove_archived_statement,
+	&db_purge_statements_statement,
+	&db_purge_left_statement,
 	&db_import_statement,
 	&db_import_trial_statement,
 	&db_read_pokes_statement,

@@ -122,6 +122,8 @@ bool method_namespace_create(struct method_call *call);
 bool method_namespace_delete(struct method_call *call);
 bool method_namespace_list(struct method_call *call);
 bool method_namespace_set_limits(struct method_call *call);
+bool method_namespace_purge(struct method_call *call);
+bool method_messages_remove(struct method_call *call);
 bool method_namespace_info(struct method_call *call);
 bool method_namespace_streams(struct method_call *call);
 bool method_namespace_categories(struct method_call *call);

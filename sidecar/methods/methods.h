@@ -10,6 +10,7 @@
  *     append.c     stream.write, stream.append, streams.append
  *     read.c       stream.get, category.get, query.get, stream.last, stream.version, stream.head
  *     namespace.c  ns.*
+ *     archive.c    messages.remove, ns.purge
  *     consumer.c   consumer.*
  *     waiting.c    calls of consumer.next that wait for something to do
  *     question.c   which of them are asked for together

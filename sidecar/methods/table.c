@@ -45,6 +45,8 @@ static const struct method all[] = {
 	{"ns.streams", RIGHT_ANY_TOKEN, false, {"options"}, method_namespace_streams},
 	{"ns.categories", RIGHT_ANY_TOKEN, false, {NULL}, method_namespace_categories},
 	{"message.get", RIGHT_ANY_TOKEN, true, {"id"}, method_message_get},
+	{"messages.remove", RIGHT_ADMINISTRATOR, true, {"messages", "options"}, method_messages_remove},
+	{"ns.purge", RIGHT_ADMINISTRATOR, true, {"namespace", "options"}, method_namespace_purge},
 	{"position.at", RIGHT_ANY_TOKEN, true, {"time"}, method_position_at},
 	{"streams.recent", RIGHT_ANY_TOKEN, true, {"options"}, method_streams_recent},
 	{"messages.search", RIGHT_ANY_TOKEN, true, {"options"}, method_messages_search},
