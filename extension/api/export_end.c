@@ -60,13 +60,20 @@ WriteFloor(void *arg, bytea *key, const Floor *floor, TransactionId xmin)
 	return false;
 }
 
-/* Positions behind the last message were given to others, which are gone. */
+/*
+ * Positions behind the last message may have been given to some that are gone.  Where none was ever removed
+ * they are those of appends that failed, or are not done.
+ */
 static void
 WriteLast(StringInfo out, Store *store, int64 last_exported)
 {
-	Relation sequence = relation_open(store->sequence, AccessShareLock);
-	int64 last = StoreLastDrawn(sequence);
+	Relation sequence;
+	int64 last;
 
+	if (!StoreRemains(store).floors)
+		return;
+	sequence = relation_open(store->sequence, AccessShareLock);
+	last = StoreLastDrawn(sequence);
 	relation_close(sequence, AccessShareLock);
 	if (last > last_exported)
 		appendStringInfo(out, "{\"millrace\":\"last\",\"gpos\":" INT64_FORMAT "}\n", last);

@@ -135,12 +135,16 @@ ReadAny(FrameReader *reader, ImportRecords *records, int i)
 static void
 ImportMarks(Store *store, const ImportRecords *records)
 {
-	if (records->nfloors > 0 && !StoreHasFloors(store))
+	if (records->nfloors == 0 && records->last == 0)
+		return;
+	if (!StoreHasFloors(store))
 		RemoveCreateFloors(RelationGetNamespace(store->heap));
 	if (records->nfloors > 0)
 		StoreBringFloors(store, records->floors, records->nfloors);
-	if (records->last > 0)
-		StoreLift(store, records->last);
+	if (records->last == 0)
+		return;
+	StoreLift(store, records->last);
+	StoreNoteLoss(store);
 }
 
 /* import_batch(namespace, batch) -> (imported, failed_record, sqlstate, message, last_global_position) */
