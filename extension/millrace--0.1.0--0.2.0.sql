@@ -81,6 +81,7 @@ DECLARE
     deleted bigint := 0;
 BEGIN
     IF to_regclass(format('%I.messages', schema)) IS NULL THEN
+        EXECUTE format('DROP TABLE IF EXISTS %1$I.stream_floors, %1$I.removed_ids', schema);
         EXECUTE format('DROP SCHEMA IF EXISTS %I', schema);
         RETURN 0;
     END IF;
@@ -1530,6 +1531,24 @@ CREATE FUNCTION millrace.reopen_stream(stream text, namespace text DEFAULT NULL,
     LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_reopen_stream';
 COMMENT ON FUNCTION millrace.reopen_stream(text, text) IS
     'appends the message of type millrace.reopened to a closed stream, which takes messages again; for the owner of the table';
+
+-- -- over HTTP
+
+CREATE FUNCTION millrace.json_removal(namespace text, method text, stream text, number bigint, forget boolean, max_rows bigint) RETURNS text
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE method
+        WHEN 'truncate' THEN (SELECT jsonb_build_object('removed', t.removed, 'firstPosition', t.first_position, 'more', t.more)
+                              FROM millrace.truncate_stream(stream, number, max_rows, namespace) t)
+        WHEN 'remove' THEN (SELECT jsonb_build_object('removed', r.removed, 'more', r.more)
+                            FROM millrace.remove_stream(stream, number, forget, max_rows, namespace) r)
+        WHEN 'close' THEN (SELECT jsonb_build_object('position', c."position", 'globalPosition', c.global_position)
+                           FROM millrace.close_stream(stream, number, namespace) c)
+        WHEN 'reopen' THEN (SELECT jsonb_build_object('position', o."position", 'globalPosition', o.global_position)
+                            FROM millrace.reopen_stream(stream, namespace) o)
+    END::text
+$$;
+COMMENT ON FUNCTION millrace.json_removal(text, text, text, bigint, boolean, bigint) IS
+    'internal: the methods stream.truncate, stream.remove, stream.close and stream.reopen of the HTTP side; number is before or the expected version';
 
 -- -- archives
 

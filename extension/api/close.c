@@ -17,6 +17,7 @@
 #include "base/errors.h"
 #include "core/append.h"
 #include "core/closed.h"
+#include "core/version.h"
 
 PG_FUNCTION_INFO_V1(millrace_close_stream);
 PG_FUNCTION_INFO_V1(millrace_reopen_stream);
@@ -81,6 +82,8 @@ AppendOwn(const char *namespace_name, Store *store, text *stream, const char *ty
 	AppendRequests(&request, 1, APPEND_WAIT);
 	if (request.verdict.sqlerrcode == 0)
 		return (Place){message.position, message.global_position};
+	if (request.verdict.sqlerrcode == ERRCODE_MILLRACE_WRONG_EXPECTED_VERSION)
+		VersionRaiseConflict(stream, request.verdict.expected, request.verdict.actual);
 	if (request.verdict.sqlerrcode != again || !FindLast(store, stream, type, &place))
 		ereport(ERROR, (errcode(request.verdict.sqlerrcode), errmsg("%s", request.verdict.message)));
 	StoreFollowEarlierCommits();

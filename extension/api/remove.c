@@ -102,8 +102,7 @@ millrace_remove_stream(PG_FUNCTION_ARGS)
 	StoreLockStream(StoreStreamHash(store, SliceOfText(stream.stream)));
 	version = VersionOf(store, stream.stream).version;
 	if (expected != EXPECT_ANY && expected != version)
-		ereport(ERROR, (errcode(ERRCODE_MILLRACE_WRONG_EXPECTED_VERSION),
-						errmsg("%s", VersionConflictText(stream.stream, expected, version))));
+		VersionRaiseConflict(stream.stream, expected, version);
 	more = RemoveBound(store, stream.stream, max_rows, &stream.before, &first);
 	RemoveRows(store, &stream, 1, options);
 	StoreClose(store);

@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
+#include "base/errors.h"
 #include "core/append_call.h"
 #include "core/closed.h"
 #include "core/version.h"
@@ -92,6 +93,16 @@ VersionConflictText(text *stream, int64 expected, int64 actual)
 {
 	return psprintf("wrong expected version: " INT64_FORMAT " (stream \"%s\" is at version " INT64_FORMAT ")",
 					expected, text_to_cstring(stream), actual);
+}
+
+/* Raises MR001; the program takes the detail for that of its own error. */
+void
+VersionRaiseConflict(text *stream, int64 expected, int64 actual)
+{
+	ereport(ERROR, (errcode(ERRCODE_MILLRACE_WRONG_EXPECTED_VERSION),
+					errmsg("%s", VersionConflictText(stream, expected, actual)),
+					errdetail_internal("{\"expected\":" INT64_FORMAT ",\"actual\":" INT64_FORMAT "}",
+									   expected, actual)));
 }
 
 /* Looks for the version of a stream, whose lock is held. */

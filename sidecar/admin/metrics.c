@@ -229,6 +229,19 @@ static void add_database(struct buf *out, const struct stats *stats)
 	add_value(out, "millrace_exports_running", "gauge", "Exports under way.", stats_get(&stats->exports));
 }
 
+static void add_removed(struct buf *out, const struct stats *stats)
+{
+	static const char *const by[STATS_REMOVED] = {
+		[REMOVED_BY_TRUNCATE] = "truncate",
+		[REMOVED_BY_REMOVE] = "remove",
+	};
+
+	add_head(out, "millrace_removed_messages_total", "counter", "Messages removed.");
+	for (unsigned i = 0; i < STATS_REMOVED; i++)
+		buf_printf(out, "millrace_removed_messages_total{by=\"%s\"} %" PRIu64 "\n", by[i],
+				   stats_get(&stats->removed[i]));
+}
+
 static void add_claims(struct buf *out, const struct stats *stats)
 {
 	add_value(out, "millrace_consumer_claims_total", "counter", "Claims given to members of consumers.",
@@ -334,6 +347,7 @@ static void write_metrics(struct buf *out, struct inquiry *scrape)
 	add_calls(out, sum);
 	add_http(out, sum);
 	add_database(out, sum);
+	add_removed(out, sum);
 	add_claims(out, sum);
 	add_subscriptions(out, scrape);
 	add_appending(out, scrape);

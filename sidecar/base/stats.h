@@ -21,6 +21,14 @@ typedef _Atomic uint64_t stats_value;
 #define STATS_ROLES 10	  /* of connections to Postgres */
 #define STATS_STATES 8	  /* of subscriptions */
 
+/* What removed messages. */
+enum stats_removed
+{
+	REMOVED_BY_TRUNCATE,
+	REMOVED_BY_REMOVE,
+	STATS_REMOVED
+};
+
 #define STATS_BUCKETS 17
 
 /* Upper bounds of the buckets, inclusive; behind them is one more without a bound. */
@@ -59,6 +67,7 @@ struct stats
 
 	stats_value claims_given, claims_settled, claims_expired, claims_fenced; /* of consumers */
 	stats_value messages_failed;
+	stats_value removed[STATS_REMOVED];
 
 	stats_value imports, exports; /* running; their limits are of these */
 	stats_value imported;

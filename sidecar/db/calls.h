@@ -125,6 +125,17 @@ struct db_set_limits
 	struct db_optional requests_per_second, bytes_per_second; /* not set: any number */
 };
 
+/* What makes a stream keep less, or take no more. */
+struct db_removal
+{
+	const char *namespace_name;
+	const char *method; /* its name behind the dot */
+	const char *stream;
+	struct db_optional number; /* before which position, or at which version */
+	bool forget;
+	int64_t max_rows;
+};
+
 bool db_list_streams(struct db *db, const struct db_list_streams *in, db_query_done done, void *arg);
 bool db_list_categories(struct db *db, const char *name, db_query_done done, void *arg);
 bool db_list_namespaces(struct db *db, db_query_done done, void *arg);
@@ -132,6 +143,7 @@ bool db_describe_namespace(struct db *db, const char *name, db_query_done done, 
 bool db_create_namespace(struct db *db, const struct db_create_namespace *in, db_query_done done, void *arg);
 bool db_drop_namespace(struct db *db, const char *name, db_query_done done, void *arg);
 bool db_set_limits(struct db *db, const struct db_set_limits *in, db_query_done done, void *arg);
+bool db_removal(struct db *db, const struct db_removal *in, db_query_done done, void *arg);
 
 /* ---- rights (calls_auth.c) ----------------------------------------------------------------- */
 

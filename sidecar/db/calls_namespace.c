@@ -46,6 +46,18 @@ bool db_set_limits(struct db *db, const struct db_set_limits *in, db_query_done 
 	return db_ask(db, &db_set_limits_statement, params, done, arg);
 }
 
+bool db_removal(struct db *db, const struct db_removal *in, db_query_done done, void *arg)
+{
+	const char *const params[] = {in->namespace_name,
+								  in->method,
+								  in->stream,
+								  DB_OPTIONAL(in->number),
+								  in->forget ? "true" : "false",
+								  DB_NUMBER(in->max_rows)};
+
+	return db_ask(db, &db_removal_statement, params, done, arg);
+}
+
 bool db_appending(struct db *db, db_query_done done, void *arg)
 {
 	return db_ask(db, &db_appending_statement, NULL, done, arg);

@@ -72,6 +72,7 @@ extern const struct db_statement_info db_read_pokes_statement;
 extern const struct db_statement_info db_subscribe_head_statement;
 extern const struct db_statement_info db_consumer_next_statement, db_consumer_settle_statement;
 extern const struct db_statement_info db_consumer_statement, db_consumer_read_statement;
+extern const struct db_statement_info db_removal_statement;
 extern const struct db_statement_info db_consumer_release_statement, db_consumer_metrics_statement;
 extern const struct db_statement_info db_export_statement, db_export_end_statement;
 extern const struct db_statement_info db_empty_namespace_statement, db_remove_archived_statement;

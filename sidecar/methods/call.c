@@ -35,12 +35,25 @@ bool method_fail(struct method_call *call, enum error_code code, const char *for
 	return false;
 }
 
+/* Of its own errors the extension writes the details, which are JSON, as those of the error in SQL. */
+static void take_details(struct error *error, const struct db_error *raised)
+{
+	struct buf text = {0};
+
+	if (strncmp(raised->sqlstate, "MR", 2) != 0 || raised->detail[0] != '{')
+		return;
+	buf_add_str(&text, raised->detail);
+	error_set_details(error, &text);
+	buf_free(&text);
+}
+
 bool method_fail_status(struct method_call *call, enum db_status status, const struct db_error *error)
 {
 	switch (status)
 	{
 		case DB_ERROR:
 			error_from_sqlstate(&call->error, error->sqlstate, error->message, error->hint, error->pid);
+			take_details(&call->error, error);
 			return false;
 		case DB_OVERLOADED:
 			return method_fail(call, ERROR_OVERLOADED, "too many requests are waiting");

@@ -116,6 +116,7 @@ bool method_stream_get(struct method_call *call);
 bool method_stream_last(struct method_call *call);
 bool method_stream_version(struct method_call *call);
 bool method_stream_head(struct method_call *call);
+bool method_stream_removal(struct method_call *call);
 bool method_query_get(struct method_call *call);
 bool method_category_get(struct method_call *call);
 bool method_namespace_create(struct method_call *call);

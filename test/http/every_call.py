@@ -17,6 +17,10 @@ METHODS = {
     "stream.head": [],
     "category.get": [""],
     "query.get": [{"all": True}],
+    "stream.truncate": ["mine-1", {"before": 1}],
+    "stream.remove": ["mine-2"],
+    "stream.close": ["mine-3"],
+    "stream.reopen": ["mine-3"],
     "ns.create": ["made"],
     "ns.delete": ["made"],
     "ns.setLimits": ["NAME"],
@@ -37,7 +41,10 @@ METHODS = {
     "rpc.discover": [],
 }
 
-ADMINISTRATIVE = {"ns.create", "ns.delete", "ns.setLimits", "ns.list", "sys.blocked", "sys.connections"}
+ADMINISTRATIVE = {
+    "stream.truncate", "stream.remove", "stream.close", "stream.reopen", "ns.create", "ns.delete", "ns.setLimits", "ns.list",
+    "sys.blocked", "sys.connections"
+}
 
 
 def exercise(client, name="default", admin=True):
