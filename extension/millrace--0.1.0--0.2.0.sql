@@ -1561,8 +1561,8 @@ COMMENT ON FUNCTION millrace.remove_archived(uuid[], bytea[], boolean, text) IS
 CREATE FUNCTION millrace.json_remove_archived(namespace text, messages jsonb, forced boolean) RETURNS text
     LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     SELECT format('{"removed":%s,"missing":%s}', removed, missing)
-    FROM millrace.remove_archived(ARRAY(SELECT (m ->> 0)::uuid FROM jsonb_array_elements(messages) WITH ORDINALITY AS e (m, n) ORDER BY n),
-                                  ARRAY(SELECT decode(m ->> 1, 'hex') FROM jsonb_array_elements(messages) WITH ORDINALITY AS e (m, n) ORDER BY n),
+    FROM millrace.remove_archived(ARRAY(SELECT (m ->> 'id')::uuid FROM jsonb_array_elements(messages) WITH ORDINALITY AS e (m, n) ORDER BY n),
+                                  ARRAY(SELECT decode(m ->> 'sha256', 'hex') FROM jsonb_array_elements(messages) WITH ORDINALITY AS e (m, n) ORDER BY n),
                                   forced, json_remove_archived.namespace)
 $$;
 COMMENT ON FUNCTION millrace.json_remove_archived(text, jsonb, boolean) IS 'internal: messages.remove';

@@ -211,9 +211,9 @@ static void add_message(struct removal *removal, struct slice line)
 	char digest[ARCHIVE_SUM_LEN + 1];
 
 	archive_digest(line, digest);
-	buf_add_str(&removal->body, removal->count == 0 ? "[\"messages.remove\",[[" : ",[");
+	buf_add_str(&removal->body, removal->count == 0 ? "[\"messages.remove\",[{\"id\":" : ",{\"id\":");
 	buf_add(&removal->body, id.bytes, id.len);
-	buf_printf(&removal->body, ",\"%s\"]", digest);
+	buf_printf(&removal->body, ",\"sha256\":\"%s\"}", digest);
 	removal->count++;
 }
 

@@ -32,17 +32,19 @@ static bool is_digest(struct slice value)
 	return true;
 }
 
-/* [id, digest] */
-static bool is_pair(struct slice value)
+/* {"id": .., "sha256": ..}; `field` names it. */
+static bool check_message(struct method_call *call, const char *field, struct slice message)
 {
-	struct json_iterator iterator;
-	struct slice id, digest, more;
+	struct member members[] = {{.name = "id"}, {.name = "sha256"}};
+	char name[60];
 
-	if (json_kind(value) != JSON_ARRAY)
+	if (!args_members(call, message, field, members, 2))
 		return false;
-	json_iterate(&iterator, value);
-	return json_next_element(&iterator, &id) && json_next_element(&iterator, &digest) &&
-		   !json_next_element(&iterator, &more) && is_uuid(id) && is_digest(digest);
+	snprintf(name, sizeof(name), "%s.id", field);
+	if (!is_uuid(members[0].value))
+		return args_reject(call, name, members[0].value, "a UUID");
+	snprintf(name, sizeof(name), "%s.sha256", field);
+	return is_digest(members[1].value) || args_reject(call, name, members[1].value, "64 hexadecimal digits");
 }
 
 static bool check_messages(struct method_call *call, struct slice messages)
@@ -59,8 +61,8 @@ static bool check_messages(struct method_call *call, struct slice messages)
 		char field[40];
 
 		snprintf(field, sizeof(field), "messages[%u]", count);
-		if (!is_pair(message))
-			return args_reject(call, field, message, "an id, a UUID, and a SHA-256, 64 hexadecimal digits");
+		if (!check_message(call, field, message))
+			return false;
 		if (++count > MAX_REMOVED)
 			return method_fail(call, ERROR_INVALID_REQUEST,
 							   "messages has more than " LIMIT_TEXT(MAX_STREAMS));
