@@ -34,6 +34,9 @@
 #define DEFAULT_MAX_ROWS 100
 #define MAX_ROWS 1000
 
+/* Messages that a call removes that does not say how many, and at most over HTTP. */
+#define MAX_REMOVED 10000
+
 /* Messages that a search and its like look at, where they don't say how many, and at most over HTTP. */
 #define DEFAULT_SCAN_LIMIT 10000
 #define MAX_SCAN_LIMIT 100000
@@ -141,6 +144,7 @@
 #define SQLSTATE_INTERNAL_ERROR "XX000"
 
 /* How all of a class begin. */
+#define SQLSTATE_CLASS_OURS "MR"
 #define SQLSTATE_CLASS_CONNECTION "08"
 #define SQLSTATE_CLASS_DATA "22"
 #define SQLSTATE_CLASS_RESOURCES "53" /* out of connections, memory, disk */

@@ -148,13 +148,18 @@ Truncate(Relation messages, const BesideKind *kind)
 {
 	Beside beside;
 
+	BesideRow row;
 	Relation table;
 	Oid relid;
+	bool empty;
 
 	if (!BesideOpen(&beside, messages, kind, AccessExclusiveLock))
 		return;
 	relid = RelationGetRelid(beside.table);
+	empty = !BesideFirst(&beside, beside.key, NULL, SnapshotSelf, &row);
 	BesideClose(&beside);
+	if (empty)
+		return;
 	table = relation_open(relid, NoLock);
 	CompatTruncate(list_make1(table), list_make1_oid(relid),
 				   RelationIsLogicallyLogged(table) ? list_make1_oid(relid) : NIL);

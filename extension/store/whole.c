@@ -68,8 +68,8 @@ StoreCountRows(Oid schema)
 }
 
 /*
- * Empties the table, as TRUNCATE does, and with it what is left of messages that were removed, and returns how many rows were there.  Errors: 42501, MR010, and
- * TRUNCATE's own.
+ * Empties the table, as TRUNCATE does, and with it what is left of messages that were removed, and returns
+ * how many rows were there.  Errors: 42501, MR010, and TRUNCATE's own.
  */
 int64
 StoreTruncate(Oid schema)

@@ -40,7 +40,8 @@ static void take_details(struct error *error, const struct db_error *raised)
 {
 	struct buf text = {0};
 
-	if (strncmp(raised->sqlstate, "MR", 2) != 0 || raised->detail[0] != '{')
+	if (strncmp(raised->sqlstate, SQLSTATE_CLASS_OURS, strlen(SQLSTATE_CLASS_OURS)) != 0 ||
+		raised->detail[0] != '{')
 		return;
 	buf_add_str(&text, raised->detail);
 	error_set_details(error, &text);

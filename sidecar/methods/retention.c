@@ -6,8 +6,6 @@
 #include "base/stats.h"
 #include "methods/internal.h"
 
-#define MAX_REMOVED 10000 /* messages of a call, which is a transaction */
-
 #define REMOVAL_STREAM 0 /* the text of the call */
 
 /* The options of each, by the name behind the dot; the first is `before` or `expectedVersion`. */

@@ -42,8 +42,8 @@ METHODS = {
 }
 
 ADMINISTRATIVE = {
-    "stream.truncate", "stream.remove", "stream.close", "stream.reopen", "ns.create", "ns.delete", "ns.setLimits", "ns.list",
-    "sys.blocked", "sys.connections"
+    "stream.truncate", "stream.remove", "stream.close", "stream.reopen", "ns.create", "ns.delete", "ns.setLimits",
+    "ns.list", "sys.blocked", "sys.connections"
 }
 
 
