@@ -11,8 +11,6 @@
 
 /* ---- messages.remove -------------------------------------------------------------- */
 
-#define MAX_REMOVED MAX_STREAMS /* each may be of another stream */
-
 static bool is_uuid(struct slice value)
 {
 	struct uuid id;
@@ -63,7 +61,7 @@ static bool check_messages(struct method_call *call, struct slice messages)
 		snprintf(field, sizeof(field), "messages[%u]", count);
 		if (!check_message(call, field, message))
 			return false;
-		if (++count > MAX_REMOVED)
+		if (++count > MAX_STREAMS)
 			return method_fail(call, ERROR_INVALID_REQUEST,
 							   "messages has more than " LIMIT_TEXT(MAX_STREAMS));
 	}
