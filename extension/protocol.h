@@ -66,6 +66,10 @@
 #define MAX_QUERY_LOOKUPS 500
 #define MAX_CONDITIONS 10
 
+/* Rows that one step of a sweep looks at. */
+#define DEFAULT_SWEEP_ROWS 10000
+#define MAX_SWEEP_ROWS 1000000
+
 /* What a namespace may be allowed over HTTP, a second. */
 #define MAX_REQUESTS_PER_SECOND INT64_C(1000000000)
 #define MAX_BYTES_PER_SECOND INT64_C(10000000000)

@@ -27,6 +27,7 @@
 #include "core/row.h"
 #include "json/out.h"
 #include "retention/remove.h"
+#include "retention/sweep.h"
 
 PG_FUNCTION_INFO_V1(millrace_remove_archived);
 
@@ -85,6 +86,44 @@ CompareHashes(const void *left, const void *right)
 	uint64 b = *(const uint64 *)right;
 
 	return a < b ? -1 : a > b;
+}
+
+/*
+ * Refuses what consumers of the messages' categories have not read.  A message has its category for good, so
+ * this comes before the streams are locked: who makes a consumer locks in that order, too.
+ */
+static void
+CheckHolds(const char *namespace_name, Store *store, const Archived *archived, int n)
+{
+	StoreScan *scan = StoreBeginScan(store, INDEX_ID, SnapshotSelf, 1);
+	text **categories = palloc(sizeof(text *) * Max(n, 1));
+	int64 *last = palloc(sizeof(int64) * Max(n, 1));
+	int ncategories = 0;
+	bool isnull;
+
+	for (int i = 0; i < n; i++)
+	{
+		Slice category;
+		int64 position;
+		int at = 0;
+
+		if (!FindId(scan, &archived[i].id))
+			continue;
+		category =
+			NameCategory(SliceOfText(DatumGetTextPP(slot_getattr(scan->slot, COLUMN_STREAM_NAME, &isnull))));
+		position = DatumGetInt64(slot_getattr(scan->slot, COLUMN_GLOBAL_POSITION, &isnull));
+		while (at < ncategories && !SliceEqual(SliceOfText(categories[at]), category))
+			at++;
+		if (at == ncategories)
+		{
+			categories[ncategories] = cstring_to_text_with_len(category.bytes, (int)category.len);
+			last[ncategories++] = position;
+		}
+		last[at] = Max(last[at], position);
+	}
+	StoreEndScan(scan);
+	for (int i = 0; i < ncategories; i++)
+		HoldsCheck(namespace_name, store, categories[i], last[i]);
 }
 
 /* Locks the streams of the messages that are there. */
@@ -167,12 +206,14 @@ Compare(Store *store, const Archived *archived, int n, pg_uuid_t *ids)
 
 /*
  * remove_archived(ids, digests, forced, namespace) -> (removed, missing): those that are there are the first of
- * their streams.  Errors: those of RemoveIds(), MR002 for a message that was changed, MR009.
+ * their streams.  Errors: those of RemoveIds(), MR002 for a message that was changed, MR009, MR023 where a
+ * consumer has not read one of them.
  */
 Datum
 millrace_remove_archived(PG_FUNCTION_ARGS)
 {
 	RemoveOptions options = {.record = true};
+	const char *namespace_name;
 	Archived *archived;
 	pg_uuid_t *ids;
 	int n, nids;
@@ -183,7 +224,10 @@ millrace_remove_archived(PG_FUNCTION_ARGS)
 	archived = ArgArchived(fcinfo, &n);
 	CheckNotNull(PG_ARGISNULL(2), "forced");
 	ids = palloc(sizeof(pg_uuid_t) * Max(n, 1));
-	store = RemoveOpen(ArgNamespaceOr(fcinfo, 3, SelectedNamespace()));
+	namespace_name = ArgNamespaceOr(fcinfo, 3, SelectedNamespace());
+	store = RemoveOpen(namespace_name);
+	if (!PG_GETARG_BOOL(2))
+		CheckHolds(namespace_name, store, archived, n);
 	LockStreams(store, archived, n);
 	nids = Compare(store, archived, n, ids);
 	values[0] = Int64GetDatum(RemoveIds(store, ids, nids, options));

@@ -17,6 +17,6 @@ typedef struct StreamEnd
 extern StreamEnd VersionFind(StoreScan *scan, text *stream, int64 from);
 extern StreamEnd VersionOf(Store *store, text *stream);
 extern char *VersionConflictText(text *stream, int64 expected, int64 actual);
-extern void VersionRaiseConflict(text *stream, int64 expected, int64 actual) pg_attribute_noreturn();
+extern void VersionRaiseConflict(text *stream, int64 expected, int64 actual) __attribute__((noreturn));
 
 #endif

@@ -90,6 +90,15 @@ AddId(Found *found, int64 n, TupleTableSlot *slot)
 	found->ids[n] = *DatumGetUUIDP(slot_getattr(slot, COLUMN_ID, &isnull));
 }
 
+/* An import may have put a stream's messages in any order of global positions. */
+static void
+NoteGlobal(RemoveStream *stream, int64 global_position)
+{
+	if (stream->removed == 0 || global_position < stream->first_global)
+		stream->first_global = global_position;
+	stream->last_global = Max(stream->last_global, global_position);
+}
+
 static Found
 FindRows(StoreScan *scan, RemoveStream *stream, bool ids)
 {
@@ -113,9 +122,7 @@ FindRows(StoreScan *scan, RemoveStream *stream, bool ids)
 		}
 		found.last = position;
 		found.closed = TypeCloses(DatumGetTextPP(slot_getattr(scan->slot, COLUMN_TYPE, &isnull)));
-		stream->last_global = DatumGetInt64(slot_getattr(scan->slot, COLUMN_GLOBAL_POSITION, &isnull));
-		if (stream->removed == 0)
-			stream->first_global = stream->last_global;
+		NoteGlobal(stream, DatumGetInt64(slot_getattr(scan->slot, COLUMN_GLOBAL_POSITION, &isnull)));
 		if (ids)
 			AddId(&found, stream->removed, scan->slot);
 		stream->removed++;

@@ -126,7 +126,11 @@ BesideOpen(Beside *beside, Relation messages, const BesideKind *kind, LOCKMODE l
 		BesideRefuse(beside->table, kind, "it belongs to another role than the messages");
 	foreach (cell, RelationGetIndexList(beside->table))
 	{
-		Relation index = index_open(lfirst_oid(cell), lockmode);
+		Relation index;
+
+		if (beside->key && lockmode == AccessShareLock)
+			break; /* who only reads needs no other */
+		index = index_open(lfirst_oid(cell), lockmode);
 
 		BesideCheckIndex(beside->table, index, kind);
 		if (!beside->key && BesideIsKey(index, kind))

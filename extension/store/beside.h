@@ -61,7 +61,8 @@ extern void BesideDelete(Beside *beside, ItemPointer tid);
 
 extern void BesideCheck(Relation table, const BesideKind *kind);
 extern void BesideCheckIndex(Relation table, Relation index, const BesideKind *kind);
-extern void BesideRefuse(Relation table, const BesideKind *kind, const char *problem) pg_attribute_noreturn();
+extern void BesideRefuse(Relation table, const BesideKind *kind, const char *problem)
+	__attribute__((noreturn));
 extern bool BesideIsKey(Relation index, const BesideKind *kind);
 extern bool BesideIsKeyedBy(Relation index, const AttrNumber *columns, int ncolumns);
 

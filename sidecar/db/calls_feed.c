@@ -91,9 +91,11 @@ bool db_read_pokes(struct db *db, const struct db_read_pokes *in, db_query_done 
 		in->stream != NULL ? DB_NUMBER(in->global_position) : NULL,
 		in->types,
 		in->correlation,
+		DB_OPTIONAL(in->strict.seen),
 	};
 
-	return db_ask(db, &db_read_pokes_statement, params, done, arg);
+	return db_ask(db, in->strict.on ? &db_read_pokes_strict_statement : &db_read_pokes_statement, params,
+				  done, arg);
 }
 
 struct db_pokes db_pokes_of(const struct db_reply *reply)

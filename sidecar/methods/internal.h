@@ -123,6 +123,11 @@ bool method_namespace_create(struct method_call *call);
 bool method_namespace_delete(struct method_call *call);
 bool method_namespace_list(struct method_call *call);
 bool method_namespace_set_limits(struct method_call *call);
+/* The member `removed` of an answer; 0 where there is none. */
+uint64_t method_count_removed(const struct db_reply *reply);
+bool method_namespace_set_retention(struct method_call *call);
+bool method_namespace_retention(struct method_call *call);
+bool method_namespace_sweep(struct method_call *call);
 bool method_namespace_purge(struct method_call *call);
 bool method_messages_remove(struct method_call *call);
 bool method_namespace_info(struct method_call *call);

@@ -24,6 +24,10 @@ METHODS = {
     "ns.create": ["made"],
     "ns.delete": ["made"],
     "ns.setLimits": ["NAME"],
+    "ns.setRetention": ["NAME", "kept", {"maxCount": 1}],
+    "ns.retention": ["NAME"],
+    "ns.sweep": ["NAME"],
+    "ns.removals": ["NAME"],
     "ns.list": [],
     "ns.info": ["NAME"],
     "ns.streams": [],
@@ -43,7 +47,7 @@ METHODS = {
 
 ADMINISTRATIVE = {
     "stream.truncate", "stream.remove", "stream.close", "stream.reopen", "ns.create", "ns.delete", "ns.setLimits",
-    "ns.list", "sys.blocked", "sys.connections"
+    "ns.setRetention", "ns.retention", "ns.sweep", "ns.removals", "ns.list", "sys.blocked", "sys.connections"
 }
 
 

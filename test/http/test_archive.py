@@ -255,7 +255,7 @@ def test_a_line_that_is_wrong_is_named(client, mark, said):
 
 def test_a_stream_removed_while_it_is_exported_keeps_its_version(server, client, copy):
     """A reader that takes its time: what it has of the stream is less than the floor."""
-    for n in range(40):
+    for n in range(200):
         client.write("a-1", {"text": "x" * 100000, "n": n})
     client.connection.request("GET", "/export", headers=client.headers())
     reply = client.connection.getresponse()
@@ -264,6 +264,25 @@ def test_a_stream_removed_while_it_is_exported_keeps_its_version(server, client,
     remove(server, other, "a-1")
     body += reply.read()
     messages = body.count(b'{"id"')
-    assert messages < 40 and b'"version":39,"closed":false,"restored":true' in body
+    assert messages < 200 and b'"version":199,"closed":false,"restored":true' in body
     imported(copy, body)
-    assert copy.call("stream.version", "a-1") == 39 and copy.write("a-1")["position"] == 40
+    assert copy.call("stream.version", "a-1") == 199 and copy.write("a-1")["position"] == 200
+
+
+def test_what_a_consumer_has_not_read_stays_unless_it_is_forced(own, category, tmp_path):
+    client, name = category
+    fill(client, name)
+    client.call("consumer.create", name, {"category": name})
+    done = archived(own, name, tmp_path / "a", "--remove")
+    assert done.returncode == 1 and "RETENTION_HELD" in done.stderr and f'consumer "{name}"' in done.stderr
+    assert len(export(client, f"?categories={name}").splitlines()) == 20
+    claim = client.call("consumer.next", name)
+    client.call("consumer.settle", name, {"claim": claim["claim"]})
+    fill(client, name, messages=1)
+    assert archived(own, name, tmp_path / "a", "--remove").returncode == 0
+    assert archived(own, name, tmp_path / "b", "--remove").returncode == 1
+    assert archived(own, name, tmp_path / "b", "--remove", "--force").returncode == 0
+    assert export(client, f"?categories={name}") == b""
+    client.write(f"{name}-1", {"n": 9})
+    assert [message[5] for message in client.call("consumer.next", name)["messages"]] == [{"n": 9}]
+    client.call("consumer.delete", name)

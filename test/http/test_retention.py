@@ -139,3 +139,25 @@ def test_removed_messages_are_counted(start, stream):
     text = server.admin().request("GET", "/metrics").body.decode()
     assert 'millrace_removed_messages_total{by="truncate"} 2\n' in text
     assert 'millrace_removed_messages_total{by="remove"} 3\n' in text
+
+
+def imported(client, body):
+    reply = client.request("POST", "/import", body)
+    assert reply.status == 200 and b'"done":true' in reply.body, reply.body
+
+
+@pytest.mark.parametrize("back", [2, 5])
+def test_messages_that_come_back_make_no_version_new_again(start, back):
+    client = start("--test-mode").client(ZERO_TOKEN)
+    write(client, "a-1", 5)
+    lines = client.request("GET", "/export").body.splitlines(keepends=True)
+    client.call("stream.remove", "a-1")
+    imported(client, b"".join(lines[:back]))
+    assert [message[2] for message in client.call("stream.get", "a-1")] == list(range(back))
+    assert client.call("stream.version", "a-1") == 4
+    assert client.call("ns.streams")[0]["version"] == 4
+    assert client.call("streams.recent")["streams"][0]["version"] == 4
+    error = refused(client, "STREAM_VERSION_CONFLICT", "stream.write", "a-1", MESSAGE, {"expectedVersion": 1})
+    assert error.details == {"expected": 1, "actual": 4}
+    assert client.call("stream.write", "a-1", MESSAGE, {"expectedVersion": 4})["position"] == 5
+    assert client.call("ns.streams")[0]["version"] == 5
