@@ -1,8 +1,8 @@
 /*
  * archive.c: remove_archived(): removes messages that a file has, if they are what the file has.
  *
- * The file has the line that an export writes of a message, and knows a message by the SHA-256 of that.  Under
- * the locks of their streams nothing redacts or removes a message, so what is compared is what goes.
+ * The file has the line that an export writes of a message, and knows a message by the SHA-256 of that.
+ * Under the locks of their streams nothing redacts or removes a message, so what is compared is what goes.
  */
 #include "postgres.h"
 
@@ -67,7 +67,7 @@ ArgArchived(FunctionCallInfo fcinfo, int *n)
 	return archived;
 }
 
-/* ---- looking --------------------------------------------------------------------------------------------- */
+/* ---- looking --------------------------------------------------------------------------------------- */
 
 static bool
 FindId(StoreScan *scan, const pg_uuid_t *id)
@@ -172,8 +172,8 @@ RefuseChanged(const pg_uuid_t *id)
 }
 
 /*
- * Puts the ids of those that are there into `ids`, and returns how many; refuses one that is not what the file
- * has.  The locks are held.
+ * Puts the ids of those that are there into `ids`, and returns how many; refuses one that is not what the
+ * file has.  The locks are held.
  */
 static int
 Compare(Store *store, const Archived *archived, int n, pg_uuid_t *ids)
@@ -205,8 +205,8 @@ Compare(Store *store, const Archived *archived, int n, pg_uuid_t *ids)
 }
 
 /*
- * remove_archived(ids, digests, forced, namespace) -> (removed, missing): those that are there are the first of
- * their streams.  Errors: those of RemoveIds(), MR002 for a message that was changed, MR009, MR023 where a
+ * remove_archived(ids, digests, forced, namespace) -> (removed, missing): those that are there are the first
+ * of their streams.  Errors: those of RemoveIds(), MR002 for a message that was changed, MR009, MR023 where a
  * consumer has not read one of them.
  */
 Datum

@@ -63,8 +63,8 @@ WriteLine(void *arg, const Message *message)
 }
 
 /*
- * json_export(namespace, position, categories, since, until, max_bytes, before) -> (body, count, next_position
- * or NULL, last_position or NULL)
+ * json_export(namespace, position, categories, since, until, max_bytes, before) -> (body, count,
+ * next_position or NULL, last_position or NULL)
  *
  * last_position is that of the last message that was looked at, whether it is in the page or not.
  */

@@ -5,8 +5,8 @@
  *     {"millrace":"last","gpos":..}
  *
  * A floor stands for a stream by the first 16 bytes of the SHA-256 of its name, in hexadecimal.  The floors
- * are read after the messages.  Where one was written meanwhile the export may have messages of its stream, of
- * which an import makes a version below the floor: so it is written as of a stream whose messages were
+ * are read after the messages.  Where one was written meanwhile the export may have messages of its stream,
+ * of which an import makes a version below the floor: so it is written as of a stream whose messages were
  * brought back.
  */
 #include "postgres.h"

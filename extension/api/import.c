@@ -1,6 +1,6 @@
 /*
- * import.c: import_batch(): messages with their own positions, ids and times, and what an export says of those
- * that were removed, in one frame (protocol.h).
+ * import.c: import_batch(): messages with their own positions, ids and times, and what an export says of
+ * those that were removed, in one frame (protocol.h).
  */
 #include "postgres.h"
 
@@ -72,7 +72,7 @@ ImportResult(FunctionCallInfo fcinfo, int64 imported, int failed, int sqlerrcode
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(ResultRowType(fcinfo)), values, isnull));
 }
 
-/* ---- what is no message ---------------------------------------------------------------------------------- */
+/* ---- what is no message ---------------------------------------------------------------------------- */
 
 /* What a frame has. */
 typedef struct ImportRecords

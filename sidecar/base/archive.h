@@ -1,6 +1,6 @@
 /*
- * archive: the lines of an export that are no messages, and the checksum of an archive (README.md, "Import and
- * export").
+ * archive: the lines of an export that are no messages, and the checksum of an archive (README.md,
+ * "Import and export").
  *
  * Their first key is "millrace", which says what they are.  An archive is the lines from its head to its
  * tail, which has how many messages are between and the SHA-256 of all bytes before it.
@@ -25,7 +25,7 @@ struct archive_sum
 
 /* Whether a line is of this kind. */
 bool archive_is_mark(struct slice line);
-/* The same, and `kind` says which: "archive" and "archived" are the head and the tail.  The line is checked. */
+/* The same, and `kind` says which: "archive" is the head, "archived" the tail.  The line was checked. */
 bool archive_is_kind(struct slice line, const char *kind);
 /* The value of a member of such a line; .bytes NULL: it has none. */
 struct slice archive_member(struct slice line, const char *name);

@@ -7,6 +7,8 @@
 #include "base/config_internal.h"
 #include "base/timestamp.h"
 
+#include "extension/protocol.h"
+
 const struct setting config_archive_settings[CONFIG_ARCHIVE_SETTINGS] = {
 	SERVER_SETTINGS,
 
@@ -54,7 +56,8 @@ const char config_archive_notes[] =
 const struct setting config_purge_settings[CONFIG_PURGE_SETTINGS] = {
 	SERVER_SETTINGS,
 
-	{"namespace", "What", TEXT(namespace_name, "default"), .value = "NAME", .help = "of this namespace"},
+	{"namespace", "What", TEXT(namespace_name, DEFAULT_NAMESPACE), .value = "NAME",
+	 .help = "of this namespace"},
 	{"full", "What", .type = SETTING_SWITCH, .offset = offsetof(struct config, full),
 	 .help = "write the tables anew, which keeps others out of them meanwhile", .flag_only = true},
 };

@@ -20,7 +20,7 @@
 #include <zlib.h>
 
 #include "base/cloudevent.h"
-#include "db/calls.h"
+#include "db/calls_bulk.h"
 #include "base/errors.h"
 #include "http/http.h"
 #include "base/json.h"

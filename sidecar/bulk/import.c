@@ -26,7 +26,7 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "db/calls.h"
+#include "db/calls_bulk.h"
 #include "base/errors.h"
 #include "http/http.h"
 #include "bulk/archived.h"

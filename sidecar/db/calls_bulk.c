@@ -1,7 +1,8 @@
 /*
- * calls_bulk.c: the statements of exports and imports; see calls.h.  db_import, whose frame is not copied, is
+ * calls_bulk.c: the statements of exports and imports; see calls_bulk.h.  db_import, whose frame is not copied, is
  * in db.c.
  */
+#include "db/calls_bulk.h"
 #include "db/statement.h"
 
 bool db_export(struct db *db, const struct db_export *in, db_query_done done, void *arg)

@@ -445,12 +445,7 @@ static void conn_on_socket(evutil_socket_t fd, short what, void *arg)
 bool conn_queue(struct conn *conn, const struct db_statement_info *statement,
 				const struct conn_params *params)
 {
-	int sent = statement->sql == NULL
-				   ? PQsendQueryParams(conn->pg, params->values[0], 0, NULL, NULL, NULL, NULL, 0)
-				   : PQsendQueryPrepared(conn->pg, statement->name, statement->nparams, params->values,
-										 params->lengths, params->formats, params->result_format);
-
-	if (!sent)
+	if (!conn_send(conn->pg, statement, params))
 	{
 		conn_lose(conn, PQerrorMessage(conn->pg));
 		return false;

@@ -6,6 +6,7 @@
 
 #include "base/archive.h"
 #include "base/uuid.h"
+#include "db/calls_bulk.h"
 #include "extension/hex.h"
 #include "methods/internal.h"
 

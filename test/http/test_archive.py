@@ -159,9 +159,11 @@ def test_wrong_usage_is_named(own, tmp_path, arguments, said):
 
 
 @pytest.mark.parametrize("messages, said", [
-    (None, "messages"), ({}, "messages"), ([1], "messages[0]"), ([{}], "messages[0].id"), ([{"id": "x"}], "messages[0].id"),
+    (None, "messages"), ({}, "messages"), ([1], "messages[0]"), ([{}], "messages[0].id"),
+    ([{"id": "x"}], "messages[0].id"),
     ([{"id": new_id(), "sha256": "00"}], "messages[0].sha256"), ([{"id": new_id(), "sha256": "g" * 64}], "sha256"),
-    ([{"id": new_id(), "sha256": "0" * 64, "more": 1}], "more"), ([{"id": new_id(), "sha256": "0" * 64}] * 1001, "1000")])
+    ([{"id": new_id(), "sha256": "0" * 64, "more": 1}], "more"),
+    ([{"id": new_id(), "sha256": "0" * 64}] * 1001, "1000")])
 def test_what_is_to_be_removed_is_checked(category, messages, said):
     error = category[0].refused("messages.remove", messages)
     assert (error.status, error.code) == (400, "INVALID_REQUEST") and said in error.message
@@ -221,7 +223,8 @@ def test_parts_of_a_namespace_have_no_such_lines(server, client):
     client.write("a-1")
     client.write("b-1")
     remove(server, client, "b-1")
-    for query in ("?categories=a", "?since=2000-01-01", "?until=2100-01-01", "?before=2100-01-01", "?format=cloudevents"):
+    for query in ("?categories=a", "?since=2000-01-01", "?until=2100-01-01", "?before=2100-01-01",
+                  "?format=cloudevents"):
         assert len(export(client, query).splitlines()) == 1, query
     assert len(export(client).splitlines()) == 3
 
@@ -242,7 +245,8 @@ def test_many_floors_come_in_pages(server, client, copy):
 @pytest.mark.parametrize("mark, said", [
     ('{"millrace":"floor","stream":"00","version":1,"closed":false,"restored":false}', "hexadecimal"),
     ('{"millrace":"floor","stream":"%032d","version":-1,"closed":false,"restored":false}' % 7, "version"),
-    ('{"millrace":"floor","stream":"%032d","version":9223372036854775807,"closed":false,"restored":false}' % 7, "version"),
+    ('{"millrace":"floor","stream":"%032d","version":9223372036854775807,"closed":false,"restored":false}' % 7,
+     "version"),
     ('{"millrace":"floor","stream":"%032d","version":1,"closed":0,"restored":false}' % 7, "closed"),
     ('{"millrace":"floor","stream":"%032d","version":1,"closed":true}' % 7, "restored"),
     ('{"millrace":"last"}', "gpos"), ('{"millrace":"last","gpos":0}', "gpos"), ('{"millrace":"first"}', "floor"),

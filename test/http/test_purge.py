@@ -51,8 +51,8 @@ def test_no_statistics_are_taken_of_what_messages_hold(own):
     with own.postgres() as database:
         client.call("consumer.create", "c", {"category": "counted"})
         sql(database, "ANALYZE")
-        found = sql(database, "SELECT tablename, attname FROM pg_stats WHERE schemaname = 'millrace_default' AND attname "
-                              "IN ('stream_name', 'data', 'metadata', 'category', 'stream')")
+        found = sql(database, "SELECT tablename, attname FROM pg_stats WHERE schemaname = 'millrace_default' "
+                              "AND attname IN ('stream_name', 'data', 'metadata', 'category', 'stream')")
     assert [row for row in found if row[0] not in ("consumers", "stream_floors")] == []
 
 
@@ -61,8 +61,8 @@ def test_the_command_prints_both(own):
                           env={**os.environ, "MILLRACE_TOKEN": ZERO_TOKEN}, check=True)
     assert done.stdout.startswith("Done:\n  VACUUM (INDEX_CLEANUP ON) millrace_default.messages\n")
     assert "\nLeft:\n  " in done.stdout and "backups" in done.stdout
-    done = subprocess.run([MILLRACE, "purge", "--url", f"http://127.0.0.1:{own.port}", "--namespace", "none"], text=True,
-                          env={**os.environ, "MILLRACE_TOKEN": ZERO_TOKEN}, capture_output=True, check=False)
+    done = subprocess.run([MILLRACE, "purge", "--url", f"http://127.0.0.1:{own.port}", "--namespace", "none"],
+                          env={**os.environ, "MILLRACE_TOKEN": ZERO_TOKEN}, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "NAMESPACE_NOT_FOUND" in done.stderr
 
 

@@ -39,8 +39,8 @@ class Secrets:
         if remove:
             sql(self.database, "SELECT millrace.remove_stream(%s)", stream)
         else:
-            sql(self.database, "UPDATE millrace_default.messages SET data = '{}', metadata = NULL WHERE stream_name = %s",
-                stream)
+            sql(self.database, "UPDATE millrace_default.messages SET data = '{}', metadata = NULL "
+                               "WHERE stream_name = %s", stream)
         return [text for place, text in texts.items() if remove or place != "stream"]
 
     def files_with(self):
@@ -62,7 +62,8 @@ class Secrets:
     def relation_of(self, path):
         """The table or index that a file in base/ is of."""
         node = Path(path).name.split("_")[0].split(".")[0]
-        rows = sql(self.database, "SELECT oid::regclass::text FROM pg_class WHERE pg_relation_filenode(oid) = %s", int(node))
+        rows = sql(self.database, "SELECT oid::regclass::text FROM pg_class WHERE pg_relation_filenode(oid) = %s",
+                   int(node))
         return rows[0][0] if rows else path
 
     def is_listed(self, path, left):
