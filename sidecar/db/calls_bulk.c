@@ -1,6 +1,6 @@
 /*
- * calls_bulk.c: the statements of exports and imports; see calls_bulk.h.  db_import, whose frame is not copied, is
- * in db.c.
+ * calls_bulk.c: the statements of exports, imports, archives and purges; see calls_bulk.h.  db_import, whose
+ * frame is not copied, is in db.c.
  */
 #include "db/calls_bulk.h"
 #include "db/statement.h"
