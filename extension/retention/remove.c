@@ -4,11 +4,15 @@
  *   1. the caller has the locks of the streams
  *   2. find the rows that go, and whether any stays (SnapshotSelf, as versions are read)
  *   3. write what is left of them: floors, ids
- *   4. delete them by SQL, with the caller's rights, so that foreign keys, triggers and logical replication
- *      see a DELETE like any other; as many as were found, or nothing is done
+ *   4. delete them by SQL, so that foreign keys, triggers and logical replication see a DELETE like any
+ *      other; as many as were found, or nothing is done
  *   5. note in millrace.removals what went
  *
  * What is left is written before the rows go, as a trigger may append to the stream.
+ *
+ * Whether the caller may delete is looked at where the table is opened.  The DELETE itself runs with the
+ * rights of the table's owner, like all that they have put on it (store/owner.c): its triggers, its rules,
+ * the expressions of its indexes, which a plan folds.  So for other roles PostgreSQL refuses deferred ones.
  */
 #include "postgres.h"
 
@@ -191,6 +195,22 @@ KeepVersion(Store *store, const RemoveStream *stream, const Found *found, bool f
 
 /* ---- 4: deleting --------------------------------------------------------------------------------- */
 
+/* Takes on the rights of the table's owner, who has them already where they are the caller. */
+static StoreCaller
+BecomeOwner(Store *store)
+{
+	if (GetUserId() == store->heap->rd_rel->relowner)
+		return (StoreCaller){InvalidOid};
+	return StoreBecomeOwner(store->heap);
+}
+
+static void
+BecomeCaller(StoreCaller caller)
+{
+	if (OidIsValid(caller.role))
+		StoreBecomeCaller(caller);
+}
+
 static SPIPlanPtr
 PrepareDelete(Store *store)
 {
@@ -198,8 +218,10 @@ PrepareDelete(Store *store)
 	char *command = psprintf("DELETE FROM ONLY %s.messages WHERE stream_name OPERATOR(pg_catalog.=) $1 "
 							 "AND \"position\" OPERATOR(pg_catalog.<) $2",
 							 quote_identifier(get_namespace_name(RelationGetNamespace(store->heap))));
+	StoreCaller caller = BecomeOwner(store);
 	SPIPlanPtr plan = SPI_prepare(command, lengthof(types), types);
 
+	BecomeCaller(caller);
 	if (!plan)
 		elog(ERROR, "could not prepare \"%s\": %s", command, SPI_result_code_string(SPI_result));
 	return plan;
@@ -207,11 +229,13 @@ PrepareDelete(Store *store)
 
 /* The rows were counted under the lock; a trigger, a rule or a DELETE beside it may be in the way. */
 static void
-DeleteRows(SPIPlanPtr plan, const RemoveStream *stream)
+DeleteRows(Store *store, SPIPlanPtr plan, const RemoveStream *stream)
 {
 	Datum values[] = {PointerGetDatum(stream->stream), Int64GetDatum(stream->before)};
+	StoreCaller caller = BecomeOwner(store);
 	int result = SPI_execute_plan(plan, values, NULL, false, 0);
 
+	BecomeCaller(caller);
 	if (result == SPI_OK_DELETE && SPI_processed == stream->removed)
 		return;
 	ereport(ERROR,
@@ -326,7 +350,7 @@ RemoveRows(Store *store, RemoveStream *streams, int nstreams, RemoveOptions opti
 			continue;
 		if (options.remember_ids)
 			StoreRememberIds(store, found.ids, (int)streams[i].removed);
-		DeleteRows(plan, &streams[i]);
+		DeleteRows(store, plan, &streams[i]);
 	}
 	StoreEndScan(scan);
 	if (options.record)

@@ -10,6 +10,7 @@
 #include "catalog/indexing.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_collation.h"
+#include "miscadmin.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
 
@@ -109,7 +110,8 @@ BesideIsKey(Relation index, const BesideKind *kind)
 
 /*
  * Opens a table by its key; false: there is none.  Who may look at the messages or change them may do so
- * here, by our functions.  So the table must be of the same owner.  The lock lasts to commit.  Errors: MR010.
+ * here, by our functions.  So the table must be of the same owner, or a superuser's.  The lock lasts to
+ * commit.  Errors: MR010.
  */
 bool
 BesideOpen(Beside *beside, Relation messages, const BesideKind *kind, LOCKMODE lockmode)
@@ -122,7 +124,8 @@ BesideOpen(Beside *beside, Relation messages, const BesideKind *kind, LOCKMODE l
 	if (!beside->table)
 		return false;
 	BesideCheck(beside->table, kind);
-	if (beside->table->rd_rel->relowner != messages->rd_rel->relowner)
+	if (beside->table->rd_rel->relowner != messages->rd_rel->relowner &&
+		!superuser_arg(beside->table->rd_rel->relowner))
 		BesideRefuse(beside->table, kind, "it belongs to another role than the messages");
 	foreach (cell, RelationGetIndexList(beside->table))
 	{

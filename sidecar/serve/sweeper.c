@@ -1,10 +1,10 @@
 /*
  * sweeper.c: sweeps by the clock.
  *
- * Every --sweep-interval it asks which namespaces are due, and makes a step in each in turn, until there is no
- * more to do.  A step is one transaction; how many rows it looks at is chosen so that it takes STEP_MS.  After
- * each the sweeper rests for several times as long as the step took: the processors and the disk are the
- * clients'.
+ * Every --sweep-interval it asks which namespaces are due, and makes a step in each in turn, until there is
+ * no more to do.  A step is one transaction; how many rows it looks at is chosen so that it takes STEP_MS.
+ * After each the sweeper rests for several times as long as the step took: the processors and the disk are
+ * the clients'.
  */
 #include "serve/sweeper.h"
 
@@ -20,9 +20,9 @@
 #include "base/stats.h"
 #include "db/calls.h"
 
-#define STEP_MS 20
+#define STEP_MS 15
 #define LEAST_ROWS 50
-#define MOST_ROWS 5000
+#define MOST_ROWS 2000
 #define REST 3	   /* times the step's own */
 #define REST_MS 10 /* at least */
 

@@ -28,6 +28,8 @@ METHODS = {
     "ns.retention": ["NAME"],
     "ns.sweep": ["NAME"],
     "ns.removals": ["NAME"],
+    "ns.purge": ["NAME"],
+    "messages.remove": [[{"id": new_id(), "sha256": "0" * 64}]],
     "ns.list": [],
     "ns.info": ["NAME"],
     "ns.streams": [],
@@ -47,7 +49,8 @@ METHODS = {
 
 ADMINISTRATIVE = {
     "stream.truncate", "stream.remove", "stream.close", "stream.reopen", "ns.create", "ns.delete", "ns.setLimits",
-    "ns.setRetention", "ns.retention", "ns.sweep", "ns.removals", "ns.list", "sys.blocked", "sys.connections"
+    "ns.setRetention", "ns.retention", "ns.sweep", "ns.removals", "ns.purge", "messages.remove", "ns.list", "sys.blocked",
+    "sys.connections"
 }
 
 

@@ -28,6 +28,9 @@ LOOKS = [
     "read_feed('sales', 1, 10, true)", "json_export('sales', 1, NULL, NULL, NULL, 1000)",
     "json_read_stream('sales', 'a-1', 0, NULL, 10, NULL, 1000)", "append('a-1', 'T', '{}')"
 ]
+REMOVES = [
+    "truncate_stream('a-1', 1)", "remove_stream('a-1', forget => true)", "close_stream('b-1')", "reopen_stream('b-1')"
+]
 DELETES = ["empty_namespace('sales')", "drop_namespace('sales')", "json_drop_namespace('sales')"]
 
 
@@ -80,7 +83,7 @@ def test_another_relation_in_the_place_of_the_table_is_not_run(trusted, sales, k
             f"CREATE {kind} millrace_sales.messages AS SELECT * FROM millrace_sales.kept "
             "WHERE public.attack(stream_name) = 1"
         )
-    failed = look(trusted, LOOKS + DELETES)
+    failed = look(trusted, LOOKS + REMOVES + DELETES)
     assert set(failed.values()) == {"MR010"}
     assert LOOKS[0] not in failed and LOOKS[1] not in failed, "one bad namespace does not hide the others"
     assert sql(sales, "SELECT count(*) FROM millrace_sales.kept") == [(1,)]
@@ -103,7 +106,21 @@ def test_the_owner_s_expressions_run_with_the_owner_s_rights(trusted, sales):  #
         "ALTER TABLE millrace_sales.messages ALTER COLUMN id SET DEFAULT md5(public.take()::text)::uuid, "
         "ALTER COLUMN time SET DEFAULT now() + interval '1 second' * public.take()"
     )
-    assert look(trusted, LOOKS + ["drop_namespace('sales')"]) == {}
+    assert look(trusted, LOOKS + REMOVES + ["drop_namespace('sales')"]) == {}
+
+
+def test_triggers_of_removals_run_with_the_owner_s_rights(trusted, sales):  # noqa: F811
+    sql(sales, "CREATE TRIGGER mine AFTER DELETE ON millrace_sales.messages FOR EACH ROW "
+               "EXECUTE FUNCTION public.attack_by_trigger()")
+    sql(sales, "CREATE RULE mine AS ON DELETE TO millrace_sales.messages DO ALSO SELECT public.take()")
+    assert look(trusted, REMOVES[:2]) == {}
+    sql(sales, "DROP RULE mine ON millrace_sales.messages")
+    sql(sales, "DROP TRIGGER mine ON millrace_sales.messages")
+    sql(sales, "SELECT millrace.append('a-1', 'T', '{}')")
+    sql(sales, "CREATE CONSTRAINT TRIGGER mine AFTER DELETE ON millrace_sales.messages DEFERRABLE INITIALLY DEFERRED "
+               "FOR EACH ROW EXECUTE FUNCTION public.attack_by_trigger()")
+    assert look(trusted, REMOVES[:1]) == {REMOVES[0]: "42501"}
+    sql(sales, f"SELECT millrace.{REMOVES[0]}")
 
 
 def test_an_expression_that_exchanges_the_table_leaves_other_namespaces_alone(trusted, sales):  # noqa: F811
