@@ -10,9 +10,11 @@
  */
 #include "postgres.h"
 
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "base/errors.h"
 #include "retention/sweep.h"
 
 typedef struct Names
@@ -108,6 +110,28 @@ HoldsFind(const char *namespace_name, Store *store, const SweepRequest *request,
 		return;
 	holds->floor = PG_INT64_MAX;
 	holds->by = NULL;
+}
+
+/*
+ * Refuses what would go beyond a consumer of a category, up to a global position; keeps it so to commit.
+ * Errors: MR023.
+ */
+void
+HoldsCheck(const char *namespace_name, Store *store, text *category, int64 last)
+{
+	SweepRequest request = {.category = category};
+	Holds holds;
+
+	(void)StoreSweepCategory(store, SliceOfText(category), true);
+	HoldsFind(namespace_name, store, &request, &holds);
+	if (last > holds.floor)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_MILLRACE_RETENTION_HELD),
+			 errmsg("consumer \"%s\" holds category \"%s\": it is done up to global position " INT64_FORMAT,
+					text_to_cstring(holds.by), text_to_cstring(category), holds.floor)));
+	if (holds.tables)
+		ConsumerTablesClose(holds.tables);
 }
 
 /*

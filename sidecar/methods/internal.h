@@ -135,6 +135,8 @@ uint64_t method_count_removed(const struct db_reply *reply);
 bool method_namespace_set_retention(struct method_call *call);
 bool method_namespace_retention(struct method_call *call);
 bool method_namespace_sweep(struct method_call *call);
+bool method_namespace_purge(struct method_call *call);
+bool method_messages_remove(struct method_call *call);
 bool method_namespace_info(struct method_call *call);
 bool method_namespace_streams(struct method_call *call);
 bool method_namespace_categories(struct method_call *call);

@@ -44,8 +44,8 @@ bool method_namespace_set_retention(struct method_call *call)
 
 bool method_namespace_retention(struct method_call *call)
 {
-	return method_own_namespace(call, RETENTION_NAME) &&
-		   read_options(call, call->args[1]) && ask(call, true, method_on_value);
+	return method_own_namespace(call, RETENTION_NAME) && read_options(call, call->args[1]) &&
+		   ask(call, true, method_on_value);
 }
 
 static void on_swept(void *arg, struct db_reply *reply)
@@ -59,6 +59,6 @@ static void on_swept(void *arg, struct db_reply *reply)
 
 bool method_namespace_sweep(struct method_call *call)
 {
-	return method_own_namespace(call, RETENTION_NAME) &&
-		   read_options(call, call->args[1]) && ask(call, false, on_swept);
+	return method_own_namespace(call, RETENTION_NAME) && read_options(call, call->args[1]) &&
+		   ask(call, false, on_swept);
 }
