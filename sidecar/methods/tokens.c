@@ -17,7 +17,7 @@ enum token_text
 
 bool method_tokens_list(struct method_call *call)
 {
-	return method_own_namespace(call, TOKEN_NAMESPACE) &&
+	return args_own_namespace(call, TOKEN_NAMESPACE) &&
 		   method_asked(call, db_list_tokens(call->methods->db, args_get(call, TOKEN_NAMESPACE),
 											 method_on_value, call));
 }
@@ -30,7 +30,7 @@ static void on_revoked(void *arg, struct db_reply *reply)
 
 bool method_token_revoke(struct method_call *call)
 {
-	return method_own_namespace(call, TOKEN_NAMESPACE) &&
+	return args_own_namespace(call, TOKEN_NAMESPACE) &&
 		   args_name(call, TOKEN_NAME, "name", call->args[1], MAX_TOKEN_NAME) &&
 		   method_asked(call, db_revoke_token(call->methods->db, args_get(call, TOKEN_NAMESPACE),
 											  args_get(call, TOKEN_NAME), on_revoked, call));
@@ -46,7 +46,7 @@ bool method_token_create(struct method_call *call)
 	struct member options[] = {{.name = "rights"}, {.name = "expiresAt"}, {.name = "token"}};
 	struct db_create_token in = {.expires_at = {.is_set = false}};
 
-	if (!method_own_namespace(call, TOKEN_NAMESPACE) ||
+	if (!args_own_namespace(call, TOKEN_NAMESPACE) ||
 		!args_name(call, TOKEN_NAME, "name", call->args[1], MAX_TOKEN_NAME))
 		return false;
 	if (call->args[2].bytes == NULL)
