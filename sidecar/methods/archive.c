@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/archive.h"
+#include "base/stats.h"
 #include "base/uuid.h"
 #include "db/calls_bulk.h"
 #include "extension/hex.h"
@@ -69,6 +70,15 @@ static bool check_messages(struct method_call *call, struct slice messages)
 	return true;
 }
 
+static void on_removed(void *arg, struct db_reply *reply)
+{
+	struct method_call *call = arg;
+
+	if (reply->status == DB_OK)
+		stats_add(&call->methods->stats->removed[REMOVED_BY_ARCHIVE], method_count_removed(reply));
+	method_on_value(call, reply);
+}
+
 bool method_messages_remove(struct method_call *call)
 {
 	struct member options[] = {{.name = "force"}};
@@ -81,7 +91,7 @@ bool method_messages_remove(struct method_call *call)
 	if (!method_has_texts(call))
 		return false;
 	in.messages = args_get(call, 0);
-	return method_asked(call, db_remove_archived(call->methods->db, &in, method_on_value, call));
+	return method_asked(call, db_remove_archived(call->methods->db, &in, on_removed, call));
 }
 
 /* ---- ns.purge --------------------------------------------------------------------- */
