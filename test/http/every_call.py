@@ -49,8 +49,8 @@ METHODS = {
 
 ADMINISTRATIVE = {
     "stream.truncate", "stream.remove", "stream.close", "stream.reopen", "ns.create", "ns.delete", "ns.setLimits",
-    "ns.setRetention", "ns.retention", "ns.sweep", "ns.removals", "ns.purge", "messages.remove", "ns.list", "sys.blocked",
-    "sys.connections"
+    "ns.setRetention", "ns.retention", "ns.sweep", "ns.removals", "ns.purge", "messages.remove",
+    "ns.list", "sys.blocked", "sys.connections"
 }
 
 
