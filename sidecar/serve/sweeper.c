@@ -22,7 +22,7 @@
 
 #define STEP_MS 15
 #define LEAST_ROWS 50
-#define MOST_ROWS 2000
+#define MOST_ROWS 2500
 #define REST 3	   /* times the step's own */
 #define REST_MS 10 /* at least */
 
