@@ -345,9 +345,6 @@ AppendToNamespace(AppendCall *call, OpenNamespace *space, NewRow **rows, Conditi
 			ForgetVerdicts(&group);
 			JudgeGroup(call, &group);
 		}
-		for (AppendRequest *request = group.first; request < group.end; request++)
-			if (request->space == space)
-				ConditionsLeave(request);
 	}
 }
 

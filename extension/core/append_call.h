@@ -25,8 +25,9 @@ typedef struct OpenNamespace
 	int64 head;		   /* conditions are looked at up to this position */
 	Snapshot snapshot; /* by this one, taken after it; NULL: not yet */
 	struct PrefixScan *prefix;
-	StoreScan *positions; /* the index on global positions; NULL: not opened, and neither is */
+	StoreScan *positions; /* the index on global positions; NULL: not opened, and neither are */
 	Relation sequence;
+	struct QueryScans *scans;
 	HTAB *accepted;		/* what this call inserts, by hash, where conditions want to know */
 	AppendMessage *any; /* one of those */
 } OpenNamespace;
@@ -85,7 +86,6 @@ extern void ConditionsAwait(AppendCall *call);
 extern bool ConditionsJudge(AppendCall *call, AppendRequest *request);
 extern void ConditionsNote(AppendRequest *request);
 extern void ConditionsForget(OpenNamespace *space);
-extern void ConditionsLeave(AppendRequest *request);
 extern void ConditionsEnd(OpenNamespace *space);
 extern StoreGuard ConditionsGuard(AppendGroup *group);
 

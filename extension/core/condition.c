@@ -75,6 +75,7 @@ OpenPositions(OpenNamespace *space)
 	space->sequence = relation_open(space->store->sequence, RowExclusiveLock);
 	space->positions = StoreBeginScan(space->store, INDEX_GLOBAL_POSITION, SnapshotAny, 2);
 	space->positions->scan->xs_want_itup = true;
+	space->scans = QueryScansBegin(space->store);
 }
 
 /* The last global position in the index from `least` to `most`; 0: there is none. */
@@ -169,7 +170,7 @@ LookOnce(OpenNamespace *space, Condition *condition, Match *match)
 	Candidate candidate;
 
 	if (!condition->scan)
-		condition->scan = QueryScanBegin(space->store, condition->query);
+		condition->scan = QueryScanBegin(space->scans, condition->query);
 	QueryScanSeek(condition->scan, FirstUnchecked(condition), ForwardScanDirection);
 	while (look == LOOK_HOLDS && QueryScanNext(condition->scan, &candidate) &&
 		   candidate.global_position <= space->head)
@@ -369,7 +370,6 @@ JudgeCondition(AppendCall *call, AppendRequest *request, Condition *condition)
 	OpenNamespace *space = request->space;
 	AppendMessage *accepted = FindAccepted(space, condition->query);
 	Match match;
-	int64 drawn;
 
 	if (accepted)
 	{
@@ -381,11 +381,15 @@ JudgeCondition(AppendCall *call, AppendRequest *request, Condition *condition)
 		return false;
 	}
 	OpenPositions(space);
-	drawn = StoreLastDrawn(space->sequence);
-	if (condition->after > drawn)
+	if (condition->after > space->head) /* else the position was given out */
 	{
-		RefuseAfter(request, condition, drawn);
-		return false;
+		int64 drawn = StoreLastDrawn(space->sequence);
+
+		if (condition->after > drawn)
+		{
+			RefuseAfter(request, condition, drawn);
+			return false;
+		}
 	}
 	switch (LookUntilDecided(space, condition, call->doubt == APPEND_WAIT && !call->begun, &match))
 	{
@@ -475,25 +479,14 @@ ConditionsGuard(AppendGroup *group)
 	return (StoreGuard){GroupHolds, GroupHoldsStill, GroupInserted, group};
 }
 
-/* Ends the scans of a request, which hold 40 kB for each look-up. */
-void
-ConditionsLeave(AppendRequest *request)
-{
-	for (int i = 0; i < request->nconditions; i++)
-	{
-		if (request->conditions[i].scan)
-			QueryScanEnd(request->conditions[i].scan);
-		request->conditions[i].scan = NULL;
-	}
-}
-
-/* Ends what is left of a namespace's. */
+/* Ends the scans of a namespace. */
 void
 ConditionsEnd(OpenNamespace *space)
 {
 	Rest(space);
 	if (!space->positions)
 		return;
+	QueryScansEnd(space->scans);
 	StoreEndScan(space->positions);
 	relation_close(space->sequence, NoLock);
 }

@@ -14,12 +14,24 @@
 
 /* ---- members of JSON ------------------------------------------------------------------------------- */
 
-/* A value and how errors name it, as in "query.items[2].tags". */
+/* A value and where it is: the root, a member of a place, or an element. */
 typedef struct Place
 {
 	JsonbValue value;
-	const char *name;
+	const struct Place *of; /* NULL: the root */
+	const char *name;		/* of the root or the member; NULL: an element */
+	int index;
 } Place;
+
+/* How errors name it, as in "query.items[2].tags". */
+static const char *
+NameOf(const Place *place)
+{
+	if (!place->of)
+		return place->name;
+	return place->name ? psprintf("%s.%s", NameOf(place->of), place->name)
+					   : psprintf("%s[%d]", NameOf(place->of), place->index);
+}
 
 static const char *
 KindOf(const JsonbValue *value)
@@ -44,7 +56,7 @@ static void
 RefuseKind(const Place *place, const char *wanted)
 {
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					errmsg("%s must be %s, not %s", place->name, wanted, KindOf(&place->value))));
+					errmsg("%s must be %s, not %s", NameOf(place), wanted, KindOf(&place->value))));
 }
 
 static JsonbContainer *
@@ -68,17 +80,17 @@ ArrayAt(const Place *place, int most)
 	n = (int)JsonContainerSize(array);
 	if (n == 0)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not be empty", place->name)));
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not be empty", NameOf(place))));
 	if (n > most)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
-						errmsg("%s has %d elements; at most %d are allowed", place->name, n, most)));
+						errmsg("%s has %d elements; at most %d are allowed", NameOf(place), n, most)));
 	return array;
 }
 
 static Place
-ElementAt(JsonbContainer *array, int i, const char *of)
+ElementAt(JsonbContainer *array, int i, const Place *of)
 {
-	return (Place){*getIthJsonbValueFromContainer(array, (uint32)i), psprintf("%s[%d]", of, i)};
+	return (Place){.value = *getIthJsonbValueFromContainer(array, (uint32)i), .of = of, .index = i};
 }
 
 /* The root of a jsonb. */
@@ -98,19 +110,9 @@ RootOf(Jsonb *value, const char *name)
 	return root;
 }
 
-/* Finds a member; false: there is none. */
-static bool
-MemberAt(const Place *object, const char *key, Place *member)
-{
-	if (!getKeyJsonValueFromContainer(ObjectAt(object), key, (int)strlen(key), &member->value))
-		return false;
-	member->name = psprintf("%s.%s", object->name, key);
-	return true;
-}
-
-/* Refuses an object with other keys than these. */
+/* Refuses the first key of an object that is none of these. */
 static void
-CheckKeys(const Place *object, const char *const *keys, int nkeys)
+RefuseOtherKey(const Place *object, const char *const *keys, int nkeys)
 {
 	JsonbIterator *iterator = JsonbIteratorInit(ObjectAt(object));
 	JsonbIteratorToken token;
@@ -125,9 +127,33 @@ CheckKeys(const Place *object, const char *const *keys, int nkeys)
 							   (Slice){keys[i], (int)strlen(keys[i])});
 		if (!known)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							errmsg("%s has no member \"%s\"", object->name,
+							errmsg("%s has no member \"%s\"", NameOf(object),
 								   pnstrdup(value.val.string.val, value.val.string.len))));
 	}
+}
+
+/* Finds a member; false: there is none. */
+static bool
+MemberAt(const Place *object, const char *key, Place *member)
+{
+	member->of = object;
+	member->name = key;
+	return getKeyJsonValueFromContainer(ObjectAt(object), key, (int)strlen(key), &member->value) != NULL;
+}
+
+/* Finds the members of these two keys, of which the object has no others. */
+static void
+MembersAt(const Place *object, const char *const keys[2], Place members[2], bool found[2])
+{
+	uint32 n = 0;
+
+	for (int i = 0; i < 2; i++)
+	{
+		found[i] = MemberAt(object, keys[i], &members[i]);
+		n += found[i];
+	}
+	if (JsonContainerSize(ObjectAt(object)) > n)
+		RefuseOtherKey(object, keys, 2);
 }
 
 /* A string of 1 to MAX_NAME bytes.  Errors: 22023, MR006, MR007. */
@@ -140,24 +166,37 @@ NameAt(const Place *place)
 		RefuseKind(place, "a string");
 	name = (Slice){place->value.val.string.val, place->value.val.string.len};
 	if (name.len == 0)
-		ereport(ERROR, (errcode(ERRCODE_MILLRACE_EMPTY_NAME), errmsg("%s must not be empty", place->name)));
+		ereport(ERROR, (errcode(ERRCODE_MILLRACE_EMPTY_NAME), errmsg("%s must not be empty", NameOf(place))));
 	if (name.len > MAX_NAME)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_TOO_LONG),
-						errmsg("%s is too long: %d bytes, at most %d are allowed", place->name, name.len,
+						errmsg("%s is too long: %d bytes, at most %d are allowed", NameOf(place), name.len,
 							   MAX_NAME)));
 	return name;
 }
 
-/* A whole number, at least `least`.  Errors: 22023, MR009. */
+/* Digits that are surely in the range of a bigint. */
+static bool
+AreDigits(const char *string)
+{
+	size_t len = strspn(string, "0123456789");
+
+	return len > 0 && len <= 18 && string[len] == '\0';
+}
+
+/* A whole number, at least `least`, which is 0 or below.  Errors: 22023, MR009. */
 static int64
 IntegerAt(const Place *place, int64 least)
 {
 	Datum number, whole;
+	char *string;
 	bool fits;
 
 	if (place->value.type != jbvNumeric)
 		RefuseKind(place, "a whole number");
 	number = NumericGetDatum(place->value.val.numeric);
+	string = DatumGetCString(DirectFunctionCall1(numeric_out, number));
+	if (AreDigits(string)) /* as nearly always; numerics are slow */
+		return strtoll(string, NULL, 10);
 	fits = !numeric_is_nan(place->value.val.numeric) &&
 		   DatumGetBool(DirectFunctionCall2(numeric_ge, number,
 											DirectFunctionCall1(int8_numeric, Int64GetDatum(least)))) &&
@@ -166,31 +205,25 @@ IntegerAt(const Place *place, int64 least)
 	whole = fits ? DirectFunctionCall2(numeric_trunc, number, Int32GetDatum(0)) : number;
 	if (!fits || !DatumGetBool(DirectFunctionCall2(numeric_eq, number, whole)))
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
-						errmsg("%s is out of range: %s", place->name,
-							   DatumGetCString(DirectFunctionCall1(numeric_out, number))),
+						errmsg("%s is out of range: %s", NameOf(place), string),
 						errhint("It is a whole number, at least " INT64_FORMAT ".", least)));
 	return DatumGetInt64(DirectFunctionCall1(numeric_int8, number));
 }
 
 /* ---- queries --------------------------------------------------------------------------------------- */
 
-/* The names of a list, which may be absent: none. */
+/* The names of a list. */
 static Slice *
-NamesAt(const Place *item, const char *key, int most, int *n)
+NamesAt(const Place *list, int most, int *n)
 {
-	Place list;
-	JsonbContainer *array;
+	JsonbContainer *array = ArrayAt(list, most);
 	Slice *names;
 
-	*n = 0;
-	if (!MemberAt(item, key, &list))
-		return NULL;
-	array = ArrayAt(&list, most);
 	*n = (int)JsonContainerSize(array);
 	names = palloc(sizeof(Slice) * *n);
 	for (int i = 0; i < *n; i++)
 	{
-		Place element = ElementAt(array, i, list.name);
+		Place element = ElementAt(array, i, list);
 
 		names[i] = NameAt(&element);
 	}
@@ -200,15 +233,19 @@ NamesAt(const Place *item, const char *key, int most, int *n)
 static QueryItem
 ItemAt(const Place *place)
 {
-	static const char *const keys[] = {"types", "tags"};
-	QueryItem item;
+	static const char *const keys[2] = {"types", "tags"};
+	QueryItem item = {.ntypes = 0};
+	Place members[2];
+	bool found[2];
 
-	CheckKeys(place, keys, lengthof(keys));
-	item.types = NamesAt(place, "types", MAX_QUERY_TYPES, &item.ntypes);
-	item.tags = NamesAt(place, "tags", MAX_QUERY_TAGS, &item.ntags);
+	MembersAt(place, keys, members, found);
+	if (found[0])
+		item.types = NamesAt(&members[0], MAX_QUERY_TYPES, &item.ntypes);
+	if (found[1])
+		item.tags = NamesAt(&members[1], MAX_QUERY_TAGS, &item.ntags);
 	if (item.ntypes + item.ntags == 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("%s has neither types nor tags", place->name),
+						errmsg("%s has neither types nor tags", NameOf(place)),
 						errhint("A query for every message is {\"all\": true}.")));
 	return item;
 }
@@ -216,32 +253,31 @@ ItemAt(const Place *place)
 static TagQuery *
 QueryAt(const Place *place)
 {
-	static const char *const keys[] = {"all", "items"};
+	static const char *const keys[2] = {"all", "items"};
 	TagQuery *query = palloc0(sizeof(TagQuery));
-	Place all, items = {.name = NULL};
+	Place members[2];
+	const Place *all = &members[0], *items = &members[1];
 	JsonbContainer *array;
-	bool has_all, has_items;
+	bool found[2];
 
-	CheckKeys(place, keys, lengthof(keys));
-	has_all = MemberAt(place, "all", &all);
-	has_items = MemberAt(place, "items", &items);
-	if (has_all == has_items)
+	MembersAt(place, keys, members, found);
+	if (found[0] == found[1])
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("%s must have either \"items\" or \"all\"", place->name)));
-	if (has_all)
+						errmsg("%s must have either \"items\" or \"all\"", NameOf(place))));
+	if (found[0])
 	{
-		if (all.value.type != jbvBool || !all.value.val.boolean)
-			RefuseKind(&all, "true");
+		if (all->value.type != jbvBool || !all->value.val.boolean)
+			RefuseKind(all, "true");
 		query->all = true;
 		query->nlookups = 1;
 		return query;
 	}
-	array = ArrayAt(&items, MAX_QUERY_ITEMS);
+	array = ArrayAt(items, MAX_QUERY_ITEMS);
 	query->nitems = (int)JsonContainerSize(array);
 	query->items = palloc(sizeof(QueryItem) * query->nitems);
 	for (int i = 0; i < query->nitems; i++)
 	{
-		Place element = ElementAt(array, i, items.name);
+		Place element = ElementAt(array, i, items);
 
 		query->items[i] = ItemAt(&element);
 		query->nlookups += query->items[i].ntypes == 0 ? query->items[i].ntags
@@ -250,7 +286,7 @@ QueryAt(const Place *place)
 	if (query->nlookups > MAX_QUERY_LOOKUPS)
 		ereport(ERROR,
 				(errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
-				 errmsg("%s needs %d look-ups; at most %d are allowed", place->name, query->nlookups,
+				 errmsg("%s needs %d look-ups; at most %d are allowed", NameOf(place), query->nlookups,
 						MAX_QUERY_LOOKUPS),
 				 errhint("Each type of an item is looked up by itself, together with each of its tags.")));
 	return query;
@@ -267,33 +303,48 @@ QueryRead(Jsonb *value, const char *what)
 /* ---- conditions ------------------------------------------------------------------------------------ */
 
 static Condition
-ConditionAt(const Place *place)
+ConditionOnStream(const Place *place)
 {
-	static const char *const of_query[] = {"failIfEventsMatch", "after"};
-	static const char *const of_stream[] = {"stream", "expectedVersion"};
-	Condition condition = {.expected = EXPECT_ANY};
-	Place member;
+	static const char *const keys[2] = {"stream", "expectedVersion"};
+	Condition condition = {.query = NULL};
+	Place members[2];
+	bool found[2];
 	Slice name;
 
-	if (MemberAt(place, of_stream[0], &member))
-	{
-		CheckKeys(place, of_stream, lengthof(of_stream));
-		name = NameAt(&member);
-		condition.stream = cstring_to_text_with_len(name.bytes, name.len);
-		if (!MemberAt(place, of_stream[1], &member))
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							errmsg("%s has no \"expectedVersion\"", place->name)));
-		condition.expected = IntegerAt(&member, NO_STREAM);
-		return condition;
-	}
-	CheckKeys(place, of_query, lengthof(of_query));
-	if (!MemberAt(place, of_query[0], &member))
+	MembersAt(place, keys, members, found);
+	name = NameAt(&members[0]);
+	condition.stream = cstring_to_text_with_len(name.bytes, name.len);
+	if (!found[1])
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("%s has neither \"failIfEventsMatch\" nor \"stream\"", place->name)));
-	condition.query = QueryAt(&member);
-	if (MemberAt(place, of_query[1], &member))
-		condition.after = IntegerAt(&member, 0);
+						errmsg("%s has no \"expectedVersion\"", NameOf(place))));
+	condition.expected = IntegerAt(&members[1], NO_STREAM);
 	return condition;
+}
+
+static Condition
+ConditionOnQuery(const Place *place)
+{
+	static const char *const keys[2] = {"failIfEventsMatch", "after"};
+	Condition condition = {.expected = EXPECT_ANY};
+	Place members[2];
+	bool found[2];
+
+	MembersAt(place, keys, members, found);
+	if (!found[0])
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("%s has neither \"failIfEventsMatch\" nor \"stream\"", NameOf(place))));
+	condition.query = QueryAt(&members[0]);
+	if (found[1])
+		condition.after = IntegerAt(&members[1], 0);
+	return condition;
+}
+
+static Condition
+ConditionAt(const Place *place)
+{
+	Place stream;
+
+	return MemberAt(place, "stream", &stream) ? ConditionOnStream(place) : ConditionOnQuery(place);
 }
 
 Condition *
@@ -316,7 +367,7 @@ ConditionsRead(Jsonb *value, const char *what, int *nconditions)
 	conditions = palloc(sizeof(Condition) * *nconditions);
 	for (int i = 0; i < *nconditions; i++)
 	{
-		Place element = ElementAt(array, i, what);
+		Place element = ElementAt(array, i, &root);
 
 		conditions[i] = ConditionAt(&element);
 		lookups += conditions[i].query ? conditions[i].query->nlookups : 0;

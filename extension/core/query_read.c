@@ -28,6 +28,7 @@ typedef struct QueryReader
 	Store *store;
 	const TagQuery *query;
 	Snapshot snapshot;
+	QueryScans *scans;
 	QueryScan *scan;
 	StoreScan *positions; /* which the judge wants, unmoved */
 	PrefixScan *prefix;
@@ -42,7 +43,8 @@ Begin(Store *store, const TagQuery *query)
 
 	if (IsolationIsSerializable())
 		PredicateLockRelation(store->heap, reader.snapshot);
-	reader.scan = QueryScanBegin(store, query);
+	reader.scans = QueryScansBegin(store);
+	reader.scan = QueryScanBegin(reader.scans, query);
 	QueryScanCheckSnapshot(reader.scan, reader.snapshot);
 	reader.positions = StoreBeginScan(store, INDEX_GLOBAL_POSITION, SnapshotAny, 0);
 	reader.prefix = PrefixBegin(reader.positions, reader.snapshot, ForwardScanDirection);
@@ -55,7 +57,7 @@ End(QueryReader *reader)
 {
 	PrefixEnd(reader->prefix);
 	StoreEndScan(reader->positions);
-	QueryScanEnd(reader->scan);
+	QueryScansEnd(reader->scans);
 	MemoryContextDelete(reader->context);
 }
 

@@ -20,11 +20,22 @@
 #include "core/query_scan.h"
 #include "tags/tags.h"
 
+/* A scan of an index holds 40 kB, and so serves all queries, one after the other. */
+struct QueryScans
+{
+	Store *store;
+	Relation index; /* on tags; NULL: not opened */
+	TagScan **tags; /* as many as a query had strands */
+	int ntags, room;
+	StoreScan *all; /* of the index on global positions; NULL: not begun */
+	QueryScan *used;
+};
+
 /* The entries of one hash, or those of all messages, and the one that it stands on. */
 typedef struct Strand
 {
 	int64 hash;
-	TagScan *tags; /* NULL: not begun */
+	TagScan *tags; /* NULL: of all */
 	Candidate at;
 } Strand;
 
@@ -38,12 +49,11 @@ typedef struct Leg
 
 struct QueryScan
 {
-	Store *store;
-	Relation index; /* on tags; NULL: the query is for all messages */
-	StoreScan *all; /* else NULL, or not begun */
+	QueryScans *scans;
+	StoreScan *all; /* NULL: the query is for tags or types */
 	ScanDirection direction;
 	Leg *legs;
-	int nlegs;
+	int nlegs, nstrands;
 };
 
 /* ---- strands ------------------------------------------------------------------------------------------- */
@@ -176,13 +186,28 @@ QueryScanProblem(Store *store, const TagQuery *query, const char **hint)
 	return NULL;
 }
 
+/* The scan of a query's n-th strand. */
+static TagScan *
+TagScanAt(QueryScans *scans, int n)
+{
+	if (n == scans->room)
+	{
+		scans->room = Max(8, 2 * n);
+		scans->tags = scans->tags ? repalloc(scans->tags, sizeof(TagScan *) * scans->room)
+								  : palloc(sizeof(TagScan *) * scans->room);
+	}
+	if (n == scans->ntags)
+		scans->tags[scans->ntags++] = TagsBegin(scans->store->heap, scans->index, SnapshotAny);
+	return scans->tags[n];
+}
+
 static void
-AddStrand(const QueryScan *scan, Leg *leg, int64 hash)
+AddStrand(QueryScan *scan, Leg *leg, int64 hash)
 {
 	Strand *strand = &leg->strands[leg->nstrands++];
 
 	strand->hash = hash;
-	strand->tags = TagsBegin(scan->store->heap, scan->index, SnapshotAny);
+	strand->tags = TagScanAt(scan->scans, scan->nstrands++);
 }
 
 /* type: NULL for any, or where the index has none. */
@@ -217,28 +242,51 @@ CountLegs(const TagQuery *query)
 	return n;
 }
 
+QueryScans *
+QueryScansBegin(Store *store)
+{
+	QueryScans *scans = palloc0(sizeof(QueryScans));
+
+	scans->store = store;
+	return scans;
+}
+
+static void
+BeginAll(QueryScan *scan)
+{
+	QueryScans *scans = scan->scans;
+
+	if (!scans->all)
+	{
+		scans->all = StoreBeginScan(scans->store, INDEX_GLOBAL_POSITION, SnapshotAny, 1);
+		scans->all->scan->xs_want_itup = true;
+	}
+	scan->all = scans->all;
+	scan->legs[0] = (Leg){.strands = palloc0(sizeof(Strand)), .nstrands = 1};
+	scan->nlegs = 1;
+}
+
 QueryScan *
-QueryScanBegin(Store *store, const TagQuery *query)
+QueryScanBegin(QueryScans *scans, const TagQuery *query)
 {
 	QueryScan *scan = palloc0(sizeof(QueryScan));
+	Store *store = scans->store;
 	const char *problem, *hint;
 	StoreIndexKind kind;
 
-	scan->store = store;
+	scan->scans = scans;
 	scan->legs = palloc0(sizeof(Leg) * CountLegs(query));
 	if (query->all)
 	{
-		scan->all = StoreBeginScan(store, INDEX_GLOBAL_POSITION, SnapshotAny, 1);
-		scan->all->scan->xs_want_itup = true;
-		scan->legs[0] = (Leg){.strands = palloc0(sizeof(Strand)), .nstrands = 1};
-		scan->nlegs = 1;
+		BeginAll(scan);
 		return scan;
 	}
 	problem = QueryScanProblem(store, query, &hint);
 	if (problem)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_NO_TAG_INDEX), errmsg("%s", problem), errhint("%s", hint)));
 	kind = OidIsValid(store->index[INDEX_TAGS]) ? INDEX_TAGS : INDEX_TAGS_ONLY;
-	scan->index = StoreOpenIndex(store, store->index[kind], STORE_READ);
+	if (!scans->index)
+		scans->index = StoreOpenIndex(store, store->index[kind], STORE_READ);
 	for (int i = 0; i < query->nitems; i++)
 		AddItem(scan, &query->items[i], kind == INDEX_TAGS);
 	return scan;
@@ -247,10 +295,12 @@ QueryScanBegin(Store *store, const TagQuery *query)
 void
 QueryScanCheckSnapshot(QueryScan *scan, Snapshot snapshot)
 {
-	if (scan->index && !TagsMayRead(scan->index, snapshot))
+	Relation index = scan->all ? NULL : scan->scans->index;
+
+	if (index && !TagsMayRead(index, snapshot))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("index \"%s\" is younger than the transaction's snapshot",
-							   RelationGetRelationName(scan->index)),
+							   RelationGetRelationName(index)),
 						errhint("Repeat it in a new transaction.")));
 }
 
@@ -259,6 +309,8 @@ QueryScanCheckSnapshot(QueryScan *scan, Snapshot snapshot)
 void
 QueryScanSeek(QueryScan *scan, int64 position, ScanDirection direction)
 {
+	Assert(!scan->scans->used || scan->scans->used == scan);
+	scan->scans->used = scan;
 	scan->direction = direction;
 	for (int i = 0; i < scan->nlegs; i++)
 		SeekLeg(scan, &scan->legs[i], position);
@@ -312,20 +364,18 @@ QueryScanRest(QueryScan *scan)
 {
 	if (scan->all)
 		StoreRestScan(scan->all);
-	for (int i = 0; i < scan->nlegs; i++)
-		for (int j = 0; scan->index && j < scan->legs[i].nstrands; j++)
-			TagsRest(scan->legs[i].strands[j].tags);
+	for (int i = 0; i < scan->nstrands; i++)
+		TagsRest(scan->scans->tags[i]);
+	scan->scans->used = NULL;
 }
 
 void
-QueryScanEnd(QueryScan *scan)
+QueryScansEnd(QueryScans *scans)
 {
-	if (scan->all)
-		StoreEndScan(scan->all);
-	for (int i = 0; i < scan->nlegs; i++)
-		for (int j = 0; scan->index && j < scan->legs[i].nstrands; j++)
-			TagsEnd(scan->legs[i].strands[j].tags);
-	if (scan->index)
-		index_close(scan->index, NoLock);
-	pfree(scan);
+	if (scans->all)
+		StoreEndScan(scans->all);
+	for (int i = 0; i < scans->ntags; i++)
+		TagsEnd(scans->tags[i]);
+	if (scans->index)
+		index_close(scans->index, NoLock);
 }

@@ -9,6 +9,8 @@
 #include "core/query.h"
 #include "store/store.h"
 
+/* What the scans of a table share, of which one is in use at a time: the others rest. */
+typedef struct QueryScans QueryScans;
 typedef struct QueryScan QueryScan;
 
 /* A place that an entry of the index leads to.  A row is there, or was. */
@@ -24,11 +26,14 @@ typedef struct Candidate
  */
 extern const char *QueryScanProblem(Store *store, const TagQuery *query, const char **hint);
 
+extern QueryScans *QueryScansBegin(Store *store);
+extern void QueryScansEnd(QueryScans *scans);
+
 /*
- * Begins a scan; it finds nothing before QueryScanSeek().  The query must live until its end.  Errors: MR020
- * where there is such a problem.
+ * Makes a scan, which needs no end of its own; it finds nothing before QueryScanSeek().  The query must live
+ * as long.  Errors: MR020 where there is such a problem.
  */
-extern QueryScan *QueryScanBegin(Store *store, const TagQuery *query);
+extern QueryScan *QueryScanBegin(QueryScans *scans, const TagQuery *query);
 
 /* Errors: 55000 where the index is younger than the snapshot, and may lack what that sees. */
 extern void QueryScanCheckSnapshot(QueryScan *scan, Snapshot snapshot);
@@ -39,8 +44,10 @@ extern void QueryScanSeek(QueryScan *scan, int64 position, ScanDirection directi
 /* The next candidate, in the order of positions, each once; false: there is no more. */
 extern bool QueryScanNext(QueryScan *scan, Candidate *candidate);
 
-/* Lets go of all pages, which must be done before waiting for a transaction; QueryScanSeek() begins anew. */
+/*
+ * Lets go of all pages, which must be done before waiting for a transaction, and before another scan is in
+ * use; QueryScanSeek() begins anew.
+ */
 extern void QueryScanRest(QueryScan *scan);
-extern void QueryScanEnd(QueryScan *scan);
 
 #endif
