@@ -4,7 +4,7 @@ use disintegrate_postgres::{Error, PgEventId, PgEventStore};
 use disintegrate_serde::serde::json::Json;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::{text, Failure, Store};
 
@@ -24,8 +24,16 @@ pub async fn connect(wanted: bool, address: &str, clients: usize) -> Result<Vec<
         return Ok(Vec::new());
     }
     let number = clients as u32;
-    let pool = PgPoolOptions::new().min_connections(number).max_connections(number).connect(address).await?;
-    let store = PgEventStore::try_new(pool, Json::default()).await?;
+    // A function of its schema has a number in hexadecimal, which PostgreSQL knows since 16.
+    let options = address.parse::<PgConnectOptions>()?.options([("check_function_bodies", "off")]);
+    let pool = PgPoolOptions::new().min_connections(number).max_connections(number).connect_with(options).await?;
+    let store = PgEventStore::try_new(pool.clone(), Json::default()).await?;
+    let in_decimal: String = sqlx::query_scalar(
+        "SELECT replace(pg_get_functiondef('event_store_begin_epoch'::regproc), '0xFFFFFFFF', '4294967295')",
+    )
+    .fetch_one(&pool)
+    .await?;
+    sqlx::query(&in_decimal).execute(&pool).await?;
     Ok((0..clients).map(|_| Disintegrate(store.clone())).collect())
 }
 
