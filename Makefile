@@ -187,6 +187,7 @@ ready: # what the benchmarks stand on
 
 bench: ## us and the peers side by side, into bench/RESULTS.md: make bench [ARGS='--quick --only append']
 	@test/deps.sh --bench >&2
+	@test/deps.sh --peers >&2 || echo "Going on without some peers." >&2
 	@$(MAKE) --no-print-directory ready >&2
 	@if test/deps.sh --profiling >&2; then $(MAKE) --no-print-directory -C sidecar SAN= PROFILE=1 >&2; fi
 	@$(PYTHON) bench/bench.py $(ARGS)
@@ -208,6 +209,11 @@ bench-builds: ## an earlier commit and the working tree side by side
 bench-consumers: ## consumers beside queue tables and positions: make bench-consumers [ARGS='--rounds 1']
 	@$(MAKE) --no-print-directory ready >&2
 	@$(PYTHON) bench/consumers.py $(ARGS)
+
+bench-queries: ## appends on condition beside other stores: make bench-queries [ARGS='--rounds 3']
+	@test/deps.sh --peers >&2 || echo "Going on without some peers." >&2
+	@$(MAKE) --no-print-directory ready >&2
+	@$(PYTHON) bench/queries.py $(ARGS)
 
 bench-message-db: ## only that part: our Message DB functions beside Message DB's own
 	@$(MAKE) --no-print-directory bench ARGS='--only message-db $(ARGS)'

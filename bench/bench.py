@@ -25,6 +25,7 @@ import growth  # noqa: E402
 import http_load  # noqa: E402
 import http_reads  # noqa: E402
 import message_db  # noqa: E402
+import queries  # noqa: E402
 import report  # noqa: E402
 import sql_append  # noqa: E402
 import wal  # noqa: E402
@@ -32,7 +33,7 @@ from measure import LOAD, PG_BIN, ROOT, unprivileged  # noqa: E402
 
 PARTS = {
     "load": http_load, "reads": http_reads, "memory": allocations, "append": sql_append, "message-db": message_db,
-    "wal": wal, "growth": growth, "consumers": consumers
+    "wal": wal, "growth": growth, "consumers": consumers, "queries": queries
 }
 
 

@@ -10,7 +10,7 @@
 # --packages for what `make deb` needs, --proxies for nginx, HAProxy and pgbouncer, which test/proxies and
 # some of test/http need and whose services are not started, --alerts for Prometheus's promtool, --plugins
 # for wal2json, which one test needs each, --images for what `make test-images` needs, --clients for the
-# package managers of `make test-clients`, --busy for what `make test-busy` needs, and --sanitized for what
+# package managers of `make test-clients`, --peers for those of `make bench-queries`, --busy for what `make test-busy` needs, and --sanitized for what
 # building the Postgres of test/sanitize/postgres.sh needs.
 set -euo pipefail
 
@@ -82,6 +82,11 @@ check() {
 		need golang-go command -v go
 		need cargo command -v cargo
 		need "maven default-jdk-headless" command -v mvn
+		return
+	elif [ "$part" = --peers ]; then
+		need python3-venv has_module ensurepip
+		need cargo command -v cargo
+		need protobuf-compiler command -v protoc
 		return
 	elif [ "$part" = --bench ]; then
 		need python3-matplotlib has_module matplotlib
