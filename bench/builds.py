@@ -101,7 +101,8 @@ def exported(commit, folder):
 def two_builds(before, folder, kept):
     """A commit and the working tree; the commit's sources stay in the folder `kept`.  All else is given away."""
     builds = [Build("before", folder, exported(before, kept)), Build("now", folder, ROOT)]
-    for path in [one for build in builds for one in (build.folder, *build.folder.rglob("*"))] if os.geteuid() == 0 else []:
+    files = [path for build in builds for path in (build.folder, *build.folder.rglob("*"))]
+    for path in files if os.geteuid() == 0 else []:
         shutil.chown(path, "postgres", "postgres") if not path.is_symlink() else None
     return builds
 

@@ -101,6 +101,30 @@ static void usage(void)
 	exit(0);
 }
 
+static void set_rare_option(int letter, const char *text)
+{
+	switch (letter)
+	{
+		case 'c':
+			options.category = number_between("category", text, 1, 1000000000);
+			break;
+		case 'g':
+			options.tags = tags_of(text);
+			break;
+		case 'p':
+			options.prefix = prefix_of(text);
+			break;
+		case 'D':
+			options.durable = plain_text("durable", text);
+			break;
+		case 'h':
+			usage();
+			break;
+		default:
+			exit(2);
+	}
+}
+
 static void set_option(int letter, const char *text)
 {
 	switch (letter)
@@ -135,23 +159,8 @@ static void set_option(int letter, const char *text)
 		case 'r':
 			options.rate = number_between("rate", text, 1, 10000000);
 			break;
-		case 'c':
-			options.category = number_between("category", text, 1, 1000000000);
-			break;
-		case 'g':
-			options.tags = tags_of(text);
-			break;
-		case 'p':
-			options.prefix = prefix_of(text);
-			break;
-		case 'D':
-			options.durable = plain_text("durable", text);
-			break;
-		case 'h':
-			usage();
-			break;
 		default:
-			exit(2);
+			set_rare_option(letter, text);
 	}
 }
 

@@ -57,8 +57,8 @@ PLAIN_APPEND = """\\set s random(1, 100)
 SELECT * FROM millrace.append('account-' || :s, 'Loaded', :data);
 """
 FILL = """INSERT INTO millrace_{name}.messages (stream_name, position, type, data, metadata)
-    SELECT 'account-' || n % 1000, n / 1000, 'Loaded', '{data}',
-        jsonb_build_object('tags', ARRAY(SELECT 't-' || (random() * {tags})::int FROM generate_series(1, {each}) WHERE n > 0))
+    SELECT 'account-' || n % 1000, n / 1000, 'Loaded', '{data}', jsonb_build_object('tags',
+        ARRAY(SELECT 't-' || (random() * {tags})::int FROM generate_series(1, {each}) WHERE n > 0))
     FROM generate_series(1::bigint, {messages}) n"""
 
 
@@ -150,8 +150,8 @@ def timed(processes, ask):
 def a_run(operations, seconds, used, p99):
     """The warm-up's work is in the processor time, so it is counted with the operations there."""
     with_warmup = max(operations * (1 + min(1, seconds / 4) / seconds), 1)
-    return {"rate": operations / seconds, "servers": used[0] / with_warmup * 1e6, "clients": used[1] / with_warmup * 1e6,
-            "p99": p99}
+    servers, clients = (seconds / with_warmup * 1e6 for seconds in used)
+    return {"rate": operations / seconds, "servers": servers, "clients": clients, "p99": p99}
 
 
 # ---- what is said of them ---------------------------------------------------------------------------------------
@@ -327,8 +327,9 @@ def large_index(options, figures):
             cluster.folder, max(1, options.seconds - 1))) for name in stores}
     cost = ratios(found, "small", "large")
     figures["large_index_cost"] = cost[1]
-    line = compared(f"others' plain appends by SQL beside 10 conditional clients: small index of tags / "
-                    f"{size / (SMALL_BUFFERS << 20):.1f} times `shared_buffers`", 4, found, "small", "large", ratio=cost)
+    times = size / (SMALL_BUFFERS << 20)
+    line = compared("others' plain appends by SQL beside 10 conditional clients: small index of tags / "
+                    f"{times:.1f} times `shared_buffers`", 4, found, "small", "large", ratio=cost)
     line["checks"].append(at_most("a large index of tags: cost of others' appends", cost[1], 1.5))
     return [line, *held_rows(held, figures)]
 

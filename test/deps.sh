@@ -10,8 +10,8 @@
 # --packages for what `make deb` needs, --proxies for nginx, HAProxy and pgbouncer, which test/proxies and
 # some of test/http need and whose services are not started, --alerts for Prometheus's promtool, --plugins
 # for wal2json, which one test needs each, --images for what `make test-images` needs, --clients for the
-# package managers of `make test-clients`, --peers for those of `make bench-queries`, --busy for what `make test-busy` needs, and --sanitized for what
-# building the Postgres of test/sanitize/postgres.sh needs.
+# package managers of `make test-clients`, --peers for those of `make bench-queries`, --busy for what `make
+# test-busy` needs, and --sanitized for what building the Postgres of test/sanitize/postgres.sh needs.
 set -euo pipefail
 
 pg_config=${PG_CONFIG:-pg_config}
