@@ -313,7 +313,7 @@ def large_index(options, figures):
         sides = Sides(cluster, options, stack)
         stores = {
             "small": sides.namespace("small", {"messages": 1000, "tags": TAGS, "each": each, "data": "{}"}),
-            "large": sides.namespace("large", {"messages": wanted // 40 // each, "tags": TAGS, "each": each,
+            "large": sides.namespace("large", {"messages": wanted // 33 // each, "tags": TAGS, "each": each,
                                                "data": "{}"})
         }
         size = sql(sides.connection, "SELECT pg_relation_size('millrace_large.messages_tags')")[0][0]
