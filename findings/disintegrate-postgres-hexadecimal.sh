@@ -17,23 +17,37 @@ bin=/usr/lib/postgresql/15/bin
 work=$(mktemp -d)
 chmod 755 "$work"
 as_postgres() { runuser -u postgres -- "$@"; }
-trap 'as_postgres "$bin/pg_ctl" -D "$work/pg/data" -m immediate stop >"$work/stopped" 2>&1 || true; rm -rf "$work"' EXIT
+clean_up() {
+	as_postgres "$bin/pg_ctl" -D "$work/pg/data" -m immediate stop >"$work/stopped" 2>&1 || true
+	rm -rf "$work"
+}
+trap clean_up EXIT
 cd "$work"
 
 # The crate's source is enough; nothing is compiled.
 mkdir -p crate/src
 touch crate/src/lib.rs
-printf '[package]\nname = "probe"\nversion = "0.1.0"\nedition = "2021"\n[dependencies]\ndisintegrate-postgres = "=4.0.1"\n' \
-	>crate/Cargo.toml
+cat >crate/Cargo.toml <<'END'
+[package]
+name = "probe"
+version = "0.1.0"
+edition = "2021"
+[dependencies]
+disintegrate-postgres = "=4.0.1"
+END
 export CARGO_HOME=$work/cargo
 (cd crate && timeout 300 cargo fetch -q)
-cp cargo/registry/src/*/disintegrate-postgres-4.0.1/src/event_store/sql/fn_event_store_begin_epoch.sql as_it_is.sql
+sql=(cargo/registry/src/*/disintegrate-postgres-4.0.1/src/event_store/sql)
+cp "${sql[0]}/fn_event_store_begin_epoch.sql" as_it_is.sql
 sed 's/0xFFFFFFFF/4294967295/' as_it_is.sql >decimal.sql
 
 install -d -o postgres pg
 as_postgres "$bin/initdb" -D pg/data -A trust >initdb.log
-as_postgres "$bin/pg_ctl" -D pg/data -o "-k $work/pg -c listen_addresses=" -l "$work/pg/log" -w start >start.log
-create() { "$bin/psql" -qX -h "$work/pg" -U postgres postgres -c '\unset QUIET' -f "$1" 2>&1 | sed -n 's/.*ERROR:  //p; /^CREATE/p' | head -1; }
+as_postgres "$bin/pg_ctl" -D pg/data -o "-k $work/pg -c listen_addresses=" -l pg/log -w start >start.log
+create() {
+	"$bin/psql" -X -h "$work/pg" -U postgres postgres -f "$1" 2>&1 |
+		sed -n 's/.*ERROR:  //p; /^CREATE/p' | head -1
+}
 {
 	echo "with 0xFFFFFFFF: $(create as_it_is.sql)"
 	echo "with 4294967295: $(create decimal.sql)"
