@@ -72,6 +72,10 @@
 #define MAX_TOKEN_NAME 200
 #define MAX_TOKENS 1000 /* of a namespace */
 
+/* Rows that one step of a sweep looks at. */
+#define DEFAULT_SWEEP_ROWS 10000
+#define MAX_SWEEP_ROWS 1000000
+
 /* What a namespace may be allowed over HTTP, a second. */
 #define MAX_REQUESTS_PER_SECOND INT64_C(1000000000)
 #define MAX_BYTES_PER_SECOND INT64_C(10000000000)

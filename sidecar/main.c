@@ -270,7 +270,7 @@ static bool make_worker(struct server *server, unsigned i)
 	server->workers[i] =
 		worker_new(&server->config, server->conninfo, &server->shared, &server->listeners[i]);
 	server->listeners[i].count = 0;
-	if (server->workers[i] == NULL)
+	if (server->workers[i] == NULL || (i == 0 && !worker_sweep(server->workers[i])))
 		return false;
 	server->connections[i] = connections_new(server->workers[i], server->workers, server->nworkers);
 	return server->connections[i] != NULL;

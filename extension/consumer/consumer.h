@@ -418,6 +418,23 @@ extern void ConsumerMove(ConsumerTables *tables, Consumer *consumer, int64 from,
 extern int64 ConsumerUnpark(ConsumerTables *tables, Consumer *consumer, text *stream, int64 most);
 extern void ConsumerSkip(ConsumerTables *tables, Consumer *consumer, text *stream, int64 position);
 
+/* floor.c */
+/* The first messages of a stream, which were removed. */
+typedef struct ConsumerLoss
+{
+	text *stream;
+	int64 before; /* positions below that are gone */
+	int64 last_global_position;
+} ConsumerLoss;
+
+extern int64 ConsumerFloor(const ConsumerWork *work);
+extern int64 ConsumerFloorOf(ConsumerTables *tables, Consumer *consumer);
+extern bool ConsumersExist(Store *store);
+extern bool ConsumerReads(const Consumer *consumer, Slice category);
+extern void ConsumerKeepSource(ConsumerTables *tables, text *category, text *stream);
+extern void ConsumerMoveOn(ConsumerTables *tables, Consumer *consumer, const ConsumerLoss *losses,
+						   int nlosses, int64 last);
+
 /* status.c */
 typedef struct ConsumerStatus
 {

@@ -71,6 +71,8 @@ static const struct setting serve_settings[] = {
 	 .help =
 		 "how long PostgreSQL may be silent when it was asked something, before the server connects anew; "
 		 "ten times that for namespace calls, imports and exports"},
+	{"sweep-interval", "Database", NUMBER(sweep_interval, SECONDS, 60, 0, 86400), .value = "SECONDS",
+	 .help = "how often what the policies of namespaces no longer want is removed; 0: never by this server"},
 
 	{"token", "Access", TEXT(token, NULL), .value = "TOKEN",
 	 .help = "set the token of namespace default; better from a file or as MILLRACE_TOKEN", .secret = true},

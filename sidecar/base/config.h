@@ -67,6 +67,7 @@ struct config
 	int64_t batch_bytes;	  /* in one append batch; one larger request goes alone */
 	int64_t retry_window;	  /* s */
 	int64_t answer_timeout;	  /* s; ten times that for namespace calls, import and export */
+	int64_t sweep_interval;	  /* s; 0 = never */
 	int64_t drain_timeout;	  /* s, at SIGTERM */
 	/* export, import and consume */
 	const char *url;								/* of the server */

@@ -18,7 +18,7 @@
 
 #include "base/log.h"
 
-#define MAX_PARAMS 14
+#define MAX_PARAMS 15
 #define IMPORT_FRAME 1	   /* which parameter of an import the frame is */
 #define QUERY_TEXT_MIN 512 /* requests of that size are kept for reuse */
 #define MAX_FREE_QUERIES 256

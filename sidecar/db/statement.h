@@ -82,6 +82,11 @@ extern const struct db_statement_info db_empty_namespace_statement;
 extern const struct db_statement_info db_appending_statement;
 extern const struct db_statement_info db_import_statement;
 extern const struct db_statement_info db_import_trial_statement;
+extern const struct db_statement_info db_read_stream_strict_statement, db_read_category_strict_statement;
+extern const struct db_statement_info db_read_pokes_strict_statement;
+extern const struct db_statement_info db_retention_statement, db_retention_read_statement;
+extern const struct db_statement_info db_sweep_statement, db_sweeps_due_statement;
+extern const struct db_statement_info db_retention_held_statement;
 
 /* As many parameters as the statement has, NULL for SQL NULL: they are copied.  False: a queue is full. */
 bool db_ask(struct db *db, const struct db_statement_info *statement, const char *const *params,

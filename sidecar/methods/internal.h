@@ -46,6 +46,8 @@ void method_answer_error(struct method_call *call); /* with call->error */
 void method_answer_text(struct method_call *call, const char *bytes, size_t len);
 /* Whether the token may administer namespace default, and so all of them. */
 bool method_is_administrator(const struct method_call *call);
+/* The first argument, a namespace, into text i: any of the administrator's, else the token's own. */
+bool method_own_namespace(struct method_call *call, unsigned i);
 /* False: there was no memory for the texts; before a statement is asked. */
 bool method_has_texts(struct method_call *call);
 /* For what asking a statement returned: fails when a queue was full. */
@@ -128,6 +130,11 @@ bool method_namespace_create(struct method_call *call);
 bool method_namespace_delete(struct method_call *call);
 bool method_namespace_list(struct method_call *call);
 bool method_namespace_set_limits(struct method_call *call);
+/* The member `removed` of an answer; 0 where there is none. */
+uint64_t method_count_removed(const struct db_reply *reply);
+bool method_namespace_set_retention(struct method_call *call);
+bool method_namespace_retention(struct method_call *call);
+bool method_namespace_sweep(struct method_call *call);
 bool method_namespace_info(struct method_call *call);
 bool method_namespace_streams(struct method_call *call);
 bool method_namespace_categories(struct method_call *call);

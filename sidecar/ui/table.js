@@ -23,7 +23,7 @@ export class Table extends Component {
   constructor(props) {
     super(props);
     this.name = 'table' + ++tables;
-    this.state = {selected: -1, height: 600, row: 30};
+    this.state = {selected: -1, height: 600, row: 30, bar: 0};
     this.top = this.offset = this.y = 0;
     this.onScroll = this.onScroll.bind(this);
     this.onKeys = this.onKeys.bind(this);
@@ -144,9 +144,9 @@ export class Table extends Component {
 
   measure() {
     const row = parseFloat(getComputedStyle(this.scroller).getPropertyValue('--row')) || 30;
-    const height = this.scroller.clientHeight;
-    if (row !== this.state.row || height !== this.state.height)
-      this.setState({row, height});
+    const height = this.scroller.clientHeight, bar = this.scroller.offsetWidth - this.scroller.clientWidth;
+    if (row !== this.state.row || height !== this.state.height || bar !== this.state.bar)
+      this.setState({row, height, bar});
   }
 
   componentDidMount() {
@@ -195,7 +195,7 @@ export class Table extends Component {
     const {columns, row, href, keyOf} = this.props;
     const cells = row(index);
     const target = cells && href && href(index);
-    return html`<div role="row" class="row ${target ? 'opens' : ''}" key=${keyOf ? keyOf(index) : index}
+    return html`<div role="row" class="row ${target ? 'opens' : ''} ${cells ? '' : 'absent'}" key=${keyOf ? keyOf(index) : index}
         id=${this.name + '-' + index} aria-rowindex=${index + 2} aria-selected=${index === this.state.selected}
         style=${{top: index * this.state.row - this.offset}} onMouseDown=${() => this.setState({selected: index})}
         onClick=${target && this.onClick}>
@@ -205,7 +205,7 @@ export class Table extends Component {
     </div>`;
   }
 
-  render({label, columns, count, fit, empty}, {selected}) {
+  render({label, columns, count, fit, empty}, {selected, bar}) {
     const {from, to} = this.seen();
     const {canvas, row} = this.sizes();
     const lines = [];
@@ -215,7 +215,7 @@ export class Table extends Component {
                     '--small': columns.filter(column => column.small).map(column => column.small).join(' ')};
     return html`<div class="table ${fit ? 'fit' : ''}" role="grid" aria-label=${label} aria-rowcount=${count + 1}
         style=${tracks}>
-      <div role="rowgroup"><div role="row" class="row head" aria-rowindex="1">
+      <div role="rowgroup" style=${{paddingRight: bar}}><div role="row" class="row head" aria-rowindex="1">
         ${columns.map(column => html`<div role="columnheader" class=${classOf(column)}>${column.name}</div>`)}
       </div></div>
       <div class="rows" role="rowgroup" tabindex="0" aria-label=${label} ref=${this.take} onScroll=${this.onScroll}
