@@ -230,12 +230,30 @@ CREATE FUNCTION millrace.create_floors(schema text) RETURNS void
 COMMENT ON FUNCTION millrace.create_floors(text) IS
     'makes the tables of what is left of removed messages, in the schema of a namespace that was there before they were; for its owner';
 
+-- Statements after which ANALYZE takes no sample of what messages hold: nothing of ours plans by it, and it
+-- would stay behind in pg_statistic.
+CREATE FUNCTION millrace.statistics_statements(schema text) RETURNS SETOF text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('ALTER TABLE %I.%I ALTER COLUMN %I SET STATISTICS 0', n.nspname, c.relname, a.attname)
+    FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid JOIN pg_attribute a ON a.attrelid = c.oid
+    WHERE n.nspname = statistics_statements.schema AND c.relkind = 'r'
+        AND c.relname IN ('messages', 'consumer_streams', 'consumer_skipped', 'consumer_claims')
+        AND a.attname IN ('stream_name', 'data', 'metadata', 'stream', 'error', 'content') AND coalesce(a.attstattarget, -1) <> 0
+    UNION ALL
+    SELECT format('ALTER INDEX %I.%I ALTER COLUMN %s SET STATISTICS 0', n.nspname, i.relname, a.attnum)
+    FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid JOIN pg_index x ON x.indrelid = c.oid JOIN pg_class i ON i.oid = x.indexrelid
+        JOIN pg_attribute a ON a.attrelid = i.oid AND x.indkey[a.attnum - 1] = 0
+    WHERE n.nspname = statistics_statements.schema AND c.relname = 'messages' AND coalesce(a.attstattarget, -1) <> 0
+$$;
+COMMENT ON FUNCTION millrace.statistics_statements(text) IS 'internal: statements after which no statistics are kept of what messages hold';
+
 CREATE OR REPLACE FUNCTION millrace.create_namespace(name text, description text DEFAULT NULL, token_hash text DEFAULT NULL,
                                           metadata jsonb DEFAULT NULL) RETURNS timestamptz
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     schema text := millrace.namespace_schema(name);
     created_at timestamptz;
+    statement text;
 BEGIN
     PERFORM millrace.check_namespace_name(name);
     PERFORM millrace.check_token_hash(token_hash);
@@ -270,6 +288,9 @@ BEGIN
         CREATE INDEX messages_category ON %1$I.messages (millrace.category(stream_name), global_position);
     $table$, schema);
     PERFORM millrace.create_floors(schema);
+    FOR statement IN SELECT millrace.statistics_statements(schema) LOOP
+        EXECUTE statement;
+    END LOOP;
     RETURN created_at;
 END $$;
 
@@ -513,11 +534,17 @@ COMMENT ON FUNCTION millrace.read_feed(text, bigint, integer, boolean, jsonb) IS
 
 DROP FUNCTION millrace.json_export(text, bigint, text[], timestamptz, timestamptz, integer);
 CREATE FUNCTION millrace.json_export(namespace text, "position" bigint, categories text[], since timestamptz,
-                                     until timestamptz, max_bytes integer, query jsonb DEFAULT NULL,
-                                     OUT body text, OUT count bigint, OUT next_position bigint) RETURNS record
+                                     until timestamptz, max_bytes integer, query jsonb DEFAULT NULL, before timestamptz DEFAULT NULL,
+                                     OUT body text, OUT count bigint, OUT next_position bigint, OUT last_position bigint) RETURNS record
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_export';
-COMMENT ON FUNCTION millrace.json_export(text, bigint, text[], timestamptz, timestamptz, integer, jsonb) IS
+COMMENT ON FUNCTION millrace.json_export(text, bigint, text[], timestamptz, timestamptz, integer, jsonb, timestamptz) IS
     'a page of a namespace as NDJSON, one object a line';
+
+CREATE FUNCTION millrace.json_export_end(namespace text, after bytea, began xid8, last_exported bigint, max_bytes integer,
+                                         OUT body text, OUT next bytea) RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_export_end';
+COMMENT ON FUNCTION millrace.json_export_end(text, bytea, xid8, bigint, integer) IS
+    'a page of what stands behind the messages of a whole namespace: what is known of those that are gone';
 
 DROP FUNCTION millrace.last_message(text, text);
 CREATE FUNCTION millrace.last_message(stream text, type text DEFAULT NULL, namespace text DEFAULT NULL) RETURNS SETOF millrace.message
@@ -910,6 +937,8 @@ END $$;
 -- The tables beside a namespace's messages, at the first consumer.
 CREATE FUNCTION millrace.create_consumer_tables(schema text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    statement text;
 BEGIN
     IF to_regclass(format('%I.consumers', schema)) IS NOT NULL THEN
         RETURN; -- whether they are ours is looked at when they are opened
@@ -970,6 +999,9 @@ BEGIN
             PRIMARY KEY (consumer, global_position)
         ) USING heap;
     $tables$, schema);
+    FOR statement IN SELECT millrace.statistics_statements(schema) LOOP
+        EXECUTE statement;
+    END LOOP;
 EXCEPTION
     WHEN duplicate_table OR duplicate_object OR unique_violation THEN
         IF to_regclass(format('%I.consumers', schema)) IS NULL THEN
@@ -2128,6 +2160,110 @@ CREATE FUNCTION millrace.sweeps_due(interval_ms bigint) RETURNS SETOF text
     ORDER BY r.namespace
 $$;
 COMMENT ON FUNCTION millrace.sweeps_due(bigint) IS 'internal: the namespaces that a server is to sweep';
+
+-- -- archives
+
+CREATE FUNCTION millrace.remove_archived(ids uuid[], digests bytea[], forced boolean DEFAULT false, namespace text DEFAULT NULL,
+                                         OUT removed bigint, OUT missing bigint) RETURNS record
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_remove_archived';
+COMMENT ON FUNCTION millrace.remove_archived(uuid[], bytea[], boolean, text) IS
+    'internal: removes messages, the first of their streams, each if it is there and its line in an export has this SHA-256';
+
+CREATE FUNCTION millrace.json_remove_archived(namespace text, messages jsonb, forced boolean) RETURNS text
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('{"removed":%s,"missing":%s}', removed, missing)
+    FROM millrace.remove_archived(ARRAY(SELECT (m ->> 'id')::uuid FROM jsonb_array_elements(messages) WITH ORDINALITY AS e (m, n) ORDER BY n),
+                                  ARRAY(SELECT decode(m ->> 'sha256', 'hex') FROM jsonb_array_elements(messages) WITH ORDINALITY AS e (m, n) ORDER BY n),
+                                  forced, json_remove_archived.namespace)
+$$;
+COMMENT ON FUNCTION millrace.json_remove_archived(text, jsonb, boolean) IS 'internal: messages.remove';
+
+-- -- purging
+
+-- The tables of a namespace that are ours, whoever else has put some into its schema.
+CREATE FUNCTION millrace.purged_tables(schema text) RETURNS SETOF regclass
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.oid::regclass FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
+    WHERE n.nspname = purged_tables.schema AND c.relkind = 'r' AND c.relname IN ('messages', 'stream_floors', 'removed_ids', 'consumers',
+        'consumer_streams', 'consumer_skipped', 'consumer_claims')
+    ORDER BY c.relname <> 'messages', c.relname
+$$;
+COMMENT ON FUNCTION millrace.purged_tables(text) IS 'internal: the tables of a namespace';
+
+CREATE FUNCTION millrace.purge_statements(namespace text DEFAULT NULL, "full" boolean DEFAULT false) RETURNS SETOF text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema text := millrace.find_namespace(coalesce(namespace, millrace.selected_namespace()));
+    superuser boolean := current_setting('is_superuser') = 'on';
+    tables regclass[] := ARRAY(SELECT millrace.purged_tables(schema));
+    stranger regclass := (SELECT t FROM unnest(tables) t JOIN pg_class c ON c.oid = t WHERE NOT pg_has_role(c.relowner, 'USAGE') LIMIT 1);
+BEGIN
+    IF stranger IS NOT NULL THEN
+        RAISE EXCEPTION 'must be owner of table %', stranger USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF "full" THEN
+        RETURN QUERY SELECT millrace.statistics_statements(schema);
+    END IF;
+    IF "full" AND superuser THEN
+        RETURN NEXT format('DELETE FROM pg_catalog.pg_statistic WHERE starelid IN (SELECT %1$s UNION ALL SELECT indexrelid FROM pg_catalog.pg_index WHERE indrelid IN (SELECT %1$s))',
+                           format('unnest(%L::oid[])', tables::oid[]));
+    END IF;
+    IF "full" THEN
+        RETURN QUERY SELECT format('VACUUM (FULL) %s', t) FROM unnest(tables) t;
+        IF superuser THEN
+            RETURN NEXT 'VACUUM (FULL) pg_catalog.pg_statistic';
+        END IF;
+    END IF;
+    RETURN QUERY SELECT format('VACUUM (INDEX_CLEANUP ON) %s', t) FROM unnest(tables) t;
+    IF "full" AND superuser THEN
+        IF current_setting('wal_recycle') = 'on' THEN
+            RETURN NEXT 'ALTER SYSTEM SET wal_recycle = off';
+            RETURN NEXT 'SELECT pg_catalog.pg_reload_conf()';
+        END IF;
+        -- Files that wait to be used again, and have the WAL of before, are gone through.
+        RETURN NEXT 'SELECT pg_catalog.pg_logical_emit_message(false, ''millrace'', ''purge''), pg_catalog.pg_switch_wal() '
+            'FROM pg_catalog.generate_series(0, (SELECT count(*) FROM pg_catalog.pg_ls_waldir() '
+            'WHERE name COLLATE "C" > pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()) AND name ~ ''^[0-9A-F]{24}$''))';
+        RETURN NEXT 'CHECKPOINT';
+        IF current_setting('wal_recycle') = 'on' THEN
+            RETURN NEXT 'ALTER SYSTEM RESET wal_recycle';
+            RETURN NEXT 'SELECT pg_catalog.pg_reload_conf()';
+        END IF;
+    END IF;
+END $$;
+COMMENT ON FUNCTION millrace.purge_statements(text, boolean) IS
+    'the statements, each to be run by itself, that free what removed messages have left on disk; full: which nobody can use the namespace meanwhile for';
+
+CREATE FUNCTION millrace.purge_left(namespace text DEFAULT NULL, "full" boolean DEFAULT false) RETURNS SETOF text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema text := millrace.find_namespace(coalesce(namespace, millrace.selected_namespace()));
+    superuser boolean := current_setting('is_superuser') = 'on';
+    dead bigint := (SELECT sum(pg_stat_get_dead_tuples(t)) FROM millrace.purged_tables(schema) t);
+BEGIN
+    IF dead > 0 THEN
+        RETURN NEXT format('%s rows of schema %I that others may still see, or that came since', dead, schema);
+        RETURN QUERY SELECT format('held by session %s of role %s, since %s: end its transaction', pid, usename, xact_start)
+            FROM pg_stat_activity WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid() AND datname = current_database() ORDER BY xact_start;
+        RETURN QUERY SELECT format('held by prepared transaction %L, since %s: end it', gid, prepared) FROM pg_prepared_xacts ORDER BY prepared;
+        RETURN QUERY SELECT format('held by standby %s, for its queries', application_name) FROM pg_stat_replication WHERE backend_xmin IS NOT NULL;
+        RETURN QUERY SELECT format('held by replication slot %I', slot_name) FROM pg_replication_slots WHERE xmin IS NOT NULL;
+    END IF;
+    IF NOT "full" THEN
+        RETURN NEXT format('bytes in free space of the tables in schema %I, and names of streams in their indexes, until they are written over', schema);
+    END IF;
+    IF NOT "full" OR NOT superuser THEN
+        RETURN NEXT 'values in the statistics of the planner (pg_statistic), if ANALYZE has taken them';
+        RETURN NEXT 'the write-ahead log, in pg_wal, until it is written over';
+    END IF;
+    RETURN QUERY SELECT format('the write-ahead log that replication slot %I keeps', slot_name) FROM pg_replication_slots WHERE restart_lsn IS NOT NULL;
+    IF current_setting('archive_mode') <> 'off' THEN
+        RETURN NEXT 'the write-ahead log that was archived (archive_mode)';
+    END IF;
+    RETURN NEXT 'backups, dumps, exports and archives, and blocks of the file system that were freed';
+END $$;
+COMMENT ON FUNCTION millrace.purge_left(text, boolean) IS
+    'what is left of removed messages after purge_statements(), and where, a line each';
 
 -- ---- privileges -------------------------------------------------------------------------------------
 

@@ -472,6 +472,10 @@ static int run(struct server *server)
 		return cli_import(config);
 	if (config->command == COMMAND_CONSUME)
 		return cli_consume(config);
+	if (config->command == COMMAND_ARCHIVE)
+		return cli_archive(config);
+	if (config->command == COMMAND_PURGE)
+		return cli_purge(config);
 	/* config_parse has checked both words. */
 	log_setup(config->log_level, config->log_format);
 	return serve(server);

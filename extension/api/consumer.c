@@ -325,21 +325,6 @@ millrace_consumer_reset(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-typedef struct Names
-{
-	text *names[MAX_CONSUMERS];
-	int nnames;
-} Names;
-
-static bool
-AddName(void *arg, const ConsumerRow *row)
-{
-	Names *names = arg;
-
-	names->names[names->nnames++] = DatumGetTextPP(row->value[CONSUMER_NAME - 1]);
-	return names->nnames < MAX_CONSUMERS;
-}
-
 /*
  * reset_consumers(namespace): all consumers begin anew at the start.  The caller has locked the messages
  * against everyone, and so no call of next() is under way that waits for them.
@@ -348,9 +333,8 @@ Datum
 millrace_reset_consumers(PG_FUNCTION_ARGS)
 {
 	ConsumerTables *tables = ConsumerTablesOpen(ArgNamespace(fcinfo, 0), true);
-	Names *names = palloc0(sizeof(Names));
+	ConsumerNames *names = ConsumersAll(tables);
 
-	RowEach(tables, TABLE_CONSUMERS, tables->key[TABLE_CONSUMERS], NULL, 0, AddName, names);
 	for (int i = 0; i < names->nnames; i++)
 	{
 		Consumer *consumer = ConsumerOpen(tables, names->names[i]);

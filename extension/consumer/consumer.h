@@ -283,6 +283,13 @@ extern uint32 ConsumerPlace(ConsumerTables *tables);
 extern int64 ConsumerNumber(ConsumerTables *tables, uint32 place, bool *jumped);
 
 /* consumers.c */
+typedef struct ConsumerNames
+{
+	text *names[MAX_CONSUMERS];
+	int nnames;
+} ConsumerNames;
+
+extern ConsumerNames *ConsumersAll(ConsumerTables *tables);
 extern Consumer *ConsumerFind(ConsumerTables *tables, text *name);
 extern Consumer *ConsumerOpen(ConsumerTables *tables, text *name);
 extern void ConsumerSetState(ConsumerTables *tables, Consumer *consumer, ConsumerState state, text *reason);

@@ -10,25 +10,12 @@
  */
 #include "postgres.h"
 
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "base/errors.h"
 #include "retention/sweep.h"
-
-typedef struct Names
-{
-	text *names[MAX_CONSUMERS];
-	int nnames;
-} Names;
-
-static bool
-AddName(void *arg, const ConsumerRow *row)
-{
-	Names *names = arg;
-
-	names->names[names->nnames++] = DatumGetTextPP(row->value[CONSUMER_NAME - 1]);
-	return names->nnames < MAX_CONSUMERS;
-}
 
 static bool
 IsNamed(const SweepRequest *request, text *name)
@@ -40,7 +27,7 @@ IsNamed(const SweepRequest *request, text *name)
 }
 
 static bool
-IsThere(const Names *names, text *name)
+IsThere(const ConsumerNames *names, text *name)
 {
 	for (int i = 0; i < names->nnames; i++)
 		if (SliceEqual(SliceOfText(names->names[i]), SliceOfText(name)))
@@ -82,7 +69,7 @@ AddConsumer(Holds *holds, const SweepRequest *request, text *name)
 void
 HoldsFind(const char *namespace_name, Store *store, const SweepRequest *request, Holds *holds)
 {
-	Names *names = palloc0(sizeof(Names));
+	ConsumerNames none = {0}, *names = &none;
 
 	memset(holds, 0, sizeof(*holds));
 	holds->floor = PG_INT64_MAX;
@@ -92,7 +79,7 @@ HoldsFind(const char *namespace_name, Store *store, const SweepRequest *request,
 		/* Of this moment, which is after the lock; those that may change are read as they are each time. */
 		if (!request->forced)
 			holds->tables->snapshot = RegisterSnapshot(GetLatestSnapshot());
-		RowEach(holds->tables, TABLE_CONSUMERS, holds->tables->key[TABLE_CONSUMERS], NULL, 0, AddName, names);
+		names = ConsumersAll(holds->tables);
 		holds->consumers = palloc(sizeof(Consumer *) * Max(names->nnames, 1));
 		holds->floors = palloc(sizeof(int64) * Max(names->nnames, 1));
 		for (int i = 0; i < names->nnames; i++)
@@ -108,6 +95,28 @@ HoldsFind(const char *namespace_name, Store *store, const SweepRequest *request,
 		return;
 	holds->floor = PG_INT64_MAX;
 	holds->by = NULL;
+}
+
+/*
+ * Refuses what would go beyond a consumer of a category, up to a global position; keeps it so to commit.
+ * Errors: MR023.
+ */
+void
+HoldsCheck(const char *namespace_name, Store *store, text *category, int64 last)
+{
+	SweepRequest request = {.category = category};
+	Holds holds;
+
+	(void)StoreSweepCategory(store, SliceOfText(category), true);
+	HoldsFind(namespace_name, store, &request, &holds);
+	if (last > holds.floor)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_MILLRACE_RETENTION_HELD),
+			 errmsg("consumer \"%s\" holds category \"%s\": it is done up to global position " INT64_FORMAT,
+					text_to_cstring(holds.by), text_to_cstring(category), holds.floor)));
+	if (holds.tables)
+		ConsumerTablesClose(holds.tables);
 }
 
 /*

@@ -326,7 +326,7 @@ SweepCategory(const char *namespace_name, const SweepRequest *request, SweepOutc
 				   .room = request->max_rows};
 
 	*outcome = (SweepOutcome){.next = request->position, .left = PG_INT64_MAX};
-	if (StoreSweepCategory(store, SliceOfText(request->category)))
+	if (StoreSweepCategory(store, SliceOfText(request->category), false))
 	{
 		HoldsFind(namespace_name, store, request, &sweep.holds);
 		PushActiveSnapshot(GetLatestSnapshot());

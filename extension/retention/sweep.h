@@ -65,6 +65,7 @@ typedef struct Holds
 } Holds;
 
 extern void HoldsFind(const char *namespace_name, Store *store, const SweepRequest *request, Holds *holds);
+extern void HoldsCheck(const char *namespace_name, Store *store, text *category, int64 last);
 extern void HoldsEnd(Holds *holds, const ConsumerLoss *losses, int nlosses, SweepOutcome *outcome);
 
 #endif

@@ -147,14 +147,14 @@ StoreKeepCategory(Store *store, Slice category)
 	(void)LockAcquire(&tag, ShareLock, false, false);
 }
 
-/* To commit, without waiting: returns whether nobody keeps the category, or all of them. */
+/* To commit.  Without waiting: returns whether nobody keeps the category, or all of them. */
 bool
-StoreSweepCategory(Store *store, Slice category)
+StoreSweepCategory(Store *store, Slice category, bool wait)
 {
 	LOCKTAG tag = RetentionLock(store, category), all = RetentionLock(store, (Slice){"", 0});
 
-	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL &&
-		   LockAcquire(&all, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL &&
+		   LockAcquire(&all, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 /* To commit: one sweep of a namespace at a time.  Without waiting: returns whether it is ours. */

@@ -256,6 +256,7 @@ static void add_removed(struct buf *out, const struct stats *stats)
 		[REMOVED_BY_TRUNCATE] = "truncate",
 		[REMOVED_BY_REMOVE] = "remove",
 		[REMOVED_BY_SWEEP] = "sweep",
+		[REMOVED_BY_ARCHIVE] = "archive",
 	};
 
 	add_head(out, "millrace_removed_messages_total", "counter", "Messages removed.");

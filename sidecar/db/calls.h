@@ -65,7 +65,7 @@ struct db_read_category
 	struct db_strict strict;
 };
 
-/* Of messages, each as JSON text; db_export has it too. */
+/* Of messages, each as JSON text. */
 struct db_page
 {
 	struct slice body;		 /* with commas between them */
@@ -467,33 +467,5 @@ struct db_appending
 bool db_appending(struct db *db, db_query_done done, void *arg);
 struct db_appending db_appending_of(const struct db_reply *reply, unsigned row);
 unsigned db_rows_of(const struct db_reply *reply);
-
-/* ---- exports and imports (calls_bulk.c) -------------------------------------------------------- */
-
-struct db_export
-{
-	const char *namespace_name;
-	int64_t position;				 /* global */
-	const char *categories;			 /* an array literal; NULL: all */
-	const char *query;				 /* JSON; NULL: none */
-	struct db_optional since, until; /* microseconds since 2000-01-01 UTC */
-	int64_t max_bytes;
-};
-
-/* Answers with a db_page, of lines. */
-bool db_export(struct db *db, const struct db_export *in, db_query_done done, void *arg);
-
-/* What db_import answers, but for a trial. */
-struct db_imported
-{
-	struct db_optional failed_record; /* its number in the frame; not set: all are stored */
-	const char *sqlstate, *message;	  /* of the failed one */
-	int64_t last_global_position;
-};
-
-struct db_imported db_imported_of(const struct db_reply *reply);
-
-/* Deletes the namespace's messages. */
-bool db_empty_namespace(struct db *db, const char *name, db_query_done done, void *arg);
 
 #endif

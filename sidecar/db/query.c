@@ -304,7 +304,7 @@ static void conn_pool_on_answer(struct conn *conn, PGresult *result)
 	struct db_reply reply = {.status = DB_OK, .error = {.message = "", .detail = "", .hint = ""}};
 
 	shared_schedule(shared); /* there is room for another one */
-	if (PQresultStatus(result) == PGRES_TUPLES_OK)
+	if (PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK)
 	{
 		if (query->statement == &db_import_statement)
 			shared_tell_commit(shared, query->params[0]);

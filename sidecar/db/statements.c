@@ -228,13 +228,33 @@ const struct db_statement_info db_removal_statement = {
 
 const struct db_statement_info db_export_statement = {
 	"millrace_export",
-	"SELECT body, count, next_position FROM millrace.json_export($1::text, $2::bigint,"
+	"SELECT body, count, next_position, last_position, pg_snapshot_xmin(pg_current_snapshot())"
+	" FROM millrace.json_export($1::text, $2::bigint,"
 	" $3::text[], '2000-01-01 00:00:00Z'::timestamptz + $4::bigint * interval '1 microsecond',"
-	" '2000-01-01 00:00:00Z'::timestamptz + $5::bigint * interval '1 microsecond', $6::int, $7::jsonb)",
-	7, DB_ROLE_EXPORT, false};
+	" '2000-01-01 00:00:00Z'::timestamptz + $5::bigint * interval '1 microsecond', $6::int, $7::jsonb,"
+	" '2000-01-01 00:00:00Z'::timestamptz + $8::bigint * interval '1 microsecond')",
+	8, DB_ROLE_EXPORT, false};
+
+const struct db_statement_info db_export_end_statement = {
+	"millrace_export_end",
+	"SELECT body, next FROM millrace.json_export_end($1::text, $2::bytea, $3::xid8, $4::bigint, $5::int)", 5,
+	DB_ROLE_EXPORT, false};
 
 const struct db_statement_info db_empty_namespace_statement = {
 	"millrace_empty_namespace", "SELECT millrace.empty_namespace($1::text)", 1, DB_ROLE_IMPORT, false};
+
+const struct db_statement_info db_remove_archived_statement = {
+	"millrace_remove_archived", "SELECT millrace.json_remove_archived($1::text, $2::jsonb, $3::boolean)", 3,
+	DB_ROLE_SLOW, false};
+
+const struct db_statement_info db_purge_statements_statement = {
+	"millrace_purge_statements", "SELECT millrace.purge_statements($1::text, $2::boolean)", 2, DB_ROLE_SLOW,
+	false};
+
+const struct db_statement_info db_purge_left_statement = {
+	"millrace_purge_left", "SELECT millrace.purge_left($1::text, $2::boolean)", 2, DB_ROLE_SLOW, false};
+
+const struct db_statement_info db_run_statement = {"", NULL, 1, DB_ROLE_SLOW, true};
 
 const struct db_statement_info db_import_statement = {
 	"millrace_import",
@@ -363,5 +383,9 @@ const struct db_statement_info *const db_statements[] = {
 	&db_sweep_statement,
 	&db_sweeps_due_statement,
 	&db_retention_held_statement,
+	&db_export_end_statement,
+	&db_remove_archived_statement,
+	&db_purge_statements_statement,
+	&db_purge_left_statement,
 	NULL, /* ends them */
 };

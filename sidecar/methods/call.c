@@ -16,15 +16,6 @@ bool method_is_administrator(const struct method_call *call)
 	return (call->rights & RIGHT_ADMINISTRATOR) != 0;
 }
 
-bool method_own_namespace(struct method_call *call, unsigned i)
-{
-	if (!args_name(call, i, "namespace", call->args[0], MAX_NAMESPACE_NAME))
-		return false;
-	if (!method_is_administrator(call) && strcmp(args_get(call, i), call->namespace_name) != 0)
-		return method_fail(call, ERROR_AUTH_UNAUTHORIZED, "this token is for its own namespace only");
-	return true;
-}
-
 const char *args_get(const struct method_call *call, unsigned i)
 {
 	return call->texts[i] < 0 ? NULL : call->text.data + call->texts[i];

@@ -46,8 +46,6 @@ void method_answer_error(struct method_call *call); /* with call->error */
 void method_answer_text(struct method_call *call, const char *bytes, size_t len);
 /* Whether the token may administer namespace default, and so all of them. */
 bool method_is_administrator(const struct method_call *call);
-/* The first argument, a namespace, into text i: any of the administrator's, else the token's own. */
-bool method_own_namespace(struct method_call *call, unsigned i);
 /* False: there was no memory for the texts; before a statement is asked. */
 bool method_has_texts(struct method_call *call);
 /* For what asking a statement returned: fails when a queue was full. */
@@ -100,6 +98,8 @@ bool args_text(struct method_call *call, unsigned i, const char *field, struct s
 bool args_name(struct method_call *call, unsigned i, const char *field, struct slice value, size_t max);
 /* An array of strings into text i, as text[]. */
 bool args_text_array(struct method_call *call, unsigned i, const char *field, struct slice value);
+/* The first argument, a namespace, into text i: any of the administrator's, else the token's own. */
+bool args_own_namespace(struct method_call *call, unsigned i);
 void args_set(struct method_call *call, unsigned i, const char *text);		  /* NULL = NULL */
 void args_set_json(struct method_call *call, unsigned i, struct slice value); /* copies it */
 const char *args_get(const struct method_call *call, unsigned i);
@@ -135,6 +135,8 @@ uint64_t method_count_removed(const struct db_reply *reply);
 bool method_namespace_set_retention(struct method_call *call);
 bool method_namespace_retention(struct method_call *call);
 bool method_namespace_sweep(struct method_call *call);
+bool method_namespace_purge(struct method_call *call);
+bool method_messages_remove(struct method_call *call);
 bool method_namespace_info(struct method_call *call);
 bool method_namespace_streams(struct method_call *call);
 bool method_namespace_categories(struct method_call *call);

@@ -11,6 +11,7 @@
  *     read.c       stream.get, category.get, query.get, stream.last, stream.version, stream.head
  *     namespace.c  ns.* but for
  *     tokens.c     ns.tokens, ns.createToken, ns.revokeToken
+ *     archive.c    messages.remove, ns.purge
  *     consumer.c   consumer.*
  *     waiting.c    calls of consumer.next that wait for something to do
  *     question.c   which of them are asked for together

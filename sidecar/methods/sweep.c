@@ -37,15 +37,15 @@ static bool read_options(struct method_call *call, struct slice options)
 
 bool method_namespace_set_retention(struct method_call *call)
 {
-	return method_own_namespace(call, RETENTION_NAME) &&
+	return args_own_namespace(call, RETENTION_NAME) &&
 		   args_name(call, RETENTION_CATEGORY, "category", call->args[1], MAX_NAME) &&
 		   read_options(call, call->args[2]) && ask(call, false, method_on_value);
 }
 
 bool method_namespace_retention(struct method_call *call)
 {
-	return method_own_namespace(call, RETENTION_NAME) &&
-		   read_options(call, call->args[1]) && ask(call, true, method_on_value);
+	return args_own_namespace(call, RETENTION_NAME) && read_options(call, call->args[1]) &&
+		   ask(call, true, method_on_value);
 }
 
 static void on_swept(void *arg, struct db_reply *reply)
@@ -59,6 +59,6 @@ static void on_swept(void *arg, struct db_reply *reply)
 
 bool method_namespace_sweep(struct method_call *call)
 {
-	return method_own_namespace(call, RETENTION_NAME) &&
-		   read_options(call, call->args[1]) && ask(call, false, on_swept);
+	return args_own_namespace(call, RETENTION_NAME) && read_options(call, call->args[1]) &&
+		   ask(call, false, on_swept);
 }

@@ -61,6 +61,8 @@ static const struct method all[] = {
 	{"ns.categories", RIGHT_READ, false, {NULL}, method_namespace_categories},
 	{"message.get", RIGHT_READ, true, {"id"}, method_message_get},
 	{"message.redact", RIGHT_REMOVE, true, {"which", "options"}, method_message_redact},
+	{"messages.remove", RIGHT_REMOVE, true, {"messages", "options"}, method_messages_remove},
+	{"ns.purge", RIGHT_ADMINISTRATOR, true, {"namespace", "options"}, method_namespace_purge},
 	{"position.at", RIGHT_READ, true, {"time"}, method_position_at},
 	{"streams.recent", RIGHT_READ, true, {"options"}, method_streams_recent},
 	{"messages.search", RIGHT_READ, true, {"options"}, method_messages_search},

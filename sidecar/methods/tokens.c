@@ -17,7 +17,7 @@ enum token_text
 
 bool method_tokens_list(struct method_call *call)
 {
-	return method_own_namespace(call, TOKEN_NAMESPACE) &&
+	return args_own_namespace(call, TOKEN_NAMESPACE) &&
 		   method_asked(call, db_list_tokens(call->methods->db, args_get(call, TOKEN_NAMESPACE),
 											 method_on_value, call));
 }
@@ -30,7 +30,8 @@ static void on_revoked(void *arg, struct db_reply *reply)
 
 bool method_token_revoke(struct method_call *call)
 {
-	return method_own_namespace(call, TOKEN_NAMESPACE) && args_name(call, TOKEN_NAME, "name", call->args[1], MAX_TOKEN_NAME) &&
+	return args_own_namespace(call, TOKEN_NAMESPACE) &&
+		   args_name(call, TOKEN_NAME, "name", call->args[1], MAX_TOKEN_NAME) &&
 		   method_asked(call, db_revoke_token(call->methods->db, args_get(call, TOKEN_NAMESPACE),
 											  args_get(call, TOKEN_NAME), on_revoked, call));
 }
@@ -45,7 +46,8 @@ bool method_token_create(struct method_call *call)
 	struct member options[] = {{.name = "rights"}, {.name = "expiresAt"}, {.name = "token"}};
 	struct db_create_token in = {.expires_at = {.is_set = false}};
 
-	if (!method_own_namespace(call, TOKEN_NAMESPACE) || !args_name(call, TOKEN_NAME, "name", call->args[1], MAX_TOKEN_NAME))
+	if (!args_own_namespace(call, TOKEN_NAMESPACE) ||
+		!args_name(call, TOKEN_NAME, "name", call->args[1], MAX_TOKEN_NAME))
 		return false;
 	if (call->args[2].bytes == NULL)
 		return args_reject(call, "options", call->args[2], "an object");

@@ -20,10 +20,10 @@
 #include "base/stats.h"
 #include "db/calls.h"
 
-#define STEP_MS 15
+#define STEP_MS 10
 #define LEAST_ROWS 50
-#define MOST_ROWS 2000
-#define REST 3	   /* times the step's own */
+#define MOST_ROWS 1200
+#define REST 5	   /* times the step's own */
 #define REST_MS 10 /* at least */
 
 struct swept

@@ -28,6 +28,8 @@ METHODS = {
     "ns.retention": ["NAME"],
     "ns.sweep": ["NAME"],
     "ns.removals": ["NAME"],
+    "ns.purge": ["NAME"],
+    "messages.remove": [[{"id": new_id(), "sha256": "0" * 64}]],
     "ns.list": [],
     "ns.tokens": ["NAME"],
     "ns.createToken": ["NAME", "made", {"rights": ["read"]}],
@@ -51,8 +53,8 @@ METHODS = {
 
 # What the token that a namespace comes with may not call, unless it is that of namespace default.
 ADMINISTRATIVE = {
-    "stream.truncate", "stream.remove", "stream.close", "stream.reopen", "message.redact", "ns.create", "ns.delete",
-    "ns.setLimits", "ns.setRetention", "ns.sweep", "ns.list", "ns.tokens",
+    "stream.truncate", "stream.remove", "stream.close", "stream.reopen", "message.redact", "messages.remove",
+    "ns.create", "ns.delete", "ns.setLimits", "ns.setRetention", "ns.sweep", "ns.purge", "ns.list", "ns.tokens",
     "ns.createToken", "ns.revokeToken", "sys.blocked", "sys.connections"
 }
 
