@@ -76,6 +76,34 @@ static bool has_time(struct slice time)
 		   time.bytes[1] <= '9';
 }
 
+/* Strings of CloudEvents have no control characters: those of ASCII, and U+0080 to U+009F. */
+static bool has_control(struct slice string)
+{
+	for (size_t i = 0; i < string.len; i++)
+	{
+		const unsigned char *p = (const unsigned char *)string.bytes + i;
+		size_t left = string.len - i;
+
+		if (*p == 0x7F || (*p == 0xC2 && left > 1 && p[1] < 0xA0))
+			return true;
+		if (*p != '\\' || left < 2)
+			continue;
+		if (strchr("bfnrt", p[1]) != NULL)
+			return true;
+		if (p[1] == 'u' && left > 5 && memcmp(p + 2, "00", 2) == 0 &&
+			(strchr("0189", p[4]) != NULL || (p[4] == '7' && (p[5] | 0x20) == 'f')))
+			return true;
+		i++;
+	}
+	return false;
+}
+
+/* An empty attribute is none. */
+static bool may_be_attribute(struct slice value)
+{
+	return json_kind(value) == JSON_STRING && value.len > 2 && !has_control(value);
+}
+
 /* Those of metadata's members that attributes are known for. */
 static void add_correlation(struct buf *out, struct slice metadata)
 {
@@ -90,8 +118,7 @@ static void add_correlation(struct buf *out, struct slice metadata)
 	{
 		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		{
-			/* An empty attribute is none. */
-			if (json_kind(value) == JSON_STRING && value.len > 2 && json_string_is(key, names[i][0]))
+			if (may_be_attribute(value) && json_string_is(key, names[i][0]))
 				add_member(out, names[i][1], value);
 		}
 	}
@@ -103,7 +130,8 @@ void cloudevent_write(struct buf *out, const char *namespace_name, const struct 
 	buf_add_str(out, ",\"source\":\"");
 	add_source(out, namespace_name);
 	add_member(out, "\",\"type\":", event->type);
-	add_member(out, ",\"subject\":", event->stream);
+	if (may_be_attribute(event->stream))
+		add_member(out, ",\"subject\":", event->stream);
 	if (has_time(event->time))
 		add_member(out, ",\"time\":", event->time);
 	add_member(out, ",\"position\":\"", event->position);

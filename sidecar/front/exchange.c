@@ -101,11 +101,12 @@ bool exchange_is_granted(const struct exchange *exchange, struct error *error)
 bool exchange_read_claim(struct exchange *exchange)
 {
 	struct http_request *request = exchange->request;
-	const struct credentials credentials = {.query = http_query(request),
-											.authorization = http_header(request, "Authorization")};
+	struct credentials credentials = {.query = http_query(request)};
 	struct error error;
 
-	if (auth_read(exchange->service->auth, &credentials, &exchange->claim, &error))
+	if (!http_header_once(request, "Authorization", &credentials.authorization))
+		error_set(&error, ERROR_INVALID_REQUEST, "a request has one Authorization, not two");
+	else if (auth_read(exchange->service->auth, &credentials, &exchange->claim, &error))
 		return true;
 	exchange->claim.name[0] = '\0';
 	exchange_fail(exchange, &error, error_status(error.code));

@@ -23,6 +23,7 @@ page_files:
 	file "box.js"
 	file "ui.js"
 	file "table.js"
+	file "plot.js"
 	file "view_namespace.js"
 	file "view_streams.js"
 	file "view_stream.js"
@@ -31,8 +32,6 @@ page_files:
 	file "view_consumers.js"
 	file "view_admin.js"
 	file "vendor/preact.js"
-	file "vendor/uplot.js"
-	file "vendor/uplot.css"
 	.byte 0
 	.size page_files, . - page_files
 

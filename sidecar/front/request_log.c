@@ -10,7 +10,6 @@
 
 #include "base/clock.h"
 #include "base/stats.h"
-#include "base/trace.h"
 #include "http/http.h"
 #include "rpc/rpc.h"
 
@@ -84,6 +83,13 @@ static struct slice print_number(char text[24], uint64_t number)
 	return (struct slice){text, (size_t)snprintf(text, 24, "%" PRIu64, number)};
 }
 
+struct trace request_trace(const struct http_request *request)
+{
+	struct slice header;
+
+	return trace_read(http_header_once(request, "traceparent", &header) ? header : (struct slice){NULL, 0});
+}
+
 /*
  * What was asked for is read from the request once more, as few are logged.  The path alone: there may be
  * a token behind the question mark.
@@ -100,7 +106,7 @@ static void log_request(enum log_level level, const char *what, const struct req
 	if (entry->has_calls)
 		rpc_describe(http_body(request), &asked);
 	add_field(&line, "id", outcome->id, false);
-	add_field(&line, "trace", trace_read(http_header(request, "traceparent")).id, false);
+	add_field(&line, "trace", request_trace(request).id, false);
 	add_field(&line, "method", http_method(request), false);
 	add_field(&line, "path", http_path(request), false);
 	add_field(&line, "status", print_number(status, (uint64_t)outcome->status), true);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/log.h"
+#include "base/trace.h"
 
 struct http_outcome;
 struct http_request;
@@ -34,6 +35,9 @@ struct request_log_entry
  */
 void request_log_add(struct request_log *log, const struct request_log_entry *entry,
 					 struct http_request *request, const struct http_outcome *outcome);
+
+/* What its traceparent says; nothing where there are two that differ. */
+struct trace request_trace(const struct http_request *request);
 
 /* The place of a status among those that are counted in stats, and its name there; NULL: there is none. */
 size_t request_status_index(int status);

@@ -103,10 +103,15 @@ void route_rpc_headers(struct exchange *exchange)
 /* False: *error says what is wrong with the request's key. */
 static bool read_key(const struct exchange *exchange, struct rpc_caller *caller, struct error *error)
 {
-	struct slice header = http_header(exchange->request, "Idempotency-Key");
+	struct slice header;
 	char key[IDEMPOTENCY_MAX_KEY];
 	size_t len;
 
+	if (!http_header_once(exchange->request, "Idempotency-Key", &header))
+	{
+		error_set(error, ERROR_INVALID_REQUEST, "a request has one Idempotency-Key, not two");
+		return false;
+	}
 	if (header.bytes == NULL)
 		return true;
 	len = idempotency_read(header, key);
@@ -139,7 +144,7 @@ void route_rpc_start(struct exchange *exchange)
 		return;
 	}
 	if (exchange->service->trace_metadata)
-		caller.trace = trace_read(http_header(exchange->request, "traceparent")).parent;
+		caller.trace = request_trace(exchange->request).parent;
 	if (!read_key(exchange, &caller, &error))
 	{
 		exchange_fail(exchange, &error, error_status(error.code));

@@ -56,18 +56,41 @@ struct slice http_query(const struct http_request *request)
 	return (struct slice){mark + 1, target.len - (size_t)(mark + 1 - target.bytes)};
 }
 
-struct slice http_header(const struct http_request *request, const char *name)
+/* The next of the headers from *at on that has the name; .bytes NULL: there is none. */
+static struct slice next_header(const struct http_request *request, const char *name, unsigned *at)
 {
 	size_t len = strlen(name);
 
-	for (unsigned i = 0; i < request->head.nheaders; i++)
+	while (*at < request->head.nheaders)
 	{
+		unsigned i = (*at)++;
 		struct slice found = resolve(request, request->head.headers[i].name);
 
 		if (found.len == len && strncasecmp(found.bytes, name, len) == 0)
 			return resolve(request, request->head.headers[i].value);
 	}
 	return (struct slice){NULL, 0};
+}
+
+struct slice http_header(const struct http_request *request, const char *name)
+{
+	unsigned at = 0;
+
+	return next_header(request, name, &at);
+}
+
+bool http_header_once(const struct http_request *request, const char *name, struct slice *value)
+{
+	unsigned at = 0;
+	struct slice other;
+
+	*value = next_header(request, name, &at);
+	while ((other = next_header(request, name, &at)).bytes != NULL)
+	{
+		if (other.len != value->len || memcmp(other.bytes, value->bytes, other.len) != 0)
+			return false;
+	}
+	return true;
 }
 
 bool http_accepts_gzip(const struct http_request *request)

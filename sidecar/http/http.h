@@ -122,6 +122,8 @@ struct slice http_path(const struct http_request *request);
 struct slice http_query(const struct http_request *request);
 /* The value of the first header of that name, in upper or lower case; .bytes NULL: there is none. */
 struct slice http_header(const struct http_request *request, const char *name);
+/* The same of a header that may come once only; false: it came with two values. */
+bool http_header_once(const struct http_request *request, const char *name, struct slice *value);
 /* Whether replies may be compressed for the client. */
 bool http_accepts_gzip(const struct http_request *request);
 /* The body, decoded; not to be asked for where it is streamed. */

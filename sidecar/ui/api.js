@@ -6,6 +6,9 @@ import {useEffect, useRef, useState} from './vendor/preact.js';
 import {message} from './json.js';
 import {events} from './route.js';
 
+const POLL_REST = 30;  // times as long as drawing took, between two looks
+const MAX_POLL = 5000;  // ms
+
 /** What the server says of a call that failed.  code: as in the reference; UNREACHABLE when it says nothing. */
 export class Failure extends Error {
   constructor(status, code, text, details) {
@@ -102,14 +105,20 @@ export const text = (method, ...args) => ask([method, ...args]);
 /** A method's result, for what has no messages in it. */
 export const rpc = async (method, ...args) => JSON.parse(await text(method, ...args));
 
+/** What several calls, made at once, are answered: a result, or the Failure, for each. */
+export async function settled(calls) {
+  const asked = calls.map(([method, ...params], id) => ({jsonrpc: '2.0', id, method, params}));
+  return JSON.parse(await ask(JSON.stringify(asked))).sort((a, b) => a.id - b.id).map(({error, result}) =>
+    error ? new Failure(200, error.data?.code, error.message) : result);
+}
+
 /** The results of several calls, made at once. */
 export async function batch(calls) {
-  const asked = calls.map(([method, ...params], id) => ({jsonrpc: '2.0', id, method, params}));
-  const answers = JSON.parse(await ask(JSON.stringify(asked)));
-  const failed = answers.find(answer => answer.error);
+  const answers = await settled(calls);
+  const failed = answers.find(answer => answer instanceof Failure);
   if (failed)
-    throw new Failure(200, failed.error.data?.code, failed.error.message);
-  return answers.sort((a, b) => a.id - b.id).map(answer => answer.result);
+    throw failed;
+  return answers;
 }
 
 // ---- live messages ----------------------------------------------------------------------------------------
@@ -132,8 +141,18 @@ async function readEvents(body, take) {
 
 const pause = (ms, signal) => new Promise(resolve => {
   setTimeout(resolve, ms);
-  signal.addEventListener('abort', resolve);
+  signal?.addEventListener('abort', resolve);
 });
+
+/**
+ * Waits until what was set is painted, and then so many times as long, at most `most` ms: so drawing has its share of a
+ * processor and no more, also of one that others need.
+ */
+export async function rest(times, least, most) {
+  const began = performance.now();
+  await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+  await pause(Math.min(most, Math.max(least, times * (performance.now() - began))));
+}
 
 /**
  * Follows /subscribe until `signal` aborts: query is {stream} or {category} or {all: true}, with types and position.
@@ -195,26 +214,26 @@ export function useAnswer(load, deps) {
   return {...answer, reload: () => setCount(n => n + 1)};
 }
 
-/** Calls `work` now and `ms` after it has ended, again and again, while the tab is seen. */
+/** Calls `work` now and `ms` after it has ended, or later where drawing takes long, again and again, while the tab is seen. */
 export function usePoll(work, ms, deps) {
   const latest = useRef();
   latest.current = work;
   useEffect(() => {
-    let timer, over = false, working = false;
-    const turn = async () => {
-      clearTimeout(timer);
+    let over = false, working = false;
+    const seen = async () => {
+      if (working)
+        return;
       working = true;
-      await latest.current();
+      while (!over && !document.hidden) {
+        await latest.current();
+        await rest(POLL_REST, ms, MAX_POLL);
+      }
       working = false;
-      if (!over && !document.hidden)
-        timer = setTimeout(turn, ms);
     };
-    const seen = () => document.hidden || working || turn();
     document.addEventListener('visibilitychange', seen);
-    turn();
+    seen();
     return () => {
       over = true;
-      clearTimeout(timer);
       document.removeEventListener('visibilitychange', seen);
     };
   }, deps);

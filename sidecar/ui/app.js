@@ -135,11 +135,13 @@ function Shown({place, parameters: given}) {
 
 function Head({place, setHelp}) {
   const [theme, nextTheme] = useTheme();
+  const nav = useRef();
+  useEffect(() => nav.current.querySelector('[aria-current]')?.scrollIntoView({block: 'nearest', inline: 'center'}), [place]);
   const link = ([path, view]) => html`<a href=${addressOf(path)} aria-current=${path === place ? 'page' : undefined}>${
     view.name}</a>`;
   return html`<header>
     <a class="brand" href=${addressOf('')} title="Namespace ${namespace()}"><b>Millrace</b> <span>${namespace()}</span></a>
-    <nav aria-label="Views">${Object.entries(VIEWS).filter(([, view]) =>
+    <nav ref=${nav} aria-label="Views">${Object.entries(VIEWS).filter(([, view]) =>
       view.name && (!view.administrator || isAdministrator())).map(link)}</nav>
     <${Box} />
     <button class="plain" onClick=${nextTheme} title="Light or dark: ${THEMES[theme]}"

@@ -22,8 +22,8 @@ function meanings(typed) {
   const time = readTime(typed);
   if (UUID.test(typed))
     found.push({what: 'Message', text: typed, open: () => goTo(messageAddress(typed.toLowerCase()))});
-  if (/^\d+$/.test(typed))
-    found.push({what: 'Position', text: typed, open: () => goTo(categoryAddress('', typed))});
+  if (/^\d+$|^\d{1,3}(,\d{3})+$/.test(typed))  // as it is, or as the page writes it
+    found.push({what: 'Position', text: typed, open: () => goTo(categoryAddress('', typed.replace(/,/g, '')))});
   if (time)
     found.push({what: 'Time', text: localTime(time), open: async () => {
       const {position} = await rpc('position.at', time.toISOString());

@@ -195,7 +195,7 @@ export class Table extends Component {
     const {columns, row, href, keyOf} = this.props;
     const cells = row(index);
     const target = cells && href && href(index);
-    return html`<div role="row" class="row ${target ? 'opens' : ''}" key=${keyOf ? keyOf(index) : index}
+    return html`<div role="row" class="row ${target ? 'opens' : ''} ${cells ? '' : 'absent'}" key=${keyOf ? keyOf(index) : index}
         id=${this.name + '-' + index} aria-rowindex=${index + 2} aria-selected=${index === this.state.selected}
         style=${{top: index * this.state.row - this.offset}} onMouseDown=${() => this.setState({selected: index})}
         onClick=${target && this.onClick}>
@@ -207,13 +207,13 @@ export class Table extends Component {
 
   render({label, columns, count, fit, empty}, {selected}) {
     const {from, to} = this.seen();
-    const {canvas, row} = this.sizes();
+    const {canvas, full, height, row} = this.sizes();
     const lines = [];
     for (let i = Math.max(0, from - MARGIN); i < Math.min(count, to + MARGIN); i++)
       lines.push(this.line(i));
     const tracks = {'--columns': columns.map(column => column.width || '1fr').join(' '),
                     '--small': columns.filter(column => column.small).map(column => column.small).join(' ')};
-    return html`<div class="table ${fit ? 'fit' : ''}" role="grid" aria-label=${label} aria-rowcount=${count + 1}
+    return html`<div class="table ${fit ? 'fit' : full > height ? 'long' : ''}" role="grid" aria-label=${label} aria-rowcount=${count + 1}
         style=${tracks}>
       <div role="rowgroup"><div role="row" class="row head" aria-rowindex="1">
         ${columns.map(column => html`<div role="columnheader" class=${classOf(column)}>${column.name}</div>`)}

@@ -27,25 +27,38 @@ export function localTime(time) {
     `${pad(date.getMinutes())}:${pad(date.getSeconds())}.${pad(date.getMilliseconds(), 3)}`;
 }
 
-/** Milliseconds in one unit: 850 ms, 12 s, 5 min, 3 h, 2 d. */
+const UNITS = [[86400000, 'd'], [3600000, 'h'], [60000, 'min'], [1000, 's'], [1, 'ms']];
+
+/** Milliseconds in one unit, rounded down: 850 ms, 12 s, 5 min, 3 h, 2 d. */
 export function duration(ms) {
-  const units = [[86400000, 'd'], [3600000, 'h'], [60000, 'min'], [1000, 's']];
-  const [size, unit] = units.find(([least]) => ms >= least) || [1, 'ms'];
+  const [size, unit] = UNITS.find(([least]) => ms >= least) || UNITS[4];
   return Math.floor(ms / size) + ' ' + unit;
 }
 
-const clocks = new Set();
-setInterval(() => document.hidden || clocks.forEach(tell => tell(Date.now())), 1000);
+/** The same without a remainder: 90 s, 1,500 ms. */
+export function exactly(ms) {
+  const [size, unit] = UNITS.find(([size]) => ms && ms % size === 0) || UNITS[4];
+  return count(ms / size) + ' ' + unit;
+}
 
-/** How long ago a time was; it goes on while it is seen. */
+const MOMENT = 5000;  // ms, that a clock goes by
+const clocks = new Set();
+setInterval(() => document.hidden || clocks.forEach(tell => tell()), MOMENT);
+
+function agoOf(time) {
+  const ms = Date.now() - new Date(time);
+  return ms < MOMENT ? 'now' : duration(Math.floor(ms / MOMENT) * MOMENT) + ' ago';
+}
+
+/** How long ago a time was; it goes on while it is seen, and is drawn anew when it reads otherwise. */
 export function Ago({time}) {
-  const [now, setNow] = useState(Date.now());
+  const [, setText] = useState();
   useEffect(() => {
-    clocks.add(setNow);
-    return () => clocks.delete(setNow);
-  }, []);
-  const ms = now - new Date(time);
-  return html`<time datetime=${time} title=${localTime(time)}>${ms < 1000 ? 'now' : duration(ms) + ' ago'}</time>`;
+    const tell = () => setText(agoOf(time));
+    clocks.add(tell);
+    return () => clocks.delete(tell);
+  }, [time]);
+  return html`<time datetime=${time} title=${localTime(time)}>${agoOf(time)}</time>`;
 }
 
 export const StreamLink = ({name}) => html`<a href=${streamAddress(name)}>${name}</a>`;

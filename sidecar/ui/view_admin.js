@@ -2,9 +2,11 @@
 // to be sent to a colleague.
 
 import {html, useState} from './vendor/preact.js';
-import {rpc, useAnswer, usePolled} from './api.js';
+import {Failure, rpc, settled, useAnswer, usePolled} from './api.js';
 import {Table} from './table.js';
 import {count, Copy, duration, localTime, plural, Title, Trouble, Waiting} from './ui.js';
+
+const EVERY = 3000;  // ms between two looks
 
 const since = seconds => seconds === null || seconds === undefined ? '' : duration(seconds * 1000);
 
@@ -119,18 +121,18 @@ function Server({value}) {
   return html`<dl class="facts panel">${facts.map(([name, fact]) => html`<div><dt>${name}</dt><dd>${fact}</dd></div>`)}</dl>`;
 }
 
-/** One part of the view: what it asks for, again and again if `ms` says so, and the component that shows it. */
-function Part({method, ms, show}) {
-  const {value, error} = ms ? usePolled(() => rpc(method), ms, []) : useAnswer(() => rpc(method), []);
-  return html`${error && html`<${Trouble} error=${error} />`}
-    ${value ? html`<${show} value=${value} />` : !error && html`<${Waiting} />`}`;
-}
+/** One part of the view: what shows an answer, and the answer, or why there is none. */
+const part = (show, answer, error = answer instanceof Failure ? answer : undefined) =>
+  error ? html`<${Trouble} error=${error} />` : answer ? html`<${show} value=${answer} />` : html`<${Waiting} />`;
 
 export function AdminView() {
+  const {value: [stats, blocked, connections] = [], error} = usePolled(
+    () => settled([['sys.stats'], ['sys.blocked'], ['sys.connections']]), EVERY, []);
+  const namespaces = useAnswer(() => rpc('ns.list'), []);
   return html`<${Title} title="Server" />
-    <${Part} method="sys.stats" ms=${2000} show=${Server} />
-    <${Part} method="sys.blocked" ms=${2000} show=${Blocked} />
-    <${Part} method="ns.list" show=${Namespaces} />
-    <${Part} method="sys.connections" ms=${3000} show=${Connections} />
+    ${error ? html`<${Trouble} error=${error} />` : part(Server, stats)}
+    ${part(Blocked, blocked)}
+    ${part(Namespaces, namespaces.value, namespaces.error)}
+    ${part(Connections, connections)}
     <${Snapshot} />`;
 }

@@ -2,11 +2,12 @@
 // and each change asks for the consumer's name.
 
 import {html, useRef, useState} from './vendor/preact.js';
-import {rpc, usePolled} from './api.js';
+import {batch, rpc, usePolled} from './api.js';
 import {Table} from './table.js';
+import {Plot} from './plot.js';
 import {addressOf, categoryAddress, streamAddress} from './route.js';
 import {readTime} from './box.js';
-import {count, duration, localTime, plural, StreamLink, Title, Trouble, Waiting} from './ui.js';
+import {count, duration, exactly, localTime, plural, StreamLink, Title, Trouble, Waiting} from './ui.js';
 
 const EVERY = 2000;  // ms between two looks
 const KEPT = 150;  // looks that a trend has
@@ -36,12 +37,12 @@ function tendency(trend) {
   return rate > 0 ? 'grows by ' + each : `falls by ${each}, done in ${duration(last.lag / -rate * 1000)}`;
 }
 
-function Trend({consumer, wide}) {
+function Trend({consumer}) {
   const trend = trends.get(consumer) || [];
   const most = Math.max(1, ...trend.map(one => one.lag));
   const span = Math.max(30, trend.length) - 1;
   const points = trend.map((one, n) => `${100 - (trend.length - 1 - n) / span * 100},${29 - one.lag / most * 28}`);
-  return html`<svg class="trend ${wide ? 'panel' : ''}" viewBox="0 0 100 30" preserveAspectRatio="none" role="img"
+  return html`<svg class="trend" viewBox="0 0 100 30" preserveAspectRatio="none" role="img"
       aria-label="Lag of the last minutes, at most ${count(most)}">
     <polyline points=${points.join(' ')} />
   </svg>`;
@@ -81,8 +82,8 @@ function Consumers() {
 // ---- one of them --------------------------------------------------------------------------------------------
 
 async function look(name, more) {
-  const [info, {claims}, streams] = await Promise.all([
-    rpc('consumer.info', name), rpc('consumer.claims', name), rpc('consumer.streams', name, more)]);
+  const [info, {claims}, streams] = await batch([
+    ['consumer.info', name], ['consumer.claims', name], ['consumer.streams', name, more]]);
   remember([info]);
   return {info, claims, streams};
 }
@@ -100,7 +101,7 @@ function Facts({info}) {
     ['In flight', plural(info.inFlight, 'message') + ' in ' + plural(info.claims, 'claim')],
     ['Streams', `waiting ${count(info.waiting)}, of them retried ${count(info.retrying)}; parked ${count(info.parked)}`],
     ['Created', localTime(info.createdAt)],
-    ...Object.entries(info.options || {}).map(([key, value]) => [key, String(value)]),
+    ...Object.entries(info.options || {}).map(([key, value]) => /Ms$/.test(key) ? [key.slice(0, -2), exactly(value)] : [key, typeof value === 'number' ? count(value) : String(value)]),
   ];
   return html`<dl class="facts panel">${facts.filter(([, value]) => value !== undefined).map(([name, value]) =>
     html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
@@ -137,7 +138,7 @@ function Streams({streams, chosen, choose}) {
   const columns = chosen ? [{name: '✓', width: '34px', small: '34px'}, ...STREAM_COLUMNS] : STREAM_COLUMNS;
   const row = n => {
     const one = streams[n];
-    const cells = [html`<a href=${streamAddress(one.stream, one.position)}>${one.stream}</a>`, one.position,
+    const cells = [html`<a href=${streamAddress(one.stream, one.position)}>${one.stream}</a>`, count(one.position),
                    one.attempts || '', what(one), html`<span title=${one.error}>${one.error}</span>`];
     return chosen ? [html`<input type="checkbox" aria-label="Choose ${one.stream}" checked=${chosen.has(one.stream)}
       onChange=${event => choose(one.stream, event.target.checked)} />`, ...cells] : cells;
@@ -194,7 +195,7 @@ const CHANGES = {
     run: async (name, given) => {
       const position = await positionFor(given);
       await rpc('consumer.reset', name, {position, keepParked: given.keepParked});
-      return 'Begins anew at ' + position;
+      return 'Begins anew at ' + (position > 0 ? count(position) : position);
     },
   },
   move: {
@@ -264,6 +265,7 @@ function Consumer({name}) {
   if (!value)
     return error ? html`<${Title} title="Consumer" of=${name} /><${Trouble} error=${error} />` : html`<${Waiting} />`;
   const {info, claims, streams} = value;
+  const trend = trends.get(name);
   streams.forEach(one => seen.current.set(one.stream, one));
   const choose = (stream, on) => setChosen(before => {
     const next = new Set(before);
@@ -280,7 +282,7 @@ function Consumer({name}) {
     ${chosen && html`<${Changes} info=${info} chosen=${[...chosen].map(one => seen.current.get(one))}
       onDone=${() => { setChosen(new Set()); reload(); }} />`}
     <${Facts} info=${info} />
-    <${Trend} consumer=${name} wide />
+    <${Plot} label="Lag" times=${trend.map(one => one.at / 1000)} values=${trend.map(one => one.lag)} />
     <${Claims} claims=${claims} />
     <div class="tools"><h2>Streams that wait, are retried or parked</h2>
       ${kinds.map(([label, which]) => html`<button aria-pressed=${parked === which} onClick=${show(which)}>${label}</button>`)}

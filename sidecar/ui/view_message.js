@@ -1,13 +1,15 @@
 // A message: its head, its data as a tree or as the server's text, what it came from and what it caused.
 
-import {html, useState} from './vendor/preact.js';
-import {text, useAnswer} from './api.js';
+import {html, useRef, useState} from './vendor/preact.js';
+import {rpc, text, useAnswer, usePolled} from './api.js';
 import {items, kind, member, memberString, message, messages, parts, pretty} from './json.js';
 import {addressOf, categoryAddress, goTo, messageAddress, streamAddress} from './route.js';
 import {Table} from './table.js';
 import {Copy, count, localTime, StreamLink, Title, Trouble, Waiting} from './ui.js';
+import {writeList} from './view_search.js';
 import {MESSAGE_TABLE} from './view_stream.js';
 
+const EVERY = 3000;  // ms between two looks at what it caused
 const CAUSED = 20;
 const SCAN = 10000;  // messages that are looked at for what it caused
 const SHOWN = 200;  // parts of an object or array, before more is asked for
@@ -106,23 +108,38 @@ function originsOf({metadata}) {
   return found;
 }
 
-/** The first messages whose metadata names this one as their cause, among those that follow it. */
-async function findCaused({id, globalPosition}) {
+/** The texts of a message's tags, each once. */
+function tagsOf({metadata}) {
+  const list = member(metadata, 'tags') || '';
+  return list[0] === '[' ? [...new Set(items(list).filter(one => one[0] === '"').map(one => JSON.parse(one)))] : [];
+}
+
+/**
+ * The first messages whose metadata names this one as their cause, among those that follow it.  `before` is what was
+ * found up to where, from which this goes on: {rows, from, isAll}.
+ */
+async function findCaused({id, globalPosition}, before = {rows: [], from: globalPosition + 1, isAll: true}) {
+  const {head} = await rpc('stream.head');
+  if (!before.isAll || before.rows.length === CAUSED || before.from > head)
+    return before;
   const wanted = [...CAUSATION.map(key => [key, id]), ['causationMessageGlobalPosition', globalPosition]];
   const answers = await Promise.all(wanted.map(([key, value]) => text('messages.search', {
-    where: {path: ['metadata', key], value}, position: globalPosition + 1, direction: 'forward', limit: CAUSED,
+    where: {path: ['metadata', key], value}, position: before.from, direction: 'forward', limit: CAUSED,
     scanLimit: SCAN,
   })));
-  const found = new Map(answers.flatMap(answer => messages(member(answer, 'messages'))).map(one => [one.globalPosition, one]));
-  return {messages: [...found.values()].sort((a, b) => a.globalPosition - b.globalPosition).slice(0, CAUSED),
+  const found = answers.flatMap(answer => messages(member(answer, 'messages')));
+  const all = new Map([...before.rows, ...found].map(one => [one.globalPosition, one]));
+  return {rows: [...all.values()].sort((a, b) => a.globalPosition - b.globalPosition).slice(0, CAUSED), from: head + 1,
           isAll: answers.every(answer => member(answer, 'next') === 'null')};
 }
 
+/** Live, as long as all that follows is looked at. */
 function Caused({of}) {
-  const {value, error, reload} = useAnswer(() => findCaused(of), [of.id]);
+  const last = useRef();
+  const {value, error, reload} = usePolled(async () => last.current = await findCaused(of, last.current), EVERY, [of.id]);
   if (error)
     return html`<${Trouble} error=${error} retry=${reload} />`;
-  const rows = value ? value.messages : [];
+  const {rows} = value || {rows: []};
   return html`<section class="part" aria-label="What it caused"><div class="title"><h2>What it caused</h2>
     <small>${value && (rows.length === CAUSED ? `the first ${CAUSED}` : value.isAll ? 'all of it' :
       `among the ${count(SCAN)} messages behind it`)}</small></div>
@@ -148,15 +165,18 @@ function Beside({of, direction, label}) {
   return html`<button disabled=${ended} onClick=${async () => setEnded(!await goBeside(of, direction))}>${label}</button>`;
 }
 
-function Facts({message: {id, stream, type, position, globalPosition, time, metadata}}) {
+function Facts({message: {id, stream, position, globalPosition, time, metadata}}) {
+  const tags = tagsOf({metadata});
   const facts = [
     ['Stream', html`<${StreamLink} name=${stream} />`],
-    ['Position', html`<a href=${streamAddress(stream, position)}>${position}</a>`],
-    ['Global position', html`<a href=${categoryAddress('', globalPosition)}>${globalPosition}</a>`],
+    ['Position', html`<a href=${streamAddress(stream, position)}>${count(position)}</a>`],
+    ['Global position', html`<a href=${categoryAddress('', globalPosition)}>${count(globalPosition)}</a>`],
     ['Local time', html`<time datetime=${time}>${localTime(time)}</time>`],
     ['UTC', time],
     ['Id', html`<span class="mono">${id}</span> <${Copy} text=${id} />`],
     ...originsOf({metadata}).map(({what, text, address}) => [what, html`<a class="mono" href=${address}>${text}</a>`]),
+    ...(tags.length ? [['Tags', tags.map(tag => html`<a class="tag" href=${
+      addressOf('search', {tags: writeList(tag)})}>${tag}</a> `)]] : []),
   ];
   return html`<dl class="facts long panel">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }

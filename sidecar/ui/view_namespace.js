@@ -1,68 +1,18 @@
 // A namespace at a glance: how fast it grows, how far behind its consumers are, what changed lately, and who holds
-// readers back.  It looks once a second, whatever the load, and reads the streams only when there is something new.
+// readers back.  It looks once a second at most, whatever the load, and reads the streams only when there is something
+// new.
 
-import {html, useEffect, useRef, useState} from './vendor/preact.js';
+import {html, useRef, useState} from './vendor/preact.js';
 import {batch, isAdministrator, namespace, rpc, usePoll} from './api.js';
-import {addressOf, events, streamAddress} from './route.js';
+import {KEPT, Plot} from './plot.js';
+import {addressOf, streamAddress} from './route.js';
 import {Table} from './table.js';
 import {Ago, Copy, count, duration, plural, Title, Trouble} from './ui.js';
 
-const KEPT = 300;  // seconds of the plots
 const STEP = 5;  // seconds, of what was before the page was opened
 const STREAMS = 100;
 const HELD = 3;  // seconds that readers are held back until it is said: any append does so for a moment
 const FIRST_SCAN = 50000, NEXT_SCAN = 10000;  // messages that are looked at for streams
-
-// ---- plots ----------------------------------------------------------------------------------------------
-
-/** Colours as the canvas takes them: light-dark() is CSS's alone. */
-function paint(name) {
-  const probe = document.createElement('span');
-  probe.style.color = `var(${name})`;
-  document.body.append(probe);
-  const value = getComputedStyle(probe).color;
-  probe.remove();
-  return value;
-}
-
-function Plot({label, times, values, show}) {
-  const box = useRef(), plot = useRef();
-  const make = () => {
-    plot.current?.destroy();
-    const axis = {stroke: paint('--quiet'), grid: {stroke: paint('--line'), width: 1}, ticks: {show: false}, font: '11px system-ui'};
-    plot.current = new window.uPlot({
-      width: box.current.clientWidth, height: 130, legend: {show: false}, cursor: {show: false}, padding: [8, 8, 0, 0],
-      scales: {x: {range: (u, low, high) => [high - KEPT, high]}, y: {range: (u, low, high) => [0, Math.max(high * 1.1, 5)]}},
-      axes: [{...axis, space: 70, size: 24, values: (u, all) => all.map(time => new Date(time * 1000).toTimeString().slice(0, 8))}, {...axis, size: 52, space: 30, values: (u, all) => all.map(show)}],
-      series: [{}, {stroke: paint('--accent'), width: 1.5, fill: paint('--chosen'), points: {show: false}}],
-    }, [times, values], box.current);
-  };
-  useEffect(() => {
-    let timer;
-    const begin = () => window.uPlot ? make() : timer = setTimeout(begin, 50);
-    begin();
-    const seen = new ResizeObserver(() => plot.current?.setSize({width: box.current.clientWidth, height: 130}));
-    seen.observe(box.current);
-    const dark = matchMedia('(prefers-color-scheme: dark)');
-    dark.addEventListener('change', begin);
-    events.addEventListener('theme', begin);
-    return () => {
-      clearTimeout(timer);
-      seen.disconnect();
-      dark.removeEventListener('change', begin);
-      events.removeEventListener('theme', begin);
-      plot.current?.destroy();
-      plot.current = undefined;
-    };
-  }, []);
-  useEffect(() => plot.current?.setData([times, values]), [times]);
-  const last = values[values.length - 1];
-  return html`<figure class="panel plot"><figcaption>${label} <b>${last === undefined || last === null ? '–' : show(last)}</b></figcaption>
-    <div ref=${box} aria-hidden="true"></div></figure>`;
-}
-
-const short = number => number >= 1e6 ? (number / 1e6).toFixed(1) + ' M' : number >= 1e4 ? (number / 1e3).toFixed(0) + ' k' :
-  number >= 1e3 ? (number / 1e3).toFixed(1) + ' k' : String(Math.round(number));
 
 // ---- who holds readers back -------------------------------------------------------------------------------
 
@@ -96,7 +46,7 @@ const COLUMNS = [
 
 function Recent({streams}) {
   return html`<${Table} label="Streams that changed lately" columns=${COLUMNS} count=${streams.length}
-    keyOf=${index => streams[index].stream} href=${index => streamAddress(streams[index].stream)}
+    href=${index => streamAddress(streams[index].stream)}
     row=${index => {
       const {stream, version, globalPosition, lastActivity} = streams[index];
       return [stream, count(version), count(globalPosition), html`<${Ago} time=${lastActivity} />`];
@@ -113,12 +63,26 @@ async function lookBack(now) {
   return {times, rates, lags: times.map(() => null)};
 }
 
-/** The streams that changed lately: those of before, and those of the messages that came since. */
-async function streamsSince(before, came) {
-  const scanLimit = before ? Math.max(1, Math.min(came, NEXT_SCAN)) : FIRST_SCAN;
-  const {streams} = await rpc('streams.recent', {limit: STREAMS, scanLimit});
-  const all = new Map([...streams, ...before || []].reverse().map(one => [one.stream, one]));
+const recent = scanLimit => ['streams.recent', {limit: STREAMS, scanLimit}];
+
+/** The streams that changed lately: those of before, and those that changed since. */
+function joined(before, since) {
+  const all = new Map([...before, ...since].map(one => [one.stream, one]));
   return [...all.values()].sort((a, b) => b.globalPosition - a.globalPosition).slice(0, STREAMS);
+}
+
+/**
+ * One look, in one request as long as as many messages come as since the one before (head; came; streams): {stats,
+ * consumers, head, came, streams}.
+ */
+async function look({head, came, streams = []}) {
+  const foreseen = came && Math.min(2 * came, NEXT_SCAN);
+  const [stats, consumers, since] = await batch([
+    ['sys.stats'], ['consumer.list'], ...(foreseen ? [recent(foreseen)] : [])]);
+  const now = head === undefined ? FIRST_SCAN : Math.min(stats.head - head, NEXT_SCAN);
+  const more = now > foreseen || !since && now > 0 ? await rpc(...recent(now)) : since;
+  return {stats, consumers, head: stats.head, came: stats.head - (head ?? stats.head),
+          streams: more ? joined(streams, more.streams) : streams};
 }
 
 /** What is known of the namespace, looked at once a second. */
@@ -128,19 +92,18 @@ function useGlance() {
   const before = useRef({});
   usePoll(async () => {
     try {
-      const [stats, consumers] = await Promise.all([rpc('sys.stats'), rpc('consumer.list')]);
+      const seen = await look(before.current);
+      const {stats, consumers, came, streams} = seen;
       const now = Date.parse(stats.time) / 1000;
-      const {head, time, streams} = before.current;
-      const first = time === undefined;
-      const past = first ? await lookBack(now) : undefined;
-      const rate = first || now <= time ? null : Math.max(0, (stats.head - head) / (now - time));
+      const {time} = before.current;
+      const past = time === undefined ? await lookBack(now) : undefined;
+      const rate = past || now <= time ? null : Math.max(0, came / (now - time));
       const lag = consumers.length ? Math.max(...consumers.map(one => one.lag)) : null;
-      before.current = {head: stats.head, time: now, streams:
-        stats.head === head ? streams : await streamsSince(streams, stats.head - head)};
+      before.current = {...seen, time: now};
       setGlance(was => {
         const {times, rates, lags} = past || was;
         const from = times.findIndex(one => one > now - KEPT);
-        return {stats, consumers, streams: before.current.streams, times: [...times.slice(from), now],
+        return {stats, consumers, streams, times: [...times.slice(from), now],
                 rates: [...rates.slice(from), rate ?? rates[rates.length - 1]], lags: [...lags.slice(from), lag]};
       });
       setError();
@@ -161,9 +124,9 @@ export function NamespaceView() {
     ${error && html`<${Trouble} error=${error} />`}
     ${stats && stats.heldBack && stats.heldBack.seconds >= HELD && html`<${Banner} held=${stats.heldBack} />`}
     <div class="plots">
-      <${Plot} label="Messages a second" times=${times} values=${rates} show=${short} />
+      <${Plot} label="Messages a second" times=${times} values=${rates} />
       <${Plot} label=${html`Lag of ${slowest ? html`<a href=${addressOf('consumers', {name: slowest.consumer})}>${
-        slowest.consumer}</a>` : 'consumers'}`} times=${times} values=${lags} show=${short} />
+        slowest.consumer}</a>` : 'consumers'}`} times=${times} values=${lags} />
     </div>
     <h2>Changed lately</h2>
     <${Recent} streams=${streams || []} />`;

@@ -1,9 +1,9 @@
 // Search by types, time and path = value: one bounded scan after the other, which shows how far it is, can be stopped
-// and goes on where it was.
+// and goes on where it was.  Tags are found by their index, with types alone.
 
 import {html, useEffect, useRef, useState} from './vendor/preact.js';
 import {ask, useAnswer, rpc} from './api.js';
-import {items, member, message} from './json.js';
+import {member, messages} from './json.js';
 import {Table} from './table.js';
 import {go, messageAddress} from './route.js';
 import {readTime} from './box.js';
@@ -13,7 +13,7 @@ const SCAN = 20000;  // messages that one call looks at, at most
 const ROWS = 200;  // found in one call, at most
 const ENOUGH = 1000;  // found before it stops by itself
 
-const FIELDS = ['types', 'since', 'until', 'path', 'value', 'in', 'name', 'order'];
+const FIELDS = ['tags', 'types', 'since', 'until', 'path', 'value', 'in', 'name', 'order'];
 
 /** ["data","a.b"] as it is; data.a.0 by its dots. */
 function readPath(text) {
@@ -30,6 +30,13 @@ function readValue(text) {
   }
 }
 
+/** ["a,b","c"] as it is; a, b by its commas. */
+const readList = text => text.trimStart().startsWith('[') ? JSON.parse(text) :
+  text.split(',').map(one => one.trim()).filter(Boolean);
+
+/** What readList reads as this one text. */
+export const writeList = text => /^\s*\[|,|^\s|\s$/.test(text) ? JSON.stringify([text]) : text;
+
 function readTimeOf(form, name) {
   const time = readTime(form[name]);
   if (!time)
@@ -40,7 +47,11 @@ function readTimeOf(form, name) {
 /** What is asked for, as texts of JSON by option: a number among the values keeps its digits. */
 function request(form) {
   const options = {direction: JSON.stringify(form.order === 'oldest' ? 'forward' : 'backward')};
-  const types = (form.types || '').split(',').map(type => type.trim()).filter(Boolean);
+  const types = readList(form.types), tags = readList(form.tags);
+  if (tags.length && (form.path || form.name || form.since || form.until))
+    throw new Error('Tags are found by their index, with types alone: leave the path, the name and the times empty.');
+  if (tags.length)
+    return {...options, items: JSON.stringify([{tags, ...(types.length && {types})}])};
   if (types.length)
     options.types = JSON.stringify(types);
   for (const name of ['since', 'until'])
@@ -53,13 +64,24 @@ function request(form) {
   return options;
 }
 
+/** The same by the index of tags. */
+async function byTags({items: asked, direction}, position, signal) {
+  const answer = await ask(`["query.get",{"items":${asked}},{"direction":${direction},"batchSize":${ROWS}${
+    position === null ? '' : `,"position":${position}`}}]`, signal);
+  const found = messages(member(answer, 'messages'));
+  const next = found.length && found[found.length - 1].globalPosition + (direction === '"forward"' ? 1 : -1);
+  return {messages: found, scanned: 0, next: member(answer, 'more') === 'true' && next || null};
+}
+
 /** One call: the messages that it found, and where the next one begins. */
 async function scan(options, position, signal) {
+  if (options.items)
+    return byTags(options, position, signal);
   const all = {...options, limit: ROWS, scanLimit: SCAN, ...(position === null ? {} : {position})};
   const body = Object.entries(all).map(([name, value]) => `${JSON.stringify(name)}:${value}`).join();
   const answer = await ask(`["messages.search",{${body}}]`, signal);
   const of = name => JSON.parse(member(answer, name) ?? 'null');
-  return {messages: items(member(answer, 'messages')).map(one => message(one)), scanned: of('scanned'),
+  return {messages: messages(member(answer, 'messages')), scanned: of('scanned'),
           next: of('next'), time: of('nextTime')};
 }
 
@@ -121,9 +143,9 @@ function Found({found, running, begun}) {
 
 function Progress({scan}) {
   return html`<div class="tools progress" role="status">
-    <span><b>${count(scan.found.length)}</b> found in <b>${count(scan.scanned)}</b> messages</span>
+    <span><b>${count(scan.found.length)}</b> found${!scan.options?.items && html` in <b>${count(scan.scanned)}</b> messages`}</span>
     ${scan.next !== null && html`<span>now at ${count(scan.next)}${scan.time && ', ' + localTime(scan.time)}</span>`}
-    ${!scan.running && scan.begun && scan.next === null && !scan.error && html`<span>all of them seen</span>`}
+    ${!scan.running && scan.begun && scan.next === null && !scan.error && html`<span>${scan.options?.items ? 'these are all' : 'all of them seen'}</span>`}
     ${scan.running && html`<button type="button" onClick=${scan.stop}>Stop</button>`}
     ${!scan.running && scan.next !== null && html`<button type="button" onClick=${scan.goOn}>Go on</button>`}
   </div>`;
@@ -154,6 +176,7 @@ export function SearchView({parameters}) {
     <form class="panel search" onSubmit=${submit}>
       ${field('path', 'Path', 'data.order.id')}
       ${field('value', 'is', '7, "a text", true')}
+      ${field('tags', 'Tags', 'course:c1, student:s2')}
       ${field('types', 'Types', 'Opened, Closed', {list: 'types'})}
       ${choice('in', 'In', [['', 'category'], ['stream', 'stream']])}
       ${field('name', 'named', 'everything')}

@@ -5,7 +5,7 @@
 // the first row; without it that is the newest message, and new ones are added live.
 
 import {html, useEffect, useReducer, useRef, useState} from './vendor/preact.js';
-import {live, rpc, text} from './api.js';
+import {live, rest, rpc, text} from './api.js';
 import {member, messages} from './json.js';
 import {addressOf, change, messageAddress, streamAddress} from './route.js';
 import {Table} from './table.js';
@@ -14,6 +14,8 @@ import {count, localTime, Title, Trouble} from './ui.js';
 const PAGE = 100;
 const MAX_ROWS = 1000;  // that a page grows to by live messages
 const MAX_CACHED = 4000;
+const LIVE_REST = 5;  // times as long as drawing took, until live messages are drawn again
+const MAX_LIVE = 1000;  // ms
 const WINDOW_BYTES = 1 << 20;  // how much to ask for at once, about
 const PAGE_BYTES = 4 << 20;  // of a page, about
 const SCAN = 20000;  // messages that one question looks at
@@ -36,9 +38,9 @@ function Time({time}) {
 }
 
 const start = message => message.data.slice(0, 400);
-const rowOfStream = message => [message.position, message.type, start(message), message.globalPosition,
+const rowOfStream = message => [count(message.position), message.type, start(message), count(message.globalPosition),
                                 html`<${Time} time=${message.time} />`];
-const rowOfCategory = message => [message.globalPosition, html`<a href=${streamAddress(message.stream)} tabindex="-1">${
+const rowOfCategory = message => [count(message.globalPosition), html`<a href=${streamAddress(message.stream)} tabindex="-1">${
   message.stream}</a>`, message.type, start(message), html`<${Time} time=${message.time} />`];
 
 /** Columns and cells of tables of messages. */
@@ -47,7 +49,7 @@ export const MESSAGE_TABLE = {columns: OF_CATEGORY, cells: rowOfCategory};
 // ---- live --------------------------------------------------------------------------------------------------
 
 /**
- * Follows from `position` on while `on`; take(messages) is called once a frame.  Returns what to show of the
+ * Follows from `position` on while `on`; take(messages) is called a few times a second.  Returns what to show of the
  * connection.
  */
 function useLive(query, position, on, take) {
@@ -58,16 +60,18 @@ function useLive(query, position, on, take) {
     if (!on)
       return;
     const end = new AbortController();
-    let arrived = [];
+    let arrived = [], showing = false;
+    const show = async () => {
+      showing = true;
+      while (arrived.length && !end.signal.aborted) {
+        latest.current(arrived.splice(0));
+        await rest(LIVE_REST, 0, MAX_LIVE);
+      }
+      showing = false;
+    };
     live({...query, position}, {signal: end.signal, onState: setState, onMessages: some => {
-      if (arrived.length === 0)
-        requestAnimationFrame(() => {
-          const all = arrived;
-          arrived = [];
-          if (!end.signal.aborted)
-            latest.current(all);
-        });
       arrived = arrived.concat(some);
+      showing || show();
     }});
     return () => end.abort();
   }, [on, JSON.stringify(query)]);
@@ -111,11 +115,15 @@ function Tools({isStream, types, name, moves, following, onFollow, held, state})
 /** The messages of a stream by position, read when they are looked at.  `redraw` is called when there are more. */
 class Window {
   constructor(name, redraw) {
-    Object.assign(this, {name, redraw, rows: new Map(), bytes: WINDOW_BYTES / 10, busy: false});
+    Object.assign(this, {name, redraw, rows: new Map(), bytes: WINDOW_BYTES / 10, busy: false, wish: {low: 0, high: 0}});
   }
 
-  add(message) {
-    this.rows.set(message.position, message);
+  /** Keeps messages; where there are many, those that are far from what is looked at go. */
+  add(messages) {
+    messages.forEach(message => this.rows.set(message.position, message));
+    for (const position of this.rows.size > MAX_CACHED ? this.rows.keys() : [])
+      if (position < this.wish.low - 500 || position > this.wish.high + 500)
+        this.rows.delete(position);
   }
 
   /** Sees to it that the positions are here, or nearly: the last wish counts. */
@@ -151,15 +159,8 @@ class Window {
     this.error = undefined;
     for (let position = low; position <= high; position++)
       this.rows.set(position, null);  // none, unless it is among these
-    found.forEach(message => message.position <= high && this.add(message));
-    this.forget(low, high);
+    this.add(found.filter(message => message.position <= high));
     return true;
-  }
-
-  forget(low, high) {
-    for (const position of this.rows.size > MAX_CACHED ? this.rows.keys() : [])
-      if (position < low - 500 || position > high + 500)
-        this.rows.delete(position);
   }
 }
 
@@ -195,7 +196,7 @@ function WholeStream({name, at}) {
   };
   const take = arrived => {
     const head = arrived[arrived.length - 1].position;
-    arrived.slice(-MAX_ROWS).forEach(message => rows.current.add(message));
+    rows.current.add(arrived.slice(-MAX_ROWS));
     if (following)
       show(head);
     else
@@ -237,7 +238,7 @@ function WholeStream({name, at}) {
       need=${need} keyOf=${index => ends.last - index} href=${index => at_(index) && messageAddress(at_(index).id)}
       row=${index => {
         const message = at_(index);
-        return message ? rowOfStream(message) : message === null ? [ends.last - index, 'none at this position'] : undefined;
+        return message ? rowOfStream(message) : message === null ? [count(ends.last - index), 'none at this position'] : undefined;
       }} empty="There is no such stream, yet." />`}`;
 }
 

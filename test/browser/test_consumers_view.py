@@ -1,5 +1,6 @@
 """The page's view of consumers: what it shows, and what it takes to change one."""
 import itertools
+import re
 from collections import namedtuple
 
 import pytest
@@ -59,8 +60,9 @@ def test_all_consumers_are_shown_with_their_lag_and_one_is_opened(visit, stocked
     page.wait_text("host-2")
     assert page.url.endswith("/ui/consumers?name=worker")
     text = page.text()
-    for part in ("no such job " + MARKUP, "came too late", "again in 59 min", "43200000"):
+    for part in ("no such job " + MARKUP, "came too late", "lease\n12 h"):
         assert part in text
+    assert re.search(r"again in 5\d min", text)
 
 
 def test_lag_is_followed_and_its_trend_drawn(visit, stocked, consumer):
@@ -71,7 +73,7 @@ def test_lag_is_followed_and_its_trend_drawn(visit, stocked, consumer):
         stocked.client.write(consumer.third)
     page.wait(lambda: f"{before + 7}" in page.text("dd"), "the new lag")
     page.wait(lambda: "grows by" in page.text("dd"), "what it does")
-    assert page.js("return document.querySelector('polyline').points.length > 1")
+    assert page.js("return document.querySelector('.plot path:last-child').getTotalLength() > 0")
 
 
 def test_nothing_can_be_changed_before_the_switch_and_the_name(visit, stocked, consumer):

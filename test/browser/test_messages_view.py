@@ -39,7 +39,8 @@ def test_streams_that_changed_lately_come_first_and_by_themselves(page, stocked)
     page.wait(lambda: rows(page)[0][0] == "lately-1", "a stream that has just changed")
     stocked.client.write("lately-2")
     page.wait(lambda: [row[0] for row in rows(page)[:2]] == ["lately-2", "lately-1"], "another one")
-    page.wait(lambda: len(page.all("canvas")) == 2, "plots of rate and lag")
+    page.wait(lambda: page.js("return [...document.querySelectorAll('.plot path:last-child')].map("
+                              "path => path.getTotalLength() > 0)") == [True, True], "plots of rate and lag")
 
 
 def test_streams_are_listed_by_prefix_and_opened(visit, stocked):
@@ -97,7 +98,7 @@ def test_a_stream_begins_with_the_newest_and_moves_to_both_ends(visit, stocked, 
 
 def test_any_position_of_a_stream_is_reached_by_address_and_by_scrolling(visit, stocked, long):
     page = visit(stocked.sign_in("stream", name=long, at=1234))
-    page.wait(lambda: any(row[0] == "1234" for row in rows(page)), "the position")
+    page.wait(lambda: any(row[0] == "1,234" for row in rows(page)), "the position")
     page.js("const e = document.querySelector('.rows'); e.scrollTop = e.scrollHeight / 2")
     page.wait(lambda: first(page) and 9500 < int(first(page)) < 10500, "the middle")
     assert len(page.all(ROWS)) < 100, "only the rows that are seen exist"
@@ -163,6 +164,15 @@ def test_what_a_message_came_from_and_what_it_caused_are_linked(visit, stocked):
     page.wait_text("Packed", "h1")
     page.js("document.querySelector('.facts a[href*=search]').click()")
     page.wait_text("4 found")
+
+
+def test_what_a_message_causes_later_appears_by_itself(visit, stocked):
+    stocked.client.write("cause-1")
+    id = stocked.client.call("stream.last", "cause-1")[0]
+    page = visit(stocked.sign_in("message", id=id))
+    page.wait_text("Nothing.")
+    stocked.client.write("effect-1", {}, "Followed", {"causationId": id})
+    page.wait(lambda: any("Followed" in row for row in rows(page)), "what it caused")
 
 
 def test_previous_and_next_stay_in_the_stream(visit, stocked):

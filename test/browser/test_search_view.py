@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from store import wait_until
+from store import token_for, wait_until
 
 
 def search(page, **fields):
@@ -64,6 +64,48 @@ def test_what_cannot_be_searched_for_is_said(visit, stocked, field, value):
     page = visit(stocked.sign_in("search"))
     search(page, **{field: value})
     page.wait_for(".trouble")
+
+
+@pytest.fixture
+def tagged(stocked):
+    """A namespace with an index of tags, as its token."""
+    token = token_for("tagged")
+    stocked.client.call("ns.create", "tagged", {"token": token, "tags": True})
+    client = stocked.server.client(token)
+    for n in range(250):
+        client.call("stream.write", f"seat-{n}", {"type": "Booked" if n % 2 else "Freed", "data": {"n": n},
+                                                  "tags": ["course:c1", f"seat:{n}", "a, b"]})
+    yield token
+    client.close()
+    stocked.client.call("ns.delete", "tagged")
+
+
+def test_tags_and_types_are_found_by_their_index(visit, stocked, tagged):
+    page = visit(stocked.address("search", "#token=" + tagged))
+    search(page, tags="course:c1")
+    page.wait_text("250 found")
+    page.wait_text("these are all")
+    assert "seat-249" in found(page)[0]
+    search(page, types="Booked")
+    page.wait_text("125 found")
+    search(page, tags="course:c1, seat:8", types=" ")
+    page.wait_text("1 found")
+    search(page, path="data.n", value="8")
+    page.wait_text("with types alone", ".trouble")
+
+
+def test_a_messages_tags_are_links_to_what_else_has_them(visit, stocked, tagged):
+    page = visit(stocked.address("stream", "#token=" + tagged, name="seat-7"))
+    page.click(".canvas a")
+    page.wait_for(".tag")
+    assert page.texts(".tag") == ["course:c1", "seat:7", "a, b"]
+    page.click(".tag", "a, b")
+    page.wait_text("250 found")
+
+
+def test_without_an_index_of_tags_the_page_says_how_to_get_one(visit, stocked):
+    page = visit(stocked.sign_in("search", tags="course:c1"))
+    page.wait_text("SELECT millrace.index_tags()", ".trouble")
 
 
 def test_a_scan_stops_at_a_thousand_and_goes_on_where_it_was(visit, stocked, chromium):

@@ -56,6 +56,32 @@ def test_what_is_no_key_is_refused_by_every_method(client):
         send(client, '"', ["sys.version"])
 
 
+def twice(server, token, *headers):
+    """What a request with these headers is answered: its status and body."""
+    body = json.dumps(["stream.write", "s", message()])
+    with server.connect() as connection:
+        connection.sendall("\r\n".join(["POST /rpc HTTP/1.1", "Host: x", "Connection: close", *headers,
+                                         f"Authorization: Bearer {token}", f"Content-Length: {len(body)}", "",
+                                         body]).encode())
+        with connection.makefile("rb") as answer:
+            return int(answer.readline().split()[1]), answer.read()
+
+
+@pytest.mark.parametrize("header, other", [("Idempotency-Key: a", "idempotency-key: b"),
+                                           ("Idempotency-Key: a", "Idempotency-Key:"),
+                                           ("Authorization: Bearer ns_other", "Accept: */*")])
+def test_a_header_that_comes_once_only_may_not_come_with_two_values(server, client, header, other):
+    status, body = twice(server, client.token, header, other)
+    assert status == 400 and b"INVALID_REQUEST" in body and header.split(":")[0].encode() in body
+    assert client.call("stream.version", "s") is None
+
+
+def test_the_same_key_twice_is_one(server, client):
+    assert twice(server, client.token, "Idempotency-Key: k", "Idempotency-Key: k")[0] == 200
+    assert send(client, "k", ["stream.write", "s", message()])["position"] == 0
+    assert len(ids(client)) == 1
+
+
 def test_the_ids_never_change(secured):
     """Frozen: another derivation would store retries a second time."""
     client = secured.client()

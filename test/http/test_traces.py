@@ -47,6 +47,16 @@ def test_a_malformed_header_is_ignored(traced, header):
     assert metadata(traced) == [None, {"a": 1}]
 
 
+def test_two_headers_that_differ_are_ignored(tracing, traced):
+    body = json.dumps(["stream.write", "s", message()])
+    with tracing.connect() as connection:
+        connection.sendall((f"POST /rpc HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {traced.token}\r\n"
+                            f"traceparent: {PARENT}\r\ntraceparent: {PARENT[:-1]}0\r\nConnection: close\r\n"
+                            f"Content-Length: {len(body)}\r\n\r\n{body}").encode())
+        assert b" 200 " in connection.makefile("rb").readline()
+    assert metadata(traced) == [None]
+
+
 def test_without_a_header_nothing_is_added(traced):
     traced.write("s")
     assert metadata(traced) == [None]

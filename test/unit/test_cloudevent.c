@@ -76,12 +76,39 @@ static void a_year_of_five_digits_is_left_out(void **state)
 	}
 }
 
+static void attributes_have_no_control_characters(void **state)
+{
+	static const char *const values[] = {"\"\\n\"",	"\"a\\tb\"",		  "\"\\u0001\"",	  "\"\\u001F\"",
+										 "\"\x7F\"", "\"\\u007f\"", "\"\\u009F\"", "\"x\xC2\x85\""};
+	static const char *const others[] = {"\"\\\\n\"", "\"\\u0020\"", "\"\\u0070\"", "\"\xC2\xA0\"", "\"\\\"\"",
+										 "\"\\u1001\""};
+	char text[300];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]) + sizeof(others) / sizeof(others[0]); i++)
+	{
+		bool good = i >= sizeof(values) / sizeof(values[0]);
+		const char *value = good ? others[i - sizeof(values) / sizeof(values[0])] : values[i];
+		struct cloudevent event;
+		const char *written;
+
+		snprintf(text, sizeof(text),
+				 "[\"i\",%s,\"T\",0,1,{},{\"correlationId\":%s},\"2026-11-29T07:01:57Z\"]", value, value);
+		event = cloudevent_of_message(slice_of(text));
+		written = write("n", &event);
+		assert_int_equal(strstr(written, "\"subject\"") != NULL, good);
+		assert_int_equal(strstr(written, "\"correlationid\"") != NULL, good);
+		assert_non_null(strstr(written, "\"metadata\""));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(both_forms_make_the_same_event),
 		cmocka_unit_test(a_source_is_a_uri),
 		cmocka_unit_test(a_year_of_five_digits_is_left_out),
+		cmocka_unit_test(attributes_have_no_control_characters),
 	};
 
 	return cmocka_run_group_tests_name("cloudevent", tests, NULL, NULL);
