@@ -83,17 +83,11 @@ REPEATED = {
         (r"\| text of an error \| ([\d,]+) bytes", "MAX_ERROR_TEXT"),
         (r"\| streams that wait \| ([\d,]+);", "MAX_WAITING_STREAMS"),
         (r"\bbatch_size bigint = (\d+)", "DEFAULT_BATCH_SIZE"),
-<<<<<<< HEAD
-        (r"\bmax_rows bigint = (\d+)", "DEFAULT_MAX_ROWS"),
+        (r"\bmax_rows bigint = (?!\d{5})(\d+)", "DEFAULT_MAX_ROWS"),
+        (r"\bmax_rows bigint = (\d{5})", "MAX_REMOVED"),
         (r"u8 version \((\d+), \d+ or \d+\)", "BATCH_VERSION"),
         (r"u8 version \(\d+, (\d+) or \d+\)", "BATCH_VERSION_NEW_IDS"),
         (r"u8 version \(\d+, \d+ or (\d+)\)", "BATCH_VERSION_WAIT"),
-=======
-        (r"\bmax_rows bigint = (?!\d{5})(\d+)", "DEFAULT_MAX_ROWS"),
-        (r"\bmax_rows bigint = (\d{5})", "MAX_REMOVED"),
-        (r"u8 version \((\d+), or \d+\)", "BATCH_VERSION"),
-        (r"u8 version \(\d+, or (\d+)\)", "BATCH_VERSION_NEW_IDS"),
->>>>>>> r-core
         (r"verdicts +=.* u8 version \((\d+)\)", "VERDICTS_VERSION"),
     ],
     "sidecar/README.md": [
