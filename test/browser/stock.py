@@ -12,7 +12,7 @@ LARGE = 5 << 20
 VIEWS = [("", {}), ("streams", {"prefix": "account"}), ("streams", {"categories": "true"}),
          ("stream", {"name": "account-1"}), ("category", {"name": "account"}), ("category", {}), ("message", {}),
          ("search", {"path": "data.order", "value": "7"}), ("consumers", {}), ("consumers", {"name": "worker"}),
-         ("admin", {})]
+         ("admin", {}), ("settings", {})]
 
 
 def stock(server):
