@@ -132,6 +132,12 @@ test-decisions: ## appends on condition by clients of all kinds: whether each de
 	@$(MAKE) --no-print-directory install
 	@$(PYTHON) test/decisions.py $(ARGS)
 
+test-retention: ## sweeps beside load, archives that are killed, secrets that are to be gone, 15 minutes
+#@ make test-retention [ARGS='--only sweeps --messages 100000']
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory install
+	@$(PYTHON) test/retention.py $(ARGS)
+
 test-page: ## how fast the web page is in Chromium, and what open pages cost, minutes
 #@ make test-page [ARGS='--messages 100000 --rounds 1']
 	@$(MAKE) --no-print-directory ready

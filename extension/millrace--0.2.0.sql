@@ -118,12 +118,30 @@ CREATE FUNCTION millrace.create_floors(schema text) RETURNS void
 COMMENT ON FUNCTION millrace.create_floors(text) IS
     'makes the tables of what is left of removed messages, in the schema of a namespace that was there before they were; for its owner';
 
+-- Statements after which ANALYZE takes no sample of what messages hold: nothing of ours plans by it, and it
+-- would stay behind in pg_statistic.
+CREATE FUNCTION millrace.statistics_statements(schema text) RETURNS SETOF text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('ALTER TABLE %I.%I ALTER COLUMN %I SET STATISTICS 0', n.nspname, c.relname, a.attname)
+    FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid JOIN pg_attribute a ON a.attrelid = c.oid
+    WHERE n.nspname = statistics_statements.schema AND c.relkind = 'r'
+        AND c.relname IN ('messages', 'consumer_streams', 'consumer_skipped', 'consumer_claims')
+        AND a.attname IN ('stream_name', 'data', 'metadata', 'stream', 'error', 'content') AND coalesce(a.attstattarget, -1) <> 0
+    UNION ALL
+    SELECT format('ALTER INDEX %I.%I ALTER COLUMN %s SET STATISTICS 0', n.nspname, i.relname, a.attnum)
+    FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid JOIN pg_index x ON x.indrelid = c.oid JOIN pg_class i ON i.oid = x.indexrelid
+        JOIN pg_attribute a ON a.attrelid = i.oid AND x.indkey[a.attnum - 1] = 0
+    WHERE n.nspname = statistics_statements.schema AND c.relname = 'messages' AND coalesce(a.attstattarget, -1) <> 0
+$$;
+COMMENT ON FUNCTION millrace.statistics_statements(text) IS 'internal: statements after which no statistics are kept of what messages hold';
+
 CREATE FUNCTION millrace.create_namespace(name text, description text DEFAULT NULL, token_hash text DEFAULT NULL,
                                           metadata jsonb DEFAULT NULL) RETURNS timestamptz
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     schema text := millrace.namespace_schema(name);
     created_at timestamptz;
+    statement text;
 BEGIN
     PERFORM millrace.check_namespace_name(name);
     PERFORM millrace.check_token_hash(token_hash);
@@ -158,6 +176,9 @@ BEGIN
         CREATE INDEX messages_category ON %1$I.messages (millrace.category(stream_name), global_position);
     $table$, schema);
     PERFORM millrace.create_floors(schema);
+    FOR statement IN SELECT millrace.statistics_statements(schema) LOOP
+        EXECUTE statement;
+    END LOOP;
     RETURN created_at;
 END $$;
 COMMENT ON FUNCTION millrace.create_namespace(text, text, text, jsonb) IS
@@ -667,11 +688,17 @@ COMMENT ON PROCEDURE millrace.wait_for_commits(bigint, boolean, integer) IS
     'returns when a transaction that wrote has ended on the server since the asker was told so, or after a time';
 
 CREATE FUNCTION millrace.json_export(namespace text, "position" bigint, categories text[], since timestamptz,
-                                     until timestamptz, max_bytes integer, query jsonb DEFAULT NULL,
-                                     OUT body text, OUT count bigint, OUT next_position bigint) RETURNS record
+                                     until timestamptz, max_bytes integer, query jsonb DEFAULT NULL, before timestamptz DEFAULT NULL,
+                                     OUT body text, OUT count bigint, OUT next_position bigint, OUT last_position bigint) RETURNS record
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_export';
-COMMENT ON FUNCTION millrace.json_export(text, bigint, text[], timestamptz, timestamptz, integer, jsonb) IS
+COMMENT ON FUNCTION millrace.json_export(text, bigint, text[], timestamptz, timestamptz, integer, jsonb, timestamptz) IS
     'a page of a namespace as NDJSON, one object a line';
+
+CREATE FUNCTION millrace.json_export_end(namespace text, after bytea, began xid8, last_exported bigint, max_bytes integer,
+                                         OUT body text, OUT next bytea) RETURNS record
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_export_end';
+COMMENT ON FUNCTION millrace.json_export_end(text, bytea, xid8, bigint, integer) IS
+    'a page of what stands behind the messages of a whole namespace: what is known of those that are gone';
 
 CREATE FUNCTION millrace.import_batch(namespace text, batch bytea, OUT imported bigint, OUT failed_record integer,
                                       OUT sqlstate text, OUT message text, OUT last_global_position bigint)
@@ -735,9 +762,9 @@ COMMENT ON VIEW millrace.appending IS
 
 CREATE VIEW millrace.blocked AS
     WITH waiting AS MATERIALIZED (
-        SELECT l.pid, CASE l.objsubid WHEN 19795 THEN 'stream' WHEN 19777 THEN 'append' WHEN 19779 THEN 'consumer' ELSE 'namespace' END AS lock
+        SELECT l.pid, CASE l.objsubid WHEN 19795 THEN 'stream' WHEN 19777 THEN 'append' WHEN 19779 THEN 'consumer' WHEN 19794 THEN 'retention' ELSE 'namespace' END AS lock
         FROM pg_catalog.pg_locks l
-        WHERE NOT l.granted AND l.locktype = 'advisory' AND l.objsubid IN (19795, 19777, 19779, 19790)
+        WHERE NOT l.granted AND l.locktype = 'advisory' AND l.objsubid IN (19795, 19777, 19779, 19790, 19794)
             AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
     )
     SELECT w.lock, w.pid, a.usename, a.application_name, a.client_addr, a.query_start, a.query,
@@ -1045,6 +1072,8 @@ END $$;
 -- The tables beside a namespace's messages, at the first consumer.
 CREATE FUNCTION millrace.create_consumer_tables(schema text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    statement text;
 BEGIN
     IF to_regclass(format('%I.consumers', schema)) IS NOT NULL THEN
         RETURN; -- whether they are ours is looked at when they are opened
@@ -1105,6 +1134,9 @@ BEGIN
             PRIMARY KEY (consumer, global_position)
         ) USING heap;
     $tables$, schema);
+    FOR statement IN SELECT millrace.statistics_statements(schema) LOOP
+        EXECUTE statement;
+    END LOOP;
 EXCEPTION
     WHEN duplicate_table OR duplicate_object OR unique_violation THEN
         IF to_regclass(format('%I.consumers', schema)) IS NULL THEN
@@ -1951,6 +1983,405 @@ CREATE FUNCTION millrace.json_removal(namespace text, method text, stream text, 
 $$;
 COMMENT ON FUNCTION millrace.json_removal(text, text, text, bigint, boolean, bigint) IS
     'internal: the methods stream.truncate, stream.remove, stream.close and stream.reopen of the HTTP side; number is before or the expected version';
+
+-- -- policies and sweeps
+
+CREATE TABLE millrace.retention (
+    namespace text COLLATE "C" NOT NULL REFERENCES millrace.namespaces ON DELETE CASCADE ON UPDATE CASCADE,
+    category text COLLATE "C" NOT NULL,
+    max_age interval,
+    max_count bigint,
+    forget boolean NOT NULL,
+    hold text[] COLLATE "C" NOT NULL,
+    PRIMARY KEY (namespace, category),
+    CHECK (num_nonnulls(max_age, max_count) > 0)
+);
+COMMENT ON TABLE millrace.retention IS 'what sweeps remove; set_retention() writes it';
+SELECT pg_catalog.pg_extension_config_dump('millrace.retention', '');
+
+-- How far the sweep is that is under way, or the last one was: a row for each rule of a policy.
+CREATE TABLE millrace.sweeps (
+    namespace text COLLATE "C" NOT NULL,
+    category text COLLATE "C" NOT NULL,
+    by_age boolean NOT NULL,
+    next_position bigint NOT NULL DEFAULT 0,
+    left_position bigint,
+    begun_at timestamptz NOT NULL DEFAULT clock_timestamp(), -- at the first message
+    stepped_at timestamptz,
+    ended_at timestamptz, -- NULL: it is under way
+    held_by text COLLATE "C",
+    held_position bigint,
+    PRIMARY KEY (namespace, category, by_age),
+    FOREIGN KEY (namespace, category) REFERENCES millrace.retention ON DELETE CASCADE ON UPDATE CASCADE
+);
+COMMENT ON TABLE millrace.sweeps IS 'internal: how far sweeps are';
+GRANT SELECT, INSERT, UPDATE, DELETE ON millrace.retention, millrace.sweeps TO pg_database_owner;
+
+CREATE FUNCTION millrace.set_retention(category text, max_age interval DEFAULT NULL, max_count bigint DEFAULT NULL,
+                                       forget boolean DEFAULT false, hold text[] DEFAULT '{}', namespace text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    name text := coalesce(namespace, millrace.selected_namespace());
+    wrong text := (SELECT h FROM unnest(hold) h WHERE h IS NULL OR h = '' OR octet_length(h) > 200 LIMIT 1);
+BEGIN
+    PERFORM millrace.find_namespace(name);
+    IF category IS NULL THEN
+        RAISE EXCEPTION 'category must not be NULL' USING ERRCODE = 'MR005';
+    ELSIF category = '' THEN
+        RAISE EXCEPTION 'category must not be empty' USING ERRCODE = 'MR006';
+    ELSIF octet_length(category) > 2000 THEN
+        RAISE EXCEPTION 'category is too long: % bytes, at most 2000 are allowed', octet_length(category) USING ERRCODE = 'MR007';
+    ELSIF strpos(category, '-') > 0 THEN
+        RAISE EXCEPTION 'category "%" is none: it has a "-"', category
+            USING ERRCODE = 'MR009', HINT = 'What is before the first "-" of a stream is its category.';
+    ELSIF max_age <= interval '0' OR max_age > interval '100000 years' THEN
+        RAISE EXCEPTION 'max_age % is out of range', max_age USING ERRCODE = 'MR009', HINT = 'It is more than nothing, up to 100000 years.';
+    ELSIF max_count < 1 THEN
+        RAISE EXCEPTION 'max_count % is out of range', max_count
+            USING ERRCODE = 'MR009', HINT = 'It is how many messages of a stream stay, at least 1.';
+    ELSIF cardinality(hold) > 100 OR array_ndims(hold) > 1 THEN
+        RAISE EXCEPTION 'hold has % names, at most 100 are allowed', cardinality(hold) USING ERRCODE = 'MR009';
+    ELSIF array_position(hold, NULL) IS NOT NULL OR wrong IS NOT NULL THEN
+        RAISE EXCEPTION 'hold has %, which is no name of a consumer', coalesce(quote_ident(left(wrong, 80)), 'NULL')
+            USING ERRCODE = 'MR009', HINT = 'It is 1 to 200 bytes.';
+    ELSIF num_nonnulls(max_age, max_count) = 0 AND (forget OR cardinality(hold) > 0) THEN
+        RAISE EXCEPTION 'a policy has max_age, max_count or both' USING ERRCODE = 'MR009', HINT = 'The category alone removes its policy.';
+    END IF;
+    IF num_nonnulls(max_age, max_count) = 0 THEN
+        DELETE FROM millrace.retention r WHERE r.namespace = name AND r.category = set_retention.category;
+        RETURN;
+    END IF;
+    INSERT INTO millrace.retention (namespace, category, max_age, max_count, forget, hold)
+        VALUES (name, set_retention.category, set_retention.max_age, set_retention.max_count, coalesce(set_retention.forget, false),
+                coalesce(set_retention.hold, '{}'))
+        ON CONFLICT ON CONSTRAINT retention_pkey DO UPDATE
+            SET max_age = excluded.max_age, max_count = excluded.max_count, forget = excluded.forget, hold = excluded.hold;
+    -- Another count may concern what sweeps have passed.
+    DELETE FROM millrace.sweeps s WHERE s.namespace = name AND s.category = set_retention.category;
+END $$;
+COMMENT ON FUNCTION millrace.set_retention(text, interval, bigint, boolean, text[], text) IS
+    'sets what sweeps remove of a category: what is older, all but the newest of each stream; the category alone: nothing any more';
+
+CREATE FUNCTION millrace.retention(namespace text DEFAULT NULL, OUT category text, OUT max_age interval, OUT max_count bigint,
+                                   OUT forget boolean, OUT hold text[], OUT swept_at timestamptz, OUT held_by text,
+                                   OUT held_position bigint) RETURNS SETOF record
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT r.category, r.max_age, r.max_count, r.forget, r.hold, min(s.ended_at),
+        (array_agg(s.held_by ORDER BY s.held_position))[1], min(s.held_position)
+    FROM millrace.retention r LEFT JOIN millrace.sweeps s USING (namespace, category)
+    WHERE r.namespace = coalesce($1, millrace.selected_namespace())
+    GROUP BY r.namespace, r.category ORDER BY r.category
+$$;
+COMMENT ON FUNCTION millrace.retention(text) IS 'the policies of a namespace, when each was swept last, and by whom it is held';
+
+CREATE FUNCTION millrace.lock_sweep(namespace text, wait boolean) RETURNS boolean
+    LANGUAGE c STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_lock_sweep';
+COMMENT ON FUNCTION millrace.lock_sweep(text, boolean) IS 'internal: lets one transaction at a time sweep a namespace';
+
+CREATE FUNCTION millrace.sweep_category(namespace text, category text, "position" bigint, young timestamptz, keep bigint, forget boolean,
+                                        forced boolean, hold text[], max_rows bigint, max_streams integer,
+                                        OUT looked bigint, OUT removed bigint, OUT streams bigint, OUT next_position bigint,
+                                        OUT left_position bigint, OUT more boolean, OUT from_position bigint, OUT to_position bigint,
+                                        OUT held_by text, OUT held_position bigint, OUT moved text[]) RETURNS record
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_sweep_category';
+COMMENT ON FUNCTION millrace.sweep_category(text, text, bigint, timestamptz, bigint, boolean, boolean, text[], bigint, integer) IS
+    'internal: a step of a sweep through one category, by one rule';
+
+-- A new sweep begins where the last one of the namespace has ended.
+CREATE FUNCTION millrace.begin_sweep(name text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO millrace.sweeps (namespace, category, by_age)
+        SELECT r.namespace, r.category, rule.by_age FROM millrace.retention r CROSS JOIN (VALUES (true), (false)) rule (by_age)
+        WHERE r.namespace = name AND CASE WHEN rule.by_age THEN r.max_age IS NOT NULL ELSE r.max_count IS NOT NULL END
+            AND NOT EXISTS (SELECT FROM millrace.sweeps s WHERE (s.namespace, s.category, s.by_age) = (r.namespace, r.category, rule.by_age));
+    IF EXISTS (SELECT FROM millrace.sweeps s WHERE s.namespace = name AND s.ended_at IS NULL) THEN
+        RETURN;
+    END IF;
+    -- What an import has put below is met when one begins at the first message, once a day.
+    UPDATE millrace.sweeps s SET ended_at = NULL,
+            next_position = CASE WHEN begun_at < clock_timestamp() - interval '1 day' THEN 0 ELSE next_position END,
+            begun_at = CASE WHEN begun_at < clock_timestamp() - interval '1 day' THEN clock_timestamp() ELSE begun_at END
+        WHERE s.ctid = ANY (ARRAY(SELECT f.ctid FROM millrace.sweeps f WHERE f.namespace = name FOR UPDATE SKIP LOCKED));
+END $$;
+COMMENT ON FUNCTION millrace.begin_sweep(text) IS 'internal: makes rows of sweeps for all rules that have none';
+
+CREATE FUNCTION millrace.sweep_step(namespace text, max_rows bigint, forced boolean, wait boolean,
+                                    OUT removed bigint, OUT streams bigint, OUT more boolean, OUT held_by text, OUT held_position bigint,
+                                    OUT moved text[]) RETURNS record
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    rule record;
+    step record;
+    rows_left bigint := max_rows;
+BEGIN
+    removed := 0;
+    streams := 0;
+    more := false;
+    moved := '{}';
+    IF NOT millrace.lock_sweep(namespace, wait) THEN
+        more := NULL;
+        RETURN;
+    END IF;
+    PERFORM millrace.begin_sweep(namespace);
+    FOR rule IN
+        SELECT s.category, s.by_age, s.next_position, s.left_position, r.forget, r.hold, r.max_count,
+            CASE WHEN s.by_age THEN clock_timestamp() - r.max_age END AS young
+        FROM millrace.sweeps s JOIN millrace.retention r USING (namespace, category)
+        WHERE s.namespace = sweep_step.namespace AND s.ended_at IS NULL AND CASE WHEN s.by_age THEN r.max_age IS NOT NULL ELSE r.max_count IS NOT NULL END
+        ORDER BY s.stepped_at NULLS FIRST, s.category, s.by_age
+        FOR UPDATE OF s SKIP LOCKED
+    LOOP
+        IF rows_left <= 0 OR streams >= 500 THEN
+            more := true;
+            EXIT;
+        END IF;
+        step := millrace.sweep_category(namespace, rule.category, rule.next_position, rule.young, rule.max_count, rule.forget, forced,
+                                        rule.hold, rows_left, (500 - streams)::integer);
+        UPDATE millrace.sweeps s
+            SET next_position = CASE WHEN step.more THEN step.next_position
+                                     ELSE least(step.next_position, step.left_position, rule.left_position) END,
+                left_position = CASE WHEN step.more THEN least(step.left_position, rule.left_position) END,
+                stepped_at = clock_timestamp(), ended_at = CASE WHEN NOT step.more THEN clock_timestamp() END,
+                held_by = step.held_by, held_position = step.held_position
+            WHERE s.namespace = sweep_step.namespace AND s.category = rule.category AND s.by_age = rule.by_age;
+        rows_left := rows_left - step.looked;
+        removed := removed + step.removed;
+        streams := streams + step.streams;
+        more := more OR step.more;
+        moved := moved || step.moved;
+        IF step.held_by IS NOT NULL AND (held_by IS NULL OR step.held_position < held_position) THEN
+            held_by := step.held_by;
+            held_position := step.held_position;
+        END IF;
+        IF step.removed > 0 AND has_table_privilege('millrace.removals', 'DELETE') AND has_table_privilege('millrace.removals', 'UPDATE') THEN
+            PERFORM millrace.fold_removals(namespace, rule.category);
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION millrace.sweep_step(text, bigint, boolean, boolean) IS
+    'internal: sweep(); without waiting more is NULL where another transaction is at it';
+
+CREATE FUNCTION millrace.sweep(namespace text DEFAULT NULL, max_rows bigint DEFAULT 10000, forced boolean DEFAULT false,
+                               OUT removed bigint, OUT streams bigint, OUT more boolean, OUT held_by text, OUT held_position bigint,
+                               OUT moved text[]) RETURNS record
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    step record;
+BEGIN
+    IF max_rows IS NULL OR max_rows NOT BETWEEN 1 AND 1000000 THEN
+        RAISE EXCEPTION 'max_rows % is out of range', coalesce(max_rows::text, 'NULL') USING ERRCODE = 'MR009', HINT = 'It is 1 to 1000000.';
+    END IF;
+    step := millrace.sweep_step(coalesce(namespace, millrace.selected_namespace()), max_rows, coalesce(forced, false), true);
+    removed := step.removed;
+    streams := step.streams;
+    more := step.more;
+    held_by := step.held_by;
+    held_position := step.held_position;
+    moved := step.moved;
+    IF held_by IS NOT NULL AND removed = 0 AND NOT more THEN
+        RAISE EXCEPTION 'consumer "%" holds the messages above global position %', held_by, held_position
+            USING ERRCODE = 'MR023', DETAIL = jsonb_build_object('by', held_by, 'position', held_position),
+                  HINT = 'It has not dealt with them, or is not there; forced => true removes them all the same.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION millrace.sweep(text, bigint, boolean) IS
+    'a step of removing what the policies of a namespace no longer want; with more: call again. MR023 when a consumer holds all of it';
+
+-- Few rows are kept: what is told of more than it was is looked at once too often, and nothing is passed over.
+CREATE FUNCTION millrace.fold_removals(namespace text, category text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    folded record;
+BEGIN
+    SELECT max(r.id) AS id, min(r.from_position) AS from_position, max(r.to_position) AS to_position, count(*) AS count INTO folded
+        FROM millrace.removals r WHERE r.namespace = fold_removals.namespace AND r.category = fold_removals.category;
+    IF folded.count < 100 THEN
+        RETURN;
+    END IF;
+    DELETE FROM millrace.removals r
+        WHERE r.namespace = fold_removals.namespace AND r.category = fold_removals.category AND r.id < folded.id;
+    UPDATE millrace.removals r SET from_position = folded.from_position, to_position = folded.to_position, streams = NULL
+        WHERE r.id = folded.id;
+END $$;
+COMMENT ON FUNCTION millrace.fold_removals(text, text) IS 'internal: makes one row of the removals of a category where there are many';
+
+-- -- what was removed, for readers
+
+GRANT SELECT, UPDATE, DELETE ON millrace.removals TO pg_database_owner;
+
+CREATE FUNCTION millrace.removals(namespace text DEFAULT NULL, "position" bigint DEFAULT NULL,
+                                  OUT id bigint, OUT category text, OUT from_position bigint, OUT to_position bigint, OUT streams bigint,
+                                  OUT removed_at timestamptz) RETURNS SETOF record
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT r.id, r.category, r.from_position, r.to_position, cardinality(r.streams), r.removed_at
+    FROM millrace.removals r
+    WHERE r.namespace = coalesce($1, millrace.selected_namespace()) AND ($2 IS NULL OR r.to_position >= $2) ORDER BY r.id
+$$;
+COMMENT ON FUNCTION millrace.removals(text, bigint) IS
+    'what was removed at or above a global position, and of how many streams; NULL: of any stream of the category';
+
+CREATE FUNCTION millrace.check_removals(stream text DEFAULT NULL, category text DEFAULT NULL, "position" bigint DEFAULT NULL,
+                                        removals_seen bigint DEFAULT NULL, namespace text DEFAULT NULL, global_position bigint DEFAULT NULL)
+    RETURNS void
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_check_removals';
+COMMENT ON FUNCTION millrace.check_removals(text, text, bigint, bigint, text, bigint) IS
+    'in the statement of a read: MR022 when it would miss messages that were removed';
+
+-- What the methods ns.setRetention, .retention, .sweep and .removals answer; options is an object.
+CREATE FUNCTION millrace.json_retention(namespace text, method text, category text, options jsonb) RETURNS text
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    result jsonb;
+BEGIN
+    CASE method
+        WHEN 'setRetention' THEN
+            PERFORM millrace.check_members(options, 'maxAgeMs integer', 'maxCount integer', 'forget boolean', 'hold array');
+            IF EXISTS (SELECT FROM jsonb_array_elements(options->'hold') h WHERE jsonb_typeof(h) <> 'string') THEN
+                RAISE EXCEPTION 'options.hold must be an array of strings' USING ERRCODE = 'MR009';
+            ELSIF (options->'maxAgeMs')::numeric NOT BETWEEN 1 AND 3155760000000000 THEN
+                RAISE EXCEPTION 'options.maxAgeMs % is out of range', options->'maxAgeMs'
+                    USING ERRCODE = 'MR009', HINT = 'It is 1 to 3155760000000000.';
+            END IF;
+            PERFORM millrace.set_retention(category, make_interval(secs => (options->'maxAgeMs')::float8 / 1000), (options->'maxCount')::bigint,
+                (options->'forget')::boolean, ARRAY(SELECT jsonb_array_elements_text(options->'hold')), namespace);
+            result := jsonb_build_object('namespace', namespace, 'category', category);
+        WHEN 'retention' THEN
+            PERFORM millrace.check_members(options), millrace.find_namespace(namespace);
+            result := (SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('category', r.category,
+                    'maxAgeMs', floor(extract(epoch FROM r.max_age) * 1000)::bigint, 'maxCount', r.max_count, 'forget', r.forget, 'hold', r.hold,
+                    'sweptAt', millrace.json_time(r.swept_at), 'heldBy', r.held_by, 'heldPosition', r.held_position)))
+                FROM millrace.retention(namespace) r);
+        WHEN 'sweep' THEN
+            PERFORM millrace.check_members(options, 'maxRows integer', 'forced boolean'), millrace.find_namespace(namespace);
+            result := (SELECT jsonb_strip_nulls(jsonb_build_object('removed', s.removed, 'streams', s.streams, 'more', s.more,
+                    'heldBy', s.held_by, 'heldPosition', s.held_position, 'moved', nullif(s.moved, '{}')))
+                FROM millrace.sweep(namespace, coalesce((options->'maxRows')::bigint, 10000), (options->'forced')::boolean) s);
+        WHEN 'removals' THEN
+            PERFORM millrace.check_members(options, 'position integer'), millrace.find_namespace(namespace);
+            result := (SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('id', r.id, 'category', r.category, 'from', r.from_position,
+                    'to', r.to_position, 'streams', r.streams, 'removedAt', millrace.json_time(r.removed_at))) ORDER BY r.id)
+                FROM (SELECT * FROM millrace.removals(namespace, (options->'position')::bigint) ORDER BY id DESC LIMIT 1000) r);
+    END CASE;
+    RETURN coalesce(result, '[]')::text;
+END $$;
+COMMENT ON FUNCTION millrace.json_retention(text, text, text, jsonb) IS 'internal: the methods of retention of the HTTP side';
+
+-- Where a server has to sweep: what nobody has swept for so long, or has left in the middle.
+CREATE FUNCTION millrace.sweeps_due(interval_ms bigint) RETURNS SETOF text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT r.namespace FROM millrace.retention r LEFT JOIN millrace.sweeps s USING (namespace, category)
+    GROUP BY r.namespace
+    HAVING bool_or(s.by_age IS NULL) OR CASE WHEN bool_or(s.ended_at IS NULL)
+        THEN max(s.stepped_at) IS NULL OR max(s.stepped_at) NOT BETWEEN clock_timestamp() - interval '10 s' AND clock_timestamp()
+        ELSE min(s.ended_at) NOT BETWEEN clock_timestamp() - interval_ms * interval '1 ms' AND clock_timestamp() END
+    ORDER BY r.namespace
+$$;
+COMMENT ON FUNCTION millrace.sweeps_due(bigint) IS 'internal: the namespaces that a server is to sweep';
+
+-- -- archives
+
+CREATE FUNCTION millrace.remove_archived(ids uuid[], digests bytea[], forced boolean DEFAULT false, namespace text DEFAULT NULL,
+                                         OUT removed bigint, OUT missing bigint) RETURNS record
+    LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_remove_archived';
+COMMENT ON FUNCTION millrace.remove_archived(uuid[], bytea[], boolean, text) IS
+    'internal: removes messages, the first of their streams, each if it is there and its line in an export has this SHA-256';
+
+CREATE FUNCTION millrace.json_remove_archived(namespace text, messages jsonb, forced boolean) RETURNS text
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('{"removed":%s,"missing":%s}', removed, missing)
+    FROM millrace.remove_archived(ARRAY(SELECT (m ->> 'id')::uuid FROM jsonb_array_elements(messages) WITH ORDINALITY AS e (m, n) ORDER BY n),
+                                  ARRAY(SELECT decode(m ->> 'sha256', 'hex') FROM jsonb_array_elements(messages) WITH ORDINALITY AS e (m, n) ORDER BY n),
+                                  forced, json_remove_archived.namespace)
+$$;
+COMMENT ON FUNCTION millrace.json_remove_archived(text, jsonb, boolean) IS 'internal: messages.remove';
+
+-- -- purging
+
+-- The tables of a namespace that are ours, whoever else has put some into its schema.
+CREATE FUNCTION millrace.purged_tables(schema text) RETURNS SETOF regclass
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.oid::regclass FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
+    WHERE n.nspname = purged_tables.schema AND c.relkind = 'r' AND c.relname IN ('messages', 'stream_floors', 'removed_ids', 'consumers',
+        'consumer_streams', 'consumer_skipped', 'consumer_claims')
+    ORDER BY c.relname <> 'messages', c.relname
+$$;
+COMMENT ON FUNCTION millrace.purged_tables(text) IS 'internal: the tables of a namespace';
+
+CREATE FUNCTION millrace.purge_statements(namespace text DEFAULT NULL, "full" boolean DEFAULT false) RETURNS SETOF text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema text := millrace.find_namespace(coalesce(namespace, millrace.selected_namespace()));
+    superuser boolean := current_setting('is_superuser') = 'on';
+    tables regclass[] := ARRAY(SELECT millrace.purged_tables(schema));
+    stranger regclass := (SELECT t FROM unnest(tables) t JOIN pg_class c ON c.oid = t WHERE NOT pg_has_role(c.relowner, 'USAGE') LIMIT 1);
+BEGIN
+    IF stranger IS NOT NULL THEN
+        RAISE EXCEPTION 'must be owner of table %', stranger USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    IF "full" THEN
+        RETURN QUERY SELECT millrace.statistics_statements(schema);
+    END IF;
+    IF "full" AND superuser THEN
+        RETURN NEXT format('DELETE FROM pg_catalog.pg_statistic WHERE starelid IN (SELECT %1$s UNION ALL SELECT indexrelid FROM pg_catalog.pg_index WHERE indrelid IN (SELECT %1$s))',
+                           format('unnest(%L::oid[])', tables::oid[]));
+    END IF;
+    IF "full" THEN
+        RETURN QUERY SELECT format('VACUUM (FULL) %s', t) FROM unnest(tables) t;
+        IF superuser THEN
+            RETURN NEXT 'VACUUM (FULL) pg_catalog.pg_statistic';
+        END IF;
+    END IF;
+    RETURN QUERY SELECT format('VACUUM (INDEX_CLEANUP ON) %s', t) FROM unnest(tables) t;
+    IF "full" AND superuser THEN
+        IF current_setting('wal_recycle') = 'on' THEN
+            RETURN NEXT 'ALTER SYSTEM SET wal_recycle = off';
+            RETURN NEXT 'SELECT pg_catalog.pg_reload_conf()';
+        END IF;
+        -- Files that wait to be used again, and have the WAL of before, are gone through.
+        RETURN NEXT 'SELECT pg_catalog.pg_logical_emit_message(false, ''millrace'', ''purge''), pg_catalog.pg_switch_wal() '
+            'FROM pg_catalog.generate_series(0, (SELECT count(*) FROM pg_catalog.pg_ls_waldir() '
+            'WHERE name COLLATE "C" > pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()) AND name ~ ''^[0-9A-F]{24}$''))';
+        RETURN NEXT 'CHECKPOINT';
+        IF current_setting('wal_recycle') = 'on' THEN
+            RETURN NEXT 'ALTER SYSTEM RESET wal_recycle';
+            RETURN NEXT 'SELECT pg_catalog.pg_reload_conf()';
+        END IF;
+    END IF;
+END $$;
+COMMENT ON FUNCTION millrace.purge_statements(text, boolean) IS
+    'the statements, each to be run by itself, that free what removed messages have left on disk; full: which nobody can use the namespace meanwhile for';
+
+CREATE FUNCTION millrace.purge_left(namespace text DEFAULT NULL, "full" boolean DEFAULT false) RETURNS SETOF text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    schema text := millrace.find_namespace(coalesce(namespace, millrace.selected_namespace()));
+    superuser boolean := current_setting('is_superuser') = 'on';
+    dead bigint := (SELECT sum(pg_stat_get_dead_tuples(t)) FROM millrace.purged_tables(schema) t);
+BEGIN
+    IF dead > 0 THEN
+        RETURN NEXT format('%s rows of schema %I that others may still see, or that came since', dead, schema);
+        RETURN QUERY SELECT format('held by session %s of role %s, since %s: end its transaction', pid, usename, xact_start)
+            FROM pg_stat_activity WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid() AND datname = current_database() ORDER BY xact_start;
+        RETURN QUERY SELECT format('held by prepared transaction %L, since %s: end it', gid, prepared) FROM pg_prepared_xacts ORDER BY prepared;
+        RETURN QUERY SELECT format('held by standby %s, for its queries', application_name) FROM pg_stat_replication WHERE backend_xmin IS NOT NULL;
+        RETURN QUERY SELECT format('held by replication slot %I', slot_name) FROM pg_replication_slots WHERE xmin IS NOT NULL;
+    END IF;
+    IF NOT "full" THEN
+        RETURN NEXT format('bytes in free space of the tables in schema %I, and names of streams in their indexes, until they are written over', schema);
+    END IF;
+    IF NOT "full" OR NOT superuser THEN
+        RETURN NEXT 'values in the statistics of the planner (pg_statistic), if ANALYZE has taken them';
+        RETURN NEXT 'the write-ahead log, in pg_wal, until it is written over';
+    END IF;
+    RETURN QUERY SELECT format('the write-ahead log that replication slot %I keeps', slot_name) FROM pg_replication_slots WHERE restart_lsn IS NOT NULL;
+    IF current_setting('archive_mode') <> 'off' THEN
+        RETURN NEXT 'the write-ahead log that was archived (archive_mode)';
+    END IF;
+    RETURN NEXT 'backups, dumps, exports and archives, and blocks of the file system that were freed';
+END $$;
+COMMENT ON FUNCTION millrace.purge_left(text, boolean) IS
+    'what is left of removed messages after purge_statements(), and where, a line each';
 
 -- ---- Message DB -------------------------------------------------------------------------------------
 

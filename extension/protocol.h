@@ -72,6 +72,10 @@
 #define MAX_TOKEN_NAME 200
 #define MAX_TOKENS 1000 /* of a namespace */
 
+/* Rows that one step of a sweep looks at. */
+#define DEFAULT_SWEEP_ROWS 10000
+#define MAX_SWEEP_ROWS 1000000
+
 /* What a namespace may be allowed over HTTP, a second. */
 #define MAX_REQUESTS_PER_SECOND INT64_C(1000000000)
 #define MAX_BYTES_PER_SECOND INT64_C(10000000000)
@@ -183,6 +187,11 @@
  *     import    = u8 version, u32 number of records, record...
  *     record    = 16 bytes id, string stream, string type, i64 position, i64 global position,
  *                 i64 time (microseconds since 2000-01-01 UTC), string data, string metadata
+ *
+ * and with IMPORT_VERSION_MARKS a byte before each record, which says what it is:
+ *
+ *     floor     = 16 bytes of a stream's name (see store/floors.c), i64 version, u8 IMPORT_FLOOR_...
+ *     last      = i64 global position
  */
 #define BATCH_VERSION 1
 /* All ids were made just now, so that none is looked for; one that is there already is a unique violation. */
@@ -194,6 +203,15 @@
 #define BATCH_VERSION_WAIT 3
 #define VERDICTS_VERSION 1
 #define IMPORT_VERSION 1
+#define IMPORT_VERSION_MARKS 2
+
+#define IMPORT_MESSAGE 0
+#define IMPORT_FLOOR 1
+#define IMPORT_LAST 2
+
+#define IMPORT_FLOOR_KEY_LEN 16
+#define IMPORT_FLOOR_CLOSED 1
+#define IMPORT_FLOOR_RESTORED 2
 
 #define FRAME_HEADER_LEN 5 /* version and number */
 #define FRAME_ID_LEN 16

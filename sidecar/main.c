@@ -270,7 +270,7 @@ static bool make_worker(struct server *server, unsigned i)
 	server->workers[i] =
 		worker_new(&server->config, server->conninfo, &server->shared, &server->listeners[i]);
 	server->listeners[i].count = 0;
-	if (server->workers[i] == NULL)
+	if (server->workers[i] == NULL || (i == 0 && !worker_sweep(server->workers[i])))
 		return false;
 	server->connections[i] = connections_new(server->workers[i], server->workers, server->nworkers);
 	return server->connections[i] != NULL;
@@ -472,6 +472,10 @@ static int run(struct server *server)
 		return cli_import(config);
 	if (config->command == COMMAND_CONSUME)
 		return cli_consume(config);
+	if (config->command == COMMAND_ARCHIVE)
+		return cli_archive(config);
+	if (config->command == COMMAND_PURGE)
+		return cli_purge(config);
 	/* config_parse has checked both words. */
 	log_setup(config->log_level, config->log_format);
 	return serve(server);

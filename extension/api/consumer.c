@@ -45,22 +45,26 @@ extern Datum millrace_consumer_set_state(PG_FUNCTION_ARGS);
 
 /*
  * Locks a consumer, and returns it as it is under the lock.  Another may have got its name meanwhile, with
- * another number.
+ * another number.  The category comes first, as in a sweep that is forced.
  */
 static Consumer *
-LockConsumer(ConsumerTables *tables, text *name)
+LockConsumer(ConsumerTables *tables, text *name, bool keep)
 {
-	int64 locked = ConsumerOpen(tables, name)->id;
+	Consumer *before = ConsumerOpen(tables, name);
 
 	for (;;)
 	{
+		const ReadRequest *source = &before->source;
 		Consumer *consumer;
 
-		ConsumerLock(tables, locked);
+		if (keep)
+			ConsumerKeepSource(tables, source->kind == READ_CATEGORY ? source->name : NULL,
+							   source->kind == READ_STREAM ? source->name : NULL);
+		ConsumerLock(tables, before->id);
 		consumer = ConsumerOpen(tables, name);
-		if (consumer->id == locked)
+		if (consumer->id == before->id)
 			return consumer;
-		locked = consumer->id;
+		before = consumer;
 	}
 }
 
@@ -70,7 +74,8 @@ OpenConsumerOf(const char *namespace_name, text *name, ConsumerUse use)
 {
 	OpenConsumer open = {ConsumerTablesOpen(namespace_name, use != USE_READ), NULL};
 
-	open.consumer = use == USE_LOCKED ? LockConsumer(open.tables, name) : ConsumerOpen(open.tables, name);
+	open.consumer = use == USE_LOCKED || use == USE_KEPT ? LockConsumer(open.tables, name, use == USE_KEPT)
+														 : ConsumerOpen(open.tables, name);
 	return open;
 }
 
@@ -143,6 +148,7 @@ millrace_add_consumer(PG_FUNCTION_ARGS)
 	if (query)
 		QueryScanCheck(tables->store, query);
 	PreventCommandIfReadOnly("millrace.create_consumer()");
+	ConsumerKeepSource(tables, ArgTextOrNull(fcinfo, 1), ArgTextOrNull(fcinfo, 2));
 	for (int arg = 0; arg < 8; arg++)
 	{
 		row.value[CONSUMER_NAME - 1 + arg] = PG_GETARG_DATUM(arg);
@@ -162,7 +168,7 @@ millrace_drop_consumer(PG_FUNCTION_ARGS)
 	OpenConsumer open;
 
 	PreventCommandIfReadOnly("millrace.drop_consumer()");
-	open = ArgConsumer(fcinfo, 1, USE_LOCKED);
+	open = ArgConsumer(fcinfo, 1, USE_KEPT);
 	ConsumerDrop(open.tables, open.consumer);
 	CloseConsumer(open);
 	PG_RETURN_VOID();
@@ -267,7 +273,7 @@ millrace_consumer_move(PG_FUNCTION_ARGS)
 
 	CheckNotNull(PG_ARGISNULL(1) || PG_ARGISNULL(2), "from_position and to_position");
 	PreventCommandIfReadOnly("millrace.consumer_move()");
-	open = ArgConsumer(fcinfo, 3, USE_LOCKED);
+	open = ArgConsumer(fcinfo, 3, USE_KEPT);
 	ConsumerMove(open.tables, open.consumer, PG_GETARG_INT64(1), PG_GETARG_INT64(2));
 	CloseConsumer(open);
 	PG_RETURN_VOID();
@@ -313,25 +319,10 @@ millrace_consumer_reset(PG_FUNCTION_ARGS)
 	if (position < 0)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
 						errmsg("position " INT64_FORMAT " is out of range", position)));
-	open = ArgConsumer(fcinfo, 3, USE_LOCKED);
+	open = ArgConsumer(fcinfo, 3, USE_KEPT);
 	ConsumerReset(open.tables, open.consumer, Max(position, 1) - 1, !PG_ARGISNULL(2) && PG_GETARG_BOOL(2));
 	CloseConsumer(open);
 	PG_RETURN_VOID();
-}
-
-typedef struct Names
-{
-	text *names[MAX_CONSUMERS];
-	int nnames;
-} Names;
-
-static bool
-AddName(void *arg, const ConsumerRow *row)
-{
-	Names *names = arg;
-
-	names->names[names->nnames++] = DatumGetTextPP(row->value[CONSUMER_NAME - 1]);
-	return names->nnames < MAX_CONSUMERS;
 }
 
 /*
@@ -342,9 +333,8 @@ Datum
 millrace_reset_consumers(PG_FUNCTION_ARGS)
 {
 	ConsumerTables *tables = ConsumerTablesOpen(ArgNamespace(fcinfo, 0), true);
-	Names *names = palloc0(sizeof(Names));
+	ConsumerNames *names = ConsumersAll(tables);
 
-	RowEach(tables, TABLE_CONSUMERS, tables->key[TABLE_CONSUMERS], NULL, 0, AddName, names);
 	for (int i = 0; i < names->nnames; i++)
 	{
 		Consumer *consumer = ConsumerOpen(tables, names->names[i]);

@@ -21,6 +21,7 @@ typedef struct OpenConsumer
 typedef enum ConsumerUse
 {
 	USE_LOCKED, /* under the consumer's lock */
+	USE_KEPT,	/* the same, and nothing of what it reads is swept meanwhile */
 	USE_CLAIM,	/* one claim's row only */
 	USE_READ
 } ConsumerUse;

@@ -171,27 +171,11 @@ PutWaitingStreams(Listing *listing)
 
 /* ---- listing ------------------------------------------------------------------------------------- */
 
-typedef struct Names
-{
-	text *names[MAX_CONSUMERS];
-	int nnames;
-} Names;
-
-static bool
-AddName(void *arg, const ConsumerRow *row)
-{
-	Names *names = arg;
-
-	names->names[names->nnames++] = DatumGetTextPP(row->value[CONSUMER_NAME - 1]);
-	return names->nnames < MAX_CONSUMERS;
-}
-
 static void
 PutAll(Listing *listing, void (*put)(Listing *listing))
 {
-	Names *names = palloc0(sizeof(Names));
+	ConsumerNames *names = ConsumersAll(listing->tables);
 
-	RowEach(listing->tables, TABLE_CONSUMERS, listing->tables->key[TABLE_CONSUMERS], NULL, 0, AddName, names);
 	for (int i = 0; i < names->nnames; i++)
 	{
 		listing->consumer = ConsumerFind(listing->tables, names->names[i]);

@@ -23,14 +23,14 @@ typedef struct ExportPage
 {
 	StringInfoData text;
 	int max_bytes;
+	const Timestamp *before; /* ends the export; NULL: nothing does */
+	bool ended;				 /* it has */
 } ExportPage;
 
-static bool
-WriteLine(void *arg, const Message *message)
+/* Appends the line of a message, its end included; removing what was archived compares it (api/archive.c). */
+void
+ExportAppendLine(StringInfo out, const Message *message)
 {
-	ExportPage *page = arg;
-	StringInfo out = &page->text;
-
 	appendStringInfoString(out, "{\"id\":");
 	JsonAppendUuid(out, message->id);
 	appendStringInfoString(out, ",\"stream\":");
@@ -48,24 +48,38 @@ WriteLine(void *arg, const Message *message)
 	appendStringInfoString(out, ",\"time\":");
 	JsonAppendTime(out, message->time);
 	appendBinaryStringInfo(out, "}\n", 2);
-	return out->len < page->max_bytes;
+}
+
+static bool
+WriteLine(void *arg, const Message *message)
+{
+	ExportPage *page = arg;
+
+	page->ended = page->before && message->time >= *page->before;
+	if (page->ended)
+		return false;
+	ExportAppendLine(&page->text, message);
+	return page->text.len < page->max_bytes;
 }
 
 /*
- * json_export(namespace, position, categories, since, until, max_bytes, query) -> (body, count, next_position
- * or NULL)
+ * json_export(namespace, position, categories, since, until, max_bytes, query, before) -> (body, count,
+ * next_position or NULL, last_position or NULL)
+ *
+ * last_position is that of the last message that was looked at, whether it is in the page or not.
  */
 Datum
 millrace_json_export(PG_FUNCTION_ARGS)
 {
 	ReadRequest request = {.kind = READ_ALL, .limit = NO_LIMIT};
-	ExportPage page;
+	ExportPage page = {0};
 	Timestamp since = PG_ARGISNULL(3) ? 0 : PG_GETARG_TIMESTAMP(3);
 	Timestamp until = PG_ARGISNULL(4) ? 0 : PG_GETARG_TIMESTAMP(4);
+	Timestamp before = PG_ARGISNULL(7) ? 0 : PG_GETARG_TIMESTAMP(7);
 	ReadOutcome outcome;
 	Store *store;
-	Datum values[3];
-	bool isnull[3] = {false};
+	Datum values[4];
+	bool isnull[4] = {false};
 
 	request.position = ArgInt64(fcinfo, 1, 1);
 	request.query = ArgQueryOrNull(fcinfo, 6);
@@ -76,13 +90,16 @@ millrace_json_export(PG_FUNCTION_ARGS)
 	request.until = PG_ARGISNULL(4) ? NULL : &until;
 	CheckNotNull(PG_ARGISNULL(5), "max_bytes");
 	page.max_bytes = PG_GETARG_INT32(5);
+	page.before = PG_ARGISNULL(7) ? NULL : &before;
 	TextBegin(&page.text);
 	store = StoreOpen(ArgNamespace(fcinfo, 0), STORE_READ);
 	outcome = ReadMessages(store, &request, WriteLine, &page);
 	StoreClose(store);
 	values[0] = PointerGetDatum(TextEnd(&page.text));
-	values[1] = Int64GetDatum(outcome.count);
+	values[1] = Int64GetDatum(outcome.count - page.ended);
 	values[2] = Int64GetDatum(PositionBehind(outcome.last_global_position));
-	isnull[2] = outcome.end != READ_STOPPED || outcome.last_global_position == LAST_POSITION;
+	isnull[2] = outcome.end != READ_STOPPED || page.ended || outcome.last_global_position == LAST_POSITION;
+	values[3] = Int64GetDatum(outcome.last_global_position);
+	isnull[3] = outcome.last_global_position == 0;
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(ResultRowType(fcinfo)), values, isnull));
 }

@@ -1,5 +1,6 @@
 /*
- * import.c: import_batch(): messages with their own positions, ids and times, in one frame (protocol.h).
+ * import.c: import_batch(): messages with their own positions, ids and times, and what an export says of
+ * those that were removed, in one frame (protocol.h).
  */
 #include "postgres.h"
 
@@ -13,6 +14,8 @@
 #include "base/errors.h"
 #include "api/frame.h"
 #include "core/import.h"
+#include "retention/remove.h"
+#include "store/floors.h"
 
 PG_FUNCTION_INFO_V1(millrace_import_batch);
 
@@ -20,6 +23,9 @@ extern Datum millrace_import_batch(PG_FUNCTION_ARGS);
 
 /* The least that a record takes: id, four string lengths with a NUL for three, three integers. */
 #define RECORD_LEAST (FRAME_ID_LEN + 4 * sizeof(uint32) + 3 + 3 * sizeof(int64))
+
+/* The least that one takes with the byte before it: the last position. */
+#define MARK_LEAST (1 + sizeof(int64))
 
 /*
  * The largest position, and global position, that can be brought along: behind it there must be room for what
@@ -66,34 +72,116 @@ ImportResult(FunctionCallInfo fcinfo, int64 imported, int failed, int sqlerrcode
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(ResultRowType(fcinfo)), values, isnull));
 }
 
+/* ---- what is no message ---------------------------------------------------------------------------- */
+
+/* What a frame has. */
+typedef struct ImportRecords
+{
+	NewRow *rows;
+	int *row_numbers; /* which records they are */
+	int nrows;
+	FloorOfKey *floors;
+	int nfloors;
+	int64 last; /* 0: none */
+} ImportRecords;
+
+static char *
+ReadFloor(FrameReader *reader, FloorOfKey *floor)
+{
+	int flags;
+
+	memcpy(floor->key, FrameBytes(reader, IMPORT_FLOOR_KEY_LEN), IMPORT_FLOOR_KEY_LEN);
+	floor->floor.version = FrameInt64(reader);
+	flags = *FrameBytes(reader, 1);
+	floor->floor.closed = (flags & IMPORT_FLOOR_CLOSED) != 0;
+	floor->floor.restored = (flags & IMPORT_FLOOR_RESTORED) != 0;
+	if (floor->floor.version < 0 || floor->floor.version > MAX_POSITION)
+		return psprintf("version " INT64_FORMAT " is out of range", floor->floor.version);
+	return NULL;
+}
+
+static char *
+ReadLast(FrameReader *reader, int64 *last)
+{
+	int64 position = FrameInt64(reader);
+
+	*last = Max(*last, position);
+	if (position < 1 || position > MAX_POSITION)
+		return psprintf("global position " INT64_FORMAT " is out of range", position);
+	return NULL;
+}
+
+/* Reads record i. */
+static char *
+ReadAny(FrameReader *reader, ImportRecords *records, int i)
+{
+	int kind = reader->version == IMPORT_VERSION ? IMPORT_MESSAGE : *FrameBytes(reader, 1);
+
+	switch (kind)
+	{
+		case IMPORT_MESSAGE:
+			records->row_numbers[records->nrows] = i;
+			return ReadRecord(reader, &records->rows[records->nrows++]);
+		case IMPORT_FLOOR:
+			return ReadFloor(reader, &records->floors[records->nfloors++]);
+		case IMPORT_LAST:
+			return ReadLast(reader, &records->last);
+		default:
+			ereport(ERROR, (errcode(ERRCODE_MILLRACE_MALFORMED_BATCH),
+							errmsg("malformed batch: there is no record of kind %d", kind)));
+	}
+}
+
+static void
+ImportMarks(Store *store, const ImportRecords *records)
+{
+	if (records->nfloors == 0 && records->last == 0)
+		return;
+	if (!StoreHasFloors(store))
+		RemoveCreateFloors(RelationGetNamespace(store->heap));
+	if (records->nfloors > 0)
+		StoreBringFloors(store, records->floors, records->nfloors);
+	if (records->last == 0)
+		return;
+	StoreLift(store, records->last);
+	StoreNoteLoss(store);
+}
+
 /* import_batch(namespace, batch) -> (imported, failed_record, sqlstate, message, last_global_position) */
 Datum
 millrace_import_batch(PG_FUNCTION_ARGS)
 {
+	ImportRecords records = {0};
+	ImportVerdict verdict = {.failed = -1};
 	FrameReader reader;
-	int nrows;
-	NewRow *rows;
-	ImportVerdict verdict;
+	int nrecords;
 	Store *store;
 	int64 last = 0;
 
 	CheckNotNull(PG_ARGISNULL(1), "batch");
-	reader = FrameOpen(PG_GETARG_BYTEA_PP(1), IMPORT_VERSION);
-	nrows = FrameCount(&reader, RECORD_LEAST);
-	rows = palloc0(sizeof(NewRow) * nrows);
-	for (int i = 0; i < nrows; i++)
+	reader = FrameOpen(PG_GETARG_BYTEA_PP(1), IMPORT_VERSION_MARKS);
+	nrecords = FrameCount(&reader, reader.version == IMPORT_VERSION ? RECORD_LEAST : MARK_LEAST);
+	records.rows = palloc0(sizeof(NewRow) * nrecords);
+	records.row_numbers = palloc(sizeof(int) * nrecords);
+	records.floors = palloc(sizeof(FloorOfKey) * nrecords);
+	for (int i = 0; i < nrecords; i++)
 	{
-		char *problem = ReadRecord(&reader, &rows[i]);
+		char *problem = ReadAny(&reader, &records, i);
 
 		if (problem)
 			return ImportResult(fcinfo, 0, i, ERRCODE_MILLRACE_POSITION_OUT_OF_RANGE, problem, 0);
-		last = Max(last, rows[i].global_position);
 	}
 	FrameClose(&reader);
+	for (int i = 0; i < records.nrows; i++)
+		last = Max(last, records.rows[i].global_position);
 	store = StoreOpen(ArgNamespace(fcinfo, 0), STORE_APPEND);
-	verdict = ImportRows(store, rows, nrows);
+	if (records.nrows > 0)
+		verdict = ImportRows(store, records.rows, records.nrows);
+	if (verdict.failed < 0)
+		ImportMarks(store, &records);
 	StoreClose(store);
 	if (verdict.failed >= 0)
-		return ImportResult(fcinfo, 0, verdict.failed, ERRCODE_MILLRACE_POSITION_EXISTS, verdict.message, 0);
-	return ImportResult(fcinfo, nrows, -1, 0, NULL, last);
+		return ImportResult(fcinfo, 0, records.row_numbers[verdict.failed], ERRCODE_MILLRACE_POSITION_EXISTS,
+							verdict.message, 0);
+	return ImportResult(fcinfo, records.nrows, -1, 0, NULL, last);
 }

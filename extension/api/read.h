@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "lib/stringinfo.h"
 
 #include "api/api.h"
 #include "core/read.h"
@@ -37,6 +38,9 @@ typedef struct MessageFunction
 /* api/read.c */
 extern const Oid message_row_types[]; /* of the row type millrace.message */
 extern const MessageFunction *const read_functions[];
+
+/* api/export.c */
+extern void ExportAppendLine(StringInfo out, const Message *message);
 
 extern Snapshot MessageFunctionSnapshot(const MessageFunction *function);
 extern Datum MessageFunctionCall(const MessageFunction *function, FunctionCallInfo fcinfo);

@@ -283,6 +283,13 @@ extern uint32 ConsumerPlace(ConsumerTables *tables);
 extern int64 ConsumerNumber(ConsumerTables *tables, uint32 place, bool *jumped);
 
 /* consumers.c */
+typedef struct ConsumerNames
+{
+	text *names[MAX_CONSUMERS];
+	int nnames;
+} ConsumerNames;
+
+extern ConsumerNames *ConsumersAll(ConsumerTables *tables);
 extern Consumer *ConsumerFind(ConsumerTables *tables, text *name);
 extern Consumer *ConsumerOpen(ConsumerTables *tables, text *name);
 extern void ConsumerSetState(ConsumerTables *tables, Consumer *consumer, ConsumerState state, text *reason);
@@ -417,6 +424,23 @@ extern void ConsumerReset(ConsumerTables *tables, Consumer *consumer, int64 ceil
 extern void ConsumerMove(ConsumerTables *tables, Consumer *consumer, int64 from, int64 to);
 extern int64 ConsumerUnpark(ConsumerTables *tables, Consumer *consumer, text *stream, int64 most);
 extern void ConsumerSkip(ConsumerTables *tables, Consumer *consumer, text *stream, int64 position);
+
+/* floor.c */
+/* The first messages of a stream, which were removed. */
+typedef struct ConsumerLoss
+{
+	text *stream;
+	int64 before; /* positions below that are gone */
+	int64 last_global_position;
+} ConsumerLoss;
+
+extern int64 ConsumerFloor(const ConsumerWork *work);
+extern int64 ConsumerFloorOf(ConsumerTables *tables, Consumer *consumer);
+extern bool ConsumersExist(Store *store);
+extern bool ConsumerReads(const Consumer *consumer, Slice category);
+extern void ConsumerKeepSource(ConsumerTables *tables, text *category, text *stream);
+extern void ConsumerMoveOn(ConsumerTables *tables, Consumer *consumer, const ConsumerLoss *losses,
+						   int nlosses, int64 last);
 
 /* status.c */
 typedef struct ConsumerStatus

@@ -122,7 +122,26 @@ ConsumerFind(ConsumerTables *tables, text *name)
 	return consumer;
 }
 
-/* The same; MR016 when there is none. */
+static bool
+AddName(void *arg, const ConsumerRow *row)
+{
+	ConsumerNames *names = arg;
+
+	names->names[names->nnames++] = DatumGetTextPP(row->value[CONSUMER_NAME - 1]);
+	return names->nnames < MAX_CONSUMERS;
+}
+
+/* The names of all consumers of the namespace. */
+ConsumerNames *
+ConsumersAll(ConsumerTables *tables)
+{
+	ConsumerNames *names = palloc0(sizeof(ConsumerNames));
+
+	RowEach(tables, TABLE_CONSUMERS, tables->key[TABLE_CONSUMERS], NULL, 0, AddName, names);
+	return names;
+}
+
+/* As ConsumerFind(); MR016 when there is none. */
 Consumer *
 ConsumerOpen(ConsumerTables *tables, text *name)
 {

@@ -42,10 +42,7 @@ AddStreams(ConsumerWork *work, Lag *lag, ConsumerStatus *status)
 		const StreamRow *row = work->streams[i];
 		int64 from = row->claim != 0 ? row->claimed_to + 1 : row->position;
 
-		if (row->gone)
-			continue;
-		status->floor = Min(status->floor, row->global_position - 1);
-		if (row->parked_at != 0)
+		if (row->gone || row->parked_at != 0)
 			continue;
 		status->waiting += row->claim == 0;
 		status->retrying += row->attempts > 0;
@@ -67,8 +64,6 @@ AddClaims(ConsumerWork *work, ConsumerStatus *status)
 		if (status->claims++ == 0)
 			status->oldest_claim = claim->granted;
 		status->in_flight += ContentCount(&claim->content);
-		if (claim->content.nspans > 0)
-			status->floor = Min(status->floor, claim->content.spans[0].global_position - 1);
 	}
 }
 
@@ -91,11 +86,11 @@ ConsumerGetStatus(ConsumerTables *tables, Consumer *consumer, ConsumerStatus *st
 	}
 	/* What was settled is taken in by the next call of next(), whenever that comes. */
 	ConsumerLook(work);
-	status->ceiling = status->floor = work->newest.ceiling;
+	status->ceiling = work->newest.ceiling;
+	status->floor = ConsumerFloor(work);
 	status->parked = StreamsParked(work);
 	AddStreams(work, &lag, status);
 	AddClaims(work, status);
-	status->floor = Min(status->floor, StreamsLowestParked(tables, consumer->id) - 1);
 	lag.below = 0;
 	if (lag.count < LAG_MAX)
 		(void)SourceRead(tables, consumer, status->ceiling + 1, rows, CountMessage, &lag);

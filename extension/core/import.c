@@ -157,20 +157,25 @@ LockStreams(Store *store, NewRow *rows, int nrows)
 
 /*
  * Rows that come back to a stream below its floor mark that, so that from now on the higher of tail and floor
- * counts.  The stream's rows are rows[0, nrows).
+ * counts; with one at the floor's version or above it the floor has done its work.  The stream's rows are
+ * rows[0, nrows), by their positions.
  */
 static void
 MarkRestored(Store *store, NewRow **rows, int nrows)
 {
 	Floor floor;
 
-	if (!StoreFindFloor(store, rows[0]->stream, SnapshotSelf, &floor) || floor.restored)
+	if (!StoreFindFloor(store, rows[0]->stream, SnapshotSelf, &floor))
 		return;
-	for (int i = 0; i < nrows; i++)
-		if (rows[i]->position <= floor.version)
-			floor.restored = true;
+	if (rows[nrows - 1]->position >= floor.version)
+	{
+		StoreDropFloor(store, rows[0]->stream);
+		return;
+	}
 	if (floor.restored)
-		StoreSetFloor(store, rows[0]->stream, &floor);
+		return;
+	floor.restored = true;
+	StoreSetFloor(store, rows[0]->stream, &floor);
 }
 
 /* The same for all streams; the rows are in their order. */

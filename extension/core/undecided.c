@@ -280,3 +280,16 @@ DecidedTo(Store *store, Snapshot snapshot)
 		Remember(known, snapshot, imports, end - 1);
 	return end - 1;
 }
+
+/* The same, but no higher than `last`: nothing is looked at where the session knows of that already. */
+int64
+DecidedUpTo(Store *store, Snapshot snapshot, int64 last)
+{
+	const Known *known = FindKnown(store);
+	uint64 imports = 0;
+
+	if (known->position >= last && StoreCountBelow(&imports) &&
+		Holds(known, snapshot, imports, ReadHead(store)))
+		return last;
+	return Min(DecidedTo(store, snapshot), last);
+}

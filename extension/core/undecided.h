@@ -21,5 +21,6 @@ typedef struct Undecided
 extern Undecided FirstUndecidedFrom(Store *store, int64 position, Snapshot snapshot);
 extern Undecided FirstUndecided(Store *store, Snapshot snapshot);
 extern int64 DecidedTo(Store *store, Snapshot snapshot);
+extern int64 DecidedUpTo(Store *store, Snapshot snapshot, int64 last);
 
 #endif

@@ -181,6 +181,8 @@ KeepVersion(Store *store, const RemoveStream *stream, const Found *found, bool f
 	{
 		if (has_floor)
 			StoreDropFloor(store, stream->stream);
+		if (stream->removed > 0)
+			StoreNoteLoss(store);
 		return;
 	}
 	if (stream->removed == 0)

@@ -35,17 +35,6 @@
 #include "store/beside.h"
 #include "store/cache.h"
 
-#define FLOOR_KEY_LEN 16
-
-enum /* of stream_floors */
-{
-	FLOOR_STREAM,
-	FLOOR_VERSION,
-	FLOOR_CLOSED,
-	FLOOR_RESTORED,
-	FLOOR_COLUMNS
-};
-
 enum /* of removed_ids */
 {
 	REMOVED_ID,
@@ -199,8 +188,35 @@ StoreFloorKey(text *stream)
 	return key;
 }
 
-static bool
-FindFloorRow(Beside *floors, bytea *stream, Snapshot snapshot, BesideRow *row)
+bool
+StoreOpenFloors(Beside *floors, Store *store, LOCKMODE lockmode)
+{
+	return BesideOpen(floors, store->heap, &floors_kind, lockmode);
+}
+
+Floor
+StoreFloorOfRow(const BesideRow *row)
+{
+	return (Floor){
+		.version = DatumGetInt64(row->value[FLOOR_VERSION]),
+		.closed = DatumGetBool(row->value[FLOOR_CLOSED]),
+		.restored = DatumGetBool(row->value[FLOOR_RESTORED]),
+	};
+}
+
+/* Leaves the place of the row as it is. */
+void
+StoreFloorToRow(BesideRow *row, bytea *key, const Floor *floor)
+{
+	row->value[FLOOR_STREAM] = PointerGetDatum(key);
+	row->value[FLOOR_VERSION] = Int64GetDatum(floor->version);
+	row->value[FLOOR_CLOSED] = BoolGetDatum(floor->closed);
+	row->value[FLOOR_RESTORED] = BoolGetDatum(floor->restored);
+	memset(row->isnull, 0, sizeof(row->isnull));
+}
+
+bool
+StoreFindFloorRow(Beside *floors, bytea *stream, Snapshot snapshot, BesideRow *row)
 {
 	ScanKeyData key;
 
@@ -218,14 +234,10 @@ StoreFindFloor(Store *store, text *stream, Snapshot snapshot, Floor *floor)
 
 	if (!BesideOpen(&floors, store->heap, &floors_kind, AccessShareLock))
 		return false;
-	found = FindFloorRow(&floors, StoreFloorKey(stream), snapshot, &row);
+	found = StoreFindFloorRow(&floors, StoreFloorKey(stream), snapshot, &row);
 	BesideClose(&floors);
 	if (found)
-		*floor = (Floor){
-			.version = DatumGetInt64(row.value[FLOOR_VERSION]),
-			.closed = DatumGetBool(row.value[FLOOR_CLOSED]),
-			.restored = DatumGetBool(row.value[FLOOR_RESTORED]),
-		};
+		*floor = StoreFloorOfRow(&row);
 	return found;
 }
 
@@ -247,12 +259,8 @@ StoreSetFloor(Store *store, text *stream, const Floor *floor)
 	bool found;
 
 	OpenToWrite(&floors, store, &floors_kind);
-	found = FindFloorRow(&floors, key, SnapshotSelf, &row);
-	row.value[FLOOR_STREAM] = PointerGetDatum(key);
-	row.value[FLOOR_VERSION] = Int64GetDatum(floor->version);
-	row.value[FLOOR_CLOSED] = BoolGetDatum(floor->closed);
-	row.value[FLOOR_RESTORED] = BoolGetDatum(floor->restored);
-	memset(row.isnull, 0, sizeof(row.isnull));
+	found = StoreFindFloorRow(&floors, key, SnapshotSelf, &row);
+	StoreFloorToRow(&row, key, floor);
 	if (found)
 		BesideUpdate(&floors, &row);
 	else
@@ -271,7 +279,7 @@ StoreDropFloor(Store *store, text *stream)
 	BesideRow row;
 
 	OpenToWrite(&floors, store, &floors_kind);
-	if (FindFloorRow(&floors, StoreFloorKey(stream), SnapshotSelf, &row))
+	if (StoreFindFloorRow(&floors, StoreFloorKey(stream), SnapshotSelf, &row))
 		BesideDelete(&floors, &row.tid);
 	BesideClose(&floors);
 	CommandCounterIncrement();

@@ -33,6 +33,7 @@
 #define LOCK_CLASS_APPEND 0x4D41
 #define LOCK_CLASS_CONSUMER 0x4D43
 #define LOCK_CLASS_NAMESPACE 0x4D4E
+#define LOCK_CLASS_RETENTION 0x4D52
 #define LOCK_CLASS_STREAM 0x4D53
 
 /* Namespaces whose hashes meet share one, which is right and may be slow. */
@@ -121,6 +122,49 @@ StoreLockConsumer(Oid relid, int64 consumer, bool wait)
 	uint64 key = hash_bytes_extended((const unsigned char *)&consumer, sizeof(consumer), relid);
 
 	return LockToCommit(key, LOCK_CLASS_CONSUMER, wait);
+}
+
+static LOCKTAG
+RetentionLock(Store *store, Slice category)
+{
+	uint64 key = hash_bytes_extended((const unsigned char *)category.bytes, category.len,
+									 RelationGetRelid(store->heap));
+	LOCKTAG tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32)(key >> 32), (uint32)key, LOCK_CLASS_RETENTION);
+	return tag;
+}
+
+/*
+ * To commit: nothing of the category is swept meanwhile; an empty one stands for all.  Waits for a sweep to
+ * commit.
+ */
+void
+StoreKeepCategory(Store *store, Slice category)
+{
+	LOCKTAG tag = RetentionLock(store, category);
+
+	(void)LockAcquire(&tag, ShareLock, false, false);
+}
+
+/* To commit.  Without waiting: returns whether nobody keeps the category, or all of them. */
+bool
+StoreSweepCategory(Store *store, Slice category, bool wait)
+{
+	LOCKTAG tag = RetentionLock(store, category), all = RetentionLock(store, (Slice){"", 0});
+
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL &&
+		   LockAcquire(&all, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* To commit: one sweep of a namespace at a time.  Without waiting: returns whether it is ours. */
+bool
+StoreLockSweep(Store *store, bool wait)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, RelationGetRelid(store->heap), LOCK_CLASS_RETENTION);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 /* ---- the append lock ------------------------------------------------------------------------------ */

@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/xact.h"
 #include "commands/sequence.h"
 #include "storage/bufmgr.h"
@@ -158,26 +159,54 @@ StoreLastDrawn(Relation sequence)
 
 /* ---- brought ------------------------------------------------------------------------------------------- */
 
+/* Under the append lock. */
+static void
+Lift(Relation sequence, int64 drawn, int64 position)
+{
+	if (drawn < position)
+		(void)DirectFunctionCall2(setval_oid, ObjectIdGetDatum(RelationGetRelid(sequence)),
+								  Int64GetDatum(position));
+}
+
 /*
- * Phase 2 of an import: keeps the rows' own positions and times, and lifts the sequence above them; it never
- * goes back.  The rows are in order.  Says so where they lie below others.
+ * Phase 2 of an import: keeps the rows' own positions and times, and lifts the sequence to them; it never
+ * goes back, and none of its positions is used up.  The rows are in order.  Says so where they lie below
+ * others.
  */
 void
 InsertionTakePositions(Insertion *insertion, NewRow **rows, int nrows)
 {
-	Oid sequence = insertion->store->sequence;
+	int64 drawn = StoreLastDrawn(insertion->sequence);
 	int64 highest = 0;
-	int64 drawn;
 
 	for (int i = 0; i < nrows; i++)
 	{
 		SetPosition(rows[i], rows[i]->global_position, rows[i]->time);
 		highest = Max(highest, rows[i]->global_position);
 	}
-	drawn = nextval_internal(sequence, false);
-	insertion->below = rows[0]->global_position < drawn;
+	insertion->below = rows[0]->global_position <= drawn;
 	if (insertion->below)
 		StoreBeginBelow();
-	if (drawn <= highest)
-		(void)DirectFunctionCall2(setval_oid, ObjectIdGetDatum(sequence), Int64GetDatum(highest));
+	Lift(insertion->sequence, drawn, highest);
+}
+
+/* Lifts the sequence to a position that was given out elsewhere; it never goes back. */
+void
+StoreLift(Store *store, int64 position)
+{
+	Relation sequence = relation_open(store->sequence, RowExclusiveLock);
+
+	StoreLockAppends(store);
+	PG_TRY();
+	{
+		Lift(sequence, StoreLastDrawn(sequence), position);
+	}
+	PG_CATCH();
+	{
+		StoreAbandonAppends(store);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	StoreUnlockAppends(store);
+	relation_close(sequence, NoLock);
 }

@@ -179,6 +179,9 @@ extern bool StoreTryLockStream(uint64 hash);
 extern void StoreLockStreams(const uint64 *hashes, int nhashes);
 extern void StoreLockNamespace(Slice name);
 extern bool StoreLockConsumer(Oid relid, int64 consumer, bool wait);
+extern void StoreKeepCategory(Store *store, Slice category);
+extern bool StoreSweepCategory(Store *store, Slice category, bool wait);
+extern bool StoreLockSweep(Store *store, bool wait);
 extern void StoreLockAppends(Store *store);
 extern void StoreUnlockAppends(Store *store);
 extern void StoreAbandonAppends(Store *store);
@@ -212,6 +215,7 @@ extern bool StoreInsert(Store *store, NewRow **rows, int nrows, bool import, con
 
 /* store/position.c */
 extern int64 StoreLastDrawn(Relation sequence);
+extern void StoreLift(Store *store, int64 position);
 
 /* store/unique.c */
 extern bool StoreFindLive(StoreScan *scan, ScanKey keys, int nkeys, ItemPointer except);

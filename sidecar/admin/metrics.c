@@ -23,6 +23,7 @@
 #include "serve/worker.h"
 
 #define PATIENCE_MS 1000
+#define MAX_HELD 1000		  /* namespaces that are swept */
 #define MAX_NAMESPACES 20	  /* that are named, each only when */
 #define NAMESPACE_MIN_AGE 1.0 /* its oldest transaction is that old, in seconds */
 #define CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
@@ -38,6 +39,7 @@ struct answer
 	double oldest;		   /* s */
 	struct buf namespaces; /* finished lines */
 	struct consumer_metrics consumers;
+	struct buf held; /* the same of retention */
 	struct db *db;
 };
 
@@ -66,13 +68,29 @@ static void take_appending(struct answer *answer, const struct db_reply *reply)
 	}
 }
 
+static void on_held(void *arg, struct db_reply *reply)
+{
+	struct answer *answer = arg;
+
+	for (unsigned i = 0; reply->status == DB_OK && i < db_rows_of(reply) && i < MAX_HELD; i++)
+	{
+		const struct db_held held = db_held_of(reply, i);
+
+		buf_add_str(&answer->held, "millrace_retention_held{namespace=\"");
+		admin_add_label(&answer->held, held.namespace_name);
+		buf_printf(&answer->held, "\"} %d\n", held.held);
+	}
+	inquiry_answer(&answer->part);
+}
+
 static void on_consumers(void *arg, struct db_reply *reply)
 {
 	struct answer *answer = arg;
 
 	if (reply->status == DB_OK)
 		consumer_metrics_take(&answer->consumers, reply);
-	inquiry_answer(&answer->part);
+	if (reply->status != DB_OK || !db_retention_held(answer->db, on_held, answer))
+		inquiry_answer(&answer->part);
 }
 
 static void on_appending(void *arg, struct db_reply *reply)
@@ -101,6 +119,7 @@ static void release(struct inquiry_part *part)
 	struct answer *answer = (struct answer *)part;
 
 	buf_free(&answer->namespaces);
+	buf_free(&answer->held);
 	consumer_metrics_free(&answer->consumers);
 }
 
@@ -236,6 +255,8 @@ static void add_removed(struct buf *out, const struct stats *stats)
 	static const char *const by[STATS_REMOVED] = {
 		[REMOVED_BY_TRUNCATE] = "truncate",
 		[REMOVED_BY_REMOVE] = "remove",
+		[REMOVED_BY_SWEEP] = "sweep",
+		[REMOVED_BY_ARCHIVE] = "archive",
 	};
 
 	add_head(out, "millrace_removed_messages_total", "counter", "Messages removed.");
@@ -309,6 +330,10 @@ static void add_appending(struct buf *out, struct inquiry *scrape)
 			 "The same by namespace, where it is over 1 s, for the 20 oldest.");
 	if (!answer->namespaces.failed)
 		buf_add(out, answer->namespaces.data, answer->namespaces.len);
+	add_head(out, "millrace_retention_held", "gauge",
+			 "1: a consumer held the last sweep of the namespace, 0: none did; of those with policies.");
+	if (!answer->held.failed)
+		buf_add(out, answer->held.data, answer->held.len);
 	consumer_metrics_write(out, answer->consumers.known ? &answer->consumers : NULL);
 }
 

@@ -71,6 +71,8 @@ static const struct setting serve_settings[] = {
 	 .help =
 		 "how long PostgreSQL may be silent when it was asked something, before the server connects anew; "
 		 "ten times that for namespace calls, imports and exports"},
+	{"sweep-interval", "Database", NUMBER(sweep_interval, SECONDS, 60, 0, 86400), .value = "SECONDS",
+	 .help = "how often what the policies of namespaces no longer want is removed; 0: never by this server"},
 
 	{"token", "Access", TEXT(token, NULL), .value = "TOKEN",
 	 .help = "set the token of namespace default; better from a file or as MILLRACE_TOKEN", .secret = true},
@@ -257,6 +259,26 @@ static const struct command commands[] = {
 		.description = config_consume_description,
 		.notes = config_consume_notes,
 	},
+	{
+		.name = "archive",
+		.number = COMMAND_ARCHIVE,
+		.settings = config_archive_settings,
+		.nsettings = CONFIG_ARCHIVE_SETTINGS,
+		.summary = "move the oldest messages of a category into a file",
+		.usage = config_archive_usage,
+		.description = config_archive_description,
+		.notes = config_archive_notes,
+	},
+	{
+		.name = "purge",
+		.number = COMMAND_PURGE,
+		.settings = config_purge_settings,
+		.nsettings = CONFIG_PURGE_SETTINGS,
+		.summary = "free what removed messages have left on disk",
+		.usage = config_purge_usage,
+		.description = config_purge_description,
+		.notes = config_purge_notes,
+	},
 };
 
 #define NCOMMANDS LENGTH(commands)
@@ -412,6 +434,8 @@ static int parse_command(struct config *config, const struct command *command, i
 		(!check_buffer_bytes(config) || !config_check_postgres(config, command)))
 		return 2;
 	if (code < 0 && command->number == COMMAND_CONSUME && !config_check_consume(config))
+		return 2;
+	if (code < 0 && command->number == COMMAND_ARCHIVE && !config_check_archive(config))
 		return 2;
 	return code;
 }

@@ -21,6 +21,8 @@ enum config_command
 	COMMAND_EXPORT,
 	COMMAND_IMPORT,
 	COMMAND_CONSUME,
+	COMMAND_ARCHIVE,
+	COMMAND_PURGE,
 };
 
 struct config
@@ -67,8 +69,9 @@ struct config
 	int64_t batch_bytes;	  /* in one append batch; one larger request goes alone */
 	int64_t retry_window;	  /* s */
 	int64_t answer_timeout;	  /* s; ten times that for namespace calls, import and export */
+	int64_t sweep_interval;	  /* s; 0 = never */
 	int64_t drain_timeout;	  /* s, at SIGTERM */
-	/* export, import and consume */
+	/* all but serve */
 	const char *url;								/* of the server */
 	const char *ca_file;							/* of certificates to trust; NULL = the system's */
 	bool gzip;										/* the file is compressed */
@@ -76,6 +79,10 @@ struct config
 	const char *input;								/* "-" = stdin */
 	const char *categories, *query, *since, *until; /* NULL = without */
 	bool force, yes, progress;
+	/* archive and purge */
+	const char *category, *before;
+	const char *namespace_name;
+	bool remove, full;
 	/* consume */
 	const char *consumer; /* its name */
 	const char *exec;	  /* a shell's command; NULL = messages are printed */

@@ -8,6 +8,7 @@
  *     config_help.c    --help
  *     config_secret.c  secrets
  *     config_consume.c the settings of consume
+ *     config_retention.c  those of archive and purge
  */
 #ifndef MILLRACE_CONFIG_INTERNAL_H
 #define MILLRACE_CONFIG_INTERNAL_H
@@ -135,6 +136,19 @@ extern const char config_consume_usage[], config_consume_description[], config_c
 
 /* False when something is missing (printed). */
 bool config_check_consume(const struct config *config);
+
+/* ---- config_retention.c --------------------------------------------------- */
+
+#define CONFIG_ARCHIVE_SETTINGS 9
+#define CONFIG_PURGE_SETTINGS 6
+
+extern const struct setting config_archive_settings[CONFIG_ARCHIVE_SETTINGS];
+extern const char config_archive_usage[], config_archive_description[], config_archive_notes[];
+extern const struct setting config_purge_settings[CONFIG_PURGE_SETTINGS];
+extern const char config_purge_usage[], config_purge_description[], config_purge_notes[];
+
+/* False when something is missing or wrong (printed). */
+bool config_check_archive(const struct config *config);
 
 /* ---- config_help.c -------------------------------------------------------- */
 

@@ -17,7 +17,7 @@ void import_batch_clear(struct import_batch *batch)
 	if (batch->frame.cap > 2 * IMPORT_BATCH_BYTES)
 		buf_free(&batch->frame);
 	buf_clear(&batch->frame);
-	buf_add_u8(&batch->frame, IMPORT_VERSION);
+	buf_add_u8(&batch->frame, IMPORT_VERSION_MARKS);
 	buf_add_u32(&batch->frame, 0);
 }
 

@@ -1,8 +1,12 @@
 /*
  * export.c: the life of one export (see export.h).
  *
- *     export_start -> ask -> on_page -> ask ... -> on_page (the last) -> finish
+ *     export_start -> ask -> on_page -> ask ... -> on_page (the last) -> ask_end ... -> on_end (the last)
  *                      ^________| when drained
+ *
+ * The end is what is known of messages that are gone, for exports of all of a namespace: floors of streams,
+ * and the last global position that was given.  It is read after the messages, or a stream that is removed
+ * meanwhile would be in neither.
  *
  * Until the first page is there an error is an ordinary error reply; after that the reply is cut off, which
  * a client sees by the missing last chunk.
@@ -16,7 +20,7 @@
 #include <zlib.h>
 
 #include "base/cloudevent.h"
-#include "db/calls.h"
+#include "db/calls_bulk.h"
 #include "base/errors.h"
 #include "http/http.h"
 #include "base/json.h"
@@ -37,11 +41,15 @@ struct export
 	struct http_request *request;
 	char namespace_name[MAX_NAMESPACE_NAME + 1];
 	int64_t position; /* where the next page begins */
-	struct db_optional since, until;
+	struct db_optional since, until, before;
 	struct buf categories; /* an array literal, with its NUL; empty = all */
 	struct buf query;	   /* with its NUL; empty = none */
 	bool started;		   /* the reply is under way */
 	bool last;			   /* the page just sent was the last one */
+	bool messages_ended;
+	int64_t last_exported;	/* global position, 0 = none */
+	char began[DB_XID_LEN]; /* see db_exported; empty before the first page */
+	struct buf after;		/* where the end's last page ended, with its NUL; empty = before the first */
 	bool cloudevents;
 	struct buf converted; /* with cloudevents: the page that is being sent */
 	bool gzip;
@@ -58,6 +66,7 @@ static void export_free(struct export *export)
 	buf_free(&export->converted);
 	buf_free(&export->categories);
 	buf_free(&export->query);
+	buf_free(&export->after);
 	free(export);
 }
 
@@ -148,6 +157,13 @@ static bool read_format(struct export *export, struct slice value, struct error 
 	return export->cloudevents;
 }
 
+static struct db_optional *time_named(struct export *export, const char *name)
+{
+	if (strcmp(name, "since") == 0)
+		return &export->since;
+	return strcmp(name, "until") == 0 ? &export->until : &export->before;
+}
+
 /* An absent or empty parameter says nothing. */
 static bool read_parameter(struct export *export, const char *name, struct error *error)
 {
@@ -170,7 +186,7 @@ static bool read_parameter(struct export *export, const char *name, struct error
 		else if (strcmp(name, "format") == 0)
 			ok = read_format(export, value, error);
 		else
-			ok = read_time(name, value, strcmp(name, "since") == 0 ? &export->since : &export->until, error);
+			ok = read_time(name, value, time_named(export, name), error);
 	}
 	if (decoded.failed || export->categories.failed || export->query.failed)
 	{
@@ -184,6 +200,12 @@ static bool read_parameter(struct export *export, const char *name, struct error
 /* ---- pages ------------------------------------------------------------------------ */
 
 static void on_page(void *arg, struct db_reply *reply);
+static void on_end(void *arg, struct db_reply *reply);
+
+static int64_t page_bytes(const struct export *export)
+{
+	return export->gzip ? GZIP_EXPORT_PAGE : EXPORT_PAGE;
+}
 
 static void ask(struct export *export)
 {
@@ -194,11 +216,20 @@ static void ask(struct export *export)
 		.query = export->query.len > 0 ? export->query.data : NULL,
 		.since = export->since,
 		.until = export->until,
-		.max_bytes = export->gzip ? GZIP_EXPORT_PAGE : EXPORT_PAGE,
+		.before = export->before,
+		.max_bytes = page_bytes(export),
+	};
+	const struct db_export_end end = {
+		.namespace_name = export->namespace_name,
+		.after = export->after.len > 0 ? export->after.data : NULL,
+		.began = export->began,
+		.last_exported = export->last_exported,
+		.max_bytes = page_bytes(export),
 	};
 	struct error error;
 
-	if (db_export(export->db, &in, on_page, export))
+	if (export->messages_ended ? db_export_end(export->db, &end, on_end, export)
+							   : db_export(export->db, &in, on_page, export))
 		return;
 	error_set(&error, ERROR_OVERLOADED, "too many requests are waiting");
 	fail(export, &error);
@@ -297,27 +328,15 @@ static bool make_body(struct export *export, struct db_reply *reply, struct slic
 	return true;
 }
 
-static void on_page(void *arg, struct db_reply *reply)
+/* Sends a page; then the export goes on, has ended, or failed. */
+static void send_page(struct export *export, struct db_reply *reply, struct slice page)
 {
-	struct export *export = arg;
 	struct http_request *request = export->request;
-	struct db_page page;
 	struct piece body;
-	struct error error;
 
-	if (reply->status != DB_OK)
-	{
-		describe_failure(export, reply, &error);
-		fail(export, &error);
-		return;
-	}
-	page = db_page_of(reply);
-	export->last = !page.next.is_set;
-	if (!export->last)
-		export->position = page.next.value;
 	if (!export->started)
 		start_reply(export);
-	if (!make_body(export, reply, page.body, &body))
+	if (!make_body(export, reply, page, &body))
 	{
 		export_free(export);
 		http_reply_abort(request);
@@ -333,11 +352,64 @@ static void on_page(void *arg, struct db_reply *reply)
 	http_reply_end(request);
 }
 
+static bool check_reply(struct export *export, const struct db_reply *reply)
+{
+	struct error error;
+
+	if (reply->status == DB_OK)
+		return true;
+	describe_failure(export, reply, &error);
+	fail(export, &error);
+	return false;
+}
+
+/* Events have no lines but messages. */
+static bool is_whole(const struct export *export)
+{
+	return export->categories.len == 0 && !export->since.is_set && !export->until.is_set &&
+		   !export->before.is_set && export->query.len == 0 && !export->cloudevents;
+}
+
+static void on_page(void *arg, struct db_reply *reply)
+{
+	struct export *export = arg;
+	struct db_exported exported;
+
+	if (!check_reply(export, reply))
+		return;
+	exported = db_exported_of(reply);
+	if (export->began[0] == '\0')
+		snprintf(export->began, sizeof(export->began), "%s", exported.began);
+	if (exported.last.is_set)
+		export->last_exported = exported.last.value;
+	if (exported.page.next.is_set)
+		export->position = exported.page.next.value;
+	else
+		export->messages_ended = true;
+	export->last = export->messages_ended && !is_whole(export);
+	send_page(export, reply, exported.page.body);
+}
+
+static void on_end(void *arg, struct db_reply *reply)
+{
+	struct export *export = arg;
+	struct db_export_ended ended;
+
+	if (!check_reply(export, reply))
+		return;
+	ended = db_export_ended_of(reply);
+	export->last = ended.next == NULL;
+	buf_clear(&export->after);
+	if (!export->last)
+		buf_add(&export->after, ended.next, strlen(ended.next) + 1);
+	send_page(export, reply, ended.body);
+}
+
 /* ---- the beginning ------------------------------------------------------------------ */
 
 static bool prepare(struct export *export, struct error *error)
 {
-	static const char *const known[] = {"categories", "query", "since", "until", "format", NULL};
+	static const char *const known[] = {"categories", "query", "since", "until", "before", "format", NULL};
 	char problem[200];
 
 	if (!url_query_check_names(http_query(export->request), known, problem))

@@ -26,9 +26,10 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "db/calls.h"
+#include "db/calls_bulk.h"
 #include "base/errors.h"
 #include "http/http.h"
+#include "bulk/archived.h"
 #include "bulk/batch.h"
 #include "bulk/lines.h"
 #include "bulk/options.h"
@@ -58,6 +59,7 @@ struct import
 	uint64_t started_us;
 	struct import_fault fault;
 	uint64_t fault_line;
+	struct import_archived archived;
 };
 
 /* ---- the reply --------------------------------------------------------------------- */
@@ -69,6 +71,7 @@ static void import_free(struct import *import)
 	import_lines_close(&import->lines);
 	buf_free(&import->batches[0].frame);
 	buf_free(&import->batches[1].frame);
+	import_archived_free(&import->archived);
 	free(import);
 }
 
@@ -152,9 +155,9 @@ static void take_success(struct import *import, const struct db_imported *answer
 {
 	const struct import_batch *batch = land(import);
 
-	import->imported += batch->count;
-	stats_add(&db_stats(import->db)->imported, batch->count);
-	if (import_batch_is_full(batch))
+	import->imported += (uint64_t)answer->imported;
+	stats_add(&db_stats(import->db)->imported, (uint64_t)answer->imported);
+	if (import_batch_is_full(batch) && answer->imported > 0)
 		import_reply_progress(&import->reply, import->imported, answer->last_global_position);
 }
 
@@ -222,7 +225,9 @@ static bool on_line(void *arg, struct slice line)
 	struct import *import = arg;
 	struct import_batch *batch = import->gathering;
 
-	if (!import_batch_add(batch, line, import->lines.number, &import->fault))
+	if (!import_archived_take(&import->archived, line, &import->fault))
+		import_batch_add(batch, line, import->lines.number, &import->fault);
+	if (import->fault.code != NULL)
 	{
 		import->fault_line = import->lines.number;
 		return false;
@@ -317,6 +322,11 @@ static void go_on(struct import *import)
 		import->lines_ended = true;
 	}
 	check_lines(import);
+	if (import->lines_ended && import->fault.code == NULL)
+	{
+		import_archived_end(&import->archived, &import->fault);
+		import->fault_line = import->lines.number + 1;
+	}
 	settle(import);
 }
 

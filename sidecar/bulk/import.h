@@ -10,6 +10,7 @@
  *     import.c    the states of an import
  *     options.c   what the request asks for
  *     lines.c     the body's lines, also of gzip
+ *     archived.c  whether archives among them are whole
  *     batch.c     records on their way to Postgres
  *     record.c    one line becomes one record
  *     reply.c     the events of the reply

@@ -7,10 +7,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/archive.h"
 #include "base/json.h"
 #include "base/timestamp.h"
 #include "base/uuid.h"
 
+#include "extension/hex.h"
 #include "extension/protocol.h"
 
 #define MAX_TIME_TEXT 64
@@ -25,10 +27,15 @@ enum field
 	FIELD_DATA,
 	FIELD_META,
 	FIELD_TIME,
+	/* Of a floor, or the last position. */
+	FIELD_VERSION,
+	FIELD_CLOSED,
+	FIELD_RESTORED,
 	FIELDS
 };
 
-static const char *const names[FIELDS] = {"id", "stream", "type", "pos", "gpos", "data", "meta", "time"};
+static const char *const names[FIELDS] = {"id",	  "stream", "type",	   "pos",	 "gpos",	"data",
+										  "meta", "time",	"version", "closed", "restored"};
 
 struct record
 {
@@ -170,6 +177,70 @@ static bool add_metadata(struct record *record)
 	return true;
 }
 
+static bool encode_message(struct record *record)
+{
+	buf_add_u8(record->frame, IMPORT_MESSAGE);
+	return add_id(record) && add_name(record, FIELD_STREAM) && add_name(record, FIELD_TYPE) &&
+		   add_integer(record, FIELD_POS, 0, "an integer, 0 or more") &&
+		   add_integer(record, FIELD_GPOS, 1, "an integer, 1 or more") && add_time(record) &&
+		   add_payload(record, FIELD_DATA) && add_metadata(record);
+}
+
+/* ---- lines that are no messages ---------------------------------------------------- */
+
+static bool add_floor_key(struct record *record)
+{
+	struct slice value = record->values[FIELD_STREAM];
+	unsigned char key[IMPORT_FLOOR_KEY_LEN];
+	bool right = json_kind(value) == JSON_STRING && value.len == 2 * sizeof(key) + 2;
+
+	for (size_t i = 0; right && i < sizeof(key); i++)
+	{
+		int high = hex_value(value.bytes[2 * i + 1]);
+		int low = hex_value(value.bytes[2 * i + 2]);
+
+		right = high >= 0 && low >= 0;
+		key[i] = (unsigned char)(high * 16 + low);
+	}
+	if (!right)
+		return refuse(record, FIELD_STREAM, "32 hexadecimal digits");
+	buf_add(record->frame, key, sizeof(key));
+	return true;
+}
+
+static bool read_flag(struct record *record, enum field field, uint8_t flag, uint8_t *flags)
+{
+	if (json_kind(record->values[field]) != JSON_BOOLEAN)
+		return refuse(record, field, "true or false");
+	if (slice_is(record->values[field], "true"))
+		*flags |= flag;
+	return true;
+}
+
+static bool encode_floor(struct record *record)
+{
+	uint8_t flags = 0;
+
+	buf_add_u8(record->frame, IMPORT_FLOOR);
+	if (!add_floor_key(record) || !add_integer(record, FIELD_VERSION, 0, "an integer, 0 or more") ||
+		!read_flag(record, FIELD_CLOSED, IMPORT_FLOOR_CLOSED, &flags) ||
+		!read_flag(record, FIELD_RESTORED, IMPORT_FLOOR_RESTORED, &flags))
+		return false;
+	buf_add_u8(record->frame, flags);
+	return true;
+}
+
+static bool encode_mark(struct record *record, struct slice line)
+{
+	if (archive_is_kind(line, "floor"))
+		return encode_floor(record);
+	if (!archive_is_kind(line, "last"))
+		return fail(record->fault, FAULT_INVALID_RECORD,
+					"\"millrace\" is none of archive, archived, floor, last");
+	buf_add_u8(record->frame, IMPORT_LAST);
+	return add_integer(record, FIELD_GPOS, 1, "an integer, 1 or more");
+}
+
 bool import_record_encode(struct slice line, struct buf *frame, struct import_fault *fault)
 {
 	struct record record = {.frame = frame, .fault = fault};
@@ -180,10 +251,8 @@ bool import_record_encode(struct slice line, struct buf *frame, struct import_fa
 		return fail(fault, FAULT_INVALID_JSON, "not JSON at byte %zu: %s", verdict.offset + 1,
 					verdict.reason);
 	record.unsupported = verdict.unsupported != NULL;
-	if (find_fields(&record, json_trim(line)) && add_id(&record) && add_name(&record, FIELD_STREAM) &&
-		add_name(&record, FIELD_TYPE) && add_integer(&record, FIELD_POS, 0, "an integer, 0 or more") &&
-		add_integer(&record, FIELD_GPOS, 1, "an integer, 1 or more") && add_time(&record) &&
-		add_payload(&record, FIELD_DATA) && add_metadata(&record) && !frame->failed)
+	if (find_fields(&record, json_trim(line)) &&
+		(archive_is_mark(line) ? encode_mark(&record, line) : encode_message(&record)) && !frame->failed)
 		return true;
 	if (frame->failed)
 		fail(fault, FAULT_IMPORT_FAILED, "out of memory");

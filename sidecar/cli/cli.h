@@ -1,5 +1,6 @@
 /*
- * cli: the commands `millrace export`, `import` and `consume`, clients of a server's HTTP API.
+ * cli: the commands `millrace export`, `import`, `consume`, `archive` and `purge`, clients of a
+ * server's HTTP API.
  *
  * Each returns an exit code, 0, 1 (it failed) or 2 (wrong settings), and has said on stderr what was wrong.
  */
@@ -11,5 +12,7 @@ struct config;
 int cli_export(const struct config *config);
 int cli_import(const struct config *config);
 int cli_consume(const struct config *config);
+int cli_archive(const struct config *config);
+int cli_purge(const struct config *config);
 
 #endif

@@ -4,7 +4,6 @@
  * With --gzip the server compresses; what comes is written as it is, and inflated on the side to count the
  * messages and to see that it is whole.
  */
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #define ZLIB_CONST
@@ -16,37 +15,47 @@
 
 #define GZIP_WINDOW (15 + 16) /* zlib's way to ask for the gzip format */
 
-struct download
+struct export
 {
-	struct cli_http http;
-	struct cli_output output;
-	struct cli_progress progress;
-	struct buf error_body; /* of a reply that is not the export */
+	struct cli_download download;
 	bool gzip;
 	bool gzip_ended;
 	z_stream inflater; /* with gzip */
-	bool complained;
+	unsigned column;   /* of the next byte in its line, up to KIND_COLUMN */
 };
 
-static uint64_t count_lines(struct slice bytes)
-{
-	const char *p = bytes.bytes;
-	const char *end = bytes.bytes + bytes.len;
-	uint64_t lines = 0;
+/* Counts messages: other lines have another byte there. */
+#define KIND_COLUMN 2
+#define KIND_MESSAGE 'i' /* {"id":... */
 
-	while ((p = memchr(p, '\n', (size_t)(end - p))) != NULL)
+static uint64_t count_messages(struct export *export, struct slice bytes)
+{
+	uint64_t messages = 0;
+
+	for (size_t i = 0; i < bytes.len; i++)
 	{
-		p++;
-		lines++;
+		const char *end;
+
+		if (export->column < KIND_COLUMN)
+		{
+			export->column++;
+			continue;
+		}
+		messages += export->column++ == KIND_COLUMN && bytes.bytes[i] == KIND_MESSAGE;
+		end = memchr(bytes.bytes + i, '\n', bytes.len - i);
+		if (end == NULL)
+			break;
+		i = (size_t)(end - bytes.bytes);
+		export->column = 0;
 	}
-	return lines;
+	return messages;
 }
 
-/* Counts the lines in compressed bytes; false: they are damaged. */
-static bool count_compressed(struct download *download, struct slice bytes, uint64_t *lines)
+/* Counts the messages in compressed bytes; false: they are damaged. */
+static bool count_compressed(struct export *export, struct slice bytes, uint64_t *messages)
 {
 	static unsigned char out[65536];
-	z_stream *z = &download->inflater;
+	z_stream *z = &export->inflater;
 
 	z->next_in = (const unsigned char *)bytes.bytes;
 	z->avail_in = (unsigned)bytes.len;
@@ -57,130 +66,73 @@ static bool count_compressed(struct download *download, struct slice bytes, uint
 		z->next_out = out;
 		z->avail_out = sizeof(out);
 		result = inflate(z, Z_NO_FLUSH);
-		*lines += count_lines((struct slice){(char *)out, sizeof(out) - z->avail_out});
-		download->gzip_ended = result == Z_STREAM_END;
-		if (result != Z_OK && result != Z_BUF_ERROR && !download->gzip_ended)
+		*messages += count_messages(export, (struct slice){(char *)out, sizeof(out) - z->avail_out});
+		export->gzip_ended = result == Z_STREAM_END;
+		if (result != Z_OK && result != Z_BUF_ERROR && !export->gzip_ended)
 			return false;
-	} while (z->avail_out == 0 && !download->gzip_ended);
+	} while (z->avail_out == 0 && !export->gzip_ended);
 	return true;
 }
 
-static bool complain(struct download *download, const char *what)
+static bool take(struct cli_download *download, struct slice bytes)
 {
-	download->complained = true;
-	if (what != NULL)
-		cli_complain("%s", what);
-	return false;
-}
+	struct export *export = (struct export *)download;
+	uint64_t messages = 0;
 
-static bool on_data(void *arg, struct slice bytes)
-{
-	struct download *download = arg;
-	uint64_t lines = 0;
-
-	if (download->http.status != 200)
-	{
-		if (download->error_body.len < CLI_MAX_ERROR_BODY)
-			buf_add(&download->error_body, bytes.bytes, bytes.len);
-		return true;
-	}
-	if (download->gzip != download->http.gzip)
-		return complain(download, download->gzip ? "the server did not compress: leave out --gzip"
-												 : "the server compressed what it was not asked to");
-	if (!download->gzip)
-		lines = count_lines(bytes);
-	else if (!count_compressed(download, bytes, &lines))
-		return complain(download, "the server's compressed data is damaged");
-	if (!cli_output_write(&download->output, bytes))
-		return complain(download, NULL);
-	cli_progress_update(&download->progress, download->progress.messages + lines);
+	if (export->gzip != download->http.gzip)
+		return cli_download_complain(download, export->gzip
+												   ? "the server did not compress: leave out --gzip"
+												   : "the server compressed what it was not asked to");
+	if (!export->gzip)
+		messages = count_messages(export, bytes);
+	else if (!count_compressed(export, bytes, &messages))
+		return cli_download_complain(download, "the server's compressed data is damaged");
+	cli_progress_update(&download->progress, download->progress.messages + messages);
 	return true;
 }
 
-/* ---- the request ---------------------------------------------------------------- */
-
-static void add_parameter(struct buf *target, const char *name, const char *value)
-{
-	if (value == NULL || value[0] == '\0')
-		return;
-	buf_printf(target, "%c%s=", memchr(target->data, '?', target->len) != NULL ? '&' : '?', name);
-	cli_http_escape(target, value);
-}
-
-static bool ask(struct download *download, const struct config *config)
+static bool download_all(struct export *export, const struct config *config)
 {
 	struct buf target = {0};
-	bool asked;
+	bool done;
 
 	buf_add_str(&target, "/export");
-	add_parameter(&target, "categories", config->categories);
-	add_parameter(&target, "query", config->query);
-	add_parameter(&target, "since", config->since);
-	add_parameter(&target, "until", config->until);
-	buf_add(&target, "", 1);
-	asked = !target.failed && cli_http_connect(&download->http, config->url, config->ca_file) &&
-			cli_http_request(&download->http, &(struct cli_request){
-												  .method = "GET",
-												  .target = target.data,
-												  .token = config->token,
-												  .headers = config->gzip ? "Accept-Encoding: gzip\r\n" : "",
-											  });
+	cli_add_parameter(&target, "categories", config->categories);
+	cli_add_parameter(&target, "query", config->query);
+	cli_add_parameter(&target, "since", config->since);
+	cli_add_parameter(&target, "until", config->until);
+	done = cli_download(&export->download, config, &target);
 	buf_free(&target);
-	if (!asked)
-		cli_complain("%s", download->http.error);
-	return asked;
-}
-
-/* Receives the whole export; false: it was complained about. */
-static bool receive(struct download *download)
-{
-	enum cli_http_state state;
-
-	do
-	{
-		cli_http_wait(&download->http, POLLIN);
-		state = cli_http_receive(&download->http);
-	} while (state == CLI_HTTP_MORE);
-	if (state == CLI_HTTP_END && download->http.status == 200 && download->gzip == download->gzip_ended)
-	{
-		cli_progress_end(&download->progress, true);
-		return true;
-	}
-	cli_progress_end(&download->progress, false);
-	if (download->complained)
+	if (!done)
 		return false;
-	if (state == CLI_HTTP_FAILED)
-		cli_complain("the export is not complete: %s", download->http.error);
-	else if (download->http.status == 200)
+	cli_progress_end(&export->download.progress, export->gzip == export->gzip_ended);
+	if (export->gzip != export->gzip_ended)
 		cli_complain("the export is not complete: its compressed data ends too early");
-	else
-		cli_complain_reply(download->http.status,
-						   (struct slice){download->error_body.data, download->error_body.len});
-	return false;
+	return export->gzip == export->gzip_ended;
 }
 
 int cli_export(const struct config *config)
 {
-	struct download download = {.gzip = config->gzip, .http = {.data = on_data, .arg = &download, .fd = -1}};
+	struct export export = {.download = {.http = {.fd = -1}, .take = take}, .gzip = config->gzip};
+	struct cli_output *output = &export.download.output;
 	bool done = false;
 
-	if (config->gzip && inflateInit2(&download.inflater, GZIP_WINDOW) != Z_OK)
+	if (config->gzip && inflateInit2(&export.inflater, GZIP_WINDOW) != Z_OK)
 	{
 		cli_complain("out of memory");
 		return CLI_FAILED;
 	}
-	if (cli_output_open(&download.output, config->output))
+	if (cli_output_open(output, config->output))
 	{
-		cli_progress_start(&download.progress, "exported");
-		done = ask(&download, config) && receive(&download);
+		cli_progress_start(&export.download.progress, "exported");
+		done = download_all(&export, config);
 		if (done)
-			done = cli_output_finish(&download.output);
+			done = cli_output_finish(output);
 		else
-			cli_output_discard(&download.output);
+			cli_output_discard(output);
 	}
 	if (config->gzip)
-		inflateEnd(&download.inflater);
-	buf_free(&download.error_body);
-	cli_http_close(&download.http);
-	return cli_exit_code(&download.http, done);
+		inflateEnd(&export.inflater);
+	cli_download_free(&export.download);
+	return cli_exit_code(&export.download.http, done);
 }

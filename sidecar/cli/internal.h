@@ -3,7 +3,9 @@
  *
  *     cli.c               messages and progress on stderr
  *     output.c            a file that appears whole or not at all
- *     export.c, import.c  the commands
+ *     download.c          an export on its way into one
+ *     call.c              a call of /rpc
+ *     export.c, import.c, archive.c, purge.c  the commands
  */
 #ifndef MILLRACE_CLI_INTERNAL_H
 #define MILLRACE_CLI_INTERNAL_H
@@ -58,6 +60,7 @@ struct cli_output
 {
 	const char *name; /* as the user wrote it; NULL = standard output */
 	int fd;
+	bool only_new;	 /* a file that is there when this one gets its name stays */
 	char path[4096]; /* final, symbolic links resolved; empty: `fd` is not a file of ours */
 };
 
@@ -67,7 +70,39 @@ bool cli_output_open(struct cli_output *output, const char *name);
 bool cli_output_write(struct cli_output *output, struct slice bytes);
 /* Makes the file durable and gives it its name; false: it was complained about. */
 bool cli_output_finish(struct cli_output *output);
+/* Makes the names in a file's folder durable; false: errno says why. */
+bool cli_output_sync_folder(const char *path);
 /* Leaves nothing behind. */
 void cli_output_discard(struct cli_output *output);
+
+/* ---- download.c ------------------------------------------------------------------ */
+
+struct config;
+
+/* All but what is set here zero at first, and http.fd -1. */
+struct cli_download
+{
+	struct cli_http http;
+	struct cli_output output; /* open */
+	struct cli_progress progress;
+	struct buf error_body; /* of a reply that is not the export */
+	/* Is shown what is to be written; false: complained about, by cli_download_complain. */
+	bool (*take)(struct cli_download *download, struct slice bytes);
+	bool complained;
+};
+
+/* Appends a parameter to a path and query, unless the value is NULL or empty. */
+void cli_add_parameter(struct buf *target, const char *name, const char *value);
+/* Writes all of the reply for a path and query; false: it was complained about. */
+bool cli_download(struct cli_download *download, const struct config *config, struct buf *target);
+/* `what` may be NULL: it was said already.  False. */
+bool cli_download_complain(struct cli_download *download, const char *what);
+/* The output is the caller's.  The connection's settings stay for cli_exit_code. */
+void cli_download_free(struct cli_download *download);
+
+/* ---- call.c ------------------------------------------------------------------------ */
+
+/* Calls a method: `body` in, the result out, as JSON text.  False: it was complained about. */
+bool cli_call(struct cli_http *http, const struct config *config, struct slice body, struct buf *result);
 
 #endif

@@ -133,7 +133,7 @@ bool cli_output_write(struct cli_output *output, struct slice bytes)
 }
 
 /* A new name is durable when its folder is. */
-static bool sync_folder(const char *path)
+bool cli_output_sync_folder(const char *path)
 {
 	char copy[PATH_MAX];
 	int fd;
@@ -147,13 +147,21 @@ static bool sync_folder(const char *path)
 	return synced;
 }
 
+/* A link, unlike a new name, does not take the place of another file. */
+static bool give_name(const struct cli_output *output)
+{
+	if (!output->only_new)
+		return rename(temporary, output->path) == 0;
+	return link(temporary, output->path) == 0 && unlink(temporary) == 0;
+}
+
 bool cli_output_finish(struct cli_output *output)
 {
 	int fd = output->fd;
 
 	if (output->path[0] == '\0')
 		return fd == STDOUT_FILENO || close(fd) == 0 || complain(output, "write");
-	if (fsync(fd) != 0 || rename(temporary, output->path) != 0)
+	if (fsync(fd) != 0 || !give_name(output))
 	{
 		complain(output, "write");
 		cli_output_discard(output);
@@ -161,7 +169,7 @@ bool cli_output_finish(struct cli_output *output)
 	}
 	temporary[0] = '\0';
 	close(fd);
-	return sync_folder(output->path) || complain(output, "make durable");
+	return cli_output_sync_folder(output->path) || complain(output, "make durable");
 }
 
 void cli_output_discard(struct cli_output *output)

@@ -33,6 +33,13 @@ struct slice db_json_of(const struct db_reply *reply);
 
 /* ---- reads (calls_read.c) ------------------------------------------------------------------ */
 
+/* Whether a read fails, SQLSTATE_POSITION_REMOVED, where messages were removed that it would have had. */
+struct db_strict
+{
+	bool on;
+	struct db_optional seen; /* the removals that the reader was told of */
+};
+
 struct db_read_stream
 {
 	const char *namespace_name, *stream;
@@ -42,6 +49,7 @@ struct db_read_stream
 	const char *types;					/* an array literal */
 	int64_t max_bytes;
 	bool backward; /* the newest first: the positions are the highest wanted; not set: from the end */
+	struct db_strict strict;
 };
 
 struct db_read_category
@@ -54,9 +62,10 @@ struct db_read_category
 	const char *types;
 	int64_t max_bytes;
 	bool backward;
+	struct db_strict strict;
 };
 
-/* Of messages, each as JSON text; db_export has it too. */
+/* Of messages, each as JSON text. */
 struct db_page
 {
 	struct slice body;		 /* with commas between them */
@@ -289,6 +298,7 @@ struct db_read_pokes
 	const char *types;		 /* an array literal */
 	const char *correlation;
 	const char *query; /* JSON */
+	struct db_strict strict;
 };
 
 struct db_pokes
@@ -403,6 +413,46 @@ struct db_consumer_status
 bool db_consumer_metrics(struct db *db, int max_consumers, int max_ms, db_query_done done, void *arg);
 struct db_consumer_status db_consumer_status_of(const struct db_reply *reply, unsigned row);
 
+/* ---- what is kept of a namespace (calls_sweep.c) ---------------------------------------------- */
+
+struct db_retention
+{
+	const char *namespace_name;
+	const char *method;	  /* "setRetention", "sweep", ...: what is behind `ns.` */
+	const char *category; /* of setRetention */
+	const char *options;  /* a JSON object */
+	bool reads;			  /* and writes nothing */
+};
+
+/* Answers with JSON text. */
+bool db_retention(struct db *db, const struct db_retention *in, db_query_done done, void *arg);
+
+/* A step of a sweep, or none while another session makes one. */
+struct db_swept
+{
+	int64_t removed;
+	bool more;
+	const char *held_by; /* a consumer; NULL: none */
+	int64_t held_position;
+};
+
+bool db_sweep(struct db *db, const char *name, int64_t max_rows, db_query_done done, void *arg);
+struct db_swept db_swept_of(const struct db_reply *reply);
+
+/* Answers with db_rows_of() namespaces: those that nobody has swept for so long. */
+bool db_sweeps_due(struct db *db, int64_t interval_ms, db_query_done done, void *arg);
+const char *db_due_of(const struct db_reply *reply, unsigned row);
+
+struct db_held
+{
+	const char *namespace_name;
+	bool held; /* a consumer held the last sweep */
+};
+
+/* Answers with db_rows_of() of them: the namespaces that are swept. */
+bool db_retention_held(struct db *db, db_query_done done, void *arg);
+struct db_held db_held_of(const struct db_reply *reply, unsigned row);
+
 /* ---- transactions that append (calls_namespace.c) --------------------------------------------- */
 
 /* Of one namespace. */
@@ -417,33 +467,5 @@ struct db_appending
 bool db_appending(struct db *db, db_query_done done, void *arg);
 struct db_appending db_appending_of(const struct db_reply *reply, unsigned row);
 unsigned db_rows_of(const struct db_reply *reply);
-
-/* ---- exports and imports (calls_bulk.c) -------------------------------------------------------- */
-
-struct db_export
-{
-	const char *namespace_name;
-	int64_t position;				 /* global */
-	const char *categories;			 /* an array literal; NULL: all */
-	const char *query;				 /* JSON; NULL: none */
-	struct db_optional since, until; /* microseconds since 2000-01-01 UTC */
-	int64_t max_bytes;
-};
-
-/* Answers with a db_page, of lines. */
-bool db_export(struct db *db, const struct db_export *in, db_query_done done, void *arg);
-
-/* What db_import answers, but for a trial. */
-struct db_imported
-{
-	struct db_optional failed_record; /* its number in the frame; not set: all are stored */
-	const char *sqlstate, *message;	  /* of the failed one */
-	int64_t last_global_position;
-};
-
-struct db_imported db_imported_of(const struct db_reply *reply);
-
-/* Deletes the namespace's messages. */
-bool db_empty_namespace(struct db *db, const char *name, db_query_done done, void *arg);
 
 #endif

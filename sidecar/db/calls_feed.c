@@ -99,9 +99,11 @@ bool db_read_pokes(struct db *db, const struct db_read_pokes *in, db_query_done 
 		in->types,
 		in->correlation,
 		in->query,
+		DB_OPTIONAL(in->strict.seen),
 	};
 
-	return db_ask(db, &db_read_pokes_statement, params, done, arg);
+	return db_ask(db, in->strict.on ? &db_read_pokes_strict_statement : &db_read_pokes_statement, params,
+				  done, arg);
 }
 
 struct db_pokes db_pokes_of(const struct db_reply *reply)

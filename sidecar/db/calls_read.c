@@ -35,11 +35,13 @@ static const char *direction_of(bool backward)
 bool db_read_stream(struct db *db, const struct db_read_stream *in, db_query_done done, void *arg)
 {
 	const char *const params[] = {
-		in->namespace_name,		   in->stream, DB_OPTIONAL(in->position), DB_OPTIONAL(in->global_position),
-		DB_NUMBER(in->batch_size), in->types,  DB_NUMBER(in->max_bytes),  direction_of(in->backward),
+		in->namespace_name,			  in->stream, DB_OPTIONAL(in->position), DB_OPTIONAL(in->global_position),
+		DB_NUMBER(in->batch_size),	  in->types,  DB_NUMBER(in->max_bytes),	 direction_of(in->backward),
+		DB_OPTIONAL(in->strict.seen),
 	};
 
-	return db_ask(db, &db_read_stream_statement, params, done, arg);
+	return db_ask(db, in->strict.on ? &db_read_stream_strict_statement : &db_read_stream_statement, params,
+				  done, arg);
 }
 
 bool db_read_category(struct db *db, const struct db_read_category *in, db_query_done done, void *arg)
@@ -55,9 +57,11 @@ bool db_read_category(struct db *db, const struct db_read_category *in, db_query
 		in->types,
 		DB_NUMBER(in->max_bytes),
 		direction_of(in->backward),
+		DB_OPTIONAL(in->strict.seen),
 	};
 
-	return db_ask(db, &db_read_category_statement, params, done, arg);
+	return db_ask(db, in->strict.on ? &db_read_category_strict_statement : &db_read_category_statement,
+				  params, done, arg);
 }
 
 struct db_page db_page_of(const struct db_reply *reply)

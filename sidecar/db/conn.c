@@ -445,8 +445,7 @@ static void conn_on_socket(evutil_socket_t fd, short what, void *arg)
 bool conn_queue(struct conn *conn, const struct db_statement_info *statement,
 				const struct conn_params *params)
 {
-	if (!PQsendQueryPrepared(conn->pg, statement->name, statement->nparams, params->values, params->lengths,
-							 params->formats, params->result_format))
+	if (!conn_send(conn->pg, statement, params))
 	{
 		conn_lose(conn, PQerrorMessage(conn->pg));
 		return false;

@@ -152,7 +152,17 @@ struct conn_params
 	int result_format;
 };
 
-/* Queues a prepared statement, which conn_sync sends; false: the connection was lost (on_lost was called). */
+/* As libpq's functions for this: 0, it has failed. */
+static inline int conn_send(PGconn *pg, const struct db_statement_info *statement,
+							const struct conn_params *params)
+{
+	if (statement->sql == NULL)
+		return PQsendQueryParams(pg, params->values[0], 0, NULL, NULL, NULL, NULL, 0);
+	return PQsendQueryPrepared(pg, statement->name, statement->nparams, params->values, params->lengths,
+							   params->formats, params->result_format);
+}
+
+/* Queues a statement, which conn_sync sends; false: the connection was lost (on_lost was called). */
 bool conn_queue(struct conn *conn, const struct db_statement_info *statement,
 				const struct conn_params *params);
 /* Sends what is queued, with a sync behind it.  The connection may be lost by it (on_lost is called). */

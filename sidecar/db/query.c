@@ -18,7 +18,7 @@
 
 #include "base/log.h"
 
-#define MAX_PARAMS 14
+#define MAX_PARAMS 15
 #define IMPORT_FRAME 1	   /* which parameter of an import the frame is */
 #define QUERY_TEXT_MIN 512 /* requests of that size are kept for reuse */
 #define MAX_FREE_QUERIES 256
@@ -304,7 +304,7 @@ static void conn_pool_on_answer(struct conn *conn, PGresult *result)
 	struct db_reply reply = {.status = DB_OK, .error = {.message = "", .detail = "", .hint = ""}};
 
 	shared_schedule(shared); /* there is room for another one */
-	if (PQresultStatus(result) == PGRES_TUPLES_OK)
+	if (PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK)
 	{
 		if (query->statement == &db_import_statement)
 			shared_tell_commit(shared, query->params[0]);

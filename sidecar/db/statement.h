@@ -38,7 +38,7 @@ enum db_role
 struct db_statement_info
 {
 	const char *name; /* of the prepared statement */
-	const char *sql;
+	const char *sql;  /* NULL: it is the parameter, and never prepared */
 	int nparams;
 	enum db_role role;
 	bool once; /* must not be sent again when its connection was lost: the answer would be wrong */
@@ -77,11 +77,18 @@ extern const struct db_statement_info db_consumer_next_statement, db_consumer_se
 extern const struct db_statement_info db_consumer_statement, db_consumer_read_statement;
 extern const struct db_statement_info db_removal_statement;
 extern const struct db_statement_info db_consumer_release_statement, db_consumer_metrics_statement;
-extern const struct db_statement_info db_export_statement;
-extern const struct db_statement_info db_empty_namespace_statement;
+extern const struct db_statement_info db_export_statement, db_export_end_statement;
+extern const struct db_statement_info db_empty_namespace_statement, db_remove_archived_statement;
+extern const struct db_statement_info db_purge_statements_statement, db_purge_left_statement;
+extern const struct db_statement_info db_run_statement;
 extern const struct db_statement_info db_appending_statement;
 extern const struct db_statement_info db_import_statement;
 extern const struct db_statement_info db_import_trial_statement;
+extern const struct db_statement_info db_read_stream_strict_statement, db_read_category_strict_statement;
+extern const struct db_statement_info db_read_pokes_strict_statement;
+extern const struct db_statement_info db_retention_statement, db_retention_read_statement;
+extern const struct db_statement_info db_sweep_statement, db_sweeps_due_statement;
+extern const struct db_statement_info db_retention_held_statement;
 
 /* As many parameters as the statement has, NULL for SQL NULL: they are copied.  False: a queue is full. */
 bool db_ask(struct db *db, const struct db_statement_info *statement, const char *const *params,

@@ -228,13 +228,33 @@ const struct db_statement_info db_removal_statement = {
 
 const struct db_statement_info db_export_statement = {
 	"millrace_export",
-	"SELECT body, count, next_position FROM millrace.json_export($1::text, $2::bigint,"
+	"SELECT body, count, next_position, last_position, pg_snapshot_xmin(pg_current_snapshot())"
+	" FROM millrace.json_export($1::text, $2::bigint,"
 	" $3::text[], '2000-01-01 00:00:00Z'::timestamptz + $4::bigint * interval '1 microsecond',"
-	" '2000-01-01 00:00:00Z'::timestamptz + $5::bigint * interval '1 microsecond', $6::int, $7::jsonb)",
-	7, DB_ROLE_EXPORT, false};
+	" '2000-01-01 00:00:00Z'::timestamptz + $5::bigint * interval '1 microsecond', $6::int, $7::jsonb,"
+	" '2000-01-01 00:00:00Z'::timestamptz + $8::bigint * interval '1 microsecond')",
+	8, DB_ROLE_EXPORT, false};
+
+const struct db_statement_info db_export_end_statement = {
+	"millrace_export_end",
+	"SELECT body, next FROM millrace.json_export_end($1::text, $2::bytea, $3::xid8, $4::bigint, $5::int)", 5,
+	DB_ROLE_EXPORT, false};
 
 const struct db_statement_info db_empty_namespace_statement = {
 	"millrace_empty_namespace", "SELECT millrace.empty_namespace($1::text)", 1, DB_ROLE_IMPORT, false};
+
+const struct db_statement_info db_remove_archived_statement = {
+	"millrace_remove_archived", "SELECT millrace.json_remove_archived($1::text, $2::jsonb, $3::boolean)", 3,
+	DB_ROLE_SLOW, false};
+
+const struct db_statement_info db_purge_statements_statement = {
+	"millrace_purge_statements", "SELECT millrace.purge_statements($1::text, $2::boolean)", 2, DB_ROLE_SLOW,
+	false};
+
+const struct db_statement_info db_purge_left_statement = {
+	"millrace_purge_left", "SELECT millrace.purge_left($1::text, $2::boolean)", 2, DB_ROLE_SLOW, false};
+
+const struct db_statement_info db_run_statement = {"", NULL, 1, DB_ROLE_SLOW, true};
 
 const struct db_statement_info db_import_statement = {
 	"millrace_import",
@@ -260,27 +280,112 @@ const struct db_statement_info db_consumer_metrics_statement = {
 	" parked FROM millrace.consumer_metrics($1::int, $2::int)",
 	2, DB_ROLE_READ, false};
 
+/* The same reads, which fail where messages were removed that would have been among them. */
+const struct db_statement_info db_read_stream_strict_statement = {
+	"millrace_read_stream_strict",
+	"SELECT body, count, next_position FROM millrace.json_read_stream($1::text, $2::text,"
+	" $3::bigint, $4::bigint, $5::bigint, $6::text[], $7::int, $8::text),"
+	" millrace.check_removals($2::text, NULL, $3::bigint, $9::bigint, $1::text, $4::bigint)",
+	9,
+	DB_ROLE_READ,
+	false,
+};
+
+const struct db_statement_info db_read_category_strict_statement = {
+	"millrace_read_category_strict",
+	"SELECT body, count, next_position FROM millrace.json_read_category($1::text, $2::text,"
+	" $3::bigint, $4::bigint, $5::text, $6::bigint, $7::bigint, $8::text[], $9::int, $10::text),"
+	" millrace.check_removals(NULL, $2::text, $3::bigint, $11::bigint, $1::text)",
+	11,
+	DB_ROLE_READ,
+	false,
+};
+
+const struct db_statement_info db_read_pokes_strict_statement = {
+	"millrace_read_pokes_strict",
+	"SELECT body, next_position, state FROM millrace.read_pokes($1::text, $2::text, $3::text,"
+	" $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::boolean, $9::boolean, $10::int, $11::bigint,"
+	" $12::text[], $13::text, $14::jsonb),"
+	" millrace.check_removals($2::text, $3::text, $4::bigint, $15::bigint, $1::text, $11::bigint)",
+	15, DB_ROLE_READ, false};
+
+const struct db_statement_info db_retention_statement = {
+	"millrace_retention", "SELECT millrace.json_retention($1::text, $2::text, $3::text, $4::jsonb)", 4,
+	DB_ROLE_SLOW, false};
+
+const struct db_statement_info db_retention_read_statement = {
+	"millrace_retention_read", "SELECT millrace.json_retention($1::text, $2::text, $3::text, $4::jsonb)", 4,
+	DB_ROLE_LIST, false};
+
+const struct db_statement_info db_sweep_statement = {
+	"millrace_sweep",
+	"SELECT removed, more, held_by, held_position"
+	" FROM millrace.sweep_step($1::text, $2::bigint, false, false)",
+	2, DB_ROLE_SLOW, false};
+
+const struct db_statement_info db_sweeps_due_statement = {
+	"millrace_sweeps_due", "SELECT millrace.sweeps_due($1::bigint)", 1, DB_ROLE_SLOW, false};
+
+const struct db_statement_info db_retention_held_statement = {
+	"millrace_retention_held",
+	"SELECT namespace, bool_or(held_by IS NOT NULL) FROM millrace.sweeps GROUP BY 1 ORDER BY 1", 0,
+	DB_ROLE_READ, false};
+
 const struct db_statement_info *const db_statements[] = {
-	&db_read_stream_statement,		&db_read_category_statement,
-	&db_last_message_statement,		&db_stream_version_statement,
-	&db_token_rights_statement,		&db_create_token_statement,
-	&db_list_tokens_statement,		&db_revoke_token_statement,
-	&db_set_limits_statement,		&db_redact_statement,
-	&db_list_streams_statement,		&db_list_categories_statement,
-	&db_list_namespaces_statement,	&db_describe_namespace_statement,
-	&db_create_namespace_statement, &db_drop_namespace_statement,
-	&db_ensure_namespace_statement, &db_export_statement,
-	&db_empty_namespace_statement,	&db_import_statement,
-	&db_import_trial_statement,		&db_read_pokes_statement,
-	&db_read_feed_statement,		&db_read_feed_whole_statement,
-	&db_feed_state_statement,		&db_head_statement,
-	&db_get_message_statement,		&db_position_at_statement,
-	&db_list_types_statement,		&db_recent_streams_statement,
-	&db_search_messages_statement,	&db_namespace_stats_statement,
-	&db_blocked_statement,			&db_subscribe_head_statement,
-	&db_consumer_next_statement,	&db_consumer_settle_statement,
-	&db_consumer_release_statement, &db_consumer_statement,
-	&db_removal_statement,			&db_consumer_read_statement,
-	&db_appending_statement,		&db_consumer_metrics_statement,
-	&db_read_query_statement,		NULL, /* ends them */
+	&db_read_stream_statement,
+	&db_read_category_statement,
+	&db_last_message_statement,
+	&db_stream_version_statement,
+	&db_token_rights_statement,
+	&db_create_token_statement,
+	&db_list_tokens_statement,
+	&db_revoke_token_statement,
+	&db_set_limits_statement,
+	&db_redact_statement,
+	&db_list_streams_statement,
+	&db_list_categories_statement,
+	&db_list_namespaces_statement,
+	&db_describe_namespace_statement,
+	&db_create_namespace_statement,
+	&db_drop_namespace_statement,
+	&db_ensure_namespace_statement,
+	&db_export_statement,
+	&db_empty_namespace_statement,
+	&db_import_statement,
+	&db_import_trial_statement,
+	&db_read_pokes_statement,
+	&db_read_feed_statement,
+	&db_read_feed_whole_statement,
+	&db_feed_state_statement,
+	&db_head_statement,
+	&db_get_message_statement,
+	&db_position_at_statement,
+	&db_list_types_statement,
+	&db_recent_streams_statement,
+	&db_search_messages_statement,
+	&db_namespace_stats_statement,
+	&db_blocked_statement,
+	&db_subscribe_head_statement,
+	&db_consumer_next_statement,
+	&db_consumer_settle_statement,
+	&db_consumer_release_statement,
+	&db_consumer_statement,
+	&db_removal_statement,
+	&db_consumer_read_statement,
+	&db_appending_statement,
+	&db_consumer_metrics_statement,
+	&db_read_query_statement,
+	&db_read_stream_strict_statement,
+	&db_read_category_strict_statement,
+	&db_read_pokes_strict_statement,
+	&db_retention_statement,
+	&db_retention_read_statement,
+	&db_sweep_statement,
+	&db_sweeps_due_statement,
+	&db_retention_held_statement,
+	&db_export_end_statement,
+	&db_remove_archived_statement,
+	&db_purge_statements_statement,
+	&db_purge_left_statement,
+	NULL, /* ends them */
 };

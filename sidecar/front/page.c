@@ -74,9 +74,9 @@ static bool find(struct slice path, struct file *file)
 	struct slice name = {path.bytes + skipped, path.len - skipped};
 
 	/* Places of the page are plain words: a dot, also an escaped one, is meant as a file or a folder. */
-	return find_file(name, file) || (memchr(name.bytes, '.', name.len) == NULL &&
-									 memchr(name.bytes, '%', name.len) == NULL &&
-									 find_file(slice_of("index.html"), file));
+	return find_file(name, file) ||
+		   (memchr(name.bytes, '.', name.len) == NULL && memchr(name.bytes, '%', name.len) == NULL &&
+			find_file(slice_of("index.html"), file));
 }
 
 static const char *content_type(const char *name)

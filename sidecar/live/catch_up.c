@@ -145,6 +145,21 @@ static bool is_usable(const struct subscription *s, const struct db_reply *reply
 	return reply->status == DB_OK && !s->stale && feed_is_sure(&s->listener);
 }
 
+/* A strict one is told what it would miss, and ends. */
+static void end_removed(struct subscription *s, const char *details)
+{
+	struct buf text = {0};
+
+	subscription_hold_page(s, 0);
+	subscription_set_state(s, SUBSCRIPTION_WAITING);
+	buf_printf(&text, "event: removed\ndata: %s\n\n", details);
+	buf_add(&text, "", 1);
+	if (!text.failed)
+		subscription_send_text(s, text.data);
+	buf_free(&text);
+	subscription_end(s);
+}
+
 /* An answer to a subscription that has not ended. */
 static void take_or_wait(struct subscription *s, const struct db_reply *reply,
 						 void (*take)(struct subscription *s, const struct db_reply *reply))
@@ -161,6 +176,8 @@ static void take_or_wait(struct subscription *s, const struct db_reply *reply,
 		subscription_set_state(s, SUBSCRIPTION_WAITING); /* its query is not in flight any more */
 		subscription_refuse(s, &error);
 	}
+	else if (reply->status == DB_ERROR && strcmp(reply->error.sqlstate, SQLSTATE_POSITION_REMOVED) == 0)
+		end_removed(s, reply->error.detail);
 	else
 	{
 		/* The feed has the same troubles, and knows what to do about them. */
@@ -209,6 +226,7 @@ static bool ask_page(struct subscription *s)
 		.global_position = s->after + 1,
 		.correlation = filter->correlation,
 		.query = filter->source == FEED_QUERY ? filter->name : NULL,
+		.strict = {.on = s->strict, .seen = {s->seen >= 0, s->seen}},
 	};
 
 	if (filter->types != NULL)
@@ -355,11 +373,23 @@ static void tell_head(struct subscription *s)
 
 /* ---- going on -------------------------------------------------------------------- */
 
+/* A strict one does not follow: what it is handed must be looked at together with what was removed. */
+static bool waits_for_more(const struct subscription *s)
+{
+	return s->strict && s->past == PAST_READ && !must_learn_head(s) &&
+		   s->listener.complete_below >= feed_position(&s->listener);
+}
+
 void subscription_go_on(struct subscription *s)
 {
 	if (s->past == PAST_UNDECIDED && s->state == SUBSCRIPTION_DRAINING)
 		subscription_set_state(s, SUBSCRIPTION_WAITING);
-	else if (s->past == PAST_READ && !must_learn_head(s) && feed_follow(&s->listener))
+	else if (waits_for_more(s))
+	{
+		subscription_set_state(s, SUBSCRIPTION_WAITING);
+		tell_head(s);
+	}
+	else if (s->past == PAST_READ && !s->strict && !must_learn_head(s) && feed_follow(&s->listener))
 	{
 		subscription_set_state(s, SUBSCRIPTION_FOLLOWING);
 		tell_head(s);

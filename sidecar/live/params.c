@@ -35,6 +35,8 @@ static const char *const parameters[] = {
 	"lastEventId",
 	"head",
 	"format",
+	"strict",
+	"removalsSeen",
 	NULL,
 };
 
@@ -264,13 +266,14 @@ bool subscribe_params_read(struct subscribe_params *params, struct slice query, 
 	struct reader reader = {.query = query, .problem = problem};
 	bool ok;
 
-	*params = (struct subscribe_params){.after = -1};
+	*params = (struct subscribe_params){.after = -1, .seen = -1};
 	ok = url_query_check_names(query, parameters, problem) && read_source(&reader, params) &&
 		 read_content(&reader, params) && read_group(&reader, params) &&
 		 read_integer(&reader, "position", INT64_MIN, "an integer", &params->position) &&
 		 read_flag(&reader, "ids", &params->filter.ids) &&
 		 read_flag(&reader, "messages", &params->filter.messages) && read_format(&reader, &params->filter) &&
-		 read_flag(&reader, "head", &params->head) &&
+		 read_flag(&reader, "head", &params->head) && read_flag(&reader, "strict", &params->strict) &&
+		 read_integer(&reader, "removalsSeen", 0, "an integer, 0 or more", &params->seen) &&
 		 read_last_event_id(&reader, last_event_id, &params->after);
 	if (ok && (params->text.failed || reader.text.failed))
 		ok = reject(&reader, "the request", "smaller: out of memory");

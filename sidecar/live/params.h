@@ -16,6 +16,8 @@ struct subscribe_params
 	struct feed_filter filter; /* `chunked` is left alone; its name, types and correlation are in `text` */
 	int64_t position;		   /* by stream, or global */
 	int64_t after;			   /* Last-Event-ID, a global position; -1: none */
+	bool strict;			   /* end where messages were removed that were to come, */
+	int64_t seen;			   /* but for removals up to this one; -1: none */
 	bool head;				   /* tell when all is caught up with */
 	struct buf text;		   /* the name comes first */
 };

@@ -165,6 +165,8 @@ static struct subscription *subscription_new(struct subscriptions *all, struct h
 	s->has_ids = params->filter.ids || params->after >= 0;
 	s->knows_reset = s->has_ids || params->filter.messages;
 	s->wants_head = params->head;
+	s->strict = params->strict;
+	s->seen = params->seen;
 	if (feed_attach(all->feeds, claim->name, claim->hash, &s->listener))
 	{
 		all->queries += subscription_query_size(s);

@@ -58,6 +58,8 @@ struct subscription
 	unsigned pings;
 	bool has_ids; /* its events bear ids, or its client came with one */
 	bool knows_reset;
+	bool strict;	 /* it ends where messages were removed that were to come, */
+	int64_t seen;	 /* but for removals up to this one; -1: none */
 	bool wants_head; /* its client asked to be told when it has caught up, */
 	enum
 	{

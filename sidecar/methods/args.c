@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include <string.h>
+
 #include "methods/internal.h"
 #include "base/spelling.h"
 #include "base/timestamp.h"
@@ -316,4 +318,13 @@ void args_set(struct method_call *call, unsigned i, const char *text)
 		return;
 	call->texts[i] = (ssize_t)call->text.len;
 	buf_add(&call->text, text, strlen(text) + 1);
+}
+
+bool args_own_namespace(struct method_call *call, unsigned i)
+{
+	if (!args_name(call, i, "namespace", call->args[0], MAX_NAMESPACE_NAME))
+		return false;
+	if (!method_is_administrator(call) && strcmp(args_get(call, i), call->namespace_name) != 0)
+		return method_fail(call, ERROR_AUTH_UNAUTHORIZED, "this token is for its own namespace only");
+	return true;
 }

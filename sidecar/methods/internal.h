@@ -98,6 +98,8 @@ bool args_text(struct method_call *call, unsigned i, const char *field, struct s
 bool args_name(struct method_call *call, unsigned i, const char *field, struct slice value, size_t max);
 /* An array of strings into text i, as text[]. */
 bool args_text_array(struct method_call *call, unsigned i, const char *field, struct slice value);
+/* The first argument, a namespace, into text i: any of the administrator's, else the token's own. */
+bool args_own_namespace(struct method_call *call, unsigned i);
 void args_set(struct method_call *call, unsigned i, const char *text);		  /* NULL = NULL */
 void args_set_json(struct method_call *call, unsigned i, struct slice value); /* copies it */
 const char *args_get(const struct method_call *call, unsigned i);
@@ -128,6 +130,13 @@ bool method_namespace_create(struct method_call *call);
 bool method_namespace_delete(struct method_call *call);
 bool method_namespace_list(struct method_call *call);
 bool method_namespace_set_limits(struct method_call *call);
+/* The member `removed` of an answer; 0 where there is none. */
+uint64_t method_count_removed(const struct db_reply *reply);
+bool method_namespace_set_retention(struct method_call *call);
+bool method_namespace_retention(struct method_call *call);
+bool method_namespace_sweep(struct method_call *call);
+bool method_namespace_purge(struct method_call *call);
+bool method_messages_remove(struct method_call *call);
 bool method_namespace_info(struct method_call *call);
 bool method_namespace_streams(struct method_call *call);
 bool method_namespace_categories(struct method_call *call);

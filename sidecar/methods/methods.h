@@ -11,6 +11,7 @@
  *     read.c       stream.get, category.get, query.get, stream.last, stream.version, stream.head
  *     namespace.c  ns.* but for
  *     tokens.c     ns.tokens, ns.createToken, ns.revokeToken
+ *     archive.c    messages.remove, ns.purge
  *     consumer.c   consumer.*
  *     waiting.c    calls of consumer.next that wait for something to do
  *     question.c   which of them are asked for together
@@ -112,7 +113,10 @@ struct method_call
 	enum method_read read; /* of what */
 	bool backward;		   /* the newest first */
 	bool placed;		   /* `position` is set: else it begins at the start, or backward at the end */
-	bool by_global;		   /* `position` is a global one, and the stream is read from where that begins */
+	bool whole;			   /* it fails where messages were removed that it would have */
+	bool has_seen;		   /* but for removals up to `seen`, of which the reader was told */
+	int64_t seen;
+	bool by_global; /* `position` is a global one, and the stream is read from where that begins */
 	int64_t position;
 	int64_t messages_left; /* -1 = all */
 	int64_t head;		   /* of a query */

@@ -28,6 +28,11 @@ static int page_bytes(const struct method_call *call)
 	return call->page_bytes > 0 ? (int)call->page_bytes : READ_PAGE_BYTES;
 }
 
+static struct db_strict strict_of(const struct method_call *call)
+{
+	return (struct db_strict){.on = call->whole, .seen = {call->has_seen, call->seen}};
+}
+
 static bool ask_stream(struct method_call *call)
 {
 	/* globalPosition wins: then the stream is read from its start (or end), up to where that begins. */
@@ -40,6 +45,7 @@ static bool ask_stream(struct method_call *call)
 		.types = args_get(call, READ_TYPES),
 		.max_bytes = page_bytes(call),
 		.backward = call->backward,
+		.strict = strict_of(call),
 	};
 
 	return db_read_stream(call->methods->db, &in, on_page, call);
@@ -58,6 +64,7 @@ static bool ask_category(struct method_call *call)
 		.types = args_get(call, READ_TYPES),
 		.max_bytes = page_bytes(call),
 		.backward = call->backward,
+		.strict = strict_of(call),
 	};
 
 	return db_read_category(call->methods->db, &in, on_page, call);
@@ -158,25 +165,35 @@ static bool begin_pages(struct method_call *call)
 
 /* ---- the methods ------------------------------------------------------------ */
 
+/* Backward there is no place that a reader goes on from. */
+static bool read_strict(struct method_call *call, struct slice strict, struct slice seen)
+{
+	call->has_seen = seen.bytes != NULL;
+	if (!args_boolean(call, "options.strict", strict, &call->whole) ||
+		!args_integer(call, "options.removalsSeen", seen, 0, INT64_MAX, &call->seen))
+		return false;
+	return !call->whole || !call->backward ||
+		   method_fail(call, ERROR_INVALID_REQUEST, "options.strict is for reading forward");
+}
+
 bool method_stream_get(struct method_call *call)
 {
-	struct member options[] = {{.name = "position"},
-							   {.name = "globalPosition"},
-							   {.name = "batchSize"},
-							   {.name = "types"},
-							   {.name = "direction"}};
+	struct member options[] = {{.name = "position"},	{.name = "globalPosition"}, {.name = "batchSize"},
+							   {.name = "types"},		{.name = "direction"},		{.name = "strict"},
+							   {.name = "removalsSeen"}};
 
 	call->read = OF_STREAM;
 	call->messages_left = DEFAULT_BATCH_SIZE;
 	if (!args_name(call, READ_NAME, "stream", call->args[0], MAX_NAME) ||
-		!args_options(call, call->args[1], options, 5) ||
+		!args_options(call, call->args[1], options, 7) ||
 		!args_integer(call, "options.position", options[0].value, INT64_MIN, INT64_MAX, &call->position) ||
 		!args_integer(call, "options.globalPosition", options[1].value, INT64_MIN, INT64_MAX,
 					  &call->position) ||
 		!args_integer(call, "options.batchSize", options[2].value, -1, MAX_BATCH_SIZE,
 					  &call->messages_left) ||
 		!args_text_array(call, READ_TYPES, "options.types", options[3].value) ||
-		!args_direction(call, "options.direction", options[4].value, &call->backward))
+		!args_direction(call, "options.direction", options[4].value, &call->backward) ||
+		!read_strict(call, options[5].value, options[6].value))
 		return false;
 	call->by_global = options[1].value.bytes != NULL;
 	call->placed = call->by_global || options[0].value.bytes != NULL;
@@ -212,6 +229,8 @@ enum category_option
 	OPTION_CONSUMER_GROUP,
 	OPTION_TYPES,
 	OPTION_DIRECTION,
+	OPTION_STRICT,
+	OPTION_SEEN,
 	CATEGORY_OPTIONS
 };
 
@@ -225,6 +244,8 @@ bool method_category_get(struct method_call *call)
 		[OPTION_CONSUMER_GROUP] = {.name = "consumerGroup"},
 		[OPTION_TYPES] = {.name = "types"},
 		[OPTION_DIRECTION] = {.name = "direction"},
+		[OPTION_STRICT] = {.name = "strict"},
+		[OPTION_SEEN] = {.name = "removalsSeen"},
 	};
 
 	call->read = OF_CATEGORY;
@@ -242,7 +263,8 @@ bool method_category_get(struct method_call *call)
 		!args_text(call, READ_CORRELATION, "options.correlation", options[OPTION_CORRELATION].value) ||
 		!read_consumer_group(call, options[OPTION_CONSUMER_GROUP].value) ||
 		!args_text_array(call, READ_TYPES, "options.types", options[OPTION_TYPES].value) ||
-		!args_direction(call, "options.direction", options[OPTION_DIRECTION].value, &call->backward))
+		!args_direction(call, "options.direction", options[OPTION_DIRECTION].value, &call->backward) ||
+		!read_strict(call, options[OPTION_STRICT].value, options[OPTION_SEEN].value))
 		return false;
 	call->placed =
 		options[OPTION_POSITION].value.bytes != NULL || options[OPTION_GLOBAL_POSITION].value.bytes != NULL;

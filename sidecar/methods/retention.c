@@ -16,14 +16,13 @@ enum removal_option
 	OPTION_FORGET,
 };
 
-/* The member `removed` of the answer; 0 where there is none. */
-static uint64_t count_removed(struct slice answer)
+uint64_t method_count_removed(const struct db_reply *reply)
 {
 	struct json_iterator iterator;
 	struct slice key, value;
 	int64_t removed = 0;
 
-	json_iterate(&iterator, answer);
+	json_iterate(&iterator, json_trim(db_json_of(reply)));
 	while (json_next_member(&iterator, &key, &value))
 	{
 		if (json_string_is(key, "removed") && !json_integer(value, &removed))
@@ -40,7 +39,7 @@ static void on_answer(void *arg, struct db_reply *reply)
 
 	if (reply->status == DB_OK)
 		stats_add(&stats->removed[truncates ? REMOVED_BY_TRUNCATE : REMOVED_BY_REMOVE],
-				  count_removed(json_trim(db_json_of(reply))));
+				  method_count_removed(reply));
 	method_on_value(call, reply);
 }
 

@@ -44,6 +44,14 @@ static const struct method all[] = {
 	{"ns.create", RIGHT_ADMINISTRATOR, false, {"namespace", "options"}, method_namespace_create},
 	{"ns.delete", RIGHT_ADMINISTRATOR, false, {"namespace"}, method_namespace_delete},
 	{"ns.setLimits", RIGHT_ADMINISTRATOR, true, {"namespace", "options"}, method_namespace_set_limits},
+	{"ns.setRetention",
+	 RIGHT_REMOVE,
+	 true,
+	 {"namespace", "category", "options"},
+	 method_namespace_set_retention},
+	{"ns.retention", RIGHT_READ, true, {"namespace"}, method_namespace_retention},
+	{"ns.sweep", RIGHT_REMOVE, true, {"namespace", "options"}, method_namespace_sweep},
+	{"ns.removals", RIGHT_READ, true, {"namespace", "options"}, method_namespace_retention},
 	{"ns.list", RIGHT_ADMINISTRATOR, false, {NULL}, method_namespace_list},
 	{"ns.tokens", RIGHT_ADMINISTER, true, {"namespace"}, method_tokens_list},
 	{"ns.createToken", RIGHT_ADMINISTER, true, {"namespace", "name", "options"}, method_token_create},
@@ -53,6 +61,8 @@ static const struct method all[] = {
 	{"ns.categories", RIGHT_READ, false, {NULL}, method_namespace_categories},
 	{"message.get", RIGHT_READ, true, {"id"}, method_message_get},
 	{"message.redact", RIGHT_REMOVE, true, {"which", "options"}, method_message_redact},
+	{"messages.remove", RIGHT_REMOVE, true, {"messages", "options"}, method_messages_remove},
+	{"ns.purge", RIGHT_ADMINISTRATOR, true, {"namespace", "options"}, method_namespace_purge},
 	{"position.at", RIGHT_READ, true, {"time"}, method_position_at},
 	{"streams.recent", RIGHT_READ, true, {"options"}, method_streams_recent},
 	{"messages.search", RIGHT_READ, true, {"options"}, method_messages_search},
@@ -184,7 +194,8 @@ void method_start(struct method_call *call)
 	call->stream_index = call->message_index = -1;
 	call->text = (struct buf){0};
 	call->messages_left = call->size = 0;
-	call->by_global = call->begun = call->any = call->backward = call->placed = false;
+	call->whole = call->has_seen = call->by_global = call->begun = call->any = call->backward = call->placed =
+		false;
 	call->waiting = NULL;
 	for (unsigned i = 0; i < METHOD_MAX_TEXTS; i++)
 		call->texts[i] = -1;

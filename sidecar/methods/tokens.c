@@ -15,20 +15,9 @@ enum token_text
 	TOKEN,
 };
 
-/* Of any namespace the administrator may manage the tokens, and others of their own. */
-static bool read_namespace(struct method_call *call)
-{
-	if (!args_name(call, TOKEN_NAMESPACE, "namespace", call->args[0], MAX_NAMESPACE_NAME))
-		return false;
-	if (!method_is_administrator(call) && strcmp(args_get(call, TOKEN_NAMESPACE), call->namespace_name) != 0)
-		return method_fail(call, ERROR_AUTH_UNAUTHORIZED,
-						   "this token may administer the tokens of its own namespace only");
-	return true;
-}
-
 bool method_tokens_list(struct method_call *call)
 {
-	return read_namespace(call) &&
+	return args_own_namespace(call, TOKEN_NAMESPACE) &&
 		   method_asked(call, db_list_tokens(call->methods->db, args_get(call, TOKEN_NAMESPACE),
 											 method_on_value, call));
 }
@@ -41,7 +30,8 @@ static void on_revoked(void *arg, struct db_reply *reply)
 
 bool method_token_revoke(struct method_call *call)
 {
-	return read_namespace(call) && args_name(call, TOKEN_NAME, "name", call->args[1], MAX_TOKEN_NAME) &&
+	return args_own_namespace(call, TOKEN_NAMESPACE) &&
+		   args_name(call, TOKEN_NAME, "name", call->args[1], MAX_TOKEN_NAME) &&
 		   method_asked(call, db_revoke_token(call->methods->db, args_get(call, TOKEN_NAMESPACE),
 											  args_get(call, TOKEN_NAME), on_revoked, call));
 }
@@ -56,7 +46,8 @@ bool method_token_create(struct method_call *call)
 	struct member options[] = {{.name = "rights"}, {.name = "expiresAt"}, {.name = "token"}};
 	struct db_create_token in = {.expires_at = {.is_set = false}};
 
-	if (!read_namespace(call) || !args_name(call, TOKEN_NAME, "name", call->args[1], MAX_TOKEN_NAME))
+	if (!args_own_namespace(call, TOKEN_NAMESPACE) ||
+		!args_name(call, TOKEN_NAME, "name", call->args[1], MAX_TOKEN_NAME))
 		return false;
 	if (call->args[2].bytes == NULL)
 		return args_reject(call, "options", call->args[2], "an object");

@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "front/service.h"
 #include "base/stats.h"
+#include "serve/sweeper.h"
 
 struct worker
 {
@@ -30,6 +31,7 @@ struct worker
 	struct stats *stats;
 	struct db *db;
 	struct service *service;
+	struct sweeper *sweeper; /* NULL: another worker's task, or nobody's */
 	struct event *stop_event, *drain_event, *ask_event;
 	int stop_fd, ask_fd;
 	pthread_mutex_t lock;
@@ -66,6 +68,8 @@ static void on_stop(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	event_del(worker->stop_event);
 	event_add(worker->drain_event, &limit);
+	if (worker->sweeper != NULL)
+		sweeper_stop(worker->sweeper);
 	service_drain(worker->service, on_drained, worker);
 }
 
@@ -159,6 +163,14 @@ void worker_set_process(struct worker *worker, const struct process_view *proces
 	service_set_process(worker->service, process);
 }
 
+bool worker_sweep(struct worker *worker)
+{
+	if (worker->config->sweep_interval == 0)
+		return true;
+	worker->sweeper = sweeper_new(worker->base, worker->config, worker->db, worker->stats);
+	return worker->sweeper != NULL;
+}
+
 struct event_base *worker_base(const struct worker *worker)
 {
 	return worker->base;
@@ -232,8 +244,11 @@ void worker_free(struct worker *worker)
 		question->answer(question, NULL, NULL);
 	}
 	/* Closing answers what waits, through the service; ending the service asks again, and is refused. */
+	if (worker->sweeper != NULL)
+		sweeper_stop(worker->sweeper);
 	if (worker->db != NULL)
 		db_close(worker->db);
+	sweeper_free(worker->sweeper);
 	if (worker->service != NULL)
 		service_free(worker->service);
 	db_free(worker->db);

@@ -36,6 +36,8 @@ struct worker *worker_new(const struct config *config, const char *conninfo, str
 						  struct listeners *listeners);
 /* Between worker_new and worker_start: what its clients are told of the process (methods/methods.h). */
 void worker_set_process(struct worker *worker, const struct process_view *process);
+/* Between them, too: it sweeps by --sweep-interval.  False: out of memory. */
+bool worker_sweep(struct worker *worker);
 struct event_base *worker_base(const struct worker *worker);
 bool worker_start(struct worker *worker); /* false: no thread could be made */
 /* Begins to drain; worker_free() waits for the end. */

@@ -23,7 +23,7 @@ export class Table extends Component {
   constructor(props) {
     super(props);
     this.name = 'table' + ++tables;
-    this.state = {selected: -1, height: 600, row: 30};
+    this.state = {selected: -1, height: 600, row: 30, bar: 0};
     this.top = this.offset = this.y = 0;
     this.onScroll = this.onScroll.bind(this);
     this.onKeys = this.onKeys.bind(this);
@@ -144,9 +144,9 @@ export class Table extends Component {
 
   measure() {
     const row = parseFloat(getComputedStyle(this.scroller).getPropertyValue('--row')) || 30;
-    const height = this.scroller.clientHeight;
-    if (row !== this.state.row || height !== this.state.height)
-      this.setState({row, height});
+    const height = this.scroller.clientHeight, bar = this.scroller.offsetWidth - this.scroller.clientWidth;
+    if (row !== this.state.row || height !== this.state.height || bar !== this.state.bar)
+      this.setState({row, height, bar});
   }
 
   componentDidMount() {
@@ -205,17 +205,17 @@ export class Table extends Component {
     </div>`;
   }
 
-  render({label, columns, count, fit, empty}, {selected}) {
+  render({label, columns, count, fit, empty}, {selected, bar}) {
     const {from, to} = this.seen();
-    const {canvas, full, height, row} = this.sizes();
+    const {canvas, row} = this.sizes();
     const lines = [];
     for (let i = Math.max(0, from - MARGIN); i < Math.min(count, to + MARGIN); i++)
       lines.push(this.line(i));
     const tracks = {'--columns': columns.map(column => column.width || '1fr').join(' '),
                     '--small': columns.filter(column => column.small).map(column => column.small).join(' ')};
-    return html`<div class="table ${fit ? 'fit' : full > height ? 'long' : ''}" role="grid" aria-label=${label} aria-rowcount=${count + 1}
+    return html`<div class="table ${fit ? 'fit' : ''}" role="grid" aria-label=${label} aria-rowcount=${count + 1}
         style=${tracks}>
-      <div role="rowgroup"><div role="row" class="row head" aria-rowindex="1">
+      <div role="rowgroup" style=${{paddingRight: bar}}><div role="row" class="row head" aria-rowindex="1">
         ${columns.map(column => html`<div role="columnheader" class=${classOf(column)}>${column.name}</div>`)}
       </div></div>
       <div class="rows" role="rowgroup" tabindex="0" aria-label=${label} ref=${this.take} onScroll=${this.onScroll}

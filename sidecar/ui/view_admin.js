@@ -59,12 +59,12 @@ const bytes = number => number < 10000 ? count(number) + ' B' : number < 1e7 ? c
   count(Math.round(number / 1048576)) + ' MiB';
 
 const CONNECTIONS = [
-  {name: 'From', width: '1.2fr', small: '1.4fr'}, {name: 'Worker', width: '70px', className: 'number'},
-  {name: 'State', width: '100px', small: '84px'}, {name: 'Asks for', width: '1fr', small: '1fr'},
+  {name: 'From', width: '1.2fr', small: '136px'}, {name: 'Worker', width: '70px', className: 'number'},
+  {name: 'State', width: '100px', small: '64px'}, {name: 'Asks for', width: '1fr', small: '1fr'},
   {name: 'Age', width: '80px', className: 'number'}, {name: 'Quiet for', width: '84px', className: 'number'},
   {name: 'Requests', width: '90px', className: 'number'}, {name: 'In', width: '90px', className: 'number'},
   {name: 'Out', width: '90px', className: 'number'},
-  {name: 'Unread', width: '90px', small: '70px', className: 'number'},
+  {name: 'Unread', width: '90px', small: '66px', className: 'number'},
 ];
 
 function Connections({value}) {

@@ -201,7 +201,7 @@ export function SearchView({parameters}) {
     <form class="panel search" onSubmit=${submit}>
       ${field('path', 'Path', 'data.order.id')}
       ${field('value', 'is', '7, "a text", true')}
-      ${field('tags', 'Tags', 'course:c1, student:s2')}
+      ${field('tags', 'Tags', 'course:c1')}
       ${field('types', 'Types', 'Opened, Closed', {list: 'types'})}
       ${choice('in', 'In', [['', 'category'], ['stream', 'stream']])}
       ${field('name', 'named', 'everything')}

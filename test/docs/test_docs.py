@@ -52,7 +52,9 @@ def run_sh(codes):
         script = "".join(code + "printf '\\0'\n" for code in codes).replace("localhost:8080",
                                                                             f"localhost:{server.port}")
         done = subprocess.run(["bash", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              cwd=folder, env={**os.environ, "TOKEN": token}, timeout=60)
+                              cwd=folder, timeout=60,
+                              env={**os.environ, "TOKEN": token, "MILLRACE_URL": f"http://localhost:{server.port}",
+                                   "PATH": f"{os.path.dirname(MILLRACE)}:{os.environ['PATH']}"})
         return done.stdout.split("\0")
     finally:
         server.stop()

@@ -24,6 +24,12 @@ METHODS = {
     "ns.create": ["made"],
     "ns.delete": ["made"],
     "ns.setLimits": ["NAME"],
+    "ns.setRetention": ["NAME", "kept", {"maxCount": 1}],
+    "ns.retention": ["NAME"],
+    "ns.sweep": ["NAME"],
+    "ns.removals": ["NAME"],
+    "ns.purge": ["NAME"],
+    "messages.remove": [[{"id": new_id(), "sha256": "0" * 64}]],
     "ns.list": [],
     "ns.tokens": ["NAME"],
     "ns.createToken": ["NAME", "made", {"rights": ["read"]}],
@@ -47,8 +53,9 @@ METHODS = {
 
 # What the token that a namespace comes with may not call, unless it is that of namespace default.
 ADMINISTRATIVE = {
-    "stream.truncate", "stream.remove", "stream.close", "stream.reopen", "message.redact", "ns.create", "ns.delete",
-    "ns.setLimits", "ns.list", "ns.tokens", "ns.createToken", "ns.revokeToken", "sys.blocked", "sys.connections"
+    "stream.truncate", "stream.remove", "stream.close", "stream.reopen", "message.redact", "messages.remove", "ns.create",
+    "ns.delete", "ns.setLimits", "ns.setRetention", "ns.sweep", "ns.purge", "ns.list", "ns.tokens", "ns.createToken",
+    "ns.revokeToken", "sys.blocked", "sys.connections"
 }
 
 

@@ -102,7 +102,8 @@ def test_the_sdk_reads_them(client):
 @pytest.mark.parametrize("metadata, attributes", [
     (None, {}), ({}, {"metadata": "{}"}), ({"correlationId": ""}, {}), ({"correlationId": 7}, {}),
     ({"causationId": None}, {}), ({"traceparent": ["x"]}, {}), ({"a": {"correlationId": "x"}}, {}),
-    ({"correlationId": "x\u00e9\n"}, {"correlationid": "x\u00e9\n"}),
+    ({"correlationId": "x\u00e9"}, {"correlationid": "x\u00e9"}),
+    ({"correlationId": "x\n", "causationId": "\u0085"}, {}),
 ])
 def test_what_of_metadata_becomes_an_attribute(client, metadata, attributes):
     client.write("s", metadata=metadata)

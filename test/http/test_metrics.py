@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from store import ZERO_TOKEN, Client, Server, new_id, sql, token_for, wait_until
 from write_load import hold_stream
 
+LABELS = ("method", "code", "path", "role", "state", "le", "version", "namespace", "by")
 ADMIN = ["--admin-listen", "127.0.0.1:0"]
 MESSAGE = {"type": "Tested", "data": {}}
 
@@ -82,7 +83,7 @@ def test_every_metric_is_described_and_named_by_the_conventions(watched):
         for sample in family.samples:
             assert (family.type == "counter") == sample.name.endswith("_total"), sample.name
             for label, value in sample.labels.items():
-                assert label in ("method", "code", "path", "role", "state", "le", "version", "namespace") and value
+                assert label in LABELS and value
     assert metrics("millrace_build_info", version="0.2.0") == 1
     assert metrics("millrace_workers") == metrics("millrace_workers_ready") == 2
     assert metrics("millrace_scrape_postgres_success") == 1

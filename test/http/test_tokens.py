@@ -22,13 +22,13 @@ NEEDED = {
         "stream.get", "stream.last", "stream.version", "stream.head", "category.get", "query.get", "message.get",
         "messages.search", "position.at", "streams.recent", "ns.info", "ns.streams", "ns.categories", "ns.types",
         "sys.stats", "consumer.next", "consumer.settle", "consumer.extend", "consumer.list", "consumer.info",
-        "consumer.streams", "consumer.claims"
+        "consumer.streams", "consumer.claims", "ns.retention", "ns.removals"
     ],
     "append": [
         "stream.write", "stream.append", "streams.append", "consumer.create", "consumer.delete", "consumer.move",
         "consumer.unpark", "consumer.skip", "consumer.reset", "consumer.pause", "consumer.resume"
     ],
-    "remove": ["message.redact", "stream.truncate", "stream.remove", "stream.close"],
+    "remove": ["messages.remove", "ns.setRetention", "ns.sweep", "message.redact", "stream.truncate", "stream.remove", "stream.close"],
     "administer": ["ns.tokens", "ns.createToken", "ns.revokeToken", "stream.reopen"],
 }
 ENDPOINTS = {
@@ -178,7 +178,7 @@ def test_who_administers_a_namespace_manages_its_tokens_and_no_others(secured, m
         for other in ("default", "none such"):
             error = keeper.refused(call[0], other, *call[1:])
             assert (error.status, error.code) == (403, "AUTH_UNAUTHORIZED")
-            assert error.message == "this token may administer the tokens of its own namespace only"
+            assert error.message == "this token is for its own namespace only"
 
 
 # What is refused

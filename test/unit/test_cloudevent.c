@@ -78,10 +78,10 @@ static void a_year_of_five_digits_is_left_out(void **state)
 
 static void attributes_have_no_control_characters(void **state)
 {
-	static const char *const values[] = {"\"\\n\"",	"\"a\\tb\"",		  "\"\\u0001\"",	  "\"\\u001F\"",
+	static const char *const values[] = {"\"\\n\"",	 "\"a\\tb\"",	"\"\\u0001\"", "\"\\u001F\"",
 										 "\"\x7F\"", "\"\\u007f\"", "\"\\u009F\"", "\"x\xC2\x85\""};
-	static const char *const others[] = {"\"\\\\n\"", "\"\\u0020\"", "\"\\u0070\"", "\"\xC2\xA0\"", "\"\\\"\"",
-										 "\"\\u1001\""};
+	static const char *const others[] = {"\"\\\\n\"",	 "\"\\u0020\"", "\"\\u0070\"",
+										 "\"\xC2\xA0\"", "\"\\\"\"",	"\"\\u1001\""};
 	char text[300];
 
 	(void)state;

@@ -1,0 +1,16 @@
+/*
+ * removals.h: whether a reader would miss what was removed.
+ */
+#ifndef MILLRACE_REMOVALS_H
+#define MILLRACE_REMOVALS_H
+
+#include "postgres.h"
+
+#include "store/store.h"
+
+extern void RemovalsCheckStream(Store *store, text *stream, int64 position, int64 global_position,
+								int64 seen);
+extern void RemovalsCheckCategory(Store *store, const char *namespace_name, text *category, int64 position,
+								  int64 seen);
+
+#endif

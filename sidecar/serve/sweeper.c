@@ -1,0 +1,227 @@
+/*
+ * sweeper.c: sweeps by the clock.
+ *
+ * Every --sweep-interval it asks which namespaces are due, and makes a step in each in turn, until there is
+ * no more to do.  A step is one transaction; how many rows it looks at is chosen so that it takes STEP_MS.
+ * After each the sweeper rests for several times as long as the step took: the processors and the disk are
+ * the clients'.
+ */
+#include "serve/sweeper.h"
+
+#include <event2/event.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "base/clock.h"
+#include "base/config.h"
+#include "base/log.h"
+#include "base/stats.h"
+#include "db/calls.h"
+
+#define STEP_MS 15
+#define LEAST_ROWS 50
+#define MOST_ROWS 2500
+#define REST 3	   /* times the step's own */
+#define REST_MS 10 /* at least */
+
+struct swept
+{
+	TAILQ_ENTRY(swept) link;
+	char name[];
+};
+
+TAILQ_HEAD(swept_list, swept);
+
+struct sweeper
+{
+	const struct config *config;
+	struct db *db;
+	struct stats *stats;
+	struct event *timer;
+	struct swept_list due; /* the first is next */
+	uint64_t asked_ms;	   /* when it was last asked what is due */
+	uint64_t sent_ms;	   /* a step */
+	int64_t rows;		   /* of the next step */
+	bool waiting;		   /* for an answer */
+	bool stopped;
+};
+
+static void rest(struct sweeper *sweeper, uint64_t ms)
+{
+	struct timeval time = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+
+	if (!sweeper->stopped)
+		event_add(sweeper->timer, &time);
+}
+
+static uint64_t interval_ms(const struct sweeper *sweeper)
+{
+	return (uint64_t)sweeper->config->sweep_interval * 1000;
+}
+
+static void drop(struct sweeper *sweeper, struct swept *swept)
+{
+	TAILQ_REMOVE(&sweeper->due, swept, link);
+	free(swept);
+}
+
+/* When all is done, until the next interval. */
+static void go_on(struct sweeper *sweeper, uint64_t rest_ms)
+{
+	uint64_t now = clock_ms(), next = sweeper->asked_ms + interval_ms(sweeper);
+
+	if (!TAILQ_EMPTY(&sweeper->due))
+		rest(sweeper, rest_ms);
+	else
+		rest(sweeper, next > now ? next - now : 0);
+}
+
+/* ---- steps --------------------------------------------------------------------------- */
+
+/* The next one takes about STEP_MS. */
+static void choose_rows(struct sweeper *sweeper, uint64_t took_ms)
+{
+	if (took_ms > 2 * STEP_MS)
+		sweeper->rows /= 2;
+	else if (took_ms > STEP_MS)
+		sweeper->rows -= sweeper->rows / 4;
+	else if (took_ms < STEP_MS / 2)
+		sweeper->rows += sweeper->rows / 4;
+	if (sweeper->rows < LEAST_ROWS)
+		sweeper->rows = LEAST_ROWS;
+	if (sweeper->rows > MOST_ROWS)
+		sweeper->rows = MOST_ROWS;
+}
+
+static void on_step(void *arg, struct db_reply *reply)
+{
+	struct sweeper *sweeper = arg;
+	struct swept *swept = TAILQ_FIRST(&sweeper->due);
+	uint64_t took_ms = clock_span(sweeper->sent_ms, clock_ms());
+	struct db_swept step = {0};
+
+	sweeper->waiting = false;
+	if (reply->status == DB_OK)
+		step = db_swept_of(reply);
+	else if (reply->status == DB_ERROR)
+		log_warning("namespace %s is not swept: %s", swept->name, reply->error.message);
+	stats_add(&sweeper->stats->removed[REMOVED_BY_SWEEP], (uint64_t)step.removed);
+	choose_rows(sweeper, took_ms);
+	TAILQ_REMOVE(&sweeper->due, swept, link);
+	TAILQ_INSERT_TAIL(&sweeper->due, swept, link);
+	if (!step.more)
+	{
+		if (step.held_by != NULL)
+			log_info("consumer %s holds messages of namespace %s above global position %" PRId64
+					 " that would have been swept",
+					 step.held_by, swept->name, step.held_position);
+		drop(sweeper, swept);
+	}
+	go_on(sweeper, took_ms * REST > REST_MS ? took_ms * REST : REST_MS);
+}
+
+static void step(struct sweeper *sweeper)
+{
+	sweeper->sent_ms = clock_ms();
+	sweeper->waiting =
+		db_sweep(sweeper->db, TAILQ_FIRST(&sweeper->due)->name, sweeper->rows, on_step, sweeper);
+	if (!sweeper->waiting)
+		rest(sweeper, interval_ms(sweeper));
+}
+
+/* ---- what is due --------------------------------------------------------------------- */
+
+static bool is_known(const struct sweeper *sweeper, const char *name)
+{
+	const struct swept *swept;
+
+	TAILQ_FOREACH(swept, &sweeper->due, link)
+	{
+		if (strcmp(swept->name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void on_due(void *arg, struct db_reply *reply)
+{
+	struct sweeper *sweeper = arg;
+
+	sweeper->waiting = false;
+	if (reply->status == DB_ERROR)
+		log_warning("nothing is swept: %s", reply->error.message);
+	for (unsigned i = 0; reply->status == DB_OK && i < db_rows_of(reply); i++)
+	{
+		const char *name = db_due_of(reply, i);
+		struct swept *swept = is_known(sweeper, name) ? NULL : malloc(sizeof(*swept) + strlen(name) + 1);
+
+		if (swept == NULL)
+			continue;
+		memcpy(swept->name, name, strlen(name) + 1);
+		TAILQ_INSERT_TAIL(&sweeper->due, swept, link);
+	}
+	go_on(sweeper, 0);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct sweeper *sweeper = arg;
+	uint64_t now = clock_ms();
+
+	(void)fd;
+	(void)what;
+	if (sweeper->stopped || sweeper->waiting)
+		return;
+	if (!clock_passed(now, sweeper->asked_ms, interval_ms(sweeper)))
+	{
+		if (!TAILQ_EMPTY(&sweeper->due))
+			step(sweeper);
+		else
+			go_on(sweeper, 0);
+		return;
+	}
+	sweeper->asked_ms = now;
+	sweeper->waiting = db_sweeps_due(sweeper->db, (int64_t)interval_ms(sweeper), on_due, sweeper);
+	if (!sweeper->waiting)
+		rest(sweeper, interval_ms(sweeper));
+}
+
+/* ---- life ---------------------------------------------------------------------------- */
+
+struct sweeper *sweeper_new(struct event_base *base, const struct config *config, struct db *db,
+							struct stats *stats)
+{
+	struct sweeper *sweeper = calloc(1, sizeof(*sweeper));
+
+	if (sweeper == NULL)
+		return NULL;
+	*sweeper = (struct sweeper){
+		.config = config, .db = db, .stats = stats, .rows = 10 * LEAST_ROWS, .asked_ms = clock_ms()};
+	TAILQ_INIT(&sweeper->due);
+	sweeper->timer = evtimer_new(base, on_timer, sweeper);
+	if (sweeper->timer == NULL)
+	{
+		free(sweeper);
+		return NULL;
+	}
+	rest(sweeper, interval_ms(sweeper));
+	return sweeper;
+}
+
+void sweeper_stop(struct sweeper *sweeper)
+{
+	sweeper->stopped = true;
+	event_del(sweeper->timer);
+}
+
+void sweeper_free(struct sweeper *sweeper)
+{
+	if (sweeper == NULL)
+		return;
+	while (!TAILQ_EMPTY(&sweeper->due))
+		drop(sweeper, TAILQ_FIRST(&sweeper->due));
+	event_free(sweeper->timer);
+	free(sweeper);
+}

@@ -1,0 +1,100 @@
+"""What the tests of sweeps share."""
+import psycopg2
+import pytest
+
+from store import new_id, sql
+
+APPEND = 'SELECT "position", global_position FROM millrace.append(%s, %s, %s, expected_version => %s)'
+SWEEP = "SELECT removed, streams, more, held_by, held_position, moved FROM millrace.sweep(max_rows => %s, forced => %s)"
+
+
+def append(connection, stream, count=1, expected=None):
+    return [sql(connection, APPEND, stream, "T", "{}", expected)[0] for _ in range(count)]
+
+
+def make_old(connection, namespace, days, where="true"):
+    sql(connection, f"UPDATE millrace_{namespace}.messages SET time = time - interval '1 day' * {days} WHERE {where}")
+
+
+def messages(connection, category="a"):
+    return [(row[0], row[1]) for row in sql(
+        connection, 'SELECT stream_name, "position" FROM millrace.read_category(%s, 1, -1)', category)]
+
+
+def global_positions(connection, category="a"):
+    return [row[0] for row in sql(connection, "SELECT global_position FROM millrace.read_category(%s, 1, -1)",
+                                  category)]
+
+
+def sweep(connection, rows=10000, forced=False):
+    """One step."""
+    removed, streams, more, held_by, held, moved = sql(connection, SWEEP, rows, forced)[0]
+    return {"removed": removed, "streams": streams, "more": more, "held": (held_by, held) if held_by else None,
+            "moved": moved}
+
+
+def sweep_all(connection, rows=10000, forced=False):
+    removed = 0
+    while True:
+        step = sweep(connection, rows, forced)
+        removed += step["removed"]
+        if not step["more"]:
+            return removed
+
+
+def refused(connection, sqlstate, query, *parameters):
+    with pytest.raises(psycopg2.Error) as caught:
+        sql(connection, query, *parameters)
+    assert caught.value.pgcode == sqlstate, caught.value
+    return caught.value.diag
+
+
+def policy(connection, category="a", **options):
+    names = "".join(f", {name} => %s" for name in options)
+    sql(connection, f"SELECT millrace.set_retention(%s{names})", category, *options.values())
+
+
+@pytest.fixture(scope="module")
+def database(shared_cluster):
+    connection = shared_cluster.connect()
+    sql(connection, "CREATE EXTENSION millrace")
+    yield shared_cluster
+    connection.close()
+
+
+@pytest.fixture
+def namespace():
+    return "n" + new_id().replace("-", "")
+
+
+@pytest.fixture
+def another(database, namespace):
+    """Makes more sessions of the namespace."""
+    connections = []
+
+    def make():
+        connections.append(database.connect())
+        sql(connections[-1], "SELECT set_config('millrace.namespace', %s, false)", namespace)
+        return connections[-1]
+
+    yield make
+    for each in connections:
+        each.close()
+
+
+@pytest.fixture
+def connection(another, namespace):
+    connection = another()
+    sql(connection, "SELECT millrace.create_namespace(%s)", namespace)
+    return connection
+
+
+@pytest.fixture
+def swept(connection, namespace):
+    """Ten old messages, of two streams, and a policy."""
+    for _ in range(5):
+        append(connection, "a-1")
+        append(connection, "a-2")
+    make_old(connection, namespace, 10)
+    policy(connection, max_age="5 days")
+    return connection

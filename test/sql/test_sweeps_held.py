@@ -1,0 +1,286 @@
+"""Sweeps, and who is not to miss what they remove: strict readers, and consumers."""
+import json
+import threading
+
+import psycopg2
+import pytest
+from sweeping import append, global_positions, make_old, messages, policy, refused, sweep, sweep_all
+from sweeping import another, connection, database, namespace, swept  # noqa: F401 - fixtures
+
+from store import sql
+
+
+# ---- what was removed, for readers -------------------------------------------------------------------------------
+
+
+def removed_to(connection, **arguments):
+    """What a strict reader is told; None: nothing."""
+    names = ", ".join(f'"{name}" => %s' for name in arguments)
+    try:
+        sql(connection, f"SELECT millrace.check_removals({names})", *arguments.values())
+    except psycopg2.Error as error:
+        assert error.pgcode == "MR022", error
+        return json.loads(error.diag.message_detail)
+    return None
+
+
+def test_a_strict_reader_of_a_category(connection, namespace):
+    """A consumer of Message DB's kind at 3, swept to 6: plain it goes on, strict it is told, once."""
+    append(connection, "a-1", 6)
+    append(connection, "b-1", 3)
+    make_old(connection, namespace, 10)
+    append(connection, "a-1", 3)
+    policy(connection, max_age="5 days")
+    sweep_all(connection)
+    plain = sql(connection, "SELECT global_position FROM millrace.read_category('a', 3)")
+    assert plain == [(10,), (11,), (12,)]
+    told = removed_to(connection, category="a", position=3)
+    assert told["removedTo"] == 6
+    assert removed_to(connection, category="b", position=1) is None
+    assert removed_to(connection, position=3) == told
+    assert removed_to(connection, category="a", position=7) is None
+    assert removed_to(connection, category="a", position=3, removals_seen=told["removalsSeen"]) is None
+    make_old(connection, namespace, 10, "global_position = 10")
+    sweep_all(connection)
+    again = removed_to(connection, category="a", position=3, removals_seen=told["removalsSeen"])
+    assert again["removedTo"] == 10 and again["removalsSeen"] > told["removalsSeen"]
+
+
+def test_what_is_removed_below_what_a_reader_was_told_of_is_told_too(connection):
+    """removals are numbered: a second one that reaches less far is another one."""
+    append(connection, "a-1", 5)
+    append(connection, "a-2", 5)
+    sql(connection, "SELECT millrace.truncate_stream('a-2', 4)")
+    told = removed_to(connection, category="a", position=1)
+    assert told["removedTo"] == 9
+    sql(connection, "SELECT millrace.truncate_stream('a-1', 3)")
+    again = removed_to(connection, category="a", position=1, removals_seen=told["removalsSeen"])
+    assert again["removedTo"] == 3
+
+
+def test_a_strict_reader_of_a_stream(connection, namespace):
+    append(connection, "a-1", 5)
+    assert removed_to(connection, stream="a-1", position=0) is None
+    sql(connection, "SELECT millrace.truncate_stream('a-1', 3)")
+    assert removed_to(connection, stream="a-1", position=0) == {"removedTo": 2, "removalsSeen": 2}
+    assert removed_to(connection, stream="a-1", position=2) == {"removedTo": 2, "removalsSeen": 2}
+    assert removed_to(connection, stream="a-1", position=3) is None
+    assert removed_to(connection, stream="a-1", position=0, removals_seen=2) is None
+    assert removed_to(connection, stream="a-1", global_position=2) == {"removedTo": 2, "removalsSeen": 2}
+    assert removed_to(connection, stream="a-1", global_position=4) is None
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    assert removed_to(connection, stream="a-1", position=3) == {"removedTo": 4, "removalsSeen": 4}
+    assert removed_to(connection, stream="a-1", position=5) is None
+    assert removed_to(connection, stream="a-2") is None
+
+
+def test_a_strict_read_is_judged_by_its_own_snapshot(connection, another):
+    """A cursor that was opened before a removal reads what it then saw, and is not told."""
+    append(connection, "a-1", 3)
+    reader = another()
+    reader.autocommit = False
+    sql(reader, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    assert len(messages(reader)) == 3
+    sql(connection, "SELECT millrace.truncate_stream('a-1', 2)")
+    assert removed_to(reader, category="a", position=1) is None
+    assert removed_to(reader, stream="a-1") is None
+    assert len(messages(reader)) == 3
+    reader.commit()
+    assert removed_to(reader, category="a", position=1)["removedTo"] == 2
+
+
+def test_many_removals_are_folded(connection, namespace):
+    """Into one that reaches as far, with the number of the last."""
+    append(connection, "a-1", 150)
+    policy(connection, max_count=1)
+    told = None
+    for n in range(5):
+        sweep(connection, 2)
+    told = removed_to(connection, category="a", position=1)
+    while sweep(connection, 2)["more"]:
+        pass
+    rows = sql(connection, "SELECT from_position, to_position, streams FROM millrace.removals()")
+    assert len(rows) < 100 and rows[0][0] == 1 and max(row[1] for row in rows) == 149
+    assert removed_to(connection, category="a", position=1, removals_seen=told["removalsSeen"])["removedTo"] == 149
+
+
+# ---- consumers ---------------------------------------------------------------------------------------------------
+
+
+def create(connection, name="billing", **options):
+    names = "".join(f", {option} => %s" for option in options)
+    sql(connection, f"SELECT millrace.create_consumer(%s{names})", name, *options.values())
+
+
+def claim(connection, most=100, name="billing"):
+    rows = sql(connection, 'SELECT claim, stream_name, "position", global_position FROM millrace.consumer_next(%s, %s)',
+               name, most)
+    return rows[0][0] if rows else None, [row[3] for row in rows]
+
+
+def settle(connection, number, name="billing", failed=None):
+    sql(connection, "SELECT millrace.consumer_settle(%s, %s, %s)", name, number, failed and json.dumps(failed))
+
+
+def floor(connection, name="billing"):
+    return sql(connection, "SELECT floor FROM millrace.consumer_status WHERE name = %s AND namespace ="
+               " current_setting('millrace.namespace')", name)[0][0]
+
+
+@pytest.mark.parametrize("options", [{"category": "a"}, {"stream": "a-1"}, {}, {"category": "a", "ordering": "manual"},
+                                     {"category": "a", "types": ["None"]}])
+def test_a_consumer_holds_what_it_has_not_dealt_with(swept, options):
+    create(swept, **options)
+    diag = refused(swept, "MR023", "SELECT millrace.sweep()")
+    assert diag.message_primary == 'consumer "billing" holds the messages above global position 0'
+    assert json.loads(diag.message_detail) == {"by": "billing", "position": 0}
+    assert len(messages(swept)) == 10
+
+
+def test_a_consumer_of_another_category_holds_nothing(swept):
+    create(swept, category="b")
+    create(swept, "other", stream="b-1")
+    assert sweep_all(swept) == 10
+
+
+def test_what_a_consumer_has_settled_goes(swept):
+    create(swept, category="a")
+    number, positions = claim(swept, 4)
+    assert len(positions) == 4
+    refused(swept, "MR023", "SELECT millrace.sweep()")
+    settle(swept, number)
+    step = sweep(swept)
+    assert (step["removed"], step["held"], step["more"]) == (4, ("billing", 4), False)
+    assert global_positions(swept) == [5, 6, 7, 8, 9, 10]
+    settle(swept, claim(swept)[0])
+    assert claim(swept) == (None, [])
+    assert sweep_all(swept) == 6
+
+
+def test_one_parked_stream_holds(swept):
+    create(swept, category="a")
+    number, _ = claim(swept)
+    settle(swept, number, failed=[{"stream": "a-2", "position": 1, "park": True}])
+    claim(swept)
+    assert floor(swept) == 3
+    assert sweep(swept)["held"] == ("billing", 3)
+    assert global_positions(swept) == [4, 5, 6, 7, 8, 9, 10]
+    sql(swept, "SELECT millrace.consumer_skip('billing', 'a-2', 1)")
+    sql(swept, "SELECT millrace.consumer_unpark('billing')")
+    while (number := claim(swept)[0]) is not None:
+        settle(swept, number)
+    assert sweep_all(swept) == 7
+
+
+def test_a_consumer_that_is_not_there_but_named_holds_all(swept):
+    policy(swept, max_age="5 days", hold=["archive"])
+    diag = refused(swept, "MR023", "SELECT millrace.sweep()")
+    assert json.loads(diag.message_detail) == {"by": "archive", "position": 0}
+    create(swept, "archive", category="b")
+    refused(swept, "MR023", "SELECT millrace.sweep()")
+    sql(swept, "SELECT millrace.drop_consumer('archive')")
+    create(swept, "archive", category="a")
+    settle(swept, claim(swept, name="archive")[0], "archive")
+    assert sweep(swept)["removed"] == 10
+    sql(swept, "SELECT millrace.drop_consumer('archive')")
+    append(swept, "a-1")
+    namespace = sql(swept, "SELECT current_setting('millrace.namespace')")[0][0]
+    make_old(swept, namespace, 10)
+    refused(swept, "MR023", "SELECT millrace.sweep()")
+
+
+def test_a_forced_sweep_moves_consumers_and_says_so(swept):
+    create(swept, category="a")
+    create(swept, "other", category="b")
+    number, _ = claim(swept)
+    settle(swept, number, failed=[{"stream": "a-2", "position": 1, "park": True},
+                                  {"stream": "a-1", "position": 2, "error": "no"}])
+    claim(swept, 1)
+    append(swept, "a-1")
+    append(swept, "a-2")
+    step = sweep(swept, forced=True)
+    assert (step["removed"], step["moved"], step["held"]) == (10, ["billing"], None)
+    rows = sql(swept, "SELECT name, state, reason, parked FROM millrace.consumer_status WHERE namespace ="
+               " current_setting('millrace.namespace') ORDER BY 1")
+    reason = "a forced sweep removed messages that were not settled, up to global position 10"
+    assert rows == [("billing", "running", reason, 0), ("other", "running", None, 0)]
+    left = set()
+    while (taken := claim(swept))[0] is not None:
+        left |= set(taken[1])
+        settle(swept, taken[0])
+    assert left == {11, 12}
+    assert claim(swept) == (None, [])
+    assert floor(swept) == 12
+    assert sweep_all(swept) == 0
+
+
+@pytest.mark.parametrize("ordering", ["stream", "all"])
+def test_a_claim_of_what_a_forced_sweep_removed_ends_like_any_other(swept, ordering):
+    create(swept, category="a", ordering=ordering)
+    number, positions = claim(swept, 6)
+    append(swept, "a-1")
+    assert sweep(swept, forced=True)["removed"] == 10
+    settle(swept, number)
+    number, positions = claim(swept)
+    assert positions == [11]
+    settle(swept, number)
+    claim(swept)
+    assert floor(swept) == 11
+
+
+def test_by_count_a_consumer_holds_only_what_is_too_much(connection):
+    create(connection, category="a")
+    append(connection, "a-1", 3)
+    settle(connection, claim(connection)[0])
+    claim(connection)
+    append(connection, "a-1", 3)
+    append(connection, "a-2", 2)
+    policy(connection, max_count=2)
+    assert sweep(connection)["removed"] == 3
+    diag = refused(connection, "MR023", "SELECT millrace.sweep()")
+    assert json.loads(diag.message_detail) == {"by": "billing", "position": 3}
+    settle(connection, claim(connection)[0])
+    claim(connection)
+    assert sweep_all(connection) == 1
+    assert messages(connection) == [("a-1", 4), ("a-1", 5), ("a-2", 0), ("a-2", 1)]
+
+
+@pytest.mark.parametrize("statement", [
+    "SELECT millrace.create_consumer('new', category => 'a')",
+    "SELECT millrace.create_consumer('new', stream => 'a-1')",
+    "SELECT millrace.create_consumer('new')",
+    "SELECT millrace.consumer_reset('billing')",
+    "SELECT millrace.drop_consumer('billing')",
+])
+def test_nothing_goes_while_a_consumer_is_made_reset_or_dropped(swept, another, statement):
+    create(swept, category="a", at_end=True)
+    other = another()
+    other.autocommit = False
+    sql(other, statement)
+    assert sweep_all(swept) == 0
+    other.rollback()
+    assert sweep_all(swept) == 10
+
+
+def test_nothing_holds_a_sweep_but_what_concerns_its_category(swept, another):
+    create(swept, "b", category="b")
+    other = another()
+    other.autocommit = False
+    sql(other, "SELECT millrace.create_consumer('new', category => 'b')")
+    sql(other, "SELECT millrace.consumer_reset('b')")
+    assert sweep_all(swept) == 10
+
+
+def test_a_consumer_that_is_made_waits_for_the_step(swept, another):
+    swept.autocommit = False
+    assert sweep(swept, 4)["removed"] == 4
+    other, made = another(), []
+    thread = threading.Thread(target=lambda: made.append(create(other, category="a")))
+    thread.start()
+    watcher = another()
+    while not sql(watcher, "SELECT pid FROM millrace.blocked WHERE lock = 'retention'"):
+        assert thread.is_alive()
+    swept.commit()
+    thread.join()
+    swept.autocommit = True
+    refused(swept, "MR023", "SELECT millrace.sweep()")
