@@ -45,9 +45,12 @@ def address(port, place="", parameters=None, fragment=""):
 
 
 class Chromium:
-    """One Chromium; each page is a window of its own, so that all of them are visible."""
+    """One Chromium; each page is a window of its own, so that all of them are visible.
 
-    def __init__(self, folder):
+    apart: in a session of its own, and so in a group of its own where sessions share the processors (sched_autogroup).
+    """
+
+    def __init__(self, folder, apart=False):
         options = webdriver.ChromeOptions()
         options.binary_location = CHROMIUM
         for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
@@ -58,7 +61,12 @@ class Chromium:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         options.add_experimental_option("perfLoggingPrefs", {"enableNetwork": True, "enablePage": False})
         # /usr/bin/chromium wants a HOME that it can write to.
-        service = Service(DRIVER, env={**os.environ, "HOME": str(folder)})
+        driver = DRIVER
+        if apart:
+            driver = Path(folder) / "driver"
+            driver.write_text(f'#!/bin/sh\nexec setsid {DRIVER} "$@"\n')
+            driver.chmod(0o755)
+        service = Service(str(driver), env={**os.environ, "HOME": str(folder)})
         self.driver = webdriver.Chrome(service=service, options=options)
         self.driver.set_script_timeout(120)
         self.driver.set_page_load_timeout(120)

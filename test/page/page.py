@@ -99,7 +99,7 @@ class Measured:
         self.arguments = arguments
         self.folder = temporary_folder()
         self.server = Server("--data-dir", self.folder + "/data", "--token", ZERO_TOKEN, token=ZERO_TOKEN)
-        self.browser = driven.Chromium(self.folder)
+        self.browser = driven.Chromium(self.folder, apart=True)
         self.order = stock(self.server)
         began = time.monotonic()
         fill(self.server.postgres(), STREAM, arguments.messages)
