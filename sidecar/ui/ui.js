@@ -72,6 +72,10 @@ export function Ago({time}) {
 export const start = message => !isRedacted(message) ? message.data.slice(0, 400) :
   html`<i>content was taken away</i>${message.data !== '{}' && ' ' + message.data.slice(0, 300)}`;
 
+/** Its type, in a cell; where there is no room for its data it says what start() says. */
+export const typeOf = message => !isRedacted(message) ? message.type :
+  html`${message.type}<i class="narrow"> content was taken away</i>`;
+
 export const StreamLink = ({name}) => html`<a href=${streamAddress(name)}>${name}</a>`;
 
 /** The head of a view, which is the tab's title too; what else it has goes to the right. */

@@ -8,7 +8,7 @@ import {Table} from './table.js';
 import {Changes, repeat, Switch, Tick} from './change.js';
 import {go, messageAddress} from './route.js';
 import {readTime} from './box.js';
-import {count, localTime, start, StreamLink, Title, Trouble} from './ui.js';
+import {count, localTime, start, StreamLink, Title, Trouble, typeOf} from './ui.js';
 
 const SCAN = 20000;  // messages that one call looks at, at most
 const ROWS = 200;  // found in one call, at most
@@ -135,7 +135,7 @@ const COLUMNS = [
 function Found({found, running, begun}) {
   const row = n => {
     const one = found[n];
-    return [count(one.globalPosition), localTime(one.time), html`<${StreamLink} name=${one.stream} />`, one.type,
+    return [count(one.globalPosition), localTime(one.time), html`<${StreamLink} name=${one.stream} />`, typeOf(one),
             start(one)];
   };
   return html`<${Table} label="Messages found" columns=${COLUMNS} count=${found.length} row=${row}

@@ -7,7 +7,7 @@ import {readTime} from './box.js';
 import {Changes, Choice, Field, repeat, Switch, Tick} from './change.js';
 import {categoryAddress} from './route.js';
 import {Table} from './table.js';
-import {count, Copy, exactly, localTime, plural, readDuration, Title, Trouble, Waiting} from './ui.js';
+import {count, Copy, exactly, localTime, readDuration, Title, Trouble, Waiting} from './ui.js';
 
 const REMOVALS = 20;  // that are shown, the last ones
 
@@ -30,7 +30,8 @@ const TOKENS = [
 ];
 
 const rowOfToken = ({name, rights, expiresAt, expired, createdAt}) => [name, rights.join(', '),
-  !expiresAt ? 'never' : html`<span class=${expired ? 'bad' : ''}>${expired && 'expired '}${localTime(expiresAt)}</span>`,
+  !expiresAt ? 'never' : html`<span class=${expired ? 'bad' : ''}>${expired && 'expired '}${localTime(expiresAt).slice(0, 10)}<span
+    class="wide">${localTime(expiresAt).slice(10)}</span></span>`,
   createdAt && localTime(createdAt)];
 
 function TokenFields({given, give}) {
@@ -56,7 +57,7 @@ const TOKEN_CHANGES = {
     label: 'Revoke a token', word: ({chosen}) => chosen, named: 'token’s name',
     note: 'It opens the namespace no more, also for this page, if that uses it. “first” is the one that the namespace came with.',
     fields: ({given, give}) => html`<${Choice} name="chosen" value=${given.chosen} give=${give}
-      options=${[['', 'choose one'], ...given.tokens.map(one => one.name)]} >named<//>`,
+      options=${[['', 'choose one'], ...given.tokens.map(one => one.name)]}>named<//>`,
     ready: ({chosen}) => chosen,
     run: async ({space, chosen}) => `Revoked: ${(await rpc('ns.revokeToken', space, chosen)).name}`,
   },

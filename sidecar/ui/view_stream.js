@@ -10,7 +10,7 @@ import {member, messages} from './json.js';
 import {addressOf, change, messageAddress, streamAddress} from './route.js';
 import {Table} from './table.js';
 import {Changes, Field, repeat, Switch, Tick} from './change.js';
-import {count, localTime, plural, start, Title, Trouble} from './ui.js';
+import {count, localTime, plural, start, Title, Trouble, typeOf} from './ui.js';
 
 const PAGE = 100;
 const MAX_ROWS = 1000;  // that a page grows to by live messages
@@ -38,10 +38,10 @@ function Time({time}) {
   return html`<span class="wide">${local.slice(0, 11)}</span>${local.slice(11, 19)}<span class="wide">${local.slice(19)}</span>`;
 }
 
-const rowOfStream = message => [count(message.position), message.type, start(message), count(message.globalPosition),
+const rowOfStream = message => [count(message.position), typeOf(message), start(message), count(message.globalPosition),
                                 html`<${Time} time=${message.time} />`];
 const rowOfCategory = message => [count(message.globalPosition), html`<a href=${streamAddress(message.stream)} tabindex="-1">${
-  message.stream}</a>`, message.type, start(message), html`<${Time} time=${message.time} />`];
+  message.stream}</a>`, typeOf(message), start(message), html`<${Time} time=${message.time} />`];
 
 /** Columns and cells of tables of messages. */
 export const MESSAGE_TABLE = {columns: OF_CATEGORY, cells: rowOfCategory};
