@@ -205,8 +205,8 @@ function Whole({text: source, reload}) {
         <${Switch} on=${changing} set=${setChanging} />
       </div>
     <//>
-    ${isRedacted(shown) && html`<p class="banner"><b>The content was taken away.</b> Its place stays: id, stream, type,
-      positions and time.</p>`}
+    ${isRedacted(shown) && html`<div class="banner"><b>The content was taken away.</b> Its place stays: id, stream, type,
+      positions and time.</div>`}
     ${changing && html`<${Changes} label="Change this message" changes=${REDACT} initial=${{keepTags: true}}
       context=${{id, stream}} onDone=${reload} />`}
     <${Facts} message=${shown} />

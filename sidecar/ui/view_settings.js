@@ -41,7 +41,7 @@ function TokenFields({given, give}) {
 }
 
 /** What is said of a new token. */
-const Made = ({name, token}) => html`<span class="made">Token <b>${name}</b>, shown this once:
+const Made = ({name, token}) => html`<span class="made">Token <b>${name}</b>, shown this once:${' '}
   <code class="mono">${token}</code> <${Copy} text=${token} /></span>`;
 
 // given: {space, tokens, name, expires, chosen, and each right}.
