@@ -234,7 +234,7 @@ class Page:
                 address(port, place, parameters))
         self.wait(lambda: self.all(".canvas .row") or self.all(".facts"), f"the content of {place} {parameters}")
         self.wait(lambda: "…" not in self.texts("main p[role=status]"), "the end of waiting")
-        if parameters.get("name") == "worker":
+        if self.all("[role=switch]"):
             self.click("[role=switch]")
             self.wait_for(".changes")
 
