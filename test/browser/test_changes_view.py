@@ -6,7 +6,6 @@ import pytest
 from store import token_for
 
 NUMBERS = itertools.count()
-DISABLED = "return document.querySelector('.changes button.danger').disabled"
 GONE = "content was taken away"
 
 
@@ -17,21 +16,6 @@ def stream(stocked):
     stocked.client.call("stream.append", name, [{"type": "Named", "data": {"secret": f"Ada {n}"}, "tags": [name]}
                                                 for n in range(10)])
     return name
-
-
-def allow(page):
-    return page.click("[role=switch]").wait_for(".changes")
-
-
-def choose(page, change):
-    page.js("""const select = document.querySelector('.changes select');
-               select.value = arguments[0];
-               select.dispatchEvent(new Event('change', {bubbles: true}))""", change)
-
-
-def confirm(page, name):
-    page.type("[name=confirm]", name)
-    page.click(".changes button", "Do it")
 
 
 def rows(page):
@@ -46,15 +30,15 @@ def test_a_message_loses_its_content_and_keeps_its_place(visit, stocked, stream,
     page = visit(stocked.sign_in("message", id=before[0]))
     page.wait_text("Ada 9")
     assert not page.all(".changes") and not page.all(".banner")
-    allow(page)
+    page.allow_changes()
     for part in ("Data and metadata go", "Id, stream, type, positions and time stay"):
         page.wait_text(part, ".changes")
-    assert page.js(DISABLED)
+    assert not page.can_change()
     if not keeps:
         page.click("[name=keepTags]")
     page.type("[name=confirm]", stream + "x")
-    assert page.js(DISABLED)
-    confirm(page, stream)
+    assert not page.can_change()
+    page.change(stream)
     page.wait_text("content was taken away", ".banner")
     assert "Ada" not in page.text() and (stream in page.texts(".tag")) == keeps
     after = stocked.client.call("stream.last", stream)
@@ -67,8 +51,8 @@ def test_a_message_stays_as_it_is_where_the_token_may_not_remove(visit, stocked,
     token = stocked.client.call("ns.createToken", "default", stream, {"rights": ["read", "append"]})["token"]
     page = visit(stocked.address("message", "#token=" + token, id=stocked.client.call("stream.last", stream)[0]))
     page.wait_text("Ada 9")
-    allow(page)
-    confirm(page, stream)
+    page.allow_changes()
+    page.change(stream)
     page.wait_text("needs the right to remove", ".changes .trouble")
     assert "Ada 9" in page.text() and stocked.client.call("stream.last", stream)[4] == {"secret": "Ada 9"}
     stocked.client.call("ns.revokeToken", "default", stream)
@@ -102,10 +86,10 @@ def search(visit, stocked, client, **asked):
 def test_all_messages_with_a_tag_lose_their_content(visit, stocked, tagged):
     page = search(visit, stocked, tagged, tags="person:7")
     page.wait_text("Ada")
-    allow(page)
+    page.allow_changes()
     page.wait_text("of messages of any type", ".changes")
-    assert page.js(DISABLED)
-    confirm(page, "person:7")
+    assert not page.can_change()
+    page.change("person:7")
     page.wait_text("Taken away: 2,500; none is left up to", ".changes")
     page.wait(lambda: rows(page) and all(GONE in row for row in rows(page)), "rows without content")
     assert (secrets(tagged, "person-7"), secrets(tagged, "person-8")) == (0, 1)
@@ -114,7 +98,7 @@ def test_all_messages_with_a_tag_lose_their_content(visit, stocked, tagged):
 def test_only_a_search_by_one_tag_alone_can_take_content_away(visit, stocked, tagged):
     page = search(visit, stocked, tagged, tags="person:8")
     assert page.all("[role=switch]")
-    allow(page)
+    page.allow_changes()
     for asked in ({"tags": "person:7, person:8"}, {"tags": "person:8", "types": "Named"}, {"types": "Named"}):
         page.go(stocked.address("search", **asked))
         page.wait(lambda: "found" in page.text(".progress"), "the end of the search")
@@ -123,9 +107,9 @@ def test_only_a_search_by_one_tag_alone_can_take_content_away(visit, stocked, ta
 
 def test_taking_content_away_is_stopped_between_two_calls(visit, stocked, tagged):
     page = search(visit, stocked, tagged, tags="person:7")
-    allow(page)
+    page.allow_changes()
     page.slow_down(1500)
-    confirm(page, "person:7")
+    page.change("person:7")
     page.click(".changes button", "Stop")
     page.wait_text("there are more", ".changes")
     assert 0 < secrets(tagged, "person-7") < 2500
@@ -142,13 +126,13 @@ def open_stream(visit, stocked, name):
 def test_the_oldest_messages_of_a_stream_go_and_it_says_where_it_begins(visit, stocked, stream):
     page = open_stream(visit, stocked, stream)
     assert "begins at" not in page.text(".title")
-    allow(page)
-    choose(page, "truncate")
+    page.allow_changes()
+    page.choose(".changes select", "truncate")
     page.type("[name=before]", "7x")
     page.type("[name=confirm]", stream)
-    assert page.js(DISABLED), "7x is no position"
+    assert not page.can_change(), "7x is no position"
     page.type("[name=before]", "7")
-    confirm(page, stream)
+    page.change(stream)
     page.wait_text("Removed: 7", ".changes")
     page.wait_text("3 messages, begins at 7", ".title")
     page.wait(lambda: [row[0] for row in rows(page)] == ["9", "8", "7"], "what is left")
@@ -159,18 +143,18 @@ def test_the_oldest_messages_of_a_stream_go_and_it_says_where_it_begins(visit, s
 def test_a_stream_that_is_closed_says_so_and_is_opened_again(visit, stocked, stream):
     page = open_stream(visit, stocked, stream)
     assert "closed" not in page.text(".title")
-    allow(page)
-    choose(page, "close")
-    confirm(page, stream)
+    page.allow_changes()
+    page.choose(".changes select", "close")
+    page.change(stream)
     page.wait_text("Closed at 10", ".changes")
     page.wait_text("closed", ".title")
     page.wait(lambda: "millrace.closed" in rows(page)[0], "its last message")
     assert stocked.client.refused("stream.write", stream, {"type": "T", "data": {}}).code == "STREAM_CLOSED"
     page.go(stocked.address("stream", name=stream))
     page.wait_text("closed", ".title")
-    allow(page)
-    choose(page, "reopen")
-    confirm(page, stream)
+    page.allow_changes()
+    page.choose(".changes select", "reopen")
+    page.change(stream)
     page.wait(lambda: "closed" not in page.text(".title"), "a stream that is open")
     stocked.client.write(stream)
     page.wait(lambda: rows(page)[0][0] == "12", "one that comes live")
@@ -187,11 +171,11 @@ def test_a_stream_that_another_one_closes_says_so_by_itself(visit, stocked, stre
 @pytest.mark.parametrize("forgets", [False, True])
 def test_a_stream_is_removed_with_or_without_its_version(visit, stocked, stream, forgets):
     page = open_stream(visit, stocked, stream)
-    allow(page)
-    choose(page, "remove")
+    page.allow_changes()
+    page.choose(".changes select", "remove")
     if forgets:
         page.click("[name=forget]")
-    confirm(page, stream)
+    page.change(stream)
     page.wait_text("Removed: 10", ".changes")
     page.wait_text("There is no such stream" if forgets else "All its messages were removed")
     assert stocked.client.call("stream.version", stream) == (None if forgets else 9)
@@ -209,9 +193,9 @@ def test_a_stream_that_has_grown_meanwhile_is_not_removed(visit, stocked, stream
     page.go(stocked.address("stream", name=stream))
     page.wait(lambda: rows(page), "rows")
     stocked.client.write(stream)
-    allow(page)
-    choose(page, "remove")
-    confirm(page, stream)
+    page.allow_changes()
+    page.choose(".changes select", "remove")
+    page.change(stream)
     page.wait_text("is at version 10", ".changes .trouble")
     assert len(stocked.client.call("stream.get", stream)) == 11
     page.cdp("Network.setBlockedURLs", urls=[])

@@ -2,7 +2,6 @@
 import pytest
 
 from store import sql, token_for
-from test_changes_view import DISABLED, allow, choose, confirm
 
 
 @pytest.fixture
@@ -37,34 +36,32 @@ def names(stocked):
 def test_a_token_is_made_and_shown_once(visit, stocked, tenant):
     page = open_settings(visit, stocked)
     assert [row[:2] for row in rows(page, "Tokens")] == [["first", "read, append"]] and not page.all(".changes")
-    allow(page)
-    assert page.js(DISABLED), "it has no name"
+    page.allow_changes()
+    assert not page.can_change(), "it has no name"
     page.type("[name=name]", "dashboard")
     page.click("[name=append]")
     page.type("[name=expires]", "soon")
-    assert page.js(DISABLED), "soon is no time"
+    assert not page.can_change(), "soon is no time"
     page.type("[name=expires]", "2099-01-31")
     page.click("[aria-label='Change tokens'] button", "Do it")
     page.wait(lambda: ["dashboard", "read, append"] in [row[:2] for row in rows(page, "Tokens")], "the new token")
     token = page.text(".made code")
     assert stocked.server.client(token).call("stream.version", "meter-0") == 9
     assert stocked.client.call("ns.tokens", "tenant")[1]["expiresAt"].startswith("2099-01-3")
-    choose(page, "revoke")
+    page.choose(".changes select", "revoke")
     page.wait(lambda: token not in page.text("body"), "the token to be gone")
 
 
 def test_a_token_is_revoked_when_its_name_is_typed(visit, stocked, tenant):
     token = stocked.client.call("ns.createToken", "tenant", "old one", {"rights": ["read"]})["token"]
     page = open_settings(visit, stocked)
-    allow(page)
-    choose(page, "revoke")
-    page.js("""const select = document.querySelector('[name=chosen]');
-               select.value = 'old one';
-               select.dispatchEvent(new Event('change', {bubbles: true}))""")
+    page.allow_changes()
+    page.choose(".changes select", "revoke")
+    page.choose("[name=chosen]", "old one")
     page.type("[name=confirm]", "old")
-    assert page.js(DISABLED)
+    assert not page.can_change()
     assert names(stocked) == ["first", "old one"]
-    confirm(page, "old one")
+    page.change("old one")
     page.wait_text("Revoked: old one")
     page.wait(lambda: len(rows(page, "Tokens")) == 1, "the other one")
     assert names(stocked) == ["first"]
@@ -110,18 +107,7 @@ def test_the_namespaces_of_the_server_lead_to_their_settings(visit, stocked, ten
 
 # ---- what is kept -------------------------------------------------------------------------------------------
 
-KEPT = "[aria-label='Change what is kept'] "
-
-
-def choose_kept(page, change):
-    page.js("""const select = document.querySelector(arguments[0] + 'select');
-               select.value = arguments[1];
-               select.dispatchEvent(new Event('change', {bubbles: true}))""", KEPT, change)
-
-
-def confirm_kept(page, word):
-    page.type(KEPT + "[name=confirm]", word)
-    page.click(KEPT + "button", "Do it")
+KEPT = "[aria-label='Change what is kept']"
 
 
 def policies(stocked):
@@ -131,14 +117,14 @@ def policies(stocked):
 def test_a_policy_is_set_changed_and_removed(visit, stocked, tenant):
     page = open_settings(visit, stocked)
     page.wait_text("Nothing: all is kept.")
-    allow(page)
+    page.allow_changes()
     page.type("[name=category]", "meter")
     page.type("[name=age]", "90 days")
-    page.type(KEPT + "[name=confirm]", "meter")
-    assert page.js(f"return document.querySelector(\"{KEPT}.danger\").disabled"), "90 days is none that it reads"
+    page.type(KEPT + " [name=confirm]", "meter")
+    assert not page.can_change(KEPT), "90 days is none that it reads"
     page.type("[name=age]", "90 d")
     page.type("[name=hold]", "archive, digest")
-    page.click(KEPT + "button", "Do it")
+    page.click(KEPT + " button", "Do it")
     page.wait_text("Swept from now on: meter")
     page.wait(lambda: rows(page, "What sweeps remove"), "the policy")
     assert rows(page, "What sweeps remove")[0][:2] == ["meter", "90 d"]
@@ -147,26 +133,29 @@ def test_a_policy_is_set_changed_and_removed(visit, stocked, tenant):
     page.type("[name=category]", "meter")
     page.wait(lambda: page.js("return document.querySelector('[name=hold]').value") == "archive, digest", "what it has")
     page.type("[name=most]", "5")
-    confirm_kept(page, "meter")
+    page.change("meter", KEPT)
     page.wait(lambda: policies(stocked)[0].get("maxCount") == 5, "the other policy")
     assert policies(stocked)[0]["maxAgeMs"] == 90 * 86400000 and policies(stocked)[0]["hold"] == ["archive", "digest"]
-    choose_kept(page, "keep")
-    page.js("""const select = document.querySelector(arguments[0] + '[name=category]');
-               select.value = 'meter';
-               select.dispatchEvent(new Event('change', {bubbles: true}))""", KEPT)
-    confirm_kept(page, "meter")
+    page.choose(KEPT + " select", "keep")
+    page.choose("select[name=category]", "meter")
+    page.change("meter", KEPT)
     page.wait_text("Kept from now on: meter")
     page.wait_text("Nothing: all is kept.")
     assert policies(stocked) == []
 
 
-def test_a_sweep_removes_now_and_what_it_removed_is_shown(visit, stocked, tenant):
+def open_sweeps(visit, stocked):
+    """The settings where three messages of a stream are kept, about to sweep."""
     stocked.client.call("ns.setRetention", "tenant", "meter", {"maxCount": 3})
     page = open_settings(visit, stocked)
     page.wait(lambda: rows(page, "What sweeps remove"), "the policy")
-    allow(page)
-    choose_kept(page, "sweep")
-    confirm_kept(page, "tenant")
+    page.allow_changes()
+    return page.choose(KEPT + " select", "sweep")
+
+
+def test_a_sweep_removes_now_and_what_it_removed_is_shown(visit, stocked, tenant):
+    page = open_sweeps(visit, stocked)
+    page.change("tenant", KEPT)
     page.wait_text("Removed:")
     page.wait(lambda: any(row[0] == "meter" for row in rows(page, "Removed lately")), "the removal")
     assert len(tenant.call("stream.get", "meter-0")) == len(tenant.call("stream.get", "meter-1")) == 3
@@ -174,20 +163,16 @@ def test_a_sweep_removes_now_and_what_it_removed_is_shown(visit, stocked, tenant
 
 def test_who_holds_a_sweep_is_named_and_forced_to_go_on(visit, stocked, tenant):
     tenant.call("consumer.create", "slow", {"category": "meter"})
-    stocked.client.call("ns.setRetention", "tenant", "meter", {"maxCount": 3})
-    page = open_settings(visit, stocked)
-    page.wait(lambda: rows(page, "What sweeps remove"), "the policy")
-    allow(page)
-    choose_kept(page, "sweep")
-    confirm_kept(page, "tenant")
-    page.wait_text("slow", KEPT + ".trouble")
+    page = open_sweeps(visit, stocked)
+    page.change("tenant", KEPT)
+    page.wait_text("slow", KEPT + " .trouble")
     assert len(tenant.call("stream.get", "meter-0")) == 10
     sql(stocked.cluster.connect(), "SELECT millrace.sweep_step('tenant', 100, false, true)")  # as the server does
     page.go(page.url)
     page.wait(lambda: ["by slow at 0"] == [row[-1] for row in rows(page, "What sweeps remove")], "who holds it")
-    allow(page)
-    choose_kept(page, "sweep")
-    page.click(KEPT + "[name=forced]")
-    confirm_kept(page, "tenant")
+    page.allow_changes()
+    page.choose(KEPT + " select", "sweep")
+    page.click(KEPT + " [name=forced]")
+    page.change("tenant", KEPT)
     page.wait_text("had to go on: slow", KEPT)
     assert len(tenant.call("stream.get", "meter-0")) == 3
