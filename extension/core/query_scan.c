@@ -382,6 +382,13 @@ IsSame(const Candidate *a, const Candidate *b)
 		   ItemPointerEquals((ItemPointer)&a->tid, (ItemPointer)&b->tid);
 }
 
+/* Whether a leg may have ended for want of steps: what is next is unknown then, whatever others stand on. */
+static bool
+IsOutOfSteps(const QueryScan *scan)
+{
+	return scan->steps && *scan->steps < 0;
+}
+
 /* Steps over the last candidate. */
 static void
 StepOver(QueryScan *scan)
@@ -402,7 +409,7 @@ QueryScanNext(QueryScan *scan, Candidate *candidate)
 
 	if (scan->stands)
 		StepOver(scan);
-	for (int i = 0; i < scan->nlegs; i++)
+	for (int i = 0; i < scan->nlegs && !IsOutOfSteps(scan); i++)
 	{
 		Leg *leg = &scan->legs[i];
 

@@ -102,9 +102,9 @@ struct Reader
 	const ReadRequest *request;
 	Snapshot snapshot;
 	ScanDirection direction;
-	int64 highest;		   /* backward, by global position: what is above is not returned */
-	StoreScan *scan;	   /* NULL: there is nothing to read, or no more */
-	PrefixScan *prefix;	   /* NULL: the scan is by the snapshot alone */
+	int64 highest;		/* backward, by global position: what is above is not returned */
+	StoreScan *scan;	/* NULL: there is nothing to read, or no more */
+	PrefixScan *prefix; /* NULL: the scan is by the snapshot alone */
 	QueryScans *queries;
 	QueryScan *query;	   /* leads to the rows in place of the scan, which is not moved; NULL: it doesn't */
 	Member *members;	   /* a group's read's; else NULL */

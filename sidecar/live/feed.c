@@ -39,33 +39,6 @@
 
 static void feed_ask(struct feed *feed);
 
-/* ---- listeners -------------------------------------------------------------- */
-
-static void put(struct listener *listener, enum listener_place place)
-{
-	if (listener->place == LISTENER_FOLLOWING)
-		channel_leave(listener, place);
-	else
-		listener_move(listener, place);
-}
-
-/* Lets up to so many of those that wait go on; those that must wait again do so behind the others. */
-static void release(struct feed *feed, unsigned most)
-{
-	struct listener *last = TAILQ_LAST(&feed->waiting, listener_list);
-	struct listener *listener;
-
-	while (most-- > 0 && (listener = TAILQ_FIRST(&feed->waiting)) != NULL)
-	{
-		bool was_last = listener == last;
-
-		listener_move(listener, LISTENER_ASIDE);
-		listener->user->go_on(listener);
-		if (was_last)
-			break;
-	}
-}
-
 /* ---- the life of a feed --------------------------------------------------------- */
 
 static void feed_close(struct feed *feed)
@@ -77,35 +50,12 @@ static void feed_close(struct feed *feed)
 		free(feed);
 }
 
-/* Puts a listener nowhere. */
-static void let_go(struct listener *listener)
-{
-	put(listener, LISTENER_DETACHED);
-	feed_token_leave(listener);
-	listener->feed->nlisteners--;
-}
-
-/*
- * Ends the listeners with these tokens, which may not read any more; NULL: all.  One that comes with such a
- * token from within is ended, too.
- */
-static void end_listeners(struct feed *feed, const char *hashes)
-{
-	struct listener *listener;
-
-	while ((listener = feed_tokens_find(feed, hashes)) != NULL)
-	{
-		let_go(listener);
-		listener->user->end(listener);
-	}
-}
-
 /* The namespace is gone: so is the feed.  Called with an answer only, so it is not freed here. */
 static void feed_end(struct feed *feed)
 {
 	feed_table_remove(feed); /* a listener that comes now gets a new one */
 	event_del(&feed->timer);
-	end_listeners(feed, NULL);
+	listeners_end(feed, NULL);
 	feed->closed = true;
 }
 
@@ -144,7 +94,7 @@ static void restart(struct feed *feed)
 
 	while ((listener = TAILQ_FIRST(&feed->joining)) != NULL ||
 		   (listener = channel_any_follower(feed)) != NULL)
-		put(listener, LISTENER_WAITING);
+		listeners_put(listener, LISTENER_WAITING);
 	feed->position = 0;
 	restart_each(&feed->waiting);
 	restart_each(&feed->aside);
@@ -233,7 +183,7 @@ static void take_state(struct feed *feed, const struct db_feed_state *state)
 		return;
 	}
 	if (feed->feeds->options.check_tokens)
-		end_listeners(feed, state->refused);
+		listeners_end(feed, state->refused);
 	if (feed->nlisteners == 0)
 	{
 		feed_end(feed);
@@ -244,7 +194,7 @@ static void take_state(struct feed *feed, const struct db_feed_state *state)
 	if (feed->position == 0)
 	{
 		feed->position = feed->next_read = state->head;
-		release(feed, UINT32_MAX);
+		listeners_release(feed, UINT32_MAX);
 	}
 }
 
@@ -296,7 +246,7 @@ static bool take_messages(struct feed *feed, const struct db_reply *reply)
 	if (end > feed->position)
 		feed->position = end;
 	feed->not_before_ms = now + (gap < MAX_GAP_MS ? gap : MAX_GAP_MS);
-	release(feed, WAITERS_AT_ONCE);
+	listeners_release(feed, WAITERS_AT_ONCE);
 	return full || end < feed->position;
 }
 
@@ -467,7 +417,7 @@ void feed_detach(struct listener *listener)
 
 	if (listener->place == LISTENER_DETACHED)
 		return;
-	let_go(listener);
+	listeners_let_go(listener);
 	if (feed->nlisteners == 0)
 		feed_close(feed);
 }
@@ -513,5 +463,5 @@ void feed_wait(struct listener *listener)
 
 void feed_release(struct listener *listener)
 {
-	release(listener->feed, UINT32_MAX);
+	listeners_release(listener->feed, UINT32_MAX);
 }

@@ -221,6 +221,19 @@ struct listener *channel_any_follower(const struct feed *feed);
 /* Hands the messages of a db_read_feed to all that follow. */
 void channel_dispatch(struct feed *feed, const struct db_reply *reply);
 
+/* ---- listeners.c -------------------------------------------------------------- */
+
+void listeners_put(struct listener *listener, enum listener_place place);
+/* Lets up to so many of those that wait go on; those that must wait again do so behind the others. */
+void listeners_release(struct feed *feed, unsigned most);
+/* Puts a listener nowhere. */
+void listeners_let_go(struct listener *listener);
+/*
+ * Ends the listeners with these tokens, which may not read any more; NULL: all.  One that comes with such a
+ * token from within is ended, too.
+ */
+void listeners_end(struct feed *feed, const char *hashes);
+
 /* Whether commits in other workers are to be told to this one. */
 static inline bool feeds_are_listening(const struct feeds *feeds)
 {

@@ -119,6 +119,18 @@ def test_a_condition_with_a_long_way_is_looked_at_aside(cluster, doubtful):
     assert refused[0]["details"] == {"after": 0, "position": last, "stream": "s", "type": "T"}
 
 
+def test_where_the_way_is_long_no_later_match_stands_for_the_first(cluster, doubtful):
+    """An item's steps end before its match, which lies below that of another item."""
+    server = doubtful()
+    sql(cluster.connect(), """SELECT millrace.append_messages('a', ARRAY(SELECT
+        ('T', '{}', jsonb_build_object('tags', CASE WHEN m = 2999 THEN '["a", "b"]' WHEN m = 3000 THEN '["c"]'
+            ELSE to_jsonb(ARRAY[chr(97 + m % 2)]) END), NULL)::millrace.new_message
+        FROM generate_series(1, 3000) AS m))""")
+    either = {"items": tagged("c")["items"] + tagged("a", "b")["items"]}
+    refused = server.client().post(["stream.write", "s", message(), {"condition": unless(either)}])
+    assert refused.error["details"] == {"after": 0, "position": 2999, "stream": "a", "type": "T"}
+
+
 def test_a_reader_is_told_the_head_below_what_is_in_doubt(cluster, doubtful):
     server = doubtful()
     client = server.client()
