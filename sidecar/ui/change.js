@@ -17,7 +17,7 @@ export function Tick({name, checked, give, children}) {
 /** A text to type: give gets {[name]: text}. */
 export function Field({name, value, give, children, ...more}) {
   return html`<label>${children} <input name=${name} value=${value} autocomplete="off" spellcheck="false" ...${more}
-    onInput=${event => give({[name]: event.target.value.trim()})} /></label>`;
+    onInput=${event => give({[name]: event.target.value})} /></label>`;
 }
 
 /** One of some: options are [value, text], or values. */

@@ -38,7 +38,7 @@ export function duration(ms) {
 
 /** Milliseconds of what was written so; undefined: it was not. */
 export function readDuration(text) {
-  const [, number, unit] = /^(\d{1,12}) *(d|h|min|s|ms)$/.exec(text) || [];
+  const [, number, unit] = /^(\d{1,12}) *(d|h|min|s|ms)$/.exec(text.trim()) || [];
   return unit && number > 0 ? number * UNITS.find(one => one[1] === unit)[0] : undefined;
 }
 

@@ -163,7 +163,7 @@ async function positionFor({to, at}) {
   return to === 'time' ? (await rpc('position.at', readTime(at).toISOString())).position : to;
 }
 
-const isPosition = text => /^\d{1,16}$/.test(text);
+const isPosition = text => /^\s*\d{1,16}\s*$/.test(text);
 
 const nameOf = ({info}) => info.consumer;
 

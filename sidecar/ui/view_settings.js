@@ -127,7 +127,7 @@ const KEEP_CHANGES = {
   set: {
     label: 'Have sweeps remove', fields: PolicyFields, word, named: 'category’s name',
     note: 'It goes for good, at the sweeps from now on.',
-    ready: ({category, age, most}) => category && (age || most) && (!age || readDuration(age)) && /^(|[1-9]\d{0,15})$/.test(most),
+    ready: ({category, age, most}) => category && (age || most) && (!age || readDuration(age)) && /^\s*(|[1-9]\d{0,15})\s*$/.test(most),
     run: async ({space, category, age, most, hold, forget}) => {
       await rpc('ns.setRetention', space, category, {
         ...(age && {maxAgeMs: readDuration(age)}), ...(most && {maxCount: Number(most)}), hold: listOf(hold), forget});

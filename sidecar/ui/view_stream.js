@@ -182,7 +182,7 @@ const REOPEN = {
 };
 const CHANGES = {
   truncate: {
-    label: 'Remove its oldest messages', word, ready: ({before}) => /^\d{1,16}$/.test(before),
+    label: 'Remove its oldest messages', word, ready: ({before}) => /^\s*\d{1,16}\s*$/.test(before),
     note: 'What is below the position goes for good. All positions stay what they are.',
     fields: ({given, give}) => html`<${Field} name="before" value=${given.before} give=${give}>before position<//>`,
     run: async ({name, before}, tell) => removed(await repeat(

@@ -38,13 +38,13 @@ def test_a_token_is_made_and_shown_once(visit, stocked, tenant):
     assert [row[:2] for row in rows(page, "Tokens")] == [["first", "read, append"]] and not page.all(".changes")
     page.allow_changes()
     assert not page.can_change(), "it has no name"
-    page.type("[name=name]", "dashboard")
+    page.type("[name=name]", "of a dashboard")
     page.click("[name=append]")
     page.type("[name=expires]", "soon")
     assert not page.can_change(), "soon is no time"
-    page.type("[name=expires]", "2099-01-31")
+    page.type("[name=expires]", "2099-01-31 08:00")
     page.click("[aria-label='Change tokens'] button", "Do it")
-    page.wait(lambda: ["dashboard", "read, append"] in [row[:2] for row in rows(page, "Tokens")], "the new token")
+    page.wait(lambda: ["of a dashboard", "read, append"] in [row[:2] for row in rows(page, "Tokens")], "the new token")
     token = page.text(".made code")
     assert stocked.server.client(token).call("stream.version", "meter-0") == 9
     assert stocked.client.call("ns.tokens", "tenant")[1]["expiresAt"].startswith("2099-01-3")
