@@ -10,7 +10,8 @@ LARGE = 5 << 20
 
 # What a page may show of it: places and their parameters.  A message's is its id.
 VIEWS = [("", {}), ("streams", {"prefix": "account"}), ("streams", {"categories": "true"}),
-         ("stream", {"name": "account-1"}), ("stream", {"name": "visit-1"}), ("category", {"name": "account"}), ("category", {}), ("message", {}),
+         ("stream", {"name": "account-1"}), ("stream", {"name": "visit-1"}),
+         ("category", {"name": "account"}), ("category", {}), ("message", {}),
          ("search", {"path": "data.order", "value": "7"}), ("consumers", {}), ("consumers", {"name": "worker"}),
          ("admin", {}), ("settings", {})]
 

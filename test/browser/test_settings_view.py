@@ -69,7 +69,8 @@ def test_a_token_is_revoked_when_its_name_is_typed(visit, stocked, tenant):
 
 
 def test_a_token_that_expired_is_marked(visit, stocked, tenant):
-    stocked.client.call("ns.createToken", "tenant", "of last year", {"rights": ["read"], "expiresAt": "2099-01-01T00:00:00Z"})
+    options = {"rights": ["read"], "expiresAt": "2099-01-01T00:00:00Z"}
+    stocked.client.call("ns.createToken", "tenant", "of last year", options)
     sql(stocked.cluster.connect(), "UPDATE millrace.tokens SET expires_at = now() - interval '1 year', "
         "created_at = now() - interval '2 years' WHERE name = 'of last year'")
     page = open_settings(visit, stocked)
