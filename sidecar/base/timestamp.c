@@ -120,8 +120,11 @@ static bool take_offset(struct reader *reader, const char *pluses, int64_t *micr
 
 static bool parse(struct slice text, bool loosely, int64_t *microseconds)
 {
-	struct reader reader = {text.bytes, text.bytes + text.len};
+	struct reader reader;
 
+	if (text.len == 0) /* it may have no bytes */
+		return false;
+	reader = (struct reader){text.bytes, text.bytes + text.len};
 	if (!take_date(&reader, microseconds))
 		return false;
 	if (loosely && reader.at == reader.end)
