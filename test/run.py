@@ -297,7 +297,7 @@ def pytest(counts, temp, title, arguments, name="pytest", parts=None, as_root=Fa
     for file in ("catalogue.py", "certificates.py", "clock.c", "clock.py", "conftest.py", "installation.py",
                  "store.py", "wall_clock.c"):
         shutil.copy(ROOT / "test" / file, folder)
-    for part in parts or test_parts():
+    for part in [*(parts or test_parts()), "retention"]:  # which tests of HTTP use
         shutil.copytree(ROOT / "test" / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "sidecar" / ("build-san/millrace" if SAN else "millrace"), folder / "millrace")
     if (ROOT / "sidecar" / "build-profile" / "millrace").exists():

@@ -23,6 +23,7 @@ page_files:
 	file "box.js"
 	file "ui.js"
 	file "table.js"
+	file "change.js"
 	file "plot.js"
 	file "view_namespace.js"
 	file "view_streams.js"
@@ -31,6 +32,7 @@ page_files:
 	file "view_search.js"
 	file "view_consumers.js"
 	file "view_admin.js"
+	file "view_settings.js"
 	file "vendor/preact.js"
 	.byte 0
 	.size page_files, . - page_files

@@ -100,23 +100,23 @@ static void on_step(void *arg, struct db_reply *reply)
 	struct sweeper *sweeper = arg;
 	struct swept *swept = TAILQ_FIRST(&sweeper->due);
 	uint64_t took_ms = clock_span(sweeper->sent_ms, clock_ms());
-	struct db_swept step = {0};
+	struct db_swept answer = {0};
 
 	sweeper->waiting = false;
 	if (reply->status == DB_OK)
-		step = db_swept_of(reply);
+		answer = db_swept_of(reply);
 	else if (reply->status == DB_ERROR)
 		log_warning("namespace %s is not swept: %s", swept->name, reply->error.message);
-	stats_add(&sweeper->stats->removed[REMOVED_BY_SWEEP], (uint64_t)step.removed);
+	stats_add(&sweeper->stats->removed[REMOVED_BY_SWEEP], (uint64_t)answer.removed);
 	choose_rows(sweeper, took_ms);
 	TAILQ_REMOVE(&sweeper->due, swept, link);
 	TAILQ_INSERT_TAIL(&sweeper->due, swept, link);
-	if (!step.more)
+	if (!answer.more)
 	{
-		if (step.held_by != NULL)
+		if (answer.held_by != NULL)
 			log_info("consumer %s holds messages of namespace %s above global position %" PRId64
 					 " that would have been swept",
-					 step.held_by, swept->name, step.held_position);
+					 answer.held_by, swept->name, answer.held_position);
 		drop(sweeper, swept);
 	}
 	go_on(sweeper, took_ms * REST > REST_MS ? took_ms * REST : REST_MS);

@@ -56,8 +56,11 @@ export function namespace() {
   }
 }
 
-/** Whether the token is an administrator's, who may call everything. */
-export const isAdministrator = () => namespace() === 'default';
+let administers;  // undefined: not known yet
+
+/** Whether the token has the right to administer; of namespace default it may then call everything. */
+export const mayAdminister = () => administers === true;
+export const isAdministrator = () => namespace() === 'default' && administers !== false;
 
 const headers = () => token() ? {Authorization: 'Bearer ' + token()} : {};
 
@@ -110,6 +113,12 @@ export async function settled(calls) {
   const asked = calls.map(([method, ...params], id) => ({jsonrpc: '2.0', id, method, params}));
   return JSON.parse(await ask(JSON.stringify(asked))).sort((a, b) => a.id - b.id).map(({error, result}) =>
     error ? new Failure(200, error.data?.code, error.message) : result);
+}
+
+/** Asks whether the server takes the token, and what for. */
+export async function checkAccess() {
+  const [tokens] = await settled([['ns.tokens', namespace()]]);
+  administers = tokens.code === 'AUTH_UNAUTHORIZED' ? false : tokens instanceof Failure ? undefined : true;
 }
 
 /** The results of several calls, made at once. */

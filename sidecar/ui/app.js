@@ -1,7 +1,7 @@
 // The shell: which address is which view, the head of the page, its keys, light and dark, the token.
 
 import {html, render, useEffect, useErrorBoundary, useReducer, useRef, useState} from './vendor/preact.js';
-import {Failure, isAdministrator, namespace, rpc, setToken, token} from './api.js';
+import {checkAccess, Failure, isAdministrator, mayAdminister, namespace, setToken, token} from './api.js';
 import {Table} from './table.js';
 import {addressOf, events, go, parameters} from './route.js';
 import {Trouble} from './ui.js';
@@ -13,6 +13,7 @@ import {MessageView} from './view_message.js';
 import {SearchView} from './view_search.js';
 import {ConsumersView} from './view_consumers.js';
 import {AdminView} from './view_admin.js';
+import {SettingsView} from './view_settings.js';
 
 // By the first word of the path behind /ui/.  key: behind `g`.
 const VIEWS = {
@@ -21,7 +22,8 @@ const VIEWS = {
   category: {name: 'Messages', key: 'm', view: StreamView},
   search: {name: 'Search', key: 'f', view: SearchView},
   consumers: {name: 'Consumers', key: 'c', view: ConsumersView},
-  admin: {name: 'Server', key: 'a', view: AdminView, administrator: true},
+  admin: {name: 'Server', key: 'a', view: AdminView, needs: isAdministrator},
+  settings: {name: 'Settings', key: 't', view: SettingsView, needs: mayAdminister},
   stream: {view: StreamView},
   message: {view: MessageView},
 };
@@ -111,7 +113,7 @@ function SignIn({error, onDone}) {
 /** Whether the server takes the token: undefined while that is not known, true, or the Failure. */
 function useAccess() {
   const [access, setAccess] = useState();
-  const check = () => rpc('sys.version').then(() => setAccess(true), setAccess);
+  const check = () => checkAccess().then(() => setAccess(true), setAccess);
   useEffect(() => {
     check();
     const refused = event => setAccess(event.detail);
@@ -142,7 +144,7 @@ function Head({place, setHelp}) {
   return html`<header>
     <a class="brand" href=${addressOf('')} title="Namespace ${namespace()}"><b>Millrace</b> <span>${namespace()}</span></a>
     <nav ref=${nav} aria-label="Views">${Object.entries(VIEWS).filter(([, view]) =>
-      view.name && (!view.administrator || isAdministrator())).map(link)}</nav>
+      view.name && (!view.needs || view.needs())).map(link)}</nav>
     <${Box} />
     <button class="plain" onClick=${nextTheme} title="Light or dark: ${THEMES[theme]}"
       aria-label="Light or dark: ${THEMES[theme]}">${theme === 'dark' ? '☾' : theme === 'light' ? '☀' : '◐'}</button>

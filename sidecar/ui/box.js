@@ -10,6 +10,7 @@ const TIME = /^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)
 
 /** A time as it may be typed, in this browser's zone unless it names one; undefined: it is none. */
 export function readTime(text) {
+  text = text.trim();
   if (!TIME.test(text))
     return undefined;
   const date = new Date(text.length === 10 ? text + 'T00:00' : text.replace(' ', 'T'));

@@ -100,6 +100,10 @@ export function message(text, stream) {
   };
 }
 
+/** Whether the content of a message was taken away. */
+export const isRedacted = ({metadata}) =>
+  metadata.includes('"millrace.redacted"') && member(metadata, 'millrace.redacted') === 'true';
+
 /** The messages of an array of them. */
 export const messages = (text, stream) => items(text).map(one => message(one, stream));
 

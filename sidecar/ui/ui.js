@@ -2,6 +2,7 @@
 
 import {html, useEffect, useState} from './vendor/preact.js';
 import {Failure} from './api.js';
+import {isRedacted} from './json.js';
 import {streamAddress} from './route.js';
 
 /** Why something could not be shown. */
@@ -35,6 +36,12 @@ export function duration(ms) {
   return Math.floor(ms / size) + ' ' + unit;
 }
 
+/** Milliseconds of what was written so; undefined: it was not. */
+export function readDuration(text) {
+  const [, number, unit] = /^(\d{1,12}) *(d|h|min|s|ms)$/.exec(text.trim()) || [];
+  return unit && number > 0 ? number * UNITS.find(one => one[1] === unit)[0] : undefined;
+}
+
 /** The same without a remainder: 90 s, 1,500 ms. */
 export function exactly(ms) {
   const [size, unit] = UNITS.find(([size]) => ms && ms % size === 0) || UNITS[4];
@@ -60,6 +67,14 @@ export function Ago({time}) {
   }, [time]);
   return html`<time datetime=${time} title=${localTime(time)}>${agoOf(time)}</time>`;
 }
+
+/** How a message's data begins, in a cell. */
+export const start = message => !isRedacted(message) ? message.data.slice(0, 400) :
+  html`<i>content was taken away</i>${message.data !== '{}' && ' ' + message.data.slice(0, 300)}`;
+
+/** Its type, in a cell; where there is no room for its data it says what start() says. */
+export const typeOf = message => !isRedacted(message) ? message.type :
+  html`${message.type}<i class="narrow"> content was taken away</i>`;
 
 export const StreamLink = ({name}) => html`<a href=${streamAddress(name)}>${name}</a>`;
 

@@ -3,6 +3,7 @@
 
 import {html, useState} from './vendor/preact.js';
 import {Failure, rpc, settled, useAnswer, usePolled} from './api.js';
+import {addressOf} from './route.js';
 import {Table} from './table.js';
 import {count, Copy, duration, localTime, plural, Title, Trouble, Waiting} from './ui.js';
 
@@ -50,7 +51,8 @@ const NAMESPACES = [
 function Namespaces({value: all}) {
   const row = n => [all[n].namespace, all[n].description, count(all[n].messageCount), localTime(all[n].createdAt)];
   return html`<section class="part" aria-label="Namespaces"><h2>Namespaces</h2><${Table} fit label="Namespaces" columns=${NAMESPACES}
-    count=${all.length} row=${row} keyOf=${n => all[n].namespace} /></section>`;
+    count=${all.length} row=${row} keyOf=${n => all[n].namespace}
+    href=${n => addressOf('settings', {name: all[n].namespace})} /></section>`;
 }
 
 const bytes = number => number < 10000 ? count(number) + ' B' : number < 1e7 ? count(Math.round(number / 1024)) + ' KiB' :

@@ -7,6 +7,7 @@ import {Table} from './table.js';
 import {Plot} from './plot.js';
 import {addressOf, categoryAddress, streamAddress} from './route.js';
 import {readTime} from './box.js';
+import {Changes, Choice, Field, Switch, Tick} from './change.js';
 import {count, duration, exactly, localTime, plural, StreamLink, Title, Trouble, Waiting} from './ui.js';
 
 const EVERY = 2000;  // ms between two looks
@@ -162,98 +163,64 @@ async function positionFor({to, at}) {
   return to === 'time' ? (await rpc('position.at', readTime(at).toISOString())).position : to;
 }
 
-const isPosition = text => /^\d{1,16}$/.test(text);
+const isPosition = text => /^\s*\d{1,16}\s*$/.test(text);
 
-// label, ready(given): whether it can be done; run(name, given): does it, and says what was done.
+const nameOf = ({info}) => info.consumer;
+
 // given: {info, chosen: streams, to, at, keepParked}.
 const CHANGES = {
   unpark: {
     label: 'Unpark the chosen streams', ready: given => given.chosen.some(one => one.parked),
-    run: async (name, {chosen}) => 'Unparked: ' + await forEach(chosen.filter(one => one.parked), one =>
-      rpc('consumer.unpark', name, {stream: one.stream})),
+    run: async ({info, chosen}) => 'Unparked: ' + await forEach(chosen.filter(one => one.parked), one =>
+      rpc('consumer.unpark', info.consumer, {stream: one.stream})),
   },
   unparkAll: {
     label: 'Unpark all streams', ready: given => given.info.parked > 0,
-    run: async name => 'Unparked: ' + (await rpc('consumer.unpark', name)).unparked,
+    run: async ({info}) => 'Unparked: ' + (await rpc('consumer.unpark', info.consumer)).unparked,
   },
   skip: {
     label: 'Skip the message at which the chosen streams are', ready: given => given.chosen.length > 0,
-    run: async (name, {chosen}) => 'Skipped: ' + await forEach(chosen, one =>
-      rpc('consumer.skip', name, {stream: one.stream, position: one.position})),
+    run: async ({info, chosen}) => 'Skipped: ' + await forEach(chosen, one =>
+      rpc('consumer.skip', info.consumer, {stream: one.stream, position: one.position})),
   },
   pause: {
     label: 'Pause: no more claims', ready: given => given.info.state === 'running',
-    run: async name => 'Now ' + (await rpc('consumer.pause', name)).state,
+    run: async ({info}) => 'Now ' + (await rpc('consumer.pause', info.consumer)).state,
   },
   resume: {
     label: 'Resume', ready: given => given.info.state !== 'running',
-    run: async name => 'Now ' + (await rpc('consumer.resume', name)).state,
+    run: async ({info}) => 'Now ' + (await rpc('consumer.resume', info.consumer)).state,
   },
   reset: {
     label: 'Begin anew: all claims are lost', fields: ResetFields,
     ready: ({to, at}) => to === 'position' ? isPosition(at) : to !== 'time' || readTime(at) !== undefined,
-    run: async (name, given) => {
+    run: async given => {
       const position = await positionFor(given);
-      await rpc('consumer.reset', name, {position, keepParked: given.keepParked});
+      await rpc('consumer.reset', given.info.consumer, {position, keepParked: given.keepParked});
       return 'Begins anew at ' + (position > 0 ? count(position) : position);
     },
   },
-  move: {
-    label: 'Move its position', manual: true, fields: MoveFields, ready: given => isPosition(given.at),
-    run: async (name, {info, at}) =>
-      'Now at ' + (await rpc('consumer.move', name, {from: info.ceiling, to: Number(at)})).position,
-  },
 };
 
+const MOVE = {
+  label: 'Move its position', fields: MoveFields, ready: given => isPosition(given.at), word: nameOf,
+  run: async ({info, at}) =>
+    'Now at ' + (await rpc('consumer.move', info.consumer, {from: info.ceiling, to: Number(at)})).position,
+};
+
+Object.values(CHANGES).forEach(change => change.word = nameOf);
+
 function ResetFields({given, give}) {
-  return html`<label>at <select value=${given.to} onChange=${event => give({to: event.target.value})}>
-      <option value="start">the start</option><option value="end">the end</option>
-      <option value="position">a global position</option><option value="time">a time</option>
-    </select></label>
-    ${(given.to === 'position' || given.to === 'time') && html`<label>${given.to} <input name="at" value=${given.at}
-      placeholder=${given.to === 'time' ? '2026-11-29 08:00' : '1'} onInput=${event => give({at: event.target.value.trim()})} />
-    </label>`}
-    <label><input type="checkbox" checked=${given.keepParked}
-      onChange=${event => give({keepParked: event.target.checked})} /> leave parked streams parked</label>`;
+  const {to, at, keepParked} = given;
+  return html`<${Choice} name="to" value=${to} give=${give} options=${[['start', 'the start'], ['end', 'the end'],
+      ['position', 'a global position'], ['time', 'a time']]}>at<//>
+    ${(to === 'position' || to === 'time') && html`<${Field} name="at" value=${at} give=${give}
+      placeholder=${to === 'time' ? '2026-11-29 08:00' : '1'}>${to}<//>`}
+    <${Tick} name="keepParked" checked=${keepParked} give=${give}>leave parked streams parked<//>`;
 }
 
 function MoveFields({given, give}) {
-  return html`<label>from ${count(given.info.ceiling)} to <input name="at" value=${given.at}
-    onInput=${event => give({at: event.target.value.trim()})} /></label>`;
-}
-
-function Changes({info, chosen, onDone}) {
-  const [options, setOptions] = useState({change: 'unpark', to: 'start', at: '', keepParked: false});
-  const [typed, setTyped] = useState('');
-  const [outcome, setOutcome] = useState({});
-  const given = {...options, info, chosen};
-  const change = CHANGES[options.change];
-  const give = some => setOptions(before => ({...before, ...some}));
-  const submit = async event => {
-    event.preventDefault();
-    setOutcome({busy: true});
-    setTyped('');
-    setOutcome(await change.run(info.consumer, given).then(said => ({said}), error => ({error})));
-    onDone();
-  };
-  const ready = change.ready(given) && typed === info.consumer && !outcome.busy;
-  return html`<form class="panel changes" onSubmit=${submit} aria-label="Change this consumer">
-    <div class="tools">
-      <select aria-label="What to do" value=${options.change}
-          onChange=${event => { give({change: event.target.value, at: ''}); setOutcome({}); }}>
-        ${Object.entries(CHANGES).filter(([, one]) => !one.manual || info.ordering === 'manual').map(([name, one]) =>
-          html`<option value=${name}>${one.label}</option>`)}
-      </select>
-      ${change.fields && html`<${change.fields} given=${given} give=${give} />`}
-    </div>
-    <div class="tools">
-      <label>Type the consumer’s name <input name="confirm" value=${typed} autocomplete="off" spellcheck="false"
-        onInput=${event => setTyped(event.target.value)} /></label>
-      <button class="danger" disabled=${!ready}>Do it</button>
-      <span role="status">${outcome.said}</span>
-    </div>
-    ${outcome.error && html`<${Trouble} error=${outcome.error} />`}
-  </form>`;
+  return html`<${Field} name="at" value=${given.at} give=${give}>from ${count(given.info.ceiling)} to<//>`;
 }
 
 function Consumer({name}) {
@@ -275,11 +242,13 @@ function Consumer({name}) {
   const show = which => () => { setParked(which); setCursor(); };
   const kinds = [['All', undefined], ['Parked', true], ['Others', false]];
   return html`<${Title} title="Consumer" of=${name}>
-      <label class="switch"><input type="checkbox" role="switch" checked=${chosen !== undefined}
-        onChange=${event => setChosen(event.target.checked ? new Set() : undefined)} /> Allow changes</label>
+      <${Switch} on=${chosen !== undefined} set=${on => setChosen(on ? new Set() : undefined)} />
     </>
     ${error && html`<${Trouble} error=${error} />`}
-    ${chosen && html`<${Changes} info=${info} chosen=${[...chosen].map(one => seen.current.get(one))}
+    ${chosen && html`<${Changes} label="Change this consumer" named="consumer’s name"
+      changes=${info.ordering === 'manual' ? {...CHANGES, move: MOVE} : CHANGES}
+      initial=${{to: 'start', at: '', keepParked: false}}
+      context=${{info, chosen: [...chosen].map(one => seen.current.get(one))}}
       onDone=${() => { setChosen(new Set()); reload(); }} />`}
     <${Facts} info=${info} />
     <${Plot} label="Lag" times=${trend.map(one => one.at / 1000)} values=${trend.map(one => one.lag)} />

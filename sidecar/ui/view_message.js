@@ -2,9 +2,10 @@
 
 import {html, useRef, useState} from './vendor/preact.js';
 import {rpc, text, useAnswer, usePolled} from './api.js';
-import {items, kind, member, memberString, message, messages, parts, pretty} from './json.js';
+import {isRedacted, items, kind, member, memberString, message, messages, parts, pretty} from './json.js';
 import {addressOf, categoryAddress, goTo, messageAddress, streamAddress} from './route.js';
 import {Table} from './table.js';
+import {Changes, Switch, Tick} from './change.js';
 import {Copy, count, localTime, StreamLink, Title, Trouble, Waiting} from './ui.js';
 import {writeList} from './view_search.js';
 import {MESSAGE_TABLE} from './view_stream.js';
@@ -181,9 +182,18 @@ function Facts({message: {id, stream, position, globalPosition, time, metadata}}
   return html`<dl class="facts long panel">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
-function Whole({text: source}) {
+const REDACT = {redact: {
+  label: 'Take its content away', word: ({stream}) => stream, named: 'name of its stream',
+  note: `Data and metadata go for good. Id, stream, type, positions and time stay, and a retry of its append is still
+    known. The database’s files have them until they are vacuumed; its log, backups and exports may have them for longer.`,
+  fields: ({given, give}) => html`<${Tick} name="keepTags" checked=${given.keepTags} give=${give}>keep its tags<//>`,
+  run: async ({id, keepTags}) => 'Taken away: ' + (await rpc('message.redact', {ids: [id]}, {keepTags})).redacted,
+}};
+
+function Whole({text: source, reload}) {
   const [shown] = useState(() => message(source));
-  const {id} = shown;
+  const [changing, setChanging] = useState(false);
+  const {id, stream} = shown;
   return html`
     <${Title} title="Message" of=${shown.type}>
       <div class="tools">
@@ -192,8 +202,13 @@ function Whole({text: source}) {
         <${Copy} label="Copy JSON" text=${() => asJson(source)} />
         <${Copy} label="curl" text=${() => asCurl(id)} />
         <${Copy} label="SQL" text=${() => asSql(id)} />
+        <${Switch} on=${changing} set=${setChanging} />
       </div>
     <//>
+    ${isRedacted(shown) && html`<div class="banner"><b>The content was taken away.</b> Its place stays: id, stream, type,
+      positions and time.</div>`}
+    ${changing && html`<${Changes} label="Change this message" changes=${REDACT} initial=${{keepTags: true}}
+      context=${{id, stream}} onDone=${reload} />`}
     <${Facts} message=${shown} />
     <${Json} label="Data" text=${shown.data} />
     ${shown.metadata !== 'null' && html`<${Json} label="Metadata" text=${shown.metadata} />`}
@@ -208,5 +223,5 @@ export function MessageView({parameters: {id = ''}}) {
     return html`<${Waiting} />`;
   if (value === 'null')
     return html`<${Title} title="Message" of=${id} /><p>There is no message with this id in this namespace.</p>`;
-  return html`<${Whole} key=${id} text=${value} />`;
+  return html`<${Whole} key=${id + value.length} text=${value} reload=${reload} />`;
 }

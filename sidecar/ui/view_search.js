@@ -5,9 +5,10 @@ import {html, useEffect, useRef, useState} from './vendor/preact.js';
 import {ask, useAnswer, rpc} from './api.js';
 import {member, messages} from './json.js';
 import {Table} from './table.js';
+import {Changes, repeat, Switch, Tick} from './change.js';
 import {go, messageAddress} from './route.js';
 import {readTime} from './box.js';
-import {count, localTime, StreamLink, Title, Trouble} from './ui.js';
+import {count, localTime, start, StreamLink, Title, Trouble, typeOf} from './ui.js';
 
 const SCAN = 20000;  // messages that one call looks at, at most
 const ROWS = 200;  // found in one call, at most
@@ -120,6 +121,7 @@ function useScan() {
         setState({found: [], scanned: 0, next: null, error});
       }
     },
+    again: () => run(state.options, {found: [], scanned: 0, next: null, begun: true, options: state.options}),
     goOn: () => run(state.options, state),
   };
 }
@@ -133,8 +135,8 @@ const COLUMNS = [
 function Found({found, running, begun}) {
   const row = n => {
     const one = found[n];
-    return [count(one.globalPosition), localTime(one.time), html`<${StreamLink} name=${one.stream} />`, one.type,
-            one.data.slice(0, 300)];
+    return [count(one.globalPosition), localTime(one.time), html`<${StreamLink} name=${one.stream} />`, typeOf(one),
+            start(one)];
   };
   return html`<${Table} label="Messages found" columns=${COLUMNS} count=${found.length} row=${row}
     keyOf=${n => found[n].id} href=${n => messageAddress(found[n].id)}
@@ -151,12 +153,35 @@ function Progress({scan}) {
   </div>`;
 }
 
+// given: {tag, keepTags}.
+const REDACT = {redact: {
+  label: 'Take the content of all with this tag away', word: ({tag}) => tag, named: 'tag',
+  note: `Data and metadata go for good, of messages of any type. Ids, streams, types, positions and times stay. The
+    database’s files have them until they are vacuumed; its log, backups and exports may have them for longer.`,
+  fields: ({given, give}) => html`<${Tick} name="keepTags" checked=${given.keepTags} give=${give}>keep their tags<//>`,
+  run: async ({tag, keepTags}, tell) => {
+    const done = answers => 'Taken away: ' + count(answers.reduce((sum, one) => sum + one.redacted, 0));
+    const answers = await repeat(last => rpc('message.redact', {tag, ...(last && {position: last.next})}, {keepTags}),
+      answers => tell(`${done(answers)}, now at ${count(answers[answers.length - 1].next)}`));
+    const {next, head} = answers[answers.length - 1];
+    return done(answers) + (next === null ? `; none is left up to ${count(head)}` : '; there are more');
+  },
+}};
+
+/** The one tag of a scan for all that has it. */
+function tagOf({items}) {
+  const [{tags, types}] = items ? JSON.parse(items) : [{}];
+  return tags?.length === 1 && !types ? tags[0] : undefined;
+}
+
 const EMPTY = Object.fromEntries(FIELDS.map(name => [name, '']));
 
 export function SearchView({parameters}) {
   const [form, setForm] = useState({...EMPTY, ...parameters});
   const {value: known} = useAnswer(() => rpc('ns.types', {}), []);
   const found = useScan();
+  const [changing, setChanging] = useState(false);
+  const tag = tagOf(found.options || {});
   useEffect(() => {
     if (FIELDS.some(name => parameters[name]))
       found.begin(form);
@@ -172,7 +197,7 @@ export function SearchView({parameters}) {
   const choice = (name, label, options) => html`<label>${label}<select name=${name} value=${form[name]}
       onChange=${event => setForm({...form, [name]: event.target.value})}>
     ${options.map(([value, text]) => html`<option value=${value}>${text}</option>`)}</select></label>`;
-  return html`<${Title} title="Search" />
+  return html`<${Title} title="Search">${tag !== undefined && html`<${Switch} on=${changing} set=${setChanging} />`}<//>
     <form class="panel search" onSubmit=${submit}>
       ${field('path', 'Path', 'data.order.id')}
       ${field('value', 'is', '7, "a text", true')}
@@ -187,6 +212,8 @@ export function SearchView({parameters}) {
       <button class="main">Search</button>
     </form>
     ${found.error && html`<${Trouble} error=${found.error} />`}
+    ${changing && tag !== undefined && html`<${Changes} label="Change what was found" changes=${REDACT}
+      initial=${{keepTags: true}} context=${{tag}} onDone=${found.again} />`}
     ${found.begun && html`<${Progress} scan=${found} />`}
     <${Found} ...${found} />`;
 }

@@ -9,7 +9,8 @@ import {live, rest, rpc, text} from './api.js';
 import {member, messages} from './json.js';
 import {addressOf, change, messageAddress, streamAddress} from './route.js';
 import {Table} from './table.js';
-import {count, localTime, Title, Trouble} from './ui.js';
+import {Changes, Field, repeat, Switch, Tick} from './change.js';
+import {count, localTime, plural, start, Title, Trouble, typeOf} from './ui.js';
 
 const PAGE = 100;
 const MAX_ROWS = 1000;  // that a page grows to by live messages
@@ -37,11 +38,10 @@ function Time({time}) {
   return html`<span class="wide">${local.slice(0, 11)}</span>${local.slice(11, 19)}<span class="wide">${local.slice(19)}</span>`;
 }
 
-const start = message => message.data.slice(0, 400);
-const rowOfStream = message => [count(message.position), message.type, start(message), count(message.globalPosition),
+const rowOfStream = message => [count(message.position), typeOf(message), start(message), count(message.globalPosition),
                                 html`<${Time} time=${message.time} />`];
 const rowOfCategory = message => [count(message.globalPosition), html`<a href=${streamAddress(message.stream)} tabindex="-1">${
-  message.stream}</a>`, message.type, start(message), html`<${Time} time=${message.time} />`];
+  message.stream}</a>`, typeOf(message), start(message), html`<${Time} time=${message.time} />`];
 
 /** Columns and cells of tables of messages. */
 export const MESSAGE_TABLE = {columns: OF_CATEGORY, cells: rowOfCategory};
@@ -164,18 +164,56 @@ class Window {
   }
 }
 
+// ---- what changes one --------------------------------------------------------------------------------------
+
+const CLOSED = 'millrace.closed';  // a type
+const word = ({name}) => name;
+const removed = answers => 'Removed: ' + count(answers.reduce((sum, one) => sum + one.removed, 0));
+
+// given: {name, ends, before, forget}.
+const CLOSE = {
+  label: 'Close it: no more appends', word,
+  note: 'Its messages stay. The last one will be of type millrace.closed.',
+  run: async ({name, ends}) =>
+    'Closed at ' + count((await rpc('stream.close', name, {expectedVersion: ends.head})).position),
+};
+const REOPEN = {
+  label: 'Reopen it', word, run: async ({name}) => 'Reopened at ' + count((await rpc('stream.reopen', name)).position),
+};
+const CHANGES = {
+  truncate: {
+    label: 'Remove its oldest messages', word, ready: ({before}) => /^\s*\d{1,16}\s*$/.test(before),
+    note: 'What is below the position goes for good. All positions stay what they are.',
+    fields: ({given, give}) => html`<${Field} name="before" value=${given.before} give=${give}>before position<//>`,
+    run: async ({name, before}, tell) => removed(await repeat(
+      () => rpc('stream.truncate', name, {before: Number(before)}), answers => tell(removed(answers)))),
+  },
+  remove: {
+    label: 'Remove the stream', word,
+    note: 'All its messages go for good. The next one gets the next position, unless that is forgotten, too.',
+    fields: ({given, give}) => html`<${Tick} name="forget" checked=${given.forget} give=${give}>forget its version:
+      it begins anew at 0<//>`,
+    run: async ({name, ends, forget}, tell) => removed(await repeat(
+      () => rpc('stream.remove', name, {expectedVersion: ends.head, forget}), answers => tell(removed(answers)))),
+  },
+};
+
 function WholeStream({name, at}) {
   const [, redraw] = useReducer(n => n + 1, 0);
-  const [ends, setEnds] = useState();  // first, last: of what is shown; head: of the stream
+  const [ends, setEnds] = useState();  // first, last: of what is shown; head, closed: of the stream
   const [error, setError] = useState();
   const [following, setFollowing] = useState(true);
-  const table = useRef(), rows = useRef(), placed = useRef();
+  const [changing, setChanging] = useState(false);
+  const table = useRef(), rows = useRef(), placed = useRef(), turn = useRef(0);
 
   const load = async () => {
     try {
-      const [last, first] = await Promise.all([rpc('stream.version', name), text('stream.get', name, {batchSize: 1})]);
+      const [version, ...both] = await Promise.all([rpc('stream.version', name), ...['forward', 'backward'].map(
+        direction => text('stream.get', name, {direction, batchSize: 1}))]);
+      const head = version ?? -1;
+      const [first, last] = both.map(answer => messages(answer, name)[0]);
       rows.current = new Window(name, redraw);
-      setEnds({first: last === null ? 0 : messages(first)[0].position, last: last ?? -1, head: last ?? -1});
+      setEnds({first: first ? first.position : head + 1, last: head, head, closed: last?.type === CLOSED, turn: ++turn.current});
       setError();
     } catch (failed) {
       setError(failed);
@@ -190,19 +228,22 @@ function WholeStream({name, at}) {
     }
   }, [ends, at]);
 
-  const show = head => {
-    table.current.shift(head - ends.last);
-    setEnds({...ends, last: head, head});
+  const show = next => {
+    table.current.shift(next.head - ends.last);
+    setEnds({...next, last: next.head});
   };
   const take = arrived => {
     const head = arrived[arrived.length - 1].position;
+    if (head <= ends.head)
+      return;
     rows.current.add(arrived.slice(-MAX_ROWS));
+    const next = {...ends, head, closed: arrived[arrived.length - 1].type === CLOSED};
     if (following)
-      show(head);
+      show(next);
     else
-      setEnds({...ends, head});
+      setEnds(next);
   };
-  const state = useLive({stream: name}, ends && ends.head + 1, ends !== undefined, take);
+  const state = useLive({stream: name}, ends && ends.head + 1, ends?.turn, take);
 
   const need = (from, to) => {
     const margin = to - from;
@@ -218,7 +259,7 @@ function WholeStream({name, at}) {
 
   const follow = () => {
     if (!following)
-      show(ends.head);
+      show(ends);
     setFollowing(!following);
   };
   const total = ends ? ends.last - ends.first + 1 : 0;
@@ -229,17 +270,23 @@ function WholeStream({name, at}) {
   };
   return html`
     <${Title} title="Stream" of=${name}>
-      <span class="quiet">${ends && count(total)} ${total === 1 ? 'message' : 'messages'}</span>
+      ${ends && html`<span class="quiet">${plural(total, 'message')}${ends.first > 0 && `, begins at ${count(ends.first)}`}</span>`}
+      ${ends?.closed && html`<span class="state stopped">closed</span>`}
+      <${Switch} on=${changing} set=${setChanging} />
       <${Tools} isStream name=${name} types="" moves=${moves || {}} following=${following} onFollow=${follow}
         held=${ends && ends.head - ends.last} state=${state} />
     <//>
     ${(error || rows.current?.error) && html`<${Trouble} error=${error || rows.current.error} retry=${load} />`}
-    ${ends && html`<${Table} ref=${table} label=${'Messages of ' + name} columns=${OF_STREAM} count=${total}
+    ${changing && ends && html`<${Changes} label="Change this stream" named="stream’s name"
+      changes=${ends.closed ? {reopen: REOPEN, ...CHANGES} : {close: CLOSE, ...CHANGES}}
+      initial=${{before: '', forget: false}} context=${{name, ends}} onDone=${load} />`}
+    ${ends && html`<${Table} key=${ends.turn} ref=${table} label=${'Messages of ' + name} columns=${OF_STREAM} count=${total}
       need=${need} keyOf=${index => ends.last - index} href=${index => at_(index) && messageAddress(at_(index).id)}
       row=${index => {
         const message = at_(index);
         return message ? rowOfStream(message) : message === null ? [count(ends.last - index), 'none at this position'] : undefined;
-      }} empty="There is no such stream, yet." />`}`;
+      }} empty=${
+        ends.head < 0 ? 'There is no such stream, yet.' : 'All its messages were removed.'} />`}`;
 }
 
 // ---- pages -------------------------------------------------------------------------------------------------

@@ -214,6 +214,26 @@ class Page:
         field.send_keys(text)
         return self
 
+    def choose(self, selector, value):
+        """Chooses one of the options of a <select>."""
+        self.wait_for(selector)
+        self.js("""const select = document.querySelector(arguments[0]);
+                   select.value = arguments[1];
+                   select.dispatchEvent(new Event('change', {bubbles: true}))""", selector, value)
+        return self
+
+    def allow_changes(self):
+        return self.click("[role=switch]").wait_for(".changes")
+
+    def can_change(self, form=".changes"):
+        """Whether the button of a form is one to press."""
+        return not self.js("return document.querySelector(arguments[0] + ' button.danger').disabled", form)
+
+    def change(self, name, form=".changes"):
+        """Types the name of what is changed, and does it."""
+        self.type(form + " [name=confirm]", name)
+        return self.click(form + " button", "Do it")
+
     def keys(self, *keys):
         """Presses keys where the focus is."""
         self.here().switch_to.active_element.send_keys(*keys)
@@ -234,9 +254,8 @@ class Page:
                 address(port, place, parameters))
         self.wait(lambda: self.all(".canvas .row") or self.all(".facts"), f"the content of {place} {parameters}")
         self.wait(lambda: "…" not in self.texts("main p[role=status]"), "the end of waiting")
-        if parameters.get("name") == "worker":
-            self.click("[role=switch]")
-            self.wait_for(".changes")
+        if self.all("[role=switch]"):
+            self.allow_changes()
 
     def picture(self, folder, place, parameters, width, dark):
         """Puts what is seen into a file of the folder, if there is one."""

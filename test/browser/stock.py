@@ -10,9 +10,10 @@ LARGE = 5 << 20
 
 # What a page may show of it: places and their parameters.  A message's is its id.
 VIEWS = [("", {}), ("streams", {"prefix": "account"}), ("streams", {"categories": "true"}),
-         ("stream", {"name": "account-1"}), ("category", {"name": "account"}), ("category", {}), ("message", {}),
+         ("stream", {"name": "account-1"}), ("stream", {"name": "visit-1"}),
+         ("category", {"name": "account"}), ("category", {}), ("message", {}),
          ("search", {"path": "data.order", "value": "7"}), ("consumers", {}), ("consumers", {"name": "worker"}),
-         ("admin", {})]
+         ("admin", {}), ("settings", {})]
 
 
 def stock(server):
@@ -25,6 +26,7 @@ def stock(server):
     client.post('["stream.write", "digits-1", {"type": "Counted", "data": ' + DIGITS + '}]')
     client.write(MARKUP + "-1", {MARKUP: SCRIPT, "nested": [MARKUP, {SCRIPT: 1}]}, SCRIPT, {MARKUP: MARKUP})
     consumers(client)
+    kept(client)
     client.close()
     return ids
 
@@ -61,6 +63,16 @@ def consumers(client):
     client.call("consumer.create", "far-behind", {"category": "account"})
     client.call("consumer.create", "digest", {"category": "account", "ordering": "manual"})
     client.call("consumer.create", MARKUP, {"category": "job", "position": "end"})
+
+
+def kept(client):
+    """A stream that begins late, was redacted and is closed; a policy, and one more token."""
+    client.call("stream.append", "visit-1", [{"type": "Paid", "data": {"name": "Ada"}}] * 4)
+    client.call("stream.truncate", "visit-1", {"before": 1})
+    client.call("message.redact", {"stream": "visit-1", "to": 2})
+    client.call("stream.close", "visit-1")
+    client.call("ns.setRetention", "default", "log", {"maxAgeMs": 7776000000, "maxCount": 1000, "hold": ["archive"]})
+    client.call("ns.createToken", "default", "dashboard", {"rights": ["read"], "expiresAt": "2099-01-31T12:00:00Z"})
 
 
 def write_large(client):

@@ -10,7 +10,6 @@ from store import wait_until
 
 Consumer = namedtuple("Consumer", "name first second third")
 NUMBERS = itertools.count()
-DISABLED = "return document.querySelector('.changes button.danger').disabled"
 
 
 @pytest.fixture
@@ -32,21 +31,6 @@ def consumer(stocked):
 
 def parked(stocked, name):
     return [one["stream"] for one in stocked.client.call("consumer.streams", name, {"parked": True})]
-
-
-def allow(page):
-    return page.click("[role=switch]").wait_for(".changes")
-
-
-def choose(page, change):
-    page.js("""const select = document.querySelector('.changes select');
-               select.value = arguments[0];
-               select.dispatchEvent(new Event('change', {bubbles: true}))""", change)
-
-
-def confirm(page, name):
-    page.type("[name=confirm]", name)
-    page.click(".changes button", "Do it")
 
 
 def test_all_consumers_are_shown_with_their_lag_and_one_is_opened(visit, stocked):
@@ -80,29 +64,29 @@ def test_nothing_can_be_changed_before_the_switch_and_the_name(visit, stocked, c
     page = visit(stocked.sign_in("consumers", name=consumer.name))
     page.wait_text(consumer.second)
     assert not page.all(".changes") and not page.all("[type=checkbox][aria-label^=Choose]")
-    allow(page)
-    choose(page, "pause")
-    assert page.js(DISABLED)
+    page.allow_changes()
+    page.choose(".changes select", "pause")
+    assert not page.can_change()
     page.type("[name=confirm]", consumer.name[:-1])
-    assert page.js(DISABLED)
+    assert not page.can_change()
     page.keys("\ue007")  # Enter
     assert stocked.client.call("consumer.info", consumer.name)["state"] == "running"
     page.type("[name=confirm]", consumer.name)
-    assert not page.js(DISABLED)
+    assert page.can_change()
     page.click("[role=switch]")
     page.wait(lambda: not page.all(".changes"), "changes to be hidden again")
 
 
 def test_pausing_and_resuming_ask_for_the_name_each_time(visit, stocked, consumer):
     page = visit(stocked.sign_in("consumers", name=consumer.name))
-    allow(page)
-    choose(page, "pause")
-    confirm(page, consumer.name)
+    page.allow_changes()
+    page.choose(".changes select", "pause")
+    page.change(consumer.name)
     page.wait_text("Now paused")
     assert stocked.client.call("consumer.info", consumer.name)["state"] == "paused"
-    choose(page, "resume")
+    page.choose(".changes select", "resume")
     assert page.js("return document.querySelector('[name=confirm]').value") == ""
-    confirm(page, consumer.name)
+    page.change(consumer.name)
     page.wait_text("Now running")
     assert stocked.client.call("consumer.info", consumer.name)["state"] == "running"
 
@@ -111,11 +95,11 @@ def test_chosen_streams_are_unparked_and_no_others(visit, stocked, consumer):
     assert parked(stocked, consumer.name) == [consumer.first, consumer.second]
     page = visit(stocked.sign_in("consumers", name=consumer.name))
     page.wait_text(consumer.second)
-    allow(page)
-    choose(page, "unpark")
-    assert page.js(DISABLED)
+    page.allow_changes()
+    page.choose(".changes select", "unpark")
+    assert not page.can_change()
     page.click(f"[aria-label='Choose {consumer.second}']")
-    confirm(page, consumer.name)
+    page.change(consumer.name)
     page.wait_text("Unparked: 1")
     assert parked(stocked, consumer.name) == [consumer.first]
 
@@ -123,10 +107,10 @@ def test_chosen_streams_are_unparked_and_no_others(visit, stocked, consumer):
 def test_the_message_at_the_head_of_a_stream_is_skipped(visit, stocked, consumer):
     page = visit(stocked.sign_in("consumers", name=consumer.name))
     page.wait_text(consumer.first)
-    allow(page)
-    choose(page, "skip")
+    page.allow_changes()
+    page.choose(".changes select", "skip")
     page.click(f"[aria-label='Choose {consumer.first}']")
-    confirm(page, consumer.name)
+    page.change(consumer.name)
     page.wait_text("Skipped: 1")
     assert consumer.first not in parked(stocked, consumer.name)
     page.wait(lambda: any(consumer.first in row and "waits" in row for row in page.texts(".canvas [role=row]")),
@@ -137,19 +121,17 @@ def test_the_message_at_the_head_of_a_stream_is_skipped(visit, stocked, consumer
 def test_a_consumer_begins_anew_where_it_is_told(visit, stocked, consumer, to):
     message = stocked.client.call("category.get", consumer.first.split("-")[0], {"batchSize": 2})[1]
     page = visit(stocked.sign_in("consumers", name=consumer.name))
-    allow(page)
-    choose(page, "reset")
-    page.js("""const select = document.querySelectorAll('.changes select')[1];
-               select.value = arguments[0];
-               select.dispatchEvent(new Event('change', {bubbles: true}))""", to)
+    page.allow_changes()
+    page.choose(".changes select", "reset")
+    page.choose("[name=to]", to)
     if to == "position":
         page.type("[name=at]", "12x")
         page.type("[name=confirm]", consumer.name)
-        assert page.js(DISABLED), "12x is no position"
+        assert not page.can_change(), "12x is no position"
         page.type("[name=at]", str(message[4]))
     elif to == "time":
         page.type("[name=at]", message[7])
-    confirm(page, consumer.name)
+    page.change(consumer.name)
     page.wait_text("Begins anew at")
     head = stocked.client.call("sys.stats")["head"]
     expected = {"start": 0, "end": head, "position": message[4] - 1}
@@ -162,10 +144,10 @@ def test_a_consumer_begins_anew_where_it_is_told(visit, stocked, consumer, to):
 
 def test_parked_streams_stay_parked_on_request(visit, stocked, consumer):
     page = visit(stocked.sign_in("consumers", name=consumer.name))
-    allow(page)
-    choose(page, "reset")
+    page.allow_changes()
+    page.choose(".changes select", "reset")
     page.click(".changes label", "leave parked streams parked")
-    confirm(page, consumer.name)
+    page.change(consumer.name)
     page.wait_text("Begins anew at start")
     assert parked(stocked, consumer.name) == [consumer.first, consumer.second]
 
@@ -174,16 +156,16 @@ def test_the_position_of_a_manual_consumer_is_moved_and_an_error_is_shown(visit,
     client = stocked.client
     client.call("consumer.create", "by hand", {"category": "account", "ordering": "manual"})
     page = visit(stocked.sign_in("consumers", name="by hand"))
-    allow(page)
-    choose(page, "move")
+    page.allow_changes()
+    page.choose(".changes select", "move")
     page.type("[name=at]", "20")
-    confirm(page, "by hand")
+    page.change("by hand")
     page.wait_text("Now at 20")
     assert client.call("consumer.info", "by hand")["ceiling"] == 20
     page.wait_text("from 20 to")
     client.call("consumer.delete", "by hand")
     page.type("[name=at]", "21")
-    confirm(page, "by hand")
+    page.change("by hand")
     page.wait_text("does not exist", ".changes .trouble")
 
 

@@ -158,7 +158,8 @@ bool db_ask(struct db *db, const struct db_statement_info *statement, const char
 	for (int i = 0; i < statement->nparams; i++)
 	{
 		/* The hash of a token that was made. */
-		bool random = statement == &db_create_namespace_statement && i == 2;
+		bool random = (statement == &db_create_namespace_statement && i == 2) ||
+					  (statement == &db_create_token_statement && i == 3);
 
 		if (params[i] != NULL)
 			require(fuzz_is_utf8(slice_of(params[i])));

@@ -8,7 +8,7 @@ import pytest
 from store import ROOT, Cluster, need_library, sql, wait_until
 
 README = (ROOT / "extension/README.md").read_text()
-CHAPTER = README[README.index("\n## Logical decoding\n"):README.index("\n## Keeping less\n")]
+CHAPTER = re.search(r"\n## Logical decoding\n.*?(?=\n## )", README, re.S)[0]
 # The indented blocks, which need a package: two statements that allow the plugin, two that use it.
 ALLOW, RELOAD, CREATE, GET = [re.sub(r"\n +", " ", text) for block in re.findall(r"(?:^    .*\n)+", CHAPTER, re.M)
                               for text in re.findall(r"^    (\S[^;]*);", block, re.M)]
