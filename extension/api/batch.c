@@ -70,11 +70,14 @@ static void
 ReadConditions(const char *json, AppendRequest *request)
 {
 	MemoryContext context = CurrentMemoryContext;
+	volatile bool read = false;
 
 	PG_TRY();
 	{
-		request->conditions =
-			ConditionsRead(JsonbFromText(json, strlen(json)), "condition", &request->nconditions);
+		Jsonb *value = JsonbFromText(json, strlen(json));
+
+		read = true;
+		request->conditions = ConditionsRead(value, "condition", &request->nconditions);
 	}
 	PG_CATCH();
 	{
@@ -87,7 +90,7 @@ ReadConditions(const char *json, AppendRequest *request)
 		FlushErrorState();
 		request->nconditions = 0;
 		request->malformed = error->sqlerrcode;
-		request->malformation = error->message;
+		request->malformation = read ? error->message : psprintf("condition: %s", error->message);
 	}
 	PG_END_TRY();
 }

@@ -10,6 +10,9 @@
 /* So many digits are surely in the range of a bigint. */
 #define SURE_DIGITS 18
 
+/* So many of a number are shown in an error: it may have 131072 of them. */
+#define SHOWN_DIGITS 40
+
 static int
 Compare(Numeric a, Numeric b)
 {
@@ -22,10 +25,16 @@ Truncated(Numeric number)
 	return DatumGetNumeric(DirectFunctionCall2(numeric_trunc, NumericGetDatum(number), Int32GetDatum(0)));
 }
 
+static const char *
+TextOf(Numeric number)
+{
+	return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
+}
+
 bool
 NumberToInt64(Numeric number, int64 least, int64 *value)
 {
-	const char *string = NumberText(number);
+	const char *string = TextOf(number);
 	size_t len = strspn(string, "0123456789");
 
 	if (len <= SURE_DIGITS && string[len] == '\0') /* as nearly always; numerics are slow */
@@ -43,5 +52,7 @@ NumberToInt64(Numeric number, int64 least, int64 *value)
 const char *
 NumberText(Numeric number)
 {
-	return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
+	const char *string = TextOf(number);
+
+	return strlen(string) > SHOWN_DIGITS ? psprintf("%.*s...", SHOWN_DIGITS, string) : string;
 }

@@ -11,7 +11,7 @@
 /* Takes a whole number, at least `least`, that fits; false: it is another one. */
 extern bool NumberToInt64(Numeric number, int64 least, int64 *value);
 
-/* The number as text. */
+/* The number as text for an error; a long one is cut off. */
 extern const char *NumberText(Numeric number);
 
 #endif

@@ -50,7 +50,7 @@ def test_a_condition_on_such_a_query_is_refused_everywhere(decider, query, said)
     unless(tagged("a"), -1), unless(tagged("a"), 1.5), unless(tagged("a"), "1"), unless(tagged("a"), 2**63),
     {"failIfEventsMatch": tagged("a"), "after": None}, {"stream": "s"}, {"stream": "", "expectedVersion": 0},
     {"stream": "s", "expectedVersion": -2}, {"stream": "s", "expectedVersion": 0, "after": 1},
-    [unless(tagged("a"))] * 11,
+    [unless(tagged("a"))] * 11, unless(tagged("\0")), unless(tagged("\ud800")),
 ])
 def test_what_is_no_condition_is_refused(decider, condition):
     for call in (["stream.write", "s", message(), {"condition": condition}],

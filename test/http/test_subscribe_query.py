@@ -289,3 +289,20 @@ def test_a_query_that_nobody_had_before_misses_nothing_when_it_begins_to_follow(
     for each in subscribers:
         each.wait_for(count)
         assert each.positions() == list(range(1, count + 1))
+
+
+# Messages that are taken away
+
+def test_what_is_removed_or_loses_its_tag_is_not_told_to_those_that_come_later(decider, listen):
+    for _ in range(4):
+        decider.call("stream.write", "s-1", message("a"))
+    live = listen(tagged("a"))
+    live.wait_for(4)
+    decider.call("stream.truncate", "s-1", {"before": 1})
+    decider.call("message.redact", {"stream": "s-1", "from": 1, "to": 1}, {"keepTags": False})
+    decider.call("message.redact", {"stream": "s-1", "from": 2, "to": 2})
+    decider.call("stream.write", "s-1", message("a"))
+    late = listen(tagged("a"))
+    late.wait_for(3)
+    live.wait_for(5)
+    assert live.positions() == [1, 2, 3, 4, 5] and late.positions() == [3, 4, 5]

@@ -271,3 +271,41 @@ def test_members_beside_writers_have_each_match_once_and_in_order(store):
     for stream in {place[0] for place in want}:
         assert [p for s, p in got if s == stream] == sorted(p for s, p in want if s == stream)
     assert sql(connection, "SELECT lag FROM millrace.consumer_status") == [(0,)]
+
+
+# Messages that are taken away
+
+def test_messages_that_are_removed_are_passed_over(store):
+    """Those of a claim, those that are to come, and those of a stream that goes on above them."""
+    connection, _ = store
+    for n in range(4):
+        append(connection, "s", "a")
+        append(connection, "t", *["a"][:n % 2])
+    create(connection)
+    claim, messages = next_claim(connection, 2)
+    assert [each[:2] for each in messages] == [("s", 0), ("s", 1)]
+    sql(connection, "SELECT millrace.truncate_stream('s', before => 3)")
+    sql(connection, "SELECT millrace.remove_stream('t')")
+    settle(connection, claim)
+    claim, messages = next_claim(connection)
+    assert [each[:2] for each in messages] == [("s", 3)]
+    settle(connection, claim)
+    assert next_claim(connection) == (None, [])
+    append(connection, "t", "a")
+    claim, messages = next_claim(connection)
+    assert [each[:2] for each in messages] == [("t", 4)]
+    settle(connection, claim)
+
+
+def test_a_message_that_loses_its_tag_is_passed_over(store):
+    connection, _ = store
+    for _ in range(3):
+        append(connection, "s", "a")
+    create(connection)
+    claim, messages = next_claim(connection, 1)
+    assert messages[0][:2] == ("s", 0)
+    sql(connection, "SELECT millrace.redact(ARRAY[m.id], keep_tags => false) FROM millrace.read_stream('s', 1, 1) AS m")
+    settle(connection, claim)
+    claim, messages = next_claim(connection)
+    assert [each[:2] for each in messages] == [("s", 2)]
+    settle(connection, claim)
