@@ -300,7 +300,10 @@ NoteCategory(Store *store, const RemoveStream *streams, int nstreams, const bool
 	relation_close(removals, NoLock);
 }
 
-/* A row for each category. */
+/*
+ * A row for each category.  They are numbered, and a reader that was told of one is not told of those below:
+ * so they are committed in the order of their numbers.
+ */
 static void
 NoteRemovals(Store *store, const RemoveStream *streams, int nstreams)
 {
@@ -319,6 +322,7 @@ NoteRemovals(Store *store, const RemoveStream *streams, int nstreams)
 				streams[j].removed > 0 && SliceEqual(NameCategory(SliceOfText(streams[j].stream)), category);
 			done[j] |= same[j];
 		}
+		(void)StoreLockRemovals(store, true);
 		NoteCategory(store, streams, nstreams, same);
 	}
 }

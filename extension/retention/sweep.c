@@ -311,8 +311,8 @@ Remove(Sweep *sweep)
 }
 
 /*
- * Makes a step.  Where a consumer of the category is being made, reset or dropped, nothing is done, and there
- * is no more.  Errors: those of RemoveOpen() and RemoveRows().
+ * Makes a step.  Where a consumer of the category is being made, reset or dropped, or another transaction has
+ * removed something, nothing is done, and there is no more.  Errors: those of RemoveOpen() and RemoveRows().
  */
 void
 SweepCategory(const char *namespace_name, const SweepRequest *request, SweepOutcome *outcome)
@@ -326,7 +326,8 @@ SweepCategory(const char *namespace_name, const SweepRequest *request, SweepOutc
 				   .room = request->max_rows};
 
 	*outcome = (SweepOutcome){.next = request->position, .left = PG_INT64_MAX};
-	if (StoreSweepCategory(store, SliceOfText(request->category), false))
+	/* Nobody waits for another removal with the streams locked. */
+	if (StoreSweepCategory(store, SliceOfText(request->category), false) && StoreLockRemovals(store, false))
 	{
 		HoldsFind(namespace_name, store, request, &sweep.holds);
 		PushActiveSnapshot(GetLatestSnapshot());

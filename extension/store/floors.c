@@ -10,7 +10,8 @@
  *
  * A stream's floor is written and read under the stream's lock, like its version.  Whether a table has any
  * row of a kind is kept with what a session knows of the messages: the first such row invalidates that, at
- * the commit of its transaction and before the stream locks are free.  So who has a stream's lock and has
+ * the commit of its transaction and before the stream locks are free.  One that is not the first does not, and
+ * others may go meanwhile; so the table of floors, once it has had a row, always has one.  So who has a stream's lock and has
  * then accepted invalidations knows of what was done under it before; a namespace that has lost nothing pays
  * for a look at a flag.
  */
@@ -266,7 +267,8 @@ StoreSetFloor(Store *store, text *stream, const Floor *floor)
 	else
 		BesideInsert(&floors, &row);
 	BesideClose(&floors);
-	if (!remains.floors || (floor->restored && !remains.restored))
+	/* A floor that is restored may be the only one when this commits. */
+	if (!remains.floors || floor->restored)
 		CacheInvalidateRelcache(store->heap);
 	CommandCounterIncrement();
 }
@@ -278,6 +280,7 @@ StoreDropFloor(Store *store, text *stream)
 	Beside floors;
 	BesideRow row;
 
+	StoreKeepFloors(store);
 	OpenToWrite(&floors, store, &floors_kind);
 	if (StoreFindFloorRow(&floors, StoreFloorKey(stream), SnapshotSelf, &row))
 		BesideDelete(&floors, &row.tid);

@@ -68,6 +68,7 @@ extern void StoreFloorToRow(BesideRow *row, bytea *key, const Floor *floor);
 /* floors_bulk.c */
 extern void StoreReadFloors(Store *store, bytea *after, FloorSink sink, void *arg);
 extern void StoreNoteLoss(Store *store);
+extern void StoreKeepFloors(Store *store);
 extern void StoreBringFloors(Store *store, const FloorOfKey *floors, int nfloors);
 
 #endif

@@ -6,6 +6,7 @@
  *
  * The key of zeros, which is no stream's, says that the namespace has lost messages, also where it has kept
  * no floor of them: its last global position is above those that are there then.
+ * The empty key says nothing: with it the table is never empty again (StoreRemains()).
  */
 #include "postgres.h"
 
@@ -112,12 +113,11 @@ StoreBringFloors(Store *store, const FloorOfKey *floors, int nfloors)
 	CommandCounterIncrement();
 }
 
-/* Notes that messages are gone of which nothing else is kept.  Errors: MR010. */
-void
-StoreNoteLoss(Store *store)
+/* Makes sure that there is a row that is no stream's. */
+static void
+Mark(Store *store, bytea *key)
 {
 	const Floor floor = {.version = 0};
-	bytea *key = KeyOfBytes(zeros);
 	Beside beside;
 	BesideRow row;
 
@@ -136,4 +136,21 @@ StoreNoteLoss(Store *store)
 	}
 	BesideClose(&beside);
 	CommandCounterIncrement();
+}
+
+/* Notes that messages are gone of which nothing else is kept.  Errors: MR010. */
+void
+StoreNoteLoss(Store *store)
+{
+	Mark(store, KeyOfBytes(zeros));
+}
+
+/* Sees to it that the table keeps a row when one goes.  Errors: MR010. */
+void
+StoreKeepFloors(Store *store)
+{
+	bytea *key = palloc(VARHDRSZ);
+
+	SET_VARSIZE(key, VARHDRSZ);
+	Mark(store, key);
 }

@@ -167,6 +167,19 @@ StoreLockSweep(Store *store, bool wait)
 	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
+/*
+ * To commit: nobody else notes what was removed from the namespace, so that notes are committed in the order of
+ * their numbers.  Without waiting: returns whether it is ours.
+ */
+bool
+StoreLockRemovals(Store *store, bool wait)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 1, RelationGetRelid(store->heap), LOCK_CLASS_RETENTION);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
 /* ---- the append lock ------------------------------------------------------------------------------ */
 
 static void

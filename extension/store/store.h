@@ -182,6 +182,7 @@ extern bool StoreLockConsumer(Oid relid, int64 consumer, bool wait);
 extern void StoreKeepCategory(Store *store, Slice category);
 extern bool StoreSweepCategory(Store *store, Slice category, bool wait);
 extern bool StoreLockSweep(Store *store, bool wait);
+extern bool StoreLockRemovals(Store *store, bool wait);
 extern void StoreLockAppends(Store *store);
 extern void StoreUnlockAppends(Store *store);
 extern void StoreAbandonAppends(Store *store);

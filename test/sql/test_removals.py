@@ -78,6 +78,26 @@ def test_a_stream_that_is_forgotten_begins_anew(connection):
     assert append(connection, "a-1", expected=-1) == [0]
 
 
+def test_a_floor_counts_that_was_written_while_the_only_other_one_went(database, connection, namespace):
+    """Who looked at the floors between the two commits must not go on believing that there are none."""
+    append(connection, "a-1", 2)
+    append(connection, "b-1", 2)
+    sql(connection, "SELECT millrace.remove_stream('b-1')")
+    remover, appender = database.connect(), database.connect()
+    for session in remover, appender:
+        sql(session, "SELECT set_config('millrace.namespace', %s, false)", namespace)
+    append(remover, "c-1")
+    sql(remover, "BEGIN")
+    sql(remover, "SELECT millrace.remove_stream('a-1')")
+    sql(connection, "SELECT millrace.remove_stream('b-1', forget => true)")
+    append(appender, "c-2", expected=-1)
+    sql(remover, "COMMIT")
+    assert append(appender, "a-1") == [2]
+    assert append(appender, "b-1", expected=-1) == [0]
+    remover.close()
+    appender.close()
+
+
 def test_a_removal_that_is_rolled_back_leaves_all(connection):
     append(connection, "a-1", 3)
     sql(connection, "BEGIN")

@@ -1,5 +1,6 @@
 """Sweeps, and who is not to miss what they remove: strict readers, and consumers."""
 import json
+from concurrent.futures import ThreadPoolExecutor
 import threading
 
 import psycopg2
@@ -7,7 +8,7 @@ import pytest
 from sweeping import append, global_positions, make_old, messages, policy, refused, sweep, sweep_all
 from sweeping import another, connection, database, namespace, swept  # noqa: F401 - fixtures
 
-from store import sql
+from store import sql, wait_until
 
 
 # ---- what was removed, for readers -------------------------------------------------------------------------------
@@ -87,6 +88,37 @@ def test_a_strict_read_is_judged_by_its_own_snapshot(connection, another):
     assert len(messages(reader)) == 3
     reader.commit()
     assert removed_to(reader, category="a", position=1)["removedTo"] == 2
+
+
+def test_removals_are_committed_in_the_order_of_their_numbers(connection, another):
+    """Who was told of one would never be told of a lower one that is committed later."""
+    append(connection, "a-1", 2)
+    append(connection, "a-2", 2)
+    other = another()
+    sql(connection, "BEGIN")
+    sql(connection, "SELECT millrace.truncate_stream('a-1', 1)")
+    with ThreadPoolExecutor(1) as pool:
+        removal = pool.submit(sql, other, "SELECT millrace.truncate_stream('a-2', 1)")
+        wait_until(lambda: removal.done() or sql(connection, "SELECT FROM millrace.blocked WHERE lock = 'retention'"),
+                   "the removal waits")
+        told = removed_to(another(), category="a", position=1)
+        sql(connection, "COMMIT")
+        removal.result()
+    assert removed_to(connection, category="a", position=1, removals_seen=told["removalsSeen"] if told else -1)
+
+
+def test_a_sweep_does_not_wait_for_another_removal(connection, namespace, another):
+    append(connection, "a-1", 2)
+    append(connection, "b-1", 2)
+    make_old(connection, namespace, 10)
+    policy(connection, "b", max_age="5 days")
+    sql(connection, "BEGIN")
+    sql(connection, "SELECT millrace.truncate_stream('a-1', 1)")
+    other = another()
+    sql(other, "SET lock_timeout = '5s'")
+    assert sweep_all(other) == 0
+    sql(connection, "COMMIT")
+    assert sweep_all(other) == 2
 
 
 def test_many_removals_are_folded(connection, namespace):
