@@ -53,7 +53,8 @@ METHODS = {
 
 # What the token that a namespace comes with may not call, unless it is that of namespace default.
 ADMINISTRATIVE = {
-    "stream.truncate", "stream.remove", "stream.close", "stream.reopen", "message.redact", "messages.remove", "ns.create",
+    "stream.truncate", "stream.remove", "stream.close", "stream.reopen", "message.redact", "messages.remove",
+    "ns.create",
     "ns.delete", "ns.setLimits", "ns.setRetention", "ns.sweep", "ns.purge", "ns.list", "ns.tokens", "ns.createToken",
     "ns.revokeToken", "sys.blocked", "sys.connections"
 }
