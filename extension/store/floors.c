@@ -10,10 +10,10 @@
  *
  * A stream's floor is written and read under the stream's lock, like its version.  Whether a table has any
  * row of a kind is kept with what a session knows of the messages: the first such row invalidates that, at
- * the commit of its transaction and before the stream locks are free.  One that is not the first does not, and
- * others may go meanwhile; so the table of floors, once it has had a row, always has one.  So who has a stream's lock and has
- * then accepted invalidations knows of what was done under it before; a namespace that has lost nothing pays
- * for a look at a flag.
+ * the commit of its transaction and before the stream locks are free.  One that is not the first does not,
+ * and the others may go meanwhile; so the table of floors, once it has had a row, always has one.  So who has
+ * a stream's lock and has then accepted invalidations knows of what was done under it before; a namespace
+ * that has lost nothing pays for a look at a flag.
  */
 #include "postgres.h"
 

@@ -1,6 +1,6 @@
 /*
- * db_calls_bulk: what can be asked about messages in bulk, as in calls.h: exports, imports, archives, and what
- * removed messages have left.
+ * db_calls_bulk: what can be asked about messages in bulk, as in calls.h: exports, imports, archives, and
+ * what removed messages have left.
  */
 #ifndef MILLRACE_DB_CALLS_BULK_H
 #define MILLRACE_DB_CALLS_BULK_H
