@@ -10,10 +10,10 @@
  *
  * A stream's floor is written and read under the stream's lock, like its version.  Whether a table has any
  * row of a kind is kept with what a session knows of the messages: the first such row invalidates that, at
- * the commit of its transaction and before the stream locks are free.  One that is not the first does not, and
- * others may go meanwhile; so the table of floors, once it has had a row, always has one.  So who has a stream's lock and has
- * then accepted invalidations knows of what was done under it before; a namespace that has lost nothing pays
- * for a look at a flag.
+ * the commit of its transaction and before the stream locks are free.  One that is not the first does not,
+ * and the others may go meanwhile; so the table of floors, once it has had a row, always has one.  So who has
+ * a stream's lock and has then accepted invalidations knows of what was done under it before; a namespace
+ * that has lost nothing pays for a look at a flag.
  */
 #include "postgres.h"
 
@@ -273,14 +273,40 @@ StoreSetFloor(Store *store, text *stream, const Floor *floor)
 	CommandCounterIncrement();
 }
 
-/* Forgets the floor of a stream, whose lock is held. */
+/* Makes sure that there is a row of a key that is no stream's.  Errors: MR010. */
 void
-StoreDropFloor(Store *store, text *stream)
+StoreMarkFloors(Store *store, bytea *key)
 {
+	const Floor floor = {.version = 0};
 	Beside floors;
 	BesideRow row;
 
-	StoreKeepFloors(store);
+	OpenToWrite(&floors, store, &floors_kind);
+	if (!StoreFindFloorRow(&floors, key, SnapshotSelf, &row))
+	{
+		/* Of two sessions that find none the second one waits here, and looks again. */
+		LockRelation(floors.table, ShareUpdateExclusiveLock);
+		if (!StoreFindFloorRow(&floors, key, SnapshotSelf, &row))
+		{
+			StoreFloorToRow(&row, key, &floor);
+			BesideInsert(&floors, &row);
+			CacheInvalidateRelcache(store->heap);
+		}
+	}
+	BesideClose(&floors);
+	CommandCounterIncrement();
+}
+
+/* Forgets the floor of a stream, whose lock is held; the table keeps a row. */
+void
+StoreDropFloor(Store *store, text *stream)
+{
+	bytea *empty = palloc(VARHDRSZ);
+	Beside floors;
+	BesideRow row;
+
+	SET_VARSIZE(empty, VARHDRSZ);
+	StoreMarkFloors(store, empty);
 	OpenToWrite(&floors, store, &floors_kind);
 	if (StoreFindFloorRow(&floors, StoreFloorKey(stream), SnapshotSelf, &row))
 		BesideDelete(&floors, &row.tid);

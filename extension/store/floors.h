@@ -45,6 +45,7 @@ extern Remains StoreRemains(Store *store);
 extern void StoreForgetRemains(Relation messages);
 extern bool StoreFindFloor(Store *store, text *stream, Snapshot snapshot, Floor *floor);
 extern void StoreSetFloor(Store *store, text *stream, const Floor *floor);
+extern void StoreMarkFloors(Store *store, bytea *key);
 extern void StoreDropFloor(Store *store, text *stream);
 extern bool StoreIdWasRemoved(Store *store, const pg_uuid_t *id);
 extern void StoreRememberIds(Store *store, const pg_uuid_t *ids, int nids);
@@ -68,7 +69,6 @@ extern void StoreFloorToRow(BesideRow *row, bytea *key, const Floor *floor);
 /* floors_bulk.c */
 extern void StoreReadFloors(Store *store, bytea *after, FloorSink sink, void *arg);
 extern void StoreNoteLoss(Store *store);
-extern void StoreKeepFloors(Store *store);
 extern void StoreBringFloors(Store *store, const FloorOfKey *floors, int nfloors);
 
 #endif

@@ -14,7 +14,6 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
@@ -113,44 +112,9 @@ StoreBringFloors(Store *store, const FloorOfKey *floors, int nfloors)
 	CommandCounterIncrement();
 }
 
-/* Makes sure that there is a row that is no stream's. */
-static void
-Mark(Store *store, bytea *key)
-{
-	const Floor floor = {.version = 0};
-	Beside beside;
-	BesideRow row;
-
-	if (!StoreOpenFloors(&beside, store, RowExclusiveLock))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table \"stream_floors\" is gone")));
-	if (!StoreFindFloorRow(&beside, key, SnapshotSelf, &row))
-	{
-		/* Of two sessions that find none the second one waits here, and looks again. */
-		LockRelation(beside.table, ShareUpdateExclusiveLock);
-		if (!StoreFindFloorRow(&beside, key, SnapshotSelf, &row))
-		{
-			StoreFloorToRow(&row, key, &floor);
-			BesideInsert(&beside, &row);
-			CacheInvalidateRelcache(store->heap);
-		}
-	}
-	BesideClose(&beside);
-	CommandCounterIncrement();
-}
-
 /* Notes that messages are gone of which nothing else is kept.  Errors: MR010. */
 void
 StoreNoteLoss(Store *store)
 {
-	Mark(store, KeyOfBytes(zeros));
-}
-
-/* Sees to it that the table keeps a row when one goes.  Errors: MR010. */
-void
-StoreKeepFloors(Store *store)
-{
-	bytea *key = palloc(VARHDRSZ);
-
-	SET_VARSIZE(key, VARHDRSZ);
-	Mark(store, key);
+	StoreMarkFloors(store, KeyOfBytes(zeros));
 }

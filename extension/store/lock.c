@@ -168,8 +168,8 @@ StoreLockSweep(Store *store, bool wait)
 }
 
 /*
- * To commit: nobody else notes what was removed from the namespace, so that notes are committed in the order of
- * their numbers.  Without waiting: returns whether it is ours.
+ * To commit: nobody else notes what was removed from the namespace, so that notes are committed in the order
+ * of their numbers.  Without waiting: returns whether it is ours.
  */
 bool
 StoreLockRemovals(Store *store, bool wait)

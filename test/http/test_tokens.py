@@ -28,8 +28,8 @@ NEEDED = {
         "stream.write", "stream.append", "streams.append", "consumer.create", "consumer.delete", "consumer.move",
         "consumer.unpark", "consumer.skip", "consumer.reset", "consumer.pause", "consumer.resume"
     ],
-    "remove": ["messages.remove", "ns.setRetention", "ns.sweep", "message.redact", "stream.truncate", "stream.remove",
-               "stream.close"],
+    "remove": ["messages.remove", "ns.setRetention", "ns.sweep", "message.redact", "stream.truncate",
+               "stream.remove", "stream.close"],
     "administer": ["ns.tokens", "ns.createToken", "ns.revokeToken", "stream.reopen"],
 }
 ENDPOINTS = {
