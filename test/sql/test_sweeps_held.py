@@ -94,14 +94,14 @@ def test_removals_are_committed_in_the_order_of_their_numbers(connection, anothe
     """Who was told of one would never be told of a lower one that is committed later."""
     append(connection, "a-1", 2)
     append(connection, "a-2", 2)
-    other = another()
+    other, third = another(), another()
     sql(connection, "BEGIN")
     sql(connection, "SELECT millrace.truncate_stream('a-1', 1)")
     with ThreadPoolExecutor(1) as pool:
         removal = pool.submit(sql, other, "SELECT millrace.truncate_stream('a-2', 1)")
-        wait_until(lambda: removal.done() or sql(connection, "SELECT FROM millrace.blocked WHERE lock = 'retention'"),
+        wait_until(lambda: removal.done() or sql(third, "SELECT pid FROM millrace.blocked WHERE lock = 'retention'"),
                    "the removal waits")
-        told = removed_to(another(), category="a", position=1)
+        told = removed_to(third, category="a", position=1)
         sql(connection, "COMMIT")
         removal.result()
     assert removed_to(connection, category="a", position=1, removals_seen=told["removalsSeen"] if told else -1)
