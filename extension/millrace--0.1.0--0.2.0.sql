@@ -1814,7 +1814,8 @@ CREATE INDEX removals_category ON millrace.removals (namespace, category, to_pos
 COMMENT ON TABLE millrace.removals IS 'which messages were removed, by category and global position; dumped with the database';
 SELECT pg_catalog.pg_extension_config_dump('millrace.removals', '');
 SELECT pg_catalog.pg_extension_config_dump('millrace.removals_id_seq', '');
-GRANT SELECT ON millrace.removals TO pg_database_owner;
+GRANT SELECT, INSERT, UPDATE, DELETE ON millrace.removals TO pg_database_owner;
+GRANT SELECT, USAGE, UPDATE ON SEQUENCE millrace.removals_id_seq TO pg_database_owner; -- a dump, and its restore
 
 -- -- truncating and removing streams
 
@@ -2090,7 +2091,6 @@ COMMENT ON FUNCTION millrace.fold_removals(text, text) IS 'internal: makes one r
 
 -- -- what was removed, for readers
 
-GRANT SELECT, UPDATE, DELETE ON millrace.removals TO pg_database_owner;
 
 CREATE FUNCTION millrace.removals(namespace text DEFAULT NULL, "position" bigint DEFAULT NULL,
                                   OUT id bigint, OUT category text, OUT from_position bigint, OUT to_position bigint, OUT streams bigint,

@@ -68,6 +68,10 @@ def exercise(client, name="default", admin=True):
         reply = client.post([method, *[name if argument == "NAME" else argument for argument in arguments]])
         if reply.status != 200:
             failed[method] = reply.error["message"]
+    if admin:
+        reply = client.post(["ns.setRetention", name, "kept"])  # not any more
+        if reply.status != 200:
+            failed["ns.setRetention"] = reply.error["message"]
     record = {
         "id": new_id(), "stream": "imported-" + new_id(), "type": "T", "pos": 0, "data": {}, "meta": None,
         "time": "2024-01-02T03:04:05Z", "gpos": client.call("stream.write", "mark-1", MESSAGE)["globalPosition"] + 1000

@@ -15,7 +15,7 @@ INJECTIONS = [
     "'); SELECT pg_sleep(20);--", "$$;DROP TABLE messages;$$", "$1", "$1$", "%s%I%L%1$s%n", "{a,b}", '{"a"', '"},{"',
     "NULL", "a\\", "E'\\x27'", "'||(SELECT 1)||'", "/*", "*/ OR TRUE --", "_", "%", "*", ".*", "a,b", "a\tb\nc\r\n",
     "\x01\x7f", "＇; DROP TABLE messages; --", "\u2028\ufeff", "x' AND pg_terminate_backend(pg_backend_pid())::text='",
-    "millrace.messages", "../../etc/passwd", "${HOME}`id`", "\\u0000", "&token=x#?"
+    "millrace_default.messages", "../../etc/passwd", "${HOME}`id`", "\\u0000", "&token=x#?"
 ]
 
 

@@ -87,8 +87,8 @@ def test_a_token_may_do_what_its_right_says_and_nothing_else(make, admin, namesp
         arguments = [namespace if each == "NAME" else each for each in METHODS[name]]
         needs = next((r for r, names in NEEDED.items() if name in names), None)
         reply = client.post([name, *arguments])
-        if needs in (right, None) and name not in ADMINISTRATIVE - set(NEEDED["administer"]):
-            assert reply.status == 200, (name, reply.body)
+        if needs == right or needs is None and name not in ADMINISTRATIVE:
+            assert reply.status == 200 or b"is not closed" in reply.body, (name, reply.body)
         else:
             assert (reply.status, reply.error["code"]) == (403, "AUTH_UNAUTHORIZED"), name
         if reply.status == 403 and needs:
@@ -101,7 +101,7 @@ def test_a_token_may_do_what_its_right_says_and_nothing_else(make, admin, namesp
         assert reply.status == (200 if needs == right else 403), path
         if needs != right:
             assert reply.error["message"].startswith(path.partition("?")[0] + f" needs the right to {needs}")
-    if right != "append":
+    if right not in ("append", "remove"):
         assert admin_like.call("category.get", "") == before
 
 
@@ -155,7 +155,7 @@ def test_a_token_of_namespace_default_is_the_administrators_only_with_the_right_
     made = [admin.call("ns.createToken", "default", new_id(), {"rights": rights})
             for rights in (["read", "append", "remove"], ["administer"])]
     plain, full = [secured.client(each["token"]) for each in made]
-    for name in ADMINISTRATIVE:
+    for name in ADMINISTRATIVE - set(NEEDED["remove"]):
         assert plain.post([name, *METHODS[name]]).status == 403
     assert plain.call("stream.version", "nothing") is None
     assert plain.refused("ns.info", "none such").code == "AUTH_UNAUTHORIZED"

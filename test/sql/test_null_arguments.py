@@ -5,8 +5,8 @@ from store import sql
 
 # Something for each type, which the function takes or refuses.
 VALUES = {
-    "uuid[]": "'{}'",
-    "text": "'default'", "character varying": "'a-1'", "bigint": "1", "integer": "1", "boolean": "true",
+    "uuid[]": "'{}'", "bytea[]": "'{}'",
+    "text": "'default'", "character varying": "'a-1'", "bigint": "1", "xid8": "'3'", "integer": "1", "boolean": "true",
     "interval": "'1 min'", "uuid": "gen_random_uuid()", "jsonb": "'{}'", "text[]": "'{T}'", "bytea": "'\\x0100000000'",
     "regclass": "'pg_class'", "timestamp with time zone": "now()", "internal": None,
     "name": "'postgres'", "inet": "'127.0.0.1'",
