@@ -150,7 +150,8 @@ def test_the_catalogue_is_the_same(message_db, package, ours):
             "LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum "
             "WHERE relnamespace = 'message_store'::regnamespace AND relkind IN ('r', 'v', 'c') AND attnum > 0 "
             f"AND attname <> 'percent' AND relname NOT IN {BESIDE} ORDER BY 1, attnum",
-            f"SELECT indexname FROM pg_indexes WHERE schemaname = 'message_store' AND tablename NOT IN {BESIDE} ORDER BY 1",
+            f"SELECT indexname FROM pg_indexes WHERE schemaname = 'message_store' AND tablename NOT IN {BESIDE} "
+            "ORDER BY 1",
             "SELECT table_name, privilege_type FROM information_schema.role_table_grants "
             "WHERE grantee = 'message_store' AND table_schema = 'message_store' ORDER BY 1, 2",
             "SELECT has_schema_privilege('message_store', 'USAGE'), has_schema_privilege('message_store', 'CREATE'), "
