@@ -105,9 +105,8 @@ def test_an_export_whose_index_is_dropped_is_cut(server, decider):
     for _ in range(20):  # 40 MB, more than sockets hold
         decider.call("stream.append", "s-1", batch)
     query = urlencode({"query": json.dumps(tagged("a")), "token": decider.token})
-    with socket.socket() as connection:
+    with server.connect() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        connection.connect(("127.0.0.1", server.port))
         connection.sendall(f"GET /export?{query} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
         stream = connection.makefile("rb")
         assert stream.readline() == b"HTTP/1.1 200 OK\r\n"
