@@ -81,7 +81,6 @@ def test_all_subscribers_are_pinged_after_one_jump(clock_server):
 
 def test_each_thousandth_ping_has_a_blank_line_in_the_same_write_and_no_other_has_one(clock_server):
     server, clock = clock_server("--workers", "1")
-    assert answers(server)  # its connections to PostgreSQL are there
     subscriber = Subscriber(server, all="true").ready()
     clock.set(1, 3 * 10**9)  # 3 s pass between any two looks
     subscriber.read_until(lambda: len(subscriber.chunks) > 2100)
@@ -90,7 +89,6 @@ def test_each_thousandth_ping_has_a_blank_line_in_the_same_write_and_no_other_ha
     pings = subscriber.chunks[1:2101]
     assert [n for n, ping in enumerate(pings, 1) if ping != PING] == [1000, 2000]
     assert pings[999] == pings[1999] == PING + b"\n"
-    assert answers(server)
     subscriber.close()
 
 
