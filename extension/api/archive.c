@@ -79,15 +79,6 @@ FindId(StoreScan *scan, const pg_uuid_t *id)
 	return StoreScanNext(scan, ForwardScanDirection);
 }
 
-static int
-CompareHashes(const void *left, const void *right)
-{
-	uint64 a = *(const uint64 *)left;
-	uint64 b = *(const uint64 *)right;
-
-	return a < b ? -1 : a > b;
-}
-
 /*
  * Refuses what consumers of the messages' categories have not read.  A message has its category for good, so
  * this comes before the streams are locked: who makes a consumer locks in that order, too.
@@ -140,8 +131,7 @@ LockStreams(Store *store, const Archived *archived, int n)
 			hashes[nhashes++] = StoreStreamHash(
 				store, SliceOfText(DatumGetTextPP(slot_getattr(scan->slot, COLUMN_STREAM_NAME, &isnull))));
 	StoreEndScan(scan);
-	qsort(hashes, nhashes, sizeof(uint64), CompareHashes);
-	StoreLockStreams(hashes, nhashes);
+	StoreSortAndLockStreams(hashes, nhashes);
 	pfree(hashes);
 }
 

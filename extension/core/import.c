@@ -134,15 +134,6 @@ FindTaken(Store *store, StoreIndexKind kind, NewRow *rows, int nrows, ImportVerd
 	StoreEndScan(scan);
 }
 
-static int
-CompareHashes(const void *left, const void *right)
-{
-	uint64 a = *(const uint64 *)left;
-	uint64 b = *(const uint64 *)right;
-
-	return a < b ? -1 : a > b;
-}
-
 static void
 LockStreams(Store *store, NewRow *rows, int nrows)
 {
@@ -150,8 +141,7 @@ LockStreams(Store *store, NewRow *rows, int nrows)
 
 	for (int i = 0; i < nrows; i++)
 		hashes[i] = StoreStreamHash(store, SliceOfText(rows[i].stream));
-	qsort(hashes, nrows, sizeof(uint64), CompareHashes);
-	StoreLockStreams(hashes, nrows);
+	StoreSortAndLockStreams(hashes, nrows);
 	pfree(hashes);
 }
 

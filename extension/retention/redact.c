@@ -97,15 +97,6 @@ RefuseMissing(const Redaction *redaction)
 
 /* ---- streams ------------------------------------------------------------------------------------------- */
 
-static int
-CompareHashes(const void *left, const void *right)
-{
-	uint64 a = *(const uint64 *)left;
-	uint64 b = *(const uint64 *)right;
-
-	return a < b ? -1 : a > b;
-}
-
 /* Locks the streams of the messages, so that none of them is removed, or judged by a retry, meanwhile. */
 static void
 LockStreams(const Redaction *redaction)
@@ -121,9 +112,7 @@ LockStreams(const Redaction *redaction)
 
 		hashes[i] = StoreStreamHash(redaction->store, SliceOfText(DatumGetTextPP(name)));
 	}
-	if (SPI_processed > 1)
-		qsort(hashes, SPI_processed, sizeof(uint64), CompareHashes);
-	StoreLockStreams(hashes, (int)SPI_processed);
+	StoreSortAndLockStreams(hashes, (int)SPI_processed);
 }
 
 /* ---- all of it ----------------------------------------------------------------------------------------- */
@@ -143,7 +132,7 @@ CheckAllowed(void)
 /*
  * Replaces the data of the messages with these ids, and their metadata, of which tags may stay; all or none.
  * `store` was opened for reading.  Returns how many messages that are.  Errors: MR005 a NULL among the ids,
- * MR009 more than MAX_REDACTED, MR025 an id that is not there, 25001 above READ COMMITTED, 25006 in a
+ * MR009 more than MAX_REDACTED, MR027 an id that is not there, 25001 above READ COMMITTED, 25006 in a
  * read-only transaction, 42501 without the right to update, and those of waiting for a stream.
  */
 int64

@@ -107,6 +107,23 @@ StoreLockStreams(const uint64 *hashes, int nhashes)
 			StoreLockStream(hashes[i]);
 }
 
+static int
+CompareHashes(const void *left, const void *right)
+{
+	uint64 a = *(const uint64 *)left;
+	uint64 b = *(const uint64 *)right;
+
+	return a < b ? -1 : a > b;
+}
+
+/* The same for hashes in any order, which it puts in order. */
+void
+StoreSortAndLockStreams(uint64 *hashes, int nhashes)
+{
+	qsort(hashes, nhashes, sizeof(uint64), CompareHashes);
+	StoreLockStreams(hashes, nhashes);
+}
+
 /* Locks a name for a namespace, to commit. */
 void
 StoreLockNamespace(Slice name)

@@ -177,6 +177,7 @@ extern uint64 StoreStreamHash(Store *store, Slice stream);
 extern void StoreLockStream(uint64 hash);
 extern bool StoreTryLockStream(uint64 hash);
 extern void StoreLockStreams(const uint64 *hashes, int nhashes);
+extern void StoreSortAndLockStreams(uint64 *hashes, int nhashes);
 extern void StoreLockNamespace(Slice name);
 extern bool StoreLockConsumer(Oid relid, int64 consumer, bool wait);
 extern void StoreKeepCategory(Store *store, Slice category);
