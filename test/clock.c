@@ -20,6 +20,7 @@ struct setting
 	int64_t tick;	/* ns by which each look moves the clock on */
 	int64_t looks;
 	int64_t stands; /* ns, what the clock shows; 0: it goes */
+	int64_t ticked; /* ns, of all ticks so far: they stay when the tick changes, or the clock would go back */
 };
 
 static struct setting *setting;
@@ -53,7 +54,8 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 	now = time->tv_sec * NS_PER_S + time->tv_nsec + setting->offset;
 	if (setting->stands != 0)
 		now = setting->stands;
-	now += setting->tick * __atomic_add_fetch(&setting->looks, 1, __ATOMIC_SEQ_CST);
+	__atomic_add_fetch(&setting->looks, 1, __ATOMIC_SEQ_CST);
+	now += __atomic_add_fetch(&setting->ticked, setting->tick, __ATOMIC_SEQ_CST);
 	if (now < 0)
 		now = 0;
 	*time = (struct timespec){.tv_sec = now / NS_PER_S, .tv_nsec = now % NS_PER_S};

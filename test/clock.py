@@ -16,9 +16,9 @@ class Clock:
         library, setting = f"{folder}/clock.so", f"{folder}/clock"
         subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, SOURCE, "-ldl"], check=True)
         with open(setting, "w+b") as file:
-            file.write(bytes(32))
+            file.write(bytes(40))
             file.flush()
-            self.map = mmap.mmap(file.fileno(), 32)
+            self.map = mmap.mmap(file.fileno(), 40)
         self.variables = {"LD_PRELOAD": library, "TEST_CLOCK": setting}
         self.set(0, 0 if at is None else int((at - time.clock_gettime(time.CLOCK_MONOTONIC)) * 1e9))
         self.set(1, int(tick_ms * 1e6))

@@ -32,8 +32,8 @@ OVER_TLS = (
     "(test_http or test_import or test_export or test_subscribe) and not test_metrics and not test_proxy "
     "and not thousand and not transaction_holds_back and not was_open_when and not bomb and not costs_a_page "
     "and not stays_flat and not slow_sender")
-# Beside all other tests; which take about as long.
-FIRST_LANE = ("http",)
+# Half of it takes about as long as all the others.
+HALVED = ("http",)
 RUNNING = set()  # the processes of run()
 DOCUMENTS = ["README.md", "extension/README.md", "sidecar/README.md"]  # test/docs runs their examples
 
@@ -285,10 +285,11 @@ def prepare_pytest(temp):
     install_elsewhere(temp)
 
 
-def pytest(counts, temp, title, arguments, name="pytest", parts=None, as_root=False, tls=False, show=True):
+def pytest(counts, temp, title, arguments, name="pytest", parts=None, half=None, as_root=False, tls=False, show=True):
     """Runs pytest on a copy of the tests and the program, in a folder `name` that every user reaches.
 
-    `parts` are the folders of tests, all without them.  Where the output is not shown as it comes, it is at the end.
+    `parts` are the folders of tests, all without them, and of their files every other one with a `half`, 0 or 1.
+    Where the output is not shown as it comes, it is at the end.
     """
     if show:
         heading(title)
@@ -303,6 +304,7 @@ def pytest(counts, temp, title, arguments, name="pytest", parts=None, as_root=Fa
     if (ROOT / "sidecar" / "build-profile" / "millrace").exists():
         (folder / "build-profile").mkdir()
         shutil.copy(ROOT / "sidecar" / "build-profile" / "millrace", folder / "build-profile")
+    left_out = [] if half is None else sorted(folder.glob("*/test_*.py"))[1 - half::2]
     report = folder / "report.xml"
     give_away(folder)
     options = {} if as_root else unprivileged()
@@ -313,7 +315,7 @@ def pytest(counts, temp, title, arguments, name="pytest", parts=None, as_root=Fa
     output, code = run([
         "env", "--default-signal", sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--durations=15",
         f"--junitxml={report}", "-o", "addopts=", "--rootdir", folder, "-m", "root" if as_root else "not root",
-        *arguments, folder
+        *arguments, *[f"--ignore={path}" for path in left_out], folder
     ], show, cwd=folder, env=env, **options)
     if not show:
         heading(title)
@@ -331,18 +333,19 @@ def test_parts():
 
 
 def pytests(counts, temp):
-    """All of pytest, in two lanes side by side; the outputs come when each of them has ended."""
-    others = [part for part in test_parts() if part not in FIRST_LANE]
+    """All of pytest, in three lanes side by side; the outputs come when each of them has ended."""
+    others = [part for part in test_parts() if part not in HALVED]
 
     def lane(title, *arguments, **options):
         return lambda: pytest(counts, temp, title, [*arguments], show=False, **options)
 
-    second = [lane("SQL, commands, stress and the rest (pytest)", name="others", parts=others),
-              lane("HTTP over TLS (pytest)", "-k", OVER_TLS, name="tls", tls=True)]
+    last = [lane("HTTP over TLS (pytest)", "-k", OVER_TLS, name="tls", tls=True)]
     if os.geteuid() == 0:
-        second.append(lane("started as root (pytest)", name="root", as_root=True))
-    heading("pytest, two at a time: this takes ten minutes")
-    side_by_side([lane("HTTP (pytest)", name="first", parts=FIRST_LANE)], second)
+        last.append(lane("started as root (pytest)", name="root", as_root=True))
+    heading("pytest, three at a time: this takes ten minutes")
+    side_by_side([lane("SQL, commands, stress and the rest (pytest)", name="others", parts=others)],
+                 [lane("HTTP (pytest)", name="first", parts=HALVED, half=0)],
+                 [lane("HTTP, the other half (pytest)", name="second", parts=HALVED, half=1), *last])
 
 
 def clean_environment(temp):

@@ -10,11 +10,12 @@ import pytest
 
 from clock import Clock
 from importing import line, post
-from store import ZERO_TOKEN, Server, sql
+from store import ZERO_TOKEN, Server, sql, wait_until
 from subscriber import PING, Subscriber
 
 pytestmark = pytest.mark.skipif("ASAN_OPTIONS" in os.environ,
                                 reason="the sanitizer's library must be the first that is loaded")
+MESSAGE = {"type": "Tested", "data": {}}
 SILENCE = 8  # seconds after which a subscriber is pinged
 
 
@@ -89,6 +90,10 @@ def test_each_thousandth_ping_has_a_blank_line_in_the_same_write_and_no_other_ha
     pings = subscriber.chunks[1:2101]
     assert [n for n, ping in enumerate(pings, 1) if ping != PING] == [1000, 2000]
     assert pings[999] == pings[1999] == PING + b"\n"
+    # By its clock each connection to PostgreSQL was silent for far too long.
+    client = server.client()
+    wait_until(lambda: client.post(["stream.write", "s-1", MESSAGE]).status == 200, "the server has connected anew")
+    client.close()
     subscriber.close()
 
 
