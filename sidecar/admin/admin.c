@@ -81,14 +81,14 @@ static void on_ready(struct admin *admin, struct http_request *request)
 					   : there.reads	 ? "reads only"
 					   : there.appends ? "appends only"
 										 : "not ready";
-	const char *place = !there.reads ? "none" : there.standby ? "standby" : "primary";
-	struct piece pieces[] = {piece_of("{\"status\":\""),	 piece_of(word),
-							 piece_of("\",\"appends\":"),	 piece_of(there.appends ? "true" : "false"),
-							 piece_of(",\"reads\":"),		 piece_of(there.reads ? "true" : "false"),
-							 piece_of(",\"readsFrom\":\""), piece_of(place),
-							 piece_of("\"}")};
+	const char *place = !there.reads ? "null" : there.standby ? "\"standby\"" : "\"primary\"";
+	char text[120];
+	struct piece body;
 
-	http_reply(request, &reply, pieces, sizeof(pieces) / sizeof(pieces[0]));
+	snprintf(text, sizeof(text), "{\"status\":\"%s\",\"appends\":%s,\"reads\":%s,\"readsFrom\":%s}", word,
+			 there.appends ? "true" : "false", there.reads ? "true" : "false", place);
+	body = piece_of(text);
+	http_reply(request, &reply, &body, 1);
 }
 
 static const struct route routes[] = {
