@@ -109,6 +109,16 @@ static struct pooled_conn *least_busy(struct conn_pool *pool)
 	return best;
 }
 
+static bool conn_pool_is_ready(const struct conn_pool *pool)
+{
+	for (unsigned i = 0; i < pool->nconns; i++)
+	{
+		if (pool->conns[i].conn.state == CONN_READY)
+			return true;
+	}
+	return false;
+}
+
 /* The connection of a session; NULL: it is gone. */
 static struct pooled_conn *of_session(struct conn_pool *pool, uint64_t session)
 {
@@ -170,7 +180,9 @@ void conn_pool_send(struct conn_pool *pool)
 		return;
 	conn_pool_open(pool);
 	query_list_init(&rest);
-	while (least_busy(pool) != NULL && (query = query_pop(&pool->waiting)) != NULL)
+	/* Without any connection those that are bound to one are told at once. */
+	while ((least_busy(pool) != NULL || !conn_pool_is_ready(pool)) &&
+		   (query = query_pop(&pool->waiting)) != NULL)
 	{
 		bool gone;
 		struct pooled_conn *to = seat_of(pool, query, &gone);
@@ -277,16 +289,6 @@ static void conn_pool_on_lost(struct conn *conn)
 		lose_query(conn, query, now, &again);
 	query_prepend(&lost->pool->waiting, &again);
 	shared_schedule(conn->shared);
-}
-
-static bool conn_pool_is_ready(const struct conn_pool *pool)
-{
-	for (unsigned i = 0; i < pool->nconns; i++)
-	{
-		if (pool->conns[i].conn.state == CONN_READY)
-			return true;
-	}
-	return false;
 }
 
 bool conn_pool_is_there(const struct conn_pool *pool)

@@ -195,7 +195,7 @@ static void take_tokens(struct feed *feed, const struct db_feed_state *state)
 	feed->doubtful = !is_same_generation(feed);
 	if (feed->nlisteners == 0)
 		feed_end(feed);
-	else if (feed->seat == DB_AT_PRIMARY && db_reads_from_standby(feed->feeds->db))
+	else if (!feed->asked_head && feed->seat == DB_AT_PRIMARY && db_reads_from_standby(feed->feeds->db))
 	{
 		feed->primary_only = false;
 		restart(feed);

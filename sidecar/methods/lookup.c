@@ -131,6 +131,29 @@ static bool check_search(struct method_call *call, const struct member *options)
 		   read_scan_limit(call, options[SEARCH_SCAN_LIMIT].value, &scan_limit);
 }
 
+/* The extension takes all options but the one that says where they are to be answered. */
+static void set_search(struct method_call *call, struct slice request)
+{
+	struct json_iterator iterator;
+	struct slice key, value;
+	const char *before = "{";
+
+	call->texts[0] = (ssize_t)call->text.len;
+	json_iterate(&iterator, request);
+	while (json_next_member(&iterator, &key, &value))
+	{
+		if (json_string_is(key, "minPosition"))
+			continue;
+		buf_add_str(&call->text, before);
+		buf_add(&call->text, key.bytes, key.len);
+		buf_add_str(&call->text, ":");
+		buf_add(&call->text, value.bytes, value.len);
+		before = ",";
+	}
+	buf_add_str(&call->text, before[0] == '{' ? "{}" : "}");
+	buf_add(&call->text, "", 1);
+}
+
 bool method_messages_search(struct method_call *call)
 {
 	struct member options[SEARCH_OPTIONS] = {
@@ -146,7 +169,7 @@ bool method_messages_search(struct method_call *call)
 	if (!args_reading(call, call->args[0], options, SEARCH_OPTIONS) || !check_search(call, options) ||
 		!args_object(call, "options", request))
 		return false;
-	args_set_json(call, 0, request);
+	set_search(call, request);
 	if (!method_has_texts(call))
 		return false;
 	in.request = args_get(call, 0);
