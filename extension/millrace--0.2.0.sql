@@ -807,6 +807,11 @@ CREATE FUNCTION millrace.decided_to(namespace text) RETURNS bigint
 COMMENT ON FUNCTION millrace.decided_to(text) IS
     'internal: the highest global position up to which nothing may commit any more that this statement''s snapshot does not see';
 
+CREATE FUNCTION millrace.position_reached("position" bigint, namespace text DEFAULT NULL) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_position_reached';
+COMMENT ON FUNCTION millrace.position_reached(bigint, text) IS
+    'whether this statement''s snapshot has all messages up to a global position, as on a standby that may be behind';
+
 -- Where readers of a namespace stop, and for which transaction; NULL: at none, or it has ended since.
 CREATE FUNCTION millrace.held_back(namespace text, OUT readable bigint, OUT "position" bigint, OUT pid integer, OUT gid text)
     RETURNS record LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$

@@ -17,13 +17,16 @@
 #include "api/api.h"
 #include "core/read.h"
 #include "core/undecided.h"
+#include "retention/removals.h"
 #include "store/store.h"
 
 PG_FUNCTION_INFO_V1(millrace_first_undecided);
 PG_FUNCTION_INFO_V1(millrace_decided_to);
+PG_FUNCTION_INFO_V1(millrace_position_reached);
 
 extern Datum millrace_first_undecided(PG_FUNCTION_ARGS);
 extern Datum millrace_decided_to(PG_FUNCTION_ARGS);
+extern Datum millrace_position_reached(PG_FUNCTION_ARGS);
 
 /*
  * first_undecided(namespace, position) -> (head, global_position, xid): what the statement's snapshot makes
@@ -67,4 +70,34 @@ millrace_decided_to(PG_FUNCTION_ARGS)
 
 	StoreClose(store);
 	PG_RETURN_INT64(position);
+}
+
+/*
+ * position_reached(position, namespace) -> whether this statement's snapshot has all there is up to a global
+ * position: no message up to there may still commit that it does not see.  On a standby it is so when that
+ * was replayed.  A position that is behind all messages is reached where one from there on was removed: what
+ * is removed was there, and so was what came before it.  Errors: MR005 for a NULL position, MR003.
+ */
+Datum
+millrace_position_reached(PG_FUNCTION_ARGS)
+{
+	const char *namespace_name = ArgNamespaceOr(fcinfo, 1, SelectedNamespace());
+	int64 position, last;
+	bool reached;
+	Store *store;
+
+	CheckNotNull(PG_ARGISNULL(0), "position");
+	position = PG_GETARG_INT64(0);
+	store = StoreOpen(namespace_name, STORE_READ);
+	last = ReadHead(store) - 1;
+	if (position > last && !RemovalsReach(namespace_name, position))
+		reached = false;
+	else
+	{
+		int64 wanted = Min(position, last);
+
+		reached = DecidedUpTo(store, GetActiveSnapshot(), wanted) >= wanted;
+	}
+	StoreClose(store);
+	PG_RETURN_BOOL(reached);
 }

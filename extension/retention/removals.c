@@ -87,15 +87,33 @@ BeginScan(Relation removals, const char *namespace_name, text *category, int64 p
 	return systable_beginscan(removals, index, OidIsValid(index), GetActiveSnapshot(), nkeys, keys);
 }
 
+static Relation
+OpenRemovals(void)
+{
+	return table_open(get_relname_relid("removals", get_namespace_oid("millrace", false)), AccessShareLock);
+}
+
+/* Says whether a message of at least this global position was removed. */
+bool
+RemovalsReach(const char *namespace_name, int64 position)
+{
+	Relation removals = OpenRemovals();
+	SysScanDesc scan = BeginScan(removals, namespace_name, NULL, position);
+	bool found = systable_getnext(scan) != NULL;
+
+	systable_endscan(scan);
+	table_close(removals, AccessShareLock);
+	return found;
+}
+
 /*
- * The same for a category, or NULL for all, from a global position; but for the removals up to number `seen`,
- * of which the reader was told.
+ * RemovalsCheckStream() for a category, or NULL for all, from a global position; but for the removals up to
+ * number `seen`, of which the reader was told.
  */
 void
 RemovalsCheckCategory(Store *store, const char *namespace_name, text *category, int64 position, int64 seen)
 {
-	Relation removals =
-		table_open(get_relname_relid("removals", get_namespace_oid("millrace", false)), AccessShareLock);
+	Relation removals = OpenRemovals();
 	SysScanDesc scan = BeginScan(removals, namespace_name, category, position);
 	int64 removed_to = 0, last = seen;
 	HeapTuple row;

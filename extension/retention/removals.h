@@ -10,6 +10,7 @@
 
 extern void RemovalsCheckStream(Store *store, text *stream, int64 position, int64 global_position,
 								int64 seen);
+extern bool RemovalsReach(const char *namespace_name, int64 position);
 extern void RemovalsCheckCategory(Store *store, const char *namespace_name, text *category, int64 position,
 								  int64 seen);
 

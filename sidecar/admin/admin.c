@@ -36,28 +36,59 @@ static void on_live(struct admin *admin, struct http_request *request)
 	reply_status(request, 200, "live");
 }
 
-static bool asks_for_reads(const struct http_request *request)
+/* What of the server is there, all workers together. */
+struct readiness
+{
+	bool appends, reads;
+	bool standby; /* reads go to one */
+};
+
+static struct readiness look(const struct admin *admin)
+{
+	struct readiness there = {!admin->draining && !admin_disk_is_full(admin), !admin->draining, true};
+
+	for (unsigned i = 0; i < admin->inquirer.nworkers; i++)
+	{
+		const struct worker *worker = admin->inquirer.workers[i];
+
+		there.appends = there.appends && worker_ready(worker);
+		there.reads = there.reads && worker_readable(worker);
+		there.standby = there.standby && worker_reads_from_standby(worker);
+	}
+	return there;
+}
+
+/* The parameter `for` names what is asked for, reads or appends; without it, it is both. */
+static bool is_wanted(const struct http_request *request, const struct readiness *there)
 {
 	struct buf asked = {0};
-	bool found = url_query_find(http_query(request), "for", &asked);
-	bool reads = found && slice_is((struct slice){asked.data, asked.len}, "reads");
+	bool given = url_query_find(http_query(request), "for", &asked);
+	struct slice what = {given ? asked.data : "", asked.len};
+	bool ready = slice_is(what, "reads")	 ? there->reads
+				 : slice_is(what, "appends") ? there->appends
+											 : there->appends && there->reads;
 
 	buf_free(&asked);
-	return reads;
+	return ready;
 }
 
 static void on_ready(struct admin *admin, struct http_request *request)
 {
-	bool reads = !admin->draining, writes = reads && !admin_disk_is_full(admin);
-	bool ready;
+	const struct readiness there = look(admin);
+	bool ready = is_wanted(request, &there);
+	const struct http_reply reply = {.status = ready ? 200 : 503};
+	const char *word = ready			 ? "ready"
+					   : there.reads	 ? "reads only"
+					   : there.appends ? "appends only"
+										 : "not ready";
+	const char *place = !there.reads ? "null" : there.standby ? "\"standby\"" : "\"primary\"";
+	char text[120];
+	struct piece body;
 
-	for (unsigned i = 0; i < admin->inquirer.nworkers; i++)
-	{
-		writes = writes && worker_ready(admin->inquirer.workers[i]);
-		reads = reads && worker_readable(admin->inquirer.workers[i]);
-	}
-	ready = asks_for_reads(request) ? reads : writes;
-	reply_status(request, ready ? 200 : 503, ready ? "ready" : reads ? "reads only" : "not ready");
+	snprintf(text, sizeof(text), "{\"status\":\"%s\",\"appends\":%s,\"reads\":%s,\"readsFrom\":%s}", word,
+			 there.appends ? "true" : "false", there.reads ? "true" : "false", place);
+	body = piece_of(text);
+	http_reply(request, &reply, &body, 1);
 }
 
 static const struct route routes[] = {

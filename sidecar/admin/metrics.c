@@ -242,6 +242,9 @@ static void add_database(struct buf *out, const struct stats *stats)
 	for (unsigned i = 0; (role = db_role_name(i)) != NULL; i++)
 		buf_printf(out, "millrace_postgres_connections{role=\"%s\"} %" PRIu64 "\n", role,
 				   stats_get(&stats->postgres[i]));
+	add_value(out, "millrace_reads_from_standby_workers", "gauge",
+			  "Worker threads whose reads go to a standby; the others' go to the primary.",
+			  stats_get(&stats->standby));
 	add_head(out, "millrace_postgres_reconnects_total", "counter", "Connections to Postgres that came back.");
 	for (unsigned i = 0; (role = db_role_name(i)) != NULL; i++)
 		buf_printf(out, "millrace_postgres_reconnects_total{role=\"%s\"} %" PRIu64 "\n", role,

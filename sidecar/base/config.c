@@ -47,6 +47,15 @@ static const struct setting serve_settings[] = {
 	 .secret = true},
 	{"database-file", "Database", TEXT(database_file, NULL), .value = "FILE",
 	 .help = "a file with that and nothing else; better where there is a password in it"},
+	{"read-database", "Database", TEXT(read_database, NULL), .value = "CONNINFO",
+	 .help = "its standbys, in the same way: reads, exports and subscriptions go to one of them, and to "
+			 "--database while there is none",
+	 .secret = true},
+	{"read-database-file", "Database", TEXT(read_database_file, NULL), .value = "FILE",
+	 .help = "a file with that and nothing else"},
+	{"min-position-wait", "Database", NUMBER(min_position_wait, SECONDS, 5, 0, 3600), .value = "SECONDS",
+	 .help = "how long a read with minPosition waits for a standby to have that, before it goes to the "
+			 "primary"},
 	{"data-dir", "Database", TEXT(data_dir, "./millrace-data"), .value = "PATH",
 	 .help = "where the private PostgreSQL keeps its data; made on first use"},
 	{"pg-bindir", "Database", TEXT(pg_bindir, MILLRACE_PG_BINDIR), .value = "PATH",

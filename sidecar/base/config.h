@@ -36,6 +36,8 @@ struct config
 	const char *admin_listen;  /* host:port; empty = none; NULL = CONFIG_ADMIN_LISTEN if it is free */
 	const char *database;	   /* libpq connection string; NULL = the private PostgreSQL */
 	const char *database_file; /* where it came from; NULL = not from a file */
+	const char *read_database; /* the same of its standbys; NULL = all reads go to `database` */
+	const char *read_database_file;
 	const char *data_dir;	   /* of the private PostgreSQL */
 	const char *pg_bindir;	   /* where initdb and postgres are */
 	const char *cluster_cache; /* folder of the prepared cluster; empty = none; NULL = the user's cache */
@@ -68,6 +70,7 @@ struct config
 	int64_t batch_messages;	  /* in one append batch */
 	int64_t batch_bytes;	  /* in one append batch; one larger request goes alone */
 	int64_t retry_window;	  /* s */
+	int64_t min_position_wait; /* s, at a standby */
 	int64_t answer_timeout;	  /* s; ten times that for namespace calls, import and export */
 	int64_t sweep_interval;	  /* s; 0 = never */
 	int64_t drain_timeout;	  /* s, at SIGTERM */

@@ -88,6 +88,16 @@ static bool check_open_database(const struct config *config, const char *test_mo
 	return false;
 }
 
+static bool refuse_standbys_alone(const struct config *config, const struct command *command)
+{
+	char setting[VARIABLE_MAX];
+
+	config_source(config, command, config->read_database_file != NULL ? "read-database-file" : "read-database",
+				  setting);
+	fprintf(stderr, "millrace: %s names the standbys of --database, which is not given\n", setting);
+	return false;
+}
+
 bool config_check_postgres(const struct config *config, const struct command *command)
 {
 	char database[VARIABLE_MAX], data_dir[VARIABLE_MAX], test_mode[VARIABLE_MAX];
@@ -99,6 +109,8 @@ bool config_check_postgres(const struct config *config, const struct command *co
 	config_source(config, command, database_setting, database);
 	if (config->database != NULL && is_flag)
 		return config_refuse_both(database, data_dir);
+	if (config->database == NULL && config->read_database != NULL)
+		return refuse_standbys_alone(config, command);
 	if (config->test_mode && config->database != NULL)
 		return check_open_database(config, test_mode, database);
 	if (config->test_mode && (is_flag || (data_dir_from != SOURCE_DEFAULT && test_mode_from != SOURCE_FLAG)))

@@ -67,6 +67,7 @@ struct stats
 
 	stats_value postgres[STATS_ROLES];	 /* connections that are ready */
 	stats_value reconnects[STATS_ROLES]; /* became ready again */
+	stats_value standby;				 /* 1: reads go to a standby */
 
 	stats_value claims_given, claims_settled, claims_expired, claims_fenced; /* of consumers */
 	stats_value messages_failed;

@@ -3,7 +3,10 @@
  */
 #include "base/url_query.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "extension/hex.h"
 #include "extension/protocol.h"
@@ -11,6 +14,7 @@
 #include "base/spelling.h"
 
 #define MAX_JSON 16384 /* the same is in README.md, "Limits" */
+#define MAX_INTEGER 30 /* bytes */
 
 char url_query_take(struct slice *text, bool plus)
 {
@@ -100,6 +104,21 @@ bool url_query_check_names(struct slice query, const char *const known[], char p
 		return false;
 	}
 	return true;
+}
+
+bool url_query_integer(struct slice value, int64_t *number)
+{
+	char text[MAX_INTEGER + 1] = "";
+	char *end;
+
+	if (value.len == 0 || value.len > MAX_INTEGER)
+		return false;
+	memcpy(text, value.bytes, value.len);
+	if (text[0] != '-' && (text[0] < '0' || text[0] > '9'))
+		return false;
+	errno = 0;
+	*number = strtoll(text, &end, 10);
+	return errno == 0 && end == text + value.len && end[-1] != '-';
 }
 
 const char *url_query_check_json(struct slice value)

@@ -5,6 +5,7 @@
 #define MILLRACE_URL_QUERY_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 #include "base/slice.h"
@@ -29,6 +30,9 @@ bool url_query_check_names(struct slice query, const char *const known[], char p
  * What is no escape stands for itself.
  */
 char url_query_take(struct slice *text, bool plus);
+
+/* Reads all of a value as a decimal integer; false: it is none that fits. */
+bool url_query_integer(struct slice value, int64_t *number);
 
 /* What a parameter that is handed to Postgres as JSON must be and is not; NULL: it is. */
 const char *url_query_check_json(struct slice value);

@@ -41,6 +41,7 @@ struct export
 	struct http_request *request;
 	char namespace_name[MAX_NAMESPACE_NAME + 1];
 	int64_t position; /* where the next page begins */
+	struct db_reading reading;
 	struct db_optional since, until, before;
 	struct buf categories; /* an array literal, with its NUL; empty = all */
 	struct buf query;	   /* with its NUL; empty = none */
@@ -157,6 +158,15 @@ static bool read_format(struct export *export, struct slice value, struct error 
 	return export->cloudevents;
 }
 
+static bool read_min_position(struct export *export, struct slice value, struct error *error)
+{
+	bool ok = url_query_integer(value, &export->reading.min_position) && export->reading.min_position >= 0;
+
+	if (!ok)
+		error_set(error, ERROR_INVALID_REQUEST, "minPosition must be a global position, 0 or more");
+	return ok;
+}
+
 static struct db_optional *time_named(struct export *export, const char *name)
 {
 	if (strcmp(name, "since") == 0)
@@ -183,6 +193,8 @@ static bool read_parameter(struct export *export, const char *name, struct error
 			ok = read_categories(export, value, error);
 		else if (strcmp(name, "query") == 0)
 			ok = read_query(export, value, error);
+		else if (strcmp(name, "minPosition") == 0)
+			ok = read_min_position(export, value, error);
 		else if (strcmp(name, "format") == 0)
 			ok = read_format(export, value, error);
 		else
@@ -218,6 +230,7 @@ static void ask(struct export *export)
 		.until = export->until,
 		.before = export->before,
 		.max_bytes = page_bytes(export),
+		.reading = export->reading,
 	};
 	const struct db_export_end end = {
 		.namespace_name = export->namespace_name,
@@ -225,6 +238,7 @@ static void ask(struct export *export)
 		.began = export->began,
 		.last_exported = export->last_exported,
 		.max_bytes = page_bytes(export),
+		.reading = export->reading,
 	};
 	struct error error;
 
@@ -308,6 +322,11 @@ static void describe_failure(const struct export *export, const struct db_reply 
 	if (reply->status == DB_ERROR)
 		error_from_sqlstate(error, reply->error.sqlstate, reply->error.message, reply->error.hint,
 							reply->error.pid);
+	else if (reply->status == DB_NOT_YET)
+	{
+		error_set(error, ERROR_NOT_YET_REPLICATED, "%s", reply->error.message);
+		snprintf(error->details, sizeof(error->details), "%s", reply->error.detail);
+	}
 	else
 		error_set(error, ERROR_BACKEND_UNAVAILABLE, "%s", db_unavailable(export->db));
 }
@@ -352,12 +371,22 @@ static void send_page(struct export *export, struct db_reply *reply, struct slic
 	http_reply_end(request);
 }
 
+/* Of a session that is gone, the primary goes on: it is not behind what was read there. */
 static bool check_reply(struct export *export, const struct db_reply *reply)
 {
 	struct error error;
 
 	if (reply->status == DB_OK)
+	{
+		export->reading.seat = reply->seat;
 		return true;
+	}
+	if (reply->status == DB_GONE)
+	{
+		export->reading.seat = DB_AT_PRIMARY;
+		ask(export);
+		return false;
+	}
 	describe_failure(export, reply, &error);
 	fail(export, &error);
 	return false;
@@ -409,7 +438,7 @@ static void on_end(void *arg, struct db_reply *reply)
 
 static bool prepare(struct export *export, struct error *error)
 {
-	static const char *const known[] = {"categories", "query", "since", "until", "before", "format", NULL};
+	static const char *const known[] = {"categories", "query", "since", "until", "before", "format", "minPosition", NULL};
 	char problem[200];
 
 	if (!url_query_check_names(http_query(export->request), known, problem))

@@ -245,14 +245,14 @@ void batcher_count(const struct batcher *batcher, unsigned *in_flight, unsigned 
 
 /* ---- life ------------------------------------------------------------------------ */
 
-void batcher_init(struct batcher *batcher, struct db_shared *shared, const struct conn_user *user,
+void batcher_init(struct batcher *batcher, struct db_place *primary, const struct conn_user *user,
 				  struct batcher *deferred)
 {
 	batcher->deferred = deferred;
-	conn_init(&batcher->conn, shared, user);
+	conn_init(&batcher->conn, primary, user);
 	TAILQ_INIT(&batcher->gathering);
 	TAILQ_INIT(&batcher->spares);
-	hold_init(&batcher->hold, shared->base, on_hold_over, batcher);
+	hold_init(&batcher->hold, primary->shared->base, on_hold_over, batcher);
 }
 
 void batcher_free(struct batcher *batcher)

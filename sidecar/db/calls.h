@@ -50,6 +50,7 @@ struct db_read_stream
 	int64_t max_bytes;
 	bool backward; /* the newest first: the positions are the highest wanted; not set: from the end */
 	struct db_strict strict;
+	struct db_reading reading;
 };
 
 struct db_read_category
@@ -63,6 +64,7 @@ struct db_read_category
 	int64_t max_bytes;
 	bool backward;
 	struct db_strict strict;
+	struct db_reading reading;
 };
 
 /* Of messages, each as JSON text. */
@@ -81,6 +83,7 @@ struct db_read_query
 	int64_t batch_size;
 	int64_t max_bytes;
 	bool backward;
+	struct db_reading reading;
 };
 
 bool db_read_stream(struct db *db, const struct db_read_stream *in, db_query_done done, void *arg);
@@ -95,17 +98,25 @@ struct db_last_message
 {
 	const char *namespace_name, *stream;
 	const char *type; /* NULL: any */
+	struct db_reading reading;
 };
 
 struct db_stream_version
 {
 	const char *namespace_name, *stream;
+	struct db_reading reading;
 };
 
 bool db_last_message(struct db *db, const struct db_last_message *in, db_query_done done, void *arg);
 bool db_stream_version(struct db *db, const struct db_stream_version *in, db_query_done done, void *arg);
 
-bool db_head(struct db *db, const char *namespace_name, db_query_done done, void *arg);
+struct db_head
+{
+	const char *namespace_name;
+	struct db_reading reading;
+};
+
+bool db_head(struct db *db, const struct db_head *in, db_query_done done, void *arg);
 /* The global position of the last message; 0: none. */
 int64_t db_head_of(const struct db_reply *reply);
 
@@ -117,6 +128,13 @@ struct db_list_streams
 	const char *prefix; /* "": any */
 	int64_t max_rows;
 	const char *after; /* the cursor; NULL: from the first one on */
+	struct db_reading reading;
+};
+
+struct db_list_categories
+{
+	const char *namespace_name;
+	struct db_reading reading;
 };
 
 struct db_create_namespace
@@ -146,7 +164,7 @@ struct db_removal
 };
 
 bool db_list_streams(struct db *db, const struct db_list_streams *in, db_query_done done, void *arg);
-bool db_list_categories(struct db *db, const char *name, db_query_done done, void *arg);
+bool db_list_categories(struct db *db, const struct db_list_categories *in, db_query_done done, void *arg);
 bool db_list_namespaces(struct db *db, db_query_done done, void *arg);
 bool db_describe_namespace(struct db *db, const char *name, db_query_done done, void *arg);
 bool db_create_namespace(struct db *db, const struct db_create_namespace *in, db_query_done done, void *arg);
@@ -192,6 +210,7 @@ struct db_get_message
 {
 	const char *namespace_name;
 	const char *id; /* a UUID */
+	struct db_reading reading;
 };
 
 bool db_get_message(struct db *db, const struct db_get_message *in, db_query_done done, void *arg);
@@ -200,6 +219,7 @@ struct db_position_at
 {
 	const char *namespace_name;
 	int64_t time; /* microseconds since 2000-01-01 UTC */
+	struct db_reading reading;
 };
 
 bool db_position_at(struct db *db, const struct db_position_at *in, db_query_done done, void *arg);
@@ -210,6 +230,7 @@ struct db_list_types
 	const char *category;		   /* NULL: all */
 	struct db_optional position;   /* the highest looked at; not set: from the end */
 	struct db_optional scan_limit; /* messages looked at */
+	struct db_reading reading;
 };
 
 struct db_recent_streams
@@ -219,12 +240,14 @@ struct db_recent_streams
 	struct db_optional position;
 	const char *category;
 	struct db_optional scan_limit;
+	struct db_reading reading;
 };
 
 struct db_search_messages
 {
 	const char *namespace_name;
 	const char *request; /* a JSON object */
+	struct db_reading reading;
 };
 
 bool db_list_types(struct db *db, const struct db_list_types *in, db_query_done done, void *arg);
@@ -254,6 +277,7 @@ struct db_read_feed
 	bool whole;			 /* messages, and not only pokes */
 	const char *queries; /* a JSON array; NULL: none */
 	int64_t max_bytes;	 /* of whole messages: the page ends with the one that reaches it */
+	struct db_reading reading;
 };
 
 struct db_feed_row
@@ -281,8 +305,14 @@ struct db_feed_state
 	const char *refused;	/* of the hashes that were asked for those of tokens that may not read */
 };
 
-/* `token_hashes` is an array literal. */
-bool db_feed_state(struct db *db, const char *name, const char *token_hashes, db_query_done done, void *arg);
+struct db_feed_question
+{
+	const char *namespace_name;
+	const char *token_hashes; /* an array literal */
+	bool of_primary;		  /* which knows the latest of tokens, but not what its standbys have */
+};
+
+bool db_feed_state(struct db *db, const struct db_feed_question *in, db_query_done done, void *arg);
 struct db_feed_state db_feed_state_of(const struct db_reply *reply);
 
 struct db_read_pokes
@@ -299,6 +329,7 @@ struct db_read_pokes
 	const char *correlation;
 	const char *query; /* JSON */
 	struct db_strict strict;
+	struct db_reading reading;
 };
 
 struct db_pokes

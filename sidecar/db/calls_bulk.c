@@ -12,7 +12,7 @@ bool db_export(struct db *db, const struct db_export *in, db_query_done done, vo
 		DB_OPTIONAL(in->until), DB_NUMBER(in->max_bytes), in->query,	  DB_OPTIONAL(in->before),
 	};
 
-	return db_ask(db, &db_export_statement, params, done, arg);
+	return db_read(db, &db_export_statement, params, &in->reading, done, arg);
 }
 
 struct db_exported db_exported_of(const struct db_reply *reply)
@@ -29,7 +29,7 @@ bool db_export_end(struct db *db, const struct db_export_end *in, db_query_done 
 	const char *const params[] = {in->namespace_name, in->after, in->began, DB_NUMBER(in->last_exported),
 								  DB_NUMBER(in->max_bytes)};
 
-	return db_ask(db, &db_export_end_statement, params, done, arg);
+	return db_read(db, &db_export_end_statement, params, &in->reading, done, arg);
 }
 
 struct db_export_ended db_export_ended_of(const struct db_reply *reply)

@@ -16,6 +16,7 @@ struct db_export
 	struct db_optional since, until; /* microseconds since 2000-01-01 UTC */
 	struct db_optional before;		 /* the same: the first message that is not before it ends the export */
 	int64_t max_bytes;
+	struct db_reading reading;
 };
 
 #define DB_XID_LEN 24 /* of a transaction's number as text, with its NUL */
@@ -39,6 +40,7 @@ struct db_export_end
 	const char *began;	   /* of the first page of messages */
 	int64_t last_exported; /* global position; 0: none */
 	int64_t max_bytes;
+	struct db_reading reading;
 };
 
 struct db_export_ended

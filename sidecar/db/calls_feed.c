@@ -27,7 +27,8 @@ bool db_read_feed(struct db *db, const struct db_read_feed *in, db_query_done do
 		in->whole ? DB_NUMBER(in->max_bytes) : NULL, /* the second one's only */
 	};
 
-	return db_ask(db, in->whole ? &db_read_feed_whole_statement : &db_read_feed_statement, params, done, arg);
+	return db_read(db, in->whole ? &db_read_feed_whole_statement : &db_read_feed_statement, params,
+				   &in->reading, done, arg);
 }
 
 int db_feed_rows(const struct db_reply *reply)
@@ -61,11 +62,12 @@ struct db_feed_row db_feed_row(const struct db_reply *reply, int row, bool whole
 
 /* ---- the state of a namespace ------------------------------------------------------------------ */
 
-bool db_feed_state(struct db *db, const char *name, const char *token_hashes, db_query_done done, void *arg)
+bool db_feed_state(struct db *db, const struct db_feed_question *in, db_query_done done, void *arg)
 {
-	const char *const params[] = {name, token_hashes};
+	const char *const params[] = {in->namespace_name, in->token_hashes};
 
-	return db_ask(db, &db_feed_state_statement, params, done, arg);
+	return db_ask(db, in->of_primary ? &db_feed_tokens_statement : &db_feed_state_statement, params, done,
+				  arg);
 }
 
 struct db_feed_state db_feed_state_of(const struct db_reply *reply)
@@ -102,8 +104,8 @@ bool db_read_pokes(struct db *db, const struct db_read_pokes *in, db_query_done 
 		DB_OPTIONAL(in->strict.seen),
 	};
 
-	return db_ask(db, in->strict.on ? &db_read_pokes_strict_statement : &db_read_pokes_statement, params,
-				  done, arg);
+	return db_read(db, in->strict.on ? &db_read_pokes_strict_statement : &db_read_pokes_statement, params,
+				   &in->reading, done, arg);
 }
 
 struct db_pokes db_pokes_of(const struct db_reply *reply)

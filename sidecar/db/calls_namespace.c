@@ -7,12 +7,12 @@ bool db_list_streams(struct db *db, const struct db_list_streams *in, db_query_d
 {
 	const char *const params[] = {in->namespace_name, in->prefix, DB_NUMBER(in->max_rows), in->after};
 
-	return db_ask(db, &db_list_streams_statement, params, done, arg);
+	return db_read(db, &db_list_streams_statement, params, &in->reading, done, arg);
 }
 
-bool db_list_categories(struct db *db, const char *name, db_query_done done, void *arg)
+bool db_list_categories(struct db *db, const struct db_list_categories *in, db_query_done done, void *arg)
 {
-	return db_ask(db, &db_list_categories_statement, &name, done, arg);
+	return db_read(db, &db_list_categories_statement, &in->namespace_name, &in->reading, done, arg);
 }
 
 bool db_list_namespaces(struct db *db, db_query_done done, void *arg)

@@ -40,8 +40,8 @@ bool db_read_stream(struct db *db, const struct db_read_stream *in, db_query_don
 		DB_OPTIONAL(in->strict.seen),
 	};
 
-	return db_ask(db, in->strict.on ? &db_read_stream_strict_statement : &db_read_stream_statement, params,
-				  done, arg);
+	return db_read(db, in->strict.on ? &db_read_stream_strict_statement : &db_read_stream_statement, params,
+				   &in->reading, done, arg);
 }
 
 bool db_read_category(struct db *db, const struct db_read_category *in, db_query_done done, void *arg)
@@ -60,8 +60,8 @@ bool db_read_category(struct db *db, const struct db_read_category *in, db_query
 		DB_OPTIONAL(in->strict.seen),
 	};
 
-	return db_ask(db, in->strict.on ? &db_read_category_strict_statement : &db_read_category_statement,
-				  params, done, arg);
+	return db_read(db, in->strict.on ? &db_read_category_strict_statement : &db_read_category_statement,
+				   params, &in->reading, done, arg);
 }
 
 struct db_page db_page_of(const struct db_reply *reply)
@@ -81,7 +81,7 @@ bool db_read_query(struct db *db, const struct db_read_query *in, db_query_done 
 		DB_NUMBER(in->max_bytes),  direction_of(in->backward),
 	};
 
-	return db_ask(db, &db_read_query_statement, params, done, arg);
+	return db_read(db, &db_read_query_statement, params, &in->reading, done, arg);
 }
 
 int64_t db_query_head_of(const struct db_reply *reply)
@@ -100,19 +100,19 @@ bool db_last_message(struct db *db, const struct db_last_message *in, db_query_d
 {
 	const char *const params[] = {in->namespace_name, in->stream, in->type};
 
-	return db_ask(db, &db_last_message_statement, params, done, arg);
+	return db_read(db, &db_last_message_statement, params, &in->reading, done, arg);
 }
 
 bool db_stream_version(struct db *db, const struct db_stream_version *in, db_query_done done, void *arg)
 {
 	const char *const params[] = {in->namespace_name, in->stream};
 
-	return db_ask(db, &db_stream_version_statement, params, done, arg);
+	return db_read(db, &db_stream_version_statement, params, &in->reading, done, arg);
 }
 
-bool db_head(struct db *db, const char *namespace_name, db_query_done done, void *arg)
+bool db_head(struct db *db, const struct db_head *in, db_query_done done, void *arg)
 {
-	return db_ask(db, &db_head_statement, &namespace_name, done, arg);
+	return db_read(db, &db_head_statement, &in->namespace_name, &in->reading, done, arg);
 }
 
 int64_t db_head_of(const struct db_reply *reply)

@@ -105,20 +105,29 @@ static void note_ready(struct conn *conn, int change)
 	if (change <= 0)
 		return;
 	stats_add(&stats->reconnects[conn->user->role], conn->was_ready);
+	/* One to a standby may tell another state of things, whether it is the first or not. */
 	if (conn->user->role == DB_ROLE_READ)
-		conn->shared->reconnects += conn->was_ready;
+		conn->shared->reconnects += conn->was_ready || conn->place->standby;
 	conn->was_ready = true;
+}
+
+bool conn_is_silent(const struct conn *conn)
+{
+	return conn->silence >= UNREADY_TURNS;
 }
 
 /* Of connections for reads, those count that are ready and not silent. */
 static void note_readable(struct conn *conn)
 {
 	bool readable =
-		conn->user->role == DB_ROLE_READ && conn->state == CONN_READY && conn->silence < UNREADY_TURNS;
+		conn->user->role == DB_ROLE_READ && conn->state == CONN_READY && !conn_is_silent(conn);
 
-	if (readable != conn->counted)
-		atomic_fetch_add(&conn->shared->readable, readable ? 1U : -1U);
+	if (readable == conn->counted)
+		return;
+	atomic_fetch_add(&conn->shared->readable, readable ? 1U : -1U);
+	atomic_fetch_add(&conn->place->readable, readable ? 1U : -1U);
 	conn->counted = readable;
+	place_note_readable(conn);
 }
 
 /* In seconds. */
@@ -139,6 +148,7 @@ static unsigned turn_ms(const struct conn *conn)
 static void begin_ready(struct conn *conn)
 {
 	conn->ready_since = clock_ms();
+	conn->session = ++conn->shared->sessions;
 	conn->bytes_in = conn->bytes_out = 0;
 	conn->heard = true;
 	set_timer(conn, turn_ms(conn));
@@ -223,7 +233,7 @@ void conn_lose(struct conn *conn, const char *why)
 {
 	log_lost(conn, why);
 	if (conn->pg != NULL && (conn->state != CONN_READY || conn->silence > SILENT_TURNS))
-		db_hosts_next(&conn->shared->hosts, conn->pg);
+		db_hosts_next(&conn->place->hosts, conn->pg);
 	if (conn->state == CONN_READY && clock_passed(clock_ms(), conn->ready_since, STABLE_MS))
 		conn->pause_ms = PAUSE_MIN_MS;
 	conn_move(conn, CONN_PAUSED);
@@ -236,7 +246,7 @@ static void note_silence(struct conn *conn, unsigned turns)
 	conn->silence = turns;
 	note_readable(conn);
 	if (conn->user->role == DB_ROLE_APPEND)
-		atomic_store(&conn->shared->ready, turns < UNREADY_TURNS);
+		atomic_store(&conn->shared->ready, !conn_is_silent(conn));
 }
 
 /* A sync alone is answered without a transaction. */
@@ -306,7 +316,7 @@ static void poll_connection(struct conn *conn)
 			watch_socket(conn, false, true);
 			break;
 		case PGRES_POLLING_OK:
-			conn_move(conn, conn_misses_primary(conn) ? CONN_PAUSED : CONN_SETUP);
+			conn_move(conn, conn_misses_server(conn) ? CONN_PAUSED : CONN_SETUP);
 			break;
 		default:
 			conn_lose(conn, PQerrorMessage(conn->pg));
@@ -440,6 +450,8 @@ static void conn_on_socket(evutil_socket_t fd, short what, void *arg)
 	}
 	if ((what & EV_WRITE) && conn->pg == pg && pg != NULL)
 		flush_output(conn);
+	if (conn->pg == pg && pg != NULL && conn->state == CONN_READY && conn_is_promoted(conn))
+		conn_lose(conn, "the standby was promoted");
 }
 
 bool conn_queue(struct conn *conn, const struct db_statement_info *statement,
@@ -472,9 +484,11 @@ void conn_sync(struct conn *conn)
 		event_add(&conn->writable, NULL);
 }
 
-void conn_init(struct conn *conn, struct db_shared *shared, const struct conn_user *user)
+void conn_init(struct conn *conn, struct db_place *place, const struct conn_user *user)
 {
-	*conn = (struct conn){.shared = shared, .user = user, .pause_ms = PAUSE_MIN_MS};
+	struct db_shared *shared = place->shared;
+
+	*conn = (struct conn){.shared = shared, .place = place, .user = user, .pause_ms = PAUSE_MIN_MS};
 	event_assign(&conn->readable, shared->base, -1, EV_READ, conn_on_socket, conn);
 	event_assign(&conn->writable, shared->base, -1, EV_WRITE, conn_on_socket, conn);
 	event_assign(&conn->timer, shared->base, -1, 0, conn_on_timer, conn);

@@ -5,15 +5,28 @@
  * already active, so it is the end of the loop turn: what arrived together is sent together.
  */
 #include "base/clock.h"
-#include "db/internal.h"
+#include "db/query.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define READ_DEPTH 16 /* in flight on one connection; the rest waits for whichever is free first */
 #define SLOW_DEPTH 1
 #define CONSUME_CONNECTIONS 2
 #define SWEEP_MS 100
+
+static bool has_standby(const struct db *db)
+{
+	return db->standby.conninfo != NULL;
+}
+
+/* What waits where nobody is goes where somebody is. */
+static void balance(struct db *db)
+{
+	if (!has_standby(db))
+		return;
+	place_balance(&db->primary);
+	place_balance(&db->standby);
+}
 
 /* Fails what has waited too long, and comes back as long as something waits. */
 static void sweep(struct db *db)
@@ -22,13 +35,14 @@ static void sweep(struct db *db)
 	uint64_t now = clock_ms();
 	bool waiting = batcher_sweep(&db->batcher, now);
 
+	balance(db);
 	waiting = batcher_sweep(&db->deferred, now) || waiting;
-	waiting = conn_pool_sweep(&db->reads, now) || waiting;
+	waiting = place_sweep(&db->primary, now) || waiting;
 	waiting = conn_pool_sweep(&db->slow, now) || waiting;
 	waiting = conn_pool_sweep(&db->imports, now) || waiting;
-	waiting = conn_pool_sweep(&db->exports, now) || waiting;
-	waiting = conn_pool_sweep(&db->lists, now) || waiting;
 	waiting = conn_pool_sweep(&db->consumers, now) || waiting;
+	if (has_standby(db))
+		waiting = place_sweep(&db->standby, now) || waiting;
 	shared_note_queues(&db->shared);
 	if (waiting && !event_pending(&db->sweep, EV_TIMEOUT, NULL))
 		event_add(&db->sweep, &pause);
@@ -47,8 +61,7 @@ static void leave_standbys(struct db *db)
 	if (!db->shared.primary_found)
 		return;
 	db->shared.primary_found = false;
-	conn_pool_leave_standbys(&db->reads);
-	conn_pool_leave_standbys(&db->lists);
+	place_leave_standbys(&db->primary);
 }
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)
@@ -59,21 +72,21 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	db->shared.turn_scheduled = false;
 	leave_standbys(db);
+	balance(db);
 	batcher_send(&db->batcher);
 	batcher_send(&db->deferred);
-	conn_pool_send(&db->reads);
+	place_send(&db->primary);
 	conn_pool_send(&db->slow);
 	conn_pool_send(&db->imports);
-	conn_pool_send(&db->exports);
-	conn_pool_send(&db->lists);
 	conn_pool_send(&db->consumers);
-	watch_send(&db->watch);
+	if (has_standby(db))
+		place_send(&db->standby);
 	shared_note_queues(&db->shared);
 	if (!event_pending(&db->sweep, EV_TIMEOUT, NULL))
 		sweep(db);
 }
 
-bool db_check_conninfo(const char *conninfo, const char *file, struct buf *error)
+bool db_check_conninfo(const char *setting, const char *conninfo, const char *file, struct buf *error)
 {
 	char *reason = NULL;
 	PQconninfoOption *options = PQconninfoParse(conninfo, &reason);
@@ -81,8 +94,8 @@ bool db_check_conninfo(const char *conninfo, const char *file, struct buf *error
 	bool right = options != NULL;
 
 	if (!right)
-		buf_printf(error, "--database%s%s is not a connection string or URI", file != NULL ? "-file " : "",
-				   file != NULL ? file : "");
+		buf_printf(error, "--%s%s%s is not a connection string or URI", setting,
+				   file != NULL ? "-file " : "", file != NULL ? file : "");
 	if (!right && (secret || reason == NULL)) /* libpq shows what it cannot read */
 		buf_add_str(error, "; there may be a password in it, so it is not shown");
 	else if (!right)
@@ -115,42 +128,54 @@ bool db_names_several_hosts(const char *conninfo)
 	return several;
 }
 
+/* What goes to --database needs that place first.  False: out of memory. */
+static bool init_places(struct db *db, const char *conninfo)
+{
+	const char *standby = db->shared.config->read_database;
+	bool ok = place_init(&db->primary, &db->shared, conninfo, false);
+
+	batcher_init(&db->batcher, &db->primary, &batcher_append_user, &db->deferred);
+	batcher_init(&db->deferred, &db->primary, &batcher_deferred_user, &db->deferred);
+	if (!ok || standby == NULL)
+		return ok;
+	if (!place_init(&db->standby, &db->shared, standby, true))
+		return false;
+	place_pair(&db->primary, &db->standby);
+	place_pair(&db->standby, &db->primary);
+	return true;
+}
+
 struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo, bool pooled,
 				  struct stats *stats)
 {
 	struct db *db = calloc(1, sizeof(*db));
+	struct db_place *primary;
 	struct db_shared *shared;
 
 	if (db == NULL)
 		return NULL;
 	shared = &db->shared;
+	primary = &db->primary;
 	shared->base = base;
 	shared->config = config;
 	shared->stats = stats;
 	shared->pooled = pooled;
-	shared->conninfo = strdup(conninfo);
+	shared->sessions = DB_AT_PRIMARY;
 	STAILQ_INIT(&shared->free_queries);
-	shared->several_hosts = db_names_several_hosts(conninfo);
 	shared->appends = &db->batcher.conn;
 	event_assign(&shared->turn, base, -1, 0, on_turn, db);
 	event_assign(&db->sweep, base, -1, 0, on_sweep, db);
-	batcher_init(&db->batcher, shared, &batcher_append_user, &db->deferred);
-	batcher_init(&db->deferred, shared, &batcher_deferred_user, &db->deferred);
-	watch_init(&db->watch, shared);
-	if (shared->conninfo == NULL ||
-		!conn_pool_init(&db->reads, shared, &read_pool_user, (unsigned)config->read_connections,
-						READ_DEPTH) ||
-		!conn_pool_init(&db->slow, shared, &slow_pool_user, 1, SLOW_DEPTH) ||
-		!conn_pool_init(&db->imports, shared, &import_pool_user, 1, SLOW_DEPTH) ||
-		!conn_pool_init(&db->exports, shared, &export_pool_user, 1, SLOW_DEPTH) ||
-		!conn_pool_init(&db->lists, shared, &list_pool_user, 1, SLOW_DEPTH) ||
-		!conn_pool_init(&db->consumers, shared, &consume_pool_user, CONSUME_CONNECTIONS, SLOW_DEPTH))
+	if (!init_places(db, conninfo) || !conn_pool_init(&db->slow, primary, &slow_pool_user, 1, SLOW_DEPTH) ||
+		!conn_pool_init(&db->imports, primary, &import_pool_user, 1, SLOW_DEPTH) ||
+		!conn_pool_init(&db->consumers, primary, &consume_pool_user, CONSUME_CONNECTIONS, SLOW_DEPTH))
 	{
 		db_free(db);
 		return NULL;
 	}
 	conn_open(&db->batcher.conn);
-	conn_pool_open(&db->reads);
+	conn_pool_open(&primary->reads);
+	if (has_standby(db))
+		conn_pool_open(&db->standby.reads);
 	return db;
 }
 
@@ -159,13 +184,11 @@ void db_close(struct db *db)
 	db->shared.closing = true;
 	batcher_free(&db->batcher);
 	batcher_free(&db->deferred);
-	conn_pool_free(&db->reads);
 	conn_pool_free(&db->slow);
 	conn_pool_free(&db->imports);
-	conn_pool_free(&db->exports);
-	conn_pool_free(&db->lists);
 	conn_pool_free(&db->consumers);
-	watch_free(&db->watch);
+	place_free(&db->primary);
+	place_free(&db->standby);
 	event_del(&db->shared.turn);
 	event_del(&db->sweep);
 }
@@ -177,8 +200,10 @@ void db_free(struct db *db)
 	if (!db->shared.closing)
 		db_close(db);
 	query_free_spares(&db->shared);
-	free(db->shared.conninfo);
-	db_hosts_free(&db->shared.hosts);
+	free(db->primary.conninfo);
+	db_hosts_free(&db->primary.hosts);
+	free(db->standby.conninfo);
+	db_hosts_free(&db->standby.hosts);
 	free(db);
 }
 
@@ -206,18 +231,16 @@ const char *db_role_name(unsigned role)
 	return role < DB_ROLES ? names[role] : NULL;
 }
 
+static void count_ready(void *arg, const struct db_connection *connection)
+{
+	*(unsigned *)arg += connection->is_ready;
+}
+
 unsigned db_connections(const struct db *db)
 {
-	const struct conn_pool *pools[] = {&db->reads,	 &db->slow,	 &db->imports,
-									   &db->exports, &db->lists, &db->consumers};
-	unsigned open = (db->batcher.conn.state == CONN_READY) + (db->deferred.conn.state == CONN_READY) +
-					(db->watch.conn.state == CONN_READY);
+	unsigned open = 0;
 
-	for (size_t i = 0; i < sizeof(pools) / sizeof(pools[0]); i++)
-	{
-		for (unsigned j = 0; j < pools[i]->nconns; j++)
-			open += pools[i]->conns[j].conn.state == CONN_READY;
-	}
+	db_walk(db, count_ready, &open);
 	return open;
 }
 
@@ -229,6 +252,16 @@ bool db_ready(const struct db *db)
 bool db_readable(const struct db *db)
 {
 	return atomic_load(&db->shared.readable) > 0;
+}
+
+bool db_reads_from_standby(const struct db *db)
+{
+	return place_readable(&db->standby) > 0;
+}
+
+bool db_has_standby(const struct db *db)
+{
+	return has_standby(db);
 }
 
 const char *db_unavailable(const struct db *db)
@@ -248,18 +281,17 @@ bool db_idle(const struct db *db)
 
 /* ---- asking ---------------------------------------------------------------------- */
 
-static struct conn_pool *conn_pool_of(struct db *db, const struct db_statement_info *statement)
+/* The pool of a statement that goes to --database. */
+static struct conn_pool *pool_at_primary(struct db *db, const struct db_statement_info *statement)
 {
+	struct conn_pool *pool = place_pool(&db->primary, statement->role);
+
+	if (pool != NULL)
+		return pool;
 	switch (statement->role)
 	{
-		case DB_ROLE_READ:
-			return &db->reads;
 		case DB_ROLE_IMPORT:
 			return &db->imports;
-		case DB_ROLE_EXPORT:
-			return &db->exports;
-		case DB_ROLE_LIST:
-			return &db->lists;
 		case DB_ROLE_CONSUME:
 			return &db->consumers;
 		default:
@@ -267,17 +299,42 @@ static struct conn_pool *conn_pool_of(struct db *db, const struct db_statement_i
 	}
 }
 
+/* What is bound to a session of the other place goes there, whether it is there still or not. */
+static struct conn_pool *pool_of(struct db *db, const struct db_statement_info *statement, uint64_t seat)
+{
+	struct conn_pool *standby = has_standby(db) ? place_pool(&db->standby, statement->role) : NULL;
+
+	if (standby != NULL && !db_is_of_primary(statement) &&
+		(seat > DB_AT_PRIMARY || (seat == DB_ANYWHERE && conn_pool_is_there(standby))))
+		return standby;
+	return pool_at_primary(db, statement);
+}
+
 bool db_ask(struct db *db, const struct db_statement_info *statement, const char *const *params,
 			db_query_done done, void *arg)
 {
-	return conn_pool_ask(conn_pool_of(db, statement), statement, params, NULL, done, arg);
+	return db_read(db, statement, params, &(struct db_reading){.seat = DB_ANYWHERE}, done, arg);
+}
+
+bool db_read(struct db *db, const struct db_statement_info *statement, const char *const *params,
+			 const struct db_reading *reading, db_query_done done, void *arg)
+{
+	const struct query_order order = {
+		.statement = statement, .params = params, .reading = *reading, .done = done, .arg = arg};
+
+	return conn_pool_ask(pool_of(db, statement, reading->seat), &order);
 }
 
 bool db_import(struct db *db, const char *namespace_name, const struct buf *frame, bool trial,
 			   db_query_done done, void *arg)
 {
-	const struct db_statement_info *info = trial ? &db_import_trial_statement : &db_import_statement;
+	const struct query_order order = {
+		.statement = trial ? &db_import_trial_statement : &db_import_statement,
+		.params = &namespace_name,
+		.frame = frame,
+		.done = done,
+		.arg = arg,
+	};
 
-	return frame->len <= INT32_MAX &&
-		   conn_pool_ask(conn_pool_of(db, info), info, &namespace_name, frame, done, arg);
+	return frame->len <= INT32_MAX && conn_pool_ask(&db->imports, &order);
 }

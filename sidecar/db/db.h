@@ -42,6 +42,8 @@ enum db_status
 	DB_ERROR,		/* Postgres refused: sqlstate, message, detail, hint are set */
 	DB_OVERLOADED,	/* a queue is full, nothing was sent */
 	DB_UNAVAILABLE, /* no connection within the retry window, or shutting down */
+	DB_NOT_YET,		/* a read's min_position: message and detail (JSON) are set */
+	DB_GONE,		/* the session that a read was bound to; nothing was sent, or its answer is lost */
 };
 
 /* What Postgres said; the strings are never NULL (empty when absent). */
@@ -115,9 +117,25 @@ void db_on_commit(struct db *db, db_committed committed, void *arg);
 
 /* ---- everything else ------------------------------------------------- */
 
+/*
+ * Where a read may be answered.  Of two sessions the one may be at a standby that is behind the other's; a
+ * session alone never goes back.  So what belongs together (the pages of an answer; what a feed hands out) is
+ * bound to where the first part was answered: to the primary, or to one session with a standby.  When that is
+ * gone such a read fails with DB_GONE.
+ */
+#define DB_ANYWHERE 0
+#define DB_AT_PRIMARY 1
+
+struct db_reading
+{
+	uint64_t seat;		  /* DB_ANYWHERE, DB_AT_PRIMARY, or the seat of an earlier reply */
+	int64_t min_position; /* global: it waits until all up to there is decided and visible; 0: for nothing */
+};
+
 struct db_reply
 {
 	enum db_status status;
+	uint64_t seat; /* DB_OK: where it was answered */
 	struct db_error error;
 	struct pg_result *result; /* DB_OK: for the functions of calls.h to read; NULL once it is taken */
 };
@@ -147,24 +165,31 @@ enum db_watch_end
 	DB_WATCH_REFUSED,	  /* the procedure is not there, or not for this role */
 };
 
+/* Whose commits: those that reads can find now, where they are answered, or those of the primary. */
+enum db_watched
+{
+	DB_WATCH_READS,
+	DB_WATCH_PRIMARY,
+};
+
 typedef void (*db_watch_done)(void *arg, enum db_watch_end end);
 
 /*
  * Waits until a transaction that wrote has ended since the last DB_WATCH_TOLD; the first wait on a connection
- * ends at once.  Who is told so and reads then misses nothing.  One wait at a time; it holds up no shutdown
- * and is in no queue.  False: closing, or one is under way.
+ * ends at once.  Who is told so and reads then misses nothing.  One wait of each at a time, and one
+ * for both where they are the same; it holds up no shutdown and is in no queue.  False: closing, or one is under way.
  */
-bool db_watch(struct db *db, db_watch_done done, void *arg);
+bool db_watch(struct db *db, enum db_watched which, db_watch_done done, void *arg);
 /* Whether Postgres has the wait, and not for much longer than it should: it can be relied on. */
-bool db_is_watching(const struct db *db);
+bool db_is_watching(struct db *db, enum db_watched which);
 
 /* ---- life ------------------------------------------------------------- */
 
 /*
- * Whether libpq can read a connection string, out of that file or (NULL) none; false: *error says what is
- * wrong with it.
+ * Whether libpq can read the connection string of that setting, out of that file or (NULL) none; false:
+ * *error says what is wrong with it.
  */
-bool db_check_conninfo(const char *conninfo, const char *file, struct buf *error);
+bool db_check_conninfo(const char *setting, const char *conninfo, const char *file, struct buf *error);
 /*
  * True when a connection string, the environment or a service names more than one server; then only one that
  * takes writes will do.
@@ -181,6 +206,8 @@ extern const char db_setup_sql[];
  * consumers.
  */
 #define DB_OTHER_CONNECTIONS 9
+/* The same to standbys: for exports, lists and subscriptions. */
+#define DB_STANDBY_CONNECTIONS 3
 
 /* `pooled`: sessions are lent for single transactions.  The stats must outlive it. */
 struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo, bool pooled,
@@ -197,6 +224,8 @@ unsigned db_connections(const struct db *db); /* open now, for sys.health */
 bool db_ready(
 	const struct db *db); /* the append connection is up and its server not silent; from any thread */
 bool db_readable(const struct db *db); /* a connection for reads is up and not silent; from any thread */
+bool db_has_standby(const struct db *db);		 /* --read-database is given */
+bool db_reads_from_standby(const struct db *db); /* reads go there now; from any thread */
 /* What is to be told of a request that failed with DB_UNAVAILABLE. */
 const char *db_unavailable(const struct db *db);
 /*
@@ -210,6 +239,7 @@ struct db_connection
 {
 	const char *what; /* "appends", "reads", ... */
 	const char *state;
+	bool is_ready;
 	uint64_t age_ms;			  /* since it was ready, or was lost */
 	uint64_t bytes_in, bytes_out; /* of parameters and results */
 	unsigned in_flight;			  /* requests that Postgres has */

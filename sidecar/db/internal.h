@@ -12,10 +12,13 @@
  *     settle.c      answers to requests
  *     park.c        requests whose stream another session holds locked
  *     cancel.c      ends a statement that is not waited for any more
- *     standby.c     which server reads may go to
+ *     place.c       where reads are answered
+ *     standby.c     which server of it will do
  *     hold.c        how long a batch may gather when nothing is in flight
  *     frame.c       reads frames: which streams a request appends to, and the verdicts
- *     query.c       everything else: pools of pipelined connections
+ *     query.c       everything else: the requests,
+ *     pool.c        the pools of connections that they go to,
+ *     reach.c       and reads that ask for a position (query.h)
  *     watch.c       waits for what others commit
  *     walk.c        what there is to tell of each connection
  *     statement.h   what a statement is
@@ -48,6 +51,7 @@
 /* ---- shared.c ------------------------------------------------------------ */
 
 struct conn;
+struct db_place;
 struct query;
 
 STAILQ_HEAD(query_queue, query);
@@ -58,14 +62,12 @@ struct db_shared
 	struct event_base *base;
 	const struct config *config;
 	struct stats *stats; /* the worker's */
-	char *conninfo;
-	struct db_hosts hosts; /* which one the next attempt begins with */
-	bool several_hosts;	   /* reads too must then ask for the primary, or they may miss the newest appends */
-	bool pooled;		   /* sessions are lent for single transactions */
+	bool pooled; /* sessions are lent for single transactions */
 	bool closing;
 	_Atomic bool ready;			/* the append connection is up and not silent */
-	_Atomic unsigned readable;	/* connections for reads that are ready and not silent */
+	_Atomic unsigned readable;	/* connections for reads that are ready and not silent, at any place */
 	unsigned long reconnects;	/* of those for reads */
+	uint64_t sessions;			/* the number of the last one */
 	const struct conn *appends; /* the append connection */
 	bool primary_found;			/* by it, in this loop turn: reads are to leave standbys */
 	struct event turn;			/* the end of this loop turn: everything that gathered is sent */
@@ -118,6 +120,7 @@ struct conn_user
 struct conn
 {
 	struct db_shared *shared;
+	struct db_place *place;
 	const struct conn_user *user;
 	enum conn_state state;
 	PGconn *pg;
@@ -131,16 +134,19 @@ struct conn
 	unsigned pause_ms;	/* before the next attempt; small again after the first answer */
 	uint64_t down_since, ready_since; /* ms; which one counts depends on the state */
 	bool outage_logged, reason_logged;
+	uint64_t session; /* its number: no other one that was ever ready has it, nor DB_AT_PRIMARY */
 	bool was_ready;	  /* ever */
-	bool counted;	  /* among shared.readable */
+	bool counted;	  /* among place.readable */
 	PGresult *result; /* of the oldest in flight, until its sync: the first error, else the first one */
 	uint64_t bytes_in, bytes_out; /* of results and parameters */
 };
 
-void conn_init(struct conn *conn, struct db_shared *shared, const struct conn_user *user);
+void conn_init(struct conn *conn, struct db_place *place, const struct conn_user *user);
 void conn_open(struct conn *conn);	/* does nothing unless unused */
 void conn_close(struct conn *conn); /* for good; runs no callback */
 void conn_lose(struct conn *conn, const char *why);
+/* The server owes an answer for so long that it is not counted on. */
+bool conn_is_silent(const struct conn *conn);
 /* Down for longer than a request waits. */
 bool conn_outage_is_long(const struct conn *conn, uint64_t now);
 /* As libpq wants them: formats NULL = all text, lengths count for binary ones only. */
@@ -201,9 +207,11 @@ void conn_cancel(const struct conn *conn);
 
 /* Whether this connection must lead to a server that takes writes. */
 bool conn_wants_primary(const struct conn *conn);
-/* Whether it must and does not, though libpq has connected. */
-bool conn_misses_primary(const struct conn *conn);
+/* Whether libpq has connected it to a server that will not do. */
+bool conn_misses_server(const struct conn *conn);
 bool conn_is_at_standby(const struct conn *conn);
+/* Whether it was to a standby, which is one no more. */
+bool conn_is_promoted(const struct conn *conn);
 
 /* ---- hold.c ------------------------------------------------------------ */
 
@@ -243,7 +251,7 @@ struct batcher
 	size_t nparts;
 };
 
-void batcher_init(struct batcher *batcher, struct db_shared *shared, const struct conn_user *user,
+void batcher_init(struct batcher *batcher, struct db_place *primary, const struct conn_user *user,
 				  struct batcher *deferred);
 void batcher_free(struct batcher *batcher); /* fails what waits */
 void batcher_send(struct batcher *batcher);
@@ -289,7 +297,7 @@ bool frame_open_verdicts(struct frame_verdicts *verdicts, const char *bytes, siz
 bool frame_next_verdict(struct frame_verdicts *verdicts, struct frame_verdict *verdict);
 void frame_read_part(const struct frame_verdict *verdict, unsigned part, struct db_part *out);
 
-/* ---- query.c ----------------------------------------------------------- */
+/* ---- query.c, pool.c --------------------------------------------------- */
 
 struct query_list
 {
@@ -306,26 +314,29 @@ struct pooled_conn
 
 struct conn_pool
 {
-	struct db_shared *shared;
+	struct db_place *place;
+	struct conn_pool *other; /* of the same role at the other place; NULL: there is none */
 	struct pooled_conn *conns;
 	unsigned nconns;
 	unsigned depth; /* most requests in flight on one connection */
 	struct query_list waiting;
-	size_t most_waiting; /* beyond it: overloaded */
+	struct query_list behind; /* ask for a position that is not there yet */
+	size_t most_waiting;	  /* beyond it: overloaded */
 };
 
-bool conn_pool_init(struct conn_pool *pool, struct db_shared *shared, const struct conn_user *user,
+struct query_order;
+
+bool conn_pool_init(struct conn_pool *pool, struct db_place *place, const struct conn_user *user,
 					unsigned nconns, unsigned depth);
 void conn_pool_open(struct conn_pool *pool);
 void conn_pool_free(struct conn_pool *pool); /* fails what waits */
 void conn_pool_send(struct conn_pool *pool);
-/*
- * Puts a request on the pool; `frame`: of an import, the parameter behind the last.  False: there is no room
- * for it.
- */
-bool conn_pool_ask(struct conn_pool *pool, const struct db_statement_info *statement,
-				   const char *const *params, const struct buf *frame, db_query_done done, void *arg);
-/* Now that the appends have found the primary. */
+/* Puts a request on the pool.  False: there is no room for it. */
+bool conn_pool_ask(struct conn_pool *pool, const struct query_order *order);
+/* Whether what is asked of it now is answered soon. */
+bool conn_pool_is_there(const struct conn_pool *pool);
+/* Hands what waits to the other pool, where this one is not there and that one is. */
+void conn_pool_balance(struct conn_pool *pool);
 void conn_pool_leave_standbys(struct conn_pool *pool);
 bool conn_pool_sweep(struct conn_pool *pool, uint64_t now); /* true: something still waits for a connection */
 
@@ -337,6 +348,7 @@ extern const struct conn_user import_pool_user;
 extern const struct conn_user export_pool_user;
 extern const struct conn_user list_pool_user;
 extern const struct conn_user consume_pool_user;
+extern const struct conn_user standby_read_user, standby_export_user, standby_list_user;
 
 /* ---- watch.c ----------------------------------------------------------- */
 
@@ -346,14 +358,59 @@ struct watch
 	db_watch_done done; /* NULL: no wait is under way */
 	void *arg;
 	bool heard; /* what the last answer told */
+	bool refused;
 	bool sent;
 	uint64_t sent_ms;
 	char asker[24]; /* a number of its own */
 };
 
-void watch_init(struct watch *watch, struct db_shared *shared);
+void watch_init(struct watch *watch, struct db_place *place);
+void watch_open(struct watch *watch);
 void watch_send(struct watch *watch);
 void watch_free(struct watch *watch); /* a wait that is under way ends without a callback */
+
+/* ---- place.c ------------------------------------------------------------- */
+
+/*
+ * Where reads are answered: at --database, to which all else goes, too, or at --read-database.  Owned by
+ * struct db.
+ */
+struct db_place
+{
+	struct db_shared *shared;
+	char *conninfo; /* NULL: there is no such place */
+	bool standby;	/* it is --read-database: only standbys will do */
+	struct db_hosts hosts; /* which one the next attempt begins with */
+	bool several_hosts;	   /* reads too must then ask for the primary, or they may miss the newest appends */
+	_Atomic unsigned readable; /* connections for reads that are ready and not silent */
+	struct conn_pool reads, exports, lists;
+	struct watch watch;
+	bool told; /* by the watch, in this loop turn: reads that ask for a position may find it */
+};
+
+/* False: out of memory. */
+bool place_init(struct db_place *place, struct db_shared *shared, const char *conninfo, bool standby);
+void place_free(struct db_place *place); /* fails what waits */
+void place_send(struct db_place *place);
+bool place_sweep(struct db_place *place, uint64_t now); /* true: something still waits */
+/* Now that the appends have found the primary. */
+void place_leave_standbys(struct db_place *place);
+/* The pool of a role; NULL: such statements go nowhere else than to --database. */
+struct conn_pool *place_pool(struct db_place *place, enum db_role role);
+/* From any thread. */
+unsigned place_readable(const struct db_place *place);
+/* What those that wait for a position wait for. */
+bool place_has_behind(const struct db_place *place);
+/* What waits at the one may go to the other. */
+void place_pair(struct db_place *one, struct db_place *other);
+void place_balance(struct db_place *place);
+void place_note_readable(const struct conn *conn); /* it counts now, or no more */
+
+/* Where a request was answered, as a place that one that belongs to it can be bound to. */
+static inline uint64_t conn_seat(const struct conn *conn)
+{
+	return conn->place->standby ? conn->session : DB_AT_PRIMARY;
+}
 
 /* ---- db.c ---------------------------------------------------------------- */
 
@@ -363,8 +420,8 @@ struct db
 	struct event sweep; /* runs only while something waits for a lost connection */
 	struct batcher batcher;
 	struct batcher deferred; /* requests that met a locked stream: they wait here and hold up no others */
-	struct conn_pool reads, slow, imports, exports, lists, consumers;
-	struct watch watch;
+	struct conn_pool slow, imports, consumers;
+	struct db_place primary, standby;
 };
 
 #endif

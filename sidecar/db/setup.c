@@ -21,7 +21,7 @@ const char db_setup_sql[] = "SELECT set_config('search_path', 'pg_catalog, pg_te
  */
 PGconn *conn_start(const struct conn *conn)
 {
-	const struct db_shared *shared = conn->shared;
+	const struct db_place *place = conn->place;
 	bool primary = conn_wants_primary(conn);
 	const char *keywords[] = {"fallback_application_name",
 							  "target_session_attrs",
@@ -36,19 +36,25 @@ PGconn *conn_start(const struct conn *conn)
 							  "port",
 							  NULL};
 	const char *values[] = {"millrace",
-							primary ? "read-write" : "any",
+							place->standby ? "standby" : primary ? "read-write" : "any",
 							"10000",
 							"10",
 							"5",
 							"3",
-							shared->conninfo,
+							place->conninfo,
 							"UTF8",
-							shared->hosts.host,
-							shared->hosts.hostaddr,
-							shared->hosts.port,
+							place->hosts.host,
+							place->hosts.hostaddr,
+							place->hosts.port,
 							NULL};
 
 	return PQconnectStartParams(keywords, values, 1);
+}
+
+/* Any read may ask for a position. */
+static bool is_reach(const struct db_statement_info *statement, const struct conn *conn)
+{
+	return statement == &db_reach_statement && place_pool(conn->place, conn->user->role) != NULL;
 }
 
 /* Sends the settings and all statements of the role with one sync; false when that fails at once. */
@@ -72,7 +78,7 @@ bool conn_send_setup(struct conn *conn)
 	{
 		const struct db_statement_info *statement = db_statements[i];
 
-		if (statement->role == conn->user->role &&
+		if ((statement->role == conn->user->role || is_reach(statement, conn)) &&
 			!PQsendPrepare(conn->pg, statement->name, statement->sql, 0, NULL))
 			return false;
 	}

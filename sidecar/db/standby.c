@@ -1,19 +1,30 @@
 /*
- * standby.c: reads go to the server that takes the appends, or a client would not find what it has just
- * written (see internal.h).
+ * standby.c: which server of its place a connection must lead to (see internal.h).
  *
- * Where several hosts are named, libpq is asked for the one that takes writes.  But one address may also lead
- * now to one server and now to another: so what counts is what it has connected to.
+ * At --database reads go to the server that takes the appends, or a client would not find what it has just
+ * written.  Where several hosts are named, libpq is asked for the one that takes writes.  At --read-database
+ * it is asked for a standby, and one that is promoted is left.  But one address may also lead now to one
+ * server and now to another: so what counts is what libpq has connected to.
  */
 #include <string.h>
 
 #include "db/internal.h"
 
-bool conn_is_at_standby(const struct conn *conn)
+static bool says(const struct conn *conn, const char *word)
 {
 	const char *standby = PQparameterStatus(conn->pg, "in_hot_standby");
 
-	return standby != NULL && strcmp(standby, "on") == 0;
+	return standby != NULL && strcmp(standby, word) == 0;
+}
+
+bool conn_is_at_standby(const struct conn *conn)
+{
+	return says(conn, "on");
+}
+
+bool conn_is_promoted(const struct conn *conn)
+{
+	return conn->place->standby && says(conn, "off");
 }
 
 bool conn_wants_primary(const struct conn *conn)
@@ -22,10 +33,11 @@ bool conn_wants_primary(const struct conn *conn)
 	bool reads =
 		role == DB_ROLE_READ || role == DB_ROLE_EXPORT || role == DB_ROLE_LIST || role == DB_ROLE_WATCH;
 
-	return !reads || conn->shared->several_hosts || atomic_load(&conn->shared->ready);
+	return !conn->place->standby &&
+		   (!reads || conn->place->several_hosts || atomic_load(&conn->shared->ready));
 }
 
-bool conn_misses_primary(const struct conn *conn)
+bool conn_misses_server(const struct conn *conn)
 {
-	return conn_wants_primary(conn) && conn_is_at_standby(conn);
+	return (conn_wants_primary(conn) && conn_is_at_standby(conn)) || conn_is_promoted(conn);
 }

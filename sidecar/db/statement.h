@@ -46,12 +46,14 @@ struct db_statement_info
 
 /* All that are prepared at the start of a session but for the appends; NULL ends them. */
 extern const struct db_statement_info *const db_statements[];
+/* Whether a standby may only answer it while the primary is away. */
+bool db_is_of_primary(const struct db_statement_info *statement);
 extern const struct db_statement_info db_append_statement, db_append_pooled;
 
 extern const struct db_statement_info db_read_stream_statement, db_read_category_statement;
 extern const struct db_statement_info db_read_query_statement;
 extern const struct db_statement_info db_last_message_statement, db_stream_version_statement;
-extern const struct db_statement_info db_head_statement;
+extern const struct db_statement_info db_head_statement, db_reach_statement;
 extern const struct db_statement_info db_get_message_statement, db_position_at_statement;
 extern const struct db_statement_info db_list_types_statement, db_recent_streams_statement;
 extern const struct db_statement_info db_search_messages_statement;
@@ -70,7 +72,7 @@ extern const struct db_statement_info db_list_tokens_statement, db_revoke_token_
 extern const struct db_statement_info db_ensure_namespace_statement;
 extern const struct db_statement_info db_read_feed_statement;
 extern const struct db_statement_info db_read_feed_whole_statement;
-extern const struct db_statement_info db_feed_state_statement;
+extern const struct db_statement_info db_feed_state_statement, db_feed_tokens_statement;
 extern const struct db_statement_info db_read_pokes_statement;
 extern const struct db_statement_info db_subscribe_head_statement;
 extern const struct db_statement_info db_consumer_next_statement, db_consumer_settle_statement;
@@ -93,6 +95,9 @@ extern const struct db_statement_info db_retention_held_statement;
 /* As many parameters as the statement has, NULL for SQL NULL: they are copied.  False: a queue is full. */
 bool db_ask(struct db *db, const struct db_statement_info *statement, const char *const *params,
 			db_query_done done, void *arg);
+/* The same of one whose first parameter is the namespace whose messages it reads. */
+bool db_read(struct db *db, const struct db_statement_info *statement, const char *const *params,
+			 const struct db_reading *reading, db_query_done done, void *arg);
 
 /* ---- parameters: their text lives as long as the block that they are written in ----------------- */
 

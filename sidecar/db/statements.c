@@ -66,6 +66,14 @@ const struct db_statement_info db_head_statement = {
 	"millrace_head", "SELECT millrace.head($1::text)", 1, DB_ROLE_READ, false,
 };
 
+/* What is behind the end of all is no position of a message that is there, so it may be of a removed one. */
+const struct db_statement_info db_reach_statement = {
+	"millrace_reach",
+	"SELECT reached, CASE WHEN NOT reached THEN millrace.decided_to($1::text) END,"
+	" NOT reached AND NOT pg_is_in_recovery() AND $2::bigint >= millrace.feed_head($1::text)"
+	" FROM millrace.position_reached($2::bigint, $1::text) AS reached",
+	2, DB_ROLE_READ, false};
+
 const struct db_statement_info db_get_message_statement = {
 	"millrace_get_message", "SELECT millrace.json_get_message($1::text, $2::uuid)", 2, DB_ROLE_READ, false,
 };
@@ -93,11 +101,11 @@ const struct db_statement_info db_search_messages_statement = {
 	false};
 
 const struct db_statement_info db_namespace_stats_statement = {
-	"millrace_namespace_stats", "SELECT millrace.json_namespace_stats($1::text)", 1, DB_ROLE_READ, false,
+	"millrace_namespace_stats", "SELECT millrace.json_namespace_stats($1::text)", 1, DB_ROLE_READ, false
 };
 
 const struct db_statement_info db_blocked_statement = {
-	"millrace_blocked", "SELECT millrace.json_blocked()", 0, DB_ROLE_READ, false,
+	"millrace_blocked", "SELECT millrace.json_blocked()", 0, DB_ROLE_READ, false
 };
 
 const struct db_statement_info db_list_streams_statement = {
@@ -172,13 +180,18 @@ const struct db_statement_info db_read_feed_whole_statement = {
 	" WHERE before < $5::bigint",
 	5, DB_ROLE_READ, false};
 
-const struct db_statement_info db_feed_state_statement = {
-	"millrace_feed_state",
-	"SELECT millrace.feed_head(n.name), n.created_at,"
-	" ARRAY(SELECT hash FROM unnest($2::text[]) hash WHERE NOT EXISTS (SELECT"
-	" FROM millrace.token_rights(hash, n.name) t WHERE t.refusal IS NULL AND 'read' = ANY (t.rights)))"
-	" FROM millrace.namespaces n WHERE n.name = $1::text",
-	2, DB_ROLE_READ, false};
+#define FEED_STATE                                                                                           \
+	"SELECT millrace.feed_head(n.name), n.created_at,"                                                       \
+	" ARRAY(SELECT hash FROM unnest($2::text[]) hash WHERE NOT EXISTS (SELECT"                               \
+	" FROM millrace.token_rights(hash, n.name) t WHERE t.refusal IS NULL AND 'read' = ANY (t.rights)))"      \
+	" FROM millrace.namespaces n WHERE n.name = $1::text"
+
+const struct db_statement_info db_feed_state_statement = {"millrace_feed_state", FEED_STATE, 2, DB_ROLE_READ,
+														  false};
+
+/* The same of the primary, which knows the latest of tokens. */
+const struct db_statement_info db_feed_tokens_statement = {
+	"millrace_feed_tokens", FEED_STATE, 2, DB_ROLE_READ, false};
 
 const struct db_statement_info db_read_pokes_statement = {
 	"millrace_read_pokes",
@@ -331,6 +344,28 @@ const struct db_statement_info db_retention_held_statement = {
 	"SELECT namespace, bool_or(held_by IS NOT NULL) FROM millrace.sweeps GROUP BY 1 ORDER BY 1", 0,
 	DB_ROLE_READ, false};
 
+/*
+ * Tokens, namespaces, consumers and who is in the way, of which the primary knows the latest; of a
+ * subscription's place, too.
+ */
+static const struct db_statement_info *const of_primary[] = {
+	&db_token_rights_statement,	  &db_feed_tokens_statement,		&db_list_tokens_statement,
+	&db_list_namespaces_statement, &db_describe_namespace_statement, &db_retention_read_statement,
+	&db_retention_held_statement,  &db_consumer_read_statement,		&db_consumer_metrics_statement,
+	&db_namespace_stats_statement, &db_blocked_statement,			&db_appending_statement,
+	&db_subscribe_head_statement,
+};
+
+bool db_is_of_primary(const struct db_statement_info *statement)
+{
+	for (size_t i = 0; i < sizeof(of_primary) / sizeof(of_primary[0]); i++)
+	{
+		if (of_primary[i] == statement)
+			return true;
+	}
+	return false;
+}
+
 const struct db_statement_info *const db_statements[] = {
 	&db_read_stream_statement,
 	&db_read_category_statement,
@@ -357,7 +392,9 @@ const struct db_statement_info *const db_statements[] = {
 	&db_read_feed_statement,
 	&db_read_feed_whole_statement,
 	&db_feed_state_statement,
+	&db_feed_tokens_statement,
 	&db_head_statement,
+	&db_reach_statement,
 	&db_get_message_statement,
 	&db_position_at_statement,
 	&db_list_types_statement,

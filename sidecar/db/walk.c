@@ -28,6 +28,7 @@ static struct db_connection describe(const struct conn *conn)
 	return (struct db_connection){
 		.what = conn->user->what,
 		.state = state_name(conn),
+		.is_ready = conn->state == CONN_READY,
 		.age_ms = clock_span(conn->state == CONN_READY ? conn->ready_since : conn->down_since, clock_ms()),
 		.bytes_in = conn->bytes_in,
 		.bytes_out = conn->bytes_out,
@@ -37,11 +38,26 @@ static struct db_connection describe(const struct conn *conn)
 	};
 }
 
+static void visit_used(const struct conn *conn, size_t waiting,
+					   void (*visit)(void *arg, const struct db_connection *connection), void *arg)
+{
+	struct db_connection connection;
+
+	if (conn->state == CONN_UNUSED)
+		return;
+	connection = describe(conn);
+	connection.in_flight = conn->in_flight;
+	connection.waiting = (unsigned)waiting;
+	visit(arg, &connection);
+}
+
 void db_walk(const struct db *db, void (*visit)(void *arg, const struct db_connection *connection), void *arg)
 {
 	const struct batcher *batchers[] = {&db->batcher, &db->deferred};
-	const struct conn_pool *pools[] = {&db->reads,	 &db->slow,	 &db->imports,
-									   &db->exports, &db->lists, &db->consumers};
+	const struct conn_pool *pools[] = {
+		&db->primary.reads, &db->slow,			&db->imports,		  &db->primary.exports, &db->primary.lists,
+		&db->consumers,		&db->standby.reads, &db->standby.exports, &db->standby.lists};
+	const struct watch *watches[] = {&db->primary.watch, &db->standby.watch};
 
 	for (size_t i = 0; i < sizeof(batchers) / sizeof(batchers[0]); i++)
 	{
@@ -54,21 +70,9 @@ void db_walk(const struct db *db, void (*visit)(void *arg, const struct db_conne
 	for (size_t i = 0; i < sizeof(pools) / sizeof(pools[0]); i++)
 	{
 		for (unsigned j = 0; j < pools[i]->nconns; j++)
-		{
-			const struct conn *conn = &pools[i]->conns[j].conn;
-			struct db_connection connection = describe(conn);
-
-			connection.in_flight = conn->in_flight;
-			connection.waiting = (unsigned)pools[i]->waiting.count;
-			if (conn->state != CONN_UNUSED)
-				visit(arg, &connection);
-		}
+			visit_used(&pools[i]->conns[j].conn, pools[i]->waiting.count + pools[i]->behind.count, visit,
+					   arg);
 	}
-	if (db->watch.conn.state != CONN_UNUSED)
-	{
-		struct db_connection connection = describe(&db->watch.conn);
-
-		connection.in_flight = db->watch.conn.in_flight;
-		visit(arg, &connection);
-	}
+	for (size_t i = 0; i < sizeof(watches) / sizeof(watches[0]); i++)
+		visit_used(&watches[i]->conn, 0, visit, arg);
 }

@@ -33,6 +33,14 @@ static const struct conn_user watch_user = {
 	.on_lost = watch_on_lost,
 };
 
+static const struct conn_user standby_watch_user = {
+	.role = DB_ROLE_WATCH,
+	.what = "subscriptions from standbys",
+	.on_ready = watch_on_ready,
+	.on_answer = watch_on_answer,
+	.on_lost = watch_on_lost,
+};
+
 static struct watch *watch_of(struct conn *conn)
 {
 	return (struct watch *)conn;
@@ -45,6 +53,8 @@ static void finish(struct watch *watch, enum db_watch_end end)
 	watch->sent = false;
 	watch->done = NULL;
 	watch->heard = end == DB_WATCH_TOLD;
+	watch->conn.place->told = true;
+	shared_schedule(watch->conn.shared);
 	if (done != NULL)
 		done(watch->arg, end);
 }
@@ -55,7 +65,8 @@ void watch_send(struct watch *watch)
 	char timeout[16];
 	const char *const params[] = {watch->asker, watch->heard ? "true" : "false", timeout};
 
-	if (watch->done == NULL || watch->sent || conn->state != CONN_READY)
+	if (watch->sent || conn->state != CONN_READY ||
+		(watch->done == NULL && (watch->refused || !place_has_behind(conn->place))))
 		return;
 	snprintf(timeout, sizeof(timeout), "%d", DB_WATCH_MS);
 	if (!PQsendQueryParams(conn->pg, "CALL millrace.wait_for_commits($1::bigint, $2::boolean, $3::int)", 3,
@@ -88,6 +99,7 @@ static void watch_on_answer(struct conn *conn, PGresult *result)
 		end = DB_WATCH_REFUSED;
 	}
 	PQclear(result);
+	watch->refused = end == DB_WATCH_REFUSED;
 	finish(watch, end);
 }
 
@@ -97,29 +109,43 @@ static void watch_on_lost(struct conn *conn)
 	finish(watch_of(conn), DB_WATCH_UNAVAILABLE);
 }
 
-bool db_watch(struct db *db, db_watch_done done, void *arg)
+void watch_open(struct watch *watch)
 {
-	struct watch *watch = &db->watch;
+	conn_open(&watch->conn);
+	shared_schedule(watch->conn.shared);
+}
+
+/* Of the server that answers reads now, or of the primary. */
+static struct watch *watch_at(struct db *db, enum db_watched which)
+{
+	return which == DB_WATCH_READS && db_reads_from_standby(db) ? &db->standby.watch : &db->primary.watch;
+}
+
+bool db_watch(struct db *db, enum db_watched which, db_watch_done done, void *arg)
+{
+	struct watch *watch = watch_at(db, which);
 
 	if (db->shared.closing || watch->done != NULL)
 		return false;
 	watch->done = done;
 	watch->arg = arg;
-	conn_open(&watch->conn);
-	shared_schedule(&db->shared);
+	watch_open(watch);
 	return true;
 }
 
-bool db_is_watching(const struct db *db)
+bool db_is_watching(struct db *db, enum db_watched which)
 {
-	return db->watch.sent && !clock_passed(clock_ms(), db->watch.sent_ms, DB_WATCH_MS + GRACE_MS);
+	const struct watch *watch = watch_at(db, which);
+
+	return watch->done != NULL && watch->sent &&
+		   !clock_passed(clock_ms(), watch->sent_ms, DB_WATCH_MS + GRACE_MS);
 }
 
-void watch_init(struct watch *watch, struct db_shared *shared)
+void watch_init(struct watch *watch, struct db_place *place)
 {
 	int64_t asker = 0;
 
-	conn_init(&watch->conn, shared, &watch_user);
+	conn_init(&watch->conn, place, place->standby ? &standby_watch_user : &watch_user);
 	/*
 	 * Behind a pooler other clients may have the session in between: then each wait is a new asker's, and
 	 * ends at once.

@@ -207,6 +207,11 @@ static void on_page(void *arg, struct db_reply *reply)
 	on_answer(arg, reply, take_page);
 }
 
+static struct db_reading reading_of(const struct subscription *s)
+{
+	return (struct db_reading){.seat = feed_seat(&s->listener), .min_position = s->min_position};
+}
+
 static bool ask_page(struct subscription *s)
 {
 	const struct feed_filter *filter = &s->listener.filter;
@@ -227,6 +232,7 @@ static bool ask_page(struct subscription *s)
 		.correlation = filter->correlation,
 		.query = filter->source == FEED_QUERY ? filter->name : NULL,
 		.strict = {.on = s->strict, .seen = {s->seen >= 0, s->seen}},
+		.reading = reading_of(s),
 	};
 
 	if (filter->types != NULL)
@@ -273,7 +279,9 @@ static bool ask(struct subscription *s)
 	if (!s->placed)
 		return ask_head(s);
 	if (must_learn_head(s))
-		return db_head(s->all->db, s->namespace_name, on_reached, s);
+		return db_head(s->all->db,
+					   &(struct db_head){.namespace_name = s->namespace_name, .reading = reading_of(s)},
+					   on_reached, s);
 	if (s->head_state == HEAD_TOLD)
 		s->head_state = HEAD_UNKNOWN; /* there is more to catch up with */
 	subscription_hold_page(s, s->reads_fast && s->all->held < MAX_HELD ? LARGE_PAGE : SMALL_PAGE);
@@ -403,6 +411,10 @@ void subscription_go_on(struct subscription *s)
 
 void subscription_restart(struct subscription *s)
 {
+	if (s->below > s->listener.told_below)
+		s->listener.told_below = s->below;
+	if (s->listener.complete_below > s->listener.told_below)
+		s->listener.told_below = s->listener.complete_below;
 	s->past = PAST_MORE;
 	s->placed = false;
 	s->head_state = HEAD_UNKNOWN;

@@ -355,15 +355,22 @@ static void add_matches(struct feed *feed, struct row *row, struct feed_channel 
 		add_keyed(feed, FEED_QUERY, (struct slice){query->text, query->len}, query->hash, row, touched);
 }
 
+static bool is_wanted(const struct listener *listener, const struct feed_event *event)
+{
+	if (event->global_position < listener->complete_below)
+		return false;
+	if (listener->filter.source != FEED_STREAM)
+		return event->global_position >= listener->next;
+	return event->position >= listener->first &&
+		   (event->global_position >= listener->told_below || event->position >= listener->next);
+}
+
 /* The first event of the page that is new to the listener. */
 static unsigned first_wanted(const struct feed_channel *channel, const struct listener *listener)
 {
-	bool by_position = listener->filter.source == FEED_STREAM;
 	unsigned at = 0;
 
-	while (at < channel->nevents && (channel->events[at].global_position < listener->complete_below ||
-									 (by_position ? channel->events[at].position < listener->first
-												  : channel->events[at].global_position < listener->next)))
+	while (at < channel->nevents && !is_wanted(listener, &channel->events[at]))
 		at++;
 	return at;
 }

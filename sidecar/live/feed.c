@@ -13,6 +13,11 @@
  *
  * When a connection to Postgres was lost and is back, the feed begins anew.  Its position may come from
  * messages that were not committed, and whose positions a crashed Postgres gives out again.
+ *
+ * All that a feed and its listeners read is read where its position comes from: at the primary, or in one
+ * session with a standby.  Another standby may be behind that one, and what is below the position would seem
+ * not to be there.  With the session the position goes, too, and the feed begins anew somewhere else.  It may
+ * begin lower there than its listeners are; they know what they were told.
  */
 #include "live/feed.h"
 
@@ -22,6 +27,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "db/db.h"
 #include "live/feed_internal.h"
 #include "base/log.h"
 
@@ -96,6 +102,7 @@ static void restart(struct feed *feed)
 		   (listener = channel_any_follower(feed)) != NULL)
 		listeners_put(listener, LISTENER_WAITING);
 	feed->position = 0;
+	feed->seat = DB_ANYWHERE;
 	restart_each(&feed->waiting);
 	restart_each(&feed->aside);
 }
@@ -131,7 +138,7 @@ static void schedule_next(struct feed *feed, bool more)
 		schedule(feed, poll_interval(feed, now));
 }
 
-/* True when the answer is one; else the feed ends or asks again later. */
+/* True when the answer is one; else the feed ends or asks again. */
 static bool check_answer(struct feed *feed, const struct db_reply *reply)
 {
 	bool gone = reply->status == DB_ERROR && strcmp(reply->error.sqlstate, SQLSTATE_NAMESPACE_NOT_FOUND) == 0;
@@ -146,6 +153,12 @@ static bool check_answer(struct feed *feed, const struct db_reply *reply)
 	if (gone)
 	{
 		feed_end(feed);
+		return false;
+	}
+	if (reply->status == DB_GONE)
+	{
+		restart(feed);
+		schedule(feed, 0);
 		return false;
 	}
 	if (!feed->failing)
@@ -173,29 +186,41 @@ static bool is_same_namespace(const struct feed *feed, const struct db_feed_stat
 	return state->exists && strcmp(feed->created_at, state->created_at) == 0;
 }
 
-static void take_state(struct feed *feed, const struct db_feed_state *state)
+/* What a standby says of tokens may be old. */
+static void take_tokens(struct feed *feed, const struct db_feed_state *state)
+{
+	if (feed->feeds->options.check_tokens)
+		listeners_end(feed, state->refused);
+	feed->checked_ms = clock_ms();
+	feed->doubtful = !is_same_generation(feed);
+	if (feed->nlisteners == 0)
+		feed_end(feed);
+	else if (!feed->asked_head && feed->seat == DB_AT_PRIMARY && db_reads_from_standby(feed->feeds->db))
+	{
+		feed->primary_only = false;
+		restart(feed);
+	}
+}
+
+static void take_state(struct feed *feed, const struct db_feed_state *state, uint64_t seat)
 {
 	if (feed->created_at[0] == '\0' && state->exists)
 		snprintf(feed->created_at, sizeof(feed->created_at), "%s", state->created_at);
 	if (!is_same_namespace(feed, state))
 	{
-		feed_end(feed);
+		feed->primary_only = seat > DB_AT_PRIMARY && !feed->asked_tokens;
+		if (!feed->primary_only)
+			feed_end(feed);
 		return;
 	}
-	if (feed->feeds->options.check_tokens)
-		listeners_end(feed, state->refused);
-	if (feed->nlisteners == 0)
-	{
-		feed_end(feed);
-		return;
-	}
-	feed->checked_ms = clock_ms();
-	feed->doubtful = !is_same_generation(feed);
-	if (feed->position == 0)
+	if (feed->asked_head)
 	{
 		feed->position = feed->next_read = state->head;
+		feed->seat = seat;
 		listeners_release(feed, UINT32_MAX);
 	}
+	if (feed->asked_tokens)
+		take_tokens(feed, state);
 }
 
 static void on_state(void *arg, struct db_reply *reply)
@@ -206,7 +231,7 @@ static void on_state(void *arg, struct db_reply *reply)
 	{
 		const struct db_feed_state state = db_feed_state_of(reply);
 
-		take_state(feed, &state);
+		take_state(feed, &state, reply->seat);
 	}
 	if (end_answer(feed) && !feed->failing)
 		feed_ask(feed);
@@ -268,14 +293,30 @@ static void on_messages(void *arg, struct db_reply *reply)
 
 /* ---- questions ----------------------------------------------------------------------- */
 
+/*
+ * Where reads are answered by standbys the primary is asked first whether it is the same namespace, and who
+ * may read it; then a standby where it begins.
+ */
+static void choose_question(struct feed *feed)
+{
+	bool fresh = is_same_generation(feed) && !clock_passed(clock_ms(), feed->checked_ms, CHECK_MS);
+
+	feed->asked_tokens = !db_has_standby(feed->feeds->db) || !fresh || feed->primary_only;
+	feed->asked_head =
+		feed->position == 0 &&
+		(!db_has_standby(feed->feeds->db) || feed->primary_only || !feed->asked_tokens);
+}
+
 static bool ask_state(struct feed *feed)
 {
 	feed->doubtful = feed->doubtful || (feed->position > 0 && !is_same_generation(feed));
 	if (feed->position > 0 && !is_same_connection(feed))
 		restart(feed);
-	feed->generation = atomic_load(feed->feeds->options.generation);
+	choose_question(feed);
+	if (feed->asked_tokens)
+		feed->generation = atomic_load(feed->feeds->options.generation);
 	feed->reconnects = db_reconnects(feed->feeds->db);
-	if (!feed_tokens_ask(feed, on_state))
+	if (!feed_tokens_ask(feed, db_has_standby(feed->feeds->db) && feed->asked_tokens, on_state))
 		return false;
 	feed->asked = FEED_ASKED_STATE;
 	return true;
@@ -298,7 +339,11 @@ static void admit(struct feed *feed)
 static bool ask_messages(struct feed *feed)
 {
 	struct db_read_feed in = {
-		.namespace_name = feed->name, .max_rows = PAGE_ROWS, .max_bytes = FEED_PAGE_BYTES};
+		.namespace_name = feed->name,
+		.max_rows = PAGE_ROWS,
+		.max_bytes = FEED_PAGE_BYTES,
+		.reading = {.seat = feed->seat},
+	};
 	struct buf queries = {0};
 	bool asked;
 
@@ -425,6 +470,11 @@ void feed_detach(struct listener *listener)
 int64_t feed_position(const struct listener *listener)
 {
 	return listener->feed->position;
+}
+
+uint64_t feed_seat(const struct listener *listener)
+{
+	return listener->feed->seat;
 }
 
 bool feed_is_sure(const struct listener *listener)

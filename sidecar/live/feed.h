@@ -141,6 +141,8 @@ struct listener
 	int64_t complete_below;
 	/* The first position wanted at all.  Of a stream whose end was deleted by hand, positions come again. */
 	int64_t first;
+	/* Of a stream: below this global position, what comes before `next` was told.  0: nothing was. */
+	int64_t told_below;
 	/* The feed's own. */
 	enum listener_place place;
 	struct feed *feed;
@@ -157,6 +159,8 @@ bool feed_attach(struct feeds *feeds, const char *namespace_name, const char *to
 void feed_detach(struct listener *listener);
 /* Messages from this global position on will be handed out; 0: go_on was not called yet. */
 int64_t feed_position(const struct listener *listener);
+/* Where that is known, and what is below it is to be read. */
+uint64_t feed_seat(const struct listener *listener);
 /*
  * False: a namespace or token changed, and whether the feed's did is not known yet, or the database was away:
  * what was read may be of another namespace.

@@ -76,6 +76,7 @@ struct feed
 	char created_at[48]; /* of the namespace, which tells it from a later one of its name */
 
 	int64_t position; /* everything below was handed out or is the listeners' own to find; 0: not known yet */
+	uint64_t seat;	   /* where that is known: all else of it is read in the same session */
 	int64_t next_read; /* below position while listeners that join are brought there */
 	enum feed_question asked;
 	int64_t asked_from;
@@ -86,6 +87,8 @@ struct feed
 	bool closed;  /* without listeners; freed with the answer */
 	unsigned long generation;
 	unsigned long reconnects; /* of the database, when its position was asked for */
+	bool asked_head, asked_tokens; /* of a state */
+	bool primary_only;			   /* no standby has the namespace yet */
 	bool doubtful;			  /* the question whether it is still the same namespace is open */
 	uint64_t checked_ms, traffic_ms, not_before_ms;
 	struct event timer;
@@ -117,6 +120,7 @@ struct feeds
 	void (*woken_waits)(void *arg, uint64_t namespaces); /* of theirs; NULL: none ever */
 	void *waits_arg;
 	uint64_t watch_from_ms;				  /* until then the feeds ask */
+	uint64_t waits_from_ms;				  /* the same of waits, where reads are answered elsewhere */
 	void (*on_told)(struct feeds *feeds); /* something was committed, or that can't be told any more */
 	struct channel_table channels;
 };
@@ -150,8 +154,11 @@ void feed_wake(struct feed *feed);
 /* Notes the token that a listener comes with; false: out of memory. */
 bool feed_token_enter(struct feed *feed, const char *hash, struct listener *listener);
 void feed_token_leave(struct listener *listener);
-/* Asks for the state, and which of them may not read any more.  False: a queue is full, or out of memory. */
-bool feed_tokens_ask(struct feed *feed, db_query_done done);
+/*
+ * Asks for the state, and which of them may not read any more: the primary, or whoever answers reads.  False:
+ * a queue is full, or out of memory.
+ */
+bool feed_tokens_ask(struct feed *feed, bool of_primary, db_query_done done);
 /* A listener whose token's hash is among these, or NULL for all; NULL: there is none. */
 struct listener *feed_tokens_find(const struct feed *feed, const char *hashes);
 
@@ -169,6 +176,8 @@ void listener_move(struct listener *listener, enum listener_place place);
  * that the feeds need not ask.
  */
 bool feeds_watch(struct feeds *feeds, uint64_t now);
+/* The same for those that wait and are no feeds, which ask the primary. */
+bool feeds_watch_primary(struct feeds *feeds, uint64_t now);
 
 /* ---- queries.c ---------------------------------------------------------------- */
 

@@ -112,5 +112,7 @@ void feeds_ring(struct feeds *feeds, const char *namespace_name)
 
 bool feeds_are_told(struct feeds *feeds)
 {
-	return feeds_watch(feeds, clock_ms());
+	uint64_t now = clock_ms();
+
+	return db_has_standby(feeds->db) ? feeds_watch_primary(feeds, now) : feeds_watch(feeds, now);
 }

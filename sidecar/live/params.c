@@ -6,9 +6,7 @@
  */
 #include "live/params.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/json.h"
 #include "base/url_query.h"
@@ -37,6 +35,7 @@ static const char *const parameters[] = {
 	"format",
 	"strict",
 	"removalsSeen",
+	"minPosition",
 	NULL,
 };
 
@@ -63,18 +62,6 @@ static const char *find(struct reader *reader, const char *name)
 	return reader->text.failed ? NULL : reader->text.data;
 }
 
-/* Reads all of text as a decimal integer. */
-static bool parse_integer(const char *text, int64_t *value)
-{
-	char *end;
-
-	if (text[0] != '-' && (text[0] < '0' || text[0] > '9'))
-		return false;
-	errno = 0;
-	*value = strtoll(text, &end, 10);
-	return errno == 0 && *end == '\0' && end > text && end[-1] != '-';
-}
-
 /* Leaves *value alone when there is no such parameter. */
 static bool read_integer(struct reader *reader, const char *name, int64_t min, const char *wanted,
 						 int64_t *value)
@@ -83,7 +70,7 @@ static bool read_integer(struct reader *reader, const char *name, int64_t min, c
 
 	if (text == NULL)
 		return true;
-	if (!parse_integer(text, value) || *value < min)
+	if (!url_query_integer(slice_of(text), value) || *value < min)
 		return reject(reader, name, wanted);
 	return true;
 }
@@ -245,7 +232,7 @@ static bool read_last_event_id(struct reader *reader, struct slice value, int64_
 	}
 	else if (find(reader, "lastEventId") == NULL)
 		return true;
-	if (reader->text.failed || !parse_integer(reader->text.data, after) || *after < 0 || *after == INT64_MAX)
+	if (reader->text.failed || !url_query_integer(slice_of(reader->text.data), after) || *after < 0 || *after == INT64_MAX)
 		return reject(reader, value.len > 0 ? "Last-Event-ID" : "lastEventId", "a global position");
 	return true;
 }
@@ -274,6 +261,7 @@ bool subscribe_params_read(struct subscribe_params *params, struct slice query, 
 		 read_flag(&reader, "messages", &params->filter.messages) && read_format(&reader, &params->filter) &&
 		 read_flag(&reader, "head", &params->head) && read_flag(&reader, "strict", &params->strict) &&
 		 read_integer(&reader, "removalsSeen", 0, "an integer, 0 or more", &params->seen) &&
+		 read_integer(&reader, "minPosition", 0, "an integer, 0 or more", &params->min_position) &&
 		 read_last_event_id(&reader, last_event_id, &params->after);
 	if (ok && (params->text.failed || reader.text.failed))
 		ok = reject(&reader, "the request", "smaller: out of memory");

@@ -19,6 +19,7 @@ struct subscribe_params
 	bool strict;			   /* end where messages were removed that were to come, */
 	int64_t seen;			   /* but for removals up to this one; -1: none */
 	bool head;				   /* tell when all is caught up with */
+	int64_t min_position;	   /* what is read must be as new as this global position; 0: nothing */
 	struct buf text;		   /* the name comes first */
 };
 

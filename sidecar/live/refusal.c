@@ -15,6 +15,7 @@
 #include "db/calls.h"
 #include "http/http.h"
 #include "http/sse.h"
+#include "live/params.h"
 
 #define REFUSAL_EVENT "error"
 
@@ -53,18 +54,27 @@ static void on_checked(void *arg, struct db_reply *reply)
 {
 	const struct check check = *(struct check *)arg;
 	struct error error;
+	bool refused = reply->status == DB_NOT_YET || subscription_is_refused(reply, &error);
 
 	free(arg);
-	check.done(check.all, check.request, check.claim, subscription_is_refused(reply, &error) ? &error : NULL);
+	if (reply->status == DB_NOT_YET)
+		error_set(&error, ERROR_NOT_YET_REPLICATED, "%s", reply->error.message);
+	check.done(check.all, check.request, check.claim, refused ? &error : NULL);
 }
 
 bool subscription_check(struct subscriptions *all, struct http_request *request, const struct claim *claim,
-						const char *query, subscription_checked done)
+						const struct subscribe_params *params, subscription_checked done)
 {
 	struct check *check = malloc(sizeof(*check));
 	/* A page behind the last position, of nothing. */
 	const struct db_read_pokes in = {
-		.namespace_name = claim->name, .position = INT64_MAX, .below = 1, .max_bytes = 1, .query = query};
+		.namespace_name = claim->name,
+		.position = INT64_MAX,
+		.below = 1,
+		.max_bytes = 1,
+		.query = params->filter.source == FEED_QUERY ? params->text.data : NULL,
+		.reading = {.min_position = params->min_position},
+	};
 
 	if (check == NULL)
 		return false;

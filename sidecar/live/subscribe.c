@@ -167,6 +167,7 @@ static struct subscription *subscription_new(struct subscriptions *all, struct h
 	s->wants_head = params->head;
 	s->strict = params->strict;
 	s->seen = params->seen;
+	s->min_position = params->min_position;
 	if (feed_attach(all->feeds, claim->name, claim->hash, &s->listener))
 	{
 		all->queries += subscription_query_size(s);
@@ -281,8 +282,9 @@ void subscribe_start(struct subscriptions *all, struct http_request *request, co
 {
 	struct subscribe_params params;
 	char problem[200];
-	bool asked = read_params(request, &params, problem) && params.filter.source == FEED_QUERY &&
-				 subscription_check(all, request, claim, params.text.data, on_checked);
+	bool asked = read_params(request, &params, problem) &&
+				 (params.filter.source == FEED_QUERY || params.min_position > 0) &&
+				 subscription_check(all, request, claim, &params, on_checked);
 
 	buf_free(&params.text);
 	if (!asked)

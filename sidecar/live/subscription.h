@@ -18,6 +18,7 @@
 #include "live/subscribe.h"
 
 struct db_reply;
+struct subscribe_params;
 
 /* The states; the comments say which list of struct subscriptions they are on, all are on `by_silence`. */
 enum subscription_state
@@ -50,6 +51,7 @@ struct subscription
 	uint64_t sweep; /* the last one that looked at it: each does so once, or it may never end */
 	uint64_t bytes_out;
 	int64_t after;	 /* a stream's: only messages above this global position; -1: any */
+	int64_t min_position; /* what it reads must be as new; 0: nothing */
 	int64_t below;	 /* of the page that was asked for: the feed's position at that time */
 	size_t page;	 /* bytes of the page that is under way, 0: none */
 	bool reads_fast; /* its client's socket took the last page whole */
@@ -120,9 +122,12 @@ void subscription_refuse(struct subscription *s, const struct error *error);
 typedef void (*subscription_checked)(struct subscriptions *all, struct http_request *request,
 									 const struct claim *claim, const struct error *error);
 
-/* Asks whether a query can be answered, before the request gets a reply.  False: out of memory or full. */
+/*
+ * Asks whether a query can be answered, and a position is reached, before the request gets a reply.  False:
+ * out of memory or full.
+ */
 bool subscription_check(struct subscriptions *all, struct http_request *request, const struct claim *claim,
-						const char *query, subscription_checked done);
+						const struct subscribe_params *params, subscription_checked done);
 
 /* ---- catch_up.c --------------------------------------------------------------- */
 

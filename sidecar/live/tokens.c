@@ -44,9 +44,10 @@ void feed_token_leave(struct listener *listener)
 		drop(listener->feed, token);
 }
 
-bool feed_tokens_ask(struct feed *feed, db_query_done done)
+bool feed_tokens_ask(struct feed *feed, bool of_primary, db_query_done done)
 {
 	struct buf hashes = {0}; /* an array literal */
+	struct db_feed_question in;
 	bool asked;
 
 	buf_add_str(&hashes, "{");
@@ -54,7 +55,9 @@ bool feed_tokens_ask(struct feed *feed, db_query_done done)
 		 token = TAILQ_NEXT(token, link))
 		buf_printf(&hashes, "%s%s", hashes.len > 1 ? "," : "", token->hash);
 	buf_add(&hashes, "}", 2); /* with its NUL */
-	asked = !hashes.failed && db_feed_state(feed->feeds->db, feed->name, hashes.data, done, feed);
+	in = (struct db_feed_question){
+		.namespace_name = feed->name, .token_hashes = hashes.data, .of_primary = of_primary};
+	asked = !hashes.failed && db_feed_state(feed->feeds->db, &in, done, feed);
 	buf_free(&hashes);
 	return asked;
 }

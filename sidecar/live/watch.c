@@ -8,6 +8,10 @@
  * on with that for a second: if the transactions of other clients go on as well, waiting for them would be no
  * cheaper.
  *
+ * Where reads are answered by a standby it is that one's commits that are waited for: a message that was
+ * appended through this process wakes its feed, which may find nothing yet, and again when the standby has
+ * it.  Those that wait and ask the primary then have a wait of their own there.
+ *
  * Where it can't be waited (the role may not, the connection is lost or does not answer) the timers do it
  * alone.
  */
@@ -24,7 +28,7 @@ static void on_end(void *arg, enum db_watch_end end)
 
 	if (end == DB_WATCH_OVER && feeds_are_listening(feeds))
 	{
-		(void)db_watch(feeds->db, on_end, feeds);
+		(void)db_watch(feeds->db, DB_WATCH_READS, on_end, feeds);
 		return;
 	}
 	feeds->watch_from_ms = clock_ms() + (end == DB_WATCH_REFUSED ? REFUSED_MS : CALM_MS);
@@ -35,6 +39,28 @@ bool feeds_watch(struct feeds *feeds, uint64_t now)
 {
 	if (now < feeds->watch_from_ms)
 		return false;
-	(void)db_watch(feeds->db, on_end, feeds);
-	return db_is_watching(feeds->db);
+	(void)db_watch(feeds->db, DB_WATCH_READS, on_end, feeds);
+	return db_is_watching(feeds->db, DB_WATCH_READS);
+}
+
+static void on_primary_end(void *arg, enum db_watch_end end)
+{
+	struct feeds *feeds = arg;
+
+	if (end == DB_WATCH_OVER && feeds->has_waits)
+	{
+		(void)db_watch(feeds->db, DB_WATCH_PRIMARY, on_primary_end, feeds);
+		return;
+	}
+	feeds->waits_from_ms = clock_ms() + (end == DB_WATCH_REFUSED ? REFUSED_MS : CALM_MS);
+	if (feeds->has_waits)
+		feeds->woken_waits(feeds->waits_arg, UINT64_MAX);
+}
+
+bool feeds_watch_primary(struct feeds *feeds, uint64_t now)
+{
+	if (now < feeds->waits_from_ms)
+		return false;
+	(void)db_watch(feeds->db, DB_WATCH_PRIMARY, on_primary_end, feeds);
+	return db_is_watching(feeds->db, DB_WATCH_PRIMARY);
 }

@@ -129,6 +129,19 @@ bool args_options(struct method_call *call, struct slice options, struct member 
 	return true;
 }
 
+bool args_reading(struct method_call *call, struct slice options, struct member *members, unsigned nmembers)
+{
+	struct member known[MAX_MEMBERS];
+
+	memcpy(known, members, nmembers * sizeof(*members));
+	known[nmembers] = (struct member){.name = "minPosition"};
+	if (!args_options(call, options, known, nmembers + 1))
+		return false;
+	memcpy(members, known, nmembers * sizeof(*members));
+	return args_integer(call, "options.minPosition", known[nmembers].value, 0, INT64_MAX,
+						&call->min_position);
+}
+
 bool args_integer(struct method_call *call, const char *field, struct slice value, int64_t min, int64_t max,
 				  int64_t *result)
 {

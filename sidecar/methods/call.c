@@ -56,8 +56,13 @@ bool method_fail_status(struct method_call *call, enum db_status status, const s
 			error_from_sqlstate(&call->error, error->sqlstate, error->message, error->hint, error->pid);
 			take_details(&call->error, error);
 			return false;
+		case DB_NOT_YET:
+			method_fail(call, ERROR_NOT_YET_REPLICATED, "%s", error->message);
+			snprintf(call->error.details, sizeof(call->error.details), "%s", error->detail);
+			return false;
 		case DB_OVERLOADED:
 			return method_fail(call, ERROR_OVERLOADED, "too many requests are waiting");
+		case DB_GONE:
 		case DB_UNAVAILABLE:
 			return method_fail(call, ERROR_BACKEND_UNAVAILABLE, "%s", db_unavailable(call->methods->db));
 		case DB_OK:
@@ -86,6 +91,11 @@ void method_answer_text(struct method_call *call, const char *bytes, size_t len)
 bool method_has_texts(struct method_call *call)
 {
 	return !call->text.failed || method_fail(call, ERROR_INTERNAL_ERROR, "out of memory");
+}
+
+struct db_reading method_reading(const struct method_call *call)
+{
+	return (struct db_reading){.seat = call->seat, .min_position = call->min_position};
 }
 
 bool method_asked(struct method_call *call, bool asked)

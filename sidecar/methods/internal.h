@@ -48,6 +48,8 @@ void method_answer_text(struct method_call *call, const char *bytes, size_t len)
 bool method_is_administrator(const struct method_call *call);
 /* False: there was no memory for the texts; before a statement is asked. */
 bool method_has_texts(struct method_call *call);
+/* Where the call is to be answered, for its statement. */
+struct db_reading method_reading(const struct method_call *call);
 /* For what asking a statement returned: fails when a queue was full. */
 bool method_asked(struct method_call *call, bool asked);
 /* A db_query_done: answers with the answer, which is JSON text. */
@@ -58,7 +60,7 @@ struct piece method_piece(struct db_reply *reply, struct slice text);
 /* ---- args.c --------------------------------------------------------------- */
 
 /* A member of an object that a method knows. */
-#define MAX_MEMBERS 10 /* of an object that is given to args_members */
+#define MAX_MEMBERS 12 /* of an object that is given to args_members */
 
 struct member
 {
@@ -79,6 +81,8 @@ bool args_options(struct method_call *call, struct slice options, struct member 
 /* Judges a key, with its quotes, that is none of the members: true, it is ignored. */
 bool args_unknown_key(struct method_call *call, const char *field, struct slice key,
 					  const struct member *members, unsigned nmembers);
+/* The same of a call that only reads messages: it knows minPosition, too. */
+bool args_reading(struct method_call *call, struct slice options, struct member *members, unsigned nmembers);
 /* Leaves *value alone when absent. */
 bool args_integer(struct method_call *call, const char *field, struct slice value, int64_t min, int64_t max,
 				  int64_t *result);

@@ -15,8 +15,10 @@ bool method_message_get(struct method_call *call)
 
 	if (json_kind(call->args[0]) != JSON_STRING)
 		return args_reject(call, "id", call->args[0], "a UUID");
-	if (!args_text(call, 0, "id", call->args[0]) || !method_has_texts(call))
+	if (!args_text(call, 0, "id", call->args[0]) || !args_reading(call, call->args[1], NULL, 0) ||
+		!method_has_texts(call))
 		return false;
+	in.reading = method_reading(call);
 	in.id = args_get(call, 0);
 	if (!uuid_parse(slice_of(in.id), &id))
 		return args_reject(call, "id", call->args[0], "a UUID");
@@ -29,8 +31,10 @@ bool method_position_at(struct method_call *call)
 
 	if (json_kind(call->args[0]) != JSON_STRING)
 		return args_reject(call, "time", call->args[0], "a string");
-	return args_time(call, "time", call->args[0], &in.time) &&
-		   method_asked(call, db_position_at(call->methods->db, &in, method_on_value, call));
+	if (!args_time(call, "time", call->args[0], &in.time) || !args_reading(call, call->args[1], NULL, 0))
+		return false;
+	in.reading = method_reading(call);
+	return method_asked(call, db_position_at(call->methods->db, &in, method_on_value, call));
 }
 
 /* As in category.get, an empty one is no filter. */
@@ -67,11 +71,12 @@ bool method_namespace_types(struct method_call *call)
 	struct member options[] = {{.name = "category"}, {.name = "position"}, {.name = "scanLimit"}};
 	struct db_list_types in = {.namespace_name = call->namespace_name};
 
-	if (!args_options(call, call->args[0], options, 3) || !read_category(call, options[0].value) ||
+	if (!args_reading(call, call->args[0], options, 3) || !read_category(call, options[0].value) ||
 		!read_position(call, options[1].value, &in.position) ||
 		!read_scan_limit(call, options[2].value, &in.scan_limit) || !method_has_texts(call))
 		return false;
 	in.category = args_get(call, 0);
+	in.reading = method_reading(call);
 	return method_asked(call, db_list_types(call->methods->db, &in, method_on_value, call));
 }
 
@@ -81,11 +86,12 @@ bool method_streams_recent(struct method_call *call)
 		{.name = "limit"}, {.name = "position"}, {.name = "category"}, {.name = "scanLimit"}};
 	struct db_recent_streams in = {.namespace_name = call->namespace_name};
 
-	if (!args_options(call, call->args[0], options, 4) || !read_limit(call, options[0].value, &in.max_rows) ||
+	if (!args_reading(call, call->args[0], options, 4) || !read_limit(call, options[0].value, &in.max_rows) ||
 		!read_position(call, options[1].value, &in.position) || !read_category(call, options[2].value) ||
 		!read_scan_limit(call, options[3].value, &in.scan_limit) || !method_has_texts(call))
 		return false;
 	in.category = args_get(call, 0);
+	in.reading = method_reading(call);
 	return method_asked(call, db_recent_streams(call->methods->db, &in, method_on_value, call));
 }
 
@@ -125,6 +131,29 @@ static bool check_search(struct method_call *call, const struct member *options)
 		   read_scan_limit(call, options[SEARCH_SCAN_LIMIT].value, &scan_limit);
 }
 
+/* The extension takes all options but the one that says where they are to be answered. */
+static void set_search(struct method_call *call, struct slice request)
+{
+	struct json_iterator iterator;
+	struct slice key, value;
+	const char *before = "{";
+
+	call->texts[0] = (ssize_t)call->text.len;
+	json_iterate(&iterator, request);
+	while (json_next_member(&iterator, &key, &value))
+	{
+		if (json_string_is(key, "minPosition"))
+			continue;
+		buf_add_str(&call->text, before);
+		buf_add(&call->text, key.bytes, key.len);
+		buf_add_str(&call->text, ":");
+		buf_add(&call->text, value.bytes, value.len);
+		before = ",";
+	}
+	buf_add_str(&call->text, before[0] == '{' ? "{}" : "}");
+	buf_add(&call->text, "", 1);
+}
+
 bool method_messages_search(struct method_call *call)
 {
 	struct member options[SEARCH_OPTIONS] = {
@@ -137,12 +166,13 @@ bool method_messages_search(struct method_call *call)
 	struct slice request = call->args[0].bytes != NULL ? call->args[0] : slice_of("{}");
 	struct db_search_messages in = {.namespace_name = call->namespace_name};
 
-	if (!args_options(call, call->args[0], options, SEARCH_OPTIONS) || !check_search(call, options) ||
+	if (!args_reading(call, call->args[0], options, SEARCH_OPTIONS) || !check_search(call, options) ||
 		!args_object(call, "options", request))
 		return false;
-	args_set_json(call, 0, request);
+	set_search(call, request);
 	if (!method_has_texts(call))
 		return false;
 	in.request = args_get(call, 0);
+	in.reading = method_reading(call);
 	return method_asked(call, db_search_messages(call->methods->db, &in, method_on_value, call));
 }

@@ -109,7 +109,10 @@ struct method_call
 	/* Texts for a statement, NUL-terminated: places in `text`, -1 = NULL. */
 	struct buf text;
 	ssize_t texts[METHOD_MAX_TEXTS];
-	/* A read in pages. */
+	/* A read: where its first page was answered, and what it must be as new as (db_reading). */
+	uint64_t seat;
+	int64_t min_position;
+	/* In pages. */
 	enum method_read read; /* of what */
 	bool backward;		   /* the newest first */
 	bool placed;		   /* `position` is set: else it begins at the start, or backward at the end */

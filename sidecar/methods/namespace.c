@@ -190,18 +190,23 @@ bool method_namespace_streams(struct method_call *call)
 	struct member options[] = {{.name = "prefix"}, {.name = "limit"}, {.name = "cursor"}};
 	struct db_list_streams in = {.namespace_name = call->namespace_name, .max_rows = DEFAULT_MAX_ROWS};
 
-	if (!args_options(call, call->args[0], options, 3) ||
+	if (!args_reading(call, call->args[0], options, 3) ||
 		!args_text(call, 0, "options.prefix", options[0].value) ||
 		!args_integer(call, "options.limit", options[1].value, 1, MAX_ROWS, &in.max_rows) ||
 		!args_text(call, 1, "options.cursor", options[2].value) || !method_has_texts(call))
 		return false;
 	in.prefix = options[0].value.bytes != NULL ? args_get(call, 0) : "";
 	in.after = args_get(call, 1);
+	in.reading = method_reading(call);
 	return method_asked(call, db_list_streams(call->methods->db, &in, method_on_value, call));
 }
 
 bool method_namespace_categories(struct method_call *call)
 {
-	return method_asked(call,
-						db_list_categories(call->methods->db, call->namespace_name, method_on_value, call));
+	struct db_list_categories in = {.namespace_name = call->namespace_name};
+
+	if (!args_reading(call, call->args[0], NULL, 0))
+		return false;
+	in.reading = method_reading(call);
+	return method_asked(call, db_list_categories(call->methods->db, &in, method_on_value, call));
 }

@@ -46,6 +46,7 @@ static bool ask_stream(struct method_call *call)
 		.max_bytes = page_bytes(call),
 		.backward = call->backward,
 		.strict = strict_of(call),
+	.reading = method_reading(call),
 	};
 
 	return db_read_stream(call->methods->db, &in, on_page, call);
@@ -65,6 +66,7 @@ static bool ask_category(struct method_call *call)
 		.max_bytes = page_bytes(call),
 		.backward = call->backward,
 		.strict = strict_of(call),
+	.reading = method_reading(call),
 	};
 
 	return db_read_category(call->methods->db, &in, on_page, call);
@@ -79,6 +81,7 @@ static bool ask_query(struct method_call *call)
 		.batch_size = call->messages_left,
 		.max_bytes = page_bytes(call),
 		.backward = call->backward,
+	.reading = method_reading(call),
 	};
 
 	return db_read_query(call->methods->db, &in, on_page, call);
@@ -117,12 +120,19 @@ static void on_page(void *arg, struct db_reply *reply)
 	char end[80] = "]";
 	struct db_page page;
 
+	if (reply->status == DB_GONE)
+	{
+		call->seat = DB_AT_PRIMARY; /* which is not behind what the first page was read from */
+		method_next_page(call);
+		return;
+	}
 	if (reply->status != DB_OK)
 	{
 		method_fail_status(call, reply->status, &reply->error);
 		method_answer_error(call);
 		return;
 	}
+	call->seat = reply->seat;
 	page = db_page_of(reply);
 	answer.more = page.next.is_set;
 	if (call->messages_left > 0)
@@ -185,7 +195,7 @@ bool method_stream_get(struct method_call *call)
 	call->read = OF_STREAM;
 	call->messages_left = DEFAULT_BATCH_SIZE;
 	if (!args_name(call, READ_NAME, "stream", call->args[0], MAX_NAME) ||
-		!args_options(call, call->args[1], options, 7) ||
+		!args_reading(call, call->args[1], options, 7) ||
 		!args_integer(call, "options.position", options[0].value, INT64_MIN, INT64_MAX, &call->position) ||
 		!args_integer(call, "options.globalPosition", options[1].value, INT64_MIN, INT64_MAX,
 					  &call->position) ||
@@ -253,7 +263,7 @@ bool method_category_get(struct method_call *call)
 	if (call->args[0].bytes == NULL)
 		return args_reject(call, "category", call->args[0], "a string");
 	if (!args_text(call, READ_NAME, "category", call->args[0]) ||
-		!args_options(call, call->args[1], options, CATEGORY_OPTIONS) ||
+		!args_reading(call, call->args[1], options, CATEGORY_OPTIONS) ||
 		!args_integer(call, "options.position", options[OPTION_POSITION].value, INT64_MIN, INT64_MAX,
 					  &call->position) ||
 		!args_integer(call, "options.globalPosition", options[OPTION_GLOBAL_POSITION].value, INT64_MIN,
@@ -279,7 +289,7 @@ bool method_query_get(struct method_call *call)
 
 	call->read = OF_QUERY;
 	call->messages_left = DEFAULT_BATCH_SIZE;
-	if (!args_object(call, "query", call->args[0]) || !args_options(call, call->args[1], options, 3) ||
+	if (!args_object(call, "query", call->args[0]) || !args_reading(call, call->args[1], options, 3) ||
 		!args_integer(call, "options.position", options[0].value, INT64_MIN, INT64_MAX, &call->position) ||
 		!args_integer(call, "options.batchSize", options[1].value, -1, MAX_BATCH_SIZE,
 					  &call->messages_left) ||
@@ -296,10 +306,11 @@ bool method_stream_last(struct method_call *call)
 	struct db_last_message in = {.namespace_name = call->namespace_name};
 
 	if (!args_name(call, READ_NAME, "stream", call->args[0], MAX_NAME) ||
-		!args_options(call, call->args[1], options, 1) ||
+		!args_reading(call, call->args[1], options, 1) ||
 		!args_text(call, READ_TYPES, "options.type", options[0].value) || !method_has_texts(call))
 		return false;
 	in.stream = args_get(call, READ_NAME);
+	in.reading = method_reading(call);
 	/* As for correlation, an empty one is no filter. */
 	if (call->texts[READ_TYPES] >= 0 && !json_string_is(options[0].value, ""))
 		in.type = args_get(call, READ_TYPES);
@@ -310,9 +321,11 @@ bool method_stream_version(struct method_call *call)
 {
 	struct db_stream_version in = {.namespace_name = call->namespace_name};
 
-	if (!args_name(call, READ_NAME, "stream", call->args[0], MAX_NAME))
+	if (!args_name(call, READ_NAME, "stream", call->args[0], MAX_NAME) ||
+		!args_reading(call, call->args[1], NULL, 0) || !method_has_texts(call))
 		return false;
 	in.stream = args_get(call, READ_NAME);
+	in.reading = method_reading(call);
 	return method_asked(call, db_stream_version(call->methods->db, &in, method_on_value, call));
 }
 
@@ -333,5 +346,10 @@ static void on_head(void *arg, struct db_reply *reply)
 
 bool method_stream_head(struct method_call *call)
 {
-	return method_asked(call, db_head(call->methods->db, call->namespace_name, on_head, call));
+	struct db_head in = {.namespace_name = call->namespace_name};
+
+	if (!args_reading(call, call->args[0], NULL, 0))
+		return false;
+	in.reading = method_reading(call);
+	return method_asked(call, db_head(call->methods->db, &in, on_head, call));
 }

@@ -18,8 +18,8 @@ static const struct method all[] = {
 	{"category.get", RIGHT_READ, false, {"category", "options"}, method_category_get},
 	{"query.get", RIGHT_READ, true, {"query", "options"}, method_query_get},
 	{"stream.last", RIGHT_READ, false, {"stream", "options"}, method_stream_last},
-	{"stream.version", RIGHT_READ, false, {"stream"}, method_stream_version},
-	{"stream.head", RIGHT_READ, true, {NULL}, method_stream_head},
+	{"stream.version", RIGHT_READ, false, {"stream", "options"}, method_stream_version},
+	{"stream.head", RIGHT_READ, true, {"options"}, method_stream_head},
 	{"stream.append", RIGHT_APPEND, true, {"stream", "messages", "options"}, method_stream_append},
 	{"streams.append", RIGHT_APPEND, true, {"streams", "condition"}, method_streams_append},
 	{"consumer.next", RIGHT_READ, true, {"consumer", "options"}, method_consumer_next},
@@ -58,12 +58,12 @@ static const struct method all[] = {
 	{"ns.revokeToken", RIGHT_ADMINISTER, true, {"namespace", "name"}, method_token_revoke},
 	{"ns.info", RIGHT_READ, false, {"namespace"}, method_namespace_info},
 	{"ns.streams", RIGHT_READ, false, {"options"}, method_namespace_streams},
-	{"ns.categories", RIGHT_READ, false, {NULL}, method_namespace_categories},
-	{"message.get", RIGHT_READ, true, {"id"}, method_message_get},
+	{"ns.categories", RIGHT_READ, false, {"options"}, method_namespace_categories},
+	{"message.get", RIGHT_READ, true, {"id", "options"}, method_message_get},
 	{"message.redact", RIGHT_REMOVE, true, {"which", "options"}, method_message_redact},
 	{"messages.remove", RIGHT_REMOVE, true, {"messages", "options"}, method_messages_remove},
 	{"ns.purge", RIGHT_ADMINISTRATOR, true, {"namespace", "options"}, method_namespace_purge},
-	{"position.at", RIGHT_READ, true, {"time"}, method_position_at},
+	{"position.at", RIGHT_READ, true, {"time", "options"}, method_position_at},
 	{"streams.recent", RIGHT_READ, true, {"options"}, method_streams_recent},
 	{"messages.search", RIGHT_READ, true, {"options"}, method_messages_search},
 	{"ns.types", RIGHT_READ, true, {"options"}, method_namespace_types},
@@ -193,7 +193,8 @@ void method_start(struct method_call *call)
 	call->inside = NULL;
 	call->stream_index = call->message_index = -1;
 	call->text = (struct buf){0};
-	call->messages_left = call->size = 0;
+	call->messages_left = call->size = call->min_position = 0;
+	call->seat = DB_ANYWHERE;
 	call->whole = call->has_seen = call->by_global = call->begun = call->any = call->backward = call->placed =
 		false;
 	call->waiting = NULL;

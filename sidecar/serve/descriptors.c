@@ -16,7 +16,9 @@
 
 void descriptors_reserve(struct config *config, unsigned nworkers)
 {
-	rlim_t own = OF_WORKER + DB_OTHER_CONNECTIONS + (rlim_t)config->read_connections;
+	rlim_t reads = (rlim_t)config->read_connections;
+	rlim_t standby = config->read_database != NULL ? DB_STANDBY_CONNECTIONS + reads : 0;
+	rlim_t own = OF_WORKER + DB_OTHER_CONNECTIONS + reads + standby;
 	rlim_t fixed = OF_PROCESS + nworkers * own;
 	rlim_t wanted = fixed + nworkers * (rlim_t)config->max_connections;
 	struct rlimit limit;

@@ -200,6 +200,11 @@ bool worker_readable(const struct worker *worker)
 	return db_readable(worker->db);
 }
 
+bool worker_reads_from_standby(const struct worker *worker)
+{
+	return db_reads_from_standby(worker->db);
+}
+
 bool worker_ready(const struct worker *worker)
 {
 	return db_ready(worker->db);
