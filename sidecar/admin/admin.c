@@ -51,6 +51,11 @@ static void on_ready(struct admin *admin, struct http_request *request)
 	bool reads = !admin->draining, writes = reads && !admin_disk_is_full(admin);
 	bool ready;
 
+	if (admin->directory != NULL)
+	{
+		admin_ready_by_cluster(admin, request, asks_for_reads(request));
+		return;
+	}
 	for (unsigned i = 0; i < admin->inquirer.nworkers; i++)
 	{
 		writes = writes && worker_ready(admin->inquirer.workers[i]);
@@ -158,8 +163,10 @@ struct admin *admin_new(struct event_base *base, evutil_socket_t listener, struc
 	return admin;
 }
 
-void admin_tell_of(struct admin *admin, const struct embedded *embedded, const struct tls *tls)
+void admin_tell_of(struct admin *admin, const struct embedded *embedded, const struct tls *tls,
+				   struct directory *directory)
 {
+	admin->directory = directory;
 	admin->embedded = embedded;
 	admin->tls = tls;
 }

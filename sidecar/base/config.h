@@ -31,16 +31,20 @@ struct config
 	/* Where each setting came from, an enum setting_source, in the order of the command's table. */
 	unsigned char sources[CONFIG_SETTINGS_MAX];
 	/* serve */
-	int64_t port;			   /* 0 = any free port */
-	const char *listen;		   /* address; NULL = all, IPv4 and IPv6 */
-	const char *admin_listen;  /* host:port; empty = none; NULL = CONFIG_ADMIN_LISTEN if it is free */
-	const char *database;	   /* libpq connection string; NULL = the private PostgreSQL */
-	const char *database_file; /* where it came from; NULL = not from a file */
-	const char *data_dir;	   /* of the private PostgreSQL */
-	const char *pg_bindir;	   /* where initdb and postgres are */
-	const char *cluster_cache; /* folder of the prepared cluster; empty = none; NULL = the user's cache */
-	const char *token;		   /* serve: becomes that of namespace default; else that of the namespace */
-	const char *token_file;	   /* where it came from; NULL = not from a file */
+	int64_t port;				/* 0 = any free port */
+	const char *listen;			/* address; NULL = all, IPv4 and IPv6 */
+	const char *admin_listen;	/* host:port; empty = none; NULL = CONFIG_ADMIN_LISTEN if it is free */
+	const char *database;		/* libpq connection string; NULL = the private PostgreSQL */
+	const char *database_file;	/* where it came from; NULL = not from a file */
+	const char *directory;		/* connection string of the directory of clusters; NULL = there is none */
+	const char *directory_file; /* where it came from; NULL = not from a file */
+	const char *directory_copy; /* a file; NULL = none */
+	const char *cluster;		/* the name of --database's */
+	const char *data_dir;		/* of the private PostgreSQL */
+	const char *pg_bindir;		/* where initdb and postgres are */
+	const char *cluster_cache;	/* folder of the prepared cluster; empty = none; NULL = the user's cache */
+	const char *token;			/* serve: becomes that of namespace default; else that of the namespace */
+	const char *token_file;		/* where it came from; NULL = not from a file */
 	const char *tls_cert, *tls_key; /* files; NULL = plain HTTP */
 	const char *new_token_file;		/* NULL: a new token is printed */
 	const char *allowed_hosts;		/* of listeners without tokens, with commas between; NULL = none */

@@ -46,6 +46,7 @@ void config_free(struct config *config)
 {
 	forget(&config->token);
 	forget(&config->database);
+	forget(&config->directory);
 }
 
 /* Reads a file of one line; NULL: *reason says why not. */
@@ -105,6 +106,10 @@ int config_read_secret_files(struct config *config, const struct command *comman
 
 	if (code >= 0 || command->number != COMMAND_SERVE)
 		return code;
-	return read_secret_file(config, command, "database", &config->database, "database-file",
+	code = read_secret_file(config, command, "database", &config->database, "database-file",
 							&config->database_file);
+	if (code >= 0)
+		return code;
+	return read_secret_file(config, command, "directory", &config->directory, "directory-file",
+							&config->directory_file);
 }

@@ -107,6 +107,8 @@ static void note_ready(struct conn *conn, int change)
 	stats_add(&stats->reconnects[conn->user->role], conn->was_ready);
 	if (conn->user->role == DB_ROLE_READ)
 		conn->shared->reconnects += conn->was_ready;
+	if (conn->user->role == DB_ROLE_READ || conn->user->role == DB_ROLE_APPEND)
+		conn->shared->returns += conn->was_ready;
 	conn->was_ready = true;
 }
 

@@ -73,7 +73,7 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 		sweep(db);
 }
 
-bool db_check_conninfo(const char *conninfo, const char *file, struct buf *error)
+bool db_check_conninfo(const char *setting, const char *conninfo, const char *file, struct buf *error)
 {
 	char *reason = NULL;
 	PQconninfoOption *options = PQconninfoParse(conninfo, &reason);
@@ -81,7 +81,7 @@ bool db_check_conninfo(const char *conninfo, const char *file, struct buf *error
 	bool right = options != NULL;
 
 	if (!right)
-		buf_printf(error, "--database%s%s is not a connection string or URI", file != NULL ? "-file " : "",
+		buf_printf(error, "%s%s%s is not a connection string or URI", setting, file != NULL ? "-file " : "",
 				   file != NULL ? file : "");
 	if (!right && (secret || reason == NULL)) /* libpq shows what it cannot read */
 		buf_add_str(error, "; there may be a password in it, so it is not shown");
@@ -234,6 +234,30 @@ bool db_readable(const struct db *db)
 const char *db_unavailable(const struct db *db)
 {
 	return shared_unavailable(&db->shared);
+}
+
+uint64_t db_outage_ms(const struct db *db)
+{
+	return db_readable(db) ? 0 : clock_span(db->reads.conns[0].conn.down_since, clock_ms());
+}
+
+void db_reach_by(struct db *db, const char *conninfo)
+{
+	struct db_shared *shared = &db->shared;
+	char *copy = strdup(conninfo);
+
+	if (copy == NULL)
+		return;
+	free(shared->conninfo);
+	shared->conninfo = copy;
+	shared->several_hosts = db_names_several_hosts(conninfo);
+	db_hosts_free(&shared->hosts);
+	shared->hosts = (struct db_hosts){0};
+}
+
+unsigned long db_returns(const struct db *db)
+{
+	return db->shared.returns;
 }
 
 unsigned long db_reconnects(const struct db *db)

@@ -161,10 +161,10 @@ bool db_is_watching(const struct db *db);
 /* ---- life ------------------------------------------------------------- */
 
 /*
- * Whether libpq can read a connection string, out of that file or (NULL) none; false: *error says what is
+ * Whether libpq can read the connection string of a setting, out of that file or (NULL) none; false: *error says what is
  * wrong with it.
  */
-bool db_check_conninfo(const char *conninfo, const char *file, struct buf *error);
+bool db_check_conninfo(const char *setting, const char *conninfo, const char *file, struct buf *error);
 /*
  * True when a connection string, the environment or a service names more than one server; then only one that
  * takes writes will do.
@@ -199,11 +199,17 @@ bool db_ready(
 bool db_readable(const struct db *db); /* a connection for reads is up and not silent; from any thread */
 /* What is to be told of a request that failed with DB_UNAVAILABLE. */
 const char *db_unavailable(const struct db *db);
+/* How long there has been no connection for reads. */
+uint64_t db_outage_ms(const struct db *db);
+/* From the next attempt to connect on it is reached by this; nothing changes where there is no memory. */
+void db_reach_by(struct db *db, const char *conninfo);
 /*
  * How often a connection for reads was lost and is back: Postgres may have crashed meanwhile, or be another
  * one.
  */
 unsigned long db_reconnects(const struct db *db);
+/* The same of connections for reads and for appends. */
+unsigned long db_returns(const struct db *db);
 bool db_idle(const struct db *db); /* nothing queued, nothing in flight */
 
 struct db_connection

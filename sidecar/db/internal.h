@@ -66,11 +66,13 @@ struct db_shared
 	_Atomic bool ready;			/* the append connection is up and not silent */
 	_Atomic unsigned readable;	/* connections for reads that are ready and not silent */
 	unsigned long reconnects;	/* of those for reads */
+	unsigned long returns;		/* the same, and that for appends */
 	const struct conn *appends; /* the append connection */
 	bool primary_found;			/* by it, in this loop turn: reads are to leave standbys */
 	struct event turn;			/* the end of this loop turn: everything that gathered is sent */
 	bool turn_scheduled;
 	size_t waiting_requests, waiting_bytes; /* not yet answered */
+	size_t noted_requests, noted_bytes;		/* of those, in the stats */
 	struct query_queue free_queries;
 	unsigned nfree_queries;
 	db_committed committed; /* NULL: none */
@@ -78,7 +80,7 @@ struct db_shared
 };
 
 void shared_schedule(struct db_shared *shared);
-void shared_note_queues(const struct db_shared *shared); /* in the stats */
+void shared_note_queues(struct db_shared *shared); /* in the stats */
 /* True when one more request of that size fits the queues. */
 bool shared_has_room(const struct db_shared *shared, size_t bytes);
 /* When a request that arrives now on a connection that is down since then gives up waiting. */

@@ -130,11 +130,19 @@ const struct db_statement_info db_set_limits_statement = {
 const struct db_statement_info db_redact_statement = {
 	"millrace_redact", "SELECT millrace.json_redact($1::text, $2::jsonb, $3::jsonb)", 3, DB_ROLE_SLOW, false};
 
+/* Of a namespace: whether it is here, and as of when. */
+#define PLACE_COLUMNS "n.state, n.epoch, n.moved_to"
+
+const struct db_statement_info db_place_statement = {
+	"millrace_place", "SELECT " PLACE_COLUMNS " FROM millrace.namespaces n WHERE n.name = $1::text", 1,
+	DB_ROLE_READ, false};
+
 const struct db_statement_info db_token_rights_statement = {
 	"millrace_token_rights",
 	"SELECT n.requests_per_second, n.bytes_per_second, t.rights, t.refusal,"
-	" floor(extract(epoch FROM t.expires_at - clock_timestamp()) * 1000)::bigint"
-	" FROM millrace.token_rights($2::text, $1::text) t JOIN millrace.namespaces n ON n.name = $1::text",
+	" floor(extract(epoch FROM t.expires_at - clock_timestamp()) * 1000)::bigint, " PLACE_COLUMNS
+	" FROM millrace.namespaces n LEFT JOIN millrace.token_rights($2::text, $1::text) t ON true"
+	" WHERE n.name = $1::text",
 	2, DB_ROLE_READ, false};
 
 const struct db_statement_info db_create_token_statement = {
@@ -153,7 +161,7 @@ const struct db_statement_info db_ensure_namespace_statement = {
 	"millrace_ensure_namespace",
 	"SELECT (SELECT requests_per_second FROM millrace.namespaces WHERE name = $1::text),"
 	" (SELECT bytes_per_second FROM millrace.namespaces WHERE name = $1::text),"
-	" NULL, NULL, NULL FROM millrace.ensure_namespace($1::text)",
+	" '{}'::text[], NULL, NULL, 'open', 1, NULL FROM millrace.ensure_namespace($1::text)",
 	1, DB_ROLE_SLOW, false};
 
 const struct db_statement_info db_read_feed_statement = {
@@ -176,8 +184,8 @@ const struct db_statement_info db_feed_state_statement = {
 	"millrace_feed_state",
 	"SELECT millrace.feed_head(n.name), n.created_at,"
 	" ARRAY(SELECT hash FROM unnest($2::text[]) hash WHERE NOT EXISTS (SELECT"
-	" FROM millrace.token_rights(hash, n.name) t WHERE t.refusal IS NULL AND 'read' = ANY (t.rights)))"
-	" FROM millrace.namespaces n WHERE n.name = $1::text",
+	" FROM millrace.token_rights(hash, n.name) t WHERE t.refusal IS NULL AND 'read' = ANY "
+	"(t.rights))), " PLACE_COLUMNS " FROM millrace.namespaces n WHERE n.name = $1::text",
 	2, DB_ROLE_READ, false};
 
 const struct db_statement_info db_read_pokes_statement = {
@@ -336,6 +344,7 @@ const struct db_statement_info *const db_statements[] = {
 	&db_read_category_statement,
 	&db_last_message_statement,
 	&db_stream_version_statement,
+	&db_place_statement,
 	&db_token_rights_statement,
 	&db_create_token_statement,
 	&db_list_tokens_statement,

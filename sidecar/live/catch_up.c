@@ -234,7 +234,7 @@ static bool ask_page(struct subscription *s)
 		subscribe_params_write_types(&types, filter->types);
 		in.types = types.data;
 	}
-	asked = !types.failed && db_read_pokes(s->all->db, &in, on_page, s);
+	asked = !types.failed && db_read_pokes(feed_db(&s->listener), &in, on_page, s);
 	buf_free(&types);
 	return asked;
 }
@@ -252,7 +252,7 @@ static bool ask_head(struct subscription *s)
 		.stream = s->listener.filter.source == FEED_STREAM ? s->listener.filter.name : NULL,
 	};
 
-	return db_subscribe_head(s->all->db, &in, on_head, s);
+	return db_subscribe_head(feed_db(&s->listener), &in, on_head, s);
 }
 
 /* Whether it has everything, and only lacks what to tell its client. */
@@ -273,7 +273,7 @@ static bool ask(struct subscription *s)
 	if (!s->placed)
 		return ask_head(s);
 	if (must_learn_head(s))
-		return db_head(s->all->db, s->namespace_name, on_reached, s);
+		return db_head(feed_db(&s->listener), s->namespace_name, on_reached, s);
 	if (s->head_state == HEAD_TOLD)
 		s->head_state = HEAD_UNKNOWN; /* there is more to catch up with */
 	subscription_hold_page(s, s->reads_fast && s->all->held < MAX_HELD ? LARGE_PAGE : SMALL_PAGE);

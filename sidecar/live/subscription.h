@@ -76,7 +76,7 @@ TAILQ_HEAD(subscription_list, subscription);
 
 struct subscriptions
 {
-	struct db *db;
+	struct places *places;
 	struct feeds *feeds;
 	const char *headers; /* lines of every reply */
 	struct event sweep;

@@ -54,7 +54,7 @@ bool feed_tokens_ask(struct feed *feed, db_query_done done)
 		 token = TAILQ_NEXT(token, link))
 		buf_printf(&hashes, "%s%s", hashes.len > 1 ? "," : "", token->hash);
 	buf_add(&hashes, "}", 2); /* with its NUL */
-	asked = !hashes.failed && db_feed_state(feed->feeds->db, feed->name, hashes.data, done, feed);
+	asked = !hashes.failed && db_feed_state(feed->place->db, feed->name, hashes.data, done, feed);
 	buf_free(&hashes);
 	return asked;
 }

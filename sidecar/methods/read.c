@@ -48,7 +48,7 @@ static bool ask_stream(struct method_call *call)
 		.strict = strict_of(call),
 	};
 
-	return db_read_stream(call->methods->db, &in, on_page, call);
+	return db_read_stream(call->db, &in, on_page, call);
 }
 
 static bool ask_category(struct method_call *call)
@@ -67,7 +67,7 @@ static bool ask_category(struct method_call *call)
 		.strict = strict_of(call),
 	};
 
-	return db_read_category(call->methods->db, &in, on_page, call);
+	return db_read_category(call->db, &in, on_page, call);
 }
 
 static bool ask_query(struct method_call *call)
@@ -81,7 +81,7 @@ static bool ask_query(struct method_call *call)
 		.backward = call->backward,
 	};
 
-	return db_read_query(call->methods->db, &in, on_page, call);
+	return db_read_query(call->db, &in, on_page, call);
 }
 
 static bool ask_page(struct method_call *call)
@@ -303,7 +303,7 @@ bool method_stream_last(struct method_call *call)
 	/* As for correlation, an empty one is no filter. */
 	if (call->texts[READ_TYPES] >= 0 && !json_string_is(options[0].value, ""))
 		in.type = args_get(call, READ_TYPES);
-	return method_asked(call, db_last_message(call->methods->db, &in, method_on_value, call));
+	return method_asked(call, db_last_message(call->db, &in, method_on_value, call));
 }
 
 bool method_stream_version(struct method_call *call)
@@ -313,7 +313,7 @@ bool method_stream_version(struct method_call *call)
 	if (!args_name(call, READ_NAME, "stream", call->args[0], MAX_NAME))
 		return false;
 	in.stream = args_get(call, READ_NAME);
-	return method_asked(call, db_stream_version(call->methods->db, &in, method_on_value, call));
+	return method_asked(call, db_stream_version(call->db, &in, method_on_value, call));
 }
 
 static void on_head(void *arg, struct db_reply *reply)
@@ -333,5 +333,5 @@ static void on_head(void *arg, struct db_reply *reply)
 
 bool method_stream_head(struct method_call *call)
 {
-	return method_asked(call, db_head(call->methods->db, call->namespace_name, on_head, call));
+	return method_asked(call, db_head(call->db, call->namespace_name, on_head, call));
 }
