@@ -125,8 +125,6 @@ bool config_check_directory(const struct config *config)
 		wrong = "--directory and --test-mode: without tokens there is one cluster";
 	else if (config->cluster == NULL)
 		wrong = "--directory needs --cluster, the name that --database has there";
-	else if (strlen(config->cluster) > 63)
-		wrong = "--cluster is longer than 63 bytes";
 	if (wrong != NULL)
 		fprintf(stderr, "millrace: %s\n", wrong);
 	return wrong == NULL;

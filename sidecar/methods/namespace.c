@@ -122,14 +122,33 @@ static bool ask_create(struct method_call *call)
 	return method_asked(call, db_create_namespace(call->db, &in, on_created, call));
 }
 
+/*
+ * Whether the directory had the namespace for the same place, or for any where none was asked for: there it
+ * is made, unless it is there, so that a call that was cut short can be made again.
+ */
+static bool has_place(struct method_call *call)
+{
+	struct places *places = call->methods->places;
+	struct place *place = places_of(places, args_get(call, CREATE_NAME));
+	struct placement placement;
+
+	directory_find(places_directory(places), args_get(call, CREATE_NAME), &placement);
+	if (place == NULL || !placement.known ||
+		(args_get(call, CREATE_CLUSTER) != NULL && call->db != place->db))
+		return false;
+	call->db = place->db;
+	return true;
+}
+
 /* The directory has it: nobody else can have made it elsewhere. */
 static void on_entered(void *arg, const struct error *error)
 {
 	struct method_call *call = arg;
 
-	if (error->code != ERROR_NONE)
-		call->error = *error;
-	if (error->code != ERROR_NONE || !ask_create(call))
+	call->error = *error;
+	if (error->code == ERROR_NAMESPACE_EXISTS && has_place(call))
+		call->error.code = ERROR_NONE;
+	if (call->error.code != ERROR_NONE || !ask_create(call))
 		method_answer_error(call);
 }
 

@@ -144,7 +144,7 @@ static bool is_same(struct directory_place a, struct directory_place b)
 	return a.cluster == b.cluster && a.epoch == b.epoch;
 }
 
-bool directory_take(struct directory *directory, const char *name, struct directory_place told,
+void directory_take(struct directory *directory, const char *name, struct directory_place told,
 					uint64_t answer)
 {
 	struct directory_entry *entry = find(directory, name);
@@ -153,7 +153,7 @@ bool directory_take(struct directory *directory, const char *name, struct direct
 	if (entry == NULL)
 		entry = add(directory, name);
 	if (entry == NULL)
-		return false;
+		return;
 	before = entry->at;
 	entry->answer = answer;
 	/* Of what it had forgotten it may know a new one, which begins anew. */
@@ -161,7 +161,14 @@ bool directory_take(struct directory *directory, const char *name, struct direct
 		entry->at = told;
 	entry->told = told;
 	directory->changed = directory->changed || !is_same(before, entry->at);
-	return before.cluster != entry->at.cluster || before.epoch == 0;
+}
+
+void directory_drop(struct directory *directory, const char *name)
+{
+	struct directory_entry *entry = find(directory, name);
+
+	if (entry != NULL)
+		entry->told.epoch = 0;
 }
 
 void directory_forget(struct directory *directory, uint64_t answer)
@@ -414,6 +421,5 @@ void directory_close(struct directory *directory)
 		close(directory->wake_fd);
 	pthread_mutex_destroy(&directory->tasks_lock);
 	pthread_rwlock_destroy(&directory->lock);
-	free(directory->stamp);
 	free(directory);
 }

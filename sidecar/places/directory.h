@@ -26,8 +26,8 @@
 #include "extension/protocol.h"
 
 #define DIRECTORY_MAX_CLUSTERS 64
-#define DIRECTORY_MAX_CLUSTER_NAME 63 /* bytes */
-#define DIRECTORY_OWN 0				  /* the number of the cluster that is --database */
+#define DIRECTORY_MAX_CLUSTER_NAME 200 /* bytes */
+#define DIRECTORY_OWN 0				   /* the number of the cluster that is --database */
 
 struct config;
 struct directory;

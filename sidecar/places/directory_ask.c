@@ -1,13 +1,13 @@
 /*
  * directory_ask.c: the thread that asks the database (see directory.h).
  *
- * It asks once a second, and when it is told to, for a stamp that changes with any row, and only when that has
- * changed for the rows.  A round that the database does not answer in time is given up, and its connection
+ * It asks once a second, and when it is told to, for what has changed since.  A round that the database does not answer in time is given up, and its connection
  * with it.
  */
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -29,17 +29,11 @@ static bool is_over(void)
 
 /* ---- what the database has ------------------------------------------------------------------------------ */
 
-/* xmin changes with each update, and commits need not come in the order of times. */
-static const char stamp_sql[] =
-	"SELECT concat_ws(' ', (SELECT concat_ws(' ', count(*), sum(xmin::text::bigint)) FROM millrace.clusters),"
-	" (SELECT concat_ws(' ', count(*), sum(xmin::text::bigint)) FROM millrace.directory))";
-static const char clusters_sql[] = "SELECT name, conninfo FROM millrace.clusters ORDER BY name";
-static const char entries_sql[] = "SELECT namespace, cluster, epoch FROM millrace.directory";
-
 static bool take_clusters(struct directory *directory, struct buf *error)
 {
-	struct pg_result *result = session_run(&directory->session, "read the clusters of the directory",
-										   clusters_sql, NULL, NULL, error);
+	struct pg_result *result =
+		session_run(&directory->session, "read the clusters of the directory",
+					"SELECT name, conninfo FROM millrace.directory_clusters()", NULL, NULL, error);
 
 	if (result == NULL)
 		return false;
@@ -56,59 +50,74 @@ static bool take_clusters(struct directory *directory, struct buf *error)
 	return true;
 }
 
-static bool take_entries(struct directory *directory, uint64_t answer, bool *news, struct buf *error)
+enum entry_column
 {
-	struct pg_result *result =
-		session_run(&directory->session, "read the directory", entries_sql, NULL, NULL, error);
+	ENTRY_NAMESPACE,
+	ENTRY_CLUSTER,
+	ENTRY_EPOCH,
+	ENTRY_STATE,
+	ENTRY_CHANGE,
+};
 
+static void take_entry(struct directory *directory, const struct pg_result *result, unsigned row,
+					   uint64_t answer)
+{
+	int cluster = directory_add_cluster(directory, session_value_of(result, row, ENTRY_CLUSTER));
+	bool dropped = strcmp(session_value_of(result, row, ENTRY_STATE), "dropped") == 0;
+	struct directory_place told = {.epoch = strtoll(session_value_of(result, row, ENTRY_EPOCH), NULL, 10)};
+
+	if (cluster < 0)
+		return;
+	told.cluster = (unsigned)cluster;
+	if (dropped)
+		directory_drop(directory, session_value_of(result, row, ENTRY_NAMESPACE));
+	else
+		directory_take(directory, session_value_of(result, row, ENTRY_NAMESPACE), told, answer);
+	directory->change = strtoll(session_value_of(result, row, ENTRY_CHANGE), NULL, 10);
+}
+
+/* Asks for what has changed since the last time; a session's first time for everything. */
+static bool take_entries(struct directory *directory, uint64_t answer, struct buf *error)
+{
+	char since[32];
+	bool all = directory->change == 0;
+	struct pg_result *result;
+
+	snprintf(since, sizeof(since), "%" PRId64, directory->change);
+	result = session_run(&directory->session, "read the directory",
+						 "SELECT namespace, cluster, epoch, state, change"
+						 " FROM millrace.directory_entries($1::bigint)",
+						 since, NULL, error);
 	if (result == NULL)
 		return false;
 	pthread_rwlock_wrlock(&directory->lock);
 	for (unsigned i = 0; i < session_rows(result); i++)
-	{
-		int cluster = directory_add_cluster(directory, session_value_of(result, i, 1));
-		int64_t epoch = strtoll(session_value_of(result, i, 2), NULL, 10);
-
-		if (cluster >= 0 && directory_take(directory, session_value_of(result, i, 0),
-										   (struct directory_place){(unsigned)cluster, epoch}, answer))
-			*news = true;
-	}
-	directory_forget(directory, answer);
+		take_entry(directory, result, i, answer);
+	if (all)
+		directory_forget(directory, answer);
 	pthread_rwlock_unlock(&directory->lock);
 	session_free(result);
 	return true;
 }
 
-/* Asks for everything, unless it is what was told before. */
-static bool ask(struct directory *directory, uint64_t answer, bool *news, struct buf *error)
+static bool ask(struct directory *directory, uint64_t answer, struct buf *error)
 {
-	struct pg_result *result =
-		session_run(&directory->session, "look at the directory", stamp_sql, NULL, NULL, error);
-	char *stamp = result != NULL ? strdup(session_value(result, 0)) : NULL;
-	bool taken = stamp != NULL;
-
-	session_free(result);
-	if (taken && (directory->stamp == NULL || strcmp(stamp, directory->stamp) != 0))
-		taken = take_clusters(directory, error) && take_entries(directory, answer, news, error);
-	free(directory->stamp);
-	directory->stamp = taken ? stamp : NULL;
-	if (!taken)
-		free(stamp);
-	return taken;
+	return take_clusters(directory, error) && take_entries(directory, answer, error);
 }
 
 /* ---- changes ------------------------------------------------------------------------------------------------ */
 
 static void run_task(struct directory *directory, struct directory_task *task)
 {
-	const char *sql = task->removes ? "SELECT millrace.remove_from_directory($1::text)"
+	const char *sql = task->removes ? "SELECT millrace.unplace_namespace($1::text)"
 									: "SELECT millrace.place_namespace($1::text, $2::text)";
 	struct pg_result *result = session_ask(&directory->session, "change the directory", sql,
 										   task->namespace_name, task->removes ? NULL : task->cluster);
 	struct buf said = {0};
 
 	task->error.code = ERROR_NONE;
-	if (!session_succeeded(result))
+	if (!session_succeeded(result) &&
+		!(task->removes && session_has_sqlstate(result, SQLSTATE_NAMESPACE_NOT_FOUND)))
 	{
 		session_error(result, &task->error);
 		session_explain(&said, "change the directory", result);
@@ -116,14 +125,6 @@ static void run_task(struct directory *directory, struct directory_task *task)
 	}
 	session_free(result);
 	buf_free(&said);
-}
-
-static void finish(struct directory *directory, struct directory_task *task)
-{
-	pthread_mutex_lock(&directory->tasks_lock);
-	task->next = directory->done[task->bell];
-	directory->done[task->bell] = task;
-	pthread_mutex_unlock(&directory->tasks_lock);
 }
 
 static struct directory_task *take_tasks(struct directory *directory)
@@ -137,18 +138,31 @@ static struct directory_task *take_tasks(struct directory *directory)
 	return tasks;
 }
 
-static void run_tasks(struct directory *directory, bool reachable)
+static void run_tasks(struct directory *directory, struct directory_task *task, bool reachable)
 {
-	struct directory_task *task, *next;
-
-	for (task = take_tasks(directory); task != NULL; task = next)
+	for (; task != NULL; task = task->next)
 	{
-		next = task->next;
 		if (reachable && !session_is_lost(&directory->session))
 			run_task(directory, task);
 		else
 			error_set(&task->error, ERROR_BACKEND_UNAVAILABLE, "the directory cannot be reached");
-		finish(directory, task);
+	}
+}
+
+/* Gives them back, when what they have met in the directory is known here, too. */
+static void finish_tasks(struct directory *directory, struct directory_task *task, bool reachable)
+{
+	struct directory_task *next;
+
+	for (; task != NULL; task = next)
+	{
+		next = task->next;
+		if (!reachable && task->error.code == ERROR_NAMESPACE_EXISTS)
+			error_set(&task->error, ERROR_BACKEND_UNAVAILABLE, "the directory cannot be reached");
+		pthread_mutex_lock(&directory->tasks_lock);
+		task->next = directory->done[task->bell];
+		directory->done[task->bell] = task;
+		pthread_mutex_unlock(&directory->tasks_lock);
 	}
 }
 
@@ -185,8 +199,7 @@ static bool connect(struct directory *directory, struct buf *error)
 {
 	if (directory->session.pg != NULL)
 		return true;
-	free(directory->stamp);
-	directory->stamp = NULL;
+	directory->change = 0;
 	directory->session = (struct session){.stopping = is_over, .quiet = true};
 	return session_open(&directory->session, directory->conninfo, 0, error);
 }
@@ -196,12 +209,13 @@ static void go_round(struct directory *directory)
 {
 	struct buf error = {0};
 	uint64_t answer = atomic_fetch_add(&directory->asked, 1) + 1;
-	bool news = false, reachable;
+	struct directory_task *tasks = take_tasks(directory);
+	bool reachable;
 
 	atomic_store(&until_ms, atomic_load(&directory->closing) ? 0 : clock_ms() + PATIENCE_MS);
 	reachable = connect(directory, &error);
-	run_tasks(directory, reachable);
-	reachable = reachable && ask(directory, answer, &news, &error);
+	run_tasks(directory, tasks, reachable);
+	reachable = reachable && ask(directory, answer, &error);
 	buf_add(&error, "", 1);
 	note(directory, reachable, &error);
 	buf_free(&error);
@@ -209,6 +223,7 @@ static void go_round(struct directory *directory)
 		atomic_store(&directory->answered, answer);
 	else
 		session_close(&directory->session);
+	finish_tasks(directory, tasks, reachable);
 	directory_file_write(directory);
 	ring(directory);
 }
@@ -234,12 +249,12 @@ static void *run(void *arg)
 bool directory_ask_first(struct directory *directory, uint64_t wait_ms, bool (*stopping)(void),
 						 struct buf *error)
 {
-	bool news = false, answered = false;
+	bool answered = false;
 	uint64_t answer = atomic_fetch_add(&directory->asked, 1) + 1;
 
 	directory->session = (struct session){.stopping = stopping};
 	if (session_open(&directory->session, directory->conninfo, clock_ms() + wait_ms, error))
-		answered = ask(directory, answer, &news, error);
+		answered = ask(directory, answer, error);
 	if (!answered)
 		buf_add(error, "", 1); /* a line of it may be shown */
 	directory->reachable = answered;
@@ -247,8 +262,7 @@ bool directory_ask_first(struct directory *directory, uint64_t wait_ms, bool (*s
 	if (answered)
 		atomic_store(&directory->answered, answer);
 	session_close(&directory->session); /* the thread's own ends otherwise */
-	free(directory->stamp);
-	directory->stamp = NULL;
+	directory->change = 0;
 	return answered;
 }
 

@@ -77,8 +77,8 @@ static bool take_line(struct directory *directory, const struct line *line)
 			   directory_set_conninfo(directory, (unsigned)cluster, line->conninfo.data);
 	if (!named || line->epoch < 1)
 		return false;
-	(void)directory_take(directory, line->namespace_name.data,
-						 (struct directory_place){(unsigned)cluster, line->epoch}, 0);
+	directory_take(directory, line->namespace_name.data,
+				   (struct directory_place){(unsigned)cluster, line->epoch}, 0);
 	return true;
 }
 

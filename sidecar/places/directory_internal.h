@@ -47,7 +47,7 @@ struct directory
 	uint64_t answered_ms;
 	/* The thread's: */
 	struct session session;
-	char *stamp;	 /* of what it was told last, so that nothing is read twice; NULL: nothing yet */
+	int64_t change;	 /* the last one that it was told of in this session; 0: none */
 	bool lost, full; /* which is logged */
 	bool started;
 	pthread_t thread;
@@ -67,11 +67,11 @@ struct directory
 int directory_add_cluster(struct directory *directory, const char *name);
 /* False: out of memory. */
 bool directory_set_conninfo(struct directory *directory, unsigned cluster, const char *conninfo);
-/*
- * What the database, or the file (answer 0), says of a namespace.  True: that is news for who uses it.
- */
-bool directory_take(struct directory *directory, const char *namespace_name, struct directory_place told,
+/* What the database, or the file (answer 0), says of a namespace. */
+void directory_take(struct directory *directory, const char *namespace_name, struct directory_place told,
 					uint64_t answer);
+/* It says that there is no such namespace. */
+void directory_drop(struct directory *directory, const char *namespace_name);
 /* Forgets what the database said of entries that were not in its answer. */
 void directory_forget(struct directory *directory, uint64_t answer);
 
