@@ -42,8 +42,11 @@ CREATE TEMPORARY TABLE millrace_privileges AS
 
 ALTER TABLE millrace.namespaces ADD CONSTRAINT namespaces_schema
     CHECK (schema = millrace.namespace_schema(name) OR name = 'default' AND schema = 'message_store');
-ALTER TABLE millrace.namespaces ADD COLUMN requests_per_second bigint, ADD COLUMN bytes_per_second bigint;
-GRANT SELECT (requests_per_second, bytes_per_second) ON millrace.namespaces TO PUBLIC;
+ALTER TABLE millrace.namespaces ADD COLUMN requests_per_second bigint, ADD COLUMN bytes_per_second bigint,
+    ADD COLUMN state text NOT NULL DEFAULT 'open', ADD COLUMN epoch bigint NOT NULL DEFAULT 1, ADD COLUMN moved_to text;
+ALTER TABLE millrace.namespaces ADD CONSTRAINT namespaces_state CHECK (state IN ('open', 'sealed', 'moved') AND epoch >= 0
+        AND (state = 'sealed' OR epoch > 0) AND (state = 'moved') = (moved_to IS NOT NULL));
+GRANT SELECT (requests_per_second, bytes_per_second, state, epoch, moved_to) ON millrace.namespaces TO PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON millrace.namespaces TO pg_database_owner;
 
 -- What is done with a namespace's table is done in C.  A statement here would run, with the rights of the
@@ -72,6 +75,28 @@ COMMENT ON FUNCTION millrace.last_activity(text) IS 'internal: the time of the l
 CREATE FUNCTION millrace.truncate_messages(schema text) RETURNS bigint
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_truncate_messages';
 COMMENT ON FUNCTION millrace.truncate_messages(text) IS 'internal: empties the table in a schema; returns how many messages it held';
+
+CREATE FUNCTION millrace.check_open(name text, relation regclass DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_check_open';
+COMMENT ON FUNCTION millrace.check_open(text, regclass) IS
+    'internal: MR028 or MR029 unless a namespace is open; with a table of the extension that the caller may write to: it stays so to commit';
+
+-- Returns the schema of a registered namespace; MR003 when there is none, MR028 or MR029 when it is not here.
+CREATE OR REPLACE FUNCTION millrace.find_namespace(name text) RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found_schema text;
+    here boolean;
+BEGIN
+    PERFORM millrace.check_namespace_name(name);
+    SELECT schema, n.state <> 'moved' AND n.epoch > 0 INTO found_schema, here FROM millrace.namespaces n WHERE n.name = find_namespace.name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'namespace "%" does not exist', name USING ERRCODE = 'MR003';
+    ELSIF NOT here THEN
+        PERFORM millrace.check_open(name);
+    END IF;
+    RETURN found_schema;
+END $$;
 
 -- Drops a namespace's schema, and returns how many messages went with it.  One without a table of messages
 -- goes only if it is empty: the row of the registry may name a schema of another program by mistake.
@@ -102,7 +127,7 @@ BEGIN
     IF name = 'default' THEN
         RAISE EXCEPTION 'namespace "default" can''t be dropped' USING ERRCODE = 'MR012';
     END IF;
-    PERFORM millrace.lock_namespace(name);
+    PERFORM millrace.lock_namespace(name), millrace.check_open(name);
     deleted := millrace.drop_messages(millrace.find_namespace(name));
     DELETE FROM millrace.namespaces n WHERE n.name = drop_namespace.name;
     RETURN deleted;
@@ -294,13 +319,23 @@ BEGIN
     RETURN created_at;
 END $$;
 
+CREATE OR REPLACE FUNCTION millrace.list_namespaces(OUT name text, OUT schema text, OUT description text,
+                                         OUT created_at timestamptz, OUT message_count bigint) RETURNS SETOF record
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT n.name, n.schema, n.description, n.created_at, millrace.estimate_messages(n.schema)
+    FROM millrace.namespaces n WHERE n.state <> 'moved' AND n.epoch > 0 ORDER BY n.name
+$$;
+
 CREATE OR REPLACE FUNCTION millrace.set_namespace_token(name text, token_hash text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM millrace.find_namespace(name);
     PERFORM millrace.check_token_hash(token_hash);
     UPDATE millrace.namespaces n SET token_hash = set_namespace_token.token_hash
-        WHERE n.name = set_namespace_token.name;
+        WHERE n.name = set_namespace_token.name AND n.state = 'open';
+    IF NOT FOUND THEN
+        PERFORM millrace.check_open(name);
+    END IF;
 END $$;
 COMMENT ON FUNCTION millrace.set_namespace_token(text, text) IS
     'sets the lowercase hex SHA-256 of the token that opens a namespace over HTTP; NULL: none does. MR009 for anything else';
@@ -482,7 +517,10 @@ BEGIN
     END IF;
     UPDATE millrace.namespaces n
         SET requests_per_second = set_namespace_limits.requests_per_second, bytes_per_second = set_namespace_limits.bytes_per_second
-        WHERE n.name = set_namespace_limits.name;
+        WHERE n.name = set_namespace_limits.name AND n.state = 'open';
+    IF NOT FOUND THEN
+        PERFORM millrace.check_open(name);
+    END IF;
 END $$;
 COMMENT ON FUNCTION millrace.set_namespace_limits(text, bigint, bigint) IS
     'how much a namespace may ask for over HTTP, each server; NULL: any number. MR003 when there is none, MR009 when out of range';
@@ -853,7 +891,7 @@ BEGIN
     IF types IS NULL THEN
         RAISE EXCEPTION 'types must not be NULL' USING ERRCODE = 'MR005';
     END IF;
-    PERFORM millrace.lock_namespace(name);
+    PERFORM millrace.lock_namespace(name), millrace.check_open(name);
     PERFORM millrace.check_messages(schema);
     IF EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
                WHERE i.indrelid = to_regclass(format('%I.messages', schema)) AND i.indisvalid AND a.amname = 'millrace_tags'
@@ -1185,8 +1223,8 @@ BEGIN
     END IF;
     PERFORM millrace.check_consumers(n.name) FROM millrace.namespaces n WHERE n.schema = has_consumers.schema;
     RETURN true;
-EXCEPTION WHEN insufficient_privilege OR SQLSTATE 'MR003' OR SQLSTATE 'MR010' OR SQLSTATE 'MR016' THEN
-    RETURN false; -- dropped or exchanged
+EXCEPTION WHEN insufficient_privilege OR SQLSTATE 'MR003' OR SQLSTATE 'MR010' OR SQLSTATE 'MR016' OR SQLSTATE 'MR028' OR SQLSTATE 'MR029' THEN
+    RETURN false; -- dropped or exchanged, or not here
 END $$;
 COMMENT ON FUNCTION millrace.has_consumers(text) IS 'internal: whether a schema has consumers that the caller may see';
 
@@ -1578,7 +1616,8 @@ DECLARE
     checked text[] := millrace.check_rights(rights);
     created timestamptz;
 BEGIN
-    PERFORM millrace.find_namespace(owner), millrace.check_token_name(name), millrace.check_token_hash(token_hash);
+    PERFORM millrace.find_namespace(owner), millrace.check_token_name(name), millrace.check_token_hash(token_hash),
+        millrace.check_open(owner, 'millrace.tokens');
     IF token_hash IS NULL THEN
         RAISE EXCEPTION 'token_hash must not be NULL' USING ERRCODE = 'MR005';
     ELSIF expires_at <= clock_timestamp() THEN
@@ -1620,13 +1659,15 @@ DECLARE
 BEGIN
     PERFORM millrace.find_namespace(owner), millrace.check_token_name(name);
     IF revoke_token.name = 'first' THEN
-        UPDATE millrace.namespaces n SET token_hash = NULL WHERE n.name = owner AND n.token_hash IS NOT NULL;
+        UPDATE millrace.namespaces n SET token_hash = NULL WHERE n.name = owner AND n.token_hash IS NOT NULL AND n.state = 'open';
     ELSE
+        PERFORM millrace.check_open(owner, 'millrace.tokens');
         UPDATE millrace.tokens t SET revoked_at = coalesce(t.revoked_at, revoked)
             WHERE t.namespace = owner AND t.name = revoke_token.name
             RETURNING t.revoked_at INTO revoked;
     END IF;
     IF NOT FOUND THEN
+        PERFORM millrace.check_open(owner);
         RAISE EXCEPTION 'token "%" of namespace "%" does not exist', name, owner USING ERRCODE = 'MR026';
     END IF;
     RETURN revoked;
@@ -1656,20 +1697,22 @@ CREATE FUNCTION millrace.first_rights(namespace text) RETURNS text[]
 $$;
 COMMENT ON FUNCTION millrace.first_rights(text) IS 'internal: what the first token of a namespace may do';
 
-CREATE FUNCTION millrace.token_rights(token_hash text, namespace text, OUT rights text[], OUT expires_at timestamptz, OUT refusal text)
+CREATE FUNCTION millrace.token_rights(token_hash text, namespace text, OUT rights text[], OUT expires_at timestamptz, OUT refusal text,
+                                      OUT state text, OUT epoch bigint, OUT moved_to text)
     RETURNS SETOF record
     LANGUAGE sql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
-    SELECT millrace.first_rights(n.name), NULL::timestamptz, NULL::text
+    SELECT millrace.first_rights(n.name), NULL::timestamptz, NULL::text, n.state, n.epoch, n.moved_to
         FROM millrace.namespaces n WHERE n.name = token_rights.namespace AND n.token_hash = token_rights.token_hash
     UNION ALL
     SELECT t.rights, t.expires_at,
            CASE WHEN t.revoked_at IS NOT NULL THEN 'the token was revoked at ' || millrace.json_time(t.revoked_at)
-                WHEN t.expires_at <= clock_timestamp() THEN 'the token expired at ' || millrace.json_time(t.expires_at) END
-        FROM millrace.tokens t WHERE t.namespace = token_rights.namespace AND t.token_hash = token_rights.token_hash
+                WHEN t.expires_at <= clock_timestamp() THEN 'the token expired at ' || millrace.json_time(t.expires_at) END,
+           n.state, n.epoch, n.moved_to
+        FROM millrace.tokens t JOIN millrace.namespaces n ON n.name = t.namespace WHERE t.namespace = token_rights.namespace AND t.token_hash = token_rights.token_hash
     LIMIT 1
 $$;
 COMMENT ON FUNCTION millrace.token_rights(text, text) IS
-    'what a token may do in a namespace, until when, and why it may not any more; no row: it does not open it';
+    'what a token may do in a namespace, until when, and why it may not any more, and whether the namespace is here; no row: it does not open it';
 
 CREATE FUNCTION millrace.json_token_time(value timestamptz) RETURNS text
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -1807,13 +1850,14 @@ COMMENT ON FUNCTION millrace.json_redact(text, jsonb, jsonb) IS 'internal: what 
 -- -- what was removed
 
 CREATE TABLE millrace.removals (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id bigint GENERATED ALWAYS AS IDENTITY, -- it stays what it is when the namespace moves
     namespace text COLLATE "C" NOT NULL REFERENCES millrace.namespaces ON DELETE CASCADE ON UPDATE CASCADE,
     category text COLLATE "C" NOT NULL,
     from_position bigint NOT NULL,
     to_position bigint NOT NULL,
     streams bytea[], -- of the SHA-256 of each name, the first 16 bytes; NULL: all of the category
-    removed_at timestamptz NOT NULL
+    removed_at timestamptz NOT NULL,
+    PRIMARY KEY (namespace, id)
 );
 CREATE INDEX removals_category ON millrace.removals (namespace, category, to_position);
 COMMENT ON TABLE millrace.removals IS 'which messages were removed, by category and global position; dumped with the database';
@@ -1935,6 +1979,7 @@ BEGIN
     ELSIF num_nonnulls(max_age, max_count) = 0 AND (forget OR cardinality(hold) > 0) THEN
         RAISE EXCEPTION 'a policy has max_age, max_count or both' USING ERRCODE = 'MR009', HINT = 'The category alone removes its policy.';
     END IF;
+    PERFORM millrace.check_open(name, 'millrace.retention');
     IF num_nonnulls(max_age, max_count) = 0 THEN
         DELETE FROM millrace.retention r WHERE r.namespace = name AND r.category = set_retention.category;
         RETURN;
@@ -2090,7 +2135,7 @@ BEGIN
     DELETE FROM millrace.removals r
         WHERE r.namespace = fold_removals.namespace AND r.category = fold_removals.category AND r.id < folded.id;
     UPDATE millrace.removals r SET from_position = folded.from_position, to_position = folded.to_position, streams = NULL
-        WHERE r.id = folded.id;
+        WHERE r.namespace = fold_removals.namespace AND r.id = folded.id;
 END $$;
 COMMENT ON FUNCTION millrace.fold_removals(text, text) IS 'internal: makes one row of the removals of a category where there are many';
 
@@ -2157,7 +2202,8 @@ COMMENT ON FUNCTION millrace.json_retention(text, text, text, jsonb) IS 'interna
 -- Where a server has to sweep: what nobody has swept for so long, or has left in the middle.
 CREATE FUNCTION millrace.sweeps_due(interval_ms bigint) RETURNS SETOF text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT r.namespace FROM millrace.retention r LEFT JOIN millrace.sweeps s USING (namespace, category)
+    SELECT r.namespace FROM millrace.retention r JOIN millrace.namespaces n ON n.name = r.namespace AND n.state = 'open'
+        LEFT JOIN millrace.sweeps s USING (namespace, category)
     GROUP BY r.namespace
     HAVING bool_or(s.by_age IS NULL) OR CASE WHEN bool_or(s.ended_at IS NULL)
         THEN max(s.stepped_at) IS NULL OR max(s.stepped_at) NOT BETWEEN clock_timestamp() - interval '10 s' AND clock_timestamp()
@@ -2269,6 +2315,248 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION millrace.purge_left(text, boolean) IS
     'what is left of removed messages after purge_statements(), and where, a line each';
+
+-- ---- moving to another server -----------------------------------------------------------------------
+
+CREATE FUNCTION millrace.fence() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'millrace_fence';
+COMMENT ON FUNCTION millrace.fence() IS 'internal: refuses statements that would change a namespace which is not open';
+
+CREATE FUNCTION millrace.set_fence(name text, schema text, up boolean) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    fenced regclass;
+BEGIN
+    PERFORM millrace.check_messages(schema);
+    FOREACH fenced IN ARRAY ARRAY[to_regclass(format('%I.messages', schema)), to_regclass(format('%I.consumers', schema))] LOOP
+        IF EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = fenced AND t.tgname = 'millrace_fence') THEN
+            EXECUTE format('ALTER TABLE %s %s TRIGGER millrace_fence', fenced, CASE WHEN up THEN 'ENABLE' ELSE 'DISABLE' END);
+        ELSIF up AND fenced IS NOT NULL THEN
+            EXECUTE format('CREATE TRIGGER millrace_fence BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s '
+                           'FOR EACH STATEMENT EXECUTE FUNCTION millrace.fence(%L)', fenced, name);
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION millrace.set_fence(text, text, boolean) IS 'internal: keeps writers out of the tables of a namespace, or lets them in';
+
+CREATE FUNCTION millrace.writers_of(name text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL THEN format('prepared transaction %L', p.gid) ELSE 'session ' || l.pid END, ', ')
+    FROM pg_locks l
+        LEFT JOIN pg_locks x ON l.pid IS NULL AND x.locktype = 'transactionid' AND x.virtualtransaction = l.virtualtransaction
+        LEFT JOIN pg_prepared_xacts p ON p.transaction = x.transactionid
+    WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND l.locktype = 'relation' AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')
+        AND l.relation IN (SELECT c.oid FROM millrace.namespaces n JOIN pg_namespace s ON s.nspname = n.schema JOIN pg_class c ON c.relnamespace = s.oid
+                           WHERE n.name = writers_of.name AND c.relname IN ('messages', 'consumers'))
+$$;
+COMMENT ON FUNCTION millrace.writers_of(text) IS 'internal: who is in the way of sealing a namespace';
+
+-- Waits for all who have written and not committed, so the wait is bounded: who comes meanwhile waits behind it.
+CREATE FUNCTION millrace.set_namespace_state(name text, state text, epoch bigint DEFAULT NULL, moved_to text DEFAULT NULL,
+                                             max_wait interval DEFAULT '1 s') RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = 'warning' SET lock_timeout = '1s' AS $$
+DECLARE
+    known record;
+BEGIN
+    PERFORM millrace.check_namespace_name(name), set_config('lock_timeout', ceil(extract(epoch FROM max_wait) * 1000)::text, true);
+    IF current_setting('is_superuser') = 'on' THEN
+        PERFORM set_config('deadlock_timeout', '10ms', true); -- autovacuum gives way after that
+    END IF;
+    PERFORM millrace.lock_namespace(name);
+    SELECT n.schema, n.state, n.epoch INTO known FROM millrace.namespaces n WHERE n.name = set_namespace_state.name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'namespace "%" does not exist', name USING ERRCODE = 'MR003';
+    ELSIF known.state = 'open' AND state = 'moved' OR epoch < known.epoch AND NOT (epoch = 0 AND state = 'sealed')
+        OR state = 'open' AND coalesce(epoch, known.epoch) = 0 THEN
+        RAISE EXCEPTION 'namespace "%" is % at epoch %, and can''t become % at epoch %', name, known.state, known.epoch, state,
+                coalesce(epoch, known.epoch)
+            USING ERRCODE = 'MR009';
+    END IF;
+    IF state <> 'open' THEN
+        PERFORM millrace.create_floors(known.schema), millrace.create_consumer_tables(known.schema);
+    END IF;
+    UPDATE millrace.namespaces n
+        SET state = set_namespace_state.state, epoch = coalesce(set_namespace_state.epoch, known.epoch), moved_to = set_namespace_state.moved_to
+        WHERE n.name = set_namespace_state.name;
+    PERFORM millrace.set_fence(name, known.schema, state <> 'open');
+    RETURN coalesce(epoch, known.epoch);
+EXCEPTION WHEN lock_not_available THEN
+    RAISE EXCEPTION 'namespace "%" could not become % within % ms', name, state, ceil(extract(epoch FROM max_wait) * 1000)
+        USING ERRCODE = 'lock_not_available', DETAIL = coalesce('In the way: ' || millrace.writers_of(name) || '.', ''),
+              HINT = 'It is as it was. Try again, or end what is in the way.';
+END $$;
+COMMENT ON FUNCTION millrace.set_namespace_state(text, text, bigint, text, interval) IS
+    'internal: opens or seals a namespace, or notes where it went; returns its epoch. 55P03 when writers are in the way for so long';
+
+CREATE FUNCTION millrace.seal_namespace(name text, max_wait interval DEFAULT '1 s') RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM millrace.find_namespace(name), millrace.set_namespace_state(name, 'sealed', max_wait => max_wait);
+END $$;
+COMMENT ON FUNCTION millrace.seal_namespace(text, interval) IS
+    'lets nobody write to a namespace, MR028, from the commit on; reads go on. 55P03 when it would wait longer for who has written; MR003, MR029';
+
+CREATE FUNCTION millrace.unseal_namespace(name text, max_wait interval DEFAULT '1 s') RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM millrace.find_namespace(name), millrace.set_namespace_state(name, 'open', max_wait => max_wait);
+END $$;
+COMMENT ON FUNCTION millrace.unseal_namespace(text, interval) IS
+    'lets a namespace be written to again that was sealed. MR028 while it is being copied here; MR003, MR029';
+
+-- -- the directory: which namespace is on which cluster; plain tables of one database
+
+CREATE FUNCTION millrace.create_directory() RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = 'warning' AS $$
+BEGIN
+    CREATE TABLE IF NOT EXISTS millrace.clusters (
+        name text COLLATE "C" PRIMARY KEY,
+        conninfo text NOT NULL
+    );
+    COMMENT ON TABLE millrace.clusters IS 'where the clusters are, as connection strings';
+    CREATE TABLE IF NOT EXISTS millrace.directory (
+        namespace text COLLATE "C" PRIMARY KEY,
+        cluster text COLLATE "C" NOT NULL,
+        epoch bigint NOT NULL CHECK (epoch > 0),
+        state text NOT NULL CHECK (state IN ('open', 'sealed', 'dropped')),
+        updated_at timestamptz NOT NULL,
+        change bigint NOT NULL UNIQUE
+    );
+    COMMENT ON TABLE millrace.directory IS 'on which cluster each namespace is; the last change has the highest number';
+    CREATE TABLE IF NOT EXISTS millrace.moves (
+        namespace text COLLATE "C" PRIMARY KEY REFERENCES millrace.directory,
+        source text COLLATE "C" NOT NULL,
+        target text COLLATE "C" NOT NULL,
+        epoch bigint NOT NULL, -- before it
+        begun_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    );
+    COMMENT ON TABLE millrace.moves IS 'moves under way; millrace move writes it';
+    GRANT SELECT, INSERT, UPDATE, DELETE ON millrace.clusters, millrace.directory, millrace.moves TO pg_database_owner;
+END $$;
+COMMENT ON FUNCTION millrace.create_directory() IS
+    'makes the tables of a directory of clusters in this database, where they are not there; for superusers';
+
+CREATE FUNCTION millrace.check_directory() RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF to_regclass('millrace.directory') IS NULL THEN
+        RAISE EXCEPTION 'database "%" has no directory of clusters', current_database()
+            USING ERRCODE = 'undefined_table', HINT = 'SELECT millrace.create_directory() makes one.';
+    END IF;
+END $$;
+
+CREATE FUNCTION millrace.check_cluster(name text) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM millrace.check_directory();
+    IF name IS NULL THEN
+        RAISE EXCEPTION 'cluster must not be NULL' USING ERRCODE = 'MR005';
+    ELSIF name = '' THEN
+        RAISE EXCEPTION 'cluster must not be empty' USING ERRCODE = 'MR006';
+    ELSIF octet_length(name) > 200 THEN
+        RAISE EXCEPTION 'cluster is too long: % bytes, at most 200 are allowed', octet_length(name) USING ERRCODE = 'MR007';
+    END IF;
+END $$;
+
+CREATE FUNCTION millrace.add_cluster(name text, conninfo text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM millrace.check_cluster(name);
+    IF conninfo IS NULL THEN
+        RAISE EXCEPTION 'conninfo must not be NULL' USING ERRCODE = 'MR005';
+    END IF;
+    INSERT INTO millrace.clusters VALUES (add_cluster.name, add_cluster.conninfo)
+        ON CONFLICT ON CONSTRAINT clusters_pkey DO UPDATE SET conninfo = excluded.conninfo;
+END $$;
+COMMENT ON FUNCTION millrace.add_cluster(text, text) IS
+    'adds a cluster to the directory, or says anew where it is. 42P01 without a directory; MR005, MR006, MR007';
+
+CREATE FUNCTION millrace.drop_cluster(name text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM millrace.check_cluster(name);
+    LOCK TABLE millrace.directory IN SHARE ROW EXCLUSIVE MODE;
+    IF EXISTS (SELECT FROM millrace.directory d WHERE d.cluster = drop_cluster.name AND d.state <> 'dropped')
+        OR EXISTS (SELECT FROM millrace.moves m WHERE drop_cluster.name IN (m.source, m.target)) THEN
+        RAISE EXCEPTION 'cluster "%" has namespaces', name USING ERRCODE = 'MR009', HINT = 'millrace move takes them elsewhere.';
+    END IF;
+    DELETE FROM millrace.clusters c WHERE c.name = drop_cluster.name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'cluster "%" is not in the directory', name USING ERRCODE = 'MR009', HINT = 'millrace.add_cluster() adds it.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION millrace.drop_cluster(text) IS 'removes a cluster without namespaces from the directory. MR009 for any other';
+
+CREATE FUNCTION millrace.directory_clusters(OUT name text, OUT conninfo text) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM millrace.check_directory();
+    RETURN QUERY SELECT c.name, c.conninfo FROM millrace.clusters c ORDER BY c.name;
+END $$;
+COMMENT ON FUNCTION millrace.directory_clusters() IS 'the clusters and where they are';
+
+CREATE FUNCTION millrace.directory_entries(since bigint DEFAULT 0, OUT namespace text, OUT cluster text, OUT epoch bigint, OUT state text,
+                                           OUT updated_at timestamptz, OUT change bigint) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM millrace.check_directory();
+    RETURN QUERY SELECT d.namespace, d.cluster, d.epoch, d.state, d.updated_at, d.change
+        FROM millrace.directory d WHERE d.change > since ORDER BY d.change;
+END $$;
+COMMENT ON FUNCTION millrace.directory_entries(bigint) IS
+    'where each namespace is, of those that changed after a change; they are committed in the order of these numbers. State dropped: nowhere';
+
+-- One change at a time, so that they are committed in the order of their numbers.
+CREATE FUNCTION millrace.direct_namespace(name text, cluster text, epoch bigint, state text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM millrace.check_cluster(cluster);
+    LOCK TABLE millrace.directory IN SHARE ROW EXCLUSIVE MODE;
+    IF NOT EXISTS (SELECT FROM millrace.clusters c WHERE c.name = direct_namespace.cluster FOR KEY SHARE) THEN
+        RAISE EXCEPTION 'cluster "%" is not in the directory', cluster USING ERRCODE = 'MR009', HINT = 'millrace.add_cluster() adds it.';
+    END IF;
+    INSERT INTO millrace.directory AS d
+        VALUES (name, direct_namespace.cluster, direct_namespace.epoch, direct_namespace.state, clock_timestamp(),
+                (SELECT coalesce(max(change), 0) + 1 FROM millrace.directory))
+        ON CONFLICT ON CONSTRAINT directory_pkey DO UPDATE
+            SET cluster = excluded.cluster, epoch = excluded.epoch, state = excluded.state, updated_at = excluded.updated_at, change = excluded.change;
+END $$;
+COMMENT ON FUNCTION millrace.direct_namespace(text, text, bigint, text) IS 'internal: writes an entry of the directory';
+
+CREATE FUNCTION millrace.place_namespace(name text, cluster text) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    placed text;
+BEGIN
+    PERFORM millrace.check_namespace_name(name), millrace.check_cluster(cluster);
+    LOCK TABLE millrace.directory IN SHARE ROW EXCLUSIVE MODE;
+    SELECT d.cluster INTO placed FROM millrace.directory d WHERE d.namespace = name AND d.state <> 'dropped';
+    IF FOUND THEN
+        RAISE EXCEPTION 'namespace "%" is on cluster "%" already', name, placed USING ERRCODE = 'MR004';
+    END IF;
+    PERFORM millrace.direct_namespace(name, cluster, 1, 'open');
+    RETURN 1;
+END $$;
+COMMENT ON FUNCTION millrace.place_namespace(text, text) IS
+    'notes in the directory on which cluster a namespace is; returns its epoch. MR004 when it is noted already, MR009 for an unknown cluster';
+
+CREATE FUNCTION millrace.unplace_namespace(name text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    known record;
+BEGIN
+    PERFORM millrace.check_namespace_name(name), millrace.check_directory();
+    LOCK TABLE millrace.directory IN SHARE ROW EXCLUSIVE MODE;
+    SELECT d.cluster, d.epoch INTO known FROM millrace.directory d WHERE d.namespace = name AND d.state <> 'dropped';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'namespace "%" is not in the directory', name USING ERRCODE = 'MR003';
+    ELSIF EXISTS (SELECT FROM millrace.moves m WHERE m.namespace = name) THEN
+        RAISE EXCEPTION 'namespace "%" is being moved', name USING ERRCODE = 'MR028', HINT = 'millrace move --finish or --reverse ends that.';
+    END IF;
+    PERFORM millrace.direct_namespace(name, known.cluster, known.epoch, 'dropped');
+END $$;
+COMMENT ON FUNCTION millrace.unplace_namespace(text) IS
+    'notes in the directory that there is no such namespace any more. MR003 when it is not noted, MR028 while it is being moved';
 
 -- ---- privileges -------------------------------------------------------------------------------------
 

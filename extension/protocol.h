@@ -129,6 +129,9 @@
 #define SQLSTATE_TOKEN_EXISTS "MR025"
 #define SQLSTATE_TOKEN_NOT_FOUND "MR026"
 
+#define SQLSTATE_NAMESPACE_SEALED "MR028" /* for a moment, while it moves */
+#define SQLSTATE_NAMESPACE_MOVED "MR029"  /* to another cluster, which the detail names as JSON */
+
 /* PostgreSQL's that the program decides by. */
 #define SQLSTATE_SUCCESS "00000"
 #define SQLSTATE_CONNECTION_FAILURE "08006"

@@ -31,6 +31,7 @@
 #include "serve/notify.h"
 #include "front/service.h"
 #include "net/tls.h"
+#include "places/directory.h"
 #include "base/version.h"
 #include "serve/connections.h"
 #include "serve/worker.h"
@@ -53,7 +54,7 @@ struct server
 	struct notify notify;
 	struct bootstrap bootstrap;
 	struct admin *admin;
-	struct shared shared;
+	struct shared shared;			  /* its directory is NULL without --directory */
 	struct listeners *listeners;	  /* [nworkers], each until its worker takes it */
 	struct worker **workers;		  /* [nworkers] */
 	struct connections **connections; /* [nworkers] */
@@ -197,8 +198,9 @@ static bool check_settings(struct server *server, struct buf *error)
 	const struct config *config = &server->config;
 	bool right =
 		check_token(config, error) && certificate_read(config, &server->shared.tls, error) &&
-		(config->database == NULL ? embedded_check_programs(config, error)
-								  : check_databases(config, error));
+		(config->directory == NULL ||
+		 db_check_conninfo("directory", config->directory, config->directory_file, error)) &&
+		(config->database == NULL ? embedded_check_programs(config, error) : check_databases(config, error));
 
 	server->wrong_settings = !right;
 	return right;
@@ -217,12 +219,24 @@ static bool start_database(struct server *server, struct buf *error)
 	}
 	else
 		server->conninfo = config->database;
+	if (config->directory != NULL)
+	{
+		server->shared.directory = directory_open(config, stopping, error);
+		if (server->shared.directory == NULL)
+			return false;
+	}
 	if (server->embedded == NULL && config->test_mode)
 		log_warning("--without-authentication: everybody on this machine can read, write and delete in the "
 					"database without a token");
 	if (!bootstrap_run(&server->bootstrap, config, server->conninfo, server->embedded != NULL, stopping,
 					   error))
-		return false;
+	{
+		if (server->shared.directory == NULL || !server->bootstrap.away || stopping())
+			return false;
+		log_warning("%.*s; the namespaces of cluster %s wait for it", (int)error->len, error->data,
+					config->cluster);
+		buf_clear(error);
+	}
 	server->shared.pooled = server->bootstrap.pooled;
 	if (server->embedded == NULL || embedded_watch(server->embedded, server->base))
 		return true;
@@ -314,7 +328,7 @@ static void wait_until_ready(struct server *server)
 {
 	uint64_t since = clock_ms();
 
-	while (!workers_ready(server) && !stopping())
+	while (!server->bootstrap.away && !workers_ready(server) && !stopping())
 	{
 		if (clock_passed(clock_ms(), since, READY_WAIT_MS))
 		{
@@ -348,7 +362,8 @@ static void announce(const struct server *server)
 	const char *scheme = server->shared.tls != NULL ? "https" : "http";
 
 	printf("millrace: listening on %s://%s (%u worker%s, PostgreSQL %s)\n", scheme, server->place,
-		   server->nworkers, server->nworkers == 1 ? "" : "s", bootstrap->server_version);
+		   server->nworkers, server->nworkers == 1 ? "" : "s",
+		   bootstrap->away ? "away" : bootstrap->server_version);
 	if (created && file != NULL)
 		printf("Namespace default was created. Its token, which opens everything, is in %s\n", file);
 	else if (!created && secured && server->config.token == NULL)
@@ -384,7 +399,7 @@ static bool start(struct server *server, struct buf *error)
 		!start_admin(server, error) || !start_database(server, error) || !start_workers(server, error))
 		return false;
 	if (server->admin != NULL)
-		admin_tell_of(server->admin, server->embedded, server->shared.tls);
+		admin_tell_of(server->admin, server->embedded, server->shared.tls, server->shared.directory);
 	return true;
 }
 
@@ -422,6 +437,7 @@ static void stop(struct server *server)
 	}
 	for (unsigned i = 0; server->connections && i < server->nworkers; i++)
 		connections_free(server->connections[i]);
+	directory_close(server->shared.directory);
 	feed_wakes_close(&server->shared.wakes);
 	quotas_free(&server->shared.quotas);
 	for (unsigned i = 0; server->listeners && i < server->nworkers; i++)

@@ -20,15 +20,16 @@ ROOMS = {
     "net": ["base"],  # sockets, TLS
     "http": ["net", "base"],  # HTTP/1.1, both sides; knows not what it serves
     "db": ["base"],  # the only libpq at run time
-    "access": ["db", "base"],  # whose request it is
-    "methods": ["access", "db", "base"],  # what a call means
-    "rpc": ["methods", "base"],  # envelopes
-    "live": ["http", "db", "access", "base"],  # endless replies
-    "bulk": ["http", "db", "access", "base"],  # large replies
-    "front": ["live", "bulk", "rpc", "methods", "access", "db", "http", "net", "base"],  # which path is whose
+    "places": ["db", "base"],  # at which cluster a namespace is
+    "access": ["places", "db", "base"],  # whose request it is
+    "methods": ["access", "places", "db", "base"],  # what a call means
+    "rpc": ["methods", "places", "base"],  # envelopes
+    "live": ["http", "db", "places", "access", "base"],  # endless replies
+    "bulk": ["http", "db", "places", "access", "base"],  # large replies
+    "front": ["live", "bulk", "rpc", "methods", "access", "places", "db", "http", "net", "base"],  # which path is whose
     "cli": ["http/client.h", "access", "base"],  # the commands
-    "serve": ["front", "db", "http/http.h", "net", "access", "base"],  # process, threads, private Postgres
-    "admin": ["serve", "front", "live", "methods", "db", "http", "base"],  # for operators
+    "serve": ["front", "places", "db", "http/http.h", "net", "access", "base"],  # process, threads, private Postgres
+    "admin": ["serve", "front", "live", "methods", "places", "db", "http", "base"],  # for operators
 }
 
 # What the extension and the program share, which every room of both may include.

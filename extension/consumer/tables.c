@@ -30,6 +30,7 @@
 #include "base/errors.h"
 #include "consumer/consumer.h"
 #include "store/beside.h"
+#include "store/fence.h"
 
 #define NUMBERS_SEQUENCE "consumer_numbers"
 
@@ -119,6 +120,7 @@ OpenTable(ConsumerTables *tables, ConsumerTable kind, bool write)
 				(errcode(ERRCODE_MILLRACE_CONSUMER_NOT_FOUND), errmsg("the namespace has no consumers yet"),
 				 errhint("millrace.create_consumer() creates one.")));
 	BesideCheck(tables->table[kind], &kinds[kind]);
+	FenceCheck(tables->table[kind], write);
 	OpenIndexes(tables, kind, lockmode);
 }
 

@@ -16,6 +16,7 @@
 
 #include "base/errors.h"
 #include "store/beside.h"
+#include "store/fence.h"
 
 /* ---- what kind of table it is -------------------------------------------------------------------- */
 
@@ -44,7 +45,7 @@ Problem(Relation table, const BesideKind *kind)
 {
 	if (!HasColumns(table, kind))
 		return "it has other columns";
-	if (table->trigdesc || table->rd_rules)
+	if (FenceHasOthers(table, NULL) || table->rd_rules)
 		return "it has triggers or rules";
 	if (table->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
 		return "it is unlogged, so a crash empties it";

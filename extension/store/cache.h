@@ -18,6 +18,7 @@ typedef struct TableEntry
 	bool valid;
 	Oid relid;
 	TransactionId changed_by;	/* wrote the table's row in pg_class; InvalidTransactionId: long ago */
+	bool fenced;				/* the namespace is not open (fence.c) */
 	const char *append_problem; /* a constant: why appends must not go round the executor; or NULL */
 	Store *description;			/* in CacheMemoryContext, without the heap; NULL: not made yet */
 	uint32 sequence_hash;		/* of the sequence in its syscache */

@@ -11,6 +11,7 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_sequence.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -19,6 +20,7 @@
 #include "base/compat.h"
 #include "base/errors.h"
 #include "store/cache.h"
+#include "store/fence.h"
 
 /* ---- columns ------------------------------------------------------------------------------------------- */
 
@@ -84,17 +86,22 @@ StoreHoldsMessages(Oid relid)
 
 /* ---- appends ------------------------------------------------------------------------------------------- */
 
+static bool
+IsInTheWay(const Trigger *trigger)
+{
+	return TRIGGER_FOR_INSERT(trigger->tgtype) &&
+		   (!TRIGGER_FOR_ROW(trigger->tgtype) || TRIGGER_FOR_BEFORE(trigger->tgtype) || trigger->tgnewtable);
+}
+
 /* Says why rows must not be inserted into the table behind the executor's back; NULL when they may. */
 static const char *
 AppendProblem(Relation heap)
 {
 	TupleConstr *constraints = RelationGetDescr(heap)->constr;
-	TriggerDesc *triggers = heap->trigdesc;
 
 	if (constraints && (constraints->num_check > 0 || CompatHasGenerated(constraints)))
 		return "it has check constraints or generated columns";
-	if (triggers && (triggers->trig_insert_before_row || triggers->trig_insert_before_statement ||
-					 triggers->trig_insert_after_statement || triggers->trig_insert_new_table))
+	if (FenceHasOthers(heap, IsInTheWay))
 		return "it has triggers on INSERT, other than plain AFTER ROW ones";
 	if (heap->rd_rules)
 		return "it has rules";
@@ -175,10 +182,12 @@ StoreDescribeTable(Oid schema, Relation heap)
 	TableEntry *entry;
 	Store *description, *kept;
 	const char *problem;
+	bool fenced;
 	StoreCaller caller;
 
 	StoreCheckColumns(heap);
 	problem = AppendProblem(heap);
+	fenced = FenceIsUp(heap);
 	caller = StoreBecomeOwner(heap);
 	description = StoreDescribeIndexes(heap, &problem);
 	StoreBecomeCaller(caller);
@@ -191,6 +200,7 @@ StoreDescribeTable(Oid schema, Relation heap)
 	memcpy(kept, description, StoreSize(description->nindexes));
 	pfree(description);
 	entry->append_problem = problem;
+	entry->fenced = fenced;
 	entry->sequence_hash = GetSysCacheHashValue1(SEQRELID, ObjectIdGetDatum(kept->sequence));
 	entry->description = kept;
 	return entry;

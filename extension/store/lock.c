@@ -62,13 +62,21 @@ StoreStreamHash(Store *store, Slice stream)
 							   RelationGetRelid(store->heap));
 }
 
-/* Without waiting: returns whether it is ours. */
-static bool
-LockToCommit(uint64 key, uint16 class, bool wait)
+static LOCKTAG
+TagOf(uint64 key, uint16 class)
 {
 	LOCKTAG tag;
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32)(key >> 32), (uint32)key, class);
+	return tag;
+}
+
+/* Without waiting: returns whether it is ours. */
+static bool
+LockToCommit(uint64 key, uint16 class, bool wait)
+{
+	LOCKTAG tag = TagOf(key, class);
+
 	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
@@ -124,12 +132,26 @@ StoreSortAndLockStreams(uint64 *hashes, int nhashes)
 	StoreLockStreams(hashes, nhashes);
 }
 
+static uint64
+NamespaceKey(Slice name)
+{
+	return hash_bytes_extended((const unsigned char *)name.bytes, name.len, 0);
+}
+
 /* Locks a name for a namespace, to commit. */
 void
 StoreLockNamespace(Slice name)
 {
-	(void)LockToCommit(hash_bytes_extended((const unsigned char *)name.bytes, name.len, 0),
-					   LOCK_CLASS_NAMESPACE, true);
+	(void)LockToCommit(NamespaceKey(name), LOCK_CLASS_NAMESPACE, true);
+}
+
+/* Keeps those out who do so, to commit; many may at a time. */
+void
+StoreShareNamespace(Slice name)
+{
+	LOCKTAG tag = TagOf(NamespaceKey(name), LOCK_CLASS_NAMESPACE);
+
+	(void)LockAcquire(&tag, ShareLock, false, false);
 }
 
 /* To commit.  Without waiting: returns whether it is ours. */

@@ -15,6 +15,7 @@
 #include "utils/lsyscache.h"
 
 #include "base/compat.h"
+#include "store/fence.h"
 #include "store/store.h"
 
 #define REGISTRY_SCHEMA "millrace"
@@ -23,7 +24,10 @@
 enum
 {
 	REGISTRY_NAME = 1,
-	REGISTRY_SCHEMA_NAME
+	REGISTRY_SCHEMA_NAME,
+	REGISTRY_STATE = 9,
+	REGISTRY_EPOCH,
+	REGISTRY_MOVED_TO
 };
 
 PG_FUNCTION_INFO_V1(millrace_lock_namespace);
@@ -38,6 +42,33 @@ RegistryRelid(void)
 	return get_relname_relid(REGISTRY_TABLE, get_namespace_oid(REGISTRY_SCHEMA, false));
 }
 
+/* The row of a namespace, by what is committed now; NULL: it is not registered. */
+static HeapTuple
+FindRow(Relation registry, const char *name)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple row;
+
+	ScanKeyInit(&key, REGISTRY_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
+	scan = systable_beginscan(registry, CompatPrimaryKeyIndex(registry), true, NULL, 1, &key);
+	row = systable_getnext(scan);
+	if (row)
+		row = heap_copytuple(row);
+	systable_endscan(scan);
+	return row;
+}
+
+/* NULL for NULL. */
+static char *
+TextOfRow(Relation registry, HeapTuple row, AttrNumber column)
+{
+	bool isnull;
+	Datum value = heap_getattr(row, column, RelationGetDescr(registry), &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
 /*
  * Returns the name of a namespace's schema, as the registry has it; NULL when the namespace is not
  * registered. The registry's OID goes into `relid`, before it is opened.
@@ -46,26 +77,34 @@ char *
 StoreReadRegistry(const char *name, Oid *relid)
 {
 	Relation registry;
-	ScanKeyData key;
-	SysScanDesc scan;
 	HeapTuple row;
 	char *schema = NULL;
 
 	*relid = RegistryRelid();
 	registry = table_open(*relid, AccessShareLock);
-	ScanKeyInit(&key, REGISTRY_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
-	scan = systable_beginscan(registry, CompatPrimaryKeyIndex(registry), true, NULL, 1, &key);
-	row = systable_getnext(scan);
-	if (HeapTupleIsValid(row))
-	{
-		bool isnull;
-		Datum value = heap_getattr(row, REGISTRY_SCHEMA_NAME, RelationGetDescr(registry), &isnull);
-
-		schema = TextDatumGetCString(value);
-	}
-	systable_endscan(scan);
+	row = FindRow(registry, name);
+	if (row)
+		schema = TextOfRow(registry, row, REGISTRY_SCHEMA_NAME);
 	table_close(registry, AccessShareLock);
 	return schema;
+}
+
+/* Finds out whether a namespace is open, by what is committed now; false: it is not registered. */
+bool
+StoreReadState(const char *name, NamespaceState *state)
+{
+	Relation registry = table_open(RegistryRelid(), AccessShareLock);
+	HeapTuple row = FindRow(registry, name);
+	bool isnull;
+
+	if (row)
+		*state = (NamespaceState){
+			.open = strcmp(TextOfRow(registry, row, REGISTRY_STATE), "open") == 0,
+			.epoch = DatumGetInt64(heap_getattr(row, REGISTRY_EPOCH, RelationGetDescr(registry), &isnull)),
+			.moved_to = TextOfRow(registry, row, REGISTRY_MOVED_TO),
+		};
+	table_close(registry, AccessShareLock);
+	return row != NULL;
 }
 
 /*

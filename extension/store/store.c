@@ -22,6 +22,7 @@
 #include "base/compat.h"
 #include "base/errors.h"
 #include "store/cache.h"
+#include "store/fence.h"
 
 /* Transactions; half of the numbers there are is the most that may lie between two. */
 #define SNAPSHOT_AGE_MAX 1000000000
@@ -109,7 +110,7 @@ WantedPrivileges(StoreMode mode)
 
 /*
  * Opens the table in a schema; NULL when there is none.  Anything else that is wrong is an error: privileges
- * 42501, an unusable table MR010.
+ * 42501, an unusable table MR010, a namespace that is sealed MR028 or has moved MR029.
  */
 Store *
 StoreOpenSchema(Oid schema, StoreMode mode)
@@ -129,6 +130,8 @@ StoreOpenSchema(Oid schema, StoreMode mode)
 	 */
 	if (!entry->description || (mode == STORE_APPEND && entry->append_problem))
 		entry = StoreDescribeTable(schema, heap);
+	if (entry->fenced)
+		FenceCheck(heap, mode != STORE_READ);
 	if (mode == STORE_APPEND && entry->append_problem)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
 						errmsg("messages can't be appended to table \"%s\".messages: %s",

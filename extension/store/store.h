@@ -179,6 +179,7 @@ extern bool StoreTryLockStream(uint64 hash);
 extern void StoreLockStreams(const uint64 *hashes, int nhashes);
 extern void StoreSortAndLockStreams(uint64 *hashes, int nhashes);
 extern void StoreLockNamespace(Slice name);
+extern void StoreShareNamespace(Slice name);
 extern bool StoreLockConsumer(Oid relid, int64 consumer, bool wait);
 extern void StoreKeepCategory(Store *store, Slice category);
 extern bool StoreSweepCategory(Store *store, Slice category, bool wait);

@@ -10,6 +10,7 @@
 #include "access/relation.h"
 #include "access/tableam.h"
 #include "catalog/catalog.h"
+#include "catalog/pg_trigger.h"
 #include "commands/tablecmds.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
@@ -19,6 +20,7 @@
 
 #include "base/compat.h"
 #include "base/errors.h"
+#include "store/fence.h"
 #include "store/floors.h"
 #include "store/store.h"
 
@@ -67,6 +69,12 @@ StoreCountRows(Oid schema)
 	return count;
 }
 
+static bool
+IsOfTruncate(const Trigger *trigger)
+{
+	return TRIGGER_FOR_TRUNCATE(trigger->tgtype);
+}
+
 /*
  * Empties the table, as TRUNCATE does, and with it what is left of messages that were removed, and returns
  * how many rows were there.  Errors: 42501, MR010, and TRUNCATE's own.
@@ -76,7 +84,6 @@ StoreTruncate(Oid schema)
 {
 	Relation heap;
 	Oid relid;
-	TriggerDesc *triggers;
 	int64 count;
 
 	PreventCommandIfReadOnly("TRUNCATE");
@@ -84,8 +91,8 @@ StoreTruncate(Oid schema)
 	PreventCommandDuringRecovery("TRUNCATE");
 	heap = StoreOpenHeap(schema, AccessExclusiveLock, ACL_SELECT | ACL_TRUNCATE);
 	relid = RelationGetRelid(heap);
-	triggers = heap->trigdesc;
-	if (triggers && (triggers->trig_truncate_before_statement || triggers->trig_truncate_after_statement))
+	FenceCheck(heap, true);
+	if (FenceHasOthers(heap, IsOfTruncate))
 		ereport(ERROR,
 				(errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
 				 errmsg("table \"%s\".\"%s\" can't be emptied: it has triggers on TRUNCATE",

@@ -17,11 +17,13 @@
 #include "base/clock.h"
 #include "db/calls.h"
 #include "access/quota.h"
+#include "places/places.h"
 
 #include "base/url_query.h"
 
 #define CACHE_PLACES 1024
 #define LIFETIME_MS 1000
+#define MAX_WAITED 3 /* times that a look-up goes on elsewhere */
 
 /* What is known of a token. */
 struct known
@@ -29,6 +31,8 @@ struct known
 	struct claim claim; /* .name empty: nothing */
 	struct grant grant;
 	unsigned long generation;
+	unsigned long returns; /* of the place's connections */
+	int64_t epoch;		   /* of the namespace */
 	uint64_t asked_ms, answered_ms;
 	uint64_t expires_ms; /* 0: never */
 };
@@ -43,15 +47,18 @@ struct waiter
 /* A question that Postgres is working on. */
 struct lookup
 {
+	struct place_wait wait; /* for the namespace, which is elsewhere; first: we cast */
 	struct auth *auth;
 	LIST_ENTRY(lookup) link;
 	struct known known; /* filled in by the answer */
+	uint64_t began_ms;
+	unsigned waited; /* how often */
 	SLIST_HEAD(waiter_list, waiter) waiters;
 };
 
 struct auth
 {
-	struct db *db;
+	struct places *places;
 	struct quotas *quotas;
 	const _Atomic unsigned long *generation;
 	bool test_mode;
@@ -64,14 +71,14 @@ struct auth
 	struct known cache[CACHE_PLACES];
 };
 
-struct auth *auth_new(struct db *db, struct quotas *quotas, const _Atomic unsigned long *generation,
+struct auth *auth_new(struct places *places, struct quotas *quotas, const _Atomic unsigned long *generation,
 					  bool test_mode)
 {
 	struct auth *auth = calloc(1, sizeof(*auth));
 
 	if (auth == NULL)
 		return NULL;
-	auth->db = db;
+	auth->places = places;
 	auth->quotas = quotas;
 	auth->generation = generation;
 	auth->test_mode = test_mode;
@@ -199,12 +206,26 @@ static bool is_same_claim(const struct claim *a, const struct claim *b)
 	return strcmp(a->name, b->name) == 0 && token_hash_equal(a->hash, b->hash);
 }
 
+/* Whether the namespace is still known to be where it was, in a database that is still the same. */
+static bool is_placed(const struct auth *auth, const struct known *known)
+{
+	struct directory *directory = places_directory(auth->places);
+	struct placement placement;
+
+	if (known->returns != db_returns(known->grant.place->db))
+		return false;
+	if (directory == NULL)
+		return true;
+	directory_find(directory, known->claim.name, &placement);
+	return placement.cluster == known->grant.place->cluster && placement.epoch <= known->epoch;
+}
+
 static bool is_fresh(const struct auth *auth, const struct known *known)
 {
 	uint64_t now = clock_ms();
 
 	return known->generation == generation_now(auth) && !clock_passed(now, known->answered_ms, LIFETIME_MS) &&
-		   (known->expires_ms == 0 || now < known->expires_ms);
+		   (known->expires_ms == 0 || now < known->expires_ms) && is_placed(auth, known);
 }
 
 /* Takes the lookup off the list and answers all requests that wait for it. */
@@ -258,12 +279,55 @@ static void take_answer(struct lookup *lookup, const struct db_rights *rights, s
 	{
 		known->grant.rights = rights_in(&known->claim, auth->test_mode ? RIGHTS_ALL : rights->rights);
 		known->grant.quota = read_quota(auth, known->claim.name, rights);
+		known->epoch = rights->place.epoch;
 		known->answered_ms = clock_ms();
 		/* Counted from before Postgres looked at its clock, so that it is never too long. */
 		if (rights->expires_in_ms.is_set)
 			known->expires_ms = known->asked_ms + (uint64_t)rights->expires_in_ms.value;
 		*cache_place(auth, &known->claim) = *known;
 	}
+}
+
+static bool ask(struct lookup *lookup);
+
+/* Why a question could not be asked. */
+static void explain_unasked(struct auth *auth, const struct claim *claim, struct error *error)
+{
+	if (places_of(auth->places, claim->name) != NULL)
+		error_set(error, ERROR_OVERLOADED, "too many requests are waiting");
+	else
+		error_set(error, ERROR_BACKEND_UNAVAILABLE,
+				  "the directory does not say how the cluster of namespace %s is reached", claim->name);
+}
+
+static void on_settled(struct place_wait *wait, const struct error *error)
+{
+	struct lookup *lookup = (struct lookup *)wait;
+	struct error failure = *error;
+
+	if (failure.code == ERROR_NONE && ask(lookup))
+		return;
+	if (failure.code == ERROR_NONE)
+		explain_unasked(lookup->auth, &lookup->known.claim, &failure);
+	else if (failure.code == ERROR_NAMESPACE_NOT_FOUND)
+		error_set(&failure, ERROR_AUTH_UNAUTHORIZED, "the token does not open a namespace");
+	lookup->known.grant = (struct grant){0};
+	finish_lookup(lookup, &failure);
+}
+
+/* Where the namespace is elsewhere, finds out where and asks there.  False: it is here, or *error is set. */
+static bool goes_elsewhere(struct lookup *lookup, const struct db_place *said, struct error *error)
+{
+	struct auth *auth = lookup->auth;
+	struct known *known = &lookup->known;
+
+	if ((places_directory(auth->places) == NULL && !said->exists) || lookup->waited == MAX_WAITED ||
+		places_judge(auth->places, known->grant.place, known->claim.name, said) != PLACE_ELSEWHERE)
+		return false;
+	lookup->waited++;
+	lookup->wait.done = on_settled;
+	return places_wait(auth->places, known->claim.name, places_deadline(auth->places, lookup->began_ms),
+					   &lookup->wait, error);
 }
 
 static void on_answer(void *arg, struct db_reply *reply)
@@ -275,7 +339,10 @@ static void on_answer(void *arg, struct db_reply *reply)
 	{
 		const struct db_rights rights = db_rights_of(reply);
 
-		take_answer(lookup, &rights, &error);
+		if (goes_elsewhere(lookup, &rights.place, &error))
+			return;
+		if (error.code == ERROR_NONE)
+			take_answer(lookup, &rights, &error);
 	}
 	else if (reply->status == DB_ERROR)
 		error_from_sqlstate(&error, reply->error.sqlstate, reply->error.message, reply->error.hint,
@@ -283,18 +350,24 @@ static void on_answer(void *arg, struct db_reply *reply)
 	else if (reply->status == DB_OVERLOADED)
 		error_set(&error, ERROR_OVERLOADED, "too many requests are waiting");
 	else
-		error_set(&error, ERROR_BACKEND_UNAVAILABLE, "%s", db_unavailable(lookup->auth->db));
+		error_set(&error, ERROR_BACKEND_UNAVAILABLE, "%s", db_unavailable(lookup->known.grant.place->db));
 	finish_lookup(lookup, &error);
 }
 
 static bool ask(struct lookup *lookup)
 {
 	struct auth *auth = lookup->auth;
-	const struct claim *claim = &lookup->known.claim;
+	struct known *known = &lookup->known;
+	const struct claim *claim = &known->claim;
+	struct place *place = places_of(auth->places, claim->name);
 
-	lookup->known.asked_ms = clock_ms();
-	return auth->test_mode ? db_ensure_namespace(auth->db, claim->name, on_answer, lookup)
-						   : db_token_rights(auth->db, claim->name, claim->hash, on_answer, lookup);
+	if (place == NULL)
+		return false;
+	known->grant.place = place;
+	known->returns = db_returns(place->db);
+	known->asked_ms = clock_ms();
+	return auth->test_mode ? db_ensure_namespace(place->db, claim->name, on_answer, lookup)
+						   : db_token_rights(place->db, claim->name, claim->hash, on_answer, lookup);
 }
 
 /* The lookup of the token that is under way and asks about the present, or a new one. */
@@ -313,6 +386,7 @@ static struct lookup *join_lookup(struct auth *auth, const struct claim *claim)
 	lookup->auth = auth;
 	lookup->known.generation = generation_now(auth);
 	lookup->known.claim = *claim;
+	lookup->began_ms = clock_ms();
 	if (!ask(lookup))
 	{
 		free(lookup);
@@ -342,7 +416,7 @@ void auth_check(struct auth *auth, const struct claim *claim, auth_done done, vo
 		struct error error;
 
 		free(waiter);
-		error_set(&error, ERROR_OVERLOADED, "too many requests are waiting");
+		explain_unasked(auth, claim, &error);
 		done(arg, &error, &nothing);
 		return;
 	}

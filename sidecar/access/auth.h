@@ -1,8 +1,10 @@
 /*
- * auth: which namespace a request may work in, what it may do there, and how much it may ask for.
+ * auth: which namespace a request may work in, where that is, what it may do there, and how much it may ask
+ * for.
  *
- * What Postgres said about a token and its namespace's limits is believed for a second, but not beyond the
- * token's end, or until a namespace or a token changes here, which raises `generation`.  One per worker.
+ * What Postgres said about a token and its namespace is believed for a second, but not beyond the token's end,
+ * or until a namespace or a token changes here, which raises `generation`, or until a connection to that
+ * Postgres was lost and is back.  One per worker.
  */
 #ifndef MILLRACE_AUTH_H
 #define MILLRACE_AUTH_H
@@ -16,11 +18,12 @@
 #include "access/token.h"
 
 struct auth;
-struct db;
+struct place;
+struct places;
 struct quota;
 struct quotas;
 
-struct auth *auth_new(struct db *db, struct quotas *quotas, const _Atomic unsigned long *generation,
+struct auth *auth_new(struct places *places, struct quotas *quotas, const _Atomic unsigned long *generation,
 					  bool test_mode);
 /* Checks that wait for Postgres may still call back afterwards; the memory goes with the last of them. */
 void auth_free(struct auth *auth);
@@ -42,7 +45,8 @@ struct claim
 /* What a claim that holds gives. */
 struct grant
 {
-	struct quota *quota; /* the namespace's; NULL: it has no limits */
+	struct place *place; /* where the namespace is */
+	struct quota *quota; /* its own; NULL: it has no limits */
 	unsigned rights;	 /* see base/rights.h */
 };
 

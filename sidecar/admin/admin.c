@@ -59,17 +59,21 @@ static struct readiness look(const struct admin *admin)
 }
 
 /* The parameter `for` names what is asked for, reads or appends; without it, it is both. */
-static bool is_wanted(const struct http_request *request, const struct readiness *there)
+static bool asks_for(const struct http_request *request, const char *what)
 {
 	struct buf asked = {0};
 	bool given = url_query_find(http_query(request), "for", &asked);
-	struct slice what = {given ? asked.data : "", asked.len};
-	bool ready = slice_is(what, "reads")	 ? there->reads
-				 : slice_is(what, "appends") ? there->appends
-											 : there->appends && there->reads;
+	bool so = given && slice_is((struct slice){asked.data, asked.len}, what);
 
 	buf_free(&asked);
-	return ready;
+	return so;
+}
+
+static bool is_wanted(const struct http_request *request, const struct readiness *there)
+{
+	return asks_for(request, "reads")	  ? there->reads
+		   : asks_for(request, "appends") ? there->appends
+										  : there->appends && there->reads;
 }
 
 static void on_ready(struct admin *admin, struct http_request *request)
@@ -77,14 +81,19 @@ static void on_ready(struct admin *admin, struct http_request *request)
 	const struct readiness there = look(admin);
 	bool ready = is_wanted(request, &there);
 	const struct http_reply reply = {.status = ready ? 200 : 503};
-	const char *word = ready			 ? "ready"
-					   : there.reads	 ? "reads only"
+	const char *word = ready		   ? "ready"
+					   : there.reads   ? "reads only"
 					   : there.appends ? "appends only"
-										 : "not ready";
+									   : "not ready";
 	const char *place = !there.reads ? "null" : there.standby ? "\"standby\"" : "\"primary\"";
 	char text[120];
 	struct piece body;
 
+	if (admin->directory != NULL)
+	{
+		admin_ready_by_cluster(admin, request, asks_for(request, "reads"));
+		return;
+	}
 	snprintf(text, sizeof(text), "{\"status\":\"%s\",\"appends\":%s,\"reads\":%s,\"readsFrom\":%s}", word,
 			 there.appends ? "true" : "false", there.reads ? "true" : "false", place);
 	body = piece_of(text);
@@ -189,8 +198,10 @@ struct admin *admin_new(struct event_base *base, evutil_socket_t listener, struc
 	return admin;
 }
 
-void admin_tell_of(struct admin *admin, const struct embedded *embedded, const struct tls *tls)
+void admin_tell_of(struct admin *admin, const struct embedded *embedded, const struct tls *tls,
+				   struct directory *directory)
 {
+	admin->directory = directory;
 	admin->embedded = embedded;
 	admin->tls = tls;
 }

@@ -10,6 +10,7 @@
 #include <event2/util.h>
 
 struct admin;
+struct directory;
 struct embedded;
 struct event_base;
 struct tls;
@@ -19,7 +20,8 @@ struct worker;
 struct admin *admin_new(struct event_base *base, evutil_socket_t listener, struct worker *const *workers,
 						unsigned nworkers);
 /* What /metrics tells of besides, each the caller's, or NULL. */
-void admin_tell_of(struct admin *admin, const struct embedded *embedded, const struct tls *tls);
+void admin_tell_of(struct admin *admin, const struct embedded *embedded, const struct tls *tls,
+				   struct directory *directory);
 /* Names in `Host` that are answered besides addresses; see front/hosts.h.  The caller's. */
 void admin_allow_hosts(struct admin *admin, const char *allowed);
 void admin_drain(struct admin *admin); /* not ready from now on */

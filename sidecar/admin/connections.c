@@ -11,6 +11,7 @@
 #include "db/db.h"
 #include "front/service.h"
 #include "live/subscribe.h"
+#include "places/places.h"
 
 #define TIMEOUT_MS 2000
 
@@ -27,6 +28,7 @@ struct page
 	struct inquiry_part part; /* first: the inquiry hands it over and we cast */
 	struct buf rows[SECTIONS];
 	unsigned nrows[SECTIONS];
+	const char *cluster; /* of the connections that are walked */
 };
 
 static const struct inquiry_kind as_text, as_json;
@@ -61,7 +63,7 @@ static const struct column postgres_columns[] = {
 	{"bytesOut", "out", 10, CELL_BYTES},	{"inFlight", "in flight", 9, CELL_NUMBER},
 	{"waiting", "waiting", 7, CELL_NUMBER}, {"pid", "pid", 7, CELL_NUMBER},
 	{"for", "for", 15, CELL_WORD},			{"host", "host", 0, CELL_WORD},
-	{"port", "port", 0, CELL_WORD},
+	{"port", "port", 0, CELL_WORD},			{"cluster", "cluster", 0, CELL_WORD},
 };
 
 static const struct section
@@ -130,20 +132,25 @@ static void add_postgres(void *arg, const struct db_connection *connection)
 		number(page->part.worker),	  word(connection->state),		 number(connection->age_ms),
 		number(connection->bytes_in), number(connection->bytes_out), number(connection->in_flight),
 		number(connection->waiting),  {.number = connection->pid},	 word(connection->what),
-		word(connection->host),		  word(connection->port),
+		word(connection->host),		  word(connection->port),		 word(page->cluster),
 	};
 
 	add_row(page, SECTION_POSTGRES, cells);
 }
 
-static void ask(struct inquiry_part *part, struct service *service, struct db *db)
+static void ask(struct inquiry_part *part, struct service *service, struct places *places)
 {
 	static const struct service_visitor visitor = {.client = add_client, .subscriber = add_subscriber};
 
 	if (service != NULL)
 	{
 		service_walk(service, &visitor, part);
-		db_walk(db, add_postgres, part);
+		for (struct place *place = places_next(places, 0); place != NULL;
+			 place = places_next(places, place->cluster + 1))
+		{
+			((struct page *)part)->cluster = places_name(places, place);
+			db_walk(place->db, add_postgres, part);
+		}
 	}
 	inquiry_answer(part);
 }

@@ -2,6 +2,7 @@
  * admin_internal: what the files of admin/ share.
  *
  *     admin.c        the listener, the table of routes, /live and /ready
+ *     clusters.c     what /ready and /metrics say of several clusters
  *     reply.c        the form of replies
  *     connections.c  /debug/connections
  *     table.c        the form of its tables
@@ -26,6 +27,7 @@
 #include "serve/inquiry.h"
 
 struct admin_profile;
+struct directory;
 struct embedded;
 struct stats;
 struct tls;
@@ -40,6 +42,7 @@ struct admin
 	bool draining;
 	const struct embedded *embedded; /* NULL: with --database */
 	const struct tls *tls;			 /* NULL: without */
+	struct directory *directory;	 /* the same */
 };
 
 #define ADMIN_TEXT "text/plain; charset=utf-8"
@@ -62,6 +65,10 @@ void admin_pprof_heap(struct admin *admin, struct http_request *request);
 void admin_pprof_allocs(struct admin *admin, struct http_request *request);
 void admin_metrics(struct admin *admin, struct http_request *request);
 
+/* /ready with a directory. */
+void admin_ready_by_cluster(struct admin *admin, struct http_request *request, bool reads);
+/* What /metrics says of clusters and of the directory; nothing without one. */
+void admin_add_cluster_metrics(struct buf *out, const struct admin *admin);
 /* What /metrics says of the process, and of the disk and the certificate. */
 void admin_add_process_metrics(struct buf *out);
 void admin_add_file_metrics(struct buf *out, const struct admin *admin);

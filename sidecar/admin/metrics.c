@@ -19,6 +19,7 @@
 #include "front/service.h"
 #include "base/stats.h"
 #include "live/subscribe.h"
+#include "places/places.h"
 #include "base/version.h"
 #include "serve/worker.h"
 
@@ -103,14 +104,14 @@ static void on_appending(void *arg, struct db_reply *reply)
 		inquiry_answer(&answer->part);
 }
 
-static void ask(struct inquiry_part *asked, struct service *service, struct db *db)
+static void ask(struct inquiry_part *asked, struct service *service, struct places *places)
 {
 	struct answer *answer = (struct answer *)asked;
 
 	if (service != NULL)
 		service_summarise(service, &answer->subscriptions);
-	answer->db = db;
-	if (db == NULL || !answer->asks_postgres || !db_appending(db, on_appending, answer))
+	answer->db = places != NULL ? places_own(places)->db : NULL;
+	if (answer->db == NULL || !answer->asks_postgres || !db_appending(answer->db, on_appending, answer))
 		inquiry_answer(asked);
 }
 
@@ -381,6 +382,7 @@ static void write_metrics(struct buf *out, struct inquiry *scrape)
 	add_claims(out, sum);
 	add_subscriptions(out, scrape);
 	add_appending(out, scrape);
+	admin_add_cluster_metrics(out, scrape->owner);
 	admin_add_file_metrics(out, scrape->owner);
 	admin_add_process_metrics(out);
 	free(sum);

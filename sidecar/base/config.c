@@ -56,6 +56,15 @@ static const struct setting serve_settings[] = {
 	{"min-position-wait", "Database", NUMBER(min_position_wait, SECONDS, 5, 0, 3600), .value = "SECONDS",
 	 .help = "how long a read with minPosition waits for a standby to have that, before it goes to the "
 			 "primary"},
+	{"directory", "Database", TEXT(directory, NULL), .value = "CONNINFO",
+	 .help = "the database in which it is said at which cluster each namespace is; needs --cluster",
+	 .secret = true},
+	{"directory-file", "Database", TEXT(directory_file, NULL), .value = "FILE",
+	 .help = "a file with that and nothing else"},
+	{"directory-copy", "Database", TEXT(directory_copy, NULL), .value = "FILE",
+	 .help = "where what the directory says is kept, so that the server can start while that is away"},
+	{"cluster", "Database", TEXT(cluster, NULL), .value = "NAME",
+	 .help = "which of the directory's clusters --database is"},
 	{"data-dir", "Database", TEXT(data_dir, "./millrace-data"), .value = "PATH",
 	 .help = "where the private PostgreSQL keeps its data; made on first use"},
 	{"pg-bindir", "Database", TEXT(pg_bindir, MILLRACE_PG_BINDIR), .value = "PATH",
@@ -440,7 +449,8 @@ static int parse_command(struct config *config, const struct command *command, i
 		return 2;
 	code = config_read_secret_files(config, command);
 	if (code < 0 && command->number == COMMAND_SERVE &&
-		(!check_buffer_bytes(config) || !config_check_postgres(config, command)))
+		(!check_buffer_bytes(config) || !config_check_postgres(config, command) ||
+		 !config_check_directory(config)))
 		return 2;
 	if (code < 0 && command->number == COMMAND_CONSUME && !config_check_consume(config))
 		return 2;

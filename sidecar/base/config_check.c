@@ -92,8 +92,8 @@ static bool refuse_standbys_alone(const struct config *config, const struct comm
 {
 	char setting[VARIABLE_MAX];
 
-	config_source(config, command, config->read_database_file != NULL ? "read-database-file" : "read-database",
-				  setting);
+	config_source(config, command,
+				  config->read_database_file != NULL ? "read-database-file" : "read-database", setting);
 	fprintf(stderr, "millrace: %s names the standbys of --database, which is not given\n", setting);
 	return false;
 }
@@ -119,4 +119,25 @@ bool config_check_postgres(const struct config *config, const struct command *co
 		return true;
 	fputs("millrace: --without-authentication is only for --test-mode with --database\n", stderr);
 	return false;
+}
+
+bool config_check_directory(const struct config *config)
+{
+	const char *wrong = NULL;
+
+	if (config->directory == NULL && config->cluster != NULL)
+		wrong = "--cluster is the name of a cluster in a directory: there is no --directory";
+	else if (config->directory == NULL && config->directory_copy != NULL)
+		wrong = "--directory-copy is a copy of a directory: there is no --directory";
+	else if (config->directory == NULL)
+		return true;
+	else if (config->database == NULL)
+		wrong = "--directory needs --database: other servers cannot reach a private PostgreSQL";
+	else if (config->test_mode)
+		wrong = "--directory and --test-mode: without tokens there is one cluster";
+	else if (config->cluster == NULL)
+		wrong = "--directory needs --cluster, the name that --database has there";
+	if (wrong != NULL)
+		fprintf(stderr, "millrace: %s\n", wrong);
+	return wrong == NULL;
 }

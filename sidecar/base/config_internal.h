@@ -127,6 +127,9 @@ bool config_refuse_both(const char *first, const char *second);
  */
 bool config_check_postgres(const struct config *config, const struct command *command);
 
+/* The same of those about several clusters. */
+bool config_check_directory(const struct config *config);
+
 /* ---- config_consume.c ----------------------------------------------------- */
 
 #define CONFIG_CONSUME_SETTINGS 10

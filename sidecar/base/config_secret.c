@@ -47,6 +47,7 @@ void config_free(struct config *config)
 	forget(&config->token);
 	forget(&config->database);
 	forget(&config->read_database);
+	forget(&config->directory);
 }
 
 /* Reads a file of one line; NULL: *reason says why not. */
@@ -110,6 +111,10 @@ int config_read_secret_files(struct config *config, const struct command *comman
 							&config->database_file);
 	if (code >= 0)
 		return code;
-	return read_secret_file(config, command, "read-database", &config->read_database, "read-database-file",
+	code = read_secret_file(config, command, "read-database", &config->read_database, "read-database-file",
 							&config->read_database_file);
+	if (code >= 0)
+		return code;
+	return read_secret_file(config, command, "directory", &config->directory, "directory-file",
+							&config->directory_file);
 }

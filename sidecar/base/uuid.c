@@ -70,6 +70,22 @@ struct uuid uuid_new(struct uuid_generator *generator)
 	uuid.bytes[7] = (uint8_t)generator->sequence;
 	take_random(generator, uuid.bytes + 8, 8);
 	uuid.bytes[8] = (uint8_t)(0x80 | (uuid.bytes[8] & 0x3F));
+	uuid.bytes[12] &= 0x7F; /* room for uuid_behind */
+	return uuid;
+}
+
+struct uuid uuid_behind(const struct uuid *first, unsigned number)
+{
+	struct uuid uuid = *first;
+	uint64_t carry = number;
+
+	/* The last 32 random bits, of which uuid_new leaves the first one for this. */
+	for (int i = 15; i >= 12; i--)
+	{
+		carry += uuid.bytes[i];
+		uuid.bytes[i] = (uint8_t)carry;
+		carry >>= 8;
+	}
 	return uuid;
 }
 

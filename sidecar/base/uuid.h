@@ -29,6 +29,11 @@ struct uuid_generator
 
 struct uuid uuid_new(struct uuid_generator *generator);
 /*
+ * The id so many behind one that was made by uuid_new, for what belongs together; 0: that one.  They rise
+ * strictly, too.
+ */
+struct uuid uuid_behind(const struct uuid *first, unsigned number);
+/*
  * Version 5, of a name of at most UUID_MAX_NAME bytes within `space`.  False: it is longer, or libcrypto
  * computes no SHA-1.
  */

@@ -8,6 +8,9 @@
  * and the last global position that was given.  It is read after the messages, or a stream that is removed
  * meanwhile would be in neither.
  *
+ * Where the namespace is sealed or has moved the page is asked for again when it is open, wherever that is:
+ * positions are the same there.
+ *
  * Until the first page is there an error is an ordinary error reply; after that the reply is cut off, which
  * a client sees by the missing last chunk.
  */
@@ -24,9 +27,11 @@
 #include "base/errors.h"
 #include "http/http.h"
 #include "base/json.h"
+#include "base/clock.h"
 #include "base/stats.h"
 #include "base/timestamp.h"
 #include "access/token.h"
+#include "places/places.h"
 #include "base/url_query.h"
 
 #define EXPORT_PAGE 1048576
@@ -37,6 +42,8 @@
 
 struct export
 {
+	struct place_wait wait; /* for the namespace; first: we cast */
+	struct places *places;
 	struct db *db;
 	struct http_request *request;
 	char namespace_name[MAX_NAMESPACE_NAME + 1];
@@ -317,6 +324,40 @@ static void start_reply(struct export *export)
 	export->started = true;
 }
 
+/* Where the namespace is open now. */
+static void on_open(struct place_wait *wait, const struct error *error)
+{
+	struct export *export = (struct export *)wait;
+	const struct place *place = places_of(export->places, export->namespace_name);
+	struct error unknown;
+
+	if (error->code != ERROR_NONE || place == NULL)
+	{
+		error_set(&unknown, ERROR_BACKEND_UNAVAILABLE, "its cluster cannot be reached");
+		fail(export, error->code != ERROR_NONE ? error : &unknown);
+		return;
+	}
+	export->db = place->db;
+	export->reading.seat = DB_ANYWHERE;
+	/* What was begun elsewhere compares with nothing here: so every floor may have come since. */
+	if (export->began[0] != '\0')
+		snprintf(export->began, sizeof(export->began), "0");
+	ask(export);
+}
+
+/* Whether a failed page waits for the namespace to be open. */
+static bool waits(struct export *export, const struct db_reply *reply)
+{
+	struct error error;
+
+	if (reply->status != DB_ERROR || (strcmp(reply->error.sqlstate, SQLSTATE_NAMESPACE_SEALED) != 0 &&
+									  strcmp(reply->error.sqlstate, SQLSTATE_NAMESPACE_MOVED) != 0))
+		return false;
+	export->wait.done = on_open;
+	return places_wait(export->places, export->namespace_name, places_deadline(export->places, clock_ms()),
+					   &export->wait, &error);
+}
+
 static void describe_failure(const struct export *export, const struct db_reply *reply, struct error *error)
 {
 	if (reply->status == DB_ERROR)
@@ -387,6 +428,8 @@ static bool check_reply(struct export *export, const struct db_reply *reply)
 		ask(export);
 		return false;
 	}
+	if (waits(export, reply))
+		return false;
 	describe_failure(export, reply, &error);
 	fail(export, &error);
 	return false;
@@ -438,7 +481,8 @@ static void on_end(void *arg, struct db_reply *reply)
 
 static bool prepare(struct export *export, struct error *error)
 {
-	static const char *const known[] = {"categories", "query", "since", "until", "before", "format", "minPosition", NULL};
+	static const char *const known[] = {"categories", "query",	"since",	   "until",
+										"before",	  "format", "minPosition", NULL};
 	char problem[200];
 
 	if (!url_query_check_names(http_query(export->request), known, problem))
@@ -456,12 +500,13 @@ static bool prepare(struct export *export, struct error *error)
 	return true;
 }
 
-void export_start(struct db *db, const char *namespace_name, size_t max_running, struct http_request *request)
+void export_start(struct places *places, const struct place *place, const char *namespace_name,
+				  size_t max_running, struct http_request *request)
 {
 	struct export *export;
 	struct error error;
 
-	if (stats_get(&db_stats(db)->exports) >= max_running)
+	if (stats_get(&db_stats(place->db)->exports) >= max_running)
 	{
 		error_set(&error, ERROR_OVERLOADED, "%zu exports are running, which is the limit (--max-exports)",
 				  max_running);
@@ -476,8 +521,9 @@ void export_start(struct db *db, const char *namespace_name, size_t max_running,
 		http_reply_error(request, &error, error_status(error.code), NULL);
 		return;
 	}
-	export->db = db;
-	stats_add(&db_stats(db)->exports, 1);
+	export->places = places;
+	export->db = place->db;
+	stats_add(&db_stats(export->db)->exports, 1);
 	export->request = request;
 	snprintf(export->namespace_name, sizeof(export->namespace_name), "%s", namespace_name);
 	export->position = 1;

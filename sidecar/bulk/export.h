@@ -9,14 +9,15 @@
 
 #include <stddef.h>
 
-struct db;
 struct http_request;
+struct place;
+struct places;
 
 /*
  * Makes the reply to a request whose token opens the namespace, now or later; OVERLOADED when `max_running`
  * exports of this worker are running.
  */
-void export_start(struct db *db, const char *namespace_name, size_t max_running,
-				  struct http_request *request);
+void export_start(struct places *places, const struct place *place, const char *namespace_name,
+				  size_t max_running, struct http_request *request);
 
 #endif

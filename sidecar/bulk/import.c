@@ -13,6 +13,9 @@
  * rest of the body is thrown away, up to a size and a time.  ?progress=true is for clients that read while
  * they send.
  *
+ * A namespace that is sealed or has moved refuses a batch as a whole; it goes again when the namespace is
+ * open, wherever that is then.
+ *
  * Errors that Postgres raises name no record.  The batch is then tried again in parts that are
  * rolled back, halving what is in doubt, until the record is found.
  */
@@ -36,11 +39,14 @@
 #include "bulk/reply.h"
 #include "base/stats.h"
 #include "access/token.h"
+#include "places/places.h"
 
 #define DISCARD_S 30 /* for the rest of a body after a fault */
 
 struct import
 {
+	struct place_wait wait; /* for the namespace; first: we cast */
+	struct places *places;
 	struct db *db;
 	struct import_reply reply;
 	bool discarding; /* there is a fault, and the rest of the body comes */
@@ -105,7 +111,8 @@ static void set_fault(struct import *import, const char *code, const char *messa
 	if (import->fault.code != NULL)
 		return;
 	import->fault.code = code;
-	snprintf(import->fault.message, sizeof(import->fault.message), "%s", message);
+	snprintf(import->fault.message, sizeof(import->fault.message), "%.*s",
+			 (int)sizeof(import->fault.message) - 1, message);
 	import->fault_line = line;
 }
 
@@ -161,6 +168,33 @@ static void take_success(struct import *import, const struct db_imported *answer
 		import_reply_progress(&import->reply, import->imported, answer->last_global_position);
 }
 
+/* Whether it is only that the namespace is on its way, or has gone. */
+static bool is_elsewhere(const struct db_reply *reply)
+{
+	return reply->status == DB_ERROR && (strcmp(reply->error.sqlstate, SQLSTATE_NAMESPACE_SEALED) == 0 ||
+										 strcmp(reply->error.sqlstate, SQLSTATE_NAMESPACE_MOVED) == 0);
+}
+
+/* Waits until the namespace is open, and calls back; false: it can't. */
+static bool wait_until_open(struct import *import, void (*done)(struct place_wait *, const struct error *))
+{
+	struct error error;
+
+	import->wait.done = done;
+	return places_wait(import->places, import->namespace_name, places_deadline(import->places, clock_ms()),
+					   &import->wait, &error);
+}
+
+/* Where it is open now; false: it can't be reached. */
+static bool find_place(struct import *import)
+{
+	const struct place *place = places_of(import->places, import->namespace_name);
+
+	if (place != NULL)
+		import->db = place->db;
+	return place != NULL;
+}
+
 /* Whether an error is about some record, and not about the database or the namespace. */
 static bool is_about_record(const struct db_error *error)
 {
@@ -192,10 +226,30 @@ static void search_fault(struct import *import)
 	import->fault_line = batch->lines[import->failing - 1];
 }
 
+static void go_on(struct import *import);
+
+/* The batch goes again. */
+static void on_open(struct place_wait *wait, const struct error *error)
+{
+	struct import *import = (struct import *)wait;
+	const struct import_batch *batch = import->flight;
+
+	if (error->code != ERROR_NONE)
+		set_fault(import, FAULT_IMPORT_FAILED, error->message, batch->lines[0]);
+	else if (!find_place(import) ||
+			 !db_import(import->db, import->namespace_name, &batch->frame, false, on_batch, import))
+		set_fault(import, FAULT_IMPORT_FAILED, "out of memory, or the server is stopping", batch->lines[0]);
+	if (import->fault.code != NULL)
+		land(import);
+	go_on(import);
+}
+
 static void take_error(struct import *import, const struct db_reply *reply)
 {
 	const struct import_batch *batch = import->flight;
 
+	if (is_elsewhere(reply) && import->fault.code == NULL && wait_until_open(import, on_open))
+		return;
 	if (reply->status == DB_ERROR && is_about_record(&reply->error))
 	{
 		set_fault(import, FAULT_INVALID_RECORD, reply->error.message, batch->lines[0]);
@@ -413,6 +467,30 @@ static void take_body(struct import *import)
 	http_body_start(import->reply.request, &sink, import);
 }
 
+static void on_emptied(void *arg, struct db_reply *reply);
+
+static void empty(struct import *import)
+{
+	if (db_empty_namespace(import->db, import->namespace_name, on_emptied, import))
+		return;
+	set_fault(import, FAULT_IMPORT_FAILED, "too many requests are waiting for the database", 0);
+	settle(import);
+}
+
+static void on_open_to_empty(struct place_wait *wait, const struct error *error)
+{
+	struct import *import = (struct import *)wait;
+
+	if (error->code == ERROR_NONE && find_place(import))
+	{
+		empty(import);
+		return;
+	}
+	set_fault(import, FAULT_IMPORT_FAILED,
+			  error->code != ERROR_NONE ? error->message : "its cluster cannot be reached", 0);
+	settle(import);
+}
+
 static void on_emptied(void *arg, struct db_reply *reply)
 {
 	struct import *import = arg;
@@ -422,19 +500,22 @@ static void on_emptied(void *arg, struct db_reply *reply)
 		take_body(import);
 		return;
 	}
+	if (is_elsewhere(reply) && wait_until_open(import, on_open_to_empty))
+		return;
 	set_fault(import, FAULT_IMPORT_FAILED,
 			  reply->status == DB_ERROR ? reply->error.message : db_unavailable(import->db), 0);
 	settle(import);
 }
 
-static struct import *import_new(struct db *db, const char *namespace_name,
+static struct import *import_new(struct places *places, const struct place *place, const char *namespace_name,
 								 const struct import_limits *limits, bool gzip)
 {
 	struct import *import = calloc(1, sizeof(*import));
 
 	if (import == NULL)
 		return NULL;
-	import->db = db;
+	import->places = places;
+	import->db = place->db;
 	snprintf(import->namespace_name, sizeof(import->namespace_name), "%s", namespace_name);
 	event_assign(&import->discard_timeout, limits->base, -1, 0, on_discard_timeout, import);
 	import->may_discard = limits->max_discarded;
@@ -455,24 +536,21 @@ static void begin(struct import *import, const struct import_options *options)
 	stats_add(&db_stats(import->db)->imports, 1);
 	if (options->progress)
 		import_reply_begin(&import->reply);
-	if (!options->force)
+	if (options->force)
+		empty(import);
+	else
 		take_body(import);
-	else if (!db_empty_namespace(import->db, import->namespace_name, on_emptied, import))
-	{
-		set_fault(import, FAULT_IMPORT_FAILED, "too many requests are waiting for the database", 0);
-		settle(import);
-	}
 }
 
-void import_start(struct db *db, const char *namespace_name, const struct import_limits *limits,
-				  struct http_request *request)
+void import_start(struct places *places, struct place *place, const char *namespace_name,
+				  const struct import_limits *limits, struct http_request *request)
 {
 	struct import *import;
 	struct import_options options;
 	char message[200];
 	int status;
 
-	if (stats_get(&db_stats(db)->imports) >= limits->max_running)
+	if (stats_get(&db_stats(place->db)->imports) >= limits->max_running)
 	{
 		snprintf(message, sizeof(message), "%zu imports are running, which is the limit (--max-imports)",
 				 limits->max_running);
@@ -480,7 +558,7 @@ void import_start(struct db *db, const char *namespace_name, const struct import
 	}
 	else if ((status = import_options_read(&options, request, message)) != 0)
 		import_reply_refuse(request, ERROR_INVALID_REQUEST, status, message);
-	else if ((import = import_new(db, namespace_name, limits, options.gzip)) == NULL)
+	else if ((import = import_new(places, place, namespace_name, limits, options.gzip)) == NULL)
 		import_reply_refuse(request, ERROR_INTERNAL_ERROR, 500, "out of memory");
 	else
 	{

@@ -21,9 +21,10 @@
 
 #include <stddef.h>
 
-struct db;
 struct event_base;
 struct http_request;
+struct place;
+struct places;
 
 struct import_limits
 {
@@ -37,7 +38,7 @@ struct import_limits
  * Takes the body of a request whose token opens the namespace and that had http_stream_body, and makes its
  * reply, which is OVERLOADED when enough imports are running.
  */
-void import_start(struct db *db, const char *namespace_name, const struct import_limits *limits,
-				  struct http_request *request);
+void import_start(struct places *places, struct place *place, const char *namespace_name,
+				  const struct import_limits *limits, struct http_request *request);
 
 #endif

@@ -172,7 +172,26 @@ bool db_drop_namespace(struct db *db, const char *name, db_query_done done, void
 bool db_set_limits(struct db *db, const struct db_set_limits *in, db_query_done done, void *arg);
 bool db_removal(struct db *db, const struct db_removal *in, db_query_done done, void *arg);
 
-/* ---- rights (calls_auth.c) ----------------------------------------------------------------- */
+/* ---- places, rights (calls_auth.c) ----------------------------------------------------------- */
+
+enum db_place_state
+{
+	DB_PLACE_OPEN,
+	DB_PLACE_SEALED, /* nobody appends, while it is moved */
+	DB_PLACE_MOVED,
+};
+
+/* What a database says of a namespace: whether that is there. */
+struct db_place
+{
+	bool exists;
+	enum db_place_state state;
+	int64_t epoch;		  /* each move raises it */
+	const char *moved_to; /* a cluster's name; "": it has not moved */
+};
+
+bool db_place(struct db *db, const char *namespace_name, db_query_done done, void *arg);
+struct db_place db_place_of(const struct db_reply *reply);
 
 /* Of a token. */
 struct db_rights
@@ -182,6 +201,7 @@ struct db_rights
 	unsigned rights;								/* see base/rights.h */
 	struct db_optional expires_in_ms;				/* not set: never */
 	uint64_t requests_per_second, bytes_per_second; /* of its namespace; 0: any number */
+	struct db_place place;							/* the same */
 };
 
 bool db_token_rights(struct db *db, const char *name, const char *token_hash, db_query_done done, void *arg);
@@ -303,6 +323,7 @@ struct db_feed_state
 	int64_t head;			/* all below it is final */
 	const char *created_at; /* as text, to be compared */
 	const char *refused;	/* of the hashes that were asked for those of tokens that may not read */
+	struct db_place place;
 };
 
 struct db_feed_question

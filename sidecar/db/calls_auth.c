@@ -4,6 +4,16 @@
 #include "base/rights.h"
 #include "db/statement.h"
 
+bool db_place(struct db *db, const char *namespace_name, db_query_done done, void *arg)
+{
+	return db_ask(db, &db_place_statement, &namespace_name, done, arg);
+}
+
+struct db_place db_place_of(const struct db_reply *reply)
+{
+	return db_place_in(reply, 0);
+}
+
 bool db_token_rights(struct db *db, const char *name, const char *token_hash, db_query_done done, void *arg)
 {
 	const char *const params[] = {name, token_hash};
@@ -18,8 +28,10 @@ bool db_ensure_namespace(struct db *db, const char *name, db_query_done done, vo
 
 struct db_rights db_rights_of(const struct db_reply *reply)
 {
-	if (PQntuples(reply->result) == 0)
-		return (struct db_rights){.exists = false};
+	struct db_place place = db_place_in(reply, 5);
+
+	if (!place.exists || db_is_null(reply, 0, 2))
+		return (struct db_rights){.exists = false, .place = place};
 	return (struct db_rights){
 		.exists = true,
 		.requests_per_second = (uint64_t)db_integer(reply, 0, 0),
@@ -27,6 +39,7 @@ struct db_rights db_rights_of(const struct db_reply *reply)
 		.rights = rights_read(PQgetvalue(reply->result, 0, 2)),
 		.refusal = PQgetvalue(reply->result, 0, 3),
 		.expires_in_ms = db_optional_integer(reply, 0, 4),
+		.place = place,
 	};
 }
 

@@ -79,6 +79,7 @@ struct db_feed_state db_feed_state_of(const struct db_reply *reply)
 		.head = db_integer(reply, 0, 0),
 		.created_at = PQgetvalue(reply->result, 0, 1),
 		.refused = PQgetvalue(reply->result, 0, 2),
+		.place = db_place_in(reply, 3),
 	};
 }
 

@@ -209,8 +209,16 @@ extern const char db_setup_sql[];
 /* The same to standbys: for exports, lists and subscriptions. */
 #define DB_STANDBY_CONNECTIONS 3
 
-/* `pooled`: sessions are lent for single transactions.  The stats must outlive it. */
-struct db *db_new(struct event_base *base, const struct config *config, const char *conninfo, bool pooled,
+/* By what a database is reached. */
+struct db_reached
+{
+	const char *conninfo;
+	const char *standbys; /* the same of its standbys, to which reads go; NULL: they go to the database */
+	bool pooled;		  /* sessions are lent for single transactions */
+};
+
+/* The config and the stats must outlive it. */
+struct db *db_new(struct event_base *base, const struct config *config, const struct db_reached *reached,
 				  struct stats *stats);
 /*
  * Two steps, because what uses it must end between them: db_close answers the requests that wait, and refuses
@@ -223,16 +231,22 @@ const char *db_role_name(unsigned role);	  /* of STATS_ROLES; NULL: there is non
 unsigned db_connections(const struct db *db); /* open now, for sys.health */
 bool db_ready(
 	const struct db *db); /* the append connection is up and its server not silent; from any thread */
-bool db_readable(const struct db *db); /* a connection for reads is up and not silent; from any thread */
-bool db_has_standby(const struct db *db);		 /* --read-database is given */
+bool db_readable(const struct db *db);	  /* a connection for reads is up and not silent; from any thread */
+bool db_has_standby(const struct db *db); /* --read-database is given */
 bool db_reads_from_standby(const struct db *db); /* reads go there now; from any thread */
 /* What is to be told of a request that failed with DB_UNAVAILABLE. */
 const char *db_unavailable(const struct db *db);
+/* How long there has been no connection for reads. */
+uint64_t db_outage_ms(const struct db *db);
+/* From the next attempt to connect on it is reached by this; nothing changes where there is no memory. */
+void db_reach_by(struct db *db, const char *conninfo);
 /*
  * How often a connection for reads was lost and is back: Postgres may have crashed meanwhile, or be another
  * one.
  */
 unsigned long db_reconnects(const struct db *db);
+/* The same of connections for reads and for appends. */
+unsigned long db_returns(const struct db *db);
 bool db_idle(const struct db *db); /* nothing queued, nothing in flight */
 
 struct db_connection

@@ -73,7 +73,7 @@ bool reach_is_asked(const struct query *query, const struct conn *conn);
 void reach_queue(struct conn *conn, struct query *query);
 /* Takes the answer, which is no error: the request is sent, or waits, or goes elsewhere, or fails. */
 void reach_take(struct conn_pool *pool, const struct conn *conn, struct query *query, PGresult *result);
-/* It goes to the other place, where it must not wait as long. */
+/* It goes to the other site, where it must not wait as long. */
 void reach_move(const struct db_shared *shared, struct query *query);
 /* Those that wait are asked again: all, or those whose time is over. */
 void reach_retry(struct conn_pool *pool, uint64_t now, bool all);

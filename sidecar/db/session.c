@@ -134,6 +134,7 @@ static bool attempt(struct session *session, const char *conninfo, struct db_hos
 	{
 		again = true;
 		buf_add(error, "", 1);
+		*told = *told || session->quiet;
 		tell_waiting(told, error->data + strlen("could not connect to the database: "));
 		buf_truncate(error, error->len - 1);
 		db_hosts_next(hosts, pg);
@@ -276,6 +277,21 @@ unsigned session_rows(const PGresult *result)
 const char *session_value(const PGresult *result, int column)
 {
 	return PQgetvalue(result, 0, column);
+}
+
+const char *session_value_of(const PGresult *result, unsigned row, int column)
+{
+	return PQgetvalue(result, (int)row, column);
+}
+
+void session_error(const PGresult *result, struct error *error)
+{
+	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+	const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
+
+	error_from_sqlstate(error, sqlstate != NULL ? sqlstate : SQLSTATE_CONNECTION_FAILURE,
+						message != NULL ? message : "the connection was lost", hint != NULL ? hint : "", 0);
 }
 
 bool session_has_sqlstate(const PGresult *result, const char *sqlstate)

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/errors.h"
 
 struct pg_conn;
 struct pg_result;
@@ -17,6 +18,7 @@ struct session
 {
 	struct pg_conn *pg; /* NULL: it is not open */
 	bool (*stopping)(void);
+	bool quiet; /* that it waits for the server is not logged */
 };
 
 /*
@@ -51,6 +53,10 @@ bool session_succeeded(const struct pg_result *result);
 unsigned session_rows(const struct pg_result *result);
 /* A value of the first row; empty for SQL NULL. */
 const char *session_value(const struct pg_result *result, int column);
+/* The same of any row. */
+const char *session_value_of(const struct pg_result *result, unsigned row, int column);
+/* What a client is told of one that did not succeed. */
+void session_error(const struct pg_result *result, struct error *error);
 /* Whether it is an error of this SQLSTATE. */
 bool session_has_sqlstate(const struct pg_result *result, const char *sqlstate);
 void session_free(struct pg_result *result);

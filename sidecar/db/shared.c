@@ -24,10 +24,13 @@ uint64_t shared_deadline(const struct db_shared *shared, uint64_t now)
 	return now + (uint64_t)shared->config->retry_window * 1000;
 }
 
-void shared_note_queues(const struct db_shared *shared)
+/* The stats are those of all databases of the worker. */
+void shared_note_queues(struct db_shared *shared)
 {
-	stats_set(&shared->stats->queue_requests, shared->waiting_requests);
-	stats_set(&shared->stats->queue_bytes, shared->waiting_bytes);
+	stats_add(&shared->stats->queue_requests, shared->waiting_requests - shared->noted_requests);
+	stats_add(&shared->stats->queue_bytes, shared->waiting_bytes - shared->noted_bytes);
+	shared->noted_requests = shared->waiting_requests;
+	shared->noted_bytes = shared->waiting_bytes;
 }
 
 void shared_tell_commit(const struct db_shared *shared, const char *namespace_name)

@@ -1,5 +1,5 @@
 /*
- * standby.c: which server of its place a connection must lead to (see internal.h).
+ * standby.c: which server of its site a connection must lead to (see internal.h).
  *
  * At --database reads go to the server that takes the appends, or a client would not find what it has just
  * written.  Where several hosts are named, libpq is asked for the one that takes writes.  At --read-database
@@ -24,7 +24,7 @@ bool conn_is_at_standby(const struct conn *conn)
 
 bool conn_is_promoted(const struct conn *conn)
 {
-	return conn->place->standby && says(conn, "off");
+	return conn->site->standby && says(conn, "off");
 }
 
 bool conn_wants_primary(const struct conn *conn)
@@ -33,8 +33,7 @@ bool conn_wants_primary(const struct conn *conn)
 	bool reads =
 		role == DB_ROLE_READ || role == DB_ROLE_EXPORT || role == DB_ROLE_LIST || role == DB_ROLE_WATCH;
 
-	return !conn->place->standby &&
-		   (!reads || conn->place->several_hosts || atomic_load(&conn->shared->ready));
+	return !conn->site->standby && (!reads || conn->site->several_hosts || atomic_load(&conn->shared->ready));
 }
 
 bool conn_misses_server(const struct conn *conn)

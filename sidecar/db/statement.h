@@ -66,7 +66,7 @@ extern const struct db_statement_info db_create_namespace_statement;
 extern const struct db_statement_info db_drop_namespace_statement;
 extern const struct db_statement_info db_set_limits_statement;
 extern const struct db_statement_info db_redact_statement;
-extern const struct db_statement_info db_token_rights_statement;
+extern const struct db_statement_info db_place_statement, db_token_rights_statement;
 extern const struct db_statement_info db_create_token_statement;
 extern const struct db_statement_info db_list_tokens_statement, db_revoke_token_statement;
 extern const struct db_statement_info db_ensure_namespace_statement;
@@ -141,6 +141,25 @@ static inline int64_t db_integer(const struct db_reply *reply, int row, int colu
 static inline struct db_optional db_optional_integer(const struct db_reply *reply, int row, int column)
 {
 	return (struct db_optional){!db_is_null(reply, row, column), db_integer(reply, row, column)};
+}
+
+/* ---- places, of which three columns tell ----------------------------------------------------------- */
+
+static inline struct db_place db_place_in(const struct db_reply *reply, int column)
+{
+	struct slice state;
+
+	if (PQntuples(reply->result) == 0)
+		return (struct db_place){.exists = false};
+	state = db_text(reply, 0, column);
+	return (struct db_place){
+		.exists = true,
+		.state = slice_is(state, "sealed")	? DB_PLACE_SEALED
+				 : slice_is(state, "moved") ? DB_PLACE_MOVED
+											: DB_PLACE_OPEN,
+		.epoch = db_integer(reply, 0, column + 1),
+		.moved_to = PQgetvalue(reply->result, 0, column + 2),
+	};
 }
 
 #endif

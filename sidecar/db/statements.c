@@ -101,12 +101,10 @@ const struct db_statement_info db_search_messages_statement = {
 	false};
 
 const struct db_statement_info db_namespace_stats_statement = {
-	"millrace_namespace_stats", "SELECT millrace.json_namespace_stats($1::text)", 1, DB_ROLE_READ, false
-};
+	"millrace_namespace_stats", "SELECT millrace.json_namespace_stats($1::text)", 1, DB_ROLE_READ, false};
 
-const struct db_statement_info db_blocked_statement = {
-	"millrace_blocked", "SELECT millrace.json_blocked()", 0, DB_ROLE_READ, false
-};
+const struct db_statement_info db_blocked_statement = {"millrace_blocked", "SELECT millrace.json_blocked()",
+													   0, DB_ROLE_READ, false};
 
 const struct db_statement_info db_list_streams_statement = {
 	"millrace_list_streams", "SELECT millrace.json_list_streams($1::text, $2::text, $3::bigint, $4::text)", 4,
@@ -138,11 +136,19 @@ const struct db_statement_info db_set_limits_statement = {
 const struct db_statement_info db_redact_statement = {
 	"millrace_redact", "SELECT millrace.json_redact($1::text, $2::jsonb, $3::jsonb)", 3, DB_ROLE_SLOW, false};
 
+/* Of a namespace: whether it is here, and as of when. */
+#define PLACE_COLUMNS "n.state, n.epoch, n.moved_to"
+
+const struct db_statement_info db_place_statement = {
+	"millrace_place", "SELECT " PLACE_COLUMNS " FROM millrace.namespaces n WHERE n.name = $1::text", 1,
+	DB_ROLE_READ, false};
+
 const struct db_statement_info db_token_rights_statement = {
 	"millrace_token_rights",
 	"SELECT n.requests_per_second, n.bytes_per_second, t.rights, t.refusal,"
-	" floor(extract(epoch FROM t.expires_at - clock_timestamp()) * 1000)::bigint"
-	" FROM millrace.token_rights($2::text, $1::text) t JOIN millrace.namespaces n ON n.name = $1::text",
+	" floor(extract(epoch FROM t.expires_at - clock_timestamp()) * 1000)::bigint, " PLACE_COLUMNS
+	" FROM millrace.namespaces n LEFT JOIN millrace.token_rights($2::text, $1::text) t ON true"
+	" WHERE n.name = $1::text",
 	2, DB_ROLE_READ, false};
 
 const struct db_statement_info db_create_token_statement = {
@@ -161,7 +167,7 @@ const struct db_statement_info db_ensure_namespace_statement = {
 	"millrace_ensure_namespace",
 	"SELECT (SELECT requests_per_second FROM millrace.namespaces WHERE name = $1::text),"
 	" (SELECT bytes_per_second FROM millrace.namespaces WHERE name = $1::text),"
-	" NULL, NULL, NULL FROM millrace.ensure_namespace($1::text)",
+	" '{}'::text[], NULL, NULL, 'open', 1, NULL FROM millrace.ensure_namespace($1::text)",
 	1, DB_ROLE_SLOW, false};
 
 const struct db_statement_info db_read_feed_statement = {
@@ -183,15 +189,15 @@ const struct db_statement_info db_read_feed_whole_statement = {
 #define FEED_STATE                                                                                           \
 	"SELECT millrace.feed_head(n.name), n.created_at,"                                                       \
 	" ARRAY(SELECT hash FROM unnest($2::text[]) hash WHERE NOT EXISTS (SELECT"                               \
-	" FROM millrace.token_rights(hash, n.name) t WHERE t.refusal IS NULL AND 'read' = ANY (t.rights)))"      \
-	" FROM millrace.namespaces n WHERE n.name = $1::text"
+	" FROM millrace.token_rights(hash, n.name) t WHERE t.refusal IS NULL AND 'read' = ANY "                  \
+	"(t.rights))), " PLACE_COLUMNS " FROM millrace.namespaces n WHERE n.name = $1::text"
 
 const struct db_statement_info db_feed_state_statement = {"millrace_feed_state", FEED_STATE, 2, DB_ROLE_READ,
 														  false};
 
 /* The same of the primary, which knows the latest of tokens. */
-const struct db_statement_info db_feed_tokens_statement = {
-	"millrace_feed_tokens", FEED_STATE, 2, DB_ROLE_READ, false};
+const struct db_statement_info db_feed_tokens_statement = {"millrace_feed_tokens", FEED_STATE, 2,
+														   DB_ROLE_READ, false};
 
 const struct db_statement_info db_read_pokes_statement = {
 	"millrace_read_pokes",
@@ -349,10 +355,18 @@ const struct db_statement_info db_retention_held_statement = {
  * subscription's place, too.
  */
 static const struct db_statement_info *const of_primary[] = {
-	&db_token_rights_statement,	  &db_feed_tokens_statement,		&db_list_tokens_statement,
-	&db_list_namespaces_statement, &db_describe_namespace_statement, &db_retention_read_statement,
-	&db_retention_held_statement,  &db_consumer_read_statement,		&db_consumer_metrics_statement,
-	&db_namespace_stats_statement, &db_blocked_statement,			&db_appending_statement,
+	&db_token_rights_statement,
+	&db_feed_tokens_statement,
+	&db_list_tokens_statement,
+	&db_list_namespaces_statement,
+	&db_describe_namespace_statement,
+	&db_retention_read_statement,
+	&db_retention_held_statement,
+	&db_consumer_read_statement,
+	&db_consumer_metrics_statement,
+	&db_namespace_stats_statement,
+	&db_blocked_statement,
+	&db_appending_statement,
 	&db_subscribe_head_statement,
 };
 
@@ -371,6 +385,7 @@ const struct db_statement_info *const db_statements[] = {
 	&db_read_category_statement,
 	&db_last_message_statement,
 	&db_stream_version_statement,
+	&db_place_statement,
 	&db_token_rights_statement,
 	&db_create_token_statement,
 	&db_list_tokens_statement,

@@ -12,11 +12,11 @@ static void set_waiting(void *arg, bool waiting)
 	feeds_set_waiting(service->feeds, waiting);
 }
 
-static bool are_told(void *arg)
+static bool are_told(void *arg, const char *namespace_name)
 {
 	const struct service *service = arg;
 
-	return feeds_are_told(service->feeds);
+	return feeds_are_told(service->feeds, namespace_name);
 }
 
 static void settled(void *arg, const char *namespace_name)

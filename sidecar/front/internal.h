@@ -25,6 +25,7 @@
 struct service
 {
 	struct http_server *http;
+	struct places *places;
 	struct auth *auth;
 	struct methods methods;
 	struct rpc rpc;

@@ -130,6 +130,7 @@ static bool read_key(const struct exchange *exchange, struct rpc_caller *caller,
 void route_rpc_start(struct exchange *exchange)
 {
 	struct rpc_caller caller = {.namespace_name = exchange->claim.name,
+								.place = exchange->grant.place,
 								.quota = exchange->grant.quota,
 								.rights = exchange->grant.rights,
 								.page_bytes = http_accepts_gzip(exchange->request) ? GZIP_PAGE : 0};

@@ -23,6 +23,7 @@
 #include "http/etag.h"
 #include "http/http.h"
 #include "front/page.h"
+#include "places/places.h"
 #include "base/stats.h"
 #include "live/subscribe.h"
 #include "live/pending.h"
@@ -144,7 +145,9 @@ static void protected_body(struct exchange *exchange)
 {
 	struct service *service = exchange->service;
 
-	if (db_readable(service->methods.db) || !route_subscribe_pend(exchange))
+	const struct place *place = places_of(service->places, exchange->claim.name);
+
+	if ((place != NULL && db_readable(place->db)) || !route_subscribe_pend(exchange))
 		auth_check(service->auth, &exchange->claim, on_authorised, exchange);
 }
 
@@ -165,14 +168,16 @@ static void import_begin(struct exchange *exchange)
 {
 	const struct service *service = exchange->service;
 
-	import_start(service->methods.db, exchange->claim.name, &service->import_limits, exchange->request);
+	import_start(service->places, exchange->grant.place, exchange->claim.name, &service->import_limits,
+				 exchange->request);
 }
 
 static void export_begin(struct exchange *exchange)
 {
 	const struct service *service = exchange->service;
 
-	export_start(service->methods.db, exchange->claim.name, service->max_exports, exchange->request);
+	export_start(service->places, exchange->grant.place, exchange->claim.name, service->max_exports,
+				 exchange->request);
 }
 
 /* ---- routes ------------------------------------------------------------------ */
@@ -319,7 +324,7 @@ void service_summarise(const struct service *service, struct subscriptions_summa
 /* ---- life -------------------------------------------------------------------- */
 
 static struct http_options http_options_of(const struct config *config, const struct shared *shared,
-										   struct db *db)
+										   struct places *places)
 {
 	return (struct http_options){
 		.max_header = (size_t)config->max_header,
@@ -332,7 +337,7 @@ static struct http_options http_options_of(const struct config *config, const st
 		.tls = shared->tls,
 		.content_type = "application/json",
 		.slow_ms = (unsigned)config->log_slow,
-		.stats = db_stats(db),
+		.stats = db_stats(places_own(places)->db),
 	};
 }
 
@@ -352,7 +357,7 @@ static void set_limits(struct service *service, const struct config *config)
 
 /* Makes what the service passes requests to.  False: out of memory. */
 static bool make_parts(struct service *service, struct event_base *base, const struct config *config,
-					   struct db *db, struct shared *shared)
+					   struct shared *shared)
 {
 	const struct feeds_options feeds_options = {
 		.wakes = &shared->wakes,
@@ -361,12 +366,12 @@ static bool make_parts(struct service *service, struct event_base *base, const s
 	};
 	bool has_cors = config->cors_origin != NULL && config->cors_origin[0] != '\0';
 
-	service->feeds = feeds_new(base, db, &feeds_options);
+	service->feeds = feeds_new(base, service->places, &feeds_options);
 	if (service->feeds != NULL)
 		front_connect_consumers(service, base);
 	if (service->feeds != NULL)
-		service->subscriptions = subscriptions_new(base, db, service->feeds, CORS_ANY_ORIGIN);
-	service->auth = auth_new(db, &shared->quotas, &shared->token_generation, config->test_mode);
+		service->subscriptions = subscriptions_new(base, service->places, service->feeds, CORS_ANY_ORIGIN);
+	service->auth = auth_new(service->places, &shared->quotas, &shared->token_generation, config->test_mode);
 	if (service->auth != NULL)
 		service->pending = subscribe_pending_new(base, service->auth, CORS_ANY_ORIGIN);
 	if (has_cors)
@@ -375,7 +380,7 @@ static bool make_parts(struct service *service, struct event_base *base, const s
 		   (!has_cors || service->cors != NULL);
 }
 
-struct service *service_new(struct event_base *base, const struct config *config, struct db *db,
+struct service *service_new(struct event_base *base, const struct config *config, struct places *places,
 							struct shared *shared, const evutil_socket_t *listeners, int nlisteners)
 {
 	static const struct http_handlers handlers = {.headers = on_headers,
@@ -384,18 +389,18 @@ struct service *service_new(struct event_base *base, const struct config *config
 												  .error = on_error,
 												  .done = on_done,
 												  .ended = on_ended};
-	const struct http_options options = http_options_of(config, shared, db);
+	const struct http_options options = http_options_of(config, shared, places);
 	struct service *service = calloc(1, sizeof(*service));
 
 	if (service == NULL)
 		return NULL;
-	service->methods.db = db;
-	service->methods.stats = db_stats(db);
+	service->places = service->methods.places = places;
+	service->methods.stats = options.stats;
 	service->methods.token_generation = &shared->token_generation;
 	service->rpc.methods = &service->methods;
 	service->import_limits.base = base;
 	set_limits(service, config);
-	if (make_parts(service, base, config, db, shared))
+	if (make_parts(service, base, config, shared))
 		service->http = http_server_new(base, &options, &handlers, service, listeners, nlisteners);
 	if (service->http != NULL)
 		return service;
@@ -406,6 +411,7 @@ struct service *service_new(struct event_base *base, const struct config *config
 void service_drain(struct service *service, void (*drained)(void *arg), void *arg)
 {
 	http_server_drain(service->http, drained, arg);
+	places_drain(service->places);
 	consumers_end(service->methods.consumers);
 	subscribe_pending_end(service->pending);
 	subscriptions_end(service->subscriptions);

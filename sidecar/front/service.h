@@ -15,8 +15,9 @@
 #include "access/quota.h"
 
 struct config;
-struct db;
+struct directory;
 struct http_client;
+struct places;
 struct service;
 struct subscriber;
 struct tls;
@@ -32,12 +33,13 @@ struct shared
 	_Atomic unsigned long token_generation;
 	struct feed_wakes wakes;
 	struct quotas quotas;
-	bool pooled;	 /* sessions with the database are lent for single transactions */
-	struct tls *tls; /* NULL: the listener speaks plain HTTP */
+	struct directory *directory; /* NULL: there is none */
+	bool pooled;				 /* sessions with the database are lent for single transactions */
+	struct tls *tls;			 /* NULL: the listener speaks plain HTTP */
 };
 
 /* Takes ownership of the nonblocking listening sockets (closed by service_drain or service_free). */
-struct service *service_new(struct event_base *base, const struct config *config, struct db *db,
+struct service *service_new(struct event_base *base, const struct config *config, struct places *places,
 							struct shared *shared, const evutil_socket_t *listeners, int nlisteners);
 /*
  * Stops accepting, finishes what is in flight, closes idle connections; calls `drained` once, when no

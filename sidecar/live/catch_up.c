@@ -240,7 +240,7 @@ static bool ask_page(struct subscription *s)
 		subscribe_params_write_types(&types, filter->types);
 		in.types = types.data;
 	}
-	asked = !types.failed && db_read_pokes(s->all->db, &in, on_page, s);
+	asked = !types.failed && db_read_pokes(feed_db(&s->listener), &in, on_page, s);
 	buf_free(&types);
 	return asked;
 }
@@ -258,7 +258,7 @@ static bool ask_head(struct subscription *s)
 		.stream = s->listener.filter.source == FEED_STREAM ? s->listener.filter.name : NULL,
 	};
 
-	return db_subscribe_head(s->all->db, &in, on_head, s);
+	return db_subscribe_head(feed_db(&s->listener), &in, on_head, s);
 }
 
 /* Whether it has everything, and only lacks what to tell its client. */
@@ -279,7 +279,7 @@ static bool ask(struct subscription *s)
 	if (!s->placed)
 		return ask_head(s);
 	if (must_learn_head(s))
-		return db_head(s->all->db,
+		return db_head(feed_db(&s->listener),
 					   &(struct db_head){.namespace_name = s->namespace_name, .reading = reading_of(s)},
 					   on_reached, s);
 	if (s->head_state == HEAD_TOLD)

@@ -33,7 +33,6 @@
 
 #define PAGE_ROWS 500
 #define FEED_PAGE_BYTES 1048576 /* of whole messages */
-#define JOIN_DISTANCE 1000		/* global positions: further below, a listener catches up by itself */
 #define POLL_BUSY_MS 10
 #define POLL_IDLE_MS 25
 #define BUSY_MS 1000 /* after the last message */
@@ -52,12 +51,13 @@ static void feed_close(struct feed *feed)
 	feed_table_remove(feed);
 	event_del(&feed->timer);
 	feed->closed = true;
-	if (feed->asked == FEED_ASKED_NOTHING)
+	if (feed->asked == FEED_ASKED_PLACE)
+		places_leave(&feed->wait);
+	if (feed->asked == FEED_ASKED_NOTHING || feed->asked == FEED_ASKED_PLACE)
 		free(feed);
 }
 
-/* The namespace is gone: so is the feed.  Called with an answer only, so it is not freed here. */
-static void feed_end(struct feed *feed)
+void feed_end(struct feed *feed)
 {
 	feed_table_remove(feed); /* a listener that comes now gets a new one */
 	event_del(&feed->timer);
@@ -74,7 +74,7 @@ static bool is_same_generation(const struct feed *feed)
 
 static bool is_same_connection(const struct feed *feed)
 {
-	return feed->reconnects == db_reconnects(feed->feeds->db);
+	return feed->reconnects == db_reconnects(feed->place->db);
 }
 
 static bool is_sure(const struct feed *feed)
@@ -94,7 +94,7 @@ static void restart_each(struct listener_list *list)
 }
 
 /* The position was not that of a message which is sure to be there still. */
-static void restart(struct feed *feed)
+void feed_restart(struct feed *feed)
 {
 	struct listener *listener;
 
@@ -120,7 +120,7 @@ static uint64_t poll_interval(const struct feed *feed, uint64_t now)
 	bool busy = !clock_passed(now, feed->traffic_ms, BUSY_MS) || !TAILQ_EMPTY(&feed->waiting);
 	uint64_t interval = busy ? POLL_BUSY_MS : POLL_IDLE_MS;
 
-	if (!busy && feeds_watch(feed->feeds, now))
+	if (!busy && feeds_watch(feed->feeds, feed->place, now))
 		interval = CHECK_MS;
 	return interval > feed->feeds->nfeeds ? interval : feed->feeds->nfeeds;
 }
@@ -130,7 +130,8 @@ static void schedule_next(struct feed *feed, bool more)
 {
 	uint64_t now = clock_ms();
 
-	if (more || !TAILQ_EMPTY(&feed->joining) || (feed->woken && now >= feed->not_before_ms))
+	if (more || feed->elsewhere || !TAILQ_EMPTY(&feed->joining) ||
+		(feed->woken && now >= feed->not_before_ms))
 		feed_ask(feed);
 	else if (feed->woken)
 		schedule(feed, clock_span(now, feed->not_before_ms));
@@ -138,11 +139,19 @@ static void schedule_next(struct feed *feed, bool more)
 		schedule(feed, poll_interval(feed, now));
 }
 
-/* True when the answer is one; else the feed ends or asks again. */
+static bool has_sqlstate(const struct db_reply *reply, const char *sqlstate)
+{
+	return reply->status == DB_ERROR && strcmp(reply->error.sqlstate, sqlstate) == 0;
+}
+
+/* True when the answer is one; else the feed ends, or asks elsewhere, or again later. */
 static bool check_answer(struct feed *feed, const struct db_reply *reply)
 {
-	bool gone = reply->status == DB_ERROR && strcmp(reply->error.sqlstate, SQLSTATE_NAMESPACE_NOT_FOUND) == 0;
-
+	if (has_sqlstate(reply, SQLSTATE_NAMESPACE_SEALED) || has_sqlstate(reply, SQLSTATE_NAMESPACE_MOVED))
+	{
+		feed->elsewhere = true;
+		return false;
+	}
 	if (reply->status == DB_OK)
 	{
 		if (feed->failing)
@@ -150,14 +159,14 @@ static bool check_answer(struct feed *feed, const struct db_reply *reply)
 		feed->failing = false;
 		return true;
 	}
-	if (gone)
+	if (has_sqlstate(reply, SQLSTATE_NAMESPACE_NOT_FOUND))
 	{
 		feed_end(feed);
 		return false;
 	}
 	if (reply->status == DB_GONE)
 	{
-		restart(feed);
+		feed_restart(feed);
 		schedule(feed, 0);
 		return false;
 	}
@@ -169,8 +178,7 @@ static bool check_answer(struct feed *feed, const struct db_reply *reply)
 	return false;
 }
 
-/* Every answer ends with this.  False: the feed was closed meanwhile, and is freed now. */
-static bool end_answer(struct feed *feed)
+bool feed_end_answer(struct feed *feed)
 {
 	feed->asked = FEED_ASKED_NOTHING;
 	feed_queries_answered(feed);
@@ -195,15 +203,27 @@ static void take_tokens(struct feed *feed, const struct db_feed_state *state)
 	feed->doubtful = !is_same_generation(feed);
 	if (feed->nlisteners == 0)
 		feed_end(feed);
-	else if (!feed->asked_head && feed->seat == DB_AT_PRIMARY && db_reads_from_standby(feed->feeds->db))
+	else if (!feed->asked_head && feed->seat == DB_AT_PRIMARY && db_reads_from_standby(feed->place->db))
 	{
 		feed->primary_only = false;
-		restart(feed);
+		feed_restart(feed);
 	}
+}
+
+/* Whether what the database said means that the namespace is at another one. */
+static bool is_elsewhere(const struct feed *feed, const struct db_feed_state *state)
+{
+	struct places *places = feed->feeds->places;
+
+	return (state->exists || places_directory(places) != NULL) &&
+		   places_judge(places, feed->place, feed->name, &state->place) == PLACE_ELSEWHERE;
 }
 
 static void take_state(struct feed *feed, const struct db_feed_state *state, uint64_t seat)
 {
+	feed->elsewhere = is_elsewhere(feed, state);
+	if (feed->elsewhere)
+		return;
 	if (feed->created_at[0] == '\0' && state->exists)
 		snprintf(feed->created_at, sizeof(feed->created_at), "%s", state->created_at);
 	if (!is_same_namespace(feed, state))
@@ -233,7 +253,7 @@ static void on_state(void *arg, struct db_reply *reply)
 
 		take_state(feed, &state, reply->seat);
 	}
-	if (end_answer(feed) && !feed->failing)
+	if (feed_end_answer(feed) && !feed->failing)
 		feed_ask(feed);
 }
 
@@ -287,7 +307,7 @@ static void on_messages(void *arg, struct db_reply *reply)
 		 */
 		more = !is_sure(feed) || take_messages(feed, reply);
 	}
-	if (end_answer(feed) && !feed->failing)
+	if (feed_end_answer(feed) && !feed->failing)
 		schedule_next(feed, more);
 }
 
@@ -301,22 +321,21 @@ static void choose_question(struct feed *feed)
 {
 	bool fresh = is_same_generation(feed) && !clock_passed(clock_ms(), feed->checked_ms, CHECK_MS);
 
-	feed->asked_tokens = !db_has_standby(feed->feeds->db) || !fresh || feed->primary_only;
-	feed->asked_head =
-		feed->position == 0 &&
-		(!db_has_standby(feed->feeds->db) || feed->primary_only || !feed->asked_tokens);
+	feed->asked_tokens = !db_has_standby(feed->place->db) || !fresh || feed->primary_only;
+	feed->asked_head = feed->position == 0 &&
+					   (!db_has_standby(feed->place->db) || feed->primary_only || !feed->asked_tokens);
 }
 
 static bool ask_state(struct feed *feed)
 {
 	feed->doubtful = feed->doubtful || (feed->position > 0 && !is_same_generation(feed));
 	if (feed->position > 0 && !is_same_connection(feed))
-		restart(feed);
+		feed_restart(feed);
 	choose_question(feed);
 	if (feed->asked_tokens)
 		feed->generation = atomic_load(feed->feeds->options.generation);
-	feed->reconnects = db_reconnects(feed->feeds->db);
-	if (!feed_tokens_ask(feed, db_has_standby(feed->feeds->db) && feed->asked_tokens, on_state))
+	feed->reconnects = db_reconnects(feed->place->db);
+	if (!feed_tokens_ask(feed, db_has_standby(feed->place->db) && feed->asked_tokens, on_state))
 		return false;
 	feed->asked = FEED_ASKED_STATE;
 	return true;
@@ -353,7 +372,7 @@ static bool ask_messages(struct feed *feed)
 		in.queries = queries.data;
 	feed->asked_from = in.position = feed->next_read;
 	feed->asked_whole = in.whole = feed->nwhole > 0;
-	asked = !queries.failed && db_read_feed(feed->feeds->db, &in, on_messages, feed);
+	asked = !queries.failed && db_read_feed(feed->place->db, &in, on_messages, feed);
 	buf_free(&queries);
 	if (asked)
 		feed->asked = FEED_ASKED_MESSAGES;
@@ -371,12 +390,22 @@ static void feed_ask(struct feed *feed)
 		return;
 	event_del(&feed->timer);
 	feed->woken = false;
-	if (feed->position == 0 || !is_sure(feed) || clock_passed(clock_ms(), feed->checked_ms, CHECK_MS))
+	if (feed->elsewhere || places_of(feed->feeds->places, feed->name) != feed->place)
+		sent = feed_seek(feed);
+	else if (feed->position == 0 || !is_sure(feed) || clock_passed(clock_ms(), feed->checked_ms, CHECK_MS))
 		sent = ask_state(feed);
 	else
 		sent = ask_messages(feed);
 	if (!sent)
 		schedule(feed, RETRY_MS);
+}
+
+void feed_ask_soon(struct feed *feed, bool at_once)
+{
+	if (at_once)
+		feed_ask(feed);
+	else
+		schedule(feed, POLL_IDLE_MS);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -413,6 +442,12 @@ static struct feed *feed_new(struct feeds *feeds, uint32_t hash, const char *nam
 	if (feed == NULL)
 		return NULL;
 	feed->feeds = feeds;
+	feed->place = places_of(feeds->places, namespace_name);
+	if (feed->place == NULL)
+	{
+		free(feed);
+		return NULL;
+	}
 	feed->hash = hash;
 	TAILQ_INIT(&feed->tokens);
 	TAILQ_INIT(&feed->aside);
@@ -467,6 +502,11 @@ void feed_detach(struct listener *listener)
 		feed_close(feed);
 }
 
+struct db *feed_db(const struct listener *listener)
+{
+	return listener->feed->place->db;
+}
+
 int64_t feed_position(const struct listener *listener)
 {
 	return listener->feed->position;
@@ -480,38 +520,4 @@ uint64_t feed_seat(const struct listener *listener)
 bool feed_is_sure(const struct listener *listener)
 {
 	return is_sure(listener->feed);
-}
-
-/* Whether what is on its way lacks what the filter wants. */
-static bool is_lacking(const struct feed *feed, const struct feed_filter *filter)
-{
-	if (feed->asked != FEED_ASKED_MESSAGES)
-		return false;
-	return (feed_wants_whole(filter) && !feed->asked_whole) ||
-		   (filter->source == FEED_QUERY &&
-			!feed_query_is_asked(feed, channel_hash(feed, filter), slice_of(filter->name)));
-}
-
-bool feed_follow(struct listener *listener)
-{
-	struct feed *feed = listener->feed;
-	bool lacking = is_lacking(feed, &listener->filter);
-
-	if (listener->complete_below < feed->position - JOIN_DISTANCE)
-		return false;
-	if (listener->complete_below >= feed->position && !lacking)
-		return channel_join(listener);
-	listener_move(listener, LISTENER_JOINING);
-	feed_wake(feed);
-	return true;
-}
-
-void feed_wait(struct listener *listener)
-{
-	listener_move(listener, LISTENER_WAITING);
-}
-
-void feed_release(struct listener *listener)
-{
-	listeners_release(listener->feed, UINT32_MAX);
 }

@@ -5,7 +5,8 @@
  * there on it will hand out, in global order, each once, whichever client appended it.  What is below is the
  * listener's own to catch up with.  It reads when a message was appended or imported through this process,
  * when Postgres tells of another commit, and on a timer.  It begins anew when the database was away: after a
- * crash, positions of messages that were not committed are given out again.
+ * crash, positions of messages that were not committed are given out again.  So it does at the new place when
+ * its namespace has moved to another cluster, where positions are the same.
  *
  * A listener is owned by its caller, and is at one place at a time:
  *
@@ -26,13 +27,13 @@
 
 #include "base/slice.h"
 
-struct db;
 struct feed;
 struct feeds;
 struct feed_channel;
 struct feed_wakes;
 struct listener;
 struct listener_list;
+struct places;
 
 /* ---- the feeds of a worker ------------------------------------------------ */
 
@@ -44,9 +45,10 @@ struct feeds_options
 };
 
 /*
- * Wakes the feeds of a namespace, here and in other workers, when messages were committed to it through `db`.
+ * Wakes the feeds of a namespace, here and in other workers, when messages were committed to it through one of
+ * the places.
  */
-struct feeds *feeds_new(struct event_base *base, struct db *db, const struct feeds_options *options);
+struct feeds *feeds_new(struct event_base *base, struct places *places, const struct feeds_options *options);
 /* No listener may be left. */
 void feeds_free(struct feeds *feeds);
 
@@ -62,8 +64,8 @@ void feeds_set_waiting(struct feeds *feeds, bool waiting);
 uint64_t feeds_bit(const char *namespace_name);
 /* Wakes the other workers for a namespace. */
 void feeds_ring(struct feeds *feeds, const char *namespace_name);
-/* Whether commits that do not come through this process are told, too; begins the wait for them. */
-bool feeds_are_told(struct feeds *feeds);
+/* Whether commits to a namespace that do not come through this process are told, too; begins the wait for them. */
+bool feeds_are_told(struct feeds *feeds, const char *namespace_name);
 
 /* ---- listeners ------------------------------------------------------------ */
 
@@ -157,6 +159,8 @@ struct listener
 bool feed_attach(struct feeds *feeds, const char *namespace_name, const char *token_hash,
 				 struct listener *listener);
 void feed_detach(struct listener *listener);
+/* What a listener of it asks. */
+struct db *feed_db(const struct listener *listener);
 /* Messages from this global position on will be handed out; 0: go_on was not called yet. */
 int64_t feed_position(const struct listener *listener);
 /* Where that is known, and what is below it is to be read. */

@@ -2,6 +2,7 @@
  * feed_internal: what the files of the feeds share; only they include it.
  *
  *     feed.c      one feed: what it asks of Postgres and when, and what its listeners ask of it
+ *     moving.c    a feed goes on where its namespace has gone
  *     feeds.c     the feeds of a worker: found by their namespace, woken by commits
  *     table.c     which feeds a worker has
  *     tokens.c    with which tokens the listeners of a feed came
@@ -20,6 +21,7 @@
 #include "base/buf.h"
 #include "db/calls.h"
 #include "live/feed.h"
+#include "places/places.h"
 #include "live/wakes.h"
 #include "access/token.h"
 
@@ -44,6 +46,7 @@ enum feed_question
 	FEED_ASKED_NOTHING,
 	FEED_ASKED_STATE,
 	FEED_ASKED_MESSAGES,
+	FEED_ASKED_PLACE, /* where the namespace is now; not Postgres: the places */
 };
 
 /* A query that channels of a feed have; Postgres says with each message whether it matches. */
@@ -69,27 +72,30 @@ struct feed_queries
 
 struct feed
 {
+	struct place_wait wait; /* for the namespace, which is sealed or elsewhere; first: we cast */
 	struct feeds *feeds;
-	struct feed *next; /* of its bucket */
-	uint32_t hash;	   /* of the name */
+	struct place *place; /* where it reads */
+	struct feed *next;	 /* of its bucket */
+	uint32_t hash;		 /* of the name */
 	char name[MAX_NAMESPACE_NAME + 1];
 	char created_at[48]; /* of the namespace, which tells it from a later one of its name */
 
 	int64_t position; /* everything below was handed out or is the listeners' own to find; 0: not known yet */
-	uint64_t seat;	   /* where that is known: all else of it is read in the same session */
+	uint64_t seat;	  /* where that is known: all else of it is read in the same session */
 	int64_t next_read; /* below position while listeners that join are brought there */
 	enum feed_question asked;
 	int64_t asked_from;
 	bool asked_whole; /* messages and not only pokes */
 	struct feed_queries queries;
-	bool woken;	  /* a message was appended since the last question */
-	bool failing; /* the last answer was an error, which is logged */
-	bool closed;  /* without listeners; freed with the answer */
+	bool woken;		/* a message was appended since the last question */
+	bool failing;	/* the last answer was an error, which is logged */
+	bool elsewhere; /* the namespace is not to be read at its place now */
+	bool closed;	/* without listeners; freed with the answer */
 	unsigned long generation;
-	unsigned long reconnects; /* of the database, when its position was asked for */
+	unsigned long reconnects;	   /* of the database, when its position was asked for */
 	bool asked_head, asked_tokens; /* of a state */
 	bool primary_only;			   /* no standby has the namespace yet */
-	bool doubtful;			  /* the question whether it is still the same namespace is open */
+	bool doubtful;				   /* the question whether it is still the same namespace is open */
 	uint64_t checked_ms, traffic_ms, not_before_ms;
 	struct event timer;
 
@@ -107,10 +113,20 @@ struct channel_table
 	unsigned nbuckets, nchannels;
 };
 
+/* The wait for commits at a place. */
+struct feed_watch
+{
+	struct feeds *feeds;
+	struct db *db;			/* NULL: the place is not used */
+	uint64_t watch_from_ms; /* until then the feeds ask */
+	uint64_t waits_from_ms; /* the same of waits, where reads are answered by a standby */
+};
+
 struct feeds
 {
 	struct event_base *base;
-	struct db *db;
+	struct places *places;
+	struct feed_watch watches[DIRECTORY_MAX_CLUSTERS]; /* by the clusters' numbers */
 	struct feeds_options options;
 	struct feed_waker *waker; /* the worker's place in options.wakes; NULL: there was none left */
 	struct event woken;
@@ -119,8 +135,6 @@ struct feeds
 	bool has_waits; /* calls that are no listeners wait for commits, too */
 	void (*woken_waits)(void *arg, uint64_t namespaces); /* of theirs; NULL: none ever */
 	void *waits_arg;
-	uint64_t watch_from_ms;				  /* until then the feeds ask */
-	uint64_t waits_from_ms;				  /* the same of waits, where reads are answered elsewhere */
 	void (*on_told)(struct feeds *feeds); /* something was committed, or that can't be told any more */
 	struct channel_table channels;
 };
@@ -148,6 +162,19 @@ void feed_table_remove(struct feed *feed);
 
 /* Messages were committed: it asks for them, as soon as that is due. */
 void feed_wake(struct feed *feed);
+/* For moving.c: it asks at once, or after a moment. */
+void feed_ask_soon(struct feed *feed, bool at_once);
+/* What it was is not what it will read: it begins anew. */
+void feed_restart(struct feed *feed);
+/* The namespace is gone: so is the feed.  Called with an answer only, so it is not freed here. */
+void feed_end(struct feed *feed);
+/* Every answer ends with this.  False: the feed was closed meanwhile, and is freed now. */
+bool feed_end_answer(struct feed *feed);
+
+/* ---- moving.c ------------------------------------------------------------------ */
+
+/* Finds out where the namespace is, as a question.  False: the server is stopping, or out of memory. */
+bool feed_seek(struct feed *feed);
 
 /* ---- tokens.c ------------------------------------------------------------------ */
 
@@ -175,9 +202,9 @@ void listener_move(struct listener *listener, enum listener_place place);
  * Begins to wait for commits when it is time for that.  True: on_told will be called after the next one, so
  * that the feeds need not ask.
  */
-bool feeds_watch(struct feeds *feeds, uint64_t now);
+bool feeds_watch(struct feeds *feeds, const struct place *place, uint64_t now);
 /* The same for those that wait and are no feeds, which ask the primary. */
-bool feeds_watch_primary(struct feeds *feeds, uint64_t now);
+bool feeds_watch_primary(struct feeds *feeds, const struct place *place, uint64_t now);
 
 /* ---- queries.c ---------------------------------------------------------------- */
 

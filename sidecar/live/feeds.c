@@ -68,18 +68,27 @@ static void join_wakes(struct feeds *feeds)
 	event_add(&feeds->woken, NULL);
 }
 
-struct feeds *feeds_new(struct event_base *base, struct db *db, const struct feeds_options *options)
+/* A place is used from now on. */
+static void on_place(void *arg, struct place *place)
+{
+	struct feeds *feeds = arg;
+
+	feeds->watches[place->cluster] = (struct feed_watch){.feeds = feeds, .db = place->db};
+	db_on_commit(place->db, on_commit, feeds);
+}
+
+struct feeds *feeds_new(struct event_base *base, struct places *places, const struct feeds_options *options)
 {
 	struct feeds *feeds = calloc(1, sizeof(*feeds));
 
 	if (feeds == NULL)
 		return NULL;
 	feeds->base = base;
-	feeds->db = db;
+	feeds->places = places;
 	feeds->options = *options;
 	feeds->on_told = on_told;
 	join_wakes(feeds);
-	db_on_commit(db, on_commit, feeds);
+	places_on_open(places, on_place, feeds);
 	return feeds;
 }
 
@@ -87,7 +96,12 @@ void feeds_free(struct feeds *feeds)
 {
 	if (feeds == NULL)
 		return;
-	db_on_commit(feeds->db, NULL, NULL);
+	places_on_open(feeds->places, NULL, NULL);
+	for (unsigned i = 0; i < DIRECTORY_MAX_CLUSTERS; i++)
+	{
+		if (feeds->watches[i].db != NULL)
+			db_on_commit(feeds->watches[i].db, NULL, NULL);
+	}
 	if (feeds->waker != NULL)
 		event_del(&feeds->woken);
 	free(feeds->channels.buckets);
@@ -110,9 +124,11 @@ void feeds_ring(struct feeds *feeds, const char *namespace_name)
 	feed_wakes_ring(feeds->options.wakes, feeds->waker, feeds_bit(namespace_name));
 }
 
-bool feeds_are_told(struct feeds *feeds)
+bool feeds_are_told(struct feeds *feeds, const char *namespace_name)
 {
+	const struct place *place = places_of(feeds->places, namespace_name);
 	uint64_t now = clock_ms();
 
-	return db_has_standby(feeds->db) ? feeds_watch_primary(feeds, now) : feeds_watch(feeds, now);
+	return place != NULL && (db_has_standby(place->db) ? feeds_watch_primary(feeds, place, now)
+													   : feeds_watch(feeds, place, now));
 }

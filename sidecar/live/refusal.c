@@ -16,6 +16,7 @@
 #include "http/http.h"
 #include "http/sse.h"
 #include "live/params.h"
+#include "places/places.h"
 
 #define REFUSAL_EVENT "error"
 
@@ -66,6 +67,7 @@ bool subscription_check(struct subscriptions *all, struct http_request *request,
 						const struct subscribe_params *params, subscription_checked done)
 {
 	struct check *check = malloc(sizeof(*check));
+	const struct place *place;
 	/* A page behind the last position, of nothing. */
 	const struct db_read_pokes in = {
 		.namespace_name = claim->name,
@@ -79,7 +81,8 @@ bool subscription_check(struct subscriptions *all, struct http_request *request,
 	if (check == NULL)
 		return false;
 	*check = (struct check){.all = all, .request = request, .claim = claim, .done = done};
-	if (db_read_pokes(all->db, &in, on_checked, check))
+	place = places_of(all->places, claim->name);
+	if (place != NULL && db_read_pokes(place->db, &in, on_checked, check))
 		return true;
 	free(check);
 	return false;

@@ -368,14 +368,14 @@ void subscriptions_summarise(const struct subscriptions *all, struct subscriptio
 
 /* ---- life ------------------------------------------------------------------------------ */
 
-struct subscriptions *subscriptions_new(struct event_base *base, struct db *db, struct feeds *feeds,
+struct subscriptions *subscriptions_new(struct event_base *base, struct places *places, struct feeds *feeds,
 										const char *headers)
 {
 	struct subscriptions *all = calloc(1, sizeof(*all));
 
 	if (all == NULL)
 		return NULL;
-	all->db = db;
+	all->places = places;
 	all->feeds = feeds;
 	all->headers = headers;
 	TAILQ_INIT(&all->queue);

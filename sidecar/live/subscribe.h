@@ -31,12 +31,12 @@
 #define SUBSCRIPTION_STATES 5
 
 struct claim;
-struct db;
 struct feeds;
+struct places;
 struct subscriptions;
 
 /* `headers` are lines of every reply, errors included, and stay the caller's.  NULL: out of memory. */
-struct subscriptions *subscriptions_new(struct event_base *base, struct db *db, struct feeds *feeds,
+struct subscriptions *subscriptions_new(struct event_base *base, struct places *places, struct feeds *feeds,
 										const char *headers);
 /* Ends them all, and those that are asked for later at once. */
 void subscriptions_end(struct subscriptions *all);

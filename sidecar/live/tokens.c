@@ -57,7 +57,7 @@ bool feed_tokens_ask(struct feed *feed, bool of_primary, db_query_done done)
 	buf_add(&hashes, "}", 2); /* with its NUL */
 	in = (struct db_feed_question){
 		.namespace_name = feed->name, .token_hashes = hashes.data, .of_primary = of_primary};
-	asked = !hashes.failed && db_feed_state(feed->feeds->db, &in, done, feed);
+	asked = !hashes.failed && db_feed_state(feed->place->db, &in, done, feed);
 	buf_free(&hashes);
 	return asked;
 }

@@ -3,7 +3,7 @@
  * asking for them; see feed_internal.h.
  *
  * A feed that has seen a message lately asks on its timer.  When all is calm one wait for all feeds of the
- * worker is with Postgres, and their timers only look whether their namespaces are still the same.  The wait
+ * worker at a place is with its Postgres, and their timers only look whether their namespaces are still the same.  The wait
  * ends with the next transaction that wrote anything anywhere on that server.  So then all feeds ask, and go
  * on with that for a second: if the transactions of other clients go on as well, waiting for them would be no
  * cheaper.
@@ -24,43 +24,49 @@
 
 static void on_end(void *arg, enum db_watch_end end)
 {
-	struct feeds *feeds = arg;
+	struct feed_watch *watch = arg;
+	struct feeds *feeds = watch->feeds;
 
 	if (end == DB_WATCH_OVER && feeds_are_listening(feeds))
 	{
-		(void)db_watch(feeds->db, DB_WATCH_READS, on_end, feeds);
+		(void)db_watch(watch->db, DB_WATCH_READS, on_end, watch);
 		return;
 	}
-	feeds->watch_from_ms = clock_ms() + (end == DB_WATCH_REFUSED ? REFUSED_MS : CALM_MS);
+	watch->watch_from_ms = clock_ms() + (end == DB_WATCH_REFUSED ? REFUSED_MS : CALM_MS);
 	feeds->on_told(feeds);
 }
 
-bool feeds_watch(struct feeds *feeds, uint64_t now)
+bool feeds_watch(struct feeds *feeds, const struct place *place, uint64_t now)
 {
-	if (now < feeds->watch_from_ms)
+	struct feed_watch *watch = &feeds->watches[place->cluster];
+
+	if (now < watch->watch_from_ms)
 		return false;
-	(void)db_watch(feeds->db, DB_WATCH_READS, on_end, feeds);
-	return db_is_watching(feeds->db, DB_WATCH_READS);
+	(void)db_watch(watch->db, DB_WATCH_READS, on_end, watch);
+	return db_is_watching(watch->db, DB_WATCH_READS);
 }
 
 static void on_primary_end(void *arg, enum db_watch_end end)
 {
-	struct feeds *feeds = arg;
+	struct feed_watch *watch = arg;
+	struct feeds *feeds = watch->feeds;
 
 	if (end == DB_WATCH_OVER && feeds->has_waits)
 	{
-		(void)db_watch(feeds->db, DB_WATCH_PRIMARY, on_primary_end, feeds);
+		(void)db_watch(watch->db, DB_WATCH_PRIMARY, on_primary_end, watch);
 		return;
 	}
-	feeds->waits_from_ms = clock_ms() + (end == DB_WATCH_REFUSED ? REFUSED_MS : CALM_MS);
+	watch->waits_from_ms = clock_ms() + (end == DB_WATCH_REFUSED ? REFUSED_MS : CALM_MS);
 	if (feeds->has_waits)
 		feeds->woken_waits(feeds->waits_arg, UINT64_MAX);
 }
 
-bool feeds_watch_primary(struct feeds *feeds, uint64_t now)
+bool feeds_watch_primary(struct feeds *feeds, const struct place *place, uint64_t now)
 {
-	if (now < feeds->waits_from_ms)
+	struct feed_watch *watch = &feeds->watches[place->cluster];
+
+	if (now < watch->waits_from_ms)
 		return false;
-	(void)db_watch(feeds->db, DB_WATCH_PRIMARY, on_primary_end, feeds);
-	return db_is_watching(feeds->db, DB_WATCH_PRIMARY);
+	(void)db_watch(watch->db, DB_WATCH_PRIMARY, on_primary_end, watch);
+	return db_is_watching(watch->db, DB_WATCH_PRIMARY);
 }

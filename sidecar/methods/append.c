@@ -144,8 +144,8 @@ static bool begin(struct writer *writer, struct method_call *call, const char *f
 
 	if (!check_condition(call, field, condition, &nconditions))
 		return false;
-	*writer = (struct writer){
-		.call = call, .frame = db_append_begin(call->methods->db, &why), .nconditions = nconditions};
+	*writer =
+		(struct writer){.call = call, .frame = db_append_begin(call->db, &why), .nconditions = nconditions};
 	if (writer->frame == NULL)
 		return method_fail_status(call, why, NULL);
 	buf_add_frame_string(writer->frame, call->namespace_name, strlen(call->namespace_name));
@@ -164,7 +164,7 @@ static bool end(struct writer *writer, bool ok, db_append_done done)
 
 	if (!ok)
 	{
-		db_append_abandon(call->methods->db);
+		db_append_abandon(call->db);
 		return false;
 	}
 	write_u32_at(writer->frame, writer->count_at,
@@ -172,11 +172,11 @@ static bool end(struct writer *writer, bool ok, db_append_done done)
 	append = (struct db_append){.nparts = writer->nparts,
 								.nmessages = writer->nmessages,
 								.nconditions = writer->nconditions,
-								.new_ids = !writer->given_ids,
+								.new_ids = !writer->given_ids && !call->again,
 								.namespace_name = call->namespace_name,
 								.done = done,
 								.arg = call};
-	if (!db_append_end(call->methods->db, &append))
+	if (!db_append_end(call->db, &append))
 		return method_fail(call, ERROR_INTERNAL_ERROR, "out of memory");
 	return true;
 }

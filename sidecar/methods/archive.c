@@ -91,7 +91,7 @@ bool method_messages_remove(struct method_call *call)
 	if (!method_has_texts(call))
 		return false;
 	in.messages = args_get(call, 0);
-	return method_asked(call, db_remove_archived(call->methods->db, &in, on_removed, call));
+	return method_asked(call, db_remove_archived(call->db, &in, on_removed, call));
 }
 
 /* ---- ns.purge --------------------------------------------------------------------- */
@@ -160,7 +160,7 @@ static void on_run(void *arg, struct db_reply *reply);
 /* Runs the next statement, or asks what is left. */
 static void go_on(struct purge *purge)
 {
-	struct db *db = purge->call->methods->db;
+	struct db *db = purge->call->db;
 	bool asked = purge->at < purge->statements.len
 					 ? db_run(db, purge->statements.data + purge->at, on_run, purge)
 					 : db_purge_left(db, &purge->in, on_left, purge);
@@ -224,7 +224,7 @@ bool method_namespace_purge(struct method_call *call)
 	struct purge *purge;
 	bool full = false;
 
-	if (!args_name(call, 0, "namespace", call->args[0], MAX_NAMESPACE_NAME) ||
+	if (!args_name(call, 0, "namespace", call->args[0], MAX_NAMESPACE_NAME) || !method_go_to(call, 0) ||
 		!args_options(call, call->args[1], options, 1) ||
 		!args_boolean(call, "options.full", options[0].value, &full) || !method_has_texts(call))
 		return false;
@@ -232,7 +232,7 @@ bool method_namespace_purge(struct method_call *call)
 	if (purge == NULL)
 		return method_fail(call, ERROR_INTERNAL_ERROR, "out of memory");
 	*purge = (struct purge){.call = call, .in = {.namespace_name = args_get(call, 0), .full = full}};
-	if (db_purge_statements(call->methods->db, &purge->in, on_statements, purge))
+	if (db_purge_statements(call->db, &purge->in, on_statements, purge))
 		return true;
 	purge_free(purge);
 	return method_asked(call, false);

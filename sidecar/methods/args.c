@@ -339,5 +339,5 @@ bool args_own_namespace(struct method_call *call, unsigned i)
 		return false;
 	if (!method_is_administrator(call) && strcmp(args_get(call, i), call->namespace_name) != 0)
 		return method_fail(call, ERROR_AUTH_UNAUTHORIZED, "this token is for its own namespace only");
-	return true;
+	return method_go_to(call, i);
 }

@@ -64,7 +64,7 @@ bool method_fail_status(struct method_call *call, enum db_status status, const s
 			return method_fail(call, ERROR_OVERLOADED, "too many requests are waiting");
 		case DB_GONE:
 		case DB_UNAVAILABLE:
-			return method_fail(call, ERROR_BACKEND_UNAVAILABLE, "%s", db_unavailable(call->methods->db));
+			return method_fail(call, ERROR_BACKEND_UNAVAILABLE, "%s", db_unavailable(call->db));
 		case DB_OK:
 			break;
 	}
@@ -75,7 +75,8 @@ void method_answer_error(struct method_call *call)
 {
 	struct method_reply reply = {.error = &call->error};
 
-	call->done(call->arg, &reply);
+	if (!method_is_made_again(call))
+		call->done(call->arg, &reply);
 }
 
 void method_answer_text(struct method_call *call, const char *bytes, size_t len)

@@ -31,7 +31,7 @@ static bool ask(struct method_call *call, bool reads, db_query_done done)
 		.reads = reads,
 	};
 
-	return method_has_texts(call) && method_asked(call, db_consumer(call->methods->db, &in, done, call));
+	return method_has_texts(call) && method_asked(call, db_consumer(call->db, &in, done, call));
 }
 
 static uint64_t count_failed(struct slice options)
@@ -136,7 +136,7 @@ static void write_request(struct method_call *call, unsigned i, const struct mem
 	}
 	if (options[OPTION_REQUEST].value.bytes == NULL)
 	{
-		uuid_format(&call->request, id);
+		uuid_format(method_request(call), id);
 		buf_printf(out, "%s\"request\":\"%s\"", (size_t)call->texts[i] == out->len ? "{" : ",", id);
 	}
 	buf_add(out, "}", 2);
@@ -171,10 +171,10 @@ bool method_consumer_next(struct method_call *call)
 		(call->args[1].bytes != NULL && !args_object(call, "options", call->args[1])) ||
 		!args_integer(call, "options.waitMs", options[OPTION_WAIT].value, 0, MAX_WAIT_MS, &wait_ms))
 		return false;
-	call->request = uuid_new(&call->methods->ids);
 	write_request(call, NEXT_REQUEST, options, false);
 	if (has_settlements(options[OPTION_SETTLE].value))
 		write_request(call, NEXT_SETTLE, options, true);
 	return method_has_texts(call) &&
-		   consumers_next(call, clock_ms() + (call->at_once ? 0 : (uint64_t)wait_ms));
+		   consumers_next(call, call->deadline_ms > 0 ? call->deadline_ms
+													  : clock_ms() + (call->at_once ? 0 : (uint64_t)wait_ms));
 }

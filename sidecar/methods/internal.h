@@ -35,6 +35,9 @@ extern const char method_reference[];
 /* The types that begin with a capital letter, each a line: the name and the type. */
 extern const char type_reference[];
 
+/* Runs a call from its start, or from where a reply has come. */
+void method_run(struct method_call *call);
+
 /* ---- call.c ------------------------------------------------------------- */
 
 /* Sets call->error; false. */
@@ -56,6 +59,20 @@ bool method_asked(struct method_call *call, bool asked);
 void method_on_value(void *arg, struct db_reply *reply);
 /* JSON text of an answer as a piece, which takes the answer along when that saves a large copy. */
 struct piece method_piece(struct db_reply *reply, struct slice text);
+
+/* ---- again.c ------------------------------------------------------------- */
+
+/*
+ * Whether a call that has failed, because its namespace is sealed or has moved, waits for that and is made
+ * again; then it answers later.
+ */
+bool method_is_made_again(struct method_call *call);
+/* Waits before it is made, where others wait for its namespace already. */
+bool method_waits(struct method_call *call);
+/* The call is about a namespace, in text i, and asks where that is; false: it can't be reached. */
+bool method_go_to(struct method_call *call, unsigned i);
+/* The id of the call, the same when it is made again. */
+const struct uuid *method_request(struct method_call *call);
 
 /* ---- args.c --------------------------------------------------------------- */
 
@@ -102,7 +119,10 @@ bool args_text(struct method_call *call, unsigned i, const char *field, struct s
 bool args_name(struct method_call *call, unsigned i, const char *field, struct slice value, size_t max);
 /* An array of strings into text i, as text[]. */
 bool args_text_array(struct method_call *call, unsigned i, const char *field, struct slice value);
-/* The first argument, a namespace, into text i: any of the administrator's, else the token's own. */
+/*
+ * The first argument, a namespace, into text i: any of the administrator's, else the token's own.  The call is
+ * about that one then.
+ */
 bool args_own_namespace(struct method_call *call, unsigned i);
 void args_set(struct method_call *call, unsigned i, const char *text);		  /* NULL = NULL */
 void args_set_json(struct method_call *call, unsigned i, struct slice value); /* copies it */

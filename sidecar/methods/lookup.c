@@ -22,7 +22,7 @@ bool method_message_get(struct method_call *call)
 	in.id = args_get(call, 0);
 	if (!uuid_parse(slice_of(in.id), &id))
 		return args_reject(call, "id", call->args[0], "a UUID");
-	return method_asked(call, db_get_message(call->methods->db, &in, method_on_value, call));
+	return method_asked(call, db_get_message(call->db, &in, method_on_value, call));
 }
 
 bool method_position_at(struct method_call *call)
@@ -34,7 +34,7 @@ bool method_position_at(struct method_call *call)
 	if (!args_time(call, "time", call->args[0], &in.time) || !args_reading(call, call->args[1], NULL, 0))
 		return false;
 	in.reading = method_reading(call);
-	return method_asked(call, db_position_at(call->methods->db, &in, method_on_value, call));
+	return method_asked(call, db_position_at(call->db, &in, method_on_value, call));
 }
 
 /* As in category.get, an empty one is no filter. */
@@ -77,7 +77,7 @@ bool method_namespace_types(struct method_call *call)
 		return false;
 	in.category = args_get(call, 0);
 	in.reading = method_reading(call);
-	return method_asked(call, db_list_types(call->methods->db, &in, method_on_value, call));
+	return method_asked(call, db_list_types(call->db, &in, method_on_value, call));
 }
 
 bool method_streams_recent(struct method_call *call)
@@ -92,7 +92,7 @@ bool method_streams_recent(struct method_call *call)
 		return false;
 	in.category = args_get(call, 0);
 	in.reading = method_reading(call);
-	return method_asked(call, db_recent_streams(call->methods->db, &in, method_on_value, call));
+	return method_asked(call, db_recent_streams(call->db, &in, method_on_value, call));
 }
 
 /* ---- messages.search ---------------------------------------------------------- */
@@ -174,5 +174,5 @@ bool method_messages_search(struct method_call *call)
 		return false;
 	in.request = args_get(call, 0);
 	in.reading = method_reading(call);
-	return method_asked(call, db_search_messages(call->methods->db, &in, method_on_value, call));
+	return method_asked(call, db_search_messages(call->db, &in, method_on_value, call));
 }

@@ -46,7 +46,7 @@ static bool make_id(struct writer *writer, struct uuid *id)
 	struct method_call *call = writer->call;
 
 	if (call->key == NULL)
-		*id = uuid_new(&call->methods->ids);
+		*id = uuid_behind(method_request(call), writer->nmessages);
 	else if (idempotency_message(call->key, call->index, writer->nmessages, id))
 		writer->given_ids = true;
 	else

@@ -6,10 +6,12 @@
  *     reference.c  what it says of each method
  *     notation.c   types in short, as they are written there
  *     call.c       parameters, answers, statements
+ *     again.c      calls are made again when their namespace was on its way to another cluster
  *     args.c       reading and checking arguments
  *     append.c     stream.write, stream.append, streams.append
  *     read.c       stream.get, category.get, query.get, stream.last, stream.version, stream.head
  *     namespace.c  ns.* but for
+ *     clusters.c   ns.list, sys.health
  *     tokens.c     ns.tokens, ns.createToken, ns.revokeToken
  *     archive.c    messages.remove, ns.purge
  *     consumer.c   consumer.*
@@ -33,9 +35,10 @@
 #include "base/errors.h"
 #include "base/slice.h"
 #include "base/uuid.h"
+#include "places/places.h"
 
 #define METHOD_MAX_ARGS 3
-#define METHOD_MAX_TEXTS 5
+#define METHOD_MAX_TEXTS 6
 #define METHOD_MAX_PIECES 3
 
 struct db;
@@ -50,7 +53,7 @@ struct consumers;
 /* What all calls of a worker share. */
 struct methods
 {
-	struct db *db;
+	struct places *places;
 	_Atomic unsigned long *token_generation; /* raised when a namespace or token changed */
 	struct uuid_generator ids;
 	struct stats *stats; /* the worker's */
@@ -84,6 +87,7 @@ struct method_call
 	struct methods *methods;
 	const struct method *method;
 	const char *namespace_name;			/* that the token opens */
+	struct place *place;				/* where that is */
 	struct quota *quota;				/* of the namespace; NULL: it has no limits */
 	unsigned rights;					/* of the token, see base/rights.h */
 	struct slice args[METHOD_MAX_ARGS]; /* .bytes NULL: absent */
@@ -100,6 +104,12 @@ struct method_call
 	void *arg;
 
 	struct error error;
+	struct db *db; /* that it asks: of its namespace's place, or of the place of the one that it is about */
+	int about;	   /* which text that is; -1: it is about its own */
+	struct place_wait wait; /* until the namespace is open */
+	bool tags;				/* of ns.create: an index is made */
+	bool again;				/* it is made again: what it was given before stays the same, as ids are */
+	bool has_request;		/* `request` is set */
 	uint64_t started_us;
 	const char *action; /* the method's name behind its dot */
 	/* Where in the arguments we are, for error messages; -1 = not inside one. */
@@ -129,7 +139,7 @@ struct method_call
 	/* A call of consumer.next. */
 	struct consumer_queue *waiting; /* that it is in; NULL: none */
 	TAILQ_ENTRY(method_call) link;	/* of it */
-	struct uuid request;			/* its id, unless the client has given one */
+	struct uuid request; /* its id, unless the client has given one; of an append the first message's */
 	uint64_t deadline_ms;
 	bool asked;		 /* Postgres has it */
 	bool asked_once; /* and there was nothing for it */
@@ -182,10 +192,10 @@ struct consumers_hooks
 	/* Whether calls wait, and so are to be woken. */
 	void (*set_waiting)(void *arg, bool waiting);
 	/*
-	 * Whether every commit will be told, whoever makes it; asked when a call begins to wait, and then now and
-	 * then.
+	 * Whether every commit to the namespace will be told, whoever makes it; asked when a call begins to wait,
+	 * and then now and then.
 	 */
-	bool (*are_told)(void *arg);
+	bool (*are_told)(void *arg, const char *namespace_name);
 	/* A claim was settled, so that calls in other workers may go on. */
 	void (*settled)(void *arg, const char *namespace_name);
 	void *arg;

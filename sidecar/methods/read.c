@@ -46,10 +46,10 @@ static bool ask_stream(struct method_call *call)
 		.max_bytes = page_bytes(call),
 		.backward = call->backward,
 		.strict = strict_of(call),
-	.reading = method_reading(call),
+		.reading = method_reading(call),
 	};
 
-	return db_read_stream(call->methods->db, &in, on_page, call);
+	return db_read_stream(call->db, &in, on_page, call);
 }
 
 static bool ask_category(struct method_call *call)
@@ -66,10 +66,10 @@ static bool ask_category(struct method_call *call)
 		.max_bytes = page_bytes(call),
 		.backward = call->backward,
 		.strict = strict_of(call),
-	.reading = method_reading(call),
+		.reading = method_reading(call),
 	};
 
-	return db_read_category(call->methods->db, &in, on_page, call);
+	return db_read_category(call->db, &in, on_page, call);
 }
 
 static bool ask_query(struct method_call *call)
@@ -81,10 +81,10 @@ static bool ask_query(struct method_call *call)
 		.batch_size = call->messages_left,
 		.max_bytes = page_bytes(call),
 		.backward = call->backward,
-	.reading = method_reading(call),
+		.reading = method_reading(call),
 	};
 
-	return db_read_query(call->methods->db, &in, on_page, call);
+	return db_read_query(call->db, &in, on_page, call);
 }
 
 static bool ask_page(struct method_call *call)
@@ -314,7 +314,7 @@ bool method_stream_last(struct method_call *call)
 	/* As for correlation, an empty one is no filter. */
 	if (call->texts[READ_TYPES] >= 0 && !json_string_is(options[0].value, ""))
 		in.type = args_get(call, READ_TYPES);
-	return method_asked(call, db_last_message(call->methods->db, &in, method_on_value, call));
+	return method_asked(call, db_last_message(call->db, &in, method_on_value, call));
 }
 
 bool method_stream_version(struct method_call *call)
@@ -326,7 +326,7 @@ bool method_stream_version(struct method_call *call)
 		return false;
 	in.stream = args_get(call, READ_NAME);
 	in.reading = method_reading(call);
-	return method_asked(call, db_stream_version(call->methods->db, &in, method_on_value, call));
+	return method_asked(call, db_stream_version(call->db, &in, method_on_value, call));
 }
 
 static void on_head(void *arg, struct db_reply *reply)
@@ -351,5 +351,5 @@ bool method_stream_head(struct method_call *call)
 	if (!args_reading(call, call->args[0], NULL, 0))
 		return false;
 	in.reading = method_reading(call);
-	return method_asked(call, db_head(call->methods->db, &in, on_head, call));
+	return method_asked(call, db_head(call->db, &in, on_head, call));
 }

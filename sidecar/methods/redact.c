@@ -46,5 +46,5 @@ bool method_message_redact(struct method_call *call)
 		return false;
 	in.which = args_get(call, 0);
 	in.options = args_get(call, 1);
-	return method_asked(call, db_redact(call->methods->db, &in, on_redacted, call));
+	return method_asked(call, db_redact(call->db, &in, on_redacted, call));
 }

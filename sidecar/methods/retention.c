@@ -73,5 +73,5 @@ bool method_stream_removal(struct method_call *call)
 		!read_options(call, call->args[1], &in) || !method_has_texts(call))
 		return false;
 	in.stream = args_get(call, REMOVAL_STREAM);
-	return method_asked(call, db_removal(call->methods->db, &in, on_answer, call));
+	return method_asked(call, db_removal(call->db, &in, on_answer, call));
 }

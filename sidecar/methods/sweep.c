@@ -22,7 +22,7 @@ static bool ask(struct method_call *call, bool reads, db_query_done done)
 		.reads = reads,
 	};
 
-	return method_has_texts(call) && method_asked(call, db_retention(call->methods->db, &in, done, call));
+	return method_has_texts(call) && method_asked(call, db_retention(call->db, &in, done, call));
 }
 
 static bool read_options(struct method_call *call, struct slice options)

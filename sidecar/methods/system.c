@@ -17,16 +17,6 @@ bool method_system_version(struct method_call *call)
 	return true;
 }
 
-bool method_system_health(struct method_call *call)
-{
-	char text[100];
-	int len = snprintf(text, sizeof(text), "{\"status\":\"ok\",\"backend\":\"postgres\",\"connections\":%u}",
-					   db_connections(call->methods->db));
-
-	method_answer_text(call, text, (size_t)len);
-	return true;
-}
-
 /* What Postgres says of the namespace, and behind it what we say of ourselves. */
 static void on_stats(void *arg, struct db_reply *reply)
 {
@@ -57,12 +47,12 @@ static void on_stats(void *arg, struct db_reply *reply)
 
 bool method_system_stats(struct method_call *call)
 {
-	return method_asked(call, db_namespace_stats(call->methods->db, call->namespace_name, on_stats, call));
+	return method_asked(call, db_namespace_stats(call->db, call->namespace_name, on_stats, call));
 }
 
 bool method_system_blocked(struct method_call *call)
 {
-	return method_asked(call, db_blocked(call->methods->db, method_on_value, call));
+	return method_asked(call, db_blocked(call->db, method_on_value, call));
 }
 
 static bool fail_to_ask(struct method_call *call)

@@ -185,21 +185,44 @@ void method_charge(struct method_call *call, const struct method_reply *reply)
 	quota_charge(call->quota, bytes);
 }
 
-void method_start(struct method_call *call)
+/* What its arguments set. */
+static void reset(struct method_call *call)
 {
 	call->error.code = ERROR_NONE;
-	call->started_us = clock_us();
-	call->action = strchr(call->method->name, '.') + 1;
 	call->inside = NULL;
-	call->stream_index = call->message_index = -1;
-	call->text = (struct buf){0};
+	call->stream_index = call->message_index = call->about = -1;
+	buf_clear(&call->text);
 	call->messages_left = call->size = call->min_position = 0;
 	call->seat = DB_ANYWHERE;
-	call->whole = call->has_seen = call->by_global = call->begun = call->any = call->backward = call->placed =
-		false;
-	call->waiting = NULL;
+	call->whole = call->has_seen = call->by_global = call->any = call->backward = call->placed = false;
 	for (unsigned i = 0; i < METHOD_MAX_TEXTS; i++)
 		call->texts[i] = -1;
+}
+
+void method_run(struct method_call *call)
+{
+	call->error.code = ERROR_NONE;
+	if (call->begun)
+	{
+		method_next_page(call);
+		return;
+	}
+	reset(call);
+	if ((call->stray.bytes != NULL && !refuse_stray(call)) || !call->method->run(call))
+		method_answer_error(call);
+}
+
+void method_start(struct method_call *call)
+{
+	call->db = call->place->db;
+	call->started_us = clock_us();
+	call->action = strchr(call->method->name, '.') + 1;
+	call->text = (struct buf){0};
+	call->begun = call->again = call->has_request = false;
+	call->waiting = NULL;
+	call->wait.pause = NULL;
+	call->deadline_ms = 0;
+	reset(call);
 	if ((call->rights & call->method->right) != call->method->right)
 	{
 		refuse_right(call);
@@ -213,19 +236,13 @@ void method_start(struct method_call *call)
 		return;
 	}
 	call->strict = call->strict || call->method->ours;
-	if ((call->stray.bytes != NULL && !refuse_stray(call)) || !call->method->run(call))
-		method_answer_error(call);
+	if (!method_waits(call))
+		method_run(call);
 }
 
 void method_resume(struct method_call *call)
 {
 	method_next_page(call);
-}
-
-void method_abandon(struct method_call *call)
-{
-	if (call->waiting != NULL)
-		consumers_abandon(call);
 }
 
 void method_end(struct method_call *call)

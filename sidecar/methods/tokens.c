@@ -18,8 +18,8 @@ enum token_text
 bool method_tokens_list(struct method_call *call)
 {
 	return args_own_namespace(call, TOKEN_NAMESPACE) &&
-		   method_asked(call, db_list_tokens(call->methods->db, args_get(call, TOKEN_NAMESPACE),
-											 method_on_value, call));
+		   method_asked(call,
+						db_list_tokens(call->db, args_get(call, TOKEN_NAMESPACE), method_on_value, call));
 }
 
 static void on_revoked(void *arg, struct db_reply *reply)
@@ -32,7 +32,7 @@ bool method_token_revoke(struct method_call *call)
 {
 	return args_own_namespace(call, TOKEN_NAMESPACE) &&
 		   args_name(call, TOKEN_NAME, "name", call->args[1], MAX_TOKEN_NAME) &&
-		   method_asked(call, db_revoke_token(call->methods->db, args_get(call, TOKEN_NAMESPACE),
+		   method_asked(call, db_revoke_token(call->db, args_get(call, TOKEN_NAMESPACE),
 											  args_get(call, TOKEN_NAME), on_revoked, call));
 }
 
@@ -64,5 +64,5 @@ bool method_token_create(struct method_call *call)
 	in.rights = args_get(call, TOKEN_RIGHTS);
 	in.token_hash = args_get(call, TOKEN_HASH);
 	in.expires_at.is_set = options[1].value.bytes != NULL;
-	return method_asked(call, db_create_token(call->methods->db, &in, on_created, call));
+	return method_asked(call, db_create_token(call->db, &in, on_created, call));
 }

@@ -112,7 +112,7 @@ static void wait_on(struct consumer_queue *queue)
 {
 	uint64_t now = clock_ms();
 	const struct consumers_hooks *hooks = queue->consumers->hooks;
-	uint64_t next = now + (hooks->are_told(hooks->arg) ? POLL_MS : UNTOLD_MS);
+	uint64_t next = now + (hooks->are_told(hooks->arg, queue->namespace_name) ? POLL_MS : UNTOLD_MS);
 	struct method_call *call;
 
 	if (queue->due_ms < next)
@@ -137,6 +137,14 @@ static void on_released(void *arg, struct db_reply *reply)
 	wake(queue);
 }
 
+/* The database in which the consumer is; NULL: it can't be had. */
+static struct db *db_of(const struct consumer_queue *queue)
+{
+	const struct place *place = places_of(queue->consumers->methods->places, queue->namespace_name);
+
+	return place != NULL ? place->db : NULL;
+}
+
 /* Gives back a claim whose client is gone, unless it has sent its request again and was given it. */
 static void release(struct consumer_queue *queue, const struct db_delivery *delivery)
 {
@@ -145,7 +153,9 @@ static void release(struct consumer_queue *queue, const struct db_delivery *deli
 										   .claim = delivery->claim.value,
 										   .granted = delivery->granted};
 
-	queue->releasing += db_consumer_release(queue->consumers->methods->db, &in, on_released, queue);
+	struct db *db = db_of(queue);
+
+	queue->releasing += db != NULL && db_consumer_release(db, &in, on_released, queue);
 }
 
 static bool may_wait(const struct consumer_queue *queue, const struct method_call *call)
@@ -308,13 +318,13 @@ static void on_settled(void *arg, struct db_reply *reply);
 /* Sends the question, or what is to be settled before it. */
 static void send_question(struct consumer_queue *queue)
 {
-	struct db *db = queue->consumers->methods->db;
+	struct db *db = db_of(queue);
 	struct buf requests = {0};
 	struct db_consumer_next in = {.namespace_name = queue->namespace_name, .consumer = queue->consumer};
 	bool settles = question_write(queue, &requests);
 
 	in.requests = requests.data;
-	if (!requests.failed)
+	if (!requests.failed && db != NULL)
 		queue->asking = settles ? db_consumer_settle(db, &in, on_settled, queue)
 								: db_consumer_next(db, &in, on_reply, queue);
 	buf_free(&requests);

@@ -41,6 +41,7 @@ void rpc_prepare_call(struct rpc_request *request, struct method_call *call, con
 	call->methods = request->rpc->methods;
 	call->method = method;
 	call->namespace_name = request->caller.namespace_name;
+	call->place = request->caller.place;
 	call->quota = request->caller.quota;
 	call->rights = request->caller.rights;
 	call->key = request->caller.has_key ? &request->caller.key : NULL;

@@ -55,6 +55,7 @@ typedef void (*rpc_done)(void *arg, struct rpc_reply *reply);
 struct rpc_caller
 {
 	const char *namespace_name;
+	struct place *place; /* where the namespace is */
 	struct quota *quota; /* NULL: it has no limits */
 	unsigned rights;	 /* see struct method_call */
 	size_t page_bytes;	 /* see struct method_call */

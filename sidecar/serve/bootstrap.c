@@ -19,6 +19,7 @@
 #include "base/version.h"
 
 #define MIN_SERVER_VERSION 150000
+#define DIRECTORY_WAIT_MS 5000 /* where there are other clusters to be served */
 
 static bool check_server(const struct session *session, struct bootstrap *bootstrap, struct buf *error)
 {
@@ -256,7 +257,8 @@ bool bootstrap_run(struct bootstrap *bootstrap, const struct config *config, con
 				   bool (*stopping)(void), struct buf *error)
 {
 	struct session session = {.stopping = stopping};
-	uint64_t until = clock_ms() + (uint64_t)config->retry_window * 1000;
+	uint64_t until =
+		clock_ms() + (config->directory != NULL ? DIRECTORY_WAIT_MS : (uint64_t)config->retry_window * 1000);
 	bool done = false, lost = true;
 
 	*bootstrap = (struct bootstrap){0};
@@ -270,5 +272,6 @@ bool bootstrap_run(struct bootstrap *bootstrap, const struct config *config, con
 		lost = session_is_lost(&session) && bootstrap->token[0] == '\0' && clock_ms() < until;
 		session_close(&session);
 	}
+	bootstrap->away = !done && lost && clock_ms() >= until;
 	return done;
 }

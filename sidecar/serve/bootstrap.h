@@ -14,8 +14,9 @@ struct config;
 
 struct bootstrap
 {
-	char server_version[32];	   /* "15.20" */
-	bool pooled;				   /* the database is behind a transaction pooler */
+	char server_version[32]; /* "15.20" */
+	bool away;				 /* with a directory: the server could not be reached, and nothing was prepared */
+	bool pooled;			 /* the database is behind a transaction pooler */
 	char token[TOKEN_MAX_LEN + 1]; /* a token that was generated and handed over now; else empty */
 };
 

@@ -70,11 +70,11 @@ static void count_subscriber(void *arg, const struct subscriber *subscriber)
 	page->nsubscriptions++;
 }
 
-static void ask(struct inquiry_part *part, struct service *service, struct db *db)
+static void ask(struct inquiry_part *part, struct service *service, struct places *places)
 {
 	static const struct service_visitor visitor = {.client = add_client, .subscriber = count_subscriber};
 
-	(void)db;
+	(void)places;
 	if (service != NULL)
 		service_walk(service, &visitor, part);
 	inquiry_answer(part);

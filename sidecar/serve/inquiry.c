@@ -39,11 +39,11 @@ void inquiry_answer(struct inquiry_part *part)
 	drop(inquiry);
 }
 
-static void on_question(struct worker_question *question, struct service *service, struct db *db)
+static void on_question(struct worker_question *question, struct service *service, struct places *places)
 {
 	struct inquiry_part *part = (struct inquiry_part *)question;
 
-	part->inquiry->kind->ask(part, service, db);
+	part->inquiry->kind->ask(part, service, places);
 }
 
 /* ---- in the inquirer's ----------------------------------------------------------- */

@@ -41,7 +41,7 @@ struct inquiry_kind
 	size_t part_size;
 	unsigned timeout_ms; /* from the question, or the last answer */
 	/* On the worker's thread, as worker_question.answer; calls inquiry_answer, now or later. */
-	void (*ask)(struct inquiry_part *part, struct service *service, struct db *db);
+	void (*ask)(struct inquiry_part *part, struct service *service, struct places *places);
 	/* Replies to who asked, inquiry->owner and inquiry->request, with the parts that are known. */
 	void (*reply)(struct inquiry *inquiry);
 	/* Replies that the inquirer has ended. */

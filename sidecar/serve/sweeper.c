@@ -1,7 +1,7 @@
 /*
  * sweeper.c: sweeps by the clock.
  *
- * Every --sweep-interval it asks which namespaces are due, and makes a step in each in turn, until there is
+ * Every --sweep-interval it asks, at each cluster in turn, which namespaces are due, and makes a step in each in turn, until there is
  * no more to do.  A step is one transaction; how many rows it looks at is chosen so that it takes STEP_MS.
  * After each the sweeper rests for several times as long as the step took: the processors and the disk are
  * the clients'.
@@ -19,16 +19,19 @@
 #include "base/log.h"
 #include "base/stats.h"
 #include "db/calls.h"
+#include "places/places.h"
 
 #define STEP_MS 10
 #define LEAST_ROWS 50
 #define MOST_ROWS 1200
-#define REST 5	   /* times the step's own */
-#define REST_MS 10 /* at least */
+#define REST 5		 /* times the step's own */
+#define REST_MS 10	 /* at least */
+#define AWAY_MS 1000 /* without a connection: another cluster is left out then */
 
 struct swept
 {
 	TAILQ_ENTRY(swept) link;
+	struct db *db;
 	char name[];
 };
 
@@ -37,7 +40,9 @@ TAILQ_HEAD(swept_list, swept);
 struct sweeper
 {
 	const struct config *config;
-	struct db *db;
+	struct places *places;
+	struct place *place; /* that was asked last what is due */
+	unsigned next;		 /* the cluster that is asked next */
 	struct stats *stats;
 	struct event *timer;
 	struct swept_list due; /* the first is next */
@@ -125,8 +130,8 @@ static void on_step(void *arg, struct db_reply *reply)
 static void step(struct sweeper *sweeper)
 {
 	sweeper->sent_ms = clock_ms();
-	sweeper->waiting =
-		db_sweep(sweeper->db, TAILQ_FIRST(&sweeper->due)->name, sweeper->rows, on_step, sweeper);
+	sweeper->waiting = db_sweep(TAILQ_FIRST(&sweeper->due)->db, TAILQ_FIRST(&sweeper->due)->name,
+								sweeper->rows, on_step, sweeper);
 	if (!sweeper->waiting)
 		rest(sweeper, interval_ms(sweeper));
 }
@@ -139,11 +144,13 @@ static bool is_known(const struct sweeper *sweeper, const char *name)
 
 	TAILQ_FOREACH(swept, &sweeper->due, link)
 	{
-		if (strcmp(swept->name, name) == 0)
+		if (swept->db == sweeper->place->db && strcmp(swept->name, name) == 0)
 			return true;
 	}
 	return false;
 }
+
+static void ask_next(struct sweeper *sweeper);
 
 static void on_due(void *arg, struct db_reply *reply)
 {
@@ -159,10 +166,35 @@ static void on_due(void *arg, struct db_reply *reply)
 
 		if (swept == NULL)
 			continue;
+		swept->db = sweeper->place->db;
 		memcpy(swept->name, name, strlen(name) + 1);
 		TAILQ_INSERT_TAIL(&sweeper->due, swept, link);
 	}
-	go_on(sweeper, 0);
+	ask_next(sweeper);
+}
+
+/* The next cluster that is not away; NULL: all were asked. */
+static struct place *next_place(struct sweeper *sweeper)
+{
+	struct directory *directory = places_directory(sweeper->places);
+	unsigned nclusters = directory != NULL ? directory_clusters(directory) : 1;
+
+	while (!sweeper->stopped && sweeper->next < nclusters)
+	{
+		struct place *place = places_open(sweeper->places, sweeper->next++);
+
+		if (place != NULL && (place->cluster == DIRECTORY_OWN || db_outage_ms(place->db) < AWAY_MS))
+			return place;
+	}
+	return NULL;
+}
+
+static void ask_next(struct sweeper *sweeper)
+{
+	while (!sweeper->waiting && (sweeper->place = next_place(sweeper)) != NULL)
+		sweeper->waiting = db_sweeps_due(sweeper->place->db, (int64_t)interval_ms(sweeper), on_due, sweeper);
+	if (!sweeper->waiting)
+		go_on(sweeper, 0);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -183,14 +215,13 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	sweeper->asked_ms = now;
-	sweeper->waiting = db_sweeps_due(sweeper->db, (int64_t)interval_ms(sweeper), on_due, sweeper);
-	if (!sweeper->waiting)
-		rest(sweeper, interval_ms(sweeper));
+	sweeper->next = 0;
+	ask_next(sweeper);
 }
 
 /* ---- life ---------------------------------------------------------------------------- */
 
-struct sweeper *sweeper_new(struct event_base *base, const struct config *config, struct db *db,
+struct sweeper *sweeper_new(struct event_base *base, const struct config *config, struct places *places,
 							struct stats *stats)
 {
 	struct sweeper *sweeper = calloc(1, sizeof(*sweeper));
@@ -198,7 +229,7 @@ struct sweeper *sweeper_new(struct event_base *base, const struct config *config
 	if (sweeper == NULL)
 		return NULL;
 	*sweeper = (struct sweeper){
-		.config = config, .db = db, .stats = stats, .rows = 10 * LEAST_ROWS, .asked_ms = clock_ms()};
+		.config = config, .places = places, .stats = stats, .rows = 10 * LEAST_ROWS, .asked_ms = clock_ms()};
 	TAILQ_INIT(&sweeper->due);
 	sweeper->timer = evtimer_new(base, on_timer, sweeper);
 	if (sweeper->timer == NULL)

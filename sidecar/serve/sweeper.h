@@ -7,13 +7,13 @@
 #define MILLRACE_SWEEPER_H
 
 struct config;
-struct db;
+struct places;
 struct event_base;
 struct stats;
 struct sweeper;
 
 /* Sweeps every --sweep-interval, in the loop of `base`.  NULL: out of memory. */
-struct sweeper *sweeper_new(struct event_base *base, const struct config *config, struct db *db,
+struct sweeper *sweeper_new(struct event_base *base, const struct config *config, struct places *places,
 							struct stats *stats);
 /* Begins no more steps. */
 void sweeper_stop(struct sweeper *sweeper);

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "base/config.h"
-#include "db/db.h"
+#include "places/places.h"
 #include "net/listener.h"
 #include "base/log.h"
 #include "front/service.h"
@@ -29,7 +29,7 @@ struct worker
 	const struct config *config;
 	struct event_base *base;
 	struct stats *stats;
-	struct db *db;
+	struct places *places;
 	struct service *service;
 	struct sweeper *sweeper; /* NULL: another worker's task, or nobody's */
 	struct event *stop_event, *drain_event, *ask_event;
@@ -96,7 +96,7 @@ static void on_asked(evutil_socket_t fd, short what, void *arg)
 	for (question = take_questions(worker); question != NULL; question = next)
 	{
 		next = question->next;
-		question->answer(question, worker->service, worker->db);
+		question->answer(question, worker->service, worker->places);
 	}
 }
 
@@ -123,6 +123,17 @@ static struct event_base *new_base(void)
 	return base;
 }
 
+static struct places *new_places(struct worker *worker, const char *conninfo, const struct shared *shared)
+{
+	const struct places_options options = {.config = worker->config,
+										   .conninfo = conninfo,
+										   .pooled = shared->pooled,
+										   .directory = shared->directory,
+										   .stats = worker->stats};
+
+	return places_new(worker->base, &options);
+}
+
 struct worker *worker_new(const struct config *config, const char *conninfo, struct shared *shared,
 						  struct listeners *listeners)
 {
@@ -144,13 +155,13 @@ struct worker *worker_new(const struct config *config, const char *conninfo, str
 		worker->ask_event = event_new(worker->base, worker->ask_fd, EV_READ | EV_PERSIST, on_asked, worker);
 		worker->stop_event = event_new(worker->base, worker->stop_fd, EV_READ, on_stop, worker);
 		worker->drain_event = evtimer_new(worker->base, on_drain_timeout, worker);
-		worker->db = db_new(worker->base, config, conninfo, shared->pooled, worker->stats);
+		worker->places = new_places(worker, conninfo, shared);
 	}
-	if (worker->db != NULL && worker->stop_event != NULL && worker->drain_event != NULL &&
+	if (worker->places != NULL && worker->stop_event != NULL && worker->drain_event != NULL &&
 		worker->ask_event != NULL && event_add(worker->stop_event, NULL) == 0 &&
 		event_add(worker->ask_event, NULL) == 0)
 		worker->service =
-			service_new(worker->base, config, worker->db, shared, listeners->sockets, listeners->count);
+			service_new(worker->base, config, worker->places, shared, listeners->sockets, listeners->count);
 	if (worker->service != NULL)
 		return worker;
 	listener_close(listeners);
@@ -167,7 +178,7 @@ bool worker_sweep(struct worker *worker)
 {
 	if (worker->config->sweep_interval == 0)
 		return true;
-	worker->sweeper = sweeper_new(worker->base, worker->config, worker->db, worker->stats);
+	worker->sweeper = sweeper_new(worker->base, worker->config, worker->places, worker->stats);
 	return worker->sweeper != NULL;
 }
 
@@ -197,17 +208,22 @@ const struct stats *worker_stats(const struct worker *worker)
 
 bool worker_readable(const struct worker *worker)
 {
-	return db_readable(worker->db);
+	return places_readable(worker->places, DIRECTORY_OWN);
 }
 
 bool worker_reads_from_standby(const struct worker *worker)
 {
-	return db_reads_from_standby(worker->db);
+	return places_reads_from_standby(worker->places, DIRECTORY_OWN);
 }
 
 bool worker_ready(const struct worker *worker)
 {
-	return db_ready(worker->db);
+	return places_ready(worker->places, DIRECTORY_OWN);
+}
+
+struct places *worker_places(const struct worker *worker)
+{
+	return worker->places;
 }
 
 void worker_ask(struct worker *worker, struct worker_question *question)
@@ -251,12 +267,12 @@ void worker_free(struct worker *worker)
 	/* Closing answers what waits, through the service; ending the service asks again, and is refused. */
 	if (worker->sweeper != NULL)
 		sweeper_stop(worker->sweeper);
-	if (worker->db != NULL)
-		db_close(worker->db);
+	if (worker->places != NULL)
+		places_close(worker->places);
 	sweeper_free(worker->sweeper);
 	if (worker->service != NULL)
 		service_free(worker->service);
-	db_free(worker->db);
+	places_free(worker->places);
 	if (worker->stop_event != NULL)
 		event_free(worker->stop_event);
 	if (worker->drain_event != NULL)

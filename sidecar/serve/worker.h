@@ -10,8 +10,8 @@
 
 struct config;
 struct listeners;
+struct places;
 struct shared;
-struct db;
 struct event_base;
 struct process_view;
 struct service;
@@ -26,9 +26,9 @@ struct worker_question
 	struct worker_question *next; /* the worker's */
 	/*
 	 * Called once.  On the worker's thread, from its loop and from inside nothing else, it may look at what
-	 * the worker owns; when the worker ended first, service and db are NULL and it is called by worker_free.
+	 * the worker owns; when the worker ended first, service and places are NULL and it is called by worker_free.
 	 */
-	void (*answer)(struct worker_question *question, struct service *service, struct db *db);
+	void (*answer)(struct worker_question *question, struct service *service, struct places *places);
 };
 
 /* Takes the sockets of `listeners` in any case; NULL: out of memory or descriptors. */
@@ -50,8 +50,10 @@ void worker_free(struct worker *worker);
 const struct stats *worker_stats(const struct worker *worker);
 bool worker_readable(const struct worker *worker); /* has a connection for reads */
 bool worker_reads_from_standby(const struct worker *worker);
-bool worker_ready(const struct worker *worker);	   /* has its connection for appends */
-bool worker_ended(const struct worker *worker);	   /* is drained, or was never started */
+bool worker_ready(const struct worker *worker); /* has its connection for appends */
+/* Its clusters, of which the functions that say so may be called. */
+struct places *worker_places(const struct worker *worker);
+bool worker_ended(const struct worker *worker); /* is drained, or was never started */
 /* The question is the worker's until it is answered. */
 void worker_ask(struct worker *worker, struct worker_question *question);
 

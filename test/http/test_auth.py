@@ -179,7 +179,8 @@ def test_a_token_is_not_let_in_by_what_was_asked_about_it_before_it_died(cluster
     sql(
         connection,
         """CREATE OR REPLACE FUNCTION millrace.token_rights(token_hash text, namespace text, OUT rights text[],
-            OUT expires_at timestamptz, OUT refusal text) RETURNS SETOF record LANGUAGE plpgsql AS $$
+            OUT expires_at timestamptz, OUT refusal text, OUT state text, OUT epoch bigint, OUT moved_to text)
+            RETURNS SETOF record LANGUAGE plpgsql AS $$
         DECLARE found boolean := EXISTS (SELECT FROM millrace.namespaces n WHERE n.name = $2 AND n.token_hash = $1);
         BEGIN
         IF $2 = 'victim' THEN PERFORM pg_advisory_xact_lock_shared(42); END IF;

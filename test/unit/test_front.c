@@ -14,7 +14,7 @@
 #include "access/auth.h"
 #include "base/config.h"
 #include "base/stats.h"
-#include "db/db.h"
+#include "places/places.h"
 #include "front/service.h"
 #include "http/http.h"
 
@@ -100,10 +100,11 @@ static void a_request_is_routed_once_and_its_token_read_once(void **state)
 	const struct timeval limit = {.tv_sec = 60};
 	struct event_base *base = event_base_new();
 	struct stats *stats = calloc(1, sizeof(*stats));
-	struct db *db = db_new(base, &config, conninfo, false, stats);
+	const struct places_options options = {.config = &config, .conninfo = conninfo, .stats = stats};
+	struct places *places = places_new(base, &options);
 	struct sockaddr_in address;
 	evutil_socket_t listener = listen_on(&address);
-	struct service *service = service_new(base, &config, db, &shared, &listener, 1);
+	struct service *service = service_new(base, &config, places, &shared, &listener, 1);
 	int client = socket(AF_INET, SOCK_STREAM, 0);
 	struct event *reply = event_new(base, client, EV_READ, on_reply, base);
 
@@ -118,9 +119,9 @@ static void a_request_is_routed_once_and_its_token_read_once(void **state)
 
 	event_free(reply);
 	close(client);
-	db_close(db);
+	places_close(places);
 	service_free(service);
-	db_free(db);
+	places_free(places);
 	event_base_free(base);
 	free(stats);
 }

@@ -137,6 +137,30 @@ static void ids_of_keys_never_change(void **state)
 	}
 }
 
+static void ids_behind_one_rise_strictly_and_stay_below_the_next(void **state)
+{
+	struct uuid_generator generator = {0};
+
+	(void)state;
+	for (int i = 0; i < 1000; i++)
+	{
+		struct uuid first = uuid_new(&generator), last = uuid_behind(&first, 0), next;
+
+		assert_memory_equal(&first, &last, sizeof(first));
+		for (unsigned number = 1; number < 600; number += 7)
+		{
+			struct uuid behind = uuid_behind(&first, number);
+
+			assert_true(memcmp(&last, &behind, sizeof(last)) < 0);
+			last = behind;
+		}
+		next = uuid_behind(&first, INT32_MAX);
+		assert_memory_equal(&first, &next, 8);
+		next = uuid_new(&generator);
+		assert_true(memcmp(&last, &next, sizeof(last)) < 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -147,6 +171,7 @@ int main(void)
 		cmocka_unit_test(a_new_id_carries_version_variant_and_time),
 		cmocka_unit_test(any_version_in_either_case_is_read_and_written_lowercase),
 		cmocka_unit_test(anything_but_the_canonical_form_is_refused),
+		cmocka_unit_test(ids_behind_one_rise_strictly_and_stay_below_the_next),
 	};
 
 	return cmocka_run_group_tests_name("uuid", tests, NULL, NULL);
