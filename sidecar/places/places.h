@@ -25,6 +25,7 @@
 struct config;
 struct db;
 struct db_place;
+struct db_reply;
 struct event_base;
 struct place_pause;
 struct places;
@@ -76,6 +77,9 @@ void places_on_open(struct places *places, void (*opened)(void *arg, struct plac
 bool places_ready(struct places *places, unsigned cluster);
 bool places_readable(struct places *places, unsigned cluster);
 bool places_uses(struct places *places, unsigned cluster);
+
+/* Whether a database refused because the namespace is sealed, or has moved. */
+bool places_refused(const struct db_reply *reply);
 
 /* ---- where a namespace is ------------------------------------------------------------------------------ */
 
