@@ -37,6 +37,7 @@ struct place
 	unsigned cluster; /* its number; DIRECTORY_OWN: --database */
 	struct db *db;
 	unsigned version; /* of what it is reached by */
+	struct places *places;
 };
 
 struct places_options
