@@ -27,6 +27,7 @@ ROOMS = {
     "bulk": ["http", "db", "access", "base"],  # large replies
     "front": ["live", "bulk", "rpc", "methods", "access", "db", "http", "net", "base"],  # which path is whose
     "cli": ["http/client.h", "access", "base"],  # the commands
+    "move": ["db", "base"],  # a namespace to another cluster
     "serve": ["front", "db", "http/http.h", "net", "access", "base"],  # process, threads, private Postgres
     "admin": ["serve", "front", "live", "methods", "db", "http", "base"],  # for operators
 }

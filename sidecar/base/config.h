@@ -23,6 +23,7 @@ enum config_command
 	COMMAND_CONSUME,
 	COMMAND_ARCHIVE,
 	COMMAND_PURGE,
+	COMMAND_MOVE,
 };
 
 struct config
@@ -83,6 +84,11 @@ struct config
 	const char *category, *before;
 	const char *namespace_name;
 	bool remove, full;
+	/* move */
+	const char *directory, *source_database, *target_database; /* libpq connection strings */
+	const char *to;											   /* a cluster */
+	bool start, switch_over, reverse, finish;
+	int64_t max_pause; /* s */
 	/* consume */
 	const char *consumer; /* its name */
 	const char *exec;	  /* a shell's command; NULL = messages are printed */
