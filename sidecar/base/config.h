@@ -23,6 +23,7 @@ enum config_command
 	COMMAND_CONSUME,
 	COMMAND_ARCHIVE,
 	COMMAND_PURGE,
+	COMMAND_MOVE,
 };
 
 struct config
@@ -36,7 +37,6 @@ struct config
 	const char *admin_listen;	/* host:port; empty = none; NULL = CONFIG_ADMIN_LISTEN if it is free */
 	const char *database;		/* libpq connection string; NULL = the private PostgreSQL */
 	const char *database_file;	/* where it came from; NULL = not from a file */
-	const char *directory;		/* connection string of the directory of clusters; NULL = there is none */
 	const char *directory_file; /* where it came from; NULL = not from a file */
 	const char *directory_copy; /* a file; NULL = none */
 	const char *cluster;		/* the name of --database's */
@@ -87,6 +87,12 @@ struct config
 	const char *category, *before;
 	const char *namespace_name;
 	bool remove, full;
+	/* move */
+	const char *directory; /* connection string; of serve, too: NULL = there is none */
+	const char *source_database, *target_database; /* the same */
+	const char *to;								   /* a cluster */
+	bool start, switch_over, reverse, finish;
+	int64_t max_pause; /* s */
 	/* consume */
 	const char *consumer; /* its name */
 	const char *exec;	  /* a shell's command; NULL = messages are printed */
