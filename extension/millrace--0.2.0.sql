@@ -2439,6 +2439,16 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION millrace.set_fence(text, text, boolean) IS 'internal: keeps writers out of the tables of a namespace, or lets them in';
 
+-- All that a namespace may have one day, so that nothing comes beside a fence.
+CREATE FUNCTION millrace.create_tables_beside(schema text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF (SELECT count(*) FROM millrace.purged_tables(schema)) < 7 THEN
+        PERFORM millrace.create_floors(schema), millrace.create_consumer_tables(schema);
+    END IF;
+END $$;
+COMMENT ON FUNCTION millrace.create_tables_beside(text) IS 'internal: makes those tables of a namespace that are made when they are needed';
+
 CREATE FUNCTION millrace.writers_of(name text) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL THEN format('prepared transaction %L', p.gid) ELSE 'session ' || l.pid END, ', ')
@@ -2473,7 +2483,7 @@ BEGIN
             USING ERRCODE = 'MR009';
     END IF;
     IF state <> 'open' THEN
-        PERFORM millrace.create_floors(known.schema), millrace.create_consumer_tables(known.schema);
+        PERFORM millrace.create_tables_beside(known.schema);
     END IF;
     UPDATE millrace.namespaces n
         SET state = set_namespace_state.state, epoch = coalesce(set_namespace_state.epoch, known.epoch), moved_to = set_namespace_state.moved_to
@@ -2657,6 +2667,301 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION millrace.unplace_namespace(text) IS
     'notes in the directory that there is no such namespace any more. MR003 when it is not noted, MR028 while it is being moved';
+
+-- -- what `millrace move` does on a cluster: all of it may be done again
+
+-- What a copy of a namespace has to be, for the cluster that it goes to; makes the publication.
+CREATE FUNCTION millrace.move_offer(name text, link text) RETURNS jsonb
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = 'warning' AS $$
+DECLARE
+    schema text := (SELECT n.schema FROM millrace.namespaces n WHERE n.name = move_offer.name);
+BEGIN
+    IF schema IS NULL THEN
+        RAISE EXCEPTION 'namespace "%" does not exist', name USING ERRCODE = 'MR003';
+    ELSIF current_setting('wal_level') <> 'logical' THEN
+        RAISE EXCEPTION 'wal_level is %, and logical replication needs "logical"', current_setting('wal_level')
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'ALTER SYSTEM SET wal_level = logical, and restart the server.';
+    END IF;
+    PERFORM millrace.check_messages(schema), millrace.create_tables_beside(schema), millrace.check_moved(schema);
+    IF NOT EXISTS (SELECT FROM pg_publication p WHERE p.pubname = link) THEN
+        EXECUTE format('CREATE PUBLICATION %I FOR TABLE %s', link, (SELECT string_agg(t::text, ', ') FROM millrace.purged_tables(schema) t));
+    END IF;
+    RETURN (SELECT jsonb_build_object('schema', schema, 'version', (SELECT extversion FROM pg_extension WHERE extname = 'millrace'),
+            'encoding', getdatabaseencoding(), 'statements', (SELECT jsonb_agg(s) FROM millrace.copy_statements(schema) s),
+            'indexes', (SELECT jsonb_object_agg(c.relname, pg_get_indexdef(c.oid)) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+                        WHERE i.indrelid = to_regclass(format('%I.messages', schema)) AND i.indisvalid)));
+END $$;
+COMMENT ON FUNCTION millrace.move_offer(text, text) IS 'internal: publishes a namespace, and says what a copy of it must be like';
+
+-- Replication writes as a superuser, so nothing of another role may run then.
+CREATE FUNCTION millrace.check_moved(schema text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    stranger text;
+BEGIN
+    SELECT format('trigger %I', t.tgname) INTO stranger FROM millrace.purged_tables(schema) r JOIN pg_trigger t ON t.tgrelid = r
+        WHERE NOT t.tgisinternal AND t.tgenabled IN ('A', 'R')
+    UNION ALL
+    SELECT format('function %s', p.oid::regprocedure)
+        FROM millrace.purged_tables(schema) r JOIN pg_index i ON i.indrelid = r
+            JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refclassid = 'pg_proc'::regclass
+            JOIN pg_proc p ON p.oid = d.refobjid JOIN pg_roles o ON o.oid = p.proowner AND NOT o.rolsuper
+    UNION ALL
+    SELECT 'the kind or a rule of ' || r FROM millrace.purged_tables(schema) r JOIN pg_class c ON c.oid = r WHERE c.relhasrules;
+    IF FOUND THEN
+        RAISE EXCEPTION 'namespace in schema "%" can''t be moved: % would run with a superuser''s rights', schema, stranger
+            USING ERRCODE = 'MR010', HINT = 'Drop it before; it can be made again on the new cluster.';
+    ELSIF (SELECT count(*) FROM millrace.purged_tables(schema)) < 7 THEN
+        RAISE EXCEPTION 'schema "%" has lost tables of its namespace', schema USING ERRCODE = 'MR010';
+    END IF;
+END $$;
+COMMENT ON FUNCTION millrace.check_moved(text) IS 'internal: MR010 where a copy of a namespace could not be written safely';
+
+-- Its owner and its privileges.
+CREATE FUNCTION millrace.copy_statements(schema text) RETURNS SETOF text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('ALTER SCHEMA %I OWNER TO %I', schema, o.rolname) FROM pg_namespace n JOIN pg_roles o ON o.oid = n.nspowner WHERE n.nspname = schema
+    UNION ALL
+    SELECT format('ALTER %s %I.%I OWNER TO %I', CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, schema, c.relname, o.rolname)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = schema JOIN pg_roles o ON o.oid = c.relowner
+        WHERE c.oid IN (SELECT millrace.purged_tables(schema)) OR c.relkind = 'S' AND c.relname = 'consumer_numbers'
+    UNION ALL
+    SELECT format('GRANT %s ON %s TO %s%s', a.privilege_type, a.object, coalesce(quote_ident(g.rolname), 'PUBLIC'),
+                  CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+        FROM (SELECT format('SCHEMA %I', n.nspname) AS object, n.nspowner AS owner, (aclexplode(n.nspacl)).* FROM pg_namespace n WHERE n.nspname = schema
+              UNION ALL
+              SELECT format('%s %I.%I', CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, schema, c.relname), c.relowner, (aclexplode(c.relacl)).*
+              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = schema
+              WHERE c.oid IN (SELECT millrace.purged_tables(schema)) OR c.relkind = 'S' AND c.relname IN ('consumer_numbers', 'messages_global_position_seq')) a
+            LEFT JOIN pg_roles g ON g.oid = a.grantee
+        WHERE a.grantee <> a.owner
+$$;
+COMMENT ON FUNCTION millrace.copy_statements(text) IS 'internal: what makes an empty namespace one like this';
+
+CREATE FUNCTION millrace.move_receive(name text, offer jsonb) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = 'warning' AS $$
+DECLARE
+    version text := (SELECT extversion FROM pg_extension WHERE extname = 'millrace');
+    known record;
+    statement text;
+BEGIN
+    PERFORM millrace.check_namespace_name(name), millrace.lock_namespace(name);
+    IF offer->>'version' <> version OR offer->>'encoding' <> getdatabaseencoding() THEN
+        RAISE EXCEPTION 'the clusters differ: % and % of extension millrace, encodings % and %', offer->>'version', version, offer->>'encoding',
+            getdatabaseencoding() USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'ALTER EXTENSION millrace UPDATE brings both to one version.';
+    END IF;
+    IF offer->>'schema' = 'message_store' AND NOT EXISTS (SELECT FROM millrace.namespaces n WHERE n.schema = 'message_store') THEN
+        PERFORM millrace.install_message_db();
+    ELSIF NOT EXISTS (SELECT FROM millrace.namespaces n WHERE n.name = move_receive.name) THEN
+        PERFORM millrace.create_namespace(name);
+    END IF;
+    SELECT n.schema, n.state, n.epoch INTO known FROM millrace.namespaces n WHERE n.name = move_receive.name;
+    IF known.epoch > 0 AND (known.state = 'sealed' OR millrace.holds_anything(known.schema)) THEN
+        RAISE EXCEPTION 'namespace "%" exists already on the cluster that it is to go to', name USING ERRCODE = 'MR004';
+    ELSIF known.schema <> offer->>'schema' THEN
+        RAISE EXCEPTION 'namespace "%" is in schema "%" here, and in "%" where it comes from', name, known.schema, offer->>'schema'
+            USING ERRCODE = 'MR010', HINT = 'millrace.install_message_db() makes both alike.';
+    END IF;
+    IF known.epoch > 0 THEN
+        PERFORM millrace.set_namespace_state(name, 'sealed', 0), millrace.check_moved(known.schema);
+        FOR statement IN SELECT jsonb_array_elements_text(offer->'statements') LOOP
+            EXECUTE statement;
+        END LOOP;
+    END IF;
+    FOR statement IN SELECT i.value FROM jsonb_each_text(offer->'indexes') i
+                     WHERE to_regclass(format('%I.%I', known.schema, i.key)) IS NULL ORDER BY i.key LOOP
+        EXECUTE statement;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION millrace.move_receive(text, jsonb) IS
+    'internal: makes an empty copy of a namespace, which nobody reads or writes yet. MR004 when there is one with anything in it';
+
+CREATE FUNCTION millrace.holds_anything(schema text) RETURNS boolean
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    held regclass;
+    found boolean := false;
+BEGIN
+    FOR held IN SELECT millrace.purged_tables(schema) LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s)', held) INTO found;
+        EXIT WHEN found;
+    END LOOP;
+    RETURN found;
+END $$;
+COMMENT ON FUNCTION millrace.holds_anything(text) IS 'internal: whether a namespace has messages, consumers, or something left of either';
+
+CREATE FUNCTION millrace.move_subscribe(name text, link text, conninfo text, copy boolean) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = 'warning' AS $$
+BEGIN
+    PERFORM millrace.check_moved(n.schema) FROM millrace.namespaces n WHERE n.name = move_subscribe.name;
+    IF NOT EXISTS (SELECT FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid AND d.datname = current_database() WHERE s.subname = link) THEN
+        -- The slot is there, so this is a transaction's.
+        EXECUTE format('CREATE SUBSCRIPTION %1$I CONNECTION %2$L PUBLICATION %1$I WITH (create_slot = false, slot_name = %1$L, copy_data = %3$s)',
+                       link, conninfo, copy);
+    END IF;
+END $$;
+COMMENT ON FUNCTION millrace.move_subscribe(text, text, text, boolean) IS 'internal: lets a copy of a namespace follow';
+
+CREATE FUNCTION millrace.move_unlink(link text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = 'warning' AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid AND d.datname = current_database() WHERE s.subname = link) THEN
+        EXECUTE format('ALTER SUBSCRIPTION %I DISABLE', link);
+        EXECUTE format('ALTER SUBSCRIPTION %I SET (slot_name = NONE)', link);
+        EXECUTE format('DROP SUBSCRIPTION %I', link);
+    END IF;
+    IF EXISTS (SELECT FROM pg_publication p WHERE p.pubname = link) THEN
+        EXECUTE format('DROP PUBLICATION %I', link);
+    END IF;
+END $$;
+COMMENT ON FUNCTION millrace.move_unlink(text) IS 'internal: ends what move_offer() and move_subscribe() began';
+
+-- Beside the tables: what is told of a namespace elsewhere, and where its sequences are.
+CREATE FUNCTION millrace.move_settings(name text) RETURNS jsonb
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC' SET bytea_output = 'hex' AS $$
+DECLARE
+    settings jsonb;
+    schema text;
+    messages bigint;
+    numbers bigint;
+BEGIN
+    SELECT n.schema, jsonb_build_object('token_hash', n.token_hash, 'description', n.description, 'metadata', n.metadata, 'created_at', n.created_at,
+            'requests_per_second', n.requests_per_second, 'bytes_per_second', n.bytes_per_second,
+            'tokens', (SELECT jsonb_agg(t ORDER BY t.name) FROM millrace.tokens t WHERE t.namespace = n.name),
+            'retention', (SELECT jsonb_agg(r ORDER BY r.category) FROM millrace.retention r WHERE r.namespace = n.name),
+            'sweeps', (SELECT jsonb_agg(s ORDER BY s.category, s.by_age) FROM millrace.sweeps s WHERE s.namespace = n.name),
+            'removals', (SELECT jsonb_agg(r ORDER BY r.id) FROM millrace.removals r WHERE r.namespace = n.name))
+        INTO schema, settings FROM millrace.namespaces n WHERE n.name = move_settings.name;
+    EXECUTE format('SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM %s', pg_get_serial_sequence(format('%I.messages', schema), 'global_position'))
+        INTO messages;
+    EXECUTE format('SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM %I.consumer_numbers', schema) INTO numbers;
+    RETURN settings || jsonb_build_object('messages_sequence', messages, 'numbers_sequence', numbers);
+END $$;
+COMMENT ON FUNCTION millrace.move_settings(text) IS 'internal: what is known of a namespace beside its tables';
+
+CREATE FUNCTION millrace.move_settle(name text, settings jsonb, removals_sequence bigint) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC' AS $$
+DECLARE
+    known record;
+BEGIN
+    SELECT n.schema, n.state, n.epoch INTO known FROM millrace.namespaces n WHERE n.name = move_settle.name FOR UPDATE;
+    IF known.state = 'open' OR known.state = 'sealed' AND known.epoch > 0 THEN
+        RAISE EXCEPTION 'namespace "%" is % here, so nothing is copied to it', name, known.state USING ERRCODE = 'MR009';
+    END IF;
+    UPDATE millrace.namespaces n
+        SET (token_hash, description, metadata, created_at, requests_per_second, bytes_per_second)
+            = (SELECT r.token_hash, r.description, r.metadata, r.created_at, r.requests_per_second, r.bytes_per_second
+               FROM jsonb_populate_record(NULL::millrace.namespaces, settings) r)
+        WHERE n.name = move_settle.name;
+    DELETE FROM millrace.tokens t WHERE t.namespace = name;
+    DELETE FROM millrace.retention r WHERE r.namespace = name; -- with its sweeps
+    DELETE FROM millrace.removals r WHERE r.namespace = name;
+    INSERT INTO millrace.tokens SELECT * FROM jsonb_populate_recordset(NULL::millrace.tokens, nullif(settings->'tokens', 'null'));
+    INSERT INTO millrace.retention SELECT * FROM jsonb_populate_recordset(NULL::millrace.retention, nullif(settings->'retention', 'null'));
+    INSERT INTO millrace.sweeps SELECT * FROM jsonb_populate_recordset(NULL::millrace.sweeps, nullif(settings->'sweeps', 'null'));
+    INSERT INTO millrace.removals OVERRIDING SYSTEM VALUE
+        SELECT * FROM jsonb_populate_recordset(NULL::millrace.removals, nullif(settings->'removals', 'null'));
+    -- What is removed here gets a higher number than readers know.
+    IF nextval('millrace.removals_id_seq') < removals_sequence THEN
+        PERFORM setval('millrace.removals_id_seq', removals_sequence);
+    END IF;
+    PERFORM setval(pg_get_serial_sequence(format('%I.messages', known.schema), 'global_position'), greatest(v, 1), v > 0)
+        FROM (SELECT (settings->>'messages_sequence')::bigint) s (v);
+    PERFORM setval(format('%I.consumer_numbers', known.schema), greatest(v, 1), v > 0) FROM (SELECT (settings->>'numbers_sequence')::bigint) s (v);
+END $$;
+COMMENT ON FUNCTION millrace.move_settle(text, jsonb, bigint) IS 'internal: makes that so on another cluster';
+
+-- Compared between the clusters.  Messages above one global position, up to another; with none: all beside the
+-- messages as well, tables that are large by their number of rows only.
+CREATE FUNCTION millrace.move_digest(name text, above bigint, up_to bigint, large text[]) RETURNS text
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC' SET bytea_output = 'hex' AS $$
+DECLARE
+    schema text := (SELECT n.schema FROM millrace.namespaces n WHERE n.name = move_digest.name);
+    digest text;
+    part text;
+    compared record;
+BEGIN
+    PERFORM millrace.check_moved(schema);
+    EXECUTE format('SELECT format(''messages: %%s, %%s'', count(*), sum(hashtextextended(m::text, 0))) FROM %I.messages m '
+                   'WHERE global_position > $1 AND global_position <= $2', schema) INTO digest USING above, coalesce(up_to, 9223372036854775807);
+    IF up_to IS NOT NULL THEN
+        RETURN digest;
+    END IF;
+    FOR compared IN SELECT c.oid::regclass AS relation, c.relname AS name FROM millrace.purged_tables(schema) t JOIN pg_class c ON c.oid = t
+                    WHERE c.relname <> 'messages' ORDER BY c.relname LOOP
+        EXECUTE format('SELECT format(''; %s: %%s, %%s'', count(*), %s) FROM %s r', compared.name,
+                       CASE WHEN compared.name = ANY (large) THEN 'NULL' ELSE 'sum(hashtextextended(r::text, 0))' END, compared.relation) INTO part;
+        digest := digest || part;
+    END LOOP;
+    RETURN digest || '; settings: ' || hashtextextended(millrace.move_settings(name)::text, 0);
+END $$;
+COMMENT ON FUNCTION millrace.move_digest(text, bigint, bigint, text[]) IS 'internal: two copies of a namespace with one digest are the same';
+
+CREATE FUNCTION millrace.large_tables(name text) RETURNS text[]
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(array_agg(c.relname::text), '{}')
+    FROM millrace.namespaces n CROSS JOIN LATERAL millrace.purged_tables(n.schema) t JOIN pg_class c ON c.oid = t
+    WHERE n.name = large_tables.name AND pg_relation_size(c.oid) > 33554432
+$$;
+COMMENT ON FUNCTION millrace.large_tables(text) IS 'internal: the tables of a namespace that take long to be hashed';
+
+-- Namespace default is emptied, and stays where it went.
+CREATE FUNCTION millrace.move_drop(name text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = 'warning' SET lock_timeout = '5s' AS $$
+DECLARE
+    known record;
+BEGIN
+    PERFORM millrace.lock_namespace(name);
+    SELECT n.schema, n.state, n.epoch INTO known FROM millrace.namespaces n WHERE n.name = move_drop.name;
+    IF NOT FOUND THEN
+        RETURN;
+    ELSIF known.state = 'open' OR known.state = 'sealed' AND known.epoch > 0 THEN
+        RAISE EXCEPTION 'namespace "%" is % here: it is no copy', name, known.state USING ERRCODE = 'MR009';
+    ELSIF name <> 'default' THEN
+        PERFORM millrace.drop_messages(known.schema);
+        DELETE FROM millrace.namespaces n WHERE n.name = move_drop.name;
+        RETURN;
+    END IF;
+    PERFORM millrace.set_fence(name, known.schema, false);
+    EXECUTE (SELECT format('TRUNCATE %s', string_agg(t::text, ', ')) FROM millrace.purged_tables(known.schema) t);
+    DELETE FROM millrace.tokens t WHERE t.namespace = name;
+    DELETE FROM millrace.retention r WHERE r.namespace = name;
+    DELETE FROM millrace.removals r WHERE r.namespace = name;
+    IF known.state = 'sealed' THEN
+        UPDATE millrace.namespaces n SET state = 'open', epoch = 1 WHERE n.name = move_drop.name; -- as it was
+    ELSE
+        PERFORM millrace.set_fence(name, known.schema, true);
+    END IF;
+END $$;
+COMMENT ON FUNCTION millrace.move_drop(text) IS 'internal: drops a copy of a namespace that is open elsewhere. MR009 for any other';
+
+CREATE FUNCTION millrace.begin_move(name text, target text, note boolean, OUT source text, OUT epoch bigint, OUT moves_to text, OUT now_at bigint) RETURNS record
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    entry record;
+BEGIN
+    PERFORM millrace.check_namespace_name(name), millrace.check_directory();
+    SELECT d.cluster, d.epoch INTO entry FROM millrace.directory d WHERE d.namespace = name AND d.state <> 'dropped';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'namespace "%" is not in the directory', name USING ERRCODE = 'MR003', HINT = 'millrace.place_namespace() says where it is.';
+    END IF;
+    now_at := entry.epoch;
+    SELECT m.source, m.epoch, m.target INTO source, epoch, moves_to FROM millrace.moves m WHERE m.namespace = name;
+    IF FOUND OR target IS NULL THEN
+        RETURN;
+    ELSIF NOT EXISTS (SELECT FROM millrace.clusters c WHERE c.name = begin_move.target) THEN
+        RAISE EXCEPTION 'cluster "%" is not in the directory', target USING ERRCODE = 'MR009', HINT = 'millrace.add_cluster() adds it.';
+    ELSIF entry.cluster = target THEN
+        RAISE EXCEPTION 'namespace "%" is on cluster "%" already', name, target USING ERRCODE = 'MR004';
+    END IF;
+    IF note THEN
+        INSERT INTO millrace.moves (namespace, source, target, epoch) VALUES (name, entry.cluster, begin_move.target, entry.epoch);
+    END IF;
+    source := entry.cluster;
+    epoch := entry.epoch;
+    moves_to := target;
+END $$;
+COMMENT ON FUNCTION millrace.begin_move(text, text, boolean) IS 'internal: the move that is under way, or the one to begin, which is noted then';
 
 -- ---- Message DB -------------------------------------------------------------------------------------
 

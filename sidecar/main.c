@@ -28,6 +28,7 @@
 #include "net/listener.h"
 #include "base/log.h"
 #include "serve/machine.h"
+#include "move/move.h"
 #include "serve/notify.h"
 #include "front/service.h"
 #include "net/tls.h"
@@ -499,6 +500,8 @@ static int run(struct server *server)
 		return cli_archive(config);
 	if (config->command == COMMAND_PURGE)
 		return cli_purge(config);
+	if (config->command == COMMAND_MOVE)
+		return move_run(config);
 	/* config_parse has checked both words. */
 	log_setup(config->log_level, config->log_format);
 	return serve(server);

@@ -28,6 +28,7 @@ ROOMS = {
     "bulk": ["http", "db", "places", "access", "base"],  # large replies
     "front": ["live", "bulk", "rpc", "methods", "access", "places", "db", "http", "net", "base"],  # which path is whose
     "cli": ["http/client.h", "access", "base"],  # the commands
+    "move": ["db", "base"],  # a namespace to another cluster
     "serve": ["front", "places", "db", "http/http.h", "net", "access", "base"],  # process, threads, private Postgres
     "admin": ["serve", "front", "live", "methods", "places", "db", "http", "base"],  # for operators
 }

@@ -289,6 +289,16 @@ class Cluster:
         self._run("initdb", "-D", self.data, "-U", "tester", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
         return self
 
+    def elsewhere(self):
+        """The same data, reached by another folder's socket."""
+        folder = self.folder / "elsewhere"
+        folder.mkdir(exist_ok=True)
+        cluster = Cluster(self.folder, bin=self.bin)
+        cluster.settings = [each for each in self.settings if not each.startswith("unix_socket_directories=")]
+        cluster.settings.append(f"unix_socket_directories={folder}")
+        cluster.conninfo = lambda database="postgres": f"host={folder} user=tester dbname={database}"
+        return cluster
+
     def copy_of(self, primary):
         """Makes this cluster a streaming standby of another one."""
         self.folder.mkdir(exist_ok=True)

@@ -297,6 +297,17 @@ static const struct command commands[] = {
 		.description = config_purge_description,
 		.notes = config_purge_notes,
 	},
+	{
+		.name = "move",
+		.number = COMMAND_MOVE,
+		.settings = config_move_settings,
+		.nsettings = CONFIG_MOVE_SETTINGS,
+		.argument = "namespace",
+		.summary = "take a namespace to another cluster while it is in use",
+		.usage = config_move_usage,
+		.description = config_move_description,
+		.notes = config_move_notes,
+	},
 };
 
 #define NCOMMANDS LENGTH(commands)
@@ -453,6 +464,8 @@ static int parse_command(struct config *config, const struct command *command, i
 		 !config_check_directory(config)))
 		return 2;
 	if (code < 0 && command->number == COMMAND_CONSUME && !config_check_consume(config))
+		return 2;
+	if (code < 0 && command->number == COMMAND_MOVE && !config_check_move(config))
 		return 2;
 	if (code < 0 && command->number == COMMAND_ARCHIVE && !config_check_archive(config))
 		return 2;

@@ -23,6 +23,7 @@ enum config_command
 	COMMAND_CONSUME,
 	COMMAND_ARCHIVE,
 	COMMAND_PURGE,
+	COMMAND_MOVE,
 };
 
 struct config
@@ -31,14 +32,13 @@ struct config
 	/* Where each setting came from, an enum setting_source, in the order of the command's table. */
 	unsigned char sources[CONFIG_SETTINGS_MAX];
 	/* serve */
-	int64_t port;			   /* 0 = any free port */
-	const char *listen;		   /* address; NULL = all, IPv4 and IPv6 */
-	const char *admin_listen;  /* host:port; empty = none; NULL = CONFIG_ADMIN_LISTEN if it is free */
-	const char *database;	   /* libpq connection string; NULL = the private PostgreSQL */
-	const char *database_file; /* where it came from; NULL = not from a file */
-	const char *read_database; /* the same of its standbys; NULL = all reads go to `database` */
+	int64_t port;				/* 0 = any free port */
+	const char *listen;			/* address; NULL = all, IPv4 and IPv6 */
+	const char *admin_listen;	/* host:port; empty = none; NULL = CONFIG_ADMIN_LISTEN if it is free */
+	const char *database;		/* libpq connection string; NULL = the private PostgreSQL */
+	const char *database_file;	/* where it came from; NULL = not from a file */
+	const char *read_database;	/* the same of its standbys; NULL = all reads go to `database` */
 	const char *read_database_file;
-	const char *directory;		/* connection string of the directory of clusters; NULL = there is none */
 	const char *directory_file; /* where it came from; NULL = not from a file */
 	const char *directory_copy; /* a file; NULL = none */
 	const char *cluster;		/* the name of --database's */
@@ -90,6 +90,12 @@ struct config
 	const char *category, *before;
 	const char *namespace_name;
 	bool remove, full;
+	/* move */
+	const char *directory; /* connection string; of serve, too: NULL = there is none */
+	const char *source_database, *target_database; /* the same */
+	const char *to;								   /* a cluster */
+	bool start, switch_over, reverse, finish;
+	int64_t max_pause; /* s */
 	/* consume */
 	const char *consumer; /* its name */
 	const char *exec;	  /* a shell's command; NULL = messages are printed */

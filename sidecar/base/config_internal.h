@@ -9,6 +9,7 @@
  *     config_secret.c  secrets
  *     config_consume.c the settings of consume
  *     config_retention.c  those of archive and purge
+ *     config_move.c    those of move
  */
 #ifndef MILLRACE_CONFIG_INTERNAL_H
 #define MILLRACE_CONFIG_INTERNAL_H
@@ -152,6 +153,16 @@ extern const char config_purge_usage[], config_purge_description[], config_purge
 
 /* False when something is missing or wrong (printed). */
 bool config_check_archive(const struct config *config);
+
+/* ---- config_move.c -------------------------------------------------------- */
+
+#define CONFIG_MOVE_SETTINGS 10
+
+extern const struct setting config_move_settings[CONFIG_MOVE_SETTINGS];
+extern const char config_move_usage[], config_move_description[], config_move_notes[];
+
+/* False when something is missing or contradicts another (printed). */
+bool config_check_move(const struct config *config);
 
 /* ---- config_help.c -------------------------------------------------------- */
 

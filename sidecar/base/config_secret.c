@@ -48,6 +48,8 @@ void config_free(struct config *config)
 	forget(&config->database);
 	forget(&config->read_database);
 	forget(&config->directory);
+	forget(&config->source_database);
+	forget(&config->target_database);
 }
 
 /* Reads a file of one line; NULL: *reason says why not. */

@@ -350,8 +350,7 @@ static bool waits(struct export *export, const struct db_reply *reply)
 {
 	struct error error;
 
-	if (reply->status != DB_ERROR || (strcmp(reply->error.sqlstate, SQLSTATE_NAMESPACE_SEALED) != 0 &&
-									  strcmp(reply->error.sqlstate, SQLSTATE_NAMESPACE_MOVED) != 0))
+	if (!places_refused(reply))
 		return false;
 	export->wait.done = on_open;
 	return places_wait(export->places, export->namespace_name, places_deadline(export->places, clock_ms()),

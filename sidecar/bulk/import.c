@@ -21,7 +21,6 @@
  */
 #include "bulk/import.h"
 
-#include <event2/event_struct.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,44 +28,13 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "db/calls_bulk.h"
 #include "base/errors.h"
 #include "http/http.h"
-#include "bulk/archived.h"
-#include "bulk/batch.h"
-#include "bulk/lines.h"
+#include "bulk/import_internal.h"
 #include "bulk/options.h"
-#include "bulk/reply.h"
 #include "base/stats.h"
-#include "access/token.h"
-#include "places/places.h"
 
 #define DISCARD_S 30 /* for the rest of a body after a fault */
-
-struct import
-{
-	struct place_wait wait; /* for the namespace; first: we cast */
-	struct places *places;
-	struct db *db;
-	struct import_reply reply;
-	bool discarding; /* there is a fault, and the rest of the body comes */
-	bool taking;	 /* the body */
-	size_t may_discard;
-	struct event discard_timeout;
-	char namespace_name[MAX_NAMESPACE_NAME + 1];
-	struct import_lines lines;
-	struct import_batch batches[2];
-	struct import_batch *gathering; /* one of the two */
-	struct import_batch *flight;	/* the other one while it is with Postgres, else NULL */
-	unsigned passing, failing;		/* while the fault is searched: the first so many pass, or fail */
-	bool body_ended;				/* nothing more comes */
-	bool lines_ended;				/* and the last line was taken */
-	uint64_t imported;
-	uint64_t started_us;
-	struct import_fault fault;
-	uint64_t fault_line;
-	struct import_archived archived;
-};
 
 /* ---- the reply --------------------------------------------------------------------- */
 
@@ -105,167 +73,6 @@ static void report_done(struct import *import)
 	finish(import);
 }
 
-/* The first fault counts. */
-static void set_fault(struct import *import, const char *code, const char *message, uint64_t line)
-{
-	if (import->fault.code != NULL)
-		return;
-	import->fault.code = code;
-	snprintf(import->fault.message, sizeof(import->fault.message), "%.*s",
-			 (int)sizeof(import->fault.message) - 1, message);
-	import->fault_line = line;
-}
-
-/* ---- batches ------------------------------------------------------------------------ */
-
-static void on_batch(void *arg, struct db_reply *reply);
-static void on_trial(void *arg, struct db_reply *reply);
-
-/* Sends the gathering batch; the place must be free. */
-static void send_batch(struct import *import)
-{
-	struct import_batch *batch = import->gathering;
-
-	import_batch_set_count(batch, batch->count);
-	if (!db_import(import->db, import->namespace_name, &batch->frame, false, on_batch, import))
-	{
-		set_fault(import, FAULT_IMPORT_FAILED, "out of memory, or the server is stopping", batch->lines[0]);
-		return;
-	}
-	import->flight = batch;
-	import->gathering = batch == &import->batches[0] ? &import->batches[1] : &import->batches[0];
-	import_batch_clear(import->gathering);
-}
-
-/* Takes the batch in flight out of it. */
-static struct import_batch *land(struct import *import)
-{
-	struct import_batch *batch = import->flight;
-
-	import->flight = NULL;
-	return batch;
-}
-
-/* Postgres named the record. */
-static void take_refusal(struct import *import, const struct db_imported *answer)
-{
-	const struct import_batch *batch = land(import);
-	bool exists = strcmp(answer->sqlstate, SQLSTATE_POSITION_EXISTS) == 0;
-	uint64_t record = (uint64_t)answer->failed_record.value;
-
-	set_fault(import, exists ? FAULT_POSITION_EXISTS : FAULT_INVALID_RECORD, answer->message,
-			  batch->lines[record < batch->count ? record : 0]);
-}
-
-/* All of it is stored. */
-static void take_success(struct import *import, const struct db_imported *answer)
-{
-	const struct import_batch *batch = land(import);
-
-	import->imported += (uint64_t)answer->imported;
-	stats_add(&db_stats(import->db)->imported, (uint64_t)answer->imported);
-	if (import_batch_is_full(batch) && answer->imported > 0)
-		import_reply_progress(&import->reply, import->imported, answer->last_global_position);
-}
-
-/* Whether it is only that the namespace is on its way, or has gone. */
-static bool is_elsewhere(const struct db_reply *reply)
-{
-	return reply->status == DB_ERROR && (strcmp(reply->error.sqlstate, SQLSTATE_NAMESPACE_SEALED) == 0 ||
-										 strcmp(reply->error.sqlstate, SQLSTATE_NAMESPACE_MOVED) == 0);
-}
-
-/* Waits until the namespace is open, and calls back; false: it can't. */
-static bool wait_until_open(struct import *import, void (*done)(struct place_wait *, const struct error *))
-{
-	struct error error;
-
-	import->wait.done = done;
-	return places_wait(import->places, import->namespace_name, places_deadline(import->places, clock_ms()),
-					   &import->wait, &error);
-}
-
-/* Where it is open now; false: it can't be reached. */
-static bool find_place(struct import *import)
-{
-	const struct place *place = places_of(import->places, import->namespace_name);
-
-	if (place != NULL)
-		import->db = place->db;
-	return place != NULL;
-}
-
-/* Whether an error is about some record, and not about the database or the namespace. */
-static bool is_about_record(const struct db_error *error)
-{
-	static const char *const states[] = {SQLSTATE_CLASS_DATA,  SQLSTATE_CLASS_LIMITS, SQLSTATE_NULL_ARGUMENT,
-										 SQLSTATE_EMPTY_NAME,  SQLSTATE_TOO_LONG,	  SQLSTATE_NOT_AN_OBJECT,
-										 SQLSTATE_OUT_OF_RANGE};
-
-	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
-	{
-		if (strncmp(error->sqlstate, states[i], strlen(states[i])) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* Tries the first half of what is in doubt, or knows the record. */
-static void search_fault(struct import *import)
-{
-	struct import_batch *batch = import->flight;
-	unsigned middle = (import->passing + import->failing) / 2;
-
-	if (import->failing - import->passing > 1)
-	{
-		import_batch_set_count(batch, middle);
-		if (db_import(import->db, import->namespace_name, &batch->frame, true, on_trial, import))
-			return;
-	}
-	land(import);
-	import->fault_line = batch->lines[import->failing - 1];
-}
-
-static void go_on(struct import *import);
-
-/* The batch goes again. */
-static void on_open(struct place_wait *wait, const struct error *error)
-{
-	struct import *import = (struct import *)wait;
-	const struct import_batch *batch = import->flight;
-
-	if (error->code != ERROR_NONE)
-		set_fault(import, FAULT_IMPORT_FAILED, error->message, batch->lines[0]);
-	else if (!find_place(import) ||
-			 !db_import(import->db, import->namespace_name, &batch->frame, false, on_batch, import))
-		set_fault(import, FAULT_IMPORT_FAILED, "out of memory, or the server is stopping", batch->lines[0]);
-	if (import->fault.code != NULL)
-		land(import);
-	go_on(import);
-}
-
-static void take_error(struct import *import, const struct db_reply *reply)
-{
-	const struct import_batch *batch = import->flight;
-
-	if (is_elsewhere(reply) && import->fault.code == NULL && wait_until_open(import, on_open))
-		return;
-	if (reply->status == DB_ERROR && is_about_record(&reply->error))
-	{
-		set_fault(import, FAULT_INVALID_RECORD, reply->error.message, batch->lines[0]);
-		import->passing = 0;
-		import->failing = batch->count;
-		search_fault(import);
-		return;
-	}
-	set_fault(import, FAULT_IMPORT_FAILED,
-			  reply->status == DB_ERROR ? reply->error.message
-										: "the connection to Postgres was lost: the batch that begins with "
-										  "this line may be stored or not",
-			  batch->lines[0]);
-	land(import);
-}
-
 /* ---- lines ---------------------------------------------------------------------------- */
 
 /* Whether another line may be taken. */
@@ -287,7 +94,7 @@ static bool on_line(void *arg, struct slice line)
 		return false;
 	}
 	if (import_batch_is_full(batch) && import->flight == NULL)
-		send_batch(import);
+		import_send(import);
 	return is_open(import);
 }
 
@@ -302,16 +109,18 @@ static void check_lines(struct import *import)
 			return;
 		case LINES_TOO_LONG:
 			snprintf(message, sizeof(message), "the line is longer than %zu bytes", import->lines.max_line);
-			set_fault(import, FAULT_INVALID_RECORD, message, import->lines.number);
+			import_set_fault(import, FAULT_INVALID_RECORD, message, import->lines.number);
 			return;
 		case LINES_GZIP_DAMAGED:
-			set_fault(import, FAULT_IMPORT_FAILED, "the gzip body is damaged", import->lines.number + 1);
+			import_set_fault(import, FAULT_IMPORT_FAILED, "the gzip body is damaged",
+							 import->lines.number + 1);
 			return;
 		case LINES_GZIP_CUT:
-			set_fault(import, FAULT_IMPORT_FAILED, "the gzip body ends too early", import->lines.number + 1);
+			import_set_fault(import, FAULT_IMPORT_FAILED, "the gzip body ends too early",
+							 import->lines.number + 1);
 			return;
 		case LINES_NO_MEMORY:
-			set_fault(import, FAULT_IMPORT_FAILED, "out of memory", import->lines.number + 1);
+			import_set_fault(import, FAULT_IMPORT_FAILED, "out of memory", import->lines.number + 1);
 			return;
 	}
 }
@@ -348,7 +157,7 @@ static void settle(struct import *import)
 	if (import->flight != NULL)
 		return;
 	if (import->fault.code == NULL && import->lines_ended && import->gathering->count > 0)
-		send_batch(import);
+		import_send(import);
 	if (import->flight != NULL)
 		return;
 	if (import->fault.code != NULL && (import->body_ended || import->reply.begun))
@@ -359,11 +168,10 @@ static void settle(struct import *import)
 		report_done(import);
 }
 
-/* Something happened: takes what may be taken now, or lets the body go on. */
-static void go_on(struct import *import)
+void import_go_on(struct import *import)
 {
 	if (import->fault.code == NULL && import->flight == NULL && import_batch_is_full(import->gathering))
-		send_batch(import);
+		import_send(import);
 	if (is_open(import) && import_lines_go_on(&import->lines))
 	{
 		if (!import->body_ended)
@@ -382,39 +190,6 @@ static void go_on(struct import *import)
 		import->fault_line = import->lines.number + 1;
 	}
 	settle(import);
-}
-
-static void on_batch(void *arg, struct db_reply *reply)
-{
-	struct import *import = arg;
-
-	if (reply->status != DB_OK)
-		take_error(import, reply);
-	else
-	{
-		const struct db_imported answer = db_imported_of(reply);
-
-		if (answer.failed_record.is_set)
-			take_refusal(import, &answer);
-		else
-			take_success(import, &answer);
-	}
-	go_on(import);
-}
-
-static void on_trial(void *arg, struct db_reply *reply)
-{
-	struct import *import = arg;
-	unsigned middle = (import->passing + import->failing) / 2;
-
-	if (reply->status == DB_ERROR && strcmp(reply->error.sqlstate, DB_TRIAL_PASSED) == 0)
-		import->passing = middle;
-	else if (reply->status == DB_ERROR && is_about_record(&reply->error))
-		import->failing = middle;
-	else
-		import->passing = import->failing - 1; /* the search ends with what is known */
-	search_fault(import);
-	go_on(import);
 }
 
 /* ---- the body ----------------------------------------------------------------------------- */
@@ -453,8 +228,8 @@ static void on_body_end(void *arg, enum http_body_end how)
 	import->body_ended = true;
 	import_reply_begin(&import->reply);
 	if (how != HTTP_BODY_COMPLETE)
-		set_fault(import, FAULT_IMPORT_FAILED, faults[how], import->lines.number + 1);
-	go_on(import);
+		import_set_fault(import, FAULT_IMPORT_FAILED, faults[how], import->lines.number + 1);
+	import_go_on(import);
 }
 
 static const struct http_sink sink = {.data = on_data, .end = on_body_end};
@@ -473,7 +248,7 @@ static void empty(struct import *import)
 {
 	if (db_empty_namespace(import->db, import->namespace_name, on_emptied, import))
 		return;
-	set_fault(import, FAULT_IMPORT_FAILED, "too many requests are waiting for the database", 0);
+	import_set_fault(import, FAULT_IMPORT_FAILED, "too many requests are waiting for the database", 0);
 	settle(import);
 }
 
@@ -481,13 +256,13 @@ static void on_open_to_empty(struct place_wait *wait, const struct error *error)
 {
 	struct import *import = (struct import *)wait;
 
-	if (error->code == ERROR_NONE && find_place(import))
+	if (error->code == ERROR_NONE && import_find_place(import))
 	{
 		empty(import);
 		return;
 	}
-	set_fault(import, FAULT_IMPORT_FAILED,
-			  error->code != ERROR_NONE ? error->message : "its cluster cannot be reached", 0);
+	import_set_fault(import, FAULT_IMPORT_FAILED,
+					 error->code != ERROR_NONE ? error->message : "its cluster cannot be reached", 0);
 	settle(import);
 }
 
@@ -500,10 +275,10 @@ static void on_emptied(void *arg, struct db_reply *reply)
 		take_body(import);
 		return;
 	}
-	if (is_elsewhere(reply) && wait_until_open(import, on_open_to_empty))
+	if (places_refused(reply) && import_wait(import, on_open_to_empty))
 		return;
-	set_fault(import, FAULT_IMPORT_FAILED,
-			  reply->status == DB_ERROR ? reply->error.message : db_unavailable(import->db), 0);
+	import_set_fault(import, FAULT_IMPORT_FAILED,
+					 reply->status == DB_ERROR ? reply->error.message : db_unavailable(import->db), 0);
 	settle(import);
 }
 

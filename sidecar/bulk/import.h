@@ -8,6 +8,7 @@
  * The reply begins when the body has ended, or at once with ?progress=true.
  *
  *     import.c    the states of an import
+ *     sending.c   its batches go to Postgres
  *     options.c   what the request asks for
  *     lines.c     the body's lines, also of gzip
  *     archived.c  whether archives among them are whole

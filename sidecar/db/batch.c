@@ -139,7 +139,7 @@ void batcher_send(struct batcher *batcher)
 	unsigned count;
 	int length;
 
-	if (batcher->conn.state != CONN_READY || batcher->sent)
+	if (batcher->conn.state != CONN_READY || batcher->sent || batcher->conn.shared->held)
 		return;
 	if (batcher->flight == NULL && only != NULL && TAILQ_NEXT(only, link) == NULL &&
 		hold_lasts(&batcher->hold, only->count))
@@ -216,7 +216,7 @@ bool batcher_sweep(struct batcher *batcher, uint64_t now)
 {
 	struct batch *batch = NULL;
 
-	if (batcher->conn.state == CONN_READY)
+	if (batcher->conn.state == CONN_READY && (batcher->sent || !batcher->conn.shared->held))
 		return false;
 	while (batcher->flight != NULL || (batch = batcher_next(batcher)) != NULL)
 	{

@@ -192,6 +192,10 @@ struct db_place
 
 bool db_place(struct db *db, const char *namespace_name, db_query_done done, void *arg);
 struct db_place db_place_of(const struct db_reply *reply);
+/* The same of all namespaces; rows by name, as bytes. */
+bool db_places(struct db *db, db_query_done done, void *arg);
+/* The epoch that a database has of a namespace, from the answer of db_places; 0: it has no such namespace. */
+int64_t db_epoch_in(const struct db_reply *reply, const char *namespace_name);
 
 /* Of a token. */
 struct db_rights

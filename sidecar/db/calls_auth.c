@@ -4,6 +4,8 @@
 #include "base/rights.h"
 #include "db/statement.h"
 
+#include <string.h>
+
 bool db_place(struct db *db, const char *namespace_name, db_query_done done, void *arg)
 {
 	return db_ask(db, &db_place_statement, &namespace_name, done, arg);
@@ -12,6 +14,30 @@ bool db_place(struct db *db, const char *namespace_name, db_query_done done, voi
 struct db_place db_place_of(const struct db_reply *reply)
 {
 	return db_place_in(reply, 0);
+}
+
+bool db_places(struct db *db, db_query_done done, void *arg)
+{
+	return db_ask(db, &db_places_statement, NULL, done, arg);
+}
+
+int64_t db_epoch_in(const struct db_reply *reply, const char *namespace_name)
+{
+	int from = 0, to = PQntuples(reply->result);
+
+	while (from < to)
+	{
+		int middle = from + (to - from) / 2;
+		int order = strcmp(namespace_name, PQgetvalue(reply->result, middle, 0));
+
+		if (order == 0)
+			return db_integer(reply, middle, 1);
+		if (order < 0)
+			to = middle;
+		else
+			from = middle + 1;
+	}
+	return 0;
 }
 
 bool db_token_rights(struct db *db, const char *name, const char *token_hash, db_query_done done, void *arg)

@@ -110,6 +110,7 @@ static void note_ready(struct conn *conn, int change)
 		conn->shared->reconnects += conn->was_ready || conn->site->standby;
 	if (conn->user->role == DB_ROLE_READ || conn->user->role == DB_ROLE_APPEND)
 		conn->shared->returns += conn->was_ready;
+	conn->is_back = conn->was_ready;
 	conn->was_ready = true;
 }
 
@@ -156,6 +157,8 @@ static void begin_ready(struct conn *conn)
 	log_connected(conn);
 	if (conn->user->role == DB_ROLE_APPEND)
 		conn->shared->primary_found = true;
+	if (conn->is_back && (conn->user->role == DB_ROLE_APPEND || conn->user->role == DB_ROLE_DEFERRED))
+		shared_hold(conn->shared);
 	conn->user->on_ready(conn);
 }
 

@@ -115,6 +115,20 @@ typedef void (*db_committed)(void *arg, const char *namespace_name);
  */
 void db_on_commit(struct db *db, db_committed committed, void *arg);
 
+/* ---- another database behind the same name ------------------------------ */
+
+/*
+ * `returned` is called, from the event loop, when a connection for appends was lost and is there again;
+ * nothing is appended then until db_go_on.  There is one such callback; NULL: none.
+ */
+void db_on_return(struct db *db, void (*returned)(void *arg), void *arg);
+/*
+ * Appends go on.  Those that wait for namespaces which `refused` refuses fail: DB_ERROR,
+ * SQLSTATE_NAMESPACE_MOVED.
+ */
+typedef bool (*db_refused)(void *arg, const char *namespace_name);
+void db_go_on(struct db *db, db_refused refused, void *arg);
+
 /* ---- everything else ------------------------------------------------- */
 
 /*

@@ -10,6 +10,7 @@
  *     batches.c     their memory
  *     gather.c      requests are written into the batch that gathers
  *     settle.c      answers to requests
+ *     refuse.c      appends are held when another database may be behind a connection
  *     park.c        requests whose stream another session holds locked
  *     cancel.c      ends a statement that is not waited for any more
  *     site.c       where reads are answered
@@ -79,6 +80,9 @@ struct db_shared
 	unsigned nfree_queries;
 	db_committed committed; /* NULL: none */
 	void *committed_arg;
+	void (*returned)(void *arg); /* NULL: none */
+	void *returned_arg;
+	bool held; /* appends, until db_go_on */
 };
 
 void shared_schedule(struct db_shared *shared);
@@ -89,6 +93,8 @@ bool shared_has_room(const struct db_shared *shared, size_t bytes);
 uint64_t shared_deadline(const struct db_shared *shared, uint64_t now);
 /* Messages were committed to the namespace. */
 void shared_tell_commit(const struct db_shared *shared, const char *namespace_name);
+/* A connection for appends is there again. */
+void shared_hold(struct db_shared *shared);
 /* Why a request is not answered, for its client. */
 const char *shared_unavailable(const struct db_shared *shared);
 
@@ -138,6 +144,7 @@ struct conn
 	bool outage_logged, reason_logged;
 	uint64_t session; /* its number: no other one that was ever ready has it, nor DB_AT_PRIMARY */
 	bool was_ready;	  /* ever */
+	bool is_back;	  /* and was before it was lost */
 	bool counted;	  /* among site.readable */
 	PGresult *result; /* of the oldest in flight, until its sync: the first error, else the first one */
 	uint64_t bytes_in, bytes_out; /* of results and parameters */

@@ -223,8 +223,13 @@ PGresult *session_ask(struct session *session, const char *doing, const char *sq
 					  const char *second)
 {
 	const char *params[] = {first, second};
-	int nparams = second ? 2 : first ? 1 : 0;
 
+	return session_ask_with(session, doing, sql, params, second ? 2 : first ? 1 : 0);
+}
+
+PGresult *session_ask_with(struct session *session, const char *doing, const char *sql,
+						   const char *const *params, int nparams)
+{
 	return take_answer(session, doing,
 					   PQsendQueryParams(session->pg, sql, nparams, NULL, params, NULL, NULL, 0));
 }
@@ -292,6 +297,11 @@ void session_error(const PGresult *result, struct error *error)
 
 	error_from_sqlstate(error, sqlstate != NULL ? sqlstate : SQLSTATE_CONNECTION_FAILURE,
 						message != NULL ? message : "the connection was lost", hint != NULL ? hint : "", 0);
+}
+
+bool session_is_null(const PGresult *result, int column)
+{
+	return PQgetisnull(result, 0, column);
 }
 
 bool session_has_sqlstate(const PGresult *result, const char *sqlstate)
@@ -383,6 +393,11 @@ static bool take_lock(struct session *session, struct buf *error)
 		}
 		pause_ms(RETRY_MS);
 	}
+}
+
+bool session_set_up(struct session *session, struct buf *error)
+{
+	return session_run_only(session, "set up the session", db_setup_sql, "0", "false", error);
 }
 
 bool session_begin(struct session *session, struct buf *error)

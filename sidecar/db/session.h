@@ -27,6 +27,8 @@ struct session
  */
 bool session_open(struct session *session, const char *conninfo, uint64_t until, struct buf *error);
 void session_close(struct session *session);
+/* Has none of the role's settings count that are in the way; session_begin does it for its transaction. */
+bool session_set_up(struct session *session, struct buf *error);
 
 /*
  * Sends a statement with at most two parameters and returns what came of it; NULL: told to stop, or out of
@@ -38,6 +40,9 @@ struct pg_result *session_ask(struct session *session, const char *doing, const 
 struct pg_result *session_prepare(struct session *session, const char *doing, const char *name,
 								  const char *sql);
 struct pg_result *session_execute(struct session *session, const char *doing, const char *name);
+/* The same with any number of parameters, of which each may be NULL. */
+struct pg_result *session_ask_with(struct session *session, const char *doing, const char *sql,
+								   const char *const *params, int nparams);
 /* As session_ask, but NULL for an error too; *error says what it is.  `doing` completes "could not ...". */
 struct pg_result *session_run(struct session *session, const char *doing, const char *sql, const char *first,
 							  const char *second, struct buf *error);
@@ -57,6 +62,8 @@ const char *session_value(const struct pg_result *result, int column);
 const char *session_value_of(const struct pg_result *result, unsigned row, int column);
 /* What a client is told of one that did not succeed. */
 void session_error(const struct pg_result *result, struct error *error);
+/* Whether it is SQL NULL there. */
+bool session_is_null(const struct pg_result *result, int column);
 /* Whether it is an error of this SQLSTATE. */
 bool session_has_sqlstate(const struct pg_result *result, const char *sqlstate);
 void session_free(struct pg_result *result);

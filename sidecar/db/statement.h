@@ -66,7 +66,7 @@ extern const struct db_statement_info db_create_namespace_statement;
 extern const struct db_statement_info db_drop_namespace_statement;
 extern const struct db_statement_info db_set_limits_statement;
 extern const struct db_statement_info db_redact_statement;
-extern const struct db_statement_info db_place_statement, db_token_rights_statement;
+extern const struct db_statement_info db_place_statement, db_places_statement, db_token_rights_statement;
 extern const struct db_statement_info db_create_token_statement;
 extern const struct db_statement_info db_list_tokens_statement, db_revoke_token_statement;
 extern const struct db_statement_info db_ensure_namespace_statement;

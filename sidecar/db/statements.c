@@ -143,6 +143,10 @@ const struct db_statement_info db_place_statement = {
 	"millrace_place", "SELECT " PLACE_COLUMNS " FROM millrace.namespaces n WHERE n.name = $1::text", 1,
 	DB_ROLE_READ, false};
 
+const struct db_statement_info db_places_statement = {
+	"millrace_places", "SELECT name, epoch FROM millrace.namespaces ORDER BY name COLLATE \"C\"", 0,
+	DB_ROLE_READ, false};
+
 const struct db_statement_info db_token_rights_statement = {
 	"millrace_token_rights",
 	"SELECT n.requests_per_second, n.bytes_per_second, t.rights, t.refusal,"
@@ -386,6 +390,7 @@ const struct db_statement_info *const db_statements[] = {
 	&db_last_message_statement,
 	&db_stream_version_statement,
 	&db_place_statement,
+	&db_places_statement,
 	&db_token_rights_statement,
 	&db_create_token_statement,
 	&db_list_tokens_statement,

@@ -139,15 +139,10 @@ static void schedule_next(struct feed *feed, bool more)
 		schedule(feed, poll_interval(feed, now));
 }
 
-static bool has_sqlstate(const struct db_reply *reply, const char *sqlstate)
-{
-	return reply->status == DB_ERROR && strcmp(reply->error.sqlstate, sqlstate) == 0;
-}
-
 /* True when the answer is one; else the feed ends, or asks elsewhere, or again later. */
 static bool check_answer(struct feed *feed, const struct db_reply *reply)
 {
-	if (has_sqlstate(reply, SQLSTATE_NAMESPACE_SEALED) || has_sqlstate(reply, SQLSTATE_NAMESPACE_MOVED))
+	if (places_refused(reply))
 	{
 		feed->elsewhere = true;
 		return false;
@@ -159,7 +154,7 @@ static bool check_answer(struct feed *feed, const struct db_reply *reply)
 		feed->failing = false;
 		return true;
 	}
-	if (has_sqlstate(reply, SQLSTATE_NAMESPACE_NOT_FOUND))
+	if (reply->status == DB_ERROR && strcmp(reply->error.sqlstate, SQLSTATE_NAMESPACE_NOT_FOUND) == 0)
 	{
 		feed_end(feed);
 		return false;

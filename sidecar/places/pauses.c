@@ -339,6 +339,12 @@ void places_leave(struct place_wait *wait)
 	drop_if_empty(pause);
 }
 
+bool places_refused(const struct db_reply *reply)
+{
+	return reply->status == DB_ERROR && (strcmp(reply->error.sqlstate, SQLSTATE_NAMESPACE_SEALED) == 0 ||
+										 strcmp(reply->error.sqlstate, SQLSTATE_NAMESPACE_MOVED) == 0);
+}
+
 bool places_is_paused(const struct places *places, const char *name)
 {
 	return !TAILQ_EMPTY(&places->pauses) && find(places, name) != NULL;

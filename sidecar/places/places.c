@@ -10,7 +10,66 @@
 
 #include "base/config.h"
 #include "base/log.h"
+#include "db/calls.h"
 #include "db/db.h"
+
+#define AGAIN_MS 50 /* where the question whether it is still the same database could not be asked */
+
+/* ---- another database behind a place --------------------------------------------------------- */
+
+struct returned
+{
+	struct place *place;
+	const struct db_reply *reply;
+};
+
+/* Whether what the database has of a namespace is older than is known. */
+static bool is_older(void *arg, const char *namespace_name)
+{
+	const struct returned *returned = arg;
+	struct placement placement;
+
+	directory_find(returned->place->places->options.directory, namespace_name, &placement);
+	return db_epoch_in(returned->reply, namespace_name) < placement.epoch;
+}
+
+static bool none_is_older(void *arg, const char *namespace_name)
+{
+	(void)arg;
+	(void)namespace_name;
+	return false;
+}
+
+static void ask_epochs(void *arg);
+
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	ask_epochs(arg);
+}
+
+static void on_epochs(void *arg, struct db_reply *reply)
+{
+	struct returned returned = {.place = arg, .reply = reply};
+
+	if (reply->status == DB_OK)
+		db_go_on(returned.place->db, is_older, &returned);
+	else if (reply->status == DB_ERROR) /* nor can anything be appended there */
+		db_go_on(returned.place->db, none_is_older, NULL);
+	else
+		ask_epochs(arg);
+}
+
+/* What was known of its namespaces may not hold any more: nothing is appended before that is known. */
+static void ask_epochs(void *arg)
+{
+	static const struct timeval pause = {.tv_usec = AGAIN_MS * 1000L};
+	struct place *place = arg;
+
+	if (!db_places(place->db, on_epochs, place))
+		event_base_once(place->places->base, -1, EV_TIMEOUT, on_again, place, &pause);
+}
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
 
@@ -22,7 +81,7 @@ static struct place *new_place(struct places *places, unsigned cluster, const ch
 
 	if (place == NULL)
 		return NULL;
-	*place = (struct place){.cluster = cluster, .version = version};
+	*place = (struct place){.cluster = cluster, .version = version, .places = places};
 	place->db = db_new(places->base, options->config,
 					   &(struct db_reached){
 						   .conninfo = conninfo,
@@ -35,6 +94,8 @@ static struct place *new_place(struct places *places, unsigned cluster, const ch
 		free(place);
 		return NULL;
 	}
+	if (options->directory != NULL)
+		db_on_return(place->db, ask_epochs, place);
 	atomic_store(&places->list[cluster], place);
 	if (places->opened != NULL)
 		places->opened(places->opened_arg, place);

@@ -25,6 +25,7 @@
 struct config;
 struct db;
 struct db_place;
+struct db_reply;
 struct event_base;
 struct place_pause;
 struct places;
@@ -36,6 +37,7 @@ struct place
 	unsigned cluster; /* its number; DIRECTORY_OWN: --database */
 	struct db *db;
 	unsigned version; /* of what it is reached by */
+	struct places *places;
 };
 
 struct places_options
@@ -77,6 +79,9 @@ bool places_ready(struct places *places, unsigned cluster);
 bool places_readable(struct places *places, unsigned cluster);
 bool places_reads_from_standby(struct places *places, unsigned cluster);
 bool places_uses(struct places *places, unsigned cluster);
+
+/* Whether a database refused because the namespace is sealed, or has moved. */
+bool places_refused(const struct db_reply *reply);
 
 /* ---- where a namespace is ------------------------------------------------------------------------------ */
 

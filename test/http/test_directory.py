@@ -408,6 +408,28 @@ def test_a_store_from_before_the_directorys_epoch_is_refused(clusters, make):
     assert client.write("s-1")["position"] == 1
 
 
+def test_a_store_from_a_backup_gets_no_append_that_waited_for_it(clusters, served, make):
+    name, client = make("a")
+    client.write("s-1")
+    move = Move(clusters, name, "a", "b").all()
+    client.write("s-1")
+    other, untouched = make("b")
+    untouched.write("s-1")
+    clusters.b.stop("immediate")
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(client.refused, "stream.write", "s-1", MESSAGE)
+        beside = pool.submit(untouched.write, "s-1")
+        time.sleep(0.5)
+        aside = clusters.b.elsewhere().start()  # where the server does not find it
+        sql(aside.connect(), "UPDATE millrace.namespaces SET epoch = 1 WHERE name = %s", name)
+        aside.stop()
+        clusters.b.start()
+        error = waiting.result(30)
+        assert beside.result(30)["position"] == 1
+    assert (error.status, error.code, error.details) == (421, "NAMESPACE_MOVED", {"cluster": "b", "epoch": 2})
+    assert sql(clusters.connect("b"), f'SELECT count(*) FROM "{move.schema}".messages') == [(2,)]
+
+
 # A cluster is away
 
 

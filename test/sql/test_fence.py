@@ -1,11 +1,12 @@
 """A namespace that is sealed takes no writes, and one that has moved no reads either (extension/store/fence.c)."""
 import json
+import subprocess
 import threading
 
 import psycopg2
 import pytest
 
-from store import new_id, sql, wait_until
+from store import PG_BIN, new_id, sql, wait_until
 
 SEALED, MOVED = "MR028", "MR029"
 NAMES = iter(range(1000))
@@ -65,7 +66,7 @@ def waits(connection, other):
 WRITES = [
     "SELECT millrace.append('a-1', 'T', '{}')",
     "SELECT millrace.append('a-1', 'T', '{}', expected_version => 0)",
-    "SELECT millrace.append('a-1', 'T', '{}', condition => '{\"query\": {\"items\": [{\"types\": [\"X\"]}]}}')",
+    "SELECT millrace.append('a-1', 'T', '{}', condition => '{\"failIfEventsMatch\": {\"items\": [{\"types\": [\"X\"]}]}}')",
     "SELECT millrace.append_messages('a-1', ARRAY[ROW('T', '{}', NULL, NULL)::millrace.new_message])",
     "SELECT millrace.append_streams(ARRAY[ROW('a-1', ARRAY[ROW('T', '{}', NULL, NULL)::millrace.new_message], NULL)"
     "::millrace.stream_append])",
@@ -281,18 +282,22 @@ def test_message_db_is_refused_too(connection):
         assert code(connection, f"SELECT * FROM message_store.{statement}") == MOVED
 
 
-def test_a_restored_database_has_the_state_of_the_dump(database, connection, shared_cluster):
+def test_a_restored_database_has_the_state_of_the_dump(connection, shared_cluster, folder):
     move(connection)
     sql(connection, "SELECT millrace.seal_namespace('other')")
-    dump = shared_cluster._run("pg_dump", "--dbname", connection.dsn).stdout
+    sql(connection, "SELECT millrace.create_directory(), millrace.add_cluster('a', 'host=a')")
+    sql(connection, "SELECT millrace.place_namespace('app', 'a')")
+    dump = folder + "/dump"
+    subprocess.run([f"{PG_BIN}/pg_dump", "-d", connection.dsn, "-Fc", "-f", dump], check=True)
     name = connection.info.dbname + "_restored"
     sql(shared_cluster.connect(), f"CREATE DATABASE {name}")
-    shared_cluster._run("psql", "-v", "ON_ERROR_STOP=1", "-q", "--dbname", shared_cluster.conninfo(name), "-c", dump)
+    subprocess.run([f"{PG_BIN}/pg_restore", "--exit-on-error", "-d", shared_cluster.conninfo(name), dump], check=True)
     restored = shared_cluster.connect(name)
     assert code(restored, "SELECT * FROM millrace.read_all(namespace => 'app')") == MOVED
     assert code(restored, "SELECT millrace.append('a-1', 'T', '{}', namespace => 'other')") == SEALED
     sql(restored, "SELECT millrace.unseal_namespace('other')")
     sql(restored, "SELECT millrace.append('a-1', 'T', '{}', namespace => 'other')")
+    assert sql(restored, "SELECT namespace, cluster FROM millrace.directory_entries()") == [("app", "a")]
 
 
 # the directory

@@ -1,0 +1,137 @@
+/*
+ * copy.c: a copy of a namespace is made, follows, and is dropped.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "move/internal.h"
+
+#define TELL_MS 5000
+#define LOOK_MS 100
+
+static const char slot_sql[] = "SELECT pg_create_logical_replication_slot($1, 'pgoutput')"
+							   " WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)";
+static const char drop_slot_sql[] = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+									" WHERE slot_name = $1 AND database = current_database()";
+static const char copied_sql[] =
+	"SELECT count(*) FILTER (WHERE r.srsubstate <> 'r') FROM pg_subscription_rel r"
+	" JOIN pg_subscription s ON s.oid = r.srsubid JOIN pg_database d ON d.oid = s.subdbid"
+	" WHERE s.subname = $1 AND d.datname = current_database()";
+static const char reached_sql[] =
+	"SELECT confirmed_flush_lsn >= $2::pg_lsn FROM pg_replication_slots WHERE slot_name = $1";
+
+/* ---- making it ------------------------------------------------------------- */
+
+bool move_offer(struct move *move, struct move_side *leader, const char *link, struct buf *offer)
+{
+	return move_ask(move, &leader->session, offer, "publish the namespace",
+					"SELECT millrace.move_offer($1, $2)", MOVE_PARAMS(move->namespace_name, link)) &&
+		   move_ask(move, &leader->session, NULL, "make a replication slot", slot_sql, MOVE_PARAMS(link));
+}
+
+/* Waits until all rows that were there have arrived. */
+static bool await_copy(struct move *move)
+{
+	struct buf left = {0};
+	uint64_t told = clock_ms();
+	bool done = false;
+
+	while (!done && !move_is_stopping() &&
+		   move_ask(move, &move->target.session, &left, "look how far the copy is", copied_sql,
+					MOVE_PARAMS(move->link)))
+	{
+		done = strcmp(left.data, "0") == 0;
+		if (!done && clock_passed(clock_ms(), told, TELL_MS))
+		{
+			printf("copying: %s tables are not there yet\n", left.data);
+			fflush(stdout);
+			told = clock_ms();
+		}
+		if (!done)
+			move_wait(LOOK_MS);
+	}
+	buf_free(&left);
+	return done;
+}
+
+bool move_start(struct move *move)
+{
+	struct buf offer = {0};
+	bool started;
+
+	started = move_offer(move, &move->source, move->link, &offer);
+	move_die_at("offered");
+	started = started && move_ask(move, &move->target.session, NULL, "make the copy",
+								  "SELECT millrace.move_receive($1, $2::jsonb)",
+								  MOVE_PARAMS(move->namespace_name, offer.data));
+	move_die_at("received");
+	started = started && move_ask(move, &move->directory, NULL, "note the move",
+								  "SELECT FROM millrace.begin_move($1, $2, true)",
+								  MOVE_PARAMS(move->namespace_name, move->target.name));
+	move_die_at("noted");
+	started = started && move_ask(move, &move->target.session, NULL, "let the copy follow",
+								  "SELECT millrace.move_subscribe($1, $2, $3, true)",
+								  MOVE_PARAMS(move->namespace_name, move->link, move->source.conninfo));
+	move_die_at("subscribed");
+	buf_free(&offer);
+	return started && await_copy(move);
+}
+
+/* ---- following ------------------------------------------------------------- */
+
+bool move_await(struct move *move, struct move_side *leader, const char *link, uint64_t ms, bool *reached)
+{
+	struct buf lsn = {0}, answer = {0};
+	uint64_t until = clock_ms() + ms, told = clock_ms();
+	bool asked = move_ask(move, &leader->session, &lsn, "look where the log is",
+						  "SELECT pg_current_wal_flush_lsn()", 0, NULL);
+
+	*reached = false;
+	while (asked && !*reached)
+	{
+		asked = move_ask(move, &leader->session, &answer, "look how far the copy is", reached_sql,
+						 MOVE_PARAMS(link, lsn.data));
+		*reached = asked && move_is_true(&answer);
+		if (asked && answer.len <= 1)
+			asked = move_fail(move, "cluster \"%s\" has lost the replication slot %s", leader->name, link);
+		if (!asked || *reached || clock_ms() > until || move_is_stopping())
+			break;
+		if (clock_passed(clock_ms(), told, TELL_MS))
+		{
+			printf("waiting for the copy to catch up; if it doesn't, the log of its cluster says why\n");
+			fflush(stdout);
+			told = clock_ms();
+		}
+		move_wait(ms < TELL_MS * 10 ? 5 : LOOK_MS);
+	}
+	buf_free(&lsn);
+	buf_free(&answer);
+	return asked;
+}
+
+/* ---- ending it ------------------------------------------------------------- */
+
+bool move_unlink(struct move *move, struct move_side *leader, struct move_side *follower, const char *link)
+{
+	return move_ask(move, &follower->session, NULL, "end the replication", "SELECT millrace.move_unlink($1)",
+					MOVE_PARAMS(link)) &&
+		   move_insist(move, &leader->session, "drop the replication slot", drop_slot_sql,
+					   MOVE_PARAMS(link)) &&
+		   move_ask(move, &leader->session, NULL, "end the replication", "SELECT millrace.move_unlink($1)",
+					MOVE_PARAMS(link));
+}
+
+bool move_drop(struct move *move, struct move_side *side)
+{
+	return move_insist(move, &side->session, "drop the copy",
+					   "SELECT millrace.move_drop($1) FROM millrace.namespaces"
+					   " WHERE name = $1 AND (state = 'moved' OR epoch = 0)",
+					   MOVE_PARAMS(move->namespace_name));
+}
+
+bool move_forget(struct move *move)
+{
+	return move_ask(move, &move->directory, NULL, "end the move",
+					"DELETE FROM millrace.moves WHERE namespace = $1", MOVE_PARAMS(move->namespace_name));
+}

@@ -1,0 +1,12 @@
+/*
+ * move: the command `millrace move`, which takes a namespace from one cluster to another.
+ */
+#ifndef MILLRACE_MOVE_H
+#define MILLRACE_MOVE_H
+
+struct config;
+
+/* Returns an exit code, 0 or 1, and has said on stderr what was wrong. */
+int move_run(const struct config *config);
+
+#endif

@@ -1,0 +1,286 @@
+"""`millrace move` takes a namespace to another cluster while it is in use, and may be killed anywhere."""
+import sys
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from clusters import ELSEWHERE, SEALED, STEPS, Clusters, Use  # noqa: E402
+from store import sql, temporary_folder, wait_until  # noqa: E402
+
+NAMES = iter(f"n{number}" for number in range(1000))
+CONTENT = ["SELECT * FROM {schema}.messages ORDER BY global_position", "SELECT * FROM {schema}.stream_floors ORDER BY stream",
+           "SELECT * FROM {schema}.removed_ids ORDER BY id", "SELECT * FROM {schema}.consumers ORDER BY id",
+           "SELECT * FROM {schema}.consumer_claims ORDER BY claim", "SELECT * FROM {schema}.consumer_streams ORDER BY stream",
+           "SELECT * FROM {schema}.consumer_skipped ORDER BY global_position", "SELECT last_value FROM {schema}.consumer_numbers"]
+BESIDE = ["SELECT description, metadata, token_hash, created_at, requests_per_second FROM millrace.namespaces WHERE name = %s",
+          "SELECT * FROM millrace.tokens WHERE namespace = %s ORDER BY name", "SELECT * FROM millrace.retention WHERE namespace = %s",
+          "SELECT * FROM millrace.sweeps WHERE namespace = %s ORDER BY category, by_age",
+          "SELECT * FROM millrace.removals WHERE namespace = %s ORDER BY id"]
+
+
+@pytest.fixture(scope="module")
+def clusters():
+    clusters = Clusters(temporary_folder())
+    yield clusters
+    clusters.stop()
+
+
+@pytest.fixture
+def namespace(clusters):
+    name = next(NAMES)
+    clusters.create(name)
+    return name
+
+
+def code(connection, statement, *arguments):
+    try:
+        sql(connection, statement, *arguments)
+    except psycopg2.Error as error:
+        return error.pgcode
+    return None
+
+
+def fill(connection, name):
+    """Something of everything that a namespace can have."""
+    for statement in [
+            f"SET millrace.namespace = '{name}'",
+            "SELECT millrace.append('a-' || n % 7, 'T', jsonb_build_object('n', n), '{\"tags\": [\"x\"]}') FROM generate_series(1, 60) n",
+            f"SELECT millrace.set_namespace_token('{name}', encode(sha256('{name}'), 'hex'))",
+            f"SELECT millrace.create_token('t', '{{read}}', encode(sha256('t{name}'), 'hex'), now() + '1 day')",
+            f"SELECT millrace.create_token('r', '{{read}}', encode(sha256('r{name}'), 'hex')), millrace.revoke_token('r')",
+            f"SELECT millrace.set_namespace_limits('{name}', 1000)",
+            "SELECT millrace.remove_stream('a-1')", "SELECT millrace.truncate_stream('a-2', 2)",
+            "SELECT millrace.close_stream('a-3')", "SELECT millrace.redact_stream('a-4')",
+            "SELECT millrace.set_retention('a', '1 day', 100, hold => '{c}')", "SELECT millrace.index_tags()",
+            "SELECT millrace.create_consumer('c', 'a')", "SELECT millrace.consumer_next('c', 3, member => 'm', lease => '1 hour')",
+            "SELECT millrace.consumer_next('c', 3, member => 'n', lease => '1 hour')",
+            "SELECT millrace.sweep()"]:
+        sql(connection, statement)
+
+
+def content(connection, name):
+    return [sql(connection, query.format(schema="millrace_" + name)) for query in CONTENT] + [
+        sql(connection, query, name) for query in BESIDE]
+
+
+def state(clusters, on, name):
+    rows = sql(clusters.connect(on), "SELECT state, epoch, moved_to FROM millrace.namespaces WHERE name = %s", name)
+    return rows[0] if rows else None
+
+
+def test_all_of_a_namespace_is_the_same_elsewhere(clusters, namespace):
+    source = clusters.connect("a")
+    sql(source, "SELECT setval('millrace.removals_id_seq', 1000)")
+    fill(source, namespace)
+    before = content(source, namespace)
+    indexes = "SELECT indexdef FROM pg_indexes WHERE schemaname = %s ORDER BY indexdef"
+    claim = sql(source, "SELECT claim FROM millrace.consumer_claims('c') ORDER BY claim")[0][0]
+    said = clusters.moved(namespace, "--to", "b")
+    assert "is moved" in said and int(said.split("waited for ")[1].split(" ms")[0]) < 2000
+    target = clusters.connect("b")
+    assert content(target, namespace) == before
+    assert sql(target, indexes, "millrace_" + namespace) != []
+    assert (state(clusters, "a", namespace), state(clusters, "b", namespace)) == (None, ("open", 2, None))
+    assert clusters.left_over() == [] and clusters.moves() == []
+    # It goes on where it was: positions, floors, tags, claims, numbers of removals.
+    sql(target, f"SET millrace.namespace = '{namespace}'")
+    last = max(row[0] for row in before[0])
+    assert sql(target, "SELECT \"position\", global_position FROM millrace.append('a-1', 'T', '{}')") == [(9, last + 1)]
+    assert code(target, "SELECT millrace.append('a-3', 'T', '{}')") == "MR021"
+    assert sql(target, "SELECT count(*) FROM millrace.check_tags()") == [(0,)]
+    sql(target, "SELECT millrace.consumer_settle('c', %s)", claim)
+    sql(target, "SELECT millrace.truncate_stream('a-5', 1)")
+    assert sql(target, "SELECT max(id) > 1000 FROM millrace.removals()") == [(True,)]
+    assert sql(target, "SELECT rights FROM millrace.token_rights(encode(sha256(%s), 'hex'), %s)", b"t" + namespace.encode(),
+               namespace) == [(["read"],)]
+
+
+@pytest.mark.parametrize("at", STEPS)
+def test_a_move_that_is_killed_anywhere_goes_on_when_it_is_run_again(clusters, at):
+    name = next(NAMES)
+    clusters.create(name)
+    fill(clusters.connect("a"), name)
+    with Use(clusters, name) as use:
+        wait_until(lambda: use.count() > 20, "some messages")
+        assert clusters.killed(name, "--to", "b", at=at)
+        clusters.moved(name, "--to", "b") if clusters.moves() or clusters.where(name) == "a" else None
+        done = use.count()
+        wait_until(lambda: use.count() > done + 20, "more messages")
+    assert clusters.where(name) == "b"
+    assert (state(clusters, "a", name), state(clusters, "b", name)) == (None, ("open", 2, None))
+    assert clusters.left_over() == [] and clusters.moves() == []
+
+
+@pytest.mark.parametrize("at", STEPS)
+def test_a_way_back_that_is_killed_anywhere_goes_on_when_it_is_run_again(clusters, at):
+    name = next(NAMES)
+    clusters.create(name)
+    fill(clusters.connect("a"), name)
+    with Use(clusters, name) as use:
+        clusters.moved(name, "--to", "b", "--start")
+        clusters.moved(name, "--switch")
+        assert state(clusters, "a", name) == ("moved", 2, "b")
+        done = use.count()
+        wait_until(lambda: use.count() > done + 20, "messages on the new cluster")
+        if clusters.killed(name, "--reverse", at=at):
+            clusters.moved(name, "--reverse")
+        done = use.count()
+        wait_until(lambda: use.count() > done + 20, "messages on the old cluster")
+    assert clusters.where(name) == "a"
+    assert (state(clusters, "a", name), state(clusters, "b", name)) == (("open", 3, None), None)
+    assert clusters.left_over() == [] and clusters.moves() == []
+
+
+@pytest.mark.parametrize("at", STEPS[:8])
+def test_a_start_is_given_up(clusters, at):
+    name = next(NAMES)
+    clusters.create(name)
+    with Use(clusters, name) as use:
+        wait_until(lambda: use.count() > 20, "some messages")
+        assert clusters.killed(name, "--to", "b", at=at)
+        if clusters.moves():
+            clusters.moved(name, "--reverse")
+        else:  # nothing is noted yet: it is started, and given up
+            clusters.moved(name, "--to", "b", "--start")
+            clusters.moved(name, "--reverse")
+        done = use.count()
+        wait_until(lambda: use.count() > done + 20, "more messages")
+    assert (state(clusters, "a", name), state(clusters, "b", name)) == (("open", 1, None), None)
+    assert clusters.left_over() == [] and clusters.moves() == []
+
+
+def test_what_is_not_there_and_what_is_in_the_way_is_told(clusters, namespace):
+    def refused(*arguments):
+        done = clusters.move(*arguments)
+        assert done.returncode == 1
+        return done.complained
+
+    assert 'namespace "none" is not in the directory' in refused("none", "--to", "b")
+    assert 'cluster "c" is not in the directory' in refused(namespace, "--to", "c")
+    assert f'namespace "{namespace}" is on cluster "a" already' in refused(namespace, "--to", "a")
+    assert f'namespace "{namespace}" is not being moved' in refused(namespace, "--switch")
+    sql(clusters.connect("b"), "SELECT millrace.create_namespace(%s), millrace.append('a', 'T', '{}', namespace => %s)", namespace,
+        namespace) if False else None
+    sql(clusters.connect("b"), "SELECT millrace.create_namespace(%s)", namespace)
+    sql(clusters.connect("b"), "SELECT millrace.append('a', 'T', '{}', namespace => %s)", namespace)
+    assert f'namespace "{namespace}" exists already on the cluster' in refused(namespace, "--to", "b")
+    sql(clusters.connect("b"), "SELECT millrace.drop_namespace(%s)", namespace)
+    clusters.moved(namespace, "--to", "b", "--start")
+    assert f'namespace "{namespace}" is being moved to "b" already' in refused(namespace, "--to", "a")
+    assert "was not switched yet" in refused(namespace, "--finish")
+    assert code(clusters.directory(), "SELECT millrace.unplace_namespace(%s)", namespace) == "MR028"
+    assert code(clusters.connect("b"), "SELECT millrace.head(%s)", namespace) == SEALED
+    clusters.moved(namespace, "--switch")
+    assert "was switched already" in refused(namespace, "--start")
+    assert code(clusters.connect("a"), "SELECT millrace.head(%s)", namespace) == ELSEWHERE
+    clusters.moved(namespace, "--finish")
+
+
+def test_wrong_usage_is_told(clusters):
+    for arguments in [("n", "--start", "--switch"), ("n",), ()]:
+        assert clusters.move(*arguments).returncode == 2 if arguments else True
+
+
+def test_a_prepared_transaction_lets_no_namespace_be_sealed(clusters, namespace):
+    writer = clusters.connect("a")
+    sql(writer, "BEGIN")
+    sql(writer, "SELECT millrace.append('p', 'T', '{}', namespace => %s)", namespace)
+    sql(writer, "PREPARE TRANSACTION 'two'")
+    clusters.moved(namespace, "--to", "b", "--start")
+    process = clusters.move(namespace, "--switch", wait=False)
+    watcher = clusters.connect("a")
+    wait_until(lambda: sql(watcher, "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation WHERE NOT l.granted "
+                           "AND c.relname = 'messages'")[0][0] > 0, "the sealing waits")
+    sql(watcher, "COMMIT PREPARED 'two'")
+    said, complained = process.communicate(timeout=60)
+    assert process.returncode == 0, complained
+    assert sql(clusters.connect("b"), "SELECT count(*) FROM millrace.read_all(namespace => %s)", namespace) == [(1,)]
+    clusters.moved(namespace, "--finish")
+
+
+def test_a_copy_that_is_not_the_same_is_refused_and_the_namespace_goes_on(clusters, namespace):
+    fill(clusters.connect("a"), namespace)
+    clusters.moved(namespace, "--to", "b", "--start")
+    other = clusters.connect("b")
+    sql(other, "SET session_replication_role = replica")
+    sql(other, f"UPDATE millrace_{namespace}.consumers SET reason = 'tampered'")
+    done = clusters.move(namespace, "--switch")
+    assert done.returncode == 1 and "the copy is not the same" in done.complained and "it was unsealed" in done.complained
+    assert state(clusters, "a", namespace) == ("open", 1, None)
+    sql(other, f"UPDATE millrace_{namespace}.consumers SET reason = NULL")
+    sql(other, f"UPDATE millrace_{namespace}.messages SET data = '{{}}' WHERE global_position = 30")
+    done = clusters.move(namespace, "--switch")
+    assert done.returncode == 1 and "the copy is not the same" in done.complained
+    assert state(clusters, "a", namespace) == ("open", 1, None)
+    clusters.moved(namespace, "--reverse")
+
+
+def test_a_copy_that_can_t_follow_is_not_waited_for_under_the_seal(clusters, namespace):
+    fill(clusters.connect("a"), namespace)
+    clusters.moved(namespace, "--to", "b", "--start")
+    other = clusters.connect("b")
+    sql(other, "BEGIN")
+    process = clusters.move(namespace, "--switch", "--max-pause", "1", wait=False)
+    watcher = clusters.connect("a")
+    sql(other, f"LOCK TABLE millrace_{namespace}.messages IN SHARE MODE")
+    sql(clusters.connect("a"), "SELECT millrace.append('late', 'T', '{}', namespace => %s)", namespace)
+    sql(other, "SELECT pg_sleep(3)")
+    sql(other, "COMMIT")
+    process.communicate(timeout=100)
+    if process.returncode:
+        clusters.moved(namespace, "--switch")
+    clusters.moved(namespace, "--finish")
+    assert sql(other, "SELECT count(*) FROM millrace.read_all(namespace => %s) WHERE stream_name = 'late'", namespace) == [(1,)]
+    watcher.close()
+
+
+def test_a_namespace_of_message_db_moves(clusters):
+    source, target = clusters.connect("a"), clusters.connect("b")
+    sql(source, "SELECT millrace.install_message_db()")
+    sql(source, "SELECT message_store.write_message(gen_random_uuid()::varchar, 'a-1', 'T', '{}')")
+    clusters.place("default")
+    clusters.moved("default", "--to", "b", "--start")
+    clusters.moved("default", "--switch")
+    assert code(source, "SELECT message_store.write_message(gen_random_uuid()::varchar, 'a-1', 'T', '{}')") == ELSEWHERE
+    assert sql(target, "SELECT message_store.write_message(gen_random_uuid()::varchar, 'a-1', 'T', '{}')") == [(1,)]
+    clusters.moved("default", "--finish")
+    assert state(clusters, "a", "default") == ("moved", 2, "b")
+    clusters.moved("default", "--to", "a")
+    assert sql(source, "SELECT message_store.write_message(gen_random_uuid()::varchar, 'a-1', 'T', '{}')") == [(2,)]
+    assert clusters.left_over() == []
+
+
+def test_owners_and_privileges_go_along(clusters):
+    name = next(NAMES)
+    clusters.create(name)
+    source, target = clusters.connect("a"), clusters.connect("b")
+    for connection in (source, target):
+        sql(connection, "CREATE ROLE keeper")
+        sql(connection, "CREATE ROLE \"odd reader\"")
+    sql(source, f"ALTER TABLE millrace_{name}.messages OWNER TO keeper")
+    sql(source, f"GRANT USAGE ON SCHEMA millrace_{name} TO \"odd reader\", keeper")
+    sql(source, f"GRANT SELECT ON millrace_{name}.messages TO \"odd reader\"")
+    sql(source, f"ALTER TABLE millrace_{name}.stream_floors OWNER TO keeper")
+    sql(source, f"ALTER TABLE millrace_{name}.removed_ids OWNER TO keeper")
+    clusters.moved(name, "--to", "b")
+    sql(target, "SET ROLE \"odd reader\"")
+    assert sql(target, "SELECT count(*) FROM millrace.read_all(namespace => %s)", name) == [(0,)]
+    assert code(target, "SELECT millrace.append('a', 'T', '{}', namespace => %s)", name) == "42501"
+    sql(target, "RESET ROLE")
+    sql(target, "SET ROLE keeper")
+    sql(target, "SELECT millrace.append('a', 'T', '{}', namespace => %s)", name)
+
+
+def test_functions_of_others_are_not_run_by_replication(clusters, namespace):
+    source = clusters.connect("a")
+    sql(source, "CREATE ROLE stranger")
+    sql(source, "CREATE FUNCTION public.mine(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1'")
+    sql(source, "ALTER FUNCTION public.mine(text) OWNER TO stranger")
+    sql(source, f"CREATE INDEX ON millrace_{namespace}.messages (public.mine(type))")
+    done = clusters.move(namespace, "--to", "b")
+    assert done.returncode == 1 and "function public.mine(text) would run with a superuser's rights" in done.complained
+    sql(source, "DROP FUNCTION public.mine(text) CASCADE")
+    clusters.moved(namespace, "--to", "b")
