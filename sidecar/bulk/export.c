@@ -418,7 +418,7 @@ static bool check_reply(struct export *export, const struct db_reply *reply)
 
 	if (reply->status == DB_OK)
 	{
-		export->reading.seat = reply->seat;
+		export->reading = (struct db_reading){.seat = reply->seat}; /* which has min_position */
 		return true;
 	}
 	if (reply->status == DB_GONE)

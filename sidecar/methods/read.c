@@ -133,6 +133,7 @@ static void on_page(void *arg, struct db_reply *reply)
 		return;
 	}
 	call->seat = reply->seat;
+	call->min_position = 0; /* which that has */
 	page = db_page_of(reply);
 	answer.more = page.next.is_set;
 	if (call->messages_left > 0)

@@ -10,6 +10,7 @@ import pytest
 
 from store import ZERO_TOKEN, Cluster, Server, sql, temporary_folder, wait_until
 from subscriber import Subscriber, append, global_positions
+from test_primary_reads import Switch
 
 DEFAULTS = ("--token", ZERO_TOKEN, "--workers", "1", "--retry-window", "20", "--admin-listen", "127.0.0.1:0",
             "--min-position-wait", "1")
@@ -535,6 +536,35 @@ def test_the_pages_of_an_answer_have_no_hole_when_their_standby_goes_away(three,
     positions = [int(number) for number in re.findall(rb'"account-1","T",\d+,(\d+),', got)]
     positions = positions or [int(n) for n in re.findall(rb'"T",(?:\d+),(\d+),', got)]
     assert positions == list(range(80, 0, -1))
+
+
+def test_connections_that_lead_to_different_standbys_tell_one_story(three, start, follow):
+    """One address leads to both in turn: a session with the one, and a session with the other, which is behind."""
+    ahead, behind = three.standbys
+    switch = Switch(*(f"{cluster.folder}/.s.PGSQL.5432" for cluster in three.standbys))
+    server = start("--database", three.primary.conninfo(), "--read-database",
+                   f"host=127.0.0.1 port={switch.port} dbname=postgres user=tester", *DEFAULTS, "--read-connections",
+                   "2", token=ZERO_TOKEN)
+    reads_from(server, "standby")
+    client = server.client()
+    append(client, "account-1", 5)
+    replayed(three.primary, behind)
+    pause(behind)
+    append(client, "account-1", 20)
+    replayed(three.primary, ahead)
+    subscribers = [follow(server, **kind) for kind in KINDS * 3]
+    for n in range(20):  # each is answered here or there, and has no hole
+        for direction, begin in ("forward", 1), ("backward", 25):
+            body = client.call("category.get", "account", {"direction": direction, "minPosition": 25 * (n % 2)})
+            positions = [message[4] for message in body]
+            assert len(positions) == 25 or (n % 2 == 0 and len(positions) == 5)
+            assert sorted(positions) == list(range(1, len(positions) + 1))
+    append(client, "account-1", 5)
+    time.sleep(0.5)
+    resume(behind)
+    for subscriber in subscribers:
+        assert told(subscriber, 30) == list(range(1, 31))
+    switch.close()
 
 
 # Failover
