@@ -32,12 +32,12 @@ struct config
 	/* Where each setting came from, an enum setting_source, in the order of the command's table. */
 	unsigned char sources[CONFIG_SETTINGS_MAX];
 	/* serve */
-	int64_t port;				/* 0 = any free port */
-	const char *listen;			/* address; NULL = all, IPv4 and IPv6 */
-	const char *admin_listen;	/* host:port; empty = none; NULL = CONFIG_ADMIN_LISTEN if it is free */
-	const char *database;		/* libpq connection string; NULL = the private PostgreSQL */
-	const char *database_file;	/* where it came from; NULL = not from a file */
-	const char *read_database;	/* the same of its standbys; NULL = all reads go to `database` */
+	int64_t port;			   /* 0 = any free port */
+	const char *listen;		   /* address; NULL = all, IPv4 and IPv6 */
+	const char *admin_listen;  /* host:port; empty = none; NULL = CONFIG_ADMIN_LISTEN if it is free */
+	const char *database;	   /* libpq connection string; NULL = the private PostgreSQL */
+	const char *database_file; /* where it came from; NULL = not from a file */
+	const char *read_database; /* the same of its standbys; NULL = all reads go to `database` */
 	const char *read_database_file;
 	const char *directory_file; /* where it came from; NULL = not from a file */
 	const char *directory_copy; /* a file; NULL = none */

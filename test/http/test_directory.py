@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from clusters import Clusters, Move
+from several_clusters import Clusters, Move
 from store import Client, Server, new_id, sql, token_for, wait_until
 from subscriber import Subscriber
 
