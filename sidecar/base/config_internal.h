@@ -128,6 +128,8 @@ bool config_refuse_both(const char *first, const char *second);
  */
 bool config_check_postgres(const struct config *config, const struct command *command);
 
+/* The same of --buffer-bytes and what has to fit there. */
+bool config_check_buffer_bytes(const struct config *config);
 /* The same of those about several clusters. */
 bool config_check_directory(const struct config *config);
 
