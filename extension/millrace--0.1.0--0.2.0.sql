@@ -2697,7 +2697,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid AND d.datname = current_database() WHERE s.subname = link) THEN
         -- The slot is there, so this is a transaction's.
         EXECUTE format('CREATE SUBSCRIPTION %1$I CONNECTION %2$L PUBLICATION %1$I WITH (create_slot = false, slot_name = %1$L, copy_data = %3$s)',
-                       link, conninfo, copy);
+                       link, conninfo, copy::text);
     END IF;
 END $$;
 COMMENT ON FUNCTION millrace.move_subscribe(text, text, text, boolean) IS 'internal: lets a copy of a namespace follow';
@@ -2753,9 +2753,9 @@ BEGIN
             = (SELECT r.token_hash, r.description, r.metadata, r.created_at, r.requests_per_second, r.bytes_per_second
                FROM jsonb_populate_record(NULL::millrace.namespaces, settings) r)
         WHERE n.name = move_settle.name;
-    DELETE FROM millrace.tokens t WHERE t.namespace = name;
-    DELETE FROM millrace.retention r WHERE r.namespace = name; -- with its sweeps
-    DELETE FROM millrace.removals r WHERE r.namespace = name;
+    DELETE FROM millrace.tokens t WHERE t.namespace = move_settle.name;
+    DELETE FROM millrace.retention r WHERE r.namespace = move_settle.name; -- with its sweeps
+    DELETE FROM millrace.removals r WHERE r.namespace = move_settle.name;
     INSERT INTO millrace.tokens SELECT * FROM jsonb_populate_recordset(NULL::millrace.tokens, nullif(settings->'tokens', 'null'));
     INSERT INTO millrace.retention SELECT * FROM jsonb_populate_recordset(NULL::millrace.retention, nullif(settings->'retention', 'null'));
     INSERT INTO millrace.sweeps SELECT * FROM jsonb_populate_recordset(NULL::millrace.sweeps, nullif(settings->'sweeps', 'null'));
@@ -2824,9 +2824,9 @@ BEGIN
     END IF;
     PERFORM millrace.set_fence(name, known.schema, false);
     EXECUTE (SELECT format('TRUNCATE %s', string_agg(t::text, ', ')) FROM millrace.purged_tables(known.schema) t);
-    DELETE FROM millrace.tokens t WHERE t.namespace = name;
-    DELETE FROM millrace.retention r WHERE r.namespace = name;
-    DELETE FROM millrace.removals r WHERE r.namespace = name;
+    DELETE FROM millrace.tokens t WHERE t.namespace = move_drop.name;
+    DELETE FROM millrace.retention r WHERE r.namespace = move_drop.name;
+    DELETE FROM millrace.removals r WHERE r.namespace = move_drop.name;
     IF known.state = 'sealed' THEN
         UPDATE millrace.namespaces n SET state = 'open', epoch = 1 WHERE n.name = move_drop.name; -- as it was
     ELSE

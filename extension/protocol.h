@@ -16,6 +16,7 @@
 
 /* Bytes.  A stream name must fit a btree entry (2704 bytes) together with a position. */
 #define MAX_NAMESPACE_NAME 200
+#define MAX_CLUSTER_NAME 200
 #define MAX_NAME 2000 /* of a stream, a category, a type */
 
 /* Of one call.  Each is a heavyweight lock; all sessions share a table, by default with room for 12,000. */

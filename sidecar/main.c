@@ -37,7 +37,6 @@
 #include "serve/connections.h"
 #include "serve/worker.h"
 
-#define DEFAULT_WORKERS_MAX 4
 #define READY_WAIT_MS 10000
 #define POLL_MS 2
 
@@ -149,27 +148,6 @@ static bool catch_signals(struct server *server)
 	if (getpid() == 1 && server->config.database != NULL)
 		sigaction(SIGCHLD, &ignore, NULL);
 	return true;
-}
-
-/*
- * Half the cores: Postgres needs the others.  And the fewer the workers, the larger the batches, each of
- * which pays for a transaction and a flush: on two cores one worker did 1.2 to 1.8 times the durable appends
- * of two (bench/README.md).
- */
-static unsigned count_workers(const struct config *config)
-{
-	struct machine machine;
-
-	machine_look(&machine);
-	if (machine.limited)
-		log_info("this container may use %llu MB of memory and %.3g processors",
-				 (unsigned long long)machine.memory / 1024 / 1024, machine.processors);
-	if (config->workers > 0)
-		return (unsigned)config->workers;
-	if (machine.processors < 4)
-		return 1;
-	return machine.processors / 2 < DEFAULT_WORKERS_MAX ? (unsigned)(machine.processors / 2)
-														: DEFAULT_WORKERS_MAX;
 }
 
 /* A token that isn't one for namespace default must be known as a mistake before anything starts. */
@@ -381,7 +359,7 @@ static void announce(const struct server *server)
 
 static bool start(struct server *server, struct buf *error)
 {
-	server->nworkers = count_workers(&server->config);
+	server->nworkers = machine_workers(&server->config);
 	descriptors_reserve(&server->config, server->nworkers);
 	server->listeners = calloc(server->nworkers, sizeof(*server->listeners));
 	server->workers = calloc(server->nworkers, sizeof(struct worker *));

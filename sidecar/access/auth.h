@@ -2,8 +2,8 @@
  * auth: which namespace a request may work in, where that is, what it may do there, and how much it may ask
  * for.
  *
- * What Postgres said about a token and its namespace is believed for a second, but not beyond the token's end,
- * or until a namespace or a token changes here, which raises `generation`, or until a connection to that
+ * What Postgres said about a token and its namespace is believed for a second, but not beyond the token's
+ * end, or until a namespace or a token changes here, which raises `generation`, or until a connection to that
  * Postgres was lost and is back.  One per worker.
  */
 #ifndef MILLRACE_AUTH_H

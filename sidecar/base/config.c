@@ -366,26 +366,6 @@ static bool set_from_environment(struct config *config, const struct command *co
 	return true;
 }
 
-/*
- * A request's buffer grows by doubling, so it may be twice as large as the request: where that is more than
- * there may be, a request of the allowed size would be refused as long as the server runs.
- */
-static bool check_buffer_bytes(const struct config *config)
-{
-	char buffer[32], body[32], header[32];
-
-	if (config->buffer_bytes / 2 >= config->max_body + config->max_header)
-		return true;
-	config_format_bytes(config->buffer_bytes, buffer, sizeof(buffer));
-	config_format_bytes(config->max_body, body, sizeof(body));
-	config_format_bytes(config->max_header, header, sizeof(header));
-	fprintf(stderr,
-			"millrace: --buffer-bytes %s is too little for --max-body %s and --max-header %s: "
-			"it must be at least twice both together\n",
-			buffer, body, header);
-	return false;
-}
-
 static void help(FILE *out)
 {
 	fputs("millrace: an event and message store inside PostgreSQL, served as JSON-RPC over HTTP\n"
@@ -460,7 +440,7 @@ static int parse_command(struct config *config, const struct command *command, i
 		return 2;
 	code = config_read_secret_files(config, command);
 	if (code < 0 && command->number == COMMAND_SERVE &&
-		(!check_buffer_bytes(config) || !config_check_postgres(config, command) ||
+		(!config_check_buffer_bytes(config) || !config_check_postgres(config, command) ||
 		 !config_check_directory(config)))
 		return 2;
 	if (code < 0 && command->number == COMMAND_CONSUME && !config_check_consume(config))

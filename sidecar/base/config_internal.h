@@ -5,6 +5,7 @@
  *     config_flag.c    flags: finding the setting, and the nearest one when there is none
  *     config_value.c   text into a setting's value
  *     config_check.c   settings that contradict one another
+ *     config_limits.c  limits that do not fit together
  *     config_help.c    --help
  *     config_secret.c  secrets
  *     config_consume.c the settings of consume
@@ -163,6 +164,11 @@ extern const char config_move_usage[], config_move_description[], config_move_no
 
 /* False when something is missing or contradicts another (printed). */
 bool config_check_move(const struct config *config);
+
+/* ---- config_limits.c ------------------------------------------------------ */
+
+/* For serve: false when --buffer-bytes is too little (printed). */
+bool config_check_buffer_bytes(const struct config *config);
 
 /* ---- config_help.c -------------------------------------------------------- */
 

@@ -168,7 +168,8 @@ static void settle(struct import *import)
 		report_done(import);
 }
 
-void import_go_on(struct import *import)
+/* Something happened: takes what may be taken now, or lets the body go on; the import may be gone then. */
+static void go_on(struct import *import)
 {
 	if (import->fault.code == NULL && import->flight == NULL && import_batch_is_full(import->gathering))
 		import_send(import);
@@ -229,7 +230,7 @@ static void on_body_end(void *arg, enum http_body_end how)
 	import_reply_begin(&import->reply);
 	if (how != HTTP_BODY_COMPLETE)
 		import_set_fault(import, FAULT_IMPORT_FAILED, faults[how], import->lines.number + 1);
-	import_go_on(import);
+	go_on(import);
 }
 
 static const struct http_sink sink = {.data = on_data, .end = on_body_end};
@@ -290,6 +291,7 @@ static struct import *import_new(struct places *places, const struct place *plac
 	if (import == NULL)
 		return NULL;
 	import->places = places;
+	import->go_on = go_on;
 	import->db = place->db;
 	snprintf(import->namespace_name, sizeof(import->namespace_name), "%s", namespace_name);
 	event_assign(&import->discard_timeout, limits->base, -1, 0, on_discard_timeout, import);

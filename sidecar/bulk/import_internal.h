@@ -38,12 +38,8 @@ struct import
 	struct import_fault fault;
 	uint64_t fault_line;
 	struct import_archived archived;
+	void (*go_on)(struct import *import); /* something happened; it may be gone then */
 };
-
-/* ---- import.c ------------------------------------------------------------------------ */
-
-/* Something happened: takes what may be taken now, or lets the body go on; the import may be gone then. */
-void import_go_on(struct import *import);
 
 /* ---- sending.c ----------------------------------------------------------------------- */
 

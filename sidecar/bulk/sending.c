@@ -133,7 +133,7 @@ static void on_open(struct place_wait *wait, const struct error *error)
 						 batch->lines[0]);
 	if (import->fault.code != NULL)
 		land(import);
-	import_go_on(import);
+	import->go_on(import);
 }
 
 static void take_error(struct import *import, const struct db_reply *reply)
@@ -176,7 +176,7 @@ static void on_batch(void *arg, struct db_reply *reply)
 		else
 			take_success(import, &answer);
 	}
-	import_go_on(import);
+	import->go_on(import);
 }
 
 static void on_trial(void *arg, struct db_reply *reply)
@@ -191,5 +191,5 @@ static void on_trial(void *arg, struct db_reply *reply)
 	else
 		import->passing = import->failing - 1; /* the search ends with what is known */
 	search_fault(import);
-	import_go_on(import);
+	import->go_on(import);
 }

@@ -57,7 +57,8 @@ static void feed_close(struct feed *feed)
 		free(feed);
 }
 
-void feed_end(struct feed *feed)
+/* The namespace is gone: so is the feed.  Called with an answer only, so it is not freed here. */
+static void feed_end(struct feed *feed)
 {
 	feed_table_remove(feed); /* a listener that comes now gets a new one */
 	event_del(&feed->timer);
@@ -94,7 +95,7 @@ static void restart_each(struct listener_list *list)
 }
 
 /* The position was not that of a message which is sure to be there still. */
-void feed_restart(struct feed *feed)
+static void restart(struct feed *feed)
 {
 	struct listener *listener;
 
@@ -161,7 +162,7 @@ static bool check_answer(struct feed *feed, const struct db_reply *reply)
 	}
 	if (reply->status == DB_GONE)
 	{
-		feed_restart(feed);
+		restart(feed);
 		schedule(feed, 0);
 		return false;
 	}
@@ -173,7 +174,8 @@ static bool check_answer(struct feed *feed, const struct db_reply *reply)
 	return false;
 }
 
-bool feed_end_answer(struct feed *feed)
+/* Every answer ends with this.  False: the feed was closed meanwhile, and is freed now. */
+static bool end_answer(struct feed *feed)
 {
 	feed->asked = FEED_ASKED_NOTHING;
 	feed_queries_answered(feed);
@@ -201,7 +203,7 @@ static void take_tokens(struct feed *feed, const struct db_feed_state *state)
 	else if (!feed->asked_head && feed->seat == DB_AT_PRIMARY && db_reads_from_standby(feed->place->db))
 	{
 		feed->primary_only = false;
-		feed_restart(feed);
+		restart(feed);
 	}
 }
 
@@ -248,7 +250,7 @@ static void on_state(void *arg, struct db_reply *reply)
 
 		take_state(feed, &state, reply->seat);
 	}
-	if (feed_end_answer(feed) && !feed->failing)
+	if (end_answer(feed) && !feed->failing)
 		feed_ask(feed);
 }
 
@@ -302,7 +304,7 @@ static void on_messages(void *arg, struct db_reply *reply)
 		 */
 		more = !is_sure(feed) || take_messages(feed, reply);
 	}
-	if (feed_end_answer(feed) && !feed->failing)
+	if (end_answer(feed) && !feed->failing)
 		schedule_next(feed, more);
 }
 
@@ -325,7 +327,7 @@ static bool ask_state(struct feed *feed)
 {
 	feed->doubtful = feed->doubtful || (feed->position > 0 && !is_same_generation(feed));
 	if (feed->position > 0 && !is_same_connection(feed))
-		feed_restart(feed);
+		restart(feed);
 	choose_question(feed);
 	if (feed->asked_tokens)
 		feed->generation = atomic_load(feed->feeds->options.generation);
@@ -376,6 +378,27 @@ static bool ask_messages(struct feed *feed)
 	return asked;
 }
 
+/*
+ * At another place it begins anew, as after a crash: its listeners read from where they are.  Positions are
+ * the same there, so they are handed none twice and miss none.
+ */
+static void on_place(struct place_wait *wait, const struct error *error)
+{
+	struct feed *feed = (struct feed *)wait;
+	bool moved = feed_take_place(feed, error);
+
+	if (moved)
+		restart(feed);
+	if (error->code == ERROR_NAMESPACE_NOT_FOUND)
+		feed_end(feed);
+	if (!end_answer(feed))
+		return;
+	if (moved)
+		feed_ask(feed);
+	else /* it may take a moment, as on a standby */
+		schedule(feed, POLL_IDLE_MS);
+}
+
 /* Asks what is to be asked now, unless an answer is awaited. */
 static void feed_ask(struct feed *feed)
 {
@@ -386,21 +409,13 @@ static void feed_ask(struct feed *feed)
 	event_del(&feed->timer);
 	feed->woken = false;
 	if (feed->elsewhere || places_of(feed->feeds->places, feed->name) != feed->place)
-		sent = feed_seek(feed);
+		sent = feed_seek(feed, on_place);
 	else if (feed->position == 0 || !is_sure(feed) || clock_passed(clock_ms(), feed->checked_ms, CHECK_MS))
 		sent = ask_state(feed);
 	else
 		sent = ask_messages(feed);
 	if (!sent)
 		schedule(feed, RETRY_MS);
-}
-
-void feed_ask_soon(struct feed *feed, bool at_once)
-{
-	if (at_once)
-		feed_ask(feed);
-	else
-		schedule(feed, POLL_IDLE_MS);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)

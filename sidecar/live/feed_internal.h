@@ -2,7 +2,8 @@
  * feed_internal: what the files of the feeds share; only they include it.
  *
  *     feed.c      one feed: what it asks of Postgres and when, and what its listeners ask of it
- *     moving.c    a feed goes on where its namespace has gone
+ *     moving.c    where a feed's namespace has gone
+ *     following.c what listeners ask of a feed
  *     feeds.c     the feeds of a worker: found by their namespace, woken by commits
  *     table.c     which feeds a worker has
  *     tokens.c    with which tokens the listeners of a feed came
@@ -162,19 +163,13 @@ void feed_table_remove(struct feed *feed);
 
 /* Messages were committed: it asks for them, as soon as that is due. */
 void feed_wake(struct feed *feed);
-/* For moving.c: it asks at once, or after a moment. */
-void feed_ask_soon(struct feed *feed, bool at_once);
-/* What it was is not what it will read: it begins anew. */
-void feed_restart(struct feed *feed);
-/* The namespace is gone: so is the feed.  Called with an answer only, so it is not freed here. */
-void feed_end(struct feed *feed);
-/* Every answer ends with this.  False: the feed was closed meanwhile, and is freed now. */
-bool feed_end_answer(struct feed *feed);
 
 /* ---- moving.c ------------------------------------------------------------------ */
 
-/* Finds out where the namespace is, as a question.  False: the server is stopping, or out of memory. */
-bool feed_seek(struct feed *feed);
+/* Finds out where the namespace is open, as a question.  False: the server is stopping, or out of memory. */
+bool feed_seek(struct feed *feed, void (*done)(struct place_wait *wait, const struct error *error));
+/* Goes on there; true: at another place than before. */
+bool feed_take_place(struct feed *feed, const struct error *error);
 
 /* ---- tokens.c ------------------------------------------------------------------ */
 

@@ -13,7 +13,7 @@
 
 static const char *namespace_of(const struct method_call *call)
 {
-	return call->about >= 0 ? args_get(call, (unsigned)call->about) : call->namespace_name;
+	return call->about >= 0 ? call->text.data + call->texts[call->about] : call->namespace_name;
 }
 
 static void answer_with(struct method_call *call, const struct error *error)
@@ -29,13 +29,13 @@ static bool find_place(struct method_call *call, const char *namespace_name)
 {
 	struct place *place = places_of(call->methods->places, namespace_name);
 
-	if (place == NULL)
-		return method_fail(call, ERROR_BACKEND_UNAVAILABLE,
-						   "the directory does not say how the cluster of namespace %s is reached",
-						   namespace_name);
-	call->db = place->db;
 	call->seat = DB_ANYWHERE;
-	return true;
+	if (place != NULL)
+		call->db = place->db;
+	else
+		error_set(&call->error, ERROR_BACKEND_UNAVAILABLE,
+				  "the directory does not say how the cluster of namespace %s is reached", namespace_name);
+	return place != NULL;
 }
 
 static void on_settled(struct place_wait *wait, const struct error *error)
@@ -49,7 +49,7 @@ static void on_settled(struct place_wait *wait, const struct error *error)
 	else
 	{
 		call->again = true;
-		method_run(call);
+		call->run(call);
 	}
 }
 
@@ -81,7 +81,7 @@ bool method_waits(struct method_call *call)
 bool method_go_to(struct method_call *call, unsigned i)
 {
 	call->about = (int)i;
-	return find_place(call, args_get(call, i));
+	return find_place(call, namespace_of(call));
 }
 
 const struct uuid *method_request(struct method_call *call)
@@ -92,16 +92,14 @@ const struct uuid *method_request(struct method_call *call)
 	return &call->request;
 }
 
-void method_abandon(struct method_call *call)
+bool method_leave(struct method_call *call)
 {
 	struct error error;
 
-	if (call->waiting != NULL)
-		consumers_abandon(call);
-	else if (call->wait.pause != NULL)
-	{
-		places_leave(&call->wait);
-		error_set(&error, ERROR_BACKEND_UNAVAILABLE, "the client has gone");
-		answer_with(call, &error);
-	}
+	if (call->wait.pause == NULL)
+		return false;
+	places_leave(&call->wait);
+	error_set(&error, ERROR_BACKEND_UNAVAILABLE, "the client has gone");
+	answer_with(call, &error);
+	return true;
 }

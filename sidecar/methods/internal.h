@@ -35,9 +35,6 @@ extern const char method_reference[];
 /* The types that begin with a capital letter, each a line: the name and the type. */
 extern const char type_reference[];
 
-/* Runs a call from its start, or from where a reply has come. */
-void method_run(struct method_call *call);
-
 /* ---- call.c ------------------------------------------------------------- */
 
 /* Sets call->error; false. */
@@ -67,6 +64,8 @@ struct piece method_piece(struct db_reply *reply, struct slice text);
  * again; then it answers later.
  */
 bool method_is_made_again(struct method_call *call);
+/* Nobody waits for a call; false: it does not wait for its namespace. */
+bool method_leave(struct method_call *call);
 /* Waits before it is made, where others wait for its namespace already. */
 bool method_waits(struct method_call *call);
 /* The call is about a namespace, in text i, and asks where that is; false: it can't be reached. */

@@ -106,10 +106,11 @@ struct method_call
 	struct error error;
 	struct db *db; /* that it asks: of its namespace's place, or of the place of the one that it is about */
 	int about;	   /* which text that is; -1: it is about its own */
-	struct place_wait wait; /* until the namespace is open */
-	bool tags;				/* of ns.create: an index is made */
-	bool again;				/* it is made again: what it was given before stays the same, as ids are */
-	bool has_request;		/* `request` is set */
+	struct place_wait wait;				   /* until the namespace is open, */
+	void (*run)(struct method_call *call); /* and then this is done */
+	bool tags;							   /* of ns.create: an index is made */
+	bool again;		  /* it is made again: what it was given before stays the same, as ids are */
+	bool has_request; /* `request` is set */
 	uint64_t started_us;
 	const char *action; /* the method's name behind its dot */
 	/* Where in the arguments we are, for error messages; -1 = not inside one. */

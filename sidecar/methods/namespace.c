@@ -160,7 +160,7 @@ static bool create_at(struct method_call *call, struct slice cluster)
 
 	if (cluster.bytes != NULL)
 	{
-		if (!args_name(call, CREATE_CLUSTER, "options.cluster", cluster, DIRECTORY_MAX_CLUSTER_NAME))
+		if (!args_name(call, CREATE_CLUSTER, "options.cluster", cluster, MAX_CLUSTER_NAME))
 			return false;
 		place = places_named(places, args_get(call, CREATE_CLUSTER));
 		if (place == NULL)

@@ -199,7 +199,8 @@ static void reset(struct method_call *call)
 		call->texts[i] = -1;
 }
 
-void method_run(struct method_call *call)
+/* From its start, or from where a reply has come. */
+static void run(struct method_call *call)
 {
 	call->error.code = ERROR_NONE;
 	if (call->begun)
@@ -221,6 +222,7 @@ void method_start(struct method_call *call)
 	call->begun = call->again = call->has_request = false;
 	call->waiting = NULL;
 	call->wait.pause = NULL;
+	call->run = run;
 	call->deadline_ms = 0;
 	reset(call);
 	if ((call->rights & call->method->right) != call->method->right)
@@ -237,12 +239,18 @@ void method_start(struct method_call *call)
 	}
 	call->strict = call->strict || call->method->ours;
 	if (!method_waits(call))
-		method_run(call);
+		run(call);
 }
 
 void method_resume(struct method_call *call)
 {
 	method_next_page(call);
+}
+
+void method_abandon(struct method_call *call)
+{
+	if (!method_leave(call) && call->waiting != NULL)
+		consumers_abandon(call);
 }
 
 void method_end(struct method_call *call)

@@ -24,7 +24,9 @@ struct transfer
 {
 	struct move_side *leader, *follower;
 	const char *link, *link_back;
-	char position[24]; /* up to which both were found alike */
+	bool sealed;		/* already, by a move that was stopped */
+	uint64_t sealed_at; /* clock_ms */
+	char position[24];	/* up to which both were found alike */
 };
 
 /* ---- comparing ------------------------------------------------------------- */
@@ -52,17 +54,28 @@ static bool compare(struct move *move, const struct transfer *transfer, const ch
 	return done;
 }
 
+/* Nobody waits for it, but for who was sealed already. */
+static bool catch_up(struct move *move, struct transfer *transfer)
+{
+	uint64_t ms = transfer->sealed ? move->max_pause : CATCH_UP_MS;
+	bool reached;
+
+	if (!move_await(move, transfer->leader, transfer->link, ms, &reached))
+		return false;
+	return reached || move_fail(move, "the copy did not catch up within %" PRIu64 " ms", ms);
+}
+
 /* Compares all up to what is decided; what is removed or redacted meanwhile reaches the copy a little later. */
 static bool compare_piece(struct move *move, struct transfer *transfer)
 {
 	struct buf up_to = {0};
-	bool done, same = false, reached;
+	bool done, same = false;
 
 	done = move_ask(move, &transfer->leader->session, &up_to, "look what is decided",
 					"SELECT millrace.decided_to($1)", MOVE_PARAMS(move->namespace_name));
 	for (int i = 0; done && !same && i < COMPARISONS && !move_is_stopping(); i++)
-		done = move_await(move, transfer->leader, transfer->link, CATCH_UP_MS, &reached) && reached &&
-			   compare(move, transfer, transfer->position, up_to.data, "{}", &same);
+		done =
+			catch_up(move, transfer) && compare(move, transfer, transfer->position, up_to.data, "{}", &same);
 	if (done && same)
 		snprintf(transfer->position, sizeof(transfer->position), "%s", up_to.data);
 	buf_free(&up_to);
@@ -87,15 +100,16 @@ static bool compare_before(struct move *move, struct transfer *transfer)
 
 static bool seal(struct move *move, struct transfer *transfer)
 {
-	bool sealed = false, reached;
+	bool sealed = false;
 
 	for (int i = 0; !sealed && i < SEALINGS && !move_is_stopping(); i++)
 	{
 		if (i > 0)
 			move_wait(SEALING_PAUSE_MS);
-		if (!move_await(move, transfer->leader, transfer->link, CATCH_UP_MS, &reached) || !reached)
+		if (!catch_up(move, transfer))
 			return false;
 		move_hold_signals(true);
+		transfer->sealed_at = clock_ms();
 		sealed = move_ask(move, &transfer->leader->session, NULL, "seal the namespace",
 						  "SELECT millrace.set_namespace_state($1, 'sealed', max_wait => '0.5 s')",
 						  MOVE_PARAMS(move->namespace_name));
@@ -112,6 +126,7 @@ static bool unseal(struct move *move, struct transfer *transfer)
 {
 	struct buf why = move->error;
 
+	move_hold_signals(true);
 	move->error = (struct buf){0};
 	if (move_insist(move, &transfer->leader->session, "take the seal off",
 					"SELECT millrace.set_namespace_state($1, 'open')", MOVE_PARAMS(move->namespace_name)))
@@ -121,6 +136,7 @@ static bool unseal(struct move *move, struct transfer *transfer)
 		buf_add_str(&why, "; and it is still sealed: run this again, or --reverse: ");
 		buf_add(&why, move->error.data, move->error.len);
 	}
+	move_hold_signals(false);
 	buf_free(&move->error);
 	move->error = why;
 	return false;
@@ -144,21 +160,12 @@ static bool copy_settings(struct move *move, struct transfer *transfer)
 	return done;
 }
 
-static bool drain(struct move *move, struct transfer *transfer)
-{
-	bool reached;
-
-	if (!move_await(move, transfer->leader, transfer->link, move->max_pause, &reached))
-		return false;
-	return reached || move_fail(move, "the copy did not catch up within %" PRIu64 " ms", move->max_pause);
-}
-
 static bool make_alike(struct move *move, struct transfer *transfer)
 {
 	struct buf large = {0};
 	bool done, same;
 
-	done = drain(move, transfer);
+	done = catch_up(move, transfer);
 	move_die_at("drained");
 	done = done && copy_settings(move, transfer);
 	move_die_at("settings");
@@ -196,8 +203,6 @@ static bool decide(struct move *move, struct transfer *transfer)
 
 static bool transfer_now(struct move *move, struct transfer *transfer)
 {
-	uint64_t began = clock_ms();
-
 	if (!make_alike(move, transfer))
 		return unseal(move, transfer);
 	if (!decide(move, transfer))
@@ -208,9 +213,21 @@ static bool transfer_now(struct move *move, struct transfer *transfer)
 	if (!move_settle(move))
 		return false;
 	printf("\"%s\" is on cluster \"%s\"; writes waited for %" PRIu64 " ms\n", move->namespace_name,
-		   transfer->follower->name, clock_span(began, clock_ms()));
+		   transfer->follower->name, clock_span(transfer->sealed_at, clock_ms()));
 	fflush(stdout);
 	return true;
+}
+
+static bool look_whether_sealed(struct move *move, struct transfer *transfer)
+{
+	struct buf sealed = {0};
+	bool done = move_ask(move, &transfer->leader->session, &sealed, "look at the namespace",
+						 "SELECT state = 'sealed' FROM millrace.namespaces WHERE name = $1",
+						 MOVE_PARAMS(move->namespace_name));
+
+	transfer->sealed = done && move_is_true(&sealed);
+	buf_free(&sealed);
+	return done;
 }
 
 bool move_transfer(struct move *move)
@@ -229,11 +246,13 @@ bool move_transfer(struct move *move)
 	done = transfer.link_back == NULL || move_offer(move, transfer.follower, transfer.link_back, &offer);
 	buf_free(&offer);
 	move_die_at("way back");
-	if (!done || !compare_before(move, &transfer))
+	if (!done || !look_whether_sealed(move, &transfer))
 		return false;
-	done = seal(move, &transfer);
+	if (!compare_before(move, &transfer) || !seal(move, &transfer))
+		return transfer.sealed ? unseal(move, &transfer) : false;
+	transfer.sealed = true;
 	move_die_at("sealed");
-	done = done && transfer_now(move, &transfer);
+	done = transfer_now(move, &transfer);
 	move_hold_signals(false);
 	return done;
 }

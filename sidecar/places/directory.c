@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/config.h"
 #include "base/log.h"
 #include "places/directory_internal.h"
 
@@ -326,71 +325,7 @@ struct directory_task *directory_done(struct directory *directory, unsigned bell
 	return done;
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------- */
-
-static struct directory *directory_new(const struct config *config)
-{
-	struct directory *directory = calloc(1, sizeof(*directory));
-
-	if (directory == NULL)
-		return NULL;
-	directory->conninfo = config->directory;
-	directory->file = config->directory_copy;
-	pthread_rwlock_init(&directory->lock, NULL);
-	pthread_mutex_init(&directory->tasks_lock, NULL);
-	directory->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (directory->wake_fd >= 0 && directory_add_cluster(directory, config->cluster) == DIRECTORY_OWN)
-		return directory;
-	directory_close(directory);
-	return NULL;
-}
-
-/* What a start has to know before anything is served. */
-static bool fill(struct directory *directory, const struct config *config, bool (*stopping)(void),
-				 struct buf *error)
-{
-	static const uint64_t patience_ms = 2000; /* where the file will do */
-	enum directory_read read = directory_file_read(directory, error);
-
-	if (read == DIRECTORY_BAD_FILE)
-	{
-		log_warning("%.*s; it is not used", (int)error->len, error->data);
-		buf_clear(error);
-	}
-	if (directory_ask_first(directory,
-							read == DIRECTORY_READ ? patience_ms : (uint64_t)config->retry_window * 1000,
-							stopping, error))
-		return true;
-	if (read != DIRECTORY_READ || stopping())
-		return false;
-	log_warning("%.*s; the server goes on with its copy, %s", (int)strcspn(error->data, "\n"), error->data,
-				directory->file);
-	buf_clear(error);
-	directory->lost = true;
-	return true;
-}
-
-struct directory *directory_open(const struct config *config, bool (*stopping)(void), struct buf *error)
-{
-	struct directory *directory = directory_new(config);
-
-	if (directory == NULL)
-	{
-		buf_add_str(error, "out of memory or descriptors");
-		return NULL;
-	}
-	if (fill(directory, config, stopping, error))
-	{
-		directory_file_write(directory);
-		if (directory_start(directory))
-			return directory;
-		buf_add_str(error, "could not start a thread");
-	}
-	directory_close(directory);
-	return NULL;
-}
-
-static void free_entries(struct directory *directory)
+void directory_empty(struct directory *directory)
 {
 	for (unsigned i = 0; i < DIRECTORY_BUCKETS; i++)
 	{
@@ -407,19 +342,4 @@ static void free_entries(struct directory *directory)
 		free(directory->clusters[i].name);
 		free(directory->clusters[i].conninfo);
 	}
-}
-
-void directory_close(struct directory *directory)
-{
-	if (directory == NULL)
-		return;
-	directory_stop(directory);
-	free_entries(directory);
-	for (unsigned i = 0; i < atomic_load(&directory->nbells); i++)
-		close(directory->bells[i]);
-	if (directory->wake_fd >= 0)
-		close(directory->wake_fd);
-	pthread_mutex_destroy(&directory->tasks_lock);
-	pthread_rwlock_destroy(&directory->lock);
-	free(directory);
 }

@@ -3,6 +3,7 @@
  * of that (extension/README.md, "Several clusters").
  *
  *     directory.c       the copy
+ *     directory_open.c  it is opened and closed
  *     directory_ask.c   the thread that asks the database, each second and when it is told to
  *     directory_file.c  the copy in a file, with which a server starts while the database is away
  *
@@ -26,8 +27,7 @@
 #include "extension/protocol.h"
 
 #define DIRECTORY_MAX_CLUSTERS 64
-#define DIRECTORY_MAX_CLUSTER_NAME 200 /* bytes */
-#define DIRECTORY_OWN 0				   /* the number of the cluster that is --database */
+#define DIRECTORY_OWN 0 /* the number of the cluster that is --database */
 
 struct config;
 struct directory;
@@ -96,7 +96,7 @@ struct directory_task
 	struct directory_task *next;
 	bool removes; /* the entry: else it is made, or is there already for this cluster */
 	char namespace_name[MAX_NAMESPACE_NAME + 1];
-	char cluster[DIRECTORY_MAX_CLUSTER_NAME + 1];
+	char cluster[MAX_CLUSTER_NAME + 1];
 	unsigned bell;		/* of who asks */
 	struct error error; /* how it ended */
 	void (*done)(struct directory_task *task);

@@ -63,6 +63,8 @@ struct directory
 
 /* ---- directory.c; the lock is held for writing ------------------------------------------------------ */
 
+/* Frees entries and clusters. */
+void directory_empty(struct directory *directory);
 /* The number of a cluster, which is made where there is none; -1: there are too many, or out of memory. */
 int directory_add_cluster(struct directory *directory, const char *name);
 /* False: out of memory. */

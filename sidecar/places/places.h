@@ -2,8 +2,9 @@
  * places: the clusters that a worker uses, each with connections of its own, and the wait for a namespace that
  * is on its way from one to another.
  *
- *     places.c  a worker's clusters, opened when first needed
- *     pauses.c  requests wait until their namespace is open, wherever that is
+ *     places.c    their life, and what the directory tells them
+ *     clusters.c  they are opened when first needed, and found
+ *     pauses.c    requests wait until their namespace is open, wherever that is
  *
  * One per worker, used from its thread only, but where it is said.  Without a directory there is one place, the
  * server's own database.

@@ -1,5 +1,5 @@
 /*
- * places_internal: what places.c and pauses.c share; only they include it.
+ * places_internal: what places.c, clusters.c and pauses.c share; only they include it.
  */
 #ifndef MILLRACE_PLACES_INTERNAL_H
 #define MILLRACE_PLACES_INTERNAL_H
@@ -27,6 +27,8 @@ struct places
 	bool draining;
 };
 
+/* Opens a cluster; NULL: out of memory. */
+struct place *place_new(struct places *places, unsigned cluster, const char *conninfo, unsigned version);
 /* The directory has changed or answered: what waits looks again. */
 void pauses_look(struct places *places);
 

@@ -14,6 +14,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/config.h"
+#include "base/log.h"
+
+#define DEFAULT_WORKERS_MAX 4
+
 /* Where the files of a group's hierarchy are. */
 struct mount
 {
@@ -192,4 +197,25 @@ void machine_look(struct machine *machine)
 		.processors = (double)cores,
 	};
 	machine_limit(machine, "");
+}
+
+/*
+ * Half the cores: Postgres needs the others.  And the fewer the workers, the larger the batches, each of
+ * which pays for a transaction and a flush: on two cores one worker did 1.2 to 1.8 times the durable appends
+ * of two (bench/README.md).
+ */
+unsigned machine_workers(const struct config *config)
+{
+	struct machine machine;
+
+	machine_look(&machine);
+	if (machine.limited)
+		log_info("this container may use %llu MB of memory and %.3g processors",
+				 (unsigned long long)machine.memory / 1024 / 1024, machine.processors);
+	if (config->workers > 0)
+		return (unsigned)config->workers;
+	if (machine.processors < 4)
+		return 1;
+	return machine.processors / 2 < DEFAULT_WORKERS_MAX ? (unsigned)(machine.processors / 2)
+														: DEFAULT_WORKERS_MAX;
 }

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct config;
+
 struct machine
 {
 	uint64_t memory;   /* bytes */
@@ -24,5 +26,8 @@ void machine_look(struct machine *machine);
  * `root`.
  */
 void machine_limit(struct machine *machine, const char *root);
+
+/* How many workers a server has: --workers, or as many as suit the processors; logs what limits it. */
+unsigned machine_workers(const struct config *config);
 
 #endif

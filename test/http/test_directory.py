@@ -3,13 +3,14 @@ away."""
 import json
 import os
 import re
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from several_clusters import Clusters, Move
-from store import Client, Server, new_id, sql, token_for, wait_until
+from placing import Clusters, Move
+from store import MILLRACE, Client, Server, new_id, sql, token_for, wait_until
 from subscriber import Subscriber
 
 MESSAGE = {"type": "Tested", "data": {}}
@@ -301,6 +302,46 @@ def test_subscribers_miss_nothing_and_get_nothing_twice_over_moves(clusters, ser
         got = positions(subscriber, len(written))
         assert got == sorted(written)
         subscriber.close()
+
+
+def test_the_command_moves_it_there_and_back_while_it_is_used(clusters, served, make):
+    name, client = make("a")
+    client.write("s-0")
+    acknowledged, failed, stop, longest = [], [], threading.Event(), [0.0]
+
+    def write(k):
+        writer = again(client)
+        while not stop.is_set():
+            id, began = new_id(), time.monotonic()
+            reply = writer.post(["stream.write", f"s-{k}", MESSAGE, {"id": id}])
+            longest[0] = max(longest[0], time.monotonic() - began)
+            if reply.status == 200:
+                acknowledged.append((reply.json["globalPosition"], id))
+            else:
+                failed.append(reply.body)
+
+    subscribers = [Subscriber(served, token=client.token, category="s", position=0) for _ in range(2)]
+    writers = [threading.Thread(target=write, args=(k,)) for k in range(4)]
+    for thread in writers:
+        thread.start()
+    try:
+        for flags in (("--to", "b", "--start"), ("--switch",), ("--reverse",), ("--to", "b")):
+            before = len(acknowledged)
+            moved = subprocess.run([MILLRACE, "move", name, "--directory", clusters.a.conninfo("directory"), *flags],
+                                   capture_output=True, text=True)
+            assert moved.returncode == 0, (flags, moved.stderr)
+            wait_until(lambda: len(acknowledged) > before + 20 or failed, "appends")
+    finally:
+        stop.set()
+        for thread in writers:
+            thread.join()
+    assert not failed, failed[:3]
+    stored = again(client).call("category.get", "s", {"batchSize": -1})
+    assert [(m[2], m[0]) for m in stored[1:]] == sorted(acknowledged)
+    for subscriber in subscribers:
+        assert positions(subscriber, len(acknowledged) + 1)[1:] == sorted(position for position, _ in acknowledged)
+        subscriber.close()
+    assert longest[0] < 10
 
 
 def test_a_subscription_ends_when_its_namespace_is_deleted_at_the_new_cluster(clusters, served, owner, make):

@@ -5,13 +5,17 @@ import shutil
 from store import ZERO_TOKEN, Cluster, Server, sql, temporary_folder
 
 
+# For `millrace move`.
+SETTINGS = ["wal_level=logical", "max_replication_slots=10", "max_wal_senders=10", "wal_receiver_status_interval=1s"]
+
+
 class Clusters:
     """PostgreSQLs "a" and "b", and a directory in a database of its own in a."""
 
     def __init__(self):
         self.folder = temporary_folder()
-        self.a = Cluster(self.folder + "/a").create().start()
-        self.b = Cluster(self.folder + "/b").create().start()
+        self.a = Cluster(self.folder + "/a", SETTINGS).create().start()
+        self.b = Cluster(self.folder + "/b", SETTINGS).create().start()
         self.names = {"a": self.a, "b": self.b}
         for cluster in (self.a, self.b):
             sql(cluster.connect(), "CREATE EXTENSION millrace")
