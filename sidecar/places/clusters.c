@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "db/calls.h"
+#include "base/config.h"
 #include "db/db.h"
 
 #define AGAIN_MS 50 /* where the question whether it is still the same database could not be asked */
