@@ -132,6 +132,12 @@ test-decisions: ## appends on condition by clients of all kinds: whether each de
 	@$(MAKE) --no-print-directory install
 	@$(PYTHON) test/decisions.py $(ARGS)
 
+test-move: ## a million messages go to another cluster while eight write and four follow, some minutes
+#@ make test-move [ARGS='--messages 1000000 --back']
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory install
+	@$(PYTHON) test/moving.py $(ARGS)
+
 test-retention: ## sweeps beside load, archives that are killed, secrets that are to be gone, 15 minutes
 #@ make test-retention [ARGS='--only sweeps --messages 100000']
 	@$(MAKE) --no-print-directory deps

@@ -43,7 +43,10 @@ CREATE TEMPORARY TABLE millrace_privileges AS
 ALTER TABLE millrace.namespaces ADD CONSTRAINT namespaces_schema
     CHECK (schema = millrace.namespace_schema(name) OR name = 'default' AND schema = 'message_store');
 ALTER TABLE millrace.namespaces ADD COLUMN requests_per_second bigint, ADD COLUMN bytes_per_second bigint,
-    ADD COLUMN state text NOT NULL DEFAULT 'open', ADD COLUMN epoch bigint NOT NULL DEFAULT 1, ADD COLUMN moved_to text;
+    ADD COLUMN state text, ADD COLUMN epoch bigint, ADD COLUMN moved_to text;
+UPDATE millrace.namespaces SET state = 'open', epoch = 1;
+ALTER TABLE millrace.namespaces ALTER COLUMN state SET DEFAULT 'open', ALTER COLUMN state SET NOT NULL,
+    ALTER COLUMN epoch SET DEFAULT 1, ALTER COLUMN epoch SET NOT NULL;
 ALTER TABLE millrace.namespaces ADD CONSTRAINT namespaces_state CHECK (state IN ('open', 'sealed', 'moved') AND epoch >= 0
         AND (state = 'sealed' OR epoch > 0) AND (state = 'moved') = (moved_to IS NOT NULL));
 GRANT SELECT (requests_per_second, bytes_per_second, state, epoch, moved_to) ON millrace.namespaces TO PUBLIC;

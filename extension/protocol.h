@@ -154,7 +154,7 @@
 #define SQLSTATE_PROGRAM_LIMIT_EXCEEDED "54000" /* jsonb that is too large */
 #define SQLSTATE_STATEMENT_TOO_COMPLEX "54001"	/* nested too deep */
 #define SQLSTATE_OBJECT_IN_USE "55006"
-#define SQLSTATE_LOCK_NOT_AVAILABLE "55P03"		/* another session holds the stream for too long */
+#define SQLSTATE_LOCK_NOT_AVAILABLE "55P03" /* another session holds the stream for too long */
 #define SQLSTATE_ADMIN_SHUTDOWN "57P01"
 #define SQLSTATE_CRASH_SHUTDOWN "57P02"
 #define SQLSTATE_CANNOT_CONNECT_NOW "57P03"

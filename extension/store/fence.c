@@ -3,10 +3,10 @@
  *
  * What it is stands in the registry, millrace.namespaces.  So that an append need not look there, a namespace
  * that is not open has a trigger by the name of millrace_fence on its messages and on the table `consumers`;
- * who writes anything of it has the lock of one of these two.  To make or enable the trigger takes a lock that
- * waits for all transactions that have written, and has every session look at the table again before it writes
- * anew.  While it is up, the registry is read by each call.  Statements of SQL run into the trigger itself.  It
- * is disabled and not dropped: that would wait for readers.
+ * who writes anything of it has the lock of one of these two.  To make or enable the trigger takes a lock
+ * that waits for all transactions that have written, and has every session look at the table again before it
+ * writes anew.  While it is up, the registry is read by each call.  Statements of SQL run into the trigger
+ * itself.  It is disabled and not dropped: that would wait for readers.
  *
  * The worker of logical replication, which fills a copy, fires no such trigger.
  */
@@ -117,8 +117,8 @@ CheckNamed(const char *name, bool write)
 }
 
 /*
- * Refuses a look at a table of a namespace that is not open, or a write to it: MR028 while it is sealed, which
- * ends, MR029 where it has moved.  A lock that suits is held.
+ * Refuses a look at a table of a namespace that is not open, or a write to it: MR028 while it is sealed,
+ * which ends, MR029 where it has moved.  A lock that suits is held.
  */
 void
 FenceCheck(Relation table, bool write)
@@ -143,7 +143,7 @@ millrace_fence(PG_FUNCTION_ARGS)
 	PG_RETURN_NULL();
 }
 
-/* ---- what stands in tables of the extension ------------------------------------------------------------- */
+/* ---- what stands in tables of the extension ------------------------------------------------------------ */
 
 /* Only who may write into a table of ours may hold up the sealing, which waits for the lock. */
 static void
@@ -157,8 +157,8 @@ LockNamespace(text *name, Oid relid)
 }
 
 /*
- * check_open(name, relation) -> nothing; MR028, MR029 unless the namespace may be written to.  With one of the
- * extension's tables, into which the caller may write: it stays so to commit.
+ * check_open(name, relation) -> nothing; MR028, MR029 unless the namespace may be written to.  With one of
+ * the extension's tables, into which the caller may write: it stays so to commit.
  */
 Datum
 millrace_check_open(PG_FUNCTION_ARGS)

@@ -8,8 +8,8 @@
  *
  * A namespace has one cluster at a time that leads; the other has a copy that follows it by logical
  * replication.  The directory says which: its epoch rises by one when the namespace is given to the other,
- * and that is the only moment that counts.  All else is done by what the two clusters are found to be, so that
- * it may be done again after a kill anywhere.
+ * and that is the only moment that counts.  All else is done by what the two clusters are found to be, so
+ * that it may be done again after a kill anywhere.
  */
 #ifndef MILLRACE_MOVE_INTERNAL_H
 #define MILLRACE_MOVE_INTERNAL_H

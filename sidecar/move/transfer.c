@@ -65,7 +65,7 @@ static bool catch_up(struct move *move, struct transfer *transfer)
 	return reached || move_fail(move, "the copy did not catch up within %" PRIu64 " ms", ms);
 }
 
-/* Compares all up to what is decided; what is removed or redacted meanwhile reaches the copy a little later. */
+/* Compares all up to what is decided; a removal or redaction meanwhile reaches the copy a little later. */
 static bool compare_piece(struct move *move, struct transfer *transfer)
 {
 	struct buf up_to = {0};

@@ -12,8 +12,12 @@ from store import MILLRACE, Cluster, sql
 SETTINGS = ["wal_level=logical", "max_prepared_transactions=5", "max_replication_slots=10", "max_wal_senders=10",
             "wal_receiver_status_interval=1s"]
 ELSEWHERE, SEALED = "MR029", "MR028"
-STEPS = ["offered", "received", "noted", "subscribed", "way back", "sealed", "drained", "settings", "compared", "decided",
-         "opened", "closed", "unlinked", "led back", "ended", "dropped"]
+APPEND = 'SELECT "position", global_position FROM millrace.append(%s, \'T\', %s, id => %s, namespace => %s)'
+USERS = """
+    SELECT id::text, "position", global_position
+    FROM millrace.read_category('user', batch_size => -1, namespace => %s)"""
+STEPS = ["offered", "received", "noted", "subscribed", "way back", "sealed", "drained", "settings", "compared",
+         "decided", "opened", "closed", "unlinked", "led back", "ended", "dropped"]
 
 
 class Clusters:
@@ -48,7 +52,8 @@ class Clusters:
         sql(self.directory(), "SELECT millrace.place_namespace(%s, %s)", namespace, on)
 
     def where(self, namespace):
-        return sql(self.directory(), "SELECT cluster FROM millrace.directory_entries() WHERE namespace = %s", namespace)[0][0]
+        entry = "SELECT cluster FROM millrace.directory_entries() WHERE namespace = %s"
+        return sql(self.directory(), entry, namespace)[0][0]
 
     def move(self, namespace, *arguments, kill_at=None, wait=True):
         """Runs `millrace move`; `kill_at` names a place at which it dies.  Returns the process that has ended."""
@@ -59,7 +64,7 @@ class Clusters:
                                    stderr=subprocess.PIPE, text=True)
         if not wait:
             return process
-        process.said, process.complained = process.communicate(timeout=120)
+        process.said, process.complained = process.communicate(timeout=600)
         return process
 
     def moved(self, namespace, *arguments):
@@ -104,9 +109,8 @@ class User(threading.Thread):
         began = time.monotonic()
         while True:
             try:
-                ((position, global_position),) = sql(
-                    self._connection(), "SELECT \"position\", global_position FROM millrace.append(%s, 'T', %s, id => %s, "
-                    "namespace => %s)", f"user-{self.number}", f'{{"n": {len(self.stored)}}}', identifier, self.namespace)
+                ((position, global_position),) = sql(self._connection(), APPEND, f"user-{self.number}",
+                                                     f'{{"n": {len(self.stored)}}}', identifier, self.namespace)
                 break
             except psycopg2.Error as error:
                 if error.pgcode not in (SEALED, ELSEWHERE):
@@ -150,8 +154,7 @@ class Use:
     def check(self):
         assert [user.error for user in self.users if user.error] == []
         rows = sql(self.clusters.connect(self.clusters.where(self.namespace)),
-                   "SELECT id::text, \"position\", global_position FROM millrace.read_category('user', batch_size => -1, "
-                   "namespace => %s)", self.namespace)
+                   USERS, self.namespace)
         assert sorted(rows) == sorted(row for user in self.users for row in user.stored)
         for user in self.users:
             assert [position for _, position, _ in user.stored] == list(range(len(user.stored)))
