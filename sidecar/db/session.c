@@ -100,16 +100,17 @@ static bool is_away(struct parameters parameters)
 }
 
 /* Says once that the start waits; only the first line, libpq likes to explain. */
-static void tell_waiting(bool *told, const char *why)
+static void tell_waiting(struct session *session, struct buf *why, size_t from)
 {
-	if (!*told)
-		log_warning("waiting for the database: %.*s", (int)strcspn(why, "\n"), why);
-	*told = true;
+	buf_add(why, "", 1);
+	if (!session->told && !why->failed)
+		log_warning("waiting for the database: %.*s", (int)strcspn(why->data + from, "\n"), why->data + from);
+	session->told = true;
+	buf_truncate(why, why->len - 1);
 }
 
 /* One attempt, with which `session` is open or *error says why it is not; true: another one may do better. */
-static bool attempt(struct session *session, const char *conninfo, struct db_hosts *hosts, bool *told,
-					struct buf *error)
+static bool attempt(struct session *session, const char *conninfo, struct db_hosts *hosts, struct buf *error)
 {
 	struct parameters parameters = parameters_of(conninfo, hosts);
 	PGconn *pg = PQconnectStartParams(parameters.keywords, parameters.values, 1);
@@ -133,9 +134,7 @@ static bool attempt(struct session *session, const char *conninfo, struct db_hos
 	if (how == ATTEMPT_SILENT || (how == ATTEMPT_FAILED && is_away(parameters)))
 	{
 		again = true;
-		buf_add(error, "", 1);
-		tell_waiting(told, error->data + strlen("could not connect to the database: "));
-		buf_truncate(error, error->len - 1);
+		tell_waiting(session, error, strlen("could not connect to the database: "));
 		db_hosts_next(hosts, pg);
 	}
 	PQfinish(pg);
@@ -145,10 +144,10 @@ static bool attempt(struct session *session, const char *conninfo, struct db_hos
 bool session_open(struct session *session, const char *conninfo, uint64_t until, struct buf *error)
 {
 	struct db_hosts hosts = {0};
-	bool told = false;
 
 	session->pg = NULL;
-	while (attempt(session, conninfo, &hosts, &told, error) && clock_ms() < until && !session->stopping())
+	session->read_only = false;
+	while (attempt(session, conninfo, &hosts, error) && clock_ms() < until && !session->stopping())
 		pause_ms(RETRY_MS);
 	db_hosts_free(&hosts);
 	return session->pg != NULL;
@@ -158,6 +157,12 @@ void session_close(struct session *session)
 {
 	PQfinish(session->pg);
 	session->pg = NULL;
+}
+
+void session_pause(struct session *session, struct buf *why)
+{
+	tell_waiting(session, why, 0);
+	pause_ms(RETRY_MS);
 }
 
 /* ---- statements ------------------------------------------------------------ */
@@ -223,9 +228,12 @@ PGresult *session_ask(struct session *session, const char *doing, const char *sq
 {
 	const char *params[] = {first, second};
 	int nparams = second ? 2 : first ? 1 : 0;
+	PGresult *result = take_answer(session, doing,
+								   PQsendQueryParams(session->pg, sql, nparams, NULL, params, NULL, NULL, 0));
 
-	return take_answer(session, doing,
-					   PQsendQueryParams(session->pg, sql, nparams, NULL, params, NULL, NULL, 0));
+	if (session_has_sqlstate(result, SQLSTATE_READ_ONLY_TRANSACTION))
+		session->read_only = true;
+	return result;
 }
 
 PGresult *session_prepare(struct session *session, const char *doing, const char *name, const char *sql)

@@ -17,6 +17,8 @@ struct session
 {
 	struct pg_conn *pg; /* NULL: it is not open */
 	bool (*stopping)(void);
+	bool read_only; /* it was to write, and the server takes no writes */
+	bool told;		/* what is waited for */
 };
 
 /*
@@ -25,6 +27,8 @@ struct session
  */
 bool session_open(struct session *session, const char *conninfo, uint64_t until, struct buf *error);
 void session_close(struct session *session);
+/* Before another attempt at what failed; says once in the log why it waits. */
+void session_pause(struct session *session, struct buf *why);
 
 /*
  * Sends a statement with at most two parameters and returns what came of it; NULL: told to stop, or out of

@@ -72,7 +72,9 @@ class Run:
         try:
             crowd.goes_on()
             blow.strike()
+            over = time.monotonic()
             self.trio.wait_until_whole()
+            whole = time.monotonic()
             crowd.goes_on()
             self.servers.check_alive()
             verdict, settled = judge(crowd, self.trio, namespace, blow.outages)
@@ -81,7 +83,8 @@ class Run:
             self.network.heal()
         self.note(kind, verdict, crowd)
         print(f"{kind} {number}: {self.trio.leader()} leads, {verdict.acknowledged} acknowledged, {settled} settled, "
-              f"longest pause {crowd.longest_pause:.1f} s; {time.monotonic() - began:.0f} s", flush=True)
+              f"longest pause {crowd.longest_pause:.1f} s; {time.monotonic() - began:.0f} s, {whole - over:.0f} of them "
+              "until the machines were whole", flush=True)
         self.servers.delete(namespace)
         return not verdict.problems
 

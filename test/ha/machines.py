@@ -1,4 +1,5 @@
 """The three machines with a Postgres, each with its etcd, its Patroni and a small disk; as sidecar/GROWING.md says."""
+import contextlib
 import http.client
 import json
 import os
@@ -153,22 +154,19 @@ class Machine:
 
     def fill(self):
         """To the last byte."""
-        with (self.disk / "ballast").open("ab") as ballast:
-            for piece in (1 << 20, 4096):
-                try:
-                    while True:
-                        ballast.write(b"x" * piece)
-                        ballast.flush()
-                except OSError:
-                    pass
+        ballast = os.open(self.disk / "ballast", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        for size in (1 << 20, 4096):
+            with contextlib.suppress(OSError):
+                while True:
+                    os.write(ballast, b"x" * size)
+        os.close(ballast)
 
     def make_room(self):
         (self.disk / "ballast").unlink(missing_ok=True)
 
     def tail(self, lines=25):
-        """The ends of its logs, for who looks for a fault."""
-        return "\n".join(f"-- {log}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
-                         for log in sorted(self.folder.glob("*.log")))
+        """The end of its log, for who looks for a fault."""
+        return "\n".join((self.folder / "patroni.log").read_text(errors="replace").splitlines()[-lines:])
 
 
 class Trio:

@@ -84,5 +84,6 @@ class Servers:
     def stop(self):
         if self.proxy:
             self.proxy.stop()
-        for program in self.programs.values():
+        for name, program in self.programs.items():
             program.kill()
+            (Path(self.folder) / f"{name}.log").write_text(program.text)

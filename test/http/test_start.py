@@ -119,3 +119,21 @@ def test_what_no_waiting_mends_ends_the_start_at_once(cluster, begin):
     began = time.monotonic()
     assert server.wait(40) == 1 and 'database "nobody_made_it" does not exist' in server.text
     assert time.monotonic() - began < 25
+
+
+def test_a_database_that_takes_no_writes_yet_is_waited_for_when_something_is_to_be_written(cluster, begin):
+    """As behind a proxy that has not found the primary yet."""
+    owner = cluster.connect()
+    sql(owner, "DROP DATABASE IF EXISTS fresh")
+    sql(owner, "CREATE DATABASE fresh")
+    sql(owner, "ALTER DATABASE fresh SET default_transaction_read_only = on")
+    server = begin(database=cluster.conninfo("fresh"))
+    line = text(server, "waiting for the database: ")
+    assert "could not create extension millrace: cannot execute CREATE EXTENSION in a read-only transaction" in line
+    hopeless = begin("--retry-window", "0", database=cluster.conninfo("fresh"))
+    assert hopeless.wait(40) == 1 and "in a read-only transaction" in hopeless.text
+    sql(owner, "ALTER DATABASE fresh RESET default_transaction_read_only")
+    wait_until(server._listening, "the start", 60)
+    assert server.text.count("waiting for the database") == 1
+    server.stop()
+    sql(owner, "DROP DATABASE fresh")
