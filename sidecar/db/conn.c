@@ -142,7 +142,8 @@ static void begin_ready(struct conn *conn)
 	conn->bytes_in = conn->bytes_out = 0;
 	conn->heard = true;
 	set_timer(conn, turn_ms(conn));
-	log_connected(conn);
+	if (!conn->refused)
+		log_connected(conn);
 	if (conn->user->role == DB_ROLE_APPEND)
 		conn->shared->primary_found = true;
 	conn->user->on_ready(conn);
@@ -150,7 +151,7 @@ static void begin_ready(struct conn *conn)
 
 static void conn_move(struct conn *conn, enum conn_state state)
 {
-	if (conn->state == CONN_READY || conn->state == CONN_UNUSED)
+	if ((conn->state == CONN_READY && !(conn->refused && conn->outage_logged)) || conn->state == CONN_UNUSED)
 		conn->down_since = clock_ms();
 	note_ready(conn, (state == CONN_READY) - (conn->state == CONN_READY));
 	conn->state = state;
@@ -326,6 +327,15 @@ static void flush_output(struct conn *conn)
 		conn_lose(conn, PQerrorMessage(conn->pg));
 }
 
+/* The server took what it had refused, or something else: it is back only now. */
+static void note_taken(struct conn *conn)
+{
+	if (!conn->refused)
+		return;
+	conn->refused = false;
+	log_connected(conn);
+}
+
 /* conn->result is the whole answer to the oldest in flight. */
 static void take_answer(struct conn *conn)
 {
@@ -339,6 +349,7 @@ static void take_answer(struct conn *conn)
 
 			/* The message dies with the result. */
 			snprintf(why, sizeof(why), "%s", PQresultErrorMessage(result));
+			conn->refused = conn_is_refused(conn, result);
 			conn_lose(conn, why);
 			return;
 		}
@@ -351,6 +362,7 @@ static void take_answer(struct conn *conn)
 	conn->result = NULL;
 	conn->in_flight--;
 	conn->pause_ms = PAUSE_MIN_MS;
+	note_taken(conn);
 	conn->bytes_in += result_bytes(result);
 	conn->user->on_answer(conn, result);
 }

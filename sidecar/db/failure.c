@@ -10,6 +10,19 @@ bool conn_is_error(const PGresult *result)
 	return PQresultStatus(result) == PGRES_FATAL_ERROR || PQresultStatus(result) == PGRES_BAD_RESPONSE;
 }
 
+/*
+ * A server that turned read-only under us: the primary is elsewhere now.  Or one whose disk is full, until there
+ * is room, or another one leads.
+ */
+bool conn_is_refused(const struct conn *conn, const PGresult *result)
+{
+	enum db_role role = conn->user->role;
+	bool writes = role == DB_ROLE_APPEND || role == DB_ROLE_DEFERRED || role == DB_ROLE_CONSUME;
+
+	return (role != DB_ROLE_READ && result_has_sqlstate(result, SQLSTATE_READ_ONLY_TRANSACTION)) ||
+		   (writes && result_has_sqlstate(result, SQLSTATE_DISK_FULL));
+}
+
 enum db_failure conn_failure(const struct conn *conn, const PGresult *result)
 {
 	static const char *const lost[] = {SQLSTATE_ADMIN_SHUTDOWN,		  SQLSTATE_CRASH_SHUTDOWN,
@@ -23,8 +36,7 @@ enum db_failure conn_failure(const struct conn *conn, const PGresult *result)
 		return PQstatus(conn->pg) == CONNECTION_BAD ? FAILURE_LOST : FAILURE_FINAL;
 	if (strncmp(sqlstate, SQLSTATE_CLASS_CONNECTION, strlen(SQLSTATE_CLASS_CONNECTION)) == 0)
 		return FAILURE_LOST;
-	/* A server that turned read-only under us: the primary is elsewhere now. */
-	if (strcmp(sqlstate, SQLSTATE_READ_ONLY_TRANSACTION) == 0 && conn->user->role != DB_ROLE_READ)
+	if (conn_is_refused(conn, result))
 		return FAILURE_LOST;
 	for (size_t i = 0; i < sizeof(lost) / sizeof(lost[0]); i++)
 	{

@@ -131,6 +131,7 @@ struct conn
 	unsigned pause_ms;	/* before the next attempt; small again after the first answer */
 	uint64_t down_since, ready_since; /* ms; which one counts depends on the state */
 	bool outage_logged, reason_logged;
+	bool refused;	  /* the last that was asked, as the server takes no writes: no fault of what was asked */
 	bool was_ready;	  /* ever */
 	bool counted;	  /* among shared.readable */
 	PGresult *result; /* of the oldest in flight, until its sync: the first error, else the first one */
@@ -179,6 +180,8 @@ enum db_failure
 };
 
 bool conn_is_error(const PGresult *result);
+/* Whether it says that the server takes no writes for now. */
+bool conn_is_refused(const struct conn *conn, const PGresult *result);
 /* Whether it is an error of this SQLSTATE. */
 bool result_has_sqlstate(const PGresult *result, const char *wanted);
 enum db_failure conn_failure(const struct conn *conn, const PGresult *result);

@@ -331,7 +331,8 @@ static void conn_pool_on_lost(struct conn *conn)
 	list_prepend(&flying, &lost->flying);
 	while ((query = list_pop(&flying)) != NULL)
 	{
-		if (query->statement->once || query->deadline <= now || ++query->attempts >= DB_MAX_LOST)
+		query->attempts += !conn->refused;
+		if (query->statement->once || query->deadline <= now || query->attempts >= DB_MAX_LOST)
 			settle_unavailable(conn->shared, query);
 		else
 			list_push(&again, query);
