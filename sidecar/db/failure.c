@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "base/log.h"
 #include "db/internal.h"
 
 bool conn_is_error(const PGresult *result)
@@ -70,4 +71,19 @@ bool result_has_sqlstate(const PGresult *result, const char *wanted)
 	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
 	return sqlstate != NULL && strcmp(sqlstate, wanted) == 0;
+}
+
+/*
+ * A wait for the synchronous standby that is cancelled ends with a warning, and then like one that is over.
+ * What was committed may be on one machine alone: it is asked for again, and that waits anew.  PostgreSQL has
+ * no SQLSTATE for this warning, and texts are translated; the name of its function is neither.
+ */
+void conn_take_notice(void *arg, const PGresult *result)
+{
+	struct conn *conn = arg;
+	const char *function = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
+
+	log_debug("PostgreSQL: %s", PQresultErrorMessage(result));
+	if (function != NULL && strcmp(function, "SyncRepWaitForLSN") == 0)
+		conn->unreplicated = true;
 }

@@ -126,6 +126,7 @@ struct conn
 	unsigned syncs;		/* awaited */
 	bool unsynced;		/* a statement waits for conn_sync */
 	bool heard;			/* since the timer's last turn the server gave or took something */
+	bool unreplicated;	/* what is being answered may not be on the synchronous standby */
 	bool probing;		/* the first sync that is awaited asks for nothing but an answer */
 	unsigned silence;	/* turns of the timer for which an answer was awaited and nothing heard */
 	unsigned pause_ms;	/* before the next attempt; small again after the first answer */
@@ -142,6 +143,12 @@ void conn_init(struct conn *conn, struct db_shared *shared, const struct conn_us
 void conn_open(struct conn *conn);	/* does nothing unless unused */
 void conn_close(struct conn *conn); /* for good; runs no callback */
 void conn_lose(struct conn *conn, const char *why);
+/* libpq's receiver of notices, for a connection. */
+void conn_take_notice(void *conn, const PGresult *result);
+/* For the log: it is ready; it took what was asked; it is lost, and why. */
+void outage_note_ready(struct conn *conn);
+void outage_note_taken(struct conn *conn);
+void outage_note_lost(struct conn *conn, const char *why);
 /* Down for longer than a request waits. */
 bool conn_outage_is_long(const struct conn *conn, uint64_t now);
 /* As libpq wants them: formats NULL = all text, lengths count for binary ones only. */

@@ -132,8 +132,10 @@ def test_writes_go_on_at_the_promoted_standby_and_nothing_is_lost(pair):
     assert all(len(follower.seen.rows) > 500 for follower in followers)
 
 
-def test_a_message_that_is_not_on_the_standby_yet_is_not_acknowledged_to_a_retry_either(pair):
-    """The backend is ended while it waits for the standby: its commit stays, and the server asks again."""
+@pytest.mark.parametrize("end", ["pg_terminate_backend", "pg_cancel_backend"])
+def test_a_message_that_is_not_on_the_standby_yet_is_not_acknowledged_to_a_retry_either(pair, end):
+    """The backend is ended while it waits for the standby, or its wait: its commit stays, and the server asks again.
+    Of a wait that is cancelled PostgreSQL tells with a warning, and then that all went well."""
     walreceiver = next(pid for pid, title in children(pair.postmaster(pair.standby)).items() if "walreceiver" in title)
     primary = pair.primary.connect()
     kill(walreceiver, signal.SIGSTOP)
@@ -142,8 +144,8 @@ def test_a_message_that_is_not_on_the_standby_yet_is_not_acknowledged_to_a_retry
             answer = pool.submit(pair.server.client().write, "s")
             waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
             ((pid,),) = wait_until(lambda: sql(primary, waiting), "a commit that waits for the standby")
-            sql(primary, "SELECT pg_terminate_backend(%s)", pid)
-            wait_until(lambda: (pid,) not in sql(primary, waiting), "its end")
+            sql(primary, f"SELECT {end}(%s)", pid)
+            wait_until(lambda: (pid,) not in sql(primary, waiting) or answer.done(), "its end")
             time.sleep(2)  # for the answer that should not come
             assert not answer.done(), f"acknowledged, but not on the standby: {answer.result()}"
         finally:
