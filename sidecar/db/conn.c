@@ -130,7 +130,7 @@ static void begin_ready(struct conn *conn)
 
 static void conn_move(struct conn *conn, enum conn_state state)
 {
-	if ((conn->state == CONN_READY && !(conn->refused && conn->outage_logged)) || conn->state == CONN_UNUSED)
+	if (conn->state == CONN_UNUSED)
 		conn->down_since = clock_ms();
 	note_ready(conn, (state == CONN_READY) - (conn->state == CONN_READY));
 	conn->state = state;
@@ -172,8 +172,12 @@ static void conn_move(struct conn *conn, enum conn_state state)
 	}
 }
 
-void conn_lose(struct conn *conn, const char *why)
+/* A server that refuses again and again is down since the first time. */
+static void lose(struct conn *conn, const char *why, bool refused)
 {
+	if (conn->state == CONN_READY && !(refused && conn->refused))
+		conn->down_since = clock_ms();
+	conn->refused = refused;
 	outage_note_lost(conn, why);
 	if (conn->pg != NULL && (conn->state != CONN_READY || conn->silence > SILENT_TURNS))
 		db_hosts_next(&conn->shared->hosts, conn->pg);
@@ -181,6 +185,11 @@ void conn_lose(struct conn *conn, const char *why)
 		conn->pause_ms = PAUSE_MIN_MS;
 	conn_move(conn, CONN_PAUSED);
 	conn->user->on_lost(conn);
+}
+
+void conn_lose(struct conn *conn, const char *why)
+{
+	lose(conn, why, conn->refused && conn->state != CONN_READY);
 }
 
 /* Everybody hears of it, at /ready. */
@@ -292,8 +301,7 @@ static void take_answer(struct conn *conn)
 
 			/* The message dies with the result. */
 			snprintf(why, sizeof(why), "%s", PQresultErrorMessage(result));
-			conn->refused = conn_is_refused(conn, result);
-			conn_lose(conn, why);
+			lose(conn, why, conn_is_refused(conn, result));
 			return;
 		}
 		PQclear(result);

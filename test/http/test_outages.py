@@ -175,6 +175,24 @@ def test_a_full_disk_of_your_own_postgresql_is_a_pause_however_long_it_takes(clu
     assert server.text.count("No space left on device") == 1 and server.text.count("is back") == 1
 
 
+def test_a_disk_that_is_full_a_second_time_is_waited_for_anew(cluster, start, full):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--retry-window", "2", token=ZERO_TOKEN)
+    clients, (fill, make_room) = [server.client() for _ in range(4)], full()
+    clients[0].write("s")
+    time.sleep(3)  # longer than the window: an outage does not count from the start
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(2):
+            fill()
+            answers = []
+            for client in clients:  # one after the other: while it is waited for others come
+                answers.append(pool.submit(client.post, ["stream.write", "s", MESSAGE]))
+                time.sleep(0.3)
+            assert not any(answer.done() for answer in answers)
+            make_room()
+            assert [answer.result().status for answer in answers] == [200] * 4
+            time.sleep(2)
+
+
 def test_a_disk_that_is_full_for_longer_than_the_retry_window_is_503(cluster, start, full):
     server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--retry-window", "1", token=ZERO_TOKEN)
     client, (fill, make_room) = server.client(), full()
