@@ -30,7 +30,7 @@ class Proxy:
 
     def __init__(self, folder, network, name):
         configuration = Path(folder) / "haproxy.cfg"
-        configuration.write_text(documented("HAProxy, as a way to the leader"))
+        configuration.write_text(documented("A server needs none: it finds"))
         configuration.chmod(0o644)
         with (Path(folder) / "haproxy.log").open("ab") as output:
             self.process = subprocess.Popen(
