@@ -8,11 +8,11 @@
 # Chromium and its driver, which only test/browser needs, --analysis for what test/analyse.sh runs,
 # --profiling for gperftools, which only profiles need, --bench for what draws the plot of `make bench`,
 # --packages for what `make deb` needs, --proxies for nginx, HAProxy and pgbouncer, which test/proxies and
-# some of test/http need, --ha for Patroni, etcd and HAProxy, which only test/ha needs (the services of both are
-# not started), --alerts for Prometheus's promtool, --plugins
-# for wal2json, which one test needs each, --images for what `make test-images` needs, --clients for the
-# package managers of `make test-clients`, --peers for those of `make bench-queries`, --busy for what `make
-# test-busy` needs, and --sanitized for what building the Postgres of test/sanitize/postgres.sh needs.
+# some of test/http need, --ha for Patroni, etcd and HAProxy, which only test/ha needs (the services of
+# both are not started), --alerts for Prometheus's promtool, --plugins for wal2json, which one test needs
+# each, --images for what `make test-images` needs, --clients for the package managers of `make
+# test-clients`, --peers for those of `make bench-queries`, --busy for what `make test-busy` needs, and
+# --sanitized for what building the Postgres of test/sanitize/postgres.sh needs.
 set -euo pipefail
 
 pg_config=${PG_CONFIG:-pg_config}

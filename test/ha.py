@@ -15,7 +15,8 @@ from pathlib import Path
 import run
 
 BESIDE = ("ha", "crash", "consumers")
-NAMESPACES = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--net", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc"]
+NAMESPACES = ["setpriv", "--pdeathsig", "KILL", "unshare",
+              "--mount", "--net", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc"]
 REAPER = ["sh", "-c", '"$@" & wait $!', "sh"]  # the first process there must wait for orphans, which Python doesn't
 
 

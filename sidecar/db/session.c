@@ -19,6 +19,7 @@
 
 #define STEP_MS 50		 /* between two looks for a signal */
 #define RETRY_MS 100	 /* between two attempts */
+#define MAX_REFUSALS 3	 /* a proxy that has just lost its server hangs up, too */
 #define PATIENCE_MS 5000 /* then it is told what is waited for, again and again */
 
 static void ignore_notice(void *arg, const PGresult *result)
@@ -122,6 +123,7 @@ static bool attempt(struct session *session, const char *conninfo, struct db_hos
 	{
 		PQsetNoticeReceiver(pg, ignore_notice, NULL);
 		session->pg = pg;
+		session->refusals = 0;
 		return false;
 	}
 	buf_add_str(error, "could not connect to the database: ");
@@ -137,6 +139,8 @@ static bool attempt(struct session *session, const char *conninfo, struct db_hos
 		tell_waiting(session, error, strlen("could not connect to the database: "));
 		db_hosts_next(hosts, pg);
 	}
+	else if (how == ATTEMPT_FAILED)
+		again = ++session->refusals < MAX_REFUSALS;
 	PQfinish(pg);
 	return again;
 }
@@ -146,7 +150,7 @@ bool session_open(struct session *session, const char *conninfo, uint64_t until,
 	struct db_hosts hosts = {0};
 
 	session->pg = NULL;
-	session->read_only = false;
+	session->again = false;
 	while (attempt(session, conninfo, &hosts, error) && clock_ms() < until && !session->stopping())
 		pause_ms(RETRY_MS);
 	db_hosts_free(&hosts);
@@ -232,7 +236,7 @@ PGresult *session_ask(struct session *session, const char *doing, const char *sq
 								   PQsendQueryParams(session->pg, sql, nparams, NULL, params, NULL, NULL, 0));
 
 	if (session_has_sqlstate(result, SQLSTATE_READ_ONLY_TRANSACTION))
-		session->read_only = true;
+		session->again = true;
 	return result;
 }
 

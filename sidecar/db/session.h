@@ -17,8 +17,9 @@ struct session
 {
 	struct pg_conn *pg; /* NULL: it is not open */
 	bool (*stopping)(void);
-	bool read_only; /* it was to write, and the server takes no writes */
-	bool told;		/* what is waited for */
+	bool again; /* another one may do better: the server takes no writes, or hung up on a second session */
+	bool told;	/* what is waited for */
+	unsigned refusals; /* attempts in a row that failed though the server answers */
 };
 
 /*

@@ -21,14 +21,16 @@ CLIENTS = 20
 class Pair(Victim):
     """A server on two clusters.  The standby is named first: the server has to find out which one accepts writes."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *options):
         super().__init__()
+        self.options = options
         self.primary, self.standby = Cluster(Path(folder) / "a").create().start(), Cluster(Path(folder) / "b")
         self.make_standby()
         self.start_server()
 
     def arguments(self):
-        return ["--database", f"host={self.standby.folder},{self.primary.folder} user=tester dbname=postgres"]
+        return ["--database", f"host={self.standby.folder},{self.primary.folder} user=tester dbname=postgres",
+                *self.options]
 
     def make_standby(self):
         shutil.rmtree(self.standby.data, ignore_errors=True)
@@ -152,3 +154,26 @@ def test_a_message_that_is_not_on_the_standby_yet_is_not_acknowledged_to_a_retry
             kill(walreceiver, signal.SIGCONT)
         assert answer.result()["position"] == 0
     primary.close()
+
+
+def test_a_message_that_is_not_on_the_standby_yet_is_not_shown_when_the_answer_takes_too_long(folder):
+    """The server leaves a session that is silent, and has its statement cancelled: not one that waits for the standby,
+    which would have others see what may be lost."""
+    pair = Pair(folder, "--answer-timeout", "1")
+    walreceiver = next(pid for pid, title in children(pair.postmaster(pair.standby)).items() if "walreceiver" in title)
+    try:
+        client = pair.server.client()
+        client.write("before")
+        kill(walreceiver, signal.SIGSTOP)
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                answer = pool.submit(pair.server.client().write, "s")
+                wait_until(lambda: "has not answered for 1 s" in pair.server.text, "a session that is left")
+                end = time.monotonic() + 2
+                while time.monotonic() < end:
+                    assert client.call("stream.version", "s") is None and not answer.done()
+            finally:
+                kill(walreceiver, signal.SIGCONT)
+            assert answer.result()["position"] == 0
+    finally:
+        pair.stop()

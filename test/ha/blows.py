@@ -9,7 +9,7 @@ from people import Stubborn
 
 from store import wait_until
 
-LEFT = 40   # s, for another leader
+LEFT = 55   # s, for another leader: less than the retry window
 BEHIND = 40_000_000  # bytes of the log, that a standby is behind
 FILLED = 3   # s, of a full disk without an answer
 

@@ -138,6 +138,7 @@ def main():
     folder, began, run = temporary_folder(), time.monotonic(), None
     Path(folder).chmod(0o755)
     print(f"seed {arguments.seed}", flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run = Run(folder, arguments.seed, arguments.asynchronous)
         run.start()

@@ -44,8 +44,10 @@ class Machine:
         self.folder, self.network, self.name = Path(folder) / name, network, name
         self.address, self.disk = network.addresses[name], self.folder / "disk"
         self.data, self.programs = self.disk / "data", {}
-        self.disk.mkdir(parents=True)
-        run("chown", "-R", "postgres:", self.folder)
+        self.folder.mkdir()
+        # Not on the disk of who runs this, on which etcd would wait for others.
+        run("mount", "-t", "tmpfs", "-o", "size=1g,uid=postgres,gid=postgres,mode=755", "none", self.folder)
+        self.disk.mkdir()
         run("mount", "-t", "tmpfs", "-o", f"size={DISK},uid=postgres,mode=755", "none", self.disk)
         self.settings = self.folder / "patroni.yml"
         self.settings.write_text(self.patroni(asynchronous))

@@ -211,8 +211,9 @@ class Stubborn(threading.Thread):
         part = Part(f"{CATEGORY}-by-sql", [f"{self.name} {number}"], [new_id()])
         append = Append([part], time.monotonic(), history.NEVER, history.UNKNOWN)
         self.appends.append(append)
-        rows = sql(self.connection, "SELECT \"position\", global_position FROM millrace.append(%s, 'Loaded', %s, id => %s, "
-                   "namespace => %s)", part.stream, json.dumps({"mark": part.marks[0]}), part.ids[0], self.namespace)
+        rows = sql(self.connection, "SELECT \"position\", global_position "
+                   "FROM millrace.append(%s, 'Loaded', %s, id => %s, namespace => %s)", part.stream,
+                   json.dumps({"mark": part.marks[0]}), part.ids[0], self.namespace)
         append.end, append.outcome = time.monotonic(), history.STORED
         part.position = part.last_position = rows[0][0]
         part.global_position = part.last_global_position = rows[0][1]

@@ -21,7 +21,8 @@ def connection(shared_cluster):
     sql(connection, "SELECT millrace.create_namespace('sales')")
     sql(connection, "SELECT millrace.append('s-1', 'T', '{}', namespace => 'sales')")
     sql(connection, "SET allow_system_table_mods = on")
-    sql(connection, "CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass PRIMARY KEY, partmethod \"char\")")
+    sql(connection,
+        "CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass PRIMARY KEY, partmethod \"char\")")
     yield connection
     connection.close()
     sql(admin, "DROP DATABASE with_citus WITH (FORCE)")
@@ -45,5 +46,6 @@ def test_a_table_that_citus_distributes_is_refused_by_name(connection):
 
 def test_a_catalog_that_is_not_as_citus_has_it_is_passed_over(connection):
     sql(connection, "DROP TABLE pg_catalog.pg_dist_partition")
-    sql(connection, "CREATE VIEW pg_catalog.pg_dist_partition AS SELECT 'millrace_sales.messages'::regclass AS logicalrelid")
+    sql(connection, "CREATE VIEW pg_catalog.pg_dist_partition AS "
+        "SELECT 'millrace_sales.messages'::regclass AS logicalrelid")
     assert sql(connection, "SELECT \"position\" FROM millrace.append('s-1', 'T', '{}', namespace => 'sales')") == [(1,)]

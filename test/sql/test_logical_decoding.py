@@ -113,7 +113,8 @@ def test_wal2json_as_documented(logical):
 def test_the_recipe_for_other_programs(logical):
     """Of sidecar/GROWING.md: the lines of a stream come in its order, those of all in the order of commits."""
     need_library("wal2json")
-    block = re.search(r"(?:^ {4}.*\n)+", (ROOT / "sidecar/GROWING.md").read_text().partition("\n## Other programs")[2], re.M)
+    chapter = (ROOT / "sidecar/GROWING.md").read_text().partition("\n## Other programs")[2]
+    block = re.search(r"(?:^ {4}.*\n)+", chapter, re.M)
     create, start = [shlex.split(line) for line in block[0].replace("\\\n", " ").splitlines()]
     first, second = logical.connect(), logical.connect()
     if allows_plugins(first):
