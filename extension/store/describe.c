@@ -62,8 +62,8 @@ HasOurColumns(Relation heap)
 #define CITUS_TABLES "pg_dist_partition" /* in pg_catalog; its first column is the table's OID */
 
 /*
- * Says whether Citus has the rows of a table elsewhere, in shards.  The table itself stays, empty, and only the
- * planner would be led from it to them.
+ * Says whether Citus has the rows of a table elsewhere, in shards.  The table itself stays, empty, and only
+ * the planner would be led from it to them.
  */
 static bool
 IsDistributed(Relation heap)

@@ -12,8 +12,8 @@ bool conn_is_error(const PGresult *result)
 }
 
 /*
- * A server that turned read-only under us: the primary is elsewhere now.  Or one whose disk is full, until there
- * is room, or another one leads.
+ * A server that turned read-only under us: the primary is elsewhere now.  Or one whose disk is full, until
+ * there is room, or another one leads.
  */
 bool conn_is_refused(const struct conn *conn, const PGresult *result)
 {

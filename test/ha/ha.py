@@ -83,8 +83,8 @@ class Run:
             self.network.heal()
         self.note(kind, verdict, crowd)
         print(f"{kind} {number}: {self.trio.leader()} leads, {verdict.acknowledged} acknowledged, {settled} settled, "
-              f"longest pause {crowd.longest_pause:.1f} s; {time.monotonic() - began:.0f} s, {whole - over:.0f} of them "
-              "until the machines were whole", flush=True)
+              f"longest pause {crowd.longest_pause:.1f} s; {time.monotonic() - began:.0f} s, "
+              f"{whole - over:.0f} of them until the machines were whole", flush=True)
         self.servers.delete(namespace)
         return not verdict.problems
 
