@@ -98,6 +98,13 @@ test-proxies: ## nginx, HAProxy and pgbouncer killed and restarted under load, t
 	@$(MAKE) --no-print-directory install
 	@$(PYTHON) test/proxies.py $(ARGS)
 
+test-ha: ## three machines under Patroni and etcd, taken apart under load, as root, 40 minutes
+#@ make test-ha [ARGS='--only partition --rounds 2']
+	@$(MAKE) --no-print-directory deps
+	@test/deps.sh --ha
+	@$(MAKE) --no-print-directory install
+	@$(PYTHON) test/ha.py $(ARGS)
+
 test-overload: ## far too many requests and clients: make test-overload [ARGS='--times 20 --clients 5000']
 	@$(MAKE) --no-print-directory ready
 	@$(PYTHON) test/overload.py $(ARGS)

@@ -8,10 +8,11 @@
 # Chromium and its driver, which only test/browser needs, --analysis for what test/analyse.sh runs,
 # --profiling for gperftools, which only profiles need, --bench for what draws the plot of `make bench`,
 # --packages for what `make deb` needs, --proxies for nginx, HAProxy and pgbouncer, which test/proxies and
-# some of test/http need and whose services are not started, --alerts for Prometheus's promtool, --plugins
-# for wal2json, which one test needs each, --images for what `make test-images` needs, --clients for the
-# package managers of `make test-clients`, --peers for those of `make bench-queries`, --busy for what `make
-# test-busy` needs, and --sanitized for what building the Postgres of test/sanitize/postgres.sh needs.
+# some of test/http need, --ha for Patroni, etcd and HAProxy, which only test/ha needs (the services of
+# both are not started), --alerts for Prometheus's promtool, --plugins for wal2json, which one test needs
+# each, --images for what `make test-images` needs, --clients for the package managers of `make
+# test-clients`, --peers for those of `make bench-queries`, --busy for what `make test-busy` needs, and
+# --sanitized for what building the Postgres of test/sanitize/postgres.sh needs.
 set -euo pipefail
 
 pg_config=${PG_CONFIG:-pg_config}
@@ -66,6 +67,14 @@ check() {
 		need nginx-light has_program nginx
 		need haproxy has_program haproxy
 		need pgbouncer has_program pgbouncer
+		return
+	elif [ "$part" = --ha ]; then
+		need patroni has_program patroni
+		need python3-psycopg2 has_module psycopg2
+		need etcd-server has_program etcd
+		need etcd-client has_program etcdctl
+		need haproxy has_program haproxy
+		need iproute2 has_program ip
 		return
 	elif [ "$part" = --alerts ]; then
 		need prometheus command -v promtool
@@ -181,7 +190,7 @@ read -ra wanted <<<"$(packages)" # after the update: a fresh machine knows no pa
 echo "Installing: ${wanted[*]}"
 # The packages of servers start these, on ports of their own choice, unless this file says no.
 policy=/usr/sbin/policy-rc.d
-if [[ $part =~ ^--(proxies|alerts)$ ]] && [ ! -e $policy ]; then
+if [[ $part =~ ^--(proxies|ha|alerts)$ ]] && [ ! -e $policy ]; then
 	# shellcheck disable=SC2016 # the shell that is called writes the file
 	"${as_root[@]}" sh -c 'printf "#!/bin/sh\nexit 101\n" >$0 && chmod 755 $0' $policy
 	trap '"${as_root[@]}" rm -f $policy' EXIT

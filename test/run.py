@@ -277,7 +277,7 @@ def prepare_pytest(temp):
     copy_files("bench/*.py", temp / "bench")
     copy_files("bench/load", temp / "bench")
     copy_files("extension/*.sql", temp / "extension")
-    for name in [*DOCUMENTS, "sidecar/CLIENTS.md"]:
+    for name in [*DOCUMENTS, "sidecar/CLIENTS.md", "sidecar/GROWING.md"]:
         (temp / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, temp / name)
     for name in "packaging", "examples", "ui":

@@ -69,12 +69,12 @@ class Reply:
 class Client:
     """One keep-alive connection with one token."""
 
-    def __init__(self, port, token=None, timeout=60, tls=None):
+    def __init__(self, port, token=None, timeout=60, tls=None, host="127.0.0.1"):
         self.port, self.token = port, token
         if tls is None:
-            self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+            self.connection = http.client.HTTPConnection(host, port, timeout=timeout)
         else:
-            self.connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=tls.context())
+            self.connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=tls.context())
 
     def close(self):
         self.connection.close()
@@ -147,6 +147,8 @@ class Program:
 
 class Server(Program):
     """`millrace serve` on a free port; with a certificate, over TLS."""
+
+    host = "127.0.0.1"
 
     def __init__(self, *arguments, wait=True, token=None, tls=None, variables=None, program=None, before=()):
         self.tls = tls or (certificates.common_certificate() if certificates.EVERYWHERE else None)

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/transam.h"
@@ -13,6 +14,8 @@
 #include "catalog/pg_sequence.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -58,10 +61,54 @@ HasOurColumns(Relation heap)
 	return ours;
 }
 
-/* Refuses a table that has not the columns of messages: MR010. */
+#define CITUS_TABLES "pg_dist_partition" /* in pg_catalog; its first column is the table's OID */
+
+/*
+ * Says whether Citus has the rows of a table elsewhere, in shards.  The table itself stays, empty, and only
+ * the planner would be led from it to them.
+ */
+static bool
+IsDistributed(Relation heap)
+{
+	Oid relid = get_relname_relid(CITUS_TABLES, PG_CATALOG_NAMESPACE);
+	Relation tables = OidIsValid(relid) ? try_relation_open(relid, AccessShareLock) : NULL;
+	bool found = false;
+
+	if (tables && tables->rd_rel->relkind == RELKIND_RELATION && tables->rd_rel->relam == HEAP_TABLE_AM_OID &&
+		TupleDescAttr(RelationGetDescr(tables), 0)->atttypid == REGCLASSOID)
+	{
+		ScanKeyData key;
+		SysScanDesc scan;
+
+		ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(RelationGetRelid(heap)));
+		scan = systable_beginscan(tables, InvalidOid, false, NULL, 1, &key);
+		found = HeapTupleIsValid(systable_getnext(scan));
+		systable_endscan(scan);
+	}
+	if (tables)
+		relation_close(tables, AccessShareLock);
+	return found;
+}
+
+static void
+RefuseDistributed(Relation heap)
+{
+	const char *schema = get_namespace_name(RelationGetNamespace(heap)),
+			   *name = RelationGetRelationName(heap);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
+			 errmsg("table \"%s\".\"%s\" is distributed by Citus, so its rows are not in it", schema, name),
+			 errhint("A namespace is on one machine: SELECT undistribute_table('%s').",
+					 quote_qualified_identifier(schema, name))));
+}
+
+/* Refuses a table that has not the columns of messages, or whose rows are elsewhere: MR010. */
 void
 StoreCheckColumns(Relation heap)
 {
+	if (IsDistributed(heap))
+		RefuseDistributed(heap);
 	if (!HasOurColumns(heap))
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_UNUSABLE_TABLE),
 						errmsg("table \"%s\".\"%s\" is not a table of messages",

@@ -198,7 +198,7 @@ static void append_on_lost(struct conn *conn)
 
 	if (batcher->sent)
 		batcher->flight->new_ids = false; /* it may have been stored before the connection broke */
-	if (batcher->sent && ++batcher->flight->attempts >= DB_MAX_LOST)
+	if (batcher->sent && !conn->refused && ++batcher->flight->attempts >= DB_MAX_LOST)
 		blame_flight(batcher);
 	batcher->sent = false;
 	shared_schedule(conn->shared);

@@ -25,7 +25,6 @@
 #define PAUSE_MIN_MS 10
 #define PAUSE_MAX_MS 500
 #define STABLE_MS 5000 /* a connection that lasted that long may be opened again at once */
-#define REASON_MS 5000 /* then it is told why a connection can't be had back */
 /*
  * The answer timeout is counted in turns of a timer, not read off a clock: a program that was stopped for a
  * while finds one turn over, not all.  The first turn may have begun long before the question, so there is
@@ -47,12 +46,6 @@ static void set_timer(struct conn *conn, unsigned ms)
 	event_add(&conn->timer, &tv);
 }
 
-static void ignore_notice(void *arg, const PGresult *result)
-{
-	(void)arg;
-	log_debug("PostgreSQL: %s", PQresultErrorMessage(result));
-}
-
 /* libpq may close a socket and open another of the same number between two polls: start anew each time. */
 static void watch_socket(struct conn *conn, bool readable, bool writable)
 {
@@ -68,19 +61,6 @@ static void watch_socket(struct conn *conn, bool readable, bool writable)
 		event_add(&conn->writable, NULL);
 }
 
-static void log_connected(struct conn *conn)
-{
-	const char *host = PQhost(conn->pg);
-
-	if (conn->outage_logged)
-		log_info("connection for %s is back (%s port %s dbname %s) after %.1f s", conn->user->what, host,
-				 PQport(conn->pg), PQdb(conn->pg), (double)clock_span(conn->down_since, clock_ms()) / 1000);
-	else
-		log_debug("connection for %s: %s port %s dbname %s", conn->user->what, host, PQport(conn->pg),
-				  PQdb(conn->pg));
-	conn->outage_logged = conn->reason_logged = false;
-}
-
 /* Tears down the connection; what was in flight is the user's business. */
 static void drop_connection(struct conn *conn)
 {
@@ -90,7 +70,7 @@ static void drop_connection(struct conn *conn)
 	PQclear(conn->result);
 	conn->result = NULL;
 	conn->in_flight = conn->syncs = 0;
-	conn->unsynced = conn->probing = false;
+	conn->unsynced = conn->probing = conn->unreplicated = false;
 	conn->silence = 0;
 	PQfinish(conn->pg);
 	conn->pg = NULL;
@@ -154,7 +134,7 @@ static void begin_ready(struct conn *conn)
 	conn->bytes_in = conn->bytes_out = 0;
 	conn->heard = true;
 	set_timer(conn, turn_ms(conn));
-	log_connected(conn);
+	outage_note_ready(conn);
 	if (conn->user->role == DB_ROLE_APPEND)
 		conn->shared->primary_found = true;
 	if (conn->is_back && (conn->user->role == DB_ROLE_APPEND || conn->user->role == DB_ROLE_DEFERRED))
@@ -164,7 +144,7 @@ static void begin_ready(struct conn *conn)
 
 static void conn_move(struct conn *conn, enum conn_state state)
 {
-	if (conn->state == CONN_READY || conn->state == CONN_UNUSED)
+	if (conn->state == CONN_UNUSED)
 		conn->down_since = clock_ms();
 	note_ready(conn, (state == CONN_READY) - (conn->state == CONN_READY));
 	conn->state = state;
@@ -188,7 +168,7 @@ static void conn_move(struct conn *conn, enum conn_state state)
 				conn_lose(conn, conn->pg == NULL ? "out of memory" : PQerrorMessage(conn->pg));
 				return;
 			}
-			PQsetNoticeReceiver(conn->pg, ignore_notice, NULL);
+			PQsetNoticeReceiver(conn->pg, conn_take_notice, conn);
 			watch_socket(conn, false, true);
 			set_timer(conn, db_connect_timeout(conn->pg));
 			break;
@@ -206,42 +186,24 @@ static void conn_move(struct conn *conn, enum conn_state state)
 	}
 }
 
-/*
- * An outage is told once, not once for each attempt, and by the append connection alone, unless the others
- * have one of their own.  Only the first line: libpq likes to explain.  How a connection ended may say little
- * about why there is no other one, as when its database was dropped: so that is told, too, when it takes a
- * while.
- */
-static void log_lost(struct conn *conn, const char *why)
+/* A server that refuses again and again is down since the first time. */
+static void lose(struct conn *conn, const char *why, bool refused)
 {
-	bool quiet = conn->user->role != DB_ROLE_APPEND &&
-				 (conn->state == CONN_READY || !atomic_load(&conn->shared->ready));
-	int len = (int)strcspn(why, "\n");
-
-	if (conn->outage_logged && conn->state != CONN_READY && !quiet && !conn->reason_logged &&
-		clock_passed(clock_ms(), conn->down_since, REASON_MS))
-	{
-		log_warning("connection for %s: still lost: %.*s", conn->user->what, len, why);
-		conn->reason_logged = true;
-	}
-	else if (conn->outage_logged || quiet)
-		log_debug("connection for %s: %.*s", conn->user->what, len, why);
-	else
-	{
-		log_warning("connection for %s: %.*s", conn->user->what, len, why);
-		conn->outage_logged = true;
-	}
-}
-
-void conn_lose(struct conn *conn, const char *why)
-{
-	log_lost(conn, why);
+	if (conn->state == CONN_READY && !(refused && conn->refused))
+		conn->down_since = clock_ms();
+	conn->refused = refused;
+	outage_note_lost(conn, why);
 	if (conn->pg != NULL && (conn->state != CONN_READY || conn->silence > SILENT_TURNS))
 		db_hosts_next(&conn->site->hosts, conn->pg);
 	if (conn->state == CONN_READY && clock_passed(clock_ms(), conn->ready_since, STABLE_MS))
 		conn->pause_ms = PAUSE_MIN_MS;
 	conn_move(conn, CONN_PAUSED);
 	conn->user->on_lost(conn);
+}
+
+void conn_lose(struct conn *conn, const char *why)
+{
+	lose(conn, why, conn->refused && conn->state != CONN_READY);
 }
 
 /* Everybody hears of it, at /ready. */
@@ -353,7 +315,7 @@ static void take_answer(struct conn *conn)
 
 			/* The message dies with the result. */
 			snprintf(why, sizeof(why), "%s", PQresultErrorMessage(result));
-			conn_lose(conn, why);
+			lose(conn, why, conn_is_refused(conn, result));
 			return;
 		}
 		PQclear(result);
@@ -365,6 +327,7 @@ static void take_answer(struct conn *conn)
 	conn->result = NULL;
 	conn->in_flight--;
 	conn->pause_ms = PAUSE_MIN_MS;
+	outage_note_taken(conn);
 	conn->bytes_in += result_bytes(result);
 	conn->user->on_answer(conn, result);
 }
@@ -417,6 +380,11 @@ static void take_answers(struct conn *conn)
 			keep_result(conn, result);
 		if (!(is_grouped(conn) ? ended : synced))
 			continue;
+		if (conn->unreplicated)
+		{
+			conn_lose(conn, "the wait for a synchronous standby was cancelled");
+			return;
+		}
 		if (conn->result == NULL)
 		{
 			conn_lose(conn, out_of_step);

@@ -3,11 +3,25 @@
  */
 #include <string.h>
 
+#include "base/log.h"
 #include "db/internal.h"
 
 bool conn_is_error(const PGresult *result)
 {
 	return PQresultStatus(result) == PGRES_FATAL_ERROR || PQresultStatus(result) == PGRES_BAD_RESPONSE;
+}
+
+/*
+ * A server that turned read-only under us: the primary is elsewhere now.  Or one whose disk is full, until
+ * there is room, or another one leads.
+ */
+bool conn_is_refused(const struct conn *conn, const PGresult *result)
+{
+	enum db_role role = conn->user->role;
+	bool writes = role == DB_ROLE_APPEND || role == DB_ROLE_DEFERRED || role == DB_ROLE_CONSUME;
+
+	return (role != DB_ROLE_READ && result_has_sqlstate(result, SQLSTATE_READ_ONLY_TRANSACTION)) ||
+		   (writes && result_has_sqlstate(result, SQLSTATE_DISK_FULL));
 }
 
 enum db_failure conn_failure(const struct conn *conn, const PGresult *result)
@@ -23,8 +37,7 @@ enum db_failure conn_failure(const struct conn *conn, const PGresult *result)
 		return PQstatus(conn->pg) == CONNECTION_BAD ? FAILURE_LOST : FAILURE_FINAL;
 	if (strncmp(sqlstate, SQLSTATE_CLASS_CONNECTION, strlen(SQLSTATE_CLASS_CONNECTION)) == 0)
 		return FAILURE_LOST;
-	/* A server that turned read-only under us: the primary is elsewhere now. */
-	if (strcmp(sqlstate, SQLSTATE_READ_ONLY_TRANSACTION) == 0 && conn->user->role != DB_ROLE_READ)
+	if (conn_is_refused(conn, result))
 		return FAILURE_LOST;
 	for (size_t i = 0; i < sizeof(lost) / sizeof(lost[0]); i++)
 	{
@@ -58,4 +71,19 @@ bool result_has_sqlstate(const PGresult *result, const char *wanted)
 	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
 	return sqlstate != NULL && strcmp(sqlstate, wanted) == 0;
+}
+
+/*
+ * A wait for the synchronous standby that is cancelled ends with a warning, and then like one that is over.
+ * What was committed may be on one machine alone: it is asked for again, and that waits anew.  PostgreSQL has
+ * no SQLSTATE for this warning, and texts are translated; the name of its function is neither.
+ */
+void conn_take_notice(void *arg, const PGresult *result)
+{
+	struct conn *conn = arg;
+	const char *function = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
+
+	log_debug("PostgreSQL: %s", PQresultErrorMessage(result));
+	if (function != NULL && strcmp(function, "SyncRepWaitForLSN") == 0)
+		conn->unreplicated = true;
 }

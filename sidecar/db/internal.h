@@ -137,12 +137,14 @@ struct conn
 	unsigned syncs;		/* awaited */
 	bool unsynced;		/* a statement waits for conn_sync */
 	bool heard;			/* since the timer's last turn the server gave or took something */
+	bool unreplicated;	/* what is being answered may not be on the synchronous standby */
 	bool probing;		/* the first sync that is awaited asks for nothing but an answer */
 	unsigned silence;	/* turns of the timer for which an answer was awaited and nothing heard */
 	unsigned pause_ms;	/* before the next attempt; small again after the first answer */
 	uint64_t down_since, ready_since; /* ms; which one counts depends on the state */
 	bool outage_logged, reason_logged;
 	uint64_t session; /* its number: no other one that was ever ready has it, nor DB_AT_PRIMARY */
+	bool refused;	  /* the last that was asked, as the server takes no writes: no fault of what was asked */
 	bool was_ready;	  /* ever */
 	bool is_back;	  /* and was before it was lost */
 	bool counted;	  /* among site.readable */
@@ -156,6 +158,12 @@ void conn_close(struct conn *conn); /* for good; runs no callback */
 void conn_lose(struct conn *conn, const char *why);
 /* The server owes an answer for so long that it is not counted on. */
 bool conn_is_silent(const struct conn *conn);
+/* libpq's receiver of notices, for a connection. */
+void conn_take_notice(void *conn, const PGresult *result);
+/* For the log: it is ready; it took what was asked; it is lost, and why. */
+void outage_note_ready(struct conn *conn);
+void outage_note_taken(struct conn *conn);
+void outage_note_lost(struct conn *conn, const char *why);
 /* Down for longer than a request waits. */
 bool conn_outage_is_long(const struct conn *conn, uint64_t now);
 /* As libpq wants them: formats NULL = all text, lengths count for binary ones only. */
@@ -194,6 +202,8 @@ enum db_failure
 };
 
 bool conn_is_error(const PGresult *result);
+/* Whether it says that the server takes no writes for now. */
+bool conn_is_refused(const struct conn *conn, const PGresult *result);
 /* Whether it is an error of this SQLSTATE. */
 bool result_has_sqlstate(const PGresult *result, const char *wanted);
 enum db_failure conn_failure(const struct conn *conn, const PGresult *result);

@@ -266,9 +266,10 @@ static void lose_query(struct conn *conn, struct query *query, uint64_t now, str
 {
 	query->checking = false;
 	query->reached = 0;
+	query->attempts += !conn->refused;
 	if (is_bound(query))
 		query_settle_gone(conn->shared, query);
-	else if (query->statement->once || query->deadline <= now || ++query->attempts >= DB_MAX_LOST)
+	else if (query->statement->once || query->deadline <= now || query->attempts >= DB_MAX_LOST)
 		query_settle_unavailable(conn->shared, query);
 	else
 		query_push(again, query);

@@ -86,6 +86,7 @@ bool pooler_look(struct session *session, const char *conninfo, bool *pooled, st
 		return true;
 	}
 	good = compare(session, &other, pooled, error);
+	session->again = session_is_lost(&other);
 	session_close(&other);
 	return good;
 }

@@ -19,6 +19,7 @@
 
 #define STEP_MS 50		 /* between two looks for a signal */
 #define RETRY_MS 100	 /* between two attempts */
+#define MAX_REFUSALS 3	 /* a proxy that has just lost its server hangs up, too */
 #define PATIENCE_MS 5000 /* then it is told what is waited for, again and again */
 
 static void ignore_notice(void *arg, const PGresult *result)
@@ -100,16 +101,17 @@ static bool is_away(struct parameters parameters)
 }
 
 /* Says once that the start waits; only the first line, libpq likes to explain. */
-static void tell_waiting(bool *told, const char *why)
+static void tell_waiting(struct session *session, struct buf *why, size_t from)
 {
-	if (!*told)
-		log_warning("waiting for the database: %.*s", (int)strcspn(why, "\n"), why);
-	*told = true;
+	buf_add(why, "", 1);
+	if (!session->told && !session->quiet && !why->failed)
+		log_warning("waiting for the database: %.*s", (int)strcspn(why->data + from, "\n"), why->data + from);
+	session->told = true;
+	buf_truncate(why, why->len - 1);
 }
 
 /* One attempt, with which `session` is open or *error says why it is not; true: another one may do better. */
-static bool attempt(struct session *session, const char *conninfo, struct db_hosts *hosts, bool *told,
-					struct buf *error)
+static bool attempt(struct session *session, const char *conninfo, struct db_hosts *hosts, struct buf *error)
 {
 	struct parameters parameters = parameters_of(conninfo, hosts);
 	PGconn *pg = PQconnectStartParams(parameters.keywords, parameters.values, 1);
@@ -121,6 +123,7 @@ static bool attempt(struct session *session, const char *conninfo, struct db_hos
 	{
 		PQsetNoticeReceiver(pg, ignore_notice, NULL);
 		session->pg = pg;
+		session->refusals = 0;
 		return false;
 	}
 	buf_add_str(error, "could not connect to the database: ");
@@ -133,12 +136,11 @@ static bool attempt(struct session *session, const char *conninfo, struct db_hos
 	if (how == ATTEMPT_SILENT || (how == ATTEMPT_FAILED && is_away(parameters)))
 	{
 		again = true;
-		buf_add(error, "", 1);
-		*told = *told || session->quiet;
-		tell_waiting(told, error->data + strlen("could not connect to the database: "));
-		buf_truncate(error, error->len - 1);
+		tell_waiting(session, error, strlen("could not connect to the database: "));
 		db_hosts_next(hosts, pg);
 	}
+	else if (how == ATTEMPT_FAILED)
+		again = ++session->refusals < MAX_REFUSALS;
 	PQfinish(pg);
 	return again;
 }
@@ -146,10 +148,10 @@ static bool attempt(struct session *session, const char *conninfo, struct db_hos
 bool session_open(struct session *session, const char *conninfo, uint64_t until, struct buf *error)
 {
 	struct db_hosts hosts = {0};
-	bool told = false;
 
 	session->pg = NULL;
-	while (attempt(session, conninfo, &hosts, &told, error) && clock_ms() < until && !session->stopping())
+	session->again = false;
+	while (attempt(session, conninfo, &hosts, error) && clock_ms() < until && !session->stopping())
 		pause_ms(RETRY_MS);
 	db_hosts_free(&hosts);
 	return session->pg != NULL;
@@ -159,6 +161,12 @@ void session_close(struct session *session)
 {
 	PQfinish(session->pg);
 	session->pg = NULL;
+}
+
+void session_pause(struct session *session, struct buf *why)
+{
+	tell_waiting(session, why, 0);
+	pause_ms(RETRY_MS);
 }
 
 /* ---- statements ------------------------------------------------------------ */
@@ -230,8 +238,12 @@ PGresult *session_ask(struct session *session, const char *doing, const char *sq
 PGresult *session_ask_with(struct session *session, const char *doing, const char *sql,
 						   const char *const *params, int nparams)
 {
-	return take_answer(session, doing,
-					   PQsendQueryParams(session->pg, sql, nparams, NULL, params, NULL, NULL, 0));
+	PGresult *result = take_answer(session, doing,
+								   PQsendQueryParams(session->pg, sql, nparams, NULL, params, NULL, NULL, 0));
+
+	if (session_has_sqlstate(result, SQLSTATE_READ_ONLY_TRANSACTION))
+		session->again = true;
+	return result;
 }
 
 PGresult *session_prepare(struct session *session, const char *doing, const char *name, const char *sql)

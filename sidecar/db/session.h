@@ -19,6 +19,9 @@ struct session
 	struct pg_conn *pg; /* NULL: it is not open */
 	bool (*stopping)(void);
 	bool quiet; /* that it waits for the server is not logged */
+	bool again; /* another one may do better: the server takes no writes, or hung up on a second session */
+	bool told;	/* what is waited for */
+	unsigned refusals; /* attempts in a row that failed though the server answers */
 };
 
 /*
@@ -29,6 +32,8 @@ bool session_open(struct session *session, const char *conninfo, uint64_t until,
 void session_close(struct session *session);
 /* Has none of the role's settings count that are in the way; session_begin does it for its transaction. */
 bool session_set_up(struct session *session, struct buf *error);
+/* Before another attempt at what failed; says once in the log why it waits. */
+void session_pause(struct session *session, struct buf *why);
 
 /*
  * Sends a statement with at most two parameters and returns what came of it; NULL: told to stop, or out of

@@ -269,7 +269,10 @@ bool bootstrap_run(struct bootstrap *bootstrap, const struct config *config, con
 			   look_for_pooler(&session, bootstrap, conninfo, own, error) &&
 			   prepare(&session, bootstrap, config, own, error);
 		/* A token that was made may have been stored: then another attempt would not know it. */
-		lost = session_is_lost(&session) && bootstrap->token[0] == '\0' && clock_ms() < until;
+		lost = (session_is_lost(&session) || session.again) && bootstrap->token[0] == '\0' &&
+			   clock_ms() < until && !stopping();
+		if (lost && session.again)
+			session_pause(&session, error);
 		session_close(&session);
 	}
 	bootstrap->away = !done && lost && clock_ms() >= until;

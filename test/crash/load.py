@@ -41,7 +41,8 @@ class Caller(threading.Thread):
 
     def __init__(self, server, name, seed):
         super().__init__(name=name)
-        self.client, self.random = Client(server.port, server.token, PATIENCE), random.Random(f"{seed} {name}")
+        self.client = Client(server.port, server.token, PATIENCE, host=server.host)
+        self.random = random.Random(f"{seed} {name}")
         self.stopped, self.error, self.longest, self.broken = False, None, 0, 0
         self.observations = []
 

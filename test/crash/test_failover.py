@@ -21,14 +21,16 @@ CLIENTS = 20
 class Pair(Victim):
     """A server on two clusters.  The standby is named first: the server has to find out which one accepts writes."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *options):
         super().__init__()
+        self.options = options
         self.primary, self.standby = Cluster(Path(folder) / "a").create().start(), Cluster(Path(folder) / "b")
         self.make_standby()
         self.start_server()
 
     def arguments(self):
-        return ["--database", f"host={self.standby.folder},{self.primary.folder} user=tester dbname=postgres"]
+        return ["--database", f"host={self.standby.folder},{self.primary.folder} user=tester dbname=postgres",
+                *self.options]
 
     def make_standby(self):
         shutil.rmtree(self.standby.data, ignore_errors=True)
@@ -132,8 +134,10 @@ def test_writes_go_on_at_the_promoted_standby_and_nothing_is_lost(pair):
     assert all(len(follower.seen.rows) > 500 for follower in followers)
 
 
-def test_a_message_that_is_not_on_the_standby_yet_is_not_acknowledged_to_a_retry_either(pair):
-    """The backend is ended while it waits for the standby: its commit stays, and the server asks again."""
+@pytest.mark.parametrize("end", ["pg_terminate_backend", "pg_cancel_backend"])
+def test_a_message_that_is_not_on_the_standby_yet_is_not_acknowledged_to_a_retry_either(pair, end):
+    """The backend is ended while it waits for the standby, or its wait: its commit stays, and the server asks again.
+    Of a wait that is cancelled PostgreSQL tells with a warning, and then that all went well."""
     walreceiver = next(pid for pid, title in children(pair.postmaster(pair.standby)).items() if "walreceiver" in title)
     primary = pair.primary.connect()
     kill(walreceiver, signal.SIGSTOP)
@@ -142,11 +146,34 @@ def test_a_message_that_is_not_on_the_standby_yet_is_not_acknowledged_to_a_retry
             answer = pool.submit(pair.server.client().write, "s")
             waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
             ((pid,),) = wait_until(lambda: sql(primary, waiting), "a commit that waits for the standby")
-            sql(primary, "SELECT pg_terminate_backend(%s)", pid)
-            wait_until(lambda: (pid,) not in sql(primary, waiting), "its end")
+            sql(primary, f"SELECT {end}(%s)", pid)
+            wait_until(lambda: (pid,) not in sql(primary, waiting) or answer.done(), "its end")
             time.sleep(2)  # for the answer that should not come
             assert not answer.done(), f"acknowledged, but not on the standby: {answer.result()}"
         finally:
             kill(walreceiver, signal.SIGCONT)
         assert answer.result()["position"] == 0
     primary.close()
+
+
+def test_a_message_that_is_not_on_the_standby_yet_is_not_shown_when_the_answer_takes_too_long(folder):
+    """The server leaves a session that is silent, and has its statement cancelled: not one that waits for the standby,
+    which would have others see what may be lost."""
+    pair = Pair(folder, "--answer-timeout", "1")
+    walreceiver = next(pid for pid, title in children(pair.postmaster(pair.standby)).items() if "walreceiver" in title)
+    try:
+        client = pair.server.client()
+        client.write("before")
+        kill(walreceiver, signal.SIGSTOP)
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                answer = pool.submit(pair.server.client().write, "s")
+                wait_until(lambda: "has not answered for 1 s" in pair.server.text, "a session that is left")
+                end = time.monotonic() + 2
+                while time.monotonic() < end:
+                    assert client.call("stream.version", "s") is None and not answer.done()
+            finally:
+                kill(walreceiver, signal.SIGCONT)
+            assert answer.result()["position"] == 0
+    finally:
+        pair.stop()

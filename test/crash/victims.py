@@ -41,6 +41,7 @@ class Victim:
     """`server` may be another one after a kill; its port and token stay."""
 
     kinds = ["backend", "postmaster", "server", "immediate", "restart"]
+    host = "127.0.0.1"
 
     def __init__(self):
         self.port, self.token, self.output = free_port(), ZERO_TOKEN, []

@@ -135,6 +135,75 @@ def test_a_request_that_takes_postgres_down_each_time_fails_alone(cluster, start
     assert server.client().call("stream.version", "s") is None
 
 
+@pytest.fixture
+def full(cluster):
+    """A function that makes the disk of the cluster full for appends, and one that makes room."""
+    connection = cluster.connect()
+    sql(connection, "CREATE TABLE IF NOT EXISTS full_disk ()")
+    sql(connection, """CREATE OR REPLACE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF EXISTS (SELECT FROM public.full_disk) THEN
+            RAISE disk_full USING MESSAGE = 'could not extend file "base/5/17": No space left on device';
+        END IF;
+        RETURN NULL; END $$""")
+    sql(connection, "GRANT SELECT ON full_disk TO public")
+
+    def prepare():
+        sql(connection, "CREATE OR REPLACE TRIGGER full_disk AFTER INSERT ON millrace_default.messages "
+            "FOR EACH ROW EXECUTE FUNCTION full_disk()")
+        return (lambda: sql(connection, "INSERT INTO full_disk DEFAULT VALUES"),
+                lambda: sql(connection, "TRUNCATE full_disk"))
+
+    yield prepare
+    sql(connection, "TRUNCATE full_disk")
+    sql(connection, "DROP FUNCTION full_disk CASCADE")
+
+
+def test_a_full_disk_of_your_own_postgresql_is_a_pause_however_long_it_takes(cluster, start, full):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
+    fill, make_room = full()
+    load = Load(server)
+    load.goes_on()
+    fill()
+    wait_until(lambda: "No space left on device" in server.text, "a line in the log")
+    time.sleep(6)  # more attempts than there are for a request of which Postgres dies
+    assert load.others == [] and server.client().call("stream.get", "nobody") is not None
+    make_room()
+    load.goes_on()
+    load.stop()
+    assert load.others == []
+    load.verify(server.client())
+    assert server.text.count("No space left on device") == 1 and server.text.count("is back") == 1
+
+
+def test_a_disk_that_is_full_a_second_time_is_waited_for_anew(cluster, start, full):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--retry-window", "2", token=ZERO_TOKEN)
+    clients, (fill, make_room) = [server.client() for _ in range(4)], full()
+    clients[0].write("s")
+    time.sleep(3)  # longer than the window: an outage does not count from the start
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(2):
+            fill()
+            answers = []
+            for client in clients:  # one after the other: while it is waited for others come
+                answers.append(pool.submit(client.post, ["stream.write", "s", MESSAGE]))
+                time.sleep(0.3)
+            assert not any(answer.done() for answer in answers)
+            make_room()
+            assert [answer.result().status for answer in answers] == [200] * 4
+            time.sleep(2)
+
+
+def test_a_disk_that_is_full_for_longer_than_the_retry_window_is_503(cluster, start, full):
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--retry-window", "1", token=ZERO_TOKEN)
+    client, (fill, make_room) = server.client(), full()
+    fill()
+    for _ in range(2):
+        error = client.refused("stream.write", "s", MESSAGE)
+        assert (error.status, error.code) == (503, "BACKEND_UNAVAILABLE")
+    make_room()
+    wait_until(lambda: client.post(["stream.write", "s", MESSAGE]).status == 200, "writing after there is room")
+
+
 def test_after_the_retry_window_the_backend_is_unavailable(cluster, start):
     server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--retry-window", "1", token=ZERO_TOKEN)
     clients = [server.client() for _ in range(3)]

@@ -1,10 +1,13 @@
 """Starts that wait: for a database that is away, for another server's start, for a lock."""
+import contextlib
+import socket
+import threading
 import time
 from contextlib import contextmanager
 
 import psycopg2
 import pytest
-from store import ZERO_TOKEN, Server, sql, wait_until
+from store import ZERO_TOKEN, Listener, Server, sql, wait_until
 
 LOCK = 7883960610104632165  # "millrace" in ASCII
 
@@ -119,3 +122,55 @@ def test_what_no_waiting_mends_ends_the_start_at_once(cluster, begin):
     began = time.monotonic()
     assert server.wait(40) == 1 and 'database "nobody_made_it" does not exist' in server.text
     assert time.monotonic() - began < 25
+
+
+def test_a_database_that_takes_no_writes_yet_is_waited_for_when_something_is_to_be_written(cluster, begin):
+    """As behind a proxy that has not found the primary yet."""
+    owner = cluster.connect()
+    sql(owner, "DROP DATABASE IF EXISTS fresh")
+    sql(owner, "CREATE DATABASE fresh")
+    sql(owner, "ALTER DATABASE fresh SET default_transaction_read_only = on")
+    server = begin(database=cluster.conninfo("fresh"))
+    line = text(server, "waiting for the database: ")
+    assert "could not create extension millrace: cannot execute CREATE EXTENSION in a read-only transaction" in line
+    hopeless = begin("--retry-window", "0", database=cluster.conninfo("fresh"))
+    assert hopeless.wait(40) == 1 and "in a read-only transaction" in hopeless.text
+    sql(owner, "ALTER DATABASE fresh RESET default_transaction_read_only")
+    wait_until(server._listening, "the start", 60)
+    assert server.text.count("waiting for the database") == 1
+    server.stop()
+    sql(owner, "DROP DATABASE fresh")
+
+
+class Unready(Listener):
+    """A proxy that hangs up on the first who come, as one that has just lost its server."""
+
+    def __init__(self, path, count):
+        self.path, self.left = path, count
+        super().__init__()
+
+    def serve(self, client):
+        self.left -= 1
+        if self.left >= 0:
+            client.recv(1)
+            client.close()
+            return
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(self.path)
+        for one, other in (client, server), (server, client):
+            threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def _copy(one, other):
+        with contextlib.suppress(OSError):
+            while part := one.recv(65536):
+                other.sendall(part)
+            other.shutdown(socket.SHUT_WR)
+
+
+def test_a_proxy_that_hangs_up_once_ends_no_start(cluster, begin):
+    proxy = Unready(f"{cluster.folder}/.s.PGSQL.5432", 1)
+    server = begin(database=f"host=127.0.0.1 port={proxy.port} user=tester dbname=postgres")
+    wait_until(server._listening, "the start", 60)
+    server.stop()
+    proxy.close()

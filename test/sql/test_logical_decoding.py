@@ -1,11 +1,13 @@
 """What extension/README.md says about logical decoding, beyond its example that test/docs runs."""
 import json
 import re
+import shlex
+import subprocess
 
 import psycopg2
 import pytest
 
-from store import ROOT, Cluster, need_library, sql, wait_until
+from store import PG_BIN, ROOT, Cluster, need_library, sql, wait_until
 
 README = (ROOT / "extension/README.md").read_text()
 CHAPTER = re.search(r"\n## Logical decoding\n.*?(?=\n## )", README, re.S)[0]
@@ -106,3 +108,34 @@ def test_wal2json_as_documented(logical):
     values = {column["name"]: column["value"] for column in change["columns"]}
     assert (change["action"], change["schema"], change["table"]) == ("I", "millrace_default", "messages")
     assert values["stream_name"] == "a-1" and values["global_position"] == position and json.loads(values["data"]) == {}
+
+
+def test_the_recipe_for_other_programs(logical):
+    """Of sidecar/GROWING.md: the lines of a stream come in its order, those of all in the order of commits."""
+    need_library("wal2json")
+    chapter = (ROOT / "sidecar/GROWING.md").read_text().partition("\n## Other programs")[2]
+    block = re.search(r"(?:^ {4}.*\n)+", chapter, re.M)
+    create, start = [shlex.split(line) for line in block[0].replace("\\\n", " ").splitlines()]
+    first, second = logical.connect(), logical.connect()
+    if allows_plugins(first):
+        sql(first, ALLOW)
+        sql(first, RELOAD)
+    where = ["-h", str(logical.folder), "-U", "tester", "-d", "postgres"]
+    assert create[:3] == start[:3] == ["pg_recvlogical", "-d", "events"]
+    subprocess.run([f"{PG_BIN}/pg_recvlogical", *where, *create[3:]], check=True)
+    sql(first, "SELECT millrace.create_namespace('sales')")
+    sql(first, "BEGIN")
+    early = append(first, "a-1")
+    late = [append(second, "b-1"), append(second, "b-1", namespace="sales"), append(second, "b-1")]
+    sql(first, "COMMIT")
+    program = subprocess.Popen([f"{PG_BIN}/pg_recvlogical", *where, *start[3:]], stdout=subprocess.PIPE, text=True)
+    try:
+        rows = [{"schema": line["schema"], **{each["name"]: each["value"] for each in line["columns"]}}
+                for line in (json.loads(program.stdout.readline()) for _ in range(4))]
+    finally:
+        program.terminate()
+        program.wait()
+    assert [row["global_position"] for row in rows] == [*late, early] and early < late[0]
+    assert [(row["schema"], row["stream_name"], row["position"]) for row in rows] == [
+        ("millrace_default", "b-1", 0), ("millrace_sales", "b-1", 0), ("millrace_default", "b-1", 1),
+        ("millrace_default", "a-1", 0)]
