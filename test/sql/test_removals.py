@@ -7,28 +7,6 @@ from store import new_id, sql
 APPEND = 'SELECT "position" FROM millrace.append(%s, %s, %s, expected_version => %s)'
 
 
-@pytest.fixture(scope="module")
-def database(shared_cluster):
-    connection = shared_cluster.connect()
-    sql(connection, "CREATE EXTENSION millrace")
-    yield shared_cluster
-    connection.close()
-
-
-@pytest.fixture
-def namespace():
-    return "n" + new_id().replace("-", "")
-
-
-@pytest.fixture
-def connection(database, namespace):
-    connection = database.connect()
-    sql(connection, "SELECT millrace.create_namespace(%s)", namespace)
-    sql(connection, "SELECT set_config('millrace.namespace', %s, false)", namespace)
-    yield connection
-    connection.close()
-
-
 def append(connection, stream, count=1, expected=None):
     return [sql(connection, APPEND, stream, "T", "{}", expected if n == 0 else None)[0][0] for n in range(count)]
 
@@ -78,14 +56,12 @@ def test_a_stream_that_is_forgotten_begins_anew(connection):
     assert append(connection, "a-1", expected=-1) == [0]
 
 
-def test_a_floor_counts_that_was_written_while_the_only_other_one_went(database, connection, namespace):
+def test_a_floor_counts_that_was_written_while_the_only_other_one_went(connection, another):
     """Who looked at the floors between the two commits must not go on believing that there are none."""
     append(connection, "a-1", 2)
     append(connection, "b-1", 2)
     sql(connection, "SELECT millrace.remove_stream('b-1')")
-    remover, appender = database.connect(), database.connect()
-    for session in remover, appender:
-        sql(session, "SELECT set_config('millrace.namespace', %s, false)", namespace)
+    remover, appender = another(), another()
     append(remover, "c-1")
     sql(remover, "BEGIN")
     sql(remover, "SELECT millrace.remove_stream('a-1')")
@@ -94,8 +70,6 @@ def test_a_floor_counts_that_was_written_while_the_only_other_one_went(database,
     sql(remover, "COMMIT")
     assert append(appender, "a-1") == [2]
     assert append(appender, "b-1", expected=-1) == [0]
-    remover.close()
-    appender.close()
 
 
 def test_a_removal_that_is_rolled_back_leaves_all(connection):
@@ -245,11 +219,10 @@ def test_the_stores_own_types_are_refused(connection, name):
 
 @pytest.mark.parametrize("expected", [None, 1, -1])
 @pytest.mark.parametrize("closed", [False, True])
-def test_a_late_retry_of_a_removed_message_is_refused(database, connection, namespace, expected, closed):
+def test_a_late_retry_of_a_removed_message_is_refused(connection, another, expected, closed):
     same = new_id()
     retry = "SELECT millrace.append('a-1', 'T', '{}', id => %s, expected_version => %s)"
-    other = database.connect()
-    sql(other, "SELECT set_config('millrace.namespace', %s, false)", namespace)
+    other = another()
     append(connection, "a-1")
     sql(connection, retry, same, 0)
     sql(other, retry, same, 0)  # so that the session knows that there are no removed ids
@@ -260,7 +233,6 @@ def test_a_late_retry_of_a_removed_message_is_refused(database, connection, name
         assert refused(session, "MR002", retry, same, expected) == f"message id {same} was removed"
     assert refused(other, "MR002", "SELECT millrace.append('b-1', 'T', '{}', id => %s)", same)
     assert append(other, "b-1") == [0]
-    other.close()
 
 
 def test_a_removed_id_is_forgotten_after_a_day(connection, namespace):

@@ -13,32 +13,15 @@ CREATE = "CREATE EXTENSION millrace; SELECT millrace.create_namespace('default')
 SUM = "SELECT md5(string_agg(m::text, '|' ORDER BY global_position)) FROM {}.messages m"
 
 
-@pytest.fixture(scope="module")
-def database(shared_cluster):
-    connection = shared_cluster.connect()
-    sql(connection, "CREATE EXTENSION millrace")
-    yield shared_cluster
-    connection.close()
-
-
-@pytest.fixture
-def namespace():
-    return "n" + new_id().replace("-", "")
-
-
 @pytest.fixture
 def schema(namespace):
     return "millrace_" + namespace
 
 
 @pytest.fixture
-def connection(database, namespace):
-    connection = database.connect()
-    sql(connection, "SELECT millrace.create_namespace(%s)", namespace)
-    sql(connection, "SELECT set_config('millrace.namespace', %s, false)", namespace)
+def connection(connection):
     append(connection, "a-1", 3)
-    yield connection
-    connection.close()
+    return connection
 
 
 @pytest.fixture
