@@ -18,8 +18,8 @@ typedef struct RemoveStream
 	int64 wanted;	/* or nothing: as many go; 0: any */
 	/* results */
 	int64 removed;
-	int64 first; /* the position of the first one that stays; -1: none does */
-	bool more;	 /* that was to go */
+	int64 first;		/* the position of the first one that stays; -1: none does */
+	bool more;			/* that was to go */
 	int64 first_global; /* of those that went; 0: none did */
 	int64 last_global;
 } RemoveStream;

@@ -78,7 +78,7 @@ def test_a_removal_that_is_rolled_back_leaves_all(connection):
     sql(connection, "SELECT millrace.remove_stream('a-1')")
     sql(connection, "ROLLBACK")
     assert positions(connection, "a-1") == [0, 1, 2]
-    assert sql(connection, "SELECT FROM millrace.removals WHERE namespace = millrace.selected_namespace()") == []
+    assert sql(connection, "SELECT 1 FROM millrace.removals WHERE namespace = millrace.selected_namespace()") == []
     assert append(connection, "a-1", expected=2) == [3]
 
 
