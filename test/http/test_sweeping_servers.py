@@ -25,9 +25,9 @@ def left(connection, category="a"):
 
 
 def whole(connection):
-    """Whether of each of 500 streams of 20 messages the last ones are there, without holes."""
+    """Whether of each of 200 streams of 10 messages the last ones are there, without holes."""
     return sql(connection, "SELECT count(*) FROM (SELECT FROM millrace_default.messages GROUP BY stream_name HAVING "
-                           "max(position) - min(position) + 1 = count(*) AND max(position) = 19) s") == [(500,)]
+                           "max(position) - min(position) + 1 = count(*) AND max(position) = 9) s") == [(200,)]
 
 
 def counted(server):
@@ -39,11 +39,11 @@ def test_each_message_is_removed_and_counted_once(cluster):
     servers = [serve(cluster.conninfo(), "--admin-listen", "127.0.0.1:0") for _ in range(3)]
     try:
         client, connection = servers[0].client(), cluster.connect()
-        fill(client, 100, 20)
+        fill(client, 50, 20)
         client.call("ns.setRetention", "default", "a", {"maxCount": 1})
-        wait_until(lambda: left(connection) == 100, "the sweep", 60)
-        assert sum(counted(server) for server in servers) == 1900
-        assert all(client.call("stream.version", f"a-{n}") == 19 for n in range(100))
+        wait_until(lambda: left(connection) == 50, "the sweep", 120)
+        assert sum(counted(server) for server in servers) == 950
+        assert all(client.call("stream.version", f"a-{n}") == 19 for n in range(50))
         assert not any("is not swept" in server.text for server in servers)
     finally:
         for server in servers:
@@ -54,17 +54,17 @@ def test_a_server_that_is_stopped_in_the_middle_leaves_the_rest_to_another(clust
     """It does not wait for the end of the sweep, and what it has begun is done or not, a step at a time."""
     first = serve(cluster.conninfo())
     client, connection = first.client(), cluster.connect()
-    fill(client, 500, 20)
+    fill(client, 200, 10)
     client.call("ns.setRetention", "default", "a", {"maxCount": 1})
-    wait_until(lambda: left(connection) < 9000, "a sweep under way", 60)
+    wait_until(lambda: left(connection) < 1900, "a sweep under way", 60)
     first.stop()
     rest = left(connection)
-    assert 500 < rest
+    assert 200 < rest
     assert sql(connection, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'millrace%%'") == [(0,)]
     assert whole(connection)
     second = serve(cluster.conninfo())
     try:
-        wait_until(lambda: left(connection) == 500, "the rest of the sweep", 60)
+        wait_until(lambda: left(connection) == 200, "the rest of the sweep", 120)
         assert whole(connection)
     finally:
         second.stop()
@@ -75,13 +75,13 @@ def test_a_server_that_dies_or_hangs_in_the_middle_leaves_the_rest_to_another(cl
     first, second = serve(cluster.conninfo()), None
     try:
         client, connection = first.client(), cluster.connect()
-        fill(client, 500, 20)
+        fill(client, 200, 10)
         client.call("ns.setRetention", "default", "a", {"maxCount": 1})
-        wait_until(lambda: left(connection) < 9000, "a sweep under way", 60)
+        wait_until(lambda: left(connection) < 1900, "a sweep under way", 60)
         first.process.send_signal(how)
         second = serve(cluster.conninfo())
         # What another has left in the middle is taken over after 10 s.
-        wait_until(lambda: left(connection) == 500, "the rest of the sweep", 90)
+        wait_until(lambda: left(connection) == 200, "the rest of the sweep", 120)
         assert whole(connection)
     finally:
         first.process.send_signal(signal.SIGCONT)

@@ -12,7 +12,10 @@ from store import sql, wait_until
 
 HEADERS = subprocess.run([os.environ.get("PG_CONFIG", "pg_config"), "--includedir-server"], check=True,
                          capture_output=True, text=True).stdout.strip()
-FLOOR = b"\2" + struct.pack(">I", 1) + b"\1" + b"k" * 16 + struct.pack(">qB", 7, 0)
+LAST = b"\2" + struct.pack(">I", 1) + b"\2" + struct.pack(">q", 1000)  # "millrace":"last" of an export
+
+# By ids, as an archive does: it remembers none of them, of which the others would be told.
+REMOVE = "SELECT millrace.remove_messages(ARRAY(SELECT id FROM millrace.read_stream('a-1')))"
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ def test_no_version_is_used_twice_where_the_first_floor_is_seen_and_not_told(con
     first, file = stalled
     watcher, remover, appender = another(), another(), another()
     append(connection, "a-1", 2)
-    append(appender, "b-1")
+    append(appender, "b-1", 3)
     pids = [sql(each, "SELECT pg_backend_pid()")[0][0] for each in (remover, appender)]
 
     def waits(pid):
@@ -40,9 +43,9 @@ def test_no_version_is_used_twice_where_the_first_floor_is_seen_and_not_told(con
 
     with ThreadPoolExecutor(3) as pool:
         try:
-            bringing = pool.submit(sql, first, "SELECT millrace.import_batch(%s, %s)", namespace, FLOOR)
+            bringing = pool.submit(sql, first, "SELECT millrace.import_batch(%s, %s)", namespace, LAST)
             wait_until(lambda: sql(watcher, f"SELECT 1 FROM millrace_{namespace}.stream_floors"), "the floor is seen")
-            removal = pool.submit(sql, remover, "SELECT millrace.remove_stream('a-1')")
+            removal = pool.submit(sql, remover, REMOVE)
             wait_until(lambda: removal.done() or waits(pids[0]), "the removal is done, or waits to know that all know")
             repeated = pool.submit(append, appender, "a-1")
             wait_until(lambda: repeated.done() or waits(pids[1]), "the append is done, or waits for the removal")

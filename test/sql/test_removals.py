@@ -1,4 +1,7 @@
 """Truncating and removing streams: no version is used twice, and what was removed stays away."""
+import struct
+import uuid
+
 import psycopg2
 import pytest
 
@@ -132,6 +135,38 @@ def test_a_transaction_that_keeps_its_snapshot_removes_nothing(connection, level
     refused(connection, "25001", "SELECT millrace.remove_stream('a-1')")
     sql(connection, "ROLLBACK")
     assert positions(connection, "a-1") == [0, 1, 2]
+
+
+def bring(connection, namespace, stream, positions):
+    """Imports messages, at global positions far above."""
+    def string(text):
+        return struct.pack(">I", len(text)) + text.encode() + b"\0"
+
+    records = [uuid.uuid4().bytes + string(stream) + string("T") + struct.pack(">qqq", n, 1000 + n, 0) + string("{}") +
+               b"\xff" * 4 for n in positions]
+    sql(connection, "SELECT millrace.import_batch(%s, %s)", namespace,
+        b"\1" + struct.pack(">I", len(records)) + b"".join(records))
+
+
+@pytest.mark.parametrize("back, version", [(2, 4), (5, 4), (6, 5)])
+def test_a_stream_that_came_back_and_goes_again_keeps_its_version(connection, namespace, back, version):
+    append(connection, "a-1", 5)
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    bring(connection, namespace, "a-1", range(back))
+    assert sql(connection, "SELECT millrace.stream_version('a-1')") == [(version,)]
+    assert sql(connection, "SELECT removed FROM millrace.remove_stream('a-1', %s)", version) == [(back,)]
+    refused(connection, "MR001", APPEND, "a-1", "T", "{}", back - 1 if back < 5 else -1)
+    assert append(connection, "a-1", expected=version) == [version + 1]
+
+
+def test_what_comes_back_to_a_closed_stream_leaves_it_closed(connection, namespace):
+    append(connection, "a-1", 3)
+    close(connection, "a-1")
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    bring(connection, namespace, "a-1", range(2))
+    refused(connection, "MR021", APPEND, "a-1", "T", "{}", None)
+    assert sql(connection, "SELECT millrace.remove_stream('a-1', 3)") == [("(2,f)",)]
+    refused(connection, "MR021", APPEND, "a-1", "T", "{}", None)
 
 
 # ---- closed streams ---------------------------------------------------------------------------------------------
