@@ -137,12 +137,12 @@ def test_a_transaction_that_keeps_its_snapshot_removes_nothing(connection, level
     assert positions(connection, "a-1") == [0, 1, 2]
 
 
-def bring(connection, namespace, stream, positions):
+def bring(connection, namespace, stream, positions, id=None):
     """Imports messages, at global positions far above."""
     def string(text):
         return struct.pack(">I", len(text)) + text.encode() + b"\0"
 
-    records = [uuid.uuid4().bytes + string(stream) + string("T") + struct.pack(">qqq", n, 1000 + n, 0) + string("{}") +
+    records = [uuid.UUID(id or new_id()).bytes + string(stream) + string("T") + struct.pack(">qqq", n, 1000 + n, 0) + string("{}") +
                b"\xff" * 4 for n in positions]
     sql(connection, "SELECT millrace.import_batch(%s, %s)", namespace,
         b"\1" + struct.pack(">I", len(records)) + b"".join(records))
@@ -167,6 +167,15 @@ def test_what_comes_back_to_a_closed_stream_leaves_it_closed(connection, namespa
     refused(connection, "MR021", APPEND, "a-1", "T", "{}", None)
     assert sql(connection, "SELECT millrace.remove_stream('a-1', 3)") == [("(2,f)",)]
     refused(connection, "MR021", APPEND, "a-1", "T", "{}", None)
+
+
+def test_what_is_removed_of_several_categories_is_noted_for_each(connection, namespace):
+    append(connection, "a-1", 2)
+    append(connection, "b-1", 1)
+    append(connection, "a-2", 1)
+    sql(connection, "SELECT millrace.remove_messages(ARRAY(SELECT id FROM millrace.read_all()))")
+    assert sql(connection, "SELECT category, from_position, to_position, cardinality(streams) FROM millrace.removals "
+                           "WHERE namespace = %s ORDER BY 1", namespace) == [("a", 1, 4, 2), ("b", 3, 3, 1)]
 
 
 # ---- closed streams ---------------------------------------------------------------------------------------------
@@ -270,6 +279,17 @@ def test_a_late_retry_of_a_removed_message_is_refused(connection, another, expec
     assert append(other, "b-1") == [0]
 
 
+def test_other_sessions_are_told_of_the_first_removed_id(connection, another):
+    """Also where there is no floor, of which they would be told, too."""
+    same, other = new_id(), another()
+    retry = "SELECT millrace.append('a-1', 'T', '{}', id => %s)"
+    sql(connection, retry, same)
+    append(connection, "a-1")
+    append(other, "b-1", 3)
+    sql(connection, "SELECT millrace.truncate_stream('a-1', 1)")
+    assert refused(other, "MR002", retry, same) == f"message id {same} was removed"
+
+
 def test_a_removed_id_is_forgotten_after_a_day(connection, namespace):
     same = new_id()
     retry = "SELECT \"position\" FROM millrace.append('a-1', 'T', '{}', id => %s)"
@@ -284,6 +304,19 @@ def test_a_removed_id_is_forgotten_after_a_day(connection, namespace):
     append(connection, "b-1")
     sql(connection, "SELECT millrace.remove_stream('b-1')")
     assert sql(connection, f"SELECT count(*) FROM millrace_{namespace}.removed_ids WHERE id = %s", same) == [(0,)]
+
+
+def test_an_id_that_came_back_and_is_removed_again_is_known_for_another_day(connection, namespace):
+    same = new_id()
+    retry = "SELECT millrace.append('a-1', 'T', '{}', id => %s)"
+    sql(connection, retry, same)
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    bring(connection, namespace, "a-1", [0], same)
+    aged = f"UPDATE millrace_{namespace}.removed_ids SET removed_at = removed_at - interval '23 hours'"
+    sql(connection, aged)
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    sql(connection, aged)
+    refused(connection, "MR002", retry, same)
 
 
 # ---- versions everywhere -------------------------------------------------------------------------------------------
