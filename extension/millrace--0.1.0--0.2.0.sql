@@ -211,6 +211,7 @@ DECLARE
     messages bigint;
     stranger text;
     function regprocedure;
+    statement text;
 BEGIN
     SELECT s.rolname INTO stranger FROM pg_namespace n JOIN pg_roles s ON s.oid = n.nspowner AND NOT s.rolsuper
             JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'messages' JOIN pg_roles o ON o.oid = c.relowner AND o.rolsuper
@@ -238,6 +239,9 @@ BEGIN
     END IF;
     PERFORM millrace.forget_namespaces();
     PERFORM millrace.create_floors('message_store');
+    FOR statement IN SELECT millrace.statistics_statements('message_store') LOOP
+        EXECUTE statement;
+    END LOOP;
 END $$;
 
 -- A token in the place of its hash would let no client in.  The error shows nothing of it.
@@ -1762,7 +1766,7 @@ END $$;
 
 -- ---- keeping less ---------------------------------------------------------------------------------------
 
--- Redacting.  The functions' own UPDATE runs under their search_path, as the triggers on the table then do.
+-- Redacting.  Where the table's owner redacts, triggers on it run under the functions' search_path.
 CREATE FUNCTION millrace.redact(ids uuid[], replacement jsonb DEFAULT NULL, keep_tags boolean DEFAULT true, namespace text DEFAULT NULL)
     RETURNS bigint
     LANGUAGE c PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'millrace_redact';

@@ -84,6 +84,12 @@
 /* How types begin that only the store itself appends. */
 #define RESERVED_TYPES "millrace."
 
+/*
+ * The member of a redacted message's metadata, true.  A retry is not compared with the content of who has it,
+ * so no append takes it, and an import only of who may redact.
+ */
+#define REDACTED_MEMBER "millrace.redacted"
+
 /* The version of a stream without messages. */
 #define NO_STREAM INT64_C(-1)
 

@@ -14,6 +14,7 @@
 #include "base/errors.h"
 #include "api/frame.h"
 #include "core/import.h"
+#include "core/redacted.h"
 #include "retention/remove.h"
 #include "store/floors.h"
 
@@ -147,6 +148,17 @@ ImportMarks(Store *store, const ImportRecords *records)
 	StoreNoteLoss(store);
 }
 
+/* Who could not redact here brings no messages that say that they were redacted.  Errors: 42501. */
+static void
+CheckRedacted(Store *store, const NewRow *rows, int nrows)
+{
+	JsonbValue value;
+
+	for (int i = 0; i < nrows; i++)
+		if (HasRedactedMember(rows[i].metadata, &value) && !StoreMayRedact(RelationGetRelid(store->heap)))
+			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, RelationGetRelationName(store->heap));
+}
+
 /* import_batch(namespace, batch) -> (imported, failed_record, sqlstate, message, last_global_position) */
 Datum
 millrace_import_batch(PG_FUNCTION_ARGS)
@@ -175,6 +187,7 @@ millrace_import_batch(PG_FUNCTION_ARGS)
 	for (int i = 0; i < records.nrows; i++)
 		last = Max(last, records.rows[i].global_position);
 	store = StoreOpen(ArgNamespace(fcinfo, 0), STORE_APPEND);
+	CheckRedacted(store, records.rows, records.nrows);
 	if (records.nrows > 0)
 		verdict = ImportRows(store, records.rows, records.nrows);
 	if (verdict.failed < 0)

@@ -30,7 +30,7 @@ ArgReplacement(FunctionCallInfo fcinfo, int arg)
 
 /*
  * redact(ids, replacement, keep_tags, namespace) -> how many messages were redacted.  Errors: those of
- * RedactMessages(), MR003, MR008 for a replacement that is no object.
+ * RedactMessages(), MR003, MR008 for a replacement that is no object, 42501, MR010.
  */
 Datum
 millrace_redact(PG_FUNCTION_ARGS)
@@ -41,7 +41,7 @@ millrace_redact(PG_FUNCTION_ARGS)
 
 	CheckNotNull(PG_ARGISNULL(0), "ids");
 	CheckNotNull(PG_ARGISNULL(2), "keep_tags");
-	store = StoreOpen(ArgNamespaceOr(fcinfo, 3, SelectedNamespace()), STORE_READ);
+	store = StoreOpen(ArgNamespaceOr(fcinfo, 3, SelectedNamespace()), STORE_REDACT);
 	redacted = RedactMessages(store, PG_GETARG_ARRAYTYPE_P(0), replacement, PG_GETARG_BOOL(2));
 	StoreClose(store);
 	PG_RETURN_INT64(redacted);

@@ -56,13 +56,11 @@ millrace_truncate_stream(PG_FUNCTION_ARGS)
 {
 	RemoveStream stream = {.stream = ArgName(fcinfo, 0, "stream")};
 	RemoveOptions options = {.remember_ids = true, .record = true};
-	int64 max_rows = ArgMaxRows(fcinfo, 2);
-	int64 first;
-	bool more;
 	Store *store;
 	Datum values[3];
 
 	CheckNotNull(PG_ARGISNULL(1), "before");
+	stream.max_rows = ArgMaxRows(fcinfo, 2);
 	stream.before = PG_GETARG_INT64(1);
 	if (stream.before < 0)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
@@ -70,14 +68,13 @@ millrace_truncate_stream(PG_FUNCTION_ARGS)
 						errhint("It is the position of the first message that stays.")));
 	store = RemoveOpen(ArgNamespaceOr(fcinfo, 3, SelectedNamespace()));
 	StoreLockStream(StoreStreamHash(store, SliceOfText(stream.stream)));
-	more = RemoveBound(store, stream.stream, max_rows, &stream.before, &first);
 	RemoveRows(store, &stream, 1, options);
-	if (first < 0)
-		first = PositionBehind(VersionOf(store, stream.stream).version);
+	if (stream.first < 0)
+		stream.first = PositionBehind(VersionOf(store, stream.stream).version);
 	StoreClose(store);
 	values[0] = Int64GetDatum(stream.removed);
-	values[1] = Int64GetDatum(first);
-	values[2] = BoolGetDatum(more);
+	values[1] = Int64GetDatum(stream.first);
+	values[2] = BoolGetDatum(stream.more);
 	return Row(fcinfo, values);
 }
 
@@ -88,14 +85,13 @@ millrace_remove_stream(PG_FUNCTION_ARGS)
 	RemoveStream stream = {.stream = ArgName(fcinfo, 0, "stream"), .before = PG_INT64_MAX};
 	RemoveOptions options = {.remember_ids = true, .record = true};
 	int64 expected = ArgInt64(fcinfo, 1, EXPECT_ANY);
-	int64 max_rows = ArgMaxRows(fcinfo, 3);
-	int64 version, first;
-	bool more;
+	int64 version;
 	Store *store;
 	Datum values[3];
 
 	if (!PG_ARGISNULL(1))
 		CheckExpectedVersion(expected);
+	stream.max_rows = ArgMaxRows(fcinfo, 3);
 	CheckNotNull(PG_ARGISNULL(2), "forget");
 	options.forget = PG_GETARG_BOOL(2);
 	store = RemoveOpen(ArgNamespaceOr(fcinfo, 4, SelectedNamespace()));
@@ -103,11 +99,10 @@ millrace_remove_stream(PG_FUNCTION_ARGS)
 	version = VersionOf(store, stream.stream).version;
 	if (expected != EXPECT_ANY && expected != version)
 		VersionRaiseConflict(stream.stream, expected, version);
-	more = RemoveBound(store, stream.stream, max_rows, &stream.before, &first);
 	RemoveRows(store, &stream, 1, options);
 	StoreClose(store);
 	values[0] = Int64GetDatum(stream.removed);
-	values[1] = BoolGetDatum(more);
+	values[1] = BoolGetDatum(stream.more);
 	return Row(fcinfo, values);
 }
 

@@ -304,23 +304,33 @@ FollowsDoubt(const AppendCall *call, const AppendRequest *request)
 	return false;
 }
 
-/* ---- types --------------------------------------------------------------------------------------------- */
+/* ---- what is the store's own --------------------------------------------------------------------------- */
 
-/* Refuses the types that only the store itself appends. */
+/* What only the store itself may write; NULL: nothing of it is in the message. */
+static char *
+ReservedText(const AppendMessage *message)
+{
+	JsonbValue value;
+
+	if (TypeIsReserved(message->type))
+		return psprintf("type \"%s\" begins with \"" RESERVED_TYPES "\", as only the store's own types do",
+						text_to_cstring(message->type));
+	if (HasRedactedMember(message->metadata, &value))
+		return pstrdup("metadata has \"" REDACTED_MEMBER "\", as only that of redacted messages does");
+	return NULL;
+}
+
 static bool
-JudgeTypes(AppendRequest *request)
+JudgeReserved(AppendRequest *request)
 {
 	for (int i = 0; !request->reserved && i < request->nparts; i++)
 		for (int j = 0; j < request->parts[i].nmessages; j++)
 		{
-			text *type = request->parts[i].messages[j].type;
+			char *problem = ReservedText(&request->parts[i].messages[j]);
 
-			if (!TypeIsReserved(type))
+			if (!problem)
 				continue;
-			AppendRefuse(request, i, ERRCODE_MILLRACE_RESERVED_TYPE,
-						 psprintf("type \"%s\" begins with \"" RESERVED_TYPES
-								  "\", as only the store's own types do",
-								  text_to_cstring(type)));
+			AppendRefuse(request, i, ERRCODE_MILLRACE_RESERVED_TYPE, problem);
 			return false;
 		}
 	return true;
@@ -378,7 +388,7 @@ AppendJudge(AppendCall *call, AppendRequest *request)
 					 IdConflictText(request->twice, "stands twice in one request"));
 		return;
 	}
-	if (!JudgeTypes(request))
+	if (!JudgeReserved(request))
 		return;
 	switch (JudgeIds(space, request))
 	{

@@ -8,18 +8,23 @@
 
 #include "utils/jsonb.h"
 
-/* A member of the metadata, true; what begins so in a type or in metadata is Millrace's own. */
-#define REDACTED_MEMBER "millrace.redacted"
+#include "protocol.h"
+
+/* Whether metadata, which may be NULL, has the member, whatever its value. */
+static inline bool
+HasRedactedMember(Jsonb *metadata, JsonbValue *value)
+{
+	return metadata && JB_ROOT_IS_OBJECT(metadata) &&
+		   getKeyJsonValueFromContainer(&metadata->root, REDACTED_MEMBER, strlen(REDACTED_MEMBER), value);
+}
 
 /* Whether metadata, which may be NULL, is that of a redacted message. */
 static inline bool
 IsRedacted(Jsonb *metadata)
 {
-	JsonbValue found;
+	JsonbValue value;
 
-	return metadata && JB_ROOT_IS_OBJECT(metadata) &&
-		   getKeyJsonValueFromContainer(&metadata->root, REDACTED_MEMBER, strlen(REDACTED_MEMBER), &found) &&
-		   found.type == jbvBool && found.val.boolean;
+	return HasRedactedMember(metadata, &value) && value.type == jbvBool && value.val.boolean;
 }
 
 #endif

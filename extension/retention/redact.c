@@ -5,9 +5,11 @@
  *   2. lock those, in the order of their hashes; to commit
  *   3. update data and metadata, by SQL
  *
- * The rows go through the executor with the caller's rights, so that triggers, foreign keys and logical
- * replication see an ordinary UPDATE.  Positions, time, id, stream and type stay, so no reader is misled; one
- * with an older snapshot sees the old content (core/prefix.c).
+ * The rows go through the executor, so that triggers, foreign keys and logical replication see an ordinary
+ * UPDATE, and as removals do (remove.c): whether the caller may update is looked at where the table is
+ * opened, and the statements run with the rights of its owner, like all that they have put on it.  Positions,
+ * time, id, stream and type stay, so no reader is misled; one with an older snapshot sees the old content
+ * (core/prefix.c).
  *
  * A redacted message says so in its metadata (core/redacted.h), by which a retry of its append is still
  * known.  Of the metadata tags may stay, and none can be added: whether the condition of an append holds does
@@ -70,23 +72,25 @@ TakeIds(Redaction *redaction, ArrayType *ids)
 	redaction->nids = n;
 }
 
-/* Runs a statement whose first parameter is the ids; "%s" in it is the table. */
+/* Runs a statement as the table's owner; its first parameter is the ids, and "%s" in it the table. */
 static void
 Run(const Redaction *redaction, const char *statement, Jsonb *replacement, bool keep_tags)
 {
 	Oid types[] = {UUIDARRAYOID, JSONBOID, BOOLOID};
 	Datum values[] = {PointerGetDatum(redaction->ids), PointerGetDatum(replacement), BoolGetDatum(keep_tags)};
+	StoreCaller caller = StoreBecomeOwnerIfOther(redaction->store->heap);
 
 	(void)SPI_execute_with_args(psprintf(statement, redaction->table), replacement ? 3 : 1, types, values,
 								NULL, false, 0);
+	StoreBecomeCaller(caller);
 }
 
 static void
 RefuseMissing(const Redaction *redaction)
 {
 	Run(redaction,
-		"SELECT i FROM unnest($1) i WHERE NOT EXISTS (SELECT FROM %s WHERE id = i) ORDER BY i LIMIT 1", NULL,
-		false);
+		"SELECT i FROM unnest($1) i WHERE NOT EXISTS (SELECT FROM ONLY %s WHERE id = i) ORDER BY i LIMIT 1",
+		NULL, false);
 	ereport(ERROR,
 			(errcode(ERRCODE_MILLRACE_MESSAGE_NOT_FOUND),
 			 SPI_processed == 0 ? errmsg("not all of the messages could be redacted")
@@ -104,7 +108,7 @@ LockStreams(const Redaction *redaction)
 	uint64 *hashes;
 	bool isnull;
 
-	Run(redaction, "SELECT DISTINCT stream_name COLLATE \"C\" FROM %s WHERE id = ANY ($1)", NULL, false);
+	Run(redaction, "SELECT DISTINCT stream_name COLLATE \"C\" FROM ONLY %s WHERE id = ANY ($1)", NULL, false);
 	hashes = palloc(sizeof(uint64) * SPI_processed);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -131,9 +135,9 @@ CheckAllowed(void)
 
 /*
  * Replaces the data of the messages with these ids, and their metadata, of which tags may stay; all or none.
- * `store` was opened for reading.  Returns how many messages that are.  Errors: MR005 a NULL among the ids,
- * MR009 more than MAX_REDACTED, MR027 an id that is not there, 25001 above READ COMMITTED, 25006 in a
- * read-only transaction, 42501 without the right to update, and those of waiting for a stream.
+ * `store` was opened with STORE_REDACT.  Returns how many messages that are.  Errors: MR005 a NULL among the
+ * ids, MR009 more than MAX_REDACTED, MR027 an id that is not there, 25001 above READ COMMITTED, 25006 in a
+ * read-only transaction, and those of waiting for a stream.
  */
 int64
 RedactMessages(Store *store, ArrayType *ids, Jsonb *replacement, bool keep_tags)
@@ -151,7 +155,7 @@ RedactMessages(Store *store, ArrayType *ids, Jsonb *replacement, bool keep_tags)
 	SPI_connect();
 	LockStreams(&redaction);
 	Run(&redaction,
-		"UPDATE %s SET data = $2, metadata = '{\"" REDACTED_MEMBER "\": true}' ||"
+		"UPDATE ONLY %s SET data = $2, metadata = '{\"" REDACTED_MEMBER "\": true}' ||"
 		" CASE WHEN $3 AND jsonb_path_exists(metadata, 'strict $.tags[*] ? (@.type() == \"string\")', silent "
 		"=> true)"
 		" THEN jsonb_build_object('tags',"

@@ -103,6 +103,7 @@ NoteGlobal(RemoveStream *stream, int64 global_position)
 	stream->last_global = Max(stream->last_global, global_position);
 }
 
+/* Finds the rows that go, at most `max_rows`, and lowers `before` to where they end. */
 static Found
 FindRows(StoreScan *scan, RemoveStream *stream, bool ids)
 {
@@ -111,7 +112,8 @@ FindRows(StoreScan *scan, RemoveStream *stream, bool ids)
 	bool isnull;
 
 	stream->removed = stream->first_global = stream->last_global = 0;
-	stream->emptied = true;
+	stream->first = -1;
+	stream->more = false;
 	StoreTextKey(scan, &key, 1, BTEqualStrategyNumber, stream->stream);
 	StoreRescan(scan, &key, 1);
 	while (StoreScanNext(scan, ForwardScanDirection))
@@ -119,9 +121,11 @@ FindRows(StoreScan *scan, RemoveStream *stream, bool ids)
 		int64 position = DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull));
 
 		CHECK_FOR_INTERRUPTS();
-		if (position >= stream->before)
+		if (position >= stream->before || stream->removed == stream->max_rows)
 		{
-			stream->emptied = false;
+			stream->first = position;
+			stream->more = position < stream->before;
+			stream->before = Min(stream->before, position);
 			break;
 		}
 		found.last = position;
@@ -135,34 +139,17 @@ FindRows(StoreScan *scan, RemoveStream *stream, bool ids)
 	return found;
 }
 
-/*
- * Lowers `before` so that at most `max_rows` messages of a stream, whose lock is held, are below it.  Returns
- * whether it did; the stream's first position from there on, if there is any, goes into *first.
- */
-bool
-RemoveBound(Store *store, text *stream, int64 max_rows, int64 *before, int64 *first)
+/* Refuses to remove fewer messages than are there. */
+static void
+CheckWanted(const RemoveStream *stream)
 {
-	StoreScan *scan = StoreBeginScan(store, INDEX_STREAM, SnapshotSelf, 1);
-	ScanKeyData key;
-	bool lowered = false;
-	bool isnull;
-
-	*first = -1;
-	StoreTextKey(scan, &key, 1, BTEqualStrategyNumber, stream);
-	StoreRescan(scan, &key, 1);
-	for (int64 n = 0; *first < 0 && StoreScanNext(scan, ForwardScanDirection); n++)
-	{
-		int64 position = DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull));
-
-		CHECK_FOR_INTERRUPTS();
-		if (position >= *before || n == max_rows)
-			*first = position;
-		lowered = position < *before && n == max_rows;
-	}
-	if (lowered)
-		*before = *first;
-	StoreEndScan(scan);
-	return lowered;
+	if (stream->wanted == 0 || stream->removed == stream->wanted)
+		return;
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("stream \"%s\" has " INT64_FORMAT " messages below position " INT64_FORMAT
+						   ", and " INT64_FORMAT " of them are to be removed",
+						   text_to_cstring(stream->stream), stream->removed, stream->before, stream->wanted),
+					errhint("A stream loses its messages from its start on.")));
 }
 
 /* ---- 3: what is left ----------------------------------------------------------------------------- */
@@ -174,7 +161,7 @@ KeepVersion(Store *store, const RemoveStream *stream, const Found *found, bool f
 	Floor floor = {.version = NO_STREAM};
 	bool has_floor;
 
-	if (!stream->emptied)
+	if (stream->first >= 0)
 		return;
 	has_floor = StoreFindFloor(store, stream->stream, SnapshotSelf, &floor);
 	if (forget)
@@ -195,22 +182,6 @@ KeepVersion(Store *store, const RemoveStream *stream, const Found *found, bool f
 
 /* ---- 4: deleting --------------------------------------------------------------------------------- */
 
-/* Takes on the rights of the table's owner, who has them already where they are the caller. */
-static StoreCaller
-BecomeOwner(Store *store)
-{
-	if (GetUserId() == store->heap->rd_rel->relowner)
-		return (StoreCaller){InvalidOid};
-	return StoreBecomeOwner(store->heap);
-}
-
-static void
-BecomeCaller(StoreCaller caller)
-{
-	if (OidIsValid(caller.role))
-		StoreBecomeCaller(caller);
-}
-
 static SPIPlanPtr
 PrepareDelete(Store *store)
 {
@@ -218,10 +189,10 @@ PrepareDelete(Store *store)
 	char *command = psprintf("DELETE FROM ONLY %s.messages WHERE stream_name OPERATOR(pg_catalog.=) $1 "
 							 "AND \"position\" OPERATOR(pg_catalog.<) $2",
 							 quote_identifier(get_namespace_name(RelationGetNamespace(store->heap))));
-	StoreCaller caller = BecomeOwner(store);
+	StoreCaller caller = StoreBecomeOwnerIfOther(store->heap);
 	SPIPlanPtr plan = SPI_prepare(command, lengthof(types), types);
 
-	BecomeCaller(caller);
+	StoreBecomeCaller(caller);
 	if (!plan)
 		elog(ERROR, "could not prepare \"%s\": %s", command, SPI_result_code_string(SPI_result));
 	return plan;
@@ -232,10 +203,10 @@ static void
 DeleteRows(Store *store, SPIPlanPtr plan, const RemoveStream *stream)
 {
 	Datum values[] = {PointerGetDatum(stream->stream), Int64GetDatum(stream->before)};
-	StoreCaller caller = BecomeOwner(store);
+	StoreCaller caller = StoreBecomeOwnerIfOther(store->heap);
 	int result = SPI_execute_plan(plan, values, NULL, false, 0);
 
-	BecomeCaller(caller);
+	StoreBecomeCaller(caller);
 	if (result == SPI_OK_DELETE && SPI_processed == stream->removed)
 		return;
 	ereport(ERROR,
@@ -332,7 +303,8 @@ NoteRemovals(Store *store, const RemoveStream *streams, int nstreams)
 /*
  * Removes the messages of each stream below a position, and says in the stream what went.  The store is
  * RemoveOpen()'s, the caller holds the locks of the streams, each of which is there once.  Errors: 40001
- * when not all of them could be deleted, 42501, MR010, and what the table's triggers and foreign keys raise.
+ * when not all of them could be deleted, 42501, 55000 where it is not as many as are wanted, MR010, and what
+ * the table's triggers and foreign keys raise.
  */
 void
 RemoveRows(Store *store, RemoveStream *streams, int nstreams, RemoveOptions options)
@@ -349,6 +321,7 @@ RemoveRows(Store *store, RemoveStream *streams, int nstreams, RemoveOptions opti
 	{
 		Found found = FindRows(scan, &streams[i], options.remember_ids);
 
+		CheckWanted(&streams[i]);
 		KeepVersion(store, &streams[i], &found, options.forget);
 		if (streams[i].removed == 0)
 			continue;
@@ -423,36 +396,20 @@ LockVictims(const Victim *victims, int n)
 	pfree(hashes);
 }
 
-/* Makes a RemoveStream for each stream; refuses victims that are not the first of theirs. */
+/* Makes a RemoveStream for each stream. */
 static RemoveStream *
-StreamsOf(Store *store, const Victim *victims, int n, int *nstreams)
+StreamsOf(const Victim *victims, int n, int *nstreams)
 {
-	RemoveStream *streams = palloc0(sizeof(RemoveStream) * Max(n, 1));
-	int64 *wanted = palloc0(sizeof(int64) * Max(n, 1));
-	StoreScan *scan;
+	RemoveStream *streams = palloc(sizeof(RemoveStream) * Max(n, 1));
 
 	*nstreams = 0;
 	for (int i = 0; i < n; i++)
 	{
 		if (i == 0 || !SliceEqual(SliceOfText(victims[i].stream), SliceOfText(victims[i - 1].stream)))
-			streams[(*nstreams)++].stream = victims[i].stream;
+			streams[(*nstreams)++] = (RemoveStream){.stream = victims[i].stream, .max_rows = PG_INT64_MAX};
 		streams[*nstreams - 1].before = PositionBehind(victims[i].position);
-		wanted[*nstreams - 1]++;
+		streams[*nstreams - 1].wanted++;
 	}
-	scan = StoreBeginScan(store, INDEX_STREAM, SnapshotSelf, 1);
-	for (int i = 0; i < *nstreams; i++)
-	{
-		(void)FindRows(scan, &streams[i], false);
-		if (streams[i].removed != wanted[i])
-			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-							errmsg("stream \"%s\" has " INT64_FORMAT " messages below position " INT64_FORMAT
-								   ", and " INT64_FORMAT " of them are to be removed",
-								   text_to_cstring(streams[i].stream), streams[i].removed, streams[i].before,
-								   wanted[i]),
-							errhint("A stream loses its messages from its start on.")));
-	}
-	StoreEndScan(scan);
-	pfree(wanted);
 	return streams;
 }
 
@@ -474,7 +431,7 @@ RemoveIds(Store *store, const pg_uuid_t *ids, int nids, RemoveOptions options)
 	victims = FindVictims(store, ids, nids);
 	LockVictims(victims, nids);
 	victims = FindVictims(store, ids, nids); /* some may have gone before the lock was ours */
-	streams = StreamsOf(store, victims, nids, &nstreams);
+	streams = StreamsOf(victims, nids, &nstreams);
 	RemoveRows(store, streams, nstreams, options);
 	for (int i = 0; i < nstreams; i++)
 		removed += streams[i].removed;

@@ -13,12 +13,15 @@
 typedef struct RemoveStream
 {
 	text *stream;
-	int64 before; /* messages at positions below go */
+	int64 before;	/* messages at positions below go; lowered to where `max_rows` ends */
+	int64 max_rows; /* of them, at most */
+	int64 wanted;	/* or nothing: as many go; 0: any */
 	/* results */
 	int64 removed;
+	int64 first;		/* the position of the first one that stays; -1: none does */
+	bool more;			/* that was to go */
 	int64 first_global; /* of those that went; 0: none did */
 	int64 last_global;
-	bool emptied; /* the stream has no message now */
 } RemoveStream;
 
 typedef struct RemoveOptions
@@ -30,7 +33,6 @@ typedef struct RemoveOptions
 
 extern void RemoveCheckAllowed(void);
 extern Store *RemoveOpen(const char *namespace_name);
-extern bool RemoveBound(Store *store, text *stream, int64 max_rows, int64 *before, int64 *first);
 extern void RemoveRows(Store *store, RemoveStream *streams, int nstreams, RemoveOptions options);
 extern int64 RemoveIds(Store *store, const pg_uuid_t *ids, int nids, RemoveOptions options);
 

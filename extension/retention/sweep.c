@@ -248,6 +248,7 @@ FindFirsts(Sweep *sweep, StoreScan *scan, SweptStream *stream, RemoveStream *rem
 
 	remove->stream = stream->name;
 	remove->before = 0;
+	remove->max_rows = PG_INT64_MAX;
 	StoreTextKey(scan, &key, 1, BTEqualStrategyNumber, stream->name);
 	StoreRescan(scan, &key, 1);
 	while (StoreScanNext(scan, ForwardScanDirection))

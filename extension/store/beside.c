@@ -169,6 +169,7 @@ BesideFirst(Beside *beside, Relation index, ScanKey key, Snapshot snapshot, Besi
 	{
 		heap_deform_tuple(heap_copytuple(tuple), RelationGetDescr(beside->table), row->value, row->isnull);
 		row->tid = tuple->t_self;
+		row->writer = HeapTupleHeaderGetXmin(tuple->t_data);
 	}
 	systable_endscan_ordered(scan);
 	return tuple != NULL;

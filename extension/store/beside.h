@@ -50,6 +50,7 @@ typedef struct BesideRow
 	Datum value[BESIDE_MAX_COLUMNS];
 	bool isnull[BESIDE_MAX_COLUMNS];
 	ItemPointerData tid;
+	TransactionId writer;
 } BesideRow;
 
 extern bool BesideOpen(Beside *beside, Relation messages, const BesideKind *kind, LOCKMODE lockmode);

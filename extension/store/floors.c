@@ -11,15 +11,20 @@
  * A stream's floor is written and read under the stream's lock, like its version.  Whether a table has any
  * row of a kind is kept with what a session knows of the messages: the first such row invalidates that, at
  * the commit of its transaction and before the stream locks are free.  One that is not the first does not,
- * and the others may go meanwhile; so the table of floors, once it has had a row, always has one.  So who has
- * a stream's lock and has then accepted invalidations knows of what was done under it before; a namespace
- * that has lost nothing pays for a look at a flag.
+ * and the others may go meanwhile; so a table, once it has had a row, always has one: that of floors as one
+ * of no stream is put in before the first one goes, that of ids as those that are old go with who puts in
+ * others.  Who looks sees it so by one snapshot, of now, and waits until the writer of the row that it finds
+ * has told the others: what is committed can be seen a moment before.  So who has a stream's lock and has
+ * then accepted invalidations knows of what was done under it before; a namespace that has lost nothing pays
+ * for a look at a flag.
  */
 #include "postgres.h"
 
 #include "access/genam.h"
 #include "access/relation.h"
+#include "access/transam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_type.h"
 #include "commands/tablecmds.h"
@@ -82,16 +87,30 @@ StoreHasFloors(Store *store)
 
 /* ---- whether there are any ----------------------------------------------------------------------- */
 
+/* Says whether there is a row, and if so makes sure that the others were told of it. */
 static bool
-HasRestored(Beside *floors)
+HasAny(Beside *beside, Relation index, ScanKey key, Snapshot snapshot)
+{
+	BesideRow row;
+
+	if (!BesideFirst(beside, index, key, snapshot, &row))
+		return false;
+	/* It has committed and tells them, and then it lets go of its number. */
+	if (TransactionIdIsNormal(row.writer) && !TransactionIdIsCurrentTransactionId(row.writer) &&
+		!RecoveryInProgress())
+		XactLockTableWait(row.writer, NULL, NULL, XLTW_None);
+	return true;
+}
+
+static bool
+HasRestored(Beside *floors, Snapshot snapshot)
 {
 	Relation index = OpenIndexOn(floors, FLOOR_RESTORED + 1);
 	ScanKeyData key;
-	BesideRow row;
 	bool found;
 
 	ScanKeyInit(&key, FLOOR_RESTORED + 1, BTEqualStrategyNumber, F_BOOLEQ, BoolGetDatum(true));
-	found = BesideFirst(floors, index, &key, SnapshotSelf, &row);
+	found = HasAny(floors, index, &key, snapshot);
 	index_close(index, NoLock);
 	return found;
 }
@@ -100,20 +119,21 @@ static Remains
 LookForRemains(Relation messages)
 {
 	Remains remains = {false};
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	Beside beside;
-	BesideRow row;
 
 	if (BesideOpen(&beside, messages, &floors_kind, AccessShareLock))
 	{
-		remains.floors = BesideFirst(&beside, beside.key, NULL, SnapshotSelf, &row);
-		remains.restored = remains.floors && HasRestored(&beside);
+		remains.floors = HasAny(&beside, beside.key, NULL, snapshot);
+		remains.restored = remains.floors && HasRestored(&beside, snapshot);
 		BesideClose(&beside);
 	}
 	if (BesideOpen(&beside, messages, &removed_kind, AccessShareLock))
 	{
-		remains.removed_ids = BesideFirst(&beside, beside.key, NULL, SnapshotSelf, &row);
+		remains.removed_ids = HasAny(&beside, beside.key, NULL, snapshot);
 		BesideClose(&beside);
 	}
+	UnregisterSnapshot(snapshot);
 	return remains;
 }
 
@@ -133,6 +153,9 @@ StoreRemains(Store *store)
 	entry = StoreFindTable(schema);
 	if (entry && entry->remains_known)
 		return entry->remains;
+	/* No snapshot of now is to be had in a parallel query, so there may be anything. */
+	if (IsInParallelMode())
+		return (Remains){.floors = true, .restored = true, .removed_ids = true};
 	before = StoreInvalidations();
 	remains = LookForRemains(store->heap);
 	entry = StoreFindTable(schema);
@@ -148,7 +171,6 @@ static void
 Truncate(Relation messages, const BesideKind *kind)
 {
 	Beside beside;
-
 	BesideRow row;
 	Relation table;
 	Oid relid;

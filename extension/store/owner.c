@@ -32,10 +32,21 @@ StoreBecomeOwner(Relation heap)
 	return caller;
 }
 
-/* Gives back the rights and settings that StoreBecomeOwner() has taken on. */
+/* The same for who is not the owner, whose own triggers may do what they could without us. */
+StoreCaller
+StoreBecomeOwnerIfOther(Relation heap)
+{
+	if (GetUserId() == heap->rd_rel->relowner)
+		return (StoreCaller){InvalidOid};
+	return StoreBecomeOwner(heap);
+}
+
+/* Gives back the rights and settings that were taken on, if any were. */
 void
 StoreBecomeCaller(StoreCaller caller)
 {
+	if (!OidIsValid(caller.role))
+		return;
 	AtEOXact_GUC(false, caller.settings);
 	SetUserIdAndSecContext(caller.role, caller.security);
 }

@@ -94,6 +94,17 @@ IsYoungerThan(const TableEntry *entry, Snapshot snapshot)
 		   !TransactionIdIsCurrentTransactionId(writer) && XidInMVCCSnapshot(writer, snapshot);
 }
 
+/* Says whether the caller may change the content of messages: in the table, or in the columns that it is. */
+bool
+StoreMayRedact(Oid relid)
+{
+	Oid role = GetUserId();
+
+	return pg_class_aclcheck(relid, role, ACL_UPDATE) == ACLCHECK_OK ||
+		   (pg_attribute_aclcheck(relid, COLUMN_DATA, role, ACL_UPDATE) == ACLCHECK_OK &&
+			pg_attribute_aclcheck(relid, COLUMN_METADATA, role, ACL_UPDATE) == ACLCHECK_OK);
+}
+
 static AclMode
 WantedPrivileges(StoreMode mode)
 {
@@ -124,6 +135,8 @@ StoreOpenSchema(Oid schema, StoreMode mode)
 	if (!heap)
 		return NULL;
 	CheckPrivileges(entry, WantedPrivileges(mode));
+	if (mode == STORE_REDACT && !StoreMayRedact(entry->relid))
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(entry->relid));
 	/*
 	 * When a child table is dropped there is no invalidation, so what was in the way once is looked for
 	 * again.

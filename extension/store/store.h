@@ -49,7 +49,8 @@ typedef enum StoreMode
 {
 	STORE_READ,
 	STORE_APPEND,
-	STORE_REMOVE
+	STORE_REMOVE,
+	STORE_REDACT
 } StoreMode;
 
 typedef enum StoreIndexKind
@@ -134,6 +135,7 @@ extern char *StoreNotFoundText(const char *namespace_name);
 extern Store *StoreTryOpen(const char *namespace_name, StoreMode mode);
 extern Store *StoreOpenSchema(Oid schema, StoreMode mode);
 extern Relation StoreOpenHeap(Oid schema, LOCKMODE lockmode, AclMode wanted);
+extern bool StoreMayRedact(Oid relid);
 extern void StoreClose(Store *store);
 extern Relation StoreOpenIndex(Store *store, Oid index, StoreMode mode);
 extern void StoreCheckAppendAllowed(void);
@@ -163,6 +165,7 @@ extern Snapshot StoreWholeSnapshot(Relation heap);
 
 /* store/owner.c */
 extern StoreCaller StoreBecomeOwner(Relation heap);
+extern StoreCaller StoreBecomeOwnerIfOther(Relation heap);
 extern void StoreBecomeCaller(StoreCaller caller);
 
 /* store/whole.c */

@@ -144,7 +144,7 @@ bool config_check_consume(const struct config *config);
 
 /* ---- config_retention.c --------------------------------------------------- */
 
-#define CONFIG_ARCHIVE_SETTINGS 9
+#define CONFIG_ARCHIVE_SETTINGS 10
 #define CONFIG_PURGE_SETTINGS 6
 
 extern const struct setting config_archive_settings[CONFIG_ARCHIVE_SETTINGS];

@@ -19,6 +19,8 @@ const struct setting config_archive_settings[CONFIG_ARCHIVE_SETTINGS] = {
 
 	{"output", "Where to", TEXT(output, NULL), .value = "FILE",
 	 .help = "written whole or not at all, never over another file"},
+	{"gzip", "Where to", .type = SETTING_SWITCH, .offset = offsetof(struct config, gzip),
+	 .help = "compress it with gzip"},
 
 	{"remove", "Then", .type = SETTING_SWITCH, .offset = offsetof(struct config, remove),
 	 .help = "remove what the file has from the namespace", .flag_only = true},
@@ -28,7 +30,7 @@ const struct setting config_archive_settings[CONFIG_ARCHIVE_SETTINGS] = {
 
 const char config_archive_usage[] =
 	"millrace archive [--url URL] [--ca-file FILE] [--token TOKEN | --token-file FILE]\n"
-	"                   --category CATEGORY --before TIME --output FILE [--remove [--force]]";
+	"                   --category CATEGORY --before TIME --output FILE [--gzip] [--remove [--force]]";
 
 const char config_archive_description[] =
 	"Writes the oldest messages of a category to a file, as `millrace export` does, between a line that\n"

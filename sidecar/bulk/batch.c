@@ -24,7 +24,7 @@ void import_batch_clear(struct import_batch *batch)
 bool import_batch_add(struct import_batch *batch, struct slice line, uint64_t number,
 					  struct import_fault *fault)
 {
-	if (!import_record_encode(line, &batch->frame, fault))
+	if (!import_record_encode(line, batch->redacted, &batch->frame, fault))
 		return false;
 	batch->ends[batch->count] = batch->frame.len;
 	batch->lines[batch->count] = number;

@@ -19,6 +19,7 @@
 struct import_batch
 {
 	struct buf frame;
+	bool redacted; /* takes messages that say that they were */
 	unsigned count;
 	size_t ends[IMPORT_BATCH_RECORDS]; /* of the records in the frame */
 	uint64_t lines[IMPORT_BATCH_RECORDS];

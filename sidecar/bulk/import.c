@@ -283,8 +283,9 @@ static void on_emptied(void *arg, struct db_reply *reply)
 	settle(import);
 }
 
-static struct import *import_new(struct places *places, const struct place *place, const char *namespace_name,
-								 const struct import_limits *limits, bool gzip)
+static struct import *import_new(struct places *places, const struct place *place,
+								 const struct import_target *target, const struct import_limits *limits,
+								 bool gzip)
 {
 	struct import *import = calloc(1, sizeof(*import));
 
@@ -293,12 +294,13 @@ static struct import *import_new(struct places *places, const struct place *plac
 	import->places = places;
 	import->go_on = go_on;
 	import->db = place->db;
-	snprintf(import->namespace_name, sizeof(import->namespace_name), "%s", namespace_name);
+	snprintf(import->namespace_name, sizeof(import->namespace_name), "%s", target->namespace_name);
 	event_assign(&import->discard_timeout, limits->base, -1, 0, on_discard_timeout, import);
 	import->may_discard = limits->max_discarded;
 	import->lines.max_line = limits->max_line;
 	import->lines.take = on_line;
 	import->lines.arg = import;
+	import->batches[0].redacted = import->batches[1].redacted = target->redacted;
 	import->gathering = &import->batches[0];
 	import_batch_clear(import->gathering);
 	import->started_us = clock_us();
@@ -319,7 +321,7 @@ static void begin(struct import *import, const struct import_options *options)
 		take_body(import);
 }
 
-void import_start(struct places *places, struct place *place, const char *namespace_name,
+void import_start(struct places *places, struct place *place, const struct import_target *target,
 				  const struct import_limits *limits, struct http_request *request)
 {
 	struct import *import;
@@ -335,7 +337,7 @@ void import_start(struct places *places, struct place *place, const char *namesp
 	}
 	else if ((status = import_options_read(&options, request, message)) != 0)
 		import_reply_refuse(request, ERROR_INVALID_REQUEST, status, message);
-	else if ((import = import_new(places, place, namespace_name, limits, options.gzip)) == NULL)
+	else if ((import = import_new(places, place, target, limits, options.gzip)) == NULL)
 		import_reply_refuse(request, ERROR_INTERNAL_ERROR, 500, "out of memory");
 	else
 	{

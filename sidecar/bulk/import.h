@@ -20,6 +20,7 @@
 #ifndef MILLRACE_IMPORT_H
 #define MILLRACE_IMPORT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct event_base;
@@ -35,11 +36,18 @@ struct import_limits
 	struct event_base *base;
 };
 
+/* What the token of the request opens. */
+struct import_target
+{
+	const char *namespace_name;
+	bool redacted; /* messages that were redacted may be brought to it */
+};
+
 /*
  * Takes the body of a request whose token opens the namespace and that had http_stream_body, and makes its
  * reply, which is OVERLOADED when enough imports are running.
  */
-void import_start(struct places *places, struct place *place, const char *namespace_name,
+void import_start(struct places *places, struct place *place, const struct import_target *target,
 				  const struct import_limits *limits, struct http_request *request);
 
 #endif

@@ -42,6 +42,7 @@ struct record
 	struct slice values[FIELDS];
 	struct buf *frame;
 	struct import_fault *fault;
+	bool redacted;	  /* a message may say that it was */
 	bool unsupported; /* somewhere in the line is what Postgres cannot hold */
 };
 
@@ -167,14 +168,36 @@ static bool add_payload(struct record *record, enum field field)
 	return true;
 }
 
+static bool has_member(struct slice object, const char *name)
+{
+	struct json_iterator iterator;
+	struct slice key, value;
+
+	json_iterate(&iterator, object);
+	while (json_next_member(&iterator, &key, &value))
+	{
+		if (json_string_is(key, name))
+			return true;
+	}
+	return false;
+}
+
 static bool add_metadata(struct record *record)
 {
-	enum json_kind kind = json_kind(record->values[FIELD_META]);
+	struct slice value = record->values[FIELD_META];
+	enum json_kind kind = json_kind(value);
 
-	if (kind != JSON_NONE && kind != JSON_NULL)
-		return add_payload(record, FIELD_META);
-	buf_add_frame_null(record->frame);
-	return true;
+	if (kind == JSON_NONE || kind == JSON_NULL)
+	{
+		buf_add_frame_null(record->frame);
+		return true;
+	}
+	if (!add_payload(record, FIELD_META))
+		return false;
+	return record->redacted || !has_member(value, REDACTED_MEMBER) ||
+		   fail(record->fault, FAULT_INVALID_RECORD,
+				"\"meta\" has \"" REDACTED_MEMBER "\": to bring redacted messages takes the right to remove, "
+				"which this token does not have");
 }
 
 static bool encode_message(struct record *record)
@@ -241,9 +264,9 @@ static bool encode_mark(struct record *record, struct slice line)
 	return add_integer(record, FIELD_GPOS, 1, "an integer, 1 or more");
 }
 
-bool import_record_encode(struct slice line, struct buf *frame, struct import_fault *fault)
+bool import_record_encode(struct slice line, bool redacted, struct buf *frame, struct import_fault *fault)
 {
-	struct record record = {.frame = frame, .fault = fault};
+	struct record record = {.frame = frame, .fault = fault, .redacted = redacted};
 	struct json_verdict verdict;
 	size_t mark = frame->len;
 

@@ -24,7 +24,10 @@ struct import_fault
 	char message[300];
 };
 
-/* Appends the record; false: what is wrong with the line is in *fault, and the frame is as it was. */
-bool import_record_encode(struct slice line, struct buf *frame, struct import_fault *fault);
+/*
+ * Appends the record; false: what is wrong with the line is in *fault, and the frame is as it was.  Only with
+ * `redacted` is a message taken that says that it was redacted.
+ */
+bool import_record_encode(struct slice line, bool redacted, struct buf *frame, struct import_fault *fault);
 
 #endif

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "base/archive.h"
 #include "base/config.h"
@@ -22,6 +23,7 @@
 #include "cli/internal.h"
 
 #define REMOVE_MESSAGES 1000 /* that are removed together */
+#define LINE_ROOM 65536		 /* bytes that are read together */
 
 /* ---- writing it ------------------------------------------------------------------- */
 
@@ -100,7 +102,7 @@ static bool make_file(const struct config *config, struct cli_http *http)
 		return false;
 	output->only_new = true;
 	cli_progress_start(&download.base.progress, "exported");
-	if (download_all(&download, config))
+	if ((!config->gzip || cli_output_compress(output)) && download_all(&download, config))
 		done = cli_output_finish(output);
 	else
 		cli_output_discard(output);
@@ -115,22 +117,47 @@ static bool make_file(const struct config *config, struct cli_http *http)
 struct reading
 {
 	const char *name;
-	FILE *file;
-	char *line; /* getline's */
+	int fd;
+	gzFile file; /* of it, which need not be compressed */
+	char *line;
 	size_t capacity;
 	uint64_t number;
 	uint64_t messages; /* of the whole file, once it was checked */
 };
 
+/* Reads a line with its end into `line`; returns how long it is, 0 at the end or where memory is. */
+static size_t get_line(struct reading *reading)
+{
+	size_t len = 0;
+
+	do
+	{
+		if (reading->capacity - len < LINE_ROOM)
+		{
+			size_t capacity = 2 * reading->capacity + LINE_ROOM;
+			char *line = realloc(reading->line, capacity);
+
+			if (line == NULL)
+				return 0;
+			reading->line = line;
+			reading->capacity = capacity;
+		}
+		if (gzgets(reading->file, reading->line + len, LINE_ROOM) == NULL)
+			return len;
+		len += strlen(reading->line + len);
+	} while (len == 0 || reading->line[len - 1] != '\n');
+	return len;
+}
+
 /* The next line, without its end; .bytes NULL: there is none.  JSON, or it was complained about. */
 static struct slice read_line(struct reading *reading)
 {
 	struct json_verdict verdict;
-	ssize_t len = getline(&reading->line, &reading->capacity, reading->file);
-	struct slice line = {reading->line, len > 0 ? (size_t)len - 1 : 0};
+	size_t len = get_line(reading);
+	struct slice line = {reading->line, len > 0 ? len - 1 : 0};
 
 	reading->number++;
-	if (len <= 0)
+	if (len == 0)
 		return (struct slice){NULL, 0};
 	if (reading->line[len - 1] == '\n' && json_check(line, &verdict) && json_kind(line) == JSON_OBJECT)
 		return line;
@@ -164,6 +191,17 @@ static bool check_head(const struct reading *reading, struct slice line, const s
 	return false;
 }
 
+/* Whether nothing follows, and what was compressed is whole. */
+static bool is_at_end(gzFile file)
+{
+	int error = Z_OK;
+
+	if (gzgetc(file) != -1)
+		return false;
+	(void)gzerror(file, &error);
+	return error == Z_OK;
+}
+
 /* Goes through the whole file. */
 static bool check_file(struct reading *reading, const struct config *config)
 {
@@ -182,12 +220,12 @@ static bool check_file(struct reading *reading, const struct config *config)
 	} while (line.bytes != NULL && !archive_is_kind(line, "archived"));
 	reading->messages = sum.messages;
 	if (line.bytes != NULL)
-		right = archive_sum_check(&sum, line) && getc(reading->file) == EOF;
+		right = archive_sum_check(&sum, line) && is_at_end(reading->file);
 	archive_sum_free(&sum);
 	if (!right)
 		cli_complain("%s is not whole, or was changed: it does not end with the checksum of its lines",
 					 reading->name);
-	rewind(reading->file);
+	gzrewind(reading->file);
 	reading->number = 0;
 	return right;
 }
@@ -274,7 +312,7 @@ static bool remove_messages(const struct config *config, struct reading *reading
 static bool sync_file(const struct reading *reading)
 {
 	char *path = realpath(reading->name, NULL);
-	bool synced = path != NULL && fsync(fileno(reading->file)) == 0 && cli_output_sync_folder(path);
+	bool synced = path != NULL && fsync(reading->fd) == 0 && cli_output_sync_folder(path);
 
 	if (!synced)
 		cli_complain("cannot make %s durable: %s", reading->name, strerror(errno));
@@ -300,13 +338,14 @@ int cli_archive(const struct config *config)
 
 	if (access(config->output, F_OK) == 0 || make_file(config, &http))
 	{
-		reading.file = fopen(config->output, "re");
+		reading.fd = open(config->output, O_RDONLY | O_CLOEXEC);
+		reading.file = reading.fd >= 0 ? gzdopen(reading.fd, "rb") : NULL;
 		if (reading.file == NULL)
 			cli_complain("cannot open %s: %s", config->output, strerror(errno));
 		else
 		{
 			done = use_file(config, &reading, &http);
-			fclose(reading.file);
+			gzclose(reading.file);
 		}
 		free(reading.line);
 	}

@@ -47,7 +47,7 @@ static bool ask(struct cli_download *download, const struct config *config, stru
 											  .method = "GET",
 											  .target = target->data,
 											  .token = config->token,
-											  .headers = config->gzip ? "Accept-Encoding: gzip\r\n" : "",
+											  .headers = download->gzip ? "Accept-Encoding: gzip\r\n" : "",
 										  }))
 		return true;
 	cli_complain("%s", download->http.error);

@@ -113,7 +113,8 @@ static bool download_all(struct export *export, const struct config *config)
 
 int cli_export(const struct config *config)
 {
-	struct export export = {.download = {.http = {.fd = -1}, .take = take}, .gzip = config->gzip};
+	struct export export = {.download = {.http = {.fd = -1}, .take = take, .gzip = config->gzip},
+							.gzip = config->gzip};
 	struct cli_output *output = &export.download.output;
 	bool done = false;
 

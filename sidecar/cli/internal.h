@@ -60,12 +60,15 @@ struct cli_output
 {
 	const char *name; /* as the user wrote it; NULL = standard output */
 	int fd;
-	bool only_new;	 /* a file that is there when this one gets its name stays */
-	char path[4096]; /* final, symbolic links resolved; empty: `fd` is not a file of ours */
+	bool only_new;				 /* a file that is there when this one gets its name stays */
+	struct z_stream_s *deflater; /* NULL: it is not compressed */
+	char path[4096];			 /* final, symbolic links resolved; empty: `fd` is not a file of ours */
 };
 
 /* False: it was complained about. */
 bool cli_output_open(struct cli_output *output, const char *name);
+/* Compresses with gzip what is written from now on.  False: it was complained about. */
+bool cli_output_compress(struct cli_output *output);
 /* False: it was complained about. */
 bool cli_output_write(struct cli_output *output, struct slice bytes);
 /* Makes the file durable and gives it its name; false: it was complained about. */
@@ -86,6 +89,7 @@ struct cli_download
 	struct cli_output output; /* open */
 	struct cli_progress progress;
 	struct buf error_body; /* of a reply that is not the export */
+	bool gzip;			   /* the server is asked to compress it */
 	/* Is shown what is to be written; false: complained about, by cli_download_complain. */
 	bool (*take)(struct cli_download *download, struct slice bytes);
 	bool complained;

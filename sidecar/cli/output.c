@@ -14,8 +14,12 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#define ZLIB_CONST
+#include <zlib.h>
 
 #include "cli/internal.h"
+
+#define GZIP_WINDOW (15 + 16) /* zlib's way to ask for the gzip format */
 
 static const int deadly_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXFSZ};
 
@@ -118,7 +122,7 @@ bool cli_output_open(struct cli_output *output, const char *name)
 	return false;
 }
 
-bool cli_output_write(struct cli_output *output, struct slice bytes)
+static bool write_all(struct cli_output *output, struct slice bytes)
 {
 	while (bytes.len > 0)
 	{
@@ -130,6 +134,49 @@ bool cli_output_write(struct cli_output *output, struct slice bytes)
 		bytes.len -= n > 0 ? (size_t)n : 0;
 	}
 	return true;
+}
+
+static bool write_compressed(struct cli_output *output, struct slice bytes, int flush)
+{
+	static unsigned char out[65536];
+	z_stream *z = output->deflater;
+
+	z->next_in = (const unsigned char *)bytes.bytes;
+	z->avail_in = (unsigned)bytes.len;
+	do
+	{
+		z->next_out = out;
+		z->avail_out = sizeof(out);
+		(void)deflate(z, flush);
+		if (!write_all(output, (struct slice){(char *)out, sizeof(out) - z->avail_out}))
+			return false;
+	} while (z->avail_out == 0);
+	return true;
+}
+
+bool cli_output_compress(struct cli_output *output)
+{
+	output->deflater = calloc(1, sizeof(*output->deflater));
+	if (output->deflater != NULL && deflateInit2(output->deflater, Z_DEFAULT_COMPRESSION, Z_DEFLATED,
+												 GZIP_WINDOW, 8, Z_DEFAULT_STRATEGY) == Z_OK)
+		return true;
+	free(output->deflater);
+	output->deflater = NULL;
+	cli_complain("out of memory");
+	return false;
+}
+
+bool cli_output_write(struct cli_output *output, struct slice bytes)
+{
+	return output->deflater != NULL ? write_compressed(output, bytes, Z_NO_FLUSH) : write_all(output, bytes);
+}
+
+static void free_deflater(struct cli_output *output)
+{
+	if (output->deflater != NULL)
+		deflateEnd(output->deflater);
+	free(output->deflater);
+	output->deflater = NULL;
 }
 
 /* A new name is durable when its folder is. */
@@ -159,6 +206,12 @@ bool cli_output_finish(struct cli_output *output)
 {
 	int fd = output->fd;
 
+	if (output->deflater != NULL && !write_compressed(output, (struct slice){NULL, 0}, Z_FINISH))
+	{
+		cli_output_discard(output);
+		return false;
+	}
+	free_deflater(output);
 	if (output->path[0] == '\0')
 		return fd == STDOUT_FILENO || close(fd) == 0 || complain(output, "write");
 	if (fsync(fd) != 0 || !give_name(output))
@@ -174,6 +227,7 @@ bool cli_output_finish(struct cli_output *output)
 
 void cli_output_discard(struct cli_output *output)
 {
+	free_deflater(output);
 	if (temporary[0] != '\0')
 		unlink(temporary);
 	temporary[0] = '\0';

@@ -84,6 +84,7 @@ struct db_read_query
 	int64_t max_bytes;
 	bool backward;
 	struct db_reading reading;
+	struct db_strict strict; /* of all categories */
 };
 
 bool db_read_stream(struct db *db, const struct db_read_stream *in, db_query_done done, void *arg);

@@ -76,9 +76,14 @@ struct db_page db_page_of(const struct db_reply *reply)
 bool db_read_query(struct db *db, const struct db_read_query *in, db_query_done done, void *arg)
 {
 	const char *const params[] = {
-		in->namespace_name,		   in->query,
-		DB_OPTIONAL(in->position), DB_NUMBER(in->batch_size),
-		DB_NUMBER(in->max_bytes),  direction_of(in->backward),
+		in->namespace_name,
+		in->query,
+		DB_OPTIONAL(in->position),
+		DB_NUMBER(in->batch_size),
+		DB_NUMBER(in->max_bytes),
+		direction_of(in->backward),
+		in->strict.on ? "true" : "false",
+		DB_OPTIONAL(in->strict.seen),
 	};
 
 	return db_read(db, &db_read_query_statement, params, &in->reading, done, arg);

@@ -39,9 +39,10 @@ const struct db_statement_info db_read_category_statement = {
 
 const struct db_statement_info db_read_query_statement = {
 	"millrace_read_query",
-	"SELECT body, count, next_position, head, more FROM millrace.json_read_query($1::text, $2::jsonb,"
-	" $3::bigint, $4::bigint, $5::int, $6::text)",
-	6,
+	"SELECT body, count, next_position, head, more,"
+	" (SELECT millrace.check_removals(NULL, NULL, $3::bigint, $8::bigint, $1::text) WHERE $7::boolean)"
+	" FROM millrace.json_read_query($1::text, $2::jsonb, $3::bigint, $4::bigint, $5::int, $6::text)",
+	8,
 	DB_ROLE_READ,
 	false,
 };

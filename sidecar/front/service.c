@@ -167,9 +167,10 @@ static void import_headers(struct exchange *exchange)
 static void import_begin(struct exchange *exchange)
 {
 	const struct service *service = exchange->service;
+	const struct import_target target = {.namespace_name = exchange->claim.name,
+										 .redacted = (exchange->grant.rights & RIGHT_REMOVE) != 0};
 
-	import_start(service->places, exchange->grant.place, exchange->claim.name, &service->import_limits,
-				 exchange->request);
+	import_start(service->places, exchange->grant.place, &target, &service->import_limits, exchange->request);
 }
 
 static void export_begin(struct exchange *exchange)

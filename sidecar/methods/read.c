@@ -82,6 +82,7 @@ static bool ask_query(struct method_call *call)
 		.max_bytes = page_bytes(call),
 		.backward = call->backward,
 		.reading = method_reading(call),
+		.strict = strict_of(call),
 	};
 
 	return db_read_query(call->db, &in, on_page, call);
@@ -286,15 +287,20 @@ bool method_category_get(struct method_call *call)
 
 bool method_query_get(struct method_call *call)
 {
-	struct member options[] = {{.name = "position"}, {.name = "batchSize"}, {.name = "direction"}};
+	struct member options[] = {{.name = "position"},
+							   {.name = "batchSize"},
+							   {.name = "direction"},
+							   {.name = "strict"},
+							   {.name = "removalsSeen"}};
 
 	call->read = OF_QUERY;
 	call->messages_left = DEFAULT_BATCH_SIZE;
-	if (!args_object(call, "query", call->args[0]) || !args_reading(call, call->args[1], options, 3) ||
+	if (!args_object(call, "query", call->args[0]) || !args_reading(call, call->args[1], options, 5) ||
 		!args_integer(call, "options.position", options[0].value, INT64_MIN, INT64_MAX, &call->position) ||
 		!args_integer(call, "options.batchSize", options[1].value, -1, MAX_BATCH_SIZE,
 					  &call->messages_left) ||
-		!args_direction(call, "options.direction", options[2].value, &call->backward))
+		!args_direction(call, "options.direction", options[2].value, &call->backward) ||
+		!read_strict(call, options[3].value, options[4].value))
 		return false;
 	args_set_json(call, READ_NAME, call->args[0]);
 	call->placed = options[0].value.bytes != NULL;

@@ -61,12 +61,12 @@ const char method_reference[] =
 	"query.get Reads by tags and types; with the head, after which an append may be on condition\n"
 	"Query\n"
 	"?{position?: integer `a global one: from it on`, batchSize?: BatchSize, direction?: Direction, " AS_NEW
-	"}\n"
+		STRICT_OPTIONS "}\n"
 	"{messages: [Message], head: integer(0..) `up to it the answer is complete`, "
 	"more: boolean `there may be more behind batchSize`}\n"
 	"[{'items':[{'types':['Deposited'],'tags':['account:1']}]}]\n"
-	"{'messages':[" MESSAGE "],'head':1,'more':false}\n" NOT_YET
-	"stream.last Reads the last message of a stream\n"
+	"{'messages':[" MESSAGE "],'head':1,'more':false}\n"
+	"POSITION_REMOVED, " NOT_YET "stream.last Reads the last message of a stream\n"
 	"Name\n"
 	"?{type?: string `the last of this type; empty: of any`, " AS_NEW "}\n"
 	"(StreamMessage|null)\n"

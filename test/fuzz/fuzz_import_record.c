@@ -111,7 +111,7 @@ static void check_round_trip(const struct record *record, struct slice frame, st
 	buf_add_str(&line, ",\"time\":\"");
 	buf_add(&line, time.bytes, time.len);
 	buf_add_str(&line, "\"}");
-	require(import_record_encode((struct slice){line.data, line.len}, &again, &fault));
+	require(import_record_encode((struct slice){line.data, line.len}, true, &again, &fault));
 	require(fuzz_equal((struct slice){again.data, again.len}, frame));
 	buf_free(&line);
 	buf_free(&again);
@@ -152,7 +152,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct buf buf = {0};
 
 	buf_add_str(&buf, "before");
-	if (!import_record_encode(line, &buf, &fault))
+	if (!import_record_encode(line, true, &buf, &fault))
 	{
 		require(buf.len == 6 && memcmp(buf.data, "before", 6) == 0);
 		require(fault.code != NULL && fault.message[0] != '\0' &&

@@ -1,4 +1,5 @@
 """Archives, and what exports say of messages that are gone."""
+import gzip
 import hashlib
 import json
 import os
@@ -78,6 +79,39 @@ def test_what_is_removed_comes_back_where_it_was(own, category, tmp_path):
     assert archived(own, name, tmp_path / "a", "--remove").stdout == f"{tmp_path}/a: 20 messages, 0 removed\n"
     assert run(own, "--input", tmp_path / "a", command="import").returncode == 0
     assert export(client) == before
+
+
+def test_a_compressed_one_is_the_same(own, category, tmp_path):
+    client, name = category
+    fill(client, name)
+    client.write(f"{name}-long", {"text": "x" * 200000})
+    before = export(client)
+    assert archived(own, name, tmp_path / "a").returncode == 0
+    assert archived(own, name, tmp_path / "a.gz", "--gzip", "--remove").stdout == \
+        f"{tmp_path}/a.gz: 21 messages, 21 removed\n"
+    assert gzip.decompress((tmp_path / "a.gz").read_bytes()) == (tmp_path / "a").read_bytes()
+    assert export(client, f"?categories={name}") == b""
+    assert archived(own, name, tmp_path / "a.gz", "--remove").stdout == f"{tmp_path}/a.gz: 21 messages, 0 removed\n"
+    assert "say --gzip" in run(own, "--input", tmp_path / "a.gz", command="import").stderr
+    assert run(own, "--input", tmp_path / "a.gz", "--gzip", command="import").returncode == 0
+    assert export(client) == before
+
+
+@pytest.mark.parametrize("damage", [
+    lambda data: data[:-1], lambda data: data[:-9], lambda data: data[:len(data) // 2], lambda data: data[:10],
+    lambda data: data[:40] + b"\0\0\0" + data[43:],
+    lambda data: gzip.compress(gzip.decompress(data).replace(b'"n": 1', b'"n": 9')),
+    lambda data: gzip.compress(b"".join(gzip.decompress(data).splitlines(True)[:-1])),
+    lambda data: data + gzip.compress(b"{}\n")])
+def test_a_compressed_one_that_is_damaged_removes_nothing(own, category, tmp_path, damage):
+    client, name = category
+    fill(client, name, streams=2)
+    archived(own, name, tmp_path / "a", "--gzip")
+    data = (tmp_path / "a").read_bytes()
+    (tmp_path / "a").write_bytes(damage(data))
+    done = archived(own, name, tmp_path / "a", "--gzip", "--remove")
+    assert done.returncode == 1 and str(tmp_path / "a") in done.stderr, done
+    assert len(export(client, f"?categories={name}").splitlines()) == 8
 
 
 def test_a_message_that_was_changed_since_is_named_and_stays(own, category, tmp_path):

@@ -3,6 +3,7 @@ import threading
 
 import pytest
 
+from importing import imported, refused as refused_import
 from store import new_id, token_for
 from test_metrics import ADMIN, Metrics
 
@@ -16,6 +17,7 @@ def content(message):
 
 
 GONE = {}, {"millrace.redacted": True}
+RIGHTS = ["read", "append", "remove"]
 
 
 # What is refused; nothing is redacted then
@@ -62,6 +64,50 @@ def test_with_an_id_that_is_not_there_nothing_is_redacted(client):
     error = client.refused("message.redact", {"ids": [kept, missing]})
     assert (error.status, error.code) == (404, "NOT_FOUND") and missing in error.message
     assert client.call("stream.last", stream)[4] == {"name": "Ada"}
+
+
+@pytest.mark.parametrize("metadata", ['{"millrace.redacted":true}', '{"millrace.redacted":0,"a":1}',
+                                      '{"a":1,"\\u006dillrace\\u002eredacted":true}'])
+def test_its_mark_is_taken_from_no_client(client, server, metadata):
+    stream, same = stream_name("person"), new_id()
+    marked = '{"type":"T","data":{"n":1},"metadata":%s}' % metadata
+    for body in ('["stream.write","%s",%s,{"id":"%s"}]' % (stream, marked, same),
+                 '["stream.append","%s",[{"type":"T","data":{}},%s]]' % (stream, marked),
+                 '["streams.append",[{"stream":"%s","messages":[%s]}]]' % (stream, marked)):
+        error = client.refused_body(body)
+        assert (error.status, error.code) == (400, "RESERVED_TYPE"), error
+        assert "millrace.redacted" in error.message
+    reply = client.request("POST", "/rpc", '[{"jsonrpc":"2.0","id":1,"method":"stream.write","params":["%s",%s]}]'
+                           % (stream, marked))
+    assert reply.json[0]["error"]["data"]["code"] == "RESERVED_TYPE"
+    assert client.call("stream.version", stream) is None
+    assert client.write(stream, {"n": 2}, id=same)["position"] == 0
+    assert client.refused("stream.write", stream, {"type": "Tested", "data": {"n": 3}},
+                          {"id": same}).code == "MESSAGE_ID_CONFLICT"
+
+
+def test_an_import_brings_redacted_messages_only_of_who_may_redact(secured, admin):
+    source, target = ("redacted " + new_id() for _ in range(2))
+    admin.call("ns.create", source)
+    client = secured.client(admin.call("ns.createToken", source, "t", {"rights": RIGHTS})["token"])
+    client.write("a-1", {"secret": 1}, id=(same := new_id()))
+    client.call("message.redact", {"stream": "a-1"})
+    client.write("a-2")
+    exported = client.request("GET", "/export").body
+    first = secured.client(admin.call("ns.create", target)["token"])
+    error = refused_import(first, exported)
+    assert error["error"] == "INVALID_RECORD" and error["line"] == 1 and "right to remove" in error["message"]
+    escaped = exported.replace(b"millrace.redacted", b"millrace\\u002eredacted")
+    assert escaped != exported and refused_import(first, escaped)["line"] == 1
+    assert first.call("category.get", "") == []
+    remover = secured.client(admin.call("ns.createToken", target, "t", {"rights": ["append", "remove"]})["token"])
+    assert imported(remover, exported) == 2
+    assert first.request("GET", "/export").body == exported
+    assert first.write("a-1", {"secret": 1}, id=same)["position"] == 0
+    for each in (client, first, remover):
+        each.close()
+    for name in (source, target):
+        admin.call("ns.delete", name)
 
 
 # What is redacted

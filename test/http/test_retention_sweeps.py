@@ -112,6 +112,27 @@ def test_a_strict_read_over_http(client, administrator, name):
     assert (error.status, error.code) == (400, "INVALID_REQUEST")
 
 
+def test_a_strict_read_by_a_query_is_told_of_all_categories(client, administrator, name):
+    fill(client, "a-1", "a-1", "b-1", "a-1", "b-1")
+    query = {"all": True}
+    assert len(client.call("query.get", query, {"strict": True})["messages"]) == 5
+    administrator.call("ns.setRetention", name, "a", {"maxCount": 1})
+    sweep_all(administrator, name)
+    assert [m[4] for m in client.call("query.get", query)["messages"]] == [3, 4, 5]
+    error = client.refused("query.get", query, {"strict": True})
+    assert (error.status, error.code) == (410, "POSITION_REMOVED") and error.details["removedTo"] == 2
+    seen = error.details["removalsSeen"]
+    answer = client.call("query.get", query, {"strict": True, "removalsSeen": seen})
+    assert [m[4] for m in answer["messages"]] == [3, 4, 5] and answer["head"] == 5
+    assert len(client.call("query.get", query, {"strict": True, "position": 3})["messages"]) == 3
+    assert client.refused("query.get", query, {"strict": True, "position": 2}).code == "POSITION_REMOVED"
+    assert client.refused("query.get", query, {"strict": True, "removalsSeen": seen - 1}).details["removedTo"] == 2
+    for options, text in (({"strict": 1}, "options.strict"), ({"removalsSeen": -1}, "options.removalsSeen"),
+                          ({"strict": True, "direction": "backward"}, "forward")):
+        error = client.refused("query.get", query, options)
+        assert (error.status, error.code) == (400, "INVALID_REQUEST") and text in error.message
+
+
 def removed_events(raw):
     return [json.loads(part.split(b"\n")[0]) for part in bytes(raw).split(b"event: removed\ndata: ")[1:]]
 

@@ -2,7 +2,7 @@
 import psycopg2
 import pytest
 
-from store import new_id, sql
+from store import sql
 
 APPEND = 'SELECT "position", global_position FROM millrace.append(%s, %s, %s, expected_version => %s)'
 SWEEP = "SELECT removed, streams, more, held_by, held_position, moved FROM millrace.sweep(max_rows => %s, forced => %s)"
@@ -52,49 +52,3 @@ def refused(connection, sqlstate, query, *parameters):
 def policy(connection, category="a", **options):
     names = "".join(f", {name} => %s" for name in options)
     sql(connection, f"SELECT millrace.set_retention(%s{names})", category, *options.values())
-
-
-@pytest.fixture(scope="module")
-def database(shared_cluster):
-    connection = shared_cluster.connect()
-    sql(connection, "CREATE EXTENSION millrace")
-    yield shared_cluster
-    connection.close()
-
-
-@pytest.fixture
-def namespace():
-    return "n" + new_id().replace("-", "")
-
-
-@pytest.fixture
-def another(database, namespace):
-    """Makes more sessions of the namespace."""
-    connections = []
-
-    def make():
-        connections.append(database.connect())
-        sql(connections[-1], "SELECT set_config('millrace.namespace', %s, false)", namespace)
-        return connections[-1]
-
-    yield make
-    for each in connections:
-        each.close()
-
-
-@pytest.fixture
-def connection(another, namespace):
-    connection = another()
-    sql(connection, "SELECT millrace.create_namespace(%s)", namespace)
-    return connection
-
-
-@pytest.fixture
-def swept(connection, namespace):
-    """Ten old messages, of two streams, and a policy."""
-    for _ in range(5):
-        append(connection, "a-1")
-        append(connection, "a-2")
-    make_old(connection, namespace, 10)
-    policy(connection, max_age="5 days")
-    return connection

@@ -123,6 +123,25 @@ def test_triggers_of_removals_run_with_the_owner_s_rights(trusted, sales):  # no
     sql(sales, f"SELECT millrace.{REMOVES[0]}")
 
 
+def test_triggers_of_redactions_run_with_the_owner_s_rights(trusted, sales):  # noqa: F811
+    redactions = ["redact(ARRAY(SELECT id FROM millrace.read_all()))", "redact_stream('a-1')", "redact_tagged('x')"]
+    sql(sales, "SELECT millrace.index_tags()")
+    sql(sales, "SELECT millrace.append('a-1', 'T', '{}', '{\"tags\": [\"x\"]}')")
+    sql(sales, "CREATE TRIGGER before BEFORE UPDATE ON millrace_sales.messages FOR EACH ROW "
+               "EXECUTE FUNCTION public.attack_by_trigger()")
+    sql(sales, "CREATE TRIGGER after AFTER UPDATE ON millrace_sales.messages FOR EACH STATEMENT "
+               "EXECUTE FUNCTION public.attack_by_trigger()")
+    sql(sales, "CREATE INDEX ON millrace_sales.messages (public.attack(type)) WHERE public.attack() = 1")
+    sql(sales, "CREATE RULE mine AS ON UPDATE TO millrace_sales.messages DO ALSO SELECT public.take()")
+    assert look(trusted, redactions) == {}
+    assert sql(sales, "SELECT count(*) FROM millrace.read_all() WHERE metadata ? 'millrace.redacted'") == [(2,)]
+    sql(sales, "DROP RULE mine ON millrace_sales.messages")
+    sql(sales, "CREATE CONSTRAINT TRIGGER late AFTER UPDATE ON millrace_sales.messages DEFERRABLE INITIALLY DEFERRED "
+               "FOR EACH ROW EXECUTE FUNCTION public.attack_by_trigger()")
+    assert look(trusted, redactions[:1]) == {redactions[0]: "42501"}
+    sql(sales, f"SELECT millrace.{redactions[0]}")
+
+
 def test_an_expression_that_exchanges_the_table_leaves_other_namespaces_alone(trusted, sales):  # noqa: F811
     """What a session knows of one table must not be taken for what it knows of another."""
     sql(sales, "SELECT millrace.create_namespace('evil')")

@@ -1,32 +1,13 @@
 """Truncating and removing streams: no version is used twice, and what was removed stays away."""
+import struct
+import uuid
+
 import psycopg2
 import pytest
 
 from store import new_id, sql
 
 APPEND = 'SELECT "position" FROM millrace.append(%s, %s, %s, expected_version => %s)'
-
-
-@pytest.fixture(scope="module")
-def database(shared_cluster):
-    connection = shared_cluster.connect()
-    sql(connection, "CREATE EXTENSION millrace")
-    yield shared_cluster
-    connection.close()
-
-
-@pytest.fixture
-def namespace():
-    return "n" + new_id().replace("-", "")
-
-
-@pytest.fixture
-def connection(database, namespace):
-    connection = database.connect()
-    sql(connection, "SELECT millrace.create_namespace(%s)", namespace)
-    sql(connection, "SELECT set_config('millrace.namespace', %s, false)", namespace)
-    yield connection
-    connection.close()
 
 
 def append(connection, stream, count=1, expected=None):
@@ -78,14 +59,12 @@ def test_a_stream_that_is_forgotten_begins_anew(connection):
     assert append(connection, "a-1", expected=-1) == [0]
 
 
-def test_a_floor_counts_that_was_written_while_the_only_other_one_went(database, connection, namespace):
+def test_a_floor_counts_that_was_written_while_the_only_other_one_went(connection, another):
     """Who looked at the floors between the two commits must not go on believing that there are none."""
     append(connection, "a-1", 2)
     append(connection, "b-1", 2)
     sql(connection, "SELECT millrace.remove_stream('b-1')")
-    remover, appender = database.connect(), database.connect()
-    for session in remover, appender:
-        sql(session, "SELECT set_config('millrace.namespace', %s, false)", namespace)
+    remover, appender = another(), another()
     append(remover, "c-1")
     sql(remover, "BEGIN")
     sql(remover, "SELECT millrace.remove_stream('a-1')")
@@ -94,8 +73,6 @@ def test_a_floor_counts_that_was_written_while_the_only_other_one_went(database,
     sql(remover, "COMMIT")
     assert append(appender, "a-1") == [2]
     assert append(appender, "b-1", expected=-1) == [0]
-    remover.close()
-    appender.close()
 
 
 def test_a_removal_that_is_rolled_back_leaves_all(connection):
@@ -104,7 +81,7 @@ def test_a_removal_that_is_rolled_back_leaves_all(connection):
     sql(connection, "SELECT millrace.remove_stream('a-1')")
     sql(connection, "ROLLBACK")
     assert positions(connection, "a-1") == [0, 1, 2]
-    assert sql(connection, "SELECT FROM millrace.removals WHERE namespace = millrace.selected_namespace()") == []
+    assert sql(connection, "SELECT 1 FROM millrace.removals WHERE namespace = millrace.selected_namespace()") == []
     assert append(connection, "a-1", expected=2) == [3]
 
 
@@ -158,6 +135,47 @@ def test_a_transaction_that_keeps_its_snapshot_removes_nothing(connection, level
     refused(connection, "25001", "SELECT millrace.remove_stream('a-1')")
     sql(connection, "ROLLBACK")
     assert positions(connection, "a-1") == [0, 1, 2]
+
+
+def bring(connection, namespace, stream, positions, id=None):
+    """Imports messages, at global positions far above."""
+    def string(text):
+        return struct.pack(">I", len(text)) + text.encode() + b"\0"
+
+    records = [uuid.UUID(id or new_id()).bytes + string(stream) + string("T") + struct.pack(">qqq", n, 1000 + n, 0) + string("{}") +
+               b"\xff" * 4 for n in positions]
+    sql(connection, "SELECT millrace.import_batch(%s, %s)", namespace,
+        b"\1" + struct.pack(">I", len(records)) + b"".join(records))
+
+
+@pytest.mark.parametrize("back, version", [(2, 4), (5, 4), (6, 5)])
+def test_a_stream_that_came_back_and_goes_again_keeps_its_version(connection, namespace, back, version):
+    append(connection, "a-1", 5)
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    bring(connection, namespace, "a-1", range(back))
+    assert sql(connection, "SELECT millrace.stream_version('a-1')") == [(version,)]
+    assert sql(connection, "SELECT removed FROM millrace.remove_stream('a-1', %s)", version) == [(back,)]
+    refused(connection, "MR001", APPEND, "a-1", "T", "{}", back - 1 if back < 5 else -1)
+    assert append(connection, "a-1", expected=version) == [version + 1]
+
+
+def test_what_comes_back_to_a_closed_stream_leaves_it_closed(connection, namespace):
+    append(connection, "a-1", 3)
+    close(connection, "a-1")
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    bring(connection, namespace, "a-1", range(2))
+    refused(connection, "MR021", APPEND, "a-1", "T", "{}", None)
+    assert sql(connection, "SELECT millrace.remove_stream('a-1', 3)") == [("(2,f)",)]
+    refused(connection, "MR021", APPEND, "a-1", "T", "{}", None)
+
+
+def test_what_is_removed_of_several_categories_is_noted_for_each(connection, namespace):
+    append(connection, "a-1", 2)
+    append(connection, "b-1", 1)
+    append(connection, "a-2", 1)
+    sql(connection, "SELECT millrace.remove_messages(ARRAY(SELECT id FROM millrace.read_all()))")
+    assert sql(connection, "SELECT category, from_position, to_position, cardinality(streams) FROM millrace.removals "
+                           "WHERE namespace = %s ORDER BY 1", namespace) == [("a", 1, 4, 2), ("b", 3, 3, 1)]
 
 
 # ---- closed streams ---------------------------------------------------------------------------------------------
@@ -245,11 +263,10 @@ def test_the_stores_own_types_are_refused(connection, name):
 
 @pytest.mark.parametrize("expected", [None, 1, -1])
 @pytest.mark.parametrize("closed", [False, True])
-def test_a_late_retry_of_a_removed_message_is_refused(database, connection, namespace, expected, closed):
+def test_a_late_retry_of_a_removed_message_is_refused(connection, another, expected, closed):
     same = new_id()
     retry = "SELECT millrace.append('a-1', 'T', '{}', id => %s, expected_version => %s)"
-    other = database.connect()
-    sql(other, "SELECT set_config('millrace.namespace', %s, false)", namespace)
+    other = another()
     append(connection, "a-1")
     sql(connection, retry, same, 0)
     sql(other, retry, same, 0)  # so that the session knows that there are no removed ids
@@ -260,7 +277,17 @@ def test_a_late_retry_of_a_removed_message_is_refused(database, connection, name
         assert refused(session, "MR002", retry, same, expected) == f"message id {same} was removed"
     assert refused(other, "MR002", "SELECT millrace.append('b-1', 'T', '{}', id => %s)", same)
     assert append(other, "b-1") == [0]
-    other.close()
+
+
+def test_other_sessions_are_told_of_the_first_removed_id(connection, another):
+    """Also where there is no floor, of which they would be told, too."""
+    same, other = new_id(), another()
+    retry = "SELECT millrace.append('a-1', 'T', '{}', id => %s)"
+    sql(connection, retry, same)
+    append(connection, "a-1")
+    append(other, "b-1", 3)
+    sql(connection, "SELECT millrace.truncate_stream('a-1', 1)")
+    assert refused(other, "MR002", retry, same) == f"message id {same} was removed"
 
 
 def test_a_removed_id_is_forgotten_after_a_day(connection, namespace):
@@ -277,6 +304,19 @@ def test_a_removed_id_is_forgotten_after_a_day(connection, namespace):
     append(connection, "b-1")
     sql(connection, "SELECT millrace.remove_stream('b-1')")
     assert sql(connection, f"SELECT count(*) FROM millrace_{namespace}.removed_ids WHERE id = %s", same) == [(0,)]
+
+
+def test_an_id_that_came_back_and_is_removed_again_is_known_for_another_day(connection, namespace):
+    same = new_id()
+    retry = "SELECT millrace.append('a-1', 'T', '{}', id => %s)"
+    sql(connection, retry, same)
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    bring(connection, namespace, "a-1", [0], same)
+    aged = f"UPDATE millrace_{namespace}.removed_ids SET removed_at = removed_at - interval '23 hours'"
+    sql(connection, aged)
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    sql(connection, aged)
+    refused(connection, "MR002", retry, same)
 
 
 # ---- versions everywhere -------------------------------------------------------------------------------------------

@@ -13,32 +13,15 @@ CREATE = "CREATE EXTENSION millrace; SELECT millrace.create_namespace('default')
 SUM = "SELECT md5(string_agg(m::text, '|' ORDER BY global_position)) FROM {}.messages m"
 
 
-@pytest.fixture(scope="module")
-def database(shared_cluster):
-    connection = shared_cluster.connect()
-    sql(connection, "CREATE EXTENSION millrace")
-    yield shared_cluster
-    connection.close()
-
-
-@pytest.fixture
-def namespace():
-    return "n" + new_id().replace("-", "")
-
-
 @pytest.fixture
 def schema(namespace):
     return "millrace_" + namespace
 
 
 @pytest.fixture
-def connection(database, namespace):
-    connection = database.connect()
-    sql(connection, "SELECT millrace.create_namespace(%s)", namespace)
-    sql(connection, "SELECT set_config('millrace.namespace', %s, false)", namespace)
+def connection(connection):
     append(connection, "a-1", 3)
-    yield connection
-    connection.close()
+    return connection
 
 
 @pytest.fixture
@@ -165,7 +148,7 @@ def test_a_trigger_that_keeps_a_message_keeps_all(connection, schema):
     assert refused(connection, "40001", "SELECT millrace.remove_stream('a-1')") == \
         '2 of 3 messages of stream "a-1" were deleted'
     assert positions(connection, "a-1") == [0, 1, 2]
-    assert sql(connection, f"SELECT FROM {schema}.stream_floors") == []
+    assert sql(connection, f"SELECT 1 FROM {schema}.stream_floors") == []
 
 
 def test_a_trigger_that_appends_to_the_stream_uses_no_version_twice(connection, schema):
@@ -197,8 +180,8 @@ def test_another_namespace_with_equal_names_stays_byte_for_byte(database, connec
                     "millrace.remove_stream('b-1')")
     sql(connection, "SELECT millrace.remove_messages(ARRAY(SELECT id FROM millrace.read_stream('a-3')))")
     assert sql(connection, SUM.format("millrace_" + other)) == before
-    assert sql(connection, f"SELECT FROM millrace_{other}.stream_floors") == []
-    assert sql(connection, f"SELECT FROM millrace_{other}.removed_ids") == []
+    assert sql(connection, f"SELECT 1 FROM millrace_{other}.stream_floors") == []
+    assert sql(connection, f"SELECT 1 FROM millrace_{other}.removed_ids") == []
     sql(connection, "SELECT set_config('millrace.namespace', %s, false)", other)
     assert append(connection, "b-1", expected=2) == [3]
 

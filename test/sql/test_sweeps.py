@@ -3,7 +3,6 @@ import threading
 
 import pytest
 from sweeping import APPEND, append, global_positions, make_old, messages, policy, refused, sweep, sweep_all
-from sweeping import another, connection, database, namespace, swept  # noqa: F401 - fixtures
 
 from store import sql
 

@@ -6,7 +6,6 @@ import threading
 import psycopg2
 import pytest
 from sweeping import append, global_positions, make_old, messages, policy, refused, sweep, sweep_all
-from sweeping import another, connection, database, namespace, swept  # noqa: F401 - fixtures
 
 from store import sql, wait_until
 

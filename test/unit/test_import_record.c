@@ -16,7 +16,7 @@ static void assert_taken(const char *line)
 	struct import_fault fault = {0};
 	struct buf frame = {0};
 
-	if (!import_record_encode(slice_of(line), &frame, &fault))
+	if (!import_record_encode(slice_of(line), false, &frame, &fault))
 		fail_msg("refused (%s): %s", fault.message, line);
 	assert_true(frame.len > 0);
 	buf_free(&frame);
@@ -29,7 +29,7 @@ static void assert_refused(const char *line, const char *field)
 	struct buf frame = {0};
 
 	buf_add_str(&frame, "before");
-	if (import_record_encode(slice_of(line), &frame, &fault))
+	if (import_record_encode(slice_of(line), false, &frame, &fault))
 		fail_msg("accepted: %s", line);
 	assert_string_equal(fault.code, "INVALID_RECORD");
 	assert_non_null(strstr(fault.message, field));
@@ -60,11 +60,23 @@ static void what_postgres_cannot_hold_is_refused_where_it_would_be_stored(void *
 				   "\"data\"");
 }
 
+static void that_a_message_was_redacted_is_said_in_its_metadata_alone(void **state)
+{
+	(void)state;
+	assert_refused("{" BEGINNING ",\"data\":{},\"meta\":{\"a\":1,\"millrace.redacted\":true}" END,
+				   "\"meta\"");
+	assert_refused("{" BEGINNING ",\"data\":{},\"meta\":{\"millrace\\u002eredacted\":0}" END,
+				   "right to remove");
+	assert_taken("{" BEGINNING
+				 ",\"data\":{\"millrace.redacted\":true},\"meta\":{\"a\":{\"millrace.redacted\":1}}" END);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_postgres_cannot_hold_may_stand_in_what_is_ignored),
 		cmocka_unit_test(what_postgres_cannot_hold_is_refused_where_it_would_be_stored),
+		cmocka_unit_test(that_a_message_was_redacted_is_said_in_its_metadata_alone),
 	};
 
 	return cmocka_run_group_tests_name("import_record", tests, NULL, NULL);
