@@ -1551,7 +1551,7 @@ DECLARE
     known CONSTANT text[] := ARRAY['read', 'append', 'remove', 'administer'];
     unknown text;
 BEGIN
-    IF rights IS NULL OR array_position(rights, NULL) IS NOT NULL THEN
+    IF rights IS NULL OR EXISTS (SELECT FROM unnest(rights) r WHERE r IS NULL) THEN
         RAISE EXCEPTION 'the rights of a token must not be NULL' USING ERRCODE = 'MR005';
     END IF;
     SELECT r INTO unknown FROM unnest(rights) r WHERE r <> ALL (known) LIMIT 1;
