@@ -1711,7 +1711,7 @@ DECLARE
     known CONSTANT text[] := ARRAY['read', 'append', 'remove', 'administer'];
     unknown text;
 BEGIN
-    IF rights IS NULL OR array_position(rights, NULL) IS NOT NULL THEN
+    IF rights IS NULL OR EXISTS (SELECT FROM unnest(rights) r WHERE r IS NULL) THEN
         RAISE EXCEPTION 'the rights of a token must not be NULL' USING ERRCODE = 'MR005';
     END IF;
     SELECT r INTO unknown FROM unnest(rights) r WHERE r <> ALL (known) LIMIT 1;
@@ -2066,8 +2066,8 @@ BEGIN
     ELSIF strpos(category, '-') > 0 THEN
         RAISE EXCEPTION 'category "%" is none: it has a "-"', category
             USING ERRCODE = 'MR009', HINT = 'What is before the first "-" of a stream is its category.';
-    ELSIF max_age <= interval '0' OR max_age > interval '100000 years' THEN
-        RAISE EXCEPTION 'max_age % is out of range', max_age USING ERRCODE = 'MR009', HINT = 'It is more than nothing, up to 100000 years.';
+    ELSIF max_age <= interval '0' OR max_age > interval '365250 days' THEN
+        RAISE EXCEPTION 'max_age % is out of range', max_age USING ERRCODE = 'MR009', HINT = 'It is more than nothing, up to 365250 days.';
     ELSIF max_count < 1 THEN
         RAISE EXCEPTION 'max_count % is out of range', max_count
             USING ERRCODE = 'MR009', HINT = 'It is how many messages of a stream stay, at least 1.';
@@ -2271,9 +2271,9 @@ BEGIN
             PERFORM millrace.check_members(options, 'maxAgeMs integer', 'maxCount integer', 'forget boolean', 'hold array');
             IF EXISTS (SELECT FROM jsonb_array_elements(options->'hold') h WHERE jsonb_typeof(h) <> 'string') THEN
                 RAISE EXCEPTION 'options.hold must be an array of strings' USING ERRCODE = 'MR009';
-            ELSIF (options->'maxAgeMs')::numeric NOT BETWEEN 1 AND 3155760000000000 THEN
+            ELSIF (options->'maxAgeMs')::numeric NOT BETWEEN 1 AND 31557600000000 THEN
                 RAISE EXCEPTION 'options.maxAgeMs % is out of range', options->'maxAgeMs'
-                    USING ERRCODE = 'MR009', HINT = 'It is 1 to 3155760000000000.';
+                    USING ERRCODE = 'MR009', HINT = 'It is 1 to 31557600000000.';
             END IF;
             PERFORM millrace.set_retention(category, make_interval(secs => (options->'maxAgeMs')::float8 / 1000), (options->'maxCount')::bigint,
                 (options->'forget')::boolean, ARRAY(SELECT jsonb_array_elements_text(options->'hold')), namespace);

@@ -14,6 +14,7 @@
 #include "api/read.h"
 #include "json/out.h"
 #include "core/read.h"
+#include "retention/removals.h"
 
 PG_FUNCTION_INFO_V1(millrace_read_pokes);
 PG_FUNCTION_INFO_V1(millrace_read_feed);
@@ -233,13 +234,17 @@ millrace_read_feed(PG_FUNCTION_ARGS)
 	return (Datum)0;
 }
 
-/* feed_head(namespace) -> messages that appear from now on have at least this global position */
+/*
+ * feed_head(namespace) -> messages that appear from now on have at least this global position; removed ones
+ * had lower ones
+ */
 Datum
 millrace_feed_head(PG_FUNCTION_ARGS)
 {
-	Store *store = StoreOpen(ArgNamespace(fcinfo, 0), STORE_READ);
+	const char *namespace_name = ArgNamespace(fcinfo, 0);
+	Store *store = StoreOpen(namespace_name, STORE_READ);
 	int64 head = ReadHead(store);
 
 	StoreClose(store);
-	PG_RETURN_INT64(head);
+	PG_RETURN_INT64(PositionBehind(RemovalsEnd(namespace_name, head - 1)));
 }

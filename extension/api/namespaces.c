@@ -14,6 +14,7 @@
 
 #include "api/api.h"
 #include "base/errors.h"
+#include "retention/removals.h"
 #include "store/store.h"
 
 PG_FUNCTION_INFO_V1(millrace_is_messages);
@@ -140,5 +141,9 @@ millrace_last_activity(PG_FUNCTION_ARGS)
 Datum
 millrace_truncate_messages(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT64(StoreTruncate(ArgSchema(fcinfo)));
+	Oid schema = ArgSchema(fcinfo);
+	int64 count = StoreTruncate(schema);
+
+	RemovalsForget(schema);
+	PG_RETURN_INT64(count);
 }

@@ -13,6 +13,8 @@
 #include "access/nbtree.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -70,6 +72,13 @@ RemovalsCheckStream(Store *store, text *stream, int64 position, int64 global_pos
 		Refuse("stream", stream, removed_to, removed_to);
 }
 
+/* The table; 0 where the extension in the catalogue is 0.1.0. */
+static Oid
+RemovalsTable(void)
+{
+	return get_relname_relid("removals", get_namespace_oid("millrace", false));
+}
+
 /* The scan of the removals of one category or of all, at or above a global position. */
 static SysScanDesc
 BeginScan(Relation removals, const char *namespace_name, text *category, int64 position)
@@ -90,7 +99,7 @@ BeginScan(Relation removals, const char *namespace_name, text *category, int64 p
 static Relation
 OpenRemovals(void)
 {
-	return table_open(get_relname_relid("removals", get_namespace_oid("millrace", false)), AccessShareLock);
+	return table_open(RemovalsTable(), AccessShareLock);
 }
 
 /* Says whether a message of at least this global position was removed. */
@@ -133,4 +142,59 @@ RemovalsCheckCategory(Store *store, const char *namespace_name, text *category, 
 	table_close(removals, AccessShareLock);
 	if (last > seen)
 		Refuse(category ? "category" : "the namespace", category, removed_to, last);
+}
+
+/*
+ * The highest global position that was removed from a namespace, or `position` if that is higher: who has
+ * been there is not above the last message.
+ */
+int64
+RemovalsEnd(const char *namespace_name, int64 position)
+{
+	Oid table = RemovalsTable();
+	Relation removals;
+	SysScanDesc scan;
+	HeapTuple row;
+
+	if (!OidIsValid(table))
+		return position;
+	removals = table_open(table, AccessShareLock);
+	scan = BeginScan(removals, namespace_name, NULL, position);
+	while ((row = systable_getnext(scan)) != NULL)
+	{
+		bool isnull;
+
+		position =
+			Max(position, DatumGetInt64(heap_getattr(row, REMOVALS_TO, RelationGetDescr(removals), &isnull)));
+	}
+	systable_endscan(scan);
+	table_close(removals, AccessShareLock);
+	return position;
+}
+
+/*
+ * Forgets what was removed from the namespace in a schema, whose table is emptied: what comes into it next
+ * may have lower positions.  With the rights of the extension's owner.
+ */
+void
+RemovalsForget(Oid schema)
+{
+	static const char command[] = "DELETE FROM millrace.removals r USING millrace.namespaces n "
+								  "WHERE n.schema = $1 AND r.namespace = n.name";
+	Oid types[] = {TEXTOID};
+	Datum values[] = {CStringGetTextDatum(get_namespace_name(schema))};
+	Oid table = RemovalsTable();
+	Relation removals;
+	StoreCaller caller;
+
+	if (!OidIsValid(table))
+		return;
+	removals = table_open(table, RowExclusiveLock);
+	caller = StoreBecomeOwner(removals);
+	SPI_connect();
+	if (SPI_execute_with_args(command, lengthof(types), types, values, NULL, false, 0) != SPI_OK_DELETE)
+		elog(ERROR, "could not empty millrace.removals");
+	SPI_finish();
+	StoreBecomeCaller(caller);
+	table_close(removals, NoLock);
 }

@@ -1,5 +1,5 @@
 /*
- * removals.h: whether a reader would miss what was removed.
+ * removals.h: whether a reader would miss what was removed, and up to where that was.
  */
 #ifndef MILLRACE_REMOVALS_H
 #define MILLRACE_REMOVALS_H
@@ -13,5 +13,7 @@ extern void RemovalsCheckStream(Store *store, text *stream, int64 position, int6
 extern bool RemovalsReach(const char *namespace_name, int64 position);
 extern void RemovalsCheckCategory(Store *store, const char *namespace_name, text *category, int64 position,
 								  int64 seen);
+extern int64 RemovalsEnd(const char *namespace_name, int64 position);
+extern void RemovalsForget(Oid schema);
 
 #endif

@@ -241,7 +241,7 @@ const char method_reference[] =
 	"ns.setRetention Says what sweeps remove of a category; without an age and a count nothing any more\n"
 	"NamespaceName\n"
 	"Name\n"
-	"?{maxAgeMs?: integer(1..3155760000000000) `what is older goes`, "
+	"?{maxAgeMs?: integer(1..31557600000000) `what is older goes`, "
 	"maxCount?: integer(1..) `of each stream the newest stay`, "
 	"forget?: boolean `no version of a stream that goes wholly`, "
 	"hold?: [ConsumerName] `nothing goes before these have dealt with it`}\n"

@@ -3,6 +3,8 @@ import gzip
 import hashlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from importing import imported, line, refused
-from store import MILLRACE, ZERO_TOKEN, Server, new_id, sql, token_for
+from store import MILLRACE, ROOT, ZERO_TOKEN, Server, new_id, sql, token_for
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "retention"))
 
@@ -206,6 +208,37 @@ def test_what_is_to_be_removed_is_checked(category, messages, said):
 def test_killed_at_random_it_loses_nothing_and_does_nothing_twice():
     counts = archive.run(kills=3, messages=2000)
     assert counts == {"archive_kills": 3, "missing": 0, "twice": 0, "changed": 0}
+
+
+def test_its_token_needs_the_rights_to_read_and_to_remove(secured, admin, tmp_path):
+    name = "tenant " + new_id()
+    tenant = secured.client(admin.call("ns.create", name)["token"])
+    fill(tenant, "kept", streams=1)
+    for rights, code in ((["read"], 1), (["remove"], 1), (["read", "remove"], 0)):
+        token = admin.call("ns.createToken", name, "+".join(rights), {"rights": rights})["token"]
+        done = run(secured, "--category", "kept", "--before", "2100-01-01", "--output",
+                   tmp_path / "+".join(rights), "--remove", token=token)
+        assert done.returncode == code and ("AUTH_UNAUTHORIZED" in done.stderr) == bool(code), done
+    assert tenant.call("stream.get", "kept-0") == []
+    tenant.close()
+
+
+def test_the_manuals_filter_takes_a_person_out_of_an_archive_and_changes_no_number(own, category, tmp_path):
+    if shutil.which("jq") is None:
+        pytest.skip("jq is not installed")
+    client, name = category
+    client.post(f'''["stream.append", "{name}-1", [
+        {{"type": "A", "data": {{"n": 12345678901234567890123, "x": 1.10}}, "metadata": {{"tags": ["person:1"]}}}},
+        {{"type": "B", "data": {{}}, "metadata": {{"tags": ["order:1", "person:17"]}}}},
+        {{"type": "C", "data": {{"tags": ["person:17"]}}, "metadata": {{"tags": 17}}}},
+        {{"type": "D", "data": {{"of": "person:17"}}}}]]''')
+    before = client.call("stream.get", f"{name}-1")
+    assert archived(own, name, tmp_path / "visits.ndjson", "--remove").returncode == 0
+    command = re.search(r"^ +(jq .*) visits.ndjson > rest.ndjson$", (ROOT / "sidecar" / "README.md").read_text(), re.M)
+    subprocess.run(command[0], shell=True, cwd=tmp_path, check=True)
+    assert "12345678901234567890123, \"x\": 1.10" in (tmp_path / "rest.ndjson").read_text()
+    imported(client, (tmp_path / "rest.ndjson").read_bytes())
+    assert client.call("stream.get", f"{name}-1") == [before[0], *before[2:]]
 
 
 # ---- what exports say of messages that are gone --------------------------------------------------------------------

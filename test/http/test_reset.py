@@ -125,6 +125,31 @@ def test_a_stream_whose_end_was_deleted_by_hand(server, client, subscribe):
     assert b'"position":6,' in late[""].wait_for(1)[0]
 
 
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_was_removed_has_been_there(server, client, subscribe, source):
+    append(client, "a-1", 3)
+    append(client, "a-2", 3)
+    client.call("stream.remove", "a-2")
+    sql(server.postgres(), f'VACUUM (INDEX_CLEANUP ON) "{schema(server, client)}".messages')
+    seen = subscribe(headers={"Last-Event-ID": "6"}, **source)
+    beyond = subscribe(headers={"Last-Event-ID": "9"}, **source)
+    assert beyond.wait_for(1) == [reset(6, 6)]
+    seen.ready()
+    client.write("a-1")
+    assert seen.wait_for(1)[0].endswith(poke("a-1", 3, 7)) and len(seen.events) == 1
+    assert beyond.wait_for(2)[1].endswith(poke("a-1", 3, 7))
+
+
+def test_of_an_emptied_namespace_no_removals_are_known(server, client, subscribe):
+    append(client, "a-1", 3)
+    export = client.request("GET", "/export").body
+    append(client, "a-2", 3)
+    client.call("stream.remove", "a-2")
+    assert b'"done":true' in client.request("POST", "/import?force=true", export).body
+    assert len(client.call("category.get", "a", {"strict": True})) == 3
+    assert subscribe(all="true", headers={"Last-Event-ID": "6"}).wait_for(1) == [reset(3, 3)]
+
+
 def crash(server, cluster, client):
     cluster.stop("immediate")
     cluster.start()

@@ -69,6 +69,7 @@ def test_a_consumer_holds_a_sweep_over_http(client, administrator, name):
     ("ns.setRetention", ["a-1", {"maxCount": 1}], 'category "a-1" is none'),
     ("ns.setRetention", ["a", {"maxCount": 0}], "max_count 0"),
     ("ns.setRetention", ["a", {"maxAgeMs": 0}], "options.maxAgeMs 0"),
+    ("ns.setRetention", ["a", {"maxAgeMs": 31557600000001}], "options.maxAgeMs 31557600000001"),
     ("ns.setRetention", ["a", {"maxAgeMs": "1"}], "options.maxAgeMs must be an integer"),
     ("ns.setRetention", ["a", {"hold": [1], "maxCount": 1}], "options.hold must be an array of strings"),
     ("ns.setRetention", ["a", {"forget": True}], "max_age, max_count or both"),
@@ -80,6 +81,13 @@ def test_a_consumer_holds_a_sweep_over_http(client, administrator, name):
 def test_arguments_that_are_wrong(client, administrator, name, method, arguments, text):
     error = administrator.refused(method, name, *arguments)
     assert (error.status, error.code) == (400, "INVALID_REQUEST") and text in error.message, error
+
+
+def test_the_greatest_age_over_http(client, administrator, name):
+    fill(client, "a-1")
+    administrator.call("ns.setRetention", name, "a", {"maxAgeMs": 31557600000000})
+    assert sweep_all(administrator, name) == 0
+    assert administrator.call("ns.retention", name)[0]["maxAgeMs"] == 31557600000000
 
 
 def test_a_namespace_that_is_not_there(administrator):

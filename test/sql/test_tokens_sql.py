@@ -29,6 +29,8 @@ def create(database, name="'t'", rights="'{read}'", token=HASH % "x", expires="N
     ({"name": "repeat('ü', 101)"}, "MR007", "the name of a token is too long: 202 bytes, at most 200 are allowed"),
     ({"rights": "NULL"}, "MR005", "the rights of a token must not be NULL"),
     ({"rights": "'{read,NULL}'"}, "MR005", "the rights of a token must not be NULL"),
+    ({"rights": "'{{read,NULL}}'"}, "MR005", "the rights of a token must not be NULL"),
+    ({"rights": "'{{read,append},{remove,write}}'"}, "MR009", 'right "write" is not known'),
     ({"rights": "'{}'"}, "MR009", "a token without rights is of no use"),
     ({"rights": "'{read,write}'"}, "MR009", 'right "write" is not known'),
     ({"token": "NULL"}, "MR005", "token_hash must not be NULL"),
