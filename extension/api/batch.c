@@ -20,6 +20,7 @@
 #include "core/append.h"
 #include "base/errors.h"
 #include "api/frame.h"
+#include "json/condition.h"
 #include "json/in.h"
 
 PG_FUNCTION_INFO_V1(millrace_append_batch);
@@ -71,10 +72,17 @@ ReadConditions(const char *json, AppendRequest *request)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool read = false;
+	size_t len = strlen(json);
 
+	request->conditions = ConditionFromText(json, len);
+	if (request->conditions)
+	{
+		request->nconditions = 1;
+		return;
+	}
 	PG_TRY();
 	{
-		Jsonb *value = JsonbFromText(json, strlen(json));
+		Jsonb *value = JsonbFromText(json, len);
 
 		read = true;
 		request->conditions = ConditionsRead(value, "condition", &request->nconditions);

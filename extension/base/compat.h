@@ -13,7 +13,6 @@
 #include "storage/lwlock.h"
 #include "utils/acl.h"
 #include "utils/guc_tables.h"
-#include "utils/jsonb.h"
 
 #if PG_VERSION_NUM < 150000
 #error "Millrace needs PostgreSQL 15 or newer"
@@ -200,19 +199,6 @@ CompatFindSetting(const char *setting)
 #define CompatTupleDescFinalize(desc) TupleDescFinalize(desc)
 #else
 #define CompatTupleDescFinalize(desc) ((void)0)
-#endif
-
-/* 19: pushJsonbValue() keeps the finished value in its state; before, it returned it. */
-#if PG_VERSION_NUM >= 190000
-typedef JsonbInState CompatJsonbState;
-#define CompatPushJsonb(state, token, value) pushJsonbValue(state, token, value)
-#else
-typedef struct CompatJsonbState
-{
-	JsonbValue *result; /* the container that was ended last */
-	JsonbParseState *stack;
-} CompatJsonbState;
-#define CompatPushJsonb(state, token, value) ((state)->result = pushJsonbValue(&(state)->stack, token, value))
 #endif
 
 /*

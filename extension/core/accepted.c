@@ -31,10 +31,11 @@ AcceptedNote(AppendRequest *request)
 		for (int j = 0; j < request->parts[i].nmessages; j++)
 		{
 			AppendMessage *message = &request->parts[i].messages[j];
-			ArrayType *hashes = TagsHashesOf(message->metadata, message->type, NULL);
+			ArrayType *hashes = TagsHashesOf(message->metadata, message->type, &message->row.ntags);
 			int64 *hash = (int64 *)ARR_DATA_PTR(hashes);
 			int n = ArrayGetNItems(ARR_NDIM(hashes), ARR_DIMS(hashes));
 
+			message->row.hashes = hashes;
 			space->any = message;
 			for (int k = 0; k < n; k++)
 			{

@@ -60,6 +60,7 @@ typedef struct AppendCall
 	AppendDoubt doubt;
 	bool conditional; /* some request has a condition */
 	bool begun;		  /* some rows are inserted */
+	bool in_doubt;	  /* some request is refused because a condition is in doubt */
 } AppendCall;
 
 /* Requests of a namespace, [first, end), that are judged and inserted together; others are among them. */

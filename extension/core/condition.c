@@ -46,8 +46,8 @@
  */
 #define MAX_STEPS 1000
 
-/* How far from the end its last entry is looked for first. */
-#define NEAR_END 10
+/* How far from the end its last entry is looked for first: it is the very last one, but after a crash. */
+#define NEAR_END 1
 
 /* What a look at a condition came to, and at which message. */
 typedef enum Look
@@ -107,8 +107,11 @@ static int64
 LastEntry(OpenNamespace *space)
 {
 	int64 drawn = StoreLastDrawn(space->sequence);
-	int64 last = LastBetween(space, drawn - NEAR_END, drawn);
+	int64 last;
 
+	if (drawn == space->head) /* there is that entry, and none behind it */
+		return drawn;
+	last = LastBetween(space, drawn - NEAR_END, drawn);
 	return last > 0 ? last : LastBetween(space, 1, drawn);
 }
 

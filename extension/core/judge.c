@@ -401,7 +401,7 @@ AppendJudge(AppendCall *call, AppendRequest *request)
 		case ID_NEW:
 			break;
 	}
-	if (call->conditional && FollowsDoubt(call, request))
+	if (call->in_doubt && FollowsDoubt(call, request))
 	{
 		AppendRefuse(request, 0, ERRCODE_LOCK_NOT_AVAILABLE,
 					 "a request of the same stream before it is in doubt");
@@ -413,6 +413,7 @@ AppendJudge(AppendCall *call, AppendRequest *request)
 	if (!ConditionsJudge(call, request))
 	{
 		RestoreVersions(request, request->nparts);
+		call->in_doubt |= request->verdict.sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 		return;
 	}
 	Accept(space, request);

@@ -259,8 +259,7 @@ QueryAt(const Place *place)
 		Place element = ElementAt(array, i, items);
 
 		query->items[i] = ItemAt(&element);
-		query->nlookups += query->items[i].ntypes == 0 ? query->items[i].ntags
-													   : query->items[i].ntypes * (query->items[i].ntags + 1);
+		query->nlookups += QueryItemLookups(&query->items[i]);
 	}
 	if (query->nlookups > MAX_QUERY_LOOKUPS)
 		ereport(ERROR,

@@ -30,6 +30,13 @@ typedef struct TagQuery
 	int nlookups; /* in the index: of each type of an item, together with each of its tags */
 } TagQuery;
 
+/* How many look-ups an item is. */
+static inline int
+QueryItemLookups(const QueryItem *item)
+{
+	return item->ntypes == 0 ? item->ntags : item->ntypes * (item->ntags + 1);
+}
+
 /* What has to hold when a request is appended; each of the two kinds has its own members. */
 typedef struct Condition
 {

@@ -48,4 +48,25 @@ SpecialBytes(__m128i vector)
 }
 #endif
 
+/* Skips bytes up to the first that is special in a string; a NUL, which is, stands at the end. */
+static inline const char *
+SkipPlain(const char *next, const char *end)
+{
+#ifdef __SSE2__
+	while (end - next >= (ptrdiff_t)sizeof(__m128i))
+	{
+		uint32 special = SpecialBytes(_mm_loadu_si128((const __m128i *)next));
+
+		if (special != 0)
+			return next + pg_rightmost_one_pos32(special);
+		next += sizeof(__m128i);
+	}
+#endif
+	while (end - next >= (ptrdiff_t)sizeof(uint64) && !WordNeedsEscape(next))
+		next += sizeof(uint64);
+	while (IsPlainByte(*next))
+		next++;
+	return next;
+}
+
 #endif

@@ -2,11 +2,11 @@
  * in.c: JSON text to jsonb, as jsonb_in() makes it, for the messages that the HTTP side sends.
  *
  * jsonb_in() copies strings byte by byte and calls back for each token, which was a tenth of what a batch
- * cost Postgres.  Here strings are looked through sixteen bytes at a time and taken where they lie.  The
- * jsonb is still composed by pushJsonbValue().
+ * cost Postgres.  Here strings are looked through sixteen bytes at a time and taken where they lie, and
+ * tree.c makes the jsonb of them.
  *
- * Only what is plainly right is read here: objects in UTF-8, without \u escapes, not very deep.  Everything
- * else, mistakes above all, is read by jsonb_in(), from the beginning; so what is accepted and each error
+ * Only what is plainly right is read here: objects in UTF-8, without \u escapes, not very deep nor very long.
+ * Everything else, mistakes above all, is read by jsonb_in(), from the beginning; so what is accepted and each error
  * are its own.
  *
  * Memory: strings without escapes point into the text until the jsonb is made of them.
@@ -18,11 +18,16 @@
 #include "utils/jsonb.h"
 
 #include "json/bytes.h"
-#include "base/compat.h"
 #include "json/in.h"
+#include "json/tree.h"
 
 /* Levels of nesting: each is a call of its own. */
 #define MAX_DEPTH 64
+/* Bytes of a text.  So no object has more members, and no jsonb more bytes, than jsonb_in() lets one have. */
+#define MAX_TEXT (16 * 1024 * 1024)
+/* Nodes that the stack has room for, and how many there are in a block of others. */
+#define FEW_NODES 24
+#define BLOCK_NODES 256
 /* Digits that any int8 has room for. */
 #define MAX_INT8_DIGITS 18
 
@@ -30,10 +35,12 @@ typedef struct Reader
 {
 	const char *next;
 	const char *end; /* a NUL is there, which is no part of JSON */
-	CompatJsonbState state;
+	JsonNode *nodes; /* that are not used yet */
+	int nnodes;
+	Size room; /* of the jsonb, at most */
 } Reader;
 
-static bool ReadValue(Reader *reader, JsonbIteratorToken as, int depth);
+static bool ReadValue(Reader *reader, JsonNode *node, int depth);
 
 static void
 SkipBlanks(Reader *reader)
@@ -52,27 +59,6 @@ Take(Reader *reader, char c)
 }
 
 /* ---- strings ------------------------------------------------------------------------------------------ */
-
-/* Skips bytes up to the first that is special in a string. */
-static const char *
-SkipPlain(const char *next, const char *end)
-{
-#ifdef __SSE2__
-	while (end - next >= (ptrdiff_t)sizeof(__m128i))
-	{
-		uint32 special = SpecialBytes(_mm_loadu_si128((const __m128i *)next));
-
-		if (special != 0)
-			return next + pg_rightmost_one_pos32(special);
-		next += sizeof(__m128i);
-	}
-#endif
-	while (end - next >= (ptrdiff_t)sizeof(uint64) && !WordNeedsEscape(next))
-		next += sizeof(uint64);
-	while (IsPlainByte(*next)) /* the NUL is not */
-		next++;
-	return next;
-}
 
 /* What stands behind a backslash; NUL for what is not read here. */
 static char
@@ -115,15 +101,15 @@ EndOfString(Reader *reader)
 
 /* Reads the rest of a string, from its first backslash on. */
 static bool
-ReadEscapedString(Reader *reader, const char *from, JsonbValue *value)
+ReadEscapedString(Reader *reader, const char *from, Slice *string)
 {
 	const char *end = EndOfString(reader);
 	const char *next = reader->next;
-	char *to;
+	char *bytes, *to;
 
 	if (!end)
 		return false;
-	to = value->val.string.val = palloc((size_t)(end - from));
+	to = bytes = palloc((size_t)(end - from));
 	while (next < end)
 	{
 		memcpy(to, from, (size_t)(next - from));
@@ -134,24 +120,22 @@ ReadEscapedString(Reader *reader, const char *from, JsonbValue *value)
 	}
 	memcpy(to, from, (size_t)(end - from));
 	to += end - from;
-	value->val.string.len = (int)(to - value->val.string.val);
+	*string = (Slice){bytes, (int)(to - bytes)};
 	reader->next = end + 1;
 	return true;
 }
 
 static bool
-ReadString(Reader *reader, JsonbValue *value)
+ReadString(Reader *reader, Slice *string)
 {
 	const char *from = reader->next + 1;
 
 	if (*reader->next != '"')
 		return false;
 	reader->next = SkipPlain(from, reader->end);
-	value->type = jbvString;
 	if (*reader->next == '\\')
-		return ReadEscapedString(reader, from, value);
-	value->val.string.val = unconstify(char *, from);
-	value->val.string.len = (int)(reader->next - from);
+		return ReadEscapedString(reader, from, string);
+	*string = (Slice){from, (int)(reader->next - from)};
 	return Take(reader, '"');
 }
 
@@ -191,7 +175,7 @@ SmallInteger(const char *digits, const char *end, bool negative)
 }
 
 static bool
-ReadNumber(Reader *reader, JsonbValue *value)
+ReadNumber(Reader *reader, Slice *numeric)
 {
 	const char *from = reader->next;
 	bool negative = Take(reader, '-');
@@ -209,12 +193,24 @@ ReadNumber(Reader *reader, JsonbValue *value)
 	else
 		number = DirectFunctionCall3(numeric_in, CStringGetDatum(pnstrdup(from, reader->next - from)),
 									 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
-	value->type = jbvNumeric;
-	value->val.numeric = DatumGetNumeric(number);
+	*numeric = (Slice){DatumGetPointer(number), (int)VARSIZE_ANY(DatumGetPointer(number))};
 	return true;
 }
 
 /* ---- values -------------------------------------------------------------------------------------------- */
+
+static JsonNode *
+NewNode(Reader *reader)
+{
+	if (reader->nnodes == 0)
+	{
+		reader->nodes = palloc(sizeof(JsonNode) * BLOCK_NODES);
+		reader->nnodes = BLOCK_NODES;
+	}
+	reader->nnodes--;
+	reader->room += JSON_NODE_ROOM;
+	return reader->nodes++;
+}
 
 static bool
 TakeWord(Reader *reader, const char *word)
@@ -228,79 +224,83 @@ TakeWord(Reader *reader, const char *word)
 }
 
 static bool
-ReadScalar(Reader *reader, JsonbValue *value)
+ReadScalar(Reader *reader, JsonNode *node)
 {
+	node->value.len = 0;
 	switch (*reader->next)
 	{
 		case '"':
-			return ReadString(reader, value);
+			node->kind = JENTRY_ISSTRING;
+			return ReadString(reader, &node->value);
 		case 't':
-			value->type = jbvBool;
-			value->val.boolean = true;
+			node->kind = JENTRY_ISBOOL_TRUE;
 			return TakeWord(reader, "true");
 		case 'f':
-			value->type = jbvBool;
-			value->val.boolean = false;
+			node->kind = JENTRY_ISBOOL_FALSE;
 			return TakeWord(reader, "false");
 		case 'n':
-			value->type = jbvNull;
+			node->kind = JENTRY_ISNULL;
 			return TakeWord(reader, "null");
 		default:
-			return ReadNumber(reader, value);
+			node->kind = JENTRY_ISNUMERIC;
+			return ReadNumber(reader, &node->value);
 	}
 }
 
 static bool
-ReadMember(Reader *reader, int depth)
+ReadMember(Reader *reader, JsonNode *node, int depth)
 {
-	JsonbValue key;
-
 	SkipBlanks(reader);
-	if (!ReadString(reader, &key))
+	if (!ReadString(reader, &node->key))
 		return false;
-	CompatPushJsonb(&reader->state, WJB_KEY, &key);
+	reader->room += (Size)node->key.len;
 	SkipBlanks(reader);
-	return Take(reader, ':') && ReadValue(reader, WJB_VALUE, depth);
+	return Take(reader, ':') && ReadValue(reader, node, depth);
 }
 
 /* Reads what an opening brace or bracket begins. */
 static bool
-ReadContainer(Reader *reader, int depth)
+ReadContainer(Reader *reader, JsonNode *node, int depth)
 {
 	bool object = *reader->next == '{';
 	char closing = object ? '}' : ']';
+	JsonNode **end = &node->first;
 
 	if (depth >= MAX_DEPTH)
 		return false;
 	reader->next++;
-	CompatPushJsonb(&reader->state, object ? WJB_BEGIN_OBJECT : WJB_BEGIN_ARRAY, NULL);
+	node->kind = JENTRY_ISCONTAINER;
+	node->object = object;
+	node->nmembers = 0;
 	SkipBlanks(reader);
 	if (!Take(reader, closing))
 	{
 		do
 		{
-			if (!(object ? ReadMember(reader, depth + 1) : ReadValue(reader, WJB_ELEM, depth + 1)))
+			JsonNode *member = *end = NewNode(reader);
+
+			member->order = node->nmembers++;
+			if (!(object ? ReadMember(reader, member, depth + 1) : ReadValue(reader, member, depth + 1)))
 				return false;
+			end = &member->next;
 			SkipBlanks(reader);
 		} while (Take(reader, ','));
 		if (!Take(reader, closing))
 			return false;
 	}
-	CompatPushJsonb(&reader->state, object ? WJB_END_OBJECT : WJB_END_ARRAY, NULL);
+	*end = NULL;
 	return true;
 }
 
 static bool
-ReadValue(Reader *reader, JsonbIteratorToken as, int depth)
+ReadValue(Reader *reader, JsonNode *node, int depth)
 {
-	JsonbValue value;
-
 	SkipBlanks(reader);
 	if (*reader->next == '{' || *reader->next == '[')
-		return ReadContainer(reader, depth);
-	if (!ReadScalar(reader, &value))
+		return ReadContainer(reader, node, depth);
+	if (!ReadScalar(reader, node))
 		return false;
-	CompatPushJsonb(&reader->state, as, &value);
+	reader->room += (Size)node->value.len;
 	return true;
 }
 
@@ -311,15 +311,17 @@ ReadValue(Reader *reader, JsonbIteratorToken as, int depth)
 Jsonb *
 JsonbFromText(const char *json, size_t len)
 {
-	Reader reader = {.next = json, .end = json + len};
+	JsonNode few[FEW_NODES];
+	Reader reader = {.next = json, .end = json + len, .nodes = few, .nnodes = FEW_NODES};
+	JsonNode *root = NewNode(&reader);
 
 	SkipBlanks(&reader);
-	if (GetDatabaseEncoding() == PG_UTF8 && len <= JENTRY_OFFLENMASK && *reader.next == '{' &&
-		ReadContainer(&reader, 0))
+	if (GetDatabaseEncoding() == PG_UTF8 && len <= MAX_TEXT && *reader.next == '{' &&
+		ReadContainer(&reader, root, 0))
 	{
 		SkipBlanks(&reader);
-		if (reader.next == reader.end)
-			return JsonbValueToJsonb(reader.state.result);
+		if (reader.next == reader.end && reader.room <= JENTRY_OFFLENMASK)
+			return JsonbFromTree(root, reader.room);
 	}
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json)));
 }

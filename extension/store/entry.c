@@ -205,9 +205,13 @@ HashTags(Insertion *insertion, OpenIndex *which)
 	for (int i = 0; i < insertion->nrows; i++)
 	{
 		NewRow *row = insertion->rows[i];
-		int ntags;
+		int ntags = row->ntags;
 
-		which->hashes[i] = TagsHashesOf(row->metadata, which->kind == INDEX_TAGS ? row->type : NULL, &ntags);
+		if (which->kind == INDEX_TAGS && row->hashes)
+			which->hashes[i] = row->hashes;
+		else
+			which->hashes[i] =
+				TagsHashesOf(row->metadata, which->kind == INDEX_TAGS ? row->type : NULL, &ntags);
 		CheckTags(row, ntags);
 		row->ntag_entries += ntags + 1;
 	}

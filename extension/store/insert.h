@@ -9,7 +9,6 @@
 #include "postgres.h"
 
 #include "nodes/execnodes.h"
-#include "utils/array.h"
 
 #include "store/store.h"
 

@@ -22,6 +22,7 @@
 #include "executor/tuptable.h"
 #include "storage/lockdefs.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
 #include "utils/snapshot.h"
@@ -120,7 +121,9 @@ typedef struct NewRow
 	Jsonb *data;	 /* may be NULL */
 	Jsonb *metadata; /* may be NULL */
 	pg_uuid_t id;
-	bool id_is_new; /* a duplicate is Postgres's unique violation, not MR002 */
+	bool id_is_new;	   /* a duplicate is Postgres's unique violation, not MR002 */
+	ArrayType *hashes; /* of its tags and type, where they are known; NULL: not yet */
+	int ntags;		   /* distinct ones among the hashes */
 	int64 position;
 	int64 global_position; /* set by StoreInsert, or an import's own */
 	Timestamp time;		   /* an import's own */

@@ -62,7 +62,7 @@ BEGIN
         RETURN 'refused';
     END IF;
     SELECT data INTO stored FROM millrace.last_message('s-1');
-    IF stored = expected AND stored::text = expected::text AND jsonb_hash(stored) = jsonb_hash(expected) THEN
+    IF record_image_eq(ROW(stored), ROW(expected)) AND stored = expected THEN
         RETURN 'stored';
     END IF;
     RETURN format('%s instead of %s', stored, expected);
@@ -81,13 +81,14 @@ def blank(dice):
 def container(dice, depth, ends, item):
     items = [
         blank(dice) + item(dice, depth) + blank(dice)
-        for _ in range(dice.choice([0, 1, 2, 3, 9] if depth < 4 else [0, 1]))
+        for _ in range(dice.choice([0, 1, 2, 3, 9, 40][:6 - depth] if depth < 4 else [0, 1]))
     ]
     return ends[0] + (",".join(items) or blank(dice)) + ends[1]
 
 
 def member(dice, depth):
-    return string(dice) + blank(dice) + ":" + blank(dice) + value(dice, depth + 1)
+    key = string(dice) if dice.random() < 0.7 else f'"{dice.randrange(200)}"'
+    return key + blank(dice) + ":" + blank(dice) + value(dice, depth + 1)
 
 
 def value(dice, depth=1):
