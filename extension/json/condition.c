@@ -4,9 +4,9 @@
  * To make jsonb of a condition and to take that apart again cost half as much as looking at it.  Here
  * {"failIfEventsMatch": {"items": [...]}, "after": N} is read as it stands, when it is short.
  *
- * Only what is plainly right is read: in UTF-8, no member twice, no name with an escape, not many of
- * them.  Everything else, mistakes above all, is left to ConditionsRead(), from the beginning; so what is
- * accepted and each error are its own.
+ * Only what is plainly right is read: in UTF-8, no name with an escape, and not many of them.  Everything
+ * else, mistakes above all, is left to ConditionsRead(), from the beginning; so what is accepted and each
+ * error are its own.
  */
 #include "postgres.h"
 
@@ -84,13 +84,13 @@ ReadName(Reader *reader)
 	return true;
 }
 
-/* Reads a list of names, once for an item. */
+/* Reads a list of names; of several lists of an item with one key the last one counts, as in jsonb. */
 static bool
 ReadNames(Reader *reader, Slice **names, int *n)
 {
 	int first = reader->nnames;
 
-	if (*n > 0 || !Take(reader, '['))
+	if (!Take(reader, '['))
 		return false;
 	do
 	{

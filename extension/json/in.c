@@ -6,8 +6,8 @@
  * tree.c makes the jsonb of them.
  *
  * Only what is plainly right is read here: objects in UTF-8, without \u escapes, not very deep nor very long.
- * Everything else, mistakes above all, is read by jsonb_in(), from the beginning; so what is accepted and each error
- * are its own.
+ * Everything else, mistakes above all, is read by jsonb_in(), from the beginning; so what is accepted and
+ * each error are its own.
  *
  * Memory: strings without escapes point into the text until the jsonb is made of them.
  */
