@@ -16,16 +16,14 @@ void _PG_init(void);
 
 static char *file;
 
-static void
-stall(XactEvent event, void *arg)
+static void stall(XactEvent event, void *arg)
 {
 	(void)arg;
 	while (event == XACT_EVENT_COMMIT && file[0] != '\0' && access(file, F_OK) == 0)
 		pg_usleep(1000);
 }
 
-void
-_PG_init(void)
+void _PG_init(void)
 {
 	DefineCustomStringVariable("stall.file", "while it is there, commits stop", NULL, &file, "", PGC_SUSET, 0,
 							   NULL, NULL, NULL);

@@ -1,11 +1,12 @@
 """Truncating and removing streams: no version is used twice, and what was removed stays away."""
 import struct
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2
 import pytest
 
-from store import new_id, sql
+from store import new_id, sql, wait_until
 
 APPEND = 'SELECT "position" FROM millrace.append(%s, %s, %s, expected_version => %s)'
 
@@ -93,6 +94,27 @@ def test_a_removal_is_noted(connection, namespace):
                            "FROM millrace.removals WHERE namespace = %s", namespace) == [("a", 1, 2, True)]
 
 
+@pytest.mark.parametrize("removal", [
+    "truncate_stream('a-1', 2)", "remove_stream('a-1')",
+    "remove_messages(ARRAY(SELECT id FROM millrace.read_stream('a-1', 0, 2)))"])
+def test_a_removal_waits_for_an_append_that_is_open(connection, another, removal):
+    append(connection, "a-1", 3)
+    other, watcher = another(), another()
+    pid = sql(other, "SELECT pg_backend_pid()")[0][0]
+    sql(connection, "BEGIN")
+    append(connection, "a-1")
+    with ThreadPoolExecutor(1) as pool:
+        removing = pool.submit(sql, other, f"SELECT millrace.{removal}")
+        try:
+            wait_until(lambda: removing.done() or sql(watcher, "SELECT 1 FROM pg_locks WHERE pid = %s AND NOT granted",
+                                                      pid), "the removal waits")
+            assert not removing.done()
+        finally:
+            sql(connection, "COMMIT")
+        removing.result()
+    assert append(connection, "a-1") == [4]
+
+
 def ids(connection, stream):
     return [row[0] for row in sql(connection, "SELECT id FROM millrace.read_stream(%s)", stream)]
 
@@ -142,8 +164,8 @@ def bring(connection, namespace, stream, positions, id=None):
     def string(text):
         return struct.pack(">I", len(text)) + text.encode() + b"\0"
 
-    records = [uuid.UUID(id or new_id()).bytes + string(stream) + string("T") + struct.pack(">qqq", n, 1000 + n, 0) + string("{}") +
-               b"\xff" * 4 for n in positions]
+    records = [uuid.UUID(id or new_id()).bytes + string(stream) + string("T") +
+               struct.pack(">qqq", n, 1000 + n, 0) + string("{}") + b"\xff" * 4 for n in positions]
     sql(connection, "SELECT millrace.import_batch(%s, %s)", namespace,
         b"\1" + struct.pack(">I", len(records)) + b"".join(records))
 

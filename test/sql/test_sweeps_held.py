@@ -188,6 +188,30 @@ def test_what_a_consumer_has_settled_goes(swept):
     assert sweep_all(swept) == 6
 
 
+def test_a_message_that_waits_to_be_tried_again_holds(swept):
+    create(swept, category="a")
+    settle(swept, claim(swept)[0], failed=[{"stream": "a-2", "position": 1, "error": "no"}])
+    assert sweep(swept)["held"] == ("billing", 3)
+    assert global_positions(swept) == [4, 5, 6, 7, 8, 9, 10]
+
+
+def test_a_forced_sweep_waits_for_who_works_for_a_consumer(swept, another):
+    create(swept, category="a")
+    member, watcher = another(), another()
+    sql(member, "BEGIN")
+    assert len(claim(member, 2)[1]) == 2
+    pid = sql(swept, "SELECT pg_backend_pid()")[0][0]
+    with ThreadPoolExecutor(1) as pool:
+        sweeping = pool.submit(sweep, swept, forced=True)
+        try:
+            wait_until(lambda: sweeping.done() or sql(watcher, "SELECT 1 FROM pg_locks WHERE pid = %s AND NOT granted",
+                                                      pid), "the sweep waits")
+            assert not sweeping.done()
+        finally:
+            sql(member, "COMMIT")
+        assert (sweeping.result()["removed"], sweeping.result()["moved"]) == (10, ["billing"])
+
+
 def test_one_parked_stream_holds(swept):
     create(swept, category="a")
     number, _ = claim(swept)
