@@ -4,11 +4,11 @@
     moving.py [--messages 1000000] [--writers 8] [--rate 50] [--readers 4] [--back]
 
 Two clusters and a directory.  One process of PostgreSQL brings what is written to the copy, so writers that take all
-of the processors would leave it behind; they rest.  The namespace has so many messages when `millrace move --start` copies it; meanwhile
-writers append with ids of their own, and send one again of which they had no answer, and readers follow all of it by
-position.  Who is refused asks the directory where the namespace is, as SQL clients do.  Then --switch, and with --back
---reverse and all of it again; at last both clusters, of which one follows the other, are compared row by row, and
---finish.
+of the processors would leave it behind; they rest.  The namespace has so many messages when `millrace move --start`
+copies it; meanwhile writers append with ids of their own, and send one again of which they had no answer, and readers
+follow all of it by position.  Who is refused asks the directory where the namespace is, as SQL clients do.  Then
+--switch, and with --back --reverse and all of it again; at last both clusters, of which one follows the other, are
+compared row by row, and --finish.
 
 The last line is JSON: messages, appended, pause_ms (the longest append), waited_ms (as the program says it), lost,
 twice, skipped, read_twice, differ, copy_seconds.  Exit code 1 where anything is wrong, or a pause was 2 s or longer.
