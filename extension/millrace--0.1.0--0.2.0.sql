@@ -2350,9 +2350,10 @@ COMMENT ON FUNCTION millrace.set_fence(text, text, boolean) IS 'internal: keeps 
 CREATE FUNCTION millrace.create_tables_beside(schema text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF (SELECT count(*) FROM millrace.purged_tables(schema)) < 7 THEN
-        PERFORM millrace.create_floors(schema), millrace.create_consumer_tables(schema);
+    IF to_regclass(format('%I.stream_floors', schema)) IS NULL OR to_regclass(format('%I.removed_ids', schema)) IS NULL THEN
+        PERFORM millrace.create_floors(schema);
     END IF;
+    PERFORM millrace.create_consumer_tables(schema);
 END $$;
 COMMENT ON FUNCTION millrace.create_tables_beside(text) IS 'internal: makes those tables of a namespace that are made when they are needed';
 

@@ -92,9 +92,9 @@ class Clusters:
 class User(threading.Thread):
     """Appends until it is stopped, wherever the namespace is; an id that may be stored is sent again."""
 
-    def __init__(self, clusters, namespace, number):
+    def __init__(self, clusters, namespace, number, rest=0):
         super().__init__()
-        self.clusters, self.namespace, self.number = clusters, namespace, number
+        self.clusters, self.namespace, self.number, self.rest = clusters, namespace, number, rest
         self.stopped, self.error, self.pause = False, None, 0
         self.stored = []  # (id, position, global position)
 
@@ -102,6 +102,7 @@ class User(threading.Thread):
         try:
             while not self.stopped:
                 self._append(f"{self.number:08x}-0000-4000-8000-{len(self.stored):012x}")
+                time.sleep(self.rest)
         except Exception as error:  # pylint: disable=broad-except
             self.error = error
 

@@ -1,13 +1,14 @@
 #!/usr/bin/python3
 """A large namespace goes to another cluster while it is written and followed.
 
-    moving.py [--messages 1000000] [--writers 8] [--readers 4] [--back]
+    moving.py [--messages 1000000] [--writers 8] [--rate 50] [--readers 4] [--back]
 
-Two clusters and a directory.  The namespace has so many messages when `millrace move --start` copies it; meanwhile
-writers append with ids of their own, and send one again of which they had no answer, and readers follow all of it by
-position.  Who is refused asks the directory where the namespace is, as SQL clients do.  Then --switch, and with --back
---reverse and all of it again; at last both clusters, of which one follows the other, are compared row by row, and
---finish.
+Two clusters and a directory.  One process of PostgreSQL brings what is written to the copy, so writers that take all
+of the processors would leave it behind; they rest.  The namespace has so many messages when `millrace move --start`
+copies it; meanwhile writers append with ids of their own, and send one again of which they had no answer, and readers
+follow all of it by position.  Who is refused asks the directory where the namespace is, as SQL clients do.  Then
+--switch, and with --back --reverse and all of it again; at last both clusters, of which one follows the other, are
+compared row by row, and --finish.
 
 The last line is JSON: messages, appended, pause_ms (the longest append), waited_ms (as the program says it), lost,
 twice, skipped, read_twice, differ, copy_seconds.  Exit code 1 where anything is wrong, or a pause was 2 s or longer.
@@ -123,7 +124,7 @@ def run(arguments, clusters):
     clusters.create(NAMESPACE)
     connection = fill(clusters, arguments.messages)
     ((head,),) = sql(connection, "SELECT millrace.head(%s)", NAMESPACE)
-    writers = [User(clusters, NAMESPACE, number + 1) for number in range(arguments.writers)]
+    writers = [User(clusters, NAMESPACE, number + 1, 1 / arguments.rate) for number in range(arguments.writers)]
     readers = [Reader(clusters, head + 1) for _ in range(arguments.readers)]
     for thread in [*writers, *readers]:
         thread.start()
@@ -150,6 +151,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--messages", type=int, default=1000000)
     parser.add_argument("--writers", type=int, default=8)
+    parser.add_argument("--rate", type=int, default=50, help="of each writer, a second")
     parser.add_argument("--readers", type=int, default=4)
     parser.add_argument("--back", action="store_true")
     arguments = parser.parse_args()

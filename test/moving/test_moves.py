@@ -12,8 +12,7 @@ from store import sql, temporary_folder, wait_until  # noqa: E402
 
 NAMES = iter(f"n{number}" for number in range(1000))
 TABLES = {"messages": "global_position", "stream_floors": "stream", "removed_ids": "id", "consumers": "id",
-          "consumer_claims": "claim", "consumer_streams": "stream", "consumer_skipped": "global_position",
-          "consumer_numbers": "last_value"}
+          "consumer_claims": "claim", "consumer_streams": "stream", "consumer_skipped": "global_position"}
 BESIDE = {"namespaces": "name", "tokens": "namespace", "retention": "namespace", "sweeps": "namespace",
           "removals": "namespace"}
 
@@ -65,6 +64,7 @@ def content(connection, name):
     return {
         **{table: sql(connection, f"SELECT * FROM millrace_{name}.{table} ORDER BY {key}")
            for table, key in TABLES.items()},
+        "numbers": sql(connection, f"SELECT last_value, is_called FROM millrace_{name}.consumer_numbers"),
         **{table: sql(connection,
                       f"SELECT to_jsonb(t) - 'epoch' FROM millrace.{table} t WHERE {key} = %s ORDER BY 1", name)
            for table, key in BESIDE.items()}}
@@ -219,11 +219,11 @@ def test_wrong_usage_is_told(clusters):
 
 
 def test_a_prepared_transaction_lets_no_namespace_be_sealed(clusters, namespace):
+    clusters.moved(namespace, "--to", "b", "--start")
     writer = clusters.connect("a")
     sql(writer, "BEGIN")
     sql(writer, "SELECT millrace.append('p', 'T', '{}', namespace => %s)", namespace)
     sql(writer, "PREPARE TRANSACTION 'two'")
-    clusters.moved(namespace, "--to", "b", "--start")
     process = clusters.move(namespace, "--switch", wait=False)
     watcher = clusters.connect("a")
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = %s::regclass"
