@@ -105,11 +105,8 @@ static void note_ready(struct conn *conn, int change)
 	if (change <= 0)
 		return;
 	stats_add(&stats->reconnects[conn->user->role], conn->was_ready);
-	if (conn->user->role == DB_ROLE_READ)
-		conn->shared->reconnects += conn->was_ready;
-	if (conn->user->role == DB_ROLE_READ || conn->user->role == DB_ROLE_APPEND)
-		conn->shared->returns += conn->was_ready;
 	conn->is_back = conn->was_ready;
+	shared_note_return(conn);
 	conn->was_ready = true;
 }
 
@@ -148,8 +145,7 @@ static void begin_ready(struct conn *conn)
 	log_connected(conn);
 	if (conn->user->role == DB_ROLE_APPEND)
 		conn->shared->primary_found = true;
-	if (conn->is_back && (conn->user->role == DB_ROLE_APPEND || conn->user->role == DB_ROLE_DEFERRED))
-		shared_hold(conn->shared);
+	batch_hold(conn);
 	conn->user->on_ready(conn);
 }
 

@@ -175,8 +175,8 @@ bool db_is_watching(const struct db *db);
 /* ---- life ------------------------------------------------------------- */
 
 /*
- * Whether libpq can read the connection string of a setting, out of that file or (NULL) none; false: *error says what is
- * wrong with it.
+ * Whether libpq can read the connection string of a setting, out of that file or (NULL) none; false:
+ * *error says what is wrong with it.
  */
 bool db_check_conninfo(const char *setting, const char *conninfo, const char *file, struct buf *error);
 /*
