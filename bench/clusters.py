@@ -7,6 +7,7 @@ percentile of the appends to a, before and during, in milliseconds, what failed 
 
     bench/clusters.py [SECONDS]
 """
+import http.client
 import json
 import statistics
 import sys
@@ -32,6 +33,12 @@ class Appender(threading.Thread):
         self.port, self.tokens, self.took, self.failed, self.ended = port, tokens, [], 0, False
 
     def run(self):
+        try:
+            self.append()
+        except (OSError, http.client.HTTPException):
+            assert self.ended
+
+    def append(self):
         clients = [Client(self.port, token) for token in self.tokens]
         while not self.ended:
             for client in clients:

@@ -10,13 +10,15 @@
 #include "base/log.h"
 #include "db/db.h"
 
-#define OF_PROCESS 64 /* the standard ones, the log, the admin listener and its connections */
-#define OF_WORKER 128 /* its sockets, its event loop, and the clients that it is turning away */
-#define LEAST 16	  /* client connections, a worker, whatever the limit is */
+#define OF_PROCESS 64	/* the standard ones, the log, the admin listener and its connections */
+#define OF_WORKER 128	/* its sockets, its event loop, and the clients that it is turning away */
+#define OF_DIRECTORY 16 /* clusters, which are not known yet */
+#define LEAST 16		/* client connections, a worker, whatever the limit is */
 
 void descriptors_reserve(struct config *config, unsigned nworkers)
 {
-	rlim_t own = OF_WORKER + DB_OTHER_CONNECTIONS + (rlim_t)config->read_connections;
+	rlim_t clusters = config->directory != NULL ? OF_DIRECTORY : 1;
+	rlim_t own = OF_WORKER + clusters * (DB_OTHER_CONNECTIONS + (rlim_t)config->read_connections);
 	rlim_t fixed = OF_PROCESS + nworkers * own;
 	rlim_t wanted = fixed + nworkers * (rlim_t)config->max_connections;
 	struct rlimit limit;
