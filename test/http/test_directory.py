@@ -201,11 +201,19 @@ def test_a_store_from_a_backup_gets_no_append_that_waited_for_it(clusters, serve
     client.write("s-1")
     other, untouched = make("b")
     untouched.write("s-1")
-    clusters.b.stop("immediate")
+    holder = clusters.connect("b")
+    holder.autocommit = False
+    for namespace in (name, other):
+        sql(holder, "SELECT set_config('millrace.namespace', %s, false)", namespace)
+        sql(holder, "SELECT millrace.append('s-1', 'T', '{}')")
     with ThreadPoolExecutor(2) as pool:
         waiting = pool.submit(client.refused, "stream.write", "s-1", MESSAGE)
         beside = pool.submit(untouched.write, "s-1")
-        time.sleep(0.5)
+        # They have asked about their tokens and were sent.
+        wait_until(lambda: sql(clusters.connect("b"), "SELECT FROM pg_locks WHERE NOT granted"), "held appends")
+        time.sleep(1)
+        clusters.b.stop("immediate")
+        assert not waiting.done() and not beside.done()
         aside = clusters.b.elsewhere().start()  # where the server does not find it
         sql(aside.connect(), "UPDATE millrace.namespaces SET epoch = 1 WHERE name = %s", name)
         aside.stop()
