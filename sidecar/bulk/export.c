@@ -329,23 +329,21 @@ static void on_open(struct place_wait *wait, const struct error *error)
 {
 	struct export *export = (struct export *)wait;
 	const struct place *place = places_of(export->places, export->namespace_name);
-	struct error unknown;
 
-	if (error->code != ERROR_NONE || place == NULL)
+	if (error->code != ERROR_NONE)
 	{
-		error_set(&unknown, ERROR_BACKEND_UNAVAILABLE, "its cluster cannot be reached");
-		fail(export, error->code != ERROR_NONE ? error : &unknown);
+		fail(export, error);
 		return;
 	}
-	export->db = place->db;
 	export->reading.seat = DB_ANYWHERE;
+	if (place != NULL)
+		export->db = place->db;
 	/* What was begun elsewhere compares with nothing here: so every floor may have come since. */
 	if (export->began[0] != '\0')
 		snprintf(export->began, sizeof(export->began), "0");
 	ask(export);
 }
 
-/* Whether a failed page waits for the namespace to be open. */
 static bool waits(struct export *export, const struct db_reply *reply)
 {
 	struct error error;

@@ -85,12 +85,8 @@ static void note_ready(struct conn *conn, int change)
 	if (change <= 0)
 		return;
 	stats_add(&stats->reconnects[conn->user->role], conn->was_ready);
-	/* One to a standby may tell another state of things, whether it is the first or not. */
-	if (conn->user->role == DB_ROLE_READ)
-		conn->shared->reconnects += conn->was_ready || conn->site->standby;
-	if (conn->user->role == DB_ROLE_READ || conn->user->role == DB_ROLE_APPEND)
-		conn->shared->returns += conn->was_ready;
 	conn->is_back = conn->was_ready;
+	shared_note_return(conn);
 	conn->was_ready = true;
 }
 
@@ -137,8 +133,7 @@ static void begin_ready(struct conn *conn)
 	outage_note_ready(conn);
 	if (conn->user->role == DB_ROLE_APPEND)
 		conn->shared->primary_found = true;
-	if (conn->is_back && (conn->user->role == DB_ROLE_APPEND || conn->user->role == DB_ROLE_DEFERRED))
-		shared_hold(conn->shared);
+	batch_hold(conn);
 	conn->user->on_ready(conn);
 }
 

@@ -200,7 +200,7 @@ bool db_is_watching(struct db *db, enum db_watched which);
 /* ---- life ------------------------------------------------------------- */
 
 /*
- * Whether libpq can read the connection string of that setting, out of that file or (NULL) none; false:
+ * Whether libpq can read the connection string of a setting, out of that file or (NULL) none; false:
  * *error says what is wrong with it.
  */
 bool db_check_conninfo(const char *setting, const char *conninfo, const char *file, struct buf *error);

@@ -93,8 +93,8 @@ bool shared_has_room(const struct db_shared *shared, size_t bytes);
 uint64_t shared_deadline(const struct db_shared *shared, uint64_t now);
 /* Messages were committed to the namespace. */
 void shared_tell_commit(const struct db_shared *shared, const char *namespace_name);
-/* A connection for appends is there again. */
-void shared_hold(struct db_shared *shared);
+/* A connection is ready: counts it where it is back. */
+void shared_note_return(const struct conn *conn);
 /* Why a request is not answered, for its client. */
 const char *shared_unavailable(const struct db_shared *shared);
 
@@ -280,6 +280,11 @@ bool batcher_sweep(struct batcher *batcher, uint64_t now); /* true: something st
 
 extern const struct conn_user batcher_append_user;
 extern const struct conn_user batcher_deferred_user;
+
+/* ---- refuse.c --------------------------------------------------------- */
+
+/* A connection is ready: if it is one for appends that is back, these are held. */
+void batch_hold(const struct conn *conn);
 
 /* ---- frame.c ---------------------------------------------------------- */
 

@@ -1,9 +1,9 @@
 /*
- * refuse.c: after the connection for appends was lost and is there again, appends wait until whoever asked for
- * that says which of them are still for this database (db_on_return); see batch.c.
+ * refuse.c: after the connection for appends was lost and is there again, appends wait until whoever asked
+ * for that says which of them are still for this database (db_on_return); see batch.c.
  *
- * The database behind it may be an older one, restored from a backup, in which a namespace is as it was before
- * it moved.
+ * The database behind it may be an older one, restored from a backup, in which a namespace is as it was
+ * before it moved.
  */
 #include <string.h>
 
@@ -86,9 +86,12 @@ void db_go_on(struct db *db, db_refused refused, void *arg)
 	shared_schedule(&db->shared);
 }
 
-void shared_hold(struct db_shared *shared)
+void batch_hold(const struct conn *conn)
 {
-	if (shared->returned == NULL)
+	struct db_shared *shared = conn->shared;
+	bool appends = conn->user->role == DB_ROLE_APPEND || conn->user->role == DB_ROLE_DEFERRED;
+
+	if (!conn->is_back || !appends || shared->returned == NULL)
 		return;
 	shared->held = true;
 	shared->returned(shared->returned_arg);

@@ -48,3 +48,12 @@ const char *shared_unavailable(const struct db_shared *shared)
 	return atomic_load(&shared->readable) > 0 ? "Postgres answers reads, but takes no writes"
 											  : "Postgres cannot be reached";
 }
+
+void shared_note_return(const struct conn *conn)
+{
+	enum db_role role = conn->user->role;
+
+	/* One to a standby may tell another state of things, whether it is the first or not. */
+	conn->shared->reconnects += role == DB_ROLE_READ && (conn->is_back || conn->site->standby);
+	conn->shared->returns += (role == DB_ROLE_READ || role == DB_ROLE_APPEND) && conn->is_back;
+}

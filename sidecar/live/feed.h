@@ -45,8 +45,8 @@ struct feeds_options
 };
 
 /*
- * Wakes the feeds of a namespace, here and in other workers, when messages were committed to it through one of
- * the places.
+ * Wakes the feeds of a namespace, here and in other workers, when messages were committed to it through
+ * one of the places.
  */
 struct feeds *feeds_new(struct event_base *base, struct places *places, const struct feeds_options *options);
 /* No listener may be left. */
@@ -64,7 +64,10 @@ void feeds_set_waiting(struct feeds *feeds, bool waiting);
 uint64_t feeds_bit(const char *namespace_name);
 /* Wakes the other workers for a namespace. */
 void feeds_ring(struct feeds *feeds, const char *namespace_name);
-/* Whether commits to a namespace that do not come through this process are told, too; begins the wait for them. */
+/*
+ * Whether commits to a namespace that do not come through this process are told, too; begins the wait for
+ * them.
+ */
 bool feeds_are_told(struct feeds *feeds, const char *namespace_name);
 
 /* ---- listeners ------------------------------------------------------------ */

@@ -3,10 +3,10 @@
  * asking for them; see feed_internal.h.
  *
  * A feed that has seen a message lately asks on its timer.  When all is calm one wait for all feeds of the
- * worker at a place is with its Postgres, and their timers only look whether their namespaces are still the same.  The wait
- * ends with the next transaction that wrote anything anywhere on that server.  So then all feeds ask, and go
- * on with that for a second: if the transactions of other clients go on as well, waiting for them would be no
- * cheaper.
+ * worker at a place is with its Postgres, and their timers only look whether their namespaces are still
+ * the same.  The wait ends with the next transaction that wrote anything anywhere on that server.  So then
+ * all feeds ask, and go on with that for a second: if the transactions of other clients go on as well,
+ * waiting for them would be no cheaper.
  *
  * Where reads are answered by a standby it is that one's commits that are waited for: a message that was
  * appended through this process wakes its feed, which may find nothing yet, and again when the standby has

@@ -1,10 +1,10 @@
 /*
- * again.c: calls whose namespace is on its way to another cluster, or has gone there, are made again when it is
- * open (see places/places.h).
+ * again.c: calls whose namespace is on its way to another cluster, or has gone there, are made again when
+ * it is open (see places/places.h).
  *
  * What a call that was refused so has asked for was not done.  But it may have been done before, by an
- * attempt whose connection was lost; so it is made again with the same ids, by which the store, wherever it is
- * now, finds what it has.  A read goes on where it was: positions move with the messages.
+ * attempt whose connection was lost; so it is made again with the same ids, by which the store, wherever
+ * it is now, finds what it has.  A read goes on where it was: positions move with the messages.
  */
 #include <stddef.h>
 

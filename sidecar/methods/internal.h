@@ -119,8 +119,8 @@ bool args_name(struct method_call *call, unsigned i, const char *field, struct s
 /* An array of strings into text i, as text[]. */
 bool args_text_array(struct method_call *call, unsigned i, const char *field, struct slice value);
 /*
- * The first argument, a namespace, into text i: any of the administrator's, else the token's own.  The call is
- * about that one then.
+ * The first argument, a namespace, into text i: any of the administrator's, else the token's own.  The
+ * call is about that one then.
  */
 bool args_own_namespace(struct method_call *call, unsigned i);
 void args_set(struct method_call *call, unsigned i, const char *text);		  /* NULL = NULL */

@@ -171,7 +171,7 @@ void places_on_open(struct places *places, void (*opened)(void *arg, struct plac
 		opened(arg, place);
 }
 
-/* ---- from any thread --------------------------------------------------------------------------------------- */
+/* ---- from any thread ----------------------------------------------------------------------- */
 
 bool places_ready(struct places *places, unsigned cluster)
 {

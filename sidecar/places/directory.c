@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "places/directory_internal.h"
 
-/* ---- clusters ------------------------------------------------------------------------------------------- */
+/* ---- clusters ------------------------------------------------------------------------------ */
 
 static int find_cluster(const struct directory *directory, const char *name)
 {
@@ -104,7 +104,7 @@ unsigned directory_conninfo_version(struct directory *directory, unsigned cluste
 	return version;
 }
 
-/* ---- entries ------------------------------------------------------------------------------------------------ */
+/* ---- entries ------------------------------------------------------------------------------- */
 
 static struct directory_entry **bucket_of(struct directory *directory, const char *name)
 {
@@ -218,7 +218,7 @@ void directory_describe(struct directory *directory, struct directory_status *st
 	pthread_rwlock_unlock(&directory->lock);
 }
 
-/* ---- what stores say ------------------------------------------------------------------------------------ */
+/* ---- what stores say ----------------------------------------------------------------------- */
 
 bool directory_learn(struct directory *directory, const char *name, const char *cluster, int64_t epoch)
 {
@@ -257,7 +257,7 @@ bool directory_yield(struct directory *directory, const char *name)
 	return news;
 }
 
-/* ---- asking ----------------------------------------------------------------------------------------------- */
+/* ---- asking -------------------------------------------------------------------------------- */
 
 static void wake(struct directory *directory)
 {

@@ -83,7 +83,7 @@ bool directory_learn(struct directory *directory, const char *namespace_name, co
  */
 bool directory_yield(struct directory *directory, const char *namespace_name);
 
-/* ---- asking, from any thread ----------------------------------------------------------------------------- */
+/* ---- asking, from any thread --------------------------------------------------------------- */
 
 /* Has the database asked at once; returns which answer will know what it has by now... */
 uint64_t directory_refresh(struct directory *directory);

@@ -1,8 +1,8 @@
 /*
  * directory_ask.c: the thread that asks the database (see directory.h).
  *
- * It asks once a second, and when it is told to, for what has changed since.  A round that the database does not answer in time is given up, and its connection
- * with it.
+ * It asks once a second, and when it is told to, for what has changed since.  A round that the database
+ * does not answer in time is given up, and its connection with it.
  */
 #include <inttypes.h>
 #include <poll.h>
@@ -27,7 +27,7 @@ static bool is_over(void)
 	return clock_ms() >= atomic_load(&until_ms);
 }
 
-/* ---- what the database has ------------------------------------------------------------------------------ */
+/* ---- what the database has ----------------------------------------------------------------- */
 
 static bool take_clusters(struct directory *directory, struct buf *error)
 {
@@ -105,7 +105,7 @@ static bool ask(struct directory *directory, uint64_t answer, struct buf *error)
 	return take_clusters(directory, error) && take_entries(directory, answer, error);
 }
 
-/* ---- changes ------------------------------------------------------------------------------------------------ */
+/* ---- changes ------------------------------------------------------------------------------- */
 
 static void run_task(struct directory *directory, struct directory_task *task)
 {
@@ -166,7 +166,7 @@ static void finish_tasks(struct directory *directory, struct directory_task *tas
 	}
 }
 
-/* ---- rounds --------------------------------------------------------------------------------------------------- */
+/* ---- rounds -------------------------------------------------------------------------------- */
 
 static void ring(const struct directory *directory)
 {
@@ -244,7 +244,7 @@ static void *run(void *arg)
 	return NULL;
 }
 
-/* ---- life ----------------------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------- */
 
 bool directory_ask_first(struct directory *directory, uint64_t wait_ms, bool (*stopping)(void),
 						 struct buf *error)

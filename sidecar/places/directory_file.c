@@ -19,7 +19,7 @@
 
 #define MAX_FILE ((size_t)1 << 30)
 
-/* ---- reading ---------------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------- */
 
 /* What stands in a line; each empty where it does not. */
 struct line
@@ -144,7 +144,7 @@ enum directory_read directory_file_read(struct directory *directory, struct buf 
 	return read;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------ */
+/* ---- writing ------------------------------------------------------------------------------- */
 
 static void add_member(struct buf *out, const char *name, const char *value)
 {

@@ -39,7 +39,7 @@ static const struct timeval at_once = {0};
 
 static void look(struct place_pause *pause);
 
-/* ---- its end -------------------------------------------------------------------------------------------- */
+/* ---- its end ------------------------------------------------------------------------------- */
 
 /* Frees a pause for which nothing waits, unless an answer to it is to come. */
 static void drop_if_empty(struct place_pause *pause)
@@ -110,7 +110,7 @@ static void look_later(struct place_pause *pause)
 		event_add(&pause->timer, &probe);
 }
 
-/* ---- what a store said -------------------------------------------------------------------------------------- */
+/* ---- what a store said --------------------------------------------------------------------- */
 
 static void set_sealed(struct error *error, const char *name)
 {
@@ -278,7 +278,7 @@ void pauses_look(struct places *places)
 	}
 }
 
-/* ---- from outside ---------------------------------------------------------------------------------------------- */
+/* ---- from outside -------------------------------------------------------------------------- */
 
 static struct place_pause *find(const struct places *places, const char *name)
 {

@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "db/db.h"
 
-/* ---- the directory ----------------------------------------------------------------------------------------- */
+/* ---- the directory ------------------------------------------------------------------------- */
 
 struct entering
 {
@@ -98,7 +98,7 @@ static void on_rung(evutil_socket_t fd, short what, void *arg)
 	pauses_look(places);
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------- */
 
 struct places *places_new(struct event_base *base, const struct places_options *options)
 {

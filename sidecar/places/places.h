@@ -1,13 +1,13 @@
 /*
- * places: the clusters that a worker uses, each with connections of its own, and the wait for a namespace that
- * is on its way from one to another.
+ * places: the clusters that a worker uses, each with connections of its own, and the wait for a namespace
+ * that is on its way from one to another.
  *
  *     places.c    their life, and what the directory tells them
  *     clusters.c  they are opened when first needed, and found
  *     pauses.c    requests wait until their namespace is open, wherever that is
  *
- * One per worker, used from its thread only, but where it is said.  Without a directory there is one place, the
- * server's own database.
+ * One per worker, used from its thread only, but where it is said.  Without a directory there is one
+ * place, the server's own database.
  *
  * What a store says of its namespace decides.  "Open" at an epoch that is not below the directory's: it is
  * here.  "Sealed": it will be open again, here or elsewhere.  "Moved", older, or not there: it is elsewhere,
@@ -58,7 +58,10 @@ void places_drain(struct places *places);
 void places_close(struct places *places);
 void places_free(struct places *places);
 
-/* The one where a namespace is, as far as is known.  NULL: out of memory, or its cluster is not in the directory. */
+/*
+ * The one where a namespace is, as far as is known.  NULL: out of memory, or its cluster is not in the
+ * directory.
+ */
 struct place *places_of(struct places *places, const char *namespace_name);
 /* That of the server's own database. */
 struct place *places_own(struct places *places);

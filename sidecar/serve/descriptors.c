@@ -10,15 +10,17 @@
 #include "base/log.h"
 #include "db/db.h"
 
-#define OF_PROCESS 64 /* the standard ones, the log, the admin listener and its connections */
-#define OF_WORKER 128 /* its sockets, its event loop, and the clients that it is turning away */
-#define LEAST 16	  /* client connections, a worker, whatever the limit is */
+#define OF_PROCESS 64	/* the standard ones, the log, the admin listener and its connections */
+#define OF_WORKER 128	/* its sockets, its event loop, and the clients that it is turning away */
+#define OF_DIRECTORY 16 /* clusters, which are not known yet */
+#define LEAST 16		/* client connections, a worker, whatever the limit is */
 
 void descriptors_reserve(struct config *config, unsigned nworkers)
 {
+	rlim_t clusters = config->directory != NULL ? OF_DIRECTORY : 1;
 	rlim_t reads = (rlim_t)config->read_connections;
 	rlim_t standby = config->read_database != NULL ? DB_STANDBY_CONNECTIONS + reads : 0;
-	rlim_t own = OF_WORKER + DB_OTHER_CONNECTIONS + reads + standby;
+	rlim_t own = OF_WORKER + clusters * (DB_OTHER_CONNECTIONS + reads) + standby;
 	rlim_t fixed = OF_PROCESS + nworkers * own;
 	rlim_t wanted = fixed + nworkers * (rlim_t)config->max_connections;
 	struct rlimit limit;

@@ -1,10 +1,10 @@
 /*
  * sweeper.c: sweeps by the clock.
  *
- * Every --sweep-interval it asks, at each cluster in turn, which namespaces are due, and makes a step in each in turn, until there is
- * no more to do.  A step is one transaction; how many rows it looks at is chosen so that it takes STEP_MS.
- * After each the sweeper rests for several times as long as the step took: the processors and the disk are
- * the clients'.
+ * Every --sweep-interval it asks, at each cluster in turn, which namespaces are due, and makes a step in
+ * each in turn, until there is no more to do.  A step is one transaction; how many rows it looks at is
+ * chosen so that it takes STEP_MS. After each the sweeper rests for several times as long as the step
+ * took: the processors and the disk are the clients'.
  */
 #include "serve/sweeper.h"
 

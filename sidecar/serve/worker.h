@@ -26,7 +26,8 @@ struct worker_question
 	struct worker_question *next; /* the worker's */
 	/*
 	 * Called once.  On the worker's thread, from its loop and from inside nothing else, it may look at what
-	 * the worker owns; when the worker ended first, service and places are NULL and it is called by worker_free.
+	 * the worker owns; when the worker ended first, service and places are NULL and it is called by
+	 * worker_free.
 	 */
 	void (*answer)(struct worker_question *question, struct service *service, struct places *places);
 };

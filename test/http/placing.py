@@ -2,7 +2,8 @@
 import io
 import shutil
 
-from store import ZERO_TOKEN, Cluster, Server, sql, temporary_folder
+import pytest
+from store import ZERO_TOKEN, Client, Cluster, Server, new_id, sql, temporary_folder
 
 
 # For `millrace move`.
@@ -66,8 +67,8 @@ class Move:
         return self
 
     def copy(self):
-        ((hash, created_at),) = sql(self.source, "SELECT token_hash, created_at FROM millrace.namespaces WHERE name = %s",
-                                    self.namespace)
+        ((hash, created_at),) = sql(
+            self.source, "SELECT token_hash, created_at FROM millrace.namespaces WHERE name = %s", self.namespace)
         sql(self.target, "SELECT millrace.create_namespace(%s, NULL, %s)", self.namespace, hash)
         sql(self.target, "UPDATE millrace.namespaces SET created_at = %s WHERE name = %s", created_at, self.namespace)
         self.set_state(self.target, "sealed", 0)
@@ -109,3 +110,41 @@ class Move:
 
     def all(self):
         return self.seal().copy().direct().open().leave()
+
+
+# Fixtures, for the files that import them
+
+
+@pytest.fixture(scope="module")
+def clusters():
+    clusters = Clusters()
+    yield clusters
+    clusters.close()
+
+
+@pytest.fixture(scope="module")
+def served(clusters):
+    server = clusters.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def owner(served):
+    return served.client()
+
+
+@pytest.fixture
+def make(served, owner):
+    """Makes a namespace at a cluster; returns its name and a client of it."""
+
+    def at(cluster, prefix="n "):
+        name = prefix + new_id()
+        return name, served.client(owner.call("ns.create", name, {"cluster": cluster})["token"])
+
+    return at
+
+
+def again(client):
+    """A connection of its own for the same token."""
+    return Client(client.port, client.token)

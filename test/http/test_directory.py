@@ -1,49 +1,14 @@
 """A server over several clusters: every namespace is asked for where it is, while it moves and while clusters are
 away."""
-import json
 import os
-import re
-import subprocess
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from placing import Clusters, Move
-from store import MILLRACE, Client, Server, new_id, sql, token_for, wait_until
-from subscriber import Subscriber
+from placing import Move, clusters, make, owner, served  # noqa: F401
+from store import Server, new_id, sql, token_for, wait_until
 
 MESSAGE = {"type": "Tested", "data": {}}
-
-
-@pytest.fixture(scope="module")
-def clusters():
-    clusters = Clusters()
-    yield clusters
-    clusters.close()
-
-
-@pytest.fixture(scope="module")
-def served(clusters):
-    server = clusters.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def owner(served):
-    return served.client()
-
-
-@pytest.fixture
-def make(served, owner):
-    """Makes a namespace at a cluster; returns its name and a client of it."""
-
-    def at(cluster, prefix="n "):
-        name = prefix + new_id()
-        return name, served.client(owner.call("ns.create", name, {"cluster": cluster})["token"])
-
-    return at
 
 
 def names_at(clusters, cluster):
@@ -61,8 +26,8 @@ def test_a_namespace_is_made_at_the_servers_own_cluster_or_where_the_call_says(c
     own = "own " + new_id()
     owner.call("ns.create", own)
     assert own in names_at(clusters, "a") and own not in names_at(clusters, "b")
-    assert sql(clusters.directory, "SELECT cluster, epoch, state FROM millrace.directory_entries() WHERE namespace = %s",
-               own) == [("a", 1, "open")]
+    entry = "SELECT cluster, epoch, state FROM millrace.directory_entries() WHERE namespace = %s"
+    assert sql(clusters.directory, entry, own) == [("a", 1, "open")]
 
 
 def test_another_server_finds_it_at_once_whichever_cluster_is_its_own(clusters, make):
@@ -132,230 +97,6 @@ def test_a_token_that_opens_nothing_is_refused_as_before(served, make):
         assert served.client(token).refused("stream.get", "s-1").code == "AUTH_UNAUTHORIZED"
 
 
-# While it moves
-
-
-def test_an_append_waits_while_its_namespace_is_sealed_and_goes_on_at_the_new_cluster(clusters, make):
-    name, client = make("a")
-    client.write("s-1")
-    move = Move(clusters, name, "a", "b").seal()
-    with ThreadPoolExecutor(1) as pool:
-        written = pool.submit(client.write, "s-1")
-        time.sleep(0.2)
-        assert not written.done()
-        move.copy().direct().open().leave()
-        assert written.result(20)["position"] == 1
-    assert len(client.call("stream.get", "s-1")) == 2
-    ((count,),) = sql(clusters.connect("b"), f'SELECT count(*) FROM "{move.schema}".messages')
-    assert count == 2
-
-
-def test_an_append_goes_on_when_the_seal_is_taken_back(clusters, make):
-    name, client = make("a")
-    client.write("s-1")
-    Move(clusters, name, "a", "b").seal()
-    with ThreadPoolExecutor(1) as pool:
-        written = pool.submit(client.write, "s-1")
-        time.sleep(0.2)
-        assert not written.done()
-        sql(clusters.connect("a"), "SELECT millrace.unseal_namespace(%s)", name)
-        assert written.result(20)["position"] == 1
-
-
-def test_reads_are_answered_while_it_is_sealed(clusters, make):
-    name, client = make("a")
-    client.write("s-1")
-    move = Move(clusters, name, "a", "b").seal()
-    assert len(client.call("stream.get", "s-1")) == 1
-    move.copy().direct().open().leave()
-    assert len(client.call("stream.get", "s-1")) == 1
-
-
-def test_after_the_retry_window_a_client_is_told_that_it_is_sealed(clusters):
-    server = clusters.start("--retry-window", "1")
-    try:
-        name = "n " + new_id()
-        client = server.client(server.client().call("ns.create", name)["token"])
-        client.write("s-1")
-        Move(clusters, name, "a", "b").seal()
-        error = client.refused("stream.write", "s-1", MESSAGE)
-        assert (error.status, error.code) == (503, "NAMESPACE_SEALED") and name in error.message
-        assert error.headers["Retry-After"] == "1"
-    finally:
-        server.stop()
-
-
-def test_a_batch_of_json_rpc_goes_on_at_the_new_cluster_in_its_order(clusters, make):
-    name, client = make("a")
-    client.write("s-1")
-    move = Move(clusters, name, "a", "b").seal()
-    calls = [{"jsonrpc": "2.0", "id": i, "method": "stream.write", "params": ["s-1", MESSAGE]} for i in range(50)]
-    calls.insert(25, {"jsonrpc": "2.0", "id": "read", "method": "stream.get", "params": ["s-1"]})
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(client.post, calls)
-        time.sleep(0.2)
-        move.copy().direct().open().leave()
-        answers = answer.result(20).json
-    assert [each["id"] for each in answers] == [each["id"] for each in calls]
-    positions = [each["result"]["position"] for each in answers if each["id"] != "read"]
-    assert positions == list(range(1, 51))
-
-
-def test_what_was_stored_before_the_move_is_found_by_its_id_after_it(clusters, make):
-    name, client = make("a")
-    id = new_id()
-    first = client.write("s-1", id=id)
-    Move(clusters, name, "a", "b").all()
-    assert client.write("s-1", id=id) == first
-    assert len(client.call("stream.get", "s-1")) == 1
-
-
-def test_without_a_directory_a_client_is_told_where_it_went(clusters, make):
-    name, client = make("a")
-    client.write("s-1")
-    Move(clusters, name, "a", "b").all()
-    server = Server("--database", clusters.a.conninfo(), "--retry-window", "2")
-    try:
-        for call in (["stream.get", "s-1"], ["stream.write", "s-1", MESSAGE]):
-            error = server.client(client.token).refused(*call)
-            assert (error.status, error.code, error.details) == (421, "NAMESPACE_MOVED", {"cluster": "b", "epoch": 2})
-    finally:
-        server.stop()
-
-
-def test_a_call_of_consumer_next_waits_on_at_the_new_cluster(clusters, make):
-    name, client = make("a")
-    client.call("consumer.create", "c", {"category": "s"})
-    client.write("s-1")
-    other = client.call("consumer.next", "c")
-    client.call("consumer.settle", "c", {"claim": other["claim"]})
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(client.call, "consumer.next", "c", {"waitMs": 30000})
-        time.sleep(0.3)
-        Move(clusters, name, "a", "b").all()
-        served_again = again(client)
-        served_again.write("s-2")
-        assert [m[0] for m in waiting.result(20)["messages"]]
-
-
-def again(client):
-    """A connection of its own for the same token."""
-    return Client(client.port, client.token)
-
-
-def test_an_import_goes_on_at_the_new_cluster(clusters, served, make):
-    name, client = make("a")
-    client.write("s-1")
-    move = Move(clusters, name, "a", "b").seal()
-    lines = client_export(client)
-    body = "\n".join(
-        json.dumps({**json.loads(lines[0]), "gpos": i, "pos": i - 1, "id": new_id()}) for i in range(2, 3000))
-    with ThreadPoolExecutor(1) as pool:
-        imported = pool.submit(client.request, "POST", "/import", body.encode())
-        time.sleep(0.3)
-        move.copy().direct().open().leave()
-        reply = imported.result(30)
-    assert b'"imported":2998' in reply.body, reply.body
-    assert len(client_export(again(client))) == 2999
-
-
-def client_export(client):
-    return [line for line in client.request("GET", "/export").body.decode().splitlines() if "millrace" not in line]
-
-
-# Subscriptions
-
-
-def positions(subscriber, count):
-    """The global positions of all pokes, of which there are to be so many."""
-
-    def read():
-        return [int(text) for text in re.findall(rb'"globalPosition":(\d+)}\n', subscriber.raw)]
-
-    subscriber.read_until(lambda: len(read()) >= count)
-    return read()
-
-
-def test_subscribers_miss_nothing_and_get_nothing_twice_over_moves(clusters, served, make):
-    name, client = make("a")
-    written, stop = [], threading.Event()
-
-    def write(k):
-        writer = again(client)
-        while not stop.is_set():
-            written.append(writer.write(f"s-{k}")["globalPosition"])
-
-    subscribers = [Subscriber(served, token=client.token, category="s", position=0) for _ in range(3)]
-    writers = [threading.Thread(target=write, args=(k,)) for k in range(3)]
-    for thread in writers:
-        thread.start()
-    try:
-        wait_until(lambda: len(written) > 100, "some messages")
-        Move(clusters, name, "a", "b").all()
-        seen = len(written)
-        wait_until(lambda: len(written) > seen + 100, "messages at the new cluster")
-    finally:
-        stop.set()
-        for thread in writers:
-            thread.join()
-    for subscriber in subscribers:
-        got = positions(subscriber, len(written))
-        assert got == sorted(written)
-        subscriber.close()
-
-
-def test_the_command_moves_it_there_and_back_while_it_is_used(clusters, served, make):
-    name, client = make("a")
-    client.write("s-0")
-    acknowledged, failed, stop, longest = [], [], threading.Event(), [0.0]
-
-    def write(k):
-        writer = again(client)
-        while not stop.is_set():
-            id, began = new_id(), time.monotonic()
-            reply = writer.post(["stream.write", f"s-{k}", MESSAGE, {"id": id}])
-            longest[0] = max(longest[0], time.monotonic() - began)
-            if reply.status == 200:
-                acknowledged.append((reply.json["globalPosition"], id))
-            else:
-                failed.append(reply.body)
-
-    subscribers = [Subscriber(served, token=client.token, category="s", position=0) for _ in range(2)]
-    writers = [threading.Thread(target=write, args=(k,)) for k in range(4)]
-    for thread in writers:
-        thread.start()
-    try:
-        for flags in (("--to", "b", "--start"), ("--switch",), ("--reverse",), ("--to", "b")):
-            before = len(acknowledged)
-            moved = subprocess.run([MILLRACE, "move", name, "--directory", clusters.a.conninfo("directory"), *flags],
-                                   capture_output=True, text=True)
-            assert moved.returncode == 0, (flags, moved.stderr)
-            wait_until(lambda: len(acknowledged) > before + 20 or failed, "appends")
-    finally:
-        stop.set()
-        for thread in writers:
-            thread.join()
-    assert not failed, failed[:3]
-    stored = again(client).call("category.get", "s", {"batchSize": -1})
-    assert [(m[2], m[0]) for m in stored[1:]] == sorted(acknowledged)
-    for subscriber in subscribers:
-        assert positions(subscriber, len(acknowledged) + 1)[1:] == sorted(position for position, _ in acknowledged)
-        subscriber.close()
-    assert longest[0] < 10
-
-
-def test_a_subscription_ends_when_its_namespace_is_deleted_at_the_new_cluster(clusters, served, owner, make):
-    name, client = make("a")
-    client.write("s-1")
-    subscriber = Subscriber(served, token=client.token, category="s", position=0)
-    positions(subscriber, 1)
-    Move(clusters, name, "a", "b").all()
-    again(client).write("s-1")
-    assert len(positions(subscriber, 2)) == 2
-    owner.call("ns.delete", name)
-    subscriber.ends(30)
-
-
 # The directory is away, or older
 
 
@@ -394,8 +135,12 @@ def test_a_server_that_knows_it_from_a_file_starts_while_the_directory_is_away(c
         clusters.open_directory()
 
 
-@pytest.mark.parametrize("damage", [lambda text: text[:-20], lambda text: "", lambda text: text.replace('"epoch"', '"age"'),
-                                    lambda text: "{}\n" * 3])
+@pytest.mark.parametrize("damage", [
+    lambda text: text[:-20],
+    lambda text: "",
+    lambda text: text.replace('"epoch"', '"age"'),
+    lambda text: "{}\n" * 3,
+])
 def test_a_damaged_file_is_not_used(clusters, folder, make, damage):
     make("b")
     file = folder + "/copy"
@@ -456,11 +201,19 @@ def test_a_store_from_a_backup_gets_no_append_that_waited_for_it(clusters, serve
     client.write("s-1")
     other, untouched = make("b")
     untouched.write("s-1")
-    clusters.b.stop("immediate")
+    holder = clusters.connect("b")
+    holder.autocommit = False
+    for namespace in (name, other):
+        sql(holder, "SELECT set_config('millrace.namespace', %s, false)", namespace)
+        sql(holder, "SELECT millrace.append('s-1', 'T', '{}')")
     with ThreadPoolExecutor(2) as pool:
         waiting = pool.submit(client.refused, "stream.write", "s-1", MESSAGE)
         beside = pool.submit(untouched.write, "s-1")
-        time.sleep(0.5)
+        # They have asked about their tokens and were sent.
+        wait_until(lambda: sql(clusters.connect("b"), "SELECT FROM pg_locks WHERE NOT granted"), "held appends")
+        time.sleep(1)
+        clusters.b.stop("immediate")
+        assert not waiting.done() and not beside.done()
         aside = clusters.b.elsewhere().start()  # where the server does not find it
         sql(aside.connect(), "UPDATE millrace.namespaces SET epoch = 1 WHERE name = %s", name)
         aside.stop()
@@ -487,8 +240,8 @@ def test_a_cluster_that_is_away_takes_only_its_own_namespaces(clusters, served, 
                 here[1].write("s-1")
                 assert time.monotonic() - began < 2
             assert not waiting.done()
-            ready = wait_until(lambda: served.admin().request("GET", "/ready?cluster=b").status == 503 and served.admin().
-                               request("GET", "/ready"), "the word of it")
+            wait_until(lambda: served.admin().request("GET", "/ready?cluster=b").status == 503, "the word of it")
+            ready = served.admin().request("GET", "/ready")
             assert (ready.status, ready.json["clusters"]) == (200, {"a": "ready", "b": "not ready"})
             time.sleep(1.1)
             listed = {each["namespace"]: each for each in owner.call("ns.list")}
