@@ -197,8 +197,7 @@ static bool check_settings(struct server *server, struct buf *error)
 	const struct config *config = &server->config;
 	bool right =
 		check_token(config, error) && certificate_read(config, &server->shared.tls, error) &&
-		(config->database == NULL ? embedded_check_programs(config, error)
-								  : check_databases(config, error));
+		(config->database == NULL ? embedded_check_programs(config, error) : check_databases(config, error));
 
 	server->wrong_settings = !right;
 	return right;

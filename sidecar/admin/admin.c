@@ -77,10 +77,10 @@ static void on_ready(struct admin *admin, struct http_request *request)
 	const struct readiness there = look(admin);
 	bool ready = is_wanted(request, &there);
 	const struct http_reply reply = {.status = ready ? 200 : 503};
-	const char *word = ready			 ? "ready"
-					   : there.reads	 ? "reads only"
+	const char *word = ready		   ? "ready"
+					   : there.reads   ? "reads only"
 					   : there.appends ? "appends only"
-										 : "not ready";
+									   : "not ready";
 	const char *place = !there.reads ? "null" : there.standby ? "\"standby\"" : "\"primary\"";
 	char text[120];
 	struct piece body;

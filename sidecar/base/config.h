@@ -56,24 +56,24 @@ struct config
 	int64_t log_slow;		 /* ms */
 	const char *cors_origin; /* NULL = off */
 	/* limits */
-	int64_t max_body;		  /* bytes */
-	int64_t max_header;		  /* bytes */
-	int64_t request_timeout;  /* s, until the whole request must have arrived */
-	int64_t idle_timeout;	  /* s */
-	int64_t max_connections;  /* client connections a worker */
-	int64_t max_imports;	  /* at a time, a worker */
-	int64_t max_exports;	  /* at a time, a worker */
-	int64_t buffer_bytes;	  /* of requests, and as many of unread replies, a worker */
-	int64_t read_connections; /* to PostgreSQL, a worker */
-	int64_t queue_requests;	  /* waiting requests a worker */
-	int64_t queue_bytes;	  /* waiting bytes a worker */
-	int64_t batch_messages;	  /* in one append batch */
-	int64_t batch_bytes;	  /* in one append batch; one larger request goes alone */
-	int64_t retry_window;	  /* s */
+	int64_t max_body;		   /* bytes */
+	int64_t max_header;		   /* bytes */
+	int64_t request_timeout;   /* s, until the whole request must have arrived */
+	int64_t idle_timeout;	   /* s */
+	int64_t max_connections;   /* client connections a worker */
+	int64_t max_imports;	   /* at a time, a worker */
+	int64_t max_exports;	   /* at a time, a worker */
+	int64_t buffer_bytes;	   /* of requests, and as many of unread replies, a worker */
+	int64_t read_connections;  /* to PostgreSQL, a worker */
+	int64_t queue_requests;	   /* waiting requests a worker */
+	int64_t queue_bytes;	   /* waiting bytes a worker */
+	int64_t batch_messages;	   /* in one append batch */
+	int64_t batch_bytes;	   /* in one append batch; one larger request goes alone */
+	int64_t retry_window;	   /* s */
 	int64_t min_position_wait; /* s, at a standby */
-	int64_t answer_timeout;	  /* s; ten times that for namespace calls, import and export */
-	int64_t sweep_interval;	  /* s; 0 = never */
-	int64_t drain_timeout;	  /* s, at SIGTERM */
+	int64_t answer_timeout;	   /* s; ten times that for namespace calls, import and export */
+	int64_t sweep_interval;	   /* s; 0 = never */
+	int64_t drain_timeout;	   /* s, at SIGTERM */
 	/* all but serve */
 	const char *url;								/* of the server */
 	const char *ca_file;							/* of certificates to trust; NULL = the system's */

@@ -92,8 +92,8 @@ static bool refuse_standbys_alone(const struct config *config, const struct comm
 {
 	char setting[VARIABLE_MAX];
 
-	config_source(config, command, config->read_database_file != NULL ? "read-database-file" : "read-database",
-				  setting);
+	config_source(config, command,
+				  config->read_database_file != NULL ? "read-database-file" : "read-database", setting);
 	fprintf(stderr, "millrace: %s names the standbys of --database, which is not given\n", setting);
 	return false;
 }

@@ -438,7 +438,8 @@ static void on_end(void *arg, struct db_reply *reply)
 
 static bool prepare(struct export *export, struct error *error)
 {
-	static const char *const known[] = {"categories", "query", "since", "until", "before", "format", "minPosition", NULL};
+	static const char *const known[] = {"categories", "query",	"since",	   "until",
+										"before",	  "format", "minPosition", NULL};
 	char problem[200];
 
 	if (!url_query_check_names(http_query(export->request), known, problem))

@@ -119,8 +119,7 @@ bool conn_is_silent(const struct conn *conn)
 /* Of connections for reads, those count that are ready and not silent. */
 static void note_readable(struct conn *conn)
 {
-	bool readable =
-		conn->user->role == DB_ROLE_READ && conn->state == CONN_READY && !conn_is_silent(conn);
+	bool readable = conn->user->role == DB_ROLE_READ && conn->state == CONN_READY && !conn_is_silent(conn);
 
 	if (readable == conn->counted)
 		return;

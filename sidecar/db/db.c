@@ -94,8 +94,8 @@ bool db_check_conninfo(const char *setting, const char *conninfo, const char *fi
 	bool right = options != NULL;
 
 	if (!right)
-		buf_printf(error, "--%s%s%s is not a connection string or URI", setting,
-				   file != NULL ? "-file " : "", file != NULL ? file : "");
+		buf_printf(error, "--%s%s%s is not a connection string or URI", setting, file != NULL ? "-file " : "",
+				   file != NULL ? file : "");
 	if (!right && (secret || reason == NULL)) /* libpq shows what it cannot read */
 		buf_add_str(error, "; there may be a password in it, so it is not shown");
 	else if (!right)

@@ -223,8 +223,8 @@ const char *db_role_name(unsigned role);	  /* of STATS_ROLES; NULL: there is non
 unsigned db_connections(const struct db *db); /* open now, for sys.health */
 bool db_ready(
 	const struct db *db); /* the append connection is up and its server not silent; from any thread */
-bool db_readable(const struct db *db); /* a connection for reads is up and not silent; from any thread */
-bool db_has_standby(const struct db *db);		 /* --read-database is given */
+bool db_readable(const struct db *db);	  /* a connection for reads is up and not silent; from any thread */
+bool db_has_standby(const struct db *db); /* --read-database is given */
 bool db_reads_from_standby(const struct db *db); /* reads go there now; from any thread */
 /* What is to be told of a request that failed with DB_UNAVAILABLE. */
 const char *db_unavailable(const struct db *db);

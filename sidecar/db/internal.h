@@ -62,7 +62,7 @@ struct db_shared
 	struct event_base *base;
 	const struct config *config;
 	struct stats *stats; /* the worker's */
-	bool pooled; /* sessions are lent for single transactions */
+	bool pooled;		 /* sessions are lent for single transactions */
 	bool closing;
 	_Atomic bool ready;			/* the append connection is up and not silent */
 	_Atomic unsigned readable;	/* connections for reads that are ready and not silent, at any place */
@@ -378,8 +378,8 @@ void watch_free(struct watch *watch); /* a wait that is under way ends without a
 struct db_place
 {
 	struct db_shared *shared;
-	char *conninfo; /* NULL: there is no such place */
-	bool standby;	/* it is --read-database: only standbys will do */
+	char *conninfo;		   /* NULL: there is no such place */
+	bool standby;		   /* it is --read-database: only standbys will do */
 	struct db_hosts hosts; /* which one the next attempt begins with */
 	bool several_hosts;	   /* reads too must then ask for the primary, or they may miss the newest appends */
 	_Atomic unsigned readable; /* connections for reads that are ready and not silent */

@@ -11,7 +11,7 @@
 
 #include <stdlib.h>
 
-#define SLOW_SHARE 4 /* which part of the queue namespace calls may fill: others must not wait for them */
+#define SLOW_SHARE 4   /* which part of the queue namespace calls may fill: others must not wait for them */
 #define ABSENT_MS 1000 /* so long after it was lost a connection may be back before others are asked */
 
 static void conn_pool_on_ready(struct conn *conn);
@@ -302,9 +302,9 @@ bool conn_pool_is_there(const struct conn_pool *pool)
 		const struct conn *conn = &pool->conns[i].conn;
 
 		/* Where others of its place are, one that was not needed yet will be. */
-		if (conn->state == CONN_READY ? !conn_is_silent(conn)
-									  : conn->state == CONN_UNUSED ||
-											!clock_passed(now, conn->down_since, ABSENT_MS))
+		if (conn->state == CONN_READY
+				? !conn_is_silent(conn)
+				: conn->state == CONN_UNUSED || !clock_passed(now, conn->down_since, ABSENT_MS))
 			return true;
 	}
 	return false;

@@ -175,4 +175,3 @@ void query_free_spares(struct db_shared *shared)
 		free(query);
 	}
 }
-

@@ -104,10 +104,11 @@ void reach_retry(struct conn_pool *pool, uint64_t now, bool all)
 	struct query_list behind;
 	struct query *query;
 
+	if (pool->behind.count == 0)
+		return;
 	query_list_init(&behind);
 	query_prepend(&behind, &pool->behind);
 	while ((query = query_pop(&behind)) != NULL)
 		query_push(all || query->reach_until <= now ? &pool->waiting : &pool->behind, query);
-	if (pool->waiting.count > 0)
-		shared_schedule(pool->place->shared);
+	shared_schedule(pool->place->shared);
 }

@@ -36,7 +36,9 @@ PGconn *conn_start(const struct conn *conn)
 							  "port",
 							  NULL};
 	const char *values[] = {"millrace",
-							place->standby ? "standby" : primary ? "read-write" : "any",
+							place->standby ? "standby"
+							: primary	   ? "read-write"
+										   : "any",
 							"10000",
 							"10",
 							"5",

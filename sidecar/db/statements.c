@@ -101,12 +101,10 @@ const struct db_statement_info db_search_messages_statement = {
 	false};
 
 const struct db_statement_info db_namespace_stats_statement = {
-	"millrace_namespace_stats", "SELECT millrace.json_namespace_stats($1::text)", 1, DB_ROLE_READ, false
-};
+	"millrace_namespace_stats", "SELECT millrace.json_namespace_stats($1::text)", 1, DB_ROLE_READ, false};
 
-const struct db_statement_info db_blocked_statement = {
-	"millrace_blocked", "SELECT millrace.json_blocked()", 0, DB_ROLE_READ, false
-};
+const struct db_statement_info db_blocked_statement = {"millrace_blocked", "SELECT millrace.json_blocked()",
+													   0, DB_ROLE_READ, false};
 
 const struct db_statement_info db_list_streams_statement = {
 	"millrace_list_streams", "SELECT millrace.json_list_streams($1::text, $2::text, $3::bigint, $4::text)", 4,
@@ -190,8 +188,8 @@ const struct db_statement_info db_feed_state_statement = {"millrace_feed_state",
 														  false};
 
 /* The same of the primary, which knows the latest of tokens. */
-const struct db_statement_info db_feed_tokens_statement = {
-	"millrace_feed_tokens", FEED_STATE, 2, DB_ROLE_READ, false};
+const struct db_statement_info db_feed_tokens_statement = {"millrace_feed_tokens", FEED_STATE, 2,
+														   DB_ROLE_READ, false};
 
 const struct db_statement_info db_read_pokes_statement = {
 	"millrace_read_pokes",
@@ -349,10 +347,18 @@ const struct db_statement_info db_retention_held_statement = {
  * subscription's place, too.
  */
 static const struct db_statement_info *const of_primary[] = {
-	&db_token_rights_statement,	  &db_feed_tokens_statement,		&db_list_tokens_statement,
-	&db_list_namespaces_statement, &db_describe_namespace_statement, &db_retention_read_statement,
-	&db_retention_held_statement,  &db_consumer_read_statement,		&db_consumer_metrics_statement,
-	&db_namespace_stats_statement, &db_blocked_statement,			&db_appending_statement,
+	&db_token_rights_statement,
+	&db_feed_tokens_statement,
+	&db_list_tokens_statement,
+	&db_list_namespaces_statement,
+	&db_describe_namespace_statement,
+	&db_retention_read_statement,
+	&db_retention_held_statement,
+	&db_consumer_read_statement,
+	&db_consumer_metrics_statement,
+	&db_namespace_stats_statement,
+	&db_blocked_statement,
+	&db_appending_statement,
 	&db_subscribe_head_statement,
 };
 

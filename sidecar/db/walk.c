@@ -55,8 +55,9 @@ void db_walk(const struct db *db, void (*visit)(void *arg, const struct db_conne
 {
 	const struct batcher *batchers[] = {&db->batcher, &db->deferred};
 	const struct conn_pool *pools[] = {
-		&db->primary.reads, &db->slow,			&db->imports,		  &db->primary.exports, &db->primary.lists,
-		&db->consumers,		&db->standby.reads, &db->standby.exports, &db->standby.lists};
+		&db->primary.reads, &db->slow,		&db->imports,		&db->primary.exports,
+		&db->primary.lists, &db->consumers, &db->standby.reads, &db->standby.exports,
+		&db->standby.lists};
 	const struct watch *watches[] = {&db->primary.watch, &db->standby.watch};
 
 	for (size_t i = 0; i < sizeof(batchers) / sizeof(batchers[0]); i++)

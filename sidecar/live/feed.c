@@ -186,20 +186,23 @@ static bool is_same_namespace(const struct feed *feed, const struct db_feed_stat
 	return state->exists && strcmp(feed->created_at, state->created_at) == 0;
 }
 
-/* What a standby says of tokens may be old. */
-static void take_tokens(struct feed *feed, const struct db_feed_state *state)
+/* False: the feed has ended, or begins anew. */
+static bool take_tokens(struct feed *feed, const struct db_feed_state *state)
 {
 	if (feed->feeds->options.check_tokens)
 		listeners_end(feed, state->refused);
+	if (feed->nlisteners == 0)
+	{
+		feed_end(feed);
+		return false;
+	}
 	feed->checked_ms = clock_ms();
 	feed->doubtful = !is_same_generation(feed);
-	if (feed->nlisteners == 0)
-		feed_end(feed);
-	else if (!feed->asked_head && feed->seat == DB_AT_PRIMARY && db_reads_from_standby(feed->feeds->db))
-	{
-		feed->primary_only = false;
-		restart(feed);
-	}
+	if (feed->asked_head || feed->seat != DB_AT_PRIMARY || !db_reads_from_standby(feed->feeds->db))
+		return true;
+	feed->primary_only = false;
+	restart(feed);
+	return false;
 }
 
 static void take_state(struct feed *feed, const struct db_feed_state *state, uint64_t seat)
@@ -213,14 +216,14 @@ static void take_state(struct feed *feed, const struct db_feed_state *state, uin
 			feed_end(feed);
 		return;
 	}
+	if (feed->asked_tokens && !take_tokens(feed, state))
+		return;
 	if (feed->asked_head)
 	{
 		feed->position = feed->next_read = state->head;
 		feed->seat = seat;
 		listeners_release(feed, UINT32_MAX);
 	}
-	if (feed->asked_tokens)
-		take_tokens(feed, state);
 }
 
 static void on_state(void *arg, struct db_reply *reply)
@@ -302,9 +305,8 @@ static void choose_question(struct feed *feed)
 	bool fresh = is_same_generation(feed) && !clock_passed(clock_ms(), feed->checked_ms, CHECK_MS);
 
 	feed->asked_tokens = !db_has_standby(feed->feeds->db) || !fresh || feed->primary_only;
-	feed->asked_head =
-		feed->position == 0 &&
-		(!db_has_standby(feed->feeds->db) || feed->primary_only || !feed->asked_tokens);
+	feed->asked_head = feed->position == 0 &&
+					   (!db_has_standby(feed->feeds->db) || feed->primary_only || !feed->asked_tokens);
 }
 
 static bool ask_state(struct feed *feed)

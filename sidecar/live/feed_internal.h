@@ -76,7 +76,7 @@ struct feed
 	char created_at[48]; /* of the namespace, which tells it from a later one of its name */
 
 	int64_t position; /* everything below was handed out or is the listeners' own to find; 0: not known yet */
-	uint64_t seat;	   /* where that is known: all else of it is read in the same session */
+	uint64_t seat;	  /* where that is known: all else of it is read in the same session */
 	int64_t next_read; /* below position while listeners that join are brought there */
 	enum feed_question asked;
 	int64_t asked_from;
@@ -86,10 +86,10 @@ struct feed
 	bool failing; /* the last answer was an error, which is logged */
 	bool closed;  /* without listeners; freed with the answer */
 	unsigned long generation;
-	unsigned long reconnects; /* of the database, when its position was asked for */
+	unsigned long reconnects;	   /* of the database, when its position was asked for */
 	bool asked_head, asked_tokens; /* of a state */
 	bool primary_only;			   /* no standby has the namespace yet */
-	bool doubtful;			  /* the question whether it is still the same namespace is open */
+	bool doubtful;				   /* the question whether it is still the same namespace is open */
 	uint64_t checked_ms, traffic_ms, not_before_ms;
 	struct event timer;
 

@@ -232,7 +232,8 @@ static bool read_last_event_id(struct reader *reader, struct slice value, int64_
 	}
 	else if (find(reader, "lastEventId") == NULL)
 		return true;
-	if (reader->text.failed || !url_query_integer(slice_of(reader->text.data), after) || *after < 0 || *after == INT64_MAX)
+	if (reader->text.failed || !url_query_integer(slice_of(reader->text.data), after) || *after < 0 ||
+		*after == INT64_MAX)
 		return reject(reader, value.len > 0 ? "Last-Event-ID" : "lastEventId", "a global position");
 	return true;
 }

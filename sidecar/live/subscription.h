@@ -50,13 +50,13 @@ struct subscription
 	uint64_t sent_ms, begun_ms;
 	uint64_t sweep; /* the last one that looked at it: each does so once, or it may never end */
 	uint64_t bytes_out;
-	int64_t after;	 /* a stream's: only messages above this global position; -1: any */
+	int64_t after;		  /* a stream's: only messages above this global position; -1: any */
 	int64_t min_position; /* what it reads must be as new; 0: nothing */
-	int64_t below;	 /* of the page that was asked for: the feed's position at that time */
-	size_t page;	 /* bytes of the page that is under way, 0: none */
-	bool reads_fast; /* its client's socket took the last page whole */
-	bool placed;	 /* it is known not to be above the head */
-	bool stale;		 /* the feed began anew while Postgres had its query */
+	int64_t below;		  /* of the page that was asked for: the feed's position at that time */
+	size_t page;		  /* bytes of the page that is under way, 0: none */
+	bool reads_fast;	  /* its client's socket took the last page whole */
+	bool placed;		  /* it is known not to be above the head */
+	bool stale;			  /* the feed began anew while Postgres had its query */
 	unsigned pings;
 	bool has_ids; /* its events bear ids, or its client came with one */
 	bool knows_reset;

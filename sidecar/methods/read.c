@@ -46,7 +46,7 @@ static bool ask_stream(struct method_call *call)
 		.max_bytes = page_bytes(call),
 		.backward = call->backward,
 		.strict = strict_of(call),
-	.reading = method_reading(call),
+		.reading = method_reading(call),
 	};
 
 	return db_read_stream(call->methods->db, &in, on_page, call);
@@ -66,7 +66,7 @@ static bool ask_category(struct method_call *call)
 		.max_bytes = page_bytes(call),
 		.backward = call->backward,
 		.strict = strict_of(call),
-	.reading = method_reading(call),
+		.reading = method_reading(call),
 	};
 
 	return db_read_category(call->methods->db, &in, on_page, call);
@@ -81,7 +81,7 @@ static bool ask_query(struct method_call *call)
 		.batch_size = call->messages_left,
 		.max_bytes = page_bytes(call),
 		.backward = call->backward,
-	.reading = method_reading(call),
+		.reading = method_reading(call),
 	};
 
 	return db_read_query(call->methods->db, &in, on_page, call);

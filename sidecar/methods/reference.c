@@ -48,20 +48,20 @@ const char method_reference[] =
 	"[StreamMessage]\n"
 	"['account-1',{'batchSize':1}]\n"
 	"[" STREAM_MESSAGE "]\n"
-	"POSITION_REMOVED, " NOT_YET
-	"category.get Reads all streams of a category\n"
+	"POSITION_REMOVED, " NOT_YET "category.get Reads all streams of a category\n"
 	"string `without a dash; empty: the whole namespace`\n"
 	"?{position?: integer `a global one: from it on`, globalPosition?: integer `the same`, " PAGE_OPTIONS
 	", correlation?: Correlation, "
-	"consumerGroup?: {member: integer(0..), size: integer(1..)} `the share of a member`, " AS_NEW STRICT_OPTIONS "}\n"
+	"consumerGroup?: {member: integer(0..), size: integer(1..)} `the share of a member`, " AS_NEW
+		STRICT_OPTIONS "}\n"
 	"[Message]\n"
 	"['account',{'batchSize':1}]\n"
 	"[" MESSAGE "]\n"
 	"POSITION_REMOVED, " NOT_YET
 	"query.get Reads by tags and types; with the head, after which an append may be on condition\n"
 	"Query\n"
-	"?{position?: integer `a global one: from it on`, batchSize?: BatchSize, direction?: Direction, "
-	AS_NEW "}\n"
+	"?{position?: integer `a global one: from it on`, batchSize?: BatchSize, direction?: Direction, " AS_NEW
+	"}\n"
 	"{messages: [Message], head: integer(0..) `up to it the answer is complete`, "
 	"more: boolean `there may be more behind batchSize`}\n"
 	"[{'items':[{'types':['Deposited'],'tags':['account:1']}]}]\n"
@@ -76,13 +76,11 @@ const char method_reference[] =
 	"?{" AS_NEW "}\n"
 	"(integer(0..)|null)\n"
 	"['account-1']\n"
-	"0\n" NOT_YET
-	"stream.head Tells the global position of the last message of the namespace\n"
+	"0\n" NOT_YET "stream.head Tells the global position of the last message of the namespace\n"
 	"?{" AS_NEW "}\n"
 	"{head: integer(0..)}\n"
 	"[]\n"
-	"{'head':1}\n" NOT_YET
-	"stream.append Appends messages to a stream, all or none\n"
+	"{'head':1}\n" NOT_YET "stream.append Appends messages to a stream, all or none\n"
 	"Name\n"
 	"NewMessages\n"
 	"?{expectedVersion?: ExpectedVersion, condition?: Condition}\n"
@@ -158,7 +156,7 @@ const char method_reference[] =
 	"consumer.streams Lists the streams that are retried, parked or wait\n"
 	"ConsumerName\n"
 	"?{parked?: boolean `only these, or only others`, limit?: Limit, "
-	"cursor?: string `only names behind this one`, " AS_NEW "}\n"
+	"cursor?: string `only names behind this one`}\n"
 	"[{stream: string, position: integer, globalPosition: integer, claim?: integer, attempts: integer, "
 	"parked: boolean, error?: string, retryInMs?: integer}]\n"
 	"['billing']\n"
@@ -310,7 +308,7 @@ const char method_reference[] =
 	"'streamCount':1,'lastActivity':" TIME ",'head':1,'limits':null}\n"
 	"NAMESPACE_NOT_FOUND\n\n"
 	"ns.streams Lists streams by name\n"
-	"?{prefix?: string='', limit?: Limit, cursor?: string `only names behind this one`}\n"
+	"?{prefix?: string='', limit?: Limit, cursor?: string `only names behind this one`, " AS_NEW "}\n"
 	"[{stream: string, version: integer, lastActivity: time}]\n"
 	"[{'prefix':'account-'}]\n"
 	"[{'stream':'account-1','version':0,'lastActivity':" TIME "}]\n" NOT_YET
@@ -357,7 +355,8 @@ const char method_reference[] =
 	"integer}], " SCAN_RESULT "}\n"
 	"[{'category':'account'}]\n"
 	"{'streams':[{'stream':'account-1','version':0,'lastActivity':" TIME ",'globalPosition':1}],"
-	"'scanned':1,'next':null}\n" NOT_YET "messages.search Finds messages by type, time and a value in their JSON, so many of which are looked at\n"
+	"'scanned':1,'next':null}\n" NOT_YET
+	"messages.search Finds messages by type, time and a value in their JSON, so many of which are looked at\n"
 	"?{types?: Types, since?: time, until?: time, "
 	"where?: {path: [(string|integer)](1..) `begins with data or metadata`, value: any}, "
 	"stream?: Name, category?: string, direction?: 'forward'|'backward'='backward', "
@@ -369,8 +368,8 @@ const char method_reference[] =
 	"?{category?: string, " SCAN_OPTIONS "}\n"
 	"{types: [{type: string, messageCount: integer, lastGlobalPosition: integer}], " SCAN_RESULT "}\n"
 	"[{'scanLimit':1000}]\n"
-	"{'types':[{'type':'Deposited','messageCount':1,'lastGlobalPosition':1}],'scanned':1,'next':null}\n" NOT_YET
-	"sys.stats Tells how far readers of the namespace come, and of the server\n"
+	"{'types':[{'type':'Deposited','messageCount':1,'lastGlobalPosition':1}],'scanned':1,'next':null}"
+	"\n" NOT_YET "sys.stats Tells how far readers of the namespace come, and of the server\n"
 	"{namespace: string, head: integer, lastGlobalPosition: integer, messageCount: integer `an estimate`, "
 	"heldBack: ({from: integer, seconds: (number|null)}|null), time: time, version: string, "
 	"uptimeMs: integer, workers: integer}\n"

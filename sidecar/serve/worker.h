@@ -50,8 +50,8 @@ void worker_free(struct worker *worker);
 const struct stats *worker_stats(const struct worker *worker);
 bool worker_readable(const struct worker *worker); /* has a connection for reads */
 bool worker_reads_from_standby(const struct worker *worker);
-bool worker_ready(const struct worker *worker);	   /* has its connection for appends */
-bool worker_ended(const struct worker *worker);	   /* is drained, or was never started */
+bool worker_ready(const struct worker *worker); /* has its connection for appends */
+bool worker_ended(const struct worker *worker); /* is drained, or was never started */
 /* The question is the worker's until it is answered. */
 void worker_ask(struct worker *worker, struct worker_question *question);
 
