@@ -48,6 +48,9 @@
 /* A request whose connection was lost this many times under it is taken for the cause, and fails. */
 #define DB_MAX_LOST 10
 
+/* So many turns of the timer of a connection without an answer are silence. */
+#define DB_UNREADY_TURNS 2
+
 /* ---- shared.c ------------------------------------------------------------ */
 
 struct conn;
@@ -146,7 +149,11 @@ void conn_open(struct conn *conn);	/* does nothing unless unused */
 void conn_close(struct conn *conn); /* for good; runs no callback */
 void conn_lose(struct conn *conn, const char *why);
 /* The server owes an answer for so long that it is not counted on. */
-bool conn_is_silent(const struct conn *conn);
+static inline bool conn_is_silent(const struct conn *conn)
+{
+	return conn->silence >= DB_UNREADY_TURNS;
+}
+
 /* Down for longer than a request waits. */
 bool conn_outage_is_long(const struct conn *conn, uint64_t now);
 /* As libpq wants them: formats NULL = all text, lengths count for binary ones only. */
@@ -212,6 +219,9 @@ bool conn_misses_server(const struct conn *conn);
 bool conn_is_at_standby(const struct conn *conn);
 /* Whether it was to a standby, which is one no more. */
 bool conn_is_promoted(const struct conn *conn);
+
+/* It counts among those that are readable at its place now, or no more: where reads go is told. */
+void conn_note_readable(const struct conn *conn);
 
 /* ---- hold.c ------------------------------------------------------------ */
 
@@ -398,13 +408,20 @@ void place_leave_standbys(struct db_place *place);
 /* The pool of a role; NULL: such statements go nowhere else than to --database. */
 struct conn_pool *place_pool(struct db_place *place, enum db_role role);
 /* From any thread. */
-unsigned place_readable(const struct db_place *place);
-/* What those that wait for a position wait for. */
-bool place_has_behind(const struct db_place *place);
+static inline unsigned place_readable(const struct db_place *place)
+{
+	return atomic_load(&place->readable);
+}
+
+/* Whether reads wait there for a position. */
+static inline bool place_has_behind(const struct db_place *place)
+{
+	return place->reads.behind.count + place->exports.behind.count + place->lists.behind.count > 0;
+}
+
 /* What waits at the one may go to the other. */
 void place_pair(struct db_place *one, struct db_place *other);
 void place_balance(struct db_place *place);
-void place_note_readable(const struct conn *conn); /* it counts now, or no more */
 
 /* Where a request was answered, as a place that one that belongs to it can be bound to. */
 static inline uint64_t conn_seat(const struct conn *conn)

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "db/query.h"
 
 #define READ_DEPTH 16 /* in flight on one connection; the rest waits for whichever is free first */
@@ -93,16 +92,6 @@ struct conn_pool *place_pool(struct db_place *place, enum db_role role)
 	}
 }
 
-unsigned place_readable(const struct db_place *place)
-{
-	return atomic_load(&place->readable);
-}
-
-bool place_has_behind(const struct db_place *place)
-{
-	return place->reads.behind.count + place->exports.behind.count + place->lists.behind.count > 0;
-}
-
 void place_pair(struct db_place *one, struct db_place *other)
 {
 	one->reads.other = &other->reads;
@@ -115,19 +104,4 @@ void place_balance(struct db_place *place)
 	conn_pool_balance(&place->reads);
 	conn_pool_balance(&place->exports);
 	conn_pool_balance(&place->lists);
-}
-
-/* Where reads go is told when it changes. */
-void place_note_readable(const struct conn *conn)
-{
-	const struct db_place *place = conn->place;
-	unsigned readable = place_readable(place);
-
-	if (!place->standby || place->shared->closing)
-		return;
-	stats_set(&place->shared->stats->standby, readable > 0);
-	if (readable == 0)
-		log_warning("reads go to the primary: there is no connection for them to a standby any more");
-	else if (readable == 1 && conn->counted)
-		log_info("reads go to the standby %s port %s", PQhost(conn->pg), PQport(conn->pg));
 }

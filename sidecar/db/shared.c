@@ -1,6 +1,7 @@
 /*
  * shared.c: what all connections and requests of a worker have in common; see internal.h.
  */
+#include "base/clock.h"
 #include "db/internal.h"
 
 void shared_schedule(struct db_shared *shared)
@@ -44,4 +45,10 @@ const char *shared_unavailable(const struct db_shared *shared)
 		return "the connection to Postgres was lost before the answer came";
 	return atomic_load(&shared->readable) > 0 ? "Postgres answers reads, but takes no writes"
 											  : "Postgres cannot be reached";
+}
+
+bool conn_outage_is_long(const struct conn *conn, uint64_t now)
+{
+	return conn->state != CONN_READY && conn->state != CONN_UNUSED &&
+		   clock_passed(now, conn->down_since, (uint64_t)conn->shared->config->retry_window * 1000);
 }

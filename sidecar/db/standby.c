@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include "base/log.h"
 #include "db/internal.h"
 
 static bool says(const struct conn *conn, const char *word)
@@ -40,4 +41,18 @@ bool conn_wants_primary(const struct conn *conn)
 bool conn_misses_server(const struct conn *conn)
 {
 	return (conn_wants_primary(conn) && conn_is_at_standby(conn)) || conn_is_promoted(conn);
+}
+
+void conn_note_readable(const struct conn *conn)
+{
+	const struct db_place *place = conn->place;
+	unsigned readable = place_readable(place);
+
+	if (!place->standby || place->shared->closing)
+		return;
+	stats_set(&place->shared->stats->standby, readable > 0);
+	if (readable == 0)
+		log_warning("reads go to the primary: there is no connection for them to a standby any more");
+	else if (readable == 1 && conn->counted)
+		log_info("reads go to the standby %s port %s", PQhost(conn->pg), PQport(conn->pg));
 }

@@ -15,9 +15,8 @@
  * messages that were not committed, and whose positions a crashed Postgres gives out again.
  *
  * All that a feed and its listeners read is read where its position comes from: at the primary, or in one
- * session with a standby.  Another standby may be behind that one, and what is below the position would seem
- * not to be there.  With the session the position goes, too, and the feed begins anew somewhere else.  It may
- * begin lower there than its listeners are; they know what they were told.
+ * session with a standby: at another one, which is behind, what is below the position would seem not to be
+ * there.  When that is gone the feed begins anew elsewhere, perhaps below what its listeners were told.
  */
 #include "live/feed.h"
 
@@ -82,29 +81,11 @@ static bool is_sure(const struct feed *feed)
 	return is_same_generation(feed) && is_same_connection(feed);
 }
 
-static void restart_each(struct listener_list *list)
-{
-	struct listener *listener, *next;
-
-	for (listener = TAILQ_FIRST(list); listener != NULL; listener = next)
-	{
-		next = TAILQ_NEXT(listener, link);
-		listener->user->restart(listener);
-	}
-}
-
-/* The position was not that of a message which is sure to be there still. */
 static void restart(struct feed *feed)
 {
-	struct listener *listener;
-
-	while ((listener = TAILQ_FIRST(&feed->joining)) != NULL ||
-		   (listener = channel_any_follower(feed)) != NULL)
-		listeners_put(listener, LISTENER_WAITING);
 	feed->position = 0;
 	feed->seat = DB_ANYWHERE;
-	restart_each(&feed->waiting);
-	restart_each(&feed->aside);
+	listeners_restart(feed);
 }
 
 static void schedule(struct feed *feed, uint64_t ms)
@@ -186,7 +167,7 @@ static bool is_same_namespace(const struct feed *feed, const struct db_feed_stat
 	return state->exists && strcmp(feed->created_at, state->created_at) == 0;
 }
 
-/* False: the feed has ended, or begins anew. */
+/* False: it has ended, or begins anew. */
 static bool take_tokens(struct feed *feed, const struct db_feed_state *state)
 {
 	if (feed->feeds->options.check_tokens)
