@@ -164,13 +164,6 @@ static bool check_token(const struct config *config, struct buf *error)
 	return false;
 }
 
-static bool check_databases(const struct config *config, struct buf *error)
-{
-	return db_check_conninfo("database", config->database, config->database_file, error) &&
-		   (config->read_database == NULL ||
-			db_check_conninfo("read-database", config->read_database, config->read_database_file, error));
-}
-
 /* What would fail again, however often the server is started. */
 static bool check_settings(struct server *server, struct buf *error)
 {
@@ -179,7 +172,11 @@ static bool check_settings(struct server *server, struct buf *error)
 		check_token(config, error) && certificate_read(config, &server->shared.tls, error) &&
 		(config->directory == NULL ||
 		 db_check_conninfo("directory", config->directory, config->directory_file, error)) &&
-		(config->database == NULL ? embedded_check_programs(config, error) : check_databases(config, error));
+		(config->database == NULL
+			 ? embedded_check_programs(config, error)
+			 : db_check_conninfo("database", config->database, config->database_file, error)) &&
+		(config->read_database == NULL ||
+		 db_check_conninfo("read-database", config->read_database, config->read_database_file, error));
 
 	server->wrong_settings = !right;
 	return right;

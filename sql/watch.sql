@@ -25,12 +25,12 @@ SELECT * FROM millrace.read_horizon('watched', -1);
 -- Whether a position is reached: not behind the end, nor above what is open, but where it was removed.
 SELECT millrace.position_reached(NULL);
 SELECT millrace.position_reached(1, 'nowhere');
-SELECT p, millrace.position_reached(p) FROM unnest(ARRAY[-1, 0, 1, 5, 6, 7, 9223372036854775807]) p;
+SELECT p, millrace.position_reached(p) FROM unnest(ARRAY[-1, 0, 3, 4, 9223372036854775807]) p;
 SELECT "position", global_position FROM millrace.append('gone-1', 'T', '{}');
 SELECT removed FROM millrace.remove_stream('gone-1');
-SELECT millrace.position_reached(7), millrace.position_reached(8);
+SELECT millrace.position_reached(4), millrace.position_reached(5);
 VACUUM millrace_watched.messages;
-SELECT millrace.feed_head('watched'), millrace.position_reached(7), millrace.position_reached(8);
+SELECT millrace.feed_head('watched'), millrace.position_reached(4), millrace.position_reached(5);
 -- A namespace of another name in the same database has a table of its own.
 SELECT millrace.create_namespace('watched too') IS NOT NULL AS created;
 BEGIN;

@@ -132,12 +132,6 @@ struct db_list_streams
 	struct db_reading reading;
 };
 
-struct db_list_categories
-{
-	const char *namespace_name;
-	struct db_reading reading;
-};
-
 struct db_create_namespace
 {
 	const char *name;
@@ -165,7 +159,7 @@ struct db_removal
 };
 
 bool db_list_streams(struct db *db, const struct db_list_streams *in, db_query_done done, void *arg);
-bool db_list_categories(struct db *db, const struct db_list_categories *in, db_query_done done, void *arg);
+bool db_list_categories(struct db *db, const struct db_head *in, db_query_done done, void *arg);
 bool db_list_namespaces(struct db *db, db_query_done done, void *arg);
 bool db_describe_namespace(struct db *db, const char *name, db_query_done done, void *arg);
 bool db_create_namespace(struct db *db, const struct db_create_namespace *in, db_query_done done, void *arg);

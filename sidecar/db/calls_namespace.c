@@ -10,7 +10,7 @@ bool db_list_streams(struct db *db, const struct db_list_streams *in, db_query_d
 	return db_read(db, &db_list_streams_statement, params, &in->reading, done, arg);
 }
 
-bool db_list_categories(struct db *db, const struct db_list_categories *in, db_query_done done, void *arg)
+bool db_list_categories(struct db *db, const struct db_head *in, db_query_done done, void *arg)
 {
 	return db_read(db, &db_list_categories_statement, &in->namespace_name, &in->reading, done, arg);
 }

@@ -31,7 +31,6 @@
  * one more.
  */
 #define SILENT_TURNS 6
-#define UNREADY_TURNS 2
 #define PATIENCE_FACTOR 10 /* for statements that may take long */
 
 static void conn_move(struct conn *conn, enum conn_state state);
@@ -90,11 +89,6 @@ static void note_ready(struct conn *conn, int change)
 	conn->was_ready = true;
 }
 
-bool conn_is_silent(const struct conn *conn)
-{
-	return conn->silence >= UNREADY_TURNS;
-}
-
 /* Of connections for reads, those count that are ready and not silent. */
 static void note_readable(struct conn *conn)
 {
@@ -105,7 +99,7 @@ static void note_readable(struct conn *conn)
 	atomic_fetch_add(&conn->shared->readable, readable ? 1U : -1U);
 	atomic_fetch_add(&conn->site->readable, readable ? 1U : -1U);
 	conn->counted = readable;
-	site_note_readable(conn);
+	conn_note_readable(conn);
 }
 
 /* In seconds. */
@@ -459,12 +453,6 @@ void conn_init(struct conn *conn, struct db_site *site, const struct conn_user *
 	event_assign(&conn->readable, shared->base, -1, EV_READ, conn_on_socket, conn);
 	event_assign(&conn->writable, shared->base, -1, EV_WRITE, conn_on_socket, conn);
 	event_assign(&conn->timer, shared->base, -1, 0, conn_on_timer, conn);
-}
-
-bool conn_outage_is_long(const struct conn *conn, uint64_t now)
-{
-	return conn->state != CONN_READY && conn->state != CONN_UNUSED &&
-		   clock_passed(now, conn->down_since, (uint64_t)conn->shared->config->retry_window * 1000);
 }
 
 void conn_open(struct conn *conn)

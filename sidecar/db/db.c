@@ -105,29 +105,6 @@ bool db_check_conninfo(const char *setting, const char *conninfo, const char *fi
 	return right;
 }
 
-/*
- * libpq alone knows what a connection string, the environment and a service file come to together.  It tells
- * of a connection that it refuses to begin, too, as one with such an sslmode.
- */
-bool db_names_several_hosts(const char *conninfo)
-{
-	static const char *const keywords[] = {"dbname", "sslmode", NULL};
-	const char *const values[] = {conninfo, "none", NULL};
-	PGconn *refused = PQconnectStartParams(keywords, values, 1);
-	PQconninfoOption *options = PQconninfo(refused);
-	bool several = false;
-
-	for (PQconninfoOption *option = options; option != NULL && option->keyword != NULL; option++)
-	{
-		if (strncmp(option->keyword, "host", 4) == 0 && option->val != NULL &&
-			strchr(option->val, ',') != NULL)
-			several = true;
-	}
-	PQconninfoFree(options);
-	PQfinish(refused);
-	return several;
-}
-
 /* What goes to --database needs that site first.  False: out of memory. */
 static bool init_sites(struct db *db, const char *conninfo, const char *standby)
 {
@@ -229,19 +206,6 @@ const char *db_role_name(unsigned role)
 	_Static_assert(DB_ROLES <= STATS_ROLES, "STATS_ROLES");
 	_Static_assert(DB_ROLES - 2 + CONSUME_CONNECTIONS == DB_OTHER_CONNECTIONS, "DB_OTHER_CONNECTIONS");
 	return role < DB_ROLES ? names[role] : NULL;
-}
-
-static void count_ready(void *arg, const struct db_connection *connection)
-{
-	*(unsigned *)arg += connection->is_ready;
-}
-
-unsigned db_connections(const struct db *db)
-{
-	unsigned open = 0;
-
-	db_walk(db, count_ready, &open);
-	return open;
 }
 
 bool db_ready(const struct db *db)

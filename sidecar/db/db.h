@@ -191,7 +191,8 @@ typedef void (*db_watch_done)(void *arg, enum db_watch_end end);
 /*
  * Waits until a transaction that wrote has ended since the last DB_WATCH_TOLD; the first wait on a connection
  * ends at once.  Who is told so and reads then misses nothing.  One wait of each at a time, and one
- * for both where they are the same; it holds up no shutdown and is in no queue.  False: closing, or one is under way.
+ * for both where they are the same; it holds up no shutdown and is in no queue.  False: closing, or one is
+ * under way.
  */
 bool db_watch(struct db *db, enum db_watched which, db_watch_done done, void *arg);
 /* Whether Postgres has the wait, and not for much longer than it should: it can be relied on. */
@@ -247,7 +248,8 @@ bool db_ready(
 	const struct db *db); /* the append connection is up and its server not silent; from any thread */
 bool db_readable(const struct db *db);	  /* a connection for reads is up and not silent; from any thread */
 bool db_has_standby(const struct db *db); /* --read-database is given */
-bool db_reads_from_standby(const struct db *db); /* reads go there now; from any thread */
+/* Whether reads go to a standby now; from any thread. */
+bool db_reads_from_standby(const struct db *db);
 /* What is to be told of a request that failed with DB_UNAVAILABLE. */
 const char *db_unavailable(const struct db *db);
 /* How long there has been no connection for reads. */

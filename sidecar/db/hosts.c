@@ -3,6 +3,8 @@
  */
 #include "db/hosts.h"
 
+#include "db/db.h"
+
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,4 +124,27 @@ unsigned db_connect_timeout(PGconn *pg)
 	if (seconds <= 0)
 		seconds = CONNECT_TIMEOUT_S;
 	return 1000U * (unsigned)(seconds < CONNECT_TIMEOUT_MAX_S ? seconds : CONNECT_TIMEOUT_MAX_S);
+}
+
+/*
+ * libpq alone knows what a connection string, the environment and a service file come to together.  It tells
+ * of a connection that it refuses to begin, too, as one with such an sslmode.
+ */
+bool db_names_several_hosts(const char *conninfo)
+{
+	static const char *const keywords[] = {"dbname", "sslmode", NULL};
+	const char *const values[] = {conninfo, "none", NULL};
+	PGconn *refused = PQconnectStartParams(keywords, values, 1);
+	PQconninfoOption *options = PQconninfo(refused);
+	bool several = false;
+
+	for (PQconninfoOption *option = options; option != NULL && option->keyword != NULL; option++)
+	{
+		if (strncmp(option->keyword, "host", 4) == 0 && option->val != NULL &&
+			strchr(option->val, ',') != NULL)
+			several = true;
+	}
+	PQconninfoFree(options);
+	PQfinish(refused);
+	return several;
 }

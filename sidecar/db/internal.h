@@ -49,6 +49,9 @@
 /* A request whose connection was lost this many times under it is taken for the cause, and fails. */
 #define DB_MAX_LOST 10
 
+/* So many turns of the timer of a connection without an answer are silence. */
+#define DB_UNREADY_TURNS 2
+
 /* ---- shared.c ------------------------------------------------------------ */
 
 struct conn;
@@ -157,7 +160,11 @@ void conn_open(struct conn *conn);	/* does nothing unless unused */
 void conn_close(struct conn *conn); /* for good; runs no callback */
 void conn_lose(struct conn *conn, const char *why);
 /* The server owes an answer for so long that it is not counted on. */
-bool conn_is_silent(const struct conn *conn);
+static inline bool conn_is_silent(const struct conn *conn)
+{
+	return conn->silence >= DB_UNREADY_TURNS;
+}
+
 /* libpq's receiver of notices, for a connection. */
 void conn_take_notice(void *conn, const PGresult *result);
 /* For the log: it is ready; it took what was asked; it is lost, and why. */
@@ -231,6 +238,9 @@ bool conn_misses_server(const struct conn *conn);
 bool conn_is_at_standby(const struct conn *conn);
 /* Whether it was to a standby, which is one no more. */
 bool conn_is_promoted(const struct conn *conn);
+
+/* It counts among those that are readable at its site now, or no more: where reads go is told. */
+void conn_note_readable(const struct conn *conn);
 
 /* ---- hold.c ------------------------------------------------------------ */
 
@@ -422,13 +432,20 @@ void site_leave_standbys(struct db_site *site);
 /* The pool of a role; NULL: such statements go nowhere else than to --database. */
 struct conn_pool *site_pool(struct db_site *site, enum db_role role);
 /* From any thread. */
-unsigned site_readable(const struct db_site *site);
-/* What those that wait for a position wait for. */
-bool site_has_behind(const struct db_site *site);
+static inline unsigned site_readable(const struct db_site *site)
+{
+	return atomic_load(&site->readable);
+}
+
+/* Whether reads wait there for a position. */
+static inline bool site_has_behind(const struct db_site *site)
+{
+	return site->reads.behind.count + site->exports.behind.count + site->lists.behind.count > 0;
+}
+
 /* What waits at the one may go to the other. */
 void site_pair(struct db_site *one, struct db_site *other);
 void site_balance(struct db_site *site);
-void site_note_readable(const struct conn *conn); /* it counts now, or no more */
 
 /* Where a request was answered, as a site that one that belongs to it can be bound to. */
 static inline uint64_t conn_seat(const struct conn *conn)

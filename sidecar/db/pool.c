@@ -232,11 +232,16 @@ static void answer(const struct conn *conn, struct query *query, PGresult *resul
 	query_settle(conn->shared, query, &reply);
 }
 
+static bool is_other_there(const struct conn_pool *pool)
+{
+	return pool->other != NULL && conn_pool_is_there(pool->other);
+}
+
 /* A namespace that a standby does not have may be one that it does not have yet. */
 static bool is_too_new(const struct conn_pool *pool, const struct query *query, const PGresult *result)
 {
-	return pool->other != NULL && pool->site->standby && !is_bound(query) &&
-		   result_has_sqlstate(result, SQLSTATE_NAMESPACE_NOT_FOUND) && conn_pool_is_there(pool->other);
+	return pool->site->standby && !is_bound(query) &&
+		   result_has_sqlstate(result, SQLSTATE_NAMESPACE_NOT_FOUND) && is_other_there(pool);
 }
 
 static void conn_pool_on_answer(struct conn *conn, PGresult *result)
@@ -246,7 +251,7 @@ static void conn_pool_on_answer(struct conn *conn, PGresult *result)
 
 	shared_schedule(conn->shared); /* there is room for another one */
 	if (is_success(result) && query->checking)
-		reach_take(from->pool, conn, query, result);
+		reach_take(from->pool, conn, query, result, is_other_there(from->pool));
 	else if (is_success(result))
 		answer(conn, query, result);
 	else if (PQresultStatus(result) == PGRES_PIPELINE_ABORTED ||

@@ -71,8 +71,12 @@ void query_fail(const struct conn *conn, struct query *query, PGresult *result);
 bool reach_is_asked(const struct query *query, const struct conn *conn);
 /* Queues that question. */
 void reach_queue(struct conn *conn, struct query *query);
-/* Takes the answer, which is no error: the request is sent, or waits, or goes elsewhere, or fails. */
-void reach_take(struct conn_pool *pool, const struct conn *conn, struct query *query, PGresult *result);
+/*
+ * Takes the answer, which is no error: the request is sent, or waits, or goes to the other pool, if that is
+ * there, or fails.
+ */
+void reach_take(struct conn_pool *pool, const struct conn *conn, struct query *query, PGresult *result,
+				bool other);
 /* It goes to the other site, where it must not wait as long. */
 void reach_move(const struct db_shared *shared, struct query *query);
 /* Those that wait are asked again: all, or those whose time is over. */

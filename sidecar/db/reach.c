@@ -74,12 +74,13 @@ static void wait_behind(struct conn_pool *pool, struct query *query)
 	watch_open(&pool->site->watch);
 }
 
-void reach_take(struct conn_pool *pool, const struct conn *conn, struct query *query, PGresult *result)
+void reach_take(struct conn_pool *pool, const struct conn *conn, struct query *query, PGresult *result,
+				bool other)
 {
 	bool reached = PQgetvalue(result, 0, REACH_REACHED)[0] == 't';
 	bool beyond = PQgetvalue(result, 0, REACH_BEYOND)[0] == 't';
 	int64_t position = strtoll(PQgetvalue(result, 0, REACH_POSITION), NULL, 10);
-	bool elsewhere = pool->site->standby && query->reading.seat == DB_ANYWHERE && pool->other != NULL;
+	bool elsewhere = other && pool->site->standby && query->reading.seat == DB_ANYWHERE;
 
 	PQclear(result);
 	query->checking = false;
@@ -90,7 +91,7 @@ void reach_take(struct conn_pool *pool, const struct conn *conn, struct query *q
 	}
 	else if (!beyond && clock_ms() < query->reach_until)
 		wait_behind(pool, query);
-	else if (elsewhere && conn_pool_is_there(pool->other))
+	else if (elsewhere)
 	{
 		reach_move(conn->shared, query);
 		query_push(&pool->other->waiting, query);
@@ -104,10 +105,11 @@ void reach_retry(struct conn_pool *pool, uint64_t now, bool all)
 	struct query_list behind;
 	struct query *query;
 
+	if (pool->behind.count == 0)
+		return;
 	query_list_init(&behind);
 	query_prepend(&behind, &pool->behind);
 	while ((query = query_pop(&behind)) != NULL)
 		query_push(all || query->reach_until <= now ? &pool->waiting : &pool->behind, query);
-	if (pool->waiting.count > 0)
-		shared_schedule(pool->site->shared);
+	shared_schedule(pool->site->shared);
 }

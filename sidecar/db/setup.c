@@ -56,7 +56,9 @@ PGconn *conn_start(const struct conn *conn)
 /* Any read may ask for a position. */
 static bool is_reach(const struct db_statement_info *statement, const struct conn *conn)
 {
-	return statement == &db_reach_statement && site_pool(conn->site, conn->user->role) != NULL;
+	enum db_role role = conn->user->role;
+
+	return statement == &db_reach_statement && (role == DB_ROLE_EXPORT || role == DB_ROLE_LIST);
 }
 
 /* Sends the settings and all statements of the role with one sync; false when that fails at once. */

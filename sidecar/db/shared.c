@@ -1,6 +1,7 @@
 /*
  * shared.c: what all connections and requests of a worker have in common; see internal.h.
  */
+#include "base/clock.h"
 #include "db/internal.h"
 
 void shared_schedule(struct db_shared *shared)
@@ -56,4 +57,10 @@ void shared_note_return(const struct conn *conn)
 	/* One to a standby may tell another state of things, whether it is the first or not. */
 	conn->shared->reconnects += role == DB_ROLE_READ && (conn->is_back || conn->site->standby);
 	conn->shared->returns += (role == DB_ROLE_READ || role == DB_ROLE_APPEND) && conn->is_back;
+}
+
+bool conn_outage_is_long(const struct conn *conn, uint64_t now)
+{
+	return conn->state != CONN_READY && conn->state != CONN_UNUSED &&
+		   clock_passed(now, conn->down_since, (uint64_t)conn->shared->config->retry_window * 1000);
 }

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "db/query.h"
 
 #define READ_DEPTH 16 /* in flight on one connection; the rest waits for whichever is free first */
@@ -92,16 +91,6 @@ struct conn_pool *site_pool(struct db_site *site, enum db_role role)
 	}
 }
 
-unsigned site_readable(const struct db_site *site)
-{
-	return atomic_load(&site->readable);
-}
-
-bool site_has_behind(const struct db_site *site)
-{
-	return site->reads.behind.count + site->exports.behind.count + site->lists.behind.count > 0;
-}
-
 void site_pair(struct db_site *one, struct db_site *other)
 {
 	one->reads.other = &other->reads;
@@ -114,19 +103,4 @@ void site_balance(struct db_site *site)
 	conn_pool_balance(&site->reads);
 	conn_pool_balance(&site->exports);
 	conn_pool_balance(&site->lists);
-}
-
-/* Where reads go is told when it changes. */
-void site_note_readable(const struct conn *conn)
-{
-	const struct db_site *site = conn->site;
-	unsigned readable = site_readable(site);
-
-	if (!site->standby || site->shared->closing)
-		return;
-	stats_set(&site->shared->stats->standby, readable > 0);
-	if (readable == 0)
-		log_warning("reads go to the primary: there is no connection for them to a standby any more");
-	else if (readable == 1 && conn->counted)
-		log_info("reads go to the standby %s port %s", PQhost(conn->pg), PQport(conn->pg));
 }

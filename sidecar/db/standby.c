@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include "base/log.h"
 #include "db/internal.h"
 
 static bool says(const struct conn *conn, const char *word)
@@ -39,4 +40,18 @@ bool conn_wants_primary(const struct conn *conn)
 bool conn_misses_server(const struct conn *conn)
 {
 	return (conn_wants_primary(conn) && conn_is_at_standby(conn)) || conn_is_promoted(conn);
+}
+
+void conn_note_readable(const struct conn *conn)
+{
+	const struct db_site *site = conn->site;
+	unsigned readable = site_readable(site);
+
+	if (!site->standby || site->shared->closing)
+		return;
+	stats_set(&site->shared->stats->standby, readable > 0);
+	if (readable == 0)
+		log_warning("reads go to the primary: there is no connection for them to a standby any more");
+	else if (readable == 1 && conn->counted)
+		log_info("reads go to the standby %s port %s", PQhost(conn->pg), PQport(conn->pg));
 }

@@ -77,3 +77,16 @@ void db_walk(const struct db *db, void (*visit)(void *arg, const struct db_conne
 	for (size_t i = 0; i < sizeof(watches) / sizeof(watches[0]); i++)
 		visit_used(&watches[i]->conn, 0, visit, arg);
 }
+
+static void count_ready(void *arg, const struct db_connection *connection)
+{
+	*(unsigned *)arg += connection->is_ready;
+}
+
+unsigned db_connections(const struct db *db)
+{
+	unsigned open = 0;
+
+	db_walk(db, count_ready, &open);
+	return open;
+}

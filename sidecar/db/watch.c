@@ -118,7 +118,8 @@ void watch_open(struct watch *watch)
 /* Of the server that answers reads now, or of the primary. */
 static struct watch *watch_at(struct db *db, enum db_watched which)
 {
-	return which == DB_WATCH_READS && db_reads_from_standby(db) ? &db->standby.watch : &db->primary.watch;
+	return which == DB_WATCH_READS && site_readable(&db->standby) > 0 ? &db->standby.watch
+																	  : &db->primary.watch;
 }
 
 bool db_watch(struct db *db, enum db_watched which, db_watch_done done, void *arg)

@@ -15,9 +15,8 @@
  * messages that were not committed, and whose positions a crashed Postgres gives out again.
  *
  * All that a feed and its listeners read is read where its position comes from: at the primary, or in one
- * session with a standby.  Another standby may be behind that one, and what is below the position would seem
- * not to be there.  With the session the position goes, too, and the feed begins anew somewhere else.  It may
- * begin lower there than its listeners are; they know what they were told.
+ * session with a standby: at another one, which is behind, what is below the position would seem not to be
+ * there.  When that is gone the feed begins anew elsewhere, perhaps below what its listeners were told.
  */
 #include "live/feed.h"
 
@@ -83,29 +82,11 @@ static bool is_sure(const struct feed *feed)
 	return is_same_generation(feed) && is_same_connection(feed);
 }
 
-static void restart_each(struct listener_list *list)
-{
-	struct listener *listener, *next;
-
-	for (listener = TAILQ_FIRST(list); listener != NULL; listener = next)
-	{
-		next = TAILQ_NEXT(listener, link);
-		listener->user->restart(listener);
-	}
-}
-
-/* The position was not that of a message which is sure to be there still. */
 static void restart(struct feed *feed)
 {
-	struct listener *listener;
-
-	while ((listener = TAILQ_FIRST(&feed->joining)) != NULL ||
-		   (listener = channel_any_follower(feed)) != NULL)
-		listeners_put(listener, LISTENER_WAITING);
 	feed->position = 0;
 	feed->seat = DB_ANYWHERE;
-	restart_each(&feed->waiting);
-	restart_each(&feed->aside);
+	listeners_restart(feed);
 }
 
 static void schedule(struct feed *feed, uint64_t ms)
@@ -191,20 +172,23 @@ static bool is_same_namespace(const struct feed *feed, const struct db_feed_stat
 	return state->exists && strcmp(feed->created_at, state->created_at) == 0;
 }
 
-/* What a standby says of tokens may be old. */
-static void take_tokens(struct feed *feed, const struct db_feed_state *state)
+/* False: it has ended, or begins anew. */
+static bool take_tokens(struct feed *feed, const struct db_feed_state *state)
 {
 	if (feed->feeds->options.check_tokens)
 		listeners_end(feed, state->refused);
+	if (feed->nlisteners == 0)
+	{
+		feed_end(feed);
+		return false;
+	}
 	feed->checked_ms = clock_ms();
 	feed->doubtful = !is_same_generation(feed);
-	if (feed->nlisteners == 0)
-		feed_end(feed);
-	else if (!feed->asked_head && feed->seat == DB_AT_PRIMARY && db_reads_from_standby(feed->place->db))
-	{
-		feed->primary_only = false;
-		restart(feed);
-	}
+	if (feed->asked_head || feed->seat != DB_AT_PRIMARY || !db_reads_from_standby(feed->place->db))
+		return true;
+	feed->primary_only = false;
+	restart(feed);
+	return false;
 }
 
 /* Whether what the database said means that the namespace is at another one. */
@@ -230,14 +214,14 @@ static void take_state(struct feed *feed, const struct db_feed_state *state, uin
 			feed_end(feed);
 		return;
 	}
+	if (feed->asked_tokens && !take_tokens(feed, state))
+		return;
 	if (feed->asked_head)
 	{
 		feed->position = feed->next_read = state->head;
 		feed->seat = seat;
 		listeners_release(feed, UINT32_MAX);
 	}
-	if (feed->asked_tokens)
-		take_tokens(feed, state);
 }
 
 static void on_state(void *arg, struct db_reply *reply)

@@ -257,6 +257,8 @@ void channel_dispatch(struct feed *feed, const struct db_reply *reply);
 void listeners_put(struct listener *listener, enum listener_place place);
 /* Lets up to so many of those that wait go on; those that must wait again do so behind the others. */
 void listeners_release(struct feed *feed, unsigned most);
+/* None follows any more, and each is told that the feed begins anew. */
+void listeners_restart(struct feed *feed);
 /* Puts a listener nowhere. */
 void listeners_let_go(struct listener *listener);
 /*

@@ -27,6 +27,28 @@ void listeners_release(struct feed *feed, unsigned most)
 	}
 }
 
+static void restart_each(struct listener_list *list)
+{
+	struct listener *listener, *next;
+
+	for (listener = TAILQ_FIRST(list); listener != NULL; listener = next)
+	{
+		next = TAILQ_NEXT(listener, link);
+		listener->user->restart(listener);
+	}
+}
+
+void listeners_restart(struct feed *feed)
+{
+	struct listener *listener;
+
+	while ((listener = TAILQ_FIRST(&feed->joining)) != NULL ||
+		   (listener = channel_any_follower(feed)) != NULL)
+		listeners_put(listener, LISTENER_WAITING);
+	restart_each(&feed->waiting);
+	restart_each(&feed->aside);
+}
+
 void listeners_let_go(struct listener *listener)
 {
 	listeners_put(listener, LISTENER_DETACHED);

@@ -282,7 +282,7 @@ bool method_namespace_streams(struct method_call *call)
 
 bool method_namespace_categories(struct method_call *call)
 {
-	struct db_list_categories in = {.namespace_name = call->namespace_name};
+	struct db_head in = {.namespace_name = call->namespace_name};
 
 	if (!args_reading(call, call->args[0], NULL, 0))
 		return false;

@@ -156,7 +156,7 @@ const char method_reference[] =
 	"consumer.streams Lists the streams that are retried, parked or wait\n"
 	"ConsumerName\n"
 	"?{parked?: boolean `only these, or only others`, limit?: Limit, "
-	"cursor?: string `only names behind this one`, " AS_NEW "}\n"
+	"cursor?: string `only names behind this one`}\n"
 	"[{stream: string, position: integer, globalPosition: integer, claim?: integer, attempts: integer, "
 	"parked: boolean, error?: string, retryInMs?: integer}]\n"
 	"['billing']\n"
@@ -310,7 +310,7 @@ const char method_reference[] =
 	"'streamCount':1,'lastActivity':" TIME ",'head':1,'limits':null}\n"
 	"NAMESPACE_NOT_FOUND\n\n"
 	"ns.streams Lists streams by name\n"
-	"?{prefix?: string='', limit?: Limit, cursor?: string `only names behind this one`}\n"
+	"?{prefix?: string='', limit?: Limit, cursor?: string `only names behind this one`, " AS_NEW "}\n"
 	"[{stream: string, version: integer, lastActivity: time}]\n"
 	"[{'prefix':'account-'}]\n"
 	"[{'stream':'account-1','version':0,'lastActivity':" TIME "}]\n" NOT_YET

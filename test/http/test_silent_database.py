@@ -204,7 +204,7 @@ def test_a_server_that_is_silent_altogether_is_not_said_to_answer_reads(cluster,
     client.write(stream)
     assert server.admin().request("GET", "/ready?for=reads").status == 200
     gate.mute = True
-    wait_until(lambda: server.admin().request("GET", "/ready?for=reads").body == b'{"status":"not ready"}',
+    wait_until(lambda: server.admin().request("GET", "/ready?for=reads").json["status"] == "not ready",
                "/ready to tell")
     assert "has not answered" not in server.text, "it was left before"
     # By whether the time to retry ends with the connection or later.

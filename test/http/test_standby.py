@@ -45,9 +45,10 @@ def test_on_a_standby_all_that_only_reads_is_answered(standby, start):
     assert client.refused("ns.create",
                           "another").status == 503 and time.monotonic() - began < 0.5, "it is not waited for again"
     ready = server.admin().request("GET", "/ready")
-    assert (ready.status, ready.json) == (503, {"status": "reads only"})
+    assert (ready.status, ready.json) == (503, {"status": "reads only", "appends": False, "reads": True,
+                                                "readsFrom": "primary"})
     ready = server.admin().request("GET", "/ready?for=reads")
-    assert (ready.status, ready.json) == (200, {"status": "ready"})
+    assert (ready.status, ready.json["status"]) == (200, "ready")
 
 
 def test_without_a_database_nothing_is_ready_and_it_cannot_be_reached(primary, start):
@@ -61,7 +62,8 @@ def test_without_a_database_nothing_is_ready_and_it_cannot_be_reached(primary, s
             assert client.refused(*request).message == "Postgres cannot be reached"
         for path in ("/ready", "/ready?for=reads"):
             ready = server.admin().request("GET", path)
-            assert (ready.status, ready.json) == (503, {"status": "not ready"})
+            assert (ready.status, ready.json) == (503, {"status": "not ready", "appends": False, "reads": False,
+                                                        "readsFrom": None})
     finally:
         primary.start()
     wait_until(lambda: server.admin().request("GET", "/ready").status == 200, "readiness")
