@@ -33,7 +33,11 @@ CREATE INDEX other ON millrace_tags.messages USING millrace_tags (global_positio
 CREATE INDEX other ON millrace_tags.messages USING millrace_tags (global_position);
 CREATE INDEX other ON millrace_tags.messages USING millrace_tags (millrace.tag_hashes_1(metadata), global_position, position);
 CREATE INDEX other ON millrace_tags.messages USING millrace_tags (millrace.tag_hashes_1(metadata)) INCLUDE (global_position);
+-- From 19 on this error says where, too.
+\set VERBOSITY sqlstate
 CREATE INDEX other ON millrace_tags.messages USING millrace_tags (millrace.tag_hashes_1(metadata), global_position DESC);
+\echo :LAST_ERROR_MESSAGE
+\set VERBOSITY default
 CREATE UNIQUE INDEX other ON millrace_tags.messages USING millrace_tags (millrace.tag_hashes_1(metadata), global_position);
 CREATE INDEX other ON millrace_tags.messages USING millrace_tags (metadata, global_position);
 CREATE INDEX other ON millrace_tags.messages (millrace.tag_hashes_1(metadata), global_position);

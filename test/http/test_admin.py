@@ -120,7 +120,7 @@ def test_only_get_and_head_are_allowed(admin, method):
 
 
 def test_a_query_decides_what_ready_and_connections_say_and_others_are_ignored(admin):
-    wait_until(lambda: admin.request("GET", "/ready").status == 200, "a server that is ready")
+    wait_until(lambda: admin.request("GET", "/ready?for=reads").status == 200, "a server that is ready for reads")
     for path in ("/ready?for=reads", "/ready?for=%72eads", "/ready?for", "/ready?", "/ready?x&for=reads", "/metrics?x",
                  "/debug/connections?format=%6Ason"):
         assert admin.request("GET", path).status == 200, path
