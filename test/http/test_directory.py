@@ -210,7 +210,7 @@ def test_a_store_from_a_backup_gets_no_append_that_waited_for_it(clusters, serve
         waiting = pool.submit(client.refused, "stream.write", "s-1", MESSAGE)
         beside = pool.submit(untouched.write, "s-1")
         # They have asked about their tokens and were sent.
-        wait_until(lambda: sql(clusters.connect("b"), "SELECT FROM pg_locks WHERE NOT granted"), "held appends")
+        wait_until(lambda: sql(clusters.connect("b"), "SELECT pid FROM pg_locks WHERE NOT granted"), "held appends")
         time.sleep(1)
         clusters.b.stop("immediate")
         assert not waiting.done() and not beside.done()
