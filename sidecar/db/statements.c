@@ -356,10 +356,12 @@ const struct db_statement_info db_retention_held_statement = {
 	DB_ROLE_READ, false};
 
 /*
- * Tokens, namespaces, consumers and who is in the way, of which the primary knows the latest; of a
+ * Where namespaces are, tokens, consumers and who is in the way, of which the primary knows the latest; of a
  * subscription's place, too.
  */
 static const struct db_statement_info *const of_primary[] = {
+	&db_place_statement,
+	&db_places_statement,
 	&db_token_rights_statement,
 	&db_feed_tokens_statement,
 	&db_list_tokens_statement,
