@@ -106,7 +106,7 @@ static void note_ready(struct conn *conn, int change)
 	stats_add(&stats->reconnects[conn->user->role], conn->was_ready);
 	/* One to a standby may tell another state of things, whether it is the first or not. */
 	if (conn->user->role == DB_ROLE_READ)
-		conn->shared->reconnects += conn->was_ready || conn->place->standby;
+		conn->shared->reconnects += conn->was_ready || conn->site->standby;
 	conn->was_ready = true;
 }
 
@@ -118,7 +118,7 @@ static void note_readable(struct conn *conn)
 	if (readable == conn->counted)
 		return;
 	atomic_fetch_add(&conn->shared->readable, readable ? 1U : -1U);
-	atomic_fetch_add(&conn->place->readable, readable ? 1U : -1U);
+	atomic_fetch_add(&conn->site->readable, readable ? 1U : -1U);
 	conn->counted = readable;
 	conn_note_readable(conn);
 }
@@ -226,7 +226,7 @@ void conn_lose(struct conn *conn, const char *why)
 {
 	log_lost(conn, why);
 	if (conn->pg != NULL && (conn->state != CONN_READY || conn->silence > SILENT_TURNS))
-		db_hosts_next(&conn->place->hosts, conn->pg);
+		db_hosts_next(&conn->site->hosts, conn->pg);
 	if (conn->state == CONN_READY && clock_passed(clock_ms(), conn->ready_since, STABLE_MS))
 		conn->pause_ms = PAUSE_MIN_MS;
 	conn_move(conn, CONN_PAUSED);
@@ -477,11 +477,11 @@ void conn_sync(struct conn *conn)
 		event_add(&conn->writable, NULL);
 }
 
-void conn_init(struct conn *conn, struct db_place *place, const struct conn_user *user)
+void conn_init(struct conn *conn, struct db_site *site, const struct conn_user *user)
 {
-	struct db_shared *shared = place->shared;
+	struct db_shared *shared = site->shared;
 
-	*conn = (struct conn){.shared = shared, .place = place, .user = user, .pause_ms = PAUSE_MIN_MS};
+	*conn = (struct conn){.shared = shared, .site = site, .user = user, .pause_ms = PAUSE_MIN_MS};
 	event_assign(&conn->readable, shared->base, -1, EV_READ, conn_on_socket, conn);
 	event_assign(&conn->writable, shared->base, -1, EV_WRITE, conn_on_socket, conn);
 	event_assign(&conn->timer, shared->base, -1, 0, conn_on_timer, conn);

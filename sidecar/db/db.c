@@ -24,8 +24,8 @@ static void balance(struct db *db)
 {
 	if (!has_standby(db))
 		return;
-	place_balance(&db->primary);
-	place_balance(&db->standby);
+	site_balance(&db->primary);
+	site_balance(&db->standby);
 }
 
 /* Fails what has waited too long, and comes back as long as something waits. */
@@ -37,12 +37,12 @@ static void sweep(struct db *db)
 
 	balance(db);
 	waiting = batcher_sweep(&db->deferred, now) || waiting;
-	waiting = place_sweep(&db->primary, now) || waiting;
+	waiting = site_sweep(&db->primary, now) || waiting;
 	waiting = conn_pool_sweep(&db->slow, now) || waiting;
 	waiting = conn_pool_sweep(&db->imports, now) || waiting;
 	waiting = conn_pool_sweep(&db->consumers, now) || waiting;
 	if (has_standby(db))
-		waiting = place_sweep(&db->standby, now) || waiting;
+		waiting = site_sweep(&db->standby, now) || waiting;
 	shared_note_queues(&db->shared);
 	if (waiting && !event_pending(&db->sweep, EV_TIMEOUT, NULL))
 		event_add(&db->sweep, &pause);
@@ -61,7 +61,7 @@ static void leave_standbys(struct db *db)
 	if (!db->shared.primary_found)
 		return;
 	db->shared.primary_found = false;
-	place_leave_standbys(&db->primary);
+	site_leave_standbys(&db->primary);
 }
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)
@@ -75,12 +75,12 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 	balance(db);
 	batcher_send(&db->batcher);
 	batcher_send(&db->deferred);
-	place_send(&db->primary);
+	site_send(&db->primary);
 	conn_pool_send(&db->slow);
 	conn_pool_send(&db->imports);
 	conn_pool_send(&db->consumers);
 	if (has_standby(db))
-		place_send(&db->standby);
+		site_send(&db->standby);
 	shared_note_queues(&db->shared);
 	if (!event_pending(&db->sweep, EV_TIMEOUT, NULL))
 		sweep(db);
@@ -105,20 +105,20 @@ bool db_check_conninfo(const char *setting, const char *conninfo, const char *fi
 	return right;
 }
 
-/* What goes to --database needs that place first.  False: out of memory. */
-static bool init_places(struct db *db, const char *conninfo)
+/* What goes to --database needs that site first.  False: out of memory. */
+static bool init_sites(struct db *db, const char *conninfo)
 {
 	const char *standby = db->shared.config->read_database;
-	bool ok = place_init(&db->primary, &db->shared, conninfo, false);
+	bool ok = site_init(&db->primary, &db->shared, conninfo, false);
 
 	batcher_init(&db->batcher, &db->primary, &batcher_append_user, &db->deferred);
 	batcher_init(&db->deferred, &db->primary, &batcher_deferred_user, &db->deferred);
 	if (!ok || standby == NULL)
 		return ok;
-	if (!place_init(&db->standby, &db->shared, standby, true))
+	if (!site_init(&db->standby, &db->shared, standby, true))
 		return false;
-	place_pair(&db->primary, &db->standby);
-	place_pair(&db->standby, &db->primary);
+	site_pair(&db->primary, &db->standby);
+	site_pair(&db->standby, &db->primary);
 	return true;
 }
 
@@ -126,7 +126,7 @@ struct db *db_new(struct event_base *base, const struct config *config, const ch
 				  struct stats *stats)
 {
 	struct db *db = calloc(1, sizeof(*db));
-	struct db_place *primary;
+	struct db_site *primary;
 	struct db_shared *shared;
 
 	if (db == NULL)
@@ -142,7 +142,7 @@ struct db *db_new(struct event_base *base, const struct config *config, const ch
 	shared->appends = &db->batcher.conn;
 	event_assign(&shared->turn, base, -1, 0, on_turn, db);
 	event_assign(&db->sweep, base, -1, 0, on_sweep, db);
-	if (!init_places(db, conninfo) || !conn_pool_init(&db->slow, primary, &slow_pool_user, 1, SLOW_DEPTH) ||
+	if (!init_sites(db, conninfo) || !conn_pool_init(&db->slow, primary, &slow_pool_user, 1, SLOW_DEPTH) ||
 		!conn_pool_init(&db->imports, primary, &import_pool_user, 1, SLOW_DEPTH) ||
 		!conn_pool_init(&db->consumers, primary, &consume_pool_user, CONSUME_CONNECTIONS, SLOW_DEPTH))
 	{
@@ -164,8 +164,8 @@ void db_close(struct db *db)
 	conn_pool_free(&db->slow);
 	conn_pool_free(&db->imports);
 	conn_pool_free(&db->consumers);
-	place_free(&db->primary);
-	place_free(&db->standby);
+	site_free(&db->primary);
+	site_free(&db->standby);
 	event_del(&db->shared.turn);
 	event_del(&db->sweep);
 }
@@ -220,7 +220,7 @@ bool db_readable(const struct db *db)
 
 bool db_reads_from_standby(const struct db *db)
 {
-	return place_readable(&db->standby) > 0;
+	return site_readable(&db->standby) > 0;
 }
 
 bool db_has_standby(const struct db *db)
@@ -248,7 +248,7 @@ bool db_idle(const struct db *db)
 /* The pool of a statement that goes to --database. */
 static struct conn_pool *pool_at_primary(struct db *db, const struct db_statement_info *statement)
 {
-	struct conn_pool *pool = place_pool(&db->primary, statement->role);
+	struct conn_pool *pool = site_pool(&db->primary, statement->role);
 
 	if (pool != NULL)
 		return pool;
@@ -263,10 +263,10 @@ static struct conn_pool *pool_at_primary(struct db *db, const struct db_statemen
 	}
 }
 
-/* What is bound to a session of the other place goes there, whether it is there still or not. */
+/* What is bound to a session of the other site goes there, whether it is there still or not. */
 static struct conn_pool *pool_of(struct db *db, const struct db_statement_info *statement, uint64_t seat)
 {
-	struct conn_pool *standby = has_standby(db) ? place_pool(&db->standby, statement->role) : NULL;
+	struct conn_pool *standby = has_standby(db) ? site_pool(&db->standby, statement->role) : NULL;
 
 	if (standby != NULL && !db_is_of_primary(statement) &&
 		(seat > DB_AT_PRIMARY || (seat == DB_ANYWHERE && conn_pool_is_there(standby))))

@@ -12,7 +12,7 @@
  *     settle.c      answers to requests
  *     park.c        requests whose stream another session holds locked
  *     cancel.c      ends a statement that is not waited for any more
- *     place.c       where reads are answered
+ *     site.c       where reads are answered
  *     standby.c     which server of it will do
  *     hold.c        how long a batch may gather when nothing is in flight
  *     frame.c       reads frames: which streams a request appends to, and the verdicts
@@ -54,7 +54,7 @@
 /* ---- shared.c ------------------------------------------------------------ */
 
 struct conn;
-struct db_place;
+struct db_site;
 struct query;
 
 STAILQ_HEAD(query_queue, query);
@@ -68,7 +68,7 @@ struct db_shared
 	bool pooled;		 /* sessions are lent for single transactions */
 	bool closing;
 	_Atomic bool ready;			/* the append connection is up and not silent */
-	_Atomic unsigned readable;	/* connections for reads that are ready and not silent, at any place */
+	_Atomic unsigned readable;	/* connections for reads that are ready and not silent, at any site */
 	unsigned long reconnects;	/* of those for reads */
 	uint64_t sessions;			/* the number of the last one */
 	const struct conn *appends; /* the append connection */
@@ -123,7 +123,7 @@ struct conn_user
 struct conn
 {
 	struct db_shared *shared;
-	struct db_place *place;
+	struct db_site *site;
 	const struct conn_user *user;
 	enum conn_state state;
 	PGconn *pg;
@@ -139,12 +139,12 @@ struct conn
 	bool outage_logged, reason_logged;
 	uint64_t session; /* its number: no other one that was ever ready has it, nor DB_AT_PRIMARY */
 	bool was_ready;	  /* ever */
-	bool counted;	  /* among place.readable */
+	bool counted;	  /* among site.readable */
 	PGresult *result; /* of the oldest in flight, until its sync: the first error, else the first one */
 	uint64_t bytes_in, bytes_out; /* of results and parameters */
 };
 
-void conn_init(struct conn *conn, struct db_place *place, const struct conn_user *user);
+void conn_init(struct conn *conn, struct db_site *site, const struct conn_user *user);
 void conn_open(struct conn *conn);	/* does nothing unless unused */
 void conn_close(struct conn *conn); /* for good; runs no callback */
 void conn_lose(struct conn *conn, const char *why);
@@ -220,7 +220,7 @@ bool conn_is_at_standby(const struct conn *conn);
 /* Whether it was to a standby, which is one no more. */
 bool conn_is_promoted(const struct conn *conn);
 
-/* It counts among those that are readable at its place now, or no more: where reads go is told. */
+/* It counts among those that are readable at its site now, or no more: where reads go is told. */
 void conn_note_readable(const struct conn *conn);
 
 /* ---- hold.c ------------------------------------------------------------ */
@@ -261,7 +261,7 @@ struct batcher
 	size_t nparts;
 };
 
-void batcher_init(struct batcher *batcher, struct db_place *primary, const struct conn_user *user,
+void batcher_init(struct batcher *batcher, struct db_site *primary, const struct conn_user *user,
 				  struct batcher *deferred);
 void batcher_free(struct batcher *batcher); /* fails what waits */
 void batcher_send(struct batcher *batcher);
@@ -324,8 +324,8 @@ struct pooled_conn
 
 struct conn_pool
 {
-	struct db_place *place;
-	struct conn_pool *other; /* of the same role at the other place; NULL: there is none */
+	struct db_site *site;
+	struct conn_pool *other; /* of the same role at the other site; NULL: there is none */
 	struct pooled_conn *conns;
 	unsigned nconns;
 	unsigned depth; /* most requests in flight on one connection */
@@ -336,7 +336,7 @@ struct conn_pool
 
 struct query_order;
 
-bool conn_pool_init(struct conn_pool *pool, struct db_place *place, const struct conn_user *user,
+bool conn_pool_init(struct conn_pool *pool, struct db_site *site, const struct conn_user *user,
 					unsigned nconns, unsigned depth);
 void conn_pool_open(struct conn_pool *pool);
 void conn_pool_free(struct conn_pool *pool); /* fails what waits */
@@ -374,21 +374,21 @@ struct watch
 	char asker[24]; /* a number of its own */
 };
 
-void watch_init(struct watch *watch, struct db_place *place);
+void watch_init(struct watch *watch, struct db_site *site);
 void watch_open(struct watch *watch);
 void watch_send(struct watch *watch);
 void watch_free(struct watch *watch); /* a wait that is under way ends without a callback */
 
-/* ---- place.c ------------------------------------------------------------- */
+/* ---- site.c ------------------------------------------------------------- */
 
 /*
  * Where reads are answered: at --database, to which all else goes, too, or at --read-database.  Owned by
  * struct db.
  */
-struct db_place
+struct db_site
 {
 	struct db_shared *shared;
-	char *conninfo;		   /* NULL: there is no such place */
+	char *conninfo;		   /* NULL: there is no such site */
 	bool standby;		   /* it is --read-database: only standbys will do */
 	struct db_hosts hosts; /* which one the next attempt begins with */
 	bool several_hosts;	   /* reads too must then ask for the primary, or they may miss the newest appends */
@@ -399,34 +399,34 @@ struct db_place
 };
 
 /* False: out of memory. */
-bool place_init(struct db_place *place, struct db_shared *shared, const char *conninfo, bool standby);
-void place_free(struct db_place *place); /* fails what waits */
-void place_send(struct db_place *place);
-bool place_sweep(struct db_place *place, uint64_t now); /* true: something still waits */
+bool site_init(struct db_site *site, struct db_shared *shared, const char *conninfo, bool standby);
+void site_free(struct db_site *site); /* fails what waits */
+void site_send(struct db_site *site);
+bool site_sweep(struct db_site *site, uint64_t now); /* true: something still waits */
 /* Now that the appends have found the primary. */
-void place_leave_standbys(struct db_place *place);
+void site_leave_standbys(struct db_site *site);
 /* The pool of a role; NULL: such statements go nowhere else than to --database. */
-struct conn_pool *place_pool(struct db_place *place, enum db_role role);
+struct conn_pool *site_pool(struct db_site *site, enum db_role role);
 /* From any thread. */
-static inline unsigned place_readable(const struct db_place *place)
+static inline unsigned site_readable(const struct db_site *site)
 {
-	return atomic_load(&place->readable);
+	return atomic_load(&site->readable);
 }
 
 /* Whether reads wait there for a position. */
-static inline bool place_has_behind(const struct db_place *place)
+static inline bool site_has_behind(const struct db_site *site)
 {
-	return place->reads.behind.count + place->exports.behind.count + place->lists.behind.count > 0;
+	return site->reads.behind.count + site->exports.behind.count + site->lists.behind.count > 0;
 }
 
 /* What waits at the one may go to the other. */
-void place_pair(struct db_place *one, struct db_place *other);
-void place_balance(struct db_place *place);
+void site_pair(struct db_site *one, struct db_site *other);
+void site_balance(struct db_site *site);
 
-/* Where a request was answered, as a place that one that belongs to it can be bound to. */
+/* Where a request was answered, as a site that one that belongs to it can be bound to. */
 static inline uint64_t conn_seat(const struct conn *conn)
 {
-	return conn->place->standby ? conn->session : DB_AT_PRIMARY;
+	return conn->site->standby ? conn->session : DB_AT_PRIMARY;
 }
 
 /* ---- db.c ---------------------------------------------------------------- */
@@ -438,7 +438,7 @@ struct db
 	struct batcher batcher;
 	struct batcher deferred; /* requests that met a locked stream: they wait here and hold up no others */
 	struct conn_pool slow, imports, consumers;
-	struct db_place primary, standby;
+	struct db_site primary, standby;
 };
 
 #endif

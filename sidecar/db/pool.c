@@ -1,7 +1,7 @@
 /*
  * pool.c: reads, namespace calls, imports and exports; see internal.h.
  *
- * A pool is a few connections of one role to one place and the list of requests that wait for one.  Reads are
+ * A pool is a few connections of one role to one site and the list of requests that wait for one.  Reads are
  * pipelined, those of a loop turn with one sync; a request goes to the connection with the fewest in flight,
  * or to that of its session.  The other pools are one connection each, opened when first needed, with one
  * request in flight, so that a lost connection leaves only that one in doubt.
@@ -188,7 +188,7 @@ void conn_pool_send(struct conn_pool *pool)
 		struct pooled_conn *to = seat_of(pool, query, &gone);
 
 		if (gone)
-			query_settle_gone(pool->place->shared, query);
+			query_settle_gone(pool->site->shared, query);
 		else if (to == NULL)
 			query_push(&rest, query);
 		else
@@ -240,7 +240,7 @@ static bool is_other_there(const struct conn_pool *pool)
 /* A namespace that a standby does not have may be one that it does not have yet. */
 static bool is_too_new(const struct conn_pool *pool, const struct query *query, const PGresult *result)
 {
-	return pool->place->standby && !is_bound(query) &&
+	return pool->site->standby && !is_bound(query) &&
 		   result_has_sqlstate(result, SQLSTATE_NAMESPACE_NOT_FOUND) && is_other_there(pool);
 }
 
@@ -300,13 +300,13 @@ bool conn_pool_is_there(const struct conn_pool *pool)
 {
 	uint64_t now = clock_ms();
 
-	if (place_readable(pool->place) == 0)
+	if (site_readable(pool->site) == 0)
 		return false;
 	for (unsigned i = 0; i < pool->nconns; i++)
 	{
 		const struct conn *conn = &pool->conns[i].conn;
 
-		/* Where others of its place are, one that was not needed yet will be. */
+		/* Where others of its site are, one that was not needed yet will be. */
 		if (conn->state == CONN_READY
 				? !conn_is_silent(conn)
 				: conn->state == CONN_UNUSED || !clock_passed(now, conn->down_since, ABSENT_MS))
@@ -320,7 +320,7 @@ bool conn_pool_sweep(struct conn_pool *pool, uint64_t now)
 	struct query_list waiting;
 	struct query *query;
 
-	reach_retry(pool, now, !pool->place->watch.sent);
+	reach_retry(pool, now, !pool->site->watch.sent);
 	if (conn_pool_is_ready(pool) || STAILQ_EMPTY(&pool->waiting.queries))
 		return pool->behind.count > 0;
 	query_list_init(&waiting);
@@ -328,14 +328,14 @@ bool conn_pool_sweep(struct conn_pool *pool, uint64_t now)
 	while ((query = query_pop(&waiting)) != NULL)
 	{
 		if (query->deadline <= now)
-			query_settle_unavailable(pool->place->shared, query);
+			query_settle_unavailable(pool->site->shared, query);
 		else
 			query_push(&pool->waiting, query);
 	}
 	return !STAILQ_EMPTY(&pool->waiting.queries) || pool->behind.count > 0;
 }
 
-/* Those that may be answered at either place go to the other pool. */
+/* Those that may be answered at either site go to the other pool. */
 static void hand_over(struct conn_pool *from, struct conn_pool *to)
 {
 	struct query_list all;
@@ -349,7 +349,7 @@ static void hand_over(struct conn_pool *from, struct conn_pool *to)
 		bool free = query->reading.seat == DB_ANYWHERE;
 
 		if (free)
-			reach_move(from->place->shared, query);
+			reach_move(from->site->shared, query);
 		query_push(free ? &to->waiting : &from->waiting, query);
 	}
 }
@@ -378,7 +378,7 @@ static bool conn_pool_writes(const struct conn_pool *pool)
 static bool has_room(const struct conn_pool *pool, const struct query *query)
 {
 	return query->frame != NULL || (pool->waiting.count + pool->behind.count < pool->most_waiting &&
-									shared_has_room(pool->place->shared, query_bytes(query)));
+									shared_has_room(pool->site->shared, query_bytes(query)));
 }
 
 /* After a long outage a new request isn't worth the wait that the others had. */
@@ -386,12 +386,12 @@ static bool is_hopeless(const struct conn_pool *pool, uint64_t now)
 {
 	return !conn_pool_is_ready(pool) &&
 		   (conn_outage_is_long(&pool->conns[0].conn, now) ||
-			(conn_pool_writes(pool) && conn_outage_is_long(pool->place->shared->appends, now)));
+			(conn_pool_writes(pool) && conn_outage_is_long(pool->site->shared->appends, now)));
 }
 
 bool conn_pool_ask(struct conn_pool *pool, const struct query_order *order)
 {
-	struct db_shared *shared = pool->place->shared;
+	struct db_shared *shared = pool->site->shared;
 	struct query *query = query_new(shared, order);
 	uint64_t now = clock_ms();
 
@@ -424,12 +424,12 @@ void conn_pool_leave_standbys(struct conn_pool *pool)
 
 /* ---- life --------------------------------------------------------------------------- */
 
-bool conn_pool_init(struct conn_pool *pool, struct db_place *place, const struct conn_user *user,
+bool conn_pool_init(struct conn_pool *pool, struct db_site *site, const struct conn_user *user,
 					unsigned nconns, unsigned depth)
 {
-	size_t queue = (size_t)place->shared->config->queue_requests;
+	size_t queue = (size_t)site->shared->config->queue_requests;
 
-	*pool = (struct conn_pool){.place = place, .depth = depth, .most_waiting = queue};
+	*pool = (struct conn_pool){.site = site, .depth = depth, .most_waiting = queue};
 	query_list_init(&pool->waiting);
 	query_list_init(&pool->behind);
 	if (user->role == DB_ROLE_SLOW || user->role == DB_ROLE_LIST)
@@ -440,7 +440,7 @@ bool conn_pool_init(struct conn_pool *pool, struct db_place *place, const struct
 	pool->nconns = nconns;
 	for (unsigned i = 0; i < nconns; i++)
 	{
-		conn_init(&pool->conns[i].conn, place, user);
+		conn_init(&pool->conns[i].conn, site, user);
 		pool->conns[i].pool = pool;
 		query_list_init(&pool->conns[i].flying);
 	}
@@ -464,7 +464,7 @@ void conn_pool_free(struct conn_pool *pool)
 	}
 	query_prepend(&pool->waiting, &pool->behind);
 	while ((query = query_pop(&pool->waiting)) != NULL)
-		query_settle_unavailable(pool->place->shared, query);
+		query_settle_unavailable(pool->site->shared, query);
 	free(pool->conns);
 	pool->conns = NULL;
 	pool->nconns = 0;

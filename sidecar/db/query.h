@@ -77,7 +77,7 @@ void reach_queue(struct conn *conn, struct query *query);
  */
 void reach_take(struct conn_pool *pool, const struct conn *conn, struct query *query, PGresult *result,
 				bool other);
-/* It goes to the other place, where it must not wait as long. */
+/* It goes to the other site, where it must not wait as long. */
 void reach_move(const struct db_shared *shared, struct query *query);
 /* Those that wait are asked again: all, or those whose time is over. */
 void reach_retry(struct conn_pool *pool, uint64_t now, bool all);

@@ -71,7 +71,7 @@ void reach_move(const struct db_shared *shared, struct query *query)
 static void wait_behind(struct conn_pool *pool, struct query *query)
 {
 	query_push(&pool->behind, query);
-	watch_open(&pool->place->watch);
+	watch_open(&pool->site->watch);
 }
 
 void reach_take(struct conn_pool *pool, const struct conn *conn, struct query *query, PGresult *result,
@@ -80,7 +80,7 @@ void reach_take(struct conn_pool *pool, const struct conn *conn, struct query *q
 	bool reached = PQgetvalue(result, 0, REACH_REACHED)[0] == 't';
 	bool beyond = PQgetvalue(result, 0, REACH_BEYOND)[0] == 't';
 	int64_t position = strtoll(PQgetvalue(result, 0, REACH_POSITION), NULL, 10);
-	bool elsewhere = other && pool->place->standby && query->reading.seat == DB_ANYWHERE;
+	bool elsewhere = other && pool->site->standby && query->reading.seat == DB_ANYWHERE;
 
 	PQclear(result);
 	query->checking = false;
@@ -111,5 +111,5 @@ void reach_retry(struct conn_pool *pool, uint64_t now, bool all)
 	query_prepend(&behind, &pool->behind);
 	while ((query = query_pop(&behind)) != NULL)
 		query_push(all || query->reach_until <= now ? &pool->waiting : &pool->behind, query);
-	shared_schedule(pool->place->shared);
+	shared_schedule(pool->site->shared);
 }

@@ -21,7 +21,7 @@ const char db_setup_sql[] = "SELECT set_config('search_path', 'pg_catalog, pg_te
  */
 PGconn *conn_start(const struct conn *conn)
 {
-	const struct db_place *place = conn->place;
+	const struct db_site *site = conn->site;
 	bool primary = conn_wants_primary(conn);
 	const char *keywords[] = {"fallback_application_name",
 							  "target_session_attrs",
@@ -36,18 +36,18 @@ PGconn *conn_start(const struct conn *conn)
 							  "port",
 							  NULL};
 	const char *values[] = {"millrace",
-							place->standby ? "standby"
-							: primary	   ? "read-write"
-										   : "any",
+							site->standby ? "standby"
+							: primary	  ? "read-write"
+										  : "any",
 							"10000",
 							"10",
 							"5",
 							"3",
-							place->conninfo,
+							site->conninfo,
 							"UTF8",
-							place->hosts.host,
-							place->hosts.hostaddr,
-							place->hosts.port,
+							site->hosts.host,
+							site->hosts.hostaddr,
+							site->hosts.port,
 							NULL};
 
 	return PQconnectStartParams(keywords, values, 1);

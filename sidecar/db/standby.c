@@ -1,5 +1,5 @@
 /*
- * standby.c: which server of its place a connection must lead to (see internal.h).
+ * standby.c: which server of its site a connection must lead to (see internal.h).
  *
  * At --database reads go to the server that takes the appends, or a client would not find what it has just
  * written.  Where several hosts are named, libpq is asked for the one that takes writes.  At --read-database
@@ -25,7 +25,7 @@ bool conn_is_at_standby(const struct conn *conn)
 
 bool conn_is_promoted(const struct conn *conn)
 {
-	return conn->place->standby && says(conn, "off");
+	return conn->site->standby && says(conn, "off");
 }
 
 bool conn_wants_primary(const struct conn *conn)
@@ -34,8 +34,7 @@ bool conn_wants_primary(const struct conn *conn)
 	bool reads =
 		role == DB_ROLE_READ || role == DB_ROLE_EXPORT || role == DB_ROLE_LIST || role == DB_ROLE_WATCH;
 
-	return !conn->place->standby &&
-		   (!reads || conn->place->several_hosts || atomic_load(&conn->shared->ready));
+	return !conn->site->standby && (!reads || conn->site->several_hosts || atomic_load(&conn->shared->ready));
 }
 
 bool conn_misses_server(const struct conn *conn)
@@ -45,12 +44,12 @@ bool conn_misses_server(const struct conn *conn)
 
 void conn_note_readable(const struct conn *conn)
 {
-	const struct db_place *place = conn->place;
-	unsigned readable = place_readable(place);
+	const struct db_site *site = conn->site;
+	unsigned readable = site_readable(site);
 
-	if (!place->standby || place->shared->closing)
+	if (!site->standby || site->shared->closing)
 		return;
-	stats_set(&place->shared->stats->standby, readable > 0);
+	stats_set(&site->shared->stats->standby, readable > 0);
 	if (readable == 0)
 		log_warning("reads go to the primary: there is no connection for them to a standby any more");
 	else if (readable == 1 && conn->counted)

@@ -53,7 +53,7 @@ static void finish(struct watch *watch, enum db_watch_end end)
 	watch->sent = false;
 	watch->done = NULL;
 	watch->heard = end == DB_WATCH_TOLD;
-	watch->conn.place->told = true;
+	watch->conn.site->told = true;
 	shared_schedule(watch->conn.shared);
 	if (done != NULL)
 		done(watch->arg, end);
@@ -66,7 +66,7 @@ void watch_send(struct watch *watch)
 	const char *const params[] = {watch->asker, watch->heard ? "true" : "false", timeout};
 
 	if (watch->sent || conn->state != CONN_READY ||
-		(watch->done == NULL && (watch->refused || !place_has_behind(conn->place))))
+		(watch->done == NULL && (watch->refused || !site_has_behind(conn->site))))
 		return;
 	snprintf(timeout, sizeof(timeout), "%d", DB_WATCH_MS);
 	if (!PQsendQueryParams(conn->pg, "CALL millrace.wait_for_commits($1::bigint, $2::boolean, $3::int)", 3,
@@ -118,8 +118,8 @@ void watch_open(struct watch *watch)
 /* Of the server that answers reads now, or of the primary. */
 static struct watch *watch_at(struct db *db, enum db_watched which)
 {
-	return which == DB_WATCH_READS && place_readable(&db->standby) > 0 ? &db->standby.watch
-																	   : &db->primary.watch;
+	return which == DB_WATCH_READS && site_readable(&db->standby) > 0 ? &db->standby.watch
+																	  : &db->primary.watch;
 }
 
 bool db_watch(struct db *db, enum db_watched which, db_watch_done done, void *arg)
@@ -142,11 +142,11 @@ bool db_is_watching(struct db *db, enum db_watched which)
 		   !clock_passed(clock_ms(), watch->sent_ms, DB_WATCH_MS + GRACE_MS);
 }
 
-void watch_init(struct watch *watch, struct db_place *place)
+void watch_init(struct watch *watch, struct db_site *site)
 {
 	int64_t asker = 0;
 
-	conn_init(&watch->conn, place, place->standby ? &standby_watch_user : &watch_user);
+	conn_init(&watch->conn, site, site->standby ? &standby_watch_user : &watch_user);
 	/*
 	 * Behind a pooler other clients may have the session in between: then each wait is a new asker's, and
 	 * ends at once.
