@@ -48,10 +48,10 @@ static void settle_not_yet(struct db_shared *shared, struct query *query, int64_
 	char message[160], details[80];
 	struct db_reply reply = {.status = DB_NOT_YET, .error = {.hint = ""}};
 
-	snprintf(message, sizeof(message),
-			 beyond ? "minPosition %" PRId64 " was not given to any message, the last one has %" PRId64
-					: "minPosition %" PRId64 " is not reached: all is known up to %" PRId64,
-			 query->reading.min_position, position);
+	snprintf(message, sizeof(message), "minPosition %" PRId64 " %s %" PRId64, query->reading.min_position,
+			 beyond ? "was not given to any message; all is known up to"
+					: "is not reached; all is known up to",
+			 position);
 	snprintf(details, sizeof(details), "{\"minPosition\":%" PRId64 ",\"position\":%" PRId64 "}",
 			 query->reading.min_position, position);
 	reply.error.message = message;
