@@ -1,6 +1,7 @@
 /*
  * calls_feed.c: the statements of subscriptions; see calls.h.
  */
+#include "db/calls_feed.h"
 #include "db/statement.h"
 
 /* ---- what is new ----------------------------------------------------------------------------- */

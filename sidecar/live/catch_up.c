@@ -15,7 +15,7 @@
 
 #include "base/cloudevent.h"
 #include "base/log.h"
-#include "db/calls.h"
+#include "db/calls_feed.h"
 #include "http/http.h"
 #include "http/sse.h"
 #include "live/head.h"

@@ -8,22 +8,20 @@
  * its state: whether the namespace is still the same one and the token may still read it.
  *
  * A listener that wants to follow from a little below the feed's position (it moved on while the listener
- * read up to it) joins at the next question, which then begins that much lower; what the other followers have
- * already is not handed to them again.
+ * read up to it) joins at the next question, which begins that much lower; what others have is not handed to
+ * them again.
  *
  * When a connection to Postgres was lost and is back, the feed begins anew.  Its position may come from
  * messages that were not committed, and whose positions a crashed Postgres gives out again.
  *
  * All that a feed and its listeners read is read where its position comes from: at the primary, or in one
- * session with a standby: at another one, which is behind, what is below the position would seem not to be
- * there.  When that is gone the feed begins anew elsewhere, perhaps below what its listeners were told.
+ * session with a standby: another one that is behind would seem to lack what is below the position.  When
+ * that is gone the feed begins anew elsewhere, perhaps below what its listeners were told.
  */
 #include "live/feed.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "db/db.h"
@@ -42,7 +40,6 @@
 #define WAITERS_AT_ONCE 4
 
 static void feed_ask(struct feed *feed);
-
 /* ---- the life of a feed --------------------------------------------------------- */
 
 static void feed_close(struct feed *feed)
@@ -494,21 +491,6 @@ void feed_detach(struct listener *listener)
 	listeners_let_go(listener);
 	if (feed->nlisteners == 0)
 		feed_close(feed);
-}
-
-struct db *feed_db(const struct listener *listener)
-{
-	return listener->feed->place->db;
-}
-
-int64_t feed_position(const struct listener *listener)
-{
-	return listener->feed->position;
-}
-
-uint64_t feed_seat(const struct listener *listener)
-{
-	return listener->feed->seat;
 }
 
 bool feed_is_sure(const struct listener *listener)

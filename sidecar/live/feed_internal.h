@@ -20,7 +20,7 @@
 #include <event2/event_struct.h>
 
 #include "base/buf.h"
-#include "db/calls.h"
+#include "db/calls_feed.h"
 #include "live/feed.h"
 #include "places/places.h"
 #include "live/wakes.h"

@@ -38,3 +38,18 @@ void feed_release(struct listener *listener)
 {
 	listeners_release(listener->feed, UINT32_MAX);
 }
+
+struct db *feed_db(const struct listener *listener)
+{
+	return listener->feed->place->db;
+}
+
+int64_t feed_position(const struct listener *listener)
+{
+	return listener->feed->position;
+}
+
+uint64_t feed_seat(const struct listener *listener)
+{
+	return listener->feed->seat;
+}

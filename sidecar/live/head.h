@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "db/calls.h"
+#include "db/calls_feed.h"
 
 /* Where a subscription is. */
 struct subscribe_place

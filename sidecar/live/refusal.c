@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/errors.h"
-#include "db/calls.h"
+#include "db/calls_feed.h"
 #include "http/http.h"
 #include "http/sse.h"
 #include "live/params.h"
