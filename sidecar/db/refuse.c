@@ -68,8 +68,8 @@ static void go_through(struct batcher *batcher, db_refused refused, void *arg)
 			batch_recycle(batcher, batch);
 		}
 	}
-	TAILQ_FOREACH(batch, &batcher->gathering, link)
-	refuse_each(shared, batch, refused, arg);
+	for (batch = TAILQ_FIRST(&batcher->gathering); batch != NULL; batch = TAILQ_NEXT(batch, link))
+		refuse_each(shared, batch, refused, arg);
 }
 
 void db_on_return(struct db *db, void (*returned)(void *arg), void *arg)

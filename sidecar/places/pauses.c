@@ -271,7 +271,7 @@ void pauses_look(struct places *places)
 {
 	struct place_pause *pause;
 
-	TAILQ_FOREACH(pause, &places->pauses, link)
+	for (pause = TAILQ_FIRST(&places->pauses); pause != NULL; pause = TAILQ_NEXT(pause, link))
 	{
 		if (pause->asked == NULL)
 			event_add(&pause->timer, &at_once);
@@ -284,7 +284,7 @@ static struct place_pause *find(const struct places *places, const char *name)
 {
 	struct place_pause *pause;
 
-	TAILQ_FOREACH(pause, &places->pauses, link)
+	for (pause = TAILQ_FIRST(&places->pauses); pause != NULL; pause = TAILQ_NEXT(pause, link))
 	{
 		if (strcmp(pause->name, name) == 0)
 			return pause;
@@ -381,7 +381,7 @@ static struct place_wait *any_wait(const struct places *places)
 {
 	struct place_pause *pause;
 
-	TAILQ_FOREACH(pause, &places->pauses, link)
+	for (pause = TAILQ_FIRST(&places->pauses); pause != NULL; pause = TAILQ_NEXT(pause, link))
 	{
 		if (!TAILQ_EMPTY(&pause->waits))
 			return TAILQ_FIRST(&pause->waits);

@@ -142,7 +142,7 @@ static bool is_known(const struct sweeper *sweeper, const char *name)
 {
 	const struct swept *swept;
 
-	TAILQ_FOREACH(swept, &sweeper->due, link)
+	for (swept = TAILQ_FIRST(&sweeper->due); swept != NULL; swept = TAILQ_NEXT(swept, link))
 	{
 		if (swept->db == sweeper->place->db && strcmp(swept->name, name) == 0)
 			return true;
