@@ -168,15 +168,14 @@ static bool check_token(const struct config *config, struct buf *error)
 static bool check_settings(struct server *server, struct buf *error)
 {
 	const struct config *config = &server->config;
-	bool right =
-		check_token(config, error) && certificate_read(config, &server->shared.tls, error) &&
-		(config->directory == NULL ||
-		 db_check_conninfo("directory", config->directory, config->directory_file, error)) &&
-		(config->database == NULL
-			 ? embedded_check_programs(config, error)
-			 : db_check_conninfo("database", config->database, config->database_file, error)) &&
-		(config->read_database == NULL ||
-		 db_check_conninfo("read-database", config->read_database, config->read_database_file, error));
+	bool right = check_token(config, error) && certificate_read(config, &server->shared.tls, error) &&
+				 (config->directory == NULL ||
+				  db_check_conninfo("directory", config->directory, config->directory_file, error)) &&
+				 (config->database == NULL
+					  ? embedded_check_programs(config, error)
+					  : db_check_conninfo("database", config->database, config->database_file, error)) &&
+				 (config->read_database == NULL || db_check_conninfo("read-database", config->read_database,
+																	 config->read_database_file, error));
 
 	server->wrong_settings = !right;
 	return right;

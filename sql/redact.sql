@@ -47,7 +47,7 @@ SELECT * FROM millrace.append('s-1', 'T', '{"secret": "other"}', expected_versio
 SELECT * FROM millrace.append('s-0', 'T', '{"secret": 1}', id => pg_temp.id(1));
 SELECT * FROM millrace.append('s-1', 'U', '{"secret": 1}', id => pg_temp.id(1));
 SELECT * FROM millrace.append('s-0', 'T', '{"secret": "other"}', id => pg_temp.id(4));
--- Only true is the mark.
+-- No append takes the mark, and nothing of it is stored.
 SELECT * FROM millrace.append('m-1', 'T', '{"a": 1}', '{"millrace.redacted": "true"}', id => pg_temp.id(20));
 SELECT * FROM millrace.append('m-1', 'T', '{"a": 2}', id => pg_temp.id(20));
 -- A stream, and a part of one.
