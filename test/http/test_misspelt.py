@@ -137,7 +137,7 @@ def test_our_own_methods_refuse_every_unknown_key(client, call, message):
                        }, "params.expectedVersion is not known; known are stream, message, options"),
      ("category.get", {"category": "c", "options": {"consumerGroup": {"member": 0, "size": 2, "name": "x"}}
                        }, "options.consumerGroup.name is not known; known are member, size"),
-     ("ns.categories", {"category": "c"}, "params.category is not known; there are none"), ])
+     ("ns.categories", {"category": "c"}, "params.category is not known; known are options"), ])
 def test_json_rpc_calls_refuse_every_unknown_key(client, method, params, message):
     error = rpc2(client, method, params)["error"]
     assert (error["code"], error["data"]["code"], error["message"]) == (-32602, "INVALID_REQUEST", message)

@@ -85,7 +85,8 @@ def role(cluster, request):
 # Where you create them, and may remove.
 REFUSED = {
     "ns.create", "ns.delete", "ns.setLimits", "ns.createToken", "ns.revokeToken", "stream.truncate", "stream.remove",
-    "stream.reopen", "messages.remove", "ns.purge", "ns.setRetention", "ns.retention", "ns.sweep", "ns.removals"
+    "stream.reopen", "message.redact", "messages.remove", "ns.purge", "ns.setRetention", "ns.retention", "ns.sweep",
+    "ns.removals"
 }
 CREATES, GIVEN = "The server creates namespaces", "You create the namespaces"
 
