@@ -1,15 +1,16 @@
 #!/bin/bash
 # Patroni 3.0.2 (Debian 12's) with etcd's third interface renews a leader key that has become another node's.
 #
-# First guess: a leader whose lease ran out learns it from update_leader(), as with the second interface, where the key
-#   is replaced only if it still has the node's name.
-# Behaviour: with etcd3 the node that still sees itself as the leader in the view that it has read before gets a new
-#   lease and puts its name into the key without a condition: the other node, which leads by now, is not asked.
+# First guess: a leader whose lease ran out learns it from update_leader(), as with the second interface,
+#   where the key is replaced only if it still has the node's name.
+# Behaviour: with etcd3 the node that still sees itself as the leader in the view that it has read before gets
+#   a new lease and puts its name into the key without a condition: the other node, which leads by now, is not
+#   asked.
 # Output seen:
 #   etcd3: b holds the key, a renews: True, then the key is a's
 #   etcd: b holds the key, a renews: False, then the key is b's
-# Consequence: sidecar/GROWING.md has the machines use `etcd:` and not `etcd3:`; `make test-ha` with etcd3 lost
-#   messages that were acknowledged when a partition healed.
+# Consequence: sidecar/GROWING.md has the machines use `etcd:` and not `etcd3:`; `make test-ha` with etcd3
+#   lost messages that were acknowledged when a partition healed.
 #
 # Needs python3 with venv.  Exit code 1: it is no longer so.
 set -euo pipefail
@@ -31,9 +32,10 @@ python3 -m venv venv
 timeout 300 venv/bin/pip install -q "patroni[etcd,etcd3]==3.0.2" "urllib3<2" "setuptools<80" >pip.log 2>&1
 
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+peer=http://127.0.0.1:0
 server/usr/bin/etcd --enable-v2 --data-dir "$work/data" --listen-client-urls "http://127.0.0.1:$port" \
-	--advertise-client-urls "http://127.0.0.1:$port" --listen-peer-urls http://127.0.0.1:0 \
-	--initial-advertise-peer-urls http://127.0.0.1:0 --initial-cluster default=http://127.0.0.1:0 >etcd.log 2>&1 &
+	--advertise-client-urls "http://127.0.0.1:$port" --listen-peer-urls "$peer" \
+	--initial-advertise-peer-urls "$peer" --initial-cluster "default=$peer" >etcd.log 2>&1 &
 etcd=$!
 
 cat >trial.py <<'END'
@@ -45,7 +47,8 @@ from patroni.dcs import get_dcs
 
 def node(interface, name):
     return get_dcs({
-        "scope": interface, "name": name, "namespace": "/trial", "ttl": 20, "loop_wait": 10, "retry_timeout": 10,
+        "scope": interface, "name": name, "namespace": "/trial", "ttl": 20, "loop_wait": 10,
+        "retry_timeout": 10,
         interface: {"host": f"127.0.0.1:{sys.argv[2]}"}
     })
 
