@@ -223,7 +223,7 @@ static bool workers_ready(const struct server *server)
 {
 	for (unsigned i = 0; i < server->nworkers; i++)
 	{
-		if (!worker_ready(server->workers[i]))
+		if (!worker_ready(server->workers[i]) || !worker_readable(server->workers[i]))
 			return false;
 	}
 	return true;

@@ -351,7 +351,7 @@ def test_a_restart_of_postgres_is_counted_and_the_metrics_answer_meanwhile(clust
                 "both connections", 60)
     assert back("millrace_postgres_connections", role="append") == 2
     find(server, lambda metrics: metrics("millrace_scrape_postgres_success") == 1, "Postgres to answer")
-    assert server.admin().request("GET", "/ready").status == 200
+    wait_until(lambda: server.admin().request("GET", "/ready").status == 200, "all connections")
 
 
 def sessions(server, cluster):
