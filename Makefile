@@ -139,10 +139,11 @@ test-decisions: ## appends on condition by clients of all kinds: whether each de
 	@$(MAKE) --no-print-directory install
 	@$(PYTHON) test/decisions.py $(ARGS)
 
-test-move: ## a million messages go to another cluster while eight write and four follow, some minutes
+test-move: ## moves killed at every step; a million messages go while eight write and four follow, ten minutes
 #@ make test-move [ARGS='--messages 1000000 --back']
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory install
+	@MOVE_STEPS=all $(PYTHON) test/run.py -k test_moves
 	@$(PYTHON) test/moving.py $(ARGS)
 
 test-retention: ## sweeps beside load, archives that are killed, secrets that are to be gone, 15 minutes

@@ -29,7 +29,8 @@ SANITIZED_POSTGRES = os.environ.get("SANITIZED_POSTGRES", "/var/tmp/millrace-san
 REPORTS = None  # with SAN=1: the folder where a process that a sanitizer ends says why
 # Not those that look into sockets in ways that Python's TLS has not, nor those that measure memory.
 OVER_TLS = (
-    "(test_http or test_import or test_export or test_subscribe) and not test_metrics and not test_proxy "
+    "(test_http or test_import or test_export or test_subscribe) and not test_metrics and not test_directory "
+    "and not test_proxy "
     "and not thousand and not transaction_holds_back and not was_open_when and not bomb and not costs_a_page "
     "and not stays_flat and not slow_sender")
 # Half of it takes about as long as all the others.
