@@ -33,8 +33,8 @@ OVER_TLS = (
     "and not test_proxy "
     "and not thousand and not transaction_holds_back and not was_open_when and not bomb and not costs_a_page "
     "and not stays_flat and not slow_sender")
-# Half of it takes about as long as all the others.
-HALVED = ("http",)
+# Of which each half takes about as long as all the others.
+HALVED = ("http", "sql")
 RUNNING = set()  # the processes of run()
 DOCUMENTS = ["README.md", "extension/README.md", "sidecar/README.md"]  # test/docs runs their examples
 
@@ -98,18 +98,17 @@ def run(command, show=True, **options):
         RUNNING.discard(process)
 
 
-def side_by_side(*lanes):
-    """Runs lanes of functions at the same time, the functions of a lane one after the other."""
+def side_by_side(steps, at_once):
+    """Calls functions, some at the same time; each that ends makes room for the next."""
     stopped = []
 
-    def work(lane):
-        for step in lane:
-            if not stopped:
-                step()
+    def work(step):
+        if not stopped:
+            step()
 
-    with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
         try:
-            for future in [pool.submit(work, lane) for lane in lanes]:
+            for future in [pool.submit(work, step) for step in steps]:
                 future.result()
         except KeyboardInterrupt:
             stopped.append(True)
@@ -334,19 +333,20 @@ def test_parts():
 
 
 def pytests(counts, temp):
-    """All of pytest, in three lanes side by side; the outputs come when each of them has ended."""
+    """All of pytest, three parts side by side, the longest first; the output of each comes when it has ended."""
     others = [part for part in test_parts() if part not in HALVED]
 
-    def lane(title, *arguments, **options):
+    def step(title, *arguments, **options):
         return lambda: pytest(counts, temp, title, [*arguments], show=False, **options)
 
-    last = [lane("HTTP over TLS (pytest)", "-k", OVER_TLS, name="tls", tls=True)]
+    steps = [step(f"{part}, {'first' if half == 0 else 'other'} half (pytest)", name=f"{part}-{half}", parts=[part],
+                  half=half) for part in HALVED for half in (0, 1)]
+    steps.insert(1, step("commands, crashes, stress and the rest (pytest)", name="others", parts=others))
+    steps.append(step("HTTP over TLS (pytest)", "-k", OVER_TLS, name="tls", tls=True))
     if os.geteuid() == 0:
-        last.append(lane("started as root (pytest)", name="root", as_root=True))
-    heading("pytest, three at a time: this takes ten minutes")
-    side_by_side([lane("SQL, commands, stress and the rest (pytest)", name="others", parts=others)],
-                 [lane("HTTP (pytest)", name="first", parts=HALVED, half=0)],
-                 [lane("HTTP, the other half (pytest)", name="second", parts=HALVED, half=1), *last])
+        steps.append(step("started as root (pytest)", name="root", as_root=True))
+    heading("pytest, three at a time: this takes fifteen minutes")
+    side_by_side(steps, 3)
 
 
 def clean_environment(temp):
