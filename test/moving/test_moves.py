@@ -263,6 +263,8 @@ def test_a_copy_that_can_t_follow_is_not_waited_for_under_the_seal(clusters, nam
     other = clusters.connect("b")
     ((subscription,),) = sql(other, "SELECT subname FROM pg_subscription")
     sql(other, f"ALTER SUBSCRIPTION {subscription} DISABLE")
+    wait_until(lambda: sql(other, "SELECT pid FROM pg_stat_subscription WHERE subname = %s", subscription) == [(None,)],
+               "the end of its worker")
     done = clusters.move(namespace, "--switch", "--max-pause", "1")
     assert done.returncode == 1 and "did not catch up within 1000 ms; it was unsealed" in done.complained
     assert state(clusters, "a", namespace) == ("open", 1, None)

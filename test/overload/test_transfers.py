@@ -68,6 +68,7 @@ def test_beyond_the_limit_of_exports_a_client_is_told_so_until_another_ends(star
                                          "/export")) == "3 exports are running, which is the limit (--max-exports)"
         connection.close()
         assert [read_status(wire) for wire in wires] == [200] * 3
+    wait_until(lambda: metric(server, "millrace_exports_running") == 0, "the ends of the exports")
     for _ in range(5):
         assert client.request("GET", "/export").status == 200
 
