@@ -105,6 +105,16 @@ static bool ask(struct directory *directory, uint64_t answer, struct buf *error)
 	return take_clusters(directory, error) && take_entries(directory, answer, error);
 }
 
+/* Opens the session where it is not. */
+static bool connect(struct directory *directory, struct buf *error)
+{
+	if (directory->session.pg != NULL)
+		return true;
+	directory->change = 0;
+	directory->session = (struct session){.stopping = is_over, .quiet = true};
+	return session_open(&directory->session, directory->conninfo, 0, error);
+}
+
 /* ---- changes ------------------------------------------------------------------------------- */
 
 static void run_task(struct directory *directory, struct directory_task *task)
@@ -127,6 +137,20 @@ static void run_task(struct directory *directory, struct directory_task *task)
 	buf_free(&said);
 }
 
+/* A session that had nothing to do may have ended meanwhile; a change may be made twice. */
+static void run_surely(struct directory *directory, struct directory_task *task)
+{
+	struct buf error = {0};
+
+	run_task(directory, task);
+	if (!session_is_lost(&directory->session))
+		return;
+	session_close(&directory->session);
+	if (connect(directory, &error))
+		run_task(directory, task);
+	buf_free(&error);
+}
+
 static struct directory_task *take_tasks(struct directory *directory)
 {
 	struct directory_task *tasks;
@@ -143,7 +167,7 @@ static void run_tasks(struct directory *directory, struct directory_task *task, 
 	for (; task != NULL; task = task->next)
 	{
 		if (reachable && !session_is_lost(&directory->session))
-			run_task(directory, task);
+			run_surely(directory, task);
 		else
 			error_set(&task->error, ERROR_BACKEND_UNAVAILABLE, "the directory cannot be reached");
 	}
@@ -194,16 +218,6 @@ static void note(struct directory *directory, bool reachable, const struct buf *
 	directory->lost = !reachable;
 }
 
-/* Opens the session where it is not. */
-static bool connect(struct directory *directory, struct buf *error)
-{
-	if (directory->session.pg != NULL)
-		return true;
-	directory->change = 0;
-	directory->session = (struct session){.stopping = is_over, .quiet = true};
-	return session_open(&directory->session, directory->conninfo, 0, error);
-}
-
 /* Asks, and does what is to be done. */
 static void go_round(struct directory *directory)
 {
@@ -215,7 +229,7 @@ static void go_round(struct directory *directory)
 	atomic_store(&until_ms, atomic_load(&directory->closing) ? 0 : clock_ms() + PATIENCE_MS);
 	reachable = connect(directory, &error);
 	run_tasks(directory, tasks, reachable);
-	reachable = reachable && ask(directory, answer, &error);
+	reachable = reachable && directory->session.pg != NULL && ask(directory, answer, &error);
 	buf_add(&error, "", 1);
 	note(directory, reachable, &error);
 	buf_free(&error);

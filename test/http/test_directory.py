@@ -116,6 +116,13 @@ def test_the_directory_may_be_away(clusters, served, owner, make):
     assert owner.call("ns.create", "n " + new_id())
 
 
+def test_a_namespace_is_made_though_the_session_with_the_directory_was_ended(clusters, owner):
+    for _ in range(3):
+        clusters.close_directory()
+        clusters.open_directory()
+        owner.call("ns.create", "n " + new_id(), {"cluster": "b"})
+
+
 def test_a_server_that_knows_it_from_a_file_starts_while_the_directory_is_away(clusters, make, folder):
     name, client = make("b")
     client.write("s-1")
