@@ -133,11 +133,13 @@ bool args_reading(struct method_call *call, struct slice options, struct member 
 {
 	struct member known[MAX_MEMBERS];
 
-	memcpy(known, members, nmembers * sizeof(*members));
+	for (unsigned i = 0; i < nmembers; i++) /* of none, `members` is NULL */
+		known[i] = members[i];
 	known[nmembers] = (struct member){.name = "minPosition"};
 	if (!args_options(call, options, known, nmembers + 1))
 		return false;
-	memcpy(members, known, nmembers * sizeof(*members));
+	for (unsigned i = 0; i < nmembers; i++)
+		members[i] = known[i];
 	return args_integer(call, "options.minPosition", known[nmembers].value, 0, INT64_MAX,
 						&call->min_position);
 }

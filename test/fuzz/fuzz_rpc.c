@@ -14,8 +14,128 @@
 #include "base/process_view.h"
 #include "base/rights.h"
 #include "base/stats.h"
+#include "places/places.h"
 #include "rpc/rpc.h"
 #include "rpc_database.h"
+
+/* ---- where namespaces are: without a directory, at the one database --------------------------- */
+
+static struct place own;
+
+struct place *places_of(struct places *places, const char *namespace_name)
+{
+	(void)places;
+	(void)namespace_name;
+	return &own;
+}
+
+struct place *places_own(struct places *places)
+{
+	(void)places;
+	return &own;
+}
+
+struct place *places_named(struct places *places, const char *cluster)
+{
+	(void)places;
+	(void)cluster;
+	return NULL;
+}
+
+struct place *places_open(struct places *places, unsigned cluster)
+{
+	(void)places;
+	(void)cluster;
+	return &own;
+}
+
+struct place *places_next(struct places *places, unsigned cluster)
+{
+	(void)places;
+	return cluster == DIRECTORY_OWN ? &own : NULL;
+}
+
+struct directory *places_directory(struct places *places)
+{
+	(void)places;
+	return NULL;
+}
+
+const char *places_name(struct places *places, const struct place *place)
+{
+	(void)places;
+	(void)place;
+	return "";
+}
+
+bool places_is_paused(const struct places *places, const char *namespace_name)
+{
+	(void)places;
+	(void)namespace_name;
+	return false;
+}
+
+uint64_t places_deadline(const struct places *places, uint64_t began_ms)
+{
+	(void)places;
+	return began_ms;
+}
+
+bool places_wait(struct places *places, const char *namespace_name, uint64_t deadline_ms,
+				 struct place_wait *wait, struct error *error)
+{
+	(void)places;
+	(void)namespace_name;
+	(void)deadline_ms;
+	(void)wait;
+	error_set(error, ERROR_BACKEND_UNAVAILABLE, "nothing waits");
+	return false;
+}
+
+void places_leave(struct place_wait *wait)
+{
+	(void)wait;
+}
+
+bool places_enter(struct places *places, const char *namespace_name, const struct place *place,
+				  void (*done)(void *arg, const struct error *error), void *arg, struct error *error)
+{
+	(void)places;
+	(void)namespace_name;
+	(void)place;
+	(void)done;
+	(void)arg;
+	error->code = ERROR_NONE;
+	return false;
+}
+
+void directory_find(struct directory *directory, const char *namespace_name, struct placement *placement)
+{
+	(void)directory;
+	(void)namespace_name;
+	*placement = (struct placement){.cluster = DIRECTORY_OWN};
+}
+
+unsigned directory_clusters(struct directory *directory)
+{
+	(void)directory;
+	return 0;
+}
+
+const char *directory_cluster_name(struct directory *directory, unsigned cluster)
+{
+	(void)directory;
+	(void)cluster;
+	return NULL;
+}
+
+void directory_walk(struct directory *directory,
+					void (*visit)(void *arg, const char *namespace_name, unsigned cluster), void *arg)
+{
+	(void)directory;
+	(void)visit;
+	(void)arg;
+}
 
 /* ---- one request --------------------------------------------------------------------------- */
 
@@ -70,9 +190,10 @@ static void set_waiting(void *arg, bool waiting)
 	(void)waiting;
 }
 
-static bool are_told(void *arg)
+static bool are_told(void *arg, const char *namespace_name)
 {
 	(void)arg;
+	(void)namespace_name;
 	return true;
 }
 
@@ -101,21 +222,20 @@ static struct outcome *run(struct slice body, enum mood mood, const char *namesp
 	static struct stats stats;
 	static struct event_base *base;
 	static struct buf document; /* made once */
-	struct methods methods = {.db = &outcome->db,
-							  .token_generation = &generation,
-							  .stats = &stats,
-							  .document = document,
-							  .process = &process};
+	struct methods methods = {
+		.token_generation = &generation, .stats = &stats, .document = document, .process = &process};
 	struct rpc rpc = {.methods = &methods, .max_gathered = SIZE_MAX};
 
 	bool administrator = strcmp(namespace_name, DEFAULT_NAMESPACE) == 0;
 	const struct rpc_caller caller = {.namespace_name = namespace_name,
+									  .place = &own,
 									  .rights =
 										  RIGHTS_ALL | (administrator ? RIGHT_ADMINISTRATOR : RIGHT_NONE)};
 
 	if (base == NULL)
 		base = event_base_new();
 	methods.consumers = consumers_new(base, &methods, &hooks);
+	own.db = &outcome->db;
 	outcome->db.mood = mood;
 	outcome->db.last = &outcome->db.first;
 	rpc_start(&rpc, &caller, body, on_reply, outcome);

@@ -178,6 +178,19 @@ bool db_ask(struct db *db, const struct db_statement_info *statement, const char
 	return true;
 }
 
+bool db_read(struct db *db, const struct db_statement_info *statement, const char *const *params,
+			 const struct db_reading *reading, db_query_done done, void *arg)
+{
+	buf_printf(&db->did, "at least %" PRId64 "\n", reading->min_position);
+	return db_ask(db, statement, params, done, arg);
+}
+
+uint64_t db_outage_ms(const struct db *db)
+{
+	(void)db;
+	return 0;
+}
+
 const char *db_unavailable(const struct db *db)
 {
 	(void)db;
