@@ -3,8 +3,8 @@
  *
  * Every --sweep-interval it asks, at each cluster in turn, which namespaces are due, and makes a step in
  * each in turn, until there is no more to do.  A step is one transaction; how many rows it looks at is
- * chosen so that it takes STEP_MS. After each the sweeper rests for several times as long as the step
- * took: the processors and the disk are the clients'.
+ * chosen so that it takes STEP_MS. After each the sweeper rests for many times as long as the step took: the
+ * processors and the disk are the clients'. Where more is due than is swept so, it rests less from time to time.
  */
 #include "serve/sweeper.h"
 
@@ -24,7 +24,9 @@
 #define STEP_MS 10
 #define LEAST_ROWS 50
 #define MOST_ROWS 1200
-#define REST 5		 /* times the step's own */
+#define REST 20		 /* times the step's own, */
+#define LEAST_REST 2 /* where there is no end to what is due: it is halved each time HURRY_MS pass */
+#define HURRY_MS 600000
 #define REST_MS 10	 /* at least */
 #define AWAY_MS 1000 /* without a connection: another cluster is left out then */
 
@@ -48,6 +50,7 @@ struct sweeper
 	struct swept_list due; /* the first is next */
 	uint64_t asked_ms;	   /* when it was last asked what is due */
 	uint64_t sent_ms;	   /* a step */
+	uint64_t busy_ms;	   /* since when something is due; 0: nothing is */
 	int64_t rows;		   /* of the next step */
 	bool waiting;		   /* for an answer */
 	bool stopped;
@@ -77,6 +80,10 @@ static void go_on(struct sweeper *sweeper, uint64_t rest_ms)
 {
 	uint64_t now = clock_ms(), next = sweeper->asked_ms + interval_ms(sweeper);
 
+	if (TAILQ_EMPTY(&sweeper->due))
+		sweeper->busy_ms = 0;
+	else if (sweeper->busy_ms == 0)
+		sweeper->busy_ms = now;
 	if (!TAILQ_EMPTY(&sweeper->due))
 		rest(sweeper, rest_ms);
 	else
@@ -98,6 +105,15 @@ static void choose_rows(struct sweeper *sweeper, uint64_t took_ms)
 		sweeper->rows = LEAST_ROWS;
 	if (sweeper->rows > MOST_ROWS)
 		sweeper->rows = MOST_ROWS;
+}
+
+static uint64_t rest_after(const struct sweeper *sweeper, uint64_t took_ms)
+{
+	uint64_t times = REST, now = clock_ms(), since = sweeper->busy_ms;
+
+	for (; since != 0 && times > LEAST_REST && clock_passed(now, since, HURRY_MS); since += HURRY_MS)
+		times /= 2;
+	return took_ms * times > REST_MS ? took_ms * times : REST_MS;
 }
 
 static void on_step(void *arg, struct db_reply *reply)
@@ -124,7 +140,7 @@ static void on_step(void *arg, struct db_reply *reply)
 					 answer.held_by, swept->name, answer.held_position);
 		drop(sweeper, swept);
 	}
-	go_on(sweeper, took_ms * REST > REST_MS ? took_ms * REST : REST_MS);
+	go_on(sweeper, rest_after(sweeper, took_ms));
 }
 
 static void step(struct sweeper *sweeper)
@@ -229,7 +245,7 @@ struct sweeper *sweeper_new(struct event_base *base, const struct config *config
 	if (sweeper == NULL)
 		return NULL;
 	*sweeper = (struct sweeper){
-		.config = config, .places = places, .stats = stats, .rows = 10 * LEAST_ROWS, .asked_ms = clock_ms()};
+		.config = config, .places = places, .stats = stats, .rows = LEAST_ROWS, .asked_ms = clock_ms()};
 	TAILQ_INIT(&sweeper->due);
 	sweeper->timer = evtimer_new(base, on_timer, sweeper);
 	if (sweeper->timer == NULL)
