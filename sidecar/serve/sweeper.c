@@ -3,8 +3,8 @@
  *
  * Every --sweep-interval it asks, at each cluster in turn, which namespaces are due, and makes a step in
  * each in turn, until there is no more to do.  A step is one transaction; how many rows it looks at is
- * chosen so that it takes STEP_MS. After each the sweeper rests for many times as long as the step took: the
- * processors and the disk are the clients'. Where more is due than is swept so, it rests less from time to time.
+ * chosen so that it takes STEP_MS. After each the sweeper rests for many times as long as the step took:
+ * the processors and the disk are the clients'.  Where more is due than is swept so, it rests less in time.
  */
 #include "serve/sweeper.h"
 
