@@ -349,6 +349,15 @@ def sql(connection, statement, *arguments):
         return cursor.fetchall() if cursor.description else []
 
 
+def error_code(connection, statement, *arguments):
+    """The SQLSTATE of a statement's error; None where it has none."""
+    try:
+        sql(connection, statement, *arguments)
+    except psycopg2.Error as error:
+        return error.pgcode
+    return None
+
+
 def new_id():
     return str(uuid.uuid4())
 

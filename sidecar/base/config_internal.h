@@ -28,6 +28,13 @@
 
 #define NAME_MAX_LEN 32
 
+/* Says on stderr what is wrong with the settings; false, for the caller to return. */
+static inline bool config_complain(const char *what)
+{
+	fprintf(stderr, "millrace: %s\n", what);
+	return false;
+}
+
 enum setting_type
 {
 	SETTING_NUMBER,

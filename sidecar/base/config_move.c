@@ -58,23 +58,18 @@ const char config_move_notes[] =
 	"  millrace move shop --to eu2 --start\n"
 	"  millrace move shop --switch\n";
 
-static bool complain(const char *what)
-{
-	fprintf(stderr, "millrace: %s\n", what);
-	return false;
-}
-
 bool config_check_move(const struct config *config)
 {
 	int steps = config->start + config->switch_over + config->reverse + config->finish;
 
 	if (config->namespace_name == NULL)
-		return complain("which namespace? millrace move NAMESPACE --to CLUSTER");
+		return config_complain("which namespace? millrace move NAMESPACE --to CLUSTER");
 	if (config->directory == NULL)
-		return complain("where is the directory of clusters? millrace move --directory CONNINFO");
+		return config_complain("where is the directory of clusters? millrace move --directory CONNINFO");
 	if (steps > 1)
-		return complain("--start, --switch, --reverse and --finish are one step each: which is meant?");
+		return config_complain(
+			"--start, --switch, --reverse and --finish are one step each: which is meant?");
 	if (config->to == NULL && (steps == 0 || config->start))
-		return complain("where to? millrace move --to CLUSTER");
+		return config_complain("where to? millrace move --to CLUSTER");
 	return true;
 }

@@ -81,27 +81,22 @@ const char config_purge_notes[] =
 	"  millrace purge\n"
 	"  millrace purge --namespace shop --full\n";
 
-static bool complain(const char *what)
-{
-	fprintf(stderr, "millrace: %s\n", what);
-	return false;
-}
-
 bool config_check_archive(const struct config *config)
 {
 	int64_t before;
 
 	if (config->category == NULL)
-		return complain("which category? millrace archive --category CATEGORY --before TIME --output FILE");
+		return config_complain(
+			"which category? millrace archive --category CATEGORY --before TIME --output FILE");
 	if (config->before == NULL)
-		return complain("before which time? millrace archive --before TIME");
+		return config_complain("before which time? millrace archive --before TIME");
 	if (!timestamp_parse_loosely((struct slice){config->before, strlen(config->before)}, &before))
-		return complain("--before must be a time like 2025-01-31T12:00:00Z or a date like 2025-01-31");
+		return config_complain("--before must be a time like 2025-01-31T12:00:00Z or a date like 2025-01-31");
 	if (config->output == NULL || strcmp(config->output, "-") == 0)
-		return complain("where to? --output must name a file");
+		return config_complain("where to? --output must name a file");
 	if (config->force && !config->remove)
-		return complain("--force is for --remove: without it nothing is removed");
+		return config_complain("--force is for --remove: without it nothing is removed");
 	if (memchr(config->category, '-', strlen(config->category)) != NULL)
-		return complain("--category has a dash, which no category has");
+		return config_complain("--category has a dash, which no category has");
 	return true;
 }

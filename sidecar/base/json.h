@@ -74,6 +74,8 @@ bool json_next_member(struct json_iterator *iterator, struct slice *key, struct 
 
 /* `string` is a JSON string with its quotes: does it spell `text`? */
 bool json_string_is(struct slice string, const char *text);
+/* Whether an object has a member of that name. */
+bool json_has_member(struct slice object, const char *name);
 
 /*
  * Appends what a JSON string spells.  Returns NULL, or why it can't be a Postgres text (static text):

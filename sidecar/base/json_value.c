@@ -291,3 +291,17 @@ bool json_integer(struct slice text, int64_t *value)
 	*value = number.negative ? (int64_t)(0 - sum) : (int64_t)sum;
 	return true;
 }
+
+bool json_has_member(struct slice object, const char *name)
+{
+	struct json_iterator iterator;
+	struct slice key, value;
+
+	json_iterate(&iterator, object);
+	while (json_next_member(&iterator, &key, &value))
+	{
+		if (json_string_is(key, name))
+			return true;
+	}
+	return false;
+}

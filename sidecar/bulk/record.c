@@ -168,20 +168,6 @@ static bool add_payload(struct record *record, enum field field)
 	return true;
 }
 
-static bool has_member(struct slice object, const char *name)
-{
-	struct json_iterator iterator;
-	struct slice key, value;
-
-	json_iterate(&iterator, object);
-	while (json_next_member(&iterator, &key, &value))
-	{
-		if (json_string_is(key, name))
-			return true;
-	}
-	return false;
-}
-
 static bool add_metadata(struct record *record)
 {
 	struct slice value = record->values[FIELD_META];
@@ -194,7 +180,7 @@ static bool add_metadata(struct record *record)
 	}
 	if (!add_payload(record, FIELD_META))
 		return false;
-	return record->redacted || !has_member(value, REDACTED_MEMBER) ||
+	return record->redacted || !json_has_member(value, REDACTED_MEMBER) ||
 		   fail(record->fault, FAULT_INVALID_RECORD,
 				"\"meta\" has \"" REDACTED_MEMBER "\": to bring redacted messages takes the right to remove, "
 				"which this token does not have");

@@ -1,7 +1,7 @@
 /*
  * db_batch: appends, many requests to one transaction; see internal.h.
  *
- * A batch is the frame of the batch format, written in site by the callers, and the list of its
+ * A batch is the frame of the batch format, written in place by the callers, and the list of its
  * requests.  At most one batch is in flight; meanwhile the next ones gather, and the oldest goes
  * as soon as the connection is free.  Requests are answered in order, so what is left of a batch is always
  * a suffix: [first, count).  The header of what is sent is written into the five bytes before

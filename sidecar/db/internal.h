@@ -13,7 +13,7 @@
  *     refuse.c      appends are held when another database may be behind a connection
  *     park.c        requests whose stream another session holds locked
  *     cancel.c      ends a statement that is not waited for any more
- *     site.c       where reads are answered
+ *     site.c        where reads are answered
  *     standby.c     which server of it will do
  *     hold.c        how long a batch may gather when nothing is in flight
  *     frame.c       reads frames: which streams a request appends to, and the verdicts

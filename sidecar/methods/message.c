@@ -72,20 +72,6 @@ static bool write_id(struct writer *writer, const char *field, struct slice id)
 	return true;
 }
 
-static bool has_member(struct slice object, const char *name)
-{
-	struct json_iterator iterator;
-	struct slice key, value;
-
-	json_iterate(&iterator, object);
-	while (json_next_member(&iterator, &key, &value))
-	{
-		if (json_string_is(key, name))
-			return true;
-	}
-	return false;
-}
-
 /* Metadata with further members in front: the request's traceparent, and tags; .bytes NULL: not that one. */
 static void write_extended(struct writer *writer, struct slice metadata, struct slice trace,
 						   struct slice tags)
@@ -142,7 +128,7 @@ static bool check_tags(struct writer *writer, struct slice tags, struct slice me
 	buf_free(&decoded);
 	if (ok && (n == 0 || n > MAX_TAGS))
 		return args_reject(call, "tags", tags, TAGS_WANTED);
-	if (ok && metadata.bytes != NULL && has_member(metadata, "tags"))
+	if (ok && metadata.bytes != NULL && json_has_member(metadata, "tags"))
 		return method_fail(call, ERROR_INVALID_REQUEST, "tags are given twice: beside metadata, and in it");
 	return ok;
 }
@@ -154,7 +140,7 @@ static bool write_metadata(struct writer *writer, struct slice metadata, struct 
 	if ((metadata.bytes != NULL && !args_object(writer->call, "metadata", metadata)) ||
 		!check_tags(writer, tags, metadata))
 		return false;
-	if (trace.bytes != NULL && metadata.bytes != NULL && has_member(metadata, "traceparent"))
+	if (trace.bytes != NULL && metadata.bytes != NULL && json_has_member(metadata, "traceparent"))
 		trace.bytes = NULL;
 	if (trace.bytes != NULL || tags.bytes != NULL)
 		write_extended(writer, metadata.bytes != NULL ? metadata : slice_of("{}"), trace, tags);

@@ -3,13 +3,12 @@ import os
 import sys
 from pathlib import Path
 
-import psycopg2
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from clusters import ELSEWHERE, SEALED, STEPS, Clusters, Use  # noqa: E402
-from store import sql, temporary_folder, wait_until  # noqa: E402
+from store import error_code, sql, temporary_folder, wait_until  # noqa: E402
 
 ALL = os.environ.get("MOVE_STEPS") == "all"  # `make test-move`; else some of the places, as each takes a while
 NAMES = iter(f"n{number}" for number in range(1000))
@@ -31,14 +30,6 @@ def namespace(clusters):
     name = next(NAMES)
     clusters.create(name)
     return name
-
-
-def code(connection, statement, *arguments):
-    try:
-        sql(connection, statement, *arguments)
-    except psycopg2.Error as error:
-        return error.pgcode
-    return None
 
 
 def fill(connection, name):
@@ -95,7 +86,7 @@ def test_all_of_a_namespace_is_the_same_elsewhere(clusters, namespace):
     sql(target, f"SET millrace.namespace = '{namespace}'")
     last = max(row[0] for row in before["messages"])
     assert sql(target, "SELECT \"position\", global_position FROM millrace.append('a-1', 'T', '{}')") == [(9, last + 1)]
-    assert code(target, "SELECT millrace.append('a-3', 'T', '{}')") == "MR021"
+    assert error_code(target, "SELECT millrace.append('a-3', 'T', '{}')") == "MR021"
     assert sql(target, "SELECT count(*) FROM millrace.check_tags()") == [(0,)]
     sql(target, "SELECT millrace.consumer_settle('c', %s)", claim)
     sql(target, "SELECT millrace.truncate_stream('a-5', 1)")
@@ -207,11 +198,11 @@ def test_what_is_not_there_and_what_is_in_the_way_is_told(clusters, namespace):
     clusters.moved(namespace, "--to", "b", "--start")
     assert f'namespace "{namespace}" is being moved to "b" already' in refused(namespace, "--to", "a")
     assert "was not switched yet" in refused(namespace, "--finish")
-    assert code(clusters.directory(), "SELECT millrace.unplace_namespace(%s)", namespace) == "MR028"
-    assert code(clusters.connect("b"), "SELECT millrace.head(%s)", namespace) == SEALED
+    assert error_code(clusters.directory(), "SELECT millrace.unplace_namespace(%s)", namespace) == "MR028"
+    assert error_code(clusters.connect("b"), "SELECT millrace.head(%s)", namespace) == SEALED
     clusters.moved(namespace, "--switch")
     assert "was switched already" in refused(namespace, "--to", "b", "--start")
-    assert code(clusters.connect("a"), "SELECT millrace.head(%s)", namespace) == ELSEWHERE
+    assert error_code(clusters.connect("a"), "SELECT millrace.head(%s)", namespace) == ELSEWHERE
     clusters.moved(namespace, "--finish")
 
 
@@ -282,7 +273,8 @@ def test_a_namespace_of_message_db_moves(clusters):
     clusters.place("default")
     clusters.moved("default", "--to", "b", "--start")
     clusters.moved("default", "--switch")
-    assert code(source, "SELECT message_store.write_message(gen_random_uuid()::varchar, 'a-1', 'T', '{}')") == ELSEWHERE
+    assert error_code(source,
+                      "SELECT message_store.write_message(gen_random_uuid()::varchar, 'a-1', 'T', '{}')") == ELSEWHERE
     assert sql(target, "SELECT message_store.write_message(gen_random_uuid()::varchar, 'a-1', 'T', '{}')") == [(1,)]
     clusters.moved("default", "--finish")
     assert state(clusters, "a", "default") == ("moved", 2, "b")
@@ -306,7 +298,7 @@ def test_owners_and_privileges_go_along(clusters):
     clusters.moved(name, "--to", "b")
     sql(target, "SET ROLE \"odd reader\"")
     assert sql(target, "SELECT count(*) FROM millrace.read_all(namespace => %s)", name) == [(0,)]
-    assert code(target, "SELECT millrace.append('a', 'T', '{}', namespace => %s)", name) == "42501"
+    assert error_code(target, "SELECT millrace.append('a', 'T', '{}', namespace => %s)", name) == "42501"
     sql(target, "RESET ROLE")
     sql(target, "SET ROLE keeper")
     sql(target, "SELECT millrace.append('a', 'T', '{}', namespace => %s)", name)

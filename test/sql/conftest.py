@@ -49,3 +49,14 @@ def swept(connection, namespace):
     make_old(connection, namespace, 10)
     policy(connection, max_age="5 days")
     return connection
+
+
+@pytest.fixture
+def role(connection, schema):
+    """A role that may read the namespace."""
+    name = "r" + new_id().replace("-", "")
+    sql(connection, f"CREATE ROLE {name}; GRANT USAGE ON SCHEMA {schema} TO {name}; "
+                    f"GRANT SELECT ON {schema}.messages TO {name}")
+    yield name
+    sql(connection, "RESET ROLE")
+    sql(connection, f"DROP OWNED BY {name}; DROP ROLE {name}")

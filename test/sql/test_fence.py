@@ -6,19 +6,10 @@ import threading
 import psycopg2
 import pytest
 
-from store import PG_BIN, new_id, sql, wait_until
+from store import PG_BIN, error_code, new_id, sql, wait_until
 
 SEALED, MOVED = "MR028", "MR029"
 NAMES = iter(range(1000))
-
-
-def code(connection, statement, *arguments):
-    """The SQLSTATE of a statement's error; None where it has none."""
-    try:
-        sql(connection, statement, *arguments)
-    except psycopg2.Error as error:
-        return error.pgcode
-    return None
 
 
 @pytest.fixture
@@ -113,8 +104,8 @@ READS = [
 def test_a_sealed_namespace_takes_no_writes_and_answers_reads(connection):
     sql(connection, "SELECT millrace.create_consumer('before')")
     seal(connection)
-    assert [statement for statement in WRITES if code(connection, statement) != SEALED] == []
-    assert [statement for statement in READS if code(connection, statement) is not None] == []
+    assert [statement for statement in WRITES if error_code(connection, statement) != SEALED] == []
+    assert [statement for statement in READS if error_code(connection, statement) is not None] == []
     assert "app" in [row[0] for row in sql(connection, "SELECT name FROM millrace.list_namespaces()")]
     sql(connection, "SELECT millrace.unseal_namespace('app')")
     assert append(connection) == 2
@@ -123,7 +114,7 @@ def test_a_sealed_namespace_takes_no_writes_and_answers_reads(connection):
 def test_a_namespace_that_has_moved_takes_neither_writes_nor_reads(connection):
     sql(connection, "SELECT millrace.create_consumer('before')")
     move(connection)
-    assert [statement for statement in WRITES + READS if code(connection, statement) != MOVED] == []
+    assert [statement for statement in WRITES + READS if error_code(connection, statement) != MOVED] == []
     with pytest.raises(psycopg2.Error) as raised:
         append(connection)
     assert raised.value.diag.message_primary == 'namespace "app" has moved to cluster "far "away""'
@@ -135,9 +126,9 @@ def test_a_namespace_that_has_moved_takes_neither_writes_nor_reads(connection):
 def test_a_namespace_that_is_copied_here_takes_neither_writes_nor_reads(connection):
     sql(connection, "SELECT millrace.create_consumer('before')")
     sql(connection, "SELECT millrace.set_namespace_state('app', 'sealed', 0)")
-    assert [statement for statement in WRITES + READS if code(connection, statement) != SEALED] == []
-    assert code(connection, "SELECT millrace.unseal_namespace('app')") == SEALED
-    assert code(connection, "SELECT millrace.set_namespace_state('app', 'open')") == "MR009"
+    assert [statement for statement in WRITES + READS if error_code(connection, statement) != SEALED] == []
+    assert error_code(connection, "SELECT millrace.unseal_namespace('app')") == SEALED
+    assert error_code(connection, "SELECT millrace.set_namespace_state('app', 'open')") == "MR009"
     sql(connection, "SELECT millrace.set_namespace_state('app', 'open', 5)")
     assert append(connection) == 2
 
@@ -159,8 +150,8 @@ def test_a_session_that_has_appended_before_is_refused(database, connection):
         sql(other, "EXECUTE p")
     seal(connection)
     for _ in range(2):
-        assert code(other, "EXECUTE p") == SEALED
-        assert code(other, "EXECUTE plain") == SEALED
+        assert error_code(other, "EXECUTE p") == SEALED
+        assert error_code(other, "EXECUTE plain") == SEALED
     sql(connection, "SELECT millrace.unseal_namespace('app')")
     sql(other, "EXECUTE p")
 
@@ -170,7 +161,7 @@ def test_a_transaction_with_an_older_snapshot_is_refused(database, connection):
     sql(other, "BEGIN ISOLATION LEVEL REPEATABLE READ")
     assert sql(other, "SELECT count(*) FROM millrace.read_all()") == [(1,)]
     move(connection)
-    assert code(other, "SELECT millrace.append('a-1', 'T', '{}')") == MOVED
+    assert error_code(other, "SELECT millrace.append('a-1', 'T', '{}')") == MOVED
 
 
 def test_sealing_waits_for_who_has_written(database, connection):
@@ -182,7 +173,7 @@ def test_sealing_waits_for_who_has_written(database, connection):
     wait_until(lambda: waits(other, connection), "the sealing waits")
     sql(writer, "COMMIT")
     thread.join()
-    assert code(other, "SELECT millrace.append('a-1', 'T', '{}')") == SEALED
+    assert error_code(other, "SELECT millrace.append('a-1', 'T', '{}')") == SEALED
     assert sql(other, "SELECT count(*) FROM millrace.read_all()") == [(2,)]
 
 
@@ -204,7 +195,8 @@ def test_who_waits_for_the_sealing_is_refused(database, connection):
     sql(connection, "BEGIN")
     seal(connection)
     codes = []
-    thread = threading.Thread(target=lambda: codes.append(code(other, "SELECT millrace.append('a-1', 'T', '{}')")))
+    thread = threading.Thread(
+        target=lambda: codes.append(error_code(other, "SELECT millrace.append('a-1', 'T', '{}')")))
     thread.start()
     wait_until(lambda: waits(database(), other), "the append waits")
     sql(connection, "COMMIT")
@@ -216,12 +208,12 @@ def test_a_token_that_is_being_created_is_waited_for(database, connection):
     other = database()
     sql(other, "BEGIN")
     sql(other, "SELECT millrace.create_token('t', '{read}', repeat('0', 64))")
-    assert code(connection, "SELECT millrace.seal_namespace('app', '10 ms')") == "55P03"
+    assert error_code(connection, "SELECT millrace.seal_namespace('app', '10 ms')") == "55P03"
     sql(other, "COMMIT")
     sql(other, "BEGIN ISOLATION LEVEL REPEATABLE READ")
     sql(other, "SELECT millrace.list_tokens()")
     seal(connection)
-    assert code(other, "SELECT millrace.create_token('u', '{read}', repeat('1', 64))") == SEALED
+    assert error_code(other, "SELECT millrace.create_token('u', '{read}', repeat('1', 64))") == SEALED
 
 
 def test_the_limits_that_are_being_set_are_waited_for(database, connection):
@@ -230,7 +222,7 @@ def test_the_limits_that_are_being_set_are_waited_for(database, connection):
     seal(connection)
     codes = []
     thread = threading.Thread(
-        target=lambda: codes.append(code(other, "SELECT millrace.set_namespace_limits('app', 7)")))
+        target=lambda: codes.append(error_code(other, "SELECT millrace.set_namespace_limits('app', 7)")))
     thread.start()
     wait_until(lambda: waits(database(), other), "the limits wait")
     sql(connection, "COMMIT")
@@ -249,13 +241,13 @@ def test_opening_a_namespace_waits_for_no_reader(database, connection):
 
 def test_states_follow_each_other_as_they_may(connection):
     for state, epoch in [("moved", 2), ("open", 0), ("shut", 1)]:
-        changed = code(connection, "SELECT millrace.set_namespace_state('app', %s, %s, 'b')", state, epoch)
+        changed = error_code(connection, "SELECT millrace.set_namespace_state('app', %s, %s, 'b')", state, epoch)
         assert changed in ("MR009", "23514")
     move(connection)
-    assert code(connection, "SELECT millrace.seal_namespace('app')") == MOVED
-    assert code(connection, "SELECT millrace.unseal_namespace('app')") == MOVED
-    assert code(connection, "SELECT millrace.set_namespace_state('app', 'open', 1)") == "MR009"
-    assert code(connection, "SELECT millrace.set_namespace_state('none', 'sealed')") == "MR003"
+    assert error_code(connection, "SELECT millrace.seal_namespace('app')") == MOVED
+    assert error_code(connection, "SELECT millrace.unseal_namespace('app')") == MOVED
+    assert error_code(connection, "SELECT millrace.set_namespace_state('app', 'open', 1)") == "MR009"
+    assert error_code(connection, "SELECT millrace.set_namespace_state('none', 'sealed')") == "MR003"
     sql(connection, "SELECT millrace.set_namespace_state('app', 'open', 3)")
     assert append(connection) == 2
     assert sql(connection, "SELECT state, epoch, moved_to FROM millrace.namespaces WHERE name = 'app'") == [
@@ -283,7 +275,7 @@ def test_message_db_is_refused_too(connection):
     assert len(sql(connection, "SELECT * FROM message_store.get_stream_messages('a-1')")) == 1
     sql(connection, "SELECT millrace.set_namespace_state('default', 'moved', 2, 'b')")
     for statement in ["get_stream_messages('a-1')", "get_category_messages('a')", "get_last_stream_message('a-1')"]:
-        assert code(connection, f"SELECT * FROM message_store.{statement}") == MOVED
+        assert error_code(connection, f"SELECT * FROM message_store.{statement}") == MOVED
 
 
 def test_a_restored_database_has_the_state_of_the_dump(connection, shared_cluster, folder):
@@ -297,8 +289,8 @@ def test_a_restored_database_has_the_state_of_the_dump(connection, shared_cluste
     sql(shared_cluster.connect(), f"CREATE DATABASE {name}")
     subprocess.run([f"{PG_BIN}/pg_restore", "--exit-on-error", "-d", shared_cluster.conninfo(name), dump], check=True)
     restored = shared_cluster.connect(name)
-    assert code(restored, "SELECT * FROM millrace.read_all(namespace => 'app')") == MOVED
-    assert code(restored, "SELECT millrace.append('a-1', 'T', '{}', namespace => 'other')") == SEALED
+    assert error_code(restored, "SELECT * FROM millrace.read_all(namespace => 'app')") == MOVED
+    assert error_code(restored, "SELECT millrace.append('a-1', 'T', '{}', namespace => 'other')") == SEALED
     sql(restored, "SELECT millrace.unseal_namespace('other')")
     sql(restored, "SELECT millrace.append('a-1', 'T', '{}', namespace => 'other')")
     assert sql(restored, "SELECT namespace, cluster FROM millrace.directory_entries()") == [("app", "a")]
@@ -310,21 +302,21 @@ def test_a_restored_database_has_the_state_of_the_dump(connection, shared_cluste
 def test_a_directory_is_made_where_it_is_wanted(connection):
     for statement in ["add_cluster('a', '')", "place_namespace('app', 'a')", "directory_entries()",
                       "directory_clusters()", "unplace_namespace('app')"]:
-        assert code(connection, f"SELECT millrace.{statement}") == "42P01"
+        assert error_code(connection, f"SELECT millrace.{statement}") == "42P01"
     for _ in range(2):
         sql(connection, "SELECT millrace.create_directory()")
     for name, conninfo, expected in [(None, "", "MR005"), ("", "", "MR006"), ("x" * 201, "", "MR007"),
                                      ("a", None, "MR005")]:
-        assert code(connection, "SELECT millrace.add_cluster(%s, %s)", name, conninfo) == expected
+        assert error_code(connection, "SELECT millrace.add_cluster(%s, %s)", name, conninfo) == expected
     sql(connection, "SELECT millrace.add_cluster('a', 'host=a'), millrace.add_cluster('b', 'host=b'), "
                     "millrace.add_cluster('a', 'host=c')")
     assert sql(connection, "SELECT * FROM millrace.directory_clusters()") == [("a", "host=c"), ("b", "host=b")]
-    assert code(connection, "SELECT millrace.place_namespace('app', 'c')") == "MR009"
+    assert error_code(connection, "SELECT millrace.place_namespace('app', 'c')") == "MR009"
     sql(connection, "SELECT millrace.place_namespace('app', 'a'), millrace.place_namespace('other', 'b')")
-    assert code(connection, "SELECT millrace.place_namespace('app', 'b')") == "MR004"
-    assert code(connection, "SELECT millrace.drop_cluster('a')") == "MR009"
+    assert error_code(connection, "SELECT millrace.place_namespace('app', 'b')") == "MR004"
+    assert error_code(connection, "SELECT millrace.drop_cluster('a')") == "MR009"
     sql(connection, "SELECT millrace.unplace_namespace('app')")
-    assert code(connection, "SELECT millrace.unplace_namespace('app')") == "MR003"
+    assert error_code(connection, "SELECT millrace.unplace_namespace('app')") == "MR003"
     entries = "SELECT namespace, cluster, epoch, state, change FROM millrace.directory_entries(%s)"
     assert sql(connection, entries, 0) == [("other", "b", 1, "open", 2), ("app", "a", 1, "dropped", 3)]
     assert sql(connection, entries, 2) == [("app", "a", 1, "dropped", 3)]

@@ -20,17 +20,6 @@ def schema(connection, namespace):
     return "millrace_" + namespace
 
 
-@pytest.fixture
-def role(connection, schema):
-    """A role that may read the namespace."""
-    name = "r" + new_id().replace("-", "")
-    sql(connection, f"CREATE ROLE {name}; GRANT USAGE ON SCHEMA {schema} TO {name}; "
-                    f"GRANT SELECT ON {schema}.messages TO {name}")
-    yield name
-    sql(connection, "RESET ROLE")
-    sql(connection, f"DROP OWNED BY {name}; DROP ROLE {name}")
-
-
 def content(connection):
     return sql(connection, "SELECT data, metadata FROM millrace.read_all()")
 

@@ -24,17 +24,6 @@ def connection(connection):
     return connection
 
 
-@pytest.fixture
-def role(connection, schema):
-    """A role that may read the namespace, and the session of one that has it."""
-    name = "r" + new_id().replace("-", "")
-    sql(connection, f"CREATE ROLE {name}; GRANT USAGE ON SCHEMA {schema} TO {name}; "
-                    f"GRANT SELECT ON {schema}.messages TO {name}")
-    yield name
-    sql(connection, "RESET ROLE")
-    sql(connection, f"DROP OWNED BY {name}; DROP ROLE {name}")
-
-
 # ---- rights -----------------------------------------------------------------------------------------------------
 
 
