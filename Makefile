@@ -148,8 +148,7 @@ test-move: ## moves killed at every step; a million messages go while eight writ
 
 test-retention: ## sweeps beside load, archives that are killed, secrets that are to be gone, 15 minutes
 #@ make test-retention [ARGS='--only sweeps --messages 100000']
-	@$(MAKE) --no-print-directory deps
-	@$(MAKE) --no-print-directory install
+	@$(MAKE) --no-print-directory ready
 	@$(PYTHON) test/retention.py $(ARGS)
 
 test-page: ## how fast the web page is in Chromium, and what open pages cost, minutes

@@ -6,4 +6,5 @@ import run
 
 if __name__ == "__main__":
     program = "sidecar/" + ("build-san/millrace" if run.SAN else "millrace")
-    sys.exit(run.run_by_itself("retention", "/tmp", {"MILLRACE": program}, sys.argv[1:]))
+    programs = {"MILLRACE": program, "MILLRACE_LOAD": "bench/load"}
+    sys.exit(run.run_by_itself("retention", "/tmp", programs, sys.argv[1:]))

@@ -1,15 +1,19 @@
-"""The server sweeps a million messages beside appends, then twice a part of that, appended anew.
+"""The server sweeps a million messages beside the load of bench/README.md, then twice a part of that, appended anew.
 
     removed                 by all sweeps
     longest_transaction_ms  of the sweeps, as pg_stat_activity shows it
-    append_p99_ratio        of appends over HTTP while the first sweep runs, over without one, before and after it
+    append_p99_ratio        of the load while it is swept over while it is not, in turns: the median of the turns' ratios
     growth_bytes            of table and indexes by the last round, which appends as much as it sweeps
 """
 import json
+import os
+import statistics
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -17,41 +21,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from store import ZERO_TOKEN, Server, sql  # noqa: E402
 
 STREAMS = 1000
-RATE = 200  # appends a second, in all
-WRITERS = 4
-QUIET = 20  # seconds without a sweep
+TURN = 10  # seconds
+END = 3600  # seconds, until all must be swept
 FILL = ("SELECT count(millrace.append_messages('old-' || (n %% %s), (SELECT array_agg(ROW('T', jsonb_build_object("
         "'text', repeat(md5(m::text), 7), 'n', m), NULL, NULL)::millrace.new_message) FROM generate_series(1, 100) m)))"
         " FROM generate_series(%s, %s) n")
-
-
-class Load:
-    """Writers that append at their times, late or not, and note how long each took from then."""
-
-    def __init__(self, server):
-        self.taken, self.stopping, self.phase = {}, threading.Event(), None
-        self.threads = [threading.Thread(target=self.write, args=(server.client(), n)) for n in range(WRITERS)]
-        for thread in self.threads:
-            thread.start()
-
-    def write(self, client, number):
-        due = time.monotonic()
-        while not self.stopping.is_set():
-            due += WRITERS / RATE
-            time.sleep(max(0, due - time.monotonic()))
-            phase = self.phase
-            client.call("stream.write", f"live-{number}", {"type": "T", "data": {"text": "x" * 200}})
-            if phase:
-                self.taken.setdefault(phase, []).append(time.monotonic() - due)
-
-    def stop(self):
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join()
-
-    def p99(self, *phases):
-        taken = sorted(seconds for phase in phases for seconds in self.taken[phase])
-        return taken[int(len(taken) * 0.99)]
 
 
 class Watch:
@@ -67,7 +41,7 @@ class Watch:
             found = sql(self.connection, "SELECT max(extract(epoch FROM clock_timestamp() - xact_start))::float8"
                         " FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%sweep_step($1%'")[0][0]
             self.longest = max(self.longest, found or 0)
-            time.sleep(0.003)
+            time.sleep(0.01)
 
     def stop(self):
         self.stopping.set()
@@ -83,14 +57,22 @@ def left(connection):
     return sql(connection, "SELECT EXISTS (SELECT FROM millrace.read_category('old', batch_size => 1))")[0][0]
 
 
-def sweep(connection, seconds=1800):
-    """Until the server has removed all."""
+@contextmanager
+def swept_meanwhile(connection):
     sql(connection, "SELECT millrace.set_retention('old', max_age => '1 second')")
-    end = time.monotonic() + seconds
-    while left(connection):
-        assert time.monotonic() < end, "the server does not sweep"
-        time.sleep(0.5)
-    sql(connection, "SELECT millrace.set_retention('old')")
+    try:
+        yield
+    finally:
+        sql(connection, "SELECT millrace.set_retention('old')")
+
+
+def sweep(connection):
+    """Until the server has removed all."""
+    end = time.monotonic() + END
+    with swept_meanwhile(connection):
+        while left(connection):
+            assert time.monotonic() < end, "the server does not sweep"
+            time.sleep(0.5)
 
 
 def size(connection):
@@ -105,44 +87,82 @@ def swept(server):
     return int(next(line for line in text.splitlines() if 'by="sweep"' in line).split()[-1])
 
 
-def beside_load(server, connection, found):
-    load = Load(server)
-    watch = Watch(server.postgres())
-    try:
-        for phase, work in (("before", lambda: time.sleep(QUIET)), ("swept", lambda: sweep(connection)),
-                            ("after", lambda: time.sleep(QUIET))):
-            load.phase = phase
-            began = time.monotonic()
-            work()
-            found[f"{phase}_s"] = round(time.monotonic() - began, 1)
-    finally:
-        load.stop()
-        watch.stop()
-    found["longest_transaction_ms"] = round(watch.longest * 1000, 1)
-    for phase in ("before", "swept", "after"):
-        found[f"{phase}_p99_ms"] = round(load.p99(phase) * 1000, 2)
-    found["append_p99_ratio"] = round(load.p99("swept") / load.p99("before", "after"), 2)
+def load(server, seconds):
+    """Ten workers, nine writes to one read: the 99th percentile of its latencies in ms, and operations a second."""
+    with tempfile.NamedTemporaryFile() as output:
+        command = [os.environ["MILLRACE_LOAD"], "--url", f"http://127.0.0.1:{server.port}", "--token", server.token,
+                   "--durable", "yes", "--workers", "10", "--duration", str(seconds), "--output", output.name]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        found = json.load(output)
+        return found["p99"], found["throughput"]
 
 
-def run(messages=1000000):
-    found, sizes = {}, []
-    with tempfile.TemporaryDirectory(prefix="millrace-sweeps") as folder:
+def turns(server, connection):
+    """Pairs of a turn without sweeps and one with, whole ones, until all is swept."""
+    pairs, end = [], time.monotonic() + END
+    while True:
+        assert time.monotonic() < end, "the server does not sweep"
+        without = load(server, TURN)
+        with swept_meanwhile(connection):
+            beside = load(server, TURN)
+            if not left(connection):
+                return pairs or [(without, beside)]
+        pairs.append((without, beside))
+
+
+def middle(values):
+    return round(statistics.median(values), 2)
+
+
+@contextmanager
+def serve():
+    with tempfile.TemporaryDirectory(prefix="millrace-sweeps", dir="/var/tmp") as folder:
         server = Server("--data-dir", folder + "/data", "--token", ZERO_TOKEN, "--sweep-interval", "1",
                         "--admin-listen", "127.0.0.1:0", token=ZERO_TOKEN)
         try:
-            connection = server.postgres()
-            fill(connection, messages)
-            sql(connection, "VACUUM ANALYZE millrace_default.messages")
-            beside_load(server, connection, found)
-            size(connection)
-            for _ in range(2):
-                fill(connection, messages // 5)
-                sweep(connection)
-                sizes.append(size(connection))
-            found["growth_bytes"] = sizes[1] - sizes[0]
-            found["removed"] = swept(server)
+            yield server
         finally:
             server.stop()
+
+
+def beside_load(messages, found):
+    with serve() as server:
+        connection, watching = server.postgres(), server.postgres()
+        fill(connection, messages)
+        sql(connection, "VACUUM ANALYZE millrace_default.messages")
+        load(server, 2 * TURN)
+        watch = Watch(watching)
+        try:
+            pairs = turns(server, connection)
+        finally:
+            watch.stop()
+        ratios = [beside[0] / without[0] for without, beside in pairs]
+        found["removed"] = swept(server)
+    found["longest_transaction_ms"] = round(watch.longest * 1000, 1)
+    found["pairs"] = len(pairs)
+    for at, word in ((0, "without"), (1, "swept")):
+        found[f"{word}_p99_ms"] = middle(pair[at][0] for pair in pairs)
+        found[f"{word}_operations"] = middle(pair[at][1] for pair in pairs)
+    found["ratios"] = [round(ratio, 2) for ratio in sorted(ratios)]
+    found["append_p99_ratio"] = middle(ratios)
+
+
+def growth(messages, found):
+    sizes = []
+    with serve() as server:
+        connection = server.postgres()
+        for _ in range(3):
+            fill(connection, messages)
+            sweep(connection)
+            sizes.append(size(connection))
+        found["removed"] += swept(server)
+    found["growth_bytes"] = sizes[-1] - sizes[-2]
+
+
+def run(messages=1000000):
+    found = {}
+    beside_load(messages, found)
+    growth(messages // 5, found)
     return found
 
 
