@@ -3,6 +3,8 @@
 Each returns when its blow is over and all is on its way to be whole again.  It has let the crowd go on after the blow,
 at both servers, before anything was mended that a failover is to be enough for.
 """
+import os
+import signal
 import time
 
 from people import Stubborn
@@ -45,9 +47,12 @@ class Blow:
 
 
 class Switchover(Blow):
+    """Patroni is stopped where it leads, as for an upgrade, and started again."""
+
     def act(self):
-        self.hand_over()
+        self.leader.stop_patroni()
         self.another_leads()
+        self.leader.start_patroni()
         self.crowd.goes_on()
 
 
@@ -113,26 +118,30 @@ class FullDisk(Blow):
 
 class FarBehind(Blow):
     """A standby that is far behind when the leader is killed: the synchronous one, the other one; cut off for a while,
-    or with its replay paused."""
+    or its replay stands still (not by pg_wal_replay_pause(), which Patroni ends in its next loop)."""
 
     def act(self):
         synchronous = self.trio.synchronous_standby()
         slow = synchronous if self.number % 2 else self.trio.others(self.leader, synchronous)[0]
         paused = self.number % 4 >= 2
         if paused:
-            slow.sql("SELECT pg_wal_replay_pause()")
+            replay = slow.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup'")[0][0]
+            os.kill(replay, signal.SIGSTOP)
         else:
             self.network.cut([slow.name], [each.name for each in self.trio.others(slow)])
         self.crowd.goes_on()
         self.write_much()
-        print(f"  {slow} is {'' if slow is synchronous else 'not '}synchronous and "
-              f"{self.behind(slow) >> 20} MB behind, {'paused' if paused else 'cut off'}", flush=True)
+        behind = self.behind(slow)
+        assert behind > BEHIND / 2, f"{slow} is only {behind} bytes behind"
+        print(f"  {slow} is {'' if slow is synchronous else 'not '}synchronous and {behind >> 20} MB behind, "
+              f"{'stopped' if paused else 'cut off'}", flush=True)
         self.network.heal()
+        wait_until(lambda: self.trio.may_fail(self.leader), "a synchronous standby that may be promoted", LEFT)
         self.leader.kill()
-        new = self.another_leads()
+        if paused:
+            os.kill(replay, signal.SIGCONT)
+        self.another_leads()
         self.crowd.goes_on()
-        if paused and new is not slow:
-            slow.sql("SELECT pg_wal_replay_resume()")
         self.leader.start_patroni()
 
     def write_much(self):

@@ -49,6 +49,9 @@ class Machine:
         run("mount", "-t", "tmpfs", "-o", "size=1g,uid=postgres,gid=postgres,mode=755", "none", self.folder)
         self.disk.mkdir()
         run("mount", "-t", "tmpfs", "-o", f"size={DISK},uid=postgres,mode=755", "none", self.disk)
+        self.followed = self.folder / "followed.sh"
+        self.followed.write_text(documented("`/etc/patroni/followed.sh`"))
+        self.followed.chmod(0o755)
         self.settings = self.folder / "patroni.yml"
         self.settings.write_text(self.patroni(asynchronous))
 
@@ -65,6 +68,8 @@ class Machine:
         text = replaced(text, "/usr/lib/postgresql/15/bin", PG_BIN)
         text = replaced(text, "      parameters:\n", "      parameters:\n" + "".join(
             f"        {name}: {value}\n" for name, value in SMALL.items()))
+        text = replaced(text, "/etc/patroni/followed.sh", str(self.followed))
+        text = replaced(text, "wal_keep_size: 1GB", "wal_keep_size: 128MB")
         # Two of these tests may run at once, and their sockets are files.
         text = replaced(text, "\npostgresql:\n", f"\npostgresql:\n  pgpass: {self.folder}/pgpass\n  parameters:\n"
                         f"    unix_socket_directories: {self.folder}\n")
@@ -93,6 +98,10 @@ class Machine:
 
     def start_patroni(self):
         self.start("patroni", ["patroni", str(self.settings)])
+
+    def stop_patroni(self):
+        """As `systemctl stop patroni` does: it stops Postgres, and lets the lock go."""
+        self.programs["patroni"].terminate()
 
     def postmaster(self):
         return int((self.data / "postmaster.pid").read_text().split()[0])
@@ -211,16 +220,19 @@ class Trio:
         if leader is None:
             return False
         try:
-            followers = leader.sql("SELECT application_name, state, sync_state = 'sync', pg_wal_lsn_diff("
-                                   "pg_current_wal_lsn(), replay_lsn) < 1e6 FROM pg_stat_replication",
-                                   database="postgres")
+            near = leader.sql("SELECT application_name FROM pg_stat_replication WHERE state = 'streaming' AND"
+                              " pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) < 1e6", database="postgres")
+            return ({name for name, in near} == {machine.name for machine in self.others(leader)}
+                    and self.may_fail(leader))
         except psycopg2.Error:
             return False
-        names = {name for name, state, _, near in followers if state == "streaming" and near}
-        if names != {machine.name for machine in self.others(leader)}:
-            return False
+
+    def may_fail(self, leader):
+        """Whether another would be promoted: Patroni names a standby in etcd, and it is one to Postgres, too."""
         chosen = self.synchronous_standby()
-        return chosen is not None and (not self.synchronous or (chosen.name, "streaming", True, True) in followers)
+        return chosen is not None and (not self.synchronous or leader.sql(
+            "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE application_name = %s AND state = 'streaming' AND"
+            " sync_state = 'sync')", chosen.name, database="postgres")[0][0])
 
     def wait_until_whole(self):
         wait_until(self.whole, "three machines that work together", WHOLE)
