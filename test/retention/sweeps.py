@@ -2,7 +2,7 @@
 
     removed                 by all sweeps
     longest_transaction_ms  of the sweeps, as pg_stat_activity shows it
-    append_p99_ratio        of the load while it is swept over while it is not, in turns: the median of the turns' ratios
+    append_p99_ratio        of the load, beside a sweep over without one, in turns: the median of the turns' ratios
     growth_bytes            of table and indexes by the last round, which appends as much as it sweeps
 """
 import json
