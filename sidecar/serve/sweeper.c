@@ -3,8 +3,9 @@
  *
  * Every --sweep-interval it asks, at each cluster in turn, which namespaces are due, and makes a step in
  * each in turn, until there is no more to do.  A step is one transaction; how many rows it looks at is
- * chosen so that it takes STEP_MS. After each the sweeper rests for many times as long as the step took:
- * the processors and the disk are the clients'.  Where more is due than is swept so, it rests less in time.
+ * chosen so that it takes STEP_MS, and bounded: the next append's flush writes its log too, about half a kB
+ * a row.  After each the sweeper rests for many times as long as the step took: the processors and the disk
+ * are the clients'.  Where more is due than is swept so, it rests less in time.
  */
 #include "serve/sweeper.h"
 
@@ -21,9 +22,9 @@
 #include "db/calls.h"
 #include "places/places.h"
 
-#define STEP_MS 10
+#define STEP_MS 5
 #define LEAST_ROWS 50
-#define MOST_ROWS 1200
+#define MOST_ROWS 200
 #define REST 20		 /* times the step's own, */
 #define LEAST_REST 2 /* where there is no end to what is due: it is halved each time HURRY_MS pass */
 #define HURRY_MS 600000
