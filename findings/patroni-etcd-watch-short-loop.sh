@@ -1,15 +1,15 @@
 #!/bin/bash
 # Patroni 3.0.2 (Debian 12's) with etcd's second interface does not watch the leader key where loop_wait is 1.
 #
-# First guess: a standby waits for its next loop in a watch of the leader key, however long the loop is, so that
-#   it sees at once that the key has gone; a shorter loop_wait only makes it look more often besides.
-# Behaviour: what is left of a loop is less than a second then, and for less than a second it only sleeps. So a
-#   shorter loop makes standbys see it later: with loop_wait 1 within a second, with 2 at once.
+# First guess: a standby waits for its next loop in a watch of the leader key, however long the loop is, so
+#   that it sees at once that the key has gone; a shorter loop_wait only makes it look more often besides.
+# Behaviour: what is left of a loop is less than a second then, and for less than a second it only sleeps.
+#   So a shorter loop makes standbys see it later: with loop_wait 1 within a second, with 2 at once.
 # Output seen:
 #   0.9 s: the key goes after 0.2 s, and that is seen when the time is over
 #   1.9 s: the key goes after 0.2 s, and that is seen at once
-# Consequence: sidecar/GROWING.md keeps loop_wait 1, as a standby that was woken while nobody leads looks again
-#   only after a whole loop; what the missing watch costs there is up to a second of a failover.
+# Consequence: sidecar/GROWING.md keeps loop_wait 1, as a standby that was woken while nobody leads looks
+#   again only after a whole loop; what the missing watch costs there is up to a second of a failover.
 #
 # Needs python3 with venv.  Exit code 1: it is no longer so.
 set -euo pipefail

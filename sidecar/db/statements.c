@@ -341,7 +341,7 @@ const struct db_statement_info db_retention_read_statement = {
 	"millrace_retention_read", "SELECT millrace.json_retention($1::text, $2::text, $3::text, $4::jsonb)", 4,
 	DB_ROLE_LIST, false};
 
-/* Nobody waits for it, and what a crash undoes is swept again: no flush of its own that appends wait behind. */
+/* Nobody waits for it, and what a crash undoes is swept again: appends wait for no flush of its own. */
 const struct db_statement_info db_sweep_statement = {
 	"millrace_sweep",
 	"SELECT removed, more, held_by, held_position"

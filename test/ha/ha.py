@@ -8,15 +8,16 @@ Machines and servers are network namespaces.  One server knows all three machine
 asks Patroni who leads.  Each round has a namespace of its own, in which writers, deciders, members of a consumer,
 followers and subscribers work; the kinds of rounds come in turns:
 
-  switchover  as `patronictl switchover`
+  switchover  the leader's Patroni is stopped, and started again
   kill        Patroni and Postgres of the leader, with -9
   partition   the leader sees neither etcd nor the others, and one server and one client see it
   full-disk   of the leader, to the last byte
   behind      the leader is killed while a standby is 40 MB behind
 
 The last line is JSON: rounds, acknowledged (messages), lost, twice, holes, out_of_order, failed (requests; none may
-within the retry window), wrong (all else that history.py and judging.py find), longest_pause (s, of one answer, by
-kind).  Exit code 1 where anything is wrong, a switchover took more than 3 s, or a killed leader more than ttl + 2 s.
+within the retry window), wrong (all else that history.py and judging.py find), gone (seen by readers at a leader that
+was cut off, acknowledged to nobody, and not stored: PostgreSQL's own, see GROWING.md), longest_pause (s, of one answer,
+by kind).  Exit code 1 where anything is wrong, a switchover took more than 3 s, or a killed leader more than ttl + 2 s.
 
 --asynchronous takes the safeguard out: then a partition must lose what was acknowledged.
 
@@ -77,7 +78,7 @@ class Run:
             whole = time.monotonic()
             crowd.goes_on()
             self.servers.check_alive()
-            verdict, settled = judge(crowd, self.trio, namespace, blow.outages)
+            verdict, settled = judge(crowd, self.trio, namespace, blow.outages, kind == "partition")
         finally:
             crowd.give_up()
             self.network.heal()
@@ -98,7 +99,7 @@ class Run:
 
     def result(self):
         return {"rounds": self.rounds, "acknowledged": self.acknowledged,
-                **{name: self.counts[name] for name in COUNTED},
+                **{name: self.counts[name] for name in (*COUNTED, "gone")},
                 "longest_pause": {kind: round(pause, 1) for kind, pause in self.pauses.items()}}
 
     def too_long(self):
@@ -156,7 +157,7 @@ def main():
                             dirs_exist_ok=True)
     print("\n".join([f"{time.monotonic() - began:.0f} s", *run.too_long()]))
     print(json.dumps(run.result()))
-    return 1 if any(run.counts.values()) or run.too_long() or not run.acknowledged else 0
+    return 1 if any(run.counts[name] for name in COUNTED) or run.too_long() or not run.acknowledged else 0
 
 
 if __name__ == "__main__":

@@ -21,11 +21,13 @@ STORED = """
 DISAGREE = "machines disagree"
 WRONG_DECISION = "decided wrongly"
 WRONGLY_REFUSED = "refused without a reason"
+GONE = "seen by a reader, acknowledged to nobody, and gone"
 # What the last line calls it; all else is `wrong`.
 NAMES = {
     history.LOST: "lost", history.SKIPPED: "lost", history.MISPLACED: "lost", DISAGREE: "lost",
     history.DUPLICATED: "twice", "twice": "twice", history.HOLE: "holes", history.TORN: "holes",
-    history.OUT_OF_ORDER: "out_of_order", "out_of_order": "out_of_order", "lost": "lost", history.FAILED: "failed"
+    history.OUT_OF_ORDER: "out_of_order", "out_of_order": "out_of_order", "lost": "lost", history.FAILED: "failed",
+    GONE: "gone"
 }
 COUNTED = ("lost", "twice", "holes", "out_of_order", "failed", "wrong")
 
@@ -119,8 +121,33 @@ def check_members(verdict, members, stored, outages):
     return record.count()
 
 
-def judge(crowd, trio, namespace, outages=()):
-    """`outages`: from when to when Postgres was away, by time.monotonic()."""
+def set_gone_aside(followers, appends, stored):
+    """Takes out of what followers saw the messages that are not stored, and that nobody was told to be there; returns
+    what they were.
+
+    A leader that steps down ends its waits for the standby, and for a moment shows what that has not got; with its
+    standby cut off, that is all it has not acknowledged.
+    """
+    told = [(mark, part.global_position, part.last_global_position) for append in appends
+            if append.outcome == history.STORED for part in append.parts for mark in part.marks]
+    there, ranges = {message.global_position for message in stored}, {}
+    for mark, first, last in told:
+        ranges.setdefault(mark, []).append((first, last))
+    gone = []
+    for follower in followers:
+        kept = []
+        for row in follower.rows:
+            was_told = any(first <= row.global_position <= last for first, last in ranges.get(row.mark, []))
+            if row.global_position in there or was_told:
+                kept.append(row)
+            else:
+                gone.append(f"{follower.name} had seen {history.place(row)}")
+        follower.rows = kept
+    return gone
+
+
+def judge(crowd, trio, namespace, outages=(), cut_off=False):
+    """`outages`: from when to when Postgres was away, by time.monotonic(); `cut_off`: a leader was, with readers."""
     crowd.end_writing()
     leader = wait_for_standbys(trio)
     schema = schema_of(leader, namespace)
@@ -130,12 +157,16 @@ def judge(crowd, trio, namespace, outages=()):
     everywhere = [Follower(f"pages of all at {each.client.connection.host}", each.seen.rows, each.seen.finished)
                   for each in crowd.pages if not each.category]
     everywhere += [each.seen for each in crowd.subscribers]
+    of_category = [each.seen for each in crowd.pages if each.category]
+    gone = set_gone_aside(everywhere + of_category, crowd.appends, stored) if cut_off else []
     verdict = history.check(crowd.appends, [seen for each in crowd.writers for seen in each.observations],
                             everywhere, stored)
     for each in crowd.pages:
         if each.category:
             history.check_follower(verdict, each.seen, [message for message in stored
                                                         if message.stream.startswith(each.category + "-")])
+    for text in gone:
+        verdict.complain(GONE, text)
     check_agreement(verdict, stored, {
         **{machine.name: stored_on(machine, schema)[0] for machine in trio.others(leader)},
         **{way.name: read_by(way) for way in crowd.ways}

@@ -9,7 +9,7 @@ sys.path[1:1] = [str(TEST / "crash"), str(TEST / "consumers")]
 
 import history  # noqa: E402
 import judging  # noqa: E402
-from history import FAILED, STORED, Append, Message, Part, Verdict  # noqa: E402
+from history import FAILED, STORED, Append, Follower, Message, Part, Verdict  # noqa: E402
 from people import REFUSED, Decision  # noqa: E402
 
 
@@ -69,4 +69,22 @@ def test_whatever_is_found_is_counted_in_the_last_line():
     for kind in kinds | set(judging.NAMES):
         verdict.complain(kind, "")
     counts = judging.counted(verdict)
-    assert counts.total() == len(verdict.problems) and set(counts) == set(judging.COUNTED)
+    assert counts.total() == len(verdict.problems) and set(counts) == {*judging.COUNTED, "gone"}
+
+
+def seen_and_gone(*appends):
+    """Of a follower that saw y, and w, which is not stored."""
+    follower = Follower("f", [message(2, "y"), message(7, "w")])
+    return judging.set_gone_aside([follower], appends, STORED_MESSAGES), [row.mark for row in follower.rows]
+
+
+def test_what_nobody_was_told_may_go():
+    at_another = Part("s-1", ["w"], None, 8, 8, 9, 9)
+    for appends in ([], [Append([Part("s-1", ["w"])], 0, 1, FAILED)], [Append([at_another], 0, 1, STORED)]):
+        gone, left = seen_and_gone(*appends)
+        assert gone == ["f had seen s-1[6], global position 7"] and left == ["y"]
+
+
+def test_what_was_acknowledged_there_may_not():
+    told = Part("s-1", ["v", "w"], None, 5, 6, 6, 7)
+    assert seen_and_gone(Append([told], 0, 1, STORED)) == ([], ["y", "w"])
