@@ -131,6 +131,13 @@ static void begin_ready(struct conn *conn)
 	conn->user->on_ready(conn);
 }
 
+static void note_primary(struct db_shared *shared, bool ready)
+{
+	atomic_store(&shared->ready, ready);
+	if (ready)
+		atomic_store(&shared->was_ready, true);
+}
+
 static void conn_move(struct conn *conn, enum conn_state state)
 {
 	if (conn->state == CONN_UNUSED)
@@ -139,7 +146,7 @@ static void conn_move(struct conn *conn, enum conn_state state)
 	conn->state = state;
 	note_readable(conn);
 	if (conn->user->role == DB_ROLE_APPEND)
-		atomic_store(&conn->shared->ready, state == CONN_READY);
+		note_primary(conn->shared, state == CONN_READY);
 	switch (state)
 	{
 		case CONN_UNUSED:
@@ -201,7 +208,7 @@ static void note_silence(struct conn *conn, unsigned turns)
 	conn->silence = turns;
 	note_readable(conn);
 	if (conn->user->role == DB_ROLE_APPEND)
-		atomic_store(&conn->shared->ready, !conn_is_silent(conn));
+		note_primary(conn->shared, !conn_is_silent(conn));
 }
 
 /* A sync alone is answered without a transaction. */

@@ -69,6 +69,7 @@ struct db_shared
 	bool pooled;		 /* sessions are lent for single transactions */
 	bool closing;
 	_Atomic bool ready;			/* the append connection is up and not silent */
+	_Atomic bool was_ready;		/* it was, once */
 	_Atomic unsigned readable;	/* connections for reads that are ready and not silent, at any site */
 	unsigned long reconnects;	/* of those for reads */
 	uint64_t sessions;			/* the number of the last one */

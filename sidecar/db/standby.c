@@ -4,7 +4,9 @@
  * At --database reads go to the server that takes the appends, or a client would not find what it has just
  * written.  Where several hosts are named, libpq is asked for the one that takes writes.  At --read-database
  * it is asked for a standby, and one that is promoted is left.  But one address may also lead now to one
- * server and now to another: so what counts is what libpq has connected to.
+ * server and now to another: so what counts is what libpq has connected to.  Once a primary was there, a
+ * standby behind that address is no place to read: it may be the old primary, cut off, with what nobody else
+ * has, or not yet have what was acknowledged.
  */
 #include <string.h>
 
@@ -34,7 +36,8 @@ bool conn_wants_primary(const struct conn *conn)
 	bool reads =
 		role == DB_ROLE_READ || role == DB_ROLE_EXPORT || role == DB_ROLE_LIST || role == DB_ROLE_WATCH;
 
-	return !conn->site->standby && (!reads || conn->site->several_hosts || atomic_load(&conn->shared->ready));
+	return !conn->site->standby &&
+		   (!reads || conn->site->several_hosts || atomic_load(&conn->shared->was_ready));
 }
 
 bool conn_misses_server(const struct conn *conn)

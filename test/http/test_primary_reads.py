@@ -83,3 +83,26 @@ def test_one_address_that_leads_to_both_in_turn(pair, start):
     finds_what_it_wrote(server)
     assert switch.count > 6
     switch.close()
+
+
+def test_reads_wait_for_a_primary_that_was_there_once(pair, start):
+    """Behind a proxy a leader that has lost may stand as a standby for a while: with what nobody else has, or, as here,
+    without what was acknowledged."""
+    primary, standby = pair
+    at_primary, at_standby = (f"{cluster.folder}/.s.PGSQL.5432" for cluster in pair)
+    switch = Switch(at_primary)
+    server = start("--database", f"host=127.0.0.1 port={switch.port} dbname=postgres user=tester", "--workers", "1")
+    writer, reader = server.client(ZERO_TOKEN), server.client(ZERO_TOKEN)
+    assert writer.write("s")["position"] == 0 and reader.call("stream.version", "s") == 0
+    switch.paths = (at_standby, )
+    primary.stop("immediate")
+    answers, began = [], switch.count
+    asking = threading.Thread(target=lambda: answers.append(reader.call("stream.version", "s")))
+    asking.start()
+    wait_until(lambda: answers or switch.count > began + 10, "connections to the standby")
+    assert answers == []
+    primary.start()
+    switch.paths = (at_primary, )
+    asking.join(60)
+    assert answers == [0]
+    switch.close()
