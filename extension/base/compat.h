@@ -211,4 +211,10 @@ CompatFindSetting(const char *setting)
 #define CompatAbandonPages() ((void)0)
 #endif
 
+/*
+ * nbtree's pages and its record of an entry that a leaf has room for are the same from 13 to 19; of a later
+ * version that has to be looked at first (store/leaf.c).
+ */
+#define CompatKnowsLeaves() (PG_VERSION_NUM < 200000)
+
 #endif

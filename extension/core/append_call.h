@@ -11,6 +11,7 @@
 #include "utils/snapmgr.h"
 
 #include "core/append.h"
+#include "store/leaf.h"
 
 /* An open namespace with its scans, which serve all its streams and ids in turn. */
 typedef struct OpenNamespace
@@ -19,6 +20,7 @@ typedef struct OpenNamespace
 	Oid schema;
 	Store *store; /* NULL: no such namespace */
 	StoreScan *versions;
+	Leaf tails; /* of the same index */
 	StoreScan *ids;
 	SnapshotData dirty;
 	bool hurried; /* others wait for the call: no look at a condition takes long */
@@ -42,6 +44,7 @@ typedef struct AppendStream
 	uint64 hash;
 	bool loaded;				 /* `version` is known */
 	int64 version;				 /* with what was accepted so far in this call */
+	BlockNumber leaf;			 /* where its last entry may be in INDEX_STREAM; NO_LEAF: not known */
 	bool closed;				 /* takes no more messages */
 	struct AppendStream **state; /* of the part or condition that it was made for */
 } AppendStream;

@@ -359,6 +359,7 @@ Accept(OpenNamespace *space, AppendRequest *request)
 				.metadata = message->metadata,
 				.id = message->id,
 				.id_is_new = message->id_is_new,
+				.leaf = part->state->leaf,
 				.position = message->position,
 			};
 		}

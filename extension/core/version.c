@@ -20,14 +20,16 @@
 #include "store/floors.h"
 
 /*
- * Where this session last saw the end of a stream.  Only a hint: reading from there on finds the end among a
- * few entries of the index instead of a page full.  Where nothing is found there (an append that was rolled
- * back, a namespace that was emptied), the whole stream is looked at.
+ * Where this session last saw the end of a stream.  Only a hint: the leaf is probably the one that it ends on
+ * now, and says itself whether it is.  If it can't tell (its last message is gone, say), reading from the
+ * version on finds the end among a few entries of the index instead of a page full.  Where nothing is found
+ * there (an append that was rolled back, a namespace that was emptied), the whole stream is looked at.
  */
 typedef struct VersionHint
 {
 	uint64 hash;
 	int64 version;
+	BlockNumber leaf; /* of the index, or NO_LEAF */
 } VersionHint;
 
 #define VERSION_HINTS 4096
@@ -40,21 +42,42 @@ HintOfStream(const AppendStream *stream)
 	return &version_hints[stream->hash % VERSION_HINTS];
 }
 
+/* Takes the row that a scan has found for the end of its stream. */
+static void
+TakeEnd(StoreScan *scan, StreamEnd *end)
+{
+	bool isnull;
+
+	end->version = DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull));
+	end->closed = TypeCloses(DatumGetTextPP(slot_getattr(scan->slot, COLUMN_TYPE, &isnull)));
+}
+
 /* Finds the last message of the stream at a position that is at least `from`; false: there is none. */
 static bool
 FindTail(StoreScan *scan, text *stream, int64 from, StreamEnd *end)
 {
 	ScanKeyData keys[2];
-	bool isnull;
 
 	StoreTextKey(scan, &keys[0], 1, BTEqualStrategyNumber, stream);
 	StoreInt8Key(&keys[1], 2, BTGreaterEqualStrategyNumber, from);
 	StoreRescan(scan, keys, 2);
 	if (!StoreScanNext(scan, BackwardScanDirection))
 		return false;
-	end->version = DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull));
-	end->closed = TypeCloses(DatumGetTextPP(slot_getattr(scan->slot, COLUMN_TYPE, &isnull)));
+	TakeEnd(scan, end);
 	return true;
+}
+
+/* The end of a stream that is not below its floor, where it has one. */
+static StreamEnd
+RaiseToFloor(Store *store, text *stream, bool found, StreamEnd end)
+{
+	Remains remains = StoreRemains(store);
+	Floor floor;
+
+	if ((found ? remains.restored : remains.floors) && StoreFindFloor(store, stream, SnapshotSelf, &floor) &&
+		floor.version >= end.version)
+		end = (StreamEnd){.version = floor.version, .closed = floor.closed};
+	return end;
 }
 
 /*
@@ -66,14 +89,9 @@ VersionFind(StoreScan *scan, text *stream, int64 from)
 {
 	StreamEnd end = {.version = NO_STREAM};
 	bool found = FindTail(scan, stream, from, &end) || (from > 0 && FindTail(scan, stream, 0, &end));
-	Remains remains = StoreRemains(scan->store);
-	Floor floor;
 
 	StoreRestScan(scan);
-	if ((found ? remains.restored : remains.floors) &&
-		StoreFindFloor(scan->store, stream, SnapshotSelf, &floor) && floor.version >= end.version)
-		end = (StreamEnd){.version = floor.version, .closed = floor.closed};
-	return end;
+	return RaiseToFloor(scan->store, stream, found, end);
 }
 
 /* The same for one stream. */
@@ -111,11 +129,26 @@ AppendLoadVersion(AppendStream *stream)
 {
 	OpenNamespace *space = stream->space;
 	VersionHint *hint = HintOfStream(stream);
-	StreamEnd end;
+	bool known = hint->hash == stream->hash;
+	StreamEnd end = {.version = NO_STREAM};
+	LeafTail tail;
 
 	if (!space->versions)
+	{
 		space->versions = StoreBeginScan(space->store, INDEX_STREAM, SnapshotSelf, 2);
-	end = VersionFind(space->versions, stream->name, hint->hash == stream->hash ? hint->version : 0);
+		space->tails = LeafBegin(space->versions->index, INDEX_STREAM);
+	}
+	stream->leaf = known ? hint->leaf : NO_LEAF;
+	tail = StoreScanTail(space->versions, &space->tails, stream->name, &stream->leaf);
+	if (tail == TAIL_UNKNOWN)
+		end = VersionFind(space->versions, stream->name, known ? hint->version : 0);
+	else
+	{
+		if (tail == TAIL_FOUND)
+			TakeEnd(space->versions, &end);
+		StoreRestTail(space->versions);
+		end = RaiseToFloor(space->store, stream->name, tail == TAIL_FOUND, end);
+	}
 	stream->version = end.version;
 	stream->closed = end.closed;
 	stream->loaded = true;
@@ -130,6 +163,6 @@ AppendKeepVersions(const AppendCall *call)
 		AppendStream *stream = &call->streams[i];
 
 		if (stream->loaded && stream->version > NO_STREAM)
-			*HintOfStream(stream) = (VersionHint){stream->hash, stream->version};
+			*HintOfStream(stream) = (VersionHint){stream->hash, stream->version, stream->leaf};
 	}
 }

@@ -21,6 +21,7 @@
 #include "base/compat.h"
 #include "base/errors.h"
 #include "store/insert.h"
+#include "store/leaf.h"
 #include "tags/tags.h"
 
 /* A row whose entry in an index may be a duplicate. */
@@ -265,6 +266,28 @@ InsertionOpenIndexes(Insertion *insertion)
 
 /* ---- phases 2 and 3: inserting ------------------------------------------------------------------------- */
 
+/* Where an entry may belong.  Of several indexes of streams, that is known of the one that gave the version. */
+static BlockNumber
+GuessOf(const Store *store, const Leaf *leaf, const NewRow *row)
+{
+	return RelationGetRelid(leaf->index) == store->index[INDEX_STREAM] ? row->leaf : NO_LEAF;
+}
+
+/* Puts a plain entry straight into its leaf; false: it is nbtree's. */
+static bool
+InsertIntoLeaf(const Store *store, Leaf *leaf, NewRow *row)
+{
+	bool of_stream = leaf->kind == INDEX_STREAM;
+	Slice name = SliceOfText(row->stream);
+	LeafKey key = {.number = of_stream ? row->position : row->global_position, .id = &row->id};
+
+	if (of_stream)
+		key.name = name;
+	else if (leaf->kind == INDEX_CATEGORY)
+		key.name = NameCategory(name);
+	return LeafInsert(leaf, &key, &row->tuple->t_self, GuessOf(store, leaf, row));
+}
+
 /* Inserts the entries of rows into one index; adds to the doubts those that may be duplicates. */
 static void
 InsertEntries(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows, IndexUniqueCheck check)
@@ -273,6 +296,8 @@ InsertEntries(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows, 
 	IndexInfo *info = which->computed ? which->computed->info : &plain_info;
 	Datum values[INDEX_MAX_KEYS];
 	bool isnull[INDEX_MAX_KEYS] = {false};
+	Leaf leaf = LeafBegin(which->index, which->computed ? INDEX_OTHER : which->kind);
+	bool fresh = leaf.usable && check != UNIQUE_CHECK_EXISTING;
 
 	if (!which->index->rd_index->indisunique)
 		check = UNIQUE_CHECK_NO;
@@ -280,6 +305,8 @@ InsertEntries(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows, 
 	{
 		bool unique;
 
+		if (fresh && InsertIntoLeaf(insertion->store, &leaf, rows[i]))
+			continue;
 		if (!which->computed)
 			FormPlainEntry(which, rows[i], values);
 		else if (which->computed->values)
@@ -297,6 +324,7 @@ InsertEntries(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows, 
 			insertion->doubts = lappend(insertion->doubts, doubt);
 		}
 	}
+	LeafRest(&leaf);
 	CompatIndexInsertCleanup(which->index, info);
 }
 

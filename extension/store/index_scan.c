@@ -4,12 +4,13 @@
 #include "postgres.h"
 
 #include "access/nbtree.h"
+#include "access/relscan.h"
 #include "access/tableam.h"
 #include "executor/executor.h"
 #include "utils/fmgroids.h"
 
 #include "base/compat.h"
-#include "store/store.h"
+#include "store/leaf.h"
 
 /*
  * Begins a scan of one of our own indexes.  It finds nothing before StoreRescan() has given it its keys: as
@@ -46,6 +47,33 @@ HeapTuple
 StoreScanRow(StoreScan *scan)
 {
 	return ExecFetchSlotHeapTuple(scan->slot, false, NULL);
+}
+
+/*
+ * Finds the last row of a stream by a scan on INDEX_STREAM, whose own place is lost; `leaf` is of the same
+ * index.  TAIL_FOUND: it is in scan->slot.  TAIL_UNKNOWN also where the last entry's row is not visible.
+ * *guess is LeafFindTail()'s.
+ */
+LeafTail
+StoreScanTail(StoreScan *scan, Leaf *leaf, text *stream, BlockNumber *guess)
+{
+	LeafTail tail = LeafFindTail(leaf, SliceOfText(stream), guess, &scan->scan->xs_heaptid);
+
+	if (tail != TAIL_FOUND)
+		return tail;
+	scan->scan->xs_heap_continue = false;
+	if (!index_fetch_heap(scan->scan, scan->slot))
+		tail = TAIL_UNKNOWN;
+	LeafUnpin(leaf);
+	return tail;
+}
+
+/* Lets go of the row that StoreScanTail() has found, before waiting for another transaction. */
+void
+StoreRestTail(StoreScan *scan)
+{
+	ExecClearTuple(scan->slot);
+	table_index_fetch_reset(scan->scan->xs_heapfetch);
 }
 
 /*

@@ -91,11 +91,15 @@ InsertTuples(Insertion *insertion, NewRow **rows, int nrows)
 		heap_insert(heap, rows[0]->tuple, cid, 0, NULL);
 		return;
 	}
+	/* A tuple that is the slot's own is not copied; it is ours again afterwards. */
 	for (int i = 0; i < nrows; i++)
-		ExecStoreHeapTuple(rows[i]->tuple, insertion->slots[i], false);
+		ExecStoreHeapTuple(rows[i]->tuple, insertion->slots[i], true);
 	heap_multi_insert(heap, insertion->slots, nrows, cid, 0, NULL);
 	for (int i = 0; i < nrows; i++)
+	{
+		insertion->slots[i]->tts_flags &= ~TTS_FLAG_SHOULDFREE;
 		rows[i]->tuple->t_self = insertion->slots[i]->tts_tid;
+	}
 }
 
 static void

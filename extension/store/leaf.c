@@ -1,0 +1,408 @@
+/*
+ * leaf.c: entries put into the leaf pages of our own indexes, and found there, without nbtree's way down.
+ *
+ * nbtree goes from the root to a leaf for each entry, compares by functions that it calls through pointers,
+ * and on the leaf looks for the place again: ten thousand instructions an entry.  Entries of appends come to
+ * few leaves, mostly to the last one, and their keys are of three types.  So a leaf is kept locked for the
+ * next entry, and one that is not kept is guessed: where it was the last time, or by a way down that locks
+ * no two pages together and never moves right.
+ *
+ * A guess need not be right, as the page itself tells whether it is.  By what holds of every btree, all keys
+ * between two entries of one leaf are on that leaf; so are those between its last entry and its high key,
+ * those above it where it is the last leaf, and those below its first entry where it is the first leaf.  A
+ * key that is strictly so, and equals no entry there, is therefore nowhere else in the index either: it is
+ * unique without a look at any row, and no list of equal entries has to be split for it.  While the leaf is
+ * locked nobody else puts an equal one in; who comes afterwards finds ours and waits for us.
+ *
+ * Everything else is nbtree's: a leaf that is full, split in part, deleted, or not the right one; a key that
+ * is there, or stands at a leaf's border; entries with NULL or compressed names, indexes in another
+ * collation, and such as are not logged.  What is done here is what nbtree does once it has found the place:
+ * conflicts of serializable transactions are checked, the entry is added and logged in nbtree's own record,
+ * for which its replay, its masks for wal_consistency_checking and its readers are made.  A version of
+ * PostgreSQL that we don't know is left to nbtree altogether (compat.h).
+ */
+#include "postgres.h"
+
+#include "access/nbtree.h"
+#include "access/nbtxlog.h"
+#include "access/xloginsert.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/predicate.h"
+#include "utils/rel.h"
+
+#include "base/compat.h"
+#include "store/leaf.h"
+
+/* An entry with a name of which one byte says how long it is; a longer one may be compressed. */
+typedef union Entry
+{
+	IndexTupleData head;
+	char bytes[MAXALIGN(sizeof(IndexTupleData)) + MAXALIGN(VARATT_SHORT_MAX) + sizeof(int64)];
+} Entry;
+
+static bool
+IsNamed(StoreIndexKind kind)
+{
+	return kind == INDEX_STREAM || kind == INDEX_CATEGORY;
+}
+
+/* ---- comparing ----------------------------------------------------------------------------------------- */
+
+static int
+CompareNumbers(int64 number, const char *stored)
+{
+	int64 other;
+
+	memcpy(&other, stored, sizeof(other));
+	return number < other ? -1 : number > other;
+}
+
+/* Of a stream or category, and behind that of a position, if it was not cut off. */
+static bool
+CompareNamed(const LeafKey *key, const char *stored, int natts, int *order)
+{
+	if (VARATT_IS_EXTENDED(stored) && !VARATT_IS_SHORT(stored))
+		return false;
+	*order = SliceCompare(key->name, SliceOfText(stored));
+	if (*order == 0)
+		*order = natts < 2 ? 1 : CompareNumbers(key->number, stored + MAXALIGN(VARSIZE_ANY(stored)));
+	return true;
+}
+
+/*
+ * Compares a key with what stands on a page, whose last columns may be cut off: that is below every key
+ * that begins with it.  False: it is nothing that can be read here.
+ */
+static bool
+Compare(const Leaf *leaf, const LeafKey *key, Page page, OffsetNumber offset, int *order)
+{
+	IndexTuple entry = (IndexTuple)PageGetItem(page, PageGetItemId(page, offset));
+	const char *stored = (char *)entry + IndexInfoFindDataOffset(entry->t_info);
+	int natts = BTreeTupleGetNAtts(entry, leaf->index);
+
+	if (IndexTupleHasNulls(entry))
+		return false;
+	if (natts == 0)
+		*order = 1;
+	else if (leaf->kind == INDEX_GLOBAL_POSITION)
+		*order = CompareNumbers(key->number, stored);
+	else if (leaf->kind == INDEX_ID)
+		*order = memcmp(key->id->data, stored, UUID_LEN);
+	else
+		return CompareNamed(key, stored, natts, order);
+	return true;
+}
+
+/*
+ * Finds the first of a page's entries [low, high] that is not below the key; high + 1: all are.  *equal: it
+ * is the key's.  What was put in last is mostly the last one, so that is looked at first.
+ */
+static bool
+Search(const Leaf *leaf, const LeafKey *key, Page page, OffsetNumber low, OffsetNumber high,
+	   OffsetNumber *found, bool *equal)
+{
+	int order;
+
+	*found = high + 1;
+	*equal = false;
+	for (OffsetNumber middle = high; low < *found; middle = low + (*found - low) / 2)
+	{
+		if (!Compare(leaf, key, page, middle, &order))
+			return false;
+		if (order > 0)
+			low = middle + 1;
+		else
+			*found = middle;
+		*equal |= order == 0;
+	}
+	return true;
+}
+
+/*
+ * Finds the place on a page that a key has, between entries that leave no other page for it.  False: it is
+ * not known to belong there, or is there.
+ */
+static bool
+FindPlace(const Leaf *leaf, const LeafKey *key, Page page, OffsetNumber *place)
+{
+	BTPageOpaque opaque;
+	OffsetNumber first, last;
+	bool equal;
+	int order;
+
+	if (PageIsNew(page))
+		return false;
+	opaque = BTPageGetOpaque(page);
+	if (!P_ISLEAF(opaque) || P_IGNORE(opaque) || P_INCOMPLETE_SPLIT(opaque))
+		return false;
+	first = P_FIRSTDATAKEY(opaque);
+	last = PageGetMaxOffsetNumber(page);
+	if (!Search(leaf, key, page, first, last, place, &equal) || equal)
+		return false;
+	if (*place == first && !P_LEFTMOST(opaque))
+		return false;
+	return *place <= last || P_RIGHTMOST(opaque) || (Compare(leaf, key, page, P_HIKEY, &order) && order < 0);
+}
+
+/* ---- guessing ------------------------------------------------------------------------------------------ */
+
+/* Goes one page down, from one that should be of a level; NO_LEAF: it isn't. */
+static BlockNumber
+GuessChild(const Leaf *leaf, const LeafKey *key, BlockNumber block, uint32 level)
+{
+	Buffer buffer = ReadBuffer(leaf->index, block);
+	Page page = BufferGetPage(buffer);
+	BlockNumber child = NO_LEAF;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	if (!PageIsNew(page))
+	{
+		BTPageOpaque opaque = BTPageGetOpaque(page);
+		OffsetNumber first = P_FIRSTDATAKEY(opaque), last = PageGetMaxOffsetNumber(page), found;
+		bool equal;
+
+		/* The first one is below all keys, whatever it holds. */
+		if (!P_IGNORE(opaque) && opaque->btpo_level == level && first <= last &&
+			Search(leaf, key, page, first + 1, last, &found, &equal))
+			child = BTreeTupleGetDownLink((IndexTuple)PageGetItem(page, PageGetItemId(page, found - 1)));
+	}
+	UnlockReleaseBuffer(buffer);
+	return child;
+}
+
+/* Goes down to a leaf, from the root that nbtree remembers; NO_LEAF: there is none, or it leads nowhere. */
+static BlockNumber
+GuessLeaf(const Leaf *leaf, const LeafKey *key)
+{
+	const BTMetaPageData *meta = leaf->index->rd_amcache;
+	BlockNumber block = meta ? meta->btm_fastroot : NO_LEAF;
+
+	for (uint32 level = meta ? meta->btm_fastlevel : 0; level > 0 && block != NO_LEAF; level--)
+		block = GuessChild(leaf, key, block, level);
+	return block;
+}
+
+/* ---- inserting ----------------------------------------------------------------------------------------- */
+
+/* Says whether names are ordered by their bytes, and stored as such. */
+static bool
+HasPlainNames(Relation index)
+{
+	return CompatCollationIsC(index->rd_indcollation[0]) &&
+		   TupleDescAttr(RelationGetDescr(index), 0)->attstorage != TYPSTORAGE_PLAIN;
+}
+
+/*
+ * Begins to use an index, which is open and locked.  One of ours only, whose entries are plain; of others all
+ * is left to nbtree.
+ */
+Leaf
+LeafBegin(Relation index, StoreIndexKind kind)
+{
+	return (Leaf){
+		.index = index,
+		.kind = kind,
+		.usable =
+			CompatKnowsLeaves() && RelationNeedsWAL(index) &&
+			(kind == INDEX_GLOBAL_POSITION || kind == INDEX_ID || (IsNamed(kind) && HasPlainNames(index))),
+		.buffer = InvalidBuffer,
+	};
+}
+
+/* Lets go of the leaf that is kept, before nbtree has its turn, or the end. */
+void
+LeafRest(Leaf *leaf)
+{
+	if (BufferIsValid(leaf->buffer))
+		UnlockReleaseBuffer(leaf->buffer);
+	leaf->buffer = InvalidBuffer;
+}
+
+/* As nbtree does it where a leaf has room. */
+static void
+AddEntry(Leaf *leaf, OffsetNumber place, IndexTuple entry)
+{
+	Page page = BufferGetPage(leaf->buffer);
+	xl_btree_insert record = {.offnum = place};
+	XLogRecPtr lsn;
+
+	START_CRIT_SECTION();
+	if (PageAddItem(page, (char *)entry, IndexTupleSize(entry), place, false, false) == InvalidOffsetNumber)
+		elog(PANIC, "failed to add an entry to a leaf of index \"%s\"", RelationGetRelationName(leaf->index));
+	MarkBufferDirty(leaf->buffer);
+	XLogBeginInsert();
+	XLogRegisterData((char *)&record, SizeOfBtreeInsert);
+	XLogRegisterBuffer(0, leaf->buffer, REGBUF_STANDARD);
+	XLogRegisterBufData(0, (char *)entry, IndexTupleSize(entry));
+	lsn = XLogInsert(RM_BTREE_ID, XLOG_BTREE_INSERT_LEAF);
+	PageSetLSN(page, lsn);
+	END_CRIT_SECTION();
+}
+
+/* Makes the entry of a key, byte for byte as index_form_tuple() does. */
+static void
+FormEntry(const Leaf *leaf, const LeafKey *key, ItemPointer tid, Entry *entry)
+{
+	char *bytes = entry->bytes + MAXALIGN(sizeof(IndexTupleData));
+	uint16 info = 0;
+
+	memset(entry, 0, sizeof(Entry));
+	if (leaf->kind == INDEX_ID)
+	{
+		memcpy(bytes, key->id->data, UUID_LEN);
+		bytes += UUID_LEN;
+	}
+	else
+	{
+		if (IsNamed(leaf->kind))
+		{
+			SET_VARSIZE_SHORT(bytes, VARHDRSZ_SHORT + key->name.len);
+			memcpy(VARDATA_SHORT(bytes), key->name.bytes, key->name.len);
+			bytes += MAXALIGN(VARHDRSZ_SHORT + key->name.len);
+			info = INDEX_VAR_MASK;
+		}
+		memcpy(bytes, &key->number, sizeof(int64));
+		bytes += sizeof(int64);
+	}
+	entry->head.t_tid = *tid;
+	entry->head.t_info = info | (uint16)(bytes - entry->bytes);
+}
+
+/* Puts an entry into the leaf that is kept, if it belongs there and there is room. */
+static bool
+InsertHere(Leaf *leaf, const LeafKey *key, IndexTuple entry)
+{
+	Page page;
+	OffsetNumber place;
+
+	if (!BufferIsValid(leaf->buffer))
+		return false;
+	page = BufferGetPage(leaf->buffer);
+	if (!FindPlace(leaf, key, page, &place) || PageGetFreeSpace(page) < IndexTupleSize(entry))
+		return false;
+	CheckForSerializableConflictIn(leaf->index, NULL, BufferGetBlockNumber(leaf->buffer));
+	AddEntry(leaf, place, entry);
+	return true;
+}
+
+/* The same for another leaf, which is kept then. */
+static bool
+InsertInto(Leaf *leaf, const LeafKey *key, IndexTuple entry, BlockNumber block)
+{
+	LeafRest(leaf);
+	if (block == NO_LEAF || block == InvalidBlockNumber)
+		return false;
+	leaf->buffer = ReadBuffer(leaf->index, block);
+	LockBuffer(leaf->buffer, BUFFER_LOCK_EXCLUSIVE);
+	if (!InsertHere(leaf, key, entry))
+		return false;
+	if (P_RIGHTMOST(BTPageGetOpaque(BufferGetPage(leaf->buffer))))
+		RelationSetTargetBlock(leaf->index, block);
+	return true;
+}
+
+/*
+ * Puts in the entry of a row whose key is in none yet, if that can be done here; its leaf stays locked, until
+ * the next call or LeafRest().  False: nothing is done, no page is locked, and it is up to nbtree.
+ * `guess` is a page of the index where it may belong; NO_LEAF: where nbtree would look first, the last leaf.
+ * Errors: 40001.
+ */
+bool
+LeafInsert(Leaf *leaf, const LeafKey *key, ItemPointer tid, BlockNumber guess)
+{
+	Entry entry;
+
+	if (leaf->usable && key->name.len <= VARATT_SHORT_MAX - VARHDRSZ_SHORT)
+	{
+		FormEntry(leaf, key, tid, &entry);
+		if (guess == NO_LEAF)
+			guess = RelationGetTargetBlock(leaf->index);
+		if (InsertHere(leaf, key, &entry.head) || InsertInto(leaf, key, &entry.head, guess) ||
+			InsertInto(leaf, key, &entry.head, GuessLeaf(leaf, key)))
+			return true;
+	}
+	LeafRest(leaf);
+	return false;
+}
+
+/* ---- finding ------------------------------------------------------------------------------------------- */
+
+/* Says whether there is such a page at all: a guess from an earlier call may be of another file. */
+static bool
+HasBlock(Leaf *leaf, BlockNumber block)
+{
+	if (block >= leaf->nblocks)
+		leaf->nblocks = RelationGetNumberOfBlocks(leaf->index);
+	return block != NO_LEAF && block < leaf->nblocks;
+}
+
+/* Reads the entry before a key's place, if it is of the same stream. */
+static LeafTail
+ReadTail(const Leaf *leaf, const LeafKey *key, Page page, OffsetNumber place, ItemPointer tid)
+{
+	ItemId item;
+	IndexTuple entry;
+	const char *name;
+
+	if (place == P_FIRSTDATAKEY(BTPageGetOpaque(page)))
+		return TAIL_NONE;
+	item = PageGetItemId(page, place - 1);
+	entry = (IndexTuple)PageGetItem(page, item);
+	name = (char *)entry + IndexInfoFindDataOffset(entry->t_info);
+	if (IndexTupleHasNulls(entry) || (VARATT_IS_EXTENDED(name) && !VARATT_IS_SHORT(name)))
+		return TAIL_UNKNOWN;
+	if (!SliceEqual(key->name, SliceOfText(name)))
+		return TAIL_NONE;
+	if (ItemIdIsDead(item) || BTreeTupleIsPosting(entry))
+		return TAIL_UNKNOWN;
+	*tid = entry->t_tid;
+	return TAIL_FOUND;
+}
+
+static LeafTail
+FindTailIn(Leaf *leaf, const LeafKey *key, BlockNumber block, ItemPointer tid)
+{
+	LeafTail tail = TAIL_UNKNOWN;
+	OffsetNumber place;
+
+	leaf->buffer = ReadBuffer(leaf->index, block);
+	LockBuffer(leaf->buffer, BUFFER_LOCK_SHARE);
+	if (FindPlace(leaf, key, BufferGetPage(leaf->buffer), &place))
+		tail = ReadTail(leaf, key, BufferGetPage(leaf->buffer), place, tid);
+	LockBuffer(leaf->buffer, BUFFER_LOCK_UNLOCK);
+	if (tail != TAIL_FOUND)
+		LeafUnpin(leaf);
+	return tail;
+}
+
+/*
+ * Finds the last entry of a stream in INDEX_STREAM.  TAIL_FOUND: where its row is, which may be visible to
+ * nobody; until LeafUnpin() VACUUM frees no place that the page's entries lead to.  TAIL_NONE: the stream has
+ * no entry.  TAIL_UNKNOWN: look by a scan.  *guess is a leaf where it may be, or NO_LEAF; afterwards one of
+ * the index.
+ */
+LeafTail
+LeafFindTail(Leaf *leaf, Slice stream, BlockNumber *guess, ItemPointer tid)
+{
+	LeafKey key = {.name = stream, .number = PG_INT64_MAX};
+	LeafTail tail = TAIL_UNKNOWN;
+
+	if (!leaf->usable)
+		return TAIL_UNKNOWN;
+	if (HasBlock(leaf, *guess))
+		tail = FindTailIn(leaf, &key, *guess, tid);
+	if (tail != TAIL_UNKNOWN)
+		return tail;
+	*guess = GuessLeaf(leaf, &key);
+	return *guess == NO_LEAF ? TAIL_UNKNOWN : FindTailIn(leaf, &key, *guess, tid);
+}
+
+/* Lets go of the page that LeafFindTail() has found a row by. */
+void
+LeafUnpin(Leaf *leaf)
+{
+	if (BufferIsValid(leaf->buffer))
+		ReleaseBuffer(leaf->buffer);
+	leaf->buffer = InvalidBuffer;
+}

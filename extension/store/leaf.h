@@ -1,0 +1,51 @@
+/*
+ * leaf.h: the leaf pages of our own indexes, without nbtree's way down to them; store/leaf.c says how.
+ */
+#ifndef MILLRACE_LEAF_H
+#define MILLRACE_LEAF_H
+
+#include "postgres.h"
+
+#include "storage/buf.h"
+
+#include "store/store.h"
+
+/* No leaf, where one is only a guess: nbtree's first page is none. */
+#define NO_LEAF ((BlockNumber)0)
+
+/* What an entry is found by. */
+typedef struct LeafKey
+{
+	Slice name;			 /* of INDEX_STREAM and INDEX_CATEGORY */
+	int64 number;		 /* a position; of INDEX_ID none */
+	const pg_uuid_t *id; /* of INDEX_ID */
+} LeafKey;
+
+/* An index, and the leaf that is in use. */
+typedef struct Leaf
+{
+	Relation index;
+	StoreIndexKind kind;
+	bool usable;
+	BlockNumber nblocks; /* of the index, at least; 0: not looked for */
+	Buffer buffer;		 /* locked to write, but for what LeafFindTail() pins; or InvalidBuffer */
+} Leaf;
+
+typedef enum LeafTail
+{
+	TAIL_UNKNOWN,
+	TAIL_NONE,
+	TAIL_FOUND
+} LeafTail;
+
+extern Leaf LeafBegin(Relation index, StoreIndexKind kind);
+extern bool LeafInsert(Leaf *leaf, const LeafKey *key, ItemPointer tid, BlockNumber guess);
+extern void LeafRest(Leaf *leaf);
+extern LeafTail LeafFindTail(Leaf *leaf, Slice stream, BlockNumber *guess, ItemPointer tid);
+extern void LeafUnpin(Leaf *leaf);
+
+/* store/index_scan.c */
+extern LeafTail StoreScanTail(StoreScan *scan, Leaf *leaf, text *stream, BlockNumber *guess);
+extern void StoreRestTail(StoreScan *scan);
+
+#endif
