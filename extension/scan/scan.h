@@ -32,6 +32,7 @@ typedef struct MessageScan
 /* scan.c */
 extern void ScanInit(void);
 extern MessageScan *ScanOfNode(PlanState *node);
+extern void ScanPage(MessageScan *scan, StringInfo text_form, Datum *values, bool *isnull);
 
 /* scan/wire.c */
 extern void WireInit(void);

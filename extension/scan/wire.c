@@ -1,11 +1,15 @@
 /*
- * wire.c: rows of Message DB's type straight from the table's page into the client's message.
+ * wire.c: rows of Message DB's type straight from the table's page into the client's message, and pages of
+ * messages as JSON.
  *
  * What is left of a read of messages after scan.c is mostly Postgres's way to the client: for each of a row's
  * eight columns a call of its type's output function, a string for that, its length, and a copy.  Where the
  * plan is nothing but our node and the client takes text in the server's encoding, the row is written here
  * instead, byte for byte as printtup() would write it: the output of varchar is its bytes, of bigint its
  * digits, of timestamp the text of DateStyle ISO (any other style is left to printtup()).
+ *
+ * A page of JSON, most of a MiB, is written once and sent from there.  Postgres's way copies it five times,
+ * into memory that each statement asks for anew.
  *
  * The receiver of the rows is exchanged while the executor runs; its start and end, and with them the
  * description of the rows, remain printtup's.
@@ -41,6 +45,14 @@ typedef struct WireReceiver
 } WireReceiver;
 
 static ExecutorRun_hook_type next_run_hook = NULL;
+
+/*
+ * The message of a page, whose memory is kept from one to the next: to ask the kernel for a MiB each time
+ * takes as long as to fill it.
+ */
+#define PAGE_MEMORY_KEPT (2 * 1024 * 1024)
+
+static StringInfoData page_row;
 
 /* ---- columns -------------------------------------------------------------------------------------- */
 
@@ -159,6 +171,17 @@ AppendJsonb(StringInfo row, Jsonb *value)
 	PutLength(row->data + start, value ? row->len - start - (int)sizeof(int32) : -1);
 }
 
+/* A column that is a bigint. */
+static void
+AppendInt64(StringInfo row, int64 value, bool isnull)
+{
+	char *place;
+
+	enlargeStringInfo(row, sizeof(int32) + MAX_INT64_TEXT + 1);
+	place = row->data + row->len;
+	row->len += (int)((isnull ? PutLength(place, -1) : PutInt64(place, value)) - place);
+}
+
 /* ---- rows ----------------------------------------------------------------------------------------- */
 
 /* Makes the row of a message: the columns of message_store.message. */
@@ -185,6 +208,46 @@ AppendRow(WireReceiver *wire, const Message *message)
 	row->len += (int)(PutTime(wire, place, message->time) - place);
 }
 
+/* Gives the memory of pages back, where it is more than they usually need. */
+static void
+TrimPages(void)
+{
+	if (!page_row.data || page_row.maxlen <= PAGE_MEMORY_KEPT)
+		return;
+	pfree(page_row.data);
+	page_row.data = NULL;
+}
+
+/* Makes and sends the row of a function whose row is a page: that as text, then bigints. */
+static void
+SendPage(MessageScan *scan)
+{
+	StringInfo row = &page_row;
+	Datum values[MESSAGE_COLUMNS];
+	bool isnull[MESSAGE_COLUMNS] = {false};
+	int columns = MessageFunctionColumns(scan->function);
+	int start;
+
+	TrimPages(); /* an error may have left it large */
+	if (!row->data)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+
+		initStringInfo(row);
+		MemoryContextSwitchTo(caller);
+	}
+	pq_beginmessage_reuse(row, 'D');
+	pq_sendint16(row, columns);
+	start = row->len;
+	pq_sendint32(row, 0);
+	ScanPage(scan, row, values, isnull);
+	PutLength(row->data + start, row->len - start - (int)sizeof(int32));
+	for (int i = 1; i < columns; i++)
+		AppendInt64(row, DatumGetInt64(values[i]), isnull[i]);
+	pq_endmessage_reuse(row);
+	TrimPages();
+}
+
 static bool
 ReceiveRow(TupleTableSlot *slot, DestReceiver *self)
 {
@@ -192,9 +255,14 @@ ReceiveRow(TupleTableSlot *slot, DestReceiver *self)
 	MemoryContext caller =
 		MemoryContextSwitchTo(wire->scan->node.ss.ps.ps_ExprContext->ecxt_per_tuple_memory);
 
-	pq_beginmessage_reuse(&wire->row, 'D');
-	AppendRow(wire, wire->scan->message);
-	pq_endmessage_reuse(&wire->row);
+	if (wire->scan->function->page)
+		SendPage(wire->scan);
+	else
+	{
+		pq_beginmessage_reuse(&wire->row, 'D');
+		AppendRow(wire, wire->scan->message);
+		pq_endmessage_reuse(&wire->row);
+	}
 	MemoryContextSwitchTo(caller);
 	return true;
 }
@@ -227,11 +295,11 @@ DestroyReceiver(DestReceiver *self)
 
 /* Says whether the client of the running portal wants every column as text. */
 static bool
-ClientWantsText(Portal portal)
+ClientWantsText(Portal portal, int columns)
 {
 	if (!portal->formats)
 		return true;
-	for (int i = 0; i < MESSAGE_COLUMNS; i++)
+	for (int i = 0; i < columns; i++)
 		if (portal->formats[i] != 0)
 			return false;
 	return true;
@@ -244,6 +312,14 @@ ClientTakesServerEncoding(void)
 	int encoding = pg_get_client_encoding();
 
 	return encoding == GetDatabaseEncoding() || encoding == PG_SQL_ASCII;
+}
+
+/* Says whether the rows are those of Message DB's functions, and their times as PutTime() writes them. */
+static bool
+IsOfMessageDb(const MessageFunction *function)
+{
+	return memcmp(function->types, message_db_functions[0]->types, sizeof(function->types)) == 0 &&
+		   DateStyle == USE_ISO_DATES;
 }
 
 /* Returns the scan whose rows may go straight to the client; NULL when this is no such query. */
@@ -259,11 +335,10 @@ DirectScan(QueryDesc *query)
 	if (query->operation != CMD_SELECT || query->estate->es_junkFilter || scan->node.ss.ps.ps_ProjInfo ||
 		scan->node.ss.ps.qual)
 		return NULL;
-	if (memcmp(scan->function->types, message_db_functions[0]->types, sizeof(scan->function->types)) != 0)
+	if (!ClientTakesServerEncoding() ||
+		!ClientWantsText(ActivePortal, MessageFunctionColumns(scan->function)))
 		return NULL;
-	if (DateStyle != USE_ISO_DATES || !ClientTakesServerEncoding() || !ClientWantsText(ActivePortal))
-		return NULL;
-	return scan;
+	return scan->function->page || IsOfMessageDb(scan->function) ? scan : NULL;
 }
 
 /* ExecutorRun_hook */
