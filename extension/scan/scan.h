@@ -37,4 +37,10 @@ extern void ScanPage(MessageScan *scan, StringInfo text_form, Datum *values, boo
 /* scan/wire.c */
 extern void WireInit(void);
 
+/* scan/output.c */
+extern StringInfo OutputBegin(void);
+extern int OutputBeginMessage(char letter);
+extern void OutputEndMessage(int start);
+extern void OutputEnd(void);
+
 #endif

@@ -39,20 +39,12 @@ typedef struct WireReceiver
 	DestReceiver receiver;
 	DestReceiver *client; /* printtup's */
 	MessageScan *scan;
-	StringInfoData row;
+	StringInfo output;
 	int32 day; /* whose text is in `date`, from 2000-01-01 */
 	char date[10];
 } WireReceiver;
 
 static ExecutorRun_hook_type next_run_hook = NULL;
-
-/*
- * The message of a page, whose memory is kept from one to the next: to ask the kernel for a MiB each time
- * takes as long as to fill it.
- */
-#define PAGE_MEMORY_KEPT (2 * 1024 * 1024)
-
-static StringInfoData page_row;
 
 /* ---- columns -------------------------------------------------------------------------------------- */
 
@@ -188,7 +180,7 @@ AppendInt64(StringInfo row, int64 value, bool isnull)
 static void
 AppendRow(WireReceiver *wire, const Message *message)
 {
-	StringInfo row = &wire->row;
+	StringInfo row = wire->output;
 	char *place;
 
 	pq_sendint16(row, MESSAGE_COLUMNS);
@@ -208,35 +200,15 @@ AppendRow(WireReceiver *wire, const Message *message)
 	row->len += (int)(PutTime(wire, place, message->time) - place);
 }
 
-/* Gives the memory of pages back, where it is more than they usually need. */
+/* Makes the row of a function whose row is a page: that as text, then bigints. */
 static void
-TrimPages(void)
+AppendPage(StringInfo row, MessageScan *scan)
 {
-	if (!page_row.data || page_row.maxlen <= PAGE_MEMORY_KEPT)
-		return;
-	pfree(page_row.data);
-	page_row.data = NULL;
-}
-
-/* Makes and sends the row of a function whose row is a page: that as text, then bigints. */
-static void
-SendPage(MessageScan *scan)
-{
-	StringInfo row = &page_row;
 	Datum values[MESSAGE_COLUMNS];
 	bool isnull[MESSAGE_COLUMNS] = {false};
 	int columns = MessageFunctionColumns(scan->function);
 	int start;
 
-	TrimPages(); /* an error may have left it large */
-	if (!row->data)
-	{
-		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
-
-		initStringInfo(row);
-		MemoryContextSwitchTo(caller);
-	}
-	pq_beginmessage_reuse(row, 'D');
 	pq_sendint16(row, columns);
 	start = row->len;
 	pq_sendint32(row, 0);
@@ -244,8 +216,6 @@ SendPage(MessageScan *scan)
 	PutLength(row->data + start, row->len - start - (int)sizeof(int32));
 	for (int i = 1; i < columns; i++)
 		AppendInt64(row, DatumGetInt64(values[i]), isnull[i]);
-	pq_endmessage_reuse(row);
-	TrimPages();
 }
 
 static bool
@@ -255,14 +225,13 @@ ReceiveRow(TupleTableSlot *slot, DestReceiver *self)
 	MemoryContext caller =
 		MemoryContextSwitchTo(wire->scan->node.ss.ps.ps_ExprContext->ecxt_per_tuple_memory);
 
+	int start = OutputBeginMessage('D');
+
 	if (wire->scan->function->page)
-		SendPage(wire->scan);
+		AppendPage(wire->output, wire->scan);
 	else
-	{
-		pq_beginmessage_reuse(&wire->row, 'D');
 		AppendRow(wire, wire->scan->message);
-		pq_endmessage_reuse(&wire->row);
-	}
+	OutputEndMessage(start);
 	MemoryContextSwitchTo(caller);
 	return true;
 }
@@ -272,7 +241,7 @@ StartRows(DestReceiver *self, int operation, TupleDesc desc)
 {
 	WireReceiver *wire = (WireReceiver *)self;
 
-	initStringInfo(&wire->row);
+	wire->output = OutputBegin();
 	wire->client->rStartup(wire->client, operation, desc);
 }
 
@@ -281,8 +250,8 @@ EndRows(DestReceiver *self)
 {
 	WireReceiver *wire = (WireReceiver *)self;
 
+	OutputEnd();
 	wire->client->rShutdown(wire->client);
-	pfree(wire->row.data);
 }
 
 static void
