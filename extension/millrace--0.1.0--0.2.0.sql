@@ -458,7 +458,7 @@ DROP FUNCTION millrace.json_read_stream(text, text, bigint, bigint, bigint, text
 CREATE FUNCTION millrace.json_read_stream(namespace text, stream text, "position" bigint, global_position bigint,
                                           batch_size bigint, types text[], max_bytes integer, direction text DEFAULT 'forward',
                                           OUT body text, OUT count bigint, OUT next_position bigint) RETURNS record
-    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_read_stream';
+    LANGUAGE c STABLE PARALLEL RESTRICTED SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_json_read_stream';
 
 DROP FUNCTION millrace.json_read_category(text, text, bigint, bigint, text, bigint, bigint, text[], integer);
 CREATE FUNCTION millrace.json_read_category(namespace text, category text, "position" bigint, batch_size bigint,
@@ -466,7 +466,7 @@ CREATE FUNCTION millrace.json_read_category(namespace text, category text, "posi
                                             consumer_group_size bigint, types text[], max_bytes integer,
                                             direction text DEFAULT 'forward',
                                             OUT body text, OUT count bigint, OUT next_position bigint) RETURNS record
-    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_read_category';
+    LANGUAGE c STABLE PARALLEL RESTRICTED SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_json_read_category';
 
 CREATE FUNCTION millrace.recent_streams(max_rows bigint DEFAULT 100, "position" bigint DEFAULT NULL, category text DEFAULT NULL,
                                         scan_limit bigint DEFAULT 10000, namespace text DEFAULT NULL,

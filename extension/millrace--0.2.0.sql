@@ -579,14 +579,14 @@ CREATE FUNCTION millrace.json_time(value timestamptz) RETURNS text
 CREATE FUNCTION millrace.json_read_stream(namespace text, stream text, "position" bigint, global_position bigint,
                                           batch_size bigint, types text[], max_bytes integer, direction text DEFAULT 'forward',
                                           OUT body text, OUT count bigint, OUT next_position bigint) RETURNS record
-    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_read_stream';
+    LANGUAGE c STABLE PARALLEL RESTRICTED SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_json_read_stream';
 
 CREATE FUNCTION millrace.json_read_category(namespace text, category text, "position" bigint, batch_size bigint,
                                             correlation text, consumer_group_member bigint,
                                             consumer_group_size bigint, types text[], max_bytes integer,
                                             direction text DEFAULT 'forward',
                                             OUT body text, OUT count bigint, OUT next_position bigint) RETURNS record
-    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_read_category';
+    LANGUAGE c STABLE PARALLEL RESTRICTED SUPPORT millrace.read_support AS 'MODULE_PATHNAME', 'millrace_json_read_category';
 
 CREATE FUNCTION millrace.json_last_message(namespace text, stream text, type text) RETURNS text
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_json_last_message';

@@ -23,6 +23,11 @@ EXPLAIN (COSTS OFF) SELECT * FROM millrace.read_category(NULL);
 SELECT * FROM millrace.read_all();
 SET millrace.namespace = 'scan';
 
+-- And of a page as JSON.
+EXPLAIN (COSTS OFF, VERBOSE) SELECT body, count, next_position FROM millrace.json_read_category('scan', 's', 1, 2, NULL, NULL, NULL, NULL, 1000);
+SELECT json_array_length(('[' || body || ']')::json), count, next_position FROM millrace.json_read_stream('scan', 's-1', 0, NULL, 10, NULL, 1);
+EXPLAIN (COSTS OFF) SELECT count FROM millrace.json_read_stream('scan', 's-1', 0, NULL, 10, NULL, 1), generate_series(1, 2);
+
 -- The function scan stays where rows may be wanted twice, or as a whole, or are written.
 EXPLAIN (COSTS OFF) SELECT m FROM millrace.read_all() AS m;
 EXPLAIN (COSTS OFF) SELECT * FROM millrace.read_all() WITH ORDINALITY;

@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
@@ -37,7 +38,8 @@ extern Datum millrace_json_time(PG_FUNCTION_ARGS);
 /* A page being written. */
 typedef struct JsonPage
 {
-	StringInfoData text;
+	StringInfo text;
+	int start; /* of it in the text */
 	int max_bytes;
 	bool with_stream;
 	bool by_position; /* else by global position */
@@ -51,46 +53,59 @@ WriteMessage(void *arg, const Message *message)
 {
 	JsonPage *page = arg;
 
-	if (page->text.len > VARHDRSZ)
-		appendStringInfoCharMacro(&page->text, ',');
-	JsonAppendMessage(&page->text, message, page->with_stream);
+	if (page->text->len > page->start)
+		appendStringInfoCharMacro(page->text, ',');
+	JsonAppendMessage(page->text, message, page->with_stream);
 	page->last = page->by_position ? message->position : message->global_position;
-	page->full = page->text.len >= page->max_bytes;
+	page->full = page->text->len - page->start >= page->max_bytes;
 	return !page->full;
 }
 
-/* Reads a page; the result row is (body, count, next_position or NULL). */
-static Datum
-ReadPage(FunctionCallInfo fcinfo, const ReadRequest *request, int max_bytes_arg)
+/* ---- pages -------------------------------------------------------------------------------------------- */
+
+/* The result row is (body, count, next_position or NULL). */
+#define PAGE_TYPES                                                                                           \
+	{                                                                                                        \
+		TEXTOID, INT8OID, INT8OID                                                                            \
+	}
+#define PAGE_COLUMNS 3
+
+/* Reads a page to the end of the text, and sets the columns behind the body. */
+static void
+ReadPage(FunctionCallInfo fcinfo, const ReadRequest *request, int max_bytes_arg, StringInfo text_form,
+		 Datum *values, bool *isnull)
 {
-	JsonPage page = {.with_stream = request->kind != READ_STREAM,
+	JsonPage page = {.text = text_form,
+					 .start = text_form->len,
+					 .with_stream = request->kind != READ_STREAM,
 					 .by_position = request->kind == READ_STREAM};
 	char *namespace_name = ArgNamespace(fcinfo, 0);
 	Store *store;
-	Datum values[3];
-	bool isnull[3] = {false};
 	int64 count;
 
 	CheckNotNull(PG_ARGISNULL(max_bytes_arg), "max_bytes");
 	page.max_bytes = PG_GETARG_INT32(max_bytes_arg);
-	TextBegin(&page.text);
 	store = StoreOpen(namespace_name, STORE_READ);
 	count = ReadMessages(store, request, WriteMessage, &page).count;
 	StoreClose(store);
-	values[0] = PointerGetDatum(TextEnd(&page.text));
 	values[1] = Int64GetDatum(count);
 	values[2] = Int64GetDatum(request->backward ? page.last - 1 : PositionBehind(page.last));
 	isnull[2] = !page.full || count == request->limit ||
 				(request->backward ? page.last <= (page.by_position ? 0 : 1) : page.last == PG_INT64_MAX);
+}
+
+static Datum
+PageFunctionCall(const MessageFunction *function, FunctionCallInfo fcinfo)
+{
+	Datum values[PAGE_COLUMNS];
+	bool isnull[PAGE_COLUMNS];
+
+	PageFunctionRow(function, fcinfo, values, isnull);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(ResultRowType(fcinfo)), values, isnull));
 }
 
-/*
- * json_read_stream(namespace, stream, position, global_position, batch_size, types, max_bytes, direction);
- * backward the two positions are the highest wanted
- */
-Datum
-millrace_json_read_stream(PG_FUNCTION_ARGS)
+static void
+WriteStreamPage(FunctionCallInfo fcinfo, StringInfo text_form, Datum *values, bool *isnull)
 {
 	ReadRequest request = {.kind = READ_STREAM};
 
@@ -100,15 +115,29 @@ millrace_json_read_stream(PG_FUNCTION_ARGS)
 	request.global_position = ArgInt64(fcinfo, 3, request.global_position);
 	request.limit = ArgBatchSize(fcinfo, 4);
 	ArgTypes(fcinfo, 5, &request);
-	return ReadPage(fcinfo, &request, 6);
+	ReadPage(fcinfo, &request, 6, text_form, values, isnull);
 }
 
+static const MessageFunction read_stream = {
+	.address = millrace_json_read_stream,
+	.page = WriteStreamPage,
+	.types = PAGE_TYPES,
+	.limit_argument = -1,
+	.other_argument = -1,
+};
+
 /*
- * json_read_category(namespace, category, position, batch_size, correlation, member, size, types, max_bytes,
- * direction); the category '' is all messages, as over HTTP.
+ * json_read_stream(namespace, stream, position, global_position, batch_size, types, max_bytes, direction);
+ * backward the two positions are the highest wanted
  */
 Datum
-millrace_json_read_category(PG_FUNCTION_ARGS)
+millrace_json_read_stream(PG_FUNCTION_ARGS)
+{
+	return PageFunctionCall(&read_stream, fcinfo);
+}
+
+static void
+WriteCategoryPage(FunctionCallInfo fcinfo, StringInfo text_form, Datum *values, bool *isnull)
 {
 	ReadRequest request = {.kind = READ_CATEGORY};
 
@@ -122,40 +151,64 @@ millrace_json_read_category(PG_FUNCTION_ARGS)
 	request.correlation = ArgTextOrNull(fcinfo, 4);
 	ArgConsumerGroup(fcinfo, 5, 6, &request);
 	ArgTypes(fcinfo, 7, &request);
-	return ReadPage(fcinfo, &request, 8);
+	ReadPage(fcinfo, &request, 8, text_form, values, isnull);
 }
+
+static const MessageFunction read_category = {
+	.address = millrace_json_read_category,
+	.page = WriteCategoryPage,
+	.types = PAGE_TYPES,
+	.limit_argument = -1,
+	.other_argument = -1,
+};
+
+/*
+ * json_read_category(namespace, category, position, batch_size, correlation, member, size, types, max_bytes,
+ * direction); the category '' is all messages, as over HTTP.
+ */
+Datum
+millrace_json_read_category(PG_FUNCTION_ARGS)
+{
+	return PageFunctionCall(&read_category, fcinfo);
+}
+
+const MessageFunction *const page_functions[] = {&read_stream, &read_category, NULL};
+
+/* ---- single messages, streams, times ------------------------------------------------------------------ */
 
 /* json_last_message(namespace, stream, type) -> a message or null */
 Datum
 millrace_json_last_message(PG_FUNCTION_ARGS)
 {
-	JsonPage page = {.max_bytes = PG_INT32_MAX};
+	StringInfoData out;
+	JsonPage page = {.text = &out, .start = VARHDRSZ, .max_bytes = PG_INT32_MAX};
 	char *namespace_name = ArgNamespace(fcinfo, 0);
 	text *stream = ArgName(fcinfo, 1, "stream");
 	Store *store = StoreOpen(namespace_name, STORE_READ);
 
-	TextBegin(&page.text);
+	TextBegin(&out);
 	if (!ReadLastMessage(store, stream, ArgTextOrNull(fcinfo, 2), WriteMessage, &page))
-		appendStringInfoString(&page.text, "null");
+		appendStringInfoString(&out, "null");
 	StoreClose(store);
-	PG_RETURN_TEXT_P(TextEnd(&page.text));
+	PG_RETURN_TEXT_P(TextEnd(&out));
 }
 
 /* json_get_message(namespace, id) -> a message with its stream, or null */
 Datum
 millrace_json_get_message(PG_FUNCTION_ARGS)
 {
-	JsonPage page = {.max_bytes = PG_INT32_MAX, .with_stream = true};
+	StringInfoData out;
+	JsonPage page = {.text = &out, .start = VARHDRSZ, .max_bytes = PG_INT32_MAX, .with_stream = true};
 	char *namespace_name = ArgNamespace(fcinfo, 0);
 	Store *store;
 
 	CheckNotNull(PG_ARGISNULL(1), "id");
 	store = StoreOpen(namespace_name, STORE_READ);
-	TextBegin(&page.text);
+	TextBegin(&out);
 	if (!ReadMessageById(store, PG_GETARG_UUID_P(1), WriteMessage, &page))
-		appendStringInfoString(&page.text, "null");
+		appendStringInfoString(&out, "null");
 	StoreClose(store);
-	PG_RETURN_TEXT_P(TextEnd(&page.text));
+	PG_RETURN_TEXT_P(TextEnd(&out));
 }
 
 /* json_stream_version(namespace, stream) -> a position or null */

@@ -17,6 +17,7 @@
 #include "api/read.h"
 #include "base/errors.h"
 #include "core/read.h"
+#include "json/out.h"
 
 PG_FUNCTION_INFO_V1(millrace_read_stream);
 PG_FUNCTION_INFO_V1(millrace_read_category);
@@ -199,6 +200,29 @@ MessageFunctionCall(const MessageFunction *function, FunctionCallInfo fcinfo)
 		PopActiveSnapshot();
 	StoreClose(store);
 	return (Datum)0;
+}
+
+/* How many columns its rows have. */
+int
+MessageFunctionColumns(const MessageFunction *function)
+{
+	int columns = 0;
+
+	while (columns < MESSAGE_COLUMNS && OidIsValid(function->types[columns]))
+		columns++;
+	return columns;
+}
+
+/* Makes the row of a function whose row is a page. */
+void
+PageFunctionRow(const MessageFunction *function, FunctionCallInfo fcinfo, Datum *values, bool *isnull)
+{
+	StringInfoData text_form;
+
+	memset(isnull, false, MessageFunctionColumns(function) * sizeof(bool));
+	TextBegin(&text_form);
+	function->page(fcinfo, &text_form, values, isnull);
+	values[0] = PointerGetDatum(TextEnd(&text_form));
 }
 
 /* The row type millrace.message. */

@@ -18,6 +18,9 @@
 /*
  * A function whose rows are messages in the order in which they are read.  Called as a function, it fills a
  * tuplestore; in FROM it runs as a plan node that fetches them one by one (scan/scan.c).
+ *
+ * Or one whose only row is a page of them as text, and integers that say more of it; in FROM it runs as the
+ * same node.
  */
 typedef struct MessageFunction
 {
@@ -29,21 +32,32 @@ typedef struct MessageFunction
 	Store *(*begin)(FunctionCallInfo fcinfo, ReadRequest *request, const char *selected);
 	/* Makes a row; what it points to is the message's or in the current memory context. */
 	void (*row)(const Message *message, Datum *values, bool *isnull);
-	Oid types[MESSAGE_COLUMNS]; /* of the row's columns */
+	/*
+	 * In place of both: appends the page's text, which is the first column, and sets the others, none of
+	 * which it need set to not NULL.
+	 */
+	void (*page)(FunctionCallInfo fcinfo, StringInfo text_form, Datum *values, bool *isnull);
+	Oid types[MESSAGE_COLUMNS]; /* of the row's columns; a page has fewer */
 	bool fresh_snapshot;		/* reads with a snapshot of its own, of now, as a volatile function does */
-	int limit_argument;
-	int other_argument; /* the node does without this one, so it must be NULL; -1: none */
+	int limit_argument;			/* -1: none */
+	int other_argument;			/* the node does without this one, so it must be NULL; -1: none */
 } MessageFunction;
 
 /* api/read.c */
 extern const Oid message_row_types[]; /* of the row type millrace.message */
 extern const MessageFunction *const read_functions[];
 
+/* api/json.c */
+extern const MessageFunction *const page_functions[];
+
 /* api/export.c */
 extern void ExportAppendLine(StringInfo out, const Message *message);
 
 extern Snapshot MessageFunctionSnapshot(const MessageFunction *function);
 extern Datum MessageFunctionCall(const MessageFunction *function, FunctionCallInfo fcinfo);
+extern int MessageFunctionColumns(const MessageFunction *function);
+extern void PageFunctionRow(const MessageFunction *function, FunctionCallInfo fcinfo, Datum *values,
+							bool *isnull);
 
 extern int64 ArgBatchSize(FunctionCallInfo fcinfo, int arg);
 extern int64 ArgMaxRows(FunctionCallInfo fcinfo, int arg);

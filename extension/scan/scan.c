@@ -24,6 +24,9 @@
  * only where nothing runs it twice: not in subqueries and not beside other tables.  There the function scan
  * keeps its rows.
  *
+ * A function whose only row is a page of messages is read at once when that row is fetched; scan/wire.c has
+ * it written where the client's message is made.
+ *
  * The node runs forwards only: for a SCROLL cursor the planner puts a Material node above it.
  */
 #include "postgres.h"
@@ -86,6 +89,8 @@ FindFunction(Oid oid)
 		return NULL;
 	fmgr_info(oid, &info);
 	function = FindAddress(read_functions, info.fn_addr);
+	if (!function)
+		function = FindAddress(page_functions, info.fn_addr);
 	return function ? function : FindAddress(message_db_functions, info.fn_addr);
 }
 
@@ -95,9 +100,9 @@ HasOurRowType(FuncExpr *call, const MessageFunction *function)
 {
 	TupleDesc desc = get_expr_result_tupdesc((Node *)call, true);
 
-	if (!desc || desc->natts != MESSAGE_COLUMNS)
+	if (!desc || desc->natts != MessageFunctionColumns(function))
 		return false;
-	for (int i = 0; i < MESSAGE_COLUMNS; i++)
+	for (int i = 0; i < desc->natts; i++)
 		if (TupleDescAttr(desc, i)->attisdropped || TupleDescAttr(desc, i)->atttypid != function->types[i])
 			return false;
 	return true;
@@ -122,10 +127,10 @@ CallToRun(PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte)
 		!bms_is_empty(rel->attr_needed[InvalidAttrNumber - rel->min_attr]))
 		return NULL;
 	call = (FuncExpr *)((RangeTblFunction *)linitial(rte->functions))->funcexpr;
-	if (!IsA(call, FuncExpr) || !call->funcretset)
+	if (!IsA(call, FuncExpr))
 		return NULL;
 	function = FindFunction(call->funcid);
-	if (!function || !HasOurRowType(call, function))
+	if (!function || call->funcretset != (function->page == NULL) || !HasOurRowType(call, function))
 		return NULL;
 	if (function->other_argument >= 0 && !IsNullConstant(list_nth(call->args, function->other_argument)))
 		return NULL;
@@ -140,7 +145,7 @@ ScanColumns(RelOptInfo *rel, const MessageFunction *function)
 {
 	List *columns = NIL;
 
-	for (int i = 0; i < MESSAGE_COLUMNS; i++)
+	for (int i = 0; i < MessageFunctionColumns(function); i++)
 	{
 		Oid type = function->types[i];
 		AttrNumber number = (AttrNumber)(i + 1);
@@ -217,7 +222,7 @@ millrace_read_support(PG_FUNCTION_ARGS)
 	if (!IsA(request, SupportRequestRows) || !IsA(rows->node, FuncExpr))
 		PG_RETURN_POINTER(NULL);
 	function = FindFunction(rows->funcid);
-	if (!function)
+	if (!function || function->limit_argument < 0)
 		PG_RETURN_POINTER(NULL);
 	limit = list_nth(((FuncExpr *)rows->node)->args, function->limit_argument);
 	if (!IsA(limit, Const) || limit->constisnull || DatumGetInt64(limit->constvalue) < 0)
@@ -288,14 +293,12 @@ OpenAsStatement(MessageScan *scan, FunctionCallInfo fcinfo)
 		SetUserIdAndSecContext(role, security);
 }
 
-/* Evaluates the arguments and opens the table, as a call of the function would. */
-static void
-BeginRun(MessageScan *scan)
+/* Evaluates the arguments. */
+static FunctionCallInfo
+BeginCall(MessageScan *scan)
 {
-	MemoryContext caller = MemoryContextSwitchTo(scan->context);
 	FuncExpr *call = CallOf(scan);
 	FunctionCallInfo fcinfo = palloc0(SizeForFunctionCallInfo(list_length(call->args)));
-	PgStat_FunctionCallUsage usage;
 	int argument = 0;
 	ListCell *cell;
 
@@ -307,6 +310,17 @@ BeginRun(MessageScan *scan)
 			ExecEvalExpr(lfirst(cell), scan->node.ss.ps.ps_ExprContext, &fcinfo->args[argument].isnull);
 		argument++;
 	}
+	return fcinfo;
+}
+
+/* Opens the table, as a call of the function would. */
+static void
+BeginRun(MessageScan *scan)
+{
+	MemoryContext caller = MemoryContextSwitchTo(scan->context);
+	FunctionCallInfo fcinfo = BeginCall(scan);
+	PgStat_FunctionCallUsage usage;
+
 	memset(&scan->request, 0, sizeof(scan->request));
 	scan->begun = true;
 	pgstat_init_function_usage(fcinfo, &usage); /* counts the call, not the time that the rows take */
@@ -328,6 +342,43 @@ EndRun(MessageScan *scan)
 	scan->store = NULL;
 }
 
+/*
+ * Makes the row of a function whose row is a page, the page at the end of the text; where that is NULL, as
+ * the first column.
+ */
+void
+ScanPage(MessageScan *scan, StringInfo text_form, Datum *values, bool *isnull)
+{
+	FunctionCallInfo fcinfo = BeginCall(scan);
+	PgStat_FunctionCallUsage usage;
+
+	pgstat_init_function_usage(fcinfo, &usage);
+	if (text_form)
+		scan->function->page(fcinfo, text_form, values, isnull);
+	else
+		PageFunctionRow(scan->function, fcinfo, values, isnull);
+	pgstat_end_function_usage(&usage, true);
+}
+
+/* The same for the node's slot. */
+static TupleTableSlot *
+NextPage(MessageScan *scan, TupleTableSlot *slot)
+{
+	MemoryContext caller;
+
+	if (scan->begun)
+		return slot;
+	scan->begun = true;
+	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
+	if (!scan->direct)
+	{
+		caller = MemoryContextSwitchTo(scan->node.ss.ps.ps_ExprContext->ecxt_per_tuple_memory);
+		ScanPage(scan, NULL, slot->tts_values, slot->tts_isnull);
+		MemoryContextSwitchTo(caller);
+	}
+	return ExecStoreVirtualTuple(slot);
+}
+
 /* Fetches a message into the node's slot; an empty slot ends the scan. */
 static TupleTableSlot *
 NextRow(ScanState *node)
@@ -337,6 +388,8 @@ NextRow(ScanState *node)
 	MemoryContext caller;
 
 	ExecClearTuple(slot);
+	if (scan->function->page)
+		return NextPage(scan, slot);
 	if (!scan->begun)
 		BeginRun(scan);
 	if (!scan->store)

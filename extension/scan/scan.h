@@ -32,8 +32,15 @@ typedef struct MessageScan
 /* scan.c */
 extern void ScanInit(void);
 extern MessageScan *ScanOfNode(PlanState *node);
+extern void ScanPage(MessageScan *scan, StringInfo text_form, Datum *values, bool *isnull);
 
 /* scan/wire.c */
 extern void WireInit(void);
+
+/* scan/output.c */
+extern StringInfo OutputBegin(void);
+extern int OutputBeginMessage(char letter);
+extern void OutputEndMessage(int start);
+extern void OutputEnd(void);
 
 #endif

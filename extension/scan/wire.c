@@ -1,11 +1,15 @@
 /*
- * wire.c: rows of Message DB's type straight from the table's page into the client's message.
+ * wire.c: rows of Message DB's type straight from the table's page into the client's message, and pages of
+ * messages as JSON.
  *
  * What is left of a read of messages after scan.c is mostly Postgres's way to the client: for each of a row's
  * eight columns a call of its type's output function, a string for that, its length, and a copy.  Where the
  * plan is nothing but our node and the client takes text in the server's encoding, the row is written here
  * instead, byte for byte as printtup() would write it: the output of varchar is its bytes, of bigint its
  * digits, of timestamp the text of DateStyle ISO (any other style is left to printtup()).
+ *
+ * A page of JSON, most of a MiB, is written once and sent from there.  Postgres's way copies it five times,
+ * into memory that each statement asks for anew.
  *
  * The receiver of the rows is exchanged while the executor runs; its start and end, and with them the
  * description of the rows, remain printtup's.
@@ -35,7 +39,7 @@ typedef struct WireReceiver
 	DestReceiver receiver;
 	DestReceiver *client; /* printtup's */
 	MessageScan *scan;
-	StringInfoData row;
+	StringInfo output;
 	int32 day; /* whose text is in `date`, from 2000-01-01 */
 	char date[10];
 } WireReceiver;
@@ -159,13 +163,24 @@ AppendJsonb(StringInfo row, Jsonb *value)
 	PutLength(row->data + start, value ? row->len - start - (int)sizeof(int32) : -1);
 }
 
+/* A column that is a bigint. */
+static void
+AppendInt64(StringInfo row, int64 value, bool isnull)
+{
+	char *place;
+
+	enlargeStringInfo(row, sizeof(int32) + MAX_INT64_TEXT + 1);
+	place = row->data + row->len;
+	row->len += (int)((isnull ? PutLength(place, -1) : PutInt64(place, value)) - place);
+}
+
 /* ---- rows ----------------------------------------------------------------------------------------- */
 
 /* Makes the row of a message: the columns of message_store.message. */
 static void
 AppendRow(WireReceiver *wire, const Message *message)
 {
-	StringInfo row = &wire->row;
+	StringInfo row = wire->output;
 	char *place;
 
 	pq_sendint16(row, MESSAGE_COLUMNS);
@@ -185,6 +200,24 @@ AppendRow(WireReceiver *wire, const Message *message)
 	row->len += (int)(PutTime(wire, place, message->time) - place);
 }
 
+/* Makes the row of a function whose row is a page: that as text, then bigints. */
+static void
+AppendPage(StringInfo row, MessageScan *scan)
+{
+	Datum values[MESSAGE_COLUMNS];
+	bool isnull[MESSAGE_COLUMNS] = {false};
+	int columns = MessageFunctionColumns(scan->function);
+	int start;
+
+	pq_sendint16(row, columns);
+	start = row->len;
+	pq_sendint32(row, 0);
+	ScanPage(scan, row, values, isnull);
+	PutLength(row->data + start, row->len - start - (int)sizeof(int32));
+	for (int i = 1; i < columns; i++)
+		AppendInt64(row, DatumGetInt64(values[i]), isnull[i]);
+}
+
 static bool
 ReceiveRow(TupleTableSlot *slot, DestReceiver *self)
 {
@@ -192,9 +225,13 @@ ReceiveRow(TupleTableSlot *slot, DestReceiver *self)
 	MemoryContext caller =
 		MemoryContextSwitchTo(wire->scan->node.ss.ps.ps_ExprContext->ecxt_per_tuple_memory);
 
-	pq_beginmessage_reuse(&wire->row, 'D');
-	AppendRow(wire, wire->scan->message);
-	pq_endmessage_reuse(&wire->row);
+	int start = OutputBeginMessage('D');
+
+	if (wire->scan->function->page)
+		AppendPage(wire->output, wire->scan);
+	else
+		AppendRow(wire, wire->scan->message);
+	OutputEndMessage(start);
 	MemoryContextSwitchTo(caller);
 	return true;
 }
@@ -204,7 +241,7 @@ StartRows(DestReceiver *self, int operation, TupleDesc desc)
 {
 	WireReceiver *wire = (WireReceiver *)self;
 
-	initStringInfo(&wire->row);
+	wire->output = OutputBegin();
 	wire->client->rStartup(wire->client, operation, desc);
 }
 
@@ -213,8 +250,8 @@ EndRows(DestReceiver *self)
 {
 	WireReceiver *wire = (WireReceiver *)self;
 
+	OutputEnd();
 	wire->client->rShutdown(wire->client);
-	pfree(wire->row.data);
 }
 
 static void
@@ -227,11 +264,11 @@ DestroyReceiver(DestReceiver *self)
 
 /* Says whether the client of the running portal wants every column as text. */
 static bool
-ClientWantsText(Portal portal)
+ClientWantsText(Portal portal, int columns)
 {
 	if (!portal->formats)
 		return true;
-	for (int i = 0; i < MESSAGE_COLUMNS; i++)
+	for (int i = 0; i < columns; i++)
 		if (portal->formats[i] != 0)
 			return false;
 	return true;
@@ -244,6 +281,14 @@ ClientTakesServerEncoding(void)
 	int encoding = pg_get_client_encoding();
 
 	return encoding == GetDatabaseEncoding() || encoding == PG_SQL_ASCII;
+}
+
+/* Says whether the rows are those of Message DB's functions, and their times as PutTime() writes them. */
+static bool
+IsOfMessageDb(const MessageFunction *function)
+{
+	return memcmp(function->types, message_db_functions[0]->types, sizeof(function->types)) == 0 &&
+		   DateStyle == USE_ISO_DATES;
 }
 
 /* Returns the scan whose rows may go straight to the client; NULL when this is no such query. */
@@ -259,11 +304,10 @@ DirectScan(QueryDesc *query)
 	if (query->operation != CMD_SELECT || query->estate->es_junkFilter || scan->node.ss.ps.ps_ProjInfo ||
 		scan->node.ss.ps.qual)
 		return NULL;
-	if (memcmp(scan->function->types, message_db_functions[0]->types, sizeof(scan->function->types)) != 0)
+	if (!ClientTakesServerEncoding() ||
+		!ClientWantsText(ActivePortal, MessageFunctionColumns(scan->function)))
 		return NULL;
-	if (DateStyle != USE_ISO_DATES || !ClientTakesServerEncoding() || !ClientWantsText(ActivePortal))
-		return NULL;
-	return scan;
+	return scan->function->page || IsOfMessageDb(scan->function) ? scan : NULL;
 }
 
 /* ExecutorRun_hook */

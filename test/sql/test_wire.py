@@ -1,5 +1,5 @@
-"""Rows of Message DB's reads reach the client as the very bytes that Postgres itself would send, whatever the client
-asks for."""
+"""Rows of Message DB's reads, and pages of messages as JSON, reach the client as the very bytes that Postgres itself
+would send, whatever the client asks for."""
 import shutil
 import socket
 import struct
@@ -11,6 +11,14 @@ from store import Cluster, sql, temporary_folder
 READ = "SELECT * FROM message_store.get_category_messages('w', 1, -1)"
 LIMITED = READ + " LIMIT 1000000"  # the plan is more than the node, so Postgres sends the rows
 COLUMNS = 8
+PAGES = [
+    "json_read_category('pages', 'w', 1, 1000, NULL, NULL, NULL, NULL, 100000000)",
+    "json_read_category('pages', 'w', 1, 1000, NULL, NULL, NULL, NULL, 300)",
+    "json_read_category('pages', '', NULL, 2, NULL, NULL, NULL, ARRAY['T1'], 1000000, 'backward')",
+    "json_read_category('pages', 'none', 1, 10, NULL, NULL, NULL, NULL, 1000)",
+    "json_read_stream('pages', 'w-é', 0, NULL, 10, NULL, 1)",
+    "json_read_stream('pages', 'long', NULL, NULL, 10, NULL, 1, 'backward')",
+]
 
 
 class Connection:
@@ -91,6 +99,14 @@ def fill(connection):
         "jsonb_build_object('long', repeat('a\"b', 100000 * n), "
         "'incompressible', (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 1000) i)), "
         "jsonb_build_object('x', n) FROM generate_series(0, 2) n")
+    sql(connection, "SELECT millrace.create_namespace('pages')")
+    sql(
+        connection, "SELECT count(millrace.append('w-é', 'T' || n % 3, jsonb_build_object('n', n, 'text', E'\"\\\\é'), "
+        "namespace => 'pages')) FROM generate_series(1, 100) n")
+    # A page of these is larger than what is kept of a session's memory for pages.
+    sql(
+        connection, "SELECT count(millrace.append('long', 'T', jsonb_build_object('long', repeat('a\"b', 1000000)), "
+        "namespace => 'pages')) FROM generate_series(1, 2) n")
 
 
 @pytest.fixture
@@ -163,3 +179,53 @@ def test_a_read_inside_a_function_sends_nothing_to_the_client(connection):
         f"r record; BEGIN FOR r IN {READ} LOOP n := n + length(r.type); END LOOP; RETURN n; END $$")
     command = "SELECT pg_temp.numbered() FROM message_store.get_category_messages('w', 1, 2)"
     assert rows(connection.simple(command)) == [struct.pack("!HI", 1, 5) + b"36066"] * 2
+
+
+def page_commands(page):
+    """The same page as the node's row, sent by us and by Postgres, and as the function's."""
+    read = f"SELECT body, count, next_position FROM millrace.{page}"
+    return read, read + " LIMIT 1000000", f"WITH f AS MATERIALIZED ({read}) SELECT f.* FROM f"
+
+
+def check_same_page(connection, read, **options):
+    answers = [[(kind, body) for kind, body in connection.extended(command, **options) if kind in b"DCs"]
+               for command in page_commands(read)]
+    assert len(rows(answers[0])) == 1 and answers[0] == answers[1] == answers[2]
+
+
+@pytest.mark.parametrize("formats", [[], [0], [1], [0, 1, 1]], ids=str)
+def test_pages_are_the_same(connection, formats):
+    for page in PAGES * 2:
+        check_same_page(connection, page, formats=formats)
+
+
+@pytest.mark.parametrize("setting", ["client_encoding = 'LATIN1'", "client_encoding = 'SQL_ASCII'"])
+def test_pages_in_other_encodings_are_the_same(connection, setting):
+    connection.simple("SET " + setting)
+    for page in PAGES:
+        check_same_page(connection, page)
+
+
+def test_a_page_that_is_asked_for_row_by_row_comes_once(connection):
+    connection.simple("BEGIN")
+    check_same_page(connection, PAGES[0], page=1)
+
+
+def test_a_page_that_fails_leaves_nothing_of_it_to_the_next(server, connection):
+    failing = PAGES[0].replace("'pages', 'w', 1", "'pages', 'w', 1 / (random() * 0)::integer")
+    before = connection.simple(page_commands(PAGES[1])[0])
+    with pytest.raises(AssertionError, match="division by zero"):
+        connection.simple(page_commands(failing)[0])
+    connection.answers()
+    assert connection.simple(page_commands(PAGES[1])[0]) == before
+
+
+def test_only_all_columns_of_a_page_in_their_order_go_the_short_way(connection):
+    page = f"millrace.{PAGES[1]}"
+    body, count, after = struct.unpack_from("!HI", rows(connection.simple(f"SELECT body FROM {page}"))[0]), *(
+        rows(connection.simple(f"SELECT {column} FROM {page}"))[0][6:] for column in ("count", "next_position"))
+    turned = rows(connection.simple(f"SELECT next_position, count FROM {page} WHERE body <> ''"))[0]
+    assert body[0] == 1 and body[1] >= 300
+    assert turned == b"".join([
+        struct.pack("!HI", 2, len(after)), after,
+        struct.pack("!I", len(count)), count])
