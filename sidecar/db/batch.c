@@ -161,12 +161,10 @@ void batcher_send(struct batcher *batcher)
 		conn_sync(&batcher->conn);
 }
 
-static void on_hold_over(evutil_socket_t fd, short what, void *arg)
+static void on_hold_over(void *arg)
 {
 	struct batcher *batcher = arg;
 
-	(void)fd;
-	(void)what;
 	hold_end(&batcher->hold);
 	batcher_send(batcher);
 }
@@ -260,7 +258,7 @@ void batcher_free(struct batcher *batcher)
 	struct batch *batch;
 
 	conn_close(&batcher->conn);
-	hold_end(&batcher->hold);
+	hold_free(&batcher->hold);
 	batcher->sent = false;
 	while ((batch = batcher->flight) != NULL || (batch = batch_pop(batcher)) != NULL)
 	{

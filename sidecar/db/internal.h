@@ -246,12 +246,18 @@ void conn_note_readable(const struct conn *conn);
 
 struct hold
 {
+	struct event_base *base;
+	void (*on_over)(void *arg);
+	void *arg;
 	struct event timer;
+	int fd; /* of the timer, owned; -1: it was never needed */
+	bool ticking;
 	unsigned crowd; /* requests that were around when the last answer came; 0: no hold */
 	uint64_t since_us;
 };
 
-void hold_init(struct hold *hold, struct event_base *base, event_callback_fn on_over, void *arg);
+void hold_init(struct hold *hold, struct event_base *base, void (*on_over)(void *arg), void *arg);
+void hold_free(struct hold *hold);
 void hold_begin(struct hold *hold, unsigned crowd);
 void hold_end(struct hold *hold);
 /* True while a batch of that many requests is to wait for more; the timer then calls on_over. */
