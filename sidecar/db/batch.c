@@ -25,7 +25,7 @@
 #include "base/log.h"
 
 static void append_on_ready(struct conn *conn);
-static void append_on_answer(struct conn *conn, PGresult *result);
+static void append_on_answer(struct conn *conn, struct answer *answer);
 static void append_on_lost(struct conn *conn);
 
 const struct conn_user batcher_append_user = {
@@ -62,7 +62,7 @@ static void note_batch(const struct batcher *batcher, unsigned count)
 	stats_observe(&stats->batch_requests, &stats_sizes, count);
 }
 
-static void append_on_answer(struct conn *conn, PGresult *result)
+static void append_on_answer(struct conn *conn, struct answer *answer)
 {
 	struct batcher *batcher = (struct batcher *)conn;
 	struct batch *batch = batcher->flight;
@@ -72,7 +72,7 @@ static void append_on_answer(struct conn *conn, PGresult *result)
 
 	note_batch(batcher, count);
 	batcher->sent = false;
-	if (batch_open_verdicts(result, count, &verdicts))
+	if (batch_open_verdicts(answer, count, &verdicts))
 	{
 		batcher->flight = NULL;
 		if (!batch->single)
@@ -83,29 +83,29 @@ static void append_on_answer(struct conn *conn, PGresult *result)
 		else
 			batch_recycle(batcher, batch);
 	}
-	else if (count == 1 && batch_met_lock(result) && batch_park_leading(batcher, batch))
+	else if (count == 1 && batch_met_lock(answer) && batch_park_leading(batcher, batch))
 	{
 		batcher->flight = NULL;
 		finish_flight(batcher, batch);
 	}
-	else if (conn_failure(conn, result) == FAILURE_AGAIN && !batch_met_lock(result) &&
+	else if (conn_failure(conn, answer) == FAILURE_AGAIN && !batch_met_lock(answer) &&
 			 clock_ms() < batch->requests[batch->first].deadline)
-		log_debug("a batch of %u appends is sent again: %s", count, PQresultErrorMessage(result));
-	else if (batch->new_ids && result_has_sqlstate(result, SQLSTATE_UNIQUE_VIOLATION))
+		log_debug("a batch of %u appends is sent again: %s", count, answer_message(answer));
+	else if (batch->new_ids && answer_has_sqlstate(answer, SQLSTATE_UNIQUE_VIOLATION))
 		batch->new_ids = false; /* one was not new after all: let Postgres look */
 	else if (count == 1)
 	{
 		batcher->flight = NULL;
-		batch_settle_error(batcher, batch, result);
+		batch_settle_error(batcher, batch, answer);
 		finish_flight(batcher, batch);
 	}
 	else
 	{
-		log_debug("a batch of %u appends is sent one by one: %s", count, PQresultErrorMessage(result));
+		log_debug("a batch of %u appends is sent one by one: %s", count, answer_message(answer));
 		batch->single = true;
 		batch->new_ids = false;
 	}
-	PQclear(result);
+	answer_clear(answer);
 	shared_schedule(conn->shared);
 }
 

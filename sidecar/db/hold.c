@@ -1,5 +1,5 @@
 /*
- * db_hold: when a batch goes although it could still grow; see internal.h.
+ * hold.c: when a batch goes although it could still grow; see hold.h.
  *
  * Clients that wait for their answers come back together, right after a batch is answered.  Sent at once, the
  * first of them would make a small batch, the others the next one, and the two groups would take turns for
@@ -9,14 +9,14 @@
  * never held back.  Measured in bench/README.md.  A batch also gathers while another is in flight (batch.c),
  * and goes when it is full (gather.c).
  *
- * The timer is a descriptor of its own: libevent's are exact to a millisecond, or else it sets one in every loop
- * turn, with a system call, whether a batch is held or not.
+ * The timer is a descriptor of its own: libevent's are exact to a millisecond, or else it sets one in every
+ * loop turn, with a system call, whether a batch is held or not.
  */
 #include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "db/internal.h"
+#include "db/hold.h"
 
 #define HOLD_US 200
 
@@ -100,6 +100,5 @@ bool hold_lasts(struct hold *hold, unsigned waiting)
 	now = clock_us();
 	if (clock_passed(now, hold->since_us, HOLD_US))
 		return false;
-	return hold->ticking ||
-		   (has_timer(hold) && set_timer(hold, clock_span(now, hold->since_us + HOLD_US)));
+	return hold->ticking || (has_timer(hold) && set_timer(hold, clock_span(now, hold->since_us + HOLD_US)));
 }
