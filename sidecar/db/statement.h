@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/buf.h"
 #include "base/slice.h"
 #include "db/answer.h"
 #include "db/calls.h"
@@ -105,7 +106,7 @@ bool db_read(struct db *db, const struct db_statement_info *statement, const cha
 
 static inline const char *db_print(char text[DB_NUMBER_LEN], int64_t value)
 {
-	snprintf(text, DB_NUMBER_LEN, "%" PRId64, value);
+	*decimal_write(text, value) = '\0';
 	return text;
 }
 
