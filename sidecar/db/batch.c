@@ -62,6 +62,20 @@ static void note_batch(const struct batcher *batcher, unsigned count)
 	stats_observe(&stats->batch_requests, &stats_sizes, count);
 }
 
+/*
+ * Sends the next batch before the answers of the last one are handed out, each of which is a system call:
+ * what is there by now has waited for a whole commit.  Not where a request of the last one may be parked, as
+ * those of its stream have to follow it.
+ */
+static void send_early(struct batcher *batcher, const struct frame_verdicts *verdicts)
+{
+	const struct batch *next = TAILQ_FIRST(&batcher->gathering);
+
+	if (batcher != batcher->deferred && verdicts->nrefused == 0 && next != NULL && next->count > 0 &&
+		hold_has_enough(&batcher->hold, next->count))
+		batcher_send(batcher);
+}
+
 static void append_on_answer(struct conn *conn, struct answer *answer)
 {
 	struct batcher *batcher = (struct batcher *)conn;
@@ -77,6 +91,8 @@ static void append_on_answer(struct conn *conn, struct answer *answer)
 		batcher->flight = NULL;
 		if (!batch->single)
 			hold_begin(&batcher->hold, count + (next != NULL ? next->count : 0));
+		if (!batch->single)
+			send_early(batcher, &verdicts);
 		batch_settle_verdicts(batcher, batch, &verdicts);
 		if (batch->single)
 			finish_flight(batcher, batch);

@@ -25,6 +25,8 @@ void hold_init(struct hold *hold, struct event_base *base, void (*on_over)(void 
 void hold_free(struct hold *hold);
 void hold_begin(struct hold *hold, unsigned crowd);
 void hold_end(struct hold *hold);
+/* Whether so many requests are not held back any more. */
+bool hold_has_enough(const struct hold *hold, unsigned waiting);
 /* True while a batch of that many requests is to wait for more; the timer then calls on_over. */
 bool hold_lasts(struct hold *hold, unsigned waiting);
 

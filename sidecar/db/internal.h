@@ -328,6 +328,7 @@ bool frame_share_stream(struct frame_request a, struct frame_request b);
 struct frame_verdicts
 {
 	const char *at, *end;
+	unsigned nrefused;
 };
 
 /* On one request.  Points into the frame. */
