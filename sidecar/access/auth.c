@@ -191,8 +191,8 @@ static struct known *cache_place(struct auth *auth, const struct claim *claim)
 
 	for (const char *p = claim->name; *p != '\0'; p++)
 		hash = (hash ^ (unsigned char)*p) * 16777619U;
-	for (const char *p = claim->hash; *p != '\0'; p++)
-		hash = (hash ^ (unsigned char)*p) * 16777619U;
+	for (unsigned i = 0; i < 8; i++) /* of a hash as good as all of it */
+		hash = (hash ^ (unsigned char)claim->hash[i]) * 16777619U;
 	return &auth->cache[hash % CACHE_PLACES];
 }
 

@@ -125,12 +125,27 @@ void token_hash(struct slice token, char hash[TOKEN_HASH_LEN + 1])
 	hex_write(hash, digest, sizeof(digest));
 }
 
+/* Takes as long wherever they differ, as CRYPTO_memcmp does, which goes by single bytes. */
+static bool is_same(const char *a, const char *b, size_t len)
+{
+	uint64_t differs = 0, of_a, of_b;
+
+	for (; len >= sizeof(of_a); len -= sizeof(of_a), a += sizeof(of_a), b += sizeof(of_b))
+	{
+		memcpy(&of_a, a, sizeof(of_a));
+		memcpy(&of_b, b, sizeof(of_b));
+		differs |= of_a ^ of_b;
+	}
+	differs |= (uint64_t)(CRYPTO_memcmp(a, b, len) != 0);
+	return differs == 0;
+}
+
 bool token_equal(struct slice a, struct slice b)
 {
-	return a.len == b.len && CRYPTO_memcmp(a.bytes, b.bytes, a.len) == 0;
+	return a.len == b.len && is_same(a.bytes, b.bytes, a.len);
 }
 
 bool token_hash_equal(const char *a, const char *b)
 {
-	return CRYPTO_memcmp(a, b, TOKEN_HASH_LEN) == 0;
+	return is_same(a, b, TOKEN_HASH_LEN);
 }

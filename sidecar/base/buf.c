@@ -75,15 +75,30 @@ void buf_add_str(struct buf *buf, const char *text)
 	buf_add(buf, text, strlen(text));
 }
 
-void buf_add_decimal(struct buf *buf, uint64_t value)
+static char *write_digits(char *out, uint64_t value)
 {
-	char digits[20];
+	char digits[DECIMAL_LEN];
 	char *first = digits + sizeof(digits);
 
 	do
 		*--first = (char)('0' + value % 10);
 	while ((value /= 10) > 0);
-	buf_add(buf, first, (size_t)(digits + sizeof(digits) - first));
+	memcpy(out, first, (size_t)(digits + sizeof(digits) - first));
+	return out + (digits + sizeof(digits) - first);
+}
+
+char *decimal_write(char out[DECIMAL_LEN], int64_t value)
+{
+	if (value < 0)
+		*out++ = '-';
+	return write_digits(out, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
+}
+
+void buf_add_decimal(struct buf *buf, uint64_t value)
+{
+	char digits[DECIMAL_LEN];
+
+	buf_add(buf, digits, (size_t)(write_digits(digits, value) - digits));
 }
 
 void buf_printf(struct buf *buf, const char *format, ...)

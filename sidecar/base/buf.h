@@ -25,6 +25,9 @@ void buf_truncate(struct buf *buf, size_t len);
 void buf_add(struct buf *buf, const void *bytes, size_t len);
 void buf_add_str(struct buf *buf, const char *text); /* without its NUL */
 void buf_add_decimal(struct buf *buf, uint64_t value);
+/* Writes a number as decimal digits, without a NUL; returns their end.  printf takes ten times as long. */
+#define DECIMAL_LEN 20
+char *decimal_write(char out[DECIMAL_LEN], int64_t value);
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The pieces of frames (extension/protocol.h). */

@@ -25,7 +25,7 @@
 #include "base/log.h"
 
 static void append_on_ready(struct conn *conn);
-static void append_on_answer(struct conn *conn, PGresult *result);
+static void append_on_answer(struct conn *conn, struct answer *answer);
 static void append_on_lost(struct conn *conn);
 
 const struct conn_user batcher_append_user = {
@@ -62,7 +62,21 @@ static void note_batch(const struct batcher *batcher, unsigned count)
 	stats_observe(&stats->batch_requests, &stats_sizes, count);
 }
 
-static void append_on_answer(struct conn *conn, PGresult *result)
+/*
+ * Sends the next batch before the answers of the last one are handed out, each of which is a system call:
+ * what is there by now has waited for a whole commit.  Not where a request of the last one may be parked, as
+ * those of its stream have to follow it.
+ */
+static void send_early(struct batcher *batcher, const struct frame_verdicts *verdicts)
+{
+	const struct batch *next = TAILQ_FIRST(&batcher->gathering);
+
+	if (batcher != batcher->deferred && verdicts->nrefused == 0 && next != NULL && next->count > 0 &&
+		hold_has_enough(&batcher->hold, next->count))
+		batcher_send(batcher);
+}
+
+static void append_on_answer(struct conn *conn, struct answer *answer)
 {
 	struct batcher *batcher = (struct batcher *)conn;
 	struct batch *batch = batcher->flight;
@@ -72,40 +86,42 @@ static void append_on_answer(struct conn *conn, PGresult *result)
 
 	note_batch(batcher, count);
 	batcher->sent = false;
-	if (batch_open_verdicts(result, count, &verdicts))
+	if (batch_open_verdicts(answer, count, &verdicts))
 	{
 		batcher->flight = NULL;
 		if (!batch->single)
 			hold_begin(&batcher->hold, count + (next != NULL ? next->count : 0));
+		if (!batch->single)
+			send_early(batcher, &verdicts);
 		batch_settle_verdicts(batcher, batch, &verdicts);
 		if (batch->single)
 			finish_flight(batcher, batch);
 		else
 			batch_recycle(batcher, batch);
 	}
-	else if (count == 1 && batch_met_lock(result) && batch_park_leading(batcher, batch))
+	else if (count == 1 && batch_met_lock(answer) && batch_park_leading(batcher, batch))
 	{
 		batcher->flight = NULL;
 		finish_flight(batcher, batch);
 	}
-	else if (conn_failure(conn, result) == FAILURE_AGAIN && !batch_met_lock(result) &&
+	else if (conn_failure(conn, answer) == FAILURE_AGAIN && !batch_met_lock(answer) &&
 			 clock_ms() < batch->requests[batch->first].deadline)
-		log_debug("a batch of %u appends is sent again: %s", count, PQresultErrorMessage(result));
-	else if (batch->new_ids && result_has_sqlstate(result, SQLSTATE_UNIQUE_VIOLATION))
+		log_debug("a batch of %u appends is sent again: %s", count, answer_message(answer));
+	else if (batch->new_ids && answer_has_sqlstate(answer, SQLSTATE_UNIQUE_VIOLATION))
 		batch->new_ids = false; /* one was not new after all: let Postgres look */
 	else if (count == 1)
 	{
 		batcher->flight = NULL;
-		batch_settle_error(batcher, batch, result);
+		batch_settle_error(batcher, batch, answer);
 		finish_flight(batcher, batch);
 	}
 	else
 	{
-		log_debug("a batch of %u appends is sent one by one: %s", count, PQresultErrorMessage(result));
+		log_debug("a batch of %u appends is sent one by one: %s", count, answer_message(answer));
 		batch->single = true;
 		batch->new_ids = false;
 	}
-	PQclear(result);
+	answer_clear(answer);
 	shared_schedule(conn->shared);
 }
 
@@ -161,12 +177,10 @@ void batcher_send(struct batcher *batcher)
 		conn_sync(&batcher->conn);
 }
 
-static void on_hold_over(evutil_socket_t fd, short what, void *arg)
+static void on_hold_over(void *arg)
 {
 	struct batcher *batcher = arg;
 
-	(void)fd;
-	(void)what;
 	hold_end(&batcher->hold);
 	batcher_send(batcher);
 }
@@ -260,7 +274,7 @@ void batcher_free(struct batcher *batcher)
 	struct batch *batch;
 
 	conn_close(&batcher->conn);
-	hold_end(&batcher->hold);
+	hold_free(&batcher->hold);
 	batcher->sent = false;
 	while ((batch = batcher->flight) != NULL || (batch = batch_pop(batcher)) != NULL)
 	{

@@ -64,12 +64,12 @@ void batch_unlink_tail(struct batcher *batcher);
 void batch_settle(struct batcher *batcher, struct batch *batch, const struct db_append_reply *reply);
 void batch_settle_unavailable(struct batcher *batcher, struct batch *batch);
 /* False: the answer is not one verdict for each of so many requests. */
-bool batch_open_verdicts(const PGresult *result, unsigned count, struct frame_verdicts *verdicts);
+bool batch_open_verdicts(const struct answer *answer, unsigned count, struct frame_verdicts *verdicts);
 void batch_settle_verdicts(struct batcher *batcher, struct batch *batch, struct frame_verdicts *verdicts);
 /* Whether another session holds the lock of a stream. */
-bool batch_met_lock(const PGresult *result);
+bool batch_met_lock(const struct answer *answer);
 /* Answers the first unanswered request with an error that is final. */
-void batch_settle_error(struct batcher *batcher, struct batch *batch, const PGresult *result);
+void batch_settle_error(struct batcher *batcher, struct batch *batch, const struct answer *answer);
 
 /* ---- park.c: requests whose stream another session holds, or whose condition is in doubt ------- */
 

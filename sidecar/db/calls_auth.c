@@ -23,12 +23,12 @@ bool db_places(struct db *db, db_query_done done, void *arg)
 
 int64_t db_epoch_in(const struct db_reply *reply, const char *namespace_name)
 {
-	int from = 0, to = PQntuples(reply->result);
+	int from = 0, to = db_rows(reply);
 
 	while (from < to)
 	{
 		int middle = from + (to - from) / 2;
-		int order = strcmp(namespace_name, PQgetvalue(reply->result, middle, 0));
+		int order = strcmp(namespace_name, db_string(reply, middle, 0));
 
 		if (order == 0)
 			return db_integer(reply, middle, 1);
@@ -62,8 +62,8 @@ struct db_rights db_rights_of(const struct db_reply *reply)
 		.exists = true,
 		.requests_per_second = (uint64_t)db_integer(reply, 0, 0),
 		.bytes_per_second = (uint64_t)db_integer(reply, 0, 1),
-		.rights = rights_read(PQgetvalue(reply->result, 0, 2)),
-		.refusal = PQgetvalue(reply->result, 0, 3),
+		.rights = rights_read(db_string(reply, 0, 2)),
+		.refusal = db_string(reply, 0, 3),
 		.expires_in_ms = db_optional_integer(reply, 0, 4),
 		.place = place,
 	};

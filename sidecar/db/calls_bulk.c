@@ -20,7 +20,7 @@ struct db_exported db_exported_of(const struct db_reply *reply)
 	return (struct db_exported){
 		.page = db_page_of(reply),
 		.last = db_optional_integer(reply, 0, 3),
-		.began = PQgetvalue(reply->result, 0, 4),
+		.began = db_string(reply, 0, 4),
 	};
 }
 
@@ -36,7 +36,7 @@ struct db_export_ended db_export_ended_of(const struct db_reply *reply)
 {
 	return (struct db_export_ended){
 		.body = db_text(reply, 0, 0),
-		.next = db_is_null(reply, 0, 1) ? NULL : PQgetvalue(reply->result, 0, 1),
+		.next = db_is_null(reply, 0, 1) ? NULL : db_string(reply, 0, 1),
 	};
 }
 
@@ -63,7 +63,7 @@ bool db_purge_left(struct db *db, const struct db_purge *in, db_query_done done,
 
 const char *db_text_of(const struct db_reply *reply, unsigned row)
 {
-	return PQgetvalue(reply->result, (int)row, 0);
+	return db_string(reply, (int)row, 0);
 }
 
 bool db_run(struct db *db, const char *statement, db_query_done done, void *arg)
@@ -81,8 +81,8 @@ struct db_imported db_imported_of(const struct db_reply *reply)
 	return (struct db_imported){
 		.imported = db_integer(reply, 0, 0),
 		.failed_record = db_optional_integer(reply, 0, 1),
-		.sqlstate = PQgetvalue(reply->result, 0, 2),
-		.message = PQgetvalue(reply->result, 0, 3),
+		.sqlstate = db_string(reply, 0, 2),
+		.message = db_string(reply, 0, 3),
 		.last_global_position = db_integer(reply, 0, 4),
 	};
 }

@@ -12,7 +12,7 @@ bool db_consumer_next(struct db *db, const struct db_consumer_next *in, db_query
 
 unsigned db_deliveries_of(const struct db_reply *reply)
 {
-	return (unsigned)PQntuples(reply->result);
+	return (unsigned)db_rows(reply);
 }
 
 struct db_delivery db_delivery_of(const struct db_reply *reply, unsigned index)
@@ -75,12 +75,12 @@ bool db_consumer_metrics(struct db *db, int max_consumers, int max_ms, db_query_
 struct db_consumer_status db_consumer_status_of(const struct db_reply *reply, unsigned row)
 {
 	struct db_consumer_status status = {
-		.namespace_name = db_is_null(reply, (int)row, 0) ? NULL : PQgetvalue(reply->result, (int)row, 0),
-		.consumer = PQgetvalue(reply->result, (int)row, 1),
-		.state = PQgetvalue(reply->result, (int)row, 2),
+		.namespace_name = db_is_null(reply, (int)row, 0) ? NULL : db_string(reply, (int)row, 0),
+		.consumer = db_string(reply, (int)row, 1),
+		.state = db_string(reply, (int)row, 2),
 	};
 
 	for (int i = 0; i < CONSUMER_FIGURES; i++)
-		status.figures[i] = PQgetvalue(reply->result, (int)row, 3 + i);
+		status.figures[i] = db_string(reply, (int)row, 3 + i);
 	return status;
 }

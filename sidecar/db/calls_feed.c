@@ -34,7 +34,7 @@ bool db_read_feed(struct db *db, const struct db_read_feed *in, db_query_done do
 
 int db_feed_rows(const struct db_reply *reply)
 {
-	return PQntuples(reply->result);
+	return db_rows(reply);
 }
 
 struct slice db_feed_message(const struct db_reply *reply, int row)
@@ -73,13 +73,13 @@ bool db_feed_state(struct db *db, const struct db_feed_question *in, db_query_do
 
 struct db_feed_state db_feed_state_of(const struct db_reply *reply)
 {
-	if (PQntuples(reply->result) == 0)
+	if (db_rows(reply) == 0)
 		return (struct db_feed_state){.exists = false};
 	return (struct db_feed_state){
 		.exists = true,
 		.head = db_integer(reply, 0, 0),
-		.created_at = PQgetvalue(reply->result, 0, 1),
-		.refused = PQgetvalue(reply->result, 0, 2),
+		.created_at = db_string(reply, 0, 1),
+		.refused = db_string(reply, 0, 2),
 		.place = db_place_in(reply, 3),
 	};
 }
@@ -115,7 +115,7 @@ struct db_pokes db_pokes_of(const struct db_reply *reply)
 	return (struct db_pokes){
 		.body = db_text(reply, 0, 0),
 		.next = db_integer(reply, 0, 1),
-		.state = PQgetvalue(reply->result, 0, 2),
+		.state = db_string(reply, 0, 2),
 	};
 }
 

@@ -72,14 +72,14 @@ bool db_appending(struct db *db, db_query_done done, void *arg)
 
 unsigned db_rows_of(const struct db_reply *reply)
 {
-	return (unsigned)PQntuples(reply->result);
+	return (unsigned)db_rows(reply);
 }
 
 struct db_appending db_appending_of(const struct db_reply *reply, unsigned row)
 {
 	return (struct db_appending){
-		.namespace_name = PQgetvalue(reply->result, (int)row, 0),
+		.namespace_name = db_string(reply, (int)row, 0),
 		.count = db_integer(reply, (int)row, 1),
-		.oldest = strtod(PQgetvalue(reply->result, (int)row, 2), NULL),
+		.oldest = strtod(db_string(reply, (int)row, 2), NULL),
 	};
 }

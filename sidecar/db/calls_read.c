@@ -3,26 +3,15 @@
  */
 #include "db/statement.h"
 
-static void clear_result(void *result)
-{
-	PQclear(result);
-}
-
 struct piece db_take(struct db_reply *reply, struct slice bytes)
 {
-	struct piece piece = {.bytes = bytes.bytes, .len = bytes.len};
-
-	if (PQntuples(reply->result) > 1)
-		return piece;
-	piece.release = clear_result;
-	piece.owner = reply->result;
-	reply->result = NULL;
-	return piece;
+	return db_rows(reply) > 1 ? (struct piece){.bytes = bytes.bytes, .len = bytes.len}
+							  : answer_take(reply->answer, bytes);
 }
 
 struct slice db_json_of(const struct db_reply *reply)
 {
-	return PQntuples(reply->result) == 0 ? (struct slice){NULL, 0} : db_optional_text(reply, 0, 0);
+	return db_rows(reply) == 0 ? (struct slice){NULL, 0} : db_optional_text(reply, 0, 0);
 }
 
 /* ---- pages --------------------------------------------------------------------------------- */
@@ -96,7 +85,7 @@ int64_t db_query_head_of(const struct db_reply *reply)
 
 bool db_query_has_more(const struct db_reply *reply)
 {
-	return PQgetvalue(reply->result, 0, 4)[0] == 't';
+	return db_truth(reply, 0, 4);
 }
 
 /* ---- single values ------------------------------------------------------------------------- */

@@ -21,8 +21,8 @@ struct db_swept db_swept_of(const struct db_reply *reply)
 {
 	return (struct db_swept){
 		.removed = db_integer(reply, 0, 0),
-		.more = PQgetvalue(reply->result, 0, 1)[0] == 't',
-		.held_by = db_is_null(reply, 0, 2) ? NULL : PQgetvalue(reply->result, 0, 2),
+		.more = db_truth(reply, 0, 1),
+		.held_by = db_is_null(reply, 0, 2) ? NULL : db_string(reply, 0, 2),
 		.held_position = db_integer(reply, 0, 3),
 	};
 }
@@ -36,7 +36,7 @@ bool db_sweeps_due(struct db *db, int64_t interval_ms, db_query_done done, void 
 
 const char *db_due_of(const struct db_reply *reply, unsigned row)
 {
-	return PQgetvalue(reply->result, (int)row, 0);
+	return db_string(reply, (int)row, 0);
 }
 
 bool db_retention_held(struct db *db, db_query_done done, void *arg)
@@ -47,7 +47,7 @@ bool db_retention_held(struct db *db, db_query_done done, void *arg)
 struct db_held db_held_of(const struct db_reply *reply, unsigned row)
 {
 	return (struct db_held){
-		.namespace_name = PQgetvalue(reply->result, (int)row, 0),
-		.held = PQgetvalue(reply->result, (int)row, 1)[0] == 't',
+		.namespace_name = db_string(reply, (int)row, 0),
+		.held = db_truth(reply, (int)row, 1),
 	};
 }

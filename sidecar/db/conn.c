@@ -7,22 +7,18 @@
  *                   +------ timer ----- PAUSED
  *
  * conn_move is the only function that changes the state; it also sets up and tears down what belongs to a
- * state.  A statement that writes has its own sync, and its answer counts only when that has arrived: the
- * implicit transaction commits there.  Reads that are sent together share one, which spares Postgres a
- * transaction and a write to the socket for each of them.  Their answers count at once.  When one fails,
- * Postgres passes over those behind it up to the sync (PGRES_PIPELINE_ABORTED), and they are to be sent
- * again.  The PGconn is owned by the connection and lives in the states CONNECTING to READY.
+ * state.  What is sent and received is in exchange.c.  The PGconn is owned by the connection and lives in the
+ * states CONNECTING to READY.
  */
 #include "base/clock.h"
 #include "db/internal.h"
-#include "db/traffic.h"
+#include "db/wire.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 
-#define PAUSE_MIN_MS 10
 #define PAUSE_MAX_MS 500
 #define STABLE_MS 5000 /* a connection that lasted that long may be opened again at once */
 /*
@@ -34,9 +30,6 @@
 #define PATIENCE_FACTOR 10 /* for statements that may take long */
 
 static void conn_move(struct conn *conn, enum conn_state state);
-static void conn_on_socket(evutil_socket_t fd, short what, void *arg);
-
-static const char out_of_step[] = "the server answered something that was not asked";
 
 static void set_timer(struct conn *conn, unsigned ms)
 {
@@ -52,8 +45,8 @@ static void watch_socket(struct conn *conn, bool readable, bool writable)
 
 	event_del(&conn->readable);
 	event_del(&conn->writable);
-	event_assign(&conn->readable, conn->shared->base, fd, EV_READ | EV_PERSIST, conn_on_socket, conn);
-	event_assign(&conn->writable, conn->shared->base, fd, EV_WRITE | EV_PERSIST, conn_on_socket, conn);
+	event_assign(&conn->readable, conn->shared->base, fd, EV_READ | EV_PERSIST, conn->on_socket, conn);
+	event_assign(&conn->writable, conn->shared->base, fd, EV_WRITE | EV_PERSIST, conn->on_socket, conn);
 	if (readable)
 		event_add(&conn->readable, NULL);
 	if (writable)
@@ -66,8 +59,12 @@ static void drop_connection(struct conn *conn)
 	event_del(&conn->readable);
 	event_del(&conn->writable);
 	event_del(&conn->timer);
-	PQclear(conn->result);
-	conn->result = NULL;
+	if (conn->answered)
+		answer_clear(&conn->answer);
+	conn->answered = false;
+	wire_free(conn->wire);
+	conn->wire = NULL;
+	conn->group = conn->ngroups = 0;
 	conn->in_flight = conn->syncs = 0;
 	conn->unsynced = conn->probing = conn->unreplicated = false;
 	conn->silence = 0;
@@ -164,7 +161,7 @@ static void conn_move(struct conn *conn, enum conn_state state)
 				conn_lose(conn, conn->pg == NULL ? "out of memory" : PQerrorMessage(conn->pg));
 				return;
 			}
-			PQsetNoticeReceiver(conn->pg, conn_take_notice, conn);
+			PQsetNoticeReceiver(conn->pg, conn_take_pq_notice, conn);
 			watch_socket(conn, false, true);
 			set_timer(conn, db_connect_timeout(conn->pg));
 			break;
@@ -183,7 +180,7 @@ static void conn_move(struct conn *conn, enum conn_state state)
 }
 
 /* A server that refuses again and again is down since the first time. */
-static void lose(struct conn *conn, const char *why, bool refused)
+void conn_lose_refused(struct conn *conn, const char *why, bool refused)
 {
 	if (conn->state == CONN_READY && !(refused && conn->refused))
 		conn->down_since = clock_ms();
@@ -191,19 +188,20 @@ static void lose(struct conn *conn, const char *why, bool refused)
 	outage_note_lost(conn, why);
 	if (conn->pg != NULL && (conn->state != CONN_READY || conn->silence > SILENT_TURNS))
 		db_hosts_next(&conn->site->hosts, conn->pg);
+	conn->no_wire = conn->wire != NULL && conn->state == CONN_SETUP;
 	if (conn->state == CONN_READY && clock_passed(clock_ms(), conn->ready_since, STABLE_MS))
-		conn->pause_ms = PAUSE_MIN_MS;
+		conn->pause_ms = DB_PAUSE_MIN_MS;
 	conn_move(conn, CONN_PAUSED);
 	conn->user->on_lost(conn);
 }
 
 void conn_lose(struct conn *conn, const char *why)
 {
-	lose(conn, why, conn->refused && conn->state != CONN_READY);
+	conn_lose_refused(conn, why, conn->refused && conn->state != CONN_READY);
 }
 
 /* Everybody hears of it, at /ready. */
-static void note_silence(struct conn *conn, unsigned turns)
+void conn_note_silence(struct conn *conn, unsigned turns)
 {
 	conn->silence = turns;
 	note_readable(conn);
@@ -215,7 +213,7 @@ static void note_silence(struct conn *conn, unsigned turns)
 static void probe(struct conn *conn)
 {
 	conn->probing = conn->unsynced = true;
-	conn_sync(conn);
+	conn->sync(conn);
 }
 
 /* A turn of the timer is over. */
@@ -223,7 +221,7 @@ static void look_for_silence(struct conn *conn)
 {
 	bool awaited = conn->syncs > 0;
 
-	note_silence(conn, awaited && !conn->heard ? conn->silence + 1 : 0);
+	conn_note_silence(conn, awaited && !conn->heard ? conn->silence + 1 : 0);
 	conn->heard = false;
 	if (conn->silence > SILENT_TURNS)
 	{
@@ -249,7 +247,7 @@ static void lose_silent(struct conn *conn)
 	conn_lose(conn, why);
 }
 
-static void conn_on_timer(evutil_socket_t fd, short what, void *arg)
+void conn_on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct conn *conn = arg;
 
@@ -264,7 +262,7 @@ static void conn_on_timer(evutil_socket_t fd, short what, void *arg)
 }
 
 /* One step of connecting. */
-static void poll_connection(struct conn *conn)
+void conn_poll(struct conn *conn)
 {
 	event_del(&conn->readable);
 	event_del(&conn->writable);
@@ -286,180 +284,10 @@ static void poll_connection(struct conn *conn)
 	}
 }
 
-static void flush_output(struct conn *conn)
+void conn_set_up(struct conn *conn)
 {
-	int rc = PQflush(conn->pg);
-
-	if (rc > 0)
-		event_add(&conn->writable, NULL);
-	else
-		event_del(&conn->writable);
-	if (rc < 0)
-		conn_lose(conn, PQerrorMessage(conn->pg));
-}
-
-/* conn->result is the whole answer to the oldest in flight. */
-static void take_answer(struct conn *conn)
-{
-	PGresult *result = conn->result;
-
-	if (conn->state == CONN_SETUP || (conn_is_error(result) && conn_failure(conn, result) == FAILURE_LOST))
-	{
-		if (conn_is_error(result))
-		{
-			char why[512];
-
-			/* The message dies with the result. */
-			snprintf(why, sizeof(why), "%s", PQresultErrorMessage(result));
-			lose(conn, why, conn_is_refused(conn, result));
-			return;
-		}
-		PQclear(result);
-		conn->result = NULL;
-		conn->in_flight--;
-		conn_move(conn, CONN_READY);
-		return;
-	}
-	conn->result = NULL;
-	conn->in_flight--;
-	conn->pause_ms = PAUSE_MIN_MS;
-	outage_note_taken(conn);
-	conn->bytes_in += result_bytes(result);
-	conn->user->on_answer(conn, result);
-}
-
-/* Keeps the first error of a statement or else its first result. */
-static void keep_result(struct conn *conn, PGresult *result)
-{
-	if (conn->result == NULL || (conn_is_error(result) && !conn_is_error(conn->result)))
-	{
-		PQclear(conn->result);
-		conn->result = result;
-	}
-	else
-		PQclear(result);
-}
-
-static bool is_grouped(const struct conn *conn)
-{
-	return conn->user->grouped && conn->state == CONN_READY;
-}
-
-/* Takes every answer that is whole.  A callback may lose the connection; then there is nothing more. */
-static void take_answers(struct conn *conn)
-{
-	const PGconn *pg = conn->pg;
-	bool ended = false;
-
-	while (conn->pg == pg && conn->syncs > 0 && !PQisBusy(conn->pg))
-	{
-		PGresult *result = PQgetResult(conn->pg);
-		bool synced = PQresultStatus(result) == PGRES_PIPELINE_SYNC;
-
-		if (result == NULL && ended) /* libpq expects nothing more, we do: the connection broke */
-		{
-			conn_lose(conn, PQstatus(conn->pg) == CONNECTION_BAD ? PQerrorMessage(conn->pg) : out_of_step);
-			return;
-		}
-		ended = result == NULL;
-		if (synced)
-		{
-			PQclear(result);
-			conn->syncs--;
-			if (conn->probing)
-			{
-				conn->probing = false;
-				continue;
-			}
-		}
-		else if (result != NULL)
-			keep_result(conn, result);
-		if (!(is_grouped(conn) ? ended : synced))
-			continue;
-		if (conn->unreplicated)
-		{
-			conn_lose(conn, "the wait for a synchronous standby was cancelled");
-			return;
-		}
-		if (conn->result == NULL)
-		{
-			conn_lose(conn, out_of_step);
-			return;
-		}
-		take_answer(conn);
-	}
-}
-
-static void conn_on_socket(evutil_socket_t fd, short what, void *arg)
-{
-	struct conn *conn = arg;
-	const PGconn *pg = conn->pg;
-	bool alive;
-
-	(void)fd;
-	if (conn->state == CONN_CONNECTING)
-	{
-		poll_connection(conn);
-		return;
-	}
-	conn->heard = true;
-	if (conn->silence > 0)
-		note_silence(conn, 0);
-	if (what & EV_READ)
-	{
-		alive = PQconsumeInput(conn->pg);
-		/* What was committed and answered before the connection broke still counts. */
-		take_answers(conn);
-		if (!alive && conn->pg == pg && pg != NULL)
-		{
-			conn_lose(conn, PQerrorMessage(conn->pg));
-			return;
-		}
-	}
-	if ((what & EV_WRITE) && conn->pg == pg && pg != NULL)
-		flush_output(conn);
-	if (conn->pg == pg && pg != NULL && conn->state == CONN_READY && conn_is_promoted(conn))
-		conn_lose(conn, "the standby was promoted");
-}
-
-bool conn_queue(struct conn *conn, const struct db_statement_info *statement,
-				const struct conn_params *params)
-{
-	if (!conn_send(conn->pg, statement, params))
-	{
-		conn_lose(conn, PQerrorMessage(conn->pg));
-		return false;
-	}
-	conn->in_flight++;
-	conn->unsynced = true;
-	conn->bytes_out += params_bytes(statement, params);
-	return true;
-}
-
-void conn_sync(struct conn *conn)
-{
-	if (!conn->unsynced)
-		return;
-	/* PQpipelineSync of libpq before 17 flushes by itself; the explicit flush then costs nothing. */
-	if (!PQpipelineSync(conn->pg))
-	{
-		conn_lose(conn, PQerrorMessage(conn->pg));
-		return;
-	}
-	conn->unsynced = false;
-	conn->syncs++;
-	if (PQflush(conn->pg) != 0)
-		event_add(&conn->writable, NULL);
-}
-
-void conn_init(struct conn *conn, struct db_site *site, const struct conn_user *user)
-{
-	struct db_shared *shared = site->shared;
-
-	*conn = (struct conn){.shared = shared, .site = site, .user = user, .pause_ms = PAUSE_MIN_MS};
-	event_assign(&conn->readable, shared->base, -1, EV_READ, conn_on_socket, conn);
-	event_assign(&conn->writable, shared->base, -1, EV_WRITE, conn_on_socket, conn);
-	event_assign(&conn->timer, shared->base, -1, 0, conn_on_timer, conn);
+	conn->no_wire = false;
+	conn_move(conn, CONN_READY);
 }
 
 void conn_open(struct conn *conn)

@@ -31,7 +31,7 @@
 #include "extension/protocol.h"
 
 struct event_base;
-struct pg_result; /* libpq's PGresult */
+struct answer; /* of Postgres, see db/answer.h */
 struct config;
 struct db;
 struct stats;
@@ -151,7 +151,7 @@ struct db_reply
 	enum db_status status;
 	uint64_t seat; /* DB_OK: where it was answered */
 	struct db_error error;
-	struct pg_result *result; /* DB_OK: for the functions of calls.h to read; NULL once it is taken */
+	struct answer *answer; /* DB_OK: for the functions of calls.h to read; empty once it is taken */
 };
 
 typedef void (*db_query_done)(void *arg, struct db_reply *reply);

@@ -171,6 +171,7 @@ bool frame_open_verdicts(struct frame_verdicts *verdicts, const char *bytes, siz
 	{
 		if (!frame_next_verdict(&rest, &verdict))
 			return false;
+		verdicts->nrefused += verdict.nparts == 0;
 	}
 	return rest.at == rest.end;
 }

@@ -1,5 +1,5 @@
 /*
- * db_hold: when a batch goes although it could still grow; see internal.h.
+ * hold.c: when a batch goes although it could still grow; see hold.h.
  *
  * Clients that wait for their answers come back together, right after a batch is answered.  Sent at once, the
  * first of them would make a small batch, the others the next one, and the two groups would take turns for
@@ -8,21 +8,70 @@
  * come back later, some not), for at most HOLD_US, less than what a flush takes.  A client that is alone is
  * never held back.  Measured in bench/README.md.  A batch also gathers while another is in flight (batch.c),
  * and goes when it is full (gather.c).
+ *
+ * Of a large crowd a quarter is enough: while PostgreSQL is at their batch the others are answered and asked
+ * again, so that it and the server work at the same time, and a transaction's price is shared by many anyway.
+ *
+ * The timer is a descriptor of its own: libevent's are exact to a millisecond, or else it sets one in every
+ * loop turn, with a system call, whether a batch is held or not.
  */
+#include <sys/timerfd.h>
+#include <unistd.h>
+
 #include "base/clock.h"
-#include "db/internal.h"
+#include "db/hold.h"
 
 #define HOLD_US 200
 
-/* A quarter of the crowd is not waited for. */
-static bool is_most(unsigned waiting, unsigned crowd)
+#define LARGE_CROWD 32
+
+bool hold_has_enough(const struct hold *hold, unsigned waiting)
 {
-	return waiting >= crowd - crowd / 4;
+	unsigned crowd = hold->crowd;
+
+	return crowd <= 1 || waiting >= (crowd >= LARGE_CROWD ? crowd / 4 : crowd - crowd / 4);
 }
 
-void hold_init(struct hold *hold, struct event_base *base, event_callback_fn on_over, void *arg)
+static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
-	event_assign(&hold->timer, base, -1, 0, on_over, arg);
+	struct hold *hold = arg;
+	uint64_t times;
+
+	(void)what;
+	if (read(fd, &times, sizeof(times)) != (ssize_t)sizeof(times))
+		return; /* it was stopped meanwhile */
+	hold->ticking = false;
+	hold->on_over(hold->arg);
+}
+
+void hold_init(struct hold *hold, struct event_base *base, void (*on_over)(void *arg), void *arg)
+{
+	*hold = (struct hold){.fd = -1, .base = base, .on_over = on_over, .arg = arg};
+}
+
+/* Made when first needed; false: out of descriptors. */
+static bool has_timer(struct hold *hold)
+{
+	if (hold->fd >= 0)
+		return true;
+	hold->fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (hold->fd < 0)
+		return false;
+	event_assign(&hold->timer, hold->base, hold->fd, EV_READ | EV_PERSIST, on_timer, hold);
+	if (event_add(&hold->timer, NULL) == 0)
+		return true;
+	close(hold->fd);
+	hold->fd = -1;
+	return false;
+}
+
+/* 0: never. */
+static bool set_timer(struct hold *hold, uint64_t us)
+{
+	struct itimerspec time = {.it_value.tv_nsec = (long)us * 1000};
+
+	hold->ticking = us > 0;
+	return timerfd_settime(hold->fd, 0, &time, NULL) == 0;
 }
 
 void hold_begin(struct hold *hold, unsigned crowd)
@@ -34,21 +83,28 @@ void hold_begin(struct hold *hold, unsigned crowd)
 void hold_end(struct hold *hold)
 {
 	hold->crowd = 0;
+	if (hold->ticking)
+		(void)set_timer(hold, 0);
+}
+
+void hold_free(struct hold *hold)
+{
+	hold_end(hold);
+	if (hold->fd < 0)
+		return;
 	event_del(&hold->timer);
+	close(hold->fd);
+	hold->fd = -1;
 }
 
 bool hold_lasts(struct hold *hold, unsigned waiting)
 {
-	struct timeval left = {0};
 	uint64_t now;
 
-	if (hold->crowd <= 1 || is_most(waiting, hold->crowd))
+	if (hold_has_enough(hold, waiting))
 		return false;
 	now = clock_us();
 	if (clock_passed(now, hold->since_us, HOLD_US))
 		return false;
-	left.tv_usec = (suseconds_t)clock_span(now, hold->since_us + HOLD_US);
-	if (!event_pending(&hold->timer, EV_TIMEOUT, NULL))
-		event_add(&hold->timer, &left);
-	return true;
+	return hold->ticking || (has_timer(hold) && set_timer(hold, clock_span(now, hold->since_us + HOLD_US)));
 }

@@ -3,7 +3,10 @@
  *
  *     db.c          struct db: its life, the end of a loop turn, the sweep of what waited too long
  *     shared.c      what all connections and requests of a worker have in common
- *     conn.c        one nonblocking connection: connects, reconnects, hands out whole answers
+ *     conn.c        one nonblocking connection: connects, reconnects
+ *     exchange.c    statements and answers on it, by libpq or
+ *     wire.c, wire_send.c   without (wire.h)
+ *     answer.c      what was answered (answer.h)
  *     setup.c       what a connection begins with
  *     failure.c     how an error is to be taken
  *     batch.c       the appends: one batch in flight, the next ones gathering
@@ -15,7 +18,7 @@
  *     cancel.c      ends a statement that is not waited for any more
  *     site.c        where reads are answered
  *     standby.c     which server of it will do
- *     hold.c        how long a batch may gather when nothing is in flight
+ *     hold.c        how long a batch may gather when nothing is in flight (hold.h)
  *     frame.c       reads frames: which streams a request appends to, and the verdicts
  *     query.c       everything else: the requests,
  *     pool.c        the pools of connections that they go to,
@@ -41,7 +44,9 @@
 #include <sys/queue.h>
 
 #include "base/config.h"
+#include "db/answer.h"
 #include "db/db.h"
+#include "db/hold.h"
 #include "db/hosts.h"
 #include "db/statement.h"
 #include "base/stats.h"
@@ -51,6 +56,10 @@
 
 /* So many turns of the timer of a connection without an answer are silence. */
 #define DB_UNREADY_TURNS 2
+
+#define DB_PAUSE_MIN_MS 10 /* before a lost connection is opened again */
+#define DB_MAX_PARAMS 15   /* of a statement */
+#define DB_MAX_GROUPS 24   /* syncs that are awaited on one connection: a few more than statements may be */
 
 /* ---- shared.c ------------------------------------------------------------ */
 
@@ -122,9 +131,9 @@ struct conn_user
 	void (*on_ready)(struct conn *conn);
 	/*
 	 * The answer to the oldest in flight: final, and the callee's to clear.  Of a grouped one
-	 * PGRES_PIPELINE_ABORTED too, which stands for no answer: another one of its group failed.
+	 * ANSWER_PASSED_OVER too, which stands for no answer: another one of its group failed.
 	 */
-	void (*on_answer)(struct conn *conn, PGresult *result);
+	void (*on_answer)(struct conn *conn, struct answer *answer);
 	/* Everything in flight is unanswered and must be sent again or failed. */
 	void (*on_lost)(struct conn *conn);
 };
@@ -137,14 +146,16 @@ struct conn
 	enum conn_state state;
 	PGconn *pg;
 	struct event readable, writable, timer;
-	unsigned in_flight; /* statements whose answers are awaited */
-	unsigned syncs;		/* awaited */
-	bool unsynced;		/* a statement waits for conn_sync */
-	bool heard;			/* since the timer's last turn the server gave or took something */
-	bool unreplicated;	/* what is being answered may not be on the synchronous standby */
-	bool probing;		/* the first sync that is awaited asks for nothing but an answer */
-	unsigned silence;	/* turns of the timer for which an answer was awaited and nothing heard */
-	unsigned pause_ms;	/* before the next attempt; small again after the first answer */
+	event_callback_fn on_socket;	 /* exchange.c */
+	void (*sync)(struct conn *conn); /* conn_sync */
+	unsigned in_flight;				 /* statements whose answers are awaited */
+	unsigned syncs;					 /* awaited */
+	bool unsynced;					 /* a statement waits for conn_sync */
+	bool heard;						 /* since the timer's last turn the server gave or took something */
+	bool unreplicated;				 /* what is being answered may not be on the synchronous standby */
+	bool probing;					 /* the first sync that is awaited asks for nothing but an answer */
+	unsigned silence;  /* turns of the timer for which an answer was awaited and nothing heard */
+	unsigned pause_ms; /* before the next attempt; small again after the first answer */
 	uint64_t down_since, ready_since; /* ms; which one counts depends on the state */
 	bool outage_logged, reason_logged;
 	uint64_t session; /* its number: no other one that was ever ready has it, nor DB_AT_PRIMARY */
@@ -152,22 +163,39 @@ struct conn
 	bool was_ready;	  /* ever */
 	bool is_back;	  /* and was before it was lost */
 	bool counted;	  /* among site.readable */
-	PGresult *result; /* of the oldest in flight, until its sync: the first error, else the first one */
+	struct answer
+		answer; /* where answered: to the oldest in flight, until its sync; the first error, else the first */
+	bool answered;
+	struct wire *wire; /* owned; NULL: libpq sends and receives */
+	bool no_wire;	   /* the next attempt is libpq's: on the last one there was no answer by the wire */
+	unsigned group;	   /* statements on the wire that wait for conn_sync */
+	unsigned groups[DB_MAX_GROUPS],
+		ngroups;				  /* of each sync that is awaited there: its statements, not yet answered */
 	uint64_t bytes_in, bytes_out; /* of results and parameters */
 };
 
-void conn_init(struct conn *conn, struct db_site *site, const struct conn_user *user);
 void conn_open(struct conn *conn);	/* does nothing unless unused */
 void conn_close(struct conn *conn); /* for good; runs no callback */
 void conn_lose(struct conn *conn, const char *why);
+/* The same where it is known whether the server refused what was asked. */
+void conn_lose_refused(struct conn *conn, const char *why, bool refused);
+/* One step of connecting. */
+void conn_poll(struct conn *conn);
+void conn_on_timer(evutil_socket_t fd, short what, void *conn);
+/* For so many turns of the timer nothing was heard.  Everybody hears of it, at /ready. */
+void conn_note_silence(struct conn *conn, unsigned turns);
+/* What a connection begins with was answered. */
+void conn_set_up(struct conn *conn);
 /* The server owes an answer for so long that it is not counted on. */
 static inline bool conn_is_silent(const struct conn *conn)
 {
 	return conn->silence >= DB_UNREADY_TURNS;
 }
 
-/* libpq's receiver of notices, for a connection. */
-void conn_take_notice(void *conn, const PGresult *result);
+/* PostgreSQL has told something that is no answer. */
+void conn_take_notice(struct conn *conn, const struct answer *notice);
+/* The same for libpq. */
+void conn_take_pq_notice(void *conn, const PGresult *result);
 /* For the log: it is ready; it took what was asked; it is lost, and why. */
 void outage_note_ready(struct conn *conn);
 void outage_note_taken(struct conn *conn);
@@ -193,6 +221,9 @@ static inline int conn_send(PGconn *pg, const struct db_statement_info *statemen
 							   params->formats, params->result_format);
 }
 
+/* ---- exchange.c ------------------------------------------------------- */
+
+void conn_init(struct conn *conn, struct db_site *site, const struct conn_user *user);
 /* Queues a statement, which conn_sync sends; false: the connection was lost (on_lost was called). */
 bool conn_queue(struct conn *conn, const struct db_statement_info *statement,
 				const struct conn_params *params);
@@ -209,14 +240,14 @@ enum db_failure
 	FAILURE_LOST,  /* this server is going away or is the wrong one: connect again, then send again */
 };
 
-bool conn_is_error(const PGresult *result);
+bool conn_is_error(const struct answer *answer);
 /* Whether it says that the server takes no writes for now. */
-bool conn_is_refused(const struct conn *conn, const PGresult *result);
+bool conn_is_refused(const struct conn *conn, const struct answer *answer);
 /* Whether it is an error of this SQLSTATE. */
-bool result_has_sqlstate(const PGresult *result, const char *wanted);
-enum db_failure conn_failure(const struct conn *conn, const PGresult *result);
-/* Points into `result`. */
-void conn_describe_error(const struct conn *conn, const PGresult *result, struct db_error *error);
+bool answer_has_sqlstate(const struct answer *answer, const char *wanted);
+enum db_failure conn_failure(const struct conn *conn, const struct answer *answer);
+/* Points into `answer`. */
+void conn_describe_error(const struct conn *conn, const struct answer *answer, struct db_error *error);
 
 /* ---- setup.c ----------------------------------------------------------- */
 
@@ -242,21 +273,6 @@ bool conn_is_promoted(const struct conn *conn);
 
 /* It counts among those that are readable at its site now, or no more: where reads go is told. */
 void conn_note_readable(const struct conn *conn);
-
-/* ---- hold.c ------------------------------------------------------------ */
-
-struct hold
-{
-	struct event timer;
-	unsigned crowd; /* requests that were around when the last answer came; 0: no hold */
-	uint64_t since_us;
-};
-
-void hold_init(struct hold *hold, struct event_base *base, event_callback_fn on_over, void *arg);
-void hold_begin(struct hold *hold, unsigned crowd);
-void hold_end(struct hold *hold);
-/* True while a batch of that many requests is to wait for more; the timer then calls on_over. */
-bool hold_lasts(struct hold *hold, unsigned waiting);
 
 /* ---- batch.c ----------------------------------------------------------- */
 
@@ -313,6 +329,7 @@ bool frame_share_stream(struct frame_request a, struct frame_request b);
 struct frame_verdicts
 {
 	const char *at, *end;
+	unsigned nrefused;
 };
 
 /* On one request.  Points into the frame. */

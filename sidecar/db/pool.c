@@ -15,7 +15,7 @@
 #define ABSENT_MS 1000 /* so long after it was lost a connection may be back before others are asked */
 
 static void conn_pool_on_ready(struct conn *conn);
-static void conn_pool_on_answer(struct conn *conn, PGresult *result);
+static void conn_pool_on_answer(struct conn *conn, struct answer *answer);
 static void conn_pool_on_lost(struct conn *conn);
 
 const struct conn_user read_pool_user = {
@@ -152,8 +152,8 @@ static struct pooled_conn *seat_of(struct conn_pool *pool, struct query *query, 
 
 static void queue_query(struct conn *conn, struct query *query)
 {
-	static const int formats[MAX_PARAMS] = {[IMPORT_FRAME] = 1};
-	int lengths[MAX_PARAMS] = {0};
+	static const int formats[DB_MAX_PARAMS] = {[IMPORT_FRAME] = 1};
+	int lengths[DB_MAX_PARAMS] = {0};
 	struct conn_params params = {.values = query->params};
 
 	if (reach_is_asked(query, conn))
@@ -209,26 +209,26 @@ static void conn_pool_on_ready(struct conn *conn)
 }
 
 /* The request is sent again before all others. */
-static void send_again(struct conn_pool *pool, struct query *query, PGresult *result)
+static void send_again(struct conn_pool *pool, struct query *query, struct answer *answer)
 {
-	PQclear(result);
+	answer_clear(answer);
 	query->checking = false;
 	query_push_front(&pool->waiting, query);
 }
 
-static bool is_success(const PGresult *result)
+static bool is_success(const struct answer *answer)
 {
-	return PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK;
+	return answer_status(answer) == ANSWER_ROWS || answer_status(answer) == ANSWER_DONE;
 }
 
-static void answer(const struct conn *conn, struct query *query, PGresult *result)
+static void settle(const struct conn *conn, struct query *query, struct answer *answer)
 {
 	struct db_reply reply = {
 		.status = DB_OK, .seat = conn_seat(conn), .error = {.message = "", .detail = "", .hint = ""}};
 
 	if (query->statement == &db_import_statement)
 		shared_tell_commit(conn->shared, query->params[0]);
-	reply.result = result;
+	reply.answer = answer;
 	query_settle(conn->shared, query, &reply);
 }
 
@@ -238,32 +238,32 @@ static bool is_other_there(const struct conn_pool *pool)
 }
 
 /* A namespace that a standby does not have may be one that it does not have yet. */
-static bool is_too_new(const struct conn_pool *pool, const struct query *query, const PGresult *result)
+static bool is_too_new(const struct conn_pool *pool, const struct query *query, const struct answer *answer)
 {
 	return pool->site->standby && !is_bound(query) &&
-		   result_has_sqlstate(result, SQLSTATE_NAMESPACE_NOT_FOUND) && is_other_there(pool);
+		   answer_has_sqlstate(answer, SQLSTATE_NAMESPACE_NOT_FOUND) && is_other_there(pool);
 }
 
-static void conn_pool_on_answer(struct conn *conn, PGresult *result)
+static void conn_pool_on_answer(struct conn *conn, struct answer *answer)
 {
 	struct pooled_conn *from = (struct pooled_conn *)conn;
 	struct query *query = query_pop(&from->flying);
 
 	shared_schedule(conn->shared); /* there is room for another one */
-	if (is_success(result) && query->checking)
-		reach_take(from->pool, conn, query, result, is_other_there(from->pool));
-	else if (is_success(result))
-		answer(conn, query, result);
-	else if (PQresultStatus(result) == PGRES_PIPELINE_ABORTED ||
-			 (conn_failure(conn, result) == FAILURE_AGAIN && clock_ms() < query->deadline))
-		send_again(from->pool, query, result);
-	else if (is_too_new(from->pool, query, result))
+	if (is_success(answer) && query->checking)
+		reach_take(from->pool, conn, query, answer, is_other_there(from->pool));
+	else if (is_success(answer))
+		settle(conn, query, answer);
+	else if (answer_status(answer) == ANSWER_PASSED_OVER ||
+			 (conn_failure(conn, answer) == FAILURE_AGAIN && clock_ms() < query->deadline))
+		send_again(from->pool, query, answer);
+	else if (is_too_new(from->pool, query, answer))
 	{
 		reach_move(conn->shared, query);
-		send_again(from->pool->other, query, result);
+		send_again(from->pool->other, query, answer);
 	}
 	else
-		query_fail(conn, query, result);
+		query_fail(conn, query, answer);
 }
 
 /* What came of the connection that a request was on is not known. */

@@ -132,7 +132,8 @@ void query_settle(struct db_shared *shared, struct query *query, struct db_reply
 	shared->waiting_bytes -= query_bytes(query);
 	shared_note_queues(shared); /* before this one's answer, which may report how long they are */
 	query->done(query->arg, reply);
-	PQclear(reply->result);
+	if (reply->answer != NULL)
+		answer_clear(reply->answer);
 	query_recycle(shared, query);
 }
 
@@ -156,13 +157,13 @@ void query_settle_gone(struct db_shared *shared, struct query *query)
 	query_settle(shared, query, &reply);
 }
 
-void query_fail(const struct conn *conn, struct query *query, PGresult *result)
+void query_fail(const struct conn *conn, struct query *query, struct answer *answer)
 {
 	struct db_reply reply = {.status = DB_ERROR};
 
-	conn_describe_error(conn, result, &reply.error);
+	conn_describe_error(conn, answer, &reply.error);
 	query_settle(conn->shared, query, &reply);
-	PQclear(result); /* the reply pointed into it */
+	answer_clear(answer); /* the reply pointed into it */
 }
 
 void query_free_spares(struct db_shared *shared)

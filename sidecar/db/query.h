@@ -10,7 +10,6 @@
 
 #include "db/internal.h"
 
-#define MAX_PARAMS 15
 #define IMPORT_FRAME 1 /* which parameter of an import the frame is */
 
 struct query
@@ -26,7 +25,7 @@ struct query
 	bool checking;		   /* what is in flight is the question whether the session has it */
 	unsigned attempts;	   /* connections lost under it */
 	size_t size, capacity; /* of text */
-	const char *params[MAX_PARAMS];
+	const char *params[DB_MAX_PARAMS];
 	const struct buf *frame; /* of an import: goes as the parameter behind the last of `params` */
 	char text[];
 };
@@ -63,7 +62,7 @@ size_t query_bytes(const struct query *query);
 void query_settle(struct db_shared *shared, struct query *query, struct db_reply *reply);
 void query_settle_unavailable(struct db_shared *shared, struct query *query);
 void query_settle_gone(struct db_shared *shared, struct query *query);
-void query_fail(const struct conn *conn, struct query *query, PGresult *result);
+void query_fail(const struct conn *conn, struct query *query, struct answer *answer);
 
 /* ---- reach.c: reads that are not answered before a position is there -------- */
 
@@ -75,7 +74,7 @@ void reach_queue(struct conn *conn, struct query *query);
  * Takes the answer, which is no error: the request is sent, or waits, or goes to the other pool, if that is
  * there, or fails.
  */
-void reach_take(struct conn_pool *pool, const struct conn *conn, struct query *query, PGresult *result,
+void reach_take(struct conn_pool *pool, const struct conn *conn, struct query *query, struct answer *answer,
 				bool other);
 /* It goes to the other site, where it must not wait as long. */
 void reach_move(const struct db_shared *shared, struct query *query);

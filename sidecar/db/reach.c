@@ -74,15 +74,15 @@ static void wait_behind(struct conn_pool *pool, struct query *query)
 	watch_open(&pool->site->watch);
 }
 
-void reach_take(struct conn_pool *pool, const struct conn *conn, struct query *query, PGresult *result,
+void reach_take(struct conn_pool *pool, const struct conn *conn, struct query *query, struct answer *answer,
 				bool other)
 {
-	bool reached = PQgetvalue(result, 0, REACH_REACHED)[0] == 't';
-	bool beyond = PQgetvalue(result, 0, REACH_BEYOND)[0] == 't';
-	int64_t position = strtoll(PQgetvalue(result, 0, REACH_POSITION), NULL, 10);
+	bool reached = answer_value(answer, 0, REACH_REACHED).bytes[0] == 't';
+	bool beyond = answer_value(answer, 0, REACH_BEYOND).bytes[0] == 't';
+	int64_t position = strtoll(answer_value(answer, 0, REACH_POSITION).bytes, NULL, 10);
 	bool elsewhere = other && pool->site->standby && query->reading.seat == DB_ANYWHERE;
 
-	PQclear(result);
+	answer_clear(answer);
 	query->checking = false;
 	if (reached)
 	{

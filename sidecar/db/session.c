@@ -318,7 +318,7 @@ bool session_is_null(const PGresult *result, int column)
 
 bool session_has_sqlstate(const PGresult *result, const char *sqlstate)
 {
-	return result_has_sqlstate(result, sqlstate);
+	return answer_has_sqlstate(&(struct answer){.result = (PGresult *)result}, sqlstate);
 }
 
 void session_free(PGresult *result)

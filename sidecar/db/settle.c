@@ -40,11 +40,14 @@ void batch_settle_unavailable(struct batcher *batcher, struct batch *batch)
 	batch_settle(batcher, batch, &reply);
 }
 
-bool batch_open_verdicts(const PGresult *result, unsigned count, struct frame_verdicts *verdicts)
+bool batch_open_verdicts(const struct answer *answer, unsigned count, struct frame_verdicts *verdicts)
 {
-	return PQresultStatus(result) == PGRES_TUPLES_OK && PQnfields(result) == 1 && PQntuples(result) == 1 &&
-		   PQfformat(result, 0) == 1 &&
-		   frame_open_verdicts(verdicts, PQgetvalue(result, 0, 0), (size_t)PQgetlength(result, 0, 0), count);
+	struct slice value;
+
+	if (answer_status(answer) != ANSWER_ROWS || answer_columns(answer) != 1 || answer_rows(answer) != 1)
+		return false;
+	value = answer_value(answer, 0, 0);
+	return frame_open_verdicts(verdicts, value.bytes, value.len, count);
 }
 
 static void fill_error(struct db_append_reply *reply, const char *sqlstate, const char *message)
@@ -109,19 +112,19 @@ void batch_settle_verdicts(struct batcher *batcher, struct batch *batch, struct 
 		settle_verdict(batcher, batch, &verdict);
 }
 
-bool batch_met_lock(const PGresult *result)
+bool batch_met_lock(const struct answer *answer)
 {
-	return result_has_sqlstate(result, SQLSTATE_LOCK_NOT_AVAILABLE);
+	return answer_has_sqlstate(answer, SQLSTATE_LOCK_NOT_AVAILABLE);
 }
 
-void batch_settle_error(struct batcher *batcher, struct batch *batch, const PGresult *result)
+void batch_settle_error(struct batcher *batcher, struct batch *batch, const struct answer *answer)
 {
 	struct db_append_reply reply = {.status = DB_ERROR};
 
-	if (PQresultStatus(result) == PGRES_FATAL_ERROR)
+	if (answer_status(answer) == ANSWER_ERROR)
 	{
-		conn_describe_error(&batcher->conn, result, &reply.error);
-		if (batch_met_lock(result))
+		conn_describe_error(&batcher->conn, answer, &reply.error);
+		if (batch_met_lock(answer))
 			reply.error.message = batch->requests[batch->first].conditional ? CONDITION_HELD : STREAM_HELD;
 	}
 	else

@@ -12,11 +12,14 @@
 
 #include "base/log.h"
 #include "db/internal.h"
+#include "db/wire.h"
 
 static bool says(const struct conn *conn, const char *word)
 {
 	const char *standby = PQparameterStatus(conn->pg, "in_hot_standby");
 
+	if (conn->wire != NULL && conn->wire->standby_told)
+		standby = conn->wire->standby ? "on" : "off";
 	return standby != NULL && strcmp(standby, word) == 0;
 }
 

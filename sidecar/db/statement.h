@@ -9,11 +9,12 @@
 #define MILLRACE_DB_STATEMENT_H
 
 #include <inttypes.h>
-#include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/buf.h"
 #include "base/slice.h"
+#include "db/answer.h"
 #include "db/calls.h"
 
 /*
@@ -105,7 +106,7 @@ bool db_read(struct db *db, const struct db_statement_info *statement, const cha
 
 static inline const char *db_print(char text[DB_NUMBER_LEN], int64_t value)
 {
-	snprintf(text, DB_NUMBER_LEN, "%" PRId64, value);
+	*decimal_write(text, value) = '\0';
 	return text;
 }
 
@@ -116,14 +117,29 @@ static inline const char *db_print(char text[DB_NUMBER_LEN], int64_t value)
 
 static inline bool db_is_null(const struct db_reply *reply, int row, int column)
 {
-	return PQgetisnull(reply->result, row, column);
+	return answer_is_null(reply->answer, row, column);
 }
 
 /* NULL is as an empty text. */
 static inline struct slice db_text(const struct db_reply *reply, int row, int column)
 {
-	return (struct slice){PQgetvalue(reply->result, row, column),
-						  (size_t)PQgetlength(reply->result, row, column)};
+	return answer_value(reply->answer, row, column);
+}
+
+/* The same as a string. */
+static inline const char *db_string(const struct db_reply *reply, int row, int column)
+{
+	return db_text(reply, row, column).bytes;
+}
+
+static inline bool db_truth(const struct db_reply *reply, int row, int column)
+{
+	return db_string(reply, row, column)[0] == 't';
+}
+
+static inline int db_rows(const struct db_reply *reply)
+{
+	return answer_rows(reply->answer);
 }
 
 /* NULL has no bytes. */
@@ -135,7 +151,7 @@ static inline struct slice db_optional_text(const struct db_reply *reply, int ro
 /* NULL is 0. */
 static inline int64_t db_integer(const struct db_reply *reply, int row, int column)
 {
-	return strtoll(PQgetvalue(reply->result, row, column), NULL, 10);
+	return strtoll(db_string(reply, row, column), NULL, 10);
 }
 
 static inline struct db_optional db_optional_integer(const struct db_reply *reply, int row, int column)
@@ -149,7 +165,7 @@ static inline struct db_place db_place_in(const struct db_reply *reply, int colu
 {
 	struct slice state;
 
-	if (PQntuples(reply->result) == 0)
+	if (db_rows(reply) == 0)
 		return (struct db_place){.exists = false};
 	state = db_text(reply, 0, column);
 	return (struct db_place){
@@ -158,7 +174,7 @@ static inline struct db_place db_place_in(const struct db_reply *reply, int colu
 				 : slice_is(state, "moved") ? DB_PLACE_MOVED
 											: DB_PLACE_OPEN,
 		.epoch = db_integer(reply, 0, column + 1),
-		.moved_to = PQgetvalue(reply->result, 0, column + 2),
+		.moved_to = db_string(reply, 0, column + 2),
 	};
 }
 

@@ -1,5 +1,5 @@
 /*
- * traffic.h: how many bytes a statement's parameters and its answer are, for the statistics.
+ * traffic.h: how many bytes a statement's parameters are, for the statistics.
  */
 #ifndef MILLRACE_DB_TRAFFIC_H
 #define MILLRACE_DB_TRAFFIC_H
@@ -7,19 +7,6 @@
 #include <string.h>
 
 #include "db/internal.h"
-
-static inline uint64_t result_bytes(const PGresult *result)
-{
-	int nrows = PQntuples(result), ncolumns = PQnfields(result);
-	uint64_t bytes = 0;
-
-	for (int row = 0; row < nrows; row++)
-	{
-		for (int column = 0; column < ncolumns; column++)
-			bytes += (uint64_t)PQgetlength(result, row, column);
-	}
-	return bytes;
-}
 
 static inline uint64_t params_bytes(const struct db_statement_info *statement,
 									const struct conn_params *params)

@@ -22,7 +22,7 @@
 #define GRACE_MS 250 /* an answer that is later than that by so much is not relied on any more */
 
 static void watch_on_ready(struct conn *conn);
-static void watch_on_answer(struct conn *conn, PGresult *result);
+static void watch_on_answer(struct conn *conn, struct answer *answer);
 static void watch_on_lost(struct conn *conn);
 
 static const struct conn_user watch_user = {
@@ -87,18 +87,18 @@ static void watch_on_ready(struct conn *conn)
 	shared_schedule(conn->shared);
 }
 
-static void watch_on_answer(struct conn *conn, PGresult *result)
+static void watch_on_answer(struct conn *conn, struct answer *answer)
 {
 	struct watch *watch = watch_of(conn);
 	bool told = !clock_passed(clock_ms(), watch->sent_ms, DB_WATCH_MS - MARGIN_MS);
 	enum db_watch_end end = told ? DB_WATCH_TOLD : DB_WATCH_OVER;
 
-	if (PQresultStatus(result) != PGRES_COMMAND_OK)
+	if (answer_status(answer) != ANSWER_DONE)
 	{
-		log_debug("connection for %s: %s", watch_user.what, PQresultErrorMessage(result));
+		log_debug("connection for %s: %s", watch_user.what, answer_message(answer));
 		end = DB_WATCH_REFUSED;
 	}
-	PQclear(result);
+	answer_clear(answer);
 	watch->refused = end == DB_WATCH_REFUSED;
 	finish(watch, end);
 }

@@ -64,9 +64,9 @@ static struct slice next_header(const struct http_request *request, const char *
 	while (*at < request->head.nheaders)
 	{
 		unsigned i = (*at)++;
-		struct slice found = resolve(request, request->head.headers[i].name);
 
-		if (found.len == len && strncasecmp(found.bytes, name, len) == 0)
+		if (request->head.headers[i].name.len == len &&
+			strncasecmp(resolve(request, request->head.headers[i].name).bytes, name, len) == 0)
 			return resolve(request, request->head.headers[i].value);
 	}
 	return (struct slice){NULL, 0};

@@ -235,6 +235,36 @@ static int take_header(struct http_head *head, struct slice name, struct slice v
 	}
 }
 
+/* Whether one of eight bytes may be a control character. */
+static bool has_control(const char *bytes)
+{
+	const uint64_t each = UINT64_C(0x0101010101010101);
+	uint64_t word, deleted;
+
+	memcpy(&word, bytes, sizeof(word));
+	deleted = word ^ each * 0x7F;
+	return (((word - each * ' ') & ~word) | ((deleted - each) & ~deleted)) & each * 0x80;
+}
+
+/* No control characters but tabs. */
+static bool is_text(struct slice value)
+{
+	size_t at = 0;
+
+	while (at < value.len)
+	{
+		unsigned char c = (unsigned char)value.bytes[at];
+
+		if (value.len - at >= 8 && !has_control(value.bytes + at))
+			at += 8;
+		else if ((c < ' ' && c != '\t') || c == 0x7F)
+			return false;
+		else
+			at++;
+	}
+	return true;
+}
+
 static int parse_header(struct http_head *head, const char *base, struct slice line, unsigned *hosts)
 {
 	const char *colon = memchr(line.bytes, ':', line.len);
@@ -247,13 +277,8 @@ static int parse_header(struct http_head *head, const char *base, struct slice l
 	/* A folded line begins with white space, which no name does. */
 	if (!is_token(name))
 		return 400;
-	for (size_t i = 0; i < value.len; i++)
-	{
-		unsigned char c = (unsigned char)value.bytes[i];
-
-		if ((c < ' ' && c != '\t') || c == 0x7F)
-			return 400;
-	}
+	if (!is_text(value))
+		return 400;
 	if (head->nheaders == HTTP_MAX_HEADERS)
 		return 431;
 	value = trim(value);

@@ -51,17 +51,26 @@ static bool check_reply(struct method_call *call, const struct db_append_reply *
 	return false;
 }
 
+static char *put(char *out, const char *text)
+{
+	size_t len = strlen(text);
+
+	memcpy(out, text, len);
+	return out + len;
+}
+
 static void on_written(void *arg, const struct db_append_reply *reply)
 {
 	struct method_call *call = arg;
 	char text[100];
-	int len;
+	char *end;
 
 	if (!check_reply(call, reply))
 		return;
-	len = snprintf(text, sizeof(text), "{\"position\":%" PRId64 ",\"globalPosition\":%" PRId64 "}",
-				   reply->parts[0].position, reply->parts[0].global_position);
-	method_answer_text(call, text, (size_t)len);
+	end = decimal_write(put(text, "{\"position\":"), reply->parts[0].position);
+	end = decimal_write(put(end, ",\"globalPosition\":"), reply->parts[0].global_position);
+	end = put(end, "}");
+	method_answer_text(call, text, (size_t)(end - text));
 }
 
 static void answer_built(struct method_call *call, const struct buf *text)

@@ -109,20 +109,6 @@ static void *run(void *arg)
 	return NULL;
 }
 
-/* With timers finer than a millisecond: batches of appends are held back for less. */
-static struct event_base *new_base(void)
-{
-	struct event_config *config = event_config_new();
-	struct event_base *base;
-
-	if (config == NULL)
-		return NULL;
-	event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
-	base = event_base_new_with_config(config);
-	event_config_free(config);
-	return base;
-}
-
 static struct places *new_places(struct worker *worker, const char *conninfo, const struct shared *shared)
 {
 	const struct places_options options = {.config = worker->config,
@@ -148,7 +134,7 @@ struct worker *worker_new(const struct config *config, const char *conninfo, str
 	worker->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	worker->ask_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	pthread_mutex_init(&worker->lock, NULL);
-	worker->base = new_base();
+	worker->base = event_base_new();
 	worker->stats = stats_new();
 	if (worker->base != NULL && worker->stats != NULL && worker->stop_fd >= 0 && worker->ask_fd >= 0)
 	{

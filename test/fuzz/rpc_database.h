@@ -262,15 +262,16 @@ static PGresult *answer_to(const struct question *question)
 
 static void answer_query(struct db *db, struct question *question)
 {
-	struct db_reply reply = {.status = DB_OK};
+	struct answer answer = {.status = ANSWER_STRANGE};
+	struct db_reply reply = {.status = DB_OK, .answer = &answer};
 
 	if (db->mood == FAILING && question->page == 0)
 		reply =
 			(struct db_reply){.status = DB_ERROR, .error = {"MR006", "no \"such\" thing", "", "a\thint", 0}};
 	else
-		reply.result = answer_to(question);
+		answer.result = answer_to(question);
 	question->query_done(question->arg, &reply);
-	PQclear(reply.result);
+	answer_clear(&answer);
 }
 
 static void answer_append(struct db *db, struct question *question)
