@@ -2113,7 +2113,7 @@ COMMENT ON FUNCTION millrace.lock_sweep(text, boolean) IS 'internal: lets one tr
 
 CREATE FUNCTION millrace.sweep_category(namespace text, category text, "position" bigint, young timestamptz, keep bigint, forget boolean,
                                         forced boolean, hold text[], max_rows bigint, max_streams integer,
-                                        OUT looked bigint, OUT removed bigint, OUT streams bigint, OUT next_position bigint,
+                                        OUT looked bigint, OUT removed bigint, OUT streams bytea[], OUT next_position bigint,
                                         OUT left_position bigint, OUT more boolean, OUT from_position bigint, OUT to_position bigint,
                                         OUT held_by text, OUT held_position bigint, OUT moved text[]) RETURNS record
     LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_sweep_category';
@@ -2147,6 +2147,7 @@ DECLARE
     rule record;
     step record;
     rows_left bigint := max_rows;
+    swept bytea[] := '{}'; -- streams; one twice of which both rules of its policy took
 BEGIN
     removed := 0;
     streams := 0;
@@ -2165,12 +2166,12 @@ BEGIN
         ORDER BY s.stepped_at NULLS FIRST, s.category, s.by_age
         FOR UPDATE OF s SKIP LOCKED
     LOOP
-        IF rows_left <= 0 OR streams >= 500 THEN
+        IF rows_left <= 0 OR cardinality(swept) >= 500 THEN
             more := true;
             EXIT;
         END IF;
         step := millrace.sweep_category(namespace, rule.category, rule.next_position, rule.young, rule.max_count, rule.forget, forced,
-                                        rule.hold, rows_left, (500 - streams)::integer);
+                                        rule.hold, rows_left, 500 - cardinality(swept));
         UPDATE millrace.sweeps s
             SET next_position = CASE WHEN step.more THEN step.next_position
                                      ELSE least(step.next_position, step.left_position, rule.left_position) END,
@@ -2180,7 +2181,7 @@ BEGIN
             WHERE s.namespace = sweep_step.namespace AND s.category = rule.category AND s.by_age = rule.by_age;
         rows_left := rows_left - step.looked;
         removed := removed + step.removed;
-        streams := streams + step.streams;
+        swept := swept || step.streams;
         more := more OR step.more;
         moved := moved || step.moved;
         IF step.held_by IS NOT NULL AND (held_by IS NULL OR step.held_position < held_position) THEN
@@ -2191,6 +2192,7 @@ BEGIN
             PERFORM millrace.fold_removals(namespace, rule.category);
         END IF;
     END LOOP;
+    streams := (SELECT count(DISTINCT s) FROM unnest(swept) s);
 END $$;
 COMMENT ON FUNCTION millrace.sweep_step(text, bigint, boolean, boolean) IS
     'internal: sweep(); without waiting more is NULL where another transaction is at it';
