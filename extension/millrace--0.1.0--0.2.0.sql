@@ -509,7 +509,7 @@ COMMENT ON FUNCTION millrace.search_page(text[], timestamptz, timestamptz, text[
 CREATE FUNCTION millrace.head(namespace text DEFAULT NULL) RETURNS bigint
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_head';
 COMMENT ON FUNCTION millrace.head(text) IS
-    'the global position of the last message of the namespace; 0: it is empty';
+    'the global position of the last message of the namespace, also of one that was removed; 0: there was none';
 
 CREATE FUNCTION millrace.set_namespace_limits(name text, requests_per_second bigint DEFAULT NULL, bytes_per_second bigint DEFAULT NULL)
     RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -1867,6 +1867,7 @@ CREATE TABLE millrace.removals (
     PRIMARY KEY (namespace, id)
 );
 CREATE INDEX removals_category ON millrace.removals (namespace, category, to_position);
+CREATE INDEX removals_position ON millrace.removals (namespace, to_position);
 COMMENT ON TABLE millrace.removals IS 'which messages were removed, by category and global position; dumped with the database';
 SELECT pg_catalog.pg_extension_config_dump('millrace.removals', '');
 SELECT pg_catalog.pg_extension_config_dump('millrace.removals_id_seq', '');
