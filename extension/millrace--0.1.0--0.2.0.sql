@@ -1521,8 +1521,11 @@ BEGIN
             END IF;
             result := jsonb_build_object('claim', claim);
         WHEN 'move' THEN
-            PERFORM millrace.check_members(options, 'from integer', 'to integer'),
-                millrace.consumer_move(consumer, (options->'from')::bigint, (options->'to')::bigint, namespace);
+            PERFORM millrace.check_members(options, 'from integer', 'to integer');
+            IF NOT options ?& '{from,to}' THEN
+                RAISE EXCEPTION 'options.from and options.to are required' USING ERRCODE = 'MR009';
+            END IF;
+            PERFORM millrace.consumer_move(consumer, (options->'from')::bigint, (options->'to')::bigint, namespace);
             result := jsonb_build_object('position', options->'to');
         WHEN 'streams' THEN
             PERFORM millrace.check_members(options, 'parked boolean', 'limit integer', 'cursor string');
@@ -1628,7 +1631,7 @@ BEGIN
     IF token_hash IS NULL THEN
         RAISE EXCEPTION 'token_hash must not be NULL' USING ERRCODE = 'MR005';
     ELSIF expires_at <= clock_timestamp() THEN
-        RAISE EXCEPTION 'expires_at % is in the past', expires_at USING ERRCODE = 'MR009';
+        RAISE EXCEPTION 'the token would have expired at %, which is in the past', expires_at USING ERRCODE = 'MR009';
     ELSIF expires_at >= timestamptz '10000-01-01 00:00:00Z' THEN
         RAISE EXCEPTION 'expires_at % is out of range', expires_at
             USING ERRCODE = 'MR009', HINT = 'A token without expires_at does not expire.';
@@ -1845,6 +1848,8 @@ BEGIN
     IF kind = 'ids' THEN
         RETURN jsonb_build_object('redacted', millrace.redact(ARRAY(SELECT jsonb_array_elements_text(which->'ids')::uuid),
                                                               replacement, keep_tags, namespace));
+    ELSIF (which->'from')::bigint > (which->'to')::bigint THEN
+        RAISE EXCEPTION 'which.from % is above which.to %', which->'from', which->'to' USING ERRCODE = 'MR009';
     ELSIF kind = 'stream' THEN
         done := millrace.redact_stream(which->>'stream', (which->>'from')::bigint, (which->>'to')::bigint, replacement, keep_tags, namespace);
         RETURN jsonb_build_object('redacted', done.redacted, 'next', done.next_position);
@@ -1985,7 +1990,7 @@ BEGIN
         RAISE EXCEPTION 'hold has %, which is no name of a consumer', coalesce(quote_ident(left(wrong, 80)), 'NULL')
             USING ERRCODE = 'MR009', HINT = 'It is 1 to 200 bytes.';
     ELSIF num_nonnulls(max_age, max_count) = 0 AND (forget OR cardinality(hold) > 0) THEN
-        RAISE EXCEPTION 'a policy has max_age, max_count or both' USING ERRCODE = 'MR009', HINT = 'The category alone removes its policy.';
+        RAISE EXCEPTION 'a policy has an age, a count or both' USING ERRCODE = 'MR009', HINT = 'The category alone removes its policy.';
     END IF;
     PERFORM millrace.check_open(name, 'millrace.retention');
     IF num_nonnulls(max_age, max_count) = 0 THEN
@@ -2184,6 +2189,8 @@ BEGIN
             ELSIF (options->'maxAgeMs')::numeric NOT BETWEEN 1 AND 31557600000000 THEN
                 RAISE EXCEPTION 'options.maxAgeMs % is out of range', options->'maxAgeMs'
                     USING ERRCODE = 'MR009', HINT = 'It is 1 to 31557600000000.';
+            ELSIF (options->'maxCount')::numeric < 1 THEN
+                RAISE EXCEPTION 'options.maxCount % is out of range', options->'maxCount' USING ERRCODE = 'MR009';
             END IF;
             PERFORM millrace.set_retention(category, make_interval(secs => (options->'maxAgeMs')::float8 / 1000), (options->'maxCount')::bigint,
                 (options->'forget')::boolean, ARRAY(SELECT jsonb_array_elements_text(options->'hold')), namespace);
@@ -2196,6 +2203,9 @@ BEGIN
                 FROM millrace.retention(namespace) r);
         WHEN 'sweep' THEN
             PERFORM millrace.check_members(options, 'maxRows integer', 'forced boolean'), millrace.find_namespace(namespace);
+            IF (options->'maxRows')::numeric NOT BETWEEN 1 AND 1000000 THEN
+                RAISE EXCEPTION 'options.maxRows % is out of range', options->'maxRows' USING ERRCODE = 'MR009', HINT = 'It is 1 to 1000000.';
+            END IF;
             result := (SELECT jsonb_strip_nulls(jsonb_build_object('removed', s.removed, 'streams', s.streams, 'more', s.more,
                     'heldBy', s.held_by, 'heldPosition', s.held_position, 'moved', nullif(s.moved, '{}')))
                 FROM millrace.sweep(namespace, coalesce((options->'maxRows')::bigint, 10000), (options->'forced')::boolean) s);

@@ -35,7 +35,7 @@ def test_what_policies_there_are(connection):
     ("MR009", 'hold has "", which is no name of a consumer', "'a', max_count => 1, hold => ARRAY['']"),
     ("MR009", "hold has 101 names, at most 100 are allowed",
      "'a', max_count => 1, hold => array_fill('x'::text, ARRAY[101])"),
-    ("MR009", "a policy has max_age, max_count or both", "'a', forget => true"),
+    ("MR009", "a policy has an age, a count or both", "'a', forget => true"),
     ("MR003", 'namespace "none" does not exist', "'a', max_count => 1, namespace => 'none'"),
 ])
 def test_a_policy_that_is_none(connection, sqlstate, text, arguments):
