@@ -509,7 +509,7 @@ COMMENT ON FUNCTION millrace.search_page(text[], timestamptz, timestamptz, text[
 CREATE FUNCTION millrace.head(namespace text DEFAULT NULL) RETURNS bigint
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_head';
 COMMENT ON FUNCTION millrace.head(text) IS
-    'the global position of the last message of the namespace; 0: it is empty';
+    'the global position of the last message of the namespace, also of one that was removed; 0: there was none';
 
 CREATE FUNCTION millrace.set_namespace_limits(name text, requests_per_second bigint DEFAULT NULL, bytes_per_second bigint DEFAULT NULL)
     RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -1521,8 +1521,11 @@ BEGIN
             END IF;
             result := jsonb_build_object('claim', claim);
         WHEN 'move' THEN
-            PERFORM millrace.check_members(options, 'from integer', 'to integer'),
-                millrace.consumer_move(consumer, (options->'from')::bigint, (options->'to')::bigint, namespace);
+            PERFORM millrace.check_members(options, 'from integer', 'to integer');
+            IF NOT options ?& '{from,to}' THEN
+                RAISE EXCEPTION 'options.from and options.to are required' USING ERRCODE = 'MR009';
+            END IF;
+            PERFORM millrace.consumer_move(consumer, (options->'from')::bigint, (options->'to')::bigint, namespace);
             result := jsonb_build_object('position', options->'to');
         WHEN 'streams' THEN
             PERFORM millrace.check_members(options, 'parked boolean', 'limit integer', 'cursor string');
@@ -1628,7 +1631,7 @@ BEGIN
     IF token_hash IS NULL THEN
         RAISE EXCEPTION 'token_hash must not be NULL' USING ERRCODE = 'MR005';
     ELSIF expires_at <= clock_timestamp() THEN
-        RAISE EXCEPTION 'expires_at % is in the past', expires_at USING ERRCODE = 'MR009';
+        RAISE EXCEPTION 'the token would have expired at %, which is in the past', expires_at USING ERRCODE = 'MR009';
     ELSIF expires_at >= timestamptz '10000-01-01 00:00:00Z' THEN
         RAISE EXCEPTION 'expires_at % is out of range', expires_at
             USING ERRCODE = 'MR009', HINT = 'A token without expires_at does not expire.';
@@ -1845,6 +1848,8 @@ BEGIN
     IF kind = 'ids' THEN
         RETURN jsonb_build_object('redacted', millrace.redact(ARRAY(SELECT jsonb_array_elements_text(which->'ids')::uuid),
                                                               replacement, keep_tags, namespace));
+    ELSIF (which->'from')::bigint > (which->'to')::bigint THEN
+        RAISE EXCEPTION 'which.from % is above which.to %', which->'from', which->'to' USING ERRCODE = 'MR009';
     ELSIF kind = 'stream' THEN
         done := millrace.redact_stream(which->>'stream', (which->>'from')::bigint, (which->>'to')::bigint, replacement, keep_tags, namespace);
         RETURN jsonb_build_object('redacted', done.redacted, 'next', done.next_position);
@@ -1867,6 +1872,7 @@ CREATE TABLE millrace.removals (
     PRIMARY KEY (namespace, id)
 );
 CREATE INDEX removals_category ON millrace.removals (namespace, category, to_position);
+CREATE INDEX removals_position ON millrace.removals (namespace, to_position);
 COMMENT ON TABLE millrace.removals IS 'which messages were removed, by category and global position; dumped with the database';
 SELECT pg_catalog.pg_extension_config_dump('millrace.removals', '');
 SELECT pg_catalog.pg_extension_config_dump('millrace.removals_id_seq', '');
@@ -1984,7 +1990,7 @@ BEGIN
         RAISE EXCEPTION 'hold has %, which is no name of a consumer', coalesce(quote_ident(left(wrong, 80)), 'NULL')
             USING ERRCODE = 'MR009', HINT = 'It is 1 to 200 bytes.';
     ELSIF num_nonnulls(max_age, max_count) = 0 AND (forget OR cardinality(hold) > 0) THEN
-        RAISE EXCEPTION 'a policy has max_age, max_count or both' USING ERRCODE = 'MR009', HINT = 'The category alone removes its policy.';
+        RAISE EXCEPTION 'a policy has an age, a count or both' USING ERRCODE = 'MR009', HINT = 'The category alone removes its policy.';
     END IF;
     PERFORM millrace.check_open(name, 'millrace.retention');
     IF num_nonnulls(max_age, max_count) = 0 THEN
@@ -2020,7 +2026,7 @@ COMMENT ON FUNCTION millrace.lock_sweep(text, boolean) IS 'internal: lets one tr
 
 CREATE FUNCTION millrace.sweep_category(namespace text, category text, "position" bigint, young timestamptz, keep bigint, forget boolean,
                                         forced boolean, hold text[], max_rows bigint, max_streams integer,
-                                        OUT looked bigint, OUT removed bigint, OUT streams bigint, OUT next_position bigint,
+                                        OUT looked bigint, OUT removed bigint, OUT streams bytea[], OUT next_position bigint,
                                         OUT left_position bigint, OUT more boolean, OUT from_position bigint, OUT to_position bigint,
                                         OUT held_by text, OUT held_position bigint, OUT moved text[]) RETURNS record
     LANGUAGE c PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_sweep_category';
@@ -2054,6 +2060,7 @@ DECLARE
     rule record;
     step record;
     rows_left bigint := max_rows;
+    swept bytea[] := '{}'; -- streams; one twice of which both rules of its policy took
 BEGIN
     removed := 0;
     streams := 0;
@@ -2072,12 +2079,12 @@ BEGIN
         ORDER BY s.stepped_at NULLS FIRST, s.category, s.by_age
         FOR UPDATE OF s SKIP LOCKED
     LOOP
-        IF rows_left <= 0 OR streams >= 500 THEN
+        IF rows_left <= 0 OR cardinality(swept) >= 500 THEN
             more := true;
             EXIT;
         END IF;
         step := millrace.sweep_category(namespace, rule.category, rule.next_position, rule.young, rule.max_count, rule.forget, forced,
-                                        rule.hold, rows_left, (500 - streams)::integer);
+                                        rule.hold, rows_left, 500 - cardinality(swept));
         UPDATE millrace.sweeps s
             SET next_position = CASE WHEN step.more THEN step.next_position
                                      ELSE least(step.next_position, step.left_position, rule.left_position) END,
@@ -2087,7 +2094,7 @@ BEGIN
             WHERE s.namespace = sweep_step.namespace AND s.category = rule.category AND s.by_age = rule.by_age;
         rows_left := rows_left - step.looked;
         removed := removed + step.removed;
-        streams := streams + step.streams;
+        swept := swept || step.streams;
         more := more OR step.more;
         moved := moved || step.moved;
         IF step.held_by IS NOT NULL AND (held_by IS NULL OR step.held_position < held_position) THEN
@@ -2098,6 +2105,7 @@ BEGIN
             PERFORM millrace.fold_removals(namespace, rule.category);
         END IF;
     END LOOP;
+    streams := (SELECT count(DISTINCT s) FROM unnest(swept) s);
 END $$;
 COMMENT ON FUNCTION millrace.sweep_step(text, bigint, boolean, boolean) IS
     'internal: sweep(); without waiting more is NULL where another transaction is at it';
@@ -2181,6 +2189,8 @@ BEGIN
             ELSIF (options->'maxAgeMs')::numeric NOT BETWEEN 1 AND 31557600000000 THEN
                 RAISE EXCEPTION 'options.maxAgeMs % is out of range', options->'maxAgeMs'
                     USING ERRCODE = 'MR009', HINT = 'It is 1 to 31557600000000.';
+            ELSIF (options->'maxCount')::numeric < 1 THEN
+                RAISE EXCEPTION 'options.maxCount % is out of range', options->'maxCount' USING ERRCODE = 'MR009';
             END IF;
             PERFORM millrace.set_retention(category, make_interval(secs => (options->'maxAgeMs')::float8 / 1000), (options->'maxCount')::bigint,
                 (options->'forget')::boolean, ARRAY(SELECT jsonb_array_elements_text(options->'hold')), namespace);
@@ -2193,6 +2203,9 @@ BEGIN
                 FROM millrace.retention(namespace) r);
         WHEN 'sweep' THEN
             PERFORM millrace.check_members(options, 'maxRows integer', 'forced boolean'), millrace.find_namespace(namespace);
+            IF (options->'maxRows')::numeric NOT BETWEEN 1 AND 1000000 THEN
+                RAISE EXCEPTION 'options.maxRows % is out of range', options->'maxRows' USING ERRCODE = 'MR009', HINT = 'It is 1 to 1000000.';
+            END IF;
             result := (SELECT jsonb_strip_nulls(jsonb_build_object('removed', s.removed, 'streams', s.streams, 'more', s.more,
                     'heldBy', s.held_by, 'heldPosition', s.held_position, 'moved', nullif(s.moved, '{}')))
                 FROM millrace.sweep(namespace, coalesce((options->'maxRows')::bigint, 10000), (options->'forced')::boolean) s);

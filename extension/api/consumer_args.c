@@ -41,7 +41,7 @@ CheckNextRequest(NextRequest *request)
 	(void)CheckMax(request->max);
 	if (request->max_bytes < 1 || request->max_bytes > MAX_CLAIM_BYTES)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
-						errmsg("max_bytes " INT64_FORMAT " is out of range", request->max_bytes),
+						errmsg("a claim of " INT64_FORMAT " bytes is out of range", request->max_bytes),
 						errhint("It is 1 to %d.", MAX_CLAIM_BYTES)));
 	if (request->member && VARSIZE_ANY_EXHDR(request->member) > MAX_CONSUMER_NAME)
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_TOO_LONG),

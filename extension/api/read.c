@@ -18,6 +18,7 @@
 #include "base/errors.h"
 #include "core/read.h"
 #include "json/out.h"
+#include "retention/removals.h"
 
 PG_FUNCTION_INFO_V1(millrace_read_stream);
 PG_FUNCTION_INFO_V1(millrace_read_category);
@@ -400,12 +401,13 @@ millrace_stream_version(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(version);
 }
 
-/* head(namespace) -> the global position of the last message; 0 when there is none */
+/* head(namespace) -> the global position of the last message, if it was removed, too; 0: there was none */
 Datum
 millrace_head(PG_FUNCTION_ARGS)
 {
-	Store *store = StoreOpen(ArgNamespaceOr(fcinfo, 0, SelectedNamespace()), STORE_READ);
-	int64 head = ReadLastPosition(store);
+	const char *namespace_name = ArgNamespaceOr(fcinfo, 0, SelectedNamespace());
+	Store *store = StoreOpen(namespace_name, STORE_READ);
+	int64 head = RemovalsEnd(namespace_name, ReadLastPosition(store));
 
 	StoreClose(store);
 	PG_RETURN_INT64(head);
@@ -415,12 +417,15 @@ millrace_head(PG_FUNCTION_ARGS)
 Datum
 millrace_position_at(PG_FUNCTION_ARGS)
 {
+	const char *namespace_name;
 	Store *store;
-	int64 position;
+	int64 head, position;
 
 	CheckNotNull(PG_ARGISNULL(0), "time");
-	store = StoreOpen(ArgNamespaceOr(fcinfo, 1, SelectedNamespace()), STORE_READ);
-	position = ReadPositionAt(store, (Timestamp)PG_GETARG_TIMESTAMPTZ(0));
+	namespace_name = ArgNamespaceOr(fcinfo, 1, SelectedNamespace());
+	store = StoreOpen(namespace_name, STORE_READ);
+	head = RemovalsEnd(namespace_name, ReadLastPosition(store));
+	position = ReadPositionAt(store, (Timestamp)PG_GETARG_TIMESTAMPTZ(0), head);
 	StoreClose(store);
 	PG_RETURN_INT64(position);
 }

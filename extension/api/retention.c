@@ -41,14 +41,15 @@ millrace_lock_sweep(PG_FUNCTION_ARGS)
 
 /* ---- a step -------------------------------------------------------------------------------------- */
 
+/* An array of text or bytea. */
 static Datum
-TextArray(text **texts, int ntexts)
+ArrayOf(Oid type, void *elements, int nelements)
 {
-	Datum *values = palloc(sizeof(Datum) * Max(ntexts, 1));
+	Datum *values = palloc(sizeof(Datum) * Max(nelements, 1));
 
-	for (int i = 0; i < ntexts; i++)
-		values[i] = PointerGetDatum(texts[i]);
-	return PointerGetDatum(construct_array(values, ntexts, TEXTOID, -1, false, TYPALIGN_INT));
+	for (int i = 0; i < nelements; i++)
+		values[i] = PointerGetDatum(((struct varlena **)elements)[i]);
+	return PointerGetDatum(construct_array(values, nelements, type, -1, false, TYPALIGN_INT));
 }
 
 /* (rows, removed, streams, next_position, left_position, more, from_position, to_position, held_by,
@@ -64,7 +65,7 @@ StepRow(FunctionCallInfo fcinfo, const SweepOutcome *outcome)
 
 	values[0] = Int64GetDatum(outcome->rows);
 	values[1] = Int64GetDatum(outcome->removed);
-	values[2] = Int64GetDatum(outcome->streams);
+	values[2] = ArrayOf(BYTEAOID, outcome->streams, outcome->nstreams);
 	values[3] = Int64GetDatum(outcome->next);
 	values[4] = Int64GetDatum(outcome->left);
 	isnull[4] = outcome->left == PG_INT64_MAX;
@@ -75,7 +76,7 @@ StepRow(FunctionCallInfo fcinfo, const SweepOutcome *outcome)
 	values[8] = PointerGetDatum(outcome->held_by);
 	values[9] = Int64GetDatum(outcome->held_position);
 	isnull[8] = isnull[9] = outcome->held_by == NULL;
-	values[10] = TextArray(outcome->moved, outcome->nmoved);
+	values[10] = ArrayOf(TEXTOID, outcome->moved, outcome->nmoved);
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, isnull));
 }
 

@@ -65,13 +65,13 @@ Look(Probe *probe, int64 position)
 
 /*
  * Returns the position of the first message whose time is at or after this one, or of such a one that may
- * still commit; where there is none, the position behind the last message that the caller's snapshot sees.
+ * still commit; where there is none, the one behind the head that the caller's snapshot sees.
  * It bisects, so times that do not rise with the positions, as an import's may not, lead to one such place.
  */
 int64
-ReadPositionAt(Store *store, Timestamp time)
+ReadPositionAt(Store *store, Timestamp time, int64 head)
 {
-	int64 behind = PositionBehind(ReadLastPosition(store));
+	int64 behind = PositionBehind(head);
 	int64 low = 0, high = ReadHead(store), found = behind;
 	Probe probe = {.scan = StoreBeginScan(store, INDEX_GLOBAL_POSITION, SnapshotAny, 1)};
 

@@ -109,7 +109,7 @@ extern int64 ReadLastPosition(Store *store);
 
 /* lookup.c */
 extern bool ReadMessageById(Store *store, const pg_uuid_t *id, MessageSink sink, void *arg);
-extern int64 ReadPositionAt(Store *store, Timestamp time);
+extern int64 ReadPositionAt(Store *store, Timestamp time, int64 head);
 
 /* A stream in a list: its name, version and the time of its last message. */
 typedef void (*StreamSink)(void *arg, text *stream, int64 version, Timestamp last_activity);

@@ -83,7 +83,8 @@ RemovalsTable(void)
 static SysScanDesc
 BeginScan(Relation removals, const char *namespace_name, text *category, int64 position)
 {
-	Oid index = get_relname_relid("removals_category", RelationGetNamespace(removals));
+	Oid index = get_relname_relid(category ? "removals_category" : "removals_position",
+								  RelationGetNamespace(removals));
 	ScanKeyData keys[3];
 	int nkeys = 0;
 

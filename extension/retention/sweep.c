@@ -28,6 +28,7 @@
 #include "core/undecided.h"
 #include "retention/remove.h"
 #include "retention/sweep.h"
+#include "store/floors.h"
 
 /* What two look-ups in an index count, in rows. */
 #define LOOKUP_ROWS 4
@@ -297,15 +298,17 @@ Remove(Sweep *sweep)
 		RemoveRows(sweep->store, removes, nremoves,
 				   (RemoveOptions){.forget = sweep->request->forget, .record = true});
 	losses = palloc(sizeof(ConsumerLoss) * Max(nremoves, 1));
+	outcome->streams = palloc(sizeof(bytea *) * Max(nremoves, 1));
 	outcome->from = PG_INT64_MAX;
 	for (int i = 0; i < nremoves; i++)
 	{
 		outcome->removed += removes[i].removed;
+		outcome->streams[i] = StoreFloorKey(removes[i].stream);
 		outcome->from = Min(outcome->from, removes[i].first_global);
 		outcome->to = Max(outcome->to, removes[i].last_global);
 		losses[i] = (ConsumerLoss){removes[i].stream, removes[i].before, removes[i].last_global};
 	}
-	outcome->streams = nremoves;
+	outcome->nstreams = nremoves;
 	if (sweep->request->rule == SWEEP_COUNT)
 		outcome->rows = sweep->request->max_rows - sweep->room;
 	HoldsEnd(&sweep->holds, losses, nremoves, outcome);

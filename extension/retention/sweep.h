@@ -38,7 +38,8 @@ typedef struct SweepOutcome
 {
 	int64 rows; /* looked at, or removed */
 	int64 removed;
-	int streams;
+	int nstreams;
+	bytea **streams;	 /* that lost messages, by the keys of their floors */
 	int64 next;			 /* where to go on */
 	bool more;			 /* it ended by a bound, before the rule's end */
 	int64 left;			 /* the lowest position that was left and should go; PG_INT64_MAX: none */

@@ -35,7 +35,7 @@ RIGHTS = ["read", "append", "remove"]
     ({"stream": "a" * 2001}, {}, "too long"),
     ({"stream": "a", "from": "1"}, {}, "which.from must be an integer"),
     ({"stream": "a", "from": 1.5}, {}, "which.from must be an integer"),
-    ({"stream": "a", "from": 2, "to": 1}, {}, "from_position 2 is above to_position 1"),
+    ({"stream": "a", "from": 2, "to": 1}, {}, "which.from 2 is above which.to 1"),
     ({"stream": "a", "position": 1}, {}, 'which has no "position"'),
     ({"tag": "a", "to": 1}, {}, 'which has no "to"'),
     ({"tag": ""}, {}, "must not be empty"),

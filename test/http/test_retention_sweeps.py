@@ -67,14 +67,14 @@ def test_a_consumer_holds_a_sweep_over_http(client, administrator, name):
 
 @pytest.mark.parametrize("method, arguments, text", [
     ("ns.setRetention", ["a-1", {"maxCount": 1}], 'category "a-1" is none'),
-    ("ns.setRetention", ["a", {"maxCount": 0}], "max_count 0"),
+    ("ns.setRetention", ["a", {"maxCount": 0}], "options.maxCount 0"),
     ("ns.setRetention", ["a", {"maxAgeMs": 0}], "options.maxAgeMs 0"),
     ("ns.setRetention", ["a", {"maxAgeMs": 31557600000001}], "options.maxAgeMs 31557600000001"),
     ("ns.setRetention", ["a", {"maxAgeMs": "1"}], "options.maxAgeMs must be an integer"),
     ("ns.setRetention", ["a", {"hold": [1], "maxCount": 1}], "options.hold must be an array of strings"),
-    ("ns.setRetention", ["a", {"forget": True}], "max_age, max_count or both"),
+    ("ns.setRetention", ["a", {"forget": True}], "an age, a count or both"),
     ("ns.setRetention", ["a", {"maxage": 1}], 'options has no "maxage"'),
-    ("ns.sweep", [{"maxRows": 0}], "max_rows 0"),
+    ("ns.sweep", [{"maxRows": 0}], "options.maxRows 0"),
     ("ns.sweep", [{"forced": "yes"}], "options.forced must be a boolean"),
     ("ns.removals", [{"position": "x"}], "options.position must be an integer"),
 ])

@@ -2,12 +2,13 @@
 import json
 import struct
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2
 import pytest
 from sweeping import refused
 
-from store import new_id, sql
+from store import new_id, sql, wait_until
 
 MARKED = '{"millrace.redacted": true}'
 REDACT = "SELECT millrace.redact(ARRAY(SELECT id FROM millrace.read_stream(%s)))"
@@ -79,6 +80,68 @@ def test_a_trigger_that_keeps_a_message_keeps_all(connection, schema):
                     f"{schema}.messages FOR EACH ROW EXECUTE FUNCTION {schema}.keep()")
     assert refused(connection, "MR027", REDACT, "a-1").message_primary == "not all of the messages could be redacted"
     assert content(connection) == before
+
+
+def waits_for(connection, pid):
+    """The locks of streams that a session has, and the one it waits for, as they are ordered."""
+    rows = sql(connection, "SELECT granted, classid::bigint << 32 | objid::bigint FROM pg_locks WHERE pid = %s AND "
+                           "locktype = 'advisory' AND objsubid = 19795", pid)
+    waited = [key % 2**64 for granted, key in rows if not granted]
+    return sorted(key % 2**64 for granted, key in rows if granted), waited[0] if waited else None
+
+
+def test_streams_are_locked_in_the_order_in_which_appends_lock_them(connection, schema, another):
+    """Or the two would deadlock."""
+    streams = [f"o-{n}" for n in range(8)]
+    for stream in streams:
+        sql(connection, "SELECT millrace.append(%s, 'T', '{}')", stream)
+    ids = [row[0] for row in sql(connection, "SELECT id FROM millrace.read_category('o')")]
+    holder, redactor = another(), another()
+    holder.autocommit = False
+    pid = sql(redactor, "SELECT pg_backend_pid()")[0][0]
+    for stream in streams:
+        sql(holder, "SELECT millrace.append(%s, 'T', '{}')", stream)
+        with ThreadPoolExecutor(1) as pool:
+            redaction = pool.submit(sql, redactor, "SELECT millrace.redact(%s::uuid[])", ids)
+            wait_until(lambda: waits_for(connection, pid)[1] is not None, "it waits for the stream")
+            held, waited = waits_for(connection, pid)
+            holder.rollback()
+            assert redaction.result() == [(8,)]
+        assert not held or held[-1] < waited, stream
+
+
+def test_no_tag_is_added(connection, schema):
+    """Not even by what comes in the place of the content: conditions rest on tags."""
+    same = new_id()
+    sql(connection, "SELECT millrace.append('t-1', 'T', '{}', '{\"tags\": [\"a\", \"b\"]}', id => %s)", same)
+    redact = "SELECT millrace.redact(ARRAY[%s]::uuid[], '{\"tags\": [\"new\"]}', %s)"
+    read = "SELECT data, metadata FROM millrace.get_message(%s)"
+    data = {"tags": ["new"]}
+    sql(connection, redact, same, True)
+    assert sql(connection, read, same) == [(data, {"tags": ["a", "b"], "millrace.redacted": True})]
+    sql(connection, redact, same, False)
+    sql(connection, redact, same, True)
+    assert sql(connection, read, same) == [(data, {"millrace.redacted": True})]
+
+
+def test_a_tagged_message_that_comes_meanwhile_lies_above_the_head(connection, schema, namespace, another):
+    """One that commits behind the read, while the others are being redacted."""
+    append = "SELECT global_position FROM millrace.append(%s, 'T', '{}', '{\"tags\": [\"p:1\"]}')"
+    sql(connection, "SELECT millrace.index_tags(%s)", namespace)
+    first = sql(connection, append, "p-1")[0][0]
+    holder, redactor = another(), another()
+    holder.autocommit = False
+    sql(holder, append, "p-1")  # so the redaction, which has read, waits for the stream
+    with ThreadPoolExecutor(1) as pool:
+        redaction = pool.submit(sql, redactor, "SELECT redacted, next_position, head FROM millrace.redact_tagged('p:1')")
+        pid = redactor.get_backend_pid()
+        wait_until(lambda: waits_for(connection, pid)[1] is not None, "it waits for the stream")
+        later = sql(connection, append, "p-2")[0][0]
+        holder.commit()
+        assert redaction.result() == [(1, None, first)]
+    left = sql(connection, "SELECT global_position FROM millrace.read_query('{\"items\": [{\"tags\": [\"p:1\"]}]}') "
+                           "WHERE metadata->'millrace.redacted' IS NULL")
+    assert left == [(first + 1,), (later,)]
 
 
 def test_child_tables_keep_their_rows(connection, schema):

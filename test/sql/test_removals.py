@@ -8,6 +8,7 @@ import pytest
 
 from store import new_id, sql, wait_until
 
+HEAD = "SELECT millrace.head()"
 APPEND = 'SELECT "position" FROM millrace.append(%s, %s, %s, expected_version => %s)'
 
 
@@ -358,6 +359,25 @@ def test_a_condition_on_a_removed_stream_knows_its_version(connection):
     query = """SELECT millrace.append('b-1', 'T', '{}', condition => '[{"stream": "a-1", "expectedVersion": %s}]')"""
     refused(connection, "MR001", query, -1)
     sql(connection, query, 4)
+
+
+@pytest.mark.parametrize("forget", [False, True])
+def test_the_head_does_not_go_back(connection, another, forget):
+    append(connection, "a-1", 2)
+    append(connection, "b-1", 2)
+    append(connection, "c-1", 2)
+    later = "SELECT millrace.position_at(clock_timestamp() + interval '1 day')"
+    reader = another()
+    reader.set_session(isolation_level="REPEATABLE READ", autocommit=False)
+    assert sql(reader, HEAD) == [(6,)]
+    sql(connection, "SELECT millrace.remove_stream('c-1', forget => %s)", forget)
+    sql(connection, "SELECT millrace.truncate_stream('b-1', before => 2)")
+    append(connection, "a-2")
+    sql(connection, "SELECT millrace.remove_stream('a-2', forget => %s)", forget)
+    assert sql(connection, HEAD) == [(7,)] and sql(connection, later) == [(8,)]
+    assert sql(reader, HEAD) == [(6,)]
+    append(connection, "a-1")
+    assert sql(connection, HEAD) == [(8,)]
 
 
 def test_an_emptied_namespace_forgets_versions(connection, namespace):

@@ -35,7 +35,7 @@ def test_what_policies_there_are(connection):
     ("MR009", 'hold has "", which is no name of a consumer', "'a', max_count => 1, hold => ARRAY['']"),
     ("MR009", "hold has 101 names, at most 100 are allowed",
      "'a', max_count => 1, hold => array_fill('x'::text, ARRAY[101])"),
-    ("MR009", "a policy has max_age, max_count or both", "'a', forget => true"),
+    ("MR009", "a policy has an age, a count or both", "'a', forget => true"),
     ("MR003", 'namespace "none" does not exist', "'a', max_count => 1, namespace => 'none'"),
 ])
 def test_a_policy_that_is_none(connection, sqlstate, text, arguments):
@@ -254,13 +254,14 @@ def test_a_long_stream_goes_in_steps(connection, rows):
     assert messages(connection) == [("a-1", 29), ("a-2", 2)]
 
 
-def test_both_rules_of_a_policy_count(connection, namespace):
+def test_both_rules_of_a_policy_count_and_a_stream_of_both_counts_once(connection, namespace):
     append(connection, "a-1", 5)
+    append(connection, "a-2", 1)
     make_old(connection, namespace, 10)
-    append(connection, "a-1", 5)
+    append(connection, "a-2", 5)
     policy(connection, max_age="5 days", max_count=3)
-    assert sweep_all(connection) == 7
-    assert messages(connection) == [("a-1", n) for n in (7, 8, 9)]
+    assert sweep(connection) == {"removed": 8, "streams": 2, "more": False, "held": None, "moved": []}
+    assert messages(connection) == [("a-2", n) for n in (3, 4, 5)]
 
 
 def test_a_locked_stream_is_counted_by_the_next_sweep(connection, another):

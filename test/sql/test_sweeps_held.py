@@ -89,6 +89,28 @@ def test_a_strict_read_is_judged_by_its_own_snapshot(connection, another):
     assert removed_to(reader, category="a", position=1)["removedTo"] == 2
 
 
+def test_what_went_wholly_is_judged_by_the_snapshot_too(connection, another):
+    """Where the reader's snapshot has nothing of a stream, its floor is that of then."""
+    def reader():
+        session = another()
+        session.autocommit = False
+        sql(session, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT FROM millrace.read_all()")
+        return session
+
+    before = reader()
+    append(connection, "a-1", 3)
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    removed = reader()
+    append(connection, "a-1", 2)
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    again = reader()
+    sql(connection, "SELECT millrace.remove_stream('a-1', forget => true)")
+    assert removed_to(before, stream="a-1") is None
+    assert removed_to(removed, stream="a-1")["removedTo"] == 2
+    assert removed_to(again, stream="a-1")["removedTo"] == 4
+    assert removed_to(connection, stream="a-1") is None
+
+
 def test_removals_are_committed_in_the_order_of_their_numbers(connection, another):
     """Who was told of one would never be told of a lower one that is committed later."""
     append(connection, "a-1", 2)
@@ -133,6 +155,25 @@ def test_many_removals_are_folded(connection, namespace):
     rows = sql(connection, "SELECT from_position, to_position, streams FROM millrace.removals()")
     assert len(rows) < 100 and rows[0][0] == 1 and max(row[1] for row in rows) == 149
     assert removed_to(connection, category="a", position=1, removals_seen=told["removalsSeen"])["removedTo"] == 149
+
+
+@pytest.mark.parametrize("count, folded", [(99, False), (100, True)])
+def test_a_fold_takes_the_removals_of_one_category_together(connection, namespace, count, folded):
+    other = "m" + namespace
+    sql(connection, "SELECT millrace.create_namespace(%s)", other)
+    note = ("INSERT INTO millrace.removals (namespace, category, from_position, to_position, streams, removed_at) "
+            "SELECT %s, %s, 1000 - n, 2000 - n, '{x}', now() FROM generate_series(1, %s) n")
+    for name, category, rows in ((namespace, "b", 2), (namespace, "a", count), (other, "a", 2), (namespace, "c", 2)):
+        sql(connection, note, name, category, rows)
+    query = ("SELECT namespace, category, from_position, to_position, streams IS NULL, id FROM millrace.removals "
+             "WHERE namespace IN (%s, %s) ORDER BY id")
+    before = sql(connection, query, namespace, other)
+    sql(connection, "SELECT millrace.fold_removals(%s, 'a')", namespace)
+    after = sql(connection, query, namespace, other)
+    mine = [row for row in before if row[:2] == (namespace, "a")]
+    one = [(namespace, "a", 1000 - count, 1999, True, mine[-1][5])]
+    assert after == [*before[:2], *(one if folded else mine), *before[-4:]]
+    sql(connection, "SELECT millrace.drop_namespace(%s)", other)
 
 
 # ---- consumers ---------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ def create(database, name="'t'", rights="'{read}'", token=HASH % "x", expires="N
     ({"token": "NULL"}, "MR005", "token_hash must not be NULL"),
     ({"token": "'ns_YXBw'"}, "MR009", "token_hash is not the SHA-256 of a token in lowercase hex: it looks like"),
     ({"expires": "now()"}, "MR009", "is in the past"),
-    ({"expires": "'-infinity'"}, "MR009", "expires_at -infinity is in the past"),
+    ({"expires": "'-infinity'"}, "MR009", "would have expired at -infinity"),
     ({"expires": "'infinity'"}, "MR009", "expires_at infinity is out of range"),
     ({"namespace": "'none such'"}, "MR003", 'namespace "none such" does not exist'),
     ({"name": "'first'"}, "MR025", 'token "first" of namespace "app" is the one that came with it'),
