@@ -43,6 +43,28 @@ def test_an_append_goes_on_when_the_seal_is_taken_back(clusters, make):
         assert written.result(20)["position"] == 1
 
 
+def test_an_append_that_waits_goes_on_elsewhere_though_the_old_cluster_is_away(clusters, served, make):
+    name, client = make("b")
+    client.write("s-1")
+    move = Move(clusters, name, "b", "a").seal().copy()
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(client.write, "s-1")
+        time.sleep(0.2)
+        clusters.b.stop("immediate")
+        try:
+            began = time.monotonic()
+            admin = served.admin()
+            wait_until(lambda: admin.request("GET", "/ready?cluster=b").status == 503, "the end of the old cluster")
+            move.direct().open()
+            assert written.result(40)["position"] == 1
+            assert time.monotonic() - began < 20
+        finally:
+            clusters.b.start()
+    move.source = clusters.connect("b")
+    move.leave()
+    assert again(client).write("s-1")["position"] == 2
+
+
 def test_reads_are_answered_while_it_is_sealed(clusters, make):
     name, client = make("a")
     client.write("s-1")
