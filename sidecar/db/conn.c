@@ -204,6 +204,14 @@ static void note_silence(struct conn *conn, unsigned turns)
 		atomic_store(&conn->shared->ready, !conn_is_silent(conn));
 }
 
+static bool writes(const struct conn *conn)
+{
+	enum db_role role = conn->user->role;
+
+	return role == DB_ROLE_APPEND || role == DB_ROLE_DEFERRED || role == DB_ROLE_SLOW ||
+		   role == DB_ROLE_IMPORT || role == DB_ROLE_CONSUME;
+}
+
 /* A sync alone is answered without a transaction. */
 static void probe(struct conn *conn)
 {
@@ -224,6 +232,7 @@ static void look_for_silence(struct conn *conn)
 					conn->user->what, PQhost(conn->pg), PQport(conn->pg), PQbackendPID(conn->pg),
 					answer_timeout(conn));
 		conn->outage_logged = true;
+		conn->overdue = conn->in_flight > 0 && writes(conn);
 		if (conn->in_flight > 0)
 			conn_cancel(conn);
 		conn_lose(conn, "the server is silent");
@@ -307,6 +316,12 @@ static void take_answer(struct conn *conn)
 			lose(conn, why, conn_is_refused(conn, result));
 			return;
 		}
+		if (conn_is_held_up(conn, result))
+		{
+			conn_lose(conn, "what was written waits for a synchronous standby, and there is none");
+			return;
+		}
+		conn->overdue = false;
 		PQclear(result);
 		conn->result = NULL;
 		conn->in_flight--;

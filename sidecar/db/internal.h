@@ -151,6 +151,7 @@ struct conn
 	bool was_ready;	  /* ever */
 	bool is_back;	  /* and was before it was lost */
 	bool counted;	  /* among site.readable */
+	bool overdue;	  /* what was asked last was not answered in time, and goes on there, perhaps for long */
 	PGresult *result; /* of the oldest in flight, until its sync: the first error, else the first one */
 	uint64_t bytes_in, bytes_out; /* of results and parameters */
 };
@@ -223,6 +224,8 @@ void conn_describe_error(const struct conn *conn, const PGresult *result, struct
 PGconn *conn_start(const struct conn *conn);
 /* Sends the settings and all statements of the role with one sync; false when that fails at once. */
 bool conn_send_setup(struct conn *conn);
+/* From what that brought: whether all that is written there waits for a synchronous standby. */
+bool conn_is_held_up(const struct conn *conn, const PGresult *result);
 
 /* ---- cancel.c ---------------------------------------------------------- */
 

@@ -4,6 +4,10 @@
  */
 #include "db/internal.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
 /* Lazily planned statements of this schema-qualified kind never gain from a custom plan. */
 const char db_setup_sql[] = "SELECT set_config('search_path', 'pg_catalog, pg_temp', $2::boolean),"
 							" set_config('plan_cache_mode', 'force_generic_plan', $2),"
@@ -14,6 +18,31 @@ const char db_setup_sql[] = "SELECT set_config('search_path', 'pg_catalog, pg_te
 							" CASE WHEN current_setting('server_version_num')::int >= 170000"
 							" THEN set_config('transaction_timeout', '0', $2) END,"
 							" set_config('standard_conforming_strings', 'on', $2)";
+
+/*
+ * Of this role, so many wait for a synchronous standby for that many seconds by now.  Until they are through
+ * others would wait likewise, and be left there, too: one more with each attempt.  It is asked before the
+ * search path is set.
+ */
+static const char waits_sql[] =
+	"SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity"
+	" WHERE usename OPERATOR(pg_catalog.=) current_user AND wait_event OPERATOR(pg_catalog.=) 'SyncRep'"
+	" AND state_change OPERATOR(pg_catalog.<=)"
+	" (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => $1))";
+
+bool conn_is_held_up(const struct conn *conn, const PGresult *result)
+{
+	return conn->overdue && PQntuples(result) > 0 && strcmp(PQgetvalue(result, 0, 0), "0") != 0;
+}
+
+static bool send_waits(const struct conn *conn)
+{
+	char seconds[16];
+	const char *value = seconds;
+
+	snprintf(seconds, sizeof(seconds), "%" PRId64, conn->shared->config->answer_timeout);
+	return PQsendQueryParams(conn->pg, waits_sql, 1, NULL, &value, NULL, NULL, 0) != 0;
+}
 
 /*
  * What stands before `dbname` is a default that the connection string overrides; what stands behind overrides
@@ -72,6 +101,8 @@ bool conn_send_setup(struct conn *conn)
 	const char *setup[] = {hurried ? DB_LOCK_TIMEOUT : "0", "false"};
 
 	if (PQsetnonblocking(conn->pg, 1) != 0 || !PQenterPipelineMode(conn->pg))
+		return false;
+	if (conn->overdue && !send_waits(conn)) /* first, as the first result is kept */
 		return false;
 	/* What is set for a session that is only lent would stay there for others. */
 	if (!pooled && !PQsendQueryParams(conn->pg, db_setup_sql, 2, NULL, setup, NULL, NULL, 0))

@@ -141,6 +141,24 @@ def test_the_end_of_catching_up_is_told_when_min_position_is_there(places, serve
     assert global_positions(before) == list(range(1, 7))
 
 
+def test_a_subscription_that_the_primary_let_in_begins_when_min_position_is_at_its_standby(places, serve, follow):
+    """Others follow at the standby already, so it reads there, too."""
+    standby = places.standbys[0]
+    server = serve(places)
+    client = server.client()
+    append(client, "account-1", 3)
+    first = follow(server, all="true", head="true")
+    first.read_until(lambda: b"event: head" in first.raw)
+    pause(standby)
+    append(client, "account-1", 3)
+    late = follow(server, all="true", head="true", minPosition=6)
+    with pytest.raises(AssertionError):
+        late.wait_for(1, seconds=1.5)
+    resume(standby)
+    late.read_until(lambda: b"event: head" in late.raw)
+    assert global_positions(bytes(late.raw).partition(b"event: head")[0]) == list(range(1, 7))
+
+
 def test_a_consumer_waits_at_the_primary(places, serve):
     server = serve(places)
     client = server.client()

@@ -153,7 +153,8 @@ class Use:
         return sum(len(user.stored) for user in self.users)
 
     def check(self):
-        assert [user.error for user in self.users if user.error] == []
+        errors = [str(user.error) for user in self.users if user.error]
+        assert errors == [], errors
         rows = sql(self.clusters.connect(self.clusters.where(self.namespace)),
                    USERS, self.namespace)
         assert sorted(rows) == sorted(row for user in self.users for row in user.stored)
