@@ -18,6 +18,7 @@
 
 /* ---- opening ---------------------------------------------------------------- */
 
+static const char directory_sql[] = "SELECT count(*) FROM millrace.directory_clusters()"; /* or says why */
 static const char look_sql[] = "SELECT b.source, b.moves_to, b.epoch, b.now_at, s.conninfo, t.conninfo,"
 							   " 'millrace_move_' || left(encode(sha256(convert_to(concat_ws('/', $1, "
 							   "b.source, b.epoch), 'UTF8')), 'hex'), 32),"
@@ -83,6 +84,7 @@ static bool look(struct move *move, const struct config *config)
 	bool done;
 
 	done = open_session(move, &move->directory, config->directory) &&
+		   move_ask(move, &move->directory, NULL, "look into the directory", directory_sql, 0, NULL) &&
 		   move_ask(move, &move->directory, &locked, "lock the move", lock_sql,
 					MOVE_PARAMS(move->namespace_name));
 	if (done && !move_is_true(&locked))
@@ -272,6 +274,27 @@ static void free_side(struct move_side *side)
 	free(side->conninfo);
 }
 
+/* What is no connection string libpq would take for the name of a database. */
+static bool check_strings(const struct config *config)
+{
+	const struct
+	{
+		const char *setting, *conninfo;
+	} strings[] = {{"directory", config->directory},
+				   {"source-database", config->source_database},
+				   {"target-database", config->target_database}};
+	struct buf error = {0};
+	bool right = true;
+
+	for (size_t i = 0; right && i < sizeof(strings) / sizeof(strings[0]); i++)
+		right = strings[i].conninfo == NULL ||
+				db_check_conninfo(strings[i].setting, strings[i].conninfo, NULL, &error);
+	if (!right)
+		fprintf(stderr, "millrace: %.*s\n", (int)error.len, error.data);
+	buf_free(&error);
+	return right;
+}
+
 int move_run(const struct config *config)
 {
 	struct move move = {.namespace_name = config->namespace_name,
@@ -279,6 +302,8 @@ int move_run(const struct config *config)
 	bool done;
 
 	log_setup("warning", "text");
+	if (!check_strings(config))
+		return 2;
 	move_catch_signals();
 	done = look(&move, config) && open_sides(&move) && run(&move, config);
 	if (!done)

@@ -309,6 +309,15 @@ def test_who_waits_for_the_rows_of_a_copy_is_told_how_many_there_are(clusters, n
 def test_wrong_usage_is_told(clusters):
     for arguments in [("n", "--start", "--switch"), ("n",), ("n", "--start"), ("n", "m", "--to", "b")]:
         assert clusters.move(*arguments).returncode == 2
+    for flag in ("--directory", "--source-database", "--target-database"):
+        done = clusters.move("n", "--to", "b", flag, "nonsense")
+        assert done.returncode == 2 and f"{flag} is not a connection string or URI" in done.complained
+
+
+def test_a_database_without_a_directory_is_told(clusters):
+    done = clusters.move("n", "--to", "b", "--directory", clusters.clusters["b"].conninfo())
+    assert done.returncode == 1 and "has no directory of clusters" in done.complained
+    assert "create_directory()" in done.complained
 
 
 def test_a_prepared_transaction_lets_no_namespace_be_sealed(clusters, namespace):
