@@ -117,6 +117,15 @@ static unsigned turn_ms(const struct conn *conn)
 	return answer_timeout(conn) * 1000 / SILENT_TURNS;
 }
 
+static void note_primary(const struct conn *conn)
+{
+	struct db_shared *shared = conn->shared;
+
+	shared->primary_found = true;
+	shared->timeline_changed = shared->timeline_changed || conn->timeline != shared->timeline;
+	shared->timeline = conn->timeline;
+}
+
 static void begin_ready(struct conn *conn)
 {
 	conn->ready_since = clock_ms();
@@ -126,7 +135,7 @@ static void begin_ready(struct conn *conn)
 	set_timer(conn, turn_ms(conn));
 	outage_note_ready(conn);
 	if (conn->user->role == DB_ROLE_APPEND)
-		conn->shared->primary_found = true;
+		note_primary(conn);
 	batch_hold(conn);
 	conn->user->on_ready(conn);
 }
@@ -304,6 +313,7 @@ static void flush_output(struct conn *conn)
 static void take_answer(struct conn *conn)
 {
 	PGresult *result = conn->result;
+	const char *wrong;
 
 	if (conn->state == CONN_SETUP || (conn_is_error(result) && conn_failure(conn, result) == FAILURE_LOST))
 	{
@@ -316,9 +326,10 @@ static void take_answer(struct conn *conn)
 			lose(conn, why, conn_is_refused(conn, result));
 			return;
 		}
-		if (conn_is_held_up(conn, result))
+		wrong = conn_take_look(conn, result);
+		if (wrong != NULL)
 		{
-			conn_lose(conn, "what was written waits for a synchronous standby, and there is none");
+			conn_lose(conn, wrong);
 			return;
 		}
 		conn->overdue = false;

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Lazily planned statements of this schema-qualified kind never gain from a custom plan. */
@@ -20,28 +21,47 @@ const char db_setup_sql[] = "SELECT set_config('search_path', 'pg_catalog, pg_te
 							" set_config('standard_conforming_strings', 'on', $2)";
 
 /*
- * Of this role, so many wait for a synchronous standby for that many seconds by now.  Until they are through
- * others would wait likewise, and be left there, too: one more with each attempt.  It is asked before the
- * search path is set.
+ * Whether this server will do.  Of this role, so many wait for a synchronous standby for $1 seconds by now:
+ * until they are through others would wait likewise, and be left there, too, one more with each attempt.  And
+ * the timeline, by which a standby that has what its primary lost is told from a good one.  It is asked
+ * before the search path is set.
  */
-static const char waits_sql[] =
-	"SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity"
+static const char look_sql[] =
+	"SELECT pg_catalog.count(*), millrace.timeline() FROM pg_catalog.pg_stat_activity"
 	" WHERE usename OPERATOR(pg_catalog.=) current_user AND wait_event OPERATOR(pg_catalog.=) 'SyncRep'"
 	" AND state_change OPERATOR(pg_catalog.<=)"
-	" (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => $1))";
+	" (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => $1::int))";
 
-bool conn_is_held_up(const struct conn *conn, const PGresult *result)
+enum look_column
 {
-	return conn->overdue && PQntuples(result) > 0 && strcmp(PQgetvalue(result, 0, 0), "0") != 0;
+	LOOK_WAITS,
+	LOOK_TIMELINE,
+};
+
+static bool looks(const struct conn *conn)
+{
+	return conn->overdue || conn->site->standby || conn->user->role == DB_ROLE_APPEND;
 }
 
-static bool send_waits(const struct conn *conn)
+const char *conn_take_look(struct conn *conn, const PGresult *result)
 {
-	char seconds[16];
-	const char *value = seconds;
+	if (!looks(conn))
+		return NULL;
+	if (conn->overdue && strcmp(PQgetvalue(result, 0, LOOK_WAITS), "0") != 0)
+		return "what was written waits for a synchronous standby, and there is none";
+	conn->timeline = strtoll(PQgetvalue(result, 0, LOOK_TIMELINE), NULL, 10);
+	if (conn_is_of_old_history(conn))
+		return "it is a standby that has not followed the last failover";
+	return NULL;
+}
+
+static bool send_look(const struct conn *conn)
+{
+	char seconds[24];
+	const char *value = conn->overdue ? seconds : NULL;
 
 	snprintf(seconds, sizeof(seconds), "%" PRId64, conn->shared->config->answer_timeout);
-	return PQsendQueryParams(conn->pg, waits_sql, 1, NULL, &value, NULL, NULL, 0) != 0;
+	return PQsendQueryParams(conn->pg, look_sql, 1, NULL, &value, NULL, NULL, 0) != 0;
 }
 
 /*
@@ -102,7 +122,7 @@ bool conn_send_setup(struct conn *conn)
 
 	if (PQsetnonblocking(conn->pg, 1) != 0 || !PQenterPipelineMode(conn->pg))
 		return false;
-	if (conn->overdue && !send_waits(conn)) /* first, as the first result is kept */
+	if (looks(conn) && !send_look(conn)) /* first, as the first result is kept */
 		return false;
 	/* What is set for a session that is only lent would stay there for others. */
 	if (!pooled && !PQsendQueryParams(conn->pg, db_setup_sql, 2, NULL, setup, NULL, NULL, 0))
