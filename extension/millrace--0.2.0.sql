@@ -827,6 +827,11 @@ CREATE FUNCTION millrace.decided_to(namespace text) RETURNS bigint
 COMMENT ON FUNCTION millrace.decided_to(text) IS
     'internal: the highest global position up to which nothing may commit any more that this statement''s snapshot does not see';
 
+CREATE FUNCTION millrace.timeline() RETURNS bigint
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'millrace_timeline';
+COMMENT ON FUNCTION millrace.timeline() IS
+    'internal: on which timeline this server writes, or has replayed up to; a standby on an older one than its primary may have what was lost';
+
 CREATE FUNCTION millrace.position_reached("position" bigint, namespace text DEFAULT NULL) RETURNS boolean
     LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_position_reached';
 COMMENT ON FUNCTION millrace.position_reached(bigint, text) IS

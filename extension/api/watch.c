@@ -10,6 +10,8 @@
 
 #include "access/htup_details.h"
 #include "access/subtrans.h"
+#include "access/xlog.h"
+#include "access/xlogrecovery.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/snapmgr.h"
@@ -23,10 +25,12 @@
 PG_FUNCTION_INFO_V1(millrace_first_undecided);
 PG_FUNCTION_INFO_V1(millrace_decided_to);
 PG_FUNCTION_INFO_V1(millrace_position_reached);
+PG_FUNCTION_INFO_V1(millrace_timeline);
 
 extern Datum millrace_first_undecided(PG_FUNCTION_ARGS);
 extern Datum millrace_decided_to(PG_FUNCTION_ARGS);
 extern Datum millrace_position_reached(PG_FUNCTION_ARGS);
+extern Datum millrace_timeline(PG_FUNCTION_ARGS);
 
 /*
  * first_undecided(namespace, position) -> (head, global_position, xid): what the statement's snapshot makes
@@ -100,4 +104,17 @@ millrace_position_reached(PG_FUNCTION_ARGS)
 	}
 	StoreClose(store);
 	PG_RETURN_BOOL(reached);
+}
+
+/* timeline() -> bigint; each failover begins a new one. */
+Datum
+millrace_timeline(PG_FUNCTION_ARGS)
+{
+	TimeLineID timeline;
+
+	if (RecoveryInProgress())
+		GetXLogReplayRecPtr(&timeline);
+	else
+		timeline = GetWALInsertionTimeLine();
+	PG_RETURN_INT64((int64)timeline);
 }

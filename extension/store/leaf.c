@@ -296,7 +296,10 @@ InsertInto(Leaf *leaf, const LeafKey *key, IndexTuple entry, BlockNumber block)
 	leaf->buffer = ReadBuffer(leaf->index, block);
 	LockBuffer(leaf->buffer, BUFFER_LOCK_EXCLUSIVE);
 	if (!InsertHere(leaf, key, entry))
+	{
+		LeafRest(leaf); /* the next guess locks other pages */
 		return false;
+	}
 	if (P_RIGHTMOST(BTPageGetOpaque(BufferGetPage(leaf->buffer))))
 		RelationSetTargetBlock(leaf->index, block);
 	return true;

@@ -114,6 +114,15 @@ static unsigned turn_ms(const struct conn *conn)
 	return answer_timeout(conn) * 1000 / SILENT_TURNS;
 }
 
+static void note_primary(const struct conn *conn)
+{
+	struct db_shared *shared = conn->shared;
+
+	shared->primary_found = true;
+	shared->timeline_changed = shared->timeline_changed || conn->timeline != shared->timeline;
+	shared->timeline = conn->timeline;
+}
+
 static void begin_ready(struct conn *conn)
 {
 	conn->ready_since = clock_ms();
@@ -123,12 +132,12 @@ static void begin_ready(struct conn *conn)
 	set_timer(conn, turn_ms(conn));
 	outage_note_ready(conn);
 	if (conn->user->role == DB_ROLE_APPEND)
-		conn->shared->primary_found = true;
+		note_primary(conn);
 	batch_hold(conn);
 	conn->user->on_ready(conn);
 }
 
-static void note_primary(struct db_shared *shared, bool ready)
+static void note_appends(struct db_shared *shared, bool ready)
 {
 	atomic_store(&shared->ready, ready);
 	if (ready)
@@ -143,7 +152,7 @@ static void conn_move(struct conn *conn, enum conn_state state)
 	conn->state = state;
 	note_readable(conn);
 	if (conn->user->role == DB_ROLE_APPEND)
-		note_primary(conn->shared, state == CONN_READY);
+		note_appends(conn->shared, state == CONN_READY);
 	switch (state)
 	{
 		case CONN_UNUSED:
@@ -206,7 +215,15 @@ void conn_note_silence(struct conn *conn, unsigned turns)
 	conn->silence = turns;
 	note_readable(conn);
 	if (conn->user->role == DB_ROLE_APPEND)
-		note_primary(conn->shared, !conn_is_silent(conn));
+		note_appends(conn->shared, !conn_is_silent(conn));
+}
+
+static bool writes(const struct conn *conn)
+{
+	enum db_role role = conn->user->role;
+
+	return role == DB_ROLE_APPEND || role == DB_ROLE_DEFERRED || role == DB_ROLE_SLOW ||
+		   role == DB_ROLE_IMPORT || role == DB_ROLE_CONSUME;
 }
 
 /* A sync alone is answered without a transaction. */
@@ -229,6 +246,7 @@ static void look_for_silence(struct conn *conn)
 					conn->user->what, PQhost(conn->pg), PQport(conn->pg), PQbackendPID(conn->pg),
 					answer_timeout(conn));
 		conn->outage_logged = true;
+		conn->overdue = conn->in_flight > 0 && writes(conn);
 		if (conn->in_flight > 0)
 			conn_cancel(conn);
 		conn_lose(conn, "the server is silent");

@@ -62,6 +62,9 @@ static void leave_standbys(struct db *db)
 		return;
 	db->shared.primary_found = false;
 	site_leave_standbys(&db->primary);
+	if (db->shared.timeline_changed && has_standby(db))
+		site_leave_old_history(&db->standby);
+	db->shared.timeline_changed = false;
 }
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)

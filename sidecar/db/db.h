@@ -211,6 +211,11 @@ bool db_check_conninfo(const char *setting, const char *conninfo, const char *fi
  */
 bool db_names_several_hosts(const char *conninfo);
 /*
+ * True when a connection string by itself names several hosts and would do with one that takes no writes:
+ * such a string is no good for a subscription, which PostgreSQL connects.
+ */
+bool db_may_lead_to_standby(const char *conninfo);
+/*
  * What every session begins with, whatever is set for the role or the database; $1 is the lock_timeout, $2
  * whether only for the transaction.
  */

@@ -48,6 +48,7 @@ static bool begin_wire(struct conn *conn)
 static void take_answer(struct conn *conn)
 {
 	struct answer answer = conn->answer;
+	const char *wrong;
 
 	if (conn->state == CONN_SETUP || (conn_is_error(&answer) && conn_failure(conn, &answer) == FAILURE_LOST))
 	{
@@ -60,6 +61,13 @@ static void take_answer(struct conn *conn)
 			conn_lose_refused(conn, why, conn_is_refused(conn, &answer));
 			return;
 		}
+		wrong = conn_take_look(conn, &answer);
+		if (wrong != NULL)
+		{
+			conn_lose(conn, wrong);
+			return;
+		}
+		conn->overdue = false;
 		answer_clear(&conn->answer);
 		conn->answered = false;
 		conn->in_flight--;

@@ -126,6 +126,18 @@ unsigned db_connect_timeout(PGconn *pg)
 	return 1000U * (unsigned)(seconds < CONNECT_TIMEOUT_MAX_S ? seconds : CONNECT_TIMEOUT_MAX_S);
 }
 
+/* The environment does not count: it is another one where the string is used by a cluster. */
+bool db_may_lead_to_standby(const char *conninfo)
+{
+	PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
+	const char *session = value_of(options, "target_session_attrs");
+	bool several = strchr(value_of(options, "host"), ',') || strchr(value_of(options, "hostaddr"), ',');
+	bool may = several && strcmp(session, "read-write") != 0 && strcmp(session, "primary") != 0;
+
+	PQconninfoFree(options);
+	return may;
+}
+
 /*
  * libpq alone knows what a connection string, the environment and a service file come to together.  It tells
  * of a connection that it refuses to begin, too, as one with such an sslmode.

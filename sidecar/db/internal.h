@@ -85,6 +85,8 @@ struct db_shared
 	unsigned long returns;		/* the same, and that for appends */
 	const struct conn *appends; /* the append connection */
 	bool primary_found;			/* by it, in this loop turn: reads are to leave standbys */
+	int64_t timeline;			/* that it found last; 0: none yet */
+	bool timeline_changed;		/* in this loop turn: reads are to leave standbys that are on an older one */
 	struct event turn;			/* the end of this loop turn: everything that gathered is sent */
 	bool turn_scheduled;
 	size_t waiting_requests, waiting_bytes; /* not yet answered */
@@ -163,6 +165,8 @@ struct conn
 	bool was_ready;	  /* ever */
 	bool is_back;	  /* and was before it was lost */
 	bool counted;	  /* among site.readable */
+	int64_t timeline; /* of its server, when it was set up; 0: not asked */
+	bool overdue;	  /* what was asked last was not answered in time, and goes on there, perhaps for long */
 	struct answer
 		answer; /* where answered: to the oldest in flight, until its sync; the first error, else the first */
 	bool answered;
@@ -255,6 +259,8 @@ void conn_describe_error(const struct conn *conn, const struct answer *answer, s
 PGconn *conn_start(const struct conn *conn);
 /* Sends the settings and all statements of the role with one sync; false when that fails at once. */
 bool conn_send_setup(struct conn *conn);
+/* Takes what that brought.  NULL, or why this server will not do. */
+const char *conn_take_look(struct conn *conn, const struct answer *answer);
 
 /* ---- cancel.c ---------------------------------------------------------- */
 
@@ -270,6 +276,8 @@ bool conn_misses_server(const struct conn *conn);
 bool conn_is_at_standby(const struct conn *conn);
 /* Whether it was to a standby, which is one no more. */
 bool conn_is_promoted(const struct conn *conn);
+/* Whether it is to a standby that is on an older timeline than the primary, by what is known of both. */
+bool conn_is_of_old_history(const struct conn *conn);
 
 /* It counts among those that are readable at its site now, or no more: where reads go is told. */
 void conn_note_readable(const struct conn *conn);
@@ -390,6 +398,9 @@ bool conn_pool_is_there(const struct conn_pool *pool);
 /* Hands what waits to the other pool, where this one is not there and that one is. */
 void conn_pool_balance(struct conn_pool *pool);
 void conn_pool_leave_standbys(struct conn_pool *pool);
+/* Loses one that is of an old history (standby.c), and each such one of a pool. */
+void conn_leave_old_history(struct conn *conn);
+void conn_pool_leave_old_history(struct conn_pool *pool);
 bool conn_pool_sweep(struct conn_pool *pool, uint64_t now); /* true: something still waits for a connection */
 
 void query_free_spares(struct db_shared *shared);
@@ -447,6 +458,8 @@ void site_send(struct db_site *site);
 bool site_sweep(struct db_site *site, uint64_t now); /* true: something still waits */
 /* Now that the appends have found the primary. */
 void site_leave_standbys(struct db_site *site);
+/* Now that they have found another one than before. */
+void site_leave_old_history(struct db_site *site);
 /* The pool of a role; NULL: such statements go nowhere else than to --database. */
 struct conn_pool *site_pool(struct db_site *site, enum db_role role);
 /* From any thread. */

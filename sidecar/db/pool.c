@@ -423,6 +423,18 @@ void conn_pool_leave_standbys(struct conn_pool *pool)
 	}
 }
 
+void conn_leave_old_history(struct conn *conn)
+{
+	if (conn->state == CONN_READY && conn_is_of_old_history(conn))
+		conn_lose(conn, "the primary is on a later timeline");
+}
+
+void conn_pool_leave_old_history(struct conn_pool *pool)
+{
+	for (unsigned i = 0; i < pool->nconns; i++)
+		conn_leave_old_history(&pool->conns[i].conn);
+}
+
 /* ---- life --------------------------------------------------------------------------- */
 
 bool conn_pool_init(struct conn_pool *pool, struct db_site *site, const struct conn_user *user,

@@ -4,6 +4,11 @@
  */
 #include "db/internal.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 /* Lazily planned statements of this schema-qualified kind never gain from a custom plan. */
 const char db_setup_sql[] = "SELECT set_config('search_path', 'pg_catalog, pg_temp', $2::boolean),"
 							" set_config('plan_cache_mode', 'force_generic_plan', $2),"
@@ -14,6 +19,50 @@ const char db_setup_sql[] = "SELECT set_config('search_path', 'pg_catalog, pg_te
 							" CASE WHEN current_setting('server_version_num')::int >= 170000"
 							" THEN set_config('transaction_timeout', '0', $2) END,"
 							" set_config('standard_conforming_strings', 'on', $2)";
+
+/*
+ * Whether this server will do.  Of this role, so many wait for a synchronous standby for $1 seconds by now:
+ * until they are through others would wait likewise, and be left there, too, one more with each attempt.  And
+ * the timeline, by which a standby that has what its primary lost is told from a good one.  It is asked
+ * before the search path is set.
+ */
+static const char look_sql[] =
+	"SELECT pg_catalog.count(*), millrace.timeline() FROM pg_catalog.pg_stat_activity"
+	" WHERE usename OPERATOR(pg_catalog.=) current_user AND wait_event OPERATOR(pg_catalog.=) 'SyncRep'"
+	" AND state_change OPERATOR(pg_catalog.<=)"
+	" (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => $1::int))";
+
+enum look_column
+{
+	LOOK_WAITS,
+	LOOK_TIMELINE,
+};
+
+static bool looks(const struct conn *conn)
+{
+	return conn->overdue || conn->site->standby || conn->user->role == DB_ROLE_APPEND;
+}
+
+const char *conn_take_look(struct conn *conn, const struct answer *answer)
+{
+	if (!looks(conn))
+		return NULL;
+	if (conn->overdue && strcmp(answer_value(answer, 0, LOOK_WAITS).bytes, "0") != 0)
+		return "what was written waits for a synchronous standby, and there is none";
+	conn->timeline = strtoll(answer_value(answer, 0, LOOK_TIMELINE).bytes, NULL, 10);
+	if (conn_is_of_old_history(conn))
+		return "it is a standby that has not followed the last failover";
+	return NULL;
+}
+
+static bool send_look(const struct conn *conn)
+{
+	char seconds[24];
+	const char *value = conn->overdue ? seconds : NULL;
+
+	snprintf(seconds, sizeof(seconds), "%" PRId64, conn->shared->config->answer_timeout);
+	return PQsendQueryParams(conn->pg, look_sql, 1, NULL, &value, NULL, NULL, 0) != 0;
+}
 
 /*
  * What stands before `dbname` is a default that the connection string overrides; what stands behind overrides
@@ -72,6 +121,8 @@ bool conn_send_setup(struct conn *conn)
 	const char *setup[] = {hurried ? DB_LOCK_TIMEOUT : "0", "false"};
 
 	if (PQsetnonblocking(conn->pg, 1) != 0 || !PQenterPipelineMode(conn->pg))
+		return false;
+	if (looks(conn) && !send_look(conn)) /* first, as the first result is kept */
 		return false;
 	/* What is set for a session that is only lent would stay there for others. */
 	if (!pooled && !PQsendQueryParams(conn->pg, db_setup_sql, 2, NULL, setup, NULL, NULL, 0))

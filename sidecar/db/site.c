@@ -76,6 +76,14 @@ void site_leave_standbys(struct db_site *site)
 	conn_pool_leave_standbys(&site->lists);
 }
 
+void site_leave_old_history(struct db_site *site)
+{
+	conn_pool_leave_old_history(&site->reads);
+	conn_pool_leave_old_history(&site->exports);
+	conn_pool_leave_old_history(&site->lists);
+	conn_leave_old_history(&site->watch.conn);
+}
+
 struct conn_pool *site_pool(struct db_site *site, enum db_role role)
 {
 	switch (role)

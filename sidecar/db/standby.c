@@ -3,10 +3,12 @@
  *
  * At --database reads go to the server that takes the appends, or a client would not find what it has just
  * written.  Where several hosts are named, libpq is asked for the one that takes writes.  At --read-database
- * it is asked for a standby, and one that is promoted is left.  But one address may also lead now to one
- * server and now to another: so what counts is what libpq has connected to.  Once a primary was there, a
- * standby behind that address is no place to read: it may be the old primary, cut off, with what nobody else
- * has, or not yet have what was acknowledged.
+ * it is asked for a standby, and one that is promoted is left.  So is one that is on an older timeline than
+ * the primary: it may have what was lost when that was promoted, and give other messages at its positions;
+ * one that follows the new primary is on its timeline soon.  But one address may also lead now to one server
+ * and now to another: so what counts is what libpq has connected to.  Once a primary was there, a standby
+ * behind that address is no place to read: it may be the old primary, cut off, with what nobody else has, or
+ * not yet have what was acknowledged.
  */
 #include <string.h>
 
@@ -31,6 +33,11 @@ bool conn_is_at_standby(const struct conn *conn)
 bool conn_is_promoted(const struct conn *conn)
 {
 	return conn->site->standby && says(conn, "off");
+}
+
+bool conn_is_of_old_history(const struct conn *conn)
+{
+	return conn->site->standby && conn->timeline < conn->shared->timeline;
 }
 
 bool conn_wants_primary(const struct conn *conn)

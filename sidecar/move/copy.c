@@ -1,7 +1,9 @@
 /*
  * copy.c: a copy of a namespace is made, follows, and is dropped.
  */
+#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -18,6 +20,14 @@ static const char copied_sql[] =
 	"SELECT count(*) FILTER (WHERE r.srsubstate <> 'r') FROM pg_subscription_rel r"
 	" JOIN pg_subscription s ON s.oid = r.srsubid JOIN pg_database d ON d.oid = s.subdbid"
 	" WHERE s.subname = $1 AND d.datname = current_database()";
+static const char arrived_sql[] =
+	"SELECT coalesce(sum(p.tuples_processed), 0) FROM pg_stat_progress_copy p"
+	" JOIN pg_subscription_rel r ON r.srrelid = p.relid AND r.srsubstate <> 'r'"
+	" JOIN pg_subscription s ON s.oid = r.srsubid AND s.subname = $1 WHERE p.datname = current_database()";
+static const char behind_sql[] =
+	"SELECT pg_size_pretty(greatest(pg_current_wal_flush_lsn() - confirmed_flush_lsn, 0))"
+	" FROM pg_replication_slots WHERE slot_name = $1";
+static const char schema_sql[] = "SELECT quote_ident(schema) FROM millrace.namespaces WHERE name = $1";
 static const char reached_sql[] =
 	"SELECT confirmed_flush_lsn >= $2::pg_lsn FROM pg_replication_slots WHERE slot_name = $1";
 
@@ -28,6 +38,19 @@ bool move_offer(struct move *move, struct move_side *leader, const char *link, s
 	return move_ask(move, &leader->session, offer, "publish the namespace",
 					"SELECT millrace.move_offer($1, $2)", MOVE_PARAMS(move->namespace_name, link)) &&
 		   move_ask(move, &leader->session, NULL, "make a replication slot", slot_sql, MOVE_PARAMS(link));
+}
+
+static bool tell_copying(struct move *move, const char *left)
+{
+	struct buf rows = {0};
+	bool done = move_ask(move, &move->target.session, &rows, "look how far the copy is", arrived_sql,
+						 MOVE_PARAMS(move->link));
+
+	if (done)
+		printf("copying: %s tables are not there yet, %s of their rows are\n", left, rows.data);
+	fflush(stdout);
+	buf_free(&rows);
+	return done;
 }
 
 /* Waits until all rows that were there have arrived. */
@@ -44,8 +67,8 @@ static bool await_copy(struct move *move)
 		done = strcmp(left.data, "0") == 0;
 		if (!done && clock_passed(clock_ms(), told, TELL_MS))
 		{
-			printf("copying: %s tables are not there yet\n", left.data);
-			fflush(stdout);
+			if (!tell_copying(move, left.data))
+				break;
 			told = clock_ms();
 		}
 		if (!done)
@@ -80,6 +103,44 @@ bool move_start(struct move *move)
 
 /* ---- following ------------------------------------------------------------- */
 
+static bool last_position(struct move *move, struct move_side *side, int64_t *position)
+{
+	struct buf schema = {0}, answer = {0};
+	char sql[256];
+	bool done = move_ask(move, &side->session, &schema, "look how far the copy is", schema_sql,
+						 MOVE_PARAMS(move->namespace_name));
+
+	if (done)
+	{
+		snprintf(sql, sizeof(sql), "SELECT coalesce(max(global_position), 0) FROM %s.messages", schema.data);
+		done = move_ask(move, &side->session, &answer, "look how far the copy is", sql, 0, NULL);
+	}
+	*position = done ? strtoll(answer.data, NULL, 10) : 0;
+	buf_free(&schema);
+	buf_free(&answer);
+	return done;
+}
+
+/* How far the copy is behind: in bytes of the log, which is of the whole server, and in messages. */
+static bool tell_behind(struct move *move, struct move_side *leader, const char *link)
+{
+	struct move_side *follower = leader == &move->source ? &move->target : &move->source;
+	struct buf bytes = {0};
+	int64_t leads, follows;
+	bool done =
+		move_ask(move, &leader->session, &bytes, "look how far the copy is", behind_sql, MOVE_PARAMS(link)) &&
+		last_position(move, leader, &leads) && last_position(move, follower, &follows);
+
+	if (done)
+		printf("waiting for the copy to catch up: it is %s of the log and %" PRId64
+			   " messages behind; if that"
+			   " does not fall, the log of its cluster says why\n",
+			   bytes.data, leads > follows ? leads - follows : 0);
+	fflush(stdout);
+	buf_free(&bytes);
+	return done;
+}
+
 bool move_await(struct move *move, struct move_side *leader, const char *link, uint64_t ms, bool *reached)
 {
 	struct buf lsn = {0}, answer = {0};
@@ -99,8 +160,7 @@ bool move_await(struct move *move, struct move_side *leader, const char *link, u
 			break;
 		if (clock_passed(clock_ms(), told, TELL_MS))
 		{
-			printf("waiting for the copy to catch up; if it doesn't, the log of its cluster says why\n");
-			fflush(stdout);
+			asked = tell_behind(move, leader, link);
 			told = clock_ms();
 		}
 		move_wait(ms < TELL_MS * 10 ? 5 : LOOK_MS);

@@ -45,6 +45,7 @@ struct move
 	struct move_side source, target;
 	int64_t epoch; /* of the namespace before all */
 	enum move_phase phase;
+	bool noted; /* in the directory: it was begun before */
 	/* The name of publication, slot and subscription, from the source to the target and back. */
 	char link[MOVE_LINK_MAX], link_back[MOVE_LINK_MAX];
 	struct buf error;

@@ -11,21 +11,34 @@
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "db/db.h"
 #include "move/internal.h"
 
 #define CONNECT_MS 30000
 
 /* ---- opening ---------------------------------------------------------------- */
 
+static const char directory_sql[] = "SELECT count(*) FROM millrace.directory_clusters()"; /* or says why */
 static const char look_sql[] = "SELECT b.source, b.moves_to, b.epoch, b.now_at, s.conninfo, t.conninfo,"
 							   " 'millrace_move_' || left(encode(sha256(convert_to(concat_ws('/', $1, "
 							   "b.source, b.epoch), 'UTF8')), 'hex'), 32),"
 							   " 'millrace_move_' || left(encode(sha256(convert_to(concat_ws('/', $1, "
-							   "b.moves_to, b.epoch + 1), 'UTF8')), 'hex'), 32)"
+							   "b.moves_to, b.epoch + 1), 'UTF8')), 'hex'), 32),"
+							   " EXISTS (SELECT FROM millrace.moves m WHERE m.namespace = $1)"
 							   " FROM millrace.begin_move($1, nullif($2, ''), false) b LEFT JOIN "
 							   "millrace.clusters s ON s.name = b.source"
 							   " LEFT JOIN millrace.clusters t ON t.name = b.moves_to";
 static const char lock_sql[] = "SELECT pg_try_advisory_lock(hashtextextended('millrace move ' || $1, 0))";
+
+static const char identity_sql[] =
+	"SELECT c.system_identifier || '/' || d.oid FROM pg_control_system() c, pg_database d"
+	" WHERE d.datname = current_database()";
+static const char source_sql[] =
+	"SELECT CASE WHEN state = 'moved' THEN format('has moved to cluster \"%s\": the directory is older', "
+	"moved_to)"
+	" WHEN epoch <> $2::bigint THEN format('is of epoch %s, and %s in the directory: one of them is older', "
+	"epoch, $2) WHEN state = 'sealed' THEN 'is sealed: millrace.unseal_namespace() lets it be moved' END"
+	" FROM millrace.namespaces WHERE name = $1";
 
 /* What is told to be done is to be on disk, and statements see what others have done. */
 static const char settings_sql[] = "SELECT set_config('synchronous_commit', 'on', false),"
@@ -58,6 +71,7 @@ static bool take_entry(struct move *move, const struct config *config, const str
 	move->phase = (enum move_phase)(strtoll(session_value(entry, 3), NULL, 10) - move->epoch);
 	snprintf(move->link, sizeof(move->link), "%s", session_value(entry, 6));
 	snprintf(move->link_back, sizeof(move->link_back), "%s", session_value(entry, 7));
+	move->noted = session_value(entry, 8)[0] == 't';
 	if (!move->source.name || !move->target.name || !move->source.conninfo || !move->target.conninfo)
 		return move_fail(move, "out of memory");
 	return true;
@@ -70,6 +84,7 @@ static bool look(struct move *move, const struct config *config)
 	bool done;
 
 	done = open_session(move, &move->directory, config->directory) &&
+		   move_ask(move, &move->directory, NULL, "look into the directory", directory_sql, 0, NULL) &&
 		   move_ask(move, &move->directory, &locked, "lock the move", lock_sql,
 					MOVE_PARAMS(move->namespace_name));
 	if (done && !move_is_true(&locked))
@@ -84,17 +99,74 @@ static bool look(struct move *move, const struct config *config)
 	return done;
 }
 
+/* The other cluster connects by that string, too, and PostgreSQL takes the first host that answers. */
+static bool check_hosts(struct move *move, const struct move_side *side)
+{
+	return !db_may_lead_to_standby(side->conninfo) ||
+		   move_fail(
+			   move,
+			   "the connection string of cluster \"%s\" names several hosts, and may lead to a standby: "
+			   "add target_session_attrs=read-write to it, by millrace.add_cluster()",
+			   side->name);
+}
+
 static bool open_side(struct move *move, struct move_side *side)
 {
 	struct buf superuser = {0};
-	bool done = open_session(move, &side->session, side->conninfo) &&
+	bool done = check_hosts(move, side) && open_session(move, &side->session, side->conninfo) &&
 				move_ask(move, &side->session, &superuser, "look who this is",
 						 "SELECT current_setting('is_superuser') = 'on'", 0, NULL);
 
 	if (done && !move_is_true(&superuser))
-		done = move_fail(move, "the role is no superuser, which logical replication asks for");
+		done =
+			move_fail(move,
+					  "the role that cluster \"%s\" is reached by is no superuser, which logical replication "
+					  "asks for: name one that is by --%s-database",
+					  side->name, side == &move->source ? "source" : "target");
 	buf_free(&superuser);
 	return done;
+}
+
+/* Two names of one database would have the namespace taken for a copy of itself. */
+static bool check_apart(struct move *move)
+{
+	struct buf one = {0}, other = {0};
+	bool done =
+		move_ask(move, &move->source.session, &one, "look which database this is", identity_sql, 0, NULL) &&
+		move_ask(move, &move->target.session, &other, "look which database this is", identity_sql, 0, NULL);
+
+	if (done && strcmp(one.data, other.data) == 0)
+		done = move_fail(move, "clusters \"%s\" and \"%s\" are the same database", move->source.name,
+						 move->target.name);
+	buf_free(&one);
+	buf_free(&other);
+	return done;
+}
+
+/*
+ * A move begins with a namespace that is open, and as old as the directory says: one that is sealed was by
+ * somebody who had a reason, one of another epoch is out of a backup, or the directory is.
+ */
+static bool check_source(struct move *move)
+{
+	struct buf why = {0};
+	char epoch[24];
+	bool done;
+
+	snprintf(epoch, sizeof(epoch), "%" PRId64, move->epoch);
+	done = move_ask(move, &move->source.session, &why, "look at the namespace", source_sql,
+					MOVE_PARAMS(move->namespace_name, epoch));
+	if (done && why.len > 1)
+		done = move_fail(move, "namespace \"%s\" on cluster \"%s\" %s", move->namespace_name,
+						 move->source.name, why.data);
+	buf_free(&why);
+	return done;
+}
+
+static bool open_sides(struct move *move)
+{
+	return open_side(move, &move->source) && open_side(move, &move->target) && check_apart(move) &&
+		   (move->noted || check_source(move));
 }
 
 /* ---- steps ------------------------------------------------------------------ */
@@ -202,6 +274,27 @@ static void free_side(struct move_side *side)
 	free(side->conninfo);
 }
 
+/* What is no connection string libpq would take for the name of a database. */
+static bool check_strings(const struct config *config)
+{
+	const struct
+	{
+		const char *setting, *conninfo;
+	} strings[] = {{"directory", config->directory},
+				   {"source-database", config->source_database},
+				   {"target-database", config->target_database}};
+	struct buf error = {0};
+	bool right = true;
+
+	for (size_t i = 0; right && i < sizeof(strings) / sizeof(strings[0]); i++)
+		right = strings[i].conninfo == NULL ||
+				db_check_conninfo(strings[i].setting, strings[i].conninfo, NULL, &error);
+	if (!right)
+		fprintf(stderr, "millrace: %.*s\n", (int)error.len, error.data);
+	buf_free(&error);
+	return right;
+}
+
 int move_run(const struct config *config)
 {
 	struct move move = {.namespace_name = config->namespace_name,
@@ -209,9 +302,10 @@ int move_run(const struct config *config)
 	bool done;
 
 	log_setup("warning", "text");
+	if (!check_strings(config))
+		return 2;
 	move_catch_signals();
-	done = look(&move, config) && open_side(&move, &move.source) && open_side(&move, &move.target) &&
-		   run(&move, config);
+	done = look(&move, config) && open_sides(&move) && run(&move, config);
 	if (!done)
 		fprintf(stderr, "millrace: %.*s\n", move.error.len > 0 ? (int)move.error.len : 15,
 				move.error.len > 0 ? move.error.data : "told to stop");

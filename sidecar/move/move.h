@@ -6,7 +6,7 @@
 
 struct config;
 
-/* Returns an exit code, 0 or 1, and has said on stderr what was wrong. */
+/* Returns an exit code, 0, 1 or, for a wrong connection string, 2, and has said on stderr what was wrong. */
 int move_run(const struct config *config);
 
 #endif

@@ -3,7 +3,8 @@
  *
  * A pause is one namespace for which something waits.  It asks the store where the namespace is said to be,
  * again and again while that is sealed; follows where a store says that it has moved; and where a store has
- * it not, or an older one, asks the directory once more before it says so.
+ * it not, or an older one, asks the directory once more before it says so.  A store that is away is not
+ * waited for any more when the directory comes to name another one.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,13 +21,20 @@
 #define AWAY_MS 1000 /* so long the directory is waited for where a store is no help */
 #define MAX_HOPS 8	 /* from store to store without the directory */
 
+/* To a store; it is there until the answer comes. */
+struct question
+{
+	struct place_pause *pause; /* NULL: nobody wants the answer any more */
+	const struct place *place;
+};
+
 struct place_pause
 {
 	TAILQ_ENTRY(place_pause) link; /* of its worker's; not while it is done */
 	struct places *places;
 	struct wait_list waits;
 	struct event timer;
-	const struct place *asked; /* whose answer is awaited; NULL: none is */
+	struct question *question; /* whose answer is awaited; NULL: none is */
 	bool busy;				   /* in a function that must find it afterwards */
 	unsigned hops;
 	uint64_t answer;	/* of the directory that is waited for; 0: none is */
@@ -41,11 +49,19 @@ static void look(struct place_pause *pause);
 
 /* ---- its end ------------------------------------------------------------------------------- */
 
-/* Frees a pause for which nothing waits, unless an answer to it is to come. */
+static void forget_question(struct place_pause *pause)
+{
+	if (pause->question != NULL)
+		pause->question->pause = NULL;
+	pause->question = NULL;
+}
+
+/* Frees a pause for which nothing waits. */
 static void drop_if_empty(struct place_pause *pause)
 {
-	if (!TAILQ_EMPTY(&pause->waits) || pause->asked != NULL || pause->busy)
+	if (!TAILQ_EMPTY(&pause->waits) || pause->busy)
 		return;
+	forget_question(pause);
 	event_del(&pause->timer);
 	TAILQ_REMOVE(&pause->places->pauses, pause, link);
 	free(pause);
@@ -64,6 +80,7 @@ static void release(struct place_pause *pause, const struct error *error)
 	struct place_wait *wait;
 
 	TAILQ_REMOVE(&pause->places->pauses, pause, link);
+	forget_question(pause);
 	event_del(&pause->timer);
 	pause->busy = true;
 	while ((wait = TAILQ_FIRST(&pause->waits)) != NULL)
@@ -130,11 +147,11 @@ static void set_moved(struct error *error, const char *name, const struct db_pla
 	buf_free(&details);
 }
 
-static void set_older(struct place_pause *pause, const struct db_place *said)
+static void set_older(struct place_pause *pause, const struct place *place, const struct db_place *said)
 {
 	struct placement placement;
 	struct buf details = {0};
-	const char *cluster = places_name(pause->places, pause->asked);
+	const char *cluster = places_name(pause->places, place);
 
 	directory_find(pause->places->options.directory, pause->name, &placement);
 	error_set(&pause->error, ERROR_NAMESPACE_MOVED,
@@ -195,47 +212,63 @@ static void take_unavailable(struct place_pause *pause, const struct db_reply *r
 	release(pause, &error);
 }
 
-static void on_said(void *arg, struct db_reply *reply)
+static void take_said(struct place_pause *pause, const struct place *place, const struct db_place *said)
 {
-	struct place_pause *pause = arg;
-	const struct place *place = pause->asked;
-	struct db_place said;
-
-	if (TAILQ_EMPTY(&pause->waits))
-	{
-		pause->asked = NULL;
-		drop_if_empty(pause);
-		return;
-	}
-	if (reply->status != DB_OK)
-	{
-		pause->asked = NULL;
-		take_unavailable(pause, reply, place->db);
-		return;
-	}
-	said = db_place_of(reply);
-	switch (places_judge(pause->places, place, pause->name, &said))
+	switch (places_judge(pause->places, place, pause->name, said))
 	{
 		case PLACE_OPEN:
-			pause->asked = NULL;
 			open_up(pause);
 			return;
 		case PLACE_SEALED:
 			set_sealed(&pause->error, pause->name);
-			pause->asked = NULL;
 			look_later(pause);
 			return;
 		case PLACE_ELSEWHERE:
 			break;
 	}
-	if (!said.exists)
+	if (!said->exists)
 		error_set(&pause->error, ERROR_NAMESPACE_NOT_FOUND, "namespace %s not found", pause->name);
-	else if (said.state == DB_PLACE_MOVED)
-		set_moved(&pause->error, pause->name, &said);
+	else if (said->state == DB_PLACE_MOVED)
+		set_moved(&pause->error, pause->name, said);
 	else
-		set_older(pause, &said);
-	pause->asked = NULL;
-	follow(pause, place, &said);
+		set_older(pause, place, said);
+	follow(pause, place, said);
+}
+
+static void on_said(void *arg, struct db_reply *reply)
+{
+	struct question *question = arg;
+	struct place_pause *pause = question->pause;
+	const struct place *place = question->place;
+	struct db_place said;
+
+	free(question);
+	if (pause == NULL)
+		return;
+	pause->question = NULL;
+	if (reply->status != DB_OK)
+	{
+		take_unavailable(pause, reply, place->db);
+		return;
+	}
+	said = db_place_of(reply);
+	take_said(pause, place, &said);
+}
+
+/* False: out of memory, or the place is closed. */
+static bool ask_store(struct place_pause *pause, const struct place *place)
+{
+	struct question *question = malloc(sizeof(*question));
+
+	if (question == NULL)
+		return false;
+	*question = (struct question){pause, place};
+	pause->question = question;
+	if (db_place(place->db, pause->name, on_said, question))
+		return true;
+	pause->question = NULL;
+	free(question);
+	return false;
 }
 
 /* Asks the store where the namespace is said to be. */
@@ -249,11 +282,8 @@ static void look(struct place_pause *pause)
 		error_set(&pause->error, ERROR_BACKEND_UNAVAILABLE,
 				  "the directory does not say how the cluster of namespace %s is reached", pause->name);
 		ask_directory(pause);
-		return;
 	}
-	if (db_place(place->db, pause->name, on_said, pause))
-		pause->asked = place;
-	else
+	else if (!ask_store(pause, place))
 		look_later(pause);
 }
 
@@ -273,8 +303,10 @@ void pauses_look(struct places *places)
 
 	for (pause = TAILQ_FIRST(&places->pauses); pause != NULL; pause = TAILQ_NEXT(pause, link))
 	{
-		if (pause->asked == NULL)
-			event_add(&pause->timer, &at_once);
+		if (pause->question != NULL && places_of(places, pause->name) == pause->question->place)
+			continue;
+		forget_question(pause);
+		event_add(&pause->timer, &at_once);
 	}
 }
 

@@ -187,6 +187,23 @@ def test_a_directory_that_is_behind_is_not_believed_against_the_store(clusters, 
     assert client.write("s-1")["position"] == 2
 
 
+def test_what_a_store_said_counts_against_an_older_directory_and_an_older_store(clusters, make):
+    """Both are out of backups that have it at b, in between."""
+    name, client = make("a")
+    client.write("s-1")
+    a, b = clusters.connect("a"), clusters.connect("b")
+    ((hash, schema),) = sql(a, "SELECT token_hash, schema FROM millrace.namespaces WHERE name = %s", name)
+    sql(a, "SELECT millrace.seal_namespace(%s), millrace.set_namespace_state(%s, 'open', 3)", name, name)
+    time.sleep(1.1)  # tokens are believed for a second, and then the store is asked
+    assert client.write("s-1")["position"] == 1  # the directory has 1
+    sql(b, "SELECT millrace.create_namespace(%s, NULL, %s)", name, hash)
+    sql(b, "SELECT millrace.seal_namespace(%s), millrace.set_namespace_state(%s, 'open', 2)", name, name)
+    sql(clusters.directory, "SELECT millrace.direct_namespace(%s, 'b', 2, 'open')", name)
+    time.sleep(1.2)  # it was read
+    assert client.write("s-1")["position"] == 2
+    assert sql(b, f'SELECT count(*) FROM "{schema}".messages') == [(0,)]
+
+
 def test_a_store_from_before_the_directorys_epoch_is_refused(clusters, make):
     name, client = make("a")
     client.write("s-1")

@@ -43,6 +43,28 @@ def test_an_append_goes_on_when_the_seal_is_taken_back(clusters, make):
         assert written.result(20)["position"] == 1
 
 
+def test_an_append_that_waits_goes_on_elsewhere_though_the_old_cluster_is_away(clusters, served, make):
+    name, client = make("b")
+    client.write("s-1")
+    move = Move(clusters, name, "b", "a").seal().copy()
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(client.write, "s-1")
+        time.sleep(0.2)
+        clusters.b.stop("immediate")
+        try:
+            began = time.monotonic()
+            admin = served.admin()
+            wait_until(lambda: admin.request("GET", "/ready?cluster=b").status == 503, "the end of the old cluster")
+            move.direct().open()
+            assert written.result(40)["position"] == 1
+            assert time.monotonic() - began < 20
+        finally:
+            clusters.b.start()
+    move.source = clusters.connect("b")
+    move.leave()
+    assert again(client).write("s-1")["position"] == 2
+
+
 def test_reads_are_answered_while_it_is_sealed(clusters, make):
     name, client = make("a")
     client.write("s-1")
@@ -89,6 +111,40 @@ def test_what_was_stored_before_the_move_is_found_by_its_id_after_it(clusters, m
     Move(clusters, name, "a", "b").all()
     assert client.write("s-1", id=id) == first
     assert len(client.call("stream.get", "s-1")) == 1
+
+
+def test_an_append_in_doubt_whose_namespace_moves_meanwhile_is_stored_once(clusters, make):
+    """It is stored, and waits for a standby that there is not, when its cluster dies; then the namespace moves."""
+    name, client = make("b")
+    client.write("s-1")
+    move, aside = Move(clusters, name, "b", "a"), None
+    b = clusters.connect("b")
+    sql(b, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+    sql(b, "SELECT pg_reload_conf()")
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            wait_until(lambda: sql(b, "SHOW synchronous_standby_names") == [("*",)], "a synchronous standby")
+            written = pool.submit(client.write, "s-1")
+            wait_until(lambda: sql(b, "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"), "its wait")
+            clusters.b.stop("immediate")
+            assert not written.done()
+            aside = clusters.b.elsewhere().start()  # where the server does not find it
+            move.source = aside.connect()
+            sql(move.source, "ALTER SYSTEM RESET synchronous_standby_names")
+            sql(move.source, "SELECT pg_reload_conf()")
+            wait_until(lambda: sql(move.source, "SHOW synchronous_standby_names") == [("",)], "none any more")
+            assert sql(move.source, f'SELECT count(*) FROM "{move.schema}".messages') == [(2,)]
+            move.all()
+            aside.stop()
+            aside = None
+            clusters.b.start()
+            assert written.result(40)["position"] == 1
+    finally:
+        if aside:
+            aside.stop()
+            clusters.b.start()
+    assert sql(clusters.connect("a"), f'SELECT count(*) FROM "{move.schema}".messages') == [(2,)]
+    assert again(client).write("s-1")["position"] == 2
 
 
 def test_without_a_directory_a_client_is_told_where_it_went(clusters, make):

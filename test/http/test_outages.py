@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 import pytest
 
-from store import ZERO_TOKEN, sql, wait_until
+from store import ZERO_TOKEN, Cluster, sql, wait_until
 from write_load import MESSAGE, Load
 
 
@@ -239,3 +239,43 @@ def test_a_database_that_accepts_no_writes_for_longer_than_the_retry_window_stil
         assert client.call("stream.version", "s") is not None
         assert read_only == "off" or client.refused("stream.write", "s", MESSAGE).code == "BACKEND_UNAVAILABLE"
         assert time.monotonic() - began < 0.5, "it is not waited for again"
+
+
+def test_what_waits_for_a_synchronous_standby_that_is_not_there_does_not_pile_up(folder, start):
+    """Each session that waits is left, as to cancel it would show what it has committed; there is one a connection."""
+    cluster = Cluster(folder + "/pg").create().start()
+    server = start("--database", cluster.conninfo(), "--token", ZERO_TOKEN, "--answer-timeout", "1", "--retry-window",
+                   "2", "--workers", "1", "--admin-listen", "127.0.0.1:0", token=ZERO_TOKEN)
+    client, look = server.client(), cluster.connect()
+    client.write("s-0")
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    sql(look, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+    sql(look, "SELECT pg_reload_conf()")
+    wait_until(lambda: sql(look, "SHOW synchronous_standby_names") == [("*",)], "a synchronous standby")
+    refused = []
+
+    def write(number):
+        own = server.client()
+        while len(refused) < 24:
+            reply = own.post(["stream.write", f"s-{number}", MESSAGE])
+            assert reply.status == 503 and reply.json["error"]["code"] == "BACKEND_UNAVAILABLE", reply.body
+            refused.append(number)
+
+    with ThreadPoolExecutor(6) as pool:
+        writers = [pool.submit(write, number) for number in range(6)]
+        while not all(each.done() for each in writers):
+            assert len(client.call("stream.get", "s-0")) == 1
+            assert client.request("GET", "/health").status == 200
+            time.sleep(0.1)
+        for each in writers:
+            each.result()
+    ((count,),) = sql(look, waiting)
+    assert 1 <= count <= 2, "of the connection for appends, and of the one for those to locked streams"
+    wait_until(lambda: "waits for a synchronous standby, and there is none" in server.text, "the log's word of it")
+    assert server.admin().request("GET", "/ready?for=appends").status == 503
+    assert server.admin().request("GET", "/ready?for=reads").status == 200
+    sql(look, "ALTER SYSTEM RESET synchronous_standby_names")
+    sql(look, "SELECT pg_reload_conf()")
+    wait_until(lambda: sql(look, waiting) == [(0,)], "the end of all waits")
+    wait_until(lambda: client.post(["stream.write", "s-9", MESSAGE]).status == 200, "an append")
+    cluster.stop("immediate")

@@ -141,6 +141,24 @@ def test_the_end_of_catching_up_is_told_when_min_position_is_there(places, serve
     assert global_positions(before) == list(range(1, 7))
 
 
+def test_a_subscription_that_the_primary_let_in_begins_when_min_position_is_at_its_standby(places, serve, follow):
+    """Others follow at the standby already, so it reads there, too."""
+    standby = places.standbys[0]
+    server = serve(places)
+    client = server.client()
+    append(client, "account-1", 3)
+    first = follow(server, all="true", head="true")
+    first.read_until(lambda: b"event: head" in first.raw)
+    pause(standby)
+    append(client, "account-1", 3)
+    late = follow(server, all="true", head="true", minPosition=6)
+    with pytest.raises(AssertionError):
+        late.wait_for(1, seconds=1.5)
+    resume(standby)
+    late.read_until(lambda: b"event: head" in late.raw)
+    assert global_positions(bytes(late.raw).partition(b"event: head")[0]) == list(range(1, 7))
+
+
 def test_a_consumer_waits_at_the_primary(places, serve):
     server = serve(places)
     client = server.client()
@@ -251,3 +269,36 @@ def test_a_standby_that_is_promoted_takes_over(three, serve, follow):
         got = told(subscriber, 30)
         assert len(set(got)) == len(got) == 30 and got == sorted(got)
     wait_until(lambda: ready(server)["readsFrom"] == "primary", "reads from the new primary")
+
+
+@pytest.mark.parametrize("ahead", [False, True], ids=["as far", "ahead"])
+def test_a_standby_is_read_after_a_failover_only_when_it_follows_the_new_primary(three, serve, follow, ahead):
+    """One that has what the new primary has not got would give other messages at the positions of the new ones."""
+    first, second = three.standbys
+    server = serve(three, second, first, database=three.read_from(*three.clusters))
+    client = server.client()
+    append(client, "account-1", 5, {"primary": 1})
+    replayed(three.primary, first)
+    if ahead:
+        first.stop()
+        append(client, "account-1", 5, {"primary": 1})
+    replayed(three.primary, second)
+    three.primary.stop("immediate")
+    if ahead:
+        first.start()
+    sql(first.connect(), "SELECT pg_promote()")
+    append(client, "account-1", 10, {"primary": 2})  # which waits for the new primary
+    positions = [message[4] for message in client.call("category.get", "account")]
+    for minimum in (0, 7, positions[7], positions[-1]):
+        messages = client.call("category.get", "account", {"minPosition": minimum})
+        assert [message[5]["primary"] for message in messages] == 5 * [1] + 10 * [2], minimum
+    subscriber = follow(server, category="account", position=1)
+    assert told(subscriber, 15) == positions
+    assert ready(server)["readsFrom"] == "primary"
+    wait_until(lambda: "has not followed the last failover" in server.text, "the log's word of it")
+    if ahead:
+        return
+    sql(second.connect(), f"ALTER SYSTEM SET primary_conninfo = 'host={first.folder} user=tester'")
+    sql(second.connect(), "SELECT pg_reload_conf()")
+    reads_from(server, "standby")
+    assert len(client.call("category.get", "account", {"minPosition": positions[-1]})) == 15

@@ -12,6 +12,8 @@ from store import MILLRACE, Cluster, sql
 SETTINGS = ["wal_level=logical", "max_prepared_transactions=5", "max_replication_slots=10", "max_wal_senders=10",
             "wal_receiver_status_interval=1s"]
 ELSEWHERE, SEALED = "MR029", "MR028"
+# Also to be asked for anew: who was slower than the move finds nothing where it was.
+ASK_AGAIN = (SEALED, ELSEWHERE, "MR003")
 APPEND = 'SELECT "position", global_position FROM millrace.append(%s, \'T\', %s, id => %s, namespace => %s)'
 USERS = """
     SELECT id::text, "position", global_position
@@ -114,7 +116,7 @@ class User(threading.Thread):
                                                      f'{{"n": {len(self.stored)}}}', identifier, self.namespace)
                 break
             except psycopg2.Error as error:
-                if error.pgcode not in (SEALED, ELSEWHERE):
+                if error.pgcode not in ASK_AGAIN:
                     raise
                 self.connection = None
                 time.sleep(0.02)
@@ -153,7 +155,8 @@ class Use:
         return sum(len(user.stored) for user in self.users)
 
     def check(self):
-        assert [user.error for user in self.users if user.error] == []
+        errors = [str(user.error) for user in self.users if user.error]
+        assert errors == [], errors
         rows = sql(self.clusters.connect(self.clusters.where(self.namespace)),
                    USERS, self.namespace)
         assert sorted(rows) == sorted(row for user in self.users for row in user.stored)

@@ -26,7 +26,7 @@ import psycopg2
 
 sys.path[1:1] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from clusters import ELSEWHERE, SEALED, USERS, Clusters, User  # noqa: E402
+from clusters import ASK_AGAIN, USERS, Clusters, User  # noqa: E402
 from store import sql, temporary_folder, wait_until  # noqa: E402
 
 NAMESPACE = "large"
@@ -59,7 +59,7 @@ class Reader(threading.Thread):
             rows = sql(self.connection, "SELECT global_position FROM millrace.read_all(%s, namespace => %s)",
                        self.position, NAMESPACE)
         except psycopg2.Error as error:
-            if error.pgcode not in (SEALED, ELSEWHERE):
+            if error.pgcode not in ASK_AGAIN:
                 raise
             self.connection, rows = None, []
         self.seen += [row[0] for row in rows]

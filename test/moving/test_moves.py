@@ -1,5 +1,6 @@
 """`millrace move` takes a namespace to another cluster while it is in use, and may be killed anywhere."""
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -206,9 +207,117 @@ def test_what_is_not_there_and_what_is_in_the_way_is_told(clusters, namespace):
     clusters.moved(namespace, "--finish")
 
 
+def test_two_moves_of_a_namespace_are_not_made_at_once(clusters, namespace):
+    clusters.moved(namespace, "--to", "b", "--start")
+    writer = clusters.connect("a")
+    sql(writer, "BEGIN")
+    sql(writer, "SELECT millrace.append('p', 'T', '{}', namespace => %s)", namespace)
+    process = clusters.move(namespace, "--switch", wait=False)
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = %s::regclass"
+    watcher = clusters.connect("a")
+    wait_until(lambda: sql(watcher, waiting, f"millrace_{namespace}.messages")[0][0] > 0, "the sealing waits")
+    for step in ("--switch", "--reverse"):
+        done = clusters.move(namespace, step)
+        assert (done.returncode, done.complained) == (
+            1, f'millrace: another `millrace move` of "{namespace}" is running\n')
+    sql(writer, "COMMIT")
+    said, complained = process.communicate(timeout=60)
+    assert process.returncode == 0, complained
+    clusters.moved(namespace, "--finish")
+
+
+def refused(clusters, namespace, *arguments):
+    """Why a move is refused, which leaves nothing behind."""
+    done = clusters.move(namespace, "--to", "b", *arguments)
+    assert done.returncode == 1 and clusters.moves() == [] and clusters.left_over() == []
+    return done.complained
+
+
+def test_a_namespace_that_somebody_has_sealed_is_not_moved(clusters, namespace):
+    source = clusters.connect("a")
+    sql(source, "SELECT millrace.seal_namespace(%s)", namespace)
+    assert "is sealed: millrace.unseal_namespace() lets it be moved" in refused(clusters, namespace)
+    assert state(clusters, "a", namespace) == ("sealed", 1, None)
+    sql(source, "SELECT millrace.unseal_namespace(%s)", namespace)
+    clusters.moved(namespace, "--to", "b")
+
+
+def test_a_namespace_that_is_not_as_old_as_the_directory_says_is_not_moved(clusters, namespace):
+    """One of them is out of a backup."""
+    source, directory = clusters.connect("a"), clusters.directory()
+    sql(directory, "SELECT millrace.direct_namespace(%s, 'a', 5, 'open')", namespace)
+    assert "is of epoch 1, and 5 in the directory: one of them is older" in refused(clusters, namespace)
+    sql(source, "SELECT millrace.seal_namespace(%s), millrace.set_namespace_state(%s, 'moved', 6, 'b')", namespace,
+        namespace)
+    assert 'has moved to cluster "b": the directory is older' in refused(clusters, namespace)
+    assert state(clusters, "a", namespace) == ("moved", 6, "b")
+
+
+def test_two_names_of_one_database_are_no_two_clusters(clusters, namespace):
+    sql(clusters.connect("a"), "SELECT millrace.create_token('t', '{read}', repeat('0', 64), namespace => %s)",
+        namespace)
+    same = ("--target-database", clusters.clusters["a"].conninfo() + " options='-c work_mem=5MB'")
+    assert 'clusters "a" and "b" are the same database' in refused(clusters, namespace, *same)
+    assert state(clusters, "a", namespace) == ("open", 1, None)
+
+
+def test_a_connection_string_of_several_hosts_asks_for_the_one_that_takes_writes(clusters, namespace):
+    """PostgreSQL connects by it, too."""
+    several = f"host={clusters.clusters['a'].folder},{clusters.clusters['a'].folder} user=tester dbname=postgres"
+    for attrs in ("", " target_session_attrs=any", " target_session_attrs=prefer-standby"):
+        said = refused(clusters, namespace, "--source-database", several + attrs)
+        assert 'connection string of cluster "a" names several hosts' in said
+        assert "add target_session_attrs=read-write" in said
+    clusters.moved(namespace, "--to", "b", "--source-database", several + " target_session_attrs=read-write")
+
+
+def test_who_waits_for_a_copy_is_told_how_far_it_is_behind(clusters, namespace):
+    source, target = clusters.connect("a"), clusters.connect("b")
+    fill(source, namespace)
+    clusters.moved(namespace, "--to", "b", "--start")
+    ((subscription,),) = sql(target, "SELECT subname FROM pg_subscription")
+    sql(target, f"ALTER SUBSCRIPTION {subscription} DISABLE")
+    wait_until(
+        lambda: sql(target, "SELECT pid FROM pg_stat_subscription WHERE subname = %s", subscription) == [(None,)],
+        "the end of its worker")
+    sql(source, "SELECT millrace.append('late', 'T', '{}') FROM generate_series(1, 7)")
+    process = clusters.move(namespace, "--switch", wait=False)
+    line = process.stdout.readline()
+    assert re.match(r"waiting for the copy to catch up: it is \d+ \w+ of the log and 7 messages behind; ", line), line
+    sql(target, f"ALTER SUBSCRIPTION {subscription} ENABLE")
+    said, complained = process.communicate(timeout=60)
+    assert process.returncode == 0, complained
+    clusters.moved(namespace, "--finish")
+
+
+def test_who_waits_for_the_rows_of_a_copy_is_told_how_many_there_are(clusters, namespace):
+    """The new cluster is held up by a lock on one of its tables."""
+    source, target = clusters.connect("a"), clusters.connect("b")
+    fill(source, namespace)
+    assert clusters.killed(namespace, "--to", "b", "--start", at="noted")
+    sql(target, "BEGIN")
+    sql(target, f"LOCK TABLE millrace_{namespace}.messages IN SHARE MODE")
+    process = clusters.move(namespace, "--start", "--to", "b", wait=False)
+    line = process.stdout.readline()
+    assert re.match(r"copying: \d tables are not there yet, \d+ of their rows are$", line), line
+    sql(target, "COMMIT")
+    said, complained = process.communicate(timeout=60)
+    assert process.returncode == 0, complained
+    clusters.moved(namespace, "--reverse")
+
+
 def test_wrong_usage_is_told(clusters):
     for arguments in [("n", "--start", "--switch"), ("n",), ("n", "--start"), ("n", "m", "--to", "b")]:
         assert clusters.move(*arguments).returncode == 2
+    for flag in ("--directory", "--source-database", "--target-database"):
+        done = clusters.move("n", "--to", "b", flag, "nonsense")
+        assert done.returncode == 2 and f"{flag} is not a connection string or URI" in done.complained
+
+
+def test_a_database_without_a_directory_is_told(clusters):
+    done = clusters.move("n", "--to", "b", "--directory", clusters.clusters["b"].conninfo())
+    assert done.returncode == 1 and "has no directory of clusters" in done.complained
+    assert "create_directory()" in done.complained
 
 
 def test_a_prepared_transaction_lets_no_namespace_be_sealed(clusters, namespace):
