@@ -22,6 +22,7 @@ sys.dont_write_bytecode = True
 import allocations  # noqa: E402
 import consumers  # noqa: E402
 import growth  # noqa: E402
+import growth_to  # noqa: E402
 import http_load  # noqa: E402
 import http_reads  # noqa: E402
 import message_db  # noqa: E402
@@ -33,8 +34,9 @@ from measure import LOAD, PG_BIN, ROOT, unprivileged  # noqa: E402
 
 PARTS = {
     "load": http_load, "reads": http_reads, "memory": allocations, "append": sql_append, "message-db": message_db,
-    "wal": wal, "growth": growth, "consumers": consumers, "queries": queries
+    "wal": wal, "growth": growth, "growth-to": growth_to, "consumers": consumers, "queries": queries
 }
+LONG = ["growth-to"]  # measured by request only: growth with --to
 
 
 def output_of(*command):
@@ -90,8 +92,11 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true",
                         help="one short measurement of each, growth to 200,000 messages only")
-    parser.add_argument("--only", action="append", choices=PARTS, help="this part; may be given several times")
+    parser.add_argument("--only", action="append", choices=[part for part in PARTS if part not in LONG], help="this part; may be given several times")
     parser.add_argument("--report", action="store_true", help="measure nothing, write the report from results.json")
+    parser.add_argument("--to", type=int, metavar="MESSAGES",
+                        help="with --only growth: instead, the server on a store that grows to so many; 50 million take "
+                        "over an hour and 50 GB")
     parser.add_argument("--seconds", type=float, help="of one measurement (4; quick: 1)")
     parser.add_argument("--rounds", type=int, help="measurements that make a median (3; quick: 1)")
     parser.add_argument("--folder", type=Path, default=ROOT / "bench",
@@ -99,7 +104,18 @@ def arguments():
     options = parser.parse_args()
     options.seconds = options.seconds or (1 if options.quick else 4)
     options.rounds = options.rounds or (1 if options.quick else 3)
+    if options.to and options.only != ["growth"]:
+        parser.error("--to is of --only growth")
     return options
+
+
+def wanted(options):
+    """The names of the parts to measure."""
+    if options.report:
+        return []
+    if options.to:
+        return ["growth-to"]
+    return options.only or [name for name in PARTS if name not in LONG]
 
 
 def main():
@@ -109,7 +125,7 @@ def main():
         sys.exit(f"bench.py: {LOAD} is not built: make -C bench")
     stored = options.folder / "results.json"
     results = json.loads(stored.read_text()) if stored.exists() else {}
-    for name in [] if options.report else options.only or PARTS:
+    for name in wanted(options):
         results[name] = measure(name, options)
         results = {part: results[part] for part in PARTS if part in results}
         stored.write_text(json.dumps(results, indent=1) + "\n")

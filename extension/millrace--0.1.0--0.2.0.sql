@@ -302,7 +302,7 @@ BEGIN
             USING ERRCODE = 'duplicate_schema', HINT = 'If it holds the messages of this namespace, millrace.register_namespace() takes it.';
     END IF;
     EXECUTE format('CREATE SCHEMA %I', schema);
-    -- Message DB's table, column for column.
+    -- Message DB's table, column for column.  Two indexes only grow at their ends, so their pages are filled.
     EXECUTE format($table$
         CREATE TABLE %1$I.messages (
             global_position bigserial NOT NULL,
@@ -313,11 +313,12 @@ BEGIN
             data jsonb,
             metadata jsonb,
             id uuid NOT NULL DEFAULT gen_random_uuid(),
-            CONSTRAINT messages_pkey PRIMARY KEY (global_position)
+            CONSTRAINT messages_pkey PRIMARY KEY (global_position) WITH (fillfactor = 100)
         ) USING heap;
         CREATE UNIQUE INDEX messages_id ON %1$I.messages (id);
         CREATE UNIQUE INDEX messages_stream ON %1$I.messages (stream_name, position);
-        CREATE INDEX messages_category ON %1$I.messages (millrace.category(stream_name), global_position);
+        CREATE INDEX messages_category ON %1$I.messages (millrace.category(stream_name), global_position)
+            WITH (fillfactor = 100);
     $table$, schema);
     PERFORM millrace.create_floors(schema);
     FOR statement IN SELECT millrace.statistics_statements(schema) LOOP
@@ -374,7 +375,7 @@ BEGIN
                    WHERE i.indrelid = to_regclass(format('%I.messages', schema)) AND i.indisvalid
                        AND pg_get_indexdef(i.indexrelid, 1, false) = 'millrace.category(stream_name)'
                        AND pg_get_indexdef(i.indexrelid, 2, false) = 'global_position') THEN
-        EXECUTE format('CREATE INDEX %s ON %I.messages (millrace.category(stream_name), global_position)',
+        EXECUTE format('CREATE INDEX %s ON %I.messages (millrace.category(stream_name), global_position) WITH (fillfactor = 100)',
                        CASE WHEN to_regclass(format('%I.messages_category', schema)) IS NULL THEN 'messages_category' ELSE '' END, schema);
     END IF;
     PERFORM millrace.last_activity(schema); -- raises what is wrong with the table, if anything
@@ -2930,3 +2931,19 @@ DELETE FROM pg_catalog.pg_shdepend
                 AND objid IN (SELECT oid FROM pg_catalog.pg_proc WHERE pronamespace = 'millrace'::pg_catalog.regnamespace)
             OR classid = 'pg_catalog.pg_class'::pg_catalog.regclass
                 AND objid IN ('millrace.namespaces'::pg_catalog.regclass, 'millrace.tokens'::pg_catalog.regclass));
+
+-- ---- namespaces that are there ------------------------------------------------------------------------
+
+-- From here on their pages are filled, as those of a new namespace are.
+DO $$
+DECLARE
+    which regclass;
+BEGIN
+    FOR which IN SELECT c.oid FROM millrace.namespaces n JOIN pg_catalog.pg_namespace s ON s.nspname = n.schema
+            JOIN pg_catalog.pg_class c ON c.relnamespace = s.oid AND c.relkind = 'i' AND c.reloptions IS NULL
+            JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
+            JOIN pg_catalog.pg_class m ON m.oid = i.indrelid AND m.relname = 'messages'
+        WHERE n.schema <> 'message_store' AND c.relname IN ('messages_pkey', 'messages_category') AND millrace.is_messages(m.oid) LOOP
+        EXECUTE pg_catalog.format('ALTER INDEX %s SET (fillfactor = 100)', which);
+    END LOOP;
+END $$;

@@ -164,7 +164,7 @@ BEGIN
             USING ERRCODE = 'duplicate_schema', HINT = 'If it holds the messages of this namespace, millrace.register_namespace() takes it.';
     END IF;
     EXECUTE format('CREATE SCHEMA %I', schema);
-    -- Message DB's table, column for column.
+    -- Message DB's table, column for column.  Two indexes only grow at their ends, so their pages are filled.
     EXECUTE format($table$
         CREATE TABLE %1$I.messages (
             global_position bigserial NOT NULL,
@@ -175,11 +175,12 @@ BEGIN
             data jsonb,
             metadata jsonb,
             id uuid NOT NULL DEFAULT gen_random_uuid(),
-            CONSTRAINT messages_pkey PRIMARY KEY (global_position)
+            CONSTRAINT messages_pkey PRIMARY KEY (global_position) WITH (fillfactor = 100)
         ) USING heap;
         CREATE UNIQUE INDEX messages_id ON %1$I.messages (id);
         CREATE UNIQUE INDEX messages_stream ON %1$I.messages (stream_name, position);
-        CREATE INDEX messages_category ON %1$I.messages (millrace.category(stream_name), global_position);
+        CREATE INDEX messages_category ON %1$I.messages (millrace.category(stream_name), global_position)
+            WITH (fillfactor = 100);
     $table$, schema);
     PERFORM millrace.create_floors(schema);
     FOR statement IN SELECT millrace.statistics_statements(schema) LOOP
@@ -360,7 +361,7 @@ BEGIN
                    WHERE i.indrelid = to_regclass(format('%I.messages', schema)) AND i.indisvalid
                        AND pg_get_indexdef(i.indexrelid, 1, false) = 'millrace.category(stream_name)'
                        AND pg_get_indexdef(i.indexrelid, 2, false) = 'global_position') THEN
-        EXECUTE format('CREATE INDEX %s ON %I.messages (millrace.category(stream_name), global_position)',
+        EXECUTE format('CREATE INDEX %s ON %I.messages (millrace.category(stream_name), global_position) WITH (fillfactor = 100)',
                        CASE WHEN to_regclass(format('%I.messages_category', schema)) IS NULL THEN 'messages_category' ELSE '' END, schema);
     END IF;
     PERFORM millrace.last_activity(schema); -- raises what is wrong with the table, if anything
