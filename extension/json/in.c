@@ -16,6 +16,7 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/numeric.h"
 
 #include "json/bytes.h"
 #include "json/in.h"
@@ -30,6 +31,9 @@
 #define BLOCK_NODES 256
 /* Digits that any int8 has room for. */
 #define MAX_INT8_DIGITS 18
+/* Bytes of a number, and digits of its exponent, with which numeric_in() surely refuses none for its size. */
+#define MAX_NUMBER 1000
+#define MAX_EXPONENT_DIGITS 4
 
 typedef struct Reader
 {
@@ -151,27 +155,48 @@ SkipDigits(Reader *reader)
 	return reader->next > from;
 }
 
-/* The rest of a number, behind its integer; false for what JSON does not know. */
+/*
+ * The rest of a number, behind its integer; false for what JSON does not know, and for exponents that may be
+ * too large: what follows may say first that it is no number at all.
+ */
 static bool
 SkipFractionAndExponent(Reader *reader)
 {
+	const char *exponent;
+
 	if (Take(reader, '.') && !SkipDigits(reader))
 		return false;
 	if (!Take(reader, 'e') && !Take(reader, 'E'))
 		return true;
 	if (!Take(reader, '-'))
 		(void)Take(reader, '+');
-	return SkipDigits(reader);
+	exponent = reader->next;
+	return SkipDigits(reader) && reader->next - exponent <= MAX_EXPONENT_DIGITS;
 }
 
-static Datum
-SmallInteger(const char *digits, const char *end, bool negative)
+/*
+ * A number of few digits and without an exponent, from its digits on, which are right; NULL: it is none.  As
+ * numeric_in() has it, with all digits of its fraction.
+ */
+static Numeric
+SmallNumber(const char *digits, const char *end, bool negative)
 {
+	const char *point = memchr(digits, '.', (size_t)(end - digits));
 	int64 value = 0;
 
-	for (; digits < end; digits++)
-		value = value * 10 + (*digits - '0');
-	return DirectFunctionCall1(int8_numeric, Int64GetDatum(negative ? -value : value));
+	if (end - digits - (point ? 1 : 0) > MAX_INT8_DIGITS)
+		return NULL;
+	for (const char *next = digits; next < end; next++)
+	{
+		if (next == point)
+			continue;
+		if (*next < '0' || *next > '9')
+			return NULL;
+		value = value * 10 + (*next - '0');
+	}
+	if (negative)
+		value = -value;
+	return point ? int64_div_fast_to_numeric(value, (int)(end - point - 1)) : int64_to_numeric(value);
 }
 
 static bool
@@ -180,20 +205,17 @@ ReadNumber(Reader *reader, Slice *numeric)
 	const char *from = reader->next;
 	bool negative = Take(reader, '-');
 	const char *digits = reader->next;
-	const char *end;
-	Datum number;
+	Numeric number;
 
-	if (!SkipDigits(reader) || (*digits == '0' && reader->next > digits + 1))
+	if (!SkipDigits(reader) || (*digits == '0' && reader->next > digits + 1) ||
+		!SkipFractionAndExponent(reader) || reader->next - from > MAX_NUMBER)
 		return false;
-	end = reader->next;
-	if (!SkipFractionAndExponent(reader))
-		return false;
-	if (reader->next == end && end - digits <= MAX_INT8_DIGITS)
-		number = SmallInteger(digits, end, negative);
-	else
-		number = DirectFunctionCall3(numeric_in, CStringGetDatum(pnstrdup(from, reader->next - from)),
-									 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
-	*numeric = (Slice){DatumGetPointer(number), (int)VARSIZE_ANY(DatumGetPointer(number))};
+	number = SmallNumber(digits, reader->next, negative);
+	if (!number)
+		number = DatumGetNumeric(DirectFunctionCall3(numeric_in,
+													 CStringGetDatum(pnstrdup(from, reader->next - from)),
+													 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	*numeric = (Slice){(const char *)number, (int)VARSIZE_ANY(number)};
 	return true;
 }
 

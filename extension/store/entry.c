@@ -266,7 +266,7 @@ InsertionOpenIndexes(Insertion *insertion)
 
 /* ---- phases 2 and 3: inserting ------------------------------------------------------------------------- */
 
-/* Where an entry may belong.  Of several indexes of streams, that is known of the one that gave the version. */
+/* Where an entry may belong: known in that index of streams only from which versions are read. */
 static BlockNumber
 GuessOf(const Store *store, const Leaf *leaf, const NewRow *row)
 {

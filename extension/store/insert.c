@@ -52,6 +52,21 @@
 
 /* ---- phase 1 ------------------------------------------------------------------------------------------- */
 
+/*
+ * Makes slots for a chunk.  They have a descriptor that nobody counts the uses of, so there is nothing to be
+ * given back but memory.
+ */
+static void
+MakeSlots(Insertion *insertion)
+{
+	TupleDesc columns = CreateTupleDescCopy(RelationGetDescr(insertion->store->heap));
+	int nslots = Min(insertion->nrows, INSERT_CHUNK);
+
+	insertion->slots = palloc(sizeof(TupleTableSlot *) * nslots);
+	for (int i = 0; i < nslots; i++)
+		insertion->slots[i] = MakeSingleTupleTableSlot(columns, &TTSOpsHeapTuple);
+}
+
 static void
 BeginInsertion(Insertion *insertion)
 {
@@ -69,13 +84,7 @@ BeginInsertion(Insertion *insertion)
 	}
 	(void)GetCurrentTransactionId();
 	if (insertion->nrows > 1)
-	{
-		int nslots = Min(insertion->nrows, INSERT_CHUNK);
-
-		insertion->slots = palloc(sizeof(TupleTableSlot *) * nslots);
-		for (int i = 0; i < nslots; i++)
-			insertion->slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(store->heap), &TTSOpsHeapTuple);
-	}
+		MakeSlots(insertion);
 }
 
 /* ---- phase 2 ------------------------------------------------------------------------------------------- */
@@ -180,8 +189,6 @@ EndInsertion(Insertion *insertion)
 		toast_close_indexes(insertion->toast_indexes, insertion->ntoast_indexes, NoLock);
 		table_close(insertion->toast, NoLock);
 	}
-	for (int i = 0; insertion->slots && i < Min(insertion->nrows, INSERT_CHUNK); i++)
-		ExecDropSingleTupleTableSlot(insertion->slots[i]);
 }
 
 static void

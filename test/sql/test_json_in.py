@@ -21,10 +21,12 @@ STRINGS = [
 NUMBERS = [
     "0", "-0", "1", "-1", "42", "999999999999999999", "-999999999999999999", "1000000000000000000",
     "9223372036854775808", "1" * 40, "0.0", "-0.0", "1.50", "1e3", "1E+3", "1e-3", "-2.5e10", "1e300", "0e0",
-    "123456789.123456789"
+    "123456789.123456789", "0.1", "-1234.56", "-0.00", "10000.0001", "0.00010000", "99999999999999999.9",
+    "0.00000000000000001", "0.000000000000000001", "999999999999999999.9", "100000000000000.000", "12345.678e2"
 ]
 BAD_NUMBERS = [
-    "01", "-", "+1", "1.", ".5", "1e", "1e+", "0x1", "NaN", "Infinity", "-Infinity", "1_000", "--1", "1e999999999", "00"
+    "01", "-", "+1", "1.", ".5", "1e", "1e+", "0x1", "NaN", "Infinity", "-Infinity", "1_000", "--1", "1e999999999",
+    "00", "1e999999999x", "1e-999999", "1e999999;"
 ]
 BAD_DOCUMENTS = [
     "", " ", "[]", "1", '"s"', "null", "{", "}", '{"a"}', "{}x", "{} {}", '{"a":1,}', '{"a":[1,]}', "{,}", '{"a":[,]}',
@@ -70,6 +72,13 @@ END $$;
 """
 
 
+def number(dice):
+    if dice.random() < 0.5:
+        return dice.choice(NUMBERS)
+    digits = f"{dice.randrange(10 ** dice.randrange(1, 12))}.{dice.randrange(10 ** 9):09}"
+    return dice.choice(["", "-"]) + digits[:len(digits) - dice.randrange(9)]
+
+
 def string(dice):
     return json.dumps(dice.choice(STRINGS), ensure_ascii=dice.random() < 0.2)
 
@@ -96,7 +105,7 @@ def value(dice, depth=1):
     if kind < 2 and depth < 8:
         return container(dice, depth, "[]", lambda dice, depth: value(dice, depth + 1)) if kind else container(
             dice, depth, "{}", member)
-    return dice.choice([string(dice), dice.choice(NUMBERS), "true", "false", "null"])
+    return dice.choice([string(dice), number(dice), "true", "false", "null"])
 
 
 def document(dice):
