@@ -24,6 +24,11 @@ BEGIN
     END CASE;
 END $$;
 SELECT count(millrace.append('j-' || n % 7, 'T', jsonb_build_object('v', pg_temp.value(n, 0)), jsonb_build_object('m', pg_temp.value(-n, 2)))) FROM generate_series(1, 1500) n;
+-- Numbers of many scales and weights; strings of many lengths, with what is escaped at each of their places.
+SELECT count(millrace.append('n-1', 'T', jsonb_build_object('n', sign * (digits || 'e' || exponent)::numeric), jsonb_build_object('of', digits)))
+FROM unnest('{0, 0.0, 1, 10, 9, 9999, 10000, 12345, 120003, 99999999, 100000001, 1.50, 1.5000000, 0.0001}'::text[]) digits, unnest('{1, -1}'::int[]) sign, generate_series(-80, 80, 3) exponent;
+SELECT count(millrace.append('n-2', 'T', jsonb_build_object('s', (SELECT jsonb_agg(overlay(repeat('a', length) placing escaped from place)) FROM generate_series(1, length) place, unnest(ARRAY['a', '"', E'\x1f', 'é']) escaped)), '{}'))
+FROM generate_series(1, 50) length;
 CREATE TEMP TABLE told AS SELECT (m ->> 4)::bigint AS global_position, m FROM millrace.json_read_category('json', '', 1, -1, NULL, NULL, NULL, NULL, 1000000000), LATERAL json_array_elements(('[' || body || ']')::json) m;
 SELECT count(*) AS messages, count(*) FILTER (WHERE (m -> 5)::text IS DISTINCT FROM data::text OR (m -> 6)::text IS DISTINCT FROM metadata::text
     OR m ->> 0 <> id::text OR m ->> 1 <> stream_name OR m ->> 2 <> type OR (m ->> 3)::bigint <> position
@@ -37,5 +42,11 @@ WITH RECURSIVE page AS (
     UNION ALL SELECT p.*, number + 1 FROM page, LATERAL millrace.json_read_category('json', 'j', page.next_position, -1, NULL, NULL, NULL, NULL, 100000) p WHERE page.next_position IS NOT NULL)
 SELECT max(number) > 3 AS many, sum(count) AS messages, md5('[' || string_agg(body, ',' ORDER BY number) || ']') =
     (SELECT md5('[' || body || ']') FROM millrace.json_read_category('json', 'j', 1, -1, NULL, NULL, NULL, NULL, 1000000000)) AS same FROM page;
+-- Times: one after the other of a second or not, and those that have no text.
+SELECT count(*) AS times, count(*) FILTER (WHERE millrace.json_time(time) IS DISTINCT FROM
+    to_char(time AT TIME ZONE 'utc', 'YYYY-MM-DD"T"HH24:MI:SS') || rtrim(rtrim(to_char(time AT TIME ZONE 'utc', '.US'), '0'), '.') || 'Z') AS different
+FROM generate_series(1, 3) n, unnest(ARRAY['2026-11-29 23:59:59.999999+00', '2026-11-29 23:59:59+00', '2026-11-30 00:00:00.1+00', '1999-12-31 23:59:59.5+00', '2000-01-01 00:00:00+00',
+    '1999-12-31 23:59:59.000001+00', '1970-01-01 00:00:00.123450+00', '0001-01-01 00:00:00+00', '9999-12-31 23:59:59.999+00']::timestamptz[]) time;
+SELECT millrace.json_time(time) FROM unnest(ARRAY['10000-01-01 00:00:00+00', 'infinity', '294276-12-31 23:59:59.999999+00', '-infinity', '0001-12-31 00:00:00+00 BC', '0002-12-31 23:59:59.5+00 BC', '4714-11-24 00:00:00+00 BC']::timestamptz[]) time;
 RESET millrace.namespace;
 SELECT millrace.drop_namespace('json');

@@ -23,13 +23,19 @@ IsPlainByte(char c)
 
 /* Says whether one of eight bytes needs an escape. */
 static inline bool
+NeedsEscape(uint64 word)
+{
+	return (((word - EVERY_BYTE(0x20)) & ~word & EVERY_BYTE(0x80)) | HAS_ZERO_BYTE(word ^ EVERY_BYTE('"')) |
+			HAS_ZERO_BYTE(word ^ EVERY_BYTE('\\'))) != 0;
+}
+
+static inline bool
 WordNeedsEscape(const char *bytes)
 {
 	uint64 word;
 
 	memcpy(&word, bytes, sizeof(word));
-	return (((word - EVERY_BYTE(0x20)) & ~word & EVERY_BYTE(0x80)) | HAS_ZERO_BYTE(word ^ EVERY_BYTE('"')) |
-			HAS_ZERO_BYTE(word ^ EVERY_BYTE('\\'))) != 0;
+	return NeedsEscape(word);
 }
 
 #ifdef __SSE2__

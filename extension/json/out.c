@@ -63,7 +63,45 @@ AppendBytes(StringInfo out, const char *bytes, size_t len)
 	out->len += (int)len;
 }
 
+static inline void
+AppendChar(StringInfo out, char c)
+{
+	Reserve(out, 1);
+	out->data[out->len++] = c;
+}
+
 /* ---- strings ---------------------------------------------------------------------------------------- */
+
+/*
+ * Copies a short string at once, if it has no byte that needs an escape: its first and its last half, which
+ * may overlap.
+ */
+static inline bool
+CopyShort(char *to, const char *from, size_t len)
+{
+	uint32 halves[2];
+	uint64 words[2];
+
+	if (len >= sizeof(uint64) && len <= 2 * sizeof(uint64))
+	{
+		memcpy(&words[0], from, sizeof(uint64));
+		memcpy(&words[1], from + len - sizeof(uint64), sizeof(uint64));
+		if (NeedsEscape(words[0]) || NeedsEscape(words[1]))
+			return false;
+		memcpy(to, &words[0], sizeof(uint64));
+		memcpy(to + len - sizeof(uint64), &words[1], sizeof(uint64));
+		return true;
+	}
+	if (len < sizeof(uint32) || len > sizeof(uint64))
+		return false;
+	memcpy(&halves[0], from, sizeof(uint32));
+	memcpy(&halves[1], from + len - sizeof(uint32), sizeof(uint32));
+	if (NeedsEscape(halves[0] | (uint64)halves[1] << 32))
+		return false;
+	memcpy(to, &halves[0], sizeof(uint32));
+	memcpy(to + len - sizeof(uint32), &halves[1], sizeof(uint32));
+	return true;
+}
 
 /* Copies bytes up to the first that needs an escape; returns how many.  `to` has room for all. */
 static inline size_t
@@ -71,16 +109,20 @@ CopyPlain(char *to, const char *from, size_t len)
 {
 	size_t done = 0;
 
+	if (CopyShort(to, from, len))
+		return len;
 #ifdef __SSE2__
-	while (len - done >= sizeof(__m128i))
+	/* The last sixteen are looked at whole, with some of those before them. */
+	while (len >= sizeof(__m128i) && done < len)
 	{
-		__m128i vector = _mm_loadu_si128((const __m128i *)(from + done));
+		size_t at = Min(done, len - sizeof(__m128i));
+		__m128i vector = _mm_loadu_si128((const __m128i *)(from + at));
 		uint32 special = SpecialBytes(vector);
 
-		_mm_storeu_si128((__m128i *)(to + done), vector);
+		_mm_storeu_si128((__m128i *)(to + at), vector);
 		if (special != 0)
-			return done + pg_rightmost_one_pos32(special);
-		done += sizeof(__m128i);
+			return at + pg_rightmost_one_pos32(special);
+		done = at + sizeof(__m128i);
 	}
 #endif
 	while (len - done >= sizeof(uint64) && !WordNeedsEscape(from + done))
@@ -102,9 +144,9 @@ AppendEscaped(StringInfo out, unsigned char c)
 	static const char letters[] = "btnvfr"; /* 8 to 13; \v is not JSON's */
 
 	if (c == '"' || c == '\\')
-		appendStringInfo(out, "\\%c", c);
+		AppendBytes(out, (const char[]){'\\', (char)c}, 2);
 	else if (c >= '\b' && c <= '\r' && c != '\v')
-		appendStringInfo(out, "\\%c", letters[c - '\b']);
+		AppendBytes(out, (const char[]){'\\', letters[c - '\b']}, 2);
 	else
 		appendStringInfo(out, "\\u%04x", c);
 }
@@ -121,20 +163,88 @@ JsonAppendString(StringInfo out, Slice string)
 	{
 		size_t plain;
 
-		Reserve(out, left);
+		Reserve(out, left + 1);
 		plain = CopyPlain(out->data + out->len, bytes, left);
 		out->len += (int)plain;
-		if (plain == left)
+		if (likely(plain == left))
 			break;
 		AppendEscaped(out, (unsigned char)bytes[plain]);
 		bytes += plain + 1;
 		left -= plain + 1;
 	}
-	AppendBytes(out, "\"", 1);
+	out->data[out->len++] = '"';
 	out->data[out->len] = '\0';
 }
 
 /* ---- jsonb ------------------------------------------------------------------------------------------- */
+
+/*
+ * The head of a number that is stored short, as most are: sign, scale and weight in a word, before groups of
+ * four digits.  Numbers have been on disk so since 9.1.
+ */
+#define IS_NOT_SHORT 0x4000
+#define IS_SHORT 0x8000
+#define SHORT_NEGATIVE 0x2000
+#define SHORT_SCALE(head) (((head) >> 7) & 0x3F)
+#define SHORT_WEIGHT(head) (((head)&0x3F) - ((head)&0x40))
+#define GROUP 4
+
+/* Writes the digits of a group of the number, which may be none of those that are stored. */
+static inline void
+PutGroup(char *place, const int16 *groups, int count, int at)
+{
+	int group = at >= 0 && at < count ? groups[at] : 0;
+
+	place[0] = (char)('0' + group / 1000);
+	place[1] = (char)('0' + group / 100 % 10);
+	place[2] = (char)('0' + group / 10 % 10);
+	place[3] = (char)('0' + group % 10);
+}
+
+/* Appends a number of a word and so many groups, as numeric_out() does. */
+static void
+AppendShortNumber(StringInfo out, uint16 head, const int16 *groups, int count)
+{
+	int scale = SHORT_SCALE(head);
+	int weight = SHORT_WEIGHT(head);
+	char *place;
+
+	Reserve(out, (size_t)(1 + GROUP * (Max(weight, 0) + 1) + 1 + scale + GROUP));
+	place = out->data + out->len;
+	if (head & SHORT_NEGATIVE)
+		*place++ = '-';
+	place += pg_ultoa_n(weight >= 0 && count > 0 ? (uint32)groups[0] : 0, place);
+	for (int at = 1; at <= weight; at++, place += GROUP)
+		PutGroup(place, groups, count, at);
+	if (scale > 0)
+	{
+		*place++ = '.';
+		for (int digits = 0, at = weight + 1; digits < scale; digits += GROUP, at++)
+			PutGroup(place + digits, groups, count, at);
+		place += scale;
+	}
+	out->len = (int)(place - out->data);
+}
+
+static void
+AppendNumber(StringInfo out, char *number)
+{
+	const uint16 *words = (const uint16 *)(number + VARHDRSZ);
+
+	if (VARATT_IS_4B_U(number) && (words[0] & (IS_SHORT | IS_NOT_SHORT)) == IS_SHORT)
+		AppendShortNumber(out, words[0], (const int16 *)words + 1,
+						  (int)((VARSIZE(number) - VARHDRSZ) / sizeof(int16)) - 1);
+	else
+		appendStringInfoString(out,
+							   DatumGetCString(DirectFunctionCall1(numeric_out, PointerGetDatum(number))));
+}
+
+/* getJsonbLength(), for one that knows where the child begins. */
+static inline uint32
+ChildLength(JEntry entry, uint32 offset)
+{
+	return JBE_HAS_OFF(entry) ? JBE_OFFLENFLD(entry) - offset : JBE_OFFLENFLD(entry);
+}
 
 /* Appends one child of a container; offset is where its data begins. */
 static void
@@ -143,8 +253,7 @@ AppendChild(StringInfo out, JEntry entry, char *data, uint32 offset, uint32 len)
 	if (JBE_ISSTRING(entry))
 		JsonAppendString(out, (Slice){data + offset, (int)len});
 	else if (JBE_ISNUMERIC(entry))
-		appendStringInfoString(
-			out, DatumGetCString(DirectFunctionCall1(numeric_out, PointerGetDatum(data + INTALIGN(offset)))));
+		AppendNumber(out, data + INTALIGN(offset));
 	else if (JBE_ISBOOL_TRUE(entry))
 		AppendBytes(out, "true", 4);
 	else if (JBE_ISBOOL_FALSE(entry))
@@ -169,7 +278,7 @@ AppendArray(StringInfo out, JsonbContainer *array)
 	{
 		if (i > 0)
 			AppendBytes(out, ", ", 2);
-		AppendChild(out, array->children[i], data, offset, getJsonbLength(array, i));
+		AppendChild(out, array->children[i], data, offset, ChildLength(array->children[i], offset));
 		JBE_ADVANCE_OFFSET(offset, array->children[i]);
 	}
 	if (!scalar)
@@ -187,13 +296,16 @@ AppendObject(StringInfo out, JsonbContainer *object)
 	AppendBytes(out, "{", 1);
 	for (int i = 0; i < count; i++)
 	{
+		JEntry key = object->children[i];
+		JEntry value = object->children[count + i];
+
 		if (i > 0)
 			AppendBytes(out, ", ", 2);
-		JsonAppendString(out, (Slice){data + key_offset, (int)getJsonbLength(object, i)});
+		JsonAppendString(out, (Slice){data + key_offset, (int)ChildLength(key, key_offset)});
 		AppendBytes(out, ": ", 2);
-		AppendChild(out, object->children[count + i], data, value_offset, getJsonbLength(object, count + i));
-		JBE_ADVANCE_OFFSET(key_offset, object->children[i]);
-		JBE_ADVANCE_OFFSET(value_offset, object->children[count + i]);
+		AppendChild(out, value, data, value_offset, ChildLength(value, value_offset));
+		JBE_ADVANCE_OFFSET(key_offset, key);
+		JBE_ADVANCE_OFFSET(value_offset, value);
 	}
 	AppendBytes(out, "}", 1);
 }
@@ -224,7 +336,7 @@ JsonAppendJsonb(StringInfo out, Jsonb *value)
 void
 JsonAppendInt64(StringInfo out, int64 value)
 {
-	enlargeStringInfo(out, 24);
+	Reserve(out, MAXINT8LEN + 1);
 	out->len += pg_lltoa(value, out->data + out->len);
 }
 
@@ -264,12 +376,15 @@ UuidToText(const pg_uuid_t *id, char *text_form)
 void
 JsonAppendUuid(StringInfo out, const pg_uuid_t *id)
 {
-	char text_form[UUID_TEXT_LEN];
+	char *place;
 
-	UuidToText(id, text_form);
-	appendStringInfoCharMacro(out, '"');
-	appendBinaryStringInfo(out, text_form, sizeof(text_form));
-	appendStringInfoCharMacro(out, '"');
+	Reserve(out, UUID_TEXT_LEN + 2);
+	place = out->data + out->len;
+	place[0] = '"';
+	UuidToText(id, place + 1);
+	place[UUID_TEXT_LEN + 1] = '"';
+	out->len += UUID_TEXT_LEN + 2;
+	out->data[out->len] = '\0';
 }
 
 /* Writes a number with leading zeros. */
@@ -284,21 +399,25 @@ PutDigits(char *place, int value, int digits)
 	return place + digits;
 }
 
-void
-JsonAppendTime(StringInfo out, Timestamp time)
+/* The text of a second, up to its fraction. */
+typedef struct SecondText
+{
+	int64 second; /* since 2000-01-01 */
+	int len;	  /* 0: it has none */
+	char text_form[24];
+} SecondText;
+
+static void
+FormatSecond(SecondText *found, int64 second)
 {
 	struct pg_tm tm;
 	fsec_t microseconds;
-	char text_form[40];
-	char *end = text_form;
+	char *end = found->text_form;
 
-	if (TIMESTAMP_NOT_FINITE(time) || timestamp2tm(time, NULL, &tm, &microseconds, NULL, NULL) != 0 ||
-		tm.tm_year < 0)
-	{
-		appendStringInfoString(out, "null");
+	found->second = second;
+	found->len = 0;
+	if (timestamp2tm(second * USECS_PER_SEC, NULL, &tm, &microseconds, NULL, NULL) != 0 || tm.tm_year < 0)
 		return;
-	}
-	*end++ = '"';
 	end = PutDigits(end, tm.tm_year, tm.tm_year > 9999 ? 6 : 4);
 	*end++ = '-';
 	end = PutDigits(end, tm.tm_mon, 2);
@@ -310,16 +429,46 @@ JsonAppendTime(StringInfo out, Timestamp time)
 	end = PutDigits(end, tm.tm_min, 2);
 	*end++ = ':';
 	end = PutDigits(end, tm.tm_sec, 2);
+	found->len = (int)(end - found->text_form);
+}
+
+/* Messages that are neighbours are often of the same second, so its text is kept. */
+void
+JsonAppendTime(StringInfo out, Timestamp time)
+{
+	static SecondText last = {.second = PG_INT64_MIN};
+	int64 second = time / USECS_PER_SEC;
+	int microseconds = (int)(time % USECS_PER_SEC);
+	char *end;
+
+	if (microseconds < 0)
+	{
+		second--;
+		microseconds += USECS_PER_SEC;
+	}
+	if (!TIMESTAMP_NOT_FINITE(time) && last.second != second)
+		FormatSecond(&last, second);
+	if (TIMESTAMP_NOT_FINITE(time) || last.len == 0)
+	{
+		appendStringInfoString(out, "null");
+		return;
+	}
+	Reserve(out, sizeof(last.text_form) + 10);
+	end = out->data + out->len;
+	*end++ = '"';
+	memcpy(end, last.text_form, sizeof(last.text_form));
+	end += last.len;
 	if (microseconds != 0)
 	{
 		*end++ = '.';
-		end = PutDigits(end, (int)microseconds, 6);
+		end = PutDigits(end, microseconds, 6);
 		while (end[-1] == '0')
 			end--;
 	}
 	*end++ = 'Z';
 	*end++ = '"';
-	appendBinaryStringInfo(out, text_form, (int)(end - text_form));
+	*end = '\0';
+	out->len = (int)(end - out->data);
 }
 
 /* ---- messages ------------------------------------------------------------------------------------------ */
@@ -327,24 +476,24 @@ JsonAppendTime(StringInfo out, Timestamp time)
 void
 JsonAppendMessage(StringInfo out, const Message *message, bool with_stream)
 {
-	appendStringInfoCharMacro(out, '[');
+	AppendChar(out, '[');
 	JsonAppendUuid(out, message->id);
-	appendStringInfoCharMacro(out, ',');
+	AppendChar(out, ',');
 	if (with_stream)
 	{
 		JsonAppendString(out, message->stream);
-		appendStringInfoCharMacro(out, ',');
+		AppendChar(out, ',');
 	}
 	JsonAppendString(out, message->type);
-	appendStringInfoCharMacro(out, ',');
+	AppendChar(out, ',');
 	JsonAppendInt64(out, message->position);
-	appendStringInfoCharMacro(out, ',');
+	AppendChar(out, ',');
 	JsonAppendInt64(out, message->global_position);
-	appendStringInfoCharMacro(out, ',');
+	AppendChar(out, ',');
 	JsonAppendJsonb(out, message->data);
-	appendStringInfoCharMacro(out, ',');
+	AppendChar(out, ',');
 	JsonAppendJsonb(out, message->metadata);
-	appendStringInfoCharMacro(out, ',');
+	AppendChar(out, ',');
 	JsonAppendTime(out, message->time);
 	appendStringInfoCharMacro(out, ']');
 }

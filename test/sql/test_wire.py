@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from store import Cluster, sql, temporary_folder
+from store import Cluster, sql, temporary_folder, wait_until
 
 READ = "SELECT * FROM message_store.get_category_messages('w', 1, -1)"
 LIMITED = READ + " LIMIT 1000000"  # the plan is more than the node, so Postgres sends the rows
@@ -229,3 +229,21 @@ def test_only_all_columns_of_a_page_in_their_order_go_the_short_way(connection):
     assert turned == b"".join([
         struct.pack("!HI", 2, len(after)), after,
         struct.pack("!I", len(count)), count])
+
+
+@pytest.mark.parametrize("command", [READ, f"SELECT body, count, next_position FROM millrace.{PAGES[-1]}"],
+                         ids=["rows", "a page"])
+@pytest.mark.parametrize("ends", ["client", "server"])
+def test_a_session_whose_client_does_not_read_can_be_ended(server, command, ends):
+    """By the client, which goes, or on the server, while it waits for room in the socket."""
+    connection, watching = Connection(server, "postgres"), server.connect()
+    connection.simple("SET application_name = 'deaf'")
+    waiting = "SELECT pid FROM pg_stat_activity WHERE application_name = 'deaf'"
+    connection.socket.sendall(connection.message(b"Q", command.encode() + b"\0"))
+    wait_until(lambda: sql(watching, waiting + " AND wait_event = 'ClientWrite'"), "a full socket")
+    if ends == "client":
+        connection.stream.close()
+        connection.close()
+    else:
+        sql(watching, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'deaf'")
+    wait_until(lambda: not sql(watching, waiting), "the end of the session")
