@@ -181,6 +181,25 @@ def test_a_strict_subscription_to_a_stream(client, server, administrator, name):
     again.close()
 
 
+@pytest.mark.parametrize("source", [{"category": "a"}, {"all": "true"}, {"stream": "a-1"}])
+def test_a_strict_subscription_that_has_caught_up_is_told_of_what_came_and_went(client, server, name, source):
+    """A message that nobody could read: appended and removed in one transaction."""
+    fill(client, "a-1", "b-1")
+    strict = Subscriber(server, token=client.token, strict="true", head="true", **source)
+    strict.read_until(lambda: b"event: head" in strict.raw)
+    before = global_positions(strict.raw)
+    connection = server.postgres()
+    connection.autocommit = False
+    sql(connection, "SELECT set_config('millrace.namespace', %s, true)", name)
+    sql(connection, "SELECT millrace.append('a-1', 'T', '{}'), millrace.truncate_stream('a-1', 2)")
+    connection.commit()
+    connection.close()
+    fill(client, "a-1")
+    strict.ends()
+    assert [told["removedTo"] for told in removed_events(strict.raw)] == [1 if "stream" in source else 3]
+    assert global_positions(strict.raw) == before
+
+
 @pytest.mark.parametrize("parameters", [{"strict": "yes"}, {"removalsSeen": "-1"}, {"removalsSeen": "x"}])
 def test_parameters_of_strict_subscriptions_that_are_wrong(client, parameters):
     query = "&".join(f"{key}={value}" for key, value in parameters.items())

@@ -1,9 +1,12 @@
-"""Several servers that sweep one database: beside each other, stopped and killed in the middle, with a standby."""
+"""Several servers that sweep one database: beside each other, stopped and killed in the middle, with a standby.  And
+how long one rests between its steps, by a clock of the test's own."""
+import os
 import shutil
 import signal
 
 import pytest
 
+from clock import Clock
 from store import ZERO_TOKEN, Cluster, Server, sql, temporary_folder, wait_until
 
 OPTIONS = ("--token", ZERO_TOKEN, "--sweep-interval", "1")
@@ -130,3 +133,56 @@ def test_a_server_with_a_standby_sweeps_the_primary_and_goes_on_after_a_failover
 def write(server, n):
     reply = server.client().post(["stream.write", f"a-{n}", {"type": "T", "data": {}}, {"expectedVersion": 7}])
     return reply.json["position"] if reply.status == 200 else None
+
+
+class Gate:
+    """A server whose clock stands, and which makes a step of a sweep only as long as a test lets it."""
+
+    def __init__(self, server, clock):
+        self.server, self.clock = server, clock
+        self.lock, self.watch = server.postgres(), server.postgres()
+        server.client().call("stream.append", "a-1", [{"type": "T", "data": {}}] * 1000)
+        sql(self.lock, "CREATE FUNCTION public.gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                       "PERFORM pg_advisory_xact_lock(7); RETURN NULL; END $$; CREATE TRIGGER gate BEFORE DELETE ON "
+                       "millrace_default.messages FOR EACH STATEMENT EXECUTE FUNCTION public.gate()")
+        sql(self.lock, "SELECT pg_advisory_lock(7)")
+        clock.stop()
+        server.client().call("ns.setRetention", "default", "a", {"maxAgeMs": 1})
+
+    def advance(self, ms):
+        self.clock.set(3, self.clock.get(3) + ms * 1000000)
+
+    def in_step(self):
+        """The requests make the server look at its clock."""
+        for _ in range(3):
+            assert self.server.client().request("GET", "/health").status == 200
+        return sql(self.watch, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 7 AND "
+                               "NOT granted") == [(1,)]
+
+    def begin_step(self, after_ms):
+        self.advance(after_ms)
+        wait_until(self.in_step, "the next step")
+
+    def end_step(self, took_ms):
+        before = counted(self.server)
+        self.advance(took_ms)
+        sql(self.lock, "SELECT pg_advisory_unlock(7)")
+        wait_until(lambda: counted(self.server) > before, "the end of the step")
+        sql(self.lock, "SELECT pg_advisory_lock(7)")
+
+
+@pytest.mark.skipif("ASAN_OPTIONS" in os.environ, reason="the sanitizer's library must be the first that is loaded")
+def test_a_sweep_without_an_end_rests_less_in_time(start, folder):
+    """20 times as long as a step takes; half of that every ten minutes, but twice as long at least."""
+    clock = Clock(folder)
+    gate = Gate(start("--test-mode", "--workers", "1", "--admin-listen", "127.0.0.1:0", variables=clock.variables),
+                clock)
+    gate.begin_step(61000)
+    gate.end_step(100)
+    for times in (20, 10, 5, 2, 2):
+        gate.advance(100 * times - 5)
+        assert not gate.in_step(), times
+        gate.begin_step(10)
+        gate.end_step(100)
+        gate.begin_step(600000)
+        gate.end_step(100)

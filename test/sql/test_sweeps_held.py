@@ -38,6 +38,7 @@ def test_a_strict_reader_of_a_category(connection, namespace):
     assert told["removedTo"] == 6
     assert removed_to(connection, category="b", position=1) is None
     assert removed_to(connection, position=3) == told
+    assert removed_to(connection, category="a", position=6) == told
     assert removed_to(connection, category="a", position=7) is None
     assert removed_to(connection, category="a", position=3, removals_seen=told["removalsSeen"]) is None
     make_old(connection, namespace, 10, "global_position = 10")
