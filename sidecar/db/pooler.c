@@ -75,7 +75,7 @@ static bool compare(struct session *one, struct session *other, bool *pooled, st
 
 bool pooler_look(struct session *session, const char *conninfo, bool *pooled, struct buf *error)
 {
-	struct session other = {.stopping = session->stopping};
+	struct session other = {.stopping = session->stopping, .any_server = session->any_server};
 	bool good;
 
 	*pooled = false;

@@ -75,9 +75,9 @@ struct parameters
 	const char *keywords[10], *values[10];
 };
 
-static struct parameters parameters_of(const char *conninfo, const struct db_hosts *hosts)
+static struct parameters parameters_of(const char *conninfo, const struct db_hosts *hosts, bool any_server)
 {
-	const char *session = db_names_several_hosts(conninfo) ? "read-write" : "any";
+	const char *session = !any_server && db_names_several_hosts(conninfo) ? "read-write" : "any";
 
 	return (struct parameters){
 		{"fallback_application_name", "target_session_attrs", "dbname", "client_encoding", "host", "hostaddr",
@@ -113,7 +113,7 @@ static void tell_waiting(struct session *session, struct buf *why, size_t from)
 /* One attempt, with which `session` is open or *error says why it is not; true: another one may do better. */
 static bool attempt(struct session *session, const char *conninfo, struct db_hosts *hosts, struct buf *error)
 {
-	struct parameters parameters = parameters_of(conninfo, hosts);
+	struct parameters parameters = parameters_of(conninfo, hosts, session->any_server);
 	PGconn *pg = PQconnectStartParams(parameters.keywords, parameters.values, 1);
 	enum attempt how = connect_by_steps(pg, session->stopping);
 	bool again = false;

@@ -18,7 +18,8 @@ struct session
 {
 	struct pg_conn *pg; /* NULL: it is not open */
 	bool (*stopping)(void);
-	bool quiet; /* that it waits for the server is not logged */
+	bool quiet;		 /* that it waits for the server is not logged */
+	bool any_server; /* of several hosts: else it is the one that takes writes */
 	bool again; /* another one may do better: the server takes no writes, or hung up on a second session */
 	bool told;	/* what is waited for */
 	unsigned refusals; /* attempts in a row that failed though the server answers */

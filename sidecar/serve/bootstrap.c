@@ -244,6 +244,37 @@ static bool look_for_pooler(struct session *session, struct bootstrap *bootstrap
 	return true;
 }
 
+/*
+ * Before standbys none will do that lends sessions: what one session has seen another server may not have
+ * yet.  Standbys that are away now are not looked at.
+ */
+static bool check_standbys(const struct config *config, bool (*stopping)(void), struct buf *error)
+{
+	struct session session = {.stopping = stopping, .quiet = true, .any_server = true};
+	bool pooled = false, good;
+
+	if (config->read_database == NULL)
+		return true;
+	good = session_open(&session, config->read_database, 0, error) &&
+		   pooler_look(&session, config->read_database, &pooled, error);
+	if (!good && session_is_lost(&session))
+	{
+		buf_clear(error);
+		good = true;
+	}
+	else if (good && pooled)
+	{
+		buf_add_str(error,
+					"it leads to a pooler that lends sessions for single transactions, which may belong to "
+					"different standbys: use pool_mode = session");
+		good = false;
+	}
+	session_close(&session);
+	if (!good)
+		buf_add_str(error, " (--read-database)");
+	return good;
+}
+
 /* All in one transaction: a start that is cut short leaves nothing. */
 static bool prepare(struct session *session, struct bootstrap *bootstrap, const struct config *config,
 					bool own, struct buf *error)
@@ -267,7 +298,7 @@ bool bootstrap_run(struct bootstrap *bootstrap, const struct config *config, con
 		*bootstrap = (struct bootstrap){0};
 		done = check_server(&session, bootstrap, error) &&
 			   look_for_pooler(&session, bootstrap, conninfo, own, error) &&
-			   prepare(&session, bootstrap, config, own, error);
+			   check_standbys(config, stopping, error) && prepare(&session, bootstrap, config, own, error);
 		/* A token that was made may have been stored: then another attempt would not know it. */
 		lost = (session_is_lost(&session) || session.again) && bootstrap->token[0] == '\0' &&
 			   clock_ms() < until && !stopping();

@@ -279,6 +279,21 @@ def test_a_cluster_that_is_away_takes_only_its_own_namespaces(clusters, served, 
     assert 'millrace_cluster_ready{cluster="b"}' in metrics and "millrace_directory_reachable 1" in metrics
 
 
+def test_a_cluster_that_the_directory_says_is_elsewhere_now_is_found_there(clusters, make):
+    _, client = make("b")
+    client.write("s-1")
+    clusters.b.stop("immediate")
+    aside = clusters.b.elsewhere().start()
+    try:
+        sql(clusters.directory, "SELECT millrace.add_cluster('b', %s)", aside.conninfo())
+        assert client.write("s-1")["position"] == 1
+    finally:
+        aside.stop()
+        clusters.b.start()
+        sql(clusters.directory, "SELECT millrace.add_cluster('b', %s)", clusters.b.conninfo())
+    assert client.write("s-1")["position"] == 2
+
+
 def test_a_server_starts_while_its_own_cluster_is_away(clusters, make):
     here, there = make("a"), make("b")
     here[1].write("s-1")

@@ -99,6 +99,25 @@ def test_one_that_is_told_not_to_keep_them_is_refused_too(pool, program):
 
 
 @pytest.mark.parametrize("program", FORGETS + KEEPS or NONE)
+def test_none_that_lends_sessions_is_before_standbys(cluster, pool, program):
+    server = Server("--database", cluster.conninfo(), "--read-database", pool(program), "--token", ZERO_TOKEN,
+                    wait=False)
+    try:
+        assert server.wait(60) == 1
+        assert "lends sessions for single transactions" in server.text
+        assert "pool_mode = session" in server.text and "(--read-database)" in server.text
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize("program", FORGETS + KEEPS or NONE)
+def test_a_session_each_may_be_before_standbys(cluster, pool, program, start):
+    server = start("--database", cluster.conninfo(), "--read-database", pool(program, "session"), "--token", ZERO_TOKEN,
+                   token=ZERO_TOKEN)
+    assert server.client().write("s-" + new_id())["position"] == 0
+
+
+@pytest.mark.parametrize("program", FORGETS + KEEPS or NONE)
 def test_a_session_each_is_as_none(pool, program, start):
     server = start("--database", pool(program, "session"), "--token", ZERO_TOKEN, token=ZERO_TOKEN)
     assert server.client().write("s-" + new_id())["position"] == 0
