@@ -92,11 +92,12 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true",
                         help="one short measurement of each, growth to 200,000 messages only")
-    parser.add_argument("--only", action="append", choices=[part for part in PARTS if part not in LONG], help="this part; may be given several times")
+    parser.add_argument("--only", action="append", choices=[part for part in PARTS if part not in LONG],
+                        help="this part; may be given several times")
     parser.add_argument("--report", action="store_true", help="measure nothing, write the report from results.json")
     parser.add_argument("--to", type=int, metavar="MESSAGES",
-                        help="with --only growth: instead, the server on a store that grows to so many; 50 million take "
-                        "over an hour and 50 GB")
+                        help="with --only growth: instead, the server on a store that grows to so many; "
+                        "50 million take over an hour and 50 GB")
     parser.add_argument("--seconds", type=float, help="of one measurement (4; quick: 1)")
     parser.add_argument("--rounds", type=int, help="measurements that make a median (3; quick: 1)")
     parser.add_argument("--folder", type=Path, default=ROOT / "bench",

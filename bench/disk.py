@@ -25,12 +25,14 @@ STREAMS = {
     MANY: "'account-' || uuid_in(md5((:client_id + 10 * floor(random() * {many} / 10)::int)::text)::cstring)"
 }
 POSITION_OF = "(:first + s) % {pool}"
-OURS = "SELECT count(millrace.append({stream}, type, data)) FROM generate_series(0, 99) s JOIN pool ON n = " + POSITION_OF
+OURS = ("SELECT count(millrace.append({stream}, type, data)) FROM generate_series(0, 99) s "
+        "JOIN pool ON n = " + POSITION_OF)
 THEIRS = ("SELECT count(message_store.write_message(gen_random_uuid()::varchar, {stream}, type, data)) "
           "FROM generate_series(0, 99) s JOIN pool ON n = " + POSITION_OF)
 SIZES = """SELECT pg_table_size(messages),
         (SELECT sum(pg_relation_size(indexrelid)) FROM pg_index WHERE indrelid = messages)::bigint,
-        (SELECT json_object_agg(indexrelid::regclass, pg_relation_size(indexrelid)) FROM pg_index WHERE indrelid = messages)
+        (SELECT json_object_agg(indexrelid::regclass, pg_relation_size(indexrelid))
+            FROM pg_index WHERE indrelid = messages)
     FROM (SELECT '{table}'::regclass AS messages) t"""
 
 

@@ -61,7 +61,7 @@ static bool move_to(struct wire *wire, size_t cap)
 		block = block_new(cap);
 	if (block == NULL)
 		return false;
-	if (used > 0)
+	if (old != NULL && used > 0)
 		memmove(block->bytes, old->bytes + wire->start, used);
 	if (block != old)
 		wire_block_release(old);

@@ -24,7 +24,7 @@
 
 #define STEP_MS 5
 #define LEAST_ROWS 50
-#define MOST_ROWS 200
+#define MOST_ROWS 250
 #define REST 20		 /* times the step's own, */
 #define LEAST_REST 2 /* where there is no end to what is due: it is halved each time HURRY_MS pass */
 #define HURRY_MS 600000

@@ -1,5 +1,5 @@
 """rpc.discover and /openrpc.json: the document is OpenRPC, and says what the table of methods, the server and
-README.md say.
+README.md say.  Over 500 lines, as all of it is one document, and calls made of it.
 """
 import copy
 import json
@@ -387,10 +387,12 @@ def test_no_refusal_speaks_of_the_arguments_of_sql(document, methods, ask):
     for name, method in methods.items():
         for base, argument, schema, value, path, inner in calls(document, method) if name not in UNCALLED else []:
             for each in ODD:
+                if name == "consumer.next" and not path:
+                    continue
                 params = {**base, argument: put(document, schema, value, path, each)}
-                if name == "consumer.next" and argument == "options" and path[:1] != ("waitMs",) and path:
+                if name == "consumer.next" and argument == "options" and path[:1] != ("waitMs",):
                     params[argument] = {**params[argument], "waitMs": 0}
-                error = rpc2(ask, name, params).get("error", {}) if name != "consumer.next" or path else {}
+                error = rpc2(ask, name, params).get("error", {})
                 if OF_SQL.search(error.get("message", "")):
                     told.setdefault(error["message"][:200], (name, argument, path, each))
         rpc2(ask, "ns.setLimits", ["default"])
