@@ -1,5 +1,7 @@
 """rpc.discover and /openrpc.json: the document is OpenRPC, and says what the table of methods, the server and
-README.md say.  Over 500 lines, as all of it is one document, and calls made of it.
+README.md say.
+
+Over 500 lines: all of it is about one document, and calls that are made of it.
 """
 import copy
 import json
