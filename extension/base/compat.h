@@ -211,4 +211,10 @@ CompatFindSetting(const char *setting)
 #define CompatAbandonPages() ((void)0)
 #endif
 
+/*
+ * nbtree's pages, and its record of an entry for which a leaf has room, are the same from 15 to 19; of a
+ * later version that has to be looked at first (store/ordered.c).
+ */
+#define CompatKnowsBtree() (PG_VERSION_NUM < 200000)
+
 #endif
