@@ -16,6 +16,7 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/numeric.h"
 
 #include "json/bytes.h"
 #include "json/in.h"
@@ -151,12 +152,10 @@ SkipDigits(Reader *reader)
 	return reader->next > from;
 }
 
-/* The rest of a number, behind its integer; false for what JSON does not know. */
+/* False for what JSON does not know. */
 static bool
-SkipFractionAndExponent(Reader *reader)
+SkipExponent(Reader *reader)
 {
-	if (Take(reader, '.') && !SkipDigits(reader))
-		return false;
 	if (!Take(reader, 'e') && !Take(reader, 'E'))
 		return true;
 	if (!Take(reader, '-'))
@@ -164,14 +163,17 @@ SkipFractionAndExponent(Reader *reader)
 	return SkipDigits(reader);
 }
 
-static Datum
-SmallInteger(const char *digits, const char *end, bool negative)
+/* A number of few digits, in the form that numeric_in() gives it. */
+static Numeric
+SmallNumber(const char *digits, const char *end, int scale, bool negative)
 {
 	int64 value = 0;
 
 	for (; digits < end; digits++)
-		value = value * 10 + (*digits - '0');
-	return DirectFunctionCall1(int8_numeric, Int64GetDatum(negative ? -value : value));
+		if (*digits != '.')
+			value = value * 10 + (*digits - '0');
+	value = negative ? -value : value;
+	return scale == 0 ? int64_to_numeric(value) : int64_div_fast_to_numeric(value, scale);
 }
 
 static bool
@@ -180,20 +182,24 @@ ReadNumber(Reader *reader, Slice *numeric)
 	const char *from = reader->next;
 	bool negative = Take(reader, '-');
 	const char *digits = reader->next;
-	const char *end;
-	Datum number;
+	const char *point, *end;
+	Numeric number;
 
 	if (!SkipDigits(reader) || (*digits == '0' && reader->next > digits + 1))
 		return false;
+	point = reader->next;
+	if (Take(reader, '.') && !SkipDigits(reader))
+		return false;
 	end = reader->next;
-	if (!SkipFractionAndExponent(reader))
+	if (!SkipExponent(reader))
 		return false;
 	if (reader->next == end && end - digits <= MAX_INT8_DIGITS)
-		number = SmallInteger(digits, end, negative);
+		number = SmallNumber(digits, end, end > point ? (int)(end - point) - 1 : 0, negative);
 	else
-		number = DirectFunctionCall3(numeric_in, CStringGetDatum(pnstrdup(from, reader->next - from)),
-									 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
-	*numeric = (Slice){DatumGetPointer(number), (int)VARSIZE_ANY(DatumGetPointer(number))};
+		number = DatumGetNumeric(DirectFunctionCall3(numeric_in,
+													 CStringGetDatum(pnstrdup(from, reader->next - from)),
+													 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	*numeric = (Slice){(char *)number, (int)VARSIZE_ANY(number)};
 	return true;
 }
 
