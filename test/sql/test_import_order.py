@@ -117,3 +117,22 @@ def test_a_table_in_another_collation_is_filled_as_well(connection, namespace, s
     for first in range(0, 2000, 500):
         assert bring(connection, namespace, rows[first:first + 500])[1] is None
     check_trees(connection, schema)
+
+
+@pytest.mark.parametrize("fault, sqlstate", [({"time": 2**63 - 1}, "MR014"), ({"global_position": 5}, "MR013")])
+def test_batches_before_the_one_that_is_refused_are_stored(connection, namespace, schema, fault, sqlstate):
+    rows = [{"id": uuid.UUID(int=n), "stream": "s", "position": n, "global_position": n} for n in range(1, 2501)]
+    rows[2100].update(fault)
+    assert bring(connection, namespace, [tuple(row.values()) for row in rows]) == (2000, 2100, sqlstate)
+    assert sql(connection, f"SELECT count(*), max(global_position) FROM {schema}.messages") == [(2000, 2000)]
+
+
+def test_a_fault_that_is_found_later_and_lies_before_is_the_one(connection, namespace, schema):
+    rows = [[uuid.UUID(int=n), "s", n, n, 0] for n in range(1, 2501)]
+    rows[2100][4] = 2**63 - 1
+    rows[1500][0] = rows[3][0]
+    assert bring(connection, namespace, rows) == (1000, 1500, "MR013")
+    rows[400][0] = rows[3][0]
+    sql(connection, f"TRUNCATE {schema}.messages")
+    assert bring(connection, namespace, rows) == (0, 400, "MR013")
+    assert sql(connection, f"SELECT count(*) FROM {schema}.messages") == [(0,)]
