@@ -217,6 +217,12 @@
 #define IMPORT_VERSION 1
 #define IMPORT_VERSION_MARKS 2
 
+/*
+ * So many records of a frame, and then the next ones, are a batch: it is stored whole or not at all.  Where a
+ * record is refused, the batches before its own are stored.
+ */
+#define IMPORT_BATCH_RECORDS 1000
+
 #define IMPORT_MESSAGE 0
 #define IMPORT_FLOOR 1
 #define IMPORT_LAST 2

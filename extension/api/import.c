@@ -8,6 +8,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "api/api.h"
@@ -27,6 +28,9 @@ extern Datum millrace_import_batch(PG_FUNCTION_ARGS);
 
 /* The least that one takes with the byte before it: the last position. */
 #define MARK_LEAST (1 + sizeof(int64))
+
+/* What a batch of common messages takes, so that it is asked for once. */
+#define BATCH_MEMORY (2 * 1024 * 1024)
 
 /*
  * The largest position, and global position, that can be brought along: behind it there must be room for what
@@ -58,18 +62,34 @@ ReadRecord(FrameReader *reader, NewRow *row)
 	return NULL;
 }
 
-static Datum
-ImportResult(FunctionCallInfo fcinfo, int64 imported, int failed, int sqlerrcode, const char *message,
-			 int64 last)
+/* What became of some records: all are stored, or none and one is at fault. */
+typedef struct ImportOutcome
 {
-	Datum values[5];
-	bool isnull[5] = {false, failed < 0, failed < 0, failed < 0, failed >= 0};
+	int64 imported; /* messages */
+	int64 last;		/* the highest of their global positions */
+	int failed;		/* the record; -1: none */
+	int sqlerrcode;
+	char *message;
+} ImportOutcome;
 
-	values[0] = Int64GetDatum(imported);
-	values[1] = Int32GetDatum(failed);
-	values[2] = CStringGetTextDatum(unpack_sql_state(sqlerrcode));
-	values[3] = CStringGetTextDatum(message ? message : "");
-	values[4] = Int64GetDatum(last);
+static ImportOutcome
+Refused(int record, int sqlerrcode, char *message)
+{
+	return (ImportOutcome){.failed = record, .sqlerrcode = sqlerrcode, .message = message};
+}
+
+static Datum
+ImportResult(FunctionCallInfo fcinfo, const ImportOutcome *outcome)
+{
+	bool refused = outcome->failed >= 0;
+	Datum values[5];
+	bool isnull[5] = {false, !refused, !refused, !refused, refused};
+
+	values[0] = Int64GetDatum(outcome->imported);
+	values[1] = Int32GetDatum(outcome->failed);
+	values[2] = CStringGetTextDatum(unpack_sql_state(outcome->sqlerrcode));
+	values[3] = CStringGetTextDatum(outcome->message ? outcome->message : "");
+	values[4] = Int64GetDatum(outcome->last);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(ResultRowType(fcinfo)), values, isnull));
 }
 
@@ -159,42 +179,84 @@ CheckRedacted(Store *store, const NewRow *rows, int nrows)
 			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, RelationGetRelationName(store->heap));
 }
 
-/* import_batch(namespace, batch) -> (imported, failed_record, sqlstate, message, last_global_position) */
+/* Imports the next n records of a frame, of which the first is number `first`. */
+static ImportOutcome
+ImportBatch(Store *store, FrameReader *reader, int first, int n)
+{
+	ImportRecords records = {0};
+	ImportOutcome outcome = {.failed = -1};
+	ImportVerdict verdict = {.failed = -1};
+
+	records.rows = palloc0(sizeof(NewRow) * n);
+	records.row_numbers = palloc(sizeof(int) * n);
+	records.floors = palloc(sizeof(FloorOfKey) * n);
+	for (int i = first; i < first + n; i++)
+	{
+		char *problem = ReadAny(reader, &records, i);
+
+		if (problem)
+			return Refused(i, ERRCODE_MILLRACE_POSITION_OUT_OF_RANGE, problem);
+	}
+	CheckRedacted(store, records.rows, records.nrows);
+	if (records.nrows > 0)
+		verdict = ImportRows(store, records.rows, records.nrows);
+	if (verdict.failed >= 0)
+		return Refused(records.row_numbers[verdict.failed], ERRCODE_MILLRACE_POSITION_EXISTS,
+					   verdict.message);
+	ImportMarks(store, &records);
+	outcome.imported = records.nrows;
+	for (int i = 0; i < records.nrows; i++)
+		outcome.last = Max(outcome.last, records.rows[i].global_position);
+	return outcome;
+}
+
+/*
+ * Imports a frame batch by batch, up to one that is refused.  A batch's memory is the next one's, so that it
+ * stays in the processor's cache.
+ */
+static ImportOutcome
+ImportFrame(Store *store, FrameReader *reader, int nrecords)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "batch of an import", BATCH_MEMORY,
+												  ALLOCSET_DEFAULT_INITSIZE, ALLOCSET_DEFAULT_MAXSIZE);
+	MemoryContext callers = MemoryContextSwitchTo(context);
+	ImportOutcome all = {.failed = -1};
+
+	for (int done = 0; done < nrecords; done += IMPORT_BATCH_RECORDS)
+	{
+		ImportOutcome outcome = ImportBatch(store, reader, done, Min(nrecords - done, IMPORT_BATCH_RECORDS));
+
+		outcome.imported += all.imported;
+		outcome.last = Max(outcome.last, all.last);
+		all = outcome;
+		if (all.failed >= 0)
+			break;
+		MemoryContextReset(context);
+	}
+	MemoryContextSwitchTo(callers);
+	return all;
+}
+
+/*
+ * import_batch(namespace, batch) -> (imported, failed_record, sqlstate, message, last_global_position)
+ *
+ * Where a record is at fault the batches before its own are stored.
+ */
 Datum
 millrace_import_batch(PG_FUNCTION_ARGS)
 {
-	ImportRecords records = {0};
-	ImportVerdict verdict = {.failed = -1};
+	ImportOutcome outcome;
 	FrameReader reader;
 	int nrecords;
 	Store *store;
-	int64 last = 0;
 
 	CheckNotNull(PG_ARGISNULL(1), "batch");
 	reader = FrameOpen(PG_GETARG_BYTEA_PP(1), IMPORT_VERSION_MARKS);
 	nrecords = FrameCount(&reader, reader.version == IMPORT_VERSION ? RECORD_LEAST : MARK_LEAST);
-	records.rows = palloc0(sizeof(NewRow) * nrecords);
-	records.row_numbers = palloc(sizeof(int) * nrecords);
-	records.floors = palloc(sizeof(FloorOfKey) * nrecords);
-	for (int i = 0; i < nrecords; i++)
-	{
-		char *problem = ReadAny(&reader, &records, i);
-
-		if (problem)
-			return ImportResult(fcinfo, 0, i, ERRCODE_MILLRACE_POSITION_OUT_OF_RANGE, problem, 0);
-	}
-	FrameClose(&reader);
-	for (int i = 0; i < records.nrows; i++)
-		last = Max(last, records.rows[i].global_position);
 	store = StoreOpen(ArgNamespace(fcinfo, 0), STORE_APPEND);
-	CheckRedacted(store, records.rows, records.nrows);
-	if (records.nrows > 0)
-		verdict = ImportRows(store, records.rows, records.nrows);
-	if (verdict.failed < 0)
-		ImportMarks(store, &records);
+	outcome = ImportFrame(store, &reader, nrecords);
 	StoreClose(store);
-	if (verdict.failed >= 0)
-		return ImportResult(fcinfo, 0, records.row_numbers[verdict.failed], ERRCODE_MILLRACE_POSITION_EXISTS,
-							verdict.message, 0);
-	return ImportResult(fcinfo, records.nrows, -1, 0, NULL, last);
+	if (outcome.failed < 0)
+		FrameClose(&reader);
+	return ImportResult(fcinfo, &outcome);
 }

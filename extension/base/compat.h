@@ -213,7 +213,7 @@ CompatFindSetting(const char *setting)
 
 /*
  * nbtree's pages and its record of an entry that a leaf has room for are the same from 13 to 19; of a later
- * version that has to be looked at first (store/leaf.c).
+ * version that has to be looked at first (store/leaf.c, store/ordered.c).
  */
 #define CompatKnowsLeaves() (PG_VERSION_NUM < 200000)
 

@@ -270,7 +270,7 @@ InsertAccepted(AppendCall *call, AppendGroup *group, NewRow **rows)
 
 	if (nrows == 0)
 		return true;
-	if (!StoreInsert(group->space->store, rows, nrows, false, group->nconditions > 0 ? &guard : NULL))
+	if (!StoreInsert(group->space->store, rows, nrows, group->nconditions > 0 ? &guard : NULL))
 		return false;
 	call->begun = true;
 	return true;

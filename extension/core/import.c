@@ -16,62 +16,33 @@
 #include "utils/snapmgr.h"
 
 #include "core/import.h"
+#include "core/import_order.h"
 #include "store/floors.h"
 
-static int
-CompareInt64(int64 a, int64 b)
+/* ---- keys that are taken ------------------------------------------------------------------------------- */
+
+static bool
+SameKey(StoreIndexKind kind, const NewRow *a, const NewRow *b)
 {
-	return a < b ? -1 : a > b;
-}
-
-/* Rows with equal keys stand together, in their own order. */
-static int
-ByAddress(const NewRow *a, const NewRow *b)
-{
-	return a < b ? -1 : a > b;
-}
-
-static int
-CompareIds(const NewRow *a, const NewRow *b)
-{
-	return memcmp(a->id.data, b->id.data, UUID_LEN);
-}
-
-static int
-ComparePositions(const NewRow *a, const NewRow *b)
-{
-	int order = SliceCompare(SliceOfText(a->stream), SliceOfText(b->stream));
-
-	return order ? order : CompareInt64(a->position, b->position);
-}
-
-static int
-CompareGlobalPositions(const NewRow *a, const NewRow *b)
-{
-	return CompareInt64(a->global_position, b->global_position);
-}
-
-typedef int (*RowOrder)(const NewRow *a, const NewRow *b);
-
-static int
-CompareRows(const void *left, const void *right, void *order)
-{
-	const NewRow *a = *(NewRow *const *)left;
-	const NewRow *b = *(NewRow *const *)right;
-	int result = ((RowOrder)order)(a, b);
-
-	return result ? result : ByAddress(a, b);
+	switch (kind)
+	{
+		case INDEX_ID:
+			return memcmp(a->id.data, b->id.data, UUID_LEN) == 0;
+		case INDEX_STREAM:
+			return a->position == b->position && SliceEqual(SliceOfText(a->stream), SliceOfText(b->stream));
+		default:
+			return a->global_position == b->global_position;
+	}
 }
 
 /* Returns the first row (of all) whose key an earlier one has; NULL when there is none. */
 static NewRow *
-FindRepeated(NewRow **sorted, int nrows, RowOrder order)
+FindRepeated(StoreIndexKind kind, NewRow **sorted, int nrows)
 {
 	NewRow *found = NULL;
 
-	qsort_arg(sorted, nrows, sizeof(NewRow *), CompareRows, (void *)order);
 	for (int i = 1; i < nrows; i++)
-		if (order(sorted[i - 1], sorted[i]) == 0 && (!found || sorted[i] < found))
+		if (SameKey(kind, sorted[i - 1], sorted[i]) && (!found || sorted[i] < found))
 			found = sorted[i];
 	return found;
 }
@@ -109,9 +80,26 @@ SetKeys(StoreScan *scan, StoreIndexKind kind, NewRow *row, ScanKey keys)
 	}
 }
 
-/* Looks for the keys of rows [0, nrows) in one index, and lowers the verdict to the first that is taken. */
+static int
+CompareAddresses(const void *left, const void *right)
+{
+	const NewRow *a = *(NewRow *const *)left;
+	const NewRow *b = *(NewRow *const *)right;
+
+	return a < b ? -1 : a > b;
+}
+
 static void
-FindTaken(Store *store, StoreIndexKind kind, NewRow *rows, int nrows, ImportVerdict *verdict)
+Refuse(ImportVerdict *verdict, int row, char *message)
+{
+	verdict->failed = row;
+	verdict->message = message;
+}
+
+/* Looks for the keys of rows that may be in one index, and lowers the verdict to the first that is taken. */
+static void
+FindTaken(Store *store, StoreIndexKind kind, NewRow *rows, NewRow **doubtful, int ndoubtful,
+		  ImportVerdict *verdict)
 {
 	SnapshotData dirty;
 	int nkeys = kind == INDEX_STREAM ? 2 : 1;
@@ -119,31 +107,46 @@ FindTaken(Store *store, StoreIndexKind kind, NewRow *rows, int nrows, ImportVerd
 
 	InitDirtySnapshot(dirty);
 	scan = StoreBeginScan(store, kind, &dirty, nkeys);
-	for (int i = 0; i < nrows; i++)
+	qsort(doubtful, ndoubtful, sizeof(NewRow *), CompareAddresses);
+	for (int i = 0; i < ndoubtful; i++)
 	{
+		int row = (int)(doubtful[i] - rows);
 		ScanKeyData keys[2];
 
-		SetKeys(scan, kind, &rows[i], keys);
-		if (StoreFindLive(scan, keys, nkeys, NULL))
-		{
-			verdict->failed = i;
-			verdict->message = TakenText(&rows[i], kind);
+		if (verdict->failed >= 0 && row >= verdict->failed)
 			break;
-		}
+		SetKeys(scan, kind, doubtful[i], keys);
+		if (StoreFindLive(scan, keys, nkeys, NULL))
+			Refuse(verdict, row, TakenText(doubtful[i], kind));
 	}
 	StoreEndScan(scan);
 }
 
-static void
-LockStreams(Store *store, NewRow *rows, int nrows)
+/* Says which is the first row at fault: its key is in the table, or an earlier row's. */
+static ImportVerdict
+Judge(Store *store, NewRow *rows, int nrows, const StoreOrders *orders)
 {
-	uint64 *hashes = palloc(sizeof(uint64) * nrows);
+	static const StoreIndexKind kinds[] = {INDEX_ID, INDEX_STREAM, INDEX_GLOBAL_POSITION};
+	ImportVerdict verdict = {.failed = -1};
+	NewRow **doubtful = palloc(sizeof(NewRow *) * nrows);
 
-	for (int i = 0; i < nrows; i++)
-		hashes[i] = StoreStreamHash(store, SliceOfText(rows[i].stream));
-	StoreSortAndLockStreams(hashes, nrows);
-	pfree(hashes);
+	for (int k = 0; k < lengthof(kinds); k++)
+	{
+		NewRow **sorted = orders->rows[kinds[k]];
+		NewRow *repeated = FindRepeated(kinds[k], sorted, nrows);
+		int ndoubtful;
+
+		if (repeated && (verdict.failed < 0 || repeated - rows < verdict.failed))
+			Refuse(&verdict, (int)(repeated - rows), TakenText(repeated, kinds[k]));
+		ndoubtful = StoreFindDoubtful(store, kinds[k], sorted, nrows, doubtful);
+		if (ndoubtful > 0)
+			FindTaken(store, kinds[k], rows, doubtful, ndoubtful, &verdict);
+	}
+	pfree(doubtful);
+	return verdict;
 }
+
+/* ---- floors -------------------------------------------------------------------------------------------- */
 
 /*
  * Rows that come back to a stream below its floor mark that, so that from now on the higher of tail and floor
@@ -168,7 +171,7 @@ MarkRestored(Store *store, NewRow **rows, int nrows)
 	StoreSetFloor(store, rows[0]->stream, &floor);
 }
 
-/* The same for all streams; the rows are in their order. */
+/* The same for all streams; the rows are stream by stream. */
 static void
 MarkAllRestored(Store *store, NewRow **sorted, int nrows)
 {
@@ -188,40 +191,16 @@ MarkAllRestored(Store *store, NewRow **sorted, int nrows)
 ImportVerdict
 ImportRows(Store *store, NewRow *rows, int nrows)
 {
-	static const RowOrder orders[] = {
-		[INDEX_ID] = CompareIds,
-		[INDEX_STREAM] = ComparePositions,
-		[INDEX_GLOBAL_POSITION] = CompareGlobalPositions,
-	};
-	static const StoreIndexKind kinds[] = {INDEX_ID, INDEX_STREAM, INDEX_GLOBAL_POSITION};
-	ImportVerdict verdict = {.failed = -1};
-	NewRow **sorted = palloc(sizeof(NewRow *) * nrows);
-	int limit = nrows;
+	ImportOrder order;
+	ImportVerdict verdict;
 
 	StoreCheckAppendAllowed();
-	for (int i = 0; i < nrows; i++)
-		sorted[i] = &rows[i];
-	LockStreams(store, rows, nrows);
-	for (int k = 0; k < lengthof(kinds); k++)
-	{
-		NewRow *repeated = FindRepeated(sorted, nrows, orders[kinds[k]]);
-
-		if (repeated && repeated - rows < limit)
-		{
-			verdict.failed = limit = (int)(repeated - rows);
-			verdict.message = TakenText(repeated, kinds[k]);
-		}
-		FindTaken(store, kinds[k], rows, limit, &verdict);
-		if (verdict.failed >= 0)
-			limit = verdict.failed;
-	}
+	order = ImportOrderRows(store, rows, nrows);
+	StoreLockStreams(order.hashes, nrows);
+	verdict = Judge(store, rows, nrows, &order.orders);
 	if (verdict.failed >= 0)
 		return verdict;
-	for (int i = 0; i < nrows; i++)
-		sorted[i] = &rows[i];
-	qsort_arg(sorted, nrows, sizeof(NewRow *), CompareRows, (void *)ComparePositions);
-	MarkAllRestored(store, sorted, nrows);
-	qsort_arg(sorted, nrows, sizeof(NewRow *), CompareRows, (void *)CompareGlobalPositions);
-	(void)StoreInsert(store, sorted, nrows, true, NULL);
+	MarkAllRestored(store, order.by_stream, nrows);
+	StoreImport(store, &order.orders, nrows);
 	return verdict;
 }

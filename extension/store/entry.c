@@ -3,7 +3,8 @@
  *
  * Those of our own kinds, on which reads stand, are put in under the append lock.  A plain one needs no
  * executor; where a user has added columns to one of them, its entries are computed before the lock is
- * taken. Indexes of other shapes are filled when the lock is free.
+ * taken. Indexes of other shapes are filled when the lock is free.  Those of an import come in the order of
+ * each index (sorted.c).
  *
  * Uniqueness is checked under the lock as for deferrable constraints (UNIQUE_CHECK_PARTIAL: put the entry
  * in, say whether it may be a duplicate), and the doubtful ones are checked again when it is free.  The
@@ -112,8 +113,8 @@ TakeEntry(OpenIndex *which, NewRow *row, Datum *values, bool *isnull)
 /* ---- plain entries ------------------------------------------------------------------------------------- */
 
 /* Computes the entry of one of our own indexes. */
-static void
-FormPlainEntry(const OpenIndex *which, NewRow *row, Datum *values)
+void
+InsertionFormEntry(const OpenIndex *which, NewRow *row, Datum *values)
 {
 	switch (which->kind)
 	{
@@ -157,7 +158,7 @@ CheckName(OpenIndex *which, NewRow *row)
 	PageHeaderData page = {.pd_pagesize_version = BLCKSZ | PG_PAGE_LAYOUT_VERSION};
 	IndexTuple entry;
 
-	FormPlainEntry(which, row, values);
+	InsertionFormEntry(which, row, values);
 	entry = index_form_tuple(RelationGetDescr(which->index), values, isnull);
 	if (IndexTupleSize(entry) > CompatMaxEntrySize(&page))
 		ereport(ERROR,
@@ -308,7 +309,7 @@ InsertEntries(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows, 
 		if (fresh && InsertIntoLeaf(insertion->store, &leaf, rows[i]))
 			continue;
 		if (!which->computed)
-			FormPlainEntry(which, rows[i], values);
+			InsertionFormEntry(which, rows[i], values);
 		else if (which->computed->values)
 			TakeEntry(which, rows[i], values, isnull);
 		else if (!ComputeEntry(which->computed, rows[i], values, isnull))
@@ -326,6 +327,13 @@ InsertEntries(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows, 
 	}
 	LeafRest(&leaf);
 	CompatIndexInsertCleanup(which->index, info);
+}
+
+/* Phase 2: inserts the entries of rows into one of our own indexes. */
+void
+InsertionAddTo(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows)
+{
+	InsertEntries(insertion, which, rows, nrows, UNIQUE_CHECK_PARTIAL);
 }
 
 /* Inserts the entries of rows into our own indexes, on which reads stand, or into all others. */

@@ -47,10 +47,11 @@ typedef struct Insertion
 	Relation toast; /* NULL: no row may need it */
 	Relation *toast_indexes;
 	int ntoast_indexes;
-	int64 highest;			/* global position that was there before; 0: not looked for */
-	TupleTableSlot **slots; /* for a chunk; NULL for a single row */
-	bool below;				/* an import's rows that are being put in lie below others */
-	List *doubts;			/* entries that may be duplicates: of Doubt (entry.c) */
+	const StoreOrders *import; /* NULL: the rows are appended */
+	int64 highest;			   /* global position that was there before; 0: not looked for */
+	TupleTableSlot **slots;	   /* for a chunk; NULL for a single row */
+	bool below;				   /* an import's rows that are being put in lie below others */
+	List *doubts;			   /* entries that may be duplicates: of Doubt (entry.c) */
 } Insertion;
 
 /* tuple.c */
@@ -68,5 +69,10 @@ extern void InsertionOpenIndexes(Insertion *insertion);
 extern void InsertionAddEntries(Insertion *insertion, NewRow **rows, int nrows);
 extern void InsertionFinishEntries(Insertion *insertion);
 extern void InsertionCloseIndexes(Insertion *insertion);
+extern void InsertionFormEntry(const OpenIndex *which, NewRow *row, Datum *values);
+extern void InsertionAddTo(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows);
+
+/* sorted.c */
+extern void InsertionAddSorted(Insertion *insertion, NewRow **rows, int nrows);
 
 #endif

@@ -130,7 +130,7 @@ typedef struct NewRow
 	Timestamp time;		   /* an import's own */
 	HeapTuple tuple;	   /* StoreInsert's */
 	int ntag_entries;	   /* StoreInsert's: in indexes of tags */
-	int number;			   /* among its rows */
+	int number;			   /* its: in what order it inserts the rows */
 } NewRow;
 
 /* store/store.c */
@@ -220,8 +220,21 @@ typedef struct StoreGuard
 	void *arg;
 } StoreGuard;
 
+/*
+ * The rows of an import in the order of the keys of each kind of index but those of tags.  In that of global
+ * positions they are inserted.
+ */
+typedef struct StoreOrders
+{
+	NewRow **rows[INDEX_KINDS];
+} StoreOrders;
+
 /* store/insert.c */
-extern bool StoreInsert(Store *store, NewRow **rows, int nrows, bool import, const StoreGuard *guard);
+extern bool StoreInsert(Store *store, NewRow **rows, int nrows, const StoreGuard *guard);
+extern void StoreImport(Store *store, const StoreOrders *orders, int nrows);
+
+/* store/sorted.c */
+extern int StoreFindDoubtful(Store *store, StoreIndexKind kind, NewRow **rows, int nrows, NewRow **doubtful);
 
 /* store/position.c */
 extern int64 StoreLastDrawn(Relation sequence);

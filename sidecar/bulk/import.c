@@ -1,23 +1,23 @@
 /*
  * import.c: the life of one import (see import.h).
  *
- *     import_start -> [empty the namespace] -> lines from the body -> on_batch ... -> the last event
+ *     import_start -> [empty the namespace] -> lines from the body -> on_frame ... -> the last event
  *
- * Lines become records of `gathering`.  A full batch goes to Postgres as `flight` as soon as that place is
- * free, each in a transaction of its own, in order; when both places are taken the body waits.  Whatever goes
- * wrong sets `fault` once; settle() tells it when nothing is in flight any more, so that what was stored
- * before is reported before.
+ * Lines become records of `gathering`.  Its full batches go to Postgres as `flight` as soon as that place is
+ * free, each frame in a transaction of its own, in order; when both places are taken the body waits.
+ * Whatever goes wrong sets `fault`; settle() tells it when the full batches before it are stored, or a fault
+ * was found in these, so that what was stored before is reported before.
  *
  * The reply begins when the body has ended: many a proxy takes an earlier one for the whole, and stops
  * sending.  What there is to tell until then is kept.  A fault that is found before is kept, too, and the
  * rest of the body is thrown away, up to a size and a time.  ?progress=true is for clients that read while
  * they send.
  *
- * A namespace that is sealed or has moved refuses a batch as a whole; it goes again when the namespace is
+ * A namespace that is sealed or has moved refuses a frame as a whole; it goes again when the namespace is
  * open, wherever that is then.
  *
- * Errors that Postgres raises name no record.  The batch is then tried again in parts that are
- * rolled back, halving what is in doubt, until the record is found.
+ * Errors that Postgres raises name no record.  The frame is then tried again in parts that are
+ * rolled back, halving what is in doubt, until the record is found; the batches before its own go once more.
  */
 #include "bulk/import.h"
 
@@ -43,8 +43,8 @@ static void import_free(struct import *import)
 	event_del(&import->discard_timeout);
 	import_reply_free(&import->reply);
 	import_lines_close(&import->lines);
-	buf_free(&import->batches[0].frame);
-	buf_free(&import->batches[1].frame);
+	buf_free(&import->frames[0].bytes);
+	buf_free(&import->frames[1].bytes);
 	import_archived_free(&import->archived);
 	free(import);
 }
@@ -78,23 +78,32 @@ static void report_done(struct import *import)
 /* Whether another line may be taken. */
 static bool is_open(const struct import *import)
 {
-	return import->fault.code == NULL && !(import->flight != NULL && import_batch_is_full(import->gathering));
+	return import->fault.code == NULL && !(import->flight != NULL && import_frame_is_full(import->gathering));
+}
+
+/* Sends the batches that are full, if the place is free and they come before what is wrong. */
+static void send_full(struct import *import)
+{
+	const struct import_frame *frame = import->gathering;
+	unsigned count = import_frame_whole(frame);
+
+	if (import->flight == NULL && count > 0 &&
+		(import->fault.code == NULL || frame->lines[count - 1] < import->fault_line))
+		import_send(import, count);
 }
 
 static bool on_line(void *arg, struct slice line)
 {
 	struct import *import = arg;
-	struct import_batch *batch = import->gathering;
 
 	if (!import_archived_take(&import->archived, line, &import->fault))
-		import_batch_add(batch, line, import->lines.number, &import->fault);
+		import_frame_add(import->gathering, line, import->lines.number, &import->fault);
 	if (import->fault.code != NULL)
 	{
 		import->fault_line = import->lines.number;
 		return false;
 	}
-	if (import_batch_is_full(batch) && import->flight == NULL)
-		import_send(import);
+	send_full(import);
 	return is_open(import);
 }
 
@@ -154,10 +163,10 @@ static void on_discard_timeout(evutil_socket_t fd, short what, void *arg)
 /* Ends the import if nothing more is to be waited for; it may be gone then. */
 static void settle(struct import *import)
 {
-	if (import->flight != NULL)
-		return;
-	if (import->fault.code == NULL && import->lines_ended && import->gathering->count > 0)
-		import_send(import);
+	send_full(import);
+	if (import->flight == NULL && import->fault.code == NULL && import->lines_ended &&
+		import->gathering->count > 0)
+		import_send(import, import->gathering->count);
 	if (import->flight != NULL)
 		return;
 	if (import->fault.code != NULL && (import->body_ended || import->reply.begun))
@@ -171,8 +180,7 @@ static void settle(struct import *import)
 /* Something happened: takes what may be taken now, or lets the body go on; the import may be gone then. */
 static void go_on(struct import *import)
 {
-	if (import->fault.code == NULL && import->flight == NULL && import_batch_is_full(import->gathering))
-		import_send(import);
+	send_full(import);
 	if (is_open(import) && import_lines_go_on(&import->lines))
 	{
 		if (!import->body_ended)
@@ -300,11 +308,11 @@ static struct import *import_new(struct places *places, const struct place *plac
 	import->lines.max_line = limits->max_line;
 	import->lines.take = on_line;
 	import->lines.arg = import;
-	import->batches[0].redacted = import->batches[1].redacted = target->redacted;
-	import->gathering = &import->batches[0];
-	import_batch_clear(import->gathering);
+	import->frames[0].redacted = import->frames[1].redacted = target->redacted;
+	import->gathering = &import->frames[0];
+	import_frame_clear(import->gathering);
 	import->started_us = clock_us();
-	if (import_lines_open(&import->lines, gzip) && !import->gathering->frame.failed)
+	if (import_lines_open(&import->lines, gzip) && !import->gathering->bytes.failed)
 		return import;
 	import_free(import);
 	return NULL;

@@ -1,18 +1,18 @@
 /*
  * import: POST /import, NDJSON into a namespace (README.md, "Import and export").
  *
- * The body is taken as it comes: its lines gather in a batch while the batch before is with Postgres, and the
- * client is held back when both are full.  So an import of any size takes the memory of two batches and a
+ * The body is taken as it comes: its lines gather in a frame while the frame before is with Postgres, and the
+ * client is held back when both are full.  So an import of any size takes the memory of two frames and a
  * line, and all together take that of as many as may run.
  *
  * The reply begins when the body has ended, or at once with ?progress=true.
  *
  *     import.c    the states of an import
- *     sending.c   its batches go to Postgres
+ *     sending.c   its frames go to Postgres
  *     options.c   what the request asks for
  *     lines.c     the body's lines, also of gzip
  *     archived.c  whether archives among them are whole
- *     batch.c     records on their way to Postgres
+ *     frame.c     records on their way to Postgres, in batches
  *     record.c    one line becomes one record
  *     reply.c     the events of the reply
  *     progress.c  those that are kept until it begins

@@ -8,7 +8,7 @@
 
 #include "access/token.h"
 #include "bulk/archived.h"
-#include "bulk/batch.h"
+#include "bulk/frame.h"
 #include "bulk/import.h"
 #include "bulk/lines.h"
 #include "bulk/reply.h"
@@ -27,9 +27,9 @@ struct import
 	struct event discard_timeout;
 	char namespace_name[MAX_NAMESPACE_NAME + 1];
 	struct import_lines lines;
-	struct import_batch batches[2];
-	struct import_batch *gathering; /* one of the two */
-	struct import_batch *flight;	/* the other one while it is with Postgres, else NULL */
+	struct import_frame frames[2];
+	struct import_frame *gathering; /* one of the two */
+	struct import_frame *flight;	/* the other one while it is with Postgres, else NULL */
 	unsigned passing, failing;		/* while the fault is searched: the first so many pass, or fail */
 	bool body_ended;				/* nothing more comes */
 	bool lines_ended;				/* and the last line was taken */
@@ -43,10 +43,10 @@ struct import
 
 /* ---- sending.c ----------------------------------------------------------------------- */
 
-/* The first fault counts. */
+/* The fault of the first line counts. */
 void import_set_fault(struct import *import, const char *code, const char *message, uint64_t line);
-/* Sends the gathering batch; the place must be free. */
-void import_send(struct import *import);
+/* Sends the first `count` records of the gathering frame, at least one; the place must be free. */
+void import_send(struct import *import, unsigned count);
 /* Waits until the namespace is open, and calls back; false: it can't. */
 bool import_wait(struct import *import, void (*done)(struct place_wait *wait, const struct error *error));
 /* Where it is open now; false: it can't be reached. */

@@ -1,5 +1,5 @@
 /*
- * import_record: one line of an import as a record of the frame that goes to Postgres (see batch.h).
+ * import_record: one line of an import as a record of the frame that goes to Postgres (see frame.h).
  *
  * The line is scanned, not parsed into anything: data and metadata go into the frame as the bytes they came
  * in.

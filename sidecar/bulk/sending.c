@@ -1,5 +1,5 @@
 /*
- * sending.c: the batches of an import go to Postgres, and what it answers (see import.c).
+ * sending.c: the frames of an import go to Postgres, and what it answers (see import.c).
  */
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 
 void import_set_fault(struct import *import, const char *code, const char *message, uint64_t line)
 {
-	if (import->fault.code != NULL)
+	if (import->fault.code != NULL && import->fault_line <= line)
 		return;
 	import->fault.code = code;
 	snprintf(import->fault.message, sizeof(import->fault.message), "%.*s",
@@ -18,56 +18,83 @@ void import_set_fault(struct import *import, const char *code, const char *messa
 	import->fault_line = line;
 }
 
-/* ---- batches ------------------------------------------------------------------------ */
+/* ---- frames ------------------------------------------------------------------------- */
 
-static void on_batch(void *arg, struct db_reply *reply);
+static void on_frame(void *arg, struct db_reply *reply);
 static void on_trial(void *arg, struct db_reply *reply);
 
-void import_send(struct import *import)
+/* Gives Postgres the first `count` records of a frame; false: there is a fault. */
+static bool ask(struct import *import, struct import_frame *frame, unsigned count)
 {
-	struct import_batch *batch = import->gathering;
-
-	import_batch_set_count(batch, batch->count);
-	if (!db_import(import->db, import->namespace_name, &batch->frame, false, on_batch, import))
-	{
-		import_set_fault(import, FAULT_IMPORT_FAILED, "out of memory, or the server is stopping",
-						 batch->lines[0]);
-		return;
-	}
-	import->flight = batch;
-	import->gathering = batch == &import->batches[0] ? &import->batches[1] : &import->batches[0];
-	import_batch_clear(import->gathering);
+	import_frame_set_sent(frame, count);
+	if (db_import(import->db, import->namespace_name, &frame->bytes, false, on_frame, import))
+		return true;
+	import_set_fault(import, FAULT_IMPORT_FAILED, "out of memory, or the server is stopping",
+					 frame->lines[0]);
+	return false;
 }
 
-/* Takes the batch in flight out of it. */
-static struct import_batch *land(struct import *import)
+void import_send(struct import *import, unsigned count)
 {
-	struct import_batch *batch = import->flight;
+	struct import_frame *frame = import->gathering;
+	struct import_frame *other = frame == &import->frames[0] ? &import->frames[1] : &import->frames[0];
+
+	import_frame_clear(other);
+	import_frame_move_rest(frame, count, other);
+	if (other->bytes.failed)
+		import_set_fault(import, FAULT_IMPORT_FAILED, "out of memory", frame->lines[count]);
+	if (!ask(import, frame, count))
+		return;
+	import->flight = frame;
+	import->gathering = other;
+}
+
+/* Takes the frame in flight out of it. */
+static struct import_frame *land(struct import *import)
+{
+	struct import_frame *frame = import->flight;
 
 	import->flight = NULL;
-	return batch;
+	return frame;
 }
 
-/* Postgres named the record. */
+/* The first `count` records of a frame are stored. */
+static void take_stored(struct import *import, const struct import_frame *frame, unsigned count)
+{
+	unsigned whole = import_frame_whole(frame);
+
+	for (unsigned first = 0; first < count; first += IMPORT_BATCH_RECORDS)
+	{
+		const struct import_told *told = &frame->told[first / IMPORT_BATCH_RECORDS];
+
+		import->imported += told->messages;
+		stats_add(&db_stats(import->db)->imported, told->messages);
+		if (first < whole && told->messages > 0)
+			import_reply_progress(&import->reply, import->imported, told->global_position);
+	}
+}
+
+/* Postgres named the record; the batches before its own are stored. */
 static void take_refusal(struct import *import, const struct db_imported *answer)
 {
-	const struct import_batch *batch = land(import);
+	const struct import_frame *frame = land(import);
 	bool exists = strcmp(answer->sqlstate, SQLSTATE_POSITION_EXISTS) == 0;
 	uint64_t record = (uint64_t)answer->failed_record.value;
 
+	if (record >= frame->sent)
+		record = 0;
+	if (answer->imported > 0)
+		take_stored(import, frame, (unsigned)(record - record % IMPORT_BATCH_RECORDS));
 	import_set_fault(import, exists ? FAULT_POSITION_EXISTS : FAULT_INVALID_RECORD, answer->message,
-					 batch->lines[record < batch->count ? record : 0]);
+					 frame->lines[record]);
 }
 
 /* All of it is stored. */
-static void take_success(struct import *import, const struct db_imported *answer)
+static void take_success(struct import *import)
 {
-	const struct import_batch *batch = land(import);
+	const struct import_frame *frame = land(import);
 
-	import->imported += (uint64_t)answer->imported;
-	stats_add(&db_stats(import->db)->imported, (uint64_t)answer->imported);
-	if (import_batch_is_full(batch) && answer->imported > 0)
-		import_reply_progress(&import->reply, import->imported, answer->last_global_position);
+	take_stored(import, frame, frame->sent);
 }
 
 bool import_wait(struct import *import, void (*done)(struct place_wait *, const struct error *))
@@ -103,65 +130,68 @@ static bool is_about_record(const struct db_error *error)
 	return false;
 }
 
-/* Tries the first half of what is in doubt, or knows the record. */
+/* Tries the first half of what is in doubt, or knows the record and stores the batches before its own. */
 static void search_fault(struct import *import)
 {
-	struct import_batch *batch = import->flight;
+	struct import_frame *frame = import->flight;
 	unsigned middle = (import->passing + import->failing) / 2;
+	unsigned before = import->failing - 1;
 
 	if (import->failing - import->passing > 1)
 	{
-		import_batch_set_count(batch, middle);
-		if (db_import(import->db, import->namespace_name, &batch->frame, true, on_trial, import))
+		import_frame_set_sent(frame, middle);
+		if (db_import(import->db, import->namespace_name, &frame->bytes, true, on_trial, import))
 			return;
 	}
-	land(import);
-	import->fault_line = batch->lines[import->failing - 1];
+	import->fault_line = frame->lines[before];
+	before -= before % IMPORT_BATCH_RECORDS;
+	if (before == 0 || !ask(import, frame, before))
+		land(import);
 }
 
-/* The batch goes again. */
+/* The frame goes again. */
 static void on_open(struct place_wait *wait, const struct error *error)
 {
 	struct import *import = (struct import *)wait;
-	const struct import_batch *batch = import->flight;
+	struct import_frame *frame = import->flight;
 
-	if (error->code != ERROR_NONE)
-		import_set_fault(import, FAULT_IMPORT_FAILED, error->message, batch->lines[0]);
-	else if (!import_find_place(import) ||
-			 !db_import(import->db, import->namespace_name, &batch->frame, false, on_batch, import))
-		import_set_fault(import, FAULT_IMPORT_FAILED, "out of memory, or the server is stopping",
-						 batch->lines[0]);
-	if (import->fault.code != NULL)
+	if (error->code != ERROR_NONE || !import_find_place(import))
+	{
+		import_set_fault(import, FAULT_IMPORT_FAILED,
+						 error->code != ERROR_NONE ? error->message : "its cluster cannot be reached",
+						 frame->lines[0]);
+		land(import);
+	}
+	else if (!ask(import, frame, frame->sent))
 		land(import);
 	import->go_on(import);
 }
 
 static void take_error(struct import *import, const struct db_reply *reply)
 {
-	const struct import_batch *batch = import->flight;
+	const struct import_frame *frame = import->flight;
 
 	if (places_refused(reply) && import->fault.code == NULL && import_wait(import, on_open))
 		return;
 	if (reply->status == DB_ERROR && is_about_record(&reply->error))
 	{
-		import_set_fault(import, FAULT_INVALID_RECORD, reply->error.message, batch->lines[0]);
+		import_set_fault(import, FAULT_INVALID_RECORD, reply->error.message, frame->lines[0]);
 		import->passing = 0;
-		import->failing = batch->count;
+		import->failing = frame->sent;
 		search_fault(import);
 		return;
 	}
 	import_set_fault(import, FAULT_IMPORT_FAILED,
-					 reply->status == DB_ERROR
-						 ? reply->error.message
-						 : "the connection to Postgres was lost: the batch that begins with "
-						   "this line may be stored or not",
-					 batch->lines[0]);
+					 reply->status == DB_ERROR ? reply->error.message
+											   : "the connection to Postgres was lost: what begins with "
+												 "this line may be stored or not",
+					 frame->lines[0]);
 	land(import);
 }
 
 /* ---- their answers ---------------------------------------------------------------------- */
 
-static void on_batch(void *arg, struct db_reply *reply)
+static void on_frame(void *arg, struct db_reply *reply)
 {
 	struct import *import = arg;
 
@@ -174,7 +204,7 @@ static void on_batch(void *arg, struct db_reply *reply)
 		if (answer.failed_record.is_set)
 			take_refusal(import, &answer);
 		else
-			take_success(import, &answer);
+			take_success(import);
 	}
 	import->go_on(import);
 }

@@ -168,7 +168,7 @@ def test_a_sender_is_not_late_while_it_waits_for_us(start):
     sql(connection, "LOCK TABLE millrace_default.messages")
     wire = Wire(server, token_for("default"))
     wire.start("Transfer-Encoding: chunked")
-    wire.chunk(lines(1, 5000))
+    wire.chunk(lines(1, 8000))
     for _ in range(2):
         with server.connect() as late:
             late.sendall(b"GET ")
@@ -176,7 +176,7 @@ def test_a_sender_is_not_late_while_it_waits_for_us(start):
     connection.commit()
     connection.close()
     wire.end()
-    assert wire.head()[0] == 200 and DONE.fullmatch(list(wire.chunks())[-1]).group(1) == b"5000"
+    assert wire.head()[0] == 200 and DONE.fullmatch(list(wire.chunks())[-1]).group(1) == b"8000"
     wire.close()
 
 

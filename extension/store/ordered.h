@@ -1,0 +1,34 @@
+/*
+ * ordered.h: the leaves of one of our own indexes, gone through in the order of its keys.
+ */
+#ifndef MILLRACE_ORDERED_H
+#define MILLRACE_ORDERED_H
+
+#include "postgres.h"
+
+#include "access/itup.h"
+#include "access/nbtree.h"
+#include "utils/rel.h"
+
+typedef struct OrderedWalk
+{
+	Relation index;
+	int access;		  /* BUFFER_LOCK_SHARE, or BUFFER_LOCK_EXCLUSIVE to insert */
+	BTScanInsert key; /* what is looked for */
+	Buffer parent;	  /* the page above the leaves that led there; pinned, not locked */
+	Buffer leaf;	  /* pinned and locked */
+	OffsetNumber place;
+	/* Entries for the leaf that are not in yet, and the places of its items before which they come. */
+	int nentries;
+	Size bytes;
+	IndexTuple entries[MaxIndexTuplesPerPage];
+	OffsetNumber places[MaxIndexTuplesPerPage];
+} OrderedWalk;
+
+extern OrderedWalk *OrderedBegin(Relation index, int access, IndexTuple entry);
+extern bool OrderedSeek(OrderedWalk *walk, const Datum *values);
+extern bool OrderedAdd(OrderedWalk *walk, IndexTuple entry);
+extern void OrderedLeave(OrderedWalk *walk);
+extern void OrderedEnd(OrderedWalk *walk);
+
+#endif

@@ -1,0 +1,131 @@
+/*
+ * sorted.c: an import's rows and our own indexes, in the order of each index (ordered.c).
+ *
+ * An append's entries come row by row: they are few.  An import brings a thousand rows, and for each of them
+ * a descent to look for its key and another to insert the entry was most of what it cost.
+ *
+ * The prefix rule holds as it does for appends: all of it is under the append lock, index after index, the
+ * one on global positions last, and within it and within a category entries appear in the order of global
+ * positions.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/itup.h"
+#include "storage/bufmgr.h"
+
+#include "store/insert.h"
+#include "store/ordered.h"
+
+static IndexTuple
+FormTuple(const OpenIndex *which, NewRow *row, Datum *values)
+{
+	static const bool isnull[INDEX_MAX_KEYS] = {false};
+
+	InsertionFormEntry(which, row, values);
+	return index_form_tuple(RelationGetDescr(which->index), values, (bool *)isnull);
+}
+
+static OrderedWalk *
+BeginWalk(const OpenIndex *which, int access, NewRow *row)
+{
+	Datum values[INDEX_MAX_KEYS];
+
+	return OrderedBegin(which->index, access, FormTuple(which, row, values));
+}
+
+/* ---- looking up ---------------------------------------------------------------------------------------- */
+
+static bool
+IsPlain(const Store *store, Oid index)
+{
+	for (int i = 0; i < store->nindexes; i++)
+		if (store->indexes[i].oid == index)
+			return store->indexes[i].plain;
+	return false;
+}
+
+/*
+ * Finds those of the rows, which are in the order of the index's keys, whose keys may be in it: of a row that
+ * lives, one that is dead, or one that may yet commit.  All others' are not.  Returns how many.
+ */
+int
+StoreFindDoubtful(Store *store, StoreIndexKind kind, NewRow **rows, int nrows, NewRow **doubtful)
+{
+	OpenIndex which = {.kind = kind, .index = StoreOpenIndex(store, store->index[kind], STORE_READ)};
+	OrderedWalk *walk = NULL;
+	int n = 0;
+
+	if (IsPlain(store, store->index[kind]))
+		walk = BeginWalk(&which, BUFFER_LOCK_SHARE, rows[0]);
+	for (int i = 0; i < nrows; i++)
+	{
+		Datum values[INDEX_MAX_KEYS];
+
+		InsertionFormEntry(&which, rows[i], values);
+		if (!walk || !OrderedSeek(walk, values))
+			doubtful[n++] = rows[i];
+	}
+	OrderedEnd(walk);
+	index_close(which.index, NoLock);
+	return n;
+}
+
+/* ---- inserting ----------------------------------------------------------------------------------------- */
+
+/* Those rows of the import that are among these, which follow each other by number. */
+static NewRow **
+RowsOf(Insertion *insertion, StoreIndexKind kind, NewRow **rows, int nrows)
+{
+	NewRow **all = insertion->import->rows[kind];
+	NewRow **some;
+	int n = 0;
+
+	if (nrows == insertion->nrows)
+		return all;
+	some = palloc(sizeof(NewRow *) * nrows);
+	for (int i = 0; i < insertion->nrows; i++)
+		if (all[i]->number >= rows[0]->number && all[i]->number <= rows[nrows - 1]->number)
+			some[n++] = all[i];
+	return some;
+}
+
+/* False, and nothing is done, where entries of that index are put in row by row. */
+static bool
+AddSorted(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows)
+{
+	OrderedWalk *walk;
+
+	if (which->computed || which->kind == INDEX_TAGS || which->kind == INDEX_TAGS_ONLY)
+		return false;
+	walk = BeginWalk(which, BUFFER_LOCK_EXCLUSIVE, rows[0]);
+	if (!walk)
+		return false;
+	rows = RowsOf(insertion, which->kind, rows, nrows);
+	for (int i = 0; i < nrows; i++)
+	{
+		Datum values[INDEX_MAX_KEYS];
+		IndexTuple entry = FormTuple(which, rows[i], values);
+
+		entry->t_tid = rows[i]->tuple->t_self;
+		if (OrderedSeek(walk, values) && OrderedAdd(walk, entry))
+			continue;
+		OrderedLeave(walk);
+		InsertionAddTo(insertion, which, &rows[i], 1);
+	}
+	OrderedEnd(walk);
+	return true;
+}
+
+/* Phase 2: inserts the entries of an import's rows into our own indexes. */
+void
+InsertionAddSorted(Insertion *insertion, NewRow **rows, int nrows)
+{
+	for (int i = 0; i < insertion->nindexes; i++)
+	{
+		OpenIndex *which = &insertion->indexes[i];
+
+		if (which->kind != INDEX_OTHER && !AddSorted(insertion, which, rows, nrows))
+			InsertionAddTo(insertion, which, rows, nrows);
+	}
+}

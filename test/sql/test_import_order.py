@@ -1,0 +1,138 @@
+"""An import puts its entries into indexes in the order of each: the trees stay whole, and what is taken is found."""
+import random
+import struct
+import uuid
+
+import pytest
+
+from store import sql
+
+NAMES = ["a", "a-1", "a-2", "a!x", "a.b-1", "b", "b-", "b-10", "b-9", "ä-1", "c" * 300 + "-1"]
+
+
+@pytest.fixture
+def schema(namespace):
+    return "millrace_" + namespace
+
+
+def text(value):
+    return struct.pack(">I", len(value)) + value + b"\0"
+
+
+def record(id, stream, position, global_position, time=0):
+    return (b"\0" + id.bytes + text(stream.encode()) + text(b"T") +
+            struct.pack(">qqq", position, global_position, time) + text(b'{"n": 1.50}') + b"\xff\xff\xff\xff")
+
+
+def frame(records):
+    return b"\2" + struct.pack(">I", len(records)) + b"".join(record(*each) for each in records)
+
+
+def bring(connection, namespace, records):
+    return sql(connection, "SELECT imported, failed_record, sqlstate FROM millrace.import_batch(%s, %s)", namespace,
+               frame(records))[0]
+
+
+def keys(row):
+    return [("id", row[0]), ("stream", row[1], row[2]), ("global", row[3])]
+
+
+def first_taken(taken, rows):
+    """The number of the first row of which a key is there already, or is an earlier one's."""
+    seen = set(taken)
+    for number, row in enumerate(rows):
+        if any(key in seen for key in keys(row)):
+            return number
+        seen.update(keys(row))
+    return None
+
+
+def check_trees(connection, schema):
+    """Every row has its entry, every entry is where a descent finds it."""
+    assert sql(connection, "SELECT 1 FROM pg_available_extensions WHERE name = 'amcheck'")
+    sql(connection, "CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA public")
+    checked = sql(
+        connection, "SELECT public.bt_index_parent_check(indexrelid, true, true) FROM pg_index JOIN pg_class c ON "
+        "c.oid = indexrelid JOIN pg_am a ON a.oid = c.relam WHERE indrelid = (%s || '.messages')::regclass AND "
+        "amname = 'btree'", schema)
+    assert len(checked) == 4
+
+
+def made_rows(rng, count, room, stored):
+    """Rows with keys from a small room; few of them are those of stored ones."""
+    rows = []
+    for _ in range(count):
+        old = rng.choice(stored) if stored and rng.random() < 0.0005 else None
+        rows.append((old[0] if old and rng.random() < 0.5 else uuid.UUID(int=rng.getrandbits(128)), rng.choice(NAMES),
+                     rng.randrange(room), old[3] if old and rng.random() < 0.5 else rng.randrange(1, room)))
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_taken_is_found_and_the_trees_stay_whole(connection, namespace, schema, seed):
+    rng = random.Random(seed)
+    taken, stored = set(), []
+    verdicts = {True: 0, False: 0}
+    for step in range(60):
+        rows = made_rows(rng, rng.choice([1, 2, 10, 300, 999]), 10**9 if step % 4 else 10**9 + step * 1000, stored)
+        if step % 3 == 0:  # as an export has them: behind what is there, stream by stream upward
+            base = 2 * 10**9 + step * 10**6
+            rows = [(row[0], row[1], base + n, base + 2 * n) for n, row in enumerate(rows)]
+        failed = first_taken(taken, rows)
+        expected = (len(rows), None) if failed is None else (0, failed)
+        assert bring(connection, namespace, rows)[:2] == expected, step
+        verdicts[failed is None] += 1
+        if failed is None:
+            stored += rows
+            for row in rows:
+                taken.update(keys(row))
+        if step % 10 == 9 and stored:  # entries of dead rows stay where they are
+            gone = stored.pop(rng.randrange(len(stored)))
+            sql(connection, f"DELETE FROM {schema}.messages WHERE id = %s", str(gone[0]))
+            taken.difference_update(keys(gone))
+            assert bring(connection, namespace, [gone]) == (1, None, None)
+            stored.append(gone)
+            taken.update(keys(gone))
+    assert verdicts[True] > 20 and verdicts[False] > 0
+    check_trees(connection, schema)
+    assert sql(connection, f"SELECT count(*) FROM {schema}.messages") == [(len(stored),)]
+
+
+def test_what_is_rolled_back_can_be_brought_again(connection, namespace, schema):
+    rows = [(uuid.UUID(int=n), f"s-{n % 7}", n, n) for n in range(1, 900)]
+    for _ in range(3):
+        sql(connection, "BEGIN")
+        assert bring(connection, namespace, rows) == (899, None, None)
+        sql(connection, "ROLLBACK")
+    assert bring(connection, namespace, rows) == (899, None, None)
+    assert bring(connection, namespace, rows) == (0, 0, "MR013")
+    check_trees(connection, schema)
+
+
+def test_a_table_in_another_collation_is_filled_as_well(connection, namespace, schema):
+    if not sql(connection, "SELECT 1 FROM pg_collation WHERE collname = 'und-x-icu'"):
+        pytest.skip("this server was built without ICU")
+    sql(connection, f"ALTER TABLE {schema}.messages ALTER stream_name TYPE text COLLATE \"und-x-icu\"")
+    rows = [(uuid.UUID(int=n), NAMES[n % len(NAMES)], n, n) for n in range(1, 2000)]
+    for first in range(0, 2000, 500):
+        assert bring(connection, namespace, rows[first:first + 500])[1] is None
+    check_trees(connection, schema)
+
+
+@pytest.mark.parametrize("fault, sqlstate", [({"time": 2**63 - 1}, "MR014"), ({"global_position": 5}, "MR013")])
+def test_batches_before_the_one_that_is_refused_are_stored(connection, namespace, schema, fault, sqlstate):
+    rows = [{"id": uuid.UUID(int=n), "stream": "s", "position": n, "global_position": n} for n in range(1, 2501)]
+    rows[2100].update(fault)
+    assert bring(connection, namespace, [tuple(row.values()) for row in rows]) == (2000, 2100, sqlstate)
+    assert sql(connection, f"SELECT count(*), max(global_position) FROM {schema}.messages") == [(2000, 2000)]
+
+
+def test_a_fault_that_is_found_later_and_lies_before_is_the_one(connection, namespace, schema):
+    rows = [[uuid.UUID(int=n), "s", n, n, 0] for n in range(1, 2501)]
+    rows[2100][4] = 2**63 - 1
+    rows[1500][0] = rows[3][0]
+    assert bring(connection, namespace, rows) == (1000, 1500, "MR013")
+    rows[400][0] = rows[3][0]
+    sql(connection, f"TRUNCATE {schema}.messages")
+    assert bring(connection, namespace, rows) == (0, 400, "MR013")
+    assert sql(connection, f"SELECT count(*) FROM {schema}.messages") == [(0,)]
