@@ -35,7 +35,7 @@ static bool begin_wire(struct conn *conn)
 {
 	if (!is_wire_usable(conn) || (conn->wire = wire_new()) == NULL)
 		return false;
-	(void)PQnotifies(conn->pg); /* libpq takes what it has received */
+	PQfreemem(PQnotifies(conn->pg)); /* libpq takes what it has received */
 	conn->ngroups = 0;
 	conn->unsynced = conn->probing = true;
 	conn_sync(conn);
@@ -181,9 +181,12 @@ static void take_wire_answer(struct conn *conn, struct answer *answer)
 	const struct wire *wire = conn->wire;
 	bool failed = answer_status(answer) == ANSWER_ERROR;
 
-	if (conn->syncs == 0 && failed) /* the server's last words */
+	if (conn->syncs == 0)
 	{
-		conn_take_notice(conn, answer);
+		if (failed) /* the server's last words */
+			conn_take_notice(conn, answer);
+		else
+			conn_lose(conn, out_of_step);
 		answer_clear(answer);
 		return;
 	}
@@ -257,12 +260,14 @@ static void take_wire_answers(struct conn *conn)
 /* libpq has words for how a connection ended; those of the server come before. */
 static void lose_wire(struct conn *conn)
 {
+	bool said = conn->answered && conn_is_error(&conn->answer);
+	const char *libpqs;
 	char why[512];
 
 	(void)PQconsumeInput(conn->pg);
-	snprintf(why, sizeof(why), "%s%s%s",
-			 conn->answered && conn_is_error(&conn->answer) ? answer_message(&conn->answer) : "",
-			 conn->answered && conn_is_error(&conn->answer) ? "\n" : "", PQerrorMessage(conn->pg));
+	libpqs = PQerrorMessage(conn->pg);
+	snprintf(why, sizeof(why), "%s%s%s", said ? answer_message(&conn->answer) : "", said ? "\n" : "",
+			 *libpqs != '\0' ? libpqs : "out of memory");
 	conn_lose(conn, why);
 }
 

@@ -9,8 +9,9 @@
  * never held back.  Measured in bench/README.md.  A batch also gathers while another is in flight (batch.c),
  * and goes when it is full (gather.c).
  *
- * Of a large crowd a quarter is enough: while PostgreSQL is at their batch the others are answered and asked
- * again, so that it and the server work at the same time, and a transaction's price is shared by many anyway.
+ * Of a larger crowd fewer are enough: while Postgres is at their batch the others are answered and ask again,
+ * so that it and the server work at the same time, and the price of a transaction is shared by many anyway.
+ * Of a large one more again, as then the processors are busy, and larger batches take less of them.
  *
  * The timer is a descriptor of its own: libevent's are exact to a millisecond, or else it sets one in every
  * loop turn, with a system call, whether a batch is held or not.
@@ -22,14 +23,20 @@
 #include "db/hold.h"
 
 #define HOLD_US 200
+#define SMALL_CROWD 24
+#define LARGE_CROWD 96
 
-#define LARGE_CROWD 32
+/* Of a small crowd all but a quarter are waited for, of a larger one a third, of a large one half. */
+static unsigned enough_of(unsigned crowd)
+{
+	if (crowd < SMALL_CROWD)
+		return crowd - crowd / 4;
+	return crowd < LARGE_CROWD ? crowd / 3 : crowd / 2;
+}
 
 bool hold_has_enough(const struct hold *hold, unsigned waiting)
 {
-	unsigned crowd = hold->crowd;
-
-	return crowd <= 1 || waiting >= (crowd >= LARGE_CROWD ? crowd / 4 : crowd - crowd / 4);
+	return hold->crowd <= 1 || waiting >= enough_of(hold->crowd);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)

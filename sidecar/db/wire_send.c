@@ -8,7 +8,8 @@
 
 #include "db/wire.h"
 
-#define LARGE_VALUE 1024 /* not worth copying */
+#define LARGE_VALUE 1024		 /* not worth copying */
+#define KEEP_OUT ((size_t)65536) /* a larger buffer is not kept */
 
 static void add_u16(struct buf *out, unsigned value)
 {
@@ -109,6 +110,8 @@ bool wire_flush(struct wire *wire, int fd)
 		keep_unsent(wire, parts, 3, (size_t)sent);
 		return false;
 	}
+	if (wire->out.cap > KEEP_OUT)
+		buf_free(&wire->out);
 	buf_clear(&wire->out);
 	wire->large = NULL;
 	return true;
