@@ -321,8 +321,10 @@ LeafInsert(Leaf *leaf, const LeafKey *key, ItemPointer tid, BlockNumber guess)
 		FormEntry(leaf, key, tid, &entry);
 		if (guess == NO_LEAF)
 			guess = RelationGetTargetBlock(leaf->index);
-		if (InsertHere(leaf, key, &entry.head) || InsertInto(leaf, key, &entry.head, guess) ||
-			InsertInto(leaf, key, &entry.head, GuessLeaf(leaf, key)))
+		if (InsertHere(leaf, key, &entry.head) || InsertInto(leaf, key, &entry.head, guess))
+			return true;
+		LeafRest(leaf);
+		if (InsertInto(leaf, key, &entry.head, GuessLeaf(leaf, key)))
 			return true;
 	}
 	LeafRest(leaf);
