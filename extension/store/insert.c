@@ -121,7 +121,7 @@ EndBelow(Insertion *insertion)
 
 /* Returns false when the guard did not let it. */
 static bool
-InsertChunk(Insertion *insertion, NewRow **rows, int nrows, bool import, const StoreGuard *guard)
+InsertChunk(Insertion *insertion, NewRow **rows, int nrows, const StoreGuard *guard)
 {
 	Store *store = insertion->store;
 	volatile bool in_order = true;
@@ -133,14 +133,17 @@ InsertChunk(Insertion *insertion, NewRow **rows, int nrows, bool import, const S
 	{
 		if (guard)
 			holds = guard->holds(guard->arg);
-		if (holds && import)
+		if (holds && insertion->import)
 			InsertionTakePositions(insertion, rows, nrows);
 		else if (holds)
 			in_order = InsertionDrawPositions(insertion, rows, nrows);
 		if (holds && in_order)
 		{
 			InsertTuples(insertion, rows, nrows);
-			InsertionAddEntries(insertion, rows, nrows);
+			if (insertion->import)
+				InsertionAddSorted(insertion, rows, nrows);
+			else
+				InsertionAddEntries(insertion, rows, nrows);
 		}
 	}
 	PG_CATCH();
@@ -200,39 +203,62 @@ RefuseRest(void)
 							"not divided.")));
 }
 
-/*
- * Inserts rows in order and gives each its global position; with `import` each brings its own, and its
- * time.  The caller holds the locks of their streams.  Returns false when the guard, which may be NULL, let
- * none of them in.  Errors: MR019 when it let in only some; MR002 for an id that another transaction
- * stored at the same time; 23505 for what a plain INSERT has put into the table; MR010 where no global
- * position is left, or the sequence is behind; 23502, and what a user's indexes and triggers raise.
- */
-bool
-StoreInsert(Store *store, NewRow **rows, int nrows, bool import, const StoreGuard *guard)
+/* Returns false when the guard let none of the rows in. */
+static bool
+InsertRows(Insertion *insertion, const StoreGuard *guard)
 {
-	Insertion insertion = {.store = store, .rows = rows, .nrows = nrows};
+	NewRow **rows = insertion->rows;
+	int nrows = insertion->nrows;
 
-	BeginInsertion(&insertion);
-	if (!import)
-		InsertionFindHighest(&insertion);
+	BeginInsertion(insertion);
+	if (!insertion->import)
+		InsertionFindHighest(insertion);
 	for (int done = 0, n; done < nrows; done += n)
 	{
 		n = ChunkOf(rows + done, nrows - done);
 		if (done > 0)
 			pg_usleep(YIELD_US);
-		while (!InsertChunk(&insertion, rows + done, n, import, guard))
+		while (!InsertChunk(insertion, rows + done, n, guard))
 		{
 			if (guard->again(guard->arg))
 				continue;
 			if (done > 0)
 				RefuseRest();
-			EndInsertion(&insertion);
+			EndInsertion(insertion);
 			return false;
 		}
 	}
-	InsertionKeepHighest(&insertion);
-	InsertionFinishEntries(&insertion);
-	StoreFireTriggers(store, rows, nrows);
-	EndInsertion(&insertion);
+	InsertionKeepHighest(insertion);
+	InsertionFinishEntries(insertion);
+	StoreFireTriggers(insertion->store, rows, nrows);
+	EndInsertion(insertion);
 	return true;
+}
+
+/*
+ * Inserts rows in order and gives each its global position and time.  The caller holds the locks of their
+ * streams.  Returns false when the guard, which may be NULL, let none of them in.  Errors: MR019 when it let
+ * in only some; MR002 for an id that another transaction stored at the same time; 23505 for what a plain
+ * INSERT has put into the table; MR010 where no global position is left, or the sequence is behind; 23502,
+ * and what a user's indexes and triggers raise.
+ */
+bool
+StoreInsert(Store *store, NewRow **rows, int nrows, const StoreGuard *guard)
+{
+	Insertion insertion = {.store = store, .rows = rows, .nrows = nrows};
+
+	return InsertRows(&insertion, guard);
+}
+
+/*
+ * The same for rows that bring their global positions and times.  Errors: 23505 for a key that another
+ * transaction stored at the same time, and those of StoreInsert().
+ */
+void
+StoreImport(Store *store, const StoreOrders *orders, int nrows)
+{
+	Insertion insertion = {
+		.store = store, .rows = orders->rows[INDEX_GLOBAL_POSITION], .nrows = nrows, .import = orders};
+
+	(void)InsertRows(&insertion, NULL);
 }
