@@ -55,8 +55,8 @@ def address_changed(rng):
     name, email = person(rng)
     return "AddressChanged", {
         "customerId": new_id(rng), "name": name, "email": email,
-        "address": {"street": f"{rng.choice(STREETS)} {rng.randrange(1, 200)}", "postcode": f"{rng.randrange(10**5):05}",
-                    "city": rng.choice(CITIES)},
+        "address": {"street": f"{rng.choice(STREETS)} {rng.randrange(1, 200)}",
+                    "postcode": f"{rng.randrange(10**5):05}", "city": rng.choice(CITIES)},
         "validFrom": time(rng), "changedBy": new_id(rng)
     }
 
