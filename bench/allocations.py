@@ -7,6 +7,7 @@ from pprof import Profile
 from profile_baseline import RECORDING, Durable, finish
 
 LIMIT = 1024  # bytes a request
+FIGURES = ("allocated_10", )
 # Names of loads, their workers and flags.
 MIXED = "nine writes to one read"
 SHORT, LONG = "writes of 300 bytes", "writes of 3,000 bytes"
@@ -46,16 +47,17 @@ def measure(options):
         folder.chmod(0o755)
         server = Durable(RECORDING, folder)
         try:
-            ours = {}
+            ours, requests = {}, {}
             for load, workers, flags in LOADS:
                 total, libpq, times = allocated(server, folder, workers, options.seconds, flags)
-                ours[load] = total - libpq
+                ours[load], requests[load, workers] = total - libpq, total
                 section["rows"].append(
                     row(load, workers, total, libpq, total - libpq, times, checks=checks(load, workers, total)))
             section["rows"][-1]["checks"] = [
                 at_most("memory, a write: bytes allocated for 2,700 more of payload", max(0, ours[LONG] - ours[SHORT]),
                         27)
             ]
+            section["figures"] = {"allocated_10": requests[MIXED, 10]}
         finally:
             server.stop()
     return section

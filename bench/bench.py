@@ -20,7 +20,10 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 
 import allocations  # noqa: E402
+import builds  # noqa: E402
 import consumers  # noqa: E402
+import disk  # noqa: E402
+import eventodb  # noqa: E402
 import growth  # noqa: E402
 import growth_to  # noqa: E402
 import http_load  # noqa: E402
@@ -34,7 +37,8 @@ from measure import LOAD, PG_BIN, ROOT, unprivileged  # noqa: E402
 
 PARTS = {
     "load": http_load, "reads": http_reads, "memory": allocations, "append": sql_append, "message-db": message_db,
-    "wal": wal, "growth": growth, "growth-to": growth_to, "consumers": consumers, "queries": queries
+    "wal": wal, "growth": growth, "growth-to": growth_to, "consumers": consumers, "queries": queries,
+    "disk": disk, "builds": builds, "eventodb": eventodb
 }
 LONG = ["growth-to"]  # measured by request only: growth with --to
 
@@ -96,8 +100,7 @@ def arguments():
                         help="this part; may be given several times")
     parser.add_argument("--report", action="store_true", help="measure nothing, write the report from results.json")
     parser.add_argument("--to", type=int, metavar="MESSAGES",
-                        help="with --only growth: instead, the server on a store that grows to so many; "
-                        "50 million take over an hour and 50 GB")
+                        help="with --only growth: the server on a store that grows to so many; 50 million are 30 GB")
     parser.add_argument("--seconds", type=float, help="of one measurement (4; quick: 1)")
     parser.add_argument("--rounds", type=int, help="measurements that make a median (3; quick: 1)")
     parser.add_argument("--folder", type=Path, default=ROOT / "bench",
@@ -131,7 +134,8 @@ def main():
         results = {part: results[part] for part in PARTS if part in results}
         stored.write_text(json.dumps(results, indent=1) + "\n")
     report.write(results, options.folder)
-    print(json.dumps(report.key_figures(results)))
+    names = [name for part in PARTS.values() for name in getattr(part, "FIGURES", ())]
+    print(json.dumps(report.last_line(results, names)))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ Each build has a copy of PostgreSQL's folders with its own extension in it, a du
 durable server for the load.  The two take turns, in another order each round.  Prints for each the rate and the
 processor time an operation, medians with quartiles, and the median of the rounds' ratios: near 1 the processor time
 decides, as the rate is the machine's as much as ours.  The last line is JSON.
+
+It is the part `builds` of `make bench`, too, which compares with BEFORE, also what is read and imported, and a server
+in test mode.
 """
 import argparse
 import json
@@ -16,13 +19,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.dont_write_bytecode = True
 
-from measure import ROOT, SETTINGS, Pgbench, load, processor_time, quartiles, sql  # noqa: E402
+import http_reads  # noqa: E402
+from bulk import write_messages  # noqa: E402
+from measure import (  # noqa: E402
+    ROOT, SETTINGS, Pgbench, load, median, privileged, processor_time, quartiles, row, sql, temporary_folder)
 from sql_append import APPEND, fill_by_append  # noqa: E402
 
 from installation import PG_CONFIG, Installation, installed  # noqa: E402
@@ -30,6 +37,12 @@ from store import Server, drop_root, token_for  # noqa: E402
 
 CLIENTS = (1, 10, 32)
 WORKERS = (10, 64)
+
+# Of `make bench`.
+BEFORE = "b012a43"
+IMPORTED, QUICK_IMPORTED = 200000, 10000
+FIGURES = ("durable_1_latency", "durable_10_ops", "durable_64_ops", "cpu_per_op_1", "cpu_per_op_10", "cpu_per_op_64",
+           "testmode_1_ops", "import", "category_get")
 
 
 class Build:
@@ -63,10 +76,21 @@ class Build:
         fill_by_append(connection)
         self.postmaster = int((self.cluster.data / "postmaster.pid").read_text().split()[0])
         self.bench = Pgbench(self.cluster, "postgres")
+        self.server = self.serve(stack, "--data-dir", self.folder / "data")
+
+    def serve(self, stack, *arguments):
         token = token_for("default")
-        self.server = Server("--data-dir", self.folder / "data", "--token", token, token=token, program=self.program,
-                             variables={"MILLRACE_PG_BINDIR": str(self.installation.bin)})
-        stack.callback(self.server.stop)
+        server = Server(*arguments, "--token", token, token=token, program=self.program,
+                        variables={"MILLRACE_PG_BINDIR": str(self.installation.bin)})
+        stack.callback(server.stop)
+        return server
+
+    def start_servers(self, stack):
+        """A durable one with messages to read, and one in test mode."""
+        self.server, self.test = self.serve(stack, "--data-dir", self.folder / "data"), self.serve(stack, "--test-mode")
+        for _ in range(10):
+            sql(self.server.postgres(), http_reads.FILL)
+        sql(self.server.postgres(), "VACUUM ANALYZE")
 
     def append(self, clients, seconds):
         before = processor_time(self.postmaster)["postgres"]
@@ -74,17 +98,38 @@ class Build:
         used = processor_time(self.postmaster)["postgres"] - before
         return {"rate": rate, "us": used / (rate * max(1, round(seconds))) * 1e6}
 
-    def load(self, workers, seconds):
-        before = processor_time(self.server.process.pid)
-        result = load(self.server, workers, seconds)
-        after = processor_time(self.server.process.pid)
+    def load(self, workers, seconds, *arguments, server=None):
+        server = server or self.server
+        sql(server.postgres(), "CHECKPOINT")
+        before = processor_time(server.process.pid)
+        result = load(server, workers, seconds, *arguments, durable="yes" if server is self.server else "no")
+        after = processor_time(server.process.pid)
         if result["errors"]:
             sys.exit(f"{self.name}: {result['errors']} errors")
         # The warm-up's work is in the time, and so it is counted with the operations.
         operations = result["total_ops"] * (1 + min(1, seconds / 4) / result["duration"])
         return {
-            "rate": result["throughput"], "us": sum(after[kind] - before[kind] for kind in before) / operations * 1e6
+            "rate": result["throughput"], "us": sum(after[kind] - before[kind] for kind in before) / operations * 1e6,
+            "ms": result["avg_latency"]
         }
+
+    def load_test_mode(self, workers, seconds):
+        return self.load(workers, seconds, server=self.test)
+
+    def read_category(self, workers, seconds):
+        return self.load(workers, seconds, "--mix", "0:1", "--category", 99000)
+
+    def import_file(self, file, messages):
+        """Into a new namespace."""
+        self.imports = getattr(self, "imports", 0) + 1
+        token = self.server.client().call("ns.create", f"import-{self.imports}")["token"]
+        sql(self.server.postgres(), "CHECKPOINT")
+        used, began = sum(processor_time(self.server.process.pid).values()), time.monotonic()
+        subprocess.run([self.program, "import", "--input", file], check=True, stdout=subprocess.DEVNULL,
+                       env={"MILLRACE_URL": f"http://127.0.0.1:{self.server.port}", "MILLRACE_TOKEN": token})
+        seconds = time.monotonic() - began
+        return {"rate": messages / seconds, "us": (sum(processor_time(self.server.process.pid).values()) - used) /
+                messages * 1e6}
 
 
 def exported(commit, folder):
@@ -121,6 +166,83 @@ def report(title, found):
           f"{medians['before']['us']:.1f} | {medians['now']['us']:.1f} | {time} |", flush=True)
     return {"rate": rates, "cpu": times}
 
+
+# ---- the part of `make bench` ----------------------------------------------------------------------------
+
+def parts(options, file):
+    """What is compared: its name, the measurement, and its figures, each with what of it they are."""
+    messages, seconds = QUICK_IMPORTED if options.quick else IMPORTED, options.seconds
+    write_messages(file, messages)
+    file.chmod(0o644)
+    latency = {"durable_1_latency": "ms", "cpu_per_op_1": "us"}
+    return [("the load, durable, 1 worker", lambda build: build.load(1, seconds), latency)] + [
+        (f"the load, durable, {n} workers", lambda build, n=n: build.load(n, seconds),
+         {f"durable_{n}_ops": "rate", f"cpu_per_op_{n}": "us"}) for n in WORKERS
+    ] + [("the load, test mode, 1 worker", lambda build: build.load_test_mode(1, seconds), {"testmode_1_ops": "rate"}),
+         ("`category.get` of 1000, 10 workers", lambda build: build.read_category(10, seconds),
+          {"category_get": "rate"}),
+         (f"`millrace import` of {messages:,} messages", lambda build: build.import_file(file, messages),
+          {"import": "rate"})]
+
+
+def compare(name, measured, wanted, builds, rounds, figures):
+    found = {build.name: [] for build in builds}
+    for _ in range(rounds):
+        for build in random.sample(builds, len(builds)):
+            found[build.name].append(measured(build))
+    for figure, key in wanted.items():
+        figures[figure] = ratio(found["now"], found["before"], key)[1]
+    cells = []
+    for key in ("rate", "us"):
+        cells += [median(found, "before", key), median(found, "now", key), ratio(found["now"], found["before"], key)[0]]
+    return row(name, *cells)
+
+
+def has_commit(commit):
+    """Whether it can be built: there is a repository, and it goes back as far."""
+    if not shutil.which("git"):
+        return False
+    with privileged():
+        return subprocess.run(["git", "-C", ROOT, "cat-file", "-e", f"{commit}^{{commit}}"],
+                              stderr=subprocess.DEVNULL).returncode == 0
+
+
+def remove_sources(folder):
+    """Those are root's, if root built them."""
+    with privileged():
+        for sources in folder.glob("sources-*"):
+            shutil.rmtree(sources)
+
+
+def measure(options):
+    section = {
+        "title": "The build before", "rows": [], "figures": {},
+        "about": f"The working tree beside commit {BEFORE}, each with an extension and servers of its own, in turns; "
+                 "a checkpoint before each run. Ratios are medians of the rounds' ratios, with quartiles; the first is "
+                 "of operations or messages a second, the last of processor time an operation, of server and Postgres.",
+        "columns": ["what", "before /s", "now /s", "ratio", "before, us CPU", "now, us CPU", "ratio"]
+    }
+    if not has_commit(BEFORE):
+        print(f"*** NOT COMPARED WITH THE BUILD BEFORE: there is no repository with commit {BEFORE} ***", flush=True)
+        return {**section, "skipped": f"there is no repository with commit {BEFORE}"}
+    with ExitStack() as stack:
+        folder = stack.enter_context(temporary_folder())
+        folder.chmod(0o755)
+        stack.callback(remove_sources, folder)
+        with privileged():
+            builds = two_builds(BEFORE, folder, folder)
+        for build in builds:
+            build.start_servers(stack)
+        for name, measured, wanted in parts(options, folder / "imported"):
+            for build in builds:
+                measured(build)  # which is not counted: buffers and files of the WAL are there then
+            section["rows"].append(
+                compare(name, measured, wanted, builds, 1 if options.quick else max(5, options.rounds),
+                        section["figures"]))
+    return section
+
+
+# ---- by itself -------------------------------------------------------------------------------------------
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -340,7 +340,7 @@ def measure(options, figures=None):
         "columns": [
             "what", "a claim", "ours /s", "theirs /s", "ratio", "WAL bytes a message", "theirs", "ratio",
             "us CPU a message", "theirs"
-        ], "rows": rows
+        ], "rows": rows, "figures": figures
     }
 
 

@@ -1,45 +1,124 @@
-"""Bytes on disk a message, all indexes included, of Millrace's table and of Message DB's.
+"""Bytes on disk a message, the table and all its indexes, of Millrace and of Message DB.
 
-Two databases on one Postgres, `theirs` with the package from the npm registry, filled by its write_message, `ours` by
-millrace.append, each with ids as its clients make them: random ones there, rising ones here. Ten clients append, each
-transaction a hundred messages.
+Two databases on one Postgres: `theirs` has the package from the npm registry and is filled by its write_message, with
+random ids as its clients send them; `ours` is filled by millrace.append, which makes ids that rise. Ten clients append,
+each transaction a hundred messages, one call each.
 """
-import os
 import random
 import string
-from contextlib import closing
 
-import message_db
+import peer
+import pytest
 from events import events
 from measure import Pgbench, at_most, database, durable_postgres, row, sql
 
-MESSAGES, QUICK_MESSAGES = 1000000, 50000
+MESSAGES, QUICK_MESSAGES = 1000000, 20000
 CLIENTS, EACH = 10, 100
 POOL = 10000  # different messages
 LIMIT = 0.9
+FIGURES = ("disk_turns", "disk_random", "disk_many", "disk_events")
 
-# One after the other, at random as bench/load does it, and at random among many that have 50 messages each in the end.
-TURNS, RANDOM, MANY = "100 streams in turns", "100 streams at random", "many streams at random"
-STREAMS = {
-    TURNS: "'load-' || s", RANDOM: "'load-' || :client_id + 10 * floor(random() * 10)::int",
-    MANY: "'account-' || uuid_in(md5((:client_id + 10 * floor(random() * {many} / 10)::int)::text)::cstring)"
-}
-POSITION_OF = "(:first + s) % {pool}"
-OURS = ("SELECT count(millrace.append({stream}, type, data)) FROM generate_series(0, 99) s "
-        "JOIN pool ON n = " + POSITION_OF)
-THEIRS = ("SELECT count(message_store.write_message(gen_random_uuid()::varchar, {stream}, type, data)) "
-          "FROM generate_series(0, 99) s JOIN pool ON n = " + POSITION_OF)
-SIZES = """SELECT pg_table_size(messages),
-        (SELECT sum(pg_relation_size(indexrelid)) FROM pg_index WHERE indrelid = messages)::bigint,
-        (SELECT json_object_agg(indexrelid::regclass, pg_relation_size(indexrelid))
-            FROM pg_index WHERE indrelid = messages)
-    FROM (SELECT '{table}'::regclass AS messages) t"""
+# No two clients append to the same streams at random, as their transactions would wait for one another.
+TURNS = "'load-' || s"
+RANDOM = "'load-' || :client_id + 10 * floor(random() * 10)::int"
+MANY = "'account-' || uuid_in(md5((:client_id + 10 * floor(random() * {tenth})::int)::text)::cstring)"
+OURS = "millrace.append({stream}, type, data)"
+THEIRS = "message_store.write_message(gen_random_uuid()::varchar, {stream}, type, data)"
+SCRIPT = f"""\\set first random(0, {POOL - 1})
+SELECT count({{call}}) FROM generate_series(0, {EACH - 1}) s JOIN public.pool ON n = (:first + s) % {POOL};
+"""
+SIZES = """SELECT count(*), pg_table_size('{table}'), (SELECT sum(pg_relation_size(indexrelid)) FROM pg_index
+    WHERE indrelid = '{table}'::regclass)::bigint FROM {table}"""
+INDEX = """SELECT sum(pg_relation_size(indexrelid))::bigint FROM pg_index WHERE indrelid = '{table}'::regclass
+    AND pg_get_indexdef(indexrelid, 1, false) = '{column}'"""
+COLUMNS = {"global_position": "positions", "id": "ids", "stream_name": "streams"}
 
 
 def load_messages():
-    """As bench/load makes them: a number, and 273 letters, the same in all of them."""
+    """As bench/load makes them: a number, and 273 letters at random, the same in all of them."""
     text = "".join(random.Random(1).choices(string.ascii_lowercase, k=273))
     return [("Loaded", f'{{"n":{10000000000 + n},"text":"{text}"}}') for n in range(POOL)]
 
 
-KINDS = {"the load's": load_messages, "events": lambda: list(events(POOL))}
+LOAD, EVENTS = "the load's", "events"
+MESSAGES_OF = {LOAD: load_messages, EVENTS: lambda: list(events(POOL))}
+RUNS = [("disk_turns", "100 streams in turns", TURNS, LOAD), ("disk_random", "100 streams at random", RANDOM, LOAD),
+        ("disk_many", "streams of 50, at random, named by UUIDs", MANY, LOAD),
+        ("disk_events", "100 streams at random", RANDOM, EVENTS)]
+
+
+class Side:
+    """A database, its table of messages, and the call that appends one."""
+
+    def __init__(self, cluster, name, connection, table, call):
+        self.connection, self.table, self.call = connection, table, call
+        # Message DB's functions find one another by the search_path.
+        self.bench = Pgbench(cluster, name, search_path="message_store,public")
+
+    def offer(self, messages):
+        """The messages of which are appended."""
+        sql(self.connection, "DROP TABLE IF EXISTS public.pool")
+        sql(self.connection, "CREATE TABLE public.pool (n integer PRIMARY KEY, type text, data jsonb)")
+        with self.connection.cursor() as cursor:
+            cursor.executemany("INSERT INTO public.pool VALUES (%s, %s, %s)",
+                               [(n, *message) for n, message in enumerate(messages)])
+        sql(self.connection, "ANALYZE public.pool")
+
+    def fill(self, stream, messages):
+        """Bytes a message: of all, of the table and of its indexes by their first columns."""
+        sql(self.connection, f"TRUNCATE {self.table} RESTART IDENTITY")
+        call = self.call.format(stream=stream.format(tenth=messages // 500))
+        self.bench.rate(SCRIPT.format(call=call), CLIENTS, transactions=messages // CLIENTS // EACH)
+        stored, table, indexes = sql(self.connection, SIZES.format(table=self.table))[0]
+        if stored != messages:
+            raise RuntimeError(f"{stored} of {messages} messages are stored")
+        each = {
+            name: sql(self.connection, INDEX.format(table=self.table, column=column))[0][0] / stored
+            for column, name in COLUMNS.items()
+        }
+        return {"all": (table + indexes) / stored, "table": table / stored, **each}
+
+
+def make_sides(cluster):
+    """Ours and theirs; None where Message DB can't be had."""
+    connection = database(cluster, "ours")
+    sql(connection, "SELECT millrace.ensure_namespace('default')")
+    ours = Side(cluster, "ours", connection, "millrace_default.messages", OURS)
+    try:
+        peer.install(peer.fetch(cluster.folder), cluster, "theirs")
+    except pytest.skip.Exception as reason:
+        print(f"  *** {reason} ***", flush=True)
+        return ours, None
+    return ours, Side(cluster, "theirs", cluster.connect("theirs"), "message_store.messages", THEIRS)
+
+
+def compare(sides, key, what, stream, kind, messages, figures):
+    """A line, and whether theirs was there to compare with."""
+    ours, theirs = sides
+    for side in filter(None, sides):
+        side.offer(MESSAGES_OF[kind]())
+    found = ours.fill(stream, messages)
+    beside = theirs.fill(stream, messages) if theirs else None
+    figures[key] = found["all"] / beside["all"] if beside else None
+    checks = [at_most(f"bytes on disk / Message DB's, {kind}, {what}", figures[key], LIMIT)] if beside else []
+    parts = [found[name] for name in ("table", *COLUMNS.values())]
+    return row(f"{kind} messages, {what}", found["all"], beside and beside["all"], figures[key], *parts, checks=checks)
+
+
+def measure(options):
+    messages = QUICK_MESSAGES if options.quick else MESSAGES
+    figures = {}
+    with durable_postgres("fsync=off", "synchronous_commit=off") as cluster:
+        sides = make_sides(cluster)
+        rows = [compare(sides, *run, messages, figures) for run in RUNS]
+    return {
+        "title": "Bytes on disk",
+        "about": f"A message's, after {messages:,} appends by ten clients, one message a call. The load's messages are "
+                 "those of `bench/load`, a number and letters at random, 300 bytes, which nothing compresses; the "
+                 "events are of four kinds, with names, addresses, amounts, times and UUIDs, 260 to 310 bytes. Ids are "
+                 "random on Message DB's side, as its clients make them. The parts are ours; the index of categories "
+                 "is the rest.",
+        "columns": ["what", "Millrace", "Message DB", "ratio", "of it: table", "positions", "ids", "streams"],
+        "rows": rows, "figures": figures,
+        **({} if sides[1] else {"skipped": "Message DB could not be fetched, so there is nothing to compare with"})
+    }

@@ -6,17 +6,19 @@ All over HTTP, one durable server on one Postgres with `shared_buffers = 2GB`, s
 it wouldn't be. Streams have 50 messages and live for a while: 200 of them take turns for 10,000 messages, then 200
 others do. One message in ten has a tag, which nine others have, too, and tags are indexed.
 
-The store is filled by plain INSERTs, with ids that rise as the server's do, as the import of so many would take hours.
+The store is filled by plain INSERTs, with ids that rise as the server's do, and without the indexes, which are made
+again of the whole: to append so many, or to import them, would take hours.
 """
 import random
 import statistics
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 from consumers_http import Connection
 from measure import database, durable_postgres, in_turn, load, row, serve, sql
 
 STEPS = (1000000, 5000000, 10000000, 25000000, 50000000)
+TABLE = "millrace_default.messages"
 CHUNK = 500000
 EACH, ALIVE = 50, 200
 TAGGED, OF_A_TAG = 10, 10  # every tenth message; messages of a tag
@@ -28,12 +30,17 @@ TEXT = "qmxvzkwjtyhgbnfdrplsaecoiu" * 10 + "qmxvzkwjtyhgb"
 # Version 7: the time first, and then what is random.
 ID = ("overlay(overlay(md5(n::text) PLACING lpad(to_hex(1700000000000 + n / 10), 12, '0') || '7' FROM 1) "
       "PLACING '8' FROM 17)::uuid")
-FILL = f"""INSERT INTO millrace_default.messages (stream_name, position, type, data, metadata, id)
+FILL = f"""INSERT INTO {TABLE} (stream_name, position, type, data, metadata, id)
     SELECT 'load-' || n / {EACH * ALIVE} * {ALIVE} + n % {ALIVE}, n % {EACH * ALIVE} / {ALIVE}, 'Loaded',
         ('{{{{"n":' || 10000000000 + n || ',"text":"{TEXT}"}}}}')::jsonb,
         CASE WHEN n % {TAGGED} = 0
             THEN jsonb_build_object('tags', jsonb_build_array('order-' || n / {TAGGED * OF_A_TAG})) END, {ID}
     FROM generate_series({{first}}::bigint, {{last}}) n"""
+INDEXES = f"""SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid), indisprimary FROM pg_index
+    WHERE indrelid = '{TABLE}'::regclass ORDER BY indexrelid"""
+DROP_KEY = f"ALTER TABLE {TABLE} DROP CONSTRAINT messages_pkey"
+ADD_KEY = f"ALTER TABLE {TABLE} ADD CONSTRAINT messages_pkey PRIMARY KEY USING INDEX messages_pkey"
+BUILD_MEMORY = "512MB"
 
 
 class Growing:
@@ -45,27 +52,40 @@ class Growing:
         self.messages, self.rng = 0, random.Random(1)
         sql(self.connection, "SELECT millrace.ensure_namespace('default')")
         sql(self.connection, "SELECT millrace.index_tags('default', types => false)")
-        sql(self.connection, "SET synchronous_commit = off")
+        sql(self.connection, f"SET synchronous_commit = off; SET maintenance_work_mem = '{BUILD_MEMORY}'")
 
     def setting(self, name, value):
         sql(self.connection, f"ALTER SYSTEM SET {name} = {value}")
         sql(self.connection, "SELECT pg_reload_conf()")
 
+    @contextmanager
+    def without_indexes(self):
+        """They are made again, in the same order."""
+        indexes = sql(self.connection, INDEXES)
+        for name, _, primary in indexes:
+            sql(self.connection, DROP_KEY if primary else f"DROP INDEX {name}")
+        yield
+        for _, definition, primary in indexes:
+            sql(self.connection, definition)
+            if primary:
+                sql(self.connection, ADD_KEY)
+
     def fill(self, messages):
         """Up to so many; what was appended while it was measured comes on top."""
-        self.setting("full_page_writes", "off")
         began = time.monotonic()
-        while self.messages < messages:
-            last = min(messages, self.messages + CHUNK)
-            sql(self.connection, FILL.format(first=self.messages, last=last - 1))
-            self.messages = last
-            print(f"    {last:,} messages, {time.monotonic() - began:.0f} s", flush=True)
+        self.setting("full_page_writes", "off")
+        with self.without_indexes():
+            while self.messages < messages:
+                last = min(messages, self.messages + CHUNK)
+                sql(self.connection, FILL.format(first=self.messages, last=last - 1))
+                self.messages = last
         self.setting("full_page_writes", "on")
-        sql(self.connection, "VACUUM (ANALYZE, INDEX_CLEANUP off) millrace_default.messages")
+        sql(self.connection, f"VACUUM (ANALYZE, INDEX_CLEANUP off) {TABLE}")
         sql(self.connection, "CHECKPOINT")
+        print(f"  filled in {time.monotonic() - began:.0f} s", flush=True)
 
     def bytes(self):
-        return sql(self.connection, "SELECT pg_total_relation_size('millrace_default.messages')")[0][0]
+        return sql(self.connection, f"SELECT pg_total_relation_size('{TABLE}')")[0][0]
 
     # What is measured: answers a second, and milliseconds of half of them and of all but a hundredth.
 

@@ -14,12 +14,13 @@ TABLE = "message_store.messages"
 WRITE = """\\set s random(0, 99)
 SELECT message_store.write_message(gen_random_uuid()::varchar, 'load-' || :s, 'Loaded', :data);
 """
+CATEGORY = "get_category_messages of 1000"
 READS = {
     "get_stream_messages of 10": """\\set s random(1, 100)
 SELECT * FROM message_store.get_stream_messages('account-' || :s, batch_size => 10);
 """, "get_last_stream_message": """\\set s random(1, 100)
 SELECT * FROM message_store.get_last_stream_message('account-' || :s);
-""", "get_category_messages of 1000": """\\set p random(1, 50000)
+""", CATEGORY: """\\set p random(1, 50000)
 SELECT * FROM message_store.get_category_messages('account', :p, 1000);
 """, "get_category_messages of 1000, group of 4": """\\set p random(1, 50000)
 \\set m random(0, 3)
@@ -31,8 +32,9 @@ SELECT * FROM message_store.get_category_messages('account', :p, 1000,
 FLAT = """\\set p random(1, 50000)
 SELECT * FROM flat WHERE global_position >= :p ORDER BY global_position LIMIT 1000;
 """
-LIMITS = {"get_stream_messages of 10": 1.5, "get_last_stream_message": 1.5, "get_category_messages of 1000": 3,
+LIMITS = {"get_stream_messages of 10": 1.5, "get_last_stream_message": 1.5, CATEGORY: 3,
           "get_category_messages of 1000, group of 4": 12}
+FIGURES = ("category_get_message_db", )
 CLIENTS = (1, 10, 32)
 HTTP_CLIENTS = (10, 32, 64)
 
@@ -129,9 +131,11 @@ def measure(options):
         sides.make_flat()
         for name, script in READS.items():
             rows.append(compare(options, sides, name, 10, script, limit=LIMITS[name]))
+            if name == CATEGORY:
+                section["figures"] = {"category_get_message_db": rows[-1]["cells"][4]}
         rows.append(
             compare(options, sides, "a plain table of the finished rows / get_category_messages of 1000", 10, FLAT,
-                    READS["get_category_messages of 1000"]))
+                    READS[CATEGORY]))
         for clients in CLIENTS:
             rows.append(compare(options, sides, "write_message", clients, WRITE, limit=3 if clients == 10 else None))
         rows.append(compare_insert(options, sides))

@@ -385,7 +385,7 @@ def measure(options, figures=None):
     return {
         "title": "Appends on condition", "rounds": options.rounds, "each_seconds": options.seconds,
         **({"skipped": f"{', '.join(missing)} did not run"} if missing else {}),
-        "about": ABOUT, "columns": COLUMNS, "rows": rows
+        "about": ABOUT, "columns": COLUMNS, "rows": rows, "figures": figures
     }
 
 

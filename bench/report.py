@@ -26,6 +26,16 @@ def key_figures(results):
             "figures": {check["name"]: check["value"] for check in checks}}
 
 
+def last_line(results, names):
+    """The key figures, and by its name each of the figures that parts have; null where it was not measured."""
+    found = {name: value for part in results.values() for name, value in part.get("figures", {}).items()}
+    return {**key_figures(results), **{name: rounded(found.get(name)) for name in names}}
+
+
+def rounded(value):
+    return None if value is None else round(value, 3)
+
+
 def line(cells):
     return "| " + " | ".join(cells) + " |\n"
 

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from store import ROOT, temporary_folder
+from store import MILLRACE, PG_BIN, ROOT, temporary_folder
 
 TESTS = Path(__file__).resolve().parent.parent
 EARLIER = {
@@ -24,9 +25,10 @@ EARLIER = {
 }
 
 
-def bench(folder, *arguments):
+def bench(folder, *arguments, **variables):
     """Runs it, and returns its last line and all it printed."""
-    env = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS / 'message_db'}"}
+    env = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS / 'message_db'}", **variables}
+    env = {name: value for name, value in env.items() if value is not None}
     done = subprocess.run(
         [sys.executable, str(ROOT / "bench" / "bench.py"), "--folder", folder, *arguments], env=env,
         capture_output=True, text=True)
@@ -115,3 +117,128 @@ def test_the_plot_is_a_picture_with_the_figures_in_it(folder):
     picture = Path(folder, "results.svg")
     assert xml.etree.ElementTree.parse(picture).getroot().tag == "{http://www.w3.org/2000/svg}svg"
     assert "The load over HTTP" in picture.read_text() and "](results.svg)" in report_of(folder)
+
+
+def quick(folder, *arguments, **variables):
+    return bench(folder, "--quick", "--seconds", "0.2", *arguments, **variables)
+
+
+def test_the_last_line_has_each_figure_and_null_for_what_was_not_measured(folder):
+    key, _ = bench(folder, "--report")
+    for name in ("durable_1_latency", "durable_10_ops", "durable_64_ops", "cpu_per_op_1", "cpu_per_op_10",
+                 "cpu_per_op_64", "testmode_1_ops", "eventodb_pebble_10", "eventodb_pebble_1_test", "import",
+                 "category_get", "category_get_message_db", "disk_turns", "disk_random", "allocated_10", "queue_100",
+                 "conditional_1"):
+        assert key[name] is None, name
+    stored = {**results(folder), "disk": {**EARLIER, "figures": {"disk_turns": 0.95123, "disk_random": None}}}
+    before = Path(folder, "results.json").read_text()
+    try:
+        Path(folder, "results.json").write_text(json.dumps(stored))
+        key, _ = bench(folder, "--report")
+        assert (key["disk_turns"], key["disk_random"]) == (0.951, None)
+    finally:
+        Path(folder, "results.json").write_text(before)
+        bench(folder, "--report")
+
+
+def test_bytes_on_disk_are_those_of_a_message(tmp_path):
+    key, _ = quick(tmp_path, "--only", "disk")
+    part = results(tmp_path)["disk"]
+    assert len(part["rows"]) == 4
+    for what, ours, theirs, ratio, table, *indexes in (row["cells"] for row in part["rows"]):
+        assert 380 < table < ours - sum(indexes) < table + 50, what  # the rest is the index of categories
+        assert part.get("skipped") or 0.8 < ratio < 1 and abs(ours / theirs - ratio) < 0.01, what
+    assert key["disk_turns"] == (None if part.get("skipped") else pytest.approx(part["rows"][0]["cells"][3], abs=0.001))
+
+
+def test_a_store_grows_to_the_size_that_was_asked_for(tmp_path):
+    quick(tmp_path, "--only", "growth", "--to", "20000")
+    rows = [row["cells"] for row in results(tmp_path)["growth-to"]["rows"]]
+    assert [messages for _, messages, *_ in rows] == [20000] * 5
+    for what, _, rate, p50, p99, bytes_ in rows:
+        assert rate > 0 and 0 < p50 <= p99 and 400 < bytes_ < 900, what
+
+
+def test_a_size_is_of_growth_alone(tmp_path):
+    with pytest.raises(AssertionError, match="--to is of --only growth"):
+        quick(tmp_path, "--only", "wal", "--to", "20000")
+
+
+def test_the_build_before_is_skipped_loudly_where_there_is_no_repository(tmp_path):
+    key, printed = quick(tmp_path, "--only", "builds", GIT_DIR=str(tmp_path))
+    assert "*** NOT COMPARED WITH THE BUILD BEFORE: there is no repository with commit" in printed
+    assert key["skipped"] == ["builds"] and key["durable_10_ops"] is None
+    assert "**Skipped: there is no repository with commit" in report_of(tmp_path)
+
+
+# ---- EventoDB ------------------------------------------------------------------------------------------
+
+# The place of Go, which copies the "source", and of the program: our own server, which is told what it would be.
+GO = """#!/bin/sh -e
+[ "$1 $2" = "build -o" ]
+cp "$4/main.go" "$3"
+"""
+PROGRAM = f"""#!/bin/sh -e
+for flag in "$@"; do
+    case $flag in
+        --db-url=pebble://*) store="--data-dir ${{flag#--db-url=pebble://}}" ;;
+        --db-url=postgres://*) store="--database ${{flag#--db-url=}}" ;;
+        --test-mode) store=--test-mode ;;
+        --port=*) port=$flag ;;
+        --token=*) token=$flag ;;
+    esac
+done
+export MILLRACE_PG_BINDIR={PG_BIN}
+exec {MILLRACE} serve "$port" "$token" $store
+"""
+
+
+@pytest.fixture
+def eventodb(tmp_path):
+    """A checkout and a Go that are none: variables of the bench, and where the program is."""
+    folder = Path(temporary_folder())
+    (folder / "bin").mkdir()
+    (folder / "cmd" / "eventodb").mkdir(parents=True)
+    (folder / "bin" / "go").write_text(GO)
+    (folder / "bin" / "go").chmod(0o755)
+    (folder / "go.mod").write_text("module eventodb\n")
+    program = folder / "cmd" / "eventodb" / "main.go"
+    program.write_text(PROGRAM)
+    yield {"EVENTODB": str(folder), "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}, program
+    shutil.rmtree(folder)
+
+
+def test_eventodb_is_measured_on_both_of_its_stores_and_in_test_mode(tmp_path, eventodb):
+    key, _ = quick(tmp_path, "--only", "eventodb", **eventodb[0])
+    part = results(tmp_path)["eventodb"]
+    assert "skipped" not in part, part["skipped"]
+    assert [row["cells"][:2] for row in part["rows"]] == [[f"durable, EventoDB on {store}", workers]
+                                                          for store in ("Pebble", "Postgres")
+                                                          for workers in (1, 10, 64)] + [["both in test mode", 1]]
+    for _, _, ours, theirs, ratio, *milliseconds in (row["cells"] for row in part["rows"]):
+        assert ours > 0 and theirs > 0 and ratio > 0 and min(milliseconds) > 0
+    assert key["eventodb_pebble_10"] > 0 and key["eventodb_pebble_1_test"] > 0
+
+
+@pytest.mark.parametrize("program, reason", [
+    (None, "no checkout of it was given: EVENTODB=folder make bench"),
+    ("", "it can't be built"),
+    ("#!/bin/sh\necho no such flag\nexit 3\n", "EventoDB does not run on Pebble: it ended with 3: no such flag"),
+])
+def test_eventodb_is_skipped_loudly(tmp_path, eventodb, program, reason):
+    variables, place = eventodb
+    if program is None:
+        variables = {"EVENTODB": None}
+    elif program:
+        place.write_text(program)
+    else:
+        place.unlink()
+    key, printed = quick(tmp_path, "--only", "eventodb", **variables)
+    assert "*** NOT COMPARED WITH EVENTODB: " in printed and reason in printed
+    assert key["skipped"] == ["eventodb"] and key["eventodb_pebble_10"] is key["eventodb_pebble_1_test"] is None
+    assert "**Skipped: " in report_of(tmp_path) and reason in report_of(tmp_path)
+
+
+def test_a_folder_that_is_no_checkout_of_eventodb_is_said_to_be_none(tmp_path):
+    _, printed = quick(tmp_path, "--only", "eventodb", EVENTODB=str(tmp_path))
+    assert f"{tmp_path} is no checkout of it: there is no go.mod" in printed
