@@ -229,7 +229,7 @@ def test_the_same_request_gets_the_same_claim(client):
 
 BAD = [("next", {"max": 0}, "max"), ("next", {"max": -5}, "-5"), ("next", {"max": 1001}, "1001"),
        ("next", {"max": 1.5}, "1.5"), ("next", {"max": 1e30}, "max"), ("next", {"max": "5"}, "max"),
-       ("next", {"max": None}, "max"), ("next", {"maxBytes": 0}, "max"), ("next", {"maxBytes": 8388609}, "8388609"),
+       ("next", {"max": None}, "max"), ("next", {"maxBytes": 0}, "0 bytes"), ("next", {"maxBytes": 8388609}, "8388609"),
        ("next", {"leaseMs": 999}, "999"), ("next", {"leaseMs": 43200001}, "43200001"), ("next", {"leaseMs": 0}, "0"),
        ("next", {"waitMs": -1}, "waitMs"), ("next", {"waitMs": 60001}, "waitMs"), ("next", {"waitMs": "1"}, "waitMs"),
        ("next", {"member": 1}, "member"), ("next", {"member": "x" * 201}, "member"), ("next", {"request": "x"}, "x"),
