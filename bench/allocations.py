@@ -36,10 +36,10 @@ def measure(options):
     section = {
         "title": "Memory for a request",
         "columns": ["load", "workers", "bytes", "of them libpq's", "ours", "allocations"], "rows": [],
-        "about": "What `millrace serve` allocates for one request. libpq keeps an answer of Postgres in a PGresult, "
-                 "which is made of blocks of 2 kB and, for the ten messages of a read, their JSON; there is no way "
-                 "around it. Ours does not grow with the payload of a write: that goes from the buffer in which it "
-                 "arrived into that of a batch."
+        "about": "What `millrace serve` allocates for one request. Appends and reads are answered without libpq, which "
+                 "keeps an answer in a PGresult of blocks of 2 kB: the bytes are used where they were received. Nor "
+                 "does it grow with the payload of a write, which goes from the buffer in which it arrived into that "
+                 "of a batch."
     }
     if not RECORDING.exists():
         return {**section, "skipped": "the build that records allocations needs gperftools: test/deps.sh --profiling"}

@@ -18,11 +18,13 @@
 #define MAX_CHUNK_OVERHEAD 16384
 #define MAX_CHUNK_DIGITS 15
 
+/* RFC 9110, 5.6.2: letters, digits and !#$%&'*+-.^_`|~, a bit each. */
 static bool is_token_char(char c)
 {
-	if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
-		return true;
-	return c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL;
+	static const uint64_t characters[] = {UINT64_C(0x03FF6CFA00000000), UINT64_C(0x57FFFFFFC7FFFFFE)};
+	unsigned char code = (unsigned char)c;
+
+	return code < 128 && (characters[code >> 6] >> (code & 63) & 1);
 }
 
 static bool is_token(struct slice slice)
