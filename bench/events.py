@@ -1,4 +1,4 @@
-"""Events as applications store them, of about 300 bytes: names, addresses, amounts, times, ids."""
+"""Events as applications store them: names, addresses, amounts, times, ids."""
 import json
 import random
 import uuid
@@ -41,12 +41,12 @@ def deposited(rng):
     }
 
 
-def order_placed(rng):
+def order_placed(rng, lines=2):
     name, email = person(rng)
     return "OrderPlaced", {
         "orderId": new_id(rng), "customer": {"name": name, "email": email},
         "lines": [{"sku": f"{rng.choice(LAST)[:2].upper()}-{rng.randrange(10**5):05}", "quantity": rng.randrange(1, 6),
-                   "price": amount(rng)} for _ in range(2)],
+                   "price": amount(rng)} for _ in range(lines)],
         "total": amount(rng), "currency": rng.choice(CURRENCIES), "placedAt": time(rng)
     }
 
@@ -70,8 +70,16 @@ def shipped(rng):
 
 
 def events(count, seed=1):
-    """Yields type and data, as JSON text, of so many events, the same for a seed."""
+    """Yields type and data, as JSON text, of so many events of about 300 bytes, the same for a seed."""
     rng = random.Random(seed)
     for _ in range(count):
         kind, data = rng.choice((deposited, order_placed, address_changed, shipped))(rng)
+        yield kind, json.dumps(data, separators=(",", ":"))
+
+
+def orders(count, seed=1):
+    """The same of orders of ten lines, of about 700 bytes."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        kind, data = order_placed(rng, 10)
         yield kind, json.dumps(data, separators=(",", ":"))
