@@ -384,17 +384,17 @@ OF_SQL = re.compile(r"[a-z]_[a-z]|=>")
 def test_no_refusal_speaks_of_the_arguments_of_sql(document, methods, ask):
     prepare(ask, "", {})
     told = {}
-    for name, method in methods.items():
-        for base, argument, schema, value, path, inner in calls(document, method) if name not in UNCALLED else []:
-            for each in ODD:
+    for name in set(methods) - UNCALLED:
+        for base, argument, schema, value, path, inner in calls(document, methods[name]):
+            for each in ODD if path or name != "consumer.next" else []:
                 params = {**base, argument: put(document, schema, value, path, each)}
-                if name == "consumer.next" and argument == "options" and path[:1] != ("waitMs",) and path:
+                if name == "consumer.next" and path[0] != "waitMs":
                     params[argument] = {**params[argument], "waitMs": 0}
-                error = rpc2(ask, name, params).get("error", {}) if name != "consumer.next" or path else {}
-                if OF_SQL.search(error.get("message", "")):
-                    told.setdefault(error["message"][:200], (name, argument, path, each))
+                message = rpc2(ask, name, params).get("error", {}).get("message", "")
+                if OF_SQL.search(message):
+                    told.setdefault(message, (name, argument, path, each))
         rpc2(ask, "ns.setLimits", ["default"])
-    assert told == {}, "\n".join(map(str, told.items()))
+    assert told == {}
 
 
 def test_members_that_no_schema_has_are_refused_and_those_that_one_has_are_known(document, methods, ask):

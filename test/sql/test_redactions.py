@@ -133,7 +133,8 @@ def test_a_tagged_message_that_comes_meanwhile_lies_above_the_head(connection, s
     holder.autocommit = False
     sql(holder, append, "p-1")  # so the redaction, which has read, waits for the stream
     with ThreadPoolExecutor(1) as pool:
-        redaction = pool.submit(sql, redactor, "SELECT redacted, next_position, head FROM millrace.redact_tagged('p:1')")
+        query = "SELECT redacted, next_position, head FROM millrace.redact_tagged('p:1')"
+        redaction = pool.submit(sql, redactor, query)
         pid = redactor.get_backend_pid()
         wait_until(lambda: waits_for(connection, pid)[1] is not None, "it waits for the stream")
         later = sql(connection, append, "p-2")[0][0]
