@@ -103,6 +103,7 @@ extern ReadOutcome ReadMessages(Store *store, const ReadRequest *request, Messag
 extern int64 ReadHead(Store *store);
 extern int64 ReadPrefixEnd(Store *store, const ReadRequest *request, int64 last);
 extern bool ReadLastMessage(Store *store, text *stream, text *type, MessageSink sink, void *arg);
+extern int64 ReadStreamTail(Store *store, text *stream);
 extern int64 ReadStreamVersion(Store *store, text *stream);
 extern int64 ReadRaiseToFloor(Store *store, text *stream, int64 version);
 extern int64 ReadLastPosition(Store *store);

@@ -101,6 +101,20 @@ ReadRaiseToFloor(Store *store, text *stream, int64 version)
 	return version;
 }
 
+/* Returns the position of a stream's last message; NO_STREAM when there is none. */
+int64
+ReadStreamTail(Store *store, text *stream)
+{
+	StoreScan *scan = BeginStream(store, stream);
+	int64 tail = NO_STREAM;
+	bool isnull;
+
+	if (StoreScanNext(scan, BackwardScanDirection))
+		tail = DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull));
+	StoreEndScan(scan);
+	return tail;
+}
+
 /*
  * Returns the version of a stream: the position of its last message, or of the last it had; NO_STREAM when
  * there never was one.
@@ -108,12 +122,5 @@ ReadRaiseToFloor(Store *store, text *stream, int64 version)
 int64
 ReadStreamVersion(Store *store, text *stream)
 {
-	StoreScan *scan = BeginStream(store, stream);
-	int64 version = NO_STREAM;
-	bool isnull;
-
-	if (StoreScanNext(scan, BackwardScanDirection))
-		version = DatumGetInt64(slot_getattr(scan->slot, COLUMN_POSITION, &isnull));
-	StoreEndScan(scan);
-	return ReadRaiseToFloor(store, stream, version);
+	return ReadRaiseToFloor(store, stream, ReadStreamTail(store, stream));
 }

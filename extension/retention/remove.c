@@ -36,6 +36,8 @@
 #include "retention/remove.h"
 #include "store/floors.h"
 
+#define FOLD_EVERY 64 /* notes of removals */
+
 /* What is found of a stream before anything is done. */
 typedef struct Found
 {
@@ -145,7 +147,7 @@ CheckWanted(const RemoveStream *stream)
 {
 	if (stream->wanted == 0 || stream->removed == stream->wanted)
 		return;
-	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+	ereport(ERROR, (errcode(ERRCODE_MILLRACE_OUT_OF_RANGE),
 					errmsg("stream \"%s\" has " INT64_FORMAT " messages below position " INT64_FORMAT
 						   ", and " INT64_FORMAT " of them are to be removed",
 						   text_to_cstring(stream->stream), stream->removed, stream->before, stream->wanted),
@@ -232,6 +234,21 @@ RemovalsRelid(void)
 	return relid;
 }
 
+/*
+ * Whether the notes of the category are folded, by the number of the one that was just made: no sweep does it
+ * where there is no policy.
+ */
+static bool
+IsTurnToFold(void)
+{
+	bool isnull;
+
+	return SPI_processed == 1 &&
+		   DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) %
+				   FOLD_EVERY ==
+			   0;
+}
+
 /* Notes what went of the streams of one category, with the rights of the extension's owner. */
 static void
 NoteCategory(Store *store, const RemoveStream *streams, int nstreams, const bool *same)
@@ -239,7 +256,10 @@ NoteCategory(Store *store, const RemoveStream *streams, int nstreams, const bool
 	static const char command[] =
 		"INSERT INTO millrace.removals (namespace, category, from_position, to_position, streams, "
 		"removed_at) "
-		"SELECT n.name, $2, $3, $4, $5, clock_timestamp() FROM millrace.namespaces n WHERE n.schema = $1";
+		"SELECT n.name, $2, $3, $4, $5, clock_timestamp() FROM millrace.namespaces n WHERE n.schema = $1 "
+		"RETURNING id";
+	static const char fold[] =
+		"SELECT millrace.fold_removals(n.name, $2) FROM millrace.namespaces n WHERE n.schema = $1";
 	Oid types[] = {TEXTOID, TEXTOID, INT8OID, INT8OID, BYTEAARRAYOID};
 	Datum *keys = palloc(sizeof(Datum) * nstreams);
 	Datum values[lengthof(types)];
@@ -265,8 +285,11 @@ NoteCategory(Store *store, const RemoveStream *streams, int nstreams, const bool
 	values[3] = Int64GetDatum(to);
 	values[4] = PointerGetDatum(construct_array(keys, nkeys, BYTEAOID, -1, false, TYPALIGN_INT));
 	caller = StoreBecomeOwner(removals);
-	if (SPI_execute_with_args(command, lengthof(types), types, values, NULL, false, 0) != SPI_OK_INSERT)
+	if (SPI_execute_with_args(command, lengthof(types), types, values, NULL, false, 0) !=
+		SPI_OK_INSERT_RETURNING)
 		elog(ERROR, "could not write millrace.removals");
+	if (IsTurnToFold())
+		(void)SPI_execute_with_args(fold, 2, types, values, NULL, false, 0);
 	StoreBecomeCaller(caller);
 	relation_close(removals, NoLock);
 }
@@ -303,7 +326,7 @@ NoteRemovals(Store *store, const RemoveStream *streams, int nstreams)
 /*
  * Removes the messages of each stream below a position, and says in the stream what went.  The store is
  * RemoveOpen()'s, the caller holds the locks of the streams, each of which is there once.  Errors: 40001
- * when not all of them could be deleted, 42501, 55000 where it is not as many as are wanted, MR010, and what
+ * when not all of them could be deleted, 42501, MR009 where it is not as many as are wanted, MR010, and what
  * the table's triggers and foreign keys raise.
  */
 void
@@ -405,6 +428,8 @@ StreamsOf(const Victim *victims, int n, int *nstreams)
 	*nstreams = 0;
 	for (int i = 0; i < n; i++)
 	{
+		if (i > 0 && CompareVictims(&victims[i], &victims[i - 1]) == 0)
+			continue; /* it was named twice */
 		if (i == 0 || !SliceEqual(SliceOfText(victims[i].stream), SliceOfText(victims[i - 1].stream)))
 			streams[(*nstreams)++] = (RemoveStream){.stream = victims[i].stream, .max_rows = PG_INT64_MAX};
 		streams[*nstreams - 1].before = PositionBehind(victims[i].position);
@@ -414,10 +439,9 @@ StreamsOf(const Victim *victims, int n, int *nstreams)
 }
 
 /*
- * Removes exactly the messages with these ids, each of which stands there once, and returns how many: they
- * must be the first of their streams.  The store is RemoveOpen()'s; locks the streams.  Errors: those of
- * RemoveRows(), 02000 for a message that is not there, 55000 where one before it would stay, MR009 for too
- * many streams.
+ * Removes exactly the messages with these ids, and returns how many: they must be the first of their streams.
+ * The store is RemoveOpen()'s; locks the streams.  Errors: those of RemoveRows(), 02000 for a message that is
+ * not there, MR009 where one before it would stay, and for too many streams.
  */
 int64
 RemoveIds(Store *store, const pg_uuid_t *ids, int nids, RemoveOptions options)

@@ -133,7 +133,7 @@ MeetStream(Sweep *sweep, const Message *message, uint64 hash)
 	if (by_count)
 	{
 		sweep->room -= LOOKUP_ROWS;
-		keep = ReadStreamVersion(sweep->store, message->stream_text) - sweep->request->keep + 1;
+		keep = ReadStreamTail(sweep->store, message->stream_text) - sweep->request->keep + 1;
 	}
 	if (!by_count || (FirstOfStream(sweep, message->stream_text, &first, &first_global) && first < keep))
 	{

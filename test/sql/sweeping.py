@@ -1,8 +1,11 @@
-"""What the tests of sweeps share."""
+"""What the tests of sweeps and removals share."""
+import struct
+import uuid
+
 import psycopg2
 import pytest
 
-from store import sql
+from store import new_id, sql
 
 APPEND = 'SELECT "position", global_position FROM millrace.append(%s, %s, %s, expected_version => %s)'
 SWEEP = "SELECT removed, streams, more, held_by, held_position, moved FROM millrace.sweep(max_rows => %s, forced => %s)"
@@ -52,3 +55,14 @@ def refused(connection, sqlstate, query, *parameters):
 def policy(connection, category="a", **options):
     names = "".join(f", {name} => %s" for name in options)
     sql(connection, f"SELECT millrace.set_retention(%s{names})", category, *options.values())
+
+
+def bring(connection, namespace, stream, positions, id=None):
+    """Imports messages, at global positions far above."""
+    def string(text):
+        return struct.pack(">I", len(text)) + text.encode() + b"\0"
+
+    records = [uuid.UUID(id or new_id()).bytes + string(stream) + string("T") +
+               struct.pack(">qqq", n, 1000 + n, 0) + string("{}") + b"\xff" * 4 for n in positions]
+    sql(connection, "SELECT millrace.import_batch(%s, %s)", namespace,
+        b"\1" + struct.pack(">I", len(records)) + b"".join(records))

@@ -1,12 +1,11 @@
 """Truncating and removing streams: no version is used twice, and what was removed stays away."""
-import struct
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2
 import pytest
 
 from store import new_id, sql, wait_until
+from sweeping import bring
 
 HEAD = "SELECT millrace.head()"
 APPEND = 'SELECT "position" FROM millrace.append(%s, %s, %s, expected_version => %s)'
@@ -120,15 +119,25 @@ def ids(connection, stream):
     return [row[0] for row in sql(connection, "SELECT id FROM millrace.read_stream(%s)", stream)]
 
 
+def test_notes_of_removals_by_hand_do_not_pile_up(connection, namespace):
+    """Also where there is no policy, whose sweeps fold them."""
+    append(connection, "a-1", 1000)
+    sql(connection, "SELECT millrace.truncate_stream('a-1', n) FROM generate_series(1, 999) n")
+    notes = sql(connection, "SELECT from_position, to_position FROM millrace.removals WHERE namespace = %s ORDER BY id",
+                namespace)
+    assert len(notes) < 300 and notes[0][0] == 1 and notes[-1][1] == 999
+    assert all(later[0] == before[1] + 1 for before, later in zip(notes, notes[1:]))
+
+
 def test_messages_are_removed_by_their_ids_from_the_start_of_their_streams_only(connection):
     append(connection, "a-1", 3)
     append(connection, "b-1", 2)
     first, second = ids(connection, "a-1"), ids(connection, "b-1")
     remove = "SELECT millrace.remove_messages(%s::uuid[])"
-    text = refused(connection, "55000", remove, first[1:])
+    text = refused(connection, "MR009", remove, first[1:])
     assert text == 'stream "a-1" has 3 messages below position 3, and 2 of them are to be removed'
     refused(connection, "02000", remove, [new_id()])
-    assert sql(connection, remove, first[:2] + second) == [(4,)]
+    assert sql(connection, remove, first[:2] + second + first[:1]) == [(4,)]  # an id twice is one message
     assert (positions(connection, "a-1"), positions(connection, "b-1")) == ([2], [])
     assert append(connection, "b-1", expected=1) == [2]
     assert sql(connection, remove, []) == [(0,)]
@@ -158,17 +167,6 @@ def test_a_transaction_that_keeps_its_snapshot_removes_nothing(connection, level
     refused(connection, "25001", "SELECT millrace.remove_stream('a-1')")
     sql(connection, "ROLLBACK")
     assert positions(connection, "a-1") == [0, 1, 2]
-
-
-def bring(connection, namespace, stream, positions, id=None):
-    """Imports messages, at global positions far above."""
-    def string(text):
-        return struct.pack(">I", len(text)) + text.encode() + b"\0"
-
-    records = [uuid.UUID(id or new_id()).bytes + string(stream) + string("T") +
-               struct.pack(">qqq", n, 1000 + n, 0) + string("{}") + b"\xff" * 4 for n in positions]
-    sql(connection, "SELECT millrace.import_batch(%s, %s)", namespace,
-        b"\1" + struct.pack(">I", len(records)) + b"".join(records))
 
 
 @pytest.mark.parametrize("back, version", [(2, 4), (5, 4), (6, 5)])

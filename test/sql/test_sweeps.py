@@ -2,7 +2,7 @@
 import threading
 
 import pytest
-from sweeping import APPEND, append, global_positions, make_old, messages, policy, refused, sweep, sweep_all
+from sweeping import APPEND, append, bring, global_positions, make_old, messages, policy, refused, sweep, sweep_all
 
 from store import sql
 
@@ -243,6 +243,17 @@ def test_of_each_stream_the_newest_stay(connection):
     assert len(messages(connection, "b")) == 5
     append(connection, "a-2", 2)
     assert sweep_all(connection) == 1
+
+
+def test_of_a_stream_that_came_back_the_newest_stay(connection, namespace):
+    """Though its version is above them."""
+    append(connection, "a-1", 5)
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    bring(connection, namespace, "a-1", range(3))
+    policy(connection, max_count=2)
+    assert sweep_all(connection) == 1
+    assert messages(connection) == [("a-1", 1), ("a-1", 2)]
+    assert sql(connection, "SELECT millrace.stream_version('a-1')") == [(4,)]
 
 
 @pytest.mark.parametrize("rows", [1, 7, 10000])
