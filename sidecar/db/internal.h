@@ -435,7 +435,8 @@ void watch_free(struct watch *watch); /* a wait that is under way ends without a
 /* ---- site.c ------------------------------------------------------------- */
 
 /*
- * Where reads are answered: at --database, to which all else goes, too, or at --read-database.  Owned by
+ * Of one cluster, where reads are answered: at --database, its primary, to which all else goes, too, or at
+ * --read-database, its standbys.  Which cluster it is nobody asks here: that is a place (places.h).  Owned by
  * struct db.
  */
 struct db_site

@@ -42,6 +42,7 @@ static bool take_clusters(struct directory *directory, struct buf *error)
 	{
 		int cluster = directory_add_cluster(directory, session_value_of(result, i, 0));
 
+		directory->has_own = directory->has_own || cluster == DIRECTORY_OWN;
 		if (cluster > DIRECTORY_OWN)
 			directory_set_conninfo(directory, (unsigned)cluster, session_value_of(result, i, 1));
 	}

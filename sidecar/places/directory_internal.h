@@ -49,6 +49,7 @@ struct directory
 	struct session session;
 	int64_t change;	 /* the last one that it was told of in this session; 0: none */
 	bool lost, full; /* which is logged */
+	bool has_own;	 /* the database knows the server's own cluster */
 	bool started;
 	pthread_t thread;
 	/* Of all threads: */

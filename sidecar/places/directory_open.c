@@ -27,6 +27,15 @@ static struct directory *directory_new(const struct config *config)
 	return NULL;
 }
 
+/* Namespaces that are made by a server with a wrong name would be looked for elsewhere by all others. */
+static bool knows_own(struct directory *directory, struct buf *error)
+{
+	if (!directory->has_own)
+		buf_printf(error, "--cluster %s is not in the directory: millrace.add_cluster() adds it",
+				   directory_cluster_name(directory, DIRECTORY_OWN));
+	return directory->has_own;
+}
+
 /* What a start has to know before anything is served. */
 static bool fill(struct directory *directory, const struct config *config, bool (*stopping)(void),
 				 struct buf *error)
@@ -42,7 +51,7 @@ static bool fill(struct directory *directory, const struct config *config, bool 
 	if (directory_ask_first(directory,
 							read == DIRECTORY_READ ? patience_ms : (uint64_t)config->retry_window * 1000,
 							stopping, error))
-		return true;
+		return knows_own(directory, error);
 	if (read != DIRECTORY_READ || stopping())
 		return false;
 	log_warning("%.*s; the server goes on with its copy, %s", (int)strcspn(error->data, "\n"), error->data,

@@ -32,7 +32,7 @@ struct place_pause;
 struct places;
 struct stats;
 
-/* A cluster that is used; it stays as long as the places. */
+/* A cluster that is used, its primary and standbys together (db); it stays as long as the places. */
 struct place
 {
 	unsigned cluster; /* its number; DIRECTORY_OWN: --database */

@@ -327,6 +327,17 @@ def test_settings_that_go_against_each_other_are_refused(arguments, said):
     assert refused.wait() == 2 and said in refused.text
 
 
+def test_a_cluster_that_is_not_in_the_directory_is_told(clusters):
+    flags = list(clusters.flags())
+    flags[flags.index("--cluster") + 1] = "c"
+    refused = Server(*flags, wait=False)
+    try:
+        assert refused.wait(30) == 1
+        assert "--cluster c is not in the directory: millrace.add_cluster() adds it" in refused.text
+    finally:
+        refused.kill()
+
+
 def test_a_database_without_a_directory_is_told(clusters):
     refused = Server("--database", clusters.a.conninfo(), "--directory", clusters.a.conninfo(), "--cluster", "a",
                      "--retry-window", "1", wait=False)
