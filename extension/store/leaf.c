@@ -219,25 +219,29 @@ LeafRest(Leaf *leaf)
 	leaf->buffer = InvalidBuffer;
 }
 
-/* As nbtree does it where a leaf has room. */
-static void
-AddEntry(Leaf *leaf, OffsetNumber place, IndexTuple entry)
+/*
+ * Adds an entry to a leaf that has room, which is locked for it, and logs it, as nbtree does.  The caller is
+ * where an error is a PANIC.
+ */
+void
+LeafPut(Relation index, Buffer leaf, OffsetNumber place, IndexTuple entry)
 {
-	Page page = BufferGetPage(leaf->buffer);
+	Page page = BufferGetPage(leaf);
 	xl_btree_insert record = {.offnum = place};
 	XLogRecPtr lsn;
 
-	START_CRIT_SECTION();
+	Assert(CritSectionCount > 0);
 	if (PageAddItem(page, (char *)entry, IndexTupleSize(entry), place, false, false) == InvalidOffsetNumber)
-		elog(PANIC, "failed to add an entry to a leaf of index \"%s\"", RelationGetRelationName(leaf->index));
-	MarkBufferDirty(leaf->buffer);
+		elog(PANIC, "failed to add an entry to a leaf of index \"%s\"", RelationGetRelationName(index));
+	MarkBufferDirty(leaf);
+	if (!RelationNeedsWAL(index))
+		return;
 	XLogBeginInsert();
 	XLogRegisterData((char *)&record, SizeOfBtreeInsert);
-	XLogRegisterBuffer(0, leaf->buffer, REGBUF_STANDARD);
+	XLogRegisterBuffer(0, leaf, REGBUF_STANDARD);
 	XLogRegisterBufData(0, (char *)entry, IndexTupleSize(entry));
 	lsn = XLogInsert(RM_BTREE_ID, XLOG_BTREE_INSERT_LEAF);
 	PageSetLSN(page, lsn);
-	END_CRIT_SECTION();
 }
 
 /* Makes the entry of a key, byte for byte as index_form_tuple() does. */
@@ -282,7 +286,9 @@ InsertHere(Leaf *leaf, const LeafKey *key, IndexTuple entry)
 	if (!FindPlace(leaf, key, page, &place) || PageGetFreeSpace(page) < IndexTupleSize(entry))
 		return false;
 	CheckForSerializableConflictIn(leaf->index, NULL, BufferGetBlockNumber(leaf->buffer));
-	AddEntry(leaf, place, entry);
+	START_CRIT_SECTION();
+	LeafPut(leaf->index, leaf->buffer, place, entry);
+	END_CRIT_SECTION();
 	return true;
 }
 

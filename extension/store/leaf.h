@@ -41,6 +41,7 @@ typedef enum LeafTail
 extern Leaf LeafBegin(Relation index, StoreIndexKind kind);
 extern bool LeafInsert(Leaf *leaf, const LeafKey *key, ItemPointer tid, BlockNumber guess);
 extern void LeafRest(Leaf *leaf);
+extern void LeafPut(Relation index, Buffer leaf, OffsetNumber place, IndexTuple entry);
 extern LeafTail LeafFindTail(Leaf *leaf, Slice stream, BlockNumber *guess, ItemPointer tid);
 extern void LeafUnpin(Leaf *leaf);
 

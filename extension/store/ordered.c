@@ -18,12 +18,12 @@
 
 #include "access/xlog.h"
 #include "access/xloginsert.h"
-#include "access/nbtxlog.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/predicate.h"
 
 #include "base/compat.h"
+#include "store/leaf.h"
 #include "store/ordered.h"
 
 /* Bytes of WAL for an entry besides its own. */
@@ -251,43 +251,13 @@ OrderedAdd(OrderedWalk *walk, IndexTuple entry)
 	return true;
 }
 
-/* In a critical section. */
-static void
-PutEntry(OrderedWalk *walk, int i)
-{
-	OffsetNumber place = walk->places[i] + i; /* those before it are in */
-
-	if (PageAddItem(BufferGetPage(walk->leaf), (char *)walk->entries[i], IndexTupleSize(walk->entries[i]),
-					place, false, false) == InvalidOffsetNumber)
-		elog(PANIC, "could not add an entry to block %u of index \"%s\"", BufferGetBlockNumber(walk->leaf),
-			 RelationGetRelationName(walk->index));
-}
-
-/* As nbtree logs it. */
-static void
-LogEntry(OrderedWalk *walk, int i)
-{
-	xl_btree_insert record = {.offnum = walk->places[i] + i};
-	XLogRecPtr end;
-
-	XLogBeginInsert();
-	XLogRegisterData((char *)&record, SizeOfBtreeInsert);
-	XLogRegisterBuffer(0, walk->leaf, REGBUF_STANDARD);
-	XLogRegisterBufData(0, (char *)walk->entries[i], IndexTupleSize(walk->entries[i]));
-	end = XLogInsert(RM_BTREE_ID, XLOG_BTREE_INSERT_LEAF);
-	PageSetLSN(BufferGetPage(walk->leaf), end);
-}
-
 static void
 PutEach(OrderedWalk *walk)
 {
 	for (int i = 0; i < walk->nentries; i++)
 	{
 		START_CRIT_SECTION();
-		PutEntry(walk, i);
-		MarkBufferDirty(walk->leaf);
-		if (RelationNeedsWAL(walk->index))
-			LogEntry(walk, i);
+		LeafPut(walk->index, walk->leaf, walk->places[i] + i, walk->entries[i]); /* those before it are in */
 		END_CRIT_SECTION();
 	}
 }
@@ -295,9 +265,18 @@ PutEach(OrderedWalk *walk)
 static void
 PutTogether(OrderedWalk *walk)
 {
+	Page page = BufferGetPage(walk->leaf);
+
 	START_CRIT_SECTION();
 	for (int i = 0; i < walk->nentries; i++)
-		PutEntry(walk, i);
+	{
+		IndexTuple entry = walk->entries[i];
+
+		if (PageAddItem(page, (char *)entry, IndexTupleSize(entry), walk->places[i] + i, false, false) ==
+			InvalidOffsetNumber)
+			elog(PANIC, "failed to add an entry to a leaf of index \"%s\"",
+				 RelationGetRelationName(walk->index));
+	}
 	MarkBufferDirty(walk->leaf);
 	if (RelationNeedsWAL(walk->index))
 		log_newpage_buffer(walk->leaf, true);
