@@ -210,6 +210,47 @@ ImportBatch(Store *store, FrameReader *reader, int first, int n)
 	return outcome;
 }
 
+/* Passes over a record, and returns the hash of its stream; false: it is no message. */
+static bool
+SkipRecord(FrameReader *reader, Store *store, uint64 *hash)
+{
+	text *stream;
+
+	switch (reader->version == IMPORT_VERSION ? IMPORT_MESSAGE : *FrameBytes(reader, 1))
+	{
+		case IMPORT_MESSAGE:
+			(void)FrameBytes(reader, FRAME_ID_LEN);
+			stream = FrameName(reader, "stream");
+			*hash = StoreStreamHash(store, SliceOfText(stream));
+			FrameSkipString(reader); /* its type */
+			(void)FrameBytes(reader, 3 * sizeof(int64));
+			FrameSkipString(reader); /* data */
+			FrameSkipString(reader); /* metadata */
+			pfree(stream);
+			return true;
+		case IMPORT_FLOOR:
+			(void)FrameBytes(reader, IMPORT_FLOOR_KEY_LEN + sizeof(int64) + 1);
+			return false;
+		default:
+			(void)FrameBytes(reader, sizeof(int64));
+			return false;
+	}
+}
+
+/* Locks the streams of all batches, as two calls that lock them batch by batch could deadlock. */
+static void
+LockAllStreams(Store *store, FrameReader reader, int nrecords)
+{
+	uint64 *hashes = palloc(sizeof(uint64) * nrecords);
+	int nhashes = 0;
+
+	for (int i = 0; i < nrecords; i++)
+		if (SkipRecord(&reader, store, &hashes[nhashes]))
+			nhashes++;
+	StoreSortAndLockStreams(hashes, nhashes);
+	pfree(hashes);
+}
+
 /*
  * Imports a frame batch by batch, up to one that is refused.  A batch's memory is the next one's, so that it
  * stays in the processor's cache.
@@ -254,6 +295,11 @@ millrace_import_batch(PG_FUNCTION_ARGS)
 	reader = FrameOpen(PG_GETARG_BYTEA_PP(1), IMPORT_VERSION_MARKS);
 	nrecords = FrameCount(&reader, reader.version == IMPORT_VERSION ? RECORD_LEAST : MARK_LEAST);
 	store = StoreOpen(ArgNamespace(fcinfo, 0), STORE_APPEND);
+	if (nrecords > IMPORT_BATCH_RECORDS)
+	{
+		StoreCheckAppendAllowed();
+		LockAllStreams(store, reader, nrecords);
+	}
 	outcome = ImportFrame(store, &reader, nrecords);
 	StoreClose(store);
 	if (outcome.failed < 0)

@@ -2,6 +2,7 @@
 import random
 import struct
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -136,3 +137,19 @@ def test_a_fault_that_is_found_later_and_lies_before_is_the_one(connection, name
     sql(connection, f"TRUNCATE {schema}.messages")
     assert bring(connection, namespace, rows) == (0, 400, "MR013")
     assert sql(connection, f"SELECT count(*) FROM {schema}.messages") == [(0,)]
+
+
+def test_imports_whose_batches_cross_do_not_deadlock(connection, another, namespace):
+    """Each of two has both streams, in batches of one frame, in the other order."""
+    def frames(first, streams):
+        for base in range(first, first + 200000, 10000):
+            yield frame([(uuid.uuid4(), streams[each // 1000], base + each, base + each + 1) for each in range(2000)])
+
+    def bring_all(session, batches):
+        return [sql(session, "SELECT imported, sqlstate FROM millrace.import_batch(%s, %s)", namespace, each)
+                for each in batches]
+
+    made = [list(frames(0, ("x", "y"))), list(frames(1000000, ("y", "x")))]
+    with ThreadPoolExecutor(2) as pool:
+        brought = [pool.submit(bring_all, another(), batches) for batches in made]
+        assert [each.result(120) for each in brought] == [[[(2000, None)]] * 20] * 2
