@@ -376,25 +376,20 @@ def test_what_the_schemas_forbid_is_refused_and_what_they_allow_is_not(document,
         rpc2(ask, "ns.setLimits", ["default"])
 
 
-ODD = ["", "a-1", "x" * 3000, "2000-01-01T00:00:00Z", -2, 0, 2**63 - 1, 2**63, 10**30, 1.5, True, None, [], [None],
-       [""], ["x"], {}, {"x": 1}]
-OF_SQL = re.compile(r"[a-z]_[a-z]|=>")
-
-
 def test_no_refusal_speaks_of_the_arguments_of_sql(document, methods, ask):
     prepare(ask, "", {})
-    told = {}
+    odd = ["", "a-1", "x" * 3000, "2000-01-01T00:00:00Z", -2, 0, 2**63 - 1, 10**30, 1.5, True, None, [], [None], {}]
+    told = []
     for name in set(methods) - UNCALLED:
         for base, argument, schema, value, path, inner in calls(document, methods[name]):
-            for each in ODD if path or name != "consumer.next" else []:
+            for each in odd if path or name != "consumer.next" else []:
                 params = {**base, argument: put(document, schema, value, path, each)}
                 if name == "consumer.next" and path[0] != "waitMs":
                     params[argument] = {**params[argument], "waitMs": 0}
                 message = rpc2(ask, name, params).get("error", {}).get("message", "")
-                if OF_SQL.search(message):
-                    told.setdefault(message, (name, argument, path, each))
+                told += [(message, name, path, each)] if re.search(r"[a-z]_[a-z]|=>", message) else []
         rpc2(ask, "ns.setLimits", ["default"])
-    assert told == {}
+    assert told == []
 
 
 def test_members_that_no_schema_has_are_refused_and_those_that_one_has_are_known(document, methods, ask):
