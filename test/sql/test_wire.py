@@ -4,9 +4,11 @@ import shutil
 import socket
 import struct
 
+import psycopg2
 import pytest
 
-from store import Cluster, sql, temporary_folder, wait_until
+from certificates import common_certificate
+from store import Cluster, free_port, sql, temporary_folder, wait_until
 
 READ = "SELECT * FROM message_store.get_category_messages('w', 1, -1)"
 LIMITED = READ + " LIMIT 1000000"  # the plan is more than the node, so Postgres sends the rows
@@ -247,3 +249,27 @@ def test_a_session_whose_client_does_not_read_can_be_ended(server, command, ends
     else:
         sql(watching, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'deaf'")
     wait_until(lambda: not sql(watching, waiting), "the end of the session")
+
+
+def test_large_pieces_go_through_tls():
+    folder, port, certificate = temporary_folder(), free_port(), common_certificate()
+    server = Cluster(folder + "/pg", [
+        "ssl=on", f"ssl_cert_file={certificate.file}", f"ssl_key_file={certificate.key}", "listen_addresses=127.0.0.1",
+        f"port={port}"
+    ])
+    try:
+        server.create().start()
+        connection = psycopg2.connect(host="127.0.0.1", port=port, user="tester", dbname="postgres", sslmode="require")
+        connection.autocommit = True
+        assert sql(connection, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == [(True,)]
+        fill(connection)
+        sql(connection, "SET DateStyle = 'ISO'")
+        rest = READ.replace("1, -1", "13, -1")  # the times before it are none of Python's
+        assert len(sql(connection, rest)) == 3 and sql(connection, rest) == sql(connection, rest + " LIMIT 1000")
+        for page in PAGES:
+            ours, postgres, function = (sql(connection, command) for command in page_commands(page))
+            assert ours == postgres == function
+        connection.close()
+    finally:
+        server.stop("immediate")
+        shutil.rmtree(folder)
