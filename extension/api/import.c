@@ -210,6 +210,58 @@ ImportBatch(Store *store, FrameReader *reader, int first, int n)
 	return outcome;
 }
 
+static void
+SkipString(FrameReader *reader)
+{
+	uint32 len = FrameUint32(reader);
+
+	if (len != FRAME_NULL)
+		(void)FrameBytes(reader, (size_t)len + 1);
+}
+
+/* Goes over a record; returns the name of its stream, or NULL. */
+static const char *
+SkipRecord(FrameReader *reader)
+{
+	int kind = reader->version == IMPORT_VERSION ? IMPORT_MESSAGE : *FrameBytes(reader, 1);
+	const char *stream;
+
+	if (kind != IMPORT_MESSAGE)
+	{
+		(void)FrameBytes(reader,
+						 kind == IMPORT_FLOOR ? IMPORT_FLOOR_KEY_LEN + sizeof(int64) + 1 : sizeof(int64));
+		return NULL;
+	}
+	(void)FrameBytes(reader, FRAME_ID_LEN);
+	stream = FrameRequiredString(reader);
+	SkipString(reader);
+	(void)FrameBytes(reader, 3 * sizeof(int64));
+	SkipString(reader);
+	SkipString(reader);
+	return stream;
+}
+
+/*
+ * Locks the streams of all batches of a frame before its first: in any other order two imports, or one and
+ * an append, could deadlock.  Errors: MR009 for too many.
+ */
+static void
+LockStreams(Store *store, FrameReader reader, int nrecords)
+{
+	uint64 *hashes = palloc(sizeof(uint64) * nrecords);
+	int n = 0;
+
+	for (int i = 0; i < nrecords; i++)
+	{
+		const char *stream = SkipRecord(&reader);
+
+		if (stream)
+			hashes[n++] = StoreStreamHash(store, (Slice){stream, (int)strlen(stream)});
+	}
+	StoreSortAndLockStreams(hashes, n);
+	pfree(hashes);
+}
+
 /*
  * Imports a frame batch by batch, up to one that is refused.  A batch's memory is the next one's, so that it
  * stays in the processor's cache.
@@ -222,6 +274,8 @@ ImportFrame(Store *store, FrameReader *reader, int nrecords)
 	MemoryContext callers = MemoryContextSwitchTo(context);
 	ImportOutcome all = {.failed = -1};
 
+	if (nrecords > IMPORT_BATCH_RECORDS)
+		LockStreams(store, *reader, nrecords);
 	for (int done = 0; done < nrecords; done += IMPORT_BATCH_RECORDS)
 	{
 		ImportOutcome outcome = ImportBatch(store, reader, done, Min(nrecords - done, IMPORT_BATCH_RECORDS));

@@ -1,11 +1,12 @@
 """An import puts its entries into indexes in the order of each: the trees stay whole, and what is taken is found."""
 import random
 import struct
+import threading
 import uuid
 
 import pytest
 
-from store import sql
+from store import Cluster, sql, wait_until
 
 NAMES = ["a", "a-1", "a-2", "a!x", "a.b-1", "b", "b-", "b-10", "b-9", "ä-1", "c" * 300 + "-1"]
 
@@ -109,6 +110,23 @@ def test_what_is_rolled_back_can_be_brought_again(connection, namespace, schema)
     check_trees(connection, schema)
 
 
+def test_recovery_makes_the_same_pages_again(folder):
+    """It compares each page with the one that was logged, and ends where they differ."""
+    cluster = Cluster(folder + "/pg", ["wal_consistency_checking=all"]).create().start()
+    rng = random.Random(0)
+    try:
+        connection = cluster.connect()
+        sql(connection, "CREATE EXTENSION millrace; SELECT millrace.create_namespace('n')")
+        for first in range(1, 8000, 1000):
+            rows = [(uuid.UUID(int=rng.getrandbits(128)), rng.choice(NAMES), n, n) for n in range(first, first + 1000)]
+            assert bring(connection, "n", rows) == (1000, None, None)
+        cluster.stop("immediate")
+        cluster.start()
+        check_trees(cluster.connect(), "millrace_n")
+    finally:
+        cluster.stop("immediate")
+
+
 def test_a_table_in_another_collation_is_filled_as_well(connection, namespace, schema):
     if not sql(connection, "SELECT 1 FROM pg_collation WHERE collname = 'und-x-icu'"):
         pytest.skip("this server was built without ICU")
@@ -136,3 +154,27 @@ def test_a_fault_that_is_found_later_and_lies_before_is_the_one(connection, name
     sql(connection, f"TRUNCATE {schema}.messages")
     assert bring(connection, namespace, rows) == (0, 400, "MR013")
     assert sql(connection, f"SELECT count(*) FROM {schema}.messages") == [(0,)]
+
+
+def held_before(another, namespace, first, second, base):
+    """How many streams an import of two batches has locked, of one stream each, while it waits for the second's."""
+    holder, importer, watcher = another(), another(), another()
+    pid = importer.info.backend_pid
+    sql(holder, "BEGIN")
+    sql(holder, "SELECT millrace.append(%s, 'T', '{}')", second)
+    names = [first] * 1000 + [second]
+    rows = [(uuid.uuid4(), name, base + n, base + n) for n, name in enumerate(names)]
+    thread = threading.Thread(target=bring, args=(importer, namespace, rows))
+    thread.start()
+    locks = "SELECT count(*) FROM pg_locks WHERE pid = %s AND locktype = 'advisory' AND objsubid = x'4D53'::int AND "
+    wait_until(lambda: sql(watcher, locks + "NOT granted", pid) == [(1,)], "the import to wait")
+    held = sql(watcher, locks + "granted", pid)[0][0]
+    sql(holder, "ROLLBACK")
+    thread.join()
+    return held
+
+
+def test_streams_of_all_batches_are_locked_in_one_order(connection, another, namespace, schema):
+    """Whichever comes first in it, it is the same one, or two imports could deadlock."""
+    assert held_before(another, namespace, "p", "q", 1000) + held_before(another, namespace, "q", "p", 10000) == 1
+    assert sql(connection, f"SELECT count(*) FROM {schema}.messages") == [(2002,)]
