@@ -110,16 +110,6 @@ FrameRequiredString(FrameReader *reader)
 	return string;
 }
 
-/* Passes over a string, of which nothing is checked but its length. */
-void
-FrameSkipString(FrameReader *reader)
-{
-	uint32 len = FrameUint32(reader);
-
-	if (len != FRAME_NULL)
-		(void)FrameBytes(reader, (size_t)len + 1);
-}
-
 /* Reads a string that is a JSON object; NULL for none.  Errors: also MR008, and those of jsonb_in(). */
 Jsonb *
 FrameObject(FrameReader *reader, const char *what, bool required)

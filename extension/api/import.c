@@ -210,44 +210,55 @@ ImportBatch(Store *store, FrameReader *reader, int first, int n)
 	return outcome;
 }
 
-/* Passes over a record, and returns the hash of its stream; false: it is no message. */
-static bool
-SkipRecord(FrameReader *reader, Store *store, uint64 *hash)
+static void
+SkipString(FrameReader *reader)
 {
-	text *stream;
+	uint32 len = FrameUint32(reader);
 
-	switch (reader->version == IMPORT_VERSION ? IMPORT_MESSAGE : *FrameBytes(reader, 1))
-	{
-		case IMPORT_MESSAGE:
-			(void)FrameBytes(reader, FRAME_ID_LEN);
-			stream = FrameName(reader, "stream");
-			*hash = StoreStreamHash(store, SliceOfText(stream));
-			FrameSkipString(reader); /* its type */
-			(void)FrameBytes(reader, 3 * sizeof(int64));
-			FrameSkipString(reader); /* data */
-			FrameSkipString(reader); /* metadata */
-			pfree(stream);
-			return true;
-		case IMPORT_FLOOR:
-			(void)FrameBytes(reader, IMPORT_FLOOR_KEY_LEN + sizeof(int64) + 1);
-			return false;
-		default:
-			(void)FrameBytes(reader, sizeof(int64));
-			return false;
-	}
+	if (len != FRAME_NULL)
+		(void)FrameBytes(reader, (size_t)len + 1);
 }
 
-/* Locks the streams of all batches, as two calls that lock them batch by batch could deadlock. */
+/* Goes over a record; returns the name of its stream, or NULL. */
+static const char *
+SkipRecord(FrameReader *reader)
+{
+	int kind = reader->version == IMPORT_VERSION ? IMPORT_MESSAGE : *FrameBytes(reader, 1);
+	const char *stream;
+
+	if (kind != IMPORT_MESSAGE)
+	{
+		(void)FrameBytes(reader,
+						 kind == IMPORT_FLOOR ? IMPORT_FLOOR_KEY_LEN + sizeof(int64) + 1 : sizeof(int64));
+		return NULL;
+	}
+	(void)FrameBytes(reader, FRAME_ID_LEN);
+	stream = FrameRequiredString(reader);
+	SkipString(reader);
+	(void)FrameBytes(reader, 3 * sizeof(int64));
+	SkipString(reader);
+	SkipString(reader);
+	return stream;
+}
+
+/*
+ * Locks the streams of all batches of a frame before its first: in any other order two imports, or one and
+ * an append, could deadlock.  Errors: MR009 for too many.
+ */
 static void
-LockAllStreams(Store *store, FrameReader reader, int nrecords)
+LockStreams(Store *store, FrameReader reader, int nrecords)
 {
 	uint64 *hashes = palloc(sizeof(uint64) * nrecords);
-	int nhashes = 0;
+	int n = 0;
 
 	for (int i = 0; i < nrecords; i++)
-		if (SkipRecord(&reader, store, &hashes[nhashes]))
-			nhashes++;
-	StoreSortAndLockStreams(hashes, nhashes);
+	{
+		const char *stream = SkipRecord(&reader);
+
+		if (stream)
+			hashes[n++] = StoreStreamHash(store, (Slice){stream, (int)strlen(stream)});
+	}
+	StoreSortAndLockStreams(hashes, n);
 	pfree(hashes);
 }
 
@@ -263,6 +274,8 @@ ImportFrame(Store *store, FrameReader *reader, int nrecords)
 	MemoryContext callers = MemoryContextSwitchTo(context);
 	ImportOutcome all = {.failed = -1};
 
+	if (nrecords > IMPORT_BATCH_RECORDS)
+		LockStreams(store, *reader, nrecords);
 	for (int done = 0; done < nrecords; done += IMPORT_BATCH_RECORDS)
 	{
 		ImportOutcome outcome = ImportBatch(store, reader, done, Min(nrecords - done, IMPORT_BATCH_RECORDS));
@@ -295,11 +308,6 @@ millrace_import_batch(PG_FUNCTION_ARGS)
 	reader = FrameOpen(PG_GETARG_BYTEA_PP(1), IMPORT_VERSION_MARKS);
 	nrecords = FrameCount(&reader, reader.version == IMPORT_VERSION ? RECORD_LEAST : MARK_LEAST);
 	store = StoreOpen(ArgNamespace(fcinfo, 0), STORE_APPEND);
-	if (nrecords > IMPORT_BATCH_RECORDS)
-	{
-		StoreCheckAppendAllowed();
-		LockAllStreams(store, reader, nrecords);
-	}
 	outcome = ImportFrame(store, &reader, nrecords);
 	StoreClose(store);
 	if (outcome.failed < 0)
