@@ -33,8 +33,8 @@ typedef struct MessageFunction
 	/* Makes a row; what it points to is the message's or in the current memory context. */
 	void (*row)(const Message *message, Datum *values, bool *isnull);
 	/*
-	 * In place of both: appends the page's text, which is the first column, and sets the others, none of
-	 * which it need set to not NULL.
+	 * In place of both: appends the page to the text, which is the first column, and sets the others; isnull
+	 * is false before.
 	 */
 	void (*page)(FunctionCallInfo fcinfo, StringInfo text_form, Datum *values, bool *isnull);
 	Oid types[MESSAGE_COLUMNS]; /* of the row's columns; a page has fewer */

@@ -224,7 +224,6 @@ ReceiveRow(TupleTableSlot *slot, DestReceiver *self)
 	WireReceiver *wire = (WireReceiver *)self;
 	MemoryContext caller =
 		MemoryContextSwitchTo(wire->scan->node.ss.ps.ps_ExprContext->ecxt_per_tuple_memory);
-
 	int start = OutputBeginMessage('D');
 
 	if (wire->scan->function->page)
