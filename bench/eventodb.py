@@ -132,7 +132,7 @@ def durable_rows(options, program, figures):
     rows, failed = [], []
     for name, store in (("Pebble", on_pebble), ("Postgres", on_postgres)):
         try:
-            with serve_durable() as ours, store(program) as theirs:
+            with store(program) as theirs, serve_durable() as ours:
                 for workers in WORKERS:
                     times, line = compare(options, ours, theirs, f"durable, EventoDB on {name}", workers, "yes")
                     figures[f"eventodb_{name.lower()}_{workers}"] = times
@@ -144,7 +144,7 @@ def durable_rows(options, program, figures):
 
 def test_row(options, program, figures):
     try:
-        with serve("--test-mode") as ours, in_test_mode(program) as theirs:
+        with in_test_mode(program) as theirs, serve("--test-mode") as ours:
             figures["eventodb_pebble_1_test"], line = compare(options, ours, theirs, "both in test mode", 1, "no")
             return [line], []
     except Unusable as reason:
