@@ -1,8 +1,8 @@
 """Bytes on disk a message, the table and all its indexes, of Millrace and of Message DB.
 
 Two databases on one Postgres: `theirs` has the package from the npm registry and is filled by its write_message, with
-random ids as its clients send them; `ours` is filled by millrace.append, which makes ids that rise. Ten clients append,
-each transaction a hundred messages, one call each.
+random ids as its clients send them; `ours` is filled by millrace.append, which makes ids that rise. One client appends,
+each transaction a hundred messages, one call each: several would wait for one another's streams.
 """
 import random
 import string
@@ -13,15 +13,14 @@ from events import events, orders
 from measure import Pgbench, at_most, database, durable_postgres, row, sql
 
 MESSAGES, QUICK_MESSAGES = 1000000, 20000
-CLIENTS, EACH = 10, 100
+EACH = 100
 POOL = 10000  # different messages
 LIMIT = 0.9
 FIGURES = ("disk_turns", "disk_random", "disk_many", "disk_events", "disk_orders")
 
-# No two clients append to the same streams at random, as their transactions would wait for one another.
 TURNS = "'load-' || s"
-RANDOM = "'load-' || :client_id + 10 * floor(random() * 10)::int"
-MANY = "'account-' || uuid_in(md5((:client_id + 10 * floor(random() * {tenth})::int)::text)::cstring)"
+RANDOM = "'load-' || floor(random() * 100)::int"
+MANY = "'account-' || uuid_in(md5(floor(random() * {streams})::int::text)::cstring)"
 OURS = "millrace.append({stream}, type, data)"
 THEIRS = "message_store.write_message(gen_random_uuid()::varchar, {stream}, type, data)"
 SCRIPT = f"""\\set first random(0, {POOL - 1})
@@ -60,16 +59,17 @@ class Side:
         """The messages of which are appended."""
         sql(self.connection, "DROP TABLE IF EXISTS public.pool")
         sql(self.connection, "CREATE TABLE public.pool (n integer PRIMARY KEY, type text, data jsonb)")
-        with self.connection.cursor() as cursor:
-            cursor.executemany("INSERT INTO public.pool VALUES (%s, %s, %s)",
-                               [(n, *message) for n, message in enumerate(messages)])
+        types, data = zip(*messages)
+        sql(
+            self.connection, "INSERT INTO public.pool SELECT n - 1, type, data::jsonb "
+            "FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS m (type, data, n)", list(types), list(data))
         sql(self.connection, "ANALYZE public.pool")
 
     def fill(self, stream, messages):
         """Bytes a message: of all, of the table and of its indexes by their first columns."""
         sql(self.connection, f"TRUNCATE {self.table} RESTART IDENTITY")
-        call = self.call.format(stream=stream.format(tenth=messages // 500))
-        self.bench.rate(SCRIPT.format(call=call), CLIENTS, transactions=messages // CLIENTS // EACH)
+        call = self.call.format(stream=stream.format(streams=messages // 50))
+        self.bench.rate(SCRIPT.format(call=call), 1, transactions=messages // EACH)
         stored, table, indexes = sql(self.connection, SIZES.format(table=self.table))[0]
         if stored != messages:
             raise RuntimeError(f"{stored} of {messages} messages are stored")
@@ -115,7 +115,7 @@ def measure(options):
         rows = [compare(sides, *run, messages, figures) for run in RUNS]
     return {
         "title": "Bytes on disk",
-        "about": f"A message's, after {messages:,} appends by ten clients, one message a call. The load's messages are "
+        "about": f"A message's, after {messages:,} appends of one message each. The load's messages are "
                  "those of `bench/load`, a number and letters at random, 300 bytes, which nothing compresses; the "
                  "events are of four kinds, with names, addresses, amounts, times and UUIDs, 260 to 310 bytes; orders "
                  "have ten lines each and 700 bytes, which lz4 compresses where the server has it. Ids are random on "

@@ -152,11 +152,12 @@ def test_bytes_on_disk_are_those_of_a_message(tmp_path):
 
 
 def test_a_store_grows_to_the_size_that_was_asked_for(tmp_path):
-    quick(tmp_path, "--only", "growth", "--to", "20000")
+    bench(tmp_path, "--quick", "--only", "growth", "--to", "20000")
     rows = [row["cells"] for row in results(tmp_path)["growth-to"]["rows"]]
     assert [messages for _, messages, *_ in rows] == [20000] * 5
     for what, _, rate, p50, p99, bytes_ in rows:
-        assert rate > 0 and 0 < p50 <= p99 and 400 < bytes_ < 900, what
+        assert 0 <= p50 <= p99 and 400 < bytes_ < 900, what
+    assert all(row[2] > 0 for row in rows if "one client" in row[0])  # each of those has two answers at least
 
 
 def test_a_size_is_of_growth_alone(tmp_path):
