@@ -276,6 +276,19 @@ def test_versions_and_the_last_position_outlive_export_and_import(server, client
     assert copy.write("a-1", expectedVersion=2) == {"position": 3, "globalPosition": 6}
 
 
+def test_closed_streams_stay_closed_in_a_copy(server, client, copy):
+    """By their last message, whose type only the store and an import may write, and by their floor."""
+    with server.postgres() as database:
+        for stream in ("a-1", "b-1"):
+            client.write(stream)
+            sql(database, "SELECT millrace.close_stream(%s, namespace => %s)", stream, name_of(client))
+    remove(server, client, "b-1")
+    assert imported(copy, export(client)) == 2
+    assert export(copy) == export(client)
+    for stream in ("a-1", "b-1"):
+        assert copy.refused("stream.write", stream, {"type": "T", "data": {}}).code == "STREAM_CLOSED", stream
+
+
 def test_the_last_position_outlives_a_stream_that_is_forgotten_twice_over(server, client, copy):
     client.write("a-1")
     remove(server, client, "a-1", forget=True)
