@@ -42,6 +42,7 @@ def specs(counts, names):
 def scripts(counts, names):
     temp = folder()
     try:
+        run.prepare_pytest(temp)
         run.pytest(counts, temp, "scripts", ["-k", " or ".join(f"{name}.py" for name in names)])
     finally:
         shutil.rmtree(temp, ignore_errors=True)
