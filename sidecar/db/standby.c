@@ -8,7 +8,8 @@
  * one that follows the new primary is on its timeline soon.  But one address may also lead now to one server
  * and now to another: so what counts is what libpq has connected to.  Once a primary was there, a standby
  * behind that address is no place to read: it may be the old primary, cut off, with what nobody else has, or
- * not yet have what was acknowledged.
+ * not yet have what was acknowledged.  The private PostgreSQL is always the one that it was: on a full disk it
+ * comes back for reads alone.
  */
 #include <string.h>
 
@@ -40,14 +41,20 @@ bool conn_is_of_old_history(const struct conn *conn)
 	return conn->site->standby && conn->timeline < conn->shared->timeline;
 }
 
-bool conn_wants_primary(const struct conn *conn)
+static bool reads(const struct conn *conn)
 {
 	enum db_role role = conn->user->role;
-	bool reads =
-		role == DB_ROLE_READ || role == DB_ROLE_EXPORT || role == DB_ROLE_LIST || role == DB_ROLE_WATCH;
+
+	return role == DB_ROLE_READ || role == DB_ROLE_EXPORT || role == DB_ROLE_LIST || role == DB_ROLE_WATCH;
+}
+
+bool conn_wants_primary(const struct conn *conn)
+{
+	const struct db_shared *shared = conn->shared;
+	bool was_there = shared->config->database != NULL && atomic_load(&shared->was_ready);
 
 	return !conn->site->standby &&
-		   (!reads || conn->site->several_hosts || atomic_load(&conn->shared->was_ready));
+		   (!reads(conn) || conn->site->several_hosts || was_there || atomic_load(&shared->ready));
 }
 
 bool conn_misses_server(const struct conn *conn)
