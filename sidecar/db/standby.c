@@ -8,8 +8,8 @@
  * one that follows the new primary is on its timeline soon.  But one address may also lead now to one server
  * and now to another: so what counts is what libpq has connected to.  Once a primary was there, a standby
  * behind that address is no place to read: it may be the old primary, cut off, with what nobody else has, or
- * not yet have what was acknowledged.  The private PostgreSQL is always the one that it was: on a full disk it
- * comes back for reads alone.
+ * not yet have what was acknowledged.  The private PostgreSQL is always the one that it was: on a full disk
+ * it comes back for reads alone.
  */
 #include <string.h>
 
