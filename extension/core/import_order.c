@@ -7,6 +7,8 @@
  */
 #include "postgres.h"
 
+#include "port/pg_bswap.h"
+
 #include "core/import_order.h"
 
 /* A row and what it is sorted by first. */

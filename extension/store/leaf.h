@@ -6,6 +6,7 @@
 
 #include "postgres.h"
 
+#include "access/itup.h"
 #include "storage/buf.h"
 
 #include "store/store.h"
