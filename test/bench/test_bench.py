@@ -144,10 +144,11 @@ def test_the_last_line_has_each_figure_and_null_for_what_was_not_measured(folder
 def test_bytes_on_disk_are_those_of_a_message(tmp_path):
     key, _ = quick(tmp_path, "--only", "disk")
     part = results(tmp_path)["disk"]
-    assert len(part["rows"]) == 4
+    assert len(part["rows"]) == 5
     for what, ours, theirs, ratio, table, *indexes in (row["cells"] for row in part["rows"]):
         assert 380 < table < ours - sum(indexes) < table + 50, what  # the rest is the index of categories
-        assert part.get("skipped") or 0.8 < ratio < 1 and abs(ours / theirs - ratio) < 0.01, what
+        least = 0.4 if what.startswith("orders") else 0.8  # which are long enough to be compressed
+        assert part.get("skipped") or least < ratio < 1 and abs(ours / theirs - ratio) < 0.01, what
     assert key["disk_turns"] == (None if part.get("skipped") else pytest.approx(part["rows"][0]["cells"][3], abs=0.001))
 
 
