@@ -349,6 +349,27 @@ def sql(connection, statement, *arguments):
         return cursor.fetchall() if cursor.description else []
 
 
+def make_synchronous(cluster):
+    """From now on commits wait for a standby that there is not: when the checkpointer has heard of it, not before."""
+    look, probe, heard = cluster.connect(), cluster.connect(), threading.Event()
+    sql(look, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+    sql(look, "SELECT pg_reload_conf()")
+
+    def commit():
+        while not heard.is_set():
+            sql(probe, "SELECT pg_logical_emit_message(true, 'probe', '')")
+    thread = threading.Thread(target=commit)
+    thread.start()
+    pid = probe.info.backend_pid
+    waits = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event = 'SyncRep'"
+    try:
+        wait_until(lambda: sql(look, waits, pid), "a commit that waits for a standby")
+    finally:
+        heard.set()
+        sql(look, "SELECT pg_cancel_backend(%s)", pid)
+        thread.join()
+
+
 def error_code(connection, statement, *arguments):
     """The SQLSTATE of a statement's error; None where it has none."""
     try:

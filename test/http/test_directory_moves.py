@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from placing import Move, again, clusters, make, owner, served  # noqa: F401
-from store import MILLRACE, Server, new_id, sql, wait_until
+from store import MILLRACE, Server, make_synchronous, new_id, sql, wait_until
 from subscriber import Subscriber
 
 MESSAGE = {"type": "Tested", "data": {}}
@@ -119,11 +119,9 @@ def test_an_append_in_doubt_whose_namespace_moves_meanwhile_is_stored_once(clust
     client.write("s-1")
     move, aside = Move(clusters, name, "b", "a"), None
     b = clusters.connect("b")
-    sql(b, "ALTER SYSTEM SET synchronous_standby_names = '*'")
-    sql(b, "SELECT pg_reload_conf()")
     try:
+        make_synchronous(clusters.b)
         with ThreadPoolExecutor(1) as pool:
-            wait_until(lambda: sql(b, "SHOW synchronous_standby_names") == [("*",)], "a synchronous standby")
             written = pool.submit(client.write, "s-1")
             wait_until(lambda: sql(b, "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"), "its wait")
             clusters.b.stop("immediate")
@@ -143,6 +141,9 @@ def test_an_append_in_doubt_whose_namespace_moves_meanwhile_is_stored_once(clust
         if aside:
             aside.stop()
             clusters.b.start()
+        left = clusters.connect("b")
+        sql(left, "ALTER SYSTEM RESET synchronous_standby_names")
+        sql(left, "SELECT pg_reload_conf()")
     assert sql(clusters.connect("a"), f'SELECT count(*) FROM "{move.schema}".messages') == [(2,)]
     assert again(client).write("s-1")["position"] == 2
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 import pytest
 
-from store import ZERO_TOKEN, Cluster, sql, wait_until
+from store import ZERO_TOKEN, Cluster, make_synchronous, sql, wait_until
 from write_load import MESSAGE, Load
 
 
@@ -249,9 +249,7 @@ def test_what_waits_for_a_synchronous_standby_that_is_not_there_does_not_pile_up
     client, look = server.client(), cluster.connect()
     client.write("s-0")
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-    sql(look, "ALTER SYSTEM SET synchronous_standby_names = '*'")
-    sql(look, "SELECT pg_reload_conf()")
-    wait_until(lambda: sql(look, "SHOW synchronous_standby_names") == [("*",)], "a synchronous standby")
+    make_synchronous(cluster)
     refused = []
 
     def write(number):
