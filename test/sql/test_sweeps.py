@@ -362,7 +362,9 @@ def test_of_two_sweeps_one_waits(swept, another):
         assert thread.is_alive()
     swept.commit()
     thread.join()
-    assert done == [4]
+    # A commit lets its locks go one by one: a stream's may still be there, which leaves that to the next sweep.
+    assert done in ([4], [0])
+    assert done[0] + sweep_all(other) + sweep_all(other) == 6
 
 
 def test_a_step_that_is_rolled_back_is_made_again(swept):
