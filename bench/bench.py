@@ -127,6 +127,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     if not LOAD.exists():
         sys.exit(f"bench.py: {LOAD} is not built: make -C bench")
+    options.folder.mkdir(parents=True, exist_ok=True)
     stored = options.folder / "results.json"
     results = json.loads(stored.read_text()) if stored.exists() else {}
     for name in wanted(options):
