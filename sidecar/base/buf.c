@@ -97,8 +97,9 @@ char *decimal_write(char out[DECIMAL_LEN], int64_t value)
 void buf_add_decimal(struct buf *buf, uint64_t value)
 {
 	char digits[DECIMAL_LEN];
+	const char *end = write_digits(digits, value);
 
-	buf_add(buf, digits, (size_t)(write_digits(digits, value) - digits));
+	buf_add(buf, digits, (size_t)(end - digits));
 }
 
 void buf_printf(struct buf *buf, const char *format, ...)

@@ -63,14 +63,14 @@ static void on_written(void *arg, const struct db_append_reply *reply)
 {
 	struct method_call *call = arg;
 	char text[100];
-	char *end;
+	char *next;
 
 	if (!check_reply(call, reply))
 		return;
-	end = decimal_write(put(text, "{\"position\":"), reply->parts[0].position);
-	end = decimal_write(put(end, ",\"globalPosition\":"), reply->parts[0].global_position);
-	end = put(end, "}");
-	method_answer_text(call, text, (size_t)(end - text));
+	next = decimal_write(put(text, "{\"position\":"), reply->parts[0].position);
+	next = decimal_write(put(next, ",\"globalPosition\":"), reply->parts[0].global_position);
+	next = put(next, "}");
+	method_answer_text(call, text, (size_t)(next - text));
 }
 
 static void answer_built(struct method_call *call, const struct buf *text)
