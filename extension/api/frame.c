@@ -110,6 +110,16 @@ FrameRequiredString(FrameReader *reader)
 	return string;
 }
 
+/* Goes over a string, of which only the length is looked at. */
+void
+FrameSkipString(FrameReader *reader)
+{
+	uint32 len = FrameUint32(reader);
+
+	if (len != FRAME_NULL)
+		(void)FrameBytes(reader, (size_t)len + 1);
+}
+
 /* Reads a string that is a JSON object; NULL for none.  Errors: also MR008, and those of jsonb_in(). */
 Jsonb *
 FrameObject(FrameReader *reader, const char *what, bool required)

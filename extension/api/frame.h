@@ -26,6 +26,7 @@ extern int64 FrameInt64(FrameReader *reader);
 extern int FrameCount(FrameReader *reader, size_t least);
 extern int FrameParts(FrameReader *reader, bool *conditional);
 extern const char *FrameString(FrameReader *reader);
+extern void FrameSkipString(FrameReader *reader);
 extern const char *FrameRequiredString(FrameReader *reader);
 extern Jsonb *FrameObject(FrameReader *reader, const char *what, bool required);
 extern text *FrameName(FrameReader *reader, const char *what);

@@ -210,15 +210,6 @@ ImportBatch(Store *store, FrameReader *reader, int first, int n)
 	return outcome;
 }
 
-static void
-SkipString(FrameReader *reader)
-{
-	uint32 len = FrameUint32(reader);
-
-	if (len != FRAME_NULL)
-		(void)FrameBytes(reader, (size_t)len + 1);
-}
-
 /* Goes over a record; returns the name of its stream, or NULL. */
 static const char *
 SkipRecord(FrameReader *reader)
@@ -234,10 +225,10 @@ SkipRecord(FrameReader *reader)
 	}
 	(void)FrameBytes(reader, FRAME_ID_LEN);
 	stream = FrameRequiredString(reader);
-	SkipString(reader);
+	FrameSkipString(reader);
 	(void)FrameBytes(reader, 3 * sizeof(int64));
-	SkipString(reader);
-	SkipString(reader);
+	FrameSkipString(reader);
+	FrameSkipString(reader);
 	return stream;
 }
 

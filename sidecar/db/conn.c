@@ -218,14 +218,6 @@ void conn_note_silence(struct conn *conn, unsigned turns)
 		note_appends(conn->shared, !conn_is_silent(conn));
 }
 
-static bool writes(const struct conn *conn)
-{
-	enum db_role role = conn->user->role;
-
-	return role == DB_ROLE_APPEND || role == DB_ROLE_DEFERRED || role == DB_ROLE_SLOW ||
-		   role == DB_ROLE_IMPORT || role == DB_ROLE_CONSUME;
-}
-
 /* A sync alone is answered without a transaction. */
 static void probe(struct conn *conn)
 {
@@ -246,7 +238,7 @@ static void look_for_silence(struct conn *conn)
 					conn->user->what, PQhost(conn->pg), PQport(conn->pg), PQbackendPID(conn->pg),
 					answer_timeout(conn));
 		conn->outage_logged = true;
-		conn->overdue = conn->in_flight > 0 && writes(conn);
+		conn->overdue = conn->in_flight > 0 && !conn_reads(conn);
 		if (conn->in_flight > 0)
 			conn_cancel(conn);
 		conn_lose(conn, "the server is silent");

@@ -41,7 +41,7 @@ bool conn_is_of_old_history(const struct conn *conn)
 	return conn->site->standby && conn->timeline < conn->shared->timeline;
 }
 
-static bool reads(const struct conn *conn)
+bool conn_reads(const struct conn *conn)
 {
 	enum db_role role = conn->user->role;
 
@@ -54,7 +54,7 @@ bool conn_wants_primary(const struct conn *conn)
 	bool was_there = shared->config->database != NULL && atomic_load(&shared->was_ready);
 
 	return !conn->site->standby &&
-		   (!reads(conn) || conn->site->several_hosts || was_there || atomic_load(&shared->ready));
+		   (!conn_reads(conn) || conn->site->several_hosts || was_there || atomic_load(&shared->ready));
 }
 
 bool conn_misses_server(const struct conn *conn)
