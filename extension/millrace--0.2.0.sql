@@ -2360,6 +2360,10 @@ CREATE FUNCTION millrace.purged_tables(schema text) RETURNS SETOF regclass
 $$;
 COMMENT ON FUNCTION millrace.purged_tables(text) IS 'internal: the tables of a namespace';
 
+CREATE FUNCTION millrace.dead_rows("table" regclass) RETURNS bigint
+    LANGUAGE c STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'millrace_dead_rows';
+COMMENT ON FUNCTION millrace.dead_rows(regclass) IS 'internal: the removed rows of a table that VACUUM has left';
+
 CREATE FUNCTION millrace.purge_statements(namespace text DEFAULT NULL, "full" boolean DEFAULT false) RETURNS SETOF text
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -2409,7 +2413,7 @@ CREATE FUNCTION millrace.purge_left(namespace text DEFAULT NULL, "full" boolean 
 DECLARE
     schema text := millrace.find_namespace(coalesce(namespace, millrace.selected_namespace()));
     superuser boolean := current_setting('is_superuser') = 'on';
-    dead bigint := (SELECT sum(pg_stat_get_dead_tuples(t)) FROM millrace.purged_tables(schema) t);
+    dead bigint := (SELECT sum(millrace.dead_rows(t)) FROM millrace.purged_tables(schema) t);
 BEGIN
     IF dead > 0 THEN
         RETURN NEXT format('%s rows of schema %I that others may still see, or that came since', dead, schema);

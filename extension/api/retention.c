@@ -1,6 +1,6 @@
 /*
- * retention.c: steps of sweeps for SQL.  sweep() and set_retention(), which are SQL, are documented in
- * README.md.
+ * retention.c: steps of sweeps, strict reads, and what a purge leaves, for SQL.  sweep() and set_retention(),
+ * which are SQL, are documented in README.md.
  */
 #include "postgres.h"
 
@@ -20,10 +20,12 @@
 PG_FUNCTION_INFO_V1(millrace_lock_sweep);
 PG_FUNCTION_INFO_V1(millrace_sweep_category);
 PG_FUNCTION_INFO_V1(millrace_check_removals);
+PG_FUNCTION_INFO_V1(millrace_dead_rows);
 
 extern Datum millrace_lock_sweep(PG_FUNCTION_ARGS);
 extern Datum millrace_sweep_category(PG_FUNCTION_ARGS);
 extern Datum millrace_check_removals(PG_FUNCTION_ARGS);
+extern Datum millrace_dead_rows(PG_FUNCTION_ARGS);
 
 /*
  * lock_sweep(namespace, wait) -> whether this transaction, and no other one, may sweep the namespace.  As for
@@ -141,4 +143,13 @@ millrace_check_removals(PG_FUNCTION_ARGS)
 							  ArgInt64(fcinfo, 2, 1), seen);
 	StoreClose(store);
 	PG_RETURN_VOID();
+}
+
+/* ---- purging ------------------------------------------------------------------------------------- */
+
+/* dead_rows(table) -> how many rows VACUUM has left; errors as of CountDeadRows() */
+Datum
+millrace_dead_rows(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(CountDeadRows(PG_GETARG_OID(0)));
 }

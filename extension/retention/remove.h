@@ -39,4 +39,7 @@ extern int64 RemoveIds(Store *store, const pg_uuid_t *ids, int nids, RemoveOptio
 /* create.c */
 extern void RemoveCreateFloors(Oid schema);
 
+/* dead.c */
+extern int64 CountDeadRows(Oid relid);
+
 #endif

@@ -2,6 +2,7 @@
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,37 @@ def test_who_holds_removed_rows_is_named(own):
     assert not any("held by" in line for line in client.call("ns.purge", "default")["left"])
     holder.close()
     database.close()
+
+
+def test_rows_that_a_session_tells_of_late_are_not_said_to_be_left(own):
+    client = own.client()
+    client.write("late-1")
+    with closing(own.postgres()) as database, closing(own.postgres()) as remover:
+        sql(remover, "SELECT pg_stat_force_next_flush()")
+        sql(remover, "SELECT millrace.remove_stream('late-1')")
+        for row in sql(database, "SELECT millrace.purge_statements()"):
+            sql(database, row[0])
+        sql(remover, "SELECT pg_stat_force_next_flush()")
+        sql(remover, "SELECT 1")
+        left = "\n".join(row[0] for row in sql(database, "SELECT millrace.purge_left()"))
+    assert "rows of schema" not in left
+
+
+def test_rows_are_counted_by_who_may_read_them(own):
+    client = own.client()
+    client.write("seen-1")
+    with closing(own.postgres()) as database:
+        for row in sql(database, "SELECT millrace.purge_statements()"):
+            sql(database, row[0])
+        assert sql(database, "SELECT millrace.dead_rows('millrace_default.messages')") == [(0,)]
+        sql(database, "SELECT millrace.remove_stream('seen-1')")
+        assert sql(database, "SELECT millrace.dead_rows('millrace_default.messages')") == [(1,)]
+        with pytest.raises(Exception, match='"pg_stat_activity" is not a table of access method heap'):
+            sql(database, "SELECT millrace.dead_rows('pg_catalog.pg_stat_activity')")
+        sql(database, "CREATE ROLE seen_by_nobody")
+        sql(database, "SET ROLE seen_by_nobody")
+        with pytest.raises(Exception, match="permission denied"):
+            sql(database, "SELECT millrace.dead_rows('millrace_default.messages')")
 
 
 def test_no_statistics_are_taken_of_what_messages_hold(own):
