@@ -42,7 +42,7 @@ OWED = {
 
 # What only db may include: libpq, and what tells how a statement is written.
 LIBPQ = "libpq-fe.h"
-DB_ONLY = ["db/internal.h", "db/statement.h"]
+DB_ONLY = [f"db/{name}.h" for name in ("internal", "shared", "conn", "batcher", "pool", "site", "statement")]
 
 # What writes the bodies of replies, which http leaves to its handlers.
 NOT_HTTP = ["base/errors.h", "base/json.h"]

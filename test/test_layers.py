@@ -74,7 +74,7 @@ class Layers(unittest.TestCase):
                 self.doCleanups()
 
     def test_only_db_knows_how_a_statement_is_written(self):
-        for header in "db/internal.h", "db/statement.h":
+        for header in "db/internal.h", "db/conn.h", "db/statement.h":
             with self.subTest(header):
                 self.include("methods/read.c", header)
                 self.assert_found("methods/read.c", header, "may not use")

@@ -7,7 +7,7 @@
  * One that waits for a synchronous standby is left alone: its wait would end, and others would see what it
  * committed, which is lost when the standby takes over.
  */
-#include "db/internal.h"
+#include "db/conn.h"
 
 #include <pthread.h>
 #include <stdio.h>

@@ -5,6 +5,7 @@
  * already active, so it is the end of the loop turn: what arrived together is sent together.
  */
 #include "base/clock.h"
+#include "db/internal.h"
 #include "db/query.h"
 
 #include <stdlib.h>

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "db/internal.h"
+#include "db/site.h"
 #include "db/traffic.h"
 #include "db/wire.h"
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "db/internal.h"
+#include "db/conn.h"
 
 bool conn_is_error(const struct answer *answer)
 {

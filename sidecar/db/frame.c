@@ -4,7 +4,7 @@
  * The first is asked only while some request waits for a locked stream.  What the front and Postgres wrote is
  * sound, but nothing here reads past the end if it isn't.
  */
-#include "db/internal.h"
+#include "db/frame.h"
 
 #include <arpa/inet.h>
 #include <string.h>

@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "db/internal.h"
+#include "db/conn.h"
 
 #define REASON_MS 5000 /* then it is told why a connection can't be had back */
 

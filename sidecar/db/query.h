@@ -8,7 +8,7 @@
 #ifndef MILLRACE_DB_QUERY_H
 #define MILLRACE_DB_QUERY_H
 
-#include "db/internal.h"
+#include "db/site.h"
 
 #define IMPORT_FRAME 1 /* which parameter of an import the frame is */
 

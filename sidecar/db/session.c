@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "db/db.h"
 #include "db/hosts.h"
-#include "db/internal.h"
+#include "db/conn.h"
 #include "base/log.h"
 
 #define STEP_MS 50		 /* between two looks for a signal */

@@ -2,7 +2,7 @@
  * setup.c: what a connection to Postgres begins with: its parameters, the settings of its session, and the
  * statements that it prepares.
  */
-#include "db/internal.h"
+#include "db/site.h"
 
 #include <inttypes.h>
 #include <stdio.h>

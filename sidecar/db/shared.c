@@ -2,7 +2,7 @@
  * shared.c: what all connections and requests of a worker have in common; see internal.h.
  */
 #include "base/clock.h"
-#include "db/internal.h"
+#include "db/site.h"
 
 void shared_schedule(struct db_shared *shared)
 {

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "db/internal.h"
 #include "db/query.h"
 
 #define READ_DEPTH 16 /* in flight on one connection; the rest waits for whichever is free first */

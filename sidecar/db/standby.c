@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "db/internal.h"
+#include "db/site.h"
 #include "db/wire.h"
 
 static bool says(const struct conn *conn, const char *word)

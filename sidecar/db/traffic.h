@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "db/internal.h"
+#include "db/conn.h"
 
 static inline uint64_t params_bytes(const struct db_statement_info *statement,
 									const struct conn_params *params)
