@@ -2179,7 +2179,7 @@ CREATE FUNCTION millrace.check_removals(stream text DEFAULT NULL, category text 
     RETURNS void
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_check_removals';
 COMMENT ON FUNCTION millrace.check_removals(text, text, bigint, bigint, text, bigint) IS
-    'in the statement of a read: MR022 when it would miss messages that were removed';
+    'in the WHERE of a read: MR022 when it would miss messages that were removed';
 
 -- What the methods ns.setRetention, .retention, .sweep and .removals answer; options is an object.
 CREATE FUNCTION millrace.json_retention(namespace text, method text, category text, options jsonb) RETURNS text

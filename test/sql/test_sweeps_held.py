@@ -1,5 +1,6 @@
 """Sweeps, and who is not to miss what they remove: strict readers, and consumers."""
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 import threading
 
@@ -7,7 +8,7 @@ import psycopg2
 import pytest
 from sweeping import append, global_positions, make_old, messages, policy, refused, sweep, sweep_all
 
-from store import sql, wait_until
+from store import ROOT, sql, wait_until
 
 
 # ---- what was removed, for readers -------------------------------------------------------------------------------
@@ -73,6 +74,19 @@ def test_a_strict_reader_of_a_stream(connection, namespace):
     assert removed_to(connection, stream="a-1", position=3) == {"removedTo": 4, "removalsSeen": 4}
     assert removed_to(connection, stream="a-1", position=5) is None
     assert removed_to(connection, stream="a-2") is None
+
+
+@pytest.mark.parametrize("size", ["", ", 1", ", 1000"])
+def test_the_manuals_strict_read_is_told_where_nothing_is_left(connection, size):
+    """Whichever of the two the planner would begin with."""
+    read = re.search(r"^SELECT m.position FROM millrace.read_stream\('audit-1', 2\) m.*?;$",
+                     (ROOT / "extension" / "README.md").read_text(), re.M | re.S).group()
+    read = read.replace("('audit-1', 2)", f"('audit-1', 2{size})")
+    append(connection, "audit-1", 4)
+    assert len(sql(connection, read)) == (1 if size == ", 1" else 2)
+    sql(connection, "SELECT millrace.remove_stream('audit-1')")
+    refused(connection, "MR022", read)
+    assert sql(connection, read.replace("\"position\" => 2", "\"position\" => 4")) == []
 
 
 def test_a_strict_read_is_judged_by_its_own_snapshot(connection, another):
