@@ -60,6 +60,20 @@ def test_what_is_removed_below_what_a_reader_was_told_of_is_told_too(connection)
     assert again["removedTo"] == 3
 
 
+def test_what_is_removed_in_another_namespace_is_told_to_no_reader_of_this_one(connection, namespace):
+    """Nor does it lift the head that this one has reached."""
+    other = "m" + namespace
+    append(connection, "a-1", 2)
+    sql(connection, "SELECT millrace.create_namespace(%s)", other)
+    sql(connection, "SELECT millrace.append('a-1', 'T', '{}', namespace => %s) FROM generate_series(1, 5)", other)
+    sql(connection, "SELECT millrace.remove_stream('a-1', namespace => %s)", other)
+    for arguments in ({"category": "a", "position": 1}, {"position": 1}, {"stream": "a-1"}):
+        assert removed_to(connection, **arguments) is None, arguments
+        assert removed_to(connection, **arguments, namespace=other)["removedTo"] >= 4, arguments
+    assert sql(connection, "SELECT millrace.position_reached(3), millrace.position_reached(2)") == [(False, True)]
+    sql(connection, "SELECT millrace.drop_namespace(%s)", other)
+
+
 def test_a_strict_reader_of_a_stream(connection, namespace):
     append(connection, "a-1", 5)
     assert removed_to(connection, stream="a-1", position=0) is None
@@ -189,6 +203,11 @@ def test_a_fold_takes_the_removals_of_one_category_together(connection, namespac
     one = [(namespace, "a", 1000 - count, 1999, True, mine[-1][5])]
     assert after == [*before[:2], *(one if folded else mine), *before[-4:]]
     sql(connection, "SELECT millrace.drop_namespace(%s)", other)
+
+
+@pytest.fixture
+def schema(namespace):
+    return "millrace_" + namespace
 
 
 # ---- consumers ---------------------------------------------------------------------------------------------------
@@ -323,6 +342,18 @@ def test_a_forced_sweep_moves_consumers_and_says_so(swept):
     assert claim(swept) == (None, [])
     assert floor(swept) == 12
     assert sweep_all(swept) == 0
+
+
+def test_who_forces_a_sweep_may_change_consumers(swept, schema, role):
+    create(swept, category="a")
+    sql(swept, f"GRANT DELETE ON {schema}.messages TO {role}; GRANT SELECT ON millrace.retention TO {role}; "
+               f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}; "
+               f"GRANT SELECT, INSERT, UPDATE ON millrace.sweeps TO {role}; SET ROLE {role}")
+    refused(swept, "MR023", "SELECT millrace.sweep()")
+    refused(swept, "42501", "SELECT millrace.sweep(forced => true)")
+    sql(swept, f"RESET ROLE; GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}; "
+               f"SET ROLE {role}")
+    assert sweep(swept, forced=True)["moved"] == ["billing"]
 
 
 @pytest.mark.parametrize("ordering", ["stream", "all"])
