@@ -261,6 +261,32 @@ def test_the_manuals_filter_leaves_versions_and_all_other_messages_in_an_export(
     assert copy.write("b-1") == {"position": 1, "globalPosition": 8}
 
 
+def test_what_was_removed_before_a_redacted_message_is_kept_as_the_manual_says(own, category, tmp_path):
+    """The second thousand has a message that was redacted: the first is in the file alone."""
+    client, name = category
+    client.call("stream.append", f"{name}-1", [{"type": "T", "data": {"n": n}} for n in range(1000)])
+    for tags in (["person:17"], ["person:1"]):
+        client.write(f"{name}-1", {"secret": True}, metadata={"tags": tags})
+    assert archived(own, name, tmp_path / "visits.ndjson").returncode == 0
+    redacted = client.call("stream.get", f"{name}-1", {"position": 1000})[0][0]
+    client.call("message.redact", {"ids": [redacted]}, {"keepTags": False})
+    done = archived(own, name, tmp_path / "visits.ndjson", "--remove")
+    assert done.returncode == 1 and redacted in done.stderr
+    assert f"1000 messages are in {tmp_path}/visits.ndjson alone" in done.stderr
+    filter_ = re.search(r"millrace archive [^\n]* --output left.ndjson --remove\n( +jq -nrR .*?removed.ndjson)$",
+                        (ROOT / "sidecar" / "README.md").read_text(), re.M | re.S).group(1)
+    assert archived(own, name, tmp_path / "left.ndjson", "--remove").returncode == 0
+    if shutil.which("jq") is None:
+        pytest.skip("jq is not installed")
+    subprocess.run(filter_, shell=True, cwd=tmp_path, check=True)
+    assert "secret" not in (tmp_path / "removed.ndjson").read_text()
+    for file in ("removed.ndjson", "left.ndjson"):
+        imported(client, (tmp_path / file).read_bytes())
+    back = client.call("stream.get", f"{name}-1", {"batchSize": 2000})
+    assert [each[2] for each in back] == list(range(1002)) and back[1000][0] == redacted
+    assert [each[4] for each in back[-2:]] == [{}, {"secret": True}]
+
+
 # ---- what exports say of messages that are gone --------------------------------------------------------------------
 
 
