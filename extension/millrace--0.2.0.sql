@@ -2255,6 +2255,9 @@ COMMENT ON FUNCTION millrace.fold_removals(text, text) IS 'internal: makes one r
 
 -- -- what was removed, for readers
 
+CREATE FUNCTION millrace.await_disk() RETURNS boolean
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_await_disk';
+COMMENT ON FUNCTION millrace.await_disk() IS 'internal: waits until what is seen is on disk';
 
 CREATE FUNCTION millrace.removals(namespace text DEFAULT NULL, "position" bigint DEFAULT NULL,
                                   OUT id bigint, OUT category text, OUT from_position bigint, OUT to_position bigint, OUT streams bigint,
@@ -2262,7 +2265,8 @@ CREATE FUNCTION millrace.removals(namespace text DEFAULT NULL, "position" bigint
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT r.id, r.category, r.from_position, r.to_position, cardinality(r.streams), r.removed_at
     FROM millrace.removals r
-    WHERE r.namespace = coalesce($1, millrace.selected_namespace()) AND ($2 IS NULL OR r.to_position >= $2) ORDER BY r.id
+    WHERE r.namespace = coalesce($1, millrace.selected_namespace()) AND ($2 IS NULL OR r.to_position >= $2)
+        AND (SELECT millrace.await_disk()) ORDER BY r.id
 $$;
 COMMENT ON FUNCTION millrace.removals(text, bigint) IS
     'what was removed at or above a global position, and of how many streams; NULL: of any stream of the category';
@@ -2272,7 +2276,7 @@ CREATE FUNCTION millrace.check_removals(stream text DEFAULT NULL, category text 
     RETURNS void
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'millrace_check_removals';
 COMMENT ON FUNCTION millrace.check_removals(text, text, bigint, bigint, text, bigint) IS
-    'in the statement of a read: MR022 when it would miss messages that were removed';
+    'in the WHERE of a read: MR022 when it would miss messages that were removed';
 
 -- What the methods ns.setRetention, .retention, .sweep and .removals answer; options is an object.
 CREATE FUNCTION millrace.json_retention(namespace text, method text, category text, options jsonb) RETURNS text

@@ -21,11 +21,13 @@ PG_FUNCTION_INFO_V1(millrace_lock_sweep);
 PG_FUNCTION_INFO_V1(millrace_sweep_category);
 PG_FUNCTION_INFO_V1(millrace_check_removals);
 PG_FUNCTION_INFO_V1(millrace_dead_rows);
+PG_FUNCTION_INFO_V1(millrace_await_disk);
 
 extern Datum millrace_lock_sweep(PG_FUNCTION_ARGS);
 extern Datum millrace_sweep_category(PG_FUNCTION_ARGS);
 extern Datum millrace_check_removals(PG_FUNCTION_ARGS);
 extern Datum millrace_dead_rows(PG_FUNCTION_ARGS);
+extern Datum millrace_await_disk(PG_FUNCTION_ARGS);
 
 /*
  * lock_sweep(namespace, wait) -> whether this transaction, and no other one, may sweep the namespace.  As for
@@ -143,6 +145,14 @@ millrace_check_removals(PG_FUNCTION_ARGS)
 							  ArgInt64(fcinfo, 2, 1), seen);
 	StoreClose(store);
 	PG_RETURN_VOID();
+}
+
+/* await_disk() -> true, when what the statement sees is on disk: for the numbers that removals() tells */
+Datum
+millrace_await_disk(PG_FUNCTION_ARGS)
+{
+	StoreAwaitDisk();
+	PG_RETURN_BOOL(true);
 }
 
 /* ---- purging ------------------------------------------------------------------------------------- */

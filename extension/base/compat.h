@@ -85,9 +85,9 @@ CompatFindSetting(const char *setting)
 
 /* 17: LogLogicalMessage() can flush. */
 #if PG_VERSION_NUM >= 170000
-#define CompatLogMessage(prefix, bytes, len) LogLogicalMessage(prefix, bytes, len, true, false)
+#define CompatLogMessage(prefix, transactional) LogLogicalMessage(prefix, "", 0, transactional, false)
 #else
-#define CompatLogMessage(prefix, bytes, len) LogLogicalMessage(prefix, bytes, len, true)
+#define CompatLogMessage(prefix, transactional) LogLogicalMessage(prefix, "", 0, transactional)
 #endif
 
 /*

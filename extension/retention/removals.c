@@ -4,7 +4,9 @@
  *
  * A stream loses its first messages, so where it begins says what is gone, and what its floor says when it is
  * gone wholly.  Of a category the rows of millrace.removals say up to which global position some of its
- * messages were removed.  They are numbered: a reader that was told says which number it knows.
+ * messages were removed.  They are numbered: a reader that was told says which number it knows.  Sweeps of
+ * servers commit before they are on disk; a crash that undid one would have its number given again, to a
+ * removal of which the reader would not be told.  So what it is told of is on disk.
  */
 #include "postgres.h"
 
@@ -141,8 +143,10 @@ RemovalsCheckCategory(Store *store, const char *namespace_name, text *category, 
 	}
 	systable_endscan(scan);
 	table_close(removals, AccessShareLock);
-	if (last > seen)
-		Refuse(category ? "category" : "the namespace", category, removed_to, last);
+	if (last == seen)
+		return;
+	StoreAwaitDisk();
+	Refuse(category ? "category" : "the namespace", category, removed_to, last);
 }
 
 /*

@@ -10,6 +10,7 @@
 #include "access/relation.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "miscadmin.h"
 #include "replication/message.h"
@@ -278,5 +279,16 @@ StoreCheckAppendAllowed(void)
 void
 StoreFollowEarlierCommits(void)
 {
-	(void)CompatLogMessage("millrace", "", 0);
+	(void)CompatLogMessage("millrace", true);
+}
+
+/*
+ * Waits until all commits that can be seen are on disk, those of synchronous_commit = off as well, so that no
+ * crash takes them back.  For who tells others of them and does not commit, or has no transaction number.
+ */
+void
+StoreAwaitDisk(void)
+{
+	if (!RecoveryInProgress())
+		XLogFlush(CompatLogMessage("millrace", false));
 }

@@ -144,6 +144,7 @@ extern void StoreClose(Store *store);
 extern Relation StoreOpenIndex(Store *store, Oid index, StoreMode mode);
 extern void StoreCheckAppendAllowed(void);
 extern void StoreFollowEarlierCommits(void);
+extern void StoreAwaitDisk(void);
 
 /* store/registry.c */
 extern char *StoreReadRegistry(const char *name, Oid *relid);

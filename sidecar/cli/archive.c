@@ -241,6 +241,7 @@ struct removal
 	struct buf result;
 	unsigned count; /* of its messages */
 	uint64_t removed;
+	uint64_t missing; /* which earlier runs have removed */
 };
 
 static void add_message(struct removal *removal, struct slice line)
@@ -255,20 +256,25 @@ static void add_message(struct removal *removal, struct slice line)
 	removal->count++;
 }
 
+static uint64_t count_of(const struct removal *removal, const char *member)
+{
+	struct slice result = {removal->result.data, removal->result.len};
+	struct slice value = cli_member(json_trim(result), member);
+	int64_t number;
+
+	return json_kind(value) == JSON_NUMBER && json_integer(value, &number) ? (uint64_t)number : 0;
+}
+
 static bool send_removal(struct removal *removal)
 {
-	struct slice removed;
-	int64_t number = 0;
-
 	if (removal->count == 0)
 		return true;
 	buf_add_str(&removal->body, removal->config->force ? "],{\"force\":true}]" : "]]");
 	if (!cli_call(&removal->http, removal->config, (struct slice){removal->body.data, removal->body.len},
 				  &removal->result))
 		return false;
-	removed = cli_member(json_trim((struct slice){removal->result.data, removal->result.len}), "removed");
-	if (json_kind(removed) == JSON_NUMBER && json_integer(removed, &number))
-		removal->removed += (uint64_t)number;
+	removal->removed += count_of(removal, "removed");
+	removal->missing += count_of(removal, "missing");
 	buf_clear(&removal->body);
 	removal->count = 0;
 	cli_progress_update(&removal->progress, removal->removed);
@@ -300,6 +306,9 @@ static bool remove_messages(const struct config *config, struct reading *reading
 	if (done)
 		printf("%s: %" PRIu64 " messages, %" PRIu64 " removed\n", reading->name, reading->messages,
 			   removal.removed);
+	else if (removal.removed + removal.missing > 0)
+		cli_complain("%" PRIu64 " messages are in %s alone: keep it", removal.removed + removal.missing,
+					 reading->name);
 	*http = removal.http;
 	buf_free(&removal.body);
 	buf_free(&removal.result);

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 import pytest
 
-from store import new_id, sql, wait_until
+from store import Cluster, new_id, sql, wait_until
 from sweeping import bring
 
 HEAD = "SELECT millrace.head()"
@@ -113,6 +113,36 @@ def test_a_removal_waits_for_an_append_that_is_open(connection, another, removal
             sql(connection, "COMMIT")
         removing.result()
     assert append(connection, "a-1") == [4]
+
+
+def waits(watcher, pid):
+    return sql(watcher, "SELECT 1 FROM pg_locks WHERE pid = %s AND NOT granted", pid)
+
+
+@pytest.mark.parametrize("before", [
+    "remove_stream('a-1'), millrace.remove_stream('b-1')",  # what is forgotten are floors
+    "stream_version('a-1')",  # and messages that no floor is kept of
+    None])  # nor is there a table for one
+def test_of_two_sessions_that_remove_for_the_first_time_one_waits(connection, another, namespace, before):
+    other, watcher = another(), another()
+    pid = sql(other, "SELECT pg_backend_pid()")[0][0]
+    append(connection, "a-1", 2)
+    append(connection, "b-1", 2)
+    if before is None:
+        sql(connection, f"DROP TABLE millrace_{namespace}.stream_floors, millrace_{namespace}.removed_ids")
+    else:
+        sql(connection, f"SELECT millrace.{before}")
+    sql(connection, "BEGIN; SELECT millrace.remove_stream('a-1', forget => true)")
+    with ThreadPoolExecutor(1) as pool:
+        removing = pool.submit(sql, other, "SELECT millrace.remove_stream('b-1', forget => true)")
+        try:
+            wait_until(lambda: removing.done() or waits(watcher, pid), "the other one waits")
+            assert not removing.done()
+        finally:
+            sql(connection, "COMMIT")
+        removing.result()
+    for stream in ("a-1", "b-1"):
+        assert append(watcher, stream, expected=-1) == [0]
 
 
 def ids(connection, stream):
@@ -238,6 +268,25 @@ def test_a_closed_stream_stays_closed_without_its_messages(connection):
     refused(connection, "MR021", "SELECT millrace.close_stream('a-1')")
     assert sql(connection, "SELECT \"position\" FROM millrace.reopen_stream('a-1')") == [(3,)]
     assert append(connection, "a-1", expected=3) == [4]
+
+
+def test_who_is_told_that_a_stream_is_closed_is_told_so_for_good(folder):
+    """The answer of a second call waits for the disk as the first one's would, which a crash may take back."""
+    cluster = Cluster(folder + "/pg", ["wal_writer_delay=10s", "wal_writer_flush_after=1GB", "bgwriter_delay=10s"])
+    cluster.create().start()
+    try:
+        first, second = cluster.connect(), cluster.connect()
+        sql(first, "CREATE EXTENSION millrace")
+        sql(first, "SELECT millrace.create_namespace('default')")
+        append(first, "a-1")
+        sql(first, "SET synchronous_commit = off")
+        place = close(first, "a-1")
+        assert close(second, "a-1") == place
+        cluster.stop("immediate")
+        cluster.start()
+        refused(cluster.connect(), "MR021", APPEND, "a-1", "T", "{}", None)
+    finally:
+        cluster.stop("immediate")
 
 
 def test_a_stream_is_reopened_by_a_message(connection):
@@ -378,9 +427,22 @@ def test_the_head_does_not_go_back(connection, another, forget):
     assert sql(connection, HEAD) == [(8,)]
 
 
-def test_an_emptied_namespace_forgets_versions(connection, namespace):
+@pytest.mark.parametrize("emptied", ["empty_namespace(%(name)s)", "drop_namespace(%(name)s)", None])
+def test_an_emptied_namespace_forgets_what_was_removed(connection, another, namespace, emptied):
+    """Also one that is dropped, without its messages at last, and made again."""
+    same, other = new_id(), another()
     append(connection, "a-1", 5)
-    sql(connection, "SELECT millrace.remove_stream('a-1')")
-    append(connection, "a-1", 2)
-    sql(connection, "SELECT millrace.empty_namespace(%s)", namespace)
-    assert append(connection, "a-1", expected=-1) == [0]
+    sql(connection, "SELECT millrace.append('b-1', 'T', '{}', id => %s), millrace.remove_stream('a-1')", same)
+    sql(connection, "SELECT millrace.remove_stream('b-1')")
+    assert append(other, "a-1", 2) == [5, 6]
+    if emptied is None:
+        sql(connection, f"DROP TABLE millrace_{namespace}.messages")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT millrace." + (emptied or "drop_namespace(%(name)s)"), {"name": namespace})
+    if not emptied or "drop" in emptied:
+        sql(connection, "SELECT millrace.create_namespace(%s)", namespace)
+    for session in (connection, other):
+        assert sql(session, "SELECT millrace.stream_version('a-1'), millrace.check_removals(category => 'a')") == [
+            (None, "")]
+    assert append(other, "a-1", expected=-1) == [0]
+    assert sql(other, "SELECT \"position\" FROM millrace.append('b-1', 'T', '{}', id => %s)", same) == [(0,)]

@@ -42,7 +42,8 @@ def test_a_role_that_may_not_delete_removes_nothing(connection, schema, role):
     sql(connection, f"GRANT INSERT, UPDATE ON {schema}.messages TO {role}")
     sql(connection, f"SET ROLE {role}")
     for query in ("SELECT millrace.remove_stream('a-1')", "SELECT millrace.truncate_stream('a-1', 1)",
-                  "SELECT millrace.remove_messages(ARRAY[(SELECT id FROM millrace.read_stream('a-1', 0, 1))])"):
+                  "SELECT millrace.remove_messages(ARRAY[(SELECT id FROM millrace.read_stream('a-1', 0, 1))])",
+                  "SELECT millrace.remove_archived('{}', '{}')"):
         refused(connection, "42501", query)
     sql(connection, "RESET ROLE")
     assert positions(connection, "a-1") == [0, 1, 2]

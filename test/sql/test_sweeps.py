@@ -391,7 +391,12 @@ def test_a_role_that_may_not_delete_does_not_sweep(swept, database, namespace):
     sql(swept, f"SET ROLE r{namespace}")
     refused(swept, "42501", "SELECT millrace.sweep()")
     refused(swept, "42501", "SELECT millrace.lock_sweep(%s, true)", namespace)
+    refused(swept, "42501", "SELECT millrace.sweep_category(%s, 'a', 0, now(), NULL, false, true, '{}', 100, 100)",
+            namespace)
     refused(swept, "42501", "SELECT millrace.set_retention('a', max_count => 1)")
+    for table in ("removals", "retention", "sweeps"):
+        for statement in ("SELECT FROM millrace.%s", "DELETE FROM millrace.%s"):
+            refused(swept, "42501", statement % table)
     sql(swept, "RESET ROLE")
     sql(swept, f"GRANT DELETE ON millrace_{namespace}.messages TO r{namespace}")
     sql(swept, f"GRANT SELECT ON millrace.retention TO r{namespace}")

@@ -1,5 +1,6 @@
 """Sweeps, and who is not to miss what they remove: strict readers, and consumers."""
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 import threading
 
@@ -7,7 +8,7 @@ import psycopg2
 import pytest
 from sweeping import append, global_positions, make_old, messages, policy, refused, sweep, sweep_all
 
-from store import sql, wait_until
+from store import ROOT, Cluster, sql, wait_until
 
 
 # ---- what was removed, for readers -------------------------------------------------------------------------------
@@ -59,6 +60,20 @@ def test_what_is_removed_below_what_a_reader_was_told_of_is_told_too(connection)
     assert again["removedTo"] == 3
 
 
+def test_what_is_removed_in_another_namespace_is_told_to_no_reader_of_this_one(connection, namespace):
+    """Nor does it lift the head that this one has reached."""
+    other = "m" + namespace
+    append(connection, "a-1", 2)
+    sql(connection, "SELECT millrace.create_namespace(%s)", other)
+    sql(connection, "SELECT millrace.append('a-1', 'T', '{}', namespace => %s) FROM generate_series(1, 5)", other)
+    sql(connection, "SELECT millrace.remove_stream('a-1', namespace => %s)", other)
+    for arguments in ({"category": "a", "position": 1}, {"position": 1}, {"stream": "a-1"}):
+        assert removed_to(connection, **arguments) is None, arguments
+        assert removed_to(connection, **arguments, namespace=other)["removedTo"] >= 4, arguments
+    assert sql(connection, "SELECT millrace.position_reached(3), millrace.position_reached(2)") == [(False, True)]
+    sql(connection, "SELECT millrace.drop_namespace(%s)", other)
+
+
 def test_a_strict_reader_of_a_stream(connection, namespace):
     append(connection, "a-1", 5)
     assert removed_to(connection, stream="a-1", position=0) is None
@@ -73,6 +88,19 @@ def test_a_strict_reader_of_a_stream(connection, namespace):
     assert removed_to(connection, stream="a-1", position=3) == {"removedTo": 4, "removalsSeen": 4}
     assert removed_to(connection, stream="a-1", position=5) is None
     assert removed_to(connection, stream="a-2") is None
+
+
+@pytest.mark.parametrize("size", ["", ", 1", ", 1000"])
+def test_the_manuals_strict_read_is_told_where_nothing_is_left(connection, size):
+    """Whichever of the two the planner would begin with."""
+    read = re.search(r"^SELECT m.position FROM millrace.read_stream\('audit-1', 2\) m.*?;$",
+                     (ROOT / "extension" / "README.md").read_text(), re.M | re.S).group()
+    read = read.replace("('audit-1', 2)", f"('audit-1', 2{size})")
+    append(connection, "audit-1", 4)
+    assert len(sql(connection, read)) == (1 if size == ", 1" else 2)
+    sql(connection, "SELECT millrace.remove_stream('audit-1')")
+    refused(connection, "MR022", read)
+    assert sql(connection, read.replace("\"position\" => 2", "\"position\" => 4")) == []
 
 
 def test_a_strict_read_is_judged_by_its_own_snapshot(connection, another):
@@ -110,6 +138,32 @@ def test_what_went_wholly_is_judged_by_the_snapshot_too(connection, another):
     assert removed_to(removed, stream="a-1")["removedTo"] == 2
     assert removed_to(again, stream="a-1")["removedTo"] == 4
     assert removed_to(connection, stream="a-1") is None
+
+
+@pytest.mark.parametrize("by", ["check_removals", "removals"])
+def test_the_number_that_a_reader_was_told_is_given_to_no_other_removal_after_a_crash(folder, by):
+    """As servers sweep: a removal that is not on disk yet may be undone, and so may the step of the sequence."""
+    cluster = Cluster(folder + "/pg", ["wal_writer_delay=10s", "wal_writer_flush_after=1GB", "bgwriter_delay=10s"])
+    cluster.create().start()
+    try:
+        connection, reader = cluster.connect(), cluster.connect()
+        sql(connection, "CREATE EXTENSION millrace")
+        sql(connection, "SELECT millrace.create_namespace('default')")
+        append(connection, "a-1", 5)
+        sql(connection, "SET synchronous_commit = off")
+        sql(connection, "SELECT millrace.truncate_stream('a-1', 2)")
+        if by == "removals":
+            reached, seen = sql(reader, "SELECT to_position, id FROM millrace.removals()")[0]
+        else:
+            reached, seen = removed_to(reader, category="a", position=1).values()
+        assert reached == 2
+        cluster.stop("immediate")
+        cluster.start()
+        connection = cluster.connect()
+        sql(connection, "SELECT millrace.truncate_stream('a-1', 4)")
+        assert removed_to(connection, category="a", position=3, removals_seen=seen)["removedTo"] == 4
+    finally:
+        cluster.stop("immediate")
 
 
 def test_removals_are_committed_in_the_order_of_their_numbers(connection, another):
@@ -175,6 +229,11 @@ def test_a_fold_takes_the_removals_of_one_category_together(connection, namespac
     one = [(namespace, "a", 1000 - count, 1999, True, mine[-1][5])]
     assert after == [*before[:2], *(one if folded else mine), *before[-4:]]
     sql(connection, "SELECT millrace.drop_namespace(%s)", other)
+
+
+@pytest.fixture
+def schema(namespace):
+    return "millrace_" + namespace
 
 
 # ---- consumers ---------------------------------------------------------------------------------------------------
@@ -309,6 +368,18 @@ def test_a_forced_sweep_moves_consumers_and_says_so(swept):
     assert claim(swept) == (None, [])
     assert floor(swept) == 12
     assert sweep_all(swept) == 0
+
+
+def test_who_forces_a_sweep_may_change_consumers(swept, schema, role):
+    create(swept, category="a")
+    sql(swept, f"GRANT DELETE ON {schema}.messages TO {role}; GRANT SELECT ON millrace.retention TO {role}; "
+               f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}; "
+               f"GRANT SELECT, INSERT, UPDATE ON millrace.sweeps TO {role}; SET ROLE {role}")
+    refused(swept, "MR023", "SELECT millrace.sweep()")
+    refused(swept, "42501", "SELECT millrace.sweep(forced => true)")
+    sql(swept, f"RESET ROLE; GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}; "
+               f"SET ROLE {role}")
+    assert sweep(swept, forced=True)["moved"] == ["billing"]
 
 
 @pytest.mark.parametrize("ordering", ["stream", "all"])
