@@ -121,7 +121,7 @@ millrace_last_activity(PG_FUNCTION_ARGS)
 {
 	Store *store = StoreOpenSchema(ArgSchema(fcinfo), STORE_READ);
 	StoreScan *scan;
-	Timestamp time;
+	Timestamp time = 0;
 	bool isnull = true;
 
 	if (!store)
