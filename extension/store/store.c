@@ -14,6 +14,7 @@
 #include "catalog/namespace.h"
 #include "miscadmin.h"
 #include "replication/message.h"
+#include "replication/syncrep.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
@@ -283,12 +284,20 @@ StoreFollowEarlierCommits(void)
 }
 
 /*
- * Waits until all commits that can be seen are on disk, those of synchronous_commit = off as well, so that no
- * crash takes them back.  For who tells others of them and does not commit, or has no transaction number.
+ * Waits until all commits that can be seen are on disk and on the synchronous standbys, also those that did
+ * not wait for it themselves, so that no crash takes them back.  For who tells others of them and does not
+ * commit, or has no transaction number.
  */
 void
 StoreAwaitDisk(void)
 {
-	if (!RecoveryInProgress())
-		XLogFlush(CompatLogMessage("millrace", false));
+	XLogRecPtr end;
+
+	if (RecoveryInProgress())
+		return;
+	end = CompatLogMessage("millrace", false);
+	XLogFlush(end);
+	HOLD_INTERRUPTS();
+	SyncRepWaitForLSN(end, false);
+	RESUME_INTERRUPTS();
 }

@@ -2,7 +2,7 @@
 import pytest
 from sweeping import append, make_old, policy
 
-from store import new_id, sql
+from store import Cluster, new_id, sql
 
 
 @pytest.fixture(scope="module")
@@ -11,6 +11,18 @@ def database(shared_cluster):
     sql(connection, "CREATE EXTENSION millrace")
     yield shared_cluster
     connection.close()
+
+
+@pytest.fixture
+def lazy(folder):
+    """A Postgres that puts nothing on disk by itself, with a namespace; a crash takes back what did not wait."""
+    cluster = Cluster(folder + "/pg", ["wal_writer_delay=10s", "wal_writer_flush_after=1GB", "bgwriter_delay=10s"])
+    connection = cluster.create().start().connect()
+    sql(connection, "CREATE EXTENSION millrace")
+    sql(connection, "SELECT millrace.create_namespace('default')")
+    connection.close()
+    yield cluster
+    cluster.stop("immediate")
 
 
 @pytest.fixture

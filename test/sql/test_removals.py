@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 import pytest
 
-from store import Cluster, new_id, sql, wait_until
+from store import new_id, sql, wait_until
 from sweeping import bring
 
 HEAD = "SELECT millrace.head()"
@@ -270,23 +270,16 @@ def test_a_closed_stream_stays_closed_without_its_messages(connection):
     assert append(connection, "a-1", expected=3) == [4]
 
 
-def test_who_is_told_that_a_stream_is_closed_is_told_so_for_good(folder):
+def test_who_is_told_that_a_stream_is_closed_is_told_so_for_good(lazy):
     """The answer of a second call waits for the disk as the first one's would, which a crash may take back."""
-    cluster = Cluster(folder + "/pg", ["wal_writer_delay=10s", "wal_writer_flush_after=1GB", "bgwriter_delay=10s"])
-    cluster.create().start()
-    try:
-        first, second = cluster.connect(), cluster.connect()
-        sql(first, "CREATE EXTENSION millrace")
-        sql(first, "SELECT millrace.create_namespace('default')")
-        append(first, "a-1")
-        sql(first, "SET synchronous_commit = off")
-        place = close(first, "a-1")
-        assert close(second, "a-1") == place
-        cluster.stop("immediate")
-        cluster.start()
-        refused(cluster.connect(), "MR021", APPEND, "a-1", "T", "{}", None)
-    finally:
-        cluster.stop("immediate")
+    first, second = lazy.connect(), lazy.connect()
+    append(first, "a-1")
+    sql(first, "SET synchronous_commit = off")
+    place = close(first, "a-1")
+    assert close(second, "a-1") == place
+    lazy.stop("immediate")
+    lazy.start()
+    refused(lazy.connect(), "MR021", APPEND, "a-1", "T", "{}", None)
 
 
 def test_a_stream_is_reopened_by_a_message(connection):

@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 from sweeping import append, global_positions, make_old, messages, policy, refused, sweep, sweep_all
 
-from store import ROOT, Cluster, sql, wait_until
+from store import ROOT, make_synchronous, sql, wait_until
 
 
 # ---- what was removed, for readers -------------------------------------------------------------------------------
@@ -141,29 +141,42 @@ def test_what_went_wholly_is_judged_by_the_snapshot_too(connection, another):
 
 
 @pytest.mark.parametrize("by", ["check_removals", "removals"])
-def test_the_number_that_a_reader_was_told_is_given_to_no_other_removal_after_a_crash(folder, by):
+def test_the_number_that_a_reader_was_told_is_given_to_no_other_removal_after_a_crash(lazy, by):
     """As servers sweep: a removal that is not on disk yet may be undone, and so may the step of the sequence."""
-    cluster = Cluster(folder + "/pg", ["wal_writer_delay=10s", "wal_writer_flush_after=1GB", "bgwriter_delay=10s"])
-    cluster.create().start()
-    try:
-        connection, reader = cluster.connect(), cluster.connect()
-        sql(connection, "CREATE EXTENSION millrace")
-        sql(connection, "SELECT millrace.create_namespace('default')")
-        append(connection, "a-1", 5)
-        sql(connection, "SET synchronous_commit = off")
-        sql(connection, "SELECT millrace.truncate_stream('a-1', 2)")
-        if by == "removals":
-            reached, seen = sql(reader, "SELECT to_position, id FROM millrace.removals()")[0]
-        else:
-            reached, seen = removed_to(reader, category="a", position=1).values()
-        assert reached == 2
-        cluster.stop("immediate")
-        cluster.start()
-        connection = cluster.connect()
-        sql(connection, "SELECT millrace.truncate_stream('a-1', 4)")
-        assert removed_to(connection, category="a", position=3, removals_seen=seen)["removedTo"] == 4
-    finally:
-        cluster.stop("immediate")
+    connection, reader = lazy.connect(), lazy.connect()
+    append(connection, "a-1", 5)
+    sql(connection, "SET synchronous_commit = off")
+    sql(connection, "SELECT millrace.truncate_stream('a-1', 2)")
+    if by == "removals":
+        reached, seen = sql(reader, "SELECT to_position, id FROM millrace.removals()")[0]
+    else:
+        reached, seen = removed_to(reader, category="a", position=1).values()
+    assert reached == 2
+    lazy.stop("immediate")
+    lazy.start()
+    connection = lazy.connect()
+    sql(connection, "SELECT millrace.truncate_stream('a-1', 4)")
+    assert removed_to(connection, category="a", position=3, removals_seen=seen)["removedTo"] == 4
+
+
+def test_a_strict_reader_is_told_what_a_synchronous_standby_has_too(lazy):
+    """Or another server could give the number again."""
+    connection, reader, watcher = lazy.connect(), lazy.connect(), lazy.connect()
+    append(connection, "a-1", 5)
+    sql(connection, "SET synchronous_commit = off")
+    sql(connection, "SELECT millrace.truncate_stream('a-1', 2)")
+    make_synchronous(lazy)
+    pid = sql(reader, "SELECT pg_backend_pid()")[0][0]
+    with ThreadPoolExecutor(1) as pool:
+        telling = pool.submit(removed_to, reader, category="a", position=1)
+        try:
+            wait_until(lambda: telling.done() or sql(watcher, "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND"
+                                                     " wait_event = 'SyncRep'", pid), "the reader waits")
+            assert not telling.done()
+        finally:
+            sql(watcher, "ALTER SYSTEM RESET synchronous_standby_names")
+            sql(watcher, "SELECT pg_reload_conf()")
+        assert telling.result()["removedTo"] == 2
 
 
 def test_removals_are_committed_in_the_order_of_their_numbers(connection, another):
