@@ -22,8 +22,8 @@
 #define SQUEEZE_SHARE 8
 
 /*
- * Says whether the server was built with lz4.  It is asked, as it need not be built like the one whose headers
- * this was compiled with, and compressing would be an error then.
+ * Says whether the server was built with lz4.  It is asked, as it need not be built like the one whose
+ * headers this was compiled with, and compressing would be an error then.
  */
 static bool
 ServerHasLz4(void)
