@@ -22,7 +22,6 @@
 #include "base/compat.h"
 #include "base/errors.h"
 #include "store/insert.h"
-#include "store/leaf.h"
 #include "tags/tags.h"
 
 /* A row whose entry in an index may be a duplicate. */
@@ -274,18 +273,26 @@ GuessOf(const Store *store, const Leaf *leaf, const NewRow *row)
 	return RelationGetRelid(leaf->index) == store->index[INDEX_STREAM] ? row->leaf : NO_LEAF;
 }
 
+/* By what a row's entry is found in one of our own indexes whose entries are plain. */
+LeafKey
+InsertionKey(StoreIndexKind kind, const NewRow *row)
+{
+	Slice name = SliceOfText(row->stream);
+	LeafKey key = {.number = kind == INDEX_STREAM ? row->position : row->global_position, .id = &row->id};
+
+	if (kind == INDEX_STREAM)
+		key.name = name;
+	else if (kind == INDEX_CATEGORY)
+		key.name = NameCategory(name);
+	return key;
+}
+
 /* Puts a plain entry straight into its leaf; false: it is nbtree's. */
 static bool
 InsertIntoLeaf(const Store *store, Leaf *leaf, NewRow *row)
 {
-	bool of_stream = leaf->kind == INDEX_STREAM;
-	Slice name = SliceOfText(row->stream);
-	LeafKey key = {.number = of_stream ? row->position : row->global_position, .id = &row->id};
+	LeafKey key = InsertionKey(leaf->kind, row);
 
-	if (of_stream)
-		key.name = name;
-	else if (leaf->kind == INDEX_CATEGORY)
-		key.name = NameCategory(name);
 	return LeafInsert(leaf, &key, &row->tuple->t_self, GuessOf(store, leaf, row));
 }
 

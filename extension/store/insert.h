@@ -10,6 +10,7 @@
 
 #include "nodes/execnodes.h"
 
+#include "store/leaf.h"
 #include "store/store.h"
 
 /*
@@ -69,6 +70,7 @@ extern void InsertionOpenIndexes(Insertion *insertion);
 extern void InsertionAddEntries(Insertion *insertion, NewRow **rows, int nrows);
 extern void InsertionFinishEntries(Insertion *insertion);
 extern void InsertionCloseIndexes(Insertion *insertion);
+extern LeafKey InsertionKey(StoreIndexKind kind, const NewRow *row);
 extern void InsertionFormEntry(const OpenIndex *which, NewRow *row, Datum *values);
 extern void InsertionAddTo(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows);
 

@@ -98,9 +98,9 @@ Compare(const Leaf *leaf, const LeafKey *key, Page page, OffsetNumber offset, in
  * Finds the first of a page's entries [low, high] that is not below the key; high + 1: all are.  *equal: it
  * is the key's.  What was put in last is mostly the last one, so that is looked at first.
  */
-static bool
-Search(const Leaf *leaf, const LeafKey *key, Page page, OffsetNumber low, OffsetNumber high,
-	   OffsetNumber *found, bool *equal)
+bool
+LeafSearch(const Leaf *leaf, const LeafKey *key, Page page, OffsetNumber low, OffsetNumber high,
+		   OffsetNumber *found, bool *equal)
 {
 	int order;
 
@@ -138,7 +138,7 @@ FindPlace(const Leaf *leaf, const LeafKey *key, Page page, OffsetNumber *place)
 		return false;
 	first = P_FIRSTDATAKEY(opaque);
 	last = PageGetMaxOffsetNumber(page);
-	if (!Search(leaf, key, page, first, last, place, &equal) || equal)
+	if (!LeafSearch(leaf, key, page, first, last, place, &equal) || equal)
 		return false;
 	if (*place == first && !P_LEFTMOST(opaque))
 		return false;
@@ -147,39 +147,63 @@ FindPlace(const Leaf *leaf, const LeafKey *key, Page page, OffsetNumber *place)
 
 /* ---- guessing ------------------------------------------------------------------------------------------ */
 
-/* Goes one page down, from one that should be of a level; NO_LEAF: it isn't. */
-static BlockNumber
-GuessChild(const Leaf *leaf, const LeafKey *key, BlockNumber block, uint32 level)
+/*
+ * Says which page below one that is locked a key leads to, if it is not on the right of that; NO_LEAF: it is
+ * not of that level.
+ */
+BlockNumber
+LeafChild(const Leaf *leaf, const LeafKey *key, Page page, uint32 level)
 {
-	Buffer buffer = ReadBuffer(leaf->index, block);
-	Page page = BufferGetPage(buffer);
-	BlockNumber child = NO_LEAF;
+	BTPageOpaque opaque;
+	OffsetNumber first, last, found;
+	bool equal;
 
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	if (!PageIsNew(page))
-	{
-		BTPageOpaque opaque = BTPageGetOpaque(page);
-		OffsetNumber first = P_FIRSTDATAKEY(opaque), last = PageGetMaxOffsetNumber(page), found;
-		bool equal;
-
-		/* The first one is below all keys, whatever it holds. */
-		if (!P_IGNORE(opaque) && opaque->btpo_level == level && first <= last &&
-			Search(leaf, key, page, first + 1, last, &found, &equal))
-			child = BTreeTupleGetDownLink((IndexTuple)PageGetItem(page, PageGetItemId(page, found - 1)));
-	}
-	UnlockReleaseBuffer(buffer);
-	return child;
+	if (PageIsNew(page))
+		return NO_LEAF;
+	opaque = BTPageGetOpaque(page);
+	first = P_FIRSTDATAKEY(opaque);
+	last = PageGetMaxOffsetNumber(page);
+	/* The first one is below all keys, whatever it holds. */
+	if (P_IGNORE(opaque) || opaque->btpo_level != level || first > last ||
+		!LeafSearch(leaf, key, page, first + 1, last, &found, &equal))
+		return NO_LEAF;
+	return BTreeTupleGetDownLink((IndexTuple)PageGetItem(page, PageGetItemId(page, found - 1)));
 }
 
-/* Goes down to a leaf, from the root that nbtree remembers; NO_LEAF: there is none, or it leads nowhere. */
-static BlockNumber
-GuessLeaf(const Leaf *leaf, const LeafKey *key)
+/* Whether a page is the only one of its level, as it is when nbtree remembers it. */
+static bool
+IsRoot(Page page)
+{
+	BTPageOpaque opaque = PageIsNew(page) ? NULL : BTPageGetOpaque(page);
+
+	return opaque && P_LEFTMOST(opaque) && P_RIGHTMOST(opaque);
+}
+
+/*
+ * Goes down to a leaf, from the root that nbtree remembers.  The key is on it or on one on its right, where
+ * pages were split meanwhile.  NO_LEAF: nbtree remembers none, or one that is none any more.  *parent, if it
+ * is asked for, is the page above the leaf, pinned; where the root is a leaf there is none, and NO_LEAF.
+ */
+BlockNumber
+LeafGuess(const Leaf *leaf, const LeafKey *key, Buffer *parent)
 {
 	const BTMetaPageData *meta = leaf->index->rd_amcache;
-	BlockNumber block = meta ? meta->btm_fastroot : NO_LEAF;
+	uint32 top = meta ? meta->btm_fastlevel : 0;
+	BlockNumber block = meta && (top > 0 || !parent) ? meta->btm_fastroot : NO_LEAF;
 
-	for (uint32 level = meta ? meta->btm_fastlevel : 0; level > 0 && block != NO_LEAF; level--)
-		block = GuessChild(leaf, key, block, level);
+	for (uint32 level = top; level > 0 && block != NO_LEAF; level--)
+	{
+		Buffer buffer = ReadBuffer(leaf->index, block);
+		Page page = BufferGetPage(buffer);
+
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		block = level < top || IsRoot(page) ? LeafChild(leaf, key, page, level) : NO_LEAF;
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		if (parent && level == 1 && block != NO_LEAF)
+			*parent = buffer;
+		else
+			ReleaseBuffer(buffer);
+	}
 	return block;
 }
 
@@ -200,12 +224,14 @@ HasPlainNames(Relation index)
 Leaf
 LeafBegin(Relation index, StoreIndexKind kind)
 {
+	bool plain = CompatKnowsLeaves() && (kind == INDEX_GLOBAL_POSITION || kind == INDEX_ID ||
+										 (IsNamed(kind) && HasPlainNames(index)));
+
 	return (Leaf){
 		.index = index,
 		.kind = kind,
-		.usable =
-			CompatKnowsLeaves() && RelationNeedsWAL(index) &&
-			(kind == INDEX_GLOBAL_POSITION || kind == INDEX_ID || (IsNamed(kind) && HasPlainNames(index))),
+		.plain = plain,
+		.usable = plain && RelationNeedsWAL(index),
 		.buffer = InvalidBuffer,
 	};
 }
@@ -330,7 +356,7 @@ LeafInsert(Leaf *leaf, const LeafKey *key, ItemPointer tid, BlockNumber guess)
 		if (InsertHere(leaf, key, &entry.head) || InsertInto(leaf, key, &entry.head, guess))
 			return true;
 		LeafRest(leaf);
-		if (InsertInto(leaf, key, &entry.head, GuessLeaf(leaf, key)))
+		if (InsertInto(leaf, key, &entry.head, LeafGuess(leaf, key, NULL)))
 			return true;
 	}
 	LeafRest(leaf);
@@ -405,7 +431,7 @@ LeafFindTail(Leaf *leaf, Slice stream, BlockNumber *guess, ItemPointer tid)
 		tail = FindTailIn(leaf, &key, *guess, tid);
 	if (tail != TAIL_UNKNOWN)
 		return tail;
-	*guess = GuessLeaf(leaf, &key);
+	*guess = LeafGuess(leaf, &key, NULL);
 	return *guess == NO_LEAF ? TAIL_UNKNOWN : FindTailIn(leaf, &key, *guess, tid);
 }
 

@@ -8,6 +8,7 @@
 
 #include "access/itup.h"
 #include "storage/buf.h"
+#include "storage/bufpage.h"
 
 #include "store/store.h"
 
@@ -27,7 +28,8 @@ typedef struct Leaf
 {
 	Relation index;
 	StoreIndexKind kind;
-	bool usable;
+	bool plain;			 /* its keys can be compared here */
+	bool usable;		 /* and it is logged */
 	BlockNumber nblocks; /* of the index, at least; 0: not looked for */
 	Buffer buffer;		 /* locked to write, but for what LeafFindTail() pins; or InvalidBuffer */
 } Leaf;
@@ -38,6 +40,12 @@ typedef enum LeafTail
 	TAIL_NONE,
 	TAIL_FOUND
 } LeafTail;
+
+/* For ordered.c. */
+extern bool LeafSearch(const Leaf *leaf, const LeafKey *key, Page page, OffsetNumber low, OffsetNumber high,
+					   OffsetNumber *found, bool *equal);
+extern BlockNumber LeafChild(const Leaf *leaf, const LeafKey *key, Page page, uint32 level);
+extern BlockNumber LeafGuess(const Leaf *leaf, const LeafKey *key, Buffer *parent);
 
 extern Leaf LeafBegin(Relation index, StoreIndexKind kind);
 extern bool LeafInsert(Leaf *leaf, const LeafKey *key, ItemPointer tid, BlockNumber guess);

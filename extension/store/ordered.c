@@ -6,24 +6,24 @@
  * and the page above it pinned from one key to the next, and what comes to lie on one leaf is put in
  * together.
  *
- * The ways through the tree are nbtree's (its README): a page is locked when the one above it no longer is,
- * and where it was split meanwhile the key is on its right.  What is not plain is left to nbtree, a key at a
- * time: OrderedSeek() and OrderedAdd() say so where an entry with that key is there, alive or not, where the
- * page is full, half split or deleted.  So uniqueness, splits and the cleaning up before them are nbtree's
- * affair alone.
+ * The way down, and how keys are compared, is leaf.c's.  Unlike there a leaf is the right one, also for a key
+ * below its first entry: the way begins at a page that is alone on its level, a page is locked when the one
+ * above it no longer is, and where leaves were split meanwhile the key is on the right.  What is not plain is
+ * left to nbtree, a key at a time: OrderedSeek() and OrderedAdd() say so where an entry with that key is
+ * there, alive or not, where the page is full, half split or deleted.  So uniqueness, splits and the cleaning
+ * up before them are nbtree's affair alone.
  *
  * WAL: a record of nbtree's for each entry, or an image of the page where that takes less.
  */
 #include "postgres.h"
 
+#include "access/nbtree.h"
 #include "access/xlog.h"
 #include "access/xloginsert.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/predicate.h"
 
-#include "base/compat.h"
-#include "store/leaf.h"
 #include "store/ordered.h"
 
 /* Bytes of WAL for an entry besides its own. */
@@ -43,11 +43,12 @@ typedef enum Place
 
 /* Whether the key belongs on a page of that level, if it does not belong on one on its left. */
 static Place
-PlaceOn(OrderedWalk *walk, Buffer buffer, uint32 level)
+PlaceOn(const OrderedWalk *walk, const LeafKey *key, Buffer buffer, uint32 level)
 {
 	Page page = BufferGetPage(buffer);
 	BTPageOpaque opaque;
-	int order;
+	OffsetNumber found;
+	bool equal;
 
 	if (PageIsNew(page))
 		return PLACE_UNCLEAR;
@@ -57,23 +58,22 @@ PlaceOn(OrderedWalk *walk, Buffer buffer, uint32 level)
 		return PLACE_UNCLEAR;
 	if (P_RIGHTMOST(opaque))
 		return PLACE_HERE;
-	order = _bt_compare(walk->index, walk->key, page, P_HIKEY);
-	if (order == 0 && level == 0)
+	if (!LeafSearch(&walk->leaf, key, page, P_HIKEY, P_HIKEY, &found, &equal) || equal)
 		return PLACE_UNCLEAR; /* it may be on the next one, too */
-	return order > 0 ? PLACE_RIGHT : PLACE_HERE;
+	return found > P_HIKEY ? PLACE_RIGHT : PLACE_HERE;
 }
 
-/* Pins and locks the page, or one on its right, where the key belongs; none where that is not clear. */
+/* Pins and locks the leaf, or one on its right, where the key belongs; none where that is not clear. */
 static Buffer
-EnterPage(OrderedWalk *walk, BlockNumber block, uint32 level, int access)
+EnterPage(const OrderedWalk *walk, const LeafKey *key, BlockNumber block)
 {
 	for (;;)
 	{
-		Buffer buffer = ReadBuffer(walk->index, block);
+		Buffer buffer = ReadBuffer(walk->leaf.index, block);
 		Place place;
 
-		LockBuffer(buffer, access);
-		place = PlaceOn(walk, buffer, level);
+		LockBuffer(buffer, walk->access);
+		place = PlaceOn(walk, key, buffer, 0);
 		if (place == PLACE_HERE)
 			return buffer;
 		if (place == PLACE_RIGHT)
@@ -84,47 +84,6 @@ EnterPage(OrderedWalk *walk, BlockNumber block, uint32 level, int access)
 	}
 }
 
-/* Finds the first item of a page, from `low` on, that is not below the key, and whether it has that key. */
-static OffsetNumber
-FindItem(OrderedWalk *walk, Page page, OffsetNumber low, OffsetNumber probe, bool *equal)
-{
-	OffsetNumber high = OffsetNumberNext(PageGetMaxOffsetNumber(page));
-
-	*equal = false;
-	while (low < high)
-	{
-		int order = _bt_compare(walk->index, walk->key, page, probe);
-
-		if (order > 0)
-			low = OffsetNumberNext(probe);
-		else
-		{
-			high = probe;
-			*equal = order == 0;
-		}
-		probe = low + (high - low) / 2;
-	}
-	return low;
-}
-
-/* Where a search through all of a page begins. */
-static OffsetNumber
-Middle(Page page)
-{
-	return Max(P_FIRSTDATAKEY(BTPageGetOpaque(page)), PageGetMaxOffsetNumber(page) / 2);
-}
-
-/* Which page below a locked one the key belongs on. */
-static BlockNumber
-FindBelow(OrderedWalk *walk, Page page)
-{
-	OffsetNumber first = P_FIRSTDATAKEY(BTPageGetOpaque(page));
-	bool equal;
-	OffsetNumber item = FindItem(walk, page, first, Middle(page), &equal);
-
-	return BTreeTupleGetDownLink((IndexTuple)PageGetItem(page, PageGetItemId(page, OffsetNumberPrev(item))));
-}
-
 static void
 LeaveParent(OrderedWalk *walk)
 {
@@ -133,99 +92,58 @@ LeaveParent(OrderedWalk *walk)
 	walk->parent = InvalidBuffer;
 }
 
-/* By the page that led to the leaf before; false: the key is not below it. */
-static bool
-FindByParent(OrderedWalk *walk, BlockNumber *leaf)
+/* By the page that led to the leaf before; NO_LEAF: the key is not below it. */
+static BlockNumber
+FindByParent(const OrderedWalk *walk, const LeafKey *key)
 {
-	bool found = false;
+	BlockNumber block = NO_LEAF;
 
 	if (!BufferIsValid(walk->parent))
-		return false;
+		return NO_LEAF;
 	LockBuffer(walk->parent, BUFFER_LOCK_SHARE);
-	if (PlaceOn(walk, walk->parent, 1) == PLACE_HERE)
-	{
-		*leaf = FindBelow(walk, BufferGetPage(walk->parent));
-		found = true;
-	}
+	if (PlaceOn(walk, key, walk->parent, 1) == PLACE_HERE)
+		block = LeafChild(&walk->leaf, key, BufferGetPage(walk->parent), 1);
 	LockBuffer(walk->parent, BUFFER_LOCK_UNLOCK);
-	return found;
+	return block;
 }
 
-/* Where the tree begins; false: it has no page yet. */
 static bool
-FindRoot(Relation index, BlockNumber *block, uint32 *level)
+EnterLeaf(OrderedWalk *walk, const LeafKey *key)
 {
-	Buffer buffer = ReadBuffer(index, BTREE_METAPAGE);
-	BTMetaPageData *meta = BTPageGetMeta(BufferGetPage(buffer));
+	BlockNumber block = FindByParent(walk, key);
 
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	*block = meta->btm_fastroot;
-	*level = meta->btm_fastlevel;
-	UnlockReleaseBuffer(buffer);
-	return *block != P_NONE;
-}
-
-/* From the root. */
-static bool
-FindByRoot(OrderedWalk *walk, BlockNumber *leaf)
-{
-	uint32 level;
-
-	LeaveParent(walk);
-	if (!FindRoot(walk->index, leaf, &level))
-		return false;
-	for (; level > 0; level--)
+	if (block == NO_LEAF)
 	{
-		Buffer buffer = EnterPage(walk, *leaf, level, BUFFER_LOCK_SHARE);
-
-		if (!BufferIsValid(buffer))
-			return false;
-		*leaf = FindBelow(walk, BufferGetPage(buffer));
-		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-		if (level == 1)
-			walk->parent = buffer;
-		else
-			ReleaseBuffer(buffer);
+		LeaveParent(walk);
+		block = LeafGuess(&walk->leaf, key, &walk->parent);
 	}
-	return true;
-}
-
-static bool
-EnterLeaf(OrderedWalk *walk)
-{
-	BlockNumber block;
-
-	if (!FindByParent(walk, &block) && !FindByRoot(walk, &block))
-		return false;
-	walk->leaf = EnterPage(walk, block, 0, walk->access);
-	return BufferIsValid(walk->leaf);
+	if (block != NO_LEAF)
+		walk->leaf.buffer = EnterPage(walk, key, block);
+	return BufferIsValid(walk->leaf.buffer);
 }
 
 /*
- * Goes to where the next key belongs, of which these are the values; it is above the one before.  False: an
- * entry with this key may be there, or nbtree has to find out.
+ * Goes to where the next key belongs, which is above the one before.  False: an entry with this key may be
+ * there, or nbtree has to find out.
  */
 bool
-OrderedSeek(OrderedWalk *walk, const Datum *values)
+OrderedSeek(OrderedWalk *walk, const LeafKey *key)
 {
+	OffsetNumber place;
+	Page page;
 	bool equal;
 
-	for (int i = 0; i < walk->key->keysz; i++)
-		walk->key->scankeys[i].sk_argument = values[i];
-	if (BufferIsValid(walk->leaf) && PlaceOn(walk, walk->leaf, 0) == PLACE_HERE)
-		walk->place = FindItem(walk, BufferGetPage(walk->leaf), walk->place, walk->place, &equal);
-	else
+	if (!BufferIsValid(walk->leaf.buffer) || PlaceOn(walk, key, walk->leaf.buffer, 0) != PLACE_HERE)
 	{
-		Page page;
-		OffsetNumber first;
-
 		OrderedLeave(walk);
-		if (!EnterLeaf(walk))
+		if (!EnterLeaf(walk, key))
 			return false;
-		page = BufferGetPage(walk->leaf);
-		first = P_FIRSTDATAKEY(BTPageGetOpaque(page));
-		walk->place = FindItem(walk, page, first, Middle(page), &equal);
+		walk->place = P_FIRSTDATAKEY(BTPageGetOpaque(BufferGetPage(walk->leaf.buffer)));
 	}
+	page = BufferGetPage(walk->leaf.buffer);
+	if (!LeafSearch(&walk->leaf, key, page, walk->place, PageGetMaxOffsetNumber(page), &place, &equal))
+		return false;
+	walk->place = place;
 	return !equal;
 }
 
@@ -240,10 +158,10 @@ OrderedAdd(OrderedWalk *walk, IndexTuple entry)
 {
 	Size size = MAXALIGN(IndexTupleSize(entry)) + sizeof(ItemIdData);
 
-	if (size > LARGEST_ENTRY || walk->bytes + size > PageGetExactFreeSpace(BufferGetPage(walk->leaf)))
+	if (size > LARGEST_ENTRY || walk->bytes + size > PageGetExactFreeSpace(BufferGetPage(walk->leaf.buffer)))
 		return false;
 	if (walk->nentries == 0)
-		CheckForSerializableConflictIn(walk->index, NULL, BufferGetBlockNumber(walk->leaf));
+		CheckForSerializableConflictIn(walk->leaf.index, NULL, BufferGetBlockNumber(walk->leaf.buffer));
 	walk->entries[walk->nentries] = entry;
 	walk->places[walk->nentries] = walk->place;
 	walk->nentries++;
@@ -257,7 +175,8 @@ PutEach(OrderedWalk *walk)
 	for (int i = 0; i < walk->nentries; i++)
 	{
 		START_CRIT_SECTION();
-		LeafPut(walk->index, walk->leaf, walk->places[i] + i, walk->entries[i]); /* those before it are in */
+		/* Those before it are in. */
+		LeafPut(walk->leaf.index, walk->leaf.buffer, walk->places[i] + i, walk->entries[i]);
 		END_CRIT_SECTION();
 	}
 }
@@ -265,7 +184,7 @@ PutEach(OrderedWalk *walk)
 static void
 PutTogether(OrderedWalk *walk)
 {
-	Page page = BufferGetPage(walk->leaf);
+	Page page = BufferGetPage(walk->leaf.buffer);
 
 	START_CRIT_SECTION();
 	for (int i = 0; i < walk->nentries; i++)
@@ -275,18 +194,18 @@ PutTogether(OrderedWalk *walk)
 		if (PageAddItem(page, (char *)entry, IndexTupleSize(entry), walk->places[i] + i, false, false) ==
 			InvalidOffsetNumber)
 			elog(PANIC, "failed to add an entry to a leaf of index \"%s\"",
-				 RelationGetRelationName(walk->index));
+				 RelationGetRelationName(walk->leaf.index));
 	}
-	MarkBufferDirty(walk->leaf);
-	if (RelationNeedsWAL(walk->index))
-		log_newpage_buffer(walk->leaf, true);
+	MarkBufferDirty(walk->leaf.buffer);
+	if (RelationNeedsWAL(walk->leaf.index))
+		log_newpage_buffer(walk->leaf.buffer, true);
 	END_CRIT_SECTION();
 }
 
 static void
 PutEntries(OrderedWalk *walk)
 {
-	Size used = BLCKSZ - PageGetExactFreeSpace(BufferGetPage(walk->leaf));
+	Size used = BLCKSZ - PageGetExactFreeSpace(BufferGetPage(walk->leaf.buffer));
 
 	if (walk->nentries == 0)
 		return;
@@ -301,29 +220,22 @@ PutEntries(OrderedWalk *walk)
 /* ---- beginning and end --------------------------------------------------------------------------------- */
 
 /*
- * Begins a walk through an open index, to look up keys or to insert entries; `entry` is any with all of its
- * columns.  NULL: the index is one that only nbtree can be asked.
+ * Begins a walk through an index, which is open and locked, to look up keys or to insert entries.  NULL: it
+ * is one that only nbtree can be asked.
  */
 OrderedWalk *
-OrderedBegin(Relation index, int access, IndexTuple entry)
+OrderedBegin(Relation index, StoreIndexKind kind, int access)
 {
-	BTScanInsert key;
+	Leaf leaf = LeafBegin(index, kind);
 	OrderedWalk *walk;
 
-	if (!CompatKnowsLeaves())
+	if (!leaf.plain)
 		return NULL;
-	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
-		if (OidIsValid(index->rd_indcollation[i]) && !CompatCollationIsC(index->rd_indcollation[i]))
-			return NULL;
-	key = _bt_mkscankey(index, entry);
-	if (!key->heapkeyspace)
-		return NULL;
+	(void)_bt_getrootheight(index); /* from now on nbtree remembers the root */
 	walk = palloc(sizeof(OrderedWalk));
-	walk->index = index;
+	walk->leaf = leaf;
 	walk->access = access;
-	walk->key = key;
-	key->scantid = NULL;
-	walk->parent = walk->leaf = InvalidBuffer;
+	walk->parent = InvalidBuffer;
 	walk->nentries = 0;
 	walk->bytes = 0;
 	return walk;
@@ -333,11 +245,9 @@ OrderedBegin(Relation index, int access, IndexTuple entry)
 void
 OrderedLeave(OrderedWalk *walk)
 {
-	if (!BufferIsValid(walk->leaf))
-		return;
-	PutEntries(walk);
-	UnlockReleaseBuffer(walk->leaf);
-	walk->leaf = InvalidBuffer;
+	if (BufferIsValid(walk->leaf.buffer))
+		PutEntries(walk);
+	LeafRest(&walk->leaf);
 }
 
 /* Ends a walk; NULL is none. */
@@ -348,6 +258,5 @@ OrderedEnd(OrderedWalk *walk)
 		return;
 	OrderedLeave(walk);
 	LeaveParent(walk);
-	pfree(walk->key);
 	pfree(walk);
 }

@@ -7,16 +7,14 @@
 #include "postgres.h"
 
 #include "access/itup.h"
-#include "access/nbtree.h"
-#include "utils/rel.h"
+
+#include "store/leaf.h"
 
 typedef struct OrderedWalk
 {
-	Relation index;
-	int access;		  /* BUFFER_LOCK_SHARE, or BUFFER_LOCK_EXCLUSIVE to insert */
-	BTScanInsert key; /* what is looked for */
-	Buffer parent;	  /* the page above the leaves that led there; pinned, not locked */
-	Buffer leaf;	  /* pinned and locked */
+	Leaf leaf;	   /* its buffer is pinned and locked */
+	int access;	   /* BUFFER_LOCK_SHARE, or BUFFER_LOCK_EXCLUSIVE to insert */
+	Buffer parent; /* the page above the leaves that led there; pinned, not locked */
 	OffsetNumber place;
 	/* Entries for the leaf that are not in yet, and the places of its items before which they come. */
 	int nentries;
@@ -25,8 +23,8 @@ typedef struct OrderedWalk
 	OffsetNumber places[MaxIndexTuplesPerPage];
 } OrderedWalk;
 
-extern OrderedWalk *OrderedBegin(Relation index, int access, IndexTuple entry);
-extern bool OrderedSeek(OrderedWalk *walk, const Datum *values);
+extern OrderedWalk *OrderedBegin(Relation index, StoreIndexKind kind, int access);
+extern bool OrderedSeek(OrderedWalk *walk, const LeafKey *key);
 extern bool OrderedAdd(OrderedWalk *walk, IndexTuple entry);
 extern void OrderedLeave(OrderedWalk *walk);
 extern void OrderedEnd(OrderedWalk *walk);

@@ -17,23 +17,6 @@
 #include "store/insert.h"
 #include "store/ordered.h"
 
-static IndexTuple
-FormTuple(const OpenIndex *which, NewRow *row, Datum *values)
-{
-	static const bool isnull[INDEX_MAX_KEYS] = {false};
-
-	InsertionFormEntry(which, row, values);
-	return index_form_tuple(RelationGetDescr(which->index), values, (bool *)isnull);
-}
-
-static OrderedWalk *
-BeginWalk(const OpenIndex *which, int access, NewRow *row)
-{
-	Datum values[INDEX_MAX_KEYS];
-
-	return OrderedBegin(which->index, access, FormTuple(which, row, values));
-}
-
 /* ---- looking up ---------------------------------------------------------------------------------------- */
 
 static bool
@@ -52,22 +35,21 @@ IsPlain(const Store *store, Oid index)
 int
 StoreFindDoubtful(Store *store, StoreIndexKind kind, NewRow **rows, int nrows, NewRow **doubtful)
 {
-	OpenIndex which = {.kind = kind, .index = StoreOpenIndex(store, store->index[kind], STORE_READ)};
+	Relation index = StoreOpenIndex(store, store->index[kind], STORE_READ);
 	OrderedWalk *walk = NULL;
 	int n = 0;
 
 	if (IsPlain(store, store->index[kind]))
-		walk = BeginWalk(&which, BUFFER_LOCK_SHARE, rows[0]);
+		walk = OrderedBegin(index, kind, BUFFER_LOCK_SHARE);
 	for (int i = 0; i < nrows; i++)
 	{
-		Datum values[INDEX_MAX_KEYS];
+		LeafKey key = InsertionKey(kind, rows[i]);
 
-		InsertionFormEntry(&which, rows[i], values);
-		if (!walk || !OrderedSeek(walk, values))
+		if (!walk || !OrderedSeek(walk, &key))
 			doubtful[n++] = rows[i];
 	}
 	OrderedEnd(walk);
-	index_close(which.index, NoLock);
+	index_close(index, NoLock);
 	return n;
 }
 
@@ -90,25 +72,34 @@ RowsOf(Insertion *insertion, StoreIndexKind kind, NewRow **rows, int nrows)
 	return some;
 }
 
+static IndexTuple
+FormTuple(const OpenIndex *which, NewRow *row)
+{
+	static const bool isnull[INDEX_MAX_KEYS] = {false};
+	Datum values[INDEX_MAX_KEYS];
+	IndexTuple entry;
+
+	InsertionFormEntry(which, row, values);
+	entry = index_form_tuple(RelationGetDescr(which->index), values, (bool *)isnull);
+	entry->t_tid = row->tuple->t_self;
+	return entry;
+}
+
 /* False, and nothing is done, where entries of that index are put in row by row. */
 static bool
 AddSorted(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows)
 {
 	OrderedWalk *walk;
 
-	if (which->computed || which->kind == INDEX_TAGS || which->kind == INDEX_TAGS_ONLY)
-		return false;
-	walk = BeginWalk(which, BUFFER_LOCK_EXCLUSIVE, rows[0]);
+	walk = which->computed ? NULL : OrderedBegin(which->index, which->kind, BUFFER_LOCK_EXCLUSIVE);
 	if (!walk)
 		return false;
 	rows = RowsOf(insertion, which->kind, rows, nrows);
 	for (int i = 0; i < nrows; i++)
 	{
-		Datum values[INDEX_MAX_KEYS];
-		IndexTuple entry = FormTuple(which, rows[i], values);
+		LeafKey key = InsertionKey(which->kind, rows[i]);
 
-		entry->t_tid = rows[i]->tuple->t_self;
-		if (OrderedSeek(walk, values) && OrderedAdd(walk, entry))
+		if (OrderedSeek(walk, &key) && OrderedAdd(walk, FormTuple(which, rows[i])))
 			continue;
 		OrderedLeave(walk);
 		InsertionAddTo(insertion, which, &rows[i], 1);

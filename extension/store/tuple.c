@@ -10,6 +10,7 @@
 #include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/toast_internals.h"
+#include "utils/guc.h"
 
 #include "store/insert.h"
 
@@ -20,11 +21,22 @@
 #define SQUEEZE_BYTES 512
 #define SQUEEZE_SHARE 8
 
-#ifdef USE_LZ4
-#define SERVER_HAS_LZ4 true
-#else
-#define SERVER_HAS_LZ4 false
-#endif
+/*
+ * Says whether the server was built with lz4.  It is asked, as it need not be built like the one whose
+ * headers this was compiled with, and compressing would be an error then.
+ */
+static bool
+ServerHasLz4(void)
+{
+	static int known = 0; /* 1: it has; -1: it has not */
+
+	if (known == 0)
+		known = set_config_option("default_toast_compression", "lz4", PGC_USERSET, PGC_S_TEST, GUC_ACTION_SET,
+								  false, DEBUG5, false) == 0
+					? -1
+					: 1;
+	return known > 0;
+}
 
 /*
  * Compresses a value that the toaster would leave alone, as the row is small, where that is cheap: with lz4,
@@ -37,8 +49,9 @@ SqueezeValue(Store *store, int column, Datum value)
 	Size size = VARSIZE_ANY(DatumGetPointer(value));
 	Datum compressed;
 
-	if (!SERVER_HAS_LZ4 || size < SQUEEZE_BYTES || size > TOAST_TUPLE_THRESHOLD ||
-		attribute->attstorage != TYPSTORAGE_EXTENDED || attribute->attcompression == TOAST_PGLZ_COMPRESSION)
+	if (size < SQUEEZE_BYTES || size > TOAST_TUPLE_THRESHOLD ||
+		attribute->attstorage != TYPSTORAGE_EXTENDED || attribute->attcompression == TOAST_PGLZ_COMPRESSION ||
+		!ServerHasLz4())
 		return value;
 	compressed = toast_compress_datum(value, TOAST_LZ4_COMPRESSION);
 	if (!DatumGetPointer(compressed))

@@ -28,9 +28,10 @@ static uint32_t number_at(const char *at, unsigned bytes)
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
+/* Its cells refer to no more than 4 GiB. */
 static struct wire_block *block_new(size_t cap)
 {
-	struct wire_block *block = malloc(sizeof(*block) + cap);
+	struct wire_block *block = cap <= UINT32_MAX ? malloc(sizeof(*block) + cap) : NULL;
 
 	if (block != NULL)
 		*block = (struct wire_block){.refs = 1, .cap = cap};

@@ -1,11 +1,13 @@
 """Appends and reads reach Postgres without libpq where they can, and by libpq where they can't: all is the same."""
+import random
 import shutil
 import socket
+import struct
 import threading
 from pathlib import Path
 
 import pytest
-from store import ZERO_TOKEN, new_id
+from store import RpcError, ZERO_TOKEN, new_id, sql
 
 SYNC = b"S\0\0\0\x04"
 DESCRIBE = b"D\0\0\0\x06P\0"  # of what is answered, which only libpq asks for
@@ -40,7 +42,10 @@ class Relay:
             if data == self.hangs_up_on:
                 self.hung_up += 1
                 break
-            server.sendall(data)
+            try:
+                server.sendall(data)
+            except OSError:
+                break
         self._end(client, server)
 
     def _to_client(self, server, client):
@@ -73,12 +78,49 @@ class Relay:
             each.close()
 
 
+def message(letter, body):
+    return letter + struct.pack(">I", 4 + len(body)) + body
+
+
+BETWEEN = (message(b"N", b"SNOTICE\0C00000\0M" + 7_000 * b"long " + b"\0\0") + message(b"S", b"application_name\0x\0") +
+           message(b"A", struct.pack(">I", 1) + b"channel\0payload\0"))
+ENDED = message(b"E", b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0")
+
+
+class Meddler(Relay):
+    """Hands each message of the server, from when the session is ready, to a function that says what to pass on in its
+    place, and whether the connection goes on."""
+
+    def __init__(self, cluster, meddle, **options):
+        self.meddle = meddle
+        super().__init__(cluster, **options)
+        self.database += " sslmode=disable gssencmode=disable"
+
+    def _to_client(self, server, client):
+        left, ready = b"", False
+        while data := self._receive(server):
+            left += data
+            while len(left) > 5 and len(left) > (size := struct.unpack(">I", left[1:5])[0]):
+                one, left = left[:1 + size], left[1 + size:]
+                passed, goes_on = self.meddle(one) if ready else (one, True)
+                ready = ready or one[:1] == b"Z"
+                try:
+                    for at in range(0, len(passed), self.step):
+                        client.sendall(passed[at:at + self.step])
+                except OSError:
+                    goes_on = False
+                if not goes_on:
+                    self._end(client, server)
+                    return
+        self._end(client, server)
+
+
 @pytest.fixture
 def relay(shared_cluster):
     made = []
 
-    def make(**options):
-        made.append(Relay(shared_cluster, **options))
+    def make(meddle=None, **options):
+        made.append(Meddler(shared_cluster, meddle, **options) if meddle else Relay(shared_cluster, **options))
         return made[-1]
 
     yield make
@@ -112,6 +154,64 @@ def test_an_answer_is_read_however_it_is_cut(relay, start):
     through = relay(step=7)
     use(serve(start, through.database).client())
     assert b"millrace_append" in through.sent and DESCRIBE not in through.sent.split(b"millrace_append")[-1]
+
+
+def test_what_comes_between_answers_is_passed_over(relay, start):
+    through = relay(lambda one: (BETWEEN + one, True), step=5000)
+    use(serve(start, through.database).client())
+    assert DESCRIBE not in through.sent.split(b"millrace_append")[-1]
+
+
+class Spoiler:
+    """Lets most of what is answered to statements through, and spoils it in each way in which a connection may end."""
+
+    WAYS = ("cut", "ended", "length", "letter")
+
+    def __init__(self, seed):
+        self.dice, self.lock, self.done = random.Random(seed), threading.Lock(), set()
+
+    def __call__(self, one):
+        with self.lock:
+            how = self.dice.choice(self.WAYS + ("passed",) * 100) if one[:1] in b"2DC" else "passed"
+            self.done.add(how)
+            if how == "cut":
+                return one[:self.dice.randrange(len(one))], False
+            if how == "ended":
+                return ENDED, False
+            if how == "length":
+                one = one[:1] + struct.pack(">I", self.dice.choice([0, 3, 1 << 31, (1 << 32) - 1])) + one[5:]
+            if how == "letter":
+                one = self.dice.choice([b"1", b"G", b"K", b"R", b"d", b"v", b"\xff"]) + one[1:]
+            return one, True
+
+
+def write_all(client, stream, stored, count):
+    """Appends by ids of one's own and the version that the one before has left, again where it is not known."""
+    for position in range(count):
+        id, answer = new_id(), None
+        while answer is None:
+            try:
+                answer = client.write(stream, {"n": position * 7 % 3000 * "x"}, id=id, expectedVersion=position - 1)
+            except RpcError as error:
+                assert error.status == 503
+        assert answer["position"] == position
+        stored.append((id, stream, position))
+
+
+def test_what_is_acknowledged_is_stored_once_however_answers_end(shared_cluster, relay, start):
+    spoiler, stored, spoils = Spoiler(1), [], threading.Event()
+    server = serve(start, relay(lambda one: spoiler(one) if spoils.is_set() else (one, True)).database)
+    streams = [f"s-{new_id()}" for _ in range(4)]
+    threads = [threading.Thread(target=write_all, args=(server.client(), stream, stored, 60)) for stream in streams]
+    spoils.set()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(stored) == 4 * 60 and spoiler.done > set(spoiler.WAYS), spoiler.done
+    rows = sql(shared_cluster.connect(), "SELECT id::text, stream_name, position FROM millrace_default.messages "
+                                         "WHERE stream_name = ANY (%s)", streams)
+    assert sorted(rows) == sorted(stored)
 
 
 def test_where_a_sync_alone_is_not_answered_libpq_does_all(relay, start):

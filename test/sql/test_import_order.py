@@ -99,6 +99,16 @@ def test_what_is_taken_is_found_and_the_trees_stay_whole(connection, namespace, 
     assert sql(connection, f"SELECT count(*) FROM {schema}.messages") == [(len(stored),)]
 
 
+def test_what_is_taken_is_found_beside_names_that_the_index_has_compressed(connection, namespace, schema):
+    names = [f"x-{n:03}" + "-" * 600 * (n % 7 == 0) for n in range(800)]
+    rows = [(uuid.uuid4(), name, 0, n + 1) for n, name in enumerate(names)]
+    assert bring(connection, namespace, rows) == (len(rows), None, None)
+    for n in range(1, 800, 2):  # a new name, and behind it one that is there
+        rows = [(uuid.uuid4(), names[n - 1] + "!", 0, 2000 + n), (uuid.uuid4(), names[n], 0, 2001 + n)]
+        assert bring(connection, namespace, rows) == (0, 1, "MR013"), n
+    check_trees(connection, schema)
+
+
 def test_what_is_rolled_back_can_be_brought_again(connection, namespace, schema):
     rows = [(uuid.UUID(int=n), f"s-{n % 7}", n, n) for n in range(1, 900)]
     for _ in range(3):
