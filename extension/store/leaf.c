@@ -155,7 +155,7 @@ GuessChild(const Leaf *leaf, const LeafKey *key, BlockNumber block, uint32 level
 	Page page = BufferGetPage(buffer);
 	BlockNumber child = NO_LEAF;
 
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	_bt_lockbuf(leaf->index, buffer, BUFFER_LOCK_SHARE);
 	if (!PageIsNew(page))
 	{
 		BTPageOpaque opaque = BTPageGetOpaque(page);
@@ -167,7 +167,7 @@ GuessChild(const Leaf *leaf, const LeafKey *key, BlockNumber block, uint32 level
 			Search(leaf, key, page, first + 1, last, &found, &equal))
 			child = BTreeTupleGetDownLink((IndexTuple)PageGetItem(page, PageGetItemId(page, found - 1)));
 	}
-	UnlockReleaseBuffer(buffer);
+	_bt_relbuf(leaf->index, buffer);
 	return child;
 }
 
@@ -215,7 +215,7 @@ void
 LeafRest(Leaf *leaf)
 {
 	if (BufferIsValid(leaf->buffer))
-		UnlockReleaseBuffer(leaf->buffer);
+		_bt_relbuf(leaf->index, leaf->buffer);
 	leaf->buffer = InvalidBuffer;
 }
 
@@ -300,7 +300,7 @@ InsertInto(Leaf *leaf, const LeafKey *key, IndexTuple entry, BlockNumber block)
 	if (block == NO_LEAF || block == InvalidBlockNumber)
 		return false;
 	leaf->buffer = ReadBuffer(leaf->index, block);
-	LockBuffer(leaf->buffer, BUFFER_LOCK_EXCLUSIVE);
+	_bt_lockbuf(leaf->index, leaf->buffer, BUFFER_LOCK_EXCLUSIVE);
 	if (!InsertHere(leaf, key, entry))
 	{
 		LeafRest(leaf); /* the next guess locks other pages */
@@ -378,10 +378,10 @@ FindTailIn(Leaf *leaf, const LeafKey *key, BlockNumber block, ItemPointer tid)
 	OffsetNumber place;
 
 	leaf->buffer = ReadBuffer(leaf->index, block);
-	LockBuffer(leaf->buffer, BUFFER_LOCK_SHARE);
+	_bt_lockbuf(leaf->index, leaf->buffer, BUFFER_LOCK_SHARE);
 	if (FindPlace(leaf, key, BufferGetPage(leaf->buffer), &place))
 		tail = ReadTail(leaf, key, BufferGetPage(leaf->buffer), place, tid);
-	LockBuffer(leaf->buffer, BUFFER_LOCK_UNLOCK);
+	_bt_unlockbuf(leaf->index, leaf->buffer);
 	if (tail != TAIL_FOUND)
 		LeafUnpin(leaf);
 	return tail;

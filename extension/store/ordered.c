@@ -10,7 +10,8 @@
  * and where it was split meanwhile the key is on its right.  What is not plain is left to nbtree, a key at a
  * time: OrderedSeek() and OrderedAdd() say so where an entry with that key is there, alive or not, where the
  * page is full, half split or deleted.  So uniqueness, splits and the cleaning up before them are nbtree's
- * affair alone.
+ * affair alone.  Pages are locked and unlocked by nbtree's functions, which tell a sanitizer that a page
+ * which is pinned and not locked must not be looked at.
  *
  * WAL: a record of nbtree's for each entry, or an image of the page where that takes less.
  */
@@ -72,13 +73,13 @@ EnterPage(OrderedWalk *walk, BlockNumber block, uint32 level, int access)
 		Buffer buffer = ReadBuffer(walk->index, block);
 		Place place;
 
-		LockBuffer(buffer, access);
+		_bt_lockbuf(walk->index, buffer, access);
 		place = PlaceOn(walk, buffer, level);
 		if (place == PLACE_HERE)
 			return buffer;
 		if (place == PLACE_RIGHT)
 			block = BTPageGetOpaque(BufferGetPage(buffer))->btpo_next;
-		UnlockReleaseBuffer(buffer);
+		_bt_relbuf(walk->index, buffer);
 		if (place == PLACE_UNCLEAR)
 			return InvalidBuffer;
 	}
@@ -141,13 +142,13 @@ FindByParent(OrderedWalk *walk, BlockNumber *leaf)
 
 	if (!BufferIsValid(walk->parent))
 		return false;
-	LockBuffer(walk->parent, BUFFER_LOCK_SHARE);
+	_bt_lockbuf(walk->index, walk->parent, BUFFER_LOCK_SHARE);
 	if (PlaceOn(walk, walk->parent, 1) == PLACE_HERE)
 	{
 		*leaf = FindBelow(walk, BufferGetPage(walk->parent));
 		found = true;
 	}
-	LockBuffer(walk->parent, BUFFER_LOCK_UNLOCK);
+	_bt_unlockbuf(walk->index, walk->parent);
 	return found;
 }
 
@@ -158,10 +159,10 @@ FindRoot(Relation index, BlockNumber *block, uint32 *level)
 	Buffer buffer = ReadBuffer(index, BTREE_METAPAGE);
 	BTMetaPageData *meta = BTPageGetMeta(BufferGetPage(buffer));
 
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	_bt_lockbuf(index, buffer, BUFFER_LOCK_SHARE);
 	*block = meta->btm_fastroot;
 	*level = meta->btm_fastlevel;
-	UnlockReleaseBuffer(buffer);
+	_bt_relbuf(index, buffer);
 	return *block != P_NONE;
 }
 
@@ -181,7 +182,7 @@ FindByRoot(OrderedWalk *walk, BlockNumber *leaf)
 		if (!BufferIsValid(buffer))
 			return false;
 		*leaf = FindBelow(walk, BufferGetPage(buffer));
-		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		_bt_unlockbuf(walk->index, buffer);
 		if (level == 1)
 			walk->parent = buffer;
 		else
@@ -336,7 +337,7 @@ OrderedLeave(OrderedWalk *walk)
 	if (!BufferIsValid(walk->leaf))
 		return;
 	PutEntries(walk);
-	UnlockReleaseBuffer(walk->leaf);
+	_bt_relbuf(walk->index, walk->leaf);
 	walk->leaf = InvalidBuffer;
 }
 
