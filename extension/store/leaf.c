@@ -196,9 +196,9 @@ LeafGuess(const Leaf *leaf, const LeafKey *key, Buffer *parent)
 		Buffer buffer = ReadBuffer(leaf->index, block);
 		Page page = BufferGetPage(buffer);
 
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		_bt_lockbuf(leaf->index, buffer, BUFFER_LOCK_SHARE);
 		block = level < top || IsRoot(page) ? LeafChild(leaf, key, page, level) : NO_LEAF;
-		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		_bt_unlockbuf(leaf->index, buffer);
 		if (parent && level == 1 && block != NO_LEAF)
 			*parent = buffer;
 		else
@@ -241,7 +241,7 @@ void
 LeafRest(Leaf *leaf)
 {
 	if (BufferIsValid(leaf->buffer))
-		UnlockReleaseBuffer(leaf->buffer);
+		_bt_relbuf(leaf->index, leaf->buffer);
 	leaf->buffer = InvalidBuffer;
 }
 
@@ -326,7 +326,7 @@ InsertInto(Leaf *leaf, const LeafKey *key, IndexTuple entry, BlockNumber block)
 	if (block == NO_LEAF || block == InvalidBlockNumber)
 		return false;
 	leaf->buffer = ReadBuffer(leaf->index, block);
-	LockBuffer(leaf->buffer, BUFFER_LOCK_EXCLUSIVE);
+	_bt_lockbuf(leaf->index, leaf->buffer, BUFFER_LOCK_EXCLUSIVE);
 	if (!InsertHere(leaf, key, entry))
 	{
 		LeafRest(leaf); /* the next guess locks other pages */
@@ -404,10 +404,10 @@ FindTailIn(Leaf *leaf, const LeafKey *key, BlockNumber block, ItemPointer tid)
 	OffsetNumber place;
 
 	leaf->buffer = ReadBuffer(leaf->index, block);
-	LockBuffer(leaf->buffer, BUFFER_LOCK_SHARE);
+	_bt_lockbuf(leaf->index, leaf->buffer, BUFFER_LOCK_SHARE);
 	if (FindPlace(leaf, key, BufferGetPage(leaf->buffer), &place))
 		tail = ReadTail(leaf, key, BufferGetPage(leaf->buffer), place, tid);
-	LockBuffer(leaf->buffer, BUFFER_LOCK_UNLOCK);
+	_bt_unlockbuf(leaf->index, leaf->buffer);
 	if (tail != TAIL_FOUND)
 		LeafUnpin(leaf);
 	return tail;

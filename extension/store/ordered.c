@@ -11,7 +11,8 @@
  * above it no longer is, and where leaves were split meanwhile the key is on the right.  What is not plain is
  * left to nbtree, a key at a time: OrderedSeek() and OrderedAdd() say so where an entry with that key is
  * there, alive or not, where the page is full, half split or deleted.  So uniqueness, splits and the cleaning
- * up before them are nbtree's affair alone.
+ * up before them are nbtree's affair alone.  Pages are locked and unlocked by nbtree's functions, which tell
+ * a sanitizer that a page which is pinned and not locked must not be looked at.
  *
  * WAL: a record of nbtree's for each entry, or an image of the page where that takes less.
  */
@@ -72,13 +73,13 @@ EnterPage(const OrderedWalk *walk, const LeafKey *key, BlockNumber block)
 		Buffer buffer = ReadBuffer(walk->leaf.index, block);
 		Place place;
 
-		LockBuffer(buffer, walk->access);
+		_bt_lockbuf(walk->leaf.index, buffer, walk->access);
 		place = PlaceOn(walk, key, buffer, 0);
 		if (place == PLACE_HERE)
 			return buffer;
 		if (place == PLACE_RIGHT)
 			block = BTPageGetOpaque(BufferGetPage(buffer))->btpo_next;
-		UnlockReleaseBuffer(buffer);
+		_bt_relbuf(walk->leaf.index, buffer);
 		if (place == PLACE_UNCLEAR)
 			return InvalidBuffer;
 	}
@@ -100,10 +101,10 @@ FindByParent(const OrderedWalk *walk, const LeafKey *key)
 
 	if (!BufferIsValid(walk->parent))
 		return NO_LEAF;
-	LockBuffer(walk->parent, BUFFER_LOCK_SHARE);
+	_bt_lockbuf(walk->leaf.index, walk->parent, BUFFER_LOCK_SHARE);
 	if (PlaceOn(walk, key, walk->parent, 1) == PLACE_HERE)
 		block = LeafChild(&walk->leaf, key, BufferGetPage(walk->parent), 1);
-	LockBuffer(walk->parent, BUFFER_LOCK_UNLOCK);
+	_bt_unlockbuf(walk->leaf.index, walk->parent);
 	return block;
 }
 
