@@ -12,6 +12,7 @@
 #include "base/config.h"
 #include "base/log.h"
 #include "db/db.h"
+#include "db/identity.h"
 #include "move/internal.h"
 
 #define CONNECT_MS 30000
@@ -30,9 +31,6 @@ static const char look_sql[] = "SELECT b.source, b.moves_to, b.epoch, b.now_at, 
 							   " LEFT JOIN millrace.clusters t ON t.name = b.moves_to";
 static const char lock_sql[] = "SELECT pg_try_advisory_lock(hashtextextended('millrace move ' || $1, 0))";
 
-static const char identity_sql[] =
-	"SELECT c.system_identifier || '/' || d.oid FROM pg_control_system() c, pg_database d"
-	" WHERE d.datname = current_database()";
 static const char source_sql[] =
 	"SELECT CASE WHEN state = 'moved' THEN format('has moved to cluster \"%s\": the directory is older', "
 	"moved_to)"
@@ -130,17 +128,13 @@ static bool open_side(struct move *move, struct move_side *side)
 /* Two names of one database would have the namespace taken for a copy of itself. */
 static bool check_apart(struct move *move)
 {
-	struct buf one = {0}, other = {0};
-	bool done =
-		move_ask(move, &move->source.session, &one, "look which database this is", identity_sql, 0, NULL) &&
-		move_ask(move, &move->target.session, &other, "look which database this is", identity_sql, 0, NULL);
+	enum identity how;
 
-	if (done && strcmp(one.data, other.data) == 0)
-		done = move_fail(move, "clusters \"%s\" and \"%s\" are the same database", move->source.name,
-						 move->target.name);
-	buf_free(&one);
-	buf_free(&other);
-	return done;
+	buf_clear(&move->error);
+	if (!identity_compare(&move->source.session, &move->target.session, &how, &move->error))
+		return false;
+	return how != IDENTITY_SAME || move_fail(move, "clusters \"%s\" and \"%s\" are the same database",
+											 move->source.name, move->target.name);
 }
 
 /*

@@ -8,8 +8,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from clusters import ELSEWHERE, SEALED, STEPS, Clusters, Use  # noqa: E402
-from store import error_code, sql, temporary_folder, wait_until  # noqa: E402
+from clusters import ELSEWHERE, SEALED, SETTINGS, STEPS, Clusters, Use  # noqa: E402
+from store import Cluster, error_code, sql, temporary_folder, wait_until  # noqa: E402
 
 ALL = os.environ.get("MOVE_STEPS") == "all"  # `make test-move`; else some of the places, as each takes a while
 NAMES = iter(f"n{number}" for number in range(1000))
@@ -259,6 +259,21 @@ def test_two_names_of_one_database_are_no_two_clusters(clusters, namespace):
     same = ("--target-database", clusters.clusters["a"].conninfo() + " options='-c work_mem=5MB'")
     assert 'clusters "a" and "b" are the same database' in refused(clusters, namespace, *same)
     assert state(clusters, "a", namespace) == ("open", 1, None)
+
+
+def test_two_clusters_of_one_base_backup_are_two(clusters, namespace):
+    """As where a cluster has become too large and was parted."""
+    fill(clusters.connect("a"), namespace)
+    part = Cluster(temporary_folder(), SETTINGS).copy_of(clusters.clusters["a"])
+    os.unlink(part.data / "standby.signal")
+    part.start()
+    try:
+        sql(part.connect(), "SELECT millrace.drop_namespace(%s)", namespace)
+        before = content(clusters.connect("a"), namespace)
+        clusters.moved(namespace, "--to", "b", "--target-database", part.conninfo())
+        assert content(part.connect(), namespace) == before
+    finally:
+        part.stop("immediate")
 
 
 def test_a_connection_string_of_several_hosts_asks_for_the_one_that_takes_writes(clusters, namespace):
