@@ -29,7 +29,9 @@ static const char look_sql[] = "SELECT b.source, b.moves_to, b.epoch, b.now_at, 
 							   " FROM millrace.begin_move($1, nullif($2, ''), false) b LEFT JOIN "
 							   "millrace.clusters s ON s.name = b.source"
 							   " LEFT JOIN millrace.clusters t ON t.name = b.moves_to";
-static const char lock_sql[] = "SELECT pg_try_advisory_lock(hashtextextended('millrace move ' || $1, 0))";
+/* The session of a move that has just ended, or was killed, has the lock for a moment longer. */
+static const char lock_sql[] = "SELECT pg_advisory_lock(hashtextextended('millrace move ' || $1, 0))"
+							   " FROM (SELECT set_config('lock_timeout', '4s', true) OFFSET 0) s";
 
 static const char source_sql[] =
 	"SELECT CASE WHEN state = 'moved' THEN format('has moved to cluster \"%s\": the directory is older', "
@@ -78,18 +80,15 @@ static bool take_entry(struct move *move, const struct config *config, const str
 static bool look(struct move *move, const struct config *config)
 {
 	struct pg_result *entry;
-	struct buf locked = {0};
 	bool done;
 
-	done = open_session(move, &move->directory, config->directory) &&
-		   move_ask(move, &move->directory, NULL, "look into the directory", directory_sql, 0, NULL) &&
-		   move_ask(move, &move->directory, &locked, "lock the move", lock_sql,
-					MOVE_PARAMS(move->namespace_name));
-	if (done && !move_is_true(&locked))
-		done = move_fail(move, "another `millrace move` of \"%s\" is running", move->namespace_name);
-	buf_free(&locked);
-	if (!done)
+	if (!open_session(move, &move->directory, config->directory) ||
+		!move_ask(move, &move->directory, NULL, "look into the directory", directory_sql, 0, NULL))
 		return false;
+	if (!move_ask(move, &move->directory, NULL, "lock the move", lock_sql, MOVE_PARAMS(move->namespace_name)))
+		return move->in_the_way
+				   ? move_fail(move, "another `millrace move` of \"%s\" is running", move->namespace_name)
+				   : false;
 	entry = session_run(&move->directory, "look into the directory", look_sql, move->namespace_name,
 						config->to ? config->to : "", &move->error);
 	done = entry != NULL && take_entry(move, config, entry);

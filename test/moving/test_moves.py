@@ -226,6 +226,17 @@ def test_two_moves_of_a_namespace_are_not_made_at_once(clusters, namespace):
     clusters.moved(namespace, "--finish")
 
 
+def test_the_session_of_a_move_that_has_just_ended_is_waited_for(clusters, namespace):
+    ended, watcher = clusters.directory(), clusters.directory()
+    sql(ended, "SELECT pg_advisory_lock(hashtextextended('millrace move ' || %s, 0))", namespace)
+    process = clusters.move(namespace, "--to", "b", wait=False)
+    waiting = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    wait_until(lambda: process.poll() is not None or sql(watcher, waiting), "the move waits")
+    ended.close()
+    said, complained = process.communicate(timeout=60)
+    assert process.returncode == 0, complained
+
+
 def refused(clusters, namespace, *arguments):
     """Why a move is refused, which leaves nothing behind."""
     done = clusters.move(namespace, "--to", "b", *arguments)
