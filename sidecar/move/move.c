@@ -37,7 +37,8 @@ static const char source_sql[] =
 	"SELECT CASE WHEN state = 'moved' THEN format('has moved to cluster \"%s\": the directory is older', "
 	"moved_to)"
 	" WHEN epoch <> $2::bigint THEN format('is of epoch %s, and %s in the directory: one of them is older', "
-	"epoch, $2) WHEN state = 'sealed' THEN 'is sealed: millrace.unseal_namespace() lets it be moved' END"
+	"epoch, $2) WHEN state = 'sealed' AND NOT $3::boolean THEN 'is sealed: millrace.unseal_namespace() lets "
+	"it be moved' END"
 	" FROM millrace.namespaces WHERE name = $1";
 
 /* What is told to be done is to be on disk, and statements see what others have done. */
@@ -56,6 +57,8 @@ static bool open_session(struct move *move, struct session *session, const char 
 /* Takes what the directory says; false: there is no move. */
 static bool take_entry(struct move *move, const struct config *config, const struct pg_result *entry)
 {
+	int64_t given;
+
 	if (session_is_null(entry, 0))
 		return move_fail(move, "namespace \"%s\" is not being moved", config->namespace_name);
 	if (config->to != NULL && strcmp(config->to, session_value(entry, 1)) != 0)
@@ -68,7 +71,13 @@ static bool take_entry(struct move *move, const struct config *config, const str
 	move->target.conninfo =
 		strdup(config->target_database ? config->target_database : session_value(entry, 5));
 	move->epoch = strtoll(session_value(entry, 2), NULL, 10);
-	move->phase = (enum move_phase)(strtoll(session_value(entry, 3), NULL, 10) - move->epoch);
+	given = strtoll(session_value(entry, 3), NULL, 10) - move->epoch;
+	if (given < MOVE_COPYING || given > MOVE_REVERSED)
+		return move_fail(move,
+						 "the move of namespace \"%s\" and its place are not of one directory: one of "
+						 "them is out of a backup",
+						 config->namespace_name);
+	move->phase = (enum move_phase)given;
 	snprintf(move->link, sizeof(move->link), "%s", session_value(entry, 6));
 	snprintf(move->link_back, sizeof(move->link_back), "%s", session_value(entry, 7));
 	move->noted = session_value(entry, 8)[0] == 't';
@@ -138,7 +147,8 @@ static bool check_apart(struct move *move)
 
 /*
  * A move begins with a namespace that is open, and as old as the directory says: one that is sealed was by
- * somebody who had a reason, one of another epoch is out of a backup, or the directory is.
+ * somebody who had a reason, one of another epoch is out of a backup, or the directory is.  So does one that
+ * was begun before, but that may have sealed it itself.
  */
 static bool check_source(struct move *move)
 {
@@ -148,7 +158,7 @@ static bool check_source(struct move *move)
 
 	snprintf(epoch, sizeof(epoch), "%" PRId64, move->epoch);
 	done = move_ask(move, &move->source.session, &why, "look at the namespace", source_sql,
-					MOVE_PARAMS(move->namespace_name, epoch));
+					MOVE_PARAMS(move->namespace_name, epoch, move->noted ? "t" : "f"));
 	if (done && why.len > 1)
 		done = move_fail(move, "namespace \"%s\" on cluster \"%s\" %s", move->namespace_name,
 						 move->source.name, why.data);
@@ -159,7 +169,7 @@ static bool check_source(struct move *move)
 static bool open_sides(struct move *move)
 {
 	return open_side(move, &move->source) && open_side(move, &move->target) && check_apart(move) &&
-		   (move->noted || check_source(move));
+		   (move->phase != MOVE_COPYING || check_source(move));
 }
 
 /* ---- steps ------------------------------------------------------------------ */
@@ -205,9 +215,10 @@ static bool switch_over(struct move *move)
 }
 
 /* Ends all replication between the two, drops the copy that does not lead, and the move is over. */
-static bool end(struct move *move, struct move_side *copy)
+static bool end(struct move *move, struct move_side *leader, struct move_side *copy)
 {
-	bool done = move_unlink(move, &move->source, &move->target, move->link) &&
+	bool done = move_check_copy(move, leader, copy) &&
+				move_unlink(move, &move->source, &move->target, move->link) &&
 				move_unlink(move, &move->target, &move->source, move->link_back);
 
 	move_die_at("ended");
@@ -220,7 +231,8 @@ static bool finish(struct move *move)
 {
 	if (move->phase == MOVE_COPYING)
 		return move_fail(move, "namespace \"%s\" was not switched yet", move->namespace_name);
-	if (!move_settle(move) || !end(move, move->phase == MOVE_SWITCHED ? &move->source : &move->target))
+	if (!move_settle(move) || !(move->phase == MOVE_SWITCHED ? end(move, &move->target, &move->source)
+															 : end(move, &move->source, &move->target)))
 		return false;
 	say(move, "is moved");
 	return true;
@@ -239,7 +251,7 @@ static bool reverse(struct move *move)
 						   "SELECT millrace.set_namespace_state(name, 'open') FROM millrace.namespaces"
 						   " WHERE name = $1 AND state = 'sealed'",
 						   MOVE_PARAMS(move->namespace_name));
-	if (!done || !end(move, &move->target))
+	if (!done || !end(move, &move->source, &move->target))
 		return false;
 	say(move, "is where it was");
 	return true;
