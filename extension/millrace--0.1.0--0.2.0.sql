@@ -2412,6 +2412,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'namespace "%" does not exist', name USING ERRCODE = 'MR003';
     ELSIF known.state = 'open' AND state = 'moved' OR epoch < known.epoch AND NOT (epoch = 0 AND state = 'sealed')
+        OR known.state = 'moved' AND state <> 'moved' AND coalesce(epoch, known.epoch) = known.epoch
         OR state = 'open' AND coalesce(epoch, known.epoch) = 0 THEN
         RAISE EXCEPTION 'namespace "%" is % at epoch %, and can''t become % at epoch %', name, known.state, known.epoch, state,
                 coalesce(epoch, known.epoch)

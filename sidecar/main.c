@@ -30,6 +30,7 @@
 #include "serve/machine.h"
 #include "move/move.h"
 #include "serve/notify.h"
+#include "serve/own_cluster.h"
 #include "front/service.h"
 #include "net/tls.h"
 #include "places/directory.h"
@@ -53,6 +54,7 @@ struct server
 	const char *conninfo;
 	struct notify notify;
 	struct bootstrap bootstrap;
+	struct own_cluster own_cluster;
 	struct admin *admin;
 	struct shared shared;			  /* its directory is NULL without --directory */
 	struct listeners *listeners;	  /* [nworkers], each until its worker takes it */
@@ -197,7 +199,8 @@ static bool start_database(struct server *server, struct buf *error)
 	if (config->directory != NULL)
 	{
 		server->shared.directory = directory_open(config, stopping, error);
-		if (server->shared.directory == NULL)
+		if (server->shared.directory == NULL ||
+			!own_cluster_check(&server->own_cluster, server->base, server->shared.directory, stopping, error))
 			return false;
 	}
 	if (server->embedded == NULL && config->test_mode)
@@ -212,6 +215,8 @@ static bool start_database(struct server *server, struct buf *error)
 					config->cluster);
 		buf_clear(error);
 	}
+	else if (!own_cluster_check_again(&server->own_cluster, stopping, error))
+		return false;
 	server->shared.pooled = server->bootstrap.pooled;
 	if (server->embedded == NULL || embedded_watch(server->embedded, server->base))
 		return true;
@@ -412,6 +417,7 @@ static void stop(struct server *server)
 	}
 	for (unsigned i = 0; server->connections && i < server->nworkers; i++)
 		connections_free(server->connections[i]);
+	own_cluster_free(&server->own_cluster);
 	directory_close(server->shared.directory);
 	feed_wakes_close(&server->shared.wakes);
 	quotas_free(&server->shared.quotas);
@@ -437,7 +443,6 @@ static int serve(struct server *server)
 
 	notify_open(&server->notify);
 	started = start(server, &error);
-
 	if (started)
 	{
 		wait_until_ready(server);
@@ -457,7 +462,7 @@ static int serve(struct server *server)
 	notify_send(&server->notify, "STOPPING=1");
 	stop(server);
 	buf_free(&error);
-	return started || stopping() ? 0 : server->wrong_settings ? 2 : 1;
+	return (started && !server->own_cluster.wrong) || stopping() ? 0 : server->wrong_settings ? 2 : 1;
 }
 
 static int run(struct server *server)

@@ -346,6 +346,11 @@ bool session_is_lost(const struct session *session)
 	return PQstatus(session->pg) == CONNECTION_BAD;
 }
 
+void session_describe(const struct session *session, struct buf *out)
+{
+	buf_printf(out, "database %s at %s port %s", PQdb(session->pg), PQhost(session->pg), PQport(session->pg));
+}
+
 /* ---- the start-up lock ------------------------------------------------------ */
 
 /* The lock's number is "millrace" in ASCII; its halves are how pg_locks shows it. */

@@ -82,6 +82,8 @@ int session_server_version(const struct session *session); /* 150020 */
 /* The process that serves it, as the server or a pooler told at the start. */
 int session_process(const struct session *session);
 bool session_is_lost(const struct session *session);
+/* Appends to which database of which server it leads, without what is secret. */
+void session_describe(const struct session *session, struct buf *out);
 
 /*
  * Begins a transaction in which nothing of the role's settings counts, and takes the start-up lock in it, for

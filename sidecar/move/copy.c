@@ -27,6 +27,9 @@ static const char arrived_sql[] =
 static const char behind_sql[] =
 	"SELECT pg_size_pretty(greatest(pg_current_wal_flush_lsn() - confirmed_flush_lsn, 0))"
 	" FROM pg_replication_slots WHERE slot_name = $1";
+static const char given_sql[] =
+	"SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence(format('%I.messages', schema),"
+	" 'global_position')), 0) FROM millrace.namespaces WHERE name = $1";
 static const char schema_sql[] = "SELECT quote_ident(schema) FROM millrace.namespaces WHERE name = $1";
 static const char reached_sql[] =
 	"SELECT confirmed_flush_lsn >= $2::pg_lsn FROM pg_replication_slots WHERE slot_name = $1";
@@ -103,6 +106,7 @@ bool move_start(struct move *move)
 
 /* ---- following ------------------------------------------------------------- */
 
+/* 0, too: there is no such namespace. */
 static bool last_position(struct move *move, struct move_side *side, int64_t *position)
 {
 	struct buf schema = {0}, answer = {0};
@@ -110,12 +114,12 @@ static bool last_position(struct move *move, struct move_side *side, int64_t *po
 	bool done = move_ask(move, &side->session, &schema, "look how far the copy is", schema_sql,
 						 MOVE_PARAMS(move->namespace_name));
 
-	if (done)
+	if (done && schema.len > 1)
 	{
 		snprintf(sql, sizeof(sql), "SELECT coalesce(max(global_position), 0) FROM %s.messages", schema.data);
 		done = move_ask(move, &side->session, &answer, "look how far the copy is", sql, 0, NULL);
 	}
-	*position = done ? strtoll(answer.data, NULL, 10) : 0;
+	*position = done && answer.len > 0 ? strtoll(answer.data, NULL, 10) : 0;
 	buf_free(&schema);
 	buf_free(&answer);
 	return done;
@@ -180,6 +184,25 @@ bool move_unlink(struct move *move, struct move_side *leader, struct move_side *
 					   MOVE_PARAMS(link)) &&
 		   move_ask(move, &leader->session, NULL, "end the replication", "SELECT millrace.move_unlink($1)",
 					MOVE_PARAMS(link));
+}
+
+/* What leads has given all positions that a copy has, or it is an older one, and the copy is what is left. */
+bool move_check_copy(struct move *move, struct move_side *leader, struct move_side *copy)
+{
+	struct buf given = {0};
+	int64_t position;
+	bool done = move_ask(move, &leader->session, &given, "look how far the copy is", given_sql,
+						 MOVE_PARAMS(move->namespace_name)) &&
+				last_position(move, copy, &position);
+
+	if (done && position > strtoll(given.data, NULL, 10))
+		done = move_fail(move,
+						 "cluster \"%s\" has messages of \"%s\" up to position %" PRId64
+						 ", which cluster \"%s\" has never had: that was restored from a backup, or the "
+						 "namespace was deleted there; millrace.move_drop() on cluster \"%s\" drops them",
+						 copy->name, move->namespace_name, position, leader->name, copy->name);
+	buf_free(&given);
+	return done;
 }
 
 bool move_drop(struct move *move, struct move_side *side)

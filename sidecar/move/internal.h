@@ -88,6 +88,8 @@ bool move_await(struct move *move, struct move_side *leader, const char *link, u
 bool move_offer(struct move *move, struct move_side *leader, const char *link, struct buf *offer);
 /* Ends the replication from one to the other, if there is any. */
 bool move_unlink(struct move *move, struct move_side *leader, struct move_side *follower, const char *link);
+/* Before a copy is dropped: has it nothing that the leader never had? */
+bool move_check_copy(struct move *move, struct move_side *leader, struct move_side *copy);
 bool move_drop(struct move *move, struct move_side *side);
 /* There is no move any more. */
 bool move_forget(struct move *move);

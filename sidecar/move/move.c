@@ -12,6 +12,7 @@
 #include "base/config.h"
 #include "base/log.h"
 #include "db/db.h"
+#include "db/identity.h"
 #include "move/internal.h"
 
 #define CONNECT_MS 30000
@@ -28,16 +29,16 @@ static const char look_sql[] = "SELECT b.source, b.moves_to, b.epoch, b.now_at, 
 							   " FROM millrace.begin_move($1, nullif($2, ''), false) b LEFT JOIN "
 							   "millrace.clusters s ON s.name = b.source"
 							   " LEFT JOIN millrace.clusters t ON t.name = b.moves_to";
-static const char lock_sql[] = "SELECT pg_try_advisory_lock(hashtextextended('millrace move ' || $1, 0))";
+/* The session of a move that has just ended, or was killed, has the lock for a moment longer. */
+static const char lock_sql[] = "SELECT pg_advisory_lock(hashtextextended('millrace move ' || $1, 0))"
+							   " FROM (SELECT set_config('lock_timeout', '4s', true) OFFSET 0) s";
 
-static const char identity_sql[] =
-	"SELECT c.system_identifier || '/' || d.oid FROM pg_control_system() c, pg_database d"
-	" WHERE d.datname = current_database()";
 static const char source_sql[] =
 	"SELECT CASE WHEN state = 'moved' THEN format('has moved to cluster \"%s\": the directory is older', "
 	"moved_to)"
 	" WHEN epoch <> $2::bigint THEN format('is of epoch %s, and %s in the directory: one of them is older', "
-	"epoch, $2) WHEN state = 'sealed' THEN 'is sealed: millrace.unseal_namespace() lets it be moved' END"
+	"epoch, $2) WHEN state = 'sealed' AND NOT $3::boolean THEN 'is sealed: millrace.unseal_namespace() lets "
+	"it be moved' END"
 	" FROM millrace.namespaces WHERE name = $1";
 
 /* What is told to be done is to be on disk, and statements see what others have done. */
@@ -56,6 +57,8 @@ static bool open_session(struct move *move, struct session *session, const char 
 /* Takes what the directory says; false: there is no move. */
 static bool take_entry(struct move *move, const struct config *config, const struct pg_result *entry)
 {
+	int64_t given;
+
 	if (session_is_null(entry, 0))
 		return move_fail(move, "namespace \"%s\" is not being moved", config->namespace_name);
 	if (config->to != NULL && strcmp(config->to, session_value(entry, 1)) != 0)
@@ -68,7 +71,13 @@ static bool take_entry(struct move *move, const struct config *config, const str
 	move->target.conninfo =
 		strdup(config->target_database ? config->target_database : session_value(entry, 5));
 	move->epoch = strtoll(session_value(entry, 2), NULL, 10);
-	move->phase = (enum move_phase)(strtoll(session_value(entry, 3), NULL, 10) - move->epoch);
+	given = strtoll(session_value(entry, 3), NULL, 10) - move->epoch;
+	if (given < MOVE_COPYING || given > MOVE_REVERSED)
+		return move_fail(move,
+						 "the move of namespace \"%s\" and its place are not of one directory: one of "
+						 "them is out of a backup",
+						 config->namespace_name);
+	move->phase = (enum move_phase)given;
 	snprintf(move->link, sizeof(move->link), "%s", session_value(entry, 6));
 	snprintf(move->link_back, sizeof(move->link_back), "%s", session_value(entry, 7));
 	move->noted = session_value(entry, 8)[0] == 't';
@@ -80,18 +89,15 @@ static bool take_entry(struct move *move, const struct config *config, const str
 static bool look(struct move *move, const struct config *config)
 {
 	struct pg_result *entry;
-	struct buf locked = {0};
 	bool done;
 
-	done = open_session(move, &move->directory, config->directory) &&
-		   move_ask(move, &move->directory, NULL, "look into the directory", directory_sql, 0, NULL) &&
-		   move_ask(move, &move->directory, &locked, "lock the move", lock_sql,
-					MOVE_PARAMS(move->namespace_name));
-	if (done && !move_is_true(&locked))
-		done = move_fail(move, "another `millrace move` of \"%s\" is running", move->namespace_name);
-	buf_free(&locked);
-	if (!done)
+	if (!open_session(move, &move->directory, config->directory) ||
+		!move_ask(move, &move->directory, NULL, "look into the directory", directory_sql, 0, NULL))
 		return false;
+	if (!move_ask(move, &move->directory, NULL, "lock the move", lock_sql, MOVE_PARAMS(move->namespace_name)))
+		return move->in_the_way
+				   ? move_fail(move, "another `millrace move` of \"%s\" is running", move->namespace_name)
+				   : false;
 	entry = session_run(&move->directory, "look into the directory", look_sql, move->namespace_name,
 						config->to ? config->to : "", &move->error);
 	done = entry != NULL && take_entry(move, config, entry);
@@ -130,22 +136,19 @@ static bool open_side(struct move *move, struct move_side *side)
 /* Two names of one database would have the namespace taken for a copy of itself. */
 static bool check_apart(struct move *move)
 {
-	struct buf one = {0}, other = {0};
-	bool done =
-		move_ask(move, &move->source.session, &one, "look which database this is", identity_sql, 0, NULL) &&
-		move_ask(move, &move->target.session, &other, "look which database this is", identity_sql, 0, NULL);
+	enum identity how;
 
-	if (done && strcmp(one.data, other.data) == 0)
-		done = move_fail(move, "clusters \"%s\" and \"%s\" are the same database", move->source.name,
-						 move->target.name);
-	buf_free(&one);
-	buf_free(&other);
-	return done;
+	buf_clear(&move->error);
+	if (!identity_compare(&move->source.session, &move->target.session, &how, &move->error))
+		return false;
+	return how != IDENTITY_SAME || move_fail(move, "clusters \"%s\" and \"%s\" are the same database",
+											 move->source.name, move->target.name);
 }
 
 /*
  * A move begins with a namespace that is open, and as old as the directory says: one that is sealed was by
- * somebody who had a reason, one of another epoch is out of a backup, or the directory is.
+ * somebody who had a reason, one of another epoch is out of a backup, or the directory is.  So does one that
+ * was begun before, but that may have sealed it itself.
  */
 static bool check_source(struct move *move)
 {
@@ -155,7 +158,7 @@ static bool check_source(struct move *move)
 
 	snprintf(epoch, sizeof(epoch), "%" PRId64, move->epoch);
 	done = move_ask(move, &move->source.session, &why, "look at the namespace", source_sql,
-					MOVE_PARAMS(move->namespace_name, epoch));
+					MOVE_PARAMS(move->namespace_name, epoch, move->noted ? "t" : "f"));
 	if (done && why.len > 1)
 		done = move_fail(move, "namespace \"%s\" on cluster \"%s\" %s", move->namespace_name,
 						 move->source.name, why.data);
@@ -166,7 +169,7 @@ static bool check_source(struct move *move)
 static bool open_sides(struct move *move)
 {
 	return open_side(move, &move->source) && open_side(move, &move->target) && check_apart(move) &&
-		   (move->noted || check_source(move));
+		   (move->phase != MOVE_COPYING || check_source(move));
 }
 
 /* ---- steps ------------------------------------------------------------------ */
@@ -212,9 +215,10 @@ static bool switch_over(struct move *move)
 }
 
 /* Ends all replication between the two, drops the copy that does not lead, and the move is over. */
-static bool end(struct move *move, struct move_side *copy)
+static bool end(struct move *move, struct move_side *leader, struct move_side *copy)
 {
-	bool done = move_unlink(move, &move->source, &move->target, move->link) &&
+	bool done = move_check_copy(move, leader, copy) &&
+				move_unlink(move, &move->source, &move->target, move->link) &&
 				move_unlink(move, &move->target, &move->source, move->link_back);
 
 	move_die_at("ended");
@@ -227,7 +231,8 @@ static bool finish(struct move *move)
 {
 	if (move->phase == MOVE_COPYING)
 		return move_fail(move, "namespace \"%s\" was not switched yet", move->namespace_name);
-	if (!move_settle(move) || !end(move, move->phase == MOVE_SWITCHED ? &move->source : &move->target))
+	if (!move_settle(move) || !(move->phase == MOVE_SWITCHED ? end(move, &move->target, &move->source)
+															 : end(move, &move->source, &move->target)))
 		return false;
 	say(move, "is moved");
 	return true;
@@ -246,7 +251,7 @@ static bool reverse(struct move *move)
 						   "SELECT millrace.set_namespace_state(name, 'open') FROM millrace.namespaces"
 						   " WHERE name = $1 AND state = 'sealed'",
 						   MOVE_PARAMS(move->namespace_name));
-	if (!done || !end(move, &move->target))
+	if (!done || !end(move, &move->source, &move->target))
 		return false;
 	say(move, "is where it was");
 	return true;

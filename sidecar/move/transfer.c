@@ -259,6 +259,32 @@ bool move_transfer(struct move *move)
 
 /* ---- after it --------------------------------------------------------------- */
 
+/*
+ * It is opened where it was given to, once: while the other one is still sealed.  Later it is there as of
+ * that epoch, or it is out of a backup, and what the other one has may be all that there is.
+ */
+static bool check_given(struct move *move, struct move_side *leader, struct move_side *follower,
+						const char *epoch)
+{
+	struct buf there = {0}, sealed = {0};
+	bool done = move_ask(move, &leader->session, &there, "look at the namespace",
+						 "SELECT state <> 'moved' AND epoch >= $2::bigint FROM millrace.namespaces"
+						 " WHERE name = $1",
+						 MOVE_PARAMS(move->namespace_name, epoch)) &&
+				move_ask(move, &follower->session, &sealed, "look at the namespace",
+						 "SELECT state = 'sealed' FROM millrace.namespaces WHERE name = $1",
+						 MOVE_PARAMS(move->namespace_name));
+
+	if (done && !move_is_true(&there) && !move_is_true(&sealed))
+		done = move_fail(move,
+						 "cluster \"%s\" has an older namespace \"%s\" than it was given, or none: it was "
+						 "restored from a backup, or that was deleted; what cluster \"%s\" has of it stays",
+						 leader->name, move->namespace_name, follower->name);
+	buf_free(&there);
+	buf_free(&sealed);
+	return done;
+}
+
 bool move_settle(struct move *move)
 {
 	struct move_side *leader = move->phase == MOVE_SWITCHED ? &move->target : &move->source;
@@ -268,6 +294,7 @@ bool move_settle(struct move *move)
 
 	snprintf(epoch, sizeof(epoch), "%" PRId64, move->epoch + (int64_t)move->phase);
 	done =
+		check_given(move, leader, follower, epoch) &&
 		move_insist(move, &leader->session, "open the namespace",
 					"SELECT millrace.set_namespace_state(name, 'open', $2::bigint) FROM millrace.namespaces"
 					" WHERE name = $1 AND state <> 'open'",

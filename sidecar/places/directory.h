@@ -6,6 +6,7 @@
  *     directory_open.c  it is opened and closed
  *     directory_ask.c   the thread that asks the database, each second and when it is told to
  *     directory_file.c  the copy in a file, with which a server starts while the database is away
+ *     directory_own.c   whether the server's own cluster is the one that it is said to be
  *
  * One for the process; all threads use it.  Each entry has an epoch, which a move raises.  What a store says
  * of its own namespace, and what the database says, is taken where its epoch is not below the one that is
@@ -39,6 +40,24 @@ struct directory;
 struct directory *directory_open(const struct config *config, bool (*stopping)(void), struct buf *error);
 /* Nothing uses it any more; NULL is allowed. */
 void directory_close(struct directory *directory);
+
+/* Whether --database is the cluster that the directory has by the name of --cluster. */
+enum directory_own
+{
+	DIRECTORY_OWN_AWAY,	   /* --database can't be asked */
+	DIRECTORY_OWN_UNKNOWN, /* the other can't be */
+	DIRECTORY_OWN_COPIED,  /* one seems to be a copy of the other, which a failover does for a moment */
+	DIRECTORY_OWN_RIGHT,   /* for good, as is the next */
+	DIRECTORY_OWN_WRONG,
+};
+
+/*
+ * From any thread: what is known of that; of DIRECTORY_OWN_WRONG *error says what each is.  The second looks
+ * now, and waits.
+ */
+enum directory_own directory_own(struct directory *directory, struct buf *error);
+enum directory_own directory_await_own(struct directory *directory, bool (*stopping)(void),
+									   struct buf *error);
 
 /* ---- looking up, from any thread ------------------------------------------------------------------- */
 

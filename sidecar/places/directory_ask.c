@@ -27,6 +27,11 @@ static bool is_over(void)
 	return clock_ms() >= atomic_load(&until_ms);
 }
 
+static void be_patient(struct directory *directory)
+{
+	atomic_store(&until_ms, atomic_load(&directory->closing) ? 0 : clock_ms() + PATIENCE_MS);
+}
+
 /* ---- what the database has ----------------------------------------------------------------- */
 
 static bool take_clusters(struct directory *directory, struct buf *error)
@@ -43,7 +48,7 @@ static bool take_clusters(struct directory *directory, struct buf *error)
 		int cluster = directory_add_cluster(directory, session_value_of(result, i, 0));
 
 		directory->has_own = directory->has_own || cluster == DIRECTORY_OWN;
-		if (cluster > DIRECTORY_OWN)
+		if (cluster >= DIRECTORY_OWN)
 			directory_set_conninfo(directory, (unsigned)cluster, session_value_of(result, i, 1));
 	}
 	pthread_rwlock_unlock(&directory->lock);
@@ -227,7 +232,7 @@ static void go_round(struct directory *directory)
 	struct directory_task *tasks = take_tasks(directory);
 	bool reachable;
 
-	atomic_store(&until_ms, atomic_load(&directory->closing) ? 0 : clock_ms() + PATIENCE_MS);
+	be_patient(directory);
 	reachable = connect(directory, &error);
 	run_tasks(directory, tasks, reachable);
 	reachable = reachable && directory->session.pg != NULL && ask(directory, answer, &error);
@@ -240,6 +245,8 @@ static void go_round(struct directory *directory)
 		session_close(&directory->session);
 	finish_tasks(directory, tasks, reachable);
 	directory_file_write(directory);
+	be_patient(directory);
+	directory_look_at_own(directory, is_over);
 	ring(directory);
 }
 

@@ -73,8 +73,7 @@ static bool take_line(struct directory *directory, const struct line *line)
 	if (cluster < 0)
 		return false;
 	if (line->conninfo.len > 0)
-		return cluster == DIRECTORY_OWN ||
-			   directory_set_conninfo(directory, (unsigned)cluster, line->conninfo.data);
+		return directory_set_conninfo(directory, (unsigned)cluster, line->conninfo.data);
 	if (!named || line->epoch < 1)
 		return false;
 	directory_take(directory, line->namespace_name.data,

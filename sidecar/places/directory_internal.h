@@ -30,13 +30,14 @@ struct directory_entry
 
 struct directory_cluster
 {
-	char *name, *conninfo; /* the second NULL: nobody said, and it is not the server's own */
+	char *name, *conninfo; /* the second NULL: nobody said */
 	unsigned version;	   /* of the conninfo */
 };
 
 struct directory
 {
 	const char *conninfo, *file; /* the second NULL: none */
+	const char *database;		 /* the server's own cluster */
 	pthread_rwlock_t lock;		 /* guards, down to the next remark: */
 	struct directory_entry *buckets[DIRECTORY_BUCKETS];
 	size_t nentries;
@@ -47,14 +48,21 @@ struct directory
 	uint64_t answered_ms;
 	/* The thread's: */
 	struct session session;
-	int64_t change;	 /* the last one that it was told of in this session; 0: none */
-	bool lost, full; /* which is logged */
-	bool has_own;	 /* the database knows the server's own cluster */
+	int64_t change;		 /* the last one that it was told of in this session; 0: none */
+	bool lost, full;	 /* which is logged */
+	bool has_own;		 /* the database knows the server's own cluster */
+	unsigned own_copies; /* how often in a row it was found to be a copy */
+	bool own_told;		 /* that it can't be asked */
+	uint64_t own_looked_ms, own_pause_ms;
+	struct buf own_error; /* set before DIRECTORY_OWN_WRONG is, and then left alone */
 	bool started;
 	pthread_t thread;
 	/* Of all threads: */
 	_Atomic bool closing;
-	_Atomic uint64_t asked, answered; /* answers that were begun, and that were taken */
+	_Atomic enum directory_own own;
+	_Atomic bool own_wanted;				/* a look at once */
+	_Atomic uint64_t own_looks, own_looked; /* looks that were begun, and the last that ended */
+	_Atomic uint64_t asked, answered;		/* answers that were begun, and that were taken */
 	int wake_fd;
 	pthread_mutex_t tasks_lock; /* guards the lists: */
 	struct directory_task *tasks, *done[DIRECTORY_BELLS];
@@ -84,6 +92,11 @@ bool directory_ask_first(struct directory *directory, uint64_t wait_ms, bool (*s
 						 struct buf *error);
 bool directory_start(struct directory *directory);
 void directory_stop(struct directory *directory);
+
+/* ---- directory_own.c -------------------------------------------------------------------------------- */
+
+/* Looks, where that is due. */
+void directory_look_at_own(struct directory *directory, bool (*stopping)(void));
 
 /* ---- directory_file.c ------------------------------------------------------------------------------- */
 

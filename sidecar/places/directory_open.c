@@ -18,6 +18,7 @@ static struct directory *directory_new(const struct config *config)
 		return NULL;
 	directory->conninfo = config->directory;
 	directory->file = config->directory_copy;
+	directory->database = config->database;
 	pthread_rwlock_init(&directory->lock, NULL);
 	pthread_mutex_init(&directory->tasks_lock, NULL);
 	directory->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -87,6 +88,7 @@ void directory_close(struct directory *directory)
 		return;
 	directory_stop(directory);
 	directory_empty(directory);
+	buf_free(&directory->own_error);
 	for (unsigned i = 0; i < atomic_load(&directory->nbells); i++)
 		close(directory->bells[i]);
 	if (directory->wake_fd >= 0)

@@ -248,6 +248,35 @@ def test_a_store_from_a_backup_gets_no_append_that_waited_for_it(clusters, serve
     assert sql(clusters.connect("b"), f'SELECT count(*) FROM "{move.schema}".messages') == [(2,)]
 
 
+def test_epochs_are_asked_for_again_when_the_answer_is_lost(clusters):
+    """The question is sent again within the retry window, and asked anew after it."""
+    server = clusters.start("--retry-window", "2", "--workers", "1")
+    try:
+        b = clusters.connect("b")
+        client = server.client(server.client().call("ns.create", "n " + new_id(), {"cluster": "b"})["token"])
+        client.write("s-1")
+        asking = "query LIKE 'SELECT name, epoch FROM millrace.namespaces ORDER BY%' AND wait_event_type = 'Lock'"
+
+        def sessions(condition):
+            return sql(b, "SELECT pid, query_start FROM pg_stat_activity WHERE " + condition)
+
+        holder = clusters.connect("b")
+        sql(holder, "BEGIN")
+        sql(holder, "LOCK TABLE millrace.namespaces IN ACCESS EXCLUSIVE MODE")
+        for pid, _ in sessions("query LIKE '%append_batch%' AND state = 'idle'"):
+            sql(b, "SELECT pg_terminate_backend(%s, 10000)", pid)
+        overdue = wait_until(lambda: sessions(asking + " AND query_start < clock_timestamp() - interval '3 s'"),
+                             "a question that its window is over for")
+        for pid, _ in overdue:
+            sql(b, "SELECT pg_terminate_backend(%s, 10000)", pid)
+        wait_until(lambda: [start for _, start in sessions(asking) if start > overdue[0][1]], "another question")
+        sql(holder, "COMMIT")
+        wait_until(lambda: not sessions(asking), "its answer")
+        assert client.write("s-1")["position"] == 1
+    finally:
+        server.stop()
+
+
 # A cluster is away
 
 

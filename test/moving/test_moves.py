@@ -8,8 +8,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from clusters import ELSEWHERE, SEALED, STEPS, Clusters, Use  # noqa: E402
-from store import error_code, sql, temporary_folder, wait_until  # noqa: E402
+from clusters import ELSEWHERE, SEALED, SETTINGS, STEPS, Clusters, Use  # noqa: E402
+from store import Cluster, error_code, sql, temporary_folder, wait_until  # noqa: E402
 
 ALL = os.environ.get("MOVE_STEPS") == "all"  # `make test-move`; else some of the places, as each takes a while
 NAMES = iter(f"n{number}" for number in range(1000))
@@ -226,6 +226,17 @@ def test_two_moves_of_a_namespace_are_not_made_at_once(clusters, namespace):
     clusters.moved(namespace, "--finish")
 
 
+def test_the_session_of_a_move_that_has_just_ended_is_waited_for(clusters, namespace):
+    ended, watcher = clusters.directory(), clusters.directory()
+    sql(ended, "SELECT pg_advisory_lock(hashtextextended('millrace move ' || %s, 0))", namespace)
+    process = clusters.move(namespace, "--to", "b", wait=False)
+    waiting = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    wait_until(lambda: process.poll() is not None or sql(watcher, waiting), "the move waits")
+    ended.close()
+    said, complained = process.communicate(timeout=60)
+    assert process.returncode == 0, complained
+
+
 def refused(clusters, namespace, *arguments):
     """Why a move is refused, which leaves nothing behind."""
     done = clusters.move(namespace, "--to", "b", *arguments)
@@ -259,6 +270,21 @@ def test_two_names_of_one_database_are_no_two_clusters(clusters, namespace):
     same = ("--target-database", clusters.clusters["a"].conninfo() + " options='-c work_mem=5MB'")
     assert 'clusters "a" and "b" are the same database' in refused(clusters, namespace, *same)
     assert state(clusters, "a", namespace) == ("open", 1, None)
+
+
+def test_two_clusters_of_one_base_backup_are_two(clusters, namespace):
+    """As where a cluster has become too large and was parted."""
+    fill(clusters.connect("a"), namespace)
+    part = Cluster(temporary_folder(), SETTINGS).copy_of(clusters.clusters["a"])
+    os.unlink(part.data / "standby.signal")
+    part.start()
+    try:
+        sql(part.connect(), "SELECT millrace.drop_namespace(%s)", namespace)
+        before = content(clusters.connect("a"), namespace)
+        clusters.moved(namespace, "--to", "b", "--target-database", part.conninfo())
+        assert content(part.connect(), namespace) == before
+    finally:
+        part.stop("immediate")
 
 
 def test_a_connection_string_of_several_hosts_asks_for_the_one_that_takes_writes(clusters, namespace):

@@ -133,6 +133,15 @@ def test_a_namespace_that_is_copied_here_takes_neither_writes_nor_reads(connecti
     assert append(connection) == 2
 
 
+def test_a_sealed_namespace_that_never_had_consumers_gets_none(connection):
+    sql(connection, "SET millrace.namespace = other")
+    sql(connection, "SELECT millrace.seal_namespace('other')")
+    assert error_code(connection, "SELECT millrace.create_consumer('c')") == SEALED
+    sql(connection, "SELECT millrace.unseal_namespace('other')")
+    assert sql(connection, "SELECT * FROM millrace.consumer_status") == []
+    sql(connection, "SELECT millrace.create_consumer('c')")
+
+
 def test_other_namespaces_go_on(connection):
     move(connection)
     sql(connection, "SET millrace.namespace = other")
@@ -214,6 +223,38 @@ def test_a_token_that_is_being_created_is_waited_for(database, connection):
     sql(other, "SELECT millrace.list_tokens()")
     seal(connection)
     assert error_code(other, "SELECT millrace.create_token('u', '{read}', repeat('1', 64))") == SEALED
+
+
+def test_the_tokens_of_a_sealed_namespace_are_not_revoked(connection):
+    sql(connection, "SELECT millrace.set_namespace_token('app', repeat('a', 64)), "
+                    "millrace.create_token('t', '{read}', repeat('b', 64))")
+    seal(connection)
+    for name in ("first", "t", "none"):
+        assert error_code(connection, "SELECT millrace.revoke_token(%s)", name) == SEALED
+    assert sql(connection, "SELECT name FROM millrace.list_tokens() ORDER BY name") == [("first",), ("t",)]
+
+
+def test_a_token_that_is_being_revoked_is_waited_for(database, connection):
+    sql(connection, "SELECT millrace.create_token('t', '{read}', repeat('b', 64))")
+    other = database()
+    sql(other, "BEGIN")
+    sql(other, "SELECT millrace.revoke_token('t')")
+    assert error_code(connection, "SELECT millrace.seal_namespace('app', '10 ms')") == "55P03"
+    sql(other, "COMMIT")
+    seal(connection)
+
+
+def test_who_may_not_write_tokens_does_not_hold_up_a_sealing(database, connection):
+    """By the lock that is only for who may."""
+    other = database()
+    name = "plain_" + connection.info.dbname
+    sql(connection, f"CREATE ROLE {name}")
+    sql(connection, f"GRANT SELECT ON millrace.namespaces TO {name}")
+    sql(other, f"SET ROLE {name}")
+    for table in ("millrace.tokens", "millrace.retention"):
+        assert error_code(other, f"SELECT millrace.check_open('app', '{table}')") == "42501"
+    sql(other, "CREATE TEMP TABLE mine ()")
+    assert error_code(other, "SELECT millrace.check_open('app', 'mine')") == "MR009"
 
 
 def test_the_limits_that_are_being_set_are_waited_for(database, connection):
@@ -322,3 +363,59 @@ def test_a_directory_is_made_where_it_is_wanted(connection):
     assert sql(connection, entries, 2) == [("app", "a", 1, "dropped", 3)]
     sql(connection, "SELECT millrace.drop_cluster('a'), millrace.place_namespace('app', 'b')")
     assert sql(connection, entries, 3) == [("app", "b", 1, "open", 4)]
+
+
+@pytest.fixture
+def directory(connection):
+    sql(connection, "SELECT millrace.create_directory(), millrace.add_cluster('a', ''), millrace.add_cluster('b', '')")
+    return connection
+
+
+def in_turns(database, watcher, first, second):
+    """Two changes at once, of which the second waits for the first; returns how that one ended."""
+    one, other = database(), database()
+    sql(one, "BEGIN")
+    sql(one, f"SELECT millrace.{first}")
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(error_code(other, f"SELECT millrace.{second}")))
+    thread.start()
+    wait_until(lambda: codes or waits(watcher, other), "the second change waits")
+    sql(one, "COMMIT")
+    thread.join()
+    return codes[0]
+
+
+ENTRY = "SELECT cluster, state FROM millrace.directory_entries() WHERE namespace = %s"
+
+
+def test_a_name_that_two_enter_at_once_is_at_one_cluster(database, directory):
+    assert in_turns(database, directory, "place_namespace('n', 'a')", "place_namespace('n', 'b')") == "MR004"
+    assert sql(directory, ENTRY, "n") == [("a", "open")]
+
+
+def test_changes_of_the_directory_are_one_after_the_other(database, directory):
+    """So that who asks for what is new misses none."""
+    first, second = "direct_namespace('m', 'a', 2, 'open')", "direct_namespace('n', 'b', 2, 'open')"
+    assert in_turns(database, directory, first, second) is None
+    assert sql(directory, "SELECT namespace, change FROM millrace.directory_entries()") == [("m", 1), ("n", 2)]
+
+
+def test_an_entry_is_taken_out_once(database, directory):
+    sql(directory, "SELECT millrace.place_namespace('n', 'a')")
+    assert in_turns(database, directory, "unplace_namespace('n')", "unplace_namespace('n')") == "MR003"
+
+
+def test_a_cluster_that_gets_a_namespace_is_not_dropped(database, directory):
+    assert in_turns(database, directory, "place_namespace('n', 'b')", "drop_cluster('b')") == "MR009"
+    assert sql(directory, ENTRY, "n") == [("b", "open")]
+
+
+def test_a_cluster_that_is_being_dropped_gets_no_namespace(database, directory):
+    assert in_turns(database, directory, "drop_cluster('b')", "place_namespace('n', 'b')") == "MR009"
+    assert sql(directory, ENTRY, "n") == []
+
+
+def test_a_cluster_that_a_namespace_moves_to_is_not_dropped(directory):
+    sql(directory, "SELECT millrace.place_namespace('n', 'a')")
+    sql(directory, "SELECT millrace.begin_move('n', 'b', true)")
+    assert error_code(directory, "SELECT millrace.drop_cluster('b')") == "MR009"
