@@ -40,7 +40,7 @@ STATEMENTS = """SELECT left(regexp_replace(query, '\\s+', ' ', 'g'), 90), calls,
         shared_blks_hit
     FROM pg_stat_statements WHERE calls > 10 ORDER BY total_exec_time DESC LIMIT 10"""
 ACTIVITY = """SELECT CASE WHEN wait_event IS NULL THEN 'running' ELSE wait_event_type || ' ' || wait_event END
-    FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid() AND application_name = 'millrace'"""
+    FROM pg_stat_activity WHERE state NOT LIKE 'idle%' AND pid <> pg_backend_pid() AND application_name = 'millrace'"""
 
 
 class Durable(Server):

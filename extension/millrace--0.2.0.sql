@@ -788,7 +788,8 @@ CREATE VIEW millrace.blocked AS
         WHERE NOT l.granted AND l.locktype = 'advisory' AND l.objsubid IN (19795, 19777, 19779, 19790, 19794)
             AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
     )
-    SELECT w.lock, w.pid, a.usename, a.application_name, a.client_addr, a.query_start, a.query,
+    SELECT w.lock, w.pid, a.usename, a.application_name, a.client_addr,
+        CASE a.state WHEN 'fastpath function call' THEN a.state_change ELSE a.query_start END AS query_start, a.query,
         nullif(by.pid, 0) AS blocking_pid, b.usename AS blocking_usename, b.application_name AS blocking_application_name,
         b.client_addr AS blocking_client_addr, CASE by.pid WHEN 0 THEN 'prepared' ELSE b.state END AS blocking_state,
         b.xact_start AS blocking_xact_start, b.query AS blocking_query

@@ -65,6 +65,7 @@ static void drop_connection(struct conn *conn)
 	wire_free(conn->wire);
 	conn->wire = NULL;
 	conn->group = conn->ngroups = 0;
+	conn->append_function = 0;
 	conn->in_flight = conn->syncs = 0;
 	conn->unsynced = conn->probing = conn->unreplicated = false;
 	conn->silence = 0;

@@ -70,11 +70,12 @@ struct conn
 	bool counted;	  /* among site.readable */
 	int64_t timeline; /* of its server, when it was set up; 0: not asked */
 	bool overdue;	  /* what was asked last was not answered in time, and goes on there, perhaps for long */
-	struct answer answer; /* of the oldest in flight, until its sync: the first error, else the first */
-	bool answered;		  /* there is one */
-	struct wire *wire;	  /* owned; NULL: libpq sends and receives */
-	bool no_wire;		  /* the next attempt is libpq's: on the last one there was no answer by the wire */
-	unsigned group;		  /* statements on the wire that wait for conn_sync */
+	struct answer answer;	  /* of the oldest in flight, until its sync: the first error, else the first */
+	bool answered;			  /* there is one */
+	struct wire *wire;		  /* owned; NULL: libpq sends and receives */
+	uint32_t append_function; /* what appends call there, by its OID; 0: they execute a statement */
+	bool no_wire;	/* the next attempt is libpq's: on the last one there was no answer by the wire */
+	unsigned group; /* statements on the wire that wait for conn_sync */
 	unsigned groups[DB_MAX_GROUPS],
 		ngroups;				  /* of each sync awaited there: its statements, not yet answered */
 	uint64_t bytes_in, bytes_out; /* of results and parameters */

@@ -7,9 +7,9 @@
  * a write to the socket for each of them.  Their answers count at once.  When one fails, Postgres passes over
  * those behind it up to the sync (ANSWER_PASSED_OVER), and they are to be sent again.
  *
- * Appends and reads go by the wire where the connection is in clear.  Whether that works is tried on each
- * connection once libpq has set it up: a sync alone must be answered.  Where it is not, the next attempt is
- * libpq's.
+ * Appends and reads go by the wire where the connection is in clear, and appends call their function without
+ * a statement.  Whether that works is tried on each connection once libpq has set it up: a sync, or a call,
+ * must be answered.  Where it is not, the next attempt is libpq's.
  */
 #include <errno.h>
 #include <string.h>
@@ -18,6 +18,8 @@
 #include "db/site.h"
 #include "db/traffic.h"
 #include "db/wire.h"
+
+#define PG_BACKEND_PID 2026 /* the OID of the function, in every version */
 
 static const char out_of_step[] = "the server answered something that was not asked";
 
@@ -30,13 +32,18 @@ static bool is_wire_usable(const struct conn *conn)
 		   PQprotocolVersion(conn->pg) == 3 && !PQsslInUse(conn->pg) && !PQgssEncInUse(conn->pg);
 }
 
-/* Goes on without libpq if that may be, and sends a sync to see whether it works.  False: it may not. */
+/*
+ * Goes on without libpq if that may be, and sends a sync to see whether it works, or a call where calls are
+ * to follow.  False: it may not.
+ */
 static bool begin_wire(struct conn *conn)
 {
 	if (!is_wire_usable(conn) || (conn->wire = wire_new()) == NULL)
 		return false;
 	PQfreemem(PQnotifies(conn->pg)); /* libpq takes what it has received */
 	conn->ngroups = 0;
+	if (conn->append_function != 0)
+		wire_call(conn->wire, PG_BACKEND_PID, NULL, 0);
 	conn->unsynced = conn->probing = true;
 	conn_sync(conn);
 	return true;
@@ -204,6 +211,23 @@ static void take_wire_answer(struct conn *conn, struct answer *answer)
 		pass_over_group(conn);
 }
 
+/* The wire works, or else the next attempt is libpq's. */
+static void end_probe(struct conn *conn)
+{
+	bool failed = conn->answered && conn_is_error(&conn->answer);
+
+	conn->probing = false;
+	if (conn->answered && !failed)
+	{
+		answer_clear(&conn->answer);
+		conn->answered = false;
+	}
+	if (failed)
+		conn_lose(conn, "calls are not answered");
+	else if (conn->state == CONN_SETUP)
+		conn_set_up(conn);
+}
+
 /* What was sent with one sync has been answered. */
 static void end_group(struct conn *conn)
 {
@@ -222,9 +246,7 @@ static void end_group(struct conn *conn)
 			end_answer(conn);
 		return;
 	}
-	conn->probing = false;
-	if (conn->state == CONN_SETUP)
-		conn_set_up(conn);
+	end_probe(conn);
 }
 
 /* As take_results. */
@@ -294,8 +316,11 @@ static void queue_on_wire(struct conn *conn, const struct db_statement_info *sta
 
 		values[i] = (struct wire_value){value, len, binary};
 	}
-	wire_execute(conn->wire, statement->name, values, (unsigned)statement->nparams,
-				 params->result_format == 1);
+	if (statement == &db_append_statement && conn->append_function != 0)
+		wire_call(conn->wire, conn->append_function, values, (unsigned)statement->nparams);
+	else
+		wire_execute(conn->wire, statement->name, values, (unsigned)statement->nparams,
+					 params->result_format == 1);
 	conn->group++;
 }
 

@@ -24,6 +24,15 @@ bool conn_is_refused(const struct conn *conn, const struct answer *answer)
 		   (writes && answer_has_sqlstate(answer, SQLSTATE_DISK_FULL));
 }
 
+/* Whether there is no function of the OID that was called: another one has its name now. */
+static bool is_function_gone(const struct answer *answer)
+{
+	const char *function = answer_field(answer, PG_DIAG_SOURCE_FUNCTION);
+
+	return function != NULL && strcmp(function, "fetch_fp_info") == 0 &&
+		   answer_has_sqlstate(answer, SQLSTATE_UNDEFINED_FUNCTION);
+}
+
 enum db_failure conn_failure(const struct conn *conn, const struct answer *answer)
 {
 	static const char *const lost[] = {SQLSTATE_ADMIN_SHUTDOWN,		  SQLSTATE_CRASH_SHUTDOWN,
@@ -37,7 +46,7 @@ enum db_failure conn_failure(const struct conn *conn, const struct answer *answe
 		return PQstatus(conn->pg) == CONNECTION_BAD ? FAILURE_LOST : FAILURE_FINAL;
 	if (strncmp(sqlstate, SQLSTATE_CLASS_CONNECTION, strlen(SQLSTATE_CLASS_CONNECTION)) == 0)
 		return FAILURE_LOST;
-	if (conn_is_refused(conn, answer))
+	if (conn_is_refused(conn, answer) || is_function_gone(answer))
 		return FAILURE_LOST;
 	for (size_t i = 0; i < sizeof(lost) / sizeof(lost[0]); i++)
 	{

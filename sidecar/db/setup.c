@@ -23,11 +23,13 @@ const char db_setup_sql[] = "SELECT set_config('search_path', 'pg_catalog, pg_te
 /*
  * Whether this server will do.  Of this role, so many wait for a synchronous standby for $1 seconds by now:
  * until they are through others would wait likewise, and be left there, too, one more with each attempt.  And
- * the timeline, by which a standby that has what its primary lost is told from a good one.  It is asked
- * before the search path is set.
+ * the timeline, by which a standby that has what its primary lost is told from a good one; and what appends
+ * call.  It is asked before the search path is set.
  */
 static const char look_sql[] =
-	"SELECT pg_catalog.count(*), millrace.timeline() FROM pg_catalog.pg_stat_activity"
+	"SELECT pg_catalog.count(*), millrace.timeline(),"
+	" pg_catalog.to_regprocedure('millrace.append_batch_packed(pg_catalog.bytea)')::pg_catalog.oid"
+	" FROM pg_catalog.pg_stat_activity"
 	" WHERE usename OPERATOR(pg_catalog.=) current_user AND wait_event OPERATOR(pg_catalog.=) 'SyncRep'"
 	" AND state_change OPERATOR(pg_catalog.<=)"
 	" (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => $1::int))";
@@ -36,6 +38,7 @@ enum look_column
 {
 	LOOK_WAITS,
 	LOOK_TIMELINE,
+	LOOK_APPEND,
 };
 
 static bool looks(const struct conn *conn)
@@ -50,6 +53,9 @@ const char *conn_take_look(struct conn *conn, const struct answer *answer)
 	if (conn->overdue && strcmp(answer_value(answer, 0, LOOK_WAITS).bytes, "0") != 0)
 		return "what was written waits for a synchronous standby, and there is none";
 	conn->timeline = strtoll(answer_value(answer, 0, LOOK_TIMELINE).bytes, NULL, 10);
+	/* In a session that is only lent there is more to an append than the call: db_append_pooled. */
+	if (!conn->shared->pooled && conn->user->role == DB_ROLE_APPEND)
+		conn->append_function = (uint32_t)strtoul(answer_value(answer, 0, LOOK_APPEND).bytes, NULL, 10);
 	if (conn_is_of_old_history(conn))
 		return "it is a standby that has not followed the last failover";
 	return NULL;

@@ -221,6 +221,27 @@ static enum wire_event end_command(struct wire *wire, struct answer *answer, siz
 	return WIRE_ANSWER;
 }
 
+/* What a function has returned: a row of one value, which moves to have room for its end. */
+static enum wire_event end_call(struct wire *wire, struct answer *answer, size_t end)
+{
+	size_t at = wire->scan + HEADER + 4;
+	struct wire_block *block = wire->block;
+	int32_t len;
+
+	if (wire->rows > 0 || end < at || !reserve_cells(block, 1))
+		return WIRE_BROKEN;
+	len = (int32_t)number_at(block->bytes + at - 4, 4);
+	if (len < -1 || (size_t)(len < 0 ? 0 : len) != end - at)
+		return WIRE_BROKEN;
+	memmove(block->bytes + at - 1, block->bytes + at, end - at);
+	block->bytes[end - 1] = '\0';
+	block->cells[0] = (struct wire_cell){.at = (uint32_t)at - 1, .len = len};
+	answer->status = ANSWER_ROWS;
+	answer->rows = answer->columns = 1;
+	refer(answer, block);
+	return WIRE_ANSWER;
+}
+
 /* An error or a notice: texts behind a letter each, and a NUL at the end. */
 static enum wire_event read_fields(struct wire *wire, struct answer *answer, size_t end,
 								   enum wire_event event)
@@ -275,6 +296,8 @@ static enum wire_event take_message(struct wire *wire, struct answer *answer, si
 		case 'C':
 		case 'I': /* nothing to do */
 			return end_command(wire, answer, end);
+		case 'V':
+			return end_call(wire, answer, end);
 		case 'E':
 			return read_fields(wire, answer, end, WIRE_ANSWER);
 		case 'N':
@@ -296,7 +319,7 @@ enum wire_event wire_next(struct wire *wire, struct answer *answer)
 		const char *message = wire->block->bytes + wire->scan;
 		size_t size = number_at(message + 1, 4);
 
-		if (size < 4 || size > INT32_MAX || (size > SHORT_MESSAGE && memchr("TDENA", message[0], 5) == NULL))
+		if (size < 4 || size > INT32_MAX || (size > SHORT_MESSAGE && memchr("TDENAV", message[0], 6) == NULL))
 			return WIRE_BROKEN;
 		if (wire->len - wire->scan < 1 + size)
 			return WIRE_MORE;

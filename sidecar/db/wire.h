@@ -1,6 +1,6 @@
 /*
- * wire: the protocol of PostgreSQL (version 3) for prepared statements on a connection that libpq has opened
- * and set up; no file outside db includes it.
+ * wire: the protocol of PostgreSQL (version 3) for prepared statements and calls of functions on a connection
+ * that libpq has opened and set up; no file outside db includes it.
  *
  * Appends and reads go this way where the connection is in clear (exchange.c).  It saves the allocations of
  * a PGresult for each answer: the bytes of an answer are used where they were received.  It saves PostgreSQL
@@ -25,6 +25,7 @@ struct wire
 	/* A value that is not copied into `out`, where it belongs at `large_at`; until wire_flush returns. */
 	const char *large;
 	size_t large_len, large_at;
+	bool called;  /* what was queued last is a call */
 	bool standby; /* the server has said that it is one, or is one no more */
 	bool standby_told;
 };
@@ -59,6 +60,12 @@ enum wire_event wire_next(struct wire *wire, struct answer *answer);
 /* Queues a prepared statement.  A large value must stay until wire_flush has returned. */
 void wire_execute(struct wire *wire, const char *statement, const struct wire_value *values, unsigned nvalues,
 				  bool binary_result);
+/*
+ * Queues a call of a function by its OID; values and result are binary.  It is a transaction of its own, for
+ * which PostgreSQL needs no plan, portal or executor.  No other statement may share its sync.
+ */
+void wire_call(struct wire *wire, uint32_t function, const struct wire_value *values, unsigned nvalues);
+/* Ends what was queued; a call ends by itself. */
 void wire_sync(struct wire *wire);
 /* Sends what is queued.  False: the socket does not take all of it.  What breaks it shows in receiving. */
 bool wire_flush(struct wire *wire, int fd);

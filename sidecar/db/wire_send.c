@@ -64,11 +64,32 @@ void wire_execute(struct wire *wire, const char *statement, const struct wire_va
 	buf_add(out, execute, sizeof(execute));
 }
 
+void wire_call(struct wire *wire, uint32_t function, const struct wire_value *values, unsigned nvalues)
+{
+	struct buf *out = &wire->out;
+	size_t length = 4 + 4 + 2 + 2 + 2 + 2;
+
+	for (unsigned i = 0; i < nvalues; i++)
+		length += 4 + (values[i].bytes != NULL ? values[i].len : 0);
+	buf_add_u8(out, 'F');
+	buf_add_u32(out, (uint32_t)length);
+	buf_add_u32(out, function);
+	add_u16(out, 1); /* one format for all values: binary */
+	add_u16(out, 1);
+	add_u16(out, nvalues);
+	for (unsigned i = 0; i < nvalues; i++)
+		add_value(wire, &values[i]);
+	add_u16(out, 1);
+	wire->called = true;
+}
+
 void wire_sync(struct wire *wire)
 {
 	static const char sync[] = {'S', 0, 0, 0, 4};
 
-	buf_add(&wire->out, sync, sizeof(sync));
+	if (!wire->called)
+		buf_add(&wire->out, sync, sizeof(sync));
+	wire->called = false;
 }
 
 /* Keeps what was not sent, the large value too. */

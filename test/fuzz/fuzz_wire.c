@@ -178,6 +178,22 @@ static void forget_rows(struct plain *plain)
 	plain->nrows = plain->columns = 0;
 }
 
+/* What a function returned is a row of one value. */
+static bool tell_result(struct plain *plain, struct slice body)
+{
+	char row[2 + MAX_INPUT] = {0, 1};
+
+	if (plain->nrows > 0)
+		return false;
+	memcpy(row + 2, body.bytes, body.len);
+	if (!tell_row(&plain->rows, (struct slice){row, 2 + body.len}, &plain->columns, true))
+		return false;
+	buf_add_str(&plain->story.text, "rows 1 1\n");
+	buf_add(&plain->story.text, plain->rows.text.data, plain->rows.text.len);
+	forget_rows(plain);
+	return true;
+}
+
 static bool tell_message(struct plain *plain, char type, struct slice body)
 {
 	bool sound = true;
@@ -202,6 +218,8 @@ static bool tell_message(struct plain *plain, char type, struct slice body)
 			sound = tell_command(plain, body);
 			forget_rows(plain);
 			return sound;
+		case 'V':
+			return tell_result(plain, body);
 		case 'E':
 		case 'N':
 			sqlstate = field(body, 'C', &sound);
@@ -231,7 +249,7 @@ static struct story oracle(struct slice bytes)
 		size_t size = number(&length, 4, &sound);
 
 		plain.story.broken =
-			size < 4 || size > INT32_MAX || (size > 30000 && memchr("TDENA", *bytes.bytes, 5) == NULL);
+			size < 4 || size > INT32_MAX || (size > 30000 && memchr("TDENAV", *bytes.bytes, 6) == NULL);
 		if (plain.story.broken || bytes.len < 1 + size)
 			break;
 		plain.story.broken =

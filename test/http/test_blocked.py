@@ -159,6 +159,29 @@ def test_who_waits_for_a_stream_is_shown_with_who_has_it(admin, session, watchin
     wait_until(lambda: admin.call("sys.blocked")["waiting"] == [], "nobody waits any more")
 
 
+def test_an_append_of_the_servers_waits_since_it_was_called(session, watching):
+    """It is a call without a statement: the query_start of pg_stat_activity is that of one before."""
+    look, holder, streams = session(), session(), [f"s-8-{n}" for n in range(20)]
+    sql(holder, "BEGIN")
+    for stream in streams:
+        sql(holder, APPEND, stream)
+    with ThreadPoolExecutor(len(streams)) as pool:
+        left, appended = iter(streams), []
+
+        def seen():
+            """It waits for a quarter of a second only; then the request is parked."""
+            appended.append(pool.submit(watching.client().write, next(left)))
+            return next(filter(None, (sql(look, "SELECT b.query_start = a.state_change, a.query_start < a.state_change "
+                                                "FROM millrace.blocked b JOIN pg_stat_activity a USING (pid) "
+                                                "WHERE a.state = 'fastpath function call'") for _ in range(50))), None)
+
+        try:
+            assert wait_until(seen, "an append that waits")[0] == (True, True)
+        finally:
+            sql(holder, "COMMIT")
+        assert all(each.result()["position"] == 1 for each in appended)
+
+
 def test_who_waits_for_a_prepared_transaction_is_told_which(admin, session):
     preparing, waiter = session(), session("waiter")
     sql(preparing, "BEGIN")

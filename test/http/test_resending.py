@@ -80,6 +80,18 @@ def test_an_id_of_the_servers_own_that_is_taken_after_all_is_looked_for(cluster,
     assert client.write("s")["position"] == 0
 
 
+def test_appends_find_a_function_that_was_dropped_and_made_again(cluster, serve):
+    """They call it by its OID, which a connection learns when it is set up."""
+    client, connection = serve().client(), cluster.connect()
+    assert client.write("s")["position"] == 0
+    sql(
+        connection, "ALTER EXTENSION millrace DROP FUNCTION millrace.append_batch_packed(bytea); "
+        "DROP FUNCTION millrace.append_batch_packed(bytea); "
+        "CREATE FUNCTION millrace.append_batch_packed(batch bytea) RETURNS bytea "
+        "LANGUAGE c AS 'millrace', 'millrace_append_batch_packed'")
+    assert client.write("s")["position"] == 1
+
+
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
 @pytest.mark.parametrize(
     "function, original, call",
@@ -208,7 +220,7 @@ def test_a_request_stays_behind_one_that_is_just_being_tried(cluster, serve):
     def waiting():
         return [
             row[0] for row in sql(
-                connection, "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' ORDER BY query_start")
+                connection, "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' ORDER BY state_change")
         ]
 
     with ThreadPoolExecutor(2) as pool:
@@ -235,7 +247,7 @@ def test_a_request_stays_behind_one_that_stays_behind_another(cluster, serve):
     tries = set()
 
     def tried():
-        tries.update(sql(connection, "SELECT pid, query_start FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+        tries.update(sql(connection, "SELECT pid, state_change FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
         return len(tries) >= 5
 
     with ThreadPoolExecutor(1) as pool:

@@ -135,7 +135,7 @@ def test_settings_of_the_role_change_nothing(cluster, start):
             lambda: answer.done() or sql(
                 owner,
                 "SELECT 1 FROM pg_stat_activity "
-                "WHERE wait_event_type = 'Lock' AND clock_timestamp() - query_start > '0.2 s'"
+                "WHERE wait_event_type = 'Lock' AND clock_timestamp() - state_change > '0.2 s'"
             ), "a long wait")
         connection.commit()
         connection.close()
