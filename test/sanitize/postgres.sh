@@ -90,7 +90,7 @@ export ASAN_OPTIONS=detect_leaks=0 # of the programs that run while others are b
 	CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address -Wno-unused-value -Wno-unused-function" \
 	LDFLAGS_EX="$folder/options.o"
 make --silent -j "$(nproc)"
-for part in . src/test/regress src/test/isolation contrib/pgcrypto; do # the last one for Message DB
+for part in . src/test/regress src/test/isolation contrib/{amcheck,pageinspect,pgcrypto,test_decoding}; do
 	make --silent -j "$(nproc)" -C "$part" install
 done
 echo "$recipe" >"$folder/recipe"
