@@ -126,3 +126,5 @@ def test_a_copy_of_the_default_namespace_that_is_given_up_is_as_it_was(connectio
     assert receive(connection, "default", schema="millrace_default") is None
     sql(connection, "SELECT millrace.move_drop('default')")
     append(connection)
+    default = "SELECT state, epoch FROM millrace.namespaces WHERE name = 'default'"
+    assert sql(connection, default) == [("open", 1)]
