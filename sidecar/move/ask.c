@@ -24,6 +24,11 @@ bool move_is_stopping(void)
 	return told_to_stop && !held;
 }
 
+bool move_was_told_to_stop(void)
+{
+	return told_to_stop;
+}
+
 void move_hold_signals(bool hold)
 {
 	held = hold;

@@ -160,7 +160,7 @@ bool move_await(struct move *move, struct move_side *leader, const char *link, u
 		*reached = asked && move_is_true(&answer);
 		if (asked && answer.len <= 1)
 			asked = move_fail(move, "cluster \"%s\" has lost the replication slot %s", leader->name, link);
-		if (!asked || *reached || clock_ms() > until || move_is_stopping())
+		if (!asked || *reached || clock_ms() > until || move_was_told_to_stop())
 			break;
 		if (clock_passed(clock_ms(), told, TELL_MS))
 		{

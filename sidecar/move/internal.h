@@ -76,6 +76,8 @@ void move_catch_signals(void);
 /* What is under way may not be stopped until it is false again. */
 void move_hold_signals(bool hold);
 bool move_is_stopping(void);
+/* The same while they are held: where nothing is under way, what was begun is taken back. */
+bool move_was_told_to_stop(void);
 /* For tests, which set MILLRACE_MOVE_KILL_AT: dies here as by kill -9. */
 void move_die_at(const char *place);
 

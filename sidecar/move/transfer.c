@@ -62,6 +62,8 @@ static bool catch_up(struct move *move, struct transfer *transfer)
 
 	if (!move_await(move, transfer->leader, transfer->link, ms, &reached))
 		return false;
+	if (!reached && move_was_told_to_stop())
+		return move_fail(move, "told to stop");
 	return reached || move_fail(move, "the copy did not catch up within %" PRIu64 " ms", ms);
 }
 
@@ -73,7 +75,7 @@ static bool compare_piece(struct move *move, struct transfer *transfer)
 
 	done = move_ask(move, &transfer->leader->session, &up_to, "look what is decided",
 					"SELECT millrace.decided_to($1)", MOVE_PARAMS(move->namespace_name));
-	for (int i = 0; done && !same && i < COMPARISONS && !move_is_stopping(); i++)
+	for (int i = 0; done && !same && i < COMPARISONS && !move_was_told_to_stop(); i++)
 		done =
 			catch_up(move, transfer) && compare(move, transfer, transfer->position, up_to.data, "{}", &same);
 	if (done && same)
@@ -248,6 +250,7 @@ bool move_transfer(struct move *move)
 	move_die_at("way back");
 	if (!done || !look_whether_sealed(move, &transfer))
 		return false;
+	move_hold_signals(transfer.sealed); /* until it is open again */
 	if (!compare_before(move, &transfer) || !seal(move, &transfer))
 		return transfer.sealed ? unseal(move, &transfer) : false;
 	transfer.sealed = true;
