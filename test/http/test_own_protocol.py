@@ -40,7 +40,10 @@ class Relay:
             if data == self.hangs_up_on:
                 self.hung_up += 1
                 break
-            server.sendall(data)
+            try:
+                server.sendall(data)
+            except OSError:
+                break
         self._end(client, server)
 
     def _to_client(self, server, client):
