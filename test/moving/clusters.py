@@ -1,4 +1,5 @@
 """Two clusters and a directory, and programs that use a namespace wherever it is."""
+import itertools
 import os
 import signal
 import subprocess
@@ -7,7 +8,7 @@ import time
 
 import psycopg2
 
-from store import MILLRACE, Cluster, sql
+from store import MILLRACE, Cluster, sql, temporary_folder
 
 SETTINGS = ["wal_level=logical", "max_prepared_transactions=5", "max_replication_slots=10", "max_wal_senders=10",
             "wal_receiver_status_interval=1s"]
@@ -22,10 +23,18 @@ STEPS = ["offered", "received", "noted", "subscribed", "way back", "sealed", "dr
          "decided", "opened", "closed", "unlinked", "led back", "ended", "dropped"]
 
 
+def two_clusters():
+    """For a fixture: clusters that are stopped behind it."""
+    clusters = Clusters(temporary_folder())
+    yield clusters
+    clusters.stop()
+
+
 class Clusters:
     """Clusters "a" and "b"; the directory is on "a", in a database of its own."""
 
     def __init__(self, folder):
+        self.numbers = itertools.count()
         self.clusters = {name: Cluster(f"{folder}/{name}", SETTINGS).create().start() for name in "ab"}
         for cluster in self.clusters.values():
             sql(cluster.connect(), "CREATE EXTENSION millrace")
@@ -45,6 +54,12 @@ class Clusters:
 
     def directory(self):
         return self.clusters["a"].connect("directory")
+
+    def create_another(self):
+        """Creates a namespace with a name of its own, which it returns."""
+        name = f"n{next(self.numbers)}"
+        self.create(name)
+        return name
 
     def create(self, namespace, on="a"):
         sql(self.connect(on), "SELECT millrace.create_namespace(%s)", namespace)

@@ -8,24 +8,20 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from clusters import Clusters  # noqa: E402
-from store import error_code, sql, temporary_folder, wait_until  # noqa: E402
+from clusters import two_clusters  # noqa: E402
+from store import error_code, sql, wait_until  # noqa: E402
 
-NAMES = iter(f"n{number}" for number in range(1000))
 APPEND = "SELECT global_position FROM millrace.append('a-1', 'T', '{}', namespace => %s)"
 
 
 @pytest.fixture
 def clusters():
-    clusters = Clusters(temporary_folder())
-    yield clusters
-    clusters.stop()
+    yield from two_clusters()
 
 
 @pytest.fixture
 def namespace(clusters):
-    name = next(NAMES)
-    clusters.create(name)
+    name = clusters.create_another()
     for _ in range(3):
         sql(clusters.connect("a"), APPEND, name)
     return name

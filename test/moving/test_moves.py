@@ -8,11 +8,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from clusters import ELSEWHERE, SEALED, SETTINGS, STEPS, Clusters, Use  # noqa: E402
+from clusters import ELSEWHERE, SEALED, SETTINGS, STEPS, Use, two_clusters  # noqa: E402
 from store import Cluster, error_code, sql, temporary_folder, wait_until  # noqa: E402
 
 ALL = os.environ.get("MOVE_STEPS") == "all"  # `make test-move`; else some of the places, as each takes a while
-NAMES = iter(f"n{number}" for number in range(1000))
 TABLES = {"messages": "global_position", "stream_floors": "stream", "removed_ids": "id", "consumers": "id",
           "consumer_claims": "claim", "consumer_streams": "stream", "consumer_skipped": "global_position"}
 BESIDE = {"namespaces": "name", "tokens": "namespace", "retention": "namespace", "sweeps": "namespace",
@@ -21,15 +20,12 @@ BESIDE = {"namespaces": "name", "tokens": "namespace", "retention": "namespace",
 
 @pytest.fixture(scope="module")
 def clusters():
-    clusters = Clusters(temporary_folder())
-    yield clusters
-    clusters.stop()
+    yield from two_clusters()
 
 
 @pytest.fixture
 def namespace(clusters):
-    name = next(NAMES)
-    clusters.create(name)
+    name = clusters.create_another()
     return name
 
 
@@ -129,8 +125,7 @@ def test_a_copy_follows_all_that_is_done(clusters, namespace):
 
 @pytest.mark.parametrize("at", STEPS if ALL else STEPS[::3])
 def test_a_move_that_is_killed_anywhere_goes_on_when_it_is_run_again(clusters, at):
-    name = next(NAMES)
-    clusters.create(name)
+    name = clusters.create_another()
     fill(clusters.connect("a"), name)
     with Use(clusters, name) as use:
         wait_until(lambda: use.count() > 20, "some messages")
@@ -146,8 +141,7 @@ def test_a_move_that_is_killed_anywhere_goes_on_when_it_is_run_again(clusters, a
 
 @pytest.mark.parametrize("at", STEPS if ALL else STEPS[1::4])
 def test_a_way_back_that_is_killed_anywhere_goes_on_when_it_is_run_again(clusters, at):
-    name = next(NAMES)
-    clusters.create(name)
+    name = clusters.create_another()
     fill(clusters.connect("a"), name)
     with Use(clusters, name) as use:
         clusters.moved(name, "--to", "b", "--start")
@@ -166,8 +160,7 @@ def test_a_way_back_that_is_killed_anywhere_goes_on_when_it_is_run_again(cluster
 
 @pytest.mark.parametrize("at", STEPS[:8] if ALL else STEPS[2:8:3])
 def test_a_start_is_given_up(clusters, at):
-    name = next(NAMES)
-    clusters.create(name)
+    name = clusters.create_another()
     with Use(clusters, name) as use:
         wait_until(lambda: use.count() > 20, "some messages")
         assert clusters.killed(name, "--to", "b", at=at)
@@ -419,8 +412,7 @@ def test_a_namespace_of_message_db_moves(clusters):
 
 
 def test_owners_and_privileges_go_along(clusters):
-    name = next(NAMES)
-    clusters.create(name)
+    name = clusters.create_another()
     source, target = clusters.connect("a"), clusters.connect("b")
     for connection in (source, target):
         sql(connection, "CREATE ROLE keeper")

@@ -7,23 +7,18 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from clusters import Clusters  # noqa: E402
-from store import sql, temporary_folder, wait_until  # noqa: E402
-
-NAMES = iter(f"n{number}" for number in range(1000))
+from clusters import two_clusters  # noqa: E402
+from store import sql, wait_until  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def clusters():
-    clusters = Clusters(temporary_folder())
-    yield clusters
-    clusters.stop()
+    yield from two_clusters()
 
 
 @pytest.fixture
 def namespace(clusters):
-    name = next(NAMES)
-    clusters.create(name)
+    name = clusters.create_another()
     sql(clusters.connect("a"), "SELECT millrace.append('a-1', 'T', '{}', namespace => %s)", name)
     clusters.moved(name, "--to", "b", "--start")
     return name
