@@ -67,6 +67,7 @@ struct PrefixScan
 	BlockNumber block;
 	bool met;			  /* an entry has led to this page before */
 	bool tells_conflicts; /* of serializable transactions */
+	int64 ngone;		  /* rows that may still be passed over; 0 or less: any number */
 	HeapTupleData row;
 	uint8 verdicts[MaxHeapTuplesPerPage + 1]; /* of the page's rows, by their offsets */
 };
@@ -321,6 +322,13 @@ IsSeenOtherwise(PrefixScan *prefix)
 	return seen;
 }
 
+/* Lets PrefixNext() pass over so many rows, once, before it says PREFIX_BOUND. */
+void
+PrefixBound(PrefixScan *prefix, int64 ngone)
+{
+	prefix->ngone = ngone;
+}
+
 /*
  * Goes to the next row that the snapshot sees or that ends the prefix.  The row is the scan's and stays until
  * the next call.
@@ -331,7 +339,7 @@ PrefixNext(PrefixScan *prefix, HeapTuple *row)
 	Verdict verdict;
 
 	*row = &prefix->row;
-	do
+	for (;;)
 	{
 		ItemPointer tid = index_getnext_tid(prefix->scan->scan, prefix->direction);
 
@@ -339,7 +347,11 @@ PrefixNext(PrefixScan *prefix, HeapTuple *row)
 		if (!tid)
 			return PREFIX_NO_MORE;
 		verdict = VisitRow(prefix, tid);
-	} while (verdict != VISIBLE && (verdict != UNDECIDED || IsSeenOtherwise(prefix)));
+		if (verdict == VISIBLE || (verdict == UNDECIDED && !IsSeenOtherwise(prefix)))
+			break;
+		if (--prefix->ngone == 0)
+			return PREFIX_BOUND;
+	}
 	pgstat_count_heap_fetch(prefix->scan->index);
 	return verdict == VISIBLE ? PREFIX_ROW : PREFIX_UNDECIDED;
 }

@@ -14,12 +14,14 @@ typedef enum PrefixStep
 {
 	PREFIX_ROW,		  /* the snapshot sees this row */
 	PREFIX_UNDECIDED, /* it doesn't; the row may still commit, or did so later: the prefix ends below it */
-	PREFIX_NO_MORE
+	PREFIX_NO_MORE,
+	PREFIX_BOUND /* with PrefixBound(): so many were passed over, and the scan stands on the last */
 } PrefixStep;
 
 typedef struct PrefixScan PrefixScan;
 
 extern PrefixScan *PrefixBegin(StoreScan *scan, Snapshot snapshot, ScanDirection direction);
+extern void PrefixBound(PrefixScan *prefix, int64 ngone);
 extern PrefixStep PrefixNext(PrefixScan *prefix, HeapTuple *row);
 extern PrefixScan *PrefixBeginLatest(StoreScan *scan, Snapshot snapshot);
 extern void PrefixRest(PrefixScan *prefix);

@@ -221,7 +221,7 @@ static void
 BeginRows(Reader *reader)
 {
 	const ReadRequest *request = reader->request;
-	Snapshot scan_snapshot = request->below > 0 ? SnapshotAny : reader->snapshot;
+	Snapshot scan_snapshot = request->below > 0 || request->max_gone > 0 ? SnapshotAny : reader->snapshot;
 	int64 position = ReadableFrom(reader->store, request, reader->snapshot);
 
 	reader->highest = position;
@@ -230,6 +230,8 @@ BeginRows(Reader *reader)
 	reader->scan = BeginScan(reader->store, request, position, scan_snapshot);
 	if (request->kind != READ_STREAM || request->below > 0)
 		reader->prefix = PrefixBegin(reader->scan, reader->snapshot, reader->direction);
+	if (request->max_gone > 0)
+		PrefixBound(reader->prefix, request->max_gone);
 }
 
 /*
@@ -338,6 +340,22 @@ TakeRow(Reader *reader, HeapTuple row)
 	return PassesQuery(request, &reader->message) && PassesCorrelation(request, &reader->message);
 }
 
+/*
+ * Ends the read at the last row that it may pass over, but for one at the position where it began: what goes
+ * on from there would come no further.
+ */
+static void
+EndAtBound(Reader *reader, HeapTuple row)
+{
+	int64 position = PrefixEntryPosition(reader->scan, row);
+
+	if (position <= reader->request->position)
+		return;
+	reader->outcome.end = READ_STOPPED;
+	reader->outcome.bound_position = position;
+	EndScan(reader);
+}
+
 /* Goes one row on; returns whether that gave a message. */
 static bool
 Step(Reader *reader)
@@ -345,7 +363,9 @@ Step(Reader *reader)
 	HeapTuple row;
 	PrefixStep step = NextRow(reader, &row);
 
-	if (step == PREFIX_NO_MORE || IsBehind(reader, step, row))
+	if (step == PREFIX_BOUND)
+		EndAtBound(reader, row);
+	else if (step == PREFIX_NO_MORE || IsBehind(reader, step, row))
 		EndScan(reader);
 	else if (step == PREFIX_UNDECIDED)
 	{

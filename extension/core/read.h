@@ -52,6 +52,7 @@ typedef struct ReadRequest
 	text **categories;
 	int ncategories;
 	int64 max_rows;		   /* looked at, whether the filters let them pass or not; 0: no bound */
+	int64 max_gone;		   /* READ_CATEGORY forward: rows passed over, as nobody sees them; 0: no bound */
 	bool heads;			   /* data and metadata are not wanted */
 	const TagQuery *query; /* of READ_QUERY; else a filter */
 } ReadRequest;
@@ -72,6 +73,7 @@ typedef struct ReadOutcome
 	int64 last_global_position; /* of the last row passed, filtered out or not; 0: none */
 	Timestamp last_time;		/* the same row's */
 	int64 rows;					/* passed */
+	int64 bound_position;		/* where max_gone ended it, and to go on from; 0: it did not */
 } ReadOutcome;
 
 /* A message; valid until the sink returns. */

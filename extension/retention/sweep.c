@@ -7,7 +7,8 @@
  *      passed that may still commit.  By age it ends at the first message that is young enough: what is above
  *      stays, however old its time says it is, as clocks step.  By count it looks at the streams of the
  *      messages that it meets: only those that were appended to since can have too many.  It ends below what
- *      is undecided in any category, and at the bounds of messages and streams.
+ *      is undecided in any category, and at the bounds of messages, of streams, and of rows that it has to
+ *      pass over, as no VACUUM has taken away yet what was removed before.
  *   3. The streams are locked, without waiting.  One that is not free, or that an earlier step has left, is
  *      left alone, or there would be a hole in its middle: a stream loses its first messages, one behind the
  *      other, and under its lock it is looked up which these are.
@@ -32,6 +33,9 @@
 
 /* What two look-ups in an index count, in rows. */
 #define LOOKUP_ROWS 4
+
+/* Rows that are gone and that no VACUUM has taken away yet, so many of which count one. */
+#define GONE_PER_ROW 50
 
 /* A stream that has something to be removed. */
 typedef struct SweptStream
@@ -196,12 +200,19 @@ Walk(Sweep *sweep)
 						.limit = NO_LIMIT,
 						.heads = true};
 	int64 for_removal = sweep->request->rule == SWEEP_COUNT ? sweep->room / 2 : 0;
-	int64 decided;
+	int64 decided, bound;
 
 	sweep->room -= for_removal;
+	read.max_gone = Max(sweep->room, 1) * GONE_PER_ROW;
 	sweep->met = hash_create("millrace swept streams", 1024, &keys, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	sweep->streams = palloc(sizeof(SweptStream) * sweep->request->max_streams);
-	(void)ReadMessages(sweep->store, &read, Meet, sweep);
+	bound = ReadMessages(sweep->store, &read, Meet, sweep).bound_position;
+	if (bound > 0)
+	{
+		sweep->room = 0;
+		sweep->outcome->next = bound;
+		sweep->outcome->more = true;
+	}
 	sweep->room += for_removal;
 	sweep->outcome->rows = sweep->request->max_rows - sweep->room;
 	if (sweep->nstreams == 0)

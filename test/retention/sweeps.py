@@ -1,7 +1,7 @@
 """The server sweeps a million messages beside the load of bench/README.md, then twice a part of that, appended anew.
 
     removed                 by all sweeps
-    longest_transaction_ms  of the sweeps, as pg_stat_activity shows it
+    longest_transaction_ms  of the sweeps, as pg_stat_activity shows it, and longest_waits, what it was seen to wait for
     append_p99_ratio        of the load, beside a sweep over without one, in turns: the median of the turns' ratios
     growth_bytes            of table and indexes by the last round, which appends as much as it sweeps
 """
@@ -28,19 +28,26 @@ FILL = ("SELECT count(millrace.append_messages('old-' || (n %% %s), (SELECT arra
         " FROM generate_series(%s, %s) n")
 
 
+LOOK = """SELECT xact_start, extract(epoch FROM clock_timestamp() - xact_start)::float8, coalesce(wait_event, 'none')
+          FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%sweep_step($1%' ORDER BY 2 DESC LIMIT 1"""
+
+
 class Watch:
     """Looks how long the sweeps' transactions are open."""
 
     def __init__(self, connection):
         self.connection, self.longest, self.stopping = connection, 0.0, threading.Event()
+        self.began, self.waits, self.longest_waits = None, [], []
         self.thread = threading.Thread(target=self.look)
         self.thread.start()
 
     def look(self):
         while not self.stopping.is_set():
-            found = sql(self.connection, "SELECT max(extract(epoch FROM clock_timestamp() - xact_start))::float8"
-                        " FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%sweep_step($1%'")[0][0]
-            self.longest = max(self.longest, found or 0)
+            for began, lasts, wait in sql(self.connection, LOOK):
+                self.waits = self.waits + [wait] if began == self.began else [wait]
+                self.began = began
+                if lasts > self.longest:
+                    self.longest, self.longest_waits = lasts, self.waits
             time.sleep(0.01)
 
     def stop(self):
@@ -138,7 +145,7 @@ def beside_load(messages, found):
             watch.stop()
         ratios = [beside[0] / without[0] for without, beside in pairs]
         found["removed"] = swept(server)
-    found["longest_transaction_ms"] = round(watch.longest * 1000, 1)
+    found["longest_transaction_ms"], found["longest_waits"] = round(watch.longest * 1000, 1), watch.longest_waits
     found["pairs"] = len(pairs)
     for at, word in ((0, "without"), (1, "swept")):
         found[f"{word}_p99_ms"] = middle(pair[at][0] for pair in pairs)

@@ -148,6 +148,29 @@ def test_a_sweep_goes_in_steps_and_remembers_its_place(connection, namespace):
     assert messages(connection) == []
 
 
+def test_a_step_passes_over_so_many_rows_that_are_gone(connection, namespace):
+    sql(connection, f"ALTER TABLE millrace_{namespace}.messages SET (autovacuum_enabled = off)")
+    append(connection, "a-1", 260)
+    append(connection, "a-2", 3)
+    sql(connection, "SELECT millrace.remove_stream('a-1')")
+    make_old(connection, namespace, 2)
+    policy(connection, max_age="1 day")
+    steps = [sweep(connection, 2) for _ in range(3)]
+    assert [(step["removed"], step["more"]) for step in steps[:2]] == [(0, True), (0, True)]
+    assert steps[2]["removed"] + sweep_all(connection, 2) == 3 and messages(connection) == []
+
+
+def test_a_sweep_comes_behind_many_versions_of_one_message(connection, namespace):
+    sql(connection, f"ALTER TABLE millrace_{namespace}.messages SET (autovacuum_enabled = off)")
+    sql(connection, f"CREATE INDEX ON millrace_{namespace}.messages (time)")  # each version has entries of its own
+    append(connection, "a-1", 2)
+    for _ in range(120):
+        make_old(connection, namespace, 2, '"position" = 0')
+    make_old(connection, namespace, 2, '"position" = 1')
+    policy(connection, max_age="1 day")
+    assert sum(sweep(connection, 1)["removed"] for _ in range(10)) == 2
+
+
 def test_a_step_has_500_streams(connection, namespace):
     sql(connection, "SELECT count(millrace.append('a-' || n, 'T', '{}')) FROM generate_series(1, 1100) n")
     make_old(connection, namespace, 10)
