@@ -24,6 +24,12 @@ static const char arrived_sql[] =
 	"SELECT coalesce(sum(p.tuples_processed), 0) FROM pg_stat_progress_copy p"
 	" JOIN pg_subscription_rel r ON r.srrelid = p.relid AND r.srsubstate <> 'r'"
 	" JOIN pg_subscription s ON s.oid = r.srsubid AND s.subname = $1 WHERE p.datname = current_database()";
+/* Why nothing is copied: each move takes a worker as long as it lasts, and one more for each table. */
+static const char hindered_sql[] =
+	"SELECT format('no worker is free for it there, max_logical_replication_workers is %s', s.setting)"
+	" FROM pg_settings s, (SELECT count(pid) AS busy, count(pid) FILTER (WHERE subname = $1 AND relid IS NOT"
+	" NULL) AS copying FROM pg_stat_subscription) w"
+	" WHERE s.name = 'max_logical_replication_workers' AND w.copying = 0 AND w.busy >= s.setting::int";
 static const char behind_sql[] =
 	"SELECT pg_size_pretty(greatest(pg_current_wal_flush_lsn() - confirmed_flush_lsn, 0))"
 	" FROM pg_replication_slots WHERE slot_name = $1";
@@ -43,16 +49,20 @@ bool move_offer(struct move *move, struct move_side *leader, const char *link, s
 		   move_ask(move, &leader->session, NULL, "make a replication slot", slot_sql, MOVE_PARAMS(link));
 }
 
+static const char look[] = "look how far the copy is";
+
 static bool tell_copying(struct move *move, const char *left)
 {
-	struct buf rows = {0};
-	bool done = move_ask(move, &move->target.session, &rows, "look how far the copy is", arrived_sql,
-						 MOVE_PARAMS(move->link));
+	struct buf rows = {0}, hindered = {0};
+	bool done = move_ask(move, &move->target.session, &rows, look, arrived_sql, MOVE_PARAMS(move->link)) &&
+				move_ask(move, &move->target.session, &hindered, look, hindered_sql, MOVE_PARAMS(move->link));
 
 	if (done)
-		printf("copying: %s tables are not there yet, %s of their rows are\n", left, rows.data);
+		printf("copying: %s tables are not there yet, %s of their rows are%s%s\n", left, rows.data,
+			   hindered.len > 1 ? "; " : "", hindered.data);
 	fflush(stdout);
 	buf_free(&rows);
+	buf_free(&hindered);
 	return done;
 }
 
@@ -64,8 +74,7 @@ static bool await_copy(struct move *move)
 	bool done = false;
 
 	while (!done && !move_is_stopping() &&
-		   move_ask(move, &move->target.session, &left, "look how far the copy is", copied_sql,
-					MOVE_PARAMS(move->link)))
+		   move_ask(move, &move->target.session, &left, look, copied_sql, MOVE_PARAMS(move->link)))
 	{
 		done = strcmp(left.data, "0") == 0;
 		if (!done && clock_passed(clock_ms(), told, TELL_MS))

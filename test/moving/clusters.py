@@ -11,7 +11,7 @@ import psycopg2
 from store import MILLRACE, Cluster, sql, temporary_folder
 
 SETTINGS = ["wal_level=logical", "max_prepared_transactions=5", "max_replication_slots=10", "max_wal_senders=10",
-            "wal_receiver_status_interval=1s"]
+            "max_logical_replication_workers=10", "max_worker_processes=16", "wal_receiver_status_interval=1s"]
 ELSEWHERE, SEALED = "MR029", "MR028"
 # Also to be asked for anew: who was slower than the move finds nothing where it was.
 ASK_AGAIN = (SEALED, ELSEWHERE, "MR003")
@@ -23,9 +23,9 @@ STEPS = ["offered", "received", "noted", "subscribed", "way back", "sealed", "dr
          "decided", "opened", "closed", "unlinked", "led back", "ended", "dropped"]
 
 
-def two_clusters():
+def two_clusters(settings=()):
     """For a fixture: clusters that are stopped behind it."""
-    clusters = Clusters(temporary_folder())
+    clusters = Clusters(temporary_folder(), settings)
     yield clusters
     clusters.stop()
 
@@ -33,9 +33,9 @@ def two_clusters():
 class Clusters:
     """Clusters "a" and "b"; the directory is on "a", in a database of its own."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, settings=()):
         self.numbers = itertools.count()
-        self.clusters = {name: Cluster(f"{folder}/{name}", SETTINGS).create().start() for name in "ab"}
+        self.clusters = {name: Cluster(f"{folder}/{name}", [*SETTINGS, *settings]).create().start() for name in "ab"}
         for cluster in self.clusters.values():
             sql(cluster.connect(), "CREATE EXTENSION millrace")
         sql(self.clusters["a"].connect(), "CREATE DATABASE directory")
