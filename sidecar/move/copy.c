@@ -120,13 +120,12 @@ static bool last_position(struct move *move, struct move_side *side, int64_t *po
 {
 	struct buf schema = {0}, answer = {0};
 	char sql[256];
-	bool done = move_ask(move, &side->session, &schema, "look how far the copy is", schema_sql,
-						 MOVE_PARAMS(move->namespace_name));
+	bool done = move_ask(move, &side->session, &schema, look, schema_sql, MOVE_PARAMS(move->namespace_name));
 
 	if (done && schema.len > 1)
 	{
 		snprintf(sql, sizeof(sql), "SELECT coalesce(max(global_position), 0) FROM %s.messages", schema.data);
-		done = move_ask(move, &side->session, &answer, "look how far the copy is", sql, 0, NULL);
+		done = move_ask(move, &side->session, &answer, look, sql, 0, NULL);
 	}
 	*position = done && answer.len > 0 ? strtoll(answer.data, NULL, 10) : 0;
 	buf_free(&schema);
@@ -140,9 +139,8 @@ static bool tell_behind(struct move *move, struct move_side *leader, const char 
 	struct move_side *follower = leader == &move->source ? &move->target : &move->source;
 	struct buf bytes = {0};
 	int64_t leads, follows;
-	bool done =
-		move_ask(move, &leader->session, &bytes, "look how far the copy is", behind_sql, MOVE_PARAMS(link)) &&
-		last_position(move, leader, &leads) && last_position(move, follower, &follows);
+	bool done = move_ask(move, &leader->session, &bytes, look, behind_sql, MOVE_PARAMS(link)) &&
+				last_position(move, leader, &leads) && last_position(move, follower, &follows);
 
 	if (done)
 		printf("waiting for the copy to catch up: it is %s of the log and %" PRId64
@@ -164,8 +162,7 @@ bool move_await(struct move *move, struct move_side *leader, const char *link, u
 	*reached = false;
 	while (asked && !*reached)
 	{
-		asked = move_ask(move, &leader->session, &answer, "look how far the copy is", reached_sql,
-						 MOVE_PARAMS(link, lsn.data));
+		asked = move_ask(move, &leader->session, &answer, look, reached_sql, MOVE_PARAMS(link, lsn.data));
 		*reached = asked && move_is_true(&answer);
 		if (asked && answer.len <= 1)
 			asked = move_fail(move, "cluster \"%s\" has lost the replication slot %s", leader->name, link);
@@ -195,14 +192,16 @@ bool move_unlink(struct move *move, struct move_side *leader, struct move_side *
 					MOVE_PARAMS(link));
 }
 
-/* What leads has given all positions that a copy has, or it is an older one, and the copy is what is left. */
+/*
+ * What leads has given all positions that a copy has, or it is an older one, and the copy is what is left.  The
+ * copy is asked first: what leads is written meanwhile, and the copy follows.
+ */
 bool move_check_copy(struct move *move, struct move_side *leader, struct move_side *copy)
 {
 	struct buf given = {0};
 	int64_t position;
-	bool done = move_ask(move, &leader->session, &given, "look how far the copy is", given_sql,
-						 MOVE_PARAMS(move->namespace_name)) &&
-				last_position(move, copy, &position);
+	bool done = last_position(move, copy, &position) &&
+				move_ask(move, &leader->session, &given, look, given_sql, MOVE_PARAMS(move->namespace_name));
 
 	if (done && position > strtoll(given.data, NULL, 10))
 		done = move_fail(move,

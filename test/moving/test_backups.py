@@ -119,3 +119,24 @@ def test_what_has_moved_is_opened_by_a_higher_epoch_only(clusters, namespace):
     for statement in ("'sealed'", "'sealed', 2", "'open'", "'open', 2"):
         assert error_code(connection, f"SELECT millrace.set_namespace_state(%s, {statement})", namespace) == "MR009"
     sql(connection, "SELECT millrace.set_namespace_state(%s, 'open', 3)", namespace)
+
+
+def test_a_copy_that_follows_while_it_is_asked_is_not_taken_for_a_newer_one(clusters, namespace):
+    """The leader gives a position, which the copy has before it says how far it is."""
+    clusters.moved(namespace, "--to", "b", "--start")
+    clusters.moved(namespace, "--switch")
+    leader, copy, looking = clusters.connect("b"), clusters.connect("a"), clusters.connect("a")
+    sql(copy, "BEGIN")
+    sql(copy, f"LOCK TABLE millrace_{namespace}.messages IN ACCESS EXCLUSIVE MODE")
+    process = clusters.move(namespace, "--finish", wait=False)
+    wait_until(lambda: sql(looking, "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND "
+                                    "backend_type = 'client backend'"), "the copy is asked")
+    sql(leader, "BEGIN")
+    ((position,),) = sql(leader, APPEND, namespace)
+    sql(leader, "ROLLBACK")
+    sql(copy, "SET LOCAL session_replication_role = replica")
+    sql(copy, f"INSERT INTO millrace_{namespace}.messages (stream_name, type, \"position\", global_position, data) "
+              "VALUES ('b-1', 'T', 0, %s, '{}')", position)
+    sql(copy, "COMMIT")
+    said, complained = process.communicate(timeout=60)
+    assert process.returncode == 0, complained
