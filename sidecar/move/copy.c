@@ -193,8 +193,8 @@ bool move_unlink(struct move *move, struct move_side *leader, struct move_side *
 }
 
 /*
- * What leads has given all positions that a copy has, or it is an older one, and the copy is what is left.  The
- * copy is asked first: what leads is written meanwhile, and the copy follows.
+ * What leads has given all positions that a copy has, or it is an older one, and the copy is what is left.
+ * The copy is asked first: what leads is written meanwhile, and the copy follows.
  */
 bool move_check_copy(struct move *move, struct move_side *leader, struct move_side *copy)
 {
