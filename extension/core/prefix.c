@@ -48,6 +48,7 @@
 
 #include "base/names.h"
 #include "core/prefix.h"
+#include "store/page.h"
 
 typedef enum Verdict
 {
@@ -129,20 +130,10 @@ EnterPage(PrefixScan *prefix, BlockNumber block)
 	memset(prefix->verdicts, UNKNOWN, sizeof(prefix->verdicts));
 }
 
-/* Makes a row of what a line pointer leads to; false when that is no row. */
 static bool
 RowAt(const PrefixScan *prefix, OffsetNumber offset, HeapTuple row)
 {
-	Page page = BufferGetPage(prefix->buffer);
-	ItemId item = PageGetItemId(page, offset);
-
-	if (!ItemIdIsNormal(item))
-		return false;
-	row->t_data = (HeapTupleHeader)PageGetItem(page, item);
-	row->t_len = ItemIdGetLength(item);
-	row->t_tableOid = RelationGetRelid(prefix->scan->store->heap);
-	ItemPointerSet(&row->t_self, prefix->block, offset);
-	return true;
+	return PageRowAt(prefix->scan->store->heap, prefix->buffer, offset, row);
 }
 
 /* Decides what a row is to the reader.  The page must be locked. */

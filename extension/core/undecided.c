@@ -41,6 +41,7 @@
 #include "core/read.h"
 #include "core/undecided.h"
 #include "store/below.h"
+#include "store/page.h"
 
 /* Numbers given out after a snapshot that are looked at, whether they are all our own. */
 #define OWN_NUMBERS 16
@@ -77,26 +78,21 @@ FirstUndecidedFrom(Store *store, int64 position, Snapshot snapshot)
 static int
 ListUndecided(Store *store, Buffer buffer, Snapshot snapshot, int64 limit, Undecided *found)
 {
-	Page page = BufferGetPage(buffer);
 	SnapshotData dirty;
 	OffsetNumber last;
 	int nfound = 0;
 
 	InitDirtySnapshot(dirty);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	last = PageGetMaxOffsetNumber(page);
+	last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
 	for (OffsetNumber offset = FirstOffsetNumber; offset <= last; offset++)
 	{
-		ItemId item = PageGetItemId(page, offset);
-		HeapTupleData row = {.t_tableOid = RelationGetRelid(store->heap)};
+		HeapTupleData row;
 		int64 position;
 		bool isnull;
 
-		if (!ItemIdIsNormal(item))
+		if (!PageRowAt(store->heap, buffer, offset, &row))
 			continue;
-		row.t_data = (HeapTupleHeader)PageGetItem(page, item);
-		row.t_len = ItemIdGetLength(item);
-		ItemPointerSet(&row.t_self, BufferGetBlockNumber(buffer), offset);
 		position =
 			DatumGetInt64(heap_getattr(&row, COLUMN_GLOBAL_POSITION, RelationGetDescr(store->heap), &isnull));
 		if (position < limit && !HeapTupleSatisfiesVisibility(&row, snapshot, buffer) &&

@@ -18,27 +18,23 @@
 #include "utils/rel.h"
 
 #include "retention/remove.h"
+#include "store/page.h"
 
 static int64
 CountPage(Relation heap, Buffer buffer)
 {
-	Page page = BufferGetPage(buffer);
 	OffsetNumber last;
 	int64 ndead = 0;
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	last = PageGetMaxOffsetNumber(page);
+	last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
 	for (OffsetNumber offset = FirstOffsetNumber; offset <= last; offset++)
 	{
-		ItemId item = PageGetItemId(page, offset);
-		HeapTupleData row = {.t_tableOid = RelationGetRelid(heap)};
+		HeapTupleData row;
 		TransactionId dead_after;
 
-		if (!ItemIdIsNormal(item))
+		if (!PageRowAt(heap, buffer, offset, &row))
 			continue;
-		row.t_data = (HeapTupleHeader)PageGetItem(page, item);
-		row.t_len = ItemIdGetLength(item);
-		ItemPointerSet(&row.t_self, BufferGetBlockNumber(buffer), offset);
 		switch (HeapTupleSatisfiesVacuumHorizon(&row, buffer, &dead_after))
 		{
 			case HEAPTUPLE_DEAD:

@@ -12,6 +12,8 @@
 #define TELL_MS 5000
 #define LOOK_MS 100
 
+static const char look[] = "look how far the copy is";
+
 static const char slot_sql[] = "SELECT pg_create_logical_replication_slot($1, 'pgoutput')"
 							   " WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)";
 static const char drop_slot_sql[] = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
@@ -48,8 +50,6 @@ bool move_offer(struct move *move, struct move_side *leader, const char *link, s
 					"SELECT millrace.move_offer($1, $2)", MOVE_PARAMS(move->namespace_name, link)) &&
 		   move_ask(move, &leader->session, NULL, "make a replication slot", slot_sql, MOVE_PARAMS(link));
 }
-
-static const char look[] = "look how far the copy is";
 
 static bool tell_copying(struct move *move, const char *left)
 {
