@@ -29,8 +29,11 @@ extern Datum millrace_import_batch(PG_FUNCTION_ARGS);
 /* The least that one takes with the byte before it: the last position. */
 #define MARK_LEAST (1 + sizeof(int64))
 
-/* What a batch of common messages takes, so that it is asked for once. */
-#define BATCH_MEMORY (2 * 1024 * 1024)
+/* So many records go together: the more there are, the more of them belong on one page of an index. */
+#define PART_RECORDS (4 * IMPORT_BATCH_RECORDS)
+
+/* What a common record takes, so that a part asks for memory once; for a part it is 8 MiB. */
+#define RECORD_MEMORY 2048
 
 /*
  * The largest position, and global position, that can be brought along: behind it there must be room for what
@@ -154,7 +157,7 @@ ReadAny(FrameReader *reader, ImportRecords *records, int i)
 }
 
 static void
-ImportMarks(Store *store, const ImportRecords *records)
+ImportFloors(Store *store, const ImportRecords *records)
 {
 	if (records->nfloors == 0 && records->last == 0)
 		return;
@@ -162,6 +165,11 @@ ImportMarks(Store *store, const ImportRecords *records)
 		RemoveCreateFloors(RelationGetNamespace(store->heap));
 	if (records->nfloors > 0)
 		StoreBringFloors(store, records->floors, records->nfloors);
+}
+
+static void
+ImportLast(Store *store, const ImportRecords *records)
+{
 	if (records->last == 0)
 		return;
 	StoreLift(store, records->last);
@@ -179,13 +187,14 @@ CheckRedacted(Store *store, const NewRow *rows, int nrows)
 			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, RelationGetRelationName(store->heap));
 }
 
-/* Imports the next n records of a frame, of which the first is number `first`. */
+/* Imports the next n records of a frame, of which the first is number `first`; all, or none. */
 static ImportOutcome
-ImportBatch(Store *store, FrameReader *reader, int first, int n)
+ImportWhole(Store *store, FrameReader *reader, int first, int n)
 {
 	ImportRecords records = {0};
 	ImportOutcome outcome = {.failed = -1};
 	ImportVerdict verdict = {.failed = -1};
+	ImportOrder order;
 
 	records.rows = palloc0(sizeof(NewRow) * n);
 	records.row_numbers = palloc(sizeof(int) * n);
@@ -199,11 +208,15 @@ ImportBatch(Store *store, FrameReader *reader, int first, int n)
 	}
 	CheckRedacted(store, records.rows, records.nrows);
 	if (records.nrows > 0)
-		verdict = ImportRows(store, records.rows, records.nrows);
+		verdict = ImportJudge(store, records.rows, records.nrows, &order);
 	if (verdict.failed >= 0)
 		return Refused(records.row_numbers[verdict.failed], ERRCODE_MILLRACE_POSITION_EXISTS,
 					   verdict.message);
-	ImportMarks(store, &records);
+	/* Floors first, wherever they stand: a message that comes back below one says so there. */
+	ImportFloors(store, &records);
+	if (records.nrows > 0)
+		ImportStore(store, &order, records.nrows);
+	ImportLast(store, &records);
 	outcome.imported = records.nrows;
 	for (int i = 0; i < records.nrows; i++)
 		outcome.last = Max(outcome.last, records.rows[i].global_position);
@@ -254,29 +267,57 @@ LockStreams(Store *store, FrameReader reader, int nrecords)
 }
 
 /*
- * Imports a frame batch by batch, up to one that is refused.  A batch's memory is the next one's, so that it
- * stays in the processor's cache.
+ * Imports a part of a frame.  Where a record is refused nothing has been done, and the batches before its own
+ * go once more.
+ */
+static ImportOutcome
+ImportPart(Store *store, FrameReader *reader, int first, int n)
+{
+	const FrameReader start = *reader;
+	ImportOutcome refused = {.failed = -1};
+
+	for (;;)
+	{
+		ImportOutcome outcome = ImportWhole(store, reader, first, n);
+
+		if (outcome.failed < 0)
+		{
+			refused.imported = outcome.imported;
+			refused.last = outcome.last;
+			return refused;
+		}
+		refused = outcome;
+		n = (outcome.failed - first) / IMPORT_BATCH_RECORDS * IMPORT_BATCH_RECORDS;
+		if (n == 0)
+			return refused;
+		*reader = start;
+	}
+}
+
+/*
+ * Imports a frame part by part, up to a record that is refused.  A part's memory is the next one's, so that
+ * it stays in the processor's cache.
  */
 static ImportOutcome
 ImportFrame(Store *store, FrameReader *reader, int nrecords)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "batch of an import", BATCH_MEMORY,
+	Size memory = (Size)RECORD_MEMORY * Min(nrecords, PART_RECORDS);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "part of an import", memory,
 												  ALLOCSET_DEFAULT_INITSIZE, ALLOCSET_DEFAULT_MAXSIZE);
 	MemoryContext callers = MemoryContextSwitchTo(context);
 	ImportOutcome all = {.failed = -1};
 
-	if (nrecords > IMPORT_BATCH_RECORDS)
+	if (nrecords > PART_RECORDS)
 		LockStreams(store, *reader, nrecords);
-	for (int done = 0; done < nrecords; done += IMPORT_BATCH_RECORDS)
+	for (int done = 0; done < nrecords && all.failed < 0; done += PART_RECORDS)
 	{
-		ImportOutcome outcome = ImportBatch(store, reader, done, Min(nrecords - done, IMPORT_BATCH_RECORDS));
+		ImportOutcome outcome = ImportPart(store, reader, done, Min(nrecords - done, PART_RECORDS));
 
 		outcome.imported += all.imported;
 		outcome.last = Max(outcome.last, all.last);
 		all = outcome;
-		if (all.failed >= 0)
-			break;
-		MemoryContextReset(context);
+		if (all.failed < 0)
+			MemoryContextReset(context);
 	}
 	MemoryContextSwitchTo(callers);
 	return all;

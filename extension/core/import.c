@@ -16,7 +16,6 @@
 #include "utils/snapmgr.h"
 
 #include "core/import.h"
-#include "core/import_order.h"
 #include "store/floors.h"
 
 /* ---- keys that are taken ------------------------------------------------------------------------------- */
@@ -187,20 +186,20 @@ MarkAllRestored(Store *store, NewRow **sorted, int nrows)
 		}
 }
 
-/* Stores the rows, or none of them and says which is the first at fault. */
+/* Puts rows in order, locks their streams and says which is the first at fault, if any is. */
 ImportVerdict
-ImportRows(Store *store, NewRow *rows, int nrows)
+ImportJudge(Store *store, NewRow *rows, int nrows, ImportOrder *order)
 {
-	ImportOrder order;
-	ImportVerdict verdict;
-
 	StoreCheckAppendAllowed();
-	order = ImportOrderRows(store, rows, nrows);
-	StoreLockStreams(order.hashes, nrows);
-	verdict = Judge(store, rows, nrows, &order.orders);
-	if (verdict.failed >= 0)
-		return verdict;
-	MarkAllRestored(store, order.by_stream, nrows);
-	StoreImport(store, &order.orders, nrows);
-	return verdict;
+	*order = ImportOrderRows(store, rows, nrows);
+	StoreLockStreams(order->hashes, nrows);
+	return Judge(store, rows, nrows, &order->orders);
+}
+
+/* Stores rows of which none is at fault. */
+void
+ImportStore(Store *store, const ImportOrder *order, int nrows)
+{
+	MarkAllRestored(store, order->by_stream, nrows);
+	StoreImport(store, &order->orders, nrows);
 }

@@ -6,14 +6,16 @@
 
 #include "postgres.h"
 
+#include "core/import_order.h"
 #include "store/store.h"
 
 typedef struct ImportVerdict
 {
-	int failed; /* index of the first row refused; -1: all are stored */
+	int failed; /* index of the first row refused; -1: none */
 	char *message;
 } ImportVerdict;
 
-extern ImportVerdict ImportRows(Store *store, NewRow *rows, int nrows);
+extern ImportVerdict ImportJudge(Store *store, NewRow *rows, int nrows, ImportOrder *order);
+extern void ImportStore(Store *store, const ImportOrder *order, int nrows);
 
 #endif

@@ -8,7 +8,8 @@
  *      check what can be checked
  *   2. draw global positions, take the time,      the append lock, too, which is taken and released
  *      insert tuples and index entries            for each chunk
- *   3. fill a user's own indexes, check again     the caller's stream locks
+ *   3. insert an import's ids (sorted.c),         the caller's stream locks
+ *      fill a user's own indexes, check again
  *      what might not be unique (entry.c),
  *      fire a user's triggers (trigger.c)
  *
@@ -229,6 +230,8 @@ InsertRows(Insertion *insertion, const StoreGuard *guard)
 		}
 	}
 	InsertionKeepHighest(insertion);
+	if (insertion->import)
+		InsertionAddIds(insertion);
 	InsertionFinishEntries(insertion);
 	StoreFireTriggers(insertion->store, rows, nrows);
 	EndInsertion(insertion);

@@ -76,5 +76,6 @@ extern void InsertionAddTo(Insertion *insertion, OpenIndex *which, NewRow **rows
 
 /* sorted.c */
 extern void InsertionAddSorted(Insertion *insertion, NewRow **rows, int nrows);
+extern void InsertionAddIds(Insertion *insertion);
 
 #endif

@@ -1,12 +1,13 @@
 /*
  * sorted.c: an import's rows and our own indexes, in the order of each index (ordered.c).
  *
- * An append's entries come row by row: they are few.  An import brings a thousand rows, and for each of them
- * a descent to look for its key and another to insert the entry was most of what it cost.
+ * An append's entries come row by row: they are few.  An import brings thousands of rows, and for each of
+ * them a descent to look for its key and another to insert the entry was most of what it cost.
  *
- * The prefix rule holds as it does for appends: all of it is under the append lock, index after index, the
- * one on global positions last, and within it and within a category entries appear in the order of global
- * positions.
+ * The prefix rule holds as it does for appends: all that it is about is under the append lock, index after
+ * index, the one on global positions last, and within it and within a category entries appear in the order of
+ * global positions.  It is not about ids: nothing is read in their order, and a row whose entry is missing is
+ * one that has not committed.
  */
 #include "postgres.h"
 
@@ -108,7 +109,14 @@ AddSorted(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows)
 	return true;
 }
 
-/* Phase 2: inserts the entries of an import's rows into our own indexes. */
+/* Whether the entries of an index wait for phase 3. */
+static bool
+IsLate(const OpenIndex *which)
+{
+	return which->kind == INDEX_ID && !which->computed;
+}
+
+/* Phase 2: inserts the entries of a chunk of an import's rows into our own indexes, but for those of ids. */
 void
 InsertionAddSorted(Insertion *insertion, NewRow **rows, int nrows)
 {
@@ -116,7 +124,29 @@ InsertionAddSorted(Insertion *insertion, NewRow **rows, int nrows)
 	{
 		OpenIndex *which = &insertion->indexes[i];
 
-		if (which->kind != INDEX_OTHER && !AddSorted(insertion, which, rows, nrows))
+		if (which->kind != INDEX_OTHER && !IsLate(which) && !AddSorted(insertion, which, rows, nrows))
 			InsertionAddTo(insertion, which, rows, nrows);
 	}
+}
+
+/* Phase 3: inserts those of ids, of all rows: the more there are, the more belong on one page. */
+void
+InsertionAddIds(Insertion *insertion)
+{
+	PG_TRY();
+	{
+		for (int i = 0; i < insertion->nindexes; i++)
+		{
+			OpenIndex *which = &insertion->indexes[i];
+
+			if (IsLate(which) && !AddSorted(insertion, which, insertion->rows, insertion->nrows))
+				InsertionAddTo(insertion, which, insertion->rows, insertion->nrows);
+		}
+	}
+	PG_CATCH();
+	{
+		StoreAbandonPages();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 }

@@ -10,6 +10,8 @@ import certificates
 from importing import DONE, events, imported, line, lines, post, stored
 from store import sql, wait_until
 
+NUL_AND_REST = line(3500, data={"a": "\0"}) + "\n" + lines(3501, 5000)
+
 
 @pytest.fixture
 def namespace(client):
@@ -48,6 +50,17 @@ def unread(port):
     return sum(int(sent, 16) + int(received, 16) for sent, received in ends)
 
 
+def sent(wire, watcher, holder, body):
+    """What is told of an import whose batches have gathered while the first waited."""
+    wire.start("Transfer-Encoding: chunked")
+    wire.chunk(body)
+    wait_until(lambda: waits(watcher), "the first batch")
+    sql(holder, "ROLLBACK")
+    wire.end()
+    assert wire.head()[0] == 200
+    return [json.loads(event[6:]) for event in wire.chunks()]
+
+
 def transactions(holder, namespace):
     schema = sql(holder, "SELECT schema FROM millrace.namespaces WHERE name = %s", namespace)[0][0]
     return sql(holder, f"SELECT count(DISTINCT xmin::text) FROM \"{schema}\".messages WHERE type = 'Imported'")[0][0]
@@ -71,13 +84,7 @@ def test_what_gathers_while_the_first_batch_waits_is_one_transaction(client, wir
 @pytest.mark.parametrize("fault, code", [({"pos": 7}, "POSITION_EXISTS"), ({"pos": -1}, "INVALID_RECORD"),
                                          ({"pos": 2**62 + 1}, "INVALID_RECORD")])
 def test_of_batches_that_go_together_those_before_a_fault_are_stored(client, wire, holder, watcher, fault, code):
-    wire.start("Transfer-Encoding: chunked")
-    wire.chunk(lines(1, 3499) + line(3500, **fault) + "\n" + lines(3501, 5000))
-    wait_until(lambda: waits(watcher), "the first batch")
-    sql(holder, "ROLLBACK")
-    wire.end()
-    assert wire.head()[0] == 200
-    told = [json.loads(event[6:]) for event in wire.chunks()]
+    told = sent(wire, watcher, holder, lines(1, 3499) + line(3500, **fault) + "\n" + lines(3501, 5000))
     assert [event.get("imported") for event in told] == [1000, 2000, 3000, None]
     assert (told[-1]["error"], told[-1]["line"]) == (code, 3500)
     assert len(stored(client)) == 3000
@@ -93,3 +100,28 @@ def test_no_transaction_has_more_streams_than_may_be_locked(client, holder, watc
     sql(holder, "ROLLBACK")
     sender.join()
     assert [event["imported"] for event in found] == [1000, 2000, 3000, 4000, 5000, 5000]
+
+
+@pytest.fixture
+def indexed(server, namespace):
+    """The namespace has an index of tags, which the program knows nothing of: it takes 1000 of a message at most."""
+    connection = server.postgres()
+    sql(connection, "SELECT millrace.index_tags(%s)", namespace)
+    connection.close()
+
+
+def test_of_two_errors_in_one_frame_the_first_is_told_with_its_own_words(client, wire, indexed, holder, watcher):
+    """Postgres raises what it comes to first; the message is to be of the record that is named."""
+    tags = {"tags": [f"t{n}" for n in range(1001)]}
+    told = sent(wire, watcher, holder, lines(1, 1499) + line(1500, meta=tags) + "\n" + lines(1501, 3499) + NUL_AND_REST)
+    assert [event.get("imported") for event in told] == [1000, None]
+    assert (told[-1]["error"], told[-1]["line"]) == ("INVALID_RECORD", 1500)
+    assert "tags" in told[-1]["message"]
+    assert len(stored(client)) == 1000
+
+
+def test_of_a_refusal_and_an_error_in_one_frame_the_first_is_told(client, wire, holder, watcher):
+    told = sent(wire, watcher, holder, lines(1, 2499) + line(2500, pos=7) + "\n" + lines(2501, 3499) + NUL_AND_REST)
+    assert [event.get("imported") for event in told] == [1000, 2000, None]
+    assert (told[-1]["error"], told[-1]["line"]) == ("POSITION_EXISTS", 2500)
+    assert len(stored(client)) == 2000

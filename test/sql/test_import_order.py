@@ -1,9 +1,11 @@
 """An import puts its entries into indexes in the order of each: the trees stay whole, and what is taken is found."""
+import hashlib
 import random
 import struct
 import threading
 import uuid
 
+import psycopg2
 import pytest
 
 from store import Cluster, need_library, sql, wait_until
@@ -75,18 +77,18 @@ def test_what_is_taken_is_found_and_the_trees_stay_whole(connection, namespace, 
     taken, stored = set(), []
     verdicts = {True: 0, False: 0}
     for step in range(60):
-        rows = made_rows(rng, rng.choice([1, 2, 10, 300, 999]), 10**9 if step % 4 else 10**9 + step * 1000, stored)
+        room = 10**9 if step % 4 else 10**9 + step * 1000
+        rows = made_rows(rng, rng.choice([1, 2, 10, 300, 999, 4500]), room, stored)
         if step % 3 == 0:  # as an export has them: behind what is there, stream by stream upward
             base = 2 * 10**9 + step * 10**6
             rows = [(row[0], row[1], base + n, base + 2 * n) for n, row in enumerate(rows)]
         failed = first_taken(taken, rows)
-        expected = (len(rows), None) if failed is None else (0, failed)
-        assert bring(connection, namespace, rows)[:2] == expected, step
+        kept = rows if failed is None else rows[:failed // 1000 * 1000]
+        assert bring(connection, namespace, rows)[:2] == (len(kept), failed), step
         verdicts[failed is None] += 1
-        if failed is None:
-            stored += rows
-            for row in rows:
-                taken.update(keys(row))
+        stored += kept
+        for row in kept:
+            taken.update(keys(row))
         if step % 10 == 9 and stored:  # entries of dead rows stay where they are
             gone = stored.pop(rng.randrange(len(stored)))
             sql(connection, f"DELETE FROM {schema}.messages WHERE id = %s", str(gone[0]))
@@ -127,9 +129,9 @@ def test_recovery_makes_the_same_pages_again(folder):
     try:
         connection = cluster.connect()
         sql(connection, "CREATE EXTENSION millrace; SELECT millrace.create_namespace('n')")
-        for first in range(1, 8000, 1000):
-            rows = [(uuid.UUID(int=rng.getrandbits(128)), rng.choice(NAMES), n, n) for n in range(first, first + 1000)]
-            assert bring(connection, "n", rows) == (1000, None, None)
+        for first, count in ((1, 1000), (1001, 1000), (2001, 5000), (7001, 1000)):
+            rows = [(uuid.UUID(int=rng.getrandbits(128)), rng.choice(NAMES), n, n) for n in range(first, first + count)]
+            assert bring(connection, "n", rows) == (count, None, None)
         cluster.stop("immediate")
         cluster.start()
         check_trees(cluster.connect(), "millrace_n")
@@ -147,12 +149,59 @@ def test_a_table_in_another_collation_is_filled_as_well(connection, namespace, s
     check_trees(connection, schema)
 
 
-@pytest.mark.parametrize("fault, sqlstate", [({"time": 2**63 - 1}, "MR014"), ({"global_position": 5}, "MR013")])
-def test_batches_before_the_one_that_is_refused_are_stored(connection, namespace, schema, fault, sqlstate):
-    rows = [{"id": uuid.UUID(int=n), "stream": "s", "position": n, "global_position": n} for n in range(1, 2501)]
-    rows[2100].update(fault)
-    assert bring(connection, namespace, [tuple(row.values()) for row in rows]) == (2000, 2100, sqlstate)
-    assert sql(connection, f"SELECT count(*), max(global_position) FROM {schema}.messages") == [(2000, 2000)]
+@pytest.mark.parametrize("at", [0, 999, 1000, 2100, 3999, 4000, 6100])
+@pytest.mark.parametrize("fault, sqlstate", [({"time": 2**63 - 1}, "MR014"), ({"global_position": 2**61}, "MR013")])
+def test_batches_before_the_one_that_is_refused_are_stored(connection, namespace, schema, fault, sqlstate, at):
+    assert bring(connection, namespace, [(uuid.UUID(int=0), "t", 0, 2**61)]) == (1, None, None)
+    rows = [{"id": uuid.UUID(int=n), "stream": "s", "position": n, "global_position": n} for n in range(1, 6501)]
+    rows[at].update(fault)
+    kept = at // 1000 * 1000
+    assert bring(connection, namespace, [tuple(row.values()) for row in rows]) == (kept, at, sqlstate)
+    assert sql(connection, f"SELECT count(*), coalesce(max(global_position), 0) FROM {schema}.messages "
+               "WHERE stream_name = 's'") == [(kept, kept)]
+    check_trees(connection, schema)
+
+
+def test_of_faults_in_several_batches_the_first_is_told(connection, namespace, schema):
+    rows = [[uuid.UUID(int=n), "s", n, n, 0] for n in range(1, 4001)]
+    rows[3100][4] = 2**63 - 1  # found while it is read
+    rows[2500][0] = rows[3][0]  # found when the part before it is looked for
+    rows[1800][3] = rows[0][3]
+    assert bring(connection, namespace, rows) == (1000, 1800, "MR013")
+    rows[1800][3] = 1801
+    assert bring(connection, namespace, rows[1000:]) == (1000, 1500, "MR013")
+    rows[2500][0] = uuid.UUID(int=2501)
+    assert bring(connection, namespace, rows[2000:]) == (1000, 1100, "MR014")
+    assert sql(connection, f"SELECT count(*) FROM {schema}.messages") == [(3000,)]
+
+
+@pytest.mark.parametrize("end, found", [("COMMIT", "23505"), ("ROLLBACK", None)])
+def test_an_id_that_comes_after_it_was_looked_for_is_found(connection, another, namespace, schema, end, found):
+    """The entries of ids come last: what another transaction stored in between is there by then."""
+    holder, importer, watcher = another(), another(), another()
+    sequence = sql(watcher, "SELECT pg_get_serial_sequence(%s, 'global_position')", f"{schema}.messages")[0][0]
+    rows = [(uuid.UUID(int=n), "s", n, n + 1000) for n in range(1, 1501)]
+    failed = []
+
+    def run():
+        try:
+            bring(importer, namespace, rows)
+        except psycopg2.Error as error:
+            failed.append(error.pgcode)
+
+    sql(holder, "BEGIN")
+    sql(holder, f"ALTER SEQUENCE {sequence} CACHE 1")  # an import looks for ids before it opens the sequence
+    thread = threading.Thread(target=run)
+    thread.start()
+    waits = "SELECT count(*) FROM pg_locks WHERE pid = %s AND NOT granted AND locktype = 'relation'"
+    wait_until(lambda: sql(watcher, waits, importer.info.backend_pid) == [(1,)], "the import to wait")
+    sql(holder, f"INSERT INTO {schema}.messages (global_position, position, time, stream_name, type, data, id) "
+        "VALUES (1, 0, now() AT TIME ZONE 'utc', 'other', 'T', '{}', %s)", str(rows[700][0]))
+    sql(holder, end)
+    thread.join()
+    assert failed == ([found] if found else [])
+    assert sql(watcher, f"SELECT count(*) FROM {schema}.messages") == [(1 if found else 1500,)]
+    check_trees(watcher, schema)
 
 
 def test_a_fault_that_is_found_later_and_lies_before_is_the_one(connection, namespace, schema):
@@ -166,13 +215,13 @@ def test_a_fault_that_is_found_later_and_lies_before_is_the_one(connection, name
     assert sql(connection, f"SELECT count(*) FROM {schema}.messages") == [(0,)]
 
 
-def held_before(another, namespace, first, second, base):
-    """How many streams an import of two batches has locked, of one stream each, while it waits for the second's."""
+def held_before(another, namespace, first, second, base, number):
+    """How many streams an import of a number of messages of the one, and then one of the other, has while it waits."""
     holder, importer, watcher = another(), another(), another()
     pid = importer.info.backend_pid
     sql(holder, "BEGIN")
     sql(holder, "SELECT millrace.append(%s, 'T', '{}')", second)
-    names = [first] * 1000 + [second]
+    names = [first] * number + [second]
     rows = [(uuid.uuid4(), name, base + n, base + n) for n, name in enumerate(names)]
     thread = threading.Thread(target=bring, args=(importer, namespace, rows))
     thread.start()
@@ -184,7 +233,23 @@ def held_before(another, namespace, first, second, base):
     return held
 
 
-def test_streams_of_all_batches_are_locked_in_one_order(connection, another, namespace, schema):
+@pytest.mark.parametrize("number", [1000, 4000])
+def test_streams_of_all_batches_are_locked_in_one_order(connection, another, namespace, schema, number):
     """Whichever comes first in it, it is the same one, or two imports could deadlock."""
-    assert held_before(another, namespace, "p", "q", 1000) + held_before(another, namespace, "q", "p", 10000) == 1
-    assert sql(connection, f"SELECT count(*) FROM {schema}.messages") == [(2002,)]
+    held = [held_before(another, namespace, *names, number) for names in (("p", "q", 1000), ("q", "p", 10000))]
+    assert sum(held) == 1
+    assert sql(connection, f"SELECT count(*) FROM {schema}.messages") == [(2 * number + 2,)]
+
+
+@pytest.mark.parametrize("first, between", [("floor", 0), ("floor", 1500), ("floor", 4500), ("message", 0),
+                                            ("message", 1500)])
+def test_a_floor_counts_wherever_it_stands_in_a_frame(connection, namespace, schema, first, between):
+    """A message that comes back below it hides it from nobody: no version is used twice."""
+    floor = b"\1" + hashlib.sha256(b"s").digest()[:16] + struct.pack(">qB", 100, 0)
+    others = [record(uuid.UUID(int=n), "other", n, n) for n in range(1, between + 1)]
+    below = record(uuid.UUID(int=10**6), "s", 50, 10**6)
+    records = [floor, *others, below] if first == "floor" else [below, *others, floor]
+    brought = sql(connection, "SELECT imported, failed_record FROM millrace.import_batch(%s, %s)", namespace,
+                  b"\2" + struct.pack(">I", len(records)) + b"".join(records))
+    assert brought == [(between + 1, None)]
+    assert sql(connection, "SELECT position FROM millrace.append('s', 'T', '{}')") == [(101,)]
