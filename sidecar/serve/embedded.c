@@ -36,11 +36,16 @@
 
 /* ---- running -------------------------------------------------------------------- */
 
-/* What may never be different; on the command line, so that no file overrides it. */
+/*
+ * What may never be different; on the command line, so that no file overrides it.  In tests nothing waits for
+ * the disk, and the WAL writer flushes each page: where it waits for more, each commit wakes it up, up to
+ * version 16.
+ */
 static pid_t spawn_postmaster(const struct embedded *embedded)
 {
-	static char *const test_settings[] = {"fsync=off", "synchronous_commit=off", "full_page_writes=off",
-										  "wal_level=minimal", "max_wal_senders=0"};
+	static char *const test_settings[] = {
+		"fsync=off",		 "synchronous_commit=off", "full_page_writes=off",
+		"wal_level=minimal", "max_wal_senders=0",	   "wal_writer_flush_after=8kB"};
 	char program[PATH_MAX];
 	char sockets[PATH_MAX + 64];
 	char *argv[MAX_ARGS] = {program,
