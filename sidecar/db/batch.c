@@ -157,6 +157,8 @@ void batcher_send(struct batcher *batcher)
 
 	if (batcher->conn.state != CONN_READY || batcher->sent || batcher->conn.shared->held)
 		return;
+	if (batcher->flight == NULL && only == NULL)
+		return; /* the hold begins when there is something */
 	if (batcher->flight == NULL && only != NULL && TAILQ_NEXT(only, link) == NULL &&
 		hold_lasts(&batcher->hold, only->count))
 		return;
@@ -183,6 +185,7 @@ static void on_hold_over(void *arg)
 
 	hold_end(&batcher->hold);
 	batcher_send(batcher);
+	shared_schedule(batcher->conn.shared); /* for what is behind it */
 }
 
 static void append_on_ready(struct conn *conn)

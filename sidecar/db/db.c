@@ -79,7 +79,8 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 	balance(db);
 	batcher_send(&db->batcher);
 	batcher_send(&db->deferred);
-	site_send(&db->primary);
+	if (!hold_comes_first(&db->batcher.hold))
+		site_send(&db->primary);
 	conn_pool_send(&db->slow);
 	conn_pool_send(&db->imports);
 	conn_pool_send(&db->consumers);
@@ -314,6 +315,7 @@ bool db_read(struct db *db, const struct db_statement_info *statement, const cha
 	const struct query_order order = {
 		.statement = statement, .params = params, .reading = *reading, .done = done, .arg = arg};
 
+	hold_note_other(&db->batcher.hold);
 	return conn_pool_ask(pool_of(db, statement, reading->seat), &order);
 }
 

@@ -4,14 +4,18 @@
  * Clients that wait for their answers come back together, right after a batch is answered.  Sent at once, the
  * first of them would make a small batch, the others the next one, and the two groups would take turns for
  * ever, each paying the fixed price of a transaction and its flush.  So after an answer the next batch is
- * held back until as many requests have gathered as were around when the answer came (less a quarter: some
- * come back later, some not), for at most HOLD_US, less than what a flush takes.  A client that is alone is
- * never held back.  Measured in bench/README.md.  A batch also gathers while another is in flight (batch.c),
- * and goes when it is full (gather.c).
+ * held back until as many requests have come, appends or others, as appends were around when the answer came
+ * (less an eighth: some come back later, some not), for at most HOLD_US, less than what a flush takes.  A
+ * client that is alone is never held back.  Measured in bench/README.md.  A batch also gathers while another
+ * is in flight (batch.c), and goes when it is full (gather.c).
+ *
+ * What reads is sent behind the batch that is held.  Sent before it, it takes the processor on which the
+ * batch is about to run; behind it, it runs while the batch waits for the disk.
  *
  * Of a larger crowd fewer are enough: while Postgres is at their batch the others are answered and ask again,
  * so that it and the server work at the same time, and the price of a transaction is shared by many anyway.
- * Of a large one more again, as then the processors are busy, and larger batches take less of them.
+ * Of a large one more again, as then the processors are busy, and larger batches take less of them.  What
+ * else these ask makes no difference then.
  *
  * The timer is a descriptor of its own: libevent's are exact to a millisecond, or else it sets one in every
  * loop turn, with a system call, whether a batch is held or not.
@@ -26,17 +30,19 @@
 #define SMALL_CROWD 24
 #define LARGE_CROWD 96
 
-/* Of a small crowd all but a quarter are waited for, of a larger one a third, of a large one half. */
-static unsigned enough_of(unsigned crowd)
+/* How many appends of a crowd are waited for: of a small one all but an eighth and those that do else now. */
+static unsigned enough_of(unsigned crowd, unsigned others)
 {
+	unsigned most = crowd - crowd / 8;
+
 	if (crowd < SMALL_CROWD)
-		return crowd - crowd / 4;
+		return most > others ? most - others : 0;
 	return crowd < LARGE_CROWD ? crowd / 3 : crowd / 2;
 }
 
 bool hold_has_enough(const struct hold *hold, unsigned waiting)
 {
-	return hold->crowd <= 1 || waiting >= enough_of(hold->crowd);
+	return hold->crowd <= 1 || waiting >= enough_of(hold->crowd, hold->others);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -84,7 +90,13 @@ static bool set_timer(struct hold *hold, uint64_t us)
 void hold_begin(struct hold *hold, unsigned crowd)
 {
 	hold->crowd = crowd;
+	hold->others = 0;
 	hold->since_us = clock_us();
+}
+
+void hold_note_other(struct hold *hold)
+{
+	hold->others++;
 }
 
 void hold_end(struct hold *hold)
@@ -114,4 +126,9 @@ bool hold_lasts(struct hold *hold, unsigned waiting)
 	if (clock_passed(now, hold->since_us, HOLD_US))
 		return false;
 	return hold->ticking || (has_timer(hold) && set_timer(hold, clock_span(now, hold->since_us + HOLD_US)));
+}
+
+bool hold_comes_first(const struct hold *hold)
+{
+	return hold->ticking && hold->crowd < SMALL_CROWD;
 }

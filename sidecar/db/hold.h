@@ -17,7 +17,8 @@ struct hold
 	struct event timer;
 	int fd; /* of the timer, owned; -1: it was never needed */
 	bool ticking;
-	unsigned crowd; /* requests that were around when the last answer came; 0: no hold */
+	unsigned crowd;	 /* appends that were around when the last answer came; 0: no hold */
+	unsigned others; /* requests that came since and are none */
 	uint64_t since_us;
 };
 
@@ -25,9 +26,13 @@ void hold_init(struct hold *hold, struct event_base *base, void (*on_over)(void 
 void hold_free(struct hold *hold);
 void hold_begin(struct hold *hold, unsigned crowd);
 void hold_end(struct hold *hold);
-/* Whether so many requests are not held back any more. */
+/* A request came that is no append. */
+void hold_note_other(struct hold *hold);
+/* Whether so many appends are not held back any more. */
 bool hold_has_enough(const struct hold *hold, unsigned waiting);
-/* True while a batch of that many requests is to wait for more; the timer then calls on_over. */
+/* True while a batch of that many appends is to wait for more; the timer then calls on_over. */
 bool hold_lasts(struct hold *hold, unsigned waiting);
+/* Whether a batch is held that is to be sent before anything else is. */
+bool hold_comes_first(const struct hold *hold);
 
 #endif
