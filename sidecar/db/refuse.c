@@ -57,7 +57,7 @@ static void refuse_each(struct db_shared *shared, struct batch *batch, db_refuse
 static void go_through(struct batcher *batcher, db_refused refused, void *arg)
 {
 	struct db_shared *shared = batcher->conn.shared;
-	struct batch *batch = batcher->flight;
+	struct batch *batch = batcher->flight, *next;
 
 	if (batch != NULL && !batcher->sent)
 	{
@@ -68,8 +68,16 @@ static void go_through(struct batcher *batcher, db_refused refused, void *arg)
 			batch_recycle(batcher, batch);
 		}
 	}
-	for (batch = TAILQ_FIRST(&batcher->gathering); batch != NULL; batch = TAILQ_NEXT(batch, link))
+	for (batch = TAILQ_FIRST(&batcher->gathering); batch != NULL; batch = next)
+	{
 		refuse_each(shared, batch, refused, arg);
+		next = TAILQ_NEXT(batch, link);
+		if (batch->count > 0)
+			continue;
+		/* What is behind an empty one would never be sent. */
+		TAILQ_REMOVE(&batcher->gathering, batch, link);
+		batch_recycle(batcher, batch);
+	}
 }
 
 void db_on_return(struct db *db, void (*returned)(void *arg), void *arg)

@@ -1,14 +1,20 @@
 """A server over several clusters: every namespace is asked for where it is, while it moves and while clusters are
 away."""
 import os
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from placing import Move, clusters, make, owner, served  # noqa: F401
+from placing import Move, again, clusters, make, owner, served  # noqa: F401
 from store import Server, new_id, sql, token_for, wait_until
 
 MESSAGE = {"type": "Tested", "data": {}}
+
+
+def counted(server, name):
+    text = server.admin().request("GET", "/metrics").body.decode()
+    return int(re.search(rf"^millrace_{name} (\d+)", text, re.M).group(1))
 
 
 def names_at(clusters, cluster):
@@ -218,6 +224,24 @@ def test_a_store_from_before_the_directorys_epoch_is_refused(clusters, make):
     assert client.write("s-1")["position"] == 1
 
 
+def start_from_backup(cluster, name):
+    """Starts a cluster that has a namespace as it was before it came there."""
+    aside = cluster.elsewhere().start()  # where the server does not find it
+    sql(aside.connect(), "UPDATE millrace.namespaces SET epoch = 1 WHERE name = %s", name)
+    aside.stop()
+    cluster.start()
+
+
+def hold(clusters, name, *streams):
+    """Locks streams of a namespace at b."""
+    holder = clusters.connect("b")
+    holder.autocommit = False
+    sql(holder, "SELECT set_config('millrace.namespace', %s, false)", name)
+    for stream in streams:
+        sql(holder, "SELECT millrace.append(%s, 'T', '{}')", stream)
+    return holder
+
+
 def test_a_store_from_a_backup_gets_no_append_that_waited_for_it(clusters, served, make):
     name, client = make("a")
     client.write("s-1")
@@ -225,11 +249,7 @@ def test_a_store_from_a_backup_gets_no_append_that_waited_for_it(clusters, serve
     client.write("s-1")
     other, untouched = make("b")
     untouched.write("s-1")
-    holder = clusters.connect("b")
-    holder.autocommit = False
-    for namespace in (name, other):
-        sql(holder, "SELECT set_config('millrace.namespace', %s, false)", namespace)
-        sql(holder, "SELECT millrace.append('s-1', 'T', '{}')")
+    held = hold(clusters, name, "s-1"), hold(clusters, other, "s-1")  # as long as they are referred to
     with ThreadPoolExecutor(2) as pool:
         waiting = pool.submit(client.refused, "stream.write", "s-1", MESSAGE)
         beside = pool.submit(untouched.write, "s-1")
@@ -238,14 +258,39 @@ def test_a_store_from_a_backup_gets_no_append_that_waited_for_it(clusters, serve
         time.sleep(1)
         clusters.b.stop("immediate")
         assert not waiting.done() and not beside.done()
-        aside = clusters.b.elsewhere().start()  # where the server does not find it
-        sql(aside.connect(), "UPDATE millrace.namespaces SET epoch = 1 WHERE name = %s", name)
-        aside.stop()
-        clusters.b.start()
+        start_from_backup(clusters.b, name)
         error = waiting.result(30)
         assert beside.result(30)["position"] == 1
     assert (error.status, error.code, error.details) == (421, "NAMESPACE_MOVED", {"cluster": "b", "epoch": 2})
     assert sql(clusters.connect("b"), f'SELECT count(*) FROM "{move.schema}".messages') == [(2,)]
+
+
+def test_appends_that_a_backup_does_not_get_leave_nothing_behind(clusters):
+    """What waits for its stream with them, then or later, goes on."""
+    server = clusters.start("--workers", "1")
+    names = "moved " + new_id(), "other " + new_id()
+    try:
+        moved, other = (server.client(server.client().call("ns.create", name, {"cluster": cluster})["token"])
+                        for name, cluster in zip(names, "ab"))
+        moved.write("s-1")
+        Move(clusters, names[0], "a", "b").all()
+        moved.write("s-1")
+        held = hold(clusters, names[0], "s-1", "s-2"), hold(clusters, names[1], "s-1")
+        with ThreadPoolExecutor(3) as pool:
+            refused = [pool.submit(again(moved).refused, "stream.write", stream, MESSAGE) for stream in ("s-1", "s-2")]
+            beside = pool.submit(other.write, "s-1")
+            wait_until(lambda: counted(server, "locked_appends_total") == 3, "all to be put aside")
+            clusters.b.stop("immediate")
+            start_from_backup(clusters.b, names[0])
+            assert [each.result(30).code for each in refused] == ["NAMESPACE_MOVED"] * 2
+            assert beside.result(30)["position"] == 0
+            held = hold(clusters, names[1], "s-1")
+            later = pool.submit(other.write, "s-1")
+            wait_until(lambda: counted(server, "locked_appends_total") == 4, "another to be put aside")
+            sql(held, "ROLLBACK")
+            assert later.result(30)["position"] == 1
+    finally:
+        server.stop()
 
 
 def test_epochs_are_asked_for_again_when_the_answer_is_lost(clusters):
