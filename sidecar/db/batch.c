@@ -157,10 +157,9 @@ void batcher_send(struct batcher *batcher)
 
 	if (batcher->conn.state != CONN_READY || batcher->sent || batcher->conn.shared->held)
 		return;
-	if (batcher->flight == NULL && only == NULL)
-		return; /* the hold begins when there is something */
-	if (batcher->flight == NULL && only != NULL && TAILQ_NEXT(only, link) == NULL &&
-		hold_lasts(&batcher->hold, only->count))
+	if (batcher->flight == NULL && (only == NULL || only->count == 0))
+		return; /* nothing to send yet, nor to hold: a hold goes on */
+	if (batcher->flight == NULL && TAILQ_NEXT(only, link) == NULL && hold_lasts(&batcher->hold, only->count))
 		return;
 	hold_end(&batcher->hold);
 	if (batcher->flight == NULL)

@@ -9,8 +9,8 @@
  * client that is alone is never held back.  Measured in bench/README.md.  A batch also gathers while another
  * is in flight (batch.c), and goes when it is full (gather.c).
  *
- * What reads is sent behind the batch that is held.  Sent before it, it takes the processor on which the
- * batch is about to run; behind it, it runs while the batch waits for the disk.
+ * What reads at the primary is sent behind the batch of a small crowd that is held.  Sent before it, it takes
+ * the processor on which the batch is about to run; behind it, it runs while the batch waits for the disk.
  *
  * Of a larger crowd fewer are enough: while Postgres is at their batch the others are answered and ask again,
  * so that it and the server work at the same time, and the price of a transaction is shared by many anyway.
@@ -83,8 +83,8 @@ static bool set_timer(struct hold *hold, uint64_t us)
 {
 	struct itimerspec time = {.it_value.tv_nsec = (long)us * 1000};
 
-	hold->ticking = us > 0;
-	return timerfd_settime(hold->fd, 0, &time, NULL) == 0;
+	hold->ticking = timerfd_settime(hold->fd, 0, &time, NULL) == 0 && us > 0;
+	return hold->ticking || us == 0;
 }
 
 void hold_begin(struct hold *hold, unsigned crowd)

@@ -18,7 +18,7 @@ struct hold
 	int fd; /* of the timer, owned; -1: it was never needed */
 	bool ticking;
 	unsigned crowd;	 /* appends that were around when the last answer came; 0: no hold */
-	unsigned others; /* requests that came since and are none */
+	unsigned others; /* requests that came since and are none, the server's own too */
 	uint64_t since_us;
 };
 
@@ -32,7 +32,7 @@ void hold_note_other(struct hold *hold);
 bool hold_has_enough(const struct hold *hold, unsigned waiting);
 /* True while a batch of that many appends is to wait for more; the timer then calls on_over. */
 bool hold_lasts(struct hold *hold, unsigned waiting);
-/* Whether a batch is held that is to be sent before anything else is. */
+/* Whether a batch is held that is to be sent before what reads at the primary. */
 bool hold_comes_first(const struct hold *hold);
 
 #endif

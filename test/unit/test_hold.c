@@ -86,6 +86,13 @@ static void test_of_many_a_third_or_half_are_waited_for_whatever_else_comes(void
 {
 	struct hold *hold = *state;
 
+	hold_begin(hold, 24);
+	assert_true(hold_lasts(hold, 7));
+	assert_false(hold_lasts(hold, 8));
+	hold_begin(hold, 95);
+	assert_false(hold_lasts(hold, 31));
+	hold_begin(hold, 96);
+	assert_true(hold_lasts(hold, 47));
 	hold_begin(hold, 64);
 	for (int i = 0; i < 43; i++)
 		hold_note_other(hold);
@@ -120,6 +127,7 @@ static void test_behind_the_batch_of_few_goes_what_reads(void **state)
 	assert_true(hold_comes_first(hold));
 	hold_end(hold);
 	assert_false(hold_comes_first(hold));
+	assert_false(hold_lasts(hold, 1)); /* only an answer begins another */
 	hold_begin(hold, 24);
 	assert_true(hold_lasts(hold, 1));
 	assert_false(hold_comes_first(hold));
