@@ -22,7 +22,7 @@ import uuid
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "test"))
+sys.path.append(str(ROOT / "test"))
 sys.dont_write_bytecode = True
 
 from store import MILLRACE, ZERO_TOKEN, Server, drop_root, sql, temporary_folder, token_for  # noqa: E402

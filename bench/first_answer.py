@@ -32,7 +32,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "test"))
+sys.path.append(str(Path(__file__).resolve().parent.parent / "test"))
 sys.dont_write_bytecode = True
 
 from store import MILLRACE, PG_BIN, ZERO_TOKEN, drop_root, free_port, temporary_folder, wait_until  # noqa: E402

@@ -18,7 +18,7 @@ import sys
 import threading
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "test"))
+sys.path.append(str(Path(__file__).resolve().parent.parent / "test"))
 
 from store import ROOT, ZERO_TOKEN, Cluster, Server, drop_root, temporary_folder, wait_until  # noqa: E402
 

@@ -19,7 +19,7 @@ import time
 import uuid
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "test"))
+sys.path.append(str(Path(__file__).resolve().parent.parent / "test"))
 
 from store import ROOT, ZERO_TOKEN, Server, drop_root, sql, temporary_folder  # noqa: E402
 

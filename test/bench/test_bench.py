@@ -56,6 +56,13 @@ def report_of(folder):
     return Path(folder, "RESULTS.md").read_text()
 
 
+def test_every_part_is_the_benchs_own_and_can_be_measured():
+    """The folder of tests has files of the same names."""
+    names = "import bench; print(*{part.__file__ for part in bench.PARTS.values() if part.measure})"
+    told = subprocess.run([sys.executable, "-c", names], cwd=ROOT / "bench", check=True, capture_output=True, text=True).stdout
+    assert {str(Path(file).parent) for file in told.split()} == {str(ROOT / "bench")}
+
+
 def test_every_worker_count_was_measured_durable_and_not_and_got_answers_without_errors(folder):
     rows = [row["cells"] for row in results(folder)["load"]["rows"]]
     assert [tuple(row[:2]) for row in rows] == [(kind, workers) for kind in ("yes", "no")
