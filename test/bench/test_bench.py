@@ -58,9 +58,9 @@ def report_of(folder):
 
 def test_every_part_is_the_benchs_own_and_can_be_measured():
     """The folder of tests has files of the same names."""
-    names = "import bench; print(*{part.__file__ for part in bench.PARTS.values() if part.measure})"
-    told = subprocess.run([sys.executable, "-c", names], cwd=ROOT / "bench", check=True, capture_output=True, text=True).stdout
-    assert {str(Path(file).parent) for file in told.split()} == {str(ROOT / "bench")}
+    asked = "import bench; print(*{part.__file__ for part in bench.PARTS.values() if part.measure})"
+    told = subprocess.run([sys.executable, "-c", asked], cwd=ROOT / "bench", check=True, capture_output=True, text=True)
+    assert {str(Path(file).parent) for file in told.stdout.split()} == {str(ROOT / "bench")}
 
 
 def test_every_worker_count_was_measured_durable_and_not_and_got_answers_without_errors(folder):
