@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "test"), str(ROOT / "test" / "http")]
+sys.path += [str(ROOT / "test"), str(ROOT / "test" / "http")]
 
 from placing import Clusters  # noqa: E402
 from store import Client, drop_root  # noqa: E402

@@ -56,11 +56,16 @@ def report_of(folder):
     return Path(folder, "RESULTS.md").read_text()
 
 
-def test_every_part_is_the_benchs_own_and_can_be_measured():
-    """The folder of tests has files of the same names."""
+def test_every_part_is_the_benchs_own_and_can_be_measured(tmp_path):
+    """Also where the folder of tests, which is beside it, has files of the same names."""
+    own, beside = tmp_path / "bench", tmp_path / "test"
+    shutil.copytree(ROOT / "bench", own)
+    shutil.copytree(TESTS, beside, ignore=shutil.ignore_patterns("build*", "__pycache__"))
+    for module in own.glob("*.py"):
+        (beside / module.name).touch()
     asked = "import bench; print(*{part.__file__ for part in bench.PARTS.values() if part.measure})"
-    told = subprocess.run([sys.executable, "-c", asked], cwd=ROOT / "bench", check=True, capture_output=True, text=True)
-    assert {str(Path(file).parent) for file in told.stdout.split()} == {str(ROOT / "bench")}
+    told = subprocess.run([sys.executable, "-c", asked], cwd=own, check=True, capture_output=True, text=True)
+    assert {str(Path(file).parent) for file in told.stdout.split()} == {str(own)}
 
 
 def test_every_worker_count_was_measured_durable_and_not_and_got_answers_without_errors(folder):
