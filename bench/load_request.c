@@ -63,7 +63,7 @@ static int write_write(const struct worker *worker, char *body, uint64_t stream)
 	if (options.tags == TAGS_NONE)
 		return length + sprintf(body + length, "}]");
 	if (options.tags == TAGS_RACE)
-		strcpy(tag, options.prefix);
+		snprintf(tag, sizeof(tag), "%s", options.prefix);
 	else
 		sprintf(tag, "%s-%" PRIu64, options.prefix, number);
 	length += sprintf(body + length, ",\"tags\":[\"%s\"]}", tag);

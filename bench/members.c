@@ -286,9 +286,9 @@ static void hear(struct member *member)
 /* ---- all of them -------------------------------------------------------------------------------- */
 
 /* Prepares a statement; returns how many parameters it has. */
-static int prepare(PGconn *connection, const char *name, const char *statement)
+static int prepare(PGconn *connection, const char *name, const char *query)
 {
-	PGresult *result = PQprepare(connection, name, statement, 0, NULL);
+	PGresult *result = PQprepare(connection, name, query, 0, NULL);
 	int parameters;
 
 	if (PQresultStatus(result) != PGRES_COMMAND_OK)
@@ -298,7 +298,7 @@ static int prepare(PGconn *connection, const char *name, const char *statement)
 	parameters = PQnparams(result);
 	PQclear(result);
 	if (parameters > 3)
-		die("a statement has more than three parameters: %s", statement);
+		die("a statement has more than three parameters: %s", query);
 	return parameters;
 }
 

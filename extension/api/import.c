@@ -116,7 +116,7 @@ ReadFloor(FrameReader *reader, FloorOfKey *floor)
 
 	memcpy(floor->key, FrameBytes(reader, IMPORT_FLOOR_KEY_LEN), IMPORT_FLOOR_KEY_LEN);
 	floor->floor.version = FrameInt64(reader);
-	flags = *FrameBytes(reader, 1);
+	flags = (unsigned char)*FrameBytes(reader, 1);
 	floor->floor.closed = (flags & IMPORT_FLOOR_CLOSED) != 0;
 	floor->floor.restored = (flags & IMPORT_FLOOR_RESTORED) != 0;
 	if (floor->floor.version < 0 || floor->floor.version > MAX_POSITION)

@@ -413,9 +413,9 @@ typedef struct Settlement
 
 extern bool ConsumerTrySettle(ConsumerTables *tables, const Consumer *consumer, const Settlement *settlement);
 extern void ConsumerSettle(ConsumerTables *tables, const Consumer *consumer, const Settlement *settlement);
-extern bool ConsumerRelease(ConsumerTables *tables, const Consumer *consumer, int64 claim,
+extern bool ConsumerRelease(ConsumerTables *tables, const Consumer *consumer, int64 number,
 							TimestampTz granted);
-extern void ConsumerExtend(ConsumerTables *tables, const Consumer *consumer, int64 claim, int64 lease_ms);
+extern void ConsumerExtend(ConsumerTables *tables, const Consumer *consumer, int64 number, int64 lease_ms);
 
 /* manage.c */
 extern bool ConsumerCreate(ConsumerTables *tables, ConsumerRow *row, int64 ceiling);

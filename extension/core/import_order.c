@@ -176,10 +176,8 @@ OrderByName(StreamRows *streams, int nstreams, int nrows)
 
 	qsort(streams, nstreams, sizeof(StreamRows), CompareNames);
 	for (int i = 0; i < nstreams; i++)
-	{
-		memcpy(&rows[n], streams[i].rows, sizeof(*rows) * streams[i].nrows);
-		n += streams[i].nrows;
-	}
+		for (int j = 0; j < streams[i].nrows; j++)
+			rows[n++] = streams[i].rows[j];
 	return rows;
 }
 

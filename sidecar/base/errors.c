@@ -170,10 +170,7 @@ void error_set_match(struct error *error, int64_t after, int64_t position, const
 {
 	struct buf text = {0};
 
-	snprintf(error->details, sizeof(error->details), "{\"after\":%" PRId64 ",\"position\":%" PRId64, after,
-			 position);
-	buf_add_str(&text, error->details);
-	buf_add_str(&text, ",\"stream\":");
+	buf_printf(&text, "{\"after\":%" PRId64 ",\"position\":%" PRId64 ",\"stream\":", after, position);
 	json_add_string(&text, stream, strlen(stream));
 	buf_add_str(&text, ",\"type\":");
 	json_add_string(&text, type, strlen(type));
@@ -181,7 +178,8 @@ void error_set_match(struct error *error, int64_t after, int64_t position, const
 	if (!text.failed && text.len < sizeof(error->details))
 		error_set_details(error, &text);
 	else
-		strcat(error->details, "}");
+		snprintf(error->details, sizeof(error->details), "{\"after\":%" PRId64 ",\"position\":%" PRId64 "}",
+				 after, position);
 	buf_free(&text);
 }
 

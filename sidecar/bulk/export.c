@@ -312,7 +312,7 @@ static void on_end(void *arg, struct db_reply *reply)
 	ended = db_export_ended_of(reply);
 	export->last = ended.next == NULL;
 	buf_clear(&export->after);
-	if (!export->last)
+	if (ended.next != NULL)
 		buf_add(&export->after, ended.next, strlen(ended.next) + 1);
 	send_page(export, reply, ended.body);
 }

@@ -88,7 +88,7 @@ void conn_lose(struct conn *conn, const char *why);
 void conn_lose_refused(struct conn *conn, const char *why, bool refused);
 /* One step of connecting. */
 void conn_poll(struct conn *conn);
-void conn_on_timer(evutil_socket_t fd, short what, void *conn);
+void conn_on_timer(evutil_socket_t fd, short what, void *arg);
 /* For so many turns of the timer nothing was heard.  Everybody hears of it, at /ready. */
 void conn_note_silence(struct conn *conn, unsigned turns);
 /* What a connection begins with was answered. */
@@ -100,7 +100,7 @@ static inline bool conn_is_silent(const struct conn *conn)
 }
 
 /* PostgreSQL has told something that is no answer. */
-void conn_take_notice(struct conn *conn, const struct answer *notice);
+void conn_take_notice(struct conn *conn, const struct answer *answer);
 /* The same for libpq. */
 void conn_take_pq_notice(void *conn, const PGresult *result);
 /* For the log: it is ready; it took what was asked; it is lost, and why. */

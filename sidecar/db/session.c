@@ -387,7 +387,7 @@ static bool tell_holder(struct session *session, struct buf *error)
 static bool take_lock(struct session *session, struct buf *error)
 {
 	static const char doing[] = "take the start-up lock";
-	uint64_t tell = clock_ms() + RETRY_MS * 5;
+	uint64_t tell = clock_ms() + (uint64_t)5 * RETRY_MS;
 
 	for (;;)
 	{

@@ -173,7 +173,7 @@ bool move_await(struct move *move, struct move_side *leader, const char *link, u
 			asked = tell_behind(move, leader, link);
 			told = clock_ms();
 		}
-		move_wait(ms < TELL_MS * 10 ? 5 : LOOK_MS);
+		move_wait(ms < (uint64_t)10 * TELL_MS ? 5 : LOOK_MS);
 	}
 	buf_free(&lsn);
 	buf_free(&answer);

@@ -68,7 +68,7 @@ size_t identity_find_nonce(const unsigned char *control, size_t len, const char 
 	const unsigned char *found;
 
 	if (!read_value(report, "Mock authentication nonce", value, sizeof(value)) ||
-		strlen(value) != 2 * NONCE_LEN)
+		strlen(value) != (size_t)2 * NONCE_LEN)
 		return 0;
 	for (size_t i = 0; i < NONCE_LEN; i++)
 	{

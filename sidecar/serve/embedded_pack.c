@@ -119,18 +119,17 @@ static bool pack_folder(struct packing *packing, int folder, const char *path)
 		if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
 			continue;
 		snprintf(below, sizeof(below), "%s%s%s", path, path[0] != '\0' ? "/" : "", name);
-		if (strchr(name, '\n') != NULL || fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) != 0)
+		if (strchr(name, '\n') != NULL || fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+			!(S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)))
 			packed = complain(packing, "pack", below);
 		else if (S_ISREG(status.st_mode))
 			packed = is_left_out(name) || pack_file(packing, folder, name, below);
-		else if (S_ISDIR(status.st_mode))
+		else
 		{
 			buf_printf(&packing->index, "d %s\n", below);
 			packed = pack_folder(
 				packing, openat(folder, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW), below);
 		}
-		else
-			packed = complain(packing, "pack", below);
 	}
 	if (listing != NULL)
 		closedir(listing);

@@ -22,7 +22,7 @@
 #include "db/calls.h"
 #include "places/places.h"
 
-#define STEP_MS 5
+#define STEP_MS UINT64_C(5)
 #define LEAST_ROWS 50
 #define MOST_ROWS 250
 #define REST 20		 /* times the step's own, */
@@ -269,7 +269,7 @@ void sweeper_free(struct sweeper *sweeper)
 	if (sweeper == NULL)
 		return;
 	while (!TAILQ_EMPTY(&sweeper->due))
-		drop(sweeper, TAILQ_FIRST(&sweeper->due));
+		drop(sweeper, TAILQ_FIRST(&sweeper->due)); /* NOLINT(clang-analyzer-unix.Malloc) */
 	event_free(sweeper->timer);
 	free(sweeper);
 }

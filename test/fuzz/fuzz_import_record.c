@@ -147,7 +147,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct import_fault fault = {0};
 	struct json_verdict verdict;
 	struct json_object *object;
-	struct record record;
+	struct record record = {0};
 	struct slice frame;
 	struct buf buf = {0};
 

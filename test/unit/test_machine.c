@@ -151,7 +151,7 @@ static void test_the_machine_has_something(void **state)
 
 	(void)state;
 	machine_look(&machine);
-	assert_true(machine.memory > 16 * 1024 * 1024 && machine.processors > 0);
+	assert_true(machine.memory > (uint64_t)16 * 1024 * 1024 && machine.processors > 0);
 }
 
 int main(void)

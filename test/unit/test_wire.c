@@ -116,7 +116,7 @@ static void what_a_function_returns_is_one_value(void **state)
 /* What two large values are sent as, of which the caller keeps neither. */
 static void large_values_arrive_whole(void **state)
 {
-	char *value = malloc(LARGE), *got = malloc(3 * LARGE);
+	char *value = malloc(LARGE), *got = malloc((size_t)3 * LARGE);
 	const struct wire_value values[] = {{value, LARGE, true}, {value, LARGE, true}};
 	struct wire *wire = wire_new();
 	size_t len = 0, at = 0;
