@@ -67,6 +67,14 @@ def flush_time():
         os.close(file)
 
 
+def commit():
+    """The commit that is measured.  What the parts of a run write there is no change of it."""
+    named = output_of("git", "describe", "--always", "--abbrev=10", "--exclude=*")
+    written = [f":(exclude)bench/{file}" for file in ("RESULTS.md", "results.json", "results.svg")]
+    changed = output_of("git", "status", "--porcelain", "--untracked-files=no", "--", ".", *written)
+    return (named or "unknown") + ("-dirty" if changed else "")
+
+
 def machine():
     """Where a part was measured."""
     cpu = [
@@ -76,7 +84,7 @@ def machine():
     return {"cores": len(os.sched_getaffinity(0)), "cpu": cpu[0] if cpu else "unknown",
             "memory_gib": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30,
             "postgres": output_of(f"{PG_BIN}/postgres", "--version").split()[2], "fdatasync_ms": flush_time(),
-            "commit": output_of("git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*") or "unknown"}
+            "commit": commit()}
 
 
 def measure(name, options):

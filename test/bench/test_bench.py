@@ -56,16 +56,41 @@ def report_of(folder):
     return Path(folder, "RESULTS.md").read_text()
 
 
-def test_every_part_is_the_benchs_own_and_can_be_measured(tmp_path):
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of the bench and of the folder of tests beside it; asks the bench, and returns what it prints."""
+    shutil.copytree(ROOT / "bench", tmp_path / "bench", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(TESTS, tmp_path / "test", ignore=shutil.ignore_patterns("build*", "__pycache__"))
+
+    def ask(code):
+        told = subprocess.run([sys.executable, "-c", f"import bench; {code}"], cwd=tmp_path / "bench", check=True,
+                              capture_output=True, text=True)
+        return told.stdout.split()
+
+    return ask
+
+
+def test_every_part_is_the_benchs_own_and_can_be_measured(tmp_path, copied):
     """Also where the folder of tests, which is beside it, has files of the same names."""
-    own, beside = tmp_path / "bench", tmp_path / "test"
-    shutil.copytree(ROOT / "bench", own)
-    shutil.copytree(TESTS, beside, ignore=shutil.ignore_patterns("build*", "__pycache__"))
-    for module in own.glob("*.py"):
-        (beside / module.name).touch()
-    asked = "import bench; print(*{part.__file__ for part in bench.PARTS.values() if part.measure})"
-    told = subprocess.run([sys.executable, "-c", asked], cwd=own, check=True, capture_output=True, text=True)
-    assert {str(Path(file).parent) for file in told.stdout.split()} == {str(own)}
+    for module in (tmp_path / "bench").glob("*.py"):
+        (tmp_path / "test" / module.name).touch()
+    files = copied("print(*{part.__file__ for part in bench.PARTS.values() if part.measure})")
+    assert {str(Path(file).parent) for file in files} == {str(tmp_path / "bench")}
+
+
+def test_what_a_run_writes_is_no_change_of_the_commit_that_is_measured(tmp_path, copied):
+    def git(*words):
+        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@localhost", *words], cwd=tmp_path, check=True)
+
+    git("init", "--quiet")
+    git("add", "bench")
+    git("commit", "--quiet", "--message", "all")
+    for written in ("RESULTS.md", "results.json", "results.svg"):
+        (tmp_path / "bench" / written).write_text("anew")
+    [named] = copied("print(bench.commit())")
+    assert re.fullmatch("[0-9a-f]{10}", named)
+    (tmp_path / "bench" / "load.c").write_text("changed")
+    assert copied("print(bench.commit())") == [named + "-dirty"]
 
 
 def test_every_worker_count_was_measured_durable_and_not_and_got_answers_without_errors(folder):
