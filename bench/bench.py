@@ -72,7 +72,7 @@ def commit():
     named = output_of("git", "describe", "--always", "--abbrev=10", "--exclude=*")
     written = [f":(exclude)bench/{file}" for file in ("RESULTS.md", "results.json", "results.svg")]
     changed = output_of("git", "status", "--porcelain", "--untracked-files=no", "--", ".", *written)
-    return (named or "unknown") + ("-dirty" if changed else "")
+    return named + ("-dirty" if changed else "") if named else "unknown"
 
 
 def machine():
@@ -108,7 +108,7 @@ def arguments():
                         help="this part; may be given several times")
     parser.add_argument("--report", action="store_true", help="measure nothing, write the report from results.json")
     parser.add_argument("--to", type=int, metavar="MESSAGES",
-                        help="with --only growth: the server on a store that grows to so many; 50 million are 30 GB")
+                        help="with --only growth: the server on a store that grows to so many; 50 million are 28 GB")
     parser.add_argument("--seconds", type=float, help="of one measurement (4; quick: 1)")
     parser.add_argument("--rounds", type=int, help="measurements that make a median (3; quick: 1)")
     parser.add_argument("--folder", type=Path, default=ROOT / "bench",

@@ -85,7 +85,9 @@ class Growing:
         print(f"  filled in {time.monotonic() - began:.0f} s", flush=True)
 
     def bytes(self):
-        return sql(self.connection, f"SELECT pg_total_relation_size('{TABLE}')")[0][0]
+        """Of a message, with those that were appended while it was measured.  Positions have no gaps here."""
+        return sql(self.connection, f"""SELECT pg_total_relation_size('{TABLE}') /
+            (SELECT max(global_position)::float8 FROM {TABLE})""")[0][0]
 
     # What is measured: answers a second, and milliseconds of half of them and of all but a hundredth.
 
@@ -139,7 +141,7 @@ class Growing:
     def step(self, messages, server):
         """Rows of one size: medians of the rounds."""
         self.fill(messages)
-        each = self.bytes() / messages
+        each = self.bytes()
         found = in_turn(self.options.rounds, **self.calls(server))
         return [
             row(name, messages, *(statistics.median(values) for values in zip(*runs)), each)

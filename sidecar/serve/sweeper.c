@@ -268,6 +268,7 @@ void sweeper_free(struct sweeper *sweeper)
 {
 	if (sweeper == NULL)
 		return;
+	/* The analyzer can't know that one that was freed has left the list. */
 	while (!TAILQ_EMPTY(&sweeper->due))
 		drop(sweeper, TAILQ_FIRST(&sweeper->due)); /* NOLINT(clang-analyzer-unix.Malloc) */
 	event_free(sweeper->timer);

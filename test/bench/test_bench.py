@@ -56,6 +56,12 @@ def report_of(folder):
     return Path(folder, "RESULTS.md").read_text()
 
 
+def without_git():
+    """An environment that names no repository, and no settings of git."""
+    named = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return {**named, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
+
+
 @pytest.fixture
 def copied(tmp_path):
     """A copy of the bench and of the folder of tests beside it; asks the bench, and returns what it prints."""
@@ -64,7 +70,7 @@ def copied(tmp_path):
 
     def ask(code):
         told = subprocess.run([sys.executable, "-c", f"import bench; {code}"], cwd=tmp_path / "bench", check=True,
-                              capture_output=True, text=True)
+                              env=without_git(), capture_output=True, text=True)
         return told.stdout.split()
 
     return ask
@@ -78,18 +84,25 @@ def test_every_part_is_the_benchs_own_and_can_be_measured(tmp_path, copied):
     assert {str(Path(file).parent) for file in files} == {str(tmp_path / "bench")}
 
 
+@pytest.mark.skipif(not shutil.which("git"), reason="there is no git")
 def test_what_a_run_writes_is_no_change_of_the_commit_that_is_measured(tmp_path, copied):
     def git(*words):
-        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@localhost", *words], cwd=tmp_path, check=True)
+        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@localhost", *words], cwd=tmp_path, check=True,
+                       env=without_git())
 
+    def write(text, *names):
+        for name in names:
+            (tmp_path / "bench" / name).write_text(text)
+
+    written = "RESULTS.md", "results.json", "results.svg"
+    write("before", *written, "load.c")
     git("init", "--quiet")
     git("add", "bench")
     git("commit", "--quiet", "--message", "all")
-    for written in ("RESULTS.md", "results.json", "results.svg"):
-        (tmp_path / "bench" / written).write_text("anew")
+    write("anew", *written)
     [named] = copied("print(bench.commit())")
     assert re.fullmatch("[0-9a-f]{10}", named)
-    (tmp_path / "bench" / "load.c").write_text("changed")
+    write("anew", "load.c")
     assert copied("print(bench.commit())") == [named + "-dirty"]
 
 
