@@ -246,15 +246,18 @@ def test_a_client_that_was_refused_and_sends_on_keeps_no_server_from_stopping(st
             time.sleep(0.05)
 
 
-def test_nothing_is_left_after_the_end():
-    before = set(os.listdir(os.environ.get("TMPDIR", "/tmp")))
-    server = Server("--test-mode")
+@pytest.mark.parametrize("name", ["t", "x" * 90], ids=["sockets beside it", "sockets below /tmp"])
+def test_nothing_is_left_after_the_end(folder, name):
+    """In a folder of its own: in the one of all tests others come and go meanwhile."""
+    temporary = f"{folder}/{name}"
+    os.mkdir(temporary)
+    server = Server("--test-mode", variables={"TMPDIR": temporary})
     server.client().write("s")
-    postmaster = server.postmaster()
+    postmaster, sockets = server.postmaster(), sockets_folder(server)
+    assert len(os.listdir(temporary)) == 1 and os.path.exists(sockets)
     server.stop()
     assert not Path(f"/proc/{postmaster}").exists()
-    left = set(os.listdir(os.environ.get("TMPDIR", "/tmp"))) - before
-    assert not [name for name in left if "millrace" in name]
+    assert os.listdir(temporary) == [] and not os.path.exists(sockets)
 
 
 def test_what_a_killed_test_server_left_is_removed_by_the_next_one(folder, start):
