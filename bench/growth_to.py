@@ -84,8 +84,8 @@ class Growing:
         sql(self.connection, "CHECKPOINT")
         print(f"  filled in {time.monotonic() - began:.0f} s", flush=True)
 
-    def bytes(self):
-        """Of a message, with those that were appended while it was measured.  Positions have no gaps here."""
+    def bytes_a_message(self):
+        """With those that were appended while it was measured.  Positions have no gaps here."""
         return sql(self.connection, f"""SELECT pg_total_relation_size('{TABLE}') /
             (SELECT max(global_position)::float8 FROM {TABLE})""")[0][0]
 
@@ -141,7 +141,7 @@ class Growing:
     def step(self, messages, server):
         """Rows of one size: medians of the rounds."""
         self.fill(messages)
-        each = self.bytes()
+        each = self.bytes_a_message()
         found = in_turn(self.options.rounds, **self.calls(server))
         return [
             row(name, messages, *(statistics.median(values) for values in zip(*runs)), each)

@@ -211,6 +211,19 @@ def test_a_store_grows_to_the_size_that_was_asked_for(tmp_path):
     assert all(row[2] > 0 for row in rows if "one client" in row[0])  # each of those has two answers at least
 
 
+def test_bytes_a_message_of_a_growing_store_count_what_was_appended_while_it_was_measured(copied):
+    before, after = map(float, copied("""
+from growth_to import FILL, SETTINGS, Growing
+from measure import durable_postgres, sql
+with durable_postgres(*SETTINGS) as cluster:
+    growing = Growing(cluster, None)
+    growing.fill(30000)
+    print(growing.bytes_a_message())
+    sql(growing.connection, FILL.format(first=30000, last=59999))
+    print(growing.bytes_a_message())""")[-2:])
+    assert 400 < before < 900 and 0.9 < after / before < 1.3
+
+
 def test_a_size_is_of_growth_alone(tmp_path):
     with pytest.raises(AssertionError, match="--to is of --only growth"):
         quick(tmp_path, "--only", "wal", "--to", "20000")
