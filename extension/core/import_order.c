@@ -127,12 +127,24 @@ OrderById(NewRow *rows, int nrows, SortedRow *sorted)
 
 /* ---- by stream, by category ---------------------------------------------------------------------------- */
 
+/*
+ * The rows of a stream mostly come by position, so they are in order once they are together: then each is
+ * compared with the next one only.
+ */
 static void
 OrderByStream(ImportOrder *order, Store *store, NewRow *rows, int nrows, SortedRow *sorted)
 {
+	int first = 0;
+
 	for (int i = 0; i < nrows; i++)
 		sorted[i] = (SortedRow){StoreStreamHash(store, SliceOfText(rows[i].stream)), &rows[i]};
-	SortByStream(sorted, nrows);
+	SortByKey(sorted, nrows);
+	for (int i = 1; i <= nrows; i++)
+		if (i == nrows || sorted[i].key != sorted[first].key)
+		{
+			SortByStream(&sorted[first], i - first);
+			first = i;
+		}
 	order->by_stream = RowsOf(sorted, nrows);
 	order->hashes = palloc(sizeof(uint64) * nrows);
 	for (int i = 0; i < nrows; i++)

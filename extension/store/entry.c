@@ -277,14 +277,14 @@ GuessOf(const Store *store, const Leaf *leaf, const NewRow *row)
 LeafKey
 InsertionKey(StoreIndexKind kind, const NewRow *row)
 {
-	Slice name = SliceOfText(row->stream);
-	LeafKey key = {.number = kind == INDEX_STREAM ? row->position : row->global_position, .id = &row->id};
-
+	/* An import's rows come in any order, so what doesn't count is left where it is in memory. */
+	if (kind == INDEX_ID)
+		return (LeafKey){.id = &row->id};
+	if (kind == INDEX_GLOBAL_POSITION)
+		return (LeafKey){.number = row->global_position};
 	if (kind == INDEX_STREAM)
-		key.name = name;
-	else if (kind == INDEX_CATEGORY)
-		key.name = NameCategory(name);
-	return key;
+		return (LeafKey){.name = SliceOfText(row->stream), .number = row->position};
+	return (LeafKey){.name = NameCategory(SliceOfText(row->stream)), .number = row->global_position};
 }
 
 /* Puts a plain entry straight into its leaf; false: it is nbtree's. */
@@ -293,7 +293,7 @@ InsertIntoLeaf(const Store *store, Leaf *leaf, NewRow *row)
 {
 	LeafKey key = InsertionKey(leaf->kind, row);
 
-	return LeafInsert(leaf, &key, &row->tuple->t_self, GuessOf(store, leaf, row));
+	return LeafInsert(leaf, &key, &row->tid, GuessOf(store, leaf, row));
 }
 
 /* Inserts the entries of rows into one index; adds to the doubts those that may be duplicates. */
@@ -321,8 +321,8 @@ InsertEntries(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows, 
 			TakeEntry(which, rows[i], values, isnull);
 		else if (!ComputeEntry(which->computed, rows[i], values, isnull))
 			continue;
-		unique = index_insert(which->index, values, isnull, &rows[i]->tuple->t_self, insertion->store->heap,
-							  check, false, info);
+		unique = index_insert(which->index, values, isnull, &rows[i]->tid, insertion->store->heap, check,
+							  false, info);
 		if (check == UNIQUE_CHECK_PARTIAL && !unique)
 		{
 			Doubt *doubt = palloc(sizeof(Doubt));

@@ -99,6 +99,7 @@ InsertTuples(Insertion *insertion, NewRow **rows, int nrows)
 	if (!insertion->slots)
 	{
 		heap_insert(heap, rows[0]->tuple, cid, 0, NULL);
+		rows[0]->tid = rows[0]->tuple->t_self;
 		return;
 	}
 	/* A tuple that is the slot's own is not copied; it is ours again afterwards. */
@@ -108,7 +109,7 @@ InsertTuples(Insertion *insertion, NewRow **rows, int nrows)
 	for (int i = 0; i < nrows; i++)
 	{
 		insertion->slots[i]->tts_flags &= ~TTS_FLAG_SHOULDFREE;
-		rows[i]->tuple->t_self = insertion->slots[i]->tts_tid;
+		rows[i]->tid = insertion->slots[i]->tts_tid;
 	}
 }
 

@@ -23,6 +23,7 @@
  */
 #include "postgres.h"
 
+#include "access/heaptoast.h"
 #include "access/nbtree.h"
 #include "access/nbtxlog.h"
 #include "access/xloginsert.h"
@@ -34,11 +35,17 @@
 #include "base/compat.h"
 #include "store/leaf.h"
 
-/* An entry with a name of which one byte says how long it is; a longer one may be compressed. */
+/* Where the keys of an entry begin. */
+#define ENTRY_HEAD MAXALIGN(sizeof(IndexTupleData))
+
+/* The longest name of which one byte says how long it is, and the longest that is never compressed. */
+#define SHORT_NAME (VARATT_SHORT_MAX - VARHDRSZ_SHORT)
+#define PLAIN_NAME ((int)(TOAST_INDEX_TARGET - VARHDRSZ))
+
 typedef union Entry
 {
 	IndexTupleData head;
-	char bytes[MAXALIGN(sizeof(IndexTupleData)) + MAXALIGN(VARATT_SHORT_MAX) + sizeof(int64)];
+	char bytes[ENTRY_HEAD + MAXALIGN(TOAST_INDEX_TARGET) + sizeof(int64)];
 } Entry;
 
 static bool
@@ -97,17 +104,17 @@ Compare(const Leaf *leaf, const LeafKey *key, Page page, OffsetNumber offset, in
 
 /*
  * Finds the first of a page's entries [low, high] that is not below the key; high + 1: all are.  *equal: it
- * is the key's.  What was put in last is mostly the last one, so that is looked at first.
+ * is the key's.
  */
 bool
-LeafSearch(const Leaf *leaf, const LeafKey *key, Page page, OffsetNumber low, OffsetNumber high,
-		   OffsetNumber *found, bool *equal)
+LeafSearch(const Leaf *leaf, const LeafKey *key, Page page, LeafRange range, OffsetNumber *found, bool *equal)
 {
+	OffsetNumber low = range.low;
 	int order;
 
-	*found = high + 1;
+	*found = range.high + 1;
 	*equal = false;
-	for (OffsetNumber middle = high; low < *found; middle = low + (*found - low) / 2)
+	for (OffsetNumber middle = range.begin; low < *found; middle = low + (*found - low) / 2)
 	{
 		if (!Compare(leaf, key, page, middle, &order))
 			return false;
@@ -139,7 +146,8 @@ FindPlace(const Leaf *leaf, const LeafKey *key, Page page, OffsetNumber *place)
 		return false;
 	first = P_FIRSTDATAKEY(opaque);
 	last = PageGetMaxOffsetNumber(page);
-	if (!LeafSearch(leaf, key, page, first, last, place, &equal) || equal)
+	/* What was put in last is mostly the last one. */
+	if (!LeafSearch(leaf, key, page, (LeafRange){first, last, last}, place, &equal) || equal)
 		return false;
 	if (*place == first && !P_LEFTMOST(opaque))
 		return false;
@@ -166,7 +174,7 @@ LeafChild(const Leaf *leaf, const LeafKey *key, Page page, uint32 level)
 	last = PageGetMaxOffsetNumber(page);
 	/* The first one is below all keys, whatever it holds. */
 	if (P_IGNORE(opaque) || opaque->btpo_level != level || first > last ||
-		!LeafSearch(leaf, key, page, first + 1, last, &found, &equal))
+		!LeafSearch(leaf, key, page, (LeafRange){first + 1, last, last}, &found, &equal))
 		return NO_LEAF;
 	return BTreeTupleGetDownLink((IndexTuple)PageGetItem(page, PageGetItemId(page, found - 1)));
 }
@@ -271,33 +279,52 @@ LeafPut(Relation index, Buffer leaf, OffsetNumber place, IndexTuple entry)
 	PageSetLSN(page, lsn);
 }
 
-/* Makes the entry of a key, byte for byte as index_form_tuple() does. */
-static void
-FormEntry(const Leaf *leaf, const LeafKey *key, ItemPointer tid, Entry *entry)
+/* Bytes that the name of a key takes in an entry, as index_form_tuple() stores it. */
+static Size
+NameSize(const LeafKey *key)
 {
-	char *bytes = entry->bytes + MAXALIGN(sizeof(IndexTupleData));
-	uint16 info = 0;
+	return key->name.len + (key->name.len <= SHORT_NAME ? VARHDRSZ_SHORT : VARHDRSZ);
+}
 
-	memset(entry, 0, sizeof(Entry));
+/* Bytes of a key's entry; 0: it is made by nbtree, as the name may be compressed in it. */
+Size
+LeafEntrySize(const Leaf *leaf, const LeafKey *key)
+{
+	if (leaf->kind == INDEX_ID)
+		return ENTRY_HEAD + UUID_LEN;
+	if (!IsNamed(leaf->kind))
+		return ENTRY_HEAD + sizeof(int64);
+	return key->name.len > PLAIN_NAME ? 0 : ENTRY_HEAD + MAXALIGN(NameSize(key)) + sizeof(int64);
+}
+
+/* Makes the entry of a key, byte for byte as index_form_tuple() does, where there is room for its size. */
+void
+LeafFormEntry(const Leaf *leaf, const LeafKey *key, ItemPointer tid, IndexTuple entry)
+{
+	Size size = LeafEntrySize(leaf, key);
+	char *bytes = (char *)entry + ENTRY_HEAD;
+
+	memset(entry, 0, size);
+	entry->t_tid = *tid;
+	entry->t_info = (uint16)size;
 	if (leaf->kind == INDEX_ID)
 	{
 		memcpy(bytes, key->id->data, UUID_LEN);
-		bytes += UUID_LEN;
+		return;
 	}
-	else
+	if (IsNamed(leaf->kind))
 	{
-		if (IsNamed(leaf->kind))
-		{
-			SET_VARSIZE_SHORT(bytes, VARHDRSZ_SHORT + key->name.len);
-			memcpy(VARDATA_SHORT(bytes), key->name.bytes, key->name.len);
-			bytes += MAXALIGN(VARHDRSZ_SHORT + key->name.len);
-			info = INDEX_VAR_MASK;
-		}
-		memcpy(bytes, &key->number, sizeof(int64));
-		bytes += sizeof(int64);
+		Size name = NameSize(key);
+
+		if (key->name.len <= SHORT_NAME)
+			SET_VARSIZE_SHORT(bytes, name);
+		else
+			SET_VARSIZE(bytes, name);
+		memcpy(bytes + name - key->name.len, key->name.bytes, key->name.len);
+		bytes += MAXALIGN(name);
+		entry->t_info |= INDEX_VAR_MASK;
 	}
-	entry->head.t_tid = *tid;
-	entry->head.t_info = info | (uint16)(bytes - entry->bytes);
+	memcpy(bytes, &key->number, sizeof(int64));
 }
 
 /* Puts an entry into the leaf that is kept, if it belongs there and there is room. */
@@ -349,9 +376,9 @@ LeafInsert(Leaf *leaf, const LeafKey *key, ItemPointer tid, BlockNumber guess)
 {
 	Entry entry;
 
-	if (leaf->usable && key->name.len <= VARATT_SHORT_MAX - VARHDRSZ_SHORT)
+	if (leaf->usable && LeafEntrySize(leaf, key) > 0)
 	{
-		FormEntry(leaf, key, tid, &entry);
+		LeafFormEntry(leaf, key, tid, &entry.head);
 		if (guess == NO_LEAF)
 			guess = RelationGetTargetBlock(leaf->index);
 		if (InsertHere(leaf, key, &entry.head) || InsertInto(leaf, key, &entry.head, guess))

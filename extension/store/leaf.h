@@ -34,6 +34,12 @@ typedef struct Leaf
 	Buffer buffer;		 /* locked to write, but for what LeafFindTail() pins; or InvalidBuffer */
 } Leaf;
 
+/* Entries of a page among which a key is looked for, and the one that is compared first. */
+typedef struct LeafRange
+{
+	OffsetNumber low, high, begin;
+} LeafRange;
+
 typedef enum LeafTail
 {
 	TAIL_UNKNOWN,
@@ -42,8 +48,10 @@ typedef enum LeafTail
 } LeafTail;
 
 /* For ordered.c. */
-extern bool LeafSearch(const Leaf *leaf, const LeafKey *key, Page page, OffsetNumber low, OffsetNumber high,
-					   OffsetNumber *found, bool *equal);
+extern bool LeafSearch(const Leaf *leaf, const LeafKey *key, Page page, LeafRange range, OffsetNumber *found,
+					   bool *equal);
+extern Size LeafEntrySize(const Leaf *leaf, const LeafKey *key);
+extern void LeafFormEntry(const Leaf *leaf, const LeafKey *key, ItemPointer tid, IndexTuple entry);
 extern BlockNumber LeafChild(const Leaf *leaf, const LeafKey *key, Page page, uint32 level);
 extern BlockNumber LeafGuess(const Leaf *leaf, const LeafKey *key, Buffer *parent);
 

@@ -30,9 +30,6 @@
 /* Bytes of WAL for an entry besides its own. */
 #define RECORD_BYTES ((Size)52)
 
-/* nbtree has a limit for entries; these are far from it. */
-#define LARGEST_ENTRY (BLCKSZ / 8)
-
 typedef enum Place
 {
 	PLACE_HERE,
@@ -59,7 +56,7 @@ PlaceOn(const OrderedWalk *walk, const LeafKey *key, Buffer buffer, uint32 level
 		return PLACE_UNCLEAR;
 	if (P_RIGHTMOST(opaque))
 		return PLACE_HERE;
-	if (!LeafSearch(&walk->leaf, key, page, P_HIKEY, P_HIKEY, &found, &equal) || equal)
+	if (!LeafSearch(&walk->leaf, key, page, (LeafRange){P_HIKEY, P_HIKEY, P_HIKEY}, &found, &equal) || equal)
 		return PLACE_UNCLEAR; /* it may be on the next one, too */
 	return found > P_HIKEY ? PLACE_RIGHT : PLACE_HERE;
 }
@@ -126,11 +123,16 @@ EnterLeaf(OrderedWalk *walk, const LeafKey *key)
 /*
  * Goes to where the next key belongs, which is above the one before.  False: an entry with this key may be
  * there, or nbtree has to find out.
+ *
+ * On the same leaf the key is likely to belong at the same place, on another one at the end if the one before
+ * did.  Comparing it with the last entry of each leaf would cost random keys a miss of the cache.
  */
 bool
 OrderedSeek(OrderedWalk *walk, const LeafKey *key)
 {
+	bool stays = true;
 	OffsetNumber place;
+	LeafRange range;
 	Page page;
 	bool equal;
 
@@ -140,11 +142,18 @@ OrderedSeek(OrderedWalk *walk, const LeafKey *key)
 		if (!EnterLeaf(walk, key))
 			return false;
 		walk->place = P_FIRSTDATAKEY(BTPageGetOpaque(BufferGetPage(walk->leaf.buffer)));
+		stays = false;
 	}
 	page = BufferGetPage(walk->leaf.buffer);
-	if (!LeafSearch(&walk->leaf, key, page, walk->place, PageGetMaxOffsetNumber(page), &place, &equal))
+	range = (LeafRange){.low = walk->place, .high = PageGetMaxOffsetNumber(page)};
+	if (stays)
+		range.begin = range.low;
+	else
+		range.begin = walk->at_end ? range.high : range.low + (range.high - range.low) / 2;
+	if (!LeafSearch(&walk->leaf, key, page, range, &place, &equal))
 		return false;
 	walk->place = place;
+	walk->at_end = place > range.high;
 	return !equal;
 }
 
@@ -152,15 +161,21 @@ OrderedSeek(OrderedWalk *walk, const LeafKey *key)
 
 /*
  * Adds the entry for the key that OrderedSeek() has just found the place of.  It is in when the walk leaves
- * the leaf, or goes on to another.  False: there is no room.
+ * the leaf, or goes on to another.  False: there is no room, or nbtree has to make the entry.
  */
 bool
-OrderedAdd(OrderedWalk *walk, IndexTuple entry)
+OrderedAdd(OrderedWalk *walk, const LeafKey *key, ItemPointer tid)
 {
-	Size size = MAXALIGN(IndexTupleSize(entry)) + sizeof(ItemIdData);
+	Size size = LeafEntrySize(&walk->leaf, key);
+	Size before = walk->bytes - walk->nentries * sizeof(ItemIdData);
+	IndexTuple entry = (IndexTuple)(walk->room.data + before);
 
-	if (size > LARGEST_ENTRY || walk->bytes + size > PageGetExactFreeSpace(BufferGetPage(walk->leaf.buffer)))
+	if (size == 0)
 		return false;
+	size += sizeof(ItemIdData);
+	if (walk->bytes + size > PageGetExactFreeSpace(BufferGetPage(walk->leaf.buffer)))
+		return false;
+	LeafFormEntry(&walk->leaf, key, tid, entry);
 	if (walk->nentries == 0)
 		CheckForSerializableConflictIn(walk->leaf.index, NULL, BufferGetBlockNumber(walk->leaf.buffer));
 	walk->entries[walk->nentries] = entry;
@@ -237,6 +252,7 @@ OrderedBegin(Relation index, StoreIndexKind kind, int access)
 	walk->leaf = leaf;
 	walk->access = access;
 	walk->parent = InvalidBuffer;
+	walk->at_end = true;
 	walk->nentries = 0;
 	walk->bytes = 0;
 	return walk;

@@ -73,19 +73,6 @@ RowsOf(Insertion *insertion, StoreIndexKind kind, NewRow **rows, int nrows)
 	return some;
 }
 
-static IndexTuple
-FormTuple(const OpenIndex *which, NewRow *row)
-{
-	static const bool isnull[INDEX_MAX_KEYS] = {false};
-	Datum values[INDEX_MAX_KEYS];
-	IndexTuple entry;
-
-	InsertionFormEntry(which, row, values);
-	entry = index_form_tuple(RelationGetDescr(which->index), values, (bool *)isnull);
-	entry->t_tid = row->tuple->t_self;
-	return entry;
-}
-
 /* False, and nothing is done, where entries of that index are put in row by row. */
 static bool
 AddSorted(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows)
@@ -100,7 +87,7 @@ AddSorted(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows)
 	{
 		LeafKey key = InsertionKey(which->kind, rows[i]);
 
-		if (OrderedSeek(walk, &key) && OrderedAdd(walk, FormTuple(which, rows[i])))
+		if (OrderedSeek(walk, &key) && OrderedAdd(walk, &key, &rows[i]->tid))
 			continue;
 		OrderedLeave(walk);
 		InsertionAddTo(insertion, which, &rows[i], 1);

@@ -10,7 +10,9 @@ import pytest
 
 from store import Cluster, need_library, sql, wait_until
 
-NAMES = ["a", "a-1", "a-2", "a!x", "a.b-1", "b", "b-", "b-10", "b-9", "ä-1", "c" * 300 + "-1"]
+# The lengths are those up to which an entry tells a name's with one byte, and up to which it has none compressed.
+NAMES = ["a", "a-1", "a-2", "a!x", "a.b-1", "b", "b-", "b-10", "b-9", "ä-1", "c" * 300 + "-1",
+         *("d" * length for longest in (126, 506) for length in (longest, longest + 1))]
 
 
 @pytest.fixture
@@ -109,6 +111,32 @@ def test_what_is_taken_is_found_beside_names_that_the_index_has_compressed(conne
         rows = [(uuid.uuid4(), names[n - 1] + "!", 0, 2000 + n), (uuid.uuid4(), names[n], 0, 2001 + n)]
         assert bring(connection, namespace, rows) == (0, 1, "MR013"), n
     check_trees(connection, schema)
+
+
+def entries_of(connection, index):
+    """Of all leaves: the row of each, and what pageinspect tells of its bytes."""
+    return sorted(
+        sql(connection, """SELECT htid::text, itemlen, nulls, vars, data
+            FROM generate_series(1, pg_relation_size(%s) / current_setting('block_size')::int - 1) page,
+                public.bt_page_stats(%s, page::int) stats, public.bt_page_items(%s, page::int)
+            WHERE stats.type = 'l' AND (itemoffset > 1 OR stats.btpo_next = 0)""", index, index, index))
+
+
+@pytest.mark.parametrize("how", ["imported", "appended"])
+def test_an_entry_has_the_bytes_that_postgresql_gives_it(connection, namespace, schema, how):
+    need_library("pageinspect")
+    sql(connection, "CREATE EXTENSION IF NOT EXISTS pageinspect SCHEMA public")
+    if how == "imported":
+        rows = [(uuid.uuid4(), name, n, len(NAMES) * n + at + 1) for n in range(5) for at, name in enumerate(NAMES)]
+        assert bring(connection, namespace, rows) == (len(rows), None, None)
+    else:
+        for name in NAMES:
+            sql(connection, "SELECT millrace.append_messages(%s, ARRAY(SELECT ROW('T', '{}', NULL, NULL)"
+                "::millrace.new_message FROM generate_series(1, 5)), namespace => %s)", name, namespace)
+    for index in ("messages_pkey", "messages_id", "messages_stream", "messages_category"):
+        ours = entries_of(connection, f"{schema}.{index}")
+        sql(connection, f"REINDEX INDEX {schema}.{index}")
+        assert len(ours) == 5 * len(NAMES) and ours == entries_of(connection, f"{schema}.{index}"), index
 
 
 def test_what_is_rolled_back_can_be_brought_again(connection, namespace, schema):

@@ -13,7 +13,9 @@ INDEXES = ("messages_pkey", "messages_id", "messages_stream", "messages_category
 SETTINGS = ["wal_consistency_checking=all", "autovacuum_naptime=1", "max_wal_size=2GB", "hot_standby_feedback=on"]
 SESSIONS, STEPS = 4, 150
 # Some names have no dash, some are longer than what one byte tells the length of, or so long that they are compressed.
-NAMES = ["a", "b-1", "b-10", "b-2", "b", "c-" + 130 * "x", "c-" + 600 * "y", "zz-\N{GREEK SMALL LETTER OMEGA}"]
+LONGEST_SHORT, LONGEST_PLAIN = 126, 506
+NAMES = ["a", "b-1", "b-10", "b-2", "b", "c-" + 130 * "x", "c-" + 600 * "y", "zz-\N{GREEK SMALL LETTER OMEGA}",
+         *(length * "d" for longest in (LONGEST_SHORT, LONGEST_PLAIN) for length in (longest, longest + 1))]
 MANY = ("SELECT millrace.append_messages(%s, ARRAY(SELECT ROW('T', '{}', NULL, CASE WHEN %s THEN gen_random_uuid() END)"
         "::millrace.new_message FROM generate_series(1, %s)))")
 BY_HAND = (f"INSERT INTO {TABLE} (stream_name, position, type) SELECT 'hand-' || gen_random_uuid(), n, 'T' "
