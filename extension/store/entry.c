@@ -112,8 +112,8 @@ TakeEntry(OpenIndex *which, NewRow *row, Datum *values, bool *isnull)
 /* ---- plain entries ------------------------------------------------------------------------------------- */
 
 /* Computes the entry of one of our own indexes. */
-void
-InsertionFormEntry(const OpenIndex *which, NewRow *row, Datum *values)
+static void
+FormEntry(const OpenIndex *which, NewRow *row, Datum *values)
 {
 	switch (which->kind)
 	{
@@ -157,7 +157,7 @@ CheckName(OpenIndex *which, NewRow *row)
 	PageHeaderData page = {.pd_pagesize_version = BLCKSZ | PG_PAGE_LAYOUT_VERSION};
 	IndexTuple entry;
 
-	InsertionFormEntry(which, row, values);
+	FormEntry(which, row, values);
 	entry = index_form_tuple(RelationGetDescr(which->index), values, isnull);
 	if (IndexTupleSize(entry) > CompatMaxEntrySize(&page))
 		ereport(ERROR,
@@ -293,7 +293,7 @@ InsertIntoLeaf(const Store *store, Leaf *leaf, NewRow *row)
 {
 	LeafKey key = InsertionKey(leaf->kind, row);
 
-	return LeafInsert(leaf, &key, &row->tid, GuessOf(store, leaf, row));
+	return LeafInsert(leaf, &key, &row->tuple->t_self, GuessOf(store, leaf, row));
 }
 
 /* Inserts the entries of rows into one index; adds to the doubts those that may be duplicates. */
@@ -316,13 +316,13 @@ InsertEntries(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows, 
 		if (fresh && InsertIntoLeaf(insertion->store, &leaf, rows[i]))
 			continue;
 		if (!which->computed)
-			InsertionFormEntry(which, rows[i], values);
+			FormEntry(which, rows[i], values);
 		else if (which->computed->values)
 			TakeEntry(which, rows[i], values, isnull);
 		else if (!ComputeEntry(which->computed, rows[i], values, isnull))
 			continue;
-		unique = index_insert(which->index, values, isnull, &rows[i]->tid, insertion->store->heap, check,
-							  false, info);
+		unique = index_insert(which->index, values, isnull, &rows[i]->tuple->t_self, insertion->store->heap,
+							  check, false, info);
 		if (check == UNIQUE_CHECK_PARTIAL && !unique)
 		{
 			Doubt *doubt = palloc(sizeof(Doubt));

@@ -99,7 +99,6 @@ InsertTuples(Insertion *insertion, NewRow **rows, int nrows)
 	if (!insertion->slots)
 	{
 		heap_insert(heap, rows[0]->tuple, cid, 0, NULL);
-		rows[0]->tid = rows[0]->tuple->t_self;
 		return;
 	}
 	/* A tuple that is the slot's own is not copied; it is ours again afterwards. */
@@ -109,7 +108,8 @@ InsertTuples(Insertion *insertion, NewRow **rows, int nrows)
 	for (int i = 0; i < nrows; i++)
 	{
 		insertion->slots[i]->tts_flags &= ~TTS_FLAG_SHOULDFREE;
-		rows[i]->tid = insertion->slots[i]->tts_tid;
+		/* Not yet, where what was stored is a copy with values out of line. */
+		rows[i]->tuple->t_self = insertion->slots[i]->tts_tid;
 	}
 }
 

@@ -71,7 +71,6 @@ extern void InsertionAddEntries(Insertion *insertion, NewRow **rows, int nrows);
 extern void InsertionFinishEntries(Insertion *insertion);
 extern void InsertionCloseIndexes(Insertion *insertion);
 extern LeafKey InsertionKey(StoreIndexKind kind, const NewRow *row);
-extern void InsertionFormEntry(const OpenIndex *which, NewRow *row, Datum *values);
 extern void InsertionAddTo(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows);
 
 /* sorted.c */

@@ -22,7 +22,7 @@ typedef struct OrderedWalk
 	Size bytes; /* with their line pointers */
 	IndexTuple entries[MaxIndexTuplesPerPage];
 	OffsetNumber places[MaxIndexTuplesPerPage];
-	PGAlignedBlock room; /* where they are */
+	PGAlignedBlock room; /* the entries */
 } OrderedWalk;
 
 extern OrderedWalk *OrderedBegin(Relation index, StoreIndexKind kind, int access);

@@ -12,7 +12,6 @@
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/itup.h"
 #include "storage/bufmgr.h"
 
 #include "store/insert.h"
@@ -87,7 +86,7 @@ AddSorted(Insertion *insertion, OpenIndex *which, NewRow **rows, int nrows)
 	{
 		LeafKey key = InsertionKey(which->kind, rows[i]);
 
-		if (OrderedSeek(walk, &key) && OrderedAdd(walk, &key, &rows[i]->tid))
+		if (OrderedSeek(walk, &key) && OrderedAdd(walk, &key, &rows[i]->tuple->t_self))
 			continue;
 		OrderedLeave(walk);
 		InsertionAddTo(insertion, which, &rows[i], 1);

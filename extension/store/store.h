@@ -121,11 +121,10 @@ typedef struct NewRow
 	Jsonb *data;	 /* may be NULL */
 	Jsonb *metadata; /* may be NULL */
 	pg_uuid_t id;
-	bool id_is_new;		 /* a duplicate is Postgres's unique violation, not MR002 */
-	ItemPointerData tid; /* StoreInsert's: where it is; beside the id, for its entry */
-	ArrayType *hashes;	 /* of its tags and type, where they are known; NULL: not yet */
-	int ntags;			 /* distinct ones among the hashes */
-	BlockNumber leaf;	 /* where its stream's entries may end in INDEX_STREAM, or NO_LEAF (leaf.h) */
+	bool id_is_new;	   /* a duplicate is Postgres's unique violation, not MR002 */
+	ArrayType *hashes; /* of its tags and type, where they are known; NULL: not yet */
+	int ntags;		   /* distinct ones among the hashes */
+	BlockNumber leaf;  /* where its stream's entries may end in INDEX_STREAM, or NO_LEAF (leaf.h) */
 	int64 position;
 	int64 global_position; /* set by StoreInsert, or an import's own */
 	Timestamp time;		   /* an import's own */

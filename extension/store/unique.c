@@ -71,7 +71,7 @@ StoreRecheckId(Store *store, NewRow *row)
 
 	InitDirtySnapshot(dirty);
 	scan = StoreBeginScan(store, INDEX_ID, &dirty, 1);
-	if (StoreFindId(scan, &row->id, &row->tid))
+	if (StoreFindId(scan, &row->id, &row->tuple->t_self))
 		ereport(ERROR, (errcode(ERRCODE_MILLRACE_MESSAGE_ID_CONFLICT),
 						errmsg("message id %s was stored by another transaction at the same time",
 							   DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&row->id)))),

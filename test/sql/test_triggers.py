@@ -1,13 +1,16 @@
 """Appends fire AFTER ROW triggers as an INSERT does, so that a program that logs the rows by one, as pg_repack does
 while it runs, has them all."""
+import random
 import shutil
+import struct
 import subprocess
 import threading
+import uuid
 
 import psycopg2
 import pytest
 
-from store import PG_BIN, Cluster, new_id, sql, wait_until
+from store import PG_BIN, Cluster, error_code, new_id, sql, wait_until
 
 TRIGGER = """
     CREATE TABLE log (number bigserial, stream text, "position" bigint, global_position bigint, data jsonb, id uuid);
@@ -22,9 +25,32 @@ TRIGGER = """
 ROWS = ('SELECT stream_name, "position", global_position, data, id '
         'FROM millrace_default.messages ORDER BY global_position')
 LOG = 'SELECT stream, "position", global_position, data, id FROM log ORDER BY number'
+# As many times 32 characters that can't be compressed to less than half, in so many messages.
 MANY = """SELECT count(*) FROM millrace.append_messages('many-1',
-    ARRAY(SELECT ROW('T', jsonb_build_object('x', repeat(md5(n::text), %s)), NULL, NULL)::millrace.new_message
+    ARRAY(SELECT ROW('T', jsonb_build_object('x', (SELECT string_agg(md5(n::text || '-' || m), '')
+              FROM generate_series(1, %s) AS m)), NULL, NULL)::millrace.new_message
           FROM generate_series(1, %s) AS n))"""
+OUT_OF_LINE = 400
+TOAST_BYTES = """SELECT pg_relation_size(reltoastrelid) FROM pg_class
+    WHERE oid = 'millrace_default.messages'::regclass"""
+IMPORT = "SELECT imported, failed_record FROM millrace.import_batch('default', %s)"
+
+
+def text(value):
+    return struct.pack(">I", len(value)) + value.encode() + b"\0"
+
+
+def frame(rows):
+    """Of messages: id, stream, both positions, a text."""
+    records = [
+        b"\0" + id.bytes + text(stream) + text("T") + struct.pack(">qqq", position, global_position, 0) +
+        text('{"x": "%s"}' % data) + b"\xff\xff\xff\xff" for id, stream, position, global_position, data in rows
+    ]
+    return b"\2" + struct.pack(">I", len(records)) + b"".join(records)
+
+
+def bring(connection, rows):
+    return sql(connection, IMPORT, frame(rows))
 
 
 @pytest.fixture
@@ -45,7 +71,8 @@ def test_a_trigger_sees_each_row_that_is_appended(cluster):
     sql(connection, "SELECT millrace.append('a-1', 'T', '{}')")
     sql(connection, "SELECT millrace.append('a-1', 'T', '{}')")
     sql(connection, MANY, 1, 2500)  # several chunks
-    sql(connection, MANY, 300, 100)  # moved out of line
+    sql(connection, MANY, OUT_OF_LINE, 100)
+    assert sql(connection, TOAST_BYTES)[0][0] >= 100 * 5000
     sql(connection, "BEGIN")
     sql(connection, "SELECT millrace.append('a-2', 'T', '{}')")
     sql(connection, "ROLLBACK")
@@ -58,6 +85,31 @@ def test_a_trigger_sees_each_row_that_is_appended(cluster):
     assert len(rows) == 2604
     assert sql(connection, LOG) == rows
     assert [notice for notice in connection.notices if "WARNING" in notice] == []
+
+
+@pytest.mark.parametrize("length", [1, OUT_OF_LINE])
+@pytest.mark.parametrize("count", [1, 3, 1200])
+def test_a_trigger_sees_each_row_that_is_imported(cluster, count, length):
+    connection = cluster.connect()
+    sql(connection, TRIGGER)
+    rows = [(uuid.uuid4(), "s", n, n + 1, random.Random(n).randbytes(16 * length).hex()) for n in range(count)]
+    assert bring(connection, rows) == [(count, None)]
+    assert (sql(connection, TOAST_BYTES)[0][0] > 0) == (length == OUT_OF_LINE)
+    rows = sql(connection, ROWS)
+    assert len(rows) == count and sql(connection, LOG) == rows
+
+
+@pytest.mark.parametrize("length", [1, OUT_OF_LINE])
+def test_a_foreign_key_is_checked_for_each_row(cluster, length):
+    connection = cluster.connect()
+    sql(connection, "CREATE TABLE allowed (stream text PRIMARY KEY)")
+    sql(connection, "ALTER TABLE millrace_default.messages ADD FOREIGN KEY (stream_name) REFERENCES allowed")
+    rows = [(uuid.uuid4(), "many-1", n + 3, n + 10, random.Random(n).randbytes(16 * length).hex()) for n in range(3)]
+    for found in ("23503", None):
+        assert error_code(connection, MANY, length, 3) == found
+        assert error_code(connection, IMPORT, frame(rows)) == found
+        sql(connection, "INSERT INTO allowed VALUES ('many-1') ON CONFLICT DO NOTHING")
+    assert len(sql(connection, ROWS)) == 6
 
 
 def test_a_trigger_that_is_not_enabled_is_not_fired(cluster):
