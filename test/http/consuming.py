@@ -1,4 +1,5 @@
 """Members of consumers that wait, for the tests of consumer.next."""
+import http.client
 import json
 import threading
 import time
@@ -43,13 +44,19 @@ class Member:
 
 
 class Gone:
-    """A call of consumer.next whose client can hang up."""
+    """A call of consumer.next that is sent, and whose client can hang up."""
 
     def __init__(self, server, token, consumer="billing", waitMs=50000, **options):
         body = json.dumps(["consumer.next", consumer, {"waitMs": waitMs, **options}]).encode()
         self.socket = server.connect()
         self.socket.sendall(b"POST /rpc HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n" %
                             (token.encode(), len(body)) + body)
+
+    def wait(self):
+        """The answer, as of one who stays."""
+        response = http.client.HTTPResponse(self.socket, method="POST")
+        response.begin()
+        return json.loads(response.read())
 
     def hang_up(self):
         self.socket.close()
