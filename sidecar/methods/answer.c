@@ -5,8 +5,6 @@
  * it gets an answer without a claim where another gets an error, and its next call, which has nothing to
  * settle, meets the error itself.
  */
-#include <stdlib.h>
-
 #include "methods/question.h"
 
 static void leave(struct consumer_queue *queue, struct method_call *call)
@@ -18,18 +16,13 @@ static void leave(struct consumer_queue *queue, struct method_call *call)
 void answer_call(struct consumer_queue *queue, struct method_call *call, struct db_reply *reply,
 				 struct slice body)
 {
-	const char *settled = args_get(call, NEXT_SETTLED);
-	struct piece ending = piece_of(settled != NULL ? settled : "}");
 	struct method_reply result = {.npieces = 3};
 
 	leave(queue, call);
 	result.pieces[0] = piece_of("{");
 	result.pieces[1] = method_piece(reply, body);
-	/* The call ends before its answer is sent, which takes the call's texts with it. */
-	ending.release = free;
-	ending.owner = call->text.data;
-	call->text = (struct buf){0};
-	result.pieces[2] = ending;
+	result.pieces[2] =
+		args_get(call, NEXT_SETTLED) != NULL ? method_own_piece(call, NEXT_SETTLED) : piece_of("}");
 	call->done(call->arg, &result);
 }
 

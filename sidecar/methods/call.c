@@ -5,6 +5,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "methods/internal.h"
 
@@ -109,6 +110,16 @@ struct piece method_piece(struct db_reply *reply, struct slice text)
 	if (text.len < LARGE_RESULT)
 		return (struct piece){.bytes = text.bytes, .len = text.len};
 	return db_take(reply, text);
+}
+
+struct piece method_own_piece(struct method_call *call, unsigned text)
+{
+	struct piece piece = piece_of(args_get(call, text));
+
+	piece.release = free;
+	piece.owner = call->text.data;
+	call->text = (struct buf){0};
+	return piece;
 }
 
 void method_on_value(void *arg, struct db_reply *reply)

@@ -43,6 +43,7 @@ bool method_fail(struct method_call *call, enum error_code code, const char *for
 /* The same from what came of a statement; `error` counts with DB_ERROR. */
 bool method_fail_status(struct method_call *call, enum db_status status, const struct db_error *error);
 void method_answer_error(struct method_call *call); /* with call->error */
+/* The call ends before its answer is sent, so the text must be none of its own. */
 void method_answer_text(struct method_call *call, const char *bytes, size_t len);
 /* Whether the token may administer namespace default, and so all of them. */
 bool method_is_administrator(const struct method_call *call);
@@ -56,6 +57,8 @@ bool method_asked(struct method_call *call, bool asked);
 void method_on_value(void *arg, struct db_reply *reply);
 /* JSON text of an answer as a piece, which takes the answer along when that saves a large copy. */
 struct piece method_piece(struct db_reply *reply, struct slice text);
+/* A text of the call's as a piece, which takes all of them along: the call has none afterwards. */
+struct piece method_own_piece(struct method_call *call, unsigned text);
 
 /* ---- again.c ------------------------------------------------------------- */
 

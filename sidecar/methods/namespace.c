@@ -202,11 +202,13 @@ bool method_namespace_create(struct method_call *call)
 static void on_taken_out(void *arg, const struct error *error)
 {
 	struct method_call *call = arg;
+	struct method_reply reply = {.npieces = 1};
 
 	if (error->code != ERROR_NONE)
 		log_warning("namespace %s is deleted, and still in the directory: %s", args_get(call, DELETE_NAME),
 					error->message);
-	method_answer_text(call, args_get(call, DELETE_ANSWER), strlen(args_get(call, DELETE_ANSWER)));
+	reply.pieces[0] = method_own_piece(call, DELETE_ANSWER);
+	call->done(call->arg, &reply);
 }
 
 static void on_deleted(void *arg, struct db_reply *reply)
