@@ -42,11 +42,7 @@
 #define SHORT_NAME (VARATT_SHORT_MAX - VARHDRSZ_SHORT)
 #define PLAIN_NAME ((int)(TOAST_INDEX_TARGET - VARHDRSZ))
 
-typedef union Entry
-{
-	IndexTupleData head;
-	char bytes[ENTRY_HEAD + MAXALIGN(TOAST_INDEX_TARGET) + sizeof(int64)];
-} Entry;
+#define LARGEST_ENTRY (ENTRY_HEAD + MAXALIGN(TOAST_INDEX_TARGET) + sizeof(int64))
 
 static bool
 IsNamed(StoreIndexKind kind)
@@ -374,17 +370,18 @@ InsertInto(Leaf *leaf, const LeafKey *key, IndexTuple entry, BlockNumber block)
 bool
 LeafInsert(Leaf *leaf, const LeafKey *key, ItemPointer tid, BlockNumber guess)
 {
-	Entry entry;
+	int64 room[LARGEST_ENTRY / sizeof(int64)]; /* aligned as an entry is */
+	IndexTuple entry = (IndexTuple)room;
 
 	if (leaf->usable && LeafEntrySize(leaf, key) > 0)
 	{
-		LeafFormEntry(leaf, key, tid, &entry.head);
+		LeafFormEntry(leaf, key, tid, entry);
 		if (guess == NO_LEAF)
 			guess = RelationGetTargetBlock(leaf->index);
-		if (InsertHere(leaf, key, &entry.head) || InsertInto(leaf, key, &entry.head, guess))
+		if (InsertHere(leaf, key, entry) || InsertInto(leaf, key, entry, guess))
 			return true;
 		LeafRest(leaf);
-		if (InsertInto(leaf, key, &entry.head, LeafGuess(leaf, key, NULL)))
+		if (InsertInto(leaf, key, entry, LeafGuess(leaf, key, NULL)))
 			return true;
 	}
 	LeafRest(leaf);
