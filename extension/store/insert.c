@@ -108,7 +108,7 @@ InsertTuples(Insertion *insertion, NewRow **rows, int nrows)
 	for (int i = 0; i < nrows; i++)
 	{
 		insertion->slots[i]->tts_flags &= ~TTS_FLAG_SHOULDFREE;
-		/* Not yet, where what was stored is a copy with values out of line. */
+		/* Triggers look for it here; of a row with values out of line only the copy has it so far. */
 		rows[i]->tuple->t_self = insertion->slots[i]->tts_tid;
 	}
 }
