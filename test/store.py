@@ -25,6 +25,8 @@ MILLRACE = os.environ.get("MILLRACE", str(ROOT / "sidecar" / "millrace"))
 PG_BIN = subprocess.run([os.environ.get("PG_CONFIG", "pg_config"), "--bindir"], check=True, capture_output=True,
                         text=True).stdout.strip()
 ZERO_TOKEN = "ns_ZGVmYXVsdA_" + "0" * 64
+# Of a server whose memory is measured: elsewhere what is freed is written to (run.py), which takes as much again.
+PLAIN_MEMORY = {"GLIBC_TUNABLES": ""}
 
 
 def token_for(namespace):

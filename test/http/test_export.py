@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from store import new_id, sql, token_for, wait_until
+from store import PLAIN_MEMORY, new_id, sql, token_for, wait_until
 
 KEYS = ["id", "stream", "type", "pos", "gpos", "data", "meta", "time"]
 
@@ -196,7 +196,7 @@ def test_an_export_is_a_prefix_while_writes_go_on(client, another):
 
 
 def test_a_client_that_does_not_read_costs_a_page(start):
-    server = start("--test-mode", "--workers", "1")
+    server = start("--test-mode", "--workers", "1", variables=PLAIN_MEMORY)
     client = server.client()
     fill(client, 30000, data={"x": "a" * 1000})
     export(client)

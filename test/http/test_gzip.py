@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from store import Server, wait_until
+from store import PLAIN_MEMORY, Server, wait_until
 
 TAKES_GZIP = {"Accept-Encoding": "gzip"}
 LONG = {"text": "a few words " * 40}
@@ -169,7 +169,7 @@ def test_clients_that_go_away_in_the_middle_harm_no_others(server, client):
 
 def test_more_clients_than_compressors_get_whole_answers_in_one_coding_or_none():
     """100 that do not read hold what there is; memory does not grow with them, and the next is answered."""
-    server = Server("--test-mode", "--workers", "1")
+    server = Server("--test-mode", "--workers", "1", variables=PLAIN_MEMORY)
     try:
         client = server.client()
         # What does not get smaller: the sockets fill up.

@@ -7,14 +7,14 @@ import struct
 import time
 from pathlib import Path
 
-from store import ZERO_TOKEN, Server, new_id, sql, token_for, wait_until, without_tokens
+from store import PLAIN_MEMORY, ZERO_TOKEN, Server, new_id, sql, token_for, wait_until, without_tokens
 from subscriber import READY, Subscriber, append, poke
 
 
 # Readers that do not read
 
 def test_a_reader_that_stops_reading_costs_bounded_memory_and_misses_nothing(start):
-    server = start("--test-mode", "--workers", "1")
+    server = start("--test-mode", "--workers", "1", variables=PLAIN_MEMORY)
     client = server.client()
     append(client, "s-0", 4000, {"text": "x" * 2000})
     before = server.memory()
@@ -82,7 +82,7 @@ def test_of_many_that_catch_up_two_read_at_a_time(start):
 
 
 def test_a_crowd_that_stops_reading_holds_small_pages(start):
-    server = start("--test-mode", "--workers", "1", "--admin-listen", "127.0.0.1:0")
+    server = start("--test-mode", "--workers", "1", "--admin-listen", "127.0.0.1:0", variables=PLAIN_MEMORY)
     client, admin = server.client(), server.admin()
     append(client, "s", 4000, {"text": "x" * 2000})
     before = server.memory()
