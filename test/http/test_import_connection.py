@@ -1,5 +1,6 @@
 """POST /import as its connection sees it: what is answered when, bodies in pieces, clients that are slow or go away."""
 import json
+import os
 import socket
 import struct
 import threading
@@ -276,4 +277,4 @@ def test_memory_stays_flat_whatever_comes(start):
     imported(client, lines(1, 5000))
     before = server.memory("VmHWM")
     imported(client, lines(5001, 60000, data={"x": "a" * 500}))
-    assert server.memory("VmHWM") < before + 8
+    assert server.memory("VmHWM") < before + 8 or "ASAN_OPTIONS" in os.environ, "the sanitizer keeps what was freed"
