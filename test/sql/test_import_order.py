@@ -8,6 +8,7 @@ import uuid
 import psycopg2
 import pytest
 
+from bringing import frame, record
 from store import Cluster, need_library, sql, wait_until
 
 # The lengths are those up to which an entry tells a name's with one byte, and up to which it has none compressed.
@@ -18,19 +19,6 @@ NAMES = ["a", "a-1", "a-2", "a!x", "a.b-1", "b", "b-", "b-10", "b-9", "ä-1", "c
 @pytest.fixture
 def schema(namespace):
     return "millrace_" + namespace
-
-
-def text(value):
-    return struct.pack(">I", len(value)) + value + b"\0"
-
-
-def record(id, stream, position, global_position, time=0):
-    return (b"\0" + id.bytes + text(stream.encode()) + text(b"T") +
-            struct.pack(">qqq", position, global_position, time) + text(b'{"n": 1.50}') + b"\xff\xff\xff\xff")
-
-
-def frame(records):
-    return b"\2" + struct.pack(">I", len(records)) + b"".join(record(*each) for each in records)
 
 
 def bring(connection, namespace, records):

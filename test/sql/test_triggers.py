@@ -2,7 +2,6 @@
 while it runs, has them all."""
 import random
 import shutil
-import struct
 import subprocess
 import threading
 import uuid
@@ -10,6 +9,7 @@ import uuid
 import psycopg2
 import pytest
 
+from bringing import frame
 from store import PG_BIN, Cluster, error_code, new_id, sql, wait_until
 
 TRIGGER = """
@@ -36,17 +36,10 @@ TOAST_BYTES = """SELECT pg_relation_size(reltoastrelid) FROM pg_class
 IMPORT = "SELECT imported, failed_record FROM millrace.import_batch('default', %s)"
 
 
-def text(value):
-    return struct.pack(">I", len(value)) + value.encode() + b"\0"
-
-
-def frame(rows):
-    """Of messages: id, stream, both positions, a text."""
-    records = [
-        b"\0" + id.bytes + text(stream) + text("T") + struct.pack(">qqq", position, global_position, 0) +
-        text('{"x": "%s"}' % data) + b"\xff\xff\xff\xff" for id, stream, position, global_position, data in rows
-    ]
-    return b"\2" + struct.pack(">I", len(records)) + b"".join(records)
+def message(stream, position, global_position, length):
+    """One of as many times 32 characters that can't be compressed to less than half."""
+    data = random.Random(position).randbytes(16 * length).hex()
+    return uuid.uuid4(), stream, position, global_position, 0, '{"x": "%s"}' % data
 
 
 def bring(connection, rows):
@@ -92,7 +85,7 @@ def test_a_trigger_sees_each_row_that_is_appended(cluster):
 def test_a_trigger_sees_each_row_that_is_imported(cluster, count, length):
     connection = cluster.connect()
     sql(connection, TRIGGER)
-    rows = [(uuid.uuid4(), "s", n, n + 1, random.Random(n).randbytes(16 * length).hex()) for n in range(count)]
+    rows = [message("s", n, n + 1, length) for n in range(count)]
     assert bring(connection, rows) == [(count, None)]
     assert (sql(connection, TOAST_BYTES)[0][0] > 0) == (length == OUT_OF_LINE)
     rows = sql(connection, ROWS)
@@ -104,7 +97,7 @@ def test_a_foreign_key_is_checked_for_each_row(cluster, length):
     connection = cluster.connect()
     sql(connection, "CREATE TABLE allowed (stream text PRIMARY KEY)")
     sql(connection, "ALTER TABLE millrace_default.messages ADD FOREIGN KEY (stream_name) REFERENCES allowed")
-    rows = [(uuid.uuid4(), "many-1", n + 3, n + 10, random.Random(n).randbytes(16 * length).hex()) for n in range(3)]
+    rows = [message("many-1", n + 3, n + 10, length) for n in range(3)]
     for found in ("23503", None):
         assert error_code(connection, MANY, length, 3) == found
         assert error_code(connection, IMPORT, frame(rows)) == found
